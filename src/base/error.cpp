@@ -1,0 +1,91 @@
+#include "base/error.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <numeric>
+
+namespace graft {
+
+void ensure(bool claim, std::string_view message) {
+  if (!claim) throw InternalError(std::string(message));
+}
+
+void with_context(std::string_view doing, const std::function<void()>& f) {
+  const auto extended = [&](const Error& e) { return std::string(e.what()) + "\n  while " + std::string(doing); };
+  try {
+    f();
+  } catch (const InputError& e) {
+    throw InputError(extended(e));
+  } catch (const IoError& e) {
+    throw IoError(extended(e));
+  } catch (const InternalError& e) {
+    throw InternalError(extended(e));
+  }
+}
+
+std::string quote(std::string_view text) {
+  constexpr size_t kLongest = 80;
+  std::string out = "\"";
+  for (const char c : text.substr(0, kLongest)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (byte < 0x20 || byte == 0x7f) {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\x%02x", byte);
+      out += escape;
+    } else {
+      out += c;
+    }
+  }
+  // Never end inside a UTF-8 sequence.
+  if (text.size() > kLongest) {
+    while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0x80) != 0) out.pop_back();
+    out += "...";
+  }
+  return out + '"';
+}
+
+namespace {
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({row[j - 1] + 1, above + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string did_you_mean(std::string_view wrong, const std::vector<std::string>& candidates) {
+  const std::string* best = nullptr;
+  size_t best_distance = std::max<size_t>(2, wrong.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    const size_t distance = edit_distance(wrong.substr(0, 64), std::string_view(candidate).substr(0, 64));
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = &candidate;
+    }
+  }
+  return best == nullptr ? "" : " (did you mean '" + *best + "'?)";
+}
+
+std::string joined(const std::vector<std::string>& words, std::string_view last) {
+  std::string out;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) out += i + 1 == words.size() ? " " + std::string(last) + " " : ", ";
+    out += words[i];
+  }
+  return out;
+}
+
+}  // namespace graft

@@ -1,0 +1,51 @@
+// Files: reading whole, mapping into memory, and replacing atomically (temp file in the same folder, fsync, rename).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace graft {
+
+using Path = std::filesystem::path;
+
+// The whole file as bytes. Throws InputError if it is missing, IoError if the system refuses.
+std::string read_file(const Path& path);
+
+// Replaces `path` by `bytes`: a reader sees the old file or the new one, never a part. Throws IoError; the old file stays.
+void write_file_atomically(const Path& path, std::string_view bytes);
+
+// Opens the temp file, lets `write` fill it through the descriptor, then fsyncs and renames.
+void replace_file(const Path& path, const std::function<void(int descriptor)>& write);
+
+// Writes all of `bytes` to an open descriptor. Throws IoError naming `path`.
+void write_all(int descriptor, std::string_view bytes, const Path& path);
+
+// Creates `path` and its parents. Throws IoError.
+void make_directories(const Path& path);
+
+// Flushes a directory entry to disk, so that a rename in it survives a power cut.
+void sync_directory(const Path& path);
+
+// A read-only mapping of a file. Movable; unmapped when the last owner of `bytes()` users lets go of the object.
+class MappedFile {
+ public:
+  explicit MappedFile(const Path& path);  // Throws InputError if missing, IoError otherwise.
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+// Test seam: after `count` more bytes every write fails as if the disk were full; a negative count restores normal writing.
+void fail_writes_after(int64_t count);
+
+}  // namespace graft
