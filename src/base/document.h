@@ -33,7 +33,8 @@ struct Node {
   static Node list(std::vector<Node> items = {});
   static Node map(std::vector<std::pair<std::string, Node>> members = {});
 
-  friend bool operator==(const Node& a, const Node& b);  // by content; positions do not count
+  // By content: positions do not count, nor do the quotes of a word that could not be a number or a truth value.
+  friend bool operator==(const Node& a, const Node& b);
 };
 
 // Both throw InputError "source:line:column: ...". Caps: depth 64, 64 MiB of text; a repeated key is an error.

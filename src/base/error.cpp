@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <numeric>
 
+#include "base/utf8.h"
+
 namespace graft {
 
 void ensure(bool claim, std::string_view message) {
@@ -26,25 +28,22 @@ void with_context(std::string_view doing, const std::function<void()>& f) {
 std::string quote(std::string_view text) {
   constexpr size_t kLongest = 80;
   std::string out = "\"";
-  for (const char c : text.substr(0, kLongest)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte == 0x7f) {
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t length = utf8_sequence(text, at);
+    if (at + std::max<size_t>(length, 1) > kLongest) break;   // never end inside a UTF-8 sequence
+    const auto byte = static_cast<unsigned char>(text[at]);
+    if (length == 0 || byte < 0x20 || byte == 0x7f) {
       char escape[8];
       std::snprintf(escape, sizeof escape, "\\x%02x", byte);
       out += escape;
     } else {
-      out += c;
+      if (byte == '"' || byte == '\\') out += '\\';
+      out += text.substr(at, length);
     }
+    at += std::max<size_t>(length, 1);
   }
-  // Never end inside a UTF-8 sequence.
-  if (text.size() > kLongest) {
-    while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0x80) != 0) out.pop_back();
-    out += "...";
-  }
-  return out + '"';
+  return out + (at < text.size() ? "...\"" : "\"");
 }
 
 namespace {
@@ -67,10 +66,11 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string did_you_mean(std::string_view wrong, const std::vector<std::string>& candidates) {
+  wrong = wrong.substr(0, 64);   // the distance is quadratic
   const std::string* best = nullptr;
-  size_t best_distance = std::max<size_t>(2, wrong.size() / 3) + 1;
+  size_t best_distance = std::min(std::max<size_t>(2, wrong.size() / 3) + 1, wrong.size());   // never a wholly different word
   for (const std::string& candidate : candidates) {
-    const size_t distance = edit_distance(wrong.substr(0, 64), std::string_view(candidate).substr(0, 64));
+    const size_t distance = edit_distance(wrong, std::string_view(candidate).substr(0, 64));
     if (distance < best_distance) {
       best_distance = distance;
       best = &candidate;

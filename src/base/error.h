@@ -15,7 +15,7 @@ enum class ExitCode : int { kDone = 0, kInput = 2, kSystem = 3, kBug = 70 };
 
 class Error : public std::runtime_error {
  public:
-  Error(std::string message, ExitCode code) : std::runtime_error(std::move(message)), code_(code) {}
+  Error(const std::string& message, ExitCode code) : std::runtime_error(message), code_(code) {}
   ExitCode code() const { return code_; }
 
  private:
@@ -25,19 +25,19 @@ class Error : public std::runtime_error {
 // A file, flag or request is wrong; the user can mend it.
 class InputError : public Error {
  public:
-  explicit InputError(std::string message) : Error(std::move(message), ExitCode::kInput) {}
+  explicit InputError(const std::string& message) : Error(message, ExitCode::kInput) {}
 };
 
 // The system refused: no such file, no space, no permission.
 class IoError : public Error {
  public:
-  explicit IoError(std::string message) : Error(std::move(message), ExitCode::kSystem) {}
+  explicit IoError(const std::string& message) : Error(message, ExitCode::kSystem) {}
 };
 
 // Our own bug.
 class InternalError : public Error {
  public:
-  explicit InternalError(std::string message) : Error(std::move(message), ExitCode::kBug) {}
+  explicit InternalError(const std::string& message) : Error(message, ExitCode::kBug) {}
 };
 
 // Throws InternalError with `message` unless `claim` holds. Never used on input.
@@ -46,7 +46,7 @@ void ensure(bool claim, std::string_view message);
 // Runs `f`; an Error that escapes gets the line "while <doing>" added and keeps its class.
 void with_context(std::string_view doing, const std::function<void()>& f);
 
-// `text` in double quotes, control characters escaped, cut at 80 bytes: for showing foreign input in a message.
+// `text` in double quotes, control characters and invalid UTF-8 escaped, cut at 80 bytes: for showing foreign input in a message.
 std::string quote(std::string_view text);
 
 // " (did you mean 'x'?)" for the nearest candidate by edit distance, or "" when none is near.

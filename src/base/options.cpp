@@ -51,7 +51,7 @@ Options::Options(const Node& node, std::string source, std::string path)
 }
 
 const Node* Options::take(std::string_view key) {
-  known_.emplace_back(key);
+  if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.emplace_back(key);
   return node_->find(key);
 }
 
@@ -194,7 +194,7 @@ Options& Options::section(std::string_view key) {
 void Options::collect_unknown() {
   for (const auto& [key, value] : node_->members) {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-    fault(key, "unknown key" + did_you_mean(key, known_) + "; known here: " + joined(known_));
+    fault(key, "unknown key" + did_you_mean(key, known_) + "; known here: " + (known_.empty() ? "none" : joined(known_)));
   }
   for (const auto& section : sections_) section->collect_unknown();
   sections_.clear();

@@ -1,0 +1,24 @@
+// The commands of `graft`: each adds itself to the command line and runs when it was chosen. One file a command.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace graft {
+
+// What the chosen command will do; returns the exit code.
+using Action = std::function<int()>;
+
+void add_train(CLI::App& app, Action& action);
+void add_eval(CLI::App& app, Action& action);
+void add_predict(CLI::App& app, Action& action);
+void add_trace(CLI::App& app, Action& action);
+void add_plan(CLI::App& app, Action& action);
+void add_inspect(CLI::App& app, Action& action);
+
+}  // namespace graft

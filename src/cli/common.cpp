@@ -1,0 +1,156 @@
+#include "cli/common.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "edit/adapter.h"
+
+namespace graft {
+
+namespace fs = std::filesystem;
+
+Path share_dir() {
+  if (const char* own = std::getenv("GRAFT_SHARE"); own != nullptr) return own;
+  char buffer[4096];
+  const ssize_t length = ::readlink("/proc/self/exe", buffer, sizeof buffer);
+  if (length <= 0) throw IoError("cannot find the program's own path");
+  const Path bin = Path(std::string(buffer, static_cast<size_t>(length))).parent_path();
+  for (const Path& candidate : {bin / "../share/graft", bin / "../.."}) {
+    if (fs::is_directory(candidate / "presets")) return candidate.lexically_normal();
+  }
+  throw InputError("the folder with presets/ and tasks/ was not found beside " + bin.string() + ": set GRAFT_SHARE to it");
+}
+
+std::vector<std::string> preset_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(share_dir() / "presets")) {
+    if (entry.path().extension() == ".yaml") names.push_back(entry.path().stem().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+AdapterPreset load_preset(const std::string& name_or_path) {
+  Path path = name_or_path;
+  const bool is_file = name_or_path.find('/') != std::string::npos || path.extension() == ".yaml" || path.extension() == ".yml";
+  if (!is_file) {
+    path = share_dir() / "presets" / (name_or_path + ".yaml");
+    if (!fs::exists(path)) {
+      throw InputError("unknown adapter " + quote(name_or_path) + did_you_mean(name_or_path, preset_names()) + "; presets: " + joined(preset_names()) +
+                       "; or give a YAML file");
+    }
+  }
+  AdapterPreset preset;
+  preset.source = path.string();
+  const Node yaml = parse_yaml(read_file(path), preset.source);
+  Options options(yaml, preset.source);
+  preset.about = options.text("about", "");
+  preset.definition = Node::map();
+  for (const char* key : {"edits", "head"}) {
+    if (const Node* node = options.raw(key)) preset.definition[key] = *node;
+  }
+  if (const Node* train = options.raw("train")) preset.train = *train;
+  options.finish();
+  return preset;
+}
+
+namespace {
+
+// Every map of options in `edits`, combinators' inner ones included, with its path ("0.lora").
+void collect_options(Node& edits, const std::string& path, std::vector<std::pair<std::string, Node*>>& out) {
+  for (size_t i = 0; i < edits.items.size(); ++i) {
+    for (auto& [kind, options] : edits.items[i].members) {
+      const std::string own = path + std::to_string(i) + "." + kind;
+      if (options.kind == Node::Kind::kMap) out.emplace_back(own, &options);
+    }
+  }
+}
+
+void set_adapter_option(Node& definition, const std::string& key, const std::string& value, const std::string& setting) {
+  std::vector<std::pair<std::string, Node*>> all;
+  if (Node* edits = &definition["edits"]; edits->kind == Node::Kind::kList) collect_options(*edits, "", all);
+  std::vector<std::pair<std::string, Node*>> having;
+  std::vector<std::string> known;
+  for (const auto& [path, options] : all) {
+    for (const auto& [name, old] : options->members) {
+      known.push_back(name);
+      if (name == key || path + "." + name == key) having.emplace_back(path + "." + name, options);
+    }
+  }
+  if (having.size() == 1) {
+    (*having.front().second)[key.substr(key.rfind('.') + 1)] = parse_yaml(value, "--set " + setting);
+    return;
+  }
+  if (having.empty()) throw InputError("--set " + setting + ": no edit of this adapter has the option " + quote(key) + did_you_mean(key, known));
+  std::vector<std::string> paths;
+  for (const auto& [path, options] : having) paths.push_back("adapter." + path);
+  throw InputError("--set " + setting + ": several edits have the option " + quote(key) + "; say which: " + joined(paths, "or"));
+}
+
+bool is_run_key(const std::string& key) {
+  static const Node known = run_config_node({});
+  return known.find(key.substr(0, key.find('.'))) != nullptr && !key.starts_with("adapter.");
+}
+
+}  // namespace
+
+void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, const std::string& source, Node& definition, Node& run) {
+  bool is_filled = false;
+  for (const std::string& setting : settings) {
+    const size_t equals = setting.find('=');
+    if (equals == std::string::npos || equals == 0) throw InputError("--set " + quote(setting) + ": expected key=value, such as epochs=5 or adapter.rank=4");
+    const std::string key = setting.substr(0, equals), value = setting.substr(equals + 1);
+    if (key.starts_with("head.")) {
+      set_path(definition, key, value);
+    } else if (is_run_key(key)) {
+      set_path(run, key, value);
+    } else {
+      if (!is_filled) {
+        Node edits = Node::map({{"edits", definition.find("edits") != nullptr ? *definition.find("edits") : Node::list()}});
+        definition["edits"] = Adapter(edits, source, target, std::nullopt).describe()["edits"];
+        is_filled = true;
+      }
+      const bool is_explicit = key.starts_with("adapter.");
+      try {
+        set_adapter_option(definition, is_explicit ? key.substr(8) : key, value, setting);
+      } catch (const InputError& error) {
+        if (is_explicit) throw;
+        std::vector<std::string> known;
+        for (const auto& [name, node] : run_config_node({}).members) known.push_back(name);
+        throw InputError(std::string(error.what()) + "; nor is it a setting of the run" + did_you_mean(key, known));
+      }
+    }
+  }
+}
+
+DataConfig find_data(const std::string& path) {
+  DataConfig data;
+  if (!fs::is_directory(path)) {
+    data.train = path;
+    return data;
+  }
+  const auto find = [&](const std::vector<std::string>& stems) -> std::string {
+    for (const std::string& stem : stems) {
+      for (const char* extension : {".tsv", ".csv", ".jsonl", ".json"}) {
+        const Path candidate = Path(path) / (stem + extension);
+        if (fs::exists(candidate)) return candidate.string();
+      }
+    }
+    return "";
+  };
+  data.train = find({"train"});
+  data.eval = find({"dev", "validation", "valid", "eval"});
+  data.test = find({"test"});
+  if (data.train.empty()) throw InputError("--data '" + path + "': expected a file, or a folder with train.tsv, .csv, .jsonl or .json");
+  return data;
+}
+
+void set_threads(int64_t threads) {
+  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+}
+
+}  // namespace graft

@@ -1,0 +1,37 @@
+// What several commands share: where presets and tasks lie, how an adapter is named, --set, data folders.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/document.h"
+#include "base/files.h"
+#include "edit/registry.h"
+#include "train/config.h"
+
+namespace graft {
+
+// The folder with presets/ and tasks/: $GRAFT_SHARE, beside an installed program, or the source tree of a built one.
+Path share_dir();
+
+// A preset (presets/NAME.yaml) or a YAML file of one's own: {about, edits, head, train}.
+struct AdapterPreset {
+  Node definition;       // {edits, head}
+  Node train;            // defaults for the run; may be null
+  std::string about;
+  std::string source;
+};
+AdapterPreset load_preset(const std::string& name_or_path);
+std::vector<std::string> preset_names();
+
+// Applies key=value settings of the adapter ("adapter.rank=4", or "rank=4" where only one edit has it; "head.pooler=trained") to
+// `definition`, with every default of every edit filled in first. Others go to `run` ("epochs=5", "data.rows=100").
+void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, const std::string& source, Node& definition, Node& run);
+
+// `path` itself, or the train/dev/test files of a folder.
+DataConfig find_data(const std::string& path);
+
+// Threads of this process for matrix products: 0 = as many as the machine has cores.
+void set_threads(int64_t threads);
+
+}  // namespace graft

@@ -1,0 +1,127 @@
+// graft inspect: what the model sees of the data, what a model folder holds, what an adapter holds, how a file is tokenised.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/inspect_tokens.h"
+#include "edit/adapter_file.h"
+#include "infer/dataset.h"
+#include "model/trunk.h"
+#include "tensor/safetensors.h"
+#include "train/progress.h"
+
+namespace graft {
+
+namespace {
+
+struct InspectFlags {
+  std::string model, adapter, task, data, file;
+  int64_t rows = 3, max_length = 0;
+  bool is_json = false;
+};
+
+int inspect_data(const InspectFlags& flags) {
+  const Task task = load_task(flags.task, share_dir() / "tasks");
+  const ModelConfig config = load_config(flags.model);
+  const auto tokenizer = Tokenizer::load(Path(flags.model) / "tokenizer.json");
+  const Dataset data = encode_examples(read_examples(flags.data, task, LabelUse::kOptional), *tokenizer, config, resolve_max_length(flags.max_length, config));
+  std::vector<int64_t> lengths;
+  std::map<std::string, int64_t> labels;
+  for (int64_t i = 0; i < data.size(); ++i) {
+    const Example& example = data.examples[static_cast<size_t>(i)];
+    lengths.push_back(static_cast<int64_t>(data.sequences[static_cast<size_t>(i)].ids.size()));
+    if (!example.label) ++labels["(no label)"];
+    else ++labels[task.kind == TaskKind::kRegression ? "(a value)" : task.labels[static_cast<size_t>(*example.label)]];
+  }
+  for (int64_t i = 0; i < std::min(flags.rows, data.size()); ++i) {
+    const Example& example = data.examples[static_cast<size_t>(i)];
+    const Sequence& sequence = data.sequences[static_cast<size_t>(i)];
+    std::string label = "none";
+    if (example.label) label = task.kind == TaskKind::kRegression ? Node::number(*example.label).scalar : task.labels[static_cast<size_t>(*example.label)];
+    std::printf("row %s, line %lld, label %s, %zu tokens\n ", example.id_text.c_str(), static_cast<long long>(example.line), label.c_str(), sequence.ids.size());
+    for (size_t t = 0; t < sequence.ids.size(); ++t) {
+      std::printf(" %s", tokenizer->id_to_token(sequence.ids[t]).value_or("?").c_str());
+      if (sequence.type_ids[t] != 0) std::printf("/%lld", static_cast<long long>(sequence.type_ids[t]));
+    }
+    std::printf("\n");
+  }
+  std::sort(lengths.begin(), lengths.end());
+  const auto at_share = [&](double share) { return static_cast<long long>(lengths[static_cast<size_t>(share * static_cast<double>(lengths.size() - 1))]); };
+  std::printf("\n%s rows, %s tokens; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to max_length: %s\n", count_text(data.size()).c_str(),
+              count_text(data.num_tokens).c_str(), at_share(0), at_share(0.5), at_share(0.95), at_share(1), count_text(data.num_cut).c_str());
+  for (const auto& [label, count] : labels) std::printf("%-24s %8s rows\n", label.c_str(), count_text(count).c_str());
+  std::printf("The loss is taken once a row, from the first token.\n");
+  return 0;
+}
+
+int inspect_model(const InspectFlags& flags) {
+  const ModelConfig c = load_config(flags.model);
+  const NamedTensors base = load_base(flags.model, c);
+  int64_t parameters = 0;
+  for (const auto& [name, tensor] : base) parameters += tensor.numel();
+  std::printf("%s: %s, %lld layers, width %lld, %lld heads of %lld, FFN %lld, vocabulary %lld, at most %lld tokens\n%s parameters in %zu tensors\n\n",
+              flags.model.c_str(), c.model_type.c_str(), static_cast<long long>(c.layers), static_cast<long long>(c.width), static_cast<long long>(c.heads),
+              static_cast<long long>(c.head_width()), static_cast<long long>(c.ffn_width), static_cast<long long>(c.vocabulary),
+              static_cast<long long>(c.max_positions), count_text(parameters).c_str(), base.size());
+  std::printf("%-18s %-12s %8s %8s\n", "site", "kind", "in", "out");
+  const Sites sites(c);
+  for (const Site& site : sites.all()) {
+    if (site.layer > 0) break;
+    std::printf("%-18s %-12s %8lld %8lld\n", site.name.c_str(), kind_name(site.kind), static_cast<long long>(site.input_width), static_cast<long long>(site.output_width));
+  }
+  std::printf("... the same for layers 1..%lld\n", static_cast<long long>(c.layers - 1));
+  return 0;
+}
+
+int inspect_adapter(const InspectFlags& flags) {
+  const AdapterHeader header = read_adapter_header(flags.adapter);
+  std::printf("%s", to_yaml(header.definition).c_str());
+  if (header.task) std::printf("task:\n%s", to_yaml(task_to_node(*header.task)).c_str());
+  std::printf("base: a %s model with %zu tensors%s\n", header.model_type.c_str(), header.base.size(),
+              header.provenance.model.empty() ? "" : (", trained from " + header.provenance.model).c_str());
+  std::printf("trained: %lld steps, seed %lld, texts of at most %lld tokens, data %s, graft %s\n\n", static_cast<long long>(header.provenance.steps),
+              static_cast<long long>(header.provenance.seed), static_cast<long long>(header.provenance.max_length), header.provenance.data.c_str(),
+              header.provenance.graft_version.c_str());
+  int64_t total = 0;
+  std::printf("%-44s %-14s %12s %10s\n", "tensor", "shape", "values", "norm");
+  for (const auto& [name, tensor] : load_safetensors(Path(flags.adapter) / "adapter.safetensors").tensors) {
+    std::printf("%-44s %-14s %12s %10.4f\n", name.c_str(), shape_text(tensor.sizes()).c_str(), count_text(tensor.numel()).c_str(), tensor.norm().item<double>());
+    total += tensor.numel();
+  }
+  std::printf("%s values\n", count_text(total).c_str());
+  return 0;
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("inspect", "Look into data, a model, an adapter, or how a file is tokenised");
+  command->require_subcommand(1);
+  auto flags = std::make_shared<InspectFlags>();
+
+  CLI::App* data = command->add_subcommand("data", "Rows as the model sees them, lengths and label counts");
+  data->add_option("--model", flags->model, "model folder with tokenizer.json")->required();
+  data->add_option("--task", flags->task, "ready task, YAML file, or text:LABEL,LABEL")->required();
+  data->add_option("--data", flags->data, "rows: TSV, CSV, JSONL or JSON")->required();
+  data->add_option("--rows", flags->rows, "rows to show")->check(CLI::Range(0, 1 << 30));
+  data->add_option("--max-length", flags->max_length, "tokens a text is cut to");
+  data->callback([flags, &action] { action = [flags] { return inspect_data(*flags); }; });
+
+  CLI::App* model = command->add_subcommand("model", "Shape and sites of a model");
+  model->add_option("--model", flags->model, "model folder")->required();
+  model->callback([flags, &action] { action = [flags] { return inspect_model(*flags); }; });
+
+  CLI::App* adapter = command->add_subcommand("adapter", "Edits, task, base and tensors of an adapter");
+  adapter->add_option("adapter,--adapter", flags->adapter, "adapter folder")->required();
+  adapter->callback([flags, &action] { action = [flags] { return inspect_adapter(*flags); }; });
+
+  CLI::App* tokens = command->add_subcommand("tokens", "Token ids and offsets of every line of a file");
+  tokens->add_option("--model", flags->model, "model folder with tokenizer.json")->required();
+  tokens->add_option("--file", flags->file, "text file, one text a line")->required();
+  tokens->add_flag("--json", flags->is_json, "one JSON object a line: ids and offsets");
+  tokens->callback([flags, &action] { action = [flags] { return inspect_tokens(flags->model, flags->file, flags->is_json); }; });
+}
+
+}  // namespace graft

@@ -1,0 +1,136 @@
+// graft plan: what a run will cost before it is run. Needs config.json only; with weights it also times a few steps.
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "data/task.h"
+#include "infer/predict.h"
+#include "train/objective.h"
+#include "train/plan.h"
+#include "train/progress.h"
+
+namespace graft {
+
+namespace {
+
+struct PlanFlags {
+  std::string model, adapter, task = "text:0,1", json, precision = "fp32";
+  std::vector<std::string> settings;
+  int64_t batch_size = 32, length = 32, threads = 0;
+  bool no_timing = false;
+};
+
+// Median seconds of a training step over made-up rows of the given shape, after two warm-up steps.
+double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& flags) {
+  constexpr int kWarmup = 2, kTimed = 5;
+  NamedTensors tensors = adapter.init(model.weights, {});
+  std::vector<Sequence> sequences(static_cast<size_t>(flags.batch_size));
+  Random random({7});
+  PackLane rows;
+  for (Sequence& sequence : sequences) {
+    for (int64_t i = 0; i < flags.length; ++i) sequence.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(model.config.vocabulary))));
+    sequence.type_ids.assign(sequence.ids.size(), 0);
+    rows.sequences.push_back(&sequence);
+  }
+  const Pack pack = make_pack({rows}, pack_options(model));
+  std::vector<double> seconds;
+  for (int i = 0; i < kWarmup + kTimed; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    Bound bound(model, adapter, tensors);
+    ForwardOptions options{model.config.hidden_dropout, model.config.attention_dropout, {}, false, false};
+    Context context;
+    context.is_training = true;
+    const LogitsResult result = compute_logits(model, pack, {{&bound, context}}, options);
+    torch::autograd::backward({summed_loss(adapter.task()->kind, result.logits.front(), std::vector<double>(sequences.size(), 0.0))}, {});
+    bound.join();
+    for (auto& [name, tensor] : tensors) tensor.mutable_grad().reset();
+    if (i >= kWarmup) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[seconds.size() / 2];
+}
+
+Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
+  std::vector<Node> rows;
+  for (const PlanRow& row : plan.rows) {
+    rows.push_back(Node::map({{"edit", Node::text(row.edit)}, {"part", Node::text(row.part)}, {"parameters", Node::integer(row.parameters)}}));
+  }
+  Node node = Node::map({{"version", Node::integer(1)},
+                         {"trunk_parameters", Node::integer(plan.trunk_parameters)},
+                         {"edit_parameters", Node::integer(plan.edit_parameters)},
+                         {"head_parameters", Node::integer(plan.head_parameters)},
+                         {"stored_parameters", Node::integer(plan.stored_parameters)},
+                         {"share_of_trunk", Node::number(static_cast<double>(plan.edit_parameters) / static_cast<double>(plan.trunk_parameters))},
+                         {"forward_flops_per_token", Node::number(plan.forward_flops)},
+                         {"training_flops_per_token", Node::number(plan.training_flops)},
+                         {"peak_bytes", Node::integer(plan.peak_bytes)},
+                         {"batch_size", Node::integer(flags.batch_size)},
+                         {"length", Node::integer(flags.length)},
+                         {"rows", Node::list(std::move(rows))}});
+  if (step_seconds > 0) node["step_seconds"] = Node::number(step_seconds);
+  return node;
+}
+
+void print_plan(const Plan& plan, double step_seconds, const PlanFlags& flags) {
+  const auto share = [&](int64_t count) { return 100.0 * static_cast<double>(count) / static_cast<double>(plan.trunk_parameters); };
+  std::printf("%-14s %-22s %14s %10s\n", "edit", "part", "parameters", "% of trunk");
+  for (const PlanRow& row : plan.rows) {
+    std::printf("%-14s %-22s %14s %10.4f\n", row.edit.c_str(), row.part.c_str(), count_text(row.parameters).c_str(), share(row.parameters));
+  }
+  std::printf("%-37s %14s %10.4f\n", "edits together", count_text(plan.edit_parameters).c_str(), share(plan.edit_parameters));
+  std::printf("%-37s %14s %10.4f\n", "head", count_text(plan.head_parameters).c_str(), share(plan.head_parameters));
+  std::printf("%-37s %14s\n", "trunk", count_text(plan.trunk_parameters).c_str());
+  std::printf("\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training\n", static_cast<long long>(flags.length), plan.forward_flops / 1e6,
+              plan.training_flops / 1e6);
+  std::printf("peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n", static_cast<long long>(flags.batch_size),
+              static_cast<long long>(flags.length), flags.precision.c_str(), bytes_text(plan.peak_bytes).c_str());
+  if (step_seconds > 0) {
+    std::printf("measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,
+                count_text(static_cast<int64_t>(static_cast<double>(flags.batch_size * flags.length) / step_seconds)).c_str());
+  }
+}
+
+int plan(const PlanFlags& flags) {
+  set_threads(flags.threads);
+  const Path given = flags.model;
+  const bool is_file = !std::filesystem::is_directory(given);
+  const ModelConfig config = is_file ? parse_config(parse_json(read_file(given), given.string()), given.string()) : load_config(given);
+  const Sites sites(config);
+  AdapterPreset preset = load_preset(flags.adapter);
+  Node run = Node::map();
+  apply_settings(flags.settings, {config, sites}, preset.source, preset.definition, run);
+  const Adapter adapter(preset.definition, preset.source, {config, sites}, load_task(flags.task, share_dir() / "tasks"));
+  PlanShape shape;
+  shape.mean_length = static_cast<double>(flags.length);
+  shape.batch_tokens = flags.batch_size * flags.length;
+  shape.precision = flags.precision == "bf16" ? Precision::kBFloat16 : Precision::kFloat32;
+  const Plan made = make_plan(adapter, config, shape);
+  const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") || std::filesystem::exists(given / "model.safetensors.index.json"));
+  const double step_seconds = has_weights && !flags.no_timing ? calibrate(*load_model(given, shape.precision), adapter, flags) : 0;
+  if (!flags.json.empty()) write_file_atomically(flags.json, to_json(plan_node(made, step_seconds, flags)));
+  print_plan(made, step_seconds, flags);
+  return 0;
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("plan", "Count parameters, operations and memory of a run before it is run");
+  auto flags = std::make_shared<PlanFlags>();
+  command->add_option("--model", flags->model, "model folder, or a config.json alone")->required();
+  command->add_option("--adapter", flags->adapter, "preset or YAML file")->required();
+  command->add_option("--task", flags->task, "gives the head its outputs (default: two classes)");
+  command->add_option("--set", flags->settings, "options of the adapter, such as rank=4")->allow_extra_args(false);
+  command->add_option("--batch-size", flags->batch_size, "rows of a batch")->check(CLI::Range(1, 1 << 20));
+  command->add_option("--length", flags->length, "tokens of a row")->check(CLI::Range(1, 1 << 20));
+  command->add_option("--precision", flags->precision, "of the trunk: fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
+  command->add_option("--threads", flags->threads, "threads for the timing (default: all cores)")->check(CLI::Range(0, 1024));
+  command->add_option("--json", flags->json, "also write the plan to this file");
+  command->add_flag("--no-timing", flags->no_timing, "count only, even where the weights are there");
+  command->callback([flags, &action] { action = [flags] { return plan(*flags); }; });
+}
+
+}  // namespace graft

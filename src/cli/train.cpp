@@ -1,0 +1,134 @@
+// graft train: one training run, or the rest of an interrupted one.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "train/loop.h"
+
+namespace graft {
+
+namespace {
+
+struct TrainFlags {
+  std::string config, model, task, data, eval, test, adapter, out, resume;
+  std::vector<std::string> settings;
+  int64_t threads = 0;
+  bool is_quiet = false;
+};
+
+// run.yaml's `adapter:` is a preset's name, a file, or the definition itself.
+AdapterPreset preset_of(Node& document, const TrainFlags& flags) {
+  if (!flags.adapter.empty()) return load_preset(flags.adapter);
+  const Node* own = document.find("adapter");
+  if (own == nullptr) throw InputError("no adapter: give --adapter with a preset (" + joined(preset_names()) + ") or a YAML file");
+  if (own->kind == Node::Kind::kScalar) return load_preset(own->scalar);
+  return {*own, Node::null(), "", flags.config};
+}
+
+RunConfig resolve(const TrainFlags& flags) {
+  Node document = flags.config.empty() ? Node::map() : parse_yaml(read_file(flags.config), flags.config);
+  const std::string source = flags.config.empty() ? "command line" : flags.config;
+  const auto put = [&](const char* key, const std::string& value) {
+    if (!value.empty()) document[key] = Node::text(value);
+  };
+  put("model", flags.model);
+  put("task", flags.task);
+  put("out", flags.out);
+  if (!flags.data.empty()) {
+    const DataConfig found = find_data(flags.data);
+    Node& data = document["data"];
+    for (const auto& [key, path] : {std::pair{"train", found.train}, std::pair{"eval", found.eval}, std::pair{"test", found.test}}) {
+      if (!path.empty()) data[key] = Node::text(path);
+    }
+  }
+  if (!flags.eval.empty()) document["data"]["eval"] = Node::text(flags.eval);
+  if (!flags.test.empty()) document["data"]["test"] = Node::text(flags.test);
+  AdapterPreset preset = preset_of(document, flags);
+  document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
+  const Node* model = document.find("model");
+  if (model == nullptr) throw InputError("model: missing; give --model with a folder that holds config.json, model.safetensors and tokenizer.json");
+  const ModelConfig config = load_config(model->scalar);
+  apply_settings(flags.settings, {config, Sites(config)}, preset.source, preset.definition, document);
+  if (const Node* dropout = document.find("dropout"); dropout != nullptr && dropout->kind == Node::Kind::kScalar) {
+    Node& head = preset.definition["head"];
+    if (head.find("dropout") == nullptr) head["dropout"] = *dropout;   // the switch covers trunk and head
+  }
+  document["adapter"] = preset.definition;
+  return parse_run_config(document, preset.train, source);
+}
+
+RunConfig read_resumed(const Path& dir) {
+  const Path file = dir / "run.yaml";
+  if (!std::filesystem::exists(file)) throw InputError("--resume '" + dir.string() + "': there is no run.yaml, so no run to go on with");
+  RunConfig config = parse_run_config(parse_yaml(read_file(file), file.string()), Node::null(), file.string());
+  config.out = dir.string();
+  return config;
+}
+
+void print_summary(const Path& dir) {
+  const Node metrics = parse_json(read_file(dir / "metrics.json"), "metrics.json");
+  for (const char* side : {"eval", "test"}) {
+    const Node* scores = metrics.find(side);
+    if (scores == nullptr) continue;
+    std::printf("%s:", side);
+    for (const auto& [name, value] : scores->members) {
+      const bool is_count = name == "rows";
+      std::printf("  %s %s", name.c_str(), is_count || value.kind != Node::Kind::kScalar ? value.scalar.c_str() : std::to_string(std::stod(value.scalar)).substr(0, 6).c_str());
+    }
+    std::printf("\n");
+  }
+  std::printf("adapter: %s\nnext: graft predict --model ... --adapter %s --data FILE --out predictions.jsonl\n", (dir / "adapter").c_str(), (dir / "adapter").c_str());
+}
+
+int train(const TrainFlags& flags) {
+  set_threads(flags.threads);
+  const bool is_resume = !flags.resume.empty();
+  if (is_resume && std::filesystem::exists(Path(flags.resume) / "metrics.json") && !std::filesystem::exists(Path(flags.resume) / "checkpoints")) {
+    std::printf("%s is finished; nothing is left to do\n", flags.resume.c_str());
+    return 0;
+  }
+  const RunConfig config = is_resume ? read_resumed(flags.resume) : resolve(flags);
+  const Verbosity verbosity = flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal;
+  RunInputs inputs = load_inputs(config, share_dir() / "tasks");
+  if (!flags.is_quiet) {
+    std::fprintf(stderr, "%s on %s: %s rows (%s tokens)%s\n", config.adapter_name.c_str(), config.model.c_str(), count_text(inputs.train.size()).c_str(),
+                 count_text(inputs.train.num_tokens).c_str(),
+                 inputs.train.num_cut > 0 ? (", " + count_text(inputs.train.num_cut) + " texts cut to " + std::to_string(inputs.max_length) + " tokens").c_str() : "");
+    if (!inputs.eval) std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
+  }
+  std::vector<std::unique_ptr<Run>> runs;
+  runs.push_back(std::make_unique<Run>(std::move(inputs), is_resume ? StartMode::kResume : StartMode::kFresh, verbosity));
+  int signal = 0;
+  if (drive(runs, signal) == LoopEnd::kInterrupted) {
+    std::fprintf(stderr, "\nstopped at step %s; go on with: graft train --resume %s\n", count_text(runs.front()->steps_done()).c_str(), config.out.c_str());
+    return 128 + signal;
+  }
+  if (!flags.is_quiet) print_summary(config.out);
+  return 0;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("train", "Train an adapter");
+  auto flags = std::make_shared<TrainFlags>();
+  command->add_option("config", flags->config, "run.yaml with the same keys as --set; flags win over it");
+  command->add_option("--model", flags->model, "folder of the frozen model: config.json, *.safetensors, tokenizer.json");
+  command->add_option("--task", flags->task, "ready task (sst2, cola, mail, ...), YAML file, or text:LABEL,LABEL");
+  command->add_option("--data", flags->data, "training rows (TSV, CSV, JSONL, JSON), or a folder with train.* and dev.*");
+  command->add_option("--eval", flags->eval, "rows to evaluate on during training");
+  command->add_option("--test", flags->test, "rows to score once at the end");
+  command->add_option("--adapter", flags->adapter, "what to train: a preset (lora, full, bitfit, head, ...) or a YAML file");
+  command->add_option("--out", flags->out, "folder of the run; must not hold a run yet");
+  command->add_option("--set", flags->settings, "key=value, such as epochs=5, learning_rate=1e-4, data.held_out=0.1, adapter.rank=4")->allow_extra_args(false);
+  command->add_option("--resume", flags->resume, "go on with an interrupted run");
+  command->add_option("--threads", flags->threads, "threads for matrix products (default: all cores)")->check(CLI::Range(0, 1024));
+  command->add_flag("--quiet", flags->is_quiet, "no progress, no summary");
+  command->footer("Example:\n  graft train --model models/minilm --task sst2 --data glue/SST-2 --adapter lora --out runs/sst2 --set epochs=2\n"
+                  "Keys of --set: see doc/run_folder.md. Ctrl-C finishes the step and writes a checkpoint.");
+  command->callback([flags, &action] { action = [flags] { return train(*flags); }; });
+}
+
+}  // namespace graft

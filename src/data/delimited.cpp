@@ -1,0 +1,145 @@
+// TSV and CSV. One pass over the text; a record is a row's fields with the line it begins on.
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "data/rows.h"
+
+namespace graft::detail {
+
+namespace {
+
+struct Record {
+  std::vector<std::string> fields;
+  int64_t line = 0;
+  bool is_blank_line = false;   // nothing between two line ends, not even a pair of quotes
+};
+
+class RecordReader {
+ public:
+  RecordReader(std::string_view text, bool is_csv, const std::string& source) : text_(text), is_csv_(is_csv), source_(source) {}
+
+  bool at_end() const { return offset_ >= text_.size(); }
+  bool only_line_ends_follow() const { return is_line_end(offset_) && text_.find_first_not_of("\r\n", offset_) == std::string_view::npos; }
+
+  Record next() {
+    Record record;
+    record.line = line_;
+    const size_t begin = offset_;
+    do {
+      record.fields.push_back(is_csv_ ? csv_field() : tsv_field());
+    } while (take_separator());
+    record.is_blank_line = record.fields.size() == 1 && record.fields[0].empty() && offset_ == begin;
+    take_line_end();
+    return record;
+  }
+
+ private:
+  bool is_line_end(size_t i) const { return i >= text_.size() || text_[i] == '\n' || text_.substr(i, 2) == "\r\n"; }
+
+  bool take_separator() {
+    if (at_end() || text_[offset_] != (is_csv_ ? ',' : '\t')) return false;
+    ++offset_;
+    return true;
+  }
+
+  void take_line_end() {
+    if (at_end()) return;
+    offset_ += text_[offset_] == '\r' ? 2 : 1;
+    ++line_;
+  }
+
+  std::string tsv_field() {
+    const size_t begin = offset_;
+    while (!is_line_end(offset_) && text_[offset_] != '\t') ++offset_;
+    return std::string(text_.substr(begin, offset_ - begin));
+  }
+
+  std::string csv_field() {
+    if (!at_end() && text_[offset_] == '"') return quoted_field();
+    const size_t begin = offset_;
+    while (!is_line_end(offset_) && text_[offset_] != ',') {
+      if (text_[offset_] == '"') {
+        throw InputError(place(source_, text_, offset_) +
+                         "a quote inside a field without quotes; put the field in quotes and double it, or use TSV, where a quote is a letter");
+      }
+      if (text_[offset_] == '\r') throw InputError(place(source_, text_, offset_) + "a carriage return without a line feed; put the field in quotes");
+      ++offset_;
+    }
+    return std::string(text_.substr(begin, offset_ - begin));
+  }
+
+  std::string quoted_field() {
+    const size_t begin = offset_++;
+    std::string out;
+    for (;; ++offset_) {
+      if (at_end()) throw InputError(place(source_, text_, begin) + "this quote is never closed; a quote inside a field in quotes is doubled");
+      const char c = text_[offset_];
+      if (c == '\n') ++line_;
+      if (c == '"') {
+        if (text_.substr(offset_ + 1, 1) != "\"") break;
+        ++offset_;
+      }
+      out += c;
+    }
+    ++offset_;
+    if (is_line_end(offset_) || text_[offset_] == ',') return out;
+    throw InputError(place(source_, text_, offset_) + "expected a comma or the end of the line after a closing quote, found " +
+                     quote(text_.substr(offset_, 1)) + "; a quote inside a field in quotes is doubled");
+  }
+
+  std::string_view text_;
+  bool is_csv_;
+  const std::string& source_;
+  size_t offset_ = 0;
+  int64_t line_ = 1;
+};
+
+void check_columns(const std::vector<std::string>& columns, const std::string& source) {
+  std::set<std::string> seen;
+  for (const std::string& column : columns) {
+    if (!seen.insert(column).second) {
+      throw InputError(source + ":1: column " + quote(column) + " appears twice; if the first line is a row and not the columns' names, " +
+                       "list the columns in the task");
+    }
+  }
+}
+
+std::string wrong_count(const Table& table, const Record& record, bool is_csv) {
+  const size_t expected = table.columns.size();
+  std::string message = table.source + ":" + std::to_string(record.line) + ": expected " + std::to_string(expected) +
+                        (expected == 1 ? " field (" : " fields (") + joined(table.columns) + "), found " +
+                        (record.is_blank_line ? "a blank line" : std::to_string(record.fields.size()));
+  if (record.is_blank_line) return message + "; remove it";
+  return message + (is_csv ? "; a field with a comma or a line break is written in quotes"
+                           : "; a TSV field holds no tab and no line break: use CSV with quotes or JSONL");
+}
+
+}  // namespace
+
+Table parse_delimited(std::string_view text, bool is_csv, const std::string& source, const std::vector<std::string>& columns) {
+  RecordReader reader(text, is_csv, source);
+  Table table;
+  table.source = source;
+  table.columns = columns;
+  table.has_header = columns.empty();
+  if (table.has_header) {
+    table.columns = reader.next().fields;
+    check_columns(table.columns, source);
+  }
+  while (!reader.at_end()) {
+    if (table.columns.size() > 1 && reader.only_line_ends_follow()) break;   // in one column a blank line is an empty text
+    Record record = reader.next();
+    if (record.fields.size() != table.columns.size()) throw InputError(wrong_count(table, record, is_csv));
+    table.rows.push_back({std::move(record.fields), {}, record.line});
+  }
+  if (table.rows.empty()) {
+    throw InputError(source + ": expected rows below the columns' names, found none" +
+                     (text.find('\r') != std::string_view::npos && text.find('\n') == std::string_view::npos
+                          ? "; lines end in a bare carriage return: convert them to line feeds"
+                          : ""));
+  }
+  return table;
+}
+
+}  // namespace graft::detail

@@ -1,0 +1,155 @@
+#include "data/reader.h"
+
+#include <algorithm>
+#include <cctype>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "data/rows.h"
+
+namespace graft {
+
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+// Length of the well-formed UTF-8 sequence at the start of `text` (Unicode table 3-7), or 0.
+size_t utf8_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const auto follows = [&](size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
+  const unsigned first = byte(0), second = byte(1);
+  if (first < 0x80) return 1;
+  if (first >= 0xC2 && first <= 0xDF) return follows(1) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    const bool bad = (first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F);   // overlong; surrogates
+    return !bad && follows(1) && follows(2) ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const bool bad = (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F);   // overlong; above U+10FFFF
+    return !bad && follows(1) && follows(2) && follows(3) ? 4 : 0;
+  }
+  return 0;
+}
+
+void check_text(std::string_view text, const std::string& source) {
+  for (size_t i = 0; i < text.size();) {
+    if (text[i] == '\0') {
+      throw InputError(detail::place(source, text, i) + "expected text, found a NUL byte; is this a binary or UTF-16 file?");
+    }
+    const size_t length = utf8_length(text.substr(i));
+    if (length == 0) {
+      throw InputError(detail::place(source, text, i) + "expected UTF-8, found " + quote(text.substr(i, 4)) +
+                       "; convert the file first, for instance with iconv -f WINDOWS-1252 -t UTF-8");
+    }
+    i += length;
+  }
+}
+
+std::string delimited_cell(const Table& table, size_t row, const std::string& cell, TableFormat format) {
+  if (format == TableFormat::kTsv) {
+    if (cell.find_first_of("\t\r\n") == std::string::npos) return cell;
+    throw InputError(table.at(row) + "TSV cannot hold a tab or a line break, found " + quote(cell) + "; write CSV or JSONL");
+  }
+  if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
+  std::string out = "\"";
+  for (const char c : cell) out.append(c == '"' ? 2 : 1, c);
+  return out + "\"";
+}
+
+std::string json_row(const Table& table, const Row& row) {
+  const auto quoted = [](const std::string& text) { return nlohmann::json(text).dump(); };
+  std::string out;
+  for (size_t c = 0; c < row.cells.size(); ++c) {
+    if (row.kind(c) == CellKind::kMissing) continue;
+    out += (out.empty() ? "" : ", ") + quoted(table.columns[c]) + ": ";
+    if (row.kind(c) == CellKind::kText) out += quoted(row.cells[c]);
+    else if (row.kind(c) == CellKind::kNull) out += "null";
+    else out += row.cells[c];
+  }
+  return "{" + out + "}\n";
+}
+
+}  // namespace
+
+namespace detail {
+
+std::string place(const std::string& source, std::string_view text, size_t offset) {
+  const std::string_view before = text.substr(0, std::min(offset, text.size()));
+  const auto line = std::count(before.begin(), before.end(), '\n') + 1;
+  const size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
+  return source + ":" + std::to_string(line) + ":" + std::to_string(before.size() - line_start + 1) + ": ";
+}
+
+bool only_blank_lines_follow(std::string_view text, size_t offset) {
+  return text.find_first_not_of(" \t\r\n", offset) == std::string_view::npos;
+}
+
+}  // namespace detail
+
+std::optional<size_t> Table::find_column(std::string_view name) const {
+  const auto found = std::find(columns.begin(), columns.end(), name);
+  if (found == columns.end()) return std::nullopt;
+  return static_cast<size_t>(found - columns.begin());
+}
+
+size_t Table::column(std::string_view name, std::string_view purpose) const {
+  if (const auto index = find_column(name)) return *index;
+  std::vector<std::string> shown;
+  for (const std::string& column : columns) shown.push_back(quote(column));
+  throw InputError(source + (has_header ? ":1" : "") + ": no column " + quote(name) + " for " + std::string(purpose) +
+                   did_you_mean(name, columns) + "; columns here: " + joined(shown));
+}
+
+std::string Table::at(size_t row) const { return source + ":" + std::to_string(rows.at(row).line) + ": "; }
+
+TableFormat table_format(const Path& path) {
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (extension == ".tsv") return TableFormat::kTsv;
+  if (extension == ".csv") return TableFormat::kCsv;
+  if (extension == ".jsonl") return TableFormat::kJsonl;
+  if (extension == ".json") return TableFormat::kJson;
+  throw InputError(path.string() + ": expected a file name ending in .tsv, .csv, .jsonl or .json, found " + quote(extension) +
+                   "; rename the file, or name its format in the task: format: tsv");
+}
+
+Table read_table(const Path& path, const TableOptions& options) {
+  const TableFormat format = options.format ? *options.format : table_format(path);
+  return parse_table(read_file(path), format, path.string(), options);
+}
+
+Table parse_table(std::string_view text, TableFormat format, const std::string& source, const TableOptions& options) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  check_text(text, source);
+  if (text.empty()) throw InputError(source + ": expected rows, found an empty file");
+  switch (format) {
+    case TableFormat::kTsv: return detail::parse_delimited(text, /*is_csv=*/false, source, options.columns);
+    case TableFormat::kCsv: return detail::parse_delimited(text, /*is_csv=*/true, source, options.columns);
+    case TableFormat::kJsonl: return detail::parse_json_lines(text, source);
+    case TableFormat::kJson: return detail::parse_json_list(text, source);
+  }
+  throw InternalError("unknown table format");
+}
+
+std::string write_table(const Table& table, TableFormat format) {
+  ensure(format != TableFormat::kJson, "write_table writes TSV, CSV and JSONL");
+  std::string out;
+  if (format == TableFormat::kJsonl) {
+    for (const Row& row : table.rows) out += json_row(table, row);
+    return out;
+  }
+  const char separator = format == TableFormat::kTsv ? '\t' : ',';
+  const auto write_line = [&](size_t row, const std::vector<std::string>& cells) {
+    for (size_t c = 0; c < cells.size(); ++c) {
+      if (c > 0) out += separator;
+      out += delimited_cell(table, row, cells[c], format);
+    }
+    out += '\n';
+  };
+  write_line(0, table.columns);
+  for (size_t r = 0; r < table.rows.size(); ++r) write_line(r, table.rows[r].cells);
+  if (out.starts_with(kByteOrderMark)) out.insert(0, kByteOrderMark);   // a column name that begins with one: readers take the first
+  return out;
+}
+
+}  // namespace graft

@@ -1,0 +1,72 @@
+// Reading a data file into a table of texts: TSV, CSV, JSON Lines, or one JSON list of objects.
+//
+// A table knows columns, rows and the line each row came from; it does not know what a column means (that is a task, task.h).
+// Rules shared by all formats: UTF-8 with or without a byte order mark, "\n" or "\r\n" ends a line, no NUL byte anywhere.
+// Nothing is trimmed, dropped or repaired: a file is read as it stands or refused with path:line:column.
+//   TSV    GLUE's kind: a tab separates, a quote is a letter like any other, a field holds neither a tab nor a line break.
+//   CSV    RFC 4180: a comma separates; a field in quotes may hold commas, line breaks and doubled quotes.
+//   JSONL  one object a line.    JSON  one list of objects.
+// Blank lines are refused between rows and accepted at the end of the file (in a table of one TSV or CSV column a blank line is a
+// row whose text is empty, so there they are rows).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/files.h"
+
+namespace graft {
+
+enum class TableFormat { kTsv, kCsv, kJsonl, kJson };
+
+// What a cell was in the file. TSV and CSV know texts only.
+enum class CellKind : uint8_t {
+  kText,
+  kNumber,    // JSON: an integer keeps its digits; any other number the shortest text that reads back equal, so 1.0 is "1"
+  kBoolean,   // JSON: "true" or "false"
+  kNull,      // JSON: ""
+  kMissing,   // JSON: the object has no such key; ""
+  kTree,      // JSON: a list or an object, as compact JSON
+};
+
+struct Row {
+  std::vector<std::string> cells;   // one a column
+  std::vector<CellKind> kinds;      // one a column; empty when all are kText
+  int64_t line = 0;                 // from 1: where the row begins
+
+  CellKind kind(size_t column) const { return kinds.empty() ? CellKind::kText : kinds[column]; }
+};
+
+struct Table {
+  std::string source;                 // for messages: the path
+  std::vector<std::string> columns;   // in file order; JSON: in order of first appearance
+  std::vector<Row> rows;              // at least one
+  bool has_header = false;            // the names came from the file, not from the caller
+
+  // Index of a column, or nothing.
+  std::optional<size_t> find_column(std::string_view name) const;
+  // Index of a column; throws InputError with a near miss and the list of columns. `purpose` says who asks: "the text of task 'x'".
+  size_t column(std::string_view name, std::string_view purpose) const;
+  // "path:line: " of a row, to open a message with.
+  std::string at(size_t row) const;
+};
+
+struct TableOptions {
+  std::optional<TableFormat> format;    // else by the extension: .tsv .csv .jsonl .json
+  std::vector<std::string> columns;     // TSV, CSV: names of the columns of a file without a header line; empty: the first line names them
+};
+
+// The format that a file name stands for. Throws InputError naming the ways.
+TableFormat table_format(const Path& path);
+// Reads a file. Throws InputError as above, IoError if the system refuses.
+Table read_table(const Path& path, const TableOptions& options = {});
+// Pure: the same from a text in memory. `source` opens every message.
+Table parse_table(std::string_view text, TableFormat format, const std::string& source, const TableOptions& options = {});
+// The inverse for TSV, CSV (always with a header) and JSONL: parsing gives equal columns and cells. Throws InputError when the format
+// cannot hold a cell (a tab or line break in TSV).
+std::string write_table(const Table& table, TableFormat format);
+
+}  // namespace graft

@@ -1,0 +1,72 @@
+#include "data/split.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <string>
+
+#include "base/document.h"
+#include "base/error.h"
+#include "base/random.h"
+
+namespace graft {
+
+namespace {
+
+RandomKey key_of(uint64_t seed, std::string_view use) { return RandomKey{}.with(seed).with("data").with(use); }
+
+}  // namespace
+
+Split hold_out(int64_t count, double fraction, uint64_t seed) {
+  if (!(fraction > 0 && fraction < 1)) {
+    throw InputError("held-out fraction: expected a number between 0 and 1, both excluded, found " + Node::number(fraction).scalar);
+  }
+  if (count < 2) throw InputError("held-out fraction: expected at least two rows to divide, found " + std::to_string(count));
+  const int64_t wanted = std::llround(fraction * static_cast<double>(count));
+  const auto held = static_cast<std::ptrdiff_t>(std::clamp<int64_t>(wanted, 1, count - 1));
+  std::vector<int64_t> order = permutation(count, key_of(seed, "hold out"));
+  Split split;
+  split.held_out.assign(order.begin(), order.begin() + held);
+  split.kept.assign(order.begin() + held, order.end());
+  std::sort(split.held_out.begin(), split.held_out.end());
+  std::sort(split.kept.begin(), split.kept.end());
+  return split;
+}
+
+std::vector<int64_t> head_rows(int64_t count, int64_t limit) {
+  if (limit < 1) throw InputError("limit: expected at least one row, found " + std::to_string(limit));
+  std::vector<int64_t> rows(static_cast<size_t>(std::min(count, limit)));
+  std::iota(rows.begin(), rows.end(), int64_t{0});
+  return rows;
+}
+
+std::vector<int64_t> random_rows(int64_t count, int64_t size, uint64_t seed) {
+  if (size < 1 || size > count) {
+    throw InputError("random rows: expected a number of rows in 1.." + std::to_string(count) + ", found " + std::to_string(size));
+  }
+  std::vector<int64_t> order = permutation(count, key_of(seed, "random rows"));
+  order.resize(static_cast<size_t>(size));
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels, int64_t per_label, uint64_t seed) {
+  if (per_label < 1) throw InputError("rows per label: expected at least one, found " + std::to_string(per_label));
+  std::vector<int64_t> taken(static_cast<size_t>(num_labels)), rows;
+  for (const int64_t row : permutation(static_cast<int64_t>(labels.size()), key_of(seed, "rows per label"))) {
+    const int64_t label = labels[static_cast<size_t>(row)];
+    ensure(label >= 0 && label < num_labels, "random_rows_per_label: a label is out of range");
+    if (taken[static_cast<size_t>(label)] == per_label) continue;
+    ++taken[static_cast<size_t>(label)];
+    rows.push_back(row);
+  }
+  for (size_t label = 0; label < taken.size(); ++label) {
+    if (taken[label] == per_label) continue;
+    throw InputError("rows per label: expected " + std::to_string(per_label) + " rows of label " + std::to_string(label) + ", found " +
+                     std::to_string(taken[label]));
+  }
+  std::sort(rows.begin(), rows.end());
+  return rows;
+}
+
+}  // namespace graft

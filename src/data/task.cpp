@@ -1,0 +1,226 @@
+#include "data/task.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "data/metrics.h"
+
+namespace graft {
+
+namespace {
+
+constexpr size_t kMaxLabels = 10000;
+
+const std::vector<std::pair<std::string, TableFormat>>& format_names() {
+  static const std::vector<std::pair<std::string, TableFormat>> kNames = {
+      {"tsv", TableFormat::kTsv}, {"csv", TableFormat::kCsv}, {"jsonl", TableFormat::kJsonl}, {"json", TableFormat::kJson}};
+  return kNames;
+}
+
+// "SST-2", "sst_2" and "sst2" are one name.
+std::string plain_name(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    if (c == '-' || c == '_' || c == ' ') continue;
+    out += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return out;
+}
+
+// What is wrong with a list of label names, or "".
+std::string labels_fault(const std::vector<std::string>& labels) {
+  if (labels.size() < 2) return "expected at least two labels, found " + std::to_string(labels.size());
+  if (labels.size() > kMaxLabels) return "expected at most " + std::to_string(kMaxLabels) + " labels, found " + std::to_string(labels.size());
+  std::set<std::string> seen;
+  for (const std::string& label : labels) {
+    if (label.empty()) return "a label is empty";
+    if (label.front() == ' ' || label.back() == ' ') return "label " + quote(label) + " has blanks around it";
+    if (!seen.insert(label).second) return "label " + quote(label) + " appears twice";
+  }
+  return "";
+}
+
+// "text:LABEL,LABEL"
+Task short_form(const std::string& form) {
+  Task task;
+  task.name = "text";
+  task.text_column = "text";
+  task.label_column = "label";
+  task.id_column = "id";
+  const std::string list = form.substr(form.find(':') + 1);
+  for (size_t begin = 0; begin <= list.size();) {
+    const size_t end = std::min(list.find(',', begin), list.size());
+    task.labels.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  if (const std::string fault = labels_fault(task.labels); !fault.empty()) {
+    throw InputError("task " + quote(form) + ": " + fault + "; the short form is text:LABEL,LABEL, for instance text:ham,spam");
+  }
+  task.metrics = default_metrics(task.kind);
+  task.primary_metric = task.metrics.front();
+  return task;
+}
+
+std::optional<std::string> optional_text(Options& options, std::string_view key) {
+  if (!options.has(key)) return std::nullopt;
+  return options.text(key, std::nullopt);
+}
+
+void read_labels(Options& options, Task& task) {
+  task.labels = options.texts("labels", std::nullopt);
+  if (const std::string fault = labels_fault(task.labels); !fault.empty() && options.has("labels")) options.fault("labels", fault);
+  if (const Node* spellings = options.raw("spellings"); spellings != nullptr) {
+    if (spellings->kind != Node::Kind::kMap) options.fault("spellings", "expected a section such as {\"0\": " + (task.labels.empty() ? "negative" : task.labels[0]) + "}");
+    for (const auto& [spelling, label] : spellings->members) {
+      if (std::find(task.labels.begin(), task.labels.end(), label.scalar) == task.labels.end()) {
+        options.fault("spellings", quote(spelling) + " stands for " + quote(label.scalar) + ", which is not one of the labels" + did_you_mean(label.scalar, task.labels));
+      } else if (std::find(task.labels.begin(), task.labels.end(), spelling) != task.labels.end() && spelling != label.scalar) {
+        options.fault("spellings", quote(spelling) + " is itself a label and cannot stand for " + quote(label.scalar));
+      }
+      task.spellings[spelling] = label.scalar;
+    }
+  }
+  const std::string positive = options.text("positive", task.labels.size() > 1 ? task.labels[1] : "");
+  const auto found = std::find(task.labels.begin(), task.labels.end(), positive);
+  if (found != task.labels.end()) task.positive = found - task.labels.begin();
+  else if (options.has("positive")) options.fault("positive", "expected one of the labels, found " + quote(positive) + did_you_mean(positive, task.labels));
+}
+
+void read_metrics(Options& options, Task& task) {
+  const std::vector<std::string>& known = metric_names(task.kind);
+  task.metrics = options.texts("metrics", default_metrics(task.kind));
+  if (task.metrics.empty()) options.fault("metrics", "expected at least one of " + joined(known, "or"));
+  std::set<std::string> seen;
+  for (const std::string& metric : task.metrics) {
+    if (std::find(known.begin(), known.end(), metric) == known.end()) {
+      options.fault("metrics", "expected " + joined(known, "or") + ", found " + quote(metric) + did_you_mean(metric, known));
+    }
+    if (metric == "f1" && task.labels.size() != 2) options.fault("metrics", "f1 needs two labels; with " + std::to_string(task.labels.size()) + " use f1_macro");
+    if (!seen.insert(metric).second) options.fault("metrics", "metric " + quote(metric) + " appears twice");
+  }
+  task.primary_metric = options.text("primary", task.metrics.empty() ? "" : task.metrics.front());
+  if (!task.metrics.empty() && !seen.contains(task.primary_metric)) {
+    options.fault("primary", "expected one of the task's metrics (" + joined(task.metrics) + "), found " + quote(task.primary_metric));
+  }
+}
+
+void read_columns(Options& options, Task& task) {
+  task.columns = options.texts("columns", std::vector<std::string>{});
+  if (options.has("columns") && task.columns.empty()) options.fault("columns", "expected the names of the file's columns, in order");
+  std::set<std::string> seen;
+  for (const std::string& column : task.columns) {
+    if (!seen.insert(column).second) options.fault("columns", "column " + quote(column) + " appears twice");
+  }
+  if (task.columns.empty()) return;
+  const auto check = [&](std::string_view key, const std::optional<std::string>& column) {
+    if (!column || seen.contains(*column)) return;
+    options.fault(key, quote(*column) + " is not in columns" + did_you_mean(*column, task.columns) + "; there are " + joined(task.columns));
+  };
+  check("text", task.text_column);
+  check("second", task.second_column);
+  check("label", task.label_column);
+  check("id", task.id_column);
+}
+
+}  // namespace
+
+std::optional<int64_t> Task::find_label(std::string_view text) const {
+  std::string label(text);
+  if (const auto spelling = spellings.find(label); spelling != spellings.end()) label = spelling->second;
+  const auto found = std::find(labels.begin(), labels.end(), label);
+  if (found == labels.end()) return std::nullopt;
+  return found - labels.begin();
+}
+
+Task parse_task(const Node& node, const std::string& source) {
+  Options options(node, source);
+  Task task;
+  task.name = options.text("name", std::nullopt);
+  task.kind = options.choice("kind", "classification", {"classification", "regression"}) == "regression" ? TaskKind::kRegression
+                                                                                                         : TaskKind::kClassification;
+  task.text_column = options.text("text", std::nullopt);
+  task.second_column = optional_text(options, "second");
+  task.label_column = options.text("label", std::nullopt);
+  task.id_column = optional_text(options, "id");
+  if (task.second_column == task.text_column) options.fault("second", "the second text is the same column as the first");
+  if (task.label_column == task.text_column && !task.text_column.empty()) options.fault("label", "the label is the same column as the text");
+  if (task.kind == TaskKind::kClassification) {
+    read_labels(options, task);
+  } else {
+    for (const char* key : {"labels", "spellings", "positive"}) {
+      if (options.has(key)) options.fault(key, "a regression has values, not labels; remove it, or set kind: classification");
+    }
+  }
+  read_columns(options, task);
+  if (options.has("format")) {
+    std::vector<std::string> names;
+    for (const auto& [name, format] : format_names()) names.push_back(name);
+    const std::string chosen = options.choice("format", std::nullopt, names);
+    for (const auto& [name, format] : format_names()) {
+      if (name == chosen) task.format = format;
+    }
+  }
+  read_metrics(options, task);
+  options.finish();
+  return task;
+}
+
+Node task_to_node(const Task& task) {
+  const auto texts = [](const std::vector<std::string>& words) {
+    Node list = Node::list();
+    for (const std::string& word : words) list.items.push_back(Node::text(word));
+    return list;
+  };
+  Node node = Node::map();
+  node["name"] = Node::text(task.name);
+  node["kind"] = Node::text(task.kind == TaskKind::kRegression ? "regression" : "classification");
+  node["text"] = Node::text(task.text_column);
+  if (task.second_column) node["second"] = Node::text(*task.second_column);
+  node["label"] = Node::text(task.label_column);
+  if (task.id_column) node["id"] = Node::text(*task.id_column);
+  if (task.kind == TaskKind::kClassification) {
+    node["labels"] = texts(task.labels);
+    if (!task.spellings.empty()) {
+      Node spellings = Node::map();
+      for (const auto& [spelling, label] : task.spellings) spellings[spelling] = Node::text(label);
+      node["spellings"] = std::move(spellings);
+    }
+    node["positive"] = Node::text(task.labels.at(static_cast<size_t>(task.positive)));
+  }
+  if (!task.columns.empty()) node["columns"] = texts(task.columns);
+  for (const auto& [name, format] : format_names()) {
+    if (task.format == format) node["format"] = Node::text(name);
+  }
+  node["metrics"] = texts(task.metrics);
+  node["primary"] = Node::text(task.primary_metric);
+  return node;
+}
+
+std::vector<std::string> task_names(const Path& tasks_dir) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(tasks_dir, error)) {
+    if (entry.path().extension() == ".yaml") names.push_back(entry.path().stem().string());
+  }
+  if (error) throw IoError("cannot list the folder of tasks '" + tasks_dir.string() + "': " + error.message());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Task load_task(const std::string& name_or_path, const Path& tasks_dir) {
+  if (name_or_path.starts_with("text:")) return short_form(name_or_path);
+  const bool is_path = name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".yaml") || name_or_path.ends_with(".yml");
+  if (is_path) return parse_task(parse_yaml(read_file(name_or_path), name_or_path), name_or_path);
+  const std::vector<std::string> known = task_names(tasks_dir);
+  const std::string name = plain_name(name_or_path);
+  if (std::find(known.begin(), known.end(), name) == known.end()) {
+    throw InputError("unknown task " + quote(name_or_path) + did_you_mean(name, known) + "; ready tasks: " + joined(known) +
+                     "; or name a YAML file, or text:LABEL,LABEL");
+  }
+  const Path path = tasks_dir / (name + ".yaml");
+  return parse_task(parse_yaml(read_file(path), path.string()), path.string());
+}
+
+}  // namespace graft

@@ -1,0 +1,101 @@
+#include "edit/adapter.h"
+
+#include "base/error.h"
+
+namespace graft {
+
+using at::Tensor;
+
+namespace {
+
+constexpr const char* kHeadPath = "head/";
+
+}  // namespace
+
+Adapter::Adapter(const Node& definition, const std::string& source, const EditTarget& target, const std::optional<Task>& task)
+    : task_(task) {
+  Options options(definition, source);
+  const Node* edits = options.raw("edits");
+  if (edits != nullptr && edits->kind != Node::Kind::kList && edits->kind != Node::Kind::kNull) options.fault("edits", "expected a list of edits");
+  Options& head = options.section("head");
+  if (task) head_ = std::make_unique<Head>(head, target.config, task->kind == TaskKind::kRegression ? 1 : task->num_labels());
+  else head.ignore("pooler"), head.ignore("dropout");
+  options.finish();
+  if (edits == nullptr) return;
+  for (size_t i = 0; i < edits->items.size(); ++i) {
+    Part part;
+    part.edit = make_edit(edits->items[i], target, source, "/edits/" + std::to_string(i));
+    part.path = std::to_string(i) + "." + edits->items[i].members.front().first + "/";
+    part.spec = part.edit->spec();
+    parts_.push_back(std::move(part));
+  }
+}
+
+Node Adapter::describe() const {
+  Node out = Node::map();
+  std::vector<Node> edits;
+  for (const Part& part : parts_) edits.push_back(part.edit->describe());
+  out["edits"] = Node::list(std::move(edits));
+  if (head_) out["head"] = head_->describe();
+  return out;
+}
+
+std::vector<ParamSpec> Adapter::params() const {
+  std::vector<ParamSpec> out;
+  const auto add = [&](ParamSpec param, const std::string& path) {
+    param.name = path + param.name;
+    out.push_back(std::move(param));
+  };
+  for (const Part& part : parts_) {
+    for (const ParamSpec& param : part.spec.params) add(param, part.path);
+  }
+  if (head_) {
+    for (const ParamSpec& param : head_->params()) add(param, kHeadPath);
+  }
+  return out;
+}
+
+NamedTensors Adapter::init(const Weights& weights, RandomKey key) const {
+  NamedTensors out;
+  const auto add = [&](const NamedTensors& tensors, const std::string& path) {
+    for (const auto& [name, tensor] : tensors) out[path + name] = tensor;
+  };
+  for (const Part& part : parts_) add(part.edit->init(weights, key.with(part.path)), part.path);
+  if (head_) add(head_->init(weights, key.with(kHeadPath)), kHeadPath);
+  for (const ParamSpec& param : params()) {
+    ensure(out.at(param.name).sizes() == at::IntArrayRef(param.shape), "initial value of the declared shape: " + param.name);
+    if (param.role == Role::kTrained) out.at(param.name).requires_grad_(true);
+  }
+  return out;
+}
+
+NamedTensors Adapter::derive(const NamedTensors& stored, const Weights& weights) const {
+  NamedTensors out;
+  for (const Part& part : parts_) {
+    for (const auto& [name, tensor] : part.edit->derive(Params(stored, part.path), weights)) out[part.path + name] = tensor;
+  }
+  if (head_) {   // the head computes in float32 whatever the trunk's dtype
+    for (const ParamSpec& param : head_->params()) out[kHeadPath + param.name] = stored.at(kHeadPath + param.name);
+  }
+  return out;
+}
+
+Weights Adapter::rewritten(const NamedTensors& derived, const Weights& weights) const {
+  NamedTensors replaced;
+  const auto add = [&](NamedTensors tensors) {
+    for (auto& [name, tensor] : tensors) {
+      if (!replaced.emplace(name, tensor).second) throw InputError("two parts of the adapter train '" + name + "': leave one of them out");
+    }
+  };
+  for (const Part& part : parts_) {
+    if (part.spec.traits.rewrites) add(part.edit->rewrite(Params(derived, part.path), weights));
+  }
+  if (head_) add(head_->rewrite(Params(derived, kHeadPath)));
+  return replaced.empty() ? weights : weights.with(std::move(replaced));
+}
+
+bool Adapter::acts_in_forward() const {
+  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return !part.spec.sites.empty(); });
+}
+
+}  // namespace graft

@@ -1,0 +1,46 @@
+// An adapter: an ordered list of edits and a task head, with their tensors. What is trained, saved, loaded and shipped.
+//
+// Tensors are stored under "<index>.<kind>/<param>" for edits ("0.lora/enc.3.attn.q.lora_a") and "head/<param>" for the head.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/task.h"
+#include "edit/edit.h"
+#include "edit/head.h"
+#include "edit/registry.h"
+
+namespace graft {
+
+class Adapter {
+ public:
+  // definition: {edits: [...], head: {...}}. `task` gives the head its outputs; without one there is no head (a bare trunk's
+  // edits). Throws InputError listing every fault.
+  Adapter(const Node& definition, const std::string& source, const EditTarget& target, const std::optional<Task>& task);
+
+  struct Part {
+    std::string path;                 // "0.lora/"
+    std::unique_ptr<Edit> edit;
+    EditSpec spec;
+  };
+
+  const std::vector<Part>& parts() const { return parts_; }
+  const Head* head() const { return head_.get(); }
+  const std::optional<Task>& task() const { return task_; }
+  Node describe() const;                                                   // {edits, head}, every default filled in
+
+  std::vector<ParamSpec> params() const;                                   // names with their paths
+  NamedTensors init(const Weights& weights, RandomKey key) const;          // float32 leaves, by stored name
+  NamedTensors derive(const NamedTensors& stored, const Weights& weights) const;
+  Weights rewritten(const NamedTensors& derived, const Weights& weights) const;   // with the edits that rewrite in every step
+  bool acts_in_forward() const;                                            // some part changes activations
+
+ private:
+  std::vector<Part> parts_;
+  std::unique_ptr<Head> head_;
+  std::optional<Task> task_;
+};
+
+}  // namespace graft

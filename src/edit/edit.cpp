@@ -1,0 +1,64 @@
+#include "edit/edit.h"
+
+#include <ATen/ops/addmm.h>
+
+#include "base/error.h"
+
+namespace graft {
+
+using at::Tensor;
+
+const Tensor& Params::at(const std::string& name) const {
+  const auto found = tensors_->find(path_ + name);
+  if (found == tensors_->end()) throw InternalError("no tensor '" + path_ + name + "'");
+  return found->second;
+}
+
+NamedTensors Edit::derive(const Params& stored, const Weights& weights) const {
+  NamedTensors out;
+  for (const ParamSpec& param : spec().params) out[param.name] = stored.at(param.name).to(weights.dtype());
+  return out;
+}
+
+Tensor Edit::input(const SiteView& view) const { return view.x; }
+
+double Edit::scale(const Site&) const { return 1.0; }
+
+Change Edit::change(const Params&, const SiteView& view, const Tensor&, const Weight&, Context&) const {
+  throw InternalError("an edit without change() was asked at " + view.site.name);
+}
+
+Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
+                   Context& context) const {
+  const Tensor by_expert = weight.rows.unflatten(1, {-1, experts});   // [T, G, E]
+  Tensor sum;
+  for (int64_t e = 0; e < experts; ++e) {
+    NamedTensors own;
+    for (const ParamSpec& param : spec().params) own[param.name] = stacked.at(param.name).select(0, e);
+    const Change one = change(Params(own, ""), view, input, {weight.scale, by_expert.select(2, e)}, context);
+    ensure(!one.rows.defined(), "experts that act on some rows only have no default blend");
+    // mul and add act on the same y for every expert, so the changes (not the results) are summed.
+    const Tensor delta = apply_change(view.y, one) - view.y;
+    sum = sum.defined() ? sum + delta : delta;
+  }
+  return {.mul = {}, .add = sum, .code = {}, .basis = {}, .rows = {}};
+}
+
+std::optional<LanePrefix> Edit::prefix(const Params&, const SiteView&, const Weight&, Context&) const { return std::nullopt; }
+
+NamedTensors Edit::rewrite(const Params&, const Weights&) const { return {}; }
+
+Tensor apply_change(const Tensor& y, const Change& change) {
+  if (change.rows.defined()) {
+    Change dense = change;
+    dense.rows = Tensor();
+    return y.index_copy(0, change.rows, apply_change(y.index_select(0, change.rows), dense));
+  }
+  Tensor out = y;
+  if (change.mul.defined()) out = out * change.mul.to(out.scalar_type());
+  if (change.add.defined()) out = out + change.add.to(out.scalar_type());
+  if (change.code.defined()) out = at::addmm(out, change.code.to(out.scalar_type()), change.basis.t());
+  return out;
+}
+
+}  // namespace graft

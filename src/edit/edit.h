@@ -1,0 +1,127 @@
+// The contract of an edit: a learned change at sites of a frozen trunk.
+//
+// An edit is options, named tensors and pure functions over them. It never owns the forward pass: at each of its sites it is shown
+// x and y and answers with a Change. Combinators (a gate, a stochastic mixture, a router) are edits made of edits. Adding a method
+// = one file and one line in registry.cpp. Thread-safe: all methods are const and hold no state.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/document.h"
+#include "base/random.h"
+#include "model/hooks.h"
+#include "model/sites.h"
+#include "model/weights.h"
+#include "tensor/named_tensors.h"
+
+namespace graft {
+
+enum class Role { kTrained, kBuffer };
+
+struct ParamSpec {
+  std::string name;                       // within its edit: "enc.3.attn.q.lora_a"
+  std::vector<int64_t> shape;
+  std::string group;                      // what it is counted as: "lora", "gate", "router", "expert", ...
+  Role role = Role::kTrained;
+  bool decays = true;                     // under weight decay
+  double rate_scale = 1.0;                // multiplies the learning rate
+  bool starts_without_gradient = false;   // theory makes its gradient zero at initial values
+};
+
+struct Traits {
+  bool identity_at_init = false;   // the adapted trunk equals the bare one, bit for bit, at initial values
+  bool pools_sequence = false;     // reads other rows of the sequence: the last block may not skip rows
+  bool is_causal = true;           // a row's change depends on no later row
+  bool prompt_only = false;        // acts on the prompt's rows alone
+  bool is_foldable = false;        // `rewrite` gives weights that compute the same
+  bool rewrites = false;           // acts through `rewrite` in every step, not through `change`
+};
+
+struct EditSpec {
+  std::vector<ParamSpec> params;
+  std::vector<Site> sites;         // where `change` or `prefix` is asked
+  Traits traits;
+};
+
+// The tensors of one edit, addressed by ParamSpec::name. A view: the map must outlive it.
+class Params {
+ public:
+  Params(const NamedTensors& tensors, std::string path) : tensors_(&tensors), path_(std::move(path)) {}
+  const at::Tensor& at(const std::string& name) const;
+  Params below(const std::string& step) const { return {*tensors_, path_ + step + "/"}; }   // of a part of a combinator
+  const std::string& path() const { return path_; }
+
+ private:
+  const NamedTensors* tensors_;
+  std::string path_;               // "0.lora/"
+};
+
+// The factor of a change: a number, times a column per output group and row where a gate or router gives one.
+struct Weight {
+  double scale = 1.0;
+  at::Tensor rows;                 // [T, G] float32, or undefined; G divides the output width (1, or heads)
+};
+
+// y' = mul * y + add + code basis^T, on `rows` only where given. Undefined parts are left out.
+struct Change {
+  at::Tensor mul;                  // broadcasts to [T, out]
+  at::Tensor add;                  // broadcasts to [T, out]
+  at::Tensor code, basis;          // [T, R], [out, R]: the low-rank form, added without making a [T, out] tensor of its own
+  at::Tensor rows;                 // [P] int64, distinct: the parts above then have P rows
+};
+
+// What an edit may know of the pass it is in, beside its tensors.
+struct Context {
+  bool is_training = false;
+  RandomKey key;                   // (seed, step, micro-batch, pass, edit path, site): for dropout
+  RandomKey route;                 // (seed, step, micro-batch, pass, edit path): for a stochastic choice; not of the site
+  std::vector<std::pair<std::string, at::Tensor>>* losses = nullptr;    // scalars made inside edits, with their names; null at evaluation
+  std::vector<std::pair<std::string, at::Tensor>>* records = nullptr;   // gate values, expert shares; null unless asked for
+};
+
+class Edit {
+ public:
+  virtual ~Edit() = default;
+
+  virtual EditSpec spec() const = 0;
+
+  // Options with every default filled in: building from it gives an equal edit. One key, the kind: {lora: {rank: 8, ...}}.
+  virtual Node describe() const = 0;
+
+  // Initial values of every param of `spec`, float32.
+  virtual NamedTensors init(const Weights& weights, RandomKey key) const = 0;
+
+  // Tensors that `change` wants instead of the stored ones; computed once a step, differentiable. Names as in `spec`, or new ones.
+  // Default: every trained tensor in the trunk's dtype.
+  virtual NamedTensors derive(const Params& stored, const Weights& weights) const;
+
+  // What the edit (and a gate or router around it) reads. Default: view.x.
+  virtual at::Tensor input(const SiteView& view) const;
+
+  // The factor when nobody else gives one: alpha/r for LoRA. A gate or router replaces it. Default 1.
+  virtual double scale(const Site& site) const;
+
+  // `derived`: by the names that derive() gave. Called for sites in spec().sites that are not attention sites.
+  virtual Change change(const Params& derived, const SiteView& view, const at::Tensor& input, const Weight& weight, Context& context) const;
+
+  // E experts stacked along dimension 0 of every tensor, weight.rows [T, G*E] (expert fastest). Default: the sum of `change` over
+  // the experts, one after the other; methods with a fused form override it.
+  virtual Change blend(const Params& stacked, int64_t experts, const SiteView& view, const at::Tensor& input, const Weight& weight,
+                       Context& context) const;
+
+  // Prefix rows at an attention site.
+  virtual std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context& context) const;
+
+  // Tensors of the trunk, by canonical name, with the edit folded in. Asked every step where traits.rewrites, else at merge.
+  virtual NamedTensors rewrite(const Params& derived, const Weights& weights) const;
+};
+
+// y' of `change` for a y of [T, out].
+at::Tensor apply_change(const at::Tensor& y, const Change& change);
+
+}  // namespace graft

@@ -1,0 +1,81 @@
+#include "edit/head.h"
+
+#include "base/error.h"
+#include "edit/initial.h"
+#include "tensor/fused.h"
+
+namespace graft {
+
+using at::Tensor;
+
+namespace {
+
+constexpr double kInitialDeviation = 0.02;
+
+Tensor linear_of(const Tensor& x, const Tensor& weight, const Tensor& bias) { return at::addmm(bias, x, weight.t()); }
+
+}  // namespace
+
+Head::Head(Options& options, const ModelConfig& config, int64_t outputs)
+    : config_(config), style_(family_of(config.model_type).head_style), outputs_(outputs) {
+  if (style_ == HeadStyle::kPooler) trains_pooler_ = options.choice("pooler", "frozen", {"frozen", "trained"}) == "trained";
+  dropout_ = options.number("dropout", config.classifier_dropout, 0, 0.99);
+}
+
+std::vector<ParamSpec> Head::params() const {
+  const int64_t width = config_.width;
+  std::vector<ParamSpec> params;
+  const auto add = [&](const std::string& layer, int64_t out) {
+    params.push_back({.name = layer + ".weight", .shape = {out, width}, .group = "head"});
+    params.push_back({.name = layer + ".bias", .shape = {out}, .group = "head", .decays = false});
+  };
+  if (trains_pooler_) add("pooler", width);
+  if (style_ == HeadStyle::kDense) add("dense", width);
+  add("out", outputs_);
+  return params;
+}
+
+Node Head::describe() const {
+  Node node = Node::map();
+  if (style_ == HeadStyle::kPooler) node["pooler"] = Node::text(trains_pooler_ ? "trained" : "frozen");
+  node["dropout"] = Node::number(dropout_);
+  return node;
+}
+
+NamedTensors Head::init(const Weights& weights, RandomKey key) const {
+  NamedTensors out;
+  for (const ParamSpec& param : params()) {
+    const bool is_weight = param.name.ends_with("weight");
+    if (param.name.starts_with("pooler.") && weights.has(param.name)) out[param.name] = weights.base(param.name).to(at::kFloat).clone();
+    else out[param.name] = is_weight ? normal_tensor(param.shape, kInitialDeviation, key.with(param.name)) : at::zeros(param.shape);
+  }
+  if (style_ == HeadStyle::kPooler && !trains_pooler_ && !weights.has("pooler.weight")) {
+    throw InputError("the model has no pooler for the head to read: set head.pooler to trained");
+  }
+  return out;
+}
+
+NamedTensors Head::rewrite(const Params& derived) const {
+  if (!trains_pooler_) return {};
+  return {{"pooler.weight", derived.at("pooler.weight")}, {"pooler.bias", derived.at("pooler.bias")}};
+}
+
+Tensor Head::logits(const Params& derived, const Weights& weights, const Tensor& first_rows, const std::shared_ptr<const RowIds>& ids,
+                    const Context& context, Tensor* pooled) const {
+  const auto dtype = first_rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto dropped = [&](const Tensor& x, const char* use) {
+    if (!context.is_training || dropout_ == 0.0) return x;
+    return dropout(x, {dropout_, context.key.with(use), ids});
+  };
+  Tensor z;
+  if (style_ == HeadStyle::kPooler) {
+    z = at::tanh(weights.linear("pooler", first_rows).to(dtype));   // [N, C]
+  } else {
+    const Tensor h = dropped(first_rows.to(dtype), "head input");
+    z = at::tanh(linear_of(h, derived.at("dense.weight").to(dtype), derived.at("dense.bias").to(dtype)));
+  }
+  if (pooled != nullptr) *pooled = z;
+  return linear_of(dropped(z, "head output"), derived.at("out.weight").to(dtype), derived.at("out.bias").to(dtype));   // [N, outputs]
+}
+
+}  // namespace graft

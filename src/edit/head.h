@@ -1,0 +1,42 @@
+// The task head: logits from the first row of each sequence. Part of an adapter, but not an edit (logits are not y + change).
+//
+//   pooler style (BERT):   z = dropout(tanh(W_p h + b_p));  logits = W_o z + b_o.   W_p is the model's pooler, frozen or trained.
+//   dense style (RoBERTa): z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z + b_o.   W_d is new and trained.
+// Computed in float32 (float64 for a float64 trunk). New weights start as N(0, 0.02^2), new biases as 0.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "base/options.h"
+#include "edit/edit.h"
+#include "model/families.h"
+
+namespace graft {
+
+class Head {
+ public:
+  // `outputs`: classes, or 1 for regression. Options: pooler (frozen|trained, pooler style only), dropout.
+  Head(Options& options, const ModelConfig& config, int64_t outputs);
+
+  std::vector<ParamSpec> params() const;
+  Node describe() const;
+  NamedTensors init(const Weights& weights, RandomKey key) const;
+
+  // The pooler, when the head trains it: takes the place of the model's own.
+  NamedTensors rewrite(const Params& derived) const;
+
+  // first_rows: [N, C] -> logits [N, outputs] float32. `ids` names the examples, for dropout. `pooled` receives z before its dropout.
+  at::Tensor logits(const Params& derived, const Weights& weights, const at::Tensor& first_rows, const std::shared_ptr<const RowIds>& ids,
+                    const Context& context, at::Tensor* pooled = nullptr) const;
+
+  int64_t outputs() const { return outputs_; }
+
+ private:
+  const ModelConfig config_;
+  HeadStyle style_;
+  int64_t outputs_;
+  bool trains_pooler_ = false;
+  double dropout_;
+};
+
+}  // namespace graft

@@ -1,0 +1,37 @@
+#include "edit/initial.h"
+
+#include <ATen/ops/empty.h>
+
+namespace graft {
+
+namespace {
+
+template <typename Draw>
+at::Tensor filled(const std::vector<int64_t>& shape, RandomKey key, Draw draw) {
+  at::Tensor out = at::empty(shape, at::kFloat);
+  Random random(key);
+  float* values = out.data_ptr<float>();
+  for (int64_t i = 0; i < out.numel(); ++i) values[i] = static_cast<float>(draw(random));
+  return out;
+}
+
+}  // namespace
+
+at::Tensor uniform_tensor(const std::vector<int64_t>& shape, double bound, RandomKey key) {
+  return filled(shape, key, [bound](Random& random) { return bound * (2.0 * random.uniform() - 1.0); });
+}
+
+at::Tensor normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key) {
+  return filled(shape, key, [deviation](Random& random) { return deviation * random.normal(); });
+}
+
+RowDropout rows_of_lane(const SiteView& view, double probability, RandomKey key) {
+  if (view.lane.num_rows == view.pack.num_rows) return {probability, key, view.pack.rows};
+  auto rows = std::make_shared<RowIds>();
+  const auto begin = view.lane.first_row, end = begin + view.lane.num_rows;
+  rows->example.assign(view.pack.rows->example.begin() + begin, view.pack.rows->example.begin() + end);
+  rows->position.assign(view.pack.rows->position.begin() + begin, view.pack.rows->position.begin() + end);
+  return {probability, key, rows};
+}
+
+}  // namespace graft

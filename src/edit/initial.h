@@ -1,0 +1,23 @@
+// Small pieces that methods share: initial values drawn from a key, and dropout on the rows of a lane.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "base/random.h"
+#include "model/hooks.h"
+#include "tensor/rows.h"
+
+namespace graft {
+
+// float32, entries uniform in [-bound, bound).
+at::Tensor uniform_tensor(const std::vector<int64_t>& shape, double bound, RandomKey key);
+
+// float32, entries normal with mean 0.
+at::Tensor normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key);
+
+// Dropout whose mask is keyed by the examples and positions of the view's rows.
+RowDropout rows_of_lane(const SiteView& view, double probability, RandomKey key);
+
+}  // namespace graft

@@ -1,0 +1,99 @@
+// Full fine-tuning, BitFit and top-layer tuning: copies of the trunk's own tensors are trained and take their places.
+//
+//   full        every tensor
+//   bitfit      every bias: of linear layers, of norms, of the pooler (Ben Zaken et al. 2022, arXiv:2106.10199)
+//   top-layers  every tensor of the last K blocks
+//
+// The copies are float32 masters whatever the trunk's dtype.
+#include <functional>
+
+#include "base/error.h"
+#include "edit/registry.h"
+#include "model/families.h"
+
+namespace graft {
+
+namespace {
+
+bool is_pooler(const std::string& name) { return name.starts_with("pooler."); }
+bool is_bias(const std::string& name) { return name.ends_with(".bias"); }
+bool is_norm(const std::string& name) { return name.find("norm.") != std::string::npos; }
+
+class Retrain final : public Edit {
+ public:
+  Retrain(std::string kind, Node options, std::vector<TensorSlot> slots)
+      : kind_(std::move(kind)), options_(std::move(options)), slots_(std::move(slots)) {}
+
+  EditSpec spec() const override {
+    EditSpec spec;
+    for (const TensorSlot& slot : slots_) {
+      ParamSpec param{.name = slot.name, .shape = slot.shape, .group = kind_};
+      param.decays = !is_bias(slot.name) && !is_norm(slot.name);
+      // The softmax does not change when all keys move alike, so the gradient of a key's bias is zero but for rounding.
+      param.starts_without_gradient = slot.name.ends_with("attn.k.bias");
+      spec.params.push_back(std::move(param));
+    }
+    spec.traits = {.identity_at_init = true, .is_foldable = true, .rewrites = true};
+    return spec;
+  }
+
+  Node describe() const override { return Node::map({{kind_, options_}}); }
+
+  NamedTensors init(const Weights& weights, RandomKey) const override {
+    NamedTensors out;
+    for (const TensorSlot& slot : slots_) {
+      if (!weights.has(slot.name)) {
+        throw InputError("the model has no '" + slot.name + "' to train: set " + kind_ + ".pooler to false and head.pooler to trained");
+      }
+      out[slot.name] = weights.base(slot.name).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+    }
+    return out;
+  }
+
+  NamedTensors rewrite(const Params& derived, const Weights&) const override {
+    NamedTensors out;
+    for (const TensorSlot& slot : slots_) out[slot.name] = derived.at(slot.name);
+    return out;
+  }
+
+ private:
+  std::string kind_;
+  Node options_;
+  std::vector<TensorSlot> slots_;
+};
+
+std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const EditTarget& target,
+                                   const std::function<bool(const std::string&)>& is_trained) {
+  std::vector<TensorSlot> slots;
+  for (TensorSlot& slot : tensor_slots(target.config)) {
+    if (is_trained(slot.name)) slots.push_back(std::move(slot));
+  }
+  return std::make_unique<Retrain>(kind, std::move(options), std::move(slots));
+}
+
+}  // namespace
+
+std::unique_ptr<Edit> make_full(Options& options, const EditTarget& target) {
+  const bool with_pooler = options.boolean("pooler", true);
+  return make_retrain("full", Node::map({{"pooler", Node::boolean(with_pooler)}}), target,
+                      [with_pooler](const std::string& name) { return with_pooler || !is_pooler(name); });
+}
+
+std::unique_ptr<Edit> make_bitfit(Options& options, const EditTarget& target) {
+  const bool with_pooler = options.boolean("pooler", true);
+  return make_retrain("bitfit", Node::map({{"pooler", Node::boolean(with_pooler)}}), target,
+                      [with_pooler](const std::string& name) { return is_bias(name) && (with_pooler || !is_pooler(name)); });
+}
+
+std::unique_ptr<Edit> make_top_layers(Options& options, const EditTarget& target) {
+  const int64_t count = options.integer("count", std::min<int64_t>(2, target.config.layers), 1, target.config.layers);
+  const bool with_pooler = options.boolean("pooler", false);
+  const int64_t first = target.config.layers - count;
+  return make_retrain("top-layers", Node::map({{"count", Node::integer(count)}, {"pooler", Node::boolean(with_pooler)}}), target,
+                      [=](const std::string& name) {
+                        if (is_pooler(name)) return with_pooler;
+                        return name.starts_with("enc.") && std::stoll(name.substr(4)) >= first;
+                      });
+}
+
+}  // namespace graft

@@ -1,0 +1,45 @@
+// What a trunk offers to whoever wants to change it. The trunk does not know who listens; edit/ implements this.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <vector>
+
+#include "model/pack.h"
+#include "model/sites.h"
+#include "tensor/packed_attention.h"
+
+namespace graft {
+
+// A site at the moment the forward pass reaches it: T rows, those of one lane of `pack` or of all of it.
+struct SiteView {
+  const Site& site;
+  const Pack& pack;
+  LaneRange lane;                                         // the rows and sequences of `pack` that x and y hold
+  at::Tensor x;                                           // [T, in]: what entered the site; undefined where y is all there is
+  at::Tensor y;                                           // [T, out]: what leaves it unless changed
+  at::Tensor residual;                                    // [T, C], sublayers only: what y will be added to
+  std::function<at::Tensor(const at::Tensor&)> norm;      // sublayers only: the block's own norm, applied to its argument
+};
+
+class Hooks {
+ public:
+  virtual ~Hooks() = default;
+  // False keeps the fused path: the site's y is never made.
+  virtual bool wants(const Site& site) const = 0;
+  // y', [T, out].
+  virtual at::Tensor apply(const SiteView& view) = 0;
+  // Prefix rows per lane for an attention site; view.x is the block's input, view.y undefined.
+  virtual std::vector<LanePrefix> prefix(const SiteView& view) = 0;
+};
+
+// Listens nowhere: the bare trunk.
+class NoHooks final : public Hooks {
+ public:
+  bool wants(const Site&) const override { return false; }
+  at::Tensor apply(const SiteView& view) override { return view.y; }
+  std::vector<LanePrefix> prefix(const SiteView&) override { return {}; }
+};
+
+}  // namespace graft

@@ -1,0 +1,62 @@
+// A batch as packed rows: all sequences end to end, no padding.
+//
+// Row t of every tensor in a trunk belongs to sequence `sequence_of_row[t]`; filler rows (to round T up) belong to none.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "tensor/packed_attention.h"
+#include "tensor/rows.h"
+
+namespace graft {
+
+// One tokenised text or pair of texts.
+struct Sequence {
+  int64_t example = 0;               // names the row of the data set, for dropout and for messages
+  std::vector<int64_t> ids;
+  std::vector<int64_t> type_ids;     // same length as ids
+};
+
+// Rows and sequences that go through one adapter with one route. Lanes lie end to end and cover the whole pack.
+struct LaneRange {
+  int64_t first_row = 0, num_rows = 0;
+  int64_t first_sequence = 0, num_sequences = 0;
+};
+
+struct Pack {
+  at::Tensor ids, type_ids, positions;          // [T] int64
+  std::shared_ptr<const RowIds> rows;           // T entries; filler rows have example -1
+  std::shared_ptr<const Spans> spans;           // self-attention
+  std::vector<int64_t> offsets;                 // [N+1]: sequence n has rows offsets[n] .. offsets[n+1]-1
+  std::vector<LaneRange> lanes;                 // at least one
+  int64_t num_rows = 0;                         // T, fillers included
+  int64_t num_tokens = 0;                       // real rows
+
+  int64_t num_sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
+  LaneRange whole() const { return {0, num_rows, 0, num_sequences()}; }
+};
+
+struct PackOptions {
+  int64_t round_rows_to = 1;       // T becomes a multiple of this: the matrix kernels are compiled once per T
+  int64_t position_offset = 0;
+  int64_t pad_id = 0;
+};
+
+// Sequences of one lane. `pass` tells apart lanes over the same examples (AdaMix's two passes), so that their dropout differs.
+struct PackLane {
+  std::vector<const Sequence*> sequences;
+  int64_t pass = 0;
+};
+
+// Requires: at least one lane, no empty sequence. Throws InputError naming the example of one that is empty.
+Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options);
+
+// The pack of the first row of every sequence, as queries over the keys of the whole pack: all that a classifier reads of the
+// last block. `first_rows` [N] int64 receives the rows' indices.
+Pack first_rows_of(const Pack& pack, at::Tensor& first_rows);
+
+}  // namespace graft

@@ -1,0 +1,163 @@
+#include "model/weights.h"
+
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/isfinite.h>
+
+#include <mutex>
+
+#include "base/error.h"
+#include "model/families.h"
+#include "tensor/linear.h"
+#include "tensor/safetensors.h"
+
+namespace graft {
+
+using at::Tensor;
+
+at::ScalarType scalar_type(Precision precision) {
+  switch (precision) {
+    case Precision::kFloat32: return at::kFloat;
+    case Precision::kBFloat16: return at::kBFloat16;
+    case Precision::kFloat64: return at::kDouble;
+  }
+  throw InternalError("unknown precision");
+}
+
+struct Weights::Frozen {
+  NamedTensors base;
+  at::ScalarType dtype = at::kFloat;
+  std::mutex mutex;                              // guards the two caches below
+  std::map<std::string, FrozenLinear> layers;    // packed on first use; with and without bias are different entries
+  NamedTensors small;                            // norms and biases in the trunk's dtype
+
+  Tensor converted(const std::string& name) {
+    const std::lock_guard lock(mutex);
+    const auto found = small.find(name);
+    if (found != small.end()) return found->second;
+    return small.emplace(name, base.at(name).to(dtype)).first->second;
+  }
+
+  FrozenLinear layer(const std::string& name, bool with_bias) {
+    const std::string key = with_bias ? name : name + " without bias";
+    const std::lock_guard lock(mutex);
+    const auto found = layers.find(key);
+    if (found != layers.end()) return found->second;
+    const auto bias = base.find(name + ".bias");
+    const bool has_bias = with_bias && bias != base.end();
+    FrozenLinear made(base.at(name + ".weight").to(dtype), has_bias ? bias->second.to(dtype) : Tensor());
+    return layers.emplace(key, std::move(made)).first->second;
+  }
+};
+
+Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precision) : frozen_(std::make_shared<Frozen>()) {
+  std::vector<std::string> known;
+  for (const TensorSlot& slot : tensor_slots(config)) {
+    known.push_back(slot.name);
+    const auto found = base.find(slot.name);
+    if (found == base.end()) {
+      if (slot.is_optional) continue;
+      throw InputError("tensor '" + slot.name + "' is missing");
+    }
+    if (found->second.sizes() != at::IntArrayRef(slot.shape)) {
+      throw InputError("tensor '" + slot.name + "': expected " + shape_text(slot.shape) + ", found " + shape_text(found->second.sizes()));
+    }
+    if (!found->second.is_floating_point()) {
+      throw InputError("tensor '" + slot.name + "': expected floating-point numbers, found " + safetensors_dtype(found->second.scalar_type()));
+    }
+  }
+  for (const auto& [name, tensor] : base) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      throw InputError("tensor '" + name + "' is none of this model's" + did_you_mean(name, known));
+    }
+  }
+  frozen_->base = std::move(base);
+  frozen_->dtype = scalar_type(precision);
+}
+
+bool Weights::has(const std::string& name) const { return frozen_->base.contains(name); }
+
+const Tensor& Weights::base(const std::string& name) const { return tensor_at(frozen_->base, name, "base model"); }
+
+const NamedTensors& Weights::all_base() const { return frozen_->base; }
+
+at::ScalarType Weights::dtype() const { return frozen_->dtype; }
+
+Tensor Weights::at(const std::string& name) const {
+  const auto found = replaced_.find(name);
+  if (found != replaced_.end()) return found->second.to(frozen_->dtype);
+  return frozen_->converted(name);
+}
+
+Tensor Weights::linear(const std::string& layer, const Tensor& x) const {
+  const std::string bias = layer + ".bias";
+  if (replaced_.contains(layer + ".weight")) return graft::linear(x, at(layer + ".weight"), has(bias) ? at(bias) : Tensor());
+  if (replaced_.contains(bias)) return frozen_->layer(layer, false)(x) + at(bias);
+  return frozen_->layer(layer, true)(x);
+}
+
+Tensor Weights::rows(const std::string& table, const Tensor& index) const {
+  const auto found = replaced_.find(table);
+  const Tensor& source = found != replaced_.end() ? found->second : frozen_->base.at(table);
+  return source.index_select(0, index).to(frozen_->dtype);   // [T, C]: only the rows read are converted
+}
+
+Weights Weights::with(NamedTensors replaced) const {
+  Weights out = *this;
+  for (auto& [name, tensor] : replaced) {
+    ensure(base(name).sizes() == tensor.sizes(), "a replaced tensor keeps its shape: " + name);
+    out.replaced_.insert_or_assign(name, std::move(tensor));
+  }
+  return out;
+}
+
+namespace {
+
+// Old BERT checkpoints call the norm's tensors gamma and beta.
+std::string modern_name(std::string name) {
+  if (name.ends_with("LayerNorm.gamma")) return name.replace(name.size() - 5, 5, "weight");
+  if (name.ends_with("LayerNorm.beta")) return name.replace(name.size() - 4, 4, "bias");
+  return name;
+}
+
+void check_finite(const std::string& name, const Tensor& tensor, const std::string& source) {
+  if (at::isfinite(tensor).all().item<bool>()) return;
+  throw InputError(source + ": tensor '" + name + "' holds numbers that are not finite: the file is damaged or half-written");
+}
+
+}  // namespace
+
+NamedTensors load_base(const Path& model_dir, const ModelConfig& config) {
+  const Family& family = family_of(config.model_type);
+  const NamedTensors stored = load_sharded(model_dir).tensors;
+  std::map<std::string, std::string> canonical;   // checkpoint name without prefix -> ours
+  for (const TensorSlot& slot : tensor_slots(config)) canonical[checkpoint_name(family, slot.name).value()] = slot.name;
+
+  NamedTensors base;
+  std::vector<std::string> unknown;
+  for (const auto& [stored_name, tensor] : stored) {
+    std::string bare = modern_name(stored_name);
+    for (const std::string& prefix : family.prefixes) {
+      if (!prefix.empty() && bare.starts_with(prefix)) {
+        bare = bare.substr(prefix.size());
+        break;
+      }
+    }
+    const auto found = canonical.find(bare);
+    if (found != canonical.end()) {
+      if (tensor.is_floating_point()) check_finite(stored_name, tensor, model_dir.string());
+      base[found->second] = tensor;
+      continue;
+    }
+    const bool is_unused = std::any_of(family.unused.begin(), family.unused.end(), [&](const std::string& start) { return bare.starts_with(start); });
+    if (!is_unused) unknown.push_back(stored_name);
+  }
+  if (!unknown.empty()) {
+    const size_t shown = std::min<size_t>(unknown.size(), 5);
+    throw InputError(model_dir.string() + ": " + std::to_string(unknown.size()) + " tensors belong to no part of a " + config.model_type +
+                     " model with " + std::to_string(config.layers) + " layers: " +
+                     joined({unknown.begin(), unknown.begin() + static_cast<int64_t>(shown)}) + (shown < unknown.size() ? ", ..." : ""));
+  }
+  return base;
+}
+
+}  // namespace graft

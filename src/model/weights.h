@@ -1,0 +1,55 @@
+// The tensors a trunk computes with, under their canonical names.
+//
+// The checkpoint stays memory-mapped and untouched; linear layers are packed for the matrix kernels on first use. A set of
+// weights with some tensors replaced (full fine-tuning, BitFit) shares everything else with the set it came from.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/files.h"
+#include "model/config.h"
+#include "tensor/named_tensors.h"
+
+namespace graft {
+
+enum class Precision { kFloat32, kBFloat16, kFloat64 };   // of the trunk; kFloat64 is for gradient checks
+
+at::ScalarType scalar_type(Precision precision);
+
+class Weights {
+ public:
+  // `base`: every slot of the family's table, canonical names. Throws InputError for a missing, surplus or misshapen tensor.
+  Weights(const ModelConfig& config, NamedTensors base, Precision precision);
+
+  bool has(const std::string& name) const;
+  // The stored tensor in its own dtype, never replaced: what a training starts from, what a merge adds to.
+  const at::Tensor& base(const std::string& name) const;
+  const NamedTensors& all_base() const;
+  // The tensor computed with, in the trunk's dtype: the replacement where there is one.
+  at::Tensor at(const std::string& name) const;
+  // y = x W^T + b for the layer "enc.3.attn.q". x: [T, in].
+  at::Tensor linear(const std::string& layer, const at::Tensor& x) const;
+  // Rows of a table, in the trunk's dtype. index: [T] int64.
+  at::Tensor rows(const std::string& table, const at::Tensor& index) const;
+
+  // Replaced tensors keep their graph; they must have the base's shapes.
+  Weights with(NamedTensors replaced) const;
+
+  at::ScalarType dtype() const;
+
+ private:
+  struct Frozen;
+  std::shared_ptr<Frozen> frozen_;
+  NamedTensors replaced_;
+};
+
+// Reads the folder's safetensors (one file or sharded) into canonical names. Names of other heads that the family lists as
+// unused are left out; any other surplus, a missing or misshapen tensor, or a NaN in a small tensor is an InputError.
+NamedTensors load_base(const Path& model_dir, const ModelConfig& config);
+
+}  // namespace graft

@@ -1,0 +1,23 @@
+// Fingerprints: a stable 128-bit hash of what a tensor holds, for "is this the base that the adapter was trained on?".
+//
+// Fast (XXH3, memory speed), not cryptographic: it tells apart models, it does not prove who made them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+
+#include "tensor/named_tensors.h"
+
+namespace graft {
+
+// 32 hexadecimal digits over (dtype, shape, bytes in row-major order): equal content gives equal text on every machine, whatever the
+// strides. The dtype and the shape count: the same bytes as another dtype or shape differ. Throws InternalError unless `tensor` is a
+// CPU tensor of a dtype that a safetensors file can hold.
+std::string fingerprint(const at::Tensor& tensor);
+
+// The fingerprint of each tensor, by name.
+std::map<std::string, std::string> fingerprints(const NamedTensors& tensors);
+
+}  // namespace graft

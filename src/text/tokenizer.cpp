@@ -1,0 +1,310 @@
+#include "text/tokenizer.h"
+
+#include <algorithm>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "text/added_tokens.h"
+#include "text/decoder.h"
+#include "text/normalizer.h"
+#include "text/post_processor.h"
+#include "text/pre_tokenizer.h"
+#include "text/token_model.h"
+
+namespace graft {
+
+namespace {
+
+constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;   // parse_json's own bound; checked before the file is read
+constexpr size_t kMaxTextBytes = size_t{256} << 20;      // offsets are 32-bit while encoding
+
+// White space, or the byte-level sign of a space, at the two ends of a token, in characters.
+struct Margins {
+  uint32_t leading = 0, trailing = 0;
+};
+
+Margins margins_of(std::u32string_view token) {
+  const auto blank = [](char32_t c) { return c == byte_to_char(' ') || is_space(c); };
+  Margins out;
+  while (out.leading < token.size() && blank(token[out.leading])) ++out.leading;
+  while (out.trailing < token.size() && blank(token[token.size() - 1 - out.trailing])) ++out.trailing;
+  return out;
+}
+
+// One text, encoded but without special tokens.
+struct Sequence {
+  std::vector<int64_t> ids;
+  std::vector<std::pair<int64_t, int64_t>> offsets;
+  std::vector<Margins> margins;   // filled only when offsets are trimmed
+
+  size_t size() const { return ids.size(); }
+  void cut(size_t length) {
+    if (length >= size()) return;
+    ids.resize(length);
+    offsets.resize(length);
+    if (!margins.empty()) margins.resize(length);
+  }
+};
+
+// Moves each token's offsets past the white space in it, as the reference does: a single leading space at the start of the text
+// counts as added.
+void trim(Sequence& sequence, bool has_added_space) {
+  for (size_t i = 0; i < sequence.size(); ++i) {
+    auto& [begin, end] = sequence.offsets[i];
+    int64_t leading = sequence.margins[i].leading;
+    const int64_t trailing = sequence.margins[i].trailing;
+    if (leading > 0) {
+      if ((i == 0 || begin == 0) && has_added_space && leading == 1) leading = 0;
+      begin = std::min(begin + leading, end);
+    }
+    if (trailing > 0 && end >= trailing) end = std::max(end - trailing, begin);
+  }
+}
+
+[[noreturn]] void cannot_cut(const EncodeOptions& options, const std::string& why) {
+  throw InputError("max_length " + std::to_string(options.max_length) + ": " + why);
+}
+
+// Cuts on the right so that both have at most `room` tokens together.
+void truncate(Sequence& first, Sequence* second, int64_t room, const EncodeOptions& options) {
+  const auto size_of = [](const Sequence* sequence) {
+    return sequence == nullptr ? int64_t{0} : static_cast<int64_t>(sequence->size());
+  };
+  const int64_t a = size_of(&first), b = size_of(second);
+  if (options.strategy == TruncationStrategy::kOnlySecond && second == nullptr)
+    cannot_cut(options, "only_second needs a second text");
+  const int64_t excess = a + b - room;
+  if (excess <= 0) return;
+  if (room == 0) {
+    first.cut(0);
+    if (second != nullptr) second->cut(0);
+  } else if (options.strategy == TruncationStrategy::kLongestFirst) {
+    if (second == nullptr) return first.cut(static_cast<size_t>(room));
+    // The shorter text keeps all of its tokens if the longer one can give way; else each gets half, the longer one the odd token.
+    int64_t small = std::min(a, b), large = small > room ? small : std::max(small, room - small);
+    if (small + large > room) {
+      small = room / 2;
+      large = room - small;
+    }
+    first.cut(static_cast<size_t>(a > b ? large : small));
+    second->cut(static_cast<size_t>(a > b ? small : large));
+  } else {
+    const bool is_first = options.strategy == TruncationStrategy::kOnlyFirst;
+    Sequence& target = is_first ? first : *second;
+    const int64_t size = is_first ? a : b;
+    if (size <= excess) {
+      cannot_cut(options, std::string("the ") + (is_first ? "first" : "second") + " text has " + std::to_string(size) +
+                              " tokens and would have to lose " + std::to_string(excess) +
+                              "; use longest_first or a larger max_length");
+    }
+    target.cut(static_cast<size_t>(size - excess));
+  }
+}
+
+TruncationStrategy strategy_named(const std::string& name) {
+  if (name == "LongestFirst") return TruncationStrategy::kLongestFirst;
+  return name == "OnlyFirst" ? TruncationStrategy::kOnlyFirst : TruncationStrategy::kOnlySecond;
+}
+
+}  // namespace
+
+struct Tokenizer::Parts {
+  Normalizer normalizer;
+  std::optional<PreTokenizer> pre_tokenizer;
+  std::unique_ptr<const TokenModel> model;
+  AddedTokens added;
+  PostProcessor post_processor;
+  Decoder decoder;
+  std::optional<FileTruncation> truncation;
+  std::string digest;
+  std::vector<Margins> margins;   // by id of the model; empty when offsets are not trimmed
+
+  bool trims() const { return !post_processor.trims().empty(); }
+  Sequence encode(std::string_view text, std::string_view source) const;
+  void encode_part(AlignedText text, Sequence& out) const;
+  void encode_words(AlignedText text, Sequence& out) const;
+  void put_added(const AlignedText& text, const AddedSplit& split, Sequence& out) const;
+  const std::string* token_of(int64_t id) const;
+};
+
+const std::string* Tokenizer::Parts::token_of(int64_t id) const {
+  const std::string* found = model->vocabulary().token_of(id);
+  return found != nullptr ? found : added.beyond_model().token_of(id);
+}
+
+void Tokenizer::Parts::put_added(const AlignedText& text, const AddedSplit& split, Sequence& out) const {
+  const auto [begin, end] = split.span;
+  out.ids.push_back(split.id);
+  out.offsets.emplace_back(text.origin[begin], int64_t{text.origin[end - 1]} + 1);
+  if (trims()) out.margins.push_back(margins_of(text.view().substr(begin, end - begin)));
+}
+
+Sequence Tokenizer::Parts::encode(std::string_view text, std::string_view source) const {
+  if (text.size() > kMaxTextBytes) {
+    throw InputError(std::string(source) + ": expected at most " + std::to_string(kMaxTextBytes) + " bytes, found " +
+                     std::to_string(text.size()));
+  }
+  AlignedText whole;
+  whole.chars = decode_utf8(text, source);
+  whole.origin.resize(whole.chars.size());
+  for (size_t i = 0; i < whole.origin.size(); ++i) whole.origin[i] = static_cast<uint32_t>(i);
+  Sequence out;
+  if (!added.has_raw()) {
+    encode_part(std::move(whole), out);
+    return out;
+  }
+  const std::vector<AddedSplit> splits = added.split_raw(whole.view());
+  if (splits.size() == 1 && splits[0].id < 0) {
+    encode_part(std::move(whole), out);
+    return out;
+  }
+  for (const AddedSplit& split : splits) {
+    if (split.id >= 0) put_added(whole, split, out);
+    else encode_part(whole.slice(split.span.begin, split.span.end), out);
+  }
+  return out;
+}
+
+// `text`: a stretch of the user's text without raw added tokens.
+void Tokenizer::Parts::encode_part(AlignedText text, Sequence& out) const {
+  normalizer.apply(text);
+  if (!added.has_normalized()) return encode_words(std::move(text), out);
+  for (const AddedSplit& split : added.split_normalized(text.view())) {
+    if (split.id >= 0) put_added(text, split, out);
+    else encode_words(text.slice(split.span.begin, split.span.end), out);
+  }
+}
+
+void Tokenizer::Parts::encode_words(AlignedText text, Sequence& out) const {
+  std::vector<Span> words;
+  if (pre_tokenizer) words = pre_tokenizer->apply(text);
+  else if (text.size() > 0) words.push_back({0, text.size()});
+  out.ids.reserve(out.ids.size() + words.size());
+  out.offsets.reserve(out.offsets.size() + words.size());
+  std::vector<WordToken> tokens;
+  for (const Span& word : words) {
+    tokens.clear();
+    model->tokenize(text.view().substr(word.begin, word.end - word.begin), tokens);
+    for (const WordToken& token : tokens) {
+      out.ids.push_back(token.id);
+      out.offsets.emplace_back(text.origin[word.begin + token.begin], int64_t{text.origin[word.begin + token.end - 1]} + 1);
+      if (trims()) out.margins.push_back(margins[static_cast<size_t>(token.id)]);
+    }
+  }
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
+Tokenizer::~Tokenizer() = default;
+
+std::shared_ptr<const Tokenizer> Tokenizer::load(const Path& path) {
+  std::error_code error;
+  const uintmax_t size = std::filesystem::file_size(path, error);
+  if (!error && size > kMaxFileBytes) {
+    throw InputError(path.string() + ": expected at most " + std::to_string(kMaxFileBytes) + " bytes, found " +
+                     std::to_string(size));
+  }
+  return parse(read_file(path), path.string());
+}
+
+std::shared_ptr<const Tokenizer> Tokenizer::parse(std::string_view json, const std::string& source) {
+  const Node root = parse_json(json, source);
+  const FieldMap map(root, source, "");
+  auto parts = std::make_unique<Parts>();
+  if (map.text("version") != "1.0") map.fail("version", "expected \"1.0\", found " + shown(map.raw("version")));
+  if (!map.is_null("truncation")) {
+    const FieldMap truncation = map.map("truncation");
+    parts->truncation =
+        FileTruncation{truncation.integer("max_length", 0, int64_t{1} << 40),
+                       strategy_named(truncation.choice("strategy", {"LongestFirst", "OnlyFirst", "OnlySecond"}))};
+    for (const char* key : {"stride", "direction"}) truncation.ignore(key);
+    truncation.finish();
+  }
+  map.ignore("padding");
+  if (!map.is_null("normalizer")) parts->normalizer = Normalizer::read(map.map("normalizer"));
+  if (!map.is_null("pre_tokenizer")) parts->pre_tokenizer = PreTokenizer::read(map.map("pre_tokenizer"));
+  parts->model = TokenModel::read(map.map("model"));
+  const Vocabulary& vocabulary = parts->model->vocabulary();
+  parts->added = AddedTokens::read(map, vocabulary, parts->normalizer);
+  if (!map.is_null("post_processor"))
+    parts->post_processor = PostProcessor::read(map.map("post_processor"), vocabulary, parts->added);
+  if (!map.is_null("decoder")) parts->decoder = Decoder::read(map.map("decoder"));
+  map.finish();
+  if (parts->trims()) {
+    parts->margins.resize(static_cast<size_t>(vocabulary.id_bound()));
+    for (int64_t id = 0; id < vocabulary.id_bound(); ++id) {
+      if (const std::string* token = vocabulary.token_of(id))
+        parts->margins[static_cast<size_t>(id)] = margins_of(decode_utf8(*token, source));
+    }
+  }
+  parts->digest = sha256(json);
+  return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(parts)));
+}
+
+Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  return encode(text, std::nullopt, options);
+}
+
+Encoding Tokenizer::encode(std::string_view text, std::optional<std::string_view> pair, const EncodeOptions& options) const {
+  std::vector<Sequence> sequences;
+  sequences.push_back(parts_->encode(text, pair ? "first text" : "text"));
+  if (pair) sequences.push_back(parts_->encode(*pair, "second text"));
+  if (options.max_length < 0) cannot_cut(options, "expected 0 (no bound) or more");
+  if (options.max_length > 0) {
+    const int64_t specials = options.add_special ? num_added(pair.has_value()) : 0;
+    if (options.max_length < specials) cannot_cut(options, "the special tokens alone are " + std::to_string(specials));
+    truncate(sequences[0], pair ? &sequences[1] : nullptr, options.max_length - specials, options);
+  }
+  for (const bool has_added_space : parts_->post_processor.trims()) {
+    for (Sequence& sequence : sequences) trim(sequence, has_added_space);
+  }
+  Encoding out;
+  for (const PostProcessor::Piece& piece : parts_->post_processor.pieces(pair.has_value())) {
+    const bool is_text = piece.sequence >= 0;
+    if (!is_text && !options.add_special) continue;
+    const std::vector<int64_t>& ids = is_text ? sequences[static_cast<size_t>(piece.sequence)].ids : piece.ids;
+    out.ids.insert(out.ids.end(), ids.begin(), ids.end());
+    out.type_ids.insert(out.type_ids.end(), ids.size(), piece.type_id);
+    out.special.insert(out.special.end(), ids.size(), !is_text);
+    if (is_text) {
+      const auto& offsets = sequences[static_cast<size_t>(piece.sequence)].offsets;
+      out.offsets.insert(out.offsets.end(), offsets.begin(), offsets.end());
+    } else {
+      out.offsets.insert(out.offsets.end(), ids.size(), {0, 0});
+    }
+  }
+  return out;
+}
+
+std::string Tokenizer::decode(std::span<const int64_t> ids, SpecialTokens special) const {
+  std::vector<std::string_view> tokens;
+  tokens.reserve(ids.size());
+  for (const int64_t id : ids) {
+    const std::string* token = parts_->token_of(id);
+    if (token == nullptr)
+      throw InputError("no token has the id " + std::to_string(id) + "; ids are below " + std::to_string(id_bound()));
+    if (special == SpecialTokens::kSkip && is_special(id)) continue;
+    tokens.push_back(*token);
+  }
+  return parts_->decoder.decode(tokens);
+}
+
+std::optional<int64_t> Tokenizer::token_to_id(std::string_view token) const {
+  const std::optional<int64_t> found = parts_->model->vocabulary().id_of(token);
+  return found ? found : parts_->added.beyond_model().id_of(token);
+}
+
+std::optional<std::string> Tokenizer::id_to_token(int64_t id) const {
+  const std::string* token = parts_->token_of(id);
+  return token == nullptr ? std::nullopt : std::optional<std::string>(*token);
+}
+
+bool Tokenizer::is_special(int64_t id) const { return parts_->added.is_special(id); }
+int64_t Tokenizer::size() const { return parts_->model->vocabulary().size() + parts_->added.beyond_model().size(); }
+int64_t Tokenizer::id_bound() const {
+  return std::max(parts_->model->vocabulary().id_bound(), parts_->added.beyond_model().id_bound());
+}
+int64_t Tokenizer::num_added(bool is_pair) const { return parts_->post_processor.num_added(is_pair); }
+const std::string& Tokenizer::digest() const { return parts_->digest; }
+const std::optional<FileTruncation>& Tokenizer::file_truncation() const { return parts_->truncation; }
+
+}  // namespace graft

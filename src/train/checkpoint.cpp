@@ -1,0 +1,103 @@
+#include "train/checkpoint.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "tensor/safetensors.h"
+
+namespace graft {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kVersion = 1;
+constexpr const char* kMarker = "complete";
+constexpr const char* kTensorPrefix = "tensor/";
+constexpr const char* kOptimizerPrefix = "optimizer/";
+
+Path folder_of(const Path& run_dir) { return run_dir / "checkpoints"; }
+
+// Folders step-N, by N, most steps first.
+std::vector<std::pair<int64_t, Path>> step_folders(const Path& run_dir) {
+  std::vector<std::pair<int64_t, Path>> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder_of(run_dir), error)) {
+    const std::string name = entry.path().filename().string();
+    int64_t step = 0;
+    if (!name.starts_with("step-")) continue;
+    const auto [stop, bad] = std::from_chars(name.data() + 5, name.data() + name.size(), step);
+    if (bad == std::errc{} && stop == name.data() + name.size()) found.emplace_back(step, entry.path());
+  }
+  std::sort(found.rbegin(), found.rend());
+  return found;
+}
+
+Node to_node(const Checkpoint& c) {
+  return Node::map({{"version", Node::integer(kVersion)},
+                    {"step", Node::integer(c.step)},
+                    {"log_bytes", Node::integer(c.log_bytes)},
+                    {"tokens", Node::integer(c.tokens)},
+                    {"seconds", Node::number(c.seconds)},
+                    {"config", Node::text(c.config)},
+                    {"best_step", Node::integer(c.best.step)},
+                    {"best_value", Node::number(c.best.value)},
+                    {"stale", Node::integer(c.best.stale)}});
+}
+
+Checkpoint read_checkpoint(const Path& dir) {
+  const std::string source = (dir / "state.json").string();
+  const Node json = parse_json(read_file(source), source);
+  Options options(json, source);
+  constexpr int64_t kMost = INT64_MAX;
+  options.integer("version", std::nullopt, kVersion, kVersion);
+  Checkpoint c;
+  c.step = options.integer("step", std::nullopt, 0, kMost);
+  c.log_bytes = options.integer("log_bytes", std::nullopt, 0, kMost);
+  c.tokens = options.integer("tokens", std::nullopt, 0, kMost);
+  c.seconds = options.number("seconds", std::nullopt, 0, 1e15);
+  c.config = options.text("config", std::nullopt);
+  c.best.step = options.integer("best_step", std::nullopt, -1, kMost);
+  c.best.value = options.number("best_value", std::nullopt, -1e300, 1e300);
+  c.best.stale = options.integer("stale", std::nullopt, 0, kMost);
+  options.finish();
+  const NamedTensors tensors = load_safetensors(dir / "state.safetensors").tensors;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.starts_with(kTensorPrefix)) c.tensors[name.substr(7)] = tensor;
+    else if (name.starts_with(kOptimizerPrefix)) c.optimizer[name.substr(10)] = tensor;
+    else throw InputError(dir.string() + ": tensor " + quote(name) + " belongs to no part of a checkpoint");
+  }
+  return c;
+}
+
+}  // namespace
+
+void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
+  const Path dir = folder_of(run_dir) / ("step-" + std::to_string(checkpoint.step));
+  std::error_code ignored;
+  fs::remove(dir / kMarker, ignored);   // the folder of an earlier try is rewritten
+  make_directories(dir);
+  NamedTensors all;
+  for (const auto& [name, tensor] : checkpoint.tensors) all[kTensorPrefix + name] = tensor.detach().contiguous();
+  for (const auto& [name, tensor] : checkpoint.optimizer) all[kOptimizerPrefix + name] = tensor.contiguous();
+  save_safetensors(dir / "state.safetensors", all);
+  write_file_atomically(dir / "state.json", to_json(to_node(checkpoint)));
+  write_file_atomically(dir / kMarker, "");
+  sync_directory(folder_of(run_dir));
+  for (const auto& [step, old] : step_folders(run_dir)) {
+    if (step >= checkpoint.step) continue;
+    fs::remove(old / kMarker, ignored);   // so that a half-removed folder does not count
+    fs::remove_all(old, ignored);
+  }
+}
+
+std::optional<Checkpoint> load_newest_checkpoint(const Path& run_dir) {
+  for (const auto& [step, dir] : step_folders(run_dir)) {
+    if (fs::exists(dir / kMarker)) return read_checkpoint(dir);
+  }
+  return std::nullopt;
+}
+
+}  // namespace graft

@@ -1,0 +1,169 @@
+#include "train/config.h"
+
+#include <charconv>
+
+#include "base/error.h"
+#include "base/options.h"
+
+namespace graft {
+
+namespace {
+
+constexpr int64_t kManySteps = int64_t{1} << 40;
+
+const std::vector<std::string> kSchedules = {"linear", "cosine", "constant"};
+const std::vector<std::string> kOrders = {"shuffle", "length", "file"};
+const std::vector<std::string> kPrecisions = {"fp32", "bf16"};
+
+template <typename Enum>
+Enum to_enum(const std::vector<std::string>& names, const std::string& name) {
+  return static_cast<Enum>(std::find(names.begin(), names.end(), name) - names.begin());
+}
+
+template <typename Enum>
+Node enum_node(const std::vector<std::string>& names, Enum value) {
+  return Node::text(names[static_cast<size_t>(value)]);
+}
+
+std::optional<double> leading_number(const std::string& text, std::string& rest) {
+  double value = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{}) return std::nullopt;
+  rest = std::string(stop, text.data() + text.size());
+  while (!rest.empty() && rest.front() == ' ') rest.erase(0, 1);
+  return value;
+}
+
+Period read_period(Options& options, const char* key) {
+  const std::string text = options.text(key, "1 epoch");
+  if (text == "never") return {Period::Unit::kNever, 0};
+  std::string unit;
+  const std::optional<double> count = leading_number(text, unit);
+  const bool in_steps = unit.empty() || unit == "step" || unit == "steps";
+  const bool in_epochs = unit == "epoch" || unit == "epochs";
+  if (!count || *count <= 0 || (!in_steps && !in_epochs) || (in_steps && *count != static_cast<double>(static_cast<int64_t>(*count)))) {
+    options.fault(key, "expected steps such as 500, epochs such as '1 epoch', or never, found " + quote(text));
+    return {};
+  }
+  return {in_steps ? Period::Unit::kSteps : Period::Unit::kEpochs, *count};
+}
+
+Node period_node(const Period& period) {
+  if (period.unit == Period::Unit::kNever) return Node::text("never");
+  return Node::text(Node::number(period.count).scalar + (period.unit == Period::Unit::kSteps ? " steps" : " epochs"));
+}
+
+Warmup read_warmup(Options& options) {
+  const double value = options.number("warmup", 0.06, 0, 1e12);
+  if (value < 1) return {value, 0};
+  if (value != static_cast<double>(static_cast<int64_t>(value))) options.fault("warmup", "expected a share below 1 or a whole number of steps");
+  return {0, static_cast<int64_t>(value)};
+}
+
+void read_data(Options& options, DataConfig& data) {
+  data.train = options.text("train", "");
+  data.eval = options.text("eval", "");
+  data.test = options.text("test", "");
+  data.held_out = options.number("held_out", 0, 0, 0.9);
+  data.rows = options.integer("rows", 0, 0, kManySteps);
+  if (!data.eval.empty() && data.held_out > 0) options.fault("held_out", "data.eval is given; leave one of the two out");
+}
+
+void read_training(Options& options, RunConfig& c) {
+  options.choice("optimizer", "adamw", {"adamw"});
+  options.choice("device", "cpu", {"cpu"});
+  c.epochs = options.number("epochs", c.epochs, 0, 1e6);
+  c.max_steps = options.integer("max_steps", c.max_steps, 0, kManySteps);
+  c.batch_size = options.integer("batch_size", c.batch_size, 1, 1 << 20);
+  c.token_budget = options.integer("token_budget", c.token_budget, 0, 1 << 24);
+  c.accumulate = options.integer("accumulate", c.accumulate, 1, 1 << 20);
+  c.order = to_enum<Order>(kOrders, options.choice("order", "shuffle", kOrders));
+  c.learning_rate = options.number("learning_rate", c.learning_rate, 0, 100);
+  c.warmup = read_warmup(options);
+  c.schedule = to_enum<Schedule>(kSchedules, options.choice("schedule", "linear", kSchedules));
+  c.weight_decay = options.number("weight_decay", c.weight_decay, 0, 10);
+  c.beta1 = options.number("beta1", c.beta1, 0, 0.999999);
+  c.beta2 = options.number("beta2", c.beta2, 0, 0.9999999);
+  c.epsilon = options.number("epsilon", c.epsilon, 0, 1);
+  c.clip = options.number("clip", c.clip, 0, 1e9);
+  if (const Node* own = options.raw("dropout"); own != nullptr && own->kind != Node::Kind::kNull) c.dropout = options.number("dropout", 0, 0, 0.99);
+  c.precision = to_enum<Precision>(kPrecisions, options.choice("precision", "fp32", kPrecisions));
+  c.max_length = options.integer("max_length", c.max_length, 0, 1 << 22);
+  c.seed = options.integer("seed", c.seed, 0, INT64_MAX);
+  c.evaluate_every = read_period(options, "evaluate_every");
+  c.checkpoint_every = read_period(options, "checkpoint_every");
+  c.early_stop = options.integer("early_stop", c.early_stop, 0, 1 << 20);
+  c.keep_best = options.boolean("keep_best", c.keep_best);
+}
+
+// `over` on top of `under`, key by key.
+Node overlaid(const Node& under, const Node& over) {
+  if (under.kind != Node::Kind::kMap || over.kind != Node::Kind::kMap) return over.kind == Node::Kind::kNull ? under : over;
+  Node out = over;
+  for (const auto& [key, value] : under.members) {
+    if (const Node* own = over.find(key)) out[key] = overlaid(value, *own);
+    else out[key] = value;
+  }
+  return out;
+}
+
+}  // namespace
+
+RunConfig parse_run_config(const Node& document, const Node& defaults, const std::string& source) {
+  const Node merged = overlaid(defaults, document);
+  Options options(merged, source);
+  RunConfig config;
+  config.model = options.text("model", "");
+  config.task = options.text("task", "");
+  config.out = options.text("out", "");
+  config.adapter_name = options.text("adapter_name", "");
+  config.start_from = options.text("start_from", "");
+  if (const Node* adapter = options.raw("adapter")) config.adapter = *adapter;
+  read_data(options.section("data"), config.data);
+  read_training(options, config);
+  for (const auto& [key, flag, value] : {std::tuple{"model", "--model", &config.model}, std::tuple{"task", "--task", &config.task},
+                                         std::tuple{"out", "--out", &config.out}}) {
+    if (value->empty()) options.fault(key, std::string("missing; give ") + flag + " or write it in the file");
+  }
+  if (config.data.train.empty()) options.fault("data", "train is missing; give --data or write data.train in the file");
+  options.finish();
+  return config;
+}
+
+Node run_config_node(const RunConfig& c) {
+  Node data = Node::map({{"train", Node::text(c.data.train)}, {"eval", Node::text(c.data.eval)}, {"test", Node::text(c.data.test)},
+                         {"held_out", Node::number(c.data.held_out)}, {"rows", Node::integer(c.data.rows)}});
+  return Node::map({{"model", Node::text(c.model)},
+                    {"task", Node::text(c.task)},
+                    {"out", Node::text(c.out)},
+                    {"adapter_name", Node::text(c.adapter_name)},
+                    {"adapter", c.adapter},
+                    {"start_from", Node::text(c.start_from)},
+                    {"data", std::move(data)},
+                    {"optimizer", Node::text("adamw")},
+                    {"device", Node::text("cpu")},
+                    {"epochs", Node::number(c.epochs)},
+                    {"max_steps", Node::integer(c.max_steps)},
+                    {"batch_size", Node::integer(c.batch_size)},
+                    {"token_budget", Node::integer(c.token_budget)},
+                    {"accumulate", Node::integer(c.accumulate)},
+                    {"order", enum_node(kOrders, c.order)},
+                    {"learning_rate", Node::number(c.learning_rate)},
+                    {"warmup", c.warmup.share > 0 || c.warmup.steps == 0 ? Node::number(c.warmup.share) : Node::integer(c.warmup.steps)},
+                    {"schedule", enum_node(kSchedules, c.schedule)},
+                    {"weight_decay", Node::number(c.weight_decay)},
+                    {"beta1", Node::number(c.beta1)},
+                    {"beta2", Node::number(c.beta2)},
+                    {"epsilon", Node::number(c.epsilon)},
+                    {"clip", Node::number(c.clip)},
+                    {"dropout", c.dropout ? Node::number(*c.dropout) : Node::null()},
+                    {"precision", enum_node(kPrecisions, c.precision)},
+                    {"max_length", Node::integer(c.max_length)},
+                    {"seed", Node::integer(c.seed)},
+                    {"evaluate_every", period_node(c.evaluate_every)},
+                    {"checkpoint_every", period_node(c.checkpoint_every)},
+                    {"early_stop", Node::integer(c.early_stop)},
+                    {"keep_best", Node::boolean(c.keep_best)}});
+}
+
+}  // namespace graft

@@ -1,0 +1,70 @@
+// The settings of one training run: run.yaml, the flags of `graft train` and --set, resolved and checked.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/document.h"
+#include "base/files.h"
+#include "model/weights.h"
+
+namespace graft {
+
+// "How often": a number with its unit. "500" or "500 steps"; "1 epoch", "0.5 epochs"; "never".
+struct Period {
+  enum class Unit { kNever, kSteps, kEpochs } unit = Unit::kEpochs;
+  double count = 1;
+};
+
+// Warm-up: a share of all steps (a number below 1), or a number of steps.
+struct Warmup {
+  double share = 0.06;
+  int64_t steps = 0;      // used when share is 0
+};
+
+enum class Schedule { kLinear, kCosine, kConstant };
+enum class Order { kShuffle, kLength, kFile };   // kLength: shuffled, then sorted by length within windows of batches
+
+struct DataConfig {
+  std::string train, eval, test;      // paths; eval and test may be empty
+  double held_out = 0;                // share of train kept for evaluation when eval is empty
+  int64_t rows = 0;                   // use the first rows of train only; 0 = all
+};
+
+struct RunConfig {
+  std::string model, task, out;
+  Node adapter;                       // {edits, head}: the preset or file, with --set applied
+  std::string adapter_name;           // as the user named it
+  std::string start_from;             // an adapter folder whose tensors are the initial values; may be empty
+  DataConfig data;
+
+  double epochs = 3;
+  int64_t max_steps = 0;              // 0 = as many as `epochs` gives
+  int64_t batch_size = 32;            // rows; ignored where token_budget is set
+  int64_t token_budget = 0;           // tokens of a batch; 0 = by rows
+  int64_t accumulate = 1;             // batches per step
+  Order order = Order::kShuffle;
+  double learning_rate = 5e-4;
+  Warmup warmup;
+  Schedule schedule = Schedule::kLinear;
+  double weight_decay = 0.01;
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double clip = 1.0;                  // largest gradient norm; 0 = off
+  std::optional<double> dropout;      // of trunk and head; unset = the model's own
+  Precision precision = Precision::kFloat32;
+  int64_t max_length = 0;             // tokens; 0 = the model's longest, at most 512
+  int64_t seed = 42;
+  Period evaluate_every, checkpoint_every;
+  int64_t early_stop = 0;             // evaluations without improvement; 0 = off
+  bool keep_best = true;              // else the last
+};
+
+// `defaults` (a preset's `train:` section) lies under `document`. Throws InputError listing every fault.
+RunConfig parse_run_config(const Node& document, const Node& defaults, const std::string& source);
+
+// The resolved document; parse_run_config gives an equal config.
+Node run_config_node(const RunConfig& config);
+
+}  // namespace graft

@@ -1,0 +1,11 @@
+// Memory of this process, as the kernel counts it.
+#pragma once
+
+#include <cstdint>
+
+namespace graft {
+
+int64_t peak_resident_bytes();   // the most so far
+int64_t resident_bytes();        // now
+
+}  // namespace graft

@@ -1,0 +1,48 @@
+// What a run will cost, from config.json alone: parameters, floating-point operations and peak memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "edit/adapter.h"
+#include "infer/dataset.h"
+#include "model/trunk.h"
+#include "train/config.h"
+
+namespace graft {
+
+struct PlanRow {
+  std::string edit;             // "0.lora", "head"
+  std::string part;             // the site's part name ("attn.q"), or the tensor group
+  int64_t parameters = 0;       // trained
+};
+
+struct Plan {
+  std::vector<PlanRow> rows;
+  int64_t trunk_parameters = 0;
+  int64_t edit_parameters = 0;      // trained, without the head
+  int64_t head_parameters = 0;
+  int64_t stored_parameters = 0;    // in adapter.safetensors
+  double forward_flops = 0;         // per token, trunk and edits, at `mean_length`
+  double training_flops = 0;        // forward and backward
+  int64_t peak_bytes = 0;           // resident, in training
+};
+
+struct PlanShape {
+  double mean_length = 32;          // tokens of a row
+  int64_t batch_tokens = 1024;      // real tokens of a micro-batch
+  Precision precision = Precision::kFloat32;
+};
+
+Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape);
+
+// The shape of a run's batches: the mean length of its rows, and the largest batch to expect.
+PlanShape plan_shape(const RunConfig& config, const Dataset& data);
+
+inline Plan make_plan(const Adapter& adapter, const Model& model, const RunConfig& config, const Dataset& data) {
+  return make_plan(adapter, model.config, plan_shape(config, data));
+}
+
+}  // namespace graft

@@ -1,0 +1,88 @@
+#include "train/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace graft {
+
+namespace {
+
+constexpr std::chrono::milliseconds kRedraw{100};
+constexpr std::chrono::seconds kPlainLine{10};
+constexpr int64_t kBarWidth = 24;
+
+}  // namespace
+
+Progress::Progress(std::string what, int64_t total, int64_t done, Verbosity verbosity)
+    : what_(std::move(what)),
+      total_(total),
+      done_(done),
+      first_(done),
+      is_quiet_(verbosity == Verbosity::kQuiet),
+      is_terminal_(::isatty(STDERR_FILENO) == 1),
+      start_(std::chrono::steady_clock::now()),
+      last_(start_) {}
+
+Progress::Progress(const Progress& other, int64_t done) : Progress(other) { done_ = first_ = done; }
+
+void Progress::update(int64_t done, const std::string& detail) {
+  done_ = done;
+  const auto now = std::chrono::steady_clock::now();
+  const bool is_due = is_terminal_ ? now - last_ >= kRedraw : now - last_ >= kPlainLine;
+  if (is_quiet_ || (!is_due && done < total_)) return;
+  last_ = now;
+  draw(detail);
+}
+
+void Progress::draw(const std::string& detail) {
+  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  const int64_t fresh = done_ - first_;
+  const double left = fresh > 0 ? elapsed / static_cast<double>(fresh) * static_cast<double>(total_ - done_) : 0;
+  const std::string counts = what_ + " " + count_text(done_) + "/" + count_text(total_);
+  const std::string time = done_ < total_ && fresh > 0 ? "  " + duration_text(left) + " left" : "";
+  if (!is_terminal_) {
+    std::fprintf(stderr, "%s  %s%s\n", counts.c_str(), detail.c_str(), time.c_str());
+    return;
+  }
+  const int64_t filled = total_ > 0 ? kBarWidth * done_ / total_ : kBarWidth;
+  const std::string bar = std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kBarWidth - filled), '.');
+  std::fprintf(stderr, "\r\033[K[%s] %s  %s%s", bar.c_str(), counts.c_str(), detail.c_str(), time.c_str());
+  std::fflush(stderr);
+}
+
+void Progress::note(const std::string& line) {
+  if (is_quiet_) return;
+  std::fprintf(stderr, "%s%s\n", is_terminal_ ? "\r\033[K" : "", line.c_str());
+}
+
+void Progress::finish() {
+  if (is_terminal_ && !is_quiet_) std::fprintf(stderr, "\r\033[K");
+}
+
+std::string duration_text(double seconds) {
+  const auto whole = static_cast<int64_t>(std::lround(std::max(0.0, seconds)));
+  char text[48];
+  if (whole >= 3600) std::snprintf(text, sizeof text, "%ldh %02ldm", whole / 3600, whole / 60 % 60);
+  else if (whole >= 60) std::snprintf(text, sizeof text, "%ldm %02lds", whole / 60, whole % 60);
+  else std::snprintf(text, sizeof text, "%lds", whole);
+  return text;
+}
+
+std::string count_text(int64_t count) {
+  std::string digits = std::to_string(count);
+  for (int64_t i = static_cast<int64_t>(digits.size()) - 3; i > (count < 0 ? 1 : 0); i -= 3) digits.insert(static_cast<size_t>(i), ",");
+  return digits;
+}
+
+std::string bytes_text(int64_t bytes) {
+  char text[32];
+  if (bytes >= 1'000'000'000) std::snprintf(text, sizeof text, "%.2f GB", static_cast<double>(bytes) / 1e9);
+  else if (bytes >= 1'000'000) std::snprintf(text, sizeof text, "%.0f MB", static_cast<double>(bytes) / 1e6);
+  else std::snprintf(text, sizeof text, "%ld kB", (bytes + 999) / 1000);
+  return text;
+}
+
+}  // namespace graft

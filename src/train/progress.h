@@ -1,0 +1,43 @@
+// What a person sees while a run goes on: a bar that redraws itself on a terminal, a plain line now and then elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace graft {
+
+enum class Verbosity { kQuiet, kNormal };
+
+class Progress {
+ public:
+  // `total` units of `what` ("step", "row"). Writes to standard error.
+  Progress(std::string what, int64_t total, int64_t done, Verbosity verbosity);
+
+  // The same, going on from `done`.
+  Progress(const Progress& other, int64_t done);
+
+  // After each unit. `detail` is shown behind the bar: "loss 0.412  12,300 tok/s".
+  void update(int64_t done, const std::string& detail);
+  // A line that stays: an evaluation, a checkpoint.
+  void note(const std::string& line);
+  // Clears the bar.
+  void finish();
+
+ private:
+  void draw(const std::string& detail);
+
+  std::string what_;
+  int64_t total_, done_, first_;
+  bool is_quiet_, is_terminal_;
+  std::chrono::steady_clock::time_point start_, last_;
+};
+
+// "1h 02m", "3m 20s", "12s".
+std::string duration_text(double seconds);
+// "12,345".
+std::string count_text(int64_t count);
+// "1.2 GB", "340 MB".
+std::string bytes_text(int64_t bytes);
+
+}  // namespace graft

@@ -1,0 +1,294 @@
+#include "train/run.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/version.h"
+#include "train/memory.h"
+#include "train/objective.h"
+#include "train/plan.h"
+#include "train/schedule.h"
+
+namespace graft {
+
+namespace {
+
+using at::Tensor;
+namespace fs = std::filesystem;
+
+std::vector<int64_t> lengths_of(const Dataset& data) {
+  std::vector<int64_t> lengths;
+  for (const Sequence& sequence : data.sequences) lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
+  return lengths;
+}
+
+RandomKey key_of(const RunConfig& config) { return RandomKey{}.with(static_cast<uint64_t>(config.seed)); }
+
+std::string digest_of(const RunConfig& config) {
+  const std::string text = to_json(run_config_node(config), -1);
+  return std::to_string(RandomKey{}.with(text).value);
+}
+
+std::string number_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
+}
+
+}  // namespace
+
+Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
+    : inputs_(std::move(inputs)),
+      dir_(inputs_.config.out),
+      adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name, {inputs_.model->config, inputs_.model->sites}, inputs_.task),
+      optimizer_(adapter_.params(), {inputs_.config.beta1, inputs_.config.beta2, inputs_.config.epsilon, inputs_.config.weight_decay}),
+      epochs_(lengths_of(inputs_.train),
+              {inputs_.config.batch_size, inputs_.config.token_budget, inputs_.config.order, key_of(inputs_.config).with("data")},
+              inputs_.config.accumulate, inputs_.config.epochs, inputs_.config.max_steps),
+      progress_("step", epochs_.total_steps(), 0, verbosity) {
+  if (inputs_.config.start_from.empty()) {
+    tensors_ = adapter_.init(inputs_.model->weights, key_of(inputs_.config).with("init"));
+  } else {
+    tensors_ = load_adapter(inputs_.config.start_from, *inputs_.model).tensors;
+    const NamedTensors own = adapter_.init(inputs_.model->weights, {});
+    for (const auto& [name, tensor] : own) {
+      if (tensor_at(tensors_, name, inputs_.config.start_from).sizes() != tensor.sizes() || own.size() != tensors_.size()) {
+        throw InputError("start_from: the adapter in '" + inputs_.config.start_from + "' is not of this run's shape (tensor '" + name + "')");
+      }
+    }
+  }
+  open_folder(mode);
+}
+
+void Run::open_folder(StartMode mode) {
+  const Path run_yaml = dir_ / "run.yaml";
+  if (mode == StartMode::kFresh) {
+    if (fs::exists(run_yaml)) throw InputError("'" + dir_.string() + "' holds a run already: go on with --resume " + dir_.string() + ", or choose another --out");
+    make_directories(dir_ / "checkpoints");
+    write_file_atomically(run_yaml, to_yaml(run_config_node(inputs_.config)));
+  }
+  std::optional<Checkpoint> newest = load_newest_checkpoint(dir_);
+  log_ = std::make_unique<EventLog>(dir_ / "log.jsonl", newest ? newest->log_bytes : 0);
+  if (newest) {
+    restore(*newest);
+    return;
+  }
+  const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
+  log_->write(Node::map({{"event", Node::text("start")},
+                         {"total_steps", Node::integer(epochs_.total_steps())},
+                         {"train_rows", Node::integer(inputs_.train.size())},
+                         {"train_tokens", Node::integer(inputs_.train.num_tokens)},
+                         {"train_texts_cut", Node::integer(inputs_.train.num_cut)},
+                         {"edit_parameters", Node::integer(plan.edit_parameters)},
+                         {"head_parameters", Node::integer(plan.head_parameters)},
+                         {"predicted_peak_bytes", Node::integer(plan.peak_bytes)}}));
+}
+
+void Run::restore(const Checkpoint& checkpoint) {
+  if (checkpoint.config != digest_of(inputs_.config)) {
+    throw InputError("'" + dir_.string() + "': run.yaml is not the one that the checkpoint at step " + std::to_string(checkpoint.step) +
+                     " was made with; restore run.yaml, or start a new run");
+  }
+  for (auto& [name, tensor] : tensors_) {
+    const Tensor& saved = tensor_at(checkpoint.tensors, name, "checkpoint");
+    if (saved.sizes() != tensor.sizes()) throw InputError("checkpoint: tensor '" + name + "': expected " + shape_text(tensor.sizes()) + ", found " + shape_text(saved.sizes()));
+    const at::NoGradGuard no_grad;
+    tensor.copy_(saved);
+  }
+  optimizer_.restore(checkpoint.optimizer);
+  step_ = checkpoint.step;
+  tokens_ = checkpoint.tokens;
+  seconds_ = checkpoint.seconds;
+  best_ = checkpoint.best;
+  progress_ = Progress(progress_, step_);
+}
+
+bool Run::is_done() const {
+  const bool is_stale = inputs_.config.early_stop > 0 && best_.stale >= inputs_.config.early_stop;
+  return step_ >= epochs_.total_steps() || is_stale;
+}
+
+double Run::train_batches(const std::vector<Batch>& batches, Bound& bound, int64_t& tokens) {
+  const RunConfig& config = inputs_.config;
+  const ModelConfig& trunk = inputs_.model->config;
+  int64_t units = 0;
+  for (const Batch& batch : batches) units += static_cast<int64_t>(batch.size());
+  double loss = 0;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    PackLane rows;
+    std::vector<double> labels;
+    for (const int64_t row : batches[i]) {
+      rows.sequences.push_back(&inputs_.train.sequences[static_cast<size_t>(row)]);
+      labels.push_back(*inputs_.train.examples[static_cast<size_t>(row)].label);
+    }
+    const Pack pack = make_pack({rows}, pack_options(*inputs_.model));
+    const RandomKey key = key_of(config).with("step").with(static_cast<uint64_t>(step_)).with(i);
+    const Lane lane{&bound, {.is_training = true, .key = key, .route = key.with("route")}};
+    ForwardOptions options;
+    options.hidden_dropout = config.dropout.value_or(trunk.hidden_dropout);
+    options.attention_dropout = config.dropout.value_or(trunk.attention_dropout);
+    options.key = key.with("trunk");
+    const LogitsResult result = compute_logits(*inputs_.model, pack, {lane}, options);
+    const Tensor mean = summed_loss(inputs_.task.kind, result.logits.front(), labels) / static_cast<double>(units);
+    loss += mean.item<double>();
+    torch::autograd::backward({mean}, {});
+    tokens += pack.num_tokens;
+  }
+  return loss;
+}
+
+void Run::step() {
+  const auto start = std::chrono::steady_clock::now();
+  const RunConfig& config = inputs_.config;
+  const std::vector<Batch> batches = epochs_.batches_of(step_);
+  const double rate = config.learning_rate *
+                      rate_factor(config.schedule, step_, warmup_steps(config.warmup, epochs_.total_steps()), epochs_.total_steps());
+  int64_t tokens = 0;
+  double loss = 0;
+  {
+    Bound bound(*inputs_.model, adapter_, tensors_);
+    loss = train_batches(batches, bound, tokens);
+    bound.join();
+  }
+  const double norm = gradient_norm(tensors_);
+  check_finite(loss, norm, rate, batches);
+  if (step_ == 0) check_first_gradients();
+  clip_gradients(tensors_, norm, config.clip);
+  optimizer_.step(tensors_, rate);
+  ++step_;
+  tokens_ += tokens;
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  seconds_ += seconds;
+  log_->write(Node::map({{"event", Node::text("step")},
+                         {"step", Node::integer(step_)},
+                         {"loss", Node::number(loss)},
+                         {"learning_rate", Node::number(rate)},
+                         {"gradient_norm", Node::number(norm)},
+                         {"tokens", Node::integer(tokens)},
+                         {"seconds", Node::number(seconds)}}));
+  progress_.update(step_, "loss " + number_text(loss) + "  " + count_text(static_cast<int64_t>(static_cast<double>(tokens) / seconds)) + " tok/s");
+
+  const bool is_last = step_ == epochs_.total_steps();
+  if (inputs_.eval && (is_last || epochs_.falls_due(config.evaluate_every, step_))) evaluate();
+  if (!is_done() && epochs_.falls_due(config.checkpoint_every, step_)) checkpoint();
+}
+
+void Run::check_finite(double loss, double norm, double rate, const std::vector<Batch>& batches) const {
+  if (std::isfinite(loss) && std::isfinite(norm)) return;
+  std::string ids;
+  for (const Batch& batch : batches) {
+    for (const int64_t row : batch) {
+      if (ids.size() > 200) break;
+      ids += (ids.empty() ? "" : ", ") + inputs_.train.examples[static_cast<size_t>(row)].id_text;
+    }
+  }
+  throw InputError("step " + std::to_string(step_ + 1) + ": the loss is " + number_text(loss) + " and the gradient norm " + number_text(norm) +
+                   " at learning rate " + number_text(rate) + "; examples " + ids +
+                   ". Lower learning_rate or set clip; the run stopped before this step changed anything");
+}
+
+void Run::check_first_gradients() const {
+  std::vector<std::string> faults;
+  for (const ParamSpec& param : adapter_.params()) {
+    if (param.role != Role::kTrained) continue;
+    const Tensor& gradient = tensors_.at(param.name).grad();
+    if (param.starts_without_gradient) continue;
+    if (!gradient.defined()) faults.push_back("'" + param.name + "' got no gradient");
+    else if (gradient.abs().max().item<double>() == 0) faults.push_back("'" + param.name + "' got a gradient of zero");
+  }
+  if (faults.empty()) return;
+  const size_t shown = std::min<size_t>(faults.size(), 5);
+  throw InputError("step 1: " + joined({faults.begin(), faults.begin() + static_cast<int64_t>(shown)}) + (shown < faults.size() ? ", ..." : "") +
+                   ": the loss does not reach these tensors, so they would never train; take their sites out of the adapter");
+}
+
+void Run::evaluate() {
+  const at::NoGradGuard no_grad;
+  const Bound bound(*inputs_.model, adapter_, tensors_);
+  const Predictions predictions = predict(*inputs_.model, bound, *inputs_.eval);
+  const double loss = mean_loss(inputs_.task, *inputs_.eval, predictions.logits);
+  Node event = Node::map({{"event", Node::text("evaluate")},
+                          {"step", Node::integer(step_)},
+                          {"epoch", Node::number(epochs_.epochs_done(step_))},
+                          {"loss", Node::number(loss)}});
+  std::string line = "evaluated at step " + count_text(step_) + ": loss " + number_text(loss);
+  double primary = 0;
+  for (const Score& score : score_predictions(inputs_.task, *inputs_.eval, predictions.logits)) {
+    event[score.name] = metric_node(score.value);
+    line += "  " + score.name + " " + number_text(score.value);
+    if (score.name == inputs_.task.primary_metric) primary = std::isnan(score.value) ? -1e300 : score.value;
+  }
+  event["seconds"] = Node::number(predictions.seconds);
+  log_->write(std::move(event));
+  progress_.note(line);
+  if (best_.step < 0 || primary > best_.value) {
+    best_ = {step_, primary, 0};
+    if (inputs_.config.keep_best) save_adapter_folder();
+  } else {
+    ++best_.stale;
+  }
+}
+
+Provenance Run::provenance() const {
+  return {.graft_version = kVersionText,
+          .model = inputs_.config.model,
+          .tokenizer = inputs_.tokenizer_digest,
+          .max_length = inputs_.max_length,
+          .seed = inputs_.config.seed,
+          .steps = step_,
+          .data = inputs_.config.data.train};
+}
+
+void Run::save_adapter_folder() { save_adapter(dir_ / "adapter", adapter_, tensors_, *inputs_.model, provenance()); }
+
+void Run::checkpoint() {
+  Checkpoint checkpoint;
+  checkpoint.step = step_;
+  checkpoint.log_bytes = log_->sync();
+  checkpoint.tokens = tokens_;
+  checkpoint.seconds = seconds_;
+  checkpoint.config = digest_of(inputs_.config);
+  checkpoint.best = best_;
+  checkpoint.tensors = tensors_;
+  checkpoint.optimizer = optimizer_.state();
+  save_checkpoint(dir_, checkpoint);
+}
+
+void Run::finish() {
+  const bool has_best = inputs_.eval && inputs_.config.keep_best;
+  if (!has_best) save_adapter_folder();
+  // What is scored and reported is what lies on disk, read back the way every user reads it.
+  const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
+  Node metrics = Node::map({{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
+  const at::NoGradGuard no_grad;
+  const Bound bound(*inputs_.model, kept.adapter, kept.tensors);
+  for (const auto& [name, data] : {std::pair{"eval", &inputs_.eval}, std::pair{"test", &inputs_.test}}) {
+    if (!*data) continue;
+    const Predictions predictions = predict(*inputs_.model, bound, **data);
+    Node scores = Node::map({{"rows", Node::integer((*data)->size())}, {"loss", metric_node(mean_loss(inputs_.task, **data, predictions.logits))}});
+    for (const Score& score : score_predictions(inputs_.task, **data, predictions.logits)) scores[score.name] = metric_node(score.value);
+    metrics[name] = std::move(scores);
+  }
+  const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
+  const int64_t peak = peak_resident_bytes();
+  metrics["edit_parameters"] = Node::integer(plan.edit_parameters);
+  metrics["head_parameters"] = Node::integer(plan.head_parameters);
+  metrics["steps"] = Node::integer(step_);
+  metrics["tokens"] = Node::integer(tokens_);
+  metrics["seconds"] = Node::number(seconds_);
+  metrics["peak_bytes"] = Node::integer(peak);
+  write_file_atomically(dir_ / "metrics.json", to_json(metrics));
+  log_->write(Node::map({{"event", Node::text("done")},
+                         {"steps", Node::integer(step_)},
+                         {"tokens", Node::integer(tokens_)},
+                         {"seconds", Node::number(seconds_)},
+                         {"predicted_peak_bytes", Node::integer(plan.peak_bytes)},
+                         {"peak_bytes", Node::integer(peak)}}));
+  log_->sync();
+  std::error_code ignored;
+  fs::remove_all(dir_ / "checkpoints", ignored);   // nothing is left to go on from
+  progress_.finish();
+}
+
+}  // namespace graft

@@ -1,0 +1,77 @@
+// One training run: an adapter, its data stream, optimizer, schedule and stop rule, and the folder it writes.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "edit/adapter_file.h"
+#include "edit/lanes.h"
+#include "infer/dataset.h"
+#include "infer/predict.h"
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/epochs.h"
+#include "train/log.h"
+#include "train/optimizer.h"
+#include "train/progress.h"
+
+namespace graft {
+
+// Everything a run reads, loaded and checked before its folder is touched.
+struct RunInputs {
+  RunConfig config;
+  std::shared_ptr<const Model> model;
+  Task task;
+  std::string tokenizer_digest;
+  int64_t max_length = 0;
+  Dataset train;
+  std::optional<Dataset> eval, test;
+};
+
+// Loads model, tokenizer and data as `config` says. `tasks_dir` holds the ready tasks.
+RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir);
+
+enum class StartMode { kFresh, kResume };
+
+class Run {
+ public:
+  // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint, or from the start when there is none.
+  Run(RunInputs inputs, StartMode mode, Verbosity verbosity);
+
+  bool is_done() const;
+  // One optimizer update, with the evaluation and the checkpoint that fall due after it.
+  // Throws InputError when loss or gradients are not finite.
+  void step();
+  void checkpoint();
+  // Scores the test data with the adapter kept, writes metrics.json, ends the log.
+  void finish();
+
+  const RunConfig& config() const { return inputs_.config; }
+  int64_t steps_done() const { return step_; }
+  int64_t total_steps() const { return epochs_.total_steps(); }
+
+ private:
+  void open_folder(StartMode mode);
+  void restore(const Checkpoint& checkpoint);
+  double train_batches(const std::vector<Batch>& batches, Bound& bound, int64_t& tokens);
+  void check_first_gradients() const;
+  void check_finite(double loss, double norm, double rate, const std::vector<Batch>& batches) const;
+  void evaluate();
+  void save_adapter_folder();
+  Provenance provenance() const;
+
+  RunInputs inputs_;
+  Path dir_;
+  Adapter adapter_;
+  NamedTensors tensors_;
+  AdamW optimizer_;
+  Epochs epochs_;
+  std::unique_ptr<EventLog> log_;
+  Progress progress_;
+  int64_t step_ = 0, tokens_ = 0;
+  double seconds_ = 0;
+  BestSoFar best_;
+};
+
+}  // namespace graft

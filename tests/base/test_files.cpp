@@ -1,0 +1,103 @@
+// Files: whole reads, mappings, and replacement that leaves the old file or the new one, never a part.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "tests/support/testing.h"
+
+namespace graft {
+namespace {
+
+using testing::expect_message;
+using testing::TempFolder;
+
+int64_t num_entries(const Path& folder) { return std::distance(std::filesystem::directory_iterator(folder), {}); }
+
+TEST(Files, WriteAndReadBack) {
+  const TempFolder folder;
+  const std::string bytes = std::string("a\0b\n", 4) + std::string(200'000, 'x');
+  write_file_atomically(folder / "x", bytes);
+  EXPECT_EQ(read_file(folder / "x"), bytes);
+  write_file_atomically(folder / "x", "");
+  EXPECT_EQ(read_file(folder / "x"), "");
+  struct stat info {};
+  ASSERT_EQ(::stat((folder / "x").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0644U);
+}
+
+TEST(Files, WriteIntoTheCurrentFolder) {
+  const TempFolder folder;
+  const Path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  write_file_atomically("x", "here");
+  std::filesystem::current_path(before);
+  EXPECT_EQ(read_file(folder / "x"), "here");
+}
+
+TEST(Files, AFailingWriteLeavesTheOldFileAndNoTempFile) {
+  const TempFolder folder;
+  const Path path = folder / "x";
+  write_file_atomically(path, "old");
+  for (const int64_t budget : {0, 1, 9}) {
+    fail_writes_after(budget);
+    const std::string message = testing::message_of<IoError>([&] { write_file_atomically(path, "0123456789"); });
+    fail_writes_after(-1);
+    EXPECT_EQ(message, "cannot write '" + path.string() + "': No space left on device");
+    EXPECT_EQ(read_file(path), "old");
+    EXPECT_EQ(num_entries(folder.path()), 1);
+  }
+  fail_writes_after(10);
+  write_file_atomically(path, "0123456789");   // exactly what fits
+  fail_writes_after(-1);
+  EXPECT_EQ(read_file(path), "0123456789");
+}
+
+TEST(Files, AnExceptionWhileFillingLeavesTheOldFile) {
+  const TempFolder folder;
+  write_file_atomically(folder / "x", "old");
+  expect_message<InputError>([&] { replace_file(folder / "x", [](int) { throw InputError("stop"); }); }, "stop");
+  EXPECT_EQ(read_file(folder / "x"), "old");
+  EXPECT_EQ(num_entries(folder.path()), 1);
+}
+
+TEST(Files, NameWhatIsWrong) {
+  const TempFolder folder;
+  const Path missing = folder / "none";
+  expect_message<InputError>([&] { read_file(missing); }, "'" + missing.string() + "': no such file");
+  expect_message<InputError>([&] { read_file(missing / "below"); }, "no such file");
+  expect_message<InputError>([&] { read_file(folder.path()); }, "expected a file, found a directory");
+  expect_message<InputError>([&] { MappedFile file(missing); }, "no such file");
+  expect_message<InputError>([&] { MappedFile file(folder.path()); }, "expected a file, found a directory");
+  expect_message<IoError>([&] { write_file_atomically(missing / "x", "1"); }, "cannot create a file beside '" + (missing / "x").string() + "'");
+  std::filesystem::create_directory(folder / "taken");
+  write_file_atomically(folder / "taken/inner", "1");
+  expect_message<IoError>([&] { write_file_atomically(folder / "taken", "1"); }, "cannot replace");
+  EXPECT_EQ(num_entries(folder.path()), 1);
+  expect_message<IoError>([&] { make_directories(folder / "taken/inner/x"); }, "cannot create folder");
+  expect_message<IoError>([&] { sync_directory(missing); }, "cannot sync folder");
+}
+
+TEST(Files, MakeDirectoriesIsRepeatable) {
+  const TempFolder folder;
+  make_directories(folder / "a/b/c");
+  make_directories(folder / "a/b/c");
+  EXPECT_TRUE(std::filesystem::is_directory(folder / "a/b/c"));
+}
+
+TEST(MappedFile, ShowsTheBytes) {
+  const TempFolder folder;
+  write_file_atomically(folder / "x", "abc");
+  const MappedFile file(folder / "x");
+  ASSERT_EQ(file.bytes().size(), 3U);
+  EXPECT_EQ(std::to_integer<char>(file.bytes()[2]), 'c');
+  write_file_atomically(folder / "x", "new");
+  EXPECT_EQ(std::to_integer<char>(file.bytes()[2]), 'c') << "a replaced file must not change under a mapping";
+  write_file_atomically(folder / "empty", "");
+  EXPECT_TRUE(MappedFile(folder / "empty").bytes().empty());
+}
+
+}  // namespace
+}  // namespace graft

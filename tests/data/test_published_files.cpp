@@ -1,0 +1,54 @@
+// The published files, row by row counted. They are not part of the repository: set GRAFT_DATA_DIR to a folder that holds
+// glue/{CoLA,RTE,SST-2} and text/{CR,MR,TREC}; without it the test is skipped.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "data/task.h"
+
+namespace graft {
+namespace {
+
+struct PublishedFile {
+  const char* path;
+  const char* task;
+  std::vector<int64_t> per_label;   // rows of each label, by an independent count (awk)
+  const char* first;
+};
+
+TEST(PublishedFiles, EveryRowIsRead) {
+  const char* const folder = std::getenv("GRAFT_DATA_DIR");
+  if (folder == nullptr) GTEST_SKIP() << "GRAFT_DATA_DIR is not set";
+  const std::vector<PublishedFile> files = {
+      {"glue/CoLA/train.tsv", "CoLA", {2528, 6023}, "Our friends won't buy this analysis, let alone the next one we propose."},
+      {"glue/CoLA/dev.tsv", "cola", {322, 721}, "The sailors rode the breeze clear of the rocks."},
+      {"glue/RTE/train.tsv", "RTE", {1249, 1241}, "No Weapons of Mass Destruction Found in Iraq Yet."},
+      {"glue/RTE/dev.tsv", "rte", {146, 131}, nullptr},
+      {"glue/SST-2/train.tsv", "SST-2", {29780, 37569}, nullptr},
+      {"glue/SST-2/dev.tsv", "sst2", {428, 444}, "it 's a charming and often affecting journey . "},
+      {"text/CR/train.tsv", "cr", {1078, 1938}, nullptr},
+      {"text/CR/dev.tsv", "cr", {288, 467}, nullptr},
+      {"text/MR/train.tsv", "mr", {4309, 4220}, nullptr},
+      {"text/MR/dev.tsv", "mr", {1022, 1111}, nullptr},
+      {"text/TREC/train.csv", "trec", {1162, 1250, 1223, 896, 835, 86}, "how did serfdom develop in and then leave russia"},
+      {"text/TREC/test.csv", "trec", {138, 94, 65, 113, 81, 9}, "how far is it from denver to aspen"},
+  };
+  for (const PublishedFile& file : files) {
+    SCOPED_TRACE(file.path);
+    const Task task = load_task(file.task, std::string(GRAFT_SOURCE_DIR) + "/tasks");
+    std::vector<int64_t> per_label(task.labels.size());
+    const std::vector<Example> examples = read_examples(Path(folder) / file.path, task, LabelUse::kRequired);
+    for (const Example& example : examples) {
+      ++per_label[static_cast<size_t>(example.label.value())];
+      EXPECT_EQ(example.second.has_value(), task.second_column.has_value());
+      EXPECT_EQ(example.text.find_first_of("\r\n\t"), std::string::npos) << example.line;
+    }
+    EXPECT_EQ(per_label, file.per_label);
+    if (file.first != nullptr) {
+      EXPECT_EQ(examples.front().text, file.first);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace graft

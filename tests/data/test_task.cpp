@@ -1,0 +1,119 @@
+#include "data/task.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace graft {
+namespace {
+
+const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
+
+TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
+  const std::vector<std::string> names = task_names(kTasks);
+  EXPECT_EQ(names, (std::vector<std::string>{"cola", "cr", "mail", "mnli", "mpqa", "mr", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "subj", "trec"}));
+  for (const std::string& name : names) {
+    SCOPED_TRACE(name);
+    const Task task = load_task(name, kTasks);
+    EXPECT_EQ(task.name, name);
+    const Node node = task_to_node(task);
+    EXPECT_EQ(parse_task(node, "memory"), task);
+    EXPECT_EQ(parse_task(parse_json(to_json(node), "json"), "json"), task);
+    EXPECT_EQ(parse_task(parse_yaml(to_yaml(node), "yaml"), "yaml"), task);
+  }
+}
+
+TEST(ReadyTasks, NamesAsUsersTypeThem) {
+  for (const auto& [typed, name] : std::vector<std::pair<std::string, std::string>>{
+           {"SST-2", "sst2"}, {"sst_2", "sst2"}, {"STS-B", "stsb"}, {"CoLA", "cola"}, {"MNLI", "mnli"}, {"Trec", "trec"}}) {
+    EXPECT_EQ(load_task(typed, kTasks).name, name);
+  }
+}
+
+TEST(ReadyTasks, LabelsAreThePublishedOnes) {
+  const Task sst2 = load_task("sst2", kTasks), rte = load_task("rte", kTasks), mnli = load_task("mnli", kTasks);
+  EXPECT_EQ(sst2.find_label("1"), 1);
+  EXPECT_EQ(sst2.find_label("positive"), 1);
+  EXPECT_EQ(sst2.find_label("2"), std::nullopt);
+  EXPECT_EQ(rte.find_label("entailment"), 0);
+  EXPECT_EQ(rte.find_label("1"), 1);
+  EXPECT_EQ(mnli.find_label("contradiction"), 2);
+  EXPECT_EQ(load_task("stsb", kTasks).num_labels(), 0);
+  EXPECT_EQ(load_task("mrpc", kTasks).metrics, (std::vector<std::string>{"accuracy", "f1"}));
+  EXPECT_EQ(load_task("cola", kTasks).primary_metric, "matthews");
+}
+
+TEST(ShortForm, OneTextAndItsLabels) {
+  const Task task = load_task("text:ham,spam,not sure", kTasks);
+  EXPECT_EQ(task.labels, (std::vector<std::string>{"ham", "spam", "not sure"}));
+  EXPECT_EQ(task.text_column, "text");
+  EXPECT_EQ(task.label_column, "label");
+  EXPECT_EQ(task.primary_metric, "accuracy");
+  EXPECT_EQ(parse_task(task_to_node(task), "memory"), task);
+}
+
+TEST(TaskFile, EveryKey) {
+  const Task task = parse_task(parse_yaml("name: pairs\nkind: classification\ntext: a\nsecond: b\nlabel: y\nid: key\nlabels: ['no', 'yes']\n"
+                                          "spellings: {0: 'no', 1: 'yes'}\npositive: 'no'\ncolumns: [key, a, b, y]\nformat: csv\nmetrics: [f1, accuracy]\n"
+                                          "primary: accuracy\n", "t"), "t");
+  EXPECT_EQ(task.second_column, "b");
+  EXPECT_EQ(task.id_column, "key");
+  EXPECT_EQ(task.positive, 0);
+  EXPECT_EQ(task.format, TableFormat::kCsv);
+  EXPECT_EQ(task.primary_metric, "accuracy");
+  EXPECT_EQ(task.find_label("0"), 0);
+  EXPECT_EQ(parse_task(task_to_node(task), "memory"), task);
+  const Path path = Path(testing::TempDir()) / "graft_task.yaml";
+  write_file_atomically(path, to_yaml(task_to_node(task)));
+  EXPECT_EQ(load_task(path.string(), kTasks), task);
+  std::filesystem::remove(path);
+}
+
+std::vector<Example> examples_of(const std::string& text, TableFormat format, const Task& task, LabelUse use = LabelUse::kRequired) {
+  return to_examples(parse_table(text, format, "f", {.format = {}, .columns = task.columns}), task, use);
+}
+
+TEST(Examples, IdsTextsAndLabels) {
+  const Task task = load_task("text:ham,spam", kTasks);
+  const auto rows = examples_of("{\"id\": \"x1\", \"text\": \"hello\", \"label\": \"spam\"}\n{\"text\": \"\", \"label\": \"ham\"}\n"
+                                "{\"id\": 70, \"label\": \"ham\", \"text\": \"three\"}\n", TableFormat::kJsonl, task);
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0].id, 0);
+  EXPECT_EQ(rows[0].id_text, "x1");
+  EXPECT_FALSE(rows[0].id_is_number);
+  EXPECT_EQ(rows[0].label, 1.0);
+  EXPECT_EQ(rows[1].id_text, "1");   // numbered from 0
+  EXPECT_TRUE(rows[1].id_is_number);
+  EXPECT_EQ(rows[1].text, "");
+  EXPECT_EQ(rows[2].id_text, "70");
+  EXPECT_TRUE(rows[2].id_is_number);
+  EXPECT_EQ(rows[2].id, 2);
+  EXPECT_EQ(rows[2].line, 3);
+  EXPECT_EQ(rows[2].second, std::nullopt);
+}
+
+TEST(Examples, LabelsAsNumbersOfJson) {
+  const Task task = load_task("sst2", kTasks);
+  const auto rows = examples_of("[{\"sentence\": \"a\", \"label\": 1}, {\"sentence\": \"b\", \"label\": 0.0}]", TableFormat::kJson, task);
+  EXPECT_EQ(rows[0].label, 1.0);
+  EXPECT_EQ(rows[1].label, 0.0);
+}
+
+TEST(Examples, PredictionNeedsNoLabels) {
+  const Task sst2 = load_task("sst2", kTasks);
+  const auto test_file = examples_of("index\tsentence\n0\tuneasy mishmash of styles and genres .\n", TableFormat::kTsv, sst2, LabelUse::kOptional);
+  EXPECT_EQ(test_file[0].label, std::nullopt);
+  const auto mixed = examples_of("sentence\tlabel\na\t\nb\t1\n", TableFormat::kTsv, sst2, LabelUse::kOptional);
+  EXPECT_EQ(mixed[0].label, std::nullopt);
+  EXPECT_EQ(mixed[1].label, 1.0);
+}
+
+TEST(Examples, PairsAndValues) {
+  const Task task = load_task("stsb", kTasks);
+  const auto rows = examples_of("index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.800\n", TableFormat::kTsv, task);
+  EXPECT_EQ(rows[0].second, "b");
+  EXPECT_EQ(rows[0].label, 3.8);
+}
+
+}  // namespace
+}  // namespace graft

@@ -1,0 +1,84 @@
+// Ids, offsets, type ids, special flags and decoded texts equal what Hugging Face `tokenizers` gave (tools/golden/text.py).
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "text/tokenizer.h"
+
+namespace graft {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+const Path kFolder = Path(GRAFT_SOURCE_DIR) / "tests/golden/text";
+
+Json read_json(const Path& path) { return Json::parse(read_file(path)); }
+
+EncodeOptions options_of(const Json& c) {
+  EncodeOptions options;
+  options.add_special = c.value("add_special", true);
+  options.max_length = c.value("max_length", 0);
+  const std::string strategy = c.value("strategy", "longest_first");
+  options.strategy = strategy == "only_first"    ? TruncationStrategy::kOnlyFirst
+                     : strategy == "only_second" ? TruncationStrategy::kOnlySecond
+                                                 : TruncationStrategy::kLongestFirst;
+  return options;
+}
+
+void expect_case(const Tokenizer& tokenizer, const Json& c, const std::string& name) {
+  SCOPED_TRACE(name + ": " + c.dump());
+  const std::string text = c["text"];
+  const bool has_pair = c.contains("pair") && !c["pair"].is_null();
+  const std::string pair = has_pair ? c["pair"].get<std::string>() : "";
+  const std::optional<std::string_view> second = has_pair ? std::optional<std::string_view>(pair) : std::nullopt;
+  if (c.contains("refused")) {
+    EXPECT_THROW(tokenizer.encode(text, second, options_of(c)), InputError);
+    return;
+  }
+  const Encoding encoding = tokenizer.encode(text, second, options_of(c));
+  const size_t size = encoding.ids.size();
+  EXPECT_EQ(encoding.ids, c["ids"].get<std::vector<int64_t>>());
+  std::vector<int64_t> offsets;
+  for (const auto& [begin, end] : encoding.offsets) offsets.insert(offsets.end(), {begin, end});
+  EXPECT_EQ(offsets, c["offsets"].get<std::vector<int64_t>>());
+  EXPECT_EQ(encoding.type_ids,
+            c.contains("type_ids") ? c["type_ids"].get<std::vector<int64_t>>() : std::vector<int64_t>(size, 0));
+  std::vector<bool> special(size, false);
+  if (c.contains("special")) {
+    for (const size_t i : c["special"].get<std::vector<size_t>>()) special[i] = true;
+  }
+  EXPECT_EQ(encoding.special, special);
+  EXPECT_EQ(tokenizer.decode(encoding.ids), c["decoded"].get<std::string>());
+}
+
+void expect_folder(const std::string& name, size_t least) {
+  const auto tokenizer = Tokenizer::load(kFolder / name / "tokenizer.json");
+  const Json cases = read_json(kFolder / name / "cases.json");
+  EXPECT_GE(cases.size(), least);
+  for (const Json& c : cases) {
+    expect_case(*tokenizer, c, name);
+    if (testing::Test::HasFailure()) return;   // one is enough to read
+  }
+}
+
+TEST(TextGolden, WordPiece) { expect_folder("wordpiece", 340); }
+TEST(TextGolden, ByteLevelBpe) { expect_folder("bpe", 290); }
+
+TEST(TextGolden, Variants) {
+  const Json variants = read_json(kFolder / "variants.json");
+  EXPECT_GE(variants.size(), 60U);
+  for (const Json& variant : variants) {
+    Json file = read_json(kFolder / variant["base"].get<std::string>() / "tokenizer.json");
+    for (const auto& [key, section] : variant["sections"].items()) {
+      if (key == "model") file["model"].update(section);
+      else file[key] = section;
+    }
+    const std::string name = variant["name"];
+    const auto tokenizer = Tokenizer::parse(file.dump(), name);
+    for (const Json& c : variant["cases"]) expect_case(*tokenizer, c, name);
+  }
+}
+
+}  // namespace
+}  // namespace graft
