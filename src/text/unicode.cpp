@@ -87,7 +87,7 @@ std::vector<Edited> compose(const std::vector<Edited>& parts, const icu::Normali
   int last_class = -1;   // of the last mark kept after the starter; -1: none
   for (const Edited& part : parts) {
     const int part_class = combining_class(part.c);
-    if (starter && (last_class == -1 || last_class <= part_class)) {
+    if (starter && (last_class == -1 || last_class < part_class)) {
       Edited& base = out[*starter];
       const UChar32 composite = normalizer.composePair(static_cast<UChar32>(base.c), static_cast<UChar32>(part.c));
       if (composite >= 0 && is_known_to_normalizer(static_cast<char32_t>(composite))) {

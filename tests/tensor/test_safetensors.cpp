@@ -264,8 +264,8 @@ TEST(Sharded, RefusesEveryLie) {
   expect_message<InputError>([&] { load_sharded(folder.path()); }, "expected model.safetensors or model.safetensors.index.json, found neither");
   write_text(folder / "pytorch_model.bin", "x");
   expect_message<InputError>([&] { load_sharded(folder.path()); }, "pytorch_model.bin is a pickle, which is never run");
-  save_safetensors(folder / "1.safetensors", {{"a", at::ones({1})}});
-  save_safetensors(folder / "2.safetensors", {{"b", at::ones({1})}});
+  save_safetensors(folder / "1.safetensors", {{"a", at::ones({1})}}, {{"format", "pt"}, {"part", "1"}});
+  save_safetensors(folder / "2.safetensors", {{"b", at::ones({1})}}, {{"format", "pt"}, {"part", "2"}});
   const std::vector<std::pair<std::string, std::string>> lies{
       {"[]", "expected a section of keys and values, found a list"},
       {"{}", "/weight_map: missing; expected a section of tensor names and files"},
@@ -289,6 +289,7 @@ TEST(Sharded, RefusesEveryLie) {
   }
   write_text(index, R"({"metadata": {"total_size": 8}, "weight_map": {"a": "1.safetensors", "b": "2.safetensors"}})");
   EXPECT_EQ(load_sharded(folder.path()).tensors.size(), 2U);
+  EXPECT_EQ(load_sharded(folder.path()).metadata, (std::map<std::string, std::string>{{"format", "pt"}})) << "what the shards agree on";
   save_safetensors(folder / "model.safetensors", {{"a", at::ones({1})}});
   expect_message<InputError>([&] { load_sharded(folder.path()); }, "holds model.safetensors and an index that does not use it");
   write_text(index, R"({"weight_map": {"a": "model.safetensors"}})");

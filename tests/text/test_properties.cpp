@@ -96,8 +96,8 @@ void expect_merges(const Tokenizer& tokenizer, const std::string& letters) {
 TEST(TextProperties, WordsMergeAsDefined) {
   expect_merges(*Tokenizer::load(kFolder / "bpe/tokenizer.json"), "theandrivst");
   auto json = small_bpe();   // pairs that overlap themselves and each other
-  json["model"]["vocab"] = {{"a", 0}, {"b", 1}, {"aa", 2}, {"ab", 3}, {"ba", 4}};
-  json["model"]["merges"] = {"a a", "a b", "b a"};
+  json["model"]["vocab"] = {{"a", 0}, {"b", 1}, {"aa", 2}, {"ab", 3}, {"ba", 4}, {"baa", 5}};
+  json["model"]["merges"] = {"a a", "a b", "b a", "b aa"};
   expect_merges(*make(json), "ab");
   expect_merges(*make(json), "aaab");
 }

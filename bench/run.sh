@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# make bench: speed and memory of Graft beside its peers, on the same real rows, in turn. Figures go to bench/results/*.json.
+#
+#   bench/run.sh [FOLDER]     FOLDER holds SST-2/{train,dev}.tsv and RTE/{train,dev}.tsv as GLUE ships them (default: $GRAFT_GLUE_DIR)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+GLUE=${1:-${GRAFT_GLUE_DIR:-}}
+if [[ -z $GLUE || ! -e $GLUE/SST-2/train.tsv ]]; then
+  echo "bench: error: expected a folder with SST-2/train.tsv and RTE/train.tsv as GLUE ships them; give it as GRAFT_GLUE_DIR=... make bench" >&2
+  exit 2
+fi
+cmake --build --preset release --target bench_gemm_limit
+exec .venv-peers/bin/python bench/compare.py --glue "$GLUE" --out bench/results

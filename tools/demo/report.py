@@ -1,0 +1,49 @@
+"""Prints the demo's table and a few test mails with their probabilities. Standard library only.
+
+    report.py DEMO_FOLDER
+"""
+import json
+import pathlib
+import sys
+import textwrap
+
+METHODS = ("head", "lora", "full")
+SHOWN_MAILS = 6
+
+
+def read_lines(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def print_mails(folder):
+    mails = read_lines(folder / "mail/test.jsonl")
+    predictions = {line["id"]: line for line in read_lines(folder / "predictions.jsonl")}
+    labels = ("ham", "spam")
+    # Half of them of each label, and among those the ones in file order: not chosen by how well they turned out.
+    shown = [mail for label in labels for mail in [m for m in mails if m["label"] == label][:SHOWN_MAILS // 2]]
+    for mail in shown:
+        guess = predictions[mail["id"]]
+        chance = dict(zip(labels, guess["probabilities"]))
+        text = textwrap.shorten(mail["text"], 76, placeholder=" ...")
+        verdict = "right" if guess["label"] == mail["label"] else "WRONG"
+        print(f"  {mail['label']:5} spam {chance['spam']:6.1%}  {verdict}  {text}")
+
+
+def print_table(folder):
+    test = read_lines(folder / "mail/test.jsonl")
+    ham = sum(mail["label"] == "ham" for mail in test) / len(test)
+    print(f"\n{len(test)} test mails")
+    print(f"{'method':12} {'accuracy':>9} {'F1 spam':>9} {'trained parameters':>19} {'seconds':>9} {'peak memory':>12}")
+    print(f"{'always ham':12} {ham:9.3f} {0:9.3f} {0:19,} {'':>9} {'':>12}")
+    for method in METHODS:
+        with open(folder / "runs" / method / "metrics.json", encoding="utf-8") as file:
+            metrics = json.load(file)
+        scores, trained = metrics["test"], metrics["edit_parameters"] + metrics["head_parameters"]
+        print(f"{method:12} {scores['accuracy']:9.3f} {scores['f1']:9.3f} {trained:19,} {metrics['seconds']:9.1f} {metrics['peak_bytes'] / 1e6:9.0f} MB")
+
+
+if __name__ == "__main__":
+    demo = pathlib.Path(sys.argv[1])
+    print_mails(demo)
+    print_table(demo)
