@@ -69,8 +69,8 @@ void attention_padded(benchmark::State& state) {
   const std::vector<int64_t> of = lengths(state.range(0) != 0);
   const auto count = static_cast<int64_t>(of.size()), longest = *std::max_element(of.begin(), of.end());
   const auto matrix = [&] { return at::randn({count, 12, longest, 64}).to(type_of(state.range(1))); };
-  const at::Tensor q = matrix().set_requires_grad(true), k = matrix().set_requires_grad(true), v = matrix().set_requires_grad(true),
-                   grad = matrix();
+  const at::Tensor q = matrix().set_requires_grad(true), k = matrix().set_requires_grad(true),
+                   v = matrix().set_requires_grad(true), grad = matrix();
   at::Tensor mask = at::zeros({count, 1, 1, longest}, at::kBool);
   bool ragged = false;
   for (int64_t n = 0; n < count; ++n) {
@@ -85,8 +85,14 @@ void attention_padded(benchmark::State& state) {
 }
 
 // Arguments: long sequences, dtype, with backward, with dropout.
-BENCHMARK(attention_packed)->ArgsProduct({{0, 1}, {kFloat, kBfloat16}, {0, 1}, {0, 1}})->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(attention_padded)->ArgsProduct({{0, 1}, {kFloat, kBfloat16}, {0, 1}, {0}})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(attention_packed)
+    ->ArgsProduct({{0, 1}, {kFloat, kBfloat16}, {0, 1}, {0, 1}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(attention_padded)
+    ->ArgsProduct({{0, 1}, {kFloat, kBfloat16}, {0, 1}, {0}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 // ---- linear
 
@@ -97,12 +103,14 @@ struct Product {
 Product product(const benchmark::State& state) {
   const auto type = type_of(state.range(3));
   const int64_t rows = state.range(0), in = state.range(1), out = state.range(2);
-  return {at::randn({rows, in}).to(type), at::randn({out, in}).to(type), at::randn({out}).to(type), at::randn({rows, out}).to(type)};
+  return {at::randn({rows, in}).to(type), at::randn({out, in}).to(type), at::randn({out}).to(type),
+          at::randn({rows, out}).to(type)};
 }
 
 void count_operations(benchmark::State& state, double products) {
-  state.counters["GF/s"] = benchmark::Counter(2e-9 * products * static_cast<double>(state.range(0) * state.range(1) * state.range(2)),
-                                              benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GF/s"] =
+      benchmark::Counter(2e-9 * products * static_cast<double>(state.range(0) * state.range(1) * state.range(2)),
+                         benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void linear_frozen(benchmark::State& state) {
@@ -165,14 +173,16 @@ BENCHMARK(linear_trained_all<false>)->Apply(ranks);
 template <bool kOurs>
 void add_norm_all(benchmark::State& state) {
   const auto type = type_of(state.range(0));
-  const at::Tensor x = at::randn({800, 768}).to(type).set_requires_grad(true), r = at::randn({800, 768}).to(type).set_requires_grad(true),
-                   grad = at::randn({800, 768}).to(type), w = at::ones({768}).to(type), b = at::zeros({768}).to(type);
+  const at::Tensor x = at::randn({800, 768}).to(type).set_requires_grad(true),
+                   r = at::randn({800, 768}).to(type).set_requires_grad(true), grad = at::randn({800, 768}).to(type),
+                   w = at::ones({768}).to(type), b = at::zeros({768}).to(type);
   auto ids = std::make_shared<RowIds>(RowIds{std::vector<int64_t>(800), std::vector<int64_t>(800)});
   std::iota(ids->position.begin(), ids->position.end(), int64_t{0});
   const RowDropout dropped{state.range(1) != 0 ? 0.1 : 0.0, RandomKey{1}, ids};
   for (auto _ : state) {
-    const at::Tensor y = kOurs ? add_norm(x, r, w, b, 1e-5, dropped)
-                               : at::layer_norm(at::dropout(x, dropped.probability, dropped.probability > 0) + r, {768}, w, b, 1e-5);
+    const at::Tensor y =
+        kOurs ? add_norm(x, r, w, b, 1e-5, dropped)
+              : at::layer_norm(at::dropout(x, dropped.probability, dropped.probability > 0) + r, {768}, w, b, 1e-5);
     benchmark::DoNotOptimize(torch::autograd::grad({y}, {x, r}, {grad}));
   }
 }

@@ -2,7 +2,11 @@
 #include <c10/util/Exception.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/version.h"
@@ -34,6 +38,7 @@ std::string suggestion(const CLI::App& app) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);   // a file-size limit becomes a failing write with a message, like a full disk
   CLI::App app("Graft trains, evaluates and ships small learned changes to frozen language models.", "graft");
   app.set_version_flag("--version", std::string("graft ") + graft::kVersionText);
   app.require_subcommand(1);
@@ -47,7 +52,9 @@ int main(int argc, char** argv) {
   graft::add_inspect(app, action);
   try {
     app.parse(argc, argv);
-    return action();
+    const int code = action();
+    if (std::fflush(stdout) != 0) throw graft::IoError(std::string("cannot write to the standard output: ") + std::strerror(errno));
+    return code;
   } catch (const CLI::CallForHelp& e) {
     return app.exit(e);
   } catch (const CLI::CallForAllHelp& e) {
@@ -58,6 +65,8 @@ int main(int argc, char** argv) {
     return report(std::string(e.what()) + suggestion(app) + "; see graft --help", ExitCode::kInput);
   } catch (const graft::Error& e) {
     return report(e.what(), e.code());
+  } catch (const std::filesystem::filesystem_error& e) {
+    return report("cannot look at '" + e.path1().string() + "': " + e.code().message(), ExitCode::kSystem);
   } catch (const std::bad_alloc&) {
     return report("out of memory: lower batch_size, token_budget or max_length", ExitCode::kSystem);
   } catch (const c10::Error& e) {

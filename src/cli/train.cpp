@@ -85,7 +85,8 @@ void print_summary(const Path& dir) {
 int train(const TrainFlags& flags) {
   set_threads(flags.threads);
   const bool is_resume = !flags.resume.empty();
-  if (is_resume && std::filesystem::exists(Path(flags.resume) / "metrics.json") && !std::filesystem::exists(Path(flags.resume) / "checkpoints")) {
+  if (is_resume && Run::is_finished(flags.resume)) {
+    remove_checkpoints(flags.resume);   // where the process ended before they were gone
     std::printf("%s is finished; nothing is left to do\n", flags.resume.c_str());
     return 0;
   }

@@ -18,17 +18,42 @@ Adapter::Adapter(const Node& definition, const std::string& source, const EditTa
   const Node* edits = options.raw("edits");
   if (edits != nullptr && edits->kind != Node::Kind::kList && edits->kind != Node::Kind::kNull) options.fault("edits", "expected a list of edits");
   Options& head = options.section("head");
-  if (task) head_ = std::make_unique<Head>(head, target.config, task->kind == TaskKind::kRegression ? 1 : task->num_labels());
+  if (task) make_head(head, target.config);
   else head.ignore("pooler"), head.ignore("dropout");
-  options.finish();
-  if (edits == nullptr) return;
-  for (size_t i = 0; i < edits->items.size(); ++i) {
-    Part part;
-    part.edit = make_edit(edits->items[i], target, source, "/edits/" + std::to_string(i));
-    part.path = std::to_string(i) + "." + edits->items[i].members.front().first + "/";
-    part.spec = part.edit->spec();
-    parts_.push_back(std::move(part));
+  std::string faults;
+  const auto collect = [&faults](const std::function<void()>& read) {
+    try {
+      read();
+    } catch (const InputError& error) {
+      faults += (faults.empty() ? "" : "\n") + std::string(error.what());
+    }
+  };
+  collect([&] { options.finish(); });
+  for (size_t i = 0; edits != nullptr && i < edits->items.size(); ++i) {
+    collect([&] {
+      add_part(make_edit(edits->items[i], target, source, "/edits/" + std::to_string(i)), edits->items[i].members.front().first);
+    });
   }
+  if (!faults.empty()) throw InputError(faults);
+}
+
+Adapter::Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std::string>& kinds, const EditTarget& target,
+                 const std::optional<Task>& task)
+    : task_(task) {
+  ensure(edits.size() == kinds.size(), "one kind for each edit");
+  const Node defaults;
+  Options options(defaults, "head");
+  if (task) make_head(options, target.config);
+  for (size_t i = 0; i < edits.size(); ++i) add_part(std::move(edits[i]), kinds[i]);
+}
+
+void Adapter::add_part(std::unique_ptr<Edit> edit, const std::string& kind) {
+  EditSpec spec = edit->spec();
+  parts_.push_back({std::to_string(parts_.size()) + "." + kind + "/", std::move(edit), std::move(spec)});
+}
+
+void Adapter::make_head(Options& options, const ModelConfig& config) {
+  head_ = std::make_unique<Head>(options, config, task_->kind == TaskKind::kRegression ? 1 : task_->num_labels());
 }
 
 Node Adapter::describe() const {

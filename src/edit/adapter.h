@@ -26,6 +26,10 @@ class Adapter {
     EditSpec spec;
   };
 
+  // Of edits that need not be in the registry, in this order, and a head with its default options. `kinds` names them in paths.
+  Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std::string>& kinds, const EditTarget& target,
+          const std::optional<Task>& task);
+
   const std::vector<Part>& parts() const { return parts_; }
   const Head* head() const { return head_.get(); }
   const std::optional<Task>& task() const { return task_; }
@@ -38,6 +42,9 @@ class Adapter {
   bool acts_in_forward() const;                                            // some part changes activations
 
  private:
+  void add_part(std::unique_ptr<Edit> edit, const std::string& kind);
+  void make_head(Options& options, const ModelConfig& config);
+
   std::vector<Part> parts_;
   std::unique_ptr<Head> head_;
   std::optional<Task> task_;

@@ -2,6 +2,8 @@
 
 #include <ATen/ops/cat.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace graft {
@@ -22,7 +24,8 @@ void Bound::join() {
     Tensor& leaf = leaves_.at(name);
     if (!tensor.requires_grad() || !leaf.grad().defined()) continue;
     if (tensor.is_leaf()) {   // nothing was derived: hand the gradient over without a copy
-      tensor.mutable_grad() = leaf.grad();
+      Tensor& gathered = tensor.mutable_grad();
+      gathered = gathered.defined() ? gathered + leaf.grad() : leaf.grad();
       leaf.mutable_grad().reset();
       continue;
     }
@@ -89,6 +92,7 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
       const Adapter::Part& part = lanes_[i].bound->adapter().parts()[p];
       Context context = lanes_[i].context;
       context.key = context.key.with(part.path).with(view.site.name);
+      context.route = context.route.with(part.path);
       auto rows = part.edit->prefix(Params(lanes_[i].bound->derived(), part.path), seen, {part.edit->scale(view.site), {}}, context);
       if (!rows) continue;
       rows->first_sequence = range.first_sequence;
@@ -99,8 +103,20 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
   return out;
 }
 
+namespace {
+
+bool rewrites_trunk(const Adapter& adapter) {
+  return std::any_of(adapter.parts().begin(), adapter.parts().end(), [](const Adapter::Part& part) { return part.spec.traits.rewrites; });
+}
+
+}  // namespace
+
 LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes, ForwardOptions options) {
   ensure(!lanes.empty() && lanes.size() == pack.lanes.size(), "one adapter per lane");
+  for (const Lane& lane : lanes) {
+    const bool shares_weights = lane.bound == lanes.front().bound || !(rewrites_trunk(lane.bound->adapter()) || rewrites_trunk(lanes.front().bound->adapter()));
+    ensure(shares_weights, "a lane that rewrites the trunk's weights shares a pass only with lanes of its own adapter");
+  }
   LaneHooks hooks(model, lanes);
   options.first_rows_only = !options.keep_hidden && hooks.allows_first_rows_only();
   const Weights& weights = lanes.front().bound->weights();

@@ -16,7 +16,8 @@ void check_spans(const Spans& spans, const AttentionPlan& plan, int64_t query_ro
     const Spans::Span& span = spans.sequences[n];
     ensure(0 <= span.query_begin && span.query_begin <= span.query_end && span.query_end <= query_rows,
            "attention: a query range lies outside q");
-    ensure(0 <= span.key_begin && span.key_begin <= span.key_end && span.key_end <= key_rows, "attention: a key range lies outside k");
+    ensure(0 <= span.key_begin && span.key_begin <= span.key_end && span.key_end <= key_rows,
+           "attention: a key range lies outside k");
     ensure(span.first_position >= 0, "attention: a first position is negative");
     if (span.query_end > span.query_begin) {
       ensure(span.key_end > span.key_begin || plan.prefix_rows(static_cast<int64_t>(n)) > 0,
@@ -28,8 +29,9 @@ void check_spans(const Spans& spans, const AttentionPlan& plan, int64_t query_ro
 void check_prefix(const LanePrefix& prefix, const AttentionOptions& options, int64_t num_sequences, int64_t width) {
   ensure(0 <= prefix.first_sequence && prefix.first_sequence <= prefix.end_sequence && prefix.end_sequence <= num_sequences,
          "attention: a prefix lane names sequences that do not exist");
-  ensure(prefix.keys.defined() && prefix.values.defined() && prefix.keys.dim() == 3 && prefix.keys.sizes() == prefix.values.sizes() &&
-             prefix.keys.size(1) == options.num_key_heads && prefix.keys.size(2) == width,
+  ensure(prefix.keys.defined() && prefix.values.defined() && prefix.keys.dim() == 3 &&
+             prefix.keys.sizes() == prefix.values.sizes() && prefix.keys.size(1) == options.num_key_heads &&
+             prefix.keys.size(2) == width,
          "attention: prefix keys and values must be [P, K, D]");
   for (const at::Tensor& each : {prefix.key_scale, prefix.value_scale, prefix.logit_bias}) {
     ensure(!each.defined() || (each.dim() == 1 && each.size(0) == prefix.end_sequence - prefix.first_sequence),

@@ -20,12 +20,12 @@ struct KeyGroup {
 struct AttentionPlan {
   std::shared_ptr<const Spans> spans;
   AttentionOptions options;
-  std::vector<int64_t> lane_of;          // per sequence: index of its prefix lane, or -1
-  std::vector<int64_t> lane_first;       // per lane: its first sequence
+  std::vector<int64_t> lane_of;     // per sequence: index of its prefix lane, or -1
+  std::vector<int64_t> lane_first;  // per lane: its first sequence
   std::vector<int64_t> lane_end;
-  std::vector<int64_t> lane_rows;        // per lane: P
-  std::vector<int64_t> by_cost;          // sequences with queries, dearest first
-  std::vector<KeyGroup> key_groups;      // dearest first
+  std::vector<int64_t> lane_rows;                    // per lane: P
+  std::vector<int64_t> by_cost;                      // sequences with queries, dearest first
+  std::vector<KeyGroup> key_groups;                  // dearest first
   bool covers_queries = false, covers_keys = false;  // every row of q, of k, is in a span
 
   int64_t prefix_rows(int64_t sequence) const {

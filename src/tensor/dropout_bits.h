@@ -24,7 +24,7 @@ inline constexpr int64_t kDrawGroup = 128;  // columns made by one call of draw_
 
 // Which counter of the stream `key` a row starts at.
 struct RowName {
-  uint64_t high = 0;     // example, or example and head
+  uint64_t high = 0;  // example, or example and head
   uint32_t position = 0;
 };
 
@@ -66,8 +66,8 @@ inline void draw_group(RandomKey key, RowName row, uint32_t group, uint16_t* dra
   for (int round = 0; round < 10; ++round) {
     for (auto& words : c) {
       const WideWords p0 = low_products(words[0], 0xD2511F53), p1 = low_products(words[2], 0xCD9E8D57);
-      words[0] = (p1 >> 32) ^ words[1] ^ uint64_t{k0};
-      words[2] = (p0 >> 32) ^ words[3] ^ uint64_t{k1};
+      words[0] = (p1 >> 32) ^ words[1] ^ uint64_t { k0 };
+      words[2] = (p0 >> 32) ^ words[3] ^ uint64_t { k1 };
       words[1] = p1;
       words[3] = p0;
     }

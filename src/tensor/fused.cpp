@@ -30,8 +30,9 @@ constexpr int64_t kMaxPieces = 64;         // of a backward pass with partial su
 void check_mask(const RowDropout& dropout, int64_t rows) {
   if (!DropRate(dropout.probability).active()) return;
   ensure(dropout.rows != nullptr, "dropout: row ids are missing");
-  ensure(static_cast<int64_t>(dropout.rows->example.size()) == rows && static_cast<int64_t>(dropout.rows->position.size()) == rows,
-         "dropout: there must be one row id per row");
+  ensure(
+      static_cast<int64_t>(dropout.rows->example.size()) == rows && static_cast<int64_t>(dropout.rows->position.size()) == rows,
+      "dropout: there must be one row id per row");
 }
 
 // Multiplies rows by their masks; does nothing when the probability is zero.
@@ -39,7 +40,10 @@ template <class A>
 class RowMask {
  public:
   RowMask(const RowDropout& dropout, int64_t columns)
-      : dropout_(dropout), rate_(dropout.probability), columns_(columns), mask_(rate_.active() ? static_cast<size_t>(mask_room(columns)) : 0) {}
+      : dropout_(dropout),
+        rate_(dropout.probability),
+        columns_(columns),
+        mask_(rate_.active() ? static_cast<size_t>(mask_room(columns)) : 0) {}
   bool active() const { return rate_.active(); }
 
   // The factors of row t: 0 or 1/(1-p). Valid until the next call.
@@ -71,7 +75,8 @@ at::Tensor masked(const at::Tensor& input, const RowDropout& options) {
       for (int64_t t = begin; t < end; ++t) {
         const auto* factors = mask.of(t);
         for_chunks<T>(columns, [&](int64_t c, auto n) {
-          C::store(to + t * columns + c, C::load(from + t * columns + c, n) * Chunk<typename C::Accumulator>::load(factors + c, n), n);
+          C::store(to + t * columns + c,
+                   C::load(from + t * columns + c, n) * Chunk<typename C::Accumulator>::load(factors + c, n), n);
         });
       }
     });
@@ -231,10 +236,11 @@ struct AddNormFunction : torch::autograd::Function<AddNormFunction> {
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const variable_list saved = context->get_saved_variables();
     const bool has_residual = context->saved_data.at("has_residual").toBool();
-    const NormWants wants{.x = context->needs_input_grad(0), .residual = has_residual && context->needs_input_grad(3),
-                          .weight = context->needs_input_grad(1), .bias = context->needs_input_grad(2)};
-    NormGradients out =
-        add_norm_backward(grads[0].contiguous(), saved[0], saved[1], saved[2], kept<RowDropout>(context), wants);
+    const NormWants wants{.x = context->needs_input_grad(0),
+                          .residual = has_residual && context->needs_input_grad(3),
+                          .weight = context->needs_input_grad(1),
+                          .bias = context->needs_input_grad(2)};
+    NormGradients out = add_norm_backward(grads[0].contiguous(), saved[0], saved[1], saved[2], kept<RowDropout>(context), wants);
     const auto type_of = [&](const char* name) { return static_cast<at::ScalarType>(context->saved_data.at(name).toInt()); };
     if (wants.weight) out.weight = out.weight.to(type_of("weight_type"));
     if (wants.bias) out.bias = out.bias.to(type_of("bias_type"));
@@ -250,7 +256,9 @@ constexpr double kTanhCube = 0.044715;
 // One struct for each activation: its value and its slope at x.
 struct Gelu {
   static double value(double x) { return 0.5 * x * std::erfc(-x / std::numbers::sqrt2); }
-  static double slope(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2) + x * std::exp(-0.5 * x * x) * 0.3989422804014327; }
+  static double slope(double x) {
+    return 0.5 * std::erfc(-x / std::numbers::sqrt2) + x * std::exp(-0.5 * x * x) * 0.3989422804014327;
+  }
   [[gnu::always_inline]] static simd::Floats value(simd::Floats x) { return x * simd::normal(x).distribution; }
   [[gnu::always_inline]] static simd::Floats slope(simd::Floats x) {
     const simd::Normal normal = simd::normal(x);
@@ -262,16 +270,23 @@ struct Gelu {
 // cancels: the slope of the sigmoid is sigmoid * (e^-2u * sigmoid).
 struct GeluTanh {
   template <class V>
-  [[gnu::always_inline]] static V power(V x) { return simd::exp(constant<V>(-2 * kTanhScale) * (x + constant<V>(kTanhCube) * x * x * x)); }
+  [[gnu::always_inline]] static V power(V x) {
+    return simd::exp(constant<V>(-2 * kTanhScale) * (x + constant<V>(kTanhCube) * x * x * x));
+  }
   template <class V>
-  [[gnu::always_inline]] static V value(V x) { return x / (constant<V>(1) + power(x)); }
+  [[gnu::always_inline]] static V value(V x) {
+    return x / (constant<V>(1) + power(x));
+  }
   template <class V>
   [[gnu::always_inline]] static V slope(V x) {
     const V e = power(x), sigmoid = constant<V>(1) / (constant<V>(1) + e);
-    return sigmoid + x * sigmoid * (e * sigmoid) * (constant<V>(2 * kTanhScale) * (constant<V>(1) + constant<V>(3 * kTanhCube) * x * x));
+    return sigmoid +
+           x * sigmoid * (e * sigmoid) * (constant<V>(2 * kTanhScale) * (constant<V>(1) + constant<V>(3 * kTanhCube) * x * x));
   }
   template <class V>
-  [[gnu::always_inline]] static V constant(double x) { return V{} + static_cast<std::conditional_t<std::is_same_v<V, double>, double, float>>(x); }
+  [[gnu::always_inline]] static V constant(double x) {
+    return V{} + static_cast<std::conditional_t<std::is_same_v<V, double>, double, float>>(x);
+  }
 };
 
 struct Relu {
@@ -337,19 +352,21 @@ at::Tensor dropout(const at::Tensor& x, const RowDropout& options) {
   return needs_graph({x}) ? DropoutFunction::apply(x, options) : masked(x, options);
 }
 
-at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, const at::Tensor& bias, double epsilon,
-                    const RowDropout& dropout) {
+at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, const at::Tensor& bias,
+                    double epsilon, const RowDropout& dropout) {
   ensure(x.dim() == 2 && x.size(1) > 0 && x.device().is_cpu(), "add_norm: x must be [T, C] on the CPU");
   ensure(!residual.defined() || (residual.sizes() == x.sizes() && residual.scalar_type() == x.scalar_type()),
          "add_norm: the residual must have x's shape and dtype");
-  ensure(weight.dim() == 1 && weight.size(0) == x.size(1) && bias.sizes() == weight.sizes(), "add_norm: weight and bias must be [C]");
+  ensure(weight.dim() == 1 && weight.size(0) == x.size(1) && bias.sizes() == weight.sizes(),
+         "add_norm: weight and bias must be [C]");
   check_mask(dropout, x.size(0));
   if (needs_graph({x, residual, weight, bias})) {
     return AddNormFunction::apply(x, weight, bias, optional_of(residual), NormCall{epsilon, dropout});
   }
   const at::ScalarType type = accumulator_type(x.scalar_type());
   return add_norm_forward(x.contiguous(), residual.defined() ? residual.contiguous() : residual, weight.to(type).contiguous(),
-                          bias.to(type).contiguous(), epsilon, dropout, false).y;
+                          bias.to(type).contiguous(), epsilon, dropout, false)
+      .y;
 }
 
 at::Tensor activate(const at::Tensor& x, Activation activation) {

@@ -28,8 +28,7 @@ at::Tensor onednn_linear(const at::Tensor& x, const at::Tensor& weight, const at
 
 at::Tensor onednn_packed(const at::Tensor& weight) {
   using Signature = at::Tensor(const at::Tensor&, std::optional<int64_t>);
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_reorder_linear_weight", "").typed<Signature>();
+  static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_reorder_linear_weight", "").typed<Signature>();
   return op.call(weight.contiguous(), std::nullopt);
 }
 
@@ -111,7 +110,8 @@ struct TrainedFunction : torch::autograd::Function<TrainedFunction> {
     if (context->needs_input_grad(1)) result[1] = weight_gradient(grad, x);
     const int64_t bias_type = context->saved_data.at("bias_type").toInt();
     if (bias_type >= 0 && context->needs_input_grad(2)) {
-      result[2] = at::sum(grad, {0}, false, grad.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).to(static_cast<at::ScalarType>(bias_type));
+      result[2] = at::sum(grad, {0}, false, grad.scalar_type() == at::kDouble ? at::kDouble : at::kFloat)
+                      .to(static_cast<at::ScalarType>(bias_type));
     }
     return result;
   }
@@ -140,7 +140,8 @@ struct FrozenLinear::State : FrozenTensors {};
 
 FrozenLinear::FrozenLinear(at::Tensor weight, at::Tensor bias) : state_(std::make_shared<State>()) {
   ensure(weight.defined() && weight.dim() == 2, "FrozenLinear: the weight must be [out, in]");
-  ensure(!weight.requires_grad() && !(bias.defined() && bias.requires_grad()), "FrozenLinear: its tensors must not require a gradient");
+  ensure(!weight.requires_grad() && !(bias.defined() && bias.requires_grad()),
+         "FrozenLinear: its tensors must not require a gradient");
   ensure(!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0)), "FrozenLinear: the bias must be [out]");
   if (bias.defined()) bias = bias.to(weight.scalar_type());
   state_->weight = std::move(weight);

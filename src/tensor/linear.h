@@ -1,7 +1,10 @@
 // Linear layers: y = x W^T + b.
 //
-// A frozen weight is packed once for the matrix kernels of oneDNN (forward and, when a gradient first asks for it, transposed),
-// and autograd keeps nothing but the layer itself. A trained weight takes the plain path and gets its gradient.
+// A frozen weight is packed once for the matrix kernels of oneDNN; backward reads the plain weight, whose transposed view they
+// take as fast as a packed copy. Autograd keeps nothing but the layer itself. A trained weight takes the plain path and gets its
+// gradient. float64, and processors or devices without these kernels, fall back to at::linear.
+//
+// In float32 and bfloat16 on the CPU a row's result has the same bits whatever other rows there are.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,7 +15,8 @@ namespace graft {
 
 class FrozenLinear {
  public:
-  // weight: [out, in], bias: [out] or undefined; float64, float32 or bfloat16, no gradient.
+  // weight: [out, in], bias: [out] or undefined; float64, float32 or bfloat16, no gradient. Holds on to both, and to the packed
+  // copy: a weight that lies in a mapped file costs one copy of memory of its own.
   FrozenLinear(at::Tensor weight, at::Tensor bias);
 
   // x: [T, in] -> [T, out], same dtype. Differentiable in x only. Thread-safe.
@@ -26,7 +30,8 @@ class FrozenLinear {
   std::shared_ptr<State> state_;
 };
 
-// x: [T, in], weight: [out, in], bias: [out] or undefined -> [T, out]. Gradients for whichever of the three require one.
+// x: [T, in], weight: [out, in], bias: [out] or undefined -> [T, out]. Gradients for whichever of the three require one; sums run
+// in float32 also for bfloat16. (Write at::Tensor() for no bias: with {} the call is ambiguous with at::linear.)
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 }  // namespace graft

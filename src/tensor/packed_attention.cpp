@@ -11,12 +11,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <utility>
 
 #include "base/error.h"
 #include "tensor/attention_plan.h"
+#include "tensor/attention_rows.h"
 #include "tensor/autograd_call.h"
 #include "tensor/chunk.h"
 #include "tensor/dropout_bits.h"
@@ -31,85 +31,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t kBlockValues = 1 << 16;  // values of a [query rows, keys] block
-
-template <class A>
-struct Scratch {
-  std::unique_ptr<A[]> data;
-  int64_t stride = 0;
-  Scratch() = default;
-  Scratch(int64_t rows, int64_t columns)
-      : data(std::make_unique_for_overwrite<A[]>(static_cast<size_t>(std::max<int64_t>(rows * columns, 1)))), stride(columns) {}
-  Rows<A> rows() const { return {data.get(), stride}; }
-  Factor<A> factor() const { return {data.get(), stride, 1}; }
-};
-
-// ---- rows of logits; `columns` is a multiple of the chunk's width
-
-// Hides the columns from `visible` on and adds the bias of the prefix.
-template <class A>
-void finish_logits(A* row, int64_t visible, int64_t columns, int64_t prefix_rows, A bias) {
-  std::fill(row + visible, row + columns, -std::numeric_limits<A>::infinity());
-  for (int64_t c = 0; c < prefix_rows; ++c) row[c] += bias;
-}
-
-template <class A>
-A largest_of(const A* row, int64_t columns) {
-  using C = Chunk<A>;
-  typename C::Value largest = C::load(row);
-  for (int64_t c = C::kWidth; c < columns; c += C::kWidth) largest = C::max(largest, C::load(row + c));
-  return C::largest(largest);
-}
-
-// row = exp(row - shift); returns the sum.
-template <class A>
-A exponentiate(A* row, int64_t columns, A shift) {
-  using C = Chunk<A>;
-  typename C::Value sum{};
-  for (int64_t c = 0; c < columns; c += C::kWidth) {
-    const typename C::Value x = simd::exp(C::load(row + c) - shift);
-    C::store(row + c, x);
-    sum += x;
-  }
-  return C::sum(sum);
-}
-
-template <class A>
-void apply_mask(A* row, const A* factors, int64_t columns) {
-  using C = Chunk<A>;
-  for (int64_t c = 0; c < columns; c += C::kWidth) C::store(row + c, C::load(row + c) * C::load(factors + c));
-}
-
-template <class A>
-void scale_row(A* row, int64_t columns, A factor) {
-  using C = Chunk<A>;
-  for (int64_t c = 0; c < columns; c += C::kWidth) C::store(row + c, C::load(row + c) * factor);
-}
-
-// d_logits = p * (d_p - sum(p * d_p)), in place of d_p.
-template <class A>
-void softmax_backward(const A* p, A* d_p, int64_t columns) {
-  using C = Chunk<A>;
-  typename C::Value sum{};
-  for (int64_t c = 0; c < columns; c += C::kWidth) sum += C::load(p + c) * C::load(d_p + c);
-  const A delta = C::sum(sum);
-  for (int64_t c = 0; c < columns; c += C::kWidth) C::store(d_p + c, C::load(p + c) * (C::load(d_p + c) - delta));
-}
-
-// to = factor * from, widened or narrowed.
-template <class T, class U, class A>
-void copy_rows(Rows<const T> from, Rows<U> to, int64_t count, int64_t columns, A factor) {
-  for (int64_t i = 0; i < count; ++i) {
-    for_chunks<T>(columns, [&](int64_t c, auto n) { Chunk<U>::store(to.row(i) + c, Chunk<T>::load(from.row(i) + c, n) * factor, n); });
-  }
-}
-
-// The same into scratch, whose rows end in zeros up to their stride.
-template <class T, class A>
-void copy_padded(Rows<const T> from, Rows<A> to, int64_t count, int64_t columns, A factor) {
-  copy_rows(from, to, count, columns, factor);
-  if (columns == to.stride) return;
-  for (int64_t i = 0; i < count; ++i) std::fill(to.row(i) + columns, to.row(i) + to.stride, A{0});
-}
 
 // ---- one call
 
@@ -136,8 +57,13 @@ struct Call {
 
   Call(const AttentionPlan& the_plan, const at::Tensor& the_q, const at::Tensor& the_k, const at::Tensor& the_v,
        const std::vector<LanePrefix>& lanes)
-      : plan(the_plan), q(the_q), k(the_k), v(the_v), width(q.size(1) / plan.options.num_heads),
-        wide(padded(width)), rate(plan.options.dropout) {
+      : plan(the_plan),
+        q(the_q),
+        k(the_k),
+        v(the_v),
+        width(q.size(1) / plan.options.num_heads),
+        wide(padded(width)),
+        rate(plan.options.dropout) {
     const auto prepared = [&](const at::Tensor& tensor) {
       return tensor.defined() ? tensor.detach().to(accumulator_type(q.scalar_type())).contiguous() : tensor;
     };
@@ -161,8 +87,8 @@ struct SequenceKeys {
 
   int64_t prefix_rows, count;  // P, and P + number of keys
   A bias = 0;
-  Rows<const A> keys, values;            // [count, D]
-  Scratch<A> transposed_keys;            // [D, count], padded to whole chunks on both sides
+  Rows<const A> keys, values;  // [count, D]
+  Scratch<A> transposed_keys;  // [D, count], padded to whole chunks on both sides
   Scratch<A> key_scratch, value_scratch;
 
   SequenceKeys(const Call<T>& call, int64_t sequence, int64_t head) {
@@ -198,17 +124,20 @@ struct SequenceKeys {
     const auto lane = static_cast<size_t>(call.plan.lane_of[static_cast<size_t>(sequence)]);
     const PrefixData<A>& prefix = call.prefixes[lane];
     const int64_t n = sequence - call.plan.lane_first[lane], stride = call.plan.options.num_key_heads * call.width;
-    const auto rows_of = [&](const at::Tensor& rows) { return Rows<const A>{rows.const_data_ptr<A>() + head * call.width, stride}; };
+    const auto rows_of = [&](const at::Tensor& rows) {
+      return Rows<const A>{rows.const_data_ptr<A>() + head * call.width, stride};
+    };
     copy_padded(rows_of(prefix.keys), key_scratch.rows(), prefix_rows, call.width, PrefixData<A>::at(prefix.key_scale, n, 1));
-    copy_padded(rows_of(prefix.values), value_scratch.rows(), prefix_rows, call.width, PrefixData<A>::at(prefix.value_scale, n, 1));
+    copy_padded(rows_of(prefix.values), value_scratch.rows(), prefix_rows, call.width,
+                PrefixData<A>::at(prefix.value_scale, n, 1));
     bias = PrefixData<A>::at(prefix.logit_bias, n, 0);
   }
 };
 
 // The query rows [begin, end) of a sequence, cut so that a block of logits stays small.
 struct QueryBlock {
-  int64_t begin, end;    // inside the sequence
-  int64_t visible;       // columns that the last row sees
+  int64_t begin, end;  // inside the sequence
+  int64_t visible;     // columns that the last row sees
 };
 
 // Query rows of a block over `count` keys.
@@ -255,7 +184,8 @@ void attend(const Call<T>& call, int64_t sequence, int64_t head, const at::Tenso
     multiply<A>(rows, columns, call.width, q.factor(), keys.transposed_keys.rows(), p.rows());
     for (int64_t i = 0; i < rows; ++i) {
       A* row = p.rows().row(i);
-      finish_logits(row, visible_columns(call, span, keys.prefix_rows, keys.count, block.begin + i), columns, keys.prefix_rows, keys.bias);
+      finish_logits(row, visible_columns(call, span, keys.prefix_rows, keys.count, block.begin + i), columns, keys.prefix_rows,
+                    keys.bias);
       const A largest = largest_of(row, columns), sum = exponentiate(row, columns, largest);
       if (log_sum != nullptr) log_sum[block.begin + i] = largest + std::log(sum);
       if (call.rate.active()) {
@@ -313,7 +243,8 @@ struct LaneTarget {
     };
     if (wants.prefix_keys[lane]) keys = rows(out.lanes[lane].keys);
     if (wants.prefix_values[lane]) values = rows(out.lanes[lane].values);
-    if (wants.prefix_bias[lane]) bias = out.lanes[lane].bias.template mutable_data_ptr<A>() + n * out.lanes[lane].bias.stride(0) + head;
+    if (wants.prefix_bias[lane])
+      bias = out.lanes[lane].bias.template mutable_data_ptr<A>() + n * out.lanes[lane].bias.stride(0) + head;
   }
 };
 
@@ -372,8 +303,8 @@ void attend_backward(const Call<T>& call, int64_t sequence, int64_t head, const 
 
 // All sequences of a group, all query heads of one key head.
 template <class T>
-void group_backward(const Call<T>& call, const KeyGroup& group, int64_t kv_head, const at::Tensor& grad, const at::Tensor& log_sums,
-                    const Wants& wants, const Gradients& out) {
+void group_backward(const Call<T>& call, const KeyGroup& group, int64_t kv_head, const at::Tensor& grad,
+                    const at::Tensor& log_sums, const Wants& wants, const Gradients& out) {
   using A = typename Chunk<T>::Accumulator;
   const int64_t shared = call.plan.options.num_heads / call.plan.options.num_key_heads;
   const int64_t num_keys = group.key_end - group.key_begin;
@@ -405,8 +336,10 @@ Gradients backward(const Call<T>& call, const at::Tensor& grad, const at::Tensor
     if (!wanted) return at::Tensor();
     return covered ? at::empty(x.sizes(), x.options()) : at::zeros(x.sizes(), x.options());
   };
-  Gradients out{gradient_of(call.q, wants.q, plan.covers_queries), gradient_of(call.k, wants.k, plan.covers_keys),
-                gradient_of(call.v, wants.v, plan.covers_keys), {}};
+  Gradients out{gradient_of(call.q, wants.q, plan.covers_queries),
+                gradient_of(call.k, wants.k, plan.covers_keys),
+                gradient_of(call.v, wants.v, plan.covers_keys),
+                {}};
   const auto options = call.q.options().dtype(accumulator_type(call.q.scalar_type()));
   for (size_t lane = 0; lane < plan.lane_rows.size(); ++lane) {
     const int64_t sequences = plan.lane_end[lane] - plan.lane_first[lane], heads = plan.options.num_key_heads;
@@ -435,7 +368,8 @@ constexpr size_t kMatrices = 3, kLaneTensors = 5;
 variable_list flattened(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const std::vector<LanePrefix>& prefixes) {
   variable_list flat{q, k, v};
   for (const LanePrefix& lane : prefixes) {
-    for (const at::Tensor& each : {lane.keys, lane.values, lane.key_scale, lane.value_scale, lane.logit_bias}) flat.push_back(each);
+    for (const at::Tensor& each : {lane.keys, lane.values, lane.key_scale, lane.value_scale, lane.logit_bias})
+      flat.push_back(each);
   }
   return flat;
 }
@@ -462,9 +396,8 @@ std::vector<LanePrefix> lanes_of(const AttentionPlan& plan, const variable_list&
 
 at::Tensor run_forward(const AttentionPlan& plan, const variable_list& flat, const at::Tensor& log_sums) {
   at::Tensor out;
-  with_scalar(flat[0].scalar_type(), [&]<class T>(T*) {
-    out = forward(Call<T>(plan, flat[0], flat[1], flat[2], lanes_of(plan, flat)), log_sums);
-  });
+  with_scalar(flat[0].scalar_type(),
+              [&]<class T>(T*) { out = forward(Call<T>(plan, flat[0], flat[1], flat[2], lanes_of(plan, flat)), log_sums); });
   return out;
 }
 
@@ -494,7 +427,9 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const Recorded& call = kept<Recorded>(context);
     const variable_list saved = context->get_saved_variables(), flat = call.restored(saved);
-    const auto needs = [&](size_t i) { return call.place[i] >= 0 && context->needs_input_grad(static_cast<size_t>(call.place[i])); };
+    const auto needs = [&](size_t i) {
+      return call.place[i] >= 0 && context->needs_input_grad(static_cast<size_t>(call.place[i]));
+    };
     Wants wants{needs(0), needs(1), needs(2), {}, {}, {}};
     for (size_t i = kMatrices; i < flat.size(); i += kLaneTensors) {
       wants.prefix_keys.push_back(needs(i) || needs(i + 2));

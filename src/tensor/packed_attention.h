@@ -16,13 +16,14 @@
 
 namespace graft {
 
-// Sequence n reads query rows [query_begin, query_end) and key rows [key_begin, key_end). Key ranges may be shared.
+// Sequence n reads query rows [query_begin, query_end) and key rows [key_begin, key_end). Query ranges are disjoint; key ranges
+// may be equal or overlap.
 struct Spans {
   struct Span {
     int64_t query_begin = 0, query_end = 0;
     int64_t key_begin = 0, key_end = 0;
-    int64_t first_position = 0;   // position of the first query inside its sequence: for the causal mask and for dropout
-    int64_t example = 0;          // names the example for dropout
+    int64_t first_position = 0;  // position of the first query inside its sequence: for the causal mask and for dropout
+    int64_t example = 0;         // names the example for dropout
   };
   std::vector<Span> sequences;
 };
@@ -35,22 +36,23 @@ struct LanePrefix {
 };
 
 struct AttentionOptions {
-  int64_t num_heads = 1;       // H
-  int64_t num_key_heads = 1;   // K, divides H (grouped-query attention: head h reads key head h / (H/K))
+  int64_t num_heads = 1;      // H
+  int64_t num_key_heads = 1;  // K, divides H (grouped-query attention: head h reads key head h / (H/K))
   double scale = 1.0;
-  bool is_causal = false;
-  double dropout = 0.0;        // on the probabilities
+  bool is_causal = false;  // the query at position p sees keys 0..p of its range, and the whole prefix
+  double dropout = 0.0;    // on the probabilities, drawn by (key, example, head, query position, column of K')
   RandomKey dropout_key;
 };
 
 // q: [T, H*D], k and v: [S, K*D], one floating dtype (float64, float32 or bfloat16; inside in float32, float64 for float64).
 // Rows may be strided (a slice of a wider matrix), columns must be dense. Returns [T, H*D]; rows in no span are zero.
+// The result of a sequence has the same bits whatever shares its batch and however many threads run; gradients of keys too,
+// unless the keys are shared. Only gradients that somebody needs are computed.
 // Requires: spans inside the tensors; every sequence has a key or a prefix row. Throws InternalError otherwise.
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const Spans> spans,
                             const AttentionOptions& options, const std::vector<LanePrefix>& prefixes = {});
 
-// The same by padding and at::scaled_dot_product_attention-style dense products, with no dropout: the judge in tests, and the
-// path for devices other than the CPU.
+// The same by padding and plain dense products, with no dropout: the judge in tests, and the path for devices other than the CPU.
 at::Tensor padded_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Spans& spans,
                             const AttentionOptions& options, const std::vector<LanePrefix>& prefixes = {});
 

@@ -14,8 +14,8 @@ namespace graft {
 namespace {
 
 struct Padding {
-  at::Tensor index;   // [N * L], row in the matrix (0 for padding)
-  at::Tensor valid;   // [N, L]
+  at::Tensor index;  // [N * L], row in the matrix (0 for padding)
+  at::Tensor valid;  // [N, L]
   int64_t length = 0;
 };
 
@@ -84,11 +84,14 @@ at::Tensor padded_attention(const at::Tensor& q, const at::Tensor& k, const at::
   ensure(options.dropout == 0.0, "padded_attention: it has no dropout");
   const int64_t heads = options.num_heads, key_heads = options.num_key_heads, width = q.size(1) / heads;
   // A borrowed pointer: the plan checks the spans and is dropped.
-  plan_attention(std::shared_ptr<const Spans>(std::shared_ptr<const Spans>(), &spans), options, prefixes, q.size(0), k.size(0), width);
+  plan_attention(std::shared_ptr<const Spans>(std::shared_ptr<const Spans>(), &spans), options, prefixes, q.size(0), k.size(0),
+                 width);
   const auto count = static_cast<int64_t>(spans.sequences.size());
   const at::TensorOptions inner = q.options().dtype(q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
-  const Padding queries = padding(spans, [](const Spans::Span& s) { return std::pair(s.query_begin, s.query_end); }, q.device());
-  const Padding keys = padding(spans, [](const Spans::Span& s) { return std::pair(s.key_begin, s.key_end); }, q.device());
+  const Padding queries = padding(
+      spans, [](const Spans::Span& s) { return std::pair(s.query_begin, s.query_end); }, q.device());
+  const Padding keys = padding(
+      spans, [](const Spans::Span& s) { return std::pair(s.key_begin, s.key_end); }, q.device());
   if (count == 0 || queries.length == 0) return at::zeros_like(q) + 0 * q;
   const auto gathered = [&](const at::Tensor& x, const Padding& pad, int64_t of_heads) {
     if (pad.length == 0) return at::zeros({count, 0, of_heads, width}, inner);
@@ -99,11 +102,13 @@ at::Tensor padded_attention(const at::Tensor& q, const at::Tensor& k, const at::
   const auto for_query_heads = [&](const at::Tensor& x) {  // [N, M, K, D] -> [N, H, M, D]
     return x.transpose(1, 2).repeat_interleave(heads / key_heads, 1);
   };
-  const at::Tensor padded_q = gathered(q, queries, heads).transpose(1, 2);                                          // [N, H, L, D]
-  const at::Tensor padded_k = for_query_heads(at::cat({prefix.keys, gathered(k, keys, key_heads)}, 1));             // [N, H, M, D]
+  const at::Tensor padded_q = gathered(q, queries, heads).transpose(1, 2);                               // [N, H, L, D]
+  const at::Tensor padded_k = for_query_heads(at::cat({prefix.keys, gathered(k, keys, key_heads)}, 1));  // [N, H, M, D]
   const at::Tensor padded_v = for_query_heads(at::cat({prefix.values, gathered(v, keys, key_heads)}, 1));
-  at::Tensor logits = at::matmul(padded_q, padded_k.transpose(2, 3)) * options.scale;                               // [N, H, L, M]
-  logits = logits + at::constant_pad_nd(prefix.bias.view({-1, 1}).expand({-1, prefix_rows}), {0, keys.length}).view({count, 1, 1, columns});
+  at::Tensor logits = at::matmul(padded_q, padded_k.transpose(2, 3)) * options.scale;  // [N, H, L, M]
+  logits =
+      logits +
+      at::constant_pad_nd(prefix.bias.view({-1, 1}).expand({-1, prefix_rows}), {0, keys.length}).view({count, 1, 1, columns});
 
   at::Tensor visible = at::cat({prefix.valid, keys.valid}, 1).view({count, 1, 1, columns});
   if (options.is_causal) {
@@ -116,7 +121,7 @@ at::Tensor padded_attention(const at::Tensor& q, const at::Tensor& k, const at::
   }
   // A padded row that sees nothing would be 0/0; it is dropped below, but its gradient must be finite.
   logits = logits.masked_fill(visible.logical_not(), std::numeric_limits<float>::lowest());
-  const at::Tensor out = at::matmul(logits.softmax(-1), padded_v).transpose(1, 2).reshape({-1, heads * width});      // [N * L, H*D]
+  const at::Tensor out = at::matmul(logits.softmax(-1), padded_v).transpose(1, 2).reshape({-1, heads * width});  // [N * L, H*D]
   const at::Tensor kept = queries.valid.view(-1).nonzero().view(-1);
   return at::zeros({q.size(0), q.size(1)}, inner)
       .index_copy(0, queries.index.index_select(0, kept), out.index_select(0, kept))

@@ -53,8 +53,7 @@ void parallel_tasks(int64_t count, const std::function<void(int64_t)>& task) {
 
 void parallel_ranges(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& work) {
   grain = std::max<int64_t>(grain, 1);
-  parallel_tasks((count + grain - 1) / grain,
-                 [&](int64_t piece) { work(piece * grain, std::min(count, (piece + 1) * grain)); });
+  parallel_tasks((count + grain - 1) / grain, [&](int64_t piece) { work(piece * grain, std::min(count, (piece + 1) * grain)); });
 }
 
 }  // namespace graft

@@ -14,8 +14,8 @@ namespace graft {
 
 // One entry per packed row; both vectors have T entries. Filler rows have example -1.
 struct RowIds {
-  std::vector<int64_t> example;    // id that names the example in the whole data set, the same in every epoch
-  std::vector<int64_t> position;   // index of the row inside its sequence, from 0
+  std::vector<int64_t> example;   // id that names the example in the whole data set, the same in every epoch
+  std::vector<int64_t> position;  // index of the row inside its sequence, from 0
 };
 
 // Dropout of one use: probability 0 means none. `key` already holds (seed, step, pass, site, use).

@@ -65,21 +65,20 @@ void trim(Sequence& sequence, bool has_added_space) {
   throw InputError("max_length " + std::to_string(options.max_length) + ": " + why);
 }
 
-// Cuts on the right so that both have at most `room` tokens together.
-void truncate(Sequence& first, Sequence* second, int64_t room, const EncodeOptions& options) {
+// Cuts on the right so that both have at most `room` tokens together. Returns whether any went.
+bool truncate(Sequence& first, Sequence* second, int64_t room, const EncodeOptions& options) {
   const auto size_of = [](const Sequence* sequence) {
     return sequence == nullptr ? int64_t{0} : static_cast<int64_t>(sequence->size());
   };
   const int64_t a = size_of(&first), b = size_of(second);
-  if (options.strategy == TruncationStrategy::kOnlySecond && second == nullptr)
-    cannot_cut(options, "only_second needs a second text");
   const int64_t excess = a + b - room;
-  if (excess <= 0) return;
+  if (excess <= 0) return false;
   if (room == 0) {
     first.cut(0);
     if (second != nullptr) second->cut(0);
+  } else if (second == nullptr && options.strategy == TruncationStrategy::kLongestFirst) {
+    first.cut(static_cast<size_t>(room));
   } else if (options.strategy == TruncationStrategy::kLongestFirst) {
-    if (second == nullptr) return first.cut(static_cast<size_t>(room));
     // The shorter text keeps all of its tokens if the longer one can give way; else each gets half, the longer one the odd token.
     int64_t small = std::min(a, b), large = small > room ? small : std::max(small, room - small);
     if (small + large > room) {
@@ -90,6 +89,7 @@ void truncate(Sequence& first, Sequence* second, int64_t room, const EncodeOptio
     second->cut(static_cast<size_t>(a > b ? small : large));
   } else {
     const bool is_first = options.strategy == TruncationStrategy::kOnlyFirst;
+    if (!is_first && second == nullptr) cannot_cut(options, "only_second needs a second text");
     Sequence& target = is_first ? first : *second;
     const int64_t size = is_first ? a : b;
     if (size <= excess) {
@@ -99,6 +99,7 @@ void truncate(Sequence& first, Sequence* second, int64_t room, const EncodeOptio
     }
     target.cut(static_cast<size_t>(size - excess));
   }
+  return true;
 }
 
 TruncationStrategy strategy_named(const std::string& name) {
@@ -245,6 +246,7 @@ Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) 
 }
 
 Encoding Tokenizer::encode(std::string_view text, std::optional<std::string_view> pair, const EncodeOptions& options) const {
+  Encoding out;
   std::vector<Sequence> sequences;
   sequences.push_back(parts_->encode(text, pair ? "first text" : "text"));
   if (pair) sequences.push_back(parts_->encode(*pair, "second text"));
@@ -252,12 +254,11 @@ Encoding Tokenizer::encode(std::string_view text, std::optional<std::string_view
   if (options.max_length > 0) {
     const int64_t specials = options.add_special ? num_added(pair.has_value()) : 0;
     if (options.max_length < specials) cannot_cut(options, "the special tokens alone are " + std::to_string(specials));
-    truncate(sequences[0], pair ? &sequences[1] : nullptr, options.max_length - specials, options);
+    out.is_truncated = truncate(sequences[0], pair ? &sequences[1] : nullptr, options.max_length - specials, options);
   }
   for (const bool has_added_space : parts_->post_processor.trims()) {
     for (Sequence& sequence : sequences) trim(sequence, has_added_space);
   }
-  Encoding out;
   for (const PostProcessor::Piece& piece : parts_->post_processor.pieces(pair.has_value())) {
     const bool is_text = piece.sequence >= 0;
     if (!is_text && !options.add_special) continue;

@@ -36,12 +36,15 @@ std::vector<std::pair<int64_t, Path>> step_folders(const Path& run_dir) {
 }
 
 Node to_node(const Checkpoint& c) {
+  Node inputs = Node::map();
+  for (const auto& [what, digest] : c.inputs) inputs[what] = Node::text(digest);
   return Node::map({{"version", Node::integer(kVersion)},
                     {"step", Node::integer(c.step)},
                     {"log_bytes", Node::integer(c.log_bytes)},
                     {"tokens", Node::integer(c.tokens)},
                     {"seconds", Node::number(c.seconds)},
                     {"config", Node::text(c.config)},
+                    {"inputs", std::move(inputs)},
                     {"best_step", Node::integer(c.best.step)},
                     {"best_value", Node::number(c.best.value)},
                     {"stale", Node::integer(c.best.stale)}});
@@ -59,6 +62,11 @@ Checkpoint read_checkpoint(const Path& dir) {
   c.tokens = options.integer("tokens", std::nullopt, 0, kMost);
   c.seconds = options.number("seconds", std::nullopt, 0, 1e15);
   c.config = options.text("config", std::nullopt);
+  if (const Node* inputs = options.raw("inputs"); inputs != nullptr && inputs->kind == Node::Kind::kMap) {
+    for (const auto& [what, digest] : inputs->members) c.inputs[what] = digest.scalar;
+  } else {
+    options.fault("inputs", "missing; expected the digests of what the run reads");
+  }
   c.best.step = options.integer("best_step", std::nullopt, -1, kMost);
   c.best.value = options.number("best_value", std::nullopt, -1e300, 1e300);
   c.best.stale = options.integer("stale", std::nullopt, 0, kMost);
@@ -72,12 +80,20 @@ Checkpoint read_checkpoint(const Path& dir) {
   return c;
 }
 
+// The marker goes first, so that a half-removed folder does not count.
+void remove_checkpoint(const Path& dir) {
+  std::error_code ignored;
+  fs::remove(dir / kMarker, ignored);
+  fs::remove_all(dir, ignored);
+}
+
 }  // namespace
 
 void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
   const Path dir = folder_of(run_dir) / ("step-" + std::to_string(checkpoint.step));
   std::error_code ignored;
-  fs::remove(dir / kMarker, ignored);   // the folder of an earlier try is rewritten
+  if (fs::exists(dir / kMarker)) return;   // written after this very step, before a signal asked for it again
+  fs::remove_all(dir, ignored);            // what a killed try left
   make_directories(dir);
   NamedTensors all;
   for (const auto& [name, tensor] : checkpoint.tensors) all[kTensorPrefix + name] = tensor.detach().contiguous();
@@ -87,15 +103,24 @@ void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
   write_file_atomically(dir / kMarker, "");
   sync_directory(folder_of(run_dir));
   for (const auto& [step, old] : step_folders(run_dir)) {
-    if (step >= checkpoint.step) continue;
-    fs::remove(old / kMarker, ignored);   // so that a half-removed folder does not count
-    fs::remove_all(old, ignored);
+    if (step < checkpoint.step) remove_checkpoint(old);
   }
+}
+
+void remove_checkpoints(const Path& run_dir) {
+  for (const auto& [step, old] : step_folders(run_dir)) remove_checkpoint(old);
+  std::error_code ignored;
+  fs::remove_all(folder_of(run_dir), ignored);
 }
 
 std::optional<Checkpoint> load_newest_checkpoint(const Path& run_dir) {
   for (const auto& [step, dir] : step_folders(run_dir)) {
-    if (fs::exists(dir / kMarker)) return read_checkpoint(dir);
+    if (!fs::exists(dir / kMarker)) continue;
+    try {
+      return read_checkpoint(dir);
+    } catch (const InputError& error) {
+      throw InputError(std::string(error.what()) + "\n  the checkpoint is damaged; remove " + dir.string() + " to go on from an earlier one, or from the start");
+    }
   }
   return std::nullopt;
 }

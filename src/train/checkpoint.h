@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -25,15 +26,20 @@ struct Checkpoint {
   int64_t tokens = 0;         // real tokens seen
   double seconds = 0;         // spent training so far
   std::string config;         // digest of run.yaml
+  std::map<std::string, std::string> inputs;   // what was read ("the training data", ...) and its digest
   BestSoFar best;
   NamedTensors tensors;       // the adapter's, by their names
   NamedTensors optimizer;     // m/, v/, t/
 };
 
-// Writes checkpoints/step-N and removes older ones. Throws IoError; the previous checkpoint then still stands.
+// Writes checkpoints/step-N and removes older ones. A complete step-N stays as it is: the same run computes the same state.
+// Throws IoError; the previous checkpoint then still stands.
 void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint);
 
 // The complete checkpoint with the most steps, or nothing. Throws InputError for a damaged one.
 std::optional<Checkpoint> load_newest_checkpoint(const Path& run_dir);
+
+// Of a run that is done. Failures are ignored: what stays takes room and harms nothing.
+void remove_checkpoints(const Path& run_dir);
 
 }  // namespace graft

@@ -125,6 +125,7 @@ RunConfig parse_run_config(const Node& document, const Node& defaults, const std
                                          std::tuple{"out", "--out", &config.out}}) {
     if (value->empty()) options.fault(key, std::string("missing; give ") + flag + " or write it in the file");
   }
+  if (config.epochs == 0 && config.max_steps == 0) options.fault("epochs", "a run of no steps trains nothing; give epochs or max_steps");
   if (config.data.train.empty()) options.fault("data", "train is missing; give --data or write data.train in the file");
   options.finish();
   return config;

@@ -40,10 +40,14 @@ LoopEnd drive(std::vector<std::unique_ptr<Run>>& runs, int& signal) {
       run->step();
       if (run->is_done()) run->finish();
       if (g_signal == 0) continue;
-      signal = g_signal;
+      bool is_left = false;
       for (auto& other : runs) {
-        if (!other->is_done()) other->checkpoint();
+        if (other->is_done()) continue;
+        is_left = true;
+        other->checkpoint();
       }
+      if (!is_left) return LoopEnd::kDone;   // the signal came with the last step
+      signal = g_signal;
       return LoopEnd::kInterrupted;
     }
   }

@@ -1,10 +1,13 @@
 #include "train/run.h"
 
+#include <bit>
 #include <chrono>
 #include <cmath>
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/version.h"
+#include "tensor/fingerprint.h"
 #include "train/memory.h"
 #include "train/objective.h"
 #include "train/plan.h"
@@ -25,9 +28,42 @@ std::vector<int64_t> lengths_of(const Dataset& data) {
 
 RandomKey key_of(const RunConfig& config) { return RandomKey{}.with(static_cast<uint64_t>(config.seed)); }
 
-std::string digest_of(const RunConfig& config) {
-  const std::string text = to_json(run_config_node(config), -1);
-  return std::to_string(RandomKey{}.with(text).value);
+// Where the run lies does not count: its folder may be moved, or named in another way.
+std::string digest_of(RunConfig config) {
+  config.out.clear();
+  return sha256(to_json(run_config_node(config), -1));
+}
+
+// Over every row's ids, types and label, in order.
+std::string digest_of(const Dataset& data) {
+  RandomKey key;
+  for (size_t i = 0; i < data.sequences.size(); ++i) {
+    const Sequence& row = data.sequences[i];
+    key = key.with(row.ids.size());
+    for (const int64_t id : row.ids) key = key.with(static_cast<uint64_t>(id));
+    for (const int64_t type : row.type_ids) key = key.with(static_cast<uint64_t>(type));
+    key = key.with(std::bit_cast<uint64_t>(data.examples[i].label.value_or(0)));
+  }
+  return std::to_string(key.value);
+}
+
+std::string digest_of(const Model& model) {
+  std::string text;
+  for (const auto& [name, digest] : fingerprints(model.weights.all_base())) text += name + " " + digest + "\n";
+  return sha256(text);
+}
+
+// A process that was killed while it replaced a file left the temp file behind.
+void remove_temp_files(const Path& dir) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(dir, error)) {
+    const std::string name = entry.path().filename().string();
+    for (const char* file : {"run.yaml", "metrics.json", "adapter.json", "adapter.safetensors"}) {
+      const std::string start = "." + std::string(file) + ".";
+      std::error_code ignored;
+      if (name.starts_with(start) && name.size() == start.size() + 6) fs::remove(entry.path(), ignored);
+    }
+  }
 }
 
 std::string number_text(double value) {
@@ -58,6 +94,10 @@ Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
       }
     }
   }
+  {
+    const at::NoGradGuard no_grad;
+    adapter_.rewritten(adapter_.derive(tensors_, inputs_.model->weights), inputs_.model->weights);   // refuses parts that train the same tensor
+  }
   open_folder(mode);
 }
 
@@ -68,12 +108,12 @@ void Run::open_folder(StartMode mode) {
     make_directories(dir_ / "checkpoints");
     write_file_atomically(run_yaml, to_yaml(run_config_node(inputs_.config)));
   }
-  std::optional<Checkpoint> newest = load_newest_checkpoint(dir_);
+  remove_temp_files(dir_);
+  remove_temp_files(dir_ / "adapter");
+  const std::optional<Checkpoint> newest = load_newest_checkpoint(dir_);
+  if (newest) restore(*newest);   // checks it, before a file is touched
   log_ = std::make_unique<EventLog>(dir_ / "log.jsonl", newest ? newest->log_bytes : 0);
-  if (newest) {
-    restore(*newest);
-    return;
-  }
+  if (newest) return;
   const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
   log_->write(Node::map({{"event", Node::text("start")},
                          {"total_steps", Node::integer(epochs_.total_steps())},
@@ -90,6 +130,12 @@ void Run::restore(const Checkpoint& checkpoint) {
     throw InputError("'" + dir_.string() + "': run.yaml is not the one that the checkpoint at step " + std::to_string(checkpoint.step) +
                      " was made with; restore run.yaml, or start a new run");
   }
+  for (const auto& [what, digest] : input_digests()) {
+    const auto then = checkpoint.inputs.find(what);
+    if (then != checkpoint.inputs.end() && then->second == digest) continue;
+    throw InputError("'" + dir_.string() + "': " + what + " is not what the checkpoint at step " + std::to_string(checkpoint.step) +
+                     " was made with; restore it, or start a new run");
+  }
   for (auto& [name, tensor] : tensors_) {
     const Tensor& saved = tensor_at(checkpoint.tensors, name, "checkpoint");
     if (saved.sizes() != tensor.sizes()) throw InputError("checkpoint: tensor '" + name + "': expected " + shape_text(tensor.sizes()) + ", found " + shape_text(saved.sizes()));
@@ -103,6 +149,16 @@ void Run::restore(const Checkpoint& checkpoint) {
   best_ = checkpoint.best;
   progress_ = Progress(progress_, step_);
 }
+
+const std::map<std::string, std::string>& Run::input_digests() {
+  if (!digests_.empty()) return digests_;
+  digests_ = {{"the training data", digest_of(inputs_.train)}, {"the tokenizer", inputs_.tokenizer_digest}, {"the base model", digest_of(*inputs_.model)}};
+  if (inputs_.eval) digests_["the evaluation data"] = digest_of(*inputs_.eval);
+  if (inputs_.test) digests_["the test data"] = digest_of(*inputs_.test);
+  return digests_;
+}
+
+bool Run::is_finished(const Path& dir) { return fs::exists(dir / "metrics.json"); }
 
 bool Run::is_done() const {
   const bool is_stale = inputs_.config.early_stop > 0 && best_.stale >= inputs_.config.early_stop;
@@ -249,6 +305,7 @@ void Run::checkpoint() {
   checkpoint.tokens = tokens_;
   checkpoint.seconds = seconds_;
   checkpoint.config = digest_of(inputs_.config);
+  checkpoint.inputs = input_digests();
   checkpoint.best = best_;
   checkpoint.tensors = tensors_;
   checkpoint.optimizer = optimizer_.state();
@@ -278,7 +335,6 @@ void Run::finish() {
   metrics["tokens"] = Node::integer(tokens_);
   metrics["seconds"] = Node::number(seconds_);
   metrics["peak_bytes"] = Node::integer(peak);
-  write_file_atomically(dir_ / "metrics.json", to_json(metrics));
   log_->write(Node::map({{"event", Node::text("done")},
                          {"steps", Node::integer(step_)},
                          {"tokens", Node::integer(tokens_)},
@@ -286,8 +342,8 @@ void Run::finish() {
                          {"predicted_peak_bytes", Node::integer(plan.peak_bytes)},
                          {"peak_bytes", Node::integer(peak)}}));
   log_->sync();
-  std::error_code ignored;
-  fs::remove_all(dir_ / "checkpoints", ignored);   // nothing is left to go on from
+  write_file_atomically(dir_ / "metrics.json", to_json(metrics));   // from here on the run is finished
+  remove_checkpoints(dir_);
   progress_.finish();
 }
 

@@ -1,6 +1,7 @@
 // One training run: an adapter, its data stream, optimizer, schedule and stop rule, and the folder it writes.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,13 +39,15 @@ class Run {
  public:
   // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint, or from the start when there is none.
   Run(RunInputs inputs, StartMode mode, Verbosity verbosity);
+  // True when `dir` holds a run that came to its end: metrics.json is written last.
+  static bool is_finished(const Path& dir);
 
   bool is_done() const;
   // One optimizer update, with the evaluation and the checkpoint that fall due after it.
   // Throws InputError when loss or gradients are not finite.
   void step();
   void checkpoint();
-  // Scores the test data with the adapter kept, writes metrics.json, ends the log.
+  // Scores the evaluation and test data with the adapter kept, ends the log, writes metrics.json, removes the checkpoints.
   void finish();
 
   const RunConfig& config() const { return inputs_.config; }
@@ -54,6 +57,7 @@ class Run {
  private:
   void open_folder(StartMode mode);
   void restore(const Checkpoint& checkpoint);
+  const std::map<std::string, std::string>& input_digests();
   double train_batches(const std::vector<Batch>& batches, Bound& bound, int64_t& tokens);
   void check_first_gradients() const;
   void check_finite(double loss, double norm, double rate, const std::vector<Batch>& batches) const;
@@ -72,6 +76,7 @@ class Run {
   int64_t step_ = 0, tokens_ = 0;
   double seconds_ = 0;
   BestSoFar best_;
+  std::map<std::string, std::string> digests_;   // of the inputs; made when first needed
 };
 
 }  // namespace graft

@@ -52,7 +52,8 @@ inline void expect_gradients(const TensorFunction& f, const std::vector<at::Tens
 }
 
 // Elementwise |a - b| <= absolute + relative * |b|.
-inline void expect_close(const at::Tensor& a, const at::Tensor& b, double absolute, double relative, const std::string& what = "") {
+inline void expect_close(const at::Tensor& a, const at::Tensor& b, double absolute, double relative,
+                         const std::string& what = "") {
   ASSERT_EQ(a.sizes(), b.sizes()) << what;
   const at::Tensor x = a.to(at::kDouble), y = b.to(at::kDouble);
   const at::Tensor excess = (x - y).abs() - absolute - relative * y.abs();
@@ -64,7 +65,8 @@ inline void expect_close(const at::Tensor& a, const at::Tensor& b, double absolu
 
 inline void expect_same_bits(const at::Tensor& a, const at::Tensor& b, const std::string& what = "") {
   ASSERT_EQ(a.sizes(), b.sizes()) << what;
-  EXPECT_TRUE(a.equal(b)) << what << ": largest difference " << (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
+  EXPECT_TRUE(a.equal(b)) << what << ": largest difference "
+                          << (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
 }
 
 inline at::Tensor leaf(const at::Tensor& x) { return x.detach().clone().set_requires_grad(true); }

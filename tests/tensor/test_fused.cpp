@@ -1,6 +1,4 @@
 // The fused elementwise kernels against compositions of ATen and against central differences.
-#include "tensor/fused.h"
-
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -9,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tensor/fused.h"
 #include "tests/tensor/gradient_check.h"
 
 namespace graft {
@@ -28,7 +27,8 @@ RowDropout make_dropout(double probability, int64_t rows, uint64_t key = 5) {
   return {probability, RandomKey{key}, ids};
 }
 
-at::Tensor norm_reference(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, const at::Tensor& bias, double epsilon) {
+at::Tensor norm_reference(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, const at::Tensor& bias,
+                          double epsilon) {
   return at::layer_norm(residual.defined() ? x + residual : x, {x.size(1)}, weight, bias, epsilon);
 }
 
@@ -66,7 +66,8 @@ TEST_F(Fused, AddNormMatchesAten) {
         const at::ScalarType wide = type == at::kDouble ? at::kDouble : weight_type;
         const at::Tensor x = leaf((at::randn({37, columns}, at::kDouble) * 3 + 1).to(type)),
                          r = adds ? leaf(at::randn({37, columns}, at::kDouble).to(type)) : at::Tensor(),
-                         w = leaf(at::randn({columns}, at::kDouble).to(wide)), b = leaf(at::randn({columns}, at::kDouble).to(wide)),
+                         w = leaf(at::randn({columns}, at::kDouble).to(wide)),
+                         b = leaf(at::randn({columns}, at::kDouble).to(wide)),
                          grad = at::randn({37, columns}, at::kDouble).to(type);
         std::vector<at::Tensor> mine{x, w, b}, judge{leaf(x.to(at::kDouble)), leaf(w.to(at::kDouble)), leaf(b.to(at::kDouble))};
         if (adds) {
@@ -120,7 +121,9 @@ TEST_F(Fused, ActivationsMatchAten) {
     for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
       SCOPED_TRACE(::testing::Message() << at::toString(type) << " activation " << static_cast<int>(each));
       const at::Tensor mine = leaf(x.to(type)), judge = leaf(mine.to(at::kDouble));
-      const double absolute = type == at::kDouble ? 1e-13 : 5e-7, relative = type == at::kDouble ? 1e-12 : type == at::kFloat ? 1e-6 : 4e-3;
+      const double absolute = type == at::kDouble ? 1e-13 : 5e-7, relative = type == at::kDouble  ? 1e-12
+                                                                             : type == at::kFloat ? 1e-6
+                                                                                                  : 4e-3;
       const at::Tensor got = activate(mine, each), expected = reference(judge, each);
       expect_close(got, expected, absolute, relative, "value");
       got.sum().backward();
@@ -192,7 +195,8 @@ TEST_F(Fused, DropoutIsOneMaskForEveryDtypeAndForAddNorm) {
 
 TEST_F(Fused, ThreadsChangeNothing) {
   const RowDropout options = make_dropout(0.2, 600);
-  const at::Tensor w = leaf(at::randn({384})), b = leaf(at::randn({384})), x = leaf(at::randn({600, 384})), r = at::randn({600, 384});
+  const at::Tensor w = leaf(at::randn({384})), b = leaf(at::randn({384})), x = leaf(at::randn({600, 384})),
+                   r = at::randn({600, 384});
   std::vector<std::vector<at::Tensor>> results;
   const int threads = at::get_num_threads();
   for (const int count : {1, 2}) {
@@ -233,7 +237,8 @@ TEST_F(Fused, RefusesWrongCalls) {
   expect_refused([&] { add_norm(x, at::randn({4, 7}), w, w, 1e-5); }, "add_norm: the residual must have x's shape and dtype");
   expect_refused([&] { add_norm(x, {}, at::ones({7}), w, 1e-5); }, "add_norm: weight and bias must be [C]");
   expect_refused([&] { add_norm(x[0], {}, w, w, 1e-5); }, "add_norm: x must be [T, C] on the CPU");
-  expect_refused([&] { activate(x.to(at::kHalf), Activation::kRelu); }, "kernels of src/tensor: expected float64, float32 or bfloat16");
+  expect_refused([&] { activate(x.to(at::kHalf), Activation::kRelu); },
+                 "kernels of src/tensor: expected float64, float32 or bfloat16");
 }
 
 }  // namespace

@@ -1,6 +1,4 @@
 // FrozenLinear and linear against at::linear and against central differences.
-#include "tensor/linear.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tensor/linear.h"
 #include "tests/tensor/gradient_check.h"
 
 namespace graft {
@@ -30,8 +29,9 @@ const std::vector<Shape> kShapes{{1, 768, 768}, {2, 8, 5},      {7, 384, 1536}, 
 double tolerance(at::ScalarType type, double largest) { return (type == at::kFloat ? 2e-6 : 6e-3) * largest; }
 
 TEST_F(Linear, GradientsOfTrainedWeights) {
-  expect_gradients([](const auto& in) { return linear(in[0], in[1], in[2]); },
-                   {leaf(at::randn({5, 4}, at::kDouble)), leaf(at::randn({3, 4}, at::kDouble)), leaf(at::randn({3}, at::kDouble))});
+  expect_gradients(
+      [](const auto& in) { return linear(in[0], in[1], in[2]); },
+      {leaf(at::randn({5, 4}, at::kDouble)), leaf(at::randn({3, 4}, at::kDouble)), leaf(at::randn({3}, at::kDouble))});
   expect_gradients([](const auto& in) { return linear(in[0], in[1], at::Tensor()); },
                    {leaf(at::randn({5, 4}, at::kDouble)), leaf(at::randn({3, 4}, at::kDouble))});
 }
@@ -44,7 +44,8 @@ TEST_F(Linear, GradientOfFrozenWeights) {
 TEST_F(Linear, MatchesFloat64) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     for (const Shape& shape : kShapes) {
-      SCOPED_TRACE(::testing::Message() << at::toString(type) << " T=" << shape.rows << " in=" << shape.in << " out=" << shape.out);
+      SCOPED_TRACE(::testing::Message() << at::toString(type) << " T=" << shape.rows << " in=" << shape.in
+                                        << " out=" << shape.out);
       const at::Tensor x = leaf(at::randn({shape.rows, shape.in}).to(type)), w = leaf(at::randn({shape.out, shape.in}).to(type)),
                        b = leaf(at::randn({shape.out}).to(type)), grad = at::randn({shape.rows, shape.out}).to(type);
       const at::Tensor xd = leaf(x.to(at::kDouble)), wd = leaf(w.to(at::kDouble)), bd = leaf(b.to(at::kDouble));
@@ -93,7 +94,8 @@ TEST_F(Linear, TakesStridedAndEmptyInputs) {
     expect_same_bits(grads[0], torch::autograd::grad({layer(x)}, {x}, {grad.contiguous()})[0]);
     const at::Tensor none = leaf(at::zeros({0, 32}).to(type)), trained = leaf(w);
     EXPECT_EQ(layer(none).sizes(), (std::vector<int64_t>{0, 16}));
-    const auto empty = torch::autograd::grad({linear(none, trained, at::Tensor())}, {none, trained}, {at::zeros({0, 16}).to(type)});
+    const auto empty =
+        torch::autograd::grad({linear(none, trained, at::Tensor())}, {none, trained}, {at::zeros({0, 16}).to(type)});
     EXPECT_EQ(empty[0].sizes(), none.sizes());
     EXPECT_TRUE(empty[1].eq(0).all().item<bool>());
   }

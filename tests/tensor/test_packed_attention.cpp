@@ -1,6 +1,4 @@
 // packed_attention against padded_attention and against central differences.
-#include "tensor/packed_attention.h"
-
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -10,6 +8,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "tensor/packed_attention.h"
 #include "tests/tensor/gradient_check.h"
 
 namespace graft {
@@ -48,7 +47,8 @@ struct Case {
   std::vector<at::Tensor> inputs() const {
     std::vector<at::Tensor> all{q, k, v};
     for (const LanePrefix& lane : prefixes) {
-      for (const at::Tensor& each : {lane.keys, lane.values, lane.key_scale, lane.value_scale, lane.logit_bias}) all.push_back(each);
+      for (const at::Tensor& each : {lane.keys, lane.values, lane.key_scale, lane.value_scale, lane.logit_bias})
+        all.push_back(each);
     }
     return all;
   }
@@ -92,7 +92,8 @@ Case make_case(SpanList spans, AttentionOptions options, int64_t width, at::Scal
   return out;
 }
 
-LanePrefix make_prefix(int64_t first, int64_t end, int64_t rows, int64_t key_heads, int64_t width, at::ScalarType type, bool scaled) {
+LanePrefix make_prefix(int64_t first, int64_t end, int64_t rows, int64_t key_heads, int64_t width, at::ScalarType type,
+                       bool scaled) {
   LanePrefix lane{first, end, random({rows, key_heads, width}, type), random({rows, key_heads, width}, type), {}, {}, {}};
   if (scaled) {
     lane.key_scale = at::rand({end - first}, at::kDouble).to(type);
@@ -148,7 +149,9 @@ class PackedAttention : public ::testing::Test {
   void SetUp() override { at::manual_seed(20240611); }
 };
 
-TEST_F(PackedAttention, GradientsOfSelfAttention) { expect_gradients_of(make_case(self_spans({3, 1, 5}), heads(2, 2, 3), 3, at::kDouble)); }
+TEST_F(PackedAttention, GradientsOfSelfAttention) {
+  expect_gradients_of(make_case(self_spans({3, 1, 5}), heads(2, 2, 3), 3, at::kDouble));
+}
 
 TEST_F(PackedAttention, GradientsOfCausalGroupedQuery) {
   expect_gradients_of(make_case(self_spans({4, 2}), heads(4, 2, 3, true), 3, at::kDouble));
@@ -156,8 +159,8 @@ TEST_F(PackedAttention, GradientsOfCausalGroupedQuery) {
 
 TEST_F(PackedAttention, GradientsOfSharedKeysAndRowsInNoSpan) {
   // Two sequences share all keys, a third overlaps them, a fourth has its own.
-  expect_gradients_of(make_case({{0, 2, 0, 4, 0, 0}, {2, 3, 0, 4, 0, 1}, {4, 6, 2, 6, 0, 2}, {6, 8, 7, 8, 0, 3}}, heads(2, 1, 3), 3,
-                                at::kDouble, 1));
+  expect_gradients_of(make_case({{0, 2, 0, 4, 0, 0}, {2, 3, 0, 4, 0, 1}, {4, 6, 2, 6, 0, 2}, {6, 8, 7, 8, 0, 3}}, heads(2, 1, 3),
+                                3, at::kDouble, 1));
 }
 
 TEST_F(PackedAttention, GradientsOfPrefixes) {
@@ -443,7 +446,8 @@ TEST_F(PackedAttention, RefusesWrongCalls) {
   wrong = good;
   wrong.options.dropout = 1.0;
   expect_refused([&] { wrong.packed(); }, "dropout: the probability must be in [0, 1)");
-  expect_refused([&] { padded_attention(wrong.q, wrong.k, wrong.v, *wrong.spans, wrong.options); }, "padded_attention: it has no dropout");
+  expect_refused([&] { padded_attention(wrong.q, wrong.k, wrong.v, *wrong.spans, wrong.options); },
+                 "padded_attention: it has no dropout");
 }
 
 }  // namespace

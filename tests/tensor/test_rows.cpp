@@ -1,6 +1,4 @@
 // The draws behind dropout masks, and the sharing-out of work.
-#include "tensor/rows.h"
-
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
@@ -12,6 +10,7 @@
 
 #include "tensor/dropout_bits.h"
 #include "tensor/parallel.h"
+#include "tensor/rows.h"
 
 namespace graft {
 namespace {
@@ -49,7 +48,8 @@ TEST(DropoutBits, DrawsAreUniform) {
     for (const uint16_t draw : draws) ++counts[draw >> 12];
   }
   double chi_square = 0;
-  for (const int64_t count : counts) chi_square += (static_cast<double>(count) - 8000.0) * (static_cast<double>(count) - 8000.0) / 8000.0;
+  for (const int64_t count : counts)
+    chi_square += (static_cast<double>(count) - 8000.0) * (static_cast<double>(count) - 8000.0) / 8000.0;
   EXPECT_LT(chi_square, 37.7);  // 15 degrees of freedom, one in a thousand
 }
 
@@ -74,7 +74,8 @@ TEST(Parallel, CutsRangesTheSameWayForAnyNumberOfThreads) {
   for (const int count : {1, 2}) {
     at::set_num_threads(count);
     std::vector<std::atomic<int>> sizes(4);
-    parallel_ranges(10, 3, [&](int64_t begin, int64_t end) { sizes[static_cast<size_t>(begin / 3)] += static_cast<int>(end - begin); });
+    parallel_ranges(10, 3,
+                    [&](int64_t begin, int64_t end) { sizes[static_cast<size_t>(begin / 3)] += static_cast<int>(end - begin); });
     EXPECT_EQ(sizes[0], 3);
     EXPECT_EQ(sizes[3], 1);
   }
@@ -96,7 +97,11 @@ TEST(Parallel, UsesAllThreads) {
 }
 
 TEST(Parallel, RethrowsAndNests) {
-  EXPECT_THROW(parallel_tasks(8, [](int64_t i) { if (i == 3) throw std::runtime_error("three"); }), std::runtime_error);
+  EXPECT_THROW(parallel_tasks(8,
+                              [](int64_t i) {
+                                if (i == 3) throw std::runtime_error("three");
+                              }),
+               std::runtime_error);
   std::atomic<int> runs{0};
   parallel_tasks(4, [&](int64_t) { parallel_tasks(4, [&](int64_t) { ++runs; }); });
   EXPECT_EQ(runs, 16);

@@ -239,7 +239,8 @@ TEST(TextRefusals, TruncationThatCannotBeDone) {
   };
   EXPECT_EQ(cut({}, 1, TruncationStrategy::kLongestFirst), "max_length 1: the special tokens alone are 2");
   EXPECT_EQ(cut({}, -1, TruncationStrategy::kLongestFirst), "max_length -1: expected 0 (no bound) or more");
-  EXPECT_EQ(cut({}, 9, TruncationStrategy::kOnlySecond), "max_length 9: only_second needs a second text");
+  EXPECT_EQ(cut({}, 5, TruncationStrategy::kOnlySecond), "(accepted)");   // nothing to cut
+  EXPECT_EQ(cut({}, 4, TruncationStrategy::kOnlySecond), "max_length 4: only_second needs a second text");
   EXPECT_EQ(cut("a", 4, TruncationStrategy::kOnlySecond),
             "max_length 4: the second text has 1 tokens and would have to lose 3; use longest_first or a larger max_length");
   EXPECT_EQ(cut("a a a a", 6, TruncationStrategy::kOnlyFirst),

@@ -15,7 +15,7 @@ import os
 import sys
 
 import tokenizers
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "parity"))
@@ -60,8 +60,14 @@ def make_wordpiece():
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=420, min_frequency=1, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False)
-    tokenizer.train_from_iterator(SENTENCES, trainer)
+    # Not trained: the library's WordPiece trainer gives other tokens on each run.
+    words = [w for s in SENTENCES for w, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(s))]
+    chars = sorted({c for w in words for c in w})
+    common = sorted({w for w in words if 1 < len(w) <= 5 and words.count(w) > 1})
+    endings = sorted({"##" + w[-n:] for w in words for n in (2, 3) if len(w) > n + 2 and w.isascii() and w.isalpha()})
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *chars, *("##" + c for c in chars), *common, *endings]
+    tokenizer.model = models.WordPiece({t: i for i, t in enumerate(tokens)}, unk_token="[UNK]")
+    tokenizer.add_special_tokens(tokens[:5])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     return json.loads(tokenizer.to_str())
@@ -104,7 +110,7 @@ def full_cases(data, num_random, longest):
             for strategy in STRATEGIES:
                 cases.append(expect(tokenizer, SENTENCES[a], SENTENCES[b], max_length=max_length, strategy=strategy))
     for max_length in (2, 3, 7, 1000):
-        for strategy in STRATEGIES[:2]:
+        for strategy in STRATEGIES:
             cases.append(expect(tokenizer, SENTENCES[0], max_length=max_length, strategy=strategy))
     return cases
 

@@ -1,0 +1,213 @@
+"""A run that was killed, stopped or out of disk and then resumed ends bit for bit like one that never stopped.
+
+Three ways to stop: SIGKILL in the midst of a chosen system call (fault.cpp, named by GRAFT_FAULT), SIGKILL while log.jsonl grows, and
+SIGTERM or SIGINT. Each resumed run is killed once more. Compared: the adapter's bytes, adapter.json, metrics.json, log.jsonl and the
+list of files that remain; clock and memory readings aside. GRAFT_SLOW=1 tries many more moments.
+"""
+
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+import support
+from support import run
+
+FAULT = os.environ.get("GRAFT_FAULT", "")
+IS_SLOW = os.environ.get("GRAFT_SLOW") == "1"
+
+EVERY_TWO = ["max_steps=12", "checkpoint_every=2", "evaluate_every=3", "dropout=0.1", "learning_rate=0.01", "batch_size=8"]
+VARIANTS = {
+    "lora": ("bert-tiny", "lora", []),
+    "full": ("bert-tiny", "full", ["learning_rate=0.002"]),
+    "by_tokens": ("bert-tiny", "lora", ["batch_size=4", "token_budget=40", "accumulate=2", "order=length", "max_steps=0", "epochs=2.5"]),
+    "bf16": ("bert-tiny", "lora", ["precision=bf16"]),
+    "last": ("roberta-tiny", "bitfit", ["keep_best=false", "evaluate_every=5"]),
+    "early_stop": ("bert-tiny", "lora", ["evaluate_every=1", "early_stop=3", "max_steps=40", "learning_rate=1e-6"]),
+    "no_evaluation": ("bert-tiny", "lora", ["data.eval=", "data.test="]),
+    "lora_dropout": ("bert-tiny", "lora", ["lora.dropout=0.2", "clip=0.1", "schedule=cosine", "warmup=3"]),
+}
+
+
+def faulty(**settings):
+    return {**support.environment(), "LD_PRELOAD": FAULT, **{f"FAULT_{key.upper()}": str(value) for key, value in settings.items()}}
+
+
+class ResumeCase(support.Case):
+    def setUp(self):
+        super().setUp()
+        self.data = self.dir / "data"
+        self.data.mkdir()
+        support.write_tsv(self.data / "train.tsv", support.rows(60, 1))
+        support.write_tsv(self.data / "dev.tsv", support.rows(20, 2))
+        support.write_tsv(self.data / "test.tsv", support.rows(12, 3))
+
+    def arguments(self, out, model, adapter, settings):
+        folder = self.dir / model
+        if not folder.exists():
+            support.make_model(folder, model)
+        data = ["--data", self.data]
+        if "data.eval=" in settings:
+            data = ["--data", self.data / "train.tsv"]
+            settings = [s for s in settings if not s.startswith("data.")]
+        args = ["train", "--model", folder, "--task", "text:bad,good", *data, "--adapter", adapter, "--out", out, "--threads", 1, "--quiet"]
+        for setting in settings:
+            args += ["--set", setting]
+        return args
+
+    def launch(self, args, env):
+        return subprocess.run(support.command(*args), env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=300, encoding="utf-8")
+
+    def restart(self, out, args):
+        """The command that brings a broken-off run on: the first one again where no run.yaml was written yet."""
+        return ["train", "--resume", out, "--threads", 1, "--quiet"] if (out / "run.yaml").exists() else args
+
+
+@unittest.skipUnless(FAULT, "GRAFT_FAULT does not name the library")
+class Killed(ResumeCase):
+    def check(self, name, moments):
+        model, adapter, settings = VARIANTS[name]
+        whole = self.dir / "whole"
+        args = self.arguments(whole, model, adapter, EVERY_TWO + settings)
+        counted = self.launch(args, faulty(count=self.dir / "count"))
+        self.assert_done(counted)
+        expected = support.end_state(whole)
+        expected_log = expected.pop("log")
+        self.assertEqual(expected_log[-1]["event"], "done")
+        if name == "early_stop":
+            self.assertLess(expected_log[-1]["steps"], 40)
+        calls = int((self.dir / "count").read_text())
+        shutil.move(whole, self.dir / "kept")
+        rng = random.Random(7)
+        points = sorted({1, 2, 3, calls, calls - 1, *(1 + (calls - 1) * i // (moments - 1) + rng.randint(-2, 2) for i in range(moments))})
+        for point in (p for p in points if 1 <= p <= calls):
+            with self.subTest(variant=name, killed_at_call=point, of=calls):
+                shutil.rmtree(whole, ignore_errors=True)   # the same folder each time: its name is part of adapter.json
+                self.assertEqual(self.launch(args, faulty(kill_at=point)).returncode, -signal.SIGKILL)
+                again = self.launch(self.restart(whole, args), faulty(kill_at=rng.randint(1, calls)))   # it may get through
+                self.assertIn(again.returncode, (0, -signal.SIGKILL), again.stderr)
+                if again.returncode != 0:
+                    self.assert_done(self.launch(self.restart(whole, args), support.environment()))
+                state = support.end_state(whole)
+                self.assertEqual(state.pop("log"), expected_log)
+                self.assertEqual(state, expected)
+                finished = run("train", "--resume", whole)
+                self.assert_done(finished)
+                self.assertIn("finished", finished.stdout)
+
+
+def add_variant(name):
+    is_fast = name in ("lora", "early_stop")
+    moments = 60 if IS_SLOW else 7
+
+    @unittest.skipUnless(is_fast or IS_SLOW, "slow")
+    def test(self):
+        self.check(name, moments)
+    setattr(Killed, f"test_{name}", test)
+
+
+for each in VARIANTS:
+    add_variant(each)
+
+
+class Stopped(ResumeCase):
+    LONG = ["max_steps=300", "checkpoint_every=25", "evaluate_every=60", "dropout=0.1", "learning_rate=0.003", "batch_size=8"]
+
+    def start_and_stop(self, args, log, events, number):
+        """Runs `args` and sends signal `number` once log.jsonl has `events` lines."""
+        before = log.read_bytes().count(b"\n") if log.exists() else 0
+        process = subprocess.Popen(support.command(*args), env=support.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, encoding="utf-8")
+        was_cut = before == 0
+        while process.poll() is None:
+            count = log.read_bytes().count(b"\n") if log.exists() else 0
+            was_cut = was_cut or count < before   # a resume cuts the log before it grows again
+            if was_cut and count >= events or not was_cut and count > before:
+                process.send_signal(number)
+                break
+            time.sleep(0.0005)
+        stderr = process.communicate(timeout=60)[1]
+        return process.returncode, stderr
+
+    def setUp(self):
+        super().setUp()
+        self.out = self.dir / "run"
+        self.args = self.arguments(self.out, "bert-tiny", "lora", self.LONG)
+        self.assert_done(run(*self.args))
+        self.expected = support.end_state(self.out)
+
+    def assert_same_end(self):
+        self.assert_done(run("train", "--resume", self.out, "--threads", 1, "--quiet"))
+        self.assertEqual(support.end_state(self.out), self.expected)
+
+    def test_killed_while_the_log_grows(self):
+        for events in ([1, 40, 150, 290] if not IS_SLOW else [1, 2, 5, 24, 26, 27, 60, 100, 130, 180, 220, 260, 290, 303, 305]):
+            with self.subTest(events=events):
+                shutil.rmtree(self.out)
+                code, _ = self.start_and_stop(self.args, self.out / "log.jsonl", events, signal.SIGKILL)
+                self.assertIn(code, (-signal.SIGKILL, 0))
+                code, _ = self.start_and_stop(self.restart(self.out, self.args), self.out / "log.jsonl", events + 60, signal.SIGKILL)
+                self.assertIn(code, (-signal.SIGKILL, 0))
+                self.assert_same_end()
+
+    def test_asked_to_stop(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            for events in ((30, 200) if not IS_SLOW else (2, 20, 26, 27, 30, 61, 111, 200, 250)):
+                with self.subTest(signal=number.name, events=events):
+                    shutil.rmtree(self.out)
+                    code, stderr = self.start_and_stop(self.args, self.out / "log.jsonl", events, number)
+                    self.assertEqual(code, 128 + number, stderr)
+                    self.assertIn(f"go on with: graft train --resume {self.out}", stderr)
+                    last = support.log_events(self.out)[-1]["step"]
+                    self.assertIn(f"stopped at step {last}", stderr)
+                    self.assertEqual([path.name for path in (self.out / "checkpoints").iterdir()], [f"step-{last}"])
+                    self.assertFalse((self.out / "metrics.json").exists())
+                    self.assert_same_end()
+
+    def test_resume_by_another_spelling_of_the_path(self):
+        shutil.rmtree(self.out)
+        self.start_and_stop(self.args, self.out / "log.jsonl", 100, signal.SIGTERM)
+        done = run("train", "--resume", f"../{self.out.name}/", "--threads", 1, "--quiet", cwd=self.data)
+        self.assert_done(done)
+        self.assertEqual(support.end_state(self.out), self.expected)
+
+    def test_resume_of_a_moved_run(self):
+        shutil.rmtree(self.out)
+        self.start_and_stop(self.args, self.out / "log.jsonl", 100, signal.SIGTERM)
+        moved = self.dir / "elsewhere"
+        shutil.move(self.out, moved)
+        self.assert_done(run("train", "--resume", moved, "--threads", 1, "--quiet"))
+        self.assertEqual(support.end_state(moved), self.expected)
+
+    def test_resume_refuses_other_data_or_another_model(self):
+        shutil.rmtree(self.out)
+        self.start_and_stop(self.args, self.out / "log.jsonl", 100, signal.SIGTERM)
+        changes = {"train.tsv": self.data / "train.tsv", "dev.tsv": self.data / "dev.tsv", "tokenizer.json": self.dir / "bert-tiny" / "tokenizer.json",
+                   "model.safetensors": self.dir / "bert-tiny" / "model.safetensors"}
+        for name, path in changes.items():
+            with self.subTest(changed=name):
+                old = path.read_bytes()
+                if name.endswith(".tsv"):
+                    path.write_bytes(old + b"the film was great\tgood\n")
+                elif name == "tokenizer.json":
+                    path.write_bytes(old.replace(b'"lowercase": true', b'"lowercase": false'))
+                else:
+                    tensors = support.read_safetensors(path)
+                    key = sorted(tensors)[0]
+                    dtype, shape, data = tensors[key]
+                    tensors[key] = (dtype, shape, data[4:] + data[:4])
+                    support.write_safetensors(path, tensors)
+                before = support.tree_digest(self.out)
+                self.assert_refused(run("train", "--resume", self.out), 2, "checkpoint at step", "restore")
+                self.assertEqual(support.tree_digest(self.out), before)
+                path.write_bytes(old)
+        self.assert_same_end()
+
+
+if __name__ == "__main__":
+    support.main()

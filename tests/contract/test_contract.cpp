@@ -1,0 +1,245 @@
+// The contract of an edit, for every row of the table on every family: identity, what trains, files, merging, and that nothing
+// but an example itself decides its result.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "edit/adapter_file.h"
+#include "infer/predict.h"
+#include "model/families.h"
+#include "tests/contract/table.h"
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+#include "train/objective.h"
+#include "train/optimizer.h"
+#include "train/plan.h"
+
+namespace graft::testing {
+namespace {
+
+using at::Tensor;
+
+class Contract : public ::testing::TestWithParam<Case> {
+ protected:
+  std::shared_ptr<const Model> model() const { return golden_model(GetParam().family + "-tiny"); }
+  Rig rig() const { return Rig(model(), GetParam().adapter()); }
+  Rig shaken() const {
+    Rig rig = this->rig();
+    rig.shake(0.1);
+    return rig;
+  }
+  std::vector<Sequence> sequences(int64_t count = 7) const { return random_sequences(model()->config, count, 23, 3); }
+  const EditSpec& spec(const Rig& rig) const { return rig.adapter->parts().front().spec; }
+};
+
+std::vector<Tensor> hidden_of(const Rig& rig, const std::vector<Sequence>& sequences) {
+  const at::NoGradGuard no_grad;
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}), {&bound}, {.keep_hidden = true}).hidden;
+}
+
+// Weights of at most so many elements go through kernels of another library when they are trained, so "bit for bit" holds for an
+// edit that leaves the trunk's own path alone; one that rewrites may differ by the order of a sum.
+constexpr double kRewriteBound = 5e-6;
+
+TEST_P(Contract, EqualsTheBareTrunkAtInitialValues) {
+  const Rig rig = this->rig();
+  ASSERT_TRUE(spec(rig).traits.identity_at_init) << "no registered edit does without it yet";
+  const std::vector<Sequence> sequences = this->sequences();
+  NoHooks nothing;
+  const at::NoGradGuard no_grad;
+  const std::vector<Tensor> bare = forward(*model(), model()->weights, pack_of(*model(), {lane_of(sequences)}), nothing, {.keep_hidden = true}).hidden;
+  const std::vector<Tensor> edited = hidden_of(rig, sequences);
+  for (size_t layer = 0; layer < bare.size(); ++layer) {
+    const std::string what = "hidden state " + std::to_string(layer);
+    measured(case_name({GetParam(), 0}) + " identity", difference_of(edited[layer], bare[layer]).absolute);
+    if (spec(rig).traits.rewrites) expect_near(edited[layer], bare[layer], {kRewriteBound, 0}, what);
+    else expect_bits(edited[layer], bare[layer], what);
+  }
+}
+
+TEST_P(Contract, TrainsWhatItDeclaresAndNothingElse) {
+  Rig rig = shaken();
+  const Row& row = *GetParam().row;
+  int64_t trained = 0;
+  std::set<std::string> declared;
+  for (const ParamSpec& param : rig.adapter->params()) {
+    EXPECT_TRUE(declared.insert(param.name).second) << param.name << " is declared twice";
+    const Tensor& tensor = rig.tensors.at(param.name);
+    EXPECT_EQ(tensor.sizes(), at::IntArrayRef(param.shape)) << param.name;
+    EXPECT_EQ(tensor.scalar_type(), at::kFloat) << param.name;
+    EXPECT_EQ(tensor.requires_grad(), param.role == Role::kTrained) << param.name;
+    if (param.role == Role::kTrained && !param.name.starts_with("head/")) trained += tensor.numel();
+  }
+  EXPECT_EQ(rig.tensors.size(), declared.size());
+  EXPECT_EQ(trained, row.trained(model()->config));
+  EXPECT_EQ(make_plan(*rig.adapter, model()->config, {}).edit_parameters, trained);
+
+  const std::vector<Sequence> sequences = this->sequences();
+  const LossAndGradients found = gradients_of(rig, sequences, class_labels(7, 3));
+  for (const ParamSpec& param : rig.adapter->params()) {
+    ASSERT_TRUE(found.gradients.contains(param.name)) << param.name << " got no gradient";
+    EXPECT_TRUE(at::isfinite(found.gradients.at(param.name)).all().item<bool>()) << param.name;
+  }
+  for (const auto& [name, tensor] : model()->weights.all_base()) {
+    EXPECT_FALSE(tensor.requires_grad()) << name;
+    EXPECT_FALSE(tensor.grad().defined()) << "the trunk's " << name << " has a gradient";
+  }
+}
+
+// What the trait promises about the very first step is what happens there.
+TEST_P(Contract, StartsWithoutGradientExactlyWhereItSaysSo) {
+  Rig rig = this->rig();
+  const LossAndGradients found = gradients_of(rig, sequences(), class_labels(7, 3));
+  for (const ParamSpec& param : rig.adapter->params()) {
+    const double largest = found.gradients.at(param.name).abs().max().item<double>();
+    if (param.starts_without_gradient) EXPECT_LT(largest, 1e-5) << param.name;
+    else EXPECT_GT(largest, 1e-5) << param.name;
+  }
+}
+
+TEST_P(Contract, DescribesItselfSoThatItCanBeBuiltAgain) {
+  const Rig rig = this->rig();
+  const Node described = rig.adapter->describe();
+  const Adapter again(described, "described", {model()->config, model()->sites}, class_task(3));
+  EXPECT_EQ(to_yaml(again.describe()), to_yaml(described));
+  ASSERT_EQ(again.params().size(), rig.adapter->params().size());
+  for (size_t i = 0; i < again.params().size(); ++i) {
+    const ParamSpec a = again.params()[i], b = rig.adapter->params()[i];
+    EXPECT_EQ(std::tie(a.name, a.shape, a.group, a.role, a.decays, a.rate_scale), std::tie(b.name, b.shape, b.group, b.role, b.decays, b.rate_scale));
+  }
+}
+
+TEST_P(Contract, SavesAndLoadsBitForBit) {
+  const Rig rig = shaken();
+  const TempFolder folder;
+  save_adapter(folder / "a", *rig.adapter, rig.tensors, *rig.model, {.model = "here", .seed = 3, .steps = 4});
+  LoadedAdapter loaded = load_adapter(folder / "a", *rig.model);
+  expect_all_bits(loaded.tensors, rig.tensors, "tensors");
+  EXPECT_EQ(to_yaml(loaded.adapter.describe()), to_yaml(rig.adapter->describe()));
+  EXPECT_EQ(*loaded.adapter.task(), *rig.adapter->task());
+  EXPECT_EQ(loaded.provenance.steps, 4);
+  for (const ParamSpec& param : rig.adapter->params()) {
+    EXPECT_EQ(loaded.tensors.at(param.name).requires_grad(), param.role == Role::kTrained) << param.name;
+  }
+  Rig read(rig.model, std::move(loaded.adapter));
+  read.tensors = loaded.tensors;
+  expect_bits(logits_of(read, sequences()), logits_of(rig, sequences()), "logits");
+}
+
+TEST_P(Contract, FoldsIntoTheWeights) {
+  const Rig rig = shaken();
+  if (!spec(rig).traits.is_foldable) return;
+  const at::NoGradGuard no_grad;
+  const NamedTensors derived = rig.adapter->derive(rig.tensors, model()->weights);
+  NamedTensors base = model()->weights.all_base();
+  const Adapter::Part& part = rig.adapter->parts().front();
+  const NamedTensors rewritten = part.edit->rewrite(Params(derived, part.path), model()->weights);
+  ASSERT_FALSE(rewritten.empty());
+  for (const auto& [name, tensor] : rewritten) base.at(name) = tensor.clone();
+  const auto merged = std::make_shared<const Model>(Model{"merged", model()->config, model()->sites, Weights(model()->config, base, Precision::kFloat32)});
+  Rig bare(merged, "{}");
+  for (auto& [name, tensor] : bare.tensors) tensor = rig.tensors.at(name);
+  const Tensor expected = logits_of(rig, sequences()), found = logits_of(bare, sequences());
+  measured(case_name({GetParam(), 0}) + " folded", difference_of(found, expected).absolute);
+  expect_near(found, expected, {1e-5, 1e-4}, "logits of the merged model");
+}
+
+// An example's result is its own. Bounds: the state of a row comes from the same sums in the same order wherever it lies in a
+// batch, so permuting and filling changes no bit; where the number of rows changes, a matrix kernel may cut its work elsewhere.
+constexpr double kBatchBound = 5e-6;
+
+TEST_P(Contract, OrderBatchMatesAndFillersChangeNothing) {
+  const Rig rig = shaken();
+  for (const bool is_training : {false, true}) {
+    const Pass pass{.dropout = 0.1, .is_training = is_training};
+    const std::vector<Sequence> sequences = this->sequences();
+    const Tensor together = logits_of(rig, sequences, pass);
+    std::vector<Sequence> shuffled;
+    std::vector<int64_t> order = permutation(static_cast<int64_t>(sequences.size()), RandomKey{9});
+    for (const int64_t i : order) shuffled.push_back(sequences[static_cast<size_t>(i)]);
+    const Tensor permuted = logits_of(rig, shuffled, pass);
+    const Tensor expected = together.index_select(0, at::tensor(order, at::kLong));
+    measured(case_name({GetParam(), 0}) + " permuted", difference_of(permuted, expected).absolute);
+    expect_near(permuted, expected, {kBatchBound, 0}, "permuted");
+
+    for (const int64_t rounding : {64, 256}) {
+      const Tensor filled = logits_of(rig, sequences, pass, rounding);
+      measured(case_name({GetParam(), 0}) + " filled", difference_of(filled, together).absolute);
+      expect_near(filled, together, {kBatchBound, 0}, "rows rounded up to " + std::to_string(rounding));
+    }
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const auto n = static_cast<int64_t>(i);
+      const Tensor alone = logits_of(rig, {sequences[i]}, pass);
+      measured(case_name({GetParam(), 0}) + " alone", difference_of(alone, together.slice(0, n, n + 1)).absolute);
+      expect_near(alone, together.slice(0, n, n + 1), {kBatchBound, 0}, "sequence " + std::to_string(i) + " alone");
+    }
+  }
+}
+
+// The last block may compute first rows only; that changes no result, masks of dropout included.
+TEST_P(Contract, SkippedRowsOfTheLastBlockChangeNothing) {
+  const Rig rig = shaken();
+  for (const bool is_training : {false, true}) {
+    const Pass narrow{.dropout = 0.1, .is_training = is_training}, wide{.dropout = 0.1, .is_training = is_training, .keep_hidden = true};
+    expect_near(logits_of(rig, sequences(), narrow), logits_of(rig, sequences(), wide), {kBatchBound, 0}, "logits");
+  }
+}
+
+TEST_P(Contract, SameSeedSameBits) {
+  Rig rig = shaken();
+  const std::vector<Sequence> sequences = this->sequences();
+  const std::vector<double> labels = class_labels(7, 3);
+  const auto run = [&](uint64_t seed) { return gradients_of(rig, sequences, labels, {.dropout = 0.1, .is_training = true, .seed = seed}); };
+  const LossAndGradients first = run(1), second = run(1), other = run(2);
+  EXPECT_EQ(first.loss, second.loss);
+  expect_all_bits(second.gradients, first.gradients, "gradients");
+  EXPECT_NE(first.loss, other.loss);
+  expect_all_bits(Rig(rig.model, GetParam().adapter(), std::nullopt, 3).tensors, Rig(rig.model, GetParam().adapter(), std::nullopt, 3).tensors, "initial values");
+}
+
+TEST_P(Contract, OverfitsOneBatch) {
+  Rig rig = this->rig();
+  const std::vector<Sequence> sequences = this->sequences(8);
+  const std::vector<double> labels = class_labels(8, 3);
+  AdamW optimizer(rig.adapter->params(), {.weight_decay = 0});
+  double loss = 0;
+  for (int step = 0; step < 200; ++step) {
+    Bound bound(*rig.model, *rig.adapter, rig.tensors);
+    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}), {&bound}, {});
+    const Tensor mean = summed_loss(TaskKind::kClassification, result.logits.front(), labels) / 8.0;
+    loss = mean.item<double>();
+    if (loss < 0.05) break;
+    torch::autograd::backward({mean}, {});
+    bound.join();
+    optimizer.step(rig.tensors, 1e-2);
+  }
+  EXPECT_LT(loss, 0.05);
+}
+
+INSTANTIATE_TEST_SUITE_P(Edits, Contract, ::testing::ValuesIn(contract_cases()), case_name);
+
+TEST(ContractCounts, ArePublishedOnes) {
+  const Node json = parse_json(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+      "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})", "bert-base");
+  const ModelConfig config = parse_config(json, "bert-base");
+  const Sites sites(config);
+  const auto count = [&](const std::string& definition) {
+    return make_plan(Adapter(yaml(definition), "test", {config, sites}, class_task(2)), config, {}).edit_parameters;
+  };
+  // UniPELT (Mao et al. 2022), table of trainable parameters: BitFit and LoRA (r 8, query and value) on BERT-base.
+  EXPECT_EQ(count("{edits: [{bitfit: {}}]}"), 102'912);
+  EXPECT_EQ(count("{edits: [{lora: {rank: 8}}]}"), 294'912);
+  EXPECT_EQ(count("{edits: [{full: {}}]}"), 109'482'240);
+}
+
+TEST(ContractTable, HasARowForEveryRegisteredEdit) {
+  std::set<std::string> rows;
+  for (const Row& row : contract_rows()) rows.insert(row.edit);
+  const std::vector<std::string> known = known_edits();
+  EXPECT_EQ(rows, std::set<std::string>(known.begin(), known.end())) << "a registered edit needs a row in tests/contract/table.cpp";
+}
+
+}  // namespace
+}  // namespace graft::testing

@@ -1,0 +1,72 @@
+// Gradients of every row of the contract table: float64 central differences, and a sequence's own share of a batch's gradient.
+#include <gtest/gtest.h>
+
+#include "tests/contract/table.h"
+#include "tests/support/compare.h"
+#include "tests/support/gradients.h"
+#include "tests/support/models.h"
+#include "train/objective.h"
+
+namespace graft::testing {
+namespace {
+
+class Gradients : public ::testing::TestWithParam<Case> {};
+
+// Dropout masks are pure functions of their keys, so the loss is smooth in the tensors with dropout on as well.
+TEST_P(Gradients, EqualCentralDifferences) {
+  const auto model = tiny_model(GetParam().family, Precision::kFloat64);
+  Rig rig(model, GetParam().adapter());
+  rig.shake(0.2);
+  rig.widen();
+  const std::vector<Sequence> sequences = random_sequences(model->config, 4, 7, 21);
+  const std::vector<double> labels = class_labels(4, 3);
+  for (const bool has_dropout : {false, true}) {
+    const Pass pass{.dropout = has_dropout ? 0.1 : 0.0, .is_training = has_dropout};
+    const LossAndGradients own = gradients_of(rig, sequences, labels, pass);
+    EXPECT_EQ(own.gradients.size(), rig.adapter->params().size());
+    const auto loss = [&] {
+      return summed_loss(TaskKind::kClassification, logits_of(rig, sequences, pass), labels).item<double>();
+    };
+    const double worst = expect_gradients(loss, rig.tensors, own.gradients, 10, has_dropout ? "with dropout" : "without dropout");
+    measured(case_name({GetParam(), 0}) + " gradient", worst);
+    if (GetParam().row->edit == "lora") {
+      for (const auto& [name, tensor] : model->weights.all_base()) EXPECT_FALSE(tensor.grad().defined()) << name;
+    }
+  }
+}
+
+// The gradient of the summed loss is the sum over sequences of each one's own gradient, computed alone. Float32: a sum of about a
+// hundred rows in another order, relative to the largest entry of the tensor. Float64 shows that nothing else differs.
+TEST_P(Gradients, AreTheSumOfEachSequencesOwn) {
+  for (const Precision precision : {Precision::kFloat32, Precision::kFloat64}) {
+    const bool is_wide = precision == Precision::kFloat64;
+    Rig rig(golden_model(GetParam().family + "-tiny", precision), GetParam().adapter());
+    rig.shake(0.1);
+    if (is_wide) rig.widen();
+    const std::vector<Sequence> sequences = random_sequences(rig.model->config, 6, 23, 4);
+    const std::vector<double> labels = class_labels(6, 3);
+    const Pass pass{.dropout = 0.1, .is_training = true};
+    const LossAndGradients together = gradients_of(rig, sequences, labels, pass, 64);
+    NamedTensors sum;
+    double loss = 0;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const LossAndGradients alone = gradients_of(rig, {sequences[i]}, {labels[i]}, pass);
+      loss += alone.loss;
+      for (const auto& [name, gradient] : alone.gradients) sum[name] = sum.contains(name) ? sum.at(name) + gradient : gradient;
+    }
+    EXPECT_NEAR(together.loss, loss, is_wide ? 1e-10 : 1e-4);
+    double worst = 0;
+    for (const auto& [name, gradient] : together.gradients) {
+      const double size = std::max(1.0, gradient.abs().max().item<double>());
+      const double error = difference_of(sum.at(name), gradient).absolute / size;
+      worst = std::max(worst, error);
+      EXPECT_LE(error, is_wide ? 1e-12 : 1e-5) << name;
+    }
+    measured(case_name({GetParam(), 0}) + (is_wide ? " sum of gradients, float64" : " sum of gradients"), worst);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Edits, Gradients, ::testing::ValuesIn(contract_cases()), case_name);
+
+}  // namespace
+}  // namespace graft::testing

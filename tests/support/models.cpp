@@ -1,0 +1,191 @@
+#include "tests/support/models.h"
+
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <map>
+#include <mutex>
+
+#include "base/error.h"
+#include "edit/initial.h"
+#include "infer/predict.h"
+#include "model/families.h"
+#include "train/objective.h"
+
+namespace graft::testing {
+
+using at::Tensor;
+
+Path golden_dir(const std::string& folder) { return Path(GRAFT_SOURCE_DIR) / "tests" / "golden" / folder; }
+
+Node golden_manifest(const std::string& folder) {
+  const Path file = golden_dir(folder) / "manifest.json";
+  return parse_json(read_file(file), file.string());
+}
+
+double number_of(const Node& node) { return std::stod(node.scalar); }
+
+std::shared_ptr<const Model> golden_model(const std::string& name, Precision precision) {
+  static std::map<std::pair<std::string, Precision>, std::shared_ptr<const Model>> loaded;
+  auto& model = loaded[{name, precision}];
+  if (model == nullptr) model = load_model(golden_dir("models") / name, precision);
+  return model;
+}
+
+Node tiny_config(const std::string& model_type, const Node& changes) {
+  const bool is_roberta = model_type == "roberta";
+  Node config = parse_json(R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "vocab_size": 13,
+                               "max_position_embeddings": 10, "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-5})",
+                           "tiny");
+  config["model_type"] = Node::text(model_type);
+  config["pad_token_id"] = Node::integer(is_roberta ? 1 : 0);
+  if (is_roberta) config["max_position_embeddings"] = Node::integer(12);
+  for (const auto& [key, value] : changes.members) config[key] = value;
+  return config;
+}
+
+NamedTensors random_base(const ModelConfig& config, uint64_t seed) {
+  NamedTensors base;
+  for (const TensorSlot& slot : tensor_slots(config)) {
+    base[slot.name] = normal_tensor(slot.shape, 0.4, RandomKey{seed}.with(slot.name));
+    if (slot.name.ends_with("norm.weight")) base[slot.name] += 1.0;
+  }
+  return base;
+}
+
+std::shared_ptr<const Model> tiny_model(const std::string& model_type, Precision precision, uint64_t seed) {
+  ModelConfig config = parse_config(tiny_config(model_type), "tiny");
+  NamedTensors base = random_base(config, seed);
+  Sites sites(config);
+  Weights weights(config, std::move(base), precision);
+  return std::make_shared<const Model>(Model{"tiny " + model_type, std::move(config), std::move(sites), std::move(weights)});
+}
+
+std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed, int64_t first_example) {
+  Random random(RandomKey{seed}.with("sequences"));
+  std::vector<Sequence> out;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t length = i == 0 ? longest : i == 1 ? 1 : 1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(longest)));
+    Sequence& sequence = out.emplace_back();
+    sequence.example = first_example + i;
+    for (int64_t p = 0; p < length; ++p) {
+      int64_t id = config.pad_id;
+      while (id == config.pad_id) id = static_cast<int64_t>(random.below(static_cast<uint64_t>(config.vocabulary)));
+      sequence.ids.push_back(id);
+      sequence.type_ids.push_back(config.type_vocabulary > 1 && p > length / 2 ? 1 : 0);
+    }
+  }
+  return out;
+}
+
+std::vector<Sequence> cut_sequences(const Tensor& ids, const Tensor& types, const Tensor& lengths) {
+  const auto values = [](const Tensor& tensor) {
+    const Tensor plain = tensor.to(at::kLong).contiguous();
+    return std::vector<int64_t>(plain.const_data_ptr<int64_t>(), plain.const_data_ptr<int64_t>() + plain.numel());
+  };
+  const std::vector<int64_t> all_ids = values(ids), all_types = values(types);
+  std::vector<Sequence> out;
+  int64_t begin = 0;
+  for (const int64_t length : values(lengths)) {
+    const int64_t end = begin + length;
+    out.push_back({static_cast<int64_t>(out.size()), {all_ids.begin() + begin, all_ids.begin() + end}, {all_types.begin() + begin, all_types.begin() + end}});
+    begin = end;
+  }
+  return out;
+}
+
+PackLane lane_of(const std::vector<Sequence>& sequences, int64_t pass) {
+  PackLane lane;
+  for (const Sequence& sequence : sequences) lane.sequences.push_back(&sequence);
+  lane.pass = pass;
+  return lane;
+}
+
+Pack pack_of(const Model& model, const std::vector<PackLane>& lanes, int64_t round_rows_to) {
+  PackOptions options = pack_options(model);
+  options.round_rows_to = round_rows_to;
+  return make_pack(lanes, options);
+}
+
+Node yaml(const std::string& text) { return parse_yaml(text, "test"); }
+
+Task class_task(int64_t labels) {
+  Task task;
+  task.name = "test";
+  task.text_column = "text";
+  task.label_column = "label";
+  for (int64_t i = 0; i < labels; ++i) task.labels.push_back("label " + std::to_string(i));
+  task.metrics = {"accuracy"};
+  task.primary_metric = "accuracy";
+  return task;
+}
+
+Task regression_task() {
+  Task task = class_task(0);
+  task.kind = TaskKind::kRegression;
+  task.metrics = {"pearson"};
+  task.primary_metric = "pearson";
+  return task;
+}
+
+std::vector<double> class_labels(int64_t rows, int64_t labels) {
+  std::vector<double> out;
+  for (int64_t i = 0; i < rows; ++i) out.push_back(static_cast<double>((i * i + i / 3) % labels));
+  return out;
+}
+
+Rig::Rig(std::shared_ptr<const Model> given, const std::string& definition, const std::optional<Task>& task, uint64_t seed)
+    : Rig(given, Adapter(yaml(definition), "test", {given->config, given->sites}, task), seed) {}
+
+Rig::Rig(std::shared_ptr<const Model> given, Adapter made, uint64_t seed)
+    : model(std::move(given)), adapter(std::make_shared<const Adapter>(std::move(made))), tensors(adapter->init(model->weights, RandomKey{seed})) {}
+
+void Rig::shake(double deviation, uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  for (const ParamSpec& param : adapter->params()) {
+    if (param.role != Role::kTrained) continue;
+    tensors.at(param.name).add_(normal_tensor(param.shape, deviation, RandomKey{seed}.with(param.name)));
+  }
+}
+
+void Rig::widen() {
+  for (auto& [name, tensor] : tensors) tensor = tensor.detach().to(at::kDouble).requires_grad_(tensor.requires_grad());
+}
+
+LogitsResult run_lanes(const Model& model, const Pack& pack, const std::vector<const Bound*>& bounds, const Pass& pass) {
+  const RandomKey key = RandomKey{pass.seed}.with("pass");
+  std::vector<Lane> lanes;
+  for (const Bound* bound : bounds) lanes.push_back({bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
+  ForwardOptions options;
+  if (pass.is_training) options.hidden_dropout = options.attention_dropout = pass.dropout;
+  options.key = key.with("trunk");
+  options.keep_hidden = pass.keep_hidden;
+  return compute_logits(model, pack, lanes, options);
+}
+
+Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const Pass& pass, int64_t round_rows_to) {
+  const at::NoGradGuard no_grad;
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}, round_rows_to), {&bound}, pass).logits.front();
+}
+
+LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, const std::vector<double>& labels, const Pass& pass,
+                              int64_t round_rows_to) {
+  LossAndGradients out;
+  {
+    Bound bound(*rig.model, *rig.adapter, rig.tensors);
+    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}, round_rows_to), {&bound}, pass);
+    const Tensor loss = summed_loss(rig.adapter->task()->kind, result.logits.front(), labels);
+    out.loss = loss.item<double>();
+    torch::autograd::backward({loss}, {});
+    bound.join();
+  }
+  for (auto& [name, tensor] : rig.tensors) {
+    if (!tensor.grad().defined()) continue;
+    out.gradients[name] = tensor.grad().clone();
+    tensor.mutable_grad().reset();
+  }
+  return out;
+}
+
+}  // namespace graft::testing

@@ -1,0 +1,76 @@
+// Models, batches and adapters for tests: the golden models, tiny random ones made in memory, and one forward pass over either.
+//
+// Nothing here is a judge: expected values come from tests/golden or from an independent formula in the test itself.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "edit/lanes.h"
+#include "model/trunk.h"
+
+namespace graft::testing {
+
+Path golden_dir(const std::string& folder);                    // tests/golden/<folder>
+Node golden_manifest(const std::string& folder);               // its manifest.json
+double number_of(const Node& node);                            // Requires: a number
+
+// A model of tests/golden/models; loaded once per name and precision.
+std::shared_ptr<const Model> golden_model(const std::string& name, Precision precision = Precision::kFloat32);
+
+// config.json text of a tiny model; `changes` are merged over it ({"hidden_act": "relu"}).
+Node tiny_config(const std::string& model_type, const Node& changes = {});
+// L 2, C 8, H 2, F 12, V 13, 10 positions, pooler where the family has one; weights N(0, 0.4^2), norm weights 1 + that.
+std::shared_ptr<const Model> tiny_model(const std::string& model_type, Precision precision, uint64_t seed = 1);
+NamedTensors random_base(const ModelConfig& config, uint64_t seed);
+
+// `count` sequences of 1 .. longest tokens, the first of `longest`, the second of 1 token; never the pad id.
+std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed, int64_t first_example = 0);
+// Sequences cut from end-to-end ids and types, as the golden files hold them.
+std::vector<Sequence> cut_sequences(const at::Tensor& ids, const at::Tensor& types, const at::Tensor& lengths);
+
+PackLane lane_of(const std::vector<Sequence>& sequences, int64_t pass = 0);
+Pack pack_of(const Model& model, const std::vector<PackLane>& lanes, int64_t round_rows_to = 1);
+
+Node yaml(const std::string& text);
+Task class_task(int64_t labels);
+Task regression_task();
+std::vector<double> class_labels(int64_t rows, int64_t labels);   // 0, 1, 2, 0, ... in a mixed order
+
+// An adapter with its tensors. `definition`: "{edits: [...], head: {...}}".
+struct Rig {
+  std::shared_ptr<const Model> model;
+  std::shared_ptr<const Adapter> adapter;
+  NamedTensors tensors;
+
+  Rig(std::shared_ptr<const Model> model, const std::string& definition, const std::optional<Task>& task = class_task(3), uint64_t seed = 7);
+  Rig(std::shared_ptr<const Model> model, Adapter adapter, uint64_t seed = 7);
+  // Every trained tensor moves by N(0, deviation^2), so that none is zero, one or as the trunk has it.
+  void shake(double deviation, uint64_t seed = 11);
+  // The same rig with float64 leaves, for gradient checks on a float64 model.
+  void widen();
+};
+
+struct Pass {
+  double dropout = 0.0;       // of the trunk; edits and head use their own, while `is_training`
+  bool is_training = false;
+  bool keep_hidden = false;
+  uint64_t seed = 5;
+};
+
+LogitsResult run_lanes(const Model& model, const Pack& pack, const std::vector<const Bound*>& bounds, const Pass& pass = {});
+// One lane, nothing differentiated: logits [N, outputs].
+at::Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const Pass& pass = {}, int64_t round_rows_to = 1);
+// Sum of the losses of `sequences`, and the gradient of every trained tensor that has one.
+struct LossAndGradients {
+  double loss = 0;
+  NamedTensors gradients;
+};
+LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, const std::vector<double>& labels, const Pass& pass = {},
+                              int64_t round_rows_to = 1);
+
+}  // namespace graft::testing
