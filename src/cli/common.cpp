@@ -39,7 +39,7 @@ AdapterPreset load_preset(const std::string& name_or_path) {
   const bool is_file = name_or_path.find('/') != std::string::npos || path.extension() == ".yaml" || path.extension() == ".yml";
   if (!is_file) {
     path = share_dir() / "presets" / (name_or_path + ".yaml");
-    if (!fs::exists(path)) {
+    if (std::error_code error; !fs::exists(path, error)) {
       throw InputError("unknown adapter " + quote(name_or_path) + did_you_mean(name_or_path, preset_names()) + "; presets: " + joined(preset_names()) +
                        "; or give a YAML file");
     }

@@ -106,6 +106,7 @@ void add_eval(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("eval", "Score an adapter on labelled rows");
   auto flags = add_common(command);
   command->add_option("--json", flags->json, "also write the scores to this file");
+  command->footer("Example:\n  graft eval --model models/minilm --adapter runs/sst2/adapter --data glue/SST-2/dev.tsv --json scores.json");
   command->callback([flags, &action] { action = [flags] { return evaluate(*flags); }; });
 }
 
@@ -113,6 +114,8 @@ void add_predict(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("predict", "Label rows: one JSON line each with id, logits, label, probabilities");
   auto flags = add_common(command);
   command->add_option("--out", flags->out, "file to write (JSONL)")->required();
+  command->footer("Example:\n  graft predict --model models/minilm --adapter runs/sst2/adapter --data rows.jsonl --out predictions.jsonl\n"
+                  "Rows need no label; one that is there must be a known one.");
   command->callback([flags, &action] { action = [flags] { return predict_file(*flags); }; });
 }
 

@@ -107,20 +107,24 @@ void add_inspect(CLI::App& app, Action& action) {
   data->add_option("--data", flags->data, "rows: TSV, CSV, JSONL or JSON")->required();
   data->add_option("--rows", flags->rows, "rows to show")->check(CLI::Range(0, 1 << 30));
   data->add_option("--max-length", flags->max_length, "tokens a text is cut to");
+  data->footer("Example:\n  graft inspect data --model models/minilm --task sst2 --data glue/SST-2/dev.tsv --rows 5");
   data->callback([flags, &action] { action = [flags] { return inspect_data(*flags); }; });
 
   CLI::App* model = command->add_subcommand("model", "Shape and sites of a model");
   model->add_option("--model", flags->model, "model folder")->required();
+  model->footer("Example:\n  graft inspect model --model models/minilm");
   model->callback([flags, &action] { action = [flags] { return inspect_model(*flags); }; });
 
   CLI::App* adapter = command->add_subcommand("adapter", "Edits, task, base and tensors of an adapter");
   adapter->add_option("adapter,--adapter", flags->adapter, "adapter folder")->required();
+  adapter->footer("Example:\n  graft inspect adapter runs/sst2/adapter");
   adapter->callback([flags, &action] { action = [flags] { return inspect_adapter(*flags); }; });
 
   CLI::App* tokens = command->add_subcommand("tokens", "Token ids and offsets of every line of a file");
   tokens->add_option("--model", flags->model, "model folder with tokenizer.json")->required();
   tokens->add_option("--file", flags->file, "text file, one text a line")->required();
   tokens->add_flag("--json", flags->is_json, "one JSON object a line: ids and offsets");
+  tokens->footer("Example:\n  graft inspect tokens --model models/minilm --file lines.txt --json");
   tokens->callback([flags, &action] { action = [flags] { return inspect_tokens(flags->model, flags->file, flags->is_json); }; });
 }
 

@@ -21,18 +21,24 @@ int report(const std::string& message, ExitCode code) {
   return static_cast<int>(code);
 }
 
-// "--lern" -> " (did you mean '--learn'?)", over the options of the command that was chosen.
-std::string suggestion(const CLI::App& app) {
-  std::string out;
-  for (const std::string& extra : app.remaining(true)) {
-    std::vector<std::string> known;
-    for (const CLI::App* command : app.get_subcommands({})) known.push_back(command->get_name());
-    for (const CLI::App* command : app.get_subcommands()) {
-      for (const CLI::Option* option : command->get_options()) known.push_back(option->get_name());
-    }
-    out += graft::did_you_mean(extra, known);
+// What is wrong with a command line: the first word that nobody knows, with a near miss; else what CLI11 says.
+std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App* command = &app;   // the innermost one that was chosen
+  std::string name = "graft";
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    name += " " + command->get_name();
   }
-  return out;
+  const std::string help = "; see " + name + " --help";
+  std::vector<std::string> commands, options;
+  for (const CLI::App* each : command->get_subcommands({})) commands.push_back(each->get_name());
+  for (const CLI::Option* each : command->get_options()) options.push_back(each->get_name());
+  for (const std::string& extra : app.remaining(true)) {
+    if (extra.starts_with("-")) return name + ": unknown option '" + extra + "'" + graft::did_you_mean(extra, options) + help;
+    if (!commands.empty()) return name + ": unknown command '" + extra + "'" + graft::did_you_mean(extra, commands) + help;
+  }
+  if (!commands.empty() && command->get_subcommands().empty()) return name + ": expected a command: " + graft::joined(commands, "or") + help;
+  return name + ": " + error.what() + help;
 }
 
 }  // namespace
@@ -62,7 +68,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::CallForVersion& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    return report(std::string(e.what()) + suggestion(app) + "; see graft --help", ExitCode::kInput);
+    return report(usage_message(app, e), ExitCode::kInput);
   } catch (const graft::Error& e) {
     return report(e.what(), e.code());
   } catch (const std::filesystem::filesystem_error& e) {

@@ -98,10 +98,16 @@ int plan(const PlanFlags& flags) {
   const Path given = flags.model;
   const bool is_file = !std::filesystem::is_directory(given);
   const ModelConfig config = is_file ? parse_config(parse_json(read_file(given), given.string()), given.string()) : load_config(given);
+  if (flags.length > config.max_positions) {
+    throw InputError("--length: this model serves at most " + std::to_string(config.max_positions) + " tokens, found " + std::to_string(flags.length));
+  }
   const Sites sites(config);
   AdapterPreset preset = load_preset(flags.adapter);
   Node run = Node::map();
   apply_settings(flags.settings, {config, sites}, preset.source, preset.definition, run);
+  if (!run.members.empty()) {
+    throw InputError("--set " + run.members.front().first + ": plan takes options of the adapter; the shape of a run is given by --batch-size, --length and --precision");
+  }
   const Adapter adapter(preset.definition, preset.source, {config, sites}, load_task(flags.task, share_dir() / "tasks"));
   PlanShape shape;
   shape.mean_length = static_cast<double>(flags.length);
@@ -130,6 +136,7 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--threads", flags->threads, "threads for the timing (default: all cores)")->check(CLI::Range(0, 1024));
   command->add_option("--json", flags->json, "also write the plan to this file");
   command->add_flag("--no-timing", flags->no_timing, "count only, even where the weights are there");
+  command->footer("Example:\n  graft plan --model models/minilm --adapter lora --set rank=4 --json plan.json");
   command->callback([flags, &action] { action = [flags] { return plan(*flags); }; });
 }
 

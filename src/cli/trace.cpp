@@ -21,6 +21,8 @@ struct TraceFlags {
 
 Sequence read_sequence(const TraceFlags& flags, const Model& model) {
   if (flags.text.empty() == flags.ids.empty()) throw InputError("give either --text or --ids");
+  if (!flags.pair.empty() && flags.text.empty()) throw InputError("--pair: expected with --text; with --ids the types in --type-ids tell the texts apart");
+  if (!flags.type_ids.empty() && flags.ids.empty()) throw InputError("--type-ids: expected with --ids; with --text the tokenizer gives them");
   Sequence sequence;
   if (!flags.ids.empty()) {
     for (const int64_t id : flags.ids) {
@@ -45,6 +47,10 @@ int trace(const TraceFlags& flags) {
   const at::NoGradGuard no_grad;
   const auto model = load_model(flags.model, flags.precision == "bf16" ? Precision::kBFloat16 : Precision::kFloat32);
   const Sequence sequence = read_sequence(flags, *model);
+  if (const auto length = static_cast<int64_t>(sequence.ids.size()); length > model->config.max_positions) {
+    throw InputError(std::string(flags.ids.empty() ? "--text" : "--ids") + ": this model serves at most " + std::to_string(model->config.max_positions) +
+                     " tokens, found " + std::to_string(length) + "; give fewer");
+  }
   std::optional<LoadedAdapter> loaded;
   if (!flags.adapter.empty()) loaded = load_adapter(flags.adapter, *model);
   const EditTarget target{model->config, model->sites};
@@ -80,7 +86,8 @@ void add_trace(CLI::App& app, Action& action) {
   command->add_option("--type-ids", flags->type_ids, "their segment types (default 0)")->delimiter(',');
   command->add_option("--out", flags->out, "file to write")->required();
   command->add_option("--precision", flags->precision, "of the trunk: fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
-  command->footer("Tensors: ids [T], hidden.0 (embeddings) .. hidden.L [T,C], pooled [1,C], logits [1,outputs] with an adapter that has a head.");
+  command->footer("Example:\n  graft trace --model models/minilm --adapter runs/sst2/adapter --text \"a fine film\" --out trace.safetensors\n"
+                  "Tensors: ids [T], hidden.0 (embeddings) .. hidden.L [T,C], pooled [1,C], logits [1,outputs] with an adapter that has a head.");
   command->callback([flags, &action] { action = [flags] { return trace(*flags); }; });
 }
 

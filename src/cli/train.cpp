@@ -27,9 +27,27 @@ AdapterPreset preset_of(Node& document, const TrainFlags& flags) {
   return {*own, Node::null(), "", flags.config};
 }
 
+// document[key] as a map, made if missing.
+Node& section_of(Node& document, const char* key, const std::string& source) {
+  Node& node = document[key];
+  if (node.kind != Node::Kind::kMap && node.kind != Node::Kind::kNull) {
+    throw InputError(source + ": /" + key + ": expected a section of keys and values, such as " + key + ": {train: rows.tsv}");
+  }
+  return node;
+}
+
+Node read_run_file(const Path& file) {
+  Node document = parse_yaml(read_file(file), file.string());
+  if (document.kind == Node::Kind::kNull) return Node::map();
+  if (document.kind != Node::Kind::kMap) {
+    throw InputError(file.string() + ": expected keys and values such as 'model: PATH', found " + (document.kind == Node::Kind::kList ? "a list" : quote(document.scalar)));
+  }
+  return document;
+}
+
 RunConfig resolve(const TrainFlags& flags) {
-  Node document = flags.config.empty() ? Node::map() : parse_yaml(read_file(flags.config), flags.config);
   const std::string source = flags.config.empty() ? "command line" : flags.config;
+  Node document = flags.config.empty() ? Node::map() : read_run_file(flags.config);
   const auto put = [&](const char* key, const std::string& value) {
     if (!value.empty()) document[key] = Node::text(value);
   };
@@ -38,21 +56,23 @@ RunConfig resolve(const TrainFlags& flags) {
   put("out", flags.out);
   if (!flags.data.empty()) {
     const DataConfig found = find_data(flags.data);
-    Node& data = document["data"];
+    Node& data = section_of(document, "data", source);
     for (const auto& [key, path] : {std::pair{"train", found.train}, std::pair{"eval", found.eval}, std::pair{"test", found.test}}) {
       if (!path.empty()) data[key] = Node::text(path);
     }
   }
-  if (!flags.eval.empty()) document["data"]["eval"] = Node::text(flags.eval);
-  if (!flags.test.empty()) document["data"]["test"] = Node::text(flags.test);
+  if (!flags.eval.empty()) section_of(document, "data", source)["eval"] = Node::text(flags.eval);
+  if (!flags.test.empty()) section_of(document, "data", source)["test"] = Node::text(flags.test);
   AdapterPreset preset = preset_of(document, flags);
-  document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
+  const bool is_named = flags.adapter.empty() && document.find("adapter_name") != nullptr;   // a resolved run.yaml says what it was
+  if (!is_named) document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
   const Node* model = document.find("model");
   if (model == nullptr) throw InputError("model: missing; give --model with a folder that holds config.json, model.safetensors and tokenizer.json");
+  if (model->kind != Node::Kind::kScalar) throw InputError(source + ": /model: expected the path of a folder");
   const ModelConfig config = load_config(model->scalar);
   apply_settings(flags.settings, {config, Sites(config)}, preset.source, preset.definition, document);
   if (const Node* dropout = document.find("dropout"); dropout != nullptr && dropout->kind == Node::Kind::kScalar) {
-    Node& head = preset.definition["head"];
+    Node& head = section_of(preset.definition, "head", preset.source);
     if (head.find("dropout") == nullptr) head["dropout"] = *dropout;   // the switch covers trunk and head
   }
   document["adapter"] = preset.definition;
@@ -65,6 +85,20 @@ RunConfig read_resumed(const Path& dir) {
   RunConfig config = parse_run_config(parse_yaml(read_file(file), file.string()), Node::null(), file.string());
   config.out = dir.string();
   return config;
+}
+
+// The settings of a resumed run are those of its run.yaml: a flag that would say otherwise is refused.
+void refuse_other_flags(const TrainFlags& flags) {
+  std::vector<std::string> given;
+  for (const auto& [name, value] : {std::pair{"run.yaml", &flags.config}, std::pair{"--model", &flags.model}, std::pair{"--task", &flags.task},
+                                    std::pair{"--data", &flags.data}, std::pair{"--eval", &flags.eval}, std::pair{"--test", &flags.test},
+                                    std::pair{"--adapter", &flags.adapter}, std::pair{"--out", &flags.out}}) {
+    if (!value->empty()) given.emplace_back(name);
+  }
+  if (!flags.settings.empty()) given.emplace_back("--set");
+  if (given.empty()) return;
+  throw InputError("--resume goes on with the settings in " + (Path(flags.resume) / "run.yaml").string() + ": leave out " + joined(given) +
+                   ", or start a new run (start_from takes an adapter to begin with)");
 }
 
 void print_summary(const Path& dir) {
@@ -85,6 +119,7 @@ void print_summary(const Path& dir) {
 int train(const TrainFlags& flags) {
   set_threads(flags.threads);
   const bool is_resume = !flags.resume.empty();
+  if (is_resume) refuse_other_flags(flags);
   if (is_resume && Run::is_finished(flags.resume)) {
     remove_checkpoints(flags.resume);   // where the process ended before they were gone
     std::printf("%s is finished; nothing is left to do\n", flags.resume.c_str());

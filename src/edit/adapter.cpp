@@ -1,5 +1,8 @@
 #include "edit/adapter.h"
 
+#include <algorithm>
+#include <functional>
+
 #include "base/error.h"
 
 namespace graft {

@@ -114,8 +114,15 @@ void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& t
 
 AdapterHeader read_adapter_header(const Path& dir) {
   const Path file = dir / "adapter.json";
-  const std::string source = file.string();
-  const Node json = parse_json(read_file(file), source);
+  const Path inner = dir / "adapter" / "adapter.json";
+  if (std::error_code error; !std::filesystem::exists(file, error) && std::filesystem::exists(inner, error)) {
+    throw InputError("'" + file.string() + "': no such file; '" + dir.string() + "' is a run: give its adapter, " + inner.parent_path().string());
+  }
+  return parse_adapter_header(read_file(file), file.string());
+}
+
+AdapterHeader parse_adapter_header(std::string_view text, const std::string& source) {
+  const Node json = parse_json(text, source);
   Options options(json, source);
   AdapterHeader header;
   options.choice("format", std::nullopt, {kFormat});
@@ -130,7 +137,11 @@ AdapterHeader read_adapter_header(const Path& dir) {
   Options& base = options.section("base");
   header.model_type = base.text("model_type", std::nullopt);
   if (const Node* tensors = base.raw("tensors"); tensors != nullptr && tensors->kind == Node::Kind::kMap) {
-    for (const auto& [name, digest] : tensors->members) header.base.emplace_back(name, digest.scalar);
+    for (const auto& [name, digest] : tensors->members) {
+      const bool is_digest = digest.scalar.size() == 32 && digest.scalar.find_first_not_of("0123456789abcdef") == std::string::npos;
+      if (!is_digest) base.fault("tensors", quote(name) + ": expected a fingerprint of 32 hexadecimal digits, found " + quote(digest.scalar));
+      header.base.emplace_back(name, digest.scalar);
+    }
   } else {
     base.fault("tensors", "missing; expected the fingerprints of the base's tensors");
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/files.h"
 #include "edit/adapter.h"
@@ -44,6 +45,8 @@ void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& t
 // Throws InputError naming every difference of the base, each missing, surplus or misshapen tensor.
 LoadedAdapter load_adapter(const Path& dir, const Model& model);
 
+// adapter.json of folder `dir`, or its text. Throws InputError listing every fault.
 AdapterHeader read_adapter_header(const Path& dir);
+AdapterHeader parse_adapter_header(std::string_view text, const std::string& source);
 
 }  // namespace graft

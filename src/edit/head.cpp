@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "edit/initial.h"
 #include "tensor/fused.h"
+#include "tensor/linear.h"
 
 namespace graft {
 
@@ -11,8 +12,6 @@ using at::Tensor;
 namespace {
 
 constexpr double kInitialDeviation = 0.02;
-
-Tensor linear_of(const Tensor& x, const Tensor& weight, const Tensor& bias) { return at::addmm(bias, x, weight.t()); }
 
 }  // namespace
 
@@ -72,10 +71,10 @@ Tensor Head::logits(const Params& derived, const Weights& weights, const Tensor&
     z = at::tanh(weights.linear("pooler", first_rows).to(dtype));   // [N, C]
   } else {
     const Tensor h = dropped(first_rows.to(dtype), "head input");
-    z = at::tanh(linear_of(h, derived.at("dense.weight").to(dtype), derived.at("dense.bias").to(dtype)));
+    z = at::tanh(graft::linear(h, derived.at("dense.weight").to(dtype), derived.at("dense.bias").to(dtype)));
   }
   if (pooled != nullptr) *pooled = z;
-  return linear_of(dropped(z, "head output"), derived.at("out.weight").to(dtype), derived.at("out.bias").to(dtype));   // [N, outputs]
+  return graft::linear(dropped(z, "head output"), derived.at("out.weight").to(dtype), derived.at("out.bias").to(dtype));   // [N, outputs]
 }
 
 }  // namespace graft

@@ -1,5 +1,7 @@
 #include "model/config.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/options.h"
 #include "model/families.h"
@@ -44,7 +46,7 @@ ModelConfig parse_config(const Node& json, const std::string& source) {
   config.vocabulary = options.integer("vocab_size", std::nullopt, 1, int64_t{1} << 24);
   config.max_positions = options.integer("max_position_embeddings", std::nullopt, 1, int64_t{1} << 22);
   config.type_vocabulary = options.integer("type_vocab_size", std::nullopt, 1, 1 << 16);
-  config.pad_id = options.integer("pad_token_id", config.model_type == "roberta" ? 1 : 0, 0, config.vocabulary);
+  config.pad_id = options.integer("pad_token_id", config.model_type == "roberta" ? 1 : 0, 0, std::max<int64_t>(1, config.vocabulary - 1));
   config.norm_epsilon = options.number("layer_norm_eps", 1e-12, 0, 1);
   config.hidden_dropout = options.number("hidden_dropout_prob", 0.1, 0, 1);
   config.attention_dropout = options.number("attention_probs_dropout_prob", 0.1, 0, 1);

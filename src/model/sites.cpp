@@ -75,19 +75,23 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
     }
     wanted.insert(layer < 0 ? layer + num_layers : layer);
   }
+  if (patterns.empty()) throw InputError("expected at least one site, found an empty list");
   std::set<int64_t> chosen;
   for (const std::string& pattern : patterns) {
-    size_t hits = 0;
+    size_t hits = 0, kept = 0;
     for (const Site& site : all_) {
       if (!matches(pattern, site.name) && !matches(pattern, site.part)) continue;
       ++hits;
-      if (wanted.empty() || site.layer < 0 || wanted.contains(site.layer)) chosen.insert(site.index);
+      if (!wanted.empty() && site.layer >= 0 && !wanted.contains(site.layer)) continue;
+      ++kept;
+      chosen.insert(site.index);
     }
     if (hits == 0) {
       std::vector<std::string> parts;
       for (const Site& site : all_) parts.push_back(site.part);
       throw InputError("site pattern " + quote(pattern) + " matches no site of this model" + did_you_mean(pattern, parts));
     }
+    if (kept == 0) throw InputError("site pattern " + quote(pattern) + " matches no site in the layers asked for; change one of the two");
   }
   std::vector<Site> out;
   for (const int64_t index : chosen) out.push_back(all_[static_cast<size_t>(index)]);

@@ -47,7 +47,8 @@ class Sites {
 
   // Sites that match any pattern, in execution order. A pattern is a site name or a part name with '*' for anything without a
   // dot and '[qv]' for one of several letters: "attn.q", "attn.[qv]", "enc.3.*.out". `layers`: empty = all; a negative number
-  // counts from the last (-1). Throws InputError for a pattern that matches nothing and a layer that is not there.
+  // counts from the last (-1). Throws InputError for a pattern that matches nothing (in those layers), no pattern at all, and a layer that is
+  // not there.
   std::vector<Site> match(const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) const;
 
  private:

@@ -118,8 +118,12 @@ std::shared_ptr<const Model> load_model(const Path& dir, Precision precision) {
   ModelConfig config = load_config(dir);
   NamedTensors base = load_base(dir, config);
   Sites sites(config);
-  Weights weights(config, std::move(base), precision);
-  return std::make_shared<const Model>(Model{dir.string(), std::move(config), std::move(sites), std::move(weights)});
+  std::shared_ptr<const Model> model;
+  with_context("loading the model in '" + dir.string() + "'", [&] {
+    Weights weights(config, std::move(base), precision);
+    model = std::make_shared<const Model>(Model{dir.string(), std::move(config), std::move(sites), std::move(weights)});
+  });
+  return model;
 }
 
 ForwardResult forward(const Model& model, const Weights& weights, const Pack& pack, Hooks& hooks, const ForwardOptions& options) {

@@ -90,7 +90,9 @@ Tensor Weights::at(const std::string& name) const {
 
 Tensor Weights::linear(const std::string& layer, const Tensor& x) const {
   const std::string bias = layer + ".bias";
-  if (replaced_.contains(layer + ".weight")) return graft::linear(x, at(layer + ".weight"), has(bias) ? at(bias) : Tensor());
+  if (replaced_.contains(layer + ".weight")) {
+    return graft::linear(x, at(layer + ".weight"), has(bias) || replaced_.contains(bias) ? at(bias) : Tensor());
+  }
   if (replaced_.contains(bias)) return frozen_->layer(layer, false)(x) + at(bias);
   return frozen_->layer(layer, true)(x);
 }
@@ -104,7 +106,8 @@ Tensor Weights::rows(const std::string& table, const Tensor& index) const {
 Weights Weights::with(NamedTensors replaced) const {
   Weights out = *this;
   for (auto& [name, tensor] : replaced) {
-    ensure(base(name).sizes() == tensor.sizes(), "a replaced tensor keeps its shape: " + name);
+    // A tensor that the checkpoint may lack (the pooler) can be given here; those who read it check its shape.
+    ensure(!has(name) || base(name).sizes() == tensor.sizes(), "a replaced tensor keeps its shape: " + name);
     out.replaced_.insert_or_assign(name, std::move(tensor));
   }
   return out;
@@ -121,7 +124,7 @@ std::string modern_name(std::string name) {
 
 void check_finite(const std::string& name, const Tensor& tensor, const std::string& source) {
   if (at::isfinite(tensor).all().item<bool>()) return;
-  throw InputError(source + ": tensor '" + name + "' holds numbers that are not finite: the file is damaged or half-written");
+  throw InputError(source + ": tensor '" + name + "' holds numbers that are not finite: the file is damaged or half-written; copy or download it again");
 }
 
 }  // namespace
@@ -145,7 +148,9 @@ NamedTensors load_base(const Path& model_dir, const ModelConfig& config) {
     const auto found = canonical.find(bare);
     if (found != canonical.end()) {
       if (tensor.is_floating_point()) check_finite(stored_name, tensor, model_dir.string());
-      base[found->second] = tensor;
+      if (!base.emplace(found->second, tensor).second) {
+        throw InputError(model_dir.string() + ": tensor '" + stored_name + "' is stored twice, under two spellings of its name; leave one of them out");
+      }
       continue;
     }
     const bool is_unused = std::any_of(family.unused.begin(), family.unused.end(), [&](const std::string& start) { return bare.starts_with(start); });

@@ -37,7 +37,7 @@ class Weights {
   // Rows of a table, in the trunk's dtype. index: [T] int64.
   at::Tensor rows(const std::string& table, const at::Tensor& index) const;
 
-  // Replaced tensors keep their graph; they must have the base's shapes.
+  // Replaced tensors keep their graph; they must have the base's shapes. An optional one (the pooler) may be new.
   Weights with(NamedTensors replaced) const;
 
   at::ScalarType dtype() const;

@@ -8,11 +8,6 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wpsabi"  // everything here is inlined; there is no binary interface to change
-#endif
-
 // All functions must be inlined: a vector that passes through a call costs more than most of them.
 namespace graft::simd {
 
@@ -169,7 +164,3 @@ struct Normal {
 [[gnu::always_inline]] inline double exp(double x) { return std::exp(x); }
 
 }  // namespace graft::simd
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif

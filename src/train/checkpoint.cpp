@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/options.h"
+#include "tensor/fingerprint.h"
 #include "tensor/safetensors.h"
 
 namespace graft {
@@ -35,7 +37,7 @@ std::vector<std::pair<int64_t, Path>> step_folders(const Path& run_dir) {
   return found;
 }
 
-Node to_node(const Checkpoint& c) {
+Node to_node(const Checkpoint& c, const std::string& state) {
   Node inputs = Node::map();
   for (const auto& [what, digest] : c.inputs) inputs[what] = Node::text(digest);
   return Node::map({{"version", Node::integer(kVersion)},
@@ -47,7 +49,15 @@ Node to_node(const Checkpoint& c) {
                     {"inputs", std::move(inputs)},
                     {"best_step", Node::integer(c.best.step)},
                     {"best_value", Node::number(c.best.value)},
-                    {"stale", Node::integer(c.best.stale)}});
+                    {"stale", Node::integer(c.best.stale)},
+                    {"state", Node::text(state)}});
+}
+
+// Of every byte of the state: a damaged file must not be trained on.
+std::string digest_of(const NamedTensors& state) {
+  std::string text;
+  for (const auto& [name, digest] : fingerprints(state)) text += name + " " + digest + "\n";
+  return sha256(text);
 }
 
 Checkpoint read_checkpoint(const Path& dir) {
@@ -70,8 +80,10 @@ Checkpoint read_checkpoint(const Path& dir) {
   c.best.step = options.integer("best_step", std::nullopt, -1, kMost);
   c.best.value = options.number("best_value", std::nullopt, -1e300, 1e300);
   c.best.stale = options.integer("stale", std::nullopt, 0, kMost);
+  const std::string digest = options.text("state", std::nullopt);
   options.finish();
   const NamedTensors tensors = load_safetensors(dir / "state.safetensors").tensors;
+  if (digest_of(tensors) != digest) throw InputError((dir / "state.safetensors").string() + ": the bytes are not those that were written");
   for (const auto& [name, tensor] : tensors) {
     if (name.starts_with(kTensorPrefix)) c.tensors[name.substr(7)] = tensor;
     else if (name.starts_with(kOptimizerPrefix)) c.optimizer[name.substr(10)] = tensor;
@@ -99,7 +111,7 @@ void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
   for (const auto& [name, tensor] : checkpoint.tensors) all[kTensorPrefix + name] = tensor.detach().contiguous();
   for (const auto& [name, tensor] : checkpoint.optimizer) all[kOptimizerPrefix + name] = tensor.contiguous();
   save_safetensors(dir / "state.safetensors", all);
-  write_file_atomically(dir / "state.json", to_json(to_node(checkpoint)));
+  write_file_atomically(dir / "state.json", to_json(to_node(checkpoint, digest_of(all))));
   write_file_atomically(dir / kMarker, "");
   sync_directory(folder_of(run_dir));
   for (const auto& [step, old] : step_folders(run_dir)) {

@@ -41,7 +41,8 @@ Period read_period(Options& options, const char* key) {
   const std::optional<double> count = leading_number(text, unit);
   const bool in_steps = unit.empty() || unit == "step" || unit == "steps";
   const bool in_epochs = unit == "epoch" || unit == "epochs";
-  if (!count || *count <= 0 || (!in_steps && !in_epochs) || (in_steps && *count != static_cast<double>(static_cast<int64_t>(*count)))) {
+  constexpr double kMost = 1e12;   // not-a-number fails this, too
+  if (!count || !(*count > 0 && *count <= kMost) || (!in_steps && !in_epochs) || (in_steps && *count != static_cast<double>(static_cast<int64_t>(*count)))) {
     options.fault(key, "expected steps such as 500, epochs such as '1 epoch', or never, found " + quote(text));
     return {};
   }

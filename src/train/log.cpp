@@ -16,7 +16,8 @@ EventLog::EventLog(const Path& path, int64_t keep_bytes) : path_(path), bytes_(k
   const off_t length = ::lseek(descriptor_, 0, SEEK_END);
   if (length < keep_bytes) {
     ::close(descriptor_);
-    throw InputError("'" + path.string() + "': expected at least " + std::to_string(keep_bytes) + " bytes, as the checkpoint says, found " + std::to_string(length));
+    throw InputError("'" + path.string() + "': expected at least " + std::to_string(keep_bytes) + " bytes, as the checkpoint says, found " + std::to_string(length) +
+                     "; put the file back, or start a new run");
   }
   if (::ftruncate(descriptor_, keep_bytes) != 0 || ::lseek(descriptor_, keep_bytes, SEEK_SET) < 0) {
     const std::string reason = std::strerror(errno);

@@ -17,7 +17,7 @@ import tempfile
 import unittest
 
 SOURCE = pathlib.Path(os.environ.get("GRAFT_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
-GRAFT = os.environ.get("GRAFT", str(SOURCE / "build" / "release" / "graft"))
+GRAFT = os.path.abspath(os.environ.get("GRAFT", SOURCE / "build" / "release" / "graft"))
 MODELS = SOURCE / "tests" / "golden" / "models"
 
 GOOD = "fine great happy warm bright lovely clear kind brave calm".split()

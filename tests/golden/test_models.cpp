@@ -107,11 +107,7 @@ TEST_P(GoldenModels, RefusesATokenMoreThanThePositionTableServes) {
   expect_message<InputError>([&] { golden.run({long_one}, false, 1); }, "serves at most 40: set max_length lower");
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenModels, ::testing::ValuesIn(model_names()), [](const auto& info) {
-  std::string name = info.param;
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, GoldenModels, ::testing::ValuesIn(model_names()), parameter_name);
 
 TEST(GoldenModelList, HoldsEveryFolder) {
   std::vector<std::string> folders;

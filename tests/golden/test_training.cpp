@@ -213,11 +213,7 @@ TEST_P(GoldenTraining, TenSteps) { expect_ten_steps(TrainingCase(GetParam()), 1,
 
 TEST_P(GoldenTraining, TenStepsOfTwoBatches) { expect_ten_steps(TrainingCase(GetParam()), 2, "losses_accumulate_2"); }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenTraining, ::testing::ValuesIn(case_names()), [](const auto& info) {
-  std::string name = info.param;
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, GoldenTraining, ::testing::ValuesIn(case_names()), parameter_name);
 
 // A case leaves the waiting list the day its edit is registered, and no case may go missing.
 TEST(GoldenTrainingList, OnlyTheNamedCasesAreAwaited) {

@@ -1,10 +1,10 @@
 #include "tests/support/models.h"
 
-#include <ATen/ops/empty_like.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <map>
-#include <mutex>
 
 #include "base/error.h"
 #include "edit/initial.h"
@@ -15,6 +15,17 @@
 namespace graft::testing {
 
 using at::Tensor;
+
+namespace {
+
+// Tiny tensors gain nothing from threads, and threads that wait by spinning make a test thirty times slower on a busy machine.
+// tests/tensor covers the threaded kernels.
+class OneThread final : public ::testing::Environment {
+  void SetUp() override { at::set_num_threads(1); }
+};
+[[maybe_unused]] const auto* const kOneThread = ::testing::AddGlobalTestEnvironment(new OneThread);
+
+}  // namespace
 
 Path golden_dir(const std::string& folder) { return Path(GRAFT_SOURCE_DIR) / "tests" / "golden" / folder; }
 
@@ -105,6 +116,12 @@ Pack pack_of(const Model& model, const std::vector<PackLane>& lanes, int64_t rou
   PackOptions options = pack_options(model);
   options.round_rows_to = round_rows_to;
   return make_pack(lanes, options);
+}
+
+std::string parameter_name(const ::testing::TestParamInfo<std::string>& parameter) {
+  std::string name = parameter.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
 }
 
 Node yaml(const std::string& text) { return parse_yaml(text, "test"); }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <gtest/gtest.h>
 
 #include <memory>
 #include <optional>
@@ -35,6 +36,9 @@ std::vector<Sequence> cut_sequences(const at::Tensor& ids, const at::Tensor& typ
 
 PackLane lane_of(const std::vector<Sequence>& sequences, int64_t pass = 0);
 Pack pack_of(const Model& model, const std::vector<PackLane>& lanes, int64_t round_rows_to = 1);
+
+// Names a test by its parameter: "bert-tiny" -> "bert_tiny".
+std::string parameter_name(const ::testing::TestParamInfo<std::string>& parameter);
 
 Node yaml(const std::string& text);
 Task class_task(int64_t labels);

@@ -1,0 +1,272 @@
+"""The usual way through the program: train, eval, predict, inspect, trace, plan; what each writes, checked key by key."""
+
+import json
+import math
+import pathlib
+import re
+import shutil
+import tempfile
+
+import support
+from support import run
+
+COMMANDS = [["train"], ["eval"], ["predict"], ["trace"], ["plan"], ["inspect"], ["inspect", "data"], ["inspect", "model"], ["inspect", "adapter"], ["inspect", "tokens"]]
+SCORES = {"rows", "loss", "accuracy"}
+
+
+class Flow(support.Case):
+    """One trained run of each kind, shared by the tests that read it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
+        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        for name in ("bert-tiny", "roberta-tiny"):
+            support.make_model(cls.root / name, name)
+        (cls.root / "data").mkdir()
+        support.write_tsv(cls.root / "data/train.tsv", support.rows(120, 1))
+        support.write_tsv(cls.root / "data/dev.tsv", support.rows(30, 2))
+        support.write_tsv(cls.root / "data/test.tsv", support.rows(25, 3))
+        support.write_pairs(cls.root / "pairs.tsv", 80, 4)
+        (cls.root / "pairs.yaml").write_text(support.PAIR_TASK)
+
+    def ok(self, *args):
+        return self.assert_done(run(*args, cwd=self.root))
+
+    def train(self, out, model="bert-tiny", adapter="lora", settings=(), data="data", task="text:bad,good", more=()):
+        args = ["train", "--model", model, "--task", task, "--data", data, "--adapter", adapter, "--out", out, "--threads", 1, *more]
+        for setting in ("epochs=2", "batch_size=16", "learning_rate=0.01", *settings):
+            args += ["--set", setting]
+        done = self.ok(*args)
+        self.addCleanup(shutil.rmtree, self.root / out, ignore_errors=True)
+        return done
+
+    def metrics(self, out):
+        return json.loads((self.root / out / "metrics.json").read_text())
+
+    def evaluate(self, out, model, data):
+        target = self.dir / "scores.json"
+        self.ok("eval", "--model", model, "--adapter", f"{out}/adapter", "--data", data, "--json", target, "--quiet", "--threads", 1)
+        return json.loads(target.read_text())
+
+    def check_scores(self, out, model, eval_data, test_data=None):
+        """What eval says of the kept adapter is what metrics.json says."""
+        metrics = self.metrics(out)
+        for part, data in (("eval", eval_data), ("test", test_data)):
+            if data is None:
+                continue
+            scores = self.evaluate(out, model, data)
+            self.assertEqual({key: scores[key] for key in metrics[part]}, metrics[part])
+            self.assertEqual(scores["version"], 1)
+            self.assertLessEqual({"texts_cut", "tokens", "seconds"}, scores.keys())
+
+    def test_whole_flow_for_each_model(self):
+        for model in ("bert-tiny", "roberta-tiny"):
+            with self.subTest(model=model):
+                out = f"run-{model}"
+                done = self.train(out, model, settings=["evaluate_every=5"])
+                self.assertRegex(done.stdout, r"eval: +rows 30 +loss [\d.]+ +accuracy [\d.]+\n")
+                self.check_log(out)
+                self.check_scores(out, model, "data/dev.tsv", "data/test.tsv")
+                self.check_predictions(out, model)
+
+    def check_log(self, out):
+        events = support.log_events(self.root / out)
+        self.assertEqual([events[0]["event"], events[-1]["event"]], ["start", "done"])
+        steps = [event for event in events if event["event"] == "step"]
+        self.assertEqual([event["step"] for event in steps], list(range(1, 17)))
+        for event in steps:
+            self.assertLessEqual({"step", "loss", "learning_rate", "gradient_norm", "tokens", "seconds"}, event.keys())
+            self.assertTrue(math.isfinite(event["loss"]) and event["tokens"] > 0 and event["seconds"] > 0)
+        self.assertEqual(sum(event["tokens"] for event in steps), 2 * events[0]["train_tokens"])
+        self.assertEqual(events[-1]["tokens"], 2 * events[0]["train_tokens"])
+        evaluations = [event for event in events if event["event"] == "evaluate"]
+        self.assertEqual([event["step"] for event in evaluations], [5, 10, 15, 16])
+        metrics = self.metrics(out)
+        best = max(evaluations, key=lambda event: event["accuracy"])   # the first of equals
+        self.assertEqual(metrics["step"], best["step"])
+        self.assertEqual((metrics["eval"]["accuracy"], metrics["eval"]["loss"]), (best["accuracy"], best["loss"]))
+        self.assertEqual(metrics["edit_parameters"], events[0]["edit_parameters"])
+
+    def check_predictions(self, out, model):
+        target = self.dir / "p.jsonl"
+        self.ok("predict", "--model", model, "--adapter", f"{out}/adapter", "--data", "data/dev.tsv", "--out", target, "--quiet", "--threads", 1)
+        lines = [json.loads(line) for line in target.read_text().splitlines()]
+        self.assertEqual([line["id"] for line in lines], list(range(30)))
+        for line in lines:
+            self.assertEqual(set(line), {"id", "logits", "label", "probabilities"})
+            self.assertAlmostEqual(sum(line["probabilities"]), 1, delta=1e-6)
+            self.assertEqual(line["label"], ("bad", "good")[line["logits"].index(max(line["logits"]))])
+            top = max(line["logits"])
+            total = sum(math.exp(x - top) for x in line["logits"])
+            for logit, probability in zip(line["logits"], line["probabilities"]):
+                self.assertAlmostEqual(math.exp(logit - top) / total, probability, delta=1e-6)
+        truth = [label for _, label in support.rows(30, 2)]
+        right = sum(line["label"] == label for line, label in zip(lines, truth)) / 30
+        self.assertAlmostEqual(right, self.metrics(out)["eval"]["accuracy"], delta=1e-12)
+
+    def test_it_learns(self):
+        self.train("learned", adapter="full", settings=["epochs=6", "dropout=0", "learning_rate=0.005"])
+        self.assertGreater(self.metrics("learned")["eval"]["accuracy"], 0.8)
+
+    def test_predict_without_labels_and_with_ids(self):
+        self.train("ids", settings=["epochs=1"])
+        (self.root / "rows.jsonl").write_text('{"text": "a great film", "id": "x-1"}\n{"text": "a cold, sad tree", "id": 7}\n')
+        target = self.dir / "p.jsonl"
+        self.ok("predict", "--model", "bert-tiny", "--adapter", "ids/adapter", "--data", "rows.jsonl", "--out", target, "--threads", 1)
+        self.assertEqual([json.loads(line)["id"] for line in target.read_text().splitlines()], ["x-1", 7])
+
+    def test_pairs_and_regression(self):
+        for model in ("bert-tiny", "roberta-tiny"):
+            with self.subTest(model=model):
+                out = f"pairs-{model}"
+                self.train(out, model, data="pairs.tsv", task="pairs.yaml", settings=["data.held_out=0.25", "data.rows=60"])
+                metrics = self.metrics(out)
+                self.assertEqual(metrics["eval"]["rows"], 15)
+                self.assertEqual(set(metrics["eval"]), {"rows", "loss", "pearson", "spearman"})
+                target = self.dir / "p.jsonl"
+                self.ok("predict", "--model", model, "--adapter", f"{out}/adapter", "--data", "pairs.tsv", "--out", target, "--threads", 1)
+                for line in map(json.loads, target.read_text().splitlines()):
+                    self.assertEqual(set(line), {"id", "logits", "label"})
+                    self.assertEqual([line["label"]], line["logits"])
+                told = self.ok("inspect", "data", "--model", model, "--task", "pairs.yaml", "--data", "pairs.tsv").stdout
+                self.assertEqual("/1" in told, model == "bert-tiny")   # segment types: BERT has two, RoBERTa one
+                self.assertIn("(a value)", told)
+
+    def test_adapter_file_equals_the_preset(self):
+        (self.root / "mine.yaml").write_text("about: mine\nedits:\n  - lora: {sites: [attn.q, attn.v], rank: 8, alpha: 16}\n")
+        self.train("preset")
+        self.train("file", adapter="mine.yaml")
+        self.assertEqual(*((self.root / out / "adapter/adapter.safetensors").read_bytes() for out in ("preset", "file")))
+
+    def test_run_yaml_reproduces_the_run(self):
+        self.train("first", settings=["rank=4", "dropout=0.2", "order=length"])
+        self.addCleanup(shutil.rmtree, self.root / "second", ignore_errors=True)
+        self.ok("train", "first/run.yaml", "--out", "second", "--threads", 1, "--quiet")
+        first, second = (support.end_state(self.root / out) for out in ("first", "second"))
+        self.assertEqual(first, second)
+        yamls = [(self.root / out / "run.yaml").read_text() for out in ("first", "second")]
+        self.assertEqual(yamls[0].replace('"first"', '"second"'), yamls[1])
+        self.train("other", settings=["rank=4", "dropout=0.2", "order=length", "seed=43"])
+        self.assertNotEqual(support.end_state(self.root / "other")["tensors"], first["tensors"])
+
+    def test_run_yaml_of_ones_own_with_flags_on_top(self):
+        (self.root / "own.yaml").write_text("model: bert-tiny\ntask: text:bad,good\nadapter: lora\nout: own\nepochs: 9\nbatch_size: 16\nlearning_rate: 0.01\n"
+                                            "data: {train: data/train.tsv, eval: data/dev.tsv, test: data/test.tsv}\n")
+        self.addCleanup(shutil.rmtree, self.root / "own", ignore_errors=True)
+        self.ok("train", "own.yaml", "--set", "epochs=2", "--threads", 1)
+        self.train("flags")
+        own, flags = (support.end_state(self.root / out) for out in ("own", "flags"))
+        self.assertEqual(own, flags)
+
+    def test_start_from(self):
+        self.train("base", settings=["epochs=1"])
+        self.train("further", settings=["start_from=base/adapter", "max_steps=1", "learning_rate=0"])
+        self.assertEqual(*((self.root / out / "adapter/adapter.safetensors").read_bytes() for out in ("base", "further")))
+
+    def test_keep_last(self):
+        self.train("last", settings=["keep_best=false", "evaluate_every=3"])
+        self.assertEqual(self.metrics("last")["step"], 16)
+        self.check_scores("last", "bert-tiny", "data/dev.tsv", "data/test.tsv")
+
+    def test_plan(self):
+        target = self.dir / "plan.json"
+        self.ok("plan", "--model", "bert-tiny", "--adapter", "lora", "--json", target, "--threads", 1)
+        plan = json.loads(target.read_text())
+        # 2 layers x (query, value) x rank 8 x (32 in + 32 out); two labels from 32
+        self.assertEqual((plan["edit_parameters"], plan["head_parameters"], plan["stored_parameters"]), (2 * 2 * 8 * 64, 66, 2 * 2 * 8 * 64 + 66))
+        trunk = sum(math.prod(shape) for name, (_, shape, _) in support.read_safetensors(self.root / "bert-tiny/model.safetensors").items() if name.startswith("bert."))
+        self.assertEqual(plan["trunk_parameters"], trunk)
+        self.assertAlmostEqual(plan["share_of_trunk"], plan["edit_parameters"] / trunk)
+        self.assertGreater(plan["peak_bytes"], 4 * trunk)
+        self.assertGreater(plan["step_seconds"], 0)
+        self.assertEqual(sum(row["parameters"] for row in plan["rows"]), plan["edit_parameters"] + plan["head_parameters"])
+        self.assertLessEqual({"version", "forward_flops_per_token", "training_flops_per_token", "batch_size", "length"}, plan.keys())
+
+    def test_plan_from_a_config_alone(self):
+        alone = self.dir / "config.json"
+        shutil.copy(self.root / "bert-tiny/config.json", alone)
+        for model in (alone, self.dir):
+            self.ok("plan", "--model", model, "--adapter", "lora", "--set", "rank=4", "--task", "text:a,b,c", "--json", self.dir / "plan.json")
+            plan = json.loads((self.dir / "plan.json").read_text())
+            self.assertEqual((plan["edit_parameters"], plan["head_parameters"]), (2 * 2 * 4 * 64, 99))
+            self.assertNotIn("step_seconds", plan)
+
+    def test_plan_counts_what_training_stores(self):
+        for adapter in ("lora", "bitfit", "full", "head", "top-layers"):
+            with self.subTest(adapter=adapter):
+                self.ok("plan", "--model", "bert-tiny", "--adapter", adapter, "--no-timing", "--json", self.dir / "plan.json")
+                plan = json.loads((self.dir / "plan.json").read_text())
+                self.train("stored", adapter=adapter, settings=["max_steps=2", "learning_rate=0.001"])
+                stored = support.read_safetensors(self.root / "stored/adapter/adapter.safetensors")
+                self.assertEqual(plan["stored_parameters"], sum(math.prod(shape) for _, shape, _ in stored.values()))
+                self.assertEqual(plan["edit_parameters"], self.metrics("stored")["edit_parameters"])
+                shutil.rmtree(self.root / "stored")
+
+    def test_inspect(self):
+        self.train("seen", settings=["epochs=1"])
+        told = self.ok("inspect", "adapter", "seen/adapter").stdout
+        for part in ("rank: 8", "labels: [bad, good]", "0.lora/enc.1.attn.v.lora_b", "head/out.bias", "trained from bert-tiny", "seed 42"):
+            self.assertIn(part, told)
+        told = self.ok("inspect", "model", "--model", "roberta-tiny").stdout
+        for part in ("roberta, 2 layers, width 32, 4 heads of 8", "at most 40 tokens", "enc.0.attn.q"):
+            self.assertIn(part, told)
+        told = self.ok("inspect", "data", "--model", "bert-tiny", "--task", "text:bad,good", "--data", "data/dev.tsv", "--rows", 2, "--max-length", 6).stdout
+        self.assertEqual(len(re.findall(r"^row \d+, line \d+, label (?:good|bad), \d+ tokens\n  \[CLS\] .* \[SEP\]$", told, re.M)), 2)
+        self.assertIn("30 rows", told)
+        self.assertIn("longest 6", told)
+
+    def test_inspect_tokens(self):
+        (self.dir / "lines.txt").write_text("a great film\n\nthe qzx\n", encoding="utf-8")
+        lines = self.ok("inspect", "tokens", "--model", "bert-tiny", "--file", self.dir / "lines.txt", "--json").stdout.splitlines()
+        vocabulary = json.loads((self.root / "bert-tiny/tokenizer.json").read_text())["model"]["vocab"]
+        decoded = [json.loads(line) for line in lines]
+        self.assertEqual(decoded[0]["ids"], [2, *(vocabulary[word] for word in "a great film".split()), 3])
+        self.assertEqual(decoded[0]["offsets"], [[0, 0], [0, 1], [2, 7], [8, 12], [0, 0]])
+        self.assertEqual(decoded[1]["ids"], [2, 3])
+        self.assertEqual(decoded[2]["ids"], [2, vocabulary["the"], 1, 3])
+
+    def test_trace(self):
+        self.train("traced")
+        target = self.dir / "t.safetensors"
+        self.ok("trace", "--model", "bert-tiny", "--adapter", "traced/adapter", "--text", "a great film", "--out", target)
+        tensors = support.read_safetensors(target)
+        self.assertEqual({name: shape for name, (_, shape, _) in tensors.items()},
+                         {"ids": [5], "hidden.0": [5, 32], "hidden.1": [5, 32], "hidden.2": [5, 32], "pooled": [1, 32], "logits": [1, 2]})
+        (self.dir / "one.jsonl").write_text('{"text": "a great film"}\n')
+        self.ok("predict", "--model", "bert-tiny", "--adapter", "traced/adapter", "--data", self.dir / "one.jsonl", "--out", self.dir / "p.jsonl", "--threads", 1)
+        predicted = json.loads((self.dir / "p.jsonl").read_text())["logits"]
+        for a, b in zip(support.floats(tensors["logits"]), predicted):
+            self.assertAlmostEqual(a, b, delta=1e-5)
+        ids = [int.from_bytes(tensors["ids"][2][i:i + 8], "little") for i in range(0, 40, 8)]
+        self.ok("trace", "--model", "bert-tiny", "--adapter", "traced/adapter", "--ids", ",".join(map(str, ids)), "--out", self.dir / "u.safetensors")
+        self.assertEqual(support.read_safetensors(self.dir / "u.safetensors"), tensors)
+        self.ok("trace", "--model", "bert-tiny", "--text", "a great film", "--out", self.dir / "bare.safetensors")
+        self.assertNotIn("logits", support.read_safetensors(self.dir / "bare.safetensors"))
+
+    def test_help_and_version(self):
+        done = self.ok("--help")
+        for command in ("train", "eval", "predict", "trace", "plan", "inspect"):
+            self.assertIn(command, done.stdout)
+        self.assertRegex(self.ok("--version").stdout, r"^graft \d+\.\d+")
+        for command in COMMANDS:
+            with self.subTest(command=command):
+                told = self.ok(*command, "--help").stdout
+                if command != ["inspect"]:
+                    self.assertIn(f"graft {' '.join(command)} ", told, "no example")
+                    self.assertIn("Example", told)
+
+    def test_quiet_is_quiet(self):
+        done = self.train("quiet", more=["--quiet"])
+        self.assertEqual((done.stdout, done.stderr), ("", ""))
+
+    def test_same_seed_same_bytes(self):
+        states = []
+        for out in ("one", "two"):
+            self.train(out, adapter="full", settings=["learning_rate=0.001", "dropout=0.1", "precision=bf16"])
+            states.append(support.end_state(self.root / out))
+        self.assertEqual(*states)
+
+
+if __name__ == "__main__":
+    support.main()

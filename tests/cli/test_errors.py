@@ -1,0 +1,406 @@
+"""Bad input of every kind: exactly one clear error with a way out, the right exit code, and no file changed, made or left behind.
+
+ROWS is the table: what is done to a fresh folder, the command, the exit code, what the message must say. Every row starts from the
+same folder: a tiny model, data, and (for the rows that need them) a finished run and a stopped one.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import unittest
+
+import support
+from support import run
+
+TASK = "text:bad,good"
+LORA = {"edits": [{"lora": {"sites": ["attn.q"], "rank": 4}}]}
+
+
+def train(*more, adapter="lora", task=TASK, data="data", model="model", out="new"):
+    return ["train", "--model", model, "--task", task, "--data", data, "--adapter", adapter, "--out", out, "--threads", "1", *more]
+
+
+def sets(*settings):
+    return train(*[part for setting in settings for part in ("--set", setting)])
+
+
+def put(path, text):
+    def change(root):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return change
+
+
+def drop(path):
+    return lambda root: (root / path).unlink() if (root / path).is_file() else shutil.rmtree(root / path)
+
+
+def config(**changes):
+    def change(root):
+        file = root / "model" / "config.json"
+        values = {**json.loads(file.read_text()), **changes}
+        file.write_text(json.dumps({key: value for key, value in values.items() if value != "(none)"}, indent=1))
+    return change
+
+
+def tensors(path, edit):
+    def change(root):
+        found = support.read_safetensors(root / path)
+        edit(found)
+        support.write_safetensors(root / path, found)
+    return change
+
+
+def truncate(path, count=1000):
+    def change(root):
+        data = (root / path).read_bytes()
+        (root / path).write_bytes(data[:-count])
+    return change
+
+
+def replaced(path, old, new):
+    def change(root):
+        data = (root / path).read_bytes()
+        assert old in data, (path, old)
+        (root / path).write_bytes(data.replace(old, new, 1))
+    return change
+
+
+def edited_tensor(name, dtype=None, shape=None, data=None):
+    def edit(found):
+        key = next(k for k in found if k.endswith(name))
+        old = found[key]
+        found[key] = (dtype or old[0], shape or old[1], data(old[2]) if data else old[2])
+    return edit
+
+
+def nan(data):
+    return struct.pack("<f", float("nan")) + data[4:]
+
+
+def renamed(old, new):
+    def edit(found):
+        key = next(k for k in found if k.endswith(old))
+        found[key[:-len(old)] + new] = found.pop(key)
+    return edit
+
+
+WEIGHTS = "model/model.safetensors"
+KEPT = "run/adapter/adapter.safetensors"
+HEAD = "run/adapter/adapter.json"
+QUERY = "encoder.layer.0.attention.self.query.weight"
+EVAL = ["eval", "--model", "model", "--adapter", "run/adapter", "--data", "data/dev.tsv"]
+PREDICT = ["predict", "--model", "model", "--adapter", "run/adapter", "--data", "data/dev.tsv", "--out", "p.jsonl"]
+RESUME = ["train", "--resume", "stopped"]
+NOTHING = lambda root: None
+
+
+def run_yaml(text):
+    """A run.yaml of the user's own: the usual keys, then `text`."""
+    return put("my.yaml", "model: model\ntask: 'text:bad,good'\nout: new\ndata: {train: data/train.tsv}\n" + text)
+
+
+# (name, change, command, exit code, parts of the message)
+ROWS = [
+    # the command line
+    ("no command", NOTHING, [], 2, ["graft --help"]),
+    ("unknown command", NOTHING, ["trian"], 2, ["trian", "did you mean 'train'"]),
+    ("unknown flag", NOTHING, train("--lerning-rate", "3"), 2, ["--lerning-rate"]),
+    ("near flag", NOTHING, ["eval", "--modle", "model", "--adapter", "a", "--data", "d"], 2, ["--modle", "did you mean '--model'"]),
+    ("flag without a value", NOTHING, ["eval", "--model"], 2, ["--model"]),
+    ("missing flag", NOTHING, ["eval", "--model", "model"], 2, ["--adapter"]),
+    ("bad number", NOTHING, train("--threads", "many"), 2, ["--threads", "many"]),
+    ("bad precision", NOTHING, EVAL + ["--precision", "fp16"], 2, ["fp16", "bf16"]),
+    ("nothing to train", NOTHING, ["train"], 2, ["--adapter", "lora"]),
+    ("no model", NOTHING, ["train", "--adapter", "lora"], 2, ["--model", "tokenizer.json"]),
+    ("no task or data", NOTHING, ["train", "--adapter", "lora", "--model", "model"], 2, ["task: missing", "--task", "--out", "--data"]),
+    # the model folder
+    ("missing model", NOTHING, train(model="nowhere"), 2, ["nowhere/config.json", "no such file"]),
+    ("model is a file", NOTHING, train(model="data/train.tsv"), 2, ["data/train.tsv"]),
+    ("missing config", drop("model/config.json"), train(), 2, ["model/config.json", "no such file"]),
+    ("missing weights", drop(WEIGHTS), train(), 2, ["model", "model.safetensors"]),
+    ("missing tokenizer", drop("model/tokenizer.json"), train(), 2, ["model/tokenizer.json", "no such file"]),
+    ("truncated weights", truncate(WEIGHTS), train(), 2, ["model.safetensors"]),
+    ("empty weights", put(WEIGHTS, b""), train(), 2, ["model.safetensors"]),
+    ("weights that are text", put(WEIGHTS, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"), train(), 2, ["model.safetensors"]),
+    ("wrong shape", tensors(WEIGHTS, edited_tensor(QUERY, shape=[16, 64])), train(), 2, ["enc.0.attn.q.weight", "[32, 32]", "[16, 64]"]),
+    ("missing tensor", tensors(WEIGHTS, lambda t: t.pop(next(k for k in t if k.endswith(QUERY)))), train(), 2, ["enc.0.attn.q.weight", "missing"]),
+    ("surplus tensor", tensors(WEIGHTS, renamed(QUERY, "encoder.layer.0.attention.self.query.weird")), train(), 2, ["query.weird"]),
+    ("NaN weight", tensors(WEIGHTS, edited_tensor(QUERY, data=nan)), train(), 2, ["model: tensor", QUERY, "not finite", "again"]),
+    ("integer weight", tensors(WEIGHTS, edited_tensor(QUERY, dtype="I32")), train(), 2, ["enc.0.attn.q.weight", "floating-point"]),
+    ("config is no JSON", put("model/config.json", '{"model_type": "bert",'), train(), 2, ["model/config.json:1"]),
+    ("config is a list", put("model/config.json", "[]"), train(), 2, ["model/config.json", "found a list"]),
+    ("config key that changes the maths", config(rope_scaling={"type": "linear"}), train(), 2, ["config.json", "rope_scaling", "unknown key"]),
+    ("config value that changes the maths", config(position_embedding_type="relative_key"), train(), 2, ["position_embedding_type", "relative_key"]),
+    ("unknown family", config(model_type="gpt9"), train(), 2, ["model_type", "gpt9", "bert"]),
+    ("unknown activation", config(hidden_act="swish"), train(), 2, ["hidden_act", "swish"]),
+    ("heads that do not divide", config(num_attention_heads=5), train(), 2, ["num_attention_heads", "divisor", "32"]),
+    ("config without a width", config(hidden_size="(none)"), train(), 2, ["hidden_size", "missing"]),
+    ("width as text", config(hidden_size="wide"), train(), 2, ["hidden_size", "wide"]),
+    ("config of another model", config(num_hidden_layers=3), train(), 2, ["enc.2", "missing"]),
+    ("config with fewer layers", config(num_hidden_layers=1), train(), 2, ["layer.1", "1 layers"]),
+    ("config with another vocabulary", config(vocab_size=100), train(), 2, ["[100, 32]", "[99, 32]"]),
+    ("tokenizer is no JSON", put("model/tokenizer.json", "{"), train(), 2, ["tokenizer.json:1"]),
+    ("tokenizer of another model", lambda root: (root / "model/tokenizer.json").write_text(json.dumps({**support.wordpiece(99), "model": {
+        **support.wordpiece(99)["model"], "vocab": {k: (v if v < 5 else v + 60) for k, v in support.wordpiece(99)["model"]["vocab"].items()}}})),
+     train(), 2, ["vocabulary of 99", "belong together"]),
+    ("a pickle beside it only", lambda root: (root / WEIGHTS).rename(root / "model/pytorch_model.bin"), train(), 2, ["model.safetensors"]),
+    # adapter, task, settings
+    ("unknown preset", NOTHING, train(adapter="lorra"), 2, ["lorra", "did you mean 'lora'", "presets:"]),
+    ("missing adapter file", NOTHING, train(adapter="my.yaml"), 2, ["my.yaml", "no such file"]),
+    ("long preset name", NOTHING, train(adapter="x" * 300), 2, ["unknown adapter"]),
+    ("adapter file is a list", put("a.yaml", "- lora: {}\n"), train(adapter="a.yaml"), 2, ["a.yaml", "found a list"]),
+    ("adapter file with an unknown key", put("a.yaml", "edist: []\n"), train(adapter="a.yaml"), 2, ["a.yaml:1", "edist", "did you mean 'edits'"]),
+    ("adapter file with an unknown edit", put("a.yaml", "edits:\n  - lroa: {}\n"), train(adapter="a.yaml"), 2, ["a.yaml:2", "lroa", "did you mean 'lora'"]),
+    ("adapter file with an edit of text", put("a.yaml", "edits:\n  - lora\n"), train(adapter="a.yaml"), 2, ["a.yaml", "/edits/0", "lora"]),
+    ("adapter file with edits of text", put("a.yaml", "edits: lora\n"), train(adapter="a.yaml"), 2, ["a.yaml", "expected a list of edits"]),
+    ("adapter file with two edits in one", put("a.yaml", "edits: [{lora: {}, bitfit: {}}]\n"), train(adapter="a.yaml"), 2, ["one edit", "found two"]),
+    ("adapter file with an empty edit", put("a.yaml", "edits: [{}]\n"), train(adapter="a.yaml"), 2, ["/edits/0", "expected an edit"]),
+    ("unknown option", put("a.yaml", "edits: [{lora: {rnak: 4}}]\n"), train(adapter="a.yaml"), 2, ["rnak", "did you mean 'rank'"]),
+    ("unknown site", put("a.yaml", "edits: [{lora: {sites: [attn.qq]}}]\n"), train(adapter="a.yaml"), 2, ["attn.qq", "did you mean 'attn.q'"]),
+    ("site of another kind", put("a.yaml", "edits: [{lora: {sites: [ffn.out]}}]\n"), train(adapter="a.yaml"), 2, ["ffn.out", "linear sites"]),
+    ("layer out of range", put("a.yaml", "edits: [{lora: {layers: [2]}}]\n"), train(adapter="a.yaml"), 2, ["layers", "0..1", "found 2"]),
+    ("two edits of one tensor", put("a.yaml", "edits: [{full: {}}, {bitfit: {}}]\n"), train(adapter="a.yaml"), 2, ["train '", "leave one"]),
+    ("several faults at once", put("a.yaml", "edits: [{lora: {rank: 0}}, {lora: {alpha: x}}]\n"), train(adapter="a.yaml"), 2, ["rank", "alpha"]),
+    ("adapter file is no YAML", put("a.yaml", "edits: [\n"), train(adapter="a.yaml"), 2, ["a.yaml:"]),
+    ("head is text", put("a.yaml", "head: big\n"), train("--set", "dropout=0.1", adapter="a.yaml"), 2, ["head"]),
+    ("edits is text, with a setting", put("a.yaml", "edits: 3\n"), train("--set", "rank=4", adapter="a.yaml"), 2, ["edits"]),
+    ("unknown task", NOTHING, train(task="sst3"), 2, ["sst3", "did you mean 'sst2'", "text:LABEL,LABEL"]),
+    ("task of one label", NOTHING, train(task="text:good"), 2, ["at least two labels", "text:ham,spam"]),
+    ("task file without labels", put("t.yaml", "name: t\ntext: text\nlabel: label\n"), train(task="t.yaml"), 2, ["t.yaml", "labels", "missing"]),
+    ("task file with an unknown metric", put("t.yaml", "name: t\ntext: text\nlabel: label\nlabels: [bad, good]\nmetrics: [accurcy]\n"),
+     train(task="t.yaml"), 2, ["t.yaml:5", "accurcy", "did you mean 'accuracy'"]),
+    ("unknown setting", NOTHING, sets("epohcs=3"), 2, ["epohcs", "did you mean 'epochs'"]),
+    ("unknown adapter setting", NOTHING, sets("adapter.rnak=3"), 2, ["rnak", "did you mean 'rank'"]),
+    ("unknown data setting", NOTHING, sets("data.row=3"), 2, ["row", "did you mean 'rows'"]),
+    ("unknown head setting", NOTHING, sets("head.poolr=trained"), 2, ["poolr", "did you mean 'pooler'"]),
+    ("setting without a value", NOTHING, sets("epochs"), 2, ["epochs", "key=value"]),
+    ("setting below a value", NOTHING, sets("epochs.more=3"), 2, ["epochs"]),
+    ("negative epochs", NOTHING, sets("epochs=-1"), 2, ["epochs", "-1"]),
+    ("no epochs", NOTHING, sets("epochs=0"), 2, ["epochs", "max_steps"]),
+    ("epochs as a word", NOTHING, sets("epochs=many"), 2, ["epochs", "many"]),
+    ("half a batch", NOTHING, sets("batch_size=1.5"), 2, ["batch_size", "1.5"]),
+    ("rank zero", NOTHING, sets("rank=0"), 2, ["rank", "1..4096"]),
+    ("dropout of one", NOTHING, sets("dropout=1"), 2, ["dropout", "0.99"]),
+    ("dropout as a list", NOTHING, sets("dropout=[0.1]"), 2, ["dropout"]),
+    ("NaN rate", NOTHING, sets("learning_rate=nan"), 2, ["learning_rate", "nan"]),
+    ("unknown schedule", NOTHING, sets("schedule=cosin"), 2, ["schedule", "did you mean 'cosine'"]),
+    ("fp16", NOTHING, sets("precision=fp16"), 2, ["precision", "fp32", "bf16"]),
+    ("a device that is not there", NOTHING, sets("device=cuda"), 2, ["device", "cpu", "cuda"]),
+    ("period in parsecs", NOTHING, sets("evaluate_every=3 parsecs"), 2, ["evaluate_every", "parsecs", "never"]),
+    ("endless period", NOTHING, sets("checkpoint_every=inf"), 2, ["checkpoint_every", "inf"]),
+    ("huge period", NOTHING, sets("checkpoint_every=1e300"), 2, ["checkpoint_every"]),
+    ("two eval sources", NOTHING, sets("data.held_out=0.2"), 2, ["held_out", "data.eval"]),
+    ("more rows than there are", NOTHING, sets("data.rows=1000"), 2, ["data.rows", "40 rows"]),
+    ("max_length beyond the model", NOTHING, sets("max_length=41"), 2, ["max_length", "at most 40", "41"]),
+    ("max_length of two", NOTHING, sets("max_length=1"), 2, ["max_length"]),
+    ("start from nothing", NOTHING, sets("start_from=nowhere"), 2, ["nowhere/adapter.json", "no such file"]),
+    ("start from another shape", NOTHING, sets("start_from=run/adapter", "rank=2"), 2, ["start_from", "run/adapter"]),
+    # a run.yaml of one's own
+    ("run.yaml is missing", NOTHING, ["train", "nowhere.yaml"], 2, ["nowhere.yaml", "no such file"]),
+    ("run.yaml is a list", put("my.yaml", "- a\n"), ["train", "my.yaml", "--adapter", "lora"], 2, ["my.yaml", "found a list"]),
+    ("run.yaml is text", put("my.yaml", "hello\n"), ["train", "my.yaml", "--adapter", "lora"], 2, ["my.yaml"]),
+    ("run.yaml is empty", put("my.yaml", ""), ["train", "my.yaml"], 2, ["--adapter"]),
+    ("run.yaml with data as text", put("my.yaml", "model: model\ntask: 'text:bad,good'\nout: new\nadapter: lora\ndata: data\n"),
+     ["train", "my.yaml", "--eval", "data/dev.tsv"], 2, ["data"]),
+    ("run.yaml with model as a list", put("my.yaml", "model: [a]\nadapter: lora\n"), ["train", "my.yaml"], 2, ["model"]),
+    ("run.yaml with adapter as a list", run_yaml("adapter: [lora]\n"), ["train", "my.yaml"], 2, ["adapter"]),
+    ("run.yaml with an unknown key", run_yaml("adapter: lora\nlerning_rate: 3\n"), ["train", "my.yaml"], 2,
+     ["my.yaml:6:", "lerning_rate", "did you mean 'learning_rate'"]),
+    ("run.yaml with a key twice", run_yaml("adapter: lora\nseed: 3\nseed: 4\n"), ["train", "my.yaml"], 2, ["my.yaml:7", "seed"]),
+    ("run.yaml with an unknown option", run_yaml("adapter: {edits: [{lora: {rang: 3}}]}\n"), ["train", "my.yaml"], 2, ["my.yaml:5", "rang", "rank"]),
+    # data
+    ("missing data", NOTHING, train(data="nowhere.tsv"), 2, ["nowhere.tsv", "no such file"]),
+    ("folder without train", NOTHING, train(data="model"), 2, ["model", "train.tsv"]),
+    ("unknown extension", put("data/x.txt", "a\n"), train(data="data/x.txt"), 2, ["x.txt", "format"]),
+    ("empty data", put("data/train.tsv", ""), train(), 2, ["data/train.tsv"]),
+    ("header only", put("data/train.tsv", "text\tlabel\n"), train(), 2, ["data/train.tsv"]),
+    ("empty evaluation data", put("data/dev.tsv", "text\tlabel\n"), train(), 2, ["data/dev.tsv"]),
+    ("empty test data", put("data/test.tsv", "text\tlabel\n"), train(), 2, ["data/test.tsv"]),
+    ("wrong columns", put("data/train.tsv", "txt\tlabel\na\tgood\n"), train(), 2, ["data/train.tsv", "text", "txt"]),
+    ("wrong width", put("data/train.tsv", "text\tlabel\na\tgood\nb\n"), train(), 2, ["data/train.tsv:3"]),
+    ("unknown label", put("data/train.tsv", "text\tlabel\na\tgood\nb\tgod\n"), train(), 2, ["data/train.tsv:3", "god", "did you mean 'good'"]),
+    ("missing label", put("data/train.jsonl", '{"text": "a", "label": "good"}\n{"text": "b"}\n'), train(data="data/train.jsonl"), 2, ["data/train.jsonl:2", "label"]),
+    ("not UTF-8", put("data/train.tsv", b"text\tlabel\ncaf\xe9\tgood\n"), train(), 2, ["data/train.tsv:2", "UTF-8"]),
+    ("a NUL", put("data/train.tsv", b"text\tlabel\nca\0fe\tgood\n"), train(), 2, ["data/train.tsv:2"]),
+    ("JSON that is none", put("data/x.jsonl", '{"text": "a", "label": "good"}\n{"text": \n'), train(data="data/x.jsonl"), 2, ["data/x.jsonl:2"]),
+    ("text is a number", put("data/x.jsonl", '{"text": 3, "label": "good"}\n'), train(data="data/x.jsonl"), 2, ["data/x.jsonl:1", "text"]),
+    ("held out of one row", put("data/x.tsv", "text\tlabel\na\tgood\n"), train("--set", "data.held_out=0.5", data="data/x.tsv"), 2, ["held"]),
+    ("data name too long", NOTHING, train(data="x" * 300 + ".tsv"), 3, ["x" * 60, "File name too long"]),
+    # the run folder
+    ("run exists", NOTHING, train(out="run"), 2, ["'run'", "--resume run", "--out"]),
+    ("stopped run exists", NOTHING, train(out="stopped"), 2, ["--resume stopped"]),
+    ("out below a file", NOTHING, train(out="data/train.tsv/run"), 3, ["data/train.tsv/run", "Not a directory"]),
+    ("out is a file", NOTHING, train(out="data/train.tsv"), 3, ["data/train.tsv", "Not a directory"]),
+    ("out where nothing can be written", NOTHING, train(out="/proc/graft/run"), 3, ["/proc/graft/run"]),
+    ("resume of nothing", NOTHING, ["train", "--resume", "nowhere"], 2, ["nowhere", "run.yaml"]),
+    ("resume of a folder without a run", NOTHING, ["train", "--resume", "data"], 2, ["data", "no run.yaml"]),
+    ("resume with other flags", NOTHING, RESUME + ["--set", "epochs=9"], 2, ["--resume", "--set"]),
+    ("resume with an adapter", NOTHING, RESUME + ["--adapter", "full"], 2, ["--resume", "--adapter"]),
+    ("resume with an edited run.yaml", replaced("stopped/run.yaml", b"learning_rate: 0.003", b"learning_rate: 0.004"), RESUME, 2, ["run.yaml", "checkpoint at step", "restore"]),
+    ("resume with another rank", replaced("stopped/run.yaml", b"rank: 8", b"rank: 9"), RESUME, 2, ["run.yaml", "restore"]),
+    ("resume with a damaged run.yaml", replaced("stopped/run.yaml", b"learning_rate: 0.003", b"learning_rate: [0.003"), RESUME, 2, ["stopped/run.yaml:"]),
+    ("resume with an empty run.yaml", put("stopped/run.yaml", ""), RESUME, 2, ["stopped/run.yaml", "missing"]),
+    ("resume with a cut log", truncate("stopped/log.jsonl", 200), RESUME, 2, ["stopped/log.jsonl", "expected at least", "start a new run"]),
+    ("resume without the log", drop("stopped/log.jsonl"), RESUME, 2, ["stopped/log.jsonl", "start a new run"]),
+    ("resume with truncated state", lambda root: truncate(str(next((root / "stopped/checkpoints").glob("*/state.safetensors")).relative_to(root)))(root),
+     RESUME, 2, ["state.safetensors", "damaged", "remove stopped/checkpoints/step-"]),
+    ("resume with a flipped bit", lambda root: flip(next((root / "stopped/checkpoints").glob("*/state.safetensors"))), RESUME, 2,
+     ["state.safetensors", "damaged", "remove stopped/checkpoints/step-"]),
+    ("resume with damaged state.json", lambda root: next((root / "stopped/checkpoints").glob("*/state.json")).write_text('{"version": 1'), RESUME, 2,
+     ["state.json:1", "damaged"]),
+    ("resume without state", lambda root: next((root / "stopped/checkpoints").glob("*/state.safetensors")).unlink(), RESUME, 2, ["state.safetensors", "no such file", "damaged"]),
+    # an adapter
+    ("missing adapter", NOTHING, ["eval", "--model", "model", "--adapter", "nowhere", "--data", "data/dev.tsv"], 2, ["nowhere/adapter.json", "no such file"]),
+    ("run instead of adapter", NOTHING, ["eval", "--model", "model", "--adapter", "run", "--data", "data/dev.tsv"], 2, ["run/adapter.json", "run/adapter"]),
+    ("adapter for another base", tensors(WEIGHTS, edited_tensor(QUERY, data=lambda d: d[4:] + d[:4])), EVAL, 2, ["another base", "1 of", "enc.0.attn.q.weight", "give the base"]),
+    ("adapter for another family", NOTHING, ["eval", "--model", "roberta", *EVAL[3:]], 2, ["trained on a bert model", "roberta"]),
+    ("adapter of another tokenizer", replaced("model/tokenizer.json", b'"lowercase": true', b'"lowercase": false'), EVAL, 2, ["tokenizer.json", "trained with another"]),
+    ("adapter.json is no JSON", put(HEAD, "{"), EVAL, 2, [HEAD + ":1"]),
+    ("adapter.json is a list", put(HEAD, "[]"), EVAL, 2, [HEAD, "found a list"]),
+    ("adapter.json is empty", put(HEAD, ""), EVAL, 2, [HEAD]),
+    ("adapter.json of another program", put(HEAD, '{"peft_type": "LORA", "r": 8}'), EVAL, 2, [HEAD, "format", "graft-adapter"]),
+    ("adapter.json of a later version", replaced(HEAD, b'"version": 1', b'"version": 2'), EVAL, 2, ["version 2", "update graft"]),
+    ("adapter.json with an unknown key", replaced(HEAD, b'"version": 1', b'"version": 1, "extra": 1'), EVAL, 2, ["extra", "unknown key"]),
+    ("adapter.json with another rank", replaced(HEAD, b'"rank": 8', b'"rank": 4'), EVAL, 2, ["lora_a", "[4, 32]", "[8, 32]"]),
+    ("adapter.json with a fingerprint that is none", lambda root: change_json(root / HEAD, lambda j: j["base"]["tensors"].update({"pooler.bias": 3})), EVAL, 2, ["pooler.bias"]),
+    ("missing adapter tensors", drop(KEPT), EVAL, 2, ["adapter.safetensors", "no such file"]),
+    ("truncated adapter", truncate(KEPT, 100), EVAL, 2, ["adapter.safetensors"]),
+    ("adapter tensor missing", tensors(KEPT, lambda t: t.pop("head/out.bias")), EVAL, 2, ["head/out.bias", "missing"]),
+    ("adapter tensor misnamed", tensors(KEPT, renamed("head/out.bias", "head/out.biass")), EVAL, 2, ["head/out.bias' is missing", "head/out.biass", "did you mean"]),
+    ("adapter tensor misshapen", tensors(KEPT, edited_tensor("head/out.weight", shape=[32, 2])), EVAL, 2, ["head/out.weight", "[2, 32]", "[32, 2]"]),
+    ("adapter tensor of another dtype", tensors(KEPT, edited_tensor("head/out.weight", dtype="I32")), EVAL, 2, ["head/out.weight", "F32", "I32"]),
+    ("adapter tensor not finite", tensors(KEPT, edited_tensor("head/out.weight", data=nan)), EVAL, 2, ["head/out.weight", "not finite"]),
+    ("inspect of a damaged adapter", put(HEAD, "{"), ["inspect", "adapter", "run/adapter"], 2, [HEAD + ":1"]),
+    ("inspect of an adapter without tensors", drop(KEPT), ["inspect", "adapter", "run/adapter"], 2, ["adapter.safetensors"]),
+    # eval and predict
+    ("eval without labels", put("data/dev.tsv", "text\na\n"), EVAL, 2, ["data/dev.tsv", "label"]),
+    ("eval of a row without a label", put("data/x.jsonl", '{"text": "a", "label": "good"}\n{"text": "b"}\n'), EVAL[:-1] + ["data/x.jsonl"], 2, ["data/x.jsonl:2", "label"]),
+    ("eval of an unknown label", put("data/dev.tsv", "text\tlabel\na\tgod\n"), EVAL, 2, ["data/dev.tsv:2", "god"]),
+    ("eval of empty data", put("data/dev.tsv", "text\tlabel\n"), EVAL, 2, ["data/dev.tsv"]),
+    ("predict with an unknown label", put("data/dev.tsv", "text\tlabel\na\tgod\n"), PREDICT, 2, ["data/dev.tsv:2", "god"]),
+    ("predict below a file", NOTHING, PREDICT[:-1] + ["data/dev.tsv/p.jsonl"], 3, ["data/dev.tsv/p.jsonl", "Not a directory"]),
+    ("predict into a missing folder", NOTHING, PREDICT[:-1] + ["nowhere/p.jsonl"], 3, ["nowhere/p.jsonl", "No such file or directory"]),
+    ("predict onto a folder", NOTHING, PREDICT[:-1] + ["data"], 3, ["'data'", "Is a directory"]),
+    ("scores below a file", NOTHING, EVAL + ["--json", "data/dev.tsv/x.json"], 3, ["data/dev.tsv/x.json"]),
+    # the others
+    ("ids out of range", NOTHING, ["trace", "--model", "model", "--ids", "2,99", "--out", "t.safetensors"], 2, ["--ids", "0..98", "99"]),
+    ("negative ids", NOTHING, ["trace", "--model", "model", "--ids=-1,3", "--out", "t.safetensors"], 2, ["--ids", "-1"]),
+    ("ids that are none", NOTHING, ["trace", "--model", "model", "--ids", "2,x", "--out", "t.safetensors"], 2, ["--ids", "x"]),
+    ("more ids than positions", NOTHING, ["trace", "--model", "model", "--ids", ",".join(["5"] * 41), "--out", "t.safetensors"], 2, ["--ids", "at most 40", "41"]),
+    ("a text longer than the positions", NOTHING, ["trace", "--model", "model", "--text", "the film " * 30, "--out", "t.safetensors"], 2, ["--text", "at most 40"]),
+    ("types out of range", NOTHING, ["trace", "--model", "model", "--ids", "2,3", "--type-ids", "0,2", "--out", "t.safetensors"], 2, ["--type-ids", "0..1"]),
+    ("types of another length", NOTHING, ["trace", "--model", "model", "--ids", "2,3", "--type-ids", "0", "--out", "t.safetensors"], 2, ["--type-ids"]),
+    ("types without ids", NOTHING, ["trace", "--model", "model", "--text", "a", "--type-ids", "0", "--out", "t.safetensors"], 2, ["--type-ids", "--ids"]),
+    ("pair without text", NOTHING, ["trace", "--model", "model", "--ids", "2", "--pair", "a", "--out", "t.safetensors"], 2, ["--pair", "--text"]),
+    ("text and ids", NOTHING, ["trace", "--model", "model", "--text", "a", "--ids", "2", "--out", "t.safetensors"], 2, ["--text", "--ids"]),
+    ("neither text nor ids", NOTHING, ["trace", "--model", "model", "--out", "t.safetensors"], 2, ["--text", "--ids"]),
+    ("text that is not UTF-8", NOTHING, ["trace", "--model", "model", "--text", b"caf\xe9", "--out", "t.safetensors"], 2, ["UTF-8"]),
+    ("trace below a file", NOTHING, ["trace", "--model", "model", "--text", "a", "--out", "data/dev.tsv/t"], 3, ["data/dev.tsv/t"]),
+    ("plan of an unknown preset", NOTHING, ["plan", "--model", "model", "--adapter", "loar"], 2, ["loar", "did you mean 'lora'"]),
+    ("plan with an unknown setting", NOTHING, ["plan", "--model", "model", "--adapter", "lora", "--set", "rnk=3"], 2, ["rnk", "did you mean 'rank'"]),
+    ("plan with a setting of the run", NOTHING, ["plan", "--model", "model", "--adapter", "lora", "--set", "epochs=3"], 2, ["epochs"]),
+    ("plan with two edits of one tensor", put("a.yaml", "edits: [{full: {}}, {bitfit: {}}]\n"), ["plan", "--model", "model", "--adapter", "a.yaml"], 2, ["train '"]),
+    ("plan of rows beyond the model", NOTHING, ["plan", "--model", "model", "--adapter", "lora", "--length", "41"], 2, ["--length", "at most 40"]),
+    ("plan below a file", NOTHING, ["plan", "--model", "model", "--adapter", "lora", "--no-timing", "--json", "data/dev.tsv/x"], 3, ["data/dev.tsv/x"]),
+    ("inspect of what", NOTHING, ["inspect"], 2, ["inspect"]),
+    ("inspect model without weights", drop(WEIGHTS), ["inspect", "model", "--model", "model"], 2, ["model.safetensors"]),
+    ("inspect tokens of no file", NOTHING, ["inspect", "tokens", "--model", "model", "--file", "nowhere"], 2, ["nowhere", "no such file"]),
+    ("inspect tokens not UTF-8", put("x.txt", b"a\ncaf\xe9\n"), ["inspect", "tokens", "--model", "model", "--file", "x.txt"], 2, ["x.txt:2", "UTF-8"]),
+    ("inspect data of an unknown label", put("data/dev.tsv", "text\tlabel\na\tgod\n"),
+     ["inspect", "data", "--model", "model", "--task", TASK, "--data", "data/dev.tsv"], 2, ["data/dev.tsv:2", "god"]),
+]
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-50] ^= 16
+    path.write_bytes(data)
+
+
+def change_json(path, edit):
+    tree = json.loads(path.read_text())
+    edit(tree)
+    path.write_text(json.dumps(tree))
+
+
+class Refusals(support.Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.template = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
+        cls.addClassCleanup(shutil.rmtree, cls.template, ignore_errors=True)
+        support.make_model(cls.template / "model")
+        support.make_model(cls.template / "roberta", "roberta-tiny")
+        (cls.template / "data").mkdir()
+        support.write_tsv(cls.template / "data/train.tsv", support.rows(40, 1))
+        support.write_tsv(cls.template / "data/dev.tsv", support.rows(20, 2))
+        done = run(
+            *train("--quiet", "--set", "max_steps=3", "--set", "batch_size=8", "--set", "rank=8", out="run"), cwd=cls.template)
+        assert done.returncode == 0, done.stderr
+        cls.stop_a_run()
+
+    @classmethod
+    def stop_a_run(cls):
+        """Leaves template/stopped: a run with a checkpoint and steps to go."""
+        args = train("--quiet", "--set", "max_steps=3000", "--set", "batch_size=8", "--set", "rank=8", "--set", "learning_rate=0.003", "--set", "evaluate_every=never",
+                     out="stopped")
+        log = cls.template / "stopped/log.jsonl"
+        process = subprocess.Popen(support.command(*args), cwd=cls.template, env=support.environment(), stderr=subprocess.PIPE, encoding="utf-8")
+        while process.poll() is None:
+            if log.exists() and log.read_bytes().count(b"\n") > 20:
+                process.send_signal(signal.SIGTERM)
+                break
+        stderr = process.communicate(timeout=60)[1]
+        assert process.returncode == 128 + signal.SIGTERM, stderr
+
+    def check(self, change, args, code, parts):
+        root = self.dir / "root"
+        shutil.copytree(self.template, root)
+        change(root)
+        before = support.tree_digest(root)
+        done = subprocess.run([support.GRAFT, *args], cwd=root, env=support.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=120, encoding="utf-8", errors="replace")
+        done.args = [str(part) for part in done.args]
+        self.assert_refused(done, code, *parts)
+        self.assertEqual(support.tree_digest(root), before, "the folder changed")
+
+    def test_names_are_unique(self):
+        names = [row[0] for row in ROWS]
+        self.assertEqual(len(names), len(set(names)))
+
+    def test_damaged_checkpoint_without_its_marker(self):
+        """What a killed save left does not count: the older checkpoint, or the start, is used."""
+        root = self.dir / "root"
+        shutil.copytree(self.template, root)
+        later = root / "stopped/checkpoints/step-999"
+        later.mkdir()
+        (later / "state.json").write_text('{"version"')
+        change = root / "stopped/run.yaml"
+        self.assertTrue(change.exists())
+        done = run("train", "--resume", "stopped", "--quiet", "--threads", 1, cwd=root)
+        self.assert_done(done)
+        steps = [event["step"] for event in support.log_events(root / "stopped") if event["event"] == "step"]
+        self.assertEqual(steps, list(range(1, 3001)))
+        self.assertFalse((root / "stopped/checkpoints").exists())
+
+
+def add_row(index, row):
+    name, change, args, code, parts = row
+
+    def test(self):
+        self.check(change, args, code, parts)
+    test.__doc__ = name
+    setattr(Refusals, f"test_{index:03d}_" + "".join(c if c.isalnum() else "_" for c in name), test)
+
+
+for position, entry in enumerate(ROWS):
+    add_row(position, entry)
+
+
+if __name__ == "__main__":
+    support.main()

@@ -1,0 +1,78 @@
+// The head: its formula for both styles, and a model without a pooler.
+#include "edit/head.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "model/families.h"
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing {
+namespace {
+
+using at::Tensor;
+
+std::shared_ptr<const Model> without_pooler() {
+  const auto model = golden_model("bert-tiny");
+  NamedTensors base = model->weights.all_base();
+  base.erase("pooler.weight");
+  base.erase("pooler.bias");
+  return std::make_shared<const Model>(Model{"no pooler", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
+}
+
+Tensor expected_logits(const Rig& rig, const std::vector<Sequence>& rows, const Tensor& weight, const Tensor& bias) {
+  const at::NoGradGuard no_grad;
+  const Pack pack = pack_of(*rig.model, {lane_of(rows)});
+  NoHooks nothing;
+  Tensor index;
+  first_rows_of(pack, index);
+  const Tensor h = forward(*rig.model, rig.model->weights, pack, nothing, {}).last.index_select(0, index);
+  return at::linear(at::tanh(at::linear(h, weight, bias)), rig.tensors.at("head/out.weight"), rig.tensors.at("head/out.bias"));
+}
+
+TEST(Head, IsTheFormulaOfItsComment) {
+  for (const char* definition : {"{}", "{head: {pooler: trained}}"}) {
+    Rig bert(golden_model("bert-tiny"), definition);
+    bert.shake(0.2);
+    const bool is_trained = bert.tensors.contains("head/pooler.weight");
+    const auto source = [&](const char* name) { return is_trained ? bert.tensors.at(std::string("head/") + name) : bert.model->weights.base(name); };
+    const std::vector<Sequence> rows = random_sequences(bert.model->config, 4, 12, 3);
+    expect_near(logits_of(bert, rows), expected_logits(bert, rows, source("pooler.weight"), source("pooler.bias")), {1e-5, 1e-5}, definition);
+  }
+  Rig roberta(golden_model("roberta-tiny"), "{}");
+  roberta.shake(0.2);
+  const std::vector<Sequence> rows = random_sequences(roberta.model->config, 4, 12, 3);
+  expect_near(logits_of(roberta, rows), expected_logits(roberta, rows, roberta.tensors.at("head/dense.weight"), roberta.tensors.at("head/dense.bias")),
+              {1e-5, 1e-5}, "roberta");
+}
+
+TEST(Head, OfAModelWithoutAPoolerTrainsItsOwn) {
+  const auto model = without_pooler();
+  expect_message<InputError>([&] { Rig(model, "{}"); }, "the model has no pooler for the head to read: set head.pooler to trained");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{bitfit: {}}], head: {pooler: trained}}"); },
+                             "the model has no 'pooler.bias' to train: set bitfit.pooler to false and head.pooler to trained");
+  Rig rig(model, "{edits: [{bitfit: {pooler: false}}], head: {pooler: trained}}");
+  rig.shake(0.1);
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 12, 3);
+  const LossAndGradients found = gradients_of(rig, rows, class_labels(4, 3));
+  EXPECT_GT(found.gradients.at("head/pooler.weight").abs().max().item<double>(), 0);
+  EXPECT_GT(found.gradients.at("head/pooler.bias").abs().max().item<double>(), 0);
+}
+
+TEST(Head, HasOneOutputForRegression) {
+  const Rig rig(golden_model("bert-tiny"), "{}", regression_task());
+  EXPECT_EQ(rig.adapter->head()->outputs(), 1);
+  EXPECT_EQ(logits_of(rig, random_sequences(rig.model->config, 3, 5, 1)).sizes(), (std::vector<int64_t>{3, 1}));
+}
+
+// A trained pooler starts as the model's own.
+TEST(Head, ATrainedPoolerStartsAsTheModels) {
+  const Rig rig(golden_model("bert-tiny"), "{head: {pooler: trained}}");
+  expect_bits(rig.tensors.at("head/pooler.weight"), rig.model->weights.base("pooler.weight"), "weight");
+  EXPECT_EQ(rig.tensors.at("head/pooler.weight").is_alias_of(rig.model->weights.base("pooler.weight")), false);
+}
+
+}  // namespace
+}  // namespace graft::testing

@@ -1,0 +1,24 @@
+// Fuzz target: any text as a model folder's config.json. Only InputError may escape; what is accepted obeys the bounds that every trunk
+// relies on.
+#include <cstdint>
+#include <string_view>
+
+#include "base/error.h"
+#include "model/config.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using graft::ensure;
+  graft::ModelConfig c;
+  try {
+    c = graft::parse_config(graft::parse_json({reinterpret_cast<const char*>(data), size}, "fuzz"), "fuzz");
+  } catch (const graft::InputError&) {
+    return 0;
+  }
+  ensure(c.layers > 0 && c.width > 0 && c.heads > 0 && c.ffn_width > 0 && c.vocabulary > 0, "sizes are positive");
+  ensure(c.width % c.heads == 0, "heads divide the width");
+  ensure(c.max_positions > 0 && c.position_offset >= 0 && c.type_vocabulary > 0, "positions and types are there");
+  ensure(c.pad_id >= 0 && c.pad_id < c.vocabulary, "the padding id is in the vocabulary");
+  for (const double rate : {c.hidden_dropout, c.attention_dropout, c.classifier_dropout}) ensure(rate >= 0 && rate < 1, "a dropout rate leaves something");
+  ensure(c.norm_epsilon >= 0 && c.norm_epsilon < 1, "the norm's epsilon is small");
+  return 0;
+}

@@ -1,0 +1,74 @@
+// The family table: names both ways, shapes, and the number of parameters of known models.
+#include "model/families.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/error.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing {
+namespace {
+
+ModelConfig known_model(const std::string& json) { return parse_config(parse_json(json, "known"), "known"); }
+
+int64_t count(const ModelConfig& config) {
+  int64_t sum = 0;
+  for (const TensorSlot& slot : tensor_slots(config)) {
+    int64_t product = 1;
+    for (const int64_t size : slot.shape) product *= size;
+    sum += product;
+  }
+  return sum;
+}
+
+// Published sizes: embeddings (30522 + 512 + 2) 768 + 1536, twelve layers of 7,087,872, pooler 590,592.
+TEST(Families, CountBertBase) {
+  EXPECT_EQ(count(known_model(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
+                                  "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})")),
+            109'482'240);
+}
+
+// (50265 + 514 + 1) 1024 + 2048, twenty-four layers of 12,596,224, no pooler.
+TEST(Families, CountRobertaLarge) {
+  EXPECT_EQ(count(known_model(R"({"model_type": "roberta", "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+                                  "vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1})")),
+            354'310'144);
+}
+
+TEST(Families, NamesAreABijection) {
+  for (const std::string& type : known_families()) {
+    const Family& family = family_of(type);
+    std::set<std::string> ours, theirs;
+    for (const auto& [own, other] : family.names) {
+      EXPECT_TRUE(ours.insert(own).second) << own;
+      EXPECT_TRUE(theirs.insert(other).second) << other;
+      EXPECT_EQ(own.find('#') == std::string::npos, other.find('#') == std::string::npos) << own;
+    }
+    const ModelConfig config = parse_config(tiny_config(type), "tiny");
+    std::set<std::string> slots, names;
+    for (const TensorSlot& slot : tensor_slots(config)) {
+      EXPECT_TRUE(slots.insert(slot.name).second) << slot.name;
+      const auto name = checkpoint_name(family, slot.name);
+      ASSERT_TRUE(name.has_value()) << slot.name;
+      EXPECT_TRUE(names.insert(*name).second) << *name;
+      for (const std::string& unused : family.unused) EXPECT_FALSE(name->starts_with(unused)) << *name << " is read and listed as unused";
+    }
+    EXPECT_EQ(slots.size(), 5U + 2U * 16U + (family.head_style == HeadStyle::kPooler ? 2U : 0U));
+  }
+}
+
+TEST(Families, NameTensors) {
+  const Family& bert = family_of("bert");
+  EXPECT_EQ(checkpoint_name(bert, "enc.11.attn.q.weight"), "encoder.layer.11.attention.self.query.weight");
+  EXPECT_EQ(checkpoint_name(bert, "embed.norm.bias"), "embeddings.LayerNorm.bias");
+  EXPECT_EQ(checkpoint_name(bert, "enc.0.attn.qq.weight"), std::nullopt);
+  EXPECT_EQ(checkpoint_name(bert, "enc."), std::nullopt);
+  expect_message<InputError>([] { family_of("robert"); }, R"(model_type "robert" is not supported)");
+  expect_message<InputError>([] { family_of("robert"); }, "known families: bert and roberta");
+}
+
+}  // namespace
+}  // namespace graft::testing

@@ -1,0 +1,105 @@
+// What a trunk shows to its hooks: every site once, in order, with the rows it promises.
+#include "model/trunk.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing {
+namespace {
+
+using at::Tensor;
+
+// Notes what it is shown and changes nothing.
+class Listener final : public Hooks {
+ public:
+  bool wants(const Site&) const override { return true; }
+  Tensor apply(const SiteView& view) override {
+    visited.push_back(view.site.name);
+    const int64_t rows = view.lane.num_rows;
+    EXPECT_EQ(view.y.sizes(), (std::vector<int64_t>{rows, view.site.output_width})) << view.site.name;
+    const bool is_linear = view.site.kind == SiteKind::kLinear;
+    EXPECT_TRUE(view.x.defined() || !is_linear) << view.site.name;
+    EXPECT_EQ(view.x.defined() ? view.x.size(0) : rows, rows) << view.site.name;
+    EXPECT_EQ(is_linear ? view.x.size(1) : view.site.input_width, view.site.input_width) << view.site.name;
+    const bool is_sublayer = view.site.kind == SiteKind::kSublayer;
+    EXPECT_EQ(view.residual.defined(), is_sublayer) << view.site.name;
+    EXPECT_EQ(static_cast<bool>(view.norm), is_sublayer) << view.site.name;
+    if (is_sublayer) expected_norm = view.norm(view.y + view.residual);
+    if (view.site.kind == SiteKind::kNorm) expect_near(view.y, expected_norm, {1e-12, 0}, "the norm that a sublayer shows is the block's own");
+    rows_of_last = rows;
+    return view.y;
+  }
+  std::vector<LanePrefix> prefix(const SiteView& view) override {
+    visited.push_back(view.site.name);
+    EXPECT_EQ(view.x.size(0), view.pack.num_rows);
+    return {};
+  }
+  std::vector<std::string> visited;
+  Tensor expected_norm;
+  int64_t rows_of_last = 0;
+};
+
+TEST(Trunk, ShowsEverySiteOnceAndChangesNothingBySo) {
+  for (const char* family : {"bert", "roberta"}) {
+    const auto model = tiny_model(family, Precision::kFloat64);
+    const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
+    const Pack pack = pack_of(*model, {lane_of(rows)}, 8);
+    NoHooks nothing;
+    const ForwardResult bare = forward(*model, model->weights, pack, nothing, {.key = {}, .keep_hidden = true});
+    for (const bool first_rows_only : {false, true}) {
+      Listener listener;
+      const ForwardResult heard = forward(*model, model->weights, pack, listener, {.key = {}, .keep_hidden = !first_rows_only, .first_rows_only = first_rows_only});
+      std::vector<std::string> expected, found = listener.visited;
+      for (const Site& site : model->sites.all()) expected.push_back(site.name);
+      std::sort(expected.begin(), expected.end());
+      std::sort(found.begin(), found.end());
+      EXPECT_EQ(found, expected);
+      EXPECT_EQ(listener.rows_of_last, first_rows_only ? 4 : pack.num_rows);
+      if (first_rows_only) continue;
+      for (size_t i = 0; i < bare.hidden.size(); ++i) expect_near(heard.hidden[i], bare.hidden[i], {1e-12, 0}, "hidden " + std::to_string(i));
+    }
+  }
+}
+
+TEST(Trunk, FirstRowsOnlyIsTheFirstRowsOfAll) {
+  const auto model = tiny_model("bert", Precision::kFloat64);
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
+  const Pack pack = pack_of(*model, {lane_of(rows)});
+  NoHooks nothing;
+  Tensor index;
+  first_rows_of(pack, index);
+  for (const double dropout : {0.0, 0.2}) {
+    ForwardOptions options{.hidden_dropout = dropout, .attention_dropout = dropout, .key = RandomKey{4}};
+    const Tensor all = forward(*model, model->weights, pack, nothing, options).last.index_select(0, index);
+    options.first_rows_only = true;
+    expect_near(forward(*model, model->weights, pack, nothing, options).last, all, {1e-12, 0}, "first rows");
+  }
+}
+
+// A post-norm block by plain formulas, in float64.
+TEST(Trunk, IsTheFormulaOfItsComment) {
+  const auto model = tiny_model("bert", Precision::kFloat64);
+  const std::vector<Sequence> rows = random_sequences(model->config, 1, 6, 3);
+  const auto w = [&](const std::string& name) { return model->weights.base(name).to(at::kDouble); };
+  const auto lin = [&](const std::string& name, const Tensor& x) { return at::linear(x, w(name + ".weight"), w(name + ".bias")); };
+  const auto norm = [&](const std::string& name, const Tensor& x) { return at::layer_norm(x, {8}, w(name + ".weight"), w(name + ".bias"), 1e-5); };
+  const Tensor ids = at::tensor(rows[0].ids, at::kLong), types = at::tensor(rows[0].type_ids, at::kLong);
+  Tensor x = norm("embed.norm", w("embed.word.weight").index_select(0, ids) + w("embed.position.weight").slice(0, 0, 6) + w("embed.type.weight").index_select(0, types));
+  for (int layer = 0; layer < 2; ++layer) {
+    const std::string name = "enc." + std::to_string(layer) + ".";
+    const auto heads = [&](const char* part) { return lin(name + part, x).view({6, 2, 4}).transpose(0, 1); };   // [H, T, D]
+    const Tensor weights = at::softmax(at::matmul(heads("attn.q"), heads("attn.k").transpose(1, 2)) / 2.0, -1);
+    const Tensor mixed = at::matmul(weights, heads("attn.v")).transpose(0, 1).reshape({6, 8});
+    const Tensor h = norm(name + "attn.norm", x + lin(name + "attn.o", mixed));
+    x = norm(name + "ffn.norm", h + lin(name + "ffn.down", at::gelu(lin(name + "ffn.up", h))));
+  }
+  NoHooks nothing;
+  expect_near(forward(*model, model->weights, pack_of(*model, {lane_of(rows)}), nothing, {}).last, x, {1e-12, 0}, "last hidden state");
+}
+
+}  // namespace
+}  // namespace graft::testing
