@@ -78,7 +78,7 @@ int inspect_model(const InspectFlags& flags) {
 int inspect_adapter(const InspectFlags& flags) {
   const AdapterHeader header = read_adapter_header(flags.adapter);
   std::printf("%s", to_yaml(header.definition).c_str());
-  if (header.task) std::printf("task:\n%s", to_yaml(task_to_node(*header.task)).c_str());
+  if (header.task) std::printf("%s", to_yaml(Node::map({{"task", task_to_node(*header.task)}})).c_str());
   std::printf("base: a %s model with %zu tensors%s\n", header.model_type.c_str(), header.base.size(),
               header.provenance.model.empty() ? "" : (", trained from " + header.provenance.model).c_str());
   std::printf("trained: %lld steps, seed %lld, texts of at most %lld tokens, data %s, graft %s\n\n", static_cast<long long>(header.provenance.steps),

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "edit/adapter.h"
 #include "train/loop.h"
 
 namespace graft {
@@ -71,6 +72,9 @@ RunConfig resolve(const TrainFlags& flags) {
   if (model->kind != Node::Kind::kScalar) throw InputError(source + ": /model: expected the path of a folder");
   const ModelConfig config = load_config(model->scalar);
   apply_settings(flags.settings, {config, Sites(config)}, preset.source, preset.definition, document);
+  if (const Node* edits = preset.definition.find("edits")) {   // written out with every default, so that the run does not depend on them
+    preset.definition["edits"] = Adapter(Node::map({{"edits", *edits}}), preset.source, {config, Sites(config)}, std::nullopt).describe()["edits"];
+  }
   if (const Node* dropout = document.find("dropout"); dropout != nullptr && dropout->kind == Node::Kind::kScalar) {
     Node& head = section_of(preset.definition, "head", preset.source);
     if (head.find("dropout") == nullptr) head["dropout"] = *dropout;   // the switch covers trunk and head

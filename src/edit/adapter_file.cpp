@@ -55,7 +55,7 @@ void check_base(const AdapterHeader& header, const Model& model, const std::stri
     if (it == found.end() || it->second != digest) differing.push_back(name);
   }
   for (const auto& [name, digest] : found) {
-    if (std::none_of(header.base.begin(), header.base.end(), [&](const auto& entry) { return entry.first == name; })) differing.push_back(name);
+    if (std::none_of(header.base.begin(), header.base.end(), [&own = name](const auto& entry) { return entry.first == own; })) differing.push_back(name);
   }
   if (differing.empty()) return;
   const size_t shown = std::min<size_t>(differing.size(), 4);

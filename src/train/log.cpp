@@ -1,6 +1,7 @@
 #include "train/log.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,8 +12,14 @@
 namespace graft {
 
 EventLog::EventLog(const Path& path, int64_t keep_bytes) : path_(path), bytes_(keep_bytes) {
-  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  const int make = keep_bytes == 0 ? O_CREAT : 0;   // one that should hold something is not made anew
+  descriptor_ = ::open(path.c_str(), O_WRONLY | make | O_CLOEXEC, 0644);
+  if (descriptor_ < 0 && errno == ENOENT && make == 0) throw InputError("'" + path.string() + "': no such file; put it back, or start a new run");
   if (descriptor_ < 0) throw IoError("cannot open '" + path.string() + "': " + std::strerror(errno));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {   // a file system without locks is let pass
+    ::close(descriptor_);
+    throw InputError("'" + path.string() + "': another process is writing this run; wait for it, or stop it first");
+  }
   const off_t length = ::lseek(descriptor_, 0, SEEK_END);
   if (length < keep_bytes) {
     ::close(descriptor_);

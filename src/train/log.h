@@ -12,7 +12,8 @@ namespace graft {
 
 class EventLog {
  public:
-  // Opens `path`, cut to its first `keep_bytes` bytes (made if missing). Throws InputError when it is shorter than that.
+  // Opens `path`, cut to its first `keep_bytes` bytes (made if missing). Throws InputError when it is shorter than that, or when
+  // another process has it open here.
   EventLog(const Path& path, int64_t keep_bytes);
   ~EventLog();
   EventLog(const EventLog&) = delete;

@@ -142,6 +142,8 @@ class Flow(support.Case):
     def test_run_yaml_reproduces_the_run(self):
         self.train("first", settings=["rank=4", "dropout=0.2", "order=length"])
         self.addCleanup(shutil.rmtree, self.root / "second", ignore_errors=True)
+        for line in ("rank: 4", "alpha: 16", "layers: []", 'init: "kaiming"', "dropout: 0.2", "seed: 42"):   # all of it, defaults too
+            self.assertIn(line, (self.root / "first/run.yaml").read_text())
         self.ok("train", "first/run.yaml", "--out", "second", "--threads", 1, "--quiet")
         first, second = (support.end_state(self.root / out) for out in ("first", "second"))
         self.assertEqual(first, second)
@@ -206,7 +208,7 @@ class Flow(support.Case):
     def test_inspect(self):
         self.train("seen", settings=["epochs=1"])
         told = self.ok("inspect", "adapter", "seen/adapter").stdout
-        for part in ("rank: 8", "labels: [bad, good]", "0.lora/enc.1.attn.v.lora_b", "head/out.bias", "trained from bert-tiny", "seed 42"):
+        for part in ("rank: 8", 'labels: ["bad", "good"]', "0.lora/enc.1.attn.v.lora_b", "head/out.bias", "trained from bert-tiny", "seed 42"):
             self.assertIn(part, told)
         told = self.ok("inspect", "model", "--model", "roberta-tiny").stdout
         for part in ("roberta, 2 layers, width 32, 4 heads of 8", "at most 40 tokens", "enc.0.attn.q"):

@@ -176,6 +176,20 @@ class Stopped(ResumeCase):
         self.assert_done(done)
         self.assertEqual(support.end_state(self.out), self.expected)
 
+    def test_resume_of_a_run_that_is_running(self):
+        shutil.rmtree(self.out)
+        process = subprocess.Popen(support.command(*self.args), env=support.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, encoding="utf-8")
+        log = self.out / "log.jsonl"
+        while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") > 2):
+            time.sleep(0.0005)
+        process.send_signal(signal.SIGSTOP)
+        self.assert_refused(run("train", "--resume", self.out, "--quiet"), 2, "log.jsonl", "another process")
+        process.send_signal(signal.SIGCONT)
+        stderr = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 0, stderr)
+        self.assertEqual(support.end_state(self.out), self.expected)
+
     def test_resume_of_a_moved_run(self):
         shutil.rmtree(self.out)
         self.start_and_stop(self.args, self.out / "log.jsonl", 100, signal.SIGTERM)

@@ -63,7 +63,7 @@ class Writes(support.Case):
 
     def test_file_size_limit(self):
         expected = self.whole()
-        for limit in (100, 3000, 9000, 20000, 40000):   # run.yaml, log.jsonl, adapter.json, the adapter, the state
+        for limit in (100, 1500, 3000, 9000, 20000):   # run.yaml, log.jsonl, adapter.json, the adapter, the state
             with self.subTest(limit=limit):
                 shutil.rmtree(self.out, ignore_errors=True)
                 self.assert_refused(run(*self.arguments(), preexec_fn=limited(limit)), 3, "cannot write", str(self.out), "File too large")

@@ -142,9 +142,15 @@ TEST_P(Contract, FoldsIntoTheWeights) {
   expect_near(found, expected, {1e-5, 1e-4}, "logits of the merged model");
 }
 
-// An example's result is its own. Bounds: the state of a row comes from the same sums in the same order wherever it lies in a
-// batch, so permuting and filling changes no bit; where the number of rows changes, a matrix kernel may cut its work elsewhere.
-constexpr double kBatchBound = 5e-6;
+// An example's result is its own: permuting and filling changes no bit, and neither do batch-mates as long as only the trunk and the
+// head compute. The narrow products of an edit that acts in the forward pass go through a kernel that adds in another order for
+// very few rows: the largest differences measured are 8.3e-7 in hidden states of about 3, and 3.3e-7 in logits of about 1.
+constexpr double kAloneBound = 1e-6;
+
+void expect_own(const Rig& rig, const Tensor& alone, const Tensor& together, double bound, const std::string& what) {
+  if (rig.adapter->acts_in_forward()) expect_near(alone, together, {bound, 0}, what);
+  else expect_bits(alone, together.contiguous(), what);
+}
 
 TEST_P(Contract, OrderBatchMatesAndFillersChangeNothing) {
   const Rig rig = shaken();
@@ -157,20 +163,35 @@ TEST_P(Contract, OrderBatchMatesAndFillersChangeNothing) {
     for (const int64_t i : order) shuffled.push_back(sequences[static_cast<size_t>(i)]);
     const Tensor permuted = logits_of(rig, shuffled, pass);
     const Tensor expected = together.index_select(0, at::tensor(order, at::kLong));
-    measured(case_name({GetParam(), 0}) + " permuted", difference_of(permuted, expected).absolute);
-    expect_near(permuted, expected, {kBatchBound, 0}, "permuted");
+    expect_bits(permuted, expected, "permuted");
 
     for (const int64_t rounding : {64, 256}) {
-      const Tensor filled = logits_of(rig, sequences, pass, rounding);
-      measured(case_name({GetParam(), 0}) + " filled", difference_of(filled, together).absolute);
-      expect_near(filled, together, {kBatchBound, 0}, "rows rounded up to " + std::to_string(rounding));
+      expect_bits(logits_of(rig, sequences, pass, rounding), together, "rows rounded up to " + std::to_string(rounding));
     }
     for (size_t i = 0; i < sequences.size(); ++i) {
       const auto n = static_cast<int64_t>(i);
       const Tensor alone = logits_of(rig, {sequences[i]}, pass);
-      measured(case_name({GetParam(), 0}) + " alone", difference_of(alone, together.slice(0, n, n + 1)).absolute);
-      expect_near(alone, together.slice(0, n, n + 1), {kBatchBound, 0}, "sequence " + std::to_string(i) + " alone");
+      measured(case_name({GetParam(), 0}) + " alone " + std::to_string(i) + " of " + std::to_string(sequences[i].ids.size()) + " tokens", difference_of(alone, together.slice(0, n, n + 1)).absolute);
+      expect_own(rig, alone, together.slice(0, n, n + 1), kAloneBound, "sequence " + std::to_string(i) + " alone");
     }
+  }
+}
+
+// The same for every row of every hidden state.
+TEST_P(Contract, HiddenStatesAreThoseOfTheSequenceAlone) {
+  const Rig rig = shaken();
+  const std::vector<Sequence> sequences = this->sequences();
+  const std::vector<Tensor> together = hidden_of(rig, sequences);
+  int64_t begin = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const int64_t end = begin + static_cast<int64_t>(sequences[i].ids.size());
+    const std::vector<Tensor> alone = hidden_of(rig, {sequences[i]});
+    for (size_t layer = 0; layer < alone.size(); ++layer) {
+      const std::string what = "hidden state " + std::to_string(layer) + " of sequence " + std::to_string(i);
+      expect_own(rig, alone[layer], together[layer].slice(0, begin, end), 3 * kAloneBound, what);
+      measured(case_name({GetParam(), 0}) + " " + what, difference_of(alone[layer], together[layer].slice(0, begin, end)).absolute);
+    }
+    begin = end;
   }
 }
 
@@ -179,7 +200,7 @@ TEST_P(Contract, SkippedRowsOfTheLastBlockChangeNothing) {
   const Rig rig = shaken();
   for (const bool is_training : {false, true}) {
     const Pass narrow{.dropout = 0.1, .is_training = is_training}, wide{.dropout = 0.1, .is_training = is_training, .keep_hidden = true};
-    expect_near(logits_of(rig, sequences(), narrow), logits_of(rig, sequences(), wide), {kBatchBound, 0}, "logits");
+    expect_near(logits_of(rig, sequences(), narrow), logits_of(rig, sequences(), wide), {kAloneBound, 0}, "logits");
   }
 }
 

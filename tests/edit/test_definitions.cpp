@@ -21,7 +21,7 @@ TEST(Definitions, RefuseEachByItsPlace) {
   } rows[] = {
       {"{edits: [{lora: {rank: eight}}]}", R"(/edits/0/lora/rank: expected an integer in 1..4096, found "eight")"},
       {"{edits: [{lora: {rank: 0}}]}", R"(/edits/0/lora/rank: expected an integer in 1..4096, found "0")"},
-      {"{edits: [{lora: {alpha: -1}}]}", R"(/edits/0/lora/alpha: expected a number in 0..1000000, found "-1")"},
+      {"{edits: [{lora: {alpha: -1}}]}", R"(/edits/0/lora/alpha: expected a number in 0..1e+06, found "-1")"},
       {"{edits: [{lora: {dropout: 1}}]}", R"(/edits/0/lora/dropout: expected a number in 0..0.99, found "1")"},
       {"{edits: [{lora: {rslora: maybe}}]}", R"(/edits/0/lora/rslora: expected true or false, found "maybe")"},
       {"{edits: [{lora: {init: gausian}}]}", R"(/edits/0/lora/init: expected kaiming, gaussian or normal, found "gausian" (did you mean 'gaussian'?))"},

@@ -1,0 +1,83 @@
+// Predictions: in the order of the data whatever shares a forward pass, and their scores.
+#include "infer/predict.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/error.h"
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing {
+namespace {
+
+using at::Tensor;
+
+Dataset dataset(const ModelConfig& config, int64_t rows, const std::vector<double>& labels) {
+  Dataset data;
+  data.sequences = random_sequences(config, rows, 30, 6);
+  for (int64_t i = 0; i < rows; ++i) {
+    Example example;
+    example.id = i;
+    if (!labels.empty()) example.label = labels[static_cast<size_t>(i)];
+    data.examples.push_back(std::move(example));
+    data.num_tokens += static_cast<int64_t>(data.sequences[static_cast<size_t>(i)].ids.size());
+  }
+  return data;
+}
+
+TEST(Predict, KeepsTheOrderOfTheRowsWhateverTheBudget) {
+  Rig rig(golden_model("bert-tiny"), "{edits: [{lora: {rank: 2}}]}");
+  rig.shake(0.2);
+  const Dataset data = dataset(rig.model->config, 23, {});
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  std::vector<Tensor> alone;
+  for (const Sequence& sequence : data.sequences) alone.push_back(logits_of(rig, {sequence}));
+  const Tensor expected = at::cat(alone);
+  for (const int64_t budget : {1, 40, 4096}) {
+    std::vector<int64_t> progress;
+    const Predictions found = predict(*rig.model, bound, data, {.token_budget = budget, .progress = [&](int64_t done, int64_t total) {
+                                                                  EXPECT_EQ(total, 23);
+                                                                  progress.push_back(done);
+                                                                }});
+    expect_near(found.logits, expected, {5e-6, 0}, "budget " + std::to_string(budget));
+    EXPECT_EQ(found.num_tokens, data.num_tokens);
+    EXPECT_EQ(progress.back(), 23);
+    EXPECT_EQ(progress.size(), budget == 1 ? 23U : budget == 4096 ? 1U : progress.size());
+    EXPECT_FALSE(found.logits.requires_grad());
+  }
+}
+
+TEST(Predict, ScoresAndMeanLoss) {
+  const Dataset data = dataset(golden_model("bert-tiny")->config, 4, {0, 1, 2, 1});
+  const Tensor logits = at::tensor({2.0, 0.0, 0.0, 0.0, 1.0, 0.0, 5.0, 0.0, 0.0, 0.0, 3.0, 0.0}).view({4, 3}).to(at::kFloat);
+  const Task task = class_task(3);
+  EXPECT_NEAR(score_predictions(task, data, logits).front().value, 0.75, 1e-12);
+  const double e = std::exp(1.0);
+  const double loss = (std::log((e * e + 2) / (e * e)) + std::log((e + 2) / e) + std::log(std::exp(5.0) + 2) + std::log((std::exp(3.0) + 2) / std::exp(3.0))) / 4;
+  EXPECT_NEAR(mean_loss(task, data, logits), loss, 1e-9);
+  EXPECT_NEAR(mean_loss(regression_task(), data, at::tensor({1.0, 1.0, 2.0, -1.0}).view({4, 1})), (1 + 0 + 0 + 4) / 4.0, 1e-12);
+  const Dataset unlabelled = dataset(golden_model("bert-tiny")->config, 2, {});
+  expect_message<InternalError>([&] { mean_loss(task, unlabelled, logits.slice(0, 0, 2)); }, "scores need a label on every row");
+}
+
+TEST(Predict, NeedsAHead) {
+  const Rig rig(golden_model("bert-tiny"), "{}", std::nullopt);
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  expect_message<InternalError>([&] { predict(*rig.model, bound, dataset(rig.model->config, 2, {})); }, "predictions need a head");
+}
+
+TEST(MaxLength, IsTheModelsUnlessAskedForLess) {
+  ModelConfig config = golden_model("bert-tiny")->config;
+  EXPECT_EQ(resolve_max_length(0, config), 40);
+  EXPECT_EQ(resolve_max_length(12, config), 12);
+  expect_message<InputError>([&] { resolve_max_length(41, config); }, "max_length: this model serves at most 40 tokens, found 41");
+  config.max_positions = 4096;
+  EXPECT_EQ(resolve_max_length(0, config), 512);
+  EXPECT_EQ(resolve_max_length(4096, config), 4096);
+}
+
+}  // namespace
+}  // namespace graft::testing
