@@ -40,6 +40,8 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<const std::byte> bytes() const { return bytes_; }
+  // Gives the memory of pages read so far back to the system; they are read again from the file when they are next touched.
+  void release_pages() const;
 
  private:
   std::span<const std::byte> bytes_;

@@ -8,7 +8,9 @@
 namespace {
 
 void prefer_passive_waiting(int, char**, char**) {
-  if (std::getenv("GOMP_SPINCOUNT") == nullptr) ::setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+  ::setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
+  ::setenv("GOMP_SPINCOUNT", "0", /*overwrite=*/0);   // the policy alone leaves GNU's runtime spinning
 }
 
 }  // namespace

@@ -39,7 +39,9 @@ Provenance read_provenance(Options& options) {
 // The base tensors whose values the adapter's results depend on: all of them but an unused pooler cannot be told apart, so all.
 Node base_node(const Model& model) {
   Node tensors = Node::map();
-  for (const auto& [name, digest] : fingerprints(model.weights.all_base())) tensors.members.emplace_back(name, Node::text(digest));
+  const std::map<std::string, std::string> digests = fingerprints(model.weights.all_base());
+  if (model.weights.dtype() != at::kFloat) model.weights.release_pages();
+  for (const auto& [name, digest] : digests) tensors.members.emplace_back(name, Node::text(digest));
   return Node::map({{"model_type", Node::text(model.config.model_type)}, {"tensors", std::move(tensors)}});
 }
 

@@ -1,8 +1,8 @@
 #include "edit/edit.h"
 
-#include <ATen/ops/addmm.h>
 
 #include "base/error.h"
+#include "tensor/linear.h"
 
 namespace graft {
 
@@ -57,11 +57,8 @@ Tensor apply_change(const Tensor& y, const Change& change) {
   Tensor out = y;
   if (change.mul.defined()) out = out * change.mul.to(out.scalar_type());
   if (change.add.defined()) out = out + change.add.to(out.scalar_type());
-  if (!change.code.defined()) return out;
-  const Tensor code = change.code.to(out.scalar_type());
-  if (out.size(0) > 1) return at::addmm(out, code, change.basis.t());
-  // As in tensor/linear: a row must not depend on how many others there are, and one alone would take another kernel.
-  return at::addmm(out.expand({2, -1}), code.expand({2, -1}), change.basis.t()).narrow(0, 0, 1);
+  if (change.code.defined()) out = at::addmm(out, change.code.to(out.scalar_type()), change.basis.t());
+  return out;
 }
 
 }  // namespace graft

@@ -4,6 +4,7 @@
 #include "edit/initial.h"
 #include "tensor/fused.h"
 #include "tensor/linear.h"
+#include "tensor/linear.h"
 
 namespace graft {
 

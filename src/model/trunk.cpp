@@ -116,11 +116,13 @@ void check_pack(const Model& model, const Pack& pack) {
 
 std::shared_ptr<const Model> load_model(const Path& dir, Precision precision) {
   ModelConfig config = load_config(dir);
-  NamedTensors base = load_base(dir, config);
+  std::vector<std::shared_ptr<const MappedFile>> files;
+  NamedTensors base = load_base(dir, config, &files);
   Sites sites(config);
   std::shared_ptr<const Model> model;
   with_context("loading the model in '" + dir.string() + "'", [&] {
-    Weights weights(config, std::move(base), precision);
+    Weights weights(config, std::move(base), precision, std::move(files));
+    weights.release_pages();   // all of it was read to check it
     model = std::make_shared<const Model>(Model{dir.string(), std::move(config), std::move(sites), std::move(weights)});
   });
   return model;

@@ -25,6 +25,7 @@ at::ScalarType scalar_type(Precision precision) {
 
 struct Weights::Frozen {
   NamedTensors base;
+  std::vector<std::shared_ptr<const MappedFile>> files;
   at::ScalarType dtype = at::kFloat;
   std::mutex mutex;                              // guards the two caches below
   std::map<std::string, FrozenLinear> layers;    // packed on first use; with and without bias are different entries
@@ -37,6 +38,10 @@ struct Weights::Frozen {
     return small.emplace(name, base.at(name).to(dtype)).first->second;
   }
 
+  void release_pages() const {
+    for (const auto& file : files) file->release_pages();
+  }
+
   FrozenLinear layer(const std::string& name, bool with_bias) {
     const std::string key = with_bias ? name : name + " without bias";
     const std::lock_guard lock(mutex);
@@ -45,11 +50,14 @@ struct Weights::Frozen {
     const auto bias = base.find(name + ".bias");
     const bool has_bias = with_bias && bias != base.end();
     FrozenLinear made(base.at(name + ".weight").to(dtype), has_bias ? bias->second.to(dtype) : Tensor());
+    // A copy in another dtype was made: the file's own pages will not be read again. (Each call costs microseconds, once a layer.)
+    if (base.at(name + ".weight").scalar_type() != dtype) release_pages();
     return layers.emplace(key, std::move(made)).first->second;
   }
 };
 
-Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precision) : frozen_(std::make_shared<Frozen>()) {
+Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precision, std::vector<std::shared_ptr<const MappedFile>> files)
+    : frozen_(std::make_shared<Frozen>()) {
   std::vector<std::string> known;
   for (const TensorSlot& slot : tensor_slots(config)) {
     known.push_back(slot.name);
@@ -71,6 +79,7 @@ Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precisi
     }
   }
   frozen_->base = std::move(base);
+  frozen_->files = std::move(files);
   frozen_->dtype = scalar_type(precision);
 }
 
@@ -81,6 +90,8 @@ const Tensor& Weights::base(const std::string& name) const { return tensor_at(fr
 const NamedTensors& Weights::all_base() const { return frozen_->base; }
 
 at::ScalarType Weights::dtype() const { return frozen_->dtype; }
+
+void Weights::release_pages() const { frozen_->release_pages(); }
 
 Tensor Weights::at(const std::string& name) const {
   const auto found = replaced_.find(name);
@@ -129,9 +140,11 @@ void check_finite(const std::string& name, const Tensor& tensor, const std::stri
 
 }  // namespace
 
-NamedTensors load_base(const Path& model_dir, const ModelConfig& config) {
+NamedTensors load_base(const Path& model_dir, const ModelConfig& config, std::vector<std::shared_ptr<const MappedFile>>* files) {
   const Family& family = family_of(config.model_type);
-  const NamedTensors stored = load_sharded(model_dir).tensors;
+  const SafetensorsFile file = load_sharded(model_dir);
+  const NamedTensors& stored = file.tensors;
+  if (files != nullptr) *files = file.files;
   std::map<std::string, std::string> canonical;   // checkpoint name without prefix -> ours
   for (const TensorSlot& slot : tensor_slots(config)) canonical[checkpoint_name(family, slot.name).value()] = slot.name;
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/files.h"
 #include "model/config.h"
@@ -24,7 +25,8 @@ at::ScalarType scalar_type(Precision precision);
 class Weights {
  public:
   // `base`: every slot of the family's table, canonical names. Throws InputError for a missing, surplus or misshapen tensor.
-  Weights(const ModelConfig& config, NamedTensors base, Precision precision);
+  // `files`: what the base's tensors are views into, if they are.
+  Weights(const ModelConfig& config, NamedTensors base, Precision precision, std::vector<std::shared_ptr<const MappedFile>> files = {});
 
   bool has(const std::string& name) const;
   // The stored tensor in its own dtype, never replaced: what a training starts from, what a merge adds to.
@@ -41,6 +43,8 @@ class Weights {
   Weights with(NamedTensors replaced) const;
 
   at::ScalarType dtype() const;
+  // Gives pages of the files that were read once (to check, hash or pack them) back to the system.
+  void release_pages() const;
 
  private:
   struct Frozen;
@@ -50,6 +54,7 @@ class Weights {
 
 // Reads the folder's safetensors (one file or sharded) into canonical names. Names of other heads that the family lists as
 // unused are left out; any other surplus, a missing or misshapen tensor, or a NaN in a small tensor is an InputError.
-NamedTensors load_base(const Path& model_dir, const ModelConfig& config);
+// `files` receives the mapped files.
+NamedTensors load_base(const Path& model_dir, const ModelConfig& config, std::vector<std::shared_ptr<const MappedFile>>* files = nullptr);
 
 }  // namespace graft

@@ -72,7 +72,9 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::shared_
 
 SafetensorsFile load_safetensors(const Path& path) {
   const auto mapping = std::make_shared<const MappedFile>(path);
-  return parse_safetensors(mapping->bytes(), mapping, path.string());
+  SafetensorsFile file = parse_safetensors(mapping->bytes(), mapping, path.string());
+  file.files.push_back(mapping);
+  return file;
 }
 
 namespace {
@@ -136,6 +138,7 @@ SafetensorsFile load_by_index(const Path& folder, const Path& index, const std::
     if (is_first) all.metadata = shard.metadata;
     else keep_common(all.metadata, shard.metadata);
     is_first = false;
+    all.files.insert(all.files.end(), shard.files.begin(), shard.files.end());
     add_shard(std::move(shard), file, weight_map, index, all.tensors);
   }
   for (const auto& [name, file] : weight_map) {

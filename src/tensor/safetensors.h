@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/files.h"
 #include "tensor/named_tensors.h"
@@ -26,6 +27,7 @@ inline constexpr size_t kMaxSafetensorsDimensions = 16;
 struct SafetensorsFile {
   NamedTensors tensors;                          // row-major CPU tensors. READ-ONLY memory: clone() before writing into one
   std::map<std::string, std::string> metadata;   // "__metadata__"
+  std::vector<std::shared_ptr<const MappedFile>> files;   // what the tensors are views into
 };
 
 // Reads one file. A tensor whose bytes are not aligned for its dtype is copied, all others are views. Throws InputError "path: ..." for

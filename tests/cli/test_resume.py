@@ -29,7 +29,7 @@ VARIANTS = {
     "last": ("roberta-tiny", "bitfit", ["keep_best=false", "evaluate_every=5"]),
     "early_stop": ("bert-tiny", "lora", ["evaluate_every=1", "early_stop=3", "max_steps=40", "learning_rate=1e-6"]),
     "no_evaluation": ("bert-tiny", "lora", ["data.eval=", "data.test="]),
-    "lora_dropout": ("bert-tiny", "lora", ["lora.dropout=0.2", "clip=0.1", "schedule=cosine", "warmup=3"]),
+    "lora_dropout": ("bert-tiny", "lora", ["adapter.dropout=0.2", "clip=0.1", "schedule=cosine", "warmup=3"]),
 }
 
 

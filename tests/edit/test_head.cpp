@@ -67,6 +67,23 @@ TEST(Head, HasOneOutputForRegression) {
   EXPECT_EQ(logits_of(rig, random_sequences(rig.model->config, 3, 5, 1)).sizes(), (std::vector<int64_t>{3, 1}));
 }
 
+// RoBERTa's head drops twice, with masks of their own: with identity layers and p = 1/2 a quarter of the values is left, not half.
+TEST(Head, DropsTwiceWithMasksOfTheirOwn) {
+  const auto model = golden_model("roberta-tiny");
+  const Node half = yaml("{dropout: 0.5}");
+  Options options(half, "head");
+  const Head head(options, model->config, 32);
+  const NamedTensors tensors{{"dense.weight", at::eye(32)}, {"dense.bias", at::zeros({32})}, {"out.weight", at::eye(32)}, {"out.bias", at::zeros({32})}};
+  auto ids = std::make_shared<RowIds>();
+  for (int64_t n = 0; n < 64; ++n) ids->example.push_back(n), ids->position.push_back(0);
+  const auto left = [&](bool is_training, uint64_t seed) {
+    const Context context{.is_training = is_training, .key = RandomKey{seed}, .route = {}};
+    return (head.logits(Params(tensors, ""), model->weights, at::ones({64, 32}), ids, context) != 0).sum().item<int64_t>();
+  };
+  for (const uint64_t seed : {1, 2, 3}) EXPECT_NEAR(static_cast<double>(left(true, seed)) / 2048, 0.25, 0.05) << "seed " << seed;
+  EXPECT_EQ(left(false, 1), 2048);
+}
+
 // A trained pooler starts as the model's own.
 TEST(Head, ATrainedPoolerStartsAsTheModels) {
   const Rig rig(golden_model("bert-tiny"), "{head: {pooler: trained}}");

@@ -80,6 +80,22 @@ TEST(Trunk, FirstRowsOnlyIsTheFirstRowsOfAll) {
   }
 }
 
+// Each kind of dropout depends on the pass's key; the same key gives the same bits.
+TEST(Trunk, DropoutFollowsItsKey) {
+  const auto model = tiny_model("bert", Precision::kFloat64);
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
+  const Pack pack = pack_of(*model, {lane_of(rows)});
+  NoHooks nothing;
+  for (const bool in_attention : {false, true}) {
+    const auto last = [&](uint64_t seed) {
+      const double hidden = in_attention ? 0.0 : 0.3, attention = in_attention ? 0.3 : 0.0;
+      return forward(*model, model->weights, pack, nothing, {.hidden_dropout = hidden, .attention_dropout = attention, .key = RandomKey{seed}}).last;
+    };
+    expect_bits(last(1), last(1), "the same key");
+    EXPECT_GT(difference_of(last(1), last(2)).absolute, 1e-3) << (in_attention ? "attention" : "hidden") << " dropout ignores its key";
+  }
+}
+
 // A post-norm block by plain formulas, in float64.
 TEST(Trunk, IsTheFormulaOfItsComment) {
   const auto model = tiny_model("bert", Precision::kFloat64);
