@@ -37,6 +37,10 @@ test: build  ## all tests
 test-fast: build  ## the tests that take no time
 	@ctest --preset release -L fast
 
+.PHONY: test-exhaustive
+test-exhaustive: build  ## kills a run at every system call in turn, and more of that kind (a quarter of an hour)
+	@ctest --preset release -C Exhaustive -L exhaustive
+
 .PHONY: demo
 demo: setup-demo build  ## trains and evaluates on real mail, from data to a table
 	@tools/demo/run.sh
