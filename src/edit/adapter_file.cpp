@@ -40,7 +40,7 @@ Provenance read_provenance(Options& options) {
 Node base_node(const Model& model) {
   Node tensors = Node::map();
   const std::map<std::string, std::string> digests = fingerprints(model.weights.all_base());
-  if (model.weights.dtype() != at::kFloat) model.weights.release_pages();
+  model.weights.release_pages();
   for (const auto& [name, digest] : digests) tensors.members.emplace_back(name, Node::text(digest));
   return Node::map({{"model_type", Node::text(model.config.model_type)}, {"tensors", std::move(tensors)}});
 }
@@ -51,6 +51,7 @@ void check_base(const AdapterHeader& header, const Model& model, const std::stri
                      " model; give the adapter's own base" + (header.provenance.model.empty() ? "" : " (it was " + header.provenance.model + ")"));
   }
   const std::map<std::string, std::string> found = fingerprints(model.weights.all_base());
+  model.weights.release_pages();
   std::vector<std::string> differing;
   for (const auto& [name, digest] : header.base) {
     const auto it = found.find(name);

@@ -15,6 +15,7 @@ namespace {
 
 using at::Tensor;
 
+// A new number of rows makes the matrix library compile and keep new kernels: rounded to 16, a run was 15 % slower and 100 MB larger.
 constexpr int64_t kRowsRounding = 64;
 
 Tensor labels_of(const Dataset& data) {

@@ -85,6 +85,7 @@ Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
       progress_("step", epochs_.total_steps(), 0, verbosity) {
   if (inputs_.config.start_from.empty()) {
     tensors_ = adapter_.init(inputs_.model->weights, key_of(inputs_.config).with("init"));
+    inputs_.model->weights.release_pages();   // copies of the trunk's tensors may have been made
   } else {
     tensors_ = load_adapter(inputs_.config.start_from, *inputs_.model).tensors;
     const NamedTensors own = adapter_.init(inputs_.model->weights, {});
@@ -315,6 +316,8 @@ void Run::checkpoint() {
 void Run::finish() {
   const bool has_best = inputs_.eval && inputs_.config.keep_best;
   if (!has_best) save_adapter_folder();
+  optimizer_ = AdamW({}, {});   // neither is needed any more, and the scores below need room of their own
+  tensors_.clear();
   // What is scored and reported is what lies on disk, read back the way every user reads it.
   const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
   Node metrics = Node::map({{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
