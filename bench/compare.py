@@ -119,8 +119,17 @@ def speed_case(args, model, task, method, precision, steps, rounds):
 
 
 def speed(args):
-    return [speed_case(args, model, task, method, precision, steps, min(args.rounds, most)) for model, task, steps, most in SPEED_CASES
-            for method in ("lora", "full") for precision in ("fp32", "bf16")]
+    file = pathlib.Path(args.out) / "speed.json"
+    old = json.loads(file.read_text())["figures"] if file.exists() else []
+    wanted = args.cases.split(",")
+    rows = [row for row in old if f"{row['model']}/{row['task']}" not in wanted]   # cases not asked for keep their figures
+    for model, task, steps, most in SPEED_CASES:
+        if f"{model}/{task}" not in wanted:
+            continue
+        for method in ("lora", "full"):
+            for precision in ("fp32", "bf16"):
+                rows.append(speed_case(args, model, task, method, precision, steps, min(args.rounds, most)))
+    return rows
 
 
 def start(args):
@@ -200,6 +209,7 @@ def main():
     parser.add_argument("--out", default=str(ROOT / "bench/results"))
     parser.add_argument("--only", default=",".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", default=",".join(f"{model}/{task}" for model, task, _, _ in SPEED_CASES), help="of the section speed")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     out = pathlib.Path(args.out)
