@@ -12,6 +12,7 @@
 #include <sstream>
 #include <unordered_set>
 
+#include "base/counting_iterator.h"
 #include "base/error.h"
 #include "base/utf8.h"
 
@@ -171,29 +172,6 @@ class YamlBuilder : public YAML::EventHandler {
   Node root_;
   std::vector<Open> stack_;   // nodes stay where they are while open: only the last child of each grows
   std::map<YAML::anchor_t, Anchored> anchors_;
-};
-
-// Walks `text` for nlohmann's lexer and tells how far it has read, from which the place of every token follows.
-class CountingIterator {
- public:
-  using iterator_category = std::input_iterator_tag;
-  using value_type = char;
-  using difference_type = std::ptrdiff_t;
-  using pointer = const char*;
-  using reference = const char&;
-
-  CountingIterator(const char* place, size_t* num_read) : place_(place), num_read_(num_read) {}
-  reference operator*() const { return *place_; }
-  CountingIterator& operator++() {
-    ++place_;
-    ++*num_read_;
-    return *this;
-  }
-  bool operator==(const CountingIterator&) const = default;
-
- private:
-  const char* place_;
-  size_t* num_read_;
 };
 
 // Builds a Node from nlohmann's events. Numbers keep the text they were written in, so nothing is rounded.

@@ -88,4 +88,9 @@ std::string joined(const std::vector<std::string>& words, std::string_view last)
   return out;
 }
 
+std::string joined_first(const std::vector<std::string>& words, size_t most) {
+  if (words.size() <= most) return joined(words);
+  return joined({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(most)}) + ", ...";
+}
+
 }  // namespace graft

@@ -55,4 +55,7 @@ std::string did_you_mean(std::string_view wrong, const std::vector<std::string>&
 // "a, b and c".
 std::string joined(const std::vector<std::string>& words, std::string_view last = "and");
 
+// The same for the first `most` words, followed by ", ..." where there are more.
+std::string joined_first(const std::vector<std::string>& words, size_t most);
+
 }  // namespace graft

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -147,6 +149,16 @@ DataConfig find_data(const std::string& path) {
   data.test = find({"test"});
   if (data.train.empty()) throw InputError("--data '" + path + "': expected a file, or a folder with train.tsv, .csv, .jsonl or .json");
   return data;
+}
+
+void add_precision(CLI::App& command, Precision& value) {
+  command.add_option_function<std::string>("--precision", [&value](const std::string& name) {
+    value = name == "bf16" ? Precision::kBFloat16 : Precision::kFloat32;
+  }, "of the trunk: fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
+}
+
+void add_threads(CLI::App& command, int64_t& value) {
+  command.add_option("--threads", value, "threads for matrix products (default: all cores)")->check(CLI::Range(0, 1024));
 }
 
 void set_threads(int64_t threads) {

@@ -9,6 +9,10 @@
 #include "edit/registry.h"
 #include "train/config.h"
 
+namespace CLI {
+class App;
+}
+
 namespace graft {
 
 // The folder with presets/ and tasks/: $GRAFT_SHARE, beside an installed program, or the source tree of a built one.
@@ -31,7 +35,11 @@ void apply_settings(const std::vector<std::string>& settings, const EditTarget& 
 // `path` itself, or the train/dev/test files of a folder.
 DataConfig find_data(const std::string& path);
 
-// Threads of this process for matrix products: 0 = as many as the machine has cores.
-void set_threads(int64_t threads);
+// --precision fp32|bf16, read straight into `value`.
+void add_precision(CLI::App& command, Precision& value);
+
+// --threads N; 0, the default, is as many as the machine has cores.
+void add_threads(CLI::App& command, int64_t& value);
+void set_threads(int64_t threads);   // of this process, for matrix products
 
 }  // namespace graft

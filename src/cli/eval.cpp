@@ -15,7 +15,8 @@ namespace graft {
 namespace {
 
 struct EvalFlags {
-  std::string model, adapter, data, json, out, precision = "fp32";
+  std::string model, adapter, data, json, out;
+  Precision precision = Precision::kFloat32;
   int64_t threads = 0;
   bool is_quiet = false;
 };
@@ -28,7 +29,7 @@ struct Scored {
 
 Scored run_adapter(const EvalFlags& flags, LabelUse use) {
   set_threads(flags.threads);
-  const auto model = load_model(flags.model, flags.precision == "bf16" ? Precision::kBFloat16 : Precision::kFloat32);
+  const auto model = load_model(flags.model, flags.precision);
   LoadedAdapter loaded = load_adapter(flags.adapter, *model);
   if (!loaded.adapter.task()) throw InputError("'" + flags.adapter + "': the adapter has no task, so nothing to predict");
   const auto tokenizer = Tokenizer::load(Path(flags.model) / "tokenizer.json");
@@ -94,8 +95,8 @@ std::shared_ptr<EvalFlags> add_common(CLI::App* command) {
   command->add_option("--model", flags->model, "folder of the frozen model the adapter was trained on")->required();
   command->add_option("--adapter", flags->adapter, "adapter folder (RUN/adapter)")->required();
   command->add_option("--data", flags->data, "rows: TSV, CSV, JSONL or JSON")->required();
-  command->add_option("--precision", flags->precision, "of the trunk: fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
-  command->add_option("--threads", flags->threads, "threads for matrix products (default: all cores)")->check(CLI::Range(0, 1024));
+  add_precision(*command, flags->precision);
+  add_threads(*command, flags->threads);
   command->add_flag("--quiet", flags->is_quiet, "no progress");
   return flags;
 }

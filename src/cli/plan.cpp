@@ -17,7 +17,8 @@ namespace graft {
 namespace {
 
 struct PlanFlags {
-  std::string model, adapter, task = "text:0,1", json, precision = "fp32";
+  std::string model, adapter, task = "text:0,1", json;
+  Precision precision = Precision::kFloat32;
   std::vector<std::string> settings;
   int64_t batch_size = 32, length = 32, threads = 0;
   bool no_timing = false;
@@ -86,7 +87,7 @@ void print_plan(const Plan& plan, double step_seconds, const PlanFlags& flags) {
   std::printf("\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training\n", static_cast<long long>(flags.length), plan.forward_flops / 1e6,
               plan.training_flops / 1e6);
   std::printf("peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n", static_cast<long long>(flags.batch_size),
-              static_cast<long long>(flags.length), flags.precision.c_str(), bytes_text(plan.peak_bytes).c_str());
+              static_cast<long long>(flags.length), flags.precision == Precision::kBFloat16 ? "bf16" : "fp32", bytes_text(plan.peak_bytes).c_str());
   if (step_seconds > 0) {
     std::printf("measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,
                 count_text(static_cast<int64_t>(static_cast<double>(flags.batch_size * flags.length) / step_seconds)).c_str());
@@ -112,7 +113,7 @@ int plan(const PlanFlags& flags) {
   PlanShape shape;
   shape.mean_length = static_cast<double>(flags.length);
   shape.batch_tokens = flags.batch_size * flags.length;
-  shape.precision = flags.precision == "bf16" ? Precision::kBFloat16 : Precision::kFloat32;
+  shape.precision = flags.precision;
   const Plan made = make_plan(adapter, config, shape);
   const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") || std::filesystem::exists(given / "model.safetensors.index.json"));
   const double step_seconds = has_weights && !flags.no_timing ? calibrate(*load_model(given, shape.precision), adapter, flags) : 0;
@@ -132,8 +133,8 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--set", flags->settings, "options of the adapter, such as rank=4")->allow_extra_args(false);
   command->add_option("--batch-size", flags->batch_size, "rows of a batch")->check(CLI::Range(1, 1 << 20));
   command->add_option("--length", flags->length, "tokens of a row")->check(CLI::Range(1, 1 << 20));
-  command->add_option("--precision", flags->precision, "of the trunk: fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
-  command->add_option("--threads", flags->threads, "threads for the timing (default: all cores)")->check(CLI::Range(0, 1024));
+  add_precision(*command, flags->precision);
+  add_threads(*command, flags->threads);
   command->add_option("--json", flags->json, "also write the plan to this file");
   command->add_flag("--no-timing", flags->no_timing, "count only, even where the weights are there");
   command->footer("Example:\n  graft plan --model models/minilm --adapter lora --set rank=4 --json plan.json");

@@ -15,7 +15,8 @@ namespace graft {
 namespace {
 
 struct TraceFlags {
-  std::string model, adapter, text, pair, out, precision = "fp32";
+  std::string model, adapter, text, pair, out;
+  Precision precision = Precision::kFloat32;
   std::vector<int64_t> ids, type_ids;
 };
 
@@ -45,7 +46,7 @@ Sequence read_sequence(const TraceFlags& flags, const Model& model) {
 
 int trace(const TraceFlags& flags) {
   const at::NoGradGuard no_grad;
-  const auto model = load_model(flags.model, flags.precision == "bf16" ? Precision::kBFloat16 : Precision::kFloat32);
+  const auto model = load_model(flags.model, flags.precision);
   const Sequence sequence = read_sequence(flags, *model);
   if (const auto length = static_cast<int64_t>(sequence.ids.size()); length > model->config.max_positions) {
     throw InputError(std::string(flags.ids.empty() ? "--text" : "--ids") + ": this model serves at most " + std::to_string(model->config.max_positions) +
@@ -85,7 +86,7 @@ void add_trace(CLI::App& app, Action& action) {
   command->add_option("--ids", flags->ids, "token ids instead of a text: 101,7592,102")->delimiter(',');
   command->add_option("--type-ids", flags->type_ids, "their segment types (default 0)")->delimiter(',');
   command->add_option("--out", flags->out, "file to write")->required();
-  command->add_option("--precision", flags->precision, "of the trunk: fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
+  add_precision(*command, flags->precision);
   command->footer("Example:\n  graft trace --model models/minilm --adapter runs/sst2/adapter --text \"a fine film\" --out trace.safetensors\n"
                   "Tensors: ids [T], hidden.0 (embeddings) .. hidden.L [T,C], pooled [1,C], logits [1,outputs] with an adapter that has a head.");
   command->callback([flags, &action] { action = [flags] { return trace(*flags); }; });

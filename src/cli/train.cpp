@@ -164,7 +164,7 @@ void add_train(CLI::App& app, Action& action) {
   command->add_option("--out", flags->out, "folder of the run; must not hold a run yet");
   command->add_option("--set", flags->settings, "key=value, such as epochs=5, learning_rate=1e-4, data.held_out=0.1, adapter.rank=4")->allow_extra_args(false);
   command->add_option("--resume", flags->resume, "go on with an interrupted run");
-  command->add_option("--threads", flags->threads, "threads for matrix products (default: all cores)")->check(CLI::Range(0, 1024));
+  add_threads(*command, flags->threads);
   command->add_flag("--quiet", flags->is_quiet, "no progress, no summary");
   command->footer("Example:\n  graft train --model models/minilm --task sst2 --data glue/SST-2 --adapter lora --out runs/sst2 --set epochs=2\n"
                   "Keys of --set: see doc/run_folder.md. Ctrl-C finishes the step and writes a checkpoint.");

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <unordered_map>
 
+#include "base/counting_iterator.h"
 #include "base/document.h"
 #include "base/error.h"
 #include "data/rows.h"
@@ -14,34 +15,6 @@ namespace graft::detail {
 namespace {
 
 constexpr size_t kMaxDepth = 64;
-
-// Hands out the characters of a text and tells a shared counter how far the parser has come, which its events do not say.
-class CountingIterator {
- public:
-  using iterator_category = std::input_iterator_tag;
-  using value_type = char;
-  using difference_type = std::ptrdiff_t;
-  using pointer = const char*;
-  using reference = const char&;
-
-  CountingIterator(const char* at, size_t* count) : at_(at), count_(count) {}
-  reference operator*() const { return *at_; }
-  CountingIterator& operator++() {
-    ++at_;
-    ++*count_;
-    return *this;
-  }
-  CountingIterator operator++(int) {
-    const CountingIterator old = *this;
-    ++*this;
-    return old;
-  }
-  friend bool operator==(const CountingIterator& a, const CountingIterator& b) { return a.at_ == b.at_; }
-
- private:
-  const char* at_;
-  size_t* count_;
-};
 
 // "1.50" -> "1.5", "1.0" -> "1", "1e2" -> "100"; an integer keeps its digits, however many.
 std::string canonical_number(double value, const std::string& text) {

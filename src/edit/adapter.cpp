@@ -9,12 +9,6 @@ namespace graft {
 
 using at::Tensor;
 
-namespace {
-
-constexpr const char* kHeadPath = "head/";
-
-}  // namespace
-
 Adapter::Adapter(const Node& definition, const std::string& source, const EditTarget& target, const std::optional<Task>& task)
     : task_(task) {
   Options options(definition, source);
@@ -124,6 +118,10 @@ Weights Adapter::rewritten(const NamedTensors& derived, const Weights& weights) 
 
 bool Adapter::acts_in_forward() const {
   return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return !part.spec.sites.empty(); });
+}
+
+bool Adapter::rewrites_trunk() const {
+  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.spec.traits.rewrites; });
 }
 
 }  // namespace graft

@@ -16,6 +16,8 @@ namespace graft {
 
 class Adapter {
  public:
+  static constexpr const char* kHeadPath = "head/";
+
   // definition: {edits: [...], head: {...}}. `task` gives the head its outputs; without one there is no head (a bare trunk's
   // edits). Throws InputError listing every fault.
   Adapter(const Node& definition, const std::string& source, const EditTarget& target, const std::optional<Task>& task);
@@ -40,6 +42,7 @@ class Adapter {
   NamedTensors derive(const NamedTensors& stored, const Weights& weights) const;
   Weights rewritten(const NamedTensors& derived, const Weights& weights) const;   // with the edits that rewrite in every step
   bool acts_in_forward() const;                                            // some part changes activations
+  bool rewrites_trunk() const;                                             // some part replaces the trunk's tensors in every step
 
  private:
   void add_part(std::unique_ptr<Edit> edit, const std::string& kind);

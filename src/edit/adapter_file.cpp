@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "base/options.h"
-#include "tensor/fingerprint.h"
 #include "tensor/safetensors.h"
 
 namespace graft {
@@ -39,9 +38,7 @@ Provenance read_provenance(Options& options) {
 // The base tensors whose values the adapter's results depend on: all of them but an unused pooler cannot be told apart, so all.
 Node base_node(const Model& model) {
   Node tensors = Node::map();
-  const std::map<std::string, std::string> digests = fingerprints(model.weights.all_base());
-  model.weights.release_pages();
-  for (const auto& [name, digest] : digests) tensors.members.emplace_back(name, Node::text(digest));
+  for (const auto& [name, digest] : model.weights.base_fingerprints()) tensors.members.emplace_back(name, Node::text(digest));
   return Node::map({{"model_type", Node::text(model.config.model_type)}, {"tensors", std::move(tensors)}});
 }
 
@@ -50,8 +47,7 @@ void check_base(const AdapterHeader& header, const Model& model, const std::stri
     throw InputError(source + ": trained on a " + header.model_type + " model, but " + model.source + " is a " + model.config.model_type +
                      " model; give the adapter's own base" + (header.provenance.model.empty() ? "" : " (it was " + header.provenance.model + ")"));
   }
-  const std::map<std::string, std::string> found = fingerprints(model.weights.all_base());
-  model.weights.release_pages();
+  const std::map<std::string, std::string>& found = model.weights.base_fingerprints();
   std::vector<std::string> differing;
   for (const auto& [name, digest] : header.base) {
     const auto it = found.find(name);
@@ -61,10 +57,8 @@ void check_base(const AdapterHeader& header, const Model& model, const std::stri
     if (std::none_of(header.base.begin(), header.base.end(), [&own = name](const auto& entry) { return entry.first == own; })) differing.push_back(name);
   }
   if (differing.empty()) return;
-  const size_t shown = std::min<size_t>(differing.size(), 4);
   throw InputError(source + ": trained on another base than " + model.source + ": " + std::to_string(differing.size()) + " of " +
-                   std::to_string(found.size()) + " tensors differ (" + joined({differing.begin(), differing.begin() + static_cast<int64_t>(shown)}) +
-                   (shown < differing.size() ? ", ..." : "") + "); give the base it was trained on" +
+                   std::to_string(found.size()) + " tensors differ (" + joined_first(differing, 4) + "); give the base it was trained on" +
                    (header.provenance.model.empty() ? "" : ", " + header.provenance.model));
 }
 

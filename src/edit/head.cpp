@@ -4,7 +4,6 @@
 #include "edit/initial.h"
 #include "tensor/fused.h"
 #include "tensor/linear.h"
-#include "tensor/linear.h"
 
 namespace graft {
 

@@ -27,11 +27,7 @@ at::Tensor normal_tensor(const std::vector<int64_t>& shape, double deviation, Ra
 
 RowDropout rows_of_lane(const SiteView& view, double probability, RandomKey key) {
   if (view.lane.num_rows == view.pack.num_rows) return {probability, key, view.pack.rows};
-  auto rows = std::make_shared<RowIds>();
-  const auto begin = view.lane.first_row, end = begin + view.lane.num_rows;
-  rows->example.assign(view.pack.rows->example.begin() + begin, view.pack.rows->example.begin() + end);
-  rows->position.assign(view.pack.rows->position.begin() + begin, view.pack.rows->position.begin() + end);
-  return {probability, key, rows};
+  return {probability, key, slice_rows(*view.pack.rows, view.lane.first_row, view.lane.num_rows)};
 }
 
 }  // namespace graft

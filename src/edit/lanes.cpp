@@ -10,6 +10,18 @@ namespace graft {
 
 using at::Tensor;
 
+namespace {
+
+// The lane's context as one part sees it at one site.
+Context context_at(const Lane& lane, const Adapter::Part& part, const Site& site) {
+  Context context = lane.context;
+  context.key = context.key.with(part.path).with(site.name);
+  context.route = context.route.with(part.path);
+  return context;
+}
+
+}  // namespace
+
 Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored)
     : adapter_(adapter), derived_(adapter.derive(stored, model.weights)), weights_(model.weights) {
   for (const auto& [name, tensor] : derived_) {
@@ -56,9 +68,7 @@ Tensor LaneHooks::apply_lane(Lane& lane, const SiteView& view) {
   SiteView seen = view;
   for (const size_t p : active_[index][static_cast<size_t>(view.site.index)]) {
     const Adapter::Part& part = lane.bound->adapter().parts()[p];
-    Context context = lane.context;
-    context.key = context.key.with(part.path).with(view.site.name);
-    context.route = context.route.with(part.path);
+    Context context = context_at(lane, part, view.site);
     const Weight own{part.edit->scale(view.site), {}};
     seen.y = apply_change(seen.y, part.edit->change(Params(lane.bound->derived(), part.path), seen, part.edit->input(seen), own, context));
   }
@@ -90,9 +100,7 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
     if (lanes_.size() > 1) seen.x = view.x.slice(0, range.first_row, range.first_row + range.num_rows);
     for (const size_t p : active_[i][static_cast<size_t>(view.site.index)]) {
       const Adapter::Part& part = lanes_[i].bound->adapter().parts()[p];
-      Context context = lanes_[i].context;
-      context.key = context.key.with(part.path).with(view.site.name);
-      context.route = context.route.with(part.path);
+      Context context = context_at(lanes_[i], part, view.site);
       auto rows = part.edit->prefix(Params(lanes_[i].bound->derived(), part.path), seen, {part.edit->scale(view.site), {}}, context);
       if (!rows) continue;
       rows->first_sequence = range.first_sequence;
@@ -103,18 +111,10 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
   return out;
 }
 
-namespace {
-
-bool rewrites_trunk(const Adapter& adapter) {
-  return std::any_of(adapter.parts().begin(), adapter.parts().end(), [](const Adapter::Part& part) { return part.spec.traits.rewrites; });
-}
-
-}  // namespace
-
 LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes, ForwardOptions options) {
   ensure(!lanes.empty() && lanes.size() == pack.lanes.size(), "one adapter per lane");
   for (const Lane& lane : lanes) {
-    const bool shares_weights = lane.bound == lanes.front().bound || !(rewrites_trunk(lane.bound->adapter()) || rewrites_trunk(lanes.front().bound->adapter()));
+    const bool shares_weights = lane.bound == lanes.front().bound || !(lane.bound->adapter().rewrites_trunk() || lanes.front().bound->adapter().rewrites_trunk());
     ensure(shares_weights, "a lane that rewrites the trunk's weights shares a pass only with lanes of its own adapter");
   }
   LaneHooks hooks(model, lanes);
@@ -135,12 +135,10 @@ LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vec
     const Head* head = bound.adapter().head();
     if (head == nullptr) continue;
     const LaneRange& range = firsts.lanes[i];
-    auto ids = std::make_shared<RowIds>();
-    ids->example.assign(firsts.rows->example.begin() + range.first_row, firsts.rows->example.begin() + range.first_row + range.num_rows);
-    ids->position.assign(static_cast<size_t>(range.num_rows), 0);
+    const std::shared_ptr<const RowIds> ids = slice_rows(*firsts.rows, range.first_row, range.num_rows);
     Context context = lanes[i].context;
-    context.key = context.key.with("head/");
-    result.logits.push_back(head->logits(Params(bound.derived(), "head/"), bound.weights(), by_lane[i], ids, context, &result.pooled));
+    context.key = context.key.with(Adapter::kHeadPath);
+    result.logits.push_back(head->logits(Params(bound.derived(), Adapter::kHeadPath), bound.weights(), by_lane[i], ids, context, &result.pooled));
   }
   return result;
 }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/families.h"
+#include "tensor/fingerprint.h"
 #include "tensor/linear.h"
 #include "tensor/safetensors.h"
 
@@ -27,8 +28,9 @@ struct Weights::Frozen {
   NamedTensors base;
   std::vector<std::shared_ptr<const MappedFile>> files;
   at::ScalarType dtype = at::kFloat;
-  std::mutex mutex;                              // guards the two caches below
+  std::mutex mutex;                              // guards the caches below
   std::map<std::string, FrozenLinear> layers;    // packed on first use; with and without bias are different entries
+  std::map<std::string, std::string> digests;    // of the base; empty until asked for
   NamedTensors small;                            // norms and biases in the trunk's dtype
 
   Tensor converted(const std::string& name) {
@@ -88,6 +90,15 @@ bool Weights::has(const std::string& name) const { return frozen_->base.contains
 const Tensor& Weights::base(const std::string& name) const { return tensor_at(frozen_->base, name, "base model"); }
 
 const NamedTensors& Weights::all_base() const { return frozen_->base; }
+
+const std::map<std::string, std::string>& Weights::base_fingerprints() const {
+  const std::lock_guard lock(frozen_->mutex);
+  if (frozen_->digests.empty()) {
+    frozen_->digests = fingerprints(frozen_->base);
+    frozen_->release_pages();   // all of the files was read for it
+  }
+  return frozen_->digests;
+}
 
 at::ScalarType Weights::dtype() const { return frozen_->dtype; }
 
@@ -170,10 +181,9 @@ NamedTensors load_base(const Path& model_dir, const ModelConfig& config, std::ve
     if (!is_unused) unknown.push_back(stored_name);
   }
   if (!unknown.empty()) {
-    const size_t shown = std::min<size_t>(unknown.size(), 5);
     throw InputError(model_dir.string() + ": " + std::to_string(unknown.size()) + " tensors belong to no part of a " + config.model_type +
                      " model with " + std::to_string(config.layers) + " layers: " +
-                     joined({unknown.begin(), unknown.begin() + static_cast<int64_t>(shown)}) + (shown < unknown.size() ? ", ..." : ""));
+                     joined_first(unknown, 5));
   }
   return base;
 }

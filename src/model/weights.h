@@ -32,6 +32,8 @@ class Weights {
   // The stored tensor in its own dtype, never replaced: what a training starts from, what a merge adds to.
   const at::Tensor& base(const std::string& name) const;
   const NamedTensors& all_base() const;
+  // The fingerprint of each of them, by name: hashed when first asked for.
+  const std::map<std::string, std::string>& base_fingerprints() const;
   // The tensor computed with, in the trunk's dtype: the replacement where there is one.
   at::Tensor at(const std::string& name) const;
   // y = x W^T + b for the layer "enc.3.attn.q". x: [T, in].

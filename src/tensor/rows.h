@@ -18,6 +18,12 @@ struct RowIds {
   std::vector<int64_t> position;  // index of the row inside its sequence, from 0
 };
 
+// Rows [begin, begin + count) of `rows`.
+inline std::shared_ptr<const RowIds> slice_rows(const RowIds& rows, int64_t begin, int64_t count) {
+  const auto cut = [&](const std::vector<int64_t>& all) { return std::vector<int64_t>(all.begin() + begin, all.begin() + begin + count); };
+  return std::make_shared<const RowIds>(RowIds{cut(rows.example), cut(rows.position)});
+}
+
 // Dropout of one use: probability 0 means none. `key` already holds (seed, step, pass, site, use).
 struct RowDropout {
   double probability = 0.0;

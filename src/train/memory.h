@@ -1,4 +1,4 @@
-// Memory of this process, as the kernel counts it.
+// The memory of this process, as the kernel counts it.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,5 @@
 namespace graft {
 
 int64_t peak_resident_bytes();   // the most so far
-int64_t resident_bytes();        // now
 
 }  // namespace graft

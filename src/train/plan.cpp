@@ -71,7 +71,7 @@ Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShap
     plan.rows[found->second].parameters += count;
   }
 
-  const bool rewrites = std::any_of(adapter.parts().begin(), adapter.parts().end(), [](const auto& part) { return part.spec.traits.rewrites; });
+  const bool rewrites = adapter.rewrites_trunk();
   const int64_t lowest = lowest_edited_layer(adapter, config);
   const double block = block_flops(config, shape.mean_length);
   const double edits = rewrites ? 0.0 : 2.0 * static_cast<double>(plan.edit_parameters);

@@ -7,7 +7,6 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/version.h"
-#include "tensor/fingerprint.h"
 #include "train/memory.h"
 #include "train/objective.h"
 #include "train/plan.h"
@@ -49,7 +48,7 @@ std::string digest_of(const Dataset& data) {
 
 std::string digest_of(const Model& model) {
   std::string text;
-  for (const auto& [name, digest] : fingerprints(model.weights.all_base())) text += name + " " + digest + "\n";
+  for (const auto& [name, digest] : model.weights.base_fingerprints()) text += name + " " + digest + "\n";
   return sha256(text);
 }
 
@@ -88,10 +87,10 @@ Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
     inputs_.model->weights.release_pages();   // copies of the trunk's tensors may have been made
   } else {
     tensors_ = load_adapter(inputs_.config.start_from, *inputs_.model).tensors;
-    const NamedTensors own = adapter_.init(inputs_.model->weights, {});
-    for (const auto& [name, tensor] : own) {
-      if (tensor_at(tensors_, name, inputs_.config.start_from).sizes() != tensor.sizes() || own.size() != tensors_.size()) {
-        throw InputError("start_from: the adapter in '" + inputs_.config.start_from + "' is not of this run's shape (tensor '" + name + "')");
+    const std::vector<ParamSpec> own = adapter_.params();
+    for (const ParamSpec& param : own) {
+      if (tensor_at(tensors_, param.name, inputs_.config.start_from).sizes() != at::IntArrayRef(param.shape) || own.size() != tensors_.size()) {
+        throw InputError("start_from: the adapter in '" + inputs_.config.start_from + "' is not of this run's shape (tensor '" + param.name + "')");
       }
     }
   }
@@ -255,8 +254,7 @@ void Run::check_first_gradients() const {
     else if (gradient.abs().max().item<double>() == 0) faults.push_back("'" + param.name + "' got a gradient of zero");
   }
   if (faults.empty()) return;
-  const size_t shown = std::min<size_t>(faults.size(), 5);
-  throw InputError("step 1: " + joined({faults.begin(), faults.begin() + static_cast<int64_t>(shown)}) + (shown < faults.size() ? ", ..." : "") +
+  throw InputError("step 1: " + joined_first(faults, 5) +
                    ": the loss does not reach these tensors, so they would never train; take their sites out of the adapter");
 }
 

@@ -75,5 +75,10 @@ TEST(WithContext, AddsALineAndKeepsTheClass) {
   EXPECT_EQ(message_of<std::runtime_error>([] { with_context("reading x", [] { throw std::runtime_error("foreign"); }); }), "foreign");
 }
 
+TEST(JoinedFirst, SaysThatThereAreMore) {
+  EXPECT_EQ(joined_first({"a", "b", "c"}, 3), "a, b and c");
+  EXPECT_EQ(joined_first({"a", "b", "c"}, 2), "a and b, ...");
+}
+
 }  // namespace
 }  // namespace graft

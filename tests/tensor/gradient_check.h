@@ -1,4 +1,4 @@
-// Compares the gradients of a function with central differences in float64.
+// What the tests of the kernels share: gradients against central differences in float64, and refusals of wrong calls.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -9,7 +9,15 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+#include "tests/support/testing.h"
+
 namespace graft {
+
+// Fails unless `f` throws InternalError with just this message.
+inline void expect_refused(const std::function<void()>& f, const std::string& message) {
+  EXPECT_EQ(testing::message_of<InternalError>(f), message);
+}
 
 using TensorFunction = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
 

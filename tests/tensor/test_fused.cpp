@@ -219,14 +219,6 @@ TEST_F(Fused, NoRows) {
 }
 
 TEST_F(Fused, RefusesWrongCalls) {
-  const auto expect_refused = [](const std::function<void()>& f, const std::string& message) {
-    try {
-      f();
-      ADD_FAILURE() << "nothing was thrown; expected: " << message;
-    } catch (const InternalError& error) {
-      EXPECT_EQ(error.what(), message);
-    }
-  };
   const at::Tensor x = at::randn({4, 8}), w = at::ones({8});
   expect_refused([&] { dropout(x, {0.1, {}, nullptr}); }, "dropout: row ids are missing");
   expect_refused([&] { dropout(x, make_dropout(0.1, 5)); }, "dropout: there must be one row id per row");

@@ -132,14 +132,6 @@ TEST_F(Linear, ManyThreadsShareALayer) {
 }
 
 TEST_F(Linear, RefusesWrongCalls) {
-  const auto expect_refused = [](const std::function<void()>& f, const std::string& message) {
-    try {
-      f();
-      ADD_FAILURE() << "nothing was thrown; expected: " << message;
-    } catch (const InternalError& error) {
-      EXPECT_EQ(error.what(), message);
-    }
-  };
   const at::Tensor w = at::randn({3, 4}), x = at::randn({2, 4});
   expect_refused([&] { linear(at::randn({2, 5}), w, at::Tensor()); }, "linear: x must be [T, in] and the weight [out, in]");
   expect_refused([&] { linear(x, w, at::randn({4})); }, "linear: the bias must be [out]");

@@ -391,15 +391,6 @@ TEST_F(PackedAttention, BatchMatesChangeNothing) {
 
 // ---- what it refuses
 
-void expect_refused(const std::function<void()>& f, const std::string& message) {
-  try {
-    f();
-    ADD_FAILURE() << "nothing was thrown; expected: " << message;
-  } catch (const InternalError& error) {
-    EXPECT_EQ(error.what(), message);
-  }
-}
-
 TEST_F(PackedAttention, RefusesWrongCalls) {
   const auto with_spans = [](SpanList spans) {
     Case test = make_case(self_spans({4}), heads(2, 2, 8), 8, at::kFloat);
