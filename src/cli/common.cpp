@@ -87,7 +87,12 @@ void set_adapter_option(Node& definition, const std::string& key, const std::str
     (*having.front().second)[key.substr(key.rfind('.') + 1)] = parse_yaml(value, "--set " + setting);
     return;
   }
-  if (having.empty()) throw InputError("--set " + setting + ": no edit of this adapter has the option " + quote(key) + did_you_mean(key, known));
+  if (having.empty()) {
+    const std::string last = key.substr(key.rfind('.') + 1);   // lora.rank: the option is there, the way to it is not
+    const bool is_known = last != key && std::find(known.begin(), known.end(), last) != known.end();
+    throw InputError("--set " + setting + ": no edit of this adapter has the option " + quote(key) +
+                     (is_known ? " (did you mean 'adapter." + last + "'?)" : did_you_mean(key, known)));
+  }
   std::vector<std::string> paths;
   for (const auto& [path, options] : having) paths.push_back("adapter." + path);
   throw InputError("--set " + setting + ": several edits have the option " + quote(key) + "; say which: " + joined(paths, "or"));

@@ -25,21 +25,22 @@ int report(const std::string& message, ExitCode code) {
 // What is wrong with a command line: the first word that nobody knows, with a near miss; else what CLI11 says.
 std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* command = &app;   // the innermost one that was chosen
-  std::string name = "graft";
+  std::string path;                 // " inspect data"
   while (!command->get_subcommands().empty()) {
     command = command->get_subcommands().front();
-    name += " " + command->get_name();
+    path += " " + command->get_name();
   }
-  const std::string help = "; see " + name + " --help";
+  const std::string help = "; see graft" + path + " --help";
+  const std::string where = path.empty() ? "" : path.substr(1) + ": ";
   std::vector<std::string> commands, options;
   for (const CLI::App* each : command->get_subcommands({})) commands.push_back(each->get_name());
   for (const CLI::Option* each : command->get_options()) options.push_back(each->get_name());
   for (const std::string& extra : app.remaining(true)) {
-    if (extra.starts_with("-")) return name + ": unknown option '" + extra + "'" + graft::did_you_mean(extra, options) + help;
-    if (!commands.empty()) return name + ": unknown command '" + extra + "'" + graft::did_you_mean(extra, commands) + help;
+    if (extra.starts_with("-")) return where + "unknown option '" + extra + "'" + graft::did_you_mean(extra, options) + help;
+    if (!commands.empty()) return where + "unknown command '" + extra + "'" + graft::did_you_mean(extra, commands) + help;
   }
-  if (!commands.empty() && command->get_subcommands().empty()) return name + ": expected a command: " + graft::joined(commands, "or") + help;
-  return name + ": " + error.what() + help;
+  if (!commands.empty() && command->get_subcommands().empty()) return where + "expected a command: " + graft::joined(commands, "or") + help;
+  return where + error.what() + help;
 }
 
 // A training step makes and drops hundreds of megabytes of tensors. By default the C library maps each large one afresh, and the

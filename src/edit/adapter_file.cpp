@@ -115,6 +115,9 @@ AdapterHeader read_adapter_header(const Path& dir) {
   if (std::error_code error; !std::filesystem::exists(file, error) && std::filesystem::exists(inner, error)) {
     throw InputError("'" + file.string() + "': no such file; '" + dir.string() + "' is a run: give its adapter, " + inner.parent_path().string());
   }
+  if (std::error_code error; !std::filesystem::exists(file, error)) {
+    throw InputError("'" + file.string() + "': no such file; an adapter is the folder that graft train wrote, RUN/adapter");
+  }
   return parse_adapter_header(read_file(file), file.string());
 }
 

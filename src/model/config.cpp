@@ -79,6 +79,9 @@ ModelConfig parse_config(const Node& json, const std::string& source) {
 
 ModelConfig load_config(const Path& model_dir) {
   const Path file = model_dir / "config.json";
+  if (!std::filesystem::exists(file)) {
+    throw InputError("'" + file.string() + "': no such file; a model is a Hugging Face folder with config.json, *.safetensors and tokenizer.json");
+  }
   return parse_config(parse_json(read_file(file), file.string()), file.string());
 }
 

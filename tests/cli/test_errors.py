@@ -109,7 +109,8 @@ def run_yaml(text):
 ROWS = [
     # the command line
     ("no command", NOTHING, [], 2, ["graft --help"]),
-    ("unknown command", NOTHING, ["trian"], 2, ["trian", "did you mean 'train'"]),
+    ("unknown command", NOTHING, ["trian"], 2, ["graft: unknown command 'trian' (did you mean 'train'?)"]),
+    ("option by its edit's name", NOTHING, sets("lora.rank=4"), 2, ["lora.rank", "did you mean 'adapter.rank'"]),
     ("unknown flag", NOTHING, train("--lerning-rate", "3"), 2, ["--lerning-rate"]),
     ("near flag", NOTHING, ["eval", "--modle", "model", "--adapter", "a", "--data", "d"], 2, ["--modle", "did you mean '--model'"]),
     ("flag without a value", NOTHING, ["eval", "--model"], 2, ["--model"]),
@@ -120,7 +121,7 @@ ROWS = [
     ("no model", NOTHING, ["train", "--adapter", "lora"], 2, ["--model", "tokenizer.json"]),
     ("no task or data", NOTHING, ["train", "--adapter", "lora", "--model", "model"], 2, ["task: missing", "--task", "--out", "--data"]),
     # the model folder
-    ("missing model", NOTHING, train(model="nowhere"), 2, ["nowhere/config.json", "no such file"]),
+    ("missing model", NOTHING, train(model="nowhere"), 2, ["nowhere/config.json", "no such file", "Hugging Face folder"]),
     ("model is a file", NOTHING, train(model="data/train.tsv"), 2, ["data/train.tsv"]),
     ("missing config", drop("model/config.json"), train(), 2, ["model/config.json", "no such file"]),
     ("missing weights", drop(WEIGHTS), train(), 2, ["model", "model.safetensors"]),
@@ -199,7 +200,7 @@ ROWS = [
     ("more rows than there are", NOTHING, sets("data.rows=1000"), 2, ["data.rows", "40 rows"]),
     ("max_length beyond the model", NOTHING, sets("max_length=41"), 2, ["max_length", "at most 40", "41"]),
     ("max_length of two", NOTHING, sets("max_length=1"), 2, ["max_length"]),
-    ("start from nothing", NOTHING, sets("start_from=nowhere"), 2, ["nowhere/adapter.json", "no such file"]),
+    ("start from nothing", NOTHING, sets("start_from=nowhere"), 2, ["nowhere/adapter.json", "no such file", "RUN/adapter"]),
     ("start from another shape", NOTHING, sets("start_from=run/adapter", "rank=2"), 2, ["start_from", "run/adapter"]),
     # a run.yaml of one's own
     ("run.yaml is missing", NOTHING, ["train", "nowhere.yaml"], 2, ["nowhere.yaml", "no such file"]),
@@ -256,7 +257,7 @@ ROWS = [
      ["state.json:1", "damaged"]),
     ("resume without state", lambda root: next((root / "stopped/checkpoints").glob("*/state.safetensors")).unlink(), RESUME, 2, ["state.safetensors", "no such file", "damaged"]),
     # an adapter
-    ("missing adapter", NOTHING, ["eval", "--model", "model", "--adapter", "nowhere", "--data", "data/dev.tsv"], 2, ["nowhere/adapter.json", "no such file"]),
+    ("missing adapter", NOTHING, ["eval", "--model", "model", "--adapter", "nowhere", "--data", "data/dev.tsv"], 2, ["nowhere/adapter.json", "no such file", "RUN/adapter"]),
     ("run instead of adapter", NOTHING, ["eval", "--model", "model", "--adapter", "run", "--data", "data/dev.tsv"], 2, ["run/adapter.json", "run/adapter"]),
     ("adapter for another base", tensors(WEIGHTS, edited_tensor(QUERY, data=lambda d: d[4:] + d[:4])), EVAL, 2, ["another base", "1 of", "enc.0.attn.q.weight", "give the base"]),
     ("adapter for another family", NOTHING, ["eval", "--model", "roberta", *EVAL[3:]], 2, ["trained on a bert model", "roberta"]),
