@@ -105,7 +105,8 @@ void refuse_other_flags(const TrainFlags& flags) {
                    ", or start a new run (start_from takes an adapter to begin with)");
 }
 
-void print_summary(const Path& dir) {
+void print_summary(const RunConfig& config) {
+  const Path dir = config.out;
   const Node metrics = parse_json(read_file(dir / "metrics.json"), "metrics.json");
   for (const char* side : {"eval", "test"}) {
     const Node* scores = metrics.find(side);
@@ -117,7 +118,8 @@ void print_summary(const Path& dir) {
     }
     std::printf("\n");
   }
-  std::printf("adapter: %s\nnext: graft predict --model ... --adapter %s --data FILE --out predictions.jsonl\n", (dir / "adapter").c_str(), (dir / "adapter").c_str());
+  const std::string adapter = (dir / "adapter").string();
+  std::printf("adapter: %s\nnext: graft predict --model %s --adapter %s --data FILE --out predictions.jsonl\n", adapter.c_str(), config.model.c_str(), adapter.c_str());
 }
 
 int train(const TrainFlags& flags) {
@@ -145,7 +147,7 @@ int train(const TrainFlags& flags) {
     std::fprintf(stderr, "\nstopped at step %s; go on with: graft train --resume %s\n", count_text(runs.front()->steps_done()).c_str(), config.out.c_str());
     return 128 + signal;
   }
-  if (!flags.is_quiet) print_summary(config.out);
+  if (!flags.is_quiet) print_summary(config);
   return 0;
 }
 
