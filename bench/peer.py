@@ -28,6 +28,10 @@ TASKS = {
 }
 
 
+PEFT_METHODS = ["ia3", "dora"]
+ADAPTERS_METHODS = ["pfeiffer", "houlsby", "parallel", "prefix", "unipelt", "mam", "loreft"]
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -36,8 +40,10 @@ def parse_arguments():
     add("--data", type=Path, required=True, help="TSV with a header, as GLUE ships it")
     add("--task", choices=TASKS, required=True)
     add("--rows", type=int, help="use only the first N rows")
+    add("--inference-rows", type=int, default=0, help="also time inference on the first N rows")
     add("--eval", type=Path, help="TSV: accuracy after training")
-    add("--method", choices=["lora", "full"], default="lora")
+    add("--method", choices=["lora", "full", *PEFT_METHODS, *ADAPTERS_METHODS], default="lora",
+        help="ia3, dora: PEFT; pfeiffer, houlsby, parallel, prefix, unipelt, mam, loreft: AdapterHub's adapters")
     add("--precision", choices=["fp32", "bf16", "bf16-weights", "fp64"], default="fp32",
         help="bf16: autocast over fp32 weights, as the Trainer does; bf16-weights: frozen weights stored in bf16 (lora only); "
              "fp64: for the loss check")
@@ -195,6 +201,20 @@ def make_model(args, folder):
                     parameter.data = parameter.data.float()  # also the head, when the base is in bf16
                 if args.lora_b_std and "lora_B" in name:
                     parameter.normal_(0.0, args.lora_b_std)
+    elif args.method in PEFT_METHODS:
+        from peft import IA3Config
+        config = (LoraConfig(task_type="SEQ_CLS", r=args.rank, lora_alpha=args.alpha, use_dora=True, target_modules=["query", "value"])
+                  if args.method == "dora" else
+                  IA3Config(task_type="SEQ_CLS", target_modules=["key", "value", "output.dense"], feedforward_modules=["output.dense"]))
+        model = get_peft_model(model, config)
+    elif args.method in ADAPTERS_METHODS:
+        import adapters
+        from adapters import (DoubleSeqBnConfig, LoReftConfig, MAMConfig, ParBnConfig, PrefixTuningConfig, SeqBnConfig, UniPELTConfig)
+        configs = {"pfeiffer": SeqBnConfig, "houlsby": DoubleSeqBnConfig, "parallel": ParBnConfig, "unipelt": UniPELTConfig, "mam": MAMConfig,
+                   "loreft": LoReftConfig, "prefix": lambda: PrefixTuningConfig(prefix_length=10, bottleneck_size=512)}
+        adapters.init(model)
+        model.add_adapter("bench", config=configs[args.method]())
+        model.train_adapter("bench")   # freezes the base; the head stays trained
     if args.precision == "fp64":
         model = model.double()
     return model, sorted(info["missing_keys"])
@@ -267,6 +287,21 @@ def accuracy(model, examples, pad_id, args):
     return right / len(examples)
 
 
+def inference_speed(model, examples, pad_id, args):
+    """Real tokens per second over the first rows, sorted by length, after one pass that is not counted."""
+    model.eval()
+    ordered = sorted(examples[: args.inference_rows], key=lambda e: len(e["input_ids"]))
+    for _ in range(2):
+        start = time.perf_counter()
+        with torch.no_grad(), autocast(args):
+            for begin in range(0, len(ordered), 64):
+                batch = collate(ordered[begin : begin + 64], pad_id)
+                batch.pop("labels")
+                model(**batch)
+        seconds = time.perf_counter() - start
+    return sum(len(e["input_ids"]) for e in ordered) / seconds
+
+
 def peak_bytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -291,6 +326,7 @@ def main():
     total_steps = args.steps or max(1, round(args.epochs * per_epoch))
     records, first_step = train(model, examples, pad_id, args, total_steps, began)
     peak = peak_bytes()
+    inference = inference_speed(model, examples, pad_id, args) if args.inference_rows else None
 
     counted = records[args.skip_steps :] or records
     seconds, tokens = sum(r["seconds"] for r in counted), sum(r["tokens"] for r in counted)
@@ -312,6 +348,8 @@ def main():
         "trained_parameters": sum(p.numel() for p in trained.values()),
         "fresh_tensors": fresh,
     }
+    if inference:
+        result["inference_tokens_per_second"] = inference
     if args.eval:
         result["accuracy"] = accuracy(model, encode(tokenizer, read_rows(args.eval, args.task, None), max_length), pad_id, args)
     if args.losses:

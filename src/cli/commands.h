@@ -19,6 +19,10 @@ void add_eval(CLI::App& app, Action& action);
 void add_predict(CLI::App& app, Action& action);
 void add_trace(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
+void add_average(CLI::App& app, Action& action);
+void add_merge(CLI::App& app, Action& action);
+void add_import(CLI::App& app, Action& action);
+void add_export(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 
 }  // namespace graft

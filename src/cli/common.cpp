@@ -62,14 +62,23 @@ AdapterPreset load_preset(const std::string& name_or_path) {
 
 namespace {
 
-// Every map of options in `edits`, combinators' inner ones included, with its path ("0.lora").
-void collect_options(Node& edits, const std::string& path, std::vector<std::pair<std::string, Node*>>& out) {
-  for (size_t i = 0; i < edits.items.size(); ++i) {
-    for (auto& [kind, options] : edits.items[i].members) {
-      const std::string own = path + std::to_string(i) + "." + kind;
-      if (options.kind == Node::Kind::kMap) out.emplace_back(own, &options);
-    }
+// Every map of options in `edits`, with its path: "0.lora", and inside a combinator "0.gate.of.lora" or "0.gate.of.1.lora".
+void collect_options(Node& edits, const std::string& path, std::vector<std::pair<std::string, Node*>>& out);
+
+void collect_entry(Node& entry, const std::string& path, std::vector<std::pair<std::string, Node*>>& out) {
+  std::string kind;
+  for (auto& [name, options] : entry.members) {
+    if (name == "of") continue;
+    kind = name;
+    if (options.kind == Node::Kind::kMap) out.emplace_back(path + name, &options);
   }
+  Node* of = entry.find("of") == nullptr ? nullptr : &entry["of"];
+  if (of != nullptr && of->kind == Node::Kind::kMap) collect_entry(*of, path + kind + ".of.", out);
+  if (of != nullptr && of->kind == Node::Kind::kList) collect_options(*of, path + kind + ".of.", out);
+}
+
+void collect_options(Node& edits, const std::string& path, std::vector<std::pair<std::string, Node*>>& out) {
+  for (size_t i = 0; i < edits.items.size(); ++i) collect_entry(edits.items[i], path + std::to_string(i) + ".", out);
 }
 
 void set_adapter_option(Node& definition, const std::string& key, const std::string& value, const std::string& setting) {

@@ -81,7 +81,8 @@ int inspect_adapter(const InspectFlags& flags) {
   if (header.task) std::printf("%s", to_yaml(Node::map({{"task", task_to_node(*header.task)}})).c_str());
   std::printf("base: a %s model with %zu tensors%s\n", header.model_type.c_str(), header.base.size(),
               header.provenance.model.empty() ? "" : (", trained from " + header.provenance.model).c_str());
-  std::printf("trained: %lld steps, seed %lld, texts of at most %lld tokens, data %s, graft %s\n\n", static_cast<long long>(header.provenance.steps),
+  if (!header.provenance.origin.empty()) std::printf("imported: %s\n\n", header.provenance.origin.c_str());
+  else std::printf("trained: %lld steps, seed %lld, texts of at most %lld tokens, data %s, graft %s\n\n", static_cast<long long>(header.provenance.steps),
               static_cast<long long>(header.provenance.seed), static_cast<long long>(header.provenance.max_length), header.provenance.data.c_str(),
               header.provenance.graft_version.c_str());
   int64_t total = 0;
@@ -119,6 +120,15 @@ void add_inspect(CLI::App& app, Action& action) {
   adapter->add_option("adapter,--adapter", flags->adapter, "adapter folder")->required();
   adapter->footer("Example:\n  graft inspect adapter runs/sst2/adapter");
   adapter->callback([flags, &action] { action = [flags] { return inspect_adapter(*flags); }; });
+
+  CLI::App* compositions = command->add_subcommand("compositions", "Which edits may stand inside which combinators, and why not");
+  compositions->footer("Example:\n  graft inspect compositions");
+  compositions->callback([&action] {
+    action = [] {
+      std::fputs(composition_table().c_str(), stdout);
+      return 0;
+    };
+  });
 
   CLI::App* tokens = command->add_subcommand("tokens", "Token ids and offsets of every line of a file");
   tokens->add_option("--model", flags->model, "model folder with tokenizer.json")->required();

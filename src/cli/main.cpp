@@ -66,6 +66,10 @@ int main(int argc, char** argv) {
   graft::add_predict(app, action);
   graft::add_trace(app, action);
   graft::add_plan(app, action);
+  graft::add_average(app, action);
+  graft::add_merge(app, action);
+  graft::add_import(app, action);
+  graft::add_export(app, action);
   graft::add_inspect(app, action);
   try {
     app.parse(argc, argv);

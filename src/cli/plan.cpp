@@ -8,6 +8,7 @@
 #include "cli/common.h"
 #include "data/task.h"
 #include "infer/predict.h"
+#include "model/families.h"
 #include "train/objective.h"
 #include "train/plan.h"
 #include "train/progress.h"
@@ -17,7 +18,7 @@ namespace graft {
 namespace {
 
 struct PlanFlags {
-  std::string model, adapter, task = "text:0,1", json;
+  std::string model, adapter, task, json;
   Precision precision = Precision::kFloat32;
   std::vector<std::string> settings;
   int64_t batch_size = 32, length = 32, threads = 0;
@@ -30,7 +31,7 @@ double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& fl
   NamedTensors tensors = adapter.init(model.weights, {});
   std::vector<Sequence> sequences(static_cast<size_t>(flags.batch_size));
   Random random({7});
-  PackLane rows;
+  PackLane rows{{}, 0, adapter.layout()};
   for (Sequence& sequence : sequences) {
     for (int64_t i = 0; i < flags.length; ++i) sequence.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(model.config.vocabulary))));
     sequence.type_ids.assign(sequence.ids.size(), 0);
@@ -40,7 +41,7 @@ double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& fl
   std::vector<double> seconds;
   for (int i = 0; i < kWarmup + kTimed; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    Bound bound(model, adapter, tensors);
+    Bound bound(model, adapter, tensors, Experts::kApart);
     ForwardOptions options{model.config.hidden_dropout, model.config.attention_dropout, {}, false, false};
     Context context;
     context.is_training = true;
@@ -57,33 +58,49 @@ double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& fl
 Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
   std::vector<Node> rows;
   for (const PlanRow& row : plan.rows) {
-    rows.push_back(Node::map({{"edit", Node::text(row.edit)}, {"part", Node::text(row.part)}, {"parameters", Node::integer(row.parameters)}}));
+    rows.push_back(Node::map({{"edit", Node::text(row.edit)}, {"part", Node::text(row.part)}, {"group", Node::text(group_name(row.group))},
+                              {"parameters", Node::integer(row.parameters)}}));
   }
+  Node groups = Node::map();
+  for (const PlanGroup group : kPlanGroups) groups[group_name(group)] = Node::integer(plan.parameters_in(group));
   Node node = Node::map({{"version", Node::integer(1)},
                          {"trunk_parameters", Node::integer(plan.trunk_parameters)},
                          {"edit_parameters", Node::integer(plan.edit_parameters)},
                          {"head_parameters", Node::integer(plan.head_parameters)},
+                         {"kept_parameters", Node::integer(plan.kept_parameters)},
                          {"stored_parameters", Node::integer(plan.stored_parameters)},
                          {"share_of_trunk", Node::number(static_cast<double>(plan.edit_parameters) / static_cast<double>(plan.trunk_parameters))},
-                         {"forward_flops_per_token", Node::number(plan.forward_flops)},
-                         {"training_flops_per_token", Node::number(plan.training_flops)},
-                         {"peak_bytes", Node::integer(plan.peak_bytes)},
-                         {"batch_size", Node::integer(flags.batch_size)},
-                         {"length", Node::integer(flags.length)},
+                         {"groups", std::move(groups)},
                          {"rows", Node::list(std::move(rows))}});
+  if (plan.has_costs) {
+    node["forward_flops_per_token"] = Node::number(plan.forward_flops);
+    node["training_flops_per_token"] = Node::number(plan.training_flops);
+    node["peak_bytes"] = Node::integer(plan.peak_bytes);
+    node["batch_size"] = Node::integer(flags.batch_size);
+    node["length"] = Node::integer(flags.length);
+  }
   if (step_seconds > 0) node["step_seconds"] = Node::number(step_seconds);
   return node;
 }
 
 void print_plan(const Plan& plan, double step_seconds, const PlanFlags& flags) {
   const auto share = [&](int64_t count) { return 100.0 * static_cast<double>(count) / static_cast<double>(plan.trunk_parameters); };
-  std::printf("%-14s %-22s %14s %10s\n", "edit", "part", "parameters", "% of trunk");
+  const auto line = [&](const std::string& name, int64_t count) { std::printf("%-46s %14s %10.4f\n", name.c_str(), count_text(count).c_str(), share(count)); };
+  std::printf("%-14s %-22s %-8s %14s %10s\n", "edit", "part", "group", "parameters", "% of trunk");
   for (const PlanRow& row : plan.rows) {
-    std::printf("%-14s %-22s %14s %10.4f\n", row.edit.c_str(), row.part.c_str(), count_text(row.parameters).c_str(), share(row.parameters));
+    std::printf("%-14s %-22s %-8s %14s %10.4f\n", row.edit.c_str(), row.part.c_str(), group_name(row.group), count_text(row.parameters).c_str(), share(row.parameters));
   }
-  std::printf("%-37s %14s %10.4f\n", "edits together", count_text(plan.edit_parameters).c_str(), share(plan.edit_parameters));
-  std::printf("%-37s %14s %10.4f\n", "head", count_text(plan.head_parameters).c_str(), share(plan.head_parameters));
-  std::printf("%-37s %14s\n", "trunk", count_text(plan.trunk_parameters).c_str());
+  line("edits together", plan.edit_parameters);
+  for (const PlanGroup group : {PlanGroup::kExperts, PlanGroup::kRouters, PlanGroup::kGates}) {
+    if (plan.parameters_in(group) > 0) line(std::string("  of these ") + group_name(group), plan.parameters_in(group));
+  }
+  if (plan.kept_parameters != plan.edit_parameters) line("  kept after training", plan.kept_parameters);
+  line("head", plan.head_parameters);
+  std::printf("%-46s %14s\n", "trunk", count_text(plan.trunk_parameters).c_str());
+  if (!plan.has_costs) {
+    std::printf("\ngraft counts this family but does not run it yet: no operations, memory or time\n");
+    return;
+  }
   std::printf("\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training\n", static_cast<long long>(flags.length), plan.forward_flops / 1e6,
               plan.training_flops / 1e6);
   std::printf("peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n", static_cast<long long>(flags.batch_size),
@@ -98,7 +115,7 @@ int plan(const PlanFlags& flags) {
   set_threads(flags.threads);
   const Path given = flags.model;
   const bool is_file = !std::filesystem::is_directory(given);
-  const ModelConfig config = is_file ? parse_config(parse_json(read_file(given), given.string()), given.string()) : load_config(given);
+  const ModelConfig config = read_config(given);
   if (flags.length > config.max_positions) {
     throw InputError("--length: this model serves at most " + std::to_string(config.max_positions) + " tokens, found " + std::to_string(flags.length));
   }
@@ -109,14 +126,17 @@ int plan(const PlanFlags& flags) {
   if (!run.members.empty()) {
     throw InputError("--set " + run.members.front().first + ": plan takes options of the adapter; the shape of a run is given by --batch-size, --length and --precision");
   }
-  const Adapter adapter(preset.definition, preset.source, {config, sites}, load_task(flags.task, share_dir() / "tasks"));
+  // A family that answers in words has no head whose outputs a task would give.
+  const bool has_head = !flags.task.empty() || family_of(config).head_style != HeadStyle::kNone;
+  const auto task = [&] { return load_task(flags.task.empty() ? "text:0,1" : flags.task, share_dir() / "tasks"); };
+  const Adapter adapter(preset.definition, preset.source, {config, sites}, has_head ? std::optional<Task>(task()) : std::nullopt);
   PlanShape shape;
   shape.mean_length = static_cast<double>(flags.length);
   shape.batch_tokens = flags.batch_size * flags.length;
   shape.precision = flags.precision;
   const Plan made = make_plan(adapter, config, shape);
   const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") || std::filesystem::exists(given / "model.safetensors.index.json"));
-  const double step_seconds = has_weights && !flags.no_timing ? calibrate(*load_model(given, shape.precision), adapter, flags) : 0;
+  const double step_seconds = has_weights && made.has_costs && !flags.no_timing ? calibrate(*load_model(given, shape.precision), adapter, flags) : 0;
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(plan_node(made, step_seconds, flags)));
   print_plan(made, step_seconds, flags);
   return 0;

@@ -57,7 +57,7 @@ int trace(const TraceFlags& flags) {
   const EditTarget target{model->config, model->sites};
   const Adapter bare(Node::map(), "no adapter", target, std::nullopt);
   const Bound bound(*model, loaded ? loaded->adapter : bare, loaded ? loaded->tensors : NamedTensors{});
-  const Pack pack = make_pack({{{&sequence}, 0}}, {1, model->config.position_offset, model->config.pad_id});
+  const Pack pack = make_pack({{{&sequence}, 0, bound.adapter().layout()}}, {1, model->config.position_offset, model->config.pad_id});
   ForwardOptions options;
   options.keep_hidden = true;
   const LogitsResult result = compute_logits(*model, pack, {{&bound, {}}}, options);

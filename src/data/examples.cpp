@@ -1,4 +1,5 @@
 // Rows of a table as examples of a task.
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -83,6 +84,33 @@ void take_id(const Table& table, size_t r, size_t column, Example& example) {
   example.id_is_number = kind == CellKind::kNumber;
 }
 
+// "0.25 -1 3e-2", numbers with blanks between them; in JSON also a list of numbers.
+std::vector<float> embedding_of(const Table& table, size_t r, size_t column) {
+  const bool is_list = table.rows[r].kind(column) == CellKind::kTree && table.rows[r].cells[column].starts_with("[");
+  std::string text = is_list ? table.rows[r].cells[column] : text_cell(table, r, column);
+  if (is_list) {
+    text = text.substr(1, text.size() - 2);
+    std::replace(text.begin(), text.end(), ',', ' ');
+  }
+  std::vector<float> values;
+  for (const char *at = text.data(), *end = at + text.size(); at != end;) {
+    if (*at == ' ') {
+      ++at;
+      continue;
+    }
+    float value = 0;
+    const auto [stop, error] = std::from_chars(at, end, value);
+    const bool ends_well = stop == end || *stop == ' ';
+    if (error != std::errc{} || !ends_well || !std::isfinite(value)) {
+      throw InputError(cell_at(table, r, column) + "expected finite numbers with blanks between them, found " + quote(std::string(at, end)));
+    }
+    values.push_back(value);
+    at = stop;
+  }
+  if (values.empty()) throw InputError(cell_at(table, r, column) + "expected an embedding, found an empty field");
+  return values;
+}
+
 }  // namespace
 
 std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use) {
@@ -92,6 +120,9 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
   if (task.second_column) second = table.column(*task.second_column, "the second text" + of_task);
   if (use == LabelUse::kRequired) label = table.column(task.label_column, "the label" + of_task);
   const std::optional<size_t> id = task.id_column ? table.find_column(*task.id_column) : std::nullopt;
+
+  std::optional<size_t> embedding;
+  if (task.embedding_column) embedding = table.column(*task.embedding_column, "the embedding" + of_task);
 
   std::vector<Example> examples;
   examples.reserve(table.rows.size());
@@ -103,6 +134,13 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
     if (id) take_id(table, r, *id, example);
     example.text = text_cell(table, r, text);
     if (second) example.second = text_cell(table, r, *second);
+    if (embedding) {
+      example.embedding = embedding_of(table, r, *embedding);
+      const size_t expected = examples.empty() ? example.embedding.size() : examples.front().embedding.size();
+      if (example.embedding.size() != expected) {
+        throw InputError(cell_at(table, r, *embedding) + "expected " + std::to_string(expected) + " numbers as in the first row, found " + std::to_string(example.embedding.size()));
+      }
+    }
     if (label) example.label = label_of(table, r, *label, task, use);
     examples.push_back(std::move(example));
   }

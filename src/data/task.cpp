@@ -122,6 +122,7 @@ void read_columns(Options& options, Task& task) {
   check("second", task.second_column);
   check("label", task.label_column);
   check("id", task.id_column);
+  check("embedding", task.embedding_column);
 }
 
 }  // namespace
@@ -144,6 +145,7 @@ Task parse_task(const Node& node, const std::string& source) {
   task.second_column = optional_text(options, "second");
   task.label_column = options.text("label", std::nullopt);
   task.id_column = optional_text(options, "id");
+  task.embedding_column = optional_text(options, "embedding");
   if (task.second_column == task.text_column) options.fault("second", "the second text is the same column as the first");
   if (task.label_column == task.text_column && !task.text_column.empty()) options.fault("label", "the label is the same column as the text");
   if (task.kind == TaskKind::kClassification) {
@@ -180,6 +182,7 @@ Node task_to_node(const Task& task) {
   if (task.second_column) node["second"] = Node::text(*task.second_column);
   node["label"] = Node::text(task.label_column);
   if (task.id_column) node["id"] = Node::text(*task.id_column);
+  if (task.embedding_column) node["embedding"] = Node::text(*task.embedding_column);
   if (task.kind == TaskKind::kClassification) {
     node["labels"] = texts(task.labels);
     if (!task.spellings.empty()) {

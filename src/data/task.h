@@ -26,6 +26,7 @@ struct Task {
   std::optional<std::string> second_column;       // text pairs
   std::string label_column;
   std::optional<std::string> id_column;           // used where the file has it; else rows are numbered from 0
+  std::optional<std::string> embedding_column;    // numbers with blanks between them: an embedding of the row's text, for routers
   std::vector<std::string> labels;                // classification: the names, in index order; at least two
   std::map<std::string, std::string> spellings;   // how files write a label, besides its name: {"0": "negative"}
   std::vector<std::string> columns;               // TSV, CSV: the file has no header line and these columns; empty: it has one
@@ -58,6 +59,7 @@ struct Example {
   bool id_is_number = true;            // the id was a JSON number, or there was none: written without quotes
   std::string text;
   std::optional<std::string> second;
+  std::vector<float> embedding;        // as wide in every row; empty where the task has no such column
   std::optional<double> label;         // class index or value; absent where the file has none
   int64_t line = 0;                    // for messages
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 
 #include "base/error.h"
 
@@ -28,9 +29,12 @@ Adapter::Adapter(const Node& definition, const std::string& source, const EditTa
   collect([&] { options.finish(); });
   for (size_t i = 0; edits != nullptr && i < edits->items.size(); ++i) {
     collect([&] {
-      add_part(make_edit(edits->items[i], target, source, "/edits/" + std::to_string(i)), edits->items[i].members.front().first);
+      std::unique_ptr<Edit> edit = make_edit(edits->items[i], target, source, "/edits/" + std::to_string(i));
+      const std::string kind = kind_of(*edit);
+      add_part(std::move(edit), kind);
     });
   }
+  collect([&] { check_rows(source); });
   if (!faults.empty()) throw InputError(faults);
 }
 
@@ -47,6 +51,35 @@ Adapter::Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std
 void Adapter::add_part(std::unique_ptr<Edit> edit, const std::string& kind) {
   EditSpec spec = edit->spec();
   parts_.push_back({std::to_string(parts_.size()) + "." + kind + "/", std::move(edit), std::move(spec)});
+}
+
+// One prompt and one kind of padding at most, and one prefix at a site: there is one place for each.
+void Adapter::check_rows(const std::string& source) const {
+  std::map<int64_t, std::string> prefixed;
+  for (const Part& part : parts_) {
+    for (const Site& site : part.spec.sites) {
+      if (site.kind != SiteKind::kAttention) continue;
+      const auto [found, is_new] = prefixed.emplace(site.index, part.path);
+      if (!is_new) throw InputError(source + ": two edits put a prefix at " + site.name + " (" + found->second + " and " + part.path + "): make one of them longer instead");
+    }
+    if (part.spec.traits.layout.virtual_rows > 0 && part.spec.traits.layout.virtual_rows != layout().virtual_rows) {
+      throw InputError(source + ": two edits put a prompt before the tokens: make one of them longer instead");
+    }
+    const int64_t padded = part.spec.traits.layout.padded_length;
+    if (padded > 0 && padded != layout().padded_length) throw InputError(source + ": gates that pad to different lengths (" + std::to_string(padded) + " and " + std::to_string(layout().padded_length) + "): give them one");
+  }
+}
+
+RowLayout Adapter::layout() const {
+  RowLayout out;
+  for (const Part& part : parts_) {
+    const RowLayout& own = part.spec.traits.layout;
+    out.virtual_rows += own.virtual_rows;
+    out.virtual_rows_follow_first = out.virtual_rows_follow_first || own.virtual_rows_follow_first;
+    out.first_position = std::max(out.first_position, own.first_position);
+    out.padded_length = std::max(out.padded_length, own.padded_length);
+  }
+  return out;
 }
 
 void Adapter::make_head(Options& options, const ModelConfig& config) {
@@ -91,10 +124,10 @@ NamedTensors Adapter::init(const Weights& weights, RandomKey key) const {
   return out;
 }
 
-NamedTensors Adapter::derive(const NamedTensors& stored, const Weights& weights) const {
+NamedTensors Adapter::derive(const NamedTensors& stored, const Weights& weights, Experts experts) const {
   NamedTensors out;
   for (const Part& part : parts_) {
-    for (const auto& [name, tensor] : part.edit->derive(Params(stored, part.path), weights)) out[part.path + name] = tensor;
+    for (const auto& [name, tensor] : part.edit->derive(Params(stored, part.path), weights, experts)) out[part.path + name] = tensor;
   }
   if (head_) {   // the head computes in float32 whatever the trunk's dtype
     for (const ParamSpec& param : head_->params()) out[kHeadPath + param.name] = stored.at(kHeadPath + param.name);

@@ -39,13 +39,15 @@ class Adapter {
 
   std::vector<ParamSpec> params() const;                                   // names with their paths
   NamedTensors init(const Weights& weights, RandomKey key) const;          // float32 leaves, by stored name
-  NamedTensors derive(const NamedTensors& stored, const Weights& weights) const;
+  NamedTensors derive(const NamedTensors& stored, const Weights& weights, Experts experts = Experts::kMerged) const;
+  RowLayout layout() const;                                                // rows that its edits need beside the tokens
   Weights rewritten(const NamedTensors& derived, const Weights& weights) const;   // with the edits that rewrite in every step
   bool acts_in_forward() const;                                            // some part changes activations
   bool rewrites_trunk() const;                                             // some part replaces the trunk's tensors in every step
 
  private:
   void add_part(std::unique_ptr<Edit> edit, const std::string& kind);
+  void check_rows(const std::string& source) const;
   void make_head(Options& options, const ModelConfig& config);
 
   std::vector<Part> parts_;

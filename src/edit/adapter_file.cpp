@@ -15,13 +15,15 @@ using at::Tensor;
 constexpr const char* kFormat = "graft-adapter";
 
 Node provenance_node(const Provenance& p) {
-  return Node::map({{"graft_version", Node::text(p.graft_version)},
-                    {"model", Node::text(p.model)},
-                    {"tokenizer", Node::text(p.tokenizer)},
-                    {"max_length", Node::integer(p.max_length)},
-                    {"seed", Node::integer(p.seed)},
-                    {"steps", Node::integer(p.steps)},
-                    {"data", Node::text(p.data)}});
+  Node node = Node::map({{"graft_version", Node::text(p.graft_version)},
+                         {"model", Node::text(p.model)},
+                         {"tokenizer", Node::text(p.tokenizer)},
+                         {"max_length", Node::integer(p.max_length)},
+                         {"seed", Node::integer(p.seed)},
+                         {"steps", Node::integer(p.steps)},
+                         {"data", Node::text(p.data)}});
+  if (!p.origin.empty()) node["origin"] = Node::text(p.origin);
+  return node;
 }
 
 Provenance read_provenance(Options& options) {
@@ -32,7 +34,8 @@ Provenance read_provenance(Options& options) {
           .max_length = options.integer("max_length", 0, 0, kMost),
           .seed = options.integer("seed", 0, INT64_MIN, kMost),
           .steps = options.integer("steps", 0, 0, kMost),
-          .data = options.text("data", "")};
+          .data = options.text("data", ""),
+          .origin = options.text("origin", "")};
 }
 
 // The base tensors whose values the adapter's results depend on: all of them but an unused pooler cannot be told apart, so all.

@@ -22,6 +22,7 @@ struct Provenance {
   int64_t seed = 0;
   int64_t steps = 0;
   std::string data;
+  std::string origin = {};    // of an imported adapter: "peft 0.21.2 (LORA), FOLDER"
 };
 
 struct LoadedAdapter {

@@ -9,12 +9,33 @@ namespace graft {
 using at::Tensor;
 
 const Tensor& Params::at(const std::string& name) const {
-  const auto found = tensors_->find(path_ + name);
-  if (found == tensors_->end()) throw InternalError("no tensor '" + path_ + name + "'");
+  const std::string key = key_of(name);
+  const auto found = tensors_->find(key);
+  if (found == tensors_->end()) throw InternalError("no tensor '" + key + "'");
   return found->second;
 }
 
-NamedTensors Edit::derive(const Params& stored, const Weights& weights) const {
+Params Params::below(const std::string& step) const {
+  Params out = *this;
+  (place_ ? out.inner_ : out.path_) += step + "/";
+  return out;
+}
+
+bool Params::has_below(const std::string& step) const {
+  ensure(!place_, "parts are looked for under their own names");
+  const std::string prefix = path_ + step + "/";
+  const auto found = tensors_->lower_bound(prefix);
+  return found != tensors_->end() && found->first.starts_with(prefix);
+}
+
+Params Params::through(Place place) const {
+  ensure(!place_, "one place a name");
+  Params out = *this;
+  out.place_ = std::make_shared<const Place>(std::move(place));
+  return out;
+}
+
+NamedTensors Edit::derive(const Params& stored, const Weights& weights, Experts) const {
   NamedTensors out;
   for (const ParamSpec& param : spec().params) out[param.name] = stored.at(param.name).to(weights.dtype());
   return out;
@@ -41,12 +62,14 @@ Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view,
     const Tensor delta = apply_change(view.y, one) - view.y;
     sum = sum.defined() ? sum + delta : delta;
   }
-  return {.mul = {}, .add = sum, .code = {}, .basis = {}, .rows = {}};
+  return {.add = sum};
 }
 
 std::optional<LanePrefix> Edit::prefix(const Params&, const SiteView&, const Weight&, Context&) const { return std::nullopt; }
 
 NamedTensors Edit::rewrite(const Params&, const Weights&) const { return {}; }
+
+std::optional<Flattened> Edit::flattened(const Params&) const { return std::nullopt; }
 
 Tensor apply_change(const Tensor& y, const Change& change) {
   if (change.rows.defined()) {

@@ -17,6 +17,7 @@ constexpr double kInitialDeviation = 0.02;
 
 Head::Head(Options& options, const ModelConfig& config, int64_t outputs)
     : config_(config), style_(family_of(config.model_type).head_style), outputs_(outputs) {
+  if (style_ == HeadStyle::kNone) throw InputError("head: " + config.model_type + " models answer in words, graft puts no head on them");
   if (style_ == HeadStyle::kPooler) trains_pooler_ = options.choice("pooler", "frozen", {"frozen", "trained"}) == "trained";
   dropout_ = options.number("dropout", config.classifier_dropout, 0, 0.99);
 }

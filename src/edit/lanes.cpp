@@ -15,6 +15,7 @@ namespace {
 // The lane's context as one part sees it at one site.
 Context context_at(const Lane& lane, const Adapter::Part& part, const Site& site) {
   Context context = lane.context;
+  context.path = part.path;
   context.key = context.key.with(part.path).with(site.name);
   context.route = context.route.with(part.path);
   return context;
@@ -22,8 +23,8 @@ Context context_at(const Lane& lane, const Adapter::Part& part, const Site& site
 
 }  // namespace
 
-Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored)
-    : adapter_(adapter), derived_(adapter.derive(stored, model.weights)), weights_(model.weights) {
+Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored, Experts experts)
+    : adapter_(adapter), derived_(adapter.derive(stored, model.weights, experts)), weights_(model.weights), experts_(experts) {
   for (const auto& [name, tensor] : derived_) {
     leaves_[name] = tensor.requires_grad() ? tensor.detach().requires_grad_(true) : tensor;
   }

@@ -1,7 +1,12 @@
-// LoRA: a low-rank update beside a frozen linear layer.
+// LoRA: a low-rank update beside a frozen linear layer; DoRA: the same with a learned length for every row of the updated weight.
 //
-// Hu et al. 2021 (arXiv:2106.09685) eq. 3, scaled as in sec. 4.1: h = W0 x + (alpha/R) B A x, with A = lora_a [R, in] and
+// lora: Hu et al. 2021 (arXiv:2106.09685) eq. 3, scaled as in sec. 4.1: h = W0 x + (alpha/R) B A x, with A = lora_a [R, in] and
 // B = lora_b [out, R]. rsLoRA (Kalajdzievski 2023, arXiv:2312.03732): alpha/sqrt(R) instead. Dropout acts on x in the branch only.
+// LoRA+ (Hayou et al. 2024, arXiv:2402.12354): `b_rate` multiplies the learning rate of B.
+//
+// dora: Liu et al. 2024 (arXiv:2402.09353) eq. 5 and sec. 4.3, W' = m (W0 + s B A) / |W0 + s B A|, norms by output row, s = alpha/R, m =
+// magnitude [out], at first the norms of W0. The norm counts as a constant in the backward pass, unless `norm_gradient` is set.
+// Departs: with dropout, W0 x keeps its x; released code then multiplies it by (m/norm - 1) after dropping entries of x.
 #include <cmath>
 
 #include "base/error.h"
@@ -16,27 +21,29 @@ namespace {
 
 using at::Tensor;
 
-class Lora final : public Edit {
+class Lora : public Edit {
  public:
-  Lora(Options& options, const EditTarget& target)
-      : choice_(read_sites(options, target, {"attn.q", "attn.v"})),
+  Lora(Options& options, const EditTarget& target, const char* kind = "lora")
+      : kind_(kind),
+        choice_(read_sites(options, target, {"attn.q", "attn.v"})),
         rank_(options.integer("rank", 8, 1, 4096)),
         alpha_(options.number("alpha", 16, 0, 1e6)),
         dropout_(options.number("dropout", 0, 0, 0.99)),
         is_rank_stabilised_(options.boolean("rslora", false)),
-        initial_(options.choice("init", "kaiming", {"kaiming", "gaussian", "normal"})) {
+        initial_(options.choice("init", "kaiming", {"kaiming", "gaussian", "normal"})),
+        b_rate_(options.number("b_rate", 1, 1e-6, 1e6)) {
     for (const Site& site : choice_.sites) {
-      if (site.kind != SiteKind::kLinear) options.fault("sites", "lora acts on linear sites; " + site.name + " is a " + kind_name(site.kind) + " site");
+      if (site.kind != SiteKind::kLinear) options.fault("sites", std::string(kind_) + " acts on linear sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }
   }
 
   EditSpec spec() const override {
     EditSpec spec;
     for (const Site& site : choice_.sites) {
-      ParamSpec a{.name = site.name + ".lora_a", .shape = {rank_, site.input_width}, .group = "lora"};
+      ParamSpec a{.name = site.name + ".lora_a", .shape = {rank_, site.input_width}, .group = kind_, .site = site.name, .bank = "down"};
       a.starts_without_gradient = true;   // B = 0
       spec.params.push_back(std::move(a));
-      spec.params.push_back({.name = site.name + ".lora_b", .shape = {site.output_width, rank_}, .group = "lora"});
+      spec.params.push_back({.name = site.name + ".lora_b", .shape = {site.output_width, rank_}, .group = kind_, .site = site.name, .bank = "up", .rate_scale = b_rate_});
     }
     spec.sites = choice_.sites;
     spec.traits = {.identity_at_init = true, .is_foldable = true};
@@ -51,7 +58,8 @@ class Lora final : public Edit {
     options["dropout"] = Node::number(dropout_);
     options["rslora"] = Node::boolean(is_rank_stabilised_);
     options["init"] = Node::text(initial_);
-    return Node::map({{"lora", std::move(options)}});
+    options["b_rate"] = Node::number(b_rate_);
+    return Node::map({{kind_, std::move(options)}});
   }
 
   // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2); normal: A ~ N(0, 0.02^2). B = 0 in each.
@@ -67,29 +75,47 @@ class Lora final : public Edit {
     return out;
   }
 
-  double scale(const Site&) const override {
-    const auto rank = static_cast<double>(rank_);
-    return alpha_ / (is_rank_stabilised_ ? std::sqrt(rank) : rank);
-  }
+  double scale(const Site&) const override { return branch_scale(); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
     const Tensor x = branch_dropout(view, input, context);
     Tensor code = graft::linear(x, derived.at(view.site.name + ".lora_a"), Tensor());   // [T, R]
     const Tensor& b = derived.at(view.site.name + ".lora_b");
-    if (!weight.rows.defined()) return {.mul = {}, .add = {}, .code = code * weight.scale, .basis = b, .rows = {}};
-    if (weight.rows.size(1) == 1) return {.mul = {}, .add = {}, .code = code * (weight.rows * weight.scale).to(code.scalar_type()), .basis = b, .rows = {}};
+    if (!weight.rows.defined()) return {.code = code * weight.scale, .basis = b};
+    if (weight.rows.size(1) == 1) return {.code = code * (weight.rows * weight.scale).to(code.scalar_type()), .basis = b};
     // A weight per group of outputs (heads) cannot act on the narrow product.
     const Tensor full = graft::linear(code * weight.scale, b, Tensor()).unflatten(1, {weight.rows.size(1), -1});           // [T, G, out/G]
-    return {.mul = {}, .add = (full * weight.rows.unsqueeze(2).to(full.scalar_type())).flatten(1), .code = {}, .basis = {}, .rows = {}};
+    return {.add = (full * weight.rows.unsqueeze(2).to(full.scalar_type())).flatten(1)};
+  }
+
+  // One product down for all experts and one up, E*R wide: sum_e w_e B_e A_e x = [B_1 .. B_E] (w_e A_e x)_e.
+  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
+               Context& context) const override {
+    if (weight.rows.size(1) != experts) return Edit::blend(stacked, experts, view, input, weight, context);
+    const std::string& name = view.site.name;
+    const Tensor x = branch_dropout(view, input, context);
+    const Tensor code = graft::linear(x, stacked.at(name + ".lora_a").flatten(0, 1), Tensor()).unflatten(1, {experts, rank_});   // [T, E, R]
+    const Tensor w = (weight.rows * weight.scale).to(code.scalar_type());                                                       // [T, E]
+    return {.code = (code * w.unsqueeze(2)).flatten(1), .basis = stacked.at(name + ".lora_b").transpose(0, 1).flatten(1)};      // [out, E*R]
   }
 
   NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
     NamedTensors out;
     for (const Site& site : choice_.sites) {
       const Tensor product = at::mm(derived.at(site.name + ".lora_b").to(at::kFloat), derived.at(site.name + ".lora_a").to(at::kFloat));
-      out[site.name + ".weight"] = weights.base(site.name + ".weight").to(at::kFloat) + scale(site) * product;
+      out[site.name + ".weight"] = weights.base(site.name + ".weight").to(at::kFloat) + branch_scale() * product;
     }
     return out;
+  }
+
+ protected:
+  const char* kind() const { return kind_; }
+  const std::vector<Site>& sites() const { return choice_.sites; }
+
+  // alpha/R, or alpha/sqrt(R).
+  double branch_scale() const {
+    const auto rank = static_cast<double>(rank_);
+    return alpha_ / (is_rank_stabilised_ ? std::sqrt(rank) : rank);
   }
 
  private:
@@ -98,15 +124,101 @@ class Lora final : public Edit {
     return dropout(x, rows_of_lane(view, dropout_, context.key.with("lora dropout")));
   }
 
+  const char* kind_;
   SiteChoice choice_;
   int64_t rank_;
   double alpha_, dropout_;
   bool is_rank_stabilised_;
   std::string initial_;
+  double b_rate_;
+};
+
+class Dora final : public Lora {
+ public:
+  Dora(Options& options, const EditTarget& target) : Lora(options, target, "dora"), has_norm_gradient_(options.boolean("norm_gradient", false)) {}
+
+  EditSpec spec() const override {
+    EditSpec spec = Lora::spec();
+    for (ParamSpec& param : spec.params) param.bank.clear();   // the norm is one of both halves
+    for (const Site& site : sites()) spec.params.push_back({.name = site.name + ".magnitude", .shape = {site.output_width}, .group = kind(), .site = site.name});
+    return spec;
+  }
+
+  Node describe() const override {
+    Node described = Lora::describe();
+    described["dora"]["norm_gradient"] = Node::boolean(has_norm_gradient_);
+    return described;
+  }
+
+  NamedTensors init(const Weights& weights, RandomKey key) const override {
+    NamedTensors out = Lora::init(weights, key);
+    const Params start(out, "");
+    for (const Site& site : sites()) out[site.name + ".magnitude"] = norms(start, weights, site, at::kFloat);
+    return out;
+  }
+
+  // alpha/R stands inside the norm, so what is left to weigh is the change as a whole.
+  double scale(const Site&) const override { return 1.0; }
+
+  // The params of LoRA with m/norm * s in B, and "<site>.stretch" [out] = m/norm - 1, float32.
+  NamedTensors derive(const Params& stored, const Weights& weights, Experts) const override {
+    const at::ScalarType wide = weights.dtype() == at::kDouble ? at::kDouble : at::kFloat;
+    NamedTensors out;
+    for (const Site& site : sites()) {
+      const Tensor factor = stored.at(site.name + ".magnitude").to(wide) / norms(stored, weights, site, wide);   // [out]
+      out[site.name + ".lora_a"] = stored.at(site.name + ".lora_a").to(weights.dtype());
+      out[site.name + ".lora_b"] = (stored.at(site.name + ".lora_b").to(wide) * (factor * branch_scale()).unsqueeze(1)).to(weights.dtype());
+      out[site.name + ".stretch"] = factor - 1;
+      if (weights.has(site.name + ".bias")) out[site.name + ".still"] = (1 - factor) * weights.base(site.name + ".bias").to(wide);   // [out]
+    }
+    return out;
+  }
+
+  // y = W0 x + bias  ->  y + (f - 1) (y - bias) + f s B A x with f = m/norm.
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+    Change change = Lora::change(derived, view, input, weight, context);
+    const std::string& name = view.site.name;
+    Tensor add = view.y * derived.at(name + ".stretch").to(view.y.scalar_type());
+    if (derived.has(name + ".still")) add = add + derived.at(name + ".still").to(add.scalar_type());
+    if (weight.scale != 1.0) add = add * weight.scale;
+    if (weight.rows.defined()) add = (add.unflatten(1, {weight.rows.size(1), -1}) * weight.rows.unsqueeze(2).to(add.scalar_type())).flatten(1);
+    change.add = change.add.defined() ? change.add + add : add;
+    return change;
+  }
+
+  // LoRA's fused form knows nothing of rows that are stretched.
+  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+    return Edit::blend(stacked, experts, view, input, weight, context);
+  }
+
+  NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
+    NamedTensors out;
+    for (const Site& site : sites()) {
+      const Tensor branch = at::mm(derived.at(site.name + ".lora_b").to(at::kFloat), derived.at(site.name + ".lora_a").to(at::kFloat));
+      const Tensor factor = (derived.at(site.name + ".stretch") + 1).to(at::kFloat).unsqueeze(1);
+      out[site.name + ".weight"] = weights.base(site.name + ".weight").to(at::kFloat) * factor + branch;
+    }
+    return out;
+  }
+
+ private:
+  // |W0 + s B A| by rows, [out], without making the sum: |W0|^2 + 2 s (W0 A^T) . B + s^2 (B A A^T) . B. With B = 0 it is |W0| to the
+  // last bit, so that m/norm is 1 at first. The stored W0 counts, not its copy in the trunk's dtype.
+  Tensor norms(const Params& params, const Weights& weights, const Site& site, at::ScalarType dtype) const {
+    const at::AutoGradMode enabled(has_norm_gradient_ && at::GradMode::is_enabled());
+    const double s = branch_scale();
+    const Tensor w = weights.base(site.name + ".weight").to(dtype), a = params.at(site.name + ".lora_a").to(dtype), b = params.at(site.name + ".lora_b").to(dtype);
+    const Tensor cross = graft::linear(w, a, Tensor()) * (2 * s) + at::mm(b, at::mm(a, a.t())) * (s * s);   // [out, R]
+    return at::sqrt(at::sum(w * w, 1) + at::sum(cross * b, 1));
+  }
+
+  bool has_norm_gradient_;
 };
 
 }  // namespace
 
 std::unique_ptr<Edit> make_lora(Options& options, const EditTarget& target) { return std::make_unique<Lora>(options, target); }
+
+std::unique_ptr<Edit> make_dora(Options& options, const EditTarget& target) { return std::make_unique<Dora>(options, target); }
 
 }  // namespace graft

@@ -2,9 +2,10 @@
 //
 //   full        every tensor
 //   bitfit      every bias: of linear layers, of norms, of the pooler (Ben Zaken et al. 2022, arXiv:2106.10199)
-//   top-layers  every tensor of the last K blocks
+//   top-layers  every tensor of the last K blocks, of the decoder where there is one
 //
 // The copies are float32 masters whatever the trunk's dtype.
+#include <algorithm>
 #include <functional>
 
 #include "base/error.h"
@@ -30,7 +31,7 @@ class Retrain final : public Edit {
       ParamSpec param{.name = slot.name, .shape = slot.shape, .group = kind_};
       param.decays = !is_bias(slot.name) && !is_norm(slot.name);
       // The softmax does not change when all keys move alike, so the gradient of a key's bias is zero but for rounding.
-      param.starts_without_gradient = slot.name.ends_with("attn.k.bias");
+      param.starts_without_gradient = slot.name.ends_with("attn.k.bias") || slot.name.ends_with("cross.k.bias");
       spec.params.push_back(std::move(param));
     }
     spec.traits = {.identity_at_init = true, .is_foldable = true, .rewrites = true};
@@ -81,18 +82,25 @@ std::unique_ptr<Edit> make_full(Options& options, const EditTarget& target) {
 
 std::unique_ptr<Edit> make_bitfit(Options& options, const EditTarget& target) {
   const bool with_pooler = options.boolean("pooler", true);
+  const std::vector<TensorSlot> slots = tensor_slots(target.config);
+  if (std::none_of(slots.begin(), slots.end(), [](const TensorSlot& slot) { return is_bias(slot.name); })) {
+    options.fault("", target.config.model_type + " models have no biases to train");
+  }
   return make_retrain("bitfit", Node::map({{"pooler", Node::boolean(with_pooler)}}), target,
                       [with_pooler](const std::string& name) { return is_bias(name) && (with_pooler || !is_pooler(name)); });
 }
 
 std::unique_ptr<Edit> make_top_layers(Options& options, const EditTarget& target) {
-  const int64_t count = options.integer("count", std::min<int64_t>(2, target.config.layers), 1, target.config.layers);
+  const std::string stack = target.config.has_decoder() ? "dec" : "enc";
+  const int64_t layers = target.config.has_decoder() ? target.config.decoder_layers : target.config.layers;
+  const int64_t count = options.integer("count", std::min<int64_t>(2, layers), 1, layers);
   const bool with_pooler = options.boolean("pooler", false);
-  const int64_t first = target.config.layers - count;
+  const int64_t first = layers - count;
   return make_retrain("top-layers", Node::map({{"count", Node::integer(count)}, {"pooler", Node::boolean(with_pooler)}}), target,
                       [=](const std::string& name) {
                         if (is_pooler(name)) return with_pooler;
-                        return name.starts_with("enc.") && std::stoll(name.substr(4)) >= first;
+                        const Place place = place_of(name);
+                        return place.stack == stack && place.layer >= first;
                       });
 }
 

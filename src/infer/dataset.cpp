@@ -25,7 +25,7 @@ Dataset encode_examples(std::vector<Example> examples, const Tokenizer& tokenize
       throw InputError("the tokenizer gives segment types beyond the model's " + std::to_string(config.type_vocabulary) + ": the two do not belong together");
     }
     data.num_tokens += static_cast<int64_t>(encoding.ids.size());
-    data.sequences.push_back({example.id, std::move(encoding.ids), std::move(encoding.type_ids)});
+    data.sequences.push_back({example.id, std::move(encoding.ids), std::move(encoding.type_ids), example.embedding});
   }
   return data;
 }

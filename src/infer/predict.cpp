@@ -35,6 +35,37 @@ std::vector<int64_t> longest_first(const Dataset& data) {
   return order;
 }
 
+int64_t num_routes(const RouteOptions& route) {
+  const bool is_ensemble = route.routing == Routing::kEnsembleLogits || route.routing == Routing::kEnsembleProbabilities;
+  return is_ensemble ? route.routes : 1;
+}
+
+// One lane per route. Records come from the first.
+std::vector<Lane> lanes_of(const Bound& bound, const RouteOptions& route, std::vector<std::pair<std::string, Tensor>>* records) {
+  std::vector<Lane> lanes;
+  for (int64_t r = 0; r < num_routes(route); ++r) {
+    Lane& lane = lanes.emplace_back(Lane{&bound, {}});
+    lane.context.route = RandomKey{}.with("route").with(static_cast<uint64_t>(route.seed)).with(static_cast<uint64_t>(r));
+    if (route.routing == Routing::kFixed) lane.context.fixed_expert = 0;
+    if (r == 0) lane.context.records = records;
+  }
+  return lanes;
+}
+
+void keep_record(NamedTensors& records, const std::string& name, int64_t rows, const Tensor& index, const Tensor& values) {
+  const Tensor wide = (values.dim() == 1 ? values.unsqueeze(1) : values).to(at::kFloat);   // [N, K]
+  Tensor& all = records[name];
+  if (!all.defined()) all = at::zeros({rows, wide.size(1)}, at::kFloat);
+  all.index_copy_(0, index, wide);
+}
+
+// by_route: [routes, rows, outputs] -> [rows, outputs].
+Tensor joined_routes(const Tensor& by_route, Routing routing) {
+  if (by_route.size(0) == 1) return by_route[0];
+  if (routing == Routing::kEnsembleLogits) return by_route.mean(0);
+  return by_route.softmax(2).mean(0).log();
+}
+
 }  // namespace
 
 PackOptions pack_options(const Model& model) {
@@ -43,29 +74,37 @@ PackOptions pack_options(const Model& model) {
 
 Predictions predict(const Model& model, const Bound& bound, const Dataset& data, const PredictOptions& options) {
   ensure(bound.adapter().head() != nullptr, "predictions need a head");
+  ensure(bound.experts() == experts_of(options.route.routing), "experts apart for routes, merged without");
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
   const std::vector<int64_t> order = longest_first(data);
+  const int64_t routes = num_routes(options.route);
+  const at::Tensor by_route = at::empty({routes, data.size(), bound.adapter().head()->outputs()}, at::kFloat);
   Predictions out;
-  out.logits = at::empty({data.size(), bound.adapter().head()->outputs()}, at::kFloat);
   for (size_t begin = 0; begin < order.size();) {
-    PackLane rows;
+    PackLane rows{{}, 0, bound.adapter().layout()};
     std::vector<int64_t> index;
     int64_t tokens = 0;
     for (; begin < order.size(); ++begin) {
       const Sequence& sequence = data.sequences[static_cast<size_t>(order[begin])];
       const auto length = static_cast<int64_t>(sequence.ids.size());
-      if (tokens > 0 && tokens + length > options.token_budget) break;
+      if (tokens > 0 && (tokens + length) * routes > options.token_budget) break;
       tokens += length;
       rows.sequences.push_back(&sequence);
       index.push_back(order[begin]);
     }
-    const Pack pack = make_pack({rows}, pack_options(model));
-    const LogitsResult result = compute_logits(model, pack, {{&bound, {}}}, {});
-    out.logits.index_copy_(0, at::tensor(index, at::kLong), result.logits.front().to(at::kFloat));
+    std::vector<std::pair<std::string, Tensor>> records;
+    const std::vector<Lane> lanes = lanes_of(bound, options.route, options.keep_records ? &records : nullptr);
+    const Pack pack = make_pack(std::vector<PackLane>(static_cast<size_t>(routes), rows), pack_options(model));
+    const LogitsResult result = compute_logits(model, pack, lanes, {});
+    const Tensor where = at::tensor(index, at::kLong);
+    for (int64_t r = 0; r < routes; ++r) by_route[r].index_copy_(0, where, result.logits[static_cast<size_t>(r)].to(at::kFloat));
+    for (const auto& [name, values] : records) keep_record(out.records, name, data.size(), where, values);
     out.num_tokens += tokens;
     if (options.progress) options.progress(static_cast<int64_t>(begin), data.size());
   }
+  out.logits = joined_routes(by_route, options.route.routing);
+  if (routes > 1) out.by_route = by_route;
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return out;
 }

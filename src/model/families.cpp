@@ -3,58 +3,147 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "model/sites.h"
 
 namespace graft {
 
 namespace {
 
-// BERT (Devlin et al. 2019) and RoBERTa (Liu et al. 2019) share one encoder; so do their checkpoints' names.
-std::vector<std::pair<std::string, std::string>> bert_names() {
-  return {
-      {"embed.word.weight", "embeddings.word_embeddings.weight"},
-      {"embed.position.weight", "embeddings.position_embeddings.weight"},
-      {"embed.type.weight", "embeddings.token_type_embeddings.weight"},
-      {"embed.norm.weight", "embeddings.LayerNorm.weight"},
-      {"embed.norm.bias", "embeddings.LayerNorm.bias"},
-      {"enc.#.attn.q.weight", "encoder.layer.#.attention.self.query.weight"},
-      {"enc.#.attn.q.bias", "encoder.layer.#.attention.self.query.bias"},
-      {"enc.#.attn.k.weight", "encoder.layer.#.attention.self.key.weight"},
-      {"enc.#.attn.k.bias", "encoder.layer.#.attention.self.key.bias"},
-      {"enc.#.attn.v.weight", "encoder.layer.#.attention.self.value.weight"},
-      {"enc.#.attn.v.bias", "encoder.layer.#.attention.self.value.bias"},
-      {"enc.#.attn.o.weight", "encoder.layer.#.attention.output.dense.weight"},
-      {"enc.#.attn.o.bias", "encoder.layer.#.attention.output.dense.bias"},
-      {"enc.#.attn.norm.weight", "encoder.layer.#.attention.output.LayerNorm.weight"},
-      {"enc.#.attn.norm.bias", "encoder.layer.#.attention.output.LayerNorm.bias"},
-      {"enc.#.ffn.up.weight", "encoder.layer.#.intermediate.dense.weight"},
-      {"enc.#.ffn.up.bias", "encoder.layer.#.intermediate.dense.bias"},
-      {"enc.#.ffn.down.weight", "encoder.layer.#.output.dense.weight"},
-      {"enc.#.ffn.down.bias", "encoder.layer.#.output.dense.bias"},
-      {"enc.#.ffn.norm.weight", "encoder.layer.#.output.LayerNorm.weight"},
-      {"enc.#.ffn.norm.bias", "encoder.layer.#.output.LayerNorm.bias"},
-      {"pooler.weight", "pooler.dense.weight"},
-      {"pooler.bias", "pooler.dense.bias"},
-  };
+using Names = std::vector<std::pair<std::string, std::string>>;
+
+void append(Names& names, const Names& more) { names.insert(names.end(), more.begin(), more.end()); }
+
+// Weight and bias of each.
+Names with_biases(const Names& layers) {
+  Names names;
+  for (const auto& [ours, theirs] : layers) {
+    names.emplace_back(ours + ".weight", theirs + ".weight");
+    names.emplace_back(ours + ".bias", theirs + ".bias");
+  }
+  return names;
 }
 
-const std::vector<Family>& families() {
-  static const std::vector<Family> table = {
-      {"bert", HeadStyle::kPooler, {"bert.", ""}, bert_names(), {"cls.", "classifier.", "embeddings.position_ids"}},
-      {"roberta", HeadStyle::kDense, {"roberta.", ""}, bert_names(), {"lm_head.", "classifier.", "pooler.", "embeddings.position_ids"}},
-  };
-  return table;
+// BERT (Devlin et al. 2019) and RoBERTa (Liu et al. 2019) share one encoder; so do their checkpoints' names.
+Names bert_names() {
+  Names names = {{"embed.word.weight", "embeddings.word_embeddings.weight"},
+                 {"embed.position.weight", "embeddings.position_embeddings.weight"},
+                 {"embed.type.weight", "embeddings.token_type_embeddings.weight"}};
+  append(names, with_biases({{"embed.norm", "embeddings.LayerNorm"},
+                             {"enc.#.attn.q", "encoder.layer.#.attention.self.query"},
+                             {"enc.#.attn.k", "encoder.layer.#.attention.self.key"},
+                             {"enc.#.attn.v", "encoder.layer.#.attention.self.value"},
+                             {"enc.#.attn.o", "encoder.layer.#.attention.output.dense"},
+                             {"enc.#.attn.norm", "encoder.layer.#.attention.output.LayerNorm"},
+                             {"enc.#.ffn.up", "encoder.layer.#.intermediate.dense"},
+                             {"enc.#.ffn.down", "encoder.layer.#.output.dense"},
+                             {"enc.#.ffn.norm", "encoder.layer.#.output.LayerNorm"},
+                             {"pooler", "pooler.dense"}}));
+  return names;
+}
+
+Names bart_attention(const std::string& ours, const std::string& theirs) {
+  return with_biases({{ours + ".q", theirs + ".q_proj"}, {ours + ".k", theirs + ".k_proj"}, {ours + ".v", theirs + ".v_proj"},
+                      {ours + ".o", theirs + ".out_proj"}, {ours + ".norm", theirs + "_layer_norm"}});
+}
+
+Names bart_ffn(const std::string& ours, const std::string& theirs) {
+  return with_biases({{ours + ".ffn.up", theirs + ".fc1"}, {ours + ".ffn.down", theirs + ".fc2"}, {ours + ".ffn.norm", theirs + ".final_layer_norm"}});
+}
+
+Names bart_names() {
+  Names names = {{"embed.word.weight", "shared.weight"}, {"embed.position.weight", "encoder.embed_positions.weight"}};
+  append(names, with_biases({{"embed.norm", "encoder.layernorm_embedding"}}));
+  append(names, bart_attention("enc.#.attn", "encoder.layers.#.self_attn"));
+  append(names, bart_ffn("enc.#", "encoder.layers.#"));
+  names.emplace_back("dec.embed.position.weight", "decoder.embed_positions.weight");
+  append(names, with_biases({{"dec.embed.norm", "decoder.layernorm_embedding"}}));
+  append(names, bart_attention("dec.#.attn", "decoder.layers.#.self_attn"));
+  append(names, bart_attention("dec.#.cross", "decoder.layers.#.encoder_attn"));
+  append(names, bart_ffn("dec.#", "decoder.layers.#"));
+  return names;
+}
+
+// One sublayer of a block of T5: its own norm stands beside it.
+Names t5_attention(const std::string& ours, const std::string& layer, const std::string& kind) {
+  Names names;
+  for (const char* each : {"q", "k", "v", "o"}) names.emplace_back(ours + "." + each + ".weight", layer + "." + kind + "." + each + ".weight");
+  names.emplace_back(ours + ".norm.weight", layer + ".layer_norm.weight");
+  return names;
+}
+
+Names t5_ffn(const std::string& ours, const std::string& layer, bool is_gated) {
+  const std::string dense = layer + ".DenseReluDense.";
+  Names names;
+  if (is_gated) names.emplace_back(ours + ".ffn.gate.weight", dense + "wi_0.weight");
+  names.emplace_back(ours + ".ffn.up.weight", dense + (is_gated ? "wi_1.weight" : "wi.weight"));
+  names.emplace_back(ours + ".ffn.down.weight", dense + "wo.weight");
+  names.emplace_back(ours + ".ffn.norm.weight", layer + ".layer_norm.weight");
+  return names;
+}
+
+Names t5_names(bool is_gated) {
+  const std::string relative = ".block.0.layer.0.SelfAttention.relative_attention_bias.weight";
+  const std::string encoder = "encoder.block.#.layer.", decoder = "decoder.block.#.layer.";
+  Names names = {{"embed.word.weight", "shared.weight"}, {"enc.distance.weight", "encoder" + relative}};
+  append(names, t5_attention("enc.#.attn", encoder + "0", "SelfAttention"));
+  append(names, t5_ffn("enc.#", encoder + "1", is_gated));
+  append(names, {{"enc.norm.weight", "encoder.final_layer_norm.weight"}, {"dec.distance.weight", "decoder" + relative}});
+  append(names, t5_attention("dec.#.attn", decoder + "0", "SelfAttention"));
+  append(names, t5_attention("dec.#.cross", decoder + "1", "EncDecAttention"));
+  append(names, t5_ffn("dec.#", decoder + "2", is_gated));
+  append(names, {{"dec.norm.weight", "decoder.final_layer_norm.weight"}, {"lm.weight", "lm_head.weight"}});
+  return names;
+}
+
+Names gpt2_names() {
+  Names names = {{"embed.word.weight", "wte.weight"}, {"embed.position.weight", "wpe.weight"}};
+  append(names, with_biases({{"dec.#.attn.norm", "h.#.ln_1"}}));
+  for (const auto& [ours, piece] : {std::pair{"q", "[0/3]"}, std::pair{"k", "[1/3]"}, std::pair{"v", "[2/3]"}}) {   // one layer makes all three
+    for (const char* tensor : {".weight", ".bias"}) names.emplace_back(std::string("dec.#.attn.") + ours + tensor, std::string("h.#.attn.c_attn") + tensor + piece);
+  }
+  append(names, with_biases({{"dec.#.attn.o", "h.#.attn.c_proj"}, {"dec.#.ffn.norm", "h.#.ln_2"}, {"dec.#.ffn.up", "h.#.mlp.c_fc"},
+                             {"dec.#.ffn.down", "h.#.mlp.c_proj"}, {"dec.norm", "ln_f"}}));
+  return names;
+}
+
+Names llama_names() {
+  Names names = {{"embed.word.weight", "embed_tokens.weight"}, {"dec.#.attn.norm.weight", "layers.#.input_layernorm.weight"}};
+  append(names, with_biases({{"dec.#.attn.q", "layers.#.self_attn.q_proj"}, {"dec.#.attn.k", "layers.#.self_attn.k_proj"},
+                             {"dec.#.attn.v", "layers.#.self_attn.v_proj"}, {"dec.#.attn.o", "layers.#.self_attn.o_proj"}}));
+  names.emplace_back("dec.#.ffn.norm.weight", "layers.#.post_attention_layernorm.weight");
+  append(names, with_biases({{"dec.#.ffn.gate", "layers.#.mlp.gate_proj"}, {"dec.#.ffn.up", "layers.#.mlp.up_proj"},
+                             {"dec.#.ffn.down", "layers.#.mlp.down_proj"}}));
+  append(names, {{"dec.norm.weight", "norm.weight"}, {"lm.weight", "lm_head.weight"}});
+  return names;
+}
+
+bool is_bias(const std::string& pattern) { return pattern.ends_with(".bias"); }
+bool is_norm(const std::string& pattern) { return pattern.find("norm.") != std::string::npos; }
+
+bool is_present(const std::string& pattern, const Family& family, const ModelConfig& c) {
+  if (pattern.starts_with("pooler.")) return family.head_style == HeadStyle::kPooler;
+  if (pattern == "lm.weight") return !c.has_tied_output;
+  if (!is_bias(pattern) || is_norm(pattern)) return true;
+  return pattern.find(".ffn.") != std::string::npos ? c.has_ffn_bias : c.has_attention_bias;
 }
 
 std::vector<int64_t> slot_shape(const std::string& pattern, const ModelConfig& c) {
   const auto ends = [&](const char* tail) { return pattern.ends_with(tail); };
-  if (pattern == "embed.word.weight") return {c.vocabulary, c.width};
-  if (pattern == "embed.position.weight") return {c.max_positions + c.position_offset, c.width};
+  if (pattern == "embed.word.weight" || pattern == "lm.weight") return {c.vocabulary, c.width};
+  if (ends("embed.position.weight")) return {c.max_positions + c.position_offset, c.width};
   if (pattern == "embed.type.weight") return {c.type_vocabulary, c.width};
-  if (ends("ffn.up.weight")) return {c.ffn_width, c.width};
-  if (ends("ffn.up.bias")) return {c.ffn_width};
+  if (ends(".distance.weight")) return {c.distance_buckets, c.heads};
+  if (is_norm(pattern)) return {c.width};
+  if (ends("ffn.up.weight") || ends("ffn.gate.weight")) return {c.ffn_width, c.width};
+  if (ends("ffn.up.bias") || ends("ffn.gate.bias")) return {c.ffn_width};
   if (ends("ffn.down.weight")) return {c.width, c.ffn_width};
-  if (ends("norm.weight") || ends(".bias")) return {c.width};
-  return {c.width, c.width};
+  if (ends(".q.weight")) return {c.attention_width, c.width};
+  if (ends(".q.bias")) return {c.attention_width};
+  if (ends(".k.weight") || ends(".v.weight")) return {c.key_width(), c.width};
+  if (ends(".k.bias") || ends(".v.bias")) return {c.key_width()};
+  if (ends(".o.weight")) return {c.width, c.attention_width};
+  if (is_bias(pattern)) return {c.width};
+  return {c.width, c.width};   // the pooler
 }
 
 std::string with_layer(std::string pattern, const std::string& layer) {
@@ -62,51 +151,82 @@ std::string with_layer(std::string pattern, const std::string& layer) {
   return hole == std::string::npos ? pattern : pattern.replace(hole, 1, layer);
 }
 
+bool is_layered(const std::string& pattern) { return pattern.find('#') != std::string::npos; }
+
 }  // namespace
 
+const std::vector<Family>& all_families() {
+  static const std::vector<Family> table = {
+      {.model_type = "bert", .has_trunk = true, .head_style = HeadStyle::kPooler, .prefixes = {"bert.", ""}, .names = bert_names(),
+       .unused = {"cls.", "classifier.", "embeddings.position_ids"}, .classifier_class = "BertForSequenceClassification",
+       .head_names = {{"out", "classifier"}}},
+      {.model_type = "roberta", .has_trunk = true, .head_style = HeadStyle::kDense, .prefixes = {"roberta.", ""}, .names = bert_names(),
+       .unused = {"lm_head.", "classifier.", "pooler.", "embeddings.position_ids"}, .classifier_class = "RobertaForSequenceClassification",
+       .head_names = {{"dense", "classifier.dense"}, {"out", "classifier.out_proj"}}},
+      {.model_type = "bart", .prefixes = {"model.", ""}, .names = bart_names(),
+       .unused = {"lm_head.", "classification_head.", "encoder.embed_tokens.", "decoder.embed_tokens."}},
+      {.model_type = "t5", .prefixes = {""}, .names = t5_names(false), .unused = {"encoder.embed_tokens.", "decoder.embed_tokens."}},
+      {.model_type = "t5", .has_gated_ffn = true, .prefixes = {""}, .names = t5_names(true), .unused = {"encoder.embed_tokens.", "decoder.embed_tokens."}},
+      {.model_type = "mt5", .has_gated_ffn = true, .prefixes = {""}, .names = t5_names(true), .unused = {"encoder.embed_tokens.", "decoder.embed_tokens."}},
+      {.model_type = "mt5", .prefixes = {""}, .names = t5_names(false), .unused = {"encoder.embed_tokens.", "decoder.embed_tokens."}},
+      {.model_type = "gpt2", .prefixes = {"transformer.", ""}, .names = gpt2_names(), .unused = {"lm_head."}, .stores_transposed = true},
+      {.model_type = "llama", .has_gated_ffn = true, .prefixes = {"model.", ""}, .names = llama_names(), .unused = {}},
+  };
+  return table;
+}
+
 const Family& family_of(const std::string& model_type) {
-  for (const Family& family : families()) {
+  for (const Family& family : all_families()) {
     if (family.model_type == model_type) return family;
   }
   throw InputError("model_type " + quote(model_type) + " is not supported" + did_you_mean(model_type, known_families()) +
                    "; known families: " + joined(known_families()));
 }
 
+const Family& family_of(const ModelConfig& config) {
+  for (const Family& family : all_families()) {
+    if (family.model_type == config.model_type && family.has_gated_ffn == config.has_gated_ffn) return family;
+  }
+  return family_of(config.model_type);
+}
+
 std::vector<std::string> known_families() {
   std::vector<std::string> names;
-  for (const Family& family : families()) names.push_back(family.model_type);
+  for (const Family& family : all_families()) {
+    if (std::find(names.begin(), names.end(), family.model_type) == names.end()) names.push_back(family.model_type);
+  }
+  return names;
+}
+
+std::vector<std::string> trunk_families() {
+  std::vector<std::string> names = known_families();
+  std::erase_if(names, [](const std::string& name) { return !family_of(name).has_trunk; });
   return names;
 }
 
 std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
-  const Family& family = family_of(config.model_type);
+  const Family& family = family_of(config);
   std::vector<TensorSlot> slots;
   const auto add = [&](const std::string& pattern, int64_t layer) {
-    const bool is_pooler = pattern.starts_with("pooler.");
-    if (is_pooler && family.head_style != HeadStyle::kPooler) return;
-    slots.push_back({with_layer(pattern, std::to_string(layer)), slot_shape(pattern, config), is_pooler});
+    if (!is_present(pattern, family, config)) return;
+    slots.push_back({with_layer(pattern, std::to_string(layer)), slot_shape(pattern, config), pattern.starts_with("pooler.")});
   };
-  const auto is_layered = [](const auto& name) { return name.first.find('#') != std::string::npos; };
-  const auto first = std::find_if(family.names.begin(), family.names.end(), is_layered);
-  const auto last = std::find_if_not(first, family.names.end(), is_layered);
-  for (auto it = family.names.begin(); it != first; ++it) add(it->first, 0);
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (auto it = first; it != last; ++it) add(it->first, layer);
+  for (auto it = family.names.begin(); it != family.names.end();) {   // the patterns of a block follow each other
+    const auto end = std::find_if(it, family.names.end(), [&](const auto& name) { return is_layered(name.first) != is_layered(it->first) || name.first.substr(0, 3) != it->first.substr(0, 3); });
+    const int64_t times = !is_layered(it->first) ? 1 : it->first.starts_with("enc.") ? config.layers : config.decoder_layers;
+    for (int64_t layer = 0; layer < times; ++layer) {
+      for (auto each = it; each != end; ++each) add(each->first, layer);
+    }
+    it = end;
   }
-  for (auto it = last; it != family.names.end(); ++it) add(it->first, 0);
   return slots;
 }
 
 std::optional<std::string> checkpoint_name(const Family& family, const std::string& canonical) {
-  std::string pattern = canonical, layer;
-  if (canonical.starts_with("enc.")) {
-    const size_t end = canonical.find('.', 4);
-    if (end == std::string::npos) return std::nullopt;
-    layer = canonical.substr(4, end - 4);
-    pattern = "enc.#" + canonical.substr(end);
-  }
+  const Place place = place_of(canonical);
+  const std::string pattern = place.layer < 0 ? canonical : place.stack + ".#." + place.rest;
   for (const auto& [ours, theirs] : family.names) {
-    if (ours == pattern) return with_layer(theirs, layer);
+    if (ours == pattern) return with_layer(theirs, std::to_string(place.layer));
   }
   return std::nullopt;
 }

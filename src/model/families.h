@@ -14,26 +14,36 @@
 namespace graft {
 
 // How the head of a sequence classifier reads the first token: BERT puts a pretrained pooler under it, RoBERTa a new dense layer.
-enum class HeadStyle { kPooler, kDense };
+// kNone: the family answers in words.
+enum class HeadStyle { kPooler, kDense, kNone };
 
 struct TensorSlot {
   std::string name;              // canonical: "enc.3.attn.q.weight"
-  std::vector<int64_t> shape;
+  std::vector<int64_t> shape;    // of a linear layer: [out, in]
   bool is_optional = false;      // absent from some checkpoints: the pooler
 };
 
+// In names, '#' stands for the layer; "name[1/3]" for the second of three equal pieces of a tensor, along its outputs.
 struct Family {
   std::string model_type;
-  HeadStyle head_style;
+  bool has_trunk = false;                                       // else its parameters can be counted, but not run
+  bool has_gated_ffn = false;                                   // a model_type with both kinds has two entries
+  HeadStyle head_style = HeadStyle::kNone;
   std::vector<std::string> prefixes;                            // of checkpoint names, tried in order: "bert.", ""
-  std::vector<std::pair<std::string, std::string>> names;       // canonical pattern -> checkpoint pattern; '#' is the layer
+  std::vector<std::pair<std::string, std::string>> names;       // canonical pattern -> checkpoint pattern, in canonical order
   std::vector<std::string> unused;                              // checkpoint names that start so are read by nobody here
+  std::string classifier_class = {};                            // of the library that the folder format comes from: the trunk with a head
+  std::vector<std::pair<std::string, std::string>> head_names = {};   // of its head: our layer -> checkpoint layer
+  bool stores_transposed = false;                               // the checkpoint holds weights of linear layers as [in, out]
 };
 
-const Family& family_of(const std::string& model_type);         // Throws InputError naming the known families.
-std::vector<std::string> known_families();
+const std::vector<Family>& all_families();
+const Family& family_of(const std::string& model_type);         // Its first entry. Throws InputError naming the known families.
+const Family& family_of(const ModelConfig& config);
+std::vector<std::string> known_families();                      // whose config.json is read
+std::vector<std::string> trunk_families();                      // that can be run
 
-// Every tensor of the trunk, in canonical order.
+// Every tensor of the trunk, in canonical order; with the vocabulary's output layer ("lm.weight") where it is not the word table.
 std::vector<TensorSlot> tensor_slots(const ModelConfig& config);
 
 // "enc.3.attn.q.weight" -> "encoder.layer.3.attention.self.query.weight" (without prefix); nothing for an unknown name.

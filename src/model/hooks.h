@@ -17,7 +17,7 @@ struct SiteView {
   const Site& site;
   const Pack& pack;
   LaneRange lane;                                         // the rows and sequences of `pack` that x and y hold
-  at::Tensor x;                                           // [T, in]: what entered the site; undefined where y is all there is
+  at::Tensor x;                                          // [T, in]: what entered the site; undefined where y is all there is
   at::Tensor y;                                           // [T, out]: what leaves it unless changed
   at::Tensor residual;                                    // [T, C], sublayers only: what y will be added to
   std::function<at::Tensor(const at::Tensor&)> norm;      // sublayers only: the block's own norm, applied to its argument

@@ -19,6 +19,15 @@ struct Sequence {
   int64_t example = 0;               // names the row of the data set, for dropout and for messages
   std::vector<int64_t> ids;
   std::vector<int64_t> type_ids;     // same length as ids
+  std::vector<float> embedding = {};   // of the whole text, where routers read one; else empty
+};
+
+// Rows of a sequence beside its tokens.
+struct RowLayout {
+  int64_t virtual_rows = 0;            // for the vectors of a prompt; their word embeddings are the pad token's until an edit replaces them
+  bool virtual_rows_follow_first = false;   // after the first token instead of before it
+  int64_t first_position = 0;          // of the first row: past those that a prefix counts as its own
+  int64_t padded_length = 0;           // shorter sequences get pad tokens, which attend but are not attended to; 0 = none
 };
 
 // Rows and sequences that go through one adapter with one route. Lanes lie end to end and cover the whole pack.
@@ -32,6 +41,9 @@ struct Pack {
   std::shared_ptr<const RowIds> rows;           // T entries; filler rows have example -1
   std::shared_ptr<const Spans> spans;           // self-attention
   std::vector<int64_t> offsets;                 // [N+1]: sequence n has rows offsets[n] .. offsets[n+1]-1
+  std::vector<int64_t> token;                   // [T]: index of the row's token in its sequence; -1 for virtual, pad and filler rows
+  std::vector<int64_t> lengths;                 // [N]: tokens of each sequence, also of those whose rows are not all here
+  at::Tensor embedding;                         // [N, S] float32 of the sequences; undefined when they have none
   std::vector<LaneRange> lanes;                 // at least one
   int64_t num_rows = 0;                         // T, fillers included
   int64_t num_tokens = 0;                       // real rows
@@ -50,6 +62,7 @@ struct PackOptions {
 struct PackLane {
   std::vector<const Sequence*> sequences;
   int64_t pass = 0;
+  RowLayout layout = {};
 };
 
 // Requires: at least one lane, no empty sequence. Throws InputError naming the example of one that is empty.

@@ -1,6 +1,7 @@
 #include "model/sites.h"
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 
 #include "base/error.h"
@@ -27,34 +28,75 @@ bool matches(std::string_view pattern, std::string_view name) {
   return pattern.front() == name.front() && matches(pattern.substr(1), name.substr(1));
 }
 
+// The numbers of `layers` for a stack of `count` layers, from 0; those that it does not have are left out.
+std::set<int64_t> layers_within(const std::vector<int64_t>& layers, int64_t count) {
+  std::set<int64_t> out;
+  for (const int64_t layer : layers) {
+    if (layer < count && layer >= -count) out.insert(layer < 0 ? layer + count : layer);
+  }
+  return out;
+}
+
 }  // namespace
 
+Place place_of(std::string_view name) {
+  const Place whole{"", -1, std::string(name)};
+  if (!name.starts_with("enc.") && !name.starts_with("dec.")) return whole;
+  const size_t end = std::min(name.find('.', 4), name.size());
+  const std::string_view number = name.substr(4, end - 4);
+  int64_t layer = -1;
+  const auto [stop, error] = std::from_chars(number.data(), number.data() + number.size(), layer);
+  if (error != std::errc{} || stop != number.data() + number.size() || layer < 0) return whole;
+  return {std::string(name.substr(0, 3)), layer, std::string(end < name.size() ? name.substr(end + 1) : "")};
+}
+
 Sites::Sites(const ModelConfig& c) {
-  const auto add = [&](const std::string& stack, int64_t layer, const std::string& part, SiteKind kind, int64_t in, int64_t out) {
-    const std::string prefix = layer < 0 ? "" : stack + "." + std::to_string(layer) + ".";
-    all_.push_back({static_cast<int64_t>(all_.size()), prefix + part, part, kind, layer, in, out});
-    return all_.back();
-  };
+  add("", -1, "embed.word", SiteKind::kEmbed, c.width, c.width);
   add("", -1, "embed", SiteKind::kEmbed, c.width, c.width);
-  for (int64_t i = 0; i < c.layers; ++i) {
-    const auto linear = [&](const char* part, int64_t in, int64_t out) { return add("enc", i, part, SiteKind::kLinear, in, out); };
-    const auto wide = [&](const char* part, SiteKind kind) { return add("enc", i, part, kind, c.width, c.width); };
-    BlockSites block;
-    block.q = linear("attn.q", c.width, c.width);
-    block.k = linear("attn.k", c.width, c.width);
-    block.v = linear("attn.v", c.width, c.width);
-    block.attention = wide("attn", SiteKind::kAttention);
-    block.o = linear("attn.o", c.width, c.width);
-    block.attn_out = wide("attn.out", SiteKind::kSublayer);
-    block.attn_norm = wide("attn.norm", SiteKind::kNorm);
-    block.up = linear("ffn.up", c.width, c.ffn_width);
-    block.act = add("enc", i, "ffn.act", SiteKind::kActivation, c.ffn_width, c.ffn_width);
-    block.down = linear("ffn.down", c.ffn_width, c.width);
-    block.ffn_out = wide("ffn.out", SiteKind::kSublayer);
-    block.ffn_norm = wide("ffn.norm", SiteKind::kNorm);
-    block.out = wide("out", SiteKind::kLayer);
-    blocks_.push_back(block);
+  for (int64_t i = 0; i < c.layers; ++i) encoder_.push_back(add_block(c, "enc", i, false));
+  for (int64_t i = 0; i < c.decoder_layers; ++i) decoder_.push_back(add_block(c, "dec", i, c.layers > 0));
+}
+
+Site Sites::add(const std::string& stack, int64_t layer, const std::string& part, SiteKind kind, int64_t in, int64_t out) {
+  const std::string prefix = layer < 0 ? "" : stack + "." + std::to_string(layer) + ".";
+  all_.push_back({static_cast<int64_t>(all_.size()), prefix + part, part, kind, layer, in, out, stack});
+  return all_.back();
+}
+
+// Order of execution: a pre-norm block takes each norm before its sublayer, a gated FFN its gate first.
+BlockSites Sites::add_block(const ModelConfig& c, const std::string& stack, int64_t layer, bool has_cross) {
+  const auto linear = [&](const std::string& part, int64_t in, int64_t out) { return add(stack, layer, part, SiteKind::kLinear, in, out); };
+  const auto wide = [&](const std::string& part, SiteKind kind) { return add(stack, layer, part, kind, c.width, c.width); };
+  // x of an activation site is what enters the FFN.
+  const auto inner = [&](const char* part) { return add(stack, layer, part, SiteKind::kActivation, c.width, c.ffn_width); };
+  BlockSites b;
+  const auto attention = [&](const std::string& name, Site& q, Site& k, Site& v, Site& whole, Site& o, Site& out, Site& norm) {
+    if (c.is_pre_norm) norm = wide(name + ".norm", SiteKind::kNorm);
+    q = linear(name + ".q", c.width, c.attention_width);
+    k = linear(name + ".k", c.width, c.key_width());
+    v = linear(name + ".v", c.width, c.key_width());
+    whole = add(stack, layer, name, SiteKind::kAttention, c.width, c.key_width());
+    o = linear(name + ".o", c.attention_width, c.width);
+    out = wide(name + ".out", SiteKind::kSublayer);
+    if (!c.is_pre_norm) norm = wide(name + ".norm", SiteKind::kNorm);
+  };
+  attention("attn", b.q, b.k, b.v, b.attention, b.o, b.attn_out, b.attn_norm);
+  if (has_cross) attention("cross", b.cross_q, b.cross_k, b.cross_v, b.cross_attention, b.cross_o, b.cross_out, b.cross_norm);
+  if (c.is_pre_norm) b.ffn_norm = wide("ffn.norm", SiteKind::kNorm);
+  if (c.has_gated_ffn) {
+    b.gate = linear("ffn.gate", c.width, c.ffn_width);
+    b.act = inner("ffn.act");
+    b.up = linear("ffn.up", c.width, c.ffn_width);
+    b.mid = inner("ffn.mid");
+  } else {
+    b.up = linear("ffn.up", c.width, c.ffn_width);
+    b.act = inner("ffn.act");
   }
+  b.down = linear("ffn.down", c.ffn_width, c.width);
+  b.ffn_out = wide("ffn.out", SiteKind::kSublayer);
+  if (!c.is_pre_norm) b.ffn_norm = wide("ffn.norm", SiteKind::kNorm);
+  b.out = wide("out", SiteKind::kLayer);
+  return b;
 }
 
 const Site& Sites::at(const std::string& name) const {
@@ -67,14 +109,14 @@ const Site& Sites::at(const std::string& name) const {
 }
 
 std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) const {
-  const auto num_layers = static_cast<int64_t>(blocks_.size());
-  std::set<int64_t> wanted;
+  const auto encoder_layers = static_cast<int64_t>(encoder_.size()), decoder_layers = static_cast<int64_t>(decoder_.size());
+  const int64_t deepest = std::max(encoder_layers, decoder_layers);
   for (const int64_t layer : layers) {
-    if (layer >= num_layers || layer < -num_layers) {
-      throw InputError("layers: expected numbers in 0.." + std::to_string(num_layers - 1) + " (or -1 for the last), found " + std::to_string(layer));
+    if (layer >= deepest || layer < -deepest) {
+      throw InputError("layers: expected numbers in 0.." + std::to_string(deepest - 1) + " (or -1 for the last), found " + std::to_string(layer));
     }
-    wanted.insert(layer < 0 ? layer + num_layers : layer);
   }
+  const std::set<int64_t> in_encoder = layers_within(layers, encoder_layers), in_decoder = layers_within(layers, decoder_layers);
   if (patterns.empty()) throw InputError("expected at least one site, found an empty list");
   std::set<int64_t> chosen;
   for (const std::string& pattern : patterns) {
@@ -82,7 +124,7 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
     for (const Site& site : all_) {
       if (!matches(pattern, site.name) && !matches(pattern, site.part)) continue;
       ++hits;
-      if (!wanted.empty() && site.layer >= 0 && !wanted.contains(site.layer)) continue;
+      if (!layers.empty() && site.layer >= 0 && !(site.stack == "enc" ? in_encoder : in_decoder).contains(site.layer)) continue;
       ++kept;
       chosen.insert(site.index);
     }

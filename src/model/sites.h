@@ -1,18 +1,24 @@
-// Sites: the named places of a trunk where an edit may act. Names are the same for every family.
+// Sites: the named places of a trunk where an edit may act. Names are the same for every family: "<stack>.<layer>.<part>".
+// The stack is `enc` for an encoder, `dec` for a decoder, also for one that stands alone. Layers count from 0 in each stack.
 //
-//   enc.3.attn.q|k|v|o   linear      x -> y = x W^T + b
+//   enc.3.attn.q|k|v|o   linear      x -> y = x W^T + b; widths C -> H*D, C -> K*D twice, H*D -> C
 //   enc.3.attn           attention   prefix rows before the keys and values
 //   enc.3.attn.out       sublayer    y = dropout(o), before the residual is added; residual and norm in reach
-//   enc.3.ffn.up|down    linear
-//   enc.3.ffn.act        activation  y = gelu(up), what enters ffn.down
+//   dec.3.cross...       the same for attention to the encoder's output: cross.q|k|v|o, cross, cross.out, cross.norm
+//   enc.3.ffn.up|down    linear      C -> F, F -> C
+//   enc.3.ffn.gate       linear      C -> F, gated FFN only: the branch that goes through the activation; ffn.up is the other one
+//   enc.3.ffn.act        activation  y = activation(up), or of gate where the FFN is gated
+//   enc.3.ffn.mid        activation  gated FFN only: y = act * up, what enters ffn.down
 //   enc.3.ffn.out        sublayer    y = dropout(down), before the residual is added
-//   enc.3.attn.norm, enc.3.ffn.norm  norm: y = LayerNorm(...)
+//   enc.3.attn.norm, enc.3.ffn.norm  norm: y = norm(...), after the sublayer or, in pre-norm families, before it
 //   enc.3.out            layer       the residual stream after the block
-//   embed                embed       after the embedding norm and dropout
+//   embed.word           embed       y = word embeddings, before those of position and type are added
+//   embed                embed       what enters the first block (of the encoder where there is one)
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/config.h"
@@ -22,38 +28,55 @@ namespace graft {
 enum class SiteKind { kLinear, kActivation, kSublayer, kNorm, kLayer, kAttention, kEmbed };
 
 struct Site {
-  int64_t index = 0;          // in Sites::all()
+  int64_t index = -1;         // in Sites::all(); -1 = this model has no such site
   std::string name;           // "enc.3.attn.q"
   std::string part;           // "attn.q": the name without stack and layer
   SiteKind kind = SiteKind::kLinear;
   int64_t layer = -1;         // -1 for embed
   int64_t input_width = 0;    // width of x
-  int64_t output_width = 0;   // width of y
+  int64_t output_width = 0;   // width of y; of an attention site: of a prefix row's key, K*D
+  std::string stack = {};     // "enc", "dec"; empty for embed
 };
 
-// The sites of one block, by role; execution order.
+// A name of a site or tensor, taken apart: {"enc", 3, "attn.q.weight"}; {"", -1, name} where it belongs to no block.
+struct Place {
+  std::string stack;
+  int64_t layer = -1;
+  std::string rest;
+};
+
+Place place_of(std::string_view name);
+
+// The sites of one block, by role. A block without cross-attention or gate has index -1 there.
 struct BlockSites {
   Site q, k, v, attention, o, attn_out, attn_norm, up, act, down, ffn_out, ffn_norm, out;
+  Site gate, mid;
+  Site cross_q, cross_k, cross_v, cross_attention, cross_o, cross_out, cross_norm;
 };
 
 class Sites {
  public:
   explicit Sites(const ModelConfig& config);
 
-  const std::vector<Site>& all() const { return all_; }
-  const Site& embed() const { return all_.front(); }
-  const BlockSites& block(int64_t layer) const { return blocks_[static_cast<size_t>(layer)]; }
+  const std::vector<Site>& all() const { return all_; }   // in order of execution
+  const Site& word() const { return all_[0]; }
+  const Site& embed() const { return all_[1]; }
+  const BlockSites& block(int64_t layer) const { return encoder_[static_cast<size_t>(layer)]; }
+  const BlockSites& decoder_block(int64_t layer) const { return decoder_[static_cast<size_t>(layer)]; }
   const Site& at(const std::string& name) const;   // Throws InputError with a suggestion.
 
   // Sites that match any pattern, in execution order. A pattern is a site name or a part name with '*' for anything without a
-  // dot and '[qv]' for one of several letters: "attn.q", "attn.[qv]", "enc.3.*.out". `layers`: empty = all; a negative number
-  // counts from the last (-1). Throws InputError for a pattern that matches nothing (in those layers), no pattern at all, and a layer that is
-  // not there.
+  // dot and '[qv]' for one of several letters: "attn.q", "attn.[qv]", "enc.3.*.out". `layers`: empty = all; they count in each
+  // stack by itself, a negative number from its last (-1). Throws InputError for a pattern that matches nothing (in those layers),
+  // no pattern at all, and a layer that no stack has.
   std::vector<Site> match(const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) const;
 
  private:
+  Site add(const std::string& stack, int64_t layer, const std::string& part, SiteKind kind, int64_t in, int64_t out);
+  BlockSites add_block(const ModelConfig& config, const std::string& stack, int64_t layer, bool has_cross);
+
   std::vector<Site> all_;
-  std::vector<BlockSites> blocks_;
+  std::vector<BlockSites> encoder_, decoder_;
 };
 
 const char* kind_name(SiteKind kind);

@@ -20,7 +20,8 @@ class Encoder {
       : config_(model.config), sites_(model.sites), weights_(weights), hooks_(hooks), options_(options) {}
 
   Tensor embed(const Pack& pack) {
-    const Tensor sum = weights_.rows("embed.word.weight", pack.ids) + weights_.rows("embed.position.weight", pack.positions) +
+    const Tensor words = changed(sites_.word(), pack, {}, weights_.rows("embed.word.weight", pack.ids));
+    const Tensor sum = words + weights_.rows("embed.position.weight", pack.positions) +
                        weights_.rows("embed.type.weight", pack.type_ids);
     const Tensor normed = norm("embed.norm", sum, {}, {});
     return changed(sites_.embed(), pack, {}, dropout(normed, hidden_dropout(sites_.embed(), pack)));

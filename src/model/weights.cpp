@@ -152,7 +152,7 @@ void check_finite(const std::string& name, const Tensor& tensor, const std::stri
 }  // namespace
 
 NamedTensors load_base(const Path& model_dir, const ModelConfig& config, std::vector<std::shared_ptr<const MappedFile>>* files) {
-  const Family& family = family_of(config.model_type);
+  const Family& family = family_of(config);
   const SafetensorsFile file = load_sharded(model_dir);
   const NamedTensors& stored = file.tensors;
   if (files != nullptr) *files = file.files;

@@ -296,12 +296,33 @@ struct Relu {
   [[gnu::always_inline]] static simd::Floats slope(simd::Floats x) { return x > 0.0f ? simd::splat(1.0f) : simd::Floats{}; }
 };
 
+// x s(x) with the sigmoid s(x) = 1/(1 + e^-x) (Elfwing et al. 2018); 1 - s(x) is written as s(-x), which cancels nothing.
+struct Silu {
+  template <class V>
+  [[gnu::always_inline]] static V sigmoid(V x) {
+    return constant<V>(1) / (constant<V>(1) + simd::exp(constant<V>(0) - x));
+  }
+  template <class V>
+  [[gnu::always_inline]] static V value(V x) {
+    return x * sigmoid(x);
+  }
+  template <class V>
+  [[gnu::always_inline]] static V slope(V x) {
+    return sigmoid(x) * (constant<V>(1) + x * sigmoid(constant<V>(0) - x));
+  }
+  template <class V>
+  [[gnu::always_inline]] static V constant(double x) {
+    return V{} + static_cast<std::conditional_t<std::is_same_v<V, double>, double, float>>(x);
+  }
+};
+
 template <class F>
 void with_activation(Activation activation, F f) {
   switch (activation) {
     case Activation::kGelu: return f(Gelu());
     case Activation::kGeluTanh: return f(GeluTanh());
     case Activation::kRelu: return f(Relu());
+    case Activation::kSilu: return f(Silu());
   }
 }
 

@@ -16,7 +16,7 @@ at::Tensor dropout(const at::Tensor& x, const RowDropout& options);
 at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, const at::Tensor& bias,
                     double epsilon, const RowDropout& dropout = {});
 
-enum class Activation { kGelu, kGeluTanh, kRelu };
+enum class Activation { kGelu, kGeluTanh, kRelu, kSilu };
 
 // Elementwise, any shape; backward recomputes from x. kGelu is x Phi(x), precise also in its left tail: in float32 to 1e-6
 // relative for x > -3.

@@ -13,6 +13,9 @@ constexpr int64_t kManySteps = int64_t{1} << 40;
 
 const std::vector<std::string> kSchedules = {"linear", "cosine", "constant"};
 const std::vector<std::string> kOrders = {"shuffle", "length", "file"};
+const std::vector<std::string> kOptimizers = {"adamw", "adafactor"};
+const std::vector<std::string> kIdles = {"move", "rest"};
+const std::vector<std::string> kTargets = {"detached", "attached"};
 const std::vector<std::string> kPrecisions = {"fp32", "bf16"};
 
 template <typename Enum>
@@ -71,7 +74,15 @@ void read_data(Options& options, DataConfig& data) {
 }
 
 void read_training(Options& options, RunConfig& c) {
-  options.choice("optimizer", "adamw", {"adamw"});
+  c.optimizer = to_enum<OptimizerKind>(kOptimizers, options.choice("optimizer", "adamw", kOptimizers));
+  Options& adafactor = options.section("adafactor");
+  c.adafactor.first_step = adafactor.integer("first_step", 0, 0, kManySteps);
+  c.adafactor.scales_by_parameter = adafactor.boolean("scales_by_parameter", true);
+  c.undrawn = to_enum<Idle>(kIdles, options.choice("undrawn", "move", kIdles));
+  c.objective.label_smoothing = options.number("label_smoothing", 0, 0, 0.99);
+  c.objective.z_loss = options.number("z_loss", 0, 0, 1e3);
+  c.objective.consistency = options.number("consistency", 0, 0, 1e6);
+  c.objective.targets = to_enum<ConsistencyTargets>(kTargets, options.choice("consistency_targets", "detached", kTargets));
   options.choice("device", "cpu", {"cpu"});
   c.epochs = options.number("epochs", c.epochs, 0, 1e6);
   c.max_steps = options.integer("max_steps", c.max_steps, 0, kManySteps);
@@ -142,7 +153,13 @@ Node run_config_node(const RunConfig& c) {
                     {"adapter", c.adapter},
                     {"start_from", Node::text(c.start_from)},
                     {"data", std::move(data)},
-                    {"optimizer", Node::text("adamw")},
+                    {"optimizer", enum_node(kOptimizers, c.optimizer)},
+                    {"adafactor", Node::map({{"first_step", Node::integer(c.adafactor.first_step)}, {"scales_by_parameter", Node::boolean(c.adafactor.scales_by_parameter)}})},
+                    {"undrawn", enum_node(kIdles, c.undrawn)},
+                    {"label_smoothing", Node::number(c.objective.label_smoothing)},
+                    {"z_loss", Node::number(c.objective.z_loss)},
+                    {"consistency", Node::number(c.objective.consistency)},
+                    {"consistency_targets", enum_node(kTargets, c.objective.targets)},
                     {"device", Node::text("cpu")},
                     {"epochs", Node::number(c.epochs)},
                     {"max_steps", Node::integer(c.max_steps)},

@@ -9,6 +9,7 @@
 #include "base/document.h"
 #include "base/files.h"
 #include "model/weights.h"
+#include "train/objective.h"
 
 namespace graft {
 
@@ -26,6 +27,14 @@ struct Warmup {
 
 enum class Schedule { kLinear, kCosine, kConstant };
 enum class Order { kShuffle, kLength, kFile };   // kLength: shuffled, then sorted by length within windows of batches
+
+enum class OptimizerKind { kAdamW, kAdafactor };
+enum class Idle { kMoves, kRests };   // kMoves: a missing gradient counts as zero, as published for AdaMix; kRests: the tensor waits
+
+struct AdafactorConfig {
+  int64_t first_step = 0;             // what the step counter starts at: a restored T5 starts at 1,100,000
+  bool scales_by_parameter = true;    // the step is relative to the size of the tensor
+};
 
 struct DataConfig {
   std::string train, eval, test;      // paths; eval and test may be empty
@@ -51,6 +60,10 @@ struct RunConfig {
   Schedule schedule = Schedule::kLinear;
   double weight_decay = 0.01;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  AdafactorConfig adafactor;
+  Idle undrawn = Idle::kMoves;        // what AdamW does with a tensor that gets no gradient any more
+  Objective objective;
   double clip = 1.0;                  // largest gradient norm; 0 = off
   std::optional<double> dropout;      // of trunk and head; unset = the model's own
   Precision precision = Precision::kFloat32;

@@ -1,7 +1,7 @@
 // Loading and checking everything a run reads, before its folder is touched.
 #include "base/error.h"
 #include "data/split.h"
-#include "train/run.h"
+#include "train/inputs.h"
 
 namespace graft {
 

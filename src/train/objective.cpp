@@ -1,15 +1,28 @@
 #include "train/objective.h"
 
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mse_loss.h>
 #include <ATen/ops/tensor.h>
 
 namespace graft {
 
-at::Tensor summed_loss(TaskKind kind, const at::Tensor& logits, const std::vector<double>& labels) {
-  const at::Tensor truth = at::tensor(labels, at::kDouble);
+using at::Tensor;
+
+Tensor summed_loss(TaskKind kind, const Tensor& logits, const std::vector<double>& labels, const Objective& objective) {
+  const Tensor truth = at::tensor(labels, at::kDouble);
   if (kind == TaskKind::kRegression) return at::mse_loss(logits.select(1, 0), truth.to(logits.scalar_type()), at::Reduction::Sum);
-  return at::cross_entropy_loss(logits, truth.to(at::kLong), {}, at::Reduction::Sum);
+  const Tensor loss = at::cross_entropy_loss(logits, truth.to(at::kLong), {}, at::Reduction::Sum, -100, objective.label_smoothing);
+  if (objective.z_loss == 0) return loss;
+  return loss + objective.z_loss * at::logsumexp(logits, 1).square().sum();
+}
+
+Tensor summed_consistency(const Tensor& a, const Tensor& b, ConsistencyTargets targets) {
+  const Tensor log_p = at::log_softmax(a, 1), log_q = at::log_softmax(b, 1);   // [N, outputs]
+  const auto target = [&](const Tensor& log_target) { return targets == ConsistencyTargets::kDetached ? log_target.detach() : log_target; };
+  const auto divergence = [](const Tensor& log_target, const Tensor& log_own) { return (log_target.exp() * (log_target - log_own)).sum(); };
+  return 0.5 * (divergence(target(log_q), log_p) + divergence(target(log_p), log_q));
 }
 
 }  // namespace graft

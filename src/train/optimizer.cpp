@@ -1,11 +1,8 @@
 #include "train/optimizer.h"
 
-#include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
-#include <map>
 
 #include "base/error.h"
 
@@ -13,69 +10,18 @@ namespace graft {
 
 using at::Tensor;
 
-AdamW::AdamW(const std::vector<ParamSpec>& params, const Options& options) : options_(options) {
-  for (const ParamSpec& param : params) {
-    if (param.role == Role::kTrained) slots_.push_back({param, {}, {}, {}});
-  }
+std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params, const RunConfig& config) {
+  if (config.optimizer == OptimizerKind::kAdafactor) return std::make_unique<Adafactor>(params, config.adafactor);
+  return std::make_unique<AdamW>(params, AdamW::Options{config.beta1, config.beta2, config.epsilon, config.weight_decay, config.undrawn});
 }
 
-void AdamW::step(NamedTensors& tensors, double learning_rate) {
-  const at::NoGradGuard no_grad;
-  struct Group {
-    std::vector<Tensor> params, gradients, m, v, t;
-  };
-  std::map<std::pair<bool, double>, Group> groups;   // by decay and rate
-  for (Slot& slot : slots_) {
-    Tensor& param = tensors.at(slot.spec.name);
-    Tensor gradient = param.grad();
-    if (!gradient.defined() && !slot.m.defined()) continue;
-    if (!slot.m.defined()) {
-      slot.m = at::zeros_like(param);
-      slot.v = at::zeros_like(param);
-      slot.t = at::zeros({}, at::kFloat);
-    }
-    Group& group = groups[{slot.spec.decays, slot.spec.rate_scale}];
-    group.params.push_back(param.detach());
-    group.gradients.push_back(gradient.defined() ? gradient : at::zeros_like(param));
-    group.m.push_back(slot.m);
-    group.v.push_back(slot.v);
-    group.t.push_back(slot.t);
-    param.mutable_grad().reset();
+Tensor saved_state(const NamedTensors& state, const std::string& name, const std::vector<int64_t>& shape, size_t& used) {
+  const Tensor& found = tensor_at(state, name, "checkpoint");
+  if (found.sizes() != at::IntArrayRef(shape)) {
+    throw InputError("checkpoint: tensor '" + name + "': expected " + shape_text(shape) + ", found " + shape_text(found.sizes()));
   }
-  for (auto& [kind, group] : groups) {
-    const auto [decays, rate_scale] = kind;
-    for (Tensor& t : group.t) t.add_(1);
-    at::_fused_adamw_(group.params, group.gradients, group.m, group.v, {}, group.t, learning_rate * rate_scale, options_.beta1, options_.beta2,
-                      decays ? options_.weight_decay : 0.0, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
-  }
-}
-
-NamedTensors AdamW::state() const {
-  NamedTensors out;
-  for (const Slot& slot : slots_) {
-    if (!slot.m.defined()) continue;
-    out["m/" + slot.spec.name] = slot.m;
-    out["v/" + slot.spec.name] = slot.v;
-    out["t/" + slot.spec.name] = slot.t;
-  }
-  return out;
-}
-
-void AdamW::restore(const NamedTensors& state) {
-  size_t used = 0;
-  for (Slot& slot : slots_) {
-    if (!state.contains("m/" + slot.spec.name)) continue;
-    for (const auto& [prefix, place] : {std::pair{"m/", &slot.m}, std::pair{"v/", &slot.v}, std::pair{"t/", &slot.t}}) {
-      const Tensor& found = tensor_at(state, prefix + slot.spec.name, "checkpoint");
-      const std::vector<int64_t> expected = place == &slot.t ? std::vector<int64_t>{} : slot.spec.shape;
-      if (found.sizes() != at::IntArrayRef(expected)) {
-        throw InputError("checkpoint: tensor '" + (prefix + slot.spec.name) + "': expected " + shape_text(expected) + ", found " + shape_text(found.sizes()));
-      }
-      *place = found.clone();
-      ++used;
-    }
-  }
-  if (used != state.size()) throw InputError("checkpoint: optimizer state of tensors that this run does not train");
+  ++used;
+  return found.clone();
 }
 
 double gradient_norm(const NamedTensors& tensors) {

@@ -1,12 +1,9 @@
-// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) over named tensors.
-//
-//   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr wd p;  p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
-// Decay acts only where the tensor's spec says so. A tensor that never had a gradient has no state and does not move; once it had
-// one, a missing gradient counts as zero and it keeps moving.
+// Optimizers over named tensors, and what is done to gradients before a step.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <vector>
 
 #include "edit/edit.h"
@@ -14,21 +11,35 @@
 
 namespace graft {
 
-class AdamW {
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  // One update of `tensors` from their .grad(), which it clears.
+  virtual void step(NamedTensors& tensors, double learning_rate) = 0;
+  // Everything that a later step depends on, by name: "<kind>/<param>".
+  virtual NamedTensors state() const = 0;
+  // Throws InputError for state that fits no param.
+  virtual void restore(const NamedTensors& state) = 0;
+};
+
+std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params, const RunConfig& config);
+
+// AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
+//   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr wd p;  p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+// Decay acts only where the tensor's spec says so. A tensor that never had a gradient has no state and does not move. Once it had
+// one, a missing gradient counts as zero and it keeps moving (Idle::kMoves: the zero-filled gradients of AdaMix's released code), or
+// it waits, its count too (Idle::kRests).
+class AdamW final : public Optimizer {
  public:
   struct Options {
     double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.01;
+    Idle idle = Idle::kMoves;
   };
 
   AdamW(const std::vector<ParamSpec>& params, const Options& options);
-
-  // One update of `tensors` from their .grad(), which it clears.
-  void step(NamedTensors& tensors, double learning_rate);
-
-  // State by name: "m/<param>", "v/<param>" and "t/<param>" (a scalar count).
-  NamedTensors state() const;
-  // Throws InputError for state that fits no param.
-  void restore(const NamedTensors& state);
+  void step(NamedTensors& tensors, double learning_rate) override;
+  NamedTensors state() const override;              // "m/", "v/" and "t/" (a scalar count)
+  void restore(const NamedTensors& state) override;
 
  private:
   struct Slot {
@@ -38,6 +49,30 @@ class AdamW {
   Options options_;
   std::vector<Slot> slots_;
 };
+
+// Adafactor (Shazeer & Stern 2018, arXiv:1804.04235) as T5X applies it to adapters: no momentum, no decay, nothing factored.
+//   b = 1 - (t+1)^-0.8;  v = b v + (1 - b)(g^2 + 1e-30);  y = g / sqrt(v);  y /= max(1, RMS(y))
+//   p -= lr max(RMS(p), 1e-3) y
+// Each tensor is one unit: both RMS are over all experts that it stacks. t counts steps from `first_step`.
+class Adafactor final : public Optimizer {
+ public:
+  Adafactor(const std::vector<ParamSpec>& params, const AdafactorConfig& config);
+  void step(NamedTensors& tensors, double learning_rate) override;
+  NamedTensors state() const override;              // "v/", and "t/" of the whole
+  void restore(const NamedTensors& state) override;
+
+ private:
+  struct Slot {
+    ParamSpec spec;
+    at::Tensor v;            // undefined until the first gradient
+  };
+  AdafactorConfig config_;
+  std::vector<Slot> slots_;
+  int64_t steps_ = 0;
+};
+
+// The saved tensor of a slot, with its shape checked; counts it as used. For `restore`.
+at::Tensor saved_state(const NamedTensors& state, const std::string& name, const std::vector<int64_t>& shape, size_t& used);
 
 // The 2-norm of all gradients together, in float64.
 double gradient_norm(const NamedTensors& tensors);

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
+#include <tuple>
 
 #include "model/families.h"
+#include "model/sites.h"
 
 namespace graft {
 
@@ -15,12 +18,66 @@ constexpr int64_t kProcessBytes = 260'000'000;
 
 int64_t count_of(const std::vector<int64_t>& shape) { return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()); }
 
-// "enc.3.attn.q.lora_a" -> "attn.q": the part of the site that the tensor belongs to.
-std::string part_of(const std::string& name) {
-  std::string rest = name;
-  if (rest.starts_with("enc.")) rest = rest.substr(rest.find('.', 4) + 1);
+// A param's name, taken apart: edit "0.gate", steps "of/expert.2/", own name "enc.3.attn.q.lora_a".
+struct ParamPath {
+  std::string edit, steps, own;
+};
+
+ParamPath path_of(const std::string& name) {
+  const size_t first = name.find('/'), last = name.rfind('/');
+  return {name.substr(0, first), name.substr(first + 1, last - first), name.substr(last + 1)};
+}
+
+// "attn.q": the part of the site that the tensor belongs to; of one that several sites share, its own name without "weight".
+std::string part_of(const ParamSpec& param, const std::string& own) {
+  if (!param.site.empty()) return place_of(param.site).rest;
+  const std::string rest = place_of(own).rest;
   const size_t last = rest.rfind('.');
   return last == std::string::npos ? rest : rest.substr(0, last);
+}
+
+// Of "expert.2/" among the steps: 2; -1 outside of a stochastic mixture's banks, which come `experts` times.
+int64_t bank_member(const std::string& steps) {
+  constexpr std::string_view kExpert = "expert.";
+  const size_t found = steps.find(kExpert);
+  return found == std::string::npos ? -1 : std::stoll(steps.substr(found + kExpert.size()));
+}
+
+// `routed`: the paths below which a router keeps its experts, "0.router/of/".
+PlanGroup group_of(const ParamSpec& param, const ParamPath& path, const std::set<std::string>& routed) {
+  if (path.edit == "head") return PlanGroup::kHead;
+  if (param.group == "router") return PlanGroup::kRouters;
+  if (param.group == "gate") return PlanGroup::kGates;
+  const bool is_drawn = path.steps.find("expert.") != std::string::npos || path.steps.find("shared/") != std::string::npos;
+  const bool is_routed = std::any_of(routed.begin(), routed.end(), [&](const std::string& below) { return param.name.starts_with(below); });
+  return is_drawn || is_routed ? PlanGroup::kExperts : PlanGroup::kOthers;
+}
+
+void count_adapter(const Adapter& adapter, Plan& plan) {
+  const std::vector<ParamSpec> params = adapter.params();
+  std::set<std::string> routed;
+  for (const ParamSpec& param : params) {
+    const ParamPath path = path_of(param.name);
+    if (param.group == "router") routed.insert(path.edit + "/" + path.steps + "of/");
+  }
+  std::map<std::tuple<std::string, std::string, PlanGroup>, size_t> place;
+  for (const ParamSpec& param : params) {
+    const int64_t count = count_of(param.shape);
+    plan.stored_parameters += count;
+    if (param.role != Role::kTrained) continue;
+    const ParamPath path = path_of(param.name);
+    const std::string part = part_of(param, path.own);
+    const PlanGroup group = group_of(param, path, routed);
+    if (group == PlanGroup::kHead) {
+      plan.head_parameters += count;
+    } else {
+      plan.edit_parameters += count;
+      if (bank_member(path.steps) <= 0) plan.kept_parameters += param.kept.value_or(count);
+    }
+    const auto [found, is_new] = place.emplace(std::tuple{path.edit, part, group}, plan.rows.size());
+    if (is_new) plan.rows.push_back({path.edit, part, group, 0});
+    plan.rows[found->second].parameters += count;
+  }
 }
 
 int64_t item_bytes(Precision precision) { return precision == Precision::kBFloat16 ? 2 : 4; }
@@ -38,8 +95,9 @@ int64_t lowest_edited_layer(const Adapter& adapter, const ModelConfig& config) {
     for (const Site& site : part.spec.sites) lowest = std::min(lowest, std::max<int64_t>(0, site.layer));
     if (!part.spec.traits.rewrites) continue;
     for (const ParamSpec& param : part.spec.params) {
-      if (param.name.starts_with("embed.")) lowest = 0;
-      if (param.name.starts_with("enc.")) lowest = std::min(lowest, static_cast<int64_t>(std::stoll(param.name.substr(4))));
+      const int64_t layer = place_of(param.name).layer;
+      if (layer >= 0) lowest = std::min(lowest, layer);
+      else if (param.name.starts_with("embed.")) lowest = 0;
     }
   }
   return lowest;
@@ -51,6 +109,23 @@ double kept_items(const ModelConfig& c) { return 8.0 * static_cast<double>(c.wid
 
 }  // namespace
 
+const char* group_name(PlanGroup group) {
+  switch (group) {
+    case PlanGroup::kExperts: return "experts";
+    case PlanGroup::kRouters: return "routers";
+    case PlanGroup::kGates: return "gates";
+    case PlanGroup::kHead: return "head";
+    case PlanGroup::kOthers: return "others";
+  }
+  return "";
+}
+
+int64_t Plan::parameters_in(PlanGroup group) const {
+  int64_t sum = 0;
+  for (const PlanRow& row : rows) sum += row.group == group ? row.parameters : 0;
+  return sum;
+}
+
 Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape) {
   Plan plan;
   int64_t linear_parameters = 0;
@@ -58,23 +133,14 @@ Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShap
     plan.trunk_parameters += count_of(slot.shape);
     if (slot.shape.size() == 2 && !slot.name.starts_with("embed.")) linear_parameters += count_of(slot.shape);
   }
-  std::map<std::pair<std::string, std::string>, size_t> place;
-  for (const ParamSpec& param : adapter.params()) {
-    const int64_t count = count_of(param.shape);
-    plan.stored_parameters += count;
-    if (param.role != Role::kTrained) continue;
-    const size_t slash = param.name.find('/');
-    const std::string edit = param.name.substr(0, slash), part = part_of(param.name.substr(slash + 1));
-    (edit == "head" ? plan.head_parameters : plan.edit_parameters) += count;
-    const auto [found, is_new] = place.emplace(std::pair{edit, part}, plan.rows.size());
-    if (is_new) plan.rows.push_back({edit, part, 0});
-    plan.rows[found->second].parameters += count;
-  }
+  count_adapter(adapter, plan);
+  plan.has_costs = family_of(config).has_trunk;
+  if (!plan.has_costs) return plan;
 
   const bool rewrites = adapter.rewrites_trunk();
   const int64_t lowest = lowest_edited_layer(adapter, config);
   const double block = block_flops(config, shape.mean_length);
-  const double edits = rewrites ? 0.0 : 2.0 * static_cast<double>(plan.edit_parameters);
+  const double edits = rewrites ? 0.0 : 2.0 * static_cast<double>(plan.kept_parameters);
   const auto layers = static_cast<double>(config.layers), trained_layers = static_cast<double>(config.layers - lowest);
   plan.forward_flops = layers * block + edits;
   plan.training_flops = plan.forward_flops + trained_layers * block * (rewrites ? 2.0 : 1.0) + 2.0 * edits;

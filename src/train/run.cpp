@@ -7,8 +7,8 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/version.h"
+#include "train/batch_loss.h"
 #include "train/memory.h"
-#include "train/objective.h"
 #include "train/plan.h"
 #include "train/schedule.h"
 
@@ -65,6 +65,18 @@ void remove_temp_files(const Path& dir) {
   }
 }
 
+// Means over the rows of what gates and routers did.
+Node records_event(int64_t step, const NamedTensors& records) {
+  Node means = Node::map();
+  for (const auto& [name, values] : records) {
+    const Tensor mean = values.mean(0);   // [K]
+    std::vector<Node> numbers;
+    for (int64_t k = 0; k < mean.numel(); ++k) numbers.push_back(Node::number(mean[k].item<float>()));
+    means[name] = Node::list(std::move(numbers));
+  }
+  return Node::map({{"event", Node::text("records")}, {"step", Node::integer(step)}, {"means", std::move(means)}});
+}
+
 std::string number_text(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.4g", value);
@@ -77,7 +89,7 @@ Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
     : inputs_(std::move(inputs)),
       dir_(inputs_.config.out),
       adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name, {inputs_.model->config, inputs_.model->sites}, inputs_.task),
-      optimizer_(adapter_.params(), {inputs_.config.beta1, inputs_.config.beta2, inputs_.config.epsilon, inputs_.config.weight_decay}),
+      optimizer_(make_optimizer(adapter_.params(), inputs_.config)),
       epochs_(lengths_of(inputs_.train),
               {inputs_.config.batch_size, inputs_.config.token_budget, inputs_.config.order, key_of(inputs_.config).with("data")},
               inputs_.config.accumulate, inputs_.config.epochs, inputs_.config.max_steps),
@@ -142,7 +154,7 @@ void Run::restore(const Checkpoint& checkpoint) {
     const at::NoGradGuard no_grad;
     tensor.copy_(saved);
   }
-  optimizer_.restore(checkpoint.optimizer);
+  optimizer_->restore(checkpoint.optimizer);
   step_ = checkpoint.step;
   tokens_ = checkpoint.tokens;
   seconds_ = checkpoint.seconds;
@@ -166,30 +178,15 @@ bool Run::is_done() const {
 }
 
 double Run::train_batches(const std::vector<Batch>& batches, Bound& bound, int64_t& tokens) {
-  const RunConfig& config = inputs_.config;
-  const ModelConfig& trunk = inputs_.model->config;
   int64_t units = 0;
   for (const Batch& batch : batches) units += static_cast<int64_t>(batch.size());
   double loss = 0;
   for (size_t i = 0; i < batches.size(); ++i) {
-    PackLane rows;
-    std::vector<double> labels;
-    for (const int64_t row : batches[i]) {
-      rows.sequences.push_back(&inputs_.train.sequences[static_cast<size_t>(row)]);
-      labels.push_back(*inputs_.train.examples[static_cast<size_t>(row)].label);
-    }
-    const Pack pack = make_pack({rows}, pack_options(*inputs_.model));
-    const RandomKey key = key_of(config).with("step").with(static_cast<uint64_t>(step_)).with(i);
-    const Lane lane{&bound, {.is_training = true, .key = key, .route = key.with("route")}};
-    ForwardOptions options;
-    options.hidden_dropout = config.dropout.value_or(trunk.hidden_dropout);
-    options.attention_dropout = config.dropout.value_or(trunk.attention_dropout);
-    options.key = key.with("trunk");
-    const LogitsResult result = compute_logits(*inputs_.model, pack, {lane}, options);
-    const Tensor mean = summed_loss(inputs_.task.kind, result.logits.front(), labels) / static_cast<double>(units);
-    loss += mean.item<double>();
-    torch::autograd::backward({mean}, {});
-    tokens += pack.num_tokens;
+    const RandomKey key = key_of(inputs_.config).with("step").with(static_cast<uint64_t>(step_)).with(i);
+    const BatchLoss batch = batch_loss(inputs_, bound, batches[i], key, units);
+    loss += batch.loss.item<double>();
+    torch::autograd::backward({batch.loss}, {});
+    tokens += batch.tokens;
   }
   return loss;
 }
@@ -203,7 +200,7 @@ void Run::step() {
   int64_t tokens = 0;
   double loss = 0;
   {
-    Bound bound(*inputs_.model, adapter_, tensors_);
+    Bound bound(*inputs_.model, adapter_, tensors_, Experts::kApart);
     loss = train_batches(batches, bound, tokens);
     bound.join();
   }
@@ -211,7 +208,7 @@ void Run::step() {
   check_finite(loss, norm, rate, batches);
   if (step_ == 0) check_first_gradients();
   clip_gradients(tensors_, norm, config.clip);
-  optimizer_.step(tensors_, rate);
+  optimizer_->step(tensors_, rate);
   ++step_;
   tokens_ += tokens;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -261,7 +258,9 @@ void Run::check_first_gradients() const {
 void Run::evaluate() {
   const at::NoGradGuard no_grad;
   const Bound bound(*inputs_.model, adapter_, tensors_);
-  const Predictions predictions = predict(*inputs_.model, bound, *inputs_.eval);
+  PredictOptions options;
+  options.keep_records = true;
+  const Predictions predictions = predict(*inputs_.model, bound, *inputs_.eval, options);
   const double loss = mean_loss(inputs_.task, *inputs_.eval, predictions.logits);
   Node event = Node::map({{"event", Node::text("evaluate")},
                           {"step", Node::integer(step_)},
@@ -276,6 +275,7 @@ void Run::evaluate() {
   }
   event["seconds"] = Node::number(predictions.seconds);
   log_->write(std::move(event));
+  if (!predictions.records.empty()) log_->write(records_event(step_, predictions.records));
   progress_.note(line);
   if (best_.step < 0 || primary > best_.value) {
     best_ = {step_, primary, 0};
@@ -307,14 +307,14 @@ void Run::checkpoint() {
   checkpoint.inputs = input_digests();
   checkpoint.best = best_;
   checkpoint.tensors = tensors_;
-  checkpoint.optimizer = optimizer_.state();
+  checkpoint.optimizer = optimizer_->state();
   save_checkpoint(dir_, checkpoint);
 }
 
 void Run::finish() {
   const bool has_best = inputs_.eval && inputs_.config.keep_best;
   if (!has_best) save_adapter_folder();
-  optimizer_ = AdamW({}, {});   // neither is needed any more, and the scores below need room of their own
+  optimizer_.reset();   // neither is needed any more, and the scores below need room of their own
   tensors_.clear();
   // What is scored and reported is what lies on disk, read back the way every user reads it.
   const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);

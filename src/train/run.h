@@ -13,25 +13,12 @@
 #include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/epochs.h"
+#include "train/inputs.h"
 #include "train/log.h"
 #include "train/optimizer.h"
 #include "train/progress.h"
 
 namespace graft {
-
-// Everything a run reads, loaded and checked before its folder is touched.
-struct RunInputs {
-  RunConfig config;
-  std::shared_ptr<const Model> model;
-  Task task;
-  std::string tokenizer_digest;
-  int64_t max_length = 0;
-  Dataset train;
-  std::optional<Dataset> eval, test;
-};
-
-// Loads model, tokenizer and data as `config` says. `tasks_dir` holds the ready tasks.
-RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir);
 
 enum class StartMode { kFresh, kResume };
 
@@ -69,7 +56,7 @@ class Run {
   Path dir_;
   Adapter adapter_;
   NamedTensors tensors_;
-  AdamW optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   Epochs epochs_;
   std::unique_ptr<EventLog> log_;
   Progress progress_;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "edit/adapter.h"
 #include "model/config.h"
 
 namespace graft::testing {
@@ -16,6 +17,7 @@ struct Row {
   std::string name;                                     // of the row, an identifier
   std::string definition;                               // the entry of an `edits:` list
   std::function<int64_t(const ModelConfig&)> trained;   // parameters, by a formula of its own
+  bool has_exact_gradient = true;                       // false where a method defines another than that of the loss
 };
 
 const std::vector<Row>& contract_rows();
@@ -29,8 +31,10 @@ struct Case {
 
 void PrintTo(const Case& one, std::ostream* out);
 
-// Rows x families.
+// Rows x families, and the compositions, each on one family.
 std::vector<Case> contract_cases();
+// What an adapter promises as a whole. Folding is checked for adapters of one part.
+Traits traits_of(const Adapter& adapter);
 std::string case_name(const ::testing::TestParamInfo<Case>& info);
 
 }  // namespace graft::testing

@@ -7,6 +7,7 @@
 #include "edit/adapter_file.h"
 #include "infer/predict.h"
 #include "model/families.h"
+#include "tests/contract/compositions.h"
 #include "tests/contract/table.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
@@ -30,23 +31,26 @@ class Contract : public ::testing::TestWithParam<Case> {
     return rig;
   }
   std::vector<Sequence> sequences(int64_t count = 7) const { return random_sequences(model()->config, count, 23, 3); }
-  const EditSpec& spec(const Rig& rig) const { return rig.adapter->parts().front().spec; }
+  Traits traits(const Rig& rig) const { return traits_of(*rig.adapter); }
 };
 
 std::vector<Tensor> hidden_of(const Rig& rig, const std::vector<Sequence>& sequences) {
   const at::NoGradGuard no_grad;
   const Bound bound(*rig.model, *rig.adapter, rig.tensors);
-  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}), {&bound}, {.keep_hidden = true}).hidden;
+  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}), {&bound}, {.keep_hidden = true}).hidden;
 }
 
-TEST_P(Contract, EqualsTheBareTrunkAtInitialValues) {
+TEST_P(Contract, EqualsTheBareTrunkAtInitialValuesWherePromised) {
   const Rig rig = this->rig();
-  ASSERT_TRUE(spec(rig).traits.identity_at_init) << "no registered edit does without it yet";
   const std::vector<Sequence> sequences = this->sequences();
   NoHooks nothing;
   const at::NoGradGuard no_grad;
   const std::vector<Tensor> bare = forward(*model(), model()->weights, pack_of(*model(), {lane_of(sequences)}), nothing, {.key = {}, .keep_hidden = true}).hidden;
   const std::vector<Tensor> edited = hidden_of(rig, sequences);
+  if (!traits(rig).identity_at_init) {
+    EXPECT_FALSE(edited.back().equal(bare.back())) << "an identity that is not promised";
+    return;
+  }
   for (size_t layer = 0; layer < bare.size(); ++layer) {
     expect_bits(edited[layer], bare[layer], "hidden state " + std::to_string(layer));
   }
@@ -72,7 +76,8 @@ TEST_P(Contract, TrainsWhatItDeclaresAndNothingElse) {
   const std::vector<Sequence> sequences = this->sequences();
   const LossAndGradients found = gradients_of(rig, sequences, class_labels(7, 3));
   for (const ParamSpec& param : rig.adapter->params()) {
-    ASSERT_TRUE(found.gradients.contains(param.name)) << param.name << " got no gradient";
+    ASSERT_EQ(found.gradients.contains(param.name), param.role == Role::kTrained) << param.name;
+    if (param.role == Role::kBuffer) continue;
     EXPECT_TRUE(at::isfinite(found.gradients.at(param.name)).all().item<bool>()) << param.name;
   }
   for (const auto& [name, tensor] : model()->weights.all_base()) {
@@ -81,14 +86,21 @@ TEST_P(Contract, TrainsWhatItDeclaresAndNothingElse) {
   }
 }
 
-// What the trait promises about the very first step is what happens there.
+// What the trait promises about the very first step is what happens there. In float64, where a zero is below 1e-15 and the smallest
+// gradient of small initial values (a prefix made by a network) is still 1e-7.
 TEST_P(Contract, StartsWithoutGradientExactlyWhereItSaysSo) {
-  Rig rig = this->rig();
+  Rig rig(golden_model(GetParam().family + "-tiny", Precision::kFloat64), GetParam().adapter());
+  rig.widen();
   const LossAndGradients found = gradients_of(rig, sequences(), class_labels(7, 3));
   for (const ParamSpec& param : rig.adapter->params()) {
+    if (param.role == Role::kBuffer) continue;
     const double largest = found.gradients.at(param.name).abs().max().item<double>();
-    if (param.starts_without_gradient) EXPECT_LT(largest, 1e-5) << param.name;
-    else EXPECT_GT(largest, 1e-5) << param.name;
+    const bool is_drawn = traits(rig).is_stochastic && !param.name.starts_with("head/");   // here merged; a route may leave it out
+    if (!param.starts_without_gradient) {
+      EXPECT_GT(largest, 1e-10) << param.name;
+    } else if (!is_drawn) {
+      EXPECT_LT(largest, 1e-12) << param.name;
+    }
   }
 }
 
@@ -126,7 +138,7 @@ TEST_P(Contract, SavesAndLoadsBitForBit) {
 
 TEST_P(Contract, FoldsIntoTheWeights) {
   const Rig rig = shaken();
-  if (!spec(rig).traits.is_foldable) return;
+  if (!traits(rig).is_foldable) return;
   const at::NoGradGuard no_grad;
   const NamedTensors derived = rig.adapter->derive(rig.tensors, model()->weights);
   NamedTensors base = model()->weights.all_base();
@@ -184,8 +196,8 @@ TEST_P(Contract, HiddenStatesAreThoseOfTheSequenceAlone) {
   const std::vector<Tensor> together = hidden_of(rig, sequences);
   int64_t begin = 0;
   for (size_t i = 0; i < sequences.size(); ++i) {
-    const int64_t end = begin + static_cast<int64_t>(sequences[i].ids.size());
     const std::vector<Tensor> alone = hidden_of(rig, {sequences[i]});
+    const int64_t end = begin + alone.front().size(0);   // its tokens, and the rows that the edit puts beside them
     for (size_t layer = 0; layer < alone.size(); ++layer) {
       const std::string what = "hidden state " + std::to_string(layer) + " of sequence " + std::to_string(i);
       expect_own(rig, alone[layer], together[layer].slice(0, begin, end), 3 * kAloneBound, what);
@@ -224,7 +236,7 @@ TEST_P(Contract, OverfitsOneBatch) {
   double loss = 0;
   for (int step = 0; step < 200; ++step) {
     Bound bound(*rig.model, *rig.adapter, rig.tensors);
-    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}), {&bound}, {});
+    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}), {&bound}, {});
     const Tensor mean = summed_loss(TaskKind::kClassification, result.logits.front(), labels) / 8.0;
     loss = mean.item<double>();
     if (loss < 0.05) break;
@@ -256,6 +268,17 @@ TEST(ContractTable, HasARowForEveryRegisteredEdit) {
   for (const Row& row : contract_rows()) rows.insert(row.edit);
   const std::vector<std::string> known = known_edits();
   EXPECT_EQ(rows, std::set<std::string>(known.begin(), known.end())) << "a registered edit needs a row in tests/contract/table.cpp";
+}
+
+// The seed was chosen so: nothing is left out of the draw.
+TEST(ContractTable, ComposesEveryCombinatorAndLeaf) {
+  std::string all;
+  for (const Row& row : composition_rows()) all += row.definition + "\n";
+  EXPECT_GE(composition_rows().size(), 30U);
+  for (const char* part : {"gate: {}", "stochastic: {", "router: {", "{lora: {rank", "{lora: {sites", "sites: [ffn.act]", "sites: [attn.k]", "shift: true", "pfeiffer", "sequential",
+                           "positions: f2", "positions: all", "{prefix", "{dora"}) {
+    EXPECT_NE(all.find(part), std::string::npos) << part << " is in no composition:\n" << all;
+  }
 }
 
 }  // namespace

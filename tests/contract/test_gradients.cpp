@@ -14,6 +14,7 @@ class Gradients : public ::testing::TestWithParam<Case> {};
 
 // Dropout masks are pure functions of their keys, so the loss is smooth in the tensors with dropout on as well.
 TEST_P(Gradients, EqualCentralDifferences) {
+  if (!GetParam().row->has_exact_gradient) return;
   const auto model = tiny_model(GetParam().family, Precision::kFloat64);
   Rig rig(model, GetParam().adapter());
   rig.shake(0.2);
@@ -23,7 +24,11 @@ TEST_P(Gradients, EqualCentralDifferences) {
   for (const bool has_dropout : {false, true}) {
     const Pass pass{.dropout = has_dropout ? 0.1 : 0.0, .is_training = has_dropout};
     const LossAndGradients own = gradients_of(rig, sequences, labels, pass);
-    EXPECT_EQ(own.gradients.size(), rig.adapter->params().size());
+    const bool leaves_some_out = has_dropout && traits_of(*rig.adapter).is_stochastic;   // experts that were not drawn
+    const std::vector<ParamSpec> params = rig.adapter->params();
+    const auto trained = static_cast<size_t>(std::count_if(params.begin(), params.end(), [](const ParamSpec& param) { return param.role == Role::kTrained; }));
+    if (leaves_some_out) EXPECT_LT(own.gradients.size(), trained);
+    else EXPECT_EQ(own.gradients.size(), trained);
     const auto loss = [&] {
       return summed_loss(TaskKind::kClassification, logits_of(rig, sequences, pass), labels).item<double>();
     };

@@ -44,7 +44,8 @@ std::string stored_name(const std::string& name, const Node& entry, const std::s
     return "head/" + head_name(name);
   }
   if (part == "trunk") return path + canonical_name(name, model_type);
-  return path + entry.find("site")->scalar + "." + entry.find("role")->scalar;
+  const std::string& role = entry.find("role")->scalar;
+  return path + entry.find("site")->scalar + "." + (role == "ia3" ? "scale" : role);
 }
 
 }  // namespace graft::testing

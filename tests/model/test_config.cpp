@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <tuple>
+
 #include "base/error.h"
+#include "model/families.h"
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
@@ -64,7 +68,7 @@ TEST(Config, RefusesEachByName) {
   const struct {
     const char *changes, *message;
   } rows[] = {
-      {R"({"model_type": "bart"})", R"(/model_type: expected bert or roberta, found "bart" (did you mean 'bert'?))"},
+      {R"({"model_type": "berd"})", R"(/model_type: expected bert, roberta, bart, t5, mt5, gpt2 or llama, found "berd" (did you mean 'bert'?))"},
       {R"({"hidden_size": 0})", R"(/hidden_size: expected an integer in 1..1048576, found "0")"},
       {R"({"hidden_size": "8"})", R"(/hidden_size: expected an integer in 1..1048576, found "8")"},
       {R"({"num_hidden_layers": -1})", R"(/num_hidden_layers: expected an integer in 1..1000, found "-1")"},
@@ -94,6 +98,123 @@ TEST(Config, RefusesEachByName) {
                              "/max_position_embeddings: expected more rows than pad_token_id + 1");
 }
 
+TEST(Config, ReadsBart) {
+  const ModelConfig c = parsed("bart", R"({"dropout": 0.2, "attention_dropout": 0.3, "activation_dropout": 0.4, "classifier_dropout": 0.5, "scale_embedding": true,
+                                            "decoder_layers": 3, "pad_token_id": 4, "decoder_start_token_id": 5})");
+  EXPECT_EQ(std::pair(c.layers, c.decoder_layers), std::pair(int64_t{2}, int64_t{3}));
+  EXPECT_EQ(c.attention_width, 8);
+  EXPECT_EQ(c.key_heads, 2);
+  EXPECT_EQ(c.max_positions, 10);
+  EXPECT_EQ(c.position_offset, 2);
+  EXPECT_EQ(c.type_vocabulary, 0);
+  EXPECT_EQ(c.pad_id, 4);
+  EXPECT_EQ(c.decoder_start_id, 5);
+  EXPECT_EQ(c.norm_epsilon, 1e-5);
+  EXPECT_EQ(std::tuple(c.hidden_dropout, c.embed_dropout, c.attention_dropout, c.activation_dropout, c.classifier_dropout), std::tuple(0.2, 0.2, 0.3, 0.4, 0.5));
+  EXPECT_EQ(c.embedding_scale, std::sqrt(8.0));
+  EXPECT_EQ(c.attention_scale, 0.5);
+  EXPECT_TRUE(c.has_attention_bias && c.has_ffn_bias && c.has_tied_output);
+  EXPECT_FALSE(c.is_pre_norm || c.has_gated_ffn);
+  EXPECT_EQ(c.norm, Norm::kLayer);
+}
+
+TEST(Config, ReadsT5) {
+  const ModelConfig plain = parsed("t5", R"({"dropout_rate": 0.3})");
+  EXPECT_EQ(plain.head_width(), 3);
+  EXPECT_EQ(plain.attention_width, 6);   // of a width of 8
+  EXPECT_EQ(plain.key_width(), 6);
+  EXPECT_EQ(plain.max_positions, ModelConfig::kAnyLength);
+  EXPECT_EQ(plain.position_kind, PositionKind::kDistanceBias);
+  EXPECT_EQ(std::pair(plain.distance_buckets, plain.max_distance), std::pair(int64_t{4}, int64_t{8}));
+  EXPECT_EQ(std::tuple(plain.hidden_dropout, plain.embed_dropout, plain.attention_dropout, plain.activation_dropout), std::tuple(0.3, 0.3, 0.3, 0.3));
+  EXPECT_EQ(plain.attention_scale, 1.0);
+  EXPECT_EQ(plain.output_scale, 1 / std::sqrt(8.0));
+  EXPECT_EQ(plain.activation, Activation::kRelu);
+  EXPECT_EQ(plain.norm, Norm::kRootMeanSquare);
+  EXPECT_TRUE(plain.is_pre_norm && plain.has_tied_output);
+  EXPECT_FALSE(plain.has_gated_ffn || plain.has_attention_bias || plain.has_ffn_bias);
+  EXPECT_EQ(parsed("t5", R"({"num_decoder_layers": null})").decoder_layers, 2);
+
+  const ModelConfig gated = parsed("t5", R"({"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new", "is_gated_act": true, "tie_word_embeddings": false})");
+  EXPECT_TRUE(gated.has_gated_ffn);
+  EXPECT_FALSE(gated.has_tied_output);
+  EXPECT_EQ(gated.output_scale, 1.0);
+  EXPECT_EQ(gated.activation, Activation::kGeluTanh);
+  const ModelConfig multilingual = parsed("mt5", "{}");
+  EXPECT_TRUE(multilingual.has_gated_ffn);
+  EXPECT_FALSE(multilingual.has_tied_output);
+}
+
+TEST(Config, ReadsGpt2) {
+  const ModelConfig c = parsed("gpt2", R"({"embd_pdrop": 0.2, "resid_pdrop": 0.3, "attn_pdrop": 0.4, "n_inner": null})");
+  EXPECT_EQ(std::pair(c.layers, c.decoder_layers), std::pair(int64_t{0}, int64_t{2}));
+  EXPECT_EQ(c.ffn_width, 32);
+  EXPECT_EQ(c.max_positions, 10);
+  EXPECT_EQ(std::tuple(c.embed_dropout, c.hidden_dropout, c.attention_dropout), std::tuple(0.2, 0.3, 0.4));
+  EXPECT_EQ(c.activation, Activation::kGeluTanh);
+  EXPECT_TRUE(c.is_pre_norm && c.has_tied_output && c.has_attention_bias);
+}
+
+TEST(Config, ReadsLlama) {
+  const ModelConfig c = parsed("llama", R"({"head_dim": 6, "rope_theta": 5000, "attention_bias": true, "tie_word_embeddings": true, "pad_token_id": -1})");
+  EXPECT_EQ(std::pair(c.layers, c.decoder_layers), std::pair(int64_t{0}, int64_t{2}));
+  EXPECT_EQ(c.attention_width, 12);
+  EXPECT_EQ(c.key_width(), 6);
+  EXPECT_EQ(c.attention_scale, 1 / std::sqrt(6.0));
+  EXPECT_EQ(c.position_kind, PositionKind::kRotary);
+  EXPECT_EQ(c.rotary_base, 5000);
+  EXPECT_EQ(c.rotary_scaling.kind, "default");
+  EXPECT_EQ(c.activation, Activation::kSilu);
+  EXPECT_EQ(c.pad_id, 0);
+  EXPECT_TRUE(c.has_gated_ffn && c.is_pre_norm && c.has_attention_bias && c.has_tied_output);
+  EXPECT_FALSE(c.has_ffn_bias);
+  const RotaryScaling scaling = parsed("llama", R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1.5, "high_freq_factor": 4.5,
+                                                   "original_max_position_embeddings": 5}})").rotary_scaling;
+  EXPECT_EQ(std::tuple(scaling.kind, scaling.factor, scaling.low_frequency_factor, scaling.high_frequency_factor, scaling.original_positions),
+            std::tuple(std::string("llama3"), 8.0, 1.5, 4.5, int64_t{5}));
+  EXPECT_EQ(parsed("llama", R"({"rope_scaling": {"type": "linear", "factor": 2}})").rotary_scaling.factor, 2);
+}
+
+TEST(Config, RefusesEachOfOtherFamiliesByName) {
+  const struct {
+    const char *family, *changes, *message;
+  } rows[] = {
+      {"bart", R"({"decoder_attention_heads": 4})", R"(/decoder_attention_heads: expected 2 as in encoder_attention_heads, found "4")"},
+      {"bart", R"({"decoder_ffn_dim": 16})", R"(/decoder_ffn_dim: expected 12 as in encoder_ffn_dim, found "16")"},
+      {"bart", R"({"encoder_attention_heads": 3, "decoder_attention_heads": 3})", R"(/encoder_attention_heads: expected a divisor of d_model 8, found "3")"},
+      {"bart", R"({"decoder_layerdrop": 0.1})", "/decoder_layerdrop: leaving whole layers out is not supported"},
+      {"bart", R"({"normalize_before": true})", R"(/normalize_before: only "false" is supported, found "true")"},
+      {"bart", R"({"normalize_embedding": false})", R"(/normalize_embedding: only "true" is supported, found "false")"},
+      {"bart", R"({"hidden_size": 8})", "/hidden_size: unknown key"},
+      {"t5", R"({"feed_forward_proj": "gated-tanh"})", R"(/feed_forward_proj: expected relu, gated-gelu or gated-silu, found "gated-tanh")"},
+      {"t5", R"({"dense_act_fn": "silu"})", R"(/dense_act_fn: only "relu" is supported, found "silu")"},
+      {"t5", R"({"is_gated_act": true})", R"(/is_gated_act: only "false" is supported, found "true")"},
+      {"t5", R"({"scalable_attention": true})", "/scalable_attention: unknown key"},
+      {"gpt2", R"({"scale_attn_by_inverse_layer_idx": true})", R"(/scale_attn_by_inverse_layer_idx: only "false" is supported, found "true")"},
+      {"gpt2", R"({"scale_attn_weights": false})", R"(/scale_attn_weights: only "true" is supported, found "false")"},
+      {"gpt2", R"({"n_head": 3})", R"(/n_head: expected a divisor of n_embd 8, found "3")"},
+      {"llama", R"({"num_key_value_heads": 3})", R"(/num_key_value_heads: expected a divisor of num_attention_heads 2, found "3")"},
+      {"llama", R"({"head_dim": 3})", R"(/head_dim: rotary positions take heads of even width, found "3")"},
+      {"llama", R"({"rope_scaling": {"rope_type": "yarn", "factor": 2}})", R"(/rope_scaling/rope_type: expected default, linear, dynamic or llama3, found "yarn")"},
+      {"llama", R"({"rope_scaling": {"rope_type": "linear"}})", "/rope_scaling/factor: missing; expected a number"},
+      {"llama", R"({"rope_scaling": {"rope_type": "linear", "factor": 2, "beta_fast": 32}})", "/rope_scaling/beta_fast: unknown key"},
+      {"llama", R"({"pretraining_tp": 2})", R"(/pretraining_tp: only "1" is supported, found "2")"},
+      {"llama", R"({"sliding_window": 4096})", "/sliding_window: unknown key"},
+  };
+  for (const auto& row : rows) expect_message<InputError>([&] { parsed(row.family, row.changes); }, row.message);
+}
+
+TEST(Config, IsLoadedOnlyOfFamiliesThatRun) {
+  for (const std::string& family : known_families()) {
+    const TempFolder folder;
+    write_file_atomically(folder / "config.json", to_json(tiny_config(family)));
+    EXPECT_EQ(read_config(folder.path()).model_type, family);
+    EXPECT_EQ(read_config(folder / "config.json").model_type, family);
+    if (family == "bert" || family == "roberta") EXPECT_EQ(load_config(folder.path()).model_type, family);
+    else expect_message<InputError>([&] { load_config(folder.path()); }, "'" + folder.path().string() + "': graft counts " + family + " models but does not run them yet");
+  }
+}
+
 TEST(Config, ListsEveryFaultAtOnce) {
   const std::string message = message_of<InputError>([] { parse_config(parse_json(R"({"model_type": "bert", "hidden_size": 8, "rank": 1})", "c.json"), "c.json"); });
   for (const char* key : {"num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size", "max_position_embeddings", "type_vocab_size"}) {
@@ -106,7 +227,7 @@ TEST(Config, NamesTheFile) {
   const TempFolder folder;
   expect_message<InputError>([&] { load_config(folder.path()); }, "config.json");
   write_file_atomically(folder / "config.json", "{\n \"model_type\": 3}");
-  expect_message<InputError>([&] { load_config(folder.path()); }, (folder / "config.json").string() + ":2:16: /model_type: expected bert or roberta");
+  expect_message<InputError>([&] { load_config(folder.path()); }, (folder / "config.json").string() + ":2:16: /model_type: expected bert, roberta, bart, t5, mt5, gpt2 or llama");
 }
 
 }  // namespace

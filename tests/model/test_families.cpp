@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
 #include "base/error.h"
+#include "model/sites.h"
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
@@ -38,16 +40,23 @@ TEST(Families, CountRobertaLarge) {
             354'310'144);
 }
 
+// A tiny model of an entry of the table.
+ModelConfig tiny_of(const Family& family) {
+  Node changes = Node::map();
+  if (family.model_type == "t5" || family.model_type == "mt5") changes["feed_forward_proj"] = Node::text(family.has_gated_ffn ? "gated-gelu" : "relu");
+  return parse_config(tiny_config(family.model_type, changes), "tiny");
+}
+
 TEST(Families, NamesAreABijection) {
-  for (const std::string& type : known_families()) {
-    const Family& family = family_of(type);
+  for (const Family& family : all_families()) {
     std::set<std::string> ours, theirs;
     for (const auto& [own, other] : family.names) {
       EXPECT_TRUE(ours.insert(own).second) << own;
       EXPECT_TRUE(theirs.insert(other).second) << other;
       EXPECT_EQ(own.find('#') == std::string::npos, other.find('#') == std::string::npos) << own;
     }
-    const ModelConfig config = parse_config(tiny_config(type), "tiny");
+    const ModelConfig config = tiny_of(family);
+    EXPECT_EQ(&family_of(config), &family);
     std::set<std::string> slots, names;
     for (const TensorSlot& slot : tensor_slots(config)) {
       EXPECT_TRUE(slots.insert(slot.name).second) << slot.name;
@@ -56,7 +65,23 @@ TEST(Families, NamesAreABijection) {
       EXPECT_TRUE(names.insert(*name).second) << *name;
       for (const std::string& unused : family.unused) EXPECT_FALSE(name->starts_with(unused)) << *name << " is read and listed as unused";
     }
-    EXPECT_EQ(slots.size(), 5U + 2U * 16U + (family.head_style == HeadStyle::kPooler ? 2U : 0U));
+  }
+}
+
+// Every linear and norm site of a block has its tensors under the site's name, with the site's widths.
+TEST(Families, HaveATensorForEverySite) {
+  for (const Family& family : all_families()) {
+    const ModelConfig config = tiny_of(family);
+    std::map<std::string, std::vector<int64_t>> shapes;
+    for (const TensorSlot& slot : tensor_slots(config)) shapes[slot.name] = slot.shape;
+    const Sites sites(config);
+    for (const Site& site : sites.all()) {
+      if (site.kind == SiteKind::kLinear) {
+        EXPECT_EQ(shapes[site.name + ".weight"], (std::vector<int64_t>{site.output_width, site.input_width})) << family.model_type << " " << site.name;
+      } else if (site.kind == SiteKind::kNorm) {
+        EXPECT_EQ(shapes[site.name + ".weight"], std::vector<int64_t>{config.width}) << family.model_type << " " << site.name;
+      }
+    }
   }
 }
 
@@ -66,8 +91,15 @@ TEST(Families, NameTensors) {
   EXPECT_EQ(checkpoint_name(bert, "embed.norm.bias"), "embeddings.LayerNorm.bias");
   EXPECT_EQ(checkpoint_name(bert, "enc.0.attn.qq.weight"), std::nullopt);
   EXPECT_EQ(checkpoint_name(bert, "enc."), std::nullopt);
+  EXPECT_EQ(checkpoint_name(family_of("bart"), "dec.3.cross.norm.bias"), "decoder.layers.3.encoder_attn_layer_norm.bias");
+  EXPECT_EQ(checkpoint_name(family_of("gpt2"), "dec.3.attn.k.weight"), "h.3.attn.c_attn.weight[1/3]");
+  EXPECT_EQ(checkpoint_name(family_of("llama"), "dec.3.ffn.gate.weight"), "layers.3.mlp.gate_proj.weight");
+  const Family& gated = family_of(parse_config(tiny_config("mt5"), "tiny"));   // the branch that is activated is the first
+  EXPECT_EQ(checkpoint_name(gated, "enc.3.ffn.gate.weight"), "encoder.block.3.layer.1.DenseReluDense.wi_0.weight");
+  EXPECT_EQ(checkpoint_name(gated, "dec.3.ffn.up.weight"), "decoder.block.3.layer.2.DenseReluDense.wi_1.weight");
+  EXPECT_EQ(trunk_families(), (std::vector<std::string>{"bert", "roberta"}));
   expect_message<InputError>([] { family_of("robert"); }, R"(model_type "robert" is not supported)");
-  expect_message<InputError>([] { family_of("robert"); }, "known families: bert and roberta");
+  expect_message<InputError>([] { family_of("robert"); }, "known families: bert, roberta, bart, t5, mt5, gpt2 and llama");
 }
 
 }  // namespace

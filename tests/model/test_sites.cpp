@@ -21,7 +21,7 @@ std::string names(const std::vector<std::string>& patterns, const std::vector<in
 TEST(Sites, AreTheSameForEveryFamilyInOrderOfExecution) {
   for (const char* family : {"bert", "roberta"}) {
     const Sites sites(parse_config(tiny_config(family), "tiny"));
-    ASSERT_EQ(sites.all().size(), 1U + 2U * 13U);
+    ASSERT_EQ(sites.all().size(), 2U + 2U * 13U);
     std::string second_layer;
     for (size_t i = 0; i < sites.all().size(); ++i) {
       const Site& site = sites.all()[i];
@@ -33,10 +33,77 @@ TEST(Sites, AreTheSameForEveryFamilyInOrderOfExecution) {
               "attn.q:linear attn.k:linear attn.v:linear attn:attention attn.o:linear attn.out:sublayer attn.norm:norm ffn.up:linear "
               "ffn.act:activation ffn.down:linear ffn.out:sublayer ffn.norm:norm out:layer ");
     EXPECT_EQ(sites.at("enc.1.ffn.up").output_width, 12);
-    EXPECT_EQ(sites.at("enc.1.ffn.act").input_width, 12);
+    EXPECT_EQ(sites.at("enc.1.ffn.act").input_width, 8);   // what enters ffn.up
+    EXPECT_EQ(sites.at("enc.1.ffn.act").output_width, 12);
     EXPECT_EQ(sites.at("enc.0.ffn.down").input_width, 12);
     EXPECT_EQ(sites.at("enc.0.ffn.down").output_width, 8);
     EXPECT_EQ(sites.block(1).ffn_out.name, "enc.1.ffn.out");
+  }
+}
+
+std::string parts_of(const Sites& sites, const std::string& stack, int64_t layer) {
+  std::string out;
+  for (const Site& site : sites.all()) {
+    if (site.stack == stack && site.layer == layer) out += site.part + " ";
+  }
+  return out;
+}
+
+TEST(Sites, OfDecodersHaveTheSameNames) {
+  const Sites bart(parse_config(tiny_config("bart"), "tiny")), t5(parse_config(tiny_config("mt5"), "tiny")), llama(parse_config(tiny_config("llama"), "tiny"));
+  EXPECT_EQ(parts_of(bart, "enc", 1), "attn.q attn.k attn.v attn attn.o attn.out attn.norm ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
+  EXPECT_EQ(parts_of(bart, "dec", 1),
+            "attn.q attn.k attn.v attn attn.o attn.out attn.norm cross.q cross.k cross.v cross cross.o cross.out cross.norm "
+            "ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
+  EXPECT_EQ(parts_of(t5, "dec", 0),
+            "attn.norm attn.q attn.k attn.v attn attn.o attn.out cross.norm cross.q cross.k cross.v cross cross.o cross.out "
+            "ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
+  EXPECT_EQ(parts_of(llama, "enc", 0), "");
+  EXPECT_EQ(parts_of(llama, "dec", 0), "attn.norm attn.q attn.k attn.v attn attn.o attn.out ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
+  EXPECT_EQ(bart.decoder_block(1).cross_k.name, "dec.1.cross.k");
+  EXPECT_EQ(bart.block(1).cross_k.index, -1);
+  EXPECT_EQ(bart.decoder_block(1).gate.index, -1);
+  EXPECT_EQ(bart.at("dec.0.cross").kind, SiteKind::kAttention);
+}
+
+TEST(Sites, KnowTheWidthsOfHeads) {
+  const auto widths = [](const Site& site) { return std::pair(site.input_width, site.output_width); };
+  const auto pair = [](int64_t in, int64_t out) { return std::pair(in, out); };
+  const Sites t5(parse_config(tiny_config("t5"), "tiny")), llama(parse_config(tiny_config("llama"), "tiny"));
+  EXPECT_EQ(widths(t5.at("dec.1.cross.q")), pair(8, 6));   // two heads of 3 beside a width of 8
+  EXPECT_EQ(widths(t5.at("dec.1.cross.k")), pair(8, 6));
+  EXPECT_EQ(widths(t5.at("dec.1.cross.o")), pair(6, 8));
+  EXPECT_EQ(widths(t5.at("enc.1.attn")), pair(8, 6));
+  EXPECT_EQ(widths(llama.at("dec.1.attn.q")), pair(8, 8));
+  EXPECT_EQ(widths(llama.at("dec.1.attn.v")), pair(8, 4));   // two heads share the key of one
+  EXPECT_EQ(widths(llama.at("dec.1.ffn.gate")), pair(8, 12));
+  EXPECT_EQ(widths(llama.at("dec.1.ffn.mid")), pair(8, 12));
+}
+
+TEST(Sites, CountLayersInEachStack) {
+  const Sites sites(parse_config(tiny_config("bart", parse_json(R"({"decoder_layers": 3})", "")), "tiny"));
+  const auto matched = [&](const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) {
+    std::string out;
+    for (const Site& site : sites.match(patterns, layers)) out += (out.empty() ? "" : " ") + site.name;
+    return out;
+  };
+  EXPECT_EQ(matched({"out"}, {0}), "enc.0.out dec.0.out");
+  EXPECT_EQ(matched({"out"}, {-1}), "enc.1.out dec.2.out");   // the last of each
+  EXPECT_EQ(matched({"out"}, {2}), "dec.2.out");
+  EXPECT_EQ(matched({"dec.*.out"}, {}), "dec.0.out dec.1.out dec.2.out");
+  EXPECT_EQ(matched({"cross.[kv]"}, {1}), "dec.1.cross.k dec.1.cross.v");
+  expect_message<InputError>([&] { matched({"out"}, {3}); }, "layers: expected numbers in 0..2 (or -1 for the last), found 3");
+}
+
+TEST(Sites, NamesAreTakenApart) {
+  const auto taken = [](const char* name) {
+    const Place place = place_of(name);
+    return place.stack + "|" + std::to_string(place.layer) + "|" + place.rest;
+  };
+  EXPECT_EQ(taken("enc.3.attn.q.weight"), "enc|3|attn.q.weight");
+  EXPECT_EQ(taken("dec.12.cross"), "dec|12|cross");
+  for (const char* name : {"embed.word", "enc.norm.weight", "dec.embed.norm.bias", "enc.", "enc.x3.out", "enc.-1.out", "", "decoder.3.out"}) {
+    EXPECT_EQ(taken(name), std::string("|-1|") + name);
   }
 }
 

@@ -24,7 +24,7 @@ class Listener final : public Hooks {
     const bool is_linear = view.site.kind == SiteKind::kLinear;
     EXPECT_TRUE(view.x.defined() || !is_linear) << view.site.name;
     EXPECT_EQ(view.x.defined() ? view.x.size(0) : rows, rows) << view.site.name;
-    EXPECT_EQ(is_linear ? view.x.size(1) : view.site.input_width, view.site.input_width) << view.site.name;
+    EXPECT_EQ(view.x.defined() ? view.x.size(1) : view.site.input_width, view.site.input_width) << view.site.name;
     const bool is_sublayer = view.site.kind == SiteKind::kSublayer;
     EXPECT_EQ(view.residual.defined(), is_sublayer) << view.site.name;
     EXPECT_EQ(static_cast<bool>(view.norm), is_sublayer) << view.site.name;

@@ -43,11 +43,32 @@ std::shared_ptr<const Model> golden_model(const std::string& name, Precision pre
   return model;
 }
 
+namespace {
+
+// The same sizes in the keys of each family.
+const char* tiny_json(const std::string& model_type) {
+  if (model_type == "bart") {
+    return R"({"d_model": 8, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 12,
+               "decoder_ffn_dim": 12, "vocab_size": 13, "max_position_embeddings": 10})";
+  }
+  if (model_type == "t5" || model_type == "mt5") {   // heads that do not fill the width
+    return R"({"d_model": 8, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, "d_kv": 3, "d_ff": 12, "vocab_size": 13,
+               "relative_attention_num_buckets": 4, "relative_attention_max_distance": 8})";
+  }
+  if (model_type == "gpt2") return R"({"n_embd": 8, "n_layer": 2, "n_head": 2, "n_inner": 12, "vocab_size": 13, "n_positions": 10})";
+  if (model_type == "llama") {
+    return R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "vocab_size": 13,
+               "max_position_embeddings": 10})";
+  }
+  return R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "vocab_size": 13,
+             "max_position_embeddings": 10, "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-5})";
+}
+
+}  // namespace
+
 Node tiny_config(const std::string& model_type, const Node& changes) {
   const bool is_roberta = model_type == "roberta";
-  Node config = parse_json(R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "vocab_size": 13,
-                               "max_position_embeddings": 10, "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-5})",
-                           "tiny");
+  Node config = parse_json(tiny_json(model_type), "tiny");
   config["model_type"] = Node::text(model_type);
   config["pad_token_id"] = Node::integer(is_roberta ? 1 : 0);
   if (is_roberta) config["max_position_embeddings"] = Node::integer(12);
@@ -180,18 +201,26 @@ LogitsResult run_lanes(const Model& model, const Pack& pack, const std::vector<c
   return compute_logits(model, pack, lanes, options);
 }
 
+Experts experts_in(const Pass& pass) { return pass.is_training ? Experts::kApart : Experts::kMerged; }
+
+PackLane lane_of(const Rig& rig, const std::vector<Sequence>& sequences, int64_t pass) {
+  PackLane lane = lane_of(sequences, pass);
+  lane.layout = rig.adapter->layout();
+  return lane;
+}
+
 Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const Pass& pass, int64_t round_rows_to) {
   const at::NoGradGuard no_grad;
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
-  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}, round_rows_to), {&bound}, pass).logits.front();
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to), {&bound}, pass).logits.front();
 }
 
 LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, const std::vector<double>& labels, const Pass& pass,
                               int64_t round_rows_to) {
   LossAndGradients out;
   {
-    Bound bound(*rig.model, *rig.adapter, rig.tensors);
-    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}, round_rows_to), {&bound}, pass);
+    Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to), {&bound}, pass);
     const Tensor loss = summed_loss(rig.adapter->task()->kind, result.logits.front(), labels);
     out.loss = loss.item<double>();
     torch::autograd::backward({loss}, {});

@@ -66,6 +66,9 @@ struct Pass {
   uint64_t seed = 5;
 };
 
+// A lane with the rows that the rig's adapter needs; what a pass makes of stochastic mixtures.
+PackLane lane_of(const Rig& rig, const std::vector<Sequence>& sequences, int64_t pass = 0);
+Experts experts_in(const Pass& pass);
 LogitsResult run_lanes(const Model& model, const Pack& pack, const std::vector<const Bound*>& bounds, const Pass& pass = {});
 // One lane, nothing differentiated: logits [N, outputs].
 at::Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const Pass& pass = {}, int64_t round_rows_to = 1);

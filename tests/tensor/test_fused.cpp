@@ -48,7 +48,7 @@ TEST_F(Fused, GradientsOfAddNorm) {
 TEST_F(Fused, GradientsOfDropoutAndActivations) {
   const RowDropout options = make_dropout(0.4, 6);
   expect_gradients([&](const auto& in) { return dropout(in[0], options); }, {leaf(at::randn({6, 9}, at::kDouble))});
-  for (const Activation each : {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu}) {
+  for (const Activation each : {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu, Activation::kSilu}) {
     at::Tensor x = at::randn({6, 9}, at::kDouble) * 2;
     x = at::where(x.abs() < 1e-3, at::full_like(x, 0.5), x);  // off the kink
     expect_gradients([&](const auto& in) { return activate(in[0], each); }, {leaf(x)});
@@ -115,9 +115,9 @@ TEST_F(Fused, FrozenNormGetsNoGradient) {
 TEST_F(Fused, ActivationsMatchAten) {
   const at::Tensor x = at::cat({at::linspace(-12, 12, 4001, at::kDouble), at::randn({1000}, at::kDouble)});
   const auto reference = [](const at::Tensor& in, Activation each) {
-    return each == Activation::kGelu ? at::gelu(in) : each == Activation::kGeluTanh ? at::gelu(in, "tanh") : at::relu(in);
+    return each == Activation::kGelu ? at::gelu(in) : each == Activation::kGeluTanh ? at::gelu(in, "tanh") : each == Activation::kSilu ? at::silu(in) : at::relu(in);
   };
-  for (const Activation each : {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu}) {
+  for (const Activation each : {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu, Activation::kSilu}) {
     for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
       SCOPED_TRACE(::testing::Message() << at::toString(type) << " activation " << static_cast<int>(each));
       const at::Tensor mine = leaf(x.to(type)), judge = leaf(mine.to(at::kDouble));
@@ -142,7 +142,7 @@ TEST_F(Fused, GeluKeepsItsTail) {
 
 TEST_F(Fused, ActivationsPassOnNotANumber) {
   const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
-  for (const Activation each : {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu}) {
+  for (const Activation each : {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu, Activation::kSilu}) {
     const at::Tensor y = activate(at::tensor({nan, infinity, 1.0f}), each);
     EXPECT_TRUE(std::isnan(y[0].item<float>()));
     EXPECT_EQ(y[1].item<float>(), infinity);

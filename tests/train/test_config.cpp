@@ -82,7 +82,7 @@ TEST(RunConfig, RefusesEachByItsPlace) {
       {"seed: -5", "/seed: expected an integer in 0.."},
       {"early_stop: -1", "/early_stop: expected an integer in 0..1048576"},
       {"keep_best: perhaps", "/keep_best: expected true or false"},
-      {"optimizer: adam", "/optimizer: expected adamw, found \"adam\" (did you mean 'adamw'?)"},
+      {"optimizer: adam", "/optimizer: expected adamw or adafactor, found \"adam\" (did you mean 'adamw'?)"},
       {"device: cuda", "/device: expected cpu, found \"cuda\""},
       {"evaluate_every: soon", R"(/evaluate_every: expected steps such as 500, epochs such as '1 epoch', or never, found "soon")"},
       {"evaluate_every: 0", "/evaluate_every: expected steps such as 500"},

@@ -50,6 +50,19 @@ TEST(AdamW, KeepsMovingWhatItOnceMoved) {
   }
 }
 
+// The other way: a tensor without a gradient waits, and its next step is what its second would have been.
+TEST(AdamW, LetsTensorsWaitWhereAsked) {
+  AdamW waiting(params({"a"}), {.weight_decay = 0.5, .idle = Idle::kRests}), busy(params({"a"}), {.weight_decay = 0.5});
+  NamedTensors a = zeros({"a"}), b = zeros({"a"});
+  const auto step = [](AdamW& optimizer, NamedTensors& tensors, bool has_gradient) {
+    if (has_gradient) give(tensors, "a", 1);
+    optimizer.step(tensors, 1e-3);
+  };
+  for (const bool has_gradient : {true, false, false, true}) step(waiting, a, has_gradient);
+  for (int i = 0; i < 2; ++i) step(busy, b, true);
+  EXPECT_TRUE(a.at("a").equal(b.at("a")));
+}
+
 TEST(AdamW, NeverDecaysWhatNeverHadAGradient) {
   AdamW optimizer(params({"a", "b"}), {.weight_decay = 0.5});
   NamedTensors tensors;

@@ -213,18 +213,15 @@ def write_peft_folder(model, folder, base):
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def run_case(case, models, folder):
-    """Writes one case and returns its manifest entry."""
-    base, method, num_labels, is_pair, about = CASES[case]
-    config = AutoModelForSequenceClassification.from_pretrained(models / base).config
-    seed, rows = make_data(case, config, is_pair, num_labels)
-    start = make_model(models, case, seed)
+def record(make, rows, place):
+    """Trains in float32, in float64, and in float64 with accumulation. Returns the tensors of case.safetensors and the
+    manifest's account of them. `make()`: a new model at its start values, in float32; `place`: name -> its place in Graft.
+    """
+    start = make()
     init = {plain_name(name): p.detach().clone() for name, p in start.named_parameters() if p.requires_grad}
-    if not isinstance(method, str):
-        write_peft_folder(start, folder / "peft", base)
     single = train(start, rows)
-    exact = train(make_model(models, case, seed).double(), rows)
-    accumulated = train(make_model(models, case, seed).double(), rows, micro_batches=2)
+    exact = train(make().double(), rows)
+    accumulated = train(make().double(), rows, micro_batches=2)
     again = compare(accumulated, exact)
     assert max(again["losses"], again["grad"][0], again["final"][0]) < 1e-9, again
     zero = sorted(name for name, g in exact["grad"].items() if g.abs().max() < 1e-12)
@@ -235,21 +232,34 @@ def run_case(case, models, folder):
         "lengths": torch.tensor([len(ids) for ids, _, _ in rows]),
         "labels": torch.tensor([label for _, _, label in rows]),
         "logits": exact["logits"],
-        **{f"init.{name}": value for name, value in init.items() if where(name)["part"] != "trunk"},
+        **{f"init.{name}": value for name, value in init.items() if place(name)["part"] != "trunk"},
         **{f"grad.{name}": value for name, value in exact["grad"].items()},
         **{f"final.{name}": value for name, value in exact["final"].items()},
     }
+    account = {
+        "losses": exact["losses"], "losses_accumulate_2": accumulated["losses"],
+        "learning_rates": exact["learning_rates"], "gradient_norms": exact["gradient_norms"],
+        "trained": {name: {**place(name), "shape": list(p.shape), "decays": name in exact["decays"]}
+                    for name, p in init.items()},
+        "zero_gradient": zero,
+        "float32_deviation": compare(single, exact, without=zero),
+    }
+    return tensors, account
+
+
+def run_case(case, models, folder):
+    """Writes one case and returns its manifest entry."""
+    base, method, num_labels, is_pair, about = CASES[case]
+    config = AutoModelForSequenceClassification.from_pretrained(models / base).config
+    seed, rows = make_data(case, config, is_pair, num_labels)
+    if not isinstance(method, str):
+        write_peft_folder(make_model(models, case, seed), folder / "peft", base)
+    tensors, account = record(lambda: make_model(models, case, seed), rows, where)
     common.write_tensors(folder / "case.safetensors", tensors)
     return {
         "about": about, "model": base, "method": method if isinstance(method, str) else method.peft_type.value.lower(),
         "num_labels": num_labels, "seed": seed,
-        "loss": "mean squared error" if num_labels == 1 else "mean cross-entropy",
-        "losses": exact["losses"], "losses_accumulate_2": accumulated["losses"],
-        "learning_rates": exact["learning_rates"], "gradient_norms": exact["gradient_norms"],
-        "trained": {name: {**where(name), "shape": list(p.shape), "decays": name in exact["decays"]}
-                    for name, p in init.items()},
-        "zero_gradient": zero,
-        "float32_deviation": compare(single, exact, without=zero),
+        "loss": "mean squared error" if num_labels == 1 else "mean cross-entropy", **account,
     }
 
 

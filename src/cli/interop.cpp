@@ -1,0 +1,70 @@
+// graft import and graft export: adapters of other software, in and out.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "interop/interop.h"
+
+namespace graft {
+
+namespace {
+
+struct InteropFlags {
+  std::string format, model, adapter, out, task;
+};
+
+int import_folder(const InteropFlags& flags) {
+  if (std::filesystem::exists(Path(flags.out) / "adapter.json")) throw InputError("--out: '" + flags.out + "' holds an adapter already; choose another folder");
+  std::optional<Task> task;
+  if (!flags.task.empty()) task = load_task(flags.task, share_dir() / "tasks");
+  const auto model = load_model(flags.model, Precision::kFloat32);
+  const LoadedAdapter loaded = import_adapter(flags.format, flags.adapter, *model, task);
+  save_adapter(flags.out, loaded.adapter, loaded.tensors, *model, loaded.provenance);
+  std::printf("%s: %zu edits, %zu tensors, %s; in %s\n", loaded.provenance.origin.c_str(), loaded.adapter.parts().size(), loaded.tensors.size(),
+              loaded.adapter.head() != nullptr ? "a head" : "no head", flags.out.c_str());
+  return 0;
+}
+
+int export_folder(const InteropFlags& flags) {
+  const auto model = load_model(flags.model, Precision::kFloat32);
+  const LoadedAdapter loaded = load_adapter(flags.adapter, *model);
+  const ExportReport report = export_adapter(flags.format, flags.out, loaded, *model);
+  std::printf("%s in %s; read back, it computes the same (largest relative difference on a probe %.1e)\n", flags.format.c_str(), flags.out.c_str(),
+              report.largest_difference);
+  if (loaded.adapter.task() && loaded.adapter.task()->num_labels() > 0) {
+    std::printf("the folder holds no label names; they are, in the order of the outputs: %s\n", joined(loaded.adapter.task()->labels).c_str());
+  }
+  return 0;
+}
+
+std::string formats_text() { return joined(foreign_formats(), "or"); }
+
+}  // namespace
+
+void add_import(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("import", "Make an adapter of one that other software trained");
+  auto flags = std::make_shared<InteropFlags>();
+  command->add_option("--from", flags->format, "whose: " + formats_text())->required()->check(CLI::IsMember(foreign_formats()));
+  command->add_option("source", flags->adapter, "its adapter folder")->required();
+  command->add_option("--model", flags->model, "folder of the frozen model that it was trained on")->required();
+  command->add_option("--out", flags->out, "folder for the new adapter")->required();
+  command->add_option("--task", flags->task, "what the head's outputs mean: ready task, YAML file, or text:LABEL,LABEL");
+  command->footer("Example:\n  graft import --from peft --model models/minilm peft-folder --task text:no,yes --out imported\n"
+                  "Nothing in the folder is run, and nothing is left out silently: see doc/interop.md.");
+  command->callback([flags, &action] { action = [flags] { return import_folder(*flags); }; });
+}
+
+void add_export(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("export", "Write an adapter as other software reads it");
+  auto flags = std::make_shared<InteropFlags>();
+  command->add_option("--to", flags->format, "for whom: " + formats_text())->required()->check(CLI::IsMember(foreign_formats()));
+  command->add_option("--model", flags->model, "folder of the frozen model that it was trained on")->required();
+  command->add_option("--adapter", flags->adapter, "adapter folder")->required();
+  command->add_option("--out", flags->out, "folder to write")->required();
+  command->footer("Example:\n  graft export --to peft --model models/minilm --adapter runs/sst2/adapter --out peft-folder");
+  command->callback([flags, &action] { action = [flags] { return export_folder(*flags); }; });
+}
+
+}  // namespace graft

@@ -1,0 +1,65 @@
+// graft merge: an adapter folded into its base, as a model folder that needs no adapter.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "infer/dataset.h"
+#include "interop/merge.h"
+
+namespace graft {
+
+namespace {
+
+// What storing weights in bf16 (8 bits of mantissa) does to logits of a few units; in fp32 the same sums in another order.
+constexpr double kDriftFloat32 = 1e-3, kDriftBFloat16 = 0.1;
+
+struct MergeFlags {
+  std::string model, adapter, out, data;
+  Precision precision = Precision::kFloat32;
+  double max_drift = 0;
+  int64_t probes = 64;
+};
+
+std::vector<Sequence> read_probes(const MergeFlags& flags, const LoadedAdapter& loaded, const ModelConfig& config) {
+  if (flags.data.empty()) return made_up_probes(config, flags.probes);
+  if (!loaded.adapter.task()) throw InputError("--data: the adapter has no task that would say which columns to read; leave --data out");
+  const auto tokenizer = Tokenizer::load(Path(flags.model) / "tokenizer.json");
+  std::vector<Example> examples = read_examples(flags.data, *loaded.adapter.task(), LabelUse::kOptional);
+  examples.resize(std::min(examples.size(), static_cast<size_t>(flags.probes)));
+  return encode_examples(std::move(examples), *tokenizer, config, resolve_max_length(loaded.provenance.max_length, config)).sequences;
+}
+
+int merge(const MergeFlags& flags) {
+  const auto model = load_model(flags.model, Precision::kFloat32);
+  const LoadedAdapter loaded = load_adapter(flags.adapter, *model);
+  MergeOptions options{flags.precision, flags.max_drift};
+  if (options.max_drift == 0) options.max_drift = flags.precision == Precision::kBFloat16 ? kDriftBFloat16 : kDriftFloat32;
+  const MergeReport report = merge_adapter(loaded, *model, flags.model, read_probes(flags, loaded, model->config), flags.out, options);
+  std::printf("merged into %s (%s)\n", flags.out.c_str(), flags.precision == Precision::kBFloat16 ? "bf16" : "fp32");
+  std::printf("drift over %lld rows: at most %.3g, %.3g in the mean; the largest %s is %.3g\n", static_cast<long long>(report.probes), report.largest, report.mean,
+              loaded.adapter.head() != nullptr ? "logit" : "hidden value", report.largest_logit);
+  return 0;
+}
+
+}  // namespace
+
+void add_merge(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("merge", "Fold an adapter into its base: a model folder that needs no adapter");
+  auto flags = std::make_shared<MergeFlags>();
+  command->add_option("--model", flags->model, "folder of the frozen model the adapter was trained on")->required();
+  command->add_option("--adapter", flags->adapter, "adapter folder (RUN/adapter)")->required();
+  command->add_option("--out", flags->out, "new folder for the merged model")->required();
+  command->add_option_function<std::string>("--dtype", [flags](const std::string& name) {
+    flags->precision = name == "bf16" ? Precision::kBFloat16 : Precision::kFloat32;
+  }, "of the weights written: fp32 (default) or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
+  command->add_option("--max-drift", flags->max_drift, "largest difference of a logit let through (default: 0.001 in fp32, 0.1 in bf16)")->check(CLI::PositiveNumber);
+  command->add_option("--data", flags->data, "rows to compare on (default: made-up ones)");
+  command->add_option("--probes", flags->probes, "how many (default 64)")->check(CLI::Range(1, 1 << 20));
+  command->footer("Example:\n  graft merge --model models/minilm --adapter runs/sst2/adapter --out merged\n"
+                  "What cannot be folded (gates, routers, bottlenecks, prefixes, ReFT) is refused with the reason.");
+  command->callback([flags, &action] { action = [flags] { return merge(*flags); }; });
+}
+
+}  // namespace graft

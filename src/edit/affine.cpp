@@ -1,0 +1,165 @@
+// Affine: a learned scale, a learned shift, or both, of what leaves a site: y' = scale * y + shift, elementwise.
+//
+//   (IA)^3            scale at attn.k, attn.v, ffn.act        Liu et al. 2022 (arXiv:2205.05638) eq. in sec. 3.3
+//   RED               scale and shift                         Wu et al. 2024 (arXiv:2402.15179)
+//   steering vectors  shift at the residual stream `out`, that is activation addition with a trained vector
+//
+// The sites carry what the literature leaves open. The feed-forward vector of (IA)^3 stands behind the activation (`ffn.act`, as its
+// equation has it) or at the output of the layer before it (`ffn.up`). RED's released code changes the output of the second
+// feed-forward layer (`ffn.down`); the reading "hidden states of every layer" is `out`. In a gated FFN `ffn.act` is the gate's branch,
+// `ffn.up` the other one and `ffn.mid` their product: three places for the vector of (IA)^3 that differ by rounding alone, until a
+// router reads what it scales.
+#include <ATen/ops/bmm.h>
+
+#include "base/error.h"
+#include "edit/registry.h"
+#include "tensor/linear.h"
+
+namespace graft {
+
+namespace {
+
+using at::Tensor;
+
+class Affine final : public Edit {
+ public:
+  Affine(Options& options, const EditTarget& target)
+      : config_(target.config),
+        choice_(read_sites(options, target, {"attn.k", "attn.v", "ffn.act"})),
+        has_scale_(options.boolean("scale", true)),
+        has_shift_(options.boolean("shift", false)) {
+    if (!has_scale_ && !has_shift_) options.fault("scale", "expected scale or shift to be true, found neither");
+    for (const Site& site : choice_.sites) {
+      if (site.kind == SiteKind::kAttention) options.fault("sites", "affine acts on what leaves a site; " + site.name + " is an attention site");
+    }
+  }
+
+  EditSpec spec() const override {
+    EditSpec spec;
+    spec.sites = choice_.sites;
+    spec.traits = {.identity_at_init = true, .is_foldable = true};
+    for (const Site& site : choice_.sites) {
+      if (has_scale_) spec.params.push_back({.name = site.name + ".scale", .shape = {site.output_width}, .group = "affine", .site = site.name});
+      if (has_shift_) {
+        ParamSpec shift{.name = site.name + ".shift", .shape = {site.output_width}, .group = "affine", .site = site.name, .decays = false};
+        shift.starts_without_gradient = is_lost_on_keys(site, config_);
+        spec.params.push_back(std::move(shift));
+      }
+      spec.traits.is_foldable &= folds_at(site);
+    }
+    return spec;
+  }
+
+  Node describe() const override {
+    Node options = Node::map();
+    choice_.describe(options);
+    options["scale"] = Node::boolean(has_scale_);
+    options["shift"] = Node::boolean(has_shift_);
+    return Node::map({{"affine", std::move(options)}});
+  }
+
+  NamedTensors init(const Weights&, RandomKey) const override {
+    NamedTensors out;
+    for (const Site& site : choice_.sites) {
+      if (has_scale_) out[site.name + ".scale"] = at::ones({site.output_width});
+      if (has_shift_) out[site.name + ".shift"] = at::zeros({site.output_width});
+    }
+    return out;
+  }
+
+  // At least float32: a scale near one has two digits behind the point in bfloat16.
+  NamedTensors derive(const Params& stored, const Weights& weights, Experts) const override {
+    NamedTensors out;
+    for (const ParamSpec& param : spec().params) out[param.name] = stored.at(param.name).to(wide(weights.dtype()));
+    return out;
+  }
+
+  // A router around the vectors reads the very activation that they scale (MoV).
+  Tensor input(const SiteView& view) const override { return view.y; }
+
+  // A weight w: y' = y + w ((scale - 1) * y + shift), so that none is no change.
+  Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight, Context&) const override {
+    const std::string& name = view.site.name;
+    const bool is_plain = !weight.rows.defined() && weight.scale == 1.0;
+    Change change;
+    if (has_scale_) {
+      const Tensor& scale = derived.at(name + ".scale");   // [out]
+      change.mul = is_plain ? scale : 1.0 + weighted(scale - 1.0, weight);
+    }
+    if (has_shift_) change.add = is_plain ? derived.at(name + ".shift") : weighted(derived.at(name + ".shift"), weight);
+    return change;
+  }
+
+  // y' = (sum_e w_e scale_e) * y + sum_e w_e shift_e: the mixture is one of vectors, as Zadouri et al. 2023 (arXiv:2309.05444) have
+  // it, and not the default sum of changes 1 + sum_e w_e (scale_e - 1). Both agree while the weights add up to one; where a router
+  // keeps the k largest and does not renormalise, they do not, and the activation itself shrinks.
+  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor&, const Weight& weight, Context&) const override {
+    Change change;
+    if (has_scale_) change.mul = mixed(stacked.at(view.site.name + ".scale"), experts, weight);
+    if (has_shift_) change.add = mixed(stacked.at(view.site.name + ".shift"), experts, weight);
+    return change;
+  }
+
+  // A linear layer takes both into its rows and bias; behind an activation ffn.down, which reads it, takes them into its columns and
+  // bias.
+  NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
+    NamedTensors out;
+    const auto current = [&](const std::string& name) -> Tensor& {
+      const auto found = out.find(name);
+      return found != out.end() ? found->second : out[name] = weights.base(name).to(at::kFloat);
+    };
+    for (const Site& site : choice_.sites) {   // in the order in which they act: ffn.act before ffn.down
+      const bool is_before = site.kind == SiteKind::kActivation;
+      const std::string layer = is_before ? site.name.substr(0, site.name.size() - site.part.size()) + "ffn.down" : site.name;
+      const std::string bias = layer + ".bias";
+      Tensor& weight = current(layer + ".weight");
+      if (is_before && has_shift_) current(bias) = current(bias) + at::mv(weight, derived.at(site.name + ".shift"));
+      if (has_scale_) {
+        const Tensor& scale = derived.at(site.name + ".scale");
+        weight = weight * scale.unsqueeze(is_before ? 0 : 1);
+        if (!is_before && weights.has(bias)) current(bias) = current(bias) * scale;
+      }
+      if (!is_before && has_shift_) current(bias) = current(bias) + derived.at(site.name + ".shift");
+    }
+    return out;
+  }
+
+ private:
+  // A shift needs a bias to go into, and behind an activation nothing between itself and ffn.down: there the other branch of a
+  // gated FFN multiplies it.
+  bool folds_at(const Site& site) const {
+    if (site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) return false;
+    const bool has_bias = site.part.starts_with("ffn.") ? config_.has_ffn_bias : config_.has_attention_bias;
+    return !has_shift_ || (has_bias && !(config_.has_gated_ffn && site.part == "ffn.act"));
+  }
+
+  static at::ScalarType wide(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
+
+  // vector: [out] -> [out], or [T, out] with a weight by row and group of columns.
+  static Tensor weighted(const Tensor& vector, const Weight& weight) {
+    if (!weight.rows.defined()) return vector * weight.scale;
+    const Tensor rows = (weight.rows * weight.scale).to(vector.scalar_type());   // [T, G]
+    const int64_t groups = rows.size(1);
+    return (rows.unsqueeze(2) * vector.view({1, groups, -1})).flatten(1);
+  }
+
+  // vectors: [E, out] -> [T, out], each group of columns its own [T, E] x [E, out/G].
+  static Tensor mixed(const Tensor& vectors, int64_t experts, const Weight& weight) {
+    const Tensor rows = (weight.rows * weight.scale).to(vectors.scalar_type());   // [T, G*E]
+    const int64_t groups = rows.size(1) / experts;
+    if (groups == 1) return graft::linear(rows, vectors.t(), Tensor());
+    const Tensor shares = rows.unflatten(1, {groups, experts}).transpose(0, 1);         // [G, T, E]
+    const Tensor columns = vectors.unflatten(1, {groups, -1}).transpose(0, 1);          // [G, E, out/G]
+    return at::bmm(shares, columns).transpose(0, 1).flatten(1);
+  }
+
+  ModelConfig config_;
+  SiteChoice choice_;
+  bool has_scale_, has_shift_;
+};
+
+}  // namespace
+
+std::unique_ptr<Edit> make_affine(Options& options, const EditTarget& target) { return std::make_unique<Affine>(options, target); }
+
+}  // namespace graft

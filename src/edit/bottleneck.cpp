@@ -1,0 +1,202 @@
+// Bottleneck: a small two-layer network beside or behind a part of a block, y' = y + s A(u) with A(u) = U f(D u + b) + c.
+//
+//   placement     u                     sites
+//   sequential    y                     any    attn.out and ffn.out: Houlsby et al. 2019 (arXiv:1902.00751) fig. 2;
+//                                              ffn.down, before dropout: Wang et al. 2022 (AdaMix, arXiv:2205.12410), released code
+//   pfeiffer      norm(y + residual)    sublayers   Pfeiffer et al. 2021 (arXiv:2005.00247): the block's own frozen norm acts twice,
+//                                                   around A and again on y' + residual
+//   parallel      residual              sublayers   He et al. 2022 (arXiv:2110.04366) sec. 4.1: what the sublayer itself read
+//
+// D is [M, C], U [C, M]; M is given as `width`, or as C divided by `reduction` and rounded down. The residual connection around A
+// is always y itself.
+#include <ATen/ATen.h>
+
+#include <cctype>
+#include <cmath>
+
+#include "base/error.h"
+#include "edit/initial.h"
+#include "edit/registry.h"
+#include "tensor/fused.h"
+#include "tensor/linear.h"
+
+namespace graft {
+
+namespace {
+
+using at::Tensor;
+
+Tensor activated(const Tensor& x, const std::string& name) {
+  if (name == "relu") return activate(x, Activation::kRelu);
+  if (name == "gelu") return activate(x, Activation::kGelu);
+  if (name == "gelu_tanh") return activate(x, Activation::kGeluTanh);
+  if (name == "swish") return activate(x, Activation::kSilu);
+  if (name == "tanh") return at::tanh(x);
+  ensure(name == "linear", "an activation of the list");
+  return x;
+}
+
+// float32, normal, redrawn beyond two deviations.
+Tensor truncated_normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key) {
+  return at::erfinv(uniform_tensor(shape, std::erf(std::sqrt(2.0)), key)) * (std::sqrt(2.0) * deviation);
+}
+
+class Bottleneck final : public Edit {
+ public:
+  Bottleneck(Options& options, const EditTarget& target)
+      : config_(target.config),
+        choice_(read_sites(options, target, {"ffn.out"})),
+        placement_(options.choice("placement", "pfeiffer", {"sequential", "pfeiffer", "parallel"})),
+        activation_(options.choice("activation", "relu", {"relu", "gelu", "gelu_tanh", "swish", "tanh", "linear"})),
+        initial_(options.choice("init", "normal", {"normal", "houlsby", "zero-up"})) {
+    read_size(options);
+    read_scaling(options);
+    for (const Site& site : choice_.sites) check_site(options, site);
+  }
+
+  EditSpec spec() const override {
+    EditSpec spec;
+    spec.sites = choice_.sites;
+    spec.traits.identity_at_init = starts_at_zero();
+    for (const Site& site : choice_.sites) {
+      const int64_t in = site.output_width, narrow = width_at(site);
+      const auto add = [&](const char* part, std::vector<int64_t> shape, const char* bank, bool decays, bool starts_without_gradient) {
+        spec.params.push_back({.name = site.name + part, .shape = std::move(shape), .group = "bottleneck", .site = site.name, .bank = bank,
+                               .decays = decays, .starts_without_gradient = starts_without_gradient});
+      };
+      add(".down.weight", {narrow, in}, "down", true, starts_at_zero());
+      add(".down.bias", {narrow}, "down", false, starts_at_zero());
+      add(".up.weight", {in, narrow}, "up", true, false);
+      add(".up.bias", {in}, "up", false, is_lost_on_keys(site, config_));
+      if (scaling_kind_ == "learned") add(".scaling", {1}, "up", true, starts_at_zero());
+      if (scaling_kind_ == "channel") add(".scaling", {in}, "up", true, starts_at_zero());
+    }
+    return spec;
+  }
+
+  Node describe() const override {
+    Node options = Node::map();
+    choice_.describe(options);
+    options["placement"] = Node::text(placement_);
+    if (width_ > 0) options["width"] = Node::integer(width_);
+    else options["reduction"] = Node::number(reduction_);
+    options["activation"] = Node::text(activation_);
+    options["scaling"] = scaling_kind_.empty() ? Node::number(scaling_) : Node::text(scaling_kind_);
+    options["init"] = Node::text(initial_);
+    return Node::map({{"bottleneck", std::move(options)}});
+  }
+
+  // normal: both matrices N(0, 0.02^2), as the checkpoints of BERT were drawn. houlsby: both N(0, 0.01^2), cut at two deviations
+  // (Houlsby et al. 2019 sec. 3.6). zero-up: down U(-1/sqrt(C), 1/sqrt(C)), up zero (He et al. 2022). Biases are zero in each.
+  NamedTensors init(const Weights&, RandomKey key) const override {
+    NamedTensors out;
+    for (const Site& site : choice_.sites) {
+      const int64_t in = site.output_width, narrow = width_at(site);
+      const std::string down = site.name + ".down.weight", up = site.name + ".up.weight";
+      if (initial_ == "zero-up") {
+        out[down] = uniform_tensor({narrow, in}, 1.0 / std::sqrt(static_cast<double>(in)), key.with(down));
+        out[up] = at::zeros({in, narrow});
+      } else {
+        const auto drawn = [&](const std::vector<int64_t>& shape, const std::string& name) {
+          return initial_ == "houlsby" ? truncated_normal_tensor(shape, 0.01, key.with(name)) : normal_tensor(shape, 0.02, key.with(name));
+        };
+        out[down] = drawn({narrow, in}, down);
+        out[up] = drawn({in, narrow}, up);
+      }
+      out[site.name + ".down.bias"] = at::zeros({narrow});
+      out[site.name + ".up.bias"] = at::zeros({in});
+      if (!scaling_kind_.empty()) out[site.name + ".scaling"] = at::ones({scaling_kind_ == "learned" ? 1 : in});
+    }
+    return out;
+  }
+
+  Tensor input(const SiteView& view) const override {
+    if (placement_ == "sequential") return view.y;
+    return placement_ == "parallel" ? view.residual : view.norm(view.y + view.residual);
+  }
+
+  // A gate or router replaces the number; a trained scaling is a part of A and stays.
+  double scale(const Site&) const override { return scaling_; }
+
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context&) const override {
+    const std::string& name = view.site.name;
+    const Tensor code = activated(graft::linear(input, derived.at(name + ".down.weight"), derived.at(name + ".down.bias")), activation_);   // [T, M]
+    Tensor up = derived.at(name + ".up.weight"), bias = derived.at(name + ".up.bias");
+    if (!scaling_kind_.empty()) {
+      const Tensor& scaling = derived.at(name + ".scaling");
+      up = up * scaling.unsqueeze(1);
+      bias = bias * scaling;
+    }
+    if (!weight.rows.defined()) return {.add = bias * weight.scale, .code = code * weight.scale, .basis = up};
+    const Tensor rows = (weight.rows * weight.scale).to(code.scalar_type());   // [T, G]
+    if (rows.size(1) == 1) return weighted(code.unsqueeze(1), rows, up.unsqueeze(0), bias.unsqueeze(0));
+    // A weight per group of outputs (heads) cannot act on the narrow product.
+    return {.add = (graft::linear(code, up, bias).unflatten(1, {rows.size(1), -1}) * rows.unsqueeze(2)).flatten(1)};
+  }
+
+  // One product down for all experts and one up, E*M wide.
+  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
+               Context& context) const override {
+    if (weight.rows.size(1) != experts) return Edit::blend(stacked, experts, view, input, weight, context);
+    const std::string& name = view.site.name;
+    const Tensor down = stacked.at(name + ".down.weight").flatten(0, 1), down_bias = stacked.at(name + ".down.bias").flatten(0, 1);
+    const Tensor code = activated(graft::linear(input, down, down_bias), activation_).unflatten(1, {experts, -1});   // [T, E, M]
+    Tensor up = stacked.at(name + ".up.weight"), bias = stacked.at(name + ".up.bias");                               // [E, C, M], [E, C]
+    if (!scaling_kind_.empty()) {
+      const Tensor& scaling = stacked.at(name + ".scaling");   // [E, 1] or [E, C]
+      up = up * scaling.unsqueeze(2);
+      bias = bias * scaling;
+    }
+    return weighted(code, (weight.rows * weight.scale).to(code.scalar_type()), up, bias);
+  }
+
+ private:
+  bool starts_at_zero() const { return initial_ == "zero-up"; }
+
+  int64_t width_at(const Site& site) const {
+    return width_ > 0 ? width_ : static_cast<int64_t>(static_cast<double>(site.output_width) / reduction_);
+  }
+
+  void read_size(Options& options) {
+    if (options.has("width") && options.has("reduction")) options.fault("width", "expected width or reduction, found both");
+    if (options.has("width")) width_ = options.integer("width", 1, 1, 1 << 20);
+    reduction_ = options.number("reduction", 16, 1e-3, 1e6);
+  }
+
+  void read_scaling(Options& options) {
+    const Node* given = options.raw("scaling");
+    const bool is_word = given != nullptr && !given->scalar.empty() && std::isalpha(static_cast<unsigned char>(given->scalar.front())) != 0;
+    if (!is_word) scaling_ = options.number("scaling", 1, -1e6, 1e6);
+    else if (given->scalar == "learned" || given->scalar == "channel") scaling_kind_ = given->scalar;
+    else options.fault("scaling", "expected a number, learned or channel, found " + quote(given->scalar));
+  }
+
+  void check_site(Options& options, const Site& site) const {
+    if (site.kind == SiteKind::kAttention) {
+      options.fault("sites", "bottleneck acts on what leaves a site; " + site.name + " is an attention site");
+    } else if (placement_ != "sequential" && site.kind != SiteKind::kSublayer) {
+      options.fault("sites", "placement " + placement_ + " acts on sublayer sites; " + site.name + " is a " + kind_name(site.kind) + " site: set placement to sequential");
+    } else if (width_at(site) < 1) {
+      options.fault("reduction", site.name + " is " + std::to_string(site.output_width) + " wide and would get no unit: set reduction lower, or width");
+    }
+  }
+
+  // sum_e w_e (U_e code_e + c_e) in the low-rank form, the biases as one more unit each. code: [T, E, M]; w: [T, E]; up: [E, C, M].
+  static Change weighted(const Tensor& code, const Tensor& w, const Tensor& up, const Tensor& bias) {
+    return {.code = at::cat({(code * w.unsqueeze(2)).flatten(1), w}, 1),
+            .basis = at::cat({up.transpose(0, 1).flatten(1), bias.t()}, 1)};
+  }
+
+  ModelConfig config_;
+  SiteChoice choice_;
+  std::string placement_, activation_, initial_;
+  int64_t width_ = 0;            // 0: by reduction
+  double reduction_ = 0, scaling_ = 1;
+  std::string scaling_kind_;     // "learned": one number a site; "channel": one for each column; "": the number
+};
+
+}  // namespace
+
+std::unique_ptr<Edit> make_bottleneck(Options& options, const EditTarget& target) { return std::make_unique<Bottleneck>(options, target); }
+
+}  // namespace graft

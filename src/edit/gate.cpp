@@ -1,0 +1,260 @@
+// A gate: a learned weight per example for the edit inside it.
+//
+// Mao et al. 2022, "UniPELT" (arXiv:2110.07577), sec. 3.2, pooled as in its released code. For the T rows z_t of a sequence that the
+// edit reads,
+//   g = mean_t sigmoid(z_t w + b)                                  w = gate.weight [1, C], b = gate.bias [1]; one pair a site
+// and g takes the place of the edit's own factor: y' = y + g * delta(z); keys and values of a prefix become g P_K and g P_V.
+// pool: mean      over the tokens of the sequence
+//       mean_all  over all of its rows; with padded_to, over the pad rows that the released code appended (their keys stay masked)
+//       causal_mean  for row t the mean over the tokens up to t, so that a decoder may cache; a row before every token has its own value
+// Departs: the released code counts padding, so the value depends on the batch's shape; the mean over tokens is the default here.
+// A prefix whose rows are scaled to zero still draws attention (its logits are 0, not -inf); prefix_logits: log adds log g to them.
+#include "edit/gate.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/log.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "edit/initial.h"
+#include "edit/sequences.h"
+#include "tensor/linear.h"
+
+namespace graft {
+
+using at::Tensor;
+
+Tensor GatePooling::by_sequence(const SiteView& view, const Tensor& values) const {
+  return mean_by_sequence(view, values, kind == Kind::kMeanAll ? RowsCounted::kAll : RowsCounted::kTokens);
+}
+
+void GatePooling::describe(Node& options) const {
+  options["pool"] = Node::text(kind == Kind::kMean ? "mean" : kind == Kind::kMeanAll ? "mean_all" : "causal_mean");
+  if (kind == Kind::kMeanAll) options["padded_to"] = Node::integer(padded_length);
+}
+
+GatePooling read_gate_pooling(Options& options, const EditTarget& target, const std::vector<std::string>& kinds) {
+  GatePooling pooling;
+  const std::string kind = options.choice("pool", "mean", kinds);
+  pooling.kind = kind == "mean_all" ? GatePooling::Kind::kMeanAll : kind == "causal_mean" ? GatePooling::Kind::kCausalMean : GatePooling::Kind::kMean;
+  const int64_t longest = std::min<int64_t>(target.config.max_positions, 1 << 16);
+  if (pooling.kind == GatePooling::Kind::kMeanAll) {
+    pooling.padded_length = options.integer("padded_to", std::min<int64_t>(128, longest), 0, longest);
+  } else if (options.has("padded_to")) {
+    options.fault("padded_to", "padding counts only with pool: mean_all");
+  }
+  return pooling;
+}
+
+void add_gate_params(const std::string& place, const std::string& site, int64_t outputs, int64_t width, std::vector<ParamSpec>& params) {
+  params.push_back({.name = place + ".gate.weight", .shape = {outputs, width}, .group = "gate", .site = site, .bank = "gate"});
+  params.push_back({.name = place + ".gate.bias", .shape = {outputs}, .group = "gate", .site = site, .bank = "gate", .decays = false});
+}
+
+NamedTensors initial_gate_tensors(const std::vector<ParamSpec>& own, RandomKey key) {
+  NamedTensors out;
+  for (const ParamSpec& param : own) out[param.name] = param.shape.size() == 1 ? at::zeros(param.shape) : normal_tensor(param.shape, 0.02, key.with(param.name));
+  return out;
+}
+
+NamedTensors derived_gate_tensors(const std::vector<ParamSpec>& own, const Params& stored, const Weights& weights) {
+  NamedTensors out;
+  for (const ParamSpec& param : own) out[param.name] = stored.at(param.name).to(weights.dtype() == at::kDouble ? at::kDouble : at::kFloat);
+  return out;
+}
+
+Tensor gate_logits(const Params& derived, const std::string& place, const Tensor& z) {
+  const Tensor& weight = derived.at(place + ".gate.weight");
+  return graft::linear(z.to(weight.scalar_type()), weight, derived.at(place + ".gate.bias"));
+}
+
+std::string attention_of(const Site& site) { return site.name.substr(0, site.name.size() - site.part.size()) + "attn"; }
+
+bool reads_block_input(const Site& site) {
+  return site.part == "attn.q" || site.part == "attn.k" || site.part == "attn.v" || site.kind == SiteKind::kAttention;
+}
+
+Weight times_rows(const Weight& weight, const Tensor& rows) { return {weight.scale, weight.rows.defined() ? weight.rows * rows : rows}; }
+
+void record_gate(Context& context, const std::string& place, const Tensor& by_sequence) {
+  if (context.records == nullptr) return;
+  const Tensor value = by_sequence.detach();
+  context.records->emplace_back(context.path + place + ".gate", value.size(1) == 1 ? value.squeeze(1) : value);
+}
+
+namespace {
+
+// Through float64: the float32 kernels round the last few values of a tensor another way, and a row must not depend on its place.
+Tensor open(const Tensor& logits) { return at::sigmoid(logits.to(at::kDouble)).to(logits.scalar_type()); }
+
+class Gate final : public Edit {
+ public:
+  Gate(Options& options, const EditTarget& target, Child child) : child_(std::move(child)), inner_(child_.edit->spec()) {
+    is_prefix_ = std::any_of(inner_.sites.begin(), inner_.sites.end(), [](const Site& site) { return site.kind == SiteKind::kAttention; });
+    keeps_scale_ = options.choice("multiplier", "gate", {"gate", "gate_times_scale"}) == "gate_times_scale";
+    if (is_prefix_) adds_logarithm_ = options.choice("prefix_logits", "off", {"off", "log"}) == "log";
+    else if (options.has("prefix_logits")) options.fault("prefix_logits", "only for a gate around a prefix, found " + child_.kind);
+    if (const Node* value = options.raw("value"); value != nullptr && !(value->kind == Node::Kind::kScalar && value->scalar == "learned")) {
+      value_ = options.number("value", std::nullopt, 0, 1);
+      for (const char* key : {"pool", "padded_to", "share", "prefix"}) {
+        if (options.has(key)) options.fault(key, "a gate of a fixed value reads no row");
+      }
+      return;
+    }
+    read_learned(options, target);
+    add_own_params();
+  }
+
+  EditSpec spec() const override {
+    EditSpec spec = inner_;
+    spec.params = own_;
+    for (ParamSpec& param : params_below("of", inner_.params)) {
+      // A softmax is blind to keys that all move alike; under a weight of their own for each row they do not.
+      if (pooling_.is_causal() && param.name.ends_with(".shift")) param.starts_without_gradient = false;
+      spec.params.push_back(std::move(param));
+    }
+    spec.traits.is_foldable = spec.traits.rewrites = false;
+    if (!value_) {
+      // An attention site shows all rows even where the last block skips some.
+      spec.traits.pools_sequence = spec.traits.pools_sequence || !(pooling_.is_causal() || is_prefix_);
+      spec.traits.is_causal = spec.traits.is_causal && pooling_.is_causal();
+      if (pooling_.padded_length > 0) spec.traits.layout.padded_length = pooling_.padded_length;
+    }
+    return spec;
+  }
+
+  Node describe() const override {
+    Node options = Node::map();
+    options["value"] = value_ ? Node::number(*value_) : Node::text("learned");
+    options["multiplier"] = Node::text(keeps_scale_ ? "gate_times_scale" : "gate");
+    if (is_prefix_) options["prefix_logits"] = Node::text(adds_logarithm_ ? "log" : "off");
+    if (!value_) {
+      pooling_.describe(options);
+      if (is_prefix_) options["prefix"] = Node::text(prefix_gates_ == 2 ? "split" : "shared");
+      else options["share"] = Node::text(is_shared_ ? "layer" : "separate");
+    }
+    return Node::map({{"gate", std::move(options)}, {"of", child_.edit->describe()}});
+  }
+
+  NamedTensors init(const Weights& weights, RandomKey key) const override {
+    NamedTensors out = initial_gate_tensors(own_, key);
+    out.merge(tensors_below("of", child_.edit->init(weights, key.with("of"))));
+    return out;
+  }
+
+  NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
+    NamedTensors out = derived_gate_tensors(own_, stored, weights);
+    out.merge(tensors_below("of", child_.edit->derive(stored.below("of"), weights, experts)));
+    return out;
+  }
+
+  Tensor input(const SiteView& view) const override { return child_.edit->input(view); }
+
+  // The gate stands in the place of alpha/r; gate_times_scale keeps that as a factor.
+  double scale(const Site& site) const override { return keeps_scale_ ? child_.edit->scale(site) : 1.0; }
+
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+    Context inner = inside(context);
+    if (value_) return child_.edit->change(derived.below("of"), view, input, fixed(view, weight, context), inner);
+    const std::string place = place_of(view.site);
+    const Tensor values = open(gate_logits(derived, place, input));   // [T, 1]
+    const Tensor means = pooling_.by_sequence(view, values);                 // [N, 1]
+    record_gate(context, view.site.name, means);
+    const Tensor rows = pooling_.is_causal() ? running_mean(view, values) : spread_to_rows(view, means);
+    return child_.edit->change(derived.below("of"), view, input, times_rows(weight, rows), inner);
+  }
+
+  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context& context) const override {
+    Context inner = inside(context);
+    if (value_) {
+      const Tensor value = adds_logarithm_ ? at::full({view.lane.num_sequences, 1}, *value_, at::kFloat) : Tensor();
+      return with_logarithm(child_.edit->prefix(derived.below("of"), view, fixed(view, weight, context), inner), value);
+    }
+    const Tensor means = pooling_.by_sequence(view, open(gate_logits(derived, view.site.name, view.x)));   // [N, 1 or 2]
+    record_gate(context, view.site.name, means);
+    return with_logarithm(child_.edit->prefix(derived.below("of"), view, times_rows(weight, means), inner), means);
+  }
+
+  std::optional<Flattened> flattened(const Params& stored) const override {
+    std::optional<Flattened> inner = child_.edit->flattened(stored.below("of"));
+    if (!inner) return std::nullopt;
+    Flattened out{describe(), tensors_below("of", inner->tensors)};
+    out.definition["of"] = std::move(inner->definition);
+    for (const ParamSpec& param : own_) out.tensors[param.name] = stored.at(param.name);
+    return out;
+  }
+
+ private:
+  void read_learned(Options& options, const EditTarget& target) {
+    pooling_ = read_gate_pooling(options, target, {"mean", "mean_all", "causal_mean"});
+    if (is_prefix_) {
+      prefix_gates_ = options.choice("prefix", "shared", {"shared", "split"}) == "split" ? 2 : 1;
+      if (prefix_gates_ == 2 && adds_logarithm_) options.fault("prefix_logits", "log needs prefix: shared, one weight for keys and values");
+      if (pooling_.is_causal()) options.fault("pool", "a prefix has one weight for a whole sequence; causal_mean has one a row");
+      if (options.has("share")) options.fault("share", "only for edits at linear sites; a prefix has one gate a layer already");
+      return;
+    }
+    if (options.has("prefix")) options.fault("prefix", "only for a gate around a prefix, found " + child_.kind);
+    is_shared_ = options.choice("share", "separate", {"separate", "layer"}) == "layer";
+    for (const Site& site : inner_.sites) {
+      if (!is_shared_ || reads_block_input(site)) continue;
+      options.fault("share", "layer: attn.q, attn.k and attn.v read one input and may share a gate; " + site.name + " does not");
+      return;
+    }
+  }
+
+  std::string place_of(const Site& site) const { return is_shared_ ? attention_of(site) : site.name; }
+
+  void add_own_params() {
+    for (const Site& site : inner_.sites) {
+      const std::string place = place_of(site);
+      if (!own_.empty() && own_.back().name == place + ".gate.bias") continue;   // shared by a layer: made at its first site
+      add_gate_params(place, is_shared_ ? "" : site.name, prefix_gates_, is_prefix_ ? site.input_width : input_width(*child_.edit, site), own_);
+    }
+    // A change that is zero has no use for any weight, be it of the gate or of a router inside.
+    const bool is_still = inner_.traits.identity_at_init || std::any_of(inner_.params.begin(), inner_.params.end(), [](const ParamSpec& param) {
+      return param.group == "router" && param.starts_without_gradient;
+    });
+    for (ParamSpec& param : own_) param.starts_without_gradient = is_still;
+  }
+
+  static Context inside(const Context& context) {
+    Context inner = context;
+    inner.path += "of/";
+    return inner;
+  }
+
+  Weight fixed(const SiteView& view, const Weight& weight, Context& context) const {
+    record_gate(context, view.site.name, at::full({view.lane.num_sequences, 1}, *value_, at::kFloat));
+    return {weight.scale * *value_, weight.rows};
+  }
+
+  // Adds log g to the logits of the prefix: g -> 0 takes its rows out of the softmax. At least log 1e-30, so that the gradient is finite.
+  std::optional<LanePrefix> with_logarithm(std::optional<LanePrefix> prefix, const Tensor& gates) const {
+    if (!prefix || !adds_logarithm_) return prefix;
+    const Tensor bias = at::log(gates.to(at::kDouble).clamp_min(1e-30)).to(gates.scalar_type()).squeeze(1);   // [N]
+    prefix->logit_bias = prefix->logit_bias.defined() ? prefix->logit_bias + bias : bias;
+    return prefix;
+  }
+
+  Child child_;
+  EditSpec inner_;
+  std::vector<ParamSpec> own_;
+  bool is_prefix_ = false, keeps_scale_ = false, adds_logarithm_ = false, is_shared_ = false;
+  std::optional<double> value_;
+  GatePooling pooling_;
+  int64_t prefix_gates_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target, std::vector<Child> children) {
+  if (options.choice("kind", "own", {"own", "central"}) == "central") return make_central_gate(options, target, std::move(children));
+  if (children.size() > 1) options.fault("", "of: one edit has one gate; a list goes with kind: central");
+  return std::make_unique<Gate>(options, target, std::move(children.front()));
+}
+
+}  // namespace graft

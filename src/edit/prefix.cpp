@@ -1,0 +1,158 @@
+// Prefix tuning: P learned keys and values before those of the tokens, in every attention of the chosen layers.
+//
+// Li and Liang 2021 (arXiv:2101.00190). For each head, with K and V of the tokens,
+//   K' = [P_K; K],  V' = [P_V; V],  O = softmax(Q K'^T / sqrt(D)) V'
+// The rows stand in the heads' own space (no W_k or W_v acts on them), take no position (unless counts_positions) and are seen by every query.
+// mlp: 0        P_K and P_V are trained themselves: keys [P, K*D], values [P, K*D] at each site (K heads of keys)
+//      M > 0    one network serves all L layers (their sec. 4.3; UniPELT's released code): a table E [P, C] gives
+//               [P, 2 L K D] = tanh(E W_in^T + b_in) W_out^T + b_out,  columns ordered (layer, key or value, head, dimension)
+//               and only its result is needed once training is over (`flattened`).
+// counts_positions: true   the tokens' positions begin at P, as where a prefix is a cache of keys and values (PEFT)
+#include <ATen/ops/tanh.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+
+#include "base/error.h"
+#include "edit/initial.h"
+#include "edit/registry.h"
+#include "tensor/linear.h"
+
+namespace graft {
+
+namespace {
+
+using at::Tensor;
+
+class Prefix final : public Edit {
+ public:
+  Prefix(Options& options, const EditTarget& target)
+      : choice_(read_sites(options, target, {"attn"})),
+        length_(options.integer("length", 10, 1, 4096)),
+        hidden_(options.integer("mlp", 0, 0, 1 << 20)),
+        counts_positions_(options.boolean("counts_positions", false)),
+        initial_(options.choice("init", "normal", {"normal", "default"})),
+        key_heads_(target.config.key_heads),
+        width_(target.config.width),
+        key_width_(target.config.key_width()) {
+    for (const Site& site : choice_.sites) {
+      if (site.kind != SiteKind::kAttention) options.fault("sites", "prefix acts on attention sites; " + site.name + " is a " + kind_name(site.kind) + " site");
+    }
+  }
+
+  EditSpec spec() const override {
+    EditSpec spec;
+    spec.sites = choice_.sites;
+    if (counts_positions_) spec.traits.layout.first_position = length_;
+    if (hidden_ == 0) {
+      for (const Site& site : choice_.sites) {
+        for (const char* part : {".keys", ".values"}) spec.params.push_back({.name = site.name + part, .shape = {length_, key_width_}, .group = "prefix", .site = site.name});
+      }
+      return spec;
+    }
+    const int64_t all = outputs();
+    spec.params = {{.name = "table", .shape = {length_, width_}, .group = "prefix"},
+                   {.name = "mlp.in.weight", .shape = {hidden_, width_}, .group = "prefix"},
+                   {.name = "mlp.in.bias", .shape = {hidden_}, .group = "prefix", .decays = false},
+                   {.name = "mlp.out.weight", .shape = {all, hidden_}, .group = "prefix"},
+                   {.name = "mlp.out.bias", .shape = {all}, .group = "prefix", .decays = false}};
+    for (ParamSpec& param : spec.params) param.kept = 0;
+    spec.params[3].kept = length_ * all;   // what the network computes
+    return spec;
+  }
+
+  Node describe() const override { return description(hidden_); }
+
+  // normal: all weights N(0, 0.02^2), biases 0, as UniPELT's released code; default: as PyTorch draws an embedding (N(0, 1)) and a
+  // linear layer (weight and bias uniform within 1/sqrt(in)), as AdapterHub does; keys and values trained themselves N(0, 1).
+  NamedTensors init(const Weights&, RandomKey key) const override {
+    NamedTensors out;
+    for (const ParamSpec& param : spec().params) {
+      const bool is_layer = param.name.starts_with("mlp."), is_bias = param.shape.size() == 1;
+      const RandomKey own = key.with(param.name);
+      if (initial_ == "normal") {
+        out[param.name] = is_bias ? at::zeros(param.shape) : normal_tensor(param.shape, 0.02, own);
+      } else if (is_layer) {
+        const int64_t in = param.name.starts_with("mlp.in.") ? width_ : hidden_;
+        out[param.name] = uniform_tensor(param.shape, 1.0 / std::sqrt(static_cast<double>(in)), own);
+      } else {
+        out[param.name] = normal_tensor(param.shape, 1.0, own);
+      }
+    }
+    return out;
+  }
+
+  // "<site>.keys" and "<site>.values", [P, K, D].
+  NamedTensors derive(const Params& stored, const Weights& weights, Experts) const override {
+    NamedTensors out;
+    for (const auto& [name, rows] : rows_of(stored)) out[name] = rows.to(weights.dtype()).unflatten(1, {key_heads_, -1});
+    return out;
+  }
+
+  // weight.rows: [N, G] by sequence; G = 2: for keys and values apart.
+  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context&) const override {
+    LanePrefix out;
+    out.keys = derived.at(view.site.name + ".keys");
+    out.values = derived.at(view.site.name + ".values");
+    if (weight.rows.defined()) {
+      const Tensor scales = weight.rows * weight.scale;
+      out.key_scale = scales.select(1, 0);
+      out.value_scale = scales.select(1, scales.size(1) - 1);
+    } else if (weight.scale != 1.0) {
+      out.keys = out.keys * weight.scale;
+      out.values = out.values * weight.scale;
+    }
+    return out;
+  }
+
+  std::optional<Flattened> flattened(const Params& stored) const override {
+    if (hidden_ == 0) return std::nullopt;
+    Flattened out{description(0), rows_of(stored)};
+    for (auto& [name, rows] : out.tensors) rows = rows.contiguous();
+    return out;
+  }
+
+ private:
+  int64_t outputs() const { return 2 * static_cast<int64_t>(choice_.sites.size()) * key_width_; }
+
+  Node description(int64_t hidden) const {
+    Node options = Node::map();
+    choice_.describe(options);
+    options["length"] = Node::integer(length_);
+    options["mlp"] = Node::integer(hidden);
+    options["counts_positions"] = Node::boolean(counts_positions_);
+    options["init"] = Node::text(initial_);
+    return Node::map({{"prefix", std::move(options)}});
+  }
+
+  // "<site>.keys" and "<site>.values", [P, K*D], in the dtype of the stored tensors.
+  NamedTensors rows_of(const Params& stored) const {
+    NamedTensors out;
+    Tensor all;   // [P, 2 L K D]
+    if (hidden_ > 0) {
+      const Tensor inner = at::tanh(graft::linear(stored.at("table"), stored.at("mlp.in.weight"), stored.at("mlp.in.bias")));
+      all = graft::linear(inner, stored.at("mlp.out.weight"), stored.at("mlp.out.bias"));
+    }
+    int64_t column = 0;
+    for (const Site& site : choice_.sites) {
+      for (const char* part : {".keys", ".values"}) {
+        const std::string name = site.name + part;
+        out[name] = hidden_ > 0 ? all.slice(1, column, column + key_width_) : stored.at(name);
+        column += key_width_;
+      }
+    }
+    return out;
+  }
+
+  SiteChoice choice_;
+  int64_t length_, hidden_;
+  bool counts_positions_;
+  std::string initial_;
+  int64_t key_heads_, width_, key_width_;
+};
+
+}  // namespace
+
+std::unique_ptr<Edit> make_prefix(Options& options, const EditTarget& target) { return std::make_unique<Prefix>(options, target); }
+
+}  // namespace graft

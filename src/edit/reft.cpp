@@ -1,0 +1,300 @@
+// ReFT: edits of hidden states in a learned low-rank subspace, at chosen token positions.
+//
+// Wu et al. 2024 (arXiv:2404.03592) sec. 3.2 and table 17. One function, three switches:
+//   Phi(h) = h + P^T (s(h) - P h)
+//   rotation   P has orthonormal rows (R, trained through a chart: edit/rotation.h), or is free
+//   source     linear: s(h) = act(W h + b); constant: s(h) = b
+//   subtract   with or without the term P h
+//
+//   LoReFT    rotation true,  source linear,   subtract true     eq. 2
+//   NoReFT    rotation false, source linear,   subtract true
+//   DiReFT    rotation false, source linear,   subtract false    eq. 3; "Nodireft" in pyreft, whose own "Direft" has rotation true
+//   ConsReFT  rotation true,  source constant, subtract true
+//   LobiReFT  rotation true,  source constant, subtract false
+//
+// Where the source is affine in h all are h + B (A h + c) with B = P^T: A = W - P, -P, W or nothing, c = b. A and c are made once a
+// step. Params per site and set of positions ("tied", or "prefix" and "suffix"): "<site>.<set>.chart" and ".base" [C,R], or
+// ".projection" [R,C]; ".weight" [R,C]; ".bias" [R]. They compute in float32 whatever the trunk's dtype.
+// Departs: W and b are float32; released code trains them in bfloat16 without a master copy.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "edit/initial.h"
+#include "edit/positions.h"
+#include "edit/registry.h"
+#include "edit/rotation.h"
+#include "tensor/fused.h"
+#include "tensor/linear.h"
+
+namespace graft {
+
+namespace {
+
+using at::Tensor;
+
+using Activate = Tensor (*)(const Tensor&);
+
+const std::map<std::string, Activate>& activations() {
+  static const std::map<std::string, Activate> table = {
+      {"linear", nullptr},
+      {"relu", [](const Tensor& x) { return at::relu(x); }},
+      {"gelu", [](const Tensor& x) { return at::gelu(x); }},
+      {"gelu_new", [](const Tensor& x) { return at::gelu(x, "tanh"); }},
+      {"tanh", [](const Tensor& x) { return at::tanh(x); }},
+      {"sigmoid", [](const Tensor& x) { return at::sigmoid(x); }},
+      {"silu", [](const Tensor& x) { return at::silu(x); }},
+  };
+  return table;
+}
+
+std::vector<std::string> activation_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, function] : activations()) names.push_back(name);
+  return names;
+}
+
+// Masks are drawn for the chosen rows of the lane.
+RowDropout at_rows(RowDropout dropout, const Tensor& rows) {
+  if (!rows.defined()) return dropout;
+  auto ids = std::make_shared<RowIds>();
+  for (int64_t i = 0; i < rows.numel(); ++i) {
+    const auto row = static_cast<size_t>(rows.const_data_ptr<int64_t>()[i]);
+    ids->example.push_back(dropout.rows->example[row]);
+    ids->position.push_back(dropout.rows->position[row]);
+  }
+  dropout.rows = std::move(ids);
+  return dropout;
+}
+
+class Reft final : public Edit {
+ public:
+  Reft(Options& options, const EditTarget& target)
+      : choice_(read_sites(options, target, {"out"})),
+        last_layer_(target.config.has_decoder() ? -2 : target.config.layers - 1),
+        rank_(options.integer("rank", 4, 1, 4096)),
+        has_rotation_(options.boolean("rotation", true)),
+        has_linear_source_(options.choice("source", "linear", {"linear", "constant"}) == "linear"),
+        subtracts_(options.boolean("subtract", true)),
+        has_projection_bias_(options.boolean("projection_bias", false)),
+        activation_(options.choice("activation", "linear", activation_names())),
+        positions_text_(options.text("positions", "f3")),
+        is_tied_(options.boolean("tied", true)),
+        clamp_(options.choice("clamp", "code", {"code", "paper"}) == "code" ? Clamp::kCode : Clamp::kPaper),
+        dropout_(options.number("dropout", 0, 0, 0.99)),
+        drops_output_(options.choice("dropout_on", "change", {"change", "output"}) == "output"),
+        subspace_(options.integers("subspace", std::vector<int64_t>{}, 0, 4095)) {
+    check(options);
+  }
+
+  EditSpec spec() const override {
+    EditSpec spec;
+    for (const Site& site : choice_.sites) {
+      for (const std::string& set : sets()) {
+        const auto add = [&](const char* part, std::vector<int64_t> shape, bool decays) -> ParamSpec& {
+          ParamSpec param{.name = name_of(site, set, part), .shape = std::move(shape), .group = "reft", .site = site.name};
+          // Rows that a subspace leaves out stand still.
+          param.decays = decays && subspace_.empty();
+          param.starts_without_gradient = is_unread(site, set);
+          spec.params.push_back(std::move(param));
+          return spec.params.back();
+        };
+        const int64_t width = site.output_width;
+        if (has_rotation_) {
+          add("chart", {width, rank_}, false);
+          add("base", {width, rank_}, false).role = Role::kBuffer;
+        } else {
+          add("projection", {rank_, width}, true);
+          if (has_projection_bias_) add("projection_bias", {rank_}, false);
+        }
+        if (has_linear_source_) add("weight", {rank_, width}, true);
+        add("bias", {rank_}, false);
+      }
+    }
+    spec.sites = choice_.sites;
+    spec.traits = {.prompt_only = !positions_.is_all};
+    return spec;
+  }
+
+  Node describe() const override {
+    Node options = Node::map();
+    choice_.describe(options);
+    options["rank"] = Node::integer(rank_);
+    options["rotation"] = Node::boolean(has_rotation_);
+    options["source"] = Node::text(has_linear_source_ ? "linear" : "constant");
+    options["subtract"] = Node::boolean(subtracts_);
+    options["projection_bias"] = Node::boolean(has_projection_bias_);
+    options["activation"] = Node::text(activation_);
+    options["positions"] = Node::text(positions_text_);
+    options["tied"] = Node::boolean(is_tied_);
+    options["clamp"] = Node::text(clamp_ == Clamp::kCode ? "code" : "paper");
+    options["dropout"] = Node::number(dropout_);
+    options["dropout_on"] = Node::text(drops_output_ ? "output" : "change");
+    std::vector<Node> rows;
+    for (const int64_t row : subspace_) rows.push_back(Node::integer(row));
+    options["subspace"] = Node::list(std::move(rows));
+    return Node::map({{"reft", std::move(options)}});
+  }
+
+  // As released: P orthonormal, or uniform like W and b in [-1/sqrt(C), 1/sqrt(C)); a constant source uniform in [0, 1). So no
+  // variant starts as the identity.
+  NamedTensors init(const Weights&, RandomKey key) const override {
+    NamedTensors out;
+    for (const Site& site : choice_.sites) {
+      const int64_t width = site.output_width;
+      const double bound = 1.0 / std::sqrt(static_cast<double>(width));
+      for (const std::string& set : sets()) {
+        const auto drawn = [&](const char* part, const std::vector<int64_t>& shape, double spread) {
+          const std::string name = name_of(site, set, part);
+          return out[name] = uniform_tensor(shape, spread, key.with(name));
+        };
+        if (has_rotation_) {
+          out[name_of(site, set, "chart")] = initial_chart(width, rank_);
+          out[name_of(site, set, "base")] = random_rotation(width, rank_, key.with(name_of(site, set, "base")));
+        } else {
+          drawn("projection", {rank_, width}, bound);
+          if (has_projection_bias_) drawn("projection_bias", {rank_}, bound);
+        }
+        if (has_linear_source_) drawn("weight", {rank_, width}, bound);
+        if (has_linear_source_) drawn("bias", {rank_}, bound);
+        else drawn("bias", {rank_}, 0.5).add_(0.5);
+      }
+    }
+    return out;
+  }
+
+  // Per site and set: "a" [R,C], "c" [R] (the source, minus what is subtracted where the activation lets them be one product),
+  // "projection" and "projection_bias" where it does not, and "basis" [C,R] in the trunk's dtype.
+  NamedTensors derive(const Params& stored, const Weights& weights, Experts) const override {
+    const at::ScalarType dtype = weights.dtype() == at::kDouble ? at::kDouble : at::kFloat;
+    NamedTensors out;
+    for (const Site& site : choice_.sites) {
+      for (const std::string& set : sets()) {
+        const auto read = [&](const char* part) { return chosen(stored.at(name_of(site, set, part)).to(dtype)); };
+        const Tensor p = has_rotation_ ? chosen(rotation_of(stored.at(name_of(site, set, "chart")).to(dtype), stored.at(name_of(site, set, "base")).to(dtype)).t())
+                                       : read("projection");   // [R,C]
+        Tensor a = has_linear_source_ ? read("weight") : Tensor(), c = read("bias");
+        const Tensor p_bias = has_projection_bias_ ? read("projection_bias") : Tensor();
+        if (subtracts_ && has_one_product()) {
+          a = a.defined() ? a - p : -p;
+          if (p_bias.defined()) c = c - p_bias;
+        } else if (subtracts_) {
+          out[name_of(site, set, "projection")] = p.contiguous();
+          if (p_bias.defined()) out[name_of(site, set, "projection_bias")] = p_bias;
+        }
+        if (a.defined()) out[name_of(site, set, "a")] = a.contiguous();
+        out[name_of(site, set, "c")] = c;
+        out[name_of(site, set, "basis")] = p.t().to(weights.dtype());
+      }
+    }
+    return out;
+  }
+
+  Tensor input(const SiteView& view) const override { return view.y; }
+
+  // Two sets share one change: code [[prefix, 0], [0, suffix]], basis [B_prefix, B_suffix].
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+    const EditedRows found = edited_rows(view, positions_, clamp_);
+    if (found.is_every_row && positions_.is_all) return finished(view, input, code_of(derived, view.site, "tied", input), basis_of(derived, view.site, "tied"), {}, weight, context);
+    const Tensor rows = at::cat({found.prefix, found.suffix}), h = input.index_select(0, rows);   // [P,C]
+    if (sets().size() == 1) return finished(view, h, code_of(derived, view.site, "tied", h), basis_of(derived, view.site, "tied"), rows, weight, context);
+    const std::vector<Tensor> parts = h.split_with_sizes({found.prefix.numel(), found.suffix.numel()}, 0);
+    const Tensor code = at::block_diag({code_of(derived, view.site, "prefix", parts[0]), code_of(derived, view.site, "suffix", parts[1])});
+    const Tensor basis = at::cat({basis_of(derived, view.site, "prefix"), basis_of(derived, view.site, "suffix")}, 1);
+    return finished(view, h, code, basis, rows, weight, context);
+  }
+
+ private:
+  void check(Options& options) {
+    for (const Site& site : choice_.sites) {
+      if (site.kind == SiteKind::kAttention) options.fault("sites", "reft changes the values of a site; " + site.name + " has none");
+      else if (rank_ > site.output_width || (has_rotation_ && rank_ == site.output_width)) {
+        options.fault("rank", "a rank of " + std::to_string(rank_) + " does not fit " + site.name + " of width " + std::to_string(site.output_width) +
+                                  (has_rotation_ ? ": a rotation needs less" : ""));
+        break;
+      }
+    }
+    try {
+      positions_ = parse_positions(positions_text_);
+    } catch (const InputError& error) {
+      options.fault("positions", error.what());
+    }
+    if (has_projection_bias_ && has_rotation_) options.fault("projection_bias", "a rotation has no bias: set rotation to false or leave this out");
+    else if (has_projection_bias_ && !subtracts_) options.fault("projection_bias", "nothing reads it unless the projection is subtracted");
+    if (activation_ != "linear" && !has_linear_source_) options.fault("activation", "it acts on a linear source, and the source is constant");
+    std::vector<int64_t> sorted = subspace_;
+    std::sort(sorted.begin(), sorted.end());
+    if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) options.fault("subspace", "expected distinct rows");
+    if (!sorted.empty() && sorted.back() >= rank_) options.fault("subspace", "expected rows below the rank " + std::to_string(rank_) + ", found " + std::to_string(sorted.back()));
+  }
+
+  std::vector<std::string> sets() const {
+    if (is_tied_ || !positions_.is_two_sided()) return {"tied"};
+    return {"prefix", "suffix"};
+  }
+
+  static std::string name_of(const Site& site, const std::string& set, const char* part) { return site.name + "." + set + "." + part; }
+
+  // A head that reads the first row sees a suffix of the last block through keys and values alone: elsewhere its gradient is zero,
+  // always. (By the paper's clamp a sequence of one token is all suffix, and only that one is seen.)
+  bool is_unread(const Site& site, const std::string& set) const {
+    const bool is_suffix = set == "suffix" || (positions_.first == 0 && !positions_.is_all);
+    return is_suffix && site.layer == last_layer_ && site.part != "attn.k" && site.part != "attn.v";
+  }
+
+  bool has_one_product() const { return !has_linear_source_ || activation_ == "linear"; }
+
+  // The rows of a tensor [R,...] that are in the subspace.
+  Tensor chosen(const Tensor& rows) const { return subspace_.empty() ? rows : rows.index_select(0, at::tensor(subspace_, at::kLong)); }
+
+  // h: [P,C] -> s(h) - P h, [P,R] in float32.
+  Tensor code_of(const Params& derived, const Site& site, const char* set, const Tensor& h) const {
+    const Tensor& c = derived.at(name_of(site, set, "c"));
+    const std::string a = name_of(site, set, "a"), projection = name_of(site, set, "projection"), bias = name_of(site, set, "projection_bias");
+    if (!derived.has(a)) return c.expand({h.size(0), c.size(0)});
+    const Tensor wide = h.to(c.scalar_type());
+    const Tensor source = graft::linear(wide, derived.at(a), c);
+    if (has_one_product()) return source;
+    const Tensor active = activations().at(activation_)(source);
+    return subtracts_ ? active - graft::linear(wide, derived.at(projection), derived.has(bias) ? derived.at(bias) : Tensor()) : active;
+  }
+
+  static const Tensor& basis_of(const Params& derived, const Site& site, const char* set) { return derived.at(name_of(site, set, "basis")); }
+
+  // The weight multiplies the code. Dropout needs the change itself: on it, or, as released code has it, on the whole edited vector
+  // h + change, which also sets entries of h to zero.
+  Change finished(const SiteView& view, const Tensor& h, Tensor code, const Tensor& basis, const Tensor& rows, const Weight& weight, Context& context) const {
+    if (weight.scale != 1.0) code = code * weight.scale;
+    if (weight.rows.defined()) {
+      ensure(weight.rows.size(1) == 1, "reft takes one weight a row");
+      code = code * (rows.defined() ? weight.rows.index_select(0, rows) : weight.rows).to(code.scalar_type());
+    }
+    if (!context.is_training || dropout_ == 0.0) return {.code = code, .basis = basis, .rows = rows};
+    const RowDropout mask = at_rows(rows_of_lane(view, dropout_, context.key.with("reft dropout")), rows);
+    const Tensor delta = at::mm(code.to(basis.scalar_type()), basis.t());
+    if (!drops_output_) return {.add = dropout(delta, mask), .rows = rows};
+    const Tensor kept = dropout(at::ones_like(h), mask);   // 0 or 1/(1-p)
+    return {.mul = kept, .add = delta * kept, .rows = rows};
+  }
+
+  SiteChoice choice_;
+  int64_t last_layer_;   // of an encoder whose first row alone is read; -2 where there is a decoder
+  int64_t rank_;
+  bool has_rotation_, has_linear_source_, subtracts_, has_projection_bias_;
+  std::string activation_, positions_text_;
+  PositionChoice positions_;
+  bool is_tied_;
+  Clamp clamp_;
+  double dropout_;
+  bool drops_output_;
+  std::vector<int64_t> subspace_;
+};
+
+}  // namespace
+
+std::unique_ptr<Edit> make_reft(Options& options, const EditTarget& target) { return std::make_unique<Reft>(options, target); }
+
+}  // namespace graft

@@ -1,0 +1,241 @@
+// A router: E experts of one edit, mixed for every token by a softmax.
+//
+// Zadouri et al. 2023, "Pushing Mixture of Experts to the Limit" (arXiv:2309.05444): mixtures of (IA)^3 vectors (MoV) and of LoRA
+// pairs (MoLoRA), as in the released code. At a site whose router reads u [T, W] (what the edit itself reads), with R [W, E]:
+//   p = softmax(u R)  [T, E], in float32;      y' = y + sum_e p_e change_e(y)
+// Keys and values are routed per head: u is a head's slice [T, H, D], R [D, E] serves all heads, p is [T, H, E].
+// top_k: q = p * (1 at the k largest, else 0) instead of p, ties to the lower index; not renormalised unless asked for. A mixture of
+// scales is one of whole results, y' = sum_e q_e y_e, so that without renormalising it begins near k/E of y, as in released code.
+// balance: lambda * mean over sites of E * mean over sequences of sum_e F_e P_e, where P and F are means of p and of the mask over
+// the tokens (and heads) of a sequence: k for uniform routing, E for k = 1 and one expert. Departs: released code takes the mean of
+// attention sites over heads within a token.
+#include <ATen/ops/scatter.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/sort.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "edit/initial.h"
+#include "edit/registry.h"
+#include "edit/sequences.h"
+#include "tensor/linear.h"
+
+namespace graft {
+
+namespace {
+
+using at::Tensor;
+
+constexpr const char* kExperts = "of";
+
+bool is_key_site(const Site& site) { return site.kind == SiteKind::kLinear && (site.part.ends_with(".k") || site.part.ends_with(".v")); }
+bool is_per_head_site(const Site& site) { return is_key_site(site) || (site.kind == SiteKind::kLinear && site.part.ends_with(".q")); }
+
+class Router final : public Edit {
+ public:
+  Router(Options& options, const EditTarget& target, std::vector<Child> children)
+      : experts_(options.integer("experts", 10, 1, 1024)),
+        input_(options.choice("input", "site", {"site", "block_input", "product"})),
+        per_head_(options.choice("per_head", "auto", {"auto", "true", "false"})),
+        top_k_(options.integer("top_k", 0, 0, 1024)),
+        renormalizes_(options.boolean("renormalize", false)),
+        balance_(options.number("balance", 0, 0, 1e6)),
+        embedding_(options.integer("embedding", 0, 0, 1 << 20)),
+        heads_(target.config.heads),
+        key_heads_(target.config.key_heads),
+        has_gated_ffn_(target.config.has_gated_ffn),
+        child_(std::move(children.front())),
+        inner_(child_.edit->spec()) {
+    is_scale_ = child_.kind == "affine" && std::any_of(inner_.params.begin(), inner_.params.end(), [](const ParamSpec& param) { return param.name.ends_with(".scale"); });
+    check(options);
+  }
+
+  EditSpec spec() const override {
+    EditSpec spec = inner_;
+    spec.params.clear();
+    // Equal experts: no share matters yet.
+    const bool is_still = experts_ == 1 || (inner_.traits.identity_at_init && (!is_scale_ || sums_to_one()));
+    for (const Site& site : inner_.sites) {
+      spec.params.push_back({.name = site.name + ".router", .shape = {width_of(site), experts_}, .group = "router", .site = site.name, .starts_without_gradient = is_still});
+    }
+    for (ParamSpec param : params_below(kExperts, inner_.params)) {
+      param.shape.insert(param.shape.begin(), experts_);
+      // The softmax does not see keys that all move alike, but shares differ from key to key.
+      const bool is_shift = param.name.ends_with(".shift") || param.name.ends_with(".up.bias");
+      if (is_shift && experts_ > 1 && embedding_ == 0) param.starts_without_gradient = false;
+      spec.params.push_back(std::move(param));
+    }
+    spec.traits.identity_at_init = inner_.traits.identity_at_init && !is_scale_;   // shares of equal scales add up to one but for rounding
+    spec.traits.pools_sequence = inner_.traits.pools_sequence || balance_ > 0;   // the balance of a sequence is over all of its tokens
+    spec.traits.is_foldable = spec.traits.rewrites = false;
+    return spec;
+  }
+
+  Node describe() const override {
+    Node options = Node::map();
+    options["experts"] = Node::integer(experts_);
+    options["input"] = Node::text(input_);
+    options["per_head"] = Node::plain(per_head_);
+    options["top_k"] = Node::integer(top_k_);
+    options["renormalize"] = Node::boolean(renormalizes_);
+    options["balance"] = Node::number(balance_);
+    options["embedding"] = Node::integer(embedding_);
+    return Node::map({{"router", std::move(options)}, {"of", child_.edit->describe()}});
+  }
+
+  // R ~ N(0, 0.02^2); every expert drawn anew.
+  NamedTensors init(const Weights& weights, RandomKey key) const override {
+    NamedTensors out;
+    for (const Site& site : inner_.sites) {
+      const std::string name = site.name + ".router";
+      out[name] = normal_tensor({width_of(site), experts_}, 0.02, key.with(name));
+    }
+    std::map<std::string, std::vector<Tensor>> experts;
+    for (int64_t expert = 0; expert < experts_; ++expert) {
+      for (const auto& [name, tensor] : child_.edit->init(weights, key.with(static_cast<uint64_t>(expert)))) experts[name].push_back(tensor);
+    }
+    for (const auto& [name, tensors] : experts) out[std::string(kExperts) + "/" + name] = at::stack(tensors);
+    return out;
+  }
+
+  // The child's tensors stacked, each in the dtype that it computes in; routers in float32 (float64 beside a float64 trunk), as [E, W].
+  NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
+    NamedTensors out = tensors_below(kExperts, child_.edit->derive(stored.below(kExperts), weights, experts));
+    for (const ParamSpec& param : inner_.params) {
+      const auto found = out.find(std::string(kExperts) + "/" + param.name);
+      ensure(found != out.end() && found->second.sizes() == stored.below(kExperts).at(param.name).sizes(), "an edit whose tensors can be stacked");
+    }
+    ensure(out.size() == inner_.params.size(), "an edit that derives what it stores");
+    const at::ScalarType dtype = weights.dtype() == at::kDouble ? at::kDouble : at::kFloat;
+    for (const Site& site : inner_.sites) {
+      const std::string name = site.name + ".router";
+      out[name] = stored.at(name).to(dtype).t().contiguous();
+    }
+    return out;
+  }
+
+  Tensor input(const SiteView& view) const override { return child_.edit->input(view); }
+  double scale(const Site& site) const override { return child_.edit->scale(site); }
+
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+    const Tensor p = probabilities(derived.at(view.site.name + ".router"), view, input);   // [T, G, E]
+    Tensor shares = p, mask;
+    if (top_k_ > 0) {
+      mask = largest(p);
+      shares = p * mask;
+      if (renormalizes_) shares = shares / shares.sum(2, true);
+    }
+    report(view, p, mask, context);
+    // A weight from outside has one column or one per head, as the shares have.
+    const Tensor outer = weight.rows.defined() ? weight.rows.to(p.scalar_type()) : Tensor();   // [T, G']
+    if (outer.defined()) {
+      ensure(outer.size(1) == 1 || p.size(1) == 1 || outer.size(1) == p.size(1), "a weight per row, or per row and head");
+      shares = shares * outer.unsqueeze(2);
+    }
+    Context inner = context;
+    inner.path += std::string(kExperts) + "/";
+    inner.records = nullptr;   // those of the experts would all have one name
+    Change out = child_.edit->blend(derived.below(kExperts), experts_, view, input, {weight.scale, shares.flatten(1)}, inner);
+    // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y + g (sum_e q_e y_e - y).
+    if (is_scale_ && outer.defined()) out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
+    if (is_scale_ && !outer.defined() && weight.scale != 1.0) out.mul = out.mul + (1.0 - weight.scale);
+    return out;
+  }
+
+ private:
+  void check(Options& options) {
+    if (top_k_ > experts_) options.fault("top_k", "expected at most the " + std::to_string(experts_) + " experts, found " + std::to_string(top_k_));
+    if (renormalizes_ && top_k_ == 0) options.fault("renormalize", "without top_k the shares of the experts sum to one already");
+    if (balance_ > 0 && top_k_ == 0) options.fault("balance", "the balancing loss is constant unless top_k leaves experts out");
+    if (embedding_ > 0 && input_ != "site") options.fault("embedding", "a router that reads an embedding reads no other input; found input: " + input_);
+    for (const Site& site : inner_.sites) {
+      if (input_ == "block_input" && site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) {
+        options.fault("input", "block_input is what enters a linear or activation site; " + site.name + " is a " + kind_name(site.kind) + " site");
+      }
+      const bool is_product = site.part == "ffn.mid" || (site.part == "ffn.act" && !has_gated_ffn_);   // what enters ffn.down
+      if (input_ == "product" && (!is_product || child_.kind != "affine")) options.fault("input", "product is for an affine edit at " + std::string(has_gated_ffn_ ? "ffn.mid" : "ffn.act") + ", where it reads what enters ffn.down; found " + child_.kind + " at " + site.name);
+      if (per_head_ != "true") continue;
+      if (input_ != "site" || embedding_ > 0) options.fault("per_head", "a head routes on its own slice: expected input: site and no embedding");
+      if (child_.kind != "affine" || !is_per_head_site(site)) options.fault("per_head", "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " + child_.kind + " at " + site.name);
+    }
+    for (const ParamSpec& param : inner_.params) {
+      if (param.role == Role::kBuffer) options.fault("", "experts share no buffer such as '" + param.name + "' of " + child_.kind);
+    }
+  }
+
+  bool sums_to_one() const { return top_k_ == 0 || renormalizes_; }
+
+  int64_t groups_of(const Site& site) const {
+    if (per_head_ == "false" || input_ != "site" || embedding_ > 0) return 1;
+    if (per_head_ != "true" && !(child_.kind == "affine" && is_key_site(site))) return 1;
+    return is_key_site(site) ? key_heads_ : heads_;
+  }
+
+  int64_t width_of(const Site& site) const {
+    if (embedding_ > 0) return embedding_;
+    return input_ == "block_input" ? site.input_width : input_width(*child_.edit, site) / groups_of(site);
+  }
+
+  // router: [E, W] -> [T, G, E]
+  Tensor probabilities(const Tensor& router, const SiteView& view, const Tensor& input) const {
+    if (embedding_ > 0) {
+      if (!view.pack.embedding.defined()) throw InputError("a router reads an embedding of " + std::to_string(embedding_) + " numbers per example; the data has none");
+      if (view.pack.embedding.size(1) != embedding_) {
+        throw InputError("a router reads an embedding of " + std::to_string(embedding_) + " numbers per example; the data's have " + std::to_string(view.pack.embedding.size(1)));
+      }
+      const Tensor own = view.pack.embedding.slice(0, view.lane.first_sequence, view.lane.first_sequence + view.lane.num_sequences);   // [N, S]
+      return at::softmax(spread_to_rows(view, graft::linear(own.to(router.scalar_type()), router, Tensor())), 1).unsqueeze(1);
+    }
+    const int64_t groups = groups_of(view.site);
+    const Tensor& read = input_ == "block_input" ? view.x : input;
+    const Tensor u = read.to(router.scalar_type()).reshape({read.size(0) * groups, -1});   // [T*G, W]
+    return at::softmax(graft::linear(u, router, Tensor()), 1).view({read.size(0), groups, experts_});
+  }
+
+  // 1 at the k largest of the last dimension, ties to the lower index.
+  Tensor largest(const Tensor& p) const {
+    const Tensor plain = p.detach();
+    const Tensor order = std::get<1>(at::sort(plain, /*stable=*/true, /*dim=*/-1, /*descending=*/true));
+    return at::zeros_like(plain).scatter(-1, order.slice(-1, 0, top_k_), 1.0);
+  }
+
+  // values: [T, G] -> [T, out], each over its group of columns.
+  static Tensor by_column(const Tensor& values, const Site& site) {
+    return values.unsqueeze(2).expand({-1, -1, site.output_width / values.size(1)}).flatten(1);
+  }
+
+  void report(const SiteView& view, const Tensor& p, const Tensor& mask, Context& context) const {
+    const auto by_sequence = [&](const Tensor& values) { return mean_by_sequence(view, values.mean(1)); };   // [T, G, K] -> [N, K]
+    const std::string name = context.path + view.site.name;
+    if (context.records != nullptr) {
+      const Tensor plain = p.detach();
+      context.records->emplace_back(name + ".router", by_sequence(plain));
+      context.records->emplace_back(name + ".router.entropy", by_sequence(-(plain * plain.clamp_min(1e-30).log()).sum(2, true)).squeeze(1));
+    }
+    if (balance_ == 0.0 || context.losses == nullptr) return;
+    const Tensor site_loss = (by_sequence(mask) * by_sequence(p)).sum(1).mean() * static_cast<double>(experts_);
+    context.losses->emplace_back(name + ".balance", site_loss * (balance_ / static_cast<double>(inner_.sites.size())));
+  }
+
+  int64_t experts_;
+  std::string input_, per_head_;
+  int64_t top_k_;
+  bool renormalizes_;
+  double balance_;
+  int64_t embedding_, heads_, key_heads_;
+  bool has_gated_ffn_;
+  Child child_;
+  EditSpec inner_;                   // of one expert
+  bool is_scale_ = false;            // experts scale y
+};
+
+}  // namespace
+
+std::unique_ptr<Edit> make_router(Options& options, const EditTarget& target, std::vector<Child> children) {
+  return std::make_unique<Router>(options, target, std::move(children));
+}
+
+}  // namespace graft

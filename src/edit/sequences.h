@@ -1,0 +1,23 @@
+// What edits ask about the sequences of a lane: means over a sequence's rows, and values of a sequence spread over its rows.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "model/hooks.h"
+
+namespace graft {
+
+// Which rows of a sequence count: its tokens, or every row it has (those of a prompt and of padding too). Fillers never do.
+enum class RowsCounted { kTokens, kAll };
+
+// values: [T, K] of the view's rows -> [N, K], the mean over each sequence's rows. Differentiable.
+at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values, RowsCounted counted = RowsCounted::kTokens);
+
+// by_sequence: [N, K] -> [T, K]; zero at rows of no sequence. Differentiable.
+at::Tensor spread_to_rows(const SiteView& view, const at::Tensor& by_sequence);
+
+// values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to and including it; a row before every token keeps its
+// own values, a row of no sequence gets zero. Differentiable.
+at::Tensor running_mean(const SiteView& view, const at::Tensor& values);
+
+}  // namespace graft

@@ -1,0 +1,15 @@
+// The choice that a stochastic mixture makes: which member of a bank a route takes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/random.h"
+
+namespace graft {
+
+// Uniform in 0..experts-1: a pure function of the route (seed, step, micro-batch, pass, edit), the site and the bank, and so the
+// same for all rows of a lane, and independent between banks, sites and passes. Requires: experts > 0.
+int64_t drawn_expert(RandomKey route, const std::string& site, const std::string& bank, int64_t experts);
+
+}  // namespace graft

@@ -1,0 +1,168 @@
+#include "interop/foreign.h"
+
+#include <ATen/ops/isfinite.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/version.h"
+#include "interop/pickle.h"
+#include "model/families.h"
+#include "tensor/safetensors.h"
+
+namespace graft {
+
+using at::Tensor;
+
+namespace {
+
+constexpr size_t kMostNamed = 10;   // faults of tensors in one message
+
+std::string listed(const std::vector<std::string>& faults) {
+  std::string out;
+  for (size_t i = 0; i < faults.size() && i < kMostNamed; ++i) out += (i == 0 ? "" : "\n") + faults[i];
+  if (faults.size() > kMostNamed) out += "\n... and " + std::to_string(faults.size() - kMostNamed) + " more";
+  return out;
+}
+
+// The task of the head's outputs.
+std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optional<Task>& given, const Path& source) {
+  const int64_t outputs = foreign.head_outputs;
+  if (outputs == 0) {
+    if (given) throw InputError("--task: the adapter in '" + source.string() + "' has no head, so no task; leave the flag out");
+    return std::nullopt;
+  }
+  const std::string count = std::to_string(outputs) + (outputs == 1 ? " output" : " outputs");
+  const std::optional<Task>& task = given ? given : foreign.task;
+  if (!task) {
+    throw InputError("'" + source.string() + "': the head has " + count + ", but the folder does not say what they mean: give --task with a ready task, a YAML file" +
+                     (outputs == 1 ? " (a regression task)" : ", or text:LABEL,LABEL with " + std::to_string(outputs) + " labels in the order of the outputs"));
+  }
+  const int64_t wanted = task->kind == TaskKind::kRegression ? 1 : task->num_labels();
+  if (wanted != outputs) {
+    throw InputError((given ? "--task: " : "'" + source.string() + "': ") + "the task " + quote(task->name) + " needs " + std::to_string(wanted) + " outputs, but the head has " + count);
+  }
+  return task;
+}
+
+}  // namespace
+
+Tensor ForeignTensors::take(const std::string& name, at::IntArrayRef shape) {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) {
+    fault("tensor " + quote(name) + " is missing");
+    return {};
+  }
+  taken_.push_back(name);
+  if (found->second.sizes() != shape || !found->second.is_floating_point()) {
+    fault("tensor " + quote(name) + ": expected numbers of shape " + shape_text(shape) + ", found " + safetensors_dtype(found->second.scalar_type()) + " " +
+          shape_text(found->second.sizes()));
+    return {};
+  }
+  return found->second.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
+}
+
+void ForeignTensors::finish(const std::string& before) {
+  std::sort(taken_.begin(), taken_.end());
+  for (const auto& [name, tensor] : tensors_) {
+    if (!std::binary_search(taken_.begin(), taken_.end(), name)) fault("tensor " + quote(name) + " " + shape_text(tensor.sizes()) + " has no place in a Graft adapter");
+  }
+  std::string message = before;
+  if (!faults_.empty()) message += (message.empty() ? "" : "\n") + listed(faults_);
+  if (!message.empty()) throw InputError(message);
+}
+
+std::string ForeignAdapter::add(const std::string& kind, Node options) {
+  edits.push_back(Node::map({{kind, std::move(options)}}));
+  return std::to_string(edits.size() - 1) + "." + kind + "/";
+}
+
+LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::optional<Task>& task, const Path& source) {
+  const Node definition = Node::map({{"edits", Node::list(foreign.edits)}, {"head", foreign.head}});
+  Adapter adapter(definition, source.string(), {model.config, model.sites}, task_of_head(foreign, task, source));
+  NamedTensors tensors;
+  std::vector<std::string> faults;
+  for (const ParamSpec& param : adapter.params()) {
+    const auto found = foreign.tensors.find(param.name);
+    if (found == foreign.tensors.end()) {
+      faults.push_back(source.string() + ": holds nothing for '" + param.name + "'");
+    } else if (found->second.sizes() != at::IntArrayRef(param.shape)) {
+      faults.push_back(source.string() + ": '" + param.name + "': expected " + shape_text(param.shape) + ", found " + shape_text(found->second.sizes()));
+    } else if (!at::isfinite(found->second).all().item<bool>()) {
+      faults.push_back(source.string() + ": '" + param.name + "' holds numbers that are not finite");
+    } else {
+      tensors[param.name] = found->second.detach().clone().requires_grad_(param.role == Role::kTrained);
+    }
+    if (found != foreign.tensors.end()) foreign.tensors.erase(found);
+  }
+  for (const auto& [name, tensor] : foreign.tensors) faults.push_back(source.string() + ": '" + name + "' fits no slot of the adapter");
+  const bool needs_pooler = adapter.head() != nullptr && family_of(model.config).head_style == HeadStyle::kPooler;
+  if (needs_pooler && !model.weights.has("pooler.weight") && !tensors.contains("head/pooler.weight")) {
+    faults.push_back(source.string() + ": its head reads a pooler, but the model '" + model.source + "' has none; give the base it was trained on");
+  }
+  if (!faults.empty()) throw InputError(listed(faults));
+  Provenance provenance;
+  provenance.graft_version = kVersionText;
+  provenance.model = model.source;
+  provenance.origin = foreign.origin + ", " + source.string();
+  return {std::move(adapter), std::move(tensors), std::move(provenance)};
+}
+
+PlainAdapter flat_adapter(const Adapter& adapter, const NamedTensors& tensors, const Model& model) {
+  NamedTensors out;
+  std::vector<Node> edits;
+  for (const Adapter::Part& part : adapter.parts()) {
+    auto flat = part.edit->flattened(Params(tensors, part.path));
+    edits.push_back(flat ? std::move(flat->definition) : part.edit->describe());
+    for (const ParamSpec& param : part.spec.params) {
+      if (!flat) out[part.path + param.name] = tensors.at(part.path + param.name);
+    }
+    if (!flat) continue;
+    for (const auto& [name, tensor] : flat->tensors) out[part.path + name] = tensor;
+  }
+  for (const auto& [name, tensor] : tensors) {
+    if (name.starts_with(Adapter::kHeadPath)) out[name] = tensor;
+  }
+  Node definition = adapter.describe();
+  definition["edits"] = Node::list(std::move(edits));
+  return {Adapter(definition, "the adapter", {model.config, model.sites}, adapter.task()), std::move(out)};
+}
+
+ForeignTensors load_foreign_tensors(const Path& dir, const std::string& name, const std::string& bin) {
+  const auto exists = [](const Path& path) {
+    std::error_code error;
+    return std::filesystem::exists(path, error);
+  };
+  const Path safe = dir / name, legacy = dir / bin;
+  if (exists(safe) && exists(legacy)) throw InputError("'" + dir.string() + "': holds both " + name + " and " + bin + ": leave the one out that is not meant");
+  if (exists(safe)) return {load_safetensors(safe).tensors, safe.string()};
+  if (exists(legacy)) return {load_torch_file(legacy), legacy.string()};
+  throw InputError("'" + dir.string() + "': expected " + name + " or " + bin + ", found neither");
+}
+
+bool is_unused(const Node* node) {
+  if (node == nullptr || node->kind == Node::Kind::kNull) return true;
+  if (node->kind == Node::Kind::kScalar) return !node->is_string && node->scalar == "false";
+  return node->items.empty() && node->members.empty();
+}
+
+void refuse_fields(Options& options, const std::vector<std::pair<const char*, const char*>>& keys_and_reasons) {
+  for (const auto& [key, reason] : keys_and_reasons) {
+    if (!is_unused(options.raw(key))) options.fault(key, reason);
+  }
+}
+
+void ignore_fields(Options& options, const std::vector<const char*>& keys) {
+  for (const char* key : keys) options.ignore(key);
+}
+
+std::string faults_of(Options& options) {
+  try {
+    options.finish();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace graft

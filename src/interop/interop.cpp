@@ -1,0 +1,110 @@
+#include "interop/interop.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "edit/lanes.h"
+#include "interop/peft.h"
+
+namespace graft {
+
+namespace {
+
+using at::Tensor;
+
+// float32 rounding of two orders of the same sums is far below this on values of order one.
+constexpr double kMostDifference = 1e-4;
+constexpr int64_t kProbeTokens = 8, kProbeSequences = 2;
+
+struct Format {
+  const char* name;
+  const char* config;   // the file that marks such a folder
+  ForeignAdapter (*read)(const Path&, const Model&);
+  void (*write)(const Path&, const Adapter&, const NamedTensors&, const Model&);
+};
+
+constexpr Format kFormats[] = {
+    {"peft", "adapter_config.json", read_peft, write_peft},
+};
+
+const Format& format_named(const std::string& name) {
+  for (const Format& format : kFormats) {
+    if (name == format.name) return format;
+  }
+  throw InputError("unknown format " + quote(name) + did_you_mean(name, foreign_formats()) + "; expected " + joined(foreign_formats(), "or"));
+}
+
+// Ids spread over the vocabulary; the same for every call on a model.
+std::vector<Sequence> probe_of(const ModelConfig& config, int64_t reserved) {
+  std::vector<Sequence> probe(kProbeSequences);
+  for (int64_t n = 0; n < kProbeSequences; ++n) {
+    const int64_t length = std::max<int64_t>(1, std::min(kProbeTokens - 3 * n, config.max_positions - reserved));
+    for (int64_t t = 0; t < length; ++t) probe[static_cast<size_t>(n)].ids.push_back((1 + 7919 * (t + n * kProbeTokens)) % config.vocabulary);
+    probe[static_cast<size_t>(n)].type_ids.assign(static_cast<size_t>(length), 0);
+    probe[static_cast<size_t>(n)].example = n;
+  }
+  return probe;
+}
+
+// The last hidden states, and the logits where there is a head.
+std::vector<Tensor> computed(const Model& model, const Adapter& adapter, const NamedTensors& tensors) {
+  const at::NoGradGuard no_grad;
+  const Bound bound(model, adapter, tensors);
+  const std::vector<Sequence> probe = probe_of(model.config, adapter.layout().virtual_rows + adapter.layout().first_position);
+  PackLane lane;
+  for (const Sequence& sequence : probe) lane.sequences.push_back(&sequence);
+  lane.layout = adapter.layout();
+  const Pack pack = make_pack({lane}, {1, model.config.position_offset, model.config.pad_id});
+  ForwardOptions options;
+  options.keep_hidden = true;
+  LogitsResult result = compute_logits(model, pack, {{&bound, {}}}, options);
+  std::vector<Tensor> out = std::move(result.logits);
+  out.push_back(result.hidden.back());
+  return out;
+}
+
+double largest_difference(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  ensure(a.size() == b.size(), "both adapters have a head, or neither");
+  double most = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const Tensor scale = at::clamp_min(a[i].abs(), 1.0);
+    most = std::max(most, ((a[i] - b[i]).abs() / scale).max().item<double>());
+  }
+  return most;
+}
+
+}  // namespace
+
+std::vector<std::string> foreign_formats() {
+  std::vector<std::string> names;
+  for (const Format& format : kFormats) names.emplace_back(format.name);
+  return names;
+}
+
+LoadedAdapter import_adapter(const std::string& format, const Path& dir, const Model& model, const std::optional<Task>& task) {
+  const Format& known = format_named(format);
+  if (std::error_code error; !std::filesystem::exists(dir / known.config, error)) {
+    throw InputError("'" + dir.string() + "': holds no " + known.config + ", so it is no adapter folder of " + format);
+  }
+  return assemble(known.read(dir, model), model, task, dir);
+}
+
+ExportReport export_adapter(const std::string& format, const Path& dir, const LoadedAdapter& loaded, const Model& model) {
+  const Format& known = format_named(format);
+  if (std::error_code error; std::filesystem::exists(dir / known.config, error)) {
+    throw InputError("'" + dir.string() + "': holds an adapter already (" + known.config + "); choose another folder");
+  }
+  known.write(dir, loaded.adapter, loaded.tensors, model);
+  try {
+    const LoadedAdapter again = import_adapter(format, dir, model, loaded.adapter.task());
+    const double difference = largest_difference(computed(model, loaded.adapter, loaded.tensors), computed(model, again.adapter, again.tensors));
+    if (!(difference <= kMostDifference)) throw InternalError("the exported adapter computes something else: a difference of " + std::to_string(difference));
+    return {difference};
+  } catch (const Error& error) {
+    std::error_code ignored;
+    std::filesystem::remove(dir / known.config, ignored);   // without it the folder is no adapter
+    throw InternalError("the folder that was written does not read back: " + std::string(error.what()));
+  }
+}
+
+}  // namespace graft

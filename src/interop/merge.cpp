@@ -1,0 +1,159 @@
+#include "interop/merge.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "edit/combinator.h"
+#include "edit/registry.h"
+#include "infer/predict.h"
+#include "interop/model_folder.h"
+
+namespace graft {
+
+using at::Tensor;
+namespace fs = std::filesystem;
+
+namespace {
+
+// Why a kind of edit is no change of weights.
+const char* reason_of(const std::string& kind) {
+  if (kind == "gate") return "its weight is another one for every example";
+  if (kind == "router") return "its weights are other ones for every token";
+  if (kind == "bottleneck") return "a nonlinear function stands beside the layer";
+  if (kind == "prefix") return "its keys and values come from no token";
+  if (kind == "prompt") return "its rows come before every text";
+  if (kind == "reft") return "it edits the residual stream, which no weight makes, at some positions only";
+  return "not all of its sites are followed or made by weights that could hold it";
+}
+
+// The lanes' answer for all probes together: logits, or the last hidden states of a bare trunk.
+Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& tensors, const std::vector<Sequence>& probes) {
+  const at::NoGradGuard no_grad;
+  const Bound bound(model, adapter, tensors);
+  std::vector<Tensor> out;
+  for (const Sequence& probe : probes) {   // one by one: no probe depends on how they are batched
+    const Pack pack = make_pack({{{&probe}, 0, adapter.layout()}}, pack_options(model));
+    ForwardOptions options;
+    options.keep_hidden = adapter.head() == nullptr;
+    const LogitsResult result = compute_logits(model, pack, {{&bound, {}}}, options);
+    out.push_back((options.keep_hidden ? result.hidden.back().slice(0, 0, pack.num_tokens) : result.logits.front()).to(at::kFloat));
+  }
+  return at::cat(out);
+}
+
+// First what replaces tensors; then the others as they act; last what changes the input of ffn.down, where a later part has changed that
+// layer itself: the columns that it scales are those of the changed layer.
+std::vector<const Adapter::Part*> folding_order(const Adapter& adapter) {
+  const auto acts_at = [](const Adapter::Part& part, const auto& wanted) { return std::any_of(part.spec.sites.begin(), part.spec.sites.end(), wanted); };
+  std::vector<const Adapter::Part*> first, middle, last;
+  for (size_t i = 0; i < adapter.parts().size(); ++i) {
+    const Adapter::Part& part = adapter.parts()[i];
+    const bool is_behind = std::any_of(adapter.parts().begin() + static_cast<std::ptrdiff_t>(i) + 1, adapter.parts().end(), [&](const Adapter::Part& later) {
+      return acts_at(later, [](const Site& site) { return site.part == "ffn.down"; });
+    });
+    const bool is_before_down = acts_at(part, [](const Site& site) { return site.kind == SiteKind::kActivation; });
+    (part.spec.traits.rewrites ? first : is_before_down && is_behind ? last : middle).push_back(&part);
+  }
+  first.insert(first.end(), middle.begin(), middle.end());
+  first.insert(first.end(), last.begin(), last.end());
+  return first;
+}
+
+// The head alone, over a base that the rest was folded into.
+NamedTensors head_tensors(const LoadedAdapter& loaded, const Adapter& bare) {
+  NamedTensors out;
+  for (const ParamSpec& param : bare.params()) out[param.name] = loaded.tensors.at(param.name);
+  return out;
+}
+
+Node bare_definition(const Adapter& adapter) {
+  Node head = adapter.describe();
+  std::erase_if(head.members, [](const auto& member) { return member.first != "head"; });
+  if (Node* options = head.find("head") == nullptr ? nullptr : &head["head"]; options != nullptr && options->find("pooler") != nullptr) {
+    (*options)["pooler"] = Node::text("frozen");   // a trained one was folded in
+  }
+  return head;
+}
+
+Node report_node(const MergeReport& report, const MergeOptions& options, const LoadedAdapter& loaded) {
+  return Node::map({{"version", Node::integer(1)},
+                    {"adapter", loaded.adapter.describe()},
+                    {"precision", Node::text(options.precision == Precision::kBFloat16 ? "bf16" : "fp32")},
+                    {"probes", Node::integer(report.probes)},
+                    {"largest_drift", Node::number(report.largest)},
+                    {"mean_drift", Node::number(report.mean)},
+                    {"largest_logit", Node::number(report.largest_logit)},
+                    {"max_drift", Node::number(options.max_drift)}});
+}
+
+}  // namespace
+
+std::vector<std::string> merge_faults(const Adapter& adapter) {
+  std::vector<std::string> faults;
+  for (const Adapter::Part& part : adapter.parts()) {
+    if (!part.spec.traits.is_foldable) faults.push_back(part.path.substr(0, part.path.size() - 1) + " cannot be folded into weights: " + reason_of(kind_of(*part.edit)));
+  }
+  return faults;
+}
+
+NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
+  const std::vector<std::string> faults = merge_faults(loaded.adapter);
+  if (!faults.empty()) throw InputError(joined(faults, "and") + "; keep the adapter beside its base (graft predict runs both)");
+  const at::NoGradGuard no_grad;
+  const NamedTensors derived = loaded.adapter.derive(loaded.tensors, model.weights);
+  NamedTensors base = model.weights.all_base();
+  const auto fold = [&](const NamedTensors& folded) {
+    for (const auto& [name, tensor] : folded) base[name] = tensor.to(at::kFloat);
+  };
+  for (const Adapter::Part* part : folding_order(loaded.adapter)) {
+    fold(part->edit->rewrite(Params(derived, part->path), Weights(model.config, base, Precision::kFloat32)));
+  }
+  if (const Head* head = loaded.adapter.head()) fold(head->rewrite(Params(derived, Adapter::kHeadPath)));
+  return base;
+}
+
+MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir, const std::vector<Sequence>& probes, const Path& out,
+                          const MergeOptions& options) {
+  ensure(model.weights.dtype() == at::kFloat, "merging starts from a float32 trunk");
+  if (fs::exists(out)) throw InputError("--out: '" + out.string() + "' is there already; choose a new folder");
+  NamedTensors merged = merged_tensors(loaded, model);
+  const Path unfinished = out.string() + ".unfinished." + std::to_string(getpid());
+  MergeReport report;
+  try {
+    write_model_folder(unfinished, model_dir, model.config, merged, loaded, scalar_type(options.precision));
+    const auto written = load_model(unfinished, options.precision);
+    const Adapter bare(bare_definition(loaded.adapter), "merged", {written->config, written->sites}, loaded.adapter.task());
+    const Tensor expected = answers(model, loaded.adapter, loaded.tensors, probes);
+    const Tensor drift = (answers(*written, bare, head_tensors(loaded, bare), probes) - expected).abs();
+    report = {drift.max().item<double>(), drift.mean().item<double>(), expected.abs().max().item<double>(), static_cast<int64_t>(probes.size())};
+    if (!(report.largest <= options.max_drift)) {
+      throw InputError("merging moves a " + std::string(loaded.adapter.head() != nullptr ? "logit" : "hidden value") + " by " + Node::number(report.largest).scalar + " (" +
+                       Node::number(report.mean).scalar + " in the mean), more than --max-drift " + Node::number(options.max_drift).scalar +
+                       " allows; keep the adapter beside its base, merge in fp32, or allow more");
+    }
+    write_file_atomically(unfinished / "merge.json", to_json(report_node(report, options, loaded)) + "\n");
+    fs::rename(unfinished, out);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(unfinished, ignored);
+    throw;
+  }
+  return report;
+}
+
+std::vector<Sequence> made_up_probes(const ModelConfig& config, int64_t count) {
+  constexpr int64_t kShortest = 4, kLongest = 64;
+  const int64_t longest = std::min(kLongest, config.max_positions);
+  Random random(RandomKey{}.with("probes"));
+  std::vector<Sequence> probes(static_cast<size_t>(count));
+  for (Sequence& probe : probes) {
+    const int64_t length = kShortest + static_cast<int64_t>(random.below(static_cast<uint64_t>(longest - kShortest + 1)));
+    for (int64_t i = 0; i < length; ++i) probe.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(config.vocabulary))));
+    probe.type_ids.assign(probe.ids.size(), 0);
+  }
+  return probes;
+}
+
+}  // namespace graft

@@ -1,0 +1,72 @@
+#include "interop/model_folder.h"
+
+#include "base/error.h"
+#include "model/families.h"
+#include "tensor/safetensors.h"
+
+namespace graft {
+
+using at::Tensor;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt"};
+
+Node with_head(Node json, const Family& family, const Task& task) {
+  json["architectures"] = Node::list({Node::text(family.classifier_class)});
+  Node names = Node::map(), numbers = Node::map();
+  const bool is_regression = task.kind == TaskKind::kRegression;
+  const std::vector<std::string> labels = is_regression ? std::vector<std::string>{"value"} : task.labels;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    names[std::to_string(i)] = Node::text(labels[i]);
+    numbers[labels[i]] = Node::integer(static_cast<int64_t>(i));
+  }
+  json["id2label"] = std::move(names);
+  json["label2id"] = std::move(numbers);
+  json["problem_type"] = Node::text(is_regression ? "regression" : "single_label_classification");
+  return json;
+}
+
+NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tensors, const LoadedAdapter& loaded, at::ScalarType dtype) {
+  const Head* head = loaded.adapter.head();
+  const std::string prefix = head != nullptr ? family.prefixes.front() : "";
+  NamedTensors out;
+  const auto add = [&](const std::string& name, const Tensor& tensor) { out[name] = tensor.detach().to(dtype).contiguous(); };
+  for (const auto& [name, tensor] : tensors) {
+    const std::optional<std::string> theirs = checkpoint_name(family, name);
+    ensure(theirs.has_value(), "every tensor of a trunk has a name in its checkpoint: " + name);
+    add(prefix + *theirs, tensor);
+  }
+  if (head == nullptr) return out;
+  for (const ParamSpec& param : head->params()) {
+    if (param.name.starts_with("pooler.")) continue;   // folded into the trunk's own
+    const size_t dot = param.name.rfind('.');
+    for (const auto& [ours, theirs] : family.head_names) {
+      if (ours == param.name.substr(0, dot)) add(theirs + param.name.substr(dot), loaded.tensors.at(Adapter::kHeadPath + param.name));
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfig& config, const NamedTensors& tensors, const LoadedAdapter& loaded,
+                        at::ScalarType dtype) {
+  const Family& family = family_of(config);
+  make_directories(dir);
+  const Path source = model_dir / "config.json";
+  Node json = parse_json(read_file(source), source.string());
+  if (loaded.adapter.head() != nullptr) json = with_head(std::move(json), family, *loaded.adapter.task());
+  for (const char* key : {"dtype", "torch_dtype"}) {
+    if (json.find(key) != nullptr) json[key] = Node::text(dtype == at::kBFloat16 ? "bfloat16" : "float32");
+  }
+  save_safetensors(dir / "model.safetensors", named_for_checkpoint(family, tensors, loaded, dtype), {{"format", "pt"}});
+  for (const char* name : kTokenizerFiles) {
+    std::error_code error;
+    if (fs::exists(model_dir / name, error)) write_file_atomically(dir / name, read_file(model_dir / name));
+  }
+  write_file_atomically(dir / "config.json", to_json(json) + "\n");
+}
+
+}  // namespace graft

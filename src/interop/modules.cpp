@@ -1,0 +1,100 @@
+#include "interop/modules.h"
+
+#include <unicode/regex.h>
+#include <unicode/unistr.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "model/families.h"
+
+namespace graft {
+
+namespace {
+
+constexpr size_t kMaxPatternBytes = 1 << 16;
+constexpr int32_t kMaxSteps = 1000;
+constexpr int32_t kMaxStackBytes = 8 << 20;
+
+// Python's named groups, which ICU writes without the P.
+std::string for_icu(std::string pattern) {
+  for (size_t at = 0; (at = pattern.find("(?P<", at)) != std::string::npos;) pattern.erase(at + 2, 1);
+  return pattern;
+}
+
+}  // namespace
+
+struct ModulePattern::Compiled {
+  std::unique_ptr<icu::RegexPattern> pattern;
+  std::string where;
+};
+
+ModulePattern::ModulePattern(const std::string& pattern, const std::string& where) : compiled_(std::make_unique<Compiled>()) {
+  if (pattern.empty() || pattern.size() > kMaxPatternBytes) {
+    throw InputError(where + ": expected a regular expression of 1.." + std::to_string(kMaxPatternBytes) + " bytes, found " + std::to_string(pattern.size()));
+  }
+  UErrorCode status = U_ZERO_ERROR;
+  UParseError error{};
+  compiled_->pattern.reset(icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(for_icu(pattern)), 0, error, status));
+  compiled_->where = where;
+  if (U_FAILURE(status) != 0) {
+    throw InputError(where + ": not a regular expression that is known here: " + quote(pattern) + " (at character " + std::to_string(error.offset) + ": " +
+                     u_errorName(status) + ")");
+  }
+}
+
+ModulePattern::~ModulePattern() = default;
+ModulePattern::ModulePattern(ModulePattern&&) noexcept = default;
+
+bool ModulePattern::matches(const std::string& path) const {
+  const icu::UnicodeString text = icu::UnicodeString::fromUTF8(path);
+  UErrorCode status = U_ZERO_ERROR;
+  const std::unique_ptr<icu::RegexMatcher> matcher(compiled_->pattern->matcher(text, status));
+  ensure(U_SUCCESS(status) != 0, "ICU made no matcher");
+  matcher->setTimeLimit(kMaxSteps, status);
+  matcher->setStackLimit(kMaxStackBytes, status);
+  const bool found = matcher->matches(status) != 0;
+  if (U_FAILURE(status) != 0) throw InputError(compiled_->where + ": the regular expression takes too many steps on " + quote(path));
+  return found;
+}
+
+bool has_suffix(const std::string& path, const std::string& name) { return path == name || path.ends_with("." + name); }
+
+Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
+  const Family& family = family_of(model.config);
+  for (const TensorSlot& slot : tensor_slots(model.config)) {
+    if (!slot.name.ends_with(".weight")) continue;
+    const std::string name = slot.name.substr(0, slot.name.size() - 7);
+    const std::string theirs = checkpoint_name(family, slot.name).value();
+    if (!theirs.ends_with(".weight")) continue;   // a piece of a layer that the peers have whole
+    const bool is_table = name.starts_with("embed.") && !name.ends_with("norm");
+    layers_.push_back({is_table ? "" : name, prefix + theirs.substr(0, theirs.size() - 7), slot.shape.size() == 2 && !is_table});
+  }
+  if (has_head && family.head_style == HeadStyle::kPooler) layers_.push_back({"head/out", "classifier", true});
+  if (has_head && family.head_style == HeadStyle::kDense) {
+    layers_.push_back({"head/dense", "classifier.dense", true});
+    layers_.push_back({"head/out", "classifier.out_proj", true});
+  }
+  // The bare class has a pooler that its checkpoints lack.
+  if (!has_head && family.head_style == HeadStyle::kDense) layers_.push_back({"", prefix + "pooler.dense", true});
+  std::set<std::string> all;
+  for (const Layer& layer : layers_) {
+    for (size_t end = layer.path.find('.'); end != std::string::npos; end = layer.path.find('.', end + 1)) all.insert(layer.path.substr(0, end));
+    all.insert(layer.path);
+  }
+  paths_.assign(all.begin(), all.end());
+}
+
+const Modules::Layer* Modules::by_path(const std::string& path) const {
+  const auto found = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& layer) { return layer.path == path; });
+  return found == layers_.end() ? nullptr : &*found;
+}
+
+const Modules::Layer& Modules::by_name(const std::string& name) const {
+  const auto found = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& layer) { return layer.name == name; });
+  ensure(found != layers_.end(), "a layer of the model: " + name);
+  return *found;
+}
+
+}  // namespace graft

@@ -1,0 +1,20 @@
+// The loss of one batch of a step: rows to packs, one pass through trunk and edits or two, the objective.
+#pragma once
+
+#include "edit/lanes.h"
+#include "train/batches.h"
+#include "train/inputs.h"
+
+namespace graft {
+
+struct BatchLoss {
+  at::Tensor loss;            // scalar: this batch's share of the step's mean loss
+  int64_t tokens = 0;         // real ones, of the rows: a second pass over them does not count
+};
+
+// `key`: (seed, step, micro-batch). `units`: rows of the whole step, by which every sum is divided.
+// With a consistency loss the rows pass twice, as two lanes of one forward pass that differ in route and dropout:
+//   loss = CE(first) + consistency * summed_consistency(first, second)
+BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& batch, RandomKey key, int64_t units);
+
+}  // namespace graft

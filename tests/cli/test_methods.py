@@ -1,0 +1,124 @@
+"""The commands that methods brought: every preset trains, resumes and predicts; routes, records, average, merge, the table of compositions."""
+
+import json
+import pathlib
+import shutil
+import tempfile
+
+import support
+from support import run
+
+PRESETS = sorted(path.stem for path in (support.SOURCE / "presets").glob("*.yaml"))
+# Tiny models have 32 columns, 12 tokens a row and two layers.
+SMALLER = {"prompt": ["length=4"], "pfeiffer": ["reduction=4"], **{name: ["mlp=8"] for name in ("prefix", "mam", "unipelt-ap", "unipelt-apl", "unipelt-aplb")}}
+
+
+class Methods(support.Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-methods-"))
+        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        support.make_model(cls.root / "model", "bert-tiny")
+        (cls.root / "data").mkdir()
+        support.write_tsv(cls.root / "data/train.tsv", support.rows(48, 1))
+        support.write_tsv(cls.root / "data/dev.tsv", support.rows(20, 2))
+
+    def ok(self, *args):
+        return self.assert_done(run(*args, cwd=self.root))
+
+    def train(self, out, adapter, settings=(), more=()):
+        args = ["train", "--model", "model", "--task", "text:bad,good", "--data", "data", "--adapter", adapter, "--out", out, "--threads", 1, "--quiet", *more]
+        for setting in ("max_steps=4", "batch_size=8", "max_length=32", "warmup=0", *settings):
+            args += ["--set", setting]
+        self.ok(*args)
+        return self.root / out
+
+    def predict(self, adapter, *more):
+        self.ok("predict", "--model", "model", "--adapter", adapter, "--data", "data/dev.tsv", "--out", self.dir / "p.jsonl", "--threads", 1, "--quiet", *more)
+        return [json.loads(line) for line in (self.dir / "p.jsonl").read_text().splitlines()]
+
+    def test_every_preset_trains_and_predicts(self):
+        for preset in PRESETS:
+            with self.subTest(preset=preset):
+                out = self.train(f"preset-{preset}", preset, SMALLER.get(preset, []))
+                metrics = json.loads((out / "metrics.json").read_text())
+                self.assertEqual(metrics["steps"], 4)
+                self.assertEqual(len(self.predict(f"preset-{preset}/adapter")), 20)
+
+    def test_two_passes_give_the_same_bytes_again(self):
+        whole = self.train("whole", "adamix", ["dropout=0.1", "checkpoint_every=2 steps"])
+        again = self.train("again", "adamix", ["dropout=0.1", "checkpoint_every=never"])
+        self.assertEqual((whole / "adapter/adapter.safetensors").read_bytes(), (again / "adapter/adapter.safetensors").read_bytes())
+        one = self.train("one", "adamix", ["dropout=0.1", "consistency=0"])
+        self.assertNotEqual((one / "adapter/adapter.safetensors").read_bytes(), (whole / "adapter/adapter.safetensors").read_bytes())
+
+    def test_routes_of_a_mixture(self):
+        self.train("routes", "adamix", ["learning_rate=0.05", "max_steps=8"])
+        logits = {}
+        for routing in ("merged", "random", "fixed", "ensemble-logits", "ensemble-probabilities"):
+            rows = self.predict("routes/adapter", "--routing", routing)
+            logits[routing] = [row["logits"] for row in rows]
+            self.assertEqual("information" in rows[0], routing.startswith("ensemble"), routing)
+        self.assertEqual(len({json.dumps(each) for each in logits.values()}), 5, "each level answers in its own way")
+        again = [row["logits"] for row in self.predict("routes/adapter", "--routing", "random")]
+        self.assertEqual(again, logits["random"])
+        other = [row["logits"] for row in self.predict("routes/adapter", "--routing", "random", "--route-seed", 1)]
+        self.assertNotEqual(other, logits["random"])
+        for row in self.predict("routes/adapter", "--routing", "ensemble-probabilities", "--routes", 3):
+            self.assertGreaterEqual(row["entropy"] + 1e-6, row["information"])
+        # merged, it is the plain adapter that average makes
+        self.ok("average", "routes/adapter", "--model", "model", "--out", self.dir / "plain")
+        plain = [row["logits"] for row in self.predict(self.dir / "plain")]
+        for a, b in zip(plain, logits["merged"]):
+            for x, y in zip(a, b):
+                self.assertAlmostEqual(x, y, places=5)
+        self.assert_refused(run("average", "routes/adapter", "--model", "model", "--out", self.dir / "plain", cwd=self.root), 2, "holds an adapter already")
+
+    def test_routing_needs_a_mixture(self):
+        self.train("plain-lora", "lora")
+        done = run("eval", "--model", "model", "--adapter", "plain-lora/adapter", "--data", "data/dev.tsv", "--routing", "random", cwd=self.root)
+        self.assert_refused(done, 2, "has no stochastic mixture to route through")
+
+    def test_gates_and_shares_are_recorded(self):
+        out = self.train("gated", "unipelt-ap", ["mlp=8"])
+        self.predict("gated/adapter", "--records", self.dir / "records.jsonl")
+        records = [json.loads(line) for line in (self.dir / "records.jsonl").read_text().splitlines()]
+        self.assertEqual(len(records), 20 * 2 * 2)   # rows, layers, gates
+        self.assertEqual({len(record["values"]) for record in records}, {1})
+        self.assertTrue(all(0 < record["values"][0] < 1 and record["tokens"] > 2 for record in records))
+        events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        means = next(event["means"] for event in events if event["event"] == "records")
+        self.assertEqual(set(means), {record["name"] for record in records})
+        routed = self.train("routed", "mov")
+        means = next(json.loads(line)["means"] for line in (routed / "log.jsonl").read_text().splitlines() if '"records"' in line)
+        shares = [values for name, values in means.items() if name.endswith(".router")]
+        self.assertTrue(shares and all(abs(sum(values) - 1) < 1e-4 for values in shares))
+
+    def test_seeds_average_and_merge(self):
+        for seed in (1, 2):
+            self.train(f"seed{seed}", "lora", [f"seed={seed}"])
+        done = self.ok("average", "seed1/adapter", "seed2/adapter", "--model", "model", "--out", "soup", "--weights", "1,3")
+        self.assertIn("2 adapters averaged", done.stdout)
+        self.assert_refused(run("average", "seed1/adapter", "seed2/adapter", "--model", "model", "--out", "soup2", "--weights", "1", cwd=self.root), 2, "--weights: expected one for each of the 2 adapters")
+        self.assert_refused(run("average", "seed1/adapter", "--model", "model", "--out", "soup2", cwd=self.root), 2, "has no stochastic mixture")
+        done = self.ok("merge", "--model", "model", "--adapter", "soup", "--out", "merged", "--data", "data/dev.tsv")
+        self.assertIn("drift over 20 rows: at most ", done.stdout)
+        self.assertLess(json.loads((self.root / "merged/merge.json").read_text())["largest_drift"], 1e-5)
+        self.assertTrue((self.root / "merged/tokenizer.json").exists())
+        self.assert_refused(run("merge", "--model", "model", "--adapter", "soup", "--out", "merged", cwd=self.root), 2, "is there already")
+        self.ok("inspect", "model", "--model", "merged")
+
+    def test_the_table_of_compositions_is_the_documented_one(self):
+        printed = self.ok("inspect", "compositions").stdout
+        text = (support.SOURCE / "doc/methods.md").read_text()
+        documented = text.split("<!-- compositions -->\n")[1].split("<!-- end -->")[0]
+        self.assertEqual(documented, printed, "run graft inspect compositions and put its table into doc/methods.md")
+
+    def test_every_preset_is_in_the_documentation(self):
+        text = (support.SOURCE / "doc/methods.md").read_text()
+        for preset in PRESETS:
+            self.assertTrue(f"`{preset}`" in text or preset in ("bitfit", "full", "top-layers", "head"), preset)
+
+
+if __name__ == "__main__":
+    support.main()

@@ -1,0 +1,507 @@
+// Gates, prefixes and prompts: what UniPELT's description promises, by number (counts, closed forms, invariances), and every refusal.
+#include <gtest/gtest.h>
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "edit/adapter_file.h"
+#include "edit/sequences.h"
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+#include "train/plan.h"
+
+namespace graft::testing {
+namespace {
+
+using at::Tensor;
+
+const char* const kApl = "{edits: [{gate: {}, of: {prefix: {length: 3, mlp: 5}}}, {gate: {}, of: {bottleneck: {reduction: 4}}}, {gate: {}, of: {lora: {rank: 2}}}]}";
+
+ModelConfig bert_base() {
+  return parse_config(parse_json(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+      "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})", "bert-base"), "bert-base");
+}
+
+Plan plan_of(const std::string& definition) {
+  const ModelConfig config = bert_base();
+  const Sites sites(config);
+  return make_plan(Adapter(yaml(definition), "test", {config, sites}, class_task(2)), config, {});
+}
+
+Plan plan_of_preset(const std::string& name) {
+  const Path file = Path(GRAFT_SOURCE_DIR) / "presets" / (name + ".yaml");
+  const Node preset = parse_yaml(read_file(file), file.string());
+  return plan_of(to_yaml(Node::map({{"edits", *preset.find("edits")}})));
+}
+
+// A model of one block width with a longer position table than the golden ones have.
+std::shared_ptr<const Model> long_model() {
+  Node changes = Node::map({{"max_position_embeddings", Node::integer(130)}});
+  ModelConfig config = parse_config(tiny_config("bert", changes), "long");
+  NamedTensors base = random_base(config, 3);
+  Sites sites(config);
+  Weights weights(config, std::move(base), Precision::kFloat32);
+  return std::make_shared<const Model>(Model{"long", std::move(config), std::move(sites), std::move(weights)});
+}
+
+struct Seen {
+  NamedTensors gates;   // by record
+  Tensor logits;
+};
+
+// One pass; `padded`: pad rows that no edit asked for.
+Seen run(const Rig& rig, const std::vector<Sequence>& rows, int64_t padded = 0) {
+  const at::NoGradGuard no_grad;
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  std::vector<std::pair<std::string, Tensor>> records;
+  Lane lane{&bound, {}};
+  lane.context.records = &records;
+  PackLane pack = lane_of(rig, rows);
+  if (padded > 0) pack.layout.padded_length = padded;
+  Seen seen;
+  seen.logits = compute_logits(*rig.model, pack_of(*rig.model, {pack}), {lane}, {}).logits.front();
+  seen.gates = {records.begin(), records.end()};
+  EXPECT_EQ(seen.gates.size(), records.size());
+  return seen;
+}
+
+std::vector<Tensor> hidden_of(const Rig& rig, const std::vector<Sequence>& rows) {
+  const at::NoGradGuard no_grad;
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {&bound}, {.keep_hidden = true}).hidden;
+}
+
+// ---- counts
+
+// Mao et al. 2022, table 4, and what the released code logs (head of two labels included, without its unused gates).
+TEST(UnipeltCounts, AreThoseOfThePaperAndTheReleasedCode) {
+  EXPECT_EQ(plan_of("{edits: [{bottleneck: {reduction: 16}}]}").edit_parameters, 894'528);
+  const Plan prefix = plan_of_preset("prefix");
+  EXPECT_EQ(prefix.edit_parameters, 9'857'024);
+  EXPECT_EQ(prefix.kept_parameters, 184'320);
+  EXPECT_EQ(plan_of("{edits: [{prefix: {length: 50, mlp: 512}}]}").kept_parameters, 921'600);
+  EXPECT_EQ(plan_of("{edits: [{prefix: {length: 10}}]}").edit_parameters, 184'320);
+  EXPECT_EQ(plan_of("{edits: [{gate: {}, of: {bottleneck: {reduction: 16}}}]}").edit_parameters, 894'528 + 9'228);
+
+  const Plan ap = plan_of_preset("unipelt-ap"), apl = plan_of_preset("unipelt-apl"), aplb = plan_of_preset("unipelt-aplb");
+  EXPECT_EQ(ap.edit_parameters + ap.head_parameters, 10'771'546);
+  EXPECT_EQ(apl.edit_parameters + apl.head_parameters, 11'084'914);
+  EXPECT_EQ(aplb.edit_parameters + aplb.head_parameters, 11'187'826);
+  EXPECT_EQ(ap.kept_parameters, 1'097'304);
+  EXPECT_EQ(apl.kept_parameters, 1'410'672);
+  // One LoRA gate a layer, as the paper draws it.
+  EXPECT_EQ(plan_of("{edits: [{gate: {share: layer}, of: {lora: {rank: 8}}}]}").edit_parameters, 294'912 + 9'228);
+}
+
+TEST(UnipeltCounts, MixAndMatchIsAPrefixAndParallelAdapters) {
+  const Plan mam = plan_of_preset("mam");
+  EXPECT_EQ(mam.edit_parameters, 30 * 768 + 800 * 769 + 24 * 768 * 801 + 12 * (2 * 768 * 384 + 384 + 768));
+  EXPECT_EQ(mam.kept_parameters, 24 * 768 * 30 + 12 * (2 * 768 * 384 + 384 + 768));
+  EXPECT_EQ(plan_of_preset("prompt").edit_parameters, 20 * 768);
+}
+
+// ---- closed forms
+
+TEST(Gate, OfAnyValueLeavesALoraOfZeroBitForBit) {
+  const auto model = golden_model("bert-tiny");
+  Rig rig(model, "{edits: [{gate: {}, of: {lora: {rank: 2}}}]}"), bare(model, "{}");
+  for (auto& [name, tensor] : bare.tensors) tensor = rig.tensors.at(name);
+  const at::NoGradGuard no_grad;
+  for (auto& [name, tensor] : rig.tensors) {
+    if (name.find(".gate.") != std::string::npos) tensor.fill_(0.7);
+  }
+  const std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3);
+  expect_bits(logits_of(rig, rows), logits_of(bare, rows), "logits");
+}
+
+// LN2(f + a) exactly.
+TEST(Gate, ClosedBeforeAnAdapterIsTheBareTrunk) {
+  const auto model = golden_model("roberta-tiny");
+  Rig rig(model, "{edits: [{gate: {value: 0}, of: {bottleneck: {reduction: 4}}}]}"), bare(model, "{}");
+  rig.shake(0.3);
+  const std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3);
+  const std::vector<Tensor> found = hidden_of(rig, rows), expected = hidden_of(bare, rows);
+  for (size_t layer = 0; layer < expected.size(); ++layer) expect_bits(found[layer], expected[layer], "hidden state " + std::to_string(layer));
+}
+
+// Records what passes some sites of the first block.
+class Recorder final : public Hooks {
+ public:
+  Recorder(Hooks& inner, std::set<std::string> names) : inner_(inner), names_(std::move(names)) {}
+  bool wants(const Site& site) const override { return names_.contains(site.name) || inner_.wants(site); }
+  Tensor apply(const SiteView& view) override {
+    const Tensor y = inner_.wants(view.site) ? inner_.apply(view) : view.y;
+    if (names_.contains(view.site.name)) xs[view.site.name] = view.x, ys[view.site.name] = y;
+    return y;
+  }
+  std::vector<LanePrefix> prefix(const SiteView& view) override { return inner_.prefix(view); }
+  NamedTensors xs, ys;
+
+ private:
+  Hooks& inner_;
+  std::set<std::string> names_;
+};
+
+struct FirstAttention {
+  Tensor q, k, v, mixed;   // [T, C]
+};
+
+FirstAttention first_attention(const Rig& rig, const Pack& pack) {
+  const at::NoGradGuard no_grad;
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  LaneHooks lanes(*rig.model, {{&bound, {}}});
+  Recorder recorder(lanes, {"enc.0.attn.q", "enc.0.attn.k", "enc.0.attn.v", "enc.0.attn.o"});
+  ForwardOptions options;
+  options.keep_hidden = true;
+  forward(*rig.model, bound.weights(), pack, recorder, options);
+  return {recorder.ys.at("enc.0.attn.q"), recorder.ys.at("enc.0.attn.k"), recorder.ys.at("enc.0.attn.v"), recorder.xs.at("enc.0.attn.o")};
+}
+
+// For each query and head: softmax over `extra` rows of logits and values, then the tokens'.
+Tensor attention_by_hand(const FirstAttention& seen, const Pack& pack, int64_t heads, const Tensor& keys, const Tensor& values) {
+  Tensor out = at::zeros_like(seen.q);
+  const int64_t width = seen.q.size(1) / heads;
+  for (int64_t n = 0; n < pack.num_sequences(); ++n) {
+    const int64_t begin = pack.offsets[static_cast<size_t>(n)], end = pack.offsets[static_cast<size_t>(n) + 1];
+    for (int64_t h = 0; h < heads; ++h) {
+      const auto part = [&](const Tensor& all) { return all.slice(0, begin, end).slice(1, h * width, (h + 1) * width); };
+      const Tensor k = at::cat({keys.select(1, h), part(seen.k)}), v = at::cat({values.select(1, h), part(seen.v)});
+      const Tensor shares = at::softmax(at::mm(part(seen.q), k.t()) / std::sqrt(static_cast<double>(width)), 1);
+      part(out).copy_(at::mm(shares, v));
+    }
+  }
+  return out;
+}
+
+// With its rows at zero, a prefix of L takes exp(0) = 1 a row: the output is Z/(Z+L) of the bare one, Z = sum_j exp(s_j).
+TEST(Gate, ClosedBeforeAPrefixShrinksAttentionByItsClosedForm) {
+  const auto model = golden_model("bert-tiny", Precision::kFloat64);
+  const int64_t length = 3, heads = model->config.heads, width = model->config.head_width();
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
+  const Pack pack = pack_of(*model, {lane_of(rows)});
+  Rig rig(model, "{edits: [{gate: {value: 0}, of: {prefix: {length: 3, init: default}}}]}"), bare(model, "{}");
+  rig.widen();
+  const FirstAttention closed = first_attention(rig, pack), plain = [&] {
+    Rig none(model, "{edits: [{lora: {rank: 1}}]}");   // leaves every value as it is
+    none.widen();
+    return first_attention(none, pack);
+  }();
+  for (int64_t n = 0; n < pack.num_sequences(); ++n) {
+    const int64_t begin = pack.offsets[static_cast<size_t>(n)], end = pack.offsets[static_cast<size_t>(n) + 1];
+    for (int64_t h = 0; h < heads; ++h) {
+      const auto part = [&](const Tensor& all) { return all.slice(0, begin, end).slice(1, h * width, (h + 1) * width); };
+      const Tensor z = at::exp(at::mm(part(plain.q), part(plain.k).t()) / std::sqrt(static_cast<double>(width))).sum(1, true);
+      expect_near(part(closed.mixed), part(plain.mixed) * z / (z + length), {1e-12, 0}, "sequence " + std::to_string(n) + " head " + std::to_string(h));
+    }
+  }
+}
+
+TEST(Gate, ClosedBeforeAPrefixWithLogarithmTakesItOut) {
+  const auto model = golden_model("bert-tiny");
+  Rig rig(model, "{edits: [{gate: {value: 0, prefix_logits: log}, of: {prefix: {length: 3, init: default}}}]}"), bare(model, "{}");
+  for (auto& [name, tensor] : bare.tensors) tensor = rig.tensors.at(name);
+  const std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3);
+  expect_near(logits_of(rig, rows), logits_of(bare, rows), {1e-6, 0}, "logits");
+}
+
+// Slots 2i and 2i+1 of the network are keys and values of layer i; they stand before the tokens', in the heads' own space.
+TEST(Prefix, HasItsSlotsInOrderBeforeTheTokens) {
+  const auto model = golden_model("bert-tiny", Precision::kFloat64);
+  Rig rig(model, "{edits: [{prefix: {length: 3, mlp: 5, init: default}}]}");
+  rig.widen();
+  const at::NoGradGuard no_grad;
+  const auto stored = [&](const char* name) { return rig.tensors.at(std::string("0.prefix/") + name); };
+  const Tensor inner = at::tanh(at::mm(stored("table"), stored("mlp.in.weight").t()) + stored("mlp.in.bias"));
+  const int64_t layers = model->config.layers, heads = model->config.heads;
+  const Tensor slots = (at::mm(inner, stored("mlp.out.weight").t()) + stored("mlp.out.bias")).view({3, 2 * layers, heads, -1});
+  const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights);
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const std::string site = "0.prefix/enc." + std::to_string(layer) + ".attn";
+    expect_near(derived.at(site + ".keys"), slots.select(1, 2 * layer), {1e-12, 0}, site + ".keys");
+    expect_near(derived.at(site + ".values"), slots.select(1, 2 * layer + 1), {1e-12, 0}, site + ".values");
+  }
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
+  const Pack pack = pack_of(*model, {lane_of(rows)});
+  const FirstAttention seen = first_attention(rig, pack);
+  expect_near(seen.mixed, attention_by_hand(seen, pack, heads, slots.select(1, 0), slots.select(1, 1)), {1e-12, 0}, "attention");
+}
+
+// What is left of a prefix after training computes the same, also inside gates.
+TEST(Prefix, FlattenedComputesTheSame) {
+  const auto model = golden_model("bert-tiny");
+  const std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3);
+  for (const char* definition : {"{prefix: {length: 3, mlp: 5}}", "{gate: {prefix: split}, of: {prefix: {length: 3, mlp: 5, layers: [1]}}}",
+                                 "{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 3, mlp: 5}}]}"}) {
+    Rig rig(model, std::string("{edits: [") + definition + "]}");
+    rig.shake(0.3);
+    const Adapter::Part& part = rig.adapter->parts().front();
+    const std::optional<Flattened> flat = part.edit->flattened(Params(rig.tensors, part.path));
+    ASSERT_TRUE(flat) << definition;
+    Rig again(model, to_yaml(Node::map({{"edits", Node::list({flat->definition})}})));
+    int64_t numbers = 0;
+    for (auto& [name, tensor] : again.tensors) {
+      if (name.starts_with("head/")) tensor = rig.tensors.at(name);
+      else tensor = flat->tensors.at(name.substr(part.path.size())), numbers += tensor.numel();
+    }
+    EXPECT_EQ(numbers, make_plan(*rig.adapter, model->config, {}).kept_parameters) << definition;
+    expect_near(logits_of(again, rows), logits_of(rig, rows), {1e-6, 0}, definition);
+    EXPECT_FALSE(again.adapter->parts().front().edit->flattened(Params(again.tensors, part.path))) << definition;
+  }
+  const Rig lora(model, "{edits: [{gate: {}, of: {lora: {}}}]}");
+  EXPECT_FALSE(lora.adapter->parts().front().edit->flattened(Params(lora.tensors, "0.gate/")));
+}
+
+// ---- what a gate reads
+
+TEST(Gate, CountsPaddingOnlyWhereAskedTo) {
+  const auto model = long_model();
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 12, 3);
+  const auto rig_with = [&](const std::string& gate) {
+    Rig rig(model, "{edits: [{gate: {" + gate + "}, of: {prefix: {length: 3, mlp: 5}}}, {gate: {" + gate + "}, of: {bottleneck: {reduction: 4}}}, {gate: {" + gate + "}, of: {lora: {rank: 2}}}]}");
+    rig.shake(0.3);
+    return rig;
+  };
+  const Seen released = run(rig_with("pool: mean_all, padded_to: 64"), rows), longer = run(rig_with("pool: mean_all, padded_to: 128"), rows);
+  EXPECT_EQ(released.gates.size(), 8U);   // two layers of prefix, adapter, queries, values
+  for (const auto& [name, value] : released.gates) {
+    EXPECT_GT((value - longer.gates.at(name)).abs().min().item<double>(), 1e-5) << name << " of some example does not see the padding";
+  }
+  const Rig own = rig_with("pool: mean");
+  const Seen plain = run(own, rows), padded = run(own, rows, 64), more = run(own, rows, 128);
+  expect_all_near(padded.gates, plain.gates, {1e-6, 0}, "gates without padding");
+  expect_all_near(more.gates, padded.gates, {1e-6, 0}, "gates with more padding");
+  expect_near(more.logits, plain.logits, {1e-5, 0}, "logits");
+}
+
+TEST(Gate, OfAnExampleIsTheSameInEveryBatch) {
+  const auto model = golden_model("bert-tiny");
+  Rig rig(model, kApl);
+  rig.shake(0.3);
+  const std::vector<Sequence> rows = random_sequences(model->config, 7, 15, 3);
+  const Seen first = run(rig, {rows[0], rows[3], rows[4]}), second = run(rig, {rows[6], rows[3]});
+  for (const auto& [name, value] : first.gates) expect_near(value[1], second.gates.at(name)[1], {1e-6, 0}, name);
+  expect_near(first.logits[1], second.logits[1], {1e-6, 0}, "logits");
+}
+
+TEST(Gate, StartsNearOneHalfAndIsOneHalfWithoutWeights) {
+  const auto model = golden_model("bert-tiny");
+  Rig rig(model, kApl);
+  const std::vector<Sequence> rows = random_sequences(model->config, 7, 15, 3);
+  for (const auto& [name, value] : run(rig, rows).gates) {
+    EXPECT_GT(value.min().item<double>(), 0.3) << name;
+    EXPECT_LT(value.max().item<double>(), 0.7) << name;
+    EXPECT_GT((value - 0.5).abs().max().item<double>(), 1e-6) << name << " reads nothing";
+  }
+  const at::NoGradGuard no_grad;
+  for (auto& [name, tensor] : rig.tensors) {
+    if (name.ends_with(".gate.weight")) tensor.zero_();
+  }
+  for (const auto& [name, value] : run(rig, rows).gates) EXPECT_TRUE(value.equal(at::full_like(value, 0.5))) << name;
+}
+
+TEST(Gate, OfALoraGetsNoGradientInTheFirstStep) {
+  const auto model = golden_model("bert-tiny");
+  Rig rig(model, "{edits: [{gate: {}, of: {lora: {rank: 2}}}]}");
+  const LossAndGradients found = gradients_of(rig, random_sequences(model->config, 6, 9, 3), class_labels(6, 3));
+  for (const auto& [name, gradient] : found.gradients) {
+    const double largest = gradient.abs().max().item<double>();
+    if (name.find(".gate.") != std::string::npos || name.ends_with(".lora_a")) {
+      EXPECT_EQ(largest, 0) << name;
+    }
+    if (name.ends_with(".lora_b")) {
+      EXPECT_GT(largest, 1e-6) << name;
+    }
+  }
+}
+
+// The gate's value stands in the place of alpha/r, or multiplies it.
+TEST(Gate, ReplacesTheScaleUnlessItIsToKeepIt) {
+  const auto model = golden_model("bert-tiny");
+  const std::vector<Sequence> rows = random_sequences(model->config, 6, 9, 3);
+  const auto logits = [&](const std::string& edit) {
+    Rig rig(model, "{edits: [" + edit + "]}");
+    const at::NoGradGuard no_grad;
+    for (auto& [name, tensor] : rig.tensors) {
+      if (name.find(".lora_") != std::string::npos) tensor.copy_(at::sin(at::arange(tensor.numel()).to(at::kFloat)).view(tensor.sizes()));
+    }
+    return logits_of(rig, rows);
+  };
+  expect_near(logits("{gate: {value: 0.25}, of: {lora: {rank: 2, alpha: 8}}}"), logits("{lora: {rank: 2, alpha: 0.5}}"), {1e-6, 0}, "gate");
+  expect_near(logits("{gate: {value: 0.25, multiplier: gate_times_scale}, of: {lora: {rank: 2, alpha: 8}}}"), logits("{lora: {rank: 2, alpha: 2}}"), {1e-6, 0}, "gate times scale");
+}
+
+// One gate a layer gives queries and values the same number; separate ones do not.
+TEST(Gate, SharedByALayerIsOneNumber) {
+  const auto model = golden_model("bert-tiny");
+  const std::vector<Sequence> rows = random_sequences(model->config, 6, 9, 3);
+  for (const bool is_shared : {true, false}) {
+    Rig rig(model, std::string("{edits: [{gate: {share: ") + (is_shared ? "layer" : "separate") + "}, of: {lora: {rank: 2}}}]}");
+    rig.shake(0.3);
+    const NamedTensors gates = run(rig, rows).gates;
+    const Tensor q = gates.at("0.gate/enc.1.attn.q.gate"), v = gates.at("0.gate/enc.1.attn.v.gate");
+    EXPECT_EQ(q.equal(v), is_shared);
+  }
+}
+
+TEST(Gate, OfARunningMeanSeesNoLaterToken) {
+  const auto model = golden_model("bert-tiny");
+  const std::vector<Sequence> rows = random_sequences(model->config, 3, 5, 3);
+  PackLane lane = lane_of(rows);
+  lane.layout = {.virtual_rows = 2};
+  const Pack pack = pack_of(*model, {lane}, 64);
+  const Tensor values = at::sin(at::arange(pack.num_rows, at::kDouble)).view({-1, 1});
+  const SiteView view{model->sites.at("enc.0.attn.q"), pack, pack.whole(), values, values, {}, {}};
+  const Tensor means = running_mean(view, values);
+  for (int64_t n = 0; n < pack.num_sequences(); ++n) {
+    double sum = 0, tokens = 0;
+    for (int64_t row = pack.offsets[static_cast<size_t>(n)]; row < pack.offsets[static_cast<size_t>(n) + 1]; ++row) {
+      const double own = values[row].item<double>();
+      if (pack.token[static_cast<size_t>(row)] >= 0) sum += own, tokens += 1;
+      EXPECT_NEAR(means[row].item<double>(), tokens > 0 ? sum / tokens : own, 1e-14) << "row " << row;
+    }
+  }
+  EXPECT_EQ(means.slice(0, pack.offsets.back()).abs().max().item<double>(), 0) << "fillers";
+}
+
+// softmax of the mean of relu, by hand from the block's input; dead for all tokens it is one half, and has no gradient.
+TEST(CentralGate, SharesOneAmongItsEdits) {
+  const auto model = golden_model("bert-tiny");
+  Rig rig(model, "{edits: [{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 2}}]}]}");
+  rig.shake(0.5);
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
+  const NamedTensors gates = run(rig, rows).gates;
+  const std::vector<Tensor> hidden = hidden_of(rig, rows);
+  int64_t begin = 0;
+  for (int64_t n = 0; n < 4; ++n) {
+    const int64_t end = begin + static_cast<int64_t>(rows[static_cast<size_t>(n)].ids.size());
+    const Tensor x = hidden[1].slice(0, begin, end);
+    const Tensor open = at::relu(at::mm(x, rig.tensors.at("0.gate/enc.1.attn.gate.weight").t()) + rig.tensors.at("0.gate/enc.1.attn.gate.bias"));
+    const Tensor shares = at::softmax(open.mean(0), 0);
+    EXPECT_NEAR(gates.at("0.gate/enc.1.attn.q.gate")[n].item<double>(), shares[0].item<double>(), 1e-6);
+    EXPECT_NEAR(gates.at("0.gate/enc.1.attn.v.gate")[n].item<double>(), shares[0].item<double>(), 1e-6);
+    EXPECT_NEAR(gates.at("0.gate/enc.1.attn.gate")[n].item<double>(), shares[1].item<double>(), 1e-6);
+    begin = end;
+  }
+  {
+    const at::NoGradGuard no_grad;
+    for (auto& [name, tensor] : rig.tensors) {
+      if (name.ends_with(".gate.bias")) tensor.fill_(-1e3);
+    }
+  }
+  for (const auto& [name, value] : run(rig, rows).gates) EXPECT_TRUE(value.equal(at::full_like(value, 0.5))) << name;
+  for (const auto& [name, gradient] : gradients_of(rig, rows, class_labels(4, 3)).gradients) {
+    if (name.find(".gate.") != std::string::npos) {
+      EXPECT_EQ(gradient.abs().max().item<double>(), 0) << name;
+    }
+  }
+}
+
+// ---- files, initial values, refusals
+
+TEST(Unipelt, SavesAndLoadsAllItsPartsAndIsNotMerged) {
+  const auto model = golden_model("bert-tiny");
+  Rig rig(model, kApl);
+  rig.shake(0.3);
+  const TempFolder folder;
+  save_adapter(folder / "a", *rig.adapter, rig.tensors, *model, {});
+  LoadedAdapter loaded = load_adapter(folder / "a", *model);
+  const std::vector<Sequence> rows = random_sequences(model->config, 6, 9, 3);
+  const Tensor before = logits_of(rig, rows);
+  Rig again(model, std::move(loaded.adapter));
+  again.tensors = loaded.tensors;
+  expect_bits(logits_of(again, rows), before, "logits");
+  for (const Adapter::Part& part : rig.adapter->parts()) EXPECT_FALSE(part.spec.traits.is_foldable) << part.path;
+}
+
+TEST(InitialValues, OfPrefixAndPromptHaveTheirDocumentedSpread) {
+  const auto model = golden_model("bert-tiny");
+  const auto deviation = [](const Rig& rig, const std::string& name) { return rig.tensors.at(name).std().item<double>(); };
+  const Rig normal(model, "{edits: [{prefix: {length: 40, mlp: 32}}]}"), torch(model, "{edits: [{prefix: {length: 40, mlp: 32, init: default}}]}");
+  for (const char* name : {"0.prefix/table", "0.prefix/mlp.in.weight", "0.prefix/mlp.out.weight"}) EXPECT_NEAR(deviation(normal, name) / 0.02, 1, 0.08) << name;
+  EXPECT_EQ(normal.tensors.at("0.prefix/mlp.out.bias").abs().max().item<double>(), 0);
+  EXPECT_NEAR(deviation(torch, "0.prefix/table"), 1, 0.08);
+  EXPECT_NEAR(deviation(torch, "0.prefix/mlp.in.weight") * std::sqrt(3.0 * 32), 1, 0.08);
+  EXPECT_NEAR(deviation(torch, "0.prefix/mlp.out.weight") * std::sqrt(3.0 * 32), 1, 0.08);
+  EXPECT_NEAR(deviation(torch, "0.prefix/mlp.out.bias") * std::sqrt(3.0 * 32), 1, 0.15);
+  EXPECT_NEAR(deviation(Rig(model, "{edits: [{prefix: {length: 40, init: default}}]}"), "0.prefix/enc.0.attn.keys"), 1, 0.08);
+  EXPECT_NEAR(deviation(Rig(model, "{edits: [{prompt: {length: 30}}]}"), "0.prompt/embed.word.prompt") / 0.02, 1, 0.1);
+
+  const Rig words(model, "{edits: [{prompt: {length: 6, init: words}}]}");
+  const Tensor table = model->weights.base("embed.word.weight"), prompt = words.tensors.at("0.prompt/embed.word.prompt");
+  for (int64_t row = 0; row < 6; ++row) EXPECT_TRUE((table == prompt[row]).all(1).any().item<bool>()) << "row " << row << " is no word";
+}
+
+// A prompt of words reads like these words before the text.
+TEST(Prompt, OfWordsIsATextWithTheseWordsBeforeIt) {
+  const auto model = golden_model("roberta-tiny");
+  for (const bool follows : {false, true}) {
+    Rig rig(model, std::string("{edits: [{prompt: {length: 3, position: ") + (follows ? "after_first" : "before") + "}}]}"), bare(model, "{}");
+    for (auto& [name, tensor] : bare.tensors) tensor = rig.tensors.at(name);
+    const std::vector<int64_t> words = {7, 42, 9};
+    const at::NoGradGuard no_grad;
+    rig.tensors.at("0.prompt/embed.word.prompt").copy_(model->weights.base("embed.word.weight").index_select(0, at::tensor(words, at::kLong)));
+    std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3), longer = rows;
+    for (Sequence& sequence : longer) {
+      sequence.ids.insert(sequence.ids.begin() + (follows ? 1 : 0), words.begin(), words.end());
+      sequence.type_ids.assign(sequence.ids.size(), 0);
+    }
+    for (Sequence& sequence : rows) sequence.type_ids.assign(sequence.ids.size(), 0);
+    expect_bits(logits_of(rig, rows), logits_of(bare, longer), follows ? "after the first token" : "before the tokens");
+  }
+}
+
+TEST(Definitions, OfGatesPrefixesAndPromptsAreRefusedEachByItsPlace) {
+  const struct {
+    const char *definition, *message;
+  } rows[] = {
+      {"{prefix: {length: 0}}", R"(/edits/0/prefix/length: expected an integer in 1..4096, found "0")"},
+      {"{prefix: {mlp: -1}}", R"(/edits/0/prefix/mlp: expected an integer in 0..1048576, found "-1")"},
+      {"{prefix: {init: zeros}}", R"(/edits/0/prefix/init: expected normal or default, found "zeros")"},
+      {"{prefix: {sites: attn.q}}", "/edits/0/prefix/sites: prefix acts on attention sites; enc.0.attn.q is a linear site"},
+      {"{prompt: {length: 40}}", R"(/edits/0/prompt/length: expected an integer in 1..39, found "40")"},
+      {"{prompt: {position: behind}}", R"(/edits/0/prompt/position: expected before or after_first, found "behind")"},
+      {"{prompt: {init: text}}", R"(/edits/0/prompt/init: expected normal or words, found "text")"},
+      {"{gate: {}}", "/edits/0/of: expected the edit that gate is put around"},
+      {"{gate: {}, of: {bitfit: {}}}", "gate does not go around bitfit: it changes the trunk's own weights"},
+      {"{gate: {}, of: {prompt: {}}}", "gate does not go around prompt: its rows are in a sequence or not"},
+      {"{gate: {}, of: [{lora: {}}, {prefix: {}}]}", "of: one edit has one gate; a list goes with kind: central"},
+      {"{gate: {kind: middle}, of: {lora: {}}}", R"(/edits/0/gate/kind: expected own or central, found "middle")"},
+      {"{gate: {pool: max}, of: {lora: {}}}", R"(/edits/0/gate/pool: expected mean, mean_all or causal_mean, found "max")"},
+      {"{gate: {padded_to: 64}, of: {lora: {}}}", "/edits/0/gate/padded_to: padding counts only with pool: mean_all"},
+      {"{gate: {pool: mean_all, padded_to: 41}, of: {lora: {}}}", R"(/edits/0/gate/padded_to: expected an integer in 0..40, found "41")"},
+      {"{gate: {multiplier: scale}, of: {lora: {}}}", R"(/edits/0/gate/multiplier: expected gate or gate_times_scale, found "scale")"},
+      {"{gate: {share: all}, of: {lora: {}}}", R"(/edits/0/gate/share: expected separate or layer, found "all")"},
+      {"{gate: {share: layer}, of: {lora: {sites: [attn.q, attn.o]}}}", "/edits/0/gate/share: layer: attn.q, attn.k and attn.v read one input and may share a gate; enc.0.attn.o does not"},
+      {"{gate: {share: layer}, of: {prefix: {}}}", "/edits/0/gate/share: only for edits at linear sites; a prefix has one gate a layer already"},
+      {"{gate: {prefix: split}, of: {lora: {}}}", "/edits/0/gate/prefix: only for a gate around a prefix, found lora"},
+      {"{gate: {prefix: both}, of: {prefix: {}}}", R"(/edits/0/gate/prefix: expected shared or split, found "both")"},
+      {"{gate: {prefix_logits: log}, of: {lora: {}}}", "/edits/0/gate/prefix_logits: only for a gate around a prefix, found lora"},
+      {"{gate: {prefix_logits: yes}, of: {prefix: {}}}", R"(/edits/0/gate/prefix_logits: expected off or log, found "yes")"},
+      {"{gate: {prefix_logits: log, prefix: split}, of: {prefix: {}}}", "/edits/0/gate/prefix_logits: log needs prefix: shared, one weight for keys and values"},
+      {"{gate: {pool: causal_mean}, of: {prefix: {}}}", "/edits/0/gate/pool: a prefix has one weight for a whole sequence; causal_mean has one a row"},
+      {"{gate: {value: 2}, of: {lora: {}}}", R"(/edits/0/gate/value: expected a number in 0..1, found "2")"},
+      {"{gate: {value: open}, of: {lora: {}}}", R"(/edits/0/gate/value: expected a number in 0..1, found "open")"},
+      {"{gate: {value: 0.5, pool: mean}, of: {lora: {}}}", "/edits/0/gate/pool: a gate of a fixed value reads no row"},
+      {"{gate: {kind: central}, of: {lora: {}}}", "a central gate shares weights among two edits or more"},
+      {"{gate: {kind: central, pool: causal_mean}, of: [{lora: {}}, {prefix: {}}]}", R"(/edits/0/gate/pool: expected mean or mean_all, found "causal_mean")"},
+      {"{gate: {kind: central}, of: [{lora: {sites: ffn.up}}, {prefix: {}}]}", "which read a layer's input; lora at enc.0.ffn.up does not"},
+      {"{gate: {kind: central}, of: [{affine: {sites: attn.k}}, {prefix: {}}]}", "which read a layer's input; affine at enc.0.attn.k does not"},
+      {"{gate: {kind: central}, of: [{lora: {}}, {lora: {sites: attn.v}}]}", "two edits of a central gate act at enc.0.attn.v: put both in one"},
+  };
+  const auto model = golden_model("bert-tiny");
+  for (const auto& row : rows) {
+    expect_message<InputError>([&] { Rig(model, std::string("{edits: [") + row.definition + "]}"); }, row.message);
+  }
+  expect_message<InputError>([&] { Rig(model, "{edits: [{prefix: {}}, {gate: {}, of: {prefix: {}}}]}"); }, "two edits put a prefix at enc.0.attn");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{gate: {pool: mean_all, padded_to: 20}, of: {lora: {}}}, {gate: {pool: mean_all, padded_to: 30}, of: {prefix: {}}}]}"); },
+                             "gates that pad to different lengths (20 and 30)");
+}
+
+}  // namespace
+}  // namespace graft::testing

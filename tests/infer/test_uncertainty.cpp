@@ -1,0 +1,34 @@
+// What routes disagree about, against the values worked out by hand in the AdaMix specification, section 14.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "infer/uncertainty.h"
+
+namespace graft::testing {
+namespace {
+
+TEST(Uncertainty, AdamixSection14) {
+  const at::Tensor routes = at::tensor({1.0F, 2.0F, 3.0F, 2.0F, 0.0F, 1.0F}).view({2, 1, 3});
+  const Uncertainty found = uncertainty_of(TaskKind::kClassification, routes);
+  EXPECT_NEAR(found.entropy[0].item<double>(), 1.025237, 1e-6);
+  EXPECT_NEAR(found.information[0].item<double>(), 0.192842, 1e-6);
+  EXPECT_EQ(found.disagreement[0].item<double>(), 0.5);
+}
+
+TEST(Uncertainty, IsNoneWhereRoutesAgreeAndAtMostTheLogOfTheirNumber) {
+  const at::Tensor same = at::tensor({1.0F, 5.0F, 1.0F, 5.0F}).view({2, 1, 2});
+  EXPECT_EQ(uncertainty_of(TaskKind::kClassification, same).information[0].item<double>(), 0);
+  EXPECT_EQ(uncertainty_of(TaskKind::kClassification, same).disagreement[0].item<double>(), 0);
+  const at::Tensor opposed = at::tensor({100.0F, 0.0F, 0.0F, 100.0F}).view({2, 1, 2});
+  EXPECT_NEAR(uncertainty_of(TaskKind::kClassification, opposed).information[0].item<double>(), std::log(2.0), 1e-6);
+}
+
+TEST(Uncertainty, OfARegressionIsTheVarianceOfItsRoutes) {
+  const Uncertainty found = uncertainty_of(TaskKind::kRegression, at::tensor({1.0F, 2.0F, 6.0F}).view({3, 1, 1}));
+  EXPECT_NEAR(found.information[0].item<double>(), 7.0, 1e-6);   // (4 + 1 + 9) / 2
+  EXPECT_FALSE(found.entropy.defined());
+}
+
+}  // namespace
+}  // namespace graft::testing

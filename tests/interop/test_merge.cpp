@@ -1,0 +1,109 @@
+// Merging: what folds gives a folder that runs alone with the same logits; what does not is refused with the reason.
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "interop/merge.h"
+#include "model/families.h"
+#include "tensor/safetensors.h"
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing {
+namespace {
+
+struct Made {
+  std::shared_ptr<const Model> model;
+  LoadedAdapter loaded;
+  Path base;
+};
+
+Made made(const std::string& definition, const std::string& family = "bert", const std::optional<Task>& task = class_task(3), double shake = 0.1) {
+  const auto model = golden_model(family + "-tiny");
+  Rig rig(model, definition, task);
+  rig.shake(shake);
+  return {model, {Adapter(yaml(definition), "test", {model->config, model->sites}, task), rig.tensors, {}}, golden_dir("models") / (family + "-tiny")};
+}
+
+MergeReport merge(const Made& m, const Path& out, MergeOptions options = {}) {
+  return merge_adapter(m.loaded, *m.model, m.base, made_up_probes(m.model->config, 12), out, options);
+}
+
+class Merges : public ::testing::TestWithParam<const char*> {};
+
+// float32 sums in another order, on logits of about 1.
+TEST_P(Merges, GiveTheAdaptersLogits) {
+  for (const std::string& family : trunk_families()) {
+    const TempFolder folder;
+    const MergeReport report = merge(made(GetParam(), family), folder / "merged");
+    EXPECT_LT(report.largest, 1e-5) << family;
+    EXPECT_EQ(report.probes, 12);
+    measured(std::string("merged ") + GetParam() + " on " + family, report.largest);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Foldable, Merges,
+                         ::testing::Values("{edits: [{lora: {sites: ['attn.[qkvo]', ffn.up, ffn.down]}}]}", "{edits: [{dora: {}}]}", "{edits: [{affine: {}}]}",
+                                           "{edits: [{affine: {sites: ['attn.[qkvo]', 'ffn.up', ffn.act], shift: true}}]}", "{edits: [{bitfit: {}}]}", "{edits: [{full: {}}]}",
+                                           "{edits: [{top-layers: {count: 1}}]}", "{edits: [{stochastic: {experts: 3}, of: {lora: {rank: 2}}}]}",
+                                           "{edits: [{lora: {rank: 2}}, {bitfit: {}}, {lora: {sites: attn.q, rank: 1}}]}", "{edits: [{affine: {}}, {lora: {sites: [attn.q, attn.v]}}]}",
+                                           "{edits: [{affine: {}}, {lora: {sites: [ffn.down]}}]}", "{edits: [{lora: {rank: 2}}, {full: {}}]}", "{}"));
+
+TEST(Merging, WritesTheCheckpointsNamesWithTheHeadAndItsLabels) {
+  const TempFolder folder;
+  const Made m = made("{edits: [{lora: {}}], head: {pooler: trained}}");
+  merge(m, folder / "merged");
+  const SafetensorsFile file = load_safetensors(folder / "merged/model.safetensors");
+  EXPECT_TRUE(file.tensors.contains("bert.encoder.layer.0.attention.self.query.weight"));
+  expect_bits(file.tensors.at("classifier.weight"), m.loaded.tensors.at("head/out.weight").detach(), "head");
+  expect_bits(file.tensors.at("bert.pooler.dense.weight"), m.loaded.tensors.at("head/pooler.weight").detach(), "trained pooler");
+  EXPECT_EQ(file.metadata.at("format"), "pt");
+  const Node json = parse_json(read_file(folder / "merged/config.json"), "config.json");
+  EXPECT_EQ(json.find("architectures")->items.front().scalar, "BertForSequenceClassification");
+  EXPECT_EQ(json.find("id2label")->members.size(), 3U);
+  EXPECT_EQ(json.find("problem_type")->scalar, "single_label_classification");
+  EXPECT_EQ(parse_json(read_file(folder / "merged/merge.json"), "merge.json").find("version")->scalar, "1");
+}
+
+TEST(Merging, InBFloat16SaysHowMuchItMoves) {
+  const TempFolder folder;
+  const Made m = made("{edits: [{lora: {}}]}");
+  const MergeReport report = merge(m, folder / "merged", {Precision::kBFloat16, 1});
+  EXPECT_GT(report.largest, 1e-4);   // 8 bits of mantissa
+  EXPECT_LT(report.largest, 0.2);
+  EXPECT_LE(report.mean, report.largest);
+  EXPECT_EQ(load_safetensors(folder / "merged/model.safetensors").tensors.at("classifier.weight").scalar_type(), at::kBFloat16);
+}
+
+TEST(Merging, RefusesADriftAndLeavesNothing) {
+  const TempFolder folder;
+  const Made m = made("{edits: [{lora: {}}]}");
+  expect_message<InputError>([&] { merge(m, folder / "merged", {Precision::kBFloat16, 1e-9}); }, "more than --max-drift 1e-09 allows");
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  merge(m, folder / "merged");
+  expect_message<InputError>([&] { merge(m, folder / "merged"); }, "is there already; choose a new folder");
+}
+
+TEST(Merging, RefusesWhatDoesNotFoldWithTheReason) {
+  const struct {
+    const char *definition, *message;
+  } rows[] = {
+      {"{edits: [{gate: {}, of: {lora: {}}}]}", "0.gate cannot be folded into weights: its weight is another one for every example"},
+      {"{edits: [{router: {}, of: {lora: {}}}]}", "0.router cannot be folded into weights: its weights are other ones for every token"},
+      {"{edits: [{bottleneck: {width: 2}}]}", "0.bottleneck cannot be folded into weights: a nonlinear function stands beside the layer"},
+      {"{edits: [{prefix: {}}]}", "0.prefix cannot be folded into weights: its keys and values come from no token"},
+      {"{edits: [{prompt: {length: 2}}]}", "0.prompt cannot be folded into weights: its rows come before every text"},
+      {"{edits: [{lora: {}}, {reft: {}}]}", "1.reft cannot be folded into weights: it edits the residual stream"},
+      {"{edits: [{affine: {sites: out}}]}", "0.affine cannot be folded into weights: not all of its sites"},
+      {"{edits: [{stochastic: {}, of: {bottleneck: {width: 2}}}]}", "0.stochastic cannot be folded into weights"},
+  };
+  for (const auto& row : rows) {
+    const TempFolder folder;
+    const Made m = made(row.definition);
+    expect_message<InputError>([&] { merge(m, folder / "merged"); }, row.message);
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << row.definition;
+  }
+}
+
+}  // namespace
+}  // namespace graft::testing
