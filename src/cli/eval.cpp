@@ -52,7 +52,7 @@ Scored run_adapter(const EvalFlags& flags, LabelUse use) {
     throw InputError("'" + flags.adapter + "': trained with another tokenizer.json than " + flags.model + " has; give the model folder it was trained with");
   }
   Dataset data = encode_examples(read_examples(flags.data, *loaded.adapter.task(), use), *tokenizer, model->config,
-                                 resolve_max_length(loaded.provenance.max_length, model->config));
+                                 resolve_max_length(loaded.provenance.max_length, model->config, loaded.adapter.layout()));
   check_routing(loaded.adapter, flags);
   const Bound bound(*model, loaded.adapter, loaded.tensors, experts_of(flags.route.routing));
   Progress progress("row", data.size(), 0, flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);

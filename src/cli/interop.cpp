@@ -13,6 +13,7 @@ namespace {
 
 struct InteropFlags {
   std::string format, model, adapter, out, task;
+  ImportAnswers answers;
 };
 
 int import_folder(const InteropFlags& flags) {
@@ -20,7 +21,7 @@ int import_folder(const InteropFlags& flags) {
   std::optional<Task> task;
   if (!flags.task.empty()) task = load_task(flags.task, share_dir() / "tasks");
   const auto model = load_model(flags.model, Precision::kFloat32);
-  const LoadedAdapter loaded = import_adapter(flags.format, flags.adapter, *model, task);
+  const LoadedAdapter loaded = import_adapter(flags.format, flags.adapter, *model, task, flags.answers);
   save_adapter(flags.out, loaded.adapter, loaded.tensors, *model, loaded.provenance);
   std::printf("%s: %zu edits, %zu tensors, %s; in %s\n", loaded.provenance.origin.c_str(), loaded.adapter.parts().size(), loaded.tensors.size(),
               loaded.adapter.head() != nullptr ? "a head" : "no head", flags.out.c_str());
@@ -51,6 +52,10 @@ void add_import(CLI::App& app, Action& action) {
   command->add_option("--model", flags->model, "folder of the frozen model that it was trained on")->required();
   command->add_option("--out", flags->out, "folder for the new adapter")->required();
   command->add_option("--task", flags->task, "what the head's outputs mean: ready task, YAML file, or text:LABEL,LABEL");
+  command->add_option("--positions", flags->answers.positions, "pyreft: the tokens that are edited, for instance f3 or f7+l7");
+  command->add_flag("--untied", flags->answers.is_untied, "pyreft: the first and the last tokens have tensors of their own");
+  command->add_option("--activation", flags->answers.activation, "pyreft: act_fn of the source, where it had one");
+  command->add_option("--reft-kind", flags->answers.reft_kind, "adapterhub: noreft or direft, which it writes alike");
   command->footer("Example:\n  graft import --from peft --model models/minilm peft-folder --task text:no,yes --out imported\n"
                   "Nothing in the folder is run, and nothing is left out silently: see doc/interop.md.");
   command->callback([flags, &action] { action = [flags] { return import_folder(*flags); }; });

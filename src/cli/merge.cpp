@@ -28,7 +28,7 @@ std::vector<Sequence> read_probes(const MergeFlags& flags, const LoadedAdapter& 
   const auto tokenizer = Tokenizer::load(Path(flags.model) / "tokenizer.json");
   std::vector<Example> examples = read_examples(flags.data, *loaded.adapter.task(), LabelUse::kOptional);
   examples.resize(std::min(examples.size(), static_cast<size_t>(flags.probes)));
-  return encode_examples(std::move(examples), *tokenizer, config, resolve_max_length(loaded.provenance.max_length, config)).sequences;
+  return encode_examples(std::move(examples), *tokenizer, config, resolve_max_length(loaded.provenance.max_length, config, loaded.adapter.layout())).sequences;
 }
 
 int merge(const MergeFlags& flags) {

@@ -44,6 +44,10 @@ PositionChoice parse_positions(const std::string& text) {
 
 EditedTokens edited_tokens(const PositionChoice& positions, int64_t tokens, Clamp clamp) {
   if (positions.is_all) return {tokens, 0};
+  if (clamp == Clamp::kLength) {
+    const int64_t suffix = std::min(tokens, positions.last);
+    return {std::min(tokens - suffix, positions.first), suffix};
+  }
   const int64_t half = tokens / 2;
   return {std::min(half, positions.first), std::min(clamp == Clamp::kCode ? half : tokens - half, positions.last)};
 }

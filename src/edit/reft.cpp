@@ -57,6 +57,8 @@ std::vector<std::string> activation_names() {
   return names;
 }
 
+Clamp clamp_named(const std::string& name) { return name == "code" ? Clamp::kCode : name == "paper" ? Clamp::kPaper : Clamp::kLength; }
+
 // Masks are drawn for the chosen rows of the lane.
 RowDropout at_rows(RowDropout dropout, const Tensor& rows) {
   if (!rows.defined()) return dropout;
@@ -83,7 +85,7 @@ class Reft final : public Edit {
         activation_(options.choice("activation", "linear", activation_names())),
         positions_text_(options.text("positions", "f3")),
         is_tied_(options.boolean("tied", true)),
-        clamp_(options.choice("clamp", "code", {"code", "paper"}) == "code" ? Clamp::kCode : Clamp::kPaper),
+        clamp_(clamp_named(options.choice("clamp", "code", {"code", "paper", "length"}))),
         dropout_(options.number("dropout", 0, 0, 0.99)),
         drops_output_(options.choice("dropout_on", "change", {"change", "output"}) == "output"),
         subspace_(options.integers("subspace", std::vector<int64_t>{}, 0, 4095)) {
@@ -130,7 +132,7 @@ class Reft final : public Edit {
     options["activation"] = Node::text(activation_);
     options["positions"] = Node::text(positions_text_);
     options["tied"] = Node::boolean(is_tied_);
-    options["clamp"] = Node::text(clamp_ == Clamp::kCode ? "code" : "paper");
+    options["clamp"] = Node::text(clamp_ == Clamp::kCode ? "code" : clamp_ == Clamp::kPaper ? "paper" : "length");
     options["dropout"] = Node::number(dropout_);
     options["dropout_on"] = Node::text(drops_output_ ? "output" : "change");
     std::vector<Node> rows;

@@ -30,11 +30,14 @@ Dataset encode_examples(std::vector<Example> examples, const Tokenizer& tokenize
   return data;
 }
 
-int64_t resolve_max_length(int64_t max_length, const ModelConfig& config) {
+int64_t resolve_max_length(int64_t max_length, const ModelConfig& config, const RowLayout& layout) {
   constexpr int64_t kUsual = 512;
-  if (max_length <= 0) return std::min(kUsual, config.max_positions);
-  if (max_length > config.max_positions) {
-    throw InputError("max_length: this model serves at most " + std::to_string(config.max_positions) + " tokens, found " + std::to_string(max_length));
+  const int64_t taken = layout.virtual_rows + layout.first_position, longest = config.max_positions - taken;
+  const std::string beside = taken == 0 ? "" : " beside the " + std::to_string(taken) + " rows of the adapter's prompt or prefix";
+  if (longest < 1) throw InputError("max_length: this model has " + std::to_string(config.max_positions) + " positions, none of them left" + beside);
+  if (max_length <= 0) return std::min(kUsual, longest);
+  if (max_length > longest) {
+    throw InputError("max_length: this model serves at most " + std::to_string(longest) + " tokens" + beside + ", found " + std::to_string(max_length));
   }
   return max_length;
 }

@@ -23,7 +23,8 @@ struct Dataset {
 // Throws InputError when the tokenizer's ids or types do not fit the model, or a special token that it needs is missing.
 Dataset encode_examples(std::vector<Example> examples, const Tokenizer& tokenizer, const ModelConfig& config, int64_t max_length);
 
-// max_length if positive, else the model's longest, at most 512. Throws InputError when it is beyond what the model serves.
-int64_t resolve_max_length(int64_t max_length, const ModelConfig& config);
+// max_length if positive, else the model's longest, at most 512, less the positions that `layout` takes for itself. Throws InputError
+// when it is beyond what the model serves.
+int64_t resolve_max_length(int64_t max_length, const ModelConfig& config, const RowLayout& layout = {});
 
 }  // namespace graft

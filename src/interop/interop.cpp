@@ -4,7 +4,9 @@
 
 #include "base/error.h"
 #include "edit/lanes.h"
+#include "interop/adapterhub.h"
 #include "interop/peft.h"
+#include "interop/pyreft.h"
 
 namespace graft {
 
@@ -19,13 +21,28 @@ constexpr int64_t kProbeTokens = 8, kProbeSequences = 2;
 struct Format {
   const char* name;
   const char* config;   // the file that marks such a folder
-  ForeignAdapter (*read)(const Path&, const Model&);
+  ForeignAdapter (*read)(const Path&, const Model&, const ImportAnswers&);
   void (*write)(const Path&, const Adapter&, const NamedTensors&, const Model&);
+  ImportAnswers (*answers)(const Adapter&);   // that reading back an exported folder needs
+  bool asks_positions, asks_reft_kind;
 };
 
+ForeignAdapter read_peft_alone(const Path& dir, const Model& model, const ImportAnswers&) { return read_peft(dir, model); }
+ImportAnswers no_answers(const Adapter&) { return {}; }
+
 constexpr Format kFormats[] = {
-    {"peft", "adapter_config.json", read_peft, write_peft},
+    {"peft", "adapter_config.json", read_peft_alone, write_peft, no_answers, false, false},
+    {"adapterhub", "adapter_config.json", read_adapterhub, write_adapterhub, no_answers, false, true},
+    {"pyreft", "config.json", read_pyreft, write_pyreft, pyreft_answers, true, false},
 };
+
+void check_answers(const Format& format, const ImportAnswers& answers) {
+  const auto refuse = [&](const char* flag) { throw InputError(std::string(flag) + ": folders of " + format.name + " do not need it; leave it out"); };
+  if (!format.asks_positions && !answers.positions.empty()) refuse("--positions");
+  if (!format.asks_positions && answers.is_untied) refuse("--untied");
+  if (!format.asks_positions && !answers.activation.empty()) refuse("--activation");
+  if (!format.asks_reft_kind && !answers.reft_kind.empty()) refuse("--reft-kind");
+}
 
 const Format& format_named(const std::string& name) {
   for (const Format& format : kFormats) {
@@ -81,12 +98,14 @@ std::vector<std::string> foreign_formats() {
   return names;
 }
 
-LoadedAdapter import_adapter(const std::string& format, const Path& dir, const Model& model, const std::optional<Task>& task) {
+LoadedAdapter import_adapter(const std::string& format, const Path& dir, const Model& model, const std::optional<Task>& task,
+                             const ImportAnswers& answers) {
   const Format& known = format_named(format);
+  check_answers(known, answers);
   if (std::error_code error; !std::filesystem::exists(dir / known.config, error)) {
     throw InputError("'" + dir.string() + "': holds no " + known.config + ", so it is no adapter folder of " + format);
   }
-  return assemble(known.read(dir, model), model, task, dir);
+  return assemble(known.read(dir, model, answers), model, task, dir);
 }
 
 ExportReport export_adapter(const std::string& format, const Path& dir, const LoadedAdapter& loaded, const Model& model) {
@@ -96,7 +115,7 @@ ExportReport export_adapter(const std::string& format, const Path& dir, const Lo
   }
   known.write(dir, loaded.adapter, loaded.tensors, model);
   try {
-    const LoadedAdapter again = import_adapter(format, dir, model, loaded.adapter.task());
+    const LoadedAdapter again = import_adapter(format, dir, model, loaded.adapter.task(), known.answers(loaded.adapter));
     const double difference = largest_difference(computed(model, loaded.adapter, loaded.tensors), computed(model, again.adapter, again.tensors));
     if (!(difference <= kMostDifference)) throw InternalError("the exported adapter computes something else: a difference of " + std::to_string(difference));
     return {difference};

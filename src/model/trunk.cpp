@@ -105,11 +105,13 @@ class Encoder {
 };
 
 void check_pack(const Model& model, const Pack& pack) {
+  const int64_t* positions = pack.positions.const_data_ptr<int64_t>();
   for (int64_t n = 0; n < pack.num_sequences(); ++n) {
-    const int64_t length = pack.offsets[static_cast<size_t>(n) + 1] - pack.offsets[static_cast<size_t>(n)];
+    const int64_t begin = pack.offsets[static_cast<size_t>(n)], rows = pack.offsets[static_cast<size_t>(n) + 1] - begin;
+    const int64_t length = rows + positions[begin] - model.config.position_offset;   // with positions that a prefix counts as its own
     if (length <= model.config.max_positions) continue;
-    throw InputError("example " + std::to_string(pack.spans->sequences[static_cast<size_t>(n)].example) + " has " + std::to_string(length) +
-                     " tokens; " + model.source + " serves at most " + std::to_string(model.config.max_positions) + ": set max_length lower");
+    throw InputError("example " + std::to_string(pack.spans->sequences[static_cast<size_t>(n)].example) + " takes " + std::to_string(length) +
+                     " positions; " + model.source + " serves at most " + std::to_string(model.config.max_positions) + ": set max_length lower");
   }
 }
 

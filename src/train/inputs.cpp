@@ -1,6 +1,7 @@
 // Loading and checking everything a run reads, before its folder is touched.
 #include "base/error.h"
 #include "data/split.h"
+#include "edit/adapter.h"
 #include "train/inputs.h"
 
 namespace graft {
@@ -36,9 +37,10 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
     train = pick(train, split.kept);
   }
   in.model = load_model(config.model, config.precision);
+  const RowLayout layout = Adapter(config.adapter, "adapter " + config.adapter_name, {in.model->config, in.model->sites}, in.task).layout();
   const auto tokenizer = Tokenizer::load(Path(config.model) / "tokenizer.json");
   in.tokenizer_digest = tokenizer->digest();
-  in.max_length = resolve_max_length(config.max_length, in.model->config);
+  in.max_length = resolve_max_length(config.max_length, in.model->config, layout);
   const auto encode = [&](std::vector<Example> rows) { return encode_examples(std::move(rows), *tokenizer, in.model->config, in.max_length); };
   in.train = encode(std::move(train));
   if (!eval.empty()) in.eval = encode(std::move(eval));

@@ -86,8 +86,9 @@ TEST_P(Contract, TrainsWhatItDeclaresAndNothingElse) {
   }
 }
 
-// What the trait promises about the very first step is what happens there. In float64, where a zero is below 1e-15 and the smallest
-// gradient of small initial values (a prefix made by a network) is still 1e-7.
+// What the trait promises about the very first step is what happens there. In float64, where the smallest gradient of small initial
+// values (a prefix made by a network) is still 1e-7, and a zero is below 1e-15; below 1e-8 where it comes of a magnitude of DoRA, which
+// equals its norm to float32 only.
 TEST_P(Contract, StartsWithoutGradientExactlyWhereItSaysSo) {
   Rig rig(golden_model(GetParam().family + "-tiny", Precision::kFloat64), GetParam().adapter());
   rig.widen();
@@ -97,9 +98,9 @@ TEST_P(Contract, StartsWithoutGradientExactlyWhereItSaysSo) {
     const double largest = found.gradients.at(param.name).abs().max().item<double>();
     const bool is_drawn = traits(rig).is_stochastic && !param.name.starts_with("head/");   // here merged; a route may leave it out
     if (!param.starts_without_gradient) {
-      EXPECT_GT(largest, 1e-10) << param.name;
+      EXPECT_GT(largest, 1e-8) << param.name;
     } else if (!is_drawn) {
-      EXPECT_LT(largest, 1e-12) << param.name;
+      EXPECT_LT(largest, 1e-8) << param.name;
     }
   }
 }

@@ -282,7 +282,7 @@ TEST(RouterDefinitions, RefuseEachByItsPlace) {
       {"{input: product}", kVectors, "/edits/0/router/input: product is for an affine edit at ffn.act, where it reads what enters ffn.down; found affine at enc.0.attn.k"},
       {"{per_head: true, input: block_input}", kVectors, "/edits/0/router/per_head: a head routes on its own slice: expected input: site and no embedding"},
       {"{per_head: true}", kPairs, "/edits/0/router/per_head: heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found lora at enc.0.attn.q"},
-      {"{}", "{dora: {}}", "/edits/0/of: router does not go around dora: its norms depend on the factor that a router replaces"},
+      {"{}", "{dora: {}}", "/edits/0/of: router does not go around dora: its norms are derived of several tensors, which cannot be stacked"},
       {"{}", "{gate: {}, of: {stochastic: {}, of: {lora: {}}}}", "/edits/0/of: router does not go around stochastic: both choose among experts"},
       {"{}", "{prefix: {}}", "/edits/0/of: router does not go around prefix: keys and values of a prefix belong to no token"},
       {"{}", "{reft: {}}", "/edits/0/of: router does not go around reft: "},

@@ -249,6 +249,8 @@ TEST(PositionRules, ClampAsReleasedOrAsPublished) {
   expect_tokens("f7+l7", Clamp::kPaper, {{0, 0, 0}, {1, 0, 1}, {10, 5, 5}, {11, 5, 6}, {13, 6, 7}, {14, 7, 7}, {20, 7, 7}});
   expect_tokens("f3", Clamp::kCode, {{5, 2, 0}, {6, 3, 0}});
   expect_tokens("l3", Clamp::kPaper, {{5, 0, 3}, {6, 0, 3}});
+  expect_tokens("f3+l2", Clamp::kLength, {{0, 0, 0}, {1, 0, 1}, {3, 1, 2}, {4, 2, 2}, {5, 3, 2}, {9, 3, 2}});
+  expect_tokens("f3", Clamp::kLength, {{2, 2, 0}, {4, 3, 0}});
   expect_tokens("last", Clamp::kCode, {{1, 0, 0}, {2, 0, 1}, {9, 0, 1}});
   expect_tokens("all", Clamp::kCode, {{1, 1, 0}, {9, 9, 0}});
 }
@@ -343,7 +345,7 @@ TEST(Refusals, NameTheFault) {
       {"{positions: f3+}", "expected fN, lN, fN+lM, last or all, found \"f3+\""},
       {"{positions: f3l2}", "found \"f3l2\""},
       {"{positions: ''}", "found \"\""},
-      {"{clamp: none}", R"(/reft/clamp: expected code or paper, found "none")"},
+      {"{clamp: none}", R"(/reft/clamp: expected code, paper or length, found "none")"},
       {"{source: learned}", R"(/reft/source: expected linear or constant, found "learned")"},
       {"{dropout_on: input}", "expected change or output"},
       {"{activation: relu6}", "/reft/activation: expected"},
@@ -359,45 +361,6 @@ TEST(Refusals, NameTheFault) {
   };
   for (const auto& row : rows) {
     expect_message<InputError>([&] { Rig(model, std::string("{edits: [{reft: ") + row.options + "}]}"); }, row.message);
-  }
-  expect_message<InputError>([&] { Rig(model, "{edits: [{dora: {sites: ffn.out}}]}"); }, "/dora/sites: dora acts on linear sites; enc.0.ffn.out is a sublayer site");
-  expect_message<InputError>([&] { Rig(model, "{edits: [{lora: {b_rate: 0}}]}"); }, "/lora/b_rate: expected a number in");
-}
-
-// The length of every row of DoRA's weight is its magnitude, and at first that of the trunk's.
-TEST(Dora, FoldsToRowsOfItsMagnitude) {
-  const auto model = golden_model("bert-tiny");
-  Rig rig(model, "{edits: [{dora: {rank: 3, sites: attn.q, layers: [1]}}]}");
-  const Tensor weight = model->weights.base("enc.1.attn.q.weight");
-  const std::string name = "0.dora/enc.1.attn.q.magnitude";
-  expect_near(rig.tensors.at(name), weight.norm(2, 1), {1e-6, 1e-6}, "at first");
-  rig.shake(0.3);
-  const at::NoGradGuard no_grad;
-  const Adapter::Part& part = rig.adapter->parts().front();
-  const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights);
-  const NamedTensors folded = part.edit->rewrite(Params(derived, part.path), model->weights);
-  expect_near(folded.at("enc.1.attn.q.weight").norm(2, 1), rig.tensors.at(name).abs(), {1e-6, 1e-5}, "folded");
-}
-
-// LoRA+: B's steps are `b_rate` times as long; Adam's first step is the rate itself.
-TEST(LoraPlus, MovesBFaster) {
-  const auto model = golden_model("bert-tiny");
-  Rig rig(model, "{edits: [{lora: {rank: 2, b_rate: 16}}]}");
-  rig.shake(0.1);
-  const NamedTensors before = [&] {
-    NamedTensors copy;
-    for (const auto& [name, tensor] : rig.tensors) copy[name] = tensor.detach().clone();
-    return copy;
-  }();
-  Bound bound(*model, *rig.adapter, rig.tensors);
-  const std::vector<Sequence> rows = random_sequences(model->config, 6, 15, 2);
-  torch::autograd::backward({summed_loss(TaskKind::kClassification, run_lanes(*model, pack_of(*model, {lane_of(rig, rows)}), {&bound}, {}).logits.front(), class_labels(6, 3))}, {});
-  bound.join();
-  AdamW(rig.adapter->params(), {.weight_decay = 0}).step(rig.tensors, 1e-3);
-  const at::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : rig.tensors) {
-    const double moved = difference_of(tensor, before.at(name)).absolute;
-    EXPECT_NEAR(moved, name.ends_with(".lora_b") ? 16e-3 : 1e-3, 1e-5) << name;
   }
 }
 

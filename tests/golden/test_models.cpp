@@ -103,7 +103,7 @@ TEST_P(GoldenModels, RefusesATokenMoreThanThePositionTableServes) {
   EXPECT_TRUE(full.positions.equal(golden.expected.at("positions")));
   EXPECT_EQ(golden.model->config.max_positions, 40);
   const Sequence long_one{123, std::vector<int64_t>(41, 5), std::vector<int64_t>(41, 0)};
-  expect_message<InputError>([&] { golden.run({long_one}, false, 1); }, "example 123 has 41 tokens; ");
+  expect_message<InputError>([&] { golden.run({long_one}, false, 1); }, "example 123 takes 41 positions; ");
   expect_message<InputError>([&] { golden.run({long_one}, false, 1); }, "serves at most 40: set max_length lower");
 }
 

@@ -73,6 +73,9 @@ TEST(MaxLength, IsTheModelsUnlessAskedForLess) {
   ModelConfig config = golden_model("bert-tiny")->config;
   EXPECT_EQ(resolve_max_length(0, config), 40);
   EXPECT_EQ(resolve_max_length(12, config), 12);
+  EXPECT_EQ(resolve_max_length(0, config, {.virtual_rows = 5, .first_position = 3}), 32);
+  expect_message<InputError>([&] { resolve_max_length(33, config, {.virtual_rows = 8}); }, "serves at most 32 tokens beside the 8 rows of the adapter's prompt or prefix, found 33");
+  expect_message<InputError>([&] { resolve_max_length(0, config, {.virtual_rows = 40}); }, "has 40 positions, none of them left beside the 40 rows");
   expect_message<InputError>([&] { resolve_max_length(41, config); }, "max_length: this model serves at most 40 tokens, found 41");
   config.max_positions = 4096;
   EXPECT_EQ(resolve_max_length(0, config), 512);

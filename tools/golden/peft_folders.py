@@ -122,6 +122,7 @@ def run_case(case, models, folder):
     has_head = config.task_type == "SEQ_CLS"
     seed = sum(map(ord, case))
     random = np.random.default_rng(seed)
+    torch.manual_seed(seed)  # of PEFT's own start values
     model = get_peft_model(make_base(models, base_name, has_head, random), config)
     shake(model, random)
     model.save_pretrained(folder / "peft", safe_serialization=is_safe)

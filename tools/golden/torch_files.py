@@ -1,7 +1,8 @@
 """Makes tests/golden/torch_files: files of torch.save, and their tensors as safetensors.
 
 Every dtype that is read, views of one storage, strides, an OrderedDict with a module's metadata, parameters, an empty and a 0-d tensor; and
-files that a reader must refuse: the layout before torch 1.6, a whole module, a dictionary with a number.
+files that a reader must refuse: the layout before torch 1.6 (which names storages by their addresses, so that its bytes differ from run to
+run), a whole module, a dictionary with a number.
 """
 
 import argparse

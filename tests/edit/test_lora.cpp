@@ -1,0 +1,61 @@
+// LoRA's relatives: the lengths of DoRA's rows, LoRA+'s two learning rates, and what is refused.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+#include "train/objective.h"
+#include "train/optimizer.h"
+
+namespace graft::testing {
+namespace {
+
+using at::Tensor;
+
+// The length of every row of DoRA's weight is its magnitude, and at first that of the trunk's.
+TEST(Dora, FoldsToRowsOfItsMagnitude) {
+  const auto model = golden_model("bert-tiny");
+  Rig rig(model, "{edits: [{dora: {rank: 3, sites: attn.q, layers: [1]}}]}");
+  const Tensor weight = model->weights.base("enc.1.attn.q.weight");
+  const std::string name = "0.dora/enc.1.attn.q.magnitude";
+  expect_near(rig.tensors.at(name), weight.norm(2, 1), {1e-6, 1e-6}, "at first");
+  rig.shake(0.3);
+  const at::NoGradGuard no_grad;
+  const Adapter::Part& part = rig.adapter->parts().front();
+  const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights);
+  const NamedTensors folded = part.edit->rewrite(Params(derived, part.path), model->weights);
+  expect_near(folded.at("enc.1.attn.q.weight").norm(2, 1), rig.tensors.at(name).abs(), {1e-6, 1e-5}, "folded");
+}
+
+// LoRA+: B's steps are `b_rate` times as long; Adam's first step is the rate itself.
+TEST(LoraPlus, MovesBFaster) {
+  const auto model = golden_model("bert-tiny");
+  Rig rig(model, "{edits: [{lora: {rank: 2, b_rate: 16}}]}");
+  rig.shake(0.1);
+  const NamedTensors before = [&] {
+    NamedTensors copy;
+    for (const auto& [name, tensor] : rig.tensors) copy[name] = tensor.detach().clone();
+    return copy;
+  }();
+  Bound bound(*model, *rig.adapter, rig.tensors);
+  const std::vector<Sequence> rows = random_sequences(model->config, 6, 15, 2);
+  torch::autograd::backward({summed_loss(TaskKind::kClassification, run_lanes(*model, pack_of(*model, {lane_of(rig, rows)}), {&bound}, {}).logits.front(), class_labels(6, 3))}, {});
+  bound.join();
+  AdamW(rig.adapter->params(), {.weight_decay = 0}).step(rig.tensors, 1e-3);
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : rig.tensors) {
+    const double moved = difference_of(tensor, before.at(name)).absolute;
+    EXPECT_NEAR(moved, name.ends_with(".lora_b") ? 16e-3 : 1e-3, 1e-5) << name;
+  }
+}
+
+TEST(LoraRefusals, NameTheFault) {
+  const auto model = golden_model("bert-tiny");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{dora: {sites: ffn.out}}]}"); }, "/dora/sites: dora acts on linear sites; enc.0.ffn.out is a sublayer site");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{lora: {b_rate: 0}}]}"); }, "/lora/b_rate: expected a number in");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{dora: {norm_gradient: 1}}]}"); }, "/dora/norm_gradient: expected true or false");
+}
+
+}  // namespace
+}  // namespace graft::testing
