@@ -26,9 +26,12 @@ def speed():
 
 
 def scaling():
-    print("\n| trunk | rows | length | ms a step | tok/s |\n|---|---|---|---|---|")
-    for row in figures("scaling"):
-        print(f"| {row['precision']} | {row['batch']} | {row['length']} | {1000 * row['step_seconds']:.1f} | {row['tokens_per_second']:,.0f} |")
+    rows = figures("scaling")
+    for fixed, value, free in (("batch", 32, "length"), ("length", 64, "batch")):
+        chosen = [row for row in rows if row[fixed] == value]
+        sizes = sorted({row[free] for row in chosen})
+        speeds = {(row["precision"], row[free]): row["tokens_per_second"] for row in chosen}
+        grid([f"tok/s at {fixed} {value}, {free}", *map(str, sizes)], [[p, *(f"{speeds[p, size]:,.0f}" for size in sizes)] for p in ("fp32", "bf16")])
 
 
 def small():
@@ -41,9 +44,57 @@ def small():
         print("Accuracy:", accuracy["mean"], f"difference {accuracy['difference_in_points']:+.2f} points", accuracy["rows"])
 
 
+def grid(header, rows):
+    print("\n| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+def scores():
+    found = figures("scores")
+    if not found:
+        return
+    tasks = list(dict.fromkeys(row["task"] for row in found["summary"]))
+    metrics = {row["task"]: row["metric"] for row in found["summary"]}
+    rows = []
+    for method in dict.fromkeys(row["method"] for row in found["summary"]):
+        own = {row["task"]: row for row in found["summary"] if row["method"] == method}
+        runs = [run for run in found["runs"] if run["method"] == method]
+        seconds = {task: [run["seconds"] for run in runs if run["task"] == task] for task in tasks}
+        rows.append([method, f"{runs[0]['edit_parameters']:,}", *(f"{100 * own[task]['mean']:.1f} ± {100 * own[task]['deviation']:.1f}" for task in tasks),
+                     " / ".join(f"{sum(seconds[task]) / len(seconds[task]):.0f}" for task in tasks), f"{max(run['peak_bytes'] for run in runs) / 1e6:,.0f} MB"])
+    grid(["method", "parameters", *(f"{task} ({metrics[task]})" for task in tasks), "seconds a run", "peak memory"], rows)
+    routed = [run for run in found["runs"] if "routings" in run]
+    names = list(routed[0]["routings"])
+    print("\nAdaMix by routing, means over seeds:")
+    grid(["task", *names], [[task, *(f"{100 * sum(r['routings'][n] for r in routed if r['task'] == task) / len([r for r in routed if r['task'] == task]):.1f}" for n in names)]
+                            for task in tasks])
+
+
+def presets():
+    found = figures("presets")
+    if found:
+        grid(["preset", "accuracy", "parameters", "seconds"], [[r["preset"], f"{100 * r['score']:.1f}", f"{r['edit_parameters']:,}", f"{r['seconds']:.0f}"] for r in found["runs"]])
+
+
+def method_speed():
+    found = figures("method_speed")
+    if not found:
+        return
+    rows = []
+    for r in found["rows"]:
+        peer = f"{r['peer']['training']:,.0f} ({r['training_over_peer']:.1f}x)" if "peer" in r else ""
+        behind = f"{r['peer']['inference']:,.0f} ({r['inference_over_peer']:.1f}x)" if "peer" in r else ""
+        rows.append([r["method"], f"{r['training']:,.0f}", f"{r['training_over_lora']:.2f}", peer, f"{r['inference']:,.0f}", f"{r['inference_over_lora']:.2f}", behind])
+    grid(["method", "training tok/s", "of lora", "peer's best", "inference tok/s", "of lora", "peer"], rows)
+
+
 if __name__ == "__main__":
     if figures("speed"):
         speed()
     if figures("scaling"):
         scaling()
     small()
+    scores()
+    presets()
+    method_speed()

@@ -34,7 +34,8 @@ int export_folder(const InteropFlags& flags) {
   const ExportReport report = export_adapter(flags.format, flags.out, loaded, *model);
   std::printf("%s in %s; read back, it computes the same (largest relative difference on a probe %.1e)\n", flags.format.c_str(), flags.out.c_str(),
               report.largest_difference);
-  if (loaded.adapter.task() && loaded.adapter.task()->num_labels() > 0) {
+  const bool names_labels = flags.format == "adapterhub";   // in head_config.json
+  if (!names_labels && loaded.adapter.task() && loaded.adapter.task()->num_labels() > 0) {
     std::printf("the folder holds no label names; they are, in the order of the outputs: %s\n", joined(loaded.adapter.task()->labels).c_str());
   }
   return 0;

@@ -337,6 +337,9 @@ class Writer {
     if (is_true(options, "projection_bias")) refuse(part, "AdapterHub's ReFT has no bias in its projection");
     if (!options.find("subspace")->items.empty()) refuse(part, "AdapterHub's ReFT has no subspaces");
     if (positions.is_all) refuse(part, "AdapterHub's ReFT edits first and last tokens, not all");
+    if (!is_true(options, "subtract") && word(options, "activation") != "linear") {
+      refuse(part, "AdapterHub reads every folder as one that subtracts the projection; without it an edit goes into that form where its activation is linear, found " + word(options, "activation"));
+    }
     if (word(options, "clamp") != "length") refuse(part, "AdapterHub edits the first and last tokens of short texts too: expected clamp length, as it must be trained, found " + word(options, "clamp"));
     if (number(options, "dropout") > 0 && word(options, "dropout_on") != "output") refuse(part, "AdapterHub's dropout acts on the edited vector: expected dropout_on output, found " + word(options, "dropout_on"));
     for (const Site& site : part.sites) {
@@ -360,21 +363,27 @@ class Writer {
     config["tied_weights"] = Node::boolean(!is_untied);
     config["dropout"] = with_point(number(options, "dropout"));
     if (word(options, "activation") != "linear") config["non_linearity"] = Node::text(word(options, "activation"));
-    // Its own writer leaves this field out; its reader takes it.
-    if (!is_rotation || !is_true(options, "subtract")) config["subtract_projection"] = Node::boolean(is_true(options, "subtract"));
+    // Its own files lack this field, and its reader forgets it: what it makes of any folder subtracts. Here it tells NoReFT from DiReFT.
+    if (!is_rotation) config["subtract_projection"] = Node::boolean(true);
+    const bool subtracts = is_true(options, "subtract");
     for (const Site& site : part.sites) {
       const std::string ours = part.own + site.name + ".";
-      if (!is_untied) write_unit(names_.of_reft(site.layer, 0), ours + "tied.", is_rotation);
-      else write_unit(names_.of_reft(site.layer, 0), ours + "prefix.", is_rotation), write_unit(names_.of_reft(site.layer, 1), ours + "suffix.", is_rotation);
+      if (!is_untied) write_unit(names_.of_reft(site.layer, 0), ours + "tied.", is_rotation, subtracts);
+      else write_unit(names_.of_reft(site.layer, 0), ours + "prefix.", is_rotation, subtracts), write_unit(names_.of_reft(site.layer, 1), ours + "suffix.", is_rotation, subtracts);
     }
     configs_.push_back(std::move(config));
   }
 
-  void write_unit(const std::string& theirs, const std::string& ours, bool is_rotation) {
-    put(theirs + "learned_source.weight", stored(ours + "weight"));
+  // Without subtraction: W h + b = (W + P) h + b - P h, so that W + P is written for W.
+  void write_unit(const std::string& theirs, const std::string& ours, bool is_rotation, bool subtracts) {
+    const auto put_source = [&](const Tensor& projection) { put(theirs + "learned_source.weight", subtracts ? stored(ours + "weight") : stored(ours + "weight") + projection); };
     put(theirs + "learned_source.bias", stored(ours + "bias"));
-    if (!is_rotation) return put(theirs + "projection.weight", stored(ours + "projection"));
+    if (!is_rotation) {
+      put_source(stored(ours + "projection"));
+      return put(theirs + "projection.weight", stored(ours + "projection"));
+    }
     const Tensor q = rotation_of(stored(ours + "chart").to(at::kDouble), stored(ours + "base").to(at::kDouble)).to(at::kFloat);   // [C,R]
+    put_source(q.t());
     put(theirs + "projection.parametrizations.weight.original", initial_chart(q.size(0), q.size(1)).t());
     put(theirs + "projection.parametrizations.weight.0.base", completed(q));
   }

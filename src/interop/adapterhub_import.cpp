@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <map>
 
 #include "base/error.h"
@@ -24,7 +25,10 @@ std::optional<std::pair<int64_t, int64_t>> adapters_version(const std::string& t
   constexpr std::string_view kStart = "adapters.";
   if (!text.starts_with(kStart)) return std::nullopt;
   int64_t major = 0, minor = 0;
-  if (std::sscanf(text.c_str() + kStart.size(), "%ld.%ld", &major, &minor) != 2) return std::nullopt;
+  const char* const end = text.data() + text.size();
+  const auto [dot, first_error] = std::from_chars(text.data() + kStart.size(), end, major);
+  if (first_error != std::errc{} || dot == end || *dot != '.') return std::nullopt;
+  if (std::from_chars(dot + 1, end, minor).ec != std::errc{}) return std::nullopt;
   return std::pair{major, minor};
 }
 

@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <map>
-#include <regex>
+#include <string_view>
 
 #include "base/error.h"
 #include "edit/positions.h"
@@ -113,12 +113,17 @@ class Reader {
 
   // The block whose output a component is.
   static std::optional<int64_t> layer_of(const std::string& component, const std::string& layer) {
-    static const std::regex kPath(R"((?:.*\.)?encoder\.layer\[(\d{1,6})\]\.output)");
-    std::smatch match;
-    if (std::regex_match(component, match, kPath)) return std::stoll(match[1]);
-    const bool is_number = !layer.empty() && layer.size() < 7 && std::all_of(layer.begin(), layer.end(), [](char c) { return c >= '0' && c <= '9'; });
-    if (component == "block_output" && is_number) return std::stoll(layer);
-    return std::nullopt;
+    constexpr std::string_view kStart = "encoder.layer[", kEnd = "].output";
+    const size_t start = component.rfind(kStart);
+    const bool is_path = start != std::string::npos && (start == 0 || component[start - 1] == '.') && component.ends_with(kEnd) &&
+                         component.size() >= start + kStart.size() + kEnd.size();
+    if (is_path) return small_number(component.substr(start + kStart.size(), component.size() - kEnd.size() - start - kStart.size()));
+    return component == "block_output" ? small_number(layer) : std::nullopt;
+  }
+
+  static std::optional<int64_t> small_number(const std::string& text) {
+    const bool is_number = !text.empty() && text.size() < 7 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+    return is_number ? std::optional<int64_t>(std::stoll(text)) : std::nullopt;
   }
 
   void check_keys() {
@@ -154,10 +159,9 @@ class Reader {
 
   // ---- the tensors
   void read_interventions() {
-    rank_ = 0;
-    const bool is_number = !rank_text_.empty() && rank_text_.size() < 6 && std::all_of(rank_text_.begin(), rank_text_.end(), [](char c) { return c >= '0' && c <= '9'; });
-    if (!is_number) throw InputError(config_.source() + ": /representations: expected a low_rank_dimension, found " + quote(rank_text_));
-    rank_ = std::stoll(rank_text_);
+    const std::optional<int64_t> rank = small_number(rank_text_);
+    if (!rank) throw InputError(config_.source() + ": /representations: expected a low_rank_dimension, found " + quote(rank_text_));
+    rank_ = *rank;
     std::vector<Site> sites;
     for (const Intervention& one : found_) {
       if (one.set == 0) sites.push_back(model_.sites.block(one.layer).out);

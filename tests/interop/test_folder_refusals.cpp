@@ -242,6 +242,7 @@ TEST(FolderExport, RefusesWhatThePeersCannotHold) {
       {"adapterhub", "[{reft: {clamp: length, rotation: false, projection_bias: true}}]", "AdapterHub's ReFT has no bias in its projection"},
       {"adapterhub", "[{reft: {clamp: length, subspace: [0]}}]", "AdapterHub's ReFT has no subspaces"},
       {"adapterhub", "[{reft: {clamp: length, positions: all}}]", "AdapterHub's ReFT edits first and last tokens, not all"},
+      {"adapterhub", "[{reft: {clamp: length, subtract: false, activation: tanh}}]", "without it an edit goes into that form where its activation is linear, found tanh"},
       {"adapterhub", "[{reft: {}}]", "expected clamp length, as it must be trained, found code"},
       {"adapterhub", "[{reft: {clamp: length, dropout: 0.1}}]", "expected dropout_on output, found change"},
       {"adapterhub", "[{reft: {clamp: length, sites: ffn.out}}]", "AdapterHub's ReFT stands behind whole blocks (out); found enc.0.ffn.out"},
