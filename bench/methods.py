@@ -43,8 +43,8 @@ SPEED = {
     "houlsby": (["houlsby"], "houlsby"),
     "parallel": (["parallel"], "parallel"),
     "prefix": (["prefix"], "prefix"),
-    "adamix, one pass": (["adamix", "consistency=0"], None),
-    "adamix, two passes": (["adamix"], None),
+    "adamix one pass": (["adamix", "consistency=0"], None),
+    "adamix two passes": (["adamix"], None),
     "unipelt-apl": (["unipelt-apl"], "unipelt"),
     "mam": (["mam"], "mam"),
     "loreft": (["loreft"], "loreft"),
@@ -122,7 +122,7 @@ def presets(args):
 def graft_speed(args, adapter, settings):
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "run"
-        common = {"precision": "fp32", "max_length": 128, "max_steps": SPEED_STEPS, "checkpoint_every": "never", "evaluate_every": "never", "order": "length",
+        common = {"precision": "fp32", "batch_size": 32, "max_length": 128, "max_steps": SPEED_STEPS, "checkpoint_every": "never", "evaluate_every": "never", "order": "length",
                   "data.rows": 8000}
         pairs = [*settings_of(common), *[text for each in settings for text in ("--set", each)]]
         data = pathlib.Path(args.glue) / "SST-2"
@@ -151,16 +151,17 @@ def peer_speed(args, method, grouping):
 
 
 def speed(args):
-    ours, peers = {name: [] for name in SPEED}, {}
+    chosen = {name: case for name, case in SPEED.items() if args.methods in ("", name) or name in args.methods.split(",") or name == "lora"}
+    ours, peers = {name: [] for name in chosen}, {}
     for _ in range(args.rounds):
-        for name, ((adapter, *settings), peer) in SPEED.items():
+        for name, ((adapter, *settings), peer) in chosen.items():
             ours[name].append(graft_speed(args, adapter, settings))
-            for grouping in ("none", "length") if peer else ():
+            for grouping in args.groupings.split(",") if peer else ():
                 peers.setdefault(name, {}).setdefault(grouping, []).append(peer_speed(args, peer, grouping))
     median = lambda rows, key: statistics.median(row[key] for row in rows)
     base = {key: median(ours["lora"], key) for key in ("training", "inference")}
     rows = []
-    for name in SPEED:
+    for name in chosen:
         row = {"method": name, **{key: median(ours[name], key) for key in ("training", "inference", "peak_bytes")}}
         row["training_over_lora"], row["inference_over_lora"] = row["training"] / base["training"], row["inference"] / base["inference"]
         if name in peers:
@@ -171,7 +172,10 @@ def speed(args):
         print(f"{name:40} {row['training']:7.0f} tok/s ({row['training_over_lora']:.2f} of lora)  inference {row['inference']:7.0f} ({row['inference_over_lora']:.2f})"
               + (f"  {row['training_over_peer']:.2f}x peer" if "peer" in row else ""), flush=True)
         rows.append(row)
-    return {"rounds": args.rounds, "steps": SPEED_STEPS, "rows": rows}
+    file = pathlib.Path(args.out) / "method_speed.json"
+    old = json.loads(file.read_text())["figures"]["rows"] if args.methods and file.exists() else []
+    kept = {row["method"]: row for row in [*old, *rows]}
+    return {"rounds": args.rounds, "steps": SPEED_STEPS, "rows": [kept[name] for name in SPEED if name in kept]}
 
 
 SECTIONS = {"presets": (presets, "presets.json"), "scores": (scores, "scores.json"), "speed": (speed, "method_speed.json")}
@@ -184,6 +188,8 @@ def main():
     parser.add_argument("--only", default=",".join(SECTIONS))
     parser.add_argument("--tasks", default=",".join(FOLDERS))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--methods", default="", help="of the section speed; lora is always among them; others keep their figures")
+    parser.add_argument("--groupings", default="none,length", help="of the peers' batches in the section speed; the best one counts")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     for section in args.only.split(","):
