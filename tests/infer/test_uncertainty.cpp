@@ -1,4 +1,4 @@
-// What routes disagree about, against the values worked out by hand in the AdaMix specification, section 14.
+// What routes disagree about, against values worked out by hand.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,7 +8,7 @@
 namespace graft::testing {
 namespace {
 
-TEST(Uncertainty, AdamixSection14) {
+TEST(Uncertainty, OfTwoRoutesOfAdamix) {
   const at::Tensor routes = at::tensor({1.0F, 2.0F, 3.0F, 2.0F, 0.0F, 1.0F}).view({2, 1, 3});
   const Uncertainty found = uncertainty_of(TaskKind::kClassification, routes);
   EXPECT_NEAR(found.entropy[0].item<double>(), 1.025237, 1e-6);

@@ -41,7 +41,7 @@ std::vector<double> by_hand(std::vector<double> p, const std::vector<std::vector
   return p;
 }
 
-TEST(Adafactor, MovMoloraSection15Line9Traces) {
+TEST(Adafactor, MovMoloraTraces) {
   const std::vector<std::vector<double>> gradients{{0.5, -2}, {1, 0.25}, {-0.5, 1}};
   for (const int64_t first_step : {int64_t{0}, int64_t{1'100'000}}) {
     for (const std::vector<float>& start : {std::vector<float>{1, 1}, std::vector<float>{0, 0}}) {   // zero: the floor of 1e-3
@@ -70,7 +70,7 @@ TEST(Adafactor, FirstStepHasThePublishedSize) {
 }
 
 // One tensor of all experts is one unit: the size and the clip are over the stack, so a small expert moves as far as a large one.
-TEST(Adafactor, MovMoloraSection15Line9StackIsOneUnit) {
+TEST(Adafactor, MovMoloraStackIsOneUnit) {
   Adafactor whole(params({"p"}, 4), {}), halves(params({"a", "b"}, 2), {});
   NamedTensors stacked{{"p", leaf({1, 1, 0.1F, 0.1F})}}, apart{{"a", leaf({1, 1})}, {"b", leaf({0.1F, 0.1F})}};
   stacked.at("p").mutable_grad() = at::ones({4});

@@ -15,7 +15,7 @@ using at::Tensor;
 
 Tensor matrix(std::vector<double> values, int64_t columns) { return at::tensor(values, at::kDouble).view({-1, columns}); }
 
-// The oracle values of the AdaMix specification, section 14, worked out by hand to six digits.
+// Values worked out by hand to six digits from the formulas of AdaMix (Wang et al. 2022, arXiv:2205.12410, sec. 3).
 constexpr double kSixDigits = 6e-7;
 
 struct Oracle {
@@ -23,7 +23,7 @@ struct Oracle {
   Tensor b = matrix({2, 0, 1, 0.5, -1, 0}, 3).requires_grad_(true);
 };
 
-TEST(Objective, AdamixSection14Consistency) {
+TEST(Objective, AdamixConsistency) {
   const Oracle o;
   const Tensor mean = summed_consistency(o.a, o.b, ConsistencyTargets::kDetached) / 2;
   EXPECT_NEAR(mean.item<double>(), 0.431408, kSixDigits);
@@ -36,21 +36,21 @@ TEST(Objective, AdamixSection14Consistency) {
   }
 }
 
-TEST(Objective, AdamixSection14AttachedTargetsHaveAnotherGradient) {
+TEST(Objective, AdamixAttachedTargetsHaveAnotherGradient) {
   const Oracle o;
   torch::autograd::backward({summed_consistency(o.a, o.b, ConsistencyTargets::kAttached) / 2}, {});
   const std::vector<double> expected{-0.205246, 0.055199, 0.150047};
   for (int64_t c = 0; c < 3; ++c) EXPECT_NEAR(o.a.grad()[0][c].item<double>(), expected[static_cast<size_t>(c)], kSixDigits);
 }
 
-TEST(Objective, AdamixSection14Total) {
+TEST(Objective, AdamixTotal) {
   const Oracle o;
   const double cross_entropy = summed_loss(TaskKind::kClassification, o.a, {2, 0}).item<double>() / 2;
   EXPECT_NEAR(cross_entropy, 0.505868, kSixDigits);
   EXPECT_NEAR(cross_entropy + summed_consistency(o.a, o.b, ConsistencyTargets::kDetached).item<double>() / 2, 0.937276, 2 * kSixDigits);
 }
 
-TEST(Objective, AdamixSection14RegressionNeedsOnePass) {
+TEST(Objective, AdamixRegressionNeedsOnePass) {
   EXPECT_EQ(summed_consistency(matrix({3, -1}, 1), matrix({0, 5}, 1), ConsistencyTargets::kDetached).item<double>(), 0);
   Objective objective;
   objective.consistency = 1;
@@ -58,7 +58,7 @@ TEST(Objective, AdamixSection14RegressionNeedsOnePass) {
   EXPECT_TRUE(objective.needs_two_passes(TaskKind::kClassification));
 }
 
-TEST(Objective, AdamixSection14LabelSmoothing) {
+TEST(Objective, AdamixLabelSmoothing) {
   Objective objective;
   objective.label_smoothing = 0.1;
   EXPECT_NEAR(summed_loss(TaskKind::kClassification, matrix({1, 2, 3}, 3), {2}, objective).item<double>(), 0.507606, kSixDigits);
@@ -72,7 +72,7 @@ TEST(Objective, AddsTheSquaredLogOfTheDenominator) {
 }
 
 // With dropout off and no routes the passes are equal: the loss is that of one pass. With dropout they differ, and the loss grows.
-TEST(BatchLosses, AdamixSection14NoConsistencyWithoutRandomness) {
+TEST(BatchLosses, AdamixNoConsistencyWithoutRandomness) {
   const TempFolder folder;
   const auto loss = [&](const std::string& settings) {
     const RunInputs inputs = run_inputs("{edits: [{lora: {}}], head: {dropout: 0}}", folder / "run", settings);
