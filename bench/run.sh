@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # make bench: speed and memory of Graft beside its peers, on the same real rows, in turn. Figures go to bench/results/*.json.
 #
-#   bench/run.sh [FOLDER]     FOLDER holds SST-2/{train,dev}.tsv and RTE/{train,dev}.tsv as GLUE ships them (default: $GRAFT_GLUE_DIR)
+#   bench/run.sh [FOLDER]     FOLDER holds SST-2, RTE and CoLA, each with train.tsv and dev.tsv, as GLUE ships them (default: $GRAFT_GLUE_DIR)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 GLUE=${1:-${GRAFT_GLUE_DIR:-}}
@@ -10,4 +10,5 @@ if [[ -z $GLUE || ! -e $GLUE/SST-2/train.tsv ]]; then
   exit 2
 fi
 cmake --build --preset release --target bench_gemm_limit
-exec .venv-peers/bin/python bench/compare.py --glue "$GLUE" --out bench/results
+.venv-peers/bin/python bench/compare.py --glue "$GLUE" --out bench/results
+exec .venv-peers/bin/python bench/methods.py --glue "$GLUE" --out bench/results   # hours; --only speed alone: half an hour

@@ -29,8 +29,8 @@ NamedTensors zeros(const std::vector<std::string>& names) {
 
 void give(NamedTensors& tensors, const std::string& name, double gradient) { tensors.at(name).mutable_grad() = at::full({2}, gradient); }
 
-// As in the released code of AdaMix, whose gradients are zero-filled: one gradient of 1, then nine of none. It moves on: 4.187611 learning rates in all, where 1 would be if the empty
-// steps were skipped. A tensor that never had a gradient stays where it is, weight decay or not.
+// As in the released code of AdaMix, whose gradients are zero-filled: one gradient of 1, then nine of none. It moves on: 4.187611 learning
+// rates in all, where 1 would be if the empty steps were skipped. A tensor that never had a gradient stays where it is, weight decay or not.
 TEST(AdamW, KeepsMovingWhatItOnceMoved) {
   for (const bool is_zero : {false, true}) {   // a missing gradient and one of zeros are the same
     AdamW optimizer(params({"drawn", "undrawn"}), {.weight_decay = 0});
