@@ -119,7 +119,9 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
   const std::set<int64_t> in_encoder = layers_within(layers, encoder_layers), in_decoder = layers_within(layers, decoder_layers);
   if (patterns.empty()) throw InputError("expected at least one site, found an empty list");
   std::set<int64_t> chosen;
-  for (const std::string& pattern : patterns) {
+  for (const std::string& written : patterns) {
+    const bool is_optional = written.ends_with('?');
+    const std::string pattern = written.substr(0, written.size() - (is_optional ? 1 : 0));
     size_t hits = 0, kept = 0;
     for (const Site& site : all_) {
       if (!matches(pattern, site.name) && !matches(pattern, site.part)) continue;
@@ -128,6 +130,7 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
       ++kept;
       chosen.insert(site.index);
     }
+    if (hits == 0 && is_optional) continue;
     if (hits == 0) {
       std::vector<std::string> parts;
       for (const Site& site : all_) parts.push_back(site.part);
@@ -135,6 +138,7 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
     }
     if (kept == 0) throw InputError("site pattern " + quote(pattern) + " matches no site in the layers asked for; change one of the two");
   }
+  if (chosen.empty()) throw InputError("expected at least one site; none of the patterns, which all end in '?', matches one of this model");
   std::vector<Site> out;
   for (const int64_t index : chosen) out.push_back(all_[static_cast<size_t>(index)]);
   return out;

@@ -67,8 +67,8 @@ class Sites {
 
   // Sites that match any pattern, in execution order. A pattern is a site name or a part name with '*' for anything without a
   // dot and '[qv]' for one of several letters: "attn.q", "attn.[qv]", "enc.3.*.out". `layers`: empty = all; they count in each
-  // stack by itself, a negative number from its last (-1). Throws InputError for a pattern that matches nothing (in those layers),
-  // no pattern at all, and a layer that no stack has.
+  // stack by itself, a negative number from its last (-1). A '?' at the end: where the model has it ("cross.k?"). Throws InputError for
+  // another pattern that matches nothing (in those layers), for no site at all, and for a layer that no stack has.
   std::vector<Site> match(const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) const;
 
  private:

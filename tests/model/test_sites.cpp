@@ -49,6 +49,13 @@ std::string parts_of(const Sites& sites, const std::string& stack, int64_t layer
   return out;
 }
 
+TEST(Sites, MayBeOptional) {
+  const Sites bert(parse_config(tiny_config("bert"), "tiny")), t5(parse_config(tiny_config("mt5"), "tiny"));
+  EXPECT_EQ(bert.match({"attn.k", "cross.k?"}, {}).size(), bert.match({"attn.k"}, {}).size());
+  EXPECT_EQ(t5.match({"cross.k?"}, {}).size(), t5.match({"cross.k"}, {}).size());
+  expect_message<InputError>([&] { bert.match({"cross.k?"}, {}); }, "none of the patterns, which all end in '?', matches");
+}
+
 TEST(Sites, OfDecodersHaveTheSameNames) {
   const Sites bart(parse_config(tiny_config("bart"), "tiny")), t5(parse_config(tiny_config("mt5"), "tiny")), llama(parse_config(tiny_config("llama"), "tiny"));
   EXPECT_EQ(parts_of(bart, "enc", 1), "attn.q attn.k attn.v attn attn.o attn.out attn.norm ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
