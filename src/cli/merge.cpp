@@ -7,6 +7,7 @@
 #include "cli/common.h"
 #include "infer/dataset.h"
 #include "interop/merge.h"
+#include "interop/probes.h"
 
 namespace graft {
 

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "edit/stochastic.h"
 
 namespace graft {
 
@@ -34,21 +35,17 @@ Node plain_entry(const Node& entry) {
 
 // "0.stochastic/expert.2/enc.0.attn.q.lora_a" -> "enc.0.attn.q.lora_a" behind the path that the plain part has.
 std::string plain_name(const std::string& name, const std::vector<Adapter::Part>& old_parts, const std::vector<Adapter::Part>& new_parts) {
-  std::string rest = name, path;
   for (size_t i = 0; i < old_parts.size(); ++i) {
-    if (!name.starts_with(old_parts[i].path)) continue;
-    path = new_parts[i].path;
-    rest = name.substr(old_parts[i].path.size());
+    if (name.starts_with(old_parts[i].path)) return new_parts[i].path + name_without_members(name.substr(old_parts[i].path.size()));
   }
-  std::string out;
-  for (size_t begin = 0; begin < rest.size();) {
-    const size_t end = std::min(rest.find('/', begin), rest.size());
-    const std::string step = rest.substr(begin, end - begin);
-    const bool is_member = end < rest.size() && (step == "shared" || step.starts_with("expert."));
-    if (!is_member) out += rest.substr(begin, end - begin + 1);
-    begin = end + 1;
-  }
-  return path + out;
+  return name;   // of the head
+}
+
+// sum_i weights_i tensors_i, summed in float64.
+Tensor weighted_sum(const std::vector<Tensor>& tensors, const std::vector<double>& weights) {
+  Tensor sum = at::zeros_like(tensors.front(), tensors.front().options().dtype(at::kDouble));
+  for (size_t i = 0; i < tensors.size(); ++i) sum.add_(tensors[i].to(at::kDouble), weights[i]);
+  return sum.to(at::kFloat);
 }
 
 void check_alike(const std::vector<LoadedAdapter>& adapters, const std::vector<std::string>& names) {
@@ -70,6 +67,8 @@ NamedTensors average_adapters(const std::vector<LoadedAdapter>& adapters, const 
   check_alike(adapters, names);
   double sum = 0;
   for (const double weight : weights) sum += weight;
+  std::vector<double> shares;
+  for (const double weight : weights) shares.push_back(weight / sum);
   const at::NoGradGuard no_grad;
   NamedTensors out;
   for (const ParamSpec& param : adapters.front().adapter.params()) {
@@ -82,9 +81,9 @@ NamedTensors average_adapters(const std::vector<LoadedAdapter>& adapters, const 
       out[param.name] = first;
       continue;
     }
-    Tensor mean = at::zeros_like(first, first.options().dtype(at::kDouble));
-    for (size_t i = 0; i < adapters.size(); ++i) mean.add_(adapters[i].tensors.at(param.name).to(at::kDouble), weights[i] / sum);
-    out[param.name] = mean.to(at::kFloat);
+    std::vector<Tensor> tensors;
+    for (const LoadedAdapter& each : adapters) tensors.push_back(each.tensors.at(param.name));
+    out[param.name] = weighted_sum(tensors, shares);
   }
   return out;
 }
@@ -109,9 +108,8 @@ PlainAdapter average_experts(const LoadedAdapter& loaded, const std::string& nam
   for (const ParamSpec& param : out.adapter.params()) {
     const auto found = members.find(param.name);
     ensure(found != members.end(), "every plain tensor has its experts: " + param.name);
-    Tensor mean = at::zeros_like(found->second.front(), found->second.front().options().dtype(at::kDouble));
-    for (const Tensor& member : found->second) mean.add_(member.to(at::kDouble), 1.0 / static_cast<double>(found->second.size()));
-    out.tensors[param.name] = mean.to(at::kFloat);
+    const size_t count = found->second.size();
+    out.tensors[param.name] = weighted_sum(found->second, std::vector<double>(count, 1.0 / static_cast<double>(count)));
   }
   return out;
 }

@@ -139,8 +139,7 @@ class CentralGate final : public Edit {
   }
 
   static Context inside(const Context& context, size_t child) {
-    Context inner = context;
-    inner.path += step_of(child) + "/";
+    Context inner = context_below(step_of(child), context);
     inner.key = inner.key.with(step_of(child));
     inner.route = inner.route.with(step_of(child));
     return inner;

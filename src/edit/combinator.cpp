@@ -58,6 +58,12 @@ int64_t input_width(const Edit& edit, const Site& site) {
   return edit.input({site, nothing, {}, x, y, y, [](const at::Tensor& u) { return u; }}).size(1);
 }
 
+Context context_below(const std::string& step, const Context& context) {
+  Context inner = context;
+  inner.path += step + "/";
+  return inner;
+}
+
 std::optional<std::string> composition_fault(const std::string& combinator, const std::string& child) {
   for (const Refusal& refusal : kRefusals) {
     if (combinator == refusal.combinator && child == refusal.child) return refusal.reason;

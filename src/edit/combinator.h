@@ -19,6 +19,8 @@ struct Child {
 // The same params under "<step>/"; `step` is "of" for the one edit of a combinator.
 std::vector<ParamSpec> params_below(const std::string& step, std::vector<ParamSpec> params);
 NamedTensors tensors_below(const std::string& step, const NamedTensors& tensors);
+// The context that the edit below `step` sees: its losses and records carry the step in their names.
+Context context_below(const std::string& step, const Context& context);
 
 // Width of what the edit reads at one of its sites (Edit::input), known without a forward pass.
 int64_t input_width(const Edit& edit, const Site& site);

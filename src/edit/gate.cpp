@@ -157,7 +157,7 @@ class Gate final : public Edit {
   double scale(const Site& site) const override { return keeps_scale_ ? child_.edit->scale(site) : 1.0; }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
-    Context inner = inside(context);
+    Context inner = context_below("of", context);
     if (value_) return child_.edit->change(derived.below("of"), view, input, fixed(view, weight, context), inner);
     const std::string place = place_of(view.site);
     const Tensor values = open(gate_logits(derived, place, input));   // [T, 1]
@@ -168,7 +168,7 @@ class Gate final : public Edit {
   }
 
   std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context& context) const override {
-    Context inner = inside(context);
+    Context inner = context_below("of", context);
     if (value_) {
       const Tensor value = adds_logarithm_ ? at::full({view.lane.num_sequences, 1}, *value_, at::kFloat) : Tensor();
       return with_logarithm(child_.edit->prefix(derived.below("of"), view, fixed(view, weight, context), inner), value);
@@ -219,12 +219,6 @@ class Gate final : public Edit {
       return param.group == "router" && param.starts_without_gradient;
     });
     for (ParamSpec& param : own_) param.starts_without_gradient = is_still;
-  }
-
-  static Context inside(const Context& context) {
-    Context inner = context;
-    inner.path += "of/";
-    return inner;
   }
 
   Weight fixed(const SiteView& view, const Weight& weight, Context& context) const {

@@ -135,8 +135,7 @@ class Router final : public Edit {
       ensure(outer.size(1) == 1 || p.size(1) == 1 || outer.size(1) == p.size(1), "a weight per row, or per row and head");
       shares = shares * outer.unsqueeze(2);
     }
-    Context inner = context;
-    inner.path += std::string(kExperts) + "/";
+    Context inner = context_below(kExperts, context);
     inner.records = nullptr;   // those of the experts would all have one name
     Change out = child_.edit->blend(derived.below(kExperts), experts_, view, input, {weight.scale, shares.flatten(1)}, inner);
     // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y + g (sum_e q_e y_e - y).

@@ -29,7 +29,9 @@ using at::Tensor;
 constexpr const char* kShared = "shared";   // the parts of a mixture's names: shared/<param>, expert.2/<param>; merged: of/<param>
 constexpr const char* kMean = "of";
 
-std::string part_of(int64_t expert) { return "expert." + std::to_string(expert); }
+constexpr const char* kExpert = "expert.";
+
+std::string part_of(int64_t expert) { return kExpert + std::to_string(expert); }
 
 class Stochastic final : public Edit {
  public:
@@ -111,12 +113,12 @@ class Stochastic final : public Edit {
   double scale(const Site& site) const override { return child_.edit->scale(site); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
-    Context inner = inside(context);
+    Context inner = context_below(kMean, context);
     return child_.edit->change(one_edit(derived, view.site, context), view, input, weight, inner);
   }
 
   std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context& context) const override {
-    Context inner = inside(context);
+    Context inner = context_below(kMean, context);
     return child_.edit->prefix(one_edit(derived, view.site, context), view, weight, inner);
   }
 
@@ -165,12 +167,6 @@ class Stochastic final : public Edit {
     return out;
   }
 
-  static Context inside(const Context& context) {
-    Context inner = context;
-    inner.path += std::string(kMean) + "/";
-    return inner;
-  }
-
   // The derived tensors of one edit: the mean, or the members that the context's route draws.
   Params one_edit(const Params& derived, const Site& site, const Context& context) const {
     if (derived.has_below(kMean)) return derived.below(kMean);
@@ -192,6 +188,18 @@ class Stochastic final : public Edit {
 };
 
 }  // namespace
+
+std::string name_without_members(const std::string& name) {
+  std::string out;
+  for (size_t begin = 0; begin < name.size();) {
+    const size_t end = std::min(name.find('/', begin), name.size());
+    const std::string step = name.substr(begin, end - begin);
+    const bool is_member = end < name.size() && (step == kShared || step.starts_with(kExpert));
+    if (!is_member) out += name.substr(begin, end - begin + 1);
+    begin = end + 1;
+  }
+  return out;
+}
 
 std::unique_ptr<Edit> make_stochastic(Options& options, const EditTarget&, std::vector<Child> children) {
   return std::make_unique<Stochastic>(options, std::move(children));

@@ -6,6 +6,7 @@
 #include "edit/lanes.h"
 #include "interop/adapterhub.h"
 #include "interop/peft.h"
+#include "interop/probes.h"
 #include "interop/pyreft.h"
 
 namespace graft {
@@ -16,7 +17,7 @@ using at::Tensor;
 
 // float32 rounding of two orders of the same sums is far below this on values of order one.
 constexpr double kMostDifference = 1e-4;
-constexpr int64_t kProbeTokens = 8, kProbeSequences = 2;
+constexpr int64_t kProbeSequences = 2;
 
 struct Format {
   const char* name;
@@ -51,23 +52,11 @@ const Format& format_named(const std::string& name) {
   throw InputError("unknown format " + quote(name) + did_you_mean(name, foreign_formats()) + "; expected " + joined(foreign_formats(), "or"));
 }
 
-// Ids spread over the vocabulary; the same for every call on a model.
-std::vector<Sequence> probe_of(const ModelConfig& config, int64_t reserved) {
-  std::vector<Sequence> probe(kProbeSequences);
-  for (int64_t n = 0; n < kProbeSequences; ++n) {
-    const int64_t length = std::max<int64_t>(1, std::min(kProbeTokens - 3 * n, config.max_positions - reserved));
-    for (int64_t t = 0; t < length; ++t) probe[static_cast<size_t>(n)].ids.push_back((1 + 7919 * (t + n * kProbeTokens)) % config.vocabulary);
-    probe[static_cast<size_t>(n)].type_ids.assign(static_cast<size_t>(length), 0);
-    probe[static_cast<size_t>(n)].example = n;
-  }
-  return probe;
-}
-
 // The last hidden states, and the logits where there is a head.
 std::vector<Tensor> computed(const Model& model, const Adapter& adapter, const NamedTensors& tensors) {
   const at::NoGradGuard no_grad;
   const Bound bound(model, adapter, tensors);
-  const std::vector<Sequence> probe = probe_of(model.config, adapter.layout().virtual_rows + adapter.layout().first_position);
+  const std::vector<Sequence> probe = made_up_probes(model.config, kProbeSequences, adapter.layout().virtual_rows + adapter.layout().first_position);
   PackLane lane;
   for (const Sequence& sequence : probe) lane.sequences.push_back(&sequence);
   lane.layout = adapter.layout();

@@ -143,17 +143,4 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
   return report;
 }
 
-std::vector<Sequence> made_up_probes(const ModelConfig& config, int64_t count) {
-  constexpr int64_t kShortest = 4, kLongest = 64;
-  const int64_t longest = std::min(kLongest, config.max_positions);
-  Random random(RandomKey{}.with("probes"));
-  std::vector<Sequence> probes(static_cast<size_t>(count));
-  for (Sequence& probe : probes) {
-    const int64_t length = kShortest + static_cast<int64_t>(random.below(static_cast<uint64_t>(longest - kShortest + 1)));
-    for (int64_t i = 0; i < length; ++i) probe.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(config.vocabulary))));
-    probe.type_ids.assign(probe.ids.size(), 0);
-  }
-  return probes;
-}
-
 }  // namespace graft

@@ -33,7 +33,4 @@ struct MergeReport {
 MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir, const std::vector<Sequence>& probes, const Path& out,
                           const MergeOptions& options);
 
-// `count` sequences of random ids, 4 to 64 tokens: probes when there is no data.
-std::vector<Sequence> made_up_probes(const ModelConfig& config, int64_t count);
-
 }  // namespace graft

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "interop/merge.h"
+#include "interop/probes.h"
 #include "model/families.h"
 #include "tensor/safetensors.h"
 #include "tests/support/compare.h"
