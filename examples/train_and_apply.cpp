@@ -27,10 +27,10 @@ int run(const std::string& model_dir, const std::string& data, const std::string
   // Apply: the adapter is read back as anyone else would read it.
   const auto model = load_model(model_dir, Precision::kFloat32);
   const LoadedAdapter loaded = load_adapter(Path(out) / "adapter", *model);
-  const auto tokenizer = Tokenizer::load(Path(model_dir) / "tokenizer.json");
+  const ModelText text = load_model_text(model_dir);
   Example example;
   example.text = sentence;
-  const Dataset rows = encode_examples({example}, *tokenizer, model->config, loaded.provenance.max_length);
+  const Dataset rows = encode_examples({example}, *loaded.adapter.task(), text, model->config, loaded.provenance.max_length);
   const at::Tensor probabilities = predict(*model, Bound(*model, loaded.adapter, loaded.tensors), rows).logits.softmax(1);
   std::printf("\"%s\": no %.3f, yes %.3f\n", sentence.c_str(), probabilities[0][0].item<double>(), probabilities[0][1].item<double>());
   return 0;

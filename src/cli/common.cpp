@@ -171,6 +171,21 @@ void add_precision(CLI::App& command, Precision& value) {
   }, "of the trunk: fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
 }
 
+void add_generation(CLI::App& command, GenerateOptions& options) {
+  constexpr const char* kGroup = "Writing texts";
+  SamplingOptions& sampling = options.sampling;
+  command.add_option("--max-new-tokens", options.max_new_tokens, "longest text to write (default 128)")->check(CLI::PositiveNumber)->group(kGroup);
+  command.add_option("--min-new-tokens", sampling.min_new_tokens, "no end before so many tokens")->check(CLI::NonNegativeNumber)->group(kGroup);
+  command.add_option("--temperature", sampling.temperature, "0 (default): always the most probable token; 1: as the model says; more: wilder")->group(kGroup);
+  command.add_option("--top-k", sampling.top_k, "draw from the k most probable tokens only")->group(kGroup);
+  command.add_option("--top-p", sampling.top_p, "draw from the most probable tokens that reach this probability together")->group(kGroup);
+  command.add_option("--repetition-penalty", sampling.repetition_penalty, "above 1: tokens of the text so far become less probable")->group(kGroup);
+  command.add_option("--no-repeat-ngram", sampling.no_repeat_ngram, "no sequence of so many tokens twice")->group(kGroup);
+  command.add_option("--seed", sampling.seed, "draws the tokens (default 0)")->group(kGroup);
+  command.add_option("--beams", options.beams, "beam search over so many texts")->check(CLI::PositiveNumber)->group(kGroup);
+  command.add_option("--length-penalty", options.length_penalty, "of beam search: above 0 favours long texts (default 1)")->group(kGroup);
+}
+
 void add_threads(CLI::App& command, int64_t& value) {
   command.add_option("--threads", value, "threads for matrix products (default: all cores)")->check(CLI::Range(0, 1024));
 }

@@ -7,6 +7,7 @@
 #include "base/document.h"
 #include "base/files.h"
 #include "edit/registry.h"
+#include "infer/generate.h"
 #include "train/config.h"
 
 namespace CLI {
@@ -37,6 +38,9 @@ DataConfig find_data(const std::string& path);
 
 // --precision fp32|bf16, read straight into `value`.
 void add_precision(CLI::App& command, Precision& value);
+
+// --max-new-tokens, --temperature, --beams, ...: how a text is written.
+void add_generation(CLI::App& command, GenerateOptions& options);
 
 // --threads N; 0, the default, is as many as the machine has cores.
 void add_threads(CLI::App& command, int64_t& value);

@@ -24,9 +24,9 @@ struct InspectFlags {
 
 int inspect_data(const InspectFlags& flags) {
   const Task task = load_task(flags.task, share_dir() / "tasks");
-  const ModelConfig config = load_config(flags.model);
-  const auto tokenizer = Tokenizer::load(Path(flags.model) / "tokenizer.json");
-  const Dataset data = encode_examples(read_examples(flags.data, task, LabelUse::kOptional), *tokenizer, config, resolve_max_length(flags.max_length, config));
+  const ModelConfig config = read_config(flags.model);
+  const ModelText text = load_model_text(flags.model);
+  const Dataset data = encode_examples(read_examples(flags.data, task, LabelUse::kOptional), task, text, config, resolve_max_length(flags.max_length, config));
   std::vector<int64_t> lengths;
   std::map<std::string, int64_t> labels;
   for (int64_t i = 0; i < data.size(); ++i) {
@@ -42,7 +42,7 @@ int inspect_data(const InspectFlags& flags) {
     if (example.label) label = task.kind == TaskKind::kRegression ? Node::number(*example.label).scalar : task.labels[static_cast<size_t>(*example.label)];
     std::printf("row %s, line %lld, label %s, %zu tokens\n ", example.id_text.c_str(), static_cast<long long>(example.line), label.c_str(), sequence.ids.size());
     for (size_t t = 0; t < sequence.ids.size(); ++t) {
-      std::printf(" %s", tokenizer->id_to_token(sequence.ids[t]).value_or("?").c_str());
+      std::printf(" %s", text.tokenizer->id_to_token(sequence.ids[t]).value_or("?").c_str());
       if (sequence.type_ids[t] != 0) std::printf("/%lld", static_cast<long long>(sequence.type_ids[t]));
     }
     std::printf("\n");
@@ -57,8 +57,8 @@ int inspect_data(const InspectFlags& flags) {
 }
 
 int inspect_model(const InspectFlags& flags) {
-  const ModelConfig c = load_config(flags.model);
-  const NamedTensors base = load_base(flags.model, c);
+  const ModelConfig c = read_config(flags.model);
+  const NamedTensors base = load_base(flags.model, c, at::kFloat);
   int64_t parameters = 0;
   for (const auto& [name, tensor] : base) parameters += tensor.numel();
   std::printf("%s: %s, %lld layers, width %lld, %lld heads of %lld, FFN %lld, vocabulary %lld, at most %lld tokens\n%s parameters in %zu tensors\n\n",

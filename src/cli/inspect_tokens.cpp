@@ -46,7 +46,7 @@ void flush(std::string& out) {
 }  // namespace
 
 int inspect_tokens(const Path& model_dir, const Path& file, bool json) {
-  const std::shared_ptr<const Tokenizer> tokenizer = Tokenizer::load(model_dir / "tokenizer.json");
+  const std::shared_ptr<const Tokenizer> tokenizer = Tokenizer::load(model_dir);
   const MappedFile mapped(file);
   const std::string_view text(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
   std::string out;

@@ -26,10 +26,10 @@ struct MergeFlags {
 std::vector<Sequence> read_probes(const MergeFlags& flags, const LoadedAdapter& loaded, const ModelConfig& config) {
   if (flags.data.empty()) return made_up_probes(config, flags.probes);
   if (!loaded.adapter.task()) throw InputError("--data: the adapter has no task that would say which columns to read; leave --data out");
-  const auto tokenizer = Tokenizer::load(Path(flags.model) / "tokenizer.json");
+  const ModelText text = load_model_text(flags.model);
   std::vector<Example> examples = read_examples(flags.data, *loaded.adapter.task(), LabelUse::kOptional);
   examples.resize(std::min(examples.size(), static_cast<size_t>(flags.probes)));
-  return encode_examples(std::move(examples), *tokenizer, config, resolve_max_length(loaded.provenance.max_length, config, loaded.adapter.layout())).sequences;
+  return encode_examples(std::move(examples), *loaded.adapter.task(), text, config, resolve_max_length(loaded.provenance.max_length, config, loaded.adapter.layout())).sequences;
 }
 
 int merge(const MergeFlags& flags) {

@@ -42,7 +42,8 @@ double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& fl
   for (int i = 0; i < kWarmup + kTimed; ++i) {
     const auto start = std::chrono::steady_clock::now();
     Bound bound(model, adapter, tensors, Experts::kApart);
-    ForwardOptions options{model.config.hidden_dropout, model.config.attention_dropout, {}, false, false};
+    ForwardOptions options;
+    set_dropout(options, model.config, std::nullopt);
     Context context;
     context.is_training = true;
     const LogitsResult result = compute_logits(model, pack, {{&bound, context}}, options);
@@ -72,13 +73,11 @@ Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
                          {"share_of_trunk", Node::number(static_cast<double>(plan.edit_parameters) / static_cast<double>(plan.trunk_parameters))},
                          {"groups", std::move(groups)},
                          {"rows", Node::list(std::move(rows))}});
-  if (plan.has_costs) {
-    node["forward_flops_per_token"] = Node::number(plan.forward_flops);
-    node["training_flops_per_token"] = Node::number(plan.training_flops);
-    node["peak_bytes"] = Node::integer(plan.peak_bytes);
-    node["batch_size"] = Node::integer(flags.batch_size);
-    node["length"] = Node::integer(flags.length);
-  }
+  node["forward_flops_per_token"] = Node::number(plan.forward_flops);
+  node["training_flops_per_token"] = Node::number(plan.training_flops);
+  node["peak_bytes"] = Node::integer(plan.peak_bytes);
+  node["batch_size"] = Node::integer(flags.batch_size);
+  node["length"] = Node::integer(flags.length);
   if (step_seconds > 0) node["step_seconds"] = Node::number(step_seconds);
   return node;
 }
@@ -97,10 +96,6 @@ void print_plan(const Plan& plan, double step_seconds, const PlanFlags& flags) {
   if (plan.kept_parameters != plan.edit_parameters) line("  kept after training", plan.kept_parameters);
   line("head", plan.head_parameters);
   std::printf("%-46s %14s\n", "trunk", count_text(plan.trunk_parameters).c_str());
-  if (!plan.has_costs) {
-    std::printf("\ngraft counts this family but does not run it yet: no operations, memory or time\n");
-    return;
-  }
   std::printf("\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training\n", static_cast<long long>(flags.length), plan.forward_flops / 1e6,
               plan.training_flops / 1e6);
   std::printf("peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n", static_cast<long long>(flags.batch_size),
@@ -136,7 +131,7 @@ int plan(const PlanFlags& flags) {
   shape.precision = flags.precision;
   const Plan made = make_plan(adapter, config, shape);
   const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") || std::filesystem::exists(given / "model.safetensors.index.json"));
-  const double step_seconds = has_weights && made.has_costs && !flags.no_timing ? calibrate(*load_model(given, shape.precision), adapter, flags) : 0;
+  const double step_seconds = has_weights && adapter.head() != nullptr && !flags.no_timing ? calibrate(*load_model(given, shape.precision), adapter, flags) : 0;
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(plan_node(made, step_seconds, flags)));
   print_plan(made, step_seconds, flags);
   return 0;

@@ -8,6 +8,7 @@
 #include "edit/adapter_file.h"
 #include "infer/dataset.h"
 #include "infer/predict.h"
+#include "tensor/linear.h"
 #include "tensor/safetensors.h"
 
 namespace graft {
@@ -17,8 +18,20 @@ namespace {
 struct TraceFlags {
   std::string model, adapter, text, pair, out;
   Precision precision = Precision::kFloat32;
-  std::vector<int64_t> ids, type_ids;
+  std::vector<int64_t> ids, type_ids, target_ids;
 };
+
+void check_ids(const char* flag, const std::vector<int64_t>& ids, int64_t size, const char* what) {
+  for (const int64_t id : ids) {
+    if (id < 0 || id >= size) throw InputError(std::string(flag) + ": expected " + what + " in 0.." + std::to_string(size - 1) + ", found " + std::to_string(id));
+  }
+}
+
+void check_length(const char* flag, const Sequence& sequence, const ModelConfig& config) {
+  const auto length = static_cast<int64_t>(sequence.ids.size());
+  if (length <= config.max_positions) return;
+  throw InputError(std::string(flag) + ": this model serves at most " + std::to_string(config.max_positions) + " tokens, found " + std::to_string(length) + "; give fewer");
+}
 
 Sequence read_sequence(const TraceFlags& flags, const Model& model) {
   if (flags.text.empty() == flags.ids.empty()) throw InputError("give either --text or --ids");
@@ -26,49 +39,94 @@ Sequence read_sequence(const TraceFlags& flags, const Model& model) {
   if (!flags.type_ids.empty() && flags.ids.empty()) throw InputError("--type-ids: expected with --ids; with --text the tokenizer gives them");
   Sequence sequence;
   if (!flags.ids.empty()) {
-    for (const int64_t id : flags.ids) {
-      if (id < 0 || id >= model.config.vocabulary) throw InputError("--ids: expected ids in 0.." + std::to_string(model.config.vocabulary - 1) + ", found " + std::to_string(id));
-    }
+    check_ids("--ids", flags.ids, model.config.vocabulary, "ids");
     if (!flags.type_ids.empty() && flags.type_ids.size() != flags.ids.size()) throw InputError("--type-ids: expected as many as --ids");
-    for (const int64_t type : flags.type_ids) {
-      if (type < 0 || type >= model.config.type_vocabulary) throw InputError("--type-ids: expected types in 0.." + std::to_string(model.config.type_vocabulary - 1) + ", found " + std::to_string(type));
-    }
+    check_ids("--type-ids", flags.type_ids, model.config.type_vocabulary, "types");
     sequence.ids = flags.ids;
     sequence.type_ids = flags.type_ids.empty() ? std::vector<int64_t>(flags.ids.size(), 0) : flags.type_ids;
     return sequence;
   }
-  const auto tokenizer = Tokenizer::load(Path(flags.model) / "tokenizer.json");
-  Example example;
-  example.text = flags.text;
-  if (!flags.pair.empty()) example.second = flags.pair;
-  return encode_examples({example}, *tokenizer, model.config, 0).sequences.front();
+  std::optional<std::string_view> pair;
+  if (!flags.pair.empty()) pair = flags.pair;
+  const Encoding encoding = load_model_text(flags.model).tokenizer->encode(flags.text, pair);
+  sequence.ids = encoding.ids;
+  if (model.config.type_vocabulary > 0) sequence.type_ids = encoding.type_ids;
+  return sequence;
+}
+
+// What the decoder beside an encoder reads: the ids given, or its start token alone. Nothing for other models.
+std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig& config) {
+  const bool has_both = config.layers > 0 && config.has_decoder();
+  if (!has_both) {
+    if (!flags.target_ids.empty()) throw InputError("--target-ids: expected with an encoder-decoder; a " + config.model_type + " model has one stack, which reads --text or --ids");
+    return std::nullopt;
+  }
+  check_ids("--target-ids", flags.target_ids, config.vocabulary, "ids");
+  Sequence sequence;
+  sequence.ids = flags.target_ids.empty() ? std::vector<int64_t>{config.decoder_start_id} : flags.target_ids;
+  check_length("--target-ids", sequence, config);
+  return sequence;
+}
+
+void add_hidden(NamedTensors& out, const std::string& prefix, const std::vector<at::Tensor>& hidden) {
+  for (size_t i = 0; i < hidden.size(); ++i) out[prefix + "hidden." + std::to_string(i)] = hidden[i].to(at::kFloat).contiguous();
+}
+
+NamedTensors trace_encoder(const Model& model, const Pack& pack, const Lane& lane, const ForwardOptions& options) {
+  const LogitsResult result = compute_logits(model, pack, {lane}, options);
+  NamedTensors out;
+  add_hidden(out, "", result.hidden);
+  if (!result.logits.empty()) {
+    out["logits"] = result.logits.front().contiguous();
+    out["pooled"] = result.pooled.contiguous();
+  } else if (model.weights.has("pooler.weight")) {
+    out["pooled"] = at::tanh(model.weights.linear("pooler", result.hidden.back().slice(0, 0, 1)).to(at::kFloat)).contiguous();
+  }
+  return out;
+}
+
+NamedTensors trace_decoder(const Model& model, const ModelInput& input, const Lane& lane, const ForwardOptions& options) {
+  const ForwardResult result = forward_lanes(model, input, {lane}, options);
+  NamedTensors out;
+  const bool has_encoder = input.encoder != nullptr;
+  add_hidden(out, "", result.hidden);
+  add_hidden(out, "dec.", result.decoder_hidden);
+  if (model.config.is_pre_norm) {
+    if (has_encoder) out["last"] = result.encoder_last.to(at::kFloat).contiguous();
+    out[has_encoder ? "dec.last" : "last"] = result.last.to(at::kFloat).contiguous();
+  }
+  const OutputLayer layer = lane.bound->weights().output_layer(model.config);
+  const at::Tensor scaled = result.last * layer.scale;
+  out["logits"] = (layer.frozen ? (*layer.frozen)(scaled) : linear(scaled, layer.weight, layer.bias)).to(at::kFloat).contiguous();
+  return out;
 }
 
 int trace(const TraceFlags& flags) {
   const at::NoGradGuard no_grad;
   const auto model = load_model(flags.model, flags.precision);
+  const ModelConfig& config = model->config;
   const Sequence sequence = read_sequence(flags, *model);
-  if (const auto length = static_cast<int64_t>(sequence.ids.size()); length > model->config.max_positions) {
-    throw InputError(std::string(flags.ids.empty() ? "--text" : "--ids") + ": this model serves at most " + std::to_string(model->config.max_positions) +
-                     " tokens, found " + std::to_string(length) + "; give fewer");
-  }
+  check_length(flags.ids.empty() ? "--text" : "--ids", sequence, config);
+  const std::optional<Sequence> targets = read_targets(flags, config);
   std::optional<LoadedAdapter> loaded;
   if (!flags.adapter.empty()) loaded = load_adapter(flags.adapter, *model);
-  const EditTarget target{model->config, model->sites};
+  const EditTarget target{config, model->sites};
   const Adapter bare(Node::map(), "no adapter", target, std::nullopt);
   const Bound bound(*model, loaded ? loaded->adapter : bare, loaded ? loaded->tensors : NamedTensors{});
-  const Pack pack = make_pack({{{&sequence}, 0, bound.adapter().layout()}}, {1, model->config.position_offset, model->config.pad_id});
+  const PackOptions rows{1, config.position_offset, config.pad_id};
+  const Pack pack = make_pack({{{&sequence}, 0, bound.adapter().layout()}}, rows);
   ForwardOptions options;
   options.keep_hidden = true;
-  const LogitsResult result = compute_logits(*model, pack, {{&bound, {}}}, options);
-  NamedTensors out{{"ids", pack.ids}};
-  for (size_t i = 0; i < result.hidden.size(); ++i) out["hidden." + std::to_string(i)] = result.hidden[i].to(at::kFloat).contiguous();
-  if (!result.logits.empty()) {
-    out["logits"] = result.logits.front().contiguous();
-    out["pooled"] = result.pooled.contiguous();
-  } else if (model->weights.has("pooler.weight")) {
-    out["pooled"] = at::tanh(model->weights.linear("pooler", result.hidden.back().slice(0, 0, 1)).to(at::kFloat)).contiguous();
+  NamedTensors out;
+  if (targets) {
+    Pack decoder = make_pack({{{&*targets}, 0, {}}}, rows);
+    decoder.sources = {0};
+    out = trace_decoder(*model, {&pack, &decoder}, {&bound, {}}, options);
+    out["dec.ids"] = decoder.ids;
+  } else {
+    out = config.has_decoder() ? trace_decoder(*model, {nullptr, &pack}, {&bound, {}}, options) : trace_encoder(*model, pack, {&bound, {}}, options);
   }
+  out["ids"] = pack.ids;
   save_safetensors(flags.out, out, {{"format", "graft-trace"}, {"version", "1"}});
   std::printf("%zu tensors of %lld tokens in %s\n", out.size(), static_cast<long long>(pack.num_tokens), flags.out.c_str());
   return 0;
@@ -77,18 +135,21 @@ int trace(const TraceFlags& flags) {
 }  // namespace
 
 void add_trace(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("trace", "Write ids, hidden states, pooled output and logits of one text to a safetensors file");
+  CLI::App* command = app.add_subcommand("trace", "Write ids, hidden states and logits of one text to a safetensors file");
   auto flags = std::make_shared<TraceFlags>();
-  command->add_option("--model", flags->model, "folder of the model")->required();
+  command->add_option("--model", flags->model, "folder or GGUF file of the model")->required();
   command->add_option("--adapter", flags->adapter, "adapter folder; without it the bare model");
   command->add_option("--text", flags->text, "the text");
   command->add_option("--pair", flags->pair, "a second text");
   command->add_option("--ids", flags->ids, "token ids instead of a text: 101,7592,102")->delimiter(',');
   command->add_option("--type-ids", flags->type_ids, "their segment types (default 0)")->delimiter(',');
+  command->add_option("--target-ids", flags->target_ids, "what the decoder of an encoder-decoder reads, its start token first (default: that alone)")->delimiter(',');
   command->add_option("--out", flags->out, "file to write")->required();
   add_precision(*command, flags->precision);
   command->footer("Example:\n  graft trace --model models/minilm --adapter runs/sst2/adapter --text \"a fine film\" --out trace.safetensors\n"
-                  "Tensors: ids [T], hidden.0 (embeddings) .. hidden.L [T,C], pooled [1,C], logits [1,outputs] with an adapter that has a head.");
+                  "Tensors: ids [T], hidden.0 (embeddings) .. hidden.L [T,C] (what leaves each block);\n"
+                  "of an encoder pooled [1,C], and logits [1,outputs] with an adapter that has a head; of a decoder last [T,C] (behind the\n"
+                  "final norm, where there is one) and logits [T,vocabulary]; the decoder of two stacks has dec.ids, dec.hidden.I and dec.last.");
   command->callback([flags, &action] { action = [flags] { return trace(*flags); }; });
 }
 

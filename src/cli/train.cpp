@@ -70,7 +70,7 @@ RunConfig resolve(const TrainFlags& flags) {
   const Node* model = document.find("model");
   if (model == nullptr) throw InputError("model: missing; give --model with a folder that holds config.json, model.safetensors and tokenizer.json");
   if (model->kind != Node::Kind::kScalar) throw InputError(source + ": /model: expected the path of a folder");
-  const ModelConfig config = load_config(model->scalar);
+  const ModelConfig config = read_config(model->scalar);
   apply_settings(flags.settings, {config, Sites(config)}, preset.source, preset.definition, document);
   if (const Node* edits = preset.definition.find("edits")) {   // written out with every default, so that the run does not depend on them
     preset.definition["edits"] = Adapter(Node::map({{"edits", *edits}}), preset.source, {config, Sites(config)}, std::nullopt).describe()["edits"];
@@ -113,10 +113,14 @@ void print_summary(const RunConfig& config) {
     if (scores == nullptr) continue;
     std::printf("%s:", side);
     for (const auto& [name, value] : scores->members) {
+      if (value.kind == Node::Kind::kMap) continue;
       const bool is_count = name == "rows";
       std::printf("  %s %s", name.c_str(), is_count || value.kind != Node::Kind::kScalar ? value.scalar.c_str() : std::to_string(std::stod(value.scalar)).substr(0, 6).c_str());
     }
     std::printf("\n");
+    for (const auto& [name, value] : scores->members) {   // of a task of its own
+      if (value.kind == Node::Kind::kMap) std::printf("  %s: %s\n", name.c_str(), to_json(value, -1).c_str());
+    }
   }
   const std::string adapter = (dir / "adapter").string();
   std::printf("adapter: %s\nnext: graft predict --model %s --adapter %s --data FILE --out predictions.jsonl\n", adapter.c_str(), config.model.c_str(), adapter.c_str());
@@ -138,7 +142,7 @@ int train(const TrainFlags& flags) {
     std::fprintf(stderr, "%s on %s: %s rows (%s tokens)%s\n", config.adapter_name.c_str(), config.model.c_str(), count_text(inputs.train.size()).c_str(),
                  count_text(inputs.train.num_tokens).c_str(),
                  inputs.train.num_cut > 0 ? (", " + count_text(inputs.train.num_cut) + " texts cut to " + std::to_string(inputs.max_length) + " tokens").c_str() : "");
-    if (!inputs.eval) std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
+    if (!inputs.eval && inputs.eval_tasks.empty()) std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
   }
   std::vector<std::unique_ptr<Run>> runs;
   runs.push_back(std::make_unique<Run>(std::move(inputs), is_resume ? StartMode::kResume : StartMode::kFresh, verbosity));

@@ -4,11 +4,11 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "data/task.h"
+#include "data/cells.h"
 
 namespace graft {
 
-namespace {
+namespace detail {
 
 std::string kind_shown(CellKind kind) {
   switch (kind) {
@@ -22,7 +22,6 @@ std::string kind_shown(CellKind kind) {
   return "";
 }
 
-// "data.tsv:7: column "label" "
 std::string cell_at(const Table& table, size_t row, size_t column) {
   return table.at(row) + "column " + quote(table.columns[column]) + ": ";
 }
@@ -33,6 +32,14 @@ const std::string& text_cell(const Table& table, size_t r, size_t column) {
   throw InputError(cell_at(table, r, column) + "expected a text, found " + kind_shown(kind) +
                    (kind == CellKind::kNumber || kind == CellKind::kBoolean ? " " + table.rows[r].cells[column] + "; put it in quotes" : ""));
 }
+
+}  // namespace detail
+
+namespace {
+
+using detail::cell_at;
+using detail::kind_shown;
+using detail::text_cell;
 
 double class_of(const Table& table, size_t r, size_t column, const Task& task) {
   const std::string& text = table.rows[r].cells[column];
@@ -111,18 +118,40 @@ std::vector<float> embedding_of(const Table& table, size_t r, size_t column) {
   return values;
 }
 
-}  // namespace
-
-std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use) {
+// Text, second text, label and cloze of a classification or regression.
+detail::Filler labelled_filler(const Table& table, const Task& task, LabelUse use) {
   const std::string of_task = " of task '" + task.name + "'";
   const size_t text = table.column(task.text_column, "the text" + of_task);
   std::optional<size_t> second, label = table.find_column(task.label_column);
   if (task.second_column) second = table.column(*task.second_column, "the second text" + of_task);
   if (use == LabelUse::kRequired) label = table.column(task.label_column, "the label" + of_task);
-  const std::optional<size_t> id = task.id_column ? table.find_column(*task.id_column) : std::nullopt;
+  detail::Filler fill_cloze;
+  if (task.cloze) fill_cloze = detail::cloze_filler(table, task);
+  return [&table, &task, use, text, second, label, fill_cloze](size_t r, Example& example) {
+    example.text = text_cell(table, r, text);
+    if (second) example.second = text_cell(table, r, *second);
+    if (label) example.label = label_of(table, r, *label, task, use);
+    if (fill_cloze) fill_cloze(r, example);
+  };
+}
 
+detail::Filler filler_of(const Table& table, const Task& task, LabelUse use) {
+  switch (task.kind) {
+    case TaskKind::kClassification:
+    case TaskKind::kRegression: return labelled_filler(table, task, use);
+    case TaskKind::kGeneration: return detail::generation_filler(table, task, use);
+    case TaskKind::kChoice: return detail::choice_filler(table, task, use);
+  }
+  throw InternalError("unknown kind of task");
+}
+
+}  // namespace
+
+std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use) {
+  const detail::Filler fill = filler_of(table, task, use);
+  const std::optional<size_t> id = task.id_column ? table.find_column(*task.id_column) : std::nullopt;
   std::optional<size_t> embedding;
-  if (task.embedding_column) embedding = table.column(*task.embedding_column, "the embedding" + of_task);
+  if (task.embedding_column) embedding = table.column(*task.embedding_column, "the embedding of task '" + task.name + "'");
 
   std::vector<Example> examples;
   examples.reserve(table.rows.size());
@@ -132,8 +161,7 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
     example.id_text = std::to_string(r);
     example.line = table.rows[r].line;
     if (id) take_id(table, r, *id, example);
-    example.text = text_cell(table, r, text);
-    if (second) example.second = text_cell(table, r, *second);
+    fill(r, example);
     if (embedding) {
       example.embedding = embedding_of(table, r, *embedding);
       const size_t expected = examples.empty() ? example.embedding.size() : examples.front().embedding.size();
@@ -141,7 +169,6 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
         throw InputError(cell_at(table, r, *embedding) + "expected " + std::to_string(expected) + " numbers as in the first row, found " + std::to_string(example.embedding.size()));
       }
     }
-    if (label) example.label = label_of(table, r, *label, task, use);
     examples.push_back(std::move(example));
   }
   return examples;

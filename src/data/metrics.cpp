@@ -159,17 +159,31 @@ double sample_deviation(Values values) {
 }
 
 const std::vector<std::string>& metric_names(TaskKind kind) {
-  static const std::vector<std::string> kOfClasses = {"accuracy", "f1", "f1_macro", "matthews"}, kOfValues = {"pearson", "spearman"};
-  return kind == TaskKind::kClassification ? kOfClasses : kOfValues;
+  static const std::vector<std::string> kOfClasses = {"accuracy", "f1", "f1_macro", "matthews"}, kOfValues = {"pearson", "spearman"},
+                                        kOfTexts = {"exact_match", "perplexity", "bleu", "ter", "nist", "rouge_l", "cider", "answer_after", "answer_option", "answer_number", "answer_letter"},
+                                        kOfChoices = {"accuracy", "accuracy_median", "accuracy_by_group"};
+  switch (kind) {
+    case TaskKind::kClassification: return kOfClasses;
+    case TaskKind::kRegression: return kOfValues;
+    case TaskKind::kGeneration: return kOfTexts;
+    case TaskKind::kChoice: return kOfChoices;
+  }
+  throw InternalError("unknown kind of task");
 }
 
 std::vector<std::string> default_metrics(TaskKind kind) {
-  if (kind == TaskKind::kClassification) return {"accuracy"};
-  return {"pearson", "spearman"};
+  switch (kind) {
+    case TaskKind::kClassification:
+    case TaskKind::kChoice: return {"accuracy"};
+    case TaskKind::kRegression: return {"pearson", "spearman"};
+    case TaskKind::kGeneration: return {"exact_match"};
+  }
+  throw InternalError("unknown kind of task");
 }
 
 std::vector<Score> score(const Task& task, Values truth, Values predicted) {
   check_sides(truth, predicted);
+  ensure(task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression, "score: texts and choices have functions of their own, in text_score.h");
   std::vector<int64_t> true_classes, predicted_classes;
   if (task.kind == TaskKind::kClassification) {
     true_classes = as_classes(truth);

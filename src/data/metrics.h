@@ -39,7 +39,7 @@ double sample_deviation(Values values);
 
 // The metrics that a kind of task can ask for, by the names used in task files and metrics.json.
 const std::vector<std::string>& metric_names(TaskKind kind);
-// The first of them for a new task: accuracy; pearson and spearman.
+// The first of them for a new task: accuracy; pearson and spearman; exact_match.
 std::vector<std::string> default_metrics(TaskKind kind);
 
 struct Score {
@@ -47,7 +47,8 @@ struct Score {
   double value = 0;
 };
 
-// The task's metrics in its order. truth, predicted: class indices (as whole numbers) or values, by the task's kind.
+// The task's metrics in its order, of a classification or regression (others: text_score.h). truth, predicted: class indices (as whole
+// numbers) or values, by the task's kind.
 std::vector<Score> score(const Task& task, Values truth, Values predicted);
 
 // A number, or null for NaN.

@@ -127,12 +127,15 @@ Table parse_table(std::string_view text, TableFormat format, const std::string& 
     case TableFormat::kCsv: return detail::parse_delimited(text, /*is_csv=*/true, source, options.columns);
     case TableFormat::kJsonl: return detail::parse_json_lines(text, source);
     case TableFormat::kJson: return detail::parse_json_list(text, source);
+    case TableFormat::kE2e: return detail::parse_e2e(text, source);
+    case TableFormat::kWebNlg: return detail::parse_webnlg(text, source);
+    case TableFormat::kDart: return detail::parse_dart(text, source);
   }
   throw InternalError("unknown table format");
 }
 
 std::string write_table(const Table& table, TableFormat format) {
-  ensure(format != TableFormat::kJson, "write_table writes TSV, CSV and JSONL");
+  ensure(format == TableFormat::kTsv || format == TableFormat::kCsv || format == TableFormat::kJsonl, "write_table writes TSV, CSV and JSONL");
   std::string out;
   if (format == TableFormat::kJsonl) {
     for (const Row& row : table.rows) out += json_row(table, row);

@@ -1,4 +1,4 @@
-// Reading a data file into a table of texts: TSV, CSV, JSON Lines, or one JSON list of objects.
+// Reading a data file into a table of texts: TSV, CSV, JSON Lines, one JSON list of objects, or the files of three data-to-text sets.
 //
 // A table knows columns, rows and the line each row came from; it does not know what a column means (that is a task, task.h).
 // Rules shared by all formats: UTF-8 with or without a byte order mark, "\n" or "\r\n" ends a line, no NUL byte anywhere.
@@ -6,6 +6,8 @@
 //   TSV    GLUE's kind: a tab separates, a quote is a letter like any other, a field holds neither a tab nor a line break.
 //   CSV    RFC 4180: a comma separates; a field in quotes may hold commas, line breaks and doubled quotes.
 //   JSONL  one object a line.    JSON  one list of objects.
+//   E2E, WebNLG, DART  as their authors ship them; one row a text. Columns: input (slots or triples on one line), target, and
+//          category (WebNLG) or source (DART). What becomes the input is in nlg_rows.cpp. Chosen by a task, never by an extension.
 // Blank lines are refused between rows and accepted at the end of the file (in a table of one TSV or CSV column a blank line is a
 // row whose text is empty, so there they are rows).
 #pragma once
@@ -20,7 +22,7 @@
 
 namespace graft {
 
-enum class TableFormat { kTsv, kCsv, kJsonl, kJson };
+enum class TableFormat { kTsv, kCsv, kJsonl, kJson, kE2e, kWebNlg, kDart };
 
 // What a cell was in the file. TSV and CSV know texts only.
 enum class CellKind : uint8_t {

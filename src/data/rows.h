@@ -15,6 +15,11 @@ Table parse_delimited(std::string_view text, bool is_csv, const std::string& sou
 Table parse_json_lines(std::string_view text, const std::string& source);
 Table parse_json_list(std::string_view text, const std::string& source);
 
+// The data-to-text sets. Same requirement.
+Table parse_e2e(std::string_view text, const std::string& source);
+Table parse_webnlg(std::string_view text, const std::string& source);
+Table parse_dart(std::string_view text, const std::string& source);
+
 // "source:line:column: "; the column counts bytes from 1.
 std::string place(const std::string& source, std::string_view text, size_t offset);
 

@@ -15,6 +15,16 @@ namespace {
 
 RandomKey key_of(uint64_t seed, std::string_view use) { return RandomKey{}.with(seed).with("data").with(use); }
 
+// The first `held` of `order` and the others.
+Split divide(const std::vector<int64_t>& order, std::ptrdiff_t held) {
+  Split split;
+  split.held_out.assign(order.begin(), order.begin() + held);
+  split.kept.assign(order.begin() + held, order.end());
+  std::sort(split.held_out.begin(), split.held_out.end());
+  std::sort(split.kept.begin(), split.kept.end());
+  return split;
+}
+
 }  // namespace
 
 Split hold_out(int64_t count, double fraction, uint64_t seed) {
@@ -24,13 +34,13 @@ Split hold_out(int64_t count, double fraction, uint64_t seed) {
   if (count < 2) throw InputError("held-out fraction: expected at least two rows to divide, found " + std::to_string(count));
   const int64_t wanted = std::llround(fraction * static_cast<double>(count));
   const auto held = static_cast<std::ptrdiff_t>(std::clamp<int64_t>(wanted, 1, count - 1));
-  std::vector<int64_t> order = permutation(count, key_of(seed, "hold out"));
-  Split split;
-  split.held_out.assign(order.begin(), order.begin() + held);
-  split.kept.assign(order.begin() + held, order.end());
-  std::sort(split.held_out.begin(), split.held_out.end());
-  std::sort(split.kept.begin(), split.kept.end());
-  return split;
+  return divide(permutation(count, key_of(seed, "hold out")), held);
+}
+
+Split choose_and_test(int64_t count, uint64_t seed) {
+  constexpr int64_t kMany = 5000, kChoosing = 1000;
+  if (count < 2) throw InputError("choosing and testing on one file: expected at least two rows to divide, found " + std::to_string(count));
+  return divide(permutation(count, key_of(seed, "choose and test")), static_cast<std::ptrdiff_t>(count > kMany ? kChoosing : count / 2));
 }
 
 std::vector<int64_t> head_rows(int64_t count, int64_t limit) {

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "data/metrics.h"
+#include "data/task_parts.h"
 
 namespace graft {
 
@@ -15,8 +16,36 @@ constexpr size_t kMaxLabels = 10000;
 
 const std::vector<std::pair<std::string, TableFormat>>& format_names() {
   static const std::vector<std::pair<std::string, TableFormat>> kNames = {
-      {"tsv", TableFormat::kTsv}, {"csv", TableFormat::kCsv}, {"jsonl", TableFormat::kJsonl}, {"json", TableFormat::kJson}};
+      {"tsv", TableFormat::kTsv}, {"csv", TableFormat::kCsv}, {"jsonl", TableFormat::kJsonl}, {"json", TableFormat::kJson},
+      {"e2e", TableFormat::kE2e}, {"webnlg", TableFormat::kWebNlg}, {"dart", TableFormat::kDart}};
   return kNames;
+}
+
+const std::vector<std::pair<std::string, TaskKind>>& kind_names() {
+  static const std::vector<std::pair<std::string, TaskKind>> kNames = {
+      {"classification", TaskKind::kClassification}, {"regression", TaskKind::kRegression}, {"generation", TaskKind::kGeneration}, {"choice", TaskKind::kChoice}};
+  return kNames;
+}
+
+template <typename T>
+std::vector<std::string> names_of(const std::vector<std::pair<std::string, T>>& table) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : table) names.push_back(name);
+  return names;
+}
+
+template <typename T>
+const std::string& name_in(const std::vector<std::pair<std::string, T>>& table, T value) {
+  return std::find_if(table.begin(), table.end(), [&](const auto& entry) { return entry.second == value; })->first;
+}
+
+// The value of a name that Options has checked; an unknown one, whose fault is noted, counts as the first.
+template <typename T>
+T value_in(const std::vector<std::pair<std::string, T>>& table, const std::string& name) {
+  for (const auto& [known, value] : table) {
+    if (known == name) return value;
+  }
+  return table.front().second;
 }
 
 // "SST-2", "sst_2" and "sst2" are one name.
@@ -115,7 +144,7 @@ void read_columns(Options& options, Task& task) {
   }
   if (task.columns.empty()) return;
   const auto check = [&](std::string_view key, const std::optional<std::string>& column) {
-    if (!column || seen.contains(*column)) return;
+    if (!column || column->empty() || seen.contains(*column)) return;   // an empty one has its fault already, or the kind has none
     options.fault(key, quote(*column) + " is not in columns" + did_you_mean(*column, task.columns) + "; there are " + joined(task.columns));
   };
   check("text", task.text_column);
@@ -123,6 +152,35 @@ void read_columns(Options& options, Task& task) {
   check("label", task.label_column);
   check("id", task.id_column);
   check("embedding", task.embedding_column);
+  check("group", task.group_column);
+  for (const auto& [key, column] : detail::text_columns(task)) check(key, column);
+}
+
+// text, label and what belongs to them.
+void read_labelled(Options& options, Task& task) {
+  task.text_column = options.text("text", std::nullopt);
+  task.second_column = optional_text(options, "second");
+  task.label_column = options.text("label", std::nullopt);
+  if (task.second_column == task.text_column) options.fault("second", "the second text is the same column as the first");
+  if (task.label_column == task.text_column && !task.text_column.empty()) options.fault("label", "the label is the same column as the text");
+  if (task.kind == TaskKind::kClassification) {
+    read_labels(options, task);
+    detail::read_cloze(options, task);
+    return;
+  }
+  for (const char* key : {"labels", "spellings", "positive", "cloze"}) {
+    if (options.has(key)) options.fault(key, "a regression has values, not labels; remove it, or set kind: classification");
+  }
+}
+
+// prompt, target and what belongs to them.
+void read_texts(Options& options, Task& task, const std::string& kind) {
+  for (const char* key : {"text", "second", "label", "labels", "spellings", "positive", "cloze"}) {
+    if (options.has(key)) options.fault(key, "a " + kind + " has prompt and target instead; remove it, or set kind: classification");
+  }
+  if (task.kind == TaskKind::kGeneration) detail::read_generation(options, task);
+  else detail::read_choice(options, task);
+  task.group_column = optional_text(options, "group");
 }
 
 }  // namespace
@@ -139,32 +197,16 @@ Task parse_task(const Node& node, const std::string& source) {
   Options options(node, source);
   Task task;
   task.name = options.text("name", std::nullopt);
-  task.kind = options.choice("kind", "classification", {"classification", "regression"}) == "regression" ? TaskKind::kRegression
-                                                                                                         : TaskKind::kClassification;
-  task.text_column = options.text("text", std::nullopt);
-  task.second_column = optional_text(options, "second");
-  task.label_column = options.text("label", std::nullopt);
+  const std::string kind = options.choice("kind", "classification", names_of(kind_names()));
+  task.kind = value_in(kind_names(), kind);
   task.id_column = optional_text(options, "id");
   task.embedding_column = optional_text(options, "embedding");
-  if (task.second_column == task.text_column) options.fault("second", "the second text is the same column as the first");
-  if (task.label_column == task.text_column && !task.text_column.empty()) options.fault("label", "the label is the same column as the text");
-  if (task.kind == TaskKind::kClassification) {
-    read_labels(options, task);
-  } else {
-    for (const char* key : {"labels", "spellings", "positive"}) {
-      if (options.has(key)) options.fault(key, "a regression has values, not labels; remove it, or set kind: classification");
-    }
-  }
+  if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression) read_labelled(options, task);
+  else read_texts(options, task, kind);
   read_columns(options, task);
-  if (options.has("format")) {
-    std::vector<std::string> names;
-    for (const auto& [name, format] : format_names()) names.push_back(name);
-    const std::string chosen = options.choice("format", std::nullopt, names);
-    for (const auto& [name, format] : format_names()) {
-      if (name == chosen) task.format = format;
-    }
-  }
+  if (options.has("format")) task.format = value_in(format_names(), options.choice("format", std::nullopt, names_of(format_names())));
   read_metrics(options, task);
+  detail::check_text_metrics(options, task);
   options.finish();
   return task;
 }
@@ -177,10 +219,12 @@ Node task_to_node(const Task& task) {
   };
   Node node = Node::map();
   node["name"] = Node::text(task.name);
-  node["kind"] = Node::text(task.kind == TaskKind::kRegression ? "regression" : "classification");
-  node["text"] = Node::text(task.text_column);
-  if (task.second_column) node["second"] = Node::text(*task.second_column);
-  node["label"] = Node::text(task.label_column);
+  node["kind"] = Node::text(name_in(kind_names(), task.kind));
+  if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression) {
+    node["text"] = Node::text(task.text_column);
+    if (task.second_column) node["second"] = Node::text(*task.second_column);
+    node["label"] = Node::text(task.label_column);
+  }
   if (task.id_column) node["id"] = Node::text(*task.id_column);
   if (task.embedding_column) node["embedding"] = Node::text(*task.embedding_column);
   if (task.kind == TaskKind::kClassification) {
@@ -192,10 +236,9 @@ Node task_to_node(const Task& task) {
     }
     node["positive"] = Node::text(task.labels.at(static_cast<size_t>(task.positive)));
   }
+  detail::write_text_parts(node, task);
   if (!task.columns.empty()) node["columns"] = texts(task.columns);
-  for (const auto& [name, format] : format_names()) {
-    if (task.format == format) node["format"] = Node::text(name);
-  }
+  if (task.format) node["format"] = Node::text(name_in(format_names(), *task.format));
   node["metrics"] = texts(task.metrics);
   node["primary"] = Node::text(task.primary_metric);
   return node;
@@ -218,11 +261,12 @@ Task load_task(const std::string& name_or_path, const Path& tasks_dir) {
   if (is_path) return parse_task(parse_yaml(read_file(name_or_path), name_or_path), name_or_path);
   const std::vector<std::string> known = task_names(tasks_dir);
   const std::string name = plain_name(name_or_path);
-  if (std::find(known.begin(), known.end(), name) == known.end()) {
+  const auto found = std::find_if(known.begin(), known.end(), [&](const std::string& ready) { return plain_name(ready) == name; });
+  if (found == known.end()) {
     throw InputError("unknown task " + quote(name_or_path) + did_you_mean(name, known) + "; ready tasks: " + joined(known) +
                      "; or name a YAML file, or text:LABEL,LABEL");
   }
-  const Path path = tasks_dir / (name + ".yaml");
+  const Path path = tasks_dir / (*found + ".yaml");
   return parse_task(parse_yaml(read_file(path), path.string()), path.string());
 }
 

@@ -1,4 +1,4 @@
-// A task: which columns of a table are text and label, what the labels are called, and how predictions are scored.
+// A task: which columns of a table are text and label, or prompt and target; what the labels are called; how predictions are scored.
 //
 // Tasks are YAML files (tasks/*.yaml, or the user's own; doc/data.md lists every key), the short form "text:LABEL,LABEL", or
 // the "task" section of adapter.json. This file also turns a table into examples; it knows nothing of tokens.
@@ -14,17 +14,24 @@
 #include "base/document.h"
 #include "base/files.h"
 #include "data/reader.h"
+#include "data/text_task.h"
+#include "text/chat.h"
 
 namespace graft {
 
-enum class TaskKind { kClassification, kRegression };
+enum class TaskKind {
+  kClassification,
+  kRegression,
+  kGeneration,   // a text after a prompt, or the answers in a chat
+  kChoice,       // the most probable of a row's options
+};
 
 struct Task {
   std::string name;
   TaskKind kind = TaskKind::kClassification;
-  std::string text_column;
+  std::string text_column;                        // classification, regression
   std::optional<std::string> second_column;       // text pairs
-  std::string label_column;
+  std::string label_column;                       // classification, regression
   std::optional<std::string> id_column;           // used where the file has it; else rows are numbered from 0
   std::optional<std::string> embedding_column;    // numbers with blanks between them: an embedding of the row's text, for routers
   std::vector<std::string> labels;                // classification: the names, in index order; at least two
@@ -34,8 +41,12 @@ struct Task {
   std::vector<std::string> metrics;               // see metrics.h; at least one
   std::string primary_metric;                     // one of them: picks the best checkpoint
   int64_t positive = 1;                           // label index that "f1" counts as found
+  std::optional<Cloze> cloze;                     // classification by the word at a mask
+  std::optional<Generation> generation;           // exactly for kGeneration
+  std::optional<Choice> choice;                   // exactly for kChoice
+  std::optional<std::string> group_column;        // kGeneration, kChoice: the row's template or data set, where the file has it
 
-  int64_t num_labels() const { return static_cast<int64_t>(labels.size()); }   // 0 for regression
+  int64_t num_labels() const { return static_cast<int64_t>(labels.size()); }   // 0 but for classification
   // Index of a label by name or by a file's spelling; nothing when unknown.
   std::optional<int64_t> find_label(std::string_view text) const;
 
@@ -52,13 +63,22 @@ std::vector<std::string> task_names(const Path& tasks_dir);
 Task parse_task(const Node& node, const std::string& source);
 Node task_to_node(const Task& task);
 
+// A stretch of text, and whether the loss counts its tokens. In a cloze the target is the mask itself, with an empty text.
+using Segment = Piece;
+
 // One row, ready for a tokenizer.
 struct Example {
   int64_t id = 0;                      // index of the row in its file, from 0: the key of everything random
   std::string id_text;                 // what predictions are called: the id column as written, or `id`
   bool id_is_number = true;            // the id was a JSON number, or there was none: written without quotes
-  std::string text;
+  std::string text;                    // the prompt of kGeneration and kChoice; empty for a chat
   std::optional<std::string> second;
+  std::vector<Segment> segments;       // kGeneration: prompt, and the target where the row has one. Cloze: before, mask, after
+  std::vector<Turn> turns;             // chat: all turns, the last one of the assistant where the row has a target
+  std::vector<std::string> references; // kGeneration: what an output is scored against
+  std::optional<std::string> answer;   // kGeneration with an answer rule: the right answer
+  std::vector<std::string> options;    // kChoice: at least two, as they follow the prompt; label: the right one's index
+  std::string group;                   // kGeneration, kChoice: the template or data set; else the task's name
   std::vector<float> embedding;        // as wide in every row; empty where the task has no such column
   std::optional<double> label;         // class index or value; absent where the file has none
   int64_t line = 0;                    // for messages
@@ -70,5 +90,8 @@ enum class LabelUse { kRequired, kOptional };   // kOptional: prediction; a labe
 std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use);
 // read_table with the task's columns and format, then to_examples.
 std::vector<Example> read_examples(const Path& path, const Task& task, LabelUse use);
+// What generated texts are scored on: with group_references, rows with equal prompts become the first of them with the references of
+// all, in order; else the rows as they are.
+std::vector<Example> join_references(std::vector<Example> examples, const Task& task);
 
 }  // namespace graft

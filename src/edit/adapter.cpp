@@ -83,7 +83,12 @@ RowLayout Adapter::layout() const {
 }
 
 void Adapter::make_head(Options& options, const ModelConfig& config) {
-  head_ = std::make_unique<Head>(options, config, task_->kind == TaskKind::kRegression ? 1 : task_->num_labels());
+  if (task_->kind == TaskKind::kGeneration || task_->kind == TaskKind::kChoice) {   // answered in words
+    options.ignore("pooler");
+    options.ignore("dropout");
+    return;
+  }
+  head_ = std::make_unique<Head>(options, config, task_->kind == TaskKind::kRegression ? 1 : task_->num_labels(), task_->cloze.has_value());
 }
 
 Node Adapter::describe() const {

@@ -129,7 +129,7 @@ class Affine final : public Edit {
   // gated FFN multiplies it.
   bool folds_at(const Site& site) const {
     if (site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) return false;
-    const bool has_bias = site.part.starts_with("ffn.") ? config_.has_ffn_bias : config_.has_attention_bias;
+    const bool has_bias = site.part.starts_with("ffn.") ? config_.has_ffn_bias : site.part.ends_with(".o") ? config_.has_attention_output_bias : config_.has_attention_bias;
     return !has_shift_ || (has_bias && !(config_.has_gated_ffn && site.part == "ffn.act"));
   }
 

@@ -4,8 +4,10 @@
 //   sequential    y                     any    attn.out and ffn.out: Houlsby et al. 2019 (arXiv:1902.00751) fig. 2;
 //                                              ffn.down, before dropout: Wang et al. 2022 (AdaMix, arXiv:2205.12410), released code
 //   pfeiffer      norm(y + residual)    sublayers   Pfeiffer et al. 2021 (arXiv:2005.00247): the block's own frozen norm acts twice,
-//                                                   around A and again on y' + residual
-//   parallel      residual              sublayers   He et al. 2022 (arXiv:2110.04366) sec. 4.1: what the sublayer itself read
+//                                                   around A and again on y' + residual. A pre-norm block has none behind a
+//                                                   sublayer: u = y + residual there, as in AdapterHub
+//   parallel      residual              sublayers   He et al. 2022 (arXiv:2110.04366) sec. 4.1: what the sublayer itself read; in a
+//                                                   pre-norm block the stream before its norm, as in AdapterHub
 //
 // D is [M, C], U [C, M]; M is given as `width`, or as C divided by `reduction` and rounded down. The residual connection around A
 // is always y itself.
@@ -112,7 +114,9 @@ class Bottleneck final : public Edit {
 
   Tensor input(const SiteView& view) const override {
     if (placement_ == "sequential") return view.y;
-    return placement_ == "parallel" ? view.residual : view.norm(view.y + view.residual);
+    if (placement_ == "parallel") return view.residual;
+    const Tensor sum = view.y + view.residual;
+    return view.norm ? view.norm(sum) : sum;
   }
 
   // A gate or router replaces the number; a trained scaling is a part of A and stays.

@@ -3,7 +3,8 @@
 // An option of UniPELT's released code (Mao et al. 2022, arXiv:2110.07577) without published results. For a layer whose input has
 // rows x_t,
 //   c = softmax_k( mean_t relu(x_t W^T + b)_k )                    W = gate.weight [E, C], b = gate.bias [E]; one pair a layer
-// and c_k takes the place of the own factor of edit k at all of its sites in that layer. Each edit must read the layer's input.
+// and c_k takes the place of the own factor of edit k at all of its sites in that layer. Each edit must read the layer's input. In a
+// decoder the mean is over the prompt (edit/gate.cpp, prompt_mean).
 #include <ATen/ops/relu.h>
 #include <ATen/ops/softmax.h>
 
@@ -25,8 +26,7 @@ std::string step_of(size_t child) { return "of." + std::to_string(child); }
 class CentralGate final : public Edit {
  public:
   CentralGate(Options& options, const EditTarget& target, std::vector<Child> children)
-      : pooling_(read_gate_pooling(options, target, {"mean", "mean_all"})),
-        keeps_scale_(options.choice("multiplier", "gate", {"gate", "gate_times_scale"}) == "gate_times_scale"),
+      : keeps_scale_(options.choice("multiplier", "gate", {"gate", "gate_times_scale"}) == "gate_times_scale"),
         children_(std::move(children)) {
     if (children_.size() < 2) options.fault("", "a central gate shares weights among two edits or more");
     bool all_identities = true;
@@ -35,6 +35,9 @@ class CentralGate final : public Edit {
       all_identities = all_identities && inner_[k].traits.identity_at_init;
       for (const Site& site : inner_[k].sites) add_site(options, site, k);
     }
+    std::vector<Site> sites;
+    for (const auto& [index, site] : sites_) sites.push_back(site);
+    pooling_ = GatePooling(options, target, sites, {"mean", "mean_all", "prompt_mean"}, GatePooling::Kind::kPromptMean);
     for (const auto& [index, site] : sites_) {
       const std::string place = attention_of(site);
       if (!own_.empty() && own_.back().name == place + ".gate.bias") continue;
@@ -46,17 +49,20 @@ class CentralGate final : public Edit {
   EditSpec spec() const override {
     EditSpec spec;
     spec.params = own_;
-    spec.traits.identity_at_init = true;
+    spec.traits.identity_at_init = spec.traits.prompt_only = true;
     for (size_t k = 0; k < children_.size(); ++k) {
       for (ParamSpec& param : params_below(step_of(k), inner_[k].params)) spec.params.push_back(std::move(param));
       const Traits& traits = inner_[k].traits;
       spec.traits.identity_at_init = spec.traits.identity_at_init && traits.identity_at_init;
+      spec.traits.is_causal = spec.traits.is_causal && traits.is_causal;
+      spec.traits.reads_prompt = spec.traits.reads_prompt || traits.reads_prompt;
       spec.traits.is_stochastic = spec.traits.is_stochastic || traits.is_stochastic;
-      spec.traits.prompt_only = spec.traits.prompt_only || traits.prompt_only;
+      spec.traits.prompt_only = spec.traits.prompt_only && traits.prompt_only;
     }
     spec.traits.pools_sequence = true;
-    spec.traits.is_causal = false;
-    spec.traits.layout.padded_length = pooling_.padded_length;
+    spec.traits.is_causal = spec.traits.is_causal && pooling_.is_causal();
+    spec.traits.reads_prompt = spec.traits.reads_prompt || pooling_.has(GatePooling::Kind::kPromptMean);
+    spec.traits.layout.padded_length = pooling_.padded_length();
     for (const auto& [index, site] : sites_) spec.sites.push_back(site);
     return spec;
   }
@@ -119,7 +125,7 @@ class CentralGate final : public Edit {
  private:
   void add_site(Options& options, const Site& site, size_t child) {
     const std::string& kind = children_[child].kind;
-    if (!reads_block_input(site) || (site.kind != SiteKind::kAttention && kind != "lora")) {
+    if (!reads_attention_input(site) || (site.kind != SiteKind::kAttention && kind != "lora")) {
       options.fault("", "a central gate goes around lora at attn.q, attn.k and attn.v, and prefix, which read a layer's input; " + kind + " at " + site.name + " does not");
     } else if (!sites_.emplace(site.index, site).second) {
       options.fault("", "two edits of a central gate act at " + site.name + ": put both in one");
@@ -131,9 +137,11 @@ class CentralGate final : public Edit {
 
   // c_k of every sequence, [N, 1].
   Tensor shares_of(const Params& derived, const SiteView& view, size_t child, Context& context) const {
-    const Tensor open = at::relu(gate_logits(derived, attention_of(view.site), view.x));   // [T, E]
     const auto k = static_cast<int64_t>(child);
-    const Tensor share = at::softmax(pooling_.by_sequence(view, open), 1).slice(1, k, k + 1);
+    const Tensor share = once(context.memory, context.path + view.site.name + ".gate", [&] {
+      const Tensor open = at::relu(gate_logits(derived, attention_of(view.site), view.x));   // [T, E]
+      return at::softmax(mean_by_sequence(view, open, pooling_.counted(view.site)), 1).slice(1, k, k + 1);
+    });
     record_gate(context, view.site.name, share);
     return share;
   }

@@ -56,7 +56,9 @@ Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view,
   for (int64_t e = 0; e < experts; ++e) {
     NamedTensors own;
     for (const ParamSpec& param : spec().params) own[param.name] = stacked.at(param.name).select(0, e);
-    const Change one = change(Params(own, ""), view, input, {weight.scale, by_expert.select(2, e)}, context);
+    Context inner = context;   // experts remember under names of their own
+    inner.path += std::to_string(e) + "/";
+    const Change one = change(Params(own, ""), view, input, {weight.scale, by_expert.select(2, e)}, inner);
     ensure(!one.rows.defined(), "experts that act on some rows only have no default blend");
     // mul and add act on the same y for every expert, so the changes (not the results) are summed.
     const Tensor delta = apply_change(view.y, one) - view.y;
@@ -80,7 +82,7 @@ Tensor apply_change(const Tensor& y, const Change& change) {
   Tensor out = y;
   if (change.mul.defined()) out = out * change.mul.to(out.scalar_type());
   if (change.add.defined()) out = out + change.add.to(out.scalar_type());
-  if (change.code.defined()) out = at::addmm(out, change.code.to(out.scalar_type()), change.basis.t());
+  if (change.code.defined()) out = add_low_rank(out, change.code.to(out.scalar_type()), change.basis);
   return out;
 }
 

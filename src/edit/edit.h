@@ -41,7 +41,8 @@ struct ParamSpec {
 struct Traits {
   bool identity_at_init = false;   // the adapted trunk equals the bare one, bit for bit, at initial values
   bool pools_sequence = false;     // reads other rows of the sequence: the last block may not skip rows
-  bool is_causal = true;           // a row's change depends on no later row
+  bool is_causal = true;           // a row's change depends on no later row, but for those of its prompt where reads_prompt
+  bool reads_prompt = false;       // in a decoder: a row's change may depend on every row of the prompt
   bool prompt_only = false;        // acts on the prompt's rows alone
   bool is_foldable = false;        // `rewrite` gives weights that compute the same
   bool rewrites = false;           // acts through `rewrite` in every step, not through `change`
@@ -103,6 +104,7 @@ struct Context {
   RandomKey key = {};              // (seed, step, micro-batch, pass, edit path, site): for dropout
   RandomKey route = {};            // (seed, step, micro-batch, pass, edit path): for a stochastic choice; not of the site
   std::optional<int64_t> fixed_expert = {};   // every stochastic choice gives this expert
+  NamedTensors* memory = nullptr;   // where a text is written token by token: what edits keep of its earlier rows, [N, ...] each; null elsewhere
   std::vector<std::pair<std::string, at::Tensor>>* losses = nullptr;    // weighted scalars made inside edits, to be added to the loss; null at evaluation
   std::vector<std::pair<std::string, at::Tensor>>* records = nullptr;   // [N] or [N, E] by sequence: gates, expert shares; null unless asked for
 };

@@ -6,7 +6,10 @@
 // and g takes the place of the edit's own factor: y' = y + g * delta(z); keys and values of a prefix become g P_K and g P_V.
 // pool: mean      over the tokens of the sequence
 //       mean_all  over all of its rows; with padded_to, over the pad rows that the released code appended (their keys stay masked)
-//       causal_mean  for row t the mean over the tokens up to t, so that a decoder may cache; a row before every token has its own value
+//       causal_mean  for row t the mean over the tokens up to t; a row before every token has its own value
+//       prompt_mean  over the tokens of the prompt (of a decoder beside an encoder: over its start token), for all rows that follow too
+//       auto      mean, but where the rows are a decoder's causal_mean, around a prefix (one weight for all rows) prompt_mean
+// In a decoder the first two would show a token those that it is to predict (published implementations do); they are refused there.
 // Departs: the released code counts padding, so the value depends on the batch's shape; the mean over tokens is the default here.
 // A prefix whose rows are scaled to zero still draws attention (its logits are 0, not -inf); prefix_logits: log adds log g to them.
 #include "edit/gate.h"
@@ -27,26 +30,62 @@ namespace graft {
 
 using at::Tensor;
 
-Tensor GatePooling::by_sequence(const SiteView& view, const Tensor& values) const {
-  return mean_by_sequence(view, values, kind == Kind::kMeanAll ? RowsCounted::kAll : RowsCounted::kTokens);
+namespace {
+
+constexpr std::pair<GatePooling::Kind, const char*> kKindNames[] = {{GatePooling::Kind::kMean, "mean"},
+                                                                    {GatePooling::Kind::kMeanAll, "mean_all"},
+                                                                    {GatePooling::Kind::kCausalMean, "causal_mean"},
+                                                                    {GatePooling::Kind::kPromptMean, "prompt_mean"}};
+
+const char* name_of(GatePooling::Kind kind) { return kKindNames[static_cast<size_t>(kind)].second; }
+
+bool sees_whole_text(GatePooling::Kind kind) { return kind == GatePooling::Kind::kMean || kind == GatePooling::Kind::kMeanAll; }
+
+}  // namespace
+
+GatePooling::GatePooling(Options& options, const EditTarget& target, const std::vector<Site>& sites, const std::vector<std::string>& kinds, Kind of_decoder) {
+  std::vector<std::string> known{"auto"};
+  known.insert(known.end(), kinds.begin(), kinds.end());
+  const std::string given = options.choice("pool", "auto", known);
+  const Site* refused = nullptr;
+  for (const Site& site : sites) {
+    const bool is_of_decoder = holds_decoder_rows(site, target.config);
+    Kind kind = is_of_decoder ? of_decoder : Kind::kMean;
+    for (const auto& [each, name] : kKindNames) {
+      if (given == name) kind = each;
+    }
+    kinds_[site.index] = kind;
+    if (is_of_decoder && sees_whole_text(kind) && refused == nullptr) refused = &site;
+    if (!target.config.has_decoder() && sees_whole_text(kind)) is_causal_ = false;
+  }
+  if (refused != nullptr) {
+    options.fault("pool", "by a mean over a whole text a decoder's token would see those that it is to predict (at " + refused->name + "): set it to " + name_of(of_decoder) + ", or leave it out");
+  }
+  const int64_t longest = std::min<int64_t>(target.config.max_positions, 1 << 16);
+  if (given == "mean_all") padded_length_ = options.integer("padded_to", std::min<int64_t>(128, longest), 0, longest);
+  else if (options.has("padded_to")) options.fault("padded_to", "padding counts only with pool: mean_all");
+}
+
+bool GatePooling::has(Kind kind) const {
+  return std::any_of(kinds_.begin(), kinds_.end(), [kind](const auto& entry) { return entry.second == kind; });
+}
+
+RowsCounted GatePooling::counted(const Site& site) const {
+  const Kind kind = at(site);
+  return kind == Kind::kMeanAll ? RowsCounted::kAll : kind == Kind::kPromptMean ? RowsCounted::kPrompt : RowsCounted::kTokens;
 }
 
 void GatePooling::describe(Node& options) const {
-  options["pool"] = Node::text(kind == Kind::kMean ? "mean" : kind == Kind::kMeanAll ? "mean_all" : "causal_mean");
-  if (kind == Kind::kMeanAll) options["padded_to"] = Node::integer(padded_length);
+  const Kind first = kinds_.empty() ? Kind::kMean : kinds_.begin()->second;
+  const bool is_one = std::all_of(kinds_.begin(), kinds_.end(), [first](const auto& entry) { return entry.second == first; });
+  options["pool"] = Node::text(is_one ? name_of(first) : "auto");
+  if (has(Kind::kMeanAll)) options["padded_to"] = Node::integer(padded_length_);
 }
 
-GatePooling read_gate_pooling(Options& options, const EditTarget& target, const std::vector<std::string>& kinds) {
-  GatePooling pooling;
-  const std::string kind = options.choice("pool", "mean", kinds);
-  pooling.kind = kind == "mean_all" ? GatePooling::Kind::kMeanAll : kind == "causal_mean" ? GatePooling::Kind::kCausalMean : GatePooling::Kind::kMean;
-  const int64_t longest = std::min<int64_t>(target.config.max_positions, 1 << 16);
-  if (pooling.kind == GatePooling::Kind::kMeanAll) {
-    pooling.padded_length = options.integer("padded_to", std::min<int64_t>(128, longest), 0, longest);
-  } else if (options.has("padded_to")) {
-    options.fault("padded_to", "padding counts only with pool: mean_all");
-  }
-  return pooling;
+Tensor once(NamedTensors* memory, const std::string& name, const std::function<Tensor()>& values) {
+  if (memory == nullptr) return values();
+  const auto found = memory->find(name);
+  return found != memory->end() ? found->second : (*memory)[name] = values();
 }
 
 void add_gate_params(const std::string& place, const std::string& site, int64_t outputs, int64_t width, std::vector<ParamSpec>& params) {
@@ -71,10 +110,12 @@ Tensor gate_logits(const Params& derived, const std::string& place, const Tensor
   return graft::linear(z.to(weight.scalar_type()), weight, derived.at(place + ".gate.bias"));
 }
 
-std::string attention_of(const Site& site) { return site.name.substr(0, site.name.size() - site.part.size()) + "attn"; }
+std::string attention_of(const Site& site) {
+  return site.name.substr(0, site.name.size() - site.part.size()) + (site.part.starts_with("cross") ? "cross" : "attn");
+}
 
-bool reads_block_input(const Site& site) {
-  return site.part == "attn.q" || site.part == "attn.k" || site.part == "attn.v" || site.kind == SiteKind::kAttention;
+bool reads_attention_input(const Site& site) {
+  return site.part == "attn.q" || site.part == "attn.k" || site.part == "attn.v" || site.part == "cross.q" || site.kind == SiteKind::kAttention;
 }
 
 Weight times_rows(const Weight& weight, const Tensor& rows) { return {weight.scale, weight.rows.defined() ? weight.rows * rows : rows}; }
@@ -113,15 +154,18 @@ class Gate final : public Edit {
     spec.params = own_;
     for (ParamSpec& param : params_below("of", inner_.params)) {
       // A softmax is blind to keys that all move alike; under a weight of their own for each row they do not.
-      if (pooling_.is_causal() && param.name.ends_with(".shift")) param.starts_without_gradient = false;
+      const bool is_shift = param.name.ends_with(".shift") || param.name.ends_with(".up.bias");
+      if (is_shift && runs_at(param.site)) param.starts_without_gradient = false;
       spec.params.push_back(std::move(param));
     }
     spec.traits.is_foldable = spec.traits.rewrites = false;
     if (!value_) {
       // An attention site shows all rows even where the last block skips some.
-      spec.traits.pools_sequence = spec.traits.pools_sequence || !(pooling_.is_causal() || is_prefix_);
+      const bool reads_queries = std::any_of(inner_.sites.begin(), inner_.sites.end(), [](const Site& site) { return site.part == "cross"; });
+      spec.traits.pools_sequence = spec.traits.pools_sequence || !is_prefix_ || reads_queries;
       spec.traits.is_causal = spec.traits.is_causal && pooling_.is_causal();
-      if (pooling_.padded_length > 0) spec.traits.layout.padded_length = pooling_.padded_length;
+      spec.traits.reads_prompt = spec.traits.reads_prompt || pooling_.has(GatePooling::Kind::kPromptMean);
+      if (pooling_.padded_length() > 0) spec.traits.layout.padded_length = pooling_.padded_length();
     }
     return spec;
   }
@@ -159,12 +203,7 @@ class Gate final : public Edit {
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
     Context inner = context_below("of", context);
     if (value_) return child_.edit->change(derived.below("of"), view, input, fixed(view, weight, context), inner);
-    const std::string place = place_of(view.site);
-    const Tensor values = open(gate_logits(derived, place, input));   // [T, 1]
-    const Tensor means = pooling_.by_sequence(view, values);                 // [N, 1]
-    record_gate(context, view.site.name, means);
-    const Tensor rows = pooling_.is_causal() ? running_mean(view, values) : spread_to_rows(view, means);
-    return child_.edit->change(derived.below("of"), view, input, times_rows(weight, rows), inner);
+    return child_.edit->change(derived.below("of"), view, input, times_rows(weight, row_gate(derived, view, input, context)), inner);
   }
 
   std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context& context) const override {
@@ -173,8 +212,7 @@ class Gate final : public Edit {
       const Tensor value = adds_logarithm_ ? at::full({view.lane.num_sequences, 1}, *value_, at::kFloat) : Tensor();
       return with_logarithm(child_.edit->prefix(derived.below("of"), view, fixed(view, weight, context), inner), value);
     }
-    const Tensor means = pooling_.by_sequence(view, open(gate_logits(derived, view.site.name, view.x)));   // [N, 1 or 2]
-    record_gate(context, view.site.name, means);
+    const Tensor means = gate(derived, view.site.name, view, view.x, context).by_group;   // [N, 1 or 2]
     return with_logarithm(child_.edit->prefix(derived.below("of"), view, times_rows(weight, means), inner), means);
   }
 
@@ -189,24 +227,62 @@ class Gate final : public Edit {
 
  private:
   void read_learned(Options& options, const EditTarget& target) {
-    pooling_ = read_gate_pooling(options, target, {"mean", "mean_all", "causal_mean"});
+    using Kind = GatePooling::Kind;
+    pooling_ = GatePooling(options, target, inner_.sites, {"mean", "mean_all", "causal_mean", "prompt_mean"}, is_prefix_ ? Kind::kPromptMean : Kind::kCausalMean);
     if (is_prefix_) {
       prefix_gates_ = options.choice("prefix", "shared", {"shared", "split"}) == "split" ? 2 : 1;
       if (prefix_gates_ == 2 && adds_logarithm_) options.fault("prefix_logits", "log needs prefix: shared, one weight for keys and values");
-      if (pooling_.is_causal()) options.fault("pool", "a prefix has one weight for a whole sequence; causal_mean has one a row");
+      if (pooling_.has(Kind::kCausalMean)) options.fault("pool", "a prefix has one weight for a whole sequence; causal_mean has one a row");
       if (options.has("share")) options.fault("share", "only for edits at linear sites; a prefix has one gate a layer already");
       return;
     }
     if (options.has("prefix")) options.fault("prefix", "only for a gate around a prefix, found " + child_.kind);
     is_shared_ = options.choice("share", "separate", {"separate", "layer"}) == "layer";
     for (const Site& site : inner_.sites) {
-      if (!is_shared_ || reads_block_input(site)) continue;
+      if (!is_shared_ || reads_attention_input(site)) continue;
       options.fault("share", "layer: attn.q, attn.k and attn.v read one input and may share a gate; " + site.name + " does not");
       return;
     }
   }
 
+  // The gate's value by sequence and by row.
+  PooledGate gate(const Params& derived, const std::string& place, const SiteView& view, const Tensor& z, Context& context) const {
+    PooledGate out = pooled_gate(z, derived.at(place + ".gate.weight"), derived.at(place + ".gate.bias"), sequence_groups(view, pooling_.counted(view.site)));
+    record_gate(context, view.site.name, out.by_group);
+    return out;
+  }
+
+  // [T, 1]: the weight of every row.
+  Tensor row_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
+    const GatePooling::Kind kind = pooling_.at(view.site);
+    const std::string place = place_of(view.site);
+    if (kind == GatePooling::Kind::kCausalMean) return running_gate(derived, view, z, context);
+    if (kind != GatePooling::Kind::kPromptMean || context.memory == nullptr) return gate(derived, place, view, z, context).by_row;
+    const Tensor kept = once(context.memory, context.path + view.site.name + ".gate", [&] { return gate(derived, place, view, z, context).by_group; });
+    return spread_to_rows(view, kept);
+  }
+
+  // [T, 1], a value of its own for each row.
+  Tensor running_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
+    const Tensor values = open(gate_logits(derived, place_of(view.site), z));   // [T, 1]
+    if (context.records != nullptr) record_gate(context, view.site.name, mean_by_sequence(view, values));   // the last ones
+    return running_mean(view, values, context.memory, context.path + place_of(view.site) + " at " + view.site.name);
+  }
+
   std::string place_of(const Site& site) const { return is_shared_ ? attention_of(site) : site.name; }
+
+  // Whether rows of the site have weights of their own. `name` may be empty.
+  bool runs_at(const std::string& name) const {
+    return !value_ && std::any_of(inner_.sites.begin(), inner_.sites.end(), [&](const Site& site) {
+      return site.name == name && pooling_.at(site) == GatePooling::Kind::kCausalMean;
+    });
+  }
+
+  // Nothing that the edit has at the site has a gradient, so its weight has none.
+  bool is_unread_at(const Site& site) const {
+    const auto lives = [&](const ParamSpec& param) { return param.role == Role::kTrained && (param.site.empty() || param.site == site.name) && !param.starts_without_gradient; };
+    return std::none_of(inner_.params.begin(), inner_.params.end(), lives);
+  }
 
   void add_own_params() {
     for (const Site& site : inner_.sites) {
@@ -218,7 +294,10 @@ class Gate final : public Edit {
     const bool is_still = inner_.traits.identity_at_init || std::any_of(inner_.params.begin(), inner_.params.end(), [](const ParamSpec& param) {
       return param.group == "router" && param.starts_without_gradient;
     });
-    for (ParamSpec& param : own_) param.starts_without_gradient = is_still;
+    for (ParamSpec& param : own_) {
+      const auto site = std::find_if(inner_.sites.begin(), inner_.sites.end(), [&](const Site& each) { return each.name == param.site; });
+      param.starts_without_gradient = is_still || (site != inner_.sites.end() && is_unread_at(*site));
+    }
   }
 
   Weight fixed(const SiteView& view, const Weight& weight, Context& context) const {

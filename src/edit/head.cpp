@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "edit/initial.h"
+#include "model/trunk.h"
 #include "tensor/fused.h"
 #include "tensor/linear.h"
 
@@ -15,8 +16,13 @@ constexpr double kInitialDeviation = 0.02;
 
 }  // namespace
 
-Head::Head(Options& options, const ModelConfig& config, int64_t outputs)
-    : config_(config), style_(family_of(config.model_type).head_style), outputs_(outputs) {
+Head::Head(Options& options, const ModelConfig& config, int64_t outputs, bool is_cloze)
+    : config_(config), style_(is_cloze ? HeadStyle::kMask : family_of(config.model_type).head_style), outputs_(outputs) {
+  if (is_cloze) {
+    if (family_of(config.model_type).mask_names.empty()) throw InputError("head: a cloze needs a model that fills masks in; a " + config.model_type + " model does not");
+    dropout_ = 0;
+    return;
+  }
   if (style_ == HeadStyle::kNone) throw InputError("head: " + config.model_type + " models answer in words, graft puts no head on them");
   if (style_ == HeadStyle::kPooler) trains_pooler_ = options.choice("pooler", "frozen", {"frozen", "trained"}) == "trained";
   dropout_ = options.number("dropout", config.classifier_dropout, 0, 0.99);
@@ -25,6 +31,7 @@ Head::Head(Options& options, const ModelConfig& config, int64_t outputs)
 std::vector<ParamSpec> Head::params() const {
   const int64_t width = config_.width;
   std::vector<ParamSpec> params;
+  if (style_ == HeadStyle::kMask) return params;
   const auto add = [&](const std::string& layer, int64_t out) {
     params.push_back({.name = layer + ".weight", .shape = {out, width}, .group = "head"});
     params.push_back({.name = layer + ".bias", .shape = {out}, .group = "head", .decays = false});
@@ -38,7 +45,7 @@ std::vector<ParamSpec> Head::params() const {
 Node Head::describe() const {
   Node node = Node::map();
   if (style_ == HeadStyle::kPooler) node["pooler"] = Node::text(trains_pooler_ ? "trained" : "frozen");
-  node["dropout"] = Node::number(dropout_);
+  if (style_ != HeadStyle::kMask) node["dropout"] = Node::number(dropout_);
   return node;
 }
 
@@ -49,6 +56,9 @@ NamedTensors Head::init(const Weights& weights, RandomKey key) const {
     if (param.name.starts_with("pooler.") && weights.has(param.name)) out[param.name] = weights.base(param.name).to(at::kFloat).clone();
     else out[param.name] = is_weight ? normal_tensor(param.shape, kInitialDeviation, key.with(param.name)) : at::zeros(param.shape);
   }
+  if (style_ == HeadStyle::kMask && !weights.has("mask.dense.weight")) {
+    throw InputError("the checkpoint has no head that fills masks in, which a cloze reads: take one that was saved as a masked language model");
+  }
   if (style_ == HeadStyle::kPooler && !trains_pooler_ && !weights.has("pooler.weight")) {
     throw InputError("the model has no pooler for the head to read: set head.pooler to trained");
   }
@@ -58,6 +68,14 @@ NamedTensors Head::init(const Weights& weights, RandomKey key) const {
 NamedTensors Head::rewrite(const Params& derived) const {
   if (!trains_pooler_) return {};
   return {{"pooler.weight", derived.at("pooler.weight")}, {"pooler.bias", derived.at("pooler.bias")}};
+}
+
+Tensor Head::word_logits(const Weights& weights, const Tensor& mask_rows, const std::vector<int64_t>& words) const {
+  ensure(static_cast<int64_t>(words.size()) == outputs_, "a word for every label");
+  const Tensor z = mask_states(config_, weights, mask_rows);   // [N, C]
+  const auto dtype = z.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const Tensor index = at::tensor(words, at::kLong);
+  return graft::linear(z.to(dtype), weights.rows("embed.word.weight", index).to(dtype), weights.rows("mask.bias", index).to(dtype));
 }
 
 Tensor Head::logits(const Params& derived, const Weights& weights, const Tensor& first_rows, const std::shared_ptr<const RowIds>& ids,

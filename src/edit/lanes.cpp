@@ -48,15 +48,20 @@ void Bound::join() {
   if (!roots.empty()) torch::autograd::backward(roots, gradients);
 }
 
-LaneHooks::LaneHooks(const Model& model, std::vector<Lane> lanes) : lanes_(std::move(lanes)), wanted_(model.sites.all().size(), false) {
-  for (const Lane& lane : lanes_) {
+LaneHooks::LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache)
+    : lanes_(std::move(lanes)), wanted_(model.sites.all().size(), false) {
+  for (size_t i = 0; i < lanes_.size(); ++i) {
+    Lane& lane = lanes_[i];
+    if (cache != nullptr) lane.context.memory = &cache->memory(static_cast<int64_t>(i));
     auto& by_site = active_.emplace_back(model.sites.all().size());
     const auto& parts = lane.bound->adapter().parts();
     for (size_t p = 0; p < parts.size(); ++p) {
+      if (cache != nullptr && cache->is_begun() && parts[p].spec.traits.prompt_only) continue;
       for (const Site& site : parts[p].spec.sites) {
         by_site[static_cast<size_t>(site.index)].push_back(p);
         wanted_[static_cast<size_t>(site.index)] = true;
-        if (parts[p].spec.traits.pools_sequence && site.layer + 1 == model.config.layers) allows_first_rows_only_ = false;
+        const bool is_last = site.stack == (model.config.has_decoder() ? "dec" : "enc") && site.layer + 1 == (model.config.has_decoder() ? model.config.decoder_layers : model.config.layers);
+        if (parts[p].spec.traits.pools_sequence && is_last) allows_missing_rows_ = false;
       }
     }
   }
@@ -65,6 +70,7 @@ LaneHooks::LaneHooks(const Model& model, std::vector<Lane> lanes) : lanes_(std::
 bool LaneHooks::wants(const Site& site) const { return wanted_[static_cast<size_t>(site.index)]; }
 
 Tensor LaneHooks::apply_lane(Lane& lane, const SiteView& view) {
+  if (view.lane.num_sequences == 0) return view.y;   // all of its texts are written
   const size_t index = static_cast<size_t>(&lane - lanes_.data());
   SiteView seen = view;
   for (const size_t p : active_[index][static_cast<size_t>(view.site.index)]) {
@@ -96,6 +102,7 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
   std::vector<LanePrefix> out;
   for (size_t i = 0; i < lanes_.size(); ++i) {
     const LaneRange& range = view.pack.lanes[i];
+    if (range.num_sequences == 0) continue;
     SiteView seen = view;
     seen.lane = range;
     if (lanes_.size() > 1) seen.x = view.x.slice(0, range.first_row, range.first_row + range.num_rows);
@@ -112,25 +119,77 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
   return out;
 }
 
-LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes, ForwardOptions options) {
-  ensure(!lanes.empty() && lanes.size() == pack.lanes.size(), "one adapter per lane");
+std::shared_ptr<Hooks> LaneHooks::lasting() const {
+  auto copy = std::make_shared<LaneHooks>(*this);
+  copy->own_losses_.resize(lanes_.size());
+  for (size_t i = 0; i < lanes_.size(); ++i) {
+    Context& context = copy->lanes_[i].context;
+    if (context.losses != nullptr) context.losses = &copy->own_losses_[i];
+  }
+  return copy;
+}
+
+std::vector<SideLoss> LaneHooks::take_losses() {
+  std::vector<SideLoss> out;
+  for (size_t i = 0; i < own_losses_.size(); ++i) {
+    for (auto& [name, value] : own_losses_[i]) out.push_back({i, std::move(name), std::move(value)});
+    own_losses_[i].clear();
+  }
+  return out;
+}
+
+void LaneHooks::add_losses(const std::vector<SideLoss>& losses) {
+  for (const SideLoss& loss : losses) lanes_[loss.lane].context.losses->emplace_back(loss.name, loss.value);
+}
+
+void LaneHooks::begin_repeat() {
+  for (Lane& lane : lanes_) lane.context.records = nullptr;
+}
+
+void check_decoding(const ModelConfig& config, const Adapter& adapter) {
+  for (const Adapter::Part& part : adapter.parts()) {
+    if (part.spec.traits.is_causal) continue;
+    for (const Site& site : part.spec.sites) {
+      const bool is_of_encoder = config.layers > 0 && (site.stack != "dec" || site.part == "cross.k" || site.part == "cross.v");
+      if (is_of_encoder) continue;   // all of its rows are there before the first token
+      const std::string reason = "edit " + quote(part.path) + ": what it does at " + site.name + " to a token depends on the tokens after it, which are still to be written; ";
+      throw InputError(reason + (site.kind == SiteKind::kAttention ? "a gate around a prefix has one weight for a whole text: give it a fixed one (value: 1), or leave the gate out"
+                                                                   : "train its gate with pool: causal_mean"));
+    }
+  }
+}
+
+ForwardResult forward_lanes(const Model& model, const ModelInput& input, const std::vector<Lane>& lanes, ForwardOptions options) {
+  ensure(!lanes.empty() && lanes.size() == input.last().lanes.size(), "one adapter per lane");
   for (const Lane& lane : lanes) {
     const bool shares_weights = lane.bound == lanes.front().bound || !(lane.bound->adapter().rewrites_trunk() || lanes.front().bound->adapter().rewrites_trunk());
     ensure(shares_weights, "a lane that rewrites the trunk's weights shares a pass only with lanes of its own adapter");
   }
-  LaneHooks hooks(model, lanes);
-  options.first_rows_only = !options.keep_hidden && hooks.allows_first_rows_only();
-  const Weights& weights = lanes.front().bound->weights();
-  ForwardResult trunk = forward(model, weights, pack, hooks, options);
-
+  if (options.cache != nullptr && !options.cache->is_begun()) {
+    for (const Lane& lane : lanes) check_decoding(model.config, lane.bound->adapter());
+  }
+  LaneHooks hooks(model, lanes, options.cache);
+  const std::vector<RowRange> wanted = std::move(options.wanted);
+  const bool narrows = !options.keep_hidden && hooks.allows_missing_rows();
+  options.wanted = narrows ? wanted : std::vector<RowRange>{};
+  ForwardResult result = forward(model, lanes.front().bound->weights(), input, hooks, options);
+  if (narrows || wanted.empty()) return result;
   Tensor index;
-  const Pack firsts = first_rows_of(pack, index);
-  const Tensor first = options.first_rows_only ? trunk.last : trunk.last.index_select(0, index);   // [N, C]
+  narrowed(input.last(), wanted, options.round_rows_to, index);
+  result.last = result.last.index_select(0, index);
+  return result;
+}
+
+LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes, ForwardOptions options) {
+  options.wanted = classified_rows(pack);
+  ForwardResult trunk = forward_lanes(model, input_of(model.config, pack), lanes, options);
+  Tensor index;
+  const Pack firsts = narrowed(pack, options.wanted, 1, index);
   LogitsResult result;
   result.hidden = std::move(trunk.hidden);
   std::vector<int64_t> sizes;
   for (const LaneRange& range : firsts.lanes) sizes.push_back(range.num_sequences);
-  const std::vector<Tensor> by_lane = lanes.size() == 1 ? std::vector<Tensor>{first} : first.split_with_sizes(sizes, 0);
+  const std::vector<Tensor> by_lane = lanes.size() == 1 ? std::vector<Tensor>{trunk.last} : trunk.last.split_with_sizes(sizes, 0);   // [N, C] each
   for (size_t i = 0; i < lanes.size(); ++i) {
     const Bound& bound = *lanes[i].bound;
     const Head* head = bound.adapter().head();
@@ -139,6 +198,10 @@ LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vec
     const std::shared_ptr<const RowIds> ids = slice_rows(*firsts.rows, range.first_row, range.num_rows);
     Context context = lanes[i].context;
     context.key = context.key.with(Adapter::kHeadPath);
+    if (pack.words != nullptr) {
+      result.logits.push_back(head->word_logits(bound.weights(), by_lane[i], *pack.words));
+      continue;
+    }
     result.logits.push_back(head->logits(Params(bound.derived(), Adapter::kHeadPath), bound.weights(), by_lane[i], ids, context, &result.pooled));
   }
   return result;

@@ -42,14 +42,21 @@ struct Lane {
 
 class LaneHooks final : public Hooks {
  public:
-  LaneHooks(const Model& model, std::vector<Lane> lanes);
+  // `cache`: of a decoder that writes token by token. Edits remember in it what they need; after the first pass those that act on
+  // the prompt alone are silent.
+  LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache = nullptr);
 
   bool wants(const Site& site) const override;
   at::Tensor apply(const SiteView& view) override;
   std::vector<LanePrefix> prefix(const SiteView& view) override;
 
-  // No edit needs more of the last block than the first row of each sequence.
-  bool allows_first_rows_only() const { return allows_first_rows_only_; }
+  std::shared_ptr<Hooks> lasting() const override;   // the lanes' Bounds must live as long
+  std::vector<SideLoss> take_losses() override;
+  void add_losses(const std::vector<SideLoss>& losses) override;
+  void begin_repeat() override;
+
+  // No edit needs more rows of the last block than those that somebody reads.
+  bool allows_missing_rows() const { return allows_missing_rows_; }
 
  private:
   at::Tensor apply_lane(Lane& lane, const SiteView& view);
@@ -57,8 +64,17 @@ class LaneHooks final : public Hooks {
   std::vector<Lane> lanes_;
   std::vector<std::vector<std::vector<size_t>>> active_;   // [lane][site index]: parts of the lane's adapter, in order
   std::vector<bool> wanted_;                               // [site index]
-  bool allows_first_rows_only_ = true;
+  bool allows_missing_rows_ = true;
+  std::vector<std::vector<std::pair<std::string, at::Tensor>>> own_losses_;   // [lane], of a lasting copy
 };
+
+// Throws InputError naming an edit whose change of one token depends on later ones, which a cache cannot serve, and the way out.
+void check_decoding(const ModelConfig& config, const Adapter& adapter);
+
+// One forward pass whose lanes are `lanes`, in every pack of `input`. With options.cache every adapter must pass check_decoding (asked
+// on the first pass). All lanes must share one set of weights (a lane that rewrites
+// weights goes alone). Of options.wanted, `last` has those rows and no others, whether or not the last block skips the rest.
+ForwardResult forward_lanes(const Model& model, const ModelInput& input, const std::vector<Lane>& lanes, ForwardOptions options);
 
 struct LogitsResult {
   std::vector<at::Tensor> logits;    // per lane [N, outputs] float32
@@ -66,8 +82,7 @@ struct LogitsResult {
   std::vector<at::Tensor> hidden;    // with keep_hidden
 };
 
-// One forward pass of a pack whose lanes are `lanes`, through trunk and heads. All lanes must share one set of weights (a lane
-// that rewrites weights goes alone). `options.first_rows_only` is decided here.
+// One forward pass of a pack through an encoder and the heads of its lanes, which read the first row of each sequence.
 LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes, ForwardOptions options);
 
 }  // namespace graft

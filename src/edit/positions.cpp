@@ -57,13 +57,13 @@ EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Cl
   int64_t rows = 0;
   for (int64_t n = view.lane.first_sequence; n < view.lane.first_sequence + view.lane.num_sequences; ++n) {
     const auto sequence = static_cast<size_t>(n);
-    const int64_t tokens = view.pack.lengths[sequence];
+    const int64_t tokens = view.pack.prompts[sequence];
     const EditedTokens edited = edited_tokens(positions, tokens, clamp);
     for (int64_t row = view.pack.offsets[sequence]; row < view.pack.offsets[sequence + 1]; ++row, ++rows) {
       const int64_t token = view.pack.token[static_cast<size_t>(row)];
       if (token < 0) continue;
-      if (token < edited.prefix) prefix.push_back(row - view.lane.first_row);
-      else if (token >= tokens - edited.suffix) suffix.push_back(row - view.lane.first_row);
+      if (token < edited.prefix || positions.is_all) prefix.push_back(row - view.lane.first_row);
+      else if (token >= tokens - edited.suffix && token < tokens) suffix.push_back(row - view.lane.first_row);   // what follows a prompt stays as it is
     }
   }
   const bool is_every_row = static_cast<int64_t>(prefix.size()) == rows;

@@ -35,6 +35,9 @@ class Prefix final : public Edit {
         key_heads_(target.config.key_heads),
         width_(target.config.width),
         key_width_(target.config.key_width()) {
+    if (counts_positions_ && target.config.layers > 0 && target.config.has_decoder()) {
+      options.fault("counts_positions", "positions are counted in one stack; " + target.config.model_type + " has two: leave it out");
+    }
     for (const Site& site : choice_.sites) {
       if (site.kind != SiteKind::kAttention) options.fault("sites", "prefix acts on attention sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }

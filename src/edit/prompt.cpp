@@ -33,6 +33,7 @@ class Prompt final : public Edit {
     EditSpec spec;
     spec.params.push_back({.name = name(), .shape = {length_, site_.output_width}, .group = "prompt", .site = site_.name});
     spec.sites = {site_};
+    spec.traits.prompt_only = true;
     spec.traits.layout = {.virtual_rows = length_, .virtual_rows_follow_first = position_ == "after_first"};
     return spec;
   }

@@ -75,8 +75,8 @@ RowDropout at_rows(RowDropout dropout, const Tensor& rows) {
 class Reft final : public Edit {
  public:
   Reft(Options& options, const EditTarget& target)
-      : choice_(read_sites(options, target, {"out"})),
-        last_layer_(target.config.has_decoder() ? -2 : target.config.layers - 1),
+      : choice_(read_sites(options, target, {"enc.*.out|out"})),
+        config_(target.config),
         rank_(options.integer("rank", 4, 1, 4096)),
         has_rotation_(options.boolean("rotation", true)),
         has_linear_source_(options.choice("source", "linear", {"linear", "constant"}) == "linear"),
@@ -224,6 +224,11 @@ class Reft final : public Edit {
     } catch (const InputError& error) {
       options.fault("positions", error.what());
     }
+    for (const Site& site : choice_.sites) {
+      if (positions_.is_all || config_.layers == 0 || !holds_decoder_rows(site, config_)) continue;
+      options.fault("sites", "positions count the tokens of a prompt, and a decoder beside an encoder reads none: choose sites of the encoder (such as enc.*.out) or positions: all; found " + site.name);
+      break;
+    }
     if (has_projection_bias_ && has_rotation_) options.fault("projection_bias", "a rotation has no bias: set rotation to false or leave this out");
     else if (has_projection_bias_ && !subtracts_) options.fault("projection_bias", "nothing reads it unless the projection is subtracted");
     if (activation_ != "linear" && !has_linear_source_) options.fault("activation", "it acts on a linear source, and the source is constant");
@@ -240,11 +245,15 @@ class Reft final : public Edit {
 
   static std::string name_of(const Site& site, const std::string& set, const char* part) { return site.name + "." + set + "." + part; }
 
-  // A head that reads the first row sees a suffix of the last block through keys and values alone: elsewhere its gradient is zero,
-  // always. (By the paper's clamp a sequence of one token is all suffix, and only that one is seen.)
+  // Of the last block only some rows are read other than through keys and values: by the head of an encoder the first, so that
+  // nothing reads a suffix; of a decoder the last of a prompt and what follows, so that nothing reads what stands before it. Their
+  // gradient is zero, always. (By other clamps a text of one or few tokens is all suffix, or all prefix, and is read.)
   bool is_unread(const Site& site, const std::string& set) const {
-    const bool is_suffix = set == "suffix" || (positions_.first == 0 && !positions_.is_all);
-    return is_suffix && site.layer == last_layer_ && site.part != "attn.k" && site.part != "attn.v";
+    if (positions_.is_all || (config_.layers > 0 && config_.has_decoder())) return false;   // an encoder's rows are read through cross-attention
+    const bool is_in_last = site.layer + 1 == config_.layers + config_.decoder_layers;      // one of the two is zero
+    const bool feeds_keys = site.part == "attn.k" || site.part == "attn.v" || (config_.is_pre_norm && site.part == "attn.norm");
+    const bool is_suffix_only = set == "suffix" || positions_.first == 0, is_prefix_only = set == "prefix" || positions_.last == 0;
+    return is_in_last && !feeds_keys && (config_.has_decoder() ? is_prefix_only : is_suffix_only);
   }
 
   bool has_one_product() const { return !has_linear_source_ || activation_ == "linear"; }
@@ -283,7 +292,7 @@ class Reft final : public Edit {
   }
 
   SiteChoice choice_;
-  int64_t last_layer_;   // of an encoder whose first row alone is read; -2 where there is a decoder
+  ModelConfig config_;
   int64_t rank_;
   bool has_rotation_, has_linear_source_, subtracts_, has_projection_bias_;
   std::string activation_, positions_text_;

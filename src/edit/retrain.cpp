@@ -22,16 +22,15 @@ bool is_norm(const std::string& name) { return name.find("norm.") != std::string
 
 class Retrain final : public Edit {
  public:
-  Retrain(std::string kind, Node options, std::vector<TensorSlot> slots)
-      : kind_(std::move(kind)), options_(std::move(options)), slots_(std::move(slots)) {}
+  Retrain(std::string kind, Node options, std::vector<TensorSlot> slots, bool has_lost_biases)
+      : kind_(std::move(kind)), options_(std::move(options)), slots_(std::move(slots)), has_lost_biases_(has_lost_biases) {}
 
   EditSpec spec() const override {
     EditSpec spec;
     for (const TensorSlot& slot : slots_) {
       ParamSpec param{.name = slot.name, .shape = slot.shape, .group = kind_};
       param.decays = !is_bias(slot.name) && !is_norm(slot.name);
-      // The softmax does not change when all keys move alike, so the gradient of a key's bias is zero but for rounding.
-      param.starts_without_gradient = slot.name.ends_with("attn.k.bias") || slot.name.ends_with("cross.k.bias");
+      param.starts_without_gradient = has_lost_biases_ && slot.name.ends_with(".k.bias");
       spec.params.push_back(std::move(param));
     }
     spec.traits = {.identity_at_init = true, .is_foldable = true, .rewrites = true};
@@ -61,6 +60,7 @@ class Retrain final : public Edit {
   std::string kind_;
   Node options_;
   std::vector<TensorSlot> slots_;
+  bool has_lost_biases_;   // those of keys have a gradient that is zero but for rounding (is_lost_on_keys)
 };
 
 std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const EditTarget& target,
@@ -69,7 +69,9 @@ std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const 
   for (TensorSlot& slot : tensor_slots(target.config)) {
     if (is_trained(slot.name)) slots.push_back(std::move(slot));
   }
-  return std::make_unique<Retrain>(kind, std::move(options), std::move(slots));
+  const std::vector<Site>& sites = target.sites.all();
+  const bool has_lost_biases = std::any_of(sites.begin(), sites.end(), [&](const Site& site) { return is_lost_on_keys(site, target.config); });
+  return std::make_unique<Retrain>(kind, std::move(options), std::move(slots), has_lost_biases);
 }
 
 }  // namespace

@@ -12,6 +12,12 @@ using at::Tensor;
 
 namespace {
 
+bool is_counted(const Pack& pack, size_t sequence, int64_t row, RowsCounted counted) {
+  const int64_t token = pack.token[static_cast<size_t>(row)];
+  if (counted == RowsCounted::kPrompt) return token >= 0 && token < std::max<int64_t>(1, pack.prompts[sequence]);
+  return counted == RowsCounted::kAll || token >= 0;
+}
+
 // [T]: the sequence of each row of the view, counted from the lane's first; N for rows that do not count.
 Tensor sequence_index(const SiteView& view, RowsCounted counted, std::vector<double>* counts) {
   const int64_t count = view.lane.num_sequences;
@@ -20,7 +26,7 @@ Tensor sequence_index(const SiteView& view, RowsCounted counted, std::vector<dou
     const auto sequence = static_cast<size_t>(view.lane.first_sequence + n);
     int64_t rows = 0;
     for (int64_t row = view.pack.offsets[sequence]; row < view.pack.offsets[sequence + 1]; ++row) {
-      if (counted == RowsCounted::kTokens && view.pack.token[static_cast<size_t>(row)] < 0) continue;
+      if (!is_counted(view.pack, sequence, row, counted)) continue;
       index[static_cast<size_t>(row - view.lane.first_row)] = n;
       ++rows;
     }
@@ -30,6 +36,20 @@ Tensor sequence_index(const SiteView& view, RowsCounted counted, std::vector<dou
 }
 
 }  // namespace
+
+std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCounted counted) {
+  RowGroups out;
+  out.counts.resize(static_cast<size_t>(view.lane.num_rows));
+  for (int64_t n = 0; n < view.lane.num_sequences; ++n) {
+    const auto sequence = static_cast<size_t>(view.lane.first_sequence + n);
+    out.begin.push_back(view.pack.offsets[sequence] - view.lane.first_row);
+    out.end.push_back(view.pack.offsets[sequence + 1] - view.lane.first_row);
+    for (int64_t row = out.begin.back(); row < out.end.back(); ++row) {
+      out.counts[static_cast<size_t>(row)] = is_counted(view.pack, sequence, row + view.lane.first_row, counted);
+    }
+  }
+  return std::make_shared<const RowGroups>(std::move(out));
+}
 
 Tensor mean_by_sequence(const SiteView& view, const Tensor& values, RowsCounted counted) {
   std::vector<double> counts;
@@ -44,25 +64,38 @@ Tensor spread_to_rows(const SiteView& view, const Tensor& by_sequence) {
   return at::cat({by_sequence, at::zeros({1, by_sequence.size(1)}, by_sequence.options())}).index_select(0, index);   // [T, K]
 }
 
-Tensor running_mean(const SiteView& view, const Tensor& values) {
-  std::vector<double> is_token, counts, is_before;   // [T] each
+Tensor running_mean(const SiteView& view, const Tensor& values, NamedTensors* memory, const std::string& name) {
+  const auto sequences = view.lane.num_sequences;
+  const auto kept = [&](const char* what) -> Tensor* { return memory == nullptr ? nullptr : &(*memory)[name + what]; };
+  Tensor *const kept_sums = kept(" sums"), *const kept_counts = kept(" counts");   // [N, K], [N] float64
+  std::vector<double> is_token, counts, is_before, totals;   // [T] thrice, [N]
   std::vector<int64_t> sizes;
-  for (int64_t n = 0; n < view.lane.num_sequences; ++n) {
+  for (int64_t n = 0; n < sequences; ++n) {
     const auto sequence = static_cast<size_t>(view.lane.first_sequence + n);
     sizes.push_back(view.pack.offsets[sequence + 1] - view.pack.offsets[sequence]);
-    double tokens = 0;
+    double tokens = kept_counts != nullptr && kept_counts->defined() ? kept_counts->const_data_ptr<double>()[n] : 0;
     for (int64_t row = view.pack.offsets[sequence]; row < view.pack.offsets[sequence + 1]; ++row) {
       is_token.push_back(view.pack.token[static_cast<size_t>(row)] < 0 ? 0.0 : 1.0);
       tokens += is_token.back();
       counts.push_back(std::max(1.0, tokens));
       is_before.push_back(tokens == 0 ? 1.0 : 0.0);
     }
+    totals.push_back(tokens);
   }
   const auto used = static_cast<int64_t>(counts.size());
   const auto column = [&](const std::vector<double>& numbers) { return at::tensor(numbers, at::kDouble).to(values.scalar_type()).unsqueeze(1); };
   const Tensor own = values.narrow(0, 0, used);
-  std::vector<Tensor> parts;   // one sum a sequence, so that no neighbour enters its rounding
-  for (const Tensor& part : (own * column(is_token)).split_with_sizes(sizes, 0)) parts.push_back(part.cumsum(0));
+  std::vector<Tensor> parts, lasts;   // one sum a sequence, so that no neighbour enters its rounding
+  for (const Tensor& part : (own * column(is_token)).split_with_sizes(sizes, 0)) {
+    const auto n = static_cast<int64_t>(parts.size());
+    const Tensor before = kept_sums != nullptr && kept_sums->defined() ? kept_sums->narrow(0, n, 1) : Tensor();
+    parts.push_back(before.defined() ? at::cat({before, part}).cumsum(0).narrow(0, 1, part.size(0)) : part.cumsum(0));
+    if (memory != nullptr) lasts.push_back(parts.back().narrow(0, part.size(0) - 1, 1));
+  }
+  if (memory != nullptr) {
+    *kept_sums = at::cat(lasts);
+    *kept_counts = at::tensor(totals, at::kDouble);
+  }
   const Tensor means = at::cat(parts) / column(counts) + own * column(is_before);
   return at::cat({means, at::zeros({view.lane.num_rows - used, values.size(1)}, values.options())});   // fillers come last
 }

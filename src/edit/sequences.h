@@ -3,12 +3,21 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
+#include <string>
+
 #include "model/hooks.h"
+#include "tensor/named_tensors.h"
+#include "tensor/pooled_gate.h"
 
 namespace graft {
 
-// Which rows of a sequence count: its tokens, or every row it has (those of a prompt and of padding too). Fillers never do.
-enum class RowsCounted { kTokens, kAll };
+// Which rows of a sequence count: its tokens; every row it has (those of a prompt and of padding too); or the tokens of its prompt, at
+// least the first. Fillers never do.
+enum class RowsCounted { kTokens, kAll, kPrompt };
+
+// The rows of each sequence of the view's lane, and which of them count.
+std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCounted counted);
 
 // values: [T, K] of the view's rows -> [N, K], the mean over each sequence's rows. Differentiable.
 at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values, RowsCounted counted = RowsCounted::kTokens);
@@ -17,7 +26,8 @@ at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values, Rows
 at::Tensor spread_to_rows(const SiteView& view, const at::Tensor& by_sequence);
 
 // values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to and including it; a row before every token keeps its
-// own values, a row of no sequence gets zero. Differentiable.
-at::Tensor running_mean(const SiteView& view, const at::Tensor& values);
+// own values, a row of no sequence gets zero. Differentiable. `memory`, where there is one, keeps under `name` the sums and counts
+// that the next pass of the sequences goes on from.
+at::Tensor running_mean(const SiteView& view, const at::Tensor& values, NamedTensors* memory = nullptr, const std::string& name = "");
 
 }  // namespace graft

@@ -5,23 +5,33 @@
 #include <vector>
 
 #include "data/task.h"
+#include "infer/model_text.h"
 #include "model/config.h"
 #include "model/pack.h"
-#include "text/tokenizer.h"
 
 namespace graft {
 
 struct Dataset {
   std::vector<Example> examples;
   std::vector<Sequence> sequences;   // one per example, in order
+  std::vector<std::vector<std::vector<int64_t>>> options = {};   // kChoice: [example][option], its tokens with the end of text
   int64_t num_tokens = 0;            // of all sequences
   int64_t num_cut = 0;               // texts that were cut to max_length
 
   int64_t size() const { return static_cast<int64_t>(examples.size()); }
 };
 
-// Throws InputError when the tokenizer's ids or types do not fit the model, or a special token that it needs is missing.
-Dataset encode_examples(std::vector<Example> examples, const Tokenizer& tokenizer, const ModelConfig& config, int64_t max_length);
+// What a data set is encoded for. Training reads the target behind the prompt (of kChoice: the right option), evaluation of texts the
+// prompt alone.
+enum class TargetUse { kFollow, kLeaveOut };
+
+// Throws InputError when the tokenizer's ids or types do not fit the model, a special token that it needs is missing, or the model cannot
+// do what the task asks (a decoder has no head, an encoder writes no text).
+Dataset encode_examples(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length,
+                        TargetUse targets = TargetUse::kFollow);
+
+// Indices of the sequences, the longest first.
+std::vector<int64_t> longest_first(const Dataset& data);
 
 // max_length if positive, else the model's longest, at most 512, less the positions that `layout` takes for itself. Throws InputError
 // when it is beyond what the model serves.

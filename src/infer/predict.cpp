@@ -15,9 +15,6 @@ namespace {
 
 using at::Tensor;
 
-// A new number of rows makes the matrix library compile and keep new kernels: rounded to 16, a run was 15 % slower and 100 MB larger.
-constexpr int64_t kRowsRounding = 64;
-
 Tensor labels_of(const Dataset& data) {
   std::vector<double> labels;
   for (const Example& example : data.examples) {
@@ -25,14 +22,6 @@ Tensor labels_of(const Dataset& data) {
     labels.push_back(*example.label);
   }
   return at::tensor(labels, at::kDouble);
-}
-
-std::vector<int64_t> longest_first(const Dataset& data) {
-  std::vector<int64_t> order(data.sequences.size());
-  std::iota(order.begin(), order.end(), int64_t{0});
-  const auto length = [&](int64_t i) { return data.sequences[static_cast<size_t>(i)].ids.size(); };
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return length(a) > length(b); });
-  return order;
 }
 
 int64_t num_routes(const RouteOptions& route) {
@@ -67,10 +56,6 @@ Tensor joined_routes(const Tensor& by_route, Routing routing) {
 }
 
 }  // namespace
-
-PackOptions pack_options(const Model& model) {
-  return {.round_rows_to = kRowsRounding, .position_offset = model.config.position_offset, .pad_id = model.config.pad_id};
-}
 
 Predictions predict(const Model& model, const Bound& bound, const Dataset& data, const PredictOptions& options) {
   ensure(bound.adapter().head() != nullptr, "predictions need a head");

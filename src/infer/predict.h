@@ -56,7 +56,4 @@ std::vector<Score> score_predictions(const Task& task, const Dataset& data, cons
 // Mean loss over the rows: cross entropy in nats, or squared error.
 double mean_loss(const Task& task, const Dataset& data, const at::Tensor& logits);
 
-// How packs are made for a model: rows rounded up so that matrix kernels are compiled for few sizes.
-PackOptions pack_options(const Model& model);
-
 }  // namespace graft

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "model/families.h"
+#include "model/gguf_model.h"
 
 namespace graft {
 
@@ -88,6 +89,7 @@ void read_bert(Options& options, ModelConfig& c) {
   c.embed_dropout = c.hidden_dropout = options.number("hidden_dropout_prob", 0.1, 0, 1);
   c.attention_dropout = options.number("attention_probs_dropout_prob", 0.1, 0, 1);
   c.activation = parse_activation(options.choice("hidden_act", "gelu", kActivations));
+  c.mask_activation = c.model_type == "roberta" ? Activation::kGelu : c.activation;
   c.classifier_dropout = is_given(options, "classifier_dropout") ? options.number("classifier_dropout", 0.1, 0, 1) : c.hidden_dropout;
   if (c.model_type == "roberta") {  // position ids start after the padding id's row
     c.position_offset = c.pad_id + 1;
@@ -159,7 +161,7 @@ void read_t5(Options& options, ModelConfig& c) {
   require_value(options, "dense_act_fn", ffn == "gated-gelu" ? "gelu_new" : c.has_gated_ffn ? ffn.substr(6) : ffn);
   require_value(options, "is_gated_act", c.has_gated_ffn ? "true" : "false");
   require_value(options, "is_encoder_decoder", "true");
-  c.has_attention_bias = c.has_ffn_bias = false;
+  c.has_attention_bias = c.has_attention_output_bias = c.has_ffn_bias = false;
   c.has_tied_output = options.boolean("tie_word_embeddings", !is_multilingual);
   if (c.has_tied_output) c.output_scale = 1.0 / std::sqrt(static_cast<double>(c.width));
   for (const char* key : kHarmlessT5) options.ignore(key);
@@ -204,6 +206,28 @@ RotaryScaling read_rotary_scaling(Options& options) {
   return scaling;
 }
 
+// Qwen2 (arXiv:2407.10671) has biases at q, k and v; Mistral (arXiv:2310.06825) none; a LLaMA as its file says.
+void read_llama_biases(Options& options, ModelConfig& c) {
+  const bool has_switches = c.model_type == "llama";
+  c.has_attention_bias = has_switches ? options.boolean("attention_bias", false) : c.model_type == "qwen2";
+  c.has_attention_output_bias = has_switches && c.has_attention_bias;
+  c.has_ffn_bias = has_switches && options.boolean("mlp_bias", false);
+}
+
+// Attention to a window of the last tokens is attention to all of them in texts that are no longer: those are served.
+void read_window(Options& options, ModelConfig& c) {
+  if (c.model_type == "llama") return;
+  const bool is_used = c.model_type == "mistral" || options.boolean("use_sliding_window", false);
+  const int64_t window = integer_or(options, "sliding_window", c.max_positions, 1, kMaxPositions);
+  if (is_used) c.max_positions = std::min(c.max_positions, window);
+  options.ignore("max_window_layers");
+  const Node* types = options.raw("layer_types");
+  if (types == nullptr || is_used) return;
+  for (const Node& type : types->items) {
+    if (type.scalar != "full_attention") options.fault("layer_types", "only \"full_attention\" is supported, found " + quote(type.scalar));
+  }
+}
+
 // Touvron et al. 2023 (arXiv:2302.13971); LLaMA 2 and 3 share key heads between query heads.
 void read_llama(Options& options, ModelConfig& c) {
   c.width = options.integer("hidden_size", std::nullopt, 1, kMaxWidth);
@@ -234,10 +258,10 @@ void read_llama(Options& options, ModelConfig& c) {
   c.attention_dropout = options.number("attention_dropout", 0, 0, 1);
   c.has_gated_ffn = true;
   c.activation = parse_activation(options.choice("hidden_act", "silu", {"silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu"}));
-  c.has_attention_bias = options.boolean("attention_bias", false);
-  c.has_ffn_bias = options.boolean("mlp_bias", false);
+  read_llama_biases(options, c);
+  read_window(options, c);
   c.has_tied_output = options.boolean("tie_word_embeddings", false);
-  require_value(options, "pretraining_tp", "1");
+  require_value(options, "pretraining_tp", "1");   // LLaMA only; 1 is what its absence means
   require_value(options, "is_encoder_decoder", "false");
   for (const char* key : kHarmlessLlama) options.ignore(key);
 }
@@ -251,7 +275,7 @@ ModelConfig parse_config(const Node& json, const std::string& source) {
   if (config.model_type == "bart") read_bart(options, config);
   else if (config.model_type == "t5" || config.model_type == "mt5") read_t5(options, config);
   else if (config.model_type == "gpt2") read_gpt2(options, config);
-  else if (config.model_type == "llama") read_llama(options, config);
+  else if (config.model_type == "llama" || config.model_type == "mistral" || config.model_type == "qwen2") read_llama(options, config);
   else read_bert(options, config);
   require_value(options, "chunk_size_feed_forward", "0");
   if (const Node* pruned = options.raw("pruned_heads"); pruned != nullptr && !(pruned->members.empty() && pruned->items.empty())) {
@@ -263,17 +287,12 @@ ModelConfig parse_config(const Node& json, const std::string& source) {
 }
 
 ModelConfig read_config(const Path& model) {
+  if (is_gguf(model)) return read_gguf_config(model);
   const Path file = std::filesystem::is_directory(model) ? model / "config.json" : model;
   if (!std::filesystem::exists(file)) {
     throw InputError("'" + file.string() + "': no such file; a model is a Hugging Face folder with config.json, *.safetensors and tokenizer.json");
   }
   return parse_config(parse_json(read_file(file), file.string()), file.string());
-}
-
-ModelConfig load_config(const Path& model_dir) {
-  ModelConfig config = read_config(model_dir / "config.json");
-  if (!family_of(config).has_trunk) throw InputError("'" + model_dir.string() + "': graft counts " + config.model_type + " models but does not run them yet");
-  return config;
 }
 
 }  // namespace graft

@@ -12,7 +12,6 @@
 
 namespace graft {
 
-enum class Norm { kLayer, kRootMeanSquare };   // the second has no bias and takes no mean off
 enum class PositionKind { kTable, kDistanceBias, kRotary };
 
 // How rotary angles are stretched for longer texts.
@@ -49,9 +48,11 @@ struct ModelConfig {
   double activation_dropout = 0.0;   // of what enters ffn.down
   double classifier_dropout = 0.1;   // before the last linear layer of the head
   Activation activation = Activation::kGelu;
+  Activation mask_activation = Activation::kGelu;   // of the head that fills masks in
 
   bool has_gated_ffn = false;        // W_down (activation(W_gate x) * W_up x) instead of W_down activation(W_up x)
-  bool has_attention_bias = true;    // of the linear layers of attention
+  bool has_attention_bias = true;    // of the linear layers q, k and v of attention
+  bool has_attention_output_bias = true;   // of its layer o
   bool has_ffn_bias = true;
   bool is_pre_norm = false;          // x + f(norm(x)), and one norm after the last block; else norm(x + f(x))
   Norm norm = Norm::kLayer;
@@ -75,9 +76,5 @@ ModelConfig parse_config(const Node& json, const std::string& source);
 
 // Of a folder with config.json, or of such a file alone.
 ModelConfig read_config(const Path& model);
-
-// The same of a model folder that is to be run. Throws InputError for a family whose parameters are counted but whose trunk is not
-// there.
-ModelConfig load_config(const Path& model_dir);
 
 }  // namespace graft

@@ -124,6 +124,7 @@ bool is_present(const std::string& pattern, const Family& family, const ModelCon
   if (pattern.starts_with("pooler.")) return family.head_style == HeadStyle::kPooler;
   if (pattern == "lm.weight") return !c.has_tied_output;
   if (!is_bias(pattern) || is_norm(pattern)) return true;
+  if (pattern.ends_with(".o.bias")) return c.has_attention_output_bias;
   return pattern.find(".ffn.") != std::string::npos ? c.has_ffn_bias : c.has_attention_bias;
 }
 
@@ -146,6 +147,12 @@ std::vector<int64_t> slot_shape(const std::string& pattern, const ModelConfig& c
   return {c.width, c.width};   // the pooler
 }
 
+Names mask_names(const std::string& dense, const std::string& norm, const std::string& bias) {
+  Names names = with_biases({{"mask.dense", dense}, {"mask.norm", norm}});
+  names.emplace_back("mask.bias", bias);
+  return names;
+}
+
 std::string with_layer(std::string pattern, const std::string& layer) {
   const size_t hole = pattern.find('#');
   return hole == std::string::npos ? pattern : pattern.replace(hole, 1, layer);
@@ -156,21 +163,29 @@ bool is_layered(const std::string& pattern) { return pattern.find('#') != std::s
 }  // namespace
 
 const std::vector<Family>& all_families() {
+  // Word tables under a second name; old checkpoints of T5 also hold a table that its decoder never reads.
+  static const std::vector<std::string> kUnusedT5 = {"encoder.embed_tokens.", "decoder.embed_tokens.", "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."};
+  static const std::vector<std::string> kUnusedLlama = {"layers.#.self_attn.rotary_emb."};
   static const std::vector<Family> table = {
-      {.model_type = "bert", .has_trunk = true, .head_style = HeadStyle::kPooler, .prefixes = {"bert.", ""}, .names = bert_names(),
+      {.model_type = "bert", .head_style = HeadStyle::kPooler, .prefixes = {"bert.", ""}, .names = bert_names(),
        .unused = {"cls.", "classifier.", "embeddings.position_ids"}, .classifier_class = "BertForSequenceClassification",
-       .head_names = {{"out", "classifier"}}},
-      {.model_type = "roberta", .has_trunk = true, .head_style = HeadStyle::kDense, .prefixes = {"roberta.", ""}, .names = bert_names(),
+       .head_names = {{"out", "classifier"}},
+       .mask_names = mask_names("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias")},
+      {.model_type = "roberta", .head_style = HeadStyle::kDense, .prefixes = {"roberta.", ""}, .names = bert_names(),
        .unused = {"lm_head.", "classifier.", "pooler.", "embeddings.position_ids"}, .classifier_class = "RobertaForSequenceClassification",
-       .head_names = {{"dense", "classifier.dense"}, {"out", "classifier.out_proj"}}},
+       .head_names = {{"dense", "classifier.dense"}, {"out", "classifier.out_proj"}},
+       .mask_names = mask_names("lm_head.dense", "lm_head.layer_norm", "lm_head.bias")},
       {.model_type = "bart", .prefixes = {"model.", ""}, .names = bart_names(),
-       .unused = {"lm_head.", "classification_head.", "encoder.embed_tokens.", "decoder.embed_tokens."}},
-      {.model_type = "t5", .prefixes = {""}, .names = t5_names(false), .unused = {"encoder.embed_tokens.", "decoder.embed_tokens."}},
-      {.model_type = "t5", .has_gated_ffn = true, .prefixes = {""}, .names = t5_names(true), .unused = {"encoder.embed_tokens.", "decoder.embed_tokens."}},
-      {.model_type = "mt5", .has_gated_ffn = true, .prefixes = {""}, .names = t5_names(true), .unused = {"encoder.embed_tokens.", "decoder.embed_tokens."}},
-      {.model_type = "mt5", .prefixes = {""}, .names = t5_names(false), .unused = {"encoder.embed_tokens.", "decoder.embed_tokens."}},
-      {.model_type = "gpt2", .prefixes = {"transformer.", ""}, .names = gpt2_names(), .unused = {"lm_head."}, .stores_transposed = true},
-      {.model_type = "llama", .has_gated_ffn = true, .prefixes = {"model.", ""}, .names = llama_names(), .unused = {}},
+       .unused = {"lm_head.", "classification_head.", "encoder.embed_tokens.", "decoder.embed_tokens."}, .zero = {"final_logits_bias"}},
+      {.model_type = "t5", .prefixes = {""}, .names = t5_names(false), .unused = kUnusedT5},
+      {.model_type = "t5", .has_gated_ffn = true, .prefixes = {""}, .names = t5_names(true), .unused = kUnusedT5},
+      {.model_type = "mt5", .has_gated_ffn = true, .prefixes = {""}, .names = t5_names(true), .unused = kUnusedT5},
+      {.model_type = "mt5", .prefixes = {""}, .names = t5_names(false), .unused = kUnusedT5},
+      {.model_type = "gpt2", .prefixes = {"transformer.", ""}, .names = gpt2_names(),
+       .unused = {"lm_head.", "h.#.attn.bias", "h.#.attn.masked_bias"}, .stores_transposed = true},
+      {.model_type = "llama", .has_gated_ffn = true, .prefixes = {"model.", ""}, .names = llama_names(), .unused = kUnusedLlama},
+      {.model_type = "mistral", .has_gated_ffn = true, .prefixes = {"model.", ""}, .names = llama_names(), .unused = kUnusedLlama},
+      {.model_type = "qwen2", .has_gated_ffn = true, .prefixes = {"model.", ""}, .names = llama_names(), .unused = kUnusedLlama},
   };
   return table;
 }
@@ -198,12 +213,6 @@ std::vector<std::string> known_families() {
   return names;
 }
 
-std::vector<std::string> trunk_families() {
-  std::vector<std::string> names = known_families();
-  std::erase_if(names, [](const std::string& name) { return !family_of(name).has_trunk; });
-  return names;
-}
-
 std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
   const Family& family = family_of(config);
   std::vector<TensorSlot> slots;
@@ -222,11 +231,29 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
   return slots;
 }
 
+std::vector<TensorSlot> mask_head_slots(const ModelConfig& config) {
+  std::vector<TensorSlot> slots;
+  for (const auto& [ours, theirs] : family_of(config).mask_names) {
+    const bool is_matrix = ours == "mask.dense.weight";
+    slots.push_back({ours, ours == "mask.bias" ? std::vector<int64_t>{config.vocabulary} : is_matrix ? std::vector<int64_t>{config.width, config.width} : std::vector<int64_t>{config.width}, true});
+  }
+  return slots;
+}
+
+CheckpointPiece piece_of(const std::string& checkpoint_name) {
+  const size_t open = checkpoint_name.find('[');
+  if (open == std::string::npos) return {checkpoint_name};
+  const size_t slash = checkpoint_name.find('/', open);
+  return {checkpoint_name.substr(0, open), std::stoll(checkpoint_name.substr(open + 1, slash - open - 1)), std::stoll(checkpoint_name.substr(slash + 1))};
+}
+
 std::optional<std::string> checkpoint_name(const Family& family, const std::string& canonical) {
   const Place place = place_of(canonical);
   const std::string pattern = place.layer < 0 ? canonical : place.stack + ".#." + place.rest;
-  for (const auto& [ours, theirs] : family.names) {
-    if (ours == pattern) return with_layer(theirs, std::to_string(place.layer));
+  for (const auto* names : {&family.names, &family.mask_names}) {
+    for (const auto& [ours, theirs] : *names) {
+      if (ours == pattern) return with_layer(theirs, std::to_string(place.layer));
+    }
   }
   return std::nullopt;
 }

@@ -4,6 +4,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "model/pack.h"
@@ -20,7 +22,14 @@ struct SiteView {
   at::Tensor x;                                          // [T, in]: what entered the site; undefined where y is all there is
   at::Tensor y;                                           // [T, out]: what leaves it unless changed
   at::Tensor residual;                                    // [T, C], sublayers only: what y will be added to
-  std::function<at::Tensor(const at::Tensor&)> norm;      // sublayers only: the block's own norm, applied to its argument
+  std::function<at::Tensor(const at::Tensor&)> norm;      // sublayers only: the norm behind the sum, applied to its argument; empty in a pre-norm block
+};
+
+// A scalar that an edit adds to the loss.
+struct SideLoss {
+  size_t lane = 0;
+  std::string name;
+  at::Tensor value;
 };
 
 class Hooks {
@@ -32,6 +41,16 @@ class Hooks {
   virtual at::Tensor apply(const SiteView& view) = 0;
   // Prefix rows per lane for an attention site; view.x is the block's input, view.y undefined.
   virtual std::vector<LanePrefix> prefix(const SiteView& view) = 0;
+
+  // For blocks that the backward pass computes again. A copy that outlives the forward pass; what edits add to the loss stays with it
+  // until `take_losses`. Null: these hooks cannot be asked twice.
+  virtual std::shared_ptr<Hooks> lasting() const { return nullptr; }
+  // Of a lasting copy: the losses since the last call, in order.
+  virtual std::vector<SideLoss> take_losses() { return {}; }
+  // Of the hooks that it was copied from: to where their own losses go.
+  virtual void add_losses(const std::vector<SideLoss>&) {}
+  // Of a lasting copy: what follows was computed before, so nothing is recorded.
+  virtual void begin_repeat() {}
 };
 
 // Listens nowhere: the bare trunk.
@@ -40,6 +59,7 @@ class NoHooks final : public Hooks {
   bool wants(const Site&) const override { return false; }
   at::Tensor apply(const SiteView& view) override { return view.y; }
   std::vector<LanePrefix> prefix(const SiteView&) override { return {}; }
+  std::shared_ptr<Hooks> lasting() const override { return std::make_shared<NoHooks>(); }
 };
 
 }  // namespace graft

@@ -2,21 +2,30 @@
 
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace graft {
+
+int64_t Sequence::prompt_length() const {
+  const auto first = std::find(is_target.begin(), is_target.end(), true);
+  return is_target.empty() ? static_cast<int64_t>(ids.size()) : first - is_target.begin();
+}
 
 namespace {
 
 constexpr int kPassShift = 48;   // data sets have fewer rows than that
 
-}  // namespace
-
-namespace {
-
 struct RowLists {
   std::vector<int64_t> ids, type_ids, positions;
 };
+
+// The row of a token in its sequence.
+int64_t row_of(int64_t token, const RowLayout& layout) {
+  const bool is_before = layout.virtual_rows_follow_first && token == 0;
+  return token + (is_before ? 0 : layout.virtual_rows);
+}
 
 // Appends the rows of one sequence; returns how many of them others attend to.
 int64_t add_rows(const Sequence& sequence, const RowLayout& layout, const PackOptions& options, RowLists& lists, Pack& pack) {
@@ -27,7 +36,7 @@ int64_t add_rows(const Sequence& sequence, const RowLayout& layout, const PackOp
     const bool is_pad = p >= visible, is_virtual = p >= first_virtual && p < first_virtual + layout.virtual_rows;
     const int64_t token = is_pad || is_virtual ? -1 : p - (p < first_virtual ? 0 : layout.virtual_rows);
     lists.ids.push_back(token < 0 ? options.pad_id : sequence.ids[static_cast<size_t>(token)]);
-    lists.type_ids.push_back(token < 0 ? 0 : sequence.type_ids[static_cast<size_t>(token)]);
+    lists.type_ids.push_back(token < 0 || sequence.type_ids.empty() ? 0 : sequence.type_ids[static_cast<size_t>(token)]);
     // A family whose table begins after the pad id keeps one row of it for pad tokens.
     lists.positions.push_back(is_pad && options.position_offset > 0 ? options.position_offset - 1 : layout.first_position + p + options.position_offset);
     pack.token.push_back(token);
@@ -64,7 +73,8 @@ Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
     for (const Sequence* sequence : lane.sequences) {
       const auto length = static_cast<int64_t>(sequence->ids.size());
       if (length == 0) throw InputError("example " + std::to_string(sequence->example) + " has no tokens");
-      ensure(sequence->type_ids.size() == sequence->ids.size(), "a sequence has as many type ids as ids");
+      ensure(sequence->type_ids.empty() || sequence->type_ids.size() == sequence->ids.size(), "a sequence has as many type ids as ids, or none");
+      ensure(sequence->is_target.empty() || sequence->is_target.size() == sequence->ids.size(), "a sequence has a mark for every id, or none");
       const int64_t begin = pack.offsets.back();
       const int64_t visible = add_rows(*sequence, lane.layout, options, lists, pack);
       const auto end = static_cast<int64_t>(lists.ids.size());
@@ -73,7 +83,9 @@ Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
       rows->example.insert(rows->example.end(), static_cast<size_t>(end - begin), stream);
       spans->sequences.push_back({begin, end, begin, begin + visible, 0, stream});
       pack.offsets.push_back(end);
-      pack.lengths.push_back(length);
+      pack.prompts.push_back(sequence->prompt_length());
+      pack.read_rows.push_back(sequence->mask ? row_of(sequence->mask->token, lane.layout) : 0);
+      if (sequence->mask) pack.words = sequence->mask->words;
       pack.num_tokens += length;
     }
     range.num_rows = pack.offsets.back() - range.first_row;
@@ -98,33 +110,55 @@ Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
   return pack;
 }
 
-Pack first_rows_of(const Pack& pack, at::Tensor& first_rows) {
-  const int64_t count = pack.num_sequences();
+Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t round_rows_to, at::Tensor& index) {
+  ensure(static_cast<int64_t>(ranges.size()) == pack.num_sequences(), "one range of rows a sequence");
   Pack out;
   auto rows = std::make_shared<RowIds>();
   auto spans = std::make_shared<Spans>();
-  std::vector<int64_t> index;
+  std::vector<int64_t> kept;
   out.offsets.push_back(0);
-  for (int64_t n = 0; n < count; ++n) {
-    const Spans::Span& span = pack.spans->sequences[static_cast<size_t>(n)];
-    index.push_back(span.query_begin);
-    out.token.push_back(pack.token[static_cast<size_t>(span.query_begin)]);
-    rows->example.push_back(span.example);
-    rows->position.push_back(0);
-    spans->sequences.push_back({n, n + 1, span.key_begin, span.key_end, 0, span.example});
-    out.offsets.push_back(n + 1);
+  for (size_t n = 0; n < ranges.size(); ++n) {
+    const int64_t begin = pack.offsets[n] + ranges[n].begin, end = pack.offsets[n] + ranges[n].end;
+    ensure(pack.offsets[n] <= begin && begin <= end && end <= pack.offsets[n + 1], "a range lies inside its sequence");
+    for (int64_t row = begin; row < end; ++row) {
+      kept.push_back(row);
+      out.token.push_back(pack.token[static_cast<size_t>(row)]);
+      rows->example.push_back(pack.rows->example[static_cast<size_t>(row)]);
+      rows->position.push_back(pack.rows->position[static_cast<size_t>(row)]);
+    }
+    const Spans::Span& span = pack.spans->sequences[n];
+    const auto last = static_cast<int64_t>(kept.size());
+    spans->sequences.push_back({out.offsets.back(), last, span.key_begin, span.key_end, span.first_position + ranges[n].begin, span.example});
+    out.offsets.push_back(last);
   }
-  first_rows = at::tensor(index, at::kLong);
-  out.ids = pack.ids.index_select(0, first_rows);
-  out.type_ids = pack.type_ids.index_select(0, first_rows);
-  out.positions = pack.positions.index_select(0, first_rows);
+  out.num_tokens = out.offsets.back();
+  out.num_rows = (out.num_tokens + round_rows_to - 1) / round_rows_to * round_rows_to;
+  const auto all = static_cast<size_t>(out.num_rows);
+  kept.resize(all, 0);
+  out.token.resize(all, -1);
+  rows->example.resize(all, -1);
+  rows->position.resize(all, 0);
+  for (const LaneRange& lane : pack.lanes) {
+    const int64_t first = out.offsets[static_cast<size_t>(lane.first_sequence)], last = out.offsets[static_cast<size_t>(lane.first_sequence + lane.num_sequences)];
+    out.lanes.push_back({first, last - first, lane.first_sequence, lane.num_sequences});
+  }
+  out.lanes.back().num_rows += out.num_rows - out.num_tokens;
+  index = at::tensor(kept, at::kLong);
+  out.ids = pack.ids.index_select(0, index);
+  out.type_ids = pack.type_ids.index_select(0, index);
+  out.positions = pack.positions.index_select(0, index);
   out.rows = std::move(rows);
   out.spans = std::move(spans);
-  for (const LaneRange& lane : pack.lanes) out.lanes.push_back({lane.first_sequence, lane.num_sequences, lane.first_sequence, lane.num_sequences});
-  out.lengths = pack.lengths;
+  out.prompts = pack.prompts;
+  out.sources = pack.sources;
   out.embedding = pack.embedding;
-  out.num_rows = out.num_tokens = count;
   return out;
+}
+
+std::vector<RowRange> classified_rows(const Pack& pack) {
+  std::vector<RowRange> ranges;
+  for (const int64_t row : pack.read_rows) ranges.push_back({row, row + 1});
+  return ranges;
 }
 
 }  // namespace graft

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "tensor/packed_attention.h"
@@ -14,12 +15,24 @@
 
 namespace graft {
 
+// Of a text with a mask: where it stands, and the tokens among which a classifier chooses there.
+struct Mask {
+  int64_t token = 0;                                   // index in ids
+  std::shared_ptr<const std::vector<int64_t>> words;   // by label
+};
+
 // One tokenised text or pair of texts.
 struct Sequence {
   int64_t example = 0;               // names the row of the data set, for dropout and for messages
-  std::vector<int64_t> ids;
-  std::vector<int64_t> type_ids;     // same length as ids
+  std::vector<int64_t> ids = {};
+  std::vector<int64_t> type_ids = {};   // same length as ids
   std::vector<float> embedding = {};   // of the whole text, where routers read one; else empty
+  std::optional<Mask> mask = {};
+  std::vector<bool> is_target = {};    // of a decoder that stands alone: tokens that it shall learn to give; empty: none
+  std::vector<int64_t> target_ids = {};   // of a decoder beside an encoder: all that it shall give
+
+  // Tokens before the first target: all, where there is none.
+  int64_t prompt_length() const;
 };
 
 // Rows of a sequence beside its tokens.
@@ -28,6 +41,11 @@ struct RowLayout {
   bool virtual_rows_follow_first = false;   // after the first token instead of before it
   int64_t first_position = 0;          // of the first row: past those that a prefix counts as its own
   int64_t padded_length = 0;           // shorter sequences get pad tokens, which attend but are not attended to; 0 = none
+};
+
+// Rows [begin, end) of one sequence, counted from its first.
+struct RowRange {
+  int64_t begin = 0, end = 0;
 };
 
 // Rows and sequences that go through one adapter with one route. Lanes lie end to end and cover the whole pack.
@@ -42,7 +60,10 @@ struct Pack {
   std::shared_ptr<const Spans> spans;           // self-attention
   std::vector<int64_t> offsets;                 // [N+1]: sequence n has rows offsets[n] .. offsets[n+1]-1
   std::vector<int64_t> token;                   // [T]: index of the row's token in its sequence; -1 for virtual, pad and filler rows
-  std::vector<int64_t> lengths;                 // [N]: tokens of each sequence, also of those whose rows are not all here
+  std::vector<int64_t> prompts;                 // [N]: tokens of each sequence's prompt, also of one whose rows are not all here
+  std::vector<int64_t> sources;                 // [N], of a decoder beside an encoder: the sequence that each reads there; else empty
+  std::vector<int64_t> read_rows;               // [N]: the row that a classifier reads of each sequence: its first, or the mask's
+  std::shared_ptr<const std::vector<int64_t>> words;   // the masks' words; null without masks
   at::Tensor embedding;                         // [N, S] float32 of the sequences; undefined when they have none
   std::vector<LaneRange> lanes;                 // at least one
   int64_t num_rows = 0;                         // T, fillers included
@@ -68,8 +89,11 @@ struct PackLane {
 // Requires: at least one lane, no empty sequence. Throws InputError naming the example of one that is empty.
 Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options);
 
-// The pack of the first row of every sequence, as queries over the keys of the whole pack: all that a classifier reads of the
-// last block. `first_rows` [N] int64 receives the rows' indices.
-Pack first_rows_of(const Pack& pack, at::Tensor& first_rows);
+// The pack of some rows of every sequence, as queries over the keys of the whole pack: all that is read of the last block. `ranges`:
+// one a sequence, maybe empty. `index` [R] int64 receives the rows' indices in `pack`; fillers, to a multiple of `round_rows_to`, repeat row 0.
+Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t round_rows_to, at::Tensor& index);
+
+// The ranges of read_rows.
+std::vector<RowRange> classified_rows(const Pack& pack);
 
 }  // namespace graft

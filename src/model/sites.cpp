@@ -28,6 +28,19 @@ bool matches(std::string_view pattern, std::string_view name) {
   return pattern.front() == name.front() && matches(pattern.substr(1), name.substr(1));
 }
 
+bool matches(std::string_view pattern, const Site& site) { return matches(pattern, site.name) || matches(pattern, site.part); }
+
+// Of patterns joined by '|' the first that matches a site; the last where none does.
+std::string first_matching(const std::string& joined, const std::vector<Site>& sites) {
+  std::string_view left = joined;
+  for (size_t bar = left.find('|'); bar != std::string_view::npos; bar = left.find('|')) {
+    const std::string_view pattern = left.substr(0, bar);
+    if (std::any_of(sites.begin(), sites.end(), [&](const Site& site) { return matches(pattern, site); })) return std::string(pattern);
+    left.remove_prefix(bar + 1);
+  }
+  return std::string(left);
+}
+
 // The numbers of `layers` for a stack of `count` layers, from 0; those that it does not have are left out.
 std::set<int64_t> layers_within(const std::vector<int64_t>& layers, int64_t count) {
   std::set<int64_t> out;
@@ -121,10 +134,10 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
   std::set<int64_t> chosen;
   for (const std::string& written : patterns) {
     const bool is_optional = written.ends_with('?');
-    const std::string pattern = written.substr(0, written.size() - (is_optional ? 1 : 0));
+    const std::string pattern = first_matching(written.substr(0, written.size() - (is_optional ? 1 : 0)), all_);
     size_t hits = 0, kept = 0;
     for (const Site& site : all_) {
-      if (!matches(pattern, site.name) && !matches(pattern, site.part)) continue;
+      if (!matches(pattern, site)) continue;
       ++hits;
       if (!layers.empty() && site.layer >= 0 && !(site.stack == "enc" ? in_encoder : in_decoder).contains(site.layer)) continue;
       ++kept;
@@ -142,6 +155,11 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
   std::vector<Site> out;
   for (const int64_t index : chosen) out.push_back(all_[static_cast<size_t>(index)]);
   return out;
+}
+
+bool holds_decoder_rows(const Site& site, const ModelConfig& config) {
+  if (config.layers == 0) return true;
+  return site.stack == "dec" && site.part != "cross.k" && site.part != "cross.v";
 }
 
 const char* kind_name(SiteKind kind) {

@@ -68,7 +68,8 @@ class Sites {
   // Sites that match any pattern, in execution order. A pattern is a site name or a part name with '*' for anything without a
   // dot and '[qv]' for one of several letters: "attn.q", "attn.[qv]", "enc.3.*.out". `layers`: empty = all; they count in each
   // stack by itself, a negative number from its last (-1). A '?' at the end: where the model has it ("cross.k?"). Throws InputError for
-  // another pattern that matches nothing (in those layers), for no site at all, and for a layer that no stack has.
+  // another pattern that matches nothing (in those layers), for no site at all, and for a layer that no stack has. Of patterns joined
+  // by '|' the first that the model has counts ("ffn.gate|ffn.up", "enc.*.out|out").
   std::vector<Site> match(const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) const;
 
  private:
@@ -80,5 +81,9 @@ class Sites {
 };
 
 const char* kind_name(SiteKind kind);
+
+// Whether the rows at a site are a decoder's: each sees those before it and none after it, and what follows a prompt is still to be
+// given. cross.k and cross.v show the encoder's.
+bool holds_decoder_rows(const Site& site, const ModelConfig& config);
 
 }  // namespace graft

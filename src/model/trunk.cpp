@@ -1,108 +1,18 @@
 #include "model/trunk.h"
 
-#include <ATen/ops/index_select.h>
-
-#include <cmath>
+#include <functional>
+#include <utility>
 
 #include "base/error.h"
-#include "tensor/fused.h"
+#include "model/checkpointed.h"
+#include "model/stack.h"
+#include "tensor/autograd_call.h"
 
 namespace graft {
 
 namespace {
 
 using at::Tensor;
-
-// One forward pass; a method per part of the encoder.
-class Encoder {
- public:
-  Encoder(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options)
-      : config_(model.config), sites_(model.sites), weights_(weights), hooks_(hooks), options_(options) {}
-
-  Tensor embed(const Pack& pack) {
-    const Tensor words = changed(sites_.word(), pack, {}, weights_.rows("embed.word.weight", pack.ids));
-    const Tensor sum = words + weights_.rows("embed.position.weight", pack.positions) +
-                       weights_.rows("embed.type.weight", pack.type_ids);
-    const Tensor normed = norm("embed.norm", sum, {}, {});
-    return changed(sites_.embed(), pack, {}, dropout(normed, hidden_dropout(sites_.embed(), pack)));
-  }
-
-  // x: [T, C]. Returns [T, C], or the first row of each sequence.
-  Tensor block(int64_t layer, const Pack& pack, Tensor x, bool first_rows_only) {
-    const BlockSites& s = sites_.block(layer);
-    const std::string name = "enc." + std::to_string(layer) + ".";
-    const Tensor k = changed_linear(s.k, pack, x);   // [T, C]
-    const Tensor v = changed_linear(s.v, pack, x);   // [T, C]
-    const std::vector<LanePrefix> prefixes =
-        hooks_.wants(s.attention) ? hooks_.prefix({s.attention, pack, pack.whole(), x, {}, {}, {}}) : std::vector<LanePrefix>{};
-
-    Pack narrowed;
-    if (first_rows_only) {
-      Tensor first_rows;
-      narrowed = first_rows_of(pack, first_rows);
-      x = x.index_select(0, first_rows);   // [N, C]
-    }
-    const Pack& rows = first_rows_only ? narrowed : pack;
-    const Tensor q = changed_linear(s.q, rows, x);
-    const Tensor mixed = packed_attention(q, k, v, rows.spans, attention_options(s.attention), prefixes);
-    const Tensor o = changed_linear(s.o, rows, mixed);
-    const Tensor h = add_and_norm(s.attn_out, s.attn_norm, name + "attn.norm", rows, mixed, o, x);
-
-    Tensor a = activate(changed_linear(s.up, rows, h), config_.activation);   // [T, F]
-    a = changed(s.act, rows, h, a);
-    const Tensor down = changed_linear(s.down, rows, a);
-    const Tensor out = add_and_norm(s.ffn_out, s.ffn_norm, name + "ffn.norm", rows, h, down, h);
-    return changed(s.out, rows, {}, out);
-  }
-
- private:
-  Tensor changed(const Site& site, const Pack& pack, const Tensor& x, const Tensor& y) {
-    return hooks_.wants(site) ? hooks_.apply({site, pack, pack.whole(), x, y, {}, {}}) : y;
-  }
-
-  Tensor changed_linear(const Site& site, const Pack& pack, const Tensor& x) {
-    return changed(site, pack, x, weights_.linear(site.name, x));
-  }
-
-  // norm(dropout(y) + residual), in one pass over the rows unless somebody listens between dropout and sum.
-  Tensor add_and_norm(const Site& sublayer, const Site& norm_site, const std::string& norm_name, const Pack& pack, const Tensor& x,
-                      const Tensor& y, const Tensor& residual) {
-    const RowDropout drop = hidden_dropout(sublayer, pack);
-    Tensor out;
-    if (hooks_.wants(sublayer)) {
-      const auto own_norm = [&](const Tensor& u) { return norm(norm_name, u, {}, {}); };
-      const Tensor kept = hooks_.apply({sublayer, pack, pack.whole(), x, dropout(y, drop), residual, own_norm});
-      out = norm(norm_name, kept, residual, {});
-    } else {
-      out = norm(norm_name, y, residual, drop);
-    }
-    return changed(norm_site, pack, {}, out);
-  }
-
-  Tensor norm(const std::string& name, const Tensor& x, const Tensor& residual, const RowDropout& drop) {
-    return add_norm(x, residual, weights_.at(name + ".weight"), weights_.at(name + ".bias"), config_.norm_epsilon, drop);
-  }
-
-  RowDropout hidden_dropout(const Site& site, const Pack& pack) const {
-    if (options_.hidden_dropout == 0.0) return {};
-    return {options_.hidden_dropout, options_.key.with(site.name), pack.rows};
-  }
-
-  AttentionOptions attention_options(const Site& site) const {
-    AttentionOptions attention;
-    attention.num_heads = attention.num_key_heads = config_.heads;
-    attention.scale = 1.0 / std::sqrt(static_cast<double>(config_.head_width()));
-    attention.dropout = options_.attention_dropout;
-    attention.dropout_key = options_.key.with(site.name);
-    return attention;
-  }
-
-  const ModelConfig& config_;
-  const Sites& sites_;
-  const Weights& weights_;
-  Hooks& hooks_;
-  const ForwardOptions& options_;
-};
 
 void check_pack(const Model& model, const Pack& pack) {
   const int64_t* positions = pack.positions.const_data_ptr<int64_t>();
@@ -115,33 +25,139 @@ void check_pack(const Model& model, const Pack& pack) {
   }
 }
 
+// A stack with all that its blocks read, which lives until the backward pass has computed them again.
+struct LastingStack {
+  LastingStack(const Model& model, const Weights& shared_weights, const Hooks& listening, const ForwardOptions& given, const std::string& name,
+               const Pack& own, const EncoderStates& encoder)
+      : weights(shared_weights), hooks(listening.lasting()), options(given), pack(own), encoder_pack(encoder.pack != nullptr ? *encoder.pack : Pack{}),
+        stack(model, weights, checked(hooks), options, name, pack, {encoder.rows, encoder.pack != nullptr ? &encoder_pack : nullptr}) {}
+
+  static Hooks& checked(const std::shared_ptr<Hooks>& hooks) {
+    ensure(hooks != nullptr, "blocks are computed twice only for hooks that can be asked twice");
+    return *hooks;
+  }
+
+  Weights weights;
+  std::shared_ptr<Hooks> hooks;
+  ForwardOptions options;
+  Pack pack, encoder_pack;
+  Stack stack;
+};
+
+// A block of which nothing is kept but what it reads. `hooks`: those of the forward pass, which get the losses that its edits make.
+Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hooks, int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted) {
+  const Stack::Shared shared = kept->stack.shared();
+  auto losses = std::make_shared<std::vector<SideLoss>>();
+  const auto compute = [kept, losses, layer, wanted](const std::vector<Tensor>& inputs) {
+    kept->stack.share({inputs[1], inputs[2]});
+    std::vector<Tensor> outputs{kept->stack.block(layer, inputs[0], wanted)};
+    *losses = kept->hooks->take_losses();
+    for (SideLoss& loss : *losses) outputs.push_back(std::exchange(loss.value, {}));
+    return outputs;
+  };
+  const std::vector<Tensor> outputs = checkpointed(compute, {x, shared.encoder_rows, shared.distance_bias});
+  kept->stack.share(shared);
+  for (size_t i = 0; i < losses->size(); ++i) (*losses)[i].value = outputs[i + 1];
+  hooks.add_losses(*losses);
+  losses->clear();
+  return outputs.front();
+}
+
+using Block = std::function<Tensor(int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted)>;
+
+// One forward pass: what its stacks are made of.
+struct Pass {
+  const Model& model;
+  const Weights& weights;
+  Hooks& hooks;
+  const ForwardOptions& options;
+
+  // The last states of a stack, after its last norm.
+  Tensor stack(const std::string& name, int64_t layers, const Pack& pack, const EncoderStates& encoder, const std::vector<RowRange>& wanted,
+               std::vector<Tensor>& hidden) const {
+    const auto run = [&](Stack& stack, const Block& block) {
+      Tensor x = stack.embed();
+      if (options.keep_hidden) hidden.push_back(x);
+      for (int64_t layer = 0; layer < layers; ++layer) {
+        x = block(layer, x, layer + 1 == layers ? wanted : std::vector<RowRange>{});
+        if (options.keep_hidden) hidden.push_back(x);
+      }
+      return stack.finish(x);
+    };
+    if (!options.saves_memory || !at::GradMode::is_enabled()) {
+      Stack stack(model, weights, hooks, options, name, pack, encoder);
+      return run(stack, [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) { return stack.block(layer, x, rows); });
+    }
+    ensure(options.cache == nullptr, "nothing in a cache is differentiated");
+    const auto kept = std::make_shared<LastingStack>(model, weights, hooks, options, name, pack, encoder);
+    const Tensor last = run(kept->stack, [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) {
+      hooks.add_losses(kept->hooks->take_losses());   // made since the last block: where the rows are embedded
+      const Stack::Shared shared = kept->stack.shared();
+      const bool is_recorded = needs_graph({x, shared.encoder_rows, shared.distance_bias}) || kept->stack.learns(layer);
+      return is_recorded ? checkpointed_block(kept, hooks, layer, x, rows) : kept->stack.block(layer, x, rows);
+    });
+    hooks.add_losses(kept->hooks->take_losses());
+    kept->hooks->begin_repeat();
+    return last;
+  }
+};
+
 }  // namespace
 
-std::shared_ptr<const Model> load_model(const Path& dir, Precision precision) {
-  ModelConfig config = load_config(dir);
+std::shared_ptr<const Model> load_model(const Path& path, Precision precision) {
+  ModelConfig config = read_config(path);
   std::vector<std::shared_ptr<const MappedFile>> files;
-  NamedTensors base = load_base(dir, config, &files);
+  NamedTensors base = load_base(path, config, scalar_type(precision), &files);
   Sites sites(config);
   std::shared_ptr<const Model> model;
-  with_context("loading the model in '" + dir.string() + "'", [&] {
+  with_context("loading the model in '" + path.string() + "'", [&] {
     Weights weights(config, std::move(base), precision, std::move(files));
     weights.release_pages();   // all of it was read to check it
-    model = std::make_shared<const Model>(Model{dir.string(), std::move(config), std::move(sites), std::move(weights)});
+    model = std::make_shared<const Model>(Model{path.string(), std::move(config), std::move(sites), std::move(weights)});
   });
   return model;
 }
 
-ForwardResult forward(const Model& model, const Weights& weights, const Pack& pack, Hooks& hooks, const ForwardOptions& options) {
-  ensure(!(options.keep_hidden && options.first_rows_only), "hidden states of all rows are kept only by a full forward pass");
-  check_pack(model, pack);
-  Encoder encoder(model, weights, hooks, options);
+PackOptions pack_options(const Model& model) {
+  return {.round_rows_to = kRowsRounding, .position_offset = model.config.position_offset, .pad_id = model.config.pad_id};
+}
+
+void set_dropout(ForwardOptions& options, const ModelConfig& config, std::optional<double> rate) {
+  options.embed_dropout = rate.value_or(config.embed_dropout);
+  options.hidden_dropout = rate.value_or(config.hidden_dropout);
+  options.attention_dropout = rate.value_or(config.attention_dropout);
+  options.activation_dropout = rate.value_or(config.activation_dropout);
+}
+
+Tensor mask_states(const ModelConfig& config, const Weights& weights, const Tensor& rows) {
+  const Tensor activated = activate(weights.linear("mask.dense", rows), config.mask_activation);
+  return add_norm(activated, {}, weights.at("mask.norm.weight"), weights.at("mask.norm.bias"), config.norm_epsilon);
+}
+
+ModelInput input_of(const ModelConfig& config, const Pack& pack) {
+  ensure(config.layers == 0 || config.decoder_layers == 0, "a model of two stacks reads two packs");
+  return config.layers > 0 ? ModelInput{&pack, nullptr} : ModelInput{nullptr, &pack};
+}
+
+ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input, Hooks& hooks, const ForwardOptions& options) {
+  const ModelConfig& config = model.config;
+  ensure(!(options.keep_hidden && !options.wanted.empty()), "hidden states of all rows are kept only by a full forward pass");
+  ensure(input.decoder != nullptr || (input.encoder != nullptr && !config.has_decoder()), "every stack that runs gets its rows");
+  const Pass pass{model, weights, hooks, options};
   ForwardResult result;
-  result.last = encoder.embed(pack);
-  if (options.keep_hidden) result.hidden.push_back(result.last);
-  for (int64_t layer = 0; layer < model.config.layers; ++layer) {
-    result.last = encoder.block(layer, pack, result.last, options.first_rows_only && layer + 1 == model.config.layers);
-    if (options.keep_hidden) result.hidden.push_back(result.last);
+  EncoderStates encoder;
+  if (input.encoder != nullptr) {
+    check_pack(model, *input.encoder);
+    const std::vector<RowRange> wanted = config.has_decoder() ? std::vector<RowRange>{} : options.wanted;
+    result.last = pass.stack("enc", config.layers, *input.encoder, {}, wanted, result.hidden);
+    encoder = {result.last, input.encoder};
   }
+  if (input.decoder == nullptr) return result;
+  check_pack(model, *input.decoder);
+  if (config.layers > 0) result.encoder_last = std::move(result.last);
+  if (options.cache != nullptr) options.cache->open(*input.decoder);
+  result.last = pass.stack("dec", config.decoder_layers, *input.decoder, encoder, options.wanted, config.layers > 0 ? result.decoder_hidden : result.hidden);
+  if (options.cache != nullptr) options.cache->close();
   return result;
 }
 

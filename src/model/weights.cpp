@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/families.h"
+#include "model/gguf_model.h"
 #include "tensor/fingerprint.h"
 #include "tensor/linear.h"
 #include "tensor/safetensors.h"
@@ -23,6 +24,16 @@ at::ScalarType scalar_type(Precision precision) {
   }
   throw InternalError("unknown precision");
 }
+
+namespace {
+
+std::vector<TensorSlot> all_slots(const ModelConfig& config) {
+  std::vector<TensorSlot> slots = tensor_slots(config);
+  for (TensorSlot& slot : mask_head_slots(config)) slots.push_back(std::move(slot));
+  return slots;
+}
+
+}  // namespace
 
 struct Weights::Frozen {
   NamedTensors base;
@@ -61,7 +72,7 @@ struct Weights::Frozen {
 Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precision, std::vector<std::shared_ptr<const MappedFile>> files)
     : frozen_(std::make_shared<Frozen>()) {
   std::vector<std::string> known;
-  for (const TensorSlot& slot : tensor_slots(config)) {
+  for (const TensorSlot& slot : all_slots(config)) {
     known.push_back(slot.name);
     const auto found = base.find(slot.name);
     if (found == base.end()) {
@@ -100,6 +111,11 @@ const std::map<std::string, std::string>& Weights::base_fingerprints() const {
   return frozen_->digests;
 }
 
+bool Weights::replaces_below(const std::string& beginning) const {
+  const auto found = replaced_.lower_bound(beginning);
+  return found != replaced_.end() && found->first.starts_with(beginning);
+}
+
 at::ScalarType Weights::dtype() const { return frozen_->dtype; }
 
 void Weights::release_pages() const { frozen_->release_pages(); }
@@ -117,6 +133,15 @@ Tensor Weights::linear(const std::string& layer, const Tensor& x) const {
   }
   if (replaced_.contains(bias)) return frozen_->layer(layer, false)(x) + at(bias);
   return frozen_->layer(layer, true)(x);
+}
+
+OutputLayer Weights::output_layer(const ModelConfig& config) const {
+  const std::string layer = config.has_tied_output ? "embed.word" : "lm";
+  OutputLayer out;
+  out.scale = config.output_scale;
+  if (replaced_.contains(layer + ".weight")) out.weight = at(layer + ".weight");
+  else out.frozen = frozen_->layer(layer, false);
+  return out;
 }
 
 Tensor Weights::rows(const std::string& table, const Tensor& index) const {
@@ -149,41 +174,77 @@ void check_finite(const std::string& name, const Tensor& tensor, const std::stri
   throw InputError(source + ": tensor '" + name + "' holds numbers that are not finite: the file is damaged or half-written; copy or download it again");
 }
 
+// Whether `name` starts as `pattern`, in which '#' stands for a number.
+bool starts_as(std::string_view name, std::string_view pattern) {
+  const size_t hole = pattern.find('#');
+  if (hole == std::string_view::npos) return name.starts_with(pattern);
+  if (!name.starts_with(pattern.substr(0, hole))) return false;
+  size_t end = hole;
+  while (end < name.size() && name[end] >= '0' && name[end] <= '9') ++end;
+  return end > hole && name.substr(end).starts_with(pattern.substr(hole + 1));
+}
+
+bool is_among(const std::vector<std::string>& patterns, const std::string& name) {
+  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) { return starts_as(name, pattern); });
+}
+
+// The part of a checkpoint's tensor that is ours, as [out, in]. Views stay views where nothing has to move.
+Tensor part_of(const Tensor& stored, const CheckpointPiece& piece, bool is_transposed, const std::string& name) {
+  const int64_t outputs = is_transposed && stored.dim() == 2 ? 1 : 0;
+  if (stored.dim() == 0 || stored.size(outputs) % piece.count != 0) {
+    throw InputError("tensor '" + name + "': expected " + std::to_string(piece.count) + " equal parts, found " + shape_text(stored.sizes()));
+  }
+  const int64_t size = stored.size(outputs) / piece.count;
+  const Tensor part = piece.count == 1 ? stored : stored.slice(outputs, piece.index * size, (piece.index + 1) * size);
+  return outputs == 1 ? part.t().contiguous() : part;
+}
+
+std::string without_prefix(std::string name, const Family& family) {
+  for (const std::string& prefix : family.prefixes) {
+    if (!prefix.empty() && name.starts_with(prefix)) return name.substr(prefix.size());
+  }
+  return name;
+}
+
 }  // namespace
 
-NamedTensors load_base(const Path& model_dir, const ModelConfig& config, std::vector<std::shared_ptr<const MappedFile>>* files) {
+NamedTensors load_base(const Path& model_dir, const ModelConfig& config, at::ScalarType dtype, std::vector<std::shared_ptr<const MappedFile>>* files) {
+  if (is_gguf(model_dir)) {
+    GgufModel model = load_gguf_model(model_dir, dtype == at::kDouble ? at::kFloat : dtype);
+    if (files != nullptr) *files = std::move(model.files);
+    return std::move(model.tensors);
+  }
   const Family& family = family_of(config);
   const SafetensorsFile file = load_sharded(model_dir);
-  const NamedTensors& stored = file.tensors;
   if (files != nullptr) *files = file.files;
-  std::map<std::string, std::string> canonical;   // checkpoint name without prefix -> ours
-  for (const TensorSlot& slot : tensor_slots(config)) canonical[checkpoint_name(family, slot.name).value()] = slot.name;
-
+  std::map<std::string, std::vector<std::pair<std::string, CheckpointPiece>>> canonical;   // checkpoint name without prefix -> ours
+  for (const TensorSlot& slot : all_slots(config)) {
+    const CheckpointPiece piece = piece_of(checkpoint_name(family, slot.name).value());
+    canonical[piece.tensor].emplace_back(slot.name, piece);
+  }
   NamedTensors base;
   std::vector<std::string> unknown;
-  for (const auto& [stored_name, tensor] : stored) {
-    std::string bare = modern_name(stored_name);
-    for (const std::string& prefix : family.prefixes) {
-      if (!prefix.empty() && bare.starts_with(prefix)) {
-        bare = bare.substr(prefix.size());
-        break;
-      }
-    }
-    const auto found = canonical.find(bare);
-    if (found != canonical.end()) {
+  for (const auto& [stored_name, tensor] : file.tensors) {
+    const std::string bare = without_prefix(modern_name(stored_name), family);
+    if (const auto found = canonical.find(bare); found != canonical.end()) {
       if (tensor.is_floating_point()) check_finite(stored_name, tensor, model_dir.string());
-      if (!base.emplace(found->second, tensor).second) {
+      for (const auto& [name, piece] : found->second) {
+        const bool is_transposed = family.stores_transposed && !name.starts_with("embed.");
+        if (base.emplace(name, part_of(tensor, piece, is_transposed, stored_name)).second) continue;
         throw InputError(model_dir.string() + ": tensor '" + stored_name + "' is stored twice, under two spellings of its name; leave one of them out");
       }
       continue;
     }
-    const bool is_unused = std::any_of(family.unused.begin(), family.unused.end(), [&](const std::string& start) { return bare.starts_with(start); });
-    if (!is_unused) unknown.push_back(stored_name);
+    if (is_among(family.zero, bare)) {
+      if (tensor.count_nonzero().item<int64_t>() == 0) continue;
+      throw InputError(model_dir.string() + ": tensor '" + stored_name + "' is not zero, which graft does not add to logits; models that use it are not supported");
+    }
+    const bool is_tied_copy = config.has_tied_output && bare == checkpoint_name(family, "lm.weight");   // the word table under a second name
+    if (!is_tied_copy && !is_among(family.unused, bare)) unknown.push_back(stored_name);
   }
   if (!unknown.empty()) {
-    throw InputError(model_dir.string() + ": " + std::to_string(unknown.size()) + " tensors belong to no part of a " + config.model_type +
-                     " model with " + std::to_string(config.layers) + " layers: " +
-                     joined_first(unknown, 5));
+    throw InputError(model_dir.string() + ": " + std::to_string(unknown.size()) + " tensors belong to no part of a " + config.model_type + " model with " +
+                     std::to_string(std::max(config.layers, config.decoder_layers)) + " layers: " + joined_first(unknown, 5));
   }
   return base;
 }

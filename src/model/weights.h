@@ -15,6 +15,7 @@
 #include "base/files.h"
 #include "model/config.h"
 #include "tensor/named_tensors.h"
+#include "tensor/vocabulary_loss.h"
 
 namespace graft {
 
@@ -38,11 +39,16 @@ class Weights {
   at::Tensor at(const std::string& name) const;
   // y = x W^T + b for the layer "enc.3.attn.q". x: [T, in].
   at::Tensor linear(const std::string& layer, const at::Tensor& x) const;
+  // The output layer over the vocabulary: "lm" where the model has one, else its word table.
+  OutputLayer output_layer(const ModelConfig& config) const;
   // Rows of a table, in the trunk's dtype. index: [T] int64.
   at::Tensor rows(const std::string& table, const at::Tensor& index) const;
 
   // Replaced tensors keep their graph; they must have the base's shapes. An optional one (the pooler) may be new.
   Weights with(NamedTensors replaced) const;
+
+  // Whether any tensor whose name begins so is replaced.
+  bool replaces_below(const std::string& beginning) const;
 
   at::ScalarType dtype() const;
   // Gives pages of the files that were read once (to check, hash or pack them) back to the system.
@@ -56,7 +62,7 @@ class Weights {
 
 // Reads the folder's safetensors (one file or sharded) into canonical names. Names of other heads that the family lists as
 // unused are left out; any other surplus, a missing or misshapen tensor, or a NaN in a small tensor is an InputError.
-// `files` receives the mapped files.
-NamedTensors load_base(const Path& model_dir, const ModelConfig& config, std::vector<std::shared_ptr<const MappedFile>>* files = nullptr);
+// Of a GGUF file: its tensors in `dtype`, the trunk's. `files` receives the mapped files.
+NamedTensors load_base(const Path& model, const ModelConfig& config, at::ScalarType dtype, std::vector<std::shared_ptr<const MappedFile>>* files = nullptr);
 
 }  // namespace graft

@@ -39,6 +39,19 @@ void check_prefix(const LanePrefix& prefix, const AttentionOptions& options, int
   }
 }
 
+void check_distance_bias(const AttentionOptions& options, const Spans& spans) {
+  const at::Tensor& bias = options.distance_bias;
+  if (!bias.defined()) return;
+  ensure(bias.dim() == 2 && bias.size(0) == options.num_heads && bias.size(1) % 2 == 1, "attention: the distance bias must be [H, 2R - 1]");
+  for (const Spans::Span& span : spans.sequences) {
+    if (span.query_begin == span.query_end || span.key_begin == span.key_end) continue;
+    const int64_t last_query = span.first_position + span.query_end - span.query_begin - 1;
+    const int64_t last_key = span.key_end - span.key_begin - 1;
+    ensure(std::max(last_query, last_key - span.first_position) <= bias.size(1) / 2,
+           "attention: a distance between query and key lies outside the distance bias");
+  }
+}
+
 std::vector<KeyGroup> key_groups(const Spans& spans, const std::vector<int64_t>& costs) {
   std::vector<int64_t> order(spans.sequences.size());
   std::iota(order.begin(), order.end(), int64_t{0});
@@ -95,6 +108,7 @@ AttentionPlan plan_attention(std::shared_ptr<const Spans> spans, const Attention
     plan.lane_rows.push_back(prefix.keys.size(0));
   }
   check_spans(*spans, plan, query_rows, key_rows);
+  check_distance_bias(options, *spans);
 
   std::vector<int64_t> costs;
   std::vector<std::pair<int64_t, int64_t>> queries, keys;
@@ -114,6 +128,7 @@ AttentionPlan plan_attention(std::shared_ptr<const Spans> spans, const Attention
   plan.covers_keys = covered_rows(std::move(keys), false) == key_rows;
   plan.spans = std::move(spans);
   plan.options = options;
+  plan.options.distance_bias = at::Tensor();
   return plan;
 }
 

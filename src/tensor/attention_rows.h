@@ -23,13 +23,13 @@ struct Scratch {
   Factor<A> factor() const { return {data.get(), stride, 1}; }
 };
 
-// Below, `columns` is a multiple of kPad.
+// Below add_row, `columns` is a multiple of kPad.
 
-// Hides the columns from `visible` on and adds the bias of the prefix.
+// to += from, over any number of columns.
 template <class A>
-void finish_logits(A* row, int64_t visible, int64_t columns, int64_t prefix_rows, A bias) {
-  std::fill(row + visible, row + columns, -std::numeric_limits<A>::infinity());
-  for (int64_t c = 0; c < prefix_rows; ++c) row[c] += bias;
+void add_row(const A* from, A* to, int64_t columns) {
+  using C = Chunk<A>;
+  for_chunks<A>(columns, [&](int64_t c, auto n) { C::store(to + c, C::load(to + c, n) + C::load(from + c, n), n); });
 }
 
 template <class A>

@@ -25,6 +25,16 @@ void with_scalar(at::ScalarType type, F f) {
 // The type that sums and statistics run in.
 inline at::ScalarType accumulator_type(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
 
+// The values of a tensor that may be undefined: then null.
+template <class T>
+const T* const_data(const at::Tensor& x) {
+  return x.defined() ? x.const_data_ptr<T>() : nullptr;
+}
+template <class T>
+T* data(const at::Tensor& x) {
+  return x.defined() ? x.mutable_data_ptr<T>() : nullptr;
+}
+
 // Says that a chunk lies inside its row. Code for the end of a row takes a count instead; lanes past it load as zero.
 struct Full {};
 

@@ -1,5 +1,5 @@
-// Elementwise work of a transformer block, fused so that a row is read and written once: dropout, residual add and LayerNorm,
-// and GELU. Statistics are in float32 (float64 for float64 input) whatever the dtype.
+// Elementwise work of a transformer block, fused so that a row is read and written once: dropout, residual add and norm, and
+// activations. Statistics are in float32 (float64 for float64 input) whatever the dtype.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,10 +16,26 @@ at::Tensor dropout(const at::Tensor& x, const RowDropout& options);
 at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, const at::Tensor& bias,
                     double epsilon, const RowDropout& dropout = {});
 
+enum class Norm { kLayer, kRootMeanSquare };   // the second has no bias and takes no mean off
+
+struct Normed {
+  at::Tensor sum, normed;
+};
+
+// What a pre-norm block does between two sublayers: sum = x + dropout(y), normed = norm(sum) * weight + bias, by rows; LayerNorm
+// (Ba et al. 2016), or x / sqrt(mean x^2 + epsilon) (Zhang and Sennrich 2019), whose bias is undefined. x, y: [T, C]; without y
+// the sum is x itself, and nothing is dropped. weight, bias: [C], of x's dtype or float32. normed is rounded once, after weight
+// and bias. Gradients for x, y, weight and bias where they require one, from either output or both.
+Normed add_then_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const at::Tensor& weight, const at::Tensor& bias,
+                     double epsilon, const RowDropout& dropout = {});
+
 enum class Activation { kGelu, kGeluTanh, kRelu, kSilu };
 
 // Elementwise, any shape; backward recomputes from x. kGelu is x Phi(x), precise also in its left tail: in float32 to 1e-6
 // relative for x > -3.
 at::Tensor activate(const at::Tensor& x, Activation activation);
+
+// activation(gate) * up, of one shape and dtype (Shazeer 2020). Backward recomputes from both.
+at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Activation activation);
 
 }  // namespace graft

@@ -104,33 +104,39 @@ struct TrainedFunction : torch::autograd::Function<TrainedFunction> {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &grad = grads[0], &x = saved[0], &weight = saved[1];
     variable_list result(3);
-    if (context->needs_input_grad(0)) {
-      result[0] = has_onednn(weight) && !is_empty(grad, weight) ? product(grad, weight.t(), {}) : at::mm(grad, weight);
-    }
-    if (context->needs_input_grad(1)) result[1] = weight_gradient(grad, x);
+    if (context->needs_input_grad(0)) result[0] = LinearGradients::input(grad, weight);
+    if (context->needs_input_grad(1)) result[1] = LinearGradients::weight(grad, x);
     const int64_t bias_type = context->saved_data.at("bias_type").toInt();
     if (bias_type >= 0 && context->needs_input_grad(2)) {
-      result[2] = at::sum(grad, {0}, false, grad.scalar_type() == at::kDouble ? at::kDouble : at::kFloat)
-                      .to(static_cast<at::ScalarType>(bias_type));
+      result[2] = LinearGradients::bias(grad).to(static_cast<at::ScalarType>(bias_type));
     }
     return result;
   }
+};
 
-  // grad^T x [out, in], made as its transpose where x is the narrow one (the B of a low-rank pair): the product runs over the
-  // rows of its left factor, and a narrow left factor is cheap to lay out. oneDNN is twice as fast as MKL in float32; in
-  // bfloat16 at::mm calls oneDNN itself. Both add in float32.
-  static at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x) {
-    constexpr int64_t kNarrow = 256;
-    if (x.size(1) < grad.size(1) && x.size(1) < kNarrow) return transposed_product(x, grad).t().contiguous();
-    return transposed_product(grad, x);
+// a^T b. oneDNN is twice as fast as MKL in float32; in bfloat16 at::mm calls oneDNN itself. Both add in float32.
+at::Tensor transposed_product(const at::Tensor& a, const at::Tensor& b) {
+  if (a.scalar_type() == at::kFloat && has_onednn(a) && a.numel() > 0 && b.numel() > 0) {
+    return onednn_linear(a.t().contiguous(), b.contiguous().t(), {});
+  }
+  return at::mm(a.t(), b);
+}
+
+// The products of its backward pass are those of a linear layer; what addmm records for itself runs in MKL, at half the speed.
+struct LowRankFunction : torch::autograd::Function<LowRankFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& y, const at::Tensor& code, const at::Tensor& basis) {
+    context->save_for_backward({basis.requires_grad() ? code : at::Tensor(), code.requires_grad() ? basis : at::Tensor()});
+    return at::addmm(y, code, basis.t());
   }
 
-  // a^T b.
-  static at::Tensor transposed_product(const at::Tensor& a, const at::Tensor& b) {
-    if (a.scalar_type() == at::kFloat && has_onednn(a) && a.numel() > 0 && b.numel() > 0) {
-      return onednn_linear(a.t().contiguous(), b.contiguous().t(), {});
-    }
-    return at::mm(a.t(), b);
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor& grad = grads[0];
+    variable_list result(3);
+    if (context->needs_input_grad(0)) result[0] = grad;
+    if (context->needs_input_grad(1)) result[1] = LinearGradients::input(grad, saved[1]);
+    if (context->needs_input_grad(2)) result[2] = LinearGradients::weight(grad, saved[0]);
+    return result;
   }
 };
 
@@ -155,6 +161,11 @@ at::Tensor FrozenLinear::operator()(const at::Tensor& x) const {
   return FrozenFunction::apply(x, SharedTensors(state_));
 }
 
+at::Tensor FrozenLinear::input_gradient(const at::Tensor& grad) const {
+  const at::NoGradGuard no_grad;
+  return state_->input_gradient(grad);
+}
+
 const at::Tensor& FrozenLinear::weight() const { return state_->weight; }
 const at::Tensor& FrozenLinear::bias() const { return state_->bias; }
 
@@ -162,6 +173,29 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   check_shapes(x, weight, bias);
   if (!needs_graph({x, weight, bias})) return TrainedFunction::apply_weight(x, weight, bias);
   return TrainedFunction::apply(x, weight, optional_of(bias));
+}
+
+at::Tensor add_low_rank(const at::Tensor& y, const at::Tensor& code, const at::Tensor& basis) {
+  ensure(y.dim() == 2 && code.dim() == 2 && basis.dim() == 2 && code.size(0) == y.size(0) && basis.size(0) == y.size(1) && code.size(1) == basis.size(1),
+         "add_low_rank: y must be [T, out], the code [T, R] and the basis [out, R]");
+  if (!needs_graph({y, code, basis})) return at::addmm(y, code, basis.t());
+  return LowRankFunction::apply(y, code, basis);
+}
+
+at::Tensor LinearGradients::input(const at::Tensor& grad, const at::Tensor& weight) {
+  return has_onednn(weight) && !is_empty(grad, weight) ? product(grad, weight.t(), {}) : at::mm(grad, weight);
+}
+
+// grad^T x, made as its transpose where x is the narrow one (the B of a low-rank pair): the product runs over the rows of its left
+// factor, and a narrow left factor is cheap to lay out.
+at::Tensor LinearGradients::weight(const at::Tensor& grad, const at::Tensor& x) {
+  constexpr int64_t kNarrow = 256;
+  if (x.size(1) < grad.size(1) && x.size(1) < kNarrow) return transposed_product(x, grad).t().contiguous();
+  return transposed_product(grad, x);
+}
+
+at::Tensor LinearGradients::bias(const at::Tensor& grad) {
+  return at::sum(grad, {0}, false, grad.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
 }
 
 }  // namespace graft

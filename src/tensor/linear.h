@@ -22,6 +22,9 @@ class FrozenLinear {
   // x: [T, in] -> [T, out], same dtype. Differentiable in x only. Thread-safe.
   at::Tensor operator()(const at::Tensor& x) const;
 
+  // What backward makes of grad [T, out]: grad W [T, in]. Without a graph.
+  at::Tensor input_gradient(const at::Tensor& grad) const;
+
   const at::Tensor& weight() const;
   const at::Tensor& bias() const;
 
@@ -33,5 +36,17 @@ class FrozenLinear {
 // x: [T, in], weight: [out, in], bias: [out] or undefined -> [T, out]. Gradients for whichever of the three require one; sums run
 // in float32 also for bfloat16. (Write at::Tensor() for no bias: with {} the call is ambiguous with at::linear.)
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
+// y + code basis^T: a change of low rank. y: [T, out], code: [T, R], basis: [out, R], one dtype -> [T, out]. Gradients for whichever
+// of the three require one.
+at::Tensor add_low_rank(const at::Tensor& y, const at::Tensor& code, const at::Tensor& basis);
+
+// The three gradients that its backward pass is made of: of x [T, in], of the weight [out, in], of the bias [out], the last in the
+// type that sums run in.
+struct LinearGradients {
+  static at::Tensor input(const at::Tensor& grad, const at::Tensor& weight);
+  static at::Tensor weight(const at::Tensor& grad, const at::Tensor& x);
+  static at::Tensor bias(const at::Tensor& grad);
+};
 
 }  // namespace graft

@@ -1,7 +1,7 @@
 // Attention over packed rows: all sequences lie end to end, none is padded, and only this function sees where one ends.
 //
 // For sequence n with queries Q, keys K and values V (Vaswani et al. 2017, eq. 1):
-//   O = dropout(softmax(scale * Q K^T [+ causal mask])) V
+//   O = dropout(softmax(scale * Q K^T [+ distance bias] [+ causal mask])) V
 // With a prefix, P rows come before the keys: K' = [key_scale_n * PK; K], V' = [value_scale_n * PV; V], and logit_bias_n is
 // added to the logits of the prefix rows. The backward pass recomputes the probabilities.
 #pragma once
@@ -42,12 +42,19 @@ struct AttentionOptions {
   bool is_causal = false;  // the query at position p sees keys 0..p of its range, and the whole prefix
   double dropout = 0.0;    // on the probabilities, drawn by (key, example, head, query position, column of K')
   RandomKey dropout_key;
+
+  // What T5 adds to the logits of the keys, not of the prefix (Raffel et al. 2020, sec. 2.1): [H, 2R - 1], float32 (float64 for
+  // float64), or undefined. Column (key position - query position) + R - 1, where the first key of a range has position 0 and R
+  // is greater than every distance. A gradient reaches it when it requires one, summed in one order whatever the threads.
+  at::Tensor distance_bias = {};
 };
 
 // q: [T, H*D], k and v: [S, K*D], one floating dtype (float64, float32 or bfloat16; inside in float32, float64 for float64).
 // Rows may be strided (a slice of a wider matrix), columns must be dense. Returns [T, H*D]; rows in no span are zero.
 // The result of a sequence has the same bits whatever shares its batch and however many threads run; gradients of keys too,
-// unless the keys are shared. Only gradients that somebody needs are computed.
+// unless the keys are shared. Only gradients that somebody needs are computed. Without a graph no work and no memory grows with
+// rows of k and v that are in no span (a cache with room); up to 4 queries of a sequence then read its keys once for all heads that
+// share them, and get the bits that a full causal pass gives the same rows (float64: to its rounding).
 // Requires: spans inside the tensors; every sequence has a key or a prefix row. Throws InternalError otherwise.
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const Spans> spans,
                             const AttentionOptions& options, const std::vector<LanePrefix>& prefixes = {});

@@ -77,6 +77,15 @@ PaddedPrefix padded_prefix(const std::vector<LanePrefix>& prefixes, int64_t sequ
   return {at::cat(keys), at::cat(values), at::cat(bias), at::cat(valid)};
 }
 
+// [N, H, L, M]: the table's column for every (key position - query position) of `distance` [N, 1, L, M]; 0 for prefix rows.
+at::Tensor distance_biases(const at::Tensor& table, const at::Tensor& distance, int64_t prefix_rows) {
+  const int64_t last = table.size(1) - 1;
+  const at::Tensor column = (distance + last / 2).clamp(0, last);   // padding may lie outside
+  const at::Tensor biases = table.index_select(1, column.reshape(-1)).view({-1, column.size(0), column.size(2), column.size(3)});
+  const at::Tensor is_key = at::arange(column.size(3), distance.options()).ge(prefix_rows);
+  return biases.transpose(0, 1).masked_fill(is_key.logical_not(), 0.0);
+}
+
 }  // namespace
 
 at::Tensor padded_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Spans& spans,
@@ -111,14 +120,13 @@ at::Tensor padded_attention(const at::Tensor& q, const at::Tensor& k, const at::
       at::constant_pad_nd(prefix.bias.view({-1, 1}).expand({-1, prefix_rows}), {0, keys.length}).view({count, 1, 1, columns});
 
   at::Tensor visible = at::cat({prefix.valid, keys.valid}, 1).view({count, 1, 1, columns});
-  if (options.is_causal) {
-    std::vector<int64_t> first;
-    for (const Spans::Span& span : spans.sequences) first.push_back(span.first_position);
-    const at::Tensor position = at::tensor(first, at::kLong).to(q.device()).view({-1, 1, 1, 1}) +
-                                at::arange(queries.length, inner.dtype(at::kLong)).view({1, 1, -1, 1});
-    const at::Tensor key = at::arange(columns, inner.dtype(at::kLong)).view({1, 1, 1, -1}) - prefix_rows;
-    visible = visible.logical_and(key.le(position));
-  }
+  std::vector<int64_t> first;
+  for (const Spans::Span& span : spans.sequences) first.push_back(span.first_position);
+  const at::Tensor position = at::tensor(first, at::kLong).to(q.device()).view({-1, 1, 1, 1}) +
+                              at::arange(queries.length, inner.dtype(at::kLong)).view({1, 1, -1, 1});
+  const at::Tensor key = at::arange(columns, inner.dtype(at::kLong)).view({1, 1, 1, -1}) - prefix_rows;
+  if (options.is_causal) visible = visible.logical_and(key.le(position));
+  if (options.distance_bias.defined()) logits = logits + distance_biases(options.distance_bias, key - position, prefix_rows);
   // A padded row that sees nothing would be 0/0; it is dropped below, but its gradient must be finite.
   logits = logits.masked_fill(visible.logical_not(), std::numeric_limits<float>::lowest());
   const at::Tensor out = at::matmul(logits.softmax(-1), padded_v).transpose(1, 2).reshape({-1, heads * width});  // [N * L, H*D]

@@ -161,6 +161,6 @@ struct Normal {
   return {x < 0.0f ? tail : 1.0f - tail, e * 0.398942280f};
 }
 
-[[gnu::always_inline]] inline double exp(double x) { return std::exp(x); }
+[[gnu::always_inline]] inline double exp(double x) { return std::exp(x > 700.0 ? 700.0 : x); }  // finite, as above
 
 }  // namespace graft::simd

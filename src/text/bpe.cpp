@@ -1,13 +1,11 @@
-// Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909): start from single characters, merge the adjacent pair of lowest
-// rank until none is left.
+#include "text/bpe.h"
+
 #include <algorithm>
 #include <array>
-#include <optional>
 #include <queue>
 
 #include "base/error.h"
 #include "text/hash_table.h"
-#include "text/token_model.h"
 #include "text/unicode.h"
 
 namespace graft {
@@ -26,15 +24,10 @@ uint64_t pair_key(int32_t left, int32_t right) {
   return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
 }
 
-struct BpeOptions {
-  std::optional<int32_t> unknown;
-  bool fuse_unknown = false, ignore_merges = false;
-};
-
 class Bpe : public TokenModel {
  public:
   Bpe(Vocabulary vocabulary, HashTable<Merge> merges, BpeOptions options)
-      : TokenModel(std::move(vocabulary)), merges_(std::move(merges)), options_(std::move(options)) {
+      : TokenModel(std::move(vocabulary)), merges_(std::move(merges)), options_(options), bytes_(byte_tokens(vocabulary_)) {
     low_.fill(-1);
     for (int64_t id = 0; id < vocabulary_.id_bound(); ++id) {
       const std::string* token = vocabulary_.token_of(id);
@@ -75,6 +68,11 @@ class Bpe : public TokenModel {
       const int32_t id = id_of(word[i]);
       if (id >= 0) {
         out.push_back({id, i, i + 1});
+        previous_unknown = false;
+        continue;
+      }
+      if (options_.byte_fallback) {
+        for (const char byte : to_utf8(word.substr(i, 1))) out.push_back({bytes_[static_cast<uint8_t>(byte)], i, i + 1});
         previous_unknown = false;
         continue;
       }
@@ -159,6 +157,7 @@ class Bpe : public TokenModel {
 
   HashTable<Merge> merges_;
   BpeOptions options_;
+  std::array<int32_t, 256> bytes_;
   std::array<int32_t, 0x180> low_;      // ids of single characters, by code point
   HashTable<int32_t> high_;
 };
@@ -200,7 +199,18 @@ HashTable<Merge> read_merges(const FieldMap& map, const Vocabulary& vocabulary) 
   return merges;
 }
 
+std::array<int32_t, 256> no_byte_tokens() {
+  std::array<int32_t, 256> out{};
+  out.fill(-1);
+  return out;
+}
+
 }  // namespace
+
+bool has_byte_tokens(const Vocabulary& vocabulary) {
+  const std::array<int32_t, 256> ids = byte_tokens(vocabulary);
+  return std::find(ids.begin(), ids.end(), -1) == ids.end();
+}
 
 std::unique_ptr<const TokenModel> read_bpe(const FieldMap& map) {
   map.ignore("type");
@@ -210,7 +220,6 @@ std::unique_ptr<const TokenModel> read_bpe(const FieldMap& map) {
     if (!map.is_null(affix) && !map.text(affix).empty())
       map.fail(affix, "only null or \"\" is supported, found " + shown(map.raw(affix)));
   }
-  if (map.has("byte_fallback") && map.boolean("byte_fallback")) map.fail("byte_fallback", "byte fallback is not supported");
   BpeOptions options;
   options.fuse_unknown = map.has("fuse_unk") && map.boolean("fuse_unk");
   options.ignore_merges = map.has("ignore_merges") && map.boolean("ignore_merges");
@@ -221,13 +230,54 @@ std::unique_ptr<const TokenModel> read_bpe(const FieldMap& map) {
     if (!id) map.fail("unk_token", shown(map.raw("unk_token")) + " is not in the vocabulary");
     options.unknown = static_cast<int32_t>(*id);
   }
+  if (map.has("byte_fallback") && map.boolean("byte_fallback")) {
+    options.byte_fallback = has_byte_tokens(vocabulary);
+    if (!options.byte_fallback && byte_tokens(vocabulary) != no_byte_tokens())
+      map.fail("byte_fallback", "a vocabulary that has some of the tokens <0x00> to <0xFF> but not all of them is not supported");
+  }
   map.finish();
-  return std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), std::move(options));
+  return std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), options);
+}
+
+std::unique_ptr<const TokenModel> make_bpe_by_score(Vocabulary vocabulary, const std::vector<ScoredPiece>& pieces, const BpeOptions& options) {
+  ensure(static_cast<size_t>(vocabulary.size()) == pieces.size(), "make_bpe_by_score: one piece per token");
+  // The rank of a merge is that of the score of what it makes; equal scores, equal ranks.
+  std::vector<double> order;
+  for (const ScoredPiece& piece : pieces) order.push_back(piece.score);
+  std::sort(order.begin(), order.end(), std::greater<>());
+  order.erase(std::unique(order.begin(), order.end()), order.end());
+  const auto matched_id = [&](std::string_view token) {
+    const auto id = vocabulary.id_of(token);
+    return id && pieces[static_cast<size_t>(*id)].is_matched ? static_cast<int32_t>(*id) : -1;
+  };
+  HashTable<Merge> merges(pieces.size() * 2);
+  for (size_t id = 0; id < pieces.size(); ++id) {
+    const std::string_view token = pieces[id].token;
+    const auto place = std::lower_bound(order.begin(), order.end(), pieces[id].score, std::greater<>());
+    for (size_t cut = 1; pieces[id].is_matched && cut < token.size(); ++cut) {
+      if ((static_cast<uint8_t>(token[cut]) & 0xC0) == 0x80) continue;
+      const int32_t left = matched_id(token.substr(0, cut)), right = matched_id(token.substr(cut));
+      if (left >= 0 && right >= 0)
+        merges.insert(pair_key(left, right), {static_cast<uint32_t>(place - order.begin()), static_cast<int32_t>(id)});
+    }
+  }
+  return std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), options);
+}
+
+std::array<int32_t, 256> byte_tokens(const Vocabulary& vocabulary) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::array<int32_t, 256> out{};
+  for (size_t byte = 0; byte < out.size(); ++byte) {
+    const std::string token = {'<', '0', 'x', kDigits[byte >> 4], kDigits[byte & 15], '>'};
+    out[byte] = static_cast<int32_t>(vocabulary.id_of(token).value_or(-1));
+  }
+  return out;
 }
 
 std::unique_ptr<const TokenModel> TokenModel::read(const FieldMap& map) {
   // Files made before the field "type" existed name a WordPiece or BPE model by its other fields; asking for it costs nobody.
-  return map.type({"WordPiece", "BPE"}) == "BPE" ? read_bpe(map) : read_wordpiece(map);
+  const std::string type = map.type({"WordPiece", "BPE", "Unigram"});
+  return type == "BPE" ? read_bpe(map) : type == "Unigram" ? read_unigram(map) : read_wordpiece(map);
 }
 
 }  // namespace graft

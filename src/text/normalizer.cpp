@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "text/bounded_regex.h"
 
 namespace graft {
 
@@ -71,6 +72,13 @@ void check_growth(size_t size, size_t limit) {
   if (size > limit) throw InputError("the normalizer makes more than " + std::to_string(limit) + " characters of the text");
 }
 
+std::vector<Span> places_of(std::u32string_view pattern, std::u32string_view text) {
+  std::vector<Span> out;
+  for (size_t at = text.find(pattern); at != std::u32string_view::npos; at = text.find(pattern, at + pattern.size()))
+    out.push_back({at, at + pattern.size()});
+  return out;
+}
+
 struct Apply {
   AlignedText& text;
   size_t limit;
@@ -102,13 +110,14 @@ struct Apply {
     if (begin > 0 || end < text.size()) text = text.slice(begin, end);
   }
   void operator()(const ReplaceNormalizer& options) const {
-    size_t found = text.chars.find(options.pattern);
-    if (found == std::u32string::npos) return;
+    const std::vector<Span> found = options.regex != nullptr ? options.regex->matches(text.chars) : places_of(options.pattern, text.chars);
+    if (found.empty()) return;
     AlignedText out;
     size_t done = 0;
-    for (; found != std::u32string::npos; found = text.chars.find(options.pattern, done)) {
-      for (size_t i = done; i < found; ++i) out.push(text.chars[i], text.origin[i]);
-      done = found + options.pattern.size();
+    for (const Span& span : found) {
+      if (span.begin == span.end) throw InputError("the normalizer's regular expression matches nothing at character " + std::to_string(span.begin));
+      for (size_t i = done; i < span.begin; ++i) out.push(text.chars[i], text.origin[i]);
+      done = span.end;
       for (const char32_t c : options.content)
         out.push(c, text.origin[done - 1]);   // the last character of the match, as the reference has it
       check_growth(out.size(), limit);
@@ -122,6 +131,8 @@ struct Apply {
     text.chars.insert(0, options.text);
     text.origin.insert(text.origin.begin(), options.text.size(), text.origin[0]);
   }
+  void operator()(const PrecompiledNormalizer& options) const { apply(options, text, limit); }
+  void operator()(const SentencePieceNormalizer& options) const { apply(options, text, limit); }
 };
 
 NormalForm form_named(const std::string& name) {
@@ -130,8 +141,23 @@ NormalForm form_named(const std::string& name) {
   return name == "NFKC" ? NormalForm::kNfkc : NormalForm::kNfkd;
 }
 
-const std::vector<std::string> kTypes = {"BertNormalizer", "NFC",   "NFD",     "NFKC",    "NFKD",    "Lowercase",
-                                         "StripAccents",   "Strip", "Replace", "Prepend", "Sequence"};
+const std::vector<std::string> kTypes = {"BertNormalizer", "NFC",   "NFD",     "NFKC",    "NFKD",        "Lowercase",
+                                         "StripAccents",   "Strip", "Replace", "Prepend", "Precompiled", "Sequence"};
+
+ReplaceNormalizer read_replace(const FieldMap& map) {
+  ReplaceNormalizer step;
+  const FieldMap pattern = map.map("pattern");
+  if (pattern.has("Regex")) {
+    step.regex = std::make_shared<const BoundedRegex>(pattern.text("Regex"), map.source() + ": " + pattern.pointer() + "/Regex");
+    if (!step.regex->matches(U"").empty())
+      pattern.fail("Regex", "a regular expression that matches nothing at all is not supported, found " + shown(pattern.raw("Regex")));
+  } else {
+    step.pattern = pattern.chars("String");
+  }
+  pattern.finish();
+  step.content = decode_utf8(map.text("content"), map.source() + ": " + map.pointer() + "/content");
+  return step;
+}
 
 void read_step(const FieldMap& map, std::vector<NormalizerStep>& steps) {
   const std::string type = map.type(kTypes);
@@ -151,10 +177,11 @@ void read_step(const FieldMap& map, std::vector<NormalizerStep>& steps) {
   } else if (type == "Strip") {
     steps.emplace_back(StripNormalizer{map.boolean("strip_left"), map.boolean("strip_right")});
   } else if (type == "Replace") {
-    ReplaceNormalizer step;
-    step.pattern = map.string_pattern("pattern");
-    step.content = decode_utf8(map.text("content"), map.source() + ": " + map.pointer() + "/content");
-    steps.emplace_back(std::move(step));
+    steps.emplace_back(read_replace(map));
+  } else if (type == "Precompiled") {
+    const std::string where = map.source() + ": " + map.pointer() + "/precompiled_charsmap";
+    const std::string bytes = decode_base64(map.text("precompiled_charsmap"), where);
+    steps.emplace_back(PrecompiledNormalizer{std::make_shared<const Charsmap>(bytes, where)});
   } else if (type == "Prepend") {
     steps.emplace_back(PrependNormalizer{map.chars("prepend")});
   } else {

@@ -147,6 +147,31 @@ struct Cut {
     words = std::move(out);
   }
 
+  void operator()(const MetaspaceSplit& options) const {
+    AlignedText signs;
+    signs.chars.reserve(text.size() + words.size());
+    signs.origin.reserve(text.size() + words.size());
+    std::vector<Span> out;
+    for (const Span& span : words) {
+      size_t first = signs.size();
+      const char32_t c = text.chars[span.begin];
+      const bool prepends = options.prepend == PrependScheme::kAlways ||
+                            (options.prepend == PrependScheme::kFirst && text.origin[span.begin] == 0);
+      if (prepends && c != ' ' && c != options.sign) signs.push(options.sign, text.origin[span.begin]);
+      for (size_t i = span.begin; i < span.end; ++i) {
+        const bool is_sign = text.chars[i] == ' ' || text.chars[i] == options.sign;
+        if (is_sign && options.split && signs.size() > first) {
+          out.push_back({first, signs.size()});
+          first = signs.size();
+        }
+        signs.push(is_sign ? options.sign : text.chars[i], text.origin[i]);
+      }
+      out.push_back({first, signs.size()});
+    }
+    text = std::move(signs);
+    words = std::move(out);
+  }
+
   void operator()(const WordSplit&) const {
     constexpr uint16_t kWord = static_cast<uint16_t>(CharClass::kWord), kKinds = kWord | static_cast<uint16_t>(CharClass::kSpace);
     const CharClasses& classes = char_classes();
@@ -202,8 +227,8 @@ struct Cut {
   }
 };
 
-const std::vector<std::string> kTypes = {"BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit",
-                                         "Punctuation",      "Digits",    "Split",      "Sequence"};
+const std::vector<std::string> kTypes = {"BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit", "Punctuation",
+                                         "Digits",           "Split",     "Metaspace",  "Sequence"};
 const std::vector<std::string> kBehaviors = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
 
 DelimiterBehavior read_behavior(const FieldMap& map) {
@@ -236,6 +261,8 @@ void read_step(const FieldMap& map, std::vector<SplitStep>& steps) {
   } else if (type == "ByteLevel") {
     map.boolean("trim_offsets");   // the post-processor's own flag decides; checked, then harmless
     steps.emplace_back(ByteLevelSplit{map.boolean("add_prefix_space"), map.has("use_regex") ? map.boolean("use_regex") : true});
+  } else if (type == "Metaspace") {
+    steps.emplace_back(read_metaspace(map));
   } else if (type == "Whitespace") {
     steps.emplace_back(WordSplit{});
   } else if (type == "WhitespaceSplit") {
@@ -272,6 +299,23 @@ constexpr ByteTable kByteTable;
 
 char32_t byte_to_char(uint8_t byte) { return kByteTable.chars[byte]; }
 int char_to_byte(char32_t c) { return c < kByteTable.bytes.size() ? kByteTable.bytes[c] : -1; }
+
+MetaspaceSplit read_metaspace(const FieldMap& map) {
+  MetaspaceSplit out;
+  const std::u32string sign = map.chars("replacement");
+  if (sign.size() != 1) map.fail("replacement", "expected one character, found " + quote(to_utf8(sign)));
+  out.sign = sign[0];
+  map.ignore("str_rep");   // older files: the same sign again
+  if (map.has("prepend_scheme")) {
+    const std::string scheme = map.choice("prepend_scheme", {"first", "never", "always"});
+    out.prepend = scheme == "first" ? PrependScheme::kFirst : scheme == "never" ? PrependScheme::kNever : PrependScheme::kAlways;
+  }
+  if (!map.is_null("add_prefix_space") && !map.boolean("add_prefix_space")) {
+    if (out.prepend != PrependScheme::kNever) map.fail("add_prefix_space", "false contradicts prepend_scheme, which is not never");
+  }
+  if (!map.is_null("split")) out.split = map.boolean("split");
+  return out;
+}
 
 PreTokenizer PreTokenizer::read(const FieldMap& map) {
   PreTokenizer out;

@@ -1,7 +1,7 @@
 // Pre-tokenizers: how a normalized text is cut into the words that a model splits further.
 //
 // Read from the "pre_tokenizer" of tokenizer.json: BertPreTokenizer, ByteLevel, Whitespace, WhitespaceSplit, Punctuation, Digits,
-// Split, Sequence. Everything else is refused by name. A Split by a regular expression runs on ICU, with a bound on its steps.
+// Split, Metaspace, Sequence. Everything else is refused by name. A Split by a regular expression runs on ICU, with a bound on its steps.
 #pragma once
 
 #include <memory>
@@ -37,7 +37,16 @@ struct PatternSplit {
   bool invert = false;
 };
 
-using SplitStep = std::variant<BertSplit, ByteLevelSplit, WordSplit, SpaceSplit, ClassSplit, PatternSplit>;
+enum class PrependScheme { kFirst, kNever, kAlways };
+struct MetaspaceSplit {               // spaces become `sign`, each of which begins a word
+  char32_t sign = 0x2581;
+  PrependScheme prepend = PrependScheme::kAlways;   // kFirst: only where the user's text begins
+  bool split = true;
+};
+// Reads the fields of a Metaspace, pre-tokenizer or decoder, but not its "type".
+MetaspaceSplit read_metaspace(const FieldMap& map);
+
+using SplitStep = std::variant<BertSplit, ByteLevelSplit, WordSplit, SpaceSplit, ClassSplit, PatternSplit, MetaspaceSplit>;
 
 class PreTokenizer {
  public:

@@ -1,11 +1,13 @@
-// Models: how one word becomes tokens. WordPiece and byte-level BPE; a further kind is one more class and one more line in
-// read().
+// Models: how one word becomes tokens. WordPiece, BPE (byte-level or with byte fallback) and Unigram; a further kind is one more class and one
+// more line in read().
 //
-// Unigram, WordLevel, and BPE with byte_fallback, dropout, a prefix or a suffix are refused by name.
+// WordLevel, and BPE with dropout, a prefix or a suffix, are refused by name.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -36,7 +38,18 @@ class TokenModel {
   Vocabulary vocabulary_;
 };
 
+// A token of a SentencePiece model; its id is its place.
+struct ScoredPiece {
+  std::string token;
+  double score = 0;
+  bool is_matched = true;    // false: never found in a text (control tokens, reserved ids)
+};
+
+// The ids of <0x00> .. <0xFF>, by byte; -1: the vocabulary has no such token.
+std::array<int32_t, 256> byte_tokens(const Vocabulary& vocabulary);
+
 std::unique_ptr<const TokenModel> read_wordpiece(const FieldMap& map);
 std::unique_ptr<const TokenModel> read_bpe(const FieldMap& map);
+std::unique_ptr<const TokenModel> read_unigram(const FieldMap& map);
 
 }  // namespace graft

@@ -2,53 +2,18 @@
 
 #include <algorithm>
 
-#include "base/digest.h"
 #include "base/error.h"
-#include "text/added_tokens.h"
-#include "text/decoder.h"
-#include "text/normalizer.h"
-#include "text/post_processor.h"
-#include "text/pre_tokenizer.h"
-#include "text/token_model.h"
+#include "text/tokenizer_parts.h"
 
 namespace graft {
 
 namespace {
 
-constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;   // parse_json's own bound; checked before the file is read
 constexpr size_t kMaxTextBytes = size_t{256} << 20;      // offsets are 32-bit while encoding
-
-// White space, or the byte-level sign of a space, at the two ends of a token, in characters.
-struct Margins {
-  uint32_t leading = 0, trailing = 0;
-};
-
-Margins margins_of(std::u32string_view token) {
-  const auto blank = [](char32_t c) { return c == byte_to_char(' ') || is_space(c); };
-  Margins out;
-  while (out.leading < token.size() && blank(token[out.leading])) ++out.leading;
-  while (out.trailing < token.size() && blank(token[token.size() - 1 - out.trailing])) ++out.trailing;
-  return out;
-}
-
-// One text, encoded but without special tokens.
-struct Sequence {
-  std::vector<int64_t> ids;
-  std::vector<std::pair<int64_t, int64_t>> offsets;
-  std::vector<Margins> margins;   // filled only when offsets are trimmed
-
-  size_t size() const { return ids.size(); }
-  void cut(size_t length) {
-    if (length >= size()) return;
-    ids.resize(length);
-    offsets.resize(length);
-    if (!margins.empty()) margins.resize(length);
-  }
-};
 
 // Moves each token's offsets past the white space in it, as the reference does: a single leading space at the start of the text
 // counts as added.
-void trim(Sequence& sequence, bool has_added_space) {
+void trim(TokenSequence& sequence, bool has_added_space) {
   for (size_t i = 0; i < sequence.size(); ++i) {
     auto& [begin, end] = sequence.offsets[i];
     int64_t leading = sequence.margins[i].leading;
@@ -66,8 +31,8 @@ void trim(Sequence& sequence, bool has_added_space) {
 }
 
 // Cuts on the right so that both have at most `room` tokens together. Returns whether any went.
-bool truncate(Sequence& first, Sequence* second, int64_t room, const EncodeOptions& options) {
-  const auto size_of = [](const Sequence* sequence) {
+bool truncate(TokenSequence& first, TokenSequence* second, int64_t room, const EncodeOptions& options) {
+  const auto size_of = [](const TokenSequence* sequence) {
     return sequence == nullptr ? int64_t{0} : static_cast<int64_t>(sequence->size());
   };
   const int64_t a = size_of(&first), b = size_of(second);
@@ -90,7 +55,7 @@ bool truncate(Sequence& first, Sequence* second, int64_t room, const EncodeOptio
   } else {
     const bool is_first = options.strategy == TruncationStrategy::kOnlyFirst;
     if (!is_first && second == nullptr) cannot_cut(options, "only_second needs a second text");
-    Sequence& target = is_first ? first : *second;
+    TokenSequence& target = is_first ? first : *second;
     const int64_t size = is_first ? a : b;
     if (size <= excess) {
       cannot_cut(options, std::string("the ") + (is_first ? "first" : "second") + " text has " + std::to_string(size) +
@@ -102,45 +67,36 @@ bool truncate(Sequence& first, Sequence* second, int64_t room, const EncodeOptio
   return true;
 }
 
-TruncationStrategy strategy_named(const std::string& name) {
-  if (name == "LongestFirst") return TruncationStrategy::kLongestFirst;
-  return name == "OnlyFirst" ? TruncationStrategy::kOnlyFirst : TruncationStrategy::kOnlySecond;
-}
-
 }  // namespace
 
-struct Tokenizer::Parts {
-  Normalizer normalizer;
-  std::optional<PreTokenizer> pre_tokenizer;
-  std::unique_ptr<const TokenModel> model;
-  AddedTokens added;
-  PostProcessor post_processor;
-  Decoder decoder;
-  std::optional<FileTruncation> truncation;
-  std::string digest;
-  std::vector<Margins> margins;   // by id of the model; empty when offsets are not trimmed
+Margins margins_of(std::u32string_view token) {
+  const auto blank = [](char32_t c) { return c == byte_to_char(' ') || is_space(c); };
+  Margins out;
+  while (out.leading < token.size() && blank(token[out.leading])) ++out.leading;
+  while (out.trailing < token.size() && blank(token[token.size() - 1 - out.trailing])) ++out.trailing;
+  return out;
+}
 
-  bool trims() const { return !post_processor.trims().empty(); }
-  Sequence encode(std::string_view text, std::string_view source) const;
-  void encode_part(AlignedText text, Sequence& out) const;
-  void encode_words(AlignedText text, Sequence& out) const;
-  void put_added(const AlignedText& text, const AddedSplit& split, Sequence& out) const;
-  const std::string* token_of(int64_t id) const;
-};
+void TokenSequence::cut(size_t length) {
+  if (length >= size()) return;
+  ids.resize(length);
+  offsets.resize(length);
+  if (!margins.empty()) margins.resize(length);
+}
 
 const std::string* Tokenizer::Parts::token_of(int64_t id) const {
   const std::string* found = model->vocabulary().token_of(id);
   return found != nullptr ? found : added.beyond_model().token_of(id);
 }
 
-void Tokenizer::Parts::put_added(const AlignedText& text, const AddedSplit& split, Sequence& out) const {
+void Tokenizer::Parts::put_added(const AlignedText& text, const AddedSplit& split, TokenSequence& out) const {
   const auto [begin, end] = split.span;
   out.ids.push_back(split.id);
   out.offsets.emplace_back(text.origin[begin], int64_t{text.origin[end - 1]} + 1);
   if (trims()) out.margins.push_back(margins_of(text.view().substr(begin, end - begin)));
 }
 
-Sequence Tokenizer::Parts::encode(std::string_view text, std::string_view source) const {
+TokenSequence Tokenizer::Parts::encode(std::string_view text, std::string_view source) const {
   if (text.size() > kMaxTextBytes) {
     throw InputError(std::string(source) + ": expected at most " + std::to_string(kMaxTextBytes) + " bytes, found " +
                      std::to_string(text.size()));
@@ -149,7 +105,7 @@ Sequence Tokenizer::Parts::encode(std::string_view text, std::string_view source
   whole.chars = decode_utf8(text, source);
   whole.origin.resize(whole.chars.size());
   for (size_t i = 0; i < whole.origin.size(); ++i) whole.origin[i] = static_cast<uint32_t>(i);
-  Sequence out;
+  TokenSequence out;
   if (!added.has_raw()) {
     encode_part(std::move(whole), out);
     return out;
@@ -167,7 +123,7 @@ Sequence Tokenizer::Parts::encode(std::string_view text, std::string_view source
 }
 
 // `text`: a stretch of the user's text without raw added tokens.
-void Tokenizer::Parts::encode_part(AlignedText text, Sequence& out) const {
+void Tokenizer::Parts::encode_part(AlignedText text, TokenSequence& out) const {
   normalizer.apply(text);
   if (!added.has_normalized()) return encode_words(std::move(text), out);
   for (const AddedSplit& split : added.split_normalized(text.view())) {
@@ -176,7 +132,7 @@ void Tokenizer::Parts::encode_part(AlignedText text, Sequence& out) const {
   }
 }
 
-void Tokenizer::Parts::encode_words(AlignedText text, Sequence& out) const {
+void Tokenizer::Parts::encode_words(AlignedText text, TokenSequence& out) const {
   std::vector<Span> words;
   if (pre_tokenizer) words = pre_tokenizer->apply(text);
   else if (text.size() > 0) words.push_back({0, text.size()});
@@ -197,57 +153,13 @@ void Tokenizer::Parts::encode_words(AlignedText text, Sequence& out) const {
 Tokenizer::Tokenizer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
 Tokenizer::~Tokenizer() = default;
 
-std::shared_ptr<const Tokenizer> Tokenizer::load(const Path& path) {
-  std::error_code error;
-  const uintmax_t size = std::filesystem::file_size(path, error);
-  if (!error && size > kMaxFileBytes) {
-    throw InputError(path.string() + ": expected at most " + std::to_string(kMaxFileBytes) + " bytes, found " +
-                     std::to_string(size));
-  }
-  return parse(read_file(path), path.string());
-}
-
-std::shared_ptr<const Tokenizer> Tokenizer::parse(std::string_view json, const std::string& source) {
-  const Node root = parse_json(json, source);
-  const FieldMap map(root, source, "");
-  auto parts = std::make_unique<Parts>();
-  if (map.text("version") != "1.0") map.fail("version", "expected \"1.0\", found " + shown(map.raw("version")));
-  if (!map.is_null("truncation")) {
-    const FieldMap truncation = map.map("truncation");
-    parts->truncation =
-        FileTruncation{truncation.integer("max_length", 0, int64_t{1} << 40),
-                       strategy_named(truncation.choice("strategy", {"LongestFirst", "OnlyFirst", "OnlySecond"}))};
-    for (const char* key : {"stride", "direction"}) truncation.ignore(key);
-    truncation.finish();
-  }
-  map.ignore("padding");
-  if (!map.is_null("normalizer")) parts->normalizer = Normalizer::read(map.map("normalizer"));
-  if (!map.is_null("pre_tokenizer")) parts->pre_tokenizer = PreTokenizer::read(map.map("pre_tokenizer"));
-  parts->model = TokenModel::read(map.map("model"));
-  const Vocabulary& vocabulary = parts->model->vocabulary();
-  parts->added = AddedTokens::read(map, vocabulary, parts->normalizer);
-  if (!map.is_null("post_processor"))
-    parts->post_processor = PostProcessor::read(map.map("post_processor"), vocabulary, parts->added);
-  if (!map.is_null("decoder")) parts->decoder = Decoder::read(map.map("decoder"));
-  map.finish();
-  if (parts->trims()) {
-    parts->margins.resize(static_cast<size_t>(vocabulary.id_bound()));
-    for (int64_t id = 0; id < vocabulary.id_bound(); ++id) {
-      if (const std::string* token = vocabulary.token_of(id))
-        parts->margins[static_cast<size_t>(id)] = margins_of(decode_utf8(*token, source));
-    }
-  }
-  parts->digest = sha256(json);
-  return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(parts)));
-}
-
 Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   return encode(text, std::nullopt, options);
 }
 
 Encoding Tokenizer::encode(std::string_view text, std::optional<std::string_view> pair, const EncodeOptions& options) const {
   Encoding out;
-  std::vector<Sequence> sequences;
+  std::vector<TokenSequence> sequences;
   sequences.push_back(parts_->encode(text, pair ? "first text" : "text"));
   if (pair) sequences.push_back(parts_->encode(*pair, "second text"));
   if (options.max_length < 0) cannot_cut(options, "expected 0 (no bound) or more");
@@ -257,7 +169,7 @@ Encoding Tokenizer::encode(std::string_view text, std::optional<std::string_view
     out.is_truncated = truncate(sequences[0], pair ? &sequences[1] : nullptr, options.max_length - specials, options);
   }
   for (const bool has_added_space : parts_->post_processor.trims()) {
-    for (Sequence& sequence : sequences) trim(sequence, has_added_space);
+    for (TokenSequence& sequence : sequences) trim(sequence, has_added_space);
   }
   for (const PostProcessor::Piece& piece : parts_->post_processor.pieces(pair.has_value())) {
     const bool is_text = piece.sequence >= 0;
@@ -276,17 +188,43 @@ Encoding Tokenizer::encode(std::string_view text, std::optional<std::string_view
   return out;
 }
 
+const std::string* Tokenizer::decoded_token(int64_t id, SpecialTokens special) const {
+  const std::string* token = parts_->token_of(id);
+  if (token == nullptr) throw InputError("no token has the id " + std::to_string(id) + "; ids are below " + std::to_string(id_bound()));
+  return special == SpecialTokens::kSkip && is_special(id) ? nullptr : token;
+}
+
 std::string Tokenizer::decode(std::span<const int64_t> ids, SpecialTokens special) const {
   std::vector<std::string_view> tokens;
   tokens.reserve(ids.size());
   for (const int64_t id : ids) {
-    const std::string* token = parts_->token_of(id);
-    if (token == nullptr)
-      throw InputError("no token has the id " + std::to_string(id) + "; ids are below " + std::to_string(id_bound()));
-    if (special == SpecialTokens::kSkip && is_special(id)) continue;
-    tokens.push_back(*token);
+    if (const std::string* token = decoded_token(id, special)) tokens.push_back(*token);
   }
   return parts_->decoder.decode(tokens);
+}
+
+struct StreamDecoder::State {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  SpecialTokens special;
+  DecoderRun run;
+};
+
+StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, SpecialTokens special) {
+  const Decoder& decoder = tokenizer->parts_->decoder;
+  state_ = std::make_unique<State>(State{std::move(tokenizer), special, DecoderRun(decoder)});
+}
+StreamDecoder::~StreamDecoder() = default;
+
+std::string StreamDecoder::push(int64_t id) {
+  std::string out;
+  if (const std::string* token = state_->tokenizer->decoded_token(id, state_->special)) state_->run.push(*token, out);
+  return out;
+}
+
+std::string StreamDecoder::finish() {
+  std::string out;
+  state_->run.finish(out);
+  return out;
 }
 
 std::optional<int64_t> Tokenizer::token_to_id(std::string_view token) const {

@@ -1,9 +1,9 @@
-// A tokenizer as Hugging Face's tokenizer.json describes it: text to token ids with offsets, and back. Ids and offsets equal
-// those of their `tokenizers`.
+// A tokenizer as Hugging Face's tokenizer.json describes it, or SentencePiece's spiece.model (tokenizer.model): text to token ids with offsets,
+// and back. Ids and offsets equal those of `tokenizers`, ids from a SentencePiece file those of `sentencepiece`.
 //
-// WordPiece (BERT) and byte-level BPE (RoBERTa, GPT-2). A type or field that is not supported is refused with its JSON pointer,
-// with these exceptions, which are harmless here: "truncation" and "padding" (the caller gives the length and the engine never
-// pads), "decoder" flags without a meaning for decoding.
+// WordPiece (BERT), byte-level BPE (RoBERTa, GPT-2, LLaMA-3, Qwen2, SmolLM2), BPE with byte fallback (LLaMA-2, Mistral), Unigram (T5). A type
+// or field of tokenizer.json that is not supported is refused with its JSON pointer, with these exceptions, which are harmless here:
+// "truncation" and "padding" (the caller gives the length and the engine never pads), "decoder" flags without a meaning for decoding.
 #pragma once
 
 #include <cstdint>
@@ -44,20 +44,25 @@ struct FileTruncation {
   TruncationStrategy strategy = TruncationStrategy::kLongestFirst;
 };
 
+struct SentencePieceSettings;   // text/sentencepiece_tokenizer.h
+
 // Immutable; every method may be called from several threads at once.
 class Tokenizer {
  public:
-  // `path`: a tokenizer.json. Throws InputError (with the JSON pointer) or IoError.
+  // `path`: a tokenizer.json; a SentencePiece file, named *.model, read by the rules of T5 (Unigram) or LLaMA-2 (BPE) and the
+  // tokenizer_config.json beside it, if any; or a folder with one of them. Throws InputError (with the JSON pointer) or IoError.
   static std::shared_ptr<const Tokenizer> load(const Path& path);
   // The same from memory; `source` names it in errors.
   static std::shared_ptr<const Tokenizer> parse(std::string_view json, const std::string& source);
+  static std::shared_ptr<const Tokenizer> parse_sentencepiece(std::string_view bytes, const std::string& source,
+                                                              const SentencePieceSettings& settings);
   ~Tokenizer();
 
   // Throws InputError when a text is not UTF-8 (with the byte), or cannot be cut to max_length.
   Encoding encode(std::string_view text, const EncodeOptions& options = {}) const;
   Encoding encode(std::string_view text, std::optional<std::string_view> pair, const EncodeOptions& options = {}) const;
 
-  // Throws InputError on an id that no token has. The result is UTF-8 always.
+  // Throws InputError on an id that no token has. The result is UTF-8 always. No clean-up of spaces.
   std::string decode(std::span<const int64_t> ids, SpecialTokens special = SpecialTokens::kSkip) const;
 
   std::optional<int64_t> token_to_id(std::string_view token) const;
@@ -70,10 +75,30 @@ class Tokenizer {
   const std::optional<FileTruncation>& file_truncation() const;
 
  private:
+  friend class StreamDecoder;
+  friend struct SentencePieceReader;
   struct Parts;
   explicit Tokenizer(std::unique_ptr<const Parts> parts);
 
+  // The token's text; null where `special` skips it. Throws InputError on an id that no token has.
+  const std::string* decoded_token(int64_t id, SpecialTokens special) const;
+
   std::unique_ptr<const Parts> parts_;
+};
+
+// Decodes ids as they come. What push() and finish() return, joined, is what Tokenizer::decode makes of all the ids; each part is final and
+// never ends inside a character. Text may be held back for a few tokens where a later one could change it.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, SpecialTokens special = SpecialTokens::kSkip);
+  ~StreamDecoder();
+
+  std::string push(int64_t id);   // throws InputError on an id that no token has
+  std::string finish();           // what was held back; then a new text may begin
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace graft

@@ -44,6 +44,18 @@ class Trie {
     return best;
   }
 
+  // Calls f(id, length) for every entry that `text` starts with, the shortest first.
+  template <typename F>
+  void each_prefix(std::u32string_view text, F f) const {
+    uint32_t node = 0;
+    for (size_t i = 0; i < text.size(); ++i) {
+      const uint32_t* next = edges_.find(key(node, text[i]));
+      if (next == nullptr) return;
+      node = *next;
+      if (ids_[node] >= 0) f(ids_[node], i + 1);
+    }
+  }
+
   bool is_empty() const { return is_empty_; }
 
  private:

@@ -1,5 +1,6 @@
 #include "text/unicode.h"
 
+#include <unicode/brkiter.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
 #include <unicode/utf8.h>
@@ -8,9 +9,11 @@
 #include <array>
 #include <cstdio>
 #include <iterator>
+#include <memory>
 #include <optional>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace graft {
 
@@ -106,6 +109,32 @@ std::vector<Edited> compose(const std::vector<Edited>& parts, const icu::Normali
   return out;
 }
 
+// The combining characters of Unicode 15.1 and 16.0, in case that ICU is older: Hugging Face's clusters are those of Unicode 16.0.
+constexpr std::array<PointRange, 13> kNewExtenders = {{{0x897, 0x897},
+                                                       {0x10D69, 0x10D6D},
+                                                       {0x10EFC, 0x10EFC},
+                                                       {0x113B8, 0x113C0},
+                                                       {0x113C2, 0x113C2},
+                                                       {0x113C5, 0x113C5},
+                                                       {0x113C7, 0x113CA},
+                                                       {0x113CC, 0x113D0},
+                                                       {0x113D2, 0x113D2},
+                                                       {0x113E1, 0x113E2},
+                                                       {0x11F5A, 0x11F5A},
+                                                       {0x1611E, 0x1612F},
+                                                       {0x1E5EE, 0x1E5EF}}};
+
+// A character of the same kind that every ICU knows. What came after Unicode 16.0 has no kind.
+char32_t for_clusters(char32_t c) {
+  if (c < 0x800) return c;
+  for (const PointRange& range : kNewExtenders) {
+    if (c >= range.first && c <= range.last) return 0x301;
+  }
+  UVersionInfo age;
+  u_charAge(static_cast<UChar32>(c), age);
+  return age[0] > 16 ? char32_t{0xE000} : c;
+}
+
 }  // namespace
 
 CharClasses::CharClasses() : bits_(kEnd, 0) {
@@ -191,6 +220,50 @@ std::string replace_invalid_utf8(std::string_view bytes) {
     UChar32 c = 0;
     U8_NEXT(data, i, size, c);
     append_utf8(out, c < 0 ? char32_t{0xFFFD} : static_cast<char32_t>(c));
+  }
+  return out;
+}
+
+bool is_utf8(std::string_view bytes) { return find_invalid_utf8(bytes) == std::string_view::npos; }
+
+size_t incomplete_utf8_suffix(std::string_view bytes) {
+  for (size_t n = 1; n <= std::min<size_t>(3, bytes.size()); ++n) {
+    const auto at = [&](size_t i) { return static_cast<uint8_t>(bytes[bytes.size() - n + i]); };
+    const uint8_t lead = at(0);
+    if ((lead & 0xC0) == 0x80) continue;
+    const size_t wanted = lead >= 0xC2 && lead <= 0xDF ? 2 : lead >= 0xE0 && lead <= 0xEF ? 3 : lead >= 0xF0 && lead <= 0xF4 ? 4 : 0;
+    if (wanted <= n) return 0;
+    if (n == 1) return 1;
+    // The second byte has a narrower range behind some leads (Unicode, table 3-7).
+    const int least = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80, most = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    return at(1) >= least && at(1) <= most ? n : 0;
+  }
+  return 0;
+}
+
+std::vector<size_t> grapheme_ends(std::u32string_view text) {
+  std::vector<size_t> out;
+  out.reserve(text.size());
+  // Below U+0300 only \r\n is a cluster of more than one character.
+  if (std::all_of(text.begin(), text.end(), [](char32_t c) { return c < 0x300; })) {
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (text[i] != '\r' || i + 1 == text.size() || text[i + 1] != '\n') out.push_back(i + 1);
+    }
+    return out;
+  }
+  UErrorCode status = U_ZERO_ERROR;
+  const std::unique_ptr<icu::BreakIterator> breaks(icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), status));
+  ensure(U_SUCCESS(status) != 0 && breaks != nullptr, "ICU has no rules for characters");
+  icu::UnicodeString units;
+  for (const char32_t c : text) units.append(static_cast<UChar32>(for_clusters(c)));
+  breaks->setText(units);
+  breaks->first();
+  int32_t unit = 0;
+  size_t point = 0;
+  for (int32_t end = breaks->next(); end != icu::BreakIterator::DONE; end = breaks->next()) {
+    point += static_cast<size_t>(units.countChar32(unit, end - unit));
+    unit = end;
+    out.push_back(point);
   }
   return out;
 }

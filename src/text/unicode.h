@@ -22,6 +22,9 @@ int utf8_length(char32_t c);                            // 1..4
 
 // `bytes` with every ill-formed part (maximal subpart) replaced by U+FFFD.
 std::string replace_invalid_utf8(std::string_view bytes);
+bool is_utf8(std::string_view bytes);
+// How many bytes at the end (0..3) are the start of a character whose other bytes have not come yet.
+size_t incomplete_utf8_suffix(std::string_view bytes);
 
 enum class CharClass : uint16_t {
   kBertRemoved = 1,        // what BERT's clean_text drops: control, format, private use, U+0000, U+FFFD (not unassigned ones)
@@ -68,6 +71,9 @@ struct Edited {
   char32_t c;
   int32_t change;
 };
+
+// The ends of the extended grapheme clusters of `text`, in order; the last one is its size.
+std::vector<size_t> grapheme_ends(std::u32string_view text);
 
 enum class NormalForm { kNfd, kNfc, kNfkd, kNfkc };
 

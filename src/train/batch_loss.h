@@ -12,9 +12,12 @@ struct BatchLoss {
   int64_t tokens = 0;         // real ones, of the rows: a second pass over them does not count
 };
 
-// `key`: (seed, step, micro-batch). `units`: rows of the whole step, by which every sum is divided.
+// What the step's mean is over: rows; of texts target tokens, unless the objective averages rows.
+double loss_units(const RunInputs& inputs, const Batch& batch);
+
+// `key`: (seed, step, micro-batch). `units`: of the whole step, by which every sum is divided.
 // With a consistency loss the rows pass twice, as two lanes of one forward pass that differ in route and dropout:
 //   loss = CE(first) + consistency * summed_consistency(first, second)
-BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& batch, RandomKey key, int64_t units);
+BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& batch, RandomKey key, double units);
 
 }  // namespace graft

@@ -1,9 +1,11 @@
 #include "train/config.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/error.h"
 #include "base/options.h"
+#include "data/metrics.h"
 
 namespace graft {
 
@@ -64,13 +66,97 @@ Warmup read_warmup(Options& options) {
   return {0, static_cast<int64_t>(value)};
 }
 
+// A name is a key beside the scores of an evaluation.
+bool is_free_name(const std::string& name) {
+  static const std::vector<std::string> kTaken = {"rows", "loss", "mean"};
+  const auto is_allowed = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.' || c == '/'; };
+  if (name.empty() || !std::all_of(name.begin(), name.end(), is_allowed) || std::find(kTaken.begin(), kTaken.end(), name) != kTaken.end()) return false;
+  for (const TaskKind kind : {TaskKind::kClassification, TaskKind::kRegression, TaskKind::kGeneration, TaskKind::kChoice}) {
+    const std::vector<std::string>& metrics = metric_names(kind);
+    if (std::find(metrics.begin(), metrics.end(), name) != metrics.end()) return false;
+  }
+  return true;
+}
+
+std::vector<EvalTask> read_eval_tasks(const Node& list, const std::string& source) {
+  if (list.kind != Node::Kind::kList) throw InputError(source + ": /data/eval_tasks: expected a list of {name, task, data}");
+  Node items = Node::map();   // one reader over all, so that all their faults are thrown at once
+  for (size_t i = 0; i < list.items.size(); ++i) items[std::to_string(i)] = list.items[i];
+  Options all(items, source, "/data/eval_tasks");
+  std::vector<EvalTask> tasks;
+  for (size_t i = 0; i < list.items.size(); ++i) {
+    Options& options = all.section(std::to_string(i));
+    EvalTask task{options.text("name", std::nullopt), options.text("task", std::nullopt), options.text("data", std::nullopt), options.integer("rows", 0, 0, kManySteps)};
+    const auto is_same = [&](const EvalTask& other) { return other.name == task.name; };
+    if (std::any_of(tasks.begin(), tasks.end(), is_same)) options.fault("name", "the name " + quote(task.name) + " appears twice");
+    if (options.has("name") && !is_free_name(task.name)) {
+      options.fault("name", "expected letters, digits and _ - . / that are neither a metric's name nor rows, loss or mean, found " + quote(task.name));
+    }
+    tasks.push_back(std::move(task));
+  }
+  all.finish();
+  return tasks;
+}
+
+Node eval_tasks_node(const std::vector<EvalTask>& tasks) {
+  std::vector<Node> list;
+  for (const EvalTask& task : tasks) {
+    list.push_back(Node::map({{"name", Node::text(task.name)}, {"task", Node::text(task.task)}, {"data", Node::text(task.data)}, {"rows", Node::integer(task.rows)}}));
+  }
+  return Node::list(std::move(list));
+}
+
+// What goes with one file of training rows only.
+void check_mixture(Options& options, const DataConfig& data) {
+  if (!data.train.empty()) options.fault("train", "data.mixture is given; leave one of the two out");
+  if (data.held_out > 0) options.fault("held_out", "a mixture is not split; give data.eval, or data.eval_tasks");
+  if (data.rows > 0) options.fault("rows", "counts the rows of data.train; parts of a mixture have a rate or a cap");
+}
+
 void read_data(Options& options, DataConfig& data) {
+  const auto list = [&](const char* key) -> const Node* {
+    const Node* node = options.raw(key);
+    const bool is_none = node == nullptr || node->kind == Node::Kind::kNull || (node->kind == Node::Kind::kList && node->items.empty());
+    return is_none ? nullptr : node;
+  };
+  if (const Node* mixture = list("mixture")) data.mixture = parse_mixture(*mixture, options.source(), "/data/mixture");
+  if (const Node* tasks = list("eval_tasks")) data.eval_tasks = read_eval_tasks(*tasks, options.source());
+  data.mixture_rows = options.integer("mixture_rows", 0, 0, kManySteps);
+  if (data.mixture.empty() && data.mixture_rows > 0) options.fault("mixture_rows", "counts the rows of data.mixture, which is missing");
   data.train = options.text("train", "");
   data.eval = options.text("eval", "");
   data.test = options.text("test", "");
   data.held_out = options.number("held_out", 0, 0, 0.9);
   data.rows = options.integer("rows", 0, 0, kManySteps);
+  data.eval_rows = options.integer("eval_rows", 0, 0, kManySteps);
   if (!data.eval.empty() && data.held_out > 0) options.fault("held_out", "data.eval is given; leave one of the two out");
+  if (!data.mixture.empty()) check_mixture(options, data);
+}
+
+void read_generation(Options& options, GenerateOptions& generation) {
+  generation.max_new_tokens = options.integer("max_new_tokens", generation.max_new_tokens, 1, 1 << 20);
+  generation.beams = options.integer("beams", generation.beams, 1, 1024);
+  generation.length_penalty = options.number("length_penalty", generation.length_penalty, -100, 100);
+  SamplingOptions& sampling = generation.sampling;
+  sampling.temperature = options.number("temperature", sampling.temperature, 0, 1e6);
+  sampling.top_k = options.integer("top_k", sampling.top_k, 0, 1 << 24);
+  sampling.top_p = options.number("top_p", sampling.top_p, 1e-9, 1);
+  sampling.repetition_penalty = options.number("repetition_penalty", sampling.repetition_penalty, 1e-3, 1e3);
+  sampling.no_repeat_ngram = options.integer("no_repeat_ngram", sampling.no_repeat_ngram, 0, 1 << 20);
+  sampling.min_new_tokens = options.integer("min_new_tokens", sampling.min_new_tokens, 0, 1 << 20);
+}
+
+Node generation_node(const GenerateOptions& generation) {
+  const SamplingOptions& sampling = generation.sampling;
+  return Node::map({{"max_new_tokens", Node::integer(generation.max_new_tokens)},
+                    {"beams", Node::integer(generation.beams)},
+                    {"length_penalty", Node::number(generation.length_penalty)},
+                    {"temperature", Node::number(sampling.temperature)},
+                    {"top_k", Node::integer(sampling.top_k)},
+                    {"top_p", Node::number(sampling.top_p)},
+                    {"repetition_penalty", Node::number(sampling.repetition_penalty)},
+                    {"no_repeat_ngram", Node::integer(sampling.no_repeat_ngram)},
+                    {"min_new_tokens", Node::integer(sampling.min_new_tokens)}});
 }
 
 void read_training(Options& options, RunConfig& c) {
@@ -82,6 +168,8 @@ void read_training(Options& options, RunConfig& c) {
   c.objective.label_smoothing = options.number("label_smoothing", 0, 0, 0.99);
   c.objective.z_loss = options.number("z_loss", 0, 0, 1e3);
   c.objective.consistency = options.number("consistency", 0, 0, 1e6);
+  c.saves_memory = options.boolean("save_memory", false);
+  c.objective.averages_rows = options.choice("loss_unit", "token", {"token", "row"}) == "row";
   c.objective.targets = to_enum<ConsistencyTargets>(kTargets, options.choice("consistency_targets", "detached", kTargets));
   options.choice("device", "cpu", {"cpu"});
   c.epochs = options.number("epochs", c.epochs, 0, 1e6);
@@ -106,6 +194,7 @@ void read_training(Options& options, RunConfig& c) {
   c.checkpoint_every = read_period(options, "checkpoint_every");
   c.early_stop = options.integer("early_stop", c.early_stop, 0, 1 << 20);
   c.keep_best = options.boolean("keep_best", c.keep_best);
+  read_generation(options.section("generation"), c.generation);
 }
 
 // `over` on top of `under`, key by key.
@@ -132,20 +221,24 @@ RunConfig parse_run_config(const Node& document, const Node& defaults, const std
   config.start_from = options.text("start_from", "");
   if (const Node* adapter = options.raw("adapter")) config.adapter = *adapter;
   read_data(options.section("data"), config.data);
+  if (config.task.empty() && !config.data.mixture.empty()) config.task = config.data.mixture.front().task;
   read_training(options, config);
   for (const auto& [key, flag, value] : {std::tuple{"model", "--model", &config.model}, std::tuple{"task", "--task", &config.task},
                                          std::tuple{"out", "--out", &config.out}}) {
     if (value->empty()) options.fault(key, std::string("missing; give ") + flag + " or write it in the file");
   }
   if (config.epochs == 0 && config.max_steps == 0) options.fault("epochs", "a run of no steps trains nothing; give epochs or max_steps");
-  if (config.data.train.empty()) options.fault("data", "train is missing; give --data or write data.train in the file");
+  if (config.data.train.empty() && config.data.mixture.empty()) options.fault("data", "train is missing; give --data or write data.train in the file (or data.mixture)");
+  if (!config.data.mixture.empty() && config.order == Order::kFile) options.fault("order", "a mixture is drawn at random; expected shuffle or length");
   options.finish();
   return config;
 }
 
 Node run_config_node(const RunConfig& c) {
   Node data = Node::map({{"train", Node::text(c.data.train)}, {"eval", Node::text(c.data.eval)}, {"test", Node::text(c.data.test)},
-                         {"held_out", Node::number(c.data.held_out)}, {"rows", Node::integer(c.data.rows)}});
+                         {"held_out", Node::number(c.data.held_out)},
+                         {"mixture", mixture_to_node(c.data.mixture)}, {"mixture_rows", Node::integer(c.data.mixture_rows)}, {"eval_tasks", eval_tasks_node(c.data.eval_tasks)},
+                         {"rows", Node::integer(c.data.rows)}, {"eval_rows", Node::integer(c.data.eval_rows)}});
   return Node::map({{"model", Node::text(c.model)},
                     {"task", Node::text(c.task)},
                     {"out", Node::text(c.out)},
@@ -159,6 +252,8 @@ Node run_config_node(const RunConfig& c) {
                     {"label_smoothing", Node::number(c.objective.label_smoothing)},
                     {"z_loss", Node::number(c.objective.z_loss)},
                     {"consistency", Node::number(c.objective.consistency)},
+                    {"save_memory", Node::boolean(c.saves_memory)},
+                    {"loss_unit", Node::text(c.objective.averages_rows ? "row" : "token")},
                     {"consistency_targets", enum_node(kTargets, c.objective.targets)},
                     {"device", Node::text("cpu")},
                     {"epochs", Node::number(c.epochs)},
@@ -182,7 +277,8 @@ Node run_config_node(const RunConfig& c) {
                     {"evaluate_every", period_node(c.evaluate_every)},
                     {"checkpoint_every", period_node(c.checkpoint_every)},
                     {"early_stop", Node::integer(c.early_stop)},
-                    {"keep_best", Node::boolean(c.keep_best)}});
+                    {"keep_best", Node::boolean(c.keep_best)},
+                    {"generation", generation_node(c.generation)}});
 }
 
 }  // namespace graft

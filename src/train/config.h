@@ -8,6 +8,8 @@
 
 #include "base/document.h"
 #include "base/files.h"
+#include "data/mixture.h"
+#include "infer/generate.h"
 #include "model/weights.h"
 #include "train/objective.h"
 
@@ -36,10 +38,22 @@ struct AdafactorConfig {
   bool scales_by_parameter = true;    // the step is relative to the size of the tensor
 };
 
+// A data set that is evaluated by a task of its own.
+struct EvalTask {
+  std::string name;                   // in metrics.json
+  std::string task;                   // a ready task or a file
+  std::string data;                   // a path
+  int64_t rows = 0;                   // use the first rows only; 0 = all
+};
+
 struct DataConfig {
-  std::string train, eval, test;      // paths; eval and test may be empty
+  std::string train, eval, test;      // paths; eval and test may be empty, train where there is a mixture
+  std::vector<MixturePart> mixture;   // instead of train
+  int64_t mixture_rows = 0;           // of an epoch; 0 = as many as its parts have together
+  std::vector<EvalTask> eval_tasks;   // beside eval
   double held_out = 0;                // share of train kept for evaluation when eval is empty
   int64_t rows = 0;                   // use the first rows of train only; 0 = all
+  int64_t eval_rows = 0;              // the same of eval
 };
 
 struct RunConfig {
@@ -67,11 +81,13 @@ struct RunConfig {
   double clip = 1.0;                  // largest gradient norm; 0 = off
   std::optional<double> dropout;      // of trunk and head; unset = the model's own
   Precision precision = Precision::kFloat32;
+  bool saves_memory = false;          // activation checkpointing: a block is computed anew for its backward pass
   int64_t max_length = 0;             // tokens; 0 = the model's longest, at most 512
   int64_t seed = 42;
   Period evaluate_every, checkpoint_every;
   int64_t early_stop = 0;             // evaluations without improvement; 0 = off
   bool keep_best = true;              // else the last
+  GenerateOptions generation;         // how texts are written when they are scored
 };
 
 // `defaults` (a preset's `train:` section) lies under `document`. Throws InputError listing every fault.

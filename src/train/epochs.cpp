@@ -8,7 +8,7 @@
 namespace graft {
 
 Epochs::Epochs(std::vector<int64_t> lengths, BatchOptions options, int64_t accumulate, double epochs, int64_t max_steps)
-    : lengths_(std::move(lengths)), options_(options), accumulate_(accumulate), first_step_{0} {
+    : lengths_(std::move(lengths)), options_(std::move(options)), accumulate_(accumulate), first_step_{0} {
   ensure(!lengths_.empty(), "a run has at least one training row");
   const bool is_bounded_by_steps = max_steps > 0;
   for (int64_t epoch = 0; is_bounded_by_steps ? first_step_.back() < max_steps : static_cast<double>(epoch) < epochs; ++epoch) {
@@ -25,9 +25,8 @@ Epochs::Epochs(std::vector<int64_t> lengths, BatchOptions options, int64_t accum
 
 int64_t Epochs::steps_in(int64_t epoch) const {
   // Batches of rows are as many in every epoch; those of tokens depend on the order.
-  const auto rows = static_cast<int64_t>(lengths_.size());
   const int64_t batches = options_.token_budget > 0 ? static_cast<int64_t>(plan_epoch(lengths_, options_, epoch).size())
-                                                    : (rows + options_.batch_size - 1) / options_.batch_size;
+                                                    : (epoch_rows(lengths_, options_) + options_.batch_size - 1) / options_.batch_size;
   return (batches + accumulate_ - 1) / accumulate_;
 }
 

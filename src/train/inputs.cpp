@@ -1,7 +1,9 @@
 // Loading and checking everything a run reads, before its folder is touched.
 #include "base/error.h"
+#include "data/mixture.h"
 #include "data/split.h"
 #include "edit/adapter.h"
+#include "infer/evaluate.h"
 #include "train/inputs.h"
 
 namespace graft {
@@ -10,16 +12,74 @@ namespace {
 
 constexpr uint64_t kSplitSeed = 0;   // the split belongs to the data, not to the run's seed: seeds stay comparable
 
-std::vector<Example> read_training_rows(const RunConfig& config, const Task& task) {
-  std::vector<Example> rows = read_examples(config.data.train, task, LabelUse::kRequired);
-  if (config.data.rows > 0) {
-    const auto count = static_cast<int64_t>(rows.size());
-    if (config.data.rows > count) {
-      throw InputError("data.rows: '" + config.data.train + "' has " + std::to_string(count) + " rows, " + std::to_string(config.data.rows) + " were asked for");
-    }
-    rows.resize(static_cast<size_t>(config.data.rows));
-  }
+// The first `count` rows; all of them when it is 0.
+std::vector<Example> first_rows(std::vector<Example> rows, int64_t count, const std::string& key, const std::string& path) {
+  if (count == 0) return rows;
+  const auto found = static_cast<int64_t>(rows.size());
+  if (count > found) throw InputError(key + ": '" + path + "' has " + std::to_string(found) + " rows, " + std::to_string(count) + " were asked for");
+  rows.resize(static_cast<size_t>(count));
   return rows;
+}
+
+bool is_text(const Task& task) { return task.kind == TaskKind::kGeneration || task.kind == TaskKind::kChoice; }
+
+// Tasks that share one adapter have no head: all answer in words.
+Task load_text_task(const std::string& name, const std::string& key, const Path& tasks_dir) {
+  Task task = load_task(name, tasks_dir);
+  if (!is_text(task)) throw InputError(key + ": task " + quote(name) + " has a head of its own; tasks that are trained or scored together answer in words (kind: generation or choice)");
+  return task;
+}
+
+// From 0 to 1, a share of rows or of a text: such metrics have a common mean.
+bool is_share(const std::string& metric) {
+  return metric.starts_with("accuracy") || metric.starts_with("answer_") || metric == "exact_match" || metric == "rouge_l";
+}
+
+void check_mean(const std::vector<JudgedTask>& tasks) {
+  for (const JudgedTask& other : tasks) {
+    const std::string &first = tasks.front().task.primary_metric, &metric = other.task.primary_metric;
+    if (metric == first || (is_share(metric) && is_share(first))) continue;
+    throw InputError("data.eval_tasks: the mean over data sets needs metrics of one kind, found " + first + " of " + quote(tasks.front().name) + " and " + metric + " of " +
+                     quote(other.name) + "; change `primary` in one of the tasks");
+  }
+}
+
+// A row's id in its file says which row it is in one part only.
+void append(Dataset part, const std::string& name, Dataset& all) {
+  for (size_t i = 0; i < part.sequences.size(); ++i) {
+    const int64_t id = all.size();
+    part.examples[i].id = part.sequences[i].example = id;
+    part.examples[i].id_text = name + ":" + part.examples[i].id_text;
+    all.examples.push_back(std::move(part.examples[i]));
+    all.sequences.push_back(std::move(part.sequences[i]));
+  }
+  all.num_tokens += part.num_tokens;
+  all.num_cut += part.num_cut;
+}
+
+void load_mixture(const Path& tasks_dir, RunInputs& in) {
+  const DataConfig& data = in.config.data;
+  DrawnParts parts;
+  for (const MixturePart& part : data.mixture) {
+    const Task task = load_text_task(part.task, "data.mixture: " + part.name, tasks_dir);
+    Dataset rows = encode_examples(read_examples(part.data, task, LabelUse::kRequired), task, in.text, in.model->config, in.max_length);
+    parts.sizes.push_back(rows.size());
+    append(std::move(rows), part.name, in.train);
+  }
+  parts.rates = mixture_rates(data.mixture, parts.sizes);
+  parts.rows = data.mixture_rows > 0 ? data.mixture_rows : in.train.size();
+  in.parts = std::move(parts);
+}
+
+void load_eval_tasks(const Path& tasks_dir, RunInputs& in) {
+  for (const EvalTask& each : in.config.data.eval_tasks) {
+    const std::string key = "data.eval_tasks: " + each.name;
+    Task task = load_text_task(each.task, key, tasks_dir);
+    std::vector<Example> rows = first_rows(read_examples(each.data, task, LabelUse::kRequired), each.rows, key, each.data);
+    Judged judged = encode_judged(std::move(rows), task, in.text, in.model->config, in.max_length);
+    in.eval_tasks.push_back({each.name, std::move(task), std::move(judged)});
+  }
+  if (!in.eval_tasks.empty()) check_mean(in.eval_tasks);
 }
 
 }  // namespace
@@ -27,10 +87,12 @@ std::vector<Example> read_training_rows(const RunConfig& config, const Task& tas
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   RunInputs in;
   in.config = config;
-  in.task = load_task(config.task, tasks_dir);
-  std::vector<Example> train = read_training_rows(config, in.task), eval;
+  const bool is_mixture = !config.data.mixture.empty();
+  in.task = is_mixture || !config.data.eval_tasks.empty() ? load_text_task(config.task, "task", tasks_dir) : load_task(config.task, tasks_dir);
+  std::vector<Example> train, eval;
+  if (!is_mixture) train = first_rows(read_examples(config.data.train, in.task, LabelUse::kRequired), config.data.rows, "data.rows", config.data.train);
   if (!config.data.eval.empty()) {
-    eval = read_examples(config.data.eval, in.task, LabelUse::kRequired);
+    eval = first_rows(read_examples(config.data.eval, in.task, LabelUse::kRequired), config.data.eval_rows, "data.eval_rows", config.data.eval);
   } else if (config.data.held_out > 0) {
     const Split split = hold_out(static_cast<int64_t>(train.size()), config.data.held_out, kSplitSeed);
     eval = pick(train, split.held_out);
@@ -38,13 +100,15 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   }
   in.model = load_model(config.model, config.precision);
   const RowLayout layout = Adapter(config.adapter, "adapter " + config.adapter_name, {in.model->config, in.model->sites}, in.task).layout();
-  const auto tokenizer = Tokenizer::load(Path(config.model) / "tokenizer.json");
-  in.tokenizer_digest = tokenizer->digest();
+  in.text = load_model_text(config.model);
+  in.tokenizer_digest = in.text.tokenizer->digest();
   in.max_length = resolve_max_length(config.max_length, in.model->config, layout);
-  const auto encode = [&](std::vector<Example> rows) { return encode_examples(std::move(rows), *tokenizer, in.model->config, in.max_length); };
-  in.train = encode(std::move(train));
-  if (!eval.empty()) in.eval = encode(std::move(eval));
-  if (!config.data.test.empty()) in.test = encode(read_examples(config.data.test, in.task, LabelUse::kRequired));
+  if (is_mixture) load_mixture(tasks_dir, in);
+  else in.train = encode_examples(std::move(train), in.task, in.text, in.model->config, in.max_length);
+  load_eval_tasks(tasks_dir, in);
+  const auto judged = [&](std::vector<Example> rows) { return encode_judged(std::move(rows), in.task, in.text, in.model->config, in.max_length); };
+  if (!eval.empty()) in.eval = judged(std::move(eval));
+  if (!config.data.test.empty()) in.test = judged(read_examples(config.data.test, in.task, LabelUse::kRequired));
   return in;
 }
 

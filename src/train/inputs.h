@@ -5,24 +5,36 @@
 #include <optional>
 #include <string>
 
-#include "infer/dataset.h"
+#include "infer/evaluate.h"
 #include "model/trunk.h"
+#include "train/batches.h"
 #include "train/config.h"
 
 namespace graft {
+
+// A data set that is scored by a task of its own.
+struct JudgedTask {
+  std::string name;
+  Task task;
+  Judged data;
+};
 
 // Everything a run reads, loaded and checked before its folder is touched.
 struct RunInputs {
   RunConfig config;
   std::shared_ptr<const Model> model;
   Task task;
+  ModelText text;
   std::string tokenizer_digest;
   int64_t max_length = 0;
-  Dataset train;
-  std::optional<Dataset> eval, test;
+  Dataset train;                        // of a mixture the rows of all parts, end to end
+  std::optional<DrawnParts> parts;      // of a mixture
+  std::optional<Judged> eval, test;
+  std::vector<JudgedTask> eval_tasks;
 };
 
-// Loads model, tokenizer and data as `config` says. `tasks_dir` holds the ready tasks.
+// Loads model, tokenizer and data as `config` says. `tasks_dir` holds the ready tasks. Throws InputError; of a mixture also where a part is no task
+// of texts, of eval_tasks where their primary metrics have no common mean.
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir);
 
 }  // namespace graft

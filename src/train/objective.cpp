@@ -18,10 +18,13 @@ Tensor summed_loss(TaskKind kind, const Tensor& logits, const std::vector<double
   return loss + objective.z_loss * at::logsumexp(logits, 1).square().sum();
 }
 
-Tensor summed_consistency(const Tensor& a, const Tensor& b, ConsistencyTargets targets) {
+Tensor summed_consistency(const Tensor& a, const Tensor& b, ConsistencyTargets targets, const Tensor& weights) {
   const Tensor log_p = at::log_softmax(a, 1), log_q = at::log_softmax(b, 1);   // [N, outputs]
   const auto target = [&](const Tensor& log_target) { return targets == ConsistencyTargets::kDetached ? log_target.detach() : log_target; };
-  const auto divergence = [](const Tensor& log_target, const Tensor& log_own) { return (log_target.exp() * (log_target - log_own)).sum(); };
+  const auto divergence = [&](const Tensor& log_target, const Tensor& log_own) {
+    const Tensor rows = log_target.exp() * (log_target - log_own);
+    return weights.defined() ? (rows.sum(1) * weights).sum() : rows.sum();
+  };
   return 0.5 * (divergence(target(log_q), log_p) + divergence(target(log_p), log_q));
 }
 

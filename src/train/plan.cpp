@@ -88,15 +88,19 @@ double block_flops(const ModelConfig& c, double length) {
   return 2.0 * (4.0 * width * width + 2.0 * width * ffn) + 4.0 * length * width;
 }
 
-// Lowest layer that an edit changes; the number of layers when none does.
+// Blocks of both stacks, the encoder's first.
+int64_t all_layers(const ModelConfig& config) { return config.layers + config.decoder_layers; }
+
+// Lowest of all layers that an edit changes; their number when none does.
 int64_t lowest_edited_layer(const Adapter& adapter, const ModelConfig& config) {
-  int64_t lowest = config.layers;
+  int64_t lowest = all_layers(config);
+  const auto lower = [&](const std::string& stack, int64_t layer) { lowest = std::min(lowest, stack == "dec" ? config.layers + layer : layer); };
   for (const Adapter::Part& part : adapter.parts()) {
-    for (const Site& site : part.spec.sites) lowest = std::min(lowest, std::max<int64_t>(0, site.layer));
+    for (const Site& site : part.spec.sites) lower(site.stack, std::max<int64_t>(0, site.layer));
     if (!part.spec.traits.rewrites) continue;
     for (const ParamSpec& param : part.spec.params) {
-      const int64_t layer = place_of(param.name).layer;
-      if (layer >= 0) lowest = std::min(lowest, layer);
+      const Place place = place_of(param.name);
+      if (place.layer >= 0) lower(place.stack, place.layer);
       else if (param.name.starts_with("embed.")) lowest = 0;
     }
   }
@@ -134,14 +138,12 @@ Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShap
     if (slot.shape.size() == 2 && !slot.name.starts_with("embed.")) linear_parameters += count_of(slot.shape);
   }
   count_adapter(adapter, plan);
-  plan.has_costs = family_of(config).has_trunk;
-  if (!plan.has_costs) return plan;
 
   const bool rewrites = adapter.rewrites_trunk();
   const int64_t lowest = lowest_edited_layer(adapter, config);
   const double block = block_flops(config, shape.mean_length);
   const double edits = rewrites ? 0.0 : 2.0 * static_cast<double>(plan.kept_parameters);
-  const auto layers = static_cast<double>(config.layers), trained_layers = static_cast<double>(config.layers - lowest);
+  const auto layers = static_cast<double>(all_layers(config)), trained_layers = static_cast<double>(all_layers(config) - lowest);
   plan.forward_flops = layers * block + edits;
   plan.training_flops = plan.forward_flops + trained_layers * block * (rewrites ? 2.0 : 1.0) + 2.0 * edits;
 

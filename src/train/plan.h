@@ -1,5 +1,4 @@
-// What a run will cost, from config.json alone: parameters, floating-point operations and peak memory. Of a family that is counted but
-// not run: parameters only.
+// What a run will cost, from config.json alone: parameters, floating-point operations and peak memory.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +33,6 @@ struct Plan {
   int64_t kept_parameters = 0;      // what is left of them after training: of a mixture its mean, of a network for prefixes its result
   int64_t head_parameters = 0;
   int64_t stored_parameters = 0;    // in adapter.safetensors
-  bool has_costs = false;           // of a family with a trunk; else the three below are zero
   double forward_flops = 0;         // per token, trunk and edits, at `mean_length`
   double training_flops = 0;        // forward and backward
   int64_t peak_bytes = 0;           // resident, in training

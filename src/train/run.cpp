@@ -3,6 +3,7 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "base/digest.h"
 #include "base/error.h"
@@ -11,6 +12,7 @@
 #include "train/memory.h"
 #include "train/plan.h"
 #include "train/schedule.h"
+#include "train/task_scores.h"
 
 namespace graft {
 
@@ -21,7 +23,7 @@ namespace fs = std::filesystem;
 
 std::vector<int64_t> lengths_of(const Dataset& data) {
   std::vector<int64_t> lengths;
-  for (const Sequence& sequence : data.sequences) lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
+  for (const Sequence& sequence : data.sequences) lengths.push_back(static_cast<int64_t>(sequence.ids.size() + sequence.target_ids.size()));
   return lengths;
 }
 
@@ -33,7 +35,7 @@ std::string digest_of(RunConfig config) {
   return sha256(to_json(run_config_node(config), -1));
 }
 
-// Over every row's ids, types and label, in order.
+// Over every row's ids, types, options and label, in order.
 std::string digest_of(const Dataset& data) {
   RandomKey key;
   for (size_t i = 0; i < data.sequences.size(); ++i) {
@@ -41,6 +43,14 @@ std::string digest_of(const Dataset& data) {
     key = key.with(row.ids.size());
     for (const int64_t id : row.ids) key = key.with(static_cast<uint64_t>(id));
     for (const int64_t type : row.type_ids) key = key.with(static_cast<uint64_t>(type));
+    for (const bool is_target : row.is_target) key = key.with(static_cast<uint64_t>(is_target));
+    for (const int64_t id : row.target_ids) key = key.with(static_cast<uint64_t>(id));
+    if (!data.options.empty()) {
+      for (const std::vector<int64_t>& option : data.options[i]) {
+        key = key.with(option.size());
+        for (const int64_t id : option) key = key.with(static_cast<uint64_t>(id));
+      }
+    }
     key = key.with(std::bit_cast<uint64_t>(data.examples[i].label.value_or(0)));
   }
   return std::to_string(key.value);
@@ -77,6 +87,24 @@ Node records_event(int64_t step, const NamedTensors& records) {
   return Node::map({{"event", Node::text("records")}, {"step", Node::integer(step)}, {"means", std::move(means)}});
 }
 
+// Of each part its rows, and its share of the rows drawn.
+Node mixture_event(const RunInputs& inputs) {
+  const DrawnParts& parts = *inputs.parts;
+  const double sum = std::accumulate(parts.rates.begin(), parts.rates.end(), 0.0);
+  Node out = Node::map();
+  for (size_t i = 0; i < parts.sizes.size(); ++i) {
+    out[inputs.config.data.mixture[i].name] = Node::map({{"rows", Node::integer(parts.sizes[i])}, {"share", Node::number(parts.rates[i] / sum)}});
+  }
+  return out;
+}
+
+// What the adapter says that it was trained on.
+std::string data_text(const DataConfig& data) {
+  std::vector<std::string> files;
+  for (const MixturePart& part : data.mixture) files.push_back(part.data);
+  return files.empty() ? data.train : "a mixture of " + joined(files);
+}
+
 std::string number_text(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.4g", value);
@@ -91,7 +119,7 @@ Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
       adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name, {inputs_.model->config, inputs_.model->sites}, inputs_.task),
       optimizer_(make_optimizer(adapter_.params(), inputs_.config)),
       epochs_(lengths_of(inputs_.train),
-              {inputs_.config.batch_size, inputs_.config.token_budget, inputs_.config.order, key_of(inputs_.config).with("data")},
+              {inputs_.config.batch_size, inputs_.config.token_budget, inputs_.config.order, key_of(inputs_.config).with("data"), inputs_.parts},
               inputs_.config.accumulate, inputs_.config.epochs, inputs_.config.max_steps),
       progress_("step", epochs_.total_steps(), 0, verbosity) {
   if (inputs_.config.start_from.empty()) {
@@ -127,14 +155,16 @@ void Run::open_folder(StartMode mode) {
   log_ = std::make_unique<EventLog>(dir_ / "log.jsonl", newest ? newest->log_bytes : 0);
   if (newest) return;
   const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
-  log_->write(Node::map({{"event", Node::text("start")},
+  Node start = Node::map({{"event", Node::text("start")},
                          {"total_steps", Node::integer(epochs_.total_steps())},
                          {"train_rows", Node::integer(inputs_.train.size())},
                          {"train_tokens", Node::integer(inputs_.train.num_tokens)},
                          {"train_texts_cut", Node::integer(inputs_.train.num_cut)},
                          {"edit_parameters", Node::integer(plan.edit_parameters)},
                          {"head_parameters", Node::integer(plan.head_parameters)},
-                         {"predicted_peak_bytes", Node::integer(plan.peak_bytes)}}));
+                         {"predicted_peak_bytes", Node::integer(plan.peak_bytes)}});
+  if (inputs_.parts) start["mixture"] = mixture_event(inputs_);
+  log_->write(std::move(start));
 }
 
 void Run::restore(const Checkpoint& checkpoint) {
@@ -165,8 +195,9 @@ void Run::restore(const Checkpoint& checkpoint) {
 const std::map<std::string, std::string>& Run::input_digests() {
   if (!digests_.empty()) return digests_;
   digests_ = {{"the training data", digest_of(inputs_.train)}, {"the tokenizer", inputs_.tokenizer_digest}, {"the base model", digest_of(*inputs_.model)}};
-  if (inputs_.eval) digests_["the evaluation data"] = digest_of(*inputs_.eval);
-  if (inputs_.test) digests_["the test data"] = digest_of(*inputs_.test);
+  if (inputs_.eval) digests_["the evaluation data"] = digest_of(inputs_.eval->rows);
+  if (inputs_.test) digests_["the test data"] = digest_of(inputs_.test->rows);
+  for (const JudgedTask& each : inputs_.eval_tasks) digests_["the data of evaluation task '" + each.name + "'"] = digest_of(each.data.rows);
   return digests_;
 }
 
@@ -178,8 +209,8 @@ bool Run::is_done() const {
 }
 
 double Run::train_batches(const std::vector<Batch>& batches, Bound& bound, int64_t& tokens) {
-  int64_t units = 0;
-  for (const Batch& batch : batches) units += static_cast<int64_t>(batch.size());
+  double units = 0;
+  for (const Batch& batch : batches) units += loss_units(inputs_, batch);
   double loss = 0;
   for (size_t i = 0; i < batches.size(); ++i) {
     const RandomKey key = key_of(inputs_.config).with("step").with(static_cast<uint64_t>(step_)).with(i);
@@ -223,7 +254,7 @@ void Run::step() {
   progress_.update(step_, "loss " + number_text(loss) + "  " + count_text(static_cast<int64_t>(static_cast<double>(tokens) / seconds)) + " tok/s");
 
   const bool is_last = step_ == epochs_.total_steps();
-  if (inputs_.eval && (is_last || epochs_.falls_due(config.evaluate_every, step_))) evaluate();
+  if (is_judged() && (is_last || epochs_.falls_due(config.evaluate_every, step_))) evaluate();
   if (!is_done() && epochs_.falls_due(config.checkpoint_every, step_)) checkpoint();
 }
 
@@ -258,24 +289,34 @@ void Run::check_first_gradients() const {
 void Run::evaluate() {
   const at::NoGradGuard no_grad;
   const Bound bound(*inputs_.model, adapter_, tensors_);
-  PredictOptions options;
-  options.keep_records = true;
-  const Predictions predictions = predict(*inputs_.model, bound, *inputs_.eval, options);
-  const double loss = mean_loss(inputs_.task, *inputs_.eval, predictions.logits);
-  Node event = Node::map({{"event", Node::text("evaluate")},
-                          {"step", Node::integer(step_)},
-                          {"epoch", Node::number(epochs_.epochs_done(step_))},
-                          {"loss", Node::number(loss)}});
-  std::string line = "evaluated at step " + count_text(step_) + ": loss " + number_text(loss);
-  double primary = 0;
-  for (const Score& score : score_predictions(inputs_.task, *inputs_.eval, predictions.logits)) {
-    event[score.name] = metric_node(score.value);
-    line += "  " + score.name + " " + number_text(score.value);
-    if (score.name == inputs_.task.primary_metric) primary = std::isnan(score.value) ? -1e300 : score.value;
+  EvaluateOptions options = evaluate_options();
+  options.predict.keep_records = true;
+  Node event = Node::map({{"event", Node::text("evaluate")}, {"step", Node::integer(step_)}, {"epoch", Node::number(epochs_.epochs_done(step_))}});
+  std::string line = "evaluated at step " + count_text(step_) + ":";
+  double primary = 0, seconds = 0;
+  NamedTensors records;
+  if (inputs_.eval) {
+    Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, *inputs_.eval, inputs_.text, options);
+    event["loss"] = metric_node(evaluation.loss);
+    line += " loss " + number_text(evaluation.loss);
+    for (const Score& score : evaluation.scores) {
+      event[score.name] = metric_node(score.value);
+      line += "  " + score.name + " " + number_text(score.value);
+      if (score.name == inputs_.task.primary_metric) primary = goodness(score.name, score.value);
+    }
+    seconds += evaluation.seconds;
+    records = std::move(evaluation.records);
   }
-  event["seconds"] = Node::number(predictions.seconds);
+  if (!inputs_.eval_tasks.empty()) {   // they are what the run is judged by
+    const TaskScores scores = score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, options);
+    event["eval"] = scores.node(inputs_.eval_tasks);
+    line += "  mean of " + std::to_string(inputs_.eval_tasks.size()) + " tasks " + number_text(scores.mean);
+    primary = scores.goodness;
+    for (const Evaluation& evaluation : scores.evaluations) seconds += evaluation.seconds;
+  }
+  event["seconds"] = Node::number(seconds);
   log_->write(std::move(event));
-  if (!predictions.records.empty()) log_->write(records_event(step_, predictions.records));
+  if (!records.empty()) log_->write(records_event(step_, records));
   progress_.note(line);
   if (best_.step < 0 || primary > best_.value) {
     best_ = {step_, primary, 0};
@@ -285,6 +326,13 @@ void Run::evaluate() {
   }
 }
 
+EvaluateOptions Run::evaluate_options() const {
+  EvaluateOptions options;
+  options.generate = inputs_.config.generation;
+  options.generate.sampling.end_ids = inputs_.text.end_ids;
+  return options;
+}
+
 Provenance Run::provenance() const {
   return {.graft_version = kVersionText,
           .model = inputs_.config.model,
@@ -292,7 +340,7 @@ Provenance Run::provenance() const {
           .max_length = inputs_.max_length,
           .seed = inputs_.config.seed,
           .steps = step_,
-          .data = inputs_.config.data.train};
+          .data = data_text(inputs_.config.data)};
 }
 
 void Run::save_adapter_folder() { save_adapter(dir_ / "adapter", adapter_, tensors_, *inputs_.model, provenance()); }
@@ -312,7 +360,7 @@ void Run::checkpoint() {
 }
 
 void Run::finish() {
-  const bool has_best = inputs_.eval && inputs_.config.keep_best;
+  const bool has_best = is_judged() && inputs_.config.keep_best;
   if (!has_best) save_adapter_folder();
   optimizer_.reset();   // neither is needed any more, and the scores below need room of their own
   tensors_.clear();
@@ -323,10 +371,12 @@ void Run::finish() {
   const Bound bound(*inputs_.model, kept.adapter, kept.tensors);
   for (const auto& [name, data] : {std::pair{"eval", &inputs_.eval}, std::pair{"test", &inputs_.test}}) {
     if (!*data) continue;
-    const Predictions predictions = predict(*inputs_.model, bound, **data);
-    Node scores = Node::map({{"rows", Node::integer((*data)->size())}, {"loss", metric_node(mean_loss(inputs_.task, **data, predictions.logits))}});
-    for (const Score& score : score_predictions(inputs_.task, **data, predictions.logits)) scores[score.name] = metric_node(score.value);
-    metrics[name] = std::move(scores);
+    const Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data, inputs_.text, evaluate_options());
+    metrics[name] = scores_node(**data, evaluation);
+  }
+  if (!inputs_.eval_tasks.empty()) {
+    const Node scores = score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, evaluate_options()).node(inputs_.eval_tasks);
+    for (const auto& [name, value] : scores.members) metrics["eval"][name] = value;
   }
   const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
   const int64_t peak = peak_resident_bytes();

@@ -49,6 +49,8 @@ class Run {
   void check_first_gradients() const;
   void check_finite(double loss, double norm, double rate, const std::vector<Batch>& batches) const;
   void evaluate();
+  EvaluateOptions evaluate_options() const;
+  bool is_judged() const { return inputs_.eval || !inputs_.eval_tasks.empty(); }
   void save_adapter_folder();
   Provenance provenance() const;
 

@@ -195,18 +195,18 @@ class Flow(support.Case):
             self.assertEqual((plan["edit_parameters"], plan["head_parameters"]), (2 * 2 * 4 * 64, 99))
             self.assertNotIn("step_seconds", plan)
 
-    def test_plan_counts_families_without_a_trunk(self):
+    def test_plan_of_an_encoder_decoder(self):
         configs = support.SOURCE / "tests/golden/configs"
-        told = self.ok("plan", "--model", configs / "t5-v1_1-large.json", "--adapter", "lora", "--set", "rank=4", "--json", self.dir / "plan.json").stdout
-        self.assertIn("graft counts this family but does not run it yet", told)
+        self.ok("plan", "--model", configs / "t5-v1_1-large.json", "--adapter", "lora", "--set", "rank=4", "--json", self.dir / "plan.json")
         plan = json.loads((self.dir / "plan.json").read_text())
         # 48 blocks x (query, value) x rank 4 x (1024 in + 1024 out)
         self.assertEqual((plan["trunk_parameters"], plan["edit_parameters"], plan["head_parameters"]), (783150080, 48 * 2 * 4 * 2048, 0))
         self.assertEqual(plan["groups"], {"experts": 0, "routers": 0, "gates": 0, "head": 0, "others": plan["edit_parameters"]})
-        self.assertFalse({"forward_flops_per_token", "training_flops_per_token", "peak_bytes", "step_seconds"} & plan.keys())
+        self.assertGreater(plan["peak_bytes"], 4 * 783150080)
+        self.assertNotIn("step_seconds", plan)
         shutil.copy(configs / "llama-7b.json", self.dir / "config.json")
         refused = support.run("train", "--model", self.dir, "--task", "text:0,1", "--data", "data", "--adapter", "lora", "--out", "never", cwd=self.root)
-        self.assert_refused(refused, 2, "graft counts llama models but does not run them yet")
+        self.assert_refused(refused, 2, "llama models answer in words")
 
     def test_plan_counts_what_training_stores(self):
         for adapter in ("lora", "bitfit", "full", "head", "top-layers"):

@@ -31,26 +31,33 @@ struct Leaf {
   Counts (*counts)(const ModelConfig&);
 };
 
-Counts at_every_layer(const ModelConfig& c, std::map<std::string, int64_t> banks, int64_t gate_width, int64_t router_width, int64_t sites = 1) {
-  for (auto& [bank, count] : banks) count *= c.layers;
-  return {banks, c.layers * gate_width, c.layers * router_width, c.layers * sites};
+Counts at_layers(int64_t layers, std::map<std::string, int64_t> banks, int64_t gate_width, int64_t router_width, int64_t sites = 1) {
+  for (auto& [bank, count] : banks) count *= layers;
+  return {banks, layers * gate_width, layers * router_width, layers * sites};
 }
 
+int64_t all_layers(const ModelConfig& c) { return c.layers + c.decoder_layers; }
+int64_t prompt_layers(const ModelConfig& c) { return c.layers > 0 ? c.layers : c.decoder_layers; }
+
 const Leaf kLeaves[] = {
-    {"lora", "{lora: {rank: 2, alpha: 4}}", [](const ModelConfig& c) { return at_every_layer(c, {{"down", 4 * c.width}, {"up", 4 * c.width}}, 2 * c.width, 2 * c.width, 2); }},
+    {"lora", "{lora: {rank: 2, alpha: 4}}",
+     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"down", 4 * c.width}, {"up", 2 * (c.attention_width + c.key_width())}}, 2 * c.width, 2 * c.width, 2); }},
     {"lora", "{lora: {sites: [ffn.up], rank: 3, alpha: 3, dropout: 0.2}}",
-     [](const ModelConfig& c) { return at_every_layer(c, {{"down", 3 * c.width}, {"up", 3 * c.ffn_width}}, c.width, c.width); }},
-    {"affine", "{affine: {sites: [ffn.act]}}", [](const ModelConfig& c) { return at_every_layer(c, {{"", c.ffn_width}}, c.ffn_width, c.ffn_width); }},
-    {"affine", "{affine: {sites: [attn.k], scale: true}}", [](const ModelConfig& c) { return at_every_layer(c, {{"", c.width}}, c.width, c.width / c.heads); }},
-    {"affine", "{affine: {sites: [ffn.out], shift: true}}", [](const ModelConfig& c) { return at_every_layer(c, {{"", 2 * c.width}}, c.width, c.width); }},
+     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"down", 3 * c.width}, {"up", 3 * c.ffn_width}}, c.width, c.width); }},
+    {"affine", "{affine: {sites: [ffn.act]}}", [](const ModelConfig& c) { return at_layers(all_layers(c), {{"", c.ffn_width}}, c.ffn_width, c.ffn_width); }},
+    {"affine", "{affine: {sites: [attn.k], scale: true}}",
+     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"", c.key_width()}}, c.key_width(), c.head_width()); }},
+    {"affine", "{affine: {sites: [ffn.out], shift: true}}", [](const ModelConfig& c) { return at_layers(all_layers(c), {{"", 2 * c.width}}, c.width, c.width); }},
     {"bottleneck", "{bottleneck: {sites: [ffn.out], width: 3, activation: relu, placement: pfeiffer}}",
-     [](const ModelConfig& c) { return at_every_layer(c, {{"down", 3 * c.width + 3}, {"up", 4 * c.width}}, c.width, c.width); }},
+     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"down", 3 * c.width + 3}, {"up", 4 * c.width}}, c.width, c.width); }},
     {"bottleneck", "{bottleneck: {sites: [ffn.down], width: 2, activation: gelu, placement: sequential}}",
-     [](const ModelConfig& c) { return at_every_layer(c, {{"down", 2 * c.width + 2}, {"up", 3 * c.width}}, c.width, c.width); }},
-    {"reft", "{reft: {positions: f2, rank: 2}}", [](const ModelConfig& c) { return at_every_layer(c, {{"", 4 * c.width + 2}}, c.width, c.width); }},
-    {"reft", "{reft: {positions: all, rank: 1, rotation: false}}", [](const ModelConfig& c) { return at_every_layer(c, {{"", 2 * c.width + 1}}, c.width, c.width); }},
-    {"prefix", "{prefix: {length: 2, mlp: 0}}", [](const ModelConfig& c) { return at_every_layer(c, {{"", 4 * c.width}}, c.width, c.width); }},
-    {"dora", "{dora: {sites: [attn.v], rank: 1, alpha: 2}}", [](const ModelConfig& c) { return at_every_layer(c, {{"", 3 * c.width}}, c.width, c.width); }},
+     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"down", 2 * c.width + 2}, {"up", 3 * c.width}}, c.width, c.width); }},
+    {"reft", "{reft: {positions: f2, rank: 2}}", [](const ModelConfig& c) { return at_layers(prompt_layers(c), {{"", 4 * c.width + 2}}, c.width, c.width); }},
+    {"reft", "{reft: {positions: all, rank: 1, rotation: false}}",
+     [](const ModelConfig& c) { return at_layers(prompt_layers(c), {{"", 2 * c.width + 1}}, c.width, c.width); }},
+    {"prefix", "{prefix: {length: 2, mlp: 0}}", [](const ModelConfig& c) { return at_layers(all_layers(c), {{"", 4 * c.key_width()}}, c.width, c.width); }},
+    {"dora", "{dora: {sites: [attn.v], rank: 1, alpha: 2}}",
+     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"", c.width + 2 * c.key_width()}}, c.width, c.width); }},
 };
 
 

@@ -18,20 +18,22 @@ struct Row {
   std::string definition;                               // the entry of an `edits:` list
   std::function<int64_t(const ModelConfig&)> trained;   // parameters, by a formula of its own
   bool has_exact_gradient = true;                       // false where a method defines another than that of the loss
+  // The reason for which a family refuses the row; empty where it does not.
+  std::function<std::string(const ModelConfig&)> refusal = [](const ModelConfig&) { return std::string(); };
 };
 
 const std::vector<Row>& contract_rows();
 
 struct Case {
   const Row* row;
-  std::string family;   // "bert", "roberta"
+  std::string family;   // a name of contract_families()
 
   std::string adapter() const { return "{edits: [" + row->definition + "]}"; }
 };
 
 void PrintTo(const Case& one, std::ostream* out);
 
-// Rows x families, and the compositions, each on one family.
+// Rows x families that do not refuse them, and the compositions, each on one family.
 std::vector<Case> contract_cases();
 // What an adapter promises as a whole. Folding is checked for adapters of one part.
 Traits traits_of(const Adapter& adapter);

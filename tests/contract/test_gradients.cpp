@@ -1,11 +1,11 @@
 // Gradients of every row of the contract table: float64 central differences, and a sequence's own share of a batch's gradient.
 #include <gtest/gtest.h>
 
+#include "tests/contract/subject.h"
 #include "tests/contract/table.h"
 #include "tests/support/compare.h"
 #include "tests/support/gradients.h"
 #include "tests/support/models.h"
-#include "train/objective.h"
 
 namespace graft::testing {
 namespace {
@@ -15,23 +15,20 @@ class Gradients : public ::testing::TestWithParam<Case> {};
 // Dropout masks are pure functions of their keys, so the loss is smooth in the tensors with dropout on as well.
 TEST_P(Gradients, EqualCentralDifferences) {
   if (!GetParam().row->has_exact_gradient) return;
-  const auto model = tiny_model(GetParam().family, Precision::kFloat64);
-  Rig rig(model, GetParam().adapter());
+  const auto model = contract_model(GetParam().family, Precision::kFloat64, /*is_small=*/true);
+  Rig rig(model, GetParam().adapter(), contract_task(*model));
   rig.shake(0.2);
   rig.widen();
-  const std::vector<Sequence> sequences = random_sequences(model->config, 4, 7, 21);
-  const std::vector<double> labels = class_labels(4, 3);
+  const std::vector<Sequence> sequences = contract_texts(*model, 4, 7, 21);
   for (const bool has_dropout : {false, true}) {
     const Pass pass{.dropout = has_dropout ? 0.1 : 0.0, .is_training = has_dropout};
-    const LossAndGradients own = gradients_of(rig, sequences, labels, pass);
+    const LossAndGradients own = contract_gradients(rig, sequences, pass);
     const bool leaves_some_out = has_dropout && traits_of(*rig.adapter).is_stochastic;   // experts that were not drawn
     const std::vector<ParamSpec> params = rig.adapter->params();
     const auto trained = static_cast<size_t>(std::count_if(params.begin(), params.end(), [](const ParamSpec& param) { return param.role == Role::kTrained; }));
     if (leaves_some_out) EXPECT_LT(own.gradients.size(), trained);
     else EXPECT_EQ(own.gradients.size(), trained);
-    const auto loss = [&] {
-      return summed_loss(TaskKind::kClassification, logits_of(rig, sequences, pass), labels).item<double>();
-    };
+    const auto loss = [&] { return outcome_of(rig, sequences, pass).loss.item<double>(); };
     const double worst = expect_gradients(loss, rig.tensors, own.gradients, 10, has_dropout ? "with dropout" : "without dropout");
     measured(case_name({GetParam(), 0}) + " gradient", worst);
     if (GetParam().row->edit == "lora") {
@@ -45,17 +42,17 @@ TEST_P(Gradients, EqualCentralDifferences) {
 TEST_P(Gradients, AreTheSumOfEachSequencesOwn) {
   for (const Precision precision : {Precision::kFloat32, Precision::kFloat64}) {
     const bool is_wide = precision == Precision::kFloat64;
-    Rig rig(golden_model(GetParam().family + "-tiny", precision), GetParam().adapter());
+    const auto model = contract_model(GetParam().family, precision);
+    Rig rig(model, GetParam().adapter(), contract_task(*model));
     rig.shake(0.1);
     if (is_wide) rig.widen();
-    const std::vector<Sequence> sequences = random_sequences(rig.model->config, 6, 23, 4);
-    const std::vector<double> labels = class_labels(6, 3);
+    const std::vector<Sequence> sequences = contract_texts(*model, 6, 23, 4);
     const Pass pass{.dropout = 0.1, .is_training = true};
-    const LossAndGradients together = gradients_of(rig, sequences, labels, pass, 64);
+    const LossAndGradients together = contract_gradients(rig, sequences, pass, 64);
     NamedTensors sum;
     double loss = 0;
     for (size_t i = 0; i < sequences.size(); ++i) {
-      const LossAndGradients alone = gradients_of(rig, {sequences[i]}, {labels[i]}, pass);
+      const LossAndGradients alone = contract_gradients(rig, {sequences[i]}, pass);
       loss += alone.loss;
       for (const auto& [name, gradient] : alone.gradients) sum[name] = sum.contains(name) ? sum.at(name) + gradient : gradient;
     }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "tests/contract/subject.h"
 #include "tests/contract/table.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
@@ -15,50 +16,51 @@ namespace {
 
 using at::Tensor;
 
-constexpr Tolerance kLaneBound{5e-6, 0};   // as for batch-mates: another number of rows, other blocks of a matrix product
-
 class Lanes : public ::testing::TestWithParam<Case> {
  protected:
-  std::shared_ptr<const Model> model() const { return golden_model(GetParam().family + "-tiny"); }
+  std::shared_ptr<const Model> model() const { return contract_model(GetParam().family); }
+  double bound() const { return model()->config.has_decoder() ? 1e-4 : 5e-6; }   // as for batch-mates: another number of rows, other blocks of a matrix product
 };
 
 bool rewrites(const Rig& rig) { return traits_of(*rig.adapter).rewrites; }
 
 TEST_P(Lanes, OfDifferentAdaptersEqualEachAlone) {
-  Rig own(model(), GetParam().adapter()), other(model(), "{edits: [{lora: {sites: [attn.v, attn.o, ffn.up], rank: 5, dropout: 0.2}}]}", class_task(2), 8);
+  Rig own(model(), GetParam().adapter(), contract_task(*model()));
+  Rig other(model(), "{edits: [{lora: {sites: [attn.v, attn.o, ffn.up, 'cross.k?'], rank: 5, dropout: 0.2}}]}", contract_task(*model(), 2), 8);
   own.shake(0.1);
   other.shake(0.1, 12);
-  const std::vector<Sequence> first = random_sequences(model()->config, 5, 19, 31), second = random_sequences(model()->config, 4, 25, 32, 5);
+  const std::vector<Sequence> first = contract_texts(*model(), 5, 19, 31), second = contract_texts(*model(), 4, 23, 32, 5);
   const at::NoGradGuard no_grad;
-  const Pack pack = pack_of(*model(), {lane_of(own, first), lane_of(second)}, 64);
+  const std::vector<PackLane> lanes{lane_of(own, first), lane_of(second)};
   if (rewrites(own)) {   // one set of weights serves a pass
     const Bound a(*model(), *own.adapter, own.tensors), b(*model(), *other.adapter, other.tensors);
-    expect_message<InternalError>([&] { run_lanes(*model(), pack, {&a, &b}, {}); }, "shares a pass only with lanes of its own adapter");
-    expect_message<InternalError>([&] { run_lanes(*model(), pack, {&b, &a}, {}); }, "shares a pass only with lanes of its own adapter");
+    expect_message<InternalError>([&] { run_texts(*model(), lanes, {&a, &b}); }, "shares a pass only with lanes of its own adapter");
+    expect_message<InternalError>([&] { run_texts(*model(), lanes, {&b, &a}); }, "shares a pass only with lanes of its own adapter");
     return;
   }
   for (const bool is_training : {false, true}) {
     const Pass pass{.dropout = 0.1, .is_training = is_training};
     const Bound a(*model(), *own.adapter, own.tensors, experts_in(pass)), b(*model(), *other.adapter, other.tensors, experts_in(pass));
-    const LogitsResult both = run_lanes(*model(), pack, {&a, &b}, pass);
-    expect_near(both.logits[0], logits_of(own, first, pass), kLaneBound, "first lane");
-    expect_near(both.logits[1], logits_of(other, second, pass), kLaneBound, "second lane");
-    measured(case_name({GetParam(), 0}) + " lane", difference_of(both.logits[0], logits_of(own, first, pass)).absolute);
+    const std::vector<LaneOutcome> both = run_texts(*model(), lanes, {&a, &b}, pass, 64);
+    const Tensor alone = outcome_of(own, first, pass).outputs;
+    expect_near(both[0].outputs, alone, {bound(), 0}, "first lane");
+    expect_near(both[1].outputs, outcome_of(other, second, pass).outputs, {bound(), 0}, "second lane");
+    measured(case_name({GetParam(), 0}) + " lane", difference_of(both[0].outputs, alone).absolute);
   }
 }
 
 TEST_P(Lanes, GradientsOfDifferentAdaptersEqualEachAlone) {
-  Rig own(model(), GetParam().adapter()), other(model(), "{edits: [{lora: {sites: [attn.k, ffn.down], rank: 2}}]}", class_task(3), 8);
+  Rig own(model(), GetParam().adapter(), contract_task(*model()));
+  Rig other(model(), "{edits: [{lora: {sites: [attn.k, ffn.down], rank: 2}}]}", contract_task(*model()), 8);
   if (rewrites(own)) return;
   own.shake(0.1);
   other.shake(0.1, 12);
-  const std::vector<Sequence> first = random_sequences(model()->config, 5, 19, 31), second = random_sequences(model()->config, 4, 25, 32, 5);
+  const std::vector<Sequence> first = contract_texts(*model(), 5, 19, 31), second = contract_texts(*model(), 4, 23, 32, 5);
   const Pass pass{.dropout = 0.1, .is_training = true};
-  const LossAndGradients alone = gradients_of(own, first, class_labels(5, 3), pass), other_alone = gradients_of(other, second, class_labels(4, 3), pass);
+  const LossAndGradients alone = contract_gradients(own, first, pass), other_alone = contract_gradients(other, second, pass);
   Bound a(*model(), *own.adapter, own.tensors, experts_in(pass)), b(*model(), *other.adapter, other.tensors, experts_in(pass));
-  const LogitsResult both = run_lanes(*model(), pack_of(*model(), {lane_of(own, first), lane_of(second)}), {&a, &b}, pass);
-  torch::autograd::backward({summed_loss(TaskKind::kClassification, both.logits[0], class_labels(5, 3)) +
-                             summed_loss(TaskKind::kClassification, both.logits[1], class_labels(4, 3))}, {});
+  const std::vector<LaneOutcome> both = run_texts(*model(), {lane_of(own, first), lane_of(second)}, {&a, &b}, pass);
+  torch::autograd::backward({both[0].loss + both[1].loss}, {});
   a.join();
   b.join();
   for (const auto& [rig, expected] : {std::pair{&own, &alone}, std::pair{&other, &other_alone}}) {
@@ -72,26 +74,26 @@ TEST_P(Lanes, GradientsOfDifferentAdaptersEqualEachAlone) {
 }
 
 TEST_P(Lanes, OfTwoPassesDrawDifferentDropout) {
-  Rig rig(model(), GetParam().adapter());
+  Rig rig(model(), GetParam().adapter(), contract_task(*model()));
   rig.shake(0.1);
-  const std::vector<Sequence> rows = random_sequences(model()->config, 5, 19, 31);
+  const std::vector<Sequence> rows = contract_texts(*model(), 5, 19, 31);
   const at::NoGradGuard no_grad;
-  const Pack pack = pack_of(*model(), {lane_of(rig, rows, 0), lane_of(rig, rows, 1)});
   const auto run = [&](const Pass& pass) {
     const Bound bound(*model(), *rig.adapter, rig.tensors, experts_in(pass));
-    return run_lanes(*model(), pack, {&bound, &bound}, pass).logits;
+    return run_texts(*model(), {lane_of(rig, rows, 0), lane_of(rig, rows, 1)}, {&bound, &bound}, pass);
   };
 
-  const Pass training{.dropout = 0.1, .is_training = true};
-  const std::vector<Tensor> drawn = run(training);
-  for (int64_t row = 0; row < drawn[0].size(0); ++row) EXPECT_FALSE(drawn[0][row].equal(drawn[1][row])) << "row " << row;
-  expect_near(drawn[0], logits_of(rig, rows, training), kLaneBound, "pass 0 equals the rows alone");
-  const std::vector<Tensor> again = run(training);
-  expect_bits(again[0], drawn[0], "pass 0 again");
-  expect_bits(again[1], drawn[1], "pass 1 again");
+  const Pass training{.dropout = 0.3, .is_training = true};
+  const std::vector<LaneOutcome> drawn = run(training);
+  const std::vector<Tensor> one = by_sequence(drawn[0]), two = by_sequence(drawn[1]);
+  for (size_t row = 0; row < one.size(); ++row) EXPECT_FALSE(one[row].equal(two[row])) << "sequence " << row;
+  expect_near(drawn[0].outputs, outcome_of(rig, rows, training).outputs, {bound(), 0}, "pass 0 equals the rows alone");
+  const std::vector<LaneOutcome> again = run(training);
+  expect_bits(again[0].outputs, drawn[0].outputs, "pass 0 again");
+  expect_bits(again[1].outputs, drawn[1].outputs, "pass 1 again");
 
-  const std::vector<Tensor> plain = run({});
-  expect_near(plain[0], plain[1], kLaneBound, "without dropout the passes are equal");
+  const std::vector<LaneOutcome> plain = run({});
+  expect_near(plain[0].outputs, plain[1].outputs, {bound(), 0}, "without dropout the passes are equal");
 }
 
 INSTANTIATE_TEST_SUITE_P(Edits, Lanes, ::testing::ValuesIn(contract_cases()), case_name);

@@ -47,6 +47,23 @@ TEST(HoldOut, TakesRowsEvenly) {
   for (const int count : times) EXPECT_NEAR(count, 500, 100);   // binomial, deviation 19
 }
 
+// Wu et al. 2024: 1,000 rows choose when there are more than 5,000, else half.
+TEST(ChooseAndTest, SizesOfTheProtocol) {
+  for (const auto& [count, choosing] : std::vector<std::pair<int64_t, size_t>>{{2, 1}, {277, 138}, {872, 436}, {5000, 2500}, {5001, 1000}, {9815, 1000}}) {
+    SCOPED_TRACE(count);
+    const Split split = choose_and_test(count, 42);
+    EXPECT_EQ(split.held_out.size(), choosing);
+    std::vector<int64_t> all = split.kept;
+    all.insert(all.end(), split.held_out.begin(), split.held_out.end());
+    std::sort(all.begin(), all.end());
+    for (int64_t i = 0; i < count; ++i) ASSERT_EQ(all.at(static_cast<size_t>(i)), i);
+    EXPECT_EQ(all.size(), static_cast<size_t>(count));
+  }
+  EXPECT_EQ(choose_and_test(277, 42).kept, choose_and_test(277, 42).kept);
+  EXPECT_NE(choose_and_test(277, 42).kept, choose_and_test(277, 43).kept);
+  EXPECT_EQ(input_error([] { choose_and_test(1, 0); }), "choosing and testing on one file: expected at least two rows to divide, found 1");
+}
+
 TEST(Rows, HeadAndRandom) {
   EXPECT_EQ(head_rows(5, 3), (std::vector<int64_t>{0, 1, 2}));
   EXPECT_EQ(head_rows(2, 3), (std::vector<int64_t>{0, 1}));

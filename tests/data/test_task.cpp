@@ -11,7 +11,10 @@ const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
 
 TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
   const std::vector<std::string> names = task_names(kTasks);
-  EXPECT_EQ(names, (std::vector<std::string>{"cola", "cr", "mail", "mnli", "mpqa", "mr", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "subj", "trec"}));
+  EXPECT_EQ(names, (std::vector<std::string>{
+                       "alpaca", "aqua", "arc-challenge", "arc-easy", "boolq", "choice", "cola", "commonsense", "commonsense-choice", "cr", "dart", "e2e", "gsm8k", "instructions", "mail", "mawps", "mnli", "mnli-cloze", "mpqa",
+                       "mpqa-cloze", "mr", "mrpc", "openbookqa", "piqa", "qnli", "qqp", "qqp-cloze", "rte", "rte-cloze",
+                       "singleeq", "siqa", "sst2", "sst2-cloze", "stsb", "subj", "subj-cloze", "svamp", "trec", "webnlg"}));
   for (const std::string& name : names) {
     SCOPED_TRACE(name);
     const Task task = load_task(name, kTasks);
@@ -25,7 +28,7 @@ TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
 
 TEST(ReadyTasks, NamesAsUsersTypeThem) {
   for (const auto& [typed, name] : std::vector<std::pair<std::string, std::string>>{
-           {"SST-2", "sst2"}, {"sst_2", "sst2"}, {"STS-B", "stsb"}, {"CoLA", "cola"}, {"MNLI", "mnli"}, {"Trec", "trec"}}) {
+           {"SST-2", "sst2"}, {"sst_2", "sst2"}, {"STS-B", "stsb"}, {"CoLA", "cola"}, {"MNLI", "mnli"}, {"Trec", "trec"}, {"ARC-Easy", "arc-easy"}, {"arc_challenge", "arc-challenge"}, {"WebNLG", "webnlg"}}) {
     EXPECT_EQ(load_task(typed, kTasks).name, name);
   }
 }

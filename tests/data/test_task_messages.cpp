@@ -10,7 +10,7 @@ namespace {
 const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
 
 TEST(TaskMessages, Names) {
-  const std::string ready = "; ready tasks: cola, cr, mail, mnli, mpqa, mr, mrpc, qnli, qqp, rte, sst2, stsb, subj and trec; or name a YAML file, or text:LABEL,LABEL";
+  const std::string ready = "; ready tasks: " + joined(task_names(kTasks)) + "; or name a YAML file, or text:LABEL,LABEL";
   EXPECT_EQ(input_error([] { load_task("sst3", kTasks); }), "unknown task \"sst3\" (did you mean 'sst2'?)" + ready);
   EXPECT_EQ(input_error([] { load_task("wikipedia", kTasks); }), "unknown task \"wikipedia\"" + ready);
   EXPECT_EQ(input_error([] { load_task("nowhere.yaml", kTasks); }), "'nowhere.yaml': no such file");
@@ -44,7 +44,7 @@ TEST(TaskMessages, EveryFaultOfAFile) {
       {start, "t.yaml: /labels: missing; expected a text or a list of texts"},
       {start + "labels: [no]\n", "t.yaml:4:9: /labels: expected at least two labels, found 1"},
       {start + labels + "kind: classifcation\n",
-       "t.yaml:5:7: /kind: expected classification or regression, found \"classifcation\" (did you mean 'classification'?)"},
+       "t.yaml:5:7: /kind: expected classification, regression, generation or choice, found \"classifcation\" (did you mean 'classification'?)"},
       {start + labels + "second: a\n", "t.yaml:5:9: /second: the second text is the same column as the first"},
       {"name: t\ntext: a\nlabel: a\n" + labels, "t.yaml:3:8: /label: the label is the same column as the text"},
       {start + labels + "spellings: [0, 1]\n", "t.yaml:5:12: /spellings: expected a section such as {\"0\": no}"},
@@ -61,7 +61,7 @@ TEST(TaskMessages, EveryFaultOfAFile) {
       {start + labels + "columns: []\n", "t.yaml:5:10: /columns: expected the names of the file's columns, in order"},
       {start + labels + "columns: [a, y, a]\n", "t.yaml:5:10: /columns: column \"a\" appears twice"},
       {start + labels + "columns: [A1, y]\n", "t.yaml:2:7: /text: \"a\" is not in columns; there are A1 and y"},
-      {start + labels + "format: xls\n", "t.yaml:5:9: /format: expected tsv, csv, jsonl or json, found \"xls\""},
+      {start + labels + "format: xls\n", "t.yaml:5:9: /format: expected tsv, csv, jsonl, json, e2e, webnlg or dart, found \"xls\""},
       {start + "kind: regression\n" + labels,
        "t.yaml:5:9: /labels: a regression has values, not labels; remove it, or set kind: classification"},
       {start + "kind: regression\nmetrics: accuracy\n", "t.yaml:5:10: /metrics: expected pearson or spearman, found \"accuracy\""},

@@ -83,12 +83,17 @@ struct OneSite {
     const Edit& edit = *part().edit;
     return apply_change(y, edit.change(Params(derived, part().path), view, edit.input(view), {edit.scale(site), {}}, context));
   }
-  // The mean of y' over all choices of the site's banks.
+  // The mean of y' over all choices of the site's banks. A choice that no key draws would leave the mean incomplete: after 100 keys a
+  // choice (a fair draw misses one of nine with a probability below 1e-40) the search fails.
   Tensor mean_over_routes(const std::vector<std::string>& banks, int64_t experts) const {
     std::map<std::vector<int64_t>, Tensor> seen;
     size_t all = 1;
     for (size_t i = 0; i < banks.size(); ++i) all *= static_cast<size_t>(experts);
     for (uint64_t key = 0; seen.size() < all; ++key) {
+      if (key == 100 * all) {
+        ADD_FAILURE() << site.name << ": " << key << " routes reached " << seen.size() << " of " << all << " choices: the banks are not drawn independently";
+        return at::zeros_like(y);
+      }
       std::vector<int64_t> choice;
       for (const std::string& bank : banks) choice.push_back(drawn_expert(RandomKey{key}, site.name, bank, experts));
       if (!seen.contains(choice)) seen[choice] = changed(Experts::kApart, RandomKey{key});

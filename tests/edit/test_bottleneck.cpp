@@ -104,7 +104,7 @@ TEST(BottleneckTest, PfeifferInTheTrunkEqualsTheEquationOfTheBlock) {
     Tensor apply(const SiteView& view) override { return a = view.residual, f = view.y; }
     std::vector<LanePrefix> prefix(const SiteView&) override { return {}; }
   } reader;
-  forward(*model, model->weights, pack, reader, {.key = {}, .keep_hidden = true});
+  forward(*model, model->weights, input_of(model->config, pack), reader, {.key = {}, .keep_hidden = true});
   const auto norm = [&](const Tensor& u) {
     return at::layer_norm(u, {8}, model->weights.at("enc.1.ffn.norm.weight"), model->weights.at("enc.1.ffn.norm.bias"), model->config.norm_epsilon);
   };

@@ -27,8 +27,8 @@ Tensor expected_logits(const Rig& rig, const std::vector<Sequence>& rows, const 
   const Pack pack = pack_of(*rig.model, {lane_of(rows)});
   NoHooks nothing;
   Tensor index;
-  first_rows_of(pack, index);
-  const Tensor h = forward(*rig.model, rig.model->weights, pack, nothing, {}).last.index_select(0, index);
+  narrowed(pack, classified_rows(pack), 1, index);
+  const Tensor h = forward(*rig.model, rig.model->weights, input_of(rig.model->config, pack), nothing, {}).last.index_select(0, index);
   return at::linear(at::tanh(at::linear(h, weight, bias)), rig.tensors.at("head/out.weight"), rig.tensors.at("head/out.bias"));
 }
 

@@ -199,7 +199,7 @@ TEST(Function, UntiedSetsActOnTheirOwnTokensWhateverOtherRowsThereAre) {
     }
     Tensor expected = hand.h.clone();
     for (int64_t n = 0; n < hand.pack.num_sequences(); ++n) {
-      const int64_t tokens = hand.pack.lengths[static_cast<size_t>(n)];
+      const int64_t tokens = hand.pack.prompts[static_cast<size_t>(n)];
       for (int64_t row = hand.pack.offsets[static_cast<size_t>(n)]; row < hand.pack.offsets[static_cast<size_t>(n + 1)]; ++row) {
         const int64_t token = hand.pack.token[static_cast<size_t>(row)];
         const bool is_prefix = token >= 0 && token < std::min<int64_t>(2, tokens / 2), is_suffix = token >= tokens - std::min<int64_t>(3, tokens / 2);

@@ -159,7 +159,7 @@ FirstAttention first_attention(const Rig& rig, const Pack& pack) {
   Recorder recorder(lanes, {"enc.0.attn.q", "enc.0.attn.k", "enc.0.attn.v", "enc.0.attn.o"});
   ForwardOptions options;
   options.keep_hidden = true;
-  forward(*rig.model, bound.weights(), pack, recorder, options);
+  forward(*rig.model, bound.weights(), input_of(rig.model->config, pack), recorder, options);
   return {recorder.ys.at("enc.0.attn.q"), recorder.ys.at("enc.0.attn.k"), recorder.ys.at("enc.0.attn.v"), recorder.xs.at("enc.0.attn.o")};
 }
 
@@ -472,7 +472,7 @@ TEST(Definitions, OfGatesPrefixesAndPromptsAreRefusedEachByItsPlace) {
       {"{gate: {}, of: {prompt: {}}}", "gate does not go around prompt: its rows are in a sequence or not"},
       {"{gate: {}, of: [{lora: {}}, {prefix: {}}]}", "of: one edit has one gate; a list goes with kind: central"},
       {"{gate: {kind: middle}, of: {lora: {}}}", R"(/edits/0/gate/kind: expected own or central, found "middle")"},
-      {"{gate: {pool: max}, of: {lora: {}}}", R"(/edits/0/gate/pool: expected mean, mean_all or causal_mean, found "max")"},
+      {"{gate: {pool: max}, of: {lora: {}}}", R"(/edits/0/gate/pool: expected auto, mean, mean_all, causal_mean or prompt_mean, found "max")"},
       {"{gate: {padded_to: 64}, of: {lora: {}}}", "/edits/0/gate/padded_to: padding counts only with pool: mean_all"},
       {"{gate: {pool: mean_all, padded_to: 41}, of: {lora: {}}}", R"(/edits/0/gate/padded_to: expected an integer in 0..40, found "41")"},
       {"{gate: {multiplier: scale}, of: {lora: {}}}", R"(/edits/0/gate/multiplier: expected gate or gate_times_scale, found "scale")"},
@@ -489,7 +489,7 @@ TEST(Definitions, OfGatesPrefixesAndPromptsAreRefusedEachByItsPlace) {
       {"{gate: {value: open}, of: {lora: {}}}", R"(/edits/0/gate/value: expected a number in 0..1, found "open")"},
       {"{gate: {value: 0.5, pool: mean}, of: {lora: {}}}", "/edits/0/gate/pool: a gate of a fixed value reads no row"},
       {"{gate: {kind: central}, of: {lora: {}}}", "a central gate shares weights among two edits or more"},
-      {"{gate: {kind: central, pool: causal_mean}, of: [{lora: {}}, {prefix: {}}]}", R"(/edits/0/gate/pool: expected mean or mean_all, found "causal_mean")"},
+      {"{gate: {kind: central, pool: causal_mean}, of: [{lora: {}}, {prefix: {}}]}", R"(/edits/0/gate/pool: expected auto, mean, mean_all or prompt_mean, found "causal_mean")"},
       {"{gate: {kind: central}, of: [{lora: {sites: ffn.up}}, {prefix: {}}]}", "which read a layer's input; lora at enc.0.ffn.up does not"},
       {"{gate: {kind: central}, of: [{affine: {sites: attn.k}}, {prefix: {}}]}", "which read a layer's input; affine at enc.0.attn.k does not"},
       {"{gate: {kind: central}, of: [{lora: {}}, {lora: {sites: attn.v}}]}", "two edits of a central gate act at enc.0.attn.v: put both in one"},

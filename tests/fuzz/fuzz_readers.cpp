@@ -1,5 +1,5 @@
-// Any bytes as a data file. The first byte chooses: t, c, l, j = TSV, CSV, JSONL, JSON; T, C = without a header line, three columns.
-// Only InputError may come out, and what was read is written and read back equal.
+// Any bytes as a data file. The first byte chooses: t, c, l, j = TSV, CSV, JSONL, JSON; T, C = without a header line, three columns;
+// e, w, d = E2E, WebNLG, DART. Only InputError may come out, and what was read is written and read back equal.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -29,6 +29,24 @@ void check_rows(const Table& table) {
   }
 }
 
+// The same columns as prompt, target, options, references and turns.
+void check_texts(const Table& table) {
+  for (const char* kind : {"generation", "choice"}) {
+    Node node = Node::map();
+    node["name"] = Node::text("fuzz");
+    node["kind"] = Node::text(kind);
+    node["prompt"] = Node::text(table.columns.front());
+    node["target"] = Node::text(table.columns.back());
+    node["chat"] = Node::text("chatml");
+    node[kind[0] == 'g' ? "messages" : "options"] = Node::text(table.columns.back());
+    if (kind[0] == 'g') node["references"] = Node::text(table.columns.front());
+    try {
+      to_examples(table, parse_task(node, "fuzz"), LabelUse::kOptional);
+    } catch (const InputError&) {
+    }
+  }
+}
+
 void check_examples(const Table& table) {
   Task task;
   task.name = "fuzz";
@@ -55,6 +73,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const TableFormat format = mode == 'c' || mode == 'C'   ? TableFormat::kCsv
                              : mode == 'l'                ? TableFormat::kJsonl
                              : mode == 'j'                ? TableFormat::kJson
+                             : mode == 'e'                ? TableFormat::kE2e
+                             : mode == 'w'                ? TableFormat::kWebNlg
+                             : mode == 'd'                ? TableFormat::kDart
                                                           : TableFormat::kTsv;
   Table table;
   try {
@@ -64,7 +85,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   check_rows(table);
   check_examples(table);
-  const TableFormat back = format == TableFormat::kJson ? TableFormat::kJsonl : format;
+  check_texts(table);
+  if (format == TableFormat::kWebNlg) return 0;   // a target that no row has would leave no column behind
+  const bool is_delimited = format == TableFormat::kTsv || format == TableFormat::kCsv;
+  const TableFormat back = is_delimited ? format : TableFormat::kJsonl;
   std::string written;
   try {
     written = write_table(table, back);

@@ -23,9 +23,9 @@ int64_t num_code_points(std::string_view text) {
   return count;
 }
 
-void check(const graft::Tokenizer& tokenizer, std::string_view text, std::optional<std::string_view> pair,
+void check(const std::shared_ptr<const graft::Tokenizer>& tokenizer, std::string_view text, std::optional<std::string_view> pair,
            const graft::EncodeOptions& options) {
-  const graft::Encoding encoding = tokenizer.encode(text, pair, options);
+  const graft::Encoding encoding = tokenizer->encode(text, pair, options);
   const size_t size = encoding.ids.size();
   require(encoding.type_ids.size() == size && encoding.offsets.size() == size && encoding.special.size() == size, "one length");
   require(options.max_length == 0 || static_cast<int64_t>(size) <= options.max_length, "max_length");
@@ -33,10 +33,14 @@ void check(const graft::Tokenizer& tokenizer, std::string_view text, std::option
   for (size_t i = 0; i < size; ++i) {
     const auto [begin, end] = encoding.offsets[i];
     require(begin >= 0 && begin <= end && end <= longest, "offsets in the text");
-    require(encoding.ids[i] >= 0 && encoding.ids[i] < tokenizer.id_bound(), "ids in the vocabulary");
+    require(encoding.ids[i] >= 0 && encoding.ids[i] < tokenizer->id_bound(), "ids in the vocabulary");
   }
-  require(graft::find_invalid_utf8(tokenizer.decode(encoding.ids, graft::SpecialTokens::kKeep)) == std::string_view::npos,
-          "decoded text is UTF-8");
+  const std::string decoded = tokenizer->decode(encoding.ids, graft::SpecialTokens::kKeep);
+  require(graft::find_invalid_utf8(decoded) == std::string_view::npos, "decoded text is UTF-8");
+  graft::StreamDecoder stream(tokenizer, graft::SpecialTokens::kKeep);
+  std::string all;
+  for (const int64_t id : encoding.ids) all += stream.push(id);
+  require(all + stream.finish() == decoded, "the stream is the text");
 }
 
 }  // namespace
@@ -55,7 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // Each on its own: one may be refused (not UTF-8, no unknown token, too short to cut) and the next not.
   const auto attempt = [&](std::string_view first, std::optional<std::string_view> second, const graft::EncodeOptions& options) {
     try {
-      check(*tokenizer, first, second, options);
+      check(tokenizer, first, second, options);
     } catch (const graft::InputError&) {
     }
   };

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <stdexcept>
 
 #include "base/error.h"
 #include "edit/stochastic.h"
@@ -100,11 +101,12 @@ struct GoldenCase {
     return {begin, begin + batch_size()};
   }
 
-  // A key whose draws are those of the manifest: there is one among few thousand.
+  // A key whose draws are those of the manifest: there is one among few thousand, so that none among a million means a route that
+  // cannot give them.
   RandomKey route(int64_t step, size_t pass) const {
     const Node& wanted = entry->find("routes")->items[static_cast<size_t>(step)].items[pass];
     const auto experts = static_cast<int64_t>(number_of(*manifest(topic).find("experts")));
-    for (uint64_t value = 0;; ++value) {
+    for (uint64_t value = 0; value < 1'000'000; ++value) {
       const RandomKey key{value}, own = key.with(rig->adapter->parts().front().path);
       bool fits = true;
       for (const auto& [place, expert] : wanted.members) {
@@ -113,6 +115,7 @@ struct GoldenCase {
       }
       if (fits) return key;
     }
+    throw std::runtime_error("no key draws the experts of step " + std::to_string(step) + ", pass " + std::to_string(pass));
   }
 
   struct StepResult {

@@ -97,9 +97,8 @@ TEST(Families, NameTensors) {
   const Family& gated = family_of(parse_config(tiny_config("mt5"), "tiny"));   // the branch that is activated is the first
   EXPECT_EQ(checkpoint_name(gated, "enc.3.ffn.gate.weight"), "encoder.block.3.layer.1.DenseReluDense.wi_0.weight");
   EXPECT_EQ(checkpoint_name(gated, "dec.3.ffn.up.weight"), "decoder.block.3.layer.2.DenseReluDense.wi_1.weight");
-  EXPECT_EQ(trunk_families(), (std::vector<std::string>{"bert", "roberta"}));
   expect_message<InputError>([] { family_of("robert"); }, R"(model_type "robert" is not supported)");
-  expect_message<InputError>([] { family_of("robert"); }, "known families: bert, roberta, bart, t5, mt5, gpt2 and llama");
+  expect_message<InputError>([] { family_of("robert"); }, "known families: bert, roberta, bart, t5, mt5, gpt2, llama, mistral and qwen2");
 }
 
 }  // namespace

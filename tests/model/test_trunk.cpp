@@ -49,10 +49,11 @@ TEST(Trunk, ShowsEverySiteOnceAndChangesNothingBySo) {
     const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
     const Pack pack = pack_of(*model, {lane_of(rows)}, 8);
     NoHooks nothing;
-    const ForwardResult bare = forward(*model, model->weights, pack, nothing, {.key = {}, .keep_hidden = true});
+    const ForwardResult bare = forward(*model, model->weights, input_of(model->config, pack), nothing, {.keep_hidden = true});
     for (const bool first_rows_only : {false, true}) {
       Listener listener;
-      const ForwardResult heard = forward(*model, model->weights, pack, listener, {.key = {}, .keep_hidden = !first_rows_only, .first_rows_only = first_rows_only});
+      const ForwardResult heard = forward(*model, model->weights, input_of(model->config, pack), listener,
+                                          {.keep_hidden = !first_rows_only, .wanted = first_rows_only ? classified_rows(pack) : std::vector<RowRange>{}});
       std::vector<std::string> expected, found = listener.visited;
       for (const Site& site : model->sites.all()) expected.push_back(site.name);
       std::sort(expected.begin(), expected.end());
@@ -71,12 +72,13 @@ TEST(Trunk, FirstRowsOnlyIsTheFirstRowsOfAll) {
   const Pack pack = pack_of(*model, {lane_of(rows)});
   NoHooks nothing;
   Tensor index;
-  first_rows_of(pack, index);
+  narrowed(pack, classified_rows(pack), 1, index);
   for (const double dropout : {0.0, 0.2}) {
-    ForwardOptions options{.hidden_dropout = dropout, .attention_dropout = dropout, .key = RandomKey{4}};
-    const Tensor all = forward(*model, model->weights, pack, nothing, options).last.index_select(0, index);
-    options.first_rows_only = true;
-    expect_near(forward(*model, model->weights, pack, nothing, options).last, all, {1e-12, 0}, "first rows");
+    ForwardOptions options{.key = RandomKey{4}};
+    set_dropout(options, model->config, dropout);
+    const Tensor all = forward(*model, model->weights, input_of(model->config, pack), nothing, options).last.index_select(0, index);
+    options.wanted = classified_rows(pack);
+    expect_near(forward(*model, model->weights, input_of(model->config, pack), nothing, options).last, all, {1e-12, 0}, "first rows");
   }
 }
 
@@ -89,7 +91,7 @@ TEST(Trunk, DropoutFollowsItsKey) {
   for (const bool in_attention : {false, true}) {
     const auto last = [&](uint64_t seed) {
       const double hidden = in_attention ? 0.0 : 0.3, attention = in_attention ? 0.3 : 0.0;
-      return forward(*model, model->weights, pack, nothing, {.hidden_dropout = hidden, .attention_dropout = attention, .key = RandomKey{seed}}).last;
+      return forward(*model, model->weights, input_of(model->config, pack), nothing, {.hidden_dropout = hidden, .attention_dropout = attention, .key = RandomKey{seed}}).last;
     };
     expect_bits(last(1), last(1), "the same key");
     EXPECT_GT(difference_of(last(1), last(2)).absolute, 1e-3) << (in_attention ? "attention" : "hidden") << " dropout ignores its key";
@@ -114,7 +116,8 @@ TEST(Trunk, IsTheFormulaOfItsComment) {
     x = norm(name + "ffn.norm", h + lin(name + "ffn.down", at::gelu(lin(name + "ffn.up", h))));
   }
   NoHooks nothing;
-  expect_near(forward(*model, model->weights, pack_of(*model, {lane_of(rows)}), nothing, {}).last, x, {1e-12, 0}, "last hidden state");
+  const Pack packed = pack_of(*model, {lane_of(rows)});
+  expect_near(forward(*model, model->weights, input_of(model->config, packed), nothing, {}).last, x, {1e-12, 0}, "last hidden state");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "tests/support/models.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/cat.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "base/error.h"
 #include "edit/initial.h"
+#include "infer/language.h"
 #include "infer/predict.h"
 #include "model/families.h"
 #include "train/objective.h"
@@ -36,10 +38,10 @@ Node golden_manifest(const std::string& folder) {
 
 double number_of(const Node& node) { return std::stod(node.scalar); }
 
-std::shared_ptr<const Model> golden_model(const std::string& name, Precision precision) {
-  static std::map<std::pair<std::string, Precision>, std::shared_ptr<const Model>> loaded;
-  auto& model = loaded[{name, precision}];
-  if (model == nullptr) model = load_model(golden_dir("models") / name, precision);
+std::shared_ptr<const Model> golden_model(const std::string& name, Precision precision, const std::string& folder) {
+  static std::map<std::tuple<std::string, std::string, Precision>, std::shared_ptr<const Model>> loaded;
+  auto& model = loaded[{folder, name, precision}];
+  if (model == nullptr) model = load_model(golden_dir(folder) / name, precision);
   return model;
 }
 
@@ -50,6 +52,10 @@ const char* tiny_json(const std::string& model_type) {
   if (model_type == "bart") {
     return R"({"d_model": 8, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 12,
                "decoder_ffn_dim": 12, "vocab_size": 13, "max_position_embeddings": 10})";
+  }
+  if (model_type == "t5-gated") {
+    return R"({"d_model": 8, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, "d_kv": 3, "d_ff": 12, "vocab_size": 13, "feed_forward_proj": "gated-gelu",
+               "tie_word_embeddings": false, "relative_attention_num_buckets": 4, "relative_attention_max_distance": 8})";
   }
   if (model_type == "t5" || model_type == "mt5") {   // heads that do not fill the width
     return R"({"d_model": 8, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, "d_kv": 3, "d_ff": 12, "vocab_size": 13,
@@ -66,10 +72,15 @@ const char* tiny_json(const std::string& model_type) {
 
 }  // namespace
 
+const std::vector<std::string>& tiny_names() {
+  static const std::vector<std::string> names = {"bert", "roberta", "gpt2", "llama", "t5", "t5-gated", "bart"};
+  return names;
+}
+
 Node tiny_config(const std::string& model_type, const Node& changes) {
   const bool is_roberta = model_type == "roberta";
   Node config = parse_json(tiny_json(model_type), "tiny");
-  config["model_type"] = Node::text(model_type);
+  config["model_type"] = Node::text(model_type == "t5-gated" ? "t5" : model_type);
   config["pad_token_id"] = Node::integer(is_roberta ? 1 : 0);
   if (is_roberta) config["max_position_embeddings"] = Node::integer(12);
   for (const auto& [key, value] : changes.members) config[key] = value;
@@ -108,6 +119,21 @@ std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count,
     }
   }
   return out;
+}
+
+std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed, int64_t first_example) {
+  std::vector<Sequence> texts = random_sequences(config, count, longest, seed, first_example);
+  const std::vector<Sequence> targets = random_sequences(config, count, 5, seed + 1, first_example);
+  for (size_t n = 0; n < texts.size(); ++n) {
+    texts[n].type_ids.clear();
+    if (config.layers > 0) {
+      texts[n].target_ids = targets[n].ids;
+      continue;
+    }
+    texts[n].is_target.assign(texts[n].ids.size(), true);
+    for (size_t t = 0; t < std::min(n % 3 + 1, texts[n].ids.size()); ++t) texts[n].is_target[t] = false;
+  }
+  return texts;
 }
 
 std::vector<Sequence> cut_sequences(const Tensor& ids, const Tensor& types, const Tensor& lengths) {
@@ -195,7 +221,7 @@ LogitsResult run_lanes(const Model& model, const Pack& pack, const std::vector<c
   std::vector<Lane> lanes;
   for (const Bound* bound : bounds) lanes.push_back({bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
   ForwardOptions options;
-  if (pass.is_training) options.hidden_dropout = options.attention_dropout = pass.dropout;
+  if (pass.is_training) set_dropout(options, model.config, pass.dropout);
   options.key = key.with("trunk");
   options.keep_hidden = pass.keep_hidden;
   return compute_logits(model, pack, lanes, options);
@@ -226,6 +252,56 @@ LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, 
     torch::autograd::backward({loss}, {});
     bound.join();
   }
+  for (auto& [name, tensor] : rig.tensors) {
+    if (!tensor.grad().defined()) continue;
+    out.gradients[name] = tensor.grad().clone();
+    tensor.mutable_grad().reset();
+  }
+  return out;
+}
+
+namespace {
+
+// States of the rows that predict, and the batch that says what.
+Tensor states_of(const Rig& rig, const Bound& bound, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to, LanguageBatch& batch) {
+  PackOptions packing = pack_options(*rig.model);
+  packing.round_rows_to = round_rows_to;
+  batch = make_language_batch(*rig.model, {lane_of(rig, texts)}, packing);
+  const RandomKey key = RandomKey{pass.seed}.with("pass");
+  ForwardOptions options{.key = key.with("trunk")};
+  if (pass.is_training) set_dropout(options, rig.model->config, pass.dropout);
+  return predicting_states(*rig.model, batch, {{&bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}}}, options);
+}
+
+}  // namespace
+
+Tensor vocabulary_logits(const Model& model, const Weights& weights, const Tensor& states) {
+  const at::NoGradGuard no_grad;
+  std::vector<Tensor> chunks;
+  chunked_loss({states}, weights.output_layer(model.config), [&](const std::vector<Tensor>& logits, int64_t) {
+    chunks.push_back(logits.front().clone());
+    return logits.front().sum();
+  });
+  return at::cat(chunks);
+}
+
+Tensor text_logits_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
+  const at::NoGradGuard no_grad;
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+  LanguageBatch batch;
+  const Tensor states = states_of(rig, bound, texts, pass, round_rows_to, batch);
+  return vocabulary_logits(*rig.model, bound.weights(), states);
+}
+
+LossAndGradients text_gradients_of(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
+  LossAndGradients out;
+  Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+  LanguageBatch batch;
+  const Tensor states = states_of(rig, bound, texts, pass, round_rows_to, batch);
+  const Tensor loss = vocabulary_loss(states, bound.weights().output_layer(rig.model->config), batch.targets).sum;
+  out.loss = loss.item<double>();
+  torch::autograd::backward({loss}, {});
+  bound.join();
   for (auto& [name, tensor] : rig.tensors) {
     if (!tensor.grad().defined()) continue;
     out.gradients[name] = tensor.grad().clone();

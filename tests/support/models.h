@@ -20,10 +20,12 @@ Path golden_dir(const std::string& folder);                    // tests/golden/<
 Node golden_manifest(const std::string& folder);               // its manifest.json
 double number_of(const Node& node);                            // Requires: a number
 
-// A model of tests/golden/models; loaded once per name and precision.
-std::shared_ptr<const Model> golden_model(const std::string& name, Precision precision = Precision::kFloat32);
+// A model of tests/golden/models, or of another folder there; loaded once per folder, name and precision.
+std::shared_ptr<const Model> golden_model(const std::string& name, Precision precision = Precision::kFloat32, const std::string& folder = "models");
 
-// config.json text of a tiny model; `changes` are merged over it ({"hidden_act": "relu"}).
+// One name for each kind of trunk: the families, and "t5-gated" for T5 version 1.1.
+const std::vector<std::string>& tiny_names();
+// config.json text of a tiny model of such a name; `changes` are merged over it ({"hidden_act": "relu"}).
 Node tiny_config(const std::string& model_type, const Node& changes = {});
 // L 2, C 8, H 2, F 12, V 13, 10 positions, pooler where the family has one; weights N(0, 0.4^2), norm weights 1 + that.
 std::shared_ptr<const Model> tiny_model(const std::string& model_type, Precision precision, uint64_t seed = 1);
@@ -31,6 +33,8 @@ NamedTensors random_base(const ModelConfig& config, uint64_t seed);
 
 // `count` sequences of 1 .. longest tokens, the first of `longest`, the second of 1 token; never the pad id.
 std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed, int64_t first_example = 0);
+// The same with targets: beside an encoder 1 to 5 target ids each, else all tokens behind a prompt of 1 to 3 (the sequence of one token has none).
+std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed, int64_t first_example = 0);
 // Sequences cut from end-to-end ids and types, as the golden files hold them.
 std::vector<Sequence> cut_sequences(const at::Tensor& ids, const at::Tensor& types, const at::Tensor& lengths);
 
@@ -79,5 +83,11 @@ struct LossAndGradients {
 };
 LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, const std::vector<double>& labels, const Pass& pass = {},
                               int64_t round_rows_to = 1);
+
+// Of a decoder: logits [R, V] of the rows that predict a target; sum of the targets' losses and its gradients.
+at::Tensor text_logits_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {}, int64_t round_rows_to = 1);
+LossAndGradients text_gradients_of(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {}, int64_t round_rows_to = 1);
+// Logits [R, V] of states [R, C] after the last norm.
+at::Tensor vocabulary_logits(const Model& model, const Weights& weights, const at::Tensor& states);
 
 }  // namespace graft::testing

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "tests/text/small_tokenizer.h"
+#include "text/sentencepiece_tokenizer.h"
 
 namespace graft {
 namespace {
@@ -39,8 +40,7 @@ const std::vector<Row> kRows = {
     {"wp", "/truncation", R"({"max_length": 5, "strategy": "OnlyFirst", "step": 1})",
      "/truncation/step: this field is not supported"},
     // model
-    {"wp", "/model/type", R"("Unigram")", R"(/model/type: "Unigram" is not supported; supported: WordPiece and BPE)"},
-    {"wp", "/model/type", R"("WordLevel")", R"(/model/type: "WordLevel" is not supported; supported: WordPiece and BPE)"},
+    {"wp", "/model/type", R"("WordLevel")", R"(/model/type: "WordLevel" is not supported; supported: WordPiece, BPE and Unigram)"},
     {"wp", "/model/type", "", "/model/type: missing"},
     {"wp", "/model/unk_token", R"("<u>")", R"(/model/unk_token: "<u>" is not in the vocabulary)"},
     {"wp", "/model/unk_token", "null", "/model/unk_token: expected a text, found null"},
@@ -57,7 +57,14 @@ const std::vector<Row> kRows = {
     {"bpe", "/model/continuing_subword_prefix", R"("##")",
      R"(/model/continuing_subword_prefix: only null or "" is supported, found "##")"},
     {"bpe", "/model/end_of_word_suffix", R"("</w>")", R"(/model/end_of_word_suffix: only null or "" is supported, found "</w>")"},
-    {"bpe", "/model/byte_fallback", "true", "/model/byte_fallback: byte fallback is not supported"},
+    {"bpe", "/model", R"({"type": "BPE", "vocab": {"a": 0, "<0x61>": 1}, "merges": [], "byte_fallback": true})",
+     "/model/byte_fallback: a vocabulary that has some of the tokens <0x00> to <0xFF> but not all of them is not supported"},
+    {"bpe", "/model", R"({"type": "Unigram", "vocab": []})", "/model/vocab: expected at least one token"},
+    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0], ["b", "x"]]})", R"(/model/vocab: item 1: expected ["token", score], found a list)"},
+    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0], ["a", 1]]})", R"(/model/vocab: item 1: the token "a" appears twice)"},
+    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0]], "unk_id": 1})", "/model/unk_id: expected an integer in 0..0, found 1"},
+    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", "-inf"]]})", R"(/model/vocab: item 0: expected ["token", score], found a list)"},
+    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0]], "alpha": 1})", "/model/alpha: this field is not supported"},
     {"bpe", "/model/unk_token", R"("<unk>")", R"(/model/unk_token: "<unk>" is not in the vocabulary)"},
     {"bpe", "/model/fuse_unk", "1", "/model/fuse_unk: expected true or false, found 1"},
     {"bpe", "/model/merges", R"([["a", "c"]])", R"(/model/merges: item 0: "c" is not in the vocabulary)"},
@@ -68,24 +75,35 @@ const std::vector<Row> kRows = {
     {"bpe", "/model/merges", R"([["a"]])", R"(/model/merges: item 0: expected "left right" or ["left", "right"], found a list)"},
     {"bpe", "/model/merges", "", "/model/merges: missing"},
     // normalizer
-    {"wp", "/normalizer", R"({"type": "Precompiled"})",
-     R"(/normalizer/type: "Precompiled" is not supported; supported: BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Replace, )"
-     "Prepend and Sequence"},
+    {"wp", "/normalizer", R"({"type": "ByteLevel"})",
+     R"(/normalizer/type: "ByteLevel" is not supported; supported: BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Replace, )"
+     "Prepend, Precompiled and Sequence"},
+    {"wp", "/normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "AAA"})",
+     "/normalizer/precompiled_charsmap: expected base64, found a text of 3 characters"},
+    {"wp", "/normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "A-AA"})",
+     R"(/normalizer/precompiled_charsmap: expected base64, found "-" at character 1)"},
+    {"wp", "/normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "CAAAAAAAAAA="})",
+     "/normalizer/precompiled_charsmap: expected a charsmap whose trie lies inside it, found 8 bytes with a trie of 8"},
     {"wp", "/normalizer/clean_text", "", "/normalizer/clean_text: missing"},
     {"wp", "/normalizer/upper", "true", "/normalizer/upper: this field is not supported"},
     {"wp", "/normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Nmt"}]})",
      R"(/normalizer/normalizers/1/type: "Nmt" is not supported; supported: BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, )"
-     "Replace, Prepend and Sequence"},
-    {"wp", "/normalizer", R"({"type": "Replace", "pattern": {"Regex": " +"}, "content": " "})",
-     "/normalizer/pattern/Regex: a regular expression is not supported here; supported: String"},
+     "Replace, Prepend, Precompiled and Sequence"},
+    {"wp", "/normalizer", R"({"type": "Replace", "pattern": {"Regex": " *"}, "content": " "})",
+     R"(/normalizer/pattern/Regex: a regular expression that matches nothing at all is not supported, found " *")"},
     {"wp", "/normalizer", R"({"type": "Replace", "pattern": {"String": ""}, "content": " "})",
      R"(/normalizer/pattern/String: expected a text of at least one character, found "")"},
     {"wp", "/normalizer", R"({"type": "Prepend", "prepend": ""})",
      R"(/normalizer/prepend: expected a text of at least one character, found "")"},
     // pre-tokenizer
-    {"wp", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "_"})",
-     R"(/pre_tokenizer/type: "Metaspace" is not supported; supported: BertPreTokenizer, ByteLevel, Whitespace, WhitespaceSplit, Punctuation, Digits, )"
-     "Split and Sequence"},
+    {"wp", "/pre_tokenizer", R"({"type": "UnicodeScripts"})",
+     R"(/pre_tokenizer/type: "UnicodeScripts" is not supported; supported: BertPreTokenizer, ByteLevel, Whitespace, WhitespaceSplit, Punctuation, )"
+     "Digits, Split, Metaspace and Sequence"},
+    {"wp", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "__"})", R"(/pre_tokenizer/replacement: expected one character, found "__")"},
+    {"wp", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})",
+     R"(/pre_tokenizer/prepend_scheme: expected first, never or always, found "last")"},
+    {"wp", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "first", "add_prefix_space": false})",
+     "/pre_tokenizer/add_prefix_space: false contradicts prepend_scheme, which is not never"},
     {"wp", "/pre_tokenizer", R"({"type": "Punctuation", "behavior": "Merged"})",
      R"(/pre_tokenizer/behavior: expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous, found "Merged")"},
     {"wp", "/pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "a("}, "behavior": "Removed", "invert": false})",
@@ -131,8 +149,15 @@ const std::vector<Row> kRows = {
                                             {"type": "BertProcessing", "sep": ["a", 0], "cls": ["a", 0]}]})",
      "/post_processor/processors/1/type: a second template in a Sequence is not supported"},
     // decoder
-    {"wp", "/decoder/type", R"("Metaspace")",
-     R"(/decoder/type: "Metaspace" is not supported; supported: WordPiece and ByteLevel)"},
+    {"wp", "/decoder/type", R"("BPEDecoder")",
+     R"(/decoder/type: "BPEDecoder" is not supported; supported: WordPiece, ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Strip and Sequence)"},
+    {"wp", "/decoder", R"({"type": "Sequence", "decoders": []})", "/decoder/decoders: expected at least one decoder"},
+    {"wp", "/decoder", R"({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "ByteFallback"}]})",
+     R"(/decoder/decoders/1/type: "ByteFallback" after Fuse or ByteLevel is not supported; supported there: Strip and Fuse)"},
+    {"wp", "/decoder", R"({"type": "Strip", "content": " ", "start": 1, "stop": 1})", "/decoder/stop: expected an integer in 0..0, found 1"},
+    {"wp", "/decoder", R"({"type": "Strip", "content": "ab", "start": 1, "stop": 0})", R"(/decoder/content: expected one character, found "ab")"},
+    {"wp", "/decoder", R"({"type": "Replace", "pattern": {"Regex": "a"}, "content": ""})",
+     "/decoder/pattern/Regex: a regular expression is not supported here; supported: String"},
     {"wp", "/decoder/glue", "1", "/decoder/glue: this field is not supported"},
 };
 
@@ -266,6 +291,30 @@ TEST(TextRefusals, WorkWithoutBound) {
   json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "(?:a|aa)+b"}}}, {"behavior", "Removed"}, {"invert", false}};
   const std::string message = message_of([&] { make(json)->encode(std::string(60, 'a')); });
   EXPECT_EQ(message, R"(the regular expression "(?:a|aa)+b" takes too many steps on a text of 60 characters (U_REGEX_TIME_OUT))");
+}
+
+TEST(TextRefusals, SentencePieceFiles) {
+  const Path folder = Path(GRAFT_SOURCE_DIR) / "tests/golden/text/families";
+  const std::string t5 = read_file(folder / "t5-sp/spiece.model");
+  const auto parse = [&](std::string_view bytes, const char* config) {
+    return message_of([&] { Tokenizer::parse_sentencepiece(bytes, "m.model", read_sentencepiece_settings(config, "c.json")); });
+  };
+  EXPECT_EQ(parse(t5, R"({"tokenizer_class": "T5TokenizerFast", "added_tokens_decoder": {"1": {"content": "</s>"}}})"), "(accepted)");
+  EXPECT_EQ(parse("", "{}"), "m.model: not a SentencePiece model: it has no pieces");
+  EXPECT_EQ(parse("{}", "{}"), "m.model: byte 0: not a SentencePiece model: expected a field of kind 0, 1, 2 or 5, found 3");
+  EXPECT_EQ(parse(std::string_view(t5).substr(0, 10), "{}"), "m.model: byte 0: not a SentencePiece model: a field of 14 bytes where 8 are left");
+  EXPECT_EQ(parse(t5, R"({"tokenizer_class": "LlamaTokenizer"})"),
+            "m.model: a LlamaTokenizer whose model is Unigram is not supported; save the tokenizer as tokenizer.json instead");
+  EXPECT_EQ(parse(t5, R"({"added_tokens_decoder": {"1": {"content": "<s>"}}})"),
+            "m.model: the config gives the id 1 to \"<s>\", where the file has \"</s>\"; save the tokenizer as tokenizer.json instead");
+  EXPECT_EQ(parse(t5, R"({"add_bos_token": true})"), "m.model: \"<s>\" stands around a text, but is not a piece");
+  EXPECT_NE(parse(t5, R"({"tokenizer_class": "AlbertTokenizer"})").find("/tokenizer_class: expected T5Tokenizer, T5TokenizerFast, LlamaTokenizer or "
+                                                                         "LlamaTokenizerFast, found \"AlbertTokenizer\""),
+            std::string::npos);
+  // <extra_id_0> is the last id.
+  const auto tokenizer = Tokenizer::parse_sentencepiece(t5, "m.model", read_sentencepiece_settings(R"({"extra_ids": 3})", "c.json"));
+  EXPECT_EQ(tokenizer->token_to_id("<extra_id_0>"), tokenizer->size() - 1);
+  EXPECT_EQ(tokenizer->token_to_id("<extra_id_2>"), tokenizer->size() - 3);
 }
 
 }  // namespace

@@ -236,14 +236,13 @@ TEST(Counts, AreSplitByEditPartAndGroup) {
             "0.gate attn gates 769; 0.gate table others 768; 0.gate mlp.in others 3076; 0.gate mlp.out others 7680; ");
 }
 
-TEST(Counts, ClaimNoCostsWithoutATrunk) {
-  const Plan counted = plan_of("llama-7b", kLora), run = plan_of("bert-base", kLora);
-  EXPECT_FALSE(counted.has_costs);
-  EXPECT_EQ(counted.peak_bytes, 0);
-  EXPECT_EQ(counted.forward_flops, 0);
-  EXPECT_TRUE(run.has_costs);
-  EXPECT_GT(run.peak_bytes, 4 * run.trunk_parameters);
-  EXPECT_GT(run.forward_flops, 0);
+TEST(Counts, ComeWithCostsOnEveryFamily) {
+  for (const char* model : {"bert-base", "llama-7b", "bart-large", "t5-small"}) {
+    const Plan plan = plan_of(model, kLora);
+    EXPECT_GT(plan.peak_bytes, 4 * plan.trunk_parameters) << model;
+    EXPECT_GT(plan.forward_flops, 0) << model;
+    EXPECT_GT(plan.training_flops, plan.forward_flops) << model;
+  }
 }
 
 // Of an encoder-decoder the last blocks are the decoder's.

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Compares the ids and offsets of `graft inspect tokens --json` with those of Hugging Face `tokenizers`, line by line.
+"""Compares the ids and offsets of `graft inspect tokens --json` with those of Hugging Face `tokenizers`, line by line; where the folder has a
+spiece.model or tokenizer.model only, the ids with those of `sentencepiece` (T5: </s> behind, LLaMA: <s> before).
 
     python tools/parity/tokens.py --command "build/release/graft inspect tokens" --model DIR [--random 10000] [--seed 1] PATH...
     python tools/parity/tokens.py --command build/x/tests/text/tokens_main --model DIR PATH...
 
 PATH: files, or folders of them; every line that is valid UTF-8 is fed. --random adds that many random Unicode strings (random_texts below).
-Prints one JSON object: lines and tokens compared, lines that differ, the first differences. Exit code 1 if any line differs.
+A line with a byte or character that the vocabulary cannot express at all (`tokenizers` drops it without a word, Graft refuses the text) is left out and
+counted. Prints one JSON object: lines and tokens compared, lines that differ, the first differences. Exit code 1 if any line differs.
 """
 import argparse
 import json
@@ -78,6 +80,67 @@ def files_of(paths):
             yield path
 
 
+class Found:
+    """What a peer makes of a line. offsets: None where they are not compared."""
+
+    def __init__(self, ids, offsets, tokens):
+        self.ids, self.offsets, self.tokens = ids, offsets, tokens
+
+
+class SentencePiecePeer:
+    """The ids of `sentencepiece`, with the special tokens of T5 (a Unigram model) or LLaMA (BPE)."""
+
+    def __init__(self, path):
+        import sentencepiece
+        self.name = f"sentencepiece {sentencepiece.__version__}"
+        self.processor = sentencepiece.SentencePieceProcessor(model_file=path)
+        self.is_t5 = path.endswith("spiece.model")
+
+    def expresses(self, line):
+        """Special tokens in a text are for transformers to find; sentencepiece reads them letter by letter."""
+        return not any(mark in line for mark in ("<s>", "</s>", "<pad>", "<unk>", "<extra_id_"))
+
+    def encode(self, line):
+        ids = self.processor.encode(line)
+        ids = ids + [self.processor.eos_id()] if self.is_t5 else [self.processor.bos_id()] + ids
+        return Found(ids, None, self.processor.id_to_piece(ids))
+
+
+class TokenizersPeer:
+    def __init__(self, path):
+        self.name = f"tokenizers {tokenizers.__version__}"
+        self.tokenizer = tokenizers.Tokenizer.from_file(path)
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        model = json.loads(self.tokenizer.to_str())
+        vocab = model["model"]["vocab"]
+        is_bytes = "ByteLevel" in json.dumps(model.get("pre_tokenizer"))
+        # The signs of bytes that have no token; with an unknown token, nothing is dropped.
+        self.missing = set()
+        if is_bytes and not model["model"].get("unk_token"):
+            self.missing = set(tokenizers.pre_tokenizers.ByteLevel.alphabet()) - set(vocab)
+
+    def expresses(self, line):
+        if not self.missing:
+            return True
+        normal = self.tokenizer.normalizer.normalize_str(line) if self.tokenizer.normalizer else line
+        parts = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(normal)
+        return not any(self.missing & set(part) for part, _ in parts)
+
+    def encode(self, line):
+        found = self.tokenizer.encode(line)
+        return Found(found.ids, [list(o) for o in found.offsets], found.tokens)
+
+
+def peer_of(folder):
+    if os.path.exists(os.path.join(folder, "tokenizer.json")):
+        return TokenizersPeer(os.path.join(folder, "tokenizer.json"))
+    for name in ("spiece.model", "tokenizer.model"):
+        if os.path.exists(os.path.join(folder, name)):
+            return SentencePiecePeer(os.path.join(folder, name))
+    sys.exit(f"{folder}: expected tokenizer.json, spiece.model or tokenizer.model")
+
+
 def compare(command, model, lines, peer):
     with tempfile.NamedTemporaryFile("wb", suffix=".txt") as f:
         f.write("".join(line + "\n" for line in lines).encode("utf-8"))
@@ -97,7 +160,7 @@ def compare(command, model, lines, peer):
     for line, row, theirs in zip(lines, ours, peers):
         mine = json.loads(row)
         tokens += len(theirs.ids)
-        if mine["ids"] != theirs.ids or mine["offsets"] != [list(o) for o in theirs.offsets]:
+        if mine["ids"] != theirs.ids or (theirs.offsets is not None and mine["offsets"] != theirs.offsets):
             differing.append({"line": line, "ours": mine, "theirs": {"ids": theirs.ids, "offsets": theirs.offsets, "tokens": theirs.tokens}})
     return differing, tokens, ours_seconds, peer_seconds
 
@@ -106,14 +169,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*")
     parser.add_argument("--command", required=True, help="what prints the encodings: given the model folder, a file and --json")
-    parser.add_argument("--model", required=True, help="a folder with tokenizer.json")
+    parser.add_argument("--model", required=True, help="a folder with tokenizer.json, spiece.model or tokenizer.model")
     parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, default=5, help="how many differing lines to print")
     args = parser.parse_args()
-    peer = tokenizers.Tokenizer.from_file(os.path.join(args.model, "tokenizer.json"))
-    peer.no_truncation()
-    peer.no_padding()
+    peer = peer_of(args.model)
     is_graft = args.command.split()[-1] == "tokens"
     model = ["--model", args.model, "--file"] if is_graft else [args.model]
     lines, invalid, num_files = [], 0, 0
@@ -124,10 +185,12 @@ def main():
         num_files += 1
     num_from_files = len(lines)
     lines += random_texts(args.random, args.seed)
+    num_all = len(lines)
+    lines = [line for line in lines if peer.expresses(line)]
     differing, tokens, ours_seconds, peer_seconds = compare(args.command, model, lines, peer)
     print(json.dumps({
-        "peer": f"tokenizers {tokenizers.__version__}", "model": args.model, "files": num_files, "lines_from_files": num_from_files,
-        "random_strings": args.random, "seed": args.seed, "invalid_lines_skipped": invalid, "lines": len(lines),
+        "peer": peer.name, "model": args.model, "files": num_files, "lines_from_files": num_from_files,
+        "random_strings": args.random, "seed": args.seed, "invalid_lines_skipped": invalid, "lines_not_expressible": num_all - len(lines), "lines": len(lines),
         "bytes": sum(len(line.encode("utf-8")) for line in lines), "tokens": tokens, "differing_lines": len(differing),
         "seconds": {"ours_with_start_and_output": round(ours_seconds, 3), "peer_encode_only": round(peer_seconds, 3)}, "first": differing[: args.show],
     }, indent=1, ensure_ascii=True))

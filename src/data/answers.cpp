@@ -1,0 +1,98 @@
+#include "data/answers.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "base/error.h"
+#include "data/text_words.h"
+
+namespace graft {
+
+namespace {
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+}  // namespace
+
+std::optional<std::string> answer_after(std::string_view output, std::string_view announced) {
+  const size_t at = output.find(announced);
+  if (at == std::string_view::npos) return std::nullopt;
+  return std::string(strip(output.substr(at + announced.size())));
+}
+
+std::optional<std::string> first_option(std::string_view output, const std::vector<std::string>& options) {
+  size_t first = std::string_view::npos;
+  const std::string* found = nullptr;
+  for (const std::string& option : options) {
+    const size_t at = output.find(option);
+    if (at >= first) continue;
+    first = at;
+    found = &option;
+  }
+  if (found == nullptr) return std::nullopt;
+  return *found;
+}
+
+std::optional<double> last_number(std::string_view output) {
+  std::string text(output);
+  std::erase(text, ',');
+  std::optional<std::string> last;
+  for (size_t i = 0; i < text.size(); ++i) {   // -?\d+\.?\d*
+    const bool is_negative = text[i] == '-' && i + 1 < text.size() && is_digit(text[i + 1]);
+    if (!is_digit(text[i]) && !is_negative) continue;
+    size_t end = i + (is_negative ? 1 : 0);
+    while (end < text.size() && is_digit(text[end])) ++end;
+    if (end < text.size() && text[end] == '.') ++end;
+    while (end < text.size() && is_digit(text[end])) ++end;
+    last = text.substr(i, end - i);
+    i = end - 1;
+  }
+  if (!last) return std::nullopt;
+  return parse_number(*last);
+}
+
+std::optional<char> first_letter(std::string_view output, std::string_view letters) {
+  const size_t at = output.find_first_of(letters);
+  if (at == std::string_view::npos) return std::nullopt;
+  return output[at];
+}
+
+std::optional<double> parse_number(std::string_view text) {
+  double value = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || stop != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+std::string cut_output(std::string_view output, const std::vector<std::string>& stop) {
+  size_t end = output.size();
+  for (const std::string& text : stop) end = std::min(end, output.find(text));
+  return std::string(strip(output.substr(0, end)));
+}
+
+std::string answer_fault(std::string_view metric, const AnswerRule& rule, std::string_view answer) {
+  answer = strip(answer);
+  if (answer.empty()) return "expected an answer, found an empty text";
+  if (metric == "answer_number" && !parse_number(answer)) return "expected a number as answer, found " + quote(answer);
+  if (metric == "answer_letter" && (answer.size() != 1 || rule.letters.find(answer[0]) == std::string::npos)) {
+    return "expected one of the letters " + rule.letters + " as answer, found " + quote(answer);
+  }
+  if (metric == "answer_option" && std::find(rule.options.begin(), rule.options.end(), answer) == rule.options.end()) {
+    return "expected one of the answer's options as answer, found " + quote(answer) + did_you_mean(answer, rule.options);
+  }
+  return "";
+}
+
+bool is_right(std::string_view metric, const AnswerRule& rule, std::string_view answer, std::string_view output) {
+  if (const std::string fault = answer_fault(metric, rule, answer); !fault.empty()) throw InputError(std::string(metric) + ": " + fault);
+  answer = strip(answer);
+  if (metric == "answer_after") return answer_after(output, rule.after) == answer;
+  if (metric == "answer_option") return first_option(output, rule.options) == answer;
+  if (metric == "answer_letter") return first_letter(output, rule.letters) == answer[0];
+  ensure(metric == "answer_number", "is_right: unknown rule");
+  const std::optional<double> found = last_number(output);
+  return found && std::abs(*found - *parse_number(answer)) <= rule.tolerance;
+}
+
+}  // namespace graft

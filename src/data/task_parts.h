@@ -1,0 +1,27 @@
+// Inside src/data: the parts of a task file that task.cpp leaves to text_task.cpp.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/options.h"
+#include "data/task.h"
+
+namespace graft::detail {
+
+// Each reads its keys from `options`, and its faults go there.
+void read_cloze(Options& options, Task& task);        // after the labels
+void read_generation(Options& options, Task& task);
+void read_choice(Options& options, Task& task);
+
+// What only a text metric can do wrong; after the metrics.
+void check_text_metrics(Options& options, const Task& task);
+
+// Adds the keys of cloze, generation and choice.
+void write_text_parts(Node& node, const Task& task);
+
+// The columns that those parts use, each with the key that names it.
+std::vector<std::pair<std::string, std::string>> text_columns(const Task& task);
+
+}  // namespace graft::detail

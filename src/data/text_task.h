@@ -1,0 +1,90 @@
+// What a task says about texts that a model writes or ranks: prompt and target, options, the word at a mask, the answer in an output.
+// The keys of task files are in doc/data.md; parts of struct Task (task.h).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/template.h"
+
+namespace graft {
+
+struct Prompt {
+  Template text;
+  // In rows where this column holds a text that is not empty, `with_text` takes the place of `text`.
+  std::optional<std::string> with_column;
+  std::optional<Template> with_text;
+
+  friend bool operator==(const Prompt&, const Prompt&) = default;
+};
+
+enum class LossOn { kTarget, kAll };
+enum class PromptEnd { kNone, kEos };   // kEos: the model's end-of-text token stands between prompt and target
+
+// Where the right answer stands and how an output is searched for its own; answers.h has the rules.
+struct AnswerRule {
+  std::string column;                  // the right answer
+  std::string after;                   // for "answer_after": the words that announce an answer
+  std::vector<std::string> options;    // for "answer_option"
+  std::string letters = "ABCDE";       // for "answer_letter"
+  double tolerance = 1e-3;             // for "answer_number"
+
+  friend bool operator==(const AnswerRule&, const AnswerRule&) = default;
+};
+
+// kind: generation. A row has a prompt and a target, or the turns of a chat.
+struct Generation {
+  std::optional<Prompt> prompt;                    // here with `target`, or `messages`, or all three: messages in rows that have them
+  std::optional<Template> target;
+  std::optional<std::string> messages_column;      // a list of {role, content}
+  std::optional<std::string> references_column;    // a list of texts to score against, instead of the target
+  bool group_references = false;                   // for evaluation, rows with equal prompts become one with all their targets
+  std::string chat = "none";                       // a chat format's name (text/chat.h), "model": the model's own, "none"
+  LossOn loss = LossOn::kTarget;
+  PromptEnd prompt_end = PromptEnd::kNone;
+  std::vector<std::string> stop;                   // an output ends before the first of these
+  std::optional<AnswerRule> answer;
+
+  friend bool operator==(const Generation&, const Generation&) = default;
+};
+
+// Where a row's options stand: a column with a list of texts; or one text each (with columns in it); or a part of a text cut at a separator.
+struct OptionSource {
+  std::optional<std::string> column;               // alone: a list in JSON
+  std::vector<Template> texts;
+  std::string after, separator;                    // with column: what follows the last `after`, to the end, cut at `separator`
+
+  friend bool operator==(const OptionSource&, const OptionSource&) = default;
+};
+
+enum class OptionScore { kSum, kMean };            // of the log-probabilities of an option's tokens
+enum class TargetForm { kByCell, kIndex, kText };  // kByCell: a JSON number is an index, a text an option
+
+// kind: choice. Rank classification: the option that the model finds most probable after the prompt.
+struct Choice {
+  Prompt prompt;
+  OptionSource options;
+  std::optional<Template> as;                      // how an option is written after the prompt: "{option}" where absent
+  std::string target_column;
+  TargetForm target_form = TargetForm::kByCell;
+  std::string chat = "none";
+  PromptEnd prompt_end = PromptEnd::kNone;
+  OptionScore score = OptionScore::kSum;
+
+  friend bool operator==(const Choice&, const Choice&) = default;
+};
+
+// A classification by the word that a masked language model puts at {mask}.
+struct Cloze {
+  Template text;                                   // one place is {mask}
+  std::vector<std::string> words;                  // of each label, in index order
+
+  friend bool operator==(const Cloze&, const Cloze&) = default;
+};
+
+// The chat formats that a task can name, "none" and "model" first.
+const std::vector<std::string>& chat_names();
+
+}  // namespace graft

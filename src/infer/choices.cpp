@@ -1,0 +1,141 @@
+#include "infer/choices.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "model/cache.h"
+#include "tensor/vocabulary_loss.h"
+
+namespace graft {
+
+namespace {
+
+using at::Tensor;
+using Ids = std::vector<int64_t>;
+
+// Rows that pass together, their options one after the other.
+struct Group {
+  std::vector<int64_t> rows;
+  std::vector<int64_t> source;     // [options of all rows]: the row, counted in the group
+  std::vector<const Ids*> options;
+};
+
+Group next_group(const Dataset& data, const std::vector<int64_t>& order, size_t& begin, int64_t token_budget) {
+  Group group;
+  for (int64_t tokens = 0; begin < order.size(); ++begin) {
+    const auto row = static_cast<size_t>(order[begin]);
+    auto length = static_cast<int64_t>(data.sequences[row].ids.size());
+    for (const Ids& option : data.options[row]) length += static_cast<int64_t>(option.size());
+    if (tokens > 0 && tokens + length > token_budget) break;
+    tokens += length;
+    for (const Ids& option : data.options[row]) {
+      group.source.push_back(static_cast<int64_t>(group.rows.size()));
+      group.options.push_back(&option);
+    }
+    group.rows.push_back(order[begin]);
+  }
+  return group;
+}
+
+std::vector<Lane> lane_of(const Bound& bound) { return {Lane{&bound, {}}}; }
+
+// -log p of every token of every option, end to end.
+Tensor option_losses(const Model& model, const Bound& bound, const Tensor& states, const Group& group) {
+  Ids targets;
+  for (const Ids* option : group.options) targets.insert(targets.end(), option->begin(), option->end());
+  return vocabulary_loss(states, bound.weights().output_layer(model.config), targets).rows;
+}
+
+// A decoder that stands alone: the prompts fill a cache, then each option follows a copy of its prompt. The state of a prompt's last
+// row predicts the first token of each of its options, so the last row of an option is not read.
+Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLane& prompts, const Group& group) {
+  const Pack pack = make_pack({prompts}, pack_options(model));
+  Ids room(prompts.sequences.size(), 0);   // for the longest of a row's own options
+  for (size_t i = 0; i < group.options.size(); ++i) {
+    int64_t& own = room[static_cast<size_t>(group.source[i])];
+    own = std::max(own, static_cast<int64_t>(group.options[i]->size()));
+  }
+  Cache cache(model.config, model.weights.dtype(), pack, room);
+  ForwardOptions options;
+  options.cache = &cache;
+  for (int64_t n = 0; n < pack.num_sequences(); ++n) {
+    const auto sequence = static_cast<size_t>(n);
+    const int64_t rows = pack.offsets[sequence + 1] - pack.offsets[sequence];
+    options.wanted.push_back({rows - 1, rows});
+  }
+  const Tensor last = forward_lanes(model, {nullptr, &pack}, lane_of(bound), options).last;   // [rows, C]
+  cache.select(group.source);
+  std::vector<Ids> next;
+  for (const Ids* option : group.options) next.push_back(*option);
+  const Pack step = cache.next(next, pack_options(model));
+  ForwardOptions after;
+  after.cache = &cache;
+  const Tensor states = forward_lanes(model, {nullptr, &step}, lane_of(bound), after).last;
+  Ids index;   // into [last; states]
+  for (size_t i = 0; i < group.options.size(); ++i) {
+    index.push_back(group.source[i]);
+    for (int64_t row = step.offsets[i]; row + 1 < step.offsets[i + 1]; ++row) index.push_back(last.size(0) + row);
+  }
+  return option_losses(model, bound, at::cat({last, states}).index_select(0, at::tensor(index, at::kLong)), group);
+}
+
+// Beside an encoder, whose states all options of a row read.
+Tensor losses_beside_encoder(const Model& model, const Bound& bound, const PackLane& prompts, const Group& group) {
+  const Pack encoder = make_pack({prompts}, pack_options(model));
+  std::vector<Sequence> read;
+  for (size_t i = 0; i < group.options.size(); ++i) {
+    const Sequence& prompt = *prompts.sequences[static_cast<size_t>(group.source[i])];
+    Sequence& sequence = read.emplace_back(Sequence{.example = prompt.example, .ids = {model.config.decoder_start_id}, .embedding = prompt.embedding});
+    sequence.ids.insert(sequence.ids.end(), group.options[i]->begin(), group.options[i]->end() - 1);
+  }
+  PackLane beside;
+  for (const Sequence& sequence : read) beside.sequences.push_back(&sequence);
+  Pack decoder = make_pack({beside}, pack_options(model));
+  decoder.sources = group.source;
+  const Tensor states = forward_lanes(model, {&encoder, &decoder}, lane_of(bound), {}).last;
+  return option_losses(model, bound, states.slice(0, 0, decoder.offsets.back()), group);
+}
+
+}  // namespace
+
+Choices choose(const Model& model, const Bound& bound, const Task& task, const Dataset& data, const PredictOptions& options) {
+  ensure(task.choice.has_value() && data.options.size() == data.sequences.size(), "a data set of a choice");
+  const at::NoGradGuard no_grad;
+  const auto start = std::chrono::steady_clock::now();
+  const std::vector<int64_t> order = longest_first(data);
+  Choices out;
+  out.scores.resize(data.sequences.size());
+  out.chosen.resize(data.sequences.size());
+  double right_sum = 0, right_tokens = 0;
+  for (size_t begin = 0; begin < order.size();) {
+    const Group group = next_group(data, order, begin, options.token_budget);
+    PackLane prompts{{}, 0, bound.adapter().layout()};
+    for (const int64_t row : group.rows) prompts.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
+    const Tensor losses = (model.config.layers > 0 ? losses_beside_encoder(model, bound, prompts, group) : losses_after_prompts(model, bound, prompts, group)).to(at::kDouble);
+    int64_t token = 0;
+    for (size_t i = 0; i < group.options.size(); ++i) {
+      const auto row = static_cast<size_t>(group.rows[static_cast<size_t>(group.source[i])]);
+      const auto count = static_cast<int64_t>(group.options[i]->size());
+      const double loss = losses.slice(0, token, token + count).sum().item<double>();
+      token += count;
+      const std::optional<double>& label = data.examples[row].label;
+      if (!label) right_sum = std::nan("");
+      else if (static_cast<size_t>(*label) == out.scores[row].size()) right_sum += loss, right_tokens += static_cast<double>(count);
+      out.scores[row].push_back(task.choice->score == OptionScore::kMean ? -loss / static_cast<double>(count) : -loss);
+      out.num_tokens += count;
+    }
+    for (const Sequence* prompt : prompts.sequences) out.num_tokens += static_cast<int64_t>(prompt->ids.size());
+    if (options.progress) options.progress(static_cast<int64_t>(begin), data.size());
+  }
+  for (size_t row = 0; row < out.scores.size(); ++row) out.chosen[row] = std::max_element(out.scores[row].begin(), out.scores[row].end()) - out.scores[row].begin();
+  out.loss = right_sum / right_tokens;
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return out;
+}
+
+}  // namespace graft

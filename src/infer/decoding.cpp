@@ -1,0 +1,133 @@
+#include "infer/decoding.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/isfinite.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "tensor/vocabulary_loss.h"
+
+namespace graft {
+
+namespace {
+
+using at::Tensor;
+
+// A pass over few rows reads weights more than it computes, and nothing is gained by more rows than there are. Many sequences leave
+// one by one: then each number of rows would make the matrix library compile kernels anew.
+int64_t step_rounding(int64_t sequences) { return sequences <= 8 ? 2 : 8; }
+
+// The row of the last token of each sequence: prompts of virtual tokens may come after it.
+std::vector<RowRange> last_rows(const Pack& pack) {
+  std::vector<RowRange> ranges;
+  for (int64_t n = 0; n < pack.num_sequences(); ++n) {
+    const auto sequence = static_cast<size_t>(n);
+    int64_t row = pack.offsets[sequence + 1] - 1;
+    while (pack.token[static_cast<size_t>(row)] < 0) --row;
+    ranges.push_back({row - pack.offsets[sequence], row + 1 - pack.offsets[sequence]});
+  }
+  return ranges;
+}
+
+Tensor logits_of(const OutputLayer& layer, const Tensor& hidden) {
+  const Tensor scaled = layer.scale == 1.0 ? hidden : hidden * layer.scale;
+  return layer.frozen ? (*layer.frozen)(scaled) : linear(scaled, layer.weight, layer.bias);
+}
+
+}  // namespace
+
+std::vector<int64_t> Decoding::text_of(const ModelConfig& config, const Sequence& prompt) {
+  return config.layers > 0 ? std::vector<int64_t>{config.decoder_start_id} : prompt.ids;
+}
+
+Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, int64_t new_tokens) : model_(model) {
+  check(prompts);
+  const at::NoGradGuard no_grad;
+  std::vector<PackLane> read;
+  for (const PromptLane& each : prompts) {
+    lanes_.push_back(each.lane);
+    read.push_back({each.prompts, 0, each.lane.bound->adapter().layout()});
+  }
+  const PackOptions options = pack_options(model);
+  const Pack first = make_pack(read, options);
+  if (model.config.layers == 0) {
+    check_room(first, new_tokens);
+    cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), first, std::vector<int64_t>(static_cast<size_t>(first.num_sequences()), new_tokens));
+    run({nullptr, &first}, last_rows(first));
+    return;
+  }
+  std::vector<Sequence> starts;   // filled before pointers are taken
+  for (const PackLane& lane : read) {
+    for (const Sequence* prompt : lane.sequences) {
+      starts.push_back({.example = prompt->example, .ids = text_of(model.config, *prompt), .embedding = prompt->embedding});
+    }
+  }
+  std::vector<PackLane> beside;
+  size_t n = 0;
+  for (const PackLane& lane : read) {
+    PackLane& own = beside.emplace_back();
+    for (size_t i = 0; i < lane.sequences.size(); ++i) own.sequences.push_back(&starts[n++]);
+  }
+  Pack decoder = make_pack(beside, options);
+  for (size_t i = 0; i < n; ++i) decoder.sources.push_back(static_cast<int64_t>(i));
+  check_room(decoder, new_tokens);
+  cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), decoder, std::vector<int64_t>(n, new_tokens));
+  run({&first, &decoder}, last_rows(decoder));
+}
+
+void Decoding::check(const std::vector<PromptLane>& prompts) const {
+  const ModelConfig& config = model_.config;
+  if (!config.has_decoder()) throw InputError(model_.source + ": a " + config.model_type + " model is an encoder and writes no text; take a decoder");
+  ensure(config.layers == 0 || config.decoder_start_id >= 0, "a decoder beside an encoder has a start token");
+  ensure(!prompts.empty(), "some prompts");
+  for (const PromptLane& each : prompts) {
+    ensure(each.lane.bound != nullptr && !each.prompts.empty(), "a lane has an adapter and a prompt");
+    check_decoding(config, each.lane.bound->adapter());
+    for (const Sequence* prompt : each.prompts) {
+      const auto length = static_cast<int64_t>(prompt->ids.size());
+      ensure(prompt->prompt_length() == length, "a prompt has no targets");
+    }
+    const bool shares = each.lane.bound == prompts.front().lane.bound || !(each.lane.bound->adapter().rewrites_trunk() || prompts.front().lane.bound->adapter().rewrites_trunk());
+    if (!shares) throw InputError("an adapter that replaces weights of the model does not write beside another one: give each its own batch");
+  }
+}
+
+void Decoding::check_room(const Pack& first, int64_t new_tokens) const {
+  const int64_t* positions = first.positions.const_data_ptr<int64_t>();
+  for (int64_t n = 0; n < first.num_sequences(); ++n) {
+    const int64_t last = first.offsets[static_cast<size_t>(n) + 1] - 1;
+    const int64_t used = positions[last] + 1 - model_.config.position_offset, left = model_.config.max_positions - used;
+    if (new_tokens <= left) continue;
+    throw InputError("example " + std::to_string(first.spans->sequences[static_cast<size_t>(n)].example) + " takes " + std::to_string(used) + " of the " +
+                     std::to_string(model_.config.max_positions) + " positions that " + model_.source + " has, and " + std::to_string(new_tokens + 1) +
+                     " new tokens are asked for: " + (left < 0 ? "shorten the prompt" : "ask for at most " + std::to_string(left + 1) + ", or shorten the prompt"));
+  }
+}
+
+void Decoding::run(const ModelInput& input, std::vector<RowRange> wanted) {
+  const int64_t sequences = input.last().num_sequences();
+  ForwardOptions options{.wanted = std::move(wanted), .round_rows_to = step_rounding(sequences), .cache = cache_.get()};
+  const Tensor last = forward_lanes(model_, input, lanes_, options).last;   // [N and fillers, C]
+  const OutputLayer layer = lanes_.front().bound->weights().output_layer(model_.config);
+  logits_ = logits_of(layer, last).slice(0, 0, sequences);
+  if (logits_.scalar_type() != at::kDouble) logits_ = logits_.to(at::kFloat);
+  logits_ = logits_.contiguous();
+}
+
+void Decoding::select(const std::vector<int64_t>& from) {
+  const at::NoGradGuard no_grad;
+  cache_->select(from);
+}
+
+void Decoding::write(const std::vector<int64_t>& tokens) {
+  const at::NoGradGuard no_grad;
+  std::vector<std::vector<int64_t>> ids;
+  for (const int64_t token : tokens) ids.push_back({token});
+  PackOptions options = pack_options(model_);
+  options.round_rows_to = step_rounding(num_sequences());
+  const Pack next = cache_->next(ids, options);
+  run({nullptr, &next}, {});
+}
+
+}  // namespace graft

@@ -1,0 +1,96 @@
+#include "infer/evaluate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "data/text_score.h"
+
+namespace graft {
+
+namespace {
+
+constexpr const char* kPerplexity = "perplexity";
+constexpr size_t kTogether = 32;   // prompts that are written at once: each keeps its keys and values
+
+// The metrics of a task that are of texts, not of the loss.
+Task without_perplexity(Task task) {
+  std::erase(task.metrics, kPerplexity);
+  return task;
+}
+
+// What the model writes after every prompt, in the order of the data set. Prompts of similar length are written together.
+std::vector<std::string> written(const Model& model, const Bound& bound, const Dataset& prompts, const ModelText& text, const GenerateOptions& options, int64_t& tokens) {
+  std::vector<std::string> outputs(prompts.sequences.size());
+  const std::vector<int64_t> order = longest_first(prompts);
+  for (size_t begin = 0; begin < order.size(); begin += kTogether) {
+    const size_t end = std::min(order.size(), begin + kTogether);
+    PromptLane lane{{&bound, {}}, {}};
+    for (size_t i = begin; i < end; ++i) lane.prompts.push_back(&prompts.sequences[static_cast<size_t>(order[i])]);
+    const std::vector<std::vector<Generated>> generated = generate(model, {lane}, options);
+    for (size_t i = begin; i < end; ++i) {
+      const std::vector<int64_t>& ids = generated[i - begin].front().tokens;
+      tokens += static_cast<int64_t>(ids.size());
+      outputs[static_cast<size_t>(order[i])] = text.tokenizer->decode(ids);
+    }
+  }
+  return outputs;
+}
+
+Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text, const EvaluateOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const TextLosses losses = text_losses(model, bound, data.rows, options.predict.token_budget, options.predict.progress);
+  Evaluation out;
+  out.loss = losses.mean;
+  out.num_tokens = losses.num_tokens;
+  std::vector<Score> of_texts;
+  if (data.prompts) {
+    out.outputs = written(model, bound, *data.prompts, text, options.generate, out.num_tokens);
+    of_texts = score_texts(without_perplexity(task), data.prompts->examples, out.outputs);
+  }
+  auto next = of_texts.begin();
+  for (const std::string& metric : task.metrics) out.scores.push_back(metric == kPerplexity ? Score{metric, std::exp(losses.mean)} : *next++);
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return out;
+}
+
+Evaluation evaluate_choices(const Model& model, const Bound& bound, const Task& task, const Judged& data, const EvaluateOptions& options) {
+  const Choices choices = choose(model, bound, task, data.rows, options.predict);
+  Evaluation out;
+  out.loss = choices.loss;
+  out.scores = score_choices(task, data.rows.examples, choices.chosen);
+  out.num_tokens = choices.num_tokens;
+  out.seconds = choices.seconds;
+  return out;
+}
+
+}  // namespace
+
+bool is_less_better(const std::string& metric) { return metric == kPerplexity || metric == "ter"; }
+
+Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length) {
+  Judged out;
+  if (task.kind == TaskKind::kGeneration && !without_perplexity(task).metrics.empty()) {
+    out.prompts = encode_examples(join_references(examples, task), task, text, config, max_length, TargetUse::kLeaveOut);
+  }
+  const TargetUse targets = task.kind == TaskKind::kChoice ? TargetUse::kLeaveOut : TargetUse::kFollow;
+  out.rows = encode_examples(std::move(examples), task, text, config, max_length, targets);
+  return out;
+}
+
+Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text, const EvaluateOptions& options) {
+  const at::NoGradGuard no_grad;
+  if (task.kind == TaskKind::kGeneration) return evaluate_texts(model, bound, task, data, text, options);
+  if (task.kind == TaskKind::kChoice) return evaluate_choices(model, bound, task, data, options);
+  Predictions predictions = predict(model, bound, data.rows, options.predict);
+  Evaluation out;
+  out.loss = mean_loss(task, data.rows, predictions.logits);
+  out.scores = score_predictions(task, data.rows, predictions.logits);
+  out.records = std::move(predictions.records);
+  out.num_tokens = predictions.num_tokens;
+  out.seconds = predictions.seconds;
+  return out;
+}
+
+}  // namespace graft

@@ -1,0 +1,45 @@
+// How good an adapter is at its task: loss and metrics over a data set, whatever the kind of task.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "infer/choices.h"
+#include "infer/language.h"
+#include "infer/predict.h"
+#include "infer/texts.h"
+
+namespace graft {
+
+// Rows to be judged. A generation is judged twice: by the loss of its targets, and by what it writes after its prompts.
+struct Judged {
+  Dataset rows;                      // with targets; of a choice prompts and options
+  std::optional<Dataset> prompts;    // of a generation with metrics of texts: rows with equal prompts joined where the task says so
+};
+
+// Encodes rows for that.
+Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length);
+
+struct EvaluateOptions {
+  PredictOptions predict = {};
+  GenerateOptions generate = {};
+};
+
+struct Evaluation {
+  double loss = 0;                  // mean over rows (classification, regression: cross entropy in nats or squared error) or target tokens
+  std::vector<Score> scores = {};   // the task's metrics, in its order
+  NamedTensors records = {};        // [rows, K]: of gates and routers, where asked for
+  int64_t num_tokens = 0;           // read and written
+  double seconds = 0;
+  std::vector<std::string> outputs = {};   // of a generation, one a prompt
+};
+
+// Nothing is differentiated. Requires: what score_predictions, choose and generate require.
+Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text,
+                    const EvaluateOptions& options = {});
+
+// Of a metric: whether less is better (perplexity, ter).
+bool is_less_better(const std::string& metric);
+
+}  // namespace graft

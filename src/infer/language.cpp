@@ -1,0 +1,132 @@
+#include "infer/language.h"
+
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+#include "tensor/vocabulary_loss.h"
+
+namespace graft {
+
+namespace {
+
+// Beside an encoder: what the decoder reads of a sequence, its targets moved by one behind the start token.
+Sequence shifted(const Sequence& sequence, int64_t start_id) {
+  ensure(!sequence.target_ids.empty(), "a sequence of an encoder-decoder has target ids");
+  Sequence out{.example = sequence.example, .embedding = sequence.embedding};
+  out.ids.push_back(start_id);
+  out.ids.insert(out.ids.end(), sequence.target_ids.begin(), sequence.target_ids.end() - 1);
+  out.is_target.assign(out.ids.size(), true);   // the start token is all of its prompt
+  out.is_target.front() = false;
+  return out;
+}
+
+// Notes the rows of sequence n that predict targets[t + 1] for the token t that they hold. `targets`: -1 where none is asked for.
+void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>& next, std::vector<int64_t>& rows, int64_t& wanted_rows) {
+  const int64_t begin = batch.decoder.offsets[n], end = batch.decoder.offsets[n + 1];
+  std::vector<int64_t> own;
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t token = batch.decoder.token[static_cast<size_t>(row)];
+    if (token < 0 || next[static_cast<size_t>(token)] < 0) continue;
+    own.push_back(row);
+    batch.targets.push_back(next[static_cast<size_t>(token)]);
+    batch.sequence.push_back(static_cast<int64_t>(n));
+  }
+  const RowRange range = own.empty() ? RowRange{0, 0} : RowRange{own.front() - begin, own.back() + 1 - begin};
+  batch.wanted.push_back(range);
+  for (const int64_t row : own) rows.push_back(wanted_rows + row - begin - range.begin);
+  wanted_rows += range.end - range.begin;
+}
+
+// The token that each of a sequence's tokens predicts, or -1.
+std::vector<int64_t> next_targets(const Sequence& sequence) {
+  std::vector<int64_t> next(sequence.ids.size(), -1);
+  for (size_t t = 1; t < sequence.is_target.size(); ++t) {
+    if (sequence.is_target[t]) next[t - 1] = sequence.ids[t];
+  }
+  return next;
+}
+
+}  // namespace
+
+int64_t num_targets(const Sequence& sequence) {
+  if (!sequence.target_ids.empty()) return static_cast<int64_t>(sequence.target_ids.size());
+  return sequence.is_target.empty() ? 0 : std::count(sequence.is_target.begin() + 1, sequence.is_target.end(), true);
+}
+
+LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane>& lanes, const PackOptions& options) {
+  LanguageBatch batch;
+  std::vector<int64_t> rows;
+  int64_t wanted_rows = 0;
+  size_t n = 0;
+  if (model.config.layers == 0) {
+    batch.decoder = make_pack(lanes, options);
+    for (const PackLane& lane : lanes) {
+      for (const Sequence* sequence : lane.sequences) add_predictions(batch, n++, next_targets(*sequence), rows, wanted_rows);
+    }
+  } else {
+    std::vector<Sequence> read;   // filled before pointers are taken
+    for (const PackLane& lane : lanes) {
+      for (const Sequence* sequence : lane.sequences) read.push_back(shifted(*sequence, model.config.decoder_start_id));
+    }
+    std::vector<PackLane> beside;
+    for (const PackLane& lane : lanes) {
+      PackLane& own = beside.emplace_back(PackLane{{}, lane.pass, {}});
+      for (size_t i = 0; i < lane.sequences.size(); ++i) own.sequences.push_back(&read[n++]);
+    }
+    batch.encoder = make_pack(lanes, options);
+    batch.decoder = make_pack(beside, options);
+    for (size_t i = 0; i < n; ++i) batch.decoder.sources.push_back(static_cast<int64_t>(i));
+    n = 0;
+    for (const PackLane& lane : lanes) {
+      for (const Sequence* sequence : lane.sequences) add_predictions(batch, n++, sequence->target_ids, rows, wanted_rows);
+    }
+  }
+  batch.rows = at::tensor(rows, at::kLong);
+  return batch;
+}
+
+at::Tensor predicting_states(const Model& model, const LanguageBatch& batch, const std::vector<Lane>& lanes, ForwardOptions options) {
+  options.wanted = batch.wanted;
+  options.round_rows_to = kRowsRounding;
+  const at::Tensor last = forward_lanes(model, batch.input(), lanes, options).last;
+  const bool is_all = last.size(0) == batch.rows.numel();   // rows come in order: as many means the same
+  return is_all ? last : last.index_select(0, batch.rows);
+}
+
+TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data, int64_t token_budget,
+                       const std::function<void(int64_t done, int64_t total)>& progress) {
+  const at::NoGradGuard no_grad;
+  const auto start = std::chrono::steady_clock::now();
+  TextLosses out;
+  out.sums.resize(data.sequences.size());
+  int64_t targets = 0;
+  const std::vector<int64_t> order = longest_first(data);
+  for (size_t begin = 0; begin < order.size();) {
+    PackLane rows{{}, 0, bound.adapter().layout()};
+    const size_t first = begin;
+    for (int64_t tokens = 0; begin < order.size(); ++begin) {
+      const Sequence& sequence = data.sequences[static_cast<size_t>(order[begin])];
+      const auto length = static_cast<int64_t>(sequence.ids.size() + sequence.target_ids.size());
+      if (tokens > 0 && tokens + length > token_budget) break;
+      tokens += length;
+      out.num_tokens += length;
+      rows.sequences.push_back(&sequence);
+    }
+    const LanguageBatch batch = make_language_batch(model, {rows}, pack_options(model));
+    const at::Tensor states = predicting_states(model, batch, {Lane{&bound, {}}}, {});
+    const at::Tensor losses = vocabulary_loss(states, bound.weights().output_layer(model.config), batch.targets).rows.to(at::kDouble);
+    const double* values = losses.const_data_ptr<double>();
+    for (size_t i = 0; i < batch.targets.size(); ++i) out.sums[static_cast<size_t>(order[first + static_cast<size_t>(batch.sequence[i])])] += values[i];
+    targets += batch.num_targets();
+    if (progress) progress(static_cast<int64_t>(begin), data.size());
+  }
+  for (const double sum : out.sums) out.mean += sum;
+  out.mean /= static_cast<double>(targets);
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return out;
+}
+
+}  // namespace graft

@@ -1,0 +1,108 @@
+#include "infer/texts.h"
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+
+#include "base/error.h"
+
+namespace graft {
+
+std::string StopWatch::push(const std::string& piece) {
+  if (has_stopped_) return "";
+  held_ += piece;
+  size_t end = std::string::npos;
+  for (const std::string& stop : stop_) end = std::min(end, held_.find(stop));
+  has_stopped_ = end != std::string::npos;
+  size_t kept = 0;   // bytes at the end that a stop text may begin with
+  for (const std::string& stop : stop_) {
+    for (size_t length = std::min(stop.size() - 1, held_.size()); !has_stopped_ && length > kept; --length) {
+      if (held_.ends_with(stop.substr(0, length))) kept = length;
+    }
+  }
+  std::string sure = held_.substr(0, has_stopped_ ? end : held_.size() - kept);
+  held_.erase(0, has_stopped_ ? held_.size() : sure.size());
+  return sure;
+}
+
+std::string StopWatch::finish() { return std::move(held_); }
+
+namespace {
+
+// One text under way.
+struct Stream {
+  Stream(const ModelText& model_text, const std::vector<std::string>& stop) : decoder(model_text.tokenizer), watch(stop) {}
+
+  StreamDecoder decoder;
+  StopWatch watch;
+  std::string text;
+};
+
+class Writer {
+ public:
+  Writer(const Model& model, const Lane& lane, const ModelText& text, const WriteOptions& options) : model_(model), lane_(lane), text_(text), options_(options) {}
+
+  void write(const std::vector<Sequence>& prompts, size_t begin, size_t end, Written& out) {
+    PromptLane lane{lane_, {}};
+    std::deque<Stream> streams;   // a decoder stays where it is
+    for (size_t i = begin; i < end; ++i) {
+      lane.prompts.push_back(&prompts[i]);
+      streams.emplace_back(text_, options_.stop);
+    }
+    const auto tell = [&](size_t i, const std::string& piece) {
+      streams[i].text += piece;
+      if (options_.on_text && options_.generate.beams == 1 && !piece.empty()) options_.on_text(static_cast<int64_t>(begin + i), piece);
+    };
+    const auto read = [&](int64_t prompt, int64_t token) {
+      const auto i = static_cast<size_t>(prompt);
+      if (!is_end(token)) tell(i, streams[i].watch.push(streams[i].decoder.push(token)));
+      return !streams[i].watch.has_stopped();
+    };
+    std::vector<std::vector<Generated>> generated = generate(model_, {lane}, options_.generate, read);
+    for (size_t i = 0; i < generated.size(); ++i) {
+      Generated& best = generated[i].front();
+      if (options_.generate.beams > 1) {   // read as a whole
+        for (const int64_t token : best.tokens) {
+          if (!read(static_cast<int64_t>(i), token)) break;
+        }
+      }
+      tell(i, streams[i].watch.push(streams[i].decoder.finish()));
+      tell(i, streams[i].watch.finish());
+      if (streams[i].watch.has_stopped()) best.finish = Finish::kStopped;
+      out.num_tokens += static_cast<int64_t>(best.tokens.size());
+      out.texts.push_back({std::move(streams[i].text), std::move(best)});
+    }
+  }
+
+ private:
+  bool is_end(int64_t token) const {
+    const std::vector<int64_t>& ends = options_.generate.sampling.end_ids;
+    return std::find(ends.begin(), ends.end(), token) != ends.end();
+  }
+
+  const Model& model_;
+  const Lane& lane_;
+  const ModelText& text_;
+  const WriteOptions& options_;
+};
+
+}  // namespace
+
+Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts, const ModelText& text, WriteOptions options) {
+  ensure(options.batch > 0, "some prompts at once");
+  ensure(std::find(options.stop.begin(), options.stop.end(), "") == options.stop.end(), "a stop text has a letter");
+  if (options.generate.sampling.end_ids.empty()) options.generate.sampling.end_ids = text.end_ids;
+  const auto start = std::chrono::steady_clock::now();
+  const auto at_once = static_cast<size_t>(std::max<int64_t>(1, options.batch / options.generate.beams));
+  Written out;
+  Writer writer(model, lane, text, options);
+  for (size_t begin = 0; begin < prompts.size(); begin += at_once) {
+    const size_t end = std::min(prompts.size(), begin + at_once);
+    writer.write(prompts, begin, end, out);
+    if (options.progress) options.progress(static_cast<int64_t>(end), static_cast<int64_t>(prompts.size()));
+  }
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return out;
+}
+
+}  // namespace graft

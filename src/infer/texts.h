@@ -1,0 +1,52 @@
+// What `generate` writes, as texts: decoded as it comes, ended at stop texts, in batches.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "infer/generate.h"
+#include "infer/model_text.h"
+
+namespace graft {
+
+struct WriteOptions {
+  GenerateOptions generate = {};    // without end_ids: those of the model
+  std::vector<std::string> stop = {};   // a text ends before the first of these; none may be empty
+  int64_t batch = 16;               // prompts written at once; of beam search beams
+  // Text as it is final, in the order in which it comes; not with beams. `prompt` counts all prompts.
+  std::function<void(int64_t prompt, const std::string& piece)> on_text = {};
+  std::function<void(int64_t done, int64_t total)> progress = {};   // prompts; may be empty
+};
+
+struct WrittenText {
+  std::string text;            // without the end token, and without what follows a stop text
+  Generated generated;         // its tokens
+};
+
+struct Written {
+  std::vector<WrittenText> texts;   // one a prompt, in order
+  int64_t num_tokens = 0;           // new ones, of all texts; of beam search those of the best beams
+  double seconds = 0;
+};
+
+// The best text after each prompt. Throws what `generate` throws.
+Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts, const ModelText& text, WriteOptions options);
+
+// Text that comes in pieces, up to the first of some stop texts. What might become one is held back.
+class StopWatch {
+ public:
+  explicit StopWatch(std::vector<std::string> stop) : stop_(std::move(stop)) {}
+
+  // What is sure to stand before every stop text; nothing more once has_stopped().
+  std::string push(const std::string& piece);
+  std::string finish();
+  bool has_stopped() const { return has_stopped_; }
+
+ private:
+  std::vector<std::string> stop_;
+  std::string held_;
+  bool has_stopped_ = false;
+};
+
+}  // namespace graft

@@ -1,0 +1,147 @@
+#include "model/gguf_model.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "model/families.h"
+
+namespace graft {
+
+namespace {
+
+bool has_gguf_name(const Path& path) { return path.extension() == ".gguf"; }
+
+std::vector<Path> gguf_files_in(const Path& folder) {
+  std::vector<Path> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (has_gguf_name(entry.path()) && !entry.is_directory()) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+// Our names -> ggml's; '#' stands for the layer.
+const std::vector<std::pair<std::string, std::string>> kLayers = {
+    {"embed.word", "token_embd"},        {"dec.#.attn.norm", "blk.#.attn_norm"}, {"dec.#.attn.q", "blk.#.attn_q"},
+    {"dec.#.attn.k", "blk.#.attn_k"},    {"dec.#.attn.v", "blk.#.attn_v"},       {"dec.#.attn.o", "blk.#.attn_output"},
+    {"dec.#.ffn.norm", "blk.#.ffn_norm"}, {"dec.#.ffn.gate", "blk.#.ffn_gate"},  {"dec.#.ffn.up", "blk.#.ffn_up"},
+    {"dec.#.ffn.down", "blk.#.ffn_down"}, {"dec.norm", "output_norm"},           {"lm", "output"}};
+
+// "dec.3.attn.q.weight" -> "blk.3.attn_q.weight".
+std::string gguf_name(const std::string& canonical) {
+  const size_t dot = canonical.rfind('.');
+  std::string layer = canonical.substr(0, dot), number;
+  if (const size_t digit = layer.find_first_of("0123456789"); digit != std::string::npos) {
+    const size_t end = layer.find('.', digit);
+    number = layer.substr(digit, end - digit);
+    layer.replace(digit, number.size(), "#");
+  }
+  const auto found = std::find_if(kLayers.begin(), kLayers.end(), [&](const auto& names) { return names.first == layer; });
+  ensure(found != kLayers.end(), "no GGUF name for the tensor '" + canonical + "'");
+  std::string name = found->second;
+  if (!number.empty()) name.replace(name.find('#'), 1, number);
+  return name + canonical.substr(dot);
+}
+
+// Rotary positions turn pairs of a head's numbers. ggml's llama pairs neighbours (2i, 2i + 1), the trunk i with i + D/2, so the
+// converter laid the rows of q and k out anew: back to the trunk's order. `rows` [K * D, ...]
+at::Tensor split_pairs(const at::Tensor& rows, int64_t heads) {
+  const int64_t pairs = rows.size(0) / heads / 2;
+  return rows.view({heads, pairs, 2, -1}).transpose(1, 2).reshape(rows.sizes());
+}
+
+void check_finite(const at::Tensor& tensor, const std::string& about) {
+  const auto [least, most] = at::aminmax(tensor);   // both are NaN if any number is
+  if (at::isfinite(least + most).item<bool>() && at::isfinite(most).item<bool>()) return;
+  throw InputError(about + "holds numbers that are not finite: the file is damaged; copy or download it again");
+}
+
+at::Tensor load_tensor(const GgufFile& file, const GgufTensor& stored, const TensorSlot& slot, const ModelConfig& config, bool has_neighbour_pairs,
+                       at::ScalarType dtype) {
+  const std::string about = file.source() + ": tensor " + quote(stored.name) + ": ";
+  if (stored.shape != slot.shape) throw InputError(about + "expected " + shape_text(slot.shape) + ", found " + shape_text(stored.shape));
+  at::Tensor tensor = file.read(stored, dtype);
+  check_finite(tensor, about);
+  if (has_neighbour_pairs && slot.name.find(".attn.q.") != std::string::npos) tensor = split_pairs(tensor, config.heads);
+  if (has_neighbour_pairs && slot.name.find(".attn.k.") != std::string::npos) tensor = split_pairs(tensor, config.key_heads);
+  return tensor;
+}
+
+void refuse_unused(const GgufFile& file, std::set<std::string> used) {
+  used.insert("rope_freqs.weight");   // read with the config
+  std::vector<std::string> unknown;
+  for (const GgufTensor& tensor : file.tensors()) {
+    if (!used.contains(tensor.name)) unknown.push_back(quote(tensor.name));
+  }
+  if (unknown.empty()) return;
+  throw InputError(file.source() + ": " + std::to_string(unknown.size()) + " tensors belong to no part of the model that the metadata describes: " +
+                   joined_first(unknown, 5));
+}
+
+ModelConfig config_of(const GgufFile& file) { return parse_config(gguf_config_json(file), file.source() + " as config.json"); }
+
+NamedTensors load_tensors(const GgufFile& file, const ModelConfig& config, at::ScalarType dtype) {
+  const bool is_qwen2 = file.metadata().text("general.architecture", std::nullopt) == "qwen2";
+  std::map<std::string_view, const GgufTensor*> stored;
+  for (const GgufTensor& tensor : file.tensors()) stored.emplace(tensor.name, &tensor);
+  NamedTensors tensors;
+  std::set<std::string> used;
+  for (const TensorSlot& slot : tensor_slots(config)) {
+    const std::string name = gguf_name(slot.name);
+    const auto found = stored.find(name);
+    if (found == stored.end() && is_qwen2 && slot.name.ends_with(".attn.o.bias")) {   // q, k and v alone have one: LLaMA's with zeros
+      tensors.emplace(slot.name, at::zeros(slot.shape, dtype));
+      continue;
+    }
+    if (found == stored.end()) throw InputError(file.source() + ": tensor " + quote(name) + " is missing");
+    tensors.emplace(slot.name, load_tensor(file, *found->second, slot, config, !is_qwen2, dtype));
+    used.insert(name);
+    file.release_pages();
+  }
+  refuse_unused(file, std::move(used));
+  return tensors;
+}
+
+}  // namespace
+
+bool is_gguf(const Path& model) {
+  if (!std::filesystem::is_directory(model)) return has_gguf_name(model);
+  return !std::filesystem::exists(model / "config.json") && !gguf_files_in(model).empty();
+}
+
+Path gguf_file(const Path& model) {
+  if (!std::filesystem::is_directory(model)) return model;
+  const std::vector<Path> files = gguf_files_in(model);
+  if (files.size() == 1) return files[0];
+  std::vector<std::string> names;
+  for (const Path& file : files) names.push_back(quote(file.filename().string()));
+  throw InputError("'" + model.string() + "': expected one .gguf file, found " + (files.empty() ? "none" : joined_first(names, 5) + "; name the one that is meant"));
+}
+
+GgufModel load_gguf_model(const Path& model, at::ScalarType dtype) {
+  const GgufFile file(gguf_file(model));
+  GgufModel loaded{config_of(file), {}, {file.mapping()}};
+  loaded.tensors = load_tensors(file, loaded.config, dtype);
+  return loaded;
+}
+
+ModelConfig read_gguf_config(const Path& model) { return config_of(GgufFile(gguf_file(model))); }
+
+Node gguf_config_json(const Path& model) { return gguf_config_json(GgufFile(gguf_file(model))); }
+
+std::string gguf_tokenizer_json(const Path& model) { return gguf_tokenizer_json(GgufFile(gguf_file(model)).metadata()); }
+
+std::optional<std::string> gguf_chat_template(const Path& model) {
+  const GgufFile file(gguf_file(model));
+  if (!file.metadata().has("tokenizer.chat_template")) return std::nullopt;
+  return file.metadata().text("tokenizer.chat_template", std::nullopt);
+}
+
+GgufTokens gguf_special_tokens(const Path& model) { return gguf_special_tokens(GgufFile(gguf_file(model)).metadata()); }
+
+}  // namespace graft

@@ -1,0 +1,62 @@
+// Models in GGUF files: ggml's metadata and tensor names as a config, tensors and a tokenizer of ours. doc/gguf.md says what is read.
+//
+// Architectures llama (LLaMA 1 to 3, Mistral without a window, SmolLM2 ...) and qwen2, whose blocks are LLaMA's with biases at q, k and v.
+// Quantised weights are turned into plain numbers when they are loaded: a trunk knows nothing of them.
+//
+// In all functions `model` is a .gguf file, or a folder that holds one and no config.json. All throw InputError for a file that is not
+// valid or says something that would change what the model computes and is not supported, IoError if the system refuses.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/document.h"
+#include "base/files.h"
+#include "model/config.h"
+#include "tensor/gguf.h"
+#include "tensor/named_tensors.h"
+
+namespace graft {
+
+// Whether `model` is meant to be read by this file's functions. Looks at names only.
+bool is_gguf(const Path& model);
+
+// The file itself. Throws InputError for a folder with several.
+Path gguf_file(const Path& model);
+
+struct GgufModel {
+  ModelConfig config;
+  NamedTensors tensors;                                    // by canonical names; READ-ONLY memory where the file holds them in `dtype`
+  std::vector<std::shared_ptr<const MappedFile>> files;    // what those are views into
+};
+
+// Every tensor of the trunk in `dtype` (float32 or bfloat16). Queries and keys come in the order of rows that our rotary positions expect.
+// Beside the result no more than one tensor is in memory at a time.
+GgufModel load_gguf_model(const Path& model, at::ScalarType dtype);
+
+ModelConfig read_gguf_config(const Path& model);
+
+// The same as the config.json that a folder of this model would have.
+Node gguf_config_json(const Path& model);
+
+// The tokenizer as the text of a tokenizer.json, for Tokenizer::parse.
+std::string gguf_tokenizer_json(const Path& model);
+
+// The template by which a conversation becomes text, in Jinja; nothing if the file has none.
+std::optional<std::string> gguf_chat_template(const Path& model);
+
+struct GgufTokens {
+  std::optional<int64_t> bos, pad;
+  std::vector<int64_t> eos;   // any of them ends a text: of the text, of a turn (eot), of a message (eom); no id twice
+};
+GgufTokens gguf_special_tokens(const Path& model);
+
+// The same of a file that is open.
+Node gguf_config_json(const GgufFile& file);
+std::string gguf_tokenizer_json(const GgufMetadata& metadata);
+GgufTokens gguf_special_tokens(const GgufMetadata& metadata);
+
+}  // namespace graft

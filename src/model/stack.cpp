@@ -1,0 +1,226 @@
+#include "model/stack.h"
+
+#include <ATen/ops/index_select.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "model/positions.h"
+
+namespace graft {
+
+using at::Tensor;
+
+Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name, const Pack& pack,
+             const EncoderStates& encoder)
+    : config_(model.config), sites_(model.sites), weights_(weights), hooks_(hooks), options_(options), name_(name), is_decoder_(name == "dec"),
+      pack_(pack), encoder_(encoder), rows_(&pack_) {
+  make_positions();
+}
+
+void Stack::make_positions() {
+  if (config_.position_kind == PositionKind::kRotary) {
+    frequencies_ = rotary_frequencies(config_);
+    rotary_ = rotary_rows_ = rotary_table(frequencies_, pack_.positions, weights_.dtype());
+  }
+  if (config_.position_kind != PositionKind::kDistanceBias) return;
+  int64_t range = 1;
+  for (const Spans::Span& span : pack_.spans->sequences) range = std::max(range, span.first_position + span.query_end - span.query_begin);
+  const Tensor table = weights_.at(name_ + ".distance.weight");   // [buckets, H]
+  const Tensor by_distance = table.index_select(0, distance_buckets(config_, is_decoder_, range)).t();
+  distance_bias_ = by_distance.to(table.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
+}
+
+Tensor Stack::embed() {
+  const bool is_first = !is_decoder_ || config_.layers == 0;   // of the model's stacks
+  const std::string table = is_first ? "embed" : name_ + ".embed";
+  Tensor x = weights_.rows("embed.word.weight", pack_.ids);
+  if (config_.embedding_scale != 1.0) x = x * config_.embedding_scale;
+  if (is_first) x = changed(sites_.word(), pack_, {}, x);
+  if (config_.position_kind == PositionKind::kTable) x = x + weights_.rows(table + ".position.weight", pack_.positions);
+  if (config_.type_vocabulary > 0) x = x + weights_.rows("embed.type.weight", pack_.type_ids);
+  if (!config_.is_pre_norm) x = norm(table + ".norm", x);
+  x = dropout(x, row_dropout(options_.embed_dropout, table, pack_));
+  return is_first ? changed(sites_.embed(), pack_, {}, x) : x;
+}
+
+Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted) {
+  const BlockSites& s = is_decoder_ ? sites_.decoder_block(layer) : sites_.block(layer);
+  const AttentionSites own{s.q, s.k, s.v, s.attention, s.o, s.attn_out, s.attn_norm};
+  const AttentionSites cross{s.cross_q, s.cross_k, s.cross_v, s.cross_attention, s.cross_o, s.cross_out, s.cross_norm};
+  const bool has_cross = s.cross_q.index >= 0;
+  rows_ = &pack_;   // a block may be computed again after the last one narrowed them
+  rotary_rows_ = rotary_;
+
+  Flow flow = enter(s.attn_norm, x);
+  const Tensor read_by_all = flow.read;
+  if (!wanted.empty()) {
+    Tensor index;
+    narrow(wanted, index);
+    flow = {flow.stream.index_select(0, index), flow.read.index_select(0, index)};
+  }
+  Tensor mixed = attend(own, layer, flow.read, read_by_all);
+  flow = leave(s.attn_out, s.attn_norm, has_cross ? &s.cross_norm : &s.ffn_norm, mixed, changed_linear(s.o, *rows_, mixed), flow.stream);
+  if (has_cross) {
+    mixed = attend_encoder(cross, layer, flow.read);
+    flow = leave(s.cross_out, s.cross_norm, &s.ffn_norm, mixed, changed_linear(s.cross_o, *rows_, mixed), flow.stream);
+  }
+  const Tensor read = flow.read;
+  flow = leave(s.ffn_out, s.ffn_norm, nullptr, read, ffn(s, read), flow.stream);
+  return changed(s.out, *rows_, {}, flow.stream);
+}
+
+Tensor Stack::finish(const Tensor& x) {
+  if (!config_.is_pre_norm) return x;
+  const Tensor last = norm(name_ + ".norm", x);
+  // T5 drops out here; the other pre-norm families do not.
+  return config_.position_kind == PositionKind::kDistanceBias ? dropout(last, row_dropout(options_.hidden_dropout, name_ + ".norm", *rows_)) : last;
+}
+
+void Stack::share(const Shared& shared) {
+  encoder_.rows = shared.encoder_rows;
+  distance_bias_ = shared.distance_bias;
+}
+
+bool Stack::learns(int64_t layer) const {
+  const auto listens = [&](const Site& site) { return site.stack == name_ && site.layer == layer && hooks_.wants(site); };
+  return weights_.replaces_below(name_ + "." + std::to_string(layer) + ".") || std::any_of(sites_.all().begin(), sites_.all().end(), listens);
+}
+
+// read: what queries are made of, [T', C]; read_by_all: the same of every row, for keys and values.
+Tensor Stack::attend(const AttentionSites& a, int64_t layer, const Tensor& read, const Tensor& read_by_all) {
+  Tensor k = changed_linear(a.k, pack_, read_by_all);         // [T, K*D]
+  const Tensor v = changed_linear(a.v, pack_, read_by_all);
+  const std::vector<LanePrefix> before = prefixes(a.whole, pack_, read_by_all);
+  Tensor q = changed_linear(a.q, *rows_, read);               // [T', H*D]
+  if (!frequencies_.empty()) {
+    k = rotate(k, rotary_, config_.key_heads);
+    q = rotate(q, rotary_rows_, config_.heads);
+  }
+  AttentionOptions options = attention_options(a.whole);
+  options.is_causal = is_decoder_;
+  options.distance_bias = distance_bias_;
+  if (options_.cache == nullptr || !is_decoder_) return packed_attention(q, k, v, rows_->spans, options, before);
+  const Cache::Rows cached = options_.cache->add(layer, k, v);
+  std::vector<RowRange> keys;
+  for (const Spans::Span& span : cached.spans->sequences) keys.push_back({span.key_begin, span.key_end});
+  return packed_attention(q, cached.keys, cached.values, spans_over(keys), options, before);
+}
+
+Tensor Stack::attend_encoder(const AttentionSites& a, int64_t layer, const Tensor& read) {
+  const Tensor q = changed_linear(a.q, *rows_, read);
+  const std::vector<LanePrefix> before = prefixes(a.whole, *rows_, read);
+  const auto l = static_cast<size_t>(layer);
+  Cache* cache = options_.cache;
+  if (cache != nullptr && cache->cross[l]) {
+    return packed_attention(q, cache->cross[l]->keys, cache->cross[l]->values, spans_over(cache->encoder_rows), attention_options(a.whole), before);
+  }
+  ensure(encoder_.pack != nullptr, "a decoder beside an encoder gets its rows, or a cache that holds them");
+  const Tensor k = changed_linear(a.k, *encoder_.pack, encoder_.rows), v = changed_linear(a.v, *encoder_.pack, encoder_.rows);
+  std::vector<RowRange> keys;
+  for (const int64_t source : pack_.sources) {
+    const Spans::Span& span = encoder_.pack->spans->sequences[static_cast<size_t>(source)];
+    keys.push_back({span.key_begin, span.key_end});
+  }
+  if (cache != nullptr) {
+    cache->cross[l] = Cache::Fixed{k, v};
+    cache->encoder_rows = keys;
+  }
+  return packed_attention(q, k, v, spans_over(keys), attention_options(a.whole), before);
+}
+
+Tensor Stack::ffn(const BlockSites& s, const Tensor& read) {
+  Tensor a;   // [T', F]: what enters ffn.down
+  if (config_.has_gated_ffn) {
+    const Tensor gate = changed_linear(s.gate, *rows_, read), up = changed_linear(s.up, *rows_, read);
+    const bool is_heard = hooks_.wants(s.act);
+    a = is_heard ? changed(s.act, *rows_, read, activate(gate, config_.activation)) * up : gated(gate, up, config_.activation);
+    a = changed(s.mid, *rows_, read, a);
+  } else {
+    a = changed(s.act, *rows_, read, activate(changed_linear(s.up, *rows_, read), config_.activation));
+  }
+  return changed_linear(s.down, *rows_, dropout(a, row_dropout(options_.activation_dropout, s.act.name, *rows_)));
+}
+
+// What the first sublayer of a block reads: the stream, or its norm.
+Stack::Flow Stack::enter(const Site& norm_site, const Tensor& x) {
+  return {x, config_.is_pre_norm ? changed(norm_site, pack_, {}, norm(norm_site.name, x)) : x};
+}
+
+// Adds a sublayer's y to the residual stream, in one pass over the rows with the norm that comes next, unless somebody listens
+// between dropout and sum. `next_norm`: of the block's next sublayer, in a pre-norm stack; null after the last.
+Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const Tensor& x, const Tensor& y, const Tensor& residual) {
+  RowDropout drop = row_dropout(options_.hidden_dropout, sublayer.name, *rows_);
+  Tensor added = y;
+  if (hooks_.wants(sublayer)) {
+    std::function<Tensor(const Tensor&)> post_norm;
+    if (!config_.is_pre_norm) post_norm = [&](const Tensor& u) { return norm(own_norm.name, u); };
+    added = hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, drop), residual, post_norm});
+    drop = {};
+  }
+  if (!config_.is_pre_norm) {
+    const Tensor out = add_norm(added, residual, weights_.at(own_norm.name + ".weight"), weights_.at(own_norm.name + ".bias"), config_.norm_epsilon, drop);
+    const Tensor stream = changed(own_norm, *rows_, {}, out);
+    return {stream, stream};
+  }
+  if (next_norm == nullptr) return {residual + dropout(added, drop), {}};
+  const Tensor bias = config_.norm == Norm::kLayer ? weights_.at(next_norm->name + ".bias") : Tensor();
+  Normed normed = add_then_norm(residual, added, config_.norm, weights_.at(next_norm->name + ".weight"), bias, config_.norm_epsilon, drop);
+  return {std::move(normed.sum), changed(*next_norm, *rows_, {}, normed.normed)};
+}
+
+Tensor Stack::changed(const Site& site, const Pack& pack, const Tensor& x, const Tensor& y) {
+  return hooks_.wants(site) ? hooks_.apply({site, pack, pack.whole(), x, y, {}, {}}) : y;
+}
+
+Tensor Stack::changed_linear(const Site& site, const Pack& pack, const Tensor& x) { return changed(site, pack, x, weights_.linear(site.name, x)); }
+
+Tensor Stack::norm(const std::string& name, const Tensor& x) {
+  const Tensor weight = weights_.at(name + ".weight");
+  if (config_.norm == Norm::kLayer) return add_norm(x, {}, weight, weights_.at(name + ".bias"), config_.norm_epsilon);
+  return add_then_norm(x, {}, config_.norm, weight, {}, config_.norm_epsilon).normed;
+}
+
+// Prefix rows are made of what the first pass shows; later passes find them in the cache.
+std::vector<LanePrefix> Stack::prefixes(const Site& site, const Pack& pack, const Tensor& x) {
+  if (!hooks_.wants(site)) return {};
+  if (options_.cache == nullptr || !is_decoder_) return hooks_.prefix({site, pack, pack.whole(), x, {}, {}, {}});
+  auto& kept = options_.cache->prefixes;
+  if (kept.empty()) kept.resize(sites_.all().size());
+  auto& own = kept[static_cast<size_t>(site.index)];
+  if (!own) own = hooks_.prefix({site, pack, pack.whole(), x, {}, {}, {}});
+  return *own;
+}
+
+void Stack::narrow(const std::vector<RowRange>& wanted, Tensor& index) {
+  narrowed_ = narrowed(pack_, wanted, options_.round_rows_to, index);
+  rows_ = &narrowed_;
+  if (!frequencies_.empty()) rotary_rows_ = {rotary_.cosine.index_select(0, index), rotary_.sine.index_select(0, index)};
+}
+
+// The queries of rows_ over other rows as keys, a range of them a sequence.
+std::shared_ptr<const Spans> Stack::spans_over(const std::vector<RowRange>& keys) const {
+  auto spans = std::make_shared<Spans>(*rows_->spans);
+  for (size_t n = 0; n < keys.size(); ++n) {
+    spans->sequences[n].key_begin = keys[n].begin;
+    spans->sequences[n].key_end = keys[n].end;
+  }
+  return spans;
+}
+
+AttentionOptions Stack::attention_options(const Site& site) const {
+  AttentionOptions attention;
+  attention.num_heads = config_.heads;
+  attention.num_key_heads = config_.key_heads;
+  attention.scale = config_.attention_scale;
+  attention.dropout = options_.attention_dropout;
+  attention.dropout_key = options_.key.with(site.name);
+  return attention;
+}
+
+RowDropout Stack::row_dropout(double probability, const std::string& use, const Pack& pack) const {
+  if (probability == 0.0) return {};
+  return {probability, options_.key.with(use), pack.rows};
+}
+
+}  // namespace graft

@@ -1,0 +1,90 @@
+// One stack of a trunk, an encoder or a decoder: blocks of attention, attention to an encoder, and FFN.
+//
+// Post-norm (BERT, BART; Vaswani et al. 2017):  h = norm(x + dropout(f(x)))            for each sublayer f
+// Pre-norm (GPT-2, T5, LLaMA):                  h = x + dropout(f(norm(x)))            and one norm after the last block
+// FFN:  W_down act(W_up x), or gated  W_down (act(W_gate x) * W_up x)  (Shazeer 2020).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/trunk.h"
+#include "tensor/fused.h"
+#include "tensor/rotary.h"
+
+namespace graft {
+
+// What a decoder beside an encoder reads: [T, C] of the encoder's last states, and their pack.
+struct EncoderStates {
+  at::Tensor rows;
+  const Pack* pack = nullptr;
+};
+
+class Stack {
+ public:
+  // `name`: "enc" or "dec". `encoder`: of a decoder that attends to one; without rows where the cache holds what it reads of them.
+  Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name, const Pack& pack,
+        const EncoderStates& encoder = {});
+
+  // Every row's vector before the first block, [T, C].
+  at::Tensor embed();
+  // x: [T, C]. `wanted`: ranges of rows, one a sequence, that are computed of the block's output; empty = all.
+  at::Tensor block(int64_t layer, const at::Tensor& x, const std::vector<RowRange>& wanted);
+  // The norm after the last block of a pre-norm stack; x itself elsewhere.
+  at::Tensor finish(const at::Tensor& x);
+
+  // What every block reads beside x; to compute a block again, other tensors with the same values can be given.
+  struct Shared {
+    at::Tensor encoder_rows;    // [S, C] of a decoder that attends to one, else undefined
+    at::Tensor distance_bias;   // [H, 2R-1], or undefined
+  };
+  Shared shared() const { return {encoder_.rows, distance_bias_}; }
+  void share(const Shared& shared);
+  // Whether tensors of the block itself may be trained.
+  bool learns(int64_t layer) const;
+
+ private:
+  // Between two sublayers: the residual stream, and what the next sublayer reads of it (the same in a post-norm stack).
+  struct Flow {
+    at::Tensor stream, read;
+  };
+  struct AttentionSites {
+    const Site &q, &k, &v, &whole, &o, &out, &norm;
+  };
+
+  at::Tensor attend(const AttentionSites& a, int64_t layer, const at::Tensor& read, const at::Tensor& read_by_all);
+  at::Tensor attend_encoder(const AttentionSites& a, int64_t layer, const at::Tensor& read);
+  at::Tensor ffn(const BlockSites& s, const at::Tensor& read);
+  Flow enter(const Site& norm_site, const at::Tensor& x);
+  Flow leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const at::Tensor& x, const at::Tensor& y, const at::Tensor& residual);
+
+  at::Tensor changed(const Site& site, const Pack& pack, const at::Tensor& x, const at::Tensor& y);
+  at::Tensor changed_linear(const Site& site, const Pack& pack, const at::Tensor& x);
+  at::Tensor norm(const std::string& name, const at::Tensor& x);
+  std::vector<LanePrefix> prefixes(const Site& site, const Pack& pack, const at::Tensor& x);
+  void make_positions();
+  void narrow(const std::vector<RowRange>& wanted, at::Tensor& index);
+  std::shared_ptr<const Spans> spans_over(const std::vector<RowRange>& keys) const;
+  AttentionOptions attention_options(const Site& site) const;
+  RowDropout row_dropout(double probability, const std::string& use, const Pack& pack) const;
+
+  const ModelConfig& config_;
+  const Sites& sites_;
+  const Weights& weights_;
+  Hooks& hooks_;
+  const ForwardOptions& options_;
+  std::string name_;
+  bool is_decoder_;
+  const Pack& pack_;
+  EncoderStates encoder_;
+  Pack narrowed_;
+  const Pack* rows_;                 // of what a block computes: pack_, or narrowed_ once only some rows are wanted
+  std::vector<double> frequencies_;  // of rotary positions; empty without
+  RotaryTable rotary_, rotary_rows_; // of pack_; of rows_
+  at::Tensor distance_bias_;         // [H, 2R-1], or undefined
+};
+
+}  // namespace graft

@@ -1,0 +1,229 @@
+#include "text/chat.h"
+
+#include <algorithm>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "text/unicode.h"
+
+namespace graft {
+
+namespace {
+
+ChatFormat chatml(std::string name, std::string default_system, std::vector<std::string> digests) {
+  ChatFormat out;
+  out.name = std::move(name);
+  out.system = {"<|im_start|>system\n", "<|im_end|>\n"};
+  out.user = {"<|im_start|>user\n", "<|im_end|>\n"};
+  out.assistant = {"<|im_start|>assistant\n", "<|im_end|>"};
+  out.tail = "\n";
+  out.prompt = out.assistant.open;
+  out.default_system = std::move(default_system);
+  out.marks = {"<|im_start|>", "<|im_end|>"};
+  out.digests = std::move(digests);
+  return out;
+}
+
+ChatFormat llama2() {
+  ChatFormat out;
+  out.name = "llama-2";
+  out.system = {"<<SYS>>\n", "\n<</SYS>>\n\n"};
+  out.user = {"<s>[INST] ", " [/INST]"};
+  out.assistant = {"", " </s>"};
+  out.lead = " ";
+  out.system_place = ChatFormat::System::kInFirstUser;
+  out.alternates = out.strips = true;
+  out.marks = {"<s>", "</s>"};
+  out.digests = {"9780fae5bfea3cfd7be37d328c6edfd296a8869be8131495bbe7eb37e780c88c",
+       "e8d5b5a546d3f19df16a5320c614fab05bdc4edd50e850f1afd947b503ea41cf",
+       "5e53c989e0be846d15684f709272441562fff0321d7d47693d54c0f0ed9f4822",
+       "7fcbb4353f3f484117a3dd8fcf597b435ab2d68cf856fd27acf69bb97c170793"};
+  return out;
+}
+
+ChatFormat llama3() {
+  ChatFormat out;
+  out.name = "llama-3";
+  out.start = "<|begin_of_text|>";
+  const auto open = [](const std::string& role) { return "<|start_header_id|>" + role + "<|end_header_id|>\n\n"; };
+  out.system = {open("system"), "<|eot_id|>"};
+  out.user = {open("user"), "<|eot_id|>"};
+  out.assistant = {open("assistant"), "<|eot_id|>"};
+  out.prompt = out.assistant.open;
+  out.strips = true;
+  out.marks = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"};
+  out.digests = {"ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122",
+       "4f46ecd43418f216df8c26936c60e5d04bcc81db47db5d86fbe889f64212dd4c"};
+  return out;
+}
+
+ChatFormat zephyr() {
+  ChatFormat out;
+  out.name = "zephyr";
+  out.system = {"<|system|>\n", "</s>\n"};
+  out.user = {"<|user|>\n", "</s>\n"};
+  out.assistant = {"<|assistant|>\n", "</s>"};
+  out.tail = "\n";
+  out.prompt = out.assistant.open;
+  out.marks = {"</s>"};
+  out.digests = {"66291cf0045c2425a3a667cf3cbb7af2b11f09e025c02f97245323ab79119362",
+       "4f39e3a4b9e3d369b42fd00d93a78f171914bb4e58ec84fc420433d7a153288a"};
+  return out;
+}
+
+ChatFormat mistral(std::string name, std::string tail, std::vector<std::string> digests) {
+  ChatFormat out;
+  out.name = std::move(name);
+  out.start = "<s>";
+  out.user = {"[INST] ", " [/INST]"};
+  out.assistant = {"", "</s>"};
+  out.tail = std::move(tail);
+  out.system_place = ChatFormat::System::kRefused;
+  out.alternates = true;
+  out.marks = {"<s>", "</s>"};
+  out.digests = std::move(digests);
+  return out;
+}
+
+ChatFormat gemma() {
+  ChatFormat out;
+  out.name = "gemma";
+  out.start = "<bos>";
+  out.user = {"<start_of_turn>user\n", "<end_of_turn>\n"};
+  out.assistant = {"<start_of_turn>model\n", "<end_of_turn>"};
+  out.tail = "\n";
+  out.prompt = out.assistant.open;
+  out.system_place = ChatFormat::System::kRefused;
+  out.alternates = out.strips = true;
+  out.marks = {"<bos>", "<start_of_turn>", "<end_of_turn>"};
+  out.digests = {"ecd6ae513fe103f0eb62e8ab5bfa8d0fe45c1074fa398b089c93a7e70c15cfd6",
+       "1e51d5c0fec2f83da1953fb850b7b532b7da02d0dc35f9201e671e0b9a35a123"};
+  return out;
+}
+
+const std::vector<ChatFormat>& formats() {
+  static const std::vector<ChatFormat> all = {
+      chatml("chatml", "", {"153280e3ff55d19da1398bdb3914ee2a51b80429bfaedde11d7d216c39db80f3",
+       "fcf7a096fe99a48fd9ad2b250bf9237e96e8f48bffec1c7ea4d3f225176cd40e",
+       "58c1a1f04baa7adaeaba1f90267c3d57d9396f0c1f0129bdde9e76d3c6784af7",
+       "d7b5b8c7b58f7a6bf868aa46a5f73ee976d7292f40fcb9c3e7a1defd8d235cfb"}),
+      chatml("smollm2", "You are a helpful AI assistant named SmolLM, trained by Hugging Face", {"872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788",
+       "de9cde7d1b0ca0cc87459a6673e0d12fb89c070bdb24e4a30b6e4d187b226221"}),
+      chatml("qwen2", "You are a helpful assistant.", {"793202280c0910ab26bc6eb57c8212c2417324c6d8c4efd0d10d59092ab3e3eb",
+       "f0206845c9ebc3abb4735d44f286eb81ce99238ad2accc710c6fc60e6cb8ccc8"}),
+      llama2(),
+      llama3(),
+      zephyr(),
+      mistral("mistral", "", {"6439f642d4e619817cc31f7d857831db78e40ec1b55500e84957d1e428169ed2",
+       "26a59556925c987317ce5291811ba3b7f32ec4c647c400c6cc7e3a9993007ba7"}),
+      mistral("mistral-v0.1", " ", {"7e995b379ec01747807246483647cd99030abf331653f1119e16d7ac041a3495"}),
+      gemma(),
+  };
+  return all;
+}
+
+// As Python's str.strip: White_Space and the four separators U+001C..1F.
+std::string stripped(const std::string& text) {
+  const std::u32string chars = decode_utf8(text, "content");
+  const auto blank = [](char32_t c) { return is_space(c) || (c >= 0x1C && c <= 0x1F); };
+  size_t begin = 0, end = chars.size();
+  while (begin < end && blank(chars[begin])) ++begin;
+  while (end > begin && blank(chars[end - 1])) --end;
+  return to_utf8(std::u32string_view(chars).substr(begin, end - begin));
+}
+
+[[noreturn]] void refuse_turn(const ChatFormat& format, size_t i, const std::string& why) {
+  throw InputError("turn " + std::to_string(i + 1) + " of a conversation: " + why + " (chat format " + format.name + ")");
+}
+
+void check_roles(const ChatFormat& format, const std::vector<Turn>& turns) {
+  const size_t first = format.system_place == ChatFormat::System::kInFirstUser && turns[0].role == "system" ? 1 : 0;
+  for (size_t i = 0; i < turns.size(); ++i) {
+    const std::string& role = turns[i].role;
+    if (role != "system" && role != "user" && role != "assistant")
+      refuse_turn(format, i, "expected the role system, user or assistant, found " + quote(role));
+    if (role == "system" && format.system_place == ChatFormat::System::kRefused)
+      refuse_turn(format, i, "this format has no system turn; put the text into the user's first turn");
+    if (!format.alternates || i < first) continue;
+    const std::string expected = (i - first) % 2 == 0 ? "user" : "assistant";
+    if (role != expected) refuse_turn(format, i, "user and assistant must take turns; expected " + expected + ", found " + role);
+  }
+  if (first == turns.size()) refuse_turn(format, 0, "a system turn alone; a user's must follow");
+}
+
+class Pieces {
+ public:
+  void add(const std::string& text, bool is_target) {
+    if (text.empty()) return;
+    if (out_.empty() || out_.back().is_target != is_target) out_.push_back({text, is_target});
+    else out_.back().text += text;
+  }
+  std::vector<Piece> take() { return std::move(out_); }
+
+ private:
+  std::vector<Piece> out_;
+};
+
+}  // namespace
+
+std::vector<std::string> chat_format_names() {
+  std::vector<std::string> out;
+  for (const ChatFormat& format : formats()) out.push_back(format.name);
+  return out;
+}
+
+const ChatFormat& chat_format(std::string_view name) {
+  for (const ChatFormat& format : formats()) {
+    if (format.name == name) return format;
+  }
+  const std::vector<std::string> names = chat_format_names();
+  throw InputError("chat: expected " + joined(names, "or") + ", found " + quote(name) + did_you_mean(name, names));
+}
+
+const ChatFormat& recognise_chat(std::string_view template_text, const std::string& source) {
+  const std::string digest = sha256(template_text);
+  for (const ChatFormat& format : formats()) {
+    if (std::find(format.digests.begin(), format.digests.end(), digest) != format.digests.end()) return format;
+  }
+  throw InputError(source + ": this chat template is not a known one (SHA-256 " + digest.substr(0, 12) +
+                   "...), and templates are not run; name the format in the task file, such as \"chat: chatml\"; known: " +
+                   joined(chat_format_names()));
+}
+
+void check_chat(const ChatFormat& format, const Tokenizer& tokenizer) {
+  for (const std::string& mark : format.marks) {
+    if (!tokenizer.token_to_id(mark))
+      throw InputError("the chat format " + format.name + " needs the token " + quote(mark) + ", which this tokenizer does not have");
+  }
+}
+
+std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>& turns, bool add_generation_prompt) {
+  if (turns.empty()) throw InputError("a conversation without a turn");
+  check_roles(format, turns);
+  Pieces out;
+  out.add(format.start, false);
+  if (!format.default_system.empty() && turns[0].role != "system")
+    out.add(format.system.open + format.default_system + format.system.close, false);
+  std::string before;   // a system turn that waits for the user's
+  for (const Turn& turn : turns) {
+    const bool is_system = turn.role == "system";
+    if (is_system && format.system_place == ChatFormat::System::kInFirstUser) {
+      before = format.system.open + turn.content + format.system.close;
+      continue;
+    }
+    const std::string whole = std::exchange(before, "") + turn.content;
+    const std::string content = format.strips ? stripped(whole) : whole;
+    if (turn.role == "assistant") {
+      out.add(format.assistant.open, false);
+      out.add(format.lead + content + format.assistant.close, true);
+      out.add(format.tail, false);
+    } else {
+      const ChatFormat::Side& side = is_system ? format.system : format.user;
+      out.add(side.open + content + side.close, false);
+    }
+  }
+  if (add_generation_prompt) out.add(format.prompt, false);
+  return out.take();
+}
+
+}  // namespace graft

@@ -1,0 +1,51 @@
+#include "train/task_scores.h"
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace graft {
+
+namespace {
+
+double primary_of(const Task& task, const Evaluation& evaluation) {
+  for (const Score& score : evaluation.scores) {
+    if (score.name == task.primary_metric) return score.value;
+  }
+  throw InternalError("task '" + task.name + "' was not scored by its primary metric");
+}
+
+}  // namespace
+
+double goodness(const std::string& metric, double value) {
+  constexpr double kWorst = -1e300;
+  if (std::isnan(value)) return kWorst;
+  return is_less_better(metric) ? -value : value;
+}
+
+Node scores_node(const Judged& data, const Evaluation& evaluation) {
+  Node scores = Node::map({{"rows", Node::integer(data.rows.size())}, {"loss", metric_node(evaluation.loss)}});
+  for (const Score& score : evaluation.scores) scores[score.name] = metric_node(score.value);
+  return scores;
+}
+
+Node TaskScores::node(const std::vector<JudgedTask>& tasks) const {
+  Node out = Node::map();
+  for (size_t i = 0; i < tasks.size(); ++i) out[tasks[i].name] = scores_node(tasks[i].data, evaluations[i]);
+  out["mean"] = metric_node(mean);
+  return out;
+}
+
+TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks, const ModelText& text, const EvaluateOptions& options) {
+  TaskScores out;
+  std::vector<double> values;
+  for (const JudgedTask& each : tasks) {
+    out.evaluations.push_back(evaluate(model, bound, each.task, each.data, text, options));
+    values.push_back(primary_of(each.task, out.evaluations.back()));
+  }
+  out.mean = mean(values);
+  out.goodness = goodness(tasks.front().task.primary_metric, out.mean);
+  return out;
+}
+
+}  // namespace graft

@@ -1,0 +1,178 @@
+#include "tests/contract/subject.h"
+
+#include <ATen/ops/cat.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <map>
+
+#include "infer/language.h"
+#include "model/families.h"
+#include "tensor/vocabulary_loss.h"
+#include "train/objective.h"
+
+namespace graft::testing {
+
+using at::Tensor;
+
+namespace {
+
+bool is_encoder(const Model& model) { return !model.config.has_decoder(); }
+
+// More positions than tiny_config has; LLaMA with heads of keys that are shared, and its word table as output layer.
+std::shared_ptr<const Model> made(const std::string& family, Precision precision) {
+  Node changes = Node::map();
+  if (family == "gpt2") changes["n_positions"] = Node::integer(40);
+  if (family == "bart" || family == "llama") changes["max_position_embeddings"] = Node::integer(40);
+  if (family == "llama") changes["tie_word_embeddings"] = Node::boolean(true);
+  ModelConfig config = parse_config(tiny_config(family, changes), "tiny");
+  Sites sites(config);
+  Weights weights(config, random_base(config, 1), precision);
+  return std::make_shared<const Model>(Model{"tiny " + family, std::move(config), std::move(sites), std::move(weights)});
+}
+
+std::vector<Lane> lanes_of(const std::vector<const Bound*>& bounds, const Pass& pass) {
+  const RandomKey key = RandomKey{pass.seed}.with("pass");
+  std::vector<Lane> lanes;
+  for (const Bound* bound : bounds) lanes.push_back({bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
+  return lanes;
+}
+
+ForwardOptions options_of(const Model& model, const Pass& pass) {
+  ForwardOptions options;
+  if (pass.is_training) set_dropout(options, model.config, pass.dropout);
+  options.key = RandomKey{pass.seed}.with("pass").with("trunk");
+  options.keep_hidden = pass.keep_hidden;
+  return options;
+}
+
+PackOptions packing_of(const Model& model, int64_t round_rows_to) {
+  PackOptions options = pack_options(model);
+  options.round_rows_to = round_rows_to;
+  return options;
+}
+
+std::vector<LaneOutcome> run_classes(const Model& model, const std::vector<PackLane>& lanes, const std::vector<const Bound*>& bounds, const Pass& pass,
+                                     int64_t round_rows_to) {
+  const LogitsResult result = run_lanes(model, pack_of(model, lanes, round_rows_to), bounds, pass);
+  std::vector<LaneOutcome> out;
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    const std::vector<double> all = class_labels(64, result.logits[i].size(1));
+    std::vector<double> labels;
+    for (const Sequence* text : lanes[i].sequences) labels.push_back(all.at(static_cast<size_t>(text->example)));
+    out.push_back({result.logits[i], summed_loss(TaskKind::kClassification, result.logits[i], labels), std::vector<int64_t>(labels.size(), 1)});
+  }
+  return out;
+}
+
+std::vector<LaneOutcome> run_words(const Model& model, const std::vector<PackLane>& lanes, const std::vector<const Bound*>& bounds, const Pass& pass,
+                                   int64_t round_rows_to) {
+  const LanguageBatch batch = make_language_batch(model, lanes, packing_of(model, round_rows_to));
+  const Tensor states = predicting_states(model, batch, lanes_of(bounds, pass), options_of(model, pass));   // [R, C]
+  std::vector<LaneOutcome> out;
+  int64_t row = 0;
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    LaneOutcome lane;
+    const int64_t first = row;
+    for (const Sequence* text : lanes[i].sequences) {
+      lane.rows.push_back(num_targets(*text));
+      row += lane.rows.back();
+    }
+    const Tensor own = lanes.size() == 1 ? states : states.slice(0, first, row);
+    const OutputLayer layer = bounds[i]->weights().output_layer(model.config);
+    lane.loss = vocabulary_loss(own, layer, {batch.targets.begin() + first, batch.targets.begin() + row}).sum;
+    lane.outputs = vocabulary_logits(model, bounds[i]->weights(), own.detach());
+    out.push_back(std::move(lane));
+  }
+  return out;
+}
+
+std::vector<StackStates> states(const Model& model, const PackLane& lane, const std::vector<const Bound*>& bounds) {
+  const at::NoGradGuard no_grad;
+  ForwardOptions options = options_of(model, {.keep_hidden = true});
+  std::optional<LanguageBatch> batch;
+  std::optional<Pack> pack;
+  if (is_encoder(model)) pack = pack_of(model, {lane});
+  else batch = make_language_batch(model, {lane}, packing_of(model, 1));
+  const ModelInput input = batch ? batch->input() : input_of(model.config, *pack);
+  NoHooks nothing;
+  ForwardResult result = bounds.empty() ? forward(model, model.weights, input, nothing, options) : forward_lanes(model, input, lanes_of(bounds, {}), options);
+  std::vector<StackStates> out;
+  out.push_back({std::move(result.hidden), (input.encoder != nullptr ? input.encoder : input.decoder)->offsets});
+  if (!result.decoder_hidden.empty()) out.push_back({std::move(result.decoder_hidden), input.decoder->offsets});
+  return out;
+}
+
+}  // namespace
+
+const std::vector<std::string>& contract_families() {
+  static const std::vector<std::string> names = {"bert", "roberta", "gpt2", "llama", "t5-gated", "bart"};
+  return names;
+}
+
+std::shared_ptr<const Model> contract_model(const std::string& family, Precision precision, bool is_small) {
+  static std::map<std::tuple<std::string, Precision, bool>, std::shared_ptr<const Model>> kept;
+  const bool is_classifier = family == "bert" || family == "roberta";
+  if (is_classifier && !is_small) return golden_model(family + "-tiny", precision);
+  auto& model = kept[{family, precision, is_classifier}];
+  if (model == nullptr) model = is_classifier ? tiny_model(family, precision) : made(family, precision);
+  return model;
+}
+
+std::optional<Task> contract_task(const Model& model, int64_t labels) {
+  return is_encoder(model) ? std::optional(class_task(labels)) : std::nullopt;
+}
+
+std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest, uint64_t seed, int64_t first_example) {
+  std::vector<Sequence> texts = random_sequences(model.config, count, longest, seed, first_example);
+  if (is_encoder(model)) return texts;
+  if (model.config.layers > 0) {
+    const std::vector<Sequence> targets = random_sequences(model.config, count, 4, seed + 1);
+    for (size_t n = 0; n < texts.size(); ++n) texts[n].target_ids = targets[n].ids;
+    return texts;
+  }
+  for (Sequence& text : texts) {
+    text.type_ids.clear();
+    if (text.ids.size() == 1) text.ids.push_back(text.ids.front());
+    text.is_target.assign(text.ids.size(), false);
+    for (size_t t = std::max<size_t>(1, text.ids.size() * 2 / 3); t < text.ids.size(); ++t) text.is_target[t] = true;
+  }
+  return texts;
+}
+
+std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLane>& lanes, const std::vector<const Bound*>& bounds, const Pass& pass,
+                                   int64_t round_rows_to) {
+  return is_encoder(model) ? run_classes(model, lanes, bounds, pass, round_rows_to) : run_words(model, lanes, bounds, pass, round_rows_to);
+}
+
+LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
+  const at::NoGradGuard no_grad;
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+  return run_texts(*rig.model, {lane_of(rig, texts)}, {&bound}, pass, round_rows_to).front();
+}
+
+LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
+  LossAndGradients out;
+  Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+  const Tensor loss = run_texts(*rig.model, {lane_of(rig, texts)}, {&bound}, pass, round_rows_to).front().loss;
+  out.loss = loss.item<double>();
+  torch::autograd::backward({loss}, {});
+  bound.join();
+  for (auto& [name, tensor] : rig.tensors) {
+    if (!tensor.grad().defined()) continue;
+    out.gradients[name] = tensor.grad().clone();
+    tensor.mutable_grad().reset();
+  }
+  return out;
+}
+
+std::vector<Tensor> by_sequence(const LaneOutcome& outcome) { return outcome.outputs.split_with_sizes(outcome.rows, 0); }
+
+std::vector<StackStates> states_of(const Rig& rig, const std::vector<Sequence>& texts) {
+  const at::NoGradGuard no_grad;
+  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  return states(*rig.model, lane_of(rig, texts), {&bound});
+}
+
+std::vector<StackStates> bare_states_of(const Model& model, const std::vector<Sequence>& texts) { return states(model, lane_of(texts), {}); }
+
+}  // namespace graft::testing

@@ -1,0 +1,109 @@
+// Every case of tests/golden/generation: greedy and beam search must choose the reference's tokens, and score them alike.
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "infer/generate.h"
+#include "tests/golden/trunks.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing {
+namespace {
+
+// Sums of up to ten float32 log-probabilities; the reference's own scores in float32 lie 2.4e-6 off at most (manifest.json).
+constexpr double kScoreBound = 2e-5;
+
+std::vector<std::string> generation_models() {
+  std::vector<std::string> names;
+  const Node manifest = golden_manifest("generation");
+  for (const auto& [name, entry] : manifest.find("models")->members) names.push_back(name);
+  return names;
+}
+
+Node generation_file(const std::string& name) {
+  const Path file = golden_dir("generation") / (name + ".json");
+  return parse_json(read_file(file), file.string());
+}
+
+std::vector<int64_t> ids_of(const Node& list) {
+  std::vector<int64_t> ids;
+  for (const Node& item : list.items) ids.push_back(std::stoll(item.scalar));
+  return ids;
+}
+
+GenerateOptions options_of(const Node& settings) {
+  const auto number = [&](const char* key) { return number_of(*settings.find(key)); };
+  const auto integer = [&](const char* key) { return static_cast<int64_t>(number(key)); };
+  GenerateOptions options;
+  options.max_new_tokens = integer("max_new_tokens");
+  options.beams = integer("num_beams");
+  if (options.beams > 1) {
+    options.length_penalty = number("length_penalty");
+    const std::string early = settings.find("early_stopping")->scalar;
+    options.early_stopping = early == "never" ? EarlyStopping::kNever : early == "true" ? EarlyStopping::kYes : EarlyStopping::kNo;
+  }
+  options.sampling.repetition_penalty = number("repetition_penalty");
+  options.sampling.no_repeat_ngram = integer("no_repeat_ngram_size");
+  options.sampling.min_new_tokens = integer("min_new_tokens");
+  options.sampling.end_ids = ids_of(*settings.find("eos_ids"));
+  return options;
+}
+
+struct Bare {
+  Rig rig;
+  Bound bound;
+
+  explicit Bare(const std::shared_ptr<const Model>& model) : rig(model, "{}", std::nullopt), bound(*model, *rig.adapter, rig.tensors) {}
+};
+
+std::vector<std::vector<Generated>> run(const Bare& bare, const std::vector<Sequence>& prompts, const Node& settings) {
+  PromptLane lane;
+  lane.lane.bound = &bare.bound;
+  lane.prompts = lane_of(prompts).sequences;
+  return generate(*bare.rig.model, {lane}, options_of(settings));
+}
+
+void expect_result(const std::vector<Generated>& found, const Node& expected, const std::string& what) {
+  const Node &tokens = *expected.find("tokens"), &sums = *expected.find("log_probabilities");
+  const Node* scores = expected.find("scores");
+  ASSERT_EQ(found.size(), tokens.items.size()) << what;
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].tokens, ids_of(tokens.items[i])) << what << " beam " << i;
+    EXPECT_NEAR(found[i].log_probability, number_of(sums.items[i]), kScoreBound) << what << " beam " << i;
+    measured(what, std::abs(found[i].log_probability - number_of(sums.items[i])));
+    const double score = scores == nullptr ? found[i].log_probability : number_of(scores->items[i]);
+    EXPECT_NEAR(found[i].score, score, kScoreBound) << what << " beam " << i;
+  }
+}
+
+class GoldenGeneration : public ::testing::TestWithParam<std::string> {};
+
+// All prompts of a case at once.
+TEST_P(GoldenGeneration, Together) {
+  const Node file = generation_file(GetParam());
+  const Bare bare(golden_model(GetParam(), Precision::kFloat32, "trunks"));
+  EXPECT_EQ(file.find("cases")->members.size(), 18U);
+  for (const auto& [name, entry] : file.find("cases")->members) {
+    std::vector<Sequence> prompts;
+    for (const Node& result : entry.find("results")->items) prompts.push_back({static_cast<int64_t>(prompts.size()), ids_of(*result.find("prompt"))});
+    const auto found = run(bare, prompts, *entry.find("settings"));
+    ASSERT_EQ(found.size(), prompts.size());
+    for (size_t n = 0; n < found.size(); ++n) expect_result(found[n], entry.find("results")->items[n], GetParam() + " " + name + " prompt " + std::to_string(n));
+  }
+}
+
+TEST_P(GoldenGeneration, Alone) {
+  const Node file = generation_file(GetParam());
+  const Bare bare(golden_model(GetParam(), Precision::kFloat64, "trunks"));
+  for (const auto& [name, entry] : file.find("cases")->members) {
+    for (const Node& result : entry.find("results")->items) {
+      const std::vector<Sequence> prompts = {{7, ids_of(*result.find("prompt"))}};
+      const auto found = run(bare, prompts, *entry.find("settings"));
+      expect_result(found.front(), result, GetParam() + " " + name + " in float64");
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenGeneration, ::testing::ValuesIn(generation_models()), parameter_name);
+
+}  // namespace
+}  // namespace graft::testing
