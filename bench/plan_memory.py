@@ -124,8 +124,9 @@ def measure(case, graft, cache, inputs, trace):
             return {"case": name_of(case), "error": errors.strip().splitlines()[-1] if errors.strip() else str(process.returncode)}
         events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         predicted = next(event for event in events if event["event"] == "start")["predicted_peak_bytes"]
+        tokens = max(event["tokens"] for event in events if event["event"] == "step")
         peak = json.loads((out / "metrics.json").read_text())["peak_bytes"]
-    return {"case": name_of(case), "predicted_bytes": predicted, "peak_bytes": peak, "deviation": round(predicted / peak - 1, 4), **(parts if trace else {})}
+    return {"case": name_of(case), "tokens": tokens, "predicted_bytes": predicted, "peak_bytes": peak, "deviation": round(predicted / peak - 1, 4), **(parts if trace else {})}
 
 
 def main():
@@ -148,11 +149,17 @@ def main():
             rows.append(row)
             extra = "".join(f"  {key} {row[key] / 1e6:6.0f}" for key in ("RssAnon", "RssFile") if key in row)
             print(f"{row['case']:48} {row.get('error') or '%6.0f MB predicted, %6.0f MB reached, %+.1f %%' % (row['predicted_bytes'] / 1e6, row['peak_bytes'] / 1e6, 100 * row['deviation'])}{extra}", flush=True)
+    file = args.out / "plan_memory.json"
+    if args.only and file.exists():   # the other cases stay as they were measured
+        measured = {row["case"] for row in rows}
+        rows += [row for row in json.loads(file.read_text())["rows"] if row["case"] not in measured]
+    order = [name_of(case) for case in cases()]
+    rows.sort(key=lambda row: order.index(row["case"]))
     known = [row for row in rows if "error" not in row]
     worst = max(known, key=lambda row: abs(row["deviation"]), default=None)
     result = {"steps": STEPS, "allowed": ALLOWED, "worst": worst, "missed": [row["case"] for row in known if abs(row["deviation"]) > ALLOWED], "rows": rows}
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "plan_memory.json").write_text(json.dumps(result, indent=1) + "\n")
+    file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

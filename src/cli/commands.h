@@ -17,6 +17,7 @@ using Action = std::function<int()>;
 void add_train(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_predict(CLI::App& app, Action& action);
+void add_generate(CLI::App& app, Action& action);
 void add_trace(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
 void add_average(CLI::App& app, Action& action);

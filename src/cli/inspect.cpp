@@ -5,9 +5,10 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/inspect_data.h"
 #include "cli/inspect_tokens.h"
 #include "edit/adapter_file.h"
-#include "infer/dataset.h"
+#include "infer/model_text.h"
 #include "model/trunk.h"
 #include "tensor/safetensors.h"
 #include "train/progress.h"
@@ -17,44 +18,9 @@ namespace graft {
 namespace {
 
 struct InspectFlags {
-  std::string model, adapter, task, data, file;
-  int64_t rows = 3, max_length = 0;
+  std::string model, adapter, file;
   bool is_json = false;
 };
-
-int inspect_data(const InspectFlags& flags) {
-  const Task task = load_task(flags.task, share_dir() / "tasks");
-  const ModelConfig config = read_config(flags.model);
-  const ModelText text = load_model_text(flags.model);
-  const Dataset data = encode_examples(read_examples(flags.data, task, LabelUse::kOptional), task, text, config, resolve_max_length(flags.max_length, config));
-  std::vector<int64_t> lengths;
-  std::map<std::string, int64_t> labels;
-  for (int64_t i = 0; i < data.size(); ++i) {
-    const Example& example = data.examples[static_cast<size_t>(i)];
-    lengths.push_back(static_cast<int64_t>(data.sequences[static_cast<size_t>(i)].ids.size()));
-    if (!example.label) ++labels["(no label)"];
-    else ++labels[task.kind == TaskKind::kRegression ? "(a value)" : task.labels[static_cast<size_t>(*example.label)]];
-  }
-  for (int64_t i = 0; i < std::min(flags.rows, data.size()); ++i) {
-    const Example& example = data.examples[static_cast<size_t>(i)];
-    const Sequence& sequence = data.sequences[static_cast<size_t>(i)];
-    std::string label = "none";
-    if (example.label) label = task.kind == TaskKind::kRegression ? Node::number(*example.label).scalar : task.labels[static_cast<size_t>(*example.label)];
-    std::printf("row %s, line %lld, label %s, %zu tokens\n ", example.id_text.c_str(), static_cast<long long>(example.line), label.c_str(), sequence.ids.size());
-    for (size_t t = 0; t < sequence.ids.size(); ++t) {
-      std::printf(" %s", text.tokenizer->id_to_token(sequence.ids[t]).value_or("?").c_str());
-      if (sequence.type_ids[t] != 0) std::printf("/%lld", static_cast<long long>(sequence.type_ids[t]));
-    }
-    std::printf("\n");
-  }
-  std::sort(lengths.begin(), lengths.end());
-  const auto at_share = [&](double share) { return static_cast<long long>(lengths[static_cast<size_t>(share * static_cast<double>(lengths.size() - 1))]); };
-  std::printf("\n%s rows, %s tokens; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to max_length: %s\n", count_text(data.size()).c_str(),
-              count_text(data.num_tokens).c_str(), at_share(0), at_share(0.5), at_share(0.95), at_share(1), count_text(data.num_cut).c_str());
-  for (const auto& [label, count] : labels) std::printf("%-24s %8s rows\n", label.c_str(), count_text(count).c_str());
-  std::printf("The loss is taken once a row, from the first token.\n");
-  return 0;
-}
 
 int inspect_model(const InspectFlags& flags) {
   const ModelConfig c = read_config(flags.model);
@@ -102,17 +68,20 @@ void add_inspect(CLI::App& app, Action& action) {
   command->require_subcommand(1);
   auto flags = std::make_shared<InspectFlags>();
 
-  CLI::App* data = command->add_subcommand("data", "Rows as the model sees them, lengths and label counts");
-  data->add_option("--model", flags->model, "model folder with tokenizer.json")->required();
-  data->add_option("--task", flags->task, "ready task, YAML file, or text:LABEL,LABEL")->required();
-  data->add_option("--data", flags->data, "rows: TSV, CSV, JSONL or JSON")->required();
-  data->add_option("--rows", flags->rows, "rows to show")->check(CLI::Range(0, 1 << 30));
-  data->add_option("--max-length", flags->max_length, "tokens a text is cut to");
-  data->footer("Example:\n  graft inspect data --model models/minilm --task sst2 --data glue/SST-2/dev.tsv --rows 5");
-  data->callback([flags, &action] { action = [flags] { return inspect_data(*flags); }; });
+  CLI::App* data = command->add_subcommand("data", "Rows as the model sees them, with what the loss counts; lengths and counts");
+  auto data_flags = std::make_shared<InspectDataFlags>();
+  data->add_option("--model", data_flags->model, "model folder or GGUF file")->required();
+  data->add_option("--task", data_flags->task, "ready task, YAML file, or text:LABEL,LABEL")->required();
+  data->add_option("--data", data_flags->data, "rows: TSV, CSV, JSONL or JSON")->required();
+  data->add_option("--rows", data_flags->rows, "rows to show (default 3)")->check(CLI::Range(0, 1 << 30));
+  data->add_option("--max-length", data_flags->max_length, "tokens a text is cut to");
+  data->add_flag("--json", data_flags->is_json, "one JSON object a row: id, ids, tokens, is_target");
+  data->footer("Example:\n  graft inspect data --model models/minilm --task sst2 --data glue/SST-2/dev.tsv --rows 5\n"
+               "Tokens in the loss are green on a terminal, elsewhere in [...]; NO_COLOR=1 turns colour off.");
+  data->callback([data_flags, &action] { action = [data_flags] { return inspect_data(*data_flags); }; });
 
   CLI::App* model = command->add_subcommand("model", "Shape and sites of a model");
-  model->add_option("--model", flags->model, "model folder")->required();
+  model->add_option("--model", flags->model, "model folder or GGUF file")->required();
   model->footer("Example:\n  graft inspect model --model models/minilm");
   model->callback([flags, &action] { action = [flags] { return inspect_model(*flags); }; });
 
@@ -131,11 +100,11 @@ void add_inspect(CLI::App& app, Action& action) {
   });
 
   CLI::App* tokens = command->add_subcommand("tokens", "Token ids and offsets of every line of a file");
-  tokens->add_option("--model", flags->model, "model folder with tokenizer.json")->required();
+  tokens->add_option("--model", flags->model, "model folder or GGUF file")->required();
   tokens->add_option("--file", flags->file, "text file, one text a line")->required();
   tokens->add_flag("--json", flags->is_json, "one JSON object a line: ids and offsets");
   tokens->footer("Example:\n  graft inspect tokens --model models/minilm --file lines.txt --json");
-  tokens->callback([flags, &action] { action = [flags] { return inspect_tokens(flags->model, flags->file, flags->is_json); }; });
+  tokens->callback([flags, &action] { action = [flags] { return inspect_tokens(*load_model_text(flags->model).tokenizer, flags->file, flags->is_json); }; });
 }
 
 }  // namespace graft

@@ -45,8 +45,7 @@ void flush(std::string& out) {
 
 }  // namespace
 
-int inspect_tokens(const Path& model_dir, const Path& file, bool json) {
-  const std::shared_ptr<const Tokenizer> tokenizer = Tokenizer::load(model_dir);
+int inspect_tokens(const Tokenizer& tokenizer, const Path& file, bool json) {
   const MappedFile mapped(file);
   const std::string_view text(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
   std::string out;
@@ -57,12 +56,12 @@ int inspect_tokens(const Path& model_dir, const Path& file, bool json) {
     at = end + 1;
     Encoding encoding;
     try {
-      encoding = tokenizer->encode(row);
+      encoding = tokenizer.encode(row);
     } catch (const InputError& error) {
       throw InputError(file.string() + ":" + std::to_string(line) + ": " + error.what());
     }
     if (json) print_json(encoding, out);
-    else print_text(*tokenizer, line, row, encoding, out);
+    else print_text(tokenizer, line, row, encoding, out);
     if (out.size() > size_t{1} << 20) flush(out);
   }
   flush(out);

@@ -9,6 +9,7 @@
 #include "data/task.h"
 #include "infer/predict.h"
 #include "model/families.h"
+#include "model/gguf_model.h"
 #include "train/objective.h"
 #include "train/plan.h"
 #include "train/progress.h"
@@ -21,8 +22,8 @@ struct PlanFlags {
   std::string model, adapter, task, json;
   Precision precision = Precision::kFloat32;
   std::vector<std::string> settings;
-  int64_t batch_size = 32, length = 32, threads = 0;
-  bool no_timing = false;
+  int64_t batch_size = 32, length = 32, target_length = 0, threads = 0;
+  bool no_timing = false, saves_memory = false;
 };
 
 // Median seconds of a training step over made-up rows of the given shape, after two warm-up steps.
@@ -78,6 +79,7 @@ Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
   node["peak_bytes"] = Node::integer(plan.peak_bytes);
   node["batch_size"] = Node::integer(flags.batch_size);
   node["length"] = Node::integer(flags.length);
+  if (flags.target_length > 0) node["target_length"] = Node::integer(flags.target_length);
   if (step_seconds > 0) node["step_seconds"] = Node::number(step_seconds);
   return node;
 }
@@ -127,7 +129,16 @@ int plan(const PlanFlags& flags) {
   const Adapter adapter(preset.definition, preset.source, {config, sites}, has_head ? std::optional<Task>(task()) : std::nullopt);
   PlanShape shape;
   shape.mean_length = static_cast<double>(flags.length);
+  // Beside an encoder the decoder has rows of its own; a decoder that stands alone learns to give the last of a row's tokens, or all.
+  const bool has_both = config.layers > 0 && config.has_decoder();
+  if (flags.target_length > flags.length && !has_both) {
+    throw InputError("--target-length: the tokens to be given are among those of a row, --length; expected at most " + std::to_string(flags.length) + ", found " + std::to_string(flags.target_length));
+  }
+  shape.mean_target = static_cast<double>(flags.target_length > 0 || !has_both ? flags.target_length : flags.length);
+  shape.batch_rows = flags.batch_size;
   shape.batch_tokens = flags.batch_size * flags.length;
+  shape.saves_memory = flags.saves_memory;
+  shape.is_mapped = !is_gguf(given);
   shape.precision = flags.precision;
   const Plan made = make_plan(adapter, config, shape);
   const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") || std::filesystem::exists(given / "model.safetensors.index.json"));
@@ -148,6 +159,8 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--set", flags->settings, "options of the adapter, such as rank=4")->allow_extra_args(false);
   command->add_option("--batch-size", flags->batch_size, "rows of a batch")->check(CLI::Range(1, 1 << 20));
   command->add_option("--length", flags->length, "tokens of a row")->check(CLI::Range(1, 1 << 20));
+  command->add_option("--target-length", flags->target_length, "tokens of a row that a decoder learns to give (default: as many as --length)")->check(CLI::Range(1, 1 << 20));
+  command->add_flag("--save-memory", flags->saves_memory, "of a run with save_memory: true");
   add_precision(*command, flags->precision);
   add_threads(*command, flags->threads);
   command->add_option("--json", flags->json, "also write the plan to this file");

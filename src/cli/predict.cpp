@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/records.h"
 #include "cli/subject.h"
 #include "infer/uncertainty.h"
 #include "train/progress.h"
@@ -18,14 +19,6 @@ struct PredictFlags {
   std::string out, records;
 };
 
-Node number_list(const at::Tensor& values) {
-  std::vector<Node> items;
-  for (int64_t i = 0; i < values.numel(); ++i) items.push_back(Node::number(values[i].item<float>()));
-  return Node::list(std::move(items));
-}
-
-Node id_node(const Example& example) { return example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text); }
-
 Node prediction_node(const Example& example, const at::Tensor& logits, const Task& task) {
   Node line = Node::map({{"id", id_node(example)}, {"logits", number_list(logits)}});
   if (task.kind == TaskKind::kRegression) {
@@ -35,19 +28,6 @@ Node prediction_node(const Example& example, const at::Tensor& logits, const Tas
   line["label"] = Node::text(task.labels[static_cast<size_t>(logits.argmax().item<int64_t>())]);
   line["probabilities"] = number_list(logits.softmax(0));
   return line;
-}
-
-// One line per row and place: what gates and routers did there.
-std::string record_lines(const Dataset& data, const NamedTensors& records) {
-  std::string lines;
-  for (int64_t i = 0; i < data.size(); ++i) {
-    const auto row = static_cast<size_t>(i);
-    const auto tokens = static_cast<int64_t>(data.sequences[row].ids.size());
-    for (const auto& [name, values] : records) {
-      lines += to_json(Node::map({{"id", id_node(data.examples[row])}, {"tokens", Node::integer(tokens)}, {"name", Node::text(name)}, {"values", number_list(values[i])}}), -1) + "\n";
-    }
-  }
-  return lines;
 }
 
 std::string label_lines(const Task& task, const Dataset& data, const Predictions& predictions) {
@@ -80,7 +60,7 @@ int predict_file(const PredictFlags& flags) {
   Subject subject = load_subject(flags.subject, LabelUse::kOptional);
   const Task& task = subject.task;
   if (task.kind == TaskKind::kGeneration) throw InputError("task " + quote(task.name) + " is answered by a text: write it with graft generate --data");
-  if (!flags.records.empty() && subject.loaded.adapter.head() == nullptr) throw InputError("--records: only for tasks with a head");
+  if (!flags.records.empty() && subject.loaded.adapter.head() == nullptr) throw InputError("--records: only for tasks with a head; of a task of kind generation graft eval writes them");
   const Dataset data = encode_examples(std::move(subject.examples), task, subject.text, subject.model->config, subject.max_length, TargetUse::kLeaveOut);
   const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing));
   Progress progress("row", data.size(), 0, flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);

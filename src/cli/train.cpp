@@ -68,8 +68,8 @@ RunConfig resolve(const TrainFlags& flags) {
   const bool is_named = flags.adapter.empty() && document.find("adapter_name") != nullptr;   // a resolved run.yaml says what it was
   if (!is_named) document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
   const Node* model = document.find("model");
-  if (model == nullptr) throw InputError("model: missing; give --model with a folder that holds config.json, model.safetensors and tokenizer.json");
-  if (model->kind != Node::Kind::kScalar) throw InputError(source + ": /model: expected the path of a folder");
+  if (model == nullptr) throw InputError("model: missing; give --model with a folder that holds config.json, *.safetensors and a tokenizer, or with a GGUF file");
+  if (model->kind != Node::Kind::kScalar) throw InputError(source + ": /model: expected the path of a folder or GGUF file");
   const ModelConfig config = read_config(model->scalar);
   apply_settings(flags.settings, {config, Sites(config)}, preset.source, preset.definition, document);
   if (const Node* edits = preset.definition.find("edits")) {   // written out with every default, so that the run does not depend on them
@@ -161,7 +161,7 @@ void add_train(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("train", "Train an adapter");
   auto flags = std::make_shared<TrainFlags>();
   command->add_option("config", flags->config, "run.yaml with the same keys as --set; flags win over it");
-  command->add_option("--model", flags->model, "folder of the frozen model: config.json, *.safetensors, tokenizer.json");
+  command->add_option("--model", flags->model, "the frozen model: a folder with config.json, *.safetensors and a tokenizer, or a GGUF file");
   command->add_option("--task", flags->task, "ready task (sst2, cola, mail, ...), YAML file, or text:LABEL,LABEL");
   command->add_option("--data", flags->data, "training rows (TSV, CSV, JSONL, JSON), or a folder with train.* and dev.*");
   command->add_option("--eval", flags->eval, "rows to evaluate on during training");

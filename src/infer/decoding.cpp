@@ -14,8 +14,8 @@ namespace {
 
 using at::Tensor;
 
-// A pass over few rows reads weights more than it computes, and nothing is gained by more rows than there are. Many sequences leave
-// one by one: then each number of rows would make the matrix library compile kernels anew.
+// A pass over few rows reads weights more than it computes, so it gets no more rows than it needs (one is computed as two anyway). Many
+// sequences leave one by one: then each number of rows would make the matrix library compile kernels anew.
 int64_t step_rounding(int64_t sequences) { return sequences <= 8 ? 2 : 8; }
 
 // The row of the last token of each sequence: prompts of virtual tokens may come after it.

@@ -40,10 +40,11 @@ std::vector<std::string> written(const Model& model, const Bound& bound, const D
 
 Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text, const EvaluateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  const TextLosses losses = text_losses(model, bound, data.rows, options.predict.token_budget, options.predict.progress);
+  const TextLosses losses = text_losses(model, bound, data.rows, options.predict);
   Evaluation out;
   out.loss = losses.mean;
   out.num_tokens = losses.num_tokens;
+  out.records = losses.records;
   std::vector<Score> of_texts;
   if (data.prompts) {
     out.outputs = written(model, bound, *data.prompts, text, options.generate, out.num_tokens);

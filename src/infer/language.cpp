@@ -96,8 +96,7 @@ at::Tensor predicting_states(const Model& model, const LanguageBatch& batch, con
   return is_all ? last : last.index_select(0, batch.rows);
 }
 
-TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data, int64_t token_budget,
-                       const std::function<void(int64_t done, int64_t total)>& progress) {
+TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data, const PredictOptions& options) {
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
   TextLosses out;
@@ -110,18 +109,23 @@ TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& da
     for (int64_t tokens = 0; begin < order.size(); ++begin) {
       const Sequence& sequence = data.sequences[static_cast<size_t>(order[begin])];
       const auto length = static_cast<int64_t>(sequence.ids.size() + sequence.target_ids.size());
-      if (tokens > 0 && tokens + length > token_budget) break;
+      if (tokens > 0 && tokens + length > options.token_budget) break;
       tokens += length;
       out.num_tokens += length;
       rows.sequences.push_back(&sequence);
     }
     const LanguageBatch batch = make_language_batch(model, {rows}, pack_options(model));
-    const at::Tensor states = predicting_states(model, batch, {Lane{&bound, {}}}, {});
+    std::vector<std::pair<std::string, at::Tensor>> records;
+    Lane lane{&bound, {}};
+    if (options.keep_records) lane.context.records = &records;
+    const at::Tensor states = predicting_states(model, batch, {lane}, {});
+    const at::Tensor index = at::tensor(at::IntArrayRef(order.data() + first, begin - first), at::kLong);
+    for (const auto& [name, kept] : records) keep_record(out.records, name, data.size(), index, kept);
     const at::Tensor losses = vocabulary_loss(states, bound.weights().output_layer(model.config), batch.targets).rows.to(at::kDouble);
     const double* values = losses.const_data_ptr<double>();
     for (size_t i = 0; i < batch.targets.size(); ++i) out.sums[static_cast<size_t>(order[first + static_cast<size_t>(batch.sequence[i])])] += values[i];
     targets += batch.num_targets();
-    if (progress) progress(static_cast<int64_t>(begin), data.size());
+    if (options.progress) options.progress(static_cast<int64_t>(begin), data.size());
   }
   for (const double sum : out.sums) out.mean += sum;
   out.mean /= static_cast<double>(targets);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "edit/lanes.h"
-#include "infer/dataset.h"
+#include "infer/predict.h"
 #include "model/trunk.h"
 
 namespace graft {
@@ -40,10 +40,11 @@ at::Tensor predicting_states(const Model& model, const LanguageBatch& batch, con
 struct TextLosses {
   double mean = 0;             // of -log p over all targets, in nats
   std::vector<double> sums;    // [row]
+  NamedTensors records;        // [rows, K]: gate values, expert shares; where asked for
   int64_t num_tokens = 0;
   double seconds = 0;
 };
-TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data, int64_t token_budget,
-                       const std::function<void(int64_t done, int64_t total)>& progress = {});
+// Of `options` token_budget, keep_records and progress.
+TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data, const PredictOptions& options = {});
 
 }  // namespace graft

@@ -41,13 +41,6 @@ std::vector<Lane> lanes_of(const Bound& bound, const RouteOptions& route, std::v
   return lanes;
 }
 
-void keep_record(NamedTensors& records, const std::string& name, int64_t rows, const Tensor& index, const Tensor& values) {
-  const Tensor wide = (values.dim() == 1 ? values.unsqueeze(1) : values).to(at::kFloat);   // [N, K]
-  Tensor& all = records[name];
-  if (!all.defined()) all = at::zeros({rows, wide.size(1)}, at::kFloat);
-  all.index_copy_(0, index, wide);
-}
-
 // by_route: [routes, rows, outputs] -> [rows, outputs].
 Tensor joined_routes(const Tensor& by_route, Routing routing) {
   if (by_route.size(0) == 1) return by_route[0];
@@ -56,6 +49,13 @@ Tensor joined_routes(const Tensor& by_route, Routing routing) {
 }
 
 }  // namespace
+
+void keep_record(NamedTensors& records, const std::string& name, int64_t rows, const Tensor& index, const Tensor& values) {
+  const Tensor wide = (values.dim() == 1 ? values.unsqueeze(1) : values).to(at::kFloat);   // [N, K]
+  Tensor& all = records[name];
+  if (!all.defined()) all = at::zeros({rows, wide.size(1)}, at::kFloat);
+  all.index_copy_(0, index, wide);
+}
 
 Predictions predict(const Model& model, const Bound& bound, const Dataset& data, const PredictOptions& options) {
   ensure(bound.adapter().head() != nullptr, "predictions need a head");

@@ -50,6 +50,9 @@ struct PredictOptions {
 // Requires: `bound` made with experts_of(route.routing).
 Predictions predict(const Model& model, const Bound& bound, const Dataset& data, const PredictOptions& options = {});
 
+// Puts `values` [N] or [N, K] of the rows `index` [N] into records[name], [rows, K] float32 and zero where no value came yet.
+void keep_record(NamedTensors& records, const std::string& name, int64_t rows, const at::Tensor& index, const at::Tensor& values);
+
 // The task's metrics. Requires every example to have a label.
 std::vector<Score> score_predictions(const Task& task, const Dataset& data, const at::Tensor& logits);
 

@@ -28,17 +28,26 @@ const char* reason_of(const std::string& kind) {
   return "not all of its sites are followed or made by weights that could hold it";
 }
 
-// The lanes' answer for all probes together: logits, or the last hidden states of a bare trunk.
+// What a trunk without a head makes of a probe: its last states. A decoder beside an encoder reads the probe, too, behind its start token.
+Tensor last_states(const Model& model, const Bound& bound, const Sequence& probe, const Pack& pack) {
+  const ModelConfig& config = model.config;
+  if (config.layers == 0 || !config.has_decoder()) return forward_lanes(model, input_of(config, pack), {{&bound, {}}}, {}).last.slice(0, 0, pack.num_tokens);
+  Sequence answer{.example = probe.example, .ids = {config.decoder_start_id}};
+  answer.ids.insert(answer.ids.end(), probe.ids.begin(), probe.ids.end() - 1);
+  Pack decoder = make_pack({{{&answer}, 0, {}}}, pack_options(model));
+  decoder.sources = {0};
+  return forward_lanes(model, {&pack, &decoder}, {{&bound, {}}}, {}).last.slice(0, 0, decoder.num_tokens);
+}
+
+// The lanes' answer for all probes together: logits, or the last states of a bare trunk.
 Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& tensors, const std::vector<Sequence>& probes) {
   const at::NoGradGuard no_grad;
   const Bound bound(model, adapter, tensors);
   std::vector<Tensor> out;
   for (const Sequence& probe : probes) {   // one by one: no probe depends on how they are batched
     const Pack pack = make_pack({{{&probe}, 0, adapter.layout()}}, pack_options(model));
-    ForwardOptions options;
-    options.keep_hidden = adapter.head() == nullptr;
-    const LogitsResult result = compute_logits(model, pack, {{&bound, {}}}, options);
-    out.push_back((options.keep_hidden ? result.hidden.back().slice(0, 0, pack.num_tokens) : result.logits.front()).to(at::kFloat));
+    if (adapter.head() == nullptr) out.push_back(last_states(model, bound, probe, pack).to(at::kFloat));
+    else out.push_back(compute_logits(model, pack, {{&bound, {}}}, {}).logits.front().to(at::kFloat));
   }
   return at::cat(out);
 }

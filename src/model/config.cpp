@@ -290,7 +290,7 @@ ModelConfig read_config(const Path& model) {
   if (is_gguf(model)) return read_gguf_config(model);
   const Path file = std::filesystem::is_directory(model) ? model / "config.json" : model;
   if (!std::filesystem::exists(file)) {
-    throw InputError("'" + file.string() + "': no such file; a model is a Hugging Face folder with config.json, *.safetensors and tokenizer.json");
+    throw InputError("'" + file.string() + "': no such file; a model is a Hugging Face folder with config.json, *.safetensors and a tokenizer, or a GGUF file");
   }
   return parse_config(parse_json(read_file(file), file.string()), file.string());
 }

@@ -129,6 +129,9 @@ void read_data(Options& options, DataConfig& data) {
   data.held_out = options.number("held_out", 0, 0, 0.9);
   data.rows = options.integer("rows", 0, 0, kManySteps);
   data.eval_rows = options.integer("eval_rows", 0, 0, kManySteps);
+  data.per_label = options.integer("per_label", 0, 0, kManySteps);
+  data.splits_eval = options.boolean("split_eval", false);
+  if (data.splits_eval && (data.eval.empty() || !data.test.empty())) options.fault("split_eval", "needs data.eval, and no data.test: both come from data.eval");
   if (!data.eval.empty() && data.held_out > 0) options.fault("held_out", "data.eval is given; leave one of the two out");
   if (!data.mixture.empty()) check_mixture(options, data);
 }
@@ -238,7 +241,8 @@ Node run_config_node(const RunConfig& c) {
   Node data = Node::map({{"train", Node::text(c.data.train)}, {"eval", Node::text(c.data.eval)}, {"test", Node::text(c.data.test)},
                          {"held_out", Node::number(c.data.held_out)},
                          {"mixture", mixture_to_node(c.data.mixture)}, {"mixture_rows", Node::integer(c.data.mixture_rows)}, {"eval_tasks", eval_tasks_node(c.data.eval_tasks)},
-                         {"rows", Node::integer(c.data.rows)}, {"eval_rows", Node::integer(c.data.eval_rows)}});
+                         {"rows", Node::integer(c.data.rows)}, {"eval_rows", Node::integer(c.data.eval_rows)}, {"per_label", Node::integer(c.data.per_label)},
+                         {"split_eval", Node::boolean(c.data.splits_eval)}});
   return Node::map({{"model", Node::text(c.model)},
                     {"task", Node::text(c.task)},
                     {"out", Node::text(c.out)},

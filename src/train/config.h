@@ -53,6 +53,8 @@ struct DataConfig {
   std::vector<EvalTask> eval_tasks;   // beside eval
   double held_out = 0;                // share of train kept for evaluation when eval is empty
   int64_t rows = 0;                   // use the first rows of train only; 0 = all
+  int64_t per_label = 0;              // few-shot: so many rows of each label, drawn by the run's seed; 0 = all
+  bool splits_eval = false;           // eval chooses on one part of its rows and is tested on the rest, drawn by the run's seed (ReFT's GLUE protocol)
   int64_t eval_rows = 0;              // the same of eval
 };
 

@@ -21,6 +21,14 @@ std::vector<Example> first_rows(std::vector<Example> rows, int64_t count, const 
   return rows;
 }
 
+// Few-shot: `count` rows of every label.
+std::vector<Example> rows_per_label(const std::vector<Example>& rows, const Task& task, int64_t count, int64_t seed) {
+  if (task.kind != TaskKind::kClassification) throw InputError("data.per_label: task " + quote(task.name) + " has no classes to draw rows of");
+  std::vector<int64_t> labels;
+  for (const Example& row : rows) labels.push_back(static_cast<int64_t>(*row.label));
+  return pick(rows, random_rows_per_label(labels, task.num_labels(), count, static_cast<uint64_t>(seed)));
+}
+
 bool is_text(const Task& task) { return task.kind == TaskKind::kGeneration || task.kind == TaskKind::kChoice; }
 
 // Tasks that share one adapter have no head: all answer in words.
@@ -89,14 +97,21 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   in.config = config;
   const bool is_mixture = !config.data.mixture.empty();
   in.task = is_mixture || !config.data.eval_tasks.empty() ? load_text_task(config.task, "task", tasks_dir) : load_task(config.task, tasks_dir);
-  std::vector<Example> train, eval;
+  std::vector<Example> train, eval, test;
   if (!is_mixture) train = first_rows(read_examples(config.data.train, in.task, LabelUse::kRequired), config.data.rows, "data.rows", config.data.train);
+  if (config.data.per_label > 0) train = rows_per_label(train, in.task, config.data.per_label, config.seed);
+  if (!config.data.test.empty()) test = read_examples(config.data.test, in.task, LabelUse::kRequired);
   if (!config.data.eval.empty()) {
     eval = first_rows(read_examples(config.data.eval, in.task, LabelUse::kRequired), config.data.eval_rows, "data.eval_rows", config.data.eval);
   } else if (config.data.held_out > 0) {
     const Split split = hold_out(static_cast<int64_t>(train.size()), config.data.held_out, kSplitSeed);
     eval = pick(train, split.held_out);
     train = pick(train, split.kept);
+  }
+  if (config.data.splits_eval) {
+    const Split split = choose_and_test(static_cast<int64_t>(eval.size()), static_cast<uint64_t>(config.seed));
+    test = pick(eval, split.kept);
+    eval = pick(eval, split.held_out);
   }
   in.model = load_model(config.model, config.precision);
   const RowLayout layout = Adapter(config.adapter, "adapter " + config.adapter_name, {in.model->config, in.model->sites}, in.task).layout();
@@ -108,7 +123,7 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   load_eval_tasks(tasks_dir, in);
   const auto judged = [&](std::vector<Example> rows) { return encode_judged(std::move(rows), in.task, in.text, in.model->config, in.max_length); };
   if (!eval.empty()) in.eval = judged(std::move(eval));
-  if (!config.data.test.empty()) in.test = judged(read_examples(config.data.test, in.task, LabelUse::kRequired));
+  if (!test.empty()) in.test = judged(std::move(test));
   return in;
 }
 

@@ -7,14 +7,12 @@
 #include <tuple>
 
 #include "model/families.h"
+#include "model/gguf_model.h"
 #include "model/sites.h"
 
 namespace graft {
 
 namespace {
-
-// Measured once (doc/performance.md): libtorch, its libraries and the program's own text and heap, before a model is loaded.
-constexpr int64_t kProcessBytes = 260'000'000;
 
 int64_t count_of(const std::vector<int64_t>& shape) { return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()); }
 
@@ -80,12 +78,28 @@ void count_adapter(const Adapter& adapter, Plan& plan) {
   }
 }
 
-int64_t item_bytes(Precision precision) { return precision == Precision::kBFloat16 ? 2 : 4; }
+// Matrix products for one row of the data, 2 operations a multiply-add.
+struct RowFlops {
+  std::vector<double> blocks;   // of both stacks, the encoder's first
+  double output = 0;            // of the layer over the vocabulary
+  double tokens = 0;
+};
 
-// Matrix products of one block for one token, 2 operations a multiply-add; `length` keys are attended to.
-double block_flops(const ModelConfig& c, double length) {
-  const auto width = static_cast<double>(c.width), ffn = static_cast<double>(c.ffn_width);
-  return 2.0 * (4.0 * width * width + 2.0 * width * ffn) + 4.0 * length * width;
+RowFlops row_flops(const ModelConfig& c, const PlanShape& shape, bool is_text) {
+  const auto width = static_cast<double>(c.width), heads = static_cast<double>(c.attention_width), keys = static_cast<double>(c.key_width());
+  const double ffn = (c.has_gated_ffn ? 3 : 2) * width * static_cast<double>(c.ffn_width), attention = 2 * width * (heads + keys);
+  const double length = shape.mean_length, target = shape.mean_target;
+  const bool has_both = c.layers > 0 && c.has_decoder();
+  const auto block = [&](double rows) { return rows * (2 * (attention + ffn) + 4 * rows * heads); };
+  RowFlops out;
+  out.blocks.assign(static_cast<size_t>(c.layers), block(length));
+  const double decoded = has_both ? target : length, read = has_both ? length : 0;
+  const double cross = has_both ? decoded * (4 * width * heads + 4 * read * heads) + read * 4 * width * keys : 0;
+  out.blocks.insert(out.blocks.end(), static_cast<size_t>(c.decoder_layers), block(decoded) + cross);
+  const double given = target > 0 ? target : length;
+  if (is_text) out.output = given * 2 * width * static_cast<double>(c.vocabulary);
+  out.tokens = length + (has_both ? target : 0);
+  return out;
 }
 
 // Blocks of both stacks, the encoder's first.
@@ -106,10 +120,6 @@ int64_t lowest_edited_layer(const Adapter& adapter, const ModelConfig& config) {
   }
   return lowest;
 }
-
-// What autograd keeps of a block for its backward pass, per token, in items of the trunk's dtype: the inputs of attention
-// (q, k, v, its output), of both norms, of the activation, and the changed outputs.
-double kept_items(const ModelConfig& c) { return 8.0 * static_cast<double>(c.width) + 2.0 * static_cast<double>(c.ffn_width); }
 
 }  // namespace
 
@@ -132,47 +142,54 @@ int64_t Plan::parameters_in(PlanGroup group) const {
 
 Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape) {
   Plan plan;
-  int64_t linear_parameters = 0;
-  for (const TensorSlot& slot : tensor_slots(config)) {
-    plan.trunk_parameters += count_of(slot.shape);
-    if (slot.shape.size() == 2 && !slot.name.starts_with("embed.")) linear_parameters += count_of(slot.shape);
-  }
+  for (const TensorSlot& slot : tensor_slots(config)) plan.trunk_parameters += count_of(slot.shape);
   count_adapter(adapter, plan);
 
-  const bool rewrites = adapter.rewrites_trunk();
-  const int64_t lowest = lowest_edited_layer(adapter, config);
-  const double block = block_flops(config, shape.mean_length);
+  const bool rewrites = adapter.rewrites_trunk(), is_text = config.has_decoder() && adapter.head() == nullptr;
+  const RowFlops row = row_flops(config, shape, is_text);
+  const auto lowest = static_cast<std::ptrdiff_t>(lowest_edited_layer(adapter, config));
+  const double trained = std::accumulate(row.blocks.begin() + lowest, row.blocks.end(), row.output);
   const double edits = rewrites ? 0.0 : 2.0 * static_cast<double>(plan.kept_parameters);
-  const auto layers = static_cast<double>(all_layers(config)), trained_layers = static_cast<double>(all_layers(config) - lowest);
-  plan.forward_flops = layers * block + edits;
-  plan.training_flops = plan.forward_flops + trained_layers * block * (rewrites ? 2.0 : 1.0) + 2.0 * edits;
-
-  const int64_t item = item_bytes(shape.precision);
-  const auto tokens = static_cast<double>(shape.batch_tokens);
-  const int64_t trained = plan.edit_parameters + plan.head_parameters;
-  const int64_t packed_copies = rewrites || trained_layers == 0 ? 1 : 2;   // for the forward pass, and transposed for the backward pass
-  const double activations = tokens * static_cast<double>(item) *
-                             (trained_layers * kept_items(config) + 4.0 * static_cast<double>(config.ffn_width) + 8.0 * static_cast<double>(config.width));
-  plan.peak_bytes = kProcessBytes + plan.trunk_parameters * 4 + (rewrites ? 0 : linear_parameters * item * packed_copies) + trained * 16 +
-                    static_cast<int64_t>(activations);
+  plan.forward_flops = (std::accumulate(row.blocks.begin(), row.blocks.end(), row.output)) / row.tokens + edits;
+  plan.training_flops = plan.forward_flops + trained / row.tokens * (rewrites ? 2.0 : 1.0) + 2.0 * edits;
+  if (shape.saves_memory) plan.training_flops += (trained - row.output) / row.tokens + edits;   // every block a second time
+  plan.peak_bytes = peak_bytes(adapter, config, shape);
   return plan;
 }
 
-PlanShape plan_shape(const RunConfig& config, const Dataset& data) {
+PlanShape plan_shape(const RunConfig& config, const Model& model, const Dataset& data) {
   PlanShape shape;
   shape.precision = config.precision;
-  shape.mean_length = static_cast<double>(data.num_tokens) / static_cast<double>(std::max<int64_t>(1, data.size()));
+  shape.saves_memory = config.saves_memory;
+  shape.passes = config.objective.consistency > 0 ? 2 : 1;
+  const auto count = static_cast<double>(std::max<int64_t>(1, data.size()));
   std::vector<int64_t> lengths;
-  for (const Sequence& sequence : data.sequences) lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
+  int64_t ids = 0, targets = 0;
+  for (const Sequence& sequence : data.sequences) {
+    lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
+    ids += lengths.back();
+    targets += static_cast<int64_t>(sequence.target_ids.size()) + std::count(sequence.is_target.begin(), sequence.is_target.end(), true);
+  }
+  shape.mean_length = static_cast<double>(ids) / count;
+  shape.mean_target = static_cast<double>(targets) / count;
   const int64_t rows = std::min(config.batch_size, data.size());
+  std::sort(lengths.rbegin(), lengths.rend());
+  const int64_t most = std::accumulate(lengths.begin(), lengths.begin() + rows, int64_t{0});   // the longest rows in one batch
   if (config.token_budget > 0) {
     shape.batch_tokens = config.token_budget;
-  } else if (config.order == Order::kLength) {   // the longest rows meet in one batch
-    std::sort(lengths.rbegin(), lengths.rend());
-    shape.batch_tokens = std::accumulate(lengths.begin(), lengths.begin() + rows, int64_t{0});
+    shape.batch_rows = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(config.token_budget) / std::max(1.0, shape.mean_length)));
   } else {
-    shape.batch_tokens = static_cast<int64_t>(1.3 * shape.mean_length * static_cast<double>(rows));   // a long batch of a shuffled epoch
+    shape.batch_rows = rows;
+    const auto long_batch = static_cast<int64_t>(1.3 * shape.mean_length * static_cast<double>(rows));   // of a shuffled epoch
+    shape.batch_tokens = config.order == Order::kLength ? most : std::min(most, long_batch);
   }
+  double parameters = 0, bytes = 0;
+  for (const auto& [name, tensor] : model.weights.all_base()) {
+    parameters += static_cast<double>(tensor.numel());
+    bytes += static_cast<double>(tensor.nbytes());
+  }
+  shape.stored_item = bytes / std::max(1.0, parameters);
+  shape.is_mapped = !is_gguf(model.source);
   return shape;
 }
 

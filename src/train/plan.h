@@ -10,6 +10,7 @@
 #include "infer/dataset.h"
 #include "model/trunk.h"
 #include "train/config.h"
+#include "train/footprint.h"
 
 namespace graft {
 
@@ -33,26 +34,20 @@ struct Plan {
   int64_t kept_parameters = 0;      // what is left of them after training: of a mixture its mean, of a network for prefixes its result
   int64_t head_parameters = 0;
   int64_t stored_parameters = 0;    // in adapter.safetensors
-  double forward_flops = 0;         // per token, trunk and edits, at `mean_length`
+  double forward_flops = 0;         // per token, prompt or target: trunk, edits and the layer over a vocabulary
   double training_flops = 0;        // forward and backward
   int64_t peak_bytes = 0;           // resident, in training
 
   int64_t parameters_in(PlanGroup group) const;
 };
 
-struct PlanShape {
-  double mean_length = 32;          // tokens of a row
-  int64_t batch_tokens = 1024;      // real tokens of a micro-batch
-  Precision precision = Precision::kFloat32;
-};
-
 Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape);
 
 // The shape of a run's batches: the mean length of its rows, and the largest batch to expect.
-PlanShape plan_shape(const RunConfig& config, const Dataset& data);
+PlanShape plan_shape(const RunConfig& config, const Model& model, const Dataset& data);
 
 inline Plan make_plan(const Adapter& adapter, const Model& model, const RunConfig& config, const Dataset& data) {
-  return make_plan(adapter, model.config, plan_shape(config, data));
+  return make_plan(adapter, model.config, plan_shape(config, model, data));
 }
 
 }  // namespace graft

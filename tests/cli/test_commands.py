@@ -10,7 +10,7 @@ import tempfile
 import support
 from support import run
 
-COMMANDS = [["train"], ["eval"], ["predict"], ["trace"], ["plan"], ["inspect"], ["inspect", "data"], ["inspect", "model"], ["inspect", "adapter"], ["inspect", "tokens"]]
+COMMANDS = [["train"], ["eval"], ["predict"], ["generate"], ["trace"], ["plan"], ["inspect"], ["inspect", "data"], ["inspect", "model"], ["inspect", "adapter"], ["inspect", "tokens"]]
 SCORES = {"rows", "loss", "accuracy"}
 
 

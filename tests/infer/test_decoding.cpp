@@ -216,8 +216,36 @@ INSTANTIATE_TEST_SUITE_P(All, CachedDecoding, ::testing::Values("gpt2", "llama",
 // All rows of an encoder are there before the first token, and keys and values that a decoder reads of them, too.
 TEST(Decoding, PoolsAnEncodersRows) {
   for (const char* sites : {"'enc.*.attn.[qv]'", "'dec.*.cross.[kv]'"}) {
-    const DecodingRig rig(tiny_model("bart", Precision::kFloat64), std::string("{gate: {}, of: {lora: {rank: 2, sites: [") + sites + "]}}");
+    const DecodingRig rig(tiny_model("bart", Precision::kFloat64), std::string("{gate: {pool: mean}, of: {lora: {rank: 2, sites: [") + sites + "]}}}");
     write_and_compare({&rig}, {short_prompts()}, {{}, {2, 2, 0}, {}}, kDouble, sites);
+  }
+}
+
+// Gates refuse such pools in a decoder when they are made; an edit from elsewhere need not.
+class LooksAhead final : public Edit {
+ public:
+  explicit LooksAhead(Site site) : site_(std::move(site)) {}
+  EditSpec spec() const override {
+    EditSpec spec;
+    spec.sites = {site_};
+    spec.traits.is_causal = false;
+    return spec;
+  }
+  Node describe() const override { return Node::map({{"looks_ahead", Node::map()}}); }
+  NamedTensors init(const Weights&, RandomKey) const override { return {}; }
+
+ private:
+  Site site_;
+};
+
+TEST(Decoding, RefusesEditsThatLookAhead) {
+  const auto model = tiny_model("bart", Precision::kFloat32);
+  for (const auto& [site, is_refused] : {std::pair{"dec.0.out", true}, {"enc.0.out", false}, {"dec.1.cross.v", false}, {"embed", false}}) {
+    std::vector<std::unique_ptr<Edit>> edits;
+    edits.push_back(std::make_unique<LooksAhead>(model->sites.at(site)));
+    const Adapter adapter(std::move(edits), {"looks_ahead"}, {model->config, model->sites}, std::nullopt);
+    if (!is_refused) check_decoding(model->config, adapter);
+    else expect_message<InputError>([&] { check_decoding(model->config, adapter); }, "edit \"0.looks_ahead/\": what it does at dec.0.out to a token depends on the tokens after it, which are still to be written");
   }
 }
 

@@ -139,5 +139,19 @@ TEST(Sites, RefuseWhatMatchesNothing) {
   expect_message<InputError>([] { tiny_sites().at("enc.1.attn.qq"); }, "unknown site 'enc.1.attn.qq' (did you mean 'enc.1.attn.q'?)");
 }
 
+// Of patterns joined by '|' the first that the model has.
+TEST(Sites, TakeTheFirstOfSeveralPatterns) {
+  const auto names = [](const char* family, const char* pattern) {
+    std::string out;
+    for (const Site& site : Sites(parse_config(tiny_config(family), "tiny")).match({pattern}, {0})) out += site.name + " ";
+    return out;
+  };
+  EXPECT_EQ(names("gpt2", "ffn.gate|ffn.up"), "dec.0.ffn.up ");
+  EXPECT_EQ(names("llama", "ffn.gate|ffn.up"), "dec.0.ffn.gate ");
+  EXPECT_EQ(names("llama", "enc.*.out|out"), "dec.0.out ");
+  EXPECT_EQ(names("bart", "enc.*.out|out"), "enc.0.out ");
+  expect_message<InputError>([&] { names("bart", "ffn.gate|ffn.mid"); }, R"(site pattern "ffn.mid" matches no site of this model)");
+}
+
 }  // namespace
 }  // namespace graft::testing

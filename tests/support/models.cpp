@@ -62,7 +62,7 @@ const char* tiny_json(const std::string& model_type) {
                "relative_attention_num_buckets": 4, "relative_attention_max_distance": 8})";
   }
   if (model_type == "gpt2") return R"({"n_embd": 8, "n_layer": 2, "n_head": 2, "n_inner": 12, "vocab_size": 13, "n_positions": 10})";
-  if (model_type == "llama") {
+  if (model_type == "llama" || model_type == "mistral" || model_type == "qwen2") {
     return R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "vocab_size": 13,
                "max_position_embeddings": 10})";
   }

@@ -173,19 +173,19 @@ TEST(TextInspect, PrintsALineOfJsonPerLine) {
   write_file_atomically(folder / "tokenizer.json", small_wordpiece().dump());
   write_file_atomically(folder / "lines.txt", "ab a\r\n\n!");
   testing::internal::CaptureStdout();
-  EXPECT_EQ(inspect_tokens(folder, folder / "lines.txt", true), 0);
+  EXPECT_EQ(inspect_tokens(*Tokenizer::load(folder), folder / "lines.txt", true), 0);
   EXPECT_EQ(testing::internal::GetCapturedStdout(),
             "{\"ids\": [0, 6, 3, 1], \"offsets\": [[0, 0], [0, 2], [3, 4], [0, 0]]}\n"
             "{\"ids\": [0, 1], \"offsets\": [[0, 0], [0, 0]]}\n"
             "{\"ids\": [0, 7, 1], \"offsets\": [[0, 0], [0, 1], [0, 0]]}\n");
   testing::internal::CaptureStdout();
-  EXPECT_EQ(inspect_tokens(folder, folder / "lines.txt", false), 0);
+  EXPECT_EQ(inspect_tokens(*Tokenizer::load(folder), folder / "lines.txt", false), 0);
   EXPECT_TRUE(testing::internal::GetCapturedStdout().starts_with(
       "1: \"ab a\\x0d\"  (4 tokens)\n         0       0..0      \"[CLS]\"  (added)\n"));
   write_file_atomically(folder / "bad.txt", "ab\na\xFF\n");
   testing::internal::CaptureStdout();
   try {
-    inspect_tokens(folder, folder / "bad.txt", true);
+    inspect_tokens(*Tokenizer::load(folder), folder / "bad.txt", true);
     ADD_FAILURE() << "accepted";
   } catch (const InputError& error) {
     EXPECT_EQ(

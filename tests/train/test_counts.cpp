@@ -245,6 +245,44 @@ TEST(Counts, ComeWithCostsOnEveryFamily) {
   }
 }
 
+Plan plan_of(const std::string& model, const std::string& edits, const PlanShape& shape) {
+  const ModelConfig config = public_config(model);
+  const Sites sites(config);
+  return make_plan(Adapter(yaml("{edits: [" + edits + "]}"), model, {config, sites}, std::nullopt), config, shape);
+}
+
+// LLaMA-7B: 32 blocks of 4 C^2 + 3 C F numbers, each used once a token, keys of 100 tokens, and the output layer for the 25 tokens to be given.
+TEST(Counts, OperationsOfADecoder) {
+  const PlanShape shape{.mean_length = 100, .mean_target = 25, .batch_rows = 2, .batch_tokens = 200};
+  const double blocks = 32 * (2.0 * (4.0 * 4096 * 4096 + 3.0 * 4096 * 11008) + 4.0 * 100 * 4096), output = 0.25 * 2 * 4096 * 32000;
+  EXPECT_DOUBLE_EQ(plan_of("llama-7b", "{full: {}}", shape).forward_flops, blocks + output);
+  EXPECT_DOUBLE_EQ(plan_of("llama-7b", "{full: {}}", shape).training_flops, 3 * (blocks + output));
+}
+
+// T5-small: an encoder's row of 60 tokens and a decoder's of 20, which attends to it: C 512, F 2048, 6 blocks each, 32128 words.
+TEST(Counts, OperationsOfAnEncoderDecoder) {
+  const double attention = 4.0 * 512 * 512, ffn = 2.0 * 512 * 2048;
+  const double encoder = 60 * (2 * (attention + ffn) + 4.0 * 60 * 512), decoder = 20 * (2 * (attention + ffn) + 4.0 * 20 * 512);
+  const double cross = 20 * (2 * attention / 2 + 4.0 * 60 * 512) + 60 * 2 * attention / 2, output = 20 * 2.0 * 512 * 32128;
+  const Plan plan = plan_of("t5-small", "{full: {}}", {.mean_length = 60, .mean_target = 20, .batch_rows = 2, .batch_tokens = 120});
+  EXPECT_DOUBLE_EQ(plan.forward_flops, (6 * (encoder + decoder + cross) + output) / 80);
+}
+
+TEST(Counts, PeakFollowsWhatIsKept) {
+  const PlanShape plain{.mean_length = 128, .mean_target = 32, .batch_rows = 32, .batch_tokens = 4096};
+  PlanShape saving = plain, longer = plain, narrow = plain;
+  saving.saves_memory = true;
+  longer.batch_tokens *= 2;
+  narrow.precision = Precision::kBFloat16;
+  const auto peak = [](const PlanShape& shape, const std::string& edits) { return plan_of("llama-7b", edits, shape).peak_bytes; };
+  const std::string upper = "{lora: {rank: 8, sites: [attn.q], layers: [-1]}}";
+  EXPECT_LT(peak(saving, kLora), peak(plain, kLora));
+  EXPECT_GT(peak(longer, kLora), peak(plain, kLora));
+  EXPECT_LT(peak(narrow, kLora), peak(plain, kLora));
+  EXPECT_LT(peak(plain, upper), peak(saving, kLora)) << "nothing is kept of blocks below the first that learns";
+  EXPECT_GT(plan_of("llama-7b", kLora, saving).training_flops, plan_of("llama-7b", kLora, plain).training_flops);
+}
+
 // Of an encoder-decoder the last blocks are the decoder's.
 TEST(Counts, OfRetrainedBlocks) {
   const int64_t block = 4 * 4096 * 4096 + 3 * 4096 * 11008 + 2 * 4096;

@@ -31,15 +31,16 @@ class MixtureRun : public ::testing::Test {
     write("pick.yaml", "{name: pick, kind: choice, prompt: input, options: options, target: target, group: template, metrics: [accuracy_median, accuracy]}");
     write("fluent.yaml", "{name: fluent, kind: generation, prompt: a, target: ' {b}', metrics: [perplexity]}");
     write("label.yaml", "{name: label, kind: classification, text: a, label: b, labels: [x, y], metrics: [accuracy]}");
-    std::string copies, picks;
+    std::string copies, picks, few;
     for (int i = 0; i < 12; ++i) {
       const std::string word(static_cast<size_t>(1 + i % 4), kLetters[i]);
       copies += "{\"a\": \"" + word + "\", \"b\": \"" + word + "\"}\n";
+      if (i == 2) few = copies;
       picks += "{\"template\": \"t" + std::to_string(i % 3) + "\", \"input\": \"" + word + "\", \"options\": [\" yes\", \" no\"], \"target\": " + std::to_string(i % 2) + "}\n";
     }
     write("copy.jsonl", copies);
     write("pick.jsonl", picks);
-    write("few.jsonl", copies.substr(0, copies.find('\n') * 3 + 3));
+    write("few.jsonl", few);
   }
 
   void write(const std::string& name, const std::string& text) const { write_file_atomically(folder / name, text); }

@@ -24,9 +24,11 @@ std::string history(const Path& run) {
   return out;
 }
 
-TEST(Run, ResumesBitForBit) {
+class Resumed : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Resumed, GoesOnBitForBit) {
   const TempFolder folder;
-  const std::string settings = "{epochs: 3, batch_size: 5, accumulate: 2, dropout: 0.1, order: length}";
+  const std::string settings = "{epochs: 3, batch_size: 5, accumulate: 2, dropout: 0.1, order: length" + GetParam() + "}";
   {
     TrainingRun run(run_inputs(kLora, folder / "straight", settings), StartMode::kFresh, Verbosity::kQuiet);
     EXPECT_EQ(run.total_steps(), 9);
@@ -48,6 +50,8 @@ TEST(Run, ResumesBitForBit) {
   expect_all_bits(tensors_of(folder / "broken"), tensors_of(folder / "straight"), "adapter");
   EXPECT_EQ(history(folder / "broken"), history(folder / "straight"));
 }
+
+INSTANTIATE_TEST_SUITE_P(Run, Resumed, ::testing::Values("", ", save_memory: true"), [](const auto& p) { return p.param.empty() ? "plain" : "saves_memory"; });
 
 TEST(Run, RefusesAFolderThatHoldsARunAndAChangedRunFile) {
   const TempFolder folder;

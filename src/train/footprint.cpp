@@ -1,0 +1,204 @@
+// Counted: weights in the file and packed, trained tensors, what autograd keeps of each block (by the edits that read its rows), logits.
+// Measured once: the process itself, what one block has in work, and how much of the heap lies idle between tensors that are kept.
+#include "train/footprint.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "model/families.h"
+#include "model/sites.h"
+
+namespace graft {
+
+namespace {
+
+// Program and libraries, as far as they are read; their heap, with that of compiled kernels.
+constexpr double kProgramBytes = 77e6, kHeapBytes = 95e6;
+constexpr double kChunkBytes = 32 << 20;   // of logits (src/tensor/vocabulary_loss.h): the chunk, and its copy while gradients are made
+constexpr double kIdle = 1.45;             // heap that kept rows take, over their size: smaller rows leave gaps where larger ones were freed
+
+double count_of(const std::vector<int64_t>& shape) { return std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies<>()); }
+
+double item_of(Precision precision) { return precision == Precision::kBFloat16 ? 2 : precision == Precision::kFloat64 ? 8 : 4; }
+
+struct StackShape {
+  std::string name;
+  int64_t layers = 0;
+  double rows = 0, last_rows = 0;   // of a block; of the last one, which computes only what is read
+  double encoder_rows = 0;          // that it attends to
+};
+
+std::vector<StackShape> stacks_of(const ModelConfig& config, const PlanShape& shape, bool is_text) {
+  const auto tokens = static_cast<double>(shape.batch_tokens * shape.passes), rows = static_cast<double>(shape.batch_rows * shape.passes);
+  const double targets = shape.mean_target > 0 ? shape.mean_target * rows : tokens;
+  const double read = is_text ? std::min(targets + rows, tokens) : rows;
+  if (config.layers == 0) return {{"dec", config.decoder_layers, tokens, read, 0}};
+  if (!config.has_decoder()) return {{"enc", config.layers, tokens, rows, 0}};
+  return {{"enc", config.layers, tokens, tokens, 0}, {"dec", config.decoder_layers, targets, targets, tokens}};
+}
+
+// Numbers a row that autograd keeps of a block for its own sake.
+double kept_by_block(const ModelConfig& c, bool has_cross) {
+  const auto width = static_cast<double>(c.width), keys = static_cast<double>(c.key_width());
+  const double sums = (has_cross ? 3 : 2) * (width + 2);   // pre-norm the residual stream, post-norm normalised rows; two numbers a row
+  const double attention = static_cast<double>(c.attention_width + c.heads) + 2 * keys;
+  const double cross = has_cross ? static_cast<double>(c.attention_width + c.heads) : 0;
+  return sums + attention + cross + static_cast<double>(c.ffn_width) * (c.has_gated_ffn ? 2 : 1);
+}
+
+// What is read at a linear site, named once for the sites that read the same rows.
+std::string read_at(const std::string& part) {
+  if (part == "attn.q" || part == "attn.k" || part == "attn.v") return "attn.read";
+  if (part == "cross.k" || part == "cross.v") return "encoder";   // kept once for all blocks
+  if (part == "ffn.up" || part == "ffn.gate") return "ffn.read";
+  return part + ".read";
+}
+
+// Numbers a row that autograd keeps for trained tensors: rows that a weight's gradient is made of, narrow codes, rows that are scaled.
+class KeptByEdits {
+ public:
+  KeptByEdits(const Adapter& adapter, const ModelConfig& config) : sites_(config) {
+    for (const Site& site : sites_.all()) by_name_[site.name] = &site;
+    for (const Adapter::Part& part : adapter.parts()) {
+      if (part.spec.traits.rewrites) add_rewritten(part.spec);
+      else add_edit(part.spec);
+    }
+  }
+
+  bool trains(const std::string& stack, int64_t layer) const {
+    return lowest_ <= place(stack, layer);
+  }
+  double in_block(const std::string& stack, int64_t layer) const {
+    double sum = 0;
+    const auto found = kept_.find({stack, layer});
+    if (found != kept_.end()) for (const auto& [what, numbers] : found->second) sum += numbers;
+    return sum;
+  }
+
+ private:
+  // Encoder blocks come before those of the decoder.
+  static std::pair<int, int64_t> place(const std::string& stack, int64_t layer) { return {stack == "dec" ? 1 : 0, layer}; }
+
+  void keep(const Site& site, const std::string& what, double numbers) {
+    auto& own = kept_[{site.stack, site.layer}][what];
+    own = std::max(own, numbers);
+  }
+  void add(const Site& site, const std::string& what, double numbers) { kept_[{site.stack, site.layer}][what] += numbers; }
+
+  void reach(const std::string& stack, int64_t layer) { lowest_ = std::min(lowest_, place(stack, std::max<int64_t>(0, layer))); }
+
+  void add_rewritten(const EditSpec& spec) {
+    for (const ParamSpec& param : spec.params) {
+      const Place at = place_of(param.name);
+      if (at.layer >= 0) reach(at.stack, at.layer);
+      else if (param.name.starts_with("embed.")) reach("enc", 0);
+      if (!param.name.ends_with(".weight") || param.shape.size() != 2) continue;
+      const auto site = by_name_.find(param.name.substr(0, param.name.rfind('.')));
+      if (site != by_name_.end()) keep(*site->second, read_at(site->second->part), read_width(*site->second));
+    }
+  }
+
+  static double read_width(const Site& site) { return read_at(site.part) == "encoder" ? 0 : static_cast<double>(site.input_width); }
+
+  void add_edit(const EditSpec& spec) {
+    for (const Site& site : spec.sites) reach(site.stack, site.layer);
+    for (const ParamSpec& param : spec.params) {
+      const auto found = by_name_.find(param.site);
+      if (found == by_name_.end() || param.role != Role::kTrained) continue;
+      const Site& site = *found->second;
+      if (site.kind == SiteKind::kAttention || site.kind == SiteKind::kEmbed) continue;
+      // Of the members of a stochastic mixture one is drawn.
+      if (param.name.find("expert.") != std::string::npos && param.name.find("expert.0/") == std::string::npos) continue;
+      if (param.name.ends_with(".scale")) {   // the gradient of a factor reads what it scaled; mixed by token, the factor's reads it, too
+        const bool is_mixed = param.shape.size() > 1;
+        add(site, site.part + ".scaled", static_cast<double>(site.output_width) * (is_mixed ? 2 : 1));
+        continue;
+      }
+      if (param.shape.size() < 2) continue;
+      const bool reads_x = site.kind == SiteKind::kLinear;
+      if (reads_x) keep(site, read_at(site.part), read_width(site));
+      else keep(site, site.part + ".read", static_cast<double>(site.output_width));
+      const double widest = static_cast<double>(*std::max_element(param.shape.begin(), param.shape.end()));
+      add(site, site.part + ".code", std::min(count_of(param.shape) / widest, widest) * (param.shape.size() > 2 ? 2 : 1));
+    }
+  }
+
+  Sites sites_;
+  std::map<std::string, const Site*> by_name_;
+  std::map<std::pair<std::string, int64_t>, std::map<std::string, double>> kept_;
+  std::pair<int, int64_t> lowest_{2, 0};
+};
+
+// Weights of the trunk: pages of the file, and copies on the heap.
+struct WeightBytes {
+  double file = 0, heap = 0;
+};
+
+WeightBytes frozen_bytes(const ModelConfig& config, const PlanShape& shape, bool is_text, bool rewrites) {
+  const double item = item_of(shape.precision);
+  const bool is_converted = shape.is_mapped && shape.stored_item != item;
+  WeightBytes out;
+  for (const TensorSlot& slot : tensor_slots(config)) {
+    const double count = count_of(slot.shape);
+    const bool is_table = slot.name.starts_with("embed.");
+    const bool is_linear = slot.shape.size() == 2 && (!is_table || (is_text && config.has_tied_output && slot.name == "embed.word.weight")) &&
+                           slot.name.find("distance") == std::string::npos;
+    const bool is_turned = !is_table && slot.shape.size() == 2 && family_of(config).stores_transposed;
+    if (!shape.is_mapped) out.heap += count * item;
+    else if (is_turned) out.heap += count * shape.stored_item;
+    else out.file += count * shape.stored_item;   // all of it is read when the adapter is saved with its fingerprints
+    if (!is_linear || rewrites) continue;
+    out.heap += count * item * (is_converted ? 2 : 1);
+  }
+  return out;
+}
+
+// What a step has in memory beside weights and optimizer: rows kept for backward, rows in work, and logits.
+double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape, bool is_text) {
+  const double item = item_of(shape.precision);
+  const KeptByEdits edits(adapter, config);
+  const auto width = static_cast<double>(config.width);
+  const double working = 12 * width + 3 * static_cast<double>(config.ffn_width) * (config.has_gated_ffn ? 1.5 : 1);   // of a block, by row
+  double kept = 0, largest_block = 0, most_rows = 0;
+  for (const StackShape& stack : stacks_of(config, shape, is_text)) {
+    const bool has_cross = stack.encoder_rows > 0;
+    most_rows = std::max(most_rows, stack.rows);
+    for (int64_t layer = 0; layer < stack.layers; ++layer) {
+      if (!edits.trains(stack.name, layer)) continue;
+      const double rows = layer + 1 == stack.layers ? stack.last_rows : stack.rows;
+      const double cross = has_cross ? stack.encoder_rows * 2 * static_cast<double>(config.key_width()) : 0;
+      const double block = rows * (kept_by_block(config, has_cross) + edits.in_block(stack.name, layer)) + cross;
+      largest_block = std::max(largest_block, block);
+      kept += shape.saves_memory ? stack.rows * width : block;
+    }
+  }
+  if (shape.saves_memory) kept += largest_block;
+  return item * (kept * kIdle + most_rows * working) + (is_text ? 2 * kChunkBytes : 0);
+}
+
+}  // namespace
+
+int64_t peak_bytes(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape) {
+  const bool is_text = config.has_decoder() && adapter.head() == nullptr;
+  const bool rewrites = adapter.rewrites_trunk();
+  double trained = 0, word_table = 0, output_table = 0;
+  const std::string output = config.has_tied_output ? "/embed.word.weight" : "/lm.weight";
+  for (const ParamSpec& param : adapter.params()) {
+    if (param.role == Role::kTrained) trained += count_of(param.shape);
+    if (rewrites && param.name.ends_with("/embed.word.weight")) word_table = count_of(param.shape);
+    if (rewrites && is_text && param.name.ends_with(output)) output_table = count_of(param.shape);   // its gradient is made with the loss
+  }
+  const bool trains_much = rewrites && trained > 0.5 * count_of({config.vocabulary, config.width});
+  const WeightBytes weights = frozen_bytes(config, shape, is_text, trains_much);
+  // Values and two moments stay; gradients grow while kept rows are freed. A word table's come from both of its ends.
+  const double ends = is_text && config.has_tied_output ? 3 : 1;
+  const double gradients = trained * 4 + word_table * 4 * ends;
+  const double casts = item_of(shape.precision) < 4 ? trained * item_of(shape.precision) : 0;
+  const double step = step_bytes(adapter, config, shape, is_text);
+  const double in_work = trains_much ? std::max(step + casts + output_table * 4, gradients + 0.3 * step) : step + gradients + casts;
+  return static_cast<int64_t>(kProgramBytes + kHeapBytes + weights.file + weights.heap + trained * 12 + in_work);
+}
+
+}  // namespace graft

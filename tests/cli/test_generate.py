@@ -1,0 +1,100 @@
+"""graft generate on a tiny GPT-2: a prompt, a file, chosen and refused flags."""
+
+import json
+import pathlib
+import shutil
+import tempfile
+
+import support
+from support import run
+
+TRUNKS = support.SOURCE / "tests" / "golden" / "trunks"
+
+
+def make_decoder(folder, name="gpt2-tiny"):
+    """A copy of a golden trunk with a tokenizer of as many words, which ends texts with the mask token (id 4)."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True)
+    for file in (TRUNKS / name).iterdir():
+        if file.name not in ("expected.safetensors", "training.safetensors"):
+            shutil.copy(file, folder / file.name)
+    size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    (folder / "tokenizer.json").write_text(json.dumps(support.wordpiece(size)), encoding="utf-8")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 4}))
+    return folder
+
+
+class Generate(support.Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
+        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        make_decoder(cls.root / "gpt2")
+        support.make_model(cls.root / "bert")
+        (cls.root / "task.yaml").write_text("name: go-on\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [perplexity]\n")
+        rows = [{"id": f"row {i}", "text": text, "answer": "kind"} for i, text in enumerate(["fine great", "happy", "warm bright lovely", "kind fine"])]
+        (cls.root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def write(self, *args):
+        return self.assert_done(run("generate", "--model", "gpt2", "--threads", 1, *args, cwd=self.root))
+
+    def lines(self, *args):
+        return [json.loads(line) for line in self.write("--data", "rows.jsonl", "--task", "./task.yaml", "--max-new-tokens", 5, *args).stdout.splitlines()]
+
+    def test_prompt_is_answered_on_standard_output(self):
+        done = self.write("--prompt", "fine great", "--max-new-tokens", 5)
+        one = json.loads(self.write("--prompt", "fine great", "--max-new-tokens", 5, "--json", "--show-prompt").stdout)
+        self.assertEqual(done.stdout, one["output"] + "\n")
+        self.assertEqual(one["prompt"], "fine great")
+        self.assertEqual(set(one), {"id", "prompt", "output", "tokens", "logprob", "finish"})
+        self.assertLess(one["logprob"], 0)
+        self.assertRegex(done.stderr, r"^\d+ tokens read, \d+ written in [\d.]+ s, [\d.]+ tokens/s\n$")
+        self.assertEqual(self.write("--prompt", "fine great", "--max-new-tokens", 5, "--quiet").stderr, "")
+
+    def test_rows_do_not_depend_on_their_batch(self):
+        for way in ([], ["--temperature", 1.5, "--seed", 3], ["--beams", 3]):
+            lines = self.lines(*way)
+            self.assertEqual([line["id"] for line in lines], [0, 1, 2, 3])
+            for batch in (1, 3):
+                for one, other in zip(lines, self.lines(*way, "--batch", batch)):
+                    self.assertEqual(one["tokens"], other["tokens"])
+                    self.assertAlmostEqual(one["logprob"], other["logprob"], places=4)
+        self.assertNotEqual([line["tokens"] for line in self.lines("--temperature", 1.5, "--seed", 3)], [line["tokens"] for line in self.lines("--temperature", 1.5, "--seed", 4)])
+
+    def test_out_takes_the_lines(self):
+        out = self.dir / "answers.jsonl"
+        expected = self.lines()
+        done = self.write("--data", "rows.jsonl", "--task", "./task.yaml", "--max-new-tokens", 5, "--out", out)
+        self.assertEqual(done.stdout, "")
+        self.assertEqual([json.loads(line) for line in out.read_text().splitlines()], expected)
+
+    def test_stop_text_ends_an_answer(self):
+        whole = self.lines("--no-repeat-ngram", 1)[0]
+        words = whole["output"].split()
+        self.assertGreater(len(words), 1)
+        cut = self.lines("--no-repeat-ngram", 1, "--stop", words[1])[0]
+        self.assertEqual(cut["output"].split(), words[:1])
+        self.assertEqual(cut["finish"], "stop")
+
+    def test_length_fits_unless_asked_for(self):
+        positions = json.loads((self.root / "gpt2" / "config.json").read_text())["n_positions"]
+        one = json.loads(self.write("--prompt", "fine great", "--min-new-tokens", 1, "--json").stdout)
+        self.assertLessEqual(len(one["tokens"]), positions - 1)
+        self.assert_refused(run("generate", "--model", "gpt2", "--prompt", "fine great", "--max-new-tokens", 500, cwd=self.root), 2, "positions", "500 new tokens are asked for")
+
+    def test_refusals(self):
+        for args, parts in [
+            (["--model", "gpt2"], ["give one of --prompt TEXT and --data FILE"]),
+            (["--model", "gpt2", "--prompt", "fine", "--data", "rows.jsonl"], ["give one of --prompt TEXT and --data FILE"]),
+            (["--model", "gpt2", "--data", "rows.jsonl"], ["--data: which column is the prompt? Give --task"]),
+            (["--model", "gpt2", "--data", "rows.jsonl", "--task", "sst2"], ["expected a task of kind: generation"]),
+            (["--model", "bert", "--prompt", "fine"], ["an encoder, and writes no text; take a decoder"]),
+            (["--model", "gpt2", "--prompt", "fine", "--top-k", 3], ["set a temperature"]),
+            (["--model", "gpt2", "--prompt", "fine", "--beams", 2, "--temperature", 1], ["beam search takes the most probable beams"]),
+            (["--model", "gpt2", "--prompt", "fine", "--chat", "model"], ["has no chat template"]),
+        ]:
+            self.assert_refused(run("generate", *args, cwd=self.root), 2, *parts)
+
+
+if __name__ == "__main__":
+    support.main()

@@ -1,0 +1,169 @@
+// Rows of every kind of task as token ids: what a model reads, what it shall give, and what is refused.
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "infer/dataset.h"
+#include "infer/language.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing {
+namespace {
+
+using Ids = std::vector<int64_t>;
+
+ModelText text_of(const std::string& family) {
+  ModelText text{"tests", Tokenizer::load(golden_dir("text") / "families" / family / "tokenizer.json")};
+  text.end_ids = {*text.tokenizer->token_to_id(family == "t5" ? "</s>" : "<|endoftext|>")};
+  return text;
+}
+
+// A config whose vocabulary holds the tokenizer's ids.
+ModelConfig config_of(const std::string& model_type, const ModelText& text) {
+  return parse_config(tiny_config(model_type, Node::map({{"vocab_size", Node::integer(text.tokenizer->id_bound())}})), "tiny");
+}
+
+Task task_of(const std::string& text) { return parse_task(yaml(text), "task"); }
+
+std::vector<Example> rows_of(const Task& task, const std::string& jsonl) {
+  return to_examples(parse_table(jsonl, TableFormat::kJsonl, "rows"), task, LabelUse::kOptional);
+}
+
+Ids plain(const ModelText& text, const std::string& words) { return text.tokenizer->encode(words, {.add_special = false}).ids; }
+
+Ids joined(std::initializer_list<Ids> parts) {
+  Ids all;
+  for (const Ids& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+constexpr const char* kQuestions = "name: q\nkind: generation\nprompt: \"{q}\"\ntarget: \"{a}\"\nmetrics: [exact_match]\n";
+constexpr const char* kRow = "{\"q\": \"how are you\", \"a\": \"fine\"}\n";
+
+TEST(Encode, DecoderReadsPromptTargetAndEnd) {
+  const ModelText text = text_of("smollm2");
+  const ModelConfig config = config_of("llama", text);
+  const Task task = task_of(kQuestions);
+  const Dataset data = encode_examples(rows_of(task, kRow), task, text, config, 0);
+  const Ids prompt = plain(text, "how are you"), target = plain(text, "fine");
+  const Sequence& sequence = data.sequences.front();
+  EXPECT_EQ(sequence.ids, joined({prompt, target, {text.end_id()}}));
+  EXPECT_EQ(sequence.prompt_length(), static_cast<int64_t>(prompt.size()));
+  EXPECT_EQ(num_targets(sequence), static_cast<int64_t>(target.size()) + 1);
+  EXPECT_TRUE(sequence.type_ids.empty()) << "a model without segments reads none";
+  EXPECT_EQ(data.num_tokens, static_cast<int64_t>(sequence.ids.size()));
+  EXPECT_EQ(encode_examples(rows_of(task, kRow), task, text, config, 0, TargetUse::kLeaveOut).sequences.front().ids, prompt);
+}
+
+TEST(Encode, EndMayStandBehindThePromptAndLossOnAll) {
+  const ModelText text = text_of("smollm2");
+  const ModelConfig config = config_of("gpt2", text);
+  const Task ended = task_of(std::string(kQuestions) + "prompt_end: eos\n"), all = task_of(std::string(kQuestions) + "loss: all\n");
+  const Ids prompt = plain(text, "how are you"), target = plain(text, "fine");
+  EXPECT_EQ(encode_examples(rows_of(ended, kRow), ended, text, config, 0).sequences.front().ids, joined({prompt, {text.end_id()}, target, {text.end_id()}}));
+  const Sequence sequence = encode_examples(rows_of(all, kRow), all, text, config, 0).sequences.front();
+  EXPECT_EQ(num_targets(sequence), static_cast<int64_t>(sequence.ids.size()) - 1) << "all but the first, which no token predicts";
+}
+
+TEST(Encode, EncoderDecoderReadsThemApart) {
+  const ModelText text = text_of("t5");
+  const ModelConfig config = config_of("t5", text);
+  const Task task = task_of(kQuestions);
+  const Sequence sequence = encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front();
+  EXPECT_EQ(sequence.ids, joined({plain(text, "how are you"), {text.end_id()}}));
+  EXPECT_EQ(sequence.target_ids, joined({plain(text, "fine"), {text.end_id()}}));
+  EXPECT_TRUE(sequence.is_target.empty());
+}
+
+TEST(Encode, ChatMarksWhatTheAssistantSays) {
+  const ModelText text = text_of("smollm2");
+  const ModelConfig config = config_of("llama", text);
+  const Task task = task_of("name: c\nkind: generation\nmessages: m\nchat: chatml\nmetrics: [perplexity]\n");
+  const auto rows = rows_of(task, R"({"m": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "sure"}, {"role": "assistant", "content": "no"}]})");
+  const Sequence sequence = encode_examples(rows, task, text, config, 0).sequences.front();
+  std::string targets;
+  for (size_t t = 0; t < sequence.ids.size(); ++t) {
+    if (sequence.is_target[t]) targets += text.tokenizer->decode(std::vector<int64_t>{sequence.ids[t]}, SpecialTokens::kKeep);
+  }
+  EXPECT_EQ(targets.substr(0, 13), "yes<|im_end|>");
+  EXPECT_NE(targets.find("no<|im_end|>"), std::string::npos);
+  EXPECT_EQ(targets.find("hi"), std::string::npos);
+  const Sequence prompt = encode_examples(rows, task, text, config, 0, TargetUse::kLeaveOut).sequences.front();
+  const std::string asked = text.tokenizer->decode(prompt.ids, SpecialTokens::kKeep);
+  EXPECT_TRUE(asked.ends_with("sure<|im_end|>\n<|im_start|>assistant\n")) << asked;
+}
+
+TEST(Encode, ChoicesEndEachOption) {
+  const ModelText text = text_of("smollm2");
+  const ModelConfig config = config_of("llama", text);
+  const Task task = task_of("name: r\nkind: choice\nprompt: \"{q}\"\noptions: options\ntarget: t\nmetrics: [accuracy]\n");
+  const auto rows = rows_of(task, R"({"q": "is it", "options": ["yes", "no way"], "t": 1})");
+  const Dataset asked = encode_examples(rows, task, text, config, 0, TargetUse::kLeaveOut);
+  ASSERT_EQ(asked.options.front().size(), 2U);
+  EXPECT_EQ(asked.options.front()[1], joined({plain(text, "no way"), {text.end_id()}}));
+  EXPECT_EQ(asked.sequences.front().ids, plain(text, "is it"));
+  EXPECT_EQ(encode_examples(rows, task, text, config, 0).sequences.front().ids, joined({plain(text, "is it"), asked.options.front()[1]})) << "training reads the right option";
+}
+
+TEST(Encode, CutsAtTheEndAndSaysSo) {
+  const ModelText text = text_of("smollm2");
+  const ModelConfig config = config_of("llama", text);
+  const Task task = task_of(kQuestions);
+  const auto whole = static_cast<int64_t>(encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front().ids.size());
+  const Dataset cut = encode_examples(rows_of(task, kRow), task, text, config, whole - 1);
+  EXPECT_EQ(cut.num_cut, 1);
+  EXPECT_EQ(static_cast<int64_t>(cut.sequences.front().is_target.size()), whole - 1);
+  expect_message<InputError>([&] { encode_examples(rows_of(task, kRow), task, text, config, 1); }, "keeps no token of its target");
+}
+
+TEST(Encode, RefusesWhatTheModelCannotDo) {
+  const ModelText text = text_of("smollm2");
+  const Task generation = task_of(kQuestions);
+  const ModelConfig llama = config_of("llama", text), bert = config_of("bert", text), t5 = config_of("t5", text);
+  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, bert, 0); }, "is an encoder and gives no text");
+  expect_message<InputError>([&] { encode_examples({}, class_task(2), text, llama, 0); }, "answers in words");
+  const Task chat = task_of(std::string(kQuestions) + "chat: chatml\n"), own = task_of(std::string(kQuestions) + "chat: model\n");
+  expect_message<InputError>([&] { encode_examples({}, chat, text, t5, 0); }, "chat is for decoders");
+  expect_message<InputError>([&] { encode_examples({}, own, text, llama, 0); }, "has no chat template: name a format");
+  ModelText endless = text;
+  endless.end_ids.clear();
+  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, endless, llama, 0); }, "names no token that ends a text");
+  ModelConfig small = llama;
+  small.vocabulary = 3;
+  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, small, 0); }, "beyond the model's vocabulary of 3");
+}
+
+// A decoder's rows each predict the next token; beside an encoder the decoder reads its targets behind the start token.
+TEST(LanguageBatch, PairsRowsWithTheirTargets) {
+  const auto llama = tiny_model("llama", Precision::kFloat64);
+  const Sequence first{.example = 0, .ids = {5, 6, 7, 8}, .is_target = {false, false, true, true}};
+  const Sequence second{.example = 1, .ids = {9, 10, 11}, .is_target = {true, true, true}};
+  const LanguageBatch batch = make_language_batch(*llama, {{{&first, &second}, 0, {}}}, {});
+  EXPECT_EQ(batch.targets, (Ids{7, 8, 10, 11})) << "no row predicts a first token";
+  EXPECT_EQ(batch.sequence, (Ids{0, 0, 1, 1}));
+  ASSERT_EQ(batch.wanted.size(), 2U);
+  EXPECT_EQ(std::pair(batch.wanted[0].begin, batch.wanted[0].end), std::pair(int64_t{1}, int64_t{3}));
+  EXPECT_EQ(std::pair(batch.wanted[1].begin, batch.wanted[1].end), std::pair(int64_t{0}, int64_t{2}));
+
+  const auto bart = tiny_model("bart", Precision::kFloat64);
+  const Sequence beside{.example = 0, .ids = {5, 6}, .target_ids = {7, 8, 9}};
+  const LanguageBatch both = make_language_batch(*bart, {{{&beside}, 0, {}}}, pack_options(*bart));
+  const int64_t* read = both.decoder.ids.const_data_ptr<int64_t>();
+  EXPECT_EQ(Ids(read, read + 3), (Ids{bart->config.decoder_start_id, 7, 8}));
+  EXPECT_EQ(both.targets, (Ids{7, 8, 9}));
+  EXPECT_EQ(both.decoder.sources, Ids{0});
+}
+
+// A gap between targets, as in a chat of two answers, is left out of the rows; a prompt's virtual rows move them.
+TEST(LanguageBatch, LeavesOutWhatStandsBetween) {
+  const auto llama = tiny_model("llama", Precision::kFloat64);
+  const Sequence chat{.example = 0, .ids = {5, 6, 7, 8, 9}, .is_target = {false, true, false, false, true}};
+  const LanguageBatch batch = make_language_batch(*llama, {{{&chat}, 0, {.virtual_rows = 2}}}, {});
+  EXPECT_EQ(batch.targets, (Ids{6, 9}));
+  EXPECT_EQ(std::pair(batch.wanted[0].begin, batch.wanted[0].end), std::pair(int64_t{2}, int64_t{6}));
+  const int64_t* rows = batch.rows.const_data_ptr<int64_t>();
+  EXPECT_EQ(Ids(rows, rows + 2), (Ids{0, 3}));
+}
+
+}  // namespace
+}  // namespace graft::testing

@@ -1,0 +1,246 @@
+// Choosing tokens: processors by hand, sampling against the probabilities it claims, batches, seeds, adapters side by side, stop texts.
+#include "infer/generate.h"
+
+#include <gtest/gtest.h>
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "base/error.h"
+#include "infer/texts.h"
+#include "tests/infer/decoding_rig.h"
+#include "tests/support/compare.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing {
+namespace {
+
+using Ids = std::vector<int64_t>;
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+// --- Scores ---
+
+std::vector<float> changed(std::vector<float> scores, const Ids& text, int64_t new_tokens, const SamplingOptions& options) {
+  change_scores(scores, text, new_tokens, options);
+  return scores;
+}
+
+TEST(ChangeScores, PenalizesEachTokenOnce) {
+  EXPECT_EQ(changed({4, -4, 4, 0}, {0, 1, 0}, 0, {.repetition_penalty = 2}), (std::vector<float>{2, -8, 4, 0}));
+}
+
+TEST(ChangeScores, ForbidsWhatClosesAnNgramAgain) {
+  const std::vector<float> four(4, 1.0F);
+  EXPECT_EQ(changed(four, {1, 2, 1, 3, 1}, 0, {.no_repeat_ngram = 2}), (std::vector<float>{1, 1, kNever, kNever}));
+  EXPECT_EQ(changed(four, {1, 2, 3, 1, 2}, 0, {.no_repeat_ngram = 3}), (std::vector<float>{1, 1, 1, kNever}));
+  EXPECT_EQ(changed(four, {1, 2}, 0, {.no_repeat_ngram = 1}), (std::vector<float>{1, kNever, kNever, 1}));
+  EXPECT_EQ(changed(four, {1}, 0, {.no_repeat_ngram = 3}), four);   // no trigram yet
+  EXPECT_EQ(changed(four, {}, 0, {.no_repeat_ngram = 4}), four);
+}
+
+TEST(ChangeScores, HoldsTheEndBack) {
+  const SamplingOptions options{.min_new_tokens = 2, .end_ids = {0, 2}};
+  EXPECT_EQ(changed({1, 1, 1}, {}, 1, options), (std::vector<float>{kNever, 1, kNever}));
+  EXPECT_EQ(changed({1, 1, 1}, {}, 2, options), (std::vector<float>{1, 1, 1}));
+}
+
+TEST(LogSumExp, OfManyAndOfLargeValues) {
+  std::vector<float> values;
+  double sum = 0;
+  for (int v = 0; v < 1003; ++v) {
+    values.push_back(static_cast<float>(80 + std::sin(v)));
+    sum += std::exp(static_cast<double>(values.back()) - 80);
+  }
+  EXPECT_NEAR(log_sum_exp(values), 80 + std::log(sum), 1e-5);
+  EXPECT_NEAR(log_sum_exp(std::vector<float>{-300, -300}), -300 + std::log(2), 1e-5);
+}
+
+TEST(LargestScore, IsTheFirstOfEquals) { EXPECT_EQ(largest_score(std::vector<float>{1, 3, 3}), 1); }
+
+// --- Sampling ---
+
+// How often each token is drawn for 0 <= u < 1 in equal steps: its probability but for one step.
+std::vector<double> shares(const std::vector<float>& scores, const SamplingOptions& options, int64_t draws = 20000) {
+  std::vector<double> out(scores.size());
+  for (int64_t i = 0; i < draws; ++i) out[static_cast<size_t>(draw_token(scores, options, (static_cast<double>(i) + 0.5) / static_cast<double>(draws)))] += 1.0 / static_cast<double>(draws);
+  return out;
+}
+
+void expect_shares(const std::vector<double>& found, const std::vector<double>& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t v = 0; v < found.size(); ++v) EXPECT_NEAR(found[v], expected[v], 1e-3) << v;
+}
+
+std::vector<float> logs(const std::vector<double>& probabilities) {
+  std::vector<float> out;
+  for (const double p : probabilities) out.push_back(static_cast<float>(std::log(p)));
+  return out;
+}
+
+TEST(DrawToken, FollowsTheProbabilities) {
+  const std::vector<double> p = {0.1, 0.4, 0.2, 0.3};
+  expect_shares(shares(logs(p), {.temperature = 1}), p);
+  expect_shares(shares(logs(p), {.temperature = 0.5}), {0.01 / 0.3, 0.16 / 0.3, 0.04 / 0.3, 0.09 / 0.3});   // squares
+  expect_shares(shares(logs(p), {.temperature = 1, .top_k = 2}), {0, 4.0 / 7, 0, 3.0 / 7});
+  expect_shares(shares(logs(p), {.temperature = 1, .top_k = 9}), p);
+  expect_shares(shares(logs({0.25, 0.25, 0.5}), {.temperature = 1, .top_k = 2}), {0.25, 0.25, 0.5});   // as probable as the second: stays
+  expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.65}), {0, 4.0 / 7, 0, 3.0 / 7});   // 0.4 alone falls short
+  expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.75}), {0, 4.0 / 9, 2.0 / 9, 3.0 / 9});
+  expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.01}), {0, 1, 0, 0});
+  expect_shares(shares(logs(p), {.temperature = 1, .top_k = 3, .top_p = 0.75}), {0, 4.0 / 7, 0, 3.0 / 7});   // of what top_k left: 4/9 + 3/9
+  expect_shares(shares({kNever, 0, kNever, 0}, {.temperature = 2}), {0, 0.5, 0, 0.5});
+}
+
+TEST(TokenUniform, HasAStreamForEachExample) {
+  EXPECT_EQ(token_uniform(1, 2, 3), token_uniform(1, 2, 3));
+  EXPECT_NE(token_uniform(1, 2, 3), token_uniform(2, 2, 3));
+  EXPECT_NE(token_uniform(1, 2, 3), token_uniform(1, 3, 3));
+  EXPECT_NE(token_uniform(1, 2, 3), token_uniform(1, 2, 4));
+}
+
+// 2,000 first tokens of one prompt against softmax(logits / t): chi-square with 12 degrees of freedom; 32.9 is its 0.999 quantile.
+TEST(Generate, DrawsFromTheModelsDistribution) {
+  const DecodingRig rig(tiny_model("gpt2", Precision::kFloat32), "");
+  constexpr int64_t kTexts = 2000;
+  std::vector<Sequence> prompts;
+  for (int64_t i = 0; i < kTexts; ++i) prompts.push_back({i, {5, 3, 9}});
+  const auto texts = generate(*rig.rig.model, {rig.lane(prompts)}, {.max_new_tokens = 1, .sampling = {.temperature = 1.5, .seed = 4}});
+  const Decoding one(*rig.rig.model, {rig.lane({prompts[0]})}, 0);
+  const at::Tensor p = at::softmax(one.logits()[0].to(at::kDouble) / 1.5, 0);
+  std::vector<double> counts(13);
+  for (const auto& text : texts) counts[static_cast<size_t>(text.front().tokens.front())] += 1;
+  double chi_square = 0;
+  for (int64_t v = 0; v < 13; ++v) {
+    const double expected = p[v].item<double>() * kTexts, found = counts[static_cast<size_t>(v)];
+    chi_square += (found - expected) * (found - expected) / expected;
+  }
+  measured("chi-square", chi_square);
+  EXPECT_LT(chi_square, 32.9);
+}
+
+// --- Whole texts ---
+
+void expect_same(const std::vector<Generated>& found, const std::vector<Generated>& expected, const std::string& what) {
+  ASSERT_EQ(found.size(), expected.size()) << what;
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].tokens, expected[i].tokens) << what;
+    EXPECT_NEAR(found[i].log_probability, expected[i].log_probability, 2e-5) << what;
+    EXPECT_NEAR(found[i].score, expected[i].score, 2e-5) << what;
+    EXPECT_EQ(found[i].finish, expected[i].finish) << what;
+  }
+}
+
+const std::vector<GenerateOptions>& ways() {
+  static const std::vector<GenerateOptions> all = {
+      {.max_new_tokens = 5, .sampling = {.end_ids = {2, 8}}},
+      {.max_new_tokens = 5, .sampling = {.temperature = 1.3, .top_k = 8, .top_p = 0.95, .end_ids = {2, 8}, .seed = 11}},
+      {.max_new_tokens = 5, .sampling = {.end_ids = {2, 8}}, .beams = 3},
+      {.max_new_tokens = 5, .sampling = {.repetition_penalty = 1.3, .no_repeat_ngram = 2, .min_new_tokens = 2, .end_ids = {2}}, .beams = 2, .length_penalty = 0.7, .early_stopping = EarlyStopping::kYes},
+  };
+  return all;
+}
+
+class Generating : public ::testing::TestWithParam<std::string> {};
+
+// Two adapters and their prompts at once, each text as if it were alone.
+TEST_P(Generating, AloneOrTogether) {
+  const auto model = tiny_model(GetParam(), Precision::kFloat32);
+  const DecodingRig lora(model, "{lora: {rank: 2}}"), mix(model, "{prompt: {length: 2}}, {gate: {}, of: {affine: {sites: [ffn.act]}}}");
+  const std::vector<Sequence> first = short_prompts(), second = short_prompts(40);
+  for (size_t w = 0; w < ways().size(); ++w) {
+    const auto together = generate(*model, {lora.lane(first), mix.lane(second)}, ways()[w]);
+    ASSERT_EQ(together.size(), 8U);
+    for (size_t n = 0; n < 8; ++n) {
+      const DecodingRig& rig = n < 4 ? lora : mix;
+      const std::vector<Sequence> one = {n < 4 ? first[n] : second[n - 4]};
+      expect_same(together[n], generate(*model, {rig.lane(one)}, ways()[w]).front(), GetParam() + " way " + std::to_string(w) + " text " + std::to_string(n));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Generating, ::testing::Values("gpt2", "llama", "t5", "bart"), parameter_name);
+
+TEST(Generate, SeedsGiveOtherTexts) {
+  const DecodingRig rig(tiny_model("llama", Precision::kFloat32), "");
+  const auto run = [&](uint64_t seed) { return generate(*rig.rig.model, {rig.lane(short_prompts())}, {.max_new_tokens = 6, .sampling = {.temperature = 2, .seed = seed}}); };
+  const auto one = run(1), again = run(1), other = run(2);
+  bool differs = false;
+  for (size_t n = 0; n < one.size(); ++n) {
+    expect_same(one[n], again[n], "again");
+    differs = differs || one[n].front().tokens != other[n].front().tokens;
+  }
+  EXPECT_TRUE(differs);
+}
+
+TEST(Generate, TellsTokensAndStopsWhenTold) {
+  const DecodingRig rig(tiny_model("gpt2", Precision::kFloat32), "");
+  const GenerateOptions options{.max_new_tokens = 4, .sampling = {.no_repeat_ngram = 1}};
+  const auto whole = generate(*rig.rig.model, {rig.lane(short_prompts())}, options);
+  std::vector<Ids> told(4);
+  const auto stopped = generate(*rig.rig.model, {rig.lane(short_prompts())}, options, [&](int64_t prompt, int64_t token) {
+    told[static_cast<size_t>(prompt)].push_back(token);
+    return prompt != 2 || told[2].size() < 2;
+  });
+  for (size_t n = 0; n < 4; ++n) {
+    EXPECT_EQ(told[n], stopped[n].front().tokens);
+    Ids expected = whole[n].front().tokens;
+    if (n == 2) expected.resize(2);
+    EXPECT_EQ(told[n], expected);
+    EXPECT_EQ(stopped[n].front().finish, n == 2 ? Finish::kStopped : Finish::kLength);
+  }
+}
+
+TEST(Generate, RefusesOptionsThatMakeNoSense) {
+  const ModelConfig config = tiny_model("gpt2", Precision::kFloat32)->config;
+  const auto expect_refused = [&](const GenerateOptions& options, const std::string& message) {
+    expect_message<InputError>([&] { check_generation(options, config); }, message);
+  };
+  check_generation({}, config);
+  expect_refused({.max_new_tokens = 0}, "max_new_tokens: expected 1..1048576, found 0");
+  expect_refused({.sampling = {.temperature = -1}}, "temperature: expected 0 (the most probable token) or more, found -1");
+  expect_refused({.sampling = {.temperature = 1, .top_p = 0}}, "top_p: expected a number above 0, at most 1, found 0");
+  expect_refused({.sampling = {.top_k = 5}}, "set a temperature");
+  expect_refused({.sampling = {.repetition_penalty = 0}}, "repetition_penalty: expected a number above 0");
+  expect_refused({.max_new_tokens = 3, .sampling = {.min_new_tokens = 4}}, "min_new_tokens: 4 are more than max_new_tokens, 3");
+  expect_refused({.sampling = {.end_ids = {13}}}, "end_ids: expected tokens below the vocabulary's 13, found 13");
+  expect_refused({.beams = 0}, "beams: expected 1..1024, found 0");
+  expect_refused({.length_penalty = 2}, "length_penalty and early_stopping are for beam search");
+  expect_refused({.sampling = {.temperature = 1}, .beams = 2}, "beam search takes the most probable beams");
+}
+
+TEST(Generate, RefusesToGoOnWithoutAToken) {
+  const DecodingRig rig(tiny_model("t5", Precision::kFloat32), "");
+  expect_message<InputError>([&] { generate(*rig.rig.model, {rig.lane(short_prompts())}, {.max_new_tokens = 20, .sampling = {.no_repeat_ngram = 1}}); },
+                             "example 0: no token is left to go on with: lower no_repeat_ngram or min_new_tokens");
+}
+
+// --- Stop texts ---
+
+TEST(StopWatch, HoldsBackWhatMayBecomeAStopText) {
+  StopWatch watch({"\n\n", "END"});
+  EXPECT_EQ(watch.push("a\n"), "a");
+  EXPECT_EQ(watch.push("b E"), "\nb ");
+  EXPECT_EQ(watch.push("N"), "");
+  EXPECT_EQ(watch.push("d"), "ENd");
+  EXPECT_FALSE(watch.has_stopped());
+  EXPECT_EQ(watch.push("xE"), "x");
+  EXPECT_EQ(watch.push("ND and more\n\n"), "");
+  EXPECT_TRUE(watch.has_stopped());
+  EXPECT_EQ(watch.push("y"), "");
+  EXPECT_EQ(watch.finish(), "");
+}
+
+TEST(StopWatch, GivesTheRestWhenNoneCame) {
+  StopWatch watch({"###"});
+  EXPECT_EQ(watch.push("a##"), "a");
+  EXPECT_EQ(watch.finish(), "##");
+  StopWatch none({});
+  EXPECT_EQ(none.push("abc"), "abc");
+  EXPECT_EQ(none.finish(), "");
+}
+
+}  // namespace
+}  // namespace graft::testing
