@@ -52,11 +52,16 @@ const Format& format_named(const std::string& name) {
   throw InputError("unknown format " + quote(name) + did_you_mean(name, foreign_formats()) + "; expected " + joined(foreign_formats(), "or"));
 }
 
-// The last hidden states, and the logits where there is a head.
+// The last hidden states, and the logits where there is a head; of a decoder the logits of all tokens.
 std::vector<Tensor> computed(const Model& model, const Adapter& adapter, const NamedTensors& tensors) {
   const at::NoGradGuard no_grad;
   const Bound bound(model, adapter, tensors);
   const std::vector<Sequence> probe = made_up_probes(model.config, kProbeSequences, adapter.layout().virtual_rows + adapter.layout().first_position);
+  if (model.config.has_decoder()) {
+    std::vector<Tensor> logits;
+    for (const Sequence& sequence : probe) logits.push_back(token_logits(model, bound, sequence));
+    return logits;
+  }
   PackLane lane;
   for (const Sequence& sequence : probe) lane.sequences.push_back(&sequence);
   lane.layout = adapter.layout();

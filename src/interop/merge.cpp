@@ -9,6 +9,8 @@
 #include "edit/registry.h"
 #include "infer/predict.h"
 #include "interop/model_folder.h"
+#include "interop/probes.h"
+#include "model/gguf_model.h"
 
 namespace graft {
 
@@ -45,6 +47,10 @@ Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& t
   const Bound bound(model, adapter, tensors);
   std::vector<Tensor> out;
   for (const Sequence& probe : probes) {   // one by one: no probe depends on how they are batched
+    if (model.config.has_decoder()) {
+      out.push_back(token_logits(model, bound, probe));
+      continue;
+    }
     const Pack pack = make_pack({{{&probe}, 0, adapter.layout()}}, pack_options(model));
     if (adapter.head() == nullptr) out.push_back(last_states(model, bound, probe, pack).to(at::kFloat));
     else out.push_back(compute_logits(model, pack, {{&bound, {}}}, {}).logits.front().to(at::kFloat));
@@ -126,6 +132,9 @@ NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
 MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir, const std::vector<Sequence>& probes, const Path& out,
                           const MergeOptions& options) {
   ensure(model.weights.dtype() == at::kFloat, "merging starts from a float32 trunk");
+  if (is_gguf(model_dir)) {
+    throw InputError("'" + model_dir.string() + "' is a GGUF file: a merged model is a Hugging Face folder, which takes config.json and the tokenizer from its base's; give the folder that the file was made from");
+  }
   if (fs::exists(out)) throw InputError("--out: '" + out.string() + "' is there already; choose a new folder");
   NamedTensors merged = merged_tensors(loaded, model);
   const Path unfinished = out.string() + ".unfinished." + std::to_string(getpid());

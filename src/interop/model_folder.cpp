@@ -1,5 +1,9 @@
 #include "interop/model_folder.h"
 
+#include <ATen/ops/cat.h>
+
+#include <map>
+
 #include "base/error.h"
 #include "model/families.h"
 #include "tensor/safetensors.h"
@@ -31,13 +35,22 @@ Node with_head(Node json, const Family& family, const Task& task) {
 
 NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tensors, const LoadedAdapter& loaded, at::ScalarType dtype) {
   const Head* head = loaded.adapter.head();
-  const std::string prefix = head != nullptr ? family.prefixes.front() : "";
+  const std::string prefix = head != nullptr || family.head_style == HeadStyle::kNone ? family.prefixes.front() : "";
   NamedTensors out;
   const auto add = [&](const std::string& name, const Tensor& tensor) { out[name] = tensor.detach().to(dtype).contiguous(); };
+  std::map<std::string, std::vector<Tensor>> pieces;   // of layers that the checkpoint holds as one
   for (const auto& [name, tensor] : tensors) {
     const std::optional<std::string> theirs = checkpoint_name(family, name);
     ensure(theirs.has_value(), "every tensor of a trunk has a name in its checkpoint: " + name);
-    add(prefix + *theirs, tensor);
+    const CheckpointPiece piece = piece_of(*theirs);
+    const bool is_output = name == "lm.weight";   // which stands beside the trunk
+    std::vector<Tensor>& own = pieces[(is_output ? "" : prefix) + piece.tensor];
+    own.resize(static_cast<size_t>(piece.count));
+    const bool is_transposed = family.stores_transposed && tensor.dim() == 2 && !name.starts_with("embed.");
+    own[static_cast<size_t>(piece.index)] = is_transposed ? tensor.detach().t() : tensor.detach();
+  }
+  for (const auto& [name, parts] : pieces) {   // along their outputs
+    add(name, parts.size() == 1 ? parts.front() : at::cat(parts, family.stores_transposed ? parts.front().dim() - 1 : 0));
   }
   if (head == nullptr) return out;
   for (const ParamSpec& param : head->params()) {

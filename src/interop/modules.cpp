@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "model/families.h"
+#include "model/sites.h"
 
 namespace graft {
 
@@ -66,10 +67,16 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
   for (const TensorSlot& slot : tensor_slots(model.config)) {
     if (!slot.name.ends_with(".weight")) continue;
     const std::string name = slot.name.substr(0, slot.name.size() - 7);
-    const std::string theirs = checkpoint_name(family, slot.name).value();
-    if (!theirs.ends_with(".weight")) continue;   // a piece of a layer that the peers have whole
-    const bool is_table = name.starts_with("embed.") && !name.ends_with("norm");
-    layers_.push_back({is_table ? "" : name, prefix + theirs.substr(0, theirs.size() - 7), slot.shape.size() == 2 && !is_table});
+    const CheckpointPiece piece = piece_of(checkpoint_name(family, slot.name).value());
+    const bool is_output = name == "lm";   // which stands beside the trunk
+    const std::string path = (is_output ? "" : prefix) + piece.tensor.substr(0, piece.tensor.size() - 7);
+    if (piece.count > 1) {
+      if (layers_.back().path != path) layers_.push_back({"", path, true});
+      layers_.back().pieces.push_back(name);
+      continue;
+    }
+    const bool is_matrix = slot.shape.size() == 2, is_layer = place_of(name).layer >= 0 || name == "pooler";   // else a table, or the output layer
+    layers_.push_back({is_matrix && !is_layer ? "" : name, path, is_matrix && is_layer});
   }
   if (has_head && family.head_style == HeadStyle::kPooler) layers_.push_back({"head/out", "classifier", true});
   if (has_head && family.head_style == HeadStyle::kDense) {
@@ -92,7 +99,9 @@ const Modules::Layer* Modules::by_path(const std::string& path) const {
 }
 
 const Modules::Layer& Modules::by_name(const std::string& name) const {
-  const auto found = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& layer) { return layer.name == name; });
+  const auto found = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& layer) {
+    return layer.name == name || std::find(layer.pieces.begin(), layer.pieces.end(), name) != layer.pieces.end();
+  });
   ensure(found != layers_.end(), "a layer of the model: " + name);
   return *found;
 }

@@ -33,9 +33,10 @@ class Modules {
     std::string name;      // ours: "enc.3.attn.q"; a head's layers: "head/out"; empty for one that has no place here (a word table)
     std::string path;      // theirs
     bool is_linear = false;
+    std::vector<std::string> pieces = {};   // instead of `name`: our layers that they have as one, in the order of its outputs
   };
 
-  // `prefix`: what stands before the encoder's paths, "bert." or "". `has_head`: a classifier lies beside the encoder.
+  // `prefix`: what stands before the trunk's paths, "bert." or "". `has_head`: a classifier lies beside the encoder.
   Modules(const Model& model, const std::string& prefix, bool has_head);
 
   const std::vector<Layer>& layers() const { return layers_; }

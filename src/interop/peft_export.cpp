@@ -1,3 +1,7 @@
+#include <ATen/ops/cat.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -64,7 +68,7 @@ class Writer {
         tensors_(tensors),
         model_(model),
         family_(family_of(model.config)),
-        prefix_(adapter.head() != nullptr ? family_.prefixes.front() : ""),
+        prefix_(adapter.head() != nullptr || answers_in_words() ? family_.prefixes.front() : ""),
         modules_(model, prefix_, adapter.head() != nullptr) {}
 
   void build() {
@@ -77,7 +81,9 @@ class Writer {
     write_head();
     config_["base_model_name_or_path"] = Node::text(model_.source);
     config_["peft_version"] = Node::text(kPeftVersion);
-    config_["task_type"] = Node::text(adapter_.head() != nullptr ? "SEQ_CLS" : "FEATURE_EXTRACTION");
+    const char* in_words = model_.config.layers > 0 ? "SEQ_2_SEQ_LM" : "CAUSAL_LM";
+    config_["task_type"] = Node::text(answers_in_words() ? in_words : adapter_.head() != nullptr ? "SEQ_CLS" : "FEATURE_EXTRACTION");
+    if (config_.find("fan_in_fan_out") != nullptr) config_["fan_in_fan_out"] = Node::boolean(family_.stores_transposed);
   }
 
   const Node& config() const { return config_; }
@@ -94,6 +100,8 @@ class Writer {
     throw InputError("the adapter cannot be exported to PEFT: " + path.substr(0, path.size() - 1) + ": " + why);
   }
 
+  bool answers_in_words() const { return family_.head_style == HeadStyle::kNone; }
+
   // The one method of the adapter, after everything that PEFT has no form for is refused; fills parts_ (biases apart).
   std::string method() {
     std::string kind, first;
@@ -108,6 +116,9 @@ class Writer {
       else if (kind = own, first.empty()) first = part.path.substr(0, part.path.size() - 1);
       parts_.push_back({part.path, *described.find(own), &part.spec});
     }
+    if (!biases_.empty() && answers_in_words()) faults.emplace_back(biases_, "biases of a " + model_.config.model_type + " model are not written for PEFT: merge them into the weights with graft merge");
+    const bool is_prompt = kind == "prefix" || kind == "prompt";
+    if (is_prompt && model_.config.layers > 0 && model_.config.has_decoder()) faults.emplace_back(parts_.front().path, "PEFT gives rows to an encoder and its decoder in its own way, which is not written here");
     if (!biases_.empty() && kind != "lora" && kind != "dora") faults.emplace_back(biases_, reasons().at("bitfit"));
     if (!biases_.empty()) std::erase_if(parts_, [&](const Part& part) { return part.path == biases_; });
     if (!faults.empty()) {
@@ -175,6 +186,7 @@ class Writer {
     const bool all_stabilised = stabilised == static_cast<std::ptrdiff_t>(parts_.size());
     std::map<std::string, Scale> scales;
     std::vector<std::string> layers;
+    std::map<std::string, std::vector<Branch>> joint;   // of layers that PEFT has as one
     for (const Part& part : parts_) {
       Scale scale{static_cast<int64_t>(number(part.options, "rank")), number(part.options, "alpha")};
       // rsLoRA is one switch in PEFT: where only some edits have it, their alpha carries it.
@@ -183,17 +195,63 @@ class Writer {
         scales.emplace(site.name, scale);
         layers.push_back(site.name);
         const std::string from = part.path + site.name, to = key(site.name);
+        if (!modules_.by_name(site.name).pieces.empty()) {
+          joint[to].push_back({&site, &part});
+          continue;
+        }
         put(to + ".lora_A.weight", stored(from + ".lora_a"));
         put(to + ".lora_B.weight", stored(from + ".lora_b"));
         if (is_dora) put(to + ".lora_magnitude_vector", stored(from + ".magnitude"));
       }
     }
+    for (const auto& [to, branches] : joint) write_joint(to, branches, is_dora, scales);
     write_scales(scales);
     config_["lora_dropout"] = Node::number(shared("dropout", "lora_dropout"));
     config_["use_rslora"] = Node::boolean(all_stabilised);
     config_["use_dora"] = Node::boolean(is_dora);
     config_["target_modules"] = names_node(target_names(layers));
     if (!biases_.empty()) write_biases(scales);
+  }
+
+  struct Branch {
+    const Site* site;
+    const Part* part;
+  };
+
+  // Branches of several of our layers as one over all outputs of theirs: where they share an A its B's lie end to end, else the ranks add up, and
+  // each A reaches its own outputs only. With alpha' = alpha R' / R the product keeps its weight alpha / R.
+  void write_joint(const std::string& to, const std::vector<Branch>& branches, bool is_dora, std::map<std::string, Scale>& scales) {
+    const std::vector<std::string>& pieces = modules_.by_name(branches.front().site->name).pieces;
+    const auto path = [](const Branch& branch) { return branch.part->path + branch.site->name; };
+    const Branch& first = branches.front();
+    const Scale scale = scales.at(first.site->name);
+    bool shares = true;
+    for (const Branch& branch : branches) {
+      const Scale& own = scales.at(branch.site->name);
+      const bool is_same = own.rank == scale.rank && own.alpha == scale.alpha;
+      if (!is_same) refuse(branch.part->path, "PEFT has " + joined(pieces) + " as one layer, with one rank and alpha: expected those of " + first.site->name + " for " + branch.site->name);
+      shares &= stored(path(branch) + ".lora_a").equal(stored(path(first) + ".lora_a"));
+    }
+    if (is_dora && (!shares || branches.size() != pieces.size())) refuse(first.part->path, "PEFT has " + joined(pieces) + " as one layer: DoRA there needs all of them, with one lora_a");
+    const bool is_stabilised = is_true(first.part->options, "rslora");
+    if (is_stabilised && !shares) refuse(first.part->path, "PEFT has " + joined(pieces) + " as one layer, whose joint rank rslora would count: expected rslora: false");
+    std::vector<Tensor> a, b, magnitudes;
+    const int64_t rank = shares ? scale.rank : scale.rank * static_cast<int64_t>(branches.size());
+    for (const std::string& piece : pieces) {
+      const auto found = std::find_if(branches.begin(), branches.end(), [&](const Branch& branch) { return branch.site->name == piece; });
+      Tensor rows = at::zeros({model_.sites.at(piece).output_width, rank});
+      if (found != branches.end()) {
+        const auto place = shares ? 0 : static_cast<int64_t>(a.size()) * scale.rank;
+        rows.slice(1, place, place + scale.rank).copy_(stored(path(*found) + ".lora_b").detach());
+        if (!shares || a.empty()) a.push_back(stored(path(*found) + ".lora_a").detach());
+        if (is_dora) magnitudes.push_back(stored(path(*found) + ".magnitude").detach());
+      }
+      b.push_back(rows);
+    }
+    put(to + ".lora_A.weight", at::cat(a));
+    put(to + ".lora_B.weight", at::cat(b));
+    if (is_dora) put(to + ".lora_magnitude_vector", at::cat(magnitudes));
+    for (const Branch& branch : branches) scales[branch.site->name] = {rank, scale.alpha * static_cast<double>(rank) / static_cast<double>(scale.rank)};
   }
 
   // The most frequent rank and alpha stand in r and lora_alpha, the others in patterns.
@@ -229,34 +287,48 @@ class Writer {
   void write_ia3() {
     config_ = parse_json(kIa3Fields, "PEFT's fields");
     std::vector<std::string> layers, inputs;
+    std::map<std::string, std::map<std::string, Tensor>> joint;   // of layers that PEFT has as one: our layer -> its scales
     for (const Part& part : parts_) {
       if (is_true(part.options, "shift") || !is_true(part.options, "scale")) refuse(part.path, "PEFT's (IA)^3 scales and does not shift");
       for (const Site& site : part.spec->sites) {
-        const bool is_input = site.part == "ffn.act";
+        const bool is_input = site.part == (model_.config.has_gated_ffn ? "ffn.mid" : "ffn.act");
         if (!is_input && site.kind != SiteKind::kLinear) refuse(part.path, "PEFT's (IA)^3 scales what leaves a linear layer or enters the second feed-forward one; " + site.name + " is neither");
-        const std::string layer = is_input ? "enc." + std::to_string(site.layer) + ".ffn.down" : site.name;
+        const std::string layer = is_input ? site.stack + "." + std::to_string(site.layer) + ".ffn.down" : site.name;
         if (std::find(layers.begin(), layers.end(), layer) != layers.end()) refuse(part.path, "PEFT's (IA)^3 scales what enters or what leaves " + modules_.by_name(layer).path + ", not both");
         layers.push_back(layer);
         if (is_input) inputs.push_back(layer);
-        put(key(layer) + ".ia3_l", stored(part.path + site.name + ".scale").unsqueeze(is_input ? 0 : 1));
+        const Tensor& scale = stored(part.path + site.name + ".scale");
+        if (!modules_.by_name(layer).pieces.empty()) joint[key(layer)][layer] = scale;
+        else put(key(layer) + ".ia3_l", scale.unsqueeze(is_input ? 0 : 1));
       }
     }
     config_["target_modules"] = names_node(target_names(layers));
+    for (const auto& [to, own] : joint) {
+      std::vector<Tensor> all;
+      for (const std::string& piece : modules_.by_name(own.begin()->first).pieces) {
+        const auto found = own.find(piece);
+        all.push_back(found == own.end() ? at::ones({model_.sites.at(piece).output_width}) : found->second.detach());
+      }
+      put(to + ".ia3_l", at::cat(all).unsqueeze(1));
+    }
     config_["feedforward_modules"] = names_node(target_names(inputs));
   }
 
   // ---- prefix and prompt
   void write_shape(int64_t length) {
     config_["num_virtual_tokens"] = Node::integer(length);
-    config_["num_layers"] = Node::integer(model_.config.layers);
-    config_["num_attention_heads"] = Node::integer(model_.config.heads);
-    config_["token_dim"] = Node::integer(model_.config.width);
+    const ModelConfig& c = model_.config;
+    const bool is_prefix = config_.find("prefix_projection") != nullptr;   // whose rows are keys, of as many heads as there are
+    config_["num_layers"] = Node::integer(c.layers + c.decoder_layers);
+    config_["num_attention_heads"] = Node::integer(is_prefix ? c.key_heads : c.heads);
+    config_["token_dim"] = Node::integer(is_prefix ? c.key_width() : c.width);
   }
 
   void write_prefix() {
     config_ = parse_json(kPrefixFields, "PEFT's fields");
     const Part& part = parts_.front();
-    if (static_cast<int64_t>(part.spec->sites.size()) != model_.config.layers) refuse(part.path, "PEFT's prefix stands in every layer, found " + std::to_string(part.spec->sites.size()) + " of " + std::to_string(model_.config.layers));
+    const int64_t layers = model_.config.layers + model_.config.decoder_layers;
+    if (static_cast<int64_t>(part.spec->sites.size()) != layers) refuse(part.path, "PEFT's prefix stands in every layer, found " + std::to_string(part.spec->sites.size()) + " of " + std::to_string(layers));
     if (!is_true(part.options, "counts_positions")) refuse(part.path, "PEFT counts the rows of a prefix as positions before the tokens': expected counts_positions: true, as it must be trained");
     std::vector<Tensor> rows;
     for (const Site& site : part.spec->sites) {

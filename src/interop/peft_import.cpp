@@ -53,6 +53,11 @@ class Reader {
   bool read_task_type() {
     const Node* node = config_.raw("task_type");
     const std::string type = is_unused(node) ? "" : config_.text("task_type", "");
+    if (family_.head_style == HeadStyle::kNone) {   // the vocabulary's output layer is no head
+      const std::string own = model_.config.layers > 0 ? "SEQ_2_SEQ_LM" : "CAUSAL_LM";
+      if (!type.empty() && type != own && type != "FEATURE_EXTRACTION") config_.fault("task_type", "expected " + own + ", FEATURE_EXTRACTION or null, found " + quote(type) + ": heads beside this model have no place here");
+      return false;
+    }
     const bool is_known = type.empty() || type == "SEQ_CLS" || type == "FEATURE_EXTRACTION";
     if (!is_known) config_.fault("task_type", "expected SEQ_CLS, FEATURE_EXTRACTION or null, found " + quote(type) + ": heads for other tasks have no place here");
     return type == "SEQ_CLS" || holds_any(root_ + "classifier.");
@@ -132,7 +137,7 @@ class Reader {
     const bool is_chosen = targets.chooses(layer), is_held = tensors_.has(key(layer) + suffix);
     if (is_chosen && !is_held) tensors_.fault("holds no " + quote(key(layer) + suffix) + ", although target_modules choose " + layer.path);
     if (!is_chosen && is_held) tensors_.fault("tensor " + quote(key(layer) + suffix) + " changes a module that target_modules do not choose");
-    if (is_held && !layer.name.starts_with("enc.")) {
+    if (is_held && layer.pieces.empty() && place_of(layer.name).layer < 0) {
       tensors_.fault("tensor " + quote(key(layer) + suffix) + ": " + layer.path + " is no linear layer of a block, so it cannot be changed here");
       return false;
     }
@@ -148,8 +153,8 @@ class Reader {
   };
 
   void read_lora() {
-    refuse_fields(config_, {{"fan_in_fan_out", "transposed weights are of models that are not read here; expected false"},
-                            {"lora_bias", "a bias in the branch has no place here; expected false"},
+    read_transposition();
+    refuse_fields(config_, {{"lora_bias", "a bias in the branch has no place here; expected false"},
                             {"trainable_token_indices", "trained token rows have no place here"},
                             {"target_parameters", "changes of bare parameters have no place here"},
                             {"layer_replication", "repeated layers have no place here"},
@@ -172,9 +177,38 @@ class Reader {
       options["alpha"] = Node::number(group.alpha);
       for (const auto& [name, value] : shared.members) options[name] = value;
       const std::string path = foreign_.add(is_dora ? "dora" : "lora", std::move(options));
-      for (size_t i = 0; i < group.sites.size(); ++i) read_lora_site(path + group.sites[i].name, key(*group.layers[i]), group.sites[i], group.rank, is_dora);
+      for (const Modules::Layer* layer : group.layers) read_lora_layer(path, *layer, group.rank, is_dora);
     }
     read_biases(config_.choice("bias", "none", {"none", "all", "lora_only"}));
+  }
+
+  // How the model stores its weights, which says nothing of the adapter's.
+  void read_transposition() {
+    if (family_.stores_transposed) ignore_fields(config_, {"fan_in_fan_out"});
+    else refuse_fields(config_, {{"fan_in_fan_out", "transposed weights are of other models; expected false"}});
+  }
+
+  // Our sites of a layer, in the order of its outputs.
+  std::vector<Site> sites_of(const Modules::Layer& layer) const {
+    if (layer.pieces.empty()) return {model_.sites.at(layer.name)};
+    std::vector<Site> sites;
+    for (const std::string& piece : layer.pieces) sites.push_back(model_.sites.at(piece));
+    return sites;
+  }
+
+  // A tensor over all outputs of a layer, cut for its sites and put at path + site + suffix.
+  void put_by_outputs(const Tensor& tensor, const std::vector<Site>& sites, const std::string& path, const std::string& suffix) {
+    int64_t begin = 0;
+    for (const Site& site : sites) {
+      if (tensor.defined()) put(path + site.name + suffix, tensor.slice(0, begin, begin + site.output_width).contiguous().clone());
+      begin += site.output_width;
+    }
+  }
+
+  static int64_t outputs_of(const std::vector<Site>& sites) {
+    int64_t sum = 0;
+    for (const Site& site : sites) sum += site.output_width;
+    return sum;
   }
 
   void refuse_changed_base() {
@@ -192,6 +226,9 @@ class Reader {
     const int64_t rank = config_.integer("r", 8, 1, 4096);
     const double alpha = config_.number("lora_alpha", 8.0, 0, 1e6);
     const PeftPattern ranks(config_, "rank_pattern"), alphas(config_, "alpha_pattern");
+    if (model_.config.position_kind == PositionKind::kDistanceBias && !is_unused(config_.raw("layers_to_transform"))) {
+      config_.fault("layers_to_transform", "PEFT counts the sublayers of a " + model_.config.model_type + " block here, not its blocks; choose by target_modules");
+    }
     const PeftTargets targets(config_, saved_, /*by_layer=*/true);
     std::vector<Group> groups;
     for (const Modules::Layer& layer : modules_.layers()) {
@@ -201,7 +238,7 @@ class Reader {
       const auto same = [&](const Group& group) { return group.rank == own_rank && group.alpha == own_alpha; };
       auto found = std::find_if(groups.begin(), groups.end(), same);
       if (found == groups.end()) found = groups.insert(found, {own_rank, own_alpha, {}, {}});
-      found->sites.push_back(model_.sites.at(layer.name));
+      for (const Site& site : sites_of(layer)) found->sites.push_back(site);
       found->layers.push_back(&layer);
       adapted_.insert(layer.name);
     }
@@ -209,16 +246,24 @@ class Reader {
     return groups;
   }
 
-  void read_lora_site(const std::string& ours, const std::string& theirs, const Site& site, int64_t rank, bool is_dora) {
-    put(ours + ".lora_a", tensors_.take(theirs + ".lora_A.weight", {rank, site.input_width}));
-    put(ours + ".lora_b", tensors_.take(theirs + ".lora_B.weight", {site.output_width, rank}));
-    if (is_dora) put(ours + ".magnitude", tensors_.take(theirs + ".lora_magnitude_vector", {site.output_width}));
+  // One branch over several of our layers is one branch in each, with the same A.
+  void read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank, bool is_dora) {
+    const std::vector<Site> sites = sites_of(layer);
+    const std::string theirs = key(layer);
+    const Tensor a = tensors_.take(theirs + ".lora_A.weight", {rank, sites.front().input_width});
+    for (const Site& site : sites) put(path + site.name + ".lora_a", a.defined() ? a.clone() : a);
+    put_by_outputs(tensors_.take(theirs + ".lora_B.weight", {outputs_of(sites), rank}), sites, path, ".lora_b");
+    if (is_dora) put_by_outputs(tensors_.take(theirs + ".lora_magnitude_vector", {outputs_of(sites)}), sites, path, ".magnitude");
   }
 
   // "all" saves every bias of the model: the bitfit edit. "lora_only" saves those of changed layers, which no edit trains alone.
   void read_biases(const std::string& which) {
     if (which == "lora_only") config_.fault("bias", "lora_only trains the biases of some layers, which has no place here; expected none or all");
     if (which != "all") return;
+    if (family_.head_style == HeadStyle::kNone) {
+      config_.fault("bias", "biases of a " + model_.config.model_type + " model are not read from PEFT; expected none");
+      return;
+    }
     const std::string pooler_bias = trains_pooler() || family_.head_style != HeadStyle::kPooler ? "" : key(modules_.by_name("pooler")) + ".bias";
     const bool with_pooler = !pooler_bias.empty() && tensors_.has(pooler_bias);
     const std::string path = foreign_.add("bitfit", Node::map({{"pooler", Node::boolean(with_pooler)}}));
@@ -231,7 +276,7 @@ class Reader {
 
   // ---- (IA)^3
   void read_ia3() {
-    refuse_fields(config_, {{"fan_in_fan_out", "transposed weights are of models that are not read here; expected false"}});
+    read_transposition();
     ignore_fields(config_, {"init_ia3_weights"});
     const PeftTargets targets(config_, saved_, /*by_layer=*/false);
     const NameChoice feedforward(config_, "feedforward_modules", NameChoice::Ending::kAny);
@@ -239,16 +284,22 @@ class Reader {
     std::vector<std::pair<std::string, Tensor>> scales;
     for (const Modules::Layer& layer : modules_.layers()) {
       if (!layer.is_linear || !is_changed(targets, layer, ".ia3_l")) continue;
-      const Site& linear = model_.sites.at(layer.name);
+      const std::vector<Site> own = sites_of(layer);
+      const Site& linear = own.front();
       const bool scales_input = feedforward.chooses(layer.path);
-      const std::vector<int64_t> shape = scales_input ? std::vector<int64_t>{1, linear.input_width} : std::vector<int64_t>{linear.output_width, 1};
+      const std::vector<int64_t> shape = scales_input ? std::vector<int64_t>{1, linear.input_width} : std::vector<int64_t>{outputs_of(own), 1};
       const Tensor scale = tensors_.take(key(layer) + ".ia3_l", shape);
       if (scales_input && linear.part != "ffn.down") {
-        config_.fault("feedforward_modules", "scales the input of " + layer.path + "; only the input of the second feed-forward layer is a site (enc.*.ffn.act)");
+        config_.fault("feedforward_modules", "scales the input of " + layer.path + "; only the input of the second feed-forward layer is a site (ffn.act, of a gated one ffn.mid)");
         continue;
       }
-      sites.push_back(scales_input ? model_.sites.block(linear.layer).act : linear);
-      if (scale.defined()) scales.emplace_back(sites.back().name, scale.flatten());
+      int64_t begin = 0;
+      for (const Site& site : own) {
+        sites.push_back(scales_input ? input_of_down(linear) : site);
+        const int64_t end = begin + (scales_input ? linear.input_width : site.output_width);
+        if (scale.defined()) scales.emplace_back(sites.back().name, scale.flatten().slice(0, begin, end).clone());
+        begin = end;
+      }
     }
     if (sites.empty()) {
       tensors_.fault("holds no ia3_l of any layer");
@@ -262,14 +313,26 @@ class Reader {
     for (auto& [site, scale] : scales) put(path + site + ".scale", scale);
   }
 
+  // What enters ffn.down.
+  const Site& input_of_down(const Site& down) const {
+    const BlockSites& block = down.stack == "enc" ? model_.sites.block(down.layer) : model_.sites.decoder_block(down.layer);
+    return block.mid.index >= 0 ? block.mid : block.act;
+  }
+
   // ---- prefix, prompt, p-tuning
   void read_prompt() {
     const ModelConfig& c = model_.config;
+    if (c.layers > 0 && c.has_decoder()) {
+      throw InputError(config_.source() + ": /peft_type: " + type_ + " beside an encoder and a decoder is not read: PEFT gives rows to both in its own way; train it here, or take LORA or IA3");
+    }
+    const int64_t layers = c.layers + c.decoder_layers;
+    const bool is_prefix = type_ == "PREFIX_TUNING";   // whose rows are keys, of as many heads as there are
+    const int64_t width = is_prefix ? c.key_width() : c.width, heads = is_prefix ? c.key_heads : c.heads;
     const int64_t length = config_.integer("num_virtual_tokens", std::nullopt, 1, 1 << 20);
     config_.integer("num_transformer_submodules", 1, 1, 1);
-    config_.integer("token_dim", c.width, c.width, c.width);
-    config_.integer("num_layers", c.layers, c.layers, c.layers);
-    config_.integer("num_attention_heads", c.heads, c.heads, c.heads);
+    config_.integer("token_dim", width, width, width);
+    config_.integer("num_layers", layers, layers, layers);
+    config_.integer("num_attention_heads", heads, heads, heads);
     ignore_fields(config_, {"encoder_hidden_size"});
     if (type_ == "PREFIX_TUNING") {
       ignore_fields(config_, {"prefix_projection", "init_weights"});   // the file holds what the projection gave
@@ -283,12 +346,13 @@ class Reader {
 
   void read_prefix(int64_t length) {
     const ModelConfig& c = model_.config;
-    const Tensor all = tensors_.take(kPeftPromptTensor, {length, c.layers * 2 * c.width});
+    const int64_t layers = c.layers + c.decoder_layers, width = c.key_width();
+    const Tensor all = tensors_.take(kPeftPromptTensor, {length, layers * 2 * width});
     const std::string path = foreign_.add("prefix", Node::map({{"length", Node::integer(length)}, {"counts_positions", Node::boolean(true)}}));
     if (!all.defined()) return;
-    const Tensor parts = all.view({length, 2 * c.layers, c.width});
-    for (int64_t layer = 0; layer < c.layers; ++layer) {
-      const std::string site = path + model_.sites.block(layer).attention.name;
+    const Tensor parts = all.view({length, 2 * layers, width});
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      const std::string site = path + (c.has_decoder() ? model_.sites.decoder_block(layer) : model_.sites.block(layer)).attention.name;
       put(site + ".keys", parts.select(1, 2 * layer).contiguous());
       put(site + ".values", parts.select(1, 2 * layer + 1).contiguous());
     }
@@ -330,7 +394,9 @@ Node site_options(const std::vector<Site>& chosen, const Sites& all) {
     if (std::find(parts.begin(), parts.end(), site.part) == parts.end()) parts.push_back(site.part);
     if (std::find(layers.begin(), layers.end(), site.layer) == layers.end()) layers.push_back(site.layer);
   }
-  const bool is_rectangle = chosen.size() == parts.size() * layers.size();   // sites are distinct
+  // Sites are distinct. With two stacks a part's name would mean both.
+  const bool has_two_stacks = all.all().back().stack == "dec" && all.all()[2].stack == "enc";
+  const bool is_rectangle = !has_two_stacks && chosen.size() == parts.size() * layers.size();
   std::vector<Node> names, numbers;
   if (is_rectangle) {
     for (const std::string& part : parts) names.push_back(Node::text(part));

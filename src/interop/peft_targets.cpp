@@ -63,7 +63,7 @@ bool PeftTargets::is_in_layers(const Modules::Layer& layer) const {
   if (layers_.empty()) return true;
   const bool is_named = layer_patterns_.empty() ||
                         std::any_of(layer_patterns_.begin(), layer_patterns_.end(), [&](const ModulePattern& pattern) { return pattern.matches(layer.path); });
-  return is_named && std::find(layers_.begin(), layers_.end(), place_of(layer.name).layer) != layers_.end();
+  return is_named && std::find(layers_.begin(), layers_.end(), place_of(layer.pieces.empty() ? layer.name : layer.pieces.front()).layer) != layers_.end();
 }
 
 bool PeftTargets::chooses(const Modules::Layer& layer) const {

@@ -27,6 +27,10 @@ inline constexpr PyreftKind kPyreftKinds[] = {{"LoreftIntervention", true, true,
                                               {"ConsreftIntervention", true, false, true},  {"LobireftIntervention", true, false, false},
                                               {"DireftIntervention", true, true, false},    {"NodireftIntervention", false, true, false}};
 
+// What stands before and behind a block's number in the path of a component of this model: "model.layers[" and "].output". Throws InputError for a
+// family whose folders are not read.
+std::string pyreft_component(const Model& model, int64_t layer);
+
 // The key of an intervention, as pyvene names it and its file: of the component's path or of a layer, with the count of those before it
 // at the same place.
 std::string pyreft_key(const std::string& component, int64_t layer, int64_t before);

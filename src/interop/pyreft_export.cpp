@@ -97,7 +97,7 @@ ImportAnswers pyreft_answers(const Adapter& adapter) {
 
 void write_pyreft(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model) {
   const Family& family = family_of(model.config);
-  if (family.head_style == HeadStyle::kNone) throw InputError("folders of pyreft are written for BERT and RoBERTa; the model is of type " + quote(model.config.model_type));
+  pyreft_component(model, 0);   // refuses a model of two stacks
   const at::NoGradGuard no_grad;
   const Node options = reft_options(adapter);
   const Adapter::Part& part = adapter.parts().front();
@@ -113,7 +113,7 @@ void write_pyreft(const Path& dir, const Adapter& adapter, const NamedTensors& t
   std::map<std::string, NamedTensors> files;
   for (size_t set = 0; set < sets.size(); ++set) {
     for (const Site& site : part.spec.sites) {
-      const std::string component = family.prefixes.front() + "encoder.layer[" + std::to_string(site.layer) + "].output";
+      const std::string component = pyreft_component(model, site.layer);
       const std::string key = pyreft_key(component, site.layer, static_cast<int64_t>(set));
       representations.push_back(representation(component, site.layer, rank));
       types.push_back(Node::text(std::string("<class 'pyreft.interventions.") + kind.name + "'>"));

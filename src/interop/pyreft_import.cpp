@@ -101,19 +101,21 @@ class Reader {
         fault("component " + quote(component) + ": only the output of a whole block is a place here (" + component_name(model_, 0) + " or block_output)");
         continue;
       }
-      if (*layer >= model_.config.layers) fault("layer " + std::to_string(*layer) + ": the model has " + std::to_string(model_.config.layers));
+      const int64_t layers = model_.config.layers + model_.config.decoder_layers;
+      if (*layer >= layers) fault("layer " + std::to_string(*layer) + ": the model has " + std::to_string(layers));
       const int64_t before = seen[component + "@" + std::to_string(*layer)]++;
       found_.push_back({pyreft_key(component, *layer, before), *layer, before});
     }
   }
 
   static std::string component_name(const Model& model, int64_t layer) {
-    return family_of(model.config).prefixes.front() + "encoder.layer[" + std::to_string(layer) + "].output";
+    return pyreft_component(model, layer);
   }
 
   // The block whose output a component is.
-  static std::optional<int64_t> layer_of(const std::string& component, const std::string& layer) {
-    constexpr std::string_view kStart = "encoder.layer[", kEnd = "].output";
+  std::optional<int64_t> layer_of(const std::string& component, const std::string& layer) const {
+    const std::string whole = pyreft_component(model_, 0);   // with a prefix, which may be missing
+    const std::string prefix = family_of(model_.config).prefixes.front(), kStart = whole.substr(prefix.size(), whole.find('[') + 1 - prefix.size()), kEnd = "].output";
     const size_t start = component.rfind(kStart);
     const bool is_path = start != std::string::npos && (start == 0 || component[start - 1] == '.') && component.ends_with(kEnd) &&
                          component.size() >= start + kStart.size() + kEnd.size();
@@ -164,7 +166,7 @@ class Reader {
     rank_ = *rank;
     std::vector<Site> sites;
     for (const Intervention& one : found_) {
-      if (one.set == 0) sites.push_back(model_.sites.block(one.layer).out);
+      if (one.set == 0) sites.push_back(out_of(one.layer));
     }
     std::sort(sites.begin(), sites.end(), [](const Site& a, const Site& b) { return a.index < b.index; });
     std::vector<std::pair<Intervention, ForeignTensors>> files;
@@ -193,7 +195,7 @@ class Reader {
     const bool has_two = answers_.is_untied && positions_.is_two_sided();
     for (auto& [one, tensors] : files) {
       const std::string set = !has_two ? "tied." : one.set == 0 ? "prefix." : "suffix.";
-      read_tensors(path + model_.sites.block(one.layer).out.name + "." + set, tensors, has_bias);
+      read_tensors(path + out_of(one.layer).name + "." + set, tensors, has_bias);
       try {
         tensors.finish("");
       } catch (const InputError& error) {
@@ -201,6 +203,8 @@ class Reader {
       }
     }
   }
+
+  const Site& out_of(int64_t layer) const { return model_.config.has_decoder() ? model_.sites.decoder_block(layer).out : model_.sites.block(layer).out; }
 
   void put(const std::string& name, Tensor tensor) {
     if (tensor.defined()) foreign_.tensors[name] = std::move(tensor);
@@ -292,15 +296,23 @@ class Reader {
 
 }  // namespace
 
+std::string pyreft_component(const Model& model, int64_t layer) {
+  const Family& family = family_of(model.config);
+  const bool is_encoder = family.head_style != HeadStyle::kNone;
+  if (!is_encoder && (model.config.layers > 0 || family.model_type == "bart")) {
+    throw InputError("folders of pyreft are read and written for one stack of blocks; a " + family.model_type + " model has two");
+  }
+  const std::string blocks = is_encoder ? "encoder.layer[" : family.model_type == "gpt2" ? "h[" : "layers[";
+  return family.prefixes.front() + blocks + std::to_string(layer) + "].output";
+}
+
 std::string pyreft_key(const std::string& component, int64_t layer, int64_t before) {
   const bool is_path = component.find('.') != std::string::npos;
   return (is_path ? "comp_" + with_underscores(component) : "layer_" + std::to_string(layer) + "_comp_" + component) + "_unit_pos_nunit_1#" + std::to_string(before);
 }
 
 ForeignAdapter read_pyreft(const Path& dir, const Model& model, const ImportAnswers& answers) {
-  if (family_of(model.config).head_style == HeadStyle::kNone) {
-    throw InputError("'" + dir.string() + "': folders of pyreft are read for BERT and RoBERTa; the model is of type " + quote(model.config.model_type));
-  }
+  pyreft_component(model, 0);
   const Path file = dir / "config.json";
   const Node json = parse_json(read_file(file), file.string());
   return Reader(dir, model, json, answers).read();

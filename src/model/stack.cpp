@@ -116,6 +116,7 @@ Tensor Stack::attend_encoder(const AttentionSites& a, int64_t layer, const Tenso
     return packed_attention(q, cache->cross[l]->keys, cache->cross[l]->values, spans_over(cache->encoder_rows), attention_options(a.whole), before);
   }
   ensure(encoder_.pack != nullptr, "a decoder beside an encoder gets its rows, or a cache that holds them");
+  ensure(static_cast<int64_t>(pack_.sources.size()) == pack_.num_sequences(), "each sequence of a decoder has one that it reads");
   const Tensor k = changed_linear(a.k, *encoder_.pack, encoder_.rows), v = changed_linear(a.v, *encoder_.pack, encoder_.rows);
   std::vector<RowRange> keys;
   for (const int64_t source : pack_.sources) {

@@ -205,7 +205,7 @@ class Flow(support.Case):
         self.assertGreater(plan["peak_bytes"], 4 * 783150080)
         self.assertNotIn("step_seconds", plan)
         shutil.copy(configs / "llama-7b.json", self.dir / "config.json")
-        refused = support.run("train", "--model", self.dir, "--task", "text:0,1", "--data", "data", "--adapter", "lora", "--out", "never", cwd=self.root)
+        refused = support.run("train", "--model", self.dir, "--task", "text:bad,good", "--data", "data", "--adapter", "lora", "--out", "never", cwd=self.root)
         self.assert_refused(refused, 2, "llama models answer in words")
 
     def test_plan_counts_what_training_stores(self):

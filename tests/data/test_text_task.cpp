@@ -107,7 +107,7 @@ TEST(TextTask, EveryFault) {
       {text + "metrics: answer_option\n", "t.yaml:5:10: /metrics: answer_option needs answer.options: the answers that can be found in an output"},
       {text + "metrics: answer_number\n", "t.yaml:5:10: /metrics: answer_number needs answer.column: where the right number stands"},
       {text + "metrics: answer_letter\n", "t.yaml:5:10: /metrics: answer_letter needs answer.column: where the right letter stands"},
-      {text + "metrics: blue\nprimary: blue\n", "t.yaml:5:10: /metrics: expected exact_match, bleu, ter, nist, rouge_l, cider, answer_after, answer_option, answer_number or "
+      {text + "metrics: blue\nprimary: blue\n", "t.yaml:5:10: /metrics: expected exact_match, perplexity, bleu, ter, nist, rouge_l, cider, answer_after, answer_option, answer_number or "
                                                 "answer_letter, found \"blue\" (did you mean 'bleu'?)"},
       {text + "metrics: [bleu, ter]\nprimary: ter\n", "t.yaml:6:10: /primary: the best checkpoint has the largest score, and a smaller ter is better; choose another metric"},
       {text + "metrics: ter\n", "t.yaml: /primary: the best checkpoint has the largest score, and a smaller ter is better; choose another metric"},

@@ -34,7 +34,7 @@ class Merges : public ::testing::TestWithParam<const char*> {};
 
 // float32 sums in another order, on logits of about 1.
 TEST_P(Merges, GiveTheAdaptersLogits) {
-  for (const std::string& family : {"bert", "roberta"}) {
+  for (const std::string family : {"bert", "roberta"}) {
     const TempFolder folder;
     const MergeReport report = merge(made(GetParam(), family), folder / "merged");
     EXPECT_LT(report.largest, 1e-5) << family;

@@ -46,7 +46,7 @@ TEST(PeftFields, ThatAreNotUnderstoodAreRefusedByName) {
       {"bert-patterns", "peft_type", "LOHA", R"(/peft_type: expected LORA, IA3, PREFIX_TUNING, PROMPT_TUNING or P_TUNING, found "LOHA")"},
       {"bert-patterns", "peft_type", "LORE", "(did you mean 'LORA'?)"},
       {"bert-patterns", "task_type", "TOKEN_CLS", R"(/task_type: expected SEQ_CLS, FEATURE_EXTRACTION or null, found "TOKEN_CLS": heads for other tasks have no place here)"},
-      {"bert-patterns", "fan_in_fan_out", "true", "/fan_in_fan_out: transposed weights are of models that are not read here; expected false"},
+      {"bert-patterns", "fan_in_fan_out", "true", "/fan_in_fan_out: transposed weights are of other models; expected false"},
       {"bert-ia3", "fan_in_fan_out", "true", "/fan_in_fan_out: transposed weights"},
       {"bert-patterns", "lora_bias", "true", "/lora_bias: a bias in the branch has no place here; expected false"},
       {"bert-patterns", "trainable_token_indices", "[1]", "/trainable_token_indices: trained token rows have no place here"},
