@@ -21,6 +21,13 @@ std::vector<Example> first_rows(std::vector<Example> rows, int64_t count, const 
   return rows;
 }
 
+// Rows that the run's adapter needs beside the tokens.
+RowLayout layout_of(const RunConfig& config, const Task& task) {
+  const ModelConfig model = read_config(config.model);
+  const Sites sites(model);
+  return Adapter(config.adapter, "adapter " + config.adapter_name, {model, sites}, task).layout();
+}
+
 // Few-shot: `count` rows of every label.
 std::vector<Example> rows_per_label(const std::vector<Example>& rows, const Task& task, int64_t count, int64_t seed) {
   if (task.kind != TaskKind::kClassification) throw InputError("data.per_label: task " + quote(task.name) + " has no classes to draw rows of");
@@ -97,6 +104,7 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   in.config = config;
   const bool is_mixture = !config.data.mixture.empty();
   in.task = is_mixture || !config.data.eval_tasks.empty() ? load_text_task(config.task, "task", tasks_dir) : load_task(config.task, tasks_dir);
+  const RowLayout layout = layout_of(config, in.task);   // what does not go together is refused before rows or weights are read
   std::vector<Example> train, eval, test;
   if (!is_mixture) train = first_rows(read_examples(config.data.train, in.task, LabelUse::kRequired), config.data.rows, "data.rows", config.data.train);
   if (config.data.per_label > 0) train = rows_per_label(train, in.task, config.data.per_label, config.seed);
@@ -114,7 +122,6 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
     eval = pick(eval, split.held_out);
   }
   in.model = load_model(config.model, config.precision);
-  const RowLayout layout = Adapter(config.adapter, "adapter " + config.adapter_name, {in.model->config, in.model->sites}, in.task).layout();
   in.text = load_model_text(config.model);
   in.tokenizer_digest = in.text.tokenizer->digest();
   in.max_length = resolve_max_length(config.max_length, in.model->config, layout);
