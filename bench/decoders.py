@@ -66,7 +66,7 @@ def run_peer(*arguments, extra=None):
 def graft_train(args, method, precision, data, steps, out, settings=()):
     command = [GRAFT, "train", "--model", args.model, "--task", "gsm8k", "--data", data, "--adapter", method, "--out", out, "--quiet", "--threads", THREADS]
     pairs = {**METHODS[method], "precision": precision, "max_steps": steps, "batch_size": BATCH, "order": "file", "max_length": 512, "checkpoint_every": "never", "keep_best": "false",
-             "learning_rate": 5e-4, "weight_decay": 0, "warmup": 0, **dict(settings)}
+             "learning_rate": 5e-4, "schedule": "constant", "weight_decay": 0, "warmup": 0, **dict(settings)}
     run([*command, *[part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]])
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     metrics = json.loads((out / "metrics.json").read_text())
