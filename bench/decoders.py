@@ -37,7 +37,7 @@ SETTINGS = {("lora", "fp32"): [("fp32", "length"), ("fp32", "random")],
             ("loreft", "fp32"): [("fp32", "length")], ("loreft", "bf16"): [("bf16-weights", "length")]}
 NEW_TOKENS = 64
 LENGTHS = [16, 32, 64, 128, 256, 512]
-REQUESTS, REQUEST_TOKENS = 20, (1, 16)   # the program tells hundredths of a second
+REQUESTS, REQUEST_TOKENS = 10, (1, 16)   # the program tells hundredths of a second
 
 
 # --- rows and programs -------------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def training(args):
                         peers[setting].append(run_peer("train", "--model", args.model, "--data", files[setting[1]], "--method", method, "--precision", setting[0], "--batch", BATCH,
                                                        "--steps", args.steps, "--skip-steps", SKIPPED, extra=REFT if method == "loreft" else None))
                 rows.append(training_row(method, precision, peers, ours, loads))
-    return {"batch": BATCH, "steps": args.steps, "skipped_steps": SKIPPED, "rounds": args.rounds, "rows": rows}
+    return {"batch": BATCH, "skipped_steps": SKIPPED, "rows": rows}
 
 
 def training_row(method, precision, peers, ours, loads):
@@ -127,7 +127,7 @@ def training_row(method, precision, peers, ours, loads):
     tokens = ours[0]["tokens"]
     ours, peers = medians(ours), {"/".join(setting): medians(found) for setting, found in peers.items()}
     best = max(peers, key=lambda setting: peers[setting]["tokens_per_second"])
-    row = {"method": method, "precision": precision, "graft": ours, "peer": peers, "peer_best": best, "load_before": loads, "losses": losses, "counted_tokens": tokens,
+    row = {"method": method, "precision": precision, "rounds": len(loads), "steps": len(losses["graft"]), "graft": ours, "peer": peers, "peer_best": best, "load_before": loads, "losses": losses, "counted_tokens": tokens,
            "speed_over_best": ours["tokens_per_second"] / peers[best]["tokens_per_second"], "memory_over_best": ours["peak_bytes"] / peers[best]["peak_bytes"],
            "peak_over_predicted": ours["peak_bytes"] / ours["predicted_peak_bytes"]}
     print(f"{method:7} {precision}  {ours['tokens_per_second']:6.0f} tok/s  {row['speed_over_best']:.2f}x peer ({best}: {peers[best]['tokens_per_second']:.0f})  "
@@ -188,7 +188,7 @@ def requests(args):
         for method in METHODS:
             graft_train(args, method, "fp32", data, SKIPPED + 1, folder / method, {"batch_size": 2})
             subjects[method] = (args.model, folder / method / "adapter")
-        run([GRAFT, "merge", "--model", args.model, "--adapter", folder / "lora/adapter", "--out", folder / "merged"])
+        run([GRAFT, "merge", "--model", args.model, "--adapter", folder / "lora/adapter", "--out", folder / "merged", "--max-drift", 0.01])   # of hidden values in the hundreds
         subjects["lora merged"] = (folder / "merged", None)
         for length in LENGTHS:
             prompts = [text_of_length(words, text, length) for text in long_texts]
@@ -225,7 +225,11 @@ def main():
     document = json.loads(file.read_text()) if file.exists() else {"command": "bench/decoders.py", "figures": {}}
     for section in args.only.split(","):
         print(f"== {section}", flush=True)
-        document["figures"][section] = SECTIONS[section](args)
+        figures = SECTIONS[section](args)
+        old = document["figures"].get(section, {}).get("rows", []) if section == "training" else []
+        measured = {(row["method"], row["precision"]) for row in figures["rows"] if "method" in row}
+        figures["rows"] = [row for row in old if (row["method"], row["precision"]) not in measured] + figures["rows"]   # methods not asked for keep theirs
+        document["figures"][section] = figures
         document["machine"] = machine()
         file.write_text(json.dumps(document, indent=1) + "\n")   # sections not asked for keep their figures
 

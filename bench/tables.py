@@ -89,6 +89,39 @@ def method_speed():
     grid(["method", "training tok/s", "of lora", "peer's best", "inference tok/s", "of lora", "peer"], rows)
 
 
+def decoder_speed():
+    found = figures("decoder_speed")
+    if not found:
+        return
+    if "training" in found:
+        grid(["method", "trunk", "Graft tok/s", "peer's best", "times", "memory", "of the peer's"],
+             [[r["method"], r["precision"], f"{r['graft']['tokens_per_second']:,.0f}", f"{r['peer'][r['peer_best']]['tokens_per_second']:,.0f} ({r['peer_best']})", f"{r['speed_over_best']:.1f}x",
+               f"{r['graft']['peak_bytes'] / 1e9:.1f} GB", f"{r['memory_over_best']:.0%}"] for r in found["training"]["rows"]])
+    if "decoding" in found:
+        rows = found["decoding"]["rows"]
+        grid(["new tokens a second", *(f"{r['prompts']} at once" for r in rows)], [[side, *(f"{r['sides'][side]['tokens_per_second']:,.0f}" for r in rows)] for side in rows[0]["sides"]])
+    for tokens in sorted({r["new_tokens"] for r in found.get("requests", {}).get("rows", [])}):
+        rows = [r for r in found["requests"]["rows"] if r["new_tokens"] == tokens]
+        grid([f"ms a request, {tokens} new, prompt of", *(str(r["length"]) for r in rows)], [[subject, *(f"{1000 * r['seconds'][subject]:.0f}" for r in rows)] for subject in rows[0]["seconds"]])
+
+
+def decoder_runs():
+    found = figures("decoder_runs") or {}
+    if "commonsense" in found:
+        grid(["method", "written: after the phrase", "first option named", "ranked", "loss", "parameters", "seconds"],
+             [[r["method"], *(f"{100 * r[key]:.1f}" for key in ("answer_after", "answer_option", "rank")), f"{r['loss']:.3f}", f"{r.get('edit_parameters', 0):,}", f"{r.get('seconds', 0):.0f}"]
+              for r in found["commonsense"]["rows"]])
+    if "e2e" in found:
+        grid(["method", "BLEU", "NIST", "ROUGE-L", "CIDEr", "TER", "loss"],
+             [[r["method"], *(f"{r[key]:.2f}" for key in ("bleu", "nist", "rouge_l", "cider", "ter")), f"{r['loss']:.3f}"] for r in found["e2e"]["summary"]])
+    if "mixtures" in found:
+        runs = found["mixtures"]["runs"]
+        by = lambda method, key: [r[key] for r in runs if r["method"] == method and key in r]
+        grid(["method", "parameters", "exact match", "spread of shares over commands", "entropy, nats"],
+             [[s["method"], f"{by(s['method'], 'edit_parameters')[0]:,}", f"{100 * s['exact_match']:.1f}",
+               *(f"{sum(values) / len(values):.2f}" if values else "" for values in (by(s["method"], "spread_over_commands"), by(s["method"], "mean_entropy")))] for s in found["mixtures"]["summary"]])
+
+
 if __name__ == "__main__":
     if figures("speed"):
         speed()
@@ -98,3 +131,5 @@ if __name__ == "__main__":
     scores()
     presets()
     method_speed()
+    decoder_speed()
+    decoder_runs()

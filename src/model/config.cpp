@@ -16,7 +16,7 @@ constexpr int64_t kMaxWidth = 1 << 20, kMaxLayers = 1000, kMaxHeads = 4096, kMax
 
 // Keys that name the file's origin, its tokens or settings of other programs; none changes a number computed here.
 constexpr const char* kHarmless[] = {
-    "_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version", "use_cache", "gradient_checkpointing",
+    "_name_or_path", "_model_name_or_path", "unk_token_id", "architectures", "torch_dtype", "dtype", "transformers_version", "use_cache", "gradient_checkpointing",
     "initializer_range", "bos_token_id", "eos_token_id", "id2label", "label2id", "num_labels", "problem_type", "finetuning_task",
     "classifier_dropout", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head",
     "pooler_type", "directionality", "model_type", "tie_word_embeddings", "return_dict", "output_attentions",
