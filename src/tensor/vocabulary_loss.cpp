@@ -55,7 +55,7 @@ class Chunks {
   at::Tensor run(const Step& step) {
     const at::NoGradGuard no_grad;
     const int64_t rows = hiddens_[0].size(0);
-    const auto row_bytes = static_cast<int64_t>(hiddens_.size() * hiddens_[0].element_size()) * weight().size(0);
+    const auto row_bytes = static_cast<int64_t>(hiddens_.size()) * static_cast<int64_t>(hiddens_[0].element_size()) * weight().size(0);
     const int64_t chunk = std::max<int64_t>(kChunkBytes / std::max<int64_t>(row_bytes, 1), 1);
     double sum = 0;
     for (int64_t begin = 0; begin < rows; begin += chunk) {
