@@ -28,7 +28,6 @@ int evaluate_file(const EvalFlags& flags) {
   options.predict.keep_records = !flags.records.empty();
   options.predict.progress = [&](int64_t done, int64_t) { progress.update(done, ""); };
   options.generate = flags.subject.generate;
-  options.generate.sampling.end_ids = subject.text.end_ids;
   const Evaluation evaluation = evaluate(*subject.model, bound, subject.task, data, subject.text, options);
   progress.finish();
   Node json = Node::map({{"version", Node::integer(1)}, {"rows", Node::integer(data.rows.size())}, {"loss", metric_node(evaluation.loss)}});

@@ -38,7 +38,7 @@ class Printer {
     const Example& example = data_.examples[i];
     const Sequence& sequence = data_.sequences[i];
     std::printf("row %s, line %lld, %s, %zu tokens", example.id_text.c_str(), static_cast<long long>(example.line), answer_of(example).c_str(), sequence.ids.size());
-    if (is_text()) std::printf(", %s in the loss", count_text(num_targets(sequence)).c_str());
+    if (task_.is_answered_in_words()) std::printf(", %s in the loss", count_text(num_targets(sequence)).c_str());
     std::printf("\n ");
     print_tokens(sequence.ids, targets_of(sequence), sequence.type_ids);
     if (!sequence.target_ids.empty()) {
@@ -77,22 +77,21 @@ class Printer {
     std::map<std::string, int64_t> answers;
     for (size_t i = 0; i < data_.sequences.size(); ++i) {
       const Sequence& sequence = data_.sequences[i];
-      lengths.push_back(static_cast<int64_t>(sequence.ids.size() + sequence.target_ids.size()));
+      lengths.push_back(sequence.num_tokens());
       targets += num_targets(sequence);
       ++answers[group_of(data_.examples[i])];
     }
     std::sort(lengths.begin(), lengths.end());
     const auto at_share = [&](double share) { return static_cast<long long>(lengths[static_cast<size_t>(share * static_cast<double>(lengths.size() - 1))]); };
     std::printf("\n%s rows, %s tokens%s; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to max_length: %s\n", count_text(data_.size()).c_str(),
-                count_text(data_.num_tokens).c_str(), is_text() ? (", " + count_text(targets) + " in the loss").c_str() : "", at_share(0), at_share(0.5), at_share(0.95),
+                count_text(data_.num_tokens).c_str(), task_.is_answered_in_words() ? (", " + count_text(targets) + " in the loss").c_str() : "", at_share(0), at_share(0.5), at_share(0.95),
                 at_share(1), count_text(data_.num_cut).c_str());
     for (const auto& [answer, count] : answers) std::printf("%-24s %8s rows\n", answer.c_str(), count_text(count).c_str());
     if (task_.cloze) std::printf("The loss is taken once a row, at the mask, among the words of the labels.\n");
-    else if (!is_text()) std::printf("The loss is taken once a row, from the first token.\n");
+    else if (!task_.is_answered_in_words()) std::printf("The loss is taken once a row, from the first token.\n");
   }
 
  private:
-  bool is_text() const { return task_.kind == TaskKind::kGeneration || task_.kind == TaskKind::kChoice; }
 
   std::vector<bool> targets_of(const Sequence& sequence) const {
     std::vector<bool> targets = sequence.is_target;
@@ -113,7 +112,7 @@ class Printer {
 
   // What the counts at the end go by.
   std::string group_of(const Example& example) const {
-    if (is_text()) return example.group;
+    if (task_.is_answered_in_words()) return example.group;
     if (!example.label) return "(no label)";
     return task_.kind == TaskKind::kRegression ? "(a value)" : label_of(example);
   }

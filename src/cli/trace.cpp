@@ -95,9 +95,7 @@ NamedTensors trace_decoder(const Model& model, const ModelInput& input, const La
     if (has_encoder) out["last"] = result.encoder_last.to(at::kFloat).contiguous();
     out[has_encoder ? "dec.last" : "last"] = result.last.to(at::kFloat).contiguous();
   }
-  const OutputLayer layer = lane.bound->weights().output_layer(model.config);
-  const at::Tensor scaled = result.last * layer.scale;
-  out["logits"] = (layer.frozen ? (*layer.frozen)(scaled) : linear(scaled, layer.weight, layer.bias)).to(at::kFloat).contiguous();
+  out["logits"] = whole_logits(result.last, lane.bound->weights().output_layer(model.config));
   return out;
 }
 

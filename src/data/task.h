@@ -46,6 +46,7 @@ struct Task {
   std::optional<Choice> choice;                   // exactly for kChoice
   std::optional<std::string> group_column;        // kGeneration, kChoice: the row's template or data set, where the file has it
 
+  bool is_answered_in_words() const { return kind == TaskKind::kGeneration || kind == TaskKind::kChoice; }   // else by a head
   int64_t num_labels() const { return static_cast<int64_t>(labels.size()); }   // 0 but for classification
   // Index of a label by name or by a file's spelling; nothing when unknown.
   std::optional<int64_t> find_label(std::string_view text) const;

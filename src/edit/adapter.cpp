@@ -83,7 +83,7 @@ RowLayout Adapter::layout() const {
 }
 
 void Adapter::make_head(Options& options, const ModelConfig& config) {
-  if (task_->kind == TaskKind::kGeneration || task_->kind == TaskKind::kChoice) {   // answered in words
+  if (task_->is_answered_in_words()) {
     options.ignore("pooler");
     options.ignore("dropout");
     return;

@@ -60,7 +60,7 @@ LaneHooks::LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache)
       for (const Site& site : parts[p].spec.sites) {
         by_site[static_cast<size_t>(site.index)].push_back(p);
         wanted_[static_cast<size_t>(site.index)] = true;
-        const bool is_last = site.stack == (model.config.has_decoder() ? "dec" : "enc") && site.layer + 1 == (model.config.has_decoder() ? model.config.decoder_layers : model.config.layers);
+        const bool is_last = site.stack == model.config.last_stack() && site.layer + 1 == model.config.last_stack_layers();
         if (parts[p].spec.traits.pools_sequence && is_last) allows_missing_rows_ = false;
       }
     }

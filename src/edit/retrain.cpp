@@ -93,8 +93,8 @@ std::unique_ptr<Edit> make_bitfit(Options& options, const EditTarget& target) {
 }
 
 std::unique_ptr<Edit> make_top_layers(Options& options, const EditTarget& target) {
-  const std::string stack = target.config.has_decoder() ? "dec" : "enc";
-  const int64_t layers = target.config.has_decoder() ? target.config.decoder_layers : target.config.layers;
+  const std::string stack = target.config.last_stack();
+  const int64_t layers = target.config.last_stack_layers();
   const int64_t count = options.integer("count", std::min<int64_t>(2, layers), 1, layers);
   const bool with_pooler = options.boolean("pooler", false);
   const int64_t first = layers - count;

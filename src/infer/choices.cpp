@@ -25,19 +25,13 @@ struct Group {
   std::vector<const Ids*> options;
 };
 
-Group next_group(const Dataset& data, const std::vector<int64_t>& order, size_t& begin, int64_t token_budget) {
-  Group group;
-  for (int64_t tokens = 0; begin < order.size(); ++begin) {
-    const auto row = static_cast<size_t>(order[begin]);
-    auto length = static_cast<int64_t>(data.sequences[row].ids.size());
-    for (const Ids& option : data.options[row]) length += static_cast<int64_t>(option.size());
-    if (tokens > 0 && tokens + length > token_budget) break;
-    tokens += length;
-    for (const Ids& option : data.options[row]) {
-      group.source.push_back(static_cast<int64_t>(group.rows.size()));
+Group group_of(const Dataset& data, const std::vector<int64_t>& rows) {
+  Group group{rows, {}, {}};
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (const Ids& option : data.options[static_cast<size_t>(rows[i])]) {
+      group.source.push_back(static_cast<int64_t>(i));
       group.options.push_back(&option);
     }
-    group.rows.push_back(order[begin]);
   }
   return group;
 }
@@ -52,7 +46,7 @@ Tensor option_losses(const Model& model, const Bound& bound, const Tensor& state
 }
 
 // A decoder that stands alone: the prompts fill a cache, then each option follows a copy of its prompt. The state of a prompt's last
-// row predicts the first token of each of its options, so the last row of an option is not read.
+// token predicts the first token of each of its options, so the last row of an option is not read.
 Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLane& prompts, const Group& group) {
   const Pack pack = make_pack({prompts}, pack_options(model));
   Ids room(prompts.sequences.size(), 0);   // for the longest of a row's own options
@@ -63,11 +57,7 @@ Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLa
   Cache cache(model.config, model.weights.dtype(), pack, room);
   ForwardOptions options;
   options.cache = &cache;
-  for (int64_t n = 0; n < pack.num_sequences(); ++n) {
-    const auto sequence = static_cast<size_t>(n);
-    const int64_t rows = pack.offsets[sequence + 1] - pack.offsets[sequence];
-    options.wanted.push_back({rows - 1, rows});
-  }
+  options.wanted = last_token_rows(pack);
   const Tensor last = forward_lanes(model, {nullptr, &pack}, lane_of(bound), options).last;   // [rows, C]
   cache.select(group.source);
   std::vector<Ids> next;
@@ -107,13 +97,19 @@ Choices choose(const Model& model, const Bound& bound, const Task& task, const D
   ensure(task.choice.has_value() && data.options.size() == data.sequences.size(), "a data set of a choice");
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
-  const std::vector<int64_t> order = longest_first(data);
   Choices out;
   out.scores.resize(data.sequences.size());
   out.chosen.resize(data.sequences.size());
   double right_sum = 0, right_tokens = 0;
-  for (size_t begin = 0; begin < order.size();) {
-    const Group group = next_group(data, order, begin, options.token_budget);
+  const auto cost = [&](int64_t row) {
+    int64_t tokens = data.sequences[static_cast<size_t>(row)].num_tokens();
+    for (const Ids& option : data.options[static_cast<size_t>(row)]) tokens += static_cast<int64_t>(option.size());
+    return tokens;
+  };
+  int64_t done = 0;
+  for (const std::vector<int64_t>& together : groups_of_rows(data.sequences, options.token_budget, cost)) {
+    const Group group = group_of(data, together);
+    for (const int64_t row : together) out.num_tokens += cost(row);
     PackLane prompts{{}, 0, bound.adapter().layout()};
     for (const int64_t row : group.rows) prompts.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
     const Tensor losses = (model.config.layers > 0 ? losses_beside_encoder(model, bound, prompts, group) : losses_after_prompts(model, bound, prompts, group)).to(at::kDouble);
@@ -127,10 +123,9 @@ Choices choose(const Model& model, const Bound& bound, const Task& task, const D
       if (!label) right_sum = std::nan("");
       else if (static_cast<size_t>(*label) == out.scores[row].size()) right_sum += loss, right_tokens += static_cast<double>(count);
       out.scores[row].push_back(task.choice->score == OptionScore::kMean ? -loss / static_cast<double>(count) : -loss);
-      out.num_tokens += count;
     }
-    for (const Sequence* prompt : prompts.sequences) out.num_tokens += static_cast<int64_t>(prompt->ids.size());
-    if (options.progress) options.progress(static_cast<int64_t>(begin), data.size());
+    done += static_cast<int64_t>(together.size());
+    if (options.progress) options.progress(done, data.size());
   }
   for (size_t row = 0; row < out.scores.size(); ++row) out.chosen[row] = std::max_element(out.scores[row].begin(), out.scores[row].end()) - out.scores[row].begin();
   out.loss = right_sum / right_tokens;

@@ -18,7 +18,7 @@ class Encoder {
  public:
   Encoder(const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length, TargetUse targets)
       : task_(task), text_(text), config_(config), max_length_(max_length), targets_(targets) {
-    const bool is_text = task.kind == TaskKind::kGeneration || task.kind == TaskKind::kChoice;
+    const bool is_text = task.is_answered_in_words();
     if (is_text && !config.has_decoder()) throw InputError("task " + quote(task.name) + ": a " + config.model_type + " model is an encoder and gives no text; take a decoder");
     if (!is_text && config.has_decoder()) throw InputError("task " + quote(task.name) + ": a " + config.model_type + " model answers in words; make the task one of kind: generation or choice");
     if (task.kind == TaskKind::kGeneration) set_text(task.generation->chat, task.generation->prompt_end, task.generation->loss);
@@ -44,7 +44,7 @@ class Encoder {
     sequence.example = example.id;
     sequence.embedding = example.embedding;
     data.num_cut += is_cut ? 1 : 0;
-    data.num_tokens += static_cast<int64_t>(sequence.ids.size() + sequence.target_ids.size());
+    data.num_tokens += sequence.num_tokens();
     data.sequences.push_back(std::move(sequence));
   }
 
@@ -200,12 +200,27 @@ Dataset encode_examples(std::vector<Example> examples, const Task& task, const M
   return data;
 }
 
-std::vector<int64_t> longest_first(const Dataset& data) {
-  std::vector<int64_t> order(data.sequences.size());
+std::vector<int64_t> longest_first(const std::vector<Sequence>& sequences) {
+  std::vector<int64_t> order(sequences.size());
   std::iota(order.begin(), order.end(), int64_t{0});
-  const auto length = [&](int64_t i) { return data.sequences[static_cast<size_t>(i)].ids.size() + data.sequences[static_cast<size_t>(i)].target_ids.size(); };
+  const auto length = [&](int64_t i) { return sequences[static_cast<size_t>(i)].num_tokens(); };
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return length(a) > length(b); });
   return order;
+}
+
+std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& sequences, int64_t token_budget, const std::function<int64_t(int64_t row)>& cost) {
+  std::vector<std::vector<int64_t>> groups;
+  int64_t spent = 0;
+  for (const int64_t row : longest_first(sequences)) {
+    const int64_t own = cost(row);
+    if (groups.empty() || spent + own > token_budget) {
+      groups.emplace_back();
+      spent = 0;
+    }
+    groups.back().push_back(row);
+    spent += own;
+  }
+  return groups;
 }
 
 int64_t resolve_max_length(int64_t max_length, const ModelConfig& config, const RowLayout& layout) {

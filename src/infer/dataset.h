@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "data/task.h"
@@ -31,7 +32,10 @@ Dataset encode_examples(std::vector<Example> examples, const Task& task, const M
                         TargetUse targets = TargetUse::kFollow);
 
 // Indices of the sequences, the longest first.
-std::vector<int64_t> longest_first(const Dataset& data);
+std::vector<int64_t> longest_first(const std::vector<Sequence>& sequences);
+
+// The rows that pass together: in that order, as many as have costs of `token_budget` in all, and one at least.
+std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& sequences, int64_t token_budget, const std::function<int64_t(int64_t row)>& cost);
 
 // max_length if positive, else the model's longest, at most 512, less the positions that `layout` takes for itself. Throws InputError
 // when it is beyond what the model serves.

@@ -18,23 +18,6 @@ using at::Tensor;
 // sequences leave one by one: then each number of rows would make the matrix library compile kernels anew.
 int64_t step_rounding(int64_t sequences) { return sequences <= 8 ? 2 : 8; }
 
-// The row of the last token of each sequence: prompts of virtual tokens may come after it.
-std::vector<RowRange> last_rows(const Pack& pack) {
-  std::vector<RowRange> ranges;
-  for (int64_t n = 0; n < pack.num_sequences(); ++n) {
-    const auto sequence = static_cast<size_t>(n);
-    int64_t row = pack.offsets[sequence + 1] - 1;
-    while (pack.token[static_cast<size_t>(row)] < 0) --row;
-    ranges.push_back({row - pack.offsets[sequence], row + 1 - pack.offsets[sequence]});
-  }
-  return ranges;
-}
-
-Tensor logits_of(const OutputLayer& layer, const Tensor& hidden) {
-  const Tensor scaled = layer.scale == 1.0 ? hidden : hidden * layer.scale;
-  return layer.frozen ? (*layer.frozen)(scaled) : linear(scaled, layer.weight, layer.bias);
-}
-
 }  // namespace
 
 std::vector<int64_t> Decoding::text_of(const ModelConfig& config, const Sequence& prompt) {
@@ -54,26 +37,19 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, i
   if (model.config.layers == 0) {
     check_room(first, new_tokens);
     cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), first, std::vector<int64_t>(static_cast<size_t>(first.num_sequences()), new_tokens));
-    run({nullptr, &first}, last_rows(first));
+    run({nullptr, &first}, last_token_rows(first));
     return;
   }
-  std::vector<Sequence> starts;   // filled before pointers are taken
+  std::vector<Sequence> starts;
   for (const PackLane& lane : read) {
     for (const Sequence* prompt : lane.sequences) {
       starts.push_back({.example = prompt->example, .ids = text_of(model.config, *prompt), .embedding = prompt->embedding});
     }
   }
-  std::vector<PackLane> beside;
-  size_t n = 0;
-  for (const PackLane& lane : read) {
-    PackLane& own = beside.emplace_back();
-    for (size_t i = 0; i < lane.sequences.size(); ++i) own.sequences.push_back(&starts[n++]);
-  }
-  Pack decoder = make_pack(beside, options);
-  for (size_t i = 0; i < n; ++i) decoder.sources.push_back(static_cast<int64_t>(i));
+  const Pack decoder = make_pack_beside(read, starts, options);
   check_room(decoder, new_tokens);
-  cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), decoder, std::vector<int64_t>(n, new_tokens));
-  run({&first, &decoder}, last_rows(decoder));
+  cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), decoder, std::vector<int64_t>(starts.size(), new_tokens));
+  run({&first, &decoder}, last_token_rows(decoder));
 }
 
 void Decoding::check(const std::vector<PromptLane>& prompts) const {
@@ -109,10 +85,7 @@ void Decoding::run(const ModelInput& input, std::vector<RowRange> wanted) {
   const int64_t sequences = input.last().num_sequences();
   ForwardOptions options{.wanted = std::move(wanted), .round_rows_to = step_rounding(sequences), .cache = cache_.get()};
   const Tensor last = forward_lanes(model_, input, lanes_, options).last;   // [N and fillers, C]
-  const OutputLayer layer = lanes_.front().bound->weights().output_layer(model_.config);
-  logits_ = logits_of(layer, last).slice(0, 0, sequences);
-  if (logits_.scalar_type() != at::kDouble) logits_ = logits_.to(at::kFloat);
-  logits_ = logits_.contiguous();
+  logits_ = whole_logits(last, lanes_.front().bound->weights().output_layer(model_.config)).slice(0, 0, sequences);   // rows in front: contiguous
 }
 
 void Decoding::select(const std::vector<int64_t>& from) {

@@ -12,30 +12,12 @@ namespace graft {
 namespace {
 
 constexpr const char* kPerplexity = "perplexity";
-constexpr size_t kTogether = 32;   // prompts that are written at once: each keeps its keys and values
+constexpr int64_t kTogether = 32;   // prompts that are written at once: each keeps its keys and values
 
 // The metrics of a task that are of texts, not of the loss.
 Task without_perplexity(Task task) {
   std::erase(task.metrics, kPerplexity);
   return task;
-}
-
-// What the model writes after every prompt, in the order of the data set. Prompts of similar length are written together.
-std::vector<std::string> written(const Model& model, const Bound& bound, const Dataset& prompts, const ModelText& text, const GenerateOptions& options, int64_t& tokens) {
-  std::vector<std::string> outputs(prompts.sequences.size());
-  const std::vector<int64_t> order = longest_first(prompts);
-  for (size_t begin = 0; begin < order.size(); begin += kTogether) {
-    const size_t end = std::min(order.size(), begin + kTogether);
-    PromptLane lane{{&bound, {}}, {}};
-    for (size_t i = begin; i < end; ++i) lane.prompts.push_back(&prompts.sequences[static_cast<size_t>(order[i])]);
-    const std::vector<std::vector<Generated>> generated = generate(model, {lane}, options);
-    for (size_t i = begin; i < end; ++i) {
-      const std::vector<int64_t>& ids = generated[i - begin].front().tokens;
-      tokens += static_cast<int64_t>(ids.size());
-      outputs[static_cast<size_t>(order[i])] = text.tokenizer->decode(ids);
-    }
-  }
-  return outputs;
 }
 
 Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text, const EvaluateOptions& options) {
@@ -47,7 +29,12 @@ Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& ta
   out.records = losses.records;
   std::vector<Score> of_texts;
   if (data.prompts) {
-    out.outputs = written(model, bound, *data.prompts, text, options.generate, out.num_tokens);
+    WriteOptions writing;
+    writing.generate = options.generate;
+    writing.batch = kTogether;
+    Written written = write_texts(model, {&bound, {}}, data.prompts->sequences, text, std::move(writing));
+    for (WrittenText& each : written.texts) out.outputs.push_back(std::move(each.text));
+    out.num_tokens += written.num_tokens;
     of_texts = score_texts(without_perplexity(task), data.prompts->examples, out.outputs);
   }
   auto next = of_texts.begin();

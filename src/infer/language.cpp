@@ -67,19 +67,12 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane
       for (const Sequence* sequence : lane.sequences) add_predictions(batch, n++, next_targets(*sequence), rows, wanted_rows);
     }
   } else {
-    std::vector<Sequence> read;   // filled before pointers are taken
+    std::vector<Sequence> read;
     for (const PackLane& lane : lanes) {
       for (const Sequence* sequence : lane.sequences) read.push_back(shifted(*sequence, model.config.decoder_start_id));
     }
-    std::vector<PackLane> beside;
-    for (const PackLane& lane : lanes) {
-      PackLane& own = beside.emplace_back(PackLane{{}, lane.pass, {}});
-      for (size_t i = 0; i < lane.sequences.size(); ++i) own.sequences.push_back(&read[n++]);
-    }
     batch.encoder = make_pack(lanes, options);
-    batch.decoder = make_pack(beside, options);
-    for (size_t i = 0; i < n; ++i) batch.decoder.sources.push_back(static_cast<int64_t>(i));
-    n = 0;
+    batch.decoder = make_pack_beside(lanes, read, options);
     for (const PackLane& lane : lanes) {
       for (const Sequence* sequence : lane.sequences) add_predictions(batch, n++, sequence->target_ids, rows, wanted_rows);
     }
@@ -102,30 +95,27 @@ TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& da
   TextLosses out;
   out.sums.resize(data.sequences.size());
   int64_t targets = 0;
-  const std::vector<int64_t> order = longest_first(data);
-  for (size_t begin = 0; begin < order.size();) {
+  const auto cost = [&](int64_t row) { return data.sequences[static_cast<size_t>(row)].num_tokens(); };
+  int64_t done = 0;
+  for (const std::vector<int64_t>& group : groups_of_rows(data.sequences, options.token_budget, cost)) {
     PackLane rows{{}, 0, bound.adapter().layout()};
-    const size_t first = begin;
-    for (int64_t tokens = 0; begin < order.size(); ++begin) {
-      const Sequence& sequence = data.sequences[static_cast<size_t>(order[begin])];
-      const auto length = static_cast<int64_t>(sequence.ids.size() + sequence.target_ids.size());
-      if (tokens > 0 && tokens + length > options.token_budget) break;
-      tokens += length;
-      out.num_tokens += length;
-      rows.sequences.push_back(&sequence);
+    for (const int64_t row : group) {
+      rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
+      out.num_tokens += cost(row);
     }
     const LanguageBatch batch = make_language_batch(model, {rows}, pack_options(model));
     std::vector<std::pair<std::string, at::Tensor>> records;
     Lane lane{&bound, {}};
     if (options.keep_records) lane.context.records = &records;
     const at::Tensor states = predicting_states(model, batch, {lane}, {});
-    const at::Tensor index = at::tensor(at::IntArrayRef(order.data() + first, begin - first), at::kLong);
+    const at::Tensor index = at::tensor(group, at::kLong);
     for (const auto& [name, kept] : records) keep_record(out.records, name, data.size(), index, kept);
     const at::Tensor losses = vocabulary_loss(states, bound.weights().output_layer(model.config), batch.targets).rows.to(at::kDouble);
     const double* values = losses.const_data_ptr<double>();
-    for (size_t i = 0; i < batch.targets.size(); ++i) out.sums[static_cast<size_t>(order[first + static_cast<size_t>(batch.sequence[i])])] += values[i];
+    for (size_t i = 0; i < batch.targets.size(); ++i) out.sums[static_cast<size_t>(group[static_cast<size_t>(batch.sequence[i])])] += values[i];
     targets += batch.num_targets();
-    if (options.progress) options.progress(static_cast<int64_t>(begin), data.size());
+    done += static_cast<int64_t>(group.size());
+    if (options.progress) options.progress(done, data.size());
   }
   for (const double sum : out.sums) out.mean += sum;
   out.mean /= static_cast<double>(targets);

@@ -83,8 +83,9 @@ const ChatFormat* ModelText::chat(const std::string& name) const {
 
 ModelText load_model_text(const Path& model) {
   if (is_gguf(model)) {
-    const std::string file = gguf_file(model).string();
-    return {file, Tokenizer::parse(gguf_tokenizer_json(model), file), gguf_special_tokens(model).eos, gguf_chat_template(model)};
+    const GgufFile file(gguf_file(model));
+    const GgufMetadata& metadata = file.metadata();
+    return {file.source(), Tokenizer::parse(gguf_tokenizer_json(metadata), file.source()), gguf_special_tokens(metadata).eos, gguf_chat_template(metadata)};
   }
   return {model.string(), Tokenizer::load(tokenizer_file(model)), end_ids_of(model), chat_template_of(model)};
 }

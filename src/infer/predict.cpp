@@ -62,31 +62,26 @@ Predictions predict(const Model& model, const Bound& bound, const Dataset& data,
   ensure(bound.experts() == experts_of(options.route.routing), "experts apart for routes, merged without");
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
-  const std::vector<int64_t> order = longest_first(data);
   const int64_t routes = num_routes(options.route);
   const at::Tensor by_route = at::empty({routes, data.size(), bound.adapter().head()->outputs()}, at::kFloat);
   Predictions out;
-  for (size_t begin = 0; begin < order.size();) {
+  const auto cost = [&](int64_t row) { return routes * data.sequences[static_cast<size_t>(row)].num_tokens(); };
+  int64_t done = 0;
+  for (const std::vector<int64_t>& group : groups_of_rows(data.sequences, options.token_budget, cost)) {
     PackLane rows{{}, 0, bound.adapter().layout()};
-    std::vector<int64_t> index;
-    int64_t tokens = 0;
-    for (; begin < order.size(); ++begin) {
-      const Sequence& sequence = data.sequences[static_cast<size_t>(order[begin])];
-      const auto length = static_cast<int64_t>(sequence.ids.size());
-      if (tokens > 0 && (tokens + length) * routes > options.token_budget) break;
-      tokens += length;
-      rows.sequences.push_back(&sequence);
-      index.push_back(order[begin]);
+    for (const int64_t row : group) {
+      rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
+      out.num_tokens += rows.sequences.back()->num_tokens();
     }
     std::vector<std::pair<std::string, Tensor>> records;
     const std::vector<Lane> lanes = lanes_of(bound, options.route, options.keep_records ? &records : nullptr);
     const Pack pack = make_pack(std::vector<PackLane>(static_cast<size_t>(routes), rows), pack_options(model));
     const LogitsResult result = compute_logits(model, pack, lanes, {});
-    const Tensor where = at::tensor(index, at::kLong);
+    const Tensor where = at::tensor(group, at::kLong);
     for (int64_t r = 0; r < routes; ++r) by_route[r].index_copy_(0, where, result.logits[static_cast<size_t>(r)].to(at::kFloat));
     for (const auto& [name, values] : records) keep_record(out.records, name, data.size(), where, values);
-    out.num_tokens += tokens;
-    if (options.progress) options.progress(static_cast<int64_t>(begin), data.size());
+    done += static_cast<int64_t>(group.size());
+    if (options.progress) options.progress(done, data.size());
   }
   out.logits = joined_routes(by_route, options.route.routing);
   if (routes > 1) out.by_route = by_route;

@@ -5,6 +5,7 @@
 #include <deque>
 
 #include "base/error.h"
+#include "infer/dataset.h"
 
 namespace graft {
 
@@ -42,16 +43,17 @@ class Writer {
  public:
   Writer(const Model& model, const Lane& lane, const ModelText& text, const WriteOptions& options) : model_(model), lane_(lane), text_(text), options_(options) {}
 
-  void write(const std::vector<Sequence>& prompts, size_t begin, size_t end, Written& out) {
+  // `rows`: the prompts that are written together.
+  void write(const std::vector<Sequence>& prompts, const std::vector<int64_t>& rows, Written& out) {
     PromptLane lane{lane_, {}};
     std::deque<Stream> streams;   // a decoder stays where it is
-    for (size_t i = begin; i < end; ++i) {
-      lane.prompts.push_back(&prompts[i]);
+    for (const int64_t row : rows) {
+      lane.prompts.push_back(&prompts[static_cast<size_t>(row)]);
       streams.emplace_back(text_, options_.stop);
     }
     const auto tell = [&](size_t i, const std::string& piece) {
       streams[i].text += piece;
-      if (options_.on_text && options_.generate.beams == 1 && !piece.empty()) options_.on_text(static_cast<int64_t>(begin + i), piece);
+      if (options_.on_text && options_.generate.beams == 1 && !piece.empty()) options_.on_text(rows[i], piece);
     };
     const auto read = [&](int64_t prompt, int64_t token) {
       const auto i = static_cast<size_t>(prompt);
@@ -70,7 +72,7 @@ class Writer {
       tell(i, streams[i].watch.finish());
       if (streams[i].watch.has_stopped()) best.finish = Finish::kStopped;
       out.num_tokens += static_cast<int64_t>(best.tokens.size());
-      out.texts.push_back({std::move(streams[i].text), std::move(best)});
+      out.texts[static_cast<size_t>(rows[i])] = {std::move(streams[i].text), std::move(best)};
     }
   }
 
@@ -93,13 +95,14 @@ Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequ
   ensure(std::find(options.stop.begin(), options.stop.end(), "") == options.stop.end(), "a stop text has a letter");
   if (options.generate.sampling.end_ids.empty()) options.generate.sampling.end_ids = text.end_ids;
   const auto start = std::chrono::steady_clock::now();
-  const auto at_once = static_cast<size_t>(std::max<int64_t>(1, options.batch / options.generate.beams));
   Written out;
+  out.texts.resize(prompts.size());
   Writer writer(model, lane, text, options);
-  for (size_t begin = 0; begin < prompts.size(); begin += at_once) {
-    const size_t end = std::min(prompts.size(), begin + at_once);
-    writer.write(prompts, begin, end, out);
-    if (options.progress) options.progress(static_cast<int64_t>(end), static_cast<int64_t>(prompts.size()));
+  int64_t done = 0;
+  for (const std::vector<int64_t>& rows : groups_of_rows(prompts, options.batch / options.generate.beams, [](int64_t) { return 1; })) {
+    writer.write(prompts, rows, out);
+    done += static_cast<int64_t>(rows.size());
+    if (options.progress) options.progress(done, static_cast<int64_t>(prompts.size()));
   }
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return out;

@@ -26,24 +26,16 @@ std::vector<Sequence> made_up_probes(const ModelConfig& config, int64_t count, i
 at::Tensor token_logits(const Model& model, const Bound& bound, const Sequence& read, const std::vector<int64_t>& written) {
   const at::NoGradGuard no_grad;
   const RowLayout layout = bound.adapter().layout();
-  const Pack first = make_pack({PackLane{{&read}, 0, layout}}, pack_options(model));
+  const std::vector<PackLane> lanes{PackLane{{&read}, 0, layout}};
+  const Pack first = make_pack(lanes, pack_options(model));
   const bool is_beside = model.config.layers > 0;
-  Sequence own = {.example = read.example, .ids = written};
   std::optional<Pack> second;
-  if (is_beside) {
-    second = make_pack({PackLane{{&own}, 0, {}}}, pack_options(model));
-    second->sources = {0};
-  }
+  if (is_beside) second = make_pack_beside(lanes, {{.example = read.example, .ids = written}}, pack_options(model));
   const Pack& last = is_beside ? *second : first;
   ForwardOptions options;
   options.wanted = {{is_beside ? 0 : last.offsets[1] - last.offsets[0] - static_cast<int64_t>(read.ids.size()), last.offsets[1] - last.offsets[0]}};
   const at::Tensor states = forward_lanes(model, {is_beside ? &first : nullptr, &last}, {Lane{&bound, {}}}, options).last;
-  std::vector<at::Tensor> chunks;
-  chunked_loss({states}, bound.weights().output_layer(model.config), [&](const std::vector<at::Tensor>& logits, int64_t) {
-    chunks.push_back(logits.front().to(at::kFloat, /*non_blocking=*/false, /*copy=*/true));
-    return logits.front().sum();
-  });
-  return at::cat(chunks);
+  return whole_logits(states, bound.weights().output_layer(model.config));
 }
 
 at::Tensor token_logits(const Model& model, const Bound& bound, const Sequence& probe) {

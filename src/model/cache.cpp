@@ -65,8 +65,8 @@ void Cache::allocate() {
 Pack Cache::next(const std::vector<std::vector<int64_t>>& ids, const PackOptions& options) const {
   ensure(static_cast<int64_t>(ids.size()) == num_sequences(), "new tokens for every sequence");
   Pack pack;
-  auto rows = std::make_shared<RowIds>();
-  auto spans = std::make_shared<Spans>();
+  RowIds rows;
+  Spans spans;
   std::vector<int64_t> all_ids, positions;
   pack.offsets.push_back(0);
   for (size_t n = 0; n < ids.size(); ++n) {
@@ -77,52 +77,45 @@ Pack Cache::next(const std::vector<std::vector<int64_t>>& ids, const PackOptions
       all_ids.push_back(ids[n][static_cast<size_t>(i)]);
       positions.push_back(slot.position + i);
       pack.token.push_back(static_cast<int64_t>(slot.tokens.size()) + i);
-      rows->example.push_back(slot.example);
-      rows->position.push_back(slot.rows + i);
+      rows.example.push_back(slot.example);
+      rows.position.push_back(slot.rows + i);
     }
     const int64_t begin = pack.offsets.back();
-    spans->sequences.push_back({begin, begin + count, 0, 0, slot.rows, slot.example});   // keys lie in the cache
+    spans.sequences.push_back({begin, begin + count, 0, 0, slot.rows, slot.example});   // keys lie in the cache
     pack.offsets.push_back(begin + count);
     pack.prompts.push_back(slot.prompt);
   }
   pack.num_tokens = pack.offsets.back();
-  pack.num_rows = (pack.num_tokens + options.round_rows_to - 1) / options.round_rows_to * options.round_rows_to;
+  complete_rows(pack, lanes_, options.round_rows_to, std::move(rows), std::move(spans));
   const auto all = static_cast<size_t>(pack.num_rows);
   all_ids.resize(all, options.pad_id);
   positions.resize(all, options.position_offset);
-  pack.token.resize(all, -1);
-  rows->example.resize(all, -1);
-  rows->position.resize(all, 0);
-  for (const LaneRange& lane : lanes_) {
-    const int64_t begin = pack.offsets[static_cast<size_t>(lane.first_sequence)], end = pack.offsets[static_cast<size_t>(lane.first_sequence + lane.num_sequences)];
-    pack.lanes.push_back({begin, end - begin, lane.first_sequence, lane.num_sequences});
-  }
-  pack.lanes.back().num_rows += pack.num_rows - pack.num_tokens;
   pack.ids = at::tensor(all_ids, at::kLong);
   pack.type_ids = at::zeros_like(pack.ids);
   pack.positions = at::tensor(positions, at::kLong);
   pack.embedding = embedding_;
-  pack.rows = std::move(rows);
-  pack.spans = std::move(spans);
   return pack;
 }
 
 void Cache::open(const Pack& pack) {
   ensure(pack.num_sequences() == num_sequences(), "a pass holds the cache's sequences");
-  auto spans = std::make_shared<Spans>();
   std::vector<int64_t> index;
   added_.clear();
   for (size_t n = 0; n < slots_.size(); ++n) {
-    Slot& slot = slots_[n];
-    const int64_t begin = pack.offsets[n], count = pack.offsets[n + 1] - begin;
+    const Slot& slot = slots_[n];
+    const int64_t count = pack.offsets[n + 1] - pack.offsets[n];
     ensure(slot.rows + count <= slot.capacity, "rows fit the room that was asked for");
     for (int64_t i = 0; i < count; ++i) index.push_back(slot.begin + slot.rows + i);
-    spans->sequences.push_back({begin, begin + count, slot.begin, slot.begin + slot.rows + count, slot.rows, slot.example});
     added_.push_back(count);
   }
   index_ = at::tensor(index, at::kLong);
-  spans_ = std::move(spans);
   open_ = &pack;
+}
+
+std::vector<RowRange> Cache::key_rows() const {
+  std::vector<RowRange> rows;
+  for (size_t n = 0; n < slots_.size(); ++n) rows.push_back({slots_[n].begin, slots_[n].begin + slots_[n].rows + added_[n]});
+  return rows;
 }
 
 void Cache::close() {
@@ -144,7 +137,7 @@ Cache::Rows Cache::add(int64_t layer, const Tensor& k, const Tensor& v) {
   const int64_t used = index_.numel();
   keys_[l].index_copy_(0, index_, k.slice(0, 0, used));
   values_[l].index_copy_(0, index_, v.slice(0, 0, used));
-  return {keys_[l], values_[l], spans_};
+  return {keys_[l], values_[l]};
 }
 
 void Cache::select(const std::vector<int64_t>& from) {

@@ -45,9 +45,11 @@ class Cache {
   void open(const Pack& pack);
   void close();
 
+  // [N]: the filled rows of each slot, those of the open pack among them.
+  std::vector<RowRange> key_rows() const;
+
   struct Rows {
     at::Tensor keys, values;              // all slots of the layer
-    std::shared_ptr<const Spans> spans;   // of the open pack's rows over its sequences' slots, the new rows among them
   };
   // k, v: [T, K*D] of the open pack.
   Rows add(int64_t layer, const at::Tensor& k, const at::Tensor& v);
@@ -91,7 +93,6 @@ class Cache {
   at::Tensor index_;                        // of the open pack: where its rows go
   std::vector<int64_t> added_;              // of the open pack: rows a sequence
   const Pack* open_ = nullptr;
-  std::shared_ptr<const Spans> spans_;
 };
 
 }  // namespace graft

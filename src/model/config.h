@@ -69,6 +69,8 @@ struct ModelConfig {
   int64_t head_width() const { return attention_width / heads; }     // D
   int64_t key_width() const { return key_heads * head_width(); }     // of all keys of a token together, K * D
   bool has_decoder() const { return decoder_layers > 0; }
+  const char* last_stack() const { return has_decoder() ? "dec" : "enc"; }
+  int64_t last_stack_layers() const { return has_decoder() ? decoder_layers : layers; }
 };
 
 // Throws InputError listing every fault of the file.

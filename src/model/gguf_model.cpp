@@ -134,14 +134,9 @@ ModelConfig read_gguf_config(const Path& model) { return config_of(GgufFile(gguf
 
 Node gguf_config_json(const Path& model) { return gguf_config_json(GgufFile(gguf_file(model))); }
 
-std::string gguf_tokenizer_json(const Path& model) { return gguf_tokenizer_json(GgufFile(gguf_file(model)).metadata()); }
-
-std::optional<std::string> gguf_chat_template(const Path& model) {
-  const GgufFile file(gguf_file(model));
-  if (!file.metadata().has("tokenizer.chat_template")) return std::nullopt;
-  return file.metadata().text("tokenizer.chat_template", std::nullopt);
+std::optional<std::string> gguf_chat_template(const GgufMetadata& metadata) {
+  if (!metadata.has("tokenizer.chat_template")) return std::nullopt;
+  return metadata.text("tokenizer.chat_template", std::nullopt);
 }
-
-GgufTokens gguf_special_tokens(const Path& model) { return gguf_special_tokens(GgufFile(gguf_file(model)).metadata()); }
 
 }  // namespace graft

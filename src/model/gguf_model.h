@@ -42,21 +42,19 @@ ModelConfig read_gguf_config(const Path& model);
 // The same as the config.json that a folder of this model would have.
 Node gguf_config_json(const Path& model);
 
+// The same of a file that is open.
+Node gguf_config_json(const GgufFile& file);
+
 // The tokenizer as the text of a tokenizer.json, for Tokenizer::parse.
-std::string gguf_tokenizer_json(const Path& model);
+std::string gguf_tokenizer_json(const GgufMetadata& metadata);
 
 // The template by which a conversation becomes text, in Jinja; nothing if the file has none.
-std::optional<std::string> gguf_chat_template(const Path& model);
+std::optional<std::string> gguf_chat_template(const GgufMetadata& metadata);
 
 struct GgufTokens {
   std::optional<int64_t> bos, pad;
   std::vector<int64_t> eos;   // any of them ends a text: of the text, of a turn (eot), of a message (eom); no id twice
 };
-GgufTokens gguf_special_tokens(const Path& model);
-
-// The same of a file that is open.
-Node gguf_config_json(const GgufFile& file);
-std::string gguf_tokenizer_json(const GgufMetadata& metadata);
 GgufTokens gguf_special_tokens(const GgufMetadata& metadata);
 
 }  // namespace graft

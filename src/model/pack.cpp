@@ -62,14 +62,31 @@ at::Tensor embeddings_of(const std::vector<PackLane>& lanes) {
 
 }  // namespace
 
+void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t round_rows_to, RowIds rows, Spans spans) {
+  const int64_t used = pack.offsets.back();
+  pack.num_rows = (used + round_rows_to - 1) / round_rows_to * round_rows_to;
+  const auto all = static_cast<size_t>(pack.num_rows);
+  pack.token.resize(all, -1);
+  rows.example.resize(all, -1);
+  rows.position.resize(all, 0);
+  for (const LaneRange& lane : lanes) {
+    const int64_t first = pack.offsets[static_cast<size_t>(lane.first_sequence)], end = pack.offsets[static_cast<size_t>(lane.first_sequence + lane.num_sequences)];
+    pack.lanes.push_back({first, end - first, lane.first_sequence, lane.num_sequences});
+  }
+  pack.lanes.back().num_rows += pack.num_rows - used;
+  pack.rows = std::make_shared<const RowIds>(std::move(rows));
+  pack.spans = std::make_shared<const Spans>(std::move(spans));
+}
+
 Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
   RowLists lists;
-  auto rows = std::make_shared<RowIds>();
-  auto spans = std::make_shared<Spans>();
+  RowIds rows;
+  Spans spans;
   Pack pack;
+  std::vector<LaneRange> ranges;
   pack.offsets.push_back(0);
   for (const PackLane& lane : lanes) {
-    LaneRange range{pack.offsets.back(), 0, pack.num_sequences(), static_cast<int64_t>(lane.sequences.size())};
+    ranges.push_back({0, 0, pack.num_sequences(), static_cast<int64_t>(lane.sequences.size())});
     for (const Sequence* sequence : lane.sequences) {
       const auto length = static_cast<int64_t>(sequence->ids.size());
       if (length == 0) throw InputError("example " + std::to_string(sequence->example) + " has no tokens");
@@ -79,42 +96,46 @@ Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
       const int64_t visible = add_rows(*sequence, lane.layout, options, lists, pack);
       const auto end = static_cast<int64_t>(lists.ids.size());
       const int64_t stream = sequence->example | (lane.pass << kPassShift);
-      for (int64_t p = 0; p < end - begin; ++p) rows->position.push_back(p);
-      rows->example.insert(rows->example.end(), static_cast<size_t>(end - begin), stream);
-      spans->sequences.push_back({begin, end, begin, begin + visible, 0, stream});
+      for (int64_t p = 0; p < end - begin; ++p) rows.position.push_back(p);
+      rows.example.insert(rows.example.end(), static_cast<size_t>(end - begin), stream);
+      spans.sequences.push_back({begin, end, begin, begin + visible, 0, stream});
       pack.offsets.push_back(end);
       pack.prompts.push_back(sequence->prompt_length());
       pack.read_rows.push_back(sequence->mask ? row_of(sequence->mask->token, lane.layout) : 0);
       if (sequence->mask) pack.words = sequence->mask->words;
       pack.num_tokens += length;
     }
-    range.num_rows = pack.offsets.back() - range.first_row;
-    pack.lanes.push_back(range);
   }
-  const int64_t used = pack.offsets.back();
-  pack.num_rows = (used + options.round_rows_to - 1) / options.round_rows_to * options.round_rows_to;
+  complete_rows(pack, ranges, options.round_rows_to, std::move(rows), std::move(spans));
   const auto all = static_cast<size_t>(pack.num_rows);
-  pack.lanes.back().num_rows += pack.num_rows - used;
   lists.ids.resize(all, options.pad_id);
   lists.type_ids.resize(all, 0);
   lists.positions.resize(all, options.position_offset);
-  pack.token.resize(all, -1);
-  rows->example.resize(all, -1);
-  rows->position.resize(all, 0);
   pack.ids = at::tensor(lists.ids, at::kLong);
   pack.type_ids = at::tensor(lists.type_ids, at::kLong);
   pack.positions = at::tensor(lists.positions, at::kLong);
   pack.embedding = embeddings_of(lanes);
-  pack.rows = std::move(rows);
-  pack.spans = std::move(spans);
+  return pack;
+}
+
+Pack make_pack_beside(const std::vector<PackLane>& lanes, const std::vector<Sequence>& read, const PackOptions& options) {
+  std::vector<PackLane> beside;
+  size_t n = 0;
+  for (const PackLane& lane : lanes) {
+    PackLane& own = beside.emplace_back(PackLane{{}, lane.pass, {}});
+    for (size_t i = 0; i < lane.sequences.size(); ++i) own.sequences.push_back(&read.at(n++));
+  }
+  ensure(n == read.size(), "a decoder's sequence for each of the encoder's");
+  Pack pack = make_pack(beside, options);
+  for (size_t i = 0; i < n; ++i) pack.sources.push_back(static_cast<int64_t>(i));
   return pack;
 }
 
 Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t round_rows_to, at::Tensor& index) {
   ensure(static_cast<int64_t>(ranges.size()) == pack.num_sequences(), "one range of rows a sequence");
   Pack out;
-  auto rows = std::make_shared<RowIds>();
-  auto spans = std::make_shared<Spans>();
+  RowIds rows;
+  Spans spans;
   std::vector<int64_t> kept;
   out.offsets.push_back(0);
   for (size_t n = 0; n < ranges.size(); ++n) {
@@ -123,32 +144,21 @@ Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t rou
     for (int64_t row = begin; row < end; ++row) {
       kept.push_back(row);
       out.token.push_back(pack.token[static_cast<size_t>(row)]);
-      rows->example.push_back(pack.rows->example[static_cast<size_t>(row)]);
-      rows->position.push_back(pack.rows->position[static_cast<size_t>(row)]);
+      rows.example.push_back(pack.rows->example[static_cast<size_t>(row)]);
+      rows.position.push_back(pack.rows->position[static_cast<size_t>(row)]);
     }
     const Spans::Span& span = pack.spans->sequences[n];
     const auto last = static_cast<int64_t>(kept.size());
-    spans->sequences.push_back({out.offsets.back(), last, span.key_begin, span.key_end, span.first_position + ranges[n].begin, span.example});
+    spans.sequences.push_back({out.offsets.back(), last, span.key_begin, span.key_end, span.first_position + ranges[n].begin, span.example});
     out.offsets.push_back(last);
   }
   out.num_tokens = out.offsets.back();
-  out.num_rows = (out.num_tokens + round_rows_to - 1) / round_rows_to * round_rows_to;
-  const auto all = static_cast<size_t>(out.num_rows);
-  kept.resize(all, 0);
-  out.token.resize(all, -1);
-  rows->example.resize(all, -1);
-  rows->position.resize(all, 0);
-  for (const LaneRange& lane : pack.lanes) {
-    const int64_t first = out.offsets[static_cast<size_t>(lane.first_sequence)], last = out.offsets[static_cast<size_t>(lane.first_sequence + lane.num_sequences)];
-    out.lanes.push_back({first, last - first, lane.first_sequence, lane.num_sequences});
-  }
-  out.lanes.back().num_rows += out.num_rows - out.num_tokens;
+  complete_rows(out, pack.lanes, round_rows_to, std::move(rows), std::move(spans));
+  kept.resize(static_cast<size_t>(out.num_rows), 0);
   index = at::tensor(kept, at::kLong);
   out.ids = pack.ids.index_select(0, index);
   out.type_ids = pack.type_ids.index_select(0, index);
   out.positions = pack.positions.index_select(0, index);
-  out.rows = std::move(rows);
-  out.spans = std::move(spans);
   out.prompts = pack.prompts;
   out.sources = pack.sources;
   out.embedding = pack.embedding;
@@ -158,6 +168,17 @@ Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t rou
 std::vector<RowRange> classified_rows(const Pack& pack) {
   std::vector<RowRange> ranges;
   for (const int64_t row : pack.read_rows) ranges.push_back({row, row + 1});
+  return ranges;
+}
+
+std::vector<RowRange> last_token_rows(const Pack& pack) {
+  std::vector<RowRange> ranges;
+  for (int64_t n = 0; n < pack.num_sequences(); ++n) {
+    const auto sequence = static_cast<size_t>(n);
+    int64_t row = pack.offsets[sequence + 1] - 1;
+    while (pack.token[static_cast<size_t>(row)] < 0) --row;
+    ranges.push_back({row - pack.offsets[sequence], row + 1 - pack.offsets[sequence]});
+  }
   return ranges;
 }
 

@@ -31,6 +31,8 @@ struct Sequence {
   std::vector<bool> is_target = {};    // of a decoder that stands alone: tokens that it shall learn to give; empty: none
   std::vector<int64_t> target_ids = {};   // of a decoder beside an encoder: all that it shall give
 
+  // Of both sides.
+  int64_t num_tokens() const { return static_cast<int64_t>(ids.size() + target_ids.size()); }
   // Tokens before the first target: all, where there is none.
   int64_t prompt_length() const;
 };
@@ -89,11 +91,22 @@ struct PackLane {
 // Requires: at least one lane, no empty sequence. Throws InputError naming the example of one that is empty.
 Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options);
 
+// The pack of a decoder beside an encoder: read[i] attends to the i-th sequence of `lanes`, the encoder's, and is of its lane and pass.
+// Requires: as many as those sequences; `read` outlives the call only.
+Pack make_pack_beside(const std::vector<PackLane>& lanes, const std::vector<Sequence>& read, const PackOptions& options);
+
+// What follows from a pack's sequences and tokens: fillers up to a multiple of `round_rows_to` rows, and the rows of its lanes, of which
+// `lanes` tells the sequences.
+void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t round_rows_to, RowIds rows, Spans spans);
+
 // The pack of some rows of every sequence, as queries over the keys of the whole pack: all that is read of the last block. `ranges`:
 // one a sequence, maybe empty. `index` [R] int64 receives the rows' indices in `pack`; fillers, to a multiple of `round_rows_to`, repeat row 0.
 Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t round_rows_to, at::Tensor& index);
 
 // The ranges of read_rows.
 std::vector<RowRange> classified_rows(const Pack& pack);
+
+// The row of the last token of each sequence: virtual rows may come after it.
+std::vector<RowRange> last_token_rows(const Pack& pack);
 
 }  // namespace graft

@@ -14,8 +14,10 @@ using at::Tensor;
 Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name, const Pack& pack,
              const EncoderStates& encoder)
     : config_(model.config), sites_(model.sites), weights_(weights), hooks_(hooks), options_(options), name_(name), is_decoder_(name == "dec"),
-      pack_(pack), encoder_(encoder), rows_(&pack_) {
+      pack_(pack), encoder_(encoder) {
   make_positions();
+  make_keys();
+  use_rows(pack_);
 }
 
 void Stack::make_positions() {
@@ -29,6 +31,32 @@ void Stack::make_positions() {
   const Tensor table = weights_.at(name_ + ".distance.weight");   // [buckets, H]
   const Tensor by_distance = table.index_select(0, distance_buckets(config_, is_decoder_, range)).t();
   distance_bias_ = by_distance.to(table.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
+}
+
+// Where the keys of each sequence lie, when not among the rows of the pack itself: the same in every block.
+void Stack::make_keys() {
+  if (!is_decoder_) return;
+  Cache* cache = options_.cache;
+  if (cache != nullptr) own_keys_ = cache->key_rows();
+  if (config_.layers == 0) return;
+  if (encoder_.pack == nullptr) {
+    ensure(cache != nullptr && !cache->encoder_rows.empty(), "a decoder beside an encoder gets its rows, or a cache that holds them");
+    cross_keys_ = cache->encoder_rows;
+    return;
+  }
+  ensure(static_cast<int64_t>(pack_.sources.size()) == pack_.num_sequences(), "each sequence of a decoder has one that it reads");
+  for (const int64_t source : pack_.sources) {
+    const Spans::Span& span = encoder_.pack->spans->sequences[static_cast<size_t>(source)];
+    cross_keys_.push_back({span.key_begin, span.key_end});
+  }
+  if (cache != nullptr) cache->encoder_rows = cross_keys_;
+}
+
+// Blocks compute these rows from here on.
+void Stack::use_rows(const Pack& rows) {
+  rows_ = &rows;
+  own_spans_ = own_keys_.empty() ? rows.spans : spans_over(own_keys_);
+  cross_spans_ = cross_keys_.empty() ? nullptr : spans_over(cross_keys_);
 }
 
 Tensor Stack::embed() {
@@ -49,8 +77,10 @@ Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>&
   const AttentionSites own{s.q, s.k, s.v, s.attention, s.o, s.attn_out, s.attn_norm};
   const AttentionSites cross{s.cross_q, s.cross_k, s.cross_v, s.cross_attention, s.cross_o, s.cross_out, s.cross_norm};
   const bool has_cross = s.cross_q.index >= 0;
-  rows_ = &pack_;   // a block may be computed again after the last one narrowed them
-  rotary_rows_ = rotary_;
+  if (rows_ != &pack_) {   // a block may be computed again after the last one narrowed them
+    use_rows(pack_);
+    rotary_rows_ = rotary_;
+  }
 
   Flow flow = enter(s.attn_norm, x);
   const Tensor read_by_all = flow.read;
@@ -100,11 +130,9 @@ Tensor Stack::attend(const AttentionSites& a, int64_t layer, const Tensor& read,
   AttentionOptions options = attention_options(a.whole);
   options.is_causal = is_decoder_;
   options.distance_bias = distance_bias_;
-  if (options_.cache == nullptr || !is_decoder_) return packed_attention(q, k, v, rows_->spans, options, before);
+  if (options_.cache == nullptr || !is_decoder_) return packed_attention(q, k, v, own_spans_, options, before);
   const Cache::Rows cached = options_.cache->add(layer, k, v);
-  std::vector<RowRange> keys;
-  for (const Spans::Span& span : cached.spans->sequences) keys.push_back({span.key_begin, span.key_end});
-  return packed_attention(q, cached.keys, cached.values, spans_over(keys), options, before);
+  return packed_attention(q, cached.keys, cached.values, own_spans_, options, before);
 }
 
 Tensor Stack::attend_encoder(const AttentionSites& a, int64_t layer, const Tensor& read) {
@@ -113,21 +141,12 @@ Tensor Stack::attend_encoder(const AttentionSites& a, int64_t layer, const Tenso
   const auto l = static_cast<size_t>(layer);
   Cache* cache = options_.cache;
   if (cache != nullptr && cache->cross[l]) {
-    return packed_attention(q, cache->cross[l]->keys, cache->cross[l]->values, spans_over(cache->encoder_rows), attention_options(a.whole), before);
+    return packed_attention(q, cache->cross[l]->keys, cache->cross[l]->values, cross_spans_, attention_options(a.whole), before);
   }
-  ensure(encoder_.pack != nullptr, "a decoder beside an encoder gets its rows, or a cache that holds them");
-  ensure(static_cast<int64_t>(pack_.sources.size()) == pack_.num_sequences(), "each sequence of a decoder has one that it reads");
+  ensure(encoder_.pack != nullptr, "the first pass of a decoder beside an encoder gets the encoder's rows");
   const Tensor k = changed_linear(a.k, *encoder_.pack, encoder_.rows), v = changed_linear(a.v, *encoder_.pack, encoder_.rows);
-  std::vector<RowRange> keys;
-  for (const int64_t source : pack_.sources) {
-    const Spans::Span& span = encoder_.pack->spans->sequences[static_cast<size_t>(source)];
-    keys.push_back({span.key_begin, span.key_end});
-  }
-  if (cache != nullptr) {
-    cache->cross[l] = Cache::Fixed{k, v};
-    cache->encoder_rows = keys;
-  }
-  return packed_attention(q, k, v, spans_over(keys), attention_options(a.whole), before);
+  if (cache != nullptr) cache->cross[l] = Cache::Fixed{k, v};
+  return packed_attention(q, k, v, cross_spans_, attention_options(a.whole), before);
 }
 
 Tensor Stack::ffn(const BlockSites& s, const Tensor& read) {
@@ -195,7 +214,7 @@ std::vector<LanePrefix> Stack::prefixes(const Site& site, const Pack& pack, cons
 
 void Stack::narrow(const std::vector<RowRange>& wanted, Tensor& index) {
   narrowed_ = narrowed(pack_, wanted, options_.round_rows_to, index);
-  rows_ = &narrowed_;
+  use_rows(narrowed_);
   if (!frequencies_.empty()) rotary_rows_ = {rotary_.cosine.index_select(0, index), rotary_.sine.index_select(0, index)};
 }
 

@@ -66,6 +66,8 @@ class Stack {
   at::Tensor norm(const std::string& name, const at::Tensor& x);
   std::vector<LanePrefix> prefixes(const Site& site, const Pack& pack, const at::Tensor& x);
   void make_positions();
+  void make_keys();
+  void use_rows(const Pack& rows);
   void narrow(const std::vector<RowRange>& wanted, at::Tensor& index);
   std::shared_ptr<const Spans> spans_over(const std::vector<RowRange>& keys) const;
   AttentionOptions attention_options(const Site& site) const;
@@ -81,7 +83,9 @@ class Stack {
   const Pack& pack_;
   EncoderStates encoder_;
   Pack narrowed_;
-  const Pack* rows_;                 // of what a block computes: pack_, or narrowed_ once only some rows are wanted
+  const Pack* rows_ = nullptr;       // of what a block computes: pack_, or narrowed_ once only some rows are wanted
+  std::vector<RowRange> own_keys_, cross_keys_;   // [N] in the cache; in the encoder's rows; empty without
+  std::shared_ptr<const Spans> own_spans_, cross_spans_;   // of rows_ over their keys
   std::vector<double> frequencies_;  // of rotary positions; empty without
   RotaryTable rotary_, rotary_rows_; // of pack_; of rows_
   at::Tensor distance_bias_;         // [H, 2R-1], or undefined

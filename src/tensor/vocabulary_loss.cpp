@@ -23,7 +23,13 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kChunkBytes = int64_t{32} << 20;  // of the logits of a chunk, all passes together
+at::Tensor scaled(const OutputLayer& layer, const at::Tensor& hidden) { return layer.scale == 1.0 ? hidden : hidden * layer.scale; }
+
+// In the dtype of the hidden states.
+at::Tensor logits_of(const OutputLayer& layer, const at::Tensor& hidden) {
+  const at::Tensor input = scaled(layer, hidden);
+  return layer.frozen ? (*layer.frozen)(input) : linear(input, layer.weight, layer.bias);
+}
 
 // One call: what is asked for, and what has been summed so far.
 class Chunks {
@@ -61,7 +67,7 @@ class Chunks {
     for (int64_t begin = 0; begin < rows; begin += chunk) {
       const int64_t count = std::min(chunk, rows - begin);
       variable_list logits;
-      for (const at::Tensor& hidden : hiddens_) logits.push_back(logits_of(scaled(hidden.narrow(0, begin, count))));
+      for (const at::Tensor& hidden : hiddens_) logits.push_back(logits_of(layer_, hidden.narrow(0, begin, count)));
       sum += step(logits, begin);
       for (size_t pass = 0; pass < hiddens_.size(); ++pass) take_gradients(pass, begin, logits[pass]);
     }
@@ -85,12 +91,6 @@ class Chunks {
 
   const at::Tensor& weight() const { return layer_.frozen ? layer_.frozen->weight() : layer_.weight; }
 
-  at::Tensor scaled(const at::Tensor& hidden) const { return layer_.scale == 1.0 ? hidden : hidden * layer_.scale; }
-
-  at::Tensor logits_of(const at::Tensor& hidden) const {
-    return layer_.frozen ? (*layer_.frozen)(hidden) : linear(hidden, layer_.weight, layer_.bias);
-  }
-
   void take_gradients(size_t pass, int64_t begin, const at::Tensor& grad) {
     if (gradients_[pass].defined()) {
       at::Tensor d = layer_.frozen ? layer_.frozen->input_gradient(grad) : LinearGradients::input(grad, layer_.weight);
@@ -98,7 +98,7 @@ class Chunks {
       gradients_[pass].narrow(0, begin, grad.size(0)).copy_(d);
     }
     if (wants_weight_) {
-      const at::Tensor rows = scaled(hiddens_[pass].narrow(0, begin, grad.size(0)));
+      const at::Tensor rows = scaled(layer_, hiddens_[pass].narrow(0, begin, grad.size(0)));
       add(d_weight_, LinearGradients::weight(grad, rows));
     }
     if (wants_bias_) add(d_bias_, LinearGradients::bias(grad));
@@ -188,6 +188,11 @@ typename Chunk<T>::Accumulator row_loss(T* row, int64_t columns, int64_t target,
 }
 
 }  // namespace
+
+at::Tensor whole_logits(const at::Tensor& hidden, const OutputLayer& layer) {
+  const at::NoGradGuard no_grad;
+  return logits_of(layer, hidden).to(accumulator_type(hidden.scalar_type())).contiguous();
+}
 
 VocabularyLoss vocabulary_loss(const at::Tensor& hidden, const OutputLayer& layer, const std::vector<int64_t>& targets,
                                const VocabularyLossOptions& options) {

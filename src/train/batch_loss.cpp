@@ -1,7 +1,5 @@
 #include "train/batch_loss.h"
 
-#include <ATen/ops/log_softmax.h>
-#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/tensor.h>
 
 #include "infer/language.h"
@@ -12,8 +10,6 @@ namespace graft {
 namespace {
 
 using at::Tensor;
-
-bool is_text(const Task& task) { return task.kind == TaskKind::kGeneration || task.kind == TaskKind::kChoice; }
 
 // Factor of each target's loss: 1, or 1 / (targets of its row).
 Tensor target_weights(const LanguageBatch& batch, size_t count, const Objective& objective) {
@@ -34,12 +30,9 @@ Tensor summed_text_loss(const Tensor& states, const LanguageBatch& batch, size_t
   const Tensor weights = target_weights(batch, count, objective), truth = at::tensor(targets, at::kLong);
   const auto loss = [&](const std::vector<Tensor>& logits, int64_t first_row) {
     const Tensor& own = logits.front();   // [r, V]
-    const Tensor weight = weights.slice(0, first_row, first_row + own.size(0)).to(own.scalar_type());
-    const Tensor log_p = at::log_softmax(own, 1);
-    const Tensor right = log_p.gather(1, truth.slice(0, first_row, first_row + own.size(0)).unsqueeze(1)).squeeze(1);
-    Tensor rows = -(1.0 - objective.label_smoothing) * right - objective.label_smoothing * log_p.mean(1);
-    if (objective.z_loss > 0) rows = rows + objective.z_loss * at::logsumexp(own, 1).square();
-    const Tensor sum = (rows * weight).sum();
+    const int64_t end = first_row + own.size(0);
+    const Tensor weight = weights.slice(0, first_row, end).to(own.scalar_type());
+    const Tensor sum = (row_losses(own, truth.slice(0, first_row, end), objective) * weight).sum();
     return logits.size() == 1 ? sum : sum + objective.consistency * summed_consistency(own, logits[1], objective.targets, weight);
   };
   std::vector<Tensor> hiddens = passes == 1 ? std::vector<Tensor>{states} : states.split(static_cast<int64_t>(count), 0);
@@ -59,7 +52,7 @@ Tensor summed_row_loss(const RunInputs& inputs, const Batch& batch, const Logits
 }  // namespace
 
 double loss_units(const RunInputs& inputs, const Batch& batch) {
-  if (!is_text(inputs.task) || inputs.config.objective.averages_rows) return static_cast<double>(batch.size());
+  if (!inputs.task.is_answered_in_words() || inputs.config.objective.averages_rows) return static_cast<double>(batch.size());
   int64_t units = 0;
   for (const int64_t row : batch) units += num_targets(inputs.train.sequences[static_cast<size_t>(row)]);
   return static_cast<double>(units);
@@ -73,7 +66,7 @@ BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& b
   for (const int64_t row : batch) {
     const Sequence& sequence = inputs.train.sequences[static_cast<size_t>(row)];
     rows.sequences.push_back(&sequence);
-    out.tokens += static_cast<int64_t>(sequence.ids.size() + sequence.target_ids.size());
+    out.tokens += sequence.num_tokens();
   }
   std::vector<PackLane> passes{rows};
   if (config.objective.needs_two_passes(inputs.task.kind)) passes.push_back({rows.sequences, 1, rows.layout});
@@ -87,7 +80,7 @@ BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& b
   set_dropout(options, model.config, config.dropout);
   options.key = key.with("trunk");
   options.saves_memory = config.saves_memory;
-  if (is_text(inputs.task)) {
+  if (inputs.task.is_answered_in_words()) {
     const LanguageBatch language = make_language_batch(model, passes, pack_options(model));
     const Tensor states = predicting_states(model, language, lanes, options);
     out.loss = summed_text_loss(states, language, passes.size(), bound.weights().output_layer(model.config), config.objective);

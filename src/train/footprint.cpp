@@ -16,7 +16,7 @@ namespace {
 
 // Program and libraries, as far as they are read; their heap, with that of compiled kernels.
 constexpr double kProgramBytes = 77e6, kHeapBytes = 95e6;
-constexpr double kChunkBytes = 32 << 20;   // of logits (src/tensor/vocabulary_loss.h): the chunk, and its copy while gradients are made
+constexpr double kLogitBytes = 2.0 * kChunkBytes;   // a chunk of logits, and its copy while gradients are made
 constexpr double kIdle = 1.45;             // heap that kept rows take, over their size: smaller rows leave gaps where larger ones were freed
 
 double count_of(const std::vector<int64_t>& shape) { return std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies<>()); }
@@ -175,7 +175,7 @@ double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanS
     }
   }
   if (shape.saves_memory) kept += largest_block;
-  return item * (kept * kIdle + most_rows * working) + (is_text ? 2 * kChunkBytes : 0);
+  return item * (kept * kIdle + most_rows * working) + (is_text ? kLogitBytes : 0);
 }
 
 }  // namespace

@@ -36,12 +36,10 @@ std::vector<Example> rows_per_label(const std::vector<Example>& rows, const Task
   return pick(rows, random_rows_per_label(labels, task.num_labels(), count, static_cast<uint64_t>(seed)));
 }
 
-bool is_text(const Task& task) { return task.kind == TaskKind::kGeneration || task.kind == TaskKind::kChoice; }
-
 // Tasks that share one adapter have no head: all answer in words.
 Task load_text_task(const std::string& name, const std::string& key, const Path& tasks_dir) {
   Task task = load_task(name, tasks_dir);
-  if (!is_text(task)) throw InputError(key + ": task " + quote(name) + " has a head of its own; tasks that are trained or scored together answer in words (kind: generation or choice)");
+  if (!task.is_answered_in_words()) throw InputError(key + ": task " + quote(name) + " has a head of its own; tasks that are trained or scored together answer in words (kind: generation or choice)");
   return task;
 }
 

@@ -10,12 +10,15 @@ namespace graft {
 
 using at::Tensor;
 
+Tensor row_losses(const Tensor& logits, const Tensor& truth, const Objective& objective) {
+  const Tensor losses = at::cross_entropy_loss(logits, truth, {}, at::Reduction::None, -100, objective.label_smoothing);
+  return objective.z_loss == 0 ? losses : losses + objective.z_loss * at::logsumexp(logits, 1).square();
+}
+
 Tensor summed_loss(TaskKind kind, const Tensor& logits, const std::vector<double>& labels, const Objective& objective) {
   const Tensor truth = at::tensor(labels, at::kDouble);
   if (kind == TaskKind::kRegression) return at::mse_loss(logits.select(1, 0), truth.to(logits.scalar_type()), at::Reduction::Sum);
-  const Tensor loss = at::cross_entropy_loss(logits, truth.to(at::kLong), {}, at::Reduction::Sum, -100, objective.label_smoothing);
-  if (objective.z_loss == 0) return loss;
-  return loss + objective.z_loss * at::logsumexp(logits, 1).square().sum();
+  return row_losses(logits, truth.to(at::kLong), objective).sum();
 }
 
 Tensor summed_consistency(const Tensor& a, const Tensor& b, ConsistencyTargets targets, const Tensor& weights) {

@@ -24,6 +24,9 @@ struct Objective {
   bool needs_two_passes(TaskKind kind) const { return consistency > 0 && kind != TaskKind::kRegression; }
 };
 
+// Of each row -log softmax(logits)[label], with the objective's smoothing and z-loss. logits: [N, V]; truth: [N] int64. Returns [N].
+at::Tensor row_losses(const at::Tensor& logits, const at::Tensor& truth, const Objective& objective);
+
 // Sum over the rows of -log softmax(logits)[label] with the objective's smoothing and z-loss, or of (logits - label)^2.
 // logits: [N, outputs] float32 or float64; labels: N class indices or values. Divide by the step's rows.
 at::Tensor summed_loss(TaskKind kind, const at::Tensor& logits, const std::vector<double>& labels, const Objective& objective = {});

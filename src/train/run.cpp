@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 
 std::vector<int64_t> lengths_of(const Dataset& data) {
   std::vector<int64_t> lengths;
-  for (const Sequence& sequence : data.sequences) lengths.push_back(static_cast<int64_t>(sequence.ids.size() + sequence.target_ids.size()));
+  for (const Sequence& sequence : data.sequences) lengths.push_back(sequence.num_tokens());
   return lengths;
 }
 
@@ -329,7 +329,6 @@ void Run::evaluate() {
 EvaluateOptions Run::evaluate_options() const {
   EvaluateOptions options;
   options.generate = inputs_.config.generation;
-  options.generate.sampling.end_ids = inputs_.text.end_ids;
   return options;
 }
 

@@ -84,7 +84,7 @@ std::vector<LaneOutcome> run_words(const Model& model, const std::vector<PackLan
     const Tensor own = lanes.size() == 1 ? states : states.slice(0, first, row);
     const OutputLayer layer = bounds[i]->weights().output_layer(model.config);
     lane.loss = vocabulary_loss(own, layer, {batch.targets.begin() + first, batch.targets.begin() + row}).sum;
-    lane.outputs = vocabulary_logits(model, bounds[i]->weights(), own.detach());
+    lane.outputs = whole_logits(own.detach(), layer);
     out.push_back(std::move(lane));
   }
   return out;
@@ -161,11 +161,7 @@ LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts
   out.loss = loss.item<double>();
   torch::autograd::backward({loss}, {});
   bound.join();
-  for (auto& [name, tensor] : rig.tensors) {
-    if (!tensor.grad().defined()) continue;
-    out.gradients[name] = tensor.grad().clone();
-    tensor.mutable_grad().reset();
-  }
+  out.gradients = taken_gradients(rig);
   return out;
 }
 

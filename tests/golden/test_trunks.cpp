@@ -30,7 +30,7 @@ NamedTensors named(const GoldenTrunk& golden, const ForwardResult& result, const
     expect_bits(first_last, result.hidden.back(), "last");
     if (has_two) expect_bits(result.last, result.decoder_hidden.back(), "dec.last");
   }
-  if (golden.model->config.has_decoder()) add("logits", vocabulary_logits(*golden.model, golden.model->weights, result.last), packs.input.last());
+  if (golden.model->config.has_decoder()) add("logits", whole_logits(result.last, golden.model->weights.output_layer(golden.model->config)), packs.input.last());
   return out;
 }
 

@@ -21,7 +21,7 @@ int main(int count, char** arguments) {
     const bool is_half = count > 3 && std::string_view(arguments[3]) == "bf16";
     graft::make_directories(folder);
     graft::write_file_atomically(folder / "config.json", graft::to_json(graft::gguf_config_json(model)));
-    graft::write_file_atomically(folder / "tokenizer.json", graft::gguf_tokenizer_json(model));
+    graft::write_file_atomically(folder / "tokenizer.json", graft::gguf_tokenizer_json(graft::GgufFile(graft::gguf_file(model)).metadata()));
     graft::save_safetensors(folder / "model.safetensors", graft::load_gguf_model(model, is_half ? at::kBFloat16 : at::kFloat).tensors);
   } catch (const graft::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -65,11 +65,7 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
     bound.join();
   }
   EXPECT_TRUE(losses.empty()) << "a repeated block gives its losses once";
-  for (auto& [name, tensor] : rig.tensors) {
-    if (!tensor.grad().defined()) continue;
-    out.gradients[name] = tensor.grad().clone();
-    tensor.mutable_grad().reset();
-  }
+  out.gradients = taken_gradients(rig);
   for (const auto& [name, value] : records) {
     EXPECT_TRUE(passes > 1 || !out.records.contains(name)) << name << " is recorded twice";
     out.records[name] = value;

@@ -9,6 +9,7 @@
 #include "model/families.h"
 #include "model/gguf_model.h"
 #include "tensor/safetensors.h"
+#include "tests/support/gguf_bytes.h"
 #include "tests/support/testing.h"
 #include "text/tokenizer.h"
 
@@ -16,7 +17,9 @@ namespace graft {
 namespace {
 
 using testing::expect_message;
+using testing::raw;
 using testing::TempFolder;
+using testing::text;
 
 const Path kGolden = Path(GRAFT_SOURCE_DIR) / "tests/golden/gguf";
 
@@ -79,12 +82,12 @@ TEST(GgufModel, FrequencyFactorsBecomeLlama3Scaling) {
 }
 
 TEST(GgufModel, SpecialTokensAndChatTemplate) {
-  const GgufTokens tokens = gguf_special_tokens(kGolden / "llama.gguf");
+  const GgufTokens tokens = gguf_special_tokens(GgufFile(kGolden / "llama.gguf").metadata());
   EXPECT_EQ(tokens.bos, 1);
   EXPECT_EQ(tokens.eos, (std::vector<int64_t>{2, 3}));
   EXPECT_EQ(tokens.pad, 2);
-  EXPECT_EQ(gguf_chat_template(kGolden / "llama.gguf"), "{{ messages }}");
-  EXPECT_EQ(gguf_chat_template(kGolden / "tokens-spm.gguf"), std::nullopt);
+  EXPECT_EQ(gguf_chat_template(GgufFile(kGolden / "llama.gguf").metadata()), "{{ messages }}");
+  EXPECT_EQ(gguf_chat_template(GgufFile(kGolden / "tokens-spm.gguf").metadata()), std::nullopt);
 }
 
 TEST(GgufModel, FindsTheFileOfAFolder) {
@@ -103,13 +106,6 @@ TEST(GgufModel, FindsTheFileOfAFolder) {
 
 // ---- files made here ----
 
-template <class T>
-std::string raw(T value) {
-  std::string out(sizeof value, '\0');
-  std::memcpy(out.data(), &value, sizeof value);
-  return out;
-}
-std::string text(const std::string& value) { return raw(uint64_t{value.size()}) + value; }
 std::string text_key(const std::string& name, const std::string& value) { return text(name) + raw(uint32_t{8}) + text(value); }
 std::string int_key(const std::string& name, uint32_t value) { return text(name) + raw(uint32_t{4}) + raw(value); }
 std::string float_key(const std::string& name, float value) { return text(name) + raw(uint32_t{6}) + raw(value); }
@@ -253,7 +249,7 @@ TEST_P(GgufTokenizer, CutsTextsAsTheModelsOwn) {
   const Node golden = parse_json(read_file(kGolden / "tokens.json"), "tokens.json");
   const Node& one = *golden.find("cases")->find(GetParam());
   const Node& texts = one.find("texts") != nullptr ? *one.find("texts") : *golden.find("texts");
-  const auto tokenizer = Tokenizer::parse(gguf_tokenizer_json(kGolden / ("tokens-" + GetParam() + ".gguf")), GetParam());
+  const auto tokenizer = Tokenizer::parse(gguf_tokenizer_json(GgufFile(kGolden / ("tokens-" + GetParam() + ".gguf")).metadata()), GetParam());
   for (size_t i = 0; i < texts.items.size(); ++i) {
     SCOPED_TRACE(texts.items[i].scalar);
     std::vector<int64_t> expected;

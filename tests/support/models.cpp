@@ -241,6 +241,16 @@ Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const P
   return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to), {&bound}, pass).logits.front();
 }
 
+NamedTensors taken_gradients(Rig& rig) {
+  NamedTensors out;
+  for (auto& [name, tensor] : rig.tensors) {
+    if (!tensor.grad().defined()) continue;
+    out[name] = tensor.grad().clone();
+    tensor.mutable_grad().reset();
+  }
+  return out;
+}
+
 LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, const std::vector<double>& labels, const Pass& pass,
                               int64_t round_rows_to) {
   LossAndGradients out;
@@ -252,11 +262,7 @@ LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, 
     torch::autograd::backward({loss}, {});
     bound.join();
   }
-  for (auto& [name, tensor] : rig.tensors) {
-    if (!tensor.grad().defined()) continue;
-    out.gradients[name] = tensor.grad().clone();
-    tensor.mutable_grad().reset();
-  }
+  out.gradients = taken_gradients(rig);
   return out;
 }
 
@@ -275,22 +281,12 @@ Tensor states_of(const Rig& rig, const Bound& bound, const std::vector<Sequence>
 
 }  // namespace
 
-Tensor vocabulary_logits(const Model& model, const Weights& weights, const Tensor& states) {
-  const at::NoGradGuard no_grad;
-  std::vector<Tensor> chunks;
-  chunked_loss({states}, weights.output_layer(model.config), [&](const std::vector<Tensor>& logits, int64_t) {
-    chunks.push_back(logits.front().clone());
-    return logits.front().sum();
-  });
-  return at::cat(chunks);
-}
-
 Tensor text_logits_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
   const at::NoGradGuard no_grad;
   const Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
   LanguageBatch batch;
   const Tensor states = states_of(rig, bound, texts, pass, round_rows_to, batch);
-  return vocabulary_logits(*rig.model, bound.weights(), states);
+  return whole_logits(states, bound.weights().output_layer(rig.model->config));
 }
 
 LossAndGradients text_gradients_of(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
@@ -302,11 +298,7 @@ LossAndGradients text_gradients_of(Rig& rig, const std::vector<Sequence>& texts,
   out.loss = loss.item<double>();
   torch::autograd::backward({loss}, {});
   bound.join();
-  for (auto& [name, tensor] : rig.tensors) {
-    if (!tensor.grad().defined()) continue;
-    out.gradients[name] = tensor.grad().clone();
-    tensor.mutable_grad().reset();
-  }
+  out.gradients = taken_gradients(rig);
   return out;
 }
 

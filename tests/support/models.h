@@ -76,6 +76,8 @@ Experts experts_in(const Pass& pass);
 LogitsResult run_lanes(const Model& model, const Pack& pack, const std::vector<const Bound*>& bounds, const Pass& pass = {});
 // One lane, nothing differentiated: logits [N, outputs].
 at::Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const Pass& pass = {}, int64_t round_rows_to = 1);
+// The gradients of the rig's tensors, which then have none.
+NamedTensors taken_gradients(Rig& rig);
 // Sum of the losses of `sequences`, and the gradient of every trained tensor that has one.
 struct LossAndGradients {
   double loss = 0;
@@ -87,7 +89,5 @@ LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, 
 // Of a decoder: logits [R, V] of the rows that predict a target; sum of the targets' losses and its gradients.
 at::Tensor text_logits_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {}, int64_t round_rows_to = 1);
 LossAndGradients text_gradients_of(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {}, int64_t round_rows_to = 1);
-// Logits [R, V] of states [R, C] after the last norm.
-at::Tensor vocabulary_logits(const Model& model, const Weights& weights, const at::Tensor& states);
 
 }  // namespace graft::testing
