@@ -13,6 +13,7 @@
 #include "infer/generate.h"
 #include "infer/language.h"
 #include "model/families.h"
+#include "tests/edit/recorder.h"
 #include "tests/infer/decoding_rig.h"
 #include "tests/support/compare.h"
 
@@ -89,24 +90,6 @@ inline void expect_teacher_forced(const Rig& rig, const std::vector<Sequence>& p
     for (const Generated& text : texts[n]) EXPECT_NEAR(text.log_probability, teacher_forced(rig, prompts[n], text.tokens), kWritten) << what << " prompt " << n;
   }
 }
-
-// What passes some sites, after the adapter.
-class Recorder final : public Hooks {
- public:
-  Recorder(Hooks& inner, std::set<std::string> names) : inner_(inner), names_(std::move(names)) {}
-  bool wants(const Site& site) const override { return names_.contains(site.name) || inner_.wants(site); }
-  Tensor apply(const SiteView& view) override {
-    const Tensor y = inner_.wants(view.site) ? inner_.apply(view) : view.y;
-    if (names_.contains(view.site.name)) xs[view.site.name] = view.x, ys[view.site.name] = y;
-    return y;
-  }
-  std::vector<LanePrefix> prefix(const SiteView& view) override { return inner_.prefix(view); }
-  NamedTensors xs, ys;
-
- private:
-  Hooks& inner_;
-  std::set<std::string> names_;
-};
 
 struct Recorded {
   LanguageBatch batch;

@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "edit/adapter_file.h"
 #include "edit/sequences.h"
+#include "tests/edit/recorder.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
@@ -129,24 +130,6 @@ TEST(Gate, ClosedBeforeAnAdapterIsTheBareTrunk) {
   const std::vector<Tensor> found = hidden_of(rig, rows), expected = hidden_of(bare, rows);
   for (size_t layer = 0; layer < expected.size(); ++layer) expect_bits(found[layer], expected[layer], "hidden state " + std::to_string(layer));
 }
-
-// Records what passes some sites of the first block.
-class Recorder final : public Hooks {
- public:
-  Recorder(Hooks& inner, std::set<std::string> names) : inner_(inner), names_(std::move(names)) {}
-  bool wants(const Site& site) const override { return names_.contains(site.name) || inner_.wants(site); }
-  Tensor apply(const SiteView& view) override {
-    const Tensor y = inner_.wants(view.site) ? inner_.apply(view) : view.y;
-    if (names_.contains(view.site.name)) xs[view.site.name] = view.x, ys[view.site.name] = y;
-    return y;
-  }
-  std::vector<LanePrefix> prefix(const SiteView& view) override { return inner_.prefix(view); }
-  NamedTensors xs, ys;
-
- private:
-  Hooks& inner_;
-  std::set<std::string> names_;
-};
 
 struct FirstAttention {
   Tensor q, k, v, mixed;   // [T, C]

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "infer/choices.h"
+#include "tests/golden/generation_files.h"
 #include "tests/golden/trunks.h"
 #include "tests/support/testing.h"
 
@@ -12,12 +13,6 @@ namespace {
 
 // Sums of at most five float32 log-probabilities around -20.
 constexpr double kScoreBound = 2e-5;
-
-std::vector<int64_t> ids_of(const Node& list) {
-  std::vector<int64_t> ids;
-  for (const Node& item : list.items) ids.push_back(std::stoll(item.scalar));
-  return ids;
-}
 
 Task choice_task(OptionScore score) {
   Task task;
@@ -46,8 +41,7 @@ class GoldenRanks : public ::testing::TestWithParam<std::string> {};
 
 // All rows in one pass, and each in a pass of its own.
 TEST_P(GoldenRanks, AreTheReferences) {
-  const Path file = golden_dir("generation") / (GetParam() + ".json");
-  const Node json = parse_json(read_file(file), file.string());
+  const Node json = generation_file(GetParam());
   const Node& ranks = *json.find("ranks");
   const auto model = golden_model(GetParam(), Precision::kFloat32, "trunks");
   const Rig rig(model, "{}", std::nullopt);
@@ -79,13 +73,11 @@ TEST_P(GoldenRanks, AreTheReferences) {
 }
 
 std::vector<std::string> ranked_models() {
-  std::vector<std::string> names;
-  const Node manifest = golden_manifest("generation");
-  for (const auto& [name, entry] : manifest.find("models")->members) {
-    const Path file = golden_dir("generation") / (name + ".json");
-    const Node json = parse_json(read_file(file), file.string());
-    if (json.find("ranks") != nullptr && !json.find("ranks")->items.empty()) names.push_back(name);
-  }
+  std::vector<std::string> names = generation_models();
+  std::erase_if(names, [](const std::string& name) {
+    const Node json = generation_file(name);
+    return json.find("ranks") == nullptr || json.find("ranks")->items.empty();
+  });
   return names;
 }
 

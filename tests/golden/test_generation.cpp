@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "infer/generate.h"
+#include "tests/golden/generation_files.h"
 #include "tests/golden/trunks.h"
 #include "tests/support/testing.h"
 
@@ -11,24 +12,6 @@ namespace {
 
 // Sums of up to ten float32 log-probabilities; the reference's own scores in float32 lie 2.4e-6 off at most (manifest.json).
 constexpr double kScoreBound = 2e-5;
-
-std::vector<std::string> generation_models() {
-  std::vector<std::string> names;
-  const Node manifest = golden_manifest("generation");
-  for (const auto& [name, entry] : manifest.find("models")->members) names.push_back(name);
-  return names;
-}
-
-Node generation_file(const std::string& name) {
-  const Path file = golden_dir("generation") / (name + ".json");
-  return parse_json(read_file(file), file.string());
-}
-
-std::vector<int64_t> ids_of(const Node& list) {
-  std::vector<int64_t> ids;
-  for (const Node& item : list.items) ids.push_back(std::stoll(item.scalar));
-  return ids;
-}
 
 GenerateOptions options_of(const Node& settings) {
   const auto number = [&](const char* key) { return number_of(*settings.find(key)); };

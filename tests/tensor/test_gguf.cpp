@@ -7,23 +7,18 @@
 #include "base/error.h"
 #include "tensor/gguf.h"
 #include "tensor/safetensors.h"
+#include "tests/support/gguf_bytes.h"
 #include "tests/support/testing.h"
 
 namespace graft {
 namespace {
 
 using testing::expect_message;
+using testing::raw;
+using testing::text;
 
 const Path kGolden = Path(GRAFT_SOURCE_DIR) / "tests/golden/gguf";
 
-// The pieces of a file, little endian.
-template <class T>
-std::string raw(T value) {
-  std::string out(sizeof value, '\0');
-  std::memcpy(out.data(), &value, sizeof value);
-  return out;
-}
-std::string text(const std::string& value) { return raw(uint64_t{value.size()}) + value; }
 std::string key(const std::string& name, uint32_t kind, const std::string& value) { return text(name) + raw(kind) + value; }
 std::string list(uint32_t kind, uint64_t count, const std::string& values) { return raw(kind) + raw(count) + values; }
 

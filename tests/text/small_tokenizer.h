@@ -1,13 +1,25 @@
-// A few-token tokenizer.json for tests, as a tree whose parts a test replaces.
+// A few-token tokenizer.json for tests, as a tree whose parts a test replaces, and what a call is refused with.
 #pragma once
 
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/error.h"
 #include "text/tokenizer.h"
 
 namespace graft {
+
+// What `f` is refused with, or "(accepted)".
+template <typename F>
+std::string message_of(F f) {
+  try {
+    f();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "(accepted)";
+}
 
 inline nlohmann::ordered_json small_wordpiece() {
   return nlohmann::ordered_json::parse(R"json({

@@ -19,16 +19,6 @@ std::string joined_text(const std::vector<Piece>& pieces) {
   return out;
 }
 
-template <typename F>
-std::string message_of(F f) {
-  try {
-    f();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "(accepted)";
-}
-
 TEST(TextChat, TextsEqualTheTemplates) {
   const Json rows = Json::parse(read_file(Path(GRAFT_SOURCE_DIR) / "tests/golden/text/chat.json"));
   EXPECT_EQ(rows.size(), chat_format_names().size());

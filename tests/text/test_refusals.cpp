@@ -234,16 +234,6 @@ TEST(TextRefusals, FileFaults) {
   EXPECT_EQ(refusal(Json::array()), "expected an object, found a list");
 }
 
-template <typename F>
-std::string message_of(F f) {
-  try {
-    f();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "(accepted)";
-}
-
 TEST(TextRefusals, TextsThatAreNotUtf8) {
   const auto tokenizer = make(small_wordpiece());
   EXPECT_EQ(message_of([&] { tokenizer->encode("ab\xFF"); }),

@@ -79,3 +79,15 @@ def max_difference(a, b):
     """Largest absolute difference of two tensors or equally long lists, as a float."""
     a, b = torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64)
     return (a - b).abs().max().item()
+
+
+def tidy_peft(folder, base):
+    """Takes out of a PEFT folder what differs from run to run: the README, the order of sets, the machine's path."""
+    (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = base
+    for key in ("target_modules", "modules_to_save", "exclude_modules", "feedforward_modules"):
+        if isinstance(config.get(key), list):
+            config[key] = sorted(config[key])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

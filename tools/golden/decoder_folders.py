@@ -70,18 +70,6 @@ def compute(model, rows, targets):
     return torch.cat(out)
 
 
-def tidy(folder, base):
-    """Takes out what differs from run to run: the README, the order of sets, the machine's path."""
-    (folder / "README.md").unlink(missing_ok=True)
-    path = folder / "adapter_config.json"
-    config = json.loads(path.read_text())
-    config["base_model_name_or_path"] = f"tests/golden/trunks/{base}"
-    for key in ("target_modules", "modules_to_save", "exclude_modules", "feedforward_modules"):
-        if isinstance(config.get(key), list):
-            config[key] = sorted(config[key])
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
 def write_case(folder, base, model, random, about, seed):
     rows = make_rows(base.config, random)
     targets = [[0] + random.integers(3, base.config.vocab_size, n).tolist() for n in (3, 1, 5, 2)] if base.config.is_encoder_decoder else None
@@ -110,7 +98,7 @@ def run_peft(case, trunks, folder):
     model.save_pretrained(folder / "peft")
     base = load_base(trunks, name)
     again = PeftModel.from_pretrained(base, folder / "peft")
-    tidy(folder / "peft", name)
+    common.tidy_peft(folder / "peft", f"tests/golden/trunks/{name}")
     return {"model": name, "format": "peft", **write_case(folder, base, again, random, about, seed)}
 
 

@@ -105,18 +105,6 @@ def compute(model, rows, has_head):
     return {"last": torch.cat([out.last_hidden_state[i, : len(ids)] for i, (ids, _) in enumerate(rows)])}
 
 
-def tidy(folder, base):
-    """Takes out what differs from run to run: the README, the order of sets, the machine's path."""
-    (folder / "README.md").unlink(missing_ok=True)
-    path = folder / "adapter_config.json"
-    config = json.loads(path.read_text())
-    config["base_model_name_or_path"] = f"tests/golden/models/{base}"
-    for key in ("target_modules", "modules_to_save", "exclude_modules", "feedforward_modules"):
-        if isinstance(config.get(key), list):
-            config[key] = sorted(config[key])
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
 def run_case(case, models, folder):
     base_name, config, is_safe, about = CASES[case]
     has_head = config.task_type == "SEQ_CLS"
@@ -127,7 +115,7 @@ def run_case(case, models, folder):
     shake(model, random)
     model.save_pretrained(folder / "peft", safe_serialization=is_safe)
     again = PeftModel.from_pretrained(make_base(models, base_name, has_head, np.random.default_rng(0)), folder / "peft")
-    tidy(folder / "peft", base_name)
+    common.tidy_peft(folder / "peft", f"tests/golden/models/{base_name}")
     rows = make_rows(model.config, random)
     single = compute(again, rows, has_head)
     exact = compute(again.double(), rows, has_head)

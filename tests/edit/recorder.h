@@ -1,0 +1,31 @@
+// Listens beside an adapter: what passes some sites, after its edits.
+#pragma once
+
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/hooks.h"
+#include "tensor/named_tensors.h"
+
+namespace graft::testing {
+
+class Recorder final : public Hooks {
+ public:
+  Recorder(Hooks& inner, std::set<std::string> names) : inner_(inner), names_(std::move(names)) {}
+  bool wants(const Site& site) const override { return names_.contains(site.name) || inner_.wants(site); }
+  at::Tensor apply(const SiteView& view) override {
+    const at::Tensor y = inner_.wants(view.site) ? inner_.apply(view) : view.y;
+    if (names_.contains(view.site.name)) xs[view.site.name] = view.x, ys[view.site.name] = y;
+    return y;
+  }
+  std::vector<LanePrefix> prefix(const SiteView& view) override { return inner_.prefix(view); }
+  NamedTensors xs, ys;
+
+ private:
+  Hooks& inner_;
+  std::set<std::string> names_;
+};
+
+}  // namespace graft::testing
