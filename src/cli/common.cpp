@@ -171,10 +171,16 @@ void add_precision(CLI::App& command, Precision& value) {
   }, "of the trunk: fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
 }
 
+void check_tokenizer(const Provenance& provenance, const ModelText& text, const std::string& adapter, const std::string& model) {
+  if (provenance.tokenizer.empty() || text.tokenizer->digest() == provenance.tokenizer) return;
+  throw InputError("'" + adapter + "': trained with another tokenizer than " + model + " has; give the model folder it was trained with");
+}
+
 void add_generation(CLI::App& command, GenerateOptions& options) {
   constexpr const char* kGroup = "Writing texts";
   SamplingOptions& sampling = options.sampling;
-  command.add_option("--max-new-tokens", options.max_new_tokens, "longest text to write (default 128)")->check(CLI::PositiveNumber)->group(kGroup);
+  options.max_new_tokens = kAsFits;
+  command.add_option("--max-new-tokens", options.max_new_tokens, "longest text to write (default: 128, or what the model's positions leave room for)")->check(CLI::PositiveNumber)->group(kGroup);
   command.add_option("--min-new-tokens", sampling.min_new_tokens, "no end before so many tokens")->check(CLI::NonNegativeNumber)->group(kGroup);
   command.add_option("--temperature", sampling.temperature, "0 (default): always the most probable token; 1: as the model says; more: wilder")->group(kGroup);
   command.add_option("--top-k", sampling.top_k, "draw from the k most probable tokens only")->group(kGroup);

@@ -6,8 +6,10 @@
 
 #include "base/document.h"
 #include "base/files.h"
+#include "edit/adapter_file.h"
 #include "edit/registry.h"
-#include "infer/generate.h"
+#include "infer/texts.h"
+#include "infer/model_text.h"
 #include "train/config.h"
 
 namespace CLI {
@@ -38,6 +40,9 @@ DataConfig find_data(const std::string& path);
 
 // --precision fp32|bf16, read straight into `value`.
 void add_precision(CLI::App& command, Precision& value);
+
+// Throws InputError when an adapter was trained with another tokenizer than the model has. `adapter`, `model`: as the user named them.
+void check_tokenizer(const Provenance& provenance, const ModelText& text, const std::string& adapter, const std::string& model);
 
 // --max-new-tokens, --temperature, --beams, ...: how a text is written.
 void add_generation(CLI::App& command, GenerateOptions& options);

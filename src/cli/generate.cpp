@@ -20,7 +20,7 @@ struct GenerateFlags {
   std::vector<std::string> stop;
   int64_t batch = 16, threads = 0;
   Precision precision = Precision::kFloat32;
-  bool has_prompt = false, has_length = false, shows_prompt = false, is_json = false, is_quiet = false;
+  bool has_prompt = false, shows_prompt = false, is_json = false, is_quiet = false;
 };
 
 // All that writes.
@@ -37,9 +37,7 @@ Writer load_writer(const GenerateFlags& flags) {
   const EditTarget target{model->config, model->sites};
   LoadedAdapter loaded = flags.adapter.empty() ? LoadedAdapter{Adapter(Node::map(), "no adapter", target, std::nullopt), {}, {}} : load_adapter(flags.adapter, *model);
   ModelText text = load_model_text(flags.model);
-  if (!loaded.provenance.tokenizer.empty() && text.tokenizer->digest() != loaded.provenance.tokenizer) {
-    throw InputError("'" + flags.adapter + "': trained with another tokenizer than " + flags.model + " has; give the model folder it was trained with");
-  }
+  check_tokenizer(loaded.provenance, text, flags.adapter, flags.model);
   return {std::move(model), std::move(loaded), std::move(text)};
 }
 
@@ -80,20 +78,6 @@ Dataset prompts_of(const GenerateFlags& flags, const Writer& writer, const Task&
   return data;
 }
 
-// Without --max-new-tokens: the default, or as many as all prompts leave room for.
-void fit_length(GenerateFlags& flags, const Writer& writer, const Dataset& data) {
-  const ModelConfig& config = writer.model->config;
-  if (flags.has_length) return;
-  const RowLayout layout = writer.loaded.adapter.layout();
-  int64_t longest = config.layers > 0 ? 1 : layout.virtual_rows + layout.first_position;
-  if (config.layers == 0) {
-    int64_t tokens = 0;
-    for (const Sequence& prompt : data.sequences) tokens = std::max(tokens, static_cast<int64_t>(prompt.ids.size()));
-    longest += tokens;
-  }
-  flags.options.max_new_tokens = std::clamp<int64_t>(config.max_positions - longest + 1, 1, flags.options.max_new_tokens);
-}
-
 const char* finish_name(Finish finish) { return finish == Finish::kEnd ? "end" : finish == Finish::kLength ? "length" : "stop"; }
 
 Node output_node(const Example& example, const WrittenText& written, bool shows_prompt) {
@@ -118,7 +102,6 @@ int generate_texts(GenerateFlags flags) {
   const Writer writer = load_writer(flags);
   const Task task = task_of(flags, writer);
   const Dataset data = prompts_of(flags, writer, task);
-  fit_length(flags, writer, data);
   const Bound bound(*writer.model, writer.loaded.adapter, writer.loaded.tensors);
   WriteOptions options;
   options.generate = flags.options;
@@ -181,7 +164,6 @@ void add_generate(CLI::App& app, Action& action) {
                   "Without a temperature the most probable token is taken each time. The answer goes to the standard output, all else to standard error.");
   command->callback([flags, prompt, command, &action] {
     flags->has_prompt = prompt->count() > 0;
-    flags->has_length = command->get_option("--max-new-tokens")->count() > 0;
     action = [flags] { return generate_texts(*flags); };
   });
 }

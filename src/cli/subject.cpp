@@ -46,9 +46,7 @@ Subject load_subject(const SubjectFlags& flags, LabelUse use) {
   const bool has_own_head = loaded.adapter.head() != nullptr && loaded.adapter.task() != task;
   if (has_own_head) throw InputError("--task: the adapter in '" + flags.adapter + "' has a head for its own task; leave the flag out");
   ModelText text = load_model_text(flags.model);
-  if (!loaded.provenance.tokenizer.empty() && text.tokenizer->digest() != loaded.provenance.tokenizer) {
-    throw InputError("'" + flags.adapter + "': trained with another tokenizer than " + flags.model + " has; give the model folder it was trained with");
-  }
+  check_tokenizer(loaded.provenance, text, flags.adapter, flags.model);
   const int64_t max_length = resolve_max_length(loaded.provenance.max_length, model->config, loaded.adapter.layout());
   Subject subject{model, std::move(loaded), *task, std::move(text), read_examples(flags.data, *task, use), max_length};
   check_routing(subject, flags);

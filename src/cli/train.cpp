@@ -105,7 +105,7 @@ void refuse_other_flags(const TrainFlags& flags) {
                    ", or start a new run (start_from takes an adapter to begin with)");
 }
 
-void print_summary(const RunConfig& config) {
+void print_summary(const RunConfig& config, TaskKind kind) {
   const Path dir = config.out;
   const Node metrics = parse_json(read_file(dir / "metrics.json"), "metrics.json");
   for (const char* side : {"eval", "test"}) {
@@ -123,7 +123,9 @@ void print_summary(const RunConfig& config) {
     }
   }
   const std::string adapter = (dir / "adapter").string();
-  std::printf("adapter: %s\nnext: graft predict --model %s --adapter %s --data FILE --out predictions.jsonl\n", adapter.c_str(), config.model.c_str(), adapter.c_str());
+  const bool writes = kind == TaskKind::kGeneration;
+  std::printf("adapter: %s\nnext: graft %s --model %s --adapter %s --data FILE --out %s\n", adapter.c_str(), writes ? "generate" : "predict", config.model.c_str(), adapter.c_str(),
+              writes ? "answers.jsonl" : "predictions.jsonl");
 }
 
 int train(const TrainFlags& flags) {
@@ -144,6 +146,7 @@ int train(const TrainFlags& flags) {
                  inputs.train.num_cut > 0 ? (", " + count_text(inputs.train.num_cut) + " texts cut to " + std::to_string(inputs.max_length) + " tokens").c_str() : "");
     if (!inputs.eval && inputs.eval_tasks.empty()) std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
   }
+  const TaskKind kind = inputs.task.kind;
   std::vector<std::unique_ptr<Run>> runs;
   runs.push_back(std::make_unique<Run>(std::move(inputs), is_resume ? StartMode::kResume : StartMode::kFresh, verbosity));
   int signal = 0;
@@ -151,7 +154,7 @@ int train(const TrainFlags& flags) {
     std::fprintf(stderr, "\nstopped at step %s; go on with: graft train --resume %s\n", count_text(runs.front()->steps_done()).c_str(), config.out.c_str());
     return 128 + signal;
   }
-  if (!flags.is_quiet) print_summary(config);
+  if (!flags.is_quiet) print_summary(config, kind);
   return 0;
 }
 

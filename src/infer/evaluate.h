@@ -23,7 +23,7 @@ Judged encode_judged(std::vector<Example> examples, const Task& task, const Mode
 
 struct EvaluateOptions {
   PredictOptions predict = {};
-  GenerateOptions generate = {};
+  GenerateOptions generate = {.max_new_tokens = kAsFits};
 };
 
 struct Evaluation {

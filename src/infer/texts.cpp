@@ -57,7 +57,7 @@ class Writer {
     };
     const auto read = [&](int64_t prompt, int64_t token) {
       const auto i = static_cast<size_t>(prompt);
-      if (!is_end(token)) tell(i, streams[i].watch.push(streams[i].decoder.push(token)));
+      if (!is_end(token) && has_text(token)) tell(i, streams[i].watch.push(streams[i].decoder.push(token)));
       return !streams[i].watch.has_stopped();
     };
     std::vector<std::vector<Generated>> generated = generate(model_, {lane}, options_.generate, read);
@@ -77,6 +77,9 @@ class Writer {
   }
 
  private:
+  // A word table may have more rows than there are tokens, so that its size is round: such a row says nothing.
+  bool has_text(int64_t token) const { return text_.tokenizer->id_to_token(token).has_value(); }
+
   bool is_end(int64_t token) const {
     const std::vector<int64_t>& ends = options_.generate.sampling.end_ids;
     return std::find(ends.begin(), ends.end(), token) != ends.end();
@@ -88,12 +91,24 @@ class Writer {
   const WriteOptions& options_;
 };
 
+// How many new tokens all prompts leave room for, 128 at most.
+int64_t fitting_tokens(const Model& model, const RowLayout& layout, const std::vector<Sequence>& prompts) {
+  constexpr int64_t kUsual = 128;
+  int64_t longest = 1;   // beside an encoder: the start token
+  if (model.config.layers == 0) {
+    for (const Sequence& prompt : prompts) longest = std::max(longest, static_cast<int64_t>(prompt.ids.size()));
+    longest += layout.virtual_rows + layout.first_position;
+  }
+  return std::clamp<int64_t>(model.config.max_positions - longest + 1, 1, kUsual);
+}
+
 }  // namespace
 
 Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts, const ModelText& text, WriteOptions options) {
   ensure(options.batch > 0, "some prompts at once");
   ensure(std::find(options.stop.begin(), options.stop.end(), "") == options.stop.end(), "a stop text has a letter");
   if (options.generate.sampling.end_ids.empty()) options.generate.sampling.end_ids = text.end_ids;
+  if (options.generate.max_new_tokens == kAsFits) options.generate.max_new_tokens = fitting_tokens(model, lane.bound->adapter().layout(), prompts);
   const auto start = std::chrono::steady_clock::now();
   Written out;
   out.texts.resize(prompts.size());

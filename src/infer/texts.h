@@ -10,8 +10,11 @@
 
 namespace graft {
 
+// max_new_tokens of write_texts: 128, or as many as the model's positions leave room for behind the longest prompt.
+constexpr int64_t kAsFits = 0;
+
 struct WriteOptions {
-  GenerateOptions generate = {};    // without end_ids: those of the model
+  GenerateOptions generate = {.max_new_tokens = kAsFits};   // without end_ids: those of the model
   std::vector<std::string> stop = {};   // a text ends before the first of these; none may be empty
   int64_t batch = 16;               // prompts written at once; of beam search beams
   // Text as it is final, in the order in which it comes; not with beams. `prompt` counts all prompts.

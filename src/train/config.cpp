@@ -137,7 +137,7 @@ void read_data(Options& options, DataConfig& data) {
 }
 
 void read_generation(Options& options, GenerateOptions& generation) {
-  generation.max_new_tokens = options.integer("max_new_tokens", generation.max_new_tokens, 1, 1 << 20);
+  generation.max_new_tokens = options.integer("max_new_tokens", generation.max_new_tokens, 0, 1 << 20);
   generation.beams = options.integer("beams", generation.beams, 1, 1024);
   generation.length_penalty = options.number("length_penalty", generation.length_penalty, -100, 100);
   SamplingOptions& sampling = generation.sampling;

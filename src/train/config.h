@@ -9,7 +9,7 @@
 #include "base/document.h"
 #include "base/files.h"
 #include "data/mixture.h"
-#include "infer/generate.h"
+#include "infer/texts.h"
 #include "model/weights.h"
 #include "train/objective.h"
 
@@ -89,7 +89,7 @@ struct RunConfig {
   Period evaluate_every, checkpoint_every;
   int64_t early_stop = 0;             // evaluations without improvement; 0 = off
   bool keep_best = true;              // else the last
-  GenerateOptions generation;         // how texts are written when they are scored
+  GenerateOptions generation{.max_new_tokens = kAsFits};   // how texts are written when they are scored
 };
 
 // `defaults` (a preset's `train:` section) lies under `document`. Throws InputError listing every fault.

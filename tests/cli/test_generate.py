@@ -51,6 +51,21 @@ class Generate(support.Case):
         self.assertRegex(done.stderr, r"^\d+ tokens read, \d+ written in [\d.]+ s, [\d.]+ tokens/s\n$")
         self.assertEqual(self.write("--prompt", "fine great", "--max-new-tokens", 5, "--quiet").stderr, "")
 
+    def test_rows_of_the_table_without_a_token_say_nothing(self):
+        """A model whose word table is larger than its vocabulary may choose a row to spare."""
+        make_decoder(self.root / "padded")
+        (self.root / "padded" / "tokenizer.json").write_text(json.dumps(support.wordpiece(24)), encoding="utf-8")
+        args = ["generate", "--model", "padded", "--data", "rows.jsonl", "--task", "./task.yaml", "--temperature", 50, "--threads", 1]
+        lines = [json.loads(line) for line in self.assert_done(run(*args, cwd=self.root)).stdout.splitlines()]
+        self.assertTrue(any(token >= 24 for line in lines for token in line["tokens"]), "some row to spare is drawn")
+        self.assertTrue(all(line["output"] for line in lines))
+
+    def test_scoring_writes_as_much_as_the_model_has_room_for(self):
+        (self.root / "exact.yaml").write_text("name: exact\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [exact_match]\n")
+        args = ["eval", "--model", "gpt2", "--task", "./exact.yaml", "--data", "rows.jsonl", "--threads", 1]
+        self.assertIn("exact_match", self.assert_done(run(*args, cwd=self.root)).stdout)
+        self.assert_refused(run(*args, "--max-new-tokens", 500, cwd=self.root), 2, "positions")
+
     def test_rows_do_not_depend_on_their_batch(self):
         for way in ([], ["--temperature", 1.5, "--seed", 3], ["--beams", 3]):
             lines = self.lines(*way)
