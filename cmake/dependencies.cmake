@@ -8,6 +8,13 @@ find_package(ICU REQUIRED COMPONENTS uc i18n)
 find_package(Eigen3 REQUIRED)
 find_package(GTest REQUIRED)
 
+# The program's malloc, linked in as it is. Tensors of a training step are large, and every batch has others: the C library's heap kept a third
+# more memory than was in use at its peak, and where it maps large blocks afresh the kernel clears their pages each time.
+find_library(GRAFT_MALLOC NAMES libtcmalloc_minimal.a)
+if(NOT GRAFT_MALLOC)
+  message(FATAL_ERROR "tcmalloc was not found: install the Debian package libgoogle-perftools-dev (tools/setup.sh does).")
+endif()
+
 # libtorch: the headers and libraries inside the torch wheel. Its own CMake files are not used, since those of a CUDA wheel ask for a toolkit.
 if(NOT GRAFT_TORCH_DIR)
   file(GLOB GRAFT_TORCH_DIR ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)

@@ -1,6 +1,5 @@
 // graft: the command. Parses the command line, runs one command, turns an error into a message and an exit code.
 #include <c10/util/Exception.h>
-#include <malloc.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
@@ -43,18 +42,9 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   return where + error.what() + help;
 }
 
-// A training step makes and drops hundreds of megabytes of tensors. By default the C library maps each large one afresh, and the
-// kernel clears its pages: 40 % of a full fine-tuning step. Kept in the heap, freed memory serves the next step.
-void keep_freed_memory() {
-  constexpr int kOneGigabyte = 1 << 30;
-  mallopt(M_MMAP_THRESHOLD, kOneGigabyte);
-  mallopt(M_TRIM_THRESHOLD, kOneGigabyte);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  keep_freed_memory();
   std::signal(SIGXFSZ, SIG_IGN);   // a file-size limit becomes a failing write with a message, like a full disk
   CLI::App app("Graft trains, evaluates and ships small learned changes to frozen language models.", "graft");
   app.set_version_flag("--version", std::string("graft ") + graft::kVersionText);

@@ -115,8 +115,7 @@ class Bottleneck final : public Edit {
   Tensor input(const SiteView& view) const override {
     if (placement_ == "sequential") return view.y;
     if (placement_ == "parallel") return view.residual;
-    const Tensor sum = view.y + view.residual;
-    return view.norm ? view.norm(sum) : sum;
+    return view.norm ? view.norm(view.y, view.residual) : view.y + view.residual;
   }
 
   // A gate or router replaces the number; a trained scaling is a part of A and stays.

@@ -55,7 +55,7 @@ int64_t input_width(const Edit& edit, const Site& site) {
   // The edit is shown no rows of the site's widths.
   const at::Tensor x = at::zeros({0, site.input_width}), y = at::zeros({0, site.output_width});
   const Pack nothing;
-  return edit.input({site, nothing, {}, x, y, y, [](const at::Tensor& u) { return u; }}).size(1);
+  return edit.input({site, nothing, {}, x, y, y, [](const at::Tensor& own, const at::Tensor&) { return own; }}).size(1);
 }
 
 Context context_below(const std::string& step, const Context& context) {

@@ -103,4 +103,15 @@ void Decoding::write(const std::vector<int64_t>& tokens) {
   run({nullptr, &next}, {});
 }
 
+void warm_up(const Model& model) {
+  const Adapter bare(Node::map(), "no adapter", {model.config, model.sites}, std::nullopt);
+  const Bound bound(model, bare, {});
+  const Sequence token{.ids = {0}};
+  std::vector<PromptLane> prompts(1);
+  prompts.front().lane.bound = &bound;
+  prompts.front().prompts.push_back(&token);
+  const Decoding pass(model, prompts, 0);
+  model.weights.release_pages();
+}
+
 }  // namespace graft

@@ -51,4 +51,8 @@ class Decoding {
   at::Tensor logits_;
 };
 
+// One token through the bare model: packs the weights that decoding reads and lets the matrix library compile its kernels, which the
+// first text would wait for otherwise.
+void warm_up(const Model& model);
+
 }  // namespace graft

@@ -22,7 +22,8 @@ struct SiteView {
   at::Tensor x;                                          // [T, in]: what entered the site; undefined where y is all there is
   at::Tensor y;                                           // [T, out]: what leaves it unless changed
   at::Tensor residual;                                    // [T, C], sublayers only: what y will be added to
-  std::function<at::Tensor(const at::Tensor&)> norm;      // sublayers only: the norm behind the sum, applied to its argument; empty in a pre-norm block
+  // Sublayers only: (y, residual) -> norm(y + residual), the norm behind the sum; empty in a pre-norm block.
+  std::function<at::Tensor(const at::Tensor&, const at::Tensor&)> norm;
 };
 
 // A scalar that an edit adds to the loss.

@@ -119,10 +119,13 @@ bool Stack::learns(int64_t layer) const {
 
 // read: what queries are made of, [T', C]; read_by_all: the same of every row, for keys and values.
 Tensor Stack::attend(const AttentionSites& a, int64_t layer, const Tensor& read, const Tensor& read_by_all) {
-  Tensor k = changed_linear(a.k, pack_, read_by_all);         // [T, K*D]
-  const Tensor v = changed_linear(a.v, pack_, read_by_all);
+  const bool is_joint = options_.cache != nullptr && rows_ == &pack_;   // all three read the same rows
+  const auto [plain_q, plain_k, plain_v] = is_joint ? joint_linears<3>({&a.q, &a.k, &a.v}, read)
+                                                    : std::array{weights_.linear(a.q.name, read), weights_.linear(a.k.name, read_by_all), weights_.linear(a.v.name, read_by_all)};
+  Tensor k = changed(a.k, pack_, read_by_all, plain_k);         // [T, K*D]
+  const Tensor v = changed(a.v, pack_, read_by_all, plain_v);
   const std::vector<LanePrefix> before = prefixes(a.whole, pack_, read_by_all);
-  Tensor q = changed_linear(a.q, *rows_, read);               // [T', H*D]
+  Tensor q = changed(a.q, *rows_, read, plain_q);               // [T', H*D]
   if (!frequencies_.empty()) {
     k = rotate(k, rotary_, config_.key_heads);
     q = rotate(q, rotary_rows_, config_.heads);
@@ -152,7 +155,9 @@ Tensor Stack::attend_encoder(const AttentionSites& a, int64_t layer, const Tenso
 Tensor Stack::ffn(const BlockSites& s, const Tensor& read) {
   Tensor a;   // [T', F]: what enters ffn.down
   if (config_.has_gated_ffn) {
-    const Tensor gate = changed_linear(s.gate, *rows_, read), up = changed_linear(s.up, *rows_, read);
+    const auto [plain_gate, plain_up] = options_.cache != nullptr ? joint_linears<2>({&s.gate, &s.up}, read)
+                                                                  : std::array{weights_.linear(s.gate.name, read), weights_.linear(s.up.name, read)};
+    const Tensor gate = changed(s.gate, *rows_, read, plain_gate), up = changed(s.up, *rows_, read, plain_up);
     const bool is_heard = hooks_.wants(s.act);
     a = is_heard ? changed(s.act, *rows_, read, activate(gate, config_.activation)) * up : gated(gate, up, config_.activation);
     a = changed(s.mid, *rows_, read, a);
@@ -173,8 +178,8 @@ Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site*
   RowDropout drop = row_dropout(options_.hidden_dropout, sublayer.name, *rows_);
   Tensor added = y;
   if (hooks_.wants(sublayer)) {
-    std::function<Tensor(const Tensor&)> post_norm;
-    if (!config_.is_pre_norm) post_norm = [&](const Tensor& u) { return norm(own_norm.name, u); };
+    std::function<Tensor(const Tensor&, const Tensor&)> post_norm;
+    if (!config_.is_pre_norm) post_norm = [&](const Tensor& a, const Tensor& b) { return add_norm(a, b, weights_.at(own_norm.name + ".weight"), weights_.at(own_norm.name + ".bias"), config_.norm_epsilon); };
     added = hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, drop), residual, post_norm});
     drop = {};
   }
@@ -194,6 +199,17 @@ Tensor Stack::changed(const Site& site, const Pack& pack, const Tensor& x, const
 }
 
 Tensor Stack::changed_linear(const Site& site, const Pack& pack, const Tensor& x) { return changed(site, pack, x, weights_.linear(site.name, x)); }
+
+// Passes over a cache have few rows; nothing of them is differentiated.
+template <size_t N>
+std::array<Tensor, N> Stack::joint_linears(const std::array<const Site*, N>& sites, const Tensor& x) {
+  std::vector<std::string> names;
+  for (const Site* site : sites) names.push_back(site->name);
+  std::vector<Tensor> each = weights_.linears(names, x);
+  std::array<Tensor, N> out;
+  std::move(each.begin(), each.end(), out.begin());
+  return out;
+}
 
 Tensor Stack::norm(const std::string& name, const Tensor& x) {
   const Tensor weight = weights_.at(name + ".weight");

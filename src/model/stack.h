@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -63,6 +64,8 @@ class Stack {
 
   at::Tensor changed(const Site& site, const Pack& pack, const at::Tensor& x, const at::Tensor& y);
   at::Tensor changed_linear(const Site& site, const Pack& pack, const at::Tensor& x);
+  template <size_t N>
+  std::array<at::Tensor, N> joint_linears(const std::array<const Site*, N>& sites, const at::Tensor& x);
   at::Tensor norm(const std::string& name, const at::Tensor& x);
   std::vector<LanePrefix> prefixes(const Site& site, const Pack& pack, const at::Tensor& x);
   void make_positions();

@@ -3,6 +3,7 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/isfinite.h>
 
+#include <algorithm>
 #include <mutex>
 
 #include "base/error.h"
@@ -41,6 +42,7 @@ struct Weights::Frozen {
   at::ScalarType dtype = at::kFloat;
   std::mutex mutex;                              // guards the caches below
   std::map<std::string, FrozenLinear> layers;    // packed on first use; with and without bias are different entries
+  std::map<std::string, JoinedLinears> joined;   // by the names of the layers
   std::map<std::string, std::string> digests;    // of the base; empty until asked for
   NamedTensors small;                            // norms and biases in the trunk's dtype
 
@@ -66,6 +68,22 @@ struct Weights::Frozen {
     // A copy in another dtype was made: the file's own pages will not be read again. (Each call costs microseconds, once a layer.)
     if (base.at(name + ".weight").scalar_type() != dtype) release_pages();
     return layers.emplace(key, std::move(made)).first->second;
+  }
+
+  JoinedLinears joined_layers(const std::vector<std::string>& names) {
+    std::string key;
+    for (const std::string& name : names) key += name + " ";
+    const std::lock_guard lock(mutex);
+    const auto found = joined.find(key);
+    if (found != joined.end()) return found->second;
+    std::vector<Tensor> matrices, biases;
+    for (const std::string& name : names) {
+      matrices.push_back(base.at(name + ".weight").to(dtype));
+      if (const auto bias = base.find(name + ".bias"); bias != base.end()) biases.push_back(bias->second.to(dtype));
+    }
+    JoinedLinears made(matrices, biases);
+    release_pages();   // nothing reads the plain matrices in a forward pass
+    return joined.emplace(key, std::move(made)).first->second;
   }
 };
 
@@ -133,6 +151,16 @@ Tensor Weights::linear(const std::string& layer, const Tensor& x) const {
   }
   if (replaced_.contains(bias)) return frozen_->layer(layer, false)(x) + at(bias);
   return frozen_->layer(layer, true)(x);
+}
+
+std::vector<Tensor> Weights::linears(const std::vector<std::string>& layers, const Tensor& x) const {
+  const auto is_replaced = [&](const std::string& layer) { return replaced_.contains(layer + ".weight") || replaced_.contains(layer + ".bias"); };
+  const auto biases = std::count_if(layers.begin(), layers.end(), [&](const std::string& layer) { return has(layer + ".bias"); });
+  const bool are_alike = biases == 0 || biases == static_cast<int64_t>(layers.size());
+  if (are_alike && std::none_of(layers.begin(), layers.end(), is_replaced)) return frozen_->joined_layers(layers)(x);
+  std::vector<Tensor> out;
+  for (const std::string& layer : layers) out.push_back(linear(layer, x));
+  return out;
 }
 
 OutputLayer Weights::output_layer(const ModelConfig& config) const {

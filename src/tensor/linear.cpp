@@ -4,6 +4,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -168,6 +169,23 @@ at::Tensor FrozenLinear::input_gradient(const at::Tensor& grad) const {
 
 const at::Tensor& FrozenLinear::weight() const { return state_->weight; }
 const at::Tensor& FrozenLinear::bias() const { return state_->bias; }
+
+JoinedLinears::JoinedLinears(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases) {
+  ensure(!weights.empty() && (biases.empty() || biases.size() == weights.size()), "JoinedLinears: a bias for every layer, or for none");
+  const at::NoGradGuard no_grad;
+  for (const at::Tensor& weight : weights) outputs_.push_back(weight.size(0));
+  matrix_ = at::cat(weights, 0);
+  if (!biases.empty()) bias_ = at::cat(biases, 0).to(matrix_.scalar_type());
+  is_packed_ = has_onednn(matrix_) && matrix_.numel() > 0;
+  if (is_packed_) matrix_ = onednn_packed(matrix_);
+}
+
+std::vector<at::Tensor> JoinedLinears::operator()(const at::Tensor& x) const {
+  const at::NoGradGuard no_grad;
+  if (!is_packed_) return at::linear(x, matrix_, bias_).split_with_sizes(outputs_, 1);
+  if (x.numel() > 0) return product(x, matrix_, bias_).split_with_sizes(outputs_, 1);
+  return at::empty({0, std::accumulate(outputs_.begin(), outputs_.end(), int64_t{0})}, x.options()).split_with_sizes(outputs_, 1);
+}
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   check_shapes(x, weight, bias);

@@ -1,5 +1,5 @@
 // Counted: weights in the file and packed, trained tensors, what autograd keeps of each block (by the edits that read its rows), logits.
-// Measured once: the process itself, what one block has in work, and how much of the heap lies idle between tensors that are kept.
+// Measured once: the process itself, and what one block has in work.
 #include "train/footprint.h"
 
 #include <algorithm>
@@ -17,7 +17,6 @@ namespace {
 // Program and libraries, as far as they are read; their heap, with that of compiled kernels.
 constexpr double kProgramBytes = 77e6, kHeapBytes = 95e6;
 constexpr double kLogitBytes = 2.0 * kChunkBytes;   // a chunk of logits, and its copy while gradients are made
-constexpr double kIdle = 1.45;             // heap that kept rows take, over their size: smaller rows leave gaps where larger ones were freed
 
 double count_of(const std::vector<int64_t>& shape) { return std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies<>()); }
 
@@ -160,7 +159,7 @@ double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanS
   const double item = item_of(shape.precision);
   const KeptByEdits edits(adapter, config);
   const auto width = static_cast<double>(config.width);
-  const double working = 12 * width + 3 * static_cast<double>(config.ffn_width) * (config.has_gated_ffn ? 1.5 : 1);   // of a block, by row
+  const double working = 2 * width + 2 * static_cast<double>(config.ffn_width) * (config.has_gated_ffn ? 1.5 : 1);   // of a block, by row
   double kept = 0, largest_block = 0, most_rows = 0;
   for (const StackShape& stack : stacks_of(config, shape, is_text)) {
     const bool has_cross = stack.encoder_rows > 0;
@@ -175,7 +174,7 @@ double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanS
     }
   }
   if (shape.saves_memory) kept += largest_block;
-  return item * (kept * kIdle + most_rows * working) + (is_text ? kLogitBytes : 0);
+  return item * (kept + most_rows * working) + (is_text ? kLogitBytes : 0);
 }
 
 }  // namespace

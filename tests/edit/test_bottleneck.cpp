@@ -36,7 +36,7 @@ struct Sublayer {
   Pack pack = pack_of(*model, {lane_of(sequences)});
   int64_t rows = pack.num_rows, normed = 0;
   Tensor x = drawn({rows, 8}, 0.1), y = drawn({rows, 8}, 0.2), residual = drawn({rows, 8}, 0.3);
-  SiteView view{model->sites.at("enc.0.ffn.out"), pack, pack.whole(), x, y, residual, [this](const Tensor& u) { return ++normed, norm(u); }};
+  SiteView view{model->sites.at("enc.0.ffn.out"), pack, pack.whole(), x, y, residual, [this](const Tensor& own, const Tensor& beside) { return ++normed, norm(own + beside); }};
   Context context;
 
   static Tensor norm(const Tensor& u) { return at::layer_norm(u, {8}) * 1.5 + 0.25; }

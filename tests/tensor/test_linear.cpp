@@ -114,6 +114,35 @@ TEST_F(Linear, ARowDoesNotDependOnItsNeighbours) {
   }
 }
 
+// Joined layers give each layer's own bits, for few rows and for many.
+TEST_F(Linear, JoinedLayersGiveTheBitsOfEach) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    for (const bool has_bias : {false, true}) {
+      std::vector<at::Tensor> weights, biases;
+      for (const int64_t out : {576, 192, 33}) {
+        weights.push_back(at::randn({out, 576}).to(type));
+        if (has_bias) biases.push_back(at::randn({out}).to(type));
+      }
+      const JoinedLinears joined(weights, biases);
+      for (const int64_t rows : {1, 2, 17, 300}) {
+        const at::Tensor x = at::randn({rows, 576}).to(type);
+        const std::vector<at::Tensor> each = joined(x);
+        ASSERT_EQ(each.size(), weights.size());
+        for (size_t i = 0; i < weights.size(); ++i) expect_same_bits(each[i], FrozenLinear(weights[i], has_bias ? biases[i] : at::Tensor())(x));
+      }
+      EXPECT_EQ(joined(at::zeros({0, 576}).to(type))[1].sizes(), (std::vector<int64_t>{0, 192}));
+    }
+  }
+}
+
+TEST_F(Linear, JoinedLayersInDoubleEqualTheProductsAlone) {
+  const at::Tensor a = at::randn({5, 7}, at::kDouble), b = at::randn({3, 7}, at::kDouble), x = at::randn({4, 7}, at::kDouble);
+  const std::vector<at::Tensor> each = JoinedLinears({a, b}, {})(x);
+  EXPECT_LT((each[0] - at::linear(x, a)).abs().max().item<double>(), 1e-14);   // a product of 7 terms
+  EXPECT_LT((each[1] - at::linear(x, b)).abs().max().item<double>(), 1e-14);
+  expect_refused([&] { JoinedLinears({a, b}, {at::randn({5})}); }, "JoinedLinears: a bias for every layer, or for none");
+}
+
 TEST_F(Linear, ManyThreadsShareALayer) {
   const FrozenLinear layer(at::randn({64, 128}), at::randn({64}));
   const at::Tensor x = at::randn({9, 128}), expected = layer(x);
