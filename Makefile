@@ -52,7 +52,7 @@ bench: setup-peers build  ## speed and memory beside the peers, on the same rows
 .PHONY: fuzz
 fuzz: setup-fuzz  ## every fuzz target for FUZZ_SECONDS (60)
 	$(call build_preset,fuzz,fuzz_targets)
-	@tools/fuzz.sh build/fuzz $(FUZZ_SECONDS)
+	@tools/fuzz.sh build/fuzz $(FUZZ_SECONDS) $$(nproc)
 
 .PHONY: asan
 asan: setup  ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -281,6 +281,10 @@ bool is_plain_json(const std::string& text) {
   return !value.is_discarded() && (value.is_number() || value.is_boolean());
 }
 
+bool has_control_character(const std::string& text) {
+  return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+}
+
 void emit(YAML::Emitter& out, const Node& node) {
   switch (node.kind) {
     case Node::Kind::kNull: out << YAML::Null; break;
@@ -298,7 +302,9 @@ void emit(YAML::Emitter& out, const Node& node) {
     case Node::Kind::kMap:
       out << YAML::BeginMap;
       for (const auto& [key, value] : node.members) {
-        out << YAML::Key << key << YAML::Value;
+        out << YAML::Key;
+        if (has_control_character(key)) out << YAML::DoubleQuoted;   // which the emitter would write as it is
+        out << key << YAML::Value;
         emit(out, value);
       }
       out << YAML::EndMap;

@@ -49,6 +49,29 @@ uint64_t regular_size(int fd, const Path& path) {
   return static_cast<uint64_t>(info.st_size);
 }
 
+// Devices, pipes and sockets take bytes as they come: a file put in their place would end them.
+bool is_stream(const Path& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
+// What the last of a chain of links names, there or not.
+Path behind_links(const Path& path) {
+  constexpr int kMostLinks = 40;   // as many as the system follows
+  Path target = path;
+  std::error_code error;
+  for (int links = 0; std::filesystem::is_symlink(std::filesystem::symlink_status(target, error)); ++links) {
+    if (links == kMostLinks) {
+      errno = ELOOP;
+      throw IoError(refused("cannot replace", path));
+    }
+    const Path named = std::filesystem::read_symlink(target, error);
+    if (error) throw IoError("cannot read link '" + target.string() + "': " + error.message());
+    target = target.parent_path() / named;   // `named` alone where it is absolute
+  }
+  return target;
+}
+
 }  // namespace
 
 void fail_writes_after(int64_t count) { g_bytes_until_failure = count; }
@@ -92,8 +115,15 @@ void sync_directory(const Path& path) {
 }
 
 void replace_file(const Path& path, const std::function<void(int)>& write) {
-  const Path folder = path.has_parent_path() ? path.parent_path() : Path(".");
-  std::string temp = (folder / ("." + path.filename().string() + ".XXXXXX")).string();
+  if (is_stream(path)) {
+    const Descriptor stream(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (stream.get() < 0) throw IoError(refused("cannot open", path));
+    write(stream.get());
+    return;
+  }
+  const Path target = behind_links(path);
+  const Path folder = target.has_parent_path() ? target.parent_path() : Path(".");
+  std::string temp = (folder / ("." + target.filename().string() + ".XXXXXX")).string();
   const int fd = ::mkostemp(temp.data(), O_CLOEXEC);
   if (fd < 0) throw IoError(refused("cannot create a file beside", path));
   try {
@@ -104,7 +134,7 @@ void replace_file(const Path& path, const std::function<void(int)>& write) {
     ::unlink(temp.c_str());
     throw;
   }
-  if (::rename(temp.c_str(), path.c_str()) != 0) {
+  if (::rename(temp.c_str(), target.c_str()) != 0) {
     const std::string message = refused("cannot replace", path);
     ::unlink(temp.c_str());
     throw IoError(message);

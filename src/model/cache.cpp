@@ -16,7 +16,6 @@ using at::Tensor;
 
 Cache::Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first, const std::vector<int64_t>& new_tokens)
     : key_width_(config.key_width()),
-      max_positions_(config.max_positions),
       dtype_(dtype),
       lanes_(first.lanes),
       memories_(first.lanes.size()),

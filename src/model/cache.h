@@ -79,7 +79,7 @@ class Cache {
   static int64_t first_difference(const Slot& own, const Slot& other);
   void select_lanes(const std::vector<int64_t>& from);
 
-  int64_t key_width_, max_positions_;
+  int64_t key_width_;
   at::ScalarType dtype_;
   std::vector<Slot> slots_;
   std::vector<Slot> free_;                  // no sequence's; rows as its last one left them

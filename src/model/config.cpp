@@ -56,6 +56,12 @@ int64_t integer_or(Options& options, const char* key, int64_t fallback, int64_t 
   return is_given(options, key) ? options.integer(key, fallback, least, most) : fallback;
 }
 
+double dropout_rate(Options& options, const char* key, double fallback) {
+  const double rate = options.number(key, fallback, 0, 1);
+  if (rate == 1) options.fault(key, "expected a rate below 1; dropout at 1 leaves nothing");
+  return rate;
+}
+
 // A size that a file may give twice, here for encoder and decoder.
 void require_same(Options& options, const char* key, const char* other, int64_t value) {
   const int64_t found = options.integer(key, value, 1, kMaxWidth);
@@ -86,11 +92,11 @@ void read_bert(Options& options, ModelConfig& c) {
   c.type_vocabulary = options.integer("type_vocab_size", std::nullopt, 1, 1 << 16);
   c.pad_id = options.integer("pad_token_id", c.model_type == "roberta" ? 1 : 0, 0, std::max<int64_t>(1, c.vocabulary - 1));
   c.norm_epsilon = options.number("layer_norm_eps", 1e-12, 0, 1);
-  c.embed_dropout = c.hidden_dropout = options.number("hidden_dropout_prob", 0.1, 0, 1);
-  c.attention_dropout = options.number("attention_probs_dropout_prob", 0.1, 0, 1);
+  c.embed_dropout = c.hidden_dropout = dropout_rate(options, "hidden_dropout_prob", 0.1);
+  c.attention_dropout = dropout_rate(options, "attention_probs_dropout_prob", 0.1);
   c.activation = parse_activation(options.choice("hidden_act", "gelu", kActivations));
   c.mask_activation = c.model_type == "roberta" ? Activation::kGelu : c.activation;
-  c.classifier_dropout = is_given(options, "classifier_dropout") ? options.number("classifier_dropout", 0.1, 0, 1) : c.hidden_dropout;
+  c.classifier_dropout = is_given(options, "classifier_dropout") ? dropout_rate(options, "classifier_dropout", 0.1) : c.hidden_dropout;
   if (c.model_type == "roberta") {  // position ids start after the padding id's row
     c.position_offset = c.pad_id + 1;
     c.max_positions -= c.position_offset;
@@ -118,10 +124,10 @@ void read_bart(Options& options, ModelConfig& c) {
   read_pad_id(options, c, 1);
   c.decoder_start_id = options.integer("decoder_start_token_id", 2, 0, std::max<int64_t>(1, c.vocabulary - 1));
   c.norm_epsilon = 1e-5;   // no key of the file
-  c.embed_dropout = c.hidden_dropout = options.number("dropout", 0.1, 0, 1);
-  c.attention_dropout = options.number("attention_dropout", 0, 0, 1);
-  c.activation_dropout = options.number("activation_dropout", 0, 0, 1);
-  c.classifier_dropout = options.number("classifier_dropout", 0, 0, 1);
+  c.embed_dropout = c.hidden_dropout = dropout_rate(options, "dropout", 0.1);
+  c.attention_dropout = dropout_rate(options, "attention_dropout", 0);
+  c.activation_dropout = dropout_rate(options, "activation_dropout", 0);
+  c.classifier_dropout = dropout_rate(options, "classifier_dropout", 0);
   c.activation = parse_activation(options.choice("activation_function", "gelu", kActivations));
   split_width(options, c, "encoder_attention_heads", "d_model");
   if (options.boolean("scale_embedding", false)) c.embedding_scale = std::sqrt(static_cast<double>(c.width));
@@ -152,8 +158,8 @@ void read_t5(Options& options, ModelConfig& c) {
   c.norm = Norm::kRootMeanSquare;
   c.is_pre_norm = true;
   c.norm_epsilon = options.number("layer_norm_epsilon", 1e-6, 0, 1);
-  c.embed_dropout = c.hidden_dropout = c.attention_dropout = c.activation_dropout = options.number("dropout_rate", 0.1, 0, 1);
-  c.classifier_dropout = options.number("classifier_dropout", 0, 0, 1);
+  c.embed_dropout = c.hidden_dropout = c.attention_dropout = c.activation_dropout = dropout_rate(options, "dropout_rate", 0.1);
+  c.classifier_dropout = dropout_rate(options, "classifier_dropout", 0);
   const std::string ffn = options.choice("feed_forward_proj", is_multilingual ? "gated-gelu" : "relu", {"relu", "gated-gelu", "gated-silu"});
   c.has_gated_ffn = ffn.starts_with("gated-");
   c.activation = ffn == "gated-gelu" ? Activation::kGeluTanh : parse_activation(c.has_gated_ffn ? ffn.substr(6) : ffn);
@@ -178,9 +184,9 @@ void read_gpt2(Options& options, ModelConfig& c) {
   read_pad_id(options, c, 0);
   c.is_pre_norm = true;
   c.norm_epsilon = options.number("layer_norm_epsilon", 1e-5, 0, 1);
-  c.embed_dropout = options.number("embd_pdrop", 0.1, 0, 1);
-  c.hidden_dropout = c.classifier_dropout = options.number("resid_pdrop", 0.1, 0, 1);
-  c.attention_dropout = options.number("attn_pdrop", 0.1, 0, 1);
+  c.embed_dropout = dropout_rate(options, "embd_pdrop", 0.1);
+  c.hidden_dropout = c.classifier_dropout = dropout_rate(options, "resid_pdrop", 0.1);
+  c.attention_dropout = dropout_rate(options, "attn_pdrop", 0.1);
   c.activation = parse_activation(options.choice("activation_function", "gelu_new", kActivations));
   split_width(options, c, "n_head", "n_embd");
   for (const char* key : {"scale_attn_weights", "tie_word_embeddings"}) require_value(options, key, "true");
@@ -255,7 +261,7 @@ void read_llama(Options& options, ModelConfig& c) {
   c.is_pre_norm = true;
   c.norm_epsilon = options.number("rms_norm_eps", 1e-6, 0, 1);
   c.embed_dropout = c.hidden_dropout = c.classifier_dropout = 0;
-  c.attention_dropout = options.number("attention_dropout", 0, 0, 1);
+  c.attention_dropout = dropout_rate(options, "attention_dropout", 0);
   c.has_gated_ffn = true;
   c.activation = parse_activation(options.choice("hidden_act", "silu", {"silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu"}));
   read_llama_biases(options, c);
@@ -291,6 +297,9 @@ ModelConfig read_config(const Path& model) {
   const Path file = std::filesystem::is_directory(model) ? model / "config.json" : model;
   if (!std::filesystem::exists(file)) {
     throw InputError("'" + file.string() + "': no such file; a model is a Hugging Face folder with config.json, *.safetensors and a tokenizer, or a GGUF file");
+  }
+  if (file.extension() != ".json" && std::filesystem::is_regular_file(file)) {
+    throw InputError("'" + file.string() + "': expected a Hugging Face folder with config.json, *.safetensors and a tokenizer, or a GGUF file; found another file");
   }
   return parse_config(parse_json(read_file(file), file.string()), file.string());
 }

@@ -63,6 +63,33 @@ TEST(Files, AnExceptionWhileFillingLeavesTheOldFile) {
   EXPECT_EQ(num_entries(folder.path()), 1);
 }
 
+TEST(Files, ALinkStaysAndItsTargetIsReplaced) {
+  const TempFolder folder;
+  make_directories(folder / "below");
+  write_file_atomically(folder / "below/x", "old");
+  std::filesystem::create_symlink("below/x", folder / "link");
+  std::filesystem::create_symlink(folder / "link", folder / "chain");
+  std::filesystem::create_symlink("below/new", folder / "dangling");
+  write_file_atomically(folder / "chain", "bytes");
+  write_file_atomically(folder / "dangling", "more");
+  for (const char* name : {"link", "chain", "dangling"}) EXPECT_TRUE(std::filesystem::is_symlink(folder / name)) << name;
+  EXPECT_EQ(read_file(folder / "below/x"), "bytes");
+  EXPECT_EQ(read_file(folder / "below/new"), "more");
+  EXPECT_EQ(num_entries(folder.path()), 4);
+  EXPECT_EQ(num_entries(folder / "below"), 2);
+  std::filesystem::create_symlink("loop", folder / "loop");
+  expect_message<IoError>([&] { write_file_atomically(folder / "loop", "1"); }, "'" + (folder / "loop").string() + "': Too many levels of symbolic links");
+}
+
+TEST(Files, ADeviceTakesTheBytesAndStays) {
+  const TempFolder folder;
+  std::filesystem::create_symlink("/dev/null", folder / "device");
+  write_file_atomically(folder / "device", "gone");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "device"));
+  EXPECT_TRUE(std::filesystem::is_character_file(folder / "device"));
+  EXPECT_EQ(num_entries(folder.path()), 1);
+}
+
 TEST(Files, NameWhatIsWrong) {
   const TempFolder folder;
   const Path missing = folder / "none";

@@ -19,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ensure(c.attention_width % c.heads == 0 && c.heads % c.key_heads == 0 && c.head_width() > 0, "heads divide attention, key heads divide heads");
   ensure(c.max_positions > 0 && c.position_offset >= 0 && c.type_vocabulary >= 0, "positions and types are there");
   ensure(c.pad_id >= 0 && c.pad_id < c.vocabulary, "the padding id is in the vocabulary");
-  for (const double rate : {c.hidden_dropout, c.attention_dropout, c.classifier_dropout}) ensure(rate >= 0 && rate < 1, "a dropout rate leaves something");
-  ensure(c.norm_epsilon >= 0 && c.norm_epsilon < 1, "the norm's epsilon is small");
+  for (const double rate : {c.embed_dropout, c.hidden_dropout, c.attention_dropout, c.activation_dropout, c.classifier_dropout}) ensure(rate >= 0 && rate < 1, "a dropout rate leaves something");
+  ensure(c.norm_epsilon >= 0 && c.norm_epsilon <= 1, "the norm's epsilon is small");
   return 0;
 }
