@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "edit/average.h"
 
 namespace graft {
@@ -20,7 +21,7 @@ struct AverageFlags {
 std::string base_of(const AverageFlags& flags) {
   if (!flags.model.empty()) return flags.model;
   const std::string remembered = read_adapter_header(flags.adapters.front()).provenance.model;
-  if (remembered.empty() || !std::filesystem::exists(Path(remembered) / "config.json")) {
+  if (remembered.empty() || !std::filesystem::exists(remembered)) {
     throw InputError("'" + flags.adapters.front() + "': its base model is not where it was in training (" + quote(remembered) + "); give it with --model");
   }
   return remembered;
@@ -30,7 +31,7 @@ int average(const AverageFlags& flags) {
   if (!flags.weights.empty() && flags.weights.size() != flags.adapters.size()) {
     throw InputError("--weights: expected one for each of the " + std::to_string(flags.adapters.size()) + " adapters, found " + std::to_string(flags.weights.size()));
   }
-  if (std::filesystem::exists(Path(flags.out) / "adapter.json")) throw InputError("--out: '" + flags.out + "' holds an adapter already; choose another folder");
+  check_free_for_adapter(flags.out);
   const auto model = load_model(base_of(flags), Precision::kFloat32);
   std::vector<LoadedAdapter> loaded;
   for (const std::string& dir : flags.adapters) loaded.push_back(load_adapter(dir, *model));
@@ -54,7 +55,7 @@ void add_average(CLI::App& app, Action& action) {
   command->add_option("adapters", flags->adapters, "adapter folders; one alone has its experts averaged")->required();
   command->add_option("--model", flags->model, "folder of the frozen model they were trained on (default: where it was in training)");
   command->add_option("--out", flags->out, "folder for the new adapter")->required();
-  command->add_option("--weights", flags->weights, "one positive number per adapter (default: all equal)")->delimiter(',')->check(CLI::PositiveNumber);
+  command->add_option("--weights", flags->weights, "one positive number per adapter (default: all equal)")->delimiter(',')->check(above_zero());
   command->footer("Examples:\n  graft average runs/seed1/adapter runs/seed2/adapter --out soup\n"
                   "  graft average runs/adamix/adapter --out plain");
   command->callback([flags, &action] { action = [flags] { return average(*flags); }; });

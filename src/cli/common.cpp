@@ -46,9 +46,13 @@ AdapterPreset load_preset(const std::string& name_or_path) {
                        "; or give a YAML file");
     }
   }
+  if (fs::is_directory(path)) {
+    throw InputError("--adapter '" + name_or_path + "': expected a preset or a YAML file that says what to train, found a folder; --set start_from=FOLDER begins with a trained adapter's values");
+  }
   AdapterPreset preset;
   preset.source = path.string();
   const Node yaml = parse_yaml(read_file(path), preset.source);
+  if (yaml.kind == Node::Kind::kNull) throw InputError(preset.source + ": expected 'edits:' with a list, found an empty file");
   Options options(yaml, preset.source);
   preset.about = options.text("about", "");
   preset.definition = Node::map();
@@ -81,6 +85,12 @@ void collect_options(Node& edits, const std::string& path, std::vector<std::pair
   for (size_t i = 0; i < edits.items.size(); ++i) collect_entry(edits.items[i], path + std::to_string(i) + ".", out);
 }
 
+// No edit has such an option; another setting may.
+class UnknownOption : public InputError {
+ public:
+  using InputError::InputError;
+};
+
 void set_adapter_option(Node& definition, const std::string& key, const std::string& value, const std::string& setting) {
   std::vector<std::pair<std::string, Node*>> all;
   if (Node* edits = &definition["edits"]; edits->kind == Node::Kind::kList) collect_options(*edits, "", all);
@@ -93,13 +103,15 @@ void set_adapter_option(Node& definition, const std::string& key, const std::str
     }
   }
   if (having.size() == 1) {
-    (*having.front().second)[key.substr(key.rfind('.') + 1)] = parse_yaml(value, "--set " + setting);
+    Node parsed = parse_yaml(value, "--set " + setting);
+    parsed.line = parsed.column = 0;   // of no file
+    (*having.front().second)[key.substr(key.rfind('.') + 1)] = std::move(parsed);
     return;
   }
   if (having.empty()) {
     const std::string last = key.substr(key.rfind('.') + 1);   // lora.rank: the option is there, the way to it is not
     const bool is_known = last != key && std::find(known.begin(), known.end(), last) != known.end();
-    throw InputError("--set " + setting + ": no edit of this adapter has the option " + quote(key) +
+    throw UnknownOption("--set " + setting + ": no edit of this adapter has the option " + quote(key) +
                      (is_known ? " (did you mean 'adapter." + last + "'?)" : did_you_mean(key, known)));
   }
   std::vector<std::string> paths;
@@ -114,7 +126,7 @@ bool is_run_key(const std::string& key) {
 
 }  // namespace
 
-void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, const std::string& source, Node& definition, Node& run) {
+void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source, Node& definition, Node& run) {
   bool is_filled = false;
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
@@ -129,11 +141,12 @@ void apply_settings(const std::vector<std::string>& settings, const EditTarget& 
         Node edits = Node::map({{"edits", definition.find("edits") != nullptr ? *definition.find("edits") : Node::list()}});
         definition["edits"] = Adapter(edits, source, target, std::nullopt).describe()["edits"];
         is_filled = true;
+        source += " with --set";
       }
       const bool is_explicit = key.starts_with("adapter.");
       try {
         set_adapter_option(definition, is_explicit ? key.substr(8) : key, value, setting);
-      } catch (const InputError& error) {
+      } catch (const UnknownOption& error) {
         if (is_explicit) throw;
         std::vector<std::string> known;
         for (const auto& [name, node] : run_config_node({}).members) known.push_back(name);
@@ -143,7 +156,21 @@ void apply_settings(const std::vector<std::string>& settings, const EditTarget& 
   }
 }
 
+void check_free_for_adapter(const std::string& out) {
+  if (fs::exists(Path(out) / "adapter.json")) throw InputError("--out: '" + out + "' holds an adapter already; choose another folder");
+  if (fs::exists(Path(out) / "run.yaml")) throw InputError("--out: '" + out + "' is a run; choose another folder");
+}
+
+void check_not_rows(const char* flag, const std::string& out, const std::string& data) {
+  std::error_code error;
+  if (!out.empty() && fs::equivalent(out, data, error)) throw InputError(std::string(flag) + ": '" + out + "' is the file of --data, which it would replace; choose another");
+}
+
 DataConfig find_data(const std::string& path) {
+  std::error_code error;
+  const bool exists = fs::exists(path, error);
+  if (error) throw IoError("cannot read --data '" + path + "': " + error.message());
+  if (!exists) throw InputError("--data '" + path + "': no such file or folder");
   DataConfig data;
   if (!fs::is_directory(path)) {
     data.train = path;
@@ -176,19 +203,30 @@ void check_tokenizer(const Provenance& provenance, const ModelText& text, const 
   throw InputError("'" + adapter + "': trained with another tokenizer than " + model + " has; give the model folder it was trained with");
 }
 
+CLI::Validator above_zero() {
+  return CLI::Validator([](std::string& text) {
+    double number = 0;
+    return CLI::detail::lexical_cast(text, number) && number > 0 ? std::string() : "expected a number above 0, found " + text;
+  }, "above 0");
+}
+
+CLI::Validator not_negative() {
+  return CLI::Validator([](std::string& text) { return text.starts_with("-") ? "expected 0 or more, found " + text : std::string(); }, "0 or more");
+}
+
 void add_generation(CLI::App& command, GenerateOptions& options) {
   constexpr const char* kGroup = "Writing texts";
   SamplingOptions& sampling = options.sampling;
   options.max_new_tokens = kAsFits;
-  command.add_option("--max-new-tokens", options.max_new_tokens, "longest text to write (default: 128, or what the model's positions leave room for)")->check(CLI::PositiveNumber)->group(kGroup);
-  command.add_option("--min-new-tokens", sampling.min_new_tokens, "no end before so many tokens")->check(CLI::NonNegativeNumber)->group(kGroup);
+  command.add_option("--max-new-tokens", options.max_new_tokens, "longest text to write (default: 128, or what the model's positions leave room for)")->check(CLI::Range(1, 1 << 20))->group(kGroup);
+  command.add_option("--min-new-tokens", sampling.min_new_tokens, "no end before so many tokens")->check(CLI::Range(0, 1 << 20))->group(kGroup);
   command.add_option("--temperature", sampling.temperature, "0 (default): always the most probable token; 1: as the model says; more: wilder")->group(kGroup);
   command.add_option("--top-k", sampling.top_k, "draw from the k most probable tokens only")->group(kGroup);
   command.add_option("--top-p", sampling.top_p, "draw from the most probable tokens that reach this probability together")->group(kGroup);
   command.add_option("--repetition-penalty", sampling.repetition_penalty, "above 1: tokens of the text so far become less probable")->group(kGroup);
   command.add_option("--no-repeat-ngram", sampling.no_repeat_ngram, "no sequence of so many tokens twice")->group(kGroup);
-  command.add_option("--seed", sampling.seed, "draws the tokens (default 0)")->group(kGroup);
-  command.add_option("--beams", options.beams, "beam search over so many texts")->check(CLI::PositiveNumber)->group(kGroup);
+  command.add_option("--seed", sampling.seed, "draws the tokens (default 0)")->check(not_negative())->group(kGroup);
+  command.add_option("--beams", options.beams, "beam search over so many texts")->check(CLI::Range(1, 1 << 20))->group(kGroup);
   command.add_option("--length-penalty", options.length_penalty, "of beam search: above 0 favours long texts (default 1)")->group(kGroup);
 }
 

@@ -14,6 +14,7 @@
 
 namespace CLI {
 class App;
+class Validator;
 }
 
 namespace graft {
@@ -32,8 +33,14 @@ AdapterPreset load_preset(const std::string& name_or_path);
 std::vector<std::string> preset_names();
 
 // Applies key=value settings of the adapter ("adapter.rank=4", or "rank=4" where only one edit has it; "head.pooler=trained") to
-// `definition`, with every default of every edit filled in first. Others go to `run` ("epochs=5", "data.rows=100").
-void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, const std::string& source, Node& definition, Node& run);
+// `definition`, with every default of every edit filled in first; `source` then says so, for messages. Others go to `run` ("epochs=5", "data.rows=100").
+void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source, Node& definition, Node& run);
+
+// Throws InputError where --out of a command that writes an adapter holds one already, or is the folder of a run.
+void check_free_for_adapter(const std::string& out);
+
+// Throws InputError where `out`, the value of `flag`, is the file of rows that is read: writing would replace it.
+void check_not_rows(const char* flag, const std::string& out, const std::string& data);
 
 // `path` itself, or the train/dev/test files of a folder.
 DataConfig find_data(const std::string& path);
@@ -43,6 +50,10 @@ void add_precision(CLI::App& command, Precision& value);
 
 // Throws InputError when an adapter was trained with another tokenizer than the model has. `adapter`, `model`: as the user named them.
 void check_tokenizer(const Provenance& provenance, const ModelText& text, const std::string& adapter, const std::string& model);
+
+// Of a flag's number.
+CLI::Validator above_zero();
+CLI::Validator not_negative();
 
 // --max-new-tokens, --temperature, --beams, ...: how a text is written.
 void add_generation(CLI::App& command, GenerateOptions& options);

@@ -1,9 +1,11 @@
 // graft eval: an adapter, or a bare model, scored on labelled rows.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "cli/records.h"
 #include "cli/subject.h"
 #include "train/progress.h"
@@ -15,12 +17,32 @@ namespace {
 struct EvalFlags {
   SubjectFlags subject;
   std::string json, records;
+  std::vector<std::string> writing = {};   // flags given that say how texts are written
 };
 
+// Perplexity needs no text.
+bool writes_texts(const Task& task) {
+  return task.kind == TaskKind::kGeneration && std::any_of(task.metrics.begin(), task.metrics.end(), [](const std::string& metric) { return metric != "perplexity"; });
+}
+
+std::vector<std::string> given_in(const std::string& group, const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->get_group() == group && option->count() > 0) names.push_back(option->get_name());
+  }
+  return names;
+}
+
 int evaluate_file(const EvalFlags& flags) {
-  Subject subject = load_subject(flags.subject, LabelUse::kRequired);
+  check_not_rows("--json", flags.json, flags.subject.data);
+  check_not_rows("--records", flags.records, flags.subject.data);
+  const Subject subject = load_subject(flags.subject);
   if (!flags.records.empty() && subject.task.kind == TaskKind::kChoice) throw InputError("--records: not kept where options share a prompt; take a task of kind generation");
-  const Judged data = encode_judged(std::move(subject.examples), subject.task, subject.text, subject.model->config, subject.max_length);
+  check_records(subject, flags.subject, flags.records);
+  if (!flags.writing.empty() && !writes_texts(subject.task)) {
+    throw InputError(joined(flags.writing) + ": scoring task " + quote(subject.task.name) + " writes no texts; leave such flags out, or take a task of kind generation with a metric of texts");
+  }
+  const Judged data = encode_judged(read_examples(flags.subject.data, subject.task, LabelUse::kRequired), subject.task, subject.text, subject.model->config, subject.max_length);
   const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing));
   Progress progress("row", data.rows.size(), 0, flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
   EvaluateOptions options;
@@ -49,11 +71,15 @@ void add_eval(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("eval", "Score an adapter, or a bare model, on labelled rows");
   auto flags = std::make_shared<EvalFlags>();
   add_subject(*command, flags->subject);
+  add_generation(*command, flags->subject.generate);
   command->add_option("--json", flags->json, "also write the scores to this file");
-  command->add_option("--records", flags->records, "also write what gates and routers did, a line per row and site (JSONL)");
+  command->add_option("--records", flags->records, "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the last block over those read there alone (that predict, or a classifier's first)");
   command->footer("Examples:\n  graft eval --model models/minilm --adapter runs/sst2/adapter --data glue/SST-2/dev.tsv --json scores.json\n"
                   "  graft eval --model SmolLM2-135M-Instruct.gguf --task arc-easy --data ARC-Easy/test.json");
-  command->callback([flags, &action] { action = [flags] { return evaluate_file(*flags); }; });
+  command->callback([flags, command, &action] {
+    flags->writing = given_in("Writing texts", *command);
+    action = [flags] { return evaluate_file(*flags); };
+  });
 }
 
 }  // namespace graft

@@ -1,5 +1,6 @@
 // graft generate: what a model writes after a prompt, as it comes, or after the prompts of a file, a line each.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "base/error.h"
@@ -74,7 +75,13 @@ Dataset prompts_of(const GenerateFlags& flags, const Writer& writer, const Task&
   const int64_t asked = flags.has_prompt ? 0 : writer.loaded.provenance.max_length;   // what training saw of a row
   Dataset data = encode_examples(std::move(examples), task, writer.text, config, resolve_max_length(asked > 0 ? asked : longest, config, layout), TargetUse::kLeaveOut);
   if (flags.has_prompt && data.num_cut > 0) throw InputError("--prompt: longer than the " + std::to_string(longest) + " tokens that " + flags.model + " serves; shorten it");
-  if (data.num_cut > 0 && !flags.is_quiet) std::fprintf(stderr, "graft: %s prompts were cut to %s tokens, as in training\n", count_text(data.num_cut).c_str(), count_text(asked).c_str());
+  if (flags.has_prompt && data.num_tokens == 0) {
+    throw InputError((flags.prompt.empty() ? "--prompt is empty" : "--prompt: " + quote(flags.prompt) + " has no tokens") + ", and the tokenizer of " + flags.model +
+                     " puts none before a text; give a word to go on from");
+  }
+  if (data.num_cut > 0 && !flags.is_quiet) {
+    std::fprintf(stderr, "graft: %s cut to %s tokens, as in training\n", data.num_cut == 1 ? "1 prompt was" : (count_text(data.num_cut) + " prompts were").c_str(), count_text(asked).c_str());
+  }
   return data;
 }
 
@@ -99,10 +106,15 @@ void tell_speed(const Written& written, const Dataset& data) {
 
 int generate_texts(GenerateFlags flags) {
   if (flags.has_prompt != flags.data.empty()) throw InputError("give one of --prompt TEXT and --data FILE");
+  if (std::any_of(flags.stop.begin(), flags.stop.end(), [](const std::string& text) { return text.empty(); })) {
+    throw InputError("--stop: expected a text, found an empty one, which would end every answer before its first letter; leave the flag out");
+  }
+  check_not_rows("--out", flags.out, flags.data);
   const Writer writer = load_writer(flags);
   const Task task = task_of(flags, writer);
   const Dataset data = prompts_of(flags, writer, task);
   const Bound bound(*writer.model, writer.loaded.adapter, writer.loaded.tensors);
+  if (!writer.loaded.adapter.rewrites_trunk()) warm_up(*writer.model);
   WriteOptions options;
   options.generate = flags.options;
   options.stop = flags.stop.empty() ? task.generation->stop : flags.stop;

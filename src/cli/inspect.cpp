@@ -22,22 +22,35 @@ struct InspectFlags {
   bool is_json = false;
 };
 
+std::string layers_text(const ModelConfig& c) {
+  if (!c.has_decoder()) return std::to_string(c.layers) + " layers";
+  if (c.layers == 0) return std::to_string(c.decoder_layers) + " layers";
+  return std::to_string(c.layers) + " layers of an encoder and " + std::to_string(c.decoder_layers) + " of a decoder";
+}
+
+// A family whose positions are a bias by distance has no longest text.
+std::string positions_text(const ModelConfig& c) {
+  return c.max_positions < ModelConfig::kAnyLength ? "at most " + std::to_string(c.max_positions) + " tokens" : "texts of any length";
+}
+
 int inspect_model(const InspectFlags& flags) {
   const ModelConfig c = read_config(flags.model);
   const NamedTensors base = load_base(flags.model, c, at::kFloat);
   int64_t parameters = 0;
   for (const auto& [name, tensor] : base) parameters += tensor.numel();
-  std::printf("%s: %s, %lld layers, width %lld, %lld heads of %lld, FFN %lld, vocabulary %lld, at most %lld tokens\n%s parameters in %zu tensors\n\n",
-              flags.model.c_str(), c.model_type.c_str(), static_cast<long long>(c.layers), static_cast<long long>(c.width), static_cast<long long>(c.heads),
+  std::printf("%s: %s, %s, width %lld, %lld heads of %lld, FFN %lld, vocabulary %lld, %s\n%s parameters in %zu tensors\n\n",
+              flags.model.c_str(), c.model_type.c_str(), layers_text(c).c_str(), static_cast<long long>(c.width), static_cast<long long>(c.heads),
               static_cast<long long>(c.head_width()), static_cast<long long>(c.ffn_width), static_cast<long long>(c.vocabulary),
-              static_cast<long long>(c.max_positions), count_text(parameters).c_str(), base.size());
+              positions_text(c).c_str(), count_text(parameters).c_str(), base.size());
   std::printf("%-18s %-12s %8s %8s\n", "site", "kind", "in", "out");
   const Sites sites(c);
   for (const Site& site : sites.all()) {
-    if (site.layer > 0) break;
+    if (site.layer > 0) continue;   // a block of a stack is like its first
     std::printf("%-18s %-12s %8lld %8lld\n", site.name.c_str(), kind_name(site.kind), static_cast<long long>(site.input_width), static_cast<long long>(site.output_width));
   }
-  std::printf("... the same for layers 1..%lld\n", static_cast<long long>(c.layers - 1));
+  for (const auto& [stack, layers] : {std::pair{"enc", c.layers}, std::pair{"dec", c.decoder_layers}}) {
+    if (layers > 1) std::printf("... the same for layers 1..%lld of %s\n", static_cast<long long>(layers - 1), stack);
+  }
   return 0;
 }
 
@@ -74,7 +87,7 @@ void add_inspect(CLI::App& app, Action& action) {
   data->add_option("--task", data_flags->task, "ready task, YAML file, or text:LABEL,LABEL")->required();
   data->add_option("--data", data_flags->data, "rows: TSV, CSV, JSONL or JSON")->required();
   data->add_option("--rows", data_flags->rows, "rows to show (default 3)")->check(CLI::Range(0, 1 << 30));
-  data->add_option("--max-length", data_flags->max_length, "tokens a text is cut to");
+  data->add_option("--max-length", data_flags->max_length, "tokens a text is cut to (default: what the model serves, at most 512)")->check(CLI::Range(1, 1 << 30));
   data->add_flag("--json", data_flags->is_json, "one JSON object a row: id, ids, tokens, is_target");
   data->footer("Example:\n  graft inspect data --model models/minilm --task sst2 --data glue/SST-2/dev.tsv --rows 5\n"
                "Tokens in the loss are green on a terminal, elsewhere in [...]; NO_COLOR=1 turns colour off.");

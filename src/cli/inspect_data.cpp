@@ -30,6 +30,8 @@ Marks marks_of_terminal() {
   return is_plain ? Marks{"[", "", "]"} : Marks{"\033[32m", "\033[90m", "\033[0m"};
 }
 
+const char* rows_word(int64_t count) { return count == 1 ? "row" : "rows"; }
+
 class Printer {
  public:
   Printer(const Task& task, const ModelText& text, const Dataset& data) : task_(task), text_(text), data_(data), marks_(marks_of_terminal()) {}
@@ -83,10 +85,10 @@ class Printer {
     }
     std::sort(lengths.begin(), lengths.end());
     const auto at_share = [&](double share) { return static_cast<long long>(lengths[static_cast<size_t>(share * static_cast<double>(lengths.size() - 1))]); };
-    std::printf("\n%s rows, %s tokens%s; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to max_length: %s\n", count_text(data_.size()).c_str(),
+    std::printf("\n%s %s, %s tokens%s; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to max_length: %s\n", count_text(data_.size()).c_str(), rows_word(data_.size()),
                 count_text(data_.num_tokens).c_str(), task_.is_answered_in_words() ? (", " + count_text(targets) + " in the loss").c_str() : "", at_share(0), at_share(0.5), at_share(0.95),
                 at_share(1), count_text(data_.num_cut).c_str());
-    for (const auto& [answer, count] : answers) std::printf("%-24s %8s rows\n", answer.c_str(), count_text(count).c_str());
+    for (const auto& [answer, count] : answers) std::printf("%-24s %8s %s\n", answer.c_str(), count_text(count).c_str(), rows_word(count));
     if (task_.cloze) std::printf("The loss is taken once a row, at the mask, among the words of the labels.\n");
     else if (!task_.is_answered_in_words()) std::printf("The loss is taken once a row, from the first token.\n");
   }
@@ -203,6 +205,7 @@ Dataset encoded(std::vector<Example> examples, const Task& task, const ModelText
 int inspect_data(const InspectDataFlags& flags) {
   const Task task = load_task(flags.task, share_dir() / "tasks");
   const ModelConfig config = read_config(flags.model);
+  check_task(task, config);
   const ModelText text = load_model_text(flags.model);
   const Dataset data = encoded(read_examples(flags.data, task, LabelUse::kOptional), task, text, config, resolve_max_length(flags.max_length, config));
   const Printer printer(task, text, data);

@@ -17,13 +17,15 @@ struct InteropFlags {
 };
 
 int import_folder(const InteropFlags& flags) {
-  if (std::filesystem::exists(Path(flags.out) / "adapter.json")) throw InputError("--out: '" + flags.out + "' holds an adapter already; choose another folder");
+  check_free_for_adapter(flags.out);
+  std::error_code error;
+  if (!std::filesystem::exists(flags.adapter, error) && !error) throw InputError("'" + flags.adapter + "': no such folder");
   std::optional<Task> task;
   if (!flags.task.empty()) task = load_task(flags.task, share_dir() / "tasks");
   const auto model = load_model(flags.model, Precision::kFloat32);
   const LoadedAdapter loaded = import_adapter(flags.format, flags.adapter, *model, task, flags.answers);
   save_adapter(flags.out, loaded.adapter, loaded.tensors, *model, loaded.provenance);
-  std::printf("%s: %zu edits, %zu tensors, %s; in %s\n", loaded.provenance.origin.c_str(), loaded.adapter.parts().size(), loaded.tensors.size(),
+  std::printf("%s: %zu %s, %zu tensors, %s; in %s\n", loaded.provenance.origin.c_str(), loaded.adapter.parts().size(), loaded.adapter.parts().size() == 1 ? "edit" : "edits", loaded.tensors.size(),
               loaded.adapter.head() != nullptr ? "a head" : "no head", flags.out.c_str());
   return 0;
 }
@@ -52,7 +54,7 @@ void add_import(CLI::App& app, Action& action) {
   command->add_option("source", flags->adapter, "its adapter folder")->required();
   command->add_option("--model", flags->model, "folder of the frozen model that it was trained on")->required();
   command->add_option("--out", flags->out, "folder for the new adapter")->required();
-  command->add_option("--task", flags->task, "what the head's outputs mean: ready task, YAML file, or text:LABEL,LABEL");
+  command->add_option("--task", flags->task, "what the head's outputs mean, or what a model without one writes: ready task, YAML file, or text:LABEL,LABEL");
   command->add_option("--positions", flags->answers.positions, "pyreft: the tokens that are edited, for instance f3 or f7+l7");
   command->add_flag("--untied", flags->answers.is_untied, "pyreft: the first and the last tokens have tensors of their own");
   command->add_option("--activation", flags->answers.activation, "pyreft: act_fn of the source, where it had one");

@@ -84,14 +84,14 @@ Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
   return node;
 }
 
-void print_plan(const Plan& plan, double step_seconds, const PlanFlags& flags) {
+void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, const PlanFlags& flags) {
   const auto share = [&](int64_t count) { return 100.0 * static_cast<double>(count) / static_cast<double>(plan.trunk_parameters); };
   const auto line = [&](const std::string& name, int64_t count) { std::printf("%-46s %14s %10.4f\n", name.c_str(), count_text(count).c_str(), share(count)); };
   std::printf("%-14s %-22s %-8s %14s %10s\n", "edit", "part", "group", "parameters", "% of trunk");
   for (const PlanRow& row : plan.rows) {
     std::printf("%-14s %-22s %-8s %14s %10.4f\n", row.edit.c_str(), row.part.c_str(), group_name(row.group), count_text(row.parameters).c_str(), share(row.parameters));
   }
-  line("edits together", plan.edit_parameters);
+  line(adapter.parts().empty() && adapter.head() != nullptr ? "edits together (none: head only)" : "edits together", plan.edit_parameters);
   for (const PlanGroup group : {PlanGroup::kExperts, PlanGroup::kRouters, PlanGroup::kGates}) {
     if (plan.parameters_in(group) > 0) line(std::string("  of these ") + group_name(group), plan.parameters_in(group));
   }
@@ -115,6 +115,9 @@ int plan(const PlanFlags& flags) {
   const ModelConfig config = read_config(given);
   if (flags.length > config.max_positions) {
     throw InputError("--length: this model serves at most " + std::to_string(config.max_positions) + " tokens, found " + std::to_string(flags.length));
+  }
+  if (flags.target_length > 0 && !config.has_decoder()) {
+    throw InputError("--target-length: found " + std::to_string(flags.target_length) + ", and a " + config.model_type + " model is an encoder, whose rows have no tokens to be given; leave it out");
   }
   const Sites sites(config);
   AdapterPreset preset = load_preset(flags.adapter);
@@ -144,7 +147,7 @@ int plan(const PlanFlags& flags) {
   const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") || std::filesystem::exists(given / "model.safetensors.index.json"));
   const double step_seconds = has_weights && adapter.head() != nullptr && !flags.no_timing ? calibrate(*load_model(given, shape.precision), adapter, flags) : 0;
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(plan_node(made, step_seconds, flags)));
-  print_plan(made, step_seconds, flags);
+  print_plan(made, adapter, step_seconds, flags);
   return 0;
 }
 

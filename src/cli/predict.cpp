@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "cli/records.h"
 #include "cli/subject.h"
 #include "infer/uncertainty.h"
@@ -57,11 +58,14 @@ std::string choice_lines(const Dataset& data, const Choices& choices) {
 }
 
 int predict_file(const PredictFlags& flags) {
-  Subject subject = load_subject(flags.subject, LabelUse::kOptional);
+  check_not_rows("--out", flags.out, flags.subject.data);
+  check_not_rows("--records", flags.records, flags.subject.data);
+  const Subject subject = load_subject(flags.subject);
   const Task& task = subject.task;
   if (task.kind == TaskKind::kGeneration) throw InputError("task " + quote(task.name) + " is answered by a text: write it with graft generate --data");
   if (!flags.records.empty() && subject.loaded.adapter.head() == nullptr) throw InputError("--records: only for tasks with a head; of a task of kind generation graft eval writes them");
-  const Dataset data = encode_examples(std::move(subject.examples), task, subject.text, subject.model->config, subject.max_length, TargetUse::kLeaveOut);
+  check_records(subject, flags.subject, flags.records);
+  const Dataset data = encode_examples(read_examples(flags.subject.data, task, LabelUse::kOptional), task, subject.text, subject.model->config, subject.max_length, TargetUse::kLeaveOut);
   const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing));
   Progress progress("row", data.size(), 0, flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
   PredictOptions options;
@@ -89,7 +93,7 @@ void add_predict(CLI::App& app, Action& action) {
   auto flags = std::make_shared<PredictFlags>();
   add_subject(*command, flags->subject);
   command->add_option("--out", flags->out, "file to write (JSONL)")->required();
-  command->add_option("--records", flags->records, "also write what gates and routers did, a line per row and site (JSONL)");
+  command->add_option("--records", flags->records, "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the last block over those read there alone (that predict, or a classifier's first)");
   command->footer("Example:\n  graft predict --model models/minilm --adapter runs/sst2/adapter --data rows.jsonl --out predictions.jsonl\n"
                   "Rows need no label; one that is there must be a known one.");
   command->callback([flags, &action] { action = [flags] { return predict_file(*flags); }; });

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <map>
 
 #include "base/error.h"
 #include "cli/common.h"
@@ -24,6 +25,26 @@ void check_routing(const Subject& subject, const SubjectFlags& flags) {
   if (subject.loaded.adapter.head() == nullptr) throw InputError("--routing: routes other than merged are for tasks with a head; task " + quote(subject.task.name) + " is answered in words");
 }
 
+// Flags of routes that are not there.
+void check_route_flags(const SubjectFlags& flags) {
+  const RouteOptions& route = flags.route;
+  const bool is_ensemble = route.routing == Routing::kEnsembleLogits || route.routing == Routing::kEnsembleProbabilities;
+  if (flags.gives_routes && !is_ensemble) {
+    throw InputError("--routes: found " + std::to_string(route.routes) + ", and there is no ensemble of routes; give --routing ensemble-logits or ensemble-probabilities, or leave it out");
+  }
+  if (flags.gives_route_seed && !is_ensemble && route.routing != Routing::kRandom) {
+    throw InputError("--route-seed: found " + std::to_string(route.seed) + ", and no route is drawn; give --routing random or that of an ensemble, or leave it out");
+  }
+}
+
+// Whether a gate or a router is among edits, each alone or around others.
+bool has_recorder(const Node& edits) {
+  if (edits.kind == Node::Kind::kList) return std::any_of(edits.items.begin(), edits.items.end(), has_recorder);
+  if (edits.kind != Node::Kind::kMap) return false;
+  const Node* inner = edits.find("of");
+  return edits.find("gate") != nullptr || edits.find("router") != nullptr || (inner != nullptr && has_recorder(*inner));
+}
+
 LoadedAdapter no_adapter(const Model& model, const Task& task) {
   Adapter bare(Node::map(), "no adapter", {model.config, model.sites}, task);
   if (!bare.params().empty()) {
@@ -34,12 +55,14 @@ LoadedAdapter no_adapter(const Model& model, const Task& task) {
 
 }  // namespace
 
-Subject load_subject(const SubjectFlags& flags, LabelUse use) {
+Subject load_subject(const SubjectFlags& flags) {
   set_threads(flags.threads);
-  const auto model = load_model(flags.model, flags.precision);
+  check_route_flags(flags);
   if (flags.adapter.empty() && flags.task.empty()) throw InputError("give --adapter, or --task for the bare model");
   std::optional<Task> task;
   if (!flags.task.empty()) task = load_task(flags.task, share_dir() / "tasks");
+  const auto model = load_model(flags.model, flags.precision);
+  if (task) check_task(*task, model->config);
   LoadedAdapter loaded = flags.adapter.empty() ? no_adapter(*model, *task) : load_adapter(flags.adapter, *model);
   if (!task) task = loaded.adapter.task();
   if (!task) throw InputError("'" + flags.adapter + "': the adapter has no task, so nothing to predict; give --task");
@@ -48,9 +71,17 @@ Subject load_subject(const SubjectFlags& flags, LabelUse use) {
   ModelText text = load_model_text(flags.model);
   check_tokenizer(loaded.provenance, text, flags.adapter, flags.model);
   const int64_t max_length = resolve_max_length(loaded.provenance.max_length, model->config, loaded.adapter.layout());
-  Subject subject{model, std::move(loaded), *task, std::move(text), read_examples(flags.data, *task, use), max_length};
+  Subject subject{model, std::move(loaded), *task, std::move(text), max_length};
   check_routing(subject, flags);
   return subject;
+}
+
+void check_records(const Subject& subject, const SubjectFlags& flags, const std::string& path) {
+  if (path.empty()) return;
+  const Node definition = subject.loaded.adapter.describe();
+  const Node* edits = definition.find("edits");
+  if (edits != nullptr && has_recorder(*edits)) return;
+  throw InputError("--records: " + (flags.adapter.empty() ? "the bare model" : "the adapter in '" + flags.adapter + "'") + " has neither a gate nor a router, so nothing to record; leave it out");
 }
 
 void add_subject(CLI::App& command, SubjectFlags& flags) {
@@ -60,11 +91,18 @@ void add_subject(CLI::App& command, SubjectFlags& flags) {
   command.add_option("--data", flags.data, "rows: TSV, CSV, JSONL or JSON")->required();
   add_precision(command, flags.precision);
   add_threads(command, flags.threads);
-  command.add_option("--routing", flags.route.routing, "experts of a stochastic mixture: merged (default), random, fixed, ensemble-logits, ensemble-probabilities")
-      ->transform(CLI::CheckedTransformer(kRoutings));
-  command.add_option("--routes", flags.route.routes, "random routes of an ensemble (default 4)")->check(CLI::Range(2, 1024));
-  command.add_option("--route-seed", flags.route.seed, "draws the routes")->check(CLI::NonNegativeNumber);
-  add_generation(command, flags.generate);
+  std::vector<std::string> names;
+  for (const auto& [name, routing] : kRoutings) names.push_back(name);
+  command.add_option_function<std::string>("--routing", [&flags](const std::string& name) { flags.route.routing = kRoutings.at(name); },
+                                           "experts of a stochastic mixture (default: merged)")->check(CLI::IsMember(names));
+  command.add_option_function<int64_t>("--routes", [&flags](int64_t routes) {
+    flags.route.routes = routes;
+    flags.gives_routes = true;
+  }, "random routes of an ensemble (default 4)")->check(CLI::Range(2, 1024));
+  command.add_option_function<int64_t>("--route-seed", [&flags](int64_t seed) {
+    flags.route.seed = seed;
+    flags.gives_route_seed = true;
+  }, "draws the routes of --routing random or of an ensemble")->check(not_negative());
   command.add_flag("--quiet", flags.is_quiet, "no progress");
 }
 

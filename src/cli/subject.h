@@ -1,4 +1,4 @@
-// What eval and predict look at: a model, an adapter or none, a task, and the rows of a file.
+// What eval and predict ask: a model, an adapter or none, and a task. Its rows come after, since any fault of these is told before one of theirs.
 #pragma once
 
 #include <memory>
@@ -17,6 +17,7 @@ namespace graft {
 struct SubjectFlags {
   std::string model, adapter, task, data;
   RouteOptions route;
+  bool gives_routes = false, gives_route_seed = false;
   GenerateOptions generate;
   Precision precision = Precision::kFloat32;
   int64_t threads = 0;
@@ -28,14 +29,16 @@ struct Subject {
   LoadedAdapter loaded;          // without --adapter: no edits
   Task task;
   ModelText text;
-  std::vector<Example> examples;
-  int64_t max_length = 0;        // of their tokens
+  int64_t max_length = 0;        // tokens of a row
 };
 
 // The flags that both commands have.
 void add_subject(CLI::App& command, SubjectFlags& flags);
 
 // Loads all of it. Throws InputError where task, adapter and model do not belong together, or a task needs a head and has none.
-Subject load_subject(const SubjectFlags& flags, LabelUse use);
+Subject load_subject(const SubjectFlags& flags);
+
+// Throws InputError where `path`, the value of --records, is given and nothing in the adapter records anything.
+void check_records(const Subject& subject, const SubjectFlags& flags, const std::string& path);
 
 }  // namespace graft

@@ -46,6 +46,16 @@ Node read_run_file(const Path& file) {
   return document;
 }
 
+// The settings of a file win over those that another adapter than the file's suggests.
+void tell_what_stays(const Node& document, const AdapterPreset& preset, const TrainFlags& flags) {
+  if (flags.config.empty() || flags.adapter.empty() || document.find("adapter") == nullptr) return;
+  std::vector<std::string> kept;
+  for (const auto& [key, value] : preset.train.members) {
+    if (document.find(key) != nullptr) kept.push_back(key);
+  }
+  if (!kept.empty()) std::fprintf(stderr, "the settings in '%s' stay; of those that '%s' suggests give way: %s\n", flags.config.c_str(), flags.adapter.c_str(), joined(kept).c_str());
+}
+
 RunConfig resolve(const TrainFlags& flags) {
   const std::string source = flags.config.empty() ? "command line" : flags.config;
   Node document = flags.config.empty() ? Node::map() : read_run_file(flags.config);
@@ -65,6 +75,7 @@ RunConfig resolve(const TrainFlags& flags) {
   if (!flags.eval.empty()) section_of(document, "data", source)["eval"] = Node::text(flags.eval);
   if (!flags.test.empty()) section_of(document, "data", source)["test"] = Node::text(flags.test);
   AdapterPreset preset = preset_of(document, flags);
+  if (!flags.is_quiet) tell_what_stays(document, preset, flags);
   const bool is_named = flags.adapter.empty() && document.find("adapter_name") != nullptr;   // a resolved run.yaml says what it was
   if (!is_named) document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
   const Node* model = document.find("model");
@@ -114,8 +125,9 @@ void print_summary(const RunConfig& config, TaskKind kind) {
     std::printf("%s:", side);
     for (const auto& [name, value] : scores->members) {
       if (value.kind == Node::Kind::kMap) continue;
-      const bool is_count = name == "rows";
-      std::printf("  %s %s", name.c_str(), is_count || value.kind != Node::Kind::kScalar ? value.scalar.c_str() : std::to_string(std::stod(value.scalar)).substr(0, 6).c_str());
+      const bool is_text = name == "rows" || value.kind != Node::Kind::kScalar;
+      if (is_text) std::printf("  %s %s", name.c_str(), value.kind == Node::Kind::kScalar ? value.scalar.c_str() : "undefined");
+      else std::printf("  %s %.4f", name.c_str(), std::stod(value.scalar));
     }
     std::printf("\n");
     for (const auto& [name, value] : scores->members) {   // of a task of its own
@@ -141,9 +153,12 @@ int train(const TrainFlags& flags) {
   const Verbosity verbosity = flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal;
   RunInputs inputs = load_inputs(config, share_dir() / "tasks");
   if (!flags.is_quiet) {
-    std::fprintf(stderr, "%s on %s: %s rows (%s tokens)%s\n", config.adapter_name.c_str(), config.model.c_str(), count_text(inputs.train.size()).c_str(),
+    const Node* edits = config.adapter.find("edits");
+    const bool is_head_only = (edits == nullptr || edits->items.empty()) && !inputs.task.is_answered_in_words();
+    std::fprintf(stderr, "%s on %s: %s rows (%s tokens)%s%s\n", config.adapter_name.c_str(), config.model.c_str(), count_text(inputs.train.size()).c_str(),
                  count_text(inputs.train.num_tokens).c_str(),
-                 inputs.train.num_cut > 0 ? (", " + count_text(inputs.train.num_cut) + " texts cut to " + std::to_string(inputs.max_length) + " tokens").c_str() : "");
+                 inputs.train.num_cut > 0 ? (", " + count_text(inputs.train.num_cut) + " texts cut to " + std::to_string(inputs.max_length) + " tokens").c_str() : "",
+                 is_head_only ? ", head only" : "");
     if (!inputs.eval && inputs.eval_tasks.empty()) std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
   }
   const TaskKind kind = inputs.task.kind;

@@ -114,8 +114,9 @@ TableFormat table_format(const Path& path) {
 }
 
 Table read_table(const Path& path, const TableOptions& options) {
+  const std::string text = read_file(path);   // before its format: that nothing is there is told first
   const TableFormat format = options.format ? *options.format : table_format(path);
-  return parse_table(read_file(path), format, path.string(), options);
+  return parse_table(text, format, path.string(), options);
 }
 
 Table parse_table(std::string_view text, TableFormat format, const std::string& source, const TableOptions& options) {

@@ -18,9 +18,7 @@ class Encoder {
  public:
   Encoder(const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length, TargetUse targets)
       : task_(task), text_(text), config_(config), max_length_(max_length), targets_(targets) {
-    const bool is_text = task.is_answered_in_words();
-    if (is_text && !config.has_decoder()) throw InputError("task " + quote(task.name) + ": a " + config.model_type + " model is an encoder and gives no text; take a decoder");
-    if (!is_text && config.has_decoder()) throw InputError("task " + quote(task.name) + ": a " + config.model_type + " model answers in words; make the task one of kind: generation or choice");
+    check_task(task, config);
     if (task.kind == TaskKind::kGeneration) set_text(task.generation->chat, task.generation->prompt_end, task.generation->loss);
     if (task.cloze) set_mask(*task.cloze);
     if (task.kind == TaskKind::kChoice) set_text(task.choice->chat, task.choice->prompt_end, LossOn::kTarget);
@@ -189,6 +187,13 @@ class Encoder {
 };
 
 }  // namespace
+
+void check_task(const Task& task, const ModelConfig& config) {
+  const bool is_text = task.is_answered_in_words();
+  const std::string about = "task " + quote(task.name) + ": a " + config.model_type + " model ";
+  if (is_text && !config.has_decoder()) throw InputError(about + "is an encoder and writes no text; take a decoder");
+  if (!is_text && config.has_decoder()) throw InputError(about + "answers in words; make the task one of kind: generation or choice");
+}
 
 Dataset encode_examples(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length,
                         TargetUse targets) {

@@ -26,8 +26,11 @@ struct Dataset {
 // prompt alone.
 enum class TargetUse { kFollow, kLeaveOut };
 
-// Throws InputError when the tokenizer's ids or types do not fit the model, a special token that it needs is missing, or the model cannot
-// do what the task asks (a decoder has no head, an encoder writes no text).
+// Throws InputError when the model cannot do what the task asks: a decoder has no head, an encoder writes no text. Needs no rows, so that
+// it can be asked before they are read.
+void check_task(const Task& task, const ModelConfig& config);
+
+// Throws InputError where check_task does, when the tokenizer's ids or types do not fit the model, or a special token that it needs is missing.
 Dataset encode_examples(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length,
                         TargetUse targets = TargetUse::kFollow);
 

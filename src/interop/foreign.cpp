@@ -25,12 +25,12 @@ std::string listed(const std::vector<std::string>& faults) {
   return out;
 }
 
-// The task of the head's outputs.
+// The task of the head's outputs; without a head, a task whose answers are texts.
 std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optional<Task>& given, const Path& source) {
   const int64_t outputs = foreign.head_outputs;
   if (outputs == 0) {
-    if (given) throw InputError("--task: the adapter in '" + source.string() + "' has no head, so no task; leave the flag out");
-    return std::nullopt;
+    if (given && !given->is_answered_in_words()) throw InputError("--task: the adapter in '" + source.string() + "' has no head, so no labels; leave the flag out, or give a task whose answers are texts");
+    return given;
   }
   const std::string count = std::to_string(outputs) + (outputs == 1 ? " output" : " outputs");
   const std::optional<Task>& task = given ? given : foreign.task;

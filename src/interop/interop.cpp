@@ -107,6 +107,7 @@ ExportReport export_adapter(const std::string& format, const Path& dir, const Lo
   if (std::error_code error; std::filesystem::exists(dir / known.config, error)) {
     throw InputError("'" + dir.string() + "': holds an adapter already (" + known.config + "); choose another folder");
   }
+  const bool is_new = !std::filesystem::exists(dir);
   known.write(dir, loaded.adapter, loaded.tensors, model);
   try {
     const LoadedAdapter again = import_adapter(format, dir, model, loaded.adapter.task(), known.answers(loaded.adapter));
@@ -115,7 +116,8 @@ ExportReport export_adapter(const std::string& format, const Path& dir, const Lo
     return {difference};
   } catch (const Error& error) {
     std::error_code ignored;
-    std::filesystem::remove(dir / known.config, ignored);   // without it the folder is no adapter
+    if (is_new) std::filesystem::remove_all(dir, ignored);
+    else std::filesystem::remove(dir / known.config, ignored);   // without it the folder is no adapter
     throw InternalError("the folder that was written does not read back: " + std::string(error.what()));
   }
 }

@@ -30,18 +30,7 @@ const char* reason_of(const std::string& kind) {
   return "not all of its sites are followed or made by weights that could hold it";
 }
 
-// What a trunk without a head makes of a probe: its last states. A decoder beside an encoder reads the probe, too, behind its start token.
-Tensor last_states(const Model& model, const Bound& bound, const Sequence& probe, const Pack& pack) {
-  const ModelConfig& config = model.config;
-  if (config.layers == 0 || !config.has_decoder()) return forward_lanes(model, input_of(config, pack), {{&bound, {}}}, {}).last.slice(0, 0, pack.num_tokens);
-  Sequence answer{.example = probe.example, .ids = {config.decoder_start_id}};
-  answer.ids.insert(answer.ids.end(), probe.ids.begin(), probe.ids.end() - 1);
-  Pack decoder = make_pack({{{&answer}, 0, {}}}, pack_options(model));
-  decoder.sources = {0};
-  return forward_lanes(model, {&pack, &decoder}, {{&bound, {}}}, {}).last.slice(0, 0, decoder.num_tokens);
-}
-
-// The lanes' answer for all probes together: logits, or the last states of a bare trunk.
+// The answers to all probes together: logits, or the last states of an encoder without a head.
 Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& tensors, const std::vector<Sequence>& probes) {
   const at::NoGradGuard no_grad;
   const Bound bound(model, adapter, tensors);
@@ -52,7 +41,7 @@ Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& t
       continue;
     }
     const Pack pack = make_pack({{{&probe}, 0, adapter.layout()}}, pack_options(model));
-    if (adapter.head() == nullptr) out.push_back(last_states(model, bound, probe, pack).to(at::kFloat));
+    if (adapter.head() == nullptr) out.push_back(forward_lanes(model, input_of(model.config, pack), {{&bound, {}}}, {}).last.slice(0, 0, pack.num_tokens).to(at::kFloat));
     else out.push_back(compute_logits(model, pack, {{&bound, {}}}, {}).logits.front().to(at::kFloat));
   }
   return at::cat(out);
@@ -99,7 +88,7 @@ Node report_node(const MergeReport& report, const MergeOptions& options, const L
                     {"probes", Node::integer(report.probes)},
                     {"largest_drift", Node::number(report.largest)},
                     {"mean_drift", Node::number(report.mean)},
-                    {"largest_logit", Node::number(report.largest_logit)},
+                    {"largest_value", Node::number(report.largest_value)},
                     {"max_drift", Node::number(options.max_drift)}});
 }
 
@@ -133,7 +122,7 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
                           const MergeOptions& options) {
   ensure(model.weights.dtype() == at::kFloat, "merging starts from a float32 trunk");
   if (is_gguf(model_dir)) {
-    throw InputError("'" + model_dir.string() + "' is a GGUF file: a merged model is a Hugging Face folder, which takes config.json and the tokenizer from its base's; give the folder that the file was made from");
+    throw InputError("'" + model_dir.string() + "' is a GGUF file: a merged model is a Hugging Face folder, which takes config.json and the tokenizer from its base's; keep the adapter beside the file (graft predict runs both), or train on a model folder and merge there");
   }
   if (fs::exists(out)) throw InputError("--out: '" + out.string() + "' is there already; choose a new folder");
   NamedTensors merged = merged_tensors(loaded, model);
@@ -145,11 +134,12 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
     const Adapter bare(bare_definition(loaded.adapter), "merged", {written->config, written->sites}, loaded.adapter.task());
     const Tensor expected = answers(model, loaded.adapter, loaded.tensors, probes);
     const Tensor drift = (answers(*written, bare, head_tensors(loaded, bare), probes) - expected).abs();
-    report = {drift.max().item<double>(), drift.mean().item<double>(), expected.abs().max().item<double>(), static_cast<int64_t>(probes.size())};
-    if (!(report.largest <= options.max_drift)) {
-      throw InputError("merging moves a " + std::string(loaded.adapter.head() != nullptr ? "logit" : "hidden value") + " by " + Node::number(report.largest).scalar + " (" +
-                       Node::number(report.mean).scalar + " in the mean), more than --max-drift " + Node::number(options.max_drift).scalar +
-                       " allows; keep the adapter beside its base, merge in fp32, or allow more");
+    const bool has_logits = loaded.adapter.head() != nullptr || model.config.has_decoder();
+    report = {has_logits ? "logit" : "hidden value", drift.max().item<double>(), drift.mean().item<double>(), expected.abs().max().item<double>(), static_cast<int64_t>(probes.size())};
+    if (!(report.largest <= options.max_drift * std::max(1.0, report.largest_value))) {
+      throw InputError("merging moves a " + report.what + " by " + Node::number(report.largest).scalar + " (" + Node::number(report.mean).scalar + " in the mean; the largest is " +
+                       Node::number(report.largest_value).scalar + "), more than --max-drift " + Node::number(options.max_drift).scalar +
+                       " allows; keep the adapter beside its base, merge in fp32, compare on real rows (--data), or allow more");
     }
     write_file_atomically(unfinished / "merge.json", to_json(report_node(report, options, loaded)) + "\n");
     fs::rename(unfinished, out);

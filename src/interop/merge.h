@@ -17,13 +17,14 @@ NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model);
 
 struct MergeOptions {
   Precision precision = Precision::kFloat32;   // of the weights on disk, and of the trunk that the check runs
-  double max_drift = 1e-3;                     // largest difference of a logit that is let through
+  double max_drift = 1e-3;                     // largest difference of a logit that is let through, as a part of the largest logit where that is above 1
 };
 
-// How far the merged model's logits are from the adapter's, over probe rows; of the last hidden states when there is no head.
+// How far the merged model's answers are from the adapter's, over probe rows: logits, or last hidden states of an encoder without a head.
 struct MergeReport {
+  std::string what;                            // "logit" or "hidden value"
   double largest = 0, mean = 0;                // absolute differences
-  double largest_logit = 0;                    // for comparison
+  double largest_value = 0;                    // for comparison
   int64_t probes = 0;
 };
 

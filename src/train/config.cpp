@@ -162,11 +162,22 @@ Node generation_node(const GenerateOptions& generation) {
                     {"min_new_tokens", Node::integer(sampling.min_new_tokens)}});
 }
 
-void read_training(Options& options, RunConfig& c) {
+void read_optimizer(Options& options, RunConfig& c) {
   c.optimizer = to_enum<OptimizerKind>(kOptimizers, options.choice("optimizer", "adamw", kOptimizers));
   Options& adafactor = options.section("adafactor");
   c.adafactor.first_step = adafactor.integer("first_step", 0, 0, kManySteps);
   c.adafactor.scales_by_parameter = adafactor.boolean("scales_by_parameter", true);
+  if (c.optimizer == OptimizerKind::kAdafactor) return;
+  const auto refuse = [&](const char* key, const std::string& found) {
+    if (!c.is_suggested(std::string("adafactor.") + key)) adafactor.fault(key, "found " + found + ", and the optimizer is adamw; set optimizer: adafactor, or leave it out");
+  };
+  if (c.adafactor.first_step != 0) refuse("first_step", std::to_string(c.adafactor.first_step));
+  if (!c.adafactor.scales_by_parameter) refuse("scales_by_parameter", "false");
+  c.adafactor = {};
+}
+
+void read_training(Options& options, RunConfig& c) {
+  read_optimizer(options, c);
   c.undrawn = to_enum<Idle>(kIdles, options.choice("undrawn", "move", kIdles));
   c.objective.label_smoothing = options.number("label_smoothing", 0, 0, 0.99);
   c.objective.z_loss = options.number("z_loss", 0, 0, 1e3);
@@ -196,6 +207,12 @@ void read_training(Options& options, RunConfig& c) {
   c.evaluate_every = read_period(options, "evaluate_every");
   c.checkpoint_every = read_period(options, "checkpoint_every");
   c.early_stop = options.integer("early_stop", c.early_stop, 0, 1 << 20);
+  if (c.early_stop > 0 && c.evaluate_every.unit == Period::Unit::kNever) {
+    if (!c.is_suggested("early_stop")) {
+      options.fault("early_stop", "found " + std::to_string(c.early_stop) + " evaluations, and evaluate_every is never; give evaluate_every a period, or leave early_stop out");
+    }
+    c.early_stop = 0;
+  }
   c.keep_best = options.boolean("keep_best", c.keep_best);
   read_generation(options.section("generation"), c.generation);
 }
@@ -211,12 +228,24 @@ Node overlaid(const Node& under, const Node& over) {
   return out;
 }
 
+// Keys that `under` gives and `over` does not.
+void collect_suggested(const Node& under, const Node* over, const std::string& path, std::vector<std::string>& out) {
+  for (const auto& [key, value] : under.members) {
+    const Node* own = over != nullptr && over->kind == Node::Kind::kMap ? over->find(key) : nullptr;
+    if (value.kind == Node::Kind::kMap) collect_suggested(value, own, path + key + ".", out);
+    else if (own == nullptr || own->kind == Node::Kind::kNull) out.push_back(path + key);
+  }
+}
+
 }  // namespace
+
+bool RunConfig::is_suggested(const std::string& key) const { return std::find(suggested.begin(), suggested.end(), key) != suggested.end(); }
 
 RunConfig parse_run_config(const Node& document, const Node& defaults, const std::string& source) {
   const Node merged = overlaid(defaults, document);
   Options options(merged, source);
   RunConfig config;
+  collect_suggested(defaults, &document, "", config.suggested);
   config.model = options.text("model", "");
   config.task = options.text("task", "");
   config.out = options.text("out", "");

@@ -90,9 +90,13 @@ struct RunConfig {
   int64_t early_stop = 0;             // evaluations without improvement; 0 = off
   bool keep_best = true;              // else the last
   GenerateOptions generation{.max_new_tokens = kAsFits};   // how texts are written when they are scored
+  std::vector<std::string> suggested = {};                 // keys ("adafactor.first_step") that a preset gave and the user did not; no part of the document
+
+  bool is_suggested(const std::string& key) const;
 };
 
-// `defaults` (a preset's `train:` section) lies under `document`. Throws InputError listing every fault.
+// `defaults` (a preset's `train:` section) lies under `document`. Throws InputError listing every fault. A setting that another one leaves without
+// effect is a fault where the user gave it, and its default again where only the preset did.
 RunConfig parse_run_config(const Node& document, const Node& defaults, const std::string& source);
 
 // The resolved document; parse_run_config gives an equal config.

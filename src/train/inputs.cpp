@@ -1,9 +1,12 @@
 // Loading and checking everything a run reads, before its folder is touched.
+#include <algorithm>
+
 #include "base/error.h"
 #include "data/mixture.h"
 #include "data/split.h"
 #include "edit/adapter.h"
 #include "infer/evaluate.h"
+#include "train/epochs.h"
 #include "train/inputs.h"
 
 namespace graft {
@@ -16,14 +19,13 @@ constexpr uint64_t kSplitSeed = 0;   // the split belongs to the data, not to th
 std::vector<Example> first_rows(std::vector<Example> rows, int64_t count, const std::string& key, const std::string& path) {
   if (count == 0) return rows;
   const auto found = static_cast<int64_t>(rows.size());
-  if (count > found) throw InputError(key + ": '" + path + "' has " + std::to_string(found) + " rows, " + std::to_string(count) + " were asked for");
+  if (count > found) throw InputError(key + ": '" + path + "' has " + std::to_string(found) + (found == 1 ? " row, " : " rows, ") + std::to_string(count) + " were asked for");
   rows.resize(static_cast<size_t>(count));
   return rows;
 }
 
 // Rows that the run's adapter needs beside the tokens.
-RowLayout layout_of(const RunConfig& config, const Task& task) {
-  const ModelConfig model = read_config(config.model);
+RowLayout layout_of(const RunConfig& config, const ModelConfig& model, const Task& task) {
   const Sites sites(model);
   return Adapter(config.adapter, "adapter " + config.adapter_name, {model, sites}, task).layout();
 }
@@ -95,6 +97,85 @@ void load_eval_tasks(const Path& tasks_dir, RunInputs& in) {
   if (!in.eval_tasks.empty()) check_mean(in.eval_tasks);
 }
 
+// `key` has no effect in this run: a fault, unless only the preset gave it.
+void refuse_given(const RunConfig& config, const std::string& key, const std::string& message) {
+  if (!config.is_suggested(key)) throw InputError(key + ": " + message);
+}
+
+// The prompts after which evaluations write.
+std::vector<const Dataset*> written_after(const RunInputs& in) {
+  std::vector<const Dataset*> out;
+  const auto add = [&](const Judged& data) {
+    if (data.prompts) out.push_back(&*data.prompts);
+  };
+  if (in.eval) add(*in.eval);
+  if (in.test) add(*in.test);
+  for (const JudgedTask& each : in.eval_tasks) add(each.data);
+  return out;
+}
+
+// How many tokens the longest prompt leaves room for; beside an encoder, the start token.
+int64_t room_for_texts(const Dataset& prompts, const ModelConfig& model, const RowLayout& layout) {
+  int64_t longest = 1;
+  if (model.layers == 0) {
+    for (const Sequence& prompt : prompts.sequences) longest = std::max(longest, static_cast<int64_t>(prompt.ids.size()));
+    longest += layout.virtual_rows + layout.first_position;
+  }
+  return model.max_positions - longest + 1;
+}
+
+// Texts are written at an evaluation, hours after the start: what cannot be is refused now.
+void check_generation_settings(const RowLayout& layout, RunInputs& in) {
+  GenerateOptions& own = in.config.generation;
+  const std::vector<const Dataset*> written = written_after(in);
+  if (written.empty()) {
+    const Node given = run_config_node(in.config), usual = run_config_node({});
+    for (const auto& [name, value] : given.find("generation")->members) {
+      if (value.scalar == usual.find("generation")->find(name)->scalar) continue;
+      refuse_given(in.config, "generation." + name, "found " + value.scalar +
+                   ", and no evaluation of this run writes texts: that takes a task of kind generation with a metric of texts, and rows to evaluate on; leave it out");
+    }
+    own = RunConfig{}.generation;
+    return;
+  }
+  for (const Dataset* prompts : written) {
+    const int64_t room = room_for_texts(*prompts, in.model->config, layout);
+    GenerateOptions options = own;
+    if (own.max_new_tokens == kAsFits) options.max_new_tokens = std::clamp<int64_t>(room, 1, 128);
+    with_context("checking the settings generation.*", [&] { check_generation(options, in.model->config); });
+    if (own.max_new_tokens <= std::max<int64_t>(room, 1)) continue;
+    throw InputError("generation.max_new_tokens: found " + std::to_string(own.max_new_tokens) + ", and of the " + std::to_string(in.model->config.max_positions) +
+                     " positions of this model the longest prompt leaves room for at most " + std::to_string(std::max<int64_t>(room, 1)) + "; give fewer, or a shorter max_length");
+  }
+}
+
+int64_t steps_of(const RunInputs& in) {
+  const RunConfig& config = in.config;
+  std::vector<int64_t> lengths;
+  for (const Sequence& sequence : in.train.sequences) lengths.push_back(sequence.num_tokens());
+  const RandomKey key = RandomKey{}.with(static_cast<uint64_t>(config.seed)).with("data");
+  return Epochs(std::move(lengths), {config.batch_size, config.token_budget, config.order, key, in.parts}, config.accumulate, config.epochs, config.max_steps).total_steps();
+}
+
+// Settings that this run's task, rows or length leave without effect.
+void check_effects(const RowLayout& layout, RunInputs& in) {
+  RunConfig& config = in.config;
+  if (config.early_stop > 0 && !in.eval && in.eval_tasks.empty()) {
+    refuse_given(config, "early_stop", "found " + std::to_string(config.early_stop) + " evaluations, and there are no rows to evaluate on; give --eval or data.held_out, or leave early_stop out");
+    config.early_stop = 0;
+  }
+  if (config.objective.averages_rows && !in.task.is_answered_in_words()) {
+    refuse_given(config, "loss_unit", "found row, which is of texts, and task " + quote(in.task.name) + " is answered by labels or numbers, where rows always count alike; leave it out");
+    config.objective.averages_rows = false;
+  }
+  check_generation_settings(layout, in);
+  if (config.warmup.steps == 0) return;
+  if (const int64_t steps = steps_of(in); config.warmup.steps > steps) {
+    throw InputError("warmup: found " + std::to_string(config.warmup.steps) + " steps, and the run has " + std::to_string(steps) +
+                     ", so that it never comes to its learning rate; give fewer, or a share of them such as 0.06");
+  }
+}
+
 }  // namespace
 
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
@@ -102,7 +183,9 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   in.config = config;
   const bool is_mixture = !config.data.mixture.empty();
   in.task = is_mixture || !config.data.eval_tasks.empty() ? load_text_task(config.task, "task", tasks_dir) : load_task(config.task, tasks_dir);
-  const RowLayout layout = layout_of(config, in.task);   // what does not go together is refused before rows or weights are read
+  const ModelConfig model = read_config(config.model);
+  check_task(in.task, model);   // what does not go together is refused before rows or weights are read
+  const RowLayout layout = layout_of(config, model, in.task);
   std::vector<Example> train, eval, test;
   if (!is_mixture) train = first_rows(read_examples(config.data.train, in.task, LabelUse::kRequired), config.data.rows, "data.rows", config.data.train);
   if (config.data.per_label > 0) train = rows_per_label(train, in.task, config.data.per_label, config.seed);
@@ -129,6 +212,7 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   const auto judged = [&](std::vector<Example> rows) { return encode_judged(std::move(rows), in.task, in.text, in.model->config, in.max_length); };
   if (!eval.empty()) in.eval = judged(std::move(eval));
   if (!test.empty()) in.test = judged(std::move(test));
+  check_effects(layout, in);
   return in;
 }
 

@@ -34,7 +34,8 @@ struct RunInputs {
 };
 
 // Loads model, tokenizer and data as `config` says. `tasks_dir` holds the ready tasks. Throws InputError; of a mixture also where a part is no task
-// of texts, of eval_tasks where their primary metrics have no common mean.
+// of texts, of eval_tasks where their primary metrics have no common mean. A setting that task, rows or length leave without effect is refused
+// where the user gave it, and its default again where only the preset did.
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir);
 
 }  // namespace graft

@@ -161,6 +161,34 @@ class Flow(support.Case):
         own, flags = (support.end_state(self.root / out) for out in ("own", "flags"))
         self.assertEqual(own, flags)
 
+    def test_what_an_adapter_suggests_without_effect_is_dropped(self):
+        """A train: section is written for many runs: what has no effect in this one is no fault of the user's, and no part of its settings."""
+        (self.root / "texts.yaml").write_text("edits: [{lora: {}}]\ntrain: {optimizer: adafactor, adafactor: {first_step: 9}, loss_unit: row, generation: {beams: 4}}\n")
+        self.train("suggested", adapter="texts.yaml", settings=["max_steps=1", "optimizer=adamw"])
+        text = (self.root / "suggested/run.yaml").read_text()
+        for part in ('optimizer: "adamw"', "first_step: 0", 'loss_unit: "token"', "beams: 1"):
+            self.assertIn(part, text)
+        self.addCleanup(shutil.rmtree, self.root / "resolved", ignore_errors=True)
+        self.ok("train", "suggested/run.yaml", "--out", "resolved", "--threads", 1, "--quiet")
+
+    def test_another_adapter_keeps_the_settings_of_the_file(self):
+        self.train("first", settings=["max_steps=1"])
+        for more, says in (([], True), (["--quiet"], False)):
+            self.addCleanup(shutil.rmtree, self.root / "second", ignore_errors=True)
+            done = self.ok("train", "first/run.yaml", "--adapter", "ia3", "--out", "second", "--threads", 1, *more)
+            self.assertEqual("the settings in 'first/run.yaml' stay; of those that 'ia3' suggests give way: learning_rate\n" in done.stderr, says)
+            self.assertIn("learning_rate: 0.01", (self.root / "second/run.yaml").read_text())
+            shutil.rmtree(self.root / "second")
+
+    def test_an_adapter_without_edits_is_called_head_only(self):
+        (self.root / "none.yaml").write_text("head: {dropout: 0}\n")
+        (self.root / "empty.yaml").write_text("edits: []\nhead: {dropout: 0}\n")
+        for adapter in ("none.yaml", "empty.yaml", "head"):
+            self.assertIn(", head only", self.train("bare", adapter=adapter, settings=["max_steps=1"]).stderr.splitlines()[0])
+            shutil.rmtree(self.root / "bare")
+            self.assertRegex(self.ok("plan", "--model", "bert-tiny", "--adapter", adapter, "--no-timing").stdout, r"edits together \(none: head only\) +0 ")
+        self.assertNotIn("head only", self.train("bare", settings=["max_steps=1"]).stderr)
+
     def test_start_from(self):
         self.train("base", settings=["epochs=1"])
         self.train("further", settings=["start_from=base/adapter", "max_steps=1", "learning_rate=0"])
@@ -206,7 +234,7 @@ class Flow(support.Case):
         self.assertNotIn("step_seconds", plan)
         shutil.copy(configs / "llama-7b.json", self.dir / "config.json")
         refused = support.run("train", "--model", self.dir, "--task", "text:bad,good", "--data", "data", "--adapter", "lora", "--out", "never", cwd=self.root)
-        self.assert_refused(refused, 2, "llama models answer in words")
+        self.assert_refused(refused, 2, "a llama model answers in words; make the task one of kind: generation or choice")
 
     def test_plan_counts_what_training_stores(self):
         for adapter in ("lora", "bitfit", "full", "head", "top-layers"):

@@ -97,6 +97,8 @@ QUERY = "encoder.layer.0.attention.self.query.weight"
 EVAL = ["eval", "--model", "model", "--adapter", "run/adapter", "--data", "data/dev.tsv"]
 PREDICT = ["predict", "--model", "model", "--adapter", "run/adapter", "--data", "data/dev.tsv", "--out", "p.jsonl"]
 RESUME = ["train", "--resume", "stopped"]
+WRITING = "name: answers\nkind: generation\nprompt: question\ntarget: answer\nmetrics: [perplexity]\n"   # of columns that no data here has
+NO_WRITER = ['task "answers": a bert model is an encoder and writes no text; take a decoder']
 NOTHING = lambda root: None
 
 
@@ -122,7 +124,8 @@ ROWS = [
     ("no task or data", NOTHING, ["train", "--adapter", "lora", "--model", "model"], 2, ["task: missing", "--task", "--out", "--data"]),
     # the model folder
     ("missing model", NOTHING, train(model="nowhere"), 2, ["'nowhere'", "no such file", "Hugging Face folder"]),
-    ("model is a file", NOTHING, train(model="data/train.tsv"), 2, ["data/train.tsv"]),
+    ("model is a file", NOTHING, train(model="data/train.tsv"), 2, ["'data/train.tsv'", "expected a Hugging Face folder", "GGUF file"]),
+    ("model is its weights", NOTHING, ["eval", "--model", WEIGHTS, *EVAL[3:]], 2, ["'model/model.safetensors'", "expected a Hugging Face folder", "GGUF file"]),
     ("missing config", drop("model/config.json"), train(), 2, ["model/config.json", "no such file"]),
     ("missing weights", drop(WEIGHTS), train(), 2, ["model", "model.safetensors"]),
     ("missing tokenizer", drop("model/tokenizer.json"), train(), 2, ["'model' has no tokenizer", "tokenizer.json"]),
@@ -198,8 +201,17 @@ ROWS = [
     ("huge period", NOTHING, sets("checkpoint_every=1e300"), 2, ["checkpoint_every"]),
     ("two eval sources", NOTHING, sets("data.held_out=0.2"), 2, ["held_out", "data.eval"]),
     ("more rows than there are", NOTHING, sets("data.rows=1000"), 2, ["data.rows", "40 rows"]),
+    ("two rows of one", put("data/x.tsv", "text\tlabel\na\tgood\n"), train("--set", "data.rows=2", data="data/x.tsv"), 2, ["data.rows", "has 1 row,", "2 were"]),
     ("max_length beyond the model", NOTHING, sets("max_length=41"), 2, ["max_length", "at most 40", "41"]),
     ("max_length of two", NOTHING, sets("max_length=1"), 2, ["max_length"]),
+    ("early stop without evaluations", NOTHING, sets("early_stop=3", "evaluate_every=never"), 2, ["early_stop", "evaluate_every is never", "leave early_stop out"]),
+    ("early stop without rows", NOTHING, train("--set", "early_stop=3", data="data/train.tsv"), 2, ["early_stop", "no rows to evaluate on", "data.held_out"]),
+    ("options of another optimizer", NOTHING, sets("adafactor.first_step=5", "adafactor.scales_by_parameter=false"), 2,
+     ["/adafactor/first_step", "/adafactor/scales_by_parameter", "the optimizer is adamw", "optimizer: adafactor"]),
+    ("a loss of texts for labels", NOTHING, sets("loss_unit=row"), 2, ["loss_unit: found row", 'task "text"', "leave it out"]),
+    ("texts of a task of labels", NOTHING, sets("generation.beams=3", "generation.top_k=2"), 2, ["generation.beams: found 3", "no evaluation of this run writes texts", "leave it out"]),
+    ("warm-up beyond the run", NOTHING, sets("max_steps=10", "warmup=11"), 2, ["warmup: found 11 steps", "the run has 10,", "0.06"]),
+    ("warm-up beyond the epochs", NOTHING, sets("epochs=1", "batch_size=8", "warmup=6"), 2, ["warmup: found 6 steps", "the run has 5,"]),
     ("start from nothing", NOTHING, sets("start_from=nowhere"), 2, ["nowhere/adapter.json", "no such file", "RUN/adapter"]),
     ("start from another shape", NOTHING, sets("start_from=run/adapter", "rank=2"), 2, ["start_from", "run/adapter"]),
     # a run.yaml of one's own
@@ -283,12 +295,20 @@ ROWS = [
     ("eval without labels", put("data/dev.tsv", "text\na\n"), EVAL, 2, ["data/dev.tsv", "label"]),
     ("eval of a row without a label", put("data/x.jsonl", '{"text": "a", "label": "good"}\n{"text": "b"}\n'), EVAL[:-1] + ["data/x.jsonl"], 2, ["data/x.jsonl:2", "label"]),
     ("eval of an unknown label", put("data/dev.tsv", "text\tlabel\na\tgod\n"), EVAL, 2, ["data/dev.tsv:2", "god"]),
+    ("eval of rows that are not there", NOTHING, EVAL[:-1] + ["nowhere"], 2, ["'nowhere': no such file"]),
+    ("eval of a folder", NOTHING, EVAL[:-1] + ["data"], 2, ["'data': expected a file, found a directory"]),
     ("eval of empty data", put("data/dev.tsv", "text\tlabel\n"), EVAL, 2, ["data/dev.tsv"]),
     ("predict with an unknown label", put("data/dev.tsv", "text\tlabel\na\tgod\n"), PREDICT, 2, ["data/dev.tsv:2", "god"]),
     ("predict below a file", NOTHING, PREDICT[:-1] + ["data/dev.tsv/p.jsonl"], 3, ["data/dev.tsv/p.jsonl", "Not a directory"]),
     ("predict into a missing folder", NOTHING, PREDICT[:-1] + ["nowhere/p.jsonl"], 3, ["nowhere/p.jsonl", "No such file or directory"]),
     ("predict onto a folder", NOTHING, PREDICT[:-1] + ["data"], 3, ["'data'", "Is a directory"]),
     ("scores below a file", NOTHING, EVAL + ["--json", "data/dev.tsv/x.json"], 3, ["data/dev.tsv/x.json"]),
+    # a task that the model cannot do, told before what its rows lack
+    ("train an encoder to write", put("t.yaml", WRITING), train(task="./t.yaml"), 2, NO_WRITER),
+    ("eval of what an encoder writes", put("t.yaml", WRITING), ["eval", "--model", "model", "--task", "./t.yaml", "--data", "data/dev.tsv"], 2, NO_WRITER),
+    ("predict what an encoder writes", put("t.yaml", WRITING), ["predict", "--model", "model", "--task", "./t.yaml", "--data", "data/dev.tsv", "--out", "p.jsonl"], 2, NO_WRITER),
+    ("inspect data that an encoder would write", put("t.yaml", WRITING), ["inspect", "data", "--model", "model", "--task", "./t.yaml", "--data", "data/dev.tsv"], 2, NO_WRITER),
+    ("unknown task of a missing model", NOTHING, ["eval", "--model", "nowhere", "--task", "sst3", "--data", "data/dev.tsv"], 2, ["sst3", "did you mean 'sst2'"]),
     # the others
     ("ids out of range", NOTHING, ["trace", "--model", "model", "--ids", "2,99", "--out", "t.safetensors"], 2, ["--ids", "0..98", "99"]),
     ("negative ids", NOTHING, ["trace", "--model", "model", "--ids=-1,3", "--out", "t.safetensors"], 2, ["--ids", "-1"]),
@@ -303,6 +323,12 @@ ROWS = [
     ("neither text nor ids", NOTHING, ["trace", "--model", "model", "--out", "t.safetensors"], 2, ["--text", "--ids"]),
     ("text that is not UTF-8", NOTHING, ["trace", "--model", "model", "--text", b"caf\xe9", "--out", "t.safetensors"], 2, ["UTF-8"]),
     ("trace below a file", NOTHING, ["trace", "--model", "model", "--text", "a", "--out", "data/dev.tsv/t"], 3, ["data/dev.tsv/t"]),
+    ("routes without an ensemble", NOTHING, EVAL + ["--routes", "3"], 2, ["--routes: found 3", "--routing ensemble-logits", "leave it out"]),
+    ("a seed of routes that are not drawn", NOTHING, PREDICT + ["--route-seed", "3"], 2, ["--route-seed: found 3", "--routing random", "leave it out"]),
+    ("beams for a task of labels", NOTHING, EVAL + ["--beams", "3", "--max-new-tokens", "8"], 2, ["--max-new-tokens and --beams: ", "writes no texts", "leave"]),
+    ("records without a gate", NOTHING, EVAL + ["--records", "r.jsonl"], 2, ["--records", "'run/adapter'", "neither a gate nor a router"]),
+    ("records of predictions without a gate", NOTHING, PREDICT + ["--records", "r.jsonl"], 2, ["--records", "neither a gate nor a router"]),
+    ("targets of an encoder", NOTHING, ["plan", "--model", "model", "--adapter", "lora", "--target-length", "4", "--no-timing"], 2, ["--target-length: found 4", "bert", "encoder", "leave it out"]),
     ("plan of an unknown preset", NOTHING, ["plan", "--model", "model", "--adapter", "loar"], 2, ["loar", "did you mean 'lora'"]),
     ("plan with an unknown setting", NOTHING, ["plan", "--model", "model", "--adapter", "lora", "--set", "rnk=3"], 2, ["rnk", "did you mean 'rank'"]),
     ("plan with a setting of the run", NOTHING, ["plan", "--model", "model", "--adapter", "lora", "--set", "epochs=3"], 2, ["epochs"]),
@@ -313,6 +339,7 @@ ROWS = [
     ("import from an unknown program", NOTHING, ["import", "--from", "pfet", "--model", "model", "--out", "new", "run"], 2, ["--from", "pfet", "peft"]),
     ("import of a folder of another kind", NOTHING, ["import", "--from", "peft", "--model", "model", "--out", "new", "run/adapter"], 2,
      ["'run/adapter': holds no adapter_config.json"]),
+    ("import of a folder that is not there", NOTHING, ["import", "--from", "peft", "--model", "model", "--out", "new", "nowhere"], 2, ["'nowhere': no such folder"]),
     ("import over an adapter", NOTHING, ["import", "--from", "peft", "--model", "model", "--out", "run/adapter", "data"], 2, ["--out", "holds an adapter already"]),
     ("export over an adapter", put("out/adapter_config.json", "{}"), ["export", "--to", "peft", "--model", "model", "--adapter", "run/adapter", "--out", "out"], 2,
      ["'out': holds an adapter already"]),

@@ -66,6 +66,23 @@ class Generate(support.Case):
         self.assertIn("exact_match", self.assert_done(run(*args, cwd=self.root)).stdout)
         self.assert_refused(run(*args, "--max-new-tokens", 500, cwd=self.root), 2, "positions")
 
+    def test_training_refuses_texts_that_cannot_be_written_before_it_begins(self):
+        (self.root / "exact.yaml").write_text("name: exact\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [exact_match]\n")
+        args = ["train", "--model", "gpt2", "--data", "rows.jsonl", "--adapter", "lora", "--out", "unwritten", "--threads", 1, "--quiet", "--set", "max_steps=1"]
+        positions = json.loads((self.root / "gpt2" / "config.json").read_text())["n_positions"]
+        longest = 5   # [CLS] warm bright lovely [SEP]
+        room = positions - longest + 1
+        scored = args + ["--task", "./exact.yaml", "--eval", "rows.jsonl"]
+        for task, settings, parts in [
+            (scored, [f"generation.max_new_tokens={room + 1}"], [f"generation.max_new_tokens: found {room + 1}", f"{positions} positions", f"at most {room}"]),
+            (scored, ["generation.top_p=0.9"], ["generation", "top_k and top_p choose among random tokens", "set a temperature"]),
+            (args + ["--task", "./exact.yaml"], ["generation.beams=2"], ["generation.beams: found 2", "no evaluation of this run writes texts"]),
+            (args + ["--task", "./task.yaml", "--eval", "rows.jsonl"], ["generation.beams=2"], ["generation.beams: found 2", "no evaluation of this run writes texts"]),
+        ]:
+            self.assert_refused(run(*task, *(part for each in settings for part in ("--set", each)), cwd=self.root), 2, *parts)
+            self.assertFalse((self.root / "unwritten").exists(), settings)
+        self.assert_done(run(*scored, "--set", f"generation.max_new_tokens={room}", cwd=self.root))
+
     def test_rows_do_not_depend_on_their_batch(self):
         for way in ([], ["--temperature", 1.5, "--seed", 3], ["--beams", 3]):
             lines = self.lines(*way)
@@ -83,6 +100,20 @@ class Generate(support.Case):
         self.assertEqual(done.stdout, "")
         self.assertEqual([json.loads(line) for line in out.read_text().splitlines()], expected)
 
+    def test_out_never_replaces_the_rows(self):
+        rows = shutil.copy(self.root / "rows.jsonl", self.dir / "rows.jsonl")
+        before = rows.read_bytes()
+        self.assert_refused(run("generate", "--model", "gpt2", "--task", "./task.yaml", "--data", rows, "--out", rows, cwd=self.root), 2, "is the file of --data", "choose another")
+        self.assertEqual(rows.read_bytes(), before)
+
+    def test_an_empty_prompt_needs_a_token_that_begins_a_text(self):
+        make_decoder(self.root / "bare")
+        tokenizer = support.wordpiece(json.loads((self.root / "bare" / "config.json").read_text())["vocab_size"])
+        (self.root / "bare" / "tokenizer.json").write_text(json.dumps({**tokenizer, "post_processor": None}), encoding="utf-8")
+        for prompt, part in [("", "--prompt is empty"), ("  ", '--prompt: "  " has no tokens')]:
+            self.assert_refused(run("generate", "--model", "bare", "--prompt", prompt, cwd=self.root), 2, part)
+            self.write("--prompt", prompt)   # [CLS] [SEP] go before what is written
+
     def test_stop_text_ends_an_answer(self):
         whole = self.lines("--no-repeat-ngram", 1)[0]
         words = whole["output"].split()
@@ -97,6 +128,31 @@ class Generate(support.Case):
         self.assertLessEqual(len(one["tokens"]), positions - 1)
         self.assert_refused(run("generate", "--model", "gpt2", "--prompt", "fine great", "--max-new-tokens", 500, cwd=self.root), 2, "positions", "500 new tokens are asked for")
 
+    def test_what_a_command_cannot_do_is_told_before_what_the_rows_lack(self):
+        (self.root / "bare.jsonl").write_text('{"other": 1}\n')
+        (self.root / "choice.yaml").write_text("name: pick\nkind: choice\nprompt: text\noptions: [kind, bad]\ntarget: label\n")
+        for args, part in [
+            (["predict", "--task", "./task.yaml", "--out", "never.jsonl"], 'task "go-on" is answered by a text: write it with graft generate --data'),
+            (["predict", "--task", "./choice.yaml", "--out", "never.jsonl", "--records", "never"], "--records: only for tasks with a head"),
+            (["eval", "--task", "./choice.yaml", "--records", "never"], "--records: not kept where options share a prompt"),
+            (["eval", "--task", "text:bad,good"], "a gpt2 model answers in words"),
+        ]:
+            self.assert_refused(run(*args, "--model", "gpt2", "--data", "bare.jsonl", cwd=self.root), 2, part)
+        self.assertFalse(list(self.root.glob("never*")))
+
+    def test_an_adapter_trained_on_texts_goes_out_and_comes_back(self):
+        settings = ["max_steps=2", "batch_size=2", "learning_rate=0.05"]
+        self.assert_done(run("train", "--model", "gpt2", "--task", "./task.yaml", "--data", "rows.jsonl", "--adapter", "lora", "--out", "trained", "--threads", 1, "--quiet",
+                             *[part for each in settings for part in ("--set", each)], cwd=self.root))
+        self.assert_done(run("export", "--to", "peft", "--model", "gpt2", "--adapter", "trained/adapter", "--out", "peft", cwd=self.root))
+        self.assert_done(run("import", "--from", "peft", "peft", "--model", "gpt2", "--task", "./task.yaml", "--out", "again", cwd=self.root))
+        scores = [self.assert_done(run("eval", "--model", "gpt2", "--adapter", adapter, "--data", "rows.jsonl", "--threads", 1, "--quiet", cwd=self.root)).stdout.split("seconds")[0]
+                  for adapter in ("trained/adapter", "again")]
+        self.assertRegex(scores[0], "perplexity")
+        self.assertEqual(scores[0], scores[1])
+        refused = run("import", "--from", "peft", "peft", "--model", "gpt2", "--task", "sst2", "--out", "labels", cwd=self.root)
+        self.assert_refused(refused, 2, "the adapter in 'peft' has no head, so no labels")
+
     def test_refusals(self):
         for args, parts in [
             (["--model", "gpt2"], ["give one of --prompt TEXT and --data FILE"]),
@@ -107,6 +163,7 @@ class Generate(support.Case):
             (["--model", "gpt2", "--prompt", "fine", "--top-k", 3], ["set a temperature"]),
             (["--model", "gpt2", "--prompt", "fine", "--beams", 2, "--temperature", 1], ["beam search takes the most probable beams"]),
             (["--model", "gpt2", "--prompt", "fine", "--chat", "model"], ["has no chat template"]),
+            (["--model", "gpt2", "--prompt", "fine", "--stop", ""], ["--stop: expected a text, found an empty one"]),
         ]:
             self.assert_refused(run("generate", *args, cwd=self.root), 2, *parts)
 

@@ -95,6 +95,8 @@ class InspectData(support.Case):
         told = self.inspect(model, task, support.write_tsv(self.dir / "rows.tsv", [("the film", "good")]))
         self.assertIn("the film it was [[MASK]] [SEP]", told)
         self.assertIn("words at the mask: bad sad, good great", told)
+        self.assertIn("\n1 row, ", told)
+        self.assertIn(" 1 row\n", told)
         self.assertIn("among the words of the labels", told)
 
     def test_tokens_of_a_gguf_file(self):

@@ -1,6 +1,7 @@
 """The commands that methods brought: every preset trains, resumes and predicts; routes, records, average, merge, the table of compositions."""
 
 import json
+import math
 import pathlib
 import shutil
 import tempfile
@@ -11,6 +12,37 @@ from support import run
 PRESETS = sorted(path.stem for path in (support.SOURCE / "presets").glob("*.yaml"))
 # Tiny models have 32 columns, 12 tokens a row and two layers.
 SMALLER = {"prompt": ["length=4"], "pfeiffer": ["reduction=4"], **{name: ["mlp=8"] for name in ("prefix", "mam", "unipelt-ap", "unipelt-apl", "unipelt-aplb")}}
+
+WRITER = support.SOURCE / "examples/toy/writer"
+
+
+def rows_of(tensor):
+    values, width = support.floats(tensor), tensor[1][-1]
+    return [values[i:i + width] for i in range(0, len(values), width)]
+
+
+def mean_of(vectors):
+    return [sum(column) / len(vectors) for column in zip(*vectors)]
+
+
+def softmax(logits):
+    exponents = [math.exp(logit - max(logits)) for logit in logits]
+    return [exponent / sum(exponents) for exponent in exponents]
+
+
+def shares_of_first_query(model, adapter, ids):
+    """By the equations: softmax(norm(word + position) router) of each token at dec.0.attn.q."""
+    trunk, edits = support.read_safetensors(model / "model.safetensors"), support.read_safetensors(adapter / "adapter.safetensors")
+    words, positions, scale, shift = (rows_of(trunk[f"transformer.{name}"]) for name in ("wte.weight", "wpe.weight", "h.0.ln_1.weight", "h.0.ln_1.bias"))
+    router = rows_of(edits["0.router/dec.0.attn.q.router"])   # [in, experts]
+    shares = []
+    for place, token in enumerate(ids):
+        h = [word + position for word, position in zip(words[token], positions[place])]
+        mean = sum(h) / len(h)
+        deviation = math.sqrt(sum((value - mean) ** 2 for value in h) / len(h) + 1e-5)
+        x = [(value - mean) / deviation * gain + bias for value, gain, bias in zip(h, scale[0], shift[0])]
+        shares.append(softmax([sum(a * b for a, b in zip(x, column)) for column in zip(*router)]))
+    return shares
 
 
 class Methods(support.Case):
@@ -94,6 +126,37 @@ class Methods(support.Case):
         shares = [values for name, values in means.items() if name.endswith(".router")]
         self.assertTrue(shares and all(abs(sum(values) - 1) < 1e-4 for values in shares))
 
+    def test_eval_records_what_routers_did_with_texts(self):
+        (self.dir / "task.yaml").write_text("name: next\nkind: generation\nprompt: letter\ntarget: answer\nid: name\nmetrics: [perplexity]\n")
+        (self.dir / "edits.yaml").write_text("edits: [{router: {experts: 3}, of: {lora: {sites: [attn.q], rank: 2}}}]\n")
+        rows = [("a", "a", "bbb"), (7, "cd", "e"), ("long", "f", "ghijklm"), ("z", "n", "o")]   # not in order of length, which is that of the passes
+        (self.dir / "rows.jsonl").write_text("".join(json.dumps({"name": name, "letter": letter, "answer": answer}) + "\n" for name, letter, answer in rows))
+        adapter = self.dir / "run/adapter"
+        self.ok("train", "--model", WRITER / "model", "--task", self.dir / "task.yaml", "--data", WRITER, "--adapter", self.dir / "edits.yaml", "--out", self.dir / "run",
+                "--threads", 1, "--quiet", *(part for setting in ("max_steps=8", "batch_size=8", "warmup=0", "learning_rate=0.1") for part in ("--set", setting)))
+        evaluate = ["eval", "--model", WRITER / "model", "--adapter", adapter, "--data", self.dir / "rows.jsonl", "--threads", 1, "--quiet", "--json"]
+        done = self.ok(*evaluate, self.dir / "scores.json", "--records", self.dir / "records.jsonl")
+        scores = json.loads((self.dir / "scores.json").read_text())
+        self.assertEqual({name: float(value) for name, value in map(str.split, done.stdout.splitlines())}, {name: value for name, value in scores.items() if name != "version"})
+        self.ok(*evaluate, self.dir / "plain.json")
+        self.assertEqual(support.without_clocks(scores), support.without_clocks(json.loads((self.dir / "plain.json").read_text())), "records change no score")
+
+        records = [json.loads(line) for line in (self.dir / "records.jsonl").read_text().splitlines()]
+        vocabulary = json.loads((WRITER / "model/tokenizer.json").read_text())["model"]["vocab"]
+        texts = {name: [vocabulary[letter] for letter in prompt + answer] + [vocabulary["</s>"]] for name, prompt, answer in rows}
+        names = [f"0.router/dec.{layer}.attn.q.router{what}" for layer in (0, 1) for what in ("", ".entropy")]
+        self.assertEqual([(record["id"], record["tokens"], record["name"]) for record in records], [(row, len(ids), name) for row, ids in texts.items() for name in names])
+        self.assertEqual((scores["rows"], scores["tokens"]), (len(rows), sum(map(len, texts.values()))))
+        self.assertAlmostEqual(scores["perplexity"], math.exp(scores["loss"]), places=9)
+        values = {(record["id"], record["name"]): record["values"] for record in records}
+        for row, ids in texts.items():
+            shares = shares_of_first_query(WRITER / "model", adapter, ids)
+            entropy = [-sum(share * math.log(share) for share in each) for each in shares]
+            for name, expected in zip(names, (mean_of(shares), mean_of([[each] for each in entropy]))):
+                self.assertEqual(len(values[row, name]), len(expected))
+                for a, b in zip(values[row, name], expected):
+                    self.assertAlmostEqual(a, b, places=6)
+
     def test_seeds_average_and_merge(self):
         for seed in (1, 2):
             self.train(f"seed{seed}", "lora", [f"seed={seed}"])
@@ -107,6 +170,9 @@ class Methods(support.Case):
         self.assertTrue((self.root / "merged/tokenizer.json").exists())
         self.assert_refused(run("merge", "--model", "model", "--adapter", "soup", "--out", "merged", cwd=self.root), 2, "is there already")
         self.ok("inspect", "model", "--model", "merged")
+        self.ok("export", "--to", "peft", "--model", "model", "--adapter", "soup", "--out", "peft")
+        done = self.ok("import", "--from", "peft", "--model", "model", "--task", "text:bad,good", "peft", "--out", "imported")
+        self.assertIn(": 1 edit, ", done.stdout)
 
     def test_the_table_of_compositions_is_the_documented_one(self):
         printed = self.ok("inspect", "compositions").stdout

@@ -95,6 +95,8 @@ TEST(ReaderMessages, FileNames) {
             "mail.txt: expected a file name ending in .tsv, .csv, .jsonl or .json, found \".txt\"; rename the file, or name its format in the "
             "task: format: tsv");
   EXPECT_EQ(input_error([] { read_table("nowhere.tsv"); }), "'nowhere.tsv': no such file");
+  EXPECT_EQ(input_error([] { read_table("nowhere"); }), "'nowhere': no such file");
+  EXPECT_EQ(input_error([] { read_table(testing::TempDir()); }), "'" + testing::TempDir() + "': expected a file, found a directory");
 }
 
 TEST(ReaderMessages, MissingColumn) {

@@ -120,7 +120,7 @@ TEST(Encode, RefusesWhatTheModelCannotDo) {
   const ModelText text = text_of("smollm2");
   const Task generation = task_of(kQuestions);
   const ModelConfig llama = config_of("llama", text), bert = config_of("bert", text), t5 = config_of("t5", text);
-  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, bert, 0); }, "is an encoder and gives no text");
+  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, bert, 0); }, "is an encoder and writes no text");
   expect_message<InputError>([&] { encode_examples({}, class_task(2), text, llama, 0); }, "answers in words");
   const Task chat = task_of(std::string(kQuestions) + "chat: chatml\n"), own = task_of(std::string(kQuestions) + "chat: model\n");
   expect_message<InputError>([&] { encode_examples({}, chat, text, t5, 0); }, "chat is for decoders");

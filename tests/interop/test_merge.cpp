@@ -85,6 +85,14 @@ TEST(Merging, RefusesADriftAndLeavesNothing) {
   expect_message<InputError>([&] { merge(m, folder / "merged"); }, "is there already; choose a new folder");
 }
 
+TEST(Merging, OntoAGgufFileSaysWhatElseThereIs) {
+  const TempFolder folder;
+  Made m = made("{edits: [{lora: {}}]}");
+  m.base = folder / "model.gguf";
+  expect_message<InputError>([&] { merge(m, folder / "merged"); }, "keep the adapter beside the file (graft predict runs both), or train on a model folder and merge there");
+  EXPECT_FALSE(std::filesystem::exists(folder / "merged"));
+}
+
 TEST(Merging, RefusesWhatDoesNotFoldWithTheReason) {
   const struct {
     const char *definition, *message;

@@ -103,6 +103,21 @@ TEST(RunConfig, RefusesEachByItsPlace) {
   expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, held_out: 0.95}"), "/data/held_out: expected a number in 0..0.9");
 }
 
+// What has no effect is refused where the user wrote it, and dropped where only the adapter's own suggestions have it.
+TEST(RunConfig, RefusesWhatHasNoEffect) {
+  expect_message<InputError>([] { parsed("adafactor: {first_step: 7}\n"); }, "/adafactor/first_step: found 7, and the optimizer is adamw; set optimizer: adafactor, or leave it out");
+  expect_message<InputError>([] { parsed("adafactor: {scales_by_parameter: false}\n"); }, "/adafactor/scales_by_parameter: found false, and the optimizer is adamw");
+  expect_message<InputError>([] { parsed("early_stop: 3\nevaluate_every: never\n"); },
+                             "/early_stop: found 3 evaluations, and evaluate_every is never; give evaluate_every a period, or leave early_stop out");
+  EXPECT_EQ(parsed("adafactor: {first_step: 7}\n", "{optimizer: adafactor}").adafactor.first_step, 7);
+  const RunConfig dropped = parsed("optimizer: adamw\nevaluate_every: never\n", "{optimizer: adafactor, adafactor: {first_step: 7, scales_by_parameter: false}, early_stop: 3}");
+  EXPECT_EQ(dropped.adafactor.first_step, 0);
+  EXPECT_TRUE(dropped.adafactor.scales_by_parameter);
+  EXPECT_EQ(dropped.early_stop, 0);
+  const Node node = run_config_node(dropped);
+  EXPECT_EQ(to_yaml(run_config_node(parse_run_config(node, {}, "again"))), to_yaml(node)) << "a resume reads it back as the user's own";
+}
+
 TEST(RunConfig, ReportsEveryFaultAtOnce) {
   const std::string message = message_of<InputError>([] { parse_run_config(parse_yaml("epochs: x\nclip: y\nlearning_rat: 1\ndata: {tain: a}", "run.yaml"), {}, "run.yaml"); });
   for (const char* part : {"/epochs: ", "/clip: ", "/learning_rat: ", "/data/tain: ", "/model: missing; give --model or write it in the file", "/task: missing; give --task",
