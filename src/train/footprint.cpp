@@ -58,7 +58,8 @@ std::string read_at(const std::string& part) {
 // Numbers a row that autograd keeps for trained tensors: rows that a weight's gradient is made of, narrow codes, rows that are scaled.
 class KeptByEdits {
  public:
-  KeptByEdits(const Adapter& adapter, const ModelConfig& config) : sites_(config) {
+  // `widening`: how many numbers of the trunk's type one of float32 takes.
+  KeptByEdits(const Adapter& adapter, const ModelConfig& config, double widening) : sites_(config), widening_(widening) {
     for (const Site& site : sites_.all()) by_name_[site.name] = &site;
     for (const Adapter::Part& part : adapter.parts()) {
       if (part.spec.traits.rewrites) add_rewritten(part.spec);
@@ -117,6 +118,8 @@ class KeptByEdits {
       }
       if (param.shape.size() < 2) continue;
       const bool reads_x = site.kind == SiteKind::kLinear;
+      const bool is_routing = param.group == "router" && widening_ > 1;   // routers read a float32 copy of the rows
+      if (is_routing) add(site, site.part + ".routed", static_cast<double>(param.shape.front()) * widening_);
       if (reads_x) keep(site, read_at(site.part), read_width(site));
       else keep(site, site.part + ".read", static_cast<double>(site.output_width));
       const double widest = static_cast<double>(*std::max_element(param.shape.begin(), param.shape.end()));
@@ -125,6 +128,7 @@ class KeptByEdits {
   }
 
   Sites sites_;
+  double widening_;
   std::map<std::string, const Site*> by_name_;
   std::map<std::pair<std::string, int64_t>, std::map<std::string, double>> kept_;
   std::pair<int, int64_t> lowest_{2, 0};
@@ -157,7 +161,7 @@ WeightBytes frozen_bytes(const ModelConfig& config, const PlanShape& shape, bool
 // What a step has in memory beside weights and optimizer: rows kept for backward, rows in work, and logits.
 double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape, bool is_text) {
   const double item = item_of(shape.precision);
-  const KeptByEdits edits(adapter, config);
+  const KeptByEdits edits(adapter, config, std::max(1.0, 4 / item));
   const auto width = static_cast<double>(config.width);
   const double working = 2 * width + 2 * static_cast<double>(config.ffn_width) * (config.has_gated_ffn ? 1.5 : 1);   // of a block, by row
   double kept = 0, largest_block = 0, most_rows = 0;
