@@ -1,8 +1,9 @@
 """Real runs on decoders and an encoder-decoder: what the methods reach, not how fast. Every run states its rows, epochs, rate and seed in the JSON.
 
-    decoder_runs.py --commonsense DIR --nlg DIR [--only commonsense,e2e,mixtures] [--jobs 2] [--rows 640] [--seeds 1,2] [--out bench/results]
+    decoder_runs.py --commonsense DIR --nlg DIR [--only commonsense,answers,e2e,mixtures] [--jobs 2] [--rows 640] [--seeds 1,2] [--out bench/results]
 
 commonsense  SmolLM2-135M-Instruct on ARC-Easy and OpenBookQA: LoReFT f3+l3, LoRA, MoLoRA; accuracy on 300 test rows before and after, of the text it writes and by rank
+answers      the same rows and methods, but the options are the answers' own words, ranked by their mean log-probability a token: no label has to be found
 e2e          AdaMix-LoRA against LoRA: a small GPT-2, trained from random weights on DART, WebNLG and the bare texts of E2E, adapted to E2E on valid.txt, judged on test.txt
 mixtures     (IA)^3, MoV, MoLoRA on six commands at once that a tiny T5 was not trained on; soft, top-1, top-2; the experts' shares by command (bench/small_models.py)
 
@@ -118,9 +119,55 @@ def commonsense(args):
             print({key: row[key] for key in ("method", "answer_after", "answer_option", "rank", "seconds") if key in row}, flush=True)
             return row
 
-        cases = [("molora", args.seeds[0]), ("lora", args.seeds[0]), ("loreft", args.seeds[0]), ("none", 0)]
-        rows = side_by_side(args, one, cases)
-    return {"model": "SmolLM2-135M-Instruct", "train_rows": args.rows, "test_rows": TEST_ROWS, "recipe": COMMONSENSE, "max_new_tokens": 24, "rows": rows[::-1]}
+        rows = side_by_side(args, one, [("none", 0), *((method, seed) for seed in args.seeds for method in ("molora", "lora", "loreft"))])
+    return {"model": "SmolLM2-135M-Instruct", "train_rows": args.rows, "test_rows": TEST_ROWS, "recipe": COMMONSENSE, "max_new_tokens": 24, "rows": rows}
+
+
+# --- SmolLM2 on the same questions, answered in the options' own words -------------------------------------------------------------
+
+ANSWERS_TASK = r'''name: answers
+kind: choice
+prompt: "Question: {question}\nAnswer:"
+options: options
+as: " {option}"
+target: answer
+target_form: text
+score: mean
+metrics: [accuracy]
+'''
+
+
+def in_words(row):
+    parts = re.fullmatch(r"Please choose the correct answer to the question: (.*?)\n\n(Answer1: .*?)\n\nAnswer format: .*", row["instruction"], re.S)
+    options = re.split(r"\s*Answer\d: ", " " + parts[2])[1:]
+    return {"question": parts[1], "options": options, "answer": options[int(row["answer"].removeprefix("answer")) - 1]}
+
+
+def answers(args):
+    model = smollm2.model_folder(CACHE)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for part, file in commonsense_rows(args, folder).items():
+            rows = [in_words(row) for row in json.loads(file.read_text())]
+            rows = [row for row in rows if len(set(row["options"])) == len(row["options"])]
+            (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        task = folder / "answers.yaml"
+        task.write_text(ANSWERS_TASK)
+
+        def one(method, seed):
+            scratch = folder / f"{method}-{seed}"
+            scratch.mkdir()
+            row = {"method": method}
+            if method != "none":
+                preset, own = COMMONSENSE_METHODS[method]
+                row.update({"seed": seed, "settings": own, **train(model, task, folder / "train.jsonl", preset, {**COMMONSENSE, **own, "seed": seed}, scratch / "run")})
+            scores = evaluate(model, folder / "test.jsonl", scratch, scratch / "run/adapter" if method != "none" else None, None if method != "none" else task, ["--precision", "bf16"])
+            row["rank"] = scores["accuracy"]
+            print(row, flush=True)
+            return row
+
+        rows = side_by_side(args, one, [("none", 0), *((method, seed) for seed in args.seeds for method in ("molora", "lora", "loreft"))])
+    return {"model": "SmolLM2-135M-Instruct", "train_rows": args.rows, "test_rows": TEST_ROWS, "recipe": COMMONSENSE, "task": ANSWERS_TASK, "rows": rows}
 
 
 # --- AdaMix-LoRA and LoRA on E2E ---------------------------------------------------------------------------------------------------
@@ -255,7 +302,7 @@ def mixtures(args):
             "recipe": MIXTURES, "train_rows": 8000, "test_rows": len(test), "summary": summary, "runs": rows}
 
 
-SECTIONS = {"mixtures": mixtures, "e2e": e2e, "commonsense": commonsense}
+SECTIONS = {"mixtures": mixtures, "e2e": e2e, "commonsense": commonsense, "answers": answers}
 
 
 def main():

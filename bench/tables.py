@@ -107,6 +107,9 @@ def decoder_speed():
 
 def decoder_runs():
     found = figures("decoder_runs") or {}
+    if "answers" in found:
+        grid(["method", "ranked by the options' words", "parameters"],
+             [[r["method"], f"{100 * r['rank']:.1f}", f"{r.get('edit_parameters', 0):,}"] for r in found["answers"]["rows"]])
     if "commonsense" in found:
         grid(["method", "written: after the phrase", "first option named", "ranked", "loss", "parameters", "seconds"],
              [[r["method"], *(f"{100 * r[key]:.1f}" for key in ("answer_after", "answer_option", "rank")), f"{r['loss']:.3f}", f"{r.get('edit_parameters', 0):,}", f"{r.get('seconds', 0):.0f}"]
