@@ -281,9 +281,7 @@ bool is_plain_json(const std::string& text) {
   return !value.is_discarded() && (value.is_number() || value.is_boolean());
 }
 
-bool has_control_character(const std::string& text) {
-  return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
-}
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
 void emit(YAML::Emitter& out, const Node& node) {
   switch (node.kind) {
@@ -303,7 +301,7 @@ void emit(YAML::Emitter& out, const Node& node) {
       out << YAML::BeginMap;
       for (const auto& [key, value] : node.members) {
         out << YAML::Key;
-        if (has_control_character(key)) out << YAML::DoubleQuoted;   // which the emitter would write as it is
+        if (std::any_of(key.begin(), key.end(), is_control)) out << YAML::DoubleQuoted;   // which the emitter would write as it is
         out << key << YAML::Value;
         emit(out, value);
       }
@@ -420,8 +418,7 @@ Node parse_yaml(std::string_view text, const std::string& source) {
   }
   for (size_t i = 0; i < text.size(); ++i) {
     const bool is_line_end = text[i] == '\n' || (text[i] == '\r' && i + 1 < text.size() && text[i + 1] == '\n');
-    const bool is_control = static_cast<unsigned char>(text[i]) < 0x20 || text[i] == 0x7f;
-    if (!is_control || is_line_end || text[i] == '\t') continue;
+    if (!is_control(text[i]) || is_line_end || text[i] == '\t') continue;
     throw InputError(source + ": control character " + quote(text.substr(i, 1)) + " at byte " + std::to_string(i) +
                      "; write it as an escape in double quotes");
   }

@@ -1,6 +1,5 @@
 // graft eval: an adapter, or a bare model, scored on labelled rows.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 
 #include "base/error.h"
@@ -19,11 +18,6 @@ struct EvalFlags {
   std::string json, records;
   std::vector<std::string> writing = {};   // flags given that say how texts are written
 };
-
-// Perplexity needs no text.
-bool writes_texts(const Task& task) {
-  return task.kind == TaskKind::kGeneration && std::any_of(task.metrics.begin(), task.metrics.end(), [](const std::string& metric) { return metric != "perplexity"; });
-}
 
 std::vector<std::string> given_in(const std::string& group, const CLI::App& command) {
   std::vector<std::string> names;

@@ -57,9 +57,11 @@ Evaluation evaluate_choices(const Model& model, const Bound& bound, const Task& 
 
 bool is_less_better(const std::string& metric) { return metric == kPerplexity || metric == "ter"; }
 
+bool writes_texts(const Task& task) { return task.kind == TaskKind::kGeneration && !without_perplexity(task).metrics.empty(); }
+
 Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length) {
   Judged out;
-  if (task.kind == TaskKind::kGeneration && !without_perplexity(task).metrics.empty()) {
+  if (writes_texts(task)) {
     out.prompts = encode_examples(join_references(examples, task), task, text, config, max_length, TargetUse::kLeaveOut);
   }
   const TargetUse targets = task.kind == TaskKind::kChoice ? TargetUse::kLeaveOut : TargetUse::kFollow;

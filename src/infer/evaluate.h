@@ -18,6 +18,9 @@ struct Judged {
   std::optional<Dataset> prompts;    // of a generation with metrics of texts: rows with equal prompts joined where the task says so
 };
 
+// Whether scoring the task writes texts: a generation with metrics beside perplexity, which needs none.
+bool writes_texts(const Task& task);
+
 // Encodes rows for that.
 Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length);
 

@@ -91,24 +91,29 @@ class Writer {
   const WriteOptions& options_;
 };
 
-// How many new tokens all prompts leave room for, 128 at most.
-int64_t fitting_tokens(const Model& model, const RowLayout& layout, const std::vector<Sequence>& prompts) {
-  constexpr int64_t kUsual = 128;
-  int64_t longest = 1;   // beside an encoder: the start token
-  if (model.config.layers == 0) {
+}  // namespace
+
+int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout, const std::vector<Sequence>& prompts) {
+  int64_t longest = 1;
+  if (config.layers == 0) {
     for (const Sequence& prompt : prompts) longest = std::max(longest, static_cast<int64_t>(prompt.ids.size()));
     longest += layout.virtual_rows + layout.first_position;
   }
-  return std::clamp<int64_t>(model.config.max_positions - longest + 1, 1, kUsual);
+  return config.max_positions - longest + 1;
 }
 
-}  // namespace
+int64_t fitting_tokens(int64_t room) {
+  constexpr int64_t kUsual = 128;
+  return std::clamp<int64_t>(room, 1, kUsual);
+}
 
 Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts, const ModelText& text, WriteOptions options) {
   ensure(options.batch > 0, "some prompts at once");
   ensure(std::find(options.stop.begin(), options.stop.end(), "") == options.stop.end(), "a stop text has a letter");
   if (options.generate.sampling.end_ids.empty()) options.generate.sampling.end_ids = text.end_ids;
-  if (options.generate.max_new_tokens == kAsFits) options.generate.max_new_tokens = fitting_tokens(model, lane.bound->adapter().layout(), prompts);
+  if (options.generate.max_new_tokens == kAsFits) {
+    options.generate.max_new_tokens = fitting_tokens(room_for_texts(model.config, lane.bound->adapter().layout(), prompts));
+  }
   const auto start = std::chrono::steady_clock::now();
   Written out;
   out.texts.resize(prompts.size());

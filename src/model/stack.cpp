@@ -179,13 +179,12 @@ Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site*
   Tensor added = y;
   if (hooks_.wants(sublayer)) {
     std::function<Tensor(const Tensor&, const Tensor&)> post_norm;
-    if (!config_.is_pre_norm) post_norm = [&](const Tensor& a, const Tensor& b) { return add_norm(a, b, weights_.at(own_norm.name + ".weight"), weights_.at(own_norm.name + ".bias"), config_.norm_epsilon); };
+    if (!config_.is_pre_norm) post_norm = [&](const Tensor& own, const Tensor& beside) { return layer_norm(own_norm.name, own, beside); };
     added = hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, drop), residual, post_norm});
     drop = {};
   }
   if (!config_.is_pre_norm) {
-    const Tensor out = add_norm(added, residual, weights_.at(own_norm.name + ".weight"), weights_.at(own_norm.name + ".bias"), config_.norm_epsilon, drop);
-    const Tensor stream = changed(own_norm, *rows_, {}, out);
+    const Tensor stream = changed(own_norm, *rows_, {}, layer_norm(own_norm.name, added, residual, drop));
     return {stream, stream};
   }
   if (next_norm == nullptr) return {residual + dropout(added, drop), {}};
@@ -212,9 +211,12 @@ std::array<Tensor, N> Stack::joint_linears(const std::array<const Site*, N>& sit
 }
 
 Tensor Stack::norm(const std::string& name, const Tensor& x) {
-  const Tensor weight = weights_.at(name + ".weight");
-  if (config_.norm == Norm::kLayer) return add_norm(x, {}, weight, weights_.at(name + ".bias"), config_.norm_epsilon);
-  return add_then_norm(x, {}, config_.norm, weight, {}, config_.norm_epsilon).normed;
+  if (config_.norm == Norm::kLayer) return layer_norm(name, x, {});
+  return add_then_norm(x, {}, config_.norm, weights_.at(name + ".weight"), {}, config_.norm_epsilon).normed;
+}
+
+Tensor Stack::layer_norm(const std::string& name, const Tensor& x, const Tensor& residual, const RowDropout& drop) {
+  return add_norm(x, residual, weights_.at(name + ".weight"), weights_.at(name + ".bias"), config_.norm_epsilon, drop);
 }
 
 // Prefix rows are made of what the first pass shows; later passes find them in the cache.

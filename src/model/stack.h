@@ -67,6 +67,7 @@ class Stack {
   template <size_t N>
   std::array<at::Tensor, N> joint_linears(const std::array<const Site*, N>& sites, const at::Tensor& x);
   at::Tensor norm(const std::string& name, const at::Tensor& x);
+  at::Tensor layer_norm(const std::string& name, const at::Tensor& x, const at::Tensor& residual, const RowDropout& drop = {});   // of dropout(x) + residual
   std::vector<LanePrefix> prefixes(const Site& site, const Pack& pack, const at::Tensor& x);
   void make_positions();
   void make_keys();

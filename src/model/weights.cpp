@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <optional>
 
 #include "base/error.h"
 #include "model/families.h"
@@ -42,7 +43,7 @@ struct Weights::Frozen {
   at::ScalarType dtype = at::kFloat;
   std::mutex mutex;                              // guards the caches below
   std::map<std::string, FrozenLinear> layers;    // packed on first use; with and without bias are different entries
-  std::map<std::string, JoinedLinears> joined;   // by the names of the layers
+  std::map<std::string, std::optional<JoinedLinears>> joined;   // by the names of the layers; none where only some have a bias
   std::map<std::string, std::string> digests;    // of the base; empty until asked for
   NamedTensors small;                            // norms and biases in the trunk's dtype
 
@@ -70,9 +71,9 @@ struct Weights::Frozen {
     return layers.emplace(key, std::move(made)).first->second;
   }
 
-  JoinedLinears joined_layers(const std::vector<std::string>& names) {
+  const std::optional<JoinedLinears>& joined_layers(const std::vector<std::string>& names) {
     std::string key;
-    for (const std::string& name : names) key += name + " ";
+    for (const std::string& name : names) key.append(name).push_back(' ');
     const std::lock_guard lock(mutex);
     const auto found = joined.find(key);
     if (found != joined.end()) return found->second;
@@ -81,9 +82,11 @@ struct Weights::Frozen {
       matrices.push_back(base.at(name + ".weight").to(dtype));
       if (const auto bias = base.find(name + ".bias"); bias != base.end()) biases.push_back(bias->second.to(dtype));
     }
-    JoinedLinears made(matrices, biases);
+    std::optional<JoinedLinears>& made = joined[key];
+    if (!biases.empty() && biases.size() != names.size()) return made;
+    made.emplace(matrices, biases);
     release_pages();   // nothing reads the plain matrices in a forward pass
-    return joined.emplace(key, std::move(made)).first->second;
+    return made;
   }
 };
 
@@ -155,9 +158,9 @@ Tensor Weights::linear(const std::string& layer, const Tensor& x) const {
 
 std::vector<Tensor> Weights::linears(const std::vector<std::string>& layers, const Tensor& x) const {
   const auto is_replaced = [&](const std::string& layer) { return replaced_.contains(layer + ".weight") || replaced_.contains(layer + ".bias"); };
-  const auto biases = std::count_if(layers.begin(), layers.end(), [&](const std::string& layer) { return has(layer + ".bias"); });
-  const bool are_alike = biases == 0 || biases == static_cast<int64_t>(layers.size());
-  if (are_alike && std::none_of(layers.begin(), layers.end(), is_replaced)) return frozen_->joined_layers(layers)(x);
+  if (replaced_.empty() || std::none_of(layers.begin(), layers.end(), is_replaced)) {
+    if (const auto& joined = frozen_->joined_layers(layers)) return (*joined)(x);
+  }
   std::vector<Tensor> out;
   for (const std::string& layer : layers) out.push_back(linear(layer, x));
   return out;

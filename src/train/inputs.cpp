@@ -114,16 +114,6 @@ std::vector<const Dataset*> written_after(const RunInputs& in) {
   return out;
 }
 
-// How many tokens the longest prompt leaves room for; beside an encoder, the start token.
-int64_t room_for_texts(const Dataset& prompts, const ModelConfig& model, const RowLayout& layout) {
-  int64_t longest = 1;
-  if (model.layers == 0) {
-    for (const Sequence& prompt : prompts.sequences) longest = std::max(longest, static_cast<int64_t>(prompt.ids.size()));
-    longest += layout.virtual_rows + layout.first_position;
-  }
-  return model.max_positions - longest + 1;
-}
-
 // Texts are written at an evaluation, hours after the start: what cannot be is refused now.
 void check_generation_settings(const RowLayout& layout, RunInputs& in) {
   GenerateOptions& own = in.config.generation;
@@ -139,9 +129,9 @@ void check_generation_settings(const RowLayout& layout, RunInputs& in) {
     return;
   }
   for (const Dataset* prompts : written) {
-    const int64_t room = room_for_texts(*prompts, in.model->config, layout);
+    const int64_t room = room_for_texts(in.model->config, layout, prompts->sequences);
     GenerateOptions options = own;
-    if (own.max_new_tokens == kAsFits) options.max_new_tokens = std::clamp<int64_t>(room, 1, 128);
+    if (own.max_new_tokens == kAsFits) options.max_new_tokens = fitting_tokens(room);
     with_context("checking the settings generation.*", [&] { check_generation(options, in.model->config); });
     if (own.max_new_tokens <= std::max<int64_t>(room, 1)) continue;
     throw InputError("generation.max_new_tokens: found " + std::to_string(own.max_new_tokens) + ", and of the " + std::to_string(in.model->config.max_positions) +
