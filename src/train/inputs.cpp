@@ -6,7 +6,6 @@
 #include "data/split.h"
 #include "edit/adapter.h"
 #include "infer/evaluate.h"
-#include "train/epochs.h"
 #include "train/inputs.h"
 
 namespace graft {
@@ -139,14 +138,6 @@ void check_generation_settings(const RowLayout& layout, RunInputs& in) {
   }
 }
 
-int64_t steps_of(const RunInputs& in) {
-  const RunConfig& config = in.config;
-  std::vector<int64_t> lengths;
-  for (const Sequence& sequence : in.train.sequences) lengths.push_back(sequence.num_tokens());
-  const RandomKey key = RandomKey{}.with(static_cast<uint64_t>(config.seed)).with("data");
-  return Epochs(std::move(lengths), {config.batch_size, config.token_budget, config.order, key, in.parts}, config.accumulate, config.epochs, config.max_steps).total_steps();
-}
-
 // Settings that this run's task, rows or length leave without effect.
 void check_effects(const RowLayout& layout, RunInputs& in) {
   RunConfig& config = in.config;
@@ -160,13 +151,22 @@ void check_effects(const RowLayout& layout, RunInputs& in) {
   }
   check_generation_settings(layout, in);
   if (config.warmup.steps == 0) return;
-  if (const int64_t steps = steps_of(in); config.warmup.steps > steps) {
+  if (const int64_t steps = epochs_of(in).total_steps(); config.warmup.steps > steps) {
     throw InputError("warmup: found " + std::to_string(config.warmup.steps) + " steps, and the run has " + std::to_string(steps) +
                      ", so that it never comes to its learning rate; give fewer, or a share of them such as 0.06");
   }
 }
 
 }  // namespace
+
+RandomKey key_of(const RunConfig& config) { return RandomKey{}.with(static_cast<uint64_t>(config.seed)); }
+
+Epochs epochs_of(const RunInputs& inputs) {
+  const RunConfig& config = inputs.config;
+  std::vector<int64_t> lengths;
+  for (const Sequence& sequence : inputs.train.sequences) lengths.push_back(sequence.num_tokens());
+  return Epochs(std::move(lengths), {config.batch_size, config.token_budget, config.order, key_of(config).with("data"), inputs.parts}, config.accumulate, config.epochs, config.max_steps);
+}
 
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   RunInputs in;

@@ -9,6 +9,7 @@
 #include "model/trunk.h"
 #include "train/batches.h"
 #include "train/config.h"
+#include "train/epochs.h"
 
 namespace graft {
 
@@ -37,5 +38,10 @@ struct RunInputs {
 // of texts, of eval_tasks where their primary metrics have no common mean. A setting that task, rows or length leave without effect is refused
 // where the user gave it, and its default again where only the preset did.
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir);
+
+// What all random draws of a run begin with.
+RandomKey key_of(const RunConfig& config);
+// The batches of the run.
+Epochs epochs_of(const RunInputs& inputs);
 
 }  // namespace graft

@@ -21,14 +21,6 @@ namespace {
 using at::Tensor;
 namespace fs = std::filesystem;
 
-std::vector<int64_t> lengths_of(const Dataset& data) {
-  std::vector<int64_t> lengths;
-  for (const Sequence& sequence : data.sequences) lengths.push_back(sequence.num_tokens());
-  return lengths;
-}
-
-RandomKey key_of(const RunConfig& config) { return RandomKey{}.with(static_cast<uint64_t>(config.seed)); }
-
 // Where the run lies does not count: its folder may be moved, or named in another way.
 std::string digest_of(RunConfig config) {
   config.out.clear();
@@ -118,9 +110,7 @@ Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
       dir_(inputs_.config.out),
       adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name, {inputs_.model->config, inputs_.model->sites}, inputs_.task),
       optimizer_(make_optimizer(adapter_.params(), inputs_.config)),
-      epochs_(lengths_of(inputs_.train),
-              {inputs_.config.batch_size, inputs_.config.token_budget, inputs_.config.order, key_of(inputs_.config).with("data"), inputs_.parts},
-              inputs_.config.accumulate, inputs_.config.epochs, inputs_.config.max_steps),
+      epochs_(epochs_of(inputs_)),
       progress_("step", epochs_.total_steps(), 0, verbosity) {
   if (inputs_.config.start_from.empty()) {
     tensors_ = adapter_.init(inputs_.model->weights, key_of(inputs_.config).with("init"));
