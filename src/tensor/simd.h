@@ -8,6 +8,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 // All functions must be inlined: a vector that passes through a call costs more than most of them.
 namespace graft::simd {
 
@@ -34,12 +38,17 @@ using Halves = uint16_t __attribute__((vector_size(32)));
 
 [[gnu::always_inline]] inline void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
 
-// Rounds to nearest, ties to even, as c10::BFloat16 does; a NaN stays one.
+// Rounds to nearest, ties to even, as c10::BFloat16 does; a NaN stays one. The processor's own instruction, where there is one,
+// does the same in one step instead of nine, but for values below the smallest normal float32 (1.2e-38): it makes them zero.
 [[gnu::always_inline]] inline void store(c10::BFloat16* to, Floats x) {
+#if defined(__AVX512BF16__)
+  const auto half = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(x));
+#else
   const Words bits = reinterpret_cast<Words>(x);
   const Words rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
   const Words word = (x == x) ? rounded : (Words{} + 0x7FC0u);
   const Halves half = __builtin_convertvector(word, Halves);
+#endif
   std::memcpy(to, &half, sizeof half);
 }
 
