@@ -162,23 +162,57 @@ Node generation_node(const GenerateOptions& generation) {
                     {"min_new_tokens", Node::integer(sampling.min_new_tokens)}});
 }
 
+// A setting that has no effect beside `reason`: a fault where the user gave it another value than the usual one, and the usual value again where
+// only a preset did. `section` names where `options` lies: "" or "adafactor.".
+template <typename T>
+void expect_usual(Options& options, const RunConfig& c, const std::string& section, const char* key, T& value, const T& usual, const std::string& reason) {
+  if (value == usual) return;
+  const Node* found = options.raw(key);
+  if (!c.is_suggested(section + key)) options.fault(key, "found " + (found != nullptr ? found->scalar : "") + ", and " + reason + ", or leave it out");
+  value = usual;
+}
+
 void read_optimizer(Options& options, RunConfig& c) {
+  const RunConfig usual;
   c.optimizer = to_enum<OptimizerKind>(kOptimizers, options.choice("optimizer", "adamw", kOptimizers));
+  c.weight_decay = options.number("weight_decay", c.weight_decay, 0, 10);
+  c.beta1 = options.number("beta1", c.beta1, 0, 0.999999);
+  c.beta2 = options.number("beta2", c.beta2, 0, 0.9999999);
+  c.epsilon = options.number("epsilon", c.epsilon, 0, 1);
+  c.undrawn = to_enum<Idle>(kIdles, options.choice("undrawn", "move", kIdles));
   Options& adafactor = options.section("adafactor");
   c.adafactor.first_step = adafactor.integer("first_step", 0, 0, kManySteps);
   c.adafactor.scales_by_parameter = adafactor.boolean("scales_by_parameter", true);
-  if (c.optimizer == OptimizerKind::kAdafactor) return;
-  const auto refuse = [&](const char* key, const std::string& found) {
-    if (!c.is_suggested(std::string("adafactor.") + key)) adafactor.fault(key, "found " + found + ", and the optimizer is adamw; set optimizer: adafactor, or leave it out");
-  };
-  if (c.adafactor.first_step != 0) refuse("first_step", std::to_string(c.adafactor.first_step));
-  if (!c.adafactor.scales_by_parameter) refuse("scales_by_parameter", "false");
-  c.adafactor = {};
+  if (c.optimizer == OptimizerKind::kAdamW) {
+    const std::string reason = "the optimizer is adamw; set optimizer: adafactor";
+    expect_usual(adafactor, c, "adafactor.", "first_step", c.adafactor.first_step, usual.adafactor.first_step, reason);
+    expect_usual(adafactor, c, "adafactor.", "scales_by_parameter", c.adafactor.scales_by_parameter, usual.adafactor.scales_by_parameter, reason);
+    return;
+  }
+  const std::string reason = "the optimizer is adafactor, which has none of it; set optimizer: adamw";
+  if (c.weight_decay != 0) expect_usual(options, c, "", "weight_decay", c.weight_decay, usual.weight_decay, reason);   // none is what it does
+  expect_usual(options, c, "", "beta1", c.beta1, usual.beta1, reason);
+  expect_usual(options, c, "", "beta2", c.beta2, usual.beta2, reason);
+  expect_usual(options, c, "", "epsilon", c.epsilon, usual.epsilon, reason);
+  expect_usual(options, c, "", "undrawn", c.undrawn, usual.undrawn, reason);
+}
+
+// Settings that other settings leave without effect.
+void refuse_ineffective(Options& options, RunConfig& c) {
+  const RunConfig usual;
+  if (c.objective.consistency == 0) {
+    expect_usual(options, c, "", "consistency_targets", c.objective.targets, usual.objective.targets, "consistency is 0, which is one pass; give consistency a weight");
+  }
+  if (c.token_budget > 0 && c.order != Order::kLength) {   // by length, batch_size makes the windows that are sorted
+    expect_usual(options, c, "", "batch_size", c.batch_size, usual.batch_size, "batches are made of token_budget; leave token_budget out");
+  }
+  if (c.evaluate_every.unit == Period::Unit::kNever) {
+    expect_usual(options, c, "", "early_stop", c.early_stop, usual.early_stop, "evaluate_every is never; give evaluate_every a period");
+  }
 }
 
 void read_training(Options& options, RunConfig& c) {
   read_optimizer(options, c);
-  c.undrawn = to_enum<Idle>(kIdles, options.choice("undrawn", "move", kIdles));
   c.objective.label_smoothing = options.number("label_smoothing", 0, 0, 0.99);
   c.objective.z_loss = options.number("z_loss", 0, 0, 1e3);
   c.objective.consistency = options.number("consistency", 0, 0, 1e6);
@@ -195,10 +229,6 @@ void read_training(Options& options, RunConfig& c) {
   c.learning_rate = options.number("learning_rate", c.learning_rate, 0, 100);
   c.warmup = read_warmup(options);
   c.schedule = to_enum<Schedule>(kSchedules, options.choice("schedule", "linear", kSchedules));
-  c.weight_decay = options.number("weight_decay", c.weight_decay, 0, 10);
-  c.beta1 = options.number("beta1", c.beta1, 0, 0.999999);
-  c.beta2 = options.number("beta2", c.beta2, 0, 0.9999999);
-  c.epsilon = options.number("epsilon", c.epsilon, 0, 1);
   c.clip = options.number("clip", c.clip, 0, 1e9);
   if (const Node* own = options.raw("dropout"); own != nullptr && own->kind != Node::Kind::kNull) c.dropout = options.number("dropout", 0, 0, 0.99);
   c.precision = to_enum<Precision>(kPrecisions, options.choice("precision", "fp32", kPrecisions));
@@ -207,14 +237,9 @@ void read_training(Options& options, RunConfig& c) {
   c.evaluate_every = read_period(options, "evaluate_every");
   c.checkpoint_every = read_period(options, "checkpoint_every");
   c.early_stop = options.integer("early_stop", c.early_stop, 0, 1 << 20);
-  if (c.early_stop > 0 && c.evaluate_every.unit == Period::Unit::kNever) {
-    if (!c.is_suggested("early_stop")) {
-      options.fault("early_stop", "found " + std::to_string(c.early_stop) + " evaluations, and evaluate_every is never; give evaluate_every a period, or leave early_stop out");
-    }
-    c.early_stop = 0;
-  }
   c.keep_best = options.boolean("keep_best", c.keep_best);
   read_generation(options.section("generation"), c.generation);
+  refuse_ineffective(options, c);
 }
 
 // `over` on top of `under`, key by key.

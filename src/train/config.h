@@ -67,7 +67,7 @@ struct RunConfig {
 
   double epochs = 3;
   int64_t max_steps = 0;              // 0 = as many as `epochs` gives
-  int64_t batch_size = 32;            // rows; ignored where token_budget is set
+  int64_t batch_size = 32;            // rows; where token_budget is set, only the windows of Order::kLength are made of it
   int64_t token_budget = 0;           // tokens of a batch; 0 = by rows
   int64_t accumulate = 1;             // batches per step
   Order order = Order::kShuffle;

@@ -204,7 +204,7 @@ ROWS = [
     ("two rows of one", put("data/x.tsv", "text\tlabel\na\tgood\n"), train("--set", "data.rows=2", data="data/x.tsv"), 2, ["data.rows", "has 1 row,", "2 were"]),
     ("max_length beyond the model", NOTHING, sets("max_length=41"), 2, ["max_length", "at most 40", "41"]),
     ("max_length of two", NOTHING, sets("max_length=1"), 2, ["max_length"]),
-    ("early stop without evaluations", NOTHING, sets("early_stop=3", "evaluate_every=never"), 2, ["early_stop", "evaluate_every is never", "leave early_stop out"]),
+    ("early stop without evaluations", NOTHING, sets("early_stop=3", "evaluate_every=never"), 2, ["early_stop", "evaluate_every is never", "leave it out"]),
     ("early stop without rows", NOTHING, train("--set", "early_stop=3", data="data/train.tsv"), 2, ["early_stop", "no rows to evaluate on", "data.held_out"]),
     ("options of another optimizer", NOTHING, sets("adafactor.first_step=5", "adafactor.scales_by_parameter=false"), 2,
      ["/adafactor/first_step", "/adafactor/scales_by_parameter", "the optimizer is adamw", "optimizer: adafactor"]),

@@ -108,7 +108,17 @@ TEST(RunConfig, RefusesWhatHasNoEffect) {
   expect_message<InputError>([] { parsed("adafactor: {first_step: 7}\n"); }, "/adafactor/first_step: found 7, and the optimizer is adamw; set optimizer: adafactor, or leave it out");
   expect_message<InputError>([] { parsed("adafactor: {scales_by_parameter: false}\n"); }, "/adafactor/scales_by_parameter: found false, and the optimizer is adamw");
   expect_message<InputError>([] { parsed("early_stop: 3\nevaluate_every: never\n"); },
-                             "/early_stop: found 3 evaluations, and evaluate_every is never; give evaluate_every a period, or leave early_stop out");
+                             "/early_stop: found 3, and evaluate_every is never; give evaluate_every a period, or leave it out");
+  for (const char* key : {"weight_decay: 0.1", "beta1: 0.8", "beta2: 0.9", "epsilon: 1e-6", "undrawn: rest"}) {
+    const std::string setting = key;
+    const size_t colon = setting.find(':');
+    expect_message<InputError>([&] { parsed("optimizer: adafactor\n" + setting + "\n"); },
+                               "/" + setting.substr(0, colon) + ": found " + setting.substr(colon + 2) + ", and the optimizer is adafactor");
+  }
+  EXPECT_EQ(parsed("optimizer: adafactor\nweight_decay: 0\n").weight_decay, 0) << "no decay is what adafactor does";
+  expect_message<InputError>([] { parsed("consistency_targets: attached\n"); }, "/consistency_targets: found attached, and consistency is 0");
+  expect_message<InputError>([] { parsed("token_budget: 100\nbatch_size: 4\n"); }, "/batch_size: found 4, and batches are made of token_budget");
+  EXPECT_EQ(parsed("token_budget: 100\nbatch_size: 4\norder: length\n").batch_size, 4) << "of it the sorted windows are made";
   EXPECT_EQ(parsed("adafactor: {first_step: 7}\n", "{optimizer: adafactor}").adafactor.first_step, 7);
   const RunConfig dropped = parsed("optimizer: adamw\nevaluate_every: never\n", "{optimizer: adafactor, adafactor: {first_step: 7, scales_by_parameter: false}, early_stop: 3}");
   EXPECT_EQ(dropped.adafactor.first_step, 0);
