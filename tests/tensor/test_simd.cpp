@@ -38,5 +38,18 @@ TEST(Simd, BFloat16IsRoundedAsTorchRoundsIt) {
   EXPECT_EQ(compared, 6 * 2 * 254 * 128 + 2);  // lower halves, signs, exponents of normal values, bits above the cut; two infinities
 }
 
+// exp leans on what comes out of a comparison with a NaN.
+TEST(Simd, MaxAndMinGiveTheSecondWhereOneIsNaN) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const simd::Floats a = {nan, 1, 2, -0.5f}, b = {3, nan, 1, 4};
+  EXPECT_EQ(simd::max(a, b)[0], 3);
+  EXPECT_TRUE(std::isnan(simd::max(a, b)[1]));
+  EXPECT_EQ(simd::max(a, b)[2], 2);
+  EXPECT_EQ(simd::min(a, b)[0], 3);
+  EXPECT_TRUE(std::isnan(simd::min(a, b)[1]));
+  EXPECT_EQ(simd::min(a, b)[3], -0.5f);
+  EXPECT_EQ(simd::magnitude(a)[3], 0.5f);
+}
+
 }  // namespace
 }  // namespace graft
