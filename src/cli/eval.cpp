@@ -1,8 +1,10 @@
 // graft eval: an adapter, or a bare model, scored on labelled rows.
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/records.h"
@@ -25,6 +27,18 @@ std::vector<std::string> given_in(const std::string& group, const CLI::App& comm
     if (option->get_group() == group && option->count() > 0) names.push_back(option->get_name());
   }
   return names;
+}
+
+// Rounded for the eye; --json has every digit.
+void print_scores(const Evaluation& evaluation, const Dataset& rows) {
+  const auto line = [](const std::string& name, const std::string& value) { std::printf("%-12s %s\n", name.c_str(), value.c_str()); };
+  const auto score = [&](const std::string& name, double value) { line(name, std::isfinite(value) ? number_text(value) : "undefined"); };
+  line("rows", count_text(rows.size()));
+  score("loss", evaluation.loss);
+  for (const Score& each : evaluation.scores) score(each.name, each.value);
+  line("texts_cut", count_text(rows.num_cut));
+  line("tokens", count_text(evaluation.num_tokens));
+  line("seconds", number_text(evaluation.seconds));
 }
 
 int evaluate_file(const EvalFlags& flags) {
@@ -53,9 +67,7 @@ int evaluate_file(const EvalFlags& flags) {
   json["seconds"] = Node::number(evaluation.seconds);
   if (!flags.records.empty()) write_file_atomically(flags.records, record_lines(data.rows, evaluation.records));
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(json));
-  for (const auto& [name, value] : json.members) {
-    if (name != "version") std::printf("%-12s %s\n", name.c_str(), value.kind == Node::Kind::kNull ? "undefined" : value.scalar.c_str());
-  }
+  print_scores(evaluation, data.rows);
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "edit/adapter_file.h"
@@ -100,7 +101,7 @@ Node output_node(const Example& example, const WrittenText& written, bool shows_
 }
 
 void tell_speed(const Written& written, const Dataset& data) {
-  std::fprintf(stderr, "%s tokens read, %s written in %.2f s, %.1f tokens/s\n", count_text(data.num_tokens).c_str(), count_text(written.num_tokens).c_str(), written.seconds,
+  std::fprintf(stderr, "%s %s read, %s written in %.2f s, %.1f tokens/s\n", count_text(data.num_tokens).c_str(), plural(data.num_tokens, "token").c_str(), count_text(written.num_tokens).c_str(), written.seconds,
                static_cast<double>(written.num_tokens) / std::max(written.seconds, 1e-9));
 }
 

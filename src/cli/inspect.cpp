@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/inspect_data.h"
@@ -11,7 +12,6 @@
 #include "infer/model_text.h"
 #include "model/trunk.h"
 #include "tensor/safetensors.h"
-#include "train/progress.h"
 
 namespace graft {
 

@@ -8,10 +8,10 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "cli/common.h"
 #include "infer/dataset.h"
 #include "infer/language.h"
-#include "train/progress.h"
 
 namespace graft {
 
@@ -29,8 +29,6 @@ Marks marks_of_terminal() {
   const bool is_plain = ::isatty(STDOUT_FILENO) != 1 || (no_color != nullptr && *no_color != '\0') || (terminal != nullptr && std::string(terminal) == "dumb");
   return is_plain ? Marks{"[", "", "]"} : Marks{"\033[32m", "\033[90m", "\033[0m"};
 }
-
-const char* rows_word(int64_t count) { return count == 1 ? "row" : "rows"; }
 
 class Printer {
  public:
@@ -85,10 +83,10 @@ class Printer {
     }
     std::sort(lengths.begin(), lengths.end());
     const auto at_share = [&](double share) { return static_cast<long long>(lengths[static_cast<size_t>(share * static_cast<double>(lengths.size() - 1))]); };
-    std::printf("\n%s %s, %s tokens%s; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to max_length: %s\n", count_text(data_.size()).c_str(), rows_word(data_.size()),
-                count_text(data_.num_tokens).c_str(), task_.is_answered_in_words() ? (", " + count_text(targets) + " in the loss").c_str() : "", at_share(0), at_share(0.5), at_share(0.95),
+    std::printf("\n%s %s, %s %s%s; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to max_length: %s\n", count_text(data_.size()).c_str(), plural(data_.size(), "row").c_str(),
+                count_text(data_.num_tokens).c_str(), plural(data_.num_tokens, "token").c_str(), task_.is_answered_in_words() ? (", " + count_text(targets) + " in the loss").c_str() : "", at_share(0), at_share(0.5), at_share(0.95),
                 at_share(1), count_text(data_.num_cut).c_str());
-    for (const auto& [answer, count] : answers) std::printf("%-24s %8s %s\n", answer.c_str(), count_text(count).c_str(), rows_word(count));
+    for (const auto& [answer, count] : answers) std::printf("%-24s %8s %s\n", answer.c_str(), count_text(count).c_str(), plural(count, "row").c_str());
     if (task_.cloze) std::printf("The loss is taken once a row, at the mask, among the words of the labels.\n");
     else if (!task_.is_answered_in_words()) std::printf("The loss is taken once a row, from the first token.\n");
   }

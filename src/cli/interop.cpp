@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "interop/interop.h"
@@ -25,7 +26,7 @@ int import_folder(const InteropFlags& flags) {
   const auto model = load_model(flags.model, Precision::kFloat32);
   const LoadedAdapter loaded = import_adapter(flags.format, flags.adapter, *model, task, flags.answers);
   save_adapter(flags.out, loaded.adapter, loaded.tensors, *model, loaded.provenance);
-  std::printf("%s: %zu %s, %zu tensors, %s; in %s\n", loaded.provenance.origin.c_str(), loaded.adapter.parts().size(), loaded.adapter.parts().size() == 1 ? "edit" : "edits", loaded.tensors.size(),
+  std::printf("%s: %zu %s, %zu tensors, %s; in %s\n", loaded.provenance.origin.c_str(), loaded.adapter.parts().size(), plural(static_cast<int64_t>(loaded.adapter.parts().size()), "edit").c_str(), loaded.tensors.size(),
               loaded.adapter.head() != nullptr ? "a head" : "no head", flags.out.c_str());
   return 0;
 }

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "data/task.h"
@@ -12,7 +13,6 @@
 #include "model/gguf_model.h"
 #include "train/objective.h"
 #include "train/plan.h"
-#include "train/progress.h"
 
 namespace graft {
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/records.h"
@@ -82,7 +83,7 @@ int predict_file(const PredictFlags& flags) {
   }
   progress.finish();
   write_file_atomically(flags.out, lines);
-  if (!flags.subject.is_quiet) std::printf("%s predictions in %s\n", count_text(data.size()).c_str(), flags.out.c_str());
+  if (!flags.subject.is_quiet) std::printf("%s %s in %s\n", count_text(data.size()).c_str(), plural(data.size(), "prediction").c_str(), flags.out.c_str());
   return 0;
 }
 

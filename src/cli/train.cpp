@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "edit/adapter.h"
@@ -127,7 +128,7 @@ void print_summary(const RunConfig& config, TaskKind kind) {
       if (value.kind == Node::Kind::kMap) continue;
       const bool is_text = name == "rows" || value.kind != Node::Kind::kScalar;
       if (is_text) std::printf("  %s %s", name.c_str(), value.kind == Node::Kind::kScalar ? value.scalar.c_str() : "undefined");
-      else std::printf("  %s %.4f", name.c_str(), std::stod(value.scalar));
+      else std::printf("  %s %s", name.c_str(), number_text(std::stod(value.scalar)).c_str());
     }
     std::printf("\n");
     for (const auto& [name, value] : scores->members) {   // of a task of its own
@@ -155,9 +156,9 @@ int train(const TrainFlags& flags) {
   if (!flags.is_quiet) {
     const Node* edits = config.adapter.find("edits");
     const bool is_head_only = (edits == nullptr || edits->items.empty()) && !inputs.task.is_answered_in_words();
-    std::fprintf(stderr, "%s on %s: %s rows (%s tokens)%s%s\n", config.adapter_name.c_str(), config.model.c_str(), count_text(inputs.train.size()).c_str(),
+    std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s%s\n", config.adapter_name.c_str(), config.model.c_str(), count_text(inputs.train.size()).c_str(), plural(inputs.train.size(), "row").c_str(),
                  count_text(inputs.train.num_tokens).c_str(),
-                 inputs.train.num_cut > 0 ? (", " + count_text(inputs.train.num_cut) + " texts cut to " + std::to_string(inputs.max_length) + " tokens").c_str() : "",
+                 inputs.train.num_cut > 0 ? (", " + count_text(inputs.train.num_cut) + " " + plural(inputs.train.num_cut, "text") + " cut to " + std::to_string(inputs.max_length) + " tokens").c_str() : "",
                  is_head_only ? ", head only" : "");
     if (!inputs.eval && inputs.eval_tasks.empty()) std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
   }

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "data/rows.h"
 
 namespace graft::detail {
@@ -107,8 +108,8 @@ void check_columns(const std::vector<std::string>& columns, const std::string& s
 
 std::string wrong_count(const Table& table, const Record& record, bool is_csv) {
   const size_t expected = table.columns.size();
-  std::string message = table.source + ":" + std::to_string(record.line) + ": expected " + std::to_string(expected) +
-                        (expected == 1 ? " field (" : " fields (") + joined(table.columns) + "), found " +
+  std::string message = table.source + ":" + std::to_string(record.line) + ": expected " + std::to_string(expected) + " " +
+                        plural(static_cast<int64_t>(expected), "field") + " (" + joined(table.columns) + "), found " +
                         (record.is_blank_line ? "a blank line" : std::to_string(record.fields.size()));
   if (record.is_blank_line) return message + "; remove it";
   return message + (is_csv ? "; a field with a comma or a line break is written in quotes"

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/version.h"
+#include "base/wording.h"
 #include "interop/pickle.h"
 #include "model/families.h"
 #include "tensor/safetensors.h"
@@ -32,7 +33,7 @@ std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optio
     if (given && !given->is_answered_in_words()) throw InputError("--task: the adapter in '" + source.string() + "' has no head, so no labels; leave the flag out, or give a task whose answers are texts");
     return given;
   }
-  const std::string count = std::to_string(outputs) + (outputs == 1 ? " output" : " outputs");
+  const std::string count = std::to_string(outputs) + " " + plural(outputs, "output");
   const std::optional<Task>& task = given ? given : foreign.task;
   if (!task) {
     throw InputError("'" + source.string() + "': the head has " + count + ", but the folder does not say what they mean: give --task with a ready task, a YAML file" +
@@ -40,7 +41,7 @@ std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optio
   }
   const int64_t wanted = task->kind == TaskKind::kRegression ? 1 : task->num_labels();
   if (wanted != outputs) {
-    throw InputError((given ? "--task: " : "'" + source.string() + "': ") + "the task " + quote(task->name) + " needs " + std::to_string(wanted) + " outputs, but the head has " + count);
+    throw InputError((given ? "--task: " : "'" + source.string() + "': ") + "the task " + quote(task->name) + " needs " + std::to_string(wanted) + " " + plural(wanted, "output") + ", but the head has " + count);
   }
   return task;
 }

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "edit/positions.h"
 #include "interop/modules.h"
 #include "interop/peft.h"
@@ -153,7 +154,7 @@ class Reader {
     for (const Intervention& one : found_) counts[one.layer]++;
     for (const auto& [layer, count] : counts) {
       if (count == wanted) continue;
-      return config_.fault("representations", "layer " + std::to_string(layer) + " has " + std::to_string(count) + (count == 1 ? " intervention" : " interventions") + ", but positions " +
+      return config_.fault("representations", "layer " + std::to_string(layer) + " has " + std::to_string(count) + " " + plural(count, "intervention") + ", but positions " +
                                                   answers_.positions + (answers_.is_untied ? ", untied," : "") + " make " + std::to_string(wanted) +
                                                   (count == 2 && wanted == 1 ? ": give --untied, and positions of two sides" : ""));
     }

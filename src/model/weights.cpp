@@ -125,10 +125,8 @@ const NamedTensors& Weights::all_base() const { return frozen_->base; }
 
 const std::map<std::string, std::string>& Weights::base_fingerprints() const {
   const std::lock_guard lock(frozen_->mutex);
-  if (frozen_->digests.empty()) {
-    frozen_->digests = fingerprints(frozen_->base);
-    frozen_->release_pages();   // all of the files was read for it
-  }
+  // All of the files is read for it; their pages go back on the way, or they would make the peak of every run.
+  if (frozen_->digests.empty()) frozen_->digests = fingerprints(frozen_->base, [this] { frozen_->release_pages(); });
   return frozen_->digests;
 }
 

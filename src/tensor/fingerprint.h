@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -14,10 +15,10 @@ namespace graft {
 
 // 32 hexadecimal digits over (dtype, shape, bytes in row-major order): equal content gives equal text on every machine, whatever the
 // strides. The dtype and the shape count: the same bytes as another dtype or shape differ. Throws InternalError unless `tensor` is a
-// CPU tensor of a dtype that a safetensors file can hold.
-std::string fingerprint(const at::Tensor& tensor);
+// CPU tensor of a dtype that a safetensors file can hold. `after_piece` is called after every 16 MiB, and at the end.
+std::string fingerprint(const at::Tensor& tensor, const std::function<void()>& after_piece = {});
 
 // The fingerprint of each tensor, by name.
-std::map<std::string, std::string> fingerprints(const NamedTensors& tensors);
+std::map<std::string, std::string> fingerprints(const NamedTensors& tensors, const std::function<void()>& after_piece = {});
 
 }  // namespace graft

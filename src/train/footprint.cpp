@@ -151,7 +151,7 @@ WeightBytes frozen_bytes(const ModelConfig& config, const PlanShape& shape, bool
     const bool is_turned = !is_table && slot.shape.size() == 2 && family_of(config).stores_transposed;
     if (!shape.is_mapped) out.heap += count * item;
     else if (is_turned) out.heap += count * shape.stored_item;
-    else out.file += count * shape.stored_item;   // all of it is read when the adapter is saved with its fingerprints
+    else if (!rewrites && (!is_linear || !is_converted)) out.file += count * shape.stored_item;   // a copy's original is not read again
     if (!is_linear || rewrites) continue;
     out.heap += count * item * (is_converted ? 2 : 1);
   }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "data/mixture.h"
 #include "data/split.h"
 #include "edit/adapter.h"
@@ -18,7 +19,7 @@ constexpr uint64_t kSplitSeed = 0;   // the split belongs to the data, not to th
 std::vector<Example> first_rows(std::vector<Example> rows, int64_t count, const std::string& key, const std::string& path) {
   if (count == 0) return rows;
   const auto found = static_cast<int64_t>(rows.size());
-  if (count > found) throw InputError(key + ": '" + path + "' has " + std::to_string(found) + (found == 1 ? " row, " : " rows, ") + std::to_string(count) + " were asked for");
+  if (count > found) throw InputError(key + ": '" + path + "' has " + std::to_string(found) + " " + plural(found, "row") + ", " + std::to_string(count) + " were asked for");
   rows.resize(static_cast<size_t>(count));
   return rows;
 }

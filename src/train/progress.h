@@ -33,11 +33,4 @@ class Progress {
   std::chrono::steady_clock::time_point start_, last_;
 };
 
-// "1h 02m", "3m 20s", "12s".
-std::string duration_text(double seconds);
-// "12,345".
-std::string count_text(int64_t count);
-// "1.2 GB", "340 MB".
-std::string bytes_text(int64_t bytes);
-
 }  // namespace graft

@@ -8,6 +8,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/version.h"
+#include "base/wording.h"
 #include "train/batch_loss.h"
 #include "train/memory.h"
 #include "train/plan.h"
@@ -95,12 +96,6 @@ std::string data_text(const DataConfig& data) {
   std::vector<std::string> files;
   for (const MixturePart& part : data.mixture) files.push_back(part.data);
   return files.empty() ? data.train : "a mixture of " + joined(files);
-}
-
-std::string number_text(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
-  return text;
 }
 
 }  // namespace
@@ -353,6 +348,7 @@ void Run::finish() {
   if (!has_best) save_adapter_folder();
   optimizer_.reset();   // neither is needed any more, and the scores below need room of their own
   tensors_.clear();
+  release_free_memory();
   // What is scored and reported is what lies on disk, read back the way every user reads it.
   const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
   Node metrics = Node::map({{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});

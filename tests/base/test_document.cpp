@@ -168,6 +168,7 @@ TEST(SetPath, ReplacesAddsAndRefuses) {
   set_path(root, "seed", "");
   EXPECT_EQ(*root.find("adapter")->find("rank"), Node::plain("16"));
   EXPECT_EQ(root.find("adapter")->find("sites")->items.size(), 2U);
+  EXPECT_EQ(root.find("adapter")->find("sites")->items[1].line, 0) << "no line of a file";
   EXPECT_EQ(*root.find("data")->find("train"), Node::text("8"));
   EXPECT_EQ(*root.find("seed"), Node::null());
   expect_message<InputError>([&] { set_path(root, "adapter.rank.x", "1"); }, "--set \"adapter.rank.x\": \"x\" lies below a value, not below a section");

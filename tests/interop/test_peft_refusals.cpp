@@ -170,7 +170,7 @@ TEST(PeftHead, NeedsATaskThatFits) {
   const Foreign with("bert-patterns"), without("bert-features");
   expect_message<InputError>([&] { with.import(std::nullopt); }, "the head has 3 outputs, but the folder does not say what they mean: give --task with a ready task, a YAML file, or text:LABEL,LABEL with 3 labels");
   expect_message<InputError>([&] { with.import(class_task(2)); }, "--task: the task \"test\" needs 2 outputs, but the head has 3 outputs");
-  expect_message<InputError>([&] { with.import(regression_task()); }, "needs 1 outputs, but the head has 3 outputs");
+  expect_message<InputError>([&] { with.import(regression_task()); }, "needs 1 output, but the head has 3 outputs");
   expect_message<InputError>([&] { without.import(class_task(3)); }, "has no head, so no labels; leave the flag out, or give a task whose answers are texts");
   EXPECT_FALSE(without.import(std::nullopt).adapter.task().has_value());
 }

@@ -28,6 +28,15 @@ TEST(Fingerprint, NeverChanges) {
   EXPECT_EQ(fingerprint(at::arange(100'000, at::kLong).to(at::kBFloat16)), "48f7bca68fda58916b0c391005c68b9d");
 }
 
+TEST(Fingerprint, OfPiecesIsThatOfTheWhole) {
+  const at::Tensor large = at::arange((int64_t{40} << 20) / 8);   // 40 MiB
+  int pieces = 0;
+  EXPECT_EQ(fingerprint(large, [&] { ++pieces; }), "0e25c7639f4063095d0fa1084ae0248e");
+  EXPECT_EQ(pieces, 3);
+  fingerprints({{"a", at::ones({1})}, {"b", at::ones({1})}}, [&] { ++pieces; });
+  EXPECT_EQ(pieces, 5) << "at the end of every tensor";
+}
+
 TEST(Fingerprint, NamesEveryTensor) {
   const auto all = fingerprints({{"a", at::ones({1})}, {"b", at::zeros({1})}});
   ASSERT_EQ(all.size(), 2U);

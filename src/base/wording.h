@@ -1,0 +1,24 @@
+// Numbers as people read them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace graft {
+
+// "row" of one, "rows" of any other count.
+std::string plural(int64_t count, const std::string& noun);
+
+// "12,345".
+std::string count_text(int64_t count);
+
+// Four significant digits: "0.9142", "1.235e-07".
+std::string number_text(double value);
+
+// "1h 02m", "3m 20s", "12s".
+std::string duration_text(double seconds);
+
+// "1.24 GB", "340 MB", "12 kB".
+std::string bytes_text(int64_t bytes);
+
+}  // namespace graft
