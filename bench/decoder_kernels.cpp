@@ -1,6 +1,6 @@
-// Times of what decoders add to the kernels, beside compositions of ATen: causal grouped-query attention (training and decoding over
-// a cache), pre-norm, gates, rotary positions, the loss of a large vocabulary. Shapes of SmolLM2-135M: C=576, H=9, K=3, D=64,
-// F=1536, V=49152.
+// Times of what decoders add to the kernels, beside compositions of ATen: causal grouped-query attention (training and decoding
+// over a cache), pre-norm, gates, rotary positions, the loss of a large vocabulary. Shapes of SmolLM2-135M: C=576, H=9, K=3,
+// D=64, F=1536, V=49152.
 //
 //   bench_decoder_kernels --benchmark_filter=causal --benchmark_repetitions=5 --benchmark_report_aggregates_only=true
 #include <ATen/ATen.h>
@@ -40,8 +40,10 @@ void causal_packed(benchmark::State& state) {
   const bool with_backward = state.range(2) != 0;
   const auto type = type_of(state.range(1));
   auto spans = std::make_shared<Spans>();
-  for (int64_t n = 0; n < count; ++n) spans->sequences.push_back({n * length, (n + 1) * length, n * length, (n + 1) * length, 0, n});
-  const at::Tensor q = random({rows, kWidth}, type, with_backward), k = random({rows, kKeyHeads * kHeadWidth}, type, with_backward),
+  for (int64_t n = 0; n < count; ++n)
+    spans->sequences.push_back({n * length, (n + 1) * length, n * length, (n + 1) * length, 0, n});
+  const at::Tensor q = random({rows, kWidth}, type, with_backward),
+                   k = random({rows, kKeyHeads * kHeadWidth}, type, with_backward),
                    v = random({rows, kKeyHeads * kHeadWidth}, type, with_backward), grad = random({rows, kWidth}, type);
   for (auto _ : state) {
     const at::Tensor out = packed_attention(q, k, v, spans, causal());
@@ -63,8 +65,14 @@ void causal_sdpa(benchmark::State& state) {
   }
 }
 
-BENCHMARK(causal_packed)->ArgsProduct({{50, 128, 250, 500}, {kFloat, kBfloat16}, {0, 1}})->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(causal_sdpa)->ArgsProduct({{50, 128, 250, 500}, {kFloat, kBfloat16}, {0, 1}})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(causal_packed)
+    ->ArgsProduct({{50, 128, 250, 500}, {kFloat, kBfloat16}, {0, 1}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(causal_sdpa)
+    ->ArgsProduct({{50, 128, 250, 500}, {kFloat, kBfloat16}, {0, 1}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 // One query for each of 8 sequences over `length` keys of a cache with room for twice as many. Arguments: length, dtype.
 void decode_packed(benchmark::State& state) {
@@ -124,7 +132,8 @@ void silu_gate(benchmark::State& state) {
 template <bool kOurs>
 void rotary(benchmark::State& state) {
   const auto type = type_of(state.range(0));
-  const at::Tensor x = random({800, kWidth}, type, true), grad = random({800, kWidth}, type), angle = at::rand({800, kHeadWidth / 2});
+  const at::Tensor x = random({800, kWidth}, type, true), grad = random({800, kWidth}, type),
+                   angle = at::rand({800, kHeadWidth / 2});
   const RotaryTable table{angle.cos(), angle.sin()};
   const at::Tensor cosine = at::cat({table.cosine, table.cosine}, 1).unsqueeze(1).to(type),
                    sine = at::cat({table.sine, table.sine}, 1).unsqueeze(1).to(type);

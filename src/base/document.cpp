@@ -96,7 +96,7 @@ void set_path(Node& root, std::string_view dotted_path, std::string_view value) 
     rest.remove_prefix(dot + 1);
   }
   *place = parse_yaml(value, "--set " + std::string(dotted_path));
-  forget_positions(*place);   // a message about it would cite a line of no file
+  forget_positions(*place);  // a message about it would cite a line of no file
 }
 
 }  // namespace graft

@@ -15,20 +15,20 @@ struct Node {
   enum class Kind { kNull, kScalar, kList, kMap };
 
   Kind kind = Kind::kNull;
-  std::string scalar;                                  // kScalar: the text, unescaped
-  bool is_string = false;                              // kScalar: quoted, so never a number or a truth value
-  std::vector<Node> items;                             // kList
-  std::vector<std::pair<std::string, Node>> members;   // kMap, in file order
-  int64_t line = 0, column = 0;                        // from 1; 0 = not from a file
+  std::string scalar;                                 // kScalar: the text, unescaped
+  bool is_string = false;                             // kScalar: quoted, so never a number or a truth value
+  std::vector<Node> items;                            // kList
+  std::vector<std::pair<std::string, Node>> members;  // kMap, in file order
+  int64_t line = 0, column = 0;                       // from 1; 0 = not from a file
 
-  const Node* find(std::string_view key) const;        // kMap only; null when absent
-  Node& operator[](std::string_view key);              // kMap (a null node becomes one): adds the key when absent
+  const Node* find(std::string_view key) const;  // kMap only; null when absent
+  Node& operator[](std::string_view key);        // kMap (a null node becomes one): adds the key when absent
 
   static Node null() { return {}; }
-  static Node text(std::string value);                 // a quoted string
-  static Node plain(std::string value);                // an unquoted scalar: number, truth value or word
+  static Node text(std::string value);   // a quoted string
+  static Node plain(std::string value);  // an unquoted scalar: number, truth value or word
   static Node integer(int64_t value);
-  static Node number(double value);                    // shortest text that reads back equal
+  static Node number(double value);  // shortest text that reads back equal
   static Node boolean(bool value);
   static Node list(std::vector<Node> items = {});
   static Node map(std::vector<std::pair<std::string, Node>> members = {});
@@ -43,7 +43,7 @@ Node parse_json(std::string_view text, const std::string& source);
 
 // Canonical text; parsing it gives an equal tree.
 std::string to_yaml(const Node& node);
-std::string to_json(const Node& node, int indent = 2);   // indent < 0: one line
+std::string to_json(const Node& node, int indent = 2);  // indent < 0: one line
 
 // Sets root["a"]["b"] to the YAML value in `value` for the dotted path "a.b". Throws InputError if a step is not a map.
 void set_path(Node& root, std::string_view dotted_path, std::string_view value);

@@ -31,7 +31,7 @@ std::string quote(std::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
     const size_t length = utf8_sequence(text, at);
-    if (at + std::max<size_t>(length, 1) > kLongest) break;   // never end inside a UTF-8 sequence
+    if (at + std::max<size_t>(length, 1) > kLongest) break;  // never end inside a UTF-8 sequence
     const auto byte = static_cast<unsigned char>(text[at]);
     if (length == 0 || byte < 0x20 || byte == 0x7f) {
       char escape[8];
@@ -66,9 +66,9 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string did_you_mean(std::string_view wrong, const std::vector<std::string>& candidates) {
-  wrong = wrong.substr(0, 64);   // the distance is quadratic
+  wrong = wrong.substr(0, 64);  // the distance is quadratic
   const std::string* best = nullptr;
-  size_t best_distance = std::min(std::max<size_t>(2, wrong.size() / 3) + 1, wrong.size());   // never a wholly different word
+  size_t best_distance = std::min(std::max<size_t>(2, wrong.size() / 3) + 1, wrong.size());  // never a wholly different word
   for (const std::string& candidate : candidates) {
     const size_t distance = edit_distance(wrong, std::string_view(candidate).substr(0, 64));
     if (distance < best_distance) {

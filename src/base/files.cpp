@@ -57,7 +57,7 @@ bool is_stream(const Path& path) {
 
 // What the last of a chain of links names, there or not.
 Path behind_links(const Path& path) {
-  constexpr int kMostLinks = 40;   // as many as the system follows
+  constexpr int kMostLinks = 40;  // as many as the system follows
   Path target = path;
   std::error_code error;
   for (int links = 0; std::filesystem::is_symlink(std::filesystem::symlink_status(target, error)); ++links) {
@@ -67,7 +67,7 @@ Path behind_links(const Path& path) {
     }
     const Path named = std::filesystem::read_symlink(target, error);
     if (error) throw IoError("cannot read link '" + target.string() + "': " + error.message());
-    target = target.parent_path() / named;   // `named` alone where it is absolute
+    target = target.parent_path() / named;  // `named` alone where it is absolute
   }
   return target;
 }

@@ -17,10 +17,12 @@ using Path = std::filesystem::path;
 // The whole file as bytes. Throws InputError if it is missing, IoError if the system refuses.
 std::string read_file(const Path& path);
 
-// Replaces `path`, or what it links to, by `bytes`: a reader sees the old file or the new one, never a part. Throws IoError; the old file stays.
+// Replaces `path`, or what it links to, by `bytes`: a reader sees the old file or the new one, never a part. Throws IoError; the
+// old file stays.
 void write_file_atomically(const Path& path, std::string_view bytes);
 
-// Opens the temp file, lets `write` fill it through the descriptor, then fsyncs and renames. A device or a pipe is opened and filled itself.
+// Opens the temp file, lets `write` fill it through the descriptor, then fsyncs and renames. A device or a pipe is opened and
+// filled itself.
 void replace_file(const Path& path, const std::function<void(int descriptor)>& write);
 
 // Writes all of `bytes` to an open descriptor. Throws IoError naming `path`.

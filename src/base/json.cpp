@@ -19,7 +19,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   JsonBuilder(std::string_view text, const std::string& source) : text_(text), source_(source) {}
 
   Node build() {
-    nlohmann::json::sax_parse(CountingIterator(text_.data(), &num_read_), CountingIterator(text_.data() + text_.size(), &num_read_), this);
+    nlohmann::json::sax_parse(CountingIterator(text_.data(), &num_read_),
+                              CountingIterator(text_.data() + text_.size(), &num_read_), this);
     return std::move(root_);
   }
 
@@ -40,9 +41,10 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool parse_error(std::size_t position, const std::string& last_token, const nlohmann::json::exception& error) override {
-    std::string reason = error.what();   // "[json.exception.parse_error.101] parse error at line 1, column 4: syntax error ..."
+    std::string reason = error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 4: syntax error ..."
     if (const size_t cut = reason.find("] "); cut != std::string::npos) reason = reason.substr(cut + 2);
-    if (const size_t cut = reason.find(": "); reason.starts_with("parse error at") && cut != std::string::npos) reason = reason.substr(cut + 2);
+    if (const size_t cut = reason.find(": "); reason.starts_with("parse error at") && cut != std::string::npos)
+      reason = reason.substr(cut + 2);
     throw InputError(here(position == 0 ? 0 : position - 1) + "not valid JSON near " + quote(last_token) + ": " + reason);
   }
 
@@ -75,7 +77,9 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   }
   // The lexer has read one character past a number unless the text ends there.
   bool put_number() {
-    const auto is_part = [](char c) { return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E'; };
+    const auto is_part = [](char c) {
+      return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
+    };
     const size_t end = is_part(text_[num_read_ - 1]) ? num_read_ : num_read_ - 1;
     size_t start = end;
     while (start > 0 && is_part(text_[start - 1])) --start;
@@ -110,8 +114,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   size_t line_scanned_ = 0, line_start_ = 0;
   int64_t line_ = 1;
   Node root_;
-  std::vector<Node*> stack_;   // parents of the place being filled; stable, since only the last child grows
-  std::vector<std::unordered_set<std::string>> keys_;   // those seen in each open object
+  std::vector<Node*> stack_;  // parents of the place being filled; stable, since only the last child grows
+  std::vector<std::unordered_set<std::string>> keys_;  // those seen in each open object
   std::string key_;
 };
 
@@ -120,7 +124,9 @@ bool is_plain_json(const std::string& text) {
   return !value.is_discarded() && (value.is_number() || value.is_boolean());
 }
 
-std::string json_text(const std::string& text) { return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
+std::string json_text(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 // By hand, since a number must keep its digits and nlohmann's tree would round it.
 void emit_json(std::string& out, const Node& node, int indent, int level) {

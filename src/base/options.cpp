@@ -58,7 +58,8 @@ const Node* Options::take(std::string_view key) {
 void Options::fault(std::string_view key, const std::string& message) {
   const Node* found = key.empty() ? node_ : node_->find(key);
   const std::string pointer = key.empty() ? path_ : path_ + "/" + std::string(key);
-  faults_->push_back(source_ + (found != nullptr ? position(*found) : "") + ": " + (pointer.empty() ? "" : pointer + ": ") + message);
+  faults_->push_back(source_ + (found != nullptr ? position(*found) : "") + ": " + (pointer.empty() ? "" : pointer + ": ") +
+                     message);
 }
 
 void Options::expected(std::string_view key, const std::string& what, const Node& found) {
@@ -161,7 +162,8 @@ std::vector<std::string> Options::texts(std::string_view key, std::optional<std:
   return out;
 }
 
-std::vector<int64_t> Options::integers(std::string_view key, std::optional<std::vector<int64_t>> fallback, int64_t least, int64_t most) {
+std::vector<int64_t> Options::integers(std::string_view key, std::optional<std::vector<int64_t>> fallback, int64_t least,
+                                       int64_t most) {
   const std::string what = "a list of integers in " + std::to_string(least) + ".." + std::to_string(most);
   const Node* found = take(key);
   if (found == nullptr) {

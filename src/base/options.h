@@ -22,20 +22,21 @@ class Options {
   Options(const Node& node, std::string source, std::string path = "");
 
   bool has(std::string_view key);
-  // Each returns `fallback` when the key is absent; without one (std::nullopt) absence is a fault and the result is a neutral value.
+  // Each returns `fallback` when the key is absent; without one (std::nullopt) absence is a fault and the result is a neutral
+  // value.
   int64_t integer(std::string_view key, std::optional<int64_t> fallback, int64_t least, int64_t most);
   double number(std::string_view key, std::optional<double> fallback, double least, double most);
   bool boolean(std::string_view key, std::optional<bool> fallback);
   std::string text(std::string_view key, std::optional<std::string> fallback);
   std::string choice(std::string_view key, std::optional<std::string> fallback, const std::vector<std::string>& choices);
-  std::vector<std::string> texts(std::string_view key, std::optional<std::vector<std::string>> fallback);    // a scalar or a list
+  std::vector<std::string> texts(std::string_view key, std::optional<std::vector<std::string>> fallback);  // a scalar or a list
   std::vector<int64_t> integers(std::string_view key, std::optional<std::vector<int64_t>> fallback, int64_t least, int64_t most);
-  Options& section(std::string_view key);              // a map below, owned by this object; its faults join this object's
-  const Node* raw(std::string_view key);               // the node itself, marked as read; null when absent
-  void ignore(std::string_view key);                   // known and harmless
+  Options& section(std::string_view key);  // a map below, owned by this object; its faults join this object's
+  const Node* raw(std::string_view key);   // the node itself, marked as read; null when absent
+  void ignore(std::string_view key);       // known and harmless
 
-  void fault(std::string_view key, const std::string& message);   // a finding of the caller's, at `key` ("" = the map itself)
-  void finish();                                                  // also finishes every section taken from this object
+  void fault(std::string_view key, const std::string& message);  // a finding of the caller's, at `key` ("" = the map itself)
+  void finish();                                                 // also finishes every section taken from this object
 
   const std::string& source() const { return source_; }
 

@@ -45,9 +45,9 @@ class Random {
  public:
   explicit Random(RandomKey key) : key_(key) {}
   uint32_t bits();
-  double uniform();                       // in [0, 1), 53 bits
-  double normal();                        // mean 0, deviation 1 (Box-Muller)
-  uint64_t below(uint64_t bound);         // uniform in 0..bound-1, unbiased. Requires: bound > 0.
+  double uniform();                // in [0, 1), 53 bits
+  double normal();                 // mean 0, deviation 1 (Box-Muller)
+  uint64_t below(uint64_t bound);  // uniform in 0..bound-1, unbiased. Requires: bound > 0.
 
  private:
   RandomKey key_;

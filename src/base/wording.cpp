@@ -10,7 +10,8 @@ std::string plural(int64_t count, const std::string& noun) { return count == 1 ?
 
 std::string count_text(int64_t count) {
   std::string digits = std::to_string(count);
-  for (int64_t i = static_cast<int64_t>(digits.size()) - 3; i > (count < 0 ? 1 : 0); i -= 3) digits.insert(static_cast<size_t>(i), ",");
+  for (int64_t i = static_cast<int64_t>(digits.size()) - 3; i > (count < 0 ? 1 : 0); i -= 3)
+    digits.insert(static_cast<size_t>(i), ",");
   return digits;
 }
 

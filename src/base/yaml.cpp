@@ -38,8 +38,8 @@ size_t height(const Node& node) {
   return most + 1;
 }
 
-// Builds a Node from yaml-cpp's events. (Its own loader would expand aliases without bound, drop all documents but the first, and some of its
-// inputs never end.)
+// Builds a Node from yaml-cpp's events. (Its own loader would expand aliases without bound, drop all documents but the first, and
+// some of its inputs never end.)
 class YamlBuilder : public YAML::EventHandler {
  public:
   YamlBuilder(std::string_view text, const std::string& source) : nodes_left_(text.size() + 1), source_(source) {}
@@ -54,20 +54,23 @@ class YamlBuilder : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
     check_tag(mark, tag);
     // yaml-cpp turns two rare escapes into Latin-1.
-    if (find_invalid_utf8(value) != std::string::npos) fail(mark, "the escapes \\_ and \\N are not supported; write \\u00a0 or \\u0085");
+    if (find_invalid_utf8(value) != std::string::npos)
+      fail(mark, "the escapes \\_ and \\N are not supported; write \\u00a0 or \\u0085");
     Node node = Node::plain(value);
-    node.is_string = tag == "!" || tag == kTextTag;   // "!" is yaml-cpp's mark of quoted and block text
+    node.is_string = tag == "!" || tag == kTextTag;  // "!" is yaml-cpp's mark of quoted and block text
     add(std::move(node), mark, anchor);
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     const auto found = anchors_.find(anchor);
     if (found == anchors_.end()) fail(mark, "an alias inside of what it stands for");
     const Node* target = &root_;
-    for (const size_t index : found->second.path) target = target->kind == Node::Kind::kList ? &target->items[index] : &target->members[index].second;
+    for (const size_t index : found->second.path)
+      target = target->kind == Node::Kind::kList ? &target->items[index] : &target->members[index].second;
     Node copy = found->second.is_scalar ? found->second.scalar : *checked(*target, mark);
     add(std::move(copy), mark, 0);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     open(Node::list(), mark, tag, anchor);
   }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
@@ -78,9 +81,10 @@ class YamlBuilder : public YAML::EventHandler {
 
  private:
   static constexpr const char* kPlainKey = "expected a plain key (is a bracket left open?)";
-  static constexpr std::string_view kTextTag = "tag:yaml.org,2002:str";   // "!!str"
+  static constexpr std::string_view kTextTag = "tag:yaml.org,2002:str";  // "!!str"
 
-  // A node that an alias may name: a scalar itself, or the way from the root to a list or map (whose address changes while it grows).
+  // A node that an alias may name: a scalar itself, or the way from the root to a list or map (whose address changes while it
+  // grows).
   struct Anchored {
     bool is_scalar = true;
     Node scalar;
@@ -94,7 +98,9 @@ class YamlBuilder : public YAML::EventHandler {
     std::unordered_set<std::string> keys;
   };
 
-  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& message) const { throw InputError(at(source_, mark) + message); }
+  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& message) const {
+    throw InputError(at(source_, mark) + message);
+  }
 
   void check_tag(const YAML::Mark& mark, const std::string& tag) const {
     if (!tag.empty() && tag != "?" && tag != "!" && tag != kTextTag) fail(mark, "tag " + quote(tag) + " has no meaning here");
@@ -112,7 +118,8 @@ class YamlBuilder : public YAML::EventHandler {
   void add(Node node, const YAML::Mark& mark, YAML::anchor_t anchor) {
     const bool is_scalar = node.kind == Node::Kind::kNull || node.kind == Node::Kind::kScalar;
     if (anchor != 0 && is_scalar) anchors_[anchor] = {true, node, {}};
-    if (!stack_.empty() && stack_.back().node->kind == Node::Kind::kMap && !stack_.back().has_key) return add_key(std::move(node), mark);
+    if (!stack_.empty() && stack_.back().node->kind == Node::Kind::kMap && !stack_.back().has_key)
+      return add_key(std::move(node), mark);
     place(std::move(node), mark);
   }
 
@@ -148,7 +155,8 @@ class YamlBuilder : public YAML::EventHandler {
   void close() {
     if (stack_.back().anchor != 0) {
       Anchored anchored{false, {}, {}};
-      for (size_t i = 0; i + 1 < stack_.size(); ++i) anchored.path.push_back(stack_[i].node->items.size() + stack_[i].node->members.size() - 1);
+      for (size_t i = 0; i + 1 < stack_.size(); ++i)
+        anchored.path.push_back(stack_[i].node->items.size() + stack_[i].node->members.size() - 1);
       anchors_[stack_.back().anchor] = std::move(anchored);
     }
     stack_.pop_back();
@@ -158,7 +166,7 @@ class YamlBuilder : public YAML::EventHandler {
   const std::string& source_;
   int num_documents_ = 0;
   Node root_;
-  std::vector<Open> stack_;   // nodes stay where they are while open: only the last child of each grows
+  std::vector<Open> stack_;  // nodes stay where they are while open: only the last child of each grows
   std::map<YAML::anchor_t, Anchored> anchors_;
 };
 
@@ -172,7 +180,8 @@ void emit(YAML::Emitter& out, const Node& node) {
       else out << node.scalar;
       break;
     case Node::Kind::kList: {
-      const bool flat = std::all_of(node.items.begin(), node.items.end(), [](const Node& item) { return item.kind == Node::Kind::kScalar; });
+      const bool flat =
+          std::all_of(node.items.begin(), node.items.end(), [](const Node& item) { return item.kind == Node::Kind::kScalar; });
       out << (flat ? YAML::Flow : YAML::Block) << YAML::BeginSeq;
       for (const Node& item : node.items) emit(out, item);
       out << YAML::EndSeq;
@@ -182,7 +191,7 @@ void emit(YAML::Emitter& out, const Node& node) {
       out << YAML::BeginMap;
       for (const auto& [key, value] : node.members) {
         out << YAML::Key;
-        if (std::any_of(key.begin(), key.end(), is_control)) out << YAML::DoubleQuoted;   // which the emitter would write as it is
+        if (std::any_of(key.begin(), key.end(), is_control)) out << YAML::DoubleQuoted;  // which the emitter would write as it is
         out << key << YAML::Value;
         emit(out, value);
       }

@@ -42,12 +42,14 @@ AdapterPreset load_preset(const std::string& name_or_path) {
   if (!is_file) {
     path = share_dir() / "presets" / (name_or_path + ".yaml");
     if (std::error_code error; !fs::exists(path, error)) {
-      throw InputError("unknown adapter " + quote(name_or_path) + did_you_mean(name_or_path, preset_names()) + "; presets: " + joined(preset_names()) +
-                       "; or give a YAML file");
+      throw InputError("unknown adapter " + quote(name_or_path) + did_you_mean(name_or_path, preset_names()) +
+                       "; presets: " + joined(preset_names()) + "; or give a YAML file");
     }
   }
   if (fs::is_directory(path)) {
-    throw InputError("--adapter '" + name_or_path + "': expected a preset or a YAML file that says what to train, found a folder; --set start_from=FOLDER begins with a trained adapter's values");
+    throw InputError("--adapter '" + name_or_path +
+                     "': expected a preset or a YAML file that says what to train, found a folder; --set start_from=FOLDER "
+                     "begins with a trained adapter's values");
   }
   AdapterPreset preset;
   preset.source = path.string();
@@ -104,15 +106,15 @@ void set_adapter_option(Node& definition, const std::string& key, const std::str
   }
   if (having.size() == 1) {
     Node parsed = parse_yaml(value, "--set " + setting);
-    parsed.line = parsed.column = 0;   // of no file
+    parsed.line = parsed.column = 0;  // of no file
     (*having.front().second)[key.substr(key.rfind('.') + 1)] = std::move(parsed);
     return;
   }
   if (having.empty()) {
-    const std::string last = key.substr(key.rfind('.') + 1);   // lora.rank: the option is there, the way to it is not
+    const std::string last = key.substr(key.rfind('.') + 1);  // lora.rank: the option is there, the way to it is not
     const bool is_known = last != key && std::find(known.begin(), known.end(), last) != known.end();
     throw UnknownOption("--set " + setting + ": no edit of this adapter has the option " + quote(key) +
-                     (is_known ? " (did you mean 'adapter." + last + "'?)" : did_you_mean(key, known)));
+                        (is_known ? " (did you mean 'adapter." + last + "'?)" : did_you_mean(key, known)));
   }
   std::vector<std::string> paths;
   for (const auto& [path, options] : having) paths.push_back("adapter." + path);
@@ -126,11 +128,13 @@ bool is_run_key(const std::string& key) {
 
 }  // namespace
 
-void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source, Node& definition, Node& run) {
+void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source, Node& definition,
+                    Node& run) {
   bool is_filled = false;
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0) throw InputError("--set " + quote(setting) + ": expected key=value, such as epochs=5 or adapter.rank=4");
+    if (equals == std::string::npos || equals == 0)
+      throw InputError("--set " + quote(setting) + ": expected key=value, such as epochs=5 or adapter.rank=4");
     const std::string key = setting.substr(0, equals), value = setting.substr(equals + 1);
     if (key.starts_with("head.")) {
       set_path(definition, key, value);
@@ -157,13 +161,15 @@ void apply_settings(const std::vector<std::string>& settings, const EditTarget& 
 }
 
 void check_free_for_adapter(const std::string& out) {
-  if (fs::exists(Path(out) / "adapter.json")) throw InputError("--out: '" + out + "' holds an adapter already; choose another folder");
+  if (fs::exists(Path(out) / "adapter.json"))
+    throw InputError("--out: '" + out + "' holds an adapter already; choose another folder");
   if (fs::exists(Path(out) / "run.yaml")) throw InputError("--out: '" + out + "' is a run; choose another folder");
 }
 
 void check_not_rows(const char* flag, const std::string& out, const std::string& data) {
   std::error_code error;
-  if (!out.empty() && fs::equivalent(out, data, error)) throw InputError(std::string(flag) + ": '" + out + "' is the file of --data, which it would replace; choose another");
+  if (!out.empty() && fs::equivalent(out, data, error))
+    throw InputError(std::string(flag) + ": '" + out + "' is the file of --data, which it would replace; choose another");
 }
 
 DataConfig find_data(const std::string& path) {
@@ -188,46 +194,67 @@ DataConfig find_data(const std::string& path) {
   data.train = find({"train"});
   data.eval = find({"dev", "validation", "valid", "eval"});
   data.test = find({"test"});
-  if (data.train.empty()) throw InputError("--data '" + path + "': expected a file, or a folder with train.tsv, .csv, .jsonl or .json");
+  if (data.train.empty())
+    throw InputError("--data '" + path + "': expected a file, or a folder with train.tsv, .csv, .jsonl or .json");
   return data;
 }
 
 void add_precision(CLI::App& command, Precision& value) {
-  command.add_option_function<std::string>("--precision", [&value](const std::string& name) {
-    value = name == "bf16" ? Precision::kBFloat16 : Precision::kFloat32;
-  }, "of the trunk: fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
+  command
+      .add_option_function<std::string>(
+          "--precision",
+          [&value](const std::string& name) { value = name == "bf16" ? Precision::kBFloat16 : Precision::kFloat32; },
+          "of the trunk: fp32 or bf16")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
 }
 
 void check_tokenizer(const Provenance& provenance, const ModelText& text, const std::string& adapter, const std::string& model) {
   if (provenance.tokenizer.empty() || text.tokenizer->digest() == provenance.tokenizer) return;
-  throw InputError("'" + adapter + "': trained with another tokenizer than " + model + " has; give the model folder it was trained with");
+  throw InputError("'" + adapter + "': trained with another tokenizer than " + model +
+                   " has; give the model folder it was trained with");
 }
 
 CLI::Validator above_zero() {
-  return CLI::Validator([](std::string& text) {
-    double number = 0;
-    return CLI::detail::lexical_cast(text, number) && number > 0 ? std::string() : "expected a number above 0, found " + text;
-  }, "above 0");
+  return CLI::Validator(
+      [](std::string& text) {
+        double number = 0;
+        return CLI::detail::lexical_cast(text, number) && number > 0 ? std::string() : "expected a number above 0, found " + text;
+      },
+      "above 0");
 }
 
 CLI::Validator not_negative() {
-  return CLI::Validator([](std::string& text) { return text.starts_with("-") ? "expected 0 or more, found " + text : std::string(); }, "0 or more");
+  return CLI::Validator(
+      [](std::string& text) { return text.starts_with("-") ? "expected 0 or more, found " + text : std::string(); }, "0 or more");
 }
 
 void add_generation(CLI::App& command, GenerateOptions& options) {
   constexpr const char* kGroup = "Writing texts";
   SamplingOptions& sampling = options.sampling;
   options.max_new_tokens = kAsFits;
-  command.add_option("--max-new-tokens", options.max_new_tokens, "longest text to write (default: 128, or what the model's positions leave room for)")->check(CLI::Range(1, 1 << 20))->group(kGroup);
-  command.add_option("--min-new-tokens", sampling.min_new_tokens, "no end before so many tokens")->check(CLI::Range(0, 1 << 20))->group(kGroup);
-  command.add_option("--temperature", sampling.temperature, "0 (default): always the most probable token; 1: as the model says; more: wilder")->group(kGroup);
+  command
+      .add_option("--max-new-tokens", options.max_new_tokens,
+                  "longest text to write (default: 128, or what the model's positions leave room for)")
+      ->check(CLI::Range(1, 1 << 20))
+      ->group(kGroup);
+  command.add_option("--min-new-tokens", sampling.min_new_tokens, "no end before so many tokens")
+      ->check(CLI::Range(0, 1 << 20))
+      ->group(kGroup);
+  command
+      .add_option("--temperature", sampling.temperature,
+                  "0 (default): always the most probable token; 1: as the model says; more: wilder")
+      ->group(kGroup);
   command.add_option("--top-k", sampling.top_k, "draw from the k most probable tokens only")->group(kGroup);
-  command.add_option("--top-p", sampling.top_p, "draw from the most probable tokens that reach this probability together")->group(kGroup);
-  command.add_option("--repetition-penalty", sampling.repetition_penalty, "above 1: tokens of the text so far become less probable")->group(kGroup);
+  command.add_option("--top-p", sampling.top_p, "draw from the most probable tokens that reach this probability together")
+      ->group(kGroup);
+  command
+      .add_option("--repetition-penalty", sampling.repetition_penalty, "above 1: tokens of the text so far become less probable")
+      ->group(kGroup);
   command.add_option("--no-repeat-ngram", sampling.no_repeat_ngram, "no sequence of so many tokens twice")->group(kGroup);
   command.add_option("--seed", sampling.seed, "draws the tokens (default 0)")->check(not_negative())->group(kGroup);
   command.add_option("--beams", options.beams, "beam search over so many texts")->check(CLI::Range(1, 1 << 20))->group(kGroup);
-  command.add_option("--length-penalty", options.length_penalty, "of beam search: above 0 favours long texts (default 1)")->group(kGroup);
+  command.add_option("--length-penalty", options.length_penalty, "of beam search: above 0 favours long texts (default 1)")
+      ->group(kGroup);
 }
 
 void add_threads(CLI::App& command, int64_t& value) {

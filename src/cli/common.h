@@ -8,14 +8,14 @@
 #include "base/files.h"
 #include "edit/adapter_file.h"
 #include "edit/registry.h"
-#include "infer/texts.h"
 #include "infer/model_text.h"
+#include "infer/texts.h"
 #include "train/config.h"
 
 namespace CLI {
 class App;
 class Validator;
-}
+}  // namespace CLI
 
 namespace graft {
 
@@ -24,8 +24,8 @@ Path share_dir();
 
 // A preset (presets/NAME.yaml) or a YAML file of one's own: {about, edits, head, train}.
 struct AdapterPreset {
-  Node definition;       // {edits, head}
-  Node train;            // defaults for the run; may be null
+  Node definition;  // {edits, head}
+  Node train;       // defaults for the run; may be null
   std::string about;
   std::string source;
 };
@@ -33,8 +33,10 @@ AdapterPreset load_preset(const std::string& name_or_path);
 std::vector<std::string> preset_names();
 
 // Applies key=value settings of the adapter ("adapter.rank=4", or "rank=4" where only one edit has it; "head.pooler=trained") to
-// `definition`, with every default of every edit filled in first; `source` then says so, for messages. Others go to `run` ("epochs=5", "data.rows=100").
-void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source, Node& definition, Node& run);
+// `definition`, with every default of every edit filled in first; `source` then says so, for messages. Others go to `run`
+// ("epochs=5", "data.rows=100").
+void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source, Node& definition,
+                    Node& run);
 
 // Throws InputError where --out of a command that writes an adapter holds one already, or is the folder of a run.
 void check_free_for_adapter(const std::string& out);
@@ -48,7 +50,8 @@ DataConfig find_data(const std::string& path);
 // --precision fp32|bf16, read straight into `value`.
 void add_precision(CLI::App& command, Precision& value);
 
-// Throws InputError when an adapter was trained with another tokenizer than the model has. `adapter`, `model`: as the user named them.
+// Throws InputError when an adapter was trained with another tokenizer than the model has. `adapter`, `model`: as the user named
+// them.
 void check_tokenizer(const Provenance& provenance, const ModelText& text, const std::string& adapter, const std::string& model);
 
 // Of a flag's number.
@@ -60,6 +63,6 @@ void add_generation(CLI::App& command, GenerateOptions& options);
 
 // --threads N; 0, the default, is as many as the machine has cores.
 void add_threads(CLI::App& command, int64_t& value);
-void set_threads(int64_t threads);   // of this process, for matrix products
+void set_threads(int64_t threads);  // of this process, for matrix products
 
 }  // namespace graft

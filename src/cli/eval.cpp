@@ -18,7 +18,7 @@ namespace {
 struct EvalFlags {
   SubjectFlags subject;
   std::string json, records;
-  std::vector<std::string> writing = {};   // flags given that say how texts are written
+  std::vector<std::string> writing = {};  // flags given that say how texts are written
 };
 
 std::vector<std::string> given_in(const std::string& group, const CLI::App& command) {
@@ -31,8 +31,12 @@ std::vector<std::string> given_in(const std::string& group, const CLI::App& comm
 
 // Rounded for the eye; --json has every digit.
 void print_scores(const Evaluation& evaluation, const Dataset& rows) {
-  const auto line = [](const std::string& name, const std::string& value) { std::printf("%-12s %s\n", name.c_str(), value.c_str()); };
-  const auto score = [&](const std::string& name, double value) { line(name, std::isfinite(value) ? number_text(value) : "undefined"); };
+  const auto line = [](const std::string& name, const std::string& value) {
+    std::printf("%-12s %s\n", name.c_str(), value.c_str());
+  };
+  const auto score = [&](const std::string& name, double value) {
+    line(name, std::isfinite(value) ? number_text(value) : "undefined");
+  };
   line("rows", count_text(rows.size()));
   score("loss", evaluation.loss);
   for (const Score& each : evaluation.scores) score(each.name, each.value);
@@ -45,12 +49,15 @@ int evaluate_file(const EvalFlags& flags) {
   check_not_rows("--json", flags.json, flags.subject.data);
   check_not_rows("--records", flags.records, flags.subject.data);
   const Subject subject = load_subject(flags.subject);
-  if (!flags.records.empty() && subject.task.kind == TaskKind::kChoice) throw InputError("--records: not kept where options share a prompt; take a task of kind generation");
+  if (!flags.records.empty() && subject.task.kind == TaskKind::kChoice)
+    throw InputError("--records: not kept where options share a prompt; take a task of kind generation");
   check_records(subject, flags.subject, flags.records);
   if (!flags.writing.empty() && !writes_texts(subject.task)) {
-    throw InputError(joined(flags.writing) + ": scoring task " + quote(subject.task.name) + " writes no texts; leave such flags out, or take a task of kind generation with a metric of texts");
+    throw InputError(joined(flags.writing) + ": scoring task " + quote(subject.task.name) +
+                     " writes no texts; leave such flags out, or take a task of kind generation with a metric of texts");
   }
-  const Judged data = encode_judged(read_examples(flags.subject.data, subject.task, LabelUse::kRequired), subject.task, subject.text, subject.model->config, subject.max_length);
+  const Judged data = encode_judged(read_examples(flags.subject.data, subject.task, LabelUse::kRequired), subject.task,
+                                    subject.text, subject.model->config, subject.max_length);
   const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing));
   Progress progress("row", data.rows.size(), 0, flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
   EvaluateOptions options;
@@ -60,7 +67,8 @@ int evaluate_file(const EvalFlags& flags) {
   options.generate = flags.subject.generate;
   const Evaluation evaluation = evaluate(*subject.model, bound, subject.task, data, subject.text, options);
   progress.finish();
-  Node json = Node::map({{"version", Node::integer(1)}, {"rows", Node::integer(data.rows.size())}, {"loss", metric_node(evaluation.loss)}});
+  Node json = Node::map(
+      {{"version", Node::integer(1)}, {"rows", Node::integer(data.rows.size())}, {"loss", metric_node(evaluation.loss)}});
   for (const Score& score : evaluation.scores) json[score.name] = metric_node(score.value);
   json["texts_cut"] = Node::integer(data.rows.num_cut);
   json["tokens"] = Node::integer(evaluation.num_tokens);
@@ -79,9 +87,12 @@ void add_eval(CLI::App& app, Action& action) {
   add_subject(*command, flags->subject);
   add_generation(*command, flags->subject.generate);
   command->add_option("--json", flags->json, "also write the scores to this file");
-  command->add_option("--records", flags->records, "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the last block over those read there alone (that predict, or a classifier's first)");
-  command->footer("Examples:\n  graft eval --model models/minilm --adapter runs/sst2/adapter --data glue/SST-2/dev.tsv --json scores.json\n"
-                  "  graft eval --model SmolLM2-135M-Instruct.gguf --task arc-easy --data ARC-Easy/test.json");
+  command->add_option("--records", flags->records,
+                      "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the "
+                      "last block over those read there alone (that predict, or a classifier's first)");
+  command->footer(
+      "Examples:\n  graft eval --model models/minilm --adapter runs/sst2/adapter --data glue/SST-2/dev.tsv --json scores.json\n"
+      "  graft eval --model SmolLM2-135M-Instruct.gguf --task arc-easy --data ARC-Easy/test.json");
   command->callback([flags, command, &action] {
     flags->writing = given_in("Writing texts", *command);
     action = [flags] { return evaluate_file(*flags); };

@@ -35,9 +35,12 @@ struct Writer {
 Writer load_writer(const GenerateFlags& flags) {
   set_threads(flags.threads);
   auto model = load_model(flags.model, flags.precision);
-  if (!model->config.has_decoder()) throw InputError("--model: " + flags.model + " is a " + model->config.model_type + " model, an encoder, and writes no text; take a decoder");
+  if (!model->config.has_decoder())
+    throw InputError("--model: " + flags.model + " is a " + model->config.model_type +
+                     " model, an encoder, and writes no text; take a decoder");
   const EditTarget target{model->config, model->sites};
-  LoadedAdapter loaded = flags.adapter.empty() ? LoadedAdapter{Adapter(Node::map(), "no adapter", target, std::nullopt), {}, {}} : load_adapter(flags.adapter, *model);
+  LoadedAdapter loaded = flags.adapter.empty() ? LoadedAdapter{Adapter(Node::map(), "no adapter", target, std::nullopt), {}, {}}
+                                               : load_adapter(flags.adapter, *model);
   ModelText text = load_model_text(flags.model);
   check_tokenizer(loaded.provenance, text, flags.adapter, flags.model);
   return {std::move(model), std::move(loaded), std::move(text)};
@@ -47,11 +50,13 @@ Writer load_writer(const GenerateFlags& flags) {
 Task task_of(const GenerateFlags& flags, const Writer& writer) {
   std::optional<Task> task = flags.task.empty() ? writer.loaded.adapter.task() : load_task(flags.task, share_dir() / "tasks");
   if (task && task->kind != TaskKind::kGeneration) {
-    if (!flags.has_prompt || !flags.task.empty()) throw InputError("--task: " + quote(task->name) + " has no texts to write; expected a task of kind: generation");
+    if (!flags.has_prompt || !flags.task.empty())
+      throw InputError("--task: " + quote(task->name) + " has no texts to write; expected a task of kind: generation");
     task.reset();
   }
   if (!task) {
-    if (!flags.has_prompt) throw InputError("--data: which column is the prompt? Give --task, a task of kind: generation (doc/data.md)");
+    if (!flags.has_prompt)
+      throw InputError("--data: which column is the prompt? Give --task, a task of kind: generation (doc/data.md)");
     task.emplace();
     task->name = "prompt";
     task->kind = TaskKind::kGeneration;
@@ -73,15 +78,20 @@ Dataset prompts_of(const GenerateFlags& flags, const Writer& writer, const Task&
   const ModelConfig& config = writer.model->config;
   const RowLayout layout = writer.loaded.adapter.layout();
   const int64_t longest = std::min<int64_t>(config.max_positions - layout.virtual_rows - layout.first_position, 1 << 20);
-  const int64_t asked = flags.has_prompt ? 0 : writer.loaded.provenance.max_length;   // what training saw of a row
-  Dataset data = encode_examples(std::move(examples), task, writer.text, config, resolve_max_length(asked > 0 ? asked : longest, config, layout), TargetUse::kLeaveOut);
-  if (flags.has_prompt && data.num_cut > 0) throw InputError("--prompt: longer than the " + std::to_string(longest) + " tokens that " + flags.model + " serves; shorten it");
+  const int64_t asked = flags.has_prompt ? 0 : writer.loaded.provenance.max_length;  // what training saw of a row
+  Dataset data = encode_examples(std::move(examples), task, writer.text, config,
+                                 resolve_max_length(asked > 0 ? asked : longest, config, layout), TargetUse::kLeaveOut);
+  if (flags.has_prompt && data.num_cut > 0)
+    throw InputError("--prompt: longer than the " + std::to_string(longest) + " tokens that " + flags.model +
+                     " serves; shorten it");
   if (flags.has_prompt && data.num_tokens == 0) {
-    throw InputError((flags.prompt.empty() ? "--prompt is empty" : "--prompt: " + quote(flags.prompt) + " has no tokens") + ", and the tokenizer of " + flags.model +
-                     " puts none before a text; give a word to go on from");
+    throw InputError((flags.prompt.empty() ? "--prompt is empty" : "--prompt: " + quote(flags.prompt) + " has no tokens") +
+                     ", and the tokenizer of " + flags.model + " puts none before a text; give a word to go on from");
   }
   if (data.num_cut > 0 && !flags.is_quiet) {
-    std::fprintf(stderr, "graft: %s cut to %s tokens, as in training\n", data.num_cut == 1 ? "1 prompt was" : (count_text(data.num_cut) + " prompts were").c_str(), count_text(asked).c_str());
+    std::fprintf(stderr, "graft: %s cut to %s tokens, as in training\n",
+                 data.num_cut == 1 ? "1 prompt was" : (count_text(data.num_cut) + " prompts were").c_str(),
+                 count_text(asked).c_str());
   }
   return data;
 }
@@ -101,14 +111,16 @@ Node output_node(const Example& example, const WrittenText& written, bool shows_
 }
 
 void tell_speed(const Written& written, const Dataset& data) {
-  std::fprintf(stderr, "%s %s read, %s written in %.2f s, %.1f tokens/s\n", count_text(data.num_tokens).c_str(), plural(data.num_tokens, "token").c_str(), count_text(written.num_tokens).c_str(), written.seconds,
+  std::fprintf(stderr, "%s %s read, %s written in %.2f s, %.1f tokens/s\n", count_text(data.num_tokens).c_str(),
+               plural(data.num_tokens, "token").c_str(), count_text(written.num_tokens).c_str(), written.seconds,
                static_cast<double>(written.num_tokens) / std::max(written.seconds, 1e-9));
 }
 
 int generate_texts(GenerateFlags flags) {
   if (flags.has_prompt != flags.data.empty()) throw InputError("give one of --prompt TEXT and --data FILE");
   if (std::any_of(flags.stop.begin(), flags.stop.end(), [](const std::string& text) { return text.empty(); })) {
-    throw InputError("--stop: expected a text, found an empty one, which would end every answer before its first letter; leave the flag out");
+    throw InputError(
+        "--stop: expected a text, found an empty one, which would end every answer before its first letter; leave the flag out");
   }
   check_not_rows("--out", flags.out, flags.data);
   const Writer writer = load_writer(flags);
@@ -134,9 +146,10 @@ int generate_texts(GenerateFlags flags) {
   const Written written = write_texts(*writer.model, {&bound, {}}, data.sequences, writer.text, std::move(options));
   progress.finish();
   std::string lines;
-  for (size_t i = 0; i < written.texts.size(); ++i) lines += to_json(output_node(data.examples[i], written.texts[i], flags.shows_prompt), -1) + "\n";
+  for (size_t i = 0; i < written.texts.size(); ++i)
+    lines += to_json(output_node(data.examples[i], written.texts[i], flags.shows_prompt), -1) + "\n";
   if (streams) {
-    if (!has_text) std::fputs(written.texts.front().text.c_str(), stdout);   // of beam search
+    if (!has_text) std::fputs(written.texts.front().text.c_str(), stdout);  // of beam search
     std::fputs("\n", stdout);
   } else if (flags.out.empty()) {
     std::fputs(lines.c_str(), stdout);
@@ -156,25 +169,39 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("--adapter", flags->adapter, "adapter folder (RUN/adapter); without it the bare model");
   CLI::Option* prompt = command->add_option("--prompt", flags->prompt, "a text to go on from; its answer is shown as it comes");
   command->add_option("--data", flags->data, "or rows with prompts: TSV, CSV, JSONL or JSON; answers become JSON lines");
-  command->add_option("--task", flags->task, "where a row's prompt stands: a task name or file; default: what the adapter was trained for");
-  command->add_option("--chat", flags->chat, "put prompts as a user's turn into a chat format: its name, model (the model's own) or none; default: the task's, else none");
+  command->add_option("--task", flags->task,
+                      "where a row's prompt stands: a task name or file; default: what the adapter was trained for");
+  command->add_option("--chat", flags->chat,
+                      "put prompts as a user's turn into a chat format: its name, model (the model's own) or none; default: the "
+                      "task's, else none");
   command->add_option("--stop", flags->stop, "an answer ends before this text; may be given several times");
-  command->add_option("--batch", flags->batch, "prompts of --data that are written at once (default 16)")->check(CLI::Range(1, 4096));
+  command->add_option("--batch", flags->batch, "prompts of --data that are written at once (default 16)")
+      ->check(CLI::Range(1, 4096));
   command->add_option("--out", flags->out, "write JSON lines to this file instead of the terminal");
   command->add_flag("--json", flags->is_json, "show the answer to --prompt as a JSON line");
   command->add_flag("--show-prompt", flags->shows_prompt, "also put prompts into JSON lines");
   add_precision(*command, flags->precision);
   add_threads(*command, flags->threads);
   add_generation(*command, flags->options);
-  command->add_option_function<std::string>("--early-stopping", [flags](const std::string& name) {
-    flags->options.early_stopping = name == "never" ? EarlyStopping::kNever : name == "yes" ? EarlyStopping::kYes : EarlyStopping::kNo;
-  }, "of beam search: no (default), when no better text is likely; yes, when as many texts as beams are done; never, when no better one is possible")
-      ->check(CLI::IsMember({"no", "yes", "never"}))->group("Writing texts");
+  command
+      ->add_option_function<std::string>(
+          "--early-stopping",
+          [flags](const std::string& name) {
+            flags->options.early_stopping = name == "never" ? EarlyStopping::kNever
+                                            : name == "yes" ? EarlyStopping::kYes
+                                                            : EarlyStopping::kNo;
+          },
+          "of beam search: no (default), when no better text is likely; yes, when as many texts as beams are done; never, when "
+          "no better one is possible")
+      ->check(CLI::IsMember({"no", "yes", "never"}))
+      ->group("Writing texts");
   command->add_flag("--quiet", flags->is_quiet, "no progress, no speed");
-  command->footer("Examples:\n  graft generate --model SmolLM2-135M-Instruct --chat model --prompt \"Name three birds.\"\n"
-                  "  graft generate --model gpt2 --prompt \"Once upon a time\" --max-new-tokens 60 --temperature 0.8 --top-p 0.95 --seed 1\n"
-                  "  graft generate --model gpt2 --adapter runs/e2e/adapter --data e2e/test.jsonl --beams 10 --out answers.jsonl\n"
-                  "Without a temperature the most probable token is taken each time. The answer goes to the standard output, all else to standard error.");
+  command->footer(
+      "Examples:\n  graft generate --model SmolLM2-135M-Instruct --chat model --prompt \"Name three birds.\"\n"
+      "  graft generate --model gpt2 --prompt \"Once upon a time\" --max-new-tokens 60 --temperature 0.8 --top-p 0.95 --seed 1\n"
+      "  graft generate --model gpt2 --adapter runs/e2e/adapter --data e2e/test.jsonl --beams 10 --out answers.jsonl\n"
+      "Without a temperature the most probable token is taken each time. The answer goes to the standard output, all else to "
+      "standard error.");
   command->callback([flags, prompt, command, &action] {
     flags->has_prompt = prompt->count() > 0;
     action = [flags] { return generate_texts(*flags); };

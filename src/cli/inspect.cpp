@@ -30,7 +30,8 @@ std::string layers_text(const ModelConfig& c) {
 
 // A family whose positions are a bias by distance has no longest text.
 std::string positions_text(const ModelConfig& c) {
-  return c.max_positions < ModelConfig::kAnyLength ? "at most " + std::to_string(c.max_positions) + " tokens" : "texts of any length";
+  return c.max_positions < ModelConfig::kAnyLength ? "at most " + std::to_string(c.max_positions) + " tokens"
+                                                   : "texts of any length";
 }
 
 int inspect_model(const InspectFlags& flags) {
@@ -39,14 +40,15 @@ int inspect_model(const InspectFlags& flags) {
   int64_t parameters = 0;
   for (const auto& [name, tensor] : base) parameters += tensor.numel();
   std::printf("%s: %s, %s, width %lld, %lld heads of %lld, FFN %lld, vocabulary %lld, %s\n%s parameters in %zu tensors\n\n",
-              flags.model.c_str(), c.model_type.c_str(), layers_text(c).c_str(), static_cast<long long>(c.width), static_cast<long long>(c.heads),
-              static_cast<long long>(c.head_width()), static_cast<long long>(c.ffn_width), static_cast<long long>(c.vocabulary),
-              positions_text(c).c_str(), count_text(parameters).c_str(), base.size());
+              flags.model.c_str(), c.model_type.c_str(), layers_text(c).c_str(), static_cast<long long>(c.width),
+              static_cast<long long>(c.heads), static_cast<long long>(c.head_width()), static_cast<long long>(c.ffn_width),
+              static_cast<long long>(c.vocabulary), positions_text(c).c_str(), count_text(parameters).c_str(), base.size());
   std::printf("%-18s %-12s %8s %8s\n", "site", "kind", "in", "out");
   const Sites sites(c);
   for (const Site& site : sites.all()) {
-    if (site.layer > 0) continue;   // a block of a stack is like its first
-    std::printf("%-18s %-12s %8lld %8lld\n", site.name.c_str(), kind_name(site.kind), static_cast<long long>(site.input_width), static_cast<long long>(site.output_width));
+    if (site.layer > 0) continue;  // a block of a stack is like its first
+    std::printf("%-18s %-12s %8lld %8lld\n", site.name.c_str(), kind_name(site.kind), static_cast<long long>(site.input_width),
+                static_cast<long long>(site.output_width));
   }
   for (const auto& [stack, layers] : {std::pair{"enc", c.layers}, std::pair{"dec", c.decoder_layers}}) {
     if (layers > 1) std::printf("... the same for layers 1..%lld of %s\n", static_cast<long long>(layers - 1), stack);
@@ -61,13 +63,16 @@ int inspect_adapter(const InspectFlags& flags) {
   std::printf("base: a %s model with %zu tensors%s\n", header.model_type.c_str(), header.base.size(),
               header.provenance.model.empty() ? "" : (", trained from " + header.provenance.model).c_str());
   if (!header.provenance.origin.empty()) std::printf("imported: %s\n\n", header.provenance.origin.c_str());
-  else std::printf("trained: %lld steps, seed %lld, texts of at most %lld tokens, data %s, graft %s\n\n", static_cast<long long>(header.provenance.steps),
-              static_cast<long long>(header.provenance.seed), static_cast<long long>(header.provenance.max_length), header.provenance.data.c_str(),
-              header.provenance.graft_version.c_str());
+  else
+    std::printf("trained: %lld steps, seed %lld, texts of at most %lld tokens, data %s, graft %s\n\n",
+                static_cast<long long>(header.provenance.steps), static_cast<long long>(header.provenance.seed),
+                static_cast<long long>(header.provenance.max_length), header.provenance.data.c_str(),
+                header.provenance.graft_version.c_str());
   int64_t total = 0;
   std::printf("%-44s %-14s %12s %10s\n", "tensor", "shape", "values", "norm");
   for (const auto& [name, tensor] : load_safetensors(Path(flags.adapter) / "adapter.safetensors").tensors) {
-    std::printf("%-44s %-14s %12s %10.4f\n", name.c_str(), shape_text(tensor.sizes()).c_str(), count_text(tensor.numel()).c_str(), tensor.norm().item<double>());
+    std::printf("%-44s %-14s %12s %10.4f\n", name.c_str(), shape_text(tensor.sizes()).c_str(), count_text(tensor.numel()).c_str(),
+                tensor.norm().item<double>());
     total += tensor.numel();
   }
   std::printf("%s values\n", count_text(total).c_str());
@@ -87,10 +92,13 @@ void add_inspect(CLI::App& app, Action& action) {
   data->add_option("--task", data_flags->task, "ready task, YAML file, or text:LABEL,LABEL")->required();
   data->add_option("--data", data_flags->data, "rows: TSV, CSV, JSONL or JSON")->required();
   data->add_option("--rows", data_flags->rows, "rows to show (default 3)")->check(CLI::Range(0, 1 << 30));
-  data->add_option("--max-length", data_flags->max_length, "tokens a text is cut to (default: what the model serves, at most 512)")->check(CLI::Range(1, 1 << 30));
+  data->add_option("--max-length", data_flags->max_length,
+                   "tokens a text is cut to (default: what the model serves, at most 512)")
+      ->check(CLI::Range(1, 1 << 30));
   data->add_flag("--json", data_flags->is_json, "one JSON object a row: id, ids, tokens, is_target");
-  data->footer("Example:\n  graft inspect data --model models/minilm --task sst2 --data glue/SST-2/dev.tsv --rows 5\n"
-               "Tokens in the loss are green on a terminal, elsewhere in [...]; NO_COLOR=1 turns colour off.");
+  data->footer(
+      "Example:\n  graft inspect data --model models/minilm --task sst2 --data glue/SST-2/dev.tsv --rows 5\n"
+      "Tokens in the loss are green on a terminal, elsewhere in [...]; NO_COLOR=1 turns colour off.");
   data->callback([data_flags, &action] { action = [data_flags] { return inspect_data(*data_flags); }; });
 
   CLI::App* model = command->add_subcommand("model", "Shape and sites of a model");
@@ -117,7 +125,9 @@ void add_inspect(CLI::App& app, Action& action) {
   tokens->add_option("--file", flags->file, "text file, one text a line")->required();
   tokens->add_flag("--json", flags->is_json, "one JSON object a line: ids and offsets");
   tokens->footer("Example:\n  graft inspect tokens --model models/minilm --file lines.txt --json");
-  tokens->callback([flags, &action] { action = [flags] { return inspect_tokens(*load_model_text(flags->model).tokenizer, flags->file, flags->is_json); }; });
+  tokens->callback([flags, &action] {
+    action = [flags] { return inspect_tokens(*load_model_text(flags->model).tokenizer, flags->file, flags->is_json); };
+  });
 }
 
 }  // namespace graft

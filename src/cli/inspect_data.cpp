@@ -20,24 +20,27 @@ namespace {
 using Ids = std::vector<int64_t>;
 
 struct Marks {
-  const char *target, *prompt, *end;   // before and after a stretch of tokens
+  const char *target, *prompt, *end;  // before and after a stretch of tokens
 };
 
 // https://no-color.org: a variable that is not empty turns colour off.
 Marks marks_of_terminal() {
   const char *no_color = std::getenv("NO_COLOR"), *terminal = std::getenv("TERM");
-  const bool is_plain = ::isatty(STDOUT_FILENO) != 1 || (no_color != nullptr && *no_color != '\0') || (terminal != nullptr && std::string(terminal) == "dumb");
+  const bool is_plain = ::isatty(STDOUT_FILENO) != 1 || (no_color != nullptr && *no_color != '\0') ||
+                        (terminal != nullptr && std::string(terminal) == "dumb");
   return is_plain ? Marks{"[", "", "]"} : Marks{"\033[32m", "\033[90m", "\033[0m"};
 }
 
 class Printer {
  public:
-  Printer(const Task& task, const ModelText& text, const Dataset& data) : task_(task), text_(text), data_(data), marks_(marks_of_terminal()) {}
+  Printer(const Task& task, const ModelText& text, const Dataset& data)
+      : task_(task), text_(text), data_(data), marks_(marks_of_terminal()) {}
 
   void print_row(size_t i) const {
     const Example& example = data_.examples[i];
     const Sequence& sequence = data_.sequences[i];
-    std::printf("row %s, line %lld, %s, %zu tokens", example.id_text.c_str(), static_cast<long long>(example.line), answer_of(example).c_str(), sequence.ids.size());
+    std::printf("row %s, line %lld, %s, %zu tokens", example.id_text.c_str(), static_cast<long long>(example.line),
+                answer_of(example).c_str(), sequence.ids.size());
     if (task_.is_answered_in_words()) std::printf(", %s in the loss", count_text(num_targets(sequence)).c_str());
     std::printf("\n ");
     print_tokens(sequence.ids, targets_of(sequence), sequence.type_ids);
@@ -82,17 +85,21 @@ class Printer {
       ++answers[group_of(data_.examples[i])];
     }
     std::sort(lengths.begin(), lengths.end());
-    const auto at_share = [&](double share) { return static_cast<long long>(lengths[static_cast<size_t>(share * static_cast<double>(lengths.size() - 1))]); };
-    std::printf("\n%s %s, %s %s%s; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to max_length: %s\n", count_text(data_.size()).c_str(), plural(data_.size(), "row").c_str(),
-                count_text(data_.num_tokens).c_str(), plural(data_.num_tokens, "token").c_str(), task_.is_answered_in_words() ? (", " + count_text(targets) + " in the loss").c_str() : "", at_share(0), at_share(0.5), at_share(0.95),
-                at_share(1), count_text(data_.num_cut).c_str());
-    for (const auto& [answer, count] : answers) std::printf("%-24s %8s %s\n", answer.c_str(), count_text(count).c_str(), plural(count, "row").c_str());
+    const auto at_share = [&](double share) {
+      return static_cast<long long>(lengths[static_cast<size_t>(share * static_cast<double>(lengths.size() - 1))]);
+    };
+    std::printf("\n%s %s, %s %s%s; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to max_length: %s\n",
+                count_text(data_.size()).c_str(), plural(data_.size(), "row").c_str(), count_text(data_.num_tokens).c_str(),
+                plural(data_.num_tokens, "token").c_str(),
+                task_.is_answered_in_words() ? (", " + count_text(targets) + " in the loss").c_str() : "", at_share(0),
+                at_share(0.5), at_share(0.95), at_share(1), count_text(data_.num_cut).c_str());
+    for (const auto& [answer, count] : answers)
+      std::printf("%-24s %8s %s\n", answer.c_str(), count_text(count).c_str(), plural(count, "row").c_str());
     if (task_.cloze) std::printf("The loss is taken once a row, at the mask, among the words of the labels.\n");
     else if (!task_.is_answered_in_words()) std::printf("The loss is taken once a row, from the first token.\n");
   }
 
  private:
-
   std::vector<bool> targets_of(const Sequence& sequence) const {
     std::vector<bool> targets = sequence.is_target;
     targets.resize(sequence.ids.size(), false);
@@ -102,7 +109,9 @@ class Printer {
 
   std::string label_of(const Example& example) const {
     const auto index = static_cast<size_t>(*example.label);
-    return task_.kind == TaskKind::kRegression ? Node::number(*example.label).scalar : task_.kind == TaskKind::kChoice ? std::to_string(index) : task_.labels[index];
+    return task_.kind == TaskKind::kRegression ? Node::number(*example.label).scalar
+           : task_.kind == TaskKind::kChoice   ? std::to_string(index)
+                                               : task_.labels[index];
   }
 
   std::string answer_of(const Example& example) const {
@@ -131,7 +140,8 @@ class Printer {
 
   void print_tokens(const Ids& ids, const std::vector<bool>& is_target, const Ids& types) const {
     for (size_t t = 0; t < ids.size(); ++t) {
-      const bool begins = t == 0 || is_target[t] != is_target[t - 1], ends = t + 1 == ids.size() || is_target[t] != is_target[t + 1];
+      const bool begins = t == 0 || is_target[t] != is_target[t - 1],
+                 ends = t + 1 == ids.size() || is_target[t] != is_target[t + 1];
       const bool is_plain_prompt = *marks_.prompt == '\0' && !is_target[t];
       std::printf(" %s%s", begins ? (is_target[t] ? marks_.target : marks_.prompt) : "", shown(ids[t]).c_str());
       if (t < types.size() && types[t] != 0) std::printf("/%lld", static_cast<long long>(types[t]));
@@ -180,14 +190,16 @@ bool lacks_target(const Example& example) {
 }
 
 // As training sees the rows; of a generation those without a target as prompts.
-Dataset encoded(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length) {
+Dataset encoded(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config,
+                int64_t max_length) {
   if (task.kind != TaskKind::kGeneration) return encode_examples(std::move(examples), task, text, config, max_length);
   Dataset out;
-  for (size_t begin = 0; begin < examples.size();) {   // stretches of one kind
+  for (size_t begin = 0; begin < examples.size();) {  // stretches of one kind
     size_t end = begin + 1;
     while (end < examples.size() && lacks_target(examples[end]) == lacks_target(examples[begin])) ++end;
     const TargetUse use = lacks_target(examples[begin]) ? TargetUse::kLeaveOut : TargetUse::kFollow;
-    const auto first = examples.begin() + static_cast<std::ptrdiff_t>(begin), last = examples.begin() + static_cast<std::ptrdiff_t>(end);
+    const auto first = examples.begin() + static_cast<std::ptrdiff_t>(begin),
+               last = examples.begin() + static_cast<std::ptrdiff_t>(end);
     Dataset part = encode_examples(std::vector<Example>(first, last), task, text, config, max_length, use);
     std::move(part.examples.begin(), part.examples.end(), std::back_inserter(out.examples));
     std::move(part.sequences.begin(), part.sequences.end(), std::back_inserter(out.sequences));
@@ -205,7 +217,8 @@ int inspect_data(const InspectDataFlags& flags) {
   const ModelConfig config = read_config(flags.model);
   check_task(task, config);
   const ModelText text = load_model_text(flags.model);
-  const Dataset data = encoded(read_examples(flags.data, task, LabelUse::kOptional), task, text, config, resolve_max_length(flags.max_length, config));
+  const Dataset data = encoded(read_examples(flags.data, task, LabelUse::kOptional), task, text, config,
+                               resolve_max_length(flags.max_length, config));
   const Printer printer(task, text, data);
   const auto shown = static_cast<size_t>(std::min(flags.rows, data.size()));
   for (size_t i = 0; i < shown; ++i) {

@@ -23,8 +23,8 @@ int report(const std::string& message, ExitCode code) {
 
 // What is wrong with a command line: the first word that nobody knows, with a near miss; else what CLI11 says.
 std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
-  const CLI::App* command = &app;   // the innermost one that was chosen
-  std::string path;                 // " inspect data"
+  const CLI::App* command = &app;  // the innermost one that was chosen
+  std::string path;                // " inspect data"
   while (!command->get_subcommands().empty()) {
     command = command->get_subcommands().front();
     path += " " + command->get_name();
@@ -38,14 +38,15 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
     if (extra.starts_with("-")) return where + "unknown option '" + extra + "'" + graft::did_you_mean(extra, options) + help;
     if (!commands.empty()) return where + "unknown command '" + extra + "'" + graft::did_you_mean(extra, commands) + help;
   }
-  if (!commands.empty() && command->get_subcommands().empty()) return where + "expected a command: " + graft::joined(commands, "or") + help;
+  if (!commands.empty() && command->get_subcommands().empty())
+    return where + "expected a command: " + graft::joined(commands, "or") + help;
   return where + error.what() + help;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);   // a file-size limit becomes a failing write with a message, like a full disk
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit becomes a failing write with a message, like a full disk
   CLI::App app("Graft trains, evaluates and ships small learned changes to frozen language models.", "graft");
   app.set_version_flag("--version", std::string("graft ") + graft::kVersionText);
   app.require_subcommand(1);
@@ -65,7 +66,8 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     const int code = action();
-    if (std::fflush(stdout) != 0) throw graft::IoError(std::string("cannot write to the standard output: ") + std::strerror(errno));
+    if (std::fflush(stdout) != 0)
+      throw graft::IoError(std::string("cannot write to the standard output: ") + std::strerror(errno));
     return code;
   } catch (const CLI::CallForHelp& e) {
     return app.exit(e);

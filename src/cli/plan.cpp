@@ -34,7 +34,8 @@ double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& fl
   Random random({7});
   PackLane rows{{}, 0, adapter.layout()};
   for (Sequence& sequence : sequences) {
-    for (int64_t i = 0; i < flags.length; ++i) sequence.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(model.config.vocabulary))));
+    for (int64_t i = 0; i < flags.length; ++i)
+      sequence.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(model.config.vocabulary))));
     sequence.type_ids.assign(sequence.ids.size(), 0);
     rows.sequences.push_back(&sequence);
   }
@@ -48,7 +49,8 @@ double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& fl
     Context context;
     context.is_training = true;
     const LogitsResult result = compute_logits(model, pack, {{&bound, context}}, options);
-    torch::autograd::backward({summed_loss(adapter.task()->kind, result.logits.front(), std::vector<double>(sequences.size(), 0.0))}, {});
+    torch::autograd::backward(
+        {summed_loss(adapter.task()->kind, result.logits.front(), std::vector<double>(sequences.size(), 0.0))}, {});
     bound.join();
     for (auto& [name, tensor] : tensors) tensor.mutable_grad().reset();
     if (i >= kWarmup) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
@@ -60,20 +62,23 @@ double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& fl
 Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
   std::vector<Node> rows;
   for (const PlanRow& row : plan.rows) {
-    rows.push_back(Node::map({{"edit", Node::text(row.edit)}, {"part", Node::text(row.part)}, {"group", Node::text(group_name(row.group))},
+    rows.push_back(Node::map({{"edit", Node::text(row.edit)},
+                              {"part", Node::text(row.part)},
+                              {"group", Node::text(group_name(row.group))},
                               {"parameters", Node::integer(row.parameters)}}));
   }
   Node groups = Node::map();
   for (const PlanGroup group : kPlanGroups) groups[group_name(group)] = Node::integer(plan.parameters_in(group));
-  Node node = Node::map({{"version", Node::integer(1)},
-                         {"trunk_parameters", Node::integer(plan.trunk_parameters)},
-                         {"edit_parameters", Node::integer(plan.edit_parameters)},
-                         {"head_parameters", Node::integer(plan.head_parameters)},
-                         {"kept_parameters", Node::integer(plan.kept_parameters)},
-                         {"stored_parameters", Node::integer(plan.stored_parameters)},
-                         {"share_of_trunk", Node::number(static_cast<double>(plan.edit_parameters) / static_cast<double>(plan.trunk_parameters))},
-                         {"groups", std::move(groups)},
-                         {"rows", Node::list(std::move(rows))}});
+  Node node = Node::map(
+      {{"version", Node::integer(1)},
+       {"trunk_parameters", Node::integer(plan.trunk_parameters)},
+       {"edit_parameters", Node::integer(plan.edit_parameters)},
+       {"head_parameters", Node::integer(plan.head_parameters)},
+       {"kept_parameters", Node::integer(plan.kept_parameters)},
+       {"stored_parameters", Node::integer(plan.stored_parameters)},
+       {"share_of_trunk", Node::number(static_cast<double>(plan.edit_parameters) / static_cast<double>(plan.trunk_parameters))},
+       {"groups", std::move(groups)},
+       {"rows", Node::list(std::move(rows))}});
   node["forward_flops_per_token"] = Node::number(plan.forward_flops);
   node["training_flops_per_token"] = Node::number(plan.training_flops);
   node["peak_bytes"] = Node::integer(plan.peak_bytes);
@@ -85,23 +90,30 @@ Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
 }
 
 void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, const PlanFlags& flags) {
-  const auto share = [&](int64_t count) { return 100.0 * static_cast<double>(count) / static_cast<double>(plan.trunk_parameters); };
-  const auto line = [&](const std::string& name, int64_t count) { std::printf("%-46s %14s %10.4f\n", name.c_str(), count_text(count).c_str(), share(count)); };
+  const auto share = [&](int64_t count) {
+    return 100.0 * static_cast<double>(count) / static_cast<double>(plan.trunk_parameters);
+  };
+  const auto line = [&](const std::string& name, int64_t count) {
+    std::printf("%-46s %14s %10.4f\n", name.c_str(), count_text(count).c_str(), share(count));
+  };
   std::printf("%-14s %-22s %-8s %14s %10s\n", "edit", "part", "group", "parameters", "% of trunk");
   for (const PlanRow& row : plan.rows) {
-    std::printf("%-14s %-22s %-8s %14s %10.4f\n", row.edit.c_str(), row.part.c_str(), group_name(row.group), count_text(row.parameters).c_str(), share(row.parameters));
+    std::printf("%-14s %-22s %-8s %14s %10.4f\n", row.edit.c_str(), row.part.c_str(), group_name(row.group),
+                count_text(row.parameters).c_str(), share(row.parameters));
   }
-  line(adapter.parts().empty() && adapter.head() != nullptr ? "edits together (none: head only)" : "edits together", plan.edit_parameters);
+  line(adapter.parts().empty() && adapter.head() != nullptr ? "edits together (none: head only)" : "edits together",
+       plan.edit_parameters);
   for (const PlanGroup group : {PlanGroup::kExperts, PlanGroup::kRouters, PlanGroup::kGates}) {
     if (plan.parameters_in(group) > 0) line(std::string("  of these ") + group_name(group), plan.parameters_in(group));
   }
   if (plan.kept_parameters != plan.edit_parameters) line("  kept after training", plan.kept_parameters);
   line("head", plan.head_parameters);
   std::printf("%-46s %14s\n", "trunk", count_text(plan.trunk_parameters).c_str());
-  std::printf("\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training\n", static_cast<long long>(flags.length), plan.forward_flops / 1e6,
-              plan.training_flops / 1e6);
-  std::printf("peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n", static_cast<long long>(flags.batch_size),
-              static_cast<long long>(flags.length), flags.precision == Precision::kBFloat16 ? "bf16" : "fp32", bytes_text(plan.peak_bytes).c_str());
+  std::printf("\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training\n", static_cast<long long>(flags.length),
+              plan.forward_flops / 1e6, plan.training_flops / 1e6);
+  std::printf("peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n",
+              static_cast<long long>(flags.batch_size), static_cast<long long>(flags.length),
+              flags.precision == Precision::kBFloat16 ? "bf16" : "fp32", bytes_text(plan.peak_bytes).c_str());
   if (step_seconds > 0) {
     std::printf("measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,
                 count_text(static_cast<int64_t>(static_cast<double>(flags.batch_size * flags.length) / step_seconds)).c_str());
@@ -114,17 +126,21 @@ int plan(const PlanFlags& flags) {
   const bool is_file = !std::filesystem::is_directory(given);
   const ModelConfig config = read_config(given);
   if (flags.length > config.max_positions) {
-    throw InputError("--length: this model serves at most " + std::to_string(config.max_positions) + " tokens, found " + std::to_string(flags.length));
+    throw InputError("--length: this model serves at most " + std::to_string(config.max_positions) + " tokens, found " +
+                     std::to_string(flags.length));
   }
   if (flags.target_length > 0 && !config.has_decoder()) {
-    throw InputError("--target-length: found " + std::to_string(flags.target_length) + ", and a " + config.model_type + " model is an encoder, whose rows have no tokens to be given; leave it out");
+    throw InputError("--target-length: found " + std::to_string(flags.target_length) + ", and a " + config.model_type +
+                     " model is an encoder, whose rows have no tokens to be given; leave it out");
   }
   const Sites sites(config);
   AdapterPreset preset = load_preset(flags.adapter);
   Node run = Node::map();
   apply_settings(flags.settings, {config, sites}, preset.source, preset.definition, run);
   if (!run.members.empty()) {
-    throw InputError("--set " + run.members.front().first + ": plan takes options of the adapter; the shape of a run is given by --batch-size, --length and --precision");
+    throw InputError(
+        "--set " + run.members.front().first +
+        ": plan takes options of the adapter; the shape of a run is given by --batch-size, --length and --precision");
   }
   // A family that answers in words has no head whose outputs a task would give.
   const bool has_head = !flags.task.empty() || family_of(config).head_style != HeadStyle::kNone;
@@ -132,10 +148,12 @@ int plan(const PlanFlags& flags) {
   const Adapter adapter(preset.definition, preset.source, {config, sites}, has_head ? std::optional<Task>(task()) : std::nullopt);
   PlanShape shape;
   shape.mean_length = static_cast<double>(flags.length);
-  // Beside an encoder the decoder has rows of its own; a decoder that stands alone learns to give the last of a row's tokens, or all.
+  // Beside an encoder the decoder has rows of its own; a decoder that stands alone learns to give the last of a row's tokens, or
+  // all.
   const bool has_both = config.layers > 0 && config.has_decoder();
   if (flags.target_length > flags.length && !has_both) {
-    throw InputError("--target-length: the tokens to be given are among those of a row, --length; expected at most " + std::to_string(flags.length) + ", found " + std::to_string(flags.target_length));
+    throw InputError("--target-length: the tokens to be given are among those of a row, --length; expected at most " +
+                     std::to_string(flags.length) + ", found " + std::to_string(flags.target_length));
   }
   shape.mean_target = static_cast<double>(flags.target_length > 0 || !has_both ? flags.target_length : flags.length);
   shape.batch_rows = flags.batch_size;
@@ -144,8 +162,11 @@ int plan(const PlanFlags& flags) {
   shape.is_mapped = !is_gguf(given);
   shape.precision = flags.precision;
   const Plan made = make_plan(adapter, config, shape);
-  const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") || std::filesystem::exists(given / "model.safetensors.index.json"));
-  const double step_seconds = has_weights && adapter.head() != nullptr && !flags.no_timing ? calibrate(*load_model(given, shape.precision), adapter, flags) : 0;
+  const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") ||
+                                        std::filesystem::exists(given / "model.safetensors.index.json"));
+  const double step_seconds = has_weights && adapter.head() != nullptr && !flags.no_timing
+                                  ? calibrate(*load_model(given, shape.precision), adapter, flags)
+                                  : 0;
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(plan_node(made, step_seconds, flags)));
   print_plan(made, adapter, step_seconds, flags);
   return 0;
@@ -162,7 +183,10 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--set", flags->settings, "options of the adapter, such as rank=4")->allow_extra_args(false);
   command->add_option("--batch-size", flags->batch_size, "rows of a batch")->check(CLI::Range(1, 1 << 20));
   command->add_option("--length", flags->length, "tokens of a row")->check(CLI::Range(1, 1 << 20));
-  command->add_option("--target-length", flags->target_length, "tokens of a row that a decoder learns to give (default: as many as --length)")->check(CLI::Range(1, 1 << 20));
+  command
+      ->add_option("--target-length", flags->target_length,
+                   "tokens of a row that a decoder learns to give (default: as many as --length)")
+      ->check(CLI::Range(1, 1 << 20));
   command->add_flag("--save-memory", flags->saves_memory, "of a run with save_memory: true");
   add_precision(*command, flags->precision);
   add_threads(*command, flags->threads);

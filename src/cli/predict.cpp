@@ -33,12 +33,14 @@ Node prediction_node(const Example& example, const at::Tensor& logits, const Tas
 }
 
 std::string label_lines(const Task& task, const Dataset& data, const Predictions& predictions) {
-  const Uncertainty uncertainty = predictions.by_route.defined() ? uncertainty_of(task.kind, predictions.by_route) : Uncertainty{};
+  const Uncertainty uncertainty =
+      predictions.by_route.defined() ? uncertainty_of(task.kind, predictions.by_route) : Uncertainty{};
   std::string lines;
   for (int64_t i = 0; i < data.size(); ++i) {
     Node line = prediction_node(data.examples[static_cast<size_t>(i)], predictions.logits[i], task);
-    for (const auto& [name, values] : {std::pair{"entropy", &uncertainty.entropy}, std::pair{"information", &uncertainty.information},
-                                       std::pair{"disagreement", &uncertainty.disagreement}}) {
+    for (const auto& [name, values] :
+         {std::pair{"entropy", &uncertainty.entropy}, std::pair{"information", &uncertainty.information},
+          std::pair{"disagreement", &uncertainty.disagreement}}) {
       if (values->defined()) line[name] = Node::number((*values)[i].item<float>());
     }
     lines += to_json(line, -1) + "\n";
@@ -52,8 +54,12 @@ std::string choice_lines(const Dataset& data, const Choices& choices) {
     std::vector<Node> scores;
     for (const double score : choices.scores[i]) scores.push_back(Node::number(score));
     const auto chosen = static_cast<size_t>(choices.chosen[i]);
-    lines += to_json(Node::map({{"id", id_node(data.examples[i])}, {"chosen", Node::integer(choices.chosen[i])}, {"label", Node::text(data.examples[i].options[chosen])},
-                                {"scores", Node::list(std::move(scores))}}), -1) + "\n";
+    lines += to_json(Node::map({{"id", id_node(data.examples[i])},
+                                {"chosen", Node::integer(choices.chosen[i])},
+                                {"label", Node::text(data.examples[i].options[chosen])},
+                                {"scores", Node::list(std::move(scores))}}),
+                     -1) +
+             "\n";
   }
   return lines;
 }
@@ -63,10 +69,13 @@ int predict_file(const PredictFlags& flags) {
   check_not_rows("--records", flags.records, flags.subject.data);
   const Subject subject = load_subject(flags.subject);
   const Task& task = subject.task;
-  if (task.kind == TaskKind::kGeneration) throw InputError("task " + quote(task.name) + " is answered by a text: write it with graft generate --data");
-  if (!flags.records.empty() && subject.loaded.adapter.head() == nullptr) throw InputError("--records: only for tasks with a head; of a task of kind generation graft eval writes them");
+  if (task.kind == TaskKind::kGeneration)
+    throw InputError("task " + quote(task.name) + " is answered by a text: write it with graft generate --data");
+  if (!flags.records.empty() && subject.loaded.adapter.head() == nullptr)
+    throw InputError("--records: only for tasks with a head; of a task of kind generation graft eval writes them");
   check_records(subject, flags.subject, flags.records);
-  const Dataset data = encode_examples(read_examples(flags.subject.data, task, LabelUse::kOptional), task, subject.text, subject.model->config, subject.max_length, TargetUse::kLeaveOut);
+  const Dataset data = encode_examples(read_examples(flags.subject.data, task, LabelUse::kOptional), task, subject.text,
+                                       subject.model->config, subject.max_length, TargetUse::kLeaveOut);
   const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing));
   Progress progress("row", data.size(), 0, flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
   PredictOptions options;
@@ -83,7 +92,8 @@ int predict_file(const PredictFlags& flags) {
   }
   progress.finish();
   write_file_atomically(flags.out, lines);
-  if (!flags.subject.is_quiet) std::printf("%s %s in %s\n", count_text(data.size()).c_str(), plural(data.size(), "prediction").c_str(), flags.out.c_str());
+  if (!flags.subject.is_quiet)
+    std::printf("%s %s in %s\n", count_text(data.size()).c_str(), plural(data.size(), "prediction").c_str(), flags.out.c_str());
   return 0;
 }
 
@@ -94,9 +104,12 @@ void add_predict(CLI::App& app, Action& action) {
   auto flags = std::make_shared<PredictFlags>();
   add_subject(*command, flags->subject);
   command->add_option("--out", flags->out, "file to write (JSONL)")->required();
-  command->add_option("--records", flags->records, "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the last block over those read there alone (that predict, or a classifier's first)");
-  command->footer("Example:\n  graft predict --model models/minilm --adapter runs/sst2/adapter --data rows.jsonl --out predictions.jsonl\n"
-                  "Rows need no label; one that is there must be a known one.");
+  command->add_option("--records", flags->records,
+                      "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the "
+                      "last block over those read there alone (that predict, or a classifier's first)");
+  command->footer(
+      "Example:\n  graft predict --model models/minilm --adapter runs/sst2/adapter --data rows.jsonl --out predictions.jsonl\n"
+      "Rows need no label; one that is there must be a known one.");
   command->callback([flags, &action] { action = [flags] { return predict_file(*flags); }; });
 }
 

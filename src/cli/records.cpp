@@ -16,7 +16,12 @@ std::string record_lines(const Dataset& data, const NamedTensors& records) {
     const auto row = static_cast<size_t>(i);
     const auto tokens = static_cast<int64_t>(data.sequences[row].ids.size());
     for (const auto& [name, values] : records) {
-      lines += to_json(Node::map({{"id", id_node(data.examples[row])}, {"tokens", Node::integer(tokens)}, {"name", Node::text(name)}, {"values", number_list(values[i])}}), -1) + "\n";
+      lines += to_json(Node::map({{"id", id_node(data.examples[row])},
+                                  {"tokens", Node::integer(tokens)},
+                                  {"name", Node::text(name)},
+                                  {"values", number_list(values[i])}}),
+                       -1) +
+               "\n";
     }
   }
   return lines;

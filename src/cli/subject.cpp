@@ -20,9 +20,14 @@ const std::map<std::string, Routing> kRoutings = {{"merged", Routing::kMerged},
 void check_routing(const Subject& subject, const SubjectFlags& flags) {
   if (flags.route.routing == Routing::kMerged) return;
   const auto& parts = subject.loaded.adapter.parts();
-  const bool is_stochastic = std::any_of(parts.begin(), parts.end(), [](const Adapter::Part& part) { return part.spec.traits.is_stochastic; });
-  if (!is_stochastic) throw InputError("--routing: the adapter in '" + flags.adapter + "' has no stochastic mixture to route through; leave the flag out");
-  if (subject.loaded.adapter.head() == nullptr) throw InputError("--routing: routes other than merged are for tasks with a head; task " + quote(subject.task.name) + " is answered in words");
+  const bool is_stochastic =
+      std::any_of(parts.begin(), parts.end(), [](const Adapter::Part& part) { return part.spec.traits.is_stochastic; });
+  if (!is_stochastic)
+    throw InputError("--routing: the adapter in '" + flags.adapter +
+                     "' has no stochastic mixture to route through; leave the flag out");
+  if (subject.loaded.adapter.head() == nullptr)
+    throw InputError("--routing: routes other than merged are for tasks with a head; task " + quote(subject.task.name) +
+                     " is answered in words");
 }
 
 // Flags of routes that are not there.
@@ -30,10 +35,13 @@ void check_route_flags(const SubjectFlags& flags) {
   const RouteOptions& route = flags.route;
   const bool is_ensemble = route.routing == Routing::kEnsembleLogits || route.routing == Routing::kEnsembleProbabilities;
   if (flags.gives_routes && !is_ensemble) {
-    throw InputError("--routes: found " + std::to_string(route.routes) + ", and there is no ensemble of routes; give --routing ensemble-logits or ensemble-probabilities, or leave it out");
+    throw InputError(
+        "--routes: found " + std::to_string(route.routes) +
+        ", and there is no ensemble of routes; give --routing ensemble-logits or ensemble-probabilities, or leave it out");
   }
   if (flags.gives_route_seed && !is_ensemble && route.routing != Routing::kRandom) {
-    throw InputError("--route-seed: found " + std::to_string(route.seed) + ", and no route is drawn; give --routing random or that of an ensemble, or leave it out");
+    throw InputError("--route-seed: found " + std::to_string(route.seed) +
+                     ", and no route is drawn; give --routing random or that of an ensemble, or leave it out");
   }
 }
 
@@ -48,7 +56,8 @@ bool has_recorder(const Node& edits) {
 LoadedAdapter no_adapter(const Model& model, const Task& task) {
   Adapter bare(Node::map(), "no adapter", {model.config, model.sites}, task);
   if (!bare.params().empty()) {
-    throw InputError("--adapter: missing; task " + quote(task.name) + " is answered by a trained head. Without an adapter: tasks of kind generation or choice, and cloze tasks");
+    throw InputError("--adapter: missing; task " + quote(task.name) +
+                     " is answered by a trained head. Without an adapter: tasks of kind generation or choice, and cloze tasks");
   }
   return {std::move(bare), {}, {}};
 }
@@ -67,7 +76,8 @@ Subject load_subject(const SubjectFlags& flags) {
   if (!task) task = loaded.adapter.task();
   if (!task) throw InputError("'" + flags.adapter + "': the adapter has no task, so nothing to predict; give --task");
   const bool has_own_head = loaded.adapter.head() != nullptr && loaded.adapter.task() != task;
-  if (has_own_head) throw InputError("--task: the adapter in '" + flags.adapter + "' has a head for its own task; leave the flag out");
+  if (has_own_head)
+    throw InputError("--task: the adapter in '" + flags.adapter + "' has a head for its own task; leave the flag out");
   ModelText text = load_model_text(flags.model);
   check_tokenizer(loaded.provenance, text, flags.adapter, flags.model);
   const int64_t max_length = resolve_max_length(loaded.provenance.max_length, model->config, loaded.adapter.layout());
@@ -81,28 +91,43 @@ void check_records(const Subject& subject, const SubjectFlags& flags, const std:
   const Node definition = subject.loaded.adapter.describe();
   const Node* edits = definition.find("edits");
   if (edits != nullptr && has_recorder(*edits)) return;
-  throw InputError("--records: " + (flags.adapter.empty() ? "the bare model" : "the adapter in '" + flags.adapter + "'") + " has neither a gate nor a router, so nothing to record; leave it out");
+  throw InputError("--records: " + (flags.adapter.empty() ? "the bare model" : "the adapter in '" + flags.adapter + "'") +
+                   " has neither a gate nor a router, so nothing to record; leave it out");
 }
 
 void add_subject(CLI::App& command, SubjectFlags& flags) {
   command.add_option("--model", flags.model, "the frozen model: a folder or a GGUF file")->required();
-  command.add_option("--adapter", flags.adapter, "adapter folder (RUN/adapter); without it the bare model, which then needs --task");
+  command.add_option("--adapter", flags.adapter,
+                     "adapter folder (RUN/adapter); without it the bare model, which then needs --task");
   command.add_option("--task", flags.task, "task name or file; default: what the adapter was trained for");
   command.add_option("--data", flags.data, "rows: TSV, CSV, JSONL or JSON")->required();
   add_precision(command, flags.precision);
   add_threads(command, flags.threads);
   std::vector<std::string> names;
   for (const auto& [name, routing] : kRoutings) names.push_back(name);
-  command.add_option_function<std::string>("--routing", [&flags](const std::string& name) { flags.route.routing = kRoutings.at(name); },
-                                           "experts of a stochastic mixture (default: merged)")->check(CLI::IsMember(names));
-  command.add_option_function<int64_t>("--routes", [&flags](int64_t routes) {
-    flags.route.routes = routes;
-    flags.gives_routes = true;
-  }, "random routes of an ensemble (default 4)")->check(CLI::Range(2, 1024));
-  command.add_option_function<int64_t>("--route-seed", [&flags](int64_t seed) {
-    flags.route.seed = seed;
-    flags.gives_route_seed = true;
-  }, "draws the routes of --routing random or of an ensemble")->check(not_negative());
+  command
+      .add_option_function<std::string>(
+          "--routing", [&flags](const std::string& name) { flags.route.routing = kRoutings.at(name); },
+          "experts of a stochastic mixture (default: merged)")
+      ->check(CLI::IsMember(names));
+  command
+      .add_option_function<int64_t>(
+          "--routes",
+          [&flags](int64_t routes) {
+            flags.route.routes = routes;
+            flags.gives_routes = true;
+          },
+          "random routes of an ensemble (default 4)")
+      ->check(CLI::Range(2, 1024));
+  command
+      .add_option_function<int64_t>(
+          "--route-seed",
+          [&flags](int64_t seed) {
+            flags.route.seed = seed;
+            flags.gives_route_seed = true;
+          },
+          "draws the routes of --routing random or of an ensemble")
+      ->check(not_negative());
   command.add_flag("--quiet", flags.is_quiet, "no progress");
 }
 

@@ -1,4 +1,5 @@
-// What eval and predict ask: a model, an adapter or none, and a task. Its rows come after, since any fault of these is told before one of theirs.
+// What eval and predict ask: a model, an adapter or none, and a task. Its rows come after, since any fault of these is told
+// before one of theirs.
 #pragma once
 
 #include <memory>
@@ -26,10 +27,10 @@ struct SubjectFlags {
 
 struct Subject {
   std::shared_ptr<const Model> model;
-  LoadedAdapter loaded;          // without --adapter: no edits
+  LoadedAdapter loaded;  // without --adapter: no edits
   Task task;
   ModelText text;
-  int64_t max_length = 0;        // tokens of a row
+  int64_t max_length = 0;  // tokens of a row
 };
 
 // The flags that both commands have.

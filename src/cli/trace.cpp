@@ -23,24 +23,30 @@ struct TraceFlags {
 
 void check_ids(const char* flag, const std::vector<int64_t>& ids, int64_t size, const char* what) {
   for (const int64_t id : ids) {
-    if (id < 0 || id >= size) throw InputError(std::string(flag) + ": expected " + what + " in 0.." + std::to_string(size - 1) + ", found " + std::to_string(id));
+    if (id < 0 || id >= size)
+      throw InputError(std::string(flag) + ": expected " + what + " in 0.." + std::to_string(size - 1) + ", found " +
+                       std::to_string(id));
   }
 }
 
 void check_length(const char* flag, const Sequence& sequence, const ModelConfig& config) {
   const auto length = static_cast<int64_t>(sequence.ids.size());
   if (length <= config.max_positions) return;
-  throw InputError(std::string(flag) + ": this model serves at most " + std::to_string(config.max_positions) + " tokens, found " + std::to_string(length) + "; give fewer");
+  throw InputError(std::string(flag) + ": this model serves at most " + std::to_string(config.max_positions) + " tokens, found " +
+                   std::to_string(length) + "; give fewer");
 }
 
 Sequence read_sequence(const TraceFlags& flags, const Model& model) {
   if (flags.text.empty() == flags.ids.empty()) throw InputError("give either --text or --ids");
-  if (!flags.pair.empty() && flags.text.empty()) throw InputError("--pair: expected with --text; with --ids the types in --type-ids tell the texts apart");
-  if (!flags.type_ids.empty() && flags.ids.empty()) throw InputError("--type-ids: expected with --ids; with --text the tokenizer gives them");
+  if (!flags.pair.empty() && flags.text.empty())
+    throw InputError("--pair: expected with --text; with --ids the types in --type-ids tell the texts apart");
+  if (!flags.type_ids.empty() && flags.ids.empty())
+    throw InputError("--type-ids: expected with --ids; with --text the tokenizer gives them");
   Sequence sequence;
   if (!flags.ids.empty()) {
     check_ids("--ids", flags.ids, model.config.vocabulary, "ids");
-    if (!flags.type_ids.empty() && flags.type_ids.size() != flags.ids.size()) throw InputError("--type-ids: expected as many as --ids");
+    if (!flags.type_ids.empty() && flags.type_ids.size() != flags.ids.size())
+      throw InputError("--type-ids: expected as many as --ids");
     check_ids("--type-ids", flags.type_ids, model.config.type_vocabulary, "types");
     sequence.ids = flags.ids;
     sequence.type_ids = flags.type_ids.empty() ? std::vector<int64_t>(flags.ids.size(), 0) : flags.type_ids;
@@ -58,7 +64,9 @@ Sequence read_sequence(const TraceFlags& flags, const Model& model) {
 std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig& config) {
   const bool has_both = config.layers > 0 && config.has_decoder();
   if (!has_both) {
-    if (!flags.target_ids.empty()) throw InputError("--target-ids: expected with an encoder-decoder; a " + config.model_type + " model has one stack, which reads --text or --ids");
+    if (!flags.target_ids.empty())
+      throw InputError("--target-ids: expected with an encoder-decoder; a " + config.model_type +
+                       " model has one stack, which reads --text or --ids");
     return std::nullopt;
   }
   check_ids("--target-ids", flags.target_ids, config.vocabulary, "ids");
@@ -122,7 +130,8 @@ int trace(const TraceFlags& flags) {
     out = trace_decoder(*model, {&pack, &decoder}, {&bound, {}}, options);
     out["dec.ids"] = decoder.ids;
   } else {
-    out = config.has_decoder() ? trace_decoder(*model, {nullptr, &pack}, {&bound, {}}, options) : trace_encoder(*model, pack, {&bound, {}}, options);
+    out = config.has_decoder() ? trace_decoder(*model, {nullptr, &pack}, {&bound, {}}, options)
+                               : trace_encoder(*model, pack, {&bound, {}}, options);
   }
   out["ids"] = pack.ids;
   save_safetensors(flags.out, out, {{"format", "graft-trace"}, {"version", "1"}});
@@ -141,13 +150,18 @@ void add_trace(CLI::App& app, Action& action) {
   command->add_option("--pair", flags->pair, "a second text");
   command->add_option("--ids", flags->ids, "token ids instead of a text: 101,7592,102")->delimiter(',');
   command->add_option("--type-ids", flags->type_ids, "their segment types (default 0)")->delimiter(',');
-  command->add_option("--target-ids", flags->target_ids, "what the decoder of an encoder-decoder reads, its start token first (default: that alone)")->delimiter(',');
+  command
+      ->add_option("--target-ids", flags->target_ids,
+                   "what the decoder of an encoder-decoder reads, its start token first (default: that alone)")
+      ->delimiter(',');
   command->add_option("--out", flags->out, "file to write")->required();
   add_precision(*command, flags->precision);
-  command->footer("Example:\n  graft trace --model models/minilm --adapter runs/sst2/adapter --text \"a fine film\" --out trace.safetensors\n"
-                  "Tensors: ids [T], hidden.0 (embeddings) .. hidden.L [T,C] (what leaves each block);\n"
-                  "of an encoder pooled [1,C], and logits [1,outputs] with an adapter that has a head; of a decoder last [T,C] (behind the\n"
-                  "final norm, where there is one) and logits [T,vocabulary]; the decoder of two stacks has dec.ids, dec.hidden.I and dec.last.");
+  command->footer(
+      "Example:\n  graft trace --model models/minilm --adapter runs/sst2/adapter --text \"a fine film\" --out trace.safetensors\n"
+      "Tensors: ids [T], hidden.0 (embeddings) .. hidden.L [T,C] (what leaves each block);\n"
+      "of an encoder pooled [1,C], and logits [1,outputs] with an adapter that has a head; of a decoder last [T,C] (behind the\n"
+      "final norm, where there is one) and logits [T,vocabulary]; the decoder of two stacks has dec.ids, dec.hidden.I and "
+      "dec.last.");
   command->callback([flags, &action] { action = [flags] { return trace(*flags); }; });
 }
 

@@ -24,7 +24,8 @@ struct TrainFlags {
 AdapterPreset preset_of(Node& document, const TrainFlags& flags) {
   if (!flags.adapter.empty()) return load_preset(flags.adapter);
   const Node* own = document.find("adapter");
-  if (own == nullptr) throw InputError("no adapter: give --adapter with a preset (" + joined(preset_names()) + ") or a YAML file");
+  if (own == nullptr)
+    throw InputError("no adapter: give --adapter with a preset (" + joined(preset_names()) + ") or a YAML file");
   if (own->kind == Node::Kind::kScalar) return load_preset(own->scalar);
   return {*own, Node::null(), "", flags.config};
 }
@@ -42,7 +43,8 @@ Node read_run_file(const Path& file) {
   Node document = parse_yaml(read_file(file), file.string());
   if (document.kind == Node::Kind::kNull) return Node::map();
   if (document.kind != Node::Kind::kMap) {
-    throw InputError(file.string() + ": expected keys and values such as 'model: PATH', found " + (document.kind == Node::Kind::kList ? "a list" : quote(document.scalar)));
+    throw InputError(file.string() + ": expected keys and values such as 'model: PATH', found " +
+                     (document.kind == Node::Kind::kList ? "a list" : quote(document.scalar)));
   }
   return document;
 }
@@ -54,7 +56,9 @@ void tell_what_stays(const Node& document, const AdapterPreset& preset, const Tr
   for (const auto& [key, value] : preset.train.members) {
     if (document.find(key) != nullptr) kept.push_back(key);
   }
-  if (!kept.empty()) std::fprintf(stderr, "the settings in '%s' stay; of those that '%s' suggests give way: %s\n", flags.config.c_str(), flags.adapter.c_str(), joined(kept).c_str());
+  if (!kept.empty())
+    std::fprintf(stderr, "the settings in '%s' stay; of those that '%s' suggests give way: %s\n", flags.config.c_str(),
+                 flags.adapter.c_str(), joined(kept).c_str());
 }
 
 RunConfig resolve(const TrainFlags& flags) {
@@ -69,7 +73,8 @@ RunConfig resolve(const TrainFlags& flags) {
   if (!flags.data.empty()) {
     const DataConfig found = find_data(flags.data);
     Node& data = section_of(document, "data", source);
-    for (const auto& [key, path] : {std::pair{"train", found.train}, std::pair{"eval", found.eval}, std::pair{"test", found.test}}) {
+    for (const auto& [key, path] :
+         {std::pair{"train", found.train}, std::pair{"eval", found.eval}, std::pair{"test", found.test}}) {
       if (!path.empty()) data[key] = Node::text(path);
     }
   }
@@ -77,19 +82,24 @@ RunConfig resolve(const TrainFlags& flags) {
   if (!flags.test.empty()) section_of(document, "data", source)["test"] = Node::text(flags.test);
   AdapterPreset preset = preset_of(document, flags);
   if (!flags.is_quiet) tell_what_stays(document, preset, flags);
-  const bool is_named = flags.adapter.empty() && document.find("adapter_name") != nullptr;   // a resolved run.yaml says what it was
+  const bool is_named =
+      flags.adapter.empty() && document.find("adapter_name") != nullptr;  // a resolved run.yaml says what it was
   if (!is_named) document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
   const Node* model = document.find("model");
-  if (model == nullptr) throw InputError("model: missing; give --model with a folder that holds config.json, *.safetensors and a tokenizer, or with a GGUF file");
+  if (model == nullptr)
+    throw InputError(
+        "model: missing; give --model with a folder that holds config.json, *.safetensors and a tokenizer, or with a GGUF file");
   if (model->kind != Node::Kind::kScalar) throw InputError(source + ": /model: expected the path of a folder or GGUF file");
   const ModelConfig config = read_config(model->scalar);
   apply_settings(flags.settings, {config, Sites(config)}, preset.source, preset.definition, document);
-  if (const Node* edits = preset.definition.find("edits")) {   // written out with every default, so that the run does not depend on them
-    preset.definition["edits"] = Adapter(Node::map({{"edits", *edits}}), preset.source, {config, Sites(config)}, std::nullopt).describe()["edits"];
+  if (const Node* edits =
+          preset.definition.find("edits")) {  // written out with every default, so that the run does not depend on them
+    preset.definition["edits"] =
+        Adapter(Node::map({{"edits", *edits}}), preset.source, {config, Sites(config)}, std::nullopt).describe()["edits"];
   }
   if (const Node* dropout = document.find("dropout"); dropout != nullptr && dropout->kind == Node::Kind::kScalar) {
     Node& head = section_of(preset.definition, "head", preset.source);
-    if (head.find("dropout") == nullptr) head["dropout"] = *dropout;   // the switch covers trunk and head
+    if (head.find("dropout") == nullptr) head["dropout"] = *dropout;  // the switch covers trunk and head
   }
   document["adapter"] = preset.definition;
   return parse_run_config(document, preset.train, source);
@@ -97,7 +107,8 @@ RunConfig resolve(const TrainFlags& flags) {
 
 RunConfig read_resumed(const Path& dir) {
   const Path file = dir / "run.yaml";
-  if (!std::filesystem::exists(file)) throw InputError("--resume '" + dir.string() + "': there is no run.yaml, so no run to go on with");
+  if (!std::filesystem::exists(file))
+    throw InputError("--resume '" + dir.string() + "': there is no run.yaml, so no run to go on with");
   RunConfig config = parse_run_config(parse_yaml(read_file(file), file.string()), Node::null(), file.string());
   config.out = dir.string();
   return config;
@@ -106,15 +117,16 @@ RunConfig read_resumed(const Path& dir) {
 // The settings of a resumed run are those of its run.yaml: a flag that would say otherwise is refused.
 void refuse_other_flags(const TrainFlags& flags) {
   std::vector<std::string> given;
-  for (const auto& [name, value] : {std::pair{"run.yaml", &flags.config}, std::pair{"--model", &flags.model}, std::pair{"--task", &flags.task},
-                                    std::pair{"--data", &flags.data}, std::pair{"--eval", &flags.eval}, std::pair{"--test", &flags.test},
-                                    std::pair{"--adapter", &flags.adapter}, std::pair{"--out", &flags.out}}) {
+  for (const auto& [name, value] :
+       {std::pair{"run.yaml", &flags.config}, std::pair{"--model", &flags.model}, std::pair{"--task", &flags.task},
+        std::pair{"--data", &flags.data}, std::pair{"--eval", &flags.eval}, std::pair{"--test", &flags.test},
+        std::pair{"--adapter", &flags.adapter}, std::pair{"--out", &flags.out}}) {
     if (!value->empty()) given.emplace_back(name);
   }
   if (!flags.settings.empty()) given.emplace_back("--set");
   if (given.empty()) return;
-  throw InputError("--resume goes on with the settings in " + (Path(flags.resume) / "run.yaml").string() + ": leave out " + joined(given) +
-                   ", or start a new run (start_from takes an adapter to begin with)");
+  throw InputError("--resume goes on with the settings in " + (Path(flags.resume) / "run.yaml").string() + ": leave out " +
+                   joined(given) + ", or start a new run (start_from takes an adapter to begin with)");
 }
 
 void print_summary(const RunConfig& config, TaskKind kind) {
@@ -131,13 +143,14 @@ void print_summary(const RunConfig& config, TaskKind kind) {
       else std::printf("  %s %s", name.c_str(), number_text(std::stod(value.scalar)).c_str());
     }
     std::printf("\n");
-    for (const auto& [name, value] : scores->members) {   // of a task of its own
+    for (const auto& [name, value] : scores->members) {  // of a task of its own
       if (value.kind == Node::Kind::kMap) std::printf("  %s: %s\n", name.c_str(), to_json(value, -1).c_str());
     }
   }
   const std::string adapter = (dir / "adapter").string();
   const bool writes = kind == TaskKind::kGeneration;
-  std::printf("adapter: %s\nnext: graft %s --model %s --adapter %s --data FILE --out %s\n", adapter.c_str(), writes ? "generate" : "predict", config.model.c_str(), adapter.c_str(),
+  std::printf("adapter: %s\nnext: graft %s --model %s --adapter %s --data FILE --out %s\n", adapter.c_str(),
+              writes ? "generate" : "predict", config.model.c_str(), adapter.c_str(),
               writes ? "answers.jsonl" : "predictions.jsonl");
 }
 
@@ -146,7 +159,7 @@ int train(const TrainFlags& flags) {
   const bool is_resume = !flags.resume.empty();
   if (is_resume) refuse_other_flags(flags);
   if (is_resume && Run::is_finished(flags.resume)) {
-    remove_checkpoints(flags.resume);   // where the process ended before they were gone
+    remove_checkpoints(flags.resume);  // where the process ended before they were gone
     std::printf("%s is finished; nothing is left to do\n", flags.resume.c_str());
     return 0;
   }
@@ -156,18 +169,25 @@ int train(const TrainFlags& flags) {
   if (!flags.is_quiet) {
     const Node* edits = config.adapter.find("edits");
     const bool is_head_only = (edits == nullptr || edits->items.empty()) && !inputs.task.is_answered_in_words();
-    std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s%s\n", config.adapter_name.c_str(), config.model.c_str(), count_text(inputs.train.size()).c_str(), plural(inputs.train.size(), "row").c_str(),
+    std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s%s\n", config.adapter_name.c_str(), config.model.c_str(),
+                 count_text(inputs.train.size()).c_str(), plural(inputs.train.size(), "row").c_str(),
                  count_text(inputs.train.num_tokens).c_str(),
-                 inputs.train.num_cut > 0 ? (", " + count_text(inputs.train.num_cut) + " " + plural(inputs.train.num_cut, "text") + " cut to " + std::to_string(inputs.max_length) + " tokens").c_str() : "",
+                 inputs.train.num_cut > 0
+                     ? (", " + count_text(inputs.train.num_cut) + " " + plural(inputs.train.num_cut, "text") + " cut to " +
+                        std::to_string(inputs.max_length) + " tokens")
+                           .c_str()
+                     : "",
                  is_head_only ? ", head only" : "");
-    if (!inputs.eval && inputs.eval_tasks.empty()) std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
+    if (!inputs.eval && inputs.eval_tasks.empty())
+      std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
   }
   const TaskKind kind = inputs.task.kind;
   std::vector<std::unique_ptr<Run>> runs;
   runs.push_back(std::make_unique<Run>(std::move(inputs), is_resume ? StartMode::kResume : StartMode::kFresh, verbosity));
   int signal = 0;
   if (drive(runs, signal) == LoopEnd::kInterrupted) {
-    std::fprintf(stderr, "\nstopped at step %s; go on with: graft train --resume %s\n", count_text(runs.front()->steps_done()).c_str(), config.out.c_str());
+    std::fprintf(stderr, "\nstopped at step %s; go on with: graft train --resume %s\n",
+                 count_text(runs.front()->steps_done()).c_str(), config.out.c_str());
     return 128 + signal;
   }
   if (!flags.is_quiet) print_summary(config, kind);
@@ -180,19 +200,24 @@ void add_train(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("train", "Train an adapter");
   auto flags = std::make_shared<TrainFlags>();
   command->add_option("config", flags->config, "run.yaml with the same keys as --set; flags win over it");
-  command->add_option("--model", flags->model, "the frozen model: a folder with config.json, *.safetensors and a tokenizer, or a GGUF file");
+  command->add_option("--model", flags->model,
+                      "the frozen model: a folder with config.json, *.safetensors and a tokenizer, or a GGUF file");
   command->add_option("--task", flags->task, "ready task (sst2, cola, mail, ...), YAML file, or text:LABEL,LABEL");
   command->add_option("--data", flags->data, "training rows (TSV, CSV, JSONL, JSON), or a folder with train.* and dev.*");
   command->add_option("--eval", flags->eval, "rows to evaluate on during training");
   command->add_option("--test", flags->test, "rows to score once at the end");
   command->add_option("--adapter", flags->adapter, "what to train: a preset (lora, full, bitfit, head, ...) or a YAML file");
   command->add_option("--out", flags->out, "folder of the run; must not hold a run yet");
-  command->add_option("--set", flags->settings, "key=value, such as epochs=5, learning_rate=1e-4, data.held_out=0.1, adapter.rank=4")->allow_extra_args(false);
+  command
+      ->add_option("--set", flags->settings, "key=value, such as epochs=5, learning_rate=1e-4, data.held_out=0.1, adapter.rank=4")
+      ->allow_extra_args(false);
   command->add_option("--resume", flags->resume, "go on with an interrupted run");
   add_threads(*command, flags->threads);
   command->add_flag("--quiet", flags->is_quiet, "no progress, no summary");
-  command->footer("Example:\n  graft train --model models/minilm --task sst2 --data glue/SST-2 --adapter lora --out runs/sst2 --set epochs=2\n"
-                  "Keys of --set: see doc/run_folder.md. Ctrl-C finishes the step and writes a checkpoint.");
+  command->footer(
+      "Example:\n  graft train --model models/minilm --task sst2 --data glue/SST-2 --adapter lora --out runs/sst2 --set "
+      "epochs=2\n"
+      "Keys of --set: see doc/run_folder.md. Ctrl-C finishes the step and writes a checkpoint.");
   command->callback([flags, &action] { action = [flags] { return train(*flags); }; });
 }
 

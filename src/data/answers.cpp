@@ -38,7 +38,7 @@ std::optional<double> last_number(std::string_view output) {
   std::string text(output);
   std::erase(text, ',');
   std::optional<std::string> last;
-  for (size_t i = 0; i < text.size(); ++i) {   // -?\d+\.?\d*
+  for (size_t i = 0; i < text.size(); ++i) {  // -?\d+\.?\d*
     const bool is_negative = text[i] == '-' && i + 1 < text.size() && is_digit(text[i + 1]);
     if (!is_digit(text[i]) && !is_negative) continue;
     size_t end = i + (is_negative ? 1 : 0);
@@ -85,7 +85,8 @@ std::string answer_fault(std::string_view metric, const AnswerRule& rule, std::s
 }
 
 bool is_right(std::string_view metric, const AnswerRule& rule, std::string_view answer, std::string_view output) {
-  if (const std::string fault = answer_fault(metric, rule, answer); !fault.empty()) throw InputError(std::string(metric) + ": " + fault);
+  if (const std::string fault = answer_fault(metric, rule, answer); !fault.empty())
+    throw InputError(std::string(metric) + ": " + fault);
   answer = strip(answer);
   if (metric == "answer_after") return answer_after(output, rule.after) == answer;
   if (metric == "answer_option") return first_option(output, rule.options) == answer;

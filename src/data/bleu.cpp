@@ -23,7 +23,7 @@ struct BleuCounts {
 void add(BleuCounts& sums, NgramTable& table, const std::string& text, const std::vector<std::string>& references) {
   const Words words = words_13a(text);
   const auto length = static_cast<int64_t>(words.size());
-  std::unordered_map<int64_t, int64_t> most;   // over the references
+  std::unordered_map<int64_t, int64_t> most;  // over the references
   int64_t closest = -1;
   for (const std::string& reference : references) {
     const Words reference_words = words_13a(reference);
@@ -54,8 +54,8 @@ namespace detail {
 
 void check_texts(const Texts& texts, const References& references) {
   if (texts.size() != references.size()) {
-    throw InputError("metric: expected references for each text, found " + std::to_string(texts.size()) + " texts and references for " +
-                     std::to_string(references.size()));
+    throw InputError("metric: expected references for each text, found " + std::to_string(texts.size()) +
+                     " texts and references for " + std::to_string(references.size()));
   }
   if (texts.empty()) throw InputError("metric: expected at least one text, found none");
   for (size_t i = 0; i < references.size(); ++i) {
@@ -74,12 +74,14 @@ double bleu(const Texts& texts, const References& references) {
   if (std::all_of(sums.hits.begin(), sums.hits.end(), [](int64_t hits) { return hits == 0; })) return 0;
   double logs = 0, smooth = 1;
   for (size_t n = 0; n < sums.hits.size(); ++n) {
-    if (sums.total[n] == 0) return 0;   // every text is shorter than n words
+    if (sums.total[n] == 0) return 0;  // every text is shorter than n words
     const auto total = static_cast<double>(sums.total[n]);
     if (sums.hits[n] == 0) smooth *= 2;
     logs += std::log(sums.hits[n] == 0 ? 100.0 / (smooth * total) : 100.0 * static_cast<double>(sums.hits[n]) / total);
   }
-  const double brevity = sums.length < sums.reference_length ? std::exp(1 - static_cast<double>(sums.reference_length) / static_cast<double>(sums.length)) : 1;
+  const double brevity = sums.length < sums.reference_length
+                             ? std::exp(1 - static_cast<double>(sums.reference_length) / static_cast<double>(sums.length))
+                             : 1;
   return brevity * std::exp(logs / static_cast<double>(kOrders));
 }
 

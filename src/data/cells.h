@@ -24,6 +24,6 @@ inline bool is_absent(const Table& table, size_t row, size_t column) {
 using Filler = std::function<void(size_t row, Example& example)>;
 Filler generation_filler(const Table& table, const Task& task, LabelUse use);
 Filler choice_filler(const Table& table, const Task& task, LabelUse use);
-Filler cloze_filler(const Table& table, const Task& task);   // segments only
+Filler cloze_filler(const Table& table, const Task& task);  // segments only
 
 }  // namespace graft::detail

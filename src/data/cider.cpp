@@ -13,21 +13,22 @@ namespace graft {
 namespace {
 
 constexpr size_t kOrders = 4;
-constexpr double kSigma = 6;   // of the penalty on the difference of lengths
+constexpr double kSigma = 6;  // of the penalty on the difference of lengths
 using Counts = std::vector<std::vector<NgramCount>>;
 
 // Lower-cased 13a tokens without punctuation, which the package drops too.
 Counts counted(NgramTable& table, const std::string& text) {
-  static const std::set<std::string> kDropped = {"'", "''", "`", "``", "(", ")", "{", "}", ".", "?", "!", ",", ":", "-", "--", "...", ";"};
+  static const std::set<std::string> kDropped = {"'", "''", "`", "``", "(", ")",  "{",   "}", ".",
+                                                 "?", "!",  ",", ":",  "-", "--", "...", ";"};
   Words words = words_13a(lower_text(text));
   std::erase_if(words, [](const std::string& word) { return kDropped.contains(word); });
   return table.count(words, kOrders);
 }
 
 struct Vector {
-  std::array<std::unordered_map<int64_t, double>, kOrders> weights;   // by n-gram
+  std::array<std::unordered_map<int64_t, double>, kOrders> weights;  // by n-gram
   std::array<double, kOrders> norms{};
-  double length = 0;   // in pairs of words, as the package counts it
+  double length = 0;  // in pairs of words, as the package counts it
 };
 
 Vector weighted(const Counts& counts, const std::vector<double>& documents, double log_examples) {
@@ -46,14 +47,16 @@ Vector weighted(const Counts& counts, const std::vector<double>& documents, doub
   return out;
 }
 
-// Vedantam et al. 2015 sec. 5 (CIDEr-D), summed over n: counts of the text clipped by the reference's, and a Gaussian of the lengths.
+// Vedantam et al. 2015 sec. 5 (CIDEr-D), summed over n: counts of the text clipped by the reference's, and a Gaussian of the
+// lengths.
 double likeness(const Vector& text, const Vector& reference) {
   const double apart = text.length - reference.length, penalty = std::exp(-apart * apart / (2 * kSigma * kSigma));
   double sum = 0;
   for (size_t n = 0; n < kOrders; ++n) {
     double product = 0;
     for (const auto& [ngram, weight] : text.weights[n]) {
-      if (const auto found = reference.weights[n].find(ngram); found != reference.weights[n].end()) product += std::min(weight, found->second) * found->second;
+      if (const auto found = reference.weights[n].find(ngram); found != reference.weights[n].end())
+        product += std::min(weight, found->second) * found->second;
     }
     if (text.norms[n] != 0 && reference.norms[n] != 0) product /= text.norms[n] * reference.norms[n];
     sum += product * penalty;
@@ -70,7 +73,7 @@ double cider(const Texts& texts, const References& references) {
   for (size_t i = 0; i < references.size(); ++i) {
     for (const std::string& reference : references[i]) counts[i].push_back(counted(table, reference));
   }
-  std::vector<double> documents(static_cast<size_t>(table.size()));   // examples whose references hold the n-gram
+  std::vector<double> documents(static_cast<size_t>(table.size()));  // examples whose references hold the n-gram
   for (const auto& of_text : counts) {
     std::set<int64_t> seen;
     for (const Counts& reference : of_text) {

@@ -13,7 +13,7 @@ namespace {
 struct Record {
   std::vector<std::string> fields;
   int64_t line = 0;
-  bool is_blank_line = false;   // nothing between two line ends, not even a pair of quotes
+  bool is_blank_line = false;  // nothing between two line ends, not even a pair of quotes
 };
 
 class RecordReader {
@@ -21,7 +21,9 @@ class RecordReader {
   RecordReader(std::string_view text, bool is_csv, const std::string& source) : text_(text), is_csv_(is_csv), source_(source) {}
 
   bool at_end() const { return offset_ >= text_.size(); }
-  bool only_line_ends_follow() const { return is_line_end(offset_) && text_.find_first_not_of("\r\n", offset_) == std::string_view::npos; }
+  bool only_line_ends_follow() const {
+    return is_line_end(offset_) && text_.find_first_not_of("\r\n", offset_) == std::string_view::npos;
+  }
 
   Record next() {
     Record record;
@@ -62,9 +64,11 @@ class RecordReader {
     while (!is_line_end(offset_) && text_[offset_] != ',') {
       if (text_[offset_] == '"') {
         throw InputError(place(source_, text_, offset_) +
-                         "a quote inside a field without quotes; put the field in quotes and double it, or use TSV, where a quote is a letter");
+                         "a quote inside a field without quotes; put the field in quotes and double it, or use TSV, where a "
+                         "quote is a letter");
       }
-      if (text_[offset_] == '\r') throw InputError(place(source_, text_, offset_) + "a carriage return without a line feed; put the field in quotes");
+      if (text_[offset_] == '\r')
+        throw InputError(place(source_, text_, offset_) + "a carriage return without a line feed; put the field in quotes");
       ++offset_;
     }
     return std::string(text_.substr(begin, offset_ - begin));
@@ -74,7 +78,9 @@ class RecordReader {
     const size_t begin = offset_++;
     std::string out;
     for (;; ++offset_) {
-      if (at_end()) throw InputError(place(source_, text_, begin) + "this quote is never closed; a quote inside a field in quotes is doubled");
+      if (at_end())
+        throw InputError(place(source_, text_, begin) +
+                         "this quote is never closed; a quote inside a field in quotes is doubled");
       const char c = text_[offset_];
       if (c == '\n') ++line_;
       if (c == '"') {
@@ -100,7 +106,8 @@ void check_columns(const std::vector<std::string>& columns, const std::string& s
   std::set<std::string> seen;
   for (const std::string& column : columns) {
     if (!seen.insert(column).second) {
-      throw InputError(source + ":1: column " + quote(column) + " appears twice; if the first line is a row and not the columns' names, " +
+      throw InputError(source + ":1: column " + quote(column) +
+                       " appears twice; if the first line is a row and not the columns' names, " +
                        "list the columns in the task");
     }
   }
@@ -129,7 +136,7 @@ Table parse_delimited(std::string_view text, bool is_csv, const std::string& sou
     check_columns(table.columns, source);
   }
   while (!reader.at_end()) {
-    if (table.columns.size() > 1 && reader.only_line_ends_follow()) break;   // in one column a blank line is an empty text
+    if (table.columns.size() > 1 && reader.only_line_ends_follow()) break;  // in one column a blank line is an empty text
     Record record = reader.next();
     if (record.fields.size() != table.columns.size()) throw InputError(wrong_count(table, record, is_csv));
     table.rows.push_back({std::move(record.fields), {}, record.line});

@@ -29,8 +29,9 @@ std::string cell_at(const Table& table, size_t row, size_t column) {
 const std::string& text_cell(const Table& table, size_t r, size_t column) {
   const CellKind kind = table.rows[r].kind(column);
   if (kind == CellKind::kText) return table.rows[r].cells[column];
-  throw InputError(cell_at(table, r, column) + "expected a text, found " + kind_shown(kind) +
-                   (kind == CellKind::kNumber || kind == CellKind::kBoolean ? " " + table.rows[r].cells[column] + "; put it in quotes" : ""));
+  throw InputError(
+      cell_at(table, r, column) + "expected a text, found " + kind_shown(kind) +
+      (kind == CellKind::kNumber || kind == CellKind::kBoolean ? " " + table.rows[r].cells[column] + "; put it in quotes" : ""));
 }
 
 }  // namespace detail
@@ -45,7 +46,8 @@ double class_of(const Table& table, size_t r, size_t column, const Task& task) {
   const std::string& text = table.rows[r].cells[column];
   if (const auto index = task.find_label(text)) return static_cast<double>(*index);
   constexpr size_t kShown = 20;
-  std::vector<std::string> shown(task.labels.begin(), task.labels.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, task.labels.size())));
+  std::vector<std::string> shown(task.labels.begin(),
+                                 task.labels.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, task.labels.size())));
   if (task.labels.size() > kShown) shown.push_back(std::to_string(task.labels.size() - kShown) + " more");
   std::vector<std::string> candidates = task.labels;
   std::string spelled;
@@ -53,8 +55,8 @@ double class_of(const Table& table, size_t r, size_t column, const Task& task) {
     candidates.push_back(spelling);
     if (task.spellings.size() <= kShown) spelled += (spelled.empty() ? ", written " : ", ") + quote(spelling) + " for " + label;
   }
-  std::string message = cell_at(table, r, column) + "unknown label " + quote(text) + did_you_mean(text, candidates) + "; task '" + task.name +
-                        "' has " + joined(shown) + spelled;
+  std::string message = cell_at(table, r, column) + "unknown label " + quote(text) + did_you_mean(text, candidates) + "; task '" +
+                        task.name + "' has " + joined(shown) + spelled;
   if (r == 0 && !table.has_header && !task.columns.empty() && text == table.columns[column]) {
     message += "; the file seems to begin with a header line: remove it, or write a task without columns";
   }
@@ -71,10 +73,12 @@ double value_of(const Table& table, size_t r, size_t column) {
 
 std::optional<double> label_of(const Table& table, size_t r, size_t column, const Task& task, LabelUse use) {
   const CellKind kind = table.rows[r].kind(column);
-  const bool is_absent = kind == CellKind::kNull || kind == CellKind::kMissing || (kind == CellKind::kText && table.rows[r].cells[column].empty());
+  const bool is_absent =
+      kind == CellKind::kNull || kind == CellKind::kMissing || (kind == CellKind::kText && table.rows[r].cells[column].empty());
   if (is_absent && use == LabelUse::kOptional) return std::nullopt;
   if (is_absent) {
-    throw InputError(cell_at(table, r, column) + "expected a label, found " + (kind == CellKind::kText ? "an empty field" : kind_shown(kind)));
+    throw InputError(cell_at(table, r, column) + "expected a label, found " +
+                     (kind == CellKind::kText ? "an empty field" : kind_shown(kind)));
   }
   if (kind == CellKind::kTree) throw InputError(cell_at(table, r, column) + "expected a label, found " + kind_shown(kind));
   return task.kind == TaskKind::kClassification ? class_of(table, r, column, task) : value_of(table, r, column);
@@ -82,7 +86,7 @@ std::optional<double> label_of(const Table& table, size_t r, size_t column, cons
 
 void take_id(const Table& table, size_t r, size_t column, Example& example) {
   const CellKind kind = table.rows[r].kind(column);
-  if (kind == CellKind::kNull || kind == CellKind::kMissing) return;   // numbered
+  if (kind == CellKind::kNull || kind == CellKind::kMissing) return;  // numbered
   if (kind != CellKind::kText && kind != CellKind::kNumber) {
     throw InputError(cell_at(table, r, column) + "expected an id (a text or a number), found " + kind_shown(kind));
   }
@@ -109,7 +113,8 @@ std::vector<float> embedding_of(const Table& table, size_t r, size_t column) {
     const auto [stop, error] = std::from_chars(at, end, value);
     const bool ends_well = stop == end || *stop == ' ';
     if (error != std::errc{} || !ends_well || !std::isfinite(value)) {
-      throw InputError(cell_at(table, r, column) + "expected finite numbers with blanks between them, found " + quote(std::string(at, end)));
+      throw InputError(cell_at(table, r, column) + "expected finite numbers with blanks between them, found " +
+                       quote(std::string(at, end)));
     }
     values.push_back(value);
     at = stop;
@@ -166,7 +171,8 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
       example.embedding = embedding_of(table, r, *embedding);
       const size_t expected = examples.empty() ? example.embedding.size() : examples.front().embedding.size();
       if (example.embedding.size() != expected) {
-        throw InputError(cell_at(table, r, *embedding) + "expected " + std::to_string(expected) + " numbers as in the first row, found " + std::to_string(example.embedding.size()));
+        throw InputError(cell_at(table, r, *embedding) + "expected " + std::to_string(expected) +
+                         " numbers as in the first row, found " + std::to_string(example.embedding.size()));
       }
     }
     examples.push_back(std::move(example));

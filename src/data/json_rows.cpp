@@ -39,7 +39,9 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool v) override { return value(v ? "true" : "false", CellKind::kBoolean, "a truth value"); }
   bool number_integer(number_integer_t v) override { return value(std::to_string(v), CellKind::kNumber, "a number"); }
   bool number_unsigned(number_unsigned_t v) override { return value(std::to_string(v), CellKind::kNumber, "a number"); }
-  bool number_float(number_float_t v, const string_t& t) override { return value(canonical_number(v, t), CellKind::kNumber, "a number"); }
+  bool number_float(number_float_t v, const string_t& t) override {
+    return value(canonical_number(v, t), CellKind::kNumber, "a number");
+  }
   bool binary(binary_t&) override { return false; }
   bool string(string_t& v) override {
     if (v.find('\0') != std::string::npos) throw InputError(here() + "a text holds the character \\u0000");
@@ -67,15 +69,18 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
       row.cells.resize(column_ + 1);
       row.kinds.resize(column_ + 1, CellKind::kMissing);
     }
-    if (row.kinds[column_] != CellKind::kMissing) throw InputError(here() + "key " + quote(name) + " appears twice in one object");
+    if (row.kinds[column_] != CellKind::kMissing)
+      throw InputError(here() + "key " + quote(name) + " appears twice in one object");
     return true;
   }
 
   bool parse_error(std::size_t position, const std::string& last_token, const nlohmann::json::exception& error) override {
-    std::string reason = error.what();   // "[json.exception...] parse error at line 1, column 5: reason"
+    std::string reason = error.what();  // "[json.exception...] parse error at line 1, column 5: reason"
     if (const size_t cut = reason.find("] "); cut != std::string::npos) reason = reason.substr(cut + 2);
-    if (const size_t cut = reason.find(": "); reason.starts_with("parse error at") && cut != std::string::npos) reason = reason.substr(cut + 2);
-    throw InputError(place(source_, text_, begin_ + (position == 0 ? 0 : position - 1)) + "not valid JSON near " + quote(last_token) + ": " + reason);
+    if (const size_t cut = reason.find(": "); reason.starts_with("parse error at") && cut != std::string::npos)
+      reason = reason.substr(cut + 2);
+    throw InputError(place(source_, text_, begin_ + (position == 0 ? 0 : position - 1)) + "not valid JSON near " +
+                     quote(last_token) + ": " + reason);
   }
 
  private:
@@ -111,7 +116,7 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
       check_shape();
     } else if (!is_list_of_rows) {
       expect_row(bracket == '{' ? "an object" : "a list");
-      if (depth_ == row_depth_) {   // a nested value begins
+      if (depth_ == row_depth_) {  // a nested value begins
         tree_.clear();
         needs_comma_ = false;
       }
@@ -153,7 +158,8 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
   // Lines are counted on from the last call, so that a whole file costs O(bytes).
   int64_t line_here() {
     const size_t offset = begin_ + consumed_;
-    line_ += std::count(text_.begin() + static_cast<std::ptrdiff_t>(counted_), text_.begin() + static_cast<std::ptrdiff_t>(offset), '\n');
+    line_ += std::count(text_.begin() + static_cast<std::ptrdiff_t>(counted_),
+                        text_.begin() + static_cast<std::ptrdiff_t>(offset), '\n');
     counted_ = offset;
     return line_;
   }
@@ -161,13 +167,13 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
   std::string_view text_;
   const std::string& source_;
   Table& table_;
-  std::unordered_map<std::string, size_t> index_;   // column name -> index
-  size_t begin_ = 0, consumed_ = 0;                 // where the parser started and how far it came
+  std::unordered_map<std::string, size_t> index_;  // column name -> index
+  size_t begin_ = 0, consumed_ = 0;                // where the parser started and how far it came
   size_t counted_ = 0;
   int64_t line_ = 1;
-  size_t depth_ = 0, row_depth_ = 1;                // brackets open now; inside a row
-  size_t column_ = 0;                               // being filled
-  std::string tree_;                                // the nested value being read
+  size_t depth_ = 0, row_depth_ = 1;  // brackets open now; inside a row
+  size_t column_ = 0;                 // being filled
+  std::string tree_;                  // the nested value being read
   bool needs_comma_ = false;
 };
 
@@ -175,7 +181,7 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
 void finish(Table& table) {
   if (table.rows.empty()) throw InputError(table.source + ": expected rows, found none");
   if (table.columns.empty()) throw InputError(table.source + ": expected objects with keys, found empty ones only");
-  for (Row& row : table.rows) {   // O(rows x columns), which check_shape bounded by the size of the text
+  for (Row& row : table.rows) {  // O(rows x columns), which check_shape bounded by the size of the text
     row.cells.resize(table.columns.size());
     row.kinds.resize(table.columns.size(), CellKind::kMissing);
   }

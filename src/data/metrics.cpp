@@ -45,7 +45,7 @@ std::map<int64_t, ClassCount> count_classes(Classes truth, Classes predicted) {
 
 struct Deviations {
   std::vector<double> values;
-  double length = 0;   // root of the sum of squares; scaled by the largest inside, so that squares neither overflow nor vanish
+  double length = 0;  // root of the sum of squares; scaled by the largest inside, so that squares neither overflow nor vanish
 };
 
 Deviations deviations(Values values) {
@@ -76,7 +76,7 @@ std::vector<double> ranks(Values values) {
   for (size_t begin = 0; begin < order.size();) {
     size_t end = begin + 1;
     while (end < order.size() && values[order[end]] == values[order[begin]]) ++end;
-    const double shared = static_cast<double>(begin + end + 1) / 2.0;   // mean of begin+1 .. end
+    const double shared = static_cast<double>(begin + end + 1) / 2.0;  // mean of begin+1 .. end
     for (size_t i = begin; i < end; ++i) out[order[i]] = shared;
     begin = end;
   }
@@ -143,7 +143,7 @@ double pearson(Values truth, Values predicted) {
 
 double spearman(Values truth, Values predicted) {
   check_sides(truth, predicted);
-  if (has_nan(truth) || has_nan(predicted)) return kUndefined;   // NaN has no rank
+  if (has_nan(truth) || has_nan(predicted)) return kUndefined;  // NaN has no rank
   return pearson(ranks(truth), ranks(predicted));
 }
 
@@ -159,8 +159,11 @@ double sample_deviation(Values values) {
 }
 
 const std::vector<std::string>& metric_names(TaskKind kind) {
-  static const std::vector<std::string> kOfClasses = {"accuracy", "f1", "f1_macro", "matthews"}, kOfValues = {"pearson", "spearman"},
-                                        kOfTexts = {"exact_match", "perplexity", "bleu", "ter", "nist", "rouge_l", "cider", "answer_after", "answer_option", "answer_number", "answer_letter"},
+  static const std::vector<std::string> kOfClasses = {"accuracy", "f1", "f1_macro", "matthews"},
+                                        kOfValues = {"pearson", "spearman"},
+                                        kOfTexts = {"exact_match",   "perplexity",    "bleu",         "ter",
+                                                    "nist",          "rouge_l",       "cider",        "answer_after",
+                                                    "answer_option", "answer_number", "answer_letter"},
                                         kOfChoices = {"accuracy", "accuracy_median", "accuracy_by_group"};
   switch (kind) {
     case TaskKind::kClassification: return kOfClasses;
@@ -183,7 +186,8 @@ std::vector<std::string> default_metrics(TaskKind kind) {
 
 std::vector<Score> score(const Task& task, Values truth, Values predicted) {
   check_sides(truth, predicted);
-  ensure(task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression, "score: texts and choices have functions of their own, in text_score.h");
+  ensure(task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression,
+         "score: texts and choices have functions of their own, in text_score.h");
   std::vector<int64_t> true_classes, predicted_classes;
   if (task.kind == TaskKind::kClassification) {
     true_classes = as_classes(truth);

@@ -1,5 +1,5 @@
-// Scores of predictions against labels, equal to scikit-learn's and SciPy's (tests/golden/data/metrics.json), and the two statistics
-// that tables over seeds need.
+// Scores of predictions against labels, equal to scikit-learn's and SciPy's (tests/golden/data/metrics.json), and the two
+// statistics that tables over seeds need.
 //
 // Classes are indices from 0. A score that does not exist (a correlation with a constant) is NaN, null in JSON: metric_node().
 // Every function throws InputError when there are no rows or the two sides differ in length.
@@ -47,8 +47,8 @@ struct Score {
   double value = 0;
 };
 
-// The task's metrics in its order, of a classification or regression (others: text_score.h). truth, predicted: class indices (as whole
-// numbers) or values, by the task's kind.
+// The task's metrics in its order, of a classification or regression (others: text_score.h). truth, predicted: class indices (as
+// whole numbers) or values, by the task's kind.
 std::vector<Score> score(const Task& task, Values truth, Values predicted);
 
 // A number, or null for NaN.

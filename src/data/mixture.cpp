@@ -32,17 +32,18 @@ class PartRows {
   int64_t size_;
   RandomKey key_;
   uint64_t pass_ = 0;
-  std::vector<int64_t> order_;   // made when the part is first drawn
+  std::vector<int64_t> order_;  // made when the part is first drawn
   size_t at_ = 0;
 };
 
 }  // namespace
 
 std::vector<MixturePart> parse_mixture(const Node& list, const std::string& source, const std::string& path) {
-  if (list.kind != Node::Kind::kList || list.items.empty()) throw InputError(source + ": " + path + ": expected a list of {name, task, data}");
+  if (list.kind != Node::Kind::kList || list.items.empty())
+    throw InputError(source + ": " + path + ": expected a list of {name, task, data}");
   std::vector<MixturePart> parts;
   std::set<std::string> names;
-  Node items = Node::map();   // one reader over all parts, so that all their faults are thrown at once
+  Node items = Node::map();  // one reader over all parts, so that all their faults are thrown at once
   for (size_t i = 0; i < list.items.size(); ++i) items[std::to_string(i)] = list.items[i];
   Options all(items, source, path);
   for (size_t i = 0; i < list.items.size(); ++i) {
@@ -86,17 +87,20 @@ std::vector<double> mixture_rates(const std::vector<MixturePart>& parts, const s
     if (sizes[i] < 1) throw InputError("mixture: part '" + part.name + "' has no rows");
     const int64_t counted = part.cap && sizes[i] > *part.cap ? *part.cap / part.templates : sizes[i];
     if (!part.rate && counted == 0) {
-      throw InputError("mixture: part '" + part.name + "' would never be drawn: its cap of " + std::to_string(*part.cap) + " is shared by " + std::to_string(part.templates) + " templates");
+      throw InputError("mixture: part '" + part.name + "' would never be drawn: its cap of " + std::to_string(*part.cap) +
+                       " is shared by " + std::to_string(part.templates) + " templates");
     }
     rates.push_back(part.rate.value_or(static_cast<double>(counted)));
   }
   return rates;
 }
 
-std::vector<MixtureRow> mixture_epoch(const std::vector<int64_t>& sizes, const std::vector<double>& rates, int64_t length, uint64_t seed, int64_t epoch) {
-  ensure(!sizes.empty() && sizes.size() == rates.size() && length >= 1, "mixture_epoch: one rate for each part, at least one row");
+std::vector<MixtureRow> mixture_epoch(const std::vector<int64_t>& sizes, const std::vector<double>& rates, int64_t length,
+                                      uint64_t seed, int64_t epoch) {
+  ensure(!sizes.empty() && sizes.size() == rates.size() && length >= 1,
+         "mixture_epoch: one rate for each part, at least one row");
   const RandomKey key = RandomKey{}.with(seed).with("mixture").with(static_cast<uint64_t>(epoch));
-  std::vector<double> ends(rates.size());   // part i is drawn below ends[i]
+  std::vector<double> ends(rates.size());  // part i is drawn below ends[i]
   std::partial_sum(rates.begin(), rates.end(), ends.begin());
   std::vector<PartRows> parts;
   for (size_t i = 0; i < sizes.size(); ++i) parts.emplace_back(sizes[i], key.with("rows").with(static_cast<uint64_t>(i)));
@@ -104,7 +108,8 @@ std::vector<MixtureRow> mixture_epoch(const std::vector<int64_t>& sizes, const s
   std::vector<MixtureRow> out;
   out.reserve(static_cast<size_t>(length));
   for (int64_t k = 0; k < length; ++k) {
-    const auto drawn = std::upper_bound(ends.begin(), ends.end() - 1, draws.uniform() * ends.back());   // rounding never leads past the last
+    const auto drawn =
+        std::upper_bound(ends.begin(), ends.end() - 1, draws.uniform() * ends.back());  // rounding never leads past the last
     const auto part = static_cast<size_t>(drawn - ends.begin());
     out.push_back({static_cast<int64_t>(part), parts[part].next()});
   }

@@ -1,4 +1,5 @@
-// NIST as nltk counts it: n-gram hits weighted by how much they tell, and for each order the reference that gives the best precision.
+// NIST as nltk counts it: n-gram hits weighted by how much they tell, and for each order the reference that gives the best
+// precision.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -71,7 +72,7 @@ double nist(const Texts& texts, const References& references) {
     for (size_t n = 0; n < hits.size(); ++n) {
       double in_text = 0;
       for (const NgramCount& ngram : text.counts[n]) in_text += static_cast<double>(ngram.count);
-      std::tuple<double, double, int64_t> best{-1, 0, 0};   // precision, information, length of the reference: the largest triple
+      std::tuple<double, double, int64_t> best{-1, 0, 0};  // precision, information, length of the reference: the largest triple
       for (const CountedText& reference : counted_references[i]) {
         std::unordered_map<int64_t, int64_t> in_reference;
         for (const NgramCount& ngram : reference.counts[n]) in_reference[ngram.id] = ngram.count;

@@ -1,5 +1,5 @@
-// The files of E2E (Novikova et al. 2017), WebNLG 2017 (Gardent et al.) and DART (Nan et al. 2021): one row a text, the data before it on one
-// line as AdaMix and LoRA's code writes it: "slot : value | slot : value", "subject : property : object | ...".
+// The files of E2E (Novikova et al. 2017), WebNLG 2017 (Gardent et al.) and DART (Nan et al. 2021): one row a text, the data
+// before it on one line as AdaMix and LoRA's code writes it: "slot : value | slot : value", "subject : property : object | ...".
 #include "base/document.h"
 #include "base/error.h"
 #include "data/rows.h"
@@ -15,7 +15,10 @@ std::string at_node(const std::string& source, const Node& node) {
 }
 
 [[noreturn]] void refuse(const std::string& source, const Node& node, const std::string& wanted) {
-  const std::string found = node.kind == Node::Kind::kScalar ? quote(node.scalar) : node.kind == Node::Kind::kList ? "a list" : node.kind == Node::Kind::kMap ? "an object" : "null";
+  const std::string found = node.kind == Node::Kind::kScalar ? quote(node.scalar)
+                            : node.kind == Node::Kind::kList ? "a list"
+                            : node.kind == Node::Kind::kMap  ? "an object"
+                                                             : "null";
   throw InputError(at_node(source, node) + "expected " + wanted + ", found " + found);
 }
 
@@ -77,7 +80,9 @@ Table parse_e2e(std::string_view text, const std::string& source) {
     std::string_view row = text.substr(begin, end - begin);
     if (row.ends_with('\r')) row.remove_suffix(1);
     const size_t bars = row.find("||");
-    if (bars == std::string_view::npos) throw InputError(source + ":" + std::to_string(line) + ": expected data||text, found " + quote(row) + (row.empty() ? "; remove the blank line" : ""));
+    if (bars == std::string_view::npos)
+      throw InputError(source + ":" + std::to_string(line) + ": expected data||text, found " + quote(row) +
+                       (row.empty() ? "; remove the blank line" : ""));
     table.rows.push_back({{std::string(row.substr(0, bars)), std::string(row.substr(bars + 2))}, {}, line});
     begin = end + 1;
   }
@@ -85,13 +90,14 @@ Table parse_e2e(std::string_view text, const std::string& source) {
   return table;
 }
 
-// {"entries": [{"1": {...}}, ...]}: a row for each lexicalisation marked good; an entry without any lexicalisation, as in a test file to
-// be written, is a row whose target is missing.
+// {"entries": [{"1": {...}}, ...]}: a row for each lexicalisation marked good; an entry without any lexicalisation, as in a test
+// file to be written, is a row whose target is missing.
 Table parse_webnlg(std::string_view text, const std::string& source) {
   Table table = table_of(source, "category");
   const Node root = parse_json(text, source);
   for (const Node& numbered : items_of(source, member(source, root, "entries"), "a list of entries")) {
-    if (numbered.kind != Node::Kind::kMap || numbered.members.size() != 1) refuse(source, numbered, "an object with one numbered entry");
+    if (numbered.kind != Node::Kind::kMap || numbered.members.size() != 1)
+      refuse(source, numbered, "an object with one numbered entry");
     const Node& entry = numbered.members.front().second;
     const std::string input = webnlg_input(source, entry), category = text_of(source, member(source, entry, "category"));
     const Node& texts = member(source, entry, "lexicalisations");
@@ -99,25 +105,31 @@ Table parse_webnlg(std::string_view text, const std::string& source) {
       if (text_of(source, member(source, lexicalisation, "comment")) != "good") continue;
       table.rows.push_back({{input, text_of(source, member(source, lexicalisation, "lex")), category}, {}, lexicalisation.line});
     }
-    if (texts.items.empty()) table.rows.push_back({{input, "", category}, {CellKind::kText, CellKind::kMissing, CellKind::kText}, entry.line});
+    if (texts.items.empty())
+      table.rows.push_back({{input, "", category}, {CellKind::kText, CellKind::kMissing, CellKind::kText}, entry.line});
   }
   finish(table);
   return table;
 }
 
-// [{"tripleset": [[subject, relation, object], ...], "annotations": [{"text", "source"}, ...]}, ...]: a row for each annotation; the
-// relation in small letters.
+// [{"tripleset": [[subject, relation, object], ...], "annotations": [{"text", "source"}, ...]}, ...]: a row for each annotation;
+// the relation in small letters.
 Table parse_dart(std::string_view text, const std::string& source) {
   Table table = table_of(source, "source");
   const Node root = parse_json(text, source);
   for (const Node& entry : items_of(source, root, "a list of objects")) {
     std::string input;
     for (const Node& triple : items_of(source, member(source, entry, "tripleset"), "a list of triples")) {
-      if (triple.kind != Node::Kind::kList || triple.items.size() != 3) refuse(source, triple, "a list of subject, relation and object");
-      add_triple(input, text_of(source, triple.items[0]), lower_text(text_of(source, triple.items[1])), text_of(source, triple.items[2]));
+      if (triple.kind != Node::Kind::kList || triple.items.size() != 3)
+        refuse(source, triple, "a list of subject, relation and object");
+      add_triple(input, text_of(source, triple.items[0]), lower_text(text_of(source, triple.items[1])),
+                 text_of(source, triple.items[2]));
     }
     for (const Node& annotation : items_of(source, member(source, entry, "annotations"), "a list of texts")) {
-      table.rows.push_back({{input, text_of(source, member(source, annotation, "text")), text_of(source, member(source, annotation, "source"))}, {}, annotation.line});
+      table.rows.push_back(
+          {{input, text_of(source, member(source, annotation, "text")), text_of(source, member(source, annotation, "source"))},
+           {},
+           annotation.line});
     }
   }
   finish(table);

@@ -21,11 +21,11 @@ size_t utf8_length(std::string_view text) {
   if (first < 0x80) return 1;
   if (first >= 0xC2 && first <= 0xDF) return follows(1) ? 2 : 0;
   if (first >= 0xE0 && first <= 0xEF) {
-    const bool bad = (first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F);   // overlong; surrogates
+    const bool bad = (first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F);  // overlong; surrogates
     return !bad && follows(1) && follows(2) ? 3 : 0;
   }
   if (first >= 0xF0 && first <= 0xF4) {
-    const bool bad = (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F);   // overlong; above U+10FFFF
+    const bool bad = (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F);  // overlong; above U+10FFFF
     return !bad && follows(1) && follows(2) && follows(3) ? 4 : 0;
   }
   return 0;
@@ -104,7 +104,8 @@ std::string Table::at(size_t row) const { return source + ":" + std::to_string(r
 
 TableFormat table_format(const Path& path) {
   std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (extension == ".tsv") return TableFormat::kTsv;
   if (extension == ".csv") return TableFormat::kCsv;
   if (extension == ".jsonl") return TableFormat::kJsonl;
@@ -114,7 +115,7 @@ TableFormat table_format(const Path& path) {
 }
 
 Table read_table(const Path& path, const TableOptions& options) {
-  const std::string text = read_file(path);   // before its format: that nothing is there is told first
+  const std::string text = read_file(path);  // before its format: that nothing is there is told first
   const TableFormat format = options.format ? *options.format : table_format(path);
   return parse_table(text, format, path.string(), options);
 }
@@ -136,7 +137,8 @@ Table parse_table(std::string_view text, TableFormat format, const std::string& 
 }
 
 std::string write_table(const Table& table, TableFormat format) {
-  ensure(format == TableFormat::kTsv || format == TableFormat::kCsv || format == TableFormat::kJsonl, "write_table writes TSV, CSV and JSONL");
+  ensure(format == TableFormat::kTsv || format == TableFormat::kCsv || format == TableFormat::kJsonl,
+         "write_table writes TSV, CSV and JSONL");
   std::string out;
   if (format == TableFormat::kJsonl) {
     for (const Row& row : table.rows) out += json_row(table, row);
@@ -152,7 +154,8 @@ std::string write_table(const Table& table, TableFormat format) {
   };
   write_line(0, table.columns);
   for (size_t r = 0; r < table.rows.size(); ++r) write_line(r, table.rows[r].cells);
-  if (out.starts_with(kByteOrderMark)) out.insert(0, kByteOrderMark);   // a column name that begins with one: readers take the first
+  if (out.starts_with(kByteOrderMark))
+    out.insert(0, kByteOrderMark);  // a column name that begins with one: readers take the first
   return out;
 }
 

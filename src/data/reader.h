@@ -1,4 +1,5 @@
-// Reading a data file into a table of texts: TSV, CSV, JSON Lines, one JSON list of objects, or the files of three data-to-text sets.
+// Reading a data file into a table of texts: TSV, CSV, JSON Lines, one JSON list of objects, or the files of three data-to-text
+// sets.
 //
 // A table knows columns, rows and the line each row came from; it does not know what a column means (that is a task, task.h).
 // Rules shared by all formats: UTF-8 with or without a byte order mark, "\n" or "\r\n" ends a line, no NUL byte anywhere.
@@ -7,7 +8,8 @@
 //   CSV    RFC 4180: a comma separates; a field in quotes may hold commas, line breaks and doubled quotes.
 //   JSONL  one object a line.    JSON  one list of objects.
 //   E2E, WebNLG, DART  as their authors ship them; one row a text. Columns: input (slots or triples on one line), target, and
-//          category (WebNLG) or source (DART). What becomes the input is in nlg_rows.cpp. Chosen by a task, never by an extension.
+//          category (WebNLG) or source (DART). What becomes the input is in nlg_rows.cpp. Chosen by a task, never by an
+//          extension.
 // Blank lines are refused between rows and accepted at the end of the file (in a table of one TSV or CSV column a blank line is a
 // row whose text is empty, so there they are rows).
 #pragma once
@@ -27,38 +29,40 @@ enum class TableFormat { kTsv, kCsv, kJsonl, kJson, kE2e, kWebNlg, kDart };
 // What a cell was in the file. TSV and CSV know texts only.
 enum class CellKind : uint8_t {
   kText,
-  kNumber,    // JSON: an integer keeps its digits; any other number the shortest text that reads back equal, so 1.0 is "1"
-  kBoolean,   // JSON: "true" or "false"
-  kNull,      // JSON: ""
-  kMissing,   // JSON: the object has no such key; ""
-  kTree,      // JSON: a list or an object, as compact JSON
+  kNumber,   // JSON: an integer keeps its digits; any other number the shortest text that reads back equal, so 1.0 is "1"
+  kBoolean,  // JSON: "true" or "false"
+  kNull,     // JSON: ""
+  kMissing,  // JSON: the object has no such key; ""
+  kTree,     // JSON: a list or an object, as compact JSON
 };
 
 struct Row {
-  std::vector<std::string> cells;   // one a column
-  std::vector<CellKind> kinds;      // one a column; empty when all are kText
-  int64_t line = 0;                 // from 1: where the row begins
+  std::vector<std::string> cells;  // one a column
+  std::vector<CellKind> kinds;     // one a column; empty when all are kText
+  int64_t line = 0;                // from 1: where the row begins
 
   CellKind kind(size_t column) const { return kinds.empty() ? CellKind::kText : kinds[column]; }
 };
 
 struct Table {
-  std::string source;                 // for messages: the path
-  std::vector<std::string> columns;   // in file order; JSON: in order of first appearance
-  std::vector<Row> rows;              // at least one
-  bool has_header = false;            // the names came from the file, not from the caller
+  std::string source;                // for messages: the path
+  std::vector<std::string> columns;  // in file order; JSON: in order of first appearance
+  std::vector<Row> rows;             // at least one
+  bool has_header = false;           // the names came from the file, not from the caller
 
   // Index of a column, or nothing.
   std::optional<size_t> find_column(std::string_view name) const;
-  // Index of a column; throws InputError with a near miss and the list of columns. `purpose` says who asks: "the text of task 'x'".
+  // Index of a column; throws InputError with a near miss and the list of columns. `purpose` says who asks: "the text of task
+  // 'x'".
   size_t column(std::string_view name, std::string_view purpose) const;
   // "path:line: " of a row, to open a message with.
   std::string at(size_t row) const;
 };
 
 struct TableOptions {
-  std::optional<TableFormat> format;    // else by the extension: .tsv .csv .jsonl .json
-  std::vector<std::string> columns;     // TSV, CSV: names of the columns of a file without a header line; empty: the first line names them
+  std::optional<TableFormat> format;  // else by the extension: .tsv .csv .jsonl .json
+  std::vector<std::string>
+      columns;  // TSV, CSV: names of the columns of a file without a header line; empty: the first line names them
 };
 
 // The format that a file name stands for. Throws InputError naming the ways.
@@ -67,8 +71,8 @@ TableFormat table_format(const Path& path);
 Table read_table(const Path& path, const TableOptions& options = {});
 // Pure: the same from a text in memory. `source` opens every message.
 Table parse_table(std::string_view text, TableFormat format, const std::string& source, const TableOptions& options = {});
-// The inverse for TSV, CSV (always with a header) and JSONL: parsing gives equal columns and cells. Throws InputError when the format
-// cannot hold a cell (a tab or line break in TSV).
+// The inverse for TSV, CSV (always with a header) and JSONL: parsing gives equal columns and cells. Throws InputError when the
+// format cannot hold a cell (a tab or line break in TSV).
 std::string write_table(const Table& table, TableFormat format);
 
 }  // namespace graft

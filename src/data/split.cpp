@@ -29,7 +29,8 @@ Split divide(const std::vector<int64_t>& order, std::ptrdiff_t held) {
 
 Split hold_out(int64_t count, double fraction, uint64_t seed) {
   if (!(fraction > 0 && fraction < 1)) {
-    throw InputError("held-out fraction: expected a number between 0 and 1, both excluded, found " + Node::number(fraction).scalar);
+    throw InputError("held-out fraction: expected a number between 0 and 1, both excluded, found " +
+                     Node::number(fraction).scalar);
   }
   if (count < 2) throw InputError("held-out fraction: expected at least two rows to divide, found " + std::to_string(count));
   const int64_t wanted = std::llround(fraction * static_cast<double>(count));
@@ -39,8 +40,10 @@ Split hold_out(int64_t count, double fraction, uint64_t seed) {
 
 Split choose_and_test(int64_t count, uint64_t seed) {
   constexpr int64_t kMany = 5000, kChoosing = 1000;
-  if (count < 2) throw InputError("choosing and testing on one file: expected at least two rows to divide, found " + std::to_string(count));
-  return divide(permutation(count, key_of(seed, "choose and test")), static_cast<std::ptrdiff_t>(count > kMany ? kChoosing : count / 2));
+  if (count < 2)
+    throw InputError("choosing and testing on one file: expected at least two rows to divide, found " + std::to_string(count));
+  return divide(permutation(count, key_of(seed, "choose and test")),
+                static_cast<std::ptrdiff_t>(count > kMany ? kChoosing : count / 2));
 }
 
 std::vector<int64_t> head_rows(int64_t count, int64_t limit) {
@@ -60,7 +63,8 @@ std::vector<int64_t> random_rows(int64_t count, int64_t size, uint64_t seed) {
   return order;
 }
 
-std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels, int64_t per_label, uint64_t seed) {
+std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels, int64_t per_label,
+                                           uint64_t seed) {
   if (per_label < 1) throw InputError("rows per label: expected at least one, found " + std::to_string(per_label));
   std::vector<int64_t> taken(static_cast<size_t>(num_labels)), rows;
   for (const int64_t row : permutation(static_cast<int64_t>(labels.size()), key_of(seed, "rows per label"))) {
@@ -72,8 +76,8 @@ std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, i
   }
   for (size_t label = 0; label < taken.size(); ++label) {
     if (taken[label] == per_label) continue;
-    throw InputError("rows per label: expected " + std::to_string(per_label) + " rows of label " + std::to_string(label) + ", found " +
-                     std::to_string(taken[label]));
+    throw InputError("rows per label: expected " + std::to_string(per_label) + " rows of label " + std::to_string(label) +
+                     ", found " + std::to_string(taken[label]));
   }
   std::sort(rows.begin(), rows.end());
   return rows;

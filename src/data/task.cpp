@@ -16,14 +16,16 @@ constexpr size_t kMaxLabels = 10000;
 
 const std::vector<std::pair<std::string, TableFormat>>& format_names() {
   static const std::vector<std::pair<std::string, TableFormat>> kNames = {
-      {"tsv", TableFormat::kTsv}, {"csv", TableFormat::kCsv}, {"jsonl", TableFormat::kJsonl}, {"json", TableFormat::kJson},
+      {"tsv", TableFormat::kTsv}, {"csv", TableFormat::kCsv},       {"jsonl", TableFormat::kJsonl}, {"json", TableFormat::kJson},
       {"e2e", TableFormat::kE2e}, {"webnlg", TableFormat::kWebNlg}, {"dart", TableFormat::kDart}};
   return kNames;
 }
 
 const std::vector<std::pair<std::string, TaskKind>>& kind_names() {
-  static const std::vector<std::pair<std::string, TaskKind>> kNames = {
-      {"classification", TaskKind::kClassification}, {"regression", TaskKind::kRegression}, {"generation", TaskKind::kGeneration}, {"choice", TaskKind::kChoice}};
+  static const std::vector<std::pair<std::string, TaskKind>> kNames = {{"classification", TaskKind::kClassification},
+                                                                       {"regression", TaskKind::kRegression},
+                                                                       {"generation", TaskKind::kGeneration},
+                                                                       {"choice", TaskKind::kChoice}};
   return kNames;
 }
 
@@ -61,7 +63,8 @@ std::string plain_name(std::string_view name) {
 // What is wrong with a list of label names, or "".
 std::string labels_fault(const std::vector<std::string>& labels) {
   if (labels.size() < 2) return "expected at least two labels, found " + std::to_string(labels.size());
-  if (labels.size() > kMaxLabels) return "expected at most " + std::to_string(kMaxLabels) + " labels, found " + std::to_string(labels.size());
+  if (labels.size() > kMaxLabels)
+    return "expected at most " + std::to_string(kMaxLabels) + " labels, found " + std::to_string(labels.size());
   std::set<std::string> seen;
   for (const std::string& label : labels) {
     if (label.empty()) return "a label is empty";
@@ -99,12 +102,16 @@ std::optional<std::string> optional_text(Options& options, std::string_view key)
 
 void read_labels(Options& options, Task& task) {
   task.labels = options.texts("labels", std::nullopt);
-  if (const std::string fault = labels_fault(task.labels); !fault.empty() && options.has("labels")) options.fault("labels", fault);
+  if (const std::string fault = labels_fault(task.labels); !fault.empty() && options.has("labels"))
+    options.fault("labels", fault);
   if (const Node* spellings = options.raw("spellings"); spellings != nullptr) {
-    if (spellings->kind != Node::Kind::kMap) options.fault("spellings", "expected a section such as {\"0\": " + (task.labels.empty() ? "negative" : task.labels[0]) + "}");
+    if (spellings->kind != Node::Kind::kMap)
+      options.fault("spellings",
+                    "expected a section such as {\"0\": " + (task.labels.empty() ? "negative" : task.labels[0]) + "}");
     for (const auto& [spelling, label] : spellings->members) {
       if (std::find(task.labels.begin(), task.labels.end(), label.scalar) == task.labels.end()) {
-        options.fault("spellings", quote(spelling) + " stands for " + quote(label.scalar) + ", which is not one of the labels" + did_you_mean(label.scalar, task.labels));
+        options.fault("spellings", quote(spelling) + " stands for " + quote(label.scalar) + ", which is not one of the labels" +
+                                       did_you_mean(label.scalar, task.labels));
       } else if (std::find(task.labels.begin(), task.labels.end(), spelling) != task.labels.end() && spelling != label.scalar) {
         options.fault("spellings", quote(spelling) + " is itself a label and cannot stand for " + quote(label.scalar));
       }
@@ -114,7 +121,8 @@ void read_labels(Options& options, Task& task) {
   const std::string positive = options.text("positive", task.labels.size() > 1 ? task.labels[1] : "");
   const auto found = std::find(task.labels.begin(), task.labels.end(), positive);
   if (found != task.labels.end()) task.positive = found - task.labels.begin();
-  else if (options.has("positive")) options.fault("positive", "expected one of the labels, found " + quote(positive) + did_you_mean(positive, task.labels));
+  else if (options.has("positive"))
+    options.fault("positive", "expected one of the labels, found " + quote(positive) + did_you_mean(positive, task.labels));
 }
 
 void read_metrics(Options& options, Task& task) {
@@ -126,26 +134,30 @@ void read_metrics(Options& options, Task& task) {
     if (std::find(known.begin(), known.end(), metric) == known.end()) {
       options.fault("metrics", "expected " + joined(known, "or") + ", found " + quote(metric) + did_you_mean(metric, known));
     }
-    if (metric == "f1" && task.labels.size() != 2) options.fault("metrics", "f1 needs two labels; with " + std::to_string(task.labels.size()) + " use f1_macro");
+    if (metric == "f1" && task.labels.size() != 2)
+      options.fault("metrics", "f1 needs two labels; with " + std::to_string(task.labels.size()) + " use f1_macro");
     if (!seen.insert(metric).second) options.fault("metrics", "metric " + quote(metric) + " appears twice");
   }
   task.primary_metric = options.text("primary", task.metrics.empty() ? "" : task.metrics.front());
   if (!task.metrics.empty() && !seen.contains(task.primary_metric)) {
-    options.fault("primary", "expected one of the task's metrics (" + joined(task.metrics) + "), found " + quote(task.primary_metric));
+    options.fault("primary",
+                  "expected one of the task's metrics (" + joined(task.metrics) + "), found " + quote(task.primary_metric));
   }
 }
 
 void read_columns(Options& options, Task& task) {
   task.columns = options.texts("columns", std::vector<std::string>{});
-  if (options.has("columns") && task.columns.empty()) options.fault("columns", "expected the names of the file's columns, in order");
+  if (options.has("columns") && task.columns.empty())
+    options.fault("columns", "expected the names of the file's columns, in order");
   std::set<std::string> seen;
   for (const std::string& column : task.columns) {
     if (!seen.insert(column).second) options.fault("columns", "column " + quote(column) + " appears twice");
   }
   if (task.columns.empty()) return;
   const auto check = [&](std::string_view key, const std::optional<std::string>& column) {
-    if (!column || column->empty() || seen.contains(*column)) return;   // an empty one has its fault already, or the kind has none
-    options.fault(key, quote(*column) + " is not in columns" + did_you_mean(*column, task.columns) + "; there are " + joined(task.columns));
+    if (!column || column->empty() || seen.contains(*column)) return;  // an empty one has its fault already, or the kind has none
+    options.fault(
+        key, quote(*column) + " is not in columns" + did_you_mean(*column, task.columns) + "; there are " + joined(task.columns));
   };
   check("text", task.text_column);
   check("second", task.second_column);
@@ -162,7 +174,8 @@ void read_labelled(Options& options, Task& task) {
   task.second_column = optional_text(options, "second");
   task.label_column = options.text("label", std::nullopt);
   if (task.second_column == task.text_column) options.fault("second", "the second text is the same column as the first");
-  if (task.label_column == task.text_column && !task.text_column.empty()) options.fault("label", "the label is the same column as the text");
+  if (task.label_column == task.text_column && !task.text_column.empty())
+    options.fault("label", "the label is the same column as the text");
   if (task.kind == TaskKind::kClassification) {
     read_labels(options, task);
     detail::read_cloze(options, task);
@@ -176,7 +189,8 @@ void read_labelled(Options& options, Task& task) {
 // prompt, target and what belongs to them.
 void read_texts(Options& options, Task& task, const std::string& kind) {
   for (const char* key : {"text", "second", "label", "labels", "spellings", "positive", "cloze"}) {
-    if (options.has(key)) options.fault(key, "a " + kind + " has prompt and target instead; remove it, or set kind: classification");
+    if (options.has(key))
+      options.fault(key, "a " + kind + " has prompt and target instead; remove it, or set kind: classification");
   }
   if (task.kind == TaskKind::kGeneration) detail::read_generation(options, task);
   else detail::read_choice(options, task);
@@ -204,7 +218,8 @@ Task parse_task(const Node& node, const std::string& source) {
   if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression) read_labelled(options, task);
   else read_texts(options, task, kind);
   read_columns(options, task);
-  if (options.has("format")) task.format = value_in(format_names(), options.choice("format", std::nullopt, names_of(format_names())));
+  if (options.has("format"))
+    task.format = value_in(format_names(), options.choice("format", std::nullopt, names_of(format_names())));
   read_metrics(options, task);
   detail::check_text_metrics(options, task);
   options.finish();
@@ -257,11 +272,13 @@ std::vector<std::string> task_names(const Path& tasks_dir) {
 
 Task load_task(const std::string& name_or_path, const Path& tasks_dir) {
   if (name_or_path.starts_with("text:")) return short_form(name_or_path);
-  const bool is_path = name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".yaml") || name_or_path.ends_with(".yml");
+  const bool is_path =
+      name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".yaml") || name_or_path.ends_with(".yml");
   if (is_path) return parse_task(parse_yaml(read_file(name_or_path), name_or_path), name_or_path);
   const std::vector<std::string> known = task_names(tasks_dir);
   const std::string name = plain_name(name_or_path);
-  const auto found = std::find_if(known.begin(), known.end(), [&](const std::string& ready) { return plain_name(ready) == name; });
+  const auto found =
+      std::find_if(known.begin(), known.end(), [&](const std::string& ready) { return plain_name(ready) == name; });
   if (found == known.end()) {
     throw InputError("unknown task " + quote(name_or_path) + did_you_mean(name, known) + "; ready tasks: " + joined(known) +
                      "; or name a YAML file, or text:LABEL,LABEL");

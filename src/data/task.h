@@ -1,4 +1,5 @@
-// A task: which columns of a table are text and label, or prompt and target; what the labels are called; how predictions are scored.
+// A task: which columns of a table are text and label, or prompt and target; what the labels are called; how predictions are
+// scored.
 //
 // Tasks are YAML files (tasks/*.yaml, or the user's own; doc/data.md lists every key), the short form "text:LABEL,LABEL", or
 // the "task" section of adapter.json. This file also turns a table into examples; it knows nothing of tokens.
@@ -22,40 +23,40 @@ namespace graft {
 enum class TaskKind {
   kClassification,
   kRegression,
-  kGeneration,   // a text after a prompt, or the answers in a chat
-  kChoice,       // the most probable of a row's options
+  kGeneration,  // a text after a prompt, or the answers in a chat
+  kChoice,      // the most probable of a row's options
 };
 
 struct Task {
   std::string name;
   TaskKind kind = TaskKind::kClassification;
-  std::string text_column;                        // classification, regression
-  std::optional<std::string> second_column;       // text pairs
-  std::string label_column;                       // classification, regression
-  std::optional<std::string> id_column;           // used where the file has it; else rows are numbered from 0
-  std::optional<std::string> embedding_column;    // numbers with blanks between them: an embedding of the row's text, for routers
-  std::vector<std::string> labels;                // classification: the names, in index order; at least two
-  std::map<std::string, std::string> spellings;   // how files write a label, besides its name: {"0": "negative"}
-  std::vector<std::string> columns;               // TSV, CSV: the file has no header line and these columns; empty: it has one
-  std::optional<TableFormat> format;              // where the extension does not tell
-  std::vector<std::string> metrics;               // see metrics.h; at least one
-  std::string primary_metric;                     // one of them: picks the best checkpoint
-  int64_t positive = 1;                           // label index that "f1" counts as found
-  std::optional<Cloze> cloze;                     // classification by the word at a mask
-  std::optional<Generation> generation;           // exactly for kGeneration
-  std::optional<Choice> choice;                   // exactly for kChoice
-  std::optional<std::string> group_column;        // kGeneration, kChoice: the row's template or data set, where the file has it
+  std::string text_column;                       // classification, regression
+  std::optional<std::string> second_column;      // text pairs
+  std::string label_column;                      // classification, regression
+  std::optional<std::string> id_column;          // used where the file has it; else rows are numbered from 0
+  std::optional<std::string> embedding_column;   // numbers with blanks between them: an embedding of the row's text, for routers
+  std::vector<std::string> labels;               // classification: the names, in index order; at least two
+  std::map<std::string, std::string> spellings;  // how files write a label, besides its name: {"0": "negative"}
+  std::vector<std::string> columns;              // TSV, CSV: the file has no header line and these columns; empty: it has one
+  std::optional<TableFormat> format;             // where the extension does not tell
+  std::vector<std::string> metrics;              // see metrics.h; at least one
+  std::string primary_metric;                    // one of them: picks the best checkpoint
+  int64_t positive = 1;                          // label index that "f1" counts as found
+  std::optional<Cloze> cloze;                    // classification by the word at a mask
+  std::optional<Generation> generation;          // exactly for kGeneration
+  std::optional<Choice> choice;                  // exactly for kChoice
+  std::optional<std::string> group_column;       // kGeneration, kChoice: the row's template or data set, where the file has it
 
-  bool is_answered_in_words() const { return kind == TaskKind::kGeneration || kind == TaskKind::kChoice; }   // else by a head
-  int64_t num_labels() const { return static_cast<int64_t>(labels.size()); }   // 0 but for classification
+  bool is_answered_in_words() const { return kind == TaskKind::kGeneration || kind == TaskKind::kChoice; }  // else by a head
+  int64_t num_labels() const { return static_cast<int64_t>(labels.size()); }  // 0 but for classification
   // Index of a label by name or by a file's spelling; nothing when unknown.
   std::optional<int64_t> find_label(std::string_view text) const;
 
   friend bool operator==(const Task&, const Task&) = default;
 };
 
-// `name_or_path`: a ready task by name ("sst2", "SST-2", "CoLA": case, '-', '_' and ' ' do not count), a YAML file (it contains a '/'
-// or ends in .yaml or .yml), or "text:LABEL,LABEL". Throws InputError, with a near miss and the list of ready tasks.
+// `name_or_path`: a ready task by name ("sst2", "SST-2", "CoLA": case, '-', '_' and ' ' do not count), a YAML file (it contains a
+// '/' or ends in .yaml or .yml), or "text:LABEL,LABEL". Throws InputError, with a near miss and the list of ready tasks.
 Task load_task(const std::string& name_or_path, const Path& tasks_dir);
 // The ready tasks of a folder, sorted.
 std::vector<std::string> task_names(const Path& tasks_dir);
@@ -69,30 +70,31 @@ using Segment = Piece;
 
 // One row, ready for a tokenizer.
 struct Example {
-  int64_t id = 0;                      // index of the row in its file, from 0: the key of everything random
-  std::string id_text;                 // what predictions are called: the id column as written, or `id`
-  bool id_is_number = true;            // the id was a JSON number, or there was none: written without quotes
-  std::string text;                    // the prompt of kGeneration and kChoice; empty for a chat
+  int64_t id = 0;            // index of the row in its file, from 0: the key of everything random
+  std::string id_text;       // what predictions are called: the id column as written, or `id`
+  bool id_is_number = true;  // the id was a JSON number, or there was none: written without quotes
+  std::string text;          // the prompt of kGeneration and kChoice; empty for a chat
   std::optional<std::string> second;
-  std::vector<Segment> segments;       // kGeneration: prompt, and the target where the row has one. Cloze: before, mask, after
-  std::vector<Turn> turns;             // chat: all turns, the last one of the assistant where the row has a target
-  std::vector<std::string> references; // kGeneration: what an output is scored against
-  std::optional<std::string> answer;   // kGeneration with an answer rule: the right answer
-  std::vector<std::string> options;    // kChoice: at least two, as they follow the prompt; label: the right one's index
-  std::string group;                   // kGeneration, kChoice: the template or data set; else the task's name
-  std::vector<float> embedding;        // as wide in every row; empty where the task has no such column
-  std::optional<double> label;         // class index or value; absent where the file has none
-  int64_t line = 0;                    // for messages
+  std::vector<Segment> segments;        // kGeneration: prompt, and the target where the row has one. Cloze: before, mask, after
+  std::vector<Turn> turns;              // chat: all turns, the last one of the assistant where the row has a target
+  std::vector<std::string> references;  // kGeneration: what an output is scored against
+  std::optional<std::string> answer;    // kGeneration with an answer rule: the right answer
+  std::vector<std::string> options;     // kChoice: at least two, as they follow the prompt; label: the right one's index
+  std::string group;                    // kGeneration, kChoice: the template or data set; else the task's name
+  std::vector<float> embedding;         // as wide in every row; empty where the task has no such column
+  std::optional<double> label;          // class index or value; absent where the file has none
+  int64_t line = 0;                     // for messages
 };
 
-enum class LabelUse { kRequired, kOptional };   // kOptional: prediction; a label that is there must still be a known one
+enum class LabelUse { kRequired, kOptional };  // kOptional: prediction; a label that is there must still be a known one
 
-// All rows as examples. Throws InputError at path:line for an unknown or missing label, a text that is null, missing or not a text.
+// All rows as examples. Throws InputError at path:line for an unknown or missing label, a text that is null, missing or not a
+// text.
 std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use);
 // read_table with the task's columns and format, then to_examples.
 std::vector<Example> read_examples(const Path& path, const Task& task, LabelUse use);
-// What generated texts are scored on: with group_references, rows with equal prompts become the first of them with the references of
-// all, in order; else the rows as they are.
+// What generated texts are scored on: with group_references, rows with equal prompts become the first of them with the references
+// of all, in order; else the rows as they are.
 std::vector<Example> join_references(std::vector<Example> examples, const Task& task);
 
 }  // namespace graft

@@ -11,7 +11,7 @@
 namespace graft::detail {
 
 // Each reads its keys from `options`, and its faults go there.
-void read_cloze(Options& options, Task& task);        // after the labels
+void read_cloze(Options& options, Task& task);  // after the labels
 void read_generation(Options& options, Task& task);
 void read_choice(Options& options, Task& task);
 

@@ -12,7 +12,9 @@ namespace {
 
 TextFilter filter_of(const std::string& name) {
   static const std::vector<std::pair<std::string, TextFilter>> kFilters = {
-      {"strip", TextFilter::kStrip}, {"no_final_punctuation", TextFilter::kNoFinalPunctuation}, {"lower_first", TextFilter::kLowerFirst}};
+      {"strip", TextFilter::kStrip},
+      {"no_final_punctuation", TextFilter::kNoFinalPunctuation},
+      {"lower_first", TextFilter::kLowerFirst}};
   std::vector<std::string> names;
   for (const auto& [known, filter] : kFilters) {
     if (known == name) return filter;
@@ -39,7 +41,8 @@ Template::Piece place_of(std::string_view inside) {
 std::vector<std::string> Template::columns() const {
   std::vector<std::string> names;
   for (const Piece& piece : pieces) {
-    if (!piece.column.empty() && std::find(names.begin(), names.end(), piece.column) == names.end()) names.push_back(piece.column);
+    if (!piece.column.empty() && std::find(names.begin(), names.end(), piece.column) == names.end())
+      names.push_back(piece.column);
   }
   return names;
 }
@@ -64,7 +67,8 @@ Template parse_template(std::string_view text) {
       throw InputError("a '}' closes nothing; a brace that is meant is written twice");
     } else {
       const size_t end = text.find_first_of("{}", i + 1);
-      if (end == std::string_view::npos || text[end] == '{') throw InputError("a '{' is never closed; a brace that is meant is written twice");
+      if (end == std::string_view::npos || text[end] == '{')
+        throw InputError("a '{' is never closed; a brace that is meant is written twice");
       flush();
       out.pieces.push_back(place_of(text.substr(i + 1, end - i - 1)));
       i = end;
@@ -87,7 +91,8 @@ std::string apply_filters(std::string_view text, const std::vector<TextFilter>& 
       case TextFilter::kStrip: out = strip(out); break;
       case TextFilter::kNoFinalPunctuation: {
         std::string_view kept = strip_end(out);
-        if (!kept.empty() && std::string_view(".!?,;:").find(kept.back()) != std::string_view::npos) kept = strip_end(kept.substr(0, kept.size() - 1));
+        if (!kept.empty() && std::string_view(".!?,;:").find(kept.back()) != std::string_view::npos)
+          kept = strip_end(kept.substr(0, kept.size() - 1));
         out = std::string(kept);
         break;
       }

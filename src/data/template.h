@@ -1,5 +1,5 @@
-// Texts with places for a row's cells: "Premise: {sentence1|strip} Hypothesis: {sentence2}". Not a programming language: a name in
-// braces and what is done to its text, nothing else. A brace that is meant is written twice.
+// Texts with places for a row's cells: "Premise: {sentence1|strip} Hypothesis: {sentence2}". Not a programming language: a name
+// in braces and what is done to its text, nothing else. A brace that is meant is written twice.
 #pragma once
 
 #include <string>
@@ -9,23 +9,23 @@
 namespace graft {
 
 enum class TextFilter {
-  kStrip,                // white space at both ends goes
-  kNoFinalPunctuation,   // so does one of . ! ? , ; : at the end, and white space there
-  kLowerFirst,           // the first letter becomes small
+  kStrip,               // white space at both ends goes
+  kNoFinalPunctuation,  // so does one of . ! ? , ; : at the end, and white space there
+  kLowerFirst,          // the first letter becomes small
 };
 
 struct Template {
   struct Piece {
-    std::string literal;                 // where `column` is empty
+    std::string literal;  // where `column` is empty
     std::string column;
-    std::vector<TextFilter> filters;     // in order
+    std::vector<TextFilter> filters;  // in order
   };
-  std::string text;                      // as written
+  std::string text;  // as written
   std::vector<Piece> pieces;
 
   // The names in braces, in order of first appearance.
   std::vector<std::string> columns() const;
-  friend bool operator==(const Template& a, const Template& b) { return a.text == b.text; }   // the pieces follow from it
+  friend bool operator==(const Template& a, const Template& b) { return a.text == b.text; }  // the pieces follow from it
 };
 
 // Throws InputError ("a '{' is never closed", ...) without a place, which the caller knows.

@@ -1,5 +1,5 @@
-// Translation edit rate as sacrebleu counts it, which follows Tercom's search: shift runs of words greedily while that lowers the edit
-// distance, then count the distance. Its limits on runs, reach, beam and tried shifts are part of the score.
+// Translation edit rate as sacrebleu counts it, which follows Tercom's search: shift runs of words greedily while that lowers the
+// edit distance, then count the distance. Its limits on runs, reach, beam and tried shifts are part of the score.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -15,21 +15,21 @@ namespace graft {
 namespace {
 
 constexpr int64_t kLongestRun = 10, kFarthestShift = 50, kBeam = 25, kMostTried = 1000;
-constexpr int32_t kFar = std::numeric_limits<int32_t>::max() / 4;   // no distance: texts have far fewer words
+constexpr int32_t kFar = std::numeric_limits<int32_t>::max() / 4;  // no distance: texts have far fewer words
 
-constexpr size_t kMostCells = size_t{1} << 27;   // 1 GiB
+constexpr size_t kMostCells = size_t{1} << 27;  // 1 GiB
 
 using Ids = std::vector<int64_t>;
 
-enum class Op : uint8_t { kNone, kKeep, kReplace, kDelete, kInsert };   // seen from the text towards the reference
+enum class Op : uint8_t { kNone, kKeep, kReplace, kDelete, kInsert };  // seen from the text towards the reference
 
 struct Cell {
   int32_t cost = kFar;
   Op op = Op::kNone;
 };
 
-// Edit distances from texts of one length to one reference, within a beam around the diagonal. The rows of the last text are kept, and
-// a text that begins like it starts from there.
+// Edit distances from texts of one length to one reference, within a beam around the diagonal. The rows of the last text are
+// kept, and a text that begins like it starts from there.
 class EditDistance {
  public:
   explicit EditDistance(const Ids& reference) : reference_(reference), width_(reference.size() + 1) {}
@@ -41,7 +41,8 @@ class EditDistance {
     }
     if (text.size() != text_.size() || cells_.empty()) {
       if (text.size() + 1 > kMostCells / width_) {
-        throw InputError("ter: a text of " + std::to_string(text.size()) + " words is too long to compare with a reference of " + std::to_string(reference_.size()));
+        throw InputError("ter: a text of " + std::to_string(text.size()) + " words is too long to compare with a reference of " +
+                         std::to_string(reference_.size()));
       }
       cells_.assign((text.size() + 1) * width_, {});
       for (size_t j = 0; j < width_; ++j) cells_[j] = {static_cast<int32_t>(j), Op::kInsert};
@@ -69,10 +70,12 @@ class EditDistance {
  private:
   void fill_row(size_t i) {
     const double ratio = static_cast<double>(reference_.size()) / static_cast<double>(text_.size());
-    const int64_t beam = static_cast<double>(kBeam) < ratio / 2 ? static_cast<int64_t>(std::ceil(ratio / 2 + static_cast<double>(kBeam))) : kBeam;
+    const int64_t beam =
+        static_cast<double>(kBeam) < ratio / 2 ? static_cast<int64_t>(std::ceil(ratio / 2 + static_cast<double>(kBeam))) : kBeam;
     const auto diagonal = static_cast<int64_t>(std::floor(static_cast<double>(i) * ratio));
     const auto width = static_cast<int64_t>(width_);
-    const int64_t first = std::max<int64_t>(0, diagonal - beam), last = i == text_.size() ? width : std::min(width, diagonal + beam);
+    const int64_t first = std::max<int64_t>(0, diagonal - beam),
+                  last = i == text_.size() ? width : std::min(width, diagonal + beam);
     Cell* const row = cells_.data() + i * width_;
     const Cell* const above = row - width_;
     std::fill(row, row + first, Cell{});
@@ -92,12 +95,13 @@ class EditDistance {
   const Ids& reference_;
   size_t width_;
   Ids text_;
-  std::vector<Cell> cells_;   // (words of the text + 1) rows of width_
+  std::vector<Cell> cells_;  // (words of the text + 1) rows of width_
 };
 
-// Which word of the text stands where each word of the reference stands (the one before, where the text lacks it), and which words differ.
+// Which word of the text stands where each word of the reference stands (the one before, where the text lacks it), and which
+// words differ.
 struct Alignment {
-  std::vector<int64_t> place;              // by word of the reference; -1 before the text
+  std::vector<int64_t> place;  // by word of the reference; -1 before the text
   std::vector<bool> text_errors, reference_errors;
 };
 
@@ -117,9 +121,12 @@ Alignment align(const std::vector<Op>& trace) {
   return out;
 }
 
-// `words` with the run [start, start + length) moved before what stands at `target` (of the old order; inside or right behind the run it moves right).
+// `words` with the run [start, start + length) moved before what stands at `target` (of the old order; inside or right behind the
+// run it moves right).
 Ids shifted(const Ids& words, int64_t start, int64_t length, int64_t target) {
-  const auto at = [&](int64_t i) { return words.begin() + static_cast<std::ptrdiff_t>(std::min(i, static_cast<int64_t>(words.size()))); };
+  const auto at = [&](int64_t i) {
+    return words.begin() + static_cast<std::ptrdiff_t>(std::min(i, static_cast<int64_t>(words.size())));
+  };
   Ids out;
   out.reserve(words.size());
   const auto take = [&](int64_t from, int64_t to) {
@@ -130,7 +137,8 @@ Ids shifted(const Ids& words, int64_t start, int64_t length, int64_t target) {
   } else if (target > start + length) {
     take(0, start), take(start + length, target), take(start, start + length), take(target, static_cast<int64_t>(words.size()));
   } else {
-    take(0, start), take(start + length, length + target), take(start, start + length), take(length + target, static_cast<int64_t>(words.size()));
+    take(0, start), take(start + length, length + target), take(start, start + length),
+        take(length + target, static_cast<int64_t>(words.size()));
   }
   return out;
 }
@@ -146,7 +154,12 @@ bool any(const std::vector<bool>& flags, int64_t begin, int64_t length) {
 class ShiftSearch {
  public:
   ShiftSearch(const Ids& text, const Ids& reference, EditDistance& distance, int64_t& tried)
-      : text_(text), reference_(reference), distance_(distance), tried_(tried), before_(distance(text)), alignment_(align(distance.trace())) {}
+      : text_(text),
+        reference_(reference),
+        distance_(distance),
+        tried_(tried),
+        before_(distance(text)),
+        alignment_(align(distance.trace())) {}
 
   // The text after the best shift and what it gains (0 when there is none to try).
   std::pair<int64_t, Ids> best() {
@@ -159,8 +172,10 @@ class ShiftSearch {
   void search() {
     const auto words = static_cast<int64_t>(text_.size()), reference_words = static_cast<int64_t>(reference_.size());
     for (int64_t start = 0; start < words; ++start) {
-      for (int64_t target = std::max<int64_t>(0, start - kFarthestShift); target < reference_words && target <= start + kFarthestShift; ++target) {
-        for (int64_t length = 1; length <= kLongestRun && start + length <= words && target + length <= reference_words; ++length) {
+      for (int64_t target = std::max<int64_t>(0, start - kFarthestShift);
+           target < reference_words && target <= start + kFarthestShift; ++target) {
+        for (int64_t length = 1; length <= kLongestRun && start + length <= words && target + length <= reference_words;
+             ++length) {
           if (text_[static_cast<size_t>(start + length - 1)] != reference_[static_cast<size_t>(target + length - 1)]) break;
           if (!is_worth_trying(start, target, length)) continue;
           try_shift(start, target, length);
@@ -226,7 +241,8 @@ double ter(const Texts& texts, const References& references) {
   std::unordered_map<std::string, int64_t> known;
   const auto ids = [&](const std::string& text) {
     Ids out;
-    for (const std::string& word : split_words(lower_text(text))) out.push_back(known.try_emplace(word, static_cast<int64_t>(known.size())).first->second);
+    for (const std::string& word : split_words(lower_text(text)))
+      out.push_back(known.try_emplace(word, static_cast<int64_t>(known.size())).first->second);
     return out;
   };
   double total = 0, length = 0;
@@ -243,7 +259,7 @@ double ter(const Texts& texts, const References& references) {
     length += words / static_cast<double>(references[i].size());
   }
   if (length > 0) return 100 * total / length;
-  return total > 0 ? 100 : 0;   // nothing but empty references
+  return total > 0 ? 100 : 0;  // nothing but empty references
 }
 
 }  // namespace graft

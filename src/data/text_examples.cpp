@@ -21,18 +21,21 @@ class BoundTemplate {
  public:
   // Throws InputError when the table lacks a column.
   BoundTemplate(const Template& text, const Table& table, const std::string& purpose) : table_(&table) {
-    for (const Template::Piece& piece : text.pieces) pieces_.push_back({&piece, piece.column.empty() ? 0 : table.column(piece.column, purpose)});
+    for (const Template::Piece& piece : text.pieces)
+      pieces_.push_back({&piece, piece.column.empty() ? 0 : table.column(piece.column, purpose)});
   }
 
   // Throws InputError when a cell is neither a text nor a number.
   std::string render(size_t row) const {
     std::string out;
-    for (const auto& [piece, column] : pieces_) out += piece->column.empty() ? piece->literal : apply_filters(cell(row, column), piece->filters);
+    for (const auto& [piece, column] : pieces_)
+      out += piece->column.empty() ? piece->literal : apply_filters(cell(row, column), piece->filters);
     return out;
   }
 
   bool lacks_cell(size_t row) const {
-    return std::any_of(pieces_.begin(), pieces_.end(), [&](const Bound& bound) { return !bound.piece->column.empty() && is_absent(*table_, row, bound.column); });
+    return std::any_of(pieces_.begin(), pieces_.end(),
+                       [&](const Bound& bound) { return !bound.piece->column.empty() && is_absent(*table_, row, bound.column); });
   }
 
  private:
@@ -42,7 +45,8 @@ class BoundTemplate {
   };
 
   const std::string& cell(size_t row, size_t column) const {
-    return table_->rows[row].kind(column) == CellKind::kNumber ? table_->rows[row].cells[column] : text_cell(*table_, row, column);
+    return table_->rows[row].kind(column) == CellKind::kNumber ? table_->rows[row].cells[column]
+                                                               : text_cell(*table_, row, column);
   }
 
   const Table* table_;
@@ -51,12 +55,14 @@ class BoundTemplate {
 
 bool has_columns(const Table& table, const Template& text) {
   const std::vector<std::string> columns = text.columns();
-  return std::all_of(columns.begin(), columns.end(), [&](const std::string& column) { return table.find_column(column).has_value(); });
+  return std::all_of(columns.begin(), columns.end(),
+                     [&](const std::string& column) { return table.find_column(column).has_value(); });
 }
 
 class BoundPrompt {
  public:
-  BoundPrompt(const Prompt& prompt, const Table& table, const std::string& of_task) : table_(&table), text_(prompt.text, table, "the prompt" + of_task) {
+  BoundPrompt(const Prompt& prompt, const Table& table, const std::string& of_task)
+      : table_(&table), text_(prompt.text, table, "the prompt" + of_task) {
     if (!prompt.with_column) return;
     column_ = table.column(*prompt.with_column, "the prompt" + of_task);
     with_text_.emplace(*prompt.with_text, table, "the prompt" + of_task);
@@ -79,7 +85,8 @@ Node list_cell(const Table& table, size_t row, size_t column, const std::string&
   const CellKind kind = table.rows[row].kind(column);
   const std::string& cell = table.rows[row].cells[column];
   if (kind != CellKind::kTree || !cell.starts_with('[')) {
-    throw InputError(cell_at(table, row, column) + "expected " + wanted + ", found " + (kind == CellKind::kTree ? "an object" : kind_shown(kind)));
+    throw InputError(cell_at(table, row, column) + "expected " + wanted + ", found " +
+                     (kind == CellKind::kTree ? "an object" : kind_shown(kind)));
   }
   return parse_json(cell, table.source);
 }
@@ -88,7 +95,8 @@ std::vector<std::string> texts_cell(const Table& table, size_t row, size_t colum
   std::vector<std::string> texts;
   for (const Node& item : list_cell(table, row, column, "a list of texts").items) {
     if (item.kind != Node::Kind::kScalar || !item.is_string) {
-      throw InputError(cell_at(table, row, column) + "expected a list of texts, found an element " + std::to_string(texts.size()) + " that is none; put it in quotes");
+      throw InputError(cell_at(table, row, column) + "expected a list of texts, found an element " +
+                       std::to_string(texts.size()) + " that is none; put it in quotes");
     }
     texts.push_back(item.scalar);
   }
@@ -103,15 +111,19 @@ std::vector<Turn> turns_cell(const Table& table, size_t row, size_t column) {
     const std::string at = cell_at(table, row, column) + "turn " + std::to_string(turns.size()) + ": ";
     const auto part = [&](const char* key) -> const std::string& {
       const Node* found = item.kind == Node::Kind::kMap ? item.find(key) : nullptr;
-      if (found == nullptr || found->kind != Node::Kind::kScalar || !found->is_string) throw InputError(at + "expected an object with the texts role and content");
+      if (found == nullptr || found->kind != Node::Kind::kScalar || !found->is_string)
+        throw InputError(at + "expected an object with the texts role and content");
       return found->scalar;
     };
     turns.push_back({part("role"), part("content")});
     if (std::find(kRoles.begin(), kRoles.end(), turns.back().role) == kRoles.end()) {
-      throw InputError(at + "expected the role system, user or assistant, found " + quote(turns.back().role) + did_you_mean(turns.back().role, kRoles));
+      throw InputError(at + "expected the role system, user or assistant, found " + quote(turns.back().role) +
+                       did_you_mean(turns.back().role, kRoles));
     }
     for (const auto& [key, value] : item.members) {
-      if (key != "role" && key != "content") throw InputError(at + "a turn has role and content, found the key " + quote(key) + ", which no chat format here can show");
+      if (key != "role" && key != "content")
+        throw InputError(at + "a turn has role and content, found the key " + quote(key) +
+                         ", which no chat format here can show");
     }
   }
   if (turns.empty()) throw InputError(cell_at(table, row, column) + "expected at least one turn, found an empty list");
@@ -124,7 +136,8 @@ std::string answer_cell(const Table& table, size_t row, size_t column, const Tas
   const std::string& answer = is_number ? table.rows[row].cells[column] : text_cell(table, row, column);
   for (const std::string& metric : task.metrics) {
     if (!metric.starts_with("answer_")) continue;
-    if (const std::string fault = answer_fault(metric, *task.generation->answer, answer); !fault.empty()) throw InputError(cell_at(table, row, column) + fault);
+    if (const std::string fault = answer_fault(metric, *task.generation->answer, answer); !fault.empty())
+      throw InputError(cell_at(table, row, column) + fault);
   }
   return answer;
 }
@@ -140,23 +153,29 @@ class GenerationRows {
     const Generation& generation = *task.generation;
     const std::string of_task = " of task '" + task.name + "'";
     const bool needs_target = use == LabelUse::kRequired;
-    if (generation.messages_column) messages_ = generation.prompt ? table.find_column(*generation.messages_column) : table.column(*generation.messages_column, "the chat" + of_task);
+    if (generation.messages_column)
+      messages_ = generation.prompt ? table.find_column(*generation.messages_column)
+                                    : table.column(*generation.messages_column, "the chat" + of_task);
     if (generation.prompt && (!messages_ || has_columns(table, generation.prompt->text))) {
       prompt_.emplace(*generation.prompt, table, of_task);
-      if (needs_target || has_columns(table, *generation.target)) target_.emplace(*generation.target, table, "the target" + of_task);
+      if (needs_target || has_columns(table, *generation.target))
+        target_.emplace(*generation.target, table, "the target" + of_task);
     }
-    if (generation.references_column) references_ = column(*generation.references_column, "the references" + of_task, needs_target);
+    if (generation.references_column)
+      references_ = column(*generation.references_column, "the references" + of_task, needs_target);
     if (generation.answer) answer_ = column(generation.answer->column, "the answer" + of_task, needs_target);
   }
 
   void fill(size_t row, Example& example) const {
     example.group = group_of(table_, row, task_);
-    if (answer_ && (use_ == LabelUse::kRequired || !is_absent(table_, row, *answer_))) example.answer = answer_cell(table_, row, *answer_, task_);
+    if (answer_ && (use_ == LabelUse::kRequired || !is_absent(table_, row, *answer_)))
+      example.answer = answer_cell(table_, row, *answer_, task_);
     if (messages_ && !is_absent(table_, row, *messages_)) fill_chat(row, example);
     else fill_prompt(row, example);
     if (references_ && (use_ == LabelUse::kRequired || !is_absent(table_, row, *references_))) {
       example.references = texts_cell(table_, row, *references_);
-      if (example.references.empty()) throw InputError(cell_at(table_, row, *references_) + "expected at least one reference, found an empty list");
+      if (example.references.empty())
+        throw InputError(cell_at(table_, row, *references_) + "expected at least one reference, found an empty list");
     }
   }
 
@@ -168,12 +187,16 @@ class GenerationRows {
   void fill_chat(size_t row, Example& example) const {
     example.turns = turns_cell(table_, row, *messages_);
     const bool ends_well = example.turns.back().role == "assistant";
-    if (use_ == LabelUse::kRequired && !ends_well) throw InputError(cell_at(table_, row, *messages_) + "expected a last turn of the assistant, found one of the " + example.turns.back().role);
+    if (use_ == LabelUse::kRequired && !ends_well)
+      throw InputError(cell_at(table_, row, *messages_) + "expected a last turn of the assistant, found one of the " +
+                       example.turns.back().role);
     if (ends_well) example.references = {example.turns.back().content};
   }
 
   void fill_prompt(size_t row, Example& example) const {
-    if (!prompt_) throw InputError(cell_at(table_, row, *messages_) + "expected a chat, found " + kind_shown(table_.rows[row].kind(*messages_)));
+    if (!prompt_)
+      throw InputError(cell_at(table_, row, *messages_) + "expected a chat, found " +
+                       kind_shown(table_.rows[row].kind(*messages_)));
     example.text = prompt_->render(row);
     example.segments = {{example.text, false}};
     std::optional<std::string> target;
@@ -198,12 +221,14 @@ class GenerationRows {
 
 class ChoiceRows {
  public:
-  ChoiceRows(const Table& table, const Task& task, LabelUse use) : table_(table), task_(task), use_(use), prompt_(task.choice->prompt, table, " of task '" + task.name + "'") {
+  ChoiceRows(const Table& table, const Task& task, LabelUse use)
+      : table_(table), task_(task), use_(use), prompt_(task.choice->prompt, table, " of task '" + task.name + "'") {
     const Choice& choice = *task.choice;
     const std::string of_task = " of task '" + task.name + "'";
     if (choice.options.column) options_ = table.column(*choice.options.column, "the options" + of_task);
     for (const Template& text : choice.options.texts) texts_.emplace_back(text, table, "the options" + of_task);
-    target_ = use == LabelUse::kRequired ? table.column(choice.target_column, "the target" + of_task) : table.find_column(choice.target_column);
+    target_ = use == LabelUse::kRequired ? table.column(choice.target_column, "the target" + of_task)
+                                         : table.find_column(choice.target_column);
   }
 
   void fill(size_t row, Example& example) const {
@@ -212,8 +237,10 @@ class ChoiceRows {
     example.segments = {{example.text, false}};
     if (task_.choice->chat != "none") example.turns = {{"user", example.text}};
     const std::vector<std::string> options = options_of(row);
-    if (options.size() < 2) throw InputError(table_.at(row) + "expected at least two options, found " + std::to_string(options.size()));
-    const bool is_there = target_ && !is_absent(table_, row, *target_) && !(use_ == LabelUse::kOptional && table_.rows[row].cells[*target_].empty());
+    if (options.size() < 2)
+      throw InputError(table_.at(row) + "expected at least two options, found " + std::to_string(options.size()));
+    const bool is_there = target_ && !is_absent(table_, row, *target_) &&
+                          !(use_ == LabelUse::kOptional && table_.rows[row].cells[*target_].empty());
     if (is_there || use_ == LabelUse::kRequired) example.label = static_cast<double>(right_option(row, options));
     for (const std::string& option : options) example.options.push_back(written(option));
   }
@@ -227,7 +254,8 @@ class ChoiceRows {
     if (source.separator.empty()) return texts_cell(table_, row, *options_);
     const std::string& cell = text_cell(table_, row, *options_);
     const size_t at = cell.rfind(source.after);
-    if (at == std::string::npos) throw InputError(cell_at(table_, row, *options_) + "expected options after " + quote(source.after) + ", found none");
+    if (at == std::string::npos)
+      throw InputError(cell_at(table_, row, *options_) + "expected options after " + quote(source.after) + ", found none");
     for (size_t begin = at + source.after.size(); begin <= cell.size();) {
       const size_t end = std::min(cell.find(source.separator, begin), cell.size());
       out.push_back(cell.substr(begin, end - begin));
@@ -240,24 +268,30 @@ class ChoiceRows {
     const std::string at = cell_at(table_, row, *target_);
     const CellKind kind = table_.rows[row].kind(*target_);
     const std::string& cell = table_.rows[row].cells[*target_];
-    if (kind != CellKind::kText && kind != CellKind::kNumber) throw InputError(at + "expected an option or its index, found " + kind_shown(kind));
+    if (kind != CellKind::kText && kind != CellKind::kNumber)
+      throw InputError(at + "expected an option or its index, found " + kind_shown(kind));
     const TargetForm form = task_.choice->target_form;
     if (form == TargetForm::kIndex || (form == TargetForm::kByCell && kind == CellKind::kNumber)) {
       int64_t index = -1;
       const auto [stop, error] = std::from_chars(cell.data(), cell.data() + cell.size(), index);
-      if (error == std::errc{} && stop == cell.data() + cell.size() && index >= 0 && index < static_cast<int64_t>(options.size())) return index;
+      if (error == std::errc{} && stop == cell.data() + cell.size() && index >= 0 && index < static_cast<int64_t>(options.size()))
+        return index;
       throw InputError(at + "expected an option's index in 0.." + std::to_string(options.size() - 1) + ", found " + quote(cell));
     }
     const auto found = std::find(options.begin(), options.end(), cell);
-    if (found == options.end()) throw InputError(at + "expected one of the options, found " + quote(cell) + did_you_mean(cell, options) + "; here are " + joined_first(options, 10));
-    if (std::find(found + 1, options.end(), cell) != options.end()) throw InputError(at + "the right option " + quote(cell) + " appears twice among the options; give its index");
+    if (found == options.end())
+      throw InputError(at + "expected one of the options, found " + quote(cell) + did_you_mean(cell, options) + "; here are " +
+                       joined_first(options, 10));
+    if (std::find(found + 1, options.end(), cell) != options.end())
+      throw InputError(at + "the right option " + quote(cell) + " appears twice among the options; give its index");
     return found - options.begin();
   }
 
   std::string written(const std::string& option) const {
     if (!task_.choice->as) return option;
     std::string out;
-    for (const Template::Piece& piece : task_.choice->as->pieces) out += piece.column.empty() ? piece.literal : apply_filters(option, piece.filters);
+    for (const Template::Piece& piece : task_.choice->as->pieces)
+      out += piece.column.empty() ? piece.literal : apply_filters(option, piece.filters);
     return out;
   }
 
@@ -313,7 +347,8 @@ std::vector<Example> join_references(std::vector<Example> examples, const Task& 
       continue;
     }
     std::vector<std::string>& references = joined[place->second].references;
-    references.insert(references.end(), std::make_move_iterator(example.references.begin()), std::make_move_iterator(example.references.end()));
+    references.insert(references.end(), std::make_move_iterator(example.references.begin()),
+                      std::make_move_iterator(example.references.end()));
   }
   return joined;
 }

@@ -13,14 +13,17 @@ namespace graft {
 namespace {
 
 void check_numbers(size_t examples, size_t found, const char* what) {
-  if (examples != found) throw InputError("metric: expected one " + std::string(what) + " for each of " + std::to_string(examples) + " examples, found " + std::to_string(found));
+  if (examples != found)
+    throw InputError("metric: expected one " + std::string(what) + " for each of " + std::to_string(examples) +
+                     " examples, found " + std::to_string(found));
   if (examples == 0) throw InputError("metric: expected at least one example, found none");
 }
 
 double exact_match(const Texts& texts, const References& references) {
   detail::check_texts(texts, references);
   int64_t hits = 0;
-  for (size_t i = 0; i < texts.size(); ++i) hits += std::find(references[i].begin(), references[i].end(), texts[i]) != references[i].end() ? 1 : 0;
+  for (size_t i = 0; i < texts.size(); ++i)
+    hits += std::find(references[i].begin(), references[i].end(), texts[i]) != references[i].end() ? 1 : 0;
   return static_cast<double>(hits) / static_cast<double>(texts.size());
 }
 
@@ -28,7 +31,8 @@ double share_right(const std::string& metric, const Task& task, const std::vecto
   ensure(task.generation->answer.has_value(), "score_texts: an answer metric without an answer rule");
   int64_t right = 0;
   for (size_t i = 0; i < texts.size(); ++i) {
-    if (!examples[i].answer) throw InputError("metric " + metric + ": example '" + examples[i].id_text + "' has no answer to compare with");
+    if (!examples[i].answer)
+      throw InputError("metric " + metric + ": example '" + examples[i].id_text + "' has no answer to compare with");
     right += is_right(metric, *task.generation->answer, *examples[i].answer, texts[i]) ? 1 : 0;
   }
   return static_cast<double>(right) / static_cast<double>(texts.size());
@@ -38,7 +42,8 @@ double share_right(const std::string& metric, const Task& task, const std::vecto
 References references_of(const std::vector<Example>& examples) {
   References out;
   for (const Example& example : examples) {
-    if (example.references.empty()) throw InputError("metric: example '" + example.id_text + "' has no reference to compare with");
+    if (example.references.empty())
+      throw InputError("metric: example '" + example.id_text + "' has no reference to compare with");
     auto& of_example = out.emplace_back();
     for (const std::string& reference : example.references) of_example.emplace_back(strip(reference));
   }
@@ -67,7 +72,8 @@ std::vector<GroupCount> count_groups(const std::vector<Example>& examples, std::
   for (size_t i = 0; i < examples.size(); ++i) {
     const Example& example = examples[i];
     if (!example.label) throw InputError("metric: example '" + example.id_text + "' has no right option to compare with");
-    ensure(chosen[i] >= 0 && chosen[i] < static_cast<int64_t>(example.options.size()), "score_choices: an option's index is out of range");
+    ensure(chosen[i] >= 0 && chosen[i] < static_cast<int64_t>(example.options.size()),
+           "score_choices: an option's index is out of range");
     const auto [place, is_new] = places.try_emplace(example.group, groups.size());
     if (is_new) groups.push_back({example.group});
     ++groups[place->second].rows;
@@ -93,7 +99,8 @@ std::vector<Score> score_texts(const Task& task, const std::vector<Example>& exa
   std::vector<Score> scores;
   for (const std::string& name : task.metrics) {
     const TextMetric metric = find_text_metric(name);
-    scores.push_back({name, metric != nullptr ? metric(texts, references_of(examples)) : share_right(name, task, examples, texts)});
+    scores.push_back(
+        {name, metric != nullptr ? metric(texts, references_of(examples)) : share_right(name, task, examples, texts)});
   }
   return scores;
 }

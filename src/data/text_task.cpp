@@ -56,7 +56,8 @@ std::string read_chat(Options& options) { return options.choice("chat", "none", 
 
 PromptEnd read_prompt_end(Options& options, const std::string& chat) {
   const bool is_eos = options.choice("prompt_end", "none", {"none", "eos"}) == "eos";
-  if (is_eos && chat != "none") options.fault("prompt_end", "a chat format says itself how a prompt ends; remove it, or set chat: none");
+  if (is_eos && chat != "none")
+    options.fault("prompt_end", "a chat format says itself how a prompt ends; remove it, or set chat: none");
   return is_eos ? PromptEnd::kEos : PromptEnd::kNone;
 }
 
@@ -67,18 +68,24 @@ AnswerRule read_answer(Options& options) {
   rule.options = options.texts("options", std::vector<std::string>{});
   rule.letters = options.text("letters", rule.letters);
   rule.tolerance = options.number("tolerance", rule.tolerance, 0, 1e300);
-  if (options.has("after") && rule.after.empty()) options.fault("after", "expected the words that announce an answer, found an empty text");
-  if (options.has("options") && rule.options.empty()) options.fault("options", "expected the answers that can be found in an output");
-  if (std::find(rule.options.begin(), rule.options.end(), "") != rule.options.end()) options.fault("options", "an option is empty");
+  if (options.has("after") && rule.after.empty())
+    options.fault("after", "expected the words that announce an answer, found an empty text");
+  if (options.has("options") && rule.options.empty())
+    options.fault("options", "expected the answers that can be found in an output");
+  if (std::find(rule.options.begin(), rule.options.end(), "") != rule.options.end())
+    options.fault("options", "an option is empty");
   const bool are_capitals = std::all_of(rule.letters.begin(), rule.letters.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
-  if (rule.letters.empty() || !are_capitals) options.fault("letters", "expected capital letters such as ABCDE, found " + quote(rule.letters));
+  if (rule.letters.empty() || !are_capitals)
+    options.fault("letters", "expected capital letters such as ABCDE, found " + quote(rule.letters));
   return rule;
 }
 
 void read_option_source(Options& options, OptionSource& source) {
   const Node* node = options.raw("options");
   if (node == nullptr) {
-    options.fault("options", "missing; expected a column with a list of texts, or a list of texts, or a section with column, after and separator");
+    options.fault(
+        "options",
+        "missing; expected a column with a list of texts, or a list of texts, or a section with column, after and separator");
   } else if (node->kind == Node::Kind::kScalar) {
     source.column = node->scalar;
   } else if (node->kind == Node::Kind::kMap) {
@@ -86,7 +93,8 @@ void read_option_source(Options& options, OptionSource& source) {
     source.column = section.text("column", std::nullopt);
     source.after = section.text("after", std::nullopt);
     source.separator = section.text("separator", std::nullopt);
-    if (section.has("separator") && source.separator.empty()) section.fault("separator", "expected the text between two options, found an empty one");
+    if (section.has("separator") && source.separator.empty())
+      section.fault("separator", "expected the text between two options, found an empty one");
   } else {
     for (const Node& item : node->items) {
       try {
@@ -97,14 +105,16 @@ void read_option_source(Options& options, OptionSource& source) {
       }
     }
     if (node->items.size() < 2 || node->items.size() > kMaxOptions) {
-      options.fault("options", "expected 2.." + std::to_string(kMaxOptions) + " options, found " + std::to_string(node->items.size()));
+      options.fault("options",
+                    "expected 2.." + std::to_string(kMaxOptions) + " options, found " + std::to_string(node->items.size()));
     }
   }
 }
 
 // An option's wrapping has one place, {option}.
 void check_wrapping(Options& options, const Template& as) {
-  if (as.columns() != std::vector<std::string>{"option"}) options.fault("as", "expected a text with {option} as its one place, found " + quote(as.text));
+  if (as.columns() != std::vector<std::string>{"option"})
+    options.fault("as", "expected a text with {option} as its one place, found " + quote(as.text));
 }
 
 void check_answer_metrics(Options& options, const Task& task) {
@@ -176,7 +186,8 @@ void write_choice(Node& node, const Choice& choice) {
   node["options"] = options_node(choice.options);
   if (choice.as) node["as"] = Node::text(choice.as->text);
   node["target"] = Node::text(choice.target_column);
-  if (choice.target_form != TargetForm::kByCell) node["target_form"] = Node::text(choice.target_form == TargetForm::kIndex ? "index" : "text");
+  if (choice.target_form != TargetForm::kByCell)
+    node["target_form"] = Node::text(choice.target_form == TargetForm::kIndex ? "index" : "text");
   node["chat"] = Node::text(choice.chat);
   node["prompt_end"] = Node::text(choice.prompt_end == PromptEnd::kEos ? "eos" : "none");
   node["score"] = Node::text(choice.score == OptionScore::kMean ? "mean" : "sum");
@@ -189,7 +200,8 @@ void read_cloze(Options& options, Task& task) {
   Options& section = options.section("cloze");
   Cloze cloze;
   cloze.text = template_at(section, "template", parse_template);
-  const auto masks = std::count_if(cloze.text.pieces.begin(), cloze.text.pieces.end(), [](const auto& piece) { return piece.column == "mask"; });
+  const auto masks =
+      std::count_if(cloze.text.pieces.begin(), cloze.text.pieces.end(), [](const auto& piece) { return piece.column == "mask"; });
   if (section.has("template") && masks != 1) section.fault("template", "expected {mask} once, found " + quote(cloze.text.text));
   Options& words = section.section("words");
   for (const std::string& label : task.labels) {
@@ -216,11 +228,15 @@ void read_generation(Options& options, Task& task) {
   out.loss = options.choice("loss", "target", {"target", "all"}) == "all" ? LossOn::kAll : LossOn::kTarget;
   out.prompt_end = read_prompt_end(options, out.chat);
   out.stop = options.texts("stop", std::vector<std::string>{});
-  if (std::find(out.stop.begin(), out.stop.end(), "") != out.stop.end()) options.fault("stop", "an empty text ends every output before it begins");
+  if (std::find(out.stop.begin(), out.stop.end(), "") != out.stop.end())
+    options.fault("stop", "an empty text ends every output before it begins");
   if (options.has("answer")) out.answer = read_answer(options.section("answer"));
-  if (out.messages_column && out.chat == "none") options.fault("messages", "turns need a chat format; set chat: model, or one of " + joined(chat_format_names()));
-  if (out.messages_column && out.group_references) options.fault("group_references", "rows are grouped by their prompts, which chats do not have");
-  if (out.references_column && out.group_references) options.fault("group_references", "the references already stand in a column; remove one of the two");
+  if (out.messages_column && out.chat == "none")
+    options.fault("messages", "turns need a chat format; set chat: model, or one of " + joined(chat_format_names()));
+  if (out.messages_column && out.group_references)
+    options.fault("group_references", "rows are grouped by their prompts, which chats do not have");
+  if (out.references_column && out.group_references)
+    options.fault("group_references", "the references already stand in a column; remove one of the two");
   task.generation = std::move(out);
 }
 
@@ -243,8 +259,10 @@ void read_choice(Options& options, Task& task) {
 
 void check_text_metrics(Options& options, const Task& task) {
   if (task.generation) check_answer_metrics(options, task);
-  if (task.primary_metric == "ter") options.fault("primary", "the best checkpoint has the largest score, and a smaller ter is better; choose another metric");
-  if (task.primary_metric == "accuracy_by_group") options.fault("primary", "accuracy_by_group is several scores; choose accuracy_median or accuracy");
+  if (task.primary_metric == "ter")
+    options.fault("primary", "the best checkpoint has the largest score, and a smaller ter is better; choose another metric");
+  if (task.primary_metric == "accuracy_by_group")
+    options.fault("primary", "accuracy_by_group is several scores; choose accuracy_median or accuracy");
 }
 
 void write_text_parts(Node& node, const Task& task) {

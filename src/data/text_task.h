@@ -1,5 +1,5 @@
-// What a task says about texts that a model writes or ranks: prompt and target, options, the word at a mask, the answer in an output.
-// The keys of task files are in doc/data.md; parts of struct Task (task.h).
+// What a task says about texts that a model writes or ranks: prompt and target, options, the word at a mask, the answer in an
+// output. The keys of task files are in doc/data.md; parts of struct Task (task.h).
 #pragma once
 
 #include <cstdint>
@@ -21,40 +21,41 @@ struct Prompt {
 };
 
 enum class LossOn { kTarget, kAll };
-enum class PromptEnd { kNone, kEos };   // kEos: the model's end-of-text token stands between prompt and target
+enum class PromptEnd { kNone, kEos };  // kEos: the model's end-of-text token stands between prompt and target
 
 // Where the right answer stands and how an output is searched for its own; answers.h has the rules.
 struct AnswerRule {
-  std::string column;                  // the right answer
-  std::string after;                   // for "answer_after": the words that announce an answer
-  std::vector<std::string> options;    // for "answer_option"
-  std::string letters = "ABCDE";       // for "answer_letter"
-  double tolerance = 1e-3;             // for "answer_number"
+  std::string column;                // the right answer
+  std::string after;                 // for "answer_after": the words that announce an answer
+  std::vector<std::string> options;  // for "answer_option"
+  std::string letters = "ABCDE";     // for "answer_letter"
+  double tolerance = 1e-3;           // for "answer_number"
 
   friend bool operator==(const AnswerRule&, const AnswerRule&) = default;
 };
 
 // kind: generation. A row has a prompt and a target, or the turns of a chat.
 struct Generation {
-  std::optional<Prompt> prompt;                    // here with `target`, or `messages`, or all three: messages in rows that have them
+  std::optional<Prompt> prompt;  // here with `target`, or `messages`, or all three: messages in rows that have them
   std::optional<Template> target;
-  std::optional<std::string> messages_column;      // a list of {role, content}
-  std::optional<std::string> references_column;    // a list of texts to score against, instead of the target
-  bool group_references = false;                   // for evaluation, rows with equal prompts become one with all their targets
-  std::string chat = "none";                       // a chat format's name (text/chat.h), "model": the model's own, "none"
+  std::optional<std::string> messages_column;    // a list of {role, content}
+  std::optional<std::string> references_column;  // a list of texts to score against, instead of the target
+  bool group_references = false;                 // for evaluation, rows with equal prompts become one with all their targets
+  std::string chat = "none";                     // a chat format's name (text/chat.h), "model": the model's own, "none"
   LossOn loss = LossOn::kTarget;
   PromptEnd prompt_end = PromptEnd::kNone;
-  std::vector<std::string> stop;                   // an output ends before the first of these
+  std::vector<std::string> stop;  // an output ends before the first of these
   std::optional<AnswerRule> answer;
 
   friend bool operator==(const Generation&, const Generation&) = default;
 };
 
-// Where a row's options stand: a column with a list of texts; or one text each (with columns in it); or a part of a text cut at a separator.
+// Where a row's options stand: a column with a list of texts; or one text each (with columns in it); or a part of a text cut at a
+// separator.
 struct OptionSource {
-  std::optional<std::string> column;               // alone: a list in JSON
+  std::optional<std::string> column;  // alone: a list in JSON
   std::vector<Template> texts;
-  std::string after, separator;                    // with column: what follows the last `after`, to the end, cut at `separator`
+  std::string after, separator;  // with column: what follows the last `after`, to the end, cut at `separator`
 
   friend bool operator==(const OptionSource&, const OptionSource&) = default;
 };
@@ -66,7 +67,7 @@ enum class TargetForm { kByCell, kIndex, kText };  // kByCell: a JSON number is 
 struct Choice {
   Prompt prompt;
   OptionSource options;
-  std::optional<Template> as;                      // how an option is written after the prompt: "{option}" where absent
+  std::optional<Template> as;  // how an option is written after the prompt: "{option}" where absent
   std::string target_column;
   TargetForm target_form = TargetForm::kByCell;
   std::string chat = "none";
@@ -78,8 +79,8 @@ struct Choice {
 
 // A classification by the word that a masked language model puts at {mask}.
 struct Cloze {
-  Template text;                                   // one place is {mask}
-  std::vector<std::string> words;                  // of each label, in index order
+  Template text;                   // one place is {mask}
+  std::vector<std::string> words;  // of each label, in index order
 
   friend bool operator==(const Cloze&, const Cloze&) = default;
 };

@@ -15,15 +15,17 @@ size_t space_length(std::string_view text) {
   const unsigned a = byte(0), b = byte(1), c = byte(2);
   if (a == 0x20 || (a >= 0x09 && a <= 0x0D) || (a >= 0x1C && a <= 0x1F)) return 1;
   if (a == 0xC2 && (b == 0x85 || b == 0xA0)) return 2;
-  if (a == 0xE1 && b == 0x9A && c == 0x80) return 3;                                                          // U+1680
-  if (a == 0xE2 && b == 0x80 && ((c >= 0x80 && c <= 0x8A) || c == 0xA8 || c == 0xA9 || c == 0xAF)) return 3;   // U+2000..200A, 2028, 2029, 202F
-  if (a == 0xE2 && b == 0x81 && c == 0x9F) return 3;                                                          // U+205F
-  if (a == 0xE3 && b == 0x80 && c == 0x80) return 3;                                                          // U+3000
+  if (a == 0xE1 && b == 0x9A && c == 0x80) return 3;  // U+1680
+  if (a == 0xE2 && b == 0x80 && ((c >= 0x80 && c <= 0x8A) || c == 0xA8 || c == 0xA9 || c == 0xAF))
+    return 3;                                         // U+2000..200A, 2028, 2029, 202F
+  if (a == 0xE2 && b == 0x81 && c == 0x9F) return 3;  // U+205F
+  if (a == 0xE3 && b == 0x80 && c == 0x80) return 3;  // U+3000
   return 0;
 }
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
 }
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -31,7 +33,8 @@ bool is_stop(char c) { return c == '.' || c == ','; }
 
 // ASCII symbols that mteval sets apart: all but ' - . and ,
 bool is_symbol(char c) {
-  return (c >= '{' && c <= '~') || (c >= '[' && c <= '`') || (c >= ' ' && c <= '&') || (c >= '(' && c <= '+') || (c >= ':' && c <= '@') || c == '/';
+  return (c >= '{' && c <= '~') || (c >= '[' && c <= '`') || (c >= ' ' && c <= '&') || (c >= '(' && c <= '+') ||
+         (c >= ':' && c <= '@') || c == '/';
 }
 
 // One pass of a rule on two neighbours: where `holds(a, b)`, `write(a, b)` takes their place and the scan goes on behind them.
@@ -99,7 +102,8 @@ Words words_13a(std::string_view text) {
   replace_all(line, "<skipped>", "");
   replace_all(line, "-\n", "");
   replace_all(line, "\n", " ");
-  for (const auto& [entity, symbol] : {std::pair{"&quot;", "\""}, {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}}) replace_all(line, entity, symbol);
+  for (const auto& [entity, symbol] : {std::pair{"&quot;", "\""}, {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}})
+    replace_all(line, entity, symbol);
   std::string apart = " ";
   for (const char c : line) {
     if (is_symbol(c)) apart += {' ', c, ' '};
@@ -107,9 +111,15 @@ Words words_13a(std::string_view text) {
   }
   apart += ' ';
   const auto split_off_second = [](std::string& out, char a, char b) { out += {a, ' ', b, ' '}; };
-  apart = rewrite_pairs(apart, [](char a, char b) { return !is_digit(a) && is_stop(b); }, split_off_second);
-  apart = rewrite_pairs(apart, [](char a, char b) { return is_stop(a) && !is_digit(b); }, [](std::string& out, char a, char b) { out += {' ', a, ' ', b}; });
-  apart = rewrite_pairs(apart, [](char a, char b) { return is_digit(a) && b == '-'; }, split_off_second);
+  apart = rewrite_pairs(
+      apart, [](char a, char b) { return !is_digit(a) && is_stop(b); }, split_off_second);
+  apart = rewrite_pairs(
+      apart, [](char a, char b) { return is_stop(a) && !is_digit(b); },
+      [](std::string& out, char a, char b) {
+        out += {' ', a, ' ', b};
+      });
+  apart = rewrite_pairs(
+      apart, [](char a, char b) { return is_digit(a) && b == '-'; }, split_off_second);
   return split_words(apart);
 }
 
@@ -136,8 +146,9 @@ int64_t NgramTable::child(int64_t parent, int64_t word) {
 
 std::vector<std::vector<NgramCount>> NgramTable::count(const Words& words, int64_t most) {
   std::vector<int64_t> numbers;
-  for (const std::string& word : words) numbers.push_back(words_.try_emplace(word, static_cast<int64_t>(words_.size())).first->second);
-  std::vector<int64_t> ending(words.size(), 0);   // the (n-1)-gram that begins at i
+  for (const std::string& word : words)
+    numbers.push_back(words_.try_emplace(word, static_cast<int64_t>(words_.size())).first->second);
+  std::vector<int64_t> ending(words.size(), 0);  // the (n-1)-gram that begins at i
   std::vector<std::vector<NgramCount>> counts(static_cast<size_t>(most));
   for (size_t n = 1; n <= counts.size(); ++n) {
     std::unordered_map<int64_t, size_t> places;

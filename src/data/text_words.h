@@ -20,7 +20,8 @@ std::string_view strip(std::string_view text);
 // Unicode's full lower case (a final sigma included), as Python's str.lower().
 std::string lower_text(const std::string& text);
 
-// mteval-v13a's tokens as sacrebleu makes them: entities resolved, symbols apart, full stops and commas apart unless between digits.
+// mteval-v13a's tokens as sacrebleu makes them: entities resolved, symbols apart, full stops and commas apart unless between
+// digits.
 Words words_13a(std::string_view text);
 // rouge-score's: lower case, runs of a-z and 0-9.
 Words words_rouge(const std::string& text);
@@ -36,14 +37,14 @@ class NgramTable {
  public:
   // Element n-1 holds the n-grams of `words`, n = 1..most.
   std::vector<std::vector<NgramCount>> count(const Words& words, int64_t most);
-  int64_t parent(int64_t id) const { return parents_[static_cast<size_t>(id)]; }   // without its last word; 0 for a single word
-  int64_t size() const { return static_cast<int64_t>(parents_.size()); }           // one more than the largest id
+  int64_t parent(int64_t id) const { return parents_[static_cast<size_t>(id)]; }  // without its last word; 0 for a single word
+  int64_t size() const { return static_cast<int64_t>(parents_.size()); }          // one more than the largest id
 
  private:
   int64_t child(int64_t parent, int64_t word);
 
   std::unordered_map<std::string, int64_t> words_;
-  std::unordered_map<uint64_t, int64_t> children_;   // (parent, word) -> id
+  std::unordered_map<uint64_t, int64_t> children_;  // (parent, word) -> id
   std::vector<int64_t> parents_ = {0};
 };
 

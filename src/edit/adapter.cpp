@@ -14,7 +14,8 @@ Adapter::Adapter(const Node& definition, const std::string& source, const EditTa
     : task_(task) {
   Options options(definition, source);
   const Node* edits = options.raw("edits");
-  if (edits != nullptr && edits->kind != Node::Kind::kList && edits->kind != Node::Kind::kNull) options.fault("edits", "expected a list of edits");
+  if (edits != nullptr && edits->kind != Node::Kind::kList && edits->kind != Node::Kind::kNull)
+    options.fault("edits", "expected a list of edits");
   Options& head = options.section("head");
   if (task) make_head(head, target.config);
   else head.ignore("pooler"), head.ignore("dropout");
@@ -60,13 +61,17 @@ void Adapter::check_rows(const std::string& source) const {
     for (const Site& site : part.spec.sites) {
       if (site.kind != SiteKind::kAttention) continue;
       const auto [found, is_new] = prefixed.emplace(site.index, part.path);
-      if (!is_new) throw InputError(source + ": two edits put a prefix at " + site.name + " (" + found->second + " and " + part.path + "): make one of them longer instead");
+      if (!is_new)
+        throw InputError(source + ": two edits put a prefix at " + site.name + " (" + found->second + " and " + part.path +
+                         "): make one of them longer instead");
     }
     if (part.spec.traits.layout.virtual_rows > 0 && part.spec.traits.layout.virtual_rows != layout().virtual_rows) {
       throw InputError(source + ": two edits put a prompt before the tokens: make one of them longer instead");
     }
     const int64_t padded = part.spec.traits.layout.padded_length;
-    if (padded > 0 && padded != layout().padded_length) throw InputError(source + ": gates that pad to different lengths (" + std::to_string(padded) + " and " + std::to_string(layout().padded_length) + "): give them one");
+    if (padded > 0 && padded != layout().padded_length)
+      throw InputError(source + ": gates that pad to different lengths (" + std::to_string(padded) + " and " +
+                       std::to_string(layout().padded_length) + "): give them one");
   }
 }
 
@@ -88,7 +93,8 @@ void Adapter::make_head(Options& options, const ModelConfig& config) {
     options.ignore("dropout");
     return;
   }
-  head_ = std::make_unique<Head>(options, config, task_->kind == TaskKind::kRegression ? 1 : task_->num_labels(), task_->cloze.has_value());
+  head_ = std::make_unique<Head>(options, config, task_->kind == TaskKind::kRegression ? 1 : task_->num_labels(),
+                                 task_->cloze.has_value());
 }
 
 Node Adapter::describe() const {
@@ -132,9 +138,10 @@ NamedTensors Adapter::init(const Weights& weights, RandomKey key) const {
 NamedTensors Adapter::derive(const NamedTensors& stored, const Weights& weights, Experts experts) const {
   NamedTensors out;
   for (const Part& part : parts_) {
-    for (const auto& [name, tensor] : part.edit->derive(Params(stored, part.path), weights, experts)) out[part.path + name] = tensor;
+    for (const auto& [name, tensor] : part.edit->derive(Params(stored, part.path), weights, experts))
+      out[part.path + name] = tensor;
   }
-  if (head_) {   // the head computes in float32 whatever the trunk's dtype
+  if (head_) {  // the head computes in float32 whatever the trunk's dtype
     for (const ParamSpec& param : head_->params()) out[kHeadPath + param.name] = stored.at(kHeadPath + param.name);
   }
   return out;
@@ -144,7 +151,8 @@ Weights Adapter::rewritten(const NamedTensors& derived, const Weights& weights) 
   NamedTensors replaced;
   const auto add = [&](NamedTensors tensors) {
     for (auto& [name, tensor] : tensors) {
-      if (!replaced.emplace(name, tensor).second) throw InputError("two parts of the adapter train '" + name + "': leave one of them out");
+      if (!replaced.emplace(name, tensor).second)
+        throw InputError("two parts of the adapter train '" + name + "': leave one of them out");
     }
   };
   for (const Part& part : parts_) {

@@ -23,7 +23,7 @@ class Adapter {
   Adapter(const Node& definition, const std::string& source, const EditTarget& target, const std::optional<Task>& task);
 
   struct Part {
-    std::string path;                 // "0.lora/"
+    std::string path;  // "0.lora/"
     std::unique_ptr<Edit> edit;
     EditSpec spec;
   };
@@ -35,15 +35,15 @@ class Adapter {
   const std::vector<Part>& parts() const { return parts_; }
   const Head* head() const { return head_.get(); }
   const std::optional<Task>& task() const { return task_; }
-  Node describe() const;                                                   // {edits, head}, every default filled in
+  Node describe() const;  // {edits, head}, every default filled in
 
-  std::vector<ParamSpec> params() const;                                   // names with their paths
-  NamedTensors init(const Weights& weights, RandomKey key) const;          // float32 leaves, by stored name
+  std::vector<ParamSpec> params() const;                           // names with their paths
+  NamedTensors init(const Weights& weights, RandomKey key) const;  // float32 leaves, by stored name
   NamedTensors derive(const NamedTensors& stored, const Weights& weights, Experts experts = Experts::kMerged) const;
-  RowLayout layout() const;                                                // rows that its edits need beside the tokens
-  Weights rewritten(const NamedTensors& derived, const Weights& weights) const;   // with the edits that rewrite in every step
-  bool acts_in_forward() const;                                            // some part changes activations
-  bool rewrites_trunk() const;                                             // some part replaces the trunk's tensors in every step
+  RowLayout layout() const;                                                      // rows that its edits need beside the tokens
+  Weights rewritten(const NamedTensors& derived, const Weights& weights) const;  // with the edits that rewrite in every step
+  bool acts_in_forward() const;                                                  // some part changes activations
+  bool rewrites_trunk() const;  // some part replaces the trunk's tensors in every step
 
  private:
   void add_part(std::unique_ptr<Edit> edit, const std::string& kind);

@@ -47,8 +47,9 @@ Node base_node(const Model& model) {
 
 void check_base(const AdapterHeader& header, const Model& model, const std::string& source) {
   if (header.model_type != model.config.model_type) {
-    throw InputError(source + ": trained on a " + header.model_type + " model, but " + model.source + " is a " + model.config.model_type +
-                     " model; give the adapter's own base" + (header.provenance.model.empty() ? "" : " (it was " + header.provenance.model + ")"));
+    throw InputError(source + ": trained on a " + header.model_type + " model, but " + model.source + " is a " +
+                     model.config.model_type + " model; give the adapter's own base" +
+                     (header.provenance.model.empty() ? "" : " (it was " + header.provenance.model + ")"));
   }
   const std::map<std::string, std::string>& found = model.weights.base_fingerprints();
   std::vector<std::string> differing;
@@ -57,11 +58,13 @@ void check_base(const AdapterHeader& header, const Model& model, const std::stri
     if (it == found.end() || it->second != digest) differing.push_back(name);
   }
   for (const auto& [name, digest] : found) {
-    if (std::none_of(header.base.begin(), header.base.end(), [&own = name](const auto& entry) { return entry.first == own; })) differing.push_back(name);
+    if (std::none_of(header.base.begin(), header.base.end(), [&own = name](const auto& entry) { return entry.first == own; }))
+      differing.push_back(name);
   }
   if (differing.empty()) return;
   throw InputError(source + ": trained on another base than " + model.source + ": " + std::to_string(differing.size()) + " of " +
-                   std::to_string(found.size()) + " tensors differ (" + joined_first(differing, 4) + "); give the base it was trained on" +
+                   std::to_string(found.size()) + " tensors differ (" + joined_first(differing, 4) +
+                   "); give the base it was trained on" +
                    (header.provenance.model.empty() ? "" : ", " + header.provenance.model));
 }
 
@@ -78,8 +81,8 @@ NamedTensors read_tensors(const Path& file, const Adapter& adapter) {
     }
     const Tensor& tensor = found->second;
     if (tensor.sizes() != at::IntArrayRef(param.shape) || tensor.scalar_type() != at::kFloat) {
-      faults.push_back("tensor '" + param.name + "': expected F32 " + shape_text(param.shape) + ", found " + safetensors_dtype(tensor.scalar_type()) +
-                       " " + shape_text(tensor.sizes()));
+      faults.push_back("tensor '" + param.name + "': expected F32 " + shape_text(param.shape) + ", found " +
+                       safetensors_dtype(tensor.scalar_type()) + " " + shape_text(tensor.sizes()));
     } else if (!at::isfinite(tensor).all().item<bool>()) {
       faults.push_back("tensor '" + param.name + "' holds numbers that are not finite");
     } else {
@@ -87,7 +90,8 @@ NamedTensors read_tensors(const Path& file, const Adapter& adapter) {
     }
   }
   for (const auto& [name, tensor] : stored) {
-    if (std::find(known.begin(), known.end(), name) == known.end()) faults.push_back("tensor '" + name + "' belongs to no part of the adapter" + did_you_mean(name, known));
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      faults.push_back("tensor '" + name + "' belongs to no part of the adapter" + did_you_mean(name, known));
   }
   if (faults.empty()) return out;
   std::string message;
@@ -98,7 +102,8 @@ NamedTensors read_tensors(const Path& file, const Adapter& adapter) {
 
 }  // namespace
 
-void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model, const Provenance& provenance) {
+void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model,
+                  const Provenance& provenance) {
   Node json = Node::map({{"format", Node::text(kFormat)}, {"version", Node::integer(kAdapterFormatVersion)}});
   const Node definition = adapter.describe();
   for (const auto& [key, value] : definition.members) json[key] = value;
@@ -116,7 +121,8 @@ AdapterHeader read_adapter_header(const Path& dir) {
   const Path file = dir / "adapter.json";
   const Path inner = dir / "adapter" / "adapter.json";
   if (std::error_code error; !std::filesystem::exists(file, error) && std::filesystem::exists(inner, error)) {
-    throw InputError("'" + file.string() + "': no such file; '" + dir.string() + "' is a run: give its adapter, " + inner.parent_path().string());
+    throw InputError("'" + file.string() + "': no such file; '" + dir.string() + "' is a run: give its adapter, " +
+                     inner.parent_path().string());
   }
   if (std::error_code error; !std::filesystem::exists(file, error)) {
     throw InputError("'" + file.string() + "': no such file; an adapter is the folder that graft train wrote, RUN/adapter");
@@ -131,7 +137,8 @@ AdapterHeader parse_adapter_header(std::string_view text, const std::string& sou
   options.choice("format", std::nullopt, {kFormat});
   const int64_t version = options.integer("version", std::nullopt, 1, 1'000'000);
   if (version > kAdapterFormatVersion) {
-    throw InputError(source + ": version " + std::to_string(version) + " is newer than this graft reads (" + std::to_string(kAdapterFormatVersion) + "): update graft");
+    throw InputError(source + ": version " + std::to_string(version) + " is newer than this graft reads (" +
+                     std::to_string(kAdapterFormatVersion) + "): update graft");
   }
   for (const char* key : {"edits", "head"}) {
     if (const Node* node = options.raw(key)) header.definition[key] = *node;
@@ -141,8 +148,10 @@ AdapterHeader parse_adapter_header(std::string_view text, const std::string& sou
   header.model_type = base.text("model_type", std::nullopt);
   if (const Node* tensors = base.raw("tensors"); tensors != nullptr && tensors->kind == Node::Kind::kMap) {
     for (const auto& [name, digest] : tensors->members) {
-      const bool is_digest = digest.scalar.size() == 32 && digest.scalar.find_first_not_of("0123456789abcdef") == std::string::npos;
-      if (!is_digest) base.fault("tensors", quote(name) + ": expected a fingerprint of 32 hexadecimal digits, found " + quote(digest.scalar));
+      const bool is_digest =
+          digest.scalar.size() == 32 && digest.scalar.find_first_not_of("0123456789abcdef") == std::string::npos;
+      if (!is_digest)
+        base.fault("tensors", quote(name) + ": expected a fingerprint of 32 hexadecimal digits, found " + quote(digest.scalar));
       header.base.emplace_back(name, digest.scalar);
     }
   } else {

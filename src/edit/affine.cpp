@@ -4,11 +4,11 @@
 //   RED               scale and shift                         Wu et al. 2024 (arXiv:2402.15179)
 //   steering vectors  shift at the residual stream `out`, that is activation addition with a trained vector
 //
-// The sites carry what the literature leaves open. The feed-forward vector of (IA)^3 stands behind the activation (`ffn.act`, as its
-// equation has it) or at the output of the layer before it (`ffn.up`). RED's released code changes the output of the second
-// feed-forward layer (`ffn.down`); the reading "hidden states of every layer" is `out`. In a gated FFN `ffn.act` is the gate's branch,
-// `ffn.up` the other one and `ffn.mid` their product: three places for the vector of (IA)^3 that differ by rounding alone, until a
-// router reads what it scales.
+// The sites carry what the literature leaves open. The feed-forward vector of (IA)^3 stands behind the activation (`ffn.act`, as
+// its equation has it) or at the output of the layer before it (`ffn.up`). RED's released code changes the output of the second
+// feed-forward layer (`ffn.down`); the reading "hidden states of every layer" is `out`. In a gated FFN `ffn.act` is the gate's
+// branch, `ffn.up` the other one and `ffn.mid` their product: three places for the vector of (IA)^3 that differ by rounding
+// alone, until a router reads what it scales.
 #include <ATen/ops/bmm.h>
 
 #include "base/error.h"
@@ -30,7 +30,8 @@ class Affine final : public Edit {
         has_shift_(options.boolean("shift", false)) {
     if (!has_scale_ && !has_shift_) options.fault("scale", "expected scale or shift to be true, found neither");
     for (const Site& site : choice_.sites) {
-      if (site.kind == SiteKind::kAttention) options.fault("sites", "affine acts on what leaves a site; " + site.name + " is an attention site");
+      if (site.kind == SiteKind::kAttention)
+        options.fault("sites", "affine acts on what leaves a site; " + site.name + " is an attention site");
     }
   }
 
@@ -39,9 +40,11 @@ class Affine final : public Edit {
     spec.sites = choice_.sites;
     spec.traits = {.identity_at_init = true, .is_foldable = true};
     for (const Site& site : choice_.sites) {
-      if (has_scale_) spec.params.push_back({.name = site.name + ".scale", .shape = {site.output_width}, .group = "affine", .site = site.name});
+      if (has_scale_)
+        spec.params.push_back({.name = site.name + ".scale", .shape = {site.output_width}, .group = "affine", .site = site.name});
       if (has_shift_) {
-        ParamSpec shift{.name = site.name + ".shift", .shape = {site.output_width}, .group = "affine", .site = site.name, .decays = false};
+        ParamSpec shift{
+            .name = site.name + ".shift", .shape = {site.output_width}, .group = "affine", .site = site.name, .decays = false};
         shift.starts_without_gradient = is_lost_on_keys(site, config_);
         spec.params.push_back(std::move(shift));
       }
@@ -83,32 +86,33 @@ class Affine final : public Edit {
     const bool is_plain = !weight.rows.defined() && weight.scale == 1.0;
     Change change;
     if (has_scale_) {
-      const Tensor& scale = derived.at(name + ".scale");   // [out]
+      const Tensor& scale = derived.at(name + ".scale");  // [out]
       change.mul = is_plain ? scale : 1.0 + weighted(scale - 1.0, weight);
     }
     if (has_shift_) change.add = is_plain ? derived.at(name + ".shift") : weighted(derived.at(name + ".shift"), weight);
     return change;
   }
 
-  // y' = (sum_e w_e scale_e) * y + sum_e w_e shift_e: the mixture is one of vectors, as Zadouri et al. 2023 (arXiv:2309.05444) have
-  // it, and not the default sum of changes 1 + sum_e w_e (scale_e - 1). Both agree while the weights add up to one; where a router
-  // keeps the k largest and does not renormalise, they do not, and the activation itself shrinks.
-  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor&, const Weight& weight, Context&) const override {
+  // y' = (sum_e w_e scale_e) * y + sum_e w_e shift_e: the mixture is one of vectors, as Zadouri et al. 2023 (arXiv:2309.05444)
+  // have it, and not the default sum of changes 1 + sum_e w_e (scale_e - 1). Both agree while the weights add up to one; where a
+  // router keeps the k largest and does not renormalise, they do not, and the activation itself shrinks.
+  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor&, const Weight& weight,
+               Context&) const override {
     Change change;
     if (has_scale_) change.mul = mixed(stacked.at(view.site.name + ".scale"), experts, weight);
     if (has_shift_) change.add = mixed(stacked.at(view.site.name + ".shift"), experts, weight);
     return change;
   }
 
-  // A linear layer takes both into its rows and bias; behind an activation ffn.down, which reads it, takes them into its columns and
-  // bias.
+  // A linear layer takes both into its rows and bias; behind an activation ffn.down, which reads it, takes them into its columns
+  // and bias.
   NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
     NamedTensors out;
     const auto current = [&](const std::string& name) -> Tensor& {
       const auto found = out.find(name);
       return found != out.end() ? found->second : out[name] = weights.base(name).to(at::kFloat);
     };
-    for (const Site& site : choice_.sites) {   // in the order in which they act: ffn.act before ffn.down
+    for (const Site& site : choice_.sites) {  // in the order in which they act: ffn.act before ffn.down
       const bool is_before = site.kind == SiteKind::kActivation;
       const std::string layer = is_before ? site.name.substr(0, site.name.size() - site.part.size()) + "ffn.down" : site.name;
       const std::string bias = layer + ".bias";
@@ -129,7 +133,9 @@ class Affine final : public Edit {
   // gated FFN multiplies it.
   bool folds_at(const Site& site) const {
     if (site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) return false;
-    const bool has_bias = site.part.starts_with("ffn.") ? config_.has_ffn_bias : site.part.ends_with(".o") ? config_.has_attention_output_bias : config_.has_attention_bias;
+    const bool has_bias = site.part.starts_with("ffn.") ? config_.has_ffn_bias
+                          : site.part.ends_with(".o")   ? config_.has_attention_output_bias
+                                                        : config_.has_attention_bias;
     return !has_shift_ || (has_bias && !(config_.has_gated_ffn && site.part == "ffn.act"));
   }
 
@@ -138,18 +144,18 @@ class Affine final : public Edit {
   // vector: [out] -> [out], or [T, out] with a weight by row and group of columns.
   static Tensor weighted(const Tensor& vector, const Weight& weight) {
     if (!weight.rows.defined()) return vector * weight.scale;
-    const Tensor rows = (weight.rows * weight.scale).to(vector.scalar_type());   // [T, G]
+    const Tensor rows = (weight.rows * weight.scale).to(vector.scalar_type());  // [T, G]
     const int64_t groups = rows.size(1);
     return (rows.unsqueeze(2) * vector.view({1, groups, -1})).flatten(1);
   }
 
   // vectors: [E, out] -> [T, out], each group of columns its own [T, E] x [E, out/G].
   static Tensor mixed(const Tensor& vectors, int64_t experts, const Weight& weight) {
-    const Tensor rows = (weight.rows * weight.scale).to(vectors.scalar_type());   // [T, G*E]
+    const Tensor rows = (weight.rows * weight.scale).to(vectors.scalar_type());  // [T, G*E]
     const int64_t groups = rows.size(1) / experts;
     if (groups == 1) return graft::linear(rows, vectors.t(), Tensor());
-    const Tensor shares = rows.unflatten(1, {groups, experts}).transpose(0, 1);         // [G, T, E]
-    const Tensor columns = vectors.unflatten(1, {groups, -1}).transpose(0, 1);          // [G, E, out/G]
+    const Tensor shares = rows.unflatten(1, {groups, experts}).transpose(0, 1);  // [G, T, E]
+    const Tensor columns = vectors.unflatten(1, {groups, -1}).transpose(0, 1);   // [G, E, out/G]
     return at::bmm(shares, columns).transpose(0, 1).flatten(1);
   }
 
@@ -160,6 +166,8 @@ class Affine final : public Edit {
 
 }  // namespace
 
-std::unique_ptr<Edit> make_affine(Options& options, const EditTarget& target) { return std::make_unique<Affine>(options, target); }
+std::unique_ptr<Edit> make_affine(Options& options, const EditTarget& target) {
+  return std::make_unique<Affine>(options, target);
+}
 
 }  // namespace graft

@@ -2,11 +2,14 @@
 //
 //   placement     u                     sites
 //   sequential    y                     any    attn.out and ffn.out: Houlsby et al. 2019 (arXiv:1902.00751) fig. 2;
-//                                              ffn.down, before dropout: Wang et al. 2022 (AdaMix, arXiv:2205.12410), released code
-//   pfeiffer      norm(y + residual)    sublayers   Pfeiffer et al. 2021 (arXiv:2005.00247): the block's own frozen norm acts twice,
+//                                              ffn.down, before dropout: Wang et al. 2022 (AdaMix, arXiv:2205.12410), released
+//                                              code
+//   pfeiffer      norm(y + residual)    sublayers   Pfeiffer et al. 2021 (arXiv:2005.00247): the block's own frozen norm acts
+//   twice,
 //                                                   around A and again on y' + residual. A pre-norm block has none behind a
 //                                                   sublayer: u = y + residual there, as in AdapterHub
-//   parallel      residual              sublayers   He et al. 2022 (arXiv:2110.04366) sec. 4.1: what the sublayer itself read; in a
+//   parallel      residual              sublayers   He et al. 2022 (arXiv:2110.04366) sec. 4.1: what the sublayer itself read; in
+//   a
 //                                                   pre-norm block the stream before its norm, as in AdapterHub
 //
 // D is [M, C], U [C, M]; M is given as `width`, or as C divided by `reduction` and rounded down. The residual connection around A
@@ -62,9 +65,15 @@ class Bottleneck final : public Edit {
     spec.traits.identity_at_init = starts_at_zero();
     for (const Site& site : choice_.sites) {
       const int64_t in = site.output_width, narrow = width_at(site);
-      const auto add = [&](const char* part, std::vector<int64_t> shape, const char* bank, bool decays, bool starts_without_gradient) {
-        spec.params.push_back({.name = site.name + part, .shape = std::move(shape), .group = "bottleneck", .site = site.name, .bank = bank,
-                               .decays = decays, .starts_without_gradient = starts_without_gradient});
+      const auto add = [&](const char* part, std::vector<int64_t> shape, const char* bank, bool decays,
+                           bool starts_without_gradient) {
+        spec.params.push_back({.name = site.name + part,
+                               .shape = std::move(shape),
+                               .group = "bottleneck",
+                               .site = site.name,
+                               .bank = bank,
+                               .decays = decays,
+                               .starts_without_gradient = starts_without_gradient});
       };
       add(".down.weight", {narrow, in}, "down", true, starts_at_zero());
       add(".down.bias", {narrow}, "down", false, starts_at_zero());
@@ -100,7 +109,8 @@ class Bottleneck final : public Edit {
         out[up] = at::zeros({in, narrow});
       } else {
         const auto drawn = [&](const std::vector<int64_t>& shape, const std::string& name) {
-          return initial_ == "houlsby" ? truncated_normal_tensor(shape, 0.01, key.with(name)) : normal_tensor(shape, 0.02, key.with(name));
+          return initial_ == "houlsby" ? truncated_normal_tensor(shape, 0.01, key.with(name))
+                                       : normal_tensor(shape, 0.02, key.with(name));
         };
         out[down] = drawn({narrow, in}, down);
         out[up] = drawn({in, narrow}, up);
@@ -123,7 +133,8 @@ class Bottleneck final : public Edit {
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context&) const override {
     const std::string& name = view.site.name;
-    const Tensor code = activated(graft::linear(input, derived.at(name + ".down.weight"), derived.at(name + ".down.bias")), activation_);   // [T, M]
+    const Tensor code = activated(graft::linear(input, derived.at(name + ".down.weight"), derived.at(name + ".down.bias")),
+                                  activation_);  // [T, M]
     Tensor up = derived.at(name + ".up.weight"), bias = derived.at(name + ".up.bias");
     if (!scaling_kind_.empty()) {
       const Tensor& scaling = derived.at(name + ".scaling");
@@ -131,7 +142,7 @@ class Bottleneck final : public Edit {
       bias = bias * scaling;
     }
     if (!weight.rows.defined()) return {.add = bias * weight.scale, .code = code * weight.scale, .basis = up};
-    const Tensor rows = (weight.rows * weight.scale).to(code.scalar_type());   // [T, G]
+    const Tensor rows = (weight.rows * weight.scale).to(code.scalar_type());  // [T, G]
     if (rows.size(1) == 1) return weighted(code.unsqueeze(1), rows, up.unsqueeze(0), bias.unsqueeze(0));
     // A weight per group of outputs (heads) cannot act on the narrow product.
     return {.add = (graft::linear(code, up, bias).unflatten(1, {rows.size(1), -1}) * rows.unsqueeze(2)).flatten(1)};
@@ -142,11 +153,12 @@ class Bottleneck final : public Edit {
                Context& context) const override {
     if (weight.rows.size(1) != experts) return Edit::blend(stacked, experts, view, input, weight, context);
     const std::string& name = view.site.name;
-    const Tensor down = stacked.at(name + ".down.weight").flatten(0, 1), down_bias = stacked.at(name + ".down.bias").flatten(0, 1);
-    const Tensor code = activated(graft::linear(input, down, down_bias), activation_).unflatten(1, {experts, -1});   // [T, E, M]
-    Tensor up = stacked.at(name + ".up.weight"), bias = stacked.at(name + ".up.bias");                               // [E, C, M], [E, C]
+    const Tensor down = stacked.at(name + ".down.weight").flatten(0, 1),
+                 down_bias = stacked.at(name + ".down.bias").flatten(0, 1);
+    const Tensor code = activated(graft::linear(input, down, down_bias), activation_).unflatten(1, {experts, -1});  // [T, E, M]
+    Tensor up = stacked.at(name + ".up.weight"), bias = stacked.at(name + ".up.bias");  // [E, C, M], [E, C]
     if (!scaling_kind_.empty()) {
-      const Tensor& scaling = stacked.at(name + ".scaling");   // [E, 1] or [E, C]
+      const Tensor& scaling = stacked.at(name + ".scaling");  // [E, 1] or [E, C]
       up = up * scaling.unsqueeze(2);
       bias = bias * scaling;
     }
@@ -168,7 +180,8 @@ class Bottleneck final : public Edit {
 
   void read_scaling(Options& options) {
     const Node* given = options.raw("scaling");
-    const bool is_word = given != nullptr && !given->scalar.empty() && std::isalpha(static_cast<unsigned char>(given->scalar.front())) != 0;
+    const bool is_word =
+        given != nullptr && !given->scalar.empty() && std::isalpha(static_cast<unsigned char>(given->scalar.front())) != 0;
     if (!is_word) scaling_ = options.number("scaling", 1, -1e6, 1e6);
     else if (given->scalar == "learned" || given->scalar == "channel") scaling_kind_ = given->scalar;
     else options.fault("scaling", "expected a number, learned or channel, found " + quote(given->scalar));
@@ -178,13 +191,16 @@ class Bottleneck final : public Edit {
     if (site.kind == SiteKind::kAttention) {
       options.fault("sites", "bottleneck acts on what leaves a site; " + site.name + " is an attention site");
     } else if (placement_ != "sequential" && site.kind != SiteKind::kSublayer) {
-      options.fault("sites", "placement " + placement_ + " acts on sublayer sites; " + site.name + " is a " + kind_name(site.kind) + " site: set placement to sequential");
+      options.fault("sites", "placement " + placement_ + " acts on sublayer sites; " + site.name + " is a " +
+                                 kind_name(site.kind) + " site: set placement to sequential");
     } else if (width_at(site) < 1) {
-      options.fault("reduction", site.name + " is " + std::to_string(site.output_width) + " wide and would get no unit: set reduction lower, or width");
+      options.fault("reduction", site.name + " is " + std::to_string(site.output_width) +
+                                     " wide and would get no unit: set reduction lower, or width");
     }
   }
 
-  // sum_e w_e (U_e code_e + c_e) in the low-rank form, the biases as one more unit each. code: [T, E, M]; w: [T, E]; up: [E, C, M].
+  // sum_e w_e (U_e code_e + c_e) in the low-rank form, the biases as one more unit each. code: [T, E, M]; w: [T, E]; up: [E, C,
+  // M].
   static Change weighted(const Tensor& code, const Tensor& w, const Tensor& up, const Tensor& bias) {
     return {.code = at::cat({(code * w.unsqueeze(2)).flatten(1), w}, 1),
             .basis = at::cat({up.transpose(0, 1).flatten(1), bias.t()}, 1)};
@@ -193,13 +209,15 @@ class Bottleneck final : public Edit {
   ModelConfig config_;
   SiteChoice choice_;
   std::string placement_, activation_, initial_;
-  int64_t width_ = 0;            // 0: by reduction
+  int64_t width_ = 0;  // 0: by reduction
   double reduction_ = 0, scaling_ = 1;
-  std::string scaling_kind_;     // "learned": one number a site; "channel": one for each column; "": the number
+  std::string scaling_kind_;  // "learned": one number a site; "channel": one for each column; "": the number
 };
 
 }  // namespace
 
-std::unique_ptr<Edit> make_bottleneck(Options& options, const EditTarget& target) { return std::make_unique<Bottleneck>(options, target); }
+std::unique_ptr<Edit> make_bottleneck(Options& options, const EditTarget& target) {
+  return std::make_unique<Bottleneck>(options, target);
+}
 
 }  // namespace graft

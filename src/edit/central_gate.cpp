@@ -3,8 +3,8 @@
 // An option of UniPELT's released code (Mao et al. 2022, arXiv:2110.07577) without published results. For a layer whose input has
 // rows x_t,
 //   c = softmax_k( mean_t relu(x_t W^T + b)_k )                    W = gate.weight [E, C], b = gate.bias [E]; one pair a layer
-// and c_k takes the place of the own factor of edit k at all of its sites in that layer. Each edit must read the layer's input. In a
-// decoder the mean is over the prompt (edit/gate.cpp, prompt_mean).
+// and c_k takes the place of the own factor of edit k at all of its sites in that layer. Each edit must read the layer's input.
+// In a decoder the mean is over the prompt (edit/gate.cpp, prompt_mean).
 #include <ATen/ops/relu.h>
 #include <ATen/ops/softmax.h>
 
@@ -78,7 +78,8 @@ class CentralGate final : public Edit {
 
   NamedTensors init(const Weights& weights, RandomKey key) const override {
     NamedTensors out = initial_gate_tensors(own_, key);
-    for (size_t k = 0; k < children_.size(); ++k) out.merge(tensors_below(step_of(k), children_[k].edit->init(weights, key.with(step_of(k)))));
+    for (size_t k = 0; k < children_.size(); ++k)
+      out.merge(tensors_below(step_of(k), children_[k].edit->init(weights, key.with(step_of(k)))));
     return out;
   }
 
@@ -92,17 +93,21 @@ class CentralGate final : public Edit {
 
   double scale(const Site& site) const override { return keeps_scale_ ? children_[owner_of(site)].edit->scale(site) : 1.0; }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
+                Context& context) const override {
     const size_t k = owner_of(view.site);
     Context inner = inside(context, k);
-    const Tensor shares = shares_of(derived, view, k, context);   // [N, 1]
-    return children_[k].edit->change(derived.below(step_of(k)), view, input, times_rows(weight, spread_to_rows(view, shares)), inner);
+    const Tensor shares = shares_of(derived, view, k, context);  // [N, 1]
+    return children_[k].edit->change(derived.below(step_of(k)), view, input, times_rows(weight, spread_to_rows(view, shares)),
+                                     inner);
   }
 
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context& context) const override {
+  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
+                                   Context& context) const override {
     const size_t k = owner_of(view.site);
     Context inner = inside(context, k);
-    return children_[k].edit->prefix(derived.below(step_of(k)), view, times_rows(weight, shares_of(derived, view, k, context)), inner);
+    return children_[k].edit->prefix(derived.below(step_of(k)), view, times_rows(weight, shares_of(derived, view, k, context)),
+                                     inner);
   }
 
   std::optional<Flattened> flattened(const Params& stored) const override {
@@ -126,7 +131,8 @@ class CentralGate final : public Edit {
   void add_site(Options& options, const Site& site, size_t child) {
     const std::string& kind = children_[child].kind;
     if (!reads_attention_input(site) || (site.kind != SiteKind::kAttention && kind != "lora")) {
-      options.fault("", "a central gate goes around lora at attn.q, attn.k and attn.v, and prefix, which read a layer's input; " + kind + " at " + site.name + " does not");
+      options.fault("", "a central gate goes around lora at attn.q, attn.k and attn.v, and prefix, which read a layer's input; " +
+                            kind + " at " + site.name + " does not");
     } else if (!sites_.emplace(site.index, site).second) {
       options.fault("", "two edits of a central gate act at " + site.name + ": put both in one");
     }
@@ -139,7 +145,7 @@ class CentralGate final : public Edit {
   Tensor shares_of(const Params& derived, const SiteView& view, size_t child, Context& context) const {
     const auto k = static_cast<int64_t>(child);
     const Tensor share = once(context.memory, context.path + view.site.name + ".gate", [&] {
-      const Tensor open = at::relu(gate_logits(derived, attention_of(view.site), view.x));   // [T, E]
+      const Tensor open = at::relu(gate_logits(derived, attention_of(view.site), view.x));  // [T, E]
       return at::softmax(mean_by_sequence(view, open, pooling_.counted(view.site)), 1).slice(1, k, k + 1);
     });
     record_gate(context, view.site.name, share);
@@ -157,8 +163,8 @@ class CentralGate final : public Edit {
   bool keeps_scale_;
   std::vector<Child> children_;
   std::vector<EditSpec> inner_;
-  std::map<int64_t, Site> sites_;       // by index, of all children
-  std::map<int64_t, size_t> owners_;    // the child that acts there
+  std::map<int64_t, Site> sites_;     // by index, of all children
+  std::map<int64_t, size_t> owners_;  // the child that acts there
   std::vector<ParamSpec> own_;
 };
 

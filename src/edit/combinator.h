@@ -12,7 +12,7 @@ namespace graft {
 
 // An edit inside a combinator.
 struct Child {
-  std::string kind;              // "lora"
+  std::string kind;  // "lora"
   std::unique_ptr<Edit> edit;
 };
 

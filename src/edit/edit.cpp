@@ -1,6 +1,5 @@
 #include "edit/edit.h"
 
-
 #include "base/error.h"
 #include "tensor/linear.h"
 
@@ -51,12 +50,12 @@ Change Edit::change(const Params&, const SiteView& view, const Tensor&, const We
 
 Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
                    Context& context) const {
-  const Tensor by_expert = weight.rows.unflatten(1, {-1, experts});   // [T, G, E]
+  const Tensor by_expert = weight.rows.unflatten(1, {-1, experts});  // [T, G, E]
   Tensor sum;
   for (int64_t e = 0; e < experts; ++e) {
     NamedTensors own;
     for (const ParamSpec& param : spec().params) own[param.name] = stacked.at(param.name).select(0, e);
-    Context inner = context;   // experts remember under names of their own
+    Context inner = context;  // experts remember under names of their own
     inner.path += std::to_string(e) + "/";
     const Change one = change(Params(own, ""), view, input, {weight.scale, by_expert.select(2, e)}, inner);
     ensure(!one.rows.defined(), "experts that act on some rows only have no default blend");

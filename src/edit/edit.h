@@ -1,8 +1,8 @@
 // The contract of an edit: a learned change at sites of a frozen trunk.
 //
-// An edit is options, named tensors and pure functions over them. It never owns the forward pass: at each of its sites it is shown
-// x and y and answers with a Change. Combinators (a gate, a stochastic mixture, a router) are edits made of edits. Adding a method
-// = one file and one line in registry.cpp. Thread-safe: all methods are const and hold no state.
+// An edit is options, named tensors and pure functions over them. It never owns the forward pass: at each of its sites it is
+// shown x and y and answers with a Change. Combinators (a gate, a stochastic mixture, a router) are edits made of edits. Adding a
+// method = one file and one line in registry.cpp. Thread-safe: all methods are const and hold no state.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,28 +26,29 @@ namespace graft {
 enum class Role { kTrained, kBuffer };
 
 struct ParamSpec {
-  std::string name;                       // within its edit: "enc.3.attn.q.lora_a"
+  std::string name;  // within its edit: "enc.3.attn.q.lora_a"
   std::vector<int64_t> shape;
-  std::string group = {};                 // what it is counted as: "lora", "gate", "router", ...
-  std::string site = {};                  // the site it serves: "enc.3.attn.q"; empty when all sites share it
-  std::string bank = {};                  // tensors of one site and bank are exchanged together by a stochastic mixture: "down", "up", ...; a derived tensor is made of one bank's
+  std::string group = {};  // what it is counted as: "lora", "gate", "router", ...
+  std::string site = {};   // the site it serves: "enc.3.attn.q"; empty when all sites share it
+  std::string bank = {};   // tensors of one site and bank are exchanged together by a stochastic mixture: "down", "up", ...; a
+                           // derived tensor is made of one bank's
   Role role = Role::kTrained;
-  bool decays = true;                     // under weight decay
-  double rate_scale = 1.0;                // multiplies the learning rate
-  bool starts_without_gradient = false;   // theory makes its gradient zero at initial values
-  std::optional<int64_t> kept = {};       // numbers left in its place by `flattened`; all of them where not given
+  bool decays = true;                    // under weight decay
+  double rate_scale = 1.0;               // multiplies the learning rate
+  bool starts_without_gradient = false;  // theory makes its gradient zero at initial values
+  std::optional<int64_t> kept = {};      // numbers left in its place by `flattened`; all of them where not given
 };
 
 struct Traits {
-  bool identity_at_init = false;   // the adapted trunk equals the bare one, bit for bit, at initial values
-  bool pools_sequence = false;     // reads other rows of the sequence: the last block may not skip rows
-  bool is_causal = true;           // a row's change depends on no later row, but for those of its prompt where reads_prompt
-  bool reads_prompt = false;       // in a decoder: a row's change may depend on every row of the prompt
-  bool prompt_only = false;        // acts on the prompt's rows alone
-  bool is_foldable = false;        // `rewrite` gives weights that compute the same
-  bool rewrites = false;           // acts through `rewrite` in every step, not through `change`
-  bool is_stochastic = false;      // has experts that a route chooses from; in training those that it leaves out get no gradient
-  RowLayout layout = {};           // rows it needs beside the tokens: those of a prompt, or padding as released code had it
+  bool identity_at_init = false;  // the adapted trunk equals the bare one, bit for bit, at initial values
+  bool pools_sequence = false;    // reads other rows of the sequence: the last block may not skip rows
+  bool is_causal = true;          // a row's change depends on no later row, but for those of its prompt where reads_prompt
+  bool reads_prompt = false;      // in a decoder: a row's change may depend on every row of the prompt
+  bool prompt_only = false;       // acts on the prompt's rows alone
+  bool is_foldable = false;       // `rewrite` gives weights that compute the same
+  bool rewrites = false;          // acts through `rewrite` in every step, not through `change`
+  bool is_stochastic = false;     // has experts that a route chooses from; in training those that it leaves out get no gradient
+  RowLayout layout = {};          // rows it needs beside the tokens: those of a prompt, or padding as released code had it
 };
 
 // What `derive` makes of a stochastic mixture: its experts as they are, for a route to choose from, or their mean.
@@ -55,7 +56,7 @@ enum class Experts { kApart, kMerged };
 
 struct EditSpec {
   std::vector<ParamSpec> params;
-  std::vector<Site> sites;         // where `change` or `prefix` is asked
+  std::vector<Site> sites;  // where `change` or `prefix` is asked
   Traits traits;
 };
 
@@ -67,10 +68,10 @@ class Params {
   Params(const NamedTensors& tensors, std::string path) : tensors_(&tensors), path_(std::move(path)) {}
   const at::Tensor& at(const std::string& name) const;
   bool has(const std::string& name) const { return tensors_->contains(key_of(name)); }
-  Params below(const std::string& step) const;             // of a part of a combinator
-  bool has_below(const std::string& step) const;           // whether that part has any tensor. Requires: not `through` a place
-  // The same tensors under other names: `name` is looked up as place(name). So the members that a route draws from their banks look
-  // like the params of one edit.
+  Params below(const std::string& step) const;    // of a part of a combinator
+  bool has_below(const std::string& step) const;  // whether that part has any tensor. Requires: not `through` a place
+  // The same tensors under other names: `name` is looked up as place(name). So the members that a route draws from their banks
+  // look like the params of one edit.
   Params through(Place place) const;
   const std::string& path() const { return path_; }
 
@@ -78,35 +79,38 @@ class Params {
   std::string key_of(const std::string& name) const { return place_ ? path_ + (*place_)(inner_ + name) : path_ + name; }
 
   const NamedTensors* tensors_;
-  std::string path_;                      // "0.lora/"
+  std::string path_;  // "0.lora/"
   std::shared_ptr<const Place> place_;
-  std::string inner_;                     // with a place: steps taken since
+  std::string inner_;  // with a place: steps taken since
 };
 
 // The factor of a change: a number, times a column per output group and row where a gate or router gives one.
 struct Weight {
   double scale = 1.0;
-  at::Tensor rows = {};            // [T, G] float32, or undefined; G divides the output width (1, or heads). At `prefix`: [N, G]
+  at::Tensor rows = {};  // [T, G] float32, or undefined; G divides the output width (1, or heads). At `prefix`: [N, G]
 };
 
 // y' = mul * y + add + code basis^T, on `rows` only where given. Undefined parts are left out.
 struct Change {
-  at::Tensor mul = {};             // broadcasts to [T, out]
-  at::Tensor add = {};             // broadcasts to [T, out]
-  at::Tensor code = {}, basis = {};   // [T, R], [out, R]: the low-rank form, added without making a [T, out] tensor of its own
-  at::Tensor rows = {};            // [P] int64, distinct: the parts above then have P rows
+  at::Tensor mul = {};               // broadcasts to [T, out]
+  at::Tensor add = {};               // broadcasts to [T, out]
+  at::Tensor code = {}, basis = {};  // [T, R], [out, R]: the low-rank form, added without making a [T, out] tensor of its own
+  at::Tensor rows = {};              // [P] int64, distinct: the parts above then have P rows
 };
 
 // What an edit may know of the pass it is in, beside its tensors.
 struct Context {
   bool is_training = false;
-  std::string path = {};           // of the edit in its adapter, "0.gate/": goes before the names of losses and records
-  RandomKey key = {};              // (seed, step, micro-batch, pass, edit path, site): for dropout
-  RandomKey route = {};            // (seed, step, micro-batch, pass, edit path): for a stochastic choice; not of the site
-  std::optional<int64_t> fixed_expert = {};   // every stochastic choice gives this expert
-  NamedTensors* memory = nullptr;   // where a text is written token by token: what edits keep of its earlier rows, [N, ...] each; null elsewhere
-  std::vector<std::pair<std::string, at::Tensor>>* losses = nullptr;    // weighted scalars made inside edits, to be added to the loss; null at evaluation
-  std::vector<std::pair<std::string, at::Tensor>>* records = nullptr;   // [N] or [N, E] by sequence: gates, expert shares; null unless asked for
+  std::string path = {};  // of the edit in its adapter, "0.gate/": goes before the names of losses and records
+  RandomKey key = {};     // (seed, step, micro-batch, pass, edit path, site): for dropout
+  RandomKey route = {};   // (seed, step, micro-batch, pass, edit path): for a stochastic choice; not of the site
+  std::optional<int64_t> fixed_expert = {};  // every stochastic choice gives this expert
+  NamedTensors* memory =
+      nullptr;  // where a text is written token by token: what edits keep of its earlier rows, [N, ...] each; null elsewhere
+  std::vector<std::pair<std::string, at::Tensor>>* losses =
+      nullptr;  // weighted scalars made inside edits, to be added to the loss; null at evaluation
+  std::vector<std::pair<std::string, at::Tensor>>* records =
+      nullptr;  // [N] or [N, E] by sequence: gates, expert shares; null unless asked for
 };
 
 // An edit by its definition, and its stored tensors.
@@ -127,8 +131,8 @@ class Edit {
   // Initial values of every param of `spec`, float32.
   virtual NamedTensors init(const Weights& weights, RandomKey key) const = 0;
 
-  // Tensors that `change` wants instead of the stored ones; computed once a step, differentiable. Names as in `spec`, or new ones.
-  // Default: every tensor in the trunk's dtype.
+  // Tensors that `change` wants instead of the stored ones; computed once a step, differentiable. Names as in `spec`, or new
+  // ones. Default: every tensor in the trunk's dtype.
   virtual NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const;
 
   // What the edit (and a gate or router around it) reads. Default: view.x.
@@ -138,22 +142,24 @@ class Edit {
   virtual double scale(const Site& site) const;
 
   // `derived`: by the names that derive() gave. Called for sites in spec().sites that are not attention sites.
-  virtual Change change(const Params& derived, const SiteView& view, const at::Tensor& input, const Weight& weight, Context& context) const;
+  virtual Change change(const Params& derived, const SiteView& view, const at::Tensor& input, const Weight& weight,
+                        Context& context) const;
 
   // E experts stacked along dimension 0 of every tensor, weight.rows [T, G*E] (expert fastest). Default: the sum of `change` over
   // the experts, one after the other; methods with a fused form override it.
-  virtual Change blend(const Params& stacked, int64_t experts, const SiteView& view, const at::Tensor& input, const Weight& weight,
-                       Context& context) const;
+  virtual Change blend(const Params& stacked, int64_t experts, const SiteView& view, const at::Tensor& input,
+                       const Weight& weight, Context& context) const;
 
-  // Prefix rows at an attention site. Here weight.rows is [N, G], a row per sequence of the lane and not per token: G = 1, or 2 for
-  // keys and values apart.
-  virtual std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context& context) const;
+  // Prefix rows at an attention site. Here weight.rows is [N, G], a row per sequence of the lane and not per token: G = 1, or 2
+  // for keys and values apart.
+  virtual std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
+                                           Context& context) const;
 
   // Tensors of the trunk, by canonical name, with the edit folded in. Asked every step where traits.rewrites, else at merge.
   virtual NamedTensors rewrite(const Params& derived, const Weights& weights) const;
 
-  // The edit without what served its training only (the network behind a prefix), computing the same; nothing where there is no such
-  // part. float32, detached or not as `stored` is.
+  // The edit without what served its training only (the network behind a prefix), computing the same; nothing where there is no
+  // such part. float32, detached or not as `stored` is.
   virtual std::optional<Flattened> flattened(const Params& stored) const;
 };
 

@@ -1,17 +1,18 @@
 // A gate: a learned weight per example for the edit inside it.
 //
-// Mao et al. 2022, "UniPELT" (arXiv:2110.07577), sec. 3.2, pooled as in its released code. For the T rows z_t of a sequence that the
-// edit reads,
+// Mao et al. 2022, "UniPELT" (arXiv:2110.07577), sec. 3.2, pooled as in its released code. For the T rows z_t of a sequence that
+// the edit reads,
 //   g = mean_t sigmoid(z_t w + b)                                  w = gate.weight [1, C], b = gate.bias [1]; one pair a site
 // and g takes the place of the edit's own factor: y' = y + g * delta(z); keys and values of a prefix become g P_K and g P_V.
 // pool: mean      over the tokens of the sequence
-//       mean_all  over all of its rows; with padded_to, over the pad rows that the released code appended (their keys stay masked)
-//       causal_mean  for row t the mean over the tokens up to t; a row before every token has its own value
-//       prompt_mean  over the tokens of the prompt (of a decoder beside an encoder: over its start token), for all rows that follow too
-//       auto      mean, but where the rows are a decoder's causal_mean, around a prefix (one weight for all rows) prompt_mean
-// In a decoder the first two would show a token those that it is to predict (published implementations do); they are refused there.
-// Departs: the released code counts padding, so the value depends on the batch's shape; the mean over tokens is the default here.
-// A prefix whose rows are scaled to zero still draws attention (its logits are 0, not -inf); prefix_logits: log adds log g to them.
+//       mean_all  over all of its rows; with padded_to, over the pad rows that the released code appended (their keys stay
+//       masked) causal_mean  for row t the mean over the tokens up to t; a row before every token has its own value prompt_mean
+//       over the tokens of the prompt (of a decoder beside an encoder: over its start token), for all rows that follow too auto
+//       mean, but where the rows are a decoder's causal_mean, around a prefix (one weight for all rows) prompt_mean
+// In a decoder the first two would show a token those that it is to predict (published implementations do); they are refused
+// there. Departs: the released code counts padding, so the value depends on the batch's shape; the mean over tokens is the
+// default here. A prefix whose rows are scaled to zero still draws attention (its logits are 0, not -inf); prefix_logits: log
+// adds log g to them.
 #include "edit/gate.h"
 
 #include <ATen/ops/full.h>
@@ -43,7 +44,8 @@ bool sees_whole_text(GatePooling::Kind kind) { return kind == GatePooling::Kind:
 
 }  // namespace
 
-GatePooling::GatePooling(Options& options, const EditTarget& target, const std::vector<Site>& sites, const std::vector<std::string>& kinds, Kind of_decoder) {
+GatePooling::GatePooling(Options& options, const EditTarget& target, const std::vector<Site>& sites,
+                         const std::vector<std::string>& kinds, Kind of_decoder) {
   std::vector<std::string> known{"auto"};
   known.insert(known.end(), kinds.begin(), kinds.end());
   const std::string given = options.choice("pool", "auto", known);
@@ -59,7 +61,8 @@ GatePooling::GatePooling(Options& options, const EditTarget& target, const std::
     if (!target.config.has_decoder() && sees_whole_text(kind)) is_causal_ = false;
   }
   if (refused != nullptr) {
-    options.fault("pool", "by a mean over a whole text a decoder's token would see those that it is to predict (at " + refused->name + "): set it to " + name_of(of_decoder) + ", or leave it out");
+    options.fault("pool", "by a mean over a whole text a decoder's token would see those that it is to predict (at " +
+                              refused->name + "): set it to " + name_of(of_decoder) + ", or leave it out");
   }
   const int64_t longest = std::min<int64_t>(target.config.max_positions, 1 << 16);
   if (given == "mean_all") padded_length_ = options.integer("padded_to", std::min<int64_t>(128, longest), 0, longest);
@@ -88,20 +91,24 @@ Tensor once(NamedTensors* memory, const std::string& name, const std::function<T
   return found != memory->end() ? found->second : (*memory)[name] = values();
 }
 
-void add_gate_params(const std::string& place, const std::string& site, int64_t outputs, int64_t width, std::vector<ParamSpec>& params) {
+void add_gate_params(const std::string& place, const std::string& site, int64_t outputs, int64_t width,
+                     std::vector<ParamSpec>& params) {
   params.push_back({.name = place + ".gate.weight", .shape = {outputs, width}, .group = "gate", .site = site, .bank = "gate"});
-  params.push_back({.name = place + ".gate.bias", .shape = {outputs}, .group = "gate", .site = site, .bank = "gate", .decays = false});
+  params.push_back(
+      {.name = place + ".gate.bias", .shape = {outputs}, .group = "gate", .site = site, .bank = "gate", .decays = false});
 }
 
 NamedTensors initial_gate_tensors(const std::vector<ParamSpec>& own, RandomKey key) {
   NamedTensors out;
-  for (const ParamSpec& param : own) out[param.name] = param.shape.size() == 1 ? at::zeros(param.shape) : normal_tensor(param.shape, 0.02, key.with(param.name));
+  for (const ParamSpec& param : own)
+    out[param.name] = param.shape.size() == 1 ? at::zeros(param.shape) : normal_tensor(param.shape, 0.02, key.with(param.name));
   return out;
 }
 
 NamedTensors derived_gate_tensors(const std::vector<ParamSpec>& own, const Params& stored, const Weights& weights) {
   NamedTensors out;
-  for (const ParamSpec& param : own) out[param.name] = stored.at(param.name).to(weights.dtype() == at::kDouble ? at::kDouble : at::kFloat);
+  for (const ParamSpec& param : own)
+    out[param.name] = stored.at(param.name).to(weights.dtype() == at::kDouble ? at::kDouble : at::kFloat);
   return out;
 }
 
@@ -115,10 +122,13 @@ std::string attention_of(const Site& site) {
 }
 
 bool reads_attention_input(const Site& site) {
-  return site.part == "attn.q" || site.part == "attn.k" || site.part == "attn.v" || site.part == "cross.q" || site.kind == SiteKind::kAttention;
+  return site.part == "attn.q" || site.part == "attn.k" || site.part == "attn.v" || site.part == "cross.q" ||
+         site.kind == SiteKind::kAttention;
 }
 
-Weight times_rows(const Weight& weight, const Tensor& rows) { return {weight.scale, weight.rows.defined() ? weight.rows * rows : rows}; }
+Weight times_rows(const Weight& weight, const Tensor& rows) {
+  return {weight.scale, weight.rows.defined() ? weight.rows * rows : rows};
+}
 
 void record_gate(Context& context, const std::string& place, const Tensor& by_sequence) {
   if (context.records == nullptr) return;
@@ -134,11 +144,14 @@ Tensor open(const Tensor& logits) { return at::sigmoid(logits.to(at::kDouble)).t
 class Gate final : public Edit {
  public:
   Gate(Options& options, const EditTarget& target, Child child) : child_(std::move(child)), inner_(child_.edit->spec()) {
-    is_prefix_ = std::any_of(inner_.sites.begin(), inner_.sites.end(), [](const Site& site) { return site.kind == SiteKind::kAttention; });
+    is_prefix_ =
+        std::any_of(inner_.sites.begin(), inner_.sites.end(), [](const Site& site) { return site.kind == SiteKind::kAttention; });
     keeps_scale_ = options.choice("multiplier", "gate", {"gate", "gate_times_scale"}) == "gate_times_scale";
     if (is_prefix_) adds_logarithm_ = options.choice("prefix_logits", "off", {"off", "log"}) == "log";
-    else if (options.has("prefix_logits")) options.fault("prefix_logits", "only for a gate around a prefix, found " + child_.kind);
-    if (const Node* value = options.raw("value"); value != nullptr && !(value->kind == Node::Kind::kScalar && value->scalar == "learned")) {
+    else if (options.has("prefix_logits"))
+      options.fault("prefix_logits", "only for a gate around a prefix, found " + child_.kind);
+    if (const Node* value = options.raw("value");
+        value != nullptr && !(value->kind == Node::Kind::kScalar && value->scalar == "learned")) {
       value_ = options.number("value", std::nullopt, 0, 1);
       for (const char* key : {"pool", "padded_to", "share", "prefix"}) {
         if (options.has(key)) options.fault(key, "a gate of a fixed value reads no row");
@@ -161,7 +174,8 @@ class Gate final : public Edit {
     spec.traits.is_foldable = spec.traits.rewrites = false;
     if (!value_) {
       // An attention site shows all rows even where the last block skips some.
-      const bool reads_queries = std::any_of(inner_.sites.begin(), inner_.sites.end(), [](const Site& site) { return site.part == "cross"; });
+      const bool reads_queries =
+          std::any_of(inner_.sites.begin(), inner_.sites.end(), [](const Site& site) { return site.part == "cross"; });
       spec.traits.pools_sequence = spec.traits.pools_sequence || !is_prefix_ || reads_queries;
       spec.traits.is_causal = spec.traits.is_causal && pooling_.is_causal();
       spec.traits.reads_prompt = spec.traits.reads_prompt || pooling_.has(GatePooling::Kind::kPromptMean);
@@ -200,19 +214,22 @@ class Gate final : public Edit {
   // The gate stands in the place of alpha/r; gate_times_scale keeps that as a factor.
   double scale(const Site& site) const override { return keeps_scale_ ? child_.edit->scale(site) : 1.0; }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
+                Context& context) const override {
     Context inner = context_below("of", context);
     if (value_) return child_.edit->change(derived.below("of"), view, input, fixed(view, weight, context), inner);
-    return child_.edit->change(derived.below("of"), view, input, times_rows(weight, row_gate(derived, view, input, context)), inner);
+    return child_.edit->change(derived.below("of"), view, input, times_rows(weight, row_gate(derived, view, input, context)),
+                               inner);
   }
 
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context& context) const override {
+  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
+                                   Context& context) const override {
     Context inner = context_below("of", context);
     if (value_) {
       const Tensor value = adds_logarithm_ ? at::full({view.lane.num_sequences, 1}, *value_, at::kFloat) : Tensor();
       return with_logarithm(child_.edit->prefix(derived.below("of"), view, fixed(view, weight, context), inner), value);
     }
-    const Tensor means = gate(derived, view.site.name, view, view.x, context).by_group;   // [N, 1 or 2]
+    const Tensor means = gate(derived, view.site.name, view, view.x, context).by_group;  // [N, 1 or 2]
     return with_logarithm(child_.edit->prefix(derived.below("of"), view, times_rows(weight, means), inner), means);
   }
 
@@ -228,11 +245,14 @@ class Gate final : public Edit {
  private:
   void read_learned(Options& options, const EditTarget& target) {
     using Kind = GatePooling::Kind;
-    pooling_ = GatePooling(options, target, inner_.sites, {"mean", "mean_all", "causal_mean", "prompt_mean"}, is_prefix_ ? Kind::kPromptMean : Kind::kCausalMean);
+    pooling_ = GatePooling(options, target, inner_.sites, {"mean", "mean_all", "causal_mean", "prompt_mean"},
+                           is_prefix_ ? Kind::kPromptMean : Kind::kCausalMean);
     if (is_prefix_) {
       prefix_gates_ = options.choice("prefix", "shared", {"shared", "split"}) == "split" ? 2 : 1;
-      if (prefix_gates_ == 2 && adds_logarithm_) options.fault("prefix_logits", "log needs prefix: shared, one weight for keys and values");
-      if (pooling_.has(Kind::kCausalMean)) options.fault("pool", "a prefix has one weight for a whole sequence; causal_mean has one a row");
+      if (prefix_gates_ == 2 && adds_logarithm_)
+        options.fault("prefix_logits", "log needs prefix: shared, one weight for keys and values");
+      if (pooling_.has(Kind::kCausalMean))
+        options.fault("pool", "a prefix has one weight for a whole sequence; causal_mean has one a row");
       if (options.has("share")) options.fault("share", "only for edits at linear sites; a prefix has one gate a layer already");
       return;
     }
@@ -246,8 +266,10 @@ class Gate final : public Edit {
   }
 
   // The gate's value by sequence and by row.
-  PooledGate gate(const Params& derived, const std::string& place, const SiteView& view, const Tensor& z, Context& context) const {
-    PooledGate out = pooled_gate(z, derived.at(place + ".gate.weight"), derived.at(place + ".gate.bias"), sequence_groups(view, pooling_.counted(view.site)));
+  PooledGate gate(const Params& derived, const std::string& place, const SiteView& view, const Tensor& z,
+                  Context& context) const {
+    PooledGate out = pooled_gate(z, derived.at(place + ".gate.weight"), derived.at(place + ".gate.bias"),
+                                 sequence_groups(view, pooling_.counted(view.site)));
     record_gate(context, view.site.name, out.by_group);
     return out;
   }
@@ -258,14 +280,15 @@ class Gate final : public Edit {
     const std::string place = place_of(view.site);
     if (kind == GatePooling::Kind::kCausalMean) return running_gate(derived, view, z, context);
     if (kind != GatePooling::Kind::kPromptMean || context.memory == nullptr) return gate(derived, place, view, z, context).by_row;
-    const Tensor kept = once(context.memory, context.path + view.site.name + ".gate", [&] { return gate(derived, place, view, z, context).by_group; });
+    const Tensor kept = once(context.memory, context.path + view.site.name + ".gate",
+                             [&] { return gate(derived, place, view, z, context).by_group; });
     return spread_to_rows(view, kept);
   }
 
   // [T, 1], a value of its own for each row.
   Tensor running_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
-    const Tensor values = open(gate_logits(derived, place_of(view.site), z));   // [T, 1]
-    if (context.records != nullptr) record_gate(context, view.site.name, mean_by_sequence(view, values));   // the last ones
+    const Tensor values = open(gate_logits(derived, place_of(view.site), z));                              // [T, 1]
+    if (context.records != nullptr) record_gate(context, view.site.name, mean_by_sequence(view, values));  // the last ones
     return running_mean(view, values, context.memory, context.path + place_of(view.site) + " at " + view.site.name);
   }
 
@@ -280,22 +303,27 @@ class Gate final : public Edit {
 
   // Nothing that the edit has at the site has a gradient, so its weight has none.
   bool is_unread_at(const Site& site) const {
-    const auto lives = [&](const ParamSpec& param) { return param.role == Role::kTrained && (param.site.empty() || param.site == site.name) && !param.starts_without_gradient; };
+    const auto lives = [&](const ParamSpec& param) {
+      return param.role == Role::kTrained && (param.site.empty() || param.site == site.name) && !param.starts_without_gradient;
+    };
     return std::none_of(inner_.params.begin(), inner_.params.end(), lives);
   }
 
   void add_own_params() {
     for (const Site& site : inner_.sites) {
       const std::string place = place_of(site);
-      if (!own_.empty() && own_.back().name == place + ".gate.bias") continue;   // shared by a layer: made at its first site
-      add_gate_params(place, is_shared_ ? "" : site.name, prefix_gates_, is_prefix_ ? site.input_width : input_width(*child_.edit, site), own_);
+      if (!own_.empty() && own_.back().name == place + ".gate.bias") continue;  // shared by a layer: made at its first site
+      add_gate_params(place, is_shared_ ? "" : site.name, prefix_gates_,
+                      is_prefix_ ? site.input_width : input_width(*child_.edit, site), own_);
     }
     // A change that is zero has no use for any weight, be it of the gate or of a router inside.
-    const bool is_still = inner_.traits.identity_at_init || std::any_of(inner_.params.begin(), inner_.params.end(), [](const ParamSpec& param) {
-      return param.group == "router" && param.starts_without_gradient;
-    });
+    const bool is_still =
+        inner_.traits.identity_at_init || std::any_of(inner_.params.begin(), inner_.params.end(), [](const ParamSpec& param) {
+          return param.group == "router" && param.starts_without_gradient;
+        });
     for (ParamSpec& param : own_) {
-      const auto site = std::find_if(inner_.sites.begin(), inner_.sites.end(), [&](const Site& each) { return each.name == param.site; });
+      const auto site =
+          std::find_if(inner_.sites.begin(), inner_.sites.end(), [&](const Site& each) { return each.name == param.site; });
       param.starts_without_gradient = is_still || (site != inner_.sites.end() && is_unread_at(*site));
     }
   }
@@ -305,10 +333,11 @@ class Gate final : public Edit {
     return {weight.scale * *value_, weight.rows};
   }
 
-  // Adds log g to the logits of the prefix: g -> 0 takes its rows out of the softmax. At least log 1e-30, so that the gradient is finite.
+  // Adds log g to the logits of the prefix: g -> 0 takes its rows out of the softmax. At least log 1e-30, so that the gradient is
+  // finite.
   std::optional<LanePrefix> with_logarithm(std::optional<LanePrefix> prefix, const Tensor& gates) const {
     if (!prefix || !adds_logarithm_) return prefix;
-    const Tensor bias = at::log(gates.to(at::kDouble).clamp_min(1e-30)).to(gates.scalar_type()).squeeze(1);   // [N]
+    const Tensor bias = at::log(gates.to(at::kDouble).clamp_min(1e-30)).to(gates.scalar_type()).squeeze(1);  // [N]
     prefix->logit_bias = prefix->logit_bias.defined() ? prefix->logit_bias + bias : bias;
     return prefix;
   }
@@ -325,7 +354,8 @@ class Gate final : public Edit {
 }  // namespace
 
 std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target, std::vector<Child> children) {
-  if (options.choice("kind", "own", {"own", "central"}) == "central") return make_central_gate(options, target, std::move(children));
+  if (options.choice("kind", "own", {"own", "central"}) == "central")
+    return make_central_gate(options, target, std::move(children));
   if (children.size() > 1) options.fault("", "of: one edit has one gate; a list goes with kind: central");
   return std::make_unique<Gate>(options, target, std::move(children.front()));
 }

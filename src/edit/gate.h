@@ -1,4 +1,5 @@
-// What the gate of one edit and the central gate over several share: how rows become one number a sequence, and the factor they replace.
+// What the gate of one edit and the central gate over several share: how rows become one number a sequence, and the factor they
+// replace.
 #pragma once
 
 #include <functional>
@@ -18,29 +19,33 @@ class GatePooling {
   enum class Kind { kMean, kMeanAll, kCausalMean, kPromptMean };
 
   // Options `pool` (auto or one of `kinds`) and, where padding counts, `padded_to`. By auto a site of a decoder's rows gets
-  // `of_decoder`, all others the mean; what would show a token those that it is to predict is refused. Faults are noted in `options`.
-  GatePooling(Options& options, const EditTarget& target, const std::vector<Site>& sites, const std::vector<std::string>& kinds, Kind of_decoder);
+  // `of_decoder`, all others the mean; what would show a token those that it is to predict is refused. Faults are noted in
+  // `options`.
+  GatePooling(Options& options, const EditTarget& target, const std::vector<Site>& sites, const std::vector<std::string>& kinds,
+              Kind of_decoder);
   // Of a gate that reads no row.
   GatePooling() = default;
 
   Kind at(const Site& site) const { return kinds_.at(site.index); }
   bool has(Kind kind) const;
-  RowsCounted counted(const Site& site) const;   // not for kCausalMean
+  RowsCounted counted(const Site& site) const;  // not for kCausalMean
   int64_t padded_length() const { return padded_length_; }
   bool is_causal() const { return is_causal_; }
   void describe(Node& options) const;
 
  private:
-  std::map<int64_t, Kind> kinds_;   // by the site's index
-  int64_t padded_length_ = 0;       // of kMeanAll: shorter sequences get pad rows, which count; 0 = none
-  bool is_causal_ = true;           // in the last stack
+  std::map<int64_t, Kind> kinds_;  // by the site's index
+  int64_t padded_length_ = 0;      // of kMeanAll: shorter sequences get pad rows, which count; 0 = none
+  bool is_causal_ = true;          // in the last stack
 };
 
-// What was kept under `name` while a text is written token by token, else values() which is then kept: [N, K]. `memory` may be null.
+// What was kept under `name` while a text is written token by token, else values() which is then kept: [N, K]. `memory` may be
+// null.
 at::Tensor once(NamedTensors* memory, const std::string& name, const std::function<at::Tensor()>& values);
 
 // Weights N(0, 0.02^2) of shape [outputs, width] and zero biases, under "<place>.gate.weight" and "<place>.gate.bias".
-void add_gate_params(const std::string& place, const std::string& site, int64_t outputs, int64_t width, std::vector<ParamSpec>& params);
+void add_gate_params(const std::string& place, const std::string& site, int64_t outputs, int64_t width,
+                     std::vector<ParamSpec>& params);
 NamedTensors initial_gate_tensors(const std::vector<ParamSpec>& own, RandomKey key);
 // The same in float32 (float64 on a float64 trunk), whatever the trunk computes in.
 NamedTensors derived_gate_tensors(const std::vector<ParamSpec>& own, const Params& stored, const Weights& weights);
@@ -49,8 +54,8 @@ at::Tensor gate_logits(const Params& derived, const std::string& place, const at
 
 // "enc.3.attn" for the site enc.3.attn.q, "dec.3.cross" for dec.3.cross.q.
 std::string attention_of(const Site& site);
-// What enters the site is what the queries of its attention are made of: attn.q, attn.k, attn.v and the rows before the keys at attn;
-// cross.q and those at cross. (cross.k and cross.v are made of the encoder's rows.)
+// What enters the site is what the queries of its attention are made of: attn.q, attn.k, attn.v and the rows before the keys at
+// attn; cross.q and those at cross. (cross.k and cross.v are made of the encoder's rows.)
 bool reads_attention_input(const Site& site);
 
 // weight.rows * rows, where there were any.

@@ -19,11 +19,13 @@ constexpr double kInitialDeviation = 0.02;
 Head::Head(Options& options, const ModelConfig& config, int64_t outputs, bool is_cloze)
     : config_(config), style_(is_cloze ? HeadStyle::kMask : family_of(config.model_type).head_style), outputs_(outputs) {
   if (is_cloze) {
-    if (family_of(config.model_type).mask_names.empty()) throw InputError("head: a cloze needs a model that fills masks in; a " + config.model_type + " model does not");
+    if (family_of(config.model_type).mask_names.empty())
+      throw InputError("head: a cloze needs a model that fills masks in; a " + config.model_type + " model does not");
     dropout_ = 0;
     return;
   }
-  if (style_ == HeadStyle::kNone) throw InputError("head: " + config.model_type + " models answer in words, graft puts no head on them");
+  if (style_ == HeadStyle::kNone)
+    throw InputError("head: " + config.model_type + " models answer in words, graft puts no head on them");
   if (style_ == HeadStyle::kPooler) trains_pooler_ = options.choice("pooler", "frozen", {"frozen", "trained"}) == "trained";
   dropout_ = options.number("dropout", config.classifier_dropout, 0, 0.99);
 }
@@ -53,11 +55,15 @@ NamedTensors Head::init(const Weights& weights, RandomKey key) const {
   NamedTensors out;
   for (const ParamSpec& param : params()) {
     const bool is_weight = param.name.ends_with("weight");
-    if (param.name.starts_with("pooler.") && weights.has(param.name)) out[param.name] = weights.base(param.name).to(at::kFloat).clone();
-    else out[param.name] = is_weight ? normal_tensor(param.shape, kInitialDeviation, key.with(param.name)) : at::zeros(param.shape);
+    if (param.name.starts_with("pooler.") && weights.has(param.name))
+      out[param.name] = weights.base(param.name).to(at::kFloat).clone();
+    else
+      out[param.name] = is_weight ? normal_tensor(param.shape, kInitialDeviation, key.with(param.name)) : at::zeros(param.shape);
   }
   if (style_ == HeadStyle::kMask && !weights.has("mask.dense.weight")) {
-    throw InputError("the checkpoint has no head that fills masks in, which a cloze reads: take one that was saved as a masked language model");
+    throw InputError(
+        "the checkpoint has no head that fills masks in, which a cloze reads: take one that was saved as a masked language "
+        "model");
   }
   if (style_ == HeadStyle::kPooler && !trains_pooler_ && !weights.has("pooler.weight")) {
     throw InputError("the model has no pooler for the head to read: set head.pooler to trained");
@@ -72,14 +78,15 @@ NamedTensors Head::rewrite(const Params& derived) const {
 
 Tensor Head::word_logits(const Weights& weights, const Tensor& mask_rows, const std::vector<int64_t>& words) const {
   ensure(static_cast<int64_t>(words.size()) == outputs_, "a word for every label");
-  const Tensor z = mask_states(config_, weights, mask_rows);   // [N, C]
+  const Tensor z = mask_states(config_, weights, mask_rows);  // [N, C]
   const auto dtype = z.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const Tensor index = at::tensor(words, at::kLong);
-  return graft::linear(z.to(dtype), weights.rows("embed.word.weight", index).to(dtype), weights.rows("mask.bias", index).to(dtype));
+  return graft::linear(z.to(dtype), weights.rows("embed.word.weight", index).to(dtype),
+                       weights.rows("mask.bias", index).to(dtype));
 }
 
-Tensor Head::logits(const Params& derived, const Weights& weights, const Tensor& first_rows, const std::shared_ptr<const RowIds>& ids,
-                    const Context& context, Tensor* pooled) const {
+Tensor Head::logits(const Params& derived, const Weights& weights, const Tensor& first_rows,
+                    const std::shared_ptr<const RowIds>& ids, const Context& context, Tensor* pooled) const {
   const auto dtype = first_rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto dropped = [&](const Tensor& x, const char* use) {
     if (!context.is_training || dropout_ == 0.0) return x;
@@ -87,13 +94,14 @@ Tensor Head::logits(const Params& derived, const Weights& weights, const Tensor&
   };
   Tensor z;
   if (style_ == HeadStyle::kPooler) {
-    z = at::tanh(weights.linear("pooler", first_rows).to(dtype));   // [N, C]
+    z = at::tanh(weights.linear("pooler", first_rows).to(dtype));  // [N, C]
   } else {
     const Tensor h = dropped(first_rows.to(dtype), "head input");
     z = at::tanh(graft::linear(h, derived.at("dense.weight").to(dtype), derived.at("dense.bias").to(dtype)));
   }
   if (pooled != nullptr) *pooled = z;
-  return graft::linear(dropped(z, "head output"), derived.at("out.weight").to(dtype), derived.at("out.bias").to(dtype));   // [N, outputs]
+  return graft::linear(dropped(z, "head output"), derived.at("out.weight").to(dtype),
+                       derived.at("out.bias").to(dtype));  // [N, outputs]
 }
 
 }  // namespace graft

@@ -1,8 +1,9 @@
-// The task head: logits from one row of each sequence, the first or a mask's. Part of an adapter, but not an edit (logits are not y + change).
+// The task head: logits from one row of each sequence, the first or a mask's. Part of an adapter, but not an edit (logits are not
+// y + change).
 //
 //   pooler style (BERT):   z = dropout(tanh(W_p h + b_p));  logits = W_o z + b_o.   W_p is the model's pooler, frozen or trained.
-//   mask style (a cloze): z = norm(f(W_m h + b_m));  logits = E_words z + c_words, of the frozen head for masks and the word table E.
-//   dense style (RoBERTa): z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z + b_o.   W_d is new and trained.
+//   mask style (a cloze): z = norm(f(W_m h + b_m));  logits = E_words z + c_words, of the frozen head for masks and the word
+//   table E. dense style (RoBERTa): z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z + b_o.   W_d is new and trained.
 // Computed in float32 (float64 for a float64 trunk). New weights start as N(0, 0.02^2), new biases as 0.
 #pragma once
 
@@ -16,8 +17,8 @@ namespace graft {
 
 class Head {
  public:
-  // `outputs`: classes, or 1 for regression. Options: pooler (frozen|trained, pooler style only), dropout. A cloze has neither, nor any
-  // param: its classes are words.
+  // `outputs`: classes, or 1 for regression. Options: pooler (frozen|trained, pooler style only), dropout. A cloze has neither,
+  // nor any param: its classes are words.
   Head(Options& options, const ModelConfig& config, int64_t outputs, bool is_cloze = false);
 
   std::vector<ParamSpec> params() const;
@@ -27,9 +28,10 @@ class Head {
   // The pooler, when the head trains it: takes the place of the model's own.
   NamedTensors rewrite(const Params& derived) const;
 
-  // first_rows: [N, C] -> logits [N, outputs] float32. `ids` names the examples, for dropout. `pooled` receives z before its dropout.
-  at::Tensor logits(const Params& derived, const Weights& weights, const at::Tensor& first_rows, const std::shared_ptr<const RowIds>& ids,
-                    const Context& context, at::Tensor* pooled = nullptr) const;
+  // first_rows: [N, C] -> logits [N, outputs] float32. `ids` names the examples, for dropout. `pooled` receives z before its
+  // dropout.
+  at::Tensor logits(const Params& derived, const Weights& weights, const at::Tensor& first_rows,
+                    const std::shared_ptr<const RowIds>& ids, const Context& context, at::Tensor* pooled = nullptr) const;
   // The same of a cloze: [N, words].
   at::Tensor word_logits(const Weights& weights, const at::Tensor& mask_rows, const std::vector<int64_t>& words) const;
 

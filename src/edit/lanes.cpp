@@ -36,7 +36,7 @@ void Bound::join() {
   for (const auto& [name, tensor] : derived_) {
     Tensor& leaf = leaves_.at(name);
     if (!tensor.requires_grad() || !leaf.grad().defined()) continue;
-    if (tensor.is_leaf()) {   // nothing was derived: hand the gradient over without a copy
+    if (tensor.is_leaf()) {  // nothing was derived: hand the gradient over without a copy
       Tensor& gathered = tensor.mutable_grad();
       gathered = gathered.defined() ? gathered + leaf.grad() : leaf.grad();
       leaf.mutable_grad().reset();
@@ -70,14 +70,15 @@ LaneHooks::LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache)
 bool LaneHooks::wants(const Site& site) const { return wanted_[static_cast<size_t>(site.index)]; }
 
 Tensor LaneHooks::apply_lane(Lane& lane, const SiteView& view) {
-  if (view.lane.num_sequences == 0) return view.y;   // all of its texts are written
+  if (view.lane.num_sequences == 0) return view.y;  // all of its texts are written
   const size_t index = static_cast<size_t>(&lane - lanes_.data());
   SiteView seen = view;
   for (const size_t p : active_[index][static_cast<size_t>(view.site.index)]) {
     const Adapter::Part& part = lane.bound->adapter().parts()[p];
     Context context = context_at(lane, part, view.site);
     const Weight own{part.edit->scale(view.site), {}};
-    seen.y = apply_change(seen.y, part.edit->change(Params(lane.bound->derived(), part.path), seen, part.edit->input(seen), own, context));
+    seen.y = apply_change(
+        seen.y, part.edit->change(Params(lane.bound->derived(), part.path), seen, part.edit->input(seen), own, context));
   }
   return seen.y;
 }
@@ -95,7 +96,7 @@ Tensor LaneHooks::apply(const SiteView& view) {
   for (size_t i = 0; i < lanes_.size(); ++i) {
     changed.push_back(apply_lane(lanes_[i], {view.site, view.pack, view.pack.lanes[i], xs[i], ys[i], residuals[i], view.norm}));
   }
-  return at::cat(changed, 0);   // [T, out]
+  return at::cat(changed, 0);  // [T, out]
 }
 
 std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
@@ -109,7 +110,8 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
     for (const size_t p : active_[i][static_cast<size_t>(view.site.index)]) {
       const Adapter::Part& part = lanes_[i].bound->adapter().parts()[p];
       Context context = context_at(lanes_[i], part, view.site);
-      auto rows = part.edit->prefix(Params(lanes_[i].bound->derived(), part.path), seen, {part.edit->scale(view.site), {}}, context);
+      auto rows =
+          part.edit->prefix(Params(lanes_[i].bound->derived(), part.path), seen, {part.edit->scale(view.site), {}}, context);
       if (!rows) continue;
       rows->first_sequence = range.first_sequence;
       rows->end_sequence = range.first_sequence + range.num_sequences;
@@ -151,10 +153,14 @@ void check_decoding(const ModelConfig& config, const Adapter& adapter) {
     if (part.spec.traits.is_causal) continue;
     for (const Site& site : part.spec.sites) {
       const bool is_of_encoder = config.layers > 0 && (site.stack != "dec" || site.part == "cross.k" || site.part == "cross.v");
-      if (is_of_encoder) continue;   // all of its rows are there before the first token
-      const std::string reason = "edit " + quote(part.path) + ": what it does at " + site.name + " to a token depends on the tokens after it, which are still to be written; ";
-      throw InputError(reason + (site.kind == SiteKind::kAttention ? "a gate around a prefix has one weight for a whole text: give it a fixed one (value: 1), or leave the gate out"
-                                                                   : "train its gate with pool: causal_mean"));
+      if (is_of_encoder) continue;  // all of its rows are there before the first token
+      const std::string reason = "edit " + quote(part.path) + ": what it does at " + site.name +
+                                 " to a token depends on the tokens after it, which are still to be written; ";
+      throw InputError(
+          reason +
+          (site.kind == SiteKind::kAttention
+               ? "a gate around a prefix has one weight for a whole text: give it a fixed one (value: 1), or leave the gate out"
+               : "train its gate with pool: causal_mean"));
     }
   }
 }
@@ -162,7 +168,8 @@ void check_decoding(const ModelConfig& config, const Adapter& adapter) {
 ForwardResult forward_lanes(const Model& model, const ModelInput& input, const std::vector<Lane>& lanes, ForwardOptions options) {
   ensure(!lanes.empty() && lanes.size() == input.last().lanes.size(), "one adapter per lane");
   for (const Lane& lane : lanes) {
-    const bool shares_weights = lane.bound == lanes.front().bound || !(lane.bound->adapter().rewrites_trunk() || lanes.front().bound->adapter().rewrites_trunk());
+    const bool shares_weights = lane.bound == lanes.front().bound ||
+                                !(lane.bound->adapter().rewrites_trunk() || lanes.front().bound->adapter().rewrites_trunk());
     ensure(shares_weights, "a lane that rewrites the trunk's weights shares a pass only with lanes of its own adapter");
   }
   if (options.cache != nullptr && !options.cache->is_begun()) {
@@ -189,7 +196,8 @@ LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vec
   result.hidden = std::move(trunk.hidden);
   std::vector<int64_t> sizes;
   for (const LaneRange& range : firsts.lanes) sizes.push_back(range.num_sequences);
-  const std::vector<Tensor> by_lane = lanes.size() == 1 ? std::vector<Tensor>{trunk.last} : trunk.last.split_with_sizes(sizes, 0);   // [N, C] each
+  const std::vector<Tensor> by_lane =
+      lanes.size() == 1 ? std::vector<Tensor>{trunk.last} : trunk.last.split_with_sizes(sizes, 0);  // [N, C] each
   for (size_t i = 0; i < lanes.size(); ++i) {
     const Bound& bound = *lanes[i].bound;
     const Head* head = bound.adapter().head();
@@ -202,7 +210,8 @@ LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vec
       result.logits.push_back(head->word_logits(bound.weights(), by_lane[i], *pack.words));
       continue;
     }
-    result.logits.push_back(head->logits(Params(bound.derived(), Adapter::kHeadPath), bound.weights(), by_lane[i], ids, context, &result.pooled));
+    result.logits.push_back(
+        head->logits(Params(bound.derived(), Adapter::kHeadPath), bound.weights(), by_lane[i], ids, context, &result.pooled));
   }
   return result;
 }

@@ -26,18 +26,18 @@ class Bound {
   const NamedTensors& derived() const { return leaves_; }
   const Weights& weights() const { return weights_; }
   Experts experts() const { return experts_; }
-  void join();                       // stored.grad() += ...; at most once
+  void join();  // stored.grad() += ...; at most once
 
  private:
   const Adapter& adapter_;
-  NamedTensors derived_, leaves_;    // with the graph to the stored tensors; cut from it
+  NamedTensors derived_, leaves_;  // with the graph to the stored tensors; cut from it
   Weights weights_;
   Experts experts_;
 };
 
 struct Lane {
   const Bound* bound = nullptr;
-  Context context;                   // key and route still without edit path and site
+  Context context;  // key and route still without edit path and site
 };
 
 class LaneHooks final : public Hooks {
@@ -50,7 +50,7 @@ class LaneHooks final : public Hooks {
   at::Tensor apply(const SiteView& view) override;
   std::vector<LanePrefix> prefix(const SiteView& view) override;
 
-  std::shared_ptr<Hooks> lasting() const override;   // the lanes' Bounds must live as long
+  std::shared_ptr<Hooks> lasting() const override;  // the lanes' Bounds must live as long
   std::vector<SideLoss> take_losses() override;
   void add_losses(const std::vector<SideLoss>& losses) override;
   void begin_repeat() override;
@@ -62,24 +62,24 @@ class LaneHooks final : public Hooks {
   at::Tensor apply_lane(Lane& lane, const SiteView& view);
 
   std::vector<Lane> lanes_;
-  std::vector<std::vector<std::vector<size_t>>> active_;   // [lane][site index]: parts of the lane's adapter, in order
-  std::vector<bool> wanted_;                               // [site index]
+  std::vector<std::vector<std::vector<size_t>>> active_;  // [lane][site index]: parts of the lane's adapter, in order
+  std::vector<bool> wanted_;                              // [site index]
   bool allows_missing_rows_ = true;
-  std::vector<std::vector<std::pair<std::string, at::Tensor>>> own_losses_;   // [lane], of a lasting copy
+  std::vector<std::vector<std::pair<std::string, at::Tensor>>> own_losses_;  // [lane], of a lasting copy
 };
 
 // Throws InputError naming an edit whose change of one token depends on later ones, which a cache cannot serve, and the way out.
 void check_decoding(const ModelConfig& config, const Adapter& adapter);
 
-// One forward pass whose lanes are `lanes`, in every pack of `input`. With options.cache every adapter must pass check_decoding (asked
-// on the first pass). All lanes must share one set of weights (a lane that rewrites
-// weights goes alone). Of options.wanted, `last` has those rows and no others, whether or not the last block skips the rest.
+// One forward pass whose lanes are `lanes`, in every pack of `input`. With options.cache every adapter must pass check_decoding
+// (asked on the first pass). All lanes must share one set of weights (a lane that rewrites weights goes alone). Of
+// options.wanted, `last` has those rows and no others, whether or not the last block skips the rest.
 ForwardResult forward_lanes(const Model& model, const ModelInput& input, const std::vector<Lane>& lanes, ForwardOptions options);
 
 struct LogitsResult {
-  std::vector<at::Tensor> logits;    // per lane [N, outputs] float32
-  at::Tensor pooled;                 // [N, C] of a single lane's head
-  std::vector<at::Tensor> hidden;    // with keep_hidden
+  std::vector<at::Tensor> logits;  // per lane [N, outputs] float32
+  at::Tensor pooled;               // [N, C] of a single lane's head
+  std::vector<at::Tensor> hidden;  // with keep_hidden
 };
 
 // One forward pass of a pack through an encoder and the heads of its lanes, which read the first row of each sequence.

@@ -1,12 +1,13 @@
 // LoRA: a low-rank update beside a frozen linear layer; DoRA: the same with a learned length for every row of the updated weight.
 //
 // lora: Hu et al. 2021 (arXiv:2106.09685) eq. 3, scaled as in sec. 4.1: h = W0 x + (alpha/R) B A x, with A = lora_a [R, in] and
-// B = lora_b [out, R]. rsLoRA (Kalajdzievski 2023, arXiv:2312.03732): alpha/sqrt(R) instead. Dropout acts on x in the branch only.
-// LoRA+ (Hayou et al. 2024, arXiv:2402.12354): `b_rate` multiplies the learning rate of B.
+// B = lora_b [out, R]. rsLoRA (Kalajdzievski 2023, arXiv:2312.03732): alpha/sqrt(R) instead. Dropout acts on x in the branch
+// only. LoRA+ (Hayou et al. 2024, arXiv:2402.12354): `b_rate` multiplies the learning rate of B.
 //
-// dora: Liu et al. 2024 (arXiv:2402.09353) eq. 5 and sec. 4.3, W' = m (W0 + s B A) / |W0 + s B A|, norms by output row, s = alpha/R, m =
-// magnitude [out], at first the norms of W0. The norm counts as a constant in the backward pass, unless `norm_gradient` is set.
-// Departs: with dropout, W0 x keeps its x; released code then multiplies it by (m/norm - 1) after dropping entries of x.
+// dora: Liu et al. 2024 (arXiv:2402.09353) eq. 5 and sec. 4.3, W' = m (W0 + s B A) / |W0 + s B A|, norms by output row, s =
+// alpha/R, m = magnitude [out], at first the norms of W0. The norm counts as a constant in the backward pass, unless
+// `norm_gradient` is set. Departs: with dropout, W0 x keeps its x; released code then multiplies it by (m/norm - 1) after
+// dropping entries of x.
 #include <cmath>
 
 #include "base/error.h"
@@ -33,17 +34,25 @@ class Lora : public Edit {
         initial_(options.choice("init", "kaiming", {"kaiming", "gaussian", "normal"})),
         b_rate_(options.number("b_rate", 1, 1e-6, 1e6)) {
     for (const Site& site : choice_.sites) {
-      if (site.kind != SiteKind::kLinear) options.fault("sites", std::string(kind_) + " acts on linear sites; " + site.name + " is a " + kind_name(site.kind) + " site");
+      if (site.kind != SiteKind::kLinear)
+        options.fault("sites",
+                      std::string(kind_) + " acts on linear sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }
   }
 
   EditSpec spec() const override {
     EditSpec spec;
     for (const Site& site : choice_.sites) {
-      ParamSpec a{.name = site.name + ".lora_a", .shape = {rank_, site.input_width}, .group = kind_, .site = site.name, .bank = "down"};
-      a.starts_without_gradient = true;   // B = 0
+      ParamSpec a{
+          .name = site.name + ".lora_a", .shape = {rank_, site.input_width}, .group = kind_, .site = site.name, .bank = "down"};
+      a.starts_without_gradient = true;  // B = 0
       spec.params.push_back(std::move(a));
-      spec.params.push_back({.name = site.name + ".lora_b", .shape = {site.output_width, rank_}, .group = kind_, .site = site.name, .bank = "up", .rate_scale = b_rate_});
+      spec.params.push_back({.name = site.name + ".lora_b",
+                             .shape = {site.output_width, rank_},
+                             .group = kind_,
+                             .site = site.name,
+                             .bank = "up",
+                             .rate_scale = b_rate_});
     }
     spec.sites = choice_.sites;
     spec.traits = {.identity_at_init = true, .is_foldable = true};
@@ -62,13 +71,15 @@ class Lora : public Edit {
     return Node::map({{kind_, std::move(options)}});
   }
 
-  // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2); normal: A ~ N(0, 0.02^2). B = 0 in each.
+  // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2); normal: A ~ N(0, 0.02^2). B = 0 in
+  // each.
   NamedTensors init(const Weights&, RandomKey key) const override {
     NamedTensors out;
     for (const Site& site : choice_.sites) {
       const std::vector<int64_t> shape{rank_, site.input_width};
       const std::string name = site.name + ".lora_a";
-      if (initial_ == "kaiming") out[name] = uniform_tensor(shape, 1.0 / std::sqrt(static_cast<double>(site.input_width)), key.with(name));
+      if (initial_ == "kaiming")
+        out[name] = uniform_tensor(shape, 1.0 / std::sqrt(static_cast<double>(site.input_width)), key.with(name));
       else out[name] = normal_tensor(shape, initial_ == "gaussian" ? 1.0 / static_cast<double>(rank_) : 0.02, key.with(name));
       out[site.name + ".lora_b"] = at::zeros({site.output_width, rank_});
     }
@@ -77,14 +88,15 @@ class Lora : public Edit {
 
   double scale(const Site&) const override { return branch_scale(); }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
+                Context& context) const override {
     const Tensor x = branch_dropout(view, input, context);
-    Tensor code = graft::linear(x, derived.at(view.site.name + ".lora_a"), Tensor());   // [T, R]
+    Tensor code = graft::linear(x, derived.at(view.site.name + ".lora_a"), Tensor());  // [T, R]
     const Tensor& b = derived.at(view.site.name + ".lora_b");
     if (!weight.rows.defined()) return {.code = code * weight.scale, .basis = b};
     if (weight.rows.size(1) == 1) return {.code = code * (weight.rows * weight.scale).to(code.scalar_type()), .basis = b};
     // A weight per group of outputs (heads) cannot act on the narrow product.
-    const Tensor full = graft::linear(code * weight.scale, b, Tensor()).unflatten(1, {weight.rows.size(1), -1});           // [T, G, out/G]
+    const Tensor full = graft::linear(code * weight.scale, b, Tensor()).unflatten(1, {weight.rows.size(1), -1});  // [T, G, out/G]
     return {.add = (full * weight.rows.unsqueeze(2).to(full.scalar_type())).flatten(1)};
   }
 
@@ -94,15 +106,18 @@ class Lora : public Edit {
     if (weight.rows.size(1) != experts) return Edit::blend(stacked, experts, view, input, weight, context);
     const std::string& name = view.site.name;
     const Tensor x = branch_dropout(view, input, context);
-    const Tensor code = graft::linear(x, stacked.at(name + ".lora_a").flatten(0, 1), Tensor()).unflatten(1, {experts, rank_});   // [T, E, R]
-    const Tensor w = (weight.rows * weight.scale).to(code.scalar_type());                                                       // [T, E]
-    return {.code = (code * w.unsqueeze(2)).flatten(1), .basis = stacked.at(name + ".lora_b").transpose(0, 1).flatten(1)};      // [out, E*R]
+    const Tensor code =
+        graft::linear(x, stacked.at(name + ".lora_a").flatten(0, 1), Tensor()).unflatten(1, {experts, rank_});  // [T, E, R]
+    const Tensor w = (weight.rows * weight.scale).to(code.scalar_type());                                       // [T, E]
+    return {.code = (code * w.unsqueeze(2)).flatten(1),
+            .basis = stacked.at(name + ".lora_b").transpose(0, 1).flatten(1)};  // [out, E*R]
   }
 
   NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
     NamedTensors out;
     for (const Site& site : choice_.sites) {
-      const Tensor product = at::mm(derived.at(site.name + ".lora_b").to(at::kFloat), derived.at(site.name + ".lora_a").to(at::kFloat));
+      const Tensor product =
+          at::mm(derived.at(site.name + ".lora_b").to(at::kFloat), derived.at(site.name + ".lora_a").to(at::kFloat));
       out[site.name + ".weight"] = weights.base(site.name + ".weight").to(at::kFloat) + branch_scale() * product;
     }
     return out;
@@ -135,12 +150,14 @@ class Lora : public Edit {
 
 class Dora final : public Lora {
  public:
-  Dora(Options& options, const EditTarget& target) : Lora(options, target, "dora"), has_norm_gradient_(options.boolean("norm_gradient", false)) {}
+  Dora(Options& options, const EditTarget& target)
+      : Lora(options, target, "dora"), has_norm_gradient_(options.boolean("norm_gradient", false)) {}
 
   EditSpec spec() const override {
     EditSpec spec = Lora::spec();
-    for (ParamSpec& param : spec.params) param.bank.clear();   // the norm is one of both halves
-    for (const Site& site : sites()) spec.params.push_back({.name = site.name + ".magnitude", .shape = {site.output_width}, .group = kind(), .site = site.name});
+    for (ParamSpec& param : spec.params) param.bank.clear();  // the norm is one of both halves
+    for (const Site& site : sites())
+      spec.params.push_back({.name = site.name + ".magnitude", .shape = {site.output_width}, .group = kind(), .site = site.name});
     return spec;
   }
 
@@ -165,36 +182,42 @@ class Dora final : public Lora {
     const at::ScalarType wide = weights.dtype() == at::kDouble ? at::kDouble : at::kFloat;
     NamedTensors out;
     for (const Site& site : sites()) {
-      const Tensor factor = stored.at(site.name + ".magnitude").to(wide) / norms(stored, weights, site, wide);   // [out]
+      const Tensor factor = stored.at(site.name + ".magnitude").to(wide) / norms(stored, weights, site, wide);  // [out]
       out[site.name + ".lora_a"] = stored.at(site.name + ".lora_a").to(weights.dtype());
-      out[site.name + ".lora_b"] = (stored.at(site.name + ".lora_b").to(wide) * (factor * branch_scale()).unsqueeze(1)).to(weights.dtype());
+      out[site.name + ".lora_b"] =
+          (stored.at(site.name + ".lora_b").to(wide) * (factor * branch_scale()).unsqueeze(1)).to(weights.dtype());
       out[site.name + ".stretch"] = factor - 1;
-      if (weights.has(site.name + ".bias")) out[site.name + ".still"] = (1 - factor) * weights.base(site.name + ".bias").to(wide);   // [out]
+      if (weights.has(site.name + ".bias"))
+        out[site.name + ".still"] = (1 - factor) * weights.base(site.name + ".bias").to(wide);  // [out]
     }
     return out;
   }
 
   // y = W0 x + bias  ->  y + (f - 1) (y - bias) + f s B A x with f = m/norm.
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
+                Context& context) const override {
     Change change = Lora::change(derived, view, input, weight, context);
     const std::string& name = view.site.name;
     Tensor add = view.y * derived.at(name + ".stretch").to(view.y.scalar_type());
     if (derived.has(name + ".still")) add = add + derived.at(name + ".still").to(add.scalar_type());
     if (weight.scale != 1.0) add = add * weight.scale;
-    if (weight.rows.defined()) add = (add.unflatten(1, {weight.rows.size(1), -1}) * weight.rows.unsqueeze(2).to(add.scalar_type())).flatten(1);
+    if (weight.rows.defined())
+      add = (add.unflatten(1, {weight.rows.size(1), -1}) * weight.rows.unsqueeze(2).to(add.scalar_type())).flatten(1);
     change.add = change.add.defined() ? change.add + add : add;
     return change;
   }
 
   // LoRA's fused form knows nothing of rows that are stretched.
-  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
+               Context& context) const override {
     return Edit::blend(stacked, experts, view, input, weight, context);
   }
 
   NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
     NamedTensors out;
     for (const Site& site : sites()) {
-      const Tensor branch = at::mm(derived.at(site.name + ".lora_b").to(at::kFloat), derived.at(site.name + ".lora_a").to(at::kFloat));
+      const Tensor branch =
+          at::mm(derived.at(site.name + ".lora_b").to(at::kFloat), derived.at(site.name + ".lora_a").to(at::kFloat));
       const Tensor factor = (derived.at(site.name + ".stretch") + 1).to(at::kFloat).unsqueeze(1);
       out[site.name + ".weight"] = weights.base(site.name + ".weight").to(at::kFloat) * factor + branch;
     }
@@ -202,13 +225,14 @@ class Dora final : public Lora {
   }
 
  private:
-  // |W0 + s B A| by rows, [out], without making the sum: |W0|^2 + 2 s (W0 A^T) . B + s^2 (B A A^T) . B. With B = 0 it is |W0| to the
-  // last bit, so that m/norm is 1 at first. The stored W0 counts, not its copy in the trunk's dtype.
+  // |W0 + s B A| by rows, [out], without making the sum: |W0|^2 + 2 s (W0 A^T) . B + s^2 (B A A^T) . B. With B = 0 it is |W0| to
+  // the last bit, so that m/norm is 1 at first. The stored W0 counts, not its copy in the trunk's dtype.
   Tensor norms(const Params& params, const Weights& weights, const Site& site, at::ScalarType dtype) const {
     const at::AutoGradMode enabled(has_norm_gradient_ && at::GradMode::is_enabled());
     const double s = branch_scale();
-    const Tensor w = weights.base(site.name + ".weight").to(dtype), a = params.at(site.name + ".lora_a").to(dtype), b = params.at(site.name + ".lora_b").to(dtype);
-    const Tensor cross = graft::linear(w, a, Tensor()) * (2 * s) + at::mm(b, at::mm(a, a.t())) * (s * s);   // [out, R]
+    const Tensor w = weights.base(site.name + ".weight").to(dtype), a = params.at(site.name + ".lora_a").to(dtype),
+                 b = params.at(site.name + ".lora_b").to(dtype);
+    const Tensor cross = graft::linear(w, a, Tensor()) * (2 * s) + at::mm(b, at::mm(a, a.t())) * (s * s);  // [out, R]
     return at::sqrt(at::sum(w * w, 1) + at::sum(cross * b, 1));
   }
 

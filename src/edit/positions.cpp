@@ -32,7 +32,8 @@ PositionChoice parse_positions(const std::string& text) {
   if (text == "last") return {.last = 1};
   const size_t plus = text.find('+');
   const std::string left = text.substr(0, plus), right = plus == std::string::npos ? "" : text.substr(plus + 1);
-  if (plus != std::string::npos && count_of(left, 'l') && count_of(right, 'f')) refuse(text, ": the first tokens stand first, write " + right + "+" + left);
+  if (plus != std::string::npos && count_of(left, 'l') && count_of(right, 'f'))
+    refuse(text, ": the first tokens stand first, write " + right + "+" + left);
   const std::optional<int64_t> first = count_of(left, 'f'), last = count_of(plus == std::string::npos ? left : right, 'l');
   if (count_of("f" + text, 'f')) refuse(text, ": say which side, f" + text + " or l" + text);
   if (plus == std::string::npos ? !first && !last : !first || !last) refuse(text, "");
@@ -63,7 +64,8 @@ EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Cl
       const int64_t token = view.pack.token[static_cast<size_t>(row)];
       if (token < 0) continue;
       if (token < edited.prefix || positions.is_all) prefix.push_back(row - view.lane.first_row);
-      else if (token >= tokens - edited.suffix && token < tokens) suffix.push_back(row - view.lane.first_row);   // what follows a prompt stays as it is
+      else if (token >= tokens - edited.suffix && token < tokens)
+        suffix.push_back(row - view.lane.first_row);  // what follows a prompt stays as it is
     }
   }
   const bool is_every_row = static_cast<int64_t>(prefix.size()) == rows;

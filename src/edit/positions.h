@@ -1,7 +1,7 @@
 // Token positions that an edit acts on: the first and last tokens of each sequence.
 //
-// Wu et al. 2024 (arXiv:2404.03592) sec. 3.3: a prefix of p and a suffix of s positions, shortened for short sequences so that the
-// two never share a token.
+// Wu et al. 2024 (arXiv:2404.03592) sec. 3.3: a prefix of p and a suffix of s positions, shortened for short sequences so that
+// the two never share a token.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,8 +14,8 @@
 namespace graft {
 
 struct PositionChoice {
-  int64_t first = 0, last = 0;   // p and s
-  bool is_all = false;           // every token; first and last are 0 then
+  int64_t first = 0, last = 0;  // p and s
+  bool is_all = false;          // every token; first and last are 0 then
 
   bool is_two_sided() const { return first > 0 && last > 0; }
 };
@@ -35,11 +35,12 @@ struct EditedTokens {
 };
 EditedTokens edited_tokens(const PositionChoice& positions, int64_t tokens, Clamp clamp);
 
-// Rows of the view, counted from its first, by side and in the order of the pack. Rows of no token (fillers, padding, a prompt) and
-// rows that are not there (the last block may hold first rows only) are left out. With `is_all` every token's row is `prefix`.
+// Rows of the view, counted from its first, by side and in the order of the pack. Rows of no token (fillers, padding, a prompt)
+// and rows that are not there (the last block may hold first rows only) are left out. With `is_all` every token's row is
+// `prefix`.
 struct EditedRows {
-  at::Tensor prefix, suffix;   // [P], [S] int64, distinct
-  bool is_every_row = false;   // every row of every sequence is in `prefix`: an edit may act on the whole tensor instead
+  at::Tensor prefix, suffix;  // [P], [S] int64, distinct
+  bool is_every_row = false;  // every row of every sequence is in `prefix`: an edit may act on the whole tensor instead
 };
 EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Clamp clamp);
 

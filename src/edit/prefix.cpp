@@ -2,8 +2,8 @@
 //
 // Li and Liang 2021 (arXiv:2101.00190). For each head, with K and V of the tokens,
 //   K' = [P_K; K],  V' = [P_V; V],  O = softmax(Q K'^T / sqrt(D)) V'
-// The rows stand in the heads' own space (no W_k or W_v acts on them), take no position (unless counts_positions) and are seen by every query.
-// mlp: 0        P_K and P_V are trained themselves: keys [P, K*D], values [P, K*D] at each site (K heads of keys)
+// The rows stand in the heads' own space (no W_k or W_v acts on them), take no position (unless counts_positions) and are seen by
+// every query. mlp: 0        P_K and P_V are trained themselves: keys [P, K*D], values [P, K*D] at each site (K heads of keys)
 //      M > 0    one network serves all L layers (their sec. 4.3; UniPELT's released code): a table E [P, C] gives
 //               [P, 2 L K D] = tanh(E W_in^T + b_in) W_out^T + b_out,  columns ordered (layer, key or value, head, dimension)
 //               and only its result is needed once training is over (`flattened`).
@@ -36,10 +36,12 @@ class Prefix final : public Edit {
         width_(target.config.width),
         key_width_(target.config.key_width()) {
     if (counts_positions_ && target.config.layers > 0 && target.config.has_decoder()) {
-      options.fault("counts_positions", "positions are counted in one stack; " + target.config.model_type + " has two: leave it out");
+      options.fault("counts_positions",
+                    "positions are counted in one stack; " + target.config.model_type + " has two: leave it out");
     }
     for (const Site& site : choice_.sites) {
-      if (site.kind != SiteKind::kAttention) options.fault("sites", "prefix acts on attention sites; " + site.name + " is a " + kind_name(site.kind) + " site");
+      if (site.kind != SiteKind::kAttention)
+        options.fault("sites", "prefix acts on attention sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }
   }
 
@@ -49,7 +51,8 @@ class Prefix final : public Edit {
     if (counts_positions_) spec.traits.layout.first_position = length_;
     if (hidden_ == 0) {
       for (const Site& site : choice_.sites) {
-        for (const char* part : {".keys", ".values"}) spec.params.push_back({.name = site.name + part, .shape = {length_, key_width_}, .group = "prefix", .site = site.name});
+        for (const char* part : {".keys", ".values"})
+          spec.params.push_back({.name = site.name + part, .shape = {length_, key_width_}, .group = "prefix", .site = site.name});
       }
       return spec;
     }
@@ -60,14 +63,14 @@ class Prefix final : public Edit {
                    {.name = "mlp.out.weight", .shape = {all, hidden_}, .group = "prefix"},
                    {.name = "mlp.out.bias", .shape = {all}, .group = "prefix", .decays = false}};
     for (ParamSpec& param : spec.params) param.kept = 0;
-    spec.params[3].kept = length_ * all;   // what the network computes
+    spec.params[3].kept = length_ * all;  // what the network computes
     return spec;
   }
 
   Node describe() const override { return description(hidden_); }
 
-  // normal: all weights N(0, 0.02^2), biases 0, as UniPELT's released code; default: as PyTorch draws an embedding (N(0, 1)) and a
-  // linear layer (weight and bias uniform within 1/sqrt(in)), as AdapterHub does; keys and values trained themselves N(0, 1).
+  // normal: all weights N(0, 0.02^2), biases 0, as UniPELT's released code; default: as PyTorch draws an embedding (N(0, 1)) and
+  // a linear layer (weight and bias uniform within 1/sqrt(in)), as AdapterHub does; keys and values trained themselves N(0, 1).
   NamedTensors init(const Weights&, RandomKey key) const override {
     NamedTensors out;
     for (const ParamSpec& param : spec().params) {
@@ -131,7 +134,7 @@ class Prefix final : public Edit {
   // "<site>.keys" and "<site>.values", [P, K*D], in the dtype of the stored tensors.
   NamedTensors rows_of(const Params& stored) const {
     NamedTensors out;
-    Tensor all;   // [P, 2 L K D]
+    Tensor all;  // [P, 2 L K D]
     if (hidden_ > 0) {
       const Tensor inner = at::tanh(graft::linear(stored.at("table"), stored.at("mlp.in.weight"), stored.at("mlp.in.bias")));
       all = graft::linear(inner, stored.at("mlp.out.weight"), stored.at("mlp.out.bias"));
@@ -156,6 +159,8 @@ class Prefix final : public Edit {
 
 }  // namespace
 
-std::unique_ptr<Edit> make_prefix(Options& options, const EditTarget& target) { return std::make_unique<Prefix>(options, target); }
+std::unique_ptr<Edit> make_prefix(Options& options, const EditTarget& target) {
+  return std::make_unique<Prefix>(options, target);
+}
 
 }  // namespace graft

@@ -39,7 +39,9 @@ class Prompt final : public Edit {
   }
 
   Node describe() const override {
-    return Node::map({{"prompt", Node::map({{"length", Node::integer(length_)}, {"position", Node::text(position_)}, {"init", Node::text(initial_)}})}});
+    return Node::map(
+        {{"prompt",
+          Node::map({{"length", Node::integer(length_)}, {"position", Node::text(position_)}, {"init", Node::text(initial_)}})}});
   }
 
   // normal: N(0, 0.02^2); words: the embeddings of words drawn at random.
@@ -63,7 +65,9 @@ class Prompt final : public Edit {
       }
     }
     const Tensor& prompt = derived.at(name());
-    return {.mul = at::zeros({1}, prompt.options().requires_grad(false)), .add = prompt.repeat({count, 1}), .rows = at::tensor(rows, at::kLong)};
+    return {.mul = at::zeros({1}, prompt.options().requires_grad(false)),
+            .add = prompt.repeat({count, 1}),
+            .rows = at::tensor(rows, at::kLong)};
   }
 
  private:
@@ -80,6 +84,8 @@ class Prompt final : public Edit {
 
 }  // namespace
 
-std::unique_ptr<Edit> make_prompt(Options& options, const EditTarget& target) { return std::make_unique<Prompt>(options, target); }
+std::unique_ptr<Edit> make_prompt(Options& options, const EditTarget& target) {
+  return std::make_unique<Prompt>(options, target);
+}
 
 }  // namespace graft

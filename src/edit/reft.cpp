@@ -8,12 +8,11 @@
 //
 //   LoReFT    rotation true,  source linear,   subtract true     eq. 2
 //   NoReFT    rotation false, source linear,   subtract true
-//   DiReFT    rotation false, source linear,   subtract false    eq. 3; "Nodireft" in pyreft, whose own "Direft" has rotation true
-//   ConsReFT  rotation true,  source constant, subtract true
-//   LobiReFT  rotation true,  source constant, subtract false
+//   DiReFT    rotation false, source linear,   subtract false    eq. 3; "Nodireft" in pyreft, whose own "Direft" has rotation
+//   true ConsReFT  rotation true,  source constant, subtract true LobiReFT  rotation true,  source constant, subtract false
 //
-// Where the source is affine in h all are h + B (A h + c) with B = P^T: A = W - P, -P, W or nothing, c = b. A and c are made once a
-// step. Params per site and set of positions ("tied", or "prefix" and "suffix"): "<site>.<set>.chart" and ".base" [C,R], or
+// Where the source is affine in h all are h + B (A h + c) with B = P^T: A = W - P, -P, W or nothing, c = b. A and c are made once
+// a step. Params per site and set of positions ("tied", or "prefix" and "suffix"): "<site>.<set>.chart" and ".base" [C,R], or
 // ".projection" [R,C]; ".weight" [R,C]; ".bias" [R]. They compute in float32 whatever the trunk's dtype.
 // Departs: W and b are float32; released code trains them in bfloat16 without a master copy.
 #include <ATen/ATen.h>
@@ -57,7 +56,9 @@ std::vector<std::string> activation_names() {
   return names;
 }
 
-Clamp clamp_named(const std::string& name) { return name == "code" ? Clamp::kCode : name == "paper" ? Clamp::kPaper : Clamp::kLength; }
+Clamp clamp_named(const std::string& name) {
+  return name == "code" ? Clamp::kCode : name == "paper" ? Clamp::kPaper : Clamp::kLength;
+}
 
 // Masks are drawn for the chosen rows of the lane.
 RowDropout at_rows(RowDropout dropout, const Tensor& rows) {
@@ -176,8 +177,10 @@ class Reft final : public Edit {
     for (const Site& site : choice_.sites) {
       for (const std::string& set : sets()) {
         const auto read = [&](const char* part) { return chosen(stored.at(name_of(site, set, part)).to(dtype)); };
-        const Tensor p = has_rotation_ ? chosen(rotation_of(stored.at(name_of(site, set, "chart")).to(dtype), stored.at(name_of(site, set, "base")).to(dtype)).t())
-                                       : read("projection");   // [R,C]
+        const Tensor p = has_rotation_ ? chosen(rotation_of(stored.at(name_of(site, set, "chart")).to(dtype),
+                                                            stored.at(name_of(site, set, "base")).to(dtype))
+                                                    .t())
+                                       : read("projection");  // [R,C]
         Tensor a = has_linear_source_ ? read("weight") : Tensor(), c = read("bias");
         const Tensor p_bias = has_projection_bias_ ? read("projection_bias") : Tensor();
         if (subtracts_ && has_one_product()) {
@@ -198,13 +201,19 @@ class Reft final : public Edit {
   Tensor input(const SiteView& view) const override { return view.y; }
 
   // Two sets share one change: code [[prefix, 0], [0, suffix]], basis [B_prefix, B_suffix].
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
+                Context& context) const override {
     const EditedRows found = edited_rows(view, positions_, clamp_);
-    if (found.is_every_row && positions_.is_all) return finished(view, input, code_of(derived, view.site, "tied", input), basis_of(derived, view.site, "tied"), {}, weight, context);
-    const Tensor rows = at::cat({found.prefix, found.suffix}), h = input.index_select(0, rows);   // [P,C]
-    if (sets().size() == 1) return finished(view, h, code_of(derived, view.site, "tied", h), basis_of(derived, view.site, "tied"), rows, weight, context);
+    if (found.is_every_row && positions_.is_all)
+      return finished(view, input, code_of(derived, view.site, "tied", input), basis_of(derived, view.site, "tied"), {}, weight,
+                      context);
+    const Tensor rows = at::cat({found.prefix, found.suffix}), h = input.index_select(0, rows);  // [P,C]
+    if (sets().size() == 1)
+      return finished(view, h, code_of(derived, view.site, "tied", h), basis_of(derived, view.site, "tied"), rows, weight,
+                      context);
     const std::vector<Tensor> parts = h.split_with_sizes({found.prefix.numel(), found.suffix.numel()}, 0);
-    const Tensor code = at::block_diag({code_of(derived, view.site, "prefix", parts[0]), code_of(derived, view.site, "suffix", parts[1])});
+    const Tensor code =
+        at::block_diag({code_of(derived, view.site, "prefix", parts[0]), code_of(derived, view.site, "suffix", parts[1])});
     const Tensor basis = at::cat({basis_of(derived, view.site, "prefix"), basis_of(derived, view.site, "suffix")}, 1);
     return finished(view, h, code, basis, rows, weight, context);
   }
@@ -212,10 +221,11 @@ class Reft final : public Edit {
  private:
   void check(Options& options) {
     for (const Site& site : choice_.sites) {
-      if (site.kind == SiteKind::kAttention) options.fault("sites", "reft changes the values of a site; " + site.name + " has none");
+      if (site.kind == SiteKind::kAttention)
+        options.fault("sites", "reft changes the values of a site; " + site.name + " has none");
       else if (rank_ > site.output_width || (has_rotation_ && rank_ == site.output_width)) {
-        options.fault("rank", "a rank of " + std::to_string(rank_) + " does not fit " + site.name + " of width " + std::to_string(site.output_width) +
-                                  (has_rotation_ ? ": a rotation needs less" : ""));
+        options.fault("rank", "a rank of " + std::to_string(rank_) + " does not fit " + site.name + " of width " +
+                                  std::to_string(site.output_width) + (has_rotation_ ? ": a rotation needs less" : ""));
         break;
       }
     }
@@ -226,16 +236,24 @@ class Reft final : public Edit {
     }
     for (const Site& site : choice_.sites) {
       if (positions_.is_all || config_.layers == 0 || !holds_decoder_rows(site, config_)) continue;
-      options.fault("sites", "positions count the tokens of a prompt, and a decoder beside an encoder reads none: choose sites of the encoder (such as enc.*.out) or positions: all; found " + site.name);
+      options.fault("sites",
+                    "positions count the tokens of a prompt, and a decoder beside an encoder reads none: choose sites of the "
+                    "encoder (such as enc.*.out) or positions: all; found " +
+                        site.name);
       break;
     }
-    if (has_projection_bias_ && has_rotation_) options.fault("projection_bias", "a rotation has no bias: set rotation to false or leave this out");
-    else if (has_projection_bias_ && !subtracts_) options.fault("projection_bias", "nothing reads it unless the projection is subtracted");
-    if (activation_ != "linear" && !has_linear_source_) options.fault("activation", "it acts on a linear source, and the source is constant");
+    if (has_projection_bias_ && has_rotation_)
+      options.fault("projection_bias", "a rotation has no bias: set rotation to false or leave this out");
+    else if (has_projection_bias_ && !subtracts_)
+      options.fault("projection_bias", "nothing reads it unless the projection is subtracted");
+    if (activation_ != "linear" && !has_linear_source_)
+      options.fault("activation", "it acts on a linear source, and the source is constant");
     std::vector<int64_t> sorted = subspace_;
     std::sort(sorted.begin(), sorted.end());
     if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) options.fault("subspace", "expected distinct rows");
-    if (!sorted.empty() && sorted.back() >= rank_) options.fault("subspace", "expected rows below the rank " + std::to_string(rank_) + ", found " + std::to_string(sorted.back()));
+    if (!sorted.empty() && sorted.back() >= rank_)
+      options.fault("subspace",
+                    "expected rows below the rank " + std::to_string(rank_) + ", found " + std::to_string(sorted.back()));
   }
 
   std::vector<std::string> sets() const {
@@ -243,41 +261,52 @@ class Reft final : public Edit {
     return {"prefix", "suffix"};
   }
 
-  static std::string name_of(const Site& site, const std::string& set, const char* part) { return site.name + "." + set + "." + part; }
+  static std::string name_of(const Site& site, const std::string& set, const char* part) {
+    return site.name + "." + set + "." + part;
+  }
 
   // Of the last block only some rows are read other than through keys and values: by the head of an encoder the first, so that
-  // nothing reads a suffix; of a decoder the last of a prompt and what follows, so that nothing reads what stands before it. Their
-  // gradient is zero, always. (By other clamps a text of one or few tokens is all suffix, or all prefix, and is read.)
+  // nothing reads a suffix; of a decoder the last of a prompt and what follows, so that nothing reads what stands before it.
+  // Their gradient is zero, always. (By other clamps a text of one or few tokens is all suffix, or all prefix, and is read.)
   bool is_unread(const Site& site, const std::string& set) const {
-    if (positions_.is_all || (config_.layers > 0 && config_.has_decoder())) return false;   // an encoder's rows are read through cross-attention
-    const bool is_in_last = site.layer + 1 == config_.layers + config_.decoder_layers;      // one of the two is zero
+    if (positions_.is_all || (config_.layers > 0 && config_.has_decoder()))
+      return false;  // an encoder's rows are read through cross-attention
+    const bool is_in_last = site.layer + 1 == config_.layers + config_.decoder_layers;  // one of the two is zero
     const bool feeds_keys = site.part == "attn.k" || site.part == "attn.v" || (config_.is_pre_norm && site.part == "attn.norm");
-    const bool is_suffix_only = set == "suffix" || positions_.first == 0, is_prefix_only = set == "prefix" || positions_.last == 0;
+    const bool is_suffix_only = set == "suffix" || positions_.first == 0,
+               is_prefix_only = set == "prefix" || positions_.last == 0;
     return is_in_last && !feeds_keys && (config_.has_decoder() ? is_prefix_only : is_suffix_only);
   }
 
   bool has_one_product() const { return !has_linear_source_ || activation_ == "linear"; }
 
   // The rows of a tensor [R,...] that are in the subspace.
-  Tensor chosen(const Tensor& rows) const { return subspace_.empty() ? rows : rows.index_select(0, at::tensor(subspace_, at::kLong)); }
+  Tensor chosen(const Tensor& rows) const {
+    return subspace_.empty() ? rows : rows.index_select(0, at::tensor(subspace_, at::kLong));
+  }
 
   // h: [P,C] -> s(h) - P h, [P,R] in float32.
   Tensor code_of(const Params& derived, const Site& site, const char* set, const Tensor& h) const {
     const Tensor& c = derived.at(name_of(site, set, "c"));
-    const std::string a = name_of(site, set, "a"), projection = name_of(site, set, "projection"), bias = name_of(site, set, "projection_bias");
+    const std::string a = name_of(site, set, "a"), projection = name_of(site, set, "projection"),
+                      bias = name_of(site, set, "projection_bias");
     if (!derived.has(a)) return c.expand({h.size(0), c.size(0)});
     const Tensor wide = h.to(c.scalar_type());
     const Tensor source = graft::linear(wide, derived.at(a), c);
     if (has_one_product()) return source;
     const Tensor active = activations().at(activation_)(source);
-    return subtracts_ ? active - graft::linear(wide, derived.at(projection), derived.has(bias) ? derived.at(bias) : Tensor()) : active;
+    return subtracts_ ? active - graft::linear(wide, derived.at(projection), derived.has(bias) ? derived.at(bias) : Tensor())
+                      : active;
   }
 
-  static const Tensor& basis_of(const Params& derived, const Site& site, const char* set) { return derived.at(name_of(site, set, "basis")); }
+  static const Tensor& basis_of(const Params& derived, const Site& site, const char* set) {
+    return derived.at(name_of(site, set, "basis"));
+  }
 
-  // The weight multiplies the code. Dropout needs the change itself: on it, or, as released code has it, on the whole edited vector
-  // h + change, which also sets entries of h to zero.
-  Change finished(const SiteView& view, const Tensor& h, Tensor code, const Tensor& basis, const Tensor& rows, const Weight& weight, Context& context) const {
+  // The weight multiplies the code. Dropout needs the change itself: on it, or, as released code has it, on the whole edited
+  // vector h + change, which also sets entries of h to zero.
+  Change finished(const SiteView& view, const Tensor& h, Tensor code, const Tensor& basis, const Tensor& rows,
+                  const Weight& weight, Context& context) const {
     if (weight.scale != 1.0) code = code * weight.scale;
     if (weight.rows.defined()) {
       ensure(weight.rows.size(1) == 1, "reft takes one weight a row");
@@ -287,7 +316,7 @@ class Reft final : public Edit {
     const RowDropout mask = at_rows(rows_of_lane(view, dropout_, context.key.with("reft dropout")), rows);
     const Tensor delta = at::mm(code.to(basis.scalar_type()), basis.t());
     if (!drops_output_) return {.add = dropout(delta, mask), .rows = rows};
-    const Tensor kept = dropout(at::ones_like(h), mask);   // 0 or 1/(1-p)
+    const Tensor kept = dropout(at::ones_like(h), mask);  // 0 or 1/(1-p)
     return {.mul = kept, .add = delta * kept, .rows = rows};
   }
 

@@ -15,7 +15,7 @@ struct Entry {
 
 struct CombinatorEntry {
   const char* name;
-  bool takes_several;   // `of` may be a list
+  bool takes_several;  // `of` may be a list
   std::unique_ptr<Edit> (*make)(Options&, const EditTarget&, std::vector<Child>);
 };
 
@@ -59,7 +59,8 @@ std::vector<std::string> kinds_within(const Node& described) {
 }
 
 // What stands below `of`: one edit, or a list of them.
-std::vector<Child> make_children(Options& outer, const CombinatorEntry& entry, const EditTarget& target, const std::string& path) {
+std::vector<Child> make_children(Options& outer, const CombinatorEntry& entry, const EditTarget& target,
+                                 const std::string& path) {
   const Node* of = outer.raw("of");
   if (of == nullptr || (of->kind != Node::Kind::kMap && of->kind != Node::Kind::kList)) {
     outer.fault("of", std::string("expected the edit that ") + entry.name + " is put around");
@@ -75,9 +76,11 @@ std::vector<Child> make_children(Options& outer, const CombinatorEntry& entry, c
     collect_kinds(edit->describe(), kinds);
     for (const std::string& kind : kinds) {
       for (const std::string& inner : kinds_within(edit->describe())) {
-      const auto reason = composition_fault(entry.name, inner);
-      if (reason) outer.fault("of", std::string(entry.name) + " does not go around " + (inner == kind ? kind : kind + " of " + inner) + ": " + *reason);
-    }
+        const auto reason = composition_fault(entry.name, inner);
+        if (reason)
+          outer.fault("of", std::string(entry.name) + " does not go around " + (inner == kind ? kind : kind + " of " + inner) +
+                                ": " + *reason);
+      }
     }
     children.push_back({kinds.front(), std::move(edit)});
   }
@@ -108,20 +111,23 @@ std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target, con
   for (const std::string& name : known_edits()) {
     if (outer.has(name)) found.push_back(name);
   }
-  for (size_t i = 1; i < found.size(); ++i) outer.fault(found[i], "expected one edit in an entry of the list, found two"), outer.ignore(found[i]);
+  for (size_t i = 1; i < found.size(); ++i)
+    outer.fault(found[i], "expected one edit in an entry of the list, found two"), outer.ignore(found[i]);
   if (found.empty() && entry.members.empty()) outer.fault("", "expected an edit: " + joined(known_edits(), "or"));
   std::unique_ptr<Edit> edit;
   if (!found.empty()) {
     for (const Entry& known : kEntries) {
       if (found.front() != known.name) continue;
-      if (outer.has("of")) outer.fault("of", found.front() + " is put around no other edit; combinators are " + joined(known_combinators(), "and")), outer.ignore("of");
+      if (outer.has("of"))
+        outer.fault("of", found.front() + " is put around no other edit; combinators are " + joined(known_combinators(), "and")),
+            outer.ignore("of");
       edit = known.make(outer.section(known.name), target);
     }
     for (const CombinatorEntry& known : kCombinators) {
       if (found.front() != known.name) continue;
       std::vector<Child> children = make_children(outer, known, target, path);
       Options& options = outer.section(known.name);
-      if (children.empty()) outer.finish();   // throws: there is a fault
+      if (children.empty()) outer.finish();  // throws: there is a fault
       edit = known.make(options, target, std::move(children));
     }
   }

@@ -17,12 +17,13 @@ struct EditTarget {
   const Sites& sites;
 };
 
-// Builds one entry of an `edits:` list, such as {lora: {rank: 8}} or {gate: {}, of: {lora: {}}}. `source` and `path` name the entry in messages. Throws InputError.
+// Builds one entry of an `edits:` list, such as {lora: {rank: 8}} or {gate: {}, of: {lora: {}}}. `source` and `path` name the
+// entry in messages. Throws InputError.
 std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target, const std::string& source, const std::string& path);
 
-std::vector<std::string> known_edits();         // combinators too
+std::vector<std::string> known_edits();  // combinators too
 std::vector<std::string> known_combinators();
-std::string kind_of(const Edit& edit);          // its name here
+std::string kind_of(const Edit& edit);  // its name here
 
 // One maker per method; each lives in the file of its name. Faults go into `options`.
 std::unique_ptr<Edit> make_lora(Options& options, const EditTarget& target);
@@ -47,14 +48,14 @@ struct SiteChoice {
   std::vector<int64_t> layers;
   std::vector<Site> sites;
 
-  void describe(Node& options) const;   // adds both options
+  void describe(Node& options) const;  // adds both options
 };
 
 // A fault is noted in `options` and gives no sites.
 SiteChoice read_sites(Options& options, const EditTarget& target, const std::vector<std::string>& default_patterns);
 
-// Whether a shift at this site has no effect, and so no gradient: the softmax does not see keys that all move alike, unless rotary
-// positions turn each by an angle of its own.
+// Whether a shift at this site has no effect, and so no gradient: the softmax does not see keys that all move alike, unless
+// rotary positions turn each by an angle of its own.
 bool is_lost_on_keys(const Site& site, const ModelConfig& config);
 
 }  // namespace graft

@@ -43,7 +43,8 @@ class Retrain final : public Edit {
     NamedTensors out;
     for (const TensorSlot& slot : slots_) {
       if (!weights.has(slot.name)) {
-        throw InputError("the model has no '" + slot.name + "' to train: set " + kind_ + ".pooler to false and head.pooler to trained");
+        throw InputError("the model has no '" + slot.name + "' to train: set " + kind_ +
+                         ".pooler to false and head.pooler to trained");
       }
       out[slot.name] = weights.base(slot.name).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
     }
@@ -60,7 +61,7 @@ class Retrain final : public Edit {
   std::string kind_;
   Node options_;
   std::vector<TensorSlot> slots_;
-  bool has_lost_biases_;   // those of keys have a gradient that is zero but for rounding (is_lost_on_keys)
+  bool has_lost_biases_;  // those of keys have a gradient that is zero but for rounding (is_lost_on_keys)
 };
 
 std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const EditTarget& target,
@@ -70,7 +71,8 @@ std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const 
     if (is_trained(slot.name)) slots.push_back(std::move(slot));
   }
   const std::vector<Site>& sites = target.sites.all();
-  const bool has_lost_biases = std::any_of(sites.begin(), sites.end(), [&](const Site& site) { return is_lost_on_keys(site, target.config); });
+  const bool has_lost_biases =
+      std::any_of(sites.begin(), sites.end(), [&](const Site& site) { return is_lost_on_keys(site, target.config); });
   return std::make_unique<Retrain>(kind, std::move(options), std::move(slots), has_lost_biases);
 }
 

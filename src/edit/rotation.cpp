@@ -17,7 +17,7 @@ Tensor first_columns(const Tensor& v) {
   const int64_t width = v.size(0), rank = v.size(1);
   const Tensor products = at::mm(v.t(), v);
   const Tensor u = at::triu(products, 1) + at::diag_embed(products.diagonal() / 2);
-  const Tensor corner = v.slice(0, 0, rank).t();   // V^T times the first R columns of I
+  const Tensor corner = v.slice(0, 0, rank).t();  // V^T times the first R columns of I
   return at::eye(width, rank, v.options()) - at::mm(v, at::linalg_solve_triangular(u, corner, /*upper=*/true));
 }
 

@@ -4,11 +4,11 @@
 // pairs (MoLoRA), as in the released code. At a site whose router reads u [T, W] (what the edit itself reads), with R [W, E]:
 //   p = softmax(u R)  [T, E], in float32;      y' = y + sum_e p_e change_e(y)
 // Keys and values are routed per head: u is a head's slice [T, H, D], R [D, E] serves all heads, p is [T, H, E].
-// top_k: q = p * (1 at the k largest, else 0) instead of p, ties to the lower index; not renormalised unless asked for. A mixture of
-// scales is one of whole results, y' = sum_e q_e y_e, so that without renormalising it begins near k/E of y, as in released code.
-// balance: lambda * mean over sites of E * mean over sequences of sum_e F_e P_e, where P and F are means of p and of the mask over
-// the tokens (and heads) of a sequence: k for uniform routing, E for k = 1 and one expert. Departs: released code takes the mean of
-// attention sites over heads within a token.
+// top_k: q = p * (1 at the k largest, else 0) instead of p, ties to the lower index; not renormalised unless asked for. A mixture
+// of scales is one of whole results, y' = sum_e q_e y_e, so that without renormalising it begins near k/E of y, as in released
+// code. balance: lambda * mean over sites of E * mean over sequences of sum_e F_e P_e, where P and F are means of p and of the
+// mask over the tokens (and heads) of a sequence: k for uniform routing, E for k = 1 and one expert. Departs: released code takes
+// the mean of attention sites over heads within a token.
 #include <ATen/ops/scatter.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sort.h>
@@ -31,8 +31,12 @@ using at::Tensor;
 
 constexpr const char* kExperts = "of";
 
-bool is_key_site(const Site& site) { return site.kind == SiteKind::kLinear && (site.part.ends_with(".k") || site.part.ends_with(".v")); }
-bool is_per_head_site(const Site& site) { return is_key_site(site) || (site.kind == SiteKind::kLinear && site.part.ends_with(".q")); }
+bool is_key_site(const Site& site) {
+  return site.kind == SiteKind::kLinear && (site.part.ends_with(".k") || site.part.ends_with(".v"));
+}
+bool is_per_head_site(const Site& site) {
+  return is_key_site(site) || (site.kind == SiteKind::kLinear && site.part.ends_with(".q"));
+}
 
 class Router final : public Edit {
  public:
@@ -49,7 +53,8 @@ class Router final : public Edit {
         has_gated_ffn_(target.config.has_gated_ffn),
         child_(std::move(children.front())),
         inner_(child_.edit->spec()) {
-    is_scale_ = child_.kind == "affine" && std::any_of(inner_.params.begin(), inner_.params.end(), [](const ParamSpec& param) { return param.name.ends_with(".scale"); });
+    is_scale_ = child_.kind == "affine" && std::any_of(inner_.params.begin(), inner_.params.end(),
+                                                       [](const ParamSpec& param) { return param.name.ends_with(".scale"); });
     check(options);
   }
 
@@ -59,7 +64,11 @@ class Router final : public Edit {
     // Equal experts: no share matters yet.
     const bool is_still = experts_ == 1 || (inner_.traits.identity_at_init && (!is_scale_ || sums_to_one()));
     for (const Site& site : inner_.sites) {
-      spec.params.push_back({.name = site.name + ".router", .shape = {width_of(site), experts_}, .group = "router", .site = site.name, .starts_without_gradient = is_still});
+      spec.params.push_back({.name = site.name + ".router",
+                             .shape = {width_of(site), experts_},
+                             .group = "router",
+                             .site = site.name,
+                             .starts_without_gradient = is_still});
     }
     for (ParamSpec param : params_below(kExperts, inner_.params)) {
       param.shape.insert(param.shape.begin(), experts_);
@@ -68,8 +77,10 @@ class Router final : public Edit {
       if (is_shift && experts_ > 1 && embedding_ == 0) param.starts_without_gradient = false;
       spec.params.push_back(std::move(param));
     }
-    spec.traits.identity_at_init = inner_.traits.identity_at_init && !is_scale_;   // shares of equal scales add up to one but for rounding
-    spec.traits.pools_sequence = inner_.traits.pools_sequence || balance_ > 0;   // the balance of a sequence is over all of its tokens
+    spec.traits.identity_at_init =
+        inner_.traits.identity_at_init && !is_scale_;  // shares of equal scales add up to one but for rounding
+    spec.traits.pools_sequence =
+        inner_.traits.pools_sequence || balance_ > 0;  // the balance of a sequence is over all of its tokens
     spec.traits.is_foldable = spec.traits.rewrites = false;
     return spec;
   }
@@ -95,18 +106,21 @@ class Router final : public Edit {
     }
     std::map<std::string, std::vector<Tensor>> experts;
     for (int64_t expert = 0; expert < experts_; ++expert) {
-      for (const auto& [name, tensor] : child_.edit->init(weights, key.with(static_cast<uint64_t>(expert)))) experts[name].push_back(tensor);
+      for (const auto& [name, tensor] : child_.edit->init(weights, key.with(static_cast<uint64_t>(expert))))
+        experts[name].push_back(tensor);
     }
     for (const auto& [name, tensors] : experts) out[std::string(kExperts) + "/" + name] = at::stack(tensors);
     return out;
   }
 
-  // The child's tensors stacked, each in the dtype that it computes in; routers in float32 (float64 beside a float64 trunk), as [E, W].
+  // The child's tensors stacked, each in the dtype that it computes in; routers in float32 (float64 beside a float64 trunk), as
+  // [E, W].
   NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
     NamedTensors out = tensors_below(kExperts, child_.edit->derive(stored.below(kExperts), weights, experts));
     for (const ParamSpec& param : inner_.params) {
       const auto found = out.find(std::string(kExperts) + "/" + param.name);
-      ensure(found != out.end() && found->second.sizes() == stored.below(kExperts).at(param.name).sizes(), "an edit whose tensors can be stacked");
+      ensure(found != out.end() && found->second.sizes() == stored.below(kExperts).at(param.name).sizes(),
+             "an edit whose tensors can be stacked");
     }
     ensure(out.size() == inner_.params.size(), "an edit that derives what it stores");
     const at::ScalarType dtype = weights.dtype() == at::kDouble ? at::kDouble : at::kFloat;
@@ -120,8 +134,9 @@ class Router final : public Edit {
   Tensor input(const SiteView& view) const override { return child_.edit->input(view); }
   double scale(const Site& site) const override { return child_.edit->scale(site); }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
-    const Tensor p = probabilities(derived.at(view.site.name + ".router"), view, input);   // [T, G, E]
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
+                Context& context) const override {
+    const Tensor p = probabilities(derived.at(view.site.name + ".router"), view, input);  // [T, G, E]
     Tensor shares = p, mask;
     if (top_k_ > 0) {
       mask = largest(p);
@@ -130,13 +145,13 @@ class Router final : public Edit {
     }
     report(view, p, mask, context);
     // A weight from outside has one column or one per head, as the shares have.
-    const Tensor outer = weight.rows.defined() ? weight.rows.to(p.scalar_type()) : Tensor();   // [T, G']
+    const Tensor outer = weight.rows.defined() ? weight.rows.to(p.scalar_type()) : Tensor();  // [T, G']
     if (outer.defined()) {
       ensure(outer.size(1) == 1 || p.size(1) == 1 || outer.size(1) == p.size(1), "a weight per row, or per row and head");
       shares = shares * outer.unsqueeze(2);
     }
     Context inner = context_below(kExperts, context);
-    inner.records = nullptr;   // those of the experts would all have one name
+    inner.records = nullptr;  // those of the experts would all have one name
     Change out = child_.edit->blend(derived.below(kExperts), experts_, view, input, {weight.scale, shares.flatten(1)}, inner);
     // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y + g (sum_e q_e y_e - y).
     if (is_scale_ && outer.defined()) out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
@@ -146,22 +161,31 @@ class Router final : public Edit {
 
  private:
   void check(Options& options) {
-    if (top_k_ > experts_) options.fault("top_k", "expected at most the " + std::to_string(experts_) + " experts, found " + std::to_string(top_k_));
+    if (top_k_ > experts_)
+      options.fault("top_k", "expected at most the " + std::to_string(experts_) + " experts, found " + std::to_string(top_k_));
     if (renormalizes_ && top_k_ == 0) options.fault("renormalize", "without top_k the shares of the experts sum to one already");
     if (balance_ > 0 && top_k_ == 0) options.fault("balance", "the balancing loss is constant unless top_k leaves experts out");
-    if (embedding_ > 0 && input_ != "site") options.fault("embedding", "a router that reads an embedding reads no other input; found input: " + input_);
+    if (embedding_ > 0 && input_ != "site")
+      options.fault("embedding", "a router that reads an embedding reads no other input; found input: " + input_);
     for (const Site& site : inner_.sites) {
       if (input_ == "block_input" && site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) {
-        options.fault("input", "block_input is what enters a linear or activation site; " + site.name + " is a " + kind_name(site.kind) + " site");
+        options.fault("input", "block_input is what enters a linear or activation site; " + site.name + " is a " +
+                                   kind_name(site.kind) + " site");
       }
-      const bool is_product = site.part == "ffn.mid" || (site.part == "ffn.act" && !has_gated_ffn_);   // what enters ffn.down
-      if (input_ == "product" && (!is_product || child_.kind != "affine")) options.fault("input", "product is for an affine edit at " + std::string(has_gated_ffn_ ? "ffn.mid" : "ffn.act") + ", where it reads what enters ffn.down; found " + child_.kind + " at " + site.name);
+      const bool is_product = site.part == "ffn.mid" || (site.part == "ffn.act" && !has_gated_ffn_);  // what enters ffn.down
+      if (input_ == "product" && (!is_product || child_.kind != "affine"))
+        options.fault("input", "product is for an affine edit at " + std::string(has_gated_ffn_ ? "ffn.mid" : "ffn.act") +
+                                   ", where it reads what enters ffn.down; found " + child_.kind + " at " + site.name);
       if (per_head_ != "true") continue;
-      if (input_ != "site" || embedding_ > 0) options.fault("per_head", "a head routes on its own slice: expected input: site and no embedding");
-      if (child_.kind != "affine" || !is_per_head_site(site)) options.fault("per_head", "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " + child_.kind + " at " + site.name);
+      if (input_ != "site" || embedding_ > 0)
+        options.fault("per_head", "a head routes on its own slice: expected input: site and no embedding");
+      if (child_.kind != "affine" || !is_per_head_site(site))
+        options.fault("per_head", "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " + child_.kind +
+                                      " at " + site.name);
     }
     for (const ParamSpec& param : inner_.params) {
-      if (param.role == Role::kBuffer) options.fault("", "experts share no buffer such as '" + param.name + "' of " + child_.kind);
+      if (param.role == Role::kBuffer)
+        options.fault("", "experts share no buffer such as '" + param.name + "' of " + child_.kind);
     }
   }
 
@@ -181,16 +205,20 @@ class Router final : public Edit {
   // router: [E, W] -> [T, G, E]
   Tensor probabilities(const Tensor& router, const SiteView& view, const Tensor& input) const {
     if (embedding_ > 0) {
-      if (!view.pack.embedding.defined()) throw InputError("a router reads an embedding of " + std::to_string(embedding_) + " numbers per example; the data has none");
+      if (!view.pack.embedding.defined())
+        throw InputError("a router reads an embedding of " + std::to_string(embedding_) +
+                         " numbers per example; the data has none");
       if (view.pack.embedding.size(1) != embedding_) {
-        throw InputError("a router reads an embedding of " + std::to_string(embedding_) + " numbers per example; the data's have " + std::to_string(view.pack.embedding.size(1)));
+        throw InputError("a router reads an embedding of " + std::to_string(embedding_) +
+                         " numbers per example; the data's have " + std::to_string(view.pack.embedding.size(1)));
       }
-      const Tensor own = view.pack.embedding.slice(0, view.lane.first_sequence, view.lane.first_sequence + view.lane.num_sequences);   // [N, S]
+      const Tensor own =
+          view.pack.embedding.slice(0, view.lane.first_sequence, view.lane.first_sequence + view.lane.num_sequences);  // [N, S]
       return at::softmax(spread_to_rows(view, graft::linear(own.to(router.scalar_type()), router, Tensor())), 1).unsqueeze(1);
     }
     const int64_t groups = groups_of(view.site);
     const Tensor& read = input_ == "block_input" ? view.x : input;
-    const Tensor u = read.to(router.scalar_type()).reshape({read.size(0) * groups, -1});   // [T*G, W]
+    const Tensor u = read.to(router.scalar_type()).reshape({read.size(0) * groups, -1});  // [T*G, W]
     return at::softmax(graft::linear(u, router, Tensor()), 1).view({read.size(0), groups, experts_});
   }
 
@@ -207,12 +235,13 @@ class Router final : public Edit {
   }
 
   void report(const SiteView& view, const Tensor& p, const Tensor& mask, Context& context) const {
-    const auto by_sequence = [&](const Tensor& values) { return mean_by_sequence(view, values.mean(1)); };   // [T, G, K] -> [N, K]
+    const auto by_sequence = [&](const Tensor& values) { return mean_by_sequence(view, values.mean(1)); };  // [T, G, K] -> [N, K]
     const std::string name = context.path + view.site.name;
     if (context.records != nullptr) {
       const Tensor plain = p.detach();
       context.records->emplace_back(name + ".router", by_sequence(plain));
-      context.records->emplace_back(name + ".router.entropy", by_sequence(-(plain * plain.clamp_min(1e-30).log()).sum(2, true)).squeeze(1));
+      context.records->emplace_back(name + ".router.entropy",
+                                    by_sequence(-(plain * plain.clamp_min(1e-30).log()).sum(2, true)).squeeze(1));
     }
     if (balance_ == 0.0 || context.losses == nullptr) return;
     const Tensor site_loss = (by_sequence(mask) * by_sequence(p)).sum(1).mean() * static_cast<double>(experts_);
@@ -227,8 +256,8 @@ class Router final : public Edit {
   int64_t embedding_, heads_, key_heads_;
   bool has_gated_ffn_;
   Child child_;
-  EditSpec inner_;                   // of one expert
-  bool is_scale_ = false;            // experts scale y
+  EditSpec inner_;         // of one expert
+  bool is_scale_ = false;  // experts scale y
 };
 
 }  // namespace

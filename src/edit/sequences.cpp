@@ -54,21 +54,22 @@ std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCount
 Tensor mean_by_sequence(const SiteView& view, const Tensor& values, RowsCounted counted) {
   std::vector<double> counts;
   const Tensor index = sequence_index(view, counted, &counts);
-  const Tensor sums = at::zeros({view.lane.num_sequences + 1, values.size(1)}, values.options()).index_add(0, index, values);   // [N+1, K]
+  const Tensor sums =
+      at::zeros({view.lane.num_sequences + 1, values.size(1)}, values.options()).index_add(0, index, values);  // [N+1, K]
   // Divided, not multiplied by 1/rows: the mean of equal values is that value.
   return sums.narrow(0, 0, view.lane.num_sequences) / at::tensor(counts, at::kDouble).to(values.scalar_type()).unsqueeze(1);
 }
 
 Tensor spread_to_rows(const SiteView& view, const Tensor& by_sequence) {
   const Tensor index = sequence_index(view, RowsCounted::kAll, nullptr);
-  return at::cat({by_sequence, at::zeros({1, by_sequence.size(1)}, by_sequence.options())}).index_select(0, index);   // [T, K]
+  return at::cat({by_sequence, at::zeros({1, by_sequence.size(1)}, by_sequence.options())}).index_select(0, index);  // [T, K]
 }
 
 Tensor running_mean(const SiteView& view, const Tensor& values, NamedTensors* memory, const std::string& name) {
   const auto sequences = view.lane.num_sequences;
   const auto kept = [&](const char* what) -> Tensor* { return memory == nullptr ? nullptr : &(*memory)[name + what]; };
-  Tensor *const kept_sums = kept(" sums"), *const kept_counts = kept(" counts");   // [N, K], [N] float64
-  std::vector<double> is_token, counts, is_before, totals;   // [T] thrice, [N]
+  Tensor *const kept_sums = kept(" sums"), *const kept_counts = kept(" counts");  // [N, K], [N] float64
+  std::vector<double> is_token, counts, is_before, totals;                        // [T] thrice, [N]
   std::vector<int64_t> sizes;
   for (int64_t n = 0; n < sequences; ++n) {
     const auto sequence = static_cast<size_t>(view.lane.first_sequence + n);
@@ -83,9 +84,11 @@ Tensor running_mean(const SiteView& view, const Tensor& values, NamedTensors* me
     totals.push_back(tokens);
   }
   const auto used = static_cast<int64_t>(counts.size());
-  const auto column = [&](const std::vector<double>& numbers) { return at::tensor(numbers, at::kDouble).to(values.scalar_type()).unsqueeze(1); };
+  const auto column = [&](const std::vector<double>& numbers) {
+    return at::tensor(numbers, at::kDouble).to(values.scalar_type()).unsqueeze(1);
+  };
   const Tensor own = values.narrow(0, 0, used);
-  std::vector<Tensor> parts, lasts;   // one sum a sequence, so that no neighbour enters its rounding
+  std::vector<Tensor> parts, lasts;  // one sum a sequence, so that no neighbour enters its rounding
   for (const Tensor& part : (own * column(is_token)).split_with_sizes(sizes, 0)) {
     const auto n = static_cast<int64_t>(parts.size());
     const Tensor before = kept_sums != nullptr && kept_sums->defined() ? kept_sums->narrow(0, n, 1) : Tensor();
@@ -97,7 +100,7 @@ Tensor running_mean(const SiteView& view, const Tensor& values, NamedTensors* me
     *kept_counts = at::tensor(totals, at::kDouble);
   }
   const Tensor means = at::cat(parts) / column(counts) + own * column(is_before);
-  return at::cat({means, at::zeros({view.lane.num_rows - used, values.size(1)}, values.options())});   // fillers come last
+  return at::cat({means, at::zeros({view.lane.num_rows - used, values.size(1)}, values.options())});  // fillers come last
 }
 
 }  // namespace graft

@@ -12,8 +12,8 @@
 
 namespace graft {
 
-// Which rows of a sequence count: its tokens; every row it has (those of a prompt and of padding too); or the tokens of its prompt, at
-// least the first. Fillers never do.
+// Which rows of a sequence count: its tokens; every row it has (those of a prompt and of padding too); or the tokens of its
+// prompt, at least the first. Fillers never do.
 enum class RowsCounted { kTokens, kAll, kPrompt };
 
 // The rows of each sequence of the view's lane, and which of them count.
@@ -25,9 +25,10 @@ at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values, Rows
 // by_sequence: [N, K] -> [T, K]; zero at rows of no sequence. Differentiable.
 at::Tensor spread_to_rows(const SiteView& view, const at::Tensor& by_sequence);
 
-// values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to and including it; a row before every token keeps its
-// own values, a row of no sequence gets zero. Differentiable. `memory`, where there is one, keeps under `name` the sums and counts
-// that the next pass of the sequences goes on from.
-at::Tensor running_mean(const SiteView& view, const at::Tensor& values, NamedTensors* memory = nullptr, const std::string& name = "");
+// values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to and including it; a row before every token keeps
+// its own values, a row of no sequence gets zero. Differentiable. `memory`, where there is one, keeps under `name` the sums and
+// counts that the next pass of the sequences goes on from.
+at::Tensor running_mean(const SiteView& view, const at::Tensor& values, NamedTensors* memory = nullptr,
+                        const std::string& name = "");
 
 }  // namespace graft

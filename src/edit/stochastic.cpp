@@ -26,7 +26,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* kShared = "shared";   // the parts of a mixture's names: shared/<param>, expert.2/<param>; merged: of/<param>
+constexpr const char* kShared = "shared";  // the parts of a mixture's names: shared/<param>, expert.2/<param>; merged: of/<param>
 constexpr const char* kMean = "of";
 
 constexpr const char* kExpert = "expert.";
@@ -51,7 +51,8 @@ class Stochastic final : public Edit {
     }
     read_share(options, banks);
     // A buffer is what the trained tensors are relative to: their mean has a meaning only if all have the same.
-    for (const ParamSpec& param : inner_.params) members_[param.name] = {param.site, param.bank, param.role == Role::kBuffer || is_shared(param.bank)};
+    for (const ParamSpec& param : inner_.params)
+      members_[param.name] = {param.site, param.bank, param.role == Role::kBuffer || is_shared(param.bank)};
   }
 
   EditSpec spec() const override {
@@ -63,7 +64,7 @@ class Stochastic final : public Edit {
       for (ParamSpec param : inner_.params) {
         if (members_.at(param.name).is_shared != (expert < 0)) continue;
         param.name = (expert < 0 ? kShared : part_of(expert)) + "/" + param.name;
-        if (expert >= 0 && experts_ > 1) param.starts_without_gradient = true;   // the route may leave it out
+        if (expert >= 0 && experts_ > 1) param.starts_without_gradient = true;  // the route may leave it out
         spec.params.push_back(std::move(param));
       }
     }
@@ -102,8 +103,9 @@ class Stochastic final : public Edit {
     for (int64_t expert = 0; expert < experts_; ++expert) {
       const Params own = stored.through([this, expert](const std::string& name) { return member(name, expert); });
       for (const auto& [name, tensor] : child_.edit->derive(own, weights, experts)) {
-        ensure(members_.contains(name) || has_unnamed_bank_, "what an expert derives from several banks cannot be drawn bank by bank");
-        out.emplace(member(name, expert), tensor);   // what is made of a shared bank: once
+        ensure(members_.contains(name) || has_unnamed_bank_,
+               "what an expert derives from several banks cannot be drawn bank by bank");
+        out.emplace(member(name, expert), tensor);  // what is made of a shared bank: once
       }
     }
     return out;
@@ -112,12 +114,14 @@ class Stochastic final : public Edit {
   Tensor input(const SiteView& view) const override { return child_.edit->input(view); }
   double scale(const Site& site) const override { return child_.edit->scale(site); }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
+                Context& context) const override {
     Context inner = context_below(kMean, context);
     return child_.edit->change(one_edit(derived, view.site, context), view, input, weight, inner);
   }
 
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context& context) const override {
+  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
+                                   Context& context) const override {
     Context inner = context_below(kMean, context);
     return child_.edit->prefix(one_edit(derived, view.site, context), view, weight, inner);
   }
@@ -138,9 +142,13 @@ class Stochastic final : public Edit {
     for (const std::string& bank : share_) {
       if (banks.contains(bank)) continue;
       const std::vector<std::string> known(banks.begin(), banks.end());
-      options.fault("share", child_.kind + " has no bank " + quote(bank) + (banks.empty() ? ": all of its tensors are exchanged together" : ": expected " + joined(known, "or")));
+      options.fault("share",
+                    child_.kind + " has no bank " + quote(bank) +
+                        (banks.empty() ? ": all of its tensors are exchanged together" : ": expected " + joined(known, "or")));
     }
-    const bool is_choice = std::any_of(inner_.params.begin(), inner_.params.end(), [&](const ParamSpec& param) { return param.role == Role::kTrained && !is_shared(param.bank); });
+    const bool is_choice = std::any_of(inner_.params.begin(), inner_.params.end(), [&](const ParamSpec& param) {
+      return param.role == Role::kTrained && !is_shared(param.bank);
+    });
     if (!is_choice) options.fault("share", "every bank of " + child_.kind + " is shared: nothing is left to choose");
   }
 
@@ -171,11 +179,12 @@ class Stochastic final : public Edit {
   Params one_edit(const Params& derived, const Site& site, const Context& context) const {
     if (derived.has_below(kMean)) return derived.below(kMean);
     ensure(context.fixed_expert.value_or(0) < experts_, "an expert that the mixture has");
-    return derived.through([this, site = site.name, route = context.route, fixed = context.fixed_expert](const std::string& name) {
-      const auto found = members_.find(name);
-      const Member own = found != members_.end() ? found->second : Member{site, ""};
-      return member(name, own.is_shared ? 0 : fixed ? *fixed : drawn_expert(route, own.site, own.bank, experts_));
-    });
+    return derived.through(
+        [this, site = site.name, route = context.route, fixed = context.fixed_expert](const std::string& name) {
+          const auto found = members_.find(name);
+          const Member own = found != members_.end() ? found->second : Member{site, ""};
+          return member(name, own.is_shared ? 0 : fixed ? *fixed : drawn_expert(route, own.site, own.bank, experts_));
+        });
   }
 
   int64_t experts_;

@@ -12,8 +12,8 @@ namespace graft {
 // same for all rows of a lane, and independent between banks, sites and passes. Requires: experts > 0.
 int64_t drawn_expert(RandomKey route, const std::string& site, const std::string& bank, int64_t experts);
 
-// "expert.2/enc.0.attn.q.lora_a" or "shared/..." -> "enc.0.attn.q.lora_a", at any depth: what the tensor is called once the experts are
-// averaged.
+// "expert.2/enc.0.attn.q.lora_a" or "shared/..." -> "enc.0.attn.q.lora_a", at any depth: what the tensor is called once the
+// experts are averaged.
 std::string name_without_members(const std::string& name);
 
 }  // namespace graft

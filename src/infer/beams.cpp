@@ -9,7 +9,7 @@ namespace graft {
 
 namespace {
 
-constexpr double kNoBeam = -1e9;   // the sum of a beam that is there in name only
+constexpr double kNoBeam = -1e9;  // the sum of a beam that is there in name only
 
 }  // namespace
 
@@ -18,16 +18,19 @@ BeamSearch::BeamSearch(BeamOptions options) : options_(std::move(options)), runn
   for (size_t b = 1; b < running_.size(); ++b) running_[b].sum = kNoBeam;
 }
 
-bool BeamSearch::ends(int64_t token) const { return std::find(options_.end_ids.begin(), options_.end_ids.end(), token) != options_.end_ids.end(); }
+bool BeamSearch::ends(int64_t token) const {
+  return std::find(options_.end_ids.begin(), options_.end_ids.end(), token) != options_.end_ids.end();
+}
 
 // The K best, best first; of equals the one of the lower beam, then of the lower token.
 std::vector<BeamSearch::Continuation> BeamSearch::best_continuations(const std::vector<std::span<const float>>& scores) const {
-  const auto wanted = static_cast<size_t>(std::max<int64_t>(2, 1 + static_cast<int64_t>(options_.end_ids.size())) * options_.beams);
+  const auto wanted =
+      static_cast<size_t>(std::max<int64_t>(2, 1 + static_cast<int64_t>(options_.end_ids.size())) * options_.beams);
   const auto is_better = [](const Continuation& a, const Continuation& b) {
     if (a.sum != b.sum) return a.sum > b.sum;
     return a.beam != b.beam ? a.beam < b.beam : a.token < b.token;
   };
-  std::vector<Continuation> best;   // a heap with the worst on top
+  std::vector<Continuation> best;  // a heap with the worst on top
   for (size_t b = 0; b < scores.size(); ++b) {
     const double before = running_[b].sum;
     for (size_t v = 0; v < scores[b].size(); ++v) {
@@ -45,8 +48,10 @@ std::vector<BeamSearch::Continuation> BeamSearch::best_continuations(const std::
   return best;
 }
 
-std::vector<int64_t> BeamSearch::advance(const std::vector<std::span<const float>>& scores, const std::vector<std::span<const float>>& log_probabilities) {
-  ensure(!is_over_ && scores.size() == running_.size() && log_probabilities.size() == running_.size(), "scores of every running beam");
+std::vector<int64_t> BeamSearch::advance(const std::vector<std::span<const float>>& scores,
+                                         const std::vector<std::span<const float>>& log_probabilities) {
+  ensure(!is_over_ && scores.size() == running_.size() && log_probabilities.size() == running_.size(),
+         "scores of every running beam");
   const auto length = static_cast<int64_t>(running_.front().tokens.size()) + 1;
   const bool is_last = length == options_.max_new_tokens;
   std::vector<Beam> next;
@@ -80,7 +85,8 @@ std::vector<int64_t> BeamSearch::advance(const std::vector<std::span<const float
 
 void BeamSearch::finish(std::vector<FinishedBeam> more) {
   std::move(more.begin(), more.end(), std::back_inserter(finished_));
-  std::stable_sort(finished_.begin(), finished_.end(), [](const FinishedBeam& a, const FinishedBeam& b) { return a.score > b.score; });
+  std::stable_sort(finished_.begin(), finished_.end(),
+                   [](const FinishedBeam& a, const FinishedBeam& b) { return a.score > b.score; });
   if (static_cast<int64_t>(finished_.size()) > options_.beams) finished_.resize(static_cast<size_t>(options_.beams));
 }
 

@@ -1,5 +1,6 @@
 // Beam search over one prompt: the bookkeeping, without a model. Equal to that of `transformers` 4.57, choice for choice:
-//   - of each step's continuations of all beams the K best by the sum of their scores are looked at, K = max(2, 1 + end tokens) * beams;
+//   - of each step's continuations of all beams the K best by the sum of their scores are looked at, K = max(2, 1 + end tokens) *
+//   beams;
 //   - those of the first `beams` that end, or are as long as asked for, are finished, with the score sum / length^length_penalty,
 //     length the number of new tokens, the end token included; the best `beams` finished ones are kept;
 //   - the best `beams` that have not ended go on;
@@ -14,9 +15,9 @@
 namespace graft {
 
 enum class EarlyStopping {
-  kNo,      // over when the best beam, at its present length, is no better than the worst of `beams` finished ones
-  kYes,     // over when `beams` are finished
-  kNever,   // as kNo, but where length_penalty > 0 the best beam is judged as if it grew to the greatest length
+  kNo,     // over when the best beam, at its present length, is no better than the worst of `beams` finished ones
+  kYes,    // over when `beams` are finished
+  kNever,  // as kNo, but where length_penalty > 0 the best beam is judged as if it grew to the greatest length
 };
 
 struct BeamOptions {
@@ -28,15 +29,15 @@ struct BeamOptions {
 };
 
 struct Beam {
-  std::vector<int64_t> tokens;   // new ones
-  double sum = 0;                // of scores
-  double log_probability = 0;    // the same under the model alone
+  std::vector<int64_t> tokens;  // new ones
+  double sum = 0;               // of scores
+  double log_probability = 0;   // the same under the model alone
 };
 
 struct FinishedBeam {
   Beam beam;
   double score = 0;
-  bool has_ended = false;        // by an end token
+  bool has_ended = false;  // by an end token
 };
 
 class BeamSearch {
@@ -47,9 +48,10 @@ class BeamSearch {
   const std::vector<Beam>& running() const { return running_; }
   bool is_over() const { return is_over_; }
 
-  // scores[b]: of every next token after running beam b, finite or -inf; log_probabilities[b]: the same of the model alone. Returns which
-  // beam each new running beam goes on from.
-  std::vector<int64_t> advance(const std::vector<std::span<const float>>& scores, const std::vector<std::span<const float>>& log_probabilities);
+  // scores[b]: of every next token after running beam b, finite or -inf; log_probabilities[b]: the same of the model alone.
+  // Returns which beam each new running beam goes on from.
+  std::vector<int64_t> advance(const std::vector<std::span<const float>>& scores,
+                               const std::vector<std::span<const float>>& log_probabilities);
 
   // Best first; at least one once the search is over.
   const std::vector<FinishedBeam>& finished() const { return finished_; }

@@ -21,7 +21,7 @@ using Ids = std::vector<int64_t>;
 // Rows that pass together, their options one after the other.
 struct Group {
   std::vector<int64_t> rows;
-  std::vector<int64_t> source;     // [options of all rows]: the row, counted in the group
+  std::vector<int64_t> source;  // [options of all rows]: the row, counted in the group
   std::vector<const Ids*> options;
 };
 
@@ -45,11 +45,11 @@ Tensor option_losses(const Model& model, const Bound& bound, const Tensor& state
   return vocabulary_loss(states, bound.weights().output_layer(model.config), targets).rows;
 }
 
-// A decoder that stands alone: the prompts fill a cache, then each option follows a copy of its prompt. The state of a prompt's last
-// token predicts the first token of each of its options, so the last row of an option is not read.
+// A decoder that stands alone: the prompts fill a cache, then each option follows a copy of its prompt. The state of a prompt's
+// last token predicts the first token of each of its options, so the last row of an option is not read.
 Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLane& prompts, const Group& group) {
   const Pack pack = make_pack({prompts}, pack_options(model));
-  Ids room(prompts.sequences.size(), 0);   // for the longest of a row's own options
+  Ids room(prompts.sequences.size(), 0);  // for the longest of a row's own options
   for (size_t i = 0; i < group.options.size(); ++i) {
     int64_t& own = room[static_cast<size_t>(group.source[i])];
     own = std::max(own, static_cast<int64_t>(group.options[i]->size()));
@@ -58,7 +58,7 @@ Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLa
   ForwardOptions options;
   options.cache = &cache;
   options.wanted = last_token_rows(pack);
-  const Tensor last = forward_lanes(model, {nullptr, &pack}, lane_of(bound), options).last;   // [rows, C]
+  const Tensor last = forward_lanes(model, {nullptr, &pack}, lane_of(bound), options).last;  // [rows, C]
   cache.select(group.source);
   std::vector<Ids> next;
   for (const Ids* option : group.options) next.push_back(*option);
@@ -66,7 +66,7 @@ Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLa
   ForwardOptions after;
   after.cache = &cache;
   const Tensor states = forward_lanes(model, {nullptr, &step}, lane_of(bound), after).last;
-  Ids index;   // into [last; states]
+  Ids index;  // into [last; states]
   for (size_t i = 0; i < group.options.size(); ++i) {
     index.push_back(group.source[i]);
     for (int64_t row = step.offsets[i]; row + 1 < step.offsets[i + 1]; ++row) index.push_back(last.size(0) + row);
@@ -80,7 +80,8 @@ Tensor losses_beside_encoder(const Model& model, const Bound& bound, const PackL
   std::vector<Sequence> read;
   for (size_t i = 0; i < group.options.size(); ++i) {
     const Sequence& prompt = *prompts.sequences[static_cast<size_t>(group.source[i])];
-    Sequence& sequence = read.emplace_back(Sequence{.example = prompt.example, .ids = {model.config.decoder_start_id}, .embedding = prompt.embedding});
+    Sequence& sequence = read.emplace_back(
+        Sequence{.example = prompt.example, .ids = {model.config.decoder_start_id}, .embedding = prompt.embedding});
     sequence.ids.insert(sequence.ids.end(), group.options[i]->begin(), group.options[i]->end() - 1);
   }
   PackLane beside;
@@ -112,7 +113,9 @@ Choices choose(const Model& model, const Bound& bound, const Task& task, const D
     for (const int64_t row : together) out.num_tokens += cost(row);
     PackLane prompts{{}, 0, bound.adapter().layout()};
     for (const int64_t row : group.rows) prompts.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
-    const Tensor losses = (model.config.layers > 0 ? losses_beside_encoder(model, bound, prompts, group) : losses_after_prompts(model, bound, prompts, group)).to(at::kDouble);
+    const Tensor losses = (model.config.layers > 0 ? losses_beside_encoder(model, bound, prompts, group)
+                                                   : losses_after_prompts(model, bound, prompts, group))
+                              .to(at::kDouble);
     int64_t token = 0;
     for (size_t i = 0; i < group.options.size(); ++i) {
       const auto row = static_cast<size_t>(group.rows[static_cast<size_t>(group.source[i])]);
@@ -121,13 +124,15 @@ Choices choose(const Model& model, const Bound& bound, const Task& task, const D
       token += count;
       const std::optional<double>& label = data.examples[row].label;
       if (!label) right_sum = std::nan("");
-      else if (static_cast<size_t>(*label) == out.scores[row].size()) right_sum += loss, right_tokens += static_cast<double>(count);
+      else if (static_cast<size_t>(*label) == out.scores[row].size())
+        right_sum += loss, right_tokens += static_cast<double>(count);
       out.scores[row].push_back(task.choice->score == OptionScore::kMean ? -loss / static_cast<double>(count) : -loss);
     }
     done += static_cast<int64_t>(together.size());
     if (options.progress) options.progress(done, data.size());
   }
-  for (size_t row = 0; row < out.scores.size(); ++row) out.chosen[row] = std::max_element(out.scores[row].begin(), out.scores[row].end()) - out.scores[row].begin();
+  for (size_t row = 0; row < out.scores.size(); ++row)
+    out.chosen[row] = std::max_element(out.scores[row].begin(), out.scores[row].end()) - out.scores[row].begin();
   out.loss = right_sum / right_tokens;
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return out;

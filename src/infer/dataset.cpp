@@ -30,7 +30,8 @@ class Encoder {
     if (task_.kind == TaskKind::kChoice) {
       std::vector<std::vector<int64_t>> options;
       for (const std::string& option : example.options) options.push_back(target_ids(option));
-      const std::vector<int64_t>* right = targets_ == TargetUse::kFollow && example.label ? &options[static_cast<size_t>(*example.label)] : nullptr;
+      const std::vector<int64_t>* right =
+          targets_ == TargetUse::kFollow && example.label ? &options[static_cast<size_t>(*example.label)] : nullptr;
       sequence = with_target(prompt_of(example), right, is_cut);
       data.options.push_back(std::move(options));
     } else if (task_.kind == TaskKind::kGeneration) {
@@ -52,7 +53,9 @@ class Encoder {
     is_beside_ = config_.layers > 0;
     ends_prompt_ = end == PromptEnd::kEos;
     counts_all_ = loss == LossOn::kAll;
-    if (chat_ != nullptr && is_beside_) throw InputError("task " + quote(task_.name) + ": chat is for decoders; a " + config_.model_type + " model reads prompt and target apart");
+    if (chat_ != nullptr && is_beside_)
+      throw InputError("task " + quote(task_.name) + ": chat is for decoders; a " + config_.model_type +
+                       " model reads prompt and target apart");
   }
 
   // A word must be one token, as it is written at the mask: behind a blank where the template has one there.
@@ -63,8 +66,9 @@ class Encoder {
       std::vector<int64_t> ids = text_.tokenizer->encode(" " + cloze.words[label], {.add_special = false}).ids;
       if (ids.size() != 1) ids = text_.tokenizer->encode(cloze.words[label], {.add_special = false}).ids;
       if (ids.size() != 1) {
-        throw InputError("task " + quote(task_.name) + ": the word " + quote(cloze.words[label]) + " of label " + quote(task_.labels[label]) + " is " +
-                         std::to_string(ids.size()) + " tokens of this model; a cloze needs words of one");
+        throw InputError("task " + quote(task_.name) + ": the word " + quote(cloze.words[label]) + " of label " +
+                         quote(task_.labels[label]) + " is " + std::to_string(ids.size()) +
+                         " tokens of this model; a cloze needs words of one");
       }
       words->push_back(ids.front());
     }
@@ -77,7 +81,9 @@ class Encoder {
     Encoding encoding = text_.tokenizer->encode(text, {.add_special = true, .max_length = max_length_});
     is_cut = encoding.is_truncated;
     const auto found = std::find(encoding.ids.begin(), encoding.ids.end(), *text_.tokenizer->token_to_id(mask_token_));
-    if (found == encoding.ids.end()) throw InputError("example " + std::to_string(example.id) + " loses its mask when cut to max_length " + std::to_string(max_length_) + "; raise it");
+    if (found == encoding.ids.end())
+      throw InputError("example " + std::to_string(example.id) + " loses its mask when cut to max_length " +
+                       std::to_string(max_length_) + "; raise it");
     const int64_t token = found - encoding.ids.begin();
     return {.ids = std::move(encoding.ids), .type_ids = std::move(encoding.type_ids), .mask = Mask{token, words_}};
   }
@@ -159,19 +165,23 @@ class Encoder {
     if (sequence.ids.size() > bound) sequence.ids.resize(bound);
     if (sequence.is_target.size() > bound) sequence.is_target.resize(bound);
     if (sequence.target_ids.size() > bound) sequence.target_ids.resize(bound);
-    if (!sequence.is_target.empty() && std::find(sequence.is_target.begin(), sequence.is_target.end(), true) == sequence.is_target.end()) {
-      throw InputError("max_length: cut to " + std::to_string(max_length_) + " tokens, a row keeps no token of its target; raise it");
+    if (!sequence.is_target.empty() &&
+        std::find(sequence.is_target.begin(), sequence.is_target.end(), true) == sequence.is_target.end()) {
+      throw InputError("max_length: cut to " + std::to_string(max_length_) +
+                       " tokens, a row keeps no token of its target; raise it");
     }
     return sequence;
   }
 
   void check_ids(Sequence& sequence) const {
     if (has_beyond(sequence.ids, config_.vocabulary) || has_beyond(sequence.target_ids, config_.vocabulary)) {
-      throw InputError("the tokenizer gives ids beyond the model's vocabulary of " + std::to_string(config_.vocabulary) + ": the two do not belong together");
+      throw InputError("the tokenizer gives ids beyond the model's vocabulary of " + std::to_string(config_.vocabulary) +
+                       ": the two do not belong together");
     }
-    if (config_.type_vocabulary == 0) sequence.type_ids.clear();   // a model without segments reads a pair as one text
+    if (config_.type_vocabulary == 0) sequence.type_ids.clear();  // a model without segments reads a pair as one text
     if (has_beyond(sequence.type_ids, config_.type_vocabulary)) {
-      throw InputError("the tokenizer gives segment types beyond the model's " + std::to_string(config_.type_vocabulary) + ": the two do not belong together");
+      throw InputError("the tokenizer gives segment types beyond the model's " + std::to_string(config_.type_vocabulary) +
+                       ": the two do not belong together");
     }
   }
 
@@ -192,11 +202,12 @@ void check_task(const Task& task, const ModelConfig& config) {
   const bool is_text = task.is_answered_in_words();
   const std::string about = "task " + quote(task.name) + ": a " + config.model_type + " model ";
   if (is_text && !config.has_decoder()) throw InputError(about + "is an encoder and writes no text; take a decoder");
-  if (!is_text && config.has_decoder()) throw InputError(about + "answers in words; make the task one of kind: generation or choice");
+  if (!is_text && config.has_decoder())
+    throw InputError(about + "answers in words; make the task one of kind: generation or choice");
 }
 
-Dataset encode_examples(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length,
-                        TargetUse targets) {
+Dataset encode_examples(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config,
+                        int64_t max_length, TargetUse targets) {
   Dataset data;
   const Encoder encoder(task, text, config, max_length, targets);
   data.sequences.reserve(examples.size());
@@ -213,7 +224,8 @@ std::vector<int64_t> longest_first(const std::vector<Sequence>& sequences) {
   return order;
 }
 
-std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& sequences, int64_t token_budget, const std::function<int64_t(int64_t row)>& cost) {
+std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& sequences, int64_t token_budget,
+                                                 const std::function<int64_t(int64_t row)>& cost) {
   std::vector<std::vector<int64_t>> groups;
   int64_t spent = 0;
   for (const int64_t row : longest_first(sequences)) {
@@ -232,10 +244,13 @@ int64_t resolve_max_length(int64_t max_length, const ModelConfig& config, const 
   constexpr int64_t kUsual = 512;
   const int64_t taken = layout.virtual_rows + layout.first_position, longest = config.max_positions - taken;
   const std::string beside = taken == 0 ? "" : " beside the " + std::to_string(taken) + " rows of the adapter's prompt or prefix";
-  if (longest < 1) throw InputError("max_length: this model has " + std::to_string(config.max_positions) + " positions, none of them left" + beside);
+  if (longest < 1)
+    throw InputError("max_length: this model has " + std::to_string(config.max_positions) + " positions, none of them left" +
+                     beside);
   if (max_length <= 0) return std::min(kUsual, longest);
   if (max_length > longest) {
-    throw InputError("max_length: this model serves at most " + std::to_string(longest) + " tokens" + beside + ", found " + std::to_string(max_length));
+    throw InputError("max_length: this model serves at most " + std::to_string(longest) + " tokens" + beside + ", found " +
+                     std::to_string(max_length));
   }
   return max_length;
 }

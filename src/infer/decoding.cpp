@@ -14,8 +14,8 @@ namespace {
 
 using at::Tensor;
 
-// A pass over few rows reads weights more than it computes, so it gets no more rows than it needs (one is computed as two anyway). Many
-// sequences leave one by one: then each number of rows would make the matrix library compile kernels anew.
+// A pass over few rows reads weights more than it computes, so it gets no more rows than it needs (one is computed as two
+// anyway). Many sequences leave one by one: then each number of rows would make the matrix library compile kernels anew.
 int64_t step_rounding(int64_t sequences) { return sequences <= 8 ? 2 : 8; }
 
 }  // namespace
@@ -36,7 +36,8 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, i
   const Pack first = make_pack(read, options);
   if (model.config.layers == 0) {
     check_room(first, new_tokens);
-    cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), first, std::vector<int64_t>(static_cast<size_t>(first.num_sequences()), new_tokens));
+    cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), first,
+                                     std::vector<int64_t>(static_cast<size_t>(first.num_sequences()), new_tokens));
     run({nullptr, &first}, last_token_rows(first));
     return;
   }
@@ -54,7 +55,8 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, i
 
 void Decoding::check(const std::vector<PromptLane>& prompts) const {
   const ModelConfig& config = model_.config;
-  if (!config.has_decoder()) throw InputError(model_.source + ": a " + config.model_type + " model is an encoder and writes no text; take a decoder");
+  if (!config.has_decoder())
+    throw InputError(model_.source + ": a " + config.model_type + " model is an encoder and writes no text; take a decoder");
   ensure(config.layers == 0 || config.decoder_start_id >= 0, "a decoder beside an encoder has a start token");
   ensure(!prompts.empty(), "some prompts");
   for (const PromptLane& each : prompts) {
@@ -64,8 +66,11 @@ void Decoding::check(const std::vector<PromptLane>& prompts) const {
       const auto length = static_cast<int64_t>(prompt->ids.size());
       ensure(prompt->prompt_length() == length, "a prompt has no targets");
     }
-    const bool shares = each.lane.bound == prompts.front().lane.bound || !(each.lane.bound->adapter().rewrites_trunk() || prompts.front().lane.bound->adapter().rewrites_trunk());
-    if (!shares) throw InputError("an adapter that replaces weights of the model does not write beside another one: give each its own batch");
+    const bool shares = each.lane.bound == prompts.front().lane.bound ||
+                        !(each.lane.bound->adapter().rewrites_trunk() || prompts.front().lane.bound->adapter().rewrites_trunk());
+    if (!shares)
+      throw InputError(
+          "an adapter that replaces weights of the model does not write beside another one: give each its own batch");
   }
 }
 
@@ -75,17 +80,20 @@ void Decoding::check_room(const Pack& first, int64_t new_tokens) const {
     const int64_t last = first.offsets[static_cast<size_t>(n) + 1] - 1;
     const int64_t used = positions[last] + 1 - model_.config.position_offset, left = model_.config.max_positions - used;
     if (new_tokens <= left) continue;
-    throw InputError("example " + std::to_string(first.spans->sequences[static_cast<size_t>(n)].example) + " takes " + std::to_string(used) + " of the " +
-                     std::to_string(model_.config.max_positions) + " positions that " + model_.source + " has, and " + std::to_string(new_tokens + 1) +
-                     " new tokens are asked for: " + (left < 0 ? "shorten the prompt" : "ask for at most " + std::to_string(left + 1) + ", or shorten the prompt"));
+    throw InputError(
+        "example " + std::to_string(first.spans->sequences[static_cast<size_t>(n)].example) + " takes " + std::to_string(used) +
+        " of the " + std::to_string(model_.config.max_positions) + " positions that " + model_.source + " has, and " +
+        std::to_string(new_tokens + 1) + " new tokens are asked for: " +
+        (left < 0 ? "shorten the prompt" : "ask for at most " + std::to_string(left + 1) + ", or shorten the prompt"));
   }
 }
 
 void Decoding::run(const ModelInput& input, std::vector<RowRange> wanted) {
   const int64_t sequences = input.last().num_sequences();
   ForwardOptions options{.wanted = std::move(wanted), .round_rows_to = step_rounding(sequences), .cache = cache_.get()};
-  const Tensor last = forward_lanes(model_, input, lanes_, options).last;   // [N and fillers, C]
-  logits_ = whole_logits(last, lanes_.front().bound->weights().output_layer(model_.config)).slice(0, 0, sequences);   // rows in front: contiguous
+  const Tensor last = forward_lanes(model_, input, lanes_, options).last;  // [N and fillers, C]
+  logits_ = whole_logits(last, lanes_.front().bound->weights().output_layer(model_.config))
+                .slice(0, 0, sequences);  // rows in front: contiguous
 }
 
 void Decoding::select(const std::vector<int64_t>& from) {

@@ -19,13 +19,13 @@ struct PromptLane {
   std::vector<const Sequence*> prompts;
 };
 
-// Several adapters may write at once, as long as none of them replaces the trunk's weights. A sequence's logits have the same bits
-// whatever is written beside it. Nothing is differentiated.
+// Several adapters may write at once, as long as none of them replaces the trunk's weights. A sequence's logits have the same
+// bits whatever is written beside it. Nothing is differentiated.
 class Decoding {
  public:
-  // Runs the prompts (and an encoder, once). Of a decoder that stands alone a prompt is what it goes on from; beside an encoder, what
-  // the encoder reads. Each may grow by new_tokens tokens. Throws InputError for a model without a decoder, an adapter whose edits
-  // cannot be decoded (check_decoding), or a prompt that leaves no room for the new tokens.
+  // Runs the prompts (and an encoder, once). Of a decoder that stands alone a prompt is what it goes on from; beside an encoder,
+  // what the encoder reads. Each may grow by new_tokens tokens. Throws InputError for a model without a decoder, an adapter whose
+  // edits cannot be decoded (check_decoding), or a prompt that leaves no room for the new tokens.
   Decoding(const Model& model, const std::vector<PromptLane>& prompts, int64_t new_tokens);
 
   int64_t num_sequences() const { return cache_->num_sequences(); }
@@ -51,8 +51,8 @@ class Decoding {
   at::Tensor logits_;
 };
 
-// One token through the bare model: packs the weights that decoding reads and lets the matrix library compile its kernels, which the
-// first text would wait for otherwise.
+// One token through the bare model: packs the weights that decoding reads and lets the matrix library compile its kernels, which
+// the first text would wait for otherwise.
 void warm_up(const Model& model);
 
 }  // namespace graft

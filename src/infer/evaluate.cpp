@@ -12,7 +12,7 @@ namespace graft {
 namespace {
 
 constexpr const char* kPerplexity = "perplexity";
-constexpr int64_t kTogether = 32;   // prompts that are written at once: each keeps its keys and values
+constexpr int64_t kTogether = 32;  // prompts that are written at once: each keeps its keys and values
 
 // The metrics of a task that are of texts, not of the loss.
 Task without_perplexity(Task task) {
@@ -20,7 +20,8 @@ Task without_perplexity(Task task) {
   return task;
 }
 
-Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text, const EvaluateOptions& options) {
+Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text,
+                          const EvaluateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const TextLosses losses = text_losses(model, bound, data.rows, options.predict);
   Evaluation out;
@@ -38,12 +39,14 @@ Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& ta
     of_texts = score_texts(without_perplexity(task), data.prompts->examples, out.outputs);
   }
   auto next = of_texts.begin();
-  for (const std::string& metric : task.metrics) out.scores.push_back(metric == kPerplexity ? Score{metric, std::exp(losses.mean)} : *next++);
+  for (const std::string& metric : task.metrics)
+    out.scores.push_back(metric == kPerplexity ? Score{metric, std::exp(losses.mean)} : *next++);
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return out;
 }
 
-Evaluation evaluate_choices(const Model& model, const Bound& bound, const Task& task, const Judged& data, const EvaluateOptions& options) {
+Evaluation evaluate_choices(const Model& model, const Bound& bound, const Task& task, const Judged& data,
+                            const EvaluateOptions& options) {
   const Choices choices = choose(model, bound, task, data.rows, options.predict);
   Evaluation out;
   out.loss = choices.loss;
@@ -59,7 +62,8 @@ bool is_less_better(const std::string& metric) { return metric == kPerplexity ||
 
 bool writes_texts(const Task& task) { return task.kind == TaskKind::kGeneration && !without_perplexity(task).metrics.empty(); }
 
-Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length) {
+Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config,
+                     int64_t max_length) {
   Judged out;
   if (writes_texts(task)) {
     out.prompts = encode_examples(join_references(examples, task), task, text, config, max_length, TargetUse::kLeaveOut);
@@ -69,7 +73,8 @@ Judged encode_judged(std::vector<Example> examples, const Task& task, const Mode
   return out;
 }
 
-Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text, const EvaluateOptions& options) {
+Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text,
+                    const EvaluateOptions& options) {
   const at::NoGradGuard no_grad;
   if (task.kind == TaskKind::kGeneration) return evaluate_texts(model, bound, task, data, text, options);
   if (task.kind == TaskKind::kChoice) return evaluate_choices(model, bound, task, data, options);

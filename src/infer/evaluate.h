@@ -14,15 +14,16 @@ namespace graft {
 
 // Rows to be judged. A generation is judged twice: by the loss of its targets, and by what it writes after its prompts.
 struct Judged {
-  Dataset rows;                      // with targets; of a choice prompts and options
-  std::optional<Dataset> prompts;    // of a generation with metrics of texts: rows with equal prompts joined where the task says so
+  Dataset rows;                    // with targets; of a choice prompts and options
+  std::optional<Dataset> prompts;  // of a generation with metrics of texts: rows with equal prompts joined where the task says so
 };
 
 // Whether scoring the task writes texts: a generation with metrics beside perplexity, which needs none.
 bool writes_texts(const Task& task);
 
 // Encodes rows for that.
-Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length);
+Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config,
+                     int64_t max_length);
 
 struct EvaluateOptions {
   PredictOptions predict = {};
@@ -30,12 +31,12 @@ struct EvaluateOptions {
 };
 
 struct Evaluation {
-  double loss = 0;                  // mean over rows (classification, regression: cross entropy in nats or squared error) or target tokens
-  std::vector<Score> scores = {};   // the task's metrics, in its order
-  NamedTensors records = {};        // [rows, K]: of gates and routers, where asked for
-  int64_t num_tokens = 0;           // read and written
+  double loss = 0;  // mean over rows (classification, regression: cross entropy in nats or squared error) or target tokens
+  std::vector<Score> scores = {};  // the task's metrics, in its order
+  NamedTensors records = {};       // [rows, K]: of gates and routers, where asked for
+  int64_t num_tokens = 0;          // read and written
   double seconds = 0;
-  std::vector<std::string> outputs = {};   // of a generation, one a prompt
+  std::vector<std::string> outputs = {};  // of a generation, one a prompt
 };
 
 // Nothing is differentiated. Requires: what score_predictions, choose and generate require.

@@ -16,7 +16,7 @@ using at::Tensor;
 // What is written after one prompt.
 struct Text {
   int64_t example = 0;
-  std::vector<int64_t> written;   // prompt or start token, and the new tokens: what processors look at
+  std::vector<int64_t> written;  // prompt or start token, and the new tokens: what processors look at
   Generated out = {};
 };
 
@@ -39,11 +39,14 @@ std::vector<std::span<const float>> rows_of(const Tensor& logits) {
 double denominator(std::span<const float> logits, int64_t example) {
   const double sum = log_sum_exp(logits);
   if (std::isfinite(sum)) return sum;
-  throw InputError("example " + std::to_string(example) + ": the model gives numbers that are not finite; try --precision fp32, and see whether model or adapter are damaged");
+  throw InputError(
+      "example " + std::to_string(example) +
+      ": the model gives numbers that are not finite; try --precision fp32, and see whether model or adapter are damaged");
 }
 
 [[noreturn]] void refuse_no_token(const Text& text) {
-  throw InputError("example " + std::to_string(text.example) + ": no token is left to go on with: lower no_repeat_ngram or min_new_tokens");
+  throw InputError("example " + std::to_string(text.example) +
+                   ": no token is left to go on with: lower no_repeat_ngram or min_new_tokens");
 }
 
 // Adds the next token of a text.
@@ -65,9 +68,10 @@ void choose(Text& text, std::span<const float> logits, const SamplingOptions& op
   text.out.log_probability += static_cast<double>(logits[static_cast<size_t>(token)]) - sum;
 }
 
-std::vector<std::vector<Generated>> write_texts(const Model& model, const std::vector<PromptLane>& prompts, const GenerateOptions& options, const OnToken& on_token) {
+std::vector<std::vector<Generated>> write_texts(const Model& model, const std::vector<PromptLane>& prompts,
+                                                const GenerateOptions& options, const OnToken& on_token) {
   std::vector<Text> texts = texts_of(model.config, prompts);
-  Decoding decoding(model, prompts, options.max_new_tokens - 1);   // nothing follows the last token
+  Decoding decoding(model, prompts, options.max_new_tokens - 1);  // nothing follows the last token
   const std::vector<int64_t>& ends = options.sampling.end_ids;
   std::vector<int64_t> active(texts.size());
   std::iota(active.begin(), active.end(), int64_t{0});
@@ -105,7 +109,7 @@ struct Search {
   Text text;
   BeamSearch beams;
   int64_t first_row = 0;
-  bool has_started = false;   // until then all beams are one sequence
+  bool has_started = false;  // until then all beams are one sequence
 
   // Which rows the running beams go on from.
   std::vector<int64_t> advance(const std::vector<std::span<const float>>& rows, const SamplingOptions& options) {
@@ -128,7 +132,9 @@ struct Search {
       change_scores(changed.back(), written, static_cast<int64_t>(tokens.size()), options);
       if (!std::isfinite(changed.back()[static_cast<size_t>(largest_score(changed.back()))])) refuse_no_token(text);
     }
-    const auto spans = [](const std::vector<std::vector<float>>& all) { return std::vector<std::span<const float>>(all.begin(), all.end()); };
+    const auto spans = [](const std::vector<std::vector<float>>& all) {
+      return std::vector<std::span<const float>>(all.begin(), all.end());
+    };
     std::vector<int64_t> from = beams.advance(spans(changed), spans(plain));
     for (int64_t& beam : from) beam = first_row + (has_started ? beam : 0);
     has_started = true;
@@ -144,10 +150,13 @@ std::vector<Generated> finished_of(const Search& search) {
   return out;
 }
 
-std::vector<std::vector<Generated>> search_beams(const Model& model, const std::vector<PromptLane>& prompts, const GenerateOptions& options) {
-  const BeamOptions beams{options.beams, options.length_penalty, options.early_stopping, options.max_new_tokens, options.sampling.end_ids};
+std::vector<std::vector<Generated>> search_beams(const Model& model, const std::vector<PromptLane>& prompts,
+                                                 const GenerateOptions& options) {
+  const BeamOptions beams{options.beams, options.length_penalty, options.early_stopping, options.max_new_tokens,
+                          options.sampling.end_ids};
   std::vector<Search> all;
-  for (Text& text : texts_of(model.config, prompts)) all.push_back({std::move(text), BeamSearch(beams), static_cast<int64_t>(all.size())});
+  for (Text& text : texts_of(model.config, prompts))
+    all.push_back({std::move(text), BeamSearch(beams), static_cast<int64_t>(all.size())});
   Decoding decoding(model, prompts, options.max_new_tokens - 1);
   while (true) {
     const Tensor logits = decoding.logits().to(at::kFloat);
@@ -179,21 +188,26 @@ std::vector<std::vector<Generated>> search_beams(const Model& model, const std::
 void check_generation(const GenerateOptions& options, const ModelConfig& config) {
   constexpr int64_t kMost = 1 << 20, kMostBeams = 1024;
   if (options.max_new_tokens < 1 || options.max_new_tokens > kMost) {
-    throw InputError("max_new_tokens: expected 1.." + std::to_string(kMost) + ", found " + std::to_string(options.max_new_tokens));
+    throw InputError("max_new_tokens: expected 1.." + std::to_string(kMost) + ", found " +
+                     std::to_string(options.max_new_tokens));
   }
   check_sampling(options.sampling, config.vocabulary);
   if (options.sampling.min_new_tokens > options.max_new_tokens) {
-    throw InputError("min_new_tokens: " + std::to_string(options.sampling.min_new_tokens) + " are more than max_new_tokens, " + std::to_string(options.max_new_tokens));
+    throw InputError("min_new_tokens: " + std::to_string(options.sampling.min_new_tokens) + " are more than max_new_tokens, " +
+                     std::to_string(options.max_new_tokens));
   }
-  if (options.beams < 1 || options.beams > kMostBeams) throw InputError("beams: expected 1.." + std::to_string(kMostBeams) + ", found " + std::to_string(options.beams));
+  if (options.beams < 1 || options.beams > kMostBeams)
+    throw InputError("beams: expected 1.." + std::to_string(kMostBeams) + ", found " + std::to_string(options.beams));
   if (!std::isfinite(options.length_penalty)) throw InputError("length_penalty: expected a number");
   if (options.beams == 1 && (options.length_penalty != 1 || options.early_stopping != EarlyStopping::kNo)) {
     throw InputError("length_penalty and early_stopping are for beam search: set beams to 2 or more");
   }
-  if (options.beams > 1 && options.sampling.temperature > 0) throw InputError("beam search takes the most probable beams: leave the temperature at 0, or beams at 1");
+  if (options.beams > 1 && options.sampling.temperature > 0)
+    throw InputError("beam search takes the most probable beams: leave the temperature at 0, or beams at 1");
 }
 
-std::vector<std::vector<Generated>> generate(const Model& model, const std::vector<PromptLane>& prompts, const GenerateOptions& options, const OnToken& on_token) {
+std::vector<std::vector<Generated>> generate(const Model& model, const std::vector<PromptLane>& prompts,
+                                             const GenerateOptions& options, const OnToken& on_token) {
   check_generation(options, model.config);
   return options.beams > 1 ? search_beams(model, prompts, options) : write_texts(model, prompts, options, on_token);
 }

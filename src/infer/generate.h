@@ -13,18 +13,18 @@ namespace graft {
 
 struct GenerateOptions {
   int64_t max_new_tokens = 128;
-  SamplingOptions sampling = {};   // with beams: temperature 0
-  int64_t beams = 1;               // 1: no beam search
-  double length_penalty = 1;       // of beam search, like the next
+  SamplingOptions sampling = {};  // with beams: temperature 0
+  int64_t beams = 1;              // 1: no beam search
+  double length_penalty = 1;      // of beam search, like the next
   EarlyStopping early_stopping = EarlyStopping::kNo;
 };
 
-enum class Finish { kEnd, kLength, kStopped };   // an end token, max_new_tokens, or OnToken's word
+enum class Finish { kEnd, kLength, kStopped };  // an end token, max_new_tokens, or OnToken's word
 
 struct Generated {
-  std::vector<int64_t> tokens;   // the end token included
-  double log_probability = 0;    // their sum under the model alone, before anything that changes scores; in nats
-  double score = 0;              // of beam search (beams.h); else as log_probability
+  std::vector<int64_t> tokens;  // the end token included
+  double log_probability = 0;   // their sum under the model alone, before anything that changes scores; in nats
+  double score = 0;             // of beam search (beams.h); else as log_probability
   Finish finish = Finish::kLength;
 };
 
@@ -34,9 +34,10 @@ using OnToken = std::function<bool(int64_t prompt, int64_t token)>;
 // Throws InputError naming the option that is out of range or goes with another one only.
 void check_generation(const GenerateOptions& options, const ModelConfig& config);
 
-// A list for each prompt, in the order of the lanes and their prompts: one text, or the finished beams, best first. All prompts are
-// written at once; a text that is done leaves the batch. Neither a text nor its numbers depend on what is written beside it. Throws
-// InputError as Decoding does, and where no token is left to be chosen.
-std::vector<std::vector<Generated>> generate(const Model& model, const std::vector<PromptLane>& prompts, const GenerateOptions& options, const OnToken& on_token = {});
+// A list for each prompt, in the order of the lanes and their prompts: one text, or the finished beams, best first. All prompts
+// are written at once; a text that is done leaves the batch. Neither a text nor its numbers depend on what is written beside it.
+// Throws InputError as Decoding does, and where no token is left to be chosen.
+std::vector<std::vector<Generated>> generate(const Model& model, const std::vector<PromptLane>& prompts,
+                                             const GenerateOptions& options, const OnToken& on_token = {});
 
 }  // namespace graft

@@ -18,13 +18,14 @@ Sequence shifted(const Sequence& sequence, int64_t start_id) {
   Sequence out{.example = sequence.example, .embedding = sequence.embedding};
   out.ids.push_back(start_id);
   out.ids.insert(out.ids.end(), sequence.target_ids.begin(), sequence.target_ids.end() - 1);
-  out.is_target.assign(out.ids.size(), true);   // the start token is all of its prompt
+  out.is_target.assign(out.ids.size(), true);  // the start token is all of its prompt
   out.is_target.front() = false;
   return out;
 }
 
 // Notes the rows of sequence n that predict targets[t + 1] for the token t that they hold. `targets`: -1 where none is asked for.
-void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>& next, std::vector<int64_t>& rows, int64_t& wanted_rows) {
+void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>& next, std::vector<int64_t>& rows,
+                     int64_t& wanted_rows) {
   const int64_t begin = batch.decoder.offsets[n], end = batch.decoder.offsets[n + 1];
   std::vector<int64_t> own;
   for (int64_t row = begin; row < end; ++row) {
@@ -81,11 +82,12 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane
   return batch;
 }
 
-at::Tensor predicting_states(const Model& model, const LanguageBatch& batch, const std::vector<Lane>& lanes, ForwardOptions options) {
+at::Tensor predicting_states(const Model& model, const LanguageBatch& batch, const std::vector<Lane>& lanes,
+                             ForwardOptions options) {
   options.wanted = batch.wanted;
   options.round_rows_to = kRowsRounding;
   const at::Tensor last = forward_lanes(model, batch.input(), lanes, options).last;
-  const bool is_all = last.size(0) == batch.rows.numel();   // rows come in order: as many means the same
+  const bool is_all = last.size(0) == batch.rows.numel();  // rows come in order: as many means the same
   return is_all ? last : last.index_select(0, batch.rows);
 }
 
@@ -110,9 +112,11 @@ TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& da
     const at::Tensor states = predicting_states(model, batch, {lane}, {});
     const at::Tensor index = at::tensor(group, at::kLong);
     for (const auto& [name, kept] : records) keep_record(out.records, name, data.size(), index, kept);
-    const at::Tensor losses = vocabulary_loss(states, bound.weights().output_layer(model.config), batch.targets).rows.to(at::kDouble);
+    const at::Tensor losses =
+        vocabulary_loss(states, bound.weights().output_layer(model.config), batch.targets).rows.to(at::kDouble);
     const double* values = losses.const_data_ptr<double>();
-    for (size_t i = 0; i < batch.targets.size(); ++i) out.sums[static_cast<size_t>(group[static_cast<size_t>(batch.sequence[i])])] += values[i];
+    for (size_t i = 0; i < batch.targets.size(); ++i)
+      out.sums[static_cast<size_t>(group[static_cast<size_t>(batch.sequence[i])])] += values[i];
     targets += batch.num_targets();
     done += static_cast<int64_t>(group.size());
     if (options.progress) options.progress(done, data.size());

@@ -43,7 +43,7 @@ std::optional<std::string> chat_template_of(const Path& dir) {
   if (const Path file = dir / "chat_template.jinja"; fs::exists(file)) return read_file(file);
   const Node chat = member_of(dir / "tokenizer_config.json", "chat_template");
   if (chat.kind == Node::Kind::kScalar) return chat.scalar;
-  for (const Node& named : chat.items) {   // several of them: {name, template}
+  for (const Node& named : chat.items) {  // several of them: {name, template}
     const Node *name = named.find("name"), *text = named.find("template");
     if (name != nullptr && text != nullptr && name->scalar == "default") return text->scalar;
   }
@@ -60,7 +60,8 @@ Path tokenizer_file(const Path& dir) {
 }  // namespace
 
 int64_t ModelText::end_id() const {
-  if (end_ids.empty()) throw InputError(source + " names no token that ends a text: set eos_token_id in its generation_config.json");
+  if (end_ids.empty())
+    throw InputError(source + " names no token that ends a text: set eos_token_id in its generation_config.json");
   return end_ids.front();
 }
 
@@ -74,7 +75,8 @@ std::string ModelText::mask_token() const {
 const ChatFormat* ModelText::chat(const std::string& name) const {
   if (name == "none") return nullptr;
   if (name == "model" && !chat_template) {
-    throw InputError(source + " has no chat template: name a format in the task (chat: " + chat_format_names().front() + "), or chat: none");
+    throw InputError(source + " has no chat template: name a format in the task (chat: " + chat_format_names().front() +
+                     "), or chat: none");
   }
   const ChatFormat& format = name == "model" ? recognise_chat(*chat_template, source) : chat_format(name);
   check_chat(format, *tokenizer);
@@ -85,7 +87,8 @@ ModelText load_model_text(const Path& model) {
   if (is_gguf(model)) {
     const GgufFile file(gguf_file(model));
     const GgufMetadata& metadata = file.metadata();
-    return {file.source(), Tokenizer::parse(gguf_tokenizer_json(metadata), file.source()), gguf_special_tokens(metadata).eos, gguf_chat_template(metadata)};
+    return {file.source(), Tokenizer::parse(gguf_tokenizer_json(metadata), file.source()), gguf_special_tokens(metadata).eos,
+            gguf_chat_template(metadata)};
   }
   return {model.string(), Tokenizer::load(tokenizer_file(model)), end_ids_of(model), chat_template_of(model)};
 }

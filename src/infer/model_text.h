@@ -14,10 +14,10 @@
 namespace graft {
 
 struct ModelText {
-  std::string source;                            // for messages
+  std::string source;  // for messages
   std::shared_ptr<const Tokenizer> tokenizer;
-  std::vector<int64_t> end_ids = {};             // of eos_token_id, the first is what training appends; may be empty
-  std::optional<std::string> chat_template = {}; // the model's own, as it stands there
+  std::vector<int64_t> end_ids = {};              // of eos_token_id, the first is what training appends; may be empty
+  std::optional<std::string> chat_template = {};  // the model's own, as it stands there
 
   // The first of end_ids. Throws InputError where the model names none.
   int64_t end_id() const;
@@ -27,8 +27,8 @@ struct ModelText {
   const ChatFormat* chat(const std::string& name) const;
 };
 
-// tokenizer.json, or spiece.model or tokenizer.model where there is none; eos_token_id of generation_config.json, else of config.json;
-// chat_template of chat_template.jinja, else of tokenizer_config.json. Of a GGUF file: its metadata.
+// tokenizer.json, or spiece.model or tokenizer.model where there is none; eos_token_id of generation_config.json, else of
+// config.json; chat_template of chat_template.jinja, else of tokenizer_config.json. Of a GGUF file: its metadata.
 ModelText load_model_text(const Path& model);
 
 }  // namespace graft

@@ -51,7 +51,7 @@ Tensor joined_routes(const Tensor& by_route, Routing routing) {
 }  // namespace
 
 void keep_record(NamedTensors& records, const std::string& name, int64_t rows, const Tensor& index, const Tensor& values) {
-  const Tensor wide = (values.dim() == 1 ? values.unsqueeze(1) : values).to(at::kFloat);   // [N, K]
+  const Tensor wide = (values.dim() == 1 ? values.unsqueeze(1) : values).to(at::kFloat);  // [N, K]
   Tensor& all = records[name];
   if (!all.defined()) all = at::zeros({rows, wide.size(1)}, at::kFloat);
   all.index_copy_(0, index, wide);
@@ -93,7 +93,9 @@ std::vector<Score> score_predictions(const Task& task, const Dataset& data, cons
   const Tensor truth = labels_of(data);
   const Tensor guess = task.kind == TaskKind::kRegression ? logits.select(1, 0) : logits.argmax(1);
   const Tensor predicted = guess.to(at::kDouble).contiguous();
-  const auto values = [](const Tensor& tensor) { return Values(tensor.const_data_ptr<double>(), static_cast<size_t>(tensor.numel())); };
+  const auto values = [](const Tensor& tensor) {
+    return Values(tensor.const_data_ptr<double>(), static_cast<size_t>(tensor.numel()));
+  };
   return score(task, values(truth), values(predicted));
 }
 

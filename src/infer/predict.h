@@ -15,16 +15,16 @@ namespace graft {
 // Which experts of a stochastic mixture answer. Every row goes through the same route or routes, so that a row's answer does not
 // depend on its batch.
 enum class Routing {
-  kMerged,                  // the mean of the experts: AdaMix's default
-  kRandom,                  // one route, drawn from the seed
-  kFixed,                   // the first expert of every bank
-  kEnsembleLogits,          // the mean of the logits of several random routes
-  kEnsembleProbabilities,   // the mean of their probabilities; its logarithm stands in for the logits
+  kMerged,                 // the mean of the experts: AdaMix's default
+  kRandom,                 // one route, drawn from the seed
+  kFixed,                  // the first expert of every bank
+  kEnsembleLogits,         // the mean of the logits of several random routes
+  kEnsembleProbabilities,  // the mean of their probabilities; its logarithm stands in for the logits
 };
 
 struct RouteOptions {
   Routing routing = Routing::kMerged;
-  int64_t routes = 4;       // of an ensemble
+  int64_t routes = 4;  // of an ensemble
   int64_t seed = 0;
 };
 
@@ -32,18 +32,18 @@ struct RouteOptions {
 inline Experts experts_of(Routing routing) { return routing == Routing::kMerged ? Experts::kMerged : Experts::kApart; }
 
 struct Predictions {
-  at::Tensor logits;               // [rows, outputs] float32, in the order of the data set
-  at::Tensor by_route;             // [routes, rows, outputs] of an ensemble, else undefined
-  NamedTensors records;            // [rows, K]: gate values, expert shares; where asked for
+  at::Tensor logits;     // [rows, outputs] float32, in the order of the data set
+  at::Tensor by_route;   // [routes, rows, outputs] of an ensemble, else undefined
+  NamedTensors records;  // [rows, K]: gate values, expert shares; where asked for
   double seconds = 0;
   int64_t num_tokens = 0;
 };
 
 struct PredictOptions {
-  int64_t token_budget = 4096;     // tokens of one forward pass
+  int64_t token_budget = 4096;  // tokens of one forward pass
   RouteOptions route = {};
   bool keep_records = false;
-  std::function<void(int64_t done, int64_t total)> progress = {};   // rows; may be empty
+  std::function<void(int64_t done, int64_t total)> progress = {};  // rows; may be empty
 };
 
 // Sequences of similar length share a forward pass; a row's result does not depend on which. Nothing is differentiated.

@@ -29,9 +29,10 @@ void penalize(std::span<float> scores, std::span<const int64_t> text, double pen
 void forbid_ngrams(std::span<float> scores, std::span<const int64_t> text, int64_t length) {
   const auto n = static_cast<size_t>(length);
   if (text.size() + 1 < n) return;
-  const auto last = text.last(n - 1);   // what an n-gram would begin with
+  const auto last = text.last(n - 1);  // what an n-gram would begin with
   for (size_t begin = 0; begin + n <= text.size(); ++begin) {
-    if (std::equal(last.begin(), last.end(), text.begin() + static_cast<std::ptrdiff_t>(begin))) scores[static_cast<size_t>(text[begin + n - 1])] = kNever;
+    if (std::equal(last.begin(), last.end(), text.begin() + static_cast<std::ptrdiff_t>(begin)))
+      scores[static_cast<size_t>(text[begin + n - 1])] = kNever;
   }
 }
 
@@ -52,7 +53,8 @@ std::vector<Weighted> weights_of(std::span<const float> scores, const SamplingOp
   const double top = scores[static_cast<size_t>(largest_score(scores))];
   std::vector<Weighted> out;
   for (size_t v = 0; v < scores.size(); ++v) {
-    if (scores[v] >= least && scores[v] > kNever) out.push_back({static_cast<int64_t>(v), std::exp((static_cast<double>(scores[v]) - top) / options.temperature)});
+    if (scores[v] >= least && scores[v] > kNever)
+      out.push_back({static_cast<int64_t>(v), std::exp((static_cast<double>(scores[v]) - top) / options.temperature)});
   }
   return out;
 }
@@ -64,13 +66,15 @@ void keep_top_p(std::vector<Weighted>& all, double p) {
   const double allowance = (1 - p) * total;
   // As many tokens of this weight or less cannot have more than the allowance: most of a vocabulary goes without being sorted.
   const double surely_out = allowance / static_cast<double>(all.size());
-  const auto first_out = std::stable_partition(all.begin(), all.end(), [&](const Weighted& each) { return each.weight >= surely_out; });
+  const auto first_out =
+      std::stable_partition(all.begin(), all.end(), [&](const Weighted& each) { return each.weight >= surely_out; });
   double left_out = 0;
   for (auto each = first_out; each != all.end(); ++each) left_out += each->weight;
   all.erase(first_out, all.end());
   std::vector<size_t> order(all.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return all[a].weight != all[b].weight ? all[a].weight < all[b].weight : a < b; });
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return all[a].weight != all[b].weight ? all[a].weight < all[b].weight : a < b; });
   for (size_t i = 0; i + 1 < order.size(); ++i) {
     left_out += all[order[i]].weight;
     if (left_out > allowance) break;
@@ -85,23 +89,27 @@ void check_sampling(const SamplingOptions& options, int64_t vocabulary) {
   const auto check = [](bool is_good, const std::string& name, const std::string& expected, double found) {
     if (!is_good) throw InputError(name + ": expected " + expected + ", found " + Node::number(found).scalar);
   };
-  check(options.temperature >= 0 && std::isfinite(options.temperature), "temperature", "0 (the most probable token) or more", options.temperature);
+  check(options.temperature >= 0 && std::isfinite(options.temperature), "temperature", "0 (the most probable token) or more",
+        options.temperature);
   check(options.top_k >= 0, "top_k", "0 (all tokens) or more", static_cast<double>(options.top_k));
   check(options.top_p > 0 && options.top_p <= 1, "top_p", "a number above 0, at most 1", options.top_p);
-  check(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty), "repetition_penalty", "a number above 0", options.repetition_penalty);
+  check(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty), "repetition_penalty", "a number above 0",
+        options.repetition_penalty);
   check(options.no_repeat_ngram >= 0, "no_repeat_ngram", "0 (off) or more", static_cast<double>(options.no_repeat_ngram));
   check(options.min_new_tokens >= 0, "min_new_tokens", "0 or more", static_cast<double>(options.min_new_tokens));
   if (options.temperature == 0 && (options.top_k > 0 || options.top_p < 1)) {
-    throw InputError("top_k and top_p choose among random tokens; at temperature 0 the most probable one is taken: set a temperature");
+    throw InputError(
+        "top_k and top_p choose among random tokens; at temperature 0 the most probable one is taken: set a temperature");
   }
   for (const int64_t id : options.end_ids) {
-    check(id >= 0 && id < vocabulary, "end_ids", "tokens below the vocabulary's " + std::to_string(vocabulary), static_cast<double>(id));
+    check(id >= 0 && id < vocabulary, "end_ids", "tokens below the vocabulary's " + std::to_string(vocabulary),
+          static_cast<double>(id));
   }
 }
 
 double log_sum_exp(std::span<const float> logits) {
   using C = Chunk<float>;
-  constexpr int64_t kWays = 4;   // float32 sums side by side: shorter, and independent of each other
+  constexpr int64_t kWays = 4;  // float32 sums side by side: shorter, and independent of each other
   const float* row = logits.data();
   const auto columns = static_cast<int64_t>(logits.size());
   const float shift = *std::max_element(logits.begin(), logits.end());
@@ -139,7 +147,8 @@ int64_t draw_token(std::span<const float> scores, const SamplingOptions& options
 }
 
 double token_uniform(uint64_t seed, int64_t example, int64_t position) {
-  const auto words = philox(RandomKey{}.with("token").with(seed), static_cast<uint64_t>(example), static_cast<uint64_t>(position));
+  const auto words =
+      philox(RandomKey{}.with("token").with(seed), static_cast<uint64_t>(example), static_cast<uint64_t>(position));
   return static_cast<double>((static_cast<uint64_t>(words[0]) << 21) | (words[1] >> 11)) * 0x1p-53;
 }
 

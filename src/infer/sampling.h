@@ -1,13 +1,14 @@
 // The choice of a next token from logits: what changes them, the most probable one, or one drawn at random.
 //
 // In this order (that of `transformers`):
-//   repetition_penalty p   z_v / p where z_v > 0, z_v * p where z_v < 0, for tokens v that stand in the text (Keskar et al. 2019, arXiv:1909.05858)
-//   no_repeat_ngram n      z_v = -inf where v would close an n-gram that stands in the text
-//   min_new_tokens         z = -inf for the tokens that end a text, until there are as many new ones
+//   repetition_penalty p   z_v / p where z_v > 0, z_v * p where z_v < 0, for tokens v that stand in the text (Keskar et al. 2019,
+//   arXiv:1909.05858) no_repeat_ngram n      z_v = -inf where v would close an n-gram that stands in the text min_new_tokens z =
+//   -inf for the tokens that end a text, until there are as many new ones
 // and for a random choice
 //   temperature t          z / t
 //   top_k                  only tokens at least as probable as the k-th
-//   top_p                  only the most probable tokens whose probabilities reach p together (Holtzman et al. 2020, arXiv:1904.09751)
+//   top_p                  only the most probable tokens whose probabilities reach p together (Holtzman et al. 2020,
+//   arXiv:1904.09751)
 #pragma once
 
 #include <cstdint>
@@ -37,8 +38,8 @@ void check_sampling(const SamplingOptions& options, int64_t vocabulary);
 // log sum_v exp(z_v). Adds in one order, whatever else runs.
 double log_sum_exp(std::span<const float> logits);
 
-// The first three of the list above, in place. `text`: what counts as written: the prompt and the new tokens of a decoder that stands
-// alone, start token and new ones of a decoder beside an encoder.
+// The first three of the list above, in place. `text`: what counts as written: the prompt and the new tokens of a decoder that
+// stands alone, start token and new ones of a decoder beside an encoder.
 void change_scores(std::span<float> scores, std::span<const int64_t> text, int64_t new_tokens, const SamplingOptions& options);
 
 // The token of the largest score, the first of equals.

@@ -15,7 +15,7 @@ std::string StopWatch::push(const std::string& piece) {
   size_t end = std::string::npos;
   for (const std::string& stop : stop_) end = std::min(end, held_.find(stop));
   has_stopped_ = end != std::string::npos;
-  size_t kept = 0;   // bytes at the end that a stop text may begin with
+  size_t kept = 0;  // bytes at the end that a stop text may begin with
   for (const std::string& stop : stop_) {
     for (size_t length = std::min(stop.size() - 1, held_.size()); !has_stopped_ && length > kept; --length) {
       if (held_.ends_with(stop.substr(0, length))) kept = length;
@@ -41,12 +41,13 @@ struct Stream {
 
 class Writer {
  public:
-  Writer(const Model& model, const Lane& lane, const ModelText& text, const WriteOptions& options) : model_(model), lane_(lane), text_(text), options_(options) {}
+  Writer(const Model& model, const Lane& lane, const ModelText& text, const WriteOptions& options)
+      : model_(model), lane_(lane), text_(text), options_(options) {}
 
   // `rows`: the prompts that are written together.
   void write(const std::vector<Sequence>& prompts, const std::vector<int64_t>& rows, Written& out) {
     PromptLane lane{lane_, {}};
-    std::deque<Stream> streams;   // a decoder stays where it is
+    std::deque<Stream> streams;  // a decoder stays where it is
     for (const int64_t row : rows) {
       lane.prompts.push_back(&prompts[static_cast<size_t>(row)]);
       streams.emplace_back(text_, options_.stop);
@@ -63,7 +64,7 @@ class Writer {
     std::vector<std::vector<Generated>> generated = generate(model_, {lane}, options_.generate, read);
     for (size_t i = 0; i < generated.size(); ++i) {
       Generated& best = generated[i].front();
-      if (options_.generate.beams > 1) {   // read as a whole
+      if (options_.generate.beams > 1) {  // read as a whole
         for (const int64_t token : best.tokens) {
           if (!read(static_cast<int64_t>(i), token)) break;
         }
@@ -107,7 +108,8 @@ int64_t fitting_tokens(int64_t room) {
   return std::clamp<int64_t>(room, 1, kUsual);
 }
 
-Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts, const ModelText& text, WriteOptions options) {
+Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts, const ModelText& text,
+                    WriteOptions options) {
   ensure(options.batch > 0, "some prompts at once");
   ensure(std::find(options.stop.begin(), options.stop.end(), "") == options.stop.end(), "a stop text has a letter");
   if (options.generate.sampling.end_ids.empty()) options.generate.sampling.end_ids = text.end_ids;
@@ -119,7 +121,8 @@ Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequ
   out.texts.resize(prompts.size());
   Writer writer(model, lane, text, options);
   int64_t done = 0;
-  for (const std::vector<int64_t>& rows : groups_of_rows(prompts, options.batch / options.generate.beams, [](int64_t) { return 1; })) {
+  for (const std::vector<int64_t>& rows :
+       groups_of_rows(prompts, options.batch / options.generate.beams, [](int64_t) { return 1; })) {
     writer.write(prompts, rows, out);
     done += static_cast<int64_t>(rows.size());
     if (options.progress) options.progress(done, static_cast<int64_t>(prompts.size()));

@@ -11,7 +11,7 @@ std::string without_last_step(const std::string& path) { return path.substr(0, p
 
 // Theirs, ours. The first of ours is the one that is written.
 constexpr std::pair<const char*, const char*> kActivations[] = {
-    {"relu", "relu"}, {"gelu", "gelu"},   {"gelu_new", "gelu_tanh"}, {"gelu_pytorch_tanh", "gelu_tanh"},
+    {"relu", "relu"},   {"gelu", "gelu"},  {"gelu_new", "gelu_tanh"}, {"gelu_pytorch_tanh", "gelu_tanh"},
     {"swish", "swish"}, {"silu", "swish"}, {"tanh", "tanh"},          {"linear", "linear"}};
 
 }  // namespace
@@ -28,7 +28,8 @@ std::string HubNames::of_sublayer(const Site& site) const {
 
 std::string hub_activation_to_ours(const std::string& theirs) {
   std::string lower = theirs;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   for (const auto& [name, ours] : kActivations) {
     if (lower == name) return ours;
   }

@@ -1,14 +1,10 @@
-#include <algorithm>
-#include <cmath>
 #include <map>
 #include <set>
 
 #include "base/error.h"
-#include "edit/positions.h"
-#include "edit/rotation.h"
 #include "interop/adapterhub.h"
 #include "interop/adapterhub_head.h"
-#include "interop/rotations.h"
+#include "interop/adapterhub_writer.h"
 #include "interop/torch_writer.h"
 #include "model/families.h"
 
@@ -16,32 +12,16 @@ namespace graft {
 
 namespace {
 
-using at::Tensor;
-
-constexpr const char* kVersion = "adapters.1.3.0";   // whose fields are written
-constexpr const char* kName = "graft";               // of the adapter, which AdapterHub puts into every tensor's name
-
-// What AdapterHub writes of each method when nothing is chosen.
-constexpr const char* kBottleneckFields = R"({"adapter_residual_before_ln": false, "cross_adapter": false, "dropout": 0.0, "factorized_phm_W": true,
-  "factorized_phm_rule": false, "hypercomplex_nonlinearity": "glorot-uniform", "init_weights": "bert", "init_weights_seed": null, "inv_adapter": null,
-  "inv_adapter_reduction_factor": null, "is_parallel": false, "learn_phm": true, "leave_out": [], "ln_after": false, "ln_before": false,
-  "mh_adapter": false, "non_linearity": "relu", "original_ln_after": true, "original_ln_before": false, "output_adapter": false, "phm_bias": true,
-  "phm_c_init": "normal", "phm_dim": 4, "phm_init_range": 0.0001, "phm_layer": false, "phm_rank": 1, "reduction_factor": 16,
-  "residual_before_ln": true, "scaling": 1.0, "shared_W_phm": false, "shared_phm_rule": true, "stochastic_depth": 0.0, "use_gating": false})";
-constexpr const char* kLoraFields = R"({"alpha": 8, "architecture": "lora", "attn_matrices": [], "composition_mode": "add", "dropout": 0.0, "dtype": null,
-  "init_weights": "lora", "init_weights_seed": null, "intermediate_lora": false, "leave_out": [], "output_lora": false, "r": 8,
-  "selfattn_lora": false, "use_dora": false, "use_gating": false, "vera_b": null, "vera_d": null})";
-constexpr const char* kPrefixFields = R"({"architecture": "prefix_tuning", "bottleneck_size": 512, "cross_prefix": true, "dropout": 0.0, "encoder_prefix": true,
-  "flat": false, "init_weights_seed": null, "leave_out": [], "non_linearity": "tanh", "prefix_length": 30, "shared_gating": true, "use_gating": false})";
-constexpr const char* kReftFields = R"({"architecture": "reft", "dropout": 0.05, "dtype": null, "init_weights_seed": null, "layers": "all", "non_linearity": null,
-  "orthogonality": true, "output_reft": true, "prefix_positions": 3, "r": 1, "suffix_positions": 0, "tied_weights": true})";
+constexpr const char* kVersion = "adapters.1.3.0";  // whose fields are written
+constexpr const char* kName = "graft";              // of the adapter, which AdapterHub puts into every tensor's name
 
 // Why AdapterHub has no form for an edit.
 const std::map<std::string, std::string>& reasons() {
   static const std::map<std::string, std::string> kReasons = {
       {"stochastic", "AdapterHub has no stochastic mixtures: make it one adapter first with graft average"},
       {"router", "AdapterHub has no routed mixtures of this kind (MoV, MoLoRA)"},
-      {"dora", "AdapterHub's DoRA is another function (alpha/r outside the norm, a bias that is stretched); --to peft has this one"},
+      {"dora",
+       "AdapterHub's DoRA is another function (alpha/r outside the norm, a bias that is stretched); --to peft has this one"},
       {"prompt", "AdapterHub puts a prompt's vectors behind the embedding's norm; --to peft has prompts of word embeddings"},
       {"bitfit", "AdapterHub keeps no trained biases"},
       {"full", "a fully trained model is no adapter: merge it into the weights with graft merge"},
@@ -49,360 +29,118 @@ const std::map<std::string, std::string>& reasons() {
   return kReasons;
 }
 
-double number(const Node& options, const char* name) { return std::stod(options.find(name)->scalar); }
-bool is_true(const Node& options, const char* name) { return options.find(name)->scalar == "true"; }
-const std::string& word(const Node& options, const char* name) { return options.find(name)->scalar; }
-
-// AdapterHub tells a fixed factor from others by its type: always with a point.
-Node with_point(double value) {
-  std::string text = Node::number(value).scalar;
-  if (text.find_first_of(".eE") == std::string::npos) text += ".0";
-  return Node::plain(text);
-}
-
-// A number that hub_units turns into `units`; a whole one where there is one.
-Node factor_for(int64_t width, int64_t units) {
-  const auto exact = static_cast<double>(width) / static_cast<double>(units);
-  const auto whole = static_cast<int64_t>(std::floor(exact));
-  if (whole > 0 && hub_units(width, static_cast<double>(whole)) == units) return Node::integer(whole);
-  for (double factor = exact;; factor = std::nextafter(factor, 0.0)) {
-    if (hub_units(width, factor) == units) return Node::number(factor);
-  }
-}
-
-class Writer {
- public:
-  Writer(const Adapter& adapter, const NamedTensors& tensors, const Model& model)
-      : tensors_(tensors), model_(model), names_(model, adapter.head() != nullptr ? family_of(model.config).prefixes.front() : "", kName) {
-    for (const Adapter::Part& part : adapter.parts()) add(part);
-  }
-
-  void build() {
-    if (!faults_.empty()) throw InputError("the adapter cannot be exported to AdapterHub: " + faults_);
-    if (parts_.empty()) throw InputError("the adapter cannot be exported to AdapterHub: it changes nothing but the head, and AdapterHub keeps no head without an adapter");
-    std::set<std::string> seen;
-    for (size_t i = 0; i < parts_.size(); ++i) {
-      const std::string method = method_of(parts_[i].kind);
-      if (!seen.insert(method).second) {
-        if (method != "bottleneck") refuse(parts_[i], "AdapterHub keeps one " + method + " in a folder");
-        continue;   // all bottlenecks make one configuration
-      }
-      if (method == "bottleneck") write_bottlenecks();
-      else if (parts_[i].kind == "lora") write_lora(parts_[i]);
-      else if (parts_[i].kind == "affine") write_scales(parts_[i]);
-      else if (parts_[i].kind == "prefix") write_prefix(parts_[i]);
-      else write_reft(parts_[i]);
-    }
-  }
-
-  Node config() const {
-    if (configs_.size() == 1) return configs_.front();
-    return Node::map({{"architecture", Node::text("union")}, {"configs", Node::list(configs_)}});
-  }
-  const NamedTensors& tensors() const { return out_; }
-
- private:
-  // An edit, and the gate around it where there is one.
-  struct Part {
-    std::string kind, own, gate;   // own, gate: before the names of their tensors
-    Node options, gate_options;
-    std::vector<Site> sites;
-    bool is_gated() const { return gate_options.kind == Node::Kind::kMap; }
-  };
-
-  static std::string method_of(const std::string& kind) { return kind == "affine" ? "lora" : kind; }
-
-  [[noreturn]] static void refuse(const Part& part, const std::string& why) {
-    throw InputError("the adapter cannot be exported to AdapterHub: " + part.gate.substr(0, part.gate.size() - 1) + ": " + why);
-  }
-
-  void fault(const std::string& path, const std::string& why) { faults_ += (faults_.empty() ? "" : "; ") + path.substr(0, path.size() - 1) + ": " + why; }
-
-  void add(const Adapter::Part& part) {
-    const Node described = part.edit->describe();
-    Part out{kind_of(*part.edit), part.path, part.path, {}, {}, part.spec.sites};
-    if (out.kind == "gate") {
-      out.gate_options = *described.find("gate");
-      const Node* inner = described.find("of");
-      if (inner->kind != Node::Kind::kMap || out.gate_options.find("kind") != nullptr) return fault(part.path, "AdapterHub has no central gate");
-      out.kind = inner->members.front().first;
-      out.options = inner->members.front().second;
-      out.own += "of/";
-      if (const std::string why = gate_fault(out); !why.empty()) return fault(part.path, why);
-    } else {
-      out.options = *described.find(out.kind);
-    }
-    if (const auto reason = reasons().find(out.kind); reason != reasons().end()) return fault(part.path, reason->second);
-    static const std::set<std::string> kKnown = {"bottleneck", "lora", "affine", "prefix", "reft"};
-    if (!kKnown.contains(out.kind)) return fault(part.path, "AdapterHub has no form for it that is known here");
-    parts_.push_back(std::move(out));
-  }
-
-  static std::string gate_fault(const Part& part) {
-    const Node& gate = part.gate_options;
-    if (part.kind != "bottleneck" && part.kind != "lora" && part.kind != "prefix") return "AdapterHub has no gate around " + part.kind;
-    if (word(gate, "value") != "learned") return "AdapterHub has no gates of a fixed value";
-    if (word(gate, "pool") != "mean") return "AdapterHub's gates average over the rows of a text: expected pool mean, found " + word(gate, "pool");
-    if (part.kind == "prefix") return word(gate, "prefix_logits") == "off" ? "" : "AdapterHub scales a prefix and leaves its logits alone: expected prefix_logits off";
-    if (word(gate, "share") != "separate") return "AdapterHub has a gate a module: expected share separate, found " + word(gate, "share");
-    if (part.kind == "lora" && word(gate, "multiplier") != "gate") return "AdapterHub's gate takes the place of alpha/r: expected multiplier gate";
-    return "";
-  }
-
-  void put(const std::string& name, const Tensor& tensor) { out_[name] = tensor.detach().to(at::kFloat).contiguous(); }
-  const Tensor& stored(const std::string& name) const { return tensors_.at(name); }
-
-  void put_gate(const Part& part, const Site& site, const std::string& theirs) {
-    for (const char* tensor : {"weight", "bias"}) put(theirs + tensor, stored(part.gate + site.name + ".gate." + tensor));
-  }
-
-  // The parts that every layer of `sites` has; fills leave_out. Refuses layers that differ.
-  std::set<std::string> rectangle(const Part& part, const std::vector<Site>& sites, Node& config) const {
-    std::map<int64_t, std::set<std::string>> by_layer;
-    for (const Site& site : sites) {
-      if (!by_layer[site.layer].insert(site.part).second) refuse(part, "AdapterHub keeps one change of a module, and " + site.name + " has two");
-    }
-    const std::set<std::string>& parts = by_layer.begin()->second;
-    for (const auto& [layer, own] : by_layer) {
-      if (own != parts) refuse(part, "AdapterHub changes the same modules in every layer that it changes; layer " + std::to_string(layer) + " has others than layer " + std::to_string(by_layer.begin()->first));
-    }
-    std::vector<Node> left_out;
-    for (int64_t layer = 0; layer < model_.config.layers; ++layer) {
-      if (!by_layer.contains(layer)) left_out.push_back(Node::integer(layer));
-    }
-    config["leave_out"] = Node::list(std::move(left_out));
-    return parts;
-  }
-
-  // ---- bottlenecks: edits that differ in width alone are one configuration with a factor a layer
-  void write_bottlenecks() {
-    std::vector<const Part*> all;
-    for (const Part& part : parts_) {
-      if (part.kind == "bottleneck") all.push_back(&part);
-    }
-    const Part& first = *all.front();
-    std::vector<Site> sites;
-    std::map<int64_t, int64_t> units;   // by layer
-    for (const Part* part : all) {
-      if (!is_alike(*part, first)) refuse(*part, "AdapterHub keeps one kind of bottleneck in a folder: expected the options of " + first.gate.substr(0, first.gate.size() - 1) + ", but for layers and width");
-      for (const Site& site : part->sites) {
-        const int64_t width = stored(part->own + site.name + ".down.bias").size(0);
-        const auto [found, is_new] = units.emplace(site.layer, width);
-        if (found->second != width) refuse(*part, "AdapterHub has one width a layer: expected " + std::to_string(found->second) + " at " + site.name + ", found " + std::to_string(width));
-        sites.push_back(site);
-        write_bottleneck_site(*part, site);
-      }
-    }
-    Node config = parse_json(kBottleneckFields, "AdapterHub's fields");
-    write_placement(first, rectangle(first, sites, config), config);
-    write_factors(units, config);
-    const Node& options = first.options;
-    config["non_linearity"] = Node::text(our_activation_to_hub(word(options, "activation")));
-    const std::string& initial = word(options, "init");
-    config["init_weights"] = Node::text(initial == "normal" ? "bert" : initial == "houlsby" ? "houlsby" : "mam_adapter");
-    config["use_gating"] = Node::boolean(first.is_gated());
-    const bool is_word = options.find("scaling")->is_string;
-    const bool is_replaced = first.is_gated() && word(first.gate_options, "multiplier") == "gate";   // by the gate
-    config["scaling"] = is_word ? *options.find("scaling") : with_point(is_replaced ? 1.0 : number(options, "scaling"));
-    configs_.push_back(std::move(config));
-  }
-
-  static bool is_alike(const Part& a, const Part& b) {
-    const auto rest = [](const Part& part) {
-      Node options = part.options;
-      std::erase_if(options.members, [](const auto& member) { return member.first == "sites" || member.first == "layers" || member.first == "width" || member.first == "reduction"; });
-      return std::pair{to_json(options), to_json(part.gate_options)};
-    };
-    return rest(a) == rest(b);
-  }
-
-  void write_placement(const Part& part, const std::set<std::string>& parts, Node& config) const {
-    const std::string& placement = word(part.options, "placement");
-    const bool is_behind_norm = parts.begin()->ends_with(".norm");
-    for (const std::string& each : parts) {
-      const bool is_known = each == "attn.out" || each == "ffn.out" || each == "attn.norm" || each == "ffn.norm";
-      if (!is_known || each.ends_with(".norm") != is_behind_norm) refuse(part, "AdapterHub's bottlenecks stand at attn.out and ffn.out, or at attn.norm and ffn.norm; found " + each);
-    }
-    config["mh_adapter"] = Node::boolean(parts.contains(is_behind_norm ? "attn.norm" : "attn.out"));
-    config["output_adapter"] = Node::boolean(parts.contains(is_behind_norm ? "ffn.norm" : "ffn.out"));
-    config["is_parallel"] = Node::boolean(placement == "parallel");
-    config["original_ln_before"] = Node::boolean(placement == "pfeiffer" || is_behind_norm);
-    config["original_ln_after"] = Node::boolean(!is_behind_norm);
-    config["residual_before_ln"] = Node::boolean(!is_behind_norm);
-  }
-
-  void write_factors(const std::map<int64_t, int64_t>& units, Node& config) const {
-    const int64_t usual = units.rbegin()->second;
-    const Node fallback = factor_for(model_.config.width, usual);
-    Node factors = Node::map();
-    for (const auto& [layer, own] : units) {
-      if (own != usual) factors[std::to_string(layer)] = factor_for(model_.config.width, own);
-    }
-    if (factors.members.empty()) {
-      config["reduction_factor"] = fallback;
-      return;
-    }
-    factors["default"] = fallback;
-    config["reduction_factor"] = std::move(factors);
-  }
-
-  void write_bottleneck_site(const Part& part, const Site& site) {
-    const std::string theirs = names_.of_sublayer(site), ours = part.own + site.name;
-    for (const char* tensor : {"weight", "bias"}) {
-      put(theirs + "adapter_down.0." + tensor, stored(ours + ".down." + tensor));
-      put(theirs + "adapter_up." + tensor, stored(ours + ".up." + tensor));
-    }
-    if (tensors_.contains(ours + ".scaling")) put(theirs + "scaling", stored(ours + ".scaling"));
-    if (part.is_gated()) put_gate(part, site, theirs + "gate.");
-  }
-
-  // ---- LoRA and (IA)^3
-  Node linear_config(const Part& part, const char* what) const {
-    Node config = parse_json(kLoraFields, "AdapterHub's fields");
-    std::vector<Node> matrices;
-    for (const std::string& each : rectangle(part, part.sites, config)) {
-      const bool is_attention = each == "attn.q" || each == "attn.k" || each == "attn.v";
-      if (is_attention) matrices.push_back(Node::text(each.substr(5)));
-      else if (each == "ffn.up") config["intermediate_lora"] = Node::boolean(true);
-      else if (each == "ffn.down") config["output_lora"] = Node::boolean(true);
-      else refuse(part, std::string("AdapterHub's ") + what + " acts at attn.q, attn.k, attn.v, ffn.up and ffn.down; found " + each);
-    }
-    config["selfattn_lora"] = Node::boolean(!matrices.empty());
-    config["attn_matrices"] = Node::list(std::move(matrices));
-    return config;
-  }
-
-  void write_lora(const Part& part) {
-    Node config = linear_config(part, "LoRA");
-    const double rank = number(part.options, "rank");
-    config["r"] = Node::integer(static_cast<int64_t>(rank));
-    config["alpha"] = Node::number(number(part.options, "alpha") * (is_true(part.options, "rslora") ? std::sqrt(rank) : 1.0));
-    config["dropout"] = with_point(number(part.options, "dropout"));
-    config["init_weights"] = Node::text(word(part.options, "init") == "normal" ? "bert" : "lora");
-    config["use_gating"] = Node::boolean(part.is_gated());
-    for (const Site& site : part.sites) {
-      const std::string theirs = names_.of_linear(site);
-      put(theirs + "lora_A", stored(part.own + site.name + ".lora_a"));
-      put(theirs + "lora_B", stored(part.own + site.name + ".lora_b"));
-      if (part.is_gated()) put_gate(part, site, theirs + "gate.");
-    }
-    configs_.push_back(std::move(config));
-  }
-
-  void write_scales(const Part& part) {
-    if (is_true(part.options, "shift") || !is_true(part.options, "scale")) refuse(part, "AdapterHub's (IA)^3 scales and does not shift");
-    Node config = linear_config(part, "(IA)^3");
-    config["composition_mode"] = Node::text("scale");
-    config["init_weights"] = Node::text("ia3");
-    config["r"] = config["alpha"] = Node::integer(1);
-    for (const Site& site : part.sites) put(names_.of_linear(site) + "lora_B", stored(part.own + site.name + ".scale").unsqueeze(1));
-    configs_.push_back(std::move(config));
-  }
-
-  // ---- prefixes
-  void write_prefix(const Part& part) {
-    if (is_true(part.options, "counts_positions")) refuse(part, "AdapterHub's prefix takes no positions: expected counts_positions: false, as it must be trained");
-    Node config = parse_json(kPrefixFields, "AdapterHub's fields");
-    rectangle(part, part.sites, config);
-    const auto hidden = static_cast<int64_t>(number(part.options, "mlp"));
-    config["prefix_length"] = Node::integer(static_cast<int64_t>(number(part.options, "length")));
-    config["flat"] = Node::boolean(hidden == 0);
-    if (hidden > 0) config["bottleneck_size"] = Node::integer(hidden);
-    config["use_gating"] = Node::boolean(part.is_gated());
-    if (part.is_gated()) config["shared_gating"] = Node::boolean(word(part.gate_options, "prefix") == "shared");
-    const std::string theirs = names_.of_prefix();
-    if (hidden == 0) {
-      std::vector<Tensor> rows;
-      for (const Site& site : part.sites) {
-        for (const char* name : {".keys", ".values"}) rows.push_back(stored(part.own + site.name + name));
-      }
-      put(theirs + "control_trans", at::cat(rows, 1).flatten());
-    } else {
-      put(theirs + "wte.weight", stored(part.own + "table"));
-      for (const char* tensor : {"weight", "bias"}) {
-        put(theirs + "control_trans.0." + tensor, stored(part.own + "mlp.in." + tensor));
-        put(theirs + "control_trans.2." + tensor, stored(part.own + "mlp.out." + tensor));
-      }
-    }
-    for (const Site& site : part.sites) {
-      if (part.is_gated()) put_gate(part, site, names_.of_prefix_gate(site.layer));
-    }
-    configs_.push_back(std::move(config));
-  }
-
-  // ---- ReFT
-  void check_reft(const Part& part, const PositionChoice& positions) const {
-    const Node& options = part.options;
-    if (word(options, "source") != "linear") refuse(part, "AdapterHub's ReFT has a linear source; --to pyreft has constant ones");
-    if (is_true(options, "projection_bias")) refuse(part, "AdapterHub's ReFT has no bias in its projection");
-    if (!options.find("subspace")->items.empty()) refuse(part, "AdapterHub's ReFT has no subspaces");
-    if (positions.is_all) refuse(part, "AdapterHub's ReFT edits first and last tokens, not all");
-    if (!is_true(options, "subtract") && word(options, "activation") != "linear") {
-      refuse(part, "AdapterHub reads every folder as one that subtracts the projection; without it an edit goes into that form where its activation is linear, found " + word(options, "activation"));
-    }
-    if (word(options, "clamp") != "length") refuse(part, "AdapterHub edits the first and last tokens of short texts too: expected clamp length, as it must be trained, found " + word(options, "clamp"));
-    if (number(options, "dropout") > 0 && word(options, "dropout_on") != "output") refuse(part, "AdapterHub's dropout acts on the edited vector: expected dropout_on output, found " + word(options, "dropout_on"));
-    for (const Site& site : part.sites) {
-      if (site.part != "out") refuse(part, "AdapterHub's ReFT stands behind whole blocks (out); found " + site.name);
-    }
-  }
-
-  void write_reft(const Part& part) {
-    const Node& options = part.options;
-    const PositionChoice positions = parse_positions(word(options, "positions"));
-    check_reft(part, positions);
-    Node config = parse_json(kReftFields, "AdapterHub's fields");
-    std::vector<Node> layers;
-    for (const Site& site : part.sites) layers.push_back(Node::integer(site.layer));
-    if (static_cast<int64_t>(layers.size()) < model_.config.layers) config["layers"] = Node::list(std::move(layers));
-    const bool is_rotation = is_true(options, "rotation"), is_untied = positions.is_two_sided() && !is_true(options, "tied");
-    config["prefix_positions"] = Node::integer(positions.first);
-    config["suffix_positions"] = Node::integer(positions.last);
-    config["r"] = Node::integer(static_cast<int64_t>(number(options, "rank")));
-    config["orthogonality"] = Node::boolean(is_rotation);
-    config["tied_weights"] = Node::boolean(!is_untied);
-    config["dropout"] = with_point(number(options, "dropout"));
-    if (word(options, "activation") != "linear") config["non_linearity"] = Node::text(word(options, "activation"));
-    // Its own files lack this field, and its reader forgets it: what it makes of any folder subtracts. Here it tells NoReFT from DiReFT.
-    if (!is_rotation) config["subtract_projection"] = Node::boolean(true);
-    const bool subtracts = is_true(options, "subtract");
-    for (const Site& site : part.sites) {
-      const std::string ours = part.own + site.name + ".";
-      if (!is_untied) write_unit(names_.of_reft(site.layer, 0), ours + "tied.", is_rotation, subtracts);
-      else write_unit(names_.of_reft(site.layer, 0), ours + "prefix.", is_rotation, subtracts), write_unit(names_.of_reft(site.layer, 1), ours + "suffix.", is_rotation, subtracts);
-    }
-    configs_.push_back(std::move(config));
-  }
-
-  // Without subtraction: W h + b = (W + P) h + b - P h, so that W + P is written for W.
-  void write_unit(const std::string& theirs, const std::string& ours, bool is_rotation, bool subtracts) {
-    const auto put_source = [&](const Tensor& projection) { put(theirs + "learned_source.weight", subtracts ? stored(ours + "weight") : stored(ours + "weight") + projection); };
-    put(theirs + "learned_source.bias", stored(ours + "bias"));
-    if (!is_rotation) {
-      put_source(stored(ours + "projection"));
-      return put(theirs + "projection.weight", stored(ours + "projection"));
-    }
-    const Tensor q = rotation_of(stored(ours + "chart").to(at::kDouble), stored(ours + "base").to(at::kDouble)).to(at::kFloat);   // [C,R]
-    put_source(q.t());
-    put(theirs + "projection.parametrizations.weight.original", initial_chart(q.size(0), q.size(1)).t());
-    put(theirs + "projection.parametrizations.weight.0.base", completed(q));
-  }
-
-  const NamedTensors& tensors_;
-  const Model& model_;
-  HubNames names_;
-  std::vector<Part> parts_;
-  std::string faults_;
-  std::vector<Node> configs_;
-  NamedTensors out_;
-};
-
 }  // namespace
 
+HubWriter::HubWriter(const Adapter& adapter, const NamedTensors& tensors, const Model& model)
+    : tensors_(tensors),
+      model_(model),
+      names_(model, adapter.head() != nullptr ? family_of(model.config).prefixes.front() : "", kName) {
+  for (const Adapter::Part& part : adapter.parts()) add(part);
+}
+
+void HubWriter::build() {
+  if (!faults_.empty()) throw InputError("the adapter cannot be exported to AdapterHub: " + faults_);
+  if (parts_.empty())
+    throw InputError(
+        "the adapter cannot be exported to AdapterHub: it changes nothing but the head, and AdapterHub keeps no head without "
+        "an adapter");
+  std::set<std::string> seen;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const std::string method = method_of(parts_[i].kind);
+    if (!seen.insert(method).second) {
+      if (method != "bottleneck") refuse(parts_[i], "AdapterHub keeps one " + method + " in a folder");
+      continue;  // all bottlenecks make one configuration
+    }
+    if (method == "bottleneck") write_bottlenecks();
+    else if (parts_[i].kind == "lora") write_lora(parts_[i]);
+    else if (parts_[i].kind == "affine") write_scales(parts_[i]);
+    else if (parts_[i].kind == "prefix") write_prefix(parts_[i]);
+    else write_reft(parts_[i]);
+  }
+}
+
+Node HubWriter::config() const {
+  if (configs_.size() == 1) return configs_.front();
+  return Node::map({{"architecture", Node::text("union")}, {"configs", Node::list(configs_)}});
+}
+
+void HubWriter::refuse(const Part& part, const std::string& why) {
+  throw InputError("the adapter cannot be exported to AdapterHub: " + part.gate.substr(0, part.gate.size() - 1) + ": " + why);
+}
+
+void HubWriter::fault(const std::string& path, const std::string& why) {
+  faults_ += (faults_.empty() ? "" : "; ") + path.substr(0, path.size() - 1) + ": " + why;
+}
+
+void HubWriter::add(const Adapter::Part& part) {
+  const Node described = part.edit->describe();
+  Part out{kind_of(*part.edit), part.path, part.path, {}, {}, part.spec.sites};
+  if (out.kind == "gate") {
+    out.gate_options = *described.find("gate");
+    const Node* inner = described.find("of");
+    if (inner->kind != Node::Kind::kMap || out.gate_options.find("kind") != nullptr)
+      return fault(part.path, "AdapterHub has no central gate");
+    out.kind = inner->members.front().first;
+    out.options = inner->members.front().second;
+    out.own += "of/";
+    if (const std::string why = gate_fault(out); !why.empty()) return fault(part.path, why);
+  } else {
+    out.options = *described.find(out.kind);
+  }
+  if (const auto reason = reasons().find(out.kind); reason != reasons().end()) return fault(part.path, reason->second);
+  static const std::set<std::string> kKnown = {"bottleneck", "lora", "affine", "prefix", "reft"};
+  if (!kKnown.contains(out.kind)) return fault(part.path, "AdapterHub has no form for it that is known here");
+  parts_.push_back(std::move(out));
+}
+
+std::string HubWriter::gate_fault(const Part& part) {
+  const Node& gate = part.gate_options;
+  if (part.kind != "bottleneck" && part.kind != "lora" && part.kind != "prefix")
+    return "AdapterHub has no gate around " + part.kind;
+  if (word(gate, "value") != "learned") return "AdapterHub has no gates of a fixed value";
+  if (word(gate, "pool") != "mean")
+    return "AdapterHub's gates average over the rows of a text: expected pool mean, found " + word(gate, "pool");
+  if (part.kind == "prefix")
+    return word(gate, "prefix_logits") == "off"
+               ? ""
+               : "AdapterHub scales a prefix and leaves its logits alone: expected prefix_logits off";
+  if (word(gate, "share") != "separate")
+    return "AdapterHub has a gate a module: expected share separate, found " + word(gate, "share");
+  if (part.kind == "lora" && word(gate, "multiplier") != "gate")
+    return "AdapterHub's gate takes the place of alpha/r: expected multiplier gate";
+  return "";
+}
+
+void HubWriter::put_gate(const Part& part, const Site& site, const std::string& theirs) {
+  for (const char* tensor : {"weight", "bias"}) put(theirs + tensor, stored(part.gate + site.name + ".gate." + tensor));
+}
+
+std::set<std::string> HubWriter::rectangle(const Part& part, const std::vector<Site>& sites, Node& config) const {
+  std::map<int64_t, std::set<std::string>> by_layer;
+  for (const Site& site : sites) {
+    if (!by_layer[site.layer].insert(site.part).second)
+      refuse(part, "AdapterHub keeps one change of a module, and " + site.name + " has two");
+  }
+  const std::set<std::string>& parts = by_layer.begin()->second;
+  for (const auto& [layer, own] : by_layer) {
+    if (own != parts)
+      refuse(part, "AdapterHub changes the same modules in every layer that it changes; layer " + std::to_string(layer) +
+                       " has others than layer " + std::to_string(by_layer.begin()->first));
+  }
+  std::vector<Node> left_out;
+  for (int64_t layer = 0; layer < model_.config.layers; ++layer) {
+    if (!by_layer.contains(layer)) left_out.push_back(Node::integer(layer));
+  }
+  config["leave_out"] = Node::list(std::move(left_out));
+  return parts;
+}
+
 void write_adapterhub(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model) {
-  if (family_of(model.config).head_style == HeadStyle::kNone) throw InputError("folders of AdapterHub are written for BERT and RoBERTa; the model is of type " + quote(model.config.model_type));
+  if (family_of(model.config).head_style == HeadStyle::kNone)
+    throw InputError("folders of AdapterHub are written for BERT and RoBERTa; the model is of type " +
+                     quote(model.config.model_type));
   const at::NoGradGuard no_grad;
-  Writer writer(adapter, tensors, model);
+  HubWriter writer(adapter, tensors, model);
   writer.build();
   make_directories(dir);
   if (adapter.head() != nullptr) write_hub_head(dir, adapter, tensors, model, kName);

@@ -48,7 +48,9 @@ class HeadReader {
   HeadLayers static_layers() {
     ignore_fields(config_, {"name", "num_labels"});
     const std::string name = config_.text("model_class", family_.classifier_class);
-    if (name != family_.classifier_class) config_.fault("model_class", "expected " + family_.classifier_class + ", found " + quote(name) + ": heads for other tasks have no place here");
+    if (name != family_.classifier_class)
+      config_.fault("model_class", "expected " + family_.classifier_class + ", found " + quote(name) +
+                                       ": heads for other tasks have no place here");
     read_labels(config_);
     return name == family_.classifier_class ? family_.head_names : HeadLayers();
   }
@@ -57,9 +59,11 @@ class HeadReader {
     ignore_fields(config_, {"model_class", "label2id"});
     ignore_fields(c, {"num_labels"});
     const std::string type = c.text("head_type", "classification");
-    if (type != "classification") c.fault("head_type", "expected classification, found " + quote(type) + ": heads for other tasks have no place here");
+    if (type != "classification")
+      c.fault("head_type", "expected classification, found " + quote(type) + ": heads for other tasks have no place here");
     if (!c.boolean("bias", true)) c.fault("bias", "expected true: a head here has a bias");
-    if (!is_unused(c.raw("dropout_prob"))) foreign_.head["dropout"] = Node::number(c.number("dropout_prob", std::nullopt, 0, 0.99));
+    if (!is_unused(c.raw("dropout_prob")))
+      foreign_.head["dropout"] = Node::number(c.number("dropout_prob", std::nullopt, 0, 0.99));
     read_labels(c);
     const int64_t layers = c.integer("layers", 2, 1, 100);
     const bool uses_pooler = c.boolean("use_pooler", false);
@@ -71,8 +75,9 @@ class HeadReader {
       if (has_pooler) foreign_.head["pooler"] = Node::text("trained");
       return {{has_pooler ? "pooler" : "dense", start + "1"}, {"out", start + "4"}};
     }
-    c.fault("layers", "expected 2 layers with tanh between them on the first token" + std::string(has_pooler ? ", or 1 layer on the pooler" : "") + "; found " +
-                          std::to_string(layers) + (uses_pooler ? " on the pooler" : " on the first token") + ", activation_function " + function);
+    c.fault("layers", "expected 2 layers with tanh between them on the first token" +
+                          std::string(has_pooler ? ", or 1 layer on the pooler" : "") + "; found " + std::to_string(layers) +
+                          (uses_pooler ? " on the pooler" : " on the first token") + ", activation_function " + function);
     return {};
   }
 
@@ -105,7 +110,8 @@ class HeadReader {
     const bool is_last = ours == "out";
     const int64_t rows = is_last && found != tensors_.all().end() && found->second.dim() > 0 ? found->second.size(0) : width;
     if (is_last) foreign_.head_outputs = rows;
-    for (const auto& [suffix, shape] : {std::pair{".weight", std::vector<int64_t>{rows, width}}, std::pair{".bias", std::vector<int64_t>{rows}}}) {
+    for (const auto& [suffix, shape] :
+         {std::pair{".weight", std::vector<int64_t>{rows, width}}, std::pair{".bias", std::vector<int64_t>{rows}}}) {
       const at::Tensor tensor = tensors_.take(theirs + suffix, shape);
       if (tensor.defined()) foreign_.tensors[Adapter::kHeadPath + ours + suffix] = tensor;
     }
@@ -146,7 +152,8 @@ std::string hub_model_class(const Adapter& adapter, const Model& model) {
   return full.substr(0, full.size() - std::string_view(kTask).size()) + (adapter.head() == nullptr ? "Model" : "AdapterModel");
 }
 
-void write_hub_head(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model, const std::string& name) {
+void write_hub_head(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model,
+                    const std::string& name) {
   const Head& head = *adapter.head();
   const Task& task = *adapter.task();
   const Family& family = family_of(model.config);

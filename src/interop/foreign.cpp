@@ -17,7 +17,7 @@ using at::Tensor;
 
 namespace {
 
-constexpr size_t kMostNamed = 10;   // faults of tensors in one message
+constexpr size_t kMostNamed = 10;  // faults of tensors in one message
 
 std::string listed(const std::vector<std::string>& faults) {
   std::string out;
@@ -30,18 +30,24 @@ std::string listed(const std::vector<std::string>& faults) {
 std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optional<Task>& given, const Path& source) {
   const int64_t outputs = foreign.head_outputs;
   if (outputs == 0) {
-    if (given && !given->is_answered_in_words()) throw InputError("--task: the adapter in '" + source.string() + "' has no head, so no labels; leave the flag out, or give a task whose answers are texts");
+    if (given && !given->is_answered_in_words())
+      throw InputError("--task: the adapter in '" + source.string() +
+                       "' has no head, so no labels; leave the flag out, or give a task whose answers are texts");
     return given;
   }
   const std::string count = std::to_string(outputs) + " " + plural(outputs, "output");
   const std::optional<Task>& task = given ? given : foreign.task;
   if (!task) {
-    throw InputError("'" + source.string() + "': the head has " + count + ", but the folder does not say what they mean: give --task with a ready task, a YAML file" +
-                     (outputs == 1 ? " (a regression task)" : ", or text:LABEL,LABEL with " + std::to_string(outputs) + " labels in the order of the outputs"));
+    throw InputError("'" + source.string() + "': the head has " + count +
+                     ", but the folder does not say what they mean: give --task with a ready task, a YAML file" +
+                     (outputs == 1
+                          ? " (a regression task)"
+                          : ", or text:LABEL,LABEL with " + std::to_string(outputs) + " labels in the order of the outputs"));
   }
   const int64_t wanted = task->kind == TaskKind::kRegression ? 1 : task->num_labels();
   if (wanted != outputs) {
-    throw InputError((given ? "--task: " : "'" + source.string() + "': ") + "the task " + quote(task->name) + " needs " + std::to_string(wanted) + " " + plural(wanted, "output") + ", but the head has " + count);
+    throw InputError((given ? "--task: " : "'" + source.string() + "': ") + "the task " + quote(task->name) + " needs " +
+                     std::to_string(wanted) + " " + plural(wanted, "output") + ", but the head has " + count);
   }
   return task;
 }
@@ -56,8 +62,8 @@ Tensor ForeignTensors::take(const std::string& name, at::IntArrayRef shape) {
   }
   taken_.push_back(name);
   if (found->second.sizes() != shape || !found->second.is_floating_point()) {
-    fault("tensor " + quote(name) + ": expected numbers of shape " + shape_text(shape) + ", found " + safetensors_dtype(found->second.scalar_type()) + " " +
-          shape_text(found->second.sizes()));
+    fault("tensor " + quote(name) + ": expected numbers of shape " + shape_text(shape) + ", found " +
+          safetensors_dtype(found->second.scalar_type()) + " " + shape_text(found->second.sizes()));
     return {};
   }
   return found->second.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
@@ -66,7 +72,8 @@ Tensor ForeignTensors::take(const std::string& name, at::IntArrayRef shape) {
 void ForeignTensors::finish(const std::string& before) {
   std::sort(taken_.begin(), taken_.end());
   for (const auto& [name, tensor] : tensors_) {
-    if (!std::binary_search(taken_.begin(), taken_.end(), name)) fault("tensor " + quote(name) + " " + shape_text(tensor.sizes()) + " has no place in a Graft adapter");
+    if (!std::binary_search(taken_.begin(), taken_.end(), name))
+      fault("tensor " + quote(name) + " " + shape_text(tensor.sizes()) + " has no place in a Graft adapter");
   }
   std::string message = before;
   if (!faults_.empty()) message += (message.empty() ? "" : "\n") + listed(faults_);
@@ -88,7 +95,8 @@ LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::op
     if (found == foreign.tensors.end()) {
       faults.push_back(source.string() + ": holds nothing for '" + param.name + "'");
     } else if (found->second.sizes() != at::IntArrayRef(param.shape)) {
-      faults.push_back(source.string() + ": '" + param.name + "': expected " + shape_text(param.shape) + ", found " + shape_text(found->second.sizes()));
+      faults.push_back(source.string() + ": '" + param.name + "': expected " + shape_text(param.shape) + ", found " +
+                       shape_text(found->second.sizes()));
     } else if (!at::isfinite(found->second).all().item<bool>()) {
       faults.push_back(source.string() + ": '" + param.name + "' holds numbers that are not finite");
     } else {
@@ -96,10 +104,12 @@ LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::op
     }
     if (found != foreign.tensors.end()) foreign.tensors.erase(found);
   }
-  for (const auto& [name, tensor] : foreign.tensors) faults.push_back(source.string() + ": '" + name + "' fits no slot of the adapter");
+  for (const auto& [name, tensor] : foreign.tensors)
+    faults.push_back(source.string() + ": '" + name + "' fits no slot of the adapter");
   const bool needs_pooler = adapter.head() != nullptr && family_of(model.config).head_style == HeadStyle::kPooler;
   if (needs_pooler && !model.weights.has("pooler.weight") && !tensors.contains("head/pooler.weight")) {
-    faults.push_back(source.string() + ": its head reads a pooler, but the model '" + model.source + "' has none; give the base it was trained on");
+    faults.push_back(source.string() + ": its head reads a pooler, but the model '" + model.source +
+                     "' has none; give the base it was trained on");
   }
   if (!faults.empty()) throw InputError(listed(faults));
   Provenance provenance;
@@ -135,7 +145,8 @@ ForeignTensors load_foreign_tensors(const Path& dir, const std::string& name, co
     return std::filesystem::exists(path, error);
   };
   const Path safe = dir / name, legacy = dir / bin;
-  if (exists(safe) && exists(legacy)) throw InputError("'" + dir.string() + "': holds both " + name + " and " + bin + ": leave the one out that is not meant");
+  if (exists(safe) && exists(legacy))
+    throw InputError("'" + dir.string() + "': holds both " + name + " and " + bin + ": leave the one out that is not meant");
   if (exists(safe)) return {load_safetensors(safe).tensors, safe.string()};
   if (exists(legacy)) return {load_torch_file(legacy), legacy.string()};
   throw InputError("'" + dir.string() + "': expected " + name + " or " + bin + ", found neither");

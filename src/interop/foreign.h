@@ -1,8 +1,8 @@
 // The frame of every importer: what a foreign adapter folder holds, in Graft's words, and how it becomes an adapter.
 //
-// A format's reader goes through its config field by field (honoured, harmless, or refused by name), takes each tensor once, and fills a
-// ForeignAdapter. `assemble` builds the adapter, and lets nothing pass that is missing, left over, misshapen or not finite. Nothing foreign
-// is believed: all faults of a folder are listed at once.
+// A format's reader goes through its config field by field (honoured, harmless, or refused by name), takes each tensor once, and
+// fills a ForeignAdapter. `assemble` builds the adapter, and lets nothing pass that is missing, left over, misshapen or not
+// finite. Nothing foreign is believed: all faults of a folder are listed at once.
 #pragma once
 
 #include <optional>
@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/options.h"
-#include "edit/average.h"
 #include "edit/adapter_file.h"
+#include "edit/average.h"
 #include "model/trunk.h"
 
 namespace graft {
@@ -25,7 +25,7 @@ class ForeignTensors {
   const NamedTensors& all() const { return tensors_; }
   // In float32, row-major, a copy. A missing tensor or one of another shape is a fault and gives an undefined tensor.
   at::Tensor take(const std::string& name, at::IntArrayRef shape);
-  void drop(const std::string& name) { taken_.push_back(name); }   // known, and of no meaning here
+  void drop(const std::string& name) { taken_.push_back(name); }  // known, and of no meaning here
   void fault(const std::string& message) { faults_.push_back(source_ + ": " + message); }
   // Throws InputError with `before` (the config's faults), the faults found here, and every tensor that nobody took.
   void finish(const std::string& before);
@@ -39,22 +39,23 @@ class ForeignTensors {
 };
 
 struct ForeignAdapter {
-  std::vector<Node> edits;             // of a definition, in order
+  std::vector<Node> edits;  // of a definition, in order
   Node head = Node::map();
-  NamedTensors tensors;                // by stored name: "0.lora/enc.0.attn.q.lora_a", "head/out.weight"
-  int64_t head_outputs = 0;            // 0: the folder holds no head
-  std::optional<Task> task = {};       // where the folder names its labels
-  std::string origin;                  // "peft 0.21.2 (LORA)", for the provenance
+  NamedTensors tensors;           // by stored name: "0.lora/enc.0.attn.q.lora_a", "head/out.weight"
+  int64_t head_outputs = 0;       // 0: the folder holds no head
+  std::optional<Task> task = {};  // where the folder names its labels
+  std::string origin;             // "peft 0.21.2 (LORA)", for the provenance
 
   // Appends an edit; returns the path of its tensors, "0.lora/".
   std::string add(const std::string& kind, Node options);
 };
 
-// `task`: what --task says; wins over the folder's own labels. `source`: the folder, for messages. Throws InputError naming every slot
-// that is empty and every tensor that fits none; and when the head has outputs but no task, or the reverse.
+// `task`: what --task says; wins over the folder's own labels. `source`: the folder, for messages. Throws InputError naming every
+// slot that is empty and every tensor that fits none; and when the head has outputs but no task, or the reverse.
 LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::optional<Task>& task, const Path& source);
 
-// `name`, or `bin` of the same stem where only that is there: safetensors, or a file of torch.save. Throws InputError when neither is there, or both.
+// `name`, or `bin` of the same stem where only that is there: safetensors, or a file of torch.save. Throws InputError when
+// neither is there, or both.
 ForeignTensors load_foreign_tensors(const Path& dir, const std::string& name, const std::string& bin);
 
 // True for what a config writes where a field is not used: null, false, an empty list or map.

@@ -21,10 +21,10 @@ constexpr int64_t kProbeSequences = 2;
 
 struct Format {
   const char* name;
-  const char* config;   // the file that marks such a folder
+  const char* config;  // the file that marks such a folder
   ForeignAdapter (*read)(const Path&, const Model&, const ImportAnswers&);
   void (*write)(const Path&, const Adapter&, const NamedTensors&, const Model&);
-  ImportAnswers (*answers)(const Adapter&);   // that reading back an exported folder needs
+  ImportAnswers (*answers)(const Adapter&);  // that reading back an exported folder needs
   bool asks_positions, asks_reft_kind;
 };
 
@@ -38,7 +38,9 @@ constexpr Format kFormats[] = {
 };
 
 void check_answers(const Format& format, const ImportAnswers& answers) {
-  const auto refuse = [&](const char* flag) { throw InputError(std::string(flag) + ": folders of " + format.name + " do not need it; leave it out"); };
+  const auto refuse = [&](const char* flag) {
+    throw InputError(std::string(flag) + ": folders of " + format.name + " do not need it; leave it out");
+  };
   if (!format.asks_positions && !answers.positions.empty()) refuse("--positions");
   if (!format.asks_positions && answers.is_untied) refuse("--untied");
   if (!format.asks_positions && !answers.activation.empty()) refuse("--activation");
@@ -49,14 +51,16 @@ const Format& format_named(const std::string& name) {
   for (const Format& format : kFormats) {
     if (name == format.name) return format;
   }
-  throw InputError("unknown format " + quote(name) + did_you_mean(name, foreign_formats()) + "; expected " + joined(foreign_formats(), "or"));
+  throw InputError("unknown format " + quote(name) + did_you_mean(name, foreign_formats()) + "; expected " +
+                   joined(foreign_formats(), "or"));
 }
 
 // The last hidden states, and the logits where there is a head; of a decoder the logits of all tokens.
 std::vector<Tensor> computed(const Model& model, const Adapter& adapter, const NamedTensors& tensors) {
   const at::NoGradGuard no_grad;
   const Bound bound(model, adapter, tensors);
-  const std::vector<Sequence> probe = made_up_probes(model.config, kProbeSequences, adapter.layout().virtual_rows + adapter.layout().first_position);
+  const std::vector<Sequence> probe =
+      made_up_probes(model.config, kProbeSequences, adapter.layout().virtual_rows + adapter.layout().first_position);
   if (model.config.has_decoder()) {
     std::vector<Tensor> logits;
     for (const Sequence& sequence : probe) logits.push_back(token_logits(model, bound, sequence));
@@ -111,13 +115,15 @@ ExportReport export_adapter(const std::string& format, const Path& dir, const Lo
   known.write(dir, loaded.adapter, loaded.tensors, model);
   try {
     const LoadedAdapter again = import_adapter(format, dir, model, loaded.adapter.task(), known.answers(loaded.adapter));
-    const double difference = largest_difference(computed(model, loaded.adapter, loaded.tensors), computed(model, again.adapter, again.tensors));
-    if (!(difference <= kMostDifference)) throw InternalError("the exported adapter computes something else: a difference of " + std::to_string(difference));
+    const double difference =
+        largest_difference(computed(model, loaded.adapter, loaded.tensors), computed(model, again.adapter, again.tensors));
+    if (!(difference <= kMostDifference))
+      throw InternalError("the exported adapter computes something else: a difference of " + std::to_string(difference));
     return {difference};
   } catch (const Error& error) {
     std::error_code ignored;
     if (is_new) std::filesystem::remove_all(dir, ignored);
-    else std::filesystem::remove(dir / known.config, ignored);   // without it the folder is no adapter
+    else std::filesystem::remove(dir / known.config, ignored);  // without it the folder is no adapter
     throw InternalError("the folder that was written does not read back: " + std::string(error.what()));
   }
 }

@@ -35,28 +35,33 @@ Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& t
   const at::NoGradGuard no_grad;
   const Bound bound(model, adapter, tensors);
   std::vector<Tensor> out;
-  for (const Sequence& probe : probes) {   // one by one: no probe depends on how they are batched
+  for (const Sequence& probe : probes) {  // one by one: no probe depends on how they are batched
     if (model.config.has_decoder()) {
       out.push_back(token_logits(model, bound, probe));
       continue;
     }
     const Pack pack = make_pack({{{&probe}, 0, adapter.layout()}}, pack_options(model));
-    if (adapter.head() == nullptr) out.push_back(forward_lanes(model, input_of(model.config, pack), {{&bound, {}}}, {}).last.slice(0, 0, pack.num_tokens).to(at::kFloat));
+    if (adapter.head() == nullptr)
+      out.push_back(forward_lanes(model, input_of(model.config, pack), {{&bound, {}}}, {})
+                        .last.slice(0, 0, pack.num_tokens)
+                        .to(at::kFloat));
     else out.push_back(compute_logits(model, pack, {{&bound, {}}}, {}).logits.front().to(at::kFloat));
   }
   return at::cat(out);
 }
 
-// First what replaces tensors; then the others as they act; last what changes the input of ffn.down, where a later part has changed that
-// layer itself: the columns that it scales are those of the changed layer.
+// First what replaces tensors; then the others as they act; last what changes the input of ffn.down, where a later part has
+// changed that layer itself: the columns that it scales are those of the changed layer.
 std::vector<const Adapter::Part*> folding_order(const Adapter& adapter) {
-  const auto acts_at = [](const Adapter::Part& part, const auto& wanted) { return std::any_of(part.spec.sites.begin(), part.spec.sites.end(), wanted); };
+  const auto acts_at = [](const Adapter::Part& part, const auto& wanted) {
+    return std::any_of(part.spec.sites.begin(), part.spec.sites.end(), wanted);
+  };
   std::vector<const Adapter::Part*> first, middle, last;
   for (size_t i = 0; i < adapter.parts().size(); ++i) {
     const Adapter::Part& part = adapter.parts()[i];
-    const bool is_behind = std::any_of(adapter.parts().begin() + static_cast<std::ptrdiff_t>(i) + 1, adapter.parts().end(), [&](const Adapter::Part& later) {
-      return acts_at(later, [](const Site& site) { return site.part == "ffn.down"; });
-    });
+    const bool is_behind = std::any_of(
+        adapter.parts().begin() + static_cast<std::ptrdiff_t>(i) + 1, adapter.parts().end(),
+        [&](const Adapter::Part& later) { return acts_at(later, [](const Site& site) { return site.part == "ffn.down"; }); });
     const bool is_before_down = acts_at(part, [](const Site& site) { return site.kind == SiteKind::kActivation; });
     (part.spec.traits.rewrites ? first : is_before_down && is_behind ? last : middle).push_back(&part);
   }
@@ -75,8 +80,9 @@ NamedTensors head_tensors(const LoadedAdapter& loaded, const Adapter& bare) {
 Node bare_definition(const Adapter& adapter) {
   Node head = adapter.describe();
   std::erase_if(head.members, [](const auto& member) { return member.first != "head"; });
-  if (Node* options = head.find("head") == nullptr ? nullptr : &head["head"]; options != nullptr && options->find("pooler") != nullptr) {
-    (*options)["pooler"] = Node::text("frozen");   // a trained one was folded in
+  if (Node* options = head.find("head") == nullptr ? nullptr : &head["head"];
+      options != nullptr && options->find("pooler") != nullptr) {
+    (*options)["pooler"] = Node::text("frozen");  // a trained one was folded in
   }
   return head;
 }
@@ -97,7 +103,9 @@ Node report_node(const MergeReport& report, const MergeOptions& options, const L
 std::vector<std::string> merge_faults(const Adapter& adapter) {
   std::vector<std::string> faults;
   for (const Adapter::Part& part : adapter.parts()) {
-    if (!part.spec.traits.is_foldable) faults.push_back(part.path.substr(0, part.path.size() - 1) + " cannot be folded into weights: " + reason_of(kind_of(*part.edit)));
+    if (!part.spec.traits.is_foldable)
+      faults.push_back(part.path.substr(0, part.path.size() - 1) +
+                       " cannot be folded into weights: " + reason_of(kind_of(*part.edit)));
   }
   return faults;
 }
@@ -118,11 +126,14 @@ NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
   return base;
 }
 
-MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir, const std::vector<Sequence>& probes, const Path& out,
-                          const MergeOptions& options) {
+MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir,
+                          const std::vector<Sequence>& probes, const Path& out, const MergeOptions& options) {
   ensure(model.weights.dtype() == at::kFloat, "merging starts from a float32 trunk");
   if (is_gguf(model_dir)) {
-    throw InputError("'" + model_dir.string() + "' is a GGUF file: a merged model is a Hugging Face folder, which takes config.json and the tokenizer from its base's; keep the adapter beside the file (graft predict runs both), or train on a model folder and merge there");
+    throw InputError(
+        "'" + model_dir.string() +
+        "' is a GGUF file: a merged model is a Hugging Face folder, which takes config.json and the tokenizer from its base's; "
+        "keep the adapter beside the file (graft predict runs both), or train on a model folder and merge there");
   }
   if (fs::exists(out)) throw InputError("--out: '" + out.string() + "' is there already; choose a new folder");
   NamedTensors merged = merged_tensors(loaded, model);
@@ -135,10 +146,13 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
     const Tensor expected = answers(model, loaded.adapter, loaded.tensors, probes);
     const Tensor drift = (answers(*written, bare, head_tensors(loaded, bare), probes) - expected).abs();
     const bool has_logits = loaded.adapter.head() != nullptr || model.config.has_decoder();
-    report = {has_logits ? "logit" : "hidden value", drift.max().item<double>(), drift.mean().item<double>(), expected.abs().max().item<double>(), static_cast<int64_t>(probes.size())};
+    report = {has_logits ? "logit" : "hidden value", drift.max().item<double>(), drift.mean().item<double>(),
+              expected.abs().max().item<double>(), static_cast<int64_t>(probes.size())};
     if (!(report.largest <= options.max_drift * std::max(1.0, report.largest_value))) {
-      throw InputError("merging moves a " + report.what + " by " + Node::number(report.largest).scalar + " (" + Node::number(report.mean).scalar + " in the mean; the largest is " +
-                       Node::number(report.largest_value).scalar + "), more than --max-drift " + Node::number(options.max_drift).scalar +
+      throw InputError("merging moves a " + report.what + " by " + Node::number(report.largest).scalar + " (" +
+                       Node::number(report.mean).scalar + " in the mean; the largest is " +
+                       Node::number(report.largest_value).scalar + "), more than --max-drift " +
+                       Node::number(options.max_drift).scalar +
                        " allows; keep the adapter beside its base, merge in fp32, compare on real rows (--data), or allow more");
     }
     write_file_atomically(unfinished / "merge.json", to_json(report_node(report, options, loaded)) + "\n");

@@ -16,22 +16,24 @@ std::vector<std::string> merge_faults(const Adapter& adapter);
 NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model);
 
 struct MergeOptions {
-  Precision precision = Precision::kFloat32;   // of the weights on disk, and of the trunk that the check runs
-  double max_drift = 1e-3;                     // largest difference of a logit that is let through, as a part of the largest logit where that is above 1
+  Precision precision = Precision::kFloat32;  // of the weights on disk, and of the trunk that the check runs
+  double max_drift =
+      1e-3;  // largest difference of a logit that is let through, as a part of the largest logit where that is above 1
 };
 
-// How far the merged model's answers are from the adapter's, over probe rows: logits, or last hidden states of an encoder without a head.
+// How far the merged model's answers are from the adapter's, over probe rows: logits, or last hidden states of an encoder without
+// a head.
 struct MergeReport {
-  std::string what;                            // "logit" or "hidden value"
-  double largest = 0, mean = 0;                // absolute differences
-  double largest_value = 0;                    // for comparison
+  std::string what;              // "logit" or "hidden value"
+  double largest = 0, mean = 0;  // absolute differences
+  double largest_value = 0;      // for comparison
   int64_t probes = 0;
 };
 
 // Writes `out` (which must not exist): config.json, model.safetensors under the checkpoint's names with the head, the tokenizer's
-// files, merge.json. The folder is read back, run over `probes` and compared with the adapter on its float32 base before it takes its
-// name. Throws InputError, and leaves nothing, when the drift is above options.max_drift.
-MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir, const std::vector<Sequence>& probes, const Path& out,
-                          const MergeOptions& options);
+// files, merge.json. The folder is read back, run over `probes` and compared with the adapter on its float32 base before it takes
+// its name. Throws InputError, and leaves nothing, when the drift is above options.max_drift.
+MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir,
+                          const std::vector<Sequence>& probes, const Path& out, const MergeOptions& options);
 
 }  // namespace graft

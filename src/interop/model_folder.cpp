@@ -15,8 +15,17 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
-                                           "tokenizer.model", "chat_template.jinja", "generation_config.json"};
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json",
+                                           "tokenizer_config.json",
+                                           "special_tokens_map.json",
+                                           "added_tokens.json",
+                                           "vocab.txt",
+                                           "vocab.json",
+                                           "merges.txt",
+                                           "spiece.model",
+                                           "tokenizer.model",
+                                           "chat_template.jinja",
+                                           "generation_config.json"};
 
 Node with_head(Node json, const Family& family, const Task& task) {
   json["architectures"] = Node::list({Node::text(family.classifier_class)});
@@ -33,31 +42,33 @@ Node with_head(Node json, const Family& family, const Task& task) {
   return json;
 }
 
-NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tensors, const LoadedAdapter& loaded, at::ScalarType dtype) {
+NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tensors, const LoadedAdapter& loaded,
+                                  at::ScalarType dtype) {
   const Head* head = loaded.adapter.head();
   const std::string prefix = head != nullptr || family.head_style == HeadStyle::kNone ? family.prefixes.front() : "";
   NamedTensors out;
   const auto add = [&](const std::string& name, const Tensor& tensor) { out[name] = tensor.detach().to(dtype).contiguous(); };
-  std::map<std::string, std::vector<Tensor>> pieces;   // of layers that the checkpoint holds as one
+  std::map<std::string, std::vector<Tensor>> pieces;  // of layers that the checkpoint holds as one
   for (const auto& [name, tensor] : tensors) {
     const std::optional<std::string> theirs = checkpoint_name(family, name);
     ensure(theirs.has_value(), "every tensor of a trunk has a name in its checkpoint: " + name);
     const CheckpointPiece piece = piece_of(*theirs);
-    const bool is_output = name == "lm.weight";   // which stands beside the trunk
+    const bool is_output = name == "lm.weight";  // which stands beside the trunk
     std::vector<Tensor>& own = pieces[(is_output ? "" : prefix) + piece.tensor];
     own.resize(static_cast<size_t>(piece.count));
     const bool is_transposed = family.stores_transposed && tensor.dim() == 2 && !name.starts_with("embed.");
     own[static_cast<size_t>(piece.index)] = is_transposed ? tensor.detach().t() : tensor.detach();
   }
-  for (const auto& [name, parts] : pieces) {   // along their outputs
+  for (const auto& [name, parts] : pieces) {  // along their outputs
     add(name, parts.size() == 1 ? parts.front() : at::cat(parts, family.stores_transposed ? parts.front().dim() - 1 : 0));
   }
   if (head == nullptr) return out;
   for (const ParamSpec& param : head->params()) {
-    if (param.name.starts_with("pooler.")) continue;   // folded into the trunk's own
+    if (param.name.starts_with("pooler.")) continue;  // folded into the trunk's own
     const size_t dot = param.name.rfind('.');
     for (const auto& [ours, theirs] : family.head_names) {
-      if (ours == param.name.substr(0, dot)) add(theirs + param.name.substr(dot), loaded.tensors.at(Adapter::kHeadPath + param.name));
+      if (ours == param.name.substr(0, dot))
+        add(theirs + param.name.substr(dot), loaded.tensors.at(Adapter::kHeadPath + param.name));
     }
   }
   return out;
@@ -65,8 +76,8 @@ NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tens
 
 }  // namespace
 
-void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfig& config, const NamedTensors& tensors, const LoadedAdapter& loaded,
-                        at::ScalarType dtype) {
+void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfig& config, const NamedTensors& tensors,
+                        const LoadedAdapter& loaded, at::ScalarType dtype) {
   const Family& family = family_of(config);
   make_directories(dir);
   const Path source = model_dir / "config.json";

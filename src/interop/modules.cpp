@@ -33,15 +33,16 @@ struct ModulePattern::Compiled {
 
 ModulePattern::ModulePattern(const std::string& pattern, const std::string& where) : compiled_(std::make_unique<Compiled>()) {
   if (pattern.empty() || pattern.size() > kMaxPatternBytes) {
-    throw InputError(where + ": expected a regular expression of 1.." + std::to_string(kMaxPatternBytes) + " bytes, found " + std::to_string(pattern.size()));
+    throw InputError(where + ": expected a regular expression of 1.." + std::to_string(kMaxPatternBytes) + " bytes, found " +
+                     std::to_string(pattern.size()));
   }
   UErrorCode status = U_ZERO_ERROR;
   UParseError error{};
   compiled_->pattern.reset(icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(for_icu(pattern)), 0, error, status));
   compiled_->where = where;
   if (U_FAILURE(status) != 0) {
-    throw InputError(where + ": not a regular expression that is known here: " + quote(pattern) + " (at character " + std::to_string(error.offset) + ": " +
-                     u_errorName(status) + ")");
+    throw InputError(where + ": not a regular expression that is known here: " + quote(pattern) + " (at character " +
+                     std::to_string(error.offset) + ": " + u_errorName(status) + ")");
   }
 }
 
@@ -56,7 +57,8 @@ bool ModulePattern::matches(const std::string& path) const {
   matcher->setTimeLimit(kMaxSteps, status);
   matcher->setStackLimit(kMaxStackBytes, status);
   const bool found = matcher->matches(status) != 0;
-  if (U_FAILURE(status) != 0) throw InputError(compiled_->where + ": the regular expression takes too many steps on " + quote(path));
+  if (U_FAILURE(status) != 0)
+    throw InputError(compiled_->where + ": the regular expression takes too many steps on " + quote(path));
   return found;
 }
 
@@ -68,14 +70,15 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
     if (!slot.name.ends_with(".weight")) continue;
     const std::string name = slot.name.substr(0, slot.name.size() - 7);
     const CheckpointPiece piece = piece_of(checkpoint_name(family, slot.name).value());
-    const bool is_output = name == "lm";   // which stands beside the trunk
+    const bool is_output = name == "lm";  // which stands beside the trunk
     const std::string path = (is_output ? "" : prefix) + piece.tensor.substr(0, piece.tensor.size() - 7);
     if (piece.count > 1) {
       if (layers_.back().path != path) layers_.push_back({"", path, true});
       layers_.back().pieces.push_back(name);
       continue;
     }
-    const bool is_matrix = slot.shape.size() == 2, is_layer = place_of(name).layer >= 0 || name == "pooler";   // else a table, or the output layer
+    const bool is_matrix = slot.shape.size() == 2,
+               is_layer = place_of(name).layer >= 0 || name == "pooler";  // else a table, or the output layer
     layers_.push_back({is_matrix && !is_layer ? "" : name, path, is_matrix && is_layer});
   }
   if (has_head && family.head_style == HeadStyle::kPooler) layers_.push_back({"head/out", "classifier", true});
@@ -87,7 +90,8 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
   if (!has_head && family.head_style == HeadStyle::kDense) layers_.push_back({"", prefix + "pooler.dense", true});
   std::set<std::string> all;
   for (const Layer& layer : layers_) {
-    for (size_t end = layer.path.find('.'); end != std::string::npos; end = layer.path.find('.', end + 1)) all.insert(layer.path.substr(0, end));
+    for (size_t end = layer.path.find('.'); end != std::string::npos; end = layer.path.find('.', end + 1))
+      all.insert(layer.path.substr(0, end));
     all.insert(layer.path);
   }
   paths_.assign(all.begin(), all.end());

@@ -13,7 +13,8 @@
 
 namespace graft {
 
-// A regular expression as Python's `re` would match it, over module paths. Throws InputError "where: ..." for one that is not valid.
+// A regular expression as Python's `re` would match it, over module paths. Throws InputError "where: ..." for one that is not
+// valid.
 class ModulePattern {
  public:
   ModulePattern(const std::string& pattern, const std::string& where);
@@ -30,18 +31,18 @@ class ModulePattern {
 class Modules {
  public:
   struct Layer {
-    std::string name;      // ours: "enc.3.attn.q"; a head's layers: "head/out"; empty for one that has no place here (a word table)
-    std::string path;      // theirs
+    std::string name;  // ours: "enc.3.attn.q"; a head's layers: "head/out"; empty for one that has no place here (a word table)
+    std::string path;  // theirs
     bool is_linear = false;
-    std::vector<std::string> pieces = {};   // instead of `name`: our layers that they have as one, in the order of its outputs
+    std::vector<std::string> pieces = {};  // instead of `name`: our layers that they have as one, in the order of its outputs
   };
 
   // `prefix`: what stands before the trunk's paths, "bert." or "". `has_head`: a classifier lies beside the encoder.
   Modules(const Model& model, const std::string& prefix, bool has_head);
 
   const std::vector<Layer>& layers() const { return layers_; }
-  const Layer* by_path(const std::string& path) const;     // null when unknown
-  const Layer& by_name(const std::string& name) const;     // Requires: known
+  const Layer* by_path(const std::string& path) const;  // null when unknown
+  const Layer& by_name(const std::string& name) const;  // Requires: known
   // Every path, of layers and of the modules around them: "bert", "bert.encoder", "bert.encoder.layer.0", ...
   const std::vector<std::string>& paths() const { return paths_; }
 

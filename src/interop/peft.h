@@ -7,8 +7,8 @@
 
 namespace graft {
 
-// Reads adapter_config.json with adapter_model.safetensors or .bin. The tensors say what is changed; a config that says otherwise, a
-// field that is not understood and a tensor without a place are errors. Throws InputError listing all of them.
+// Reads adapter_config.json with adapter_model.safetensors or .bin. The tensors say what is changed; a config that says
+// otherwise, a field that is not understood and a tensor without a place are errors. Throws InputError listing all of them.
 ForeignAdapter read_peft(const Path& dir, const Model& model);
 
 // Throws InputError where PEFT has no form for a part of the adapter, naming it and the way out.

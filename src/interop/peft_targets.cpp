@@ -15,7 +15,8 @@ std::string place(Options& options, const char* key) { return options.source() +
 
 bool is_all_linear(const std::optional<std::string>& text) {
   if (!text || text->size() != std::string_view(kAllLinear).size()) return false;
-  return std::equal(text->begin(), text->end(), kAllLinear, [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a - 'A' + 'a' : a) == b; });
+  return std::equal(text->begin(), text->end(), kAllLinear,
+                    [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a - 'A' + 'a' : a) == b; });
 }
 
 }  // namespace
@@ -37,16 +38,21 @@ NameChoice::NameChoice(Options& options, const char* key, Ending ending) : endin
   else options.fault(key, "expected a list of module names or a regular expression");
 }
 
-bool NameChoice::names_whole(const std::string& path) const { return std::find(names_.begin(), names_.end(), path) != names_.end(); }
+bool NameChoice::names_whole(const std::string& path) const {
+  return std::find(names_.begin(), names_.end(), path) != names_.end();
+}
 
 bool NameChoice::chooses(const std::string& path) const {
   if (pattern_) return pattern_->matches(path);
-  return std::any_of(names_.begin(), names_.end(), [&](const std::string& name) { return ending_ == Ending::kAny ? path.ends_with(name) : has_suffix(path, name); });
+  return std::any_of(names_.begin(), names_.end(), [&](const std::string& name) {
+    return ending_ == Ending::kAny ? path.ends_with(name) : has_suffix(path, name);
+  });
 }
 
 PeftTargets::PeftTargets(Options& options, const std::vector<std::string>& modules_to_save, bool by_layer)
     : targets_(options, "target_modules"), excluded_(options, "exclude_modules"), saved_(modules_to_save) {
-  if (!targets_.is_given() && !is_all_linear(targets_.pattern_text())) options.fault("target_modules", "expected a list of module names or a regular expression");
+  if (!targets_.is_given() && !is_all_linear(targets_.pattern_text()))
+    options.fault("target_modules", "expected a list of module names or a regular expression");
   if (!by_layer) return;
   if (!is_unused(options.raw("layers_to_transform"))) layers_ = options.integers("layers_to_transform", std::nullopt, 0, 1 << 20);
   if (is_unused(options.raw("layers_pattern"))) return;
@@ -61,14 +67,17 @@ PeftTargets::PeftTargets(Options& options, const std::vector<std::string>& modul
 
 bool PeftTargets::is_in_layers(const Modules::Layer& layer) const {
   if (layers_.empty()) return true;
-  const bool is_named = layer_patterns_.empty() ||
-                        std::any_of(layer_patterns_.begin(), layer_patterns_.end(), [&](const ModulePattern& pattern) { return pattern.matches(layer.path); });
-  return is_named && std::find(layers_.begin(), layers_.end(), place_of(layer.pieces.empty() ? layer.name : layer.pieces.front()).layer) != layers_.end();
+  const bool is_named =
+      layer_patterns_.empty() || std::any_of(layer_patterns_.begin(), layer_patterns_.end(),
+                                             [&](const ModulePattern& pattern) { return pattern.matches(layer.path); });
+  return is_named && std::find(layers_.begin(), layers_.end(),
+                               place_of(layer.pieces.empty() ? layer.name : layer.pieces.front()).layer) != layers_.end();
 }
 
 bool PeftTargets::chooses(const Modules::Layer& layer) const {
   const std::string dotted = "." + layer.path + ".";
-  const bool is_saved = std::any_of(saved_.begin(), saved_.end(), [&](const std::string& name) { return dotted.find("." + name + ".") != std::string::npos; });
+  const bool is_saved = std::any_of(saved_.begin(), saved_.end(),
+                                    [&](const std::string& name) { return dotted.find("." + name + ".") != std::string::npos; });
   if (is_saved || excluded_.chooses(layer.path)) return false;
   if (is_all_linear(targets_.pattern_text())) return layer.is_linear;
   if (targets_.pattern_text()) return targets_.chooses(layer.path);

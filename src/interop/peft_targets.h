@@ -16,13 +16,13 @@ namespace graft {
 // A field that is a list of names or one regular expression. Nothing is chosen when it is unused.
 class NameChoice {
  public:
-  enum class Ending { kDotted, kAny };   // "dense" ends "output.dense" as a step, or as letters
+  enum class Ending { kDotted, kAny };  // "dense" ends "output.dense" as a step, or as letters
 
   // Reads options[key]; a value of another kind is a fault.
   NameChoice(Options& options, const char* key, Ending ending = Ending::kDotted);
 
   bool is_given() const { return pattern_ || !names_.empty(); }
-  bool names_whole(const std::string& path) const;   // the list holds this very path
+  bool names_whole(const std::string& path) const;  // the list holds this very path
   bool chooses(const std::string& path) const;
   const std::optional<std::string>& pattern_text() const { return text_; }
 

@@ -21,33 +21,38 @@ constexpr size_t kMaxPickleBytes = size_t{64} << 20;
 constexpr size_t kMaxDimensions = 16;
 
 // What torch.save calls storages, and what they hold.
-constexpr std::pair<const char*, at::ScalarType> kStorages[] = {
-    {"FloatStorage", at::kFloat}, {"DoubleStorage", at::kDouble}, {"HalfStorage", at::kHalf}, {"BFloat16Storage", at::kBFloat16},
-    {"LongStorage", at::kLong},   {"IntStorage", at::kInt},       {"ShortStorage", at::kShort}, {"CharStorage", at::kChar},
-    {"ByteStorage", at::kByte},   {"BoolStorage", at::kBool}};
+constexpr std::pair<const char*, at::ScalarType> kStorages[] = {{"FloatStorage", at::kFloat}, {"DoubleStorage", at::kDouble},
+                                                                {"HalfStorage", at::kHalf},   {"BFloat16Storage", at::kBFloat16},
+                                                                {"LongStorage", at::kLong},   {"IntStorage", at::kInt},
+                                                                {"ShortStorage", at::kShort}, {"CharStorage", at::kChar},
+                                                                {"ByteStorage", at::kByte},   {"BoolStorage", at::kBool}};
 
 enum class Kind { kNone, kBool, kInteger, kReal, kText, kList, kTuple, kMap, kTensor, kStorage, kName };
 
-// A value of the pickle. What it holds lies in the machine, which owns everything: a list that holds itself neither leaks nor recurses.
+// A value of the pickle. What it holds lies in the machine, which owns everything: a list that holds itself neither leaks nor
+// recurses.
 struct Value {
   Kind kind = Kind::kNone;
-  int64_t number = 0;   // kBool, kInteger
-  double real = 0;      // kReal
-  size_t at = 0;        // index into the machine's store for the kind
+  int64_t number = 0;  // kBool, kInteger
+  double real = 0;     // kReal
+  size_t at = 0;       // index into the machine's store for the kind
 };
 
 const char* kind_text(Kind kind) {
-  constexpr const char* kNames[] = {"None", "a truth value", "an integer", "a number", "a text", "a list", "a tuple", "a dictionary", "a tensor", "a storage", "a name"};
+  constexpr const char* kNames[] = {"None",    "a truth value", "an integer", "a number",  "a text", "a list",
+                                    "a tuple", "a dictionary",  "a tensor",   "a storage", "a name"};
   return kNames[static_cast<size_t>(kind)];
 }
 
 // Executes the instructions of pickle protocol 2, which is what torch.save writes.
 class Machine {
  public:
-  Machine(std::string_view program, const TorchArchive& archive, const std::string& source) : program_(program), archive_(archive), source_(source) {}
+  Machine(std::string_view program, const TorchArchive& archive, const std::string& source)
+      : program_(program), archive_(archive), source_(source) {}
 
   NamedTensors run() {
-    if (program_.size() < 2 || program_[0] != '\x80' || program_[1] != 2) fail("expected pickle protocol 2, as torch.save writes it");
+    if (program_.size() < 2 || program_[0] != '\x80' || program_[1] != 2)
+      fail("expected pickle protocol 2, as torch.save writes it");
     position_ = 2;
     while (step()) {
     }
@@ -81,7 +86,7 @@ class Machine {
     return out;
   }
 
-  double real() {   // big endian
+  double real() {  // big endian
     uint64_t bits = 0;
     for (const char c : bytes(8)) bits = bits << 8 | static_cast<unsigned char>(c);
     return std::bit_cast<double>(bits);
@@ -168,7 +173,8 @@ class Machine {
     for (const char* known : {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "collections.OrderedDict"}) {
       if (full == known) return text(Kind::kName, full);
     }
-    fail("the file asks for " + quote(full) + "; only tensors in plain dictionaries, lists and tuples are read, and nothing is ever run");
+    fail("the file asks for " + quote(full) +
+         "; only tensors in plain dictionaries, lists and tuples are read, and nothing is ever run");
   }
 
   at::ScalarType dtype_of(const Value& storage_class) const {
@@ -186,10 +192,13 @@ class Machine {
     const std::span<const std::byte> record = archive_.at(record_name);
     const auto item = static_cast<uint64_t>(c10::elementSize(dtype));
     if (static_cast<uint64_t>(numel) != record.size() / item || record.size() % item != 0) {
-      throw InputError(what + ": expected " + std::to_string(numel) + " elements of " + std::to_string(item) + " bytes, found " + std::to_string(record.size()) + " bytes");
+      throw InputError(what + ": expected " + std::to_string(numel) + " elements of " + std::to_string(item) + " bytes, found " +
+                       std::to_string(record.size()) + " bytes");
     }
-    const auto wrong = std::find_if(record.begin(), record.end(), [&](std::byte byte) { return dtype == at::kBool && byte > std::byte{1}; });
-    if (wrong != record.end()) throw InputError(what + ": expected truth values 0 and 1, found " + std::to_string(std::to_integer<int>(*wrong)));
+    const auto wrong =
+        std::find_if(record.begin(), record.end(), [&](std::byte byte) { return dtype == at::kBool && byte > std::byte{1}; });
+    if (wrong != record.end())
+      throw InputError(what + ": expected truth values 0 and 1, found " + std::to_string(std::to_integer<int>(*wrong)));
     Tensor out = at::empty({numel}, dtype);
     if (numel > 0) std::memcpy(out.mutable_data_ptr(), record.data(), record.size());
     return out;
@@ -198,7 +207,8 @@ class Machine {
   // ('storage', class, key, device, number of elements)
   Value persistent(const Value& id) {
     const std::vector<Value>& parts = items(expect(id, Kind::kTuple, "the address of a storage"));
-    if (parts.size() != 5 || texts_[expect(parts[0], Kind::kText, "the kind of an address").at] != "storage") fail("expected the address of a storage, of five parts");
+    if (parts.size() != 5 || texts_[expect(parts[0], Kind::kText, "the kind of an address").at] != "storage")
+      fail("expected the address of a storage, of five parts");
     const at::ScalarType dtype = dtype_of(parts[1]);
     const std::string& key = texts_[expect(parts[2], Kind::kText, "the key of a storage").at];
     const int64_t numel = expect(parts[4], Kind::kInteger, "the length of a storage").number;
@@ -216,24 +226,28 @@ class Machine {
 
   // _rebuild_tensor_v2(storage, offset, sizes, strides, requires_grad, hooks[, metadata])
   Value rebuild_tensor(const std::vector<Value>& arguments) {
-    if (arguments.size() < 6 || arguments.size() > 7) fail("expected six arguments of a tensor, found " + std::to_string(arguments.size()));
+    if (arguments.size() < 6 || arguments.size() > 7)
+      fail("expected six arguments of a tensor, found " + std::to_string(arguments.size()));
     const Tensor& storage = tensors_[expect(arguments[0], Kind::kStorage, "what a tensor lies in").at];
     const int64_t offset = expect(arguments[1], Kind::kInteger, "the offset of a tensor").number;
     const std::vector<int64_t> sizes = integers(arguments[2], "sizes"), strides = integers(arguments[3], "strides");
-    if (sizes.size() != strides.size()) fail("a tensor has " + std::to_string(sizes.size()) + " sizes and " + std::to_string(strides.size()) + " strides");
+    if (sizes.size() != strides.size())
+      fail("a tensor has " + std::to_string(sizes.size()) + " sizes and " + std::to_string(strides.size()) + " strides");
     expect(arguments[4], Kind::kBool, "whether a tensor needs a gradient");
-    if (arguments[5].kind == Kind::kMap ? !maps_[arguments[5].at].empty() : arguments[5].kind != Kind::kNone) fail("a tensor with hooks");
+    if (arguments[5].kind == Kind::kMap ? !maps_[arguments[5].at].empty() : arguments[5].kind != Kind::kNone)
+      fail("a tensor with hooks");
     int64_t count = 1, last = offset;
     bool is_sound = offset >= 0;
     for (size_t d = 0; d < sizes.size() && is_sound; ++d) {
       int64_t reach = 0;
       is_sound = sizes[d] >= 0 && strides[d] >= 0 && !__builtin_mul_overflow(count, sizes[d], &count) &&
-                 !__builtin_mul_overflow(std::max<int64_t>(sizes[d] - 1, 0), strides[d], &reach) && !__builtin_add_overflow(last, reach, &last);
+                 !__builtin_mul_overflow(std::max<int64_t>(sizes[d] - 1, 0), strides[d], &reach) &&
+                 !__builtin_add_overflow(last, reach, &last);
     }
     if (is_sound) is_sound = count == 0 ? offset <= storage.numel() : last < storage.numel() && count <= storage.numel();
     if (!is_sound) {
-      fail("a tensor of sizes " + shape_text(sizes) + " and strides " + shape_text(strides) + " at " + std::to_string(offset) + " does not lie in its storage of " +
-           std::to_string(storage.numel()) + " elements");
+      fail("a tensor of sizes " + shape_text(sizes) + " and strides " + shape_text(strides) + " at " + std::to_string(offset) +
+           " does not lie in its storage of " + std::to_string(storage.numel()) + " elements");
     }
     if (count == 0) return tensor(Kind::kTensor, empty_tensor(sizes, storage));
     return tensor(Kind::kTensor, storage.as_strided(sizes, strides, offset));
@@ -243,7 +257,8 @@ class Machine {
   Tensor empty_tensor(const std::vector<int64_t>& sizes, const Tensor& storage) const {
     int64_t product = 1;
     for (const int64_t size : sizes) {
-      if (__builtin_mul_overflow(product, std::max<int64_t>(size, 1), &product)) fail("an empty tensor of sizes " + shape_text(sizes));
+      if (__builtin_mul_overflow(product, std::max<int64_t>(size, 1), &product))
+        fail("an empty tensor of sizes " + shape_text(sizes));
     }
     return at::empty(sizes, storage.options());
   }
@@ -350,13 +365,16 @@ class Machine {
   }
 
   NamedTensors as_tensors(const Value& value) const {
-    if (value.kind != Kind::kMap) throw InputError(source_ + ": expected a dictionary of tensors, found " + kind_text(value.kind));
+    if (value.kind != Kind::kMap)
+      throw InputError(source_ + ": expected a dictionary of tensors, found " + kind_text(value.kind));
     NamedTensors out;
     for (const auto& [key, item] : maps_[value.at]) {
       if (key.kind != Kind::kText) throw InputError(source_ + ": expected names of tensors, found " + kind_text(key.kind));
       const std::string& name = texts_[key.at];
-      if (item.kind != Kind::kTensor) throw InputError(source_ + ": " + quote(name) + ": expected a tensor, found " + kind_text(item.kind));
-      if (!out.emplace(name, tensors_[item.at]).second) throw InputError(source_ + ": tensor " + quote(name) + " is stored twice");
+      if (item.kind != Kind::kTensor)
+        throw InputError(source_ + ": " + quote(name) + ": expected a tensor, found " + kind_text(item.kind));
+      if (!out.emplace(name, tensors_[item.at]).second)
+        throw InputError(source_ + ": tensor " + quote(name) + " is stored twice");
     }
     return out;
   }
@@ -366,9 +384,9 @@ class Machine {
   const std::string& source_;
   size_t position_ = 0;
   std::vector<Value> stack_;
-  std::vector<size_t> marks_;                  // sizes of the stack
+  std::vector<size_t> marks_;  // sizes of the stack
   std::map<uint64_t, Value> memo_;
-  std::map<std::string, Value> storages_;      // by key: several tensors may lie in one
+  std::map<std::string, Value> storages_;  // by key: several tensors may lie in one
   std::deque<std::string> texts_;
   std::deque<std::vector<Value>> sequences_;
   std::deque<std::vector<std::pair<Value, Value>>> maps_;
@@ -379,13 +397,16 @@ class Machine {
 
 NamedTensors parse_torch_file(std::span<const std::byte> bytes, const std::string& source) {
   if (bytes.size() < 4 || std::memcmp(bytes.data(), "PK\x03\x04", 4) != 0) {
-    throw InputError(source + ": not a file of torch 1.6 or newer; load it in Python and save it again with safetensors or a newer torch");
+    throw InputError(source +
+                     ": not a file of torch 1.6 or newer; load it in Python and save it again with safetensors or a newer torch");
   }
   const TorchArchive archive(bytes, source);
   if (!archive.has("data.pkl")) throw InputError(source + ": a zip archive without data.pkl, so not a file of torch.save");
-  if (archive.has("byteorder") && archive.text("byteorder") != "little") throw InputError(source + ": expected little-endian bytes");
+  if (archive.has("byteorder") && archive.text("byteorder") != "little")
+    throw InputError(source + ": expected little-endian bytes");
   const std::string_view program = archive.text("data.pkl");
-  if (program.size() > kMaxPickleBytes) throw InputError(source + ": data.pkl is larger than " + std::to_string(kMaxPickleBytes) + " bytes");
+  if (program.size() > kMaxPickleBytes)
+    throw InputError(source + ": data.pkl is larger than " + std::to_string(kMaxPickleBytes) + " bytes");
   return Machine(program, archive, source).run();
 }
 

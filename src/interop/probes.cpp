@@ -11,13 +11,15 @@ namespace graft {
 
 std::vector<Sequence> made_up_probes(const ModelConfig& config, int64_t count, int64_t reserved) {
   constexpr int64_t kShortest = 4, kLongest = 64;
-  const int64_t longest = std::max<int64_t>(1, std::min(kLongest, config.max_positions - reserved)), shortest = std::min(kShortest, longest);
+  const int64_t longest = std::max<int64_t>(1, std::min(kLongest, config.max_positions - reserved)),
+                shortest = std::min(kShortest, longest);
   Random random(RandomKey{}.with("probes"));
   std::vector<Sequence> probes(static_cast<size_t>(count));
   for (Sequence& probe : probes) {
     probe.example = &probe - probes.data();
     const int64_t length = shortest + static_cast<int64_t>(random.below(static_cast<uint64_t>(longest - shortest + 1)));
-    for (int64_t i = 0; i < length; ++i) probe.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(config.vocabulary))));
+    for (int64_t i = 0; i < length; ++i)
+      probe.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(config.vocabulary))));
     probe.type_ids.assign(probe.ids.size(), 0);
   }
   return probes;
@@ -33,7 +35,8 @@ at::Tensor token_logits(const Model& model, const Bound& bound, const Sequence& 
   if (is_beside) second = make_pack_beside(lanes, {{.example = read.example, .ids = written}}, pack_options(model));
   const Pack& last = is_beside ? *second : first;
   ForwardOptions options;
-  options.wanted = {{is_beside ? 0 : last.offsets[1] - last.offsets[0] - static_cast<int64_t>(read.ids.size()), last.offsets[1] - last.offsets[0]}};
+  options.wanted = {{is_beside ? 0 : last.offsets[1] - last.offsets[0] - static_cast<int64_t>(read.ids.size()),
+                     last.offsets[1] - last.offsets[0]}};
   const at::Tensor states = forward_lanes(model, {is_beside ? &first : nullptr, &last}, {Lane{&bound, {}}}, options).last;
   return whole_logits(states, bound.weights().output_layer(model.config));
 }

@@ -20,7 +20,8 @@ bool is_true(const Node& options, const char* name) { return options.find(name)-
 const std::string& word(const Node& options, const char* name) { return options.find(name)->scalar; }
 
 [[noreturn]] void refuse(const std::string& path, const std::string& why) {
-  throw InputError("the adapter cannot be exported to pyreft: " + (path.empty() ? "" : path.substr(0, path.size() - 1) + ": ") + why);
+  throw InputError("the adapter cannot be exported to pyreft: " + (path.empty() ? "" : path.substr(0, path.size() - 1) + ": ") +
+                   why);
 }
 
 // The options of the adapter's one edit.
@@ -37,18 +38,26 @@ Node reft_options(const Adapter& adapter) {
 const PyreftKind& kind_of_options(const Node& options) {
   for (const PyreftKind& kind : kPyreftKinds) {
     const bool is_linear = word(options, "source") == "linear";
-    if (kind.has_rotation == is_true(options, "rotation") && kind.has_linear_source == is_linear && kind.subtracts == is_true(options, "subtract")) return kind;
+    if (kind.has_rotation == is_true(options, "rotation") && kind.has_linear_source == is_linear &&
+        kind.subtracts == is_true(options, "subtract"))
+      return kind;
   }
   refuse("", "pyreft has no constant source without a rotation");
 }
 
 void check(const Adapter::Part& part, const Node& options, const PyreftKind& kind) {
   if (!kind.has_rotation) {
-    refuse(part.path, std::string("pyreft 0.1.0 cannot open a ") + kind.name + " that it saved: its reader does not give add_bias, which the class asks for; --to adapterhub has this edit");
+    refuse(part.path,
+           std::string("pyreft 0.1.0 cannot open a ") + kind.name +
+               " that it saved: its reader does not give add_bias, which the class asks for; --to adapterhub has this edit");
   }
-  if (word(options, "clamp") != "code") refuse(part.path, "pyreft shortens positions for short texts by its own rule: expected clamp code, as it must be trained, found " + word(options, "clamp"));
+  if (word(options, "clamp") != "code")
+    refuse(part.path,
+           "pyreft shortens positions for short texts by its own rule: expected clamp code, as it must be trained, found " +
+               word(options, "clamp"));
   if (parse_positions(word(options, "positions")).is_all) refuse(part.path, "pyreft edits first and last tokens, not all");
-  if (!options.find("subspace")->items.empty()) refuse(part.path, "pyreft is told of subspaces with the data; the folder cannot hold them");
+  if (!options.find("subspace")->items.empty())
+    refuse(part.path, "pyreft is told of subspaces with the data; the folder cannot hold them");
   for (const Site& site : part.spec.sites) {
     if (site.part != "out") refuse(part.path, "pyreft is written with edits behind whole blocks (out); found " + site.name);
   }
@@ -56,15 +65,19 @@ void check(const Adapter::Part& part, const Node& options, const PyreftKind& kin
 
 // A representation's fourteen fields.
 Node representation(const std::string& component, int64_t layer, int64_t rank) {
-  std::vector<Node> fields = {Node::integer(layer), Node::text(component), Node::text("pos"), Node::integer(1), Node::integer(rank)};
+  std::vector<Node> fields = {Node::integer(layer), Node::text(component), Node::text("pos"), Node::integer(1),
+                              Node::integer(rank)};
   fields.resize(14, Node::null());
   return Node::list(std::move(fields));
 }
 
 // What pyreft saves of an intervention: LoReFT the rotation itself, the others its parametrization and two sizes.
 NamedTensors intervention(const NamedTensors& stored, const std::string& ours, const PyreftKind& kind) {
-  const Tensor q = rotation_of(stored.at(ours + "chart").to(at::kDouble), stored.at(ours + "base").to(at::kDouble)).to(at::kFloat).contiguous();   // [C,R]
-  if (std::string_view(kind.name) == "LoreftIntervention") return {{"weight", stored.at(ours + "weight")}, {"bias", stored.at(ours + "bias")}, {"rotate_layer", q}};
+  const Tensor q = rotation_of(stored.at(ours + "chart").to(at::kDouble), stored.at(ours + "base").to(at::kDouble))
+                       .to(at::kFloat)
+                       .contiguous();  // [C,R]
+  if (std::string_view(kind.name) == "LoreftIntervention")
+    return {{"weight", stored.at(ours + "weight")}, {"bias", stored.at(ours + "bias")}, {"rotate_layer", q}};
   const Tensor width = at::tensor(q.size(0), at::kLong).squeeze();
   NamedTensors out = {{"embed_dim", width},
                       {"interchange_dim", width},
@@ -79,7 +92,8 @@ NamedTensors head_tensors(const Adapter& adapter, const NamedTensors& tensors, c
   NamedTensors out;
   for (const ParamSpec& param : adapter.head()->params()) {
     const size_t dot = param.name.rfind('.');
-    if (param.name.starts_with("pooler.")) refuse("head/", "pyreft's classifier has the model's own pooler: a trained one would be a change of the model");
+    if (param.name.starts_with("pooler."))
+      refuse("head/", "pyreft's classifier has the model's own pooler: a trained one would be a change of the model");
     for (const auto& [ours, theirs] : family.head_names) {
       if (param.name.substr(0, dot) == ours) out[theirs + param.name.substr(dot)] = tensors.at(Adapter::kHeadPath + param.name);
     }
@@ -97,7 +111,7 @@ ImportAnswers pyreft_answers(const Adapter& adapter) {
 
 void write_pyreft(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model) {
   const Family& family = family_of(model.config);
-  pyreft_component(model, 0);   // refuses a model of two stacks
+  pyreft_component(model, 0);  // refuses a model of two stacks
   const at::NoGradGuard no_grad;
   const Node options = reft_options(adapter);
   const Adapter::Part& part = adapter.parts().front();
@@ -108,7 +122,8 @@ void write_pyreft(const Path& dir, const Adapter& adapter, const NamedTensors& t
 
   const ImportAnswers answers = pyreft_answers(adapter);
   const auto rank = static_cast<int64_t>(std::stod(word(options, "rank")));
-  const std::vector<std::string> sets = answers.is_untied ? std::vector<std::string>{"prefix.", "suffix."} : std::vector<std::string>{"tied."};
+  const std::vector<std::string> sets =
+      answers.is_untied ? std::vector<std::string>{"prefix.", "suffix."} : std::vector<std::string>{"tied."};
   std::vector<Node> representations, types, keys, widths, constants;
   std::map<std::string, NamedTensors> files;
   for (size_t set = 0; set < sets.size(); ++set) {
@@ -119,7 +134,7 @@ void write_pyreft(const Path& dir, const Adapter& adapter, const NamedTensors& t
       types.push_back(Node::text(std::string("<class 'pyreft.interventions.") + kind.name + "'>"));
       keys.push_back(Node::text(key));
       widths.push_back(Node::integer(model.config.width));
-      constants.push_back(Node::boolean(true));   // as every class of pyreft says of itself
+      constants.push_back(Node::boolean(true));  // as every class of pyreft says of itself
       files["intkey_" + key + ".bin"] = intervention(tensors, part.path + site.name + "." + sets[set], kind);
     }
   }

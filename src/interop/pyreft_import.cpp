@@ -20,11 +20,17 @@ using at::Tensor;
 namespace fs = std::filesystem;
 
 constexpr const char* kHeadFile = "pytorch_model.bin";
-constexpr size_t kFields = 14;   // of a representation
+constexpr size_t kFields = 14;  // of a representation
 // Its fields by place; those that are null in every ReFT.
 enum Field { kLayer, kComponent, kUnit, kUnits, kRank };
-constexpr std::pair<size_t, const char*> kUnusedFields[] = {{5, "intervention_type"},     {6, "intervention"}, {7, "subspace_partition"},    {8, "group_key"},
-                                                            {9, "intervention_link_key"}, {10, "moe_key"},     {11, "source_representation"}, {12, "hidden_source_representation"},
+constexpr std::pair<size_t, const char*> kUnusedFields[] = {{5, "intervention_type"},
+                                                            {6, "intervention"},
+                                                            {7, "subspace_partition"},
+                                                            {8, "group_key"},
+                                                            {9, "intervention_link_key"},
+                                                            {10, "moe_key"},
+                                                            {11, "source_representation"},
+                                                            {12, "hidden_source_representation"},
                                                             {13, "latent_dim"}};
 
 // Older versions wrote dots where newer ones write underscores.
@@ -34,7 +40,7 @@ std::string with_underscores(std::string key) {
 }
 
 struct Intervention {
-  std::string key;     // with underscores
+  std::string key;  // with underscores
   int64_t layer = 0, set = 0;
 };
 
@@ -45,7 +51,8 @@ class Reader {
 
   ForeignAdapter read() {
     // Of pyvene and of the library that its configurations come from; none says anything of the interventions.
-    ignore_fields(config_, {"model_type", "transformers_version", "intervention_constant_sources", "intervention_dimensions", "architectures", "dtype", "torch_dtype"});
+    ignore_fields(config_, {"model_type", "transformers_version", "intervention_constant_sources", "intervention_dimensions",
+                            "architectures", "dtype", "torch_dtype"});
     config_.choice("mode", "parallel", {"parallel"});
     read_types();
     read_representations();
@@ -67,7 +74,9 @@ class Reader {
   void read_types() {
     const std::vector<std::string> types = config_.texts("intervention_types", std::nullopt);
     for (const std::string& type : types) {
-      if (type != types.front()) return config_.fault("intervention_types", "expected one class for all interventions, found " + quote(types.front()) + " and " + quote(type));
+      if (type != types.front())
+        return config_.fault("intervention_types",
+                             "expected one class for all interventions, found " + quote(types.front()) + " and " + quote(type));
     }
     num_types_ = types.size();
     std::vector<std::string> known;
@@ -75,17 +84,24 @@ class Reader {
       known.emplace_back(kind.name);
       if (!types.empty() && types.front().ends_with("." + std::string(kind.name) + "'>")) kind_ = &kind;
     }
-    if (kind_ == nullptr) config_.fault("intervention_types", "expected " + joined(known, "or") + ", found " + (types.empty() ? "nothing" : quote(types.front())));
+    if (kind_ == nullptr)
+      config_.fault("intervention_types",
+                    "expected " + joined(known, "or") + ", found " + (types.empty() ? "nothing" : quote(types.front())));
   }
 
   void read_representations() {
     const Node* list = config_.raw("representations");
-    if (list == nullptr || list->kind != Node::Kind::kList || list->items.empty()) return config_.fault("representations", "expected a list of interventions");
-    if (num_types_ != list->items.size()) config_.fault("intervention_types", "expected one for each of " + std::to_string(list->items.size()) + " representations, found " + std::to_string(num_types_));
+    if (list == nullptr || list->kind != Node::Kind::kList || list->items.empty())
+      return config_.fault("representations", "expected a list of interventions");
+    if (num_types_ != list->items.size())
+      config_.fault("intervention_types", "expected one for each of " + std::to_string(list->items.size()) +
+                                              " representations, found " + std::to_string(num_types_));
     std::map<std::string, int64_t> seen;
     for (size_t i = 0; i < list->items.size(); ++i) {
       const Node& item = list->items[i];
-      const auto fault = [&](const std::string& what) { config_.fault("representations", "number " + std::to_string(i) + ": " + what); };
+      const auto fault = [&](const std::string& what) {
+        config_.fault("representations", "number " + std::to_string(i) + ": " + what);
+      };
       if (item.kind != Node::Kind::kList || item.items.size() != kFields) {
         fault("expected a list of " + std::to_string(kFields) + " fields, found " + std::to_string(item.items.size()));
         continue;
@@ -93,13 +109,16 @@ class Reader {
       for (const auto& [place, name] : kUnusedFields) {
         if (!is_unused(&item.items[place])) fault(std::string(name) + " has no place here; expected null");
       }
-      if (item.items[kUnit].scalar != "pos" || item.items[kUnits].scalar != "1") fault("expected unit pos and 1 unit, found " + item.items[kUnit].scalar + " and " + item.items[kUnits].scalar);
+      if (item.items[kUnit].scalar != "pos" || item.items[kUnits].scalar != "1")
+        fault("expected unit pos and 1 unit, found " + item.items[kUnit].scalar + " and " + item.items[kUnits].scalar);
       if (rank_text_.empty()) rank_text_ = item.items[kRank].scalar;
-      if (item.items[kRank].scalar != rank_text_) fault("expected low_rank_dimension " + rank_text_ + " as of the first, found " + item.items[kRank].scalar);
+      if (item.items[kRank].scalar != rank_text_)
+        fault("expected low_rank_dimension " + rank_text_ + " as of the first, found " + item.items[kRank].scalar);
       const std::string component = item.items[kComponent].scalar;
       const std::optional<int64_t> layer = layer_of(component, item.items[kLayer].scalar);
       if (!layer) {
-        fault("component " + quote(component) + ": only the output of a whole block is a place here (" + component_name(model_, 0) + " or block_output)");
+        fault("component " + quote(component) + ": only the output of a whole block is a place here (" +
+              component_name(model_, 0) + " or block_output)");
         continue;
       }
       const int64_t layers = model_.config.layers + model_.config.decoder_layers;
@@ -109,23 +128,24 @@ class Reader {
     }
   }
 
-  static std::string component_name(const Model& model, int64_t layer) {
-    return pyreft_component(model, layer);
-  }
+  static std::string component_name(const Model& model, int64_t layer) { return pyreft_component(model, layer); }
 
   // The block whose output a component is.
   std::optional<int64_t> layer_of(const std::string& component, const std::string& layer) const {
-    const std::string whole = pyreft_component(model_, 0);   // with a prefix, which may be missing
-    const std::string prefix = family_of(model_.config).prefixes.front(), kStart = whole.substr(prefix.size(), whole.find('[') + 1 - prefix.size()), kEnd = "].output";
+    const std::string whole = pyreft_component(model_, 0);  // with a prefix, which may be missing
+    const std::string prefix = family_of(model_.config).prefixes.front(),
+                      kStart = whole.substr(prefix.size(), whole.find('[') + 1 - prefix.size()), kEnd = "].output";
     const size_t start = component.rfind(kStart);
     const bool is_path = start != std::string::npos && (start == 0 || component[start - 1] == '.') && component.ends_with(kEnd) &&
                          component.size() >= start + kStart.size() + kEnd.size();
-    if (is_path) return small_number(component.substr(start + kStart.size(), component.size() - kEnd.size() - start - kStart.size()));
+    if (is_path)
+      return small_number(component.substr(start + kStart.size(), component.size() - kEnd.size() - start - kStart.size()));
     return component == "block_output" ? small_number(layer) : std::nullopt;
   }
 
   static std::optional<int64_t> small_number(const std::string& text) {
-    const bool is_number = !text.empty() && text.size() < 7 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool is_number =
+        !text.empty() && text.size() < 7 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
     return is_number ? std::optional<int64_t>(std::stoll(text)) : std::nullopt;
   }
 
@@ -140,7 +160,9 @@ class Reader {
 
   void read_answers() {
     if (answers_.positions.empty()) {
-      config_.fault("representations", "pyreft does not write which tokens are edited: say so with --positions, for instance --positions f3, and --untied where each side has tensors of its own");
+      config_.fault("representations",
+                    "pyreft does not write which tokens are edited: say so with --positions, for instance --positions f3, and "
+                    "--untied where each side has tensors of its own");
       return;
     }
     try {
@@ -154,16 +176,19 @@ class Reader {
     for (const Intervention& one : found_) counts[one.layer]++;
     for (const auto& [layer, count] : counts) {
       if (count == wanted) continue;
-      return config_.fault("representations", "layer " + std::to_string(layer) + " has " + std::to_string(count) + " " + plural(count, "intervention") + ", but positions " +
-                                                  answers_.positions + (answers_.is_untied ? ", untied," : "") + " make " + std::to_string(wanted) +
-                                                  (count == 2 && wanted == 1 ? ": give --untied, and positions of two sides" : ""));
+      return config_.fault("representations",
+                           "layer " + std::to_string(layer) + " has " + std::to_string(count) + " " +
+                               plural(count, "intervention") + ", but positions " + answers_.positions +
+                               (answers_.is_untied ? ", untied," : "") + " make " + std::to_string(wanted) +
+                               (count == 2 && wanted == 1 ? ": give --untied, and positions of two sides" : ""));
     }
   }
 
   // ---- the tensors
   void read_interventions() {
     const std::optional<int64_t> rank = small_number(rank_text_);
-    if (!rank) throw InputError(config_.source() + ": /representations: expected a low_rank_dimension, found " + quote(rank_text_));
+    if (!rank)
+      throw InputError(config_.source() + ": /representations: expected a low_rank_dimension, found " + quote(rank_text_));
     rank_ = *rank;
     std::vector<Site> sites;
     for (const Intervention& one : found_) {
@@ -205,7 +230,9 @@ class Reader {
     }
   }
 
-  const Site& out_of(int64_t layer) const { return model_.config.has_decoder() ? model_.sites.decoder_block(layer).out : model_.sites.block(layer).out; }
+  const Site& out_of(int64_t layer) const {
+    return model_.config.has_decoder() ? model_.sites.decoder_block(layer).out : model_.sites.block(layer).out;
+  }
 
   void put(const std::string& name, Tensor tensor) {
     if (tensor.defined()) foreign_.tensors[name] = std::move(tensor);
@@ -216,7 +243,7 @@ class Reader {
     for (const char* size : {"embed_dim", "interchange_dim"}) {
       if (tensors.has(size)) tensors.drop(size);
     }
-    const bool is_compact = std::string_view(kind_->name) == "LoreftIntervention";   // which writes Q, and no chart
+    const bool is_compact = std::string_view(kind_->name) == "LoreftIntervention";  // which writes Q, and no chart
     const std::string source = is_compact ? "" : "learned_source.";
     if (kind_->has_linear_source) {
       put(ours + "weight", tensors.take(source + "weight", {rank_, width}));
@@ -227,7 +254,8 @@ class Reader {
     if (!kind_->has_rotation) {
       put(ours + "projection", tensors.take("proj_layer.weight", {rank_, width}));
       if (has_bias) put(ours + "projection_bias", tensors.take("proj_layer.bias", {rank_}));
-      else if (!kind_->subtracts && tensors.has("proj_layer.bias")) tensors.drop("proj_layer.bias");   // nobody reads it there either
+      else if (!kind_->subtracts && tensors.has("proj_layer.bias"))
+        tensors.drop("proj_layer.bias");  // nobody reads it there either
       return;
     }
     Tensor q;
@@ -256,7 +284,8 @@ class Reader {
   void refuse_other_files() {
     for (const auto& entry : fs::directory_iterator(dir_)) {
       const std::string name = entry.path().filename().string();
-      if (name.starts_with("intkey_") && std::find(used_.begin(), used_.end(), name) == used_.end()) note("'" + entry.path().string() + "': belongs to no representation of config.json");
+      if (name.starts_with("intkey_") && std::find(used_.begin(), used_.end(), name) == used_.end())
+        note("'" + entry.path().string() + "': belongs to no representation of config.json");
     }
   }
 
@@ -269,7 +298,8 @@ class Reader {
     ForeignTensors tensors(load_torch_file(file), file.string());
     for (const auto& [ours, theirs] : family_of(model_.config).head_names) {
       const auto found = tensors.all().find(theirs + ".weight");
-      const int64_t rows = ours == "out" && found != tensors.all().end() && found->second.dim() > 0 ? found->second.size(0) : width;
+      const int64_t rows =
+          ours == "out" && found != tensors.all().end() && found->second.dim() > 0 ? found->second.size(0) : width;
       if (ours == "out") foreign_.head_outputs = rows;
       put(Adapter::kHeadPath + ours + ".weight", tensors.take(theirs + ".weight", {rows, width}));
       put(Adapter::kHeadPath + ours + ".bias", tensors.take(theirs + ".bias", {rows}));
@@ -309,7 +339,8 @@ std::string pyreft_component(const Model& model, int64_t layer) {
 
 std::string pyreft_key(const std::string& component, int64_t layer, int64_t before) {
   const bool is_path = component.find('.') != std::string::npos;
-  return (is_path ? "comp_" + with_underscores(component) : "layer_" + std::to_string(layer) + "_comp_" + component) + "_unit_pos_nunit_1#" + std::to_string(before);
+  return (is_path ? "comp_" + with_underscores(component) : "layer_" + std::to_string(layer) + "_comp_" + component) +
+         "_unit_pos_nunit_1#" + std::to_string(before);
 }
 
 ForeignAdapter read_pyreft(const Path& dir, const Model& model, const ImportAnswers& answers) {

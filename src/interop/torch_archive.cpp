@@ -23,7 +23,8 @@ Number number_at(std::span<const std::byte> bytes, uint64_t at) {
 // Numbers of 64 bits for those that have no room in their 32.
 void widen(std::span<const std::byte> extra, const std::array<uint64_t*, 3>& numbers) {
   for (uint64_t at = 0; at + 4 <= extra.size();) {
-    const uint64_t id = number_at<uint16_t>(extra, at), size = number_at<uint16_t>(extra, at + 2), end = std::min<uint64_t>(at + 4 + size, extra.size());
+    const uint64_t id = number_at<uint16_t>(extra, at), size = number_at<uint16_t>(extra, at + 2),
+                   end = std::min<uint64_t>(at + 4 + size, extra.size());
     uint64_t next = at + 4;
     for (uint64_t* number : numbers) {
       if (id != 1 || *number != 0xffffffff || next + 8 > end) continue;
@@ -83,15 +84,17 @@ uint64_t TorchArchive::read_entry(uint64_t at, uint64_t& total) {
   if (read<uint32_t>(at) != 0x02014b50) damaged("an entry of the directory is none");
   const auto flags = read<uint16_t>(at + 8), method = read<uint16_t>(at + 10);
   uint64_t stored = read<uint32_t>(at + 20), size = read<uint32_t>(at + 24), offset = read<uint32_t>(at + 42);
-  const uint64_t name_size = read<uint16_t>(at + 28), extra_size = read<uint16_t>(at + 30), comment_size = read<uint16_t>(at + 32);
+  const uint64_t name_size = read<uint16_t>(at + 28), extra_size = read<uint16_t>(at + 30),
+                 comment_size = read<uint16_t>(at + 32);
   const std::span<const std::byte> raw = view(at + 46, name_size);
   const std::string name(reinterpret_cast<const char*>(raw.data()), raw.size());
   widen(view(at + 46 + name_size, extra_size), {&size, &stored, &offset});
-  if ((flags & 1) != 0 || method != 0 || stored != size) damaged("record " + quote(name) + " is compressed or encrypted, which torch.save never does");
+  if ((flags & 1) != 0 || method != 0 || stored != size)
+    damaged("record " + quote(name) + " is compressed or encrypted, which torch.save never does");
   if (read<uint32_t>(offset) != 0x04034b50) damaged("record " + quote(name) + " has no header");
   const std::span<const std::byte> record = view(offset + 30 + read<uint16_t>(offset + 26) + read<uint16_t>(offset + 28), size);
   if ((total += size) > bytes_.size()) damaged("its records are larger than the file");
-  const size_t slash = name.find('/');   // all lie in one folder, called as the file was
+  const size_t slash = name.find('/');  // all lie in one folder, called as the file was
   if (slash == std::string::npos) damaged("record " + quote(name) + " lies in no folder");
   if (!records_.emplace(name.substr(slash + 1), record).second) damaged("record " + quote(name) + " is there twice");
   return at + 46 + name_size + extra_size + comment_size;

@@ -1,7 +1,7 @@
 // The zip archive that torch.save writes: records without compression, read as views of the file's bytes.
 //
-// libtorch's own reader is not used: it allocates what a damaged directory says before the size can be checked. Nothing here allocates by
-// what the file says.
+// libtorch's own reader is not used: it allocates what a damaged directory says before the size can be checked. Nothing here
+// allocates by what the file says.
 #pragma once
 
 #include <cstddef>

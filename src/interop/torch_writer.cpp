@@ -44,7 +44,8 @@ class Pickle {
   std::string bytes_;
 };
 
-// torch._utils._rebuild_tensor_v2(storage, 0, sizes, strides, requires_grad=False, hooks=OrderedDict()), the storage by its record's name.
+// torch._utils._rebuild_tensor_v2(storage, 0, sizes, strides, requires_grad=False, hooks=OrderedDict()), the storage by its
+// record's name.
 void put_tensor(Pickle& pickle, const Tensor& tensor, const std::string& key) {
   ensure(tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kLong, "a tensor of float32 or int64");
   pickle.name("torch._utils", "_rebuild_tensor_v2");
@@ -86,7 +87,8 @@ void save_torch_file(const Path& path, const NamedTensors& tensors) {
     writer.writeRecord("data.pkl", pickle.bytes().data(), pickle.bytes().size());
     const std::string order = "little";
     writer.writeRecord("byteorder", order.data(), order.size());
-    for (size_t i = 0; i < stored.size(); ++i) writer.writeRecord("data/" + std::to_string(i), stored[i].const_data_ptr(), stored[i].nbytes());
+    for (size_t i = 0; i < stored.size(); ++i)
+      writer.writeRecord("data/" + std::to_string(i), stored[i].const_data_ptr(), stored[i].nbytes());
     writer.writeEndOfFile();
   }
   write_file_atomically(path, bytes);

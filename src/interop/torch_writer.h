@@ -6,8 +6,8 @@
 
 namespace graft {
 
-// Python's torch.load(path, weights_only=True) gives the dictionary back, in the order of the names. float32 and int64 tensors. Throws
-// IoError if the system refuses.
+// Python's torch.load(path, weights_only=True) gives the dictionary back, in the order of the names. float32 and int64 tensors.
+// Throws IoError if the system refuses.
 void save_torch_file(const Path& path, const NamedTensors& tensors);
 
 }  // namespace graft

@@ -29,15 +29,18 @@ Cache::Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first,
   for (int64_t n = 0; n < first.num_sequences(); ++n) {
     const auto sequence = static_cast<size_t>(n);
     const int64_t rows = first.offsets[sequence + 1] - first.offsets[sequence];
-    while (n >= first.lanes[static_cast<size_t>(lane)].first_sequence + first.lanes[static_cast<size_t>(lane)].num_sequences) ++lane;
+    while (n >= first.lanes[static_cast<size_t>(lane)].first_sequence + first.lanes[static_cast<size_t>(lane)].num_sequences)
+      ++lane;
     Slot slot{.begin = begin, .capacity = rows + new_tokens[sequence], .lane = lane};
-    slot.position = positions[first.offsets[sequence]];   // until the first pass is closed
+    slot.position = positions[first.offsets[sequence]];  // until the first pass is closed
     slot.example = first.spans->sequences[sequence].example;
     slot.prompt = first.prompts[sequence];
     const int64_t length = slot.position - config.position_offset + slot.capacity;
     if (length > config.max_positions) {
-      throw InputError("example " + std::to_string(slot.example) + " takes " + std::to_string(length - new_tokens[sequence]) + " positions and " + std::to_string(new_tokens[sequence]) +
-                       " new tokens are asked for; the model serves at most " + std::to_string(config.max_positions) + ": ask for fewer, or shorten the prompt");
+      throw InputError("example " + std::to_string(slot.example) + " takes " + std::to_string(length - new_tokens[sequence]) +
+                       " positions and " + std::to_string(new_tokens[sequence]) +
+                       " new tokens are asked for; the model serves at most " + std::to_string(config.max_positions) +
+                       ": ask for fewer, or shorten the prompt");
     }
     begin += slot.capacity;
     slots_.push_back(std::move(slot));
@@ -57,7 +60,8 @@ void Cache::allocate() {
     for (Tensor& keys : keys_) larger(keys);
     for (Tensor& values : values_) larger(values);
   } catch (const c10::Error&) {
-    throw InputError("there is no memory for the keys and values of " + std::to_string(num_rows_) + " tokens: ask for fewer new tokens, or for fewer texts at once");
+    throw InputError("there is no memory for the keys and values of " + std::to_string(num_rows_) +
+                     " tokens: ask for fewer new tokens, or for fewer texts at once");
   }
 }
 
@@ -80,7 +84,7 @@ Pack Cache::next(const std::vector<std::vector<int64_t>>& ids, const PackOptions
       rows.position.push_back(slot.rows + i);
     }
     const int64_t begin = pack.offsets.back();
-    spans.sequences.push_back({begin, begin + count, 0, 0, slot.rows, slot.example});   // keys lie in the cache
+    spans.sequences.push_back({begin, begin + count, 0, 0, slot.rows, slot.example});  // keys lie in the cache
     pack.offsets.push_back(begin + count);
     pack.prompts.push_back(slot.prompt);
   }
@@ -203,7 +207,7 @@ int64_t Cache::first_difference(const Slot& own, const Slot& other) {
   if (own.example != other.example || own.lane != other.lane) return 0;
   const auto [mine, its] = std::mismatch(own.tokens.begin(), own.tokens.end(), other.tokens.begin(), other.tokens.end());
   const int64_t same = mine - own.tokens.begin();
-  if (same < other.prompt) return 0;   // rows of virtual tokens lie among the prompt's, the same in sequences of one example
+  if (same < other.prompt) return 0;  // rows of virtual tokens lie among the prompt's, the same in sequences of one example
   return other.rows - (static_cast<int64_t>(other.tokens.size()) - same);
 }
 
@@ -231,10 +235,15 @@ void Cache::select_lanes(const std::vector<int64_t>& from) {
   for (auto& at_site : prefixes) {
     if (!at_site) continue;
     for (LanePrefix& prefix : *at_site) {
-      const auto lane = static_cast<size_t>(std::find_if(lanes_.begin(), lanes_.end(), [&](const LaneRange& range) {
-                                            return range.first_sequence == prefix.first_sequence && range.first_sequence + range.num_sequences == prefix.end_sequence;
-                                          }) - lanes_.begin());
-      const Tensor own = index.slice(0, lanes[lane].first_sequence, lanes[lane].first_sequence + lanes[lane].num_sequences) - prefix.first_sequence;
+      const auto lane =
+          static_cast<size_t>(std::find_if(lanes_.begin(), lanes_.end(),
+                                           [&](const LaneRange& range) {
+                                             return range.first_sequence == prefix.first_sequence &&
+                                                    range.first_sequence + range.num_sequences == prefix.end_sequence;
+                                           }) -
+                              lanes_.begin());
+      const Tensor own = index.slice(0, lanes[lane].first_sequence, lanes[lane].first_sequence + lanes[lane].num_sequences) -
+                         prefix.first_sequence;
       for (Tensor* scale : {&prefix.key_scale, &prefix.value_scale, &prefix.logit_bias}) {
         if (scale->defined()) *scale = scale->index_select(0, own);
       }

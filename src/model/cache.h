@@ -1,8 +1,8 @@
-// What a decoder keeps of the rows it has seen, so that each new row is computed once: keys and values of every layer, prefix rows
-// as edits gave them at the first pass, the encoder's keys and values, and what edits remember of a sequence.
+// What a decoder keeps of the rows it has seen, so that each new row is computed once: keys and values of every layer, prefix
+// rows as edits gave them at the first pass, the encoder's keys and values, and what edits remember of a sequence.
 //
-// Each sequence has a slot of rows [begin, begin + capacity) in one tensor per layer; attention reads the filled part of a slot as
-// one range of keys. Used by one generation at a time; nothing in it is differentiated.
+// Each sequence has a slot of rows [begin, begin + capacity) in one tensor per layer; attention reads the filled part of a slot
+// as one range of keys. Used by one generation at a time; nothing in it is differentiated.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,16 +27,17 @@ class Cache {
   Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first, const std::vector<int64_t>& new_tokens);
 
   int64_t num_sequences() const { return static_cast<int64_t>(slots_.size()); }
-  bool is_begun() const { return is_begun_; }   // the first pass is over
+  bool is_begun() const { return is_begun_; }  // the first pass is over
   // Tokens held of a sequence, those of its prompt first.
   const std::vector<int64_t>& tokens(int64_t sequence) const { return slots_[static_cast<size_t>(sequence)].tokens; }
-  const std::vector<LaneRange>& lanes() const { return lanes_; }   // of sequences; their rows are not told
+  const std::vector<LaneRange>& lanes() const { return lanes_; }  // of sequences; their rows are not told
 
-  // The pack of the next pass: ids[n] follow the tokens of sequence n; at least one each. Throws InternalError when the room is used up.
+  // The pack of the next pass: ids[n] follow the tokens of sequence n; at least one each. Throws InternalError when the room is
+  // used up.
   Pack next(const std::vector<std::vector<int64_t>>& ids, const PackOptions& options) const;
 
-  // Sequence n becomes a copy of the present sequence from[n], which need not be another, nor only one of its kind. Sequences of a
-  // lane stay side by side: `from` names lanes in their order. Rows are copied only for sequences named more than once.
+  // Sequence n becomes a copy of the present sequence from[n], which need not be another, nor only one of its kind. Sequences of
+  // a lane stay side by side: `from` names lanes in their order. Rows are copied only for sequences named more than once.
   void select(const std::vector<int64_t>& from);
 
   // Below: for the trunk, and for edits.
@@ -49,7 +50,7 @@ class Cache {
   std::vector<RowRange> key_rows() const;
 
   struct Rows {
-    at::Tensor keys, values;              // all slots of the layer
+    at::Tensor keys, values;  // all slots of the layer
   };
   // k, v: [T, K*D] of the open pack.
   Rows add(int64_t layer, const at::Tensor& k, const at::Tensor& v);
@@ -58,9 +59,9 @@ class Cache {
   struct Fixed {
     at::Tensor keys, values;
   };
-  std::vector<std::optional<Fixed>> cross;                           // [layer]
-  std::vector<std::optional<std::vector<LanePrefix>>> prefixes;      // [site index]; scales by sequence
-  std::vector<RowRange> encoder_rows;                                // [N]: in `cross`; of a decoder beside an encoder
+  std::vector<std::optional<Fixed>> cross;                       // [layer]
+  std::vector<std::optional<std::vector<LanePrefix>>> prefixes;  // [site index]; scales by sequence
+  std::vector<RowRange> encoder_rows;                            // [N]: in `cross`; of a decoder beside an encoder
 
   // What the edits of a lane remember of its sequences, by name: [sequences of the lane, ...].
   NamedTensors& memory(int64_t lane) { return memories_[static_cast<size_t>(lane)]; }
@@ -68,8 +69,8 @@ class Cache {
  private:
   struct Slot {
     int64_t begin = 0, capacity = 0;
-    int64_t rows = 0;             // filled
-    int64_t position = 0;         // of the next token
+    int64_t rows = 0;      // filled
+    int64_t position = 0;  // of the next token
     int64_t example = 0, prompt = 0, lane = 0;
     std::vector<int64_t> tokens = {};
   };
@@ -82,16 +83,16 @@ class Cache {
   int64_t key_width_;
   at::ScalarType dtype_;
   std::vector<Slot> slots_;
-  std::vector<Slot> free_;                  // no sequence's; rows as its last one left them
-  int64_t num_rows_ = 0;                    // of all slots, the free ones too
+  std::vector<Slot> free_;  // no sequence's; rows as its last one left them
+  int64_t num_rows_ = 0;    // of all slots, the free ones too
   bool is_begun_ = false;
   std::vector<LaneRange> lanes_;
   std::vector<NamedTensors> memories_;
-  std::vector<at::Tensor> keys_, values_;   // [layer]: [rows of all slots, K*D]
-  at::Tensor embedding_;                    // [N, S] of the sequences, where routers read one
+  std::vector<at::Tensor> keys_, values_;  // [layer]: [rows of all slots, K*D]
+  at::Tensor embedding_;                   // [N, S] of the sequences, where routers read one
 
-  at::Tensor index_;                        // of the open pack: where its rows go
-  std::vector<int64_t> added_;              // of the open pack: rows a sequence
+  at::Tensor index_;            // of the open pack: where its rows go
+  std::vector<int64_t> added_;  // of the open pack: rows a sequence
   const Pack* open_ = nullptr;
 };
 

@@ -50,7 +50,7 @@ struct CheckpointedFunction : torch::autograd::Function<CheckpointedFunction> {
       }
     }
     if (!roots.empty()) torch::autograd::backward(roots, gradients);
-    variable_list result{{}};   // for the call
+    variable_list result{{}};  // for the call
     for (const at::Tensor& each : seen) result.push_back(each.grad());
     return result;
   }

@@ -16,9 +16,9 @@ enum class PositionKind { kTable, kDistanceBias, kRotary };
 
 // How rotary angles are stretched for longer texts.
 struct RotaryScaling {
-  std::string kind = "default";              // default (none), linear, dynamic, llama3
+  std::string kind = "default";  // default (none), linear, dynamic, llama3
   double factor = 1.0;
-  double low_frequency_factor = 1.0;         // llama3 only, like the two below
+  double low_frequency_factor = 1.0;  // llama3 only, like the two below
   double high_frequency_factor = 4.0;
   int64_t original_positions = 0;
 };
@@ -27,47 +27,47 @@ struct ModelConfig {
   // max_positions of a trunk without a position table.
   static constexpr int64_t kAnyLength = int64_t{1} << 40;
 
-  std::string model_type;            // the family's name in config.json, e.g. "bert"
-  int64_t layers = 0;                // L, of the encoder; 0 where a decoder stands alone
-  int64_t decoder_layers = 0;        // 0 where an encoder stands alone
-  int64_t width = 0;                 // C
-  int64_t heads = 0;                 // H
-  int64_t key_heads = 0;             // K: heads of keys and values; H unless several queries' heads share one
-  int64_t attention_width = 0;       // H * D: all heads together; C in most families
-  int64_t ffn_width = 0;             // F
-  int64_t vocabulary = 0;            // V
-  int64_t max_positions = 0;         // longest sequence that is served; without the rows below position_offset
-  int64_t position_offset = 0;       // row of the position table for the first token
-  int64_t type_vocabulary = 0;       // rows of the segment table; 0 = no such table
+  std::string model_type;       // the family's name in config.json, e.g. "bert"
+  int64_t layers = 0;           // L, of the encoder; 0 where a decoder stands alone
+  int64_t decoder_layers = 0;   // 0 where an encoder stands alone
+  int64_t width = 0;            // C
+  int64_t heads = 0;            // H
+  int64_t key_heads = 0;        // K: heads of keys and values; H unless several queries' heads share one
+  int64_t attention_width = 0;  // H * D: all heads together; C in most families
+  int64_t ffn_width = 0;        // F
+  int64_t vocabulary = 0;       // V
+  int64_t max_positions = 0;    // longest sequence that is served; without the rows below position_offset
+  int64_t position_offset = 0;  // row of the position table for the first token
+  int64_t type_vocabulary = 0;  // rows of the segment table; 0 = no such table
   int64_t pad_id = 0;
-  int64_t decoder_start_id = -1;     // first token of what a decoder beside an encoder reads
+  int64_t decoder_start_id = -1;  // first token of what a decoder beside an encoder reads
   double norm_epsilon = 1e-12;
-  double embed_dropout = 0.1;        // of the embeddings
-  double hidden_dropout = 0.1;       // of what a block adds to its residual stream
+  double embed_dropout = 0.1;   // of the embeddings
+  double hidden_dropout = 0.1;  // of what a block adds to its residual stream
   double attention_dropout = 0.1;
-  double activation_dropout = 0.0;   // of what enters ffn.down
-  double classifier_dropout = 0.1;   // before the last linear layer of the head
+  double activation_dropout = 0.0;  // of what enters ffn.down
+  double classifier_dropout = 0.1;  // before the last linear layer of the head
   Activation activation = Activation::kGelu;
-  Activation mask_activation = Activation::kGelu;   // of the head that fills masks in
+  Activation mask_activation = Activation::kGelu;  // of the head that fills masks in
 
-  bool has_gated_ffn = false;        // W_down (activation(W_gate x) * W_up x) instead of W_down activation(W_up x)
-  bool has_attention_bias = true;    // of the linear layers q, k and v of attention
-  bool has_attention_output_bias = true;   // of its layer o
+  bool has_gated_ffn = false;             // W_down (activation(W_gate x) * W_up x) instead of W_down activation(W_up x)
+  bool has_attention_bias = true;         // of the linear layers q, k and v of attention
+  bool has_attention_output_bias = true;  // of its layer o
   bool has_ffn_bias = true;
-  bool is_pre_norm = false;          // x + f(norm(x)), and one norm after the last block; else norm(x + f(x))
+  bool is_pre_norm = false;  // x + f(norm(x)), and one norm after the last block; else norm(x + f(x))
   Norm norm = Norm::kLayer;
   PositionKind position_kind = PositionKind::kTable;
-  int64_t distance_buckets = 0;      // kDistanceBias (Raffel et al. 2020): rows of the table of biases [buckets, H], one a stack
-  int64_t max_distance = 0;          // from which on all distances share a bucket
-  double rotary_base = 10000.0;      // kRotary (Su et al. 2021)
+  int64_t distance_buckets = 0;  // kDistanceBias (Raffel et al. 2020): rows of the table of biases [buckets, H], one a stack
+  int64_t max_distance = 0;      // from which on all distances share a bucket
+  double rotary_base = 10000.0;  // kRotary (Su et al. 2021)
   RotaryScaling rotary_scaling = {};
-  double embedding_scale = 1.0;      // factor of word embeddings
-  double attention_scale = 1.0;      // factor of attention logits: 1 / sqrt(D), but 1 in T5
-  double output_scale = 1.0;         // factor of the last hidden states before the vocabulary's output layer
-  bool has_tied_output = true;       // that layer is the word table; else a tensor of its own
+  double embedding_scale = 1.0;  // factor of word embeddings
+  double attention_scale = 1.0;  // factor of attention logits: 1 / sqrt(D), but 1 in T5
+  double output_scale = 1.0;     // factor of the last hidden states before the vocabulary's output layer
+  bool has_tied_output = true;   // that layer is the word table; else a tensor of its own
 
-  int64_t head_width() const { return attention_width / heads; }     // D
-  int64_t key_width() const { return key_heads * head_width(); }     // of all keys of a token together, K * D
+  int64_t head_width() const { return attention_width / heads; }  // D
+  int64_t key_width() const { return key_heads * head_width(); }  // of all keys of a token together, K * D
   bool has_decoder() const { return decoder_layers > 0; }
   const char* last_stack() const { return has_decoder() ? "dec" : "enc"; }
   int64_t last_stack_layers() const { return has_decoder() ? decoder_layers : layers; }

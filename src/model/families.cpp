@@ -42,12 +42,17 @@ Names bert_names() {
 }
 
 Names bart_attention(const std::string& ours, const std::string& theirs) {
-  return with_biases({{ours + ".q", theirs + ".q_proj"}, {ours + ".k", theirs + ".k_proj"}, {ours + ".v", theirs + ".v_proj"},
-                      {ours + ".o", theirs + ".out_proj"}, {ours + ".norm", theirs + "_layer_norm"}});
+  return with_biases({{ours + ".q", theirs + ".q_proj"},
+                      {ours + ".k", theirs + ".k_proj"},
+                      {ours + ".v", theirs + ".v_proj"},
+                      {ours + ".o", theirs + ".out_proj"},
+                      {ours + ".norm", theirs + "_layer_norm"}});
 }
 
 Names bart_ffn(const std::string& ours, const std::string& theirs) {
-  return with_biases({{ours + ".ffn.up", theirs + ".fc1"}, {ours + ".ffn.down", theirs + ".fc2"}, {ours + ".ffn.norm", theirs + ".final_layer_norm"}});
+  return with_biases({{ours + ".ffn.up", theirs + ".fc1"},
+                      {ours + ".ffn.down", theirs + ".fc2"},
+                      {ours + ".ffn.norm", theirs + ".final_layer_norm"}});
 }
 
 Names bart_names() {
@@ -66,7 +71,8 @@ Names bart_names() {
 // One sublayer of a block of T5: its own norm stands beside it.
 Names t5_attention(const std::string& ours, const std::string& layer, const std::string& kind) {
   Names names;
-  for (const char* each : {"q", "k", "v", "o"}) names.emplace_back(ours + "." + each + ".weight", layer + "." + kind + "." + each + ".weight");
+  for (const char* each : {"q", "k", "v", "o"})
+    names.emplace_back(ours + "." + each + ".weight", layer + "." + kind + "." + each + ".weight");
   names.emplace_back(ours + ".norm.weight", layer + ".layer_norm.weight");
   return names;
 }
@@ -98,20 +104,28 @@ Names t5_names(bool is_gated) {
 Names gpt2_names() {
   Names names = {{"embed.word.weight", "wte.weight"}, {"embed.position.weight", "wpe.weight"}};
   append(names, with_biases({{"dec.#.attn.norm", "h.#.ln_1"}}));
-  for (const auto& [ours, piece] : {std::pair{"q", "[0/3]"}, std::pair{"k", "[1/3]"}, std::pair{"v", "[2/3]"}}) {   // one layer makes all three
-    for (const char* tensor : {".weight", ".bias"}) names.emplace_back(std::string("dec.#.attn.") + ours + tensor, std::string("h.#.attn.c_attn") + tensor + piece);
+  for (const auto& [ours, piece] :
+       {std::pair{"q", "[0/3]"}, std::pair{"k", "[1/3]"}, std::pair{"v", "[2/3]"}}) {  // one layer makes all three
+    for (const char* tensor : {".weight", ".bias"})
+      names.emplace_back(std::string("dec.#.attn.") + ours + tensor, std::string("h.#.attn.c_attn") + tensor + piece);
   }
-  append(names, with_biases({{"dec.#.attn.o", "h.#.attn.c_proj"}, {"dec.#.ffn.norm", "h.#.ln_2"}, {"dec.#.ffn.up", "h.#.mlp.c_fc"},
-                             {"dec.#.ffn.down", "h.#.mlp.c_proj"}, {"dec.norm", "ln_f"}}));
+  append(names, with_biases({{"dec.#.attn.o", "h.#.attn.c_proj"},
+                             {"dec.#.ffn.norm", "h.#.ln_2"},
+                             {"dec.#.ffn.up", "h.#.mlp.c_fc"},
+                             {"dec.#.ffn.down", "h.#.mlp.c_proj"},
+                             {"dec.norm", "ln_f"}}));
   return names;
 }
 
 Names llama_names() {
   Names names = {{"embed.word.weight", "embed_tokens.weight"}, {"dec.#.attn.norm.weight", "layers.#.input_layernorm.weight"}};
-  append(names, with_biases({{"dec.#.attn.q", "layers.#.self_attn.q_proj"}, {"dec.#.attn.k", "layers.#.self_attn.k_proj"},
-                             {"dec.#.attn.v", "layers.#.self_attn.v_proj"}, {"dec.#.attn.o", "layers.#.self_attn.o_proj"}}));
+  append(names, with_biases({{"dec.#.attn.q", "layers.#.self_attn.q_proj"},
+                             {"dec.#.attn.k", "layers.#.self_attn.k_proj"},
+                             {"dec.#.attn.v", "layers.#.self_attn.v_proj"},
+                             {"dec.#.attn.o", "layers.#.self_attn.o_proj"}}));
   names.emplace_back("dec.#.ffn.norm.weight", "layers.#.post_attention_layernorm.weight");
-  append(names, with_biases({{"dec.#.ffn.gate", "layers.#.mlp.gate_proj"}, {"dec.#.ffn.up", "layers.#.mlp.up_proj"},
+  append(names, with_biases({{"dec.#.ffn.gate", "layers.#.mlp.gate_proj"},
+                             {"dec.#.ffn.up", "layers.#.mlp.up_proj"},
                              {"dec.#.ffn.down", "layers.#.mlp.down_proj"}}));
   append(names, {{"dec.norm.weight", "norm.weight"}, {"lm.weight", "lm_head.weight"}});
   return names;
@@ -144,7 +158,7 @@ std::vector<int64_t> slot_shape(const std::string& pattern, const ModelConfig& c
   if (ends(".k.bias") || ends(".v.bias")) return {c.key_width()};
   if (ends(".o.weight")) return {c.width, c.attention_width};
   if (is_bias(pattern)) return {c.width};
-  return {c.width, c.width};   // the pooler
+  return {c.width, c.width};  // the pooler
 }
 
 Names mask_names(const std::string& dense, const std::string& norm, const std::string& bias) {
@@ -164,27 +178,47 @@ bool is_layered(const std::string& pattern) { return pattern.find('#') != std::s
 
 const std::vector<Family>& all_families() {
   // Word tables under a second name; old checkpoints of T5 also hold a table that its decoder never reads.
-  static const std::vector<std::string> kUnusedT5 = {"encoder.embed_tokens.", "decoder.embed_tokens.", "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."};
+  static const std::vector<std::string> kUnusedT5 = {"encoder.embed_tokens.", "decoder.embed_tokens.",
+                                                     "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."};
   static const std::vector<std::string> kUnusedLlama = {"layers.#.self_attn.rotary_emb."};
   static const std::vector<Family> table = {
-      {.model_type = "bert", .head_style = HeadStyle::kPooler, .prefixes = {"bert.", ""}, .names = bert_names(),
-       .unused = {"cls.", "classifier.", "embeddings.position_ids"}, .classifier_class = "BertForSequenceClassification",
+      {.model_type = "bert",
+       .head_style = HeadStyle::kPooler,
+       .prefixes = {"bert.", ""},
+       .names = bert_names(),
+       .unused = {"cls.", "classifier.", "embeddings.position_ids"},
+       .classifier_class = "BertForSequenceClassification",
        .head_names = {{"out", "classifier"}},
-       .mask_names = mask_names("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias")},
-      {.model_type = "roberta", .head_style = HeadStyle::kDense, .prefixes = {"roberta.", ""}, .names = bert_names(),
-       .unused = {"lm_head.", "classifier.", "pooler.", "embeddings.position_ids"}, .classifier_class = "RobertaForSequenceClassification",
+       .mask_names =
+           mask_names("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias")},
+      {.model_type = "roberta",
+       .head_style = HeadStyle::kDense,
+       .prefixes = {"roberta.", ""},
+       .names = bert_names(),
+       .unused = {"lm_head.", "classifier.", "pooler.", "embeddings.position_ids"},
+       .classifier_class = "RobertaForSequenceClassification",
        .head_names = {{"dense", "classifier.dense"}, {"out", "classifier.out_proj"}},
        .mask_names = mask_names("lm_head.dense", "lm_head.layer_norm", "lm_head.bias")},
-      {.model_type = "bart", .prefixes = {"model.", ""}, .names = bart_names(),
-       .unused = {"lm_head.", "classification_head.", "encoder.embed_tokens.", "decoder.embed_tokens."}, .zero = {"final_logits_bias"}},
+      {.model_type = "bart",
+       .prefixes = {"model.", ""},
+       .names = bart_names(),
+       .unused = {"lm_head.", "classification_head.", "encoder.embed_tokens.", "decoder.embed_tokens."},
+       .zero = {"final_logits_bias"}},
       {.model_type = "t5", .prefixes = {""}, .names = t5_names(false), .unused = kUnusedT5},
       {.model_type = "t5", .has_gated_ffn = true, .prefixes = {""}, .names = t5_names(true), .unused = kUnusedT5},
       {.model_type = "mt5", .has_gated_ffn = true, .prefixes = {""}, .names = t5_names(true), .unused = kUnusedT5},
       {.model_type = "mt5", .prefixes = {""}, .names = t5_names(false), .unused = kUnusedT5},
-      {.model_type = "gpt2", .prefixes = {"transformer.", ""}, .names = gpt2_names(),
-       .unused = {"lm_head.", "h.#.attn.bias", "h.#.attn.masked_bias"}, .stores_transposed = true},
+      {.model_type = "gpt2",
+       .prefixes = {"transformer.", ""},
+       .names = gpt2_names(),
+       .unused = {"lm_head.", "h.#.attn.bias", "h.#.attn.masked_bias"},
+       .stores_transposed = true},
       {.model_type = "llama", .has_gated_ffn = true, .prefixes = {"model.", ""}, .names = llama_names(), .unused = kUnusedLlama},
-      {.model_type = "mistral", .has_gated_ffn = true, .prefixes = {"model.", ""}, .names = llama_names(), .unused = kUnusedLlama},
+      {.model_type = "mistral",
+       .has_gated_ffn = true,
+       .prefixes = {"model.", ""},
+       .names = llama_names(),
+       .unused = kUnusedLlama},
       {.model_type = "qwen2", .has_gated_ffn = true, .prefixes = {"model.", ""}, .names = llama_names(), .unused = kUnusedLlama},
   };
   return table;
@@ -220,8 +254,10 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
     if (!is_present(pattern, family, config)) return;
     slots.push_back({with_layer(pattern, std::to_string(layer)), slot_shape(pattern, config), pattern.starts_with("pooler.")});
   };
-  for (auto it = family.names.begin(); it != family.names.end();) {   // the patterns of a block follow each other
-    const auto end = std::find_if(it, family.names.end(), [&](const auto& name) { return is_layered(name.first) != is_layered(it->first) || name.first.substr(0, 3) != it->first.substr(0, 3); });
+  for (auto it = family.names.begin(); it != family.names.end();) {  // the patterns of a block follow each other
+    const auto end = std::find_if(it, family.names.end(), [&](const auto& name) {
+      return is_layered(name.first) != is_layered(it->first) || name.first.substr(0, 3) != it->first.substr(0, 3);
+    });
     const int64_t times = !is_layered(it->first) ? 1 : it->first.starts_with("enc.") ? config.layers : config.decoder_layers;
     for (int64_t layer = 0; layer < times; ++layer) {
       for (auto each = it; each != end; ++each) add(each->first, layer);
@@ -235,7 +271,11 @@ std::vector<TensorSlot> mask_head_slots(const ModelConfig& config) {
   std::vector<TensorSlot> slots;
   for (const auto& [ours, theirs] : family_of(config).mask_names) {
     const bool is_matrix = ours == "mask.dense.weight";
-    slots.push_back({ours, ours == "mask.bias" ? std::vector<int64_t>{config.vocabulary} : is_matrix ? std::vector<int64_t>{config.width, config.width} : std::vector<int64_t>{config.width}, true});
+    slots.push_back({ours,
+                     ours == "mask.bias" ? std::vector<int64_t>{config.vocabulary}
+                     : is_matrix         ? std::vector<int64_t>{config.width, config.width}
+                                         : std::vector<int64_t>{config.width},
+                     true});
   }
   return slots;
 }
@@ -244,7 +284,8 @@ CheckpointPiece piece_of(const std::string& checkpoint_name) {
   const size_t open = checkpoint_name.find('[');
   if (open == std::string::npos) return {checkpoint_name};
   const size_t slash = checkpoint_name.find('/', open);
-  return {checkpoint_name.substr(0, open), std::stoll(checkpoint_name.substr(open + 1, slash - open - 1)), std::stoll(checkpoint_name.substr(slash + 1))};
+  return {checkpoint_name.substr(0, open), std::stoll(checkpoint_name.substr(open + 1, slash - open - 1)),
+          std::stoll(checkpoint_name.substr(slash + 1))};
 }
 
 std::optional<std::string> checkpoint_name(const Family& family, const std::string& canonical) {

@@ -18,28 +18,29 @@ namespace graft {
 enum class HeadStyle { kPooler, kDense, kMask, kNone };
 
 struct TensorSlot {
-  std::string name;              // canonical: "enc.3.attn.q.weight"
-  std::vector<int64_t> shape;    // of a linear layer: [out, in]
-  bool is_optional = false;      // absent from some checkpoints: the pooler
+  std::string name;            // canonical: "enc.3.attn.q.weight"
+  std::vector<int64_t> shape;  // of a linear layer: [out, in]
+  bool is_optional = false;    // absent from some checkpoints: the pooler
 };
 
 // In names, '#' stands for the layer; "name[1/3]" for the second of three equal pieces of a tensor, along its outputs.
 struct Family {
   std::string model_type;
-  bool has_gated_ffn = false;                                   // a model_type with both kinds has two entries
+  bool has_gated_ffn = false;  // a model_type with both kinds has two entries
   HeadStyle head_style = HeadStyle::kNone;
-  std::vector<std::string> prefixes;                            // of checkpoint names, tried in order: "bert.", ""
-  std::vector<std::pair<std::string, std::string>> names;       // canonical pattern -> checkpoint pattern, in canonical order
-  std::vector<std::string> unused;                              // checkpoint names that start so ('#': any layer) are read by nobody here
-  std::string classifier_class = {};                            // of the library that the folder format comes from: the trunk with a head
-  std::vector<std::pair<std::string, std::string>> head_names = {};   // of its head: our layer -> checkpoint layer
-  std::vector<std::pair<std::string, std::string>> mask_names = {};   // of the head that fills masks in, where the checkpoint may hold one
-  std::vector<std::string> zero = {};                           // checkpoint tensors that are left out, and must be zero for that
-  bool stores_transposed = false;                               // the checkpoint holds weights of linear layers as [in, out]
+  std::vector<std::string> prefixes;                       // of checkpoint names, tried in order: "bert.", ""
+  std::vector<std::pair<std::string, std::string>> names;  // canonical pattern -> checkpoint pattern, in canonical order
+  std::vector<std::string> unused;    // checkpoint names that start so ('#': any layer) are read by nobody here
+  std::string classifier_class = {};  // of the library that the folder format comes from: the trunk with a head
+  std::vector<std::pair<std::string, std::string>> head_names = {};  // of its head: our layer -> checkpoint layer
+  std::vector<std::pair<std::string, std::string>> mask_names =
+      {};                              // of the head that fills masks in, where the checkpoint may hold one
+  std::vector<std::string> zero = {};  // checkpoint tensors that are left out, and must be zero for that
+  bool stores_transposed = false;      // the checkpoint holds weights of linear layers as [in, out]
 };
 
 const std::vector<Family>& all_families();
-const Family& family_of(const std::string& model_type);         // Its first entry. Throws InputError naming the known families.
+const Family& family_of(const std::string& model_type);  // Its first entry. Throws InputError naming the known families.
 const Family& family_of(const ModelConfig& config);
 std::vector<std::string> known_families();
 

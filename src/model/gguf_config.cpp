@@ -17,13 +17,15 @@ constexpr int64_t kMost = int64_t{1} << 31;
 // What stands before the keys that name the file's origin and makers, and the tokenizer (gguf_tokenizer.cpp reads those).
 constexpr std::array<std::string_view, 4> kHarmlessPrefixes{"general.", "tokenizer.", "quantize.", "mradermacher."};
 
-// Keys of the architecture that say nothing the trunk does not know: the window of the first training, and a mark of fine-tuned scaling.
+// Keys of the architecture that say nothing the trunk does not know: the window of the first training, and a mark of fine-tuned
+// scaling.
 constexpr std::array<std::string_view, 2> kHarmlessKeys{"rope.scaling.original_context_length", "rope.scaling.finetuned"};
 
 // Reads keys "<architecture>.<name>" and remembers which.
 class ArchitectureKeys {
  public:
-  ArchitectureKeys(const GgufMetadata& metadata, std::string architecture) : metadata_(metadata), prefix_(std::move(architecture) + ".") {
+  ArchitectureKeys(const GgufMetadata& metadata, std::string architecture)
+      : metadata_(metadata), prefix_(std::move(architecture) + ".") {
     for (const std::string_view key : kHarmlessKeys) name(key);
   }
 
@@ -39,7 +41,8 @@ class ArchitectureKeys {
   void require(std::string_view key, int64_t value) { integer(key, value, value, value); }
   void require(std::string_view key, double value) { number(key, value, value, value); }
   void require_bool(std::string_view key, bool value) {
-    if (metadata_.boolean(name(key), value) != value) metadata_.fail(name(key), std::string("only ") + (value ? "true" : "false") + " is supported");
+    if (metadata_.boolean(name(key), value) != value)
+      metadata_.fail(name(key), std::string("only ") + (value ? "true" : "false") + " is supported");
   }
   [[noreturn]] void fail(std::string_view key, const std::string& message) { metadata_.fail(name(key), message); }
 
@@ -48,11 +51,14 @@ class ArchitectureKeys {
     std::vector<std::string> unknown;
     for (const auto& entry : metadata_.values()) {
       const std::string& key = entry.first;
-      const bool is_harmless = std::any_of(kHarmlessPrefixes.begin(), kHarmlessPrefixes.end(), [&](std::string_view start) { return key.starts_with(start); });
+      const bool is_harmless = std::any_of(kHarmlessPrefixes.begin(), kHarmlessPrefixes.end(),
+                                           [&](std::string_view start) { return key.starts_with(start); });
       if (!is_harmless && !key.starts_with("split.") && !known_.contains(key)) unknown.push_back(quote(key));
     }
     if (unknown.empty()) return;
-    throw InputError(metadata_.source() + ": the metadata has keys that are not supported and may change what the model computes: " + joined_first(unknown, 5));
+    throw InputError(
+        metadata_.source() +
+        ": the metadata has keys that are not supported and may change what the model computes: " + joined_first(unknown, 5));
   }
 
   const GgufMetadata& metadata() const { return metadata_; }
@@ -66,20 +72,24 @@ class ArchitectureKeys {
 void check_general(const GgufMetadata& metadata) {
   const std::string type = metadata.text("general.type", "model");
   if (type != "model") metadata.fail("general.type", "expected a whole model, found " + quote(type));
-  metadata.integer("general.quantization_version", 2, 2, 2);   // the layout of blocks
+  metadata.integer("general.quantization_version", 2, 2, 2);  // the layout of blocks
   const int64_t parts = metadata.integer("split.count", 1, 0, kMost);
-  if (parts > 1) metadata.fail("split.count", "the model is cut into " + std::to_string(parts) + " files; join them to one (gguf-split --merge)");
+  if (parts > 1)
+    metadata.fail("split.count",
+                  "the model is cut into " + std::to_string(parts) + " files; join them to one (gguf-split --merge)");
 }
 
 // D, the width of a head.
 int64_t read_head_width(ArchitectureKeys& keys, int64_t width, int64_t heads) {
   if (!keys.has("attention.key_length") && width % heads != 0) {
-    keys.fail("attention.head_count", "expected a divisor of embedding_length " + std::to_string(width) + ", found " + std::to_string(heads));
+    keys.fail("attention.head_count",
+              "expected a divisor of embedding_length " + std::to_string(width) + ", found " + std::to_string(heads));
   }
   const int64_t head_width = keys.integer("attention.key_length", width / heads);
   for (const char* key : {"attention.value_length", "rope.dimension_count"}) {
     const int64_t found = keys.integer(key, head_width);
-    if (found != head_width) keys.fail(key, "expected " + std::to_string(head_width) + ", the width of a head, found " + std::to_string(found));
+    if (found != head_width)
+      keys.fail(key, "expected " + std::to_string(head_width) + ", the width of a head, found " + std::to_string(found));
   }
   return head_width;
 }
@@ -88,32 +98,39 @@ int64_t read_head_width(ArchitectureKeys& keys, int64_t width, int64_t heads) {
 int64_t read_vocabulary(ArchitectureKeys& keys, const GgufFile& file) {
   const GgufTensor* const table = file.find("token_embd.weight");
   if (table == nullptr) throw InputError(file.source() + ": tensor \"token_embd.weight\" is missing");
-  if (table->shape.size() != 2) throw InputError(file.source() + ": tensor \"token_embd.weight\": expected two dimensions, found " + shape_text(table->shape));
+  if (table->shape.size() != 2)
+    throw InputError(file.source() + ": tensor \"token_embd.weight\": expected two dimensions, found " +
+                     shape_text(table->shape));
   const int64_t rows = table->shape[0];
   const int64_t stated = keys.integer("vocab_size", rows);
-  if (stated != rows) keys.fail("vocab_size", "expected " + std::to_string(rows) + ", the rows of token_embd.weight, found " + std::to_string(stated));
+  if (stated != rows)
+    keys.fail("vocab_size",
+              "expected " + std::to_string(rows) + ", the rows of token_embd.weight, found " + std::to_string(stated));
   const std::string tokens = "tokenizer.ggml.tokens";
   if (file.metadata().has(tokens)) {
     const auto count = static_cast<int64_t>(file.metadata().values().at(tokens).count);
-    if (count != rows) file.metadata().fail(tokens, "expected " + std::to_string(rows) + " tokens, one a row of token_embd.weight, found " + std::to_string(count));
+    if (count != rows)
+      file.metadata().fail(
+          tokens, "expected " + std::to_string(rows) + " tokens, one a row of token_embd.weight, found " + std::to_string(count));
   }
   return rows;
 }
 
-// How much longer the wave of each rotary frequency is by LLaMA 3's rule (Grattafiori et al. 2024, as released): long waves `factor` times,
-// short ones not at all, between them by a ramp over the number of waves that fit the first training's window.
+// How much longer the wave of each rotary frequency is by LLaMA 3's rule (Grattafiori et al. 2024, as released): long waves
+// `factor` times, short ones not at all, between them by a ramp over the number of waves that fit the first training's window.
 std::vector<double> llama3_factors(double base, int64_t head_width, double factor, double low, double high, double window) {
   std::vector<double> out;
   for (int64_t i = 0; i < head_width / 2; ++i) {
-    const double waves = window / (2 * std::numbers::pi * std::pow(base, 2 * static_cast<double>(i) / static_cast<double>(head_width)));
+    const double waves =
+        window / (2 * std::numbers::pi * std::pow(base, 2 * static_cast<double>(i) / static_cast<double>(head_width)));
     const double ramp = std::clamp((waves - low) / (high - low), 0.0, 1.0);
     out.push_back(1 / ((1 - ramp) / factor + ramp));
   }
   return out;
 }
 
-// The file holds factors, not the rule. Every released LLaMA 3 ramps from 1 to 4 waves in 8192 tokens; what this rule does not give back is
-// refused.
+// The file holds factors, not the rule. Every released LLaMA 3 ramps from 1 to 4 waves in 8192 tokens; what this rule does not
+// give back is refused.
 std::optional<Node> read_frequency_factors(const GgufFile& file, double base, int64_t head_width) {
   constexpr double kLow = 1, kHigh = 4, kWindow = 8192;
   const GgufTensor* const table = file.find("rope_freqs.weight");
@@ -123,9 +140,13 @@ std::optional<Node> read_frequency_factors(const GgufFile& file, double base, in
   if (std::all_of(found.begin(), found.end(), [](float f) { return f == 1; })) return std::nullopt;
   const double factor = found.empty() ? 1 : double{*std::max_element(found.begin(), found.end())};
   const std::vector<double> expected = llama3_factors(base, head_width, factor, kLow, kHigh, kWindow);
-  const auto is_close = [](float a, double b) { return std::abs(double{a} - b) <= 1e-4 * b; };   // the converter computes in float32
+  const auto is_close = [](float a, double b) {
+    return std::abs(double{a} - b) <= 1e-4 * b;
+  };  // the converter computes in float32
   if (!(factor >= 1) || !std::equal(found.begin(), found.end(), expected.begin(), expected.end(), is_close)) {
-    throw InputError(file.source() + ": tensor \"rope_freqs.weight\": its factors are not those of LLaMA 3's rule over 8192 tokens; other rules are not supported");
+    throw InputError(file.source() +
+                     ": tensor \"rope_freqs.weight\": its factors are not those of LLaMA 3's rule over 8192 tokens; other rules "
+                     "are not supported");
   }
   return Node::map({{"rope_type", Node::text("llama3")},
                     {"factor", Node::number(factor)},
@@ -137,8 +158,8 @@ std::optional<Node> read_frequency_factors(const GgufFile& file, double base, in
 // What rope_scaling of config.json says; null where angles are not stretched.
 Node read_rotary_scaling(ArchitectureKeys& keys, const GgufFile& file, double base, int64_t head_width) {
   keys.require("rope.scaling.attn_factor", 1.0);
-  const double old_factor = keys.number("rope.scale_linear", 1, 1, 1e6);   // how older files say "linear"
-  const double factor = keys.number("rope.scaling.factor", old_factor, 0, 1e6);   // 0: none
+  const double old_factor = keys.number("rope.scale_linear", 1, 1, 1e6);         // how older files say "linear"
+  const double factor = keys.number("rope.scaling.factor", old_factor, 0, 1e6);  // 0: none
   if (factor > 0 && factor < 1) keys.fail("rope.scaling.factor", "expected a factor from 1, found " + std::to_string(factor));
   const std::string kind = keys.metadata().text(keys.name("rope.scaling.type"), factor > 1 ? "linear" : "none");
   if (kind != "none" && kind != "linear") keys.fail("rope.scaling.type", "expected \"none\" or \"linear\", found " + quote(kind));
@@ -155,10 +176,13 @@ void check_switches(ArchitectureKeys& keys, int64_t context) {
   keys.require("attention.clamp_kqv", 0.0);
   keys.require_bool("attention.causal", true);
   keys.require_bool("use_parallel_residual", false);
-  const std::string layout = keys.metadata().text(keys.name("tensor_data_layout"), "Meta AI original pth");   // rows of q and k as in LLaMA's release
-  if (layout != "Meta AI original pth") keys.fail("tensor_data_layout", "expected \"Meta AI original pth\", found " + quote(layout));
+  const std::string layout =
+      keys.metadata().text(keys.name("tensor_data_layout"), "Meta AI original pth");  // rows of q and k as in LLaMA's release
+  if (layout != "Meta AI original pth")
+    keys.fail("tensor_data_layout", "expected \"Meta AI original pth\", found " + quote(layout));
   const int64_t window = keys.integer("attention.sliding_window", context, 0);
-  if (window != 0 && window < context) keys.fail("attention.sliding_window", "a window of " + std::to_string(window) + " tokens is not supported");
+  if (window != 0 && window < context)
+    keys.fail("attention.sliding_window", "a window of " + std::to_string(window) + " tokens is not supported");
 }
 
 void add_special_tokens(const GgufMetadata& metadata, Node& config) {
@@ -181,7 +205,8 @@ Node gguf_config_json(const GgufFile& file) {
   }
   check_general(metadata);
   ArchitectureKeys keys(metadata, architecture);
-  const int64_t width = keys.integer("embedding_length", std::nullopt), heads = keys.integer("attention.head_count", std::nullopt);
+  const int64_t width = keys.integer("embedding_length", std::nullopt),
+                heads = keys.integer("attention.head_count", std::nullopt);
   const int64_t context = keys.integer("context_length", std::nullopt);
   const int64_t head_width = read_head_width(keys, width, heads);
   const double base = keys.number("rope.freq_base", 10000, 1, 1e12);

@@ -27,10 +27,12 @@ std::vector<Path> gguf_files_in(const Path& folder) {
 
 // Our names -> ggml's; '#' stands for the layer.
 const std::vector<std::pair<std::string, std::string>> kLayers = {
-    {"embed.word", "token_embd"},        {"dec.#.attn.norm", "blk.#.attn_norm"}, {"dec.#.attn.q", "blk.#.attn_q"},
-    {"dec.#.attn.k", "blk.#.attn_k"},    {"dec.#.attn.v", "blk.#.attn_v"},       {"dec.#.attn.o", "blk.#.attn_output"},
-    {"dec.#.ffn.norm", "blk.#.ffn_norm"}, {"dec.#.ffn.gate", "blk.#.ffn_gate"},  {"dec.#.ffn.up", "blk.#.ffn_up"},
-    {"dec.#.ffn.down", "blk.#.ffn_down"}, {"dec.norm", "output_norm"},           {"lm", "output"}};
+    {"embed.word", "token_embd"},         {"dec.#.attn.norm", "blk.#.attn_norm"},
+    {"dec.#.attn.q", "blk.#.attn_q"},     {"dec.#.attn.k", "blk.#.attn_k"},
+    {"dec.#.attn.v", "blk.#.attn_v"},     {"dec.#.attn.o", "blk.#.attn_output"},
+    {"dec.#.ffn.norm", "blk.#.ffn_norm"}, {"dec.#.ffn.gate", "blk.#.ffn_gate"},
+    {"dec.#.ffn.up", "blk.#.ffn_up"},     {"dec.#.ffn.down", "blk.#.ffn_down"},
+    {"dec.norm", "output_norm"},          {"lm", "output"}};
 
 // "dec.3.attn.q.weight" -> "blk.3.attn_q.weight".
 std::string gguf_name(const std::string& canonical) {
@@ -56,15 +58,16 @@ at::Tensor split_pairs(const at::Tensor& rows, int64_t heads) {
 }
 
 void check_finite(const at::Tensor& tensor, const std::string& about) {
-  const auto [least, most] = at::aminmax(tensor);   // both are NaN if any number is
+  const auto [least, most] = at::aminmax(tensor);  // both are NaN if any number is
   if (at::isfinite(least + most).item<bool>() && at::isfinite(most).item<bool>()) return;
   throw InputError(about + "holds numbers that are not finite: the file is damaged; copy or download it again");
 }
 
-at::Tensor load_tensor(const GgufFile& file, const GgufTensor& stored, const TensorSlot& slot, const ModelConfig& config, bool has_neighbour_pairs,
-                       at::ScalarType dtype) {
+at::Tensor load_tensor(const GgufFile& file, const GgufTensor& stored, const TensorSlot& slot, const ModelConfig& config,
+                       bool has_neighbour_pairs, at::ScalarType dtype) {
   const std::string about = file.source() + ": tensor " + quote(stored.name) + ": ";
-  if (stored.shape != slot.shape) throw InputError(about + "expected " + shape_text(slot.shape) + ", found " + shape_text(stored.shape));
+  if (stored.shape != slot.shape)
+    throw InputError(about + "expected " + shape_text(slot.shape) + ", found " + shape_text(stored.shape));
   at::Tensor tensor = file.read(stored, dtype);
   check_finite(tensor, about);
   if (has_neighbour_pairs && slot.name.find(".attn.q.") != std::string::npos) tensor = split_pairs(tensor, config.heads);
@@ -73,14 +76,14 @@ at::Tensor load_tensor(const GgufFile& file, const GgufTensor& stored, const Ten
 }
 
 void refuse_unused(const GgufFile& file, std::set<std::string> used) {
-  used.insert("rope_freqs.weight");   // read with the config
+  used.insert("rope_freqs.weight");  // read with the config
   std::vector<std::string> unknown;
   for (const GgufTensor& tensor : file.tensors()) {
     if (!used.contains(tensor.name)) unknown.push_back(quote(tensor.name));
   }
   if (unknown.empty()) return;
-  throw InputError(file.source() + ": " + std::to_string(unknown.size()) + " tensors belong to no part of the model that the metadata describes: " +
-                   joined_first(unknown, 5));
+  throw InputError(file.source() + ": " + std::to_string(unknown.size()) +
+                   " tensors belong to no part of the model that the metadata describes: " + joined_first(unknown, 5));
 }
 
 ModelConfig config_of(const GgufFile& file) { return parse_config(gguf_config_json(file), file.source() + " as config.json"); }
@@ -94,7 +97,8 @@ NamedTensors load_tensors(const GgufFile& file, const ModelConfig& config, at::S
   for (const TensorSlot& slot : tensor_slots(config)) {
     const std::string name = gguf_name(slot.name);
     const auto found = stored.find(name);
-    if (found == stored.end() && is_qwen2 && slot.name.ends_with(".attn.o.bias")) {   // q, k and v alone have one: LLaMA's with zeros
+    if (found == stored.end() && is_qwen2 &&
+        slot.name.ends_with(".attn.o.bias")) {  // q, k and v alone have one: LLaMA's with zeros
       tensors.emplace(slot.name, at::zeros(slot.shape, dtype));
       continue;
     }
@@ -120,7 +124,8 @@ Path gguf_file(const Path& model) {
   if (files.size() == 1) return files[0];
   std::vector<std::string> names;
   for (const Path& file : files) names.push_back(quote(file.filename().string()));
-  throw InputError("'" + model.string() + "': expected one .gguf file, found " + (files.empty() ? "none" : joined_first(names, 5) + "; name the one that is meant"));
+  throw InputError("'" + model.string() + "': expected one .gguf file, found " +
+                   (files.empty() ? "none" : joined_first(names, 5) + "; name the one that is meant"));
 }
 
 GgufModel load_gguf_model(const Path& model, at::ScalarType dtype) {

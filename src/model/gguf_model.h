@@ -1,10 +1,11 @@
-// Models in GGUF files: ggml's metadata and tensor names as a config, tensors and a tokenizer of ours. doc/gguf.md says what is read.
+// Models in GGUF files: ggml's metadata and tensor names as a config, tensors and a tokenizer of ours. doc/gguf.md says what is
+// read.
 //
-// Architectures llama (LLaMA 1 to 3, Mistral without a window, SmolLM2 ...) and qwen2, whose blocks are LLaMA's with biases at q, k and v.
-// Quantised weights are turned into plain numbers when they are loaded: a trunk knows nothing of them.
+// Architectures llama (LLaMA 1 to 3, Mistral without a window, SmolLM2 ...) and qwen2, whose blocks are LLaMA's with biases at q,
+// k and v. Quantised weights are turned into plain numbers when they are loaded: a trunk knows nothing of them.
 //
-// In all functions `model` is a .gguf file, or a folder that holds one and no config.json. All throw InputError for a file that is not
-// valid or says something that would change what the model computes and is not supported, IoError if the system refuses.
+// In all functions `model` is a .gguf file, or a folder that holds one and no config.json. All throw InputError for a file that
+// is not valid or says something that would change what the model computes and is not supported, IoError if the system refuses.
 #pragma once
 
 #include <cstdint>
@@ -29,12 +30,12 @@ Path gguf_file(const Path& model);
 
 struct GgufModel {
   ModelConfig config;
-  NamedTensors tensors;                                    // by canonical names; READ-ONLY memory where the file holds them in `dtype`
-  std::vector<std::shared_ptr<const MappedFile>> files;    // what those are views into
+  NamedTensors tensors;  // by canonical names; READ-ONLY memory where the file holds them in `dtype`
+  std::vector<std::shared_ptr<const MappedFile>> files;  // what those are views into
 };
 
-// Every tensor of the trunk in `dtype` (float32 or bfloat16). Queries and keys come in the order of rows that our rotary positions expect.
-// Beside the result no more than one tensor is in memory at a time.
+// Every tensor of the trunk in `dtype` (float32 or bfloat16). Queries and keys come in the order of rows that our rotary
+// positions expect. Beside the result no more than one tensor is in memory at a time.
 GgufModel load_gguf_model(const Path& model, at::ScalarType dtype);
 
 ModelConfig read_gguf_config(const Path& model);
@@ -53,7 +54,7 @@ std::optional<std::string> gguf_chat_template(const GgufMetadata& metadata);
 
 struct GgufTokens {
   std::optional<int64_t> bos, pad;
-  std::vector<int64_t> eos;   // any of them ends a text: of the text, of a turn (eot), of a message (eom); no id twice
+  std::vector<int64_t> eos;  // any of them ends a text: of the text, of a turn (eot), of a message (eom); no id twice
 };
 GgufTokens gguf_special_tokens(const GgufMetadata& metadata);
 

@@ -15,7 +15,7 @@ int64_t Sequence::prompt_length() const {
 
 namespace {
 
-constexpr int kPassShift = 48;   // data sets have fewer rows than that
+constexpr int kPassShift = 48;  // data sets have fewer rows than that
 
 struct RowLists {
   std::vector<int64_t> ids, type_ids, positions;
@@ -38,7 +38,8 @@ int64_t add_rows(const Sequence& sequence, const RowLayout& layout, const PackOp
     lists.ids.push_back(token < 0 ? options.pad_id : sequence.ids[static_cast<size_t>(token)]);
     lists.type_ids.push_back(token < 0 || sequence.type_ids.empty() ? 0 : sequence.type_ids[static_cast<size_t>(token)]);
     // A family whose table begins after the pad id keeps one row of it for pad tokens.
-    lists.positions.push_back(is_pad && options.position_offset > 0 ? options.position_offset - 1 : layout.first_position + p + options.position_offset);
+    lists.positions.push_back(is_pad && options.position_offset > 0 ? options.position_offset - 1
+                                                                    : layout.first_position + p + options.position_offset);
     pack.token.push_back(token);
   }
   return visible;
@@ -70,7 +71,8 @@ void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t roun
   rows.example.resize(all, -1);
   rows.position.resize(all, 0);
   for (const LaneRange& lane : lanes) {
-    const int64_t first = pack.offsets[static_cast<size_t>(lane.first_sequence)], end = pack.offsets[static_cast<size_t>(lane.first_sequence + lane.num_sequences)];
+    const int64_t first = pack.offsets[static_cast<size_t>(lane.first_sequence)],
+                  end = pack.offsets[static_cast<size_t>(lane.first_sequence + lane.num_sequences)];
     pack.lanes.push_back({first, end - first, lane.first_sequence, lane.num_sequences});
   }
   pack.lanes.back().num_rows += pack.num_rows - used;
@@ -90,8 +92,10 @@ Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
     for (const Sequence* sequence : lane.sequences) {
       const auto length = static_cast<int64_t>(sequence->ids.size());
       if (length == 0) throw InputError("example " + std::to_string(sequence->example) + " has no tokens");
-      ensure(sequence->type_ids.empty() || sequence->type_ids.size() == sequence->ids.size(), "a sequence has as many type ids as ids, or none");
-      ensure(sequence->is_target.empty() || sequence->is_target.size() == sequence->ids.size(), "a sequence has a mark for every id, or none");
+      ensure(sequence->type_ids.empty() || sequence->type_ids.size() == sequence->ids.size(),
+             "a sequence has as many type ids as ids, or none");
+      ensure(sequence->is_target.empty() || sequence->is_target.size() == sequence->ids.size(),
+             "a sequence has a mark for every id, or none");
       const int64_t begin = pack.offsets.back();
       const int64_t visible = add_rows(*sequence, lane.layout, options, lists, pack);
       const auto end = static_cast<int64_t>(lists.ids.size());
@@ -149,7 +153,8 @@ Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t rou
     }
     const Spans::Span& span = pack.spans->sequences[n];
     const auto last = static_cast<int64_t>(kept.size());
-    spans.sequences.push_back({out.offsets.back(), last, span.key_begin, span.key_end, span.first_position + ranges[n].begin, span.example});
+    spans.sequences.push_back(
+        {out.offsets.back(), last, span.key_begin, span.key_end, span.first_position + ranges[n].begin, span.example});
     out.offsets.push_back(last);
   }
   out.num_tokens = out.offsets.back();

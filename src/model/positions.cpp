@@ -18,7 +18,8 @@ double stretched(double frequency, const RotaryScaling& scaling) {
   const double wavelength = 2.0 * std::numbers::pi / frequency, original = static_cast<double>(scaling.original_positions);
   if (wavelength > original / scaling.low_frequency_factor) return frequency / scaling.factor;
   if (wavelength < original / scaling.high_frequency_factor) return frequency;
-  const double share = (original / wavelength - scaling.low_frequency_factor) / (scaling.high_frequency_factor - scaling.low_frequency_factor);
+  const double share =
+      (original / wavelength - scaling.low_frequency_factor) / (scaling.high_frequency_factor - scaling.low_frequency_factor);
   return (1.0 - share) * frequency / scaling.factor + share * frequency;
 }
 
@@ -39,7 +40,7 @@ std::vector<double> rotary_frequencies(const ModelConfig& config) {
 
 RotaryTable rotary_table(const std::vector<double>& frequencies, const at::Tensor& positions, at::ScalarType dtype) {
   const at::ScalarType kept = dtype == at::kDouble ? at::kDouble : at::kFloat;
-  const at::Tensor angles = at::outer(positions.to(at::kDouble), at::tensor(frequencies, at::kDouble));   // [T, D/2]
+  const at::Tensor angles = at::outer(positions.to(at::kDouble), at::tensor(frequencies, at::kDouble));  // [T, D/2]
   return {angles.cos().to(kept), angles.sin().to(kept)};
 }
 
@@ -49,7 +50,8 @@ at::Tensor distance_buckets(const ModelConfig& config, bool is_causal, int64_t r
   const auto span = static_cast<float>(std::log(static_cast<double>(config.max_distance) / static_cast<double>(exact)));
   const auto bucket = [&](int64_t distance) {
     if (distance < exact) return distance;
-    const float place = std::log(static_cast<float>(distance) / static_cast<float>(exact)) / span * static_cast<float>(side - exact);
+    const float place =
+        std::log(static_cast<float>(distance) / static_cast<float>(exact)) / span * static_cast<float>(side - exact);
     return std::min(exact + static_cast<int64_t>(place), side - 1);
   };
   std::vector<int64_t> buckets;

@@ -23,7 +23,8 @@ bool matches(std::string_view pattern, std::string_view name) {
   if (pattern.front() == '[') {
     const size_t close = pattern.find(']');
     if (close == std::string_view::npos) return false;
-    return pattern.substr(1, close - 1).find(name.front()) != std::string_view::npos && matches(pattern.substr(close + 1), name.substr(1));
+    return pattern.substr(1, close - 1).find(name.front()) != std::string_view::npos &&
+           matches(pattern.substr(close + 1), name.substr(1));
   }
   return pattern.front() == name.front() && matches(pattern.substr(1), name.substr(1));
 }
@@ -35,7 +36,8 @@ std::string first_matching(const std::string& joined, const std::vector<Site>& s
   std::string_view left = joined;
   for (size_t bar = left.find('|'); bar != std::string_view::npos; bar = left.find('|')) {
     const std::string_view pattern = left.substr(0, bar);
-    if (std::any_of(sites.begin(), sites.end(), [&](const Site& site) { return matches(pattern, site); })) return std::string(pattern);
+    if (std::any_of(sites.begin(), sites.end(), [&](const Site& site) { return matches(pattern, site); }))
+      return std::string(pattern);
     left.remove_prefix(bar + 1);
   }
   return std::string(left);
@@ -78,7 +80,9 @@ Site Sites::add(const std::string& stack, int64_t layer, const std::string& part
 
 // Order of execution: a pre-norm block takes each norm before its sublayer, a gated FFN its gate first.
 BlockSites Sites::add_block(const ModelConfig& c, const std::string& stack, int64_t layer, bool has_cross) {
-  const auto linear = [&](const std::string& part, int64_t in, int64_t out) { return add(stack, layer, part, SiteKind::kLinear, in, out); };
+  const auto linear = [&](const std::string& part, int64_t in, int64_t out) {
+    return add(stack, layer, part, SiteKind::kLinear, in, out);
+  };
   const auto wide = [&](const std::string& part, SiteKind kind) { return add(stack, layer, part, kind, c.width, c.width); };
   // x of an activation site is what enters the FFN.
   const auto inner = [&](const char* part) { return add(stack, layer, part, SiteKind::kActivation, c.width, c.ffn_width); };
@@ -126,7 +130,8 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
   const int64_t deepest = std::max(encoder_layers, decoder_layers);
   for (const int64_t layer : layers) {
     if (layer >= deepest || layer < -deepest) {
-      throw InputError("layers: expected numbers in 0.." + std::to_string(deepest - 1) + " (or -1 for the last), found " + std::to_string(layer));
+      throw InputError("layers: expected numbers in 0.." + std::to_string(deepest - 1) + " (or -1 for the last), found " +
+                       std::to_string(layer));
     }
   }
   const std::set<int64_t> in_encoder = layers_within(layers, encoder_layers), in_decoder = layers_within(layers, decoder_layers);
@@ -149,9 +154,11 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
       for (const Site& site : all_) parts.push_back(site.part);
       throw InputError("site pattern " + quote(pattern) + " matches no site of this model" + did_you_mean(pattern, parts));
     }
-    if (kept == 0) throw InputError("site pattern " + quote(pattern) + " matches no site in the layers asked for; change one of the two");
+    if (kept == 0)
+      throw InputError("site pattern " + quote(pattern) + " matches no site in the layers asked for; change one of the two");
   }
-  if (chosen.empty()) throw InputError("expected at least one site; none of the patterns, which all end in '?', matches one of this model");
+  if (chosen.empty())
+    throw InputError("expected at least one site; none of the patterns, which all end in '?', matches one of this model");
   std::vector<Site> out;
   for (const int64_t index : chosen) out.push_back(all_[static_cast<size_t>(index)]);
   return out;

@@ -28,14 +28,14 @@ namespace graft {
 enum class SiteKind { kLinear, kActivation, kSublayer, kNorm, kLayer, kAttention, kEmbed };
 
 struct Site {
-  int64_t index = -1;         // in Sites::all(); -1 = this model has no such site
-  std::string name;           // "enc.3.attn.q"
-  std::string part;           // "attn.q": the name without stack and layer
+  int64_t index = -1;  // in Sites::all(); -1 = this model has no such site
+  std::string name;    // "enc.3.attn.q"
+  std::string part;    // "attn.q": the name without stack and layer
   SiteKind kind = SiteKind::kLinear;
-  int64_t layer = -1;         // -1 for embed
-  int64_t input_width = 0;    // width of x
-  int64_t output_width = 0;   // width of y; of an attention site: of a prefix row's key, K*D
-  std::string stack = {};     // "enc", "dec"; empty for embed
+  int64_t layer = -1;        // -1 for embed
+  int64_t input_width = 0;   // width of x
+  int64_t output_width = 0;  // width of y; of an attention site: of a prefix row's key, K*D
+  std::string stack = {};    // "enc", "dec"; empty for embed
 };
 
 // A name of a site or tensor, taken apart: {"enc", 3, "attn.q.weight"}; {"", -1, name} where it belongs to no block.
@@ -58,18 +58,18 @@ class Sites {
  public:
   explicit Sites(const ModelConfig& config);
 
-  const std::vector<Site>& all() const { return all_; }   // in order of execution
+  const std::vector<Site>& all() const { return all_; }  // in order of execution
   const Site& word() const { return all_[0]; }
   const Site& embed() const { return all_[1]; }
   const BlockSites& block(int64_t layer) const { return encoder_[static_cast<size_t>(layer)]; }
   const BlockSites& decoder_block(int64_t layer) const { return decoder_[static_cast<size_t>(layer)]; }
-  const Site& at(const std::string& name) const;   // Throws InputError with a suggestion.
+  const Site& at(const std::string& name) const;  // Throws InputError with a suggestion.
 
   // Sites that match any pattern, in execution order. A pattern is a site name or a part name with '*' for anything without a
   // dot and '[qv]' for one of several letters: "attn.q", "attn.[qv]", "enc.3.*.out". `layers`: empty = all; they count in each
-  // stack by itself, a negative number from its last (-1). A '?' at the end: where the model has it ("cross.k?"). Throws InputError for
-  // another pattern that matches nothing (in those layers), for no site at all, and for a layer that no stack has. Of patterns joined
-  // by '|' the first that the model has counts ("ffn.gate|ffn.up", "enc.*.out|out").
+  // stack by itself, a negative number from its last (-1). A '?' at the end: where the model has it ("cross.k?"). Throws
+  // InputError for another pattern that matches nothing (in those layers), for no site at all, and for a layer that no stack has.
+  // Of patterns joined by '|' the first that the model has counts ("ffn.gate|ffn.up", "enc.*.out|out").
   std::vector<Site> match(const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) const;
 
  private:
@@ -82,8 +82,8 @@ class Sites {
 
 const char* kind_name(SiteKind kind);
 
-// Whether the rows at a site are a decoder's: each sees those before it and none after it, and what follows a prompt is still to be
-// given. cross.k and cross.v show the encoder's.
+// Whether the rows at a site are a decoder's: each sees those before it and none after it, and what follows a prompt is still to
+// be given. cross.k and cross.v show the encoder's.
 bool holds_decoder_rows(const Site& site, const ModelConfig& config);
 
 }  // namespace graft

@@ -11,10 +11,17 @@ namespace graft {
 
 using at::Tensor;
 
-Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name, const Pack& pack,
-             const EncoderStates& encoder)
-    : config_(model.config), sites_(model.sites), weights_(weights), hooks_(hooks), options_(options), name_(name), is_decoder_(name == "dec"),
-      pack_(pack), encoder_(encoder) {
+Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name,
+             const Pack& pack, const EncoderStates& encoder)
+    : config_(model.config),
+      sites_(model.sites),
+      weights_(weights),
+      hooks_(hooks),
+      options_(options),
+      name_(name),
+      is_decoder_(name == "dec"),
+      pack_(pack),
+      encoder_(encoder) {
   make_positions();
   make_keys();
   use_rows(pack_);
@@ -27,8 +34,9 @@ void Stack::make_positions() {
   }
   if (config_.position_kind != PositionKind::kDistanceBias) return;
   int64_t range = 1;
-  for (const Spans::Span& span : pack_.spans->sequences) range = std::max(range, span.first_position + span.query_end - span.query_begin);
-  const Tensor table = weights_.at(name_ + ".distance.weight");   // [buckets, H]
+  for (const Spans::Span& span : pack_.spans->sequences)
+    range = std::max(range, span.first_position + span.query_end - span.query_begin);
+  const Tensor table = weights_.at(name_ + ".distance.weight");  // [buckets, H]
   const Tensor by_distance = table.index_select(0, distance_buckets(config_, is_decoder_, range)).t();
   distance_bias_ = by_distance.to(table.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
 }
@@ -40,7 +48,8 @@ void Stack::make_keys() {
   if (cache != nullptr) own_keys_ = cache->key_rows();
   if (config_.layers == 0) return;
   if (encoder_.pack == nullptr) {
-    ensure(cache != nullptr && !cache->encoder_rows.empty(), "a decoder beside an encoder gets its rows, or a cache that holds them");
+    ensure(cache != nullptr && !cache->encoder_rows.empty(),
+           "a decoder beside an encoder gets its rows, or a cache that holds them");
     cross_keys_ = cache->encoder_rows;
     return;
   }
@@ -60,7 +69,7 @@ void Stack::use_rows(const Pack& rows) {
 }
 
 Tensor Stack::embed() {
-  const bool is_first = !is_decoder_ || config_.layers == 0;   // of the model's stacks
+  const bool is_first = !is_decoder_ || config_.layers == 0;  // of the model's stacks
   const std::string table = is_first ? "embed" : name_ + ".embed";
   Tensor x = weights_.rows("embed.word.weight", pack_.ids);
   if (config_.embedding_scale != 1.0) x = x * config_.embedding_scale;
@@ -77,7 +86,7 @@ Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>&
   const AttentionSites own{s.q, s.k, s.v, s.attention, s.o, s.attn_out, s.attn_norm};
   const AttentionSites cross{s.cross_q, s.cross_k, s.cross_v, s.cross_attention, s.cross_o, s.cross_out, s.cross_norm};
   const bool has_cross = s.cross_q.index >= 0;
-  if (rows_ != &pack_) {   // a block may be computed again after the last one narrowed them
+  if (rows_ != &pack_) {  // a block may be computed again after the last one narrowed them
     use_rows(pack_);
     rotary_rows_ = rotary_;
   }
@@ -90,7 +99,8 @@ Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>&
     flow = {flow.stream.index_select(0, index), flow.read.index_select(0, index)};
   }
   Tensor mixed = attend(own, layer, flow.read, read_by_all);
-  flow = leave(s.attn_out, s.attn_norm, has_cross ? &s.cross_norm : &s.ffn_norm, mixed, changed_linear(s.o, *rows_, mixed), flow.stream);
+  flow = leave(s.attn_out, s.attn_norm, has_cross ? &s.cross_norm : &s.ffn_norm, mixed, changed_linear(s.o, *rows_, mixed),
+               flow.stream);
   if (has_cross) {
     mixed = attend_encoder(cross, layer, flow.read);
     flow = leave(s.cross_out, s.cross_norm, &s.ffn_norm, mixed, changed_linear(s.cross_o, *rows_, mixed), flow.stream);
@@ -104,7 +114,9 @@ Tensor Stack::finish(const Tensor& x) {
   if (!config_.is_pre_norm) return x;
   const Tensor last = norm(name_ + ".norm", x);
   // T5 drops out here; the other pre-norm families do not.
-  return config_.position_kind == PositionKind::kDistanceBias ? dropout(last, row_dropout(options_.hidden_dropout, name_ + ".norm", *rows_)) : last;
+  return config_.position_kind == PositionKind::kDistanceBias
+             ? dropout(last, row_dropout(options_.hidden_dropout, name_ + ".norm", *rows_))
+             : last;
 }
 
 void Stack::share(const Shared& shared) {
@@ -114,18 +126,21 @@ void Stack::share(const Shared& shared) {
 
 bool Stack::learns(int64_t layer) const {
   const auto listens = [&](const Site& site) { return site.stack == name_ && site.layer == layer && hooks_.wants(site); };
-  return weights_.replaces_below(name_ + "." + std::to_string(layer) + ".") || std::any_of(sites_.all().begin(), sites_.all().end(), listens);
+  return weights_.replaces_below(name_ + "." + std::to_string(layer) + ".") ||
+         std::any_of(sites_.all().begin(), sites_.all().end(), listens);
 }
 
 // read: what queries are made of, [T', C]; read_by_all: the same of every row, for keys and values.
 Tensor Stack::attend(const AttentionSites& a, int64_t layer, const Tensor& read, const Tensor& read_by_all) {
-  const bool is_joint = options_.cache != nullptr && rows_ == &pack_;   // all three read the same rows
-  const auto [plain_q, plain_k, plain_v] = is_joint ? joint_linears<3>({&a.q, &a.k, &a.v}, read)
-                                                    : std::array{weights_.linear(a.q.name, read), weights_.linear(a.k.name, read_by_all), weights_.linear(a.v.name, read_by_all)};
-  Tensor k = changed(a.k, pack_, read_by_all, plain_k);         // [T, K*D]
+  const bool is_joint = options_.cache != nullptr && rows_ == &pack_;  // all three read the same rows
+  const auto [plain_q, plain_k, plain_v] =
+      is_joint ? joint_linears<3>({&a.q, &a.k, &a.v}, read)
+               : std::array{weights_.linear(a.q.name, read), weights_.linear(a.k.name, read_by_all),
+                            weights_.linear(a.v.name, read_by_all)};
+  Tensor k = changed(a.k, pack_, read_by_all, plain_k);  // [T, K*D]
   const Tensor v = changed(a.v, pack_, read_by_all, plain_v);
   const std::vector<LanePrefix> before = prefixes(a.whole, pack_, read_by_all);
-  Tensor q = changed(a.q, *rows_, read, plain_q);               // [T', H*D]
+  Tensor q = changed(a.q, *rows_, read, plain_q);  // [T', H*D]
   if (!frequencies_.empty()) {
     k = rotate(k, rotary_, config_.key_heads);
     q = rotate(q, rotary_rows_, config_.heads);
@@ -153,10 +168,11 @@ Tensor Stack::attend_encoder(const AttentionSites& a, int64_t layer, const Tenso
 }
 
 Tensor Stack::ffn(const BlockSites& s, const Tensor& read) {
-  Tensor a;   // [T', F]: what enters ffn.down
+  Tensor a;  // [T', F]: what enters ffn.down
   if (config_.has_gated_ffn) {
-    const auto [plain_gate, plain_up] = options_.cache != nullptr ? joint_linears<2>({&s.gate, &s.up}, read)
-                                                                  : std::array{weights_.linear(s.gate.name, read), weights_.linear(s.up.name, read)};
+    const auto [plain_gate, plain_up] = options_.cache != nullptr
+                                            ? joint_linears<2>({&s.gate, &s.up}, read)
+                                            : std::array{weights_.linear(s.gate.name, read), weights_.linear(s.up.name, read)};
     const Tensor gate = changed(s.gate, *rows_, read, plain_gate), up = changed(s.up, *rows_, read, plain_up);
     const bool is_heard = hooks_.wants(s.act);
     a = is_heard ? changed(s.act, *rows_, read, activate(gate, config_.activation)) * up : gated(gate, up, config_.activation);
@@ -174,12 +190,14 @@ Stack::Flow Stack::enter(const Site& norm_site, const Tensor& x) {
 
 // Adds a sublayer's y to the residual stream, in one pass over the rows with the norm that comes next, unless somebody listens
 // between dropout and sum. `next_norm`: of the block's next sublayer, in a pre-norm stack; null after the last.
-Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const Tensor& x, const Tensor& y, const Tensor& residual) {
+Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const Tensor& x, const Tensor& y,
+                         const Tensor& residual) {
   RowDropout drop = row_dropout(options_.hidden_dropout, sublayer.name, *rows_);
   Tensor added = y;
   if (hooks_.wants(sublayer)) {
     std::function<Tensor(const Tensor&, const Tensor&)> post_norm;
-    if (!config_.is_pre_norm) post_norm = [&](const Tensor& own, const Tensor& beside) { return layer_norm(own_norm.name, own, beside); };
+    if (!config_.is_pre_norm)
+      post_norm = [&](const Tensor& own, const Tensor& beside) { return layer_norm(own_norm.name, own, beside); };
     added = hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, drop), residual, post_norm});
     drop = {};
   }
@@ -189,7 +207,8 @@ Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site*
   }
   if (next_norm == nullptr) return {residual + dropout(added, drop), {}};
   const Tensor bias = config_.norm == Norm::kLayer ? weights_.at(next_norm->name + ".bias") : Tensor();
-  Normed normed = add_then_norm(residual, added, config_.norm, weights_.at(next_norm->name + ".weight"), bias, config_.norm_epsilon, drop);
+  Normed normed =
+      add_then_norm(residual, added, config_.norm, weights_.at(next_norm->name + ".weight"), bias, config_.norm_epsilon, drop);
   return {std::move(normed.sum), changed(*next_norm, *rows_, {}, normed.normed)};
 }
 
@@ -197,7 +216,9 @@ Tensor Stack::changed(const Site& site, const Pack& pack, const Tensor& x, const
   return hooks_.wants(site) ? hooks_.apply({site, pack, pack.whole(), x, y, {}, {}}) : y;
 }
 
-Tensor Stack::changed_linear(const Site& site, const Pack& pack, const Tensor& x) { return changed(site, pack, x, weights_.linear(site.name, x)); }
+Tensor Stack::changed_linear(const Site& site, const Pack& pack, const Tensor& x) {
+  return changed(site, pack, x, weights_.linear(site.name, x));
+}
 
 // Passes over a cache have few rows; nothing of them is differentiated.
 template <size_t N>

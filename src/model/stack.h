@@ -26,9 +26,10 @@ struct EncoderStates {
 
 class Stack {
  public:
-  // `name`: "enc" or "dec". `encoder`: of a decoder that attends to one; without rows where the cache holds what it reads of them.
-  Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name, const Pack& pack,
-        const EncoderStates& encoder = {});
+  // `name`: "enc" or "dec". `encoder`: of a decoder that attends to one; without rows where the cache holds what it reads of
+  // them.
+  Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name,
+        const Pack& pack, const EncoderStates& encoder = {});
 
   // Every row's vector before the first block, [T, C].
   at::Tensor embed();
@@ -39,8 +40,8 @@ class Stack {
 
   // What every block reads beside x; to compute a block again, other tensors with the same values can be given.
   struct Shared {
-    at::Tensor encoder_rows;    // [S, C] of a decoder that attends to one, else undefined
-    at::Tensor distance_bias;   // [H, 2R-1], or undefined
+    at::Tensor encoder_rows;   // [S, C] of a decoder that attends to one, else undefined
+    at::Tensor distance_bias;  // [H, 2R-1], or undefined
   };
   Shared shared() const { return {encoder_.rows, distance_bias_}; }
   void share(const Shared& shared);
@@ -60,14 +61,16 @@ class Stack {
   at::Tensor attend_encoder(const AttentionSites& a, int64_t layer, const at::Tensor& read);
   at::Tensor ffn(const BlockSites& s, const at::Tensor& read);
   Flow enter(const Site& norm_site, const at::Tensor& x);
-  Flow leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const at::Tensor& x, const at::Tensor& y, const at::Tensor& residual);
+  Flow leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const at::Tensor& x, const at::Tensor& y,
+             const at::Tensor& residual);
 
   at::Tensor changed(const Site& site, const Pack& pack, const at::Tensor& x, const at::Tensor& y);
   at::Tensor changed_linear(const Site& site, const Pack& pack, const at::Tensor& x);
   template <size_t N>
   std::array<at::Tensor, N> joint_linears(const std::array<const Site*, N>& sites, const at::Tensor& x);
   at::Tensor norm(const std::string& name, const at::Tensor& x);
-  at::Tensor layer_norm(const std::string& name, const at::Tensor& x, const at::Tensor& residual, const RowDropout& drop = {});   // of dropout(x) + residual
+  at::Tensor layer_norm(const std::string& name, const at::Tensor& x, const at::Tensor& residual,
+                        const RowDropout& drop = {});  // of dropout(x) + residual
   std::vector<LanePrefix> prefixes(const Site& site, const Pack& pack, const at::Tensor& x);
   void make_positions();
   void make_keys();
@@ -87,12 +90,12 @@ class Stack {
   const Pack& pack_;
   EncoderStates encoder_;
   Pack narrowed_;
-  const Pack* rows_ = nullptr;       // of what a block computes: pack_, or narrowed_ once only some rows are wanted
-  std::vector<RowRange> own_keys_, cross_keys_;   // [N] in the cache; in the encoder's rows; empty without
-  std::shared_ptr<const Spans> own_spans_, cross_spans_;   // of rows_ over their keys
-  std::vector<double> frequencies_;  // of rotary positions; empty without
-  RotaryTable rotary_, rotary_rows_; // of pack_; of rows_
-  at::Tensor distance_bias_;         // [H, 2R-1], or undefined
+  const Pack* rows_ = nullptr;                   // of what a block computes: pack_, or narrowed_ once only some rows are wanted
+  std::vector<RowRange> own_keys_, cross_keys_;  // [N] in the cache; in the encoder's rows; empty without
+  std::shared_ptr<const Spans> own_spans_, cross_spans_;  // of rows_ over their keys
+  std::vector<double> frequencies_;                       // of rotary positions; empty without
+  RotaryTable rotary_, rotary_rows_;                      // of pack_; of rows_
+  at::Tensor distance_bias_;                              // [H, 2R-1], or undefined
 };
 
 }  // namespace graft

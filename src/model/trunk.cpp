@@ -18,19 +18,26 @@ void check_pack(const Model& model, const Pack& pack) {
   const int64_t* positions = pack.positions.const_data_ptr<int64_t>();
   for (int64_t n = 0; n < pack.num_sequences(); ++n) {
     const int64_t begin = pack.offsets[static_cast<size_t>(n)], rows = pack.offsets[static_cast<size_t>(n) + 1] - begin;
-    const int64_t length = rows + positions[begin] - model.config.position_offset;   // with positions that a prefix counts as its own
+    const int64_t length =
+        rows + positions[begin] - model.config.position_offset;  // with positions that a prefix counts as its own
     if (length <= model.config.max_positions) continue;
-    throw InputError("example " + std::to_string(pack.spans->sequences[static_cast<size_t>(n)].example) + " takes " + std::to_string(length) +
-                     " positions; " + model.source + " serves at most " + std::to_string(model.config.max_positions) + ": set max_length lower");
+    throw InputError("example " + std::to_string(pack.spans->sequences[static_cast<size_t>(n)].example) + " takes " +
+                     std::to_string(length) + " positions; " + model.source + " serves at most " +
+                     std::to_string(model.config.max_positions) + ": set max_length lower");
   }
 }
 
 // A stack with all that its blocks read, which lives until the backward pass has computed them again.
 struct LastingStack {
-  LastingStack(const Model& model, const Weights& shared_weights, const Hooks& listening, const ForwardOptions& given, const std::string& name,
-               const Pack& own, const EncoderStates& encoder)
-      : weights(shared_weights), hooks(listening.lasting()), options(given), pack(own), encoder_pack(encoder.pack != nullptr ? *encoder.pack : Pack{}),
-        stack(model, weights, checked(hooks), options, name, pack, {encoder.rows, encoder.pack != nullptr ? &encoder_pack : nullptr}) {}
+  LastingStack(const Model& model, const Weights& shared_weights, const Hooks& listening, const ForwardOptions& given,
+               const std::string& name, const Pack& own, const EncoderStates& encoder)
+      : weights(shared_weights),
+        hooks(listening.lasting()),
+        options(given),
+        pack(own),
+        encoder_pack(encoder.pack != nullptr ? *encoder.pack : Pack{}),
+        stack(model, weights, checked(hooks), options, name, pack,
+              {encoder.rows, encoder.pack != nullptr ? &encoder_pack : nullptr}) {}
 
   static Hooks& checked(const std::shared_ptr<Hooks>& hooks) {
     ensure(hooks != nullptr, "blocks are computed twice only for hooks that can be asked twice");
@@ -44,8 +51,10 @@ struct LastingStack {
   Stack stack;
 };
 
-// A block of which nothing is kept but what it reads. `hooks`: those of the forward pass, which get the losses that its edits make.
-Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hooks, int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted) {
+// A block of which nothing is kept but what it reads. `hooks`: those of the forward pass, which get the losses that its edits
+// make.
+Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hooks, int64_t layer, const Tensor& x,
+                          const std::vector<RowRange>& wanted) {
   const Stack::Shared shared = kept->stack.shared();
   auto losses = std::make_shared<std::vector<SideLoss>>();
   const auto compute = [kept, losses, layer, wanted](const std::vector<Tensor>& inputs) {
@@ -73,8 +82,8 @@ struct Pass {
   const ForwardOptions& options;
 
   // The last states of a stack, after its last norm.
-  Tensor stack(const std::string& name, int64_t layers, const Pack& pack, const EncoderStates& encoder, const std::vector<RowRange>& wanted,
-               std::vector<Tensor>& hidden) const {
+  Tensor stack(const std::string& name, int64_t layers, const Pack& pack, const EncoderStates& encoder,
+               const std::vector<RowRange>& wanted, std::vector<Tensor>& hidden) const {
     const auto run = [&](Stack& stack, const Block& block) {
       Tensor x = stack.embed();
       if (options.keep_hidden) hidden.push_back(x);
@@ -86,12 +95,13 @@ struct Pass {
     };
     if (!options.saves_memory || !at::GradMode::is_enabled()) {
       Stack stack(model, weights, hooks, options, name, pack, encoder);
-      return run(stack, [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) { return stack.block(layer, x, rows); });
+      return run(stack,
+                 [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) { return stack.block(layer, x, rows); });
     }
     ensure(options.cache == nullptr, "nothing in a cache is differentiated");
     const auto kept = std::make_shared<LastingStack>(model, weights, hooks, options, name, pack, encoder);
     const Tensor last = run(kept->stack, [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) {
-      hooks.add_losses(kept->hooks->take_losses());   // made since the last block: where the rows are embedded
+      hooks.add_losses(kept->hooks->take_losses());  // made since the last block: where the rows are embedded
       const Stack::Shared shared = kept->stack.shared();
       const bool is_recorded = needs_graph({x, shared.encoder_rows, shared.distance_bias}) || kept->stack.learns(layer);
       return is_recorded ? checkpointed_block(kept, hooks, layer, x, rows) : kept->stack.block(layer, x, rows);
@@ -112,7 +122,7 @@ std::shared_ptr<const Model> load_model(const Path& path, Precision precision) {
   std::shared_ptr<const Model> model;
   with_context("loading the model in '" + path.string() + "'", [&] {
     Weights weights(config, std::move(base), precision, std::move(files));
-    weights.release_pages();   // all of it was read to check it
+    weights.release_pages();  // all of it was read to check it
     model = std::make_shared<const Model>(Model{path.string(), std::move(config), std::move(sites), std::move(weights)});
   });
   return model;
@@ -139,7 +149,8 @@ ModelInput input_of(const ModelConfig& config, const Pack& pack) {
   return config.layers > 0 ? ModelInput{&pack, nullptr} : ModelInput{nullptr, &pack};
 }
 
-ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input, Hooks& hooks, const ForwardOptions& options) {
+ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input, Hooks& hooks,
+                      const ForwardOptions& options) {
   const ModelConfig& config = model.config;
   ensure(!(options.keep_hidden && !options.wanted.empty()), "hidden states of all rows are kept only by a full forward pass");
   ensure(input.decoder != nullptr || (input.encoder != nullptr && !config.has_decoder()), "every stack that runs gets its rows");
@@ -156,7 +167,8 @@ ForwardResult forward(const Model& model, const Weights& weights, const ModelInp
   check_pack(model, *input.decoder);
   if (config.layers > 0) result.encoder_last = std::move(result.last);
   if (options.cache != nullptr) options.cache->open(*input.decoder);
-  result.last = pass.stack("dec", config.decoder_layers, *input.decoder, encoder, options.wanted, config.layers > 0 ? result.decoder_hidden : result.hidden);
+  result.last = pass.stack("dec", config.decoder_layers, *input.decoder, encoder, options.wanted,
+                           config.layers > 0 ? result.decoder_hidden : result.hidden);
   if (options.cache != nullptr) options.cache->close();
   return result;
 }

@@ -41,11 +41,11 @@ struct Weights::Frozen {
   NamedTensors base;
   std::vector<std::shared_ptr<const MappedFile>> files;
   at::ScalarType dtype = at::kFloat;
-  std::mutex mutex;                              // guards the caches below
-  std::map<std::string, FrozenLinear> layers;    // packed on first use; with and without bias are different entries
-  std::map<std::string, std::optional<JoinedLinears>> joined;   // by the names of the layers; none where only some have a bias
-  std::map<std::string, std::string> digests;    // of the base; empty until asked for
-  NamedTensors small;                            // norms and biases in the trunk's dtype
+  std::mutex mutex;                                            // guards the caches below
+  std::map<std::string, FrozenLinear> layers;                  // packed on first use; with and without bias are different entries
+  std::map<std::string, std::optional<JoinedLinears>> joined;  // by the names of the layers; none where only some have a bias
+  std::map<std::string, std::string> digests;                  // of the base; empty until asked for
+  NamedTensors small;                                          // norms and biases in the trunk's dtype
 
   Tensor converted(const std::string& name) {
     const std::lock_guard lock(mutex);
@@ -66,7 +66,8 @@ struct Weights::Frozen {
     const auto bias = base.find(name + ".bias");
     const bool has_bias = with_bias && bias != base.end();
     FrozenLinear made(base.at(name + ".weight").to(dtype), has_bias ? bias->second.to(dtype) : Tensor());
-    // A copy in another dtype was made: the file's own pages will not be read again. (Each call costs microseconds, once a layer.)
+    // A copy in another dtype was made: the file's own pages will not be read again. (Each call costs microseconds, once a
+    // layer.)
     if (base.at(name + ".weight").scalar_type() != dtype) release_pages();
     return layers.emplace(key, std::move(made)).first->second;
   }
@@ -85,12 +86,13 @@ struct Weights::Frozen {
     std::optional<JoinedLinears>& made = joined[key];
     if (!biases.empty() && biases.size() != names.size()) return made;
     made.emplace(matrices, biases);
-    release_pages();   // nothing reads the plain matrices in a forward pass
+    release_pages();  // nothing reads the plain matrices in a forward pass
     return made;
   }
 };
 
-Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precision, std::vector<std::shared_ptr<const MappedFile>> files)
+Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precision,
+                 std::vector<std::shared_ptr<const MappedFile>> files)
     : frozen_(std::make_shared<Frozen>()) {
   std::vector<std::string> known;
   for (const TensorSlot& slot : all_slots(config)) {
@@ -101,10 +103,12 @@ Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precisi
       throw InputError("tensor '" + slot.name + "' is missing");
     }
     if (found->second.sizes() != at::IntArrayRef(slot.shape)) {
-      throw InputError("tensor '" + slot.name + "': expected " + shape_text(slot.shape) + ", found " + shape_text(found->second.sizes()));
+      throw InputError("tensor '" + slot.name + "': expected " + shape_text(slot.shape) + ", found " +
+                       shape_text(found->second.sizes()));
     }
     if (!found->second.is_floating_point()) {
-      throw InputError("tensor '" + slot.name + "': expected floating-point numbers, found " + safetensors_dtype(found->second.scalar_type()));
+      throw InputError("tensor '" + slot.name + "': expected floating-point numbers, found " +
+                       safetensors_dtype(found->second.scalar_type()));
     }
   }
   for (const auto& [name, tensor] : base) {
@@ -155,7 +159,9 @@ Tensor Weights::linear(const std::string& layer, const Tensor& x) const {
 }
 
 std::vector<Tensor> Weights::linears(const std::vector<std::string>& layers, const Tensor& x) const {
-  const auto is_replaced = [&](const std::string& layer) { return replaced_.contains(layer + ".weight") || replaced_.contains(layer + ".bias"); };
+  const auto is_replaced = [&](const std::string& layer) {
+    return replaced_.contains(layer + ".weight") || replaced_.contains(layer + ".bias");
+  };
   if (replaced_.empty() || std::none_of(layers.begin(), layers.end(), is_replaced)) {
     if (const auto& joined = frozen_->joined_layers(layers)) return (*joined)(x);
   }
@@ -176,7 +182,7 @@ OutputLayer Weights::output_layer(const ModelConfig& config) const {
 Tensor Weights::rows(const std::string& table, const Tensor& index) const {
   const auto found = replaced_.find(table);
   const Tensor& source = found != replaced_.end() ? found->second : frozen_->base.at(table);
-  return source.index_select(0, index).to(frozen_->dtype);   // [T, C]: only the rows read are converted
+  return source.index_select(0, index).to(frozen_->dtype);  // [T, C]: only the rows read are converted
 }
 
 Weights Weights::with(NamedTensors replaced) const {
@@ -200,7 +206,8 @@ std::string modern_name(std::string name) {
 
 void check_finite(const std::string& name, const Tensor& tensor, const std::string& source) {
   if (at::isfinite(tensor).all().item<bool>()) return;
-  throw InputError(source + ": tensor '" + name + "' holds numbers that are not finite: the file is damaged or half-written; copy or download it again");
+  throw InputError(source + ": tensor '" + name +
+                   "' holds numbers that are not finite: the file is damaged or half-written; copy or download it again");
 }
 
 // Whether `name` starts as `pattern`, in which '#' stands for a number.
@@ -221,7 +228,8 @@ bool is_among(const std::vector<std::string>& patterns, const std::string& name)
 Tensor part_of(const Tensor& stored, const CheckpointPiece& piece, bool is_transposed, const std::string& name) {
   const int64_t outputs = is_transposed && stored.dim() == 2 ? 1 : 0;
   if (stored.dim() == 0 || stored.size(outputs) % piece.count != 0) {
-    throw InputError("tensor '" + name + "': expected " + std::to_string(piece.count) + " equal parts, found " + shape_text(stored.sizes()));
+    throw InputError("tensor '" + name + "': expected " + std::to_string(piece.count) + " equal parts, found " +
+                     shape_text(stored.sizes()));
   }
   const int64_t size = stored.size(outputs) / piece.count;
   const Tensor part = piece.count == 1 ? stored : stored.slice(outputs, piece.index * size, (piece.index + 1) * size);
@@ -237,7 +245,8 @@ std::string without_prefix(std::string name, const Family& family) {
 
 }  // namespace
 
-NamedTensors load_base(const Path& model_dir, const ModelConfig& config, at::ScalarType dtype, std::vector<std::shared_ptr<const MappedFile>>* files) {
+NamedTensors load_base(const Path& model_dir, const ModelConfig& config, at::ScalarType dtype,
+                       std::vector<std::shared_ptr<const MappedFile>>* files) {
   if (is_gguf(model_dir)) {
     GgufModel model = load_gguf_model(model_dir, dtype == at::kDouble ? at::kFloat : dtype);
     if (files != nullptr) *files = std::move(model.files);
@@ -246,7 +255,8 @@ NamedTensors load_base(const Path& model_dir, const ModelConfig& config, at::Sca
   const Family& family = family_of(config);
   const SafetensorsFile file = load_sharded(model_dir);
   if (files != nullptr) *files = file.files;
-  std::map<std::string, std::vector<std::pair<std::string, CheckpointPiece>>> canonical;   // checkpoint name without prefix -> ours
+  std::map<std::string, std::vector<std::pair<std::string, CheckpointPiece>>>
+      canonical;  // checkpoint name without prefix -> ours
   for (const TensorSlot& slot : all_slots(config)) {
     const CheckpointPiece piece = piece_of(checkpoint_name(family, slot.name).value());
     canonical[piece.tensor].emplace_back(slot.name, piece);
@@ -260,20 +270,24 @@ NamedTensors load_base(const Path& model_dir, const ModelConfig& config, at::Sca
       for (const auto& [name, piece] : found->second) {
         const bool is_transposed = family.stores_transposed && !name.starts_with("embed.");
         if (base.emplace(name, part_of(tensor, piece, is_transposed, stored_name)).second) continue;
-        throw InputError(model_dir.string() + ": tensor '" + stored_name + "' is stored twice, under two spellings of its name; leave one of them out");
+        throw InputError(model_dir.string() + ": tensor '" + stored_name +
+                         "' is stored twice, under two spellings of its name; leave one of them out");
       }
       continue;
     }
     if (is_among(family.zero, bare)) {
       if (tensor.count_nonzero().item<int64_t>() == 0) continue;
-      throw InputError(model_dir.string() + ": tensor '" + stored_name + "' is not zero, which graft does not add to logits; models that use it are not supported");
+      throw InputError(model_dir.string() + ": tensor '" + stored_name +
+                       "' is not zero, which graft does not add to logits; models that use it are not supported");
     }
-    const bool is_tied_copy = config.has_tied_output && bare == checkpoint_name(family, "lm.weight");   // the word table under a second name
+    const bool is_tied_copy =
+        config.has_tied_output && bare == checkpoint_name(family, "lm.weight");  // the word table under a second name
     if (!is_tied_copy && !is_among(family.unused, bare)) unknown.push_back(stored_name);
   }
   if (!unknown.empty()) {
-    throw InputError(model_dir.string() + ": " + std::to_string(unknown.size()) + " tensors belong to no part of a " + config.model_type + " model with " +
-                     std::to_string(std::max(config.layers, config.decoder_layers)) + " layers: " + joined_first(unknown, 5));
+    throw InputError(model_dir.string() + ": " + std::to_string(unknown.size()) + " tensors belong to no part of a " +
+                     config.model_type + " model with " + std::to_string(std::max(config.layers, config.decoder_layers)) +
+                     " layers: " + joined_first(unknown, 5));
   }
   return base;
 }

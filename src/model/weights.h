@@ -19,7 +19,7 @@
 
 namespace graft {
 
-enum class Precision { kFloat32, kBFloat16, kFloat64 };   // of the trunk; kFloat64 is for gradient checks
+enum class Precision { kFloat32, kBFloat16, kFloat64 };  // of the trunk; kFloat64 is for gradient checks
 
 at::ScalarType scalar_type(Precision precision);
 
@@ -27,7 +27,8 @@ class Weights {
  public:
   // `base`: every slot of the family's table, canonical names. Throws InputError for a missing, surplus or misshapen tensor.
   // `files`: what the base's tensors are views into, if they are.
-  Weights(const ModelConfig& config, NamedTensors base, Precision precision, std::vector<std::shared_ptr<const MappedFile>> files = {});
+  Weights(const ModelConfig& config, NamedTensors base, Precision precision,
+          std::vector<std::shared_ptr<const MappedFile>> files = {});
 
   bool has(const std::string& name) const;
   // The stored tensor in its own dtype, never replaced: what a training starts from, what a merge adds to.
@@ -39,8 +40,9 @@ class Weights {
   at::Tensor at(const std::string& name) const;
   // y = x W^T + b for the layer "enc.3.attn.q". x: [T, in].
   at::Tensor linear(const std::string& layer, const at::Tensor& x) const;
-  // The same for layers that read one x, in one product over their outputs side by side: for passes over few rows, which cost a read
-  // of the weights and a call each. Nothing is differentiated, and where tensors are replaced each layer goes alone. Same bits.
+  // The same for layers that read one x, in one product over their outputs side by side: for passes over few rows, which cost a
+  // read of the weights and a call each. Nothing is differentiated, and where tensors are replaced each layer goes alone. Same
+  // bits.
   std::vector<at::Tensor> linears(const std::vector<std::string>& layers, const at::Tensor& x) const;
   // The output layer over the vocabulary: "lm" where the model has one, else its word table.
   OutputLayer output_layer(const ModelConfig& config) const;
@@ -66,6 +68,7 @@ class Weights {
 // Reads the folder's safetensors (one file or sharded) into canonical names. Names of other heads that the family lists as
 // unused are left out; any other surplus, a missing or misshapen tensor, or a NaN in a small tensor is an InputError.
 // Of a GGUF file: its tensors in `dtype`, the trunk's. `files` receives the mapped files.
-NamedTensors load_base(const Path& model, const ModelConfig& config, at::ScalarType dtype, std::vector<std::shared_ptr<const MappedFile>>* files = nullptr);
+NamedTensors load_base(const Path& model, const ModelConfig& config, at::ScalarType dtype,
+                       std::vector<std::shared_ptr<const MappedFile>>* files = nullptr);
 
 }  // namespace graft

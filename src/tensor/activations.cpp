@@ -23,7 +23,9 @@ constexpr double kTanhCube = 0.044715;
 // One struct for each activation: its value and its slope at x.
 struct Gelu {
   static double value(double x) { return 0.5 * x * std::erfc(-x / std::numbers::sqrt2); }
-  static double slope(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2) + x * std::exp(-0.5 * x * x) * 0.3989422804014327; }
+  static double slope(double x) {
+    return 0.5 * std::erfc(-x / std::numbers::sqrt2) + x * std::exp(-0.5 * x * x) * 0.3989422804014327;
+  }
   [[gnu::always_inline]] static simd::Floats value(simd::Floats x) { return x * simd::normal(x).distribution; }
   [[gnu::always_inline]] static simd::Floats slope(simd::Floats x) {
     const simd::Normal normal = simd::normal(x);
@@ -45,7 +47,8 @@ struct GeluTanh {
   template <class V>
   [[gnu::always_inline]] static V slope(V x) {
     const V e = power(x), sigmoid = constant<V>(1) / (constant<V>(1) + e);
-    return sigmoid + x * sigmoid * (e * sigmoid) * (constant<V>(2 * kTanhScale) * (constant<V>(1) + constant<V>(3 * kTanhCube) * x * x));
+    return sigmoid +
+           x * sigmoid * (e * sigmoid) * (constant<V>(2 * kTanhScale) * (constant<V>(1) + constant<V>(3 * kTanhCube) * x * x));
   }
   template <class V>
   [[gnu::always_inline]] static V constant(double x) {
@@ -146,8 +149,8 @@ at::Tensor gated_product(const at::Tensor& gate, const at::Tensor& up, Activatio
 }
 
 // The gradients of gate and up, where they are defined.
-void gated_gradients(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& grad, Activation activation, const at::Tensor& d_gate,
-                     const at::Tensor& d_up) {
+void gated_gradients(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& grad, Activation activation,
+                     const at::Tensor& d_gate, const at::Tensor& d_up) {
   with_scalar(gate.scalar_type(), [&]<class T>(T*) {
     using C = Chunk<T>;
     const T *g = gate.const_data_ptr<T>(), *u = up.const_data_ptr<T>(), *d = grad.const_data_ptr<T>();
@@ -177,7 +180,8 @@ struct GatedFunction : torch::autograd::Function<GatedFunction> {
     const at::Tensor gate = saved[0].contiguous(), up = saved[1].contiguous();
     const auto wanted = [&](size_t i) { return context->needs_input_grad(i) ? at::empty_like(gate) : at::Tensor(); };
     const at::Tensor d_gate = wanted(0), d_up = wanted(1);
-    gated_gradients(gate, up, grads[0].contiguous(), static_cast<Activation>(context->saved_data.at("activation").toInt()), d_gate, d_up);
+    gated_gradients(gate, up, grads[0].contiguous(), static_cast<Activation>(context->saved_data.at("activation").toInt()),
+                    d_gate, d_up);
     return {d_gate, d_up, {}};
   }
 };

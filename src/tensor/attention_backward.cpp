@@ -1,7 +1,7 @@
 // The idea: P = exp(logits - the logarithm of the denominator) is made again, and
 //   dV = Pd^T dO,  dP = mask * (dO V^T),  dS = P * (dP - rowsum(P * dP)),  dQ = scale dS K,  dK = scale dS^T Q,
-// with Pd = mask * P; the gradient of the biases is dS itself. Sequences that share keys, and query heads that share a key head, are
-// summed inside one task, in order: no two threads write to one place, and the sums do not depend on the number of threads.
+// with Pd = mask * P; the gradient of the biases is dS itself. Sequences that share keys, and query heads that share a key head,
+// are summed inside one task, in order: no two threads write to one place, and the sums do not depend on the number of threads.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -32,7 +32,8 @@ struct LaneTarget {
     };
     if (wants.prefix_keys[lane]) keys = rows(out.lanes[lane].keys);
     if (wants.prefix_values[lane]) values = rows(out.lanes[lane].values);
-    if (wants.prefix_bias[lane]) bias = out.lanes[lane].bias.template mutable_data_ptr<A>() + n * out.lanes[lane].bias.stride(0) + head;
+    if (wants.prefix_bias[lane])
+      bias = out.lanes[lane].bias.template mutable_data_ptr<A>() + n * out.lanes[lane].bias.stride(0) + head;
   }
 };
 
@@ -47,7 +48,8 @@ struct Targets {
 template <class T>
 void attend_backward(const WholeKeys<T>& keys, int64_t sequence, int64_t head, const at::Tensor& grad, const at::Tensor& log_sums,
                      const AttentionWants& wants, const AttentionGradients& out,
-                     Rows<const typename Chunk<T>::Accumulator> transposed_values, Targets<typename Chunk<T>::Accumulator> target) {
+                     Rows<const typename Chunk<T>::Accumulator> transposed_values,
+                     Targets<typename Chunk<T>::Accumulator> target) {
   using A = typename Chunk<T>::Accumulator;
   const Call<T>& call = keys.call;
   const Spans::Span& span = keys.span;
@@ -148,7 +150,8 @@ at::Tensor sum_of_groups(const at::Tensor& parts) {
 }
 
 template <class T>
-AttentionGradients backward(const Call<T>& call, const at::Tensor& grad, const at::Tensor& log_sums, const AttentionWants& wants) {
+AttentionGradients backward(const Call<T>& call, const at::Tensor& grad, const at::Tensor& log_sums,
+                            const AttentionWants& wants) {
   const AttentionPlan& plan = call.plan;
   const auto gradient_of = [](const at::Tensor& x, bool wanted, bool covered) {
     if (!wanted) return at::Tensor();
@@ -170,8 +173,9 @@ AttentionGradients backward(const Call<T>& call, const at::Tensor& grad, const a
                          wants.prefix_bias[lane] ? at::zeros({sequences, heads}, options) : at::Tensor()});
   }
   const int64_t heads = plan.options.num_key_heads;
-  parallel_tasks(groups * heads,
-                 [&](int64_t task) { group_backward(call, static_cast<size_t>(task / heads), task % heads, grad, log_sums, wants, out); });
+  parallel_tasks(groups * heads, [&](int64_t task) {
+    group_backward(call, static_cast<size_t>(task / heads), task % heads, grad, log_sums, wants, out);
+  });
   for (LaneSums& lane : out.lanes) {
     if (lane.keys.defined()) lane.keys = lane.keys.narrow(3, 0, call.width);
     if (lane.values.defined()) lane.values = lane.values.narrow(3, 0, call.width);

@@ -23,7 +23,9 @@ template <class A>
 struct PrefixData {
   at::Tensor keys, values, key_scale, value_scale, logit_bias;  // contiguous; the last three may be undefined
 
-  static A at(const at::Tensor& values, int64_t i, A otherwise) { return values.defined() ? values.const_data_ptr<A>()[i] : otherwise; }
+  static A at(const at::Tensor& values, int64_t i, A otherwise) {
+    return values.defined() ? values.const_data_ptr<A>()[i] : otherwise;
+  }
 };
 
 template <class T>
@@ -52,8 +54,8 @@ struct Call {
     };
     distances = prepared(distance_bias);
     for (const LanePrefix& lane : lanes) {
-      prefixes.push_back(
-          {prepared(lane.keys), prepared(lane.values), prepared(lane.key_scale), prepared(lane.value_scale), prepared(lane.logit_bias)});
+      prefixes.push_back({prepared(lane.keys), prepared(lane.values), prepared(lane.key_scale), prepared(lane.value_scale),
+                          prepared(lane.logit_bias)});
     }
   }
 
@@ -115,11 +117,12 @@ struct SequenceKeys {
     }
     const int64_t own = std::max(begin, prefix_rows);  // the first row that is a key
     if (own < end) {
-      copy_padded(call.rows_of(matrix, span.key_begin + own - prefix_rows, head), room.rows().from(own - begin), end - own, call.width,
-                  A{1});
+      copy_padded(call.rows_of(matrix, span.key_begin + own - prefix_rows, head), room.rows().from(own - begin), end - own,
+                  call.width, A{1});
     }
     if (begin < prefix_rows) {
-      const at::Tensor &rows = are_keys ? prefix->keys : prefix->values, &scale = are_keys ? prefix->key_scale : prefix->value_scale;
+      const at::Tensor &rows = are_keys ? prefix->keys : prefix->values,
+                       &scale = are_keys ? prefix->key_scale : prefix->value_scale;
       const Rows<const A> from{rows.const_data_ptr<A>() + head * call.width, call.plan.options.num_key_heads * call.width};
       copy_padded(from.from(begin), room.rows(), std::min(end, prefix_rows) - begin, call.width,
                   PrefixData<A>::at(scale, index_in_lane, 1));
@@ -154,8 +157,8 @@ struct QueryBlock {
   int64_t visible;     // columns that the last row sees
 };
 
-// Query rows of a block over `count` keys. Under a causal mask a block computes what its last row sees, so lower blocks skip more;
-// they are cut alike, in whole tiles, so that no small rest is left.
+// Query rows of a block over `count` keys. Under a causal mask a block computes what its last row sees, so lower blocks skip
+// more; they are cut alike, in whole tiles, so that no small rest is left.
 inline int64_t block_rows(const AttentionOptions& options, const Spans::Span& span, int64_t count) {
   constexpr int64_t kBlockValues = 1 << 16, kLeast = 12, kTile = 6, kCausal = 48;
   const int64_t queries = span.query_end - span.query_begin;
@@ -177,8 +180,8 @@ void for_blocks(const SequenceKeys<T>& keys, F f) {
   }
 }
 
-// Turns products of query row i with K' into logits: biases, and -infinity from the first column that it does not see. Returns the
-// columns that are worth a look: whole chunks. Of the others nothing is written.
+// Turns products of query row i with K' into logits: biases, and -infinity from the first column that it does not see. Returns
+// the columns that are worth a look: whole chunks. Of the others nothing is written.
 template <class T, class A>
 int64_t finish_logits(const SequenceKeys<T>& keys, int64_t head, int64_t i, A* row) {
   const int64_t visible = keys.visible(i), columns = padded(visible);
@@ -192,6 +195,8 @@ int64_t finish_logits(const SequenceKeys<T>& keys, int64_t head, int64_t i, A* r
   return columns;
 }
 
-inline RowName mask_name(const Spans::Span& span, int64_t head, int64_t i) { return row_name(span.example, head, span.first_position + i); }
+inline RowName mask_name(const Spans::Span& span, int64_t head, int64_t i) {
+  return row_name(span.example, head, span.first_position + i);
+}
 
 }  // namespace graft

@@ -1,7 +1,7 @@
 // The idea: one task per sequence and key head, over small dense products. A task widens what it needs to the accumulator's type,
-// works in blocks of query rows so that its scratch stays in the second-level cache, and keeps per query row only the logarithm of
-// the softmax denominator. A sequence with a few queries (decoding over a cache) reads its keys once, in blocks that stay in the
-// first-level cache, for all query heads that share them. Both ways add in the same order: a row has the same bits in either.
+// works in blocks of query rows so that its scratch stays in the second-level cache, and keeps per query row only the logarithm
+// of the softmax denominator. A sequence with a few queries (decoding over a cache) reads its keys once, in blocks that stay in
+// the first-level cache, for all query heads that share them. Both ways add in the same order: a row has the same bits in either.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -74,10 +74,11 @@ void attend_few(const Call<T>& call, const Task& task, const at::Tensor& out) {
   const Spans::Span& span = keys.span;
   const int64_t queries = span.query_end - span.query_begin, rows = (task.end_head - task.first_head) * queries;
   const int64_t visible = keys.visible(queries - 1), columns = padded(visible);
-  const Scratch<A> q(rows, call.wide), p(rows, columns), o(rows, call.wide), room = keys.room(kKeyBlock), block(call.wide, kKeyBlock);
+  const Scratch<A> q(rows, call.wide), p(rows, columns), o(rows, call.wide), room = keys.room(kKeyBlock),
+                                                                             block(call.wide, kKeyBlock);
   for (int64_t head = task.first_head; head < task.end_head; ++head) {
-    copy_padded(call.rows_of(call.q, span.query_begin, head), q.rows().from((head - task.first_head) * queries), queries, call.width,
-                static_cast<A>(call.plan.options.scale));
+    copy_padded(call.rows_of(call.q, span.query_begin, head), q.rows().from((head - task.first_head) * queries), queries,
+                call.width, static_cast<A>(call.plan.options.scale));
   }
   for (int64_t c = 0; c < visible; c += kKeyBlock) {
     const int64_t end = std::min(c + kKeyBlock, visible);
@@ -92,7 +93,8 @@ void attend_few(const Call<T>& call, const Task& task, const at::Tensor& out) {
     multiply<A>(rows, call.wide, end - c, Factor<A>{p.data.get() + c, columns, 1}, keys.values(c, end, room), o.rows(), c > 0);
   }
   for (int64_t head = task.first_head; head < task.end_head; ++head) {
-    copy_rows<A>(o.rows().from((head - task.first_head) * queries), output_rows(call, span, head, out), queries, call.width, A{1});
+    copy_rows<A>(o.rows().from((head - task.first_head) * queries), output_rows(call, span, head, out), queries, call.width,
+                 A{1});
   }
 }
 

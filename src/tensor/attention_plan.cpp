@@ -42,7 +42,8 @@ void check_prefix(const LanePrefix& prefix, const AttentionOptions& options, int
 void check_distance_bias(const AttentionOptions& options, const Spans& spans) {
   const at::Tensor& bias = options.distance_bias;
   if (!bias.defined()) return;
-  ensure(bias.dim() == 2 && bias.size(0) == options.num_heads && bias.size(1) % 2 == 1, "attention: the distance bias must be [H, 2R - 1]");
+  ensure(bias.dim() == 2 && bias.size(0) == options.num_heads && bias.size(1) % 2 == 1,
+         "attention: the distance bias must be [H, 2R - 1]");
   for (const Spans::Span& span : spans.sequences) {
     if (span.query_begin == span.query_end || span.key_begin == span.key_end) continue;
     const int64_t last_query = span.first_position + span.query_end - span.query_begin - 1;

@@ -19,7 +19,7 @@ struct KeyGroup {
 
 struct AttentionPlan {
   std::shared_ptr<const Spans> spans;
-  AttentionOptions options;  // without the distance bias, which has a graph of its own
+  AttentionOptions options;         // without the distance bias, which has a graph of its own
   std::vector<int64_t> lane_of;     // per sequence: index of its prefix lane, or -1
   std::vector<int64_t> lane_first;  // per lane: its first sequence
   std::vector<int64_t> lane_end;

@@ -17,13 +17,13 @@ namespace {
 
 // ggml's types (enum ggml_type in ggml.h), those that it has given up left out.
 constexpr BlockFormat kFormats[] = {
-    {0, "F32", 1, 4},        {1, "F16", 1, 2},          {2, "Q4_0", 32, 18},      {3, "Q4_1", 32, 20},       {6, "Q5_0", 32, 22},
-    {7, "Q5_1", 32, 24},     {8, "Q8_0", 32, 34},       {9, "Q8_1", 32, 40},      {10, "Q2_K", 256, 84},     {11, "Q3_K", 256, 110},
-    {12, "Q4_K", 256, 144},  {13, "Q5_K", 256, 176},    {14, "Q6_K", 256, 210},   {15, "Q8_K", 256, 292},    {16, "IQ2_XXS", 256, 66},
-    {17, "IQ2_XS", 256, 74}, {18, "IQ3_XXS", 256, 98},  {19, "IQ1_S", 256, 50},   {20, "IQ4_NL", 32, 18},    {21, "IQ3_S", 256, 110},
-    {22, "IQ2_S", 256, 82},  {23, "IQ4_XS", 256, 136},  {24, "I8", 1, 1},         {25, "I16", 1, 2},         {26, "I32", 1, 4},
-    {27, "I64", 1, 8},       {28, "F64", 1, 8},         {29, "IQ1_M", 256, 56},   {30, "BF16", 1, 2},        {34, "TQ1_0", 256, 54},
-    {35, "TQ2_0", 256, 66},  {39, "MXFP4", 32, 17},     {40, "NVFP4", 64, 36},    {41, "Q1_0", 128, 18}};
+    {0, "F32", 1, 4},        {1, "F16", 1, 2},         {2, "Q4_0", 32, 18},    {3, "Q4_1", 32, 20},    {6, "Q5_0", 32, 22},
+    {7, "Q5_1", 32, 24},     {8, "Q8_0", 32, 34},      {9, "Q8_1", 32, 40},    {10, "Q2_K", 256, 84},  {11, "Q3_K", 256, 110},
+    {12, "Q4_K", 256, 144},  {13, "Q5_K", 256, 176},   {14, "Q6_K", 256, 210}, {15, "Q8_K", 256, 292}, {16, "IQ2_XXS", 256, 66},
+    {17, "IQ2_XS", 256, 74}, {18, "IQ3_XXS", 256, 98}, {19, "IQ1_S", 256, 50}, {20, "IQ4_NL", 32, 18}, {21, "IQ3_S", 256, 110},
+    {22, "IQ2_S", 256, 82},  {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},       {25, "I16", 1, 2},      {26, "I32", 1, 4},
+    {27, "I64", 1, 8},       {28, "F64", 1, 8},        {29, "IQ1_M", 256, 56}, {30, "BF16", 1, 2},     {34, "TQ1_0", 256, 54},
+    {35, "TQ2_0", 256, 66},  {39, "MXFP4", 32, 17},    {40, "NVFP4", 64, 36},  {41, "Q1_0", 128, 18}};
 
 float half_at(const uint8_t* from) {
   uint16_t bits;
@@ -31,9 +31,10 @@ float half_at(const uint8_t* from) {
   return c10::detail::fp16_ieee_to_fp32_value(bits);
 }
 
-// Each decoder below turns one block into its numbers. Low halves of the bytes are the first 16 (or 32) weights, high halves the next.
+// Each decoder below turns one block into its numbers. Low halves of the bytes are the first 16 (or 32) weights, high halves the
+// next.
 
-struct Q40 {   // d, 16 bytes of halves; q from -8
+struct Q40 {  // d, 16 bytes of halves; q from -8
   static constexpr int64_t kValues = 32, kBytes = 18;
   static void decode(const uint8_t* block, float* to) {
     const float d = half_at(block);
@@ -45,7 +46,7 @@ struct Q40 {   // d, 16 bytes of halves; q from -8
   }
 };
 
-struct Q41 {   // d, m, 16 bytes of halves
+struct Q41 {  // d, m, 16 bytes of halves
   static constexpr int64_t kValues = 32, kBytes = 20;
   static void decode(const uint8_t* block, float* to) {
     const float d = half_at(block), m = half_at(block + 2);
@@ -64,7 +65,7 @@ struct FifthBits {
   int of(int i) const { return static_cast<int>((bits >> i) & 1U) << 4; }
 };
 
-struct Q50 {   // d, fifth bits, 16 bytes of halves; q from -16
+struct Q50 {  // d, fifth bits, 16 bytes of halves; q from -16
   static constexpr int64_t kValues = 32, kBytes = 22;
   static void decode(const uint8_t* block, float* to) {
     const float d = half_at(block);
@@ -77,7 +78,7 @@ struct Q50 {   // d, fifth bits, 16 bytes of halves; q from -16
   }
 };
 
-struct Q51 {   // d, m, fifth bits, 16 bytes of halves
+struct Q51 {  // d, m, fifth bits, 16 bytes of halves
   static constexpr int64_t kValues = 32, kBytes = 24;
   static void decode(const uint8_t* block, float* to) {
     const float d = half_at(block), m = half_at(block + 2);
@@ -90,7 +91,7 @@ struct Q51 {   // d, m, fifth bits, 16 bytes of halves
   }
 };
 
-struct Q80 {   // d, 32 signed bytes
+struct Q80 {  // d, 32 signed bytes
   static constexpr int64_t kValues = 32, kBytes = 34;
   static void decode(const uint8_t* block, float* to) {
     const float d = half_at(block);
@@ -98,8 +99,8 @@ struct Q80 {   // d, 32 signed bytes
   }
 };
 
-// Scale and least value of each 32 weights of a K block, 6 bits each in 12 bytes: the first four of both in the low 6 bits of bytes 0..3
-// and 4..7; of the last four the low 4 bits in bytes 8..11 and the high 2 bits atop the first four.
+// Scale and least value of each 32 weights of a K block, 6 bits each in 12 bytes: the first four of both in the low 6 bits of
+// bytes 0..3 and 4..7; of the last four the low 4 bits in bytes 8..11 and the high 2 bits atop the first four.
 struct SubScales {
   float scale[8], least[8];
   SubScales(float d, float m, const uint8_t* packed) {
@@ -112,7 +113,7 @@ struct SubScales {
   }
 };
 
-struct Q4K {   // d, m, scales [12], 128 bytes of halves
+struct Q4K {  // d, m, scales [12], 128 bytes of halves
   static constexpr int64_t kValues = 256, kBytes = 144;
   static void decode(const uint8_t* block, float* to) {
     const SubScales s(half_at(block), half_at(block + 2), block + 4);
@@ -126,7 +127,7 @@ struct Q4K {   // d, m, scales [12], 128 bytes of halves
   }
 };
 
-struct Q5K {   // d, m, scales [12], 32 bytes of fifth bits (bit j: of the j-th 32 weights), 128 bytes of halves
+struct Q5K {  // d, m, scales [12], 32 bytes of fifth bits (bit j: of the j-th 32 weights), 128 bytes of halves
   static constexpr int64_t kValues = 256, kBytes = 176;
   static void decode(const uint8_t* block, float* to) {
     const SubScales s(half_at(block), half_at(block + 2), block + 4);
@@ -141,7 +142,7 @@ struct Q5K {   // d, m, scales [12], 32 bytes of fifth bits (bit j: of the j-th 
   }
 };
 
-struct Q6K {   // 128 bytes of halves, 64 bytes of pairs of high bits, 16 signed scales, d; q from -32
+struct Q6K {  // 128 bytes of halves, 64 bytes of pairs of high bits, 16 signed scales, d; q from -32
   static constexpr int64_t kValues = 256, kBytes = 210;
   static void decode(const uint8_t* block, float* to) {
     const uint8_t *low = block, *high = block + 128, *scales = block + 192;
@@ -202,7 +203,7 @@ using Decoder = void (*)(const uint8_t*, at::Tensor&);
 
 struct NamedDecoder {
   std::string_view name;
-  Decoder decode;   // null: whole numbers, see copy_into
+  Decoder decode;  // null: whole numbers, see copy_into
 };
 
 constexpr std::array<NamedDecoder, 11> kDecoders{{{"F32", nullptr},
@@ -218,14 +219,16 @@ constexpr std::array<NamedDecoder, 11> kDecoders{{{"F32", nullptr},
                                                   {"Q6_K", decode_into<Q6K>}}};
 
 const NamedDecoder* find_decoder(const BlockFormat& format) {
-  const auto* const found = std::find_if(kDecoders.begin(), kDecoders.end(), [&](const NamedDecoder& d) { return d.name == format.name; });
+  const auto* const found =
+      std::find_if(kDecoders.begin(), kDecoders.end(), [&](const NamedDecoder& d) { return d.name == format.name; });
   return found == kDecoders.end() ? nullptr : found;
 }
 
 }  // namespace
 
 const BlockFormat* find_block_format(uint32_t id) {
-  const auto* const found = std::find_if(std::begin(kFormats), std::end(kFormats), [&](const BlockFormat& f) { return f.id == id; });
+  const auto* const found =
+      std::find_if(std::begin(kFormats), std::end(kFormats), [&](const BlockFormat& f) { return f.id == id; });
   return found == std::end(kFormats) ? nullptr : found;
 }
 
@@ -241,8 +244,8 @@ at::Tensor dequantize(const BlockFormat& format, std::span<const std::byte> byte
                       const std::string& about) {
   const NamedDecoder* const decoder = find_decoder(format);
   if (decoder == nullptr) {
-    throw InputError(about + "weights of type " + std::string(format.name) + " cannot be read; types that can: " + dequantizable_formats() +
-                     ". Take a file of the model in one of them");
+    throw InputError(about + "weights of type " + std::string(format.name) +
+                     " cannot be read; types that can: " + dequantizable_formats() + ". Take a file of the model in one of them");
   }
   ensure(dtype == at::kFloat || dtype == at::kBFloat16, "dequantize: only float32 and bfloat16 are made");
   at::Tensor out = at::empty(shape, dtype);
@@ -250,7 +253,11 @@ at::Tensor dequantize(const BlockFormat& format, std::span<const std::byte> byte
          "dequantize: the bytes are not those of the shape");
   if (out.numel() == 0) return out;
   if (decoder->decode != nullptr) decoder->decode(reinterpret_cast<const uint8_t*>(bytes.data()), out);
-  else copy_into(format.name == "F32" ? at::kFloat : format.name == "F16" ? at::kHalf : at::kBFloat16, bytes.data(), bytes.size(), out);
+  else
+    copy_into(format.name == "F32"   ? at::kFloat
+              : format.name == "F16" ? at::kHalf
+                                     : at::kBFloat16,
+              bytes.data(), bytes.size(), out);
   return out;
 }
 

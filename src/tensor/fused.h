@@ -16,7 +16,7 @@ at::Tensor dropout(const at::Tensor& x, const RowDropout& options);
 at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, const at::Tensor& bias,
                     double epsilon, const RowDropout& dropout = {});
 
-enum class Norm { kLayer, kRootMeanSquare };   // the second has no bias and takes no mean off
+enum class Norm { kLayer, kRootMeanSquare };  // the second has no bias and takes no mean off
 
 struct Normed {
   at::Tensor sum, normed;

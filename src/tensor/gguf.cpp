@@ -20,8 +20,8 @@ static_assert(std::endian::native == std::endian::little, "numbers are read in p
 
 constexpr char kMagic[] = {'G', 'G', 'U', 'F'};
 constexpr uint64_t kLengthBytes = sizeof(uint64_t);
-constexpr uint64_t kLeastKeyBytes = kLengthBytes + sizeof(uint32_t) + 1;                                       // no name, a one-byte value
-constexpr uint64_t kLeastTensorBytes = kLengthBytes + 2 * sizeof(uint32_t) + 2 * sizeof(uint64_t);             // no name, one dimension
+constexpr uint64_t kLeastKeyBytes = kLengthBytes + sizeof(uint32_t) + 1;                            // no name, a one-byte value
+constexpr uint64_t kLeastTensorBytes = kLengthBytes + 2 * sizeof(uint32_t) + 2 * sizeof(uint64_t);  // no name, one dimension
 constexpr uint64_t kDefaultAlignment = 32;
 constexpr int64_t kLeastAlignment = 8, kMaxAlignment = 1 << 16;
 
@@ -36,8 +36,8 @@ class Cursor {
 
   std::span<const std::byte> take(uint64_t count, const std::string& what) {
     if (count > left()) {
-      fail(what + ": expected " + std::to_string(count) + " bytes at byte " + std::to_string(place_) + ", found the end of the file after " +
-           std::to_string(left()) + "; is the file cut short?");
+      fail(what + ": expected " + std::to_string(count) + " bytes at byte " + std::to_string(place_) +
+           ", found the end of the file after " + std::to_string(left()) + "; is the file cut short?");
     }
     place_ += count;
     return bytes_.subspan(place_ - count, count);
@@ -55,7 +55,8 @@ class Cursor {
     const auto found = number<uint64_t>(what);
     if (found > most) fail(what + ": expected at most " + std::to_string(most) + ", found " + std::to_string(found));
     if (found > left() / least_bytes) {
-      fail(what + ": the file has no room for " + std::to_string(found) + " of them (" + std::to_string(left()) + " bytes left); is it cut short?");
+      fail(what + ": the file has no room for " + std::to_string(found) + " of them (" + std::to_string(left()) +
+           " bytes left); is it cut short?");
     }
     return found;
   }
@@ -78,33 +79,39 @@ class Cursor {
 void check_head(Cursor& cursor) {
   const std::span<const std::byte> magic = cursor.take(sizeof kMagic, "the first bytes");
   if (std::memcmp(magic.data(), kMagic, sizeof kMagic) != 0) {
-    cursor.fail("expected a GGUF file, which begins with \"GGUF\", found " + quote({reinterpret_cast<const char*>(magic.data()), magic.size()}));
+    cursor.fail("expected a GGUF file, which begins with \"GGUF\", found " +
+                quote({reinterpret_cast<const char*>(magic.data()), magic.size()}));
   }
   const auto version = cursor.number<uint32_t>("version");
   if (version == 2 || version == 3) return;
   if ((version & 0xFFFF) == 0 && version != 0) cursor.fail("a big-endian GGUF file cannot be read; expected little endian");
-  cursor.fail("expected GGUF version 2 or 3, found " + std::to_string(version) + (version == 1 ? "; convert the model again with a newer converter" : ""));
+  cursor.fail("expected GGUF version 2 or 3, found " + std::to_string(version) +
+              (version == 1 ? "; convert the model again with a newer converter" : ""));
 }
 
 GgufKind read_kind(Cursor& cursor, const std::string& what) {
   const auto kind = static_cast<GgufKind>(cursor.number<uint32_t>(what));
-  if (gguf_kind_name(kind).empty()) cursor.fail(what + ": expected a value type in 0..12, found " + std::to_string(static_cast<uint32_t>(kind)));
+  if (gguf_kind_name(kind).empty())
+    cursor.fail(what + ": expected a value type in 0..12, found " + std::to_string(static_cast<uint32_t>(kind)));
   return kind;
 }
 
 void check_bools(std::span<const std::byte> bytes, const Cursor& cursor, const std::string& what) {
   const auto wrong = std::find_if(bytes.begin(), bytes.end(), [](std::byte b) { return std::to_integer<unsigned>(b) > 1; });
-  if (wrong != bytes.end()) cursor.fail(what + ": expected a bool of 0 or 1, found " + std::to_string(std::to_integer<int>(*wrong)));
+  if (wrong != bytes.end())
+    cursor.fail(what + ": expected a bool of 0 or 1, found " + std::to_string(std::to_integer<int>(*wrong)));
 }
 
 // Walks over `count` values of one type and returns their bytes.
-std::span<const std::byte> read_values(Cursor& cursor, std::span<const std::byte> file, GgufKind kind, uint64_t count, const std::string& what) {
+std::span<const std::byte> read_values(Cursor& cursor, std::span<const std::byte> file, GgufKind kind, uint64_t count,
+                                       const std::string& what) {
   const uint64_t begin = cursor.place();
   if (kind == GgufKind::kString) {
     for (uint64_t i = 0; i < count; ++i) cursor.take(cursor.number<uint64_t>(what), what);
     return file.subspan(begin, cursor.place() - begin);
   }
-  const std::span<const std::byte> bytes = cursor.take(count * gguf_kind_bytes(kind), what);   // `count` was compared with the bytes left
+  const std::span<const std::byte> bytes =
+      cursor.take(count * gguf_kind_bytes(kind), what);  // `count` was compared with the bytes left
   if (kind == GgufKind::kBool) check_bools(bytes, cursor, what);
   return bytes;
 }
@@ -175,7 +182,8 @@ void check_size(const Cursor& cursor, Entry& entry, const std::string& about) {
   bool overflows = false;
   for (const int64_t size : shape) overflows = overflows || __builtin_mul_overflow(values, size, &values);
   // 4 bytes a number bound what any of these types is turned into.
-  overflows = overflows || __builtin_mul_overflow(values, int64_t{4}, &bytes) || __builtin_mul_overflow(values / format.values, format.bytes, &bytes);
+  overflows = overflows || __builtin_mul_overflow(values, int64_t{4}, &bytes) ||
+              __builtin_mul_overflow(values / format.values, format.bytes, &bytes);
   if (overflows) cursor.fail(about + ": shape " + shape_text(shape) + " overflows");
   entry.size = static_cast<uint64_t>(bytes);
 }
@@ -192,7 +200,8 @@ Entry read_entry(Cursor& cursor, uint64_t index, uint64_t alignment) {
   check_size(cursor, entry, about);
   entry.begin = cursor.number<uint64_t>(about);
   if (entry.begin % alignment != 0) {
-    cursor.fail(about + ": expected an offset that is a multiple of " + std::to_string(alignment) + ", found " + std::to_string(entry.begin));
+    cursor.fail(about + ": expected an offset that is a multiple of " + std::to_string(alignment) + ", found " +
+                std::to_string(entry.begin));
   }
   return entry;
 }
@@ -202,8 +211,9 @@ void check_tiling(const std::vector<Entry>& entries, uint64_t data_bytes, uint64
   std::vector<const Entry*> sorted;
   for (const Entry& entry : entries) {
     if (entry.size > data_bytes || entry.begin > data_bytes - entry.size) {
-      cursor.fail("tensor " + quote(entry.tensor.name) + ": " + std::to_string(entry.size) + " bytes from " + std::to_string(entry.begin) +
-                  " lie beyond the end of the data (" + std::to_string(data_bytes) + " bytes); is the file cut short?");
+      cursor.fail("tensor " + quote(entry.tensor.name) + ": " + std::to_string(entry.size) + " bytes from " +
+                  std::to_string(entry.begin) + " lie beyond the end of the data (" + std::to_string(data_bytes) +
+                  " bytes); is the file cut short?");
     }
     sorted.push_back(&entry);
   }
@@ -213,17 +223,18 @@ void check_tiling(const std::vector<Entry>& entries, uint64_t data_bytes, uint64
   uint64_t covered = 0;
   for (const Entry* entry : sorted) {
     if (previous != nullptr && entry->begin < previous->end()) {
-      cursor.fail("tensors " + quote(previous->tensor.name) + " and " + quote(entry->tensor.name) + " overlap: bytes " + range_text(*previous) +
-                  " and " + range_text(*entry));
+      cursor.fail("tensors " + quote(previous->tensor.name) + " and " + quote(entry->tensor.name) + " overlap: bytes " +
+                  range_text(*previous) + " and " + range_text(*entry));
     }
     if (entry->begin > covered) {
-      cursor.fail("bytes [" + std::to_string(covered) + ", " + std::to_string(entry->begin) + ") before tensor " + quote(entry->tensor.name) +
-                  " belong to no tensor");
+      cursor.fail("bytes [" + std::to_string(covered) + ", " + std::to_string(entry->begin) + ") before tensor " +
+                  quote(entry->tensor.name) + " belong to no tensor");
     }
     covered = padded(entry->end());
     previous = entry;
   }
-  if (data_bytes > covered) cursor.fail(std::to_string(data_bytes - covered) + " bytes follow the last tensor and belong to none");
+  if (data_bytes > covered)
+    cursor.fail(std::to_string(data_bytes - covered) + " bytes follow the last tensor and belong to none");
 }
 
 }  // namespace
@@ -243,7 +254,8 @@ void GgufFile::parse(std::span<const std::byte> bytes) {
     if (!names.insert(name).second) cursor.fail("tensor " + quote(name) + " appears twice");
   }
   const uint64_t padding = (alignment - cursor.place() % alignment) % alignment;
-  const std::span<const std::byte> data = bytes.subspan(cursor.place() + std::min(padding, cursor.left()));   // a file without tensors may end here
+  const std::span<const std::byte> data =
+      bytes.subspan(cursor.place() + std::min(padding, cursor.left()));  // a file without tensors may end here
   check_tiling(entries, data.size(), alignment, cursor);
   for (Entry& entry : entries) {
     entry.tensor.bytes = data.subspan(entry.begin, entry.size);
@@ -251,7 +263,8 @@ void GgufFile::parse(std::span<const std::byte> bytes) {
   }
 }
 
-GgufFile::GgufFile(const Path& path) : mapping_(std::make_shared<const MappedFile>(path)), owner_(mapping_), metadata_(path.string()) {
+GgufFile::GgufFile(const Path& path)
+    : mapping_(std::make_shared<const MappedFile>(path)), owner_(mapping_), metadata_(path.string()) {
   parse(mapping_->bytes());
 }
 
@@ -261,15 +274,18 @@ GgufFile::GgufFile(std::span<const std::byte> bytes, std::shared_ptr<const void>
 }
 
 const GgufTensor* GgufFile::find(std::string_view name) const {
-  const auto found = std::find_if(tensors_.begin(), tensors_.end(), [&](const GgufTensor& tensor) { return tensor.name == name; });
+  const auto found =
+      std::find_if(tensors_.begin(), tensors_.end(), [&](const GgufTensor& tensor) { return tensor.name == name; });
   return found == tensors_.end() ? nullptr : &*found;
 }
 
 at::Tensor GgufFile::read(const GgufTensor& tensor, at::ScalarType dtype) const {
-  const bool is_stored_so = (tensor.format->name == "F32" && dtype == at::kFloat) || (tensor.format->name == "BF16" && dtype == at::kBFloat16);
+  const bool is_stored_so =
+      (tensor.format->name == "F32" && dtype == at::kFloat) || (tensor.format->name == "BF16" && dtype == at::kBFloat16);
   if (is_stored_so && reinterpret_cast<uintptr_t>(tensor.bytes.data()) % c10::elementSize(dtype) == 0) {
     // from_blob wants a mutable pointer; the header says that the memory is read-only.
-    return at::from_blob(const_cast<std::byte*>(tensor.bytes.data()), tensor.shape, [owner = owner_](void*) {}, at::TensorOptions().dtype(dtype));
+    return at::from_blob(
+        const_cast<std::byte*>(tensor.bytes.data()), tensor.shape, [owner = owner_](void*) {}, at::TensorOptions().dtype(dtype));
   }
   return dequantize(*tensor.format, tensor.bytes, tensor.shape, dtype, source() + ": tensor " + quote(tensor.name) + ": ");
 }

@@ -39,7 +39,8 @@ T load(const std::byte* from) {
 }
 
 bool is_integer(GgufKind kind) {
-  return kind != GgufKind::kFloat32 && kind != GgufKind::kFloat64 && kind != GgufKind::kBool && kind != GgufKind::kString && kind != GgufKind::kArray;
+  return kind != GgufKind::kFloat32 && kind != GgufKind::kFloat64 && kind != GgufKind::kBool && kind != GgufKind::kString &&
+         kind != GgufKind::kArray;
 }
 
 bool is_number(GgufKind kind) { return kind == GgufKind::kFloat32 || kind == GgufKind::kFloat64; }
@@ -95,7 +96,9 @@ std::string shown(const GgufValue& value) {
   return integer ? std::to_string(*integer) : std::to_string(load<uint64_t>(value.bytes.data()));
 }
 
-void GgufMetadata::fail(const std::string& key, const std::string& message) const { throw InputError(source_ + ": " + quote(key) + ": " + message); }
+void GgufMetadata::fail(const std::string& key, const std::string& message) const {
+  throw InputError(source_ + ": " + quote(key) + ": " + message);
+}
 
 void GgufMetadata::expected(const std::string& key, const std::string& what, const GgufValue& found) const {
   fail(key, "expected " + what + ", found " + shown(found));
@@ -113,7 +116,8 @@ int64_t GgufMetadata::integer(const std::string& key, std::optional<int64_t> fal
   if (value == nullptr) return *fallback;
   const bool fits = !value->is_list && is_integer(value->kind);
   const std::optional<int64_t> found = fits ? integer_at(value->kind, value->bytes.data()) : std::nullopt;
-  if (!found || *found < least || *found > most) expected(key, "an integer in " + std::to_string(least) + ".." + std::to_string(most), *value);
+  if (!found || *found < least || *found > most)
+    expected(key, "an integer in " + std::to_string(least) + ".." + std::to_string(most), *value);
   return *found;
 }
 
@@ -122,7 +126,8 @@ double GgufMetadata::number(const std::string& key, std::optional<double> fallba
   if (value == nullptr) return *fallback;
   const bool fits = !value->is_list && is_number(value->kind);
   const double found = fits ? number_at(value->kind, value->bytes.data()) : 0;
-  if (!fits || !(found >= least && found <= most)) expected(key, "a number in " + number_text(least) + ".." + number_text(most), *value);
+  if (!fits || !(found >= least && found <= most))
+    expected(key, "a number in " + number_text(least) + ".." + number_text(most), *value);
   return found;
 }
 
@@ -138,11 +143,13 @@ std::string GgufMetadata::text(const std::string& key, std::optional<std::string
   if (value == nullptr) return *fallback;
   if (value->is_list || value->kind != GgufKind::kString) expected(key, "a text", *value);
   const std::string_view found = text_at(value->bytes);
-  if (const size_t at = find_invalid_utf8(found); at != std::string_view::npos) fail(key, "the text is not UTF-8 at its byte " + std::to_string(at));
+  if (const size_t at = find_invalid_utf8(found); at != std::string_view::npos)
+    fail(key, "the text is not UTF-8 at its byte " + std::to_string(at));
   return std::string(found);
 }
 
-const GgufValue& GgufMetadata::list(const std::string& key, uint64_t most, const std::string& what, const std::function<bool(GgufKind)>& fits) const {
+const GgufValue& GgufMetadata::list(const std::string& key, uint64_t most, const std::string& what,
+                                    const std::function<bool(GgufKind)>& fits) const {
   const GgufValue& value = *find(key, true);
   if (!value.is_list || !fits(value.kind)) expected(key, "a list of " + what, value);
   if (value.count > most) expected(key, "a list of at most " + std::to_string(most) + " " + what, value);
@@ -156,7 +163,8 @@ std::vector<std::string_view> GgufMetadata::texts(const std::string& key, uint64
   std::span<const std::byte> rest = value.bytes;
   for (uint64_t i = 0; i < value.count; ++i) {
     out.push_back(text_at(rest));
-    if (find_invalid_utf8(out.back()) != std::string_view::npos) fail(key, "item " + std::to_string(i) + " is not UTF-8: " + quote(out.back()));
+    if (find_invalid_utf8(out.back()) != std::string_view::npos)
+      fail(key, "item " + std::to_string(i) + " is not UTF-8: " + quote(out.back()));
     rest = rest.subspan(sizeof(uint64_t) + out.back().size());
   }
   return out;

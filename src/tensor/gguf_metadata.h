@@ -1,7 +1,7 @@
 // The metadata of a GGUF file: keys with typed values, read strictly. Values stay in the file's memory until they are asked for.
 //
-// Every getter throws InputError "source: key: expected ..., found ..." at once: in a foreign file the first fault already says that the
-// file is not for us.
+// Every getter throws InputError "source: key: expected ..., found ..." at once: in a foreign file the first fault already says
+// that the file is not for us.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,21 @@
 namespace graft {
 
 // Types of values as the file numbers them.
-enum class GgufKind : uint32_t { kUint8, kInt8, kUint16, kInt16, kUint32, kInt32, kFloat32, kBool, kString, kArray, kUint64, kInt64, kFloat64 };
+enum class GgufKind : uint32_t {
+  kUint8,
+  kInt8,
+  kUint16,
+  kInt16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kString,
+  kArray,
+  kUint64,
+  kInt64,
+  kFloat64
+};
 
 // "uint32"; "" for a number that no type has.
 std::string_view gguf_kind_name(GgufKind kind);
@@ -42,14 +56,14 @@ class GgufMetadata {
   bool has(const std::string& key) const { return values_.contains(key); }
   const std::map<std::string, GgufValue>& values() const { return values_; }
 
-  // Each returns `fallback` when the key is absent; without one (std::nullopt) absence is a fault. An integer may have any integer type, a
-  // number either floating type; one never stands for the other.
+  // Each returns `fallback` when the key is absent; without one (std::nullopt) absence is a fault. An integer may have any
+  // integer type, a number either floating type; one never stands for the other.
   int64_t integer(const std::string& key, std::optional<int64_t> fallback, int64_t least, int64_t most) const;
   double number(const std::string& key, std::optional<double> fallback, double least, double most) const;
   bool boolean(const std::string& key, std::optional<bool> fallback) const;
-  std::string text(const std::string& key, std::optional<std::string> fallback) const;   // UTF-8
+  std::string text(const std::string& key, std::optional<std::string> fallback) const;  // UTF-8
   // Lists; views into the file. Throws when the key is absent.
-  std::vector<std::string_view> texts(const std::string& key, uint64_t most) const;       // each UTF-8
+  std::vector<std::string_view> texts(const std::string& key, uint64_t most) const;  // each UTF-8
   std::vector<int64_t> integers(const std::string& key, uint64_t most) const;
   std::vector<double> numbers(const std::string& key, uint64_t most) const;
 
@@ -58,7 +72,8 @@ class GgufMetadata {
 
  private:
   const GgufValue* find(const std::string& key, bool is_required) const;
-  const GgufValue& list(const std::string& key, uint64_t most, const std::string& what, const std::function<bool(GgufKind)>& fits) const;
+  const GgufValue& list(const std::string& key, uint64_t most, const std::string& what,
+                        const std::function<bool(GgufKind)>& fits) const;
   [[noreturn]] void expected(const std::string& key, const std::string& what, const GgufValue& found) const;
 
   std::string source_;

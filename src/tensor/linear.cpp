@@ -171,7 +171,8 @@ const at::Tensor& FrozenLinear::weight() const { return state_->weight; }
 const at::Tensor& FrozenLinear::bias() const { return state_->bias; }
 
 JoinedLinears::JoinedLinears(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases) {
-  ensure(!weights.empty() && (biases.empty() || biases.size() == weights.size()), "JoinedLinears: a bias for every layer, or for none");
+  ensure(!weights.empty() && (biases.empty() || biases.size() == weights.size()),
+         "JoinedLinears: a bias for every layer, or for none");
   const at::NoGradGuard no_grad;
   for (const at::Tensor& weight : weights) outputs_.push_back(weight.size(0));
   matrix_ = at::cat(weights, 0);
@@ -194,7 +195,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 }
 
 at::Tensor add_low_rank(const at::Tensor& y, const at::Tensor& code, const at::Tensor& basis) {
-  ensure(y.dim() == 2 && code.dim() == 2 && basis.dim() == 2 && code.size(0) == y.size(0) && basis.size(0) == y.size(1) && code.size(1) == basis.size(1),
+  ensure(y.dim() == 2 && code.dim() == 2 && basis.dim() == 2 && code.size(0) == y.size(0) && basis.size(0) == y.size(1) &&
+             code.size(1) == basis.size(1),
          "add_low_rank: y must be [T, out], the code [T, R] and the basis [out, R]");
   if (!needs_graph({y, code, basis})) return at::addmm(y, code, basis.t());
   return LowRankFunction::apply(y, code, basis);
@@ -204,8 +206,8 @@ at::Tensor LinearGradients::input(const at::Tensor& grad, const at::Tensor& weig
   return has_onednn(weight) && !is_empty(grad, weight) ? product(grad, weight.t(), {}) : at::mm(grad, weight);
 }
 
-// grad^T x, made as its transpose where x is the narrow one (the B of a low-rank pair): the product runs over the rows of its left
-// factor, and a narrow left factor is cheap to lay out.
+// grad^T x, made as its transpose where x is the narrow one (the B of a low-rank pair): the product runs over the rows of its
+// left factor, and a narrow left factor is cheap to lay out.
 at::Tensor LinearGradients::weight(const at::Tensor& grad, const at::Tensor& x) {
   constexpr int64_t kNarrow = 256;
   if (x.size(1) < grad.size(1) && x.size(1) < kNarrow) return transposed_product(x, grad).t().contiguous();

@@ -185,8 +185,8 @@ struct AddNormFunction : torch::autograd::Function<AddNormFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                             const std::optional<at::Tensor>& residual, const NormCall& call) {
     const at::Tensor scale = widened(weight, x);
-    const NormOutputs out =
-        norm_forward(x.contiguous(), contiguous(residual.value_or(at::Tensor())), scale, widened(bias, x), call, false, Keeps::kUnit);
+    const NormOutputs out = norm_forward(x.contiguous(), contiguous(residual.value_or(at::Tensor())), scale, widened(bias, x),
+                                         call, false, Keeps::kUnit);
     keep(context, call);
     context->save_for_backward({out.unit, out.inverse_deviation, scale});
     context->saved_data["weight_type"] = static_cast<int64_t>(weight.scalar_type());
@@ -202,9 +202,9 @@ struct AddNormFunction : torch::autograd::Function<AddNormFunction> {
                           .other = has_residual && context->needs_input_grad(3),
                           .weight = context->needs_input_grad(1),
                           .bias = context->needs_input_grad(2)};
-    NormGradients out = norm_backward(grads[0].contiguous(), {},
-                                      {.unit = saved[0], .sum = {}, .mean = {}, .inverse_deviation = saved[1], .weight = saved[2]},
-                                      kept<NormCall>(context), wants);
+    NormGradients out = norm_backward(
+        grads[0].contiguous(), {}, {.unit = saved[0], .sum = {}, .mean = {}, .inverse_deviation = saved[1], .weight = saved[2]},
+        kept<NormCall>(context), wants);
     const auto type_of = [&](const char* name) { return static_cast<at::ScalarType>(context->saved_data.at(name).toInt()); };
     if (wants.weight) out.weight = out.weight.to(type_of("weight_type"));
     if (wants.bias) out.bias = out.bias.to(type_of("bias_type"));
@@ -224,9 +224,9 @@ struct AddThenNormFunction : torch::autograd::Function<AddThenNormFunction> {
     const at::Tensor &x = inputs[0], &weight = inputs[1];
     const at::Tensor bias = call.has_bias ? inputs[2] : at::Tensor(), y = call.has_y ? inputs.back() : at::Tensor();
     const at::Tensor scale = widened(weight, x);
-    NormOutputs out = call.has_y
-                          ? norm_forward(y.contiguous(), x.contiguous(), scale, widened(bias, x), call.norm, true, Keeps::kStatistics)
-                          : norm_forward(x.contiguous(), {}, scale, widened(bias, x), call.norm, false, Keeps::kStatistics);
+    NormOutputs out =
+        call.has_y ? norm_forward(y.contiguous(), x.contiguous(), scale, widened(bias, x), call.norm, true, Keeps::kStatistics)
+                   : norm_forward(x.contiguous(), {}, scale, widened(bias, x), call.norm, false, Keeps::kStatistics);
     keep(context, call);
     context->set_materialize_grads(false);
     context->save_for_backward({call.has_y ? out.sum : x, out.mean, out.inverse_deviation, scale});
@@ -246,9 +246,10 @@ struct AddThenNormFunction : torch::autograd::Function<AddThenNormFunction> {
     NormGradients out;
     if (grads[0].defined()) {
       const variable_list saved = context->get_saved_variables();
-      out = norm_backward(grads[0].contiguous(), grad_sum,
-                          {.unit = {}, .sum = saved[0].contiguous(), .mean = saved[1], .inverse_deviation = saved[2], .weight = saved[3]},
-                          call.norm, wants);
+      out = norm_backward(
+          grads[0].contiguous(), grad_sum,
+          {.unit = {}, .sum = saved[0].contiguous(), .mean = saved[1], .inverse_deviation = saved[2], .weight = saved[3]},
+          call.norm, wants);
     } else if (grad_sum.defined()) {  // nobody used the norm
       if (wants.other) out.other = grad_sum;
       if (wants.dropped) out.dropped = graft::dropout(grad_sum, call.norm.dropout);
@@ -263,7 +264,8 @@ struct AddThenNormFunction : torch::autograd::Function<AddThenNormFunction> {
   }
 };
 
-void check_norm(const std::string& what, const at::Tensor& x, const at::Tensor& other, const at::Tensor& weight, const at::Tensor& bias) {
+void check_norm(const std::string& what, const at::Tensor& x, const at::Tensor& other, const at::Tensor& weight,
+                const at::Tensor& bias) {
   ensure(x.dim() == 2 && x.size(1) > 0 && x.device().is_cpu(), what + ": x must be [T, C] on the CPU");
   ensure(!other.defined() || (other.sizes() == x.sizes() && other.scalar_type() == x.scalar_type()),
          what + ": the residual must have x's shape and dtype");
@@ -273,8 +275,8 @@ void check_norm(const std::string& what, const at::Tensor& x, const at::Tensor& 
 
 }  // namespace
 
-at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, const at::Tensor& bias, double epsilon,
-                    const RowDropout& dropout) {
+at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, const at::Tensor& bias,
+                    double epsilon, const RowDropout& dropout) {
   check_norm("add_norm", x, residual, weight, bias);
   ensure(bias.defined(), "add_norm: weight and bias must be [C]");
   check_mask(dropout, x.size(0));
@@ -283,8 +285,8 @@ at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::T
   return norm_forward(x.contiguous(), contiguous(residual), widened(weight, x), widened(bias, x), call, false, Keeps::kNothing).y;
 }
 
-Normed add_then_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const at::Tensor& weight, const at::Tensor& bias, double epsilon,
-                     const RowDropout& dropout) {
+Normed add_then_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const at::Tensor& weight, const at::Tensor& bias,
+                     double epsilon, const RowDropout& dropout) {
   check_norm("add_then_norm", x, y, weight, bias);
   ensure(kind == Norm::kLayer || !bias.defined(), "add_then_norm: a root mean square norm has no bias");
   check_mask(dropout, x.size(0));
@@ -297,8 +299,9 @@ Normed add_then_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const 
     return {y.defined() ? out[1] : x, out[0]};
   }
   const NormOutputs out =
-      y.defined() ? norm_forward(y.contiguous(), x.contiguous(), widened(weight, x), widened(bias, x), call, true, Keeps::kNothing)
-                  : norm_forward(x.contiguous(), {}, widened(weight, x), widened(bias, x), call, false, Keeps::kNothing);
+      y.defined()
+          ? norm_forward(y.contiguous(), x.contiguous(), widened(weight, x), widened(bias, x), call, true, Keeps::kNothing)
+          : norm_forward(x.contiguous(), {}, widened(weight, x), widened(bias, x), call, false, Keeps::kNothing);
   return {y.defined() ? out.sum : x, out.y};
 }
 

@@ -26,7 +26,8 @@ constexpr size_t kFirstLane = 4, kLaneTensors = 5;
 variable_list flattened(const AttentionInputs& inputs) {
   variable_list flat{inputs.q, inputs.k, inputs.v, inputs.distance_bias};
   for (const LanePrefix& lane : inputs.lanes) {
-    for (const at::Tensor& each : {lane.keys, lane.values, lane.key_scale, lane.value_scale, lane.logit_bias}) flat.push_back(each);
+    for (const at::Tensor& each : {lane.keys, lane.values, lane.key_scale, lane.value_scale, lane.logit_bias})
+      flat.push_back(each);
   }
   return flat;
 }
@@ -46,7 +47,8 @@ AttentionInputs inputs_of(const AttentionPlan& plan, const variable_list& flat) 
   AttentionInputs inputs{flat[0], flat[1], flat[2], flat[3], {}};
   for (size_t lane = 0; lane < plan.lane_rows.size(); ++lane) {
     const size_t i = kFirstLane + lane * kLaneTensors;
-    inputs.lanes.push_back({plan.lane_first[lane], plan.lane_end[lane], flat[i], flat[i + 1], flat[i + 2], flat[i + 3], flat[i + 4]});
+    inputs.lanes.push_back(
+        {plan.lane_first[lane], plan.lane_end[lane], flat[i], flat[i + 1], flat[i + 2], flat[i + 3], flat[i + 4]});
   }
   return inputs;
 }
@@ -64,7 +66,8 @@ at::Tensor scale_gradient(const at::Tensor& sums, const at::Tensor& scale, const
 struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static at::Tensor forward(AutogradContext* context, const Recorded& call, at::TensorList defined) {
     const at::Tensor& q = defined[0];
-    const at::Tensor log_sums = at::empty({call.plan->options.num_heads, q.size(0)}, q.options().dtype(accumulator_type(q.scalar_type())));
+    const at::Tensor log_sums =
+        at::empty({call.plan->options.num_heads, q.size(0)}, q.options().dtype(accumulator_type(q.scalar_type())));
     const at::Tensor out = attention_forward(*call.plan, inputs_of(*call.plan, call.restored(defined)), log_sums);
     variable_list saved = defined.vec();
     saved.push_back(log_sums);
@@ -76,14 +79,17 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const Recorded& call = kept<Recorded>(context);
     const variable_list saved = context->get_saved_variables(), flat = call.restored(saved);
-    const auto needs = [&](size_t i) { return call.place[i] >= 0 && context->needs_input_grad(static_cast<size_t>(call.place[i])); };
+    const auto needs = [&](size_t i) {
+      return call.place[i] >= 0 && context->needs_input_grad(static_cast<size_t>(call.place[i]));
+    };
     AttentionWants wants{needs(0), needs(1), needs(2), needs(3), {}, {}, {}};
     for (size_t i = kFirstLane; i < flat.size(); i += kLaneTensors) {
       wants.prefix_keys.push_back(needs(i) || needs(i + 2));
       wants.prefix_values.push_back(needs(i + 1) || needs(i + 3));
       wants.prefix_bias.push_back(needs(i + 4));
     }
-    const AttentionGradients out = attention_backward(*call.plan, inputs_of(*call.plan, flat), grads[0].contiguous(), saved.back(), wants);
+    const AttentionGradients out =
+        attention_backward(*call.plan, inputs_of(*call.plan, flat), grads[0].contiguous(), saved.back(), wants);
 
     variable_list result(saved.size());  // one for the call, one for each defined tensor
     const auto give = [&](size_t i, const at::Tensor& gradient) { result[static_cast<size_t>(call.place[i]) + 1] = gradient; };

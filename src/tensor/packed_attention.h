@@ -53,9 +53,9 @@ struct AttentionOptions {
 // Rows may be strided (a slice of a wider matrix), columns must be dense. Returns [T, H*D]; rows in no span are zero.
 // The result of a sequence has the same bits whatever shares its batch and however many threads run; gradients of keys too,
 // unless the keys are shared. Only gradients that somebody needs are computed. Without a graph no work and no memory grows with
-// rows of k and v that are in no span (a cache with room); up to 4 queries of a sequence then read its keys once for all heads that
-// share them, and get the bits that a full causal pass gives the same rows (float64: to its rounding).
-// Requires: spans inside the tensors; every sequence has a key or a prefix row. Throws InternalError otherwise.
+// rows of k and v that are in no span (a cache with room); up to 4 queries of a sequence then read its keys once for all heads
+// that share them, and get the bits that a full causal pass gives the same rows (float64: to its rounding). Requires: spans
+// inside the tensors; every sequence has a key or a prefix row. Throws InternalError otherwise.
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const Spans> spans,
                             const AttentionOptions& options, const std::vector<LanePrefix>& prefixes = {});
 

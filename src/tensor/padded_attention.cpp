@@ -80,7 +80,7 @@ PaddedPrefix padded_prefix(const std::vector<LanePrefix>& prefixes, int64_t sequ
 // [N, H, L, M]: the table's column for every (key position - query position) of `distance` [N, 1, L, M]; 0 for prefix rows.
 at::Tensor distance_biases(const at::Tensor& table, const at::Tensor& distance, int64_t prefix_rows) {
   const int64_t last = table.size(1) - 1;
-  const at::Tensor column = (distance + last / 2).clamp(0, last);   // padding may lie outside
+  const at::Tensor column = (distance + last / 2).clamp(0, last);  // padding may lie outside
   const at::Tensor biases = table.index_select(1, column.reshape(-1)).view({-1, column.size(0), column.size(2), column.size(3)});
   const at::Tensor is_key = at::arange(column.size(3), distance.options()).ge(prefix_rows);
   return biases.transpose(0, 1).masked_fill(is_key.logical_not(), 0.0);

@@ -20,7 +20,7 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kRows = 32, kColumns = 128;   // a task's share of the work
+constexpr int64_t kRows = 32, kColumns = 128;  // a task's share of the work
 
 // Sixteen running sums, so that the order of additions is that of the processor's registers whatever their width.
 template <class Z, class A>
@@ -71,8 +71,9 @@ void pool(const RowGroups& groups, const Tensor& opened, const Tensor& by_group,
   for (size_t n = 0; n < groups.begin.size(); ++n) {
     const auto count = static_cast<double>(counted_rows(groups, n));
     for (int64_t k = 0; k < gates; ++k) {
-      double sum = 0;   // of float32 values it is exact, so that the mean of equal values is that value
-      for (int64_t t = groups.begin[n]; t < groups.end[n]; ++t) sum += groups.counts[static_cast<size_t>(t)] != 0 ? static_cast<double>(values[t * gates + k]) : 0.0;
+      double sum = 0;  // of float32 values it is exact, so that the mean of equal values is that value
+      for (int64_t t = groups.begin[n]; t < groups.end[n]; ++t)
+        sum += groups.counts[static_cast<size_t>(t)] != 0 ? static_cast<double>(values[t * gates + k]) : 0.0;
       const A mean = static_cast<A>(sum / count);
       means[static_cast<int64_t>(n) * gates + k] = mean;
       for (int64_t t = groups.begin[n]; t < groups.end[n]; ++t) spread[t * gates + k] = mean;
@@ -115,9 +116,12 @@ Tensor input_gradient(const Tensor& logits, const Tensor& weight, at::ScalarType
       for (int64_t t = begin; t < end; ++t) {
         for (int64_t k = 0; k < gates; ++k) {
           const A own = d[t * gates + k];
-          for (int64_t c = 0; c < width; ++c) sums[static_cast<size_t>(c)] = (k == 0 ? A{0} : sums[static_cast<size_t>(c)]) + own * w[k * width + c];
+          for (int64_t c = 0; c < width; ++c)
+            sums[static_cast<size_t>(c)] = (k == 0 ? A{0} : sums[static_cast<size_t>(c)]) + own * w[k * width + c];
         }
-        for (int64_t c = 0; c < width; ++c) rows[t * width + c] = static_cast<Z>(static_cast<std::conditional_t<std::is_same_v<Z, double>, double, float>>(sums[static_cast<size_t>(c)]));
+        for (int64_t c = 0; c < width; ++c)
+          rows[t * width + c] = static_cast<Z>(
+              static_cast<std::conditional_t<std::is_same_v<Z, double>, double, float>>(sums[static_cast<size_t>(c)]));
       }
     });
   });
@@ -141,7 +145,8 @@ Tensor weight_gradient(const Tensor& logits, const Tensor& z) {
         for (int64_t t = 0; t < z.size(0); ++t) {
           const auto own = static_cast<double>(d[t * gates + k]);
           if (own == 0.0) continue;
-          for (int64_t c = begin; c < end; ++c) sums[static_cast<size_t>(c - begin)] += own * static_cast<double>(static_cast<A>(rows[t * width + c]));
+          for (int64_t c = begin; c < end; ++c)
+            sums[static_cast<size_t>(c - begin)] += own * static_cast<double>(static_cast<A>(rows[t * width + c]));
         }
         for (int64_t c = begin; c < end; ++c) result[k * width + c] = static_cast<A>(sums[static_cast<size_t>(c - begin)]);
       }
@@ -153,10 +158,12 @@ Tensor weight_gradient(const Tensor& logits, const Tensor& z) {
 using SharedGroups = std::shared_ptr<const RowGroups>;
 
 struct PooledGateFunction : torch::autograd::Function<PooledGateFunction> {
-  static variable_list forward(AutogradContext* context, const Tensor& z, const Tensor& weight, const Tensor& bias, const SharedGroups& groups) {
+  static variable_list forward(AutogradContext* context, const Tensor& z, const Tensor& weight, const Tensor& bias,
+                               const SharedGroups& groups) {
     const Tensor rows = z.contiguous(), w = weight.contiguous();
     Tensor opened = at::empty({z.size(0), weight.size(0)}, weight.options());
-    Tensor by_group = at::empty({static_cast<int64_t>(groups->begin.size()), weight.size(0)}, weight.options()), by_row = at::zeros_like(opened);
+    Tensor by_group = at::empty({static_cast<int64_t>(groups->begin.size()), weight.size(0)}, weight.options()),
+           by_row = at::zeros_like(opened);
     with_accumulator(weight, [&](auto* type) {
       using A = std::remove_pointer_t<decltype(type)>;
       open_rows<A>(rows, w, bias, opened);
@@ -197,9 +204,11 @@ PooledGate pooled_gate(const Tensor& z, const Tensor& weight, const Tensor& bias
          "pooled_gate: z must be [T, C], the weight [K, C] and the bias [K]");
   ensure(weight.scalar_type() == accumulator_type(z.scalar_type()) && bias.scalar_type() == weight.scalar_type(),
          "pooled_gate: weight and bias are float32, or float64 beside a float64 z");
-  ensure(groups->begin.size() == groups->end.size() && groups->counts.size() == static_cast<size_t>(z.size(0)), "pooled_gate: one mark a row");
+  ensure(groups->begin.size() == groups->end.size() && groups->counts.size() == static_cast<size_t>(z.size(0)),
+         "pooled_gate: one mark a row");
   for (size_t n = 0; n < groups->begin.size(); ++n) {
-    ensure(groups->begin[n] >= 0 && groups->begin[n] <= groups->end[n] && groups->end[n] <= z.size(0), "pooled_gate: groups lie inside z");
+    ensure(groups->begin[n] >= 0 && groups->begin[n] <= groups->end[n] && groups->end[n] <= z.size(0),
+           "pooled_gate: groups lie inside z");
   }
   const variable_list out = PooledGateFunction::apply(z, weight, bias, SharedGroups(std::move(groups)));
   return {out[0], out[1]};

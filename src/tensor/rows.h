@@ -20,7 +20,9 @@ struct RowIds {
 
 // Rows [begin, begin + count) of `rows`.
 inline std::shared_ptr<const RowIds> slice_rows(const RowIds& rows, int64_t begin, int64_t count) {
-  const auto cut = [&](const std::vector<int64_t>& all) { return std::vector<int64_t>(all.begin() + begin, all.begin() + begin + count); };
+  const auto cut = [&](const std::vector<int64_t>& all) {
+    return std::vector<int64_t>(all.begin() + begin, all.begin() + begin + count);
+  };
   return std::make_shared<const RowIds>(RowIds{cut(rows.example), cut(rows.position)});
 }
 

@@ -42,12 +42,14 @@ at::Tensor make_tensor(const SafetensorsEntry& entry, const std::byte* data, con
     return copy;
   }
   // from_blob wants a mutable pointer; the header says that the memory is read-only.
-  return at::from_blob(const_cast<std::byte*>(begin), entry.shape, [owner](void*) {}, options);
+  return at::from_blob(
+      const_cast<std::byte*>(begin), entry.shape, [owner](void*) {}, options);
 }
 
 }  // namespace
 
-SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const std::string& source) {
+SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                                  const std::string& source) {
   if (bytes.size() < kLengthBytes) {
     throw InputError(source + ": expected a safetensors file of at least 8 bytes, found " + std::to_string(bytes.size()));
   }
@@ -66,7 +68,8 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::shared_
   SafetensorsHeader header = parse_safetensors_header(json, data.size(), source);
   SafetensorsFile file;
   file.metadata = std::move(header.metadata);
-  for (const SafetensorsEntry& entry : header.entries) file.tensors.emplace(entry.name, make_tensor(entry, data.data(), owner, source));
+  for (const SafetensorsEntry& entry : header.entries)
+    file.tensors.emplace(entry.name, make_tensor(entry, data.data(), owner, source));
   return file;
 }
 
@@ -84,7 +87,7 @@ std::map<std::string, std::string> read_weight_map(const Path& index) {
   const std::string source = index.string();
   const Node root = parse_json(read_file(index), source);
   Options options(root, source);
-  options.ignore("metadata");   // total_size, which writers do not agree on
+  options.ignore("metadata");  // total_size, which writers do not agree on
   const Node* const map = options.raw("weight_map");
   if (map == nullptr) options.fault("weight_map", "missing; expected a section of tensor names and files");
   options.finish();
@@ -93,11 +96,11 @@ std::map<std::string, std::string> read_weight_map(const Path& index) {
   }
   std::map<std::string, std::string> out;
   for (const auto& [name, file] : map->members) {
-    const bool is_plain = file.kind == Node::Kind::kScalar && file.is_string && file.scalar.find_first_of("/\\") == std::string::npos &&
-                          file.scalar.ends_with(".safetensors");
+    const bool is_plain = file.kind == Node::Kind::kScalar && file.is_string &&
+                          file.scalar.find_first_of("/\\") == std::string::npos && file.scalar.ends_with(".safetensors");
     if (!is_plain) {
-      throw InputError(source + ": /weight_map: " + quote(name) + ": expected a file name such as \"model-00001-of-00002.safetensors\", found " +
-                       quote(file.scalar));
+      throw InputError(source + ": /weight_map: " + quote(name) +
+                       ": expected a file name such as \"model-00001-of-00002.safetensors\", found " + quote(file.scalar));
     }
     out.emplace(name, file.scalar);
   }
@@ -105,8 +108,8 @@ std::map<std::string, std::string> read_weight_map(const Path& index) {
 }
 
 // Moves the tensors of one shard into `all`; each must be given to this shard by the index.
-void add_shard(SafetensorsFile shard, const std::string& file, const std::map<std::string, std::string>& weight_map, const Path& index,
-               NamedTensors& all) {
+void add_shard(SafetensorsFile shard, const std::string& file, const std::map<std::string, std::string>& weight_map,
+               const Path& index, NamedTensors& all) {
   for (auto& [name, tensor] : shard.tensors) {
     const auto listed = weight_map.find(name);
     if (listed == weight_map.end()) {
@@ -133,7 +136,8 @@ SafetensorsFile load_by_index(const Path& folder, const Path& index, const std::
   SafetensorsFile all;
   bool is_first = true;
   for (const std::string& file : files) {
-    if (!std::filesystem::exists(folder / file)) throw InputError(index.string() + ": shard '" + file + "' is missing from the folder");
+    if (!std::filesystem::exists(folder / file))
+      throw InputError(index.string() + ": shard '" + file + "' is missing from the folder");
     SafetensorsFile shard = load_safetensors(folder / file);
     if (is_first) all.metadata = shard.metadata;
     else keep_common(all.metadata, shard.metadata);
@@ -143,7 +147,8 @@ SafetensorsFile load_by_index(const Path& folder, const Path& index, const std::
   }
   for (const auto& [name, file] : weight_map) {
     if (!all.tensors.contains(name)) {
-      throw InputError(index.string() + ": the index gives tensor " + quote(name) + " to shard '" + file + "', which does not hold it");
+      throw InputError(index.string() + ": the index gives tensor " + quote(name) + " to shard '" + file +
+                       "', which does not hold it");
     }
   }
   return all;
@@ -160,7 +165,8 @@ SafetensorsFile load_sharded(const Path& folder) {
                      (has_pickle ? "; pytorch_model.bin is a pickle, which is never run: convert it to safetensors" : ""));
   }
   const std::map<std::string, std::string> weight_map = read_weight_map(index);
-  const bool uses_single = std::any_of(weight_map.begin(), weight_map.end(), [](const auto& e) { return e.second == "model.safetensors"; });
+  const bool uses_single =
+      std::any_of(weight_map.begin(), weight_map.end(), [](const auto& e) { return e.second == "model.safetensors"; });
   if (std::filesystem::exists(single) && !uses_single) {
     throw InputError("'" + folder.string() +
                      "': holds model.safetensors and an index that does not use it: remove the one that does not belong");
@@ -174,8 +180,8 @@ void save_safetensors(const Path& path, const NamedTensors& tensors, const std::
   for (const auto& [name, tensor] : tensors) {
     const std::string about = "save_safetensors: tensor " + quote(name) + ": ";
     ensure(!name.empty() && name.size() <= kMaxSafetensorsNameBytes && name != "__metadata__", about + "not a name for a tensor");
-    ensure(tensor.defined() && tensor.layout() == at::kStrided && tensor.device().is_cpu() && tensor.is_contiguous() && !tensor.is_conj() &&
-               !tensor.is_neg(),
+    ensure(tensor.defined() && tensor.layout() == at::kStrided && tensor.device().is_cpu() && tensor.is_contiguous() &&
+               !tensor.is_conj() && !tensor.is_neg(),
            about + "expected a contiguous CPU tensor");
     header.entries.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), 0, 0});
   }

@@ -37,8 +37,8 @@ std::string known_dtypes() {
   return joined(names, "or");
 }
 
-// Takes nlohmann's events for {"__metadata__": {text: text}, name: {"dtype": text, "shape": [...], "data_offsets": [begin, end]}} and
-// refuses all else at once. No tree is built, so memory stays in proportion to the entries.
+// Takes nlohmann's events for {"__metadata__": {text: text}, name: {"dtype": text, "shape": [...], "data_offsets": [begin, end]}}
+// and refuses all else at once. No tree is built, so memory stays in proportion to the entries.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit HeaderReader(const std::string& source) : source_(source) {}
@@ -53,7 +53,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ == Place::kShape) {
-      if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) fail(about() + "shape overflows at " + std::to_string(value));
+      if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
+        fail(about() + "shape overflows at " + std::to_string(value));
       if (entry_.shape.size() == kMaxSafetensorsDimensions) {
         fail(about() + "expected at most " + std::to_string(kMaxSafetensorsDimensions) + " dimensions, found more");
       }
@@ -147,18 +148,20 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   void top_key() {
     if (key_ != "__metadata__") {
-      if (names_.size() == kMaxSafetensorsTensors) fail("expected at most " + std::to_string(kMaxSafetensorsTensors) + " tensors, found more");
+      if (names_.size() == kMaxSafetensorsTensors)
+        fail("expected at most " + std::to_string(kMaxSafetensorsTensors) + " tensors, found more");
       if (key_.empty()) fail("a tensor has an empty name");
       if (key_.size() > kMaxSafetensorsNameBytes) {
-        fail("tensor " + quote(key_) + ": expected a name of at most " + std::to_string(kMaxSafetensorsNameBytes) + " bytes, found " +
-             std::to_string(key_.size()));
+        fail("tensor " + quote(key_) + ": expected a name of at most " + std::to_string(kMaxSafetensorsNameBytes) +
+             " bytes, found " + std::to_string(key_.size()));
       }
     }
     if (!names_.insert(key_).second) fail("tensor " + quote(key_) + " appears twice");
   }
 
   void entry_key() const {
-    const bool repeated = (key_ == "dtype" && has_dtype_) || (key_ == "shape" && has_shape_) || (key_ == "data_offsets" && has_offsets_);
+    const bool repeated =
+        (key_ == "dtype" && has_dtype_) || (key_ == "shape" && has_shape_) || (key_ == "data_offsets" && has_offsets_);
     if (repeated) fail(about() + "field " + quote(key_) + " appears twice");
     if (key_ != "dtype" && key_ != "shape" && key_ != "data_offsets") {
       fail(about() + "unknown field " + quote(key_) + "; expected dtype, shape and data_offsets");
@@ -208,12 +211,15 @@ std::optional<uint64_t> checked_bytes(const SafetensorsEntry& entry) {
   return is_empty ? 0 : static_cast<uint64_t>(product);
 }
 
-std::string range_text(const SafetensorsEntry& entry) { return "[" + std::to_string(entry.begin) + ", " + std::to_string(entry.end) + ")"; }
+std::string range_text(const SafetensorsEntry& entry) {
+  return "[" + std::to_string(entry.begin) + ", " + std::to_string(entry.end) + ")";
+}
 
 void check_entry(const SafetensorsEntry& entry, uint64_t data_bytes, const std::string& source) {
   const std::string about = source + ": tensor " + quote(entry.name) + ": ";
   if (entry.begin > entry.end) {
-    throw InputError(about + "data_offsets: begin " + std::to_string(entry.begin) + " lies after end " + std::to_string(entry.end));
+    throw InputError(about + "data_offsets: begin " + std::to_string(entry.begin) + " lies after end " +
+                     std::to_string(entry.end));
   }
   if (entry.end > data_bytes) {
     throw InputError(about + "bytes " + range_text(entry) + " lie beyond the end of the data (" + std::to_string(data_bytes) +
@@ -284,7 +290,8 @@ std::string write_safetensors_header(const SafetensorsHeader& header) {
       fields["dtype"] = safetensors_dtype(entry.dtype);
       fields["shape"] = entry.shape;
       fields["data_offsets"] = {entry.begin, entry.end};
-      text.insert(text.size() - 1, (text.size() > 2 ? "," : "") + nlohmann::ordered_json(entry.name).dump() + ":" + fields.dump());
+      text.insert(text.size() - 1,
+                  (text.size() > 2 ? "," : "") + nlohmann::ordered_json(entry.name).dump() + ":" + fields.dump());
     }
   } catch (const nlohmann::json::exception& e) {
     throw InternalError("a safetensors header could not be written: " + std::string(e.what()));

@@ -15,11 +15,11 @@ struct SafetensorsEntry {
   std::string name;
   at::ScalarType dtype = at::kFloat;
   std::vector<int64_t> shape;
-  uint64_t begin = 0, end = 0;   // bytes, relative to the end of the header
+  uint64_t begin = 0, end = 0;  // bytes, relative to the end of the header
 };
 
 struct SafetensorsHeader {
-  std::vector<SafetensorsEntry> entries;         // by (begin, end): end to end over all of the data
+  std::vector<SafetensorsEntry> entries;  // by (begin, end): end to end over all of the data
   std::map<std::string, std::string> metadata;
 };
 

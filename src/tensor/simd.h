@@ -34,7 +34,8 @@ using Halves = uint16_t __attribute__((vector_size(32)));
   Halves half;
   std::memcpy(&half, from, sizeof half);
 #if defined(__AVX512BF16__)
-  return reinterpret_cast<Floats>(reinterpret_cast<Words>(_mm512_maskz_cvtepu16_epi32(0xFFFF, reinterpret_cast<__m256i>(half))) << 16);
+  return reinterpret_cast<Floats>(reinterpret_cast<Words>(_mm512_maskz_cvtepu16_epi32(0xFFFF, reinterpret_cast<__m256i>(half)))
+                                  << 16);
 #else
   return reinterpret_cast<Floats>(__builtin_convertvector(half, Words) << 16);
 #endif
@@ -70,7 +71,9 @@ template <class T>
   std::memcpy(static_cast<void*>(to), buffer, static_cast<size_t>(count) * sizeof(T));
 }
 
-[[gnu::always_inline]] inline Floats magnitude(Floats x) { return reinterpret_cast<Floats>(reinterpret_cast<Words>(x) & 0x7FFFFFFFu); }
+[[gnu::always_inline]] inline Floats magnitude(Floats x) {
+  return reinterpret_cast<Floats>(reinterpret_cast<Words>(x) & 0x7FFFFFFFu);
+}
 
 // a > b ? a : b, and so b where one of them is no number; one instruction, which g++ 12 does not find for itself.
 [[gnu::always_inline]] inline Floats max(Floats a, Floats b) {

@@ -1,6 +1,6 @@
-// The idea: every gradient that a loss of logits = (s h) W^T + b can ask for is a product with the gradient G of the logits: s G W,
-// G^T (s h) and the column sums of G. So a chunk of rows goes all the way there and back while its logits are in the caches, and
-// what stays is as small as the hidden states. In backward all of it is multiplied by the gradient of the scalar.
+// The idea: every gradient that a loss of logits = (s h) W^T + b can ask for is a product with the gradient G of the logits: s G
+// W, G^T (s h) and the column sums of G. So a chunk of rows goes all the way there and back while its logits are in the caches,
+// and what stays is as small as the hidden states. In backward all of it is multiplied by the gradient of the scalar.
 #include "tensor/vocabulary_loss.h"
 
 #include <ATen/ATen.h>
@@ -23,7 +23,9 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::Tensor scaled(const OutputLayer& layer, const at::Tensor& hidden) { return layer.scale == 1.0 ? hidden : hidden * layer.scale; }
+at::Tensor scaled(const OutputLayer& layer, const at::Tensor& hidden) {
+  return layer.scale == 1.0 ? hidden : hidden * layer.scale;
+}
 
 // In the dtype of the hidden states.
 at::Tensor logits_of(const OutputLayer& layer, const at::Tensor& hidden) {
@@ -54,14 +56,16 @@ class Chunks {
   }
 
   bool wants_gradients() const {
-    return wants_weight_ || wants_bias_ || std::any_of(gradients_.begin(), gradients_.end(), [](const auto& g) { return g.defined(); });
+    return wants_weight_ || wants_bias_ ||
+           std::any_of(gradients_.begin(), gradients_.end(), [](const auto& g) { return g.defined(); });
   }
 
   // The sum of the chunks' losses; differentiable where gradients are wanted.
   at::Tensor run(const Step& step) {
     const at::NoGradGuard no_grad;
     const int64_t rows = hiddens_[0].size(0);
-    const auto row_bytes = static_cast<int64_t>(hiddens_.size()) * static_cast<int64_t>(hiddens_[0].element_size()) * weight().size(0);
+    const auto row_bytes =
+        static_cast<int64_t>(hiddens_.size()) * static_cast<int64_t>(hiddens_[0].element_size()) * weight().size(0);
     const int64_t chunk = std::max<int64_t>(kChunkBytes / std::max<int64_t>(row_bytes, 1), 1);
     double sum = 0;
     for (int64_t begin = 0; begin < rows; begin += chunk) {
@@ -175,7 +179,8 @@ typename Chunk<T>::Accumulator row_loss(T* row, int64_t columns, int64_t target,
   using C = Chunk<T>;
   using A = typename C::Accumulator;
   const RowSums<T> sums = row_sums<T>(row, columns);
-  const A smoothing = static_cast<A>(options.label_smoothing), z_loss = static_cast<A>(options.z_loss), own = static_cast<A>(row[target]);
+  const A smoothing = static_cast<A>(options.label_smoothing), z_loss = static_cast<A>(options.z_loss),
+          own = static_cast<A>(row[target]);
   const A log_denominator = sums.log_denominator, mean = sums.logits / static_cast<A>(columns);
   if (takes_gradient) {
     const A factor = 1 + 2 * z_loss * log_denominator, off = smoothing / static_cast<A>(columns);
@@ -184,7 +189,8 @@ typename Chunk<T>::Accumulator row_loss(T* row, int64_t columns, int64_t target,
     });
     row[target] = static_cast<T>(std::exp(own - log_denominator) * factor - off - (1 - smoothing));  // rounded once
   }
-  return (1 - smoothing) * (log_denominator - own) + smoothing * (log_denominator - mean) + z_loss * log_denominator * log_denominator;
+  return (1 - smoothing) * (log_denominator - own) + smoothing * (log_denominator - mean) +
+         z_loss * log_denominator * log_denominator;
 }
 
 }  // namespace
@@ -202,7 +208,8 @@ VocabularyLoss vocabulary_loss(const at::Tensor& hidden, const OutputLayer& laye
   ensure(std::all_of(targets.begin(), targets.end(), [&](int64_t target) { return 0 <= target && target < columns; }),
          "vocabulary loss: a target lies outside the vocabulary");
   const bool wants = chunks.wants_gradients();
-  const at::Tensor rows = at::empty({hidden.size(0)}, hidden.options().dtype(accumulator_type(hidden.scalar_type())).requires_grad(false));
+  const at::Tensor rows =
+      at::empty({hidden.size(0)}, hidden.options().dtype(accumulator_type(hidden.scalar_type())).requires_grad(false));
   const at::Tensor sum = chunks.run([&](variable_list& logits, int64_t first_row) {
     const at::Tensor matrix = logits[0] = logits[0].contiguous();
     with_scalar(matrix.scalar_type(), [&]<class T>(T*) {

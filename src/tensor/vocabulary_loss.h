@@ -14,16 +14,17 @@
 
 namespace graft {
 
-constexpr int64_t kChunkBytes = int64_t{32} << 20;   // of the logits of a chunk, all passes together
+constexpr int64_t kChunkBytes = int64_t{32} << 20;  // of the logits of a chunk, all passes together
 
 // logits = (scale * hidden) weight^T + bias.
 struct OutputLayer {
-  at::Tensor weight, bias;             // [V, C] of the hidden states' dtype; [V] or undefined
+  at::Tensor weight, bias;  // [V, C] of the hidden states' dtype; [V] or undefined
   double scale = 1.0;
   std::optional<FrozenLinear> frozen;  // the packed layer, which then stands for weight and bias
 };
 
-// The logits of few rows, [R, V] float32 (float64 for float64), contiguous: where they are wanted themselves. Nothing is differentiated.
+// The logits of few rows, [R, V] float32 (float64 for float64), contiguous: where they are wanted themselves. Nothing is
+// differentiated.
 at::Tensor whole_logits(const at::Tensor& hidden, const OutputLayer& layer);
 
 struct VocabularyLossOptions {

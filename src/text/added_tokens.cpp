@@ -35,7 +35,7 @@ AddedTokens AddedTokens::read(const FieldMap& map, const Vocabulary& model, cons
   if (map.is_null("added_tokens")) return out;
   const Node& list = map.list("added_tokens", kMaxTokens);
   std::unordered_set<std::string> seen;
-  int64_t next_id = model.size();   // what the reference library gives to a token that the model lacks
+  int64_t next_id = model.size();  // what the reference library gives to a token that the model lacks
   for (size_t i = 0; i < list.items.size(); ++i) {
     const FieldMap item(list.items[i], map.source(), map.pointer() + "/added_tokens/" + std::to_string(i));
     AddedToken token = read_token(item);
@@ -96,7 +96,7 @@ std::vector<AddedSplit> AddedTokens::split(std::u32string_view text, const Trie&
     }
     const AddedToken& token = tokens_[static_cast<size_t>(match.id)];
     size_t begin = at, end = at + match.length;
-    at = end;   // a match that is turned down is passed over whole
+    at = end;  // a match that is turned down is passed over whole
     if (token.single_word && ((begin > 0 && is_word(text[begin - 1])) || (end < text.size() && is_word(text[end])))) continue;
     if (token.lstrip) {
       const size_t from = begin;

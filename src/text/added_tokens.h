@@ -52,8 +52,8 @@ class AddedTokens {
  private:
   std::vector<AddedSplit> split(std::u32string_view text, const Trie& trie) const;
 
-  std::vector<AddedToken> tokens_;          // by id
-  Trie raw_, normalized_;                   // to the index in tokens_
+  std::vector<AddedToken> tokens_;  // by id
+  Trie raw_, normalized_;           // to the index in tokens_
   Vocabulary beyond_;
 };
 

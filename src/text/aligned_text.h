@@ -16,7 +16,7 @@ namespace graft {
 
 struct AlignedText {
   std::u32string chars;
-  std::vector<uint32_t> origin;   // same length
+  std::vector<uint32_t> origin;  // same length
 
   size_t size() const { return chars.size(); }
   std::u32string_view view() const { return chars; }

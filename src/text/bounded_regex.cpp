@@ -14,15 +14,15 @@ namespace graft {
 namespace {
 
 constexpr size_t kMaxPatternBytes = 4096;
-constexpr int32_t kMaxSteps = 1000;         // per match, in ICU's unit of very roughly a millisecond
+constexpr int32_t kMaxSteps = 1000;  // per match, in ICU's unit of very roughly a millisecond
 constexpr int32_t kMaxStackBytes = 8 << 20;
 constexpr int kMaxSets = 32;
 
 // Walks the pattern and names the first construct that ICU and Oniguruma read differently.
 std::optional<std::string> differing_construct(std::string_view pattern) {
   int class_depth = 0;
-  bool after_count = false;   // just behind {n,m}
-  size_t count_start = 0;     // its opening brace
+  bool after_count = false;  // just behind {n,m}
+  size_t count_start = 0;    // its opening brace
   for (size_t i = 0; i < pattern.size(); ++i) {
     const char c = pattern[i];
     const std::string_view rest = pattern.substr(i);
@@ -56,7 +56,8 @@ std::optional<std::string> differing_construct(std::string_view pattern) {
       return std::string(rest.substr(0, 3));
     }
     if (after_count && c == '+') return "a possessive count";
-    if (after_count && c == '?' && pattern.substr(count_start, i - count_start).find(',') == std::string_view::npos) return "a lazy fixed count";
+    if (after_count && c == '?' && pattern.substr(count_start, i - count_start).find(',') == std::string_view::npos)
+      return "a lazy fixed count";
     if (c == '{') count_start = i;
     after_count = c == '}';
   }
@@ -115,7 +116,7 @@ BoundedRegex::BoundedRegex(const std::string& pattern, const std::string& where)
   if (const auto construct = differing_construct(pattern)) {
     throw InputError(where + ": the regular expression " + quote(pattern) + " uses " + *construct + ", which is not supported");
   }
-  compile(pattern, pattern, where);   // as written first, so that a fault is placed in what the file says
+  compile(pattern, pattern, where);  // as written first, so that a fault is placed in what the file says
   compiled_->pattern = compile(with_own_classes(pattern, where), pattern, where);
 }
 
@@ -131,8 +132,8 @@ std::vector<Span> BoundedRegex::matches(std::u32string_view text) const {
   matcher->setTimeLimit(kMaxSteps, status);
   matcher->setStackLimit(kMaxStackBytes, status);
   std::vector<Span> out;
-  int32_t unit = 0;       // position in UTF-16
-  size_t point = 0;       // the same position in code points
+  int32_t unit = 0;  // position in UTF-16
+  size_t point = 0;  // the same position in code points
   const auto to_point = [&](int32_t target) {
     point += static_cast<size_t>(units.countChar32(unit, target - unit));
     unit = target;
@@ -142,7 +143,7 @@ std::vector<Span> BoundedRegex::matches(std::u32string_view text) const {
     const int32_t start = matcher->start(status), end = matcher->end(status);
     const size_t begin = to_point(start);
     if (start == end && !out.empty() && out.back().end == begin)
-      continue;   // an empty match right behind another does not count in Oniguruma
+      continue;  // an empty match right behind another does not count in Oniguruma
     out.push_back({begin, to_point(end)});
   }
   if (U_FAILURE(status) != 0) {

@@ -93,7 +93,7 @@ class Bpe : public TokenModel {
 
   // Merges the tokens from `first` on, in place. The lowest rank goes first, the leftmost of equals.
   void merge_short(std::vector<WordToken>& tokens, size_t first) const {
-    std::array<Merge, kShort> merges;   // of the pair (i, i + 1)
+    std::array<Merge, kShort> merges;  // of the pair (i, i + 1)
     WordToken* const t = tokens.data() + first;
     size_t count = tokens.size() - first;
     if (count < 2) return;
@@ -141,7 +141,7 @@ class Bpe : public TokenModel {
       const Candidate top = queue.top();
       queue.pop();
       const uint32_t right = t[top.at].id < 0 ? kNone : next[top.at];
-      if (right == kNone || merge_of(t[top.at].id, t[right].id).id != top.id) continue;   // a pair that is gone
+      if (right == kNone || merge_of(t[top.at].id, t[right].id).id != top.id) continue;  // a pair that is gone
       t[top.at].id = top.id;
       t[top.at].end = t[right].end;
       t[right].id = -1;
@@ -158,7 +158,7 @@ class Bpe : public TokenModel {
   HashTable<Merge> merges_;
   BpeOptions options_;
   std::array<int32_t, 256> bytes_;
-  std::array<int32_t, 0x180> low_;      // ids of single characters, by code point
+  std::array<int32_t, 0x180> low_;  // ids of single characters, by code point
   HashTable<int32_t> high_;
 };
 
@@ -183,7 +183,7 @@ HashTable<Merge> read_merges(const FieldMap& map, const Vocabulary& vocabulary) 
   uint32_t rank = 0;
   for (size_t i = 0; i < list.items.size(); ++i) {
     const Node& item = list.items[i];
-    if (item.kind == Node::Kind::kScalar && item.scalar.starts_with("#version")) continue;   // the head of an older merges file
+    if (item.kind == Node::Kind::kScalar && item.scalar.starts_with("#version")) continue;  // the head of an older merges file
     const std::string where = "item " + std::to_string(i) + ": ";
     const auto [left, right] = read_pair(map, item, where);
     const auto id = [&](const std::string& token) {
@@ -239,7 +239,8 @@ std::unique_ptr<const TokenModel> read_bpe(const FieldMap& map) {
   return std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), options);
 }
 
-std::unique_ptr<const TokenModel> make_bpe_by_score(Vocabulary vocabulary, const std::vector<ScoredPiece>& pieces, const BpeOptions& options) {
+std::unique_ptr<const TokenModel> make_bpe_by_score(Vocabulary vocabulary, const std::vector<ScoredPiece>& pieces,
+                                                    const BpeOptions& options) {
   ensure(static_cast<size_t>(vocabulary.size()) == pieces.size(), "make_bpe_by_score: one piece per token");
   // The rank of a merge is that of the score of what it makes; equal scores, equal ranks.
   std::vector<double> order;

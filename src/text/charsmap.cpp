@@ -25,11 +25,12 @@ uint32_t offset_of(uint32_t unit) { return (unit >> 10) << ((unit & 0x200u) >> 6
 
 Charsmap::Charsmap(std::string_view bytes, const std::string& where) : where_(where) {
   if (bytes.size() > kMaxBytes)
-    throw InputError(where + ": expected a charsmap of at most " + std::to_string(kMaxBytes) + " bytes, found " + std::to_string(bytes.size()));
+    throw InputError(where + ": expected a charsmap of at most " + std::to_string(kMaxBytes) + " bytes, found " +
+                     std::to_string(bytes.size()));
   const size_t size = bytes.size() < 4 ? 0 : read_u32(bytes, 0);
   if (size == 0 || size % 4 != 0 || size > bytes.size() - 4) {
-    throw InputError(where + ": expected a charsmap whose trie lies inside it, found " + std::to_string(bytes.size()) + " bytes with a trie of " +
-                     std::to_string(size));
+    throw InputError(where + ": expected a charsmap whose trie lies inside it, found " + std::to_string(bytes.size()) +
+                     " bytes with a trie of " + std::to_string(size));
   }
   units_.reserve(size / 4);
   for (size_t at = 4; at < 4 + size; at += 4) units_.push_back(read_u32(bytes, at));
@@ -46,7 +47,7 @@ std::optional<Charsmap::Match> Charsmap::find(std::string_view text, bool stop_a
   uint32_t value = 0;
   for (size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<uint8_t>(text[i]);
-    if (byte == 0) break;   // ends a key
+    if (byte == 0) break;  // ends a key
     node ^= byte;
     const uint32_t found = unit(node);
     if (label_of(found) != byte) break;

@@ -35,9 +35,9 @@ ChatFormat llama2() {
   out.alternates = out.strips = true;
   out.marks = {"<s>", "</s>"};
   out.digests = {"9780fae5bfea3cfd7be37d328c6edfd296a8869be8131495bbe7eb37e780c88c",
-       "e8d5b5a546d3f19df16a5320c614fab05bdc4edd50e850f1afd947b503ea41cf",
-       "5e53c989e0be846d15684f709272441562fff0321d7d47693d54c0f0ed9f4822",
-       "7fcbb4353f3f484117a3dd8fcf597b435ab2d68cf856fd27acf69bb97c170793"};
+                 "e8d5b5a546d3f19df16a5320c614fab05bdc4edd50e850f1afd947b503ea41cf",
+                 "5e53c989e0be846d15684f709272441562fff0321d7d47693d54c0f0ed9f4822",
+                 "7fcbb4353f3f484117a3dd8fcf597b435ab2d68cf856fd27acf69bb97c170793"};
   return out;
 }
 
@@ -53,7 +53,7 @@ ChatFormat llama3() {
   out.strips = true;
   out.marks = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"};
   out.digests = {"ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122",
-       "4f46ecd43418f216df8c26936c60e5d04bcc81db47db5d86fbe889f64212dd4c"};
+                 "4f46ecd43418f216df8c26936c60e5d04bcc81db47db5d86fbe889f64212dd4c"};
   return out;
 }
 
@@ -67,7 +67,7 @@ ChatFormat zephyr() {
   out.prompt = out.assistant.open;
   out.marks = {"</s>"};
   out.digests = {"66291cf0045c2425a3a667cf3cbb7af2b11f09e025c02f97245323ab79119362",
-       "4f39e3a4b9e3d369b42fd00d93a78f171914bb4e58ec84fc420433d7a153288a"};
+                 "4f39e3a4b9e3d369b42fd00d93a78f171914bb4e58ec84fc420433d7a153288a"};
   return out;
 }
 
@@ -97,25 +97,29 @@ ChatFormat gemma() {
   out.alternates = out.strips = true;
   out.marks = {"<bos>", "<start_of_turn>", "<end_of_turn>"};
   out.digests = {"ecd6ae513fe103f0eb62e8ab5bfa8d0fe45c1074fa398b089c93a7e70c15cfd6",
-       "1e51d5c0fec2f83da1953fb850b7b532b7da02d0dc35f9201e671e0b9a35a123"};
+                 "1e51d5c0fec2f83da1953fb850b7b532b7da02d0dc35f9201e671e0b9a35a123"};
   return out;
 }
 
 const std::vector<ChatFormat>& formats() {
   static const std::vector<ChatFormat> all = {
-      chatml("chatml", "", {"153280e3ff55d19da1398bdb3914ee2a51b80429bfaedde11d7d216c39db80f3",
-       "fcf7a096fe99a48fd9ad2b250bf9237e96e8f48bffec1c7ea4d3f225176cd40e",
-       "58c1a1f04baa7adaeaba1f90267c3d57d9396f0c1f0129bdde9e76d3c6784af7",
-       "d7b5b8c7b58f7a6bf868aa46a5f73ee976d7292f40fcb9c3e7a1defd8d235cfb"}),
-      chatml("smollm2", "You are a helpful AI assistant named SmolLM, trained by Hugging Face", {"872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788",
-       "de9cde7d1b0ca0cc87459a6673e0d12fb89c070bdb24e4a30b6e4d187b226221"}),
-      chatml("qwen2", "You are a helpful assistant.", {"793202280c0910ab26bc6eb57c8212c2417324c6d8c4efd0d10d59092ab3e3eb",
-       "f0206845c9ebc3abb4735d44f286eb81ce99238ad2accc710c6fc60e6cb8ccc8"}),
+      chatml("chatml", "",
+             {"153280e3ff55d19da1398bdb3914ee2a51b80429bfaedde11d7d216c39db80f3",
+              "fcf7a096fe99a48fd9ad2b250bf9237e96e8f48bffec1c7ea4d3f225176cd40e",
+              "58c1a1f04baa7adaeaba1f90267c3d57d9396f0c1f0129bdde9e76d3c6784af7",
+              "d7b5b8c7b58f7a6bf868aa46a5f73ee976d7292f40fcb9c3e7a1defd8d235cfb"}),
+      chatml("smollm2", "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
+             {"872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788",
+              "de9cde7d1b0ca0cc87459a6673e0d12fb89c070bdb24e4a30b6e4d187b226221"}),
+      chatml("qwen2", "You are a helpful assistant.",
+             {"793202280c0910ab26bc6eb57c8212c2417324c6d8c4efd0d10d59092ab3e3eb",
+              "f0206845c9ebc3abb4735d44f286eb81ce99238ad2accc710c6fc60e6cb8ccc8"}),
       llama2(),
       llama3(),
       zephyr(),
-      mistral("mistral", "", {"6439f642d4e619817cc31f7d857831db78e40ec1b55500e84957d1e428169ed2",
-       "26a59556925c987317ce5291811ba3b7f32ec4c647c400c6cc7e3a9993007ba7"}),
+      mistral("mistral", "",
+              {"6439f642d4e619817cc31f7d857831db78e40ec1b55500e84957d1e428169ed2",
+               "26a59556925c987317ce5291811ba3b7f32ec4c647c400c6cc7e3a9993007ba7"}),
       mistral("mistral-v0.1", " ", {"7e995b379ec01747807246483647cd99030abf331653f1119e16d7ac041a3495"}),
       gemma(),
   };
@@ -193,7 +197,8 @@ const ChatFormat& recognise_chat(std::string_view template_text, const std::stri
 void check_chat(const ChatFormat& format, const Tokenizer& tokenizer) {
   for (const std::string& mark : format.marks) {
     if (!tokenizer.token_to_id(mark))
-      throw InputError("the chat format " + format.name + " needs the token " + quote(mark) + ", which this tokenizer does not have");
+      throw InputError("the chat format " + format.name + " needs the token " + quote(mark) +
+                       ", which this tokenizer does not have");
   }
 }
 
@@ -204,7 +209,7 @@ std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>
   out.add(format.start, false);
   if (!format.default_system.empty() && turns[0].role != "system")
     out.add(format.system.open + format.default_system + format.system.close, false);
-  std::string before;   // a system turn that waits for the user's
+  std::string before;  // a system turn that waits for the user's
   for (const Turn& turn : turns) {
     const bool is_system = turn.role == "system";
     if (is_system && format.system_place == ChatFormat::System::kInFirstUser) {

@@ -1,7 +1,7 @@
 // Chat formats: how a conversation becomes the text that a chat model was trained on.
 //
-// A table of known formats, chosen by name or by a model's own template. A template is never run: it is recognised by its exact text, and another
-// one is refused. Tools, and contents other than text, have no place here.
+// A table of known formats, chosen by name or by a model's own template. A template is never run: it is recognised by its exact
+// text, and another one is refused. Tools, and contents other than text, have no place here.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@
 namespace graft {
 
 struct Turn {
-  std::string role;      // "system", "user" or "assistant"
+  std::string role;  // "system", "user" or "assistant"
   std::string content;
 
   friend bool operator==(const Turn&, const Turn&) = default;
@@ -21,49 +21,50 @@ struct Turn {
 
 struct Piece {
   std::string text;
-  bool is_target = false;   // what the model is to write: an assistant's content and the mark that ends its turn
+  bool is_target = false;  // what the model is to write: an assistant's content and the mark that ends its turn
 
   friend bool operator==(const Piece&, const Piece&) = default;
 };
 
 struct ChatFormat {
-  // Every turn is open + content + close. Of an assistant's, `lead` + content + close is what the model writes; `tail` follows it.
+  // Every turn is open + content + close. Of an assistant's, `lead` + content + close is what the model writes; `tail` follows
+  // it.
   struct Side {
     std::string open, close;
   };
   enum class System {
-    kAnywhere,       // a turn like the others
-    kInFirstUser,    // only first; it goes into the user's turn that follows
+    kAnywhere,     // a turn like the others
+    kInFirstUser,  // only first; it goes into the user's turn that follows
     kRefused,
   };
 
   std::string name;
-  std::string start;               // before the first turn
+  std::string start;  // before the first turn
   Side system, user, assistant;
   std::string lead, tail;
-  std::string prompt;              // asks for an answer; "": the user's turn does that already
-  std::string default_system;      // where the first turn is no system turn; "": none
+  std::string prompt;          // asks for an answer; "": the user's turn does that already
+  std::string default_system;  // where the first turn is no system turn; "": none
   System system_place = System::kAnywhere;
-  bool alternates = false;         // user and assistant must take turns, the user first
-  bool strips = false;             // white space at both ends of a content goes
-  std::vector<std::string> marks;  // tokens of the vocabulary that the text relies on
-  std::vector<std::string> digests;   // SHA-256 of the templates that make this text
+  bool alternates = false;           // user and assistant must take turns, the user first
+  bool strips = false;               // white space at both ends of a content goes
+  std::vector<std::string> marks;    // tokens of the vocabulary that the text relies on
+  std::vector<std::string> digests;  // SHA-256 of the templates that make this text
 };
 
 // Throws InputError with the known names if there is no such format.
 const ChatFormat& chat_format(std::string_view name);
 std::vector<std::string> chat_format_names();
 
-// The format whose template is exactly `template_text` (chat_template in tokenizer_config.json, tokenizer.chat_template in GGUF). Throws InputError
-// with the way out, `source` first, if none is.
+// The format whose template is exactly `template_text` (chat_template in tokenizer_config.json, tokenizer.chat_template in GGUF).
+// Throws InputError with the way out, `source` first, if none is.
 const ChatFormat& recognise_chat(std::string_view template_text, const std::string& source = "chat_template");
 
 // Throws InputError if one of the format's marks is not a token: the model was not trained on it.
 void check_chat(const ChatFormat& format, const Tokenizer& tokenizer);
 
-// The pieces joined are what the template makes of the turns, beginning-of-text mark included: encode them without special tokens. With
-// `add_generation_prompt` the text ends where an answer begins. Throws InputError on no turn, another role, or an order of roles that the
-// template refuses.
+// The pieces joined are what the template makes of the turns, beginning-of-text mark included: encode them without special
+// tokens. With `add_generation_prompt` the text ends where an answer begins. Throws InputError on no turn, another role, or an
+// order of roles that the template refuses.
 std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>& turns, bool add_generation_prompt);
 
 }  // namespace graft

@@ -51,7 +51,10 @@ std::optional<char> byte_of(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
   int value = 0;
   for (const char c : token.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
     if (digit < 0) return std::nullopt;
     value = value * 16 + digit;
   }
@@ -85,7 +88,7 @@ void read_steps(const FieldMap& map, std::vector<DecoderStep>& steps) {
     step = {Kind::kWordPiece, map.text("prefix"), "", 0, map.boolean("cleanup")};
   } else if (type == "ByteLevel") {
     step.kind = Kind::kByteLevel;
-    for (const char* key : {"add_prefix_space", "trim_offsets", "use_regex"}) map.ignore(key);   // no meaning for decoding
+    for (const char* key : {"add_prefix_space", "trim_offsets", "use_regex"}) map.ignore(key);  // no meaning for decoding
   } else if (type == "Metaspace") {
     const MetaspaceSplit options = read_metaspace(map);
     step.kind = Kind::kMetaspace;
@@ -164,9 +167,7 @@ void DecoderRun::feed(size_t i, std::string text, bool begins_token, std::string
     case Kind::kMetaspace:
       replace_all(text, step.text, is_first && step.flag ? "" : " ");
       return feed(i + 1, std::move(text), true, out);
-    case Kind::kReplace:
-      replace_all(text, step.text, step.content);
-      return feed(i + 1, std::move(text), true, out);
+    case Kind::kReplace: replace_all(text, step.text, step.content); return feed(i + 1, std::move(text), true, out);
     case Kind::kByteFallback:
       if (const auto byte = byte_of(text)) {
         state.held.push_back(*byte);

@@ -20,23 +20,23 @@ class FieldMap {
   // `node` must outlive the object. Throws if it is not a map.
   FieldMap(const Node& node, std::string source, std::string pointer);
 
-  bool has(std::string_view key) const;                  // present, null included
-  bool is_null(std::string_view key) const;              // absent or null; marks the key as read
+  bool has(std::string_view key) const;      // present, null included
+  bool is_null(std::string_view key) const;  // absent or null; marks the key as read
   bool boolean(std::string_view key) const;
   int64_t integer(std::string_view key, int64_t least, int64_t most) const;
   const std::string& text(std::string_view key) const;
-  std::u32string chars(std::string_view key) const;      // a text of at least one character, as code points
+  std::u32string chars(std::string_view key) const;  // a text of at least one character, as code points
   std::string choice(std::string_view key, const std::vector<std::string>& choices) const;
-  std::string type(const std::vector<std::string>& supported) const;   // of "type"; another one is refused by name
-  std::u32string string_pattern(std::string_view key) const;           // {"String": "..."}; {"Regex": ...} is refused
+  std::string type(const std::vector<std::string>& supported) const;  // of "type"; another one is refused by name
+  std::u32string string_pattern(std::string_view key) const;          // {"String": "..."}; {"Regex": ...} is refused
   FieldMap map(std::string_view key) const;
-  std::vector<FieldMap> maps(std::string_view key) const;              // a list of maps, at most kMaxItems
+  std::vector<FieldMap> maps(std::string_view key) const;  // a list of maps, at most kMaxItems
   const Node& list(std::string_view key, size_t most) const;
-  const Node& raw(std::string_view key) const;           // throws when absent
-  void ignore(std::string_view key) const;               // known and harmless
+  const Node& raw(std::string_view key) const;  // throws when absent
+  void ignore(std::string_view key) const;      // known and harmless
 
-  void finish() const;                                   // refuses every field that was not read
-  [[noreturn]] void fail(std::string_view key, const std::string& message) const;   // "" = the map itself
+  void finish() const;                                                             // refuses every field that was not read
+  [[noreturn]] void fail(std::string_view key, const std::string& message) const;  // "" = the map itself
   const std::string& source() const { return source_; }
   const std::string& pointer() const { return pointer_; }
 

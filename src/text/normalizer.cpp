@@ -16,7 +16,7 @@ void AlignedText::replace(const std::vector<Edited>& edited, size_t skipped) {
   AlignedText out;
   out.chars.reserve(edited.size());
   out.origin.reserve(edited.size());
-  size_t at = skipped;   // the next old character
+  size_t at = skipped;  // the next old character
   for (const Edited& e : edited) {
     if (e.change > 0) {
       out.push(e.c, at == 0 ? (origin.empty() ? 0 : origin[0]) : origin[at - 1]);
@@ -110,16 +110,18 @@ struct Apply {
     if (begin > 0 || end < text.size()) text = text.slice(begin, end);
   }
   void operator()(const ReplaceNormalizer& options) const {
-    const std::vector<Span> found = options.regex != nullptr ? options.regex->matches(text.chars) : places_of(options.pattern, text.chars);
+    const std::vector<Span> found =
+        options.regex != nullptr ? options.regex->matches(text.chars) : places_of(options.pattern, text.chars);
     if (found.empty()) return;
     AlignedText out;
     size_t done = 0;
     for (const Span& span : found) {
-      if (span.begin == span.end) throw InputError("the normalizer's regular expression matches nothing at character " + std::to_string(span.begin));
+      if (span.begin == span.end)
+        throw InputError("the normalizer's regular expression matches nothing at character " + std::to_string(span.begin));
       for (size_t i = done; i < span.begin; ++i) out.push(text.chars[i], text.origin[i]);
       done = span.end;
       for (const char32_t c : options.content)
-        out.push(c, text.origin[done - 1]);   // the last character of the match, as the reference has it
+        out.push(c, text.origin[done - 1]);  // the last character of the match, as the reference has it
       check_growth(out.size(), limit);
     }
     for (size_t i = done; i < text.size(); ++i) out.push(text.chars[i], text.origin[i]);
@@ -150,7 +152,8 @@ ReplaceNormalizer read_replace(const FieldMap& map) {
   if (pattern.has("Regex")) {
     step.regex = std::make_shared<const BoundedRegex>(pattern.text("Regex"), map.source() + ": " + pattern.pointer() + "/Regex");
     if (!step.regex->matches(U"").empty())
-      pattern.fail("Regex", "a regular expression that matches nothing at all is not supported, found " + shown(pattern.raw("Regex")));
+      pattern.fail("Regex",
+                   "a regular expression that matches nothing at all is not supported, found " + shown(pattern.raw("Regex")));
   } else {
     step.pattern = pattern.chars("String");
   }

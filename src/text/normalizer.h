@@ -16,7 +16,7 @@
 
 namespace graft {
 
-class BoundedRegex;   // text/bounded_regex.h
+class BoundedRegex;  // text/bounded_regex.h
 
 struct BertNormalizer {
   bool clean_text = true, handle_chinese_chars = true, strip_accents = true, lowercase = true;
@@ -30,8 +30,8 @@ struct StripNormalizer {
   bool left = true, right = true;
 };
 struct ReplaceNormalizer {
-  std::u32string pattern;                         // when `regex` is null
-  std::shared_ptr<const BoundedRegex> regex;      // never matches nothing at all
+  std::u32string pattern;                     // when `regex` is null
+  std::shared_ptr<const BoundedRegex> regex;  // never matches nothing at all
   std::u32string content;
 };
 struct PrependNormalizer {
@@ -51,7 +51,7 @@ class Normalizer {
   // Throws InputError when the text would grow past kMaxGrowth times its length and kMaxGrown characters more.
   void apply(AlignedText& text) const;
 
-  static constexpr size_t kMaxGrowth = 32;       // NFKD of one character is 18 at most
+  static constexpr size_t kMaxGrowth = 32;  // NFKD of one character is 18 at most
   static constexpr size_t kMaxGrown = 65536;
 
  private:

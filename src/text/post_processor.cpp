@@ -42,7 +42,7 @@ struct PostProcessor::Reader {
     if (!tokens.has(name)) tokens.fail(name, "missing, but a template uses it");
     const FieldMap token = tokens.map(name);
     token.text("id");
-    token.ignore("tokens");   // the ids say it all
+    token.ignore("tokens");  // the ids say it all
     std::vector<int64_t> ids;
     for (const Node& item : token.list("ids", kMaxPieces).items) {
       const Node wrapped = Node::map({{"ids", item}});
@@ -94,7 +94,7 @@ struct PostProcessor::Reader {
       set_template(map, std::move(single), pieces(map, "pair", true));
     } else if (type == "ByteLevel") {
       read_trim(map);
-      if (map.has("use_regex")) map.boolean("use_regex");   // has a meaning for pre-tokenizers only
+      if (map.has("use_regex")) map.boolean("use_regex");  // has a meaning for pre-tokenizers only
     } else {
       const int64_t cls = token_and_id(map, "cls"), sep = token_and_id(map, "sep");
       const bool is_roberta = type == "RobertaProcessing";

@@ -20,13 +20,13 @@ class AddedTokens;
 class PostProcessor {
  public:
   struct Piece {
-    int sequence = -1;             // 0 or 1: the first or second text; -1: special tokens
-    std::vector<int64_t> ids;      // of the special tokens
+    int sequence = -1;         // 0 or 1: the first or second text; -1: special tokens
+    std::vector<int64_t> ids;  // of the special tokens
     int64_t type_id = 0;
   };
   using Template = std::vector<Piece>;
 
-  PostProcessor();                 // texts in order, type ids 0 and 1, nothing added
+  PostProcessor();  // texts in order, type ids 0 and 1, nothing added
   // Throws InputError naming the JSON pointer of what is wrong or not supported, such as a special token whose id no token has.
   static PostProcessor read(const FieldMap& map, const Vocabulary& model, const AddedTokens& added);
 

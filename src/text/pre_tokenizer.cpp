@@ -36,7 +36,7 @@ size_t end_of_gpt2_word(std::u32string_view text, size_t begin, const CharClasse
     return at;
   }
   while (at < size && (kind(at) & kSpace) != 0) ++at;
-  return at < size && at - begin > 1 ? at - 1 : at;   // leave the last space to the word that follows
+  return at < size && at - begin > 1 ? at - 1 : at;  // leave the last space to the word that follows
 }
 
 // Folds parts into words by what becomes of the delimiters.
@@ -155,8 +155,8 @@ struct Cut {
     for (const Span& span : words) {
       size_t first = signs.size();
       const char32_t c = text.chars[span.begin];
-      const bool prepends = options.prepend == PrependScheme::kAlways ||
-                            (options.prepend == PrependScheme::kFirst && text.origin[span.begin] == 0);
+      const bool prepends =
+          options.prepend == PrependScheme::kAlways || (options.prepend == PrependScheme::kFirst && text.origin[span.begin] == 0);
       if (prepends && c != ' ' && c != options.sign) signs.push(options.sign, text.origin[span.begin]);
       for (size_t i = span.begin; i < span.end; ++i) {
         const bool is_sign = text.chars[i] == ' ' || text.chars[i] == options.sign;
@@ -259,7 +259,7 @@ void read_step(const FieldMap& map, std::vector<SplitStep>& steps) {
   } else if (type == "BertPreTokenizer") {
     steps.emplace_back(BertSplit{});
   } else if (type == "ByteLevel") {
-    map.boolean("trim_offsets");   // the post-processor's own flag decides; checked, then harmless
+    map.boolean("trim_offsets");  // the post-processor's own flag decides; checked, then harmless
     steps.emplace_back(ByteLevelSplit{map.boolean("add_prefix_space"), map.has("use_regex") ? map.boolean("use_regex") : true});
   } else if (type == "Metaspace") {
     steps.emplace_back(read_metaspace(map));
@@ -305,13 +305,14 @@ MetaspaceSplit read_metaspace(const FieldMap& map) {
   const std::u32string sign = map.chars("replacement");
   if (sign.size() != 1) map.fail("replacement", "expected one character, found " + quote(to_utf8(sign)));
   out.sign = sign[0];
-  map.ignore("str_rep");   // older files: the same sign again
+  map.ignore("str_rep");  // older files: the same sign again
   if (map.has("prepend_scheme")) {
     const std::string scheme = map.choice("prepend_scheme", {"first", "never", "always"});
     out.prepend = scheme == "first" ? PrependScheme::kFirst : scheme == "never" ? PrependScheme::kNever : PrependScheme::kAlways;
   }
   if (!map.is_null("add_prefix_space") && !map.boolean("add_prefix_space")) {
-    if (out.prepend != PrependScheme::kNever) map.fail("add_prefix_space", "false contradicts prepend_scheme, which is not never");
+    if (out.prepend != PrependScheme::kNever)
+      map.fail("add_prefix_space", "false contradicts prepend_scheme, which is not never");
   }
   if (!map.is_null("split")) out.split = map.boolean("split");
   return out;

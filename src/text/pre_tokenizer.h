@@ -1,7 +1,8 @@
 // Pre-tokenizers: how a normalized text is cut into the words that a model splits further.
 //
 // Read from the "pre_tokenizer" of tokenizer.json: BertPreTokenizer, ByteLevel, Whitespace, WhitespaceSplit, Punctuation, Digits,
-// Split, Metaspace, Sequence. Everything else is refused by name. A Split by a regular expression runs on ICU, with a bound on its steps.
+// Split, Metaspace, Sequence. Everything else is refused by name. A Split by a regular expression runs on ICU, with a bound on
+// its steps.
 #pragma once
 
 #include <memory>
@@ -14,7 +15,7 @@
 
 namespace graft {
 
-class BoundedRegex;   // text/bounded_regex.h
+class BoundedRegex;  // text/bounded_regex.h
 
 // What becomes of a delimiter. "a-b--c" cut at '-': removed a b c; isolated a - b - - c; merged with previous a- b- - c; with
 // next a -b - -c; contiguous a - b -- c.
@@ -24,23 +25,23 @@ struct BertSplit {};
 struct ByteLevelSplit {
   bool add_prefix_space = true, use_regex = true;
 };
-struct WordSplit {};                  // \w+|[^\w\s]+
+struct WordSplit {};  // \w+|[^\w\s]+
 struct SpaceSplit {};
-struct ClassSplit {                   // Punctuation, Digits
+struct ClassSplit {  // Punctuation, Digits
   CharClass delimiter = CharClass::kPunctuation;
   DelimiterBehavior behavior = DelimiterBehavior::kIsolated;
 };
 struct PatternSplit {
-  std::u32string text;                            // when `regex` is null
+  std::u32string text;  // when `regex` is null
   std::shared_ptr<const BoundedRegex> regex;
   DelimiterBehavior behavior = DelimiterBehavior::kIsolated;
   bool invert = false;
 };
 
 enum class PrependScheme { kFirst, kNever, kAlways };
-struct MetaspaceSplit {               // spaces become `sign`, each of which begins a word
+struct MetaspaceSplit {  // spaces become `sign`, each of which begins a word
   char32_t sign = 0x2581;
-  PrependScheme prepend = PrependScheme::kAlways;   // kFirst: only where the user's text begins
+  PrependScheme prepend = PrependScheme::kAlways;  // kFirst: only where the user's text begins
   bool split = true;
 };
 // Reads the fields of a Metaspace, pre-tokenizer or decoder, but not its "type".

@@ -21,8 +21,8 @@ void check(size_t size, size_t limit) {
   if (size > limit) throw InputError("the normalizer makes more than " + std::to_string(limit) + " characters of the text");
 }
 
-// Writes `content` in place of `count` characters: those that are too many are inserted, those that are missing are swallowed by the last one
-// written, even if an earlier cluster wrote it.
+// Writes `content` in place of `count` characters: those that are too many are inserted, those that are missing are swallowed by
+// the last one written, even if an earlier cluster wrote it.
 void put(std::vector<Edited>& out, std::u32string_view content, size_t count) {
   for (size_t i = 0; i < content.size(); ++i) out.push_back({content[i], i < count ? 0 : 1});
   if (content.size() < count && !out.empty()) out.back().change -= static_cast<int32_t>(count - content.size());
@@ -62,7 +62,7 @@ void apply(const SentencePieceNormalizer& options, AlignedText& text, size_t lim
   const bool is_inside = options.only_at_start && text.size() > 0 && text.origin[0] > 0;
   bool after_space = options.remove_extra_whitespaces && !is_inside, is_begun = is_inside;
   std::optional<uint32_t> prefix_origin;
-  for (size_t at = 0, i = 0; i < text.size();) {   // the same place in bytes and in characters
+  for (size_t at = 0, i = 0; i < text.size();) {  // the same place in bytes and in characters
     const auto match = options.charsmap == nullptr ? std::nullopt : options.charsmap->longest(std::string_view(bytes).substr(at));
     const std::u32string content = match ? match->content : text.chars.substr(i, 1);
     const uint32_t origin = text.origin[i];
@@ -78,7 +78,8 @@ void apply(const SentencePieceNormalizer& options, AlignedText& text, size_t lim
     is_begun = true;
     size_t first = 0;
     while (after_space && first < content.size() && content[first] == ' ') ++first;
-    if (first > 0 && out.size() > 0 && out.chars.back() == space) out.origin.back() = origin;   // of several spaces, the last one stays
+    if (first > 0 && out.size() > 0 && out.chars.back() == space)
+      out.origin.back() = origin;  // of several spaces, the last one stays
     for (size_t k = first; k < content.size(); ++k) out.push(content[k] == ' ' ? space : content[k], origin);
     check(out.size(), limit);
     if (first < content.size()) after_space = options.remove_extra_whitespaces && content.back() == ' ';

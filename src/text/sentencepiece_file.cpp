@@ -11,11 +11,12 @@ namespace graft {
 
 namespace {
 
-// Walks the fields of one message. The wire format: a tag (number << 3 | kind), then a varint (kind 0), 8 bytes (1), a length and that many bytes
-// (2) or 4 bytes (5).
+// Walks the fields of one message. The wire format: a tag (number << 3 | kind), then a varint (kind 0), 8 bytes (1), a length and
+// that many bytes (2) or 4 bytes (5).
 class Message {
  public:
-  Message(std::string_view bytes, size_t begin, size_t end, const std::string& source) : bytes_(bytes), at_(begin), end_(end), source_(source) {}
+  Message(std::string_view bytes, size_t begin, size_t end, const std::string& source)
+      : bytes_(bytes), at_(begin), end_(end), source_(source) {}
 
   // Moves to the next field; false at the end.
   bool next() {
@@ -59,7 +60,8 @@ class Message {
 
  private:
   void expect(uint64_t kind) const {
-    if (kind_ != kind) fail("expected field " + std::to_string(field_) + " of kind " + std::to_string(kind) + ", found " + std::to_string(kind_));
+    if (kind_ != kind)
+      fail("expected field " + std::to_string(field_) + " of kind " + std::to_string(kind) + ", found " + std::to_string(kind_));
   }
 
   uint64_t varint() {
@@ -74,7 +76,8 @@ class Message {
   }
 
   void take(uint64_t size) {
-    if (size > end_ - at_) fail("a field of " + std::to_string(size) + " bytes where " + std::to_string(end_ - at_) + " are left");
+    if (size > end_ - at_)
+      fail("a field of " + std::to_string(size) + " bytes where " + std::to_string(end_ - at_) + " are left");
     data_ = at_;
     size_ = static_cast<size_t>(size);
     at_ += size_;
@@ -91,14 +94,17 @@ SentencePieceFile::Piece read_piece(Message message) {
   while (message.next()) {
     if (message.field() == 1) {
       piece.text = message.text();
-      if (find_invalid_utf8(piece.text) != std::string_view::npos) message.fail("the piece " + quote(piece.text) + " is not UTF-8");
+      if (find_invalid_utf8(piece.text) != std::string_view::npos)
+        message.fail("the piece " + quote(piece.text) + " is not UTF-8");
       if (piece.text.empty() || piece.text.size() > Vocabulary::kMaxTokenBytes)
-        message.fail("expected a piece of 1.." + std::to_string(Vocabulary::kMaxTokenBytes) + " bytes, found " + std::to_string(piece.text.size()));
+        message.fail("expected a piece of 1.." + std::to_string(Vocabulary::kMaxTokenBytes) + " bytes, found " +
+                     std::to_string(piece.text.size()));
     } else if (message.field() == 2) {
       piece.score = message.real();
       if (!std::isfinite(piece.score)) message.fail("a score that is not finite");
     } else if (message.field() == 3) {
-      if (message.number() < 1 || message.number() > 6) message.fail("expected a piece of type 1..6, found " + std::to_string(message.number()));
+      if (message.number() < 1 || message.number() > 6)
+        message.fail("expected a piece of type 1..6, found " + std::to_string(message.number()));
       piece.type = static_cast<PieceType>(message.number());
     }
   }

@@ -56,20 +56,23 @@ Node template_node(const std::string& bos, const std::string& eos, bool is_t5, c
 
 void check_file(const SentencePieceFile& file, const std::string& source) {
   const auto refuse = [&](const std::string& what) { throw InputError(source + ": " + what + " is not supported" + kWayOut); };
-  if (file.model_type != 1 && file.model_type != 2) refuse("a SentencePiece model of type " + std::to_string(file.model_type) + " (1 is Unigram, 2 BPE)");
+  if (file.model_type != 1 && file.model_type != 2)
+    refuse("a SentencePiece model of type " + std::to_string(file.model_type) + " (1 is Unigram, 2 BPE)");
   if (file.space_is_suffix) refuse("treat_whitespace_as_suffix");
   if (!file.escape_whitespaces) refuse("escape_whitespaces: false");
   if (!file.denormalizer_charsmap.empty()) refuse("a denormalizer");
   int64_t num_unknown = 0;
   for (const SentencePieceFile::Piece& piece : file.pieces) {
     if (piece.type == PieceType::kUserDefined) refuse("the user-defined piece " + quote(piece.text));
-    if (piece.type == PieceType::kUnused && file.model_type == 2) refuse("the unused piece " + quote(piece.text) + " of a BPE model");
+    if (piece.type == PieceType::kUnused && file.model_type == 2)
+      refuse("the unused piece " + quote(piece.text) + " of a BPE model");
     num_unknown += piece.type == PieceType::kUnknown ? 1 : 0;
   }
   if (num_unknown != 1) throw InputError(source + ": expected one unknown piece, found " + std::to_string(num_unknown));
 }
 
-std::unique_ptr<const TokenModel> make_model(const SentencePieceFile& file, bool is_t5, int64_t num_extra_ids, const std::string& source) {
+std::unique_ptr<const TokenModel> make_model(const SentencePieceFile& file, bool is_t5, int64_t num_extra_ids,
+                                             const std::string& source) {
   Vocabulary vocabulary;
   std::vector<ScoredPiece> pieces;
   UnigramOptions options;
@@ -87,8 +90,10 @@ std::unique_ptr<const TokenModel> make_model(const SentencePieceFile& file, bool
   }
   for (int64_t i = is_t5 ? num_extra_ids : 0; i-- > 0;) add("<extra_id_" + std::to_string(i) + ">", 0, false);
   const bool has_bytes = has_byte_tokens(vocabulary);
-  if (file.byte_fallback && !has_bytes) throw InputError(source + ": byte_fallback is on, but not all of <0x00> to <0xFF> are pieces");
-  if (file.model_type == 2) return make_bpe_by_score(std::move(vocabulary), pieces, {options.unknown, true, false, file.byte_fallback});
+  if (file.byte_fallback && !has_bytes)
+    throw InputError(source + ": byte_fallback is on, but not all of <0x00> to <0xFF> are pieces");
+  if (file.model_type == 2)
+    return make_bpe_by_score(std::move(vocabulary), pieces, {options.unknown, true, false, file.byte_fallback});
   options.byte_fallback = file.byte_fallback;
   options.single_precision = true;
   return make_unigram(std::move(vocabulary), pieces, options);
@@ -98,23 +103,28 @@ Decoder make_decoder(bool is_t5) {
   using Kind = DecoderStep::Kind;
   const std::string sign = "\u2581";
   if (is_t5) return Decoder({{Kind::kMetaspace, sign, "", 0, true}});
-  return Decoder({{Kind::kReplace, sign, " ", 0, false}, {Kind::kByteFallback, "", "", 0, false}, {Kind::kFuse, "", "", 0, false},
+  return Decoder({{Kind::kReplace, sign, " ", 0, false},
+                  {Kind::kByteFallback, "", "", 0, false},
+                  {Kind::kFuse, "", "", 0, false},
                   {Kind::kStrip, " ", "", 1, false}});
 }
 
 }  // namespace
 
-SentencePieceReader::Parts parts_of_sentencepiece(std::string_view bytes, const std::string& source, const SentencePieceSettings& settings) {
+SentencePieceReader::Parts parts_of_sentencepiece(std::string_view bytes, const std::string& source,
+                                                  const SentencePieceSettings& settings) {
   const SentencePieceFile file = parse_sentencepiece_file(bytes, source);
   check_file(file, source);
   const bool is_t5 = file.model_type == 1;
   if (!settings.model_class.empty() && (settings.model_class == "T5Tokenizer") != is_t5)
-    throw InputError(source + ": a " + settings.model_class + " whose model is " + (is_t5 ? "Unigram" : "BPE") + " is not supported" + kWayOut);
+    throw InputError(source + ": a " + settings.model_class + " whose model is " + (is_t5 ? "Unigram" : "BPE") +
+                     " is not supported" + kWayOut);
   SentencePieceReader::Parts parts;
   parts.model = make_model(file, is_t5, settings.num_extra_ids, source);
   const Vocabulary& vocabulary = parts.model->vocabulary();
 
-  SentencePieceNormalizer step{nullptr, file.add_dummy_prefix, file.remove_extra_whitespaces, file.escape_whitespaces, !settings.is_legacy};
+  SentencePieceNormalizer step{nullptr, file.add_dummy_prefix, file.remove_extra_whitespaces, file.escape_whitespaces,
+                               !settings.is_legacy};
   if (!file.charsmap.empty()) step.charsmap = std::make_shared<const Charsmap>(file.charsmap, source + ": normalizer_spec");
   parts.normalizer = Normalizer({std::move(step)});
 
@@ -128,9 +138,11 @@ SentencePieceReader::Parts parts_of_sentencepiece(std::string_view bytes, const 
   const bool has_bos = settings.add_bos.value_or(!is_t5), has_eos = settings.add_eos.value_or(is_t5);
   const std::string bos = has_bos ? "<s>" : "", eos = has_eos ? "</s>" : "";
   for (const std::string& token : {bos, eos}) {
-    if (!token.empty() && !vocabulary.id_of(token)) throw InputError(source + ": " + quote(token) + " stands around a text, but is not a piece");
+    if (!token.empty() && !vocabulary.id_of(token))
+      throw InputError(source + ": " + quote(token) + " stands around a text, but is not a piece");
   }
-  const Node root = Node::map({{"added_tokens", Node::list(std::move(added))}, {"post_processor", template_node(bos, eos, is_t5, vocabulary)}});
+  const Node root =
+      Node::map({{"added_tokens", Node::list(std::move(added))}, {"post_processor", template_node(bos, eos, is_t5, vocabulary)}});
   const FieldMap map(root, source, "");
   parts.added = AddedTokens::read(map, vocabulary, parts.normalizer);
   parts.post_processor = PostProcessor::read(map.map("post_processor"), vocabulary, parts.added);
@@ -138,8 +150,8 @@ SentencePieceReader::Parts parts_of_sentencepiece(std::string_view bytes, const 
   for (const SentencePieceSettings::Token& token : settings.tokens) {
     const std::string* found = vocabulary.token_of(token.id);
     if (found == nullptr || *found != token.content) {
-      throw InputError(source + ": the config gives the id " + std::to_string(token.id) + " to " + quote(token.content) + ", where the file has " +
-                       (found == nullptr ? "no piece" : quote(*found)) + kWayOut);
+      throw InputError(source + ": the config gives the id " + std::to_string(token.id) + " to " + quote(token.content) +
+                       ", where the file has " + (found == nullptr ? "no piece" : quote(*found)) + kWayOut);
     }
   }
   return parts;
@@ -163,7 +175,8 @@ SentencePieceSettings read_sentencepiece_settings(std::string_view json, const s
     for (const auto& [key, value] : tokens.members) {
       SentencePieceSettings::Token token;
       const auto [stop, error] = std::from_chars(key.data(), key.data() + key.size(), token.id);
-      if (error != std::errc{} || stop != key.data() + key.size()) items.fail(key, "expected an id as the key, found " + quote(key));
+      if (error != std::errc{} || stop != key.data() + key.size())
+        items.fail(key, "expected an id as the key, found " + quote(key));
       token.content = items.map(key).text("content");
       out.tokens.push_back(std::move(token));
     }

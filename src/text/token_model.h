@@ -1,5 +1,5 @@
-// Models: how one word becomes tokens. WordPiece, BPE (byte-level or with byte fallback) and Unigram; a further kind is one more class and one
-// more line in read().
+// Models: how one word becomes tokens. WordPiece, BPE (byte-level or with byte fallback) and Unigram; a further kind is one more
+// class and one more line in read().
 //
 // WordLevel, and BPE with dropout, a prefix or a suffix, are refused by name.
 #pragma once
@@ -18,7 +18,7 @@ namespace graft {
 
 struct WordToken {
   int32_t id;
-  uint32_t begin, end;   // code points of the word
+  uint32_t begin, end;  // code points of the word
 };
 
 class TokenModel {
@@ -42,7 +42,7 @@ class TokenModel {
 struct ScoredPiece {
   std::string token;
   double score = 0;
-  bool is_matched = true;    // false: never found in a text (control tokens, reserved ids)
+  bool is_matched = true;  // false: never found in a text (control tokens, reserved ids)
 };
 
 // The ids of <0x00> .. <0xFF>, by byte; -1: the vocabulary has no such token.

@@ -9,7 +9,7 @@ namespace graft {
 
 namespace {
 
-constexpr size_t kMaxTextBytes = size_t{256} << 20;      // offsets are 32-bit while encoding
+constexpr size_t kMaxTextBytes = size_t{256} << 20;  // offsets are 32-bit while encoding
 
 // Moves each token's offsets past the white space in it, as the reference does: a single leading space at the start of the text
 // counts as added.
@@ -190,7 +190,8 @@ Encoding Tokenizer::encode(std::string_view text, std::optional<std::string_view
 
 const std::string* Tokenizer::decoded_token(int64_t id, SpecialTokens special) const {
   const std::string* token = parts_->token_of(id);
-  if (token == nullptr) throw InputError("no token has the id " + std::to_string(id) + "; ids are below " + std::to_string(id_bound()));
+  if (token == nullptr)
+    throw InputError("no token has the id " + std::to_string(id) + "; ids are below " + std::to_string(id_bound()));
   return special == SpecialTokens::kSkip && is_special(id) ? nullptr : token;
 }
 

@@ -1,9 +1,10 @@
-// A tokenizer as Hugging Face's tokenizer.json describes it, or SentencePiece's spiece.model (tokenizer.model): text to token ids with offsets,
-// and back. Ids and offsets equal those of `tokenizers`, ids from a SentencePiece file those of `sentencepiece`.
+// A tokenizer as Hugging Face's tokenizer.json describes it, or SentencePiece's spiece.model (tokenizer.model): text to token ids
+// with offsets, and back. Ids and offsets equal those of `tokenizers`, ids from a SentencePiece file those of `sentencepiece`.
 //
-// WordPiece (BERT), byte-level BPE (RoBERTa, GPT-2, LLaMA-3, Qwen2, SmolLM2), BPE with byte fallback (LLaMA-2, Mistral), Unigram (T5). A type
-// or field of tokenizer.json that is not supported is refused with its JSON pointer, with these exceptions, which are harmless here:
-// "truncation" and "padding" (the caller gives the length and the engine never pads), "decoder" flags without a meaning for decoding.
+// WordPiece (BERT), byte-level BPE (RoBERTa, GPT-2, LLaMA-3, Qwen2, SmolLM2), BPE with byte fallback (LLaMA-2, Mistral), Unigram
+// (T5). A type or field of tokenizer.json that is not supported is refused with its JSON pointer, with these exceptions, which
+// are harmless here: "truncation" and "padding" (the caller gives the length and the engine never pads), "decoder" flags without
+// a meaning for decoding.
 #pragma once
 
 #include <cstdint>
@@ -24,15 +25,15 @@ struct Encoding {
   std::vector<int64_t> type_ids;
   // [begin, end) in code points of the text that the token comes from; (0, 0) for what the template added.
   std::vector<std::pair<int64_t, int64_t>> offsets;
-  std::vector<bool> special;                          // true for what the template added, not for "[SEP]" found in the text
-  bool is_truncated = false;                          // tokens were cut to reach max_length
+  std::vector<bool> special;  // true for what the template added, not for "[SEP]" found in the text
+  bool is_truncated = false;  // tokens were cut to reach max_length
 };
 
 enum class TruncationStrategy { kLongestFirst, kOnlyFirst, kOnlySecond };
 
 struct EncodeOptions {
   bool add_special = true;
-  int64_t max_length = 0;             // of the whole encoding, specials included; 0: no bound
+  int64_t max_length = 0;  // of the whole encoding, specials included; 0: no bound
   TruncationStrategy strategy = TruncationStrategy::kLongestFirst;
 };
 
@@ -44,7 +45,7 @@ struct FileTruncation {
   TruncationStrategy strategy = TruncationStrategy::kLongestFirst;
 };
 
-struct SentencePieceSettings;   // text/sentencepiece_tokenizer.h
+struct SentencePieceSettings;  // text/sentencepiece_tokenizer.h
 
 // Immutable; every method may be called from several threads at once.
 class Tokenizer {
@@ -67,11 +68,11 @@ class Tokenizer {
 
   std::optional<int64_t> token_to_id(std::string_view token) const;
   std::optional<std::string> id_to_token(int64_t id) const;
-  bool is_special(int64_t id) const;                  // an added token marked special
-  int64_t size() const;                               // number of tokens, added ones included
-  int64_t id_bound() const;   // one more than the largest id: the least number of rows of an embedding table
-  int64_t num_added(bool is_pair) const;              // special tokens that the template adds
-  const std::string& digest() const;                  // SHA-256 of the file, in hexadecimal
+  bool is_special(int64_t id) const;      // an added token marked special
+  int64_t size() const;                   // number of tokens, added ones included
+  int64_t id_bound() const;               // one more than the largest id: the least number of rows of an embedding table
+  int64_t num_added(bool is_pair) const;  // special tokens that the template adds
+  const std::string& digest() const;      // SHA-256 of the file, in hexadecimal
   const std::optional<FileTruncation>& file_truncation() const;
 
  private:
@@ -86,15 +87,15 @@ class Tokenizer {
   std::unique_ptr<const Parts> parts_;
 };
 
-// Decodes ids as they come. What push() and finish() return, joined, is what Tokenizer::decode makes of all the ids; each part is final and
-// never ends inside a character. Text may be held back for a few tokens where a later one could change it.
+// Decodes ids as they come. What push() and finish() return, joined, is what Tokenizer::decode makes of all the ids; each part is
+// final and never ends inside a character. Text may be held back for a few tokens where a later one could change it.
 class StreamDecoder {
  public:
   explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, SpecialTokens special = SpecialTokens::kSkip);
   ~StreamDecoder();
 
-  std::string push(int64_t id);   // throws InputError on an id that no token has
-  std::string finish();           // what was held back; then a new text may begin
+  std::string push(int64_t id);  // throws InputError on an id that no token has
+  std::string finish();          // what was held back; then a new text may begin
 
  private:
   struct State;

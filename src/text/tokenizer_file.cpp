@@ -10,8 +10,9 @@ namespace graft {
 
 namespace {
 
-constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;   // parse_json's own bound; checked before the file is read
-constexpr std::array<const char*, 3> kNames = {"tokenizer.json", "spiece.model", "tokenizer.model"};   // the first that is there is taken
+constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;  // parse_json's own bound; checked before the file is read
+constexpr std::array<const char*, 3> kNames = {"tokenizer.json", "spiece.model",
+                                               "tokenizer.model"};  // the first that is there is taken
 
 TruncationStrategy strategy_named(const std::string& name) {
   if (name == "LongestFirst") return TruncationStrategy::kLongestFirst;

@@ -1,4 +1,5 @@
-// What a Tokenizer is made of. For the readers of its files (tokenizer_file.cpp, sentencepiece_tokenizer.cpp) and tokenizer.cpp only.
+// What a Tokenizer is made of. For the readers of its files (tokenizer_file.cpp, sentencepiece_tokenizer.cpp) and tokenizer.cpp
+// only.
 #pragma once
 
 #include "text/added_tokens.h"
@@ -21,7 +22,7 @@ Margins margins_of(std::u32string_view token);
 struct TokenSequence {
   std::vector<int64_t> ids;
   std::vector<std::pair<int64_t, int64_t>> offsets;
-  std::vector<Margins> margins;   // filled only when offsets are trimmed
+  std::vector<Margins> margins;  // filled only when offsets are trimmed
 
   size_t size() const { return ids.size(); }
   void cut(size_t length);
@@ -36,7 +37,7 @@ struct Tokenizer::Parts {
   Decoder decoder;
   std::optional<FileTruncation> truncation;
   std::string digest;
-  std::vector<Margins> margins;   // by id of the model; empty when offsets are not trimmed
+  std::vector<Margins> margins;  // by id of the model; empty when offsets are not trimmed
 
   bool trims() const { return !post_processor.trims().empty(); }
   TokenSequence encode(std::string_view text, std::string_view source) const;
@@ -50,6 +51,7 @@ struct SentencePieceReader {
   using Parts = Tokenizer::Parts;
 };
 // A spiece.model, without digest. Throws InputError "source: ...".
-SentencePieceReader::Parts parts_of_sentencepiece(std::string_view bytes, const std::string& source, const SentencePieceSettings& settings);
+SentencePieceReader::Parts parts_of_sentencepiece(std::string_view bytes, const std::string& source,
+                                                  const SentencePieceSettings& settings);
 
 }  // namespace graft

@@ -13,8 +13,8 @@ namespace graft {
 class Trie {
  public:
   struct Match {
-    int32_t id = -1;       // -1: nothing matches
-    size_t length = 0;     // in code points
+    int32_t id = -1;    // -1: nothing matches
+    size_t length = 0;  // in code points
   };
 
   // An entry that is there already keeps its first id; returns false then. Requires: `entry` is not empty.
@@ -62,7 +62,7 @@ class Trie {
   static uint64_t key(uint32_t node, char32_t c) { return uint64_t{node} << 21 | c; }
 
   HashTable<uint32_t> edges_;
-  std::vector<int32_t> ids_ = {-1};   // per node
+  std::vector<int32_t> ids_ = {-1};  // per node
   bool is_empty_ = true;
 };
 

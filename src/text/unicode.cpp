@@ -57,7 +57,7 @@ const icu::Normalizer2& composer(bool compatible) {
 std::vector<Edited> decompose(std::u32string_view text, const icu::Normalizer2& normalizer) {
   std::vector<Edited> out;
   out.reserve(text.size() + text.size() / 4);
-  size_t pending = 0;   // start of the run of marks not yet in canonical order
+  size_t pending = 0;  // start of the run of marks not yet in canonical order
   const auto sort_pending = [&] {
     if (out.size() - pending > 1) {
       std::stable_sort(out.begin() + static_cast<ptrdiff_t>(pending), out.end(),
@@ -87,7 +87,7 @@ std::vector<Edited> compose(const std::vector<Edited>& parts, const icu::Normali
   std::vector<Edited> out;
   out.reserve(parts.size());
   std::optional<size_t> starter;
-  int last_class = -1;   // of the last mark kept after the starter; -1: none
+  int last_class = -1;  // of the last mark kept after the starter; -1: none
   for (const Edited& part : parts) {
     const int part_class = combining_class(part.c);
     if (starter && (last_class == -1 || last_class < part_class)) {
@@ -109,7 +109,8 @@ std::vector<Edited> compose(const std::vector<Edited>& parts, const icu::Normali
   return out;
 }
 
-// The combining characters of Unicode 15.1 and 16.0, in case that ICU is older: Hugging Face's clusters are those of Unicode 16.0.
+// The combining characters of Unicode 15.1 and 16.0, in case that ICU is older: Hugging Face's clusters are those of
+// Unicode 16.0.
 constexpr std::array<PointRange, 13> kNewExtenders = {{{0x897, 0x897},
                                                        {0x10D69, 0x10D6D},
                                                        {0x10EFC, 0x10EFC},
@@ -231,7 +232,10 @@ size_t incomplete_utf8_suffix(std::string_view bytes) {
     const auto at = [&](size_t i) { return static_cast<uint8_t>(bytes[bytes.size() - n + i]); };
     const uint8_t lead = at(0);
     if ((lead & 0xC0) == 0x80) continue;
-    const size_t wanted = lead >= 0xC2 && lead <= 0xDF ? 2 : lead >= 0xE0 && lead <= 0xEF ? 3 : lead >= 0xF0 && lead <= 0xF4 ? 4 : 0;
+    const size_t wanted = lead >= 0xC2 && lead <= 0xDF   ? 2
+                          : lead >= 0xE0 && lead <= 0xEF ? 3
+                          : lead >= 0xF0 && lead <= 0xF4 ? 4
+                                                         : 0;
     if (wanted <= n) return 0;
     if (n == 1) return 1;
     // The second byte has a narrower range behind some leads (Unicode, table 3-7).

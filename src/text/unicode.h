@@ -18,7 +18,7 @@ std::u32string decode_utf8(std::string_view text, std::string_view source);
 
 void append_utf8(std::string& out, char32_t c);
 std::string to_utf8(std::u32string_view text);
-int utf8_length(char32_t c);                            // 1..4
+int utf8_length(char32_t c);  // 1..4
 
 // `bytes` with every ill-formed part (maximal subpart) replaced by U+FFFD.
 std::string replace_invalid_utf8(std::string_view bytes);
@@ -27,15 +27,15 @@ bool is_utf8(std::string_view bytes);
 size_t incomplete_utf8_suffix(std::string_view bytes);
 
 enum class CharClass : uint16_t {
-  kBertRemoved = 1,        // what BERT's clean_text drops: control, format, private use, U+0000, U+FFFD (not unassigned ones)
-  kPunctuation = 2,        // BERT's and Punctuation's: ASCII symbols and category P of an old Unicode
-  kNonspacingMark = 4,     // category Mn
-  kCombiningMark = 8,      // category M
-  kLetter = 16,            // \p{L} of the regular expression engine
-  kNumber = 32,            // \p{N} of the regular expression engine
-  kNumeric = 64,           // the Digits pre-tokenizer's
-  kWord = 128,             // \w
-  kSpace = 256,            // White_Space
+  kBertRemoved = 1,     // what BERT's clean_text drops: control, format, private use, U+0000, U+FFFD (not unassigned ones)
+  kPunctuation = 2,     // BERT's and Punctuation's: ASCII symbols and category P of an old Unicode
+  kNonspacingMark = 4,  // category Mn
+  kCombiningMark = 8,   // category M
+  kLetter = 16,         // \p{L} of the regular expression engine
+  kNumber = 32,         // \p{N} of the regular expression engine
+  kNumeric = 64,        // the Digits pre-tokenizer's
+  kWord = 128,          // \w
+  kSpace = 256,         // White_Space
 };
 
 // The class bits of every code point. Made on first use, constant afterwards.
@@ -43,7 +43,7 @@ class CharClasses {
  public:
   CharClasses();
   bool is_in(char32_t c, CharClass wanted) const { return (bits(c) & static_cast<uint16_t>(wanted)) != 0; }
-  uint16_t bits(char32_t c) const { return bits_[c]; }   // Requires: c <= U+10FFFF
+  uint16_t bits(char32_t c) const { return bits_[c]; }  // Requires: c <= U+10FFFF
 
  private:
   std::vector<uint16_t> bits_;

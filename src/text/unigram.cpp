@@ -29,7 +29,7 @@ class Unigram : public TokenModel {
   }
 
   void tokenize(std::u32string_view word, std::vector<WordToken>& out) const override {
-    std::vector<Step> best(word.size() + 1);   // the best way to each place
+    std::vector<Step> best(word.size() + 1);  // the best way to each place
     for (uint32_t at = 0; at < word.size(); ++at) {
       bool has_single = false;
       trie_.each_prefix(word.substr(at), [&](int32_t id, size_t length) {
@@ -39,7 +39,7 @@ class Unigram : public TokenModel {
       if (!has_single) improve(best[at + 1], best[at].score + rounded(options_.least_score - kUnknownPenalty), at, kUnknown);
     }
     const size_t first = out.size();
-    bool follows_unknown = false;   // the token to the right, which was put just before
+    bool follows_unknown = false;  // the token to the right, which was put just before
     for (auto end = static_cast<uint32_t>(word.size()); end > 0; end = best[end].begin) {
       const Step& step = best[end];
       const bool is_unknown = step.id == kUnknown || step.id == options_.unknown.value_or(kUnknown);
@@ -48,7 +48,8 @@ class Unigram : public TokenModel {
       follows_unknown = is_unknown;
     }
     std::reverse(out.begin() + static_cast<ptrdiff_t>(first), out.end());
-    if (std::any_of(out.begin() + static_cast<ptrdiff_t>(first), out.end(), [](const WordToken& token) { return token.id == kUnknown; }))
+    if (std::any_of(out.begin() + static_cast<ptrdiff_t>(first), out.end(),
+                    [](const WordToken& token) { return token.id == kUnknown; }))
       resolve_unknown(word, out, first);
   }
 
@@ -58,10 +59,12 @@ class Unigram : public TokenModel {
   struct Step {
     double score = 0;
     uint32_t begin = 0;
-    int32_t id = -1;   // -1: no way found yet
+    int32_t id = -1;  // -1: no way found yet
   };
 
-  double rounded(double score) const { return options_.single_precision ? static_cast<double>(static_cast<float>(score)) : score; }
+  double rounded(double score) const {
+    return options_.single_precision ? static_cast<double>(static_cast<float>(score)) : score;
+  }
 
   void improve(Step& step, double score, uint32_t begin, int32_t id) const {
     const double candidate = rounded(score);
@@ -93,7 +96,7 @@ class Unigram : public TokenModel {
 
   UnigramOptions options_;
   std::array<int32_t, 256> bytes_;
-  std::vector<double> scores_;   // by id
+  std::vector<double> scores_;  // by id
   Trie trie_;
 };
 
@@ -111,13 +114,15 @@ ScoredPiece read_piece(const FieldMap& map, const Node& item, const std::string&
   }
   if (!is_number) map.fail("vocab", where + "expected [\"token\", score], found " + shown(item));
   if (piece.token.size() > Vocabulary::kMaxTokenBytes)
-    map.fail("vocab", where + "the token " + quote(piece.token) + " is longer than " + std::to_string(Vocabulary::kMaxTokenBytes) + " bytes");
+    map.fail("vocab", where + "the token " + quote(piece.token) + " is longer than " +
+                          std::to_string(Vocabulary::kMaxTokenBytes) + " bytes");
   return piece;
 }
 
 }  // namespace
 
-std::unique_ptr<const TokenModel> make_unigram(Vocabulary vocabulary, const std::vector<ScoredPiece>& pieces, const UnigramOptions& options) {
+std::unique_ptr<const TokenModel> make_unigram(Vocabulary vocabulary, const std::vector<ScoredPiece>& pieces,
+                                               const UnigramOptions& options) {
   ensure(static_cast<size_t>(vocabulary.size()) == pieces.size(), "make_unigram: one token per piece");
   return std::make_unique<Unigram>(std::move(vocabulary), pieces, options);
 }
@@ -134,11 +139,13 @@ std::unique_ptr<const TokenModel> read_unigram(const FieldMap& map) {
   for (size_t i = 0; i < list.items.size(); ++i) {
     const std::string where = "item " + std::to_string(i) + ": ";
     pieces.push_back(read_piece(map, list.items[i], where));
-    if (vocabulary.id_of(pieces.back().token)) map.fail("vocab", where + "the token " + quote(pieces.back().token) + " appears twice");
+    if (vocabulary.id_of(pieces.back().token))
+      map.fail("vocab", where + "the token " + quote(pieces.back().token) + " appears twice");
     vocabulary.add(pieces.back().token, static_cast<int64_t>(i));
     options.least_score = std::min(options.least_score, pieces.back().score);
   }
-  if (!map.is_null("unk_id")) options.unknown = static_cast<int32_t>(map.integer("unk_id", 0, static_cast<int64_t>(pieces.size()) - 1));
+  if (!map.is_null("unk_id"))
+    options.unknown = static_cast<int32_t>(map.integer("unk_id", 0, static_cast<int64_t>(pieces.size()) - 1));
   options.byte_fallback = map.has("byte_fallback") && map.boolean("byte_fallback");
   map.finish();
   return make_unigram(std::move(vocabulary), pieces, options);

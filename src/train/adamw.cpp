@@ -21,7 +21,7 @@ void AdamW::step(NamedTensors& tensors, double learning_rate) {
   struct Group {
     std::vector<Tensor> params, gradients, m, v, t;
   };
-  std::map<std::pair<bool, double>, Group> groups;   // by decay and rate
+  std::map<std::pair<bool, double>, Group> groups;  // by decay and rate
   for (Slot& slot : slots_) {
     Tensor& param = tensors.at(slot.spec.name);
     Tensor gradient = param.grad();
@@ -42,8 +42,9 @@ void AdamW::step(NamedTensors& tensors, double learning_rate) {
   for (auto& [kind, group] : groups) {
     const auto [decays, rate_scale] = kind;
     for (Tensor& t : group.t) t.add_(1);
-    at::_fused_adamw_(group.params, group.gradients, group.m, group.v, {}, group.t, learning_rate * rate_scale, options_.beta1, options_.beta2,
-                      decays ? options_.weight_decay : 0.0, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+    at::_fused_adamw_(group.params, group.gradients, group.m, group.v, {}, group.t, learning_rate * rate_scale, options_.beta1,
+                      options_.beta2, decays ? options_.weight_decay : 0.0, options_.epsilon, /*amsgrad=*/false,
+                      /*maximize=*/false);
   }
 }
 

@@ -23,13 +23,15 @@ Tensor target_weights(const LanguageBatch& batch, size_t count, const Objective&
 }
 
 // Sum over the targets of the first pass of cross entropy, and of its consistency with the second. states: [passes * R, C].
-Tensor summed_text_loss(const Tensor& states, const LanguageBatch& batch, size_t passes, const OutputLayer& layer, const Objective& objective) {
+Tensor summed_text_loss(const Tensor& states, const LanguageBatch& batch, size_t passes, const OutputLayer& layer,
+                        const Objective& objective) {
   const size_t count = batch.targets.size() / passes;
   const std::vector<int64_t> targets(batch.targets.begin(), batch.targets.begin() + static_cast<std::ptrdiff_t>(count));
-  if (passes == 1 && !objective.averages_rows) return vocabulary_loss(states, layer, targets, {objective.label_smoothing, objective.z_loss}).sum;
+  if (passes == 1 && !objective.averages_rows)
+    return vocabulary_loss(states, layer, targets, {objective.label_smoothing, objective.z_loss}).sum;
   const Tensor weights = target_weights(batch, count, objective), truth = at::tensor(targets, at::kLong);
   const auto loss = [&](const std::vector<Tensor>& logits, int64_t first_row) {
-    const Tensor& own = logits.front();   // [r, V]
+    const Tensor& own = logits.front();  // [r, V]
     const int64_t end = first_row + own.size(0);
     const Tensor weight = weights.slice(0, first_row, end).to(own.scalar_type());
     const Tensor sum = (row_losses(own, truth.slice(0, first_row, end), objective) * weight).sum();

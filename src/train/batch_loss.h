@@ -8,8 +8,8 @@
 namespace graft {
 
 struct BatchLoss {
-  at::Tensor loss;            // scalar: this batch's share of the step's mean loss
-  int64_t tokens = 0;         // real ones, of the rows: a second pass over them does not count
+  at::Tensor loss;     // scalar: this batch's share of the step's mean loss
+  int64_t tokens = 0;  // real ones, of the rows: a second pass over them does not count
 };
 
 // What the step's mean is over: rows; of texts target tokens, unless the objective averages rows.

@@ -24,7 +24,8 @@ std::vector<int64_t> drawn_rows(const DrawnParts& parts, RandomKey run, int64_t 
   return rows;
 }
 
-std::vector<int64_t> ordered_rows(const std::vector<int64_t>& lengths, const BatchOptions& options, RandomKey key, int64_t epoch) {
+std::vector<int64_t> ordered_rows(const std::vector<int64_t>& lengths, const BatchOptions& options, RandomKey key,
+                                  int64_t epoch) {
   const auto count = static_cast<int64_t>(lengths.size());
   ensure(!options.parts || options.order != Order::kFile, "a mixture has no order of its own");
   if (options.order == Order::kFile) {
@@ -32,7 +33,8 @@ std::vector<int64_t> ordered_rows(const std::vector<int64_t>& lengths, const Bat
     std::iota(rows.begin(), rows.end(), int64_t{0});
     return rows;
   }
-  std::vector<int64_t> rows = options.parts ? drawn_rows(*options.parts, options.key, epoch) : permutation(count, key.with("rows"));
+  std::vector<int64_t> rows =
+      options.parts ? drawn_rows(*options.parts, options.key, epoch) : permutation(count, key.with("rows"));
   if (options.order == Order::kShuffle) return rows;
   const auto window = static_cast<size_t>(kWindow * options.batch_size);
   for (size_t begin = 0; begin < rows.size(); begin += window) {
@@ -55,8 +57,9 @@ std::vector<Batch> plan_epoch(const std::vector<int64_t>& lengths, const BatchOp
   int64_t tokens = 0;
   for (const int64_t row : ordered_rows(lengths, options, key, epoch)) {
     const int64_t length = lengths[static_cast<size_t>(row)];
-    const bool is_full = options.token_budget > 0 ? tokens + length > options.token_budget
-                                                  : !batches.empty() && static_cast<int64_t>(batches.back().size()) == options.batch_size;
+    const bool is_full = options.token_budget > 0
+                             ? tokens + length > options.token_budget
+                             : !batches.empty() && static_cast<int64_t>(batches.back().size()) == options.batch_size;
     if (batches.empty() || is_full) {
       batches.emplace_back();
       tokens = 0;
@@ -66,7 +69,8 @@ std::vector<Batch> plan_epoch(const std::vector<int64_t>& lengths, const BatchOp
   }
   if (options.order != Order::kLength) return batches;
   std::vector<Batch> mixed;
-  for (const int64_t i : permutation(static_cast<int64_t>(batches.size()), key.with("batches"))) mixed.push_back(std::move(batches[static_cast<size_t>(i)]));
+  for (const int64_t i : permutation(static_cast<int64_t>(batches.size()), key.with("batches")))
+    mixed.push_back(std::move(batches[static_cast<size_t>(i)]));
   return mixed;
 }
 

@@ -10,21 +10,21 @@
 
 namespace graft {
 
-using Batch = std::vector<int64_t>;   // indices of rows
+using Batch = std::vector<int64_t>;  // indices of rows
 
 // Of several data sets end to end: how many rows each has, and how often it is drawn (data/mixture.h).
 struct DrawnParts {
   std::vector<int64_t> sizes;
   std::vector<double> rates;
-  int64_t rows = 0;             // drawn for an epoch
+  int64_t rows = 0;  // drawn for an epoch
 };
 
 struct BatchOptions {
-  int64_t batch_size = 32;      // rows
-  int64_t token_budget = 0;     // tokens, when positive; a longer row is a batch of its own
+  int64_t batch_size = 32;   // rows
+  int64_t token_budget = 0;  // tokens, when positive; a longer row is a batch of its own
   Order order = Order::kShuffle;
-  RandomKey key;                // of the run
-  std::optional<DrawnParts> parts = {};   // the rows are a mixture
+  RandomKey key;                         // of the run
+  std::optional<DrawnParts> parts = {};  // the rows are a mixture
 };
 
 // Rows of an epoch.

@@ -83,7 +83,8 @@ Checkpoint read_checkpoint(const Path& dir) {
   const std::string digest = options.text("state", std::nullopt);
   options.finish();
   const NamedTensors tensors = load_safetensors(dir / "state.safetensors").tensors;
-  if (digest_of(tensors) != digest) throw InputError((dir / "state.safetensors").string() + ": the bytes are not those that were written");
+  if (digest_of(tensors) != digest)
+    throw InputError((dir / "state.safetensors").string() + ": the bytes are not those that were written");
   for (const auto& [name, tensor] : tensors) {
     if (name.starts_with(kTensorPrefix)) c.tensors[name.substr(7)] = tensor;
     else if (name.starts_with(kOptimizerPrefix)) c.optimizer[name.substr(10)] = tensor;
@@ -104,8 +105,8 @@ void remove_checkpoint(const Path& dir) {
 void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
   const Path dir = folder_of(run_dir) / ("step-" + std::to_string(checkpoint.step));
   std::error_code ignored;
-  if (fs::exists(dir / kMarker)) return;   // written after this very step, before a signal asked for it again
-  fs::remove_all(dir, ignored);            // what a killed try left
+  if (fs::exists(dir / kMarker)) return;  // written after this very step, before a signal asked for it again
+  fs::remove_all(dir, ignored);           // what a killed try left
   make_directories(dir);
   NamedTensors all;
   for (const auto& [name, tensor] : checkpoint.tensors) all[kTensorPrefix + name] = tensor.detach().contiguous();
@@ -131,7 +132,8 @@ std::optional<Checkpoint> load_newest_checkpoint(const Path& run_dir) {
     try {
       return read_checkpoint(dir);
     } catch (const InputError& error) {
-      throw InputError(std::string(error.what()) + "\n  the checkpoint is damaged; remove " + dir.string() + " to go on from an earlier one, or from the start");
+      throw InputError(std::string(error.what()) + "\n  the checkpoint is damaged; remove " + dir.string() +
+                       " to go on from an earlier one, or from the start");
     }
   }
   return std::nullopt;

@@ -1,7 +1,8 @@
 // Checkpoints of a run: everything that a resume needs to go on bit for bit (doc/run_folder.md).
 //
 // checkpoints/step-N/ holds state.safetensors, state.json and, last of all, an empty file `complete`. A folder without that file
-// does not count. Randomness is a pure function of (seed, step, ...) and the order of rows one of (seed, epoch): neither is saved.
+// does not count. Randomness is a pure function of (seed, step, ...) and the order of rows one of (seed, epoch): neither is
+// saved.
 #pragma once
 
 #include <cstdint>
@@ -15,21 +16,21 @@
 namespace graft {
 
 struct BestSoFar {
-  int64_t step = -1;          // -1: no evaluation yet
-  double value = 0;           // of the primary metric
-  int64_t stale = 0;          // evaluations since
+  int64_t step = -1;  // -1: no evaluation yet
+  double value = 0;   // of the primary metric
+  int64_t stale = 0;  // evaluations since
 };
 
 struct Checkpoint {
-  int64_t step = 0;           // updates done
-  int64_t log_bytes = 0;      // length of log.jsonl at that moment
-  int64_t tokens = 0;         // real tokens seen
-  double seconds = 0;         // spent training so far
-  std::string config;         // digest of run.yaml
-  std::map<std::string, std::string> inputs;   // what was read ("the training data", ...) and its digest
+  int64_t step = 0;                           // updates done
+  int64_t log_bytes = 0;                      // length of log.jsonl at that moment
+  int64_t tokens = 0;                         // real tokens seen
+  double seconds = 0;                         // spent training so far
+  std::string config;                         // digest of run.yaml
+  std::map<std::string, std::string> inputs;  // what was read ("the training data", ...) and its digest
   BestSoFar best;
-  NamedTensors tensors;       // the adapter's, by their names
-  NamedTensors optimizer;     // m/, v/, t/
+  NamedTensors tensors;    // the adapter's, by their names
+  NamedTensors optimizer;  // m/, v/, t/
 };
 
 // Writes checkpoints/step-N and removes older ones. A complete step-N stays as it is: the same run computes the same state.

@@ -46,8 +46,9 @@ Period read_period(Options& options, const char* key) {
   const std::optional<double> count = leading_number(text, unit);
   const bool in_steps = unit.empty() || unit == "step" || unit == "steps";
   const bool in_epochs = unit == "epoch" || unit == "epochs";
-  constexpr double kMost = 1e12;   // not-a-number fails this, too
-  if (!count || !(*count > 0 && *count <= kMost) || (!in_steps && !in_epochs) || (in_steps && *count != static_cast<double>(static_cast<int64_t>(*count)))) {
+  constexpr double kMost = 1e12;  // not-a-number fails this, too
+  if (!count || !(*count > 0 && *count <= kMost) || (!in_steps && !in_epochs) ||
+      (in_steps && *count != static_cast<double>(static_cast<int64_t>(*count)))) {
     options.fault(key, "expected steps such as 500, epochs such as '1 epoch', or never, found " + quote(text));
     return {};
   }
@@ -62,15 +63,21 @@ Node period_node(const Period& period) {
 Warmup read_warmup(Options& options) {
   const double value = options.number("warmup", 0.06, 0, 1e12);
   if (value < 1) return {value, 0};
-  if (value != static_cast<double>(static_cast<int64_t>(value))) options.fault("warmup", "expected a share below 1 or a whole number of steps");
+  if (value != static_cast<double>(static_cast<int64_t>(value)))
+    options.fault("warmup", "expected a share below 1 or a whole number of steps");
   return {0, static_cast<int64_t>(value)};
 }
 
 // A name is a key beside the scores of an evaluation.
 bool is_free_name(const std::string& name) {
   static const std::vector<std::string> kTaken = {"rows", "loss", "mean"};
-  const auto is_allowed = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.' || c == '/'; };
-  if (name.empty() || !std::all_of(name.begin(), name.end(), is_allowed) || std::find(kTaken.begin(), kTaken.end(), name) != kTaken.end()) return false;
+  const auto is_allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.' ||
+           c == '/';
+  };
+  if (name.empty() || !std::all_of(name.begin(), name.end(), is_allowed) ||
+      std::find(kTaken.begin(), kTaken.end(), name) != kTaken.end())
+    return false;
   for (const TaskKind kind : {TaskKind::kClassification, TaskKind::kRegression, TaskKind::kGeneration, TaskKind::kChoice}) {
     const std::vector<std::string>& metrics = metric_names(kind);
     if (std::find(metrics.begin(), metrics.end(), name) != metrics.end()) return false;
@@ -80,17 +87,21 @@ bool is_free_name(const std::string& name) {
 
 std::vector<EvalTask> read_eval_tasks(const Node& list, const std::string& source) {
   if (list.kind != Node::Kind::kList) throw InputError(source + ": /data/eval_tasks: expected a list of {name, task, data}");
-  Node items = Node::map();   // one reader over all, so that all their faults are thrown at once
+  Node items = Node::map();  // one reader over all, so that all their faults are thrown at once
   for (size_t i = 0; i < list.items.size(); ++i) items[std::to_string(i)] = list.items[i];
   Options all(items, source, "/data/eval_tasks");
   std::vector<EvalTask> tasks;
   for (size_t i = 0; i < list.items.size(); ++i) {
     Options& options = all.section(std::to_string(i));
-    EvalTask task{options.text("name", std::nullopt), options.text("task", std::nullopt), options.text("data", std::nullopt), options.integer("rows", 0, 0, kManySteps)};
+    EvalTask task{options.text("name", std::nullopt), options.text("task", std::nullopt), options.text("data", std::nullopt),
+                  options.integer("rows", 0, 0, kManySteps)};
     const auto is_same = [&](const EvalTask& other) { return other.name == task.name; };
-    if (std::any_of(tasks.begin(), tasks.end(), is_same)) options.fault("name", "the name " + quote(task.name) + " appears twice");
+    if (std::any_of(tasks.begin(), tasks.end(), is_same))
+      options.fault("name", "the name " + quote(task.name) + " appears twice");
     if (options.has("name") && !is_free_name(task.name)) {
-      options.fault("name", "expected letters, digits and _ - . / that are neither a metric's name nor rows, loss or mean, found " + quote(task.name));
+      options.fault("name",
+                    "expected letters, digits and _ - . / that are neither a metric's name nor rows, loss or mean, found " +
+                        quote(task.name));
     }
     tasks.push_back(std::move(task));
   }
@@ -101,7 +112,10 @@ std::vector<EvalTask> read_eval_tasks(const Node& list, const std::string& sourc
 Node eval_tasks_node(const std::vector<EvalTask>& tasks) {
   std::vector<Node> list;
   for (const EvalTask& task : tasks) {
-    list.push_back(Node::map({{"name", Node::text(task.name)}, {"task", Node::text(task.task)}, {"data", Node::text(task.data)}, {"rows", Node::integer(task.rows)}}));
+    list.push_back(Node::map({{"name", Node::text(task.name)},
+                              {"task", Node::text(task.task)},
+                              {"data", Node::text(task.data)},
+                              {"rows", Node::integer(task.rows)}}));
   }
   return Node::list(std::move(list));
 }
@@ -116,13 +130,15 @@ void check_mixture(Options& options, const DataConfig& data) {
 void read_data(Options& options, DataConfig& data) {
   const auto list = [&](const char* key) -> const Node* {
     const Node* node = options.raw(key);
-    const bool is_none = node == nullptr || node->kind == Node::Kind::kNull || (node->kind == Node::Kind::kList && node->items.empty());
+    const bool is_none =
+        node == nullptr || node->kind == Node::Kind::kNull || (node->kind == Node::Kind::kList && node->items.empty());
     return is_none ? nullptr : node;
   };
   if (const Node* mixture = list("mixture")) data.mixture = parse_mixture(*mixture, options.source(), "/data/mixture");
   if (const Node* tasks = list("eval_tasks")) data.eval_tasks = read_eval_tasks(*tasks, options.source());
   data.mixture_rows = options.integer("mixture_rows", 0, 0, kManySteps);
-  if (data.mixture.empty() && data.mixture_rows > 0) options.fault("mixture_rows", "counts the rows of data.mixture, which is missing");
+  if (data.mixture.empty() && data.mixture_rows > 0)
+    options.fault("mixture_rows", "counts the rows of data.mixture, which is missing");
   data.train = options.text("train", "");
   data.eval = options.text("eval", "");
   data.test = options.text("test", "");
@@ -131,7 +147,8 @@ void read_data(Options& options, DataConfig& data) {
   data.eval_rows = options.integer("eval_rows", 0, 0, kManySteps);
   data.per_label = options.integer("per_label", 0, 0, kManySteps);
   data.splits_eval = options.boolean("split_eval", false);
-  if (data.splits_eval && (data.eval.empty() || !data.test.empty())) options.fault("split_eval", "needs data.eval, and no data.test: both come from data.eval");
+  if (data.splits_eval && (data.eval.empty() || !data.test.empty()))
+    options.fault("split_eval", "needs data.eval, and no data.test: both come from data.eval");
   if (!data.eval.empty() && data.held_out > 0) options.fault("held_out", "data.eval is given; leave one of the two out");
   if (!data.mixture.empty()) check_mixture(options, data);
 }
@@ -162,13 +179,15 @@ Node generation_node(const GenerateOptions& generation) {
                     {"min_new_tokens", Node::integer(sampling.min_new_tokens)}});
 }
 
-// A setting that has no effect beside `reason`: a fault where the user gave it another value than the usual one, and the usual value again where
-// only a preset did. `section` names where `options` lies: "" or "adafactor.".
+// A setting that has no effect beside `reason`: a fault where the user gave it another value than the usual one, and the usual
+// value again where only a preset did. `section` names where `options` lies: "" or "adafactor.".
 template <typename T>
-void expect_usual(Options& options, const RunConfig& c, const std::string& section, const char* key, T& value, const T& usual, const std::string& reason) {
+void expect_usual(Options& options, const RunConfig& c, const std::string& section, const char* key, T& value, const T& usual,
+                  const std::string& reason) {
   if (value == usual) return;
   const Node* found = options.raw(key);
-  if (!c.is_suggested(section + key)) options.fault(key, "found " + (found != nullptr ? found->scalar : "") + ", and " + reason + ", or leave it out");
+  if (!c.is_suggested(section + key))
+    options.fault(key, "found " + (found != nullptr ? found->scalar : "") + ", and " + reason + ", or leave it out");
   value = usual;
 }
 
@@ -186,11 +205,13 @@ void read_optimizer(Options& options, RunConfig& c) {
   if (c.optimizer == OptimizerKind::kAdamW) {
     const std::string reason = "the optimizer is adamw; set optimizer: adafactor";
     expect_usual(adafactor, c, "adafactor.", "first_step", c.adafactor.first_step, usual.adafactor.first_step, reason);
-    expect_usual(adafactor, c, "adafactor.", "scales_by_parameter", c.adafactor.scales_by_parameter, usual.adafactor.scales_by_parameter, reason);
+    expect_usual(adafactor, c, "adafactor.", "scales_by_parameter", c.adafactor.scales_by_parameter,
+                 usual.adafactor.scales_by_parameter, reason);
     return;
   }
   const std::string reason = "the optimizer is adafactor, which has none of it; set optimizer: adamw";
-  if (c.weight_decay != 0) expect_usual(options, c, "", "weight_decay", c.weight_decay, usual.weight_decay, reason);   // none is what it does
+  if (c.weight_decay != 0)
+    expect_usual(options, c, "", "weight_decay", c.weight_decay, usual.weight_decay, reason);  // none is what it does
   expect_usual(options, c, "", "beta1", c.beta1, usual.beta1, reason);
   expect_usual(options, c, "", "beta2", c.beta2, usual.beta2, reason);
   expect_usual(options, c, "", "epsilon", c.epsilon, usual.epsilon, reason);
@@ -201,13 +222,16 @@ void read_optimizer(Options& options, RunConfig& c) {
 void refuse_ineffective(Options& options, RunConfig& c) {
   const RunConfig usual;
   if (c.objective.consistency == 0) {
-    expect_usual(options, c, "", "consistency_targets", c.objective.targets, usual.objective.targets, "consistency is 0, which is one pass; give consistency a weight");
+    expect_usual(options, c, "", "consistency_targets", c.objective.targets, usual.objective.targets,
+                 "consistency is 0, which is one pass; give consistency a weight");
   }
-  if (c.token_budget > 0 && c.order != Order::kLength) {   // by length, batch_size makes the windows that are sorted
-    expect_usual(options, c, "", "batch_size", c.batch_size, usual.batch_size, "batches are made of token_budget; leave token_budget out");
+  if (c.token_budget > 0 && c.order != Order::kLength) {  // by length, batch_size makes the windows that are sorted
+    expect_usual(options, c, "", "batch_size", c.batch_size, usual.batch_size,
+                 "batches are made of token_budget; leave token_budget out");
   }
   if (c.evaluate_every.unit == Period::Unit::kNever) {
-    expect_usual(options, c, "", "early_stop", c.early_stop, usual.early_stop, "evaluate_every is never; give evaluate_every a period");
+    expect_usual(options, c, "", "early_stop", c.early_stop, usual.early_stop,
+                 "evaluate_every is never; give evaluate_every a period");
   }
 }
 
@@ -230,7 +254,8 @@ void read_training(Options& options, RunConfig& c) {
   c.warmup = read_warmup(options);
   c.schedule = to_enum<Schedule>(kSchedules, options.choice("schedule", "linear", kSchedules));
   c.clip = options.number("clip", c.clip, 0, 1e9);
-  if (const Node* own = options.raw("dropout"); own != nullptr && own->kind != Node::Kind::kNull) c.dropout = options.number("dropout", 0, 0, 0.99);
+  if (const Node* own = options.raw("dropout"); own != nullptr && own->kind != Node::Kind::kNull)
+    c.dropout = options.number("dropout", 0, 0, 0.99);
   c.precision = to_enum<Precision>(kPrecisions, options.choice("precision", "fp32", kPrecisions));
   c.max_length = options.integer("max_length", c.max_length, 0, 1 << 22);
   c.seed = options.integer("seed", c.seed, 0, INT64_MAX);
@@ -264,7 +289,9 @@ void collect_suggested(const Node& under, const Node* over, const std::string& p
 
 }  // namespace
 
-bool RunConfig::is_suggested(const std::string& key) const { return std::find(suggested.begin(), suggested.end(), key) != suggested.end(); }
+bool RunConfig::is_suggested(const std::string& key) const {
+  return std::find(suggested.begin(), suggested.end(), key) != suggested.end();
+}
 
 RunConfig parse_run_config(const Node& document, const Node& defaults, const std::string& source) {
   const Node merged = overlaid(defaults, document);
@@ -280,63 +307,74 @@ RunConfig parse_run_config(const Node& document, const Node& defaults, const std
   read_data(options.section("data"), config.data);
   if (config.task.empty() && !config.data.mixture.empty()) config.task = config.data.mixture.front().task;
   read_training(options, config);
-  for (const auto& [key, flag, value] : {std::tuple{"model", "--model", &config.model}, std::tuple{"task", "--task", &config.task},
-                                         std::tuple{"out", "--out", &config.out}}) {
+  for (const auto& [key, flag, value] : {std::tuple{"model", "--model", &config.model},
+                                         std::tuple{"task", "--task", &config.task}, std::tuple{"out", "--out", &config.out}}) {
     if (value->empty()) options.fault(key, std::string("missing; give ") + flag + " or write it in the file");
   }
-  if (config.epochs == 0 && config.max_steps == 0) options.fault("epochs", "a run of no steps trains nothing; give epochs or max_steps");
-  if (config.data.train.empty() && config.data.mixture.empty()) options.fault("data", "train is missing; give --data or write data.train in the file (or data.mixture)");
-  if (!config.data.mixture.empty() && config.order == Order::kFile) options.fault("order", "a mixture is drawn at random; expected shuffle or length");
+  if (config.epochs == 0 && config.max_steps == 0)
+    options.fault("epochs", "a run of no steps trains nothing; give epochs or max_steps");
+  if (config.data.train.empty() && config.data.mixture.empty())
+    options.fault("data", "train is missing; give --data or write data.train in the file (or data.mixture)");
+  if (!config.data.mixture.empty() && config.order == Order::kFile)
+    options.fault("order", "a mixture is drawn at random; expected shuffle or length");
   options.finish();
   return config;
 }
 
 Node run_config_node(const RunConfig& c) {
-  Node data = Node::map({{"train", Node::text(c.data.train)}, {"eval", Node::text(c.data.eval)}, {"test", Node::text(c.data.test)},
+  Node data = Node::map({{"train", Node::text(c.data.train)},
+                         {"eval", Node::text(c.data.eval)},
+                         {"test", Node::text(c.data.test)},
                          {"held_out", Node::number(c.data.held_out)},
-                         {"mixture", mixture_to_node(c.data.mixture)}, {"mixture_rows", Node::integer(c.data.mixture_rows)}, {"eval_tasks", eval_tasks_node(c.data.eval_tasks)},
-                         {"rows", Node::integer(c.data.rows)}, {"eval_rows", Node::integer(c.data.eval_rows)}, {"per_label", Node::integer(c.data.per_label)},
+                         {"mixture", mixture_to_node(c.data.mixture)},
+                         {"mixture_rows", Node::integer(c.data.mixture_rows)},
+                         {"eval_tasks", eval_tasks_node(c.data.eval_tasks)},
+                         {"rows", Node::integer(c.data.rows)},
+                         {"eval_rows", Node::integer(c.data.eval_rows)},
+                         {"per_label", Node::integer(c.data.per_label)},
                          {"split_eval", Node::boolean(c.data.splits_eval)}});
-  return Node::map({{"model", Node::text(c.model)},
-                    {"task", Node::text(c.task)},
-                    {"out", Node::text(c.out)},
-                    {"adapter_name", Node::text(c.adapter_name)},
-                    {"adapter", c.adapter},
-                    {"start_from", Node::text(c.start_from)},
-                    {"data", std::move(data)},
-                    {"optimizer", enum_node(kOptimizers, c.optimizer)},
-                    {"adafactor", Node::map({{"first_step", Node::integer(c.adafactor.first_step)}, {"scales_by_parameter", Node::boolean(c.adafactor.scales_by_parameter)}})},
-                    {"undrawn", enum_node(kIdles, c.undrawn)},
-                    {"label_smoothing", Node::number(c.objective.label_smoothing)},
-                    {"z_loss", Node::number(c.objective.z_loss)},
-                    {"consistency", Node::number(c.objective.consistency)},
-                    {"save_memory", Node::boolean(c.saves_memory)},
-                    {"loss_unit", Node::text(c.objective.averages_rows ? "row" : "token")},
-                    {"consistency_targets", enum_node(kTargets, c.objective.targets)},
-                    {"device", Node::text("cpu")},
-                    {"epochs", Node::number(c.epochs)},
-                    {"max_steps", Node::integer(c.max_steps)},
-                    {"batch_size", Node::integer(c.batch_size)},
-                    {"token_budget", Node::integer(c.token_budget)},
-                    {"accumulate", Node::integer(c.accumulate)},
-                    {"order", enum_node(kOrders, c.order)},
-                    {"learning_rate", Node::number(c.learning_rate)},
-                    {"warmup", c.warmup.share > 0 || c.warmup.steps == 0 ? Node::number(c.warmup.share) : Node::integer(c.warmup.steps)},
-                    {"schedule", enum_node(kSchedules, c.schedule)},
-                    {"weight_decay", Node::number(c.weight_decay)},
-                    {"beta1", Node::number(c.beta1)},
-                    {"beta2", Node::number(c.beta2)},
-                    {"epsilon", Node::number(c.epsilon)},
-                    {"clip", Node::number(c.clip)},
-                    {"dropout", c.dropout ? Node::number(*c.dropout) : Node::null()},
-                    {"precision", enum_node(kPrecisions, c.precision)},
-                    {"max_length", Node::integer(c.max_length)},
-                    {"seed", Node::integer(c.seed)},
-                    {"evaluate_every", period_node(c.evaluate_every)},
-                    {"checkpoint_every", period_node(c.checkpoint_every)},
-                    {"early_stop", Node::integer(c.early_stop)},
-                    {"keep_best", Node::boolean(c.keep_best)},
-                    {"generation", generation_node(c.generation)}});
+  return Node::map(
+      {{"model", Node::text(c.model)},
+       {"task", Node::text(c.task)},
+       {"out", Node::text(c.out)},
+       {"adapter_name", Node::text(c.adapter_name)},
+       {"adapter", c.adapter},
+       {"start_from", Node::text(c.start_from)},
+       {"data", std::move(data)},
+       {"optimizer", enum_node(kOptimizers, c.optimizer)},
+       {"adafactor", Node::map({{"first_step", Node::integer(c.adafactor.first_step)},
+                                {"scales_by_parameter", Node::boolean(c.adafactor.scales_by_parameter)}})},
+       {"undrawn", enum_node(kIdles, c.undrawn)},
+       {"label_smoothing", Node::number(c.objective.label_smoothing)},
+       {"z_loss", Node::number(c.objective.z_loss)},
+       {"consistency", Node::number(c.objective.consistency)},
+       {"save_memory", Node::boolean(c.saves_memory)},
+       {"loss_unit", Node::text(c.objective.averages_rows ? "row" : "token")},
+       {"consistency_targets", enum_node(kTargets, c.objective.targets)},
+       {"device", Node::text("cpu")},
+       {"epochs", Node::number(c.epochs)},
+       {"max_steps", Node::integer(c.max_steps)},
+       {"batch_size", Node::integer(c.batch_size)},
+       {"token_budget", Node::integer(c.token_budget)},
+       {"accumulate", Node::integer(c.accumulate)},
+       {"order", enum_node(kOrders, c.order)},
+       {"learning_rate", Node::number(c.learning_rate)},
+       {"warmup", c.warmup.share > 0 || c.warmup.steps == 0 ? Node::number(c.warmup.share) : Node::integer(c.warmup.steps)},
+       {"schedule", enum_node(kSchedules, c.schedule)},
+       {"weight_decay", Node::number(c.weight_decay)},
+       {"beta1", Node::number(c.beta1)},
+       {"beta2", Node::number(c.beta2)},
+       {"epsilon", Node::number(c.epsilon)},
+       {"clip", Node::number(c.clip)},
+       {"dropout", c.dropout ? Node::number(*c.dropout) : Node::null()},
+       {"precision", enum_node(kPrecisions, c.precision)},
+       {"max_length", Node::integer(c.max_length)},
+       {"seed", Node::integer(c.seed)},
+       {"evaluate_every", period_node(c.evaluate_every)},
+       {"checkpoint_every", period_node(c.checkpoint_every)},
+       {"early_stop", Node::integer(c.early_stop)},
+       {"keep_best", Node::boolean(c.keep_best)},
+       {"generation", generation_node(c.generation)}});
 }
 
 }  // namespace graft

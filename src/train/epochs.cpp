@@ -19,14 +19,16 @@ Epochs::Epochs(std::vector<int64_t> lengths, BatchOptions options, int64_t accum
   } else if (first_step_.size() > 1) {
     const double part = epochs - std::floor(epochs);
     const int64_t last = first_step_[first_step_.size() - 2];
-    total_steps_ = part == 0 ? first_step_.back() : last + static_cast<int64_t>(std::ceil(part * static_cast<double>(first_step_.back() - last)));
+    total_steps_ = part == 0 ? first_step_.back()
+                             : last + static_cast<int64_t>(std::ceil(part * static_cast<double>(first_step_.back() - last)));
   }
 }
 
 int64_t Epochs::steps_in(int64_t epoch) const {
   // Batches of rows are as many in every epoch; those of tokens depend on the order.
-  const int64_t batches = options_.token_budget > 0 ? static_cast<int64_t>(plan_epoch(lengths_, options_, epoch).size())
-                                                    : (epoch_rows(lengths_, options_) + options_.batch_size - 1) / options_.batch_size;
+  const int64_t batches = options_.token_budget > 0
+                              ? static_cast<int64_t>(plan_epoch(lengths_, options_, epoch).size())
+                              : (epoch_rows(lengths_, options_) + options_.batch_size - 1) / options_.batch_size;
   return (batches + accumulate_ - 1) / accumulate_;
 }
 

@@ -23,12 +23,12 @@ class Epochs {
 
  private:
   int64_t steps_in(int64_t epoch) const;
-  std::pair<int64_t, int64_t> place_of(int64_t step) const;   // epoch, step within it
+  std::pair<int64_t, int64_t> place_of(int64_t step) const;  // epoch, step within it
 
   std::vector<int64_t> lengths_;
   BatchOptions options_;
   int64_t accumulate_, total_steps_ = 0;
-  std::vector<int64_t> first_step_;     // of each epoch; one more entry for the end
+  std::vector<int64_t> first_step_;  // of each epoch; one more entry for the end
   int64_t planned_epoch_ = -1;
   std::vector<Batch> plan_;
 };

@@ -1,5 +1,5 @@
-// Counted: weights in the file and packed, trained tensors, what autograd keeps of each block (by the edits that read its rows), logits.
-// Measured once: the process itself, and what one block has in work.
+// Counted: weights in the file and packed, trained tensors, what autograd keeps of each block (by the edits that read its rows),
+// logits. Measured once: the process itself, and what one block has in work.
 #include "train/footprint.h"
 
 #include <algorithm>
@@ -16,21 +16,24 @@ namespace {
 
 // Program and libraries, as far as they are read; their heap, with that of compiled kernels.
 constexpr double kProgramBytes = 77e6, kHeapBytes = 95e6;
-constexpr double kLogitBytes = 2.0 * kChunkBytes;   // a chunk of logits, and its copy while gradients are made
+constexpr double kLogitBytes = 2.0 * kChunkBytes;  // a chunk of logits, and its copy while gradients are made
 
-double count_of(const std::vector<int64_t>& shape) { return std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies<>()); }
+double count_of(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies<>());
+}
 
 double item_of(Precision precision) { return precision == Precision::kBFloat16 ? 2 : precision == Precision::kFloat64 ? 8 : 4; }
 
 struct StackShape {
   std::string name;
   int64_t layers = 0;
-  double rows = 0, last_rows = 0;   // of a block; of the last one, which computes only what is read
-  double encoder_rows = 0;          // that it attends to
+  double rows = 0, last_rows = 0;  // of a block; of the last one, which computes only what is read
+  double encoder_rows = 0;         // that it attends to
 };
 
 std::vector<StackShape> stacks_of(const ModelConfig& config, const PlanShape& shape, bool is_text) {
-  const auto tokens = static_cast<double>(shape.batch_tokens * shape.passes), rows = static_cast<double>(shape.batch_rows * shape.passes);
+  const auto tokens = static_cast<double>(shape.batch_tokens * shape.passes),
+             rows = static_cast<double>(shape.batch_rows * shape.passes);
   const double targets = shape.mean_target > 0 ? shape.mean_target * rows : tokens;
   const double read = is_text ? std::min(targets + rows, tokens) : rows;
   if (config.layers == 0) return {{"dec", config.decoder_layers, tokens, read, 0}};
@@ -41,7 +44,8 @@ std::vector<StackShape> stacks_of(const ModelConfig& config, const PlanShape& sh
 // Numbers a row that autograd keeps of a block for its own sake.
 double kept_by_block(const ModelConfig& c, bool has_cross) {
   const auto width = static_cast<double>(c.width), keys = static_cast<double>(c.key_width());
-  const double sums = (has_cross ? 3 : 2) * (width + 2);   // pre-norm the residual stream, post-norm normalised rows; two numbers a row
+  const double sums =
+      (has_cross ? 3 : 2) * (width + 2);  // pre-norm the residual stream, post-norm normalised rows; two numbers a row
   const double attention = static_cast<double>(c.attention_width + c.heads) + 2 * keys;
   const double cross = has_cross ? static_cast<double>(c.attention_width + c.heads) : 0;
   return sums + attention + cross + static_cast<double>(c.ffn_width) * (c.has_gated_ffn ? 2 : 1);
@@ -50,12 +54,13 @@ double kept_by_block(const ModelConfig& c, bool has_cross) {
 // What is read at a linear site, named once for the sites that read the same rows.
 std::string read_at(const std::string& part) {
   if (part == "attn.q" || part == "attn.k" || part == "attn.v") return "attn.read";
-  if (part == "cross.k" || part == "cross.v") return "encoder";   // kept once for all blocks
+  if (part == "cross.k" || part == "cross.v") return "encoder";  // kept once for all blocks
   if (part == "ffn.up" || part == "ffn.gate") return "ffn.read";
   return part + ".read";
 }
 
-// Numbers a row that autograd keeps for trained tensors: rows that a weight's gradient is made of, narrow codes, rows that are scaled.
+// Numbers a row that autograd keeps for trained tensors: rows that a weight's gradient is made of, narrow codes, rows that are
+// scaled.
 class KeptByEdits {
  public:
   // `widening`: how many numbers of the trunk's type one of float32 takes.
@@ -67,13 +72,12 @@ class KeptByEdits {
     }
   }
 
-  bool trains(const std::string& stack, int64_t layer) const {
-    return lowest_ <= place(stack, layer);
-  }
+  bool trains(const std::string& stack, int64_t layer) const { return lowest_ <= place(stack, layer); }
   double in_block(const std::string& stack, int64_t layer) const {
     double sum = 0;
     const auto found = kept_.find({stack, layer});
-    if (found != kept_.end()) for (const auto& [what, numbers] : found->second) sum += numbers;
+    if (found != kept_.end())
+      for (const auto& [what, numbers] : found->second) sum += numbers;
     return sum;
   }
 
@@ -100,7 +104,9 @@ class KeptByEdits {
     }
   }
 
-  static double read_width(const Site& site) { return read_at(site.part) == "encoder" ? 0 : static_cast<double>(site.input_width); }
+  static double read_width(const Site& site) {
+    return read_at(site.part) == "encoder" ? 0 : static_cast<double>(site.input_width);
+  }
 
   void add_edit(const EditSpec& spec) {
     for (const Site& site : spec.sites) reach(site.stack, site.layer);
@@ -111,14 +117,15 @@ class KeptByEdits {
       if (site.kind == SiteKind::kAttention || site.kind == SiteKind::kEmbed) continue;
       // Of the members of a stochastic mixture one is drawn.
       if (param.name.find("expert.") != std::string::npos && param.name.find("expert.0/") == std::string::npos) continue;
-      if (param.name.ends_with(".scale")) {   // the gradient of a factor reads what it scaled; mixed by token, the factor's reads it, too
+      if (param.name.ends_with(
+              ".scale")) {  // the gradient of a factor reads what it scaled; mixed by token, the factor's reads it, too
         const bool is_mixed = param.shape.size() > 1;
         add(site, site.part + ".scaled", static_cast<double>(site.output_width) * (is_mixed ? 2 : 1));
         continue;
       }
       if (param.shape.size() < 2) continue;
       const bool reads_x = site.kind == SiteKind::kLinear;
-      const bool is_routing = param.group == "router" && widening_ > 1;   // routers read a float32 copy of the rows
+      const bool is_routing = param.group == "router" && widening_ > 1;  // routers read a float32 copy of the rows
       if (is_routing) add(site, site.part + ".routed", static_cast<double>(param.shape.front()) * widening_);
       if (reads_x) keep(site, read_at(site.part), read_width(site));
       else keep(site, site.part + ".read", static_cast<double>(site.output_width));
@@ -146,12 +153,14 @@ WeightBytes frozen_bytes(const ModelConfig& config, const PlanShape& shape, bool
   for (const TensorSlot& slot : tensor_slots(config)) {
     const double count = count_of(slot.shape);
     const bool is_table = slot.name.starts_with("embed.");
-    const bool is_linear = slot.shape.size() == 2 && (!is_table || (is_text && config.has_tied_output && slot.name == "embed.word.weight")) &&
+    const bool is_linear = slot.shape.size() == 2 &&
+                           (!is_table || (is_text && config.has_tied_output && slot.name == "embed.word.weight")) &&
                            slot.name.find("distance") == std::string::npos;
     const bool is_turned = !is_table && slot.shape.size() == 2 && family_of(config).stores_transposed;
     if (!shape.is_mapped) out.heap += count * item;
     else if (is_turned) out.heap += count * shape.stored_item;
-    else if (!rewrites && (!is_linear || !is_converted)) out.file += count * shape.stored_item;   // a copy's original is not read again
+    else if (!rewrites && (!is_linear || !is_converted))
+      out.file += count * shape.stored_item;  // a copy's original is not read again
     if (!is_linear || rewrites) continue;
     out.heap += count * item * (is_converted ? 2 : 1);
   }
@@ -163,7 +172,8 @@ double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanS
   const double item = item_of(shape.precision);
   const KeptByEdits edits(adapter, config, std::max(1.0, 4 / item));
   const auto width = static_cast<double>(config.width);
-  const double working = 2 * width + 2 * static_cast<double>(config.ffn_width) * (config.has_gated_ffn ? 1.5 : 1);   // of a block, by row
+  const double working =
+      2 * width + 2 * static_cast<double>(config.ffn_width) * (config.has_gated_ffn ? 1.5 : 1);  // of a block, by row
   double kept = 0, largest_block = 0, most_rows = 0;
   for (const StackShape& stack : stacks_of(config, shape, is_text)) {
     const bool has_cross = stack.encoder_rows > 0;
@@ -191,7 +201,8 @@ int64_t peak_bytes(const Adapter& adapter, const ModelConfig& config, const Plan
   for (const ParamSpec& param : adapter.params()) {
     if (param.role == Role::kTrained) trained += count_of(param.shape);
     if (rewrites && param.name.ends_with("/embed.word.weight")) word_table = count_of(param.shape);
-    if (rewrites && is_text && param.name.ends_with(output)) output_table = count_of(param.shape);   // its gradient is made with the loss
+    if (rewrites && is_text && param.name.ends_with(output))
+      output_table = count_of(param.shape);  // its gradient is made with the loss
   }
   const bool trains_much = rewrites && trained > 0.5 * count_of({config.vocabulary, config.width});
   const WeightBytes weights = frozen_bytes(config, shape, is_text, trains_much);
@@ -200,7 +211,8 @@ int64_t peak_bytes(const Adapter& adapter, const ModelConfig& config, const Plan
   const double gradients = trained * 4 + word_table * 4 * ends;
   const double casts = item_of(shape.precision) < 4 ? trained * item_of(shape.precision) : 0;
   const double step = step_bytes(adapter, config, shape, is_text);
-  const double in_work = trains_much ? std::max(step + casts + output_table * 4, gradients + 0.3 * step) : step + gradients + casts;
+  const double in_work =
+      trains_much ? std::max(step + casts + output_table * 4, gradients + 0.3 * step) : step + gradients + casts;
   return static_cast<int64_t>(kProgramBytes + kHeapBytes + weights.file + weights.heap + trained * 12 + in_work);
 }
 

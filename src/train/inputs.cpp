@@ -13,13 +13,15 @@ namespace graft {
 
 namespace {
 
-constexpr uint64_t kSplitSeed = 0;   // the split belongs to the data, not to the run's seed: seeds stay comparable
+constexpr uint64_t kSplitSeed = 0;  // the split belongs to the data, not to the run's seed: seeds stay comparable
 
 // The first `count` rows; all of them when it is 0.
 std::vector<Example> first_rows(std::vector<Example> rows, int64_t count, const std::string& key, const std::string& path) {
   if (count == 0) return rows;
   const auto found = static_cast<int64_t>(rows.size());
-  if (count > found) throw InputError(key + ": '" + path + "' has " + std::to_string(found) + " " + plural(found, "row") + ", " + std::to_string(count) + " were asked for");
+  if (count > found)
+    throw InputError(key + ": '" + path + "' has " + std::to_string(found) + " " + plural(found, "row") + ", " +
+                     std::to_string(count) + " were asked for");
   rows.resize(static_cast<size_t>(count));
   return rows;
 }
@@ -32,7 +34,8 @@ RowLayout layout_of(const RunConfig& config, const ModelConfig& model, const Tas
 
 // Few-shot: `count` rows of every label.
 std::vector<Example> rows_per_label(const std::vector<Example>& rows, const Task& task, int64_t count, int64_t seed) {
-  if (task.kind != TaskKind::kClassification) throw InputError("data.per_label: task " + quote(task.name) + " has no classes to draw rows of");
+  if (task.kind != TaskKind::kClassification)
+    throw InputError("data.per_label: task " + quote(task.name) + " has no classes to draw rows of");
   std::vector<int64_t> labels;
   for (const Example& row : rows) labels.push_back(static_cast<int64_t>(*row.label));
   return pick(rows, random_rows_per_label(labels, task.num_labels(), count, static_cast<uint64_t>(seed)));
@@ -41,7 +44,10 @@ std::vector<Example> rows_per_label(const std::vector<Example>& rows, const Task
 // Tasks that share one adapter have no head: all answer in words.
 Task load_text_task(const std::string& name, const std::string& key, const Path& tasks_dir) {
   Task task = load_task(name, tasks_dir);
-  if (!task.is_answered_in_words()) throw InputError(key + ": task " + quote(name) + " has a head of its own; tasks that are trained or scored together answer in words (kind: generation or choice)");
+  if (!task.is_answered_in_words())
+    throw InputError(
+        key + ": task " + quote(name) +
+        " has a head of its own; tasks that are trained or scored together answer in words (kind: generation or choice)");
   return task;
 }
 
@@ -54,8 +60,9 @@ void check_mean(const std::vector<JudgedTask>& tasks) {
   for (const JudgedTask& other : tasks) {
     const std::string &first = tasks.front().task.primary_metric, &metric = other.task.primary_metric;
     if (metric == first || (is_share(metric) && is_share(first))) continue;
-    throw InputError("data.eval_tasks: the mean over data sets needs metrics of one kind, found " + first + " of " + quote(tasks.front().name) + " and " + metric + " of " +
-                     quote(other.name) + "; change `primary` in one of the tasks");
+    throw InputError("data.eval_tasks: the mean over data sets needs metrics of one kind, found " + first + " of " +
+                     quote(tasks.front().name) + " and " + metric + " of " + quote(other.name) +
+                     "; change `primary` in one of the tasks");
   }
 }
 
@@ -77,7 +84,8 @@ void load_mixture(const Path& tasks_dir, RunInputs& in) {
   DrawnParts parts;
   for (const MixturePart& part : data.mixture) {
     const Task task = load_text_task(part.task, "data.mixture: " + part.name, tasks_dir);
-    Dataset rows = encode_examples(read_examples(part.data, task, LabelUse::kRequired), task, in.text, in.model->config, in.max_length);
+    Dataset rows =
+        encode_examples(read_examples(part.data, task, LabelUse::kRequired), task, in.text, in.model->config, in.max_length);
     parts.sizes.push_back(rows.size());
     append(std::move(rows), part.name, in.train);
   }
@@ -122,8 +130,10 @@ void check_generation_settings(const RowLayout& layout, RunInputs& in) {
     const Node given = run_config_node(in.config), usual = run_config_node({});
     for (const auto& [name, value] : given.find("generation")->members) {
       if (value.scalar == usual.find("generation")->find(name)->scalar) continue;
-      refuse_given(in.config, "generation." + name, "found " + value.scalar +
-                   ", and no evaluation of this run writes texts: that takes a task of kind generation with a metric of texts, and rows to evaluate on; leave it out");
+      refuse_given(in.config, "generation." + name,
+                   "found " + value.scalar +
+                       ", and no evaluation of this run writes texts: that takes a task of kind generation with a metric of "
+                       "texts, and rows to evaluate on; leave it out");
     }
     own = RunConfig{}.generation;
     return;
@@ -134,8 +144,10 @@ void check_generation_settings(const RowLayout& layout, RunInputs& in) {
     if (own.max_new_tokens == kAsFits) options.max_new_tokens = fitting_tokens(room);
     with_context("checking the settings generation.*", [&] { check_generation(options, in.model->config); });
     if (own.max_new_tokens <= std::max<int64_t>(room, 1)) continue;
-    throw InputError("generation.max_new_tokens: found " + std::to_string(own.max_new_tokens) + ", and of the " + std::to_string(in.model->config.max_positions) +
-                     " positions of this model the longest prompt leaves room for at most " + std::to_string(std::max<int64_t>(room, 1)) + "; give fewer, or a shorter max_length");
+    throw InputError("generation.max_new_tokens: found " + std::to_string(own.max_new_tokens) + ", and of the " +
+                     std::to_string(in.model->config.max_positions) +
+                     " positions of this model the longest prompt leaves room for at most " +
+                     std::to_string(std::max<int64_t>(room, 1)) + "; give fewer, or a shorter max_length");
   }
 }
 
@@ -143,11 +155,15 @@ void check_generation_settings(const RowLayout& layout, RunInputs& in) {
 void check_effects(const RowLayout& layout, RunInputs& in) {
   RunConfig& config = in.config;
   if (config.early_stop > 0 && !in.eval && in.eval_tasks.empty()) {
-    refuse_given(config, "early_stop", "found " + std::to_string(config.early_stop) + " evaluations, and there are no rows to evaluate on; give --eval or data.held_out, or leave early_stop out");
+    refuse_given(config, "early_stop",
+                 "found " + std::to_string(config.early_stop) +
+                     " evaluations, and there are no rows to evaluate on; give --eval or data.held_out, or leave early_stop out");
     config.early_stop = 0;
   }
   if (config.objective.averages_rows && !in.task.is_answered_in_words()) {
-    refuse_given(config, "loss_unit", "found row, which is of texts, and task " + quote(in.task.name) + " is answered by labels or numbers, where rows always count alike; leave it out");
+    refuse_given(config, "loss_unit",
+                 "found row, which is of texts, and task " + quote(in.task.name) +
+                     " is answered by labels or numbers, where rows always count alike; leave it out");
     config.objective.averages_rows = false;
   }
   check_generation_settings(layout, in);
@@ -166,23 +182,29 @@ Epochs epochs_of(const RunInputs& inputs) {
   const RunConfig& config = inputs.config;
   std::vector<int64_t> lengths;
   for (const Sequence& sequence : inputs.train.sequences) lengths.push_back(sequence.num_tokens());
-  return Epochs(std::move(lengths), {config.batch_size, config.token_budget, config.order, key_of(config).with("data"), inputs.parts}, config.accumulate, config.epochs, config.max_steps);
+  return Epochs(std::move(lengths),
+                {config.batch_size, config.token_budget, config.order, key_of(config).with("data"), inputs.parts},
+                config.accumulate, config.epochs, config.max_steps);
 }
 
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   RunInputs in;
   in.config = config;
   const bool is_mixture = !config.data.mixture.empty();
-  in.task = is_mixture || !config.data.eval_tasks.empty() ? load_text_task(config.task, "task", tasks_dir) : load_task(config.task, tasks_dir);
+  in.task = is_mixture || !config.data.eval_tasks.empty() ? load_text_task(config.task, "task", tasks_dir)
+                                                          : load_task(config.task, tasks_dir);
   const ModelConfig model = read_config(config.model);
-  check_task(in.task, model);   // what does not go together is refused before rows or weights are read
+  check_task(in.task, model);  // what does not go together is refused before rows or weights are read
   const RowLayout layout = layout_of(config, model, in.task);
   std::vector<Example> train, eval, test;
-  if (!is_mixture) train = first_rows(read_examples(config.data.train, in.task, LabelUse::kRequired), config.data.rows, "data.rows", config.data.train);
+  if (!is_mixture)
+    train = first_rows(read_examples(config.data.train, in.task, LabelUse::kRequired), config.data.rows, "data.rows",
+                       config.data.train);
   if (config.data.per_label > 0) train = rows_per_label(train, in.task, config.data.per_label, config.seed);
   if (!config.data.test.empty()) test = read_examples(config.data.test, in.task, LabelUse::kRequired);
   if (!config.data.eval.empty()) {
-    eval = first_rows(read_examples(config.data.eval, in.task, LabelUse::kRequired), config.data.eval_rows, "data.eval_rows", config.data.eval);
+    eval = first_rows(read_examples(config.data.eval, in.task, LabelUse::kRequired), config.data.eval_rows, "data.eval_rows",
+                      config.data.eval);
   } else if (config.data.held_out > 0) {
     const Split split = hold_out(static_cast<int64_t>(train.size()), config.data.held_out, kSplitSeed);
     eval = pick(train, split.held_out);
@@ -200,7 +222,9 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   if (is_mixture) load_mixture(tasks_dir, in);
   else in.train = encode_examples(std::move(train), in.task, in.text, in.model->config, in.max_length);
   load_eval_tasks(tasks_dir, in);
-  const auto judged = [&](std::vector<Example> rows) { return encode_judged(std::move(rows), in.task, in.text, in.model->config, in.max_length); };
+  const auto judged = [&](std::vector<Example> rows) {
+    return encode_judged(std::move(rows), in.task, in.text, in.model->config, in.max_length);
+  };
   if (!eval.empty()) in.eval = judged(std::move(eval));
   if (!test.empty()) in.test = judged(std::move(test));
   check_effects(layout, in);

@@ -28,15 +28,15 @@ struct RunInputs {
   ModelText text;
   std::string tokenizer_digest;
   int64_t max_length = 0;
-  Dataset train;                        // of a mixture the rows of all parts, end to end
-  std::optional<DrawnParts> parts;      // of a mixture
+  Dataset train;                    // of a mixture the rows of all parts, end to end
+  std::optional<DrawnParts> parts;  // of a mixture
   std::optional<Judged> eval, test;
   std::vector<JudgedTask> eval_tasks;
 };
 
-// Loads model, tokenizer and data as `config` says. `tasks_dir` holds the ready tasks. Throws InputError; of a mixture also where a part is no task
-// of texts, of eval_tasks where their primary metrics have no common mean. A setting that task, rows or length leave without effect is refused
-// where the user gave it, and its default again where only the preset did.
+// Loads model, tokenizer and data as `config` says. `tasks_dir` holds the ready tasks. Throws InputError; of a mixture also where
+// a part is no task of texts, of eval_tasks where their primary metrics have no common mean. A setting that task, rows or length
+// leave without effect is refused where the user gave it, and its default again where only the preset did.
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir);
 
 // What all random draws of a run begin with.

@@ -19,8 +19,8 @@ class EventLog {
   EventLog(const EventLog&) = delete;
   EventLog& operator=(const EventLog&) = delete;
 
-  void write(Node event);             // {"event": ..., ...}; throws IoError
-  int64_t sync();                     // to disk; returns the length in bytes
+  void write(Node event);  // {"event": ..., ...}; throws IoError
+  int64_t sync();          // to disk; returns the length in bytes
 
  private:
   Path path_;

@@ -6,7 +6,7 @@ namespace graft {
 
 namespace {
 
-volatile std::sig_atomic_t g_signal = 0;   // written by the handler below and nowhere else
+volatile std::sig_atomic_t g_signal = 0;  // written by the handler below and nowhere else
 
 void note_signal(int number) {
   g_signal = number;
@@ -46,7 +46,7 @@ LoopEnd drive(std::vector<std::unique_ptr<Run>>& runs, int& signal) {
         is_left = true;
         other->checkpoint();
       }
-      if (!is_left) return LoopEnd::kDone;   // the signal came with the last step
+      if (!is_left) return LoopEnd::kDone;  // the signal came with the last step
       signal = g_signal;
       return LoopEnd::kInterrupted;
     }

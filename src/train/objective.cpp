@@ -22,8 +22,10 @@ Tensor summed_loss(TaskKind kind, const Tensor& logits, const std::vector<double
 }
 
 Tensor summed_consistency(const Tensor& a, const Tensor& b, ConsistencyTargets targets, const Tensor& weights) {
-  const Tensor log_p = at::log_softmax(a, 1), log_q = at::log_softmax(b, 1);   // [N, outputs]
-  const auto target = [&](const Tensor& log_target) { return targets == ConsistencyTargets::kDetached ? log_target.detach() : log_target; };
+  const Tensor log_p = at::log_softmax(a, 1), log_q = at::log_softmax(b, 1);  // [N, outputs]
+  const auto target = [&](const Tensor& log_target) {
+    return targets == ConsistencyTargets::kDetached ? log_target.detach() : log_target;
+  };
   const auto divergence = [&](const Tensor& log_target, const Tensor& log_own) {
     const Tensor rows = log_target.exp() * (log_target - log_own);
     return weights.defined() ? (rows.sum(1) * weights).sum() : rows.sum();

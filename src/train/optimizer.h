@@ -27,8 +27,8 @@ std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params, 
 // AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 //   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr wd p;  p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 // Decay acts only where the tensor's spec says so. A tensor that never had a gradient has no state and does not move. Once it had
-// one, a missing gradient counts as zero and it keeps moving (Idle::kMoves: the zero-filled gradients of AdaMix's released code), or
-// it waits, its count too (Idle::kRests).
+// one, a missing gradient counts as zero and it keeps moving (Idle::kMoves: the zero-filled gradients of AdaMix's released code),
+// or it waits, its count too (Idle::kRests).
 class AdamW final : public Optimizer {
  public:
   struct Options {
@@ -38,13 +38,13 @@ class AdamW final : public Optimizer {
 
   AdamW(const std::vector<ParamSpec>& params, const Options& options);
   void step(NamedTensors& tensors, double learning_rate) override;
-  NamedTensors state() const override;              // "m/", "v/" and "t/" (a scalar count)
+  NamedTensors state() const override;  // "m/", "v/" and "t/" (a scalar count)
   void restore(const NamedTensors& state) override;
 
  private:
   struct Slot {
     ParamSpec spec;
-    at::Tensor m, v, t;      // undefined until the first gradient
+    at::Tensor m, v, t;  // undefined until the first gradient
   };
   Options options_;
   std::vector<Slot> slots_;
@@ -58,13 +58,13 @@ class Adafactor final : public Optimizer {
  public:
   Adafactor(const std::vector<ParamSpec>& params, const AdafactorConfig& config);
   void step(NamedTensors& tensors, double learning_rate) override;
-  NamedTensors state() const override;              // "v/", and "t/" of the whole
+  NamedTensors state() const override;  // "v/", and "t/" of the whole
   void restore(const NamedTensors& state) override;
 
  private:
   struct Slot {
     ParamSpec spec;
-    at::Tensor v;            // undefined until the first gradient
+    at::Tensor v;  // undefined until the first gradient
   };
   AdafactorConfig config_;
   std::vector<Slot> slots_;

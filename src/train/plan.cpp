@@ -14,7 +14,9 @@ namespace graft {
 
 namespace {
 
-int64_t count_of(const std::vector<int64_t>& shape) { return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()); }
+int64_t count_of(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
 
 // A param's name, taken apart: edit "0.gate", steps "of/expert.2/", own name "enc.3.attn.q.lora_a".
 struct ParamPath {
@@ -47,7 +49,8 @@ PlanGroup group_of(const ParamSpec& param, const ParamPath& path, const std::set
   if (param.group == "router") return PlanGroup::kRouters;
   if (param.group == "gate") return PlanGroup::kGates;
   const bool is_drawn = path.steps.find("expert.") != std::string::npos || path.steps.find("shared/") != std::string::npos;
-  const bool is_routed = std::any_of(routed.begin(), routed.end(), [&](const std::string& below) { return param.name.starts_with(below); });
+  const bool is_routed =
+      std::any_of(routed.begin(), routed.end(), [&](const std::string& below) { return param.name.starts_with(below); });
   return is_drawn || is_routed ? PlanGroup::kExperts : PlanGroup::kOthers;
 }
 
@@ -80,13 +83,14 @@ void count_adapter(const Adapter& adapter, Plan& plan) {
 
 // Matrix products for one row of the data, 2 operations a multiply-add.
 struct RowFlops {
-  std::vector<double> blocks;   // of both stacks, the encoder's first
-  double output = 0;            // of the layer over the vocabulary
+  std::vector<double> blocks;  // of both stacks, the encoder's first
+  double output = 0;           // of the layer over the vocabulary
   double tokens = 0;
 };
 
 RowFlops row_flops(const ModelConfig& c, const PlanShape& shape, bool is_text) {
-  const auto width = static_cast<double>(c.width), heads = static_cast<double>(c.attention_width), keys = static_cast<double>(c.key_width());
+  const auto width = static_cast<double>(c.width), heads = static_cast<double>(c.attention_width),
+             keys = static_cast<double>(c.key_width());
   const double ffn = (c.has_gated_ffn ? 3 : 2) * width * static_cast<double>(c.ffn_width), attention = 2 * width * (heads + keys);
   const double length = shape.mean_length, target = shape.mean_target;
   const bool has_both = c.layers > 0 && c.has_decoder();
@@ -108,7 +112,9 @@ int64_t all_layers(const ModelConfig& config) { return config.layers + config.de
 // Lowest of all layers that an edit changes; their number when none does.
 int64_t lowest_edited_layer(const Adapter& adapter, const ModelConfig& config) {
   int64_t lowest = all_layers(config);
-  const auto lower = [&](const std::string& stack, int64_t layer) { lowest = std::min(lowest, stack == "dec" ? config.layers + layer : layer); };
+  const auto lower = [&](const std::string& stack, int64_t layer) {
+    lowest = std::min(lowest, stack == "dec" ? config.layers + layer : layer);
+  };
   for (const Adapter::Part& part : adapter.parts()) {
     for (const Site& site : part.spec.sites) lower(site.stack, std::max<int64_t>(0, site.layer));
     if (!part.spec.traits.rewrites) continue;
@@ -152,7 +158,7 @@ Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShap
   const double edits = rewrites ? 0.0 : 2.0 * static_cast<double>(plan.kept_parameters);
   plan.forward_flops = (std::accumulate(row.blocks.begin(), row.blocks.end(), row.output)) / row.tokens + edits;
   plan.training_flops = plan.forward_flops + trained / row.tokens * (rewrites ? 2.0 : 1.0) + 2.0 * edits;
-  if (shape.saves_memory) plan.training_flops += (trained - row.output) / row.tokens + edits;   // every block a second time
+  if (shape.saves_memory) plan.training_flops += (trained - row.output) / row.tokens + edits;  // every block a second time
   plan.peak_bytes = peak_bytes(adapter, config, shape);
   return plan;
 }
@@ -168,19 +174,21 @@ PlanShape plan_shape(const RunConfig& config, const Model& model, const Dataset&
   for (const Sequence& sequence : data.sequences) {
     lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
     ids += lengths.back();
-    targets += static_cast<int64_t>(sequence.target_ids.size()) + std::count(sequence.is_target.begin(), sequence.is_target.end(), true);
+    targets +=
+        static_cast<int64_t>(sequence.target_ids.size()) + std::count(sequence.is_target.begin(), sequence.is_target.end(), true);
   }
   shape.mean_length = static_cast<double>(ids) / count;
   shape.mean_target = static_cast<double>(targets) / count;
   const int64_t rows = std::min(config.batch_size, data.size());
   std::sort(lengths.rbegin(), lengths.rend());
-  const int64_t most = std::accumulate(lengths.begin(), lengths.begin() + rows, int64_t{0});   // the longest rows in one batch
+  const int64_t most = std::accumulate(lengths.begin(), lengths.begin() + rows, int64_t{0});  // the longest rows in one batch
   if (config.token_budget > 0) {
     shape.batch_tokens = config.token_budget;
-    shape.batch_rows = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(config.token_budget) / std::max(1.0, shape.mean_length)));
+    shape.batch_rows =
+        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(config.token_budget) / std::max(1.0, shape.mean_length)));
   } else {
     shape.batch_rows = rows;
-    const auto long_batch = static_cast<int64_t>(1.3 * shape.mean_length * static_cast<double>(rows));   // of a shuffled epoch
+    const auto long_batch = static_cast<int64_t>(1.3 * shape.mean_length * static_cast<double>(rows));  // of a shuffled epoch
     shape.batch_tokens = config.order == Order::kLength ? most : std::min(most, long_batch);
   }
   double parameters = 0, bytes = 0;

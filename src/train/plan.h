@@ -17,26 +17,28 @@ namespace graft {
 // What a parameter is for. Experts: of stochastic mixtures and routers, without the routers' own tensors.
 enum class PlanGroup { kExperts, kRouters, kGates, kHead, kOthers };
 
-constexpr PlanGroup kPlanGroups[] = {PlanGroup::kExperts, PlanGroup::kRouters, PlanGroup::kGates, PlanGroup::kHead, PlanGroup::kOthers};
-const char* group_name(PlanGroup group);   // "experts"
+constexpr PlanGroup kPlanGroups[] = {PlanGroup::kExperts, PlanGroup::kRouters, PlanGroup::kGates, PlanGroup::kHead,
+                                     PlanGroup::kOthers};
+const char* group_name(PlanGroup group);  // "experts"
 
 struct PlanRow {
-  std::string edit;             // "0.lora", "head"
-  std::string part;             // the site's part name ("attn.q"), or the tensor's own where all sites share it
+  std::string edit;  // "0.lora", "head"
+  std::string part;  // the site's part name ("attn.q"), or the tensor's own where all sites share it
   PlanGroup group = PlanGroup::kOthers;
-  int64_t parameters = 0;       // trained
+  int64_t parameters = 0;  // trained
 };
 
 struct Plan {
   std::vector<PlanRow> rows;
   int64_t trunk_parameters = 0;
-  int64_t edit_parameters = 0;      // trained, without the head
-  int64_t kept_parameters = 0;      // what is left of them after training: of a mixture its mean, of a network for prefixes its result
+  int64_t edit_parameters = 0;  // trained, without the head
+  int64_t kept_parameters =
+      0;  // what is left of them after training: of a mixture its mean, of a network for prefixes its result
   int64_t head_parameters = 0;
-  int64_t stored_parameters = 0;    // in adapter.safetensors
-  double forward_flops = 0;         // per token, prompt or target: trunk, edits and the layer over a vocabulary
-  double training_flops = 0;        // forward and backward
-  int64_t peak_bytes = 0;           // resident, in training
+  int64_t stored_parameters = 0;  // in adapter.safetensors
+  double forward_flops = 0;       // per token, prompt or target: trunk, edits and the layer over a vocabulary
+  double training_flops = 0;      // forward and backward
+  int64_t peak_bytes = 0;         // resident, in training
 
   int64_t parameters_in(PlanGroup group) const;
 };

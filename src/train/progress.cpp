@@ -50,7 +50,8 @@ void Progress::draw(const std::string& detail) {
     return;
   }
   const int64_t filled = total_ > 0 ? kBarWidth * done_ / total_ : kBarWidth;
-  const std::string bar = std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kBarWidth - filled), '.');
+  const std::string bar =
+      std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kBarWidth - filled), '.');
   std::fprintf(stderr, "\r\033[K[%s] %s  %s%s", bar.c_str(), counts.c_str(), detail.c_str(), time.c_str());
   std::fflush(stderr);
 }

@@ -72,7 +72,7 @@ void remove_temp_files(const Path& dir) {
 Node records_event(int64_t step, const NamedTensors& records) {
   Node means = Node::map();
   for (const auto& [name, values] : records) {
-    const Tensor mean = values.mean(0);   // [K]
+    const Tensor mean = values.mean(0);  // [K]
     std::vector<Node> numbers;
     for (int64_t k = 0; k < mean.numel(); ++k) numbers.push_back(Node::number(mean[k].item<float>()));
     means[name] = Node::list(std::move(numbers));
@@ -86,7 +86,8 @@ Node mixture_event(const RunInputs& inputs) {
   const double sum = std::accumulate(parts.rates.begin(), parts.rates.end(), 0.0);
   Node out = Node::map();
   for (size_t i = 0; i < parts.sizes.size(); ++i) {
-    out[inputs.config.data.mixture[i].name] = Node::map({{"rows", Node::integer(parts.sizes[i])}, {"share", Node::number(parts.rates[i] / sum)}});
+    out[inputs.config.data.mixture[i].name] =
+        Node::map({{"rows", Node::integer(parts.sizes[i])}, {"share", Node::number(parts.rates[i] / sum)}});
   }
   return out;
 }
@@ -103,25 +104,29 @@ std::string data_text(const DataConfig& data) {
 Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
     : inputs_(std::move(inputs)),
       dir_(inputs_.config.out),
-      adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name, {inputs_.model->config, inputs_.model->sites}, inputs_.task),
+      adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name, {inputs_.model->config, inputs_.model->sites},
+               inputs_.task),
       optimizer_(make_optimizer(adapter_.params(), inputs_.config)),
       epochs_(epochs_of(inputs_)),
       progress_("step", epochs_.total_steps(), 0, verbosity) {
   if (inputs_.config.start_from.empty()) {
     tensors_ = adapter_.init(inputs_.model->weights, key_of(inputs_.config).with("init"));
-    inputs_.model->weights.release_pages();   // copies of the trunk's tensors may have been made
+    inputs_.model->weights.release_pages();  // copies of the trunk's tensors may have been made
   } else {
     tensors_ = load_adapter(inputs_.config.start_from, *inputs_.model).tensors;
     const std::vector<ParamSpec> own = adapter_.params();
     for (const ParamSpec& param : own) {
-      if (tensor_at(tensors_, param.name, inputs_.config.start_from).sizes() != at::IntArrayRef(param.shape) || own.size() != tensors_.size()) {
-        throw InputError("start_from: the adapter in '" + inputs_.config.start_from + "' is not of this run's shape (tensor '" + param.name + "')");
+      if (tensor_at(tensors_, param.name, inputs_.config.start_from).sizes() != at::IntArrayRef(param.shape) ||
+          own.size() != tensors_.size()) {
+        throw InputError("start_from: the adapter in '" + inputs_.config.start_from + "' is not of this run's shape (tensor '" +
+                         param.name + "')");
       }
     }
   }
   {
     const at::NoGradGuard no_grad;
-    adapter_.rewritten(adapter_.derive(tensors_, inputs_.model->weights), inputs_.model->weights);   // refuses parts that train the same tensor
+    adapter_.rewritten(adapter_.derive(tensors_, inputs_.model->weights),
+                       inputs_.model->weights);  // refuses parts that train the same tensor
   }
   open_folder(mode);
 }
@@ -129,43 +134,47 @@ Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
 void Run::open_folder(StartMode mode) {
   const Path run_yaml = dir_ / "run.yaml";
   if (mode == StartMode::kFresh) {
-    if (fs::exists(run_yaml)) throw InputError("'" + dir_.string() + "' holds a run already: go on with --resume " + dir_.string() + ", or choose another --out");
+    if (fs::exists(run_yaml))
+      throw InputError("'" + dir_.string() + "' holds a run already: go on with --resume " + dir_.string() +
+                       ", or choose another --out");
     make_directories(dir_ / "checkpoints");
     write_file_atomically(run_yaml, to_yaml(run_config_node(inputs_.config)));
   }
   remove_temp_files(dir_);
   remove_temp_files(dir_ / "adapter");
   const std::optional<Checkpoint> newest = load_newest_checkpoint(dir_);
-  if (newest) restore(*newest);   // checks it, before a file is touched
+  if (newest) restore(*newest);  // checks it, before a file is touched
   log_ = std::make_unique<EventLog>(dir_ / "log.jsonl", newest ? newest->log_bytes : 0);
   if (newest) return;
   const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
   Node start = Node::map({{"event", Node::text("start")},
-                         {"total_steps", Node::integer(epochs_.total_steps())},
-                         {"train_rows", Node::integer(inputs_.train.size())},
-                         {"train_tokens", Node::integer(inputs_.train.num_tokens)},
-                         {"train_texts_cut", Node::integer(inputs_.train.num_cut)},
-                         {"edit_parameters", Node::integer(plan.edit_parameters)},
-                         {"head_parameters", Node::integer(plan.head_parameters)},
-                         {"predicted_peak_bytes", Node::integer(plan.peak_bytes)}});
+                          {"total_steps", Node::integer(epochs_.total_steps())},
+                          {"train_rows", Node::integer(inputs_.train.size())},
+                          {"train_tokens", Node::integer(inputs_.train.num_tokens)},
+                          {"train_texts_cut", Node::integer(inputs_.train.num_cut)},
+                          {"edit_parameters", Node::integer(plan.edit_parameters)},
+                          {"head_parameters", Node::integer(plan.head_parameters)},
+                          {"predicted_peak_bytes", Node::integer(plan.peak_bytes)}});
   if (inputs_.parts) start["mixture"] = mixture_event(inputs_);
   log_->write(std::move(start));
 }
 
 void Run::restore(const Checkpoint& checkpoint) {
   if (checkpoint.config != digest_of(inputs_.config)) {
-    throw InputError("'" + dir_.string() + "': run.yaml is not the one that the checkpoint at step " + std::to_string(checkpoint.step) +
-                     " was made with; restore run.yaml, or start a new run");
+    throw InputError("'" + dir_.string() + "': run.yaml is not the one that the checkpoint at step " +
+                     std::to_string(checkpoint.step) + " was made with; restore run.yaml, or start a new run");
   }
   for (const auto& [what, digest] : input_digests()) {
     const auto then = checkpoint.inputs.find(what);
     if (then != checkpoint.inputs.end() && then->second == digest) continue;
-    throw InputError("'" + dir_.string() + "': " + what + " is not what the checkpoint at step " + std::to_string(checkpoint.step) +
-                     " was made with; restore it, or start a new run");
+    throw InputError("'" + dir_.string() + "': " + what + " is not what the checkpoint at step " +
+                     std::to_string(checkpoint.step) + " was made with; restore it, or start a new run");
   }
   for (auto& [name, tensor] : tensors_) {
     const Tensor& saved = tensor_at(checkpoint.tensors, name, "checkpoint");
-    if (saved.sizes() != tensor.sizes()) throw InputError("checkpoint: tensor '" + name + "': expected " + shape_text(tensor.sizes()) + ", found " + shape_text(saved.sizes()));
+    if (saved.sizes() != tensor.sizes())
+      throw InputError("checkpoint: tensor '" + name + "': expected " + shape_text(tensor.sizes()) + ", found " +
+                       shape_text(saved.sizes()));
     const at::NoGradGuard no_grad;
     tensor.copy_(saved);
   }
@@ -179,10 +188,13 @@ void Run::restore(const Checkpoint& checkpoint) {
 
 const std::map<std::string, std::string>& Run::input_digests() {
   if (!digests_.empty()) return digests_;
-  digests_ = {{"the training data", digest_of(inputs_.train)}, {"the tokenizer", inputs_.tokenizer_digest}, {"the base model", digest_of(*inputs_.model)}};
+  digests_ = {{"the training data", digest_of(inputs_.train)},
+              {"the tokenizer", inputs_.tokenizer_digest},
+              {"the base model", digest_of(*inputs_.model)}};
   if (inputs_.eval) digests_["the evaluation data"] = digest_of(inputs_.eval->rows);
   if (inputs_.test) digests_["the test data"] = digest_of(inputs_.test->rows);
-  for (const JudgedTask& each : inputs_.eval_tasks) digests_["the data of evaluation task '" + each.name + "'"] = digest_of(each.data.rows);
+  for (const JudgedTask& each : inputs_.eval_tasks)
+    digests_["the data of evaluation task '" + each.name + "'"] = digest_of(each.data.rows);
   return digests_;
 }
 
@@ -211,8 +223,9 @@ void Run::step() {
   const auto start = std::chrono::steady_clock::now();
   const RunConfig& config = inputs_.config;
   const std::vector<Batch> batches = epochs_.batches_of(step_);
-  const double rate = config.learning_rate *
-                      rate_factor(config.schedule, step_, warmup_steps(config.warmup, epochs_.total_steps()), epochs_.total_steps());
+  const double rate =
+      config.learning_rate *
+      rate_factor(config.schedule, step_, warmup_steps(config.warmup, epochs_.total_steps()), epochs_.total_steps());
   int64_t tokens = 0;
   double loss = 0;
   {
@@ -236,7 +249,8 @@ void Run::step() {
                          {"gradient_norm", Node::number(norm)},
                          {"tokens", Node::integer(tokens)},
                          {"seconds", Node::number(seconds)}}));
-  progress_.update(step_, "loss " + number_text(loss) + "  " + count_text(static_cast<int64_t>(static_cast<double>(tokens) / seconds)) + " tok/s");
+  progress_.update(step_, "loss " + number_text(loss) + "  " +
+                              count_text(static_cast<int64_t>(static_cast<double>(tokens) / seconds)) + " tok/s");
 
   const bool is_last = step_ == epochs_.total_steps();
   if (is_judged() && (is_last || epochs_.falls_due(config.evaluate_every, step_))) evaluate();
@@ -252,8 +266,8 @@ void Run::check_finite(double loss, double norm, double rate, const std::vector<
       ids += (ids.empty() ? "" : ", ") + inputs_.train.examples[static_cast<size_t>(row)].id_text;
     }
   }
-  throw InputError("step " + std::to_string(step_ + 1) + ": the loss is " + number_text(loss) + " and the gradient norm " + number_text(norm) +
-                   " at learning rate " + number_text(rate) + "; examples " + ids +
+  throw InputError("step " + std::to_string(step_ + 1) + ": the loss is " + number_text(loss) + " and the gradient norm " +
+                   number_text(norm) + " at learning rate " + number_text(rate) + "; examples " + ids +
                    ". Lower learning_rate or set clip; the run stopped before this step changed anything");
 }
 
@@ -276,7 +290,8 @@ void Run::evaluate() {
   const Bound bound(*inputs_.model, adapter_, tensors_);
   EvaluateOptions options = evaluate_options();
   options.predict.keep_records = true;
-  Node event = Node::map({{"event", Node::text("evaluate")}, {"step", Node::integer(step_)}, {"epoch", Node::number(epochs_.epochs_done(step_))}});
+  Node event = Node::map(
+      {{"event", Node::text("evaluate")}, {"step", Node::integer(step_)}, {"epoch", Node::number(epochs_.epochs_done(step_))}});
   std::string line = "evaluated at step " + count_text(step_) + ":";
   double primary = 0, seconds = 0;
   NamedTensors records;
@@ -292,7 +307,7 @@ void Run::evaluate() {
     seconds += evaluation.seconds;
     records = std::move(evaluation.records);
   }
-  if (!inputs_.eval_tasks.empty()) {   // they are what the run is judged by
+  if (!inputs_.eval_tasks.empty()) {  // they are what the run is judged by
     const TaskScores scores = score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, options);
     event["eval"] = scores.node(inputs_.eval_tasks);
     line += "  mean of " + std::to_string(inputs_.eval_tasks.size()) + " tasks " + number_text(scores.mean);
@@ -346,7 +361,7 @@ void Run::checkpoint() {
 void Run::finish() {
   const bool has_best = is_judged() && inputs_.config.keep_best;
   if (!has_best) save_adapter_folder();
-  optimizer_.reset();   // neither is needed any more, and the scores below need room of their own
+  optimizer_.reset();  // neither is needed any more, and the scores below need room of their own
   tensors_.clear();
   release_free_memory();
   // What is scored and reported is what lies on disk, read back the way every user reads it.
@@ -360,7 +375,8 @@ void Run::finish() {
     metrics[name] = scores_node(**data, evaluation);
   }
   if (!inputs_.eval_tasks.empty()) {
-    const Node scores = score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, evaluate_options()).node(inputs_.eval_tasks);
+    const Node scores =
+        score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, evaluate_options()).node(inputs_.eval_tasks);
     for (const auto& [name, value] : scores.members) metrics["eval"][name] = value;
   }
   const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
@@ -378,7 +394,7 @@ void Run::finish() {
                          {"predicted_peak_bytes", Node::integer(plan.peak_bytes)},
                          {"peak_bytes", Node::integer(peak)}}));
   log_->sync();
-  write_file_atomically(dir_ / "metrics.json", to_json(metrics));   // from here on the run is finished
+  write_file_atomically(dir_ / "metrics.json", to_json(metrics));  // from here on the run is finished
   remove_checkpoints(dir_);
   progress_.finish();
 }

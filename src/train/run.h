@@ -24,7 +24,8 @@ enum class StartMode { kFresh, kResume };
 
 class Run {
  public:
-  // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint, or from the start when there is none.
+  // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint, or from the start when there is
+  // none.
   Run(RunInputs inputs, StartMode mode, Verbosity verbosity);
   // True when `dir` holds a run that came to its end: metrics.json is written last.
   static bool is_finished(const Path& dir);
@@ -65,7 +66,7 @@ class Run {
   int64_t step_ = 0, tokens_ = 0;
   double seconds_ = 0;
   BestSoFar best_;
-  std::map<std::string, std::string> digests_;   // of the inputs; made when first needed
+  std::map<std::string, std::string> digests_;  // of the inputs; made when first needed
 };
 
 }  // namespace graft

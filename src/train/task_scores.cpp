@@ -36,7 +36,8 @@ Node TaskScores::node(const std::vector<JudgedTask>& tasks) const {
   return out;
 }
 
-TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks, const ModelText& text, const EvaluateOptions& options) {
+TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks, const ModelText& text,
+                       const EvaluateOptions& options) {
   TaskScores out;
   std::vector<double> values;
   for (const JudgedTask& each : tasks) {

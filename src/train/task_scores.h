@@ -15,15 +15,16 @@ double goodness(const std::string& metric, double value);
 Node scores_node(const Judged& data, const Evaluation& evaluation);
 
 struct TaskScores {
-  std::vector<Evaluation> evaluations;   // one a task, in order
-  double mean = 0;                       // over the tasks, of their primary metrics; NaN where one is undefined
-  double goodness = 0;                   // of the mean
+  std::vector<Evaluation> evaluations;  // one a task, in order
+  double mean = 0;                      // over the tasks, of their primary metrics; NaN where one is undefined
+  double goodness = 0;                  // of the mean
 
   // {NAME: {rows, loss, each metric}, ..., mean: ...}
   Node node(const std::vector<JudgedTask>& tasks) const;
 };
 
 // Nothing is differentiated. Requires: at least one task; primary metrics that have a common mean (load_inputs).
-TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks, const ModelText& text, const EvaluateOptions& options);
+TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks, const ModelText& text,
+                       const EvaluateOptions& options);
 
 }  // namespace graft

@@ -39,7 +39,8 @@ TEST(Yaml, RefusesWithAPosition) {
   std::string laughs = "a0: &a0 [x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 20; ++i) {
     const std::string last = "*a" + std::to_string(i - 1);
-    laughs += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + last + ", " + last + ", " + last + ", " + last + "]\n";
+    laughs +=
+        "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + last + ", " + last + ", " + last + ", " + last + "]\n";
   }
   std::string indented;
   for (size_t i = 0; i < 70; ++i) indented += std::string(i, ' ') + "a:\n";
@@ -78,7 +79,8 @@ TEST(Yaml, RefusesWithAPosition) {
 TEST(Yaml, AcceptsDepth64) { EXPECT_NO_THROW(parse_yaml(std::string(64, '[') + std::string(64, ']'), "x")); }
 
 TEST(Json, ReadsKindsAndPositions) {
-  const Node root = parse_json("{\"rank\": 8,\n \"name\" : \"a \\\"8\\\\\",\n \"list\":[1.50,-2e3, true,null],\n \"sub\": {\"x\": false}}", "x.json");
+  const Node root = parse_json(
+      "{\"rank\": 8,\n \"name\" : \"a \\\"8\\\\\",\n \"list\":[1.50,-2e3, true,null],\n \"sub\": {\"x\": false}}", "x.json");
   ASSERT_EQ(root.members.size(), 4U);
   EXPECT_EQ(place(root), "1:1");
   EXPECT_EQ(*root.find("rank"), Node::plain("8"));
@@ -87,8 +89,9 @@ TEST(Json, ReadsKindsAndPositions) {
   EXPECT_EQ(place(*root.find("name")), "2:11");
   EXPECT_EQ(*root.find("list"), Node::list({Node::plain("1.50"), Node::plain("-2e3"), Node::boolean(true), Node::null()}));
   const std::vector<Node>& items = root.find("list")->items;
-  EXPECT_EQ(place(*root.find("list")) + " " + place(items[0]) + " " + place(items[1]) + " " + place(items[2]) + " " + place(items[3]),
-            "3:9 3:10 3:15 3:21 3:26");
+  EXPECT_EQ(
+      place(*root.find("list")) + " " + place(items[0]) + " " + place(items[1]) + " " + place(items[2]) + " " + place(items[3]),
+      "3:9 3:10 3:15 3:21 3:26");
   EXPECT_EQ(place(*root.find("sub")->find("x")), "4:15");
   EXPECT_EQ(parse_json("12", "x"), Node::plain("12"));
   EXPECT_EQ(parse_json(" -0 ", "x"), Node::plain("-0"));
@@ -120,13 +123,14 @@ TEST(Json, RefusesWithAPosition) {
 TEST(Json, AcceptsDepth64) { EXPECT_NO_THROW(parse_json(std::string(64, '[') + std::string(64, ']'), "x")); }
 
 TEST(Json, ManyKeysTakeLinearTime) {
-  std::string text = "{";   // a quadratic search for repeated keys would take minutes
+  std::string text = "{";  // a quadratic search for repeated keys would take minutes
   for (int i = 0; i < 300'000; ++i) text += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":" + std::to_string(i);
   EXPECT_EQ(parse_json(text + "}", "x").members.size(), 300'000U);
 }
 
 TEST(Emit, KeepsEveryDigitAndEscapes) {
-  const std::string text = R"({"a":12345678901234567890123,"b":[1.50,-0,true,null,"1"],"c":{},"d":[],"e\n\"":"\u0001)" "\xc3\xbc\"}";
+  const std::string text = R"({"a":12345678901234567890123,"b":[1.50,-0,true,null,"1"],"c":{},"d":[],"e\n\"":"\u0001)"
+                           "\xc3\xbc\"}";
   const Node node = parse_json(text, "x");
   EXPECT_EQ(to_json(node, -1), text);
   EXPECT_EQ(to_json(Node::map({{"a", Node::list({Node::integer(1), Node::text("x")})}, {"b", Node::map()}})),
@@ -136,21 +140,24 @@ TEST(Emit, KeepsEveryDigitAndEscapes) {
 }
 
 TEST(Emit, YamlReadsBackEqual) {
-  const Node node = Node::map({{"edits", Node::list({Node::map({{"lora", Node::map({{"sites", Node::list({Node::plain("attn.q"), Node::plain("attn.v")})},
-                                                                                     {"rank", Node::integer(8)}})}}),
-                                                     Node::list({Node::list()})})},
-                               {"nothing", Node::null()},
-                               {"texts", Node::list({Node::text("8"), Node::text("true"), Node::text(""), Node::text("a: b # c\n\t\"'"), Node::text("~")})},
-                               {"", Node::map()},
-                               {"~", Node::number(0.1)},
-                               {"a: b", Node::boolean(false)},
-                               {"\xc3\xbc", Node::number(1e-300)}});
+  const Node node = Node::map(
+      {{"edits", Node::list({Node::map({{"lora", Node::map({{"sites", Node::list({Node::plain("attn.q"), Node::plain("attn.v")})},
+                                                            {"rank", Node::integer(8)}})}}),
+                             Node::list({Node::list()})})},
+       {"nothing", Node::null()},
+       {"texts",
+        Node::list({Node::text("8"), Node::text("true"), Node::text(""), Node::text("a: b # c\n\t\"'"), Node::text("~")})},
+       {"", Node::map()},
+       {"~", Node::number(0.1)},
+       {"a: b", Node::boolean(false)},
+       {"\xc3\xbc", Node::number(1e-300)}});
   EXPECT_EQ(parse_yaml(to_yaml(node), "again"), node) << to_yaml(node);
 }
 
 TEST(Equality, CountsQuotesOnlyWhereTheyMatter) {
   EXPECT_EQ(Node::text("word"), Node::plain("word"));
-  for (const char* text : {"1", "-1.5e3", "true", "false", "nan", "1e999"}) EXPECT_FALSE(Node::text(text) == Node::plain(text)) << text;
+  for (const char* text : {"1", "-1.5e3", "true", "false", "nan", "1e999"})
+    EXPECT_FALSE(Node::text(text) == Node::plain(text)) << text;
   EXPECT_FALSE(Node::text("") == Node::null());
 }
 
@@ -171,7 +178,8 @@ TEST(SetPath, ReplacesAddsAndRefuses) {
   EXPECT_EQ(root.find("adapter")->find("sites")->items[1].line, 0) << "no line of a file";
   EXPECT_EQ(*root.find("data")->find("train"), Node::text("8"));
   EXPECT_EQ(*root.find("seed"), Node::null());
-  expect_message<InputError>([&] { set_path(root, "adapter.rank.x", "1"); }, "--set \"adapter.rank.x\": \"x\" lies below a value, not below a section");
+  expect_message<InputError>([&] { set_path(root, "adapter.rank.x", "1"); },
+                             "--set \"adapter.rank.x\": \"x\" lies below a value, not below a section");
   expect_message<InputError>([&] { set_path(root, "adapter..x", "1"); }, "--set \"adapter..x\": expected a key such as");
   expect_message<InputError>([&] { set_path(root, "", "1"); }, "--set \"\": expected a key such as");
   expect_message<InputError>([&] { set_path(root, "a", "[1"); }, "--set a:1:1: expected a plain key (is a bracket left open?)");

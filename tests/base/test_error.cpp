@@ -23,7 +23,7 @@ TEST(Quote, CutsAtEightyBytesBetweenCharacters) {
   EXPECT_EQ(quote(std::string(80, 'x')), '"' + std::string(80, 'x') + '"');
   EXPECT_EQ(quote(std::string(81, 'x')), '"' + std::string(80, 'x') + "...\"");
   std::string wide;
-  for (int i = 0; i < 40; ++i) wide += "\xe4\xb8\xad";   // 3 bytes each: 26 fit
+  for (int i = 0; i < 40; ++i) wide += "\xe4\xb8\xad";  // 3 bytes each: 26 fit
   EXPECT_EQ(quote(wide), '"' + wide.substr(0, 78) + "...\"");
 }
 
@@ -34,8 +34,8 @@ TEST(Utf8, AcceptsOnlyWellFormedSequences) {
   EXPECT_EQ(utf8_sequence("\xf0\x9f\x98\x80", 0), 4U);
   EXPECT_EQ(utf8_sequence(std::string_view("\0", 1), 0), 1U);
   EXPECT_EQ(utf8_sequence("", 0), 0U);
-  for (const char* wrong : {"\x80", "\xc0\x80", "\xc1\xbf", "\xc3", "\xc3(", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80",
-                            "\xf5\x80\x80\x80", "\xff"}) {
+  for (const char* wrong : {"\x80", "\xc0\x80", "\xc1\xbf", "\xc3", "\xc3(", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
+                            "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff"}) {
     EXPECT_EQ(utf8_sequence(wrong, 0), 0U) << quote(wrong);
   }
   EXPECT_EQ(find_invalid_utf8("ab\xc3\xbc"), std::string_view::npos);
@@ -69,10 +69,13 @@ TEST(Errors, CarryTheirExitCode) {
 }
 
 TEST(WithContext, AddsALineAndKeepsTheClass) {
-  EXPECT_EQ(message_of<InputError>([] { with_context("reading x", [] { throw InputError("wrong"); }); }), "wrong\n  while reading x");
+  EXPECT_EQ(message_of<InputError>([] { with_context("reading x", [] { throw InputError("wrong"); }); }),
+            "wrong\n  while reading x");
   EXPECT_EQ(message_of<IoError>([] { with_context("reading x", [] { throw IoError("full"); }); }), "full\n  while reading x");
-  EXPECT_EQ(message_of<InternalError>([] { with_context("reading x", [] { throw InternalError("bug"); }); }), "bug\n  while reading x");
-  EXPECT_EQ(message_of<std::runtime_error>([] { with_context("reading x", [] { throw std::runtime_error("foreign"); }); }), "foreign");
+  EXPECT_EQ(message_of<InternalError>([] { with_context("reading x", [] { throw InternalError("bug"); }); }),
+            "bug\n  while reading x");
+  EXPECT_EQ(message_of<std::runtime_error>([] { with_context("reading x", [] { throw std::runtime_error("foreign"); }); }),
+            "foreign");
 }
 
 TEST(JoinedFirst, SaysThatThereAreMore) {

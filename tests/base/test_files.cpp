@@ -50,7 +50,7 @@ TEST(Files, AFailingWriteLeavesTheOldFileAndNoTempFile) {
     EXPECT_EQ(num_entries(folder.path()), 1);
   }
   fail_writes_after(10);
-  write_file_atomically(path, "0123456789");   // exactly what fits
+  write_file_atomically(path, "0123456789");  // exactly what fits
   fail_writes_after(-1);
   EXPECT_EQ(read_file(path), "0123456789");
 }
@@ -78,7 +78,8 @@ TEST(Files, ALinkStaysAndItsTargetIsReplaced) {
   EXPECT_EQ(num_entries(folder.path()), 4);
   EXPECT_EQ(num_entries(folder / "below"), 2);
   std::filesystem::create_symlink("loop", folder / "loop");
-  expect_message<IoError>([&] { write_file_atomically(folder / "loop", "1"); }, "'" + (folder / "loop").string() + "': Too many levels of symbolic links");
+  expect_message<IoError>([&] { write_file_atomically(folder / "loop", "1"); },
+                          "'" + (folder / "loop").string() + "': Too many levels of symbolic links");
 }
 
 TEST(Files, ADeviceTakesTheBytesAndStays) {
@@ -98,7 +99,8 @@ TEST(Files, NameWhatIsWrong) {
   expect_message<InputError>([&] { read_file(folder.path()); }, "expected a file, found a directory");
   expect_message<InputError>([&] { MappedFile file(missing); }, "no such file");
   expect_message<InputError>([&] { MappedFile file(folder.path()); }, "expected a file, found a directory");
-  expect_message<IoError>([&] { write_file_atomically(missing / "x", "1"); }, "cannot create a file beside '" + (missing / "x").string() + "'");
+  expect_message<IoError>([&] { write_file_atomically(missing / "x", "1"); },
+                          "cannot create a file beside '" + (missing / "x").string() + "'");
   std::filesystem::create_directory(folder / "taken");
   write_file_atomically(folder / "taken/inner", "1");
   expect_message<IoError>([&] { write_file_atomically(folder / "taken", "1"); }, "cannot replace");

@@ -13,7 +13,8 @@ namespace {
 using testing::message_of;
 
 TEST(Options, ReadsEveryKind) {
-  const Node node = parse_yaml("i: -3\nd: 2.5e-1\nb: true\nt: words\nc: two\nl: [a, \"b\"]\none: a\nn: [1, 2]\nn1: 7\nsub: {x: 1}\nempty:\n", "x");
+  const Node node = parse_yaml(
+      "i: -3\nd: 2.5e-1\nb: true\nt: words\nc: two\nl: [a, \"b\"]\none: a\nn: [1, 2]\nn1: 7\nsub: {x: 1}\nempty:\n", "x");
   Options options(node, "x");
   EXPECT_EQ(options.integer("i", 0, -5, 5), -3);
   EXPECT_EQ(options.number("d", 0, 0, 1), 0.25);
@@ -35,7 +36,8 @@ TEST(Options, ReadsEveryKind) {
 
 TEST(Options, CollectsAllFaultsInOneThrow) {
   const Node node = parse_yaml(
-      "rank: eight\nalpha: 2000\nrate: \"1\"\nflag: yes\nkind: gaussian\nname: [1]\nsites: {a: 1}\nlayers: [0, x]\nrnk: 3\nsub: 5\nother: {deep: 1}\ninf: .inf\n",
+      "rank: eight\nalpha: 2000\nrate: \"1\"\nflag: yes\nkind: gaussian\nname: [1]\nsites: {a: 1}\nlayers: [0, x]\nrnk: 3\nsub: "
+      "5\nother: {deep: 1}\ninf: .inf\n",
       "run.yaml");
   Options options(node, "run.yaml", "/edits/0");
   EXPECT_EQ(options.integer("rank", 8, 1, 4096), 8);
@@ -65,7 +67,8 @@ TEST(Options, CollectsAllFaultsInOneThrow) {
             "run.yaml:12:6: /edits/0/inf: expected a number in 0..inf, found \".inf\"\n"
             "run.yaml:10:6: /edits/0/sub: expected a section of keys and values, found \"5\"\n"
             "run.yaml:1:7: /edits/0/rank: does not divide the width 768\n"
-            "run.yaml:9:6: /edits/0/rnk: unknown key (did you mean 'rank'?); known here: rank, alpha, rate, flag, kind, name, sites, layers, needed, "
+            "run.yaml:9:6: /edits/0/rnk: unknown key (did you mean 'rank'?); known here: rank, alpha, rate, flag, kind, name, "
+            "sites, layers, needed, "
             "inf, sub and other\n"
             "run.yaml:11:15: /edits/0/other/deep: unknown key (did you mean 'deeper'?); known here: deeper");
 }

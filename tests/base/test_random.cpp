@@ -19,7 +19,8 @@ TEST(Philox, GivesTheKnownAnswers) {
   EXPECT_EQ(philox({0}, 0, 0), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   EXPECT_EQ(philox({UINT64_MAX}, UINT64_MAX, UINT64_MAX), (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   // Counter and key from the digits of pi.
-  EXPECT_EQ(philox({0x299f31d0a4093822ULL}, 0x85a308d3243f6a88ULL, 0x0370734413198a2eULL), (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+  EXPECT_EQ(philox({0x299f31d0a4093822ULL}, 0x85a308d3243f6a88ULL, 0x0370734413198a2eULL),
+            (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
 TEST(RandomKey, EqualPathsGiveEqualKeysAndOthersDiffer) {
@@ -78,7 +79,7 @@ TEST(Random, BelowIsUniformAndInRange) {
   for (int i = 0; i < kCount; ++i) ++counts.at(random.below(7));
   for (const int count : counts) EXPECT_NEAR(count, kCount / 7, 500);
   EXPECT_EQ(random.below(1), 0U);
-  const uint64_t high = (uint64_t{1} << 63) + 1;   // nearly every second draw is rejected
+  const uint64_t high = (uint64_t{1} << 63) + 1;  // nearly every second draw is rejected
   for (int i = 0; i < 100; ++i) EXPECT_LT(random.below(high), high);
 }
 

@@ -12,9 +12,10 @@ namespace {
 
 constexpr uint64_t kSeed = 20'240'607;
 constexpr size_t kCompositions = 36;
-constexpr int64_t kMembers = 2, kExperts = 3;   // of a stochastic mixture, of a router
+constexpr int64_t kMembers = 2, kExperts = 3;  // of a stochastic mixture, of a router
 
-// Trained numbers by bank, and what a gate or router around the edit reads: the widths of its sites' inputs, summed, and their number.
+// Trained numbers by bank, and what a gate or router around the edit reads: the widths of its sites' inputs, summed, and their
+// number.
 struct Counts {
   std::map<std::string, int64_t> banks;
   int64_t gate_widths = 0, router_widths = 0, sites = 0;
@@ -31,7 +32,8 @@ struct Leaf {
   Counts (*counts)(const ModelConfig&);
 };
 
-Counts at_layers(int64_t layers, std::map<std::string, int64_t> banks, int64_t gate_width, int64_t router_width, int64_t sites = 1) {
+Counts at_layers(int64_t layers, std::map<std::string, int64_t> banks, int64_t gate_width, int64_t router_width,
+                 int64_t sites = 1) {
   for (auto& [bank, count] : banks) count *= layers;
   return {banks, layers * gate_width, layers * router_width, layers * sites};
 }
@@ -41,25 +43,51 @@ int64_t prompt_layers(const ModelConfig& c) { return c.layers > 0 ? c.layers : c
 
 const Leaf kLeaves[] = {
     {"lora", "{lora: {rank: 2, alpha: 4}}",
-     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"down", 4 * c.width}, {"up", 2 * (c.attention_width + c.key_width())}}, 2 * c.width, 2 * c.width, 2); }},
+     [](const ModelConfig& c) {
+       return at_layers(all_layers(c), {{"down", 4 * c.width}, {"up", 2 * (c.attention_width + c.key_width())}}, 2 * c.width,
+                        2 * c.width, 2);
+     }},
     {"lora", "{lora: {sites: [ffn.up], rank: 3, alpha: 3, dropout: 0.2}}",
-     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"down", 3 * c.width}, {"up", 3 * c.ffn_width}}, c.width, c.width); }},
-    {"affine", "{affine: {sites: [ffn.act]}}", [](const ModelConfig& c) { return at_layers(all_layers(c), {{"", c.ffn_width}}, c.ffn_width, c.ffn_width); }},
+     [](const ModelConfig& c) {
+       return at_layers(all_layers(c), {{"down", 3 * c.width}, {"up", 3 * c.ffn_width}}, c.width, c.width);
+     }},
+    {"affine", "{affine: {sites: [ffn.act]}}",
+     [](const ModelConfig& c) {
+       return at_layers(all_layers(c), {{"", c.ffn_width}}, c.ffn_width, c.ffn_width);
+     }},
     {"affine", "{affine: {sites: [attn.k], scale: true}}",
-     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"", c.key_width()}}, c.key_width(), c.head_width()); }},
-    {"affine", "{affine: {sites: [ffn.out], shift: true}}", [](const ModelConfig& c) { return at_layers(all_layers(c), {{"", 2 * c.width}}, c.width, c.width); }},
+     [](const ModelConfig& c) {
+       return at_layers(all_layers(c), {{"", c.key_width()}}, c.key_width(), c.head_width());
+     }},
+    {"affine", "{affine: {sites: [ffn.out], shift: true}}",
+     [](const ModelConfig& c) {
+       return at_layers(all_layers(c), {{"", 2 * c.width}}, c.width, c.width);
+     }},
     {"bottleneck", "{bottleneck: {sites: [ffn.out], width: 3, activation: relu, placement: pfeiffer}}",
-     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"down", 3 * c.width + 3}, {"up", 4 * c.width}}, c.width, c.width); }},
+     [](const ModelConfig& c) {
+       return at_layers(all_layers(c), {{"down", 3 * c.width + 3}, {"up", 4 * c.width}}, c.width, c.width);
+     }},
     {"bottleneck", "{bottleneck: {sites: [ffn.down], width: 2, activation: gelu, placement: sequential}}",
-     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"down", 2 * c.width + 2}, {"up", 3 * c.width}}, c.width, c.width); }},
-    {"reft", "{reft: {positions: f2, rank: 2}}", [](const ModelConfig& c) { return at_layers(prompt_layers(c), {{"", 4 * c.width + 2}}, c.width, c.width); }},
+     [](const ModelConfig& c) {
+       return at_layers(all_layers(c), {{"down", 2 * c.width + 2}, {"up", 3 * c.width}}, c.width, c.width);
+     }},
+    {"reft", "{reft: {positions: f2, rank: 2}}",
+     [](const ModelConfig& c) {
+       return at_layers(prompt_layers(c), {{"", 4 * c.width + 2}}, c.width, c.width);
+     }},
     {"reft", "{reft: {positions: all, rank: 1, rotation: false}}",
-     [](const ModelConfig& c) { return at_layers(prompt_layers(c), {{"", 2 * c.width + 1}}, c.width, c.width); }},
-    {"prefix", "{prefix: {length: 2, mlp: 0}}", [](const ModelConfig& c) { return at_layers(all_layers(c), {{"", 4 * c.key_width()}}, c.width, c.width); }},
+     [](const ModelConfig& c) {
+       return at_layers(prompt_layers(c), {{"", 2 * c.width + 1}}, c.width, c.width);
+     }},
+    {"prefix", "{prefix: {length: 2, mlp: 0}}",
+     [](const ModelConfig& c) {
+       return at_layers(all_layers(c), {{"", 4 * c.key_width()}}, c.width, c.width);
+     }},
     {"dora", "{dora: {sites: [attn.v], rank: 1, alpha: 2}}",
-     [](const ModelConfig& c) { return at_layers(all_layers(c), {{"", c.width + 2 * c.key_width()}}, c.width, c.width); }},
+     [](const ModelConfig& c) {
+       return at_layers(all_layers(c), {{"", c.width + 2 * c.key_width()}}, c.width, c.width);
+     }},
 };
-
 
 // A drawn edit: a leaf inside combinators, innermost first.
 struct Drawn {
@@ -76,8 +104,8 @@ struct Drawn {
     return out;
   }
 
-  // A gate has a weight per input column and a bias at each site. A mixture keeps one bank "up" and kMembers of all others. A router
-  // stacks everything and has a column per expert; only vectors right inside it are routed per head.
+  // A gate has a weight per input column and a bias at each site. A mixture keeps one bank "up" and kMembers of all others. A
+  // router stacks everything and has a column per expert; only vectors right inside it are routed per head.
   int64_t trained(const ModelConfig& config) const {
     Counts counts = leaf->counts(config);
     for (size_t i = 0; i < around.size(); ++i) {
@@ -131,13 +159,13 @@ std::vector<Row> composition_rows() {
     size_t combinators = 0;
     for (uint64_t count = 1 + random.below(3); count > 0; --count) {
       const Drawn drawn = draw(random);
-      if (has_prefix(edits) && std::string(drawn.leaf->kind) == "prefix") continue;   // one prefix at a site
+      if (has_prefix(edits) && std::string(drawn.leaf->kind) == "prefix") continue;  // one prefix at a site
       combinators += drawn.around.size();
       edits.push_back(drawn);
     }
     std::string definition;
     for (const Drawn& edit : edits) definition += (definition.empty() ? "" : ", ") + edit.definition();
-    if (combinators == 0 || !seen.insert(definition).second) continue;   // plain edits have rows of their own
+    if (combinators == 0 || !seen.insert(definition).second) continue;  // plain edits have rows of their own
     char name[32];
     std::snprintf(name, sizeof name, "composition_%02zu", rows.size());
     const auto trained = [edits](const ModelConfig& config) {
@@ -145,7 +173,7 @@ std::vector<Row> composition_rows() {
       for (const Drawn& edit : edits) sum += edit.trained(config);
       return sum;
     };
-    const bool has_norms = definition.find("dora") != std::string::npos;   // which count as constants
+    const bool has_norms = definition.find("dora") != std::string::npos;  // which count as constants
     rows.push_back({"composition", name, definition, trained, !has_norms});
   }
   return rows;

@@ -28,7 +28,7 @@ std::shared_ptr<const Model> made(const std::string& family, Precision precision
   Sites sites(config);
   NamedTensors base = random_base(config, 1);
   for (auto& [name, tensor] : base) {
-    if (tensor.dim() == 2) tensor.mul_(0.5);   // attention that is not all on one token, whose loss differences follow
+    if (tensor.dim() == 2) tensor.mul_(0.5);  // attention that is not all on one token, whose loss differences follow
   }
   Weights weights(config, std::move(base), precision);
   return std::make_shared<const Model>(Model{"tiny " + family, std::move(config), std::move(sites), std::move(weights)});
@@ -37,7 +37,8 @@ std::shared_ptr<const Model> made(const std::string& family, Precision precision
 std::vector<Lane> lanes_of(const std::vector<const Bound*>& bounds, const Pass& pass) {
   const RandomKey key = RandomKey{pass.seed}.with("pass");
   std::vector<Lane> lanes;
-  for (const Bound* bound : bounds) lanes.push_back({bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
+  for (const Bound* bound : bounds)
+    lanes.push_back({bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
   return lanes;
 }
 
@@ -55,23 +56,24 @@ PackOptions packing_of(const Model& model, int64_t round_rows_to) {
   return options;
 }
 
-std::vector<LaneOutcome> run_classes(const Model& model, const std::vector<PackLane>& lanes, const std::vector<const Bound*>& bounds, const Pass& pass,
-                                     int64_t round_rows_to) {
+std::vector<LaneOutcome> run_classes(const Model& model, const std::vector<PackLane>& lanes,
+                                     const std::vector<const Bound*>& bounds, const Pass& pass, int64_t round_rows_to) {
   const LogitsResult result = run_lanes(model, pack_of(model, lanes, round_rows_to), bounds, pass);
   std::vector<LaneOutcome> out;
   for (size_t i = 0; i < lanes.size(); ++i) {
     const std::vector<double> all = class_labels(64, result.logits[i].size(1));
     std::vector<double> labels;
     for (const Sequence* text : lanes[i].sequences) labels.push_back(all.at(static_cast<size_t>(text->example)));
-    out.push_back({result.logits[i], summed_loss(TaskKind::kClassification, result.logits[i], labels), std::vector<int64_t>(labels.size(), 1)});
+    out.push_back({result.logits[i], summed_loss(TaskKind::kClassification, result.logits[i], labels),
+                   std::vector<int64_t>(labels.size(), 1)});
   }
   return out;
 }
 
-std::vector<LaneOutcome> run_words(const Model& model, const std::vector<PackLane>& lanes, const std::vector<const Bound*>& bounds, const Pass& pass,
-                                   int64_t round_rows_to) {
+std::vector<LaneOutcome> run_words(const Model& model, const std::vector<PackLane>& lanes,
+                                   const std::vector<const Bound*>& bounds, const Pass& pass, int64_t round_rows_to) {
   const LanguageBatch batch = make_language_batch(model, lanes, packing_of(model, round_rows_to));
-  const Tensor states = predicting_states(model, batch, lanes_of(bounds, pass), options_of(model, pass));   // [R, C]
+  const Tensor states = predicting_states(model, batch, lanes_of(bounds, pass), options_of(model, pass));  // [R, C]
   std::vector<LaneOutcome> out;
   int64_t row = 0;
   for (size_t i = 0; i < lanes.size(); ++i) {
@@ -99,7 +101,8 @@ std::vector<StackStates> states(const Model& model, const PackLane& lane, const 
   else batch = make_language_batch(model, {lane}, packing_of(model, 1));
   const ModelInput input = batch ? batch->input() : input_of(model.config, *pack);
   NoHooks nothing;
-  ForwardResult result = bounds.empty() ? forward(model, model.weights, input, nothing, options) : forward_lanes(model, input, lanes_of(bounds, {}), options);
+  ForwardResult result = bounds.empty() ? forward(model, model.weights, input, nothing, options)
+                                        : forward_lanes(model, input, lanes_of(bounds, {}), options);
   std::vector<StackStates> out;
   out.push_back({std::move(result.hidden), (input.encoder != nullptr ? input.encoder : input.decoder)->offsets});
   if (!result.decoder_hidden.empty()) out.push_back({std::move(result.decoder_hidden), input.decoder->offsets});
@@ -143,9 +146,10 @@ std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t 
   return texts;
 }
 
-std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLane>& lanes, const std::vector<const Bound*>& bounds, const Pass& pass,
-                                   int64_t round_rows_to) {
-  return is_encoder(model) ? run_classes(model, lanes, bounds, pass, round_rows_to) : run_words(model, lanes, bounds, pass, round_rows_to);
+std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLane>& lanes,
+                                   const std::vector<const Bound*>& bounds, const Pass& pass, int64_t round_rows_to) {
+  return is_encoder(model) ? run_classes(model, lanes, bounds, pass, round_rows_to)
+                           : run_words(model, lanes, bounds, pass, round_rows_to);
 }
 
 LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
@@ -173,6 +177,8 @@ std::vector<StackStates> states_of(const Rig& rig, const std::vector<Sequence>& 
   return states(*rig.model, lane_of(rig, texts), {&bound});
 }
 
-std::vector<StackStates> bare_states_of(const Model& model, const std::vector<Sequence>& texts) { return states(model, lane_of(texts), {}); }
+std::vector<StackStates> bare_states_of(const Model& model, const std::vector<Sequence>& texts) {
+  return states(model, lane_of(texts), {});
+}
 
 }  // namespace graft::testing

@@ -15,32 +15,36 @@ namespace graft::testing {
 // One name for each kind of trunk.
 const std::vector<std::string>& contract_families();
 // Models of 24 positions and more; `is_small` is for gradient checks.
-std::shared_ptr<const Model> contract_model(const std::string& family, Precision precision = Precision::kFloat32, bool is_small = false);
+std::shared_ptr<const Model> contract_model(const std::string& family, Precision precision = Precision::kFloat32,
+                                            bool is_small = false);
 
 // Classes for the head of an encoder; nothing for a model that answers in words.
 std::optional<Task> contract_task(const Model& model, int64_t labels = 3);
 
-// As random_sequences; for a decoder with targets: the last third of each text (of two tokens at least), or target ids beside an encoder.
-std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest, uint64_t seed, int64_t first_example = 0);
+// As random_sequences; for a decoder with targets: the last third of each text (of two tokens at least), or target ids beside an
+// encoder.
+std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest, uint64_t seed,
+                                     int64_t first_example = 0);
 
 struct LaneOutcome {
-  at::Tensor outputs;          // [R, K], of a decoder without a graph
-  at::Tensor loss;             // scalar: the sum over rows of cross entropy with the label of the sequence's example, or the target
-  std::vector<int64_t> rows;   // [N]: of the outputs, a sequence
+  at::Tensor outputs;  // [R, K], of a decoder without a graph
+  at::Tensor loss;     // scalar: the sum over rows of cross entropy with the label of the sequence's example, or the target
+  std::vector<int64_t> rows;  // [N]: of the outputs, a sequence
 };
 
-std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLane>& lanes, const std::vector<const Bound*>& bounds, const Pass& pass = {},
-                                   int64_t round_rows_to = 1);
+std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLane>& lanes,
+                                   const std::vector<const Bound*>& bounds, const Pass& pass = {}, int64_t round_rows_to = 1);
 // One lane, nothing differentiated.
 LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {}, int64_t round_rows_to = 1);
-LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {}, int64_t round_rows_to = 1);
+LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {},
+                                    int64_t round_rows_to = 1);
 // The outputs of each sequence.
 std::vector<at::Tensor> by_sequence(const LaneOutcome& outcome);
 
 // Every hidden state of a stack, embeddings first, and where each sequence's rows lie.
 struct StackStates {
-  std::vector<at::Tensor> hidden;   // [T, C] each
-  std::vector<int64_t> offsets;     // [N+1]
+  std::vector<at::Tensor> hidden;  // [T, C] each
+  std::vector<int64_t> offsets;    // [N+1]
 };
 // The encoder's, then the decoder's, of those that the model has. Without a rig of the bare trunk.
 std::vector<StackStates> states_of(const Rig& rig, const std::vector<Sequence>& texts);

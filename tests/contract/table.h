@@ -13,11 +13,11 @@
 namespace graft::testing {
 
 struct Row {
-  std::string edit;                                     // its name in the registry
-  std::string name;                                     // of the row, an identifier
-  std::string definition;                               // the entry of an `edits:` list
-  std::function<int64_t(const ModelConfig&)> trained;   // parameters, by a formula of its own
-  bool has_exact_gradient = true;                       // false where a method defines another than that of the loss
+  std::string edit;                                    // its name in the registry
+  std::string name;                                    // of the row, an identifier
+  std::string definition;                              // the entry of an `edits:` list
+  std::function<int64_t(const ModelConfig&)> trained;  // parameters, by a formula of its own
+  bool has_exact_gradient = true;                      // false where a method defines another than that of the loss
   // The reason for which a family refuses the row; empty where it does not.
   std::function<std::string(const ModelConfig&)> refusal = [](const ModelConfig&) { return std::string(); };
 };
@@ -26,7 +26,7 @@ const std::vector<Row>& contract_rows();
 
 struct Case {
   const Row* row;
-  std::string family;   // a name of contract_families()
+  std::string family;  // a name of contract_families()
 
   std::string adapter() const { return "{edits: [" + row->definition + "]}"; }
 };

@@ -50,7 +50,8 @@ TEST_P(Contract, EqualsTheBareTrunkAtInitialValuesWherePromised) {
   }
   for (size_t stack = 0; stack < bare.size(); ++stack) {
     for (size_t layer = 0; layer < bare[stack].hidden.size(); ++layer) {
-      expect_bits(edited[stack].hidden[layer], bare[stack].hidden[layer], "hidden state " + std::to_string(layer) + " of stack " + std::to_string(stack));
+      expect_bits(edited[stack].hidden[layer], bare[stack].hidden[layer],
+                  "hidden state " + std::to_string(layer) + " of stack " + std::to_string(stack));
     }
   }
 }
@@ -85,9 +86,9 @@ TEST_P(Contract, TrainsWhatItDeclaresAndNothingElse) {
   }
 }
 
-// What the trait promises about the very first step is what happens there. In float64, where the smallest gradient of small initial
-// values (a prefix made by a network) is still 1e-7, and a zero is below 1e-15; below 1e-6 where it comes of a magnitude of DoRA, which
-// equals its norm to float32 only.
+// What the trait promises about the very first step is what happens there. In float64, where the smallest gradient of small
+// initial values (a prefix made by a network) is still 1e-7, and a zero is below 1e-15; below 1e-6 where it comes of a magnitude
+// of DoRA, which equals its norm to float32 only.
 TEST_P(Contract, StartsWithoutGradientExactlyWhereItSaysSo) {
   const auto wide = contract_model(GetParam().family, Precision::kFloat64);
   Rig rig(wide, GetParam().adapter(), contract_task(*wide));
@@ -96,7 +97,7 @@ TEST_P(Contract, StartsWithoutGradientExactlyWhereItSaysSo) {
   for (const ParamSpec& param : rig.adapter->params()) {
     if (param.role == Role::kBuffer) continue;
     const double largest = found.gradients.at(param.name).abs().max().item<double>();
-    const bool is_drawn = traits(rig).is_stochastic && !param.name.starts_with("head/");   // here merged; a route may leave it out
+    const bool is_drawn = traits(rig).is_stochastic && !param.name.starts_with("head/");  // here merged; a route may leave it out
     // The relu of a central gate may be closed for every row of a tiny model.
     const bool may_be_closed = param.group == "gate" && GetParam().row->definition.find("kind: central") != std::string::npos;
     if (!param.starts_without_gradient) {
@@ -115,7 +116,8 @@ TEST_P(Contract, DescribesItselfSoThatItCanBeBuiltAgain) {
   ASSERT_EQ(again.params().size(), rig.adapter->params().size());
   for (size_t i = 0; i < again.params().size(); ++i) {
     const ParamSpec a = again.params()[i], b = rig.adapter->params()[i];
-    EXPECT_EQ(std::tie(a.name, a.shape, a.group, a.role, a.decays, a.rate_scale), std::tie(b.name, b.shape, b.group, b.role, b.decays, b.rate_scale));
+    EXPECT_EQ(std::tie(a.name, a.shape, a.group, a.role, a.decays, a.rate_scale),
+              std::tie(b.name, b.shape, b.group, b.role, b.decays, b.rate_scale));
   }
 }
 
@@ -149,7 +151,8 @@ TEST_P(Contract, FoldsIntoTheWeights) {
   const NamedTensors rewritten = part.edit->rewrite(Params(derived, part.path), model()->weights);
   ASSERT_FALSE(rewritten.empty());
   for (const auto& [name, tensor] : rewritten) base.at(name) = tensor.clone();
-  const auto merged = std::make_shared<const Model>(Model{"merged", model()->config, model()->sites, Weights(model()->config, base, Precision::kFloat32)});
+  const auto merged = std::make_shared<const Model>(
+      Model{"merged", model()->config, model()->sites, Weights(model()->config, base, Precision::kFloat32)});
   Rig bare(merged, "{}", contract_task(*model()));
   for (auto& [name, tensor] : bare.tensors) tensor = rig.tensors.at(name);
   const Tensor expected = outcome_of(rig, sequences()).outputs, found = outcome_of(bare, sequences()).outputs;
@@ -157,9 +160,9 @@ TEST_P(Contract, FoldsIntoTheWeights) {
   expect_near(found, expected, {1e-5, 1e-4}, "logits of the merged model");
 }
 
-// An example's result is its own: permuting and filling changes no bit, and neither do batch-mates as long as only the trunk and the
-// head compute. The narrow products of an edit that acts in the forward pass go through a kernel that adds in another order for
-// very few rows: the largest differences measured are 8.3e-7 in hidden states of about 3, and 3.3e-7 in logits of about 1.
+// An example's result is its own: permuting and filling changes no bit, and neither do batch-mates as long as only the trunk and
+// the head compute. The narrow products of an edit that acts in the forward pass go through a kernel that adds in another order
+// for very few rows: the largest differences measured are 8.3e-7 in hidden states of about 3, and 3.3e-7 in logits of about 1.
 constexpr double kAloneBound = 1e-6;
 // Of a decoder: hidden states of about 10, logits of about 20.
 constexpr double kDecoderAloneBound = 2e-5;
@@ -185,15 +188,20 @@ TEST_P(Contract, OrderBatchMatesAndFillersChangeNothing) {
       expected.push_back(together[static_cast<size_t>(i)]);
     }
     const Tensor permuted = outcome_of(rig, shuffled, pass).outputs;
-    if (model()->config.has_decoder()) expect_near(permuted, at::cat(expected), {kDecoderAloneBound, 0}, "permuted");   // widths of 12, for which the kernels look at a row's place
+    if (model()->config.has_decoder())
+      expect_near(permuted, at::cat(expected), {kDecoderAloneBound, 0},
+                  "permuted");  // widths of 12, for which the kernels look at a row's place
     else expect_bits(permuted, at::cat(expected), "permuted");
 
     for (const int64_t rounding : {64, 256}) {
-      expect_bits(outcome_of(rig, sequences, pass, rounding).outputs, all.outputs, "rows rounded up to " + std::to_string(rounding));
+      expect_bits(outcome_of(rig, sequences, pass, rounding).outputs, all.outputs,
+                  "rows rounded up to " + std::to_string(rounding));
     }
     for (size_t i = 0; i < sequences.size(); ++i) {
       const Tensor alone = outcome_of(rig, {sequences[i]}, pass).outputs;
-      measured(case_name({GetParam(), 0}) + " alone " + std::to_string(i) + " of " + std::to_string(sequences[i].ids.size()) + " tokens", difference_of(alone, together[i]).absolute);
+      measured(case_name({GetParam(), 0}) + " alone " + std::to_string(i) + " of " + std::to_string(sequences[i].ids.size()) +
+                   " tokens",
+               difference_of(alone, together[i]).absolute);
       expect_own(rig, alone, together[i], alone_bound(rig), "sequence " + std::to_string(i) + " alone");
     }
   }
@@ -207,9 +215,10 @@ TEST_P(Contract, HiddenStatesAreThoseOfTheSequenceAlone) {
   for (size_t i = 0; i < sequences.size(); ++i) {
     const std::vector<StackStates> alone = states_of(rig, {sequences[i]});
     for (size_t stack = 0; stack < together.size(); ++stack) {
-      const std::vector<int64_t>& offsets = together[stack].offsets;   // its tokens, and the rows that the edit puts beside them
+      const std::vector<int64_t>& offsets = together[stack].offsets;  // its tokens, and the rows that the edit puts beside them
       for (size_t layer = 0; layer < together[stack].hidden.size(); ++layer) {
-        const std::string what = "hidden state " + std::to_string(layer) + " of stack " + std::to_string(stack) + " of sequence " + std::to_string(i);
+        const std::string what =
+            "hidden state " + std::to_string(layer) + " of stack " + std::to_string(stack) + " of sequence " + std::to_string(i);
         const Tensor own = together[stack].hidden[layer].slice(0, offsets[i], offsets[i + 1]);
         expect_own(rig, alone[stack].hidden[layer], own, 3 * alone_bound(rig), what);
         measured(case_name({GetParam(), 0}) + " " + what, difference_of(alone[stack].hidden[layer], own).absolute);
@@ -222,35 +231,40 @@ TEST_P(Contract, HiddenStatesAreThoseOfTheSequenceAlone) {
 TEST_P(Contract, SkippedRowsOfTheLastBlockChangeNothing) {
   const Rig rig = shaken();
   for (const bool is_training : {false, true}) {
-    const Pass narrow{.dropout = 0.1, .is_training = is_training}, wide{.dropout = 0.1, .is_training = is_training, .keep_hidden = true};
-    expect_near(outcome_of(rig, sequences(), narrow).outputs, outcome_of(rig, sequences(), wide).outputs, {alone_bound(rig), 0}, "logits");
+    const Pass narrow{.dropout = 0.1, .is_training = is_training},
+        wide{.dropout = 0.1, .is_training = is_training, .keep_hidden = true};
+    expect_near(outcome_of(rig, sequences(), narrow).outputs, outcome_of(rig, sequences(), wide).outputs, {alone_bound(rig), 0},
+                "logits");
   }
 }
 
 // The text with another token at `index` of what its decoder reads.
 Sequence with_other_token(Sequence text, const Model& model, size_t index) {
-  int64_t& id = model.config.layers > 0 ? text.target_ids[index - 1] : text.ids[index];   // beside an encoder the start token comes first
+  int64_t& id =
+      model.config.layers > 0 ? text.target_ids[index - 1] : text.ids[index];  // beside an encoder the start token comes first
   id = id + 1 < model.config.vocabulary ? id + 1 : 1;
   return text;
 }
 
-// Rows of a decoder from before a changed token: no bit of them moves; where an edit reads all of the prompt, they move with every
-// token of it and with none that follows it.
+// Rows of a decoder from before a changed token: no bit of them moves; where an edit reads all of the prompt, they move with
+// every token of it and with none that follows it.
 TEST_P(Contract, NothingKnowsWhatFollows) {
   if (!model()->config.has_decoder()) return;
   const Rig rig = shaken();
-  const bool reads_prompt = std::any_of(rig.adapter->parts().begin(), rig.adapter->parts().end(), [](const Adapter::Part& part) { return part.spec.traits.reads_prompt; });
+  const bool reads_prompt = std::any_of(rig.adapter->parts().begin(), rig.adapter->parts().end(),
+                                        [](const Adapter::Part& part) { return part.spec.traits.reads_prompt; });
   for (const Adapter::Part& part : rig.adapter->parts()) EXPECT_TRUE(part.spec.traits.is_causal) << part.path;
   for (const Sequence& text : sequences(3)) {
-    const size_t length = model()->config.layers > 0 ? text.target_ids.size() : text.ids.size();   // tokens that the decoder reads
+    const size_t length = model()->config.layers > 0 ? text.target_ids.size() : text.ids.size();  // tokens that the decoder reads
     const auto prompt = static_cast<size_t>(model()->config.layers > 0 ? 1 : text.prompt_length());
     const StackStates before = states_of(rig, {text}).back();
     for (const size_t changed : {size_t{1}, prompt - 1, prompt, length - 1}) {
       if (changed == 0 || changed >= length) continue;
       const StackStates after = states_of(rig, {with_other_token(text, *model(), changed)}).back();
-      const auto extra = before.offsets[1] - static_cast<int64_t>(length);   // rows of a prompt of vectors
+      const auto extra = before.offsets[1] - static_cast<int64_t>(length);  // rows of a prompt of vectors
       for (size_t layer = 0; layer < before.hidden.size(); ++layer) {
-        const std::string what = "hidden state " + std::to_string(layer) + ", token " + std::to_string(changed) + " of " + std::to_string(length);
+        const std::string what =
+            "hidden state " + std::to_string(layer) + ", token " + std::to_string(changed) + " of " + std::to_string(length);
         const auto rows = static_cast<int64_t>(changed) + extra;
         const Tensor own = before.hidden[layer].slice(0, 0, rows), other = after.hidden[layer].slice(0, 0, rows);
         const bool is_last = layer + 1 == before.hidden.size();
@@ -270,12 +284,15 @@ TEST_P(Contract, NothingKnowsWhatFollows) {
 TEST_P(Contract, SameSeedSameBits) {
   Rig rig = shaken();
   const std::vector<Sequence> sequences = this->sequences();
-  const auto run = [&](uint64_t seed) { return contract_gradients(rig, sequences, {.dropout = 0.1, .is_training = true, .seed = seed}); };
+  const auto run = [&](uint64_t seed) {
+    return contract_gradients(rig, sequences, {.dropout = 0.1, .is_training = true, .seed = seed});
+  };
   const LossAndGradients first = run(1), second = run(1), other = run(2);
   EXPECT_EQ(first.loss, second.loss);
   expect_all_bits(second.gradients, first.gradients, "gradients");
   EXPECT_NE(first.loss, other.loss);
-  expect_all_bits(Rig(rig.model, GetParam().adapter(), std::nullopt, 3).tensors, Rig(rig.model, GetParam().adapter(), std::nullopt, 3).tensors, "initial values");
+  expect_all_bits(Rig(rig.model, GetParam().adapter(), std::nullopt, 3).tensors,
+                  Rig(rig.model, GetParam().adapter(), std::nullopt, 3).tensors, "initial values");
 }
 
 // A classifier learns eight labels by heart. A decoder has no head that could, and a vector at its first token moves its frozen
@@ -304,7 +321,8 @@ INSTANTIATE_TEST_SUITE_P(Edits, Contract, ::testing::ValuesIn(contract_cases()),
 
 TEST(ContractCounts, ArePublishedOnes) {
   const Node json = parse_json(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-      "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})", "bert-base");
+      "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})",
+                               "bert-base");
   const ModelConfig config = parse_config(json, "bert-base");
   const Sites sites(config);
   const auto count = [&](const std::string& definition) {
@@ -320,7 +338,8 @@ TEST(ContractTable, HasARowForEveryRegisteredEdit) {
   std::set<std::string> rows;
   for (const Row& row : contract_rows()) rows.insert(row.edit);
   const std::vector<std::string> known = known_edits();
-  EXPECT_EQ(rows, std::set<std::string>(known.begin(), known.end())) << "a registered edit needs a row in tests/contract/table.cpp";
+  EXPECT_EQ(rows, std::set<std::string>(known.begin(), known.end()))
+      << "a registered edit needs a row in tests/contract/table.cpp";
 }
 
 // What makes no sense on a family is refused with its reason.
@@ -343,8 +362,9 @@ TEST(ContractTable, ComposesEveryCombinatorAndLeaf) {
   std::string all;
   for (const Row& row : composition_rows()) all += row.definition + "\n";
   EXPECT_GE(composition_rows().size(), 30U);
-  for (const char* part : {"gate: {}", "stochastic: {", "router: {", "{lora: {rank", "{lora: {sites", "sites: [ffn.act]", "sites: [attn.k]", "shift: true", "pfeiffer", "sequential",
-                           "positions: f2", "positions: all", "{prefix", "{dora"}) {
+  for (const char* part :
+       {"gate: {}", "stochastic: {", "router: {", "{lora: {rank", "{lora: {sites", "sites: [ffn.act]", "sites: [attn.k]",
+        "shift: true", "pfeiffer", "sequential", "positions: f2", "positions: all", "{prefix", "{dora"}) {
     EXPECT_NE(all.find(part), std::string::npos) << part << " is in no composition:\n" << all;
   }
 }

@@ -20,11 +20,14 @@ std::unique_ptr<Edit> edit_of(const Model& model, const std::string& definition)
   return make_edit(yaml(definition), {model.config, model.sites}, "test", "");
 }
 
-std::vector<Site> sites_of(const Model& model, const std::vector<std::string>& patterns) { return model.sites.match(patterns, {}); }
+std::vector<Site> sites_of(const Model& model, const std::vector<std::string>& patterns) {
+  return model.sites.match(patterns, {});
+}
 
 const char* const kLora = "{lora: {sites: [attn.q, ffn.down], rank: 2, alpha: 2}}";
 // Every site that shows a y; the attention sites take prefix rows instead.
-const std::vector<std::string> kEverywhere = {"embed", "attn.[qkvo]", "attn.out", "attn.norm", "ffn.up", "ffn.act", "ffn.down", "ffn.out", "ffn.norm", "out"};
+const std::vector<std::string> kEverywhere = {"embed",   "attn.[qkvo]", "attn.out", "attn.norm", "ffn.up",
+                                              "ffn.act", "ffn.down",    "ffn.out",  "ffn.norm",  "out"};
 
 struct Door {
   const char* name;
@@ -35,7 +38,10 @@ const Door kDoors[] = {
     {"gate", [](const Model& m) { return make_toy_gate(edit_of(m, kLora)); }},
     {"router", [](const Model& m) { return make_toy_router(edit_of(m, kLora), 3); }},
     {"affine", [](const Model& m) { return make_toy_affine(sites_of(m, kEverywhere)); }},
-    {"first_rows", [](const Model& m) { return make_toy_first_rows(sites_of(m, {"out", "attn.v", "embed"})); }},
+    {"first_rows",
+     [](const Model& m) {
+       return make_toy_first_rows(sites_of(m, {"out", "attn.v", "embed"}));
+     }},
 };
 
 Rig rig_of(const Door& door, std::shared_ptr<const Model> model, uint64_t seed) {
@@ -93,7 +99,8 @@ TEST_P(Doors, GradientsEqualCentralDifferences) {
   const Pass pass{.dropout = 0.1, .is_training = true};
   const auto loss_of = [&](Bound& one, Bound& two) {
     const LogitsResult both = run_lanes(*model, pack_of(*model, {lane_of(a), lane_of(b)}), {&one, &two}, pass);
-    return summed_loss(TaskKind::kClassification, both.logits[0], labels_a) + summed_loss(TaskKind::kClassification, both.logits[1], labels_b);
+    return summed_loss(TaskKind::kClassification, both.logits[0], labels_a) +
+           summed_loss(TaskKind::kClassification, both.logits[1], labels_b);
   };
   {
     Bound one(*model, *first.adapter, first.tensors), two(*model, *second.adapter, second.tensors);
@@ -124,7 +131,8 @@ struct ByHand {
   std::vector<Sequence> rows = random_sequences(model->config, 2, 4, 5);
   Pack pack = pack_of(*model, {lane_of(rows)});
   const Site& site = model->sites.at("enc.0.attn.q");
-  Tensor x = at::sin(at::arange(pack.num_rows * 8, at::kDouble)).view({-1, 8}), y = at::cos(at::arange(pack.num_rows * 8, at::kDouble)).view({-1, 8});
+  Tensor x = at::sin(at::arange(pack.num_rows * 8, at::kDouble)).view({-1, 8}),
+         y = at::cos(at::arange(pack.num_rows * 8, at::kDouble)).view({-1, 8});
   SiteView view{site, pack, pack.whole(), x, y, {}, {}};
   std::unique_ptr<Edit> lora = edit_of(*model, "{lora: {sites: attn.q, layers: [0], rank: 2, alpha: 6}}");
   Context context;
@@ -137,12 +145,14 @@ struct ByHand {
 TEST(ByHandTest, BlendIsTheSumOverExperts) {
   ByHand h;
   const NamedTensors stacked{{"enc.0.attn.q.lora_a", h.drawn({3, 2, 8}, 0.1)}, {"enc.0.attn.q.lora_b", h.drawn({3, 8, 2}, 0.2)}};
-  for (const int64_t groups : {1, 2}) {   // one weight a row and expert, or one for each half of the outputs
+  for (const int64_t groups : {1, 2}) {  // one weight a row and expert, or one for each half of the outputs
     const Tensor weights = h.drawn({h.pack.num_rows, groups, 3}, 0.3);
-    const Change found = h.lora->blend(Params(stacked, ""), 3, h.view, h.x, {h.lora->scale(h.site), weights.flatten(1)}, h.context);
+    const Change found =
+        h.lora->blend(Params(stacked, ""), 3, h.view, h.x, {h.lora->scale(h.site), weights.flatten(1)}, h.context);
     Tensor expected = h.y;
     for (int64_t e = 0; e < 3; ++e) {
-      const Tensor delta = at::mm(at::mm(h.x, stacked.at("enc.0.attn.q.lora_a")[e].t()), stacked.at("enc.0.attn.q.lora_b")[e].t()) * 3.0;
+      const Tensor delta =
+          at::mm(at::mm(h.x, stacked.at("enc.0.attn.q.lora_a")[e].t()), stacked.at("enc.0.attn.q.lora_b")[e].t()) * 3.0;
       expected = expected + delta * weights.select(2, e).repeat_interleave(8 / groups, 1);
     }
     expect_near(apply_change(h.y, found), expected, {1e-12, 0}, std::to_string(groups) + " groups");
@@ -153,7 +163,9 @@ TEST(ByHandTest, AWeightReplacesTheScaleAndActsPerRow) {
   ByHand h;
   const NamedTensors tensors{{"enc.0.attn.q.lora_a", h.drawn({2, 8}, 0.1)}, {"enc.0.attn.q.lora_b", h.drawn({8, 2}, 0.2)}};
   const Tensor product = at::mm(at::mm(h.x, tensors.at("enc.0.attn.q.lora_a").t()), tensors.at("enc.0.attn.q.lora_b").t());
-  const auto changed = [&](const Weight& weight) { return apply_change(h.y, h.lora->change(Params(tensors, ""), h.view, h.x, weight, h.context)); };
+  const auto changed = [&](const Weight& weight) {
+    return apply_change(h.y, h.lora->change(Params(tensors, ""), h.view, h.x, weight, h.context));
+  };
   EXPECT_EQ(h.lora->scale(h.site), 3.0);
   expect_near(changed({0.5, {}}), h.y + 0.5 * product, {1e-12, 0}, "a number");
   const Tensor gate = h.drawn({h.pack.num_rows, 1}, 0.4), heads = h.drawn({h.pack.num_rows, 2}, 0.5);
@@ -163,7 +175,8 @@ TEST(ByHandTest, AWeightReplacesTheScaleAndActsPerRow) {
 
 TEST(ByHandTest, AChangeIsMulThenAddThenTheLowRankPart) {
   ByHand h;
-  const Tensor mul = h.drawn({8}, 0.1), add = h.drawn({8}, 0.2), code = h.drawn({h.pack.num_rows, 2}, 0.3), basis = h.drawn({8, 2}, 0.4);
+  const Tensor mul = h.drawn({8}, 0.1), add = h.drawn({8}, 0.2), code = h.drawn({h.pack.num_rows, 2}, 0.3),
+               basis = h.drawn({8, 2}, 0.4);
   expect_near(apply_change(h.y, {mul, add, code, basis, {}}), mul * h.y + add + at::mm(code, basis.t()), {1e-12, 0}, "all rows");
   expect_bits(apply_change(h.y, {}), h.y, "nothing");
 
@@ -191,7 +204,9 @@ TEST(Affine, AtALinearSiteIsAnotherWeight) {
     base.at(site.name + ".weight") = base.at(site.name + ".weight") * mul.unsqueeze(1);
     base.at(site.name + ".bias") = base.at(site.name + ".bias") * mul + add;
   }
-  Rig other(std::make_shared<const Model>(Model{"changed", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)}), "{}");
+  Rig other(std::make_shared<const Model>(
+                Model{"changed", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)}),
+            "{}");
   for (auto& [name, tensor] : other.tensors) tensor = rig.tensors.at(name);
   const std::vector<Sequence> rows = random_sequences(model->config, 6, 15, 2);
   expect_near(logits_of(rig, rows), logits_of(other, rows), {1e-5, 1e-4}, "logits");
@@ -237,10 +252,10 @@ TEST(Order, OfTheListCounts) {
   // mul y + add, then + B A x, is mul y + add + (B A / mul) mul x only when LoRA comes first with B / mul.
   for (auto& [name, tensor] : lora_first.tensors) {
     if (!name.ends_with(".lora_b")) continue;
-    const std::string site = name.substr(7, name.size() - 7 - 7);   // "0.lora/" ... ".lora_b"
+    const std::string site = name.substr(7, name.size() - 7 - 7);  // "0.lora/" ... ".lora_b"
     tensor.div_(lora_first.tensors.at("1.affine/" + site + ".mul").unsqueeze(1));
   }
-  expect_near(logits_of(lora_first, rows), first, {1e-4, 1e-4}, "the same function in the other order");   // 1/mul is up to 100
+  expect_near(logits_of(lora_first, rows), first, {1e-4, 1e-4}, "the same function in the other order");  // 1/mul is up to 100
 }
 
 }  // namespace

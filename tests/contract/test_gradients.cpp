@@ -23,13 +23,15 @@ TEST_P(Gradients, EqualCentralDifferences) {
   for (const bool has_dropout : {false, true}) {
     const Pass pass{.dropout = has_dropout ? 0.1 : 0.0, .is_training = has_dropout};
     const LossAndGradients own = contract_gradients(rig, sequences, pass);
-    const bool leaves_some_out = has_dropout && traits_of(*rig.adapter).is_stochastic;   // experts that were not drawn
+    const bool leaves_some_out = has_dropout && traits_of(*rig.adapter).is_stochastic;  // experts that were not drawn
     const std::vector<ParamSpec> params = rig.adapter->params();
-    const auto trained = static_cast<size_t>(std::count_if(params.begin(), params.end(), [](const ParamSpec& param) { return param.role == Role::kTrained; }));
+    const auto trained = static_cast<size_t>(
+        std::count_if(params.begin(), params.end(), [](const ParamSpec& param) { return param.role == Role::kTrained; }));
     if (leaves_some_out) EXPECT_LT(own.gradients.size(), trained);
     else EXPECT_EQ(own.gradients.size(), trained);
     const auto loss = [&] { return outcome_of(rig, sequences, pass).loss.item<double>(); };
-    const double worst = expect_gradients(loss, rig.tensors, own.gradients, GetParam().family == "bert" ? 10 : 2, has_dropout ? "with dropout" : "without dropout");
+    const double worst = expect_gradients(loss, rig.tensors, own.gradients, GetParam().family == "bert" ? 10 : 2,
+                                          has_dropout ? "with dropout" : "without dropout");
     measured(case_name({GetParam(), 0}) + " gradient", worst);
     if (GetParam().row->edit == "lora") {
       for (const auto& [name, tensor] : model->weights.all_base()) EXPECT_FALSE(tensor.grad().defined()) << name;

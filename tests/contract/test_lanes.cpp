@@ -19,28 +19,40 @@ using at::Tensor;
 class Lanes : public ::testing::TestWithParam<Case> {
  protected:
   std::shared_ptr<const Model> model() const { return contract_model(GetParam().family); }
-  double bound() const { return model()->config.has_decoder() ? 1e-4 : 5e-6; }   // as for batch-mates: another number of rows, other blocks of a matrix product
+  double bound() const {
+    return model()->config.has_decoder() ? 1e-4 : 5e-6;
+  }  // as for batch-mates: another number of rows, other blocks of a matrix product
 };
 
 bool rewrites(const Rig& rig) { return traits_of(*rig.adapter).rewrites; }
 
 TEST_P(Lanes, OfDifferentAdaptersEqualEachAlone) {
   Rig own(model(), GetParam().adapter(), contract_task(*model()));
-  Rig other(model(), "{edits: [{lora: {sites: [attn.v, attn.o, ffn.up, 'cross.k?'], rank: 5, dropout: 0.2}}]}", contract_task(*model(), 2), 8);
+  Rig other(model(), "{edits: [{lora: {sites: [attn.v, attn.o, ffn.up, 'cross.k?'], rank: 5, dropout: 0.2}}]}",
+            contract_task(*model(), 2), 8);
   own.shake(0.1);
   other.shake(0.1, 12);
   const std::vector<Sequence> first = contract_texts(*model(), 5, 19, 31), second = contract_texts(*model(), 4, 23, 32, 5);
   const at::NoGradGuard no_grad;
   const std::vector<PackLane> lanes{lane_of(own, first), lane_of(second)};
-  if (rewrites(own)) {   // one set of weights serves a pass
+  if (rewrites(own)) {  // one set of weights serves a pass
     const Bound a(*model(), *own.adapter, own.tensors), b(*model(), *other.adapter, other.tensors);
-    expect_message<InternalError>([&] { run_texts(*model(), lanes, {&a, &b}); }, "shares a pass only with lanes of its own adapter");
-    expect_message<InternalError>([&] { run_texts(*model(), lanes, {&b, &a}); }, "shares a pass only with lanes of its own adapter");
+    expect_message<InternalError>(
+        [&] {
+          run_texts(*model(), lanes, {&a, &b});
+        },
+        "shares a pass only with lanes of its own adapter");
+    expect_message<InternalError>(
+        [&] {
+          run_texts(*model(), lanes, {&b, &a});
+        },
+        "shares a pass only with lanes of its own adapter");
     return;
   }
   for (const bool is_training : {false, true}) {
     const Pass pass{.dropout = 0.1, .is_training = is_training};
-    const Bound a(*model(), *own.adapter, own.tensors, experts_in(pass)), b(*model(), *other.adapter, other.tensors, experts_in(pass));
+    const Bound a(*model(), *own.adapter, own.tensors, experts_in(pass)),
+        b(*model(), *other.adapter, other.tensors, experts_in(pass));
     const std::vector<LaneOutcome> both = run_texts(*model(), lanes, {&a, &b}, pass, 64);
     const Tensor alone = outcome_of(own, first, pass).outputs;
     expect_near(both[0].outputs, alone, {bound(), 0}, "first lane");
@@ -66,7 +78,7 @@ TEST_P(Lanes, GradientsOfDifferentAdaptersEqualEachAlone) {
   for (const auto& [rig, expected] : {std::pair{&own, &alone}, std::pair{&other, &other_alone}}) {
     for (const auto& [name, tensor] : rig->tensors) {
       ASSERT_EQ(tensor.grad().defined(), expected->gradients.contains(name)) << name;
-      if (!tensor.grad().defined()) continue;   // an expert that the route left out
+      if (!tensor.grad().defined()) continue;  // an expert that the route left out
       const double size = std::max(1.0, expected->gradients.at(name).abs().max().item<double>());
       expect_near(tensor.grad(), expected->gradients.at(name), {1e-5 * size, 0}, name);
     }

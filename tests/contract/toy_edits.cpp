@@ -33,14 +33,16 @@ class Prefix final : public ToyEdit {
     EditSpec spec;
     spec.sites = sites_;
     for (const Site& site : sites_) {
-      for (const char* part : {".keys", ".values"}) spec.params.push_back({.name = site.name + part, .shape = {rows_, config_.heads, config_.head_width()}, .group = "toy"});
+      for (const char* part : {".keys", ".values"})
+        spec.params.push_back({.name = site.name + part, .shape = {rows_, config_.heads, config_.head_width()}, .group = "toy"});
       spec.params.push_back({.name = site.name + ".bias", .shape = {1}, .group = "toy"});
     }
     return spec;
   }
   std::optional<LanePrefix> prefix(const Params& p, const SiteView& view, const Weight&, Context&) const override {
     const std::string& name = view.site.name;
-    return LanePrefix{0, 0, p.at(name + ".keys"), p.at(name + ".values"), {}, {}, p.at(name + ".bias").expand({view.lane.num_sequences})};
+    return LanePrefix{
+        0, 0, p.at(name + ".keys"), p.at(name + ".values"), {}, {}, p.at(name + ".bias").expand({view.lane.num_sequences})};
   }
 
  private:
@@ -79,20 +81,22 @@ class Gate final : public Combinator {
   using Combinator::Combinator;
   EditSpec spec() const override {
     EditSpec spec = spec_around_child({});
-    for (const Site& site : spec.sites) spec.params.push_back({.name = site.name + ".gate", .shape = {site.output_width}, .group = "gate"});
+    for (const Site& site : spec.sites)
+      spec.params.push_back({.name = site.name + ".gate", .shape = {site.output_width}, .group = "gate"});
     spec.traits.pools_sequence = true;
     return spec;
   }
-  Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight& weight, Context& context) const override {
+  Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight& weight,
+                Context& context) const override {
     std::vector<Tensor> gates;
     int64_t done = 0;
     for (int64_t n = 0; n < view.lane.num_sequences; ++n) {
       const auto [begin, end] = rows_of(view, n);
-      const Tensor mean = view.y.slice(0, begin, end).mean(0);   // [out]
+      const Tensor mean = view.y.slice(0, begin, end).mean(0);  // [out]
       gates.push_back(at::sigmoid((mean * p.at(view.site.name + ".gate")).sum()).expand({end - begin}));
       done = end;
     }
-    if (done < view.lane.num_rows) gates.push_back(at::zeros({view.lane.num_rows - done}, view.y.options()));   // fillers
+    if (done < view.lane.num_rows) gates.push_back(at::zeros({view.lane.num_rows - done}, view.y.options()));  // fillers
     return child_->change(p.below("of"), view, input, {weight.scale, at::cat(gates).unsqueeze(1)}, context);
   }
 };
@@ -102,11 +106,12 @@ class Router final : public Combinator {
   Router(std::unique_ptr<Edit> child, int64_t experts) : Combinator(std::move(child)), experts_(experts) {}
   EditSpec spec() const override {
     EditSpec spec = spec_around_child({experts_});
-    for (const Site& site : spec.sites) spec.params.push_back({.name = site.name + ".router", .shape = {site.input_width, experts_}, .group = "router"});
+    for (const Site& site : spec.sites)
+      spec.params.push_back({.name = site.name + ".router", .shape = {site.input_width, experts_}, .group = "router"});
     return spec;
   }
   Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight&, Context& context) const override {
-    const Tensor shares = at::softmax(at::mm(input, p.at(view.site.name + ".router")), 1);   // [T, E]
+    const Tensor shares = at::softmax(at::mm(input, p.at(view.site.name + ".router")), 1);  // [T, E]
     return child_->blend(p.below("of"), experts_, view, input, {child_->scale(view.site), shares}, context);
   }
 
@@ -123,7 +128,8 @@ class AtSites : public ToyEdit {
     EditSpec spec;
     spec.sites = sites_;
     for (const Site& site : sites_) {
-      for (const char* name : names) spec.params.push_back({.name = site.name + name, .shape = {site.output_width}, .group = "toy"});
+      for (const char* name : names)
+        spec.params.push_back({.name = site.name + name, .shape = {site.output_width}, .group = "toy"});
     }
     return spec;
   }
@@ -154,9 +160,13 @@ class FirstRows final : public AtSites {
 
 }  // namespace
 
-std::unique_ptr<Edit> make_toy_prefix(const ModelConfig& config, const Sites& sites, int64_t rows) { return std::make_unique<Prefix>(config, sites, rows); }
+std::unique_ptr<Edit> make_toy_prefix(const ModelConfig& config, const Sites& sites, int64_t rows) {
+  return std::make_unique<Prefix>(config, sites, rows);
+}
 std::unique_ptr<Edit> make_toy_gate(std::unique_ptr<Edit> child) { return std::make_unique<Gate>(std::move(child)); }
-std::unique_ptr<Edit> make_toy_router(std::unique_ptr<Edit> child, int64_t experts) { return std::make_unique<Router>(std::move(child), experts); }
+std::unique_ptr<Edit> make_toy_router(std::unique_ptr<Edit> child, int64_t experts) {
+  return std::make_unique<Router>(std::move(child), experts);
+}
 std::unique_ptr<Edit> make_toy_affine(std::vector<Site> sites) { return std::make_unique<Affine>(std::move(sites)); }
 std::unique_ptr<Edit> make_toy_first_rows(std::vector<Site> sites) { return std::make_unique<FirstRows>(std::move(sites)); }
 

@@ -41,7 +41,8 @@ TEST(Metrics, ClassificationEqualsScikitLearn) {
     expect_equal(accuracy(truth, predicted), c["accuracy"], "accuracy");
     expect_equal(f1_macro(truth, predicted), c["f1_macro"], "f1_macro");
     expect_equal(matthews(truth, predicted), c["matthews"], "matthews");
-    for (int64_t k = 0; k < 3; ++k) expect_equal(f1(truth, predicted, k), c["f1"][std::to_string(k)], "f1 of class " + std::to_string(k));
+    for (int64_t k = 0; k < 3; ++k)
+      expect_equal(f1(truth, predicted, k), c["f1"][std::to_string(k)], "f1 of class " + std::to_string(k));
   }
 }
 
@@ -78,7 +79,7 @@ TEST(Metrics, BoundsAndSymmetries) {
     EXPECT_EQ(accuracy(a, a), 1.0);
     EXPECT_NEAR(pearson(x, y), pearson(y, x), 1e-15);
     EXPECT_LE(std::abs(pearson(x, y)), 1.0);
-    EXPECT_EQ(spearman(x, y), spearman(x, z));   // ranks do not see a monotone change
+    EXPECT_EQ(spearman(x, y), spearman(x, z));  // ranks do not see a monotone change
   }
 }
 

@@ -13,7 +13,9 @@ namespace {
 std::vector<MixturePart> parsed(const std::string& yaml) { return parse_mixture(parse_yaml(yaml, "run.yaml"), "run.yaml"); }
 
 TEST(Mixture, ReadsBackEqual) {
-  const auto parts = parsed("- {name: a, task: rte, data: a.tsv}\n- {name: b, task: b.yaml, data: b.json, cap: 500000, templates: 9}\n- {name: c, task: c, data: d, rate: 2.5}\n");
+  const auto parts = parsed(
+      "- {name: a, task: rte, data: a.tsv}\n- {name: b, task: b.yaml, data: b.json, cap: 500000, templates: 9}\n- {name: c, "
+      "task: c, data: d, rate: 2.5}\n");
   ASSERT_EQ(parts.size(), 3u);
   EXPECT_EQ(parts[1].cap, 500000);
   EXPECT_EQ(parts[2].rate, 2.5);
@@ -39,24 +41,27 @@ TEST(Mixture, EpochIsAPureFunction) {
   EXPECT_NE(epoch, mixture_epoch(sizes, rates, 500, 8, 3));
   EXPECT_NE(epoch, mixture_epoch(sizes, rates, 500, 7, 4));
   auto shorter = mixture_epoch(sizes, rates, 100, 7, 3);
-  EXPECT_TRUE(std::equal(shorter.begin(), shorter.end(), epoch.begin()));   // a longer epoch begins like a shorter one
+  EXPECT_TRUE(std::equal(shorter.begin(), shorter.end(), epoch.begin()));  // a longer epoch begins like a shorter one
 }
 
 TEST(Mixture, EveryRowOfAPartOnceBeforeAnyTwice) {
   const std::vector<int64_t> sizes = {50, 20, 7};
   for (uint64_t seed = 0; seed < 5; ++seed) {
     std::vector<std::vector<int64_t>> rows(sizes.size());
-    for (const MixtureRow& row : mixture_epoch(sizes, {5, 2, 3}, 1000, seed, 0)) rows[static_cast<size_t>(row.part)].push_back(row.row);
+    for (const MixtureRow& row : mixture_epoch(sizes, {5, 2, 3}, 1000, seed, 0))
+      rows[static_cast<size_t>(row.part)].push_back(row.row);
     for (size_t part = 0; part < rows.size(); ++part) {
       const auto size = static_cast<size_t>(sizes[part]);
       for (size_t begin = 0; begin + size <= rows[part].size(); begin += size) {
-        const std::set<int64_t> pass(rows[part].begin() + static_cast<std::ptrdiff_t>(begin), rows[part].begin() + static_cast<std::ptrdiff_t>(begin + size));
+        const std::set<int64_t> pass(rows[part].begin() + static_cast<std::ptrdiff_t>(begin),
+                                     rows[part].begin() + static_cast<std::ptrdiff_t>(begin + size));
         EXPECT_EQ(pass.size(), size);
         EXPECT_EQ(*pass.begin(), 0);
         EXPECT_EQ(*pass.rbegin(), sizes[part] - 1);
       }
       const std::vector<int64_t> first(rows[part].begin(), rows[part].begin() + static_cast<std::ptrdiff_t>(size));
-      const std::vector<int64_t> second(rows[part].begin() + static_cast<std::ptrdiff_t>(size), rows[part].begin() + static_cast<std::ptrdiff_t>(2 * size));
+      const std::vector<int64_t> second(rows[part].begin() + static_cast<std::ptrdiff_t>(size),
+                                        rows[part].begin() + static_cast<std::ptrdiff_t>(2 * size));
       EXPECT_NE(first, second);
     }
   }
@@ -79,9 +84,11 @@ TEST(Mixture, Messages) {
   EXPECT_EQ(input_error([] { parsed("{}"); }), "run.yaml: /mixture: expected a list of {name, task, data}");
   for (const auto& [yaml, message] : std::vector<std::pair<std::string, std::string>>{
            {"- {task: t, data: d}\n", "run.yaml: /mixture/0/name: missing; expected a text"},
-           {"- {name: a, " + part + ", cap: 5, rate: 2}\n", "run.yaml:1:36: /mixture/0/cap: a rate is not capped; remove one of the two"},
+           {"- {name: a, " + part + ", cap: 5, rate: 2}\n",
+            "run.yaml:1:36: /mixture/0/cap: a rate is not capped; remove one of the two"},
            {"- {name: a, " + part + ", templates: 5}\n", "run.yaml:1:42: /mixture/0/templates: templates share a cap; give one"},
-           {"- {name: a, " + part + "}\n- {name: a, " + part + "}\n", "run.yaml:2:10: /mixture/1/name: the name \"a\" appears twice"},
+           {"- {name: a, " + part + "}\n- {name: a, " + part + "}\n",
+            "run.yaml:2:10: /mixture/1/name: the name \"a\" appears twice"},
            {"- {name: a, " + part + ", rates: 5}\n", "run.yaml:1:38: /mixture/0/rates: unknown key (did you mean 'rate'?)"}}) {
     SCOPED_TRACE(yaml);
     const std::string found = input_error([&] { parsed(yaml); });
@@ -92,7 +99,8 @@ TEST(Mixture, Messages) {
   EXPECT_EQ(input_error([&] { mixture_rates(parts, {0}); }), "mixture: part 'a' has no rows");
   parts[0].cap = 5;
   parts[0].templates = 6;
-  EXPECT_EQ(input_error([&] { mixture_rates(parts, {7}); }), "mixture: part 'a' would never be drawn: its cap of 5 is shared by 6 templates");
+  EXPECT_EQ(input_error([&] { mixture_rates(parts, {7}); }),
+            "mixture: part 'a' would never be drawn: its cap of 5 is shared by 6 templates");
 }
 
 }  // namespace

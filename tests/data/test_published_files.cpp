@@ -1,5 +1,6 @@
 // The published files, row by row counted. They are not part of the repository: set GRAFT_DATA_DIR to a folder that holds
-// glue/{CoLA,RTE,SST-2}, text/{CR,MR,TREC} and, as its authors ship them, nlg, commonsense and arithmetic; without it the test is skipped.
+// glue/{CoLA,RTE,SST-2}, text/{CR,MR,TREC} and, as its authors ship them, nlg, commonsense and arithmetic; without it the test is
+// skipped.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -12,7 +13,7 @@ namespace {
 struct PublishedFile {
   const char* path;
   const char* task;
-  std::vector<int64_t> per_label;   // rows of each label, by an independent count (awk)
+  std::vector<int64_t> per_label;  // rows of each label, by an independent count (awk)
   const char* first;
 };
 
@@ -53,24 +54,35 @@ TEST(PublishedFiles, EveryRowIsRead) {
 struct PublishedTexts {
   const char* path;
   const char* task;
-  size_t rows, prompts;   // texts, different prompts (grep, sort -u and the authors' own counts)
+  size_t rows, prompts;  // texts, different prompts (grep, sort -u and the authors' own counts)
 };
 
 TEST(PublishedFiles, EveryTextIsRead) {
   const char* const folder = std::getenv("GRAFT_DATA_DIR");
-  if (folder == nullptr || !std::filesystem::exists(Path(folder) / "nlg")) GTEST_SKIP() << "GRAFT_DATA_DIR is not set, or has no texts";
+  if (folder == nullptr || !std::filesystem::exists(Path(folder) / "nlg"))
+    GTEST_SKIP() << "GRAFT_DATA_DIR is not set, or has no texts";
   const std::vector<PublishedTexts> files = {
-      {"nlg/e2e/valid.txt", "e2e", 4672, 547},          {"nlg/e2e/test.txt", "e2e", 4693, 630},
-      {"nlg/webnlg/dev.json", "webnlg", 2258, 0},       {"nlg/dart/dart-v1.1.1-full-dev.json", "dart", 6980, 0},
-      {"commonsense/ARC-Easy/train.json", "arc-easy", 2251, 0}, {"commonsense/ARC-Easy/test.json", "arc-easy", 2376, 0},
-      {"commonsense/ARC-Challenge/test.json", "arc-challenge", 1172, 0}, {"commonsense/openbookqa/train.json", "openbookqa", 4957, 0},
-      {"commonsense/boolq/train.json", "boolq", 9427, 0}, {"commonsense/piqa/test.json", "piqa", 1838, 0},
-      {"commonsense/social_i_qa/test.json", "siqa", 1954, 0}, {"commonsense/boolq/test.json", "commonsense", 3270, 0},
-      {"commonsense/ARC-Easy/test.json", "commonsense-choice", 2376, 0}, {"commonsense/piqa/test.json", "commonsense-choice", 1838, 0},
+      {"nlg/e2e/valid.txt", "e2e", 4672, 547},
+      {"nlg/e2e/test.txt", "e2e", 4693, 630},
+      {"nlg/webnlg/dev.json", "webnlg", 2258, 0},
+      {"nlg/dart/dart-v1.1.1-full-dev.json", "dart", 6980, 0},
+      {"commonsense/ARC-Easy/train.json", "arc-easy", 2251, 0},
+      {"commonsense/ARC-Easy/test.json", "arc-easy", 2376, 0},
+      {"commonsense/ARC-Challenge/test.json", "arc-challenge", 1172, 0},
+      {"commonsense/openbookqa/train.json", "openbookqa", 4957, 0},
+      {"commonsense/boolq/train.json", "boolq", 9427, 0},
+      {"commonsense/piqa/test.json", "piqa", 1838, 0},
+      {"commonsense/social_i_qa/test.json", "siqa", 1954, 0},
+      {"commonsense/boolq/test.json", "commonsense", 3270, 0},
+      {"commonsense/ARC-Easy/test.json", "commonsense-choice", 2376, 0},
+      {"commonsense/piqa/test.json", "commonsense-choice", 1838, 0},
       {"commonsense/boolq/test.json", "commonsense-choice", 3270, 0},
-      {"arithmetic/gsm8k/test.json", "gsm8k", 1319, 0}, {"arithmetic/SVAMP/test.json", "svamp", 1000, 0},
-      {"arithmetic/SingleEq/test.json", "singleeq", 508, 0}, {"arithmetic/AQuA/test.json", "aqua", 254, 0},
-      {"arithmetic/mawps/testset.json", "mawps", 238, 0}, {"arithmetic/mawps/trainset.json", "mawps", 1898, 0},
+      {"arithmetic/gsm8k/test.json", "gsm8k", 1319, 0},
+      {"arithmetic/SVAMP/test.json", "svamp", 1000, 0},
+      {"arithmetic/SingleEq/test.json", "singleeq", 508, 0},
+      {"arithmetic/AQuA/test.json", "aqua", 254, 0},
+      {"arithmetic/mawps/testset.json", "mawps", 238, 0},
+      {"arithmetic/mawps/trainset.json", "mawps", 1898, 0},
   };
   for (const PublishedTexts& file : files) {
     SCOPED_TRACE(file.path);

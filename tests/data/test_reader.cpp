@@ -36,7 +36,7 @@ TEST(Tsv, ByteOrderMarkCrlfAndLastLineWithoutEnd) {
   const Table table = parse("\xEF\xBB\xBFQuality\tb\r\n1\tx\ry\r\n0\tz", TableFormat::kTsv);
   EXPECT_EQ(table.columns[0], "Quality");
   ASSERT_EQ(table.rows.size(), 2u);
-  EXPECT_EQ(table.rows[0].cells, (Cells{"1", "x\ry"}));   // a bare carriage return is text
+  EXPECT_EQ(table.rows[0].cells, (Cells{"1", "x\ry"}));  // a bare carriage return is text
   EXPECT_EQ(table.rows[1].cells, (Cells{"0", "z"}));
 }
 
@@ -50,24 +50,27 @@ TEST(Csv, QuotedFieldsHoldCommasQuotesAndLineBreaks) {
   ASSERT_EQ(table.rows.size(), 3u);
   EXPECT_EQ(table.rows[0].cells, (Cells{"1", "a,\"b\"\r\nc"}));
   EXPECT_EQ(table.rows[1].cells, (Cells{"2", ""}));
-  EXPECT_EQ(table.rows[1].line, 4);   // the row before took two lines
+  EXPECT_EQ(table.rows[1].line, 4);  // the row before took two lines
   EXPECT_EQ(table.rows[2].cells, (Cells{"3", "plain 'x'"}));
 }
 
-TEST(Csv, AnEmptyColumnNameIsAName) {   // pandas writes its index so
+TEST(Csv, AnEmptyColumnNameIsAName) {  // pandas writes its index so
   EXPECT_EQ(parse(",text\n0,x\n", TableFormat::kCsv).columns, (Cells{"", "text"}));
 }
 
 TEST(JsonLines, CellsKeepTheirKindAndNumbersAreCanonical) {
-  const Table table = parse("{\"id\": 7, \"text\": \"a\\n\\u00e9\", \"x\": 1.50}\n"
-                            "{\"text\": null, \"x\": true, \"id\": 12345678901234567890123, \"y\": {\"k\": [1, null, \"q\\\"\", false, {}]}}\r\n\n",
-                            TableFormat::kJsonl);
+  const Table table = parse(
+      "{\"id\": 7, \"text\": \"a\\n\\u00e9\", \"x\": 1.50}\n"
+      "{\"text\": null, \"x\": true, \"id\": 12345678901234567890123, \"y\": {\"k\": [1, null, \"q\\\"\", false, {}]}}\r\n\n",
+      TableFormat::kJsonl);
   EXPECT_EQ(table.columns, (Cells{"id", "text", "x", "y"}));
   ASSERT_EQ(table.rows.size(), 2u);
   EXPECT_EQ(table.rows[0].cells, (Cells{"7", "a\n\xC3\xA9", "1.5", ""}));
-  EXPECT_EQ(table.rows[0].kinds, (std::vector<CellKind>{CellKind::kNumber, CellKind::kText, CellKind::kNumber, CellKind::kMissing}));
+  EXPECT_EQ(table.rows[0].kinds,
+            (std::vector<CellKind>{CellKind::kNumber, CellKind::kText, CellKind::kNumber, CellKind::kMissing}));
   EXPECT_EQ(table.rows[1].cells, (Cells{"12345678901234567890123", "", "true", "{\"k\":[1,null,\"q\\\"\",false,{}]}"}));
-  EXPECT_EQ(table.rows[1].kinds, (std::vector<CellKind>{CellKind::kNumber, CellKind::kNull, CellKind::kBoolean, CellKind::kTree}));
+  EXPECT_EQ(table.rows[1].kinds,
+            (std::vector<CellKind>{CellKind::kNumber, CellKind::kNull, CellKind::kBoolean, CellKind::kTree}));
   EXPECT_EQ(table.rows[1].line, 2);
 }
 
@@ -80,7 +83,8 @@ TEST(JsonLines, EqualNumbersGiveEqualTexts) {
 }
 
 TEST(JsonList, RowsKnowTheirLines) {
-  const Table table = parse("[\n  {\"text\": \"a\"},\n  {\n    \"text\": \"b\",\n    \"more\": []\n  }, {\"text\": \"c\"}\n]\n", TableFormat::kJson);
+  const Table table = parse("[\n  {\"text\": \"a\"},\n  {\n    \"text\": \"b\",\n    \"more\": []\n  }, {\"text\": \"c\"}\n]\n",
+                            TableFormat::kJson);
   ASSERT_EQ(table.rows.size(), 3u);
   EXPECT_EQ(table.rows[0].line, 2);
   EXPECT_EQ(table.rows[1].line, 3);
@@ -101,7 +105,8 @@ TEST(ReadTable, FormatByExtensionOrByTheCaller) {
 }
 
 std::string random_text(Random& random) {
-  static const std::vector<std::string> kPieces = {"a", "b c", ",", "\"", "\n", "\r\n", "\r", "\t", "\xC3\xA9", "\xF0\x9F\x98\x80", "\xEF\xBB\xBF", "\\", " ", ""};
+  static const std::vector<std::string> kPieces = {
+      "a", "b c", ",", "\"", "\n", "\r\n", "\r", "\t", "\xC3\xA9", "\xF0\x9F\x98\x80", "\xEF\xBB\xBF", "\\", " ", ""};
   std::string out;
   for (uint64_t i = random.below(5); i > 0; --i) out += kPieces[random.below(kPieces.size())];
   return out;

@@ -16,7 +16,8 @@ TEST(HoldOut, CoversEveryRowExactlyOnce) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     for (const int64_t count : {2, 3, 10, 101, 2000}) {
       for (const double fraction : {0.001, 0.1, 0.25, 0.5, 0.999}) {
-        SCOPED_TRACE("seed " + std::to_string(seed) + ", " + std::to_string(count) + " rows, fraction " + std::to_string(fraction));
+        SCOPED_TRACE("seed " + std::to_string(seed) + ", " + std::to_string(count) + " rows, fraction " +
+                     std::to_string(fraction));
         const Split split = hold_out(count, fraction, seed);
         EXPECT_TRUE(std::is_sorted(split.kept.begin(), split.kept.end()));
         EXPECT_TRUE(std::is_sorted(split.held_out.begin(), split.held_out.end()));
@@ -44,12 +45,13 @@ TEST(HoldOut, TakesRowsEvenly) {
   for (uint64_t seed = 0; seed < 2000; ++seed) {
     for (const int64_t row : hold_out(20, 0.25, seed).held_out) ++times[static_cast<size_t>(row)];
   }
-  for (const int count : times) EXPECT_NEAR(count, 500, 100);   // binomial, deviation 19
+  for (const int count : times) EXPECT_NEAR(count, 500, 100);  // binomial, deviation 19
 }
 
 // Wu et al. 2024: 1,000 rows choose when there are more than 5,000, else half.
 TEST(ChooseAndTest, SizesOfTheProtocol) {
-  for (const auto& [count, choosing] : std::vector<std::pair<int64_t, size_t>>{{2, 1}, {277, 138}, {872, 436}, {5000, 2500}, {5001, 1000}, {9815, 1000}}) {
+  for (const auto& [count, choosing] :
+       std::vector<std::pair<int64_t, size_t>>{{2, 1}, {277, 138}, {872, 436}, {5000, 2500}, {5001, 1000}, {9815, 1000}}) {
     SCOPED_TRACE(count);
     const Split split = choose_and_test(count, 42);
     EXPECT_EQ(split.held_out.size(), choosing);
@@ -61,7 +63,8 @@ TEST(ChooseAndTest, SizesOfTheProtocol) {
   }
   EXPECT_EQ(choose_and_test(277, 42).kept, choose_and_test(277, 42).kept);
   EXPECT_NE(choose_and_test(277, 42).kept, choose_and_test(277, 43).kept);
-  EXPECT_EQ(input_error([] { choose_and_test(1, 0); }), "choosing and testing on one file: expected at least two rows to divide, found 1");
+  EXPECT_EQ(input_error([] { choose_and_test(1, 0); }),
+            "choosing and testing on one file: expected at least two rows to divide, found 1");
 }
 
 TEST(Rows, HeadAndRandom) {
@@ -85,13 +88,18 @@ TEST(Rows, PerLabel) {
 }
 
 TEST(SplitMessages, EveryBadRequest) {
-  EXPECT_EQ(input_error([] { hold_out(10, 1.5, 0); }), "held-out fraction: expected a number between 0 and 1, both excluded, found 1.5");
-  EXPECT_EQ(input_error([] { hold_out(10, std::nan(""), 0); }), "held-out fraction: expected a number between 0 and 1, both excluded, found nan");
+  EXPECT_EQ(input_error([] { hold_out(10, 1.5, 0); }),
+            "held-out fraction: expected a number between 0 and 1, both excluded, found 1.5");
+  EXPECT_EQ(input_error([] { hold_out(10, std::nan(""), 0); }),
+            "held-out fraction: expected a number between 0 and 1, both excluded, found nan");
   EXPECT_EQ(input_error([] { hold_out(1, 0.5, 0); }), "held-out fraction: expected at least two rows to divide, found 1");
   EXPECT_EQ(input_error([] { head_rows(10, 0); }), "limit: expected at least one row, found 0");
   EXPECT_EQ(input_error([] { random_rows(10, 11, 0); }), "random rows: expected a number of rows in 1..10, found 11");
   EXPECT_EQ(input_error([] { random_rows_per_label({0, 1}, 2, 0, 0); }), "rows per label: expected at least one, found 0");
-  EXPECT_EQ(input_error([] { random_rows_per_label({0, 0, 1}, 2, 2, 0); }), "rows per label: expected 2 rows of label 1, found 1");
+  EXPECT_EQ(input_error([] {
+              random_rows_per_label({0, 0, 1}, 2, 2, 0);
+            }),
+            "rows per label: expected 2 rows of label 1, found 1");
 }
 
 }  // namespace

@@ -11,10 +11,19 @@ const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
 
 TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
   const std::vector<std::string> names = task_names(kTasks);
-  EXPECT_EQ(names, (std::vector<std::string>{
-                       "alpaca", "aqua", "arc-challenge", "arc-easy", "boolq", "choice", "cola", "commonsense", "commonsense-choice", "cr", "dart", "e2e", "gsm8k", "instructions", "mail", "mawps", "mnli", "mnli-cloze", "mpqa",
-                       "mpqa-cloze", "mr", "mrpc", "openbookqa", "piqa", "qnli", "qqp", "qqp-cloze", "rte", "rte-cloze",
-                       "singleeq", "siqa", "sst2", "sst2-cloze", "stsb", "subj", "subj-cloze", "svamp", "trec", "webnlg"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"alpaca",   "aqua",         "arc-challenge",
+                                             "arc-easy", "boolq",        "choice",
+                                             "cola",     "commonsense",  "commonsense-choice",
+                                             "cr",       "dart",         "e2e",
+                                             "gsm8k",    "instructions", "mail",
+                                             "mawps",    "mnli",         "mnli-cloze",
+                                             "mpqa",     "mpqa-cloze",   "mr",
+                                             "mrpc",     "openbookqa",   "piqa",
+                                             "qnli",     "qqp",          "qqp-cloze",
+                                             "rte",      "rte-cloze",    "singleeq",
+                                             "siqa",     "sst2",         "sst2-cloze",
+                                             "stsb",     "subj",         "subj-cloze",
+                                             "svamp",    "trec",         "webnlg"}));
   for (const std::string& name : names) {
     SCOPED_TRACE(name);
     const Task task = load_task(name, kTasks);
@@ -27,8 +36,15 @@ TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
 }
 
 TEST(ReadyTasks, NamesAsUsersTypeThem) {
-  for (const auto& [typed, name] : std::vector<std::pair<std::string, std::string>>{
-           {"SST-2", "sst2"}, {"sst_2", "sst2"}, {"STS-B", "stsb"}, {"CoLA", "cola"}, {"MNLI", "mnli"}, {"Trec", "trec"}, {"ARC-Easy", "arc-easy"}, {"arc_challenge", "arc-challenge"}, {"WebNLG", "webnlg"}}) {
+  for (const auto& [typed, name] : std::vector<std::pair<std::string, std::string>>{{"SST-2", "sst2"},
+                                                                                    {"sst_2", "sst2"},
+                                                                                    {"STS-B", "stsb"},
+                                                                                    {"CoLA", "cola"},
+                                                                                    {"MNLI", "mnli"},
+                                                                                    {"Trec", "trec"},
+                                                                                    {"ARC-Easy", "arc-easy"},
+                                                                                    {"arc_challenge", "arc-challenge"},
+                                                                                    {"WebNLG", "webnlg"}}) {
     EXPECT_EQ(load_task(typed, kTasks).name, name);
   }
 }
@@ -56,9 +72,12 @@ TEST(ShortForm, OneTextAndItsLabels) {
 }
 
 TEST(TaskFile, EveryKey) {
-  const Task task = parse_task(parse_yaml("name: pairs\nkind: classification\ntext: a\nsecond: b\nlabel: y\nid: key\nlabels: ['no', 'yes']\n"
-                                          "spellings: {0: 'no', 1: 'yes'}\npositive: 'no'\ncolumns: [key, a, b, y]\nformat: csv\nmetrics: [f1, accuracy]\n"
-                                          "primary: accuracy\n", "t"), "t");
+  const Task task = parse_task(
+      parse_yaml("name: pairs\nkind: classification\ntext: a\nsecond: b\nlabel: y\nid: key\nlabels: ['no', 'yes']\n"
+                 "spellings: {0: 'no', 1: 'yes'}\npositive: 'no'\ncolumns: [key, a, b, y]\nformat: csv\nmetrics: [f1, accuracy]\n"
+                 "primary: accuracy\n",
+                 "t"),
+      "t");
   EXPECT_EQ(task.second_column, "b");
   EXPECT_EQ(task.id_column, "key");
   EXPECT_EQ(task.positive, 0);
@@ -72,20 +91,23 @@ TEST(TaskFile, EveryKey) {
   std::filesystem::remove(path);
 }
 
-std::vector<Example> examples_of(const std::string& text, TableFormat format, const Task& task, LabelUse use = LabelUse::kRequired) {
+std::vector<Example> examples_of(const std::string& text, TableFormat format, const Task& task,
+                                 LabelUse use = LabelUse::kRequired) {
   return to_examples(parse_table(text, format, "f", {.format = {}, .columns = task.columns}), task, use);
 }
 
 TEST(Examples, IdsTextsAndLabels) {
   const Task task = load_task("text:ham,spam", kTasks);
-  const auto rows = examples_of("{\"id\": \"x1\", \"text\": \"hello\", \"label\": \"spam\"}\n{\"text\": \"\", \"label\": \"ham\"}\n"
-                                "{\"id\": 70, \"label\": \"ham\", \"text\": \"three\"}\n", TableFormat::kJsonl, task);
+  const auto rows = examples_of(
+      "{\"id\": \"x1\", \"text\": \"hello\", \"label\": \"spam\"}\n{\"text\": \"\", \"label\": \"ham\"}\n"
+      "{\"id\": 70, \"label\": \"ham\", \"text\": \"three\"}\n",
+      TableFormat::kJsonl, task);
   ASSERT_EQ(rows.size(), 3u);
   EXPECT_EQ(rows[0].id, 0);
   EXPECT_EQ(rows[0].id_text, "x1");
   EXPECT_FALSE(rows[0].id_is_number);
   EXPECT_EQ(rows[0].label, 1.0);
-  EXPECT_EQ(rows[1].id_text, "1");   // numbered from 0
+  EXPECT_EQ(rows[1].id_text, "1");  // numbered from 0
   EXPECT_TRUE(rows[1].id_is_number);
   EXPECT_EQ(rows[1].text, "");
   EXPECT_EQ(rows[2].id_text, "70");
@@ -97,14 +119,16 @@ TEST(Examples, IdsTextsAndLabels) {
 
 TEST(Examples, LabelsAsNumbersOfJson) {
   const Task task = load_task("sst2", kTasks);
-  const auto rows = examples_of("[{\"sentence\": \"a\", \"label\": 1}, {\"sentence\": \"b\", \"label\": 0.0}]", TableFormat::kJson, task);
+  const auto rows =
+      examples_of("[{\"sentence\": \"a\", \"label\": 1}, {\"sentence\": \"b\", \"label\": 0.0}]", TableFormat::kJson, task);
   EXPECT_EQ(rows[0].label, 1.0);
   EXPECT_EQ(rows[1].label, 0.0);
 }
 
 TEST(Examples, PredictionNeedsNoLabels) {
   const Task sst2 = load_task("sst2", kTasks);
-  const auto test_file = examples_of("index\tsentence\n0\tuneasy mishmash of styles and genres .\n", TableFormat::kTsv, sst2, LabelUse::kOptional);
+  const auto test_file =
+      examples_of("index\tsentence\n0\tuneasy mishmash of styles and genres .\n", TableFormat::kTsv, sst2, LabelUse::kOptional);
   EXPECT_EQ(test_file[0].label, std::nullopt);
   const auto mixed = examples_of("sentence\tlabel\na\t\nb\t1\n", TableFormat::kTsv, sst2, LabelUse::kOptional);
   EXPECT_EQ(mixed[0].label, std::nullopt);

@@ -11,20 +11,25 @@ const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
 
 Task parsed(const std::string& yaml) { return parse_task(parse_yaml(yaml, "t.yaml"), "t.yaml"); }
 
-std::vector<Example> rows(const std::string& text, const Task& task, LabelUse use = LabelUse::kRequired, TableFormat otherwise = TableFormat::kJsonl) {
+std::vector<Example> rows(const std::string& text, const Task& task, LabelUse use = LabelUse::kRequired,
+                          TableFormat otherwise = TableFormat::kJsonl) {
   return to_examples(parse_table(text, task.format.value_or(otherwise), "f", {.format = {}, .columns = task.columns}), task, use);
 }
 
-const char* const kWebNlg = R"({"entries": [{"1": {"category": "Airport", "lexicalisations": [{"comment": "good", "lex": "One."}, {"comment": "bad", "lex": "Two."},
+const char* const kWebNlg =
+    R"({"entries": [{"1": {"category": "Airport", "lexicalisations": [{"comment": "good", "lex": "One."}, {"comment": "bad", "lex": "Two."},
   {"comment": "good", "lex": "Three."}], "modifiedtripleset": [{"object": "B_b", "property": "leader", "subject": "A"}, {"object": "2702.0", "property": "length", "subject": "A"}],
   "originaltriplesets": {}}}, {"2": {"category": "Food", "lexicalisations": [], "modifiedtripleset": [{"subject": "x", "property": "y", "object": "z"}]}}]})";
 
 TEST(DataToText, E2e) {
   const Task task = load_task("e2e", kTasks);
-  const std::string file = "name : Blue Spice | area : riverside||At the riverside || yes . \nname : X||It's X .\r\nname : Blue Spice | area : riverside||Blue Spice .\n";
+  const std::string file =
+      "name : Blue Spice | area : riverside||At the riverside || yes . \nname : X||It's X .\r\nname : Blue Spice | area : "
+      "riverside||Blue Spice .\n";
   const auto examples = rows(file, task);
   ASSERT_EQ(examples.size(), 3u);
-  EXPECT_EQ(examples[0].segments, (std::vector<Segment>{{"name : Blue Spice | area : riverside", false}, {" At the riverside || yes .", true}}));
+  EXPECT_EQ(examples[0].segments,
+            (std::vector<Segment>{{"name : Blue Spice | area : riverside", false}, {" At the riverside || yes .", true}}));
   EXPECT_EQ(examples[1].segments[1].text, " It's X .");
   EXPECT_EQ(examples[1].line, 2);
   EXPECT_EQ(examples[0].group, "e2e");
@@ -46,7 +51,7 @@ TEST(DataToText, WebNlg) {
   EXPECT_EQ(examples[1].references, (std::vector<std::string>{" Three."}));
   EXPECT_EQ(examples[1].line, 2);
   EXPECT_EQ(examples[0].group, "Airport");
-  EXPECT_EQ(examples[2].text, "x : y : z");   // a test file without texts
+  EXPECT_EQ(examples[2].text, "x : y : z");  // a test file without texts
   EXPECT_TRUE(examples[2].references.empty());
   EXPECT_EQ(examples[2].segments.size(), 1u);
   EXPECT_EQ(input_error([&] { rows(kWebNlg, task); }), "f:3: column \"target\": expected a text, found no such key");
@@ -54,8 +59,10 @@ TEST(DataToText, WebNlg) {
 
 TEST(DataToText, Dart) {
   const Task task = load_task("dart", kTasks);
-  const auto examples = rows(R"([{"tripleset": [["Mars Hill", "JOINED_In", "1973"], ["Mars Hill", "LOCATION", "N.C."]], "subtree_was_extended": true,
-    "annotations": [{"source": "WikiSQL", "text": "One."}, {"source": "e2e", "text": "Two."}]}])", task);
+  const auto examples = rows(
+      R"([{"tripleset": [["Mars Hill", "JOINED_In", "1973"], ["Mars Hill", "LOCATION", "N.C."]], "subtree_was_extended": true,
+    "annotations": [{"source": "WikiSQL", "text": "One."}, {"source": "e2e", "text": "Two."}]}])",
+      task);
   ASSERT_EQ(examples.size(), 2u);
   EXPECT_EQ(examples[0].text, "Mars Hill : joined_in : 1973 | Mars Hill : location : N.C.");
   EXPECT_EQ(examples[1].references, (std::vector<std::string>{" Two."}));
@@ -73,7 +80,8 @@ TEST(DataToText, Messages) {
            {webnlg, "{\"entries\": []}", "f: expected rows, found none"},
            {webnlg, "{\"entries\": 1}", "f:1:13: expected a list of entries, found \"1\""},
            {webnlg, "{\"entries\": [{}]}", "f:1:14: expected an object with one numbered entry, found an object"},
-           {webnlg, "{\"entries\": [{\"1\": {\"modifiedtripleset\": [{\"subject\": []}]}}]}", "f:1:55: expected a text, found a list"},
+           {webnlg, "{\"entries\": [{\"1\": {\"modifiedtripleset\": [{\"subject\": []}]}}]}",
+            "f:1:55: expected a text, found a list"},
            {dart, "{}", "f:1:1: expected a list of objects, found an object"},
            {dart, "[{\"tripleset\": [[\"a\", \"b\"]]}]", "f:1:17: expected a list of subject, relation and object, found a list"},
            {dart, "[{\"tripleset\": null}]", "f:1:16: expected a list of triples, found null"}}) {
@@ -84,28 +92,43 @@ TEST(DataToText, Messages) {
 
 // The prompts and targets of reft.md's two harnesses, letter by letter.
 TEST(Generation, CommonsenseAndArithmeticPrompts) {
-  const std::string row = R"({"instruction": "Which?\n\nAnswer format: answer1/answer2", "input": "", "output": "the correct answer is answer2", "answer": "answer2"})";
+  const std::string row =
+      R"({"instruction": "Which?\n\nAnswer format: answer1/answer2", "input": "", "output": "the correct answer is answer2", "answer": "answer2"})";
   const auto arc = rows(row, load_task("arc-easy", kTasks));
-  EXPECT_EQ(arc[0].segments, (std::vector<Segment>{{"Which?\n\nAnswer format: answer1/answer2\n", false}, {"the correct answer is answer2", true}}));
+  EXPECT_EQ(arc[0].segments, (std::vector<Segment>{{"Which?\n\nAnswer format: answer1/answer2\n", false},
+                                                   {"the correct answer is answer2", true}}));
   EXPECT_EQ(arc[0].answer, "answer2");
-  const auto sum = rows(R"({"instruction": "1+1?", "input": "", "output": "\nA: 2.", "answer": "2.0"})", load_task("svamp", kTasks));
-  EXPECT_EQ(sum[0].text, "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n1+1?\n\n### Response:\n");
+  const auto sum =
+      rows(R"({"instruction": "1+1?", "input": "", "output": "\nA: 2.", "answer": "2.0"})", load_task("svamp", kTasks));
+  EXPECT_EQ(sum[0].text,
+            "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### "
+            "Instruction:\n1+1?\n\n### Response:\n");
   EXPECT_EQ(sum[0].references, (std::vector<std::string>{"\nA: 2."}));
-  const auto raw = rows(R"([{"id": 926, "original_text": "How much ?", "equation": "x", "ans": 2.0}])", load_task("mawps", kTasks), LabelUse::kRequired, TableFormat::kJson);
+  const auto raw = rows(R"([{"id": 926, "original_text": "How much ?", "equation": "x", "ans": 2.0}])",
+                        load_task("mawps", kTasks), LabelUse::kRequired, TableFormat::kJson);
   EXPECT_EQ(raw[0].answer, "2");
   EXPECT_EQ(raw[0].segments[1], (Segment{"2", true}));
   EXPECT_EQ(raw[0].id_text, "926");
   const Task alpaca = load_task("alpaca", kTasks);
-  const auto both = rows("{\"instruction\": \"i\", \"input\": \"\", \"output\": \"o\"}\n{\"instruction\": \"i\", \"input\": \"x\", \"output\": \"o\"}\n{\"instruction\": \"i\", \"output\": \"o\"}\n", alpaca);
-  EXPECT_EQ(both[0].text, "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\ni\n\n### Response:\n");
-  EXPECT_EQ(both[1].text, "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes "
-                          "the request.\n\n### Instruction:\ni\n\n### Input:\nx\n\n### Response:\n");
+  const auto both = rows(
+      "{\"instruction\": \"i\", \"input\": \"\", \"output\": \"o\"}\n{\"instruction\": \"i\", \"input\": \"x\", \"output\": "
+      "\"o\"}\n{\"instruction\": \"i\", \"output\": \"o\"}\n",
+      alpaca);
+  EXPECT_EQ(both[0].text,
+            "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### "
+            "Instruction:\ni\n\n### Response:\n");
+  EXPECT_EQ(both[1].text,
+            "Below is an instruction that describes a task, paired with an input that provides further context. Write a response "
+            "that appropriately completes "
+            "the request.\n\n### Instruction:\ni\n\n### Input:\nx\n\n### Response:\n");
   EXPECT_EQ(both[2].text, both[0].text);
 }
 
 TEST(Generation, AnEmptyTargetOnlyBesideAnAnswer) {
-  EXPECT_EQ(rows(R"({"instruction": "q", "output": "", "answer": "3"})", load_task("gsm8k", kTasks))[0].segments[1], (Segment{"", true}));
-  EXPECT_EQ(input_error([] { rows("{\"prompt\": \"q\", \"response\": \"\"}", load_task("instructions", kTasks)); }), "f:1: expected a target, found an empty text");
+  EXPECT_EQ(rows(R"({"instruction": "q", "output": "", "answer": "3"})", load_task("gsm8k", kTasks))[0].segments[1],
+            (Segment{"", true}));
+  EXPECT_EQ(input_error([] { rows("{\"prompt\": \"q\", \"response\": \"\"}", load_task("instructions", kTasks)); }),
+            "f:1: expected a target, found an empty text");
 }
 
 TEST(Generation, ChatsAndPrompts) {
@@ -113,7 +136,8 @@ TEST(Generation, ChatsAndPrompts) {
   const auto examples = rows(R"({"prompt": "Hi", "response": "Hello."}
 {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 {"prompt": "first turn", "messages": [{"role": "user", "content": "first turn"}, {"content": "c", "role": "assistant"}]}
-)", task);
+)",
+                             task);
   ASSERT_EQ(examples.size(), 3u);
   EXPECT_EQ(examples[0].turns, (std::vector<Turn>{{"user", "Hi"}, {"assistant", "Hello."}}));
   EXPECT_EQ(examples[0].segments, (std::vector<Segment>{{"Hi", false}, {"Hello.", true}}));
@@ -121,7 +145,8 @@ TEST(Generation, ChatsAndPrompts) {
   EXPECT_EQ(examples[1].references, (std::vector<std::string>{"b"}));
   EXPECT_TRUE(examples[1].segments.empty());
   EXPECT_EQ(examples[2].turns.size(), 2u);
-  const auto asked = rows("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{\"prompt\": \"b\"}\n", task, LabelUse::kOptional);
+  const auto asked =
+      rows("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{\"prompt\": \"b\"}\n", task, LabelUse::kOptional);
   EXPECT_EQ(asked[0].turns.size(), 1u);
   EXPECT_TRUE(asked[0].references.empty());
   EXPECT_EQ(asked[1].turns, (std::vector<Turn>{{"user", "b"}}));
@@ -129,7 +154,8 @@ TEST(Generation, ChatsAndPrompts) {
 
 TEST(Generation, ReferencesOfAColumn) {
   const Task task = parsed("name: g\nkind: generation\nprompt: q\ntarget: a\nreferences: r\n");
-  EXPECT_EQ(rows("{\"q\": \"x\", \"a\": \"y\", \"r\": [\"y\", \"z\"]}", task)[0].references, (std::vector<std::string>{"y", "z"}));
+  EXPECT_EQ(rows("{\"q\": \"x\", \"a\": \"y\", \"r\": [\"y\", \"z\"]}", task)[0].references,
+            (std::vector<std::string>{"y", "z"}));
 }
 
 TEST(Choice, RowsOfPromptsource) {
@@ -137,7 +163,8 @@ TEST(Choice, RowsOfPromptsource) {
   const auto examples = rows(R"({"template": "t1", "input": "A? ", "options": ["Yes", "No"], "target": "No"}
 {"template": "t2", "input": "B?", "options": ["1", "2", "3"], "target": 0}
 {"input": "C?", "options": ["x", "x", "y"], "target": 1}
-)", task);
+)",
+                             task);
   EXPECT_EQ(examples[0].text, "A? ");
   EXPECT_EQ(examples[0].options, (std::vector<std::string>{"Yes", "No"}));
   EXPECT_EQ(examples[0].label, 1);
@@ -149,54 +176,81 @@ TEST(Choice, RowsOfPromptsource) {
 }
 
 TEST(Choice, OptionsOfAnInstructionAndOfColumns) {
-  const auto one = rows(R"({"instruction": "Answer format: no\n\nAnswer format: answer1/answer2/answer3", "answer": "answer3"})", load_task("commonsense-choice", kTasks));
-  EXPECT_EQ(one[0].options, (std::vector<std::string>{"the correct answer is answer1", "the correct answer is answer2", "the correct answer is answer3"}));
+  const auto one = rows(R"({"instruction": "Answer format: no\n\nAnswer format: answer1/answer2/answer3", "answer": "answer3"})",
+                        load_task("commonsense-choice", kTasks));
+  EXPECT_EQ(one[0].options, (std::vector<std::string>{"the correct answer is answer1", "the correct answer is answer2",
+                                                      "the correct answer is answer3"}));
   EXPECT_EQ(one[0].label, 2);
-  const Task task = parsed("name: c\nkind: choice\nprompt: goal\noptions: ['{sol1}', '{sol2}', neither]\nas: ' {option|lower_first}'\ntarget: label\ntarget_form: index\n");
+  const Task task = parsed(
+      "name: c\nkind: choice\nprompt: goal\noptions: ['{sol1}', '{sol2}', neither]\nas: ' {option|lower_first}'\ntarget: "
+      "label\ntarget_form: index\n");
   const auto two = rows("goal\tsol1\tsol2\tlabel\ng\tDo a\tDo b\t1\n", task, LabelUse::kRequired, TableFormat::kTsv);
   EXPECT_EQ(two[0].options, (std::vector<std::string>{" do a", " do b", " neither"}));
   EXPECT_EQ(two[0].label, 1);
 }
 
 TEST(Cloze, BeforeMaskAfter) {
-  const auto rte = rows("index\tsentence1\tsentence2\tlabel\n0\tNo weapons were found.\tWeapons were found.\tnot_entailment\n", load_task("rte-cloze", kTasks), LabelUse::kRequired, TableFormat::kTsv);
-  EXPECT_EQ(rte[0].segments, (std::vector<Segment>{{"No weapons were found ? ", false}, {"", true}, {", weapons were found.", false}}));
+  const auto rte = rows("index\tsentence1\tsentence2\tlabel\n0\tNo weapons were found.\tWeapons were found.\tnot_entailment\n",
+                        load_task("rte-cloze", kTasks), LabelUse::kRequired, TableFormat::kTsv);
+  EXPECT_EQ(rte[0].segments,
+            (std::vector<Segment>{{"No weapons were found ? ", false}, {"", true}, {", weapons were found.", false}}));
   EXPECT_EQ(rte[0].label, 1);
   EXPECT_EQ(rte[0].text, "No weapons were found.");
-  const auto sst2 = rows("sentence\tlabel\na fine film . \t1\n", load_task("sst2-cloze", kTasks), LabelUse::kRequired, TableFormat::kTsv);
+  const auto sst2 =
+      rows("sentence\tlabel\na fine film . \t1\n", load_task("sst2-cloze", kTasks), LabelUse::kRequired, TableFormat::kTsv);
   EXPECT_EQ(sst2[0].segments, (std::vector<Segment>{{"a fine film . It was ", false}, {"", true}, {".", false}}));
 }
 
 TEST(TextExampleMessages, EveryBadRow) {
-  const Task chat = parsed("name: g\nkind: generation\nmessages: m\nchat: model\n"), choice = load_task("choice", kTasks), arc = load_task("arc-easy", kTasks),
-             references = parsed("name: g\nkind: generation\nprompt: q\ntarget: a\nreferences: r\n"), both = load_task("instructions", kTasks);
+  const Task chat = parsed("name: g\nkind: generation\nmessages: m\nchat: model\n"), choice = load_task("choice", kTasks),
+             arc = load_task("arc-easy", kTasks),
+             references = parsed("name: g\nkind: generation\nprompt: q\ntarget: a\nreferences: r\n"),
+             both = load_task("instructions", kTasks);
   const std::string m = "f:1: column \"m\": ";
   for (const auto& [task, text, message] : std::vector<std::tuple<Task, std::string, std::string>>{
-           {arc, R"({"instruktion": "a"})", "f: no column \"instruction\" for the prompt of task 'arc-easy' (did you mean 'instruktion'?); columns here: \"instruktion\""},
-           {arc, R"({"instruction": "a", "answer": "answer6"})", "f:1: column \"answer\": expected one of the answer's options as answer, found \"answer6\" (did you mean 'answer1'?)"},
+           {arc, R"({"instruktion": "a"})",
+            "f: no column \"instruction\" for the prompt of task 'arc-easy' (did you mean 'instruktion'?); columns here: "
+            "\"instruktion\""},
+           {arc, R"({"instruction": "a", "answer": "answer6"})",
+            "f:1: column \"answer\": expected one of the answer's options as answer, found \"answer6\" (did you mean "
+            "'answer1'?)"},
            {arc, R"({"instruction": "a", "answer": " "})", "f:1: column \"answer\": expected an answer, found an empty text"},
-           {arc, R"({"instruction": true, "answer": "answer1"})", "f:1: column \"instruction\": expected a text, found a truth value true; put it in quotes"},
-           {load_task("svamp", kTasks), R"({"instruction": "a", "output": "b", "answer": "B"})", "f:1: column \"answer\": expected a number as answer, found \"B\""},
-           {load_task("aqua", kTasks), R"({"instruction": "a", "output": "b", "answer": "F"})", "f:1: column \"answer\": expected one of the letters ABCDE as answer, found \"F\""},
+           {arc, R"({"instruction": true, "answer": "answer1"})",
+            "f:1: column \"instruction\": expected a text, found a truth value true; put it in quotes"},
+           {load_task("svamp", kTasks), R"({"instruction": "a", "output": "b", "answer": "B"})",
+            "f:1: column \"answer\": expected a number as answer, found \"B\""},
+           {load_task("aqua", kTasks), R"({"instruction": "a", "output": "b", "answer": "F"})",
+            "f:1: column \"answer\": expected one of the letters ABCDE as answer, found \"F\""},
            {references, R"({"q": "a", "a": "b", "r": "b"})", "f:1: column \"r\": expected a list of texts, found a text"},
            {references, R"({"q": "a", "a": "b", "r": {}})", "f:1: column \"r\": expected a list of texts, found an object"},
-           {references, R"({"q": "a", "a": "b", "r": ["x", 1]})", "f:1: column \"r\": expected a list of texts, found an element 1 that is none; put it in quotes"},
-           {references, R"({"q": "a", "a": "b", "r": []})", "f:1: column \"r\": expected at least one reference, found an empty list"},
+           {references, R"({"q": "a", "a": "b", "r": ["x", 1]})",
+            "f:1: column \"r\": expected a list of texts, found an element 1 that is none; put it in quotes"},
+           {references, R"({"q": "a", "a": "b", "r": []})",
+            "f:1: column \"r\": expected at least one reference, found an empty list"},
            {chat, R"({"m": []})", m + "expected at least one turn, found an empty list"},
            {chat, R"({"m": "x"})", m + "expected a list of {role, content}, found a text"},
            {chat, R"({"m": null})", m + "expected a chat, found null"},
            {chat, R"({"m": [{"role": "user"}]})", m + "turn 0: expected an object with the texts role and content"},
-           {chat, R"({"m": [{"role": "asistant", "content": "x"}]})", m + "turn 0: expected the role system, user or assistant, found \"asistant\" (did you mean 'assistant'?)"},
-           {chat, R"({"m": [{"role": "user", "content": "x", "name": "y"}]})", m + "turn 0: a turn has role and content, found the key \"name\", which no chat format here can show"},
-           {chat, R"({"m": [{"role": "user", "content": "x"}]})", m + "expected a last turn of the assistant, found one of the user"},
+           {chat, R"({"m": [{"role": "asistant", "content": "x"}]})",
+            m + "turn 0: expected the role system, user or assistant, found \"asistant\" (did you mean 'assistant'?)"},
+           {chat, R"({"m": [{"role": "user", "content": "x", "name": "y"}]})",
+            m + "turn 0: a turn has role and content, found the key \"name\", which no chat format here can show"},
+           {chat, R"({"m": [{"role": "user", "content": "x"}]})",
+            m + "expected a last turn of the assistant, found one of the user"},
            {both, R"({"messages": null, "x": "y"})", "f:1: column \"messages\": expected a chat, found null"},
            {choice, R"({"input": "a", "options": ["x"], "target": 0})", "f:1: expected at least two options, found 1"},
-           {choice, R"({"input": "a", "options": ["x", "y"], "target": 2})", "f:1: column \"target\": expected an option's index in 0..1, found \"2\""},
-           {choice, R"({"input": "a", "options": ["x", "y"], "target": 0.5})", "f:1: column \"target\": expected an option's index in 0..1, found \"0.5\""},
-           {choice, R"({"input": "a", "options": ["yes", "no"], "target": "yess"})", "f:1: column \"target\": expected one of the options, found \"yess\" (did you mean 'yes'?); here are yes and no"},
-           {choice, R"({"input": "a", "options": ["x", "x"], "target": "x"})", "f:1: column \"target\": the right option \"x\" appears twice among the options; give its index"},
-           {choice, R"({"input": "a", "options": ["x", "y"], "target": null})", "f:1: column \"target\": expected an option or its index, found null"},
-           {load_task("commonsense-choice", kTasks), R"({"instruction": "a", "answer": "x"})", "f:1: column \"instruction\": expected options after \"Answer format: \", found none"}}) {
+           {choice, R"({"input": "a", "options": ["x", "y"], "target": 2})",
+            "f:1: column \"target\": expected an option's index in 0..1, found \"2\""},
+           {choice, R"({"input": "a", "options": ["x", "y"], "target": 0.5})",
+            "f:1: column \"target\": expected an option's index in 0..1, found \"0.5\""},
+           {choice, R"({"input": "a", "options": ["yes", "no"], "target": "yess"})",
+            "f:1: column \"target\": expected one of the options, found \"yess\" (did you mean 'yes'?); here are yes and no"},
+           {choice, R"({"input": "a", "options": ["x", "x"], "target": "x"})",
+            "f:1: column \"target\": the right option \"x\" appears twice among the options; give its index"},
+           {choice, R"({"input": "a", "options": ["x", "y"], "target": null})",
+            "f:1: column \"target\": expected an option or its index, found null"},
+           {load_task("commonsense-choice", kTasks), R"({"instruction": "a", "answer": "x"})",
+            "f:1: column \"instruction\": expected options after \"Answer format: \", found none"}}) {
     SCOPED_TRACE(text);
     EXPECT_EQ(input_error([&task = task, &text = text] { rows(text, task); }), message);
   }

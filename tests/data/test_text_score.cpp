@@ -14,7 +14,8 @@ const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
 TEST(Answers, AfterTheAnnouncement) {
   const std::string announced = "the correct answer is ";
   EXPECT_EQ(answer_after("the correct answer is answer3\n", announced), "answer3");
-  EXPECT_EQ(answer_after("so the correct answer is true the correct answer is false", announced), "true the correct answer is false");   // the first
+  EXPECT_EQ(answer_after("so the correct answer is true the correct answer is false", announced),
+            "true the correct answer is false");  // the first
   EXPECT_EQ(answer_after("The correct answer is answer3", announced), std::nullopt);
 }
 
@@ -23,14 +24,14 @@ TEST(Answers, FirstOption) {
   EXPECT_EQ(first_option("the correct answer is answer3, not answer1", options), "answer3");
   EXPECT_EQ(first_option("xanswer2x", options), "answer2");
   EXPECT_EQ(first_option("Answer2", options), std::nullopt);
-  EXPECT_EQ(first_option("ab", {"a", "ab"}), "a");   // as a regular expression a|ab
+  EXPECT_EQ(first_option("ab", {"a", "ab"}), "a");  // as a regular expression a|ab
   EXPECT_EQ(first_option("untrue or false", {"true", "false"}), "true");
 }
 
 TEST(Answers, LastNumber) {
   EXPECT_EQ(last_number("\nA: 80 - 17 = 63, so 63 / 7 = 9 hours. The answer is 9."), 9);
   EXPECT_EQ(last_number("it costs 1,234.50 dollars"), 1234.5);
-  EXPECT_EQ(last_number("from 5-3"), -3);   // as published: the minus belongs to the number
+  EXPECT_EQ(last_number("from 5-3"), -3);  // as published: the minus belongs to the number
   EXPECT_EQ(last_number("-2.5.7"), 7);
   EXPECT_EQ(last_number("- 4"), 4);
   EXPECT_EQ(last_number("none"), std::nullopt);
@@ -39,7 +40,7 @@ TEST(Answers, LastNumber) {
 
 TEST(Answers, FirstLetter) {
   EXPECT_EQ(first_letter("The answer is (D).", "ABCDE"), 'D');
-  EXPECT_EQ(first_letter("Assume x. The answer is B", "ABCDE"), 'A');   // as published
+  EXPECT_EQ(first_letter("Assume x. The answer is B", "ABCDE"), 'A');  // as published
   EXPECT_EQ(first_letter("the answer", "ABCDE"), std::nullopt);
 }
 
@@ -50,7 +51,8 @@ TEST(Answers, RightByARule) {
   EXPECT_FALSE(is_right("answer_number", rule, "1.8333333333333335", "1.83"));
   EXPECT_FALSE(is_right("answer_number", rule, "5", "none"));
   EXPECT_TRUE(is_right("answer_letter", rule, " D ", "(D)"));
-  EXPECT_EQ(input_error([&] { is_right("answer_number", rule, "D", "4"); }), "answer_number: expected a number as answer, found \"D\"");
+  EXPECT_EQ(input_error([&] { is_right("answer_number", rule, "D", "4"); }),
+            "answer_number: expected a number as answer, found \"D\"");
   EXPECT_EQ(cut_output("  text \n\nrest", {"\n\n", "re"}), "text");
   EXPECT_EQ(cut_output(" a ", {}), "a");
 }
@@ -67,8 +69,9 @@ std::vector<Example> commonsense(const std::vector<std::string>& answers) {
 
 TEST(ScoreTexts, BothPublishedScoresOfCommonsense) {
   const Task task = load_task("arc-easy", kTasks);
-  const auto scores = score_texts(task, commonsense({"answer1", "answer2", "answer3", "answer4"}),
-                                  {"the correct answer is answer1", "the correct answer is answer2 answer1", "answer3", "the correct answer is answer1"});
+  const auto scores = score_texts(
+      task, commonsense({"answer1", "answer2", "answer3", "answer4"}),
+      {"the correct answer is answer1", "the correct answer is answer2 answer1", "answer3", "the correct answer is answer1"});
   ASSERT_EQ(scores.size(), 2u);
   EXPECT_EQ(scores[0].name, "answer_after");
   EXPECT_EQ(scores[0].value, 0.25);
@@ -91,11 +94,13 @@ TEST(ScoreTexts, CutOutputsAgainstAllReferences) {
 
 TEST(ScoreTexts, Messages) {
   const Task task = load_task("arc-easy", kTasks), e2e = load_task("e2e", kTasks);
-  EXPECT_EQ(input_error([&] { score_texts(task, commonsense({"answer1"}), {}); }), "metric: expected one output for each of 1 examples, found 0");
+  EXPECT_EQ(input_error([&] { score_texts(task, commonsense({"answer1"}), {}); }),
+            "metric: expected one output for each of 1 examples, found 0");
   EXPECT_EQ(input_error([&] { score_texts(task, {}, {}); }), "metric: expected at least one example, found none");
   std::vector<Example> bare(1);
   bare[0].id_text = "x7";
-  EXPECT_EQ(input_error([&] { score_texts(task, bare, {"a"}); }), "metric answer_after: example 'x7' has no answer to compare with");
+  EXPECT_EQ(input_error([&] { score_texts(task, bare, {"a"}); }),
+            "metric answer_after: example 'x7' has no answer to compare with");
   EXPECT_EQ(input_error([&] { score_texts(e2e, bare, {"a"}); }), "metric: example 'x7' has no reference to compare with");
 }
 
@@ -125,8 +130,10 @@ TEST(ScoreChoices, AccuracyOfTemplatesAndTheirMedian) {
   EXPECT_EQ(median({3, 1, 2}), 2);
   examples[0].label.reset();
   examples[0].id_text = "x7";
-  EXPECT_EQ(input_error([&] { score_choices(task, examples, chosen); }), "metric: example 'x7' has no right option to compare with");
-  EXPECT_EQ(input_error([&] { score_choices(task, examples, {}); }), "metric: expected one chosen option for each of 16 examples, found 0");
+  EXPECT_EQ(input_error([&] { score_choices(task, examples, chosen); }),
+            "metric: example 'x7' has no right option to compare with");
+  EXPECT_EQ(input_error([&] { score_choices(task, examples, {}); }),
+            "metric: expected one chosen option for each of 16 examples, found 0");
   EXPECT_EQ(input_error([] { median({}); }), "median: expected at least one value, found none");
 }
 

@@ -1,5 +1,6 @@
-// Texts of tiny decoders with edits: written with a cache, judged by the bare trunk or by one pass over the whole text with the written
-// tokens as targets. What the tests of the methods' acceptance lines share that only a decoder or an encoder-decoder can show.
+// Texts of tiny decoders with edits: written with a cache, judged by the bare trunk or by one pass over the whole text with the
+// written tokens as targets. What the tests of the methods' acceptance lines share that only a decoder or an encoder-decoder can
+// show.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -22,7 +23,7 @@ namespace graft::testing {
 using at::Tensor;
 using Ids = std::vector<int64_t>;
 
-constexpr Tolerance kExact{1e-11, 1e-11};   // float64, logits of about 20
+constexpr Tolerance kExact{1e-11, 1e-11};  // float64, logits of about 20
 
 // Log-probabilities of texts of at most six tokens: generation chooses by float32 scores, of logits of about 20.
 constexpr double kWritten = 1e-5;
@@ -78,16 +79,19 @@ inline PromptLane prompts_of(const Bound& bound, const std::vector<Sequence>& pr
   return out;
 }
 
-inline std::vector<std::vector<Generated>> written_by(const Rig& rig, const std::vector<Sequence>& prompts, const GenerateOptions& options) {
+inline std::vector<std::vector<Generated>> written_by(const Rig& rig, const std::vector<Sequence>& prompts,
+                                                      const GenerateOptions& options) {
   const Bound bound(*rig.model, *rig.adapter, rig.tensors);
   return generate(*rig.model, {prompts_of(bound, prompts)}, options);
 }
 
-inline void expect_teacher_forced(const Rig& rig, const std::vector<Sequence>& prompts, const GenerateOptions& options, const std::string& what) {
+inline void expect_teacher_forced(const Rig& rig, const std::vector<Sequence>& prompts, const GenerateOptions& options,
+                                  const std::string& what) {
   const auto texts = written_by(rig, prompts, options);
   for (size_t n = 0; n < prompts.size(); ++n) {
     EXPECT_EQ(texts[n].size(), static_cast<size_t>(options.beams)) << what;
-    for (const Generated& text : texts[n]) EXPECT_NEAR(text.log_probability, teacher_forced(rig, prompts[n], text.tokens), kWritten) << what << " prompt " << n;
+    for (const Generated& text : texts[n])
+      EXPECT_NEAR(text.log_probability, teacher_forced(rig, prompts[n], text.tokens), kWritten) << what << " prompt " << n;
   }
 }
 
@@ -112,7 +116,9 @@ inline Recorded recorded(const Rig& rig, const std::vector<Sequence>& texts, con
 
 class DecoderAcceptance : public ::testing::TestWithParam<std::string> {
  protected:
-  std::shared_ptr<const Model> model(Precision precision = Precision::kFloat64) const { return long_model(GetParam(), precision); }
+  std::shared_ptr<const Model> model(Precision precision = Precision::kFloat64) const {
+    return long_model(GetParam(), precision);
+  }
   std::vector<Sequence> texts(const Model& model) const { return random_texts(model.config, 4, 9, 3); }
 };
 

@@ -19,7 +19,9 @@ using at::Tensor;
 constexpr const char* kBottleneck = "{bottleneck: {sites: ffn.down, placement: sequential, width: 3, activation: gelu}}";
 constexpr const char* kLora = "{lora: {sites: attn.v, rank: 2}}";
 
-std::string mixture(const std::string& options, const std::string& of) { return "{edits: [{stochastic: " + options + ", of: " + of + "}]}"; }
+std::string mixture(const std::string& options, const std::string& of) {
+  return "{edits: [{stochastic: " + options + ", of: " + of + "}]}";
+}
 
 double chi_square(const std::map<int64_t, int64_t>& counts, int64_t cells, int64_t draws) {
   const double expected = static_cast<double>(draws) / static_cast<double>(cells);
@@ -32,14 +34,16 @@ double chi_square(const std::map<int64_t, int64_t>& counts, int64_t cells, int64
   return sum;
 }
 
-// Routing indices are uniform per bank, and independent between banks, sites and passes. The bounds are the 0.1 % points of chi-square
-// with 3 and 15 degrees of freedom; the draws are fixed by their keys.
+// Routing indices are uniform per bank, and independent between banks, sites and passes. The bounds are the 0.1 % points of
+// chi-square with 3 and 15 degrees of freedom; the draws are fixed by their keys.
 TEST(Route, IsUniformAndIndependent) {
   constexpr int64_t kExperts = 4, kDraws = 20'000;
   std::map<int64_t, int64_t> down, up, banks, sites, passes;
   for (uint64_t step = 0; step < kDraws; ++step) {
-    const RandomKey first = RandomKey{17}.with(step).with("route").with(0), second = RandomKey{17}.with(step).with("route").with(1);
-    const int64_t d = drawn_expert(first, "enc.0.ffn.down", "down", kExperts), u = drawn_expert(first, "enc.0.ffn.down", "up", kExperts);
+    const RandomKey first = RandomKey{17}.with(step).with("route").with(0),
+                    second = RandomKey{17}.with(step).with("route").with(1);
+    const int64_t d = drawn_expert(first, "enc.0.ffn.down", "down", kExperts),
+                  u = drawn_expert(first, "enc.0.ffn.down", "up", kExperts);
     ASSERT_TRUE(d >= 0 && d < kExperts && u >= 0 && u < kExperts);
     ++down[d];
     ++up[u];
@@ -70,7 +74,9 @@ struct OneSite {
     rig.shake(0.5);
     rig.widen();
   }
-  static Tensor wave(std::vector<int64_t> shape, double phase) { return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape); }
+  static Tensor wave(std::vector<int64_t> shape, double phase) {
+    return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape);
+  }
 
   const Adapter::Part& part() const { return rig.adapter->parts().front(); }
   // y' of the mean, of a route, or of one expert for all banks.
@@ -83,15 +89,16 @@ struct OneSite {
     const Edit& edit = *part().edit;
     return apply_change(y, edit.change(Params(derived, part().path), view, edit.input(view), {edit.scale(site), {}}, context));
   }
-  // The mean of y' over all choices of the site's banks. A choice that no key draws would leave the mean incomplete: after 100 keys a
-  // choice (a fair draw misses one of nine with a probability below 1e-40) the search fails.
+  // The mean of y' over all choices of the site's banks. A choice that no key draws would leave the mean incomplete: after 100
+  // keys a choice (a fair draw misses one of nine with a probability below 1e-40) the search fails.
   Tensor mean_over_routes(const std::vector<std::string>& banks, int64_t experts) const {
     std::map<std::vector<int64_t>, Tensor> seen;
     size_t all = 1;
     for (size_t i = 0; i < banks.size(); ++i) all *= static_cast<size_t>(experts);
     for (uint64_t key = 0; seen.size() < all; ++key) {
       if (key == 100 * all) {
-        ADD_FAILURE() << site.name << ": " << key << " routes reached " << seen.size() << " of " << all << " choices: the banks are not drawn independently";
+        ADD_FAILURE() << site.name << ": " << key << " routes reached " << seen.size() << " of " << all
+                      << " choices: the banks are not drawn independently";
         return at::zeros_like(y);
       }
       std::vector<int64_t> choice;
@@ -104,14 +111,14 @@ struct OneSite {
   }
 };
 
-constexpr Tolerance kExact{1e-12, 0};   // float64, sums of a few terms
+constexpr Tolerance kExact{1e-12, 0};  // float64, sums of a few terms
 
-TEST(Merging, TheUpBankGivesTheExactExpectationOverItsRoutes) {   // fact (a)
+TEST(Merging, TheUpBankGivesTheExactExpectationOverItsRoutes) {  // fact (a)
   const OneSite at(mixture("{experts: 3, share: [down]}", kBottleneck));
   expect_near(at.mean_over_routes({"up"}, 3), at.changed(Experts::kMerged), kExact, "mean over routes");
 }
 
-TEST(Merging, BothBanksOfLoraGiveTheExactExpectation) {   // fact (b), and exhaustive averaging
+TEST(Merging, BothBanksOfLoraGiveTheExactExpectation) {  // fact (b), and exhaustive averaging
   const OneSite at(mixture("{experts: 3, share: []}", kLora));
   const Tensor merged = at.changed(Experts::kMerged);
   expect_near(at.mean_over_routes({"down", "up"}, 3), merged, kExact, "mean over all pairs");
@@ -120,15 +127,18 @@ TEST(Merging, BothBanksOfLoraGiveTheExactExpectation) {   // fact (b), and exhau
   EXPECT_GT(difference_of(paired, merged).absolute, 1e-2) << "pairs with equal indices have a covariance term";
 }
 
-TEST(Merging, TheDownBankIsOnlyFirstOrderThroughTheActivation) {   // fact (c)
+TEST(Merging, TheDownBankIsOnlyFirstOrderThroughTheActivation) {  // fact (c)
   double errors[2];
   for (const int halvings : {0, 1}) {
-    OneSite at(mixture("{experts: 3}", kBottleneck));   // moved to mean + difference / 10, and / 20
+    OneSite at(mixture("{experts: 3}", kBottleneck));  // moved to mean + difference / 10, and / 20
     for (const char* tensor : {"down.weight", "down.bias"}) {
-      const auto name = [&](int expert) { return "0.stochastic/expert." + std::to_string(expert) + "/" + at.site.name + "." + tensor; };
+      const auto name = [&](int expert) {
+        return "0.stochastic/expert." + std::to_string(expert) + "/" + at.site.name + "." + tensor;
+      };
       const Tensor centre = (at.rig.tensors.at(name(0)) + at.rig.tensors.at(name(1)) + at.rig.tensors.at(name(2))).detach() / 3.0;
       const at::NoGradGuard no_grad;
-      for (int expert = 0; expert < 3; ++expert) at.rig.tensors.at(name(expert)).sub_(centre).mul_(halvings == 0 ? 0.1 : 0.05).add_(centre);
+      for (int expert = 0; expert < 3; ++expert)
+        at.rig.tensors.at(name(expert)).sub_(centre).mul_(halvings == 0 ? 0.1 : 0.05).add_(centre);
     }
     errors[halvings] = difference_of(at.mean_over_routes({"down"}, 3), at.changed(Experts::kMerged)).absolute;
   }
@@ -136,19 +146,20 @@ TEST(Merging, TheDownBankIsOnlyFirstOrderThroughTheActivation) {   // fact (c)
   EXPECT_NEAR(errors[0] / errors[1], 4.0, 0.4) << "second order: half the spread, a quarter of the error";
 }
 
-TEST(Merging, IdenticalExpertsIsTheIdentity) {   // fact (d)
+TEST(Merging, IdenticalExpertsIsTheIdentity) {  // fact (d)
   for (const char* of : {kBottleneck, kLora, "{affine: {sites: attn.v, shift: true}}"}) {
     OneSite at(mixture("{experts: 4, init: copies}", of));
     const at::NoGradGuard no_grad;
     for (auto& [name, tensor] : at.rig.tensors) {
-      if (name.find("expert.") != std::string::npos) tensor.copy_(at.rig.tensors.at("0.stochastic/expert.0" + name.substr(name.find('/', 13))));
+      if (name.find("expert.") != std::string::npos)
+        tensor.copy_(at.rig.tensors.at("0.stochastic/expert.0" + name.substr(name.find('/', 13))));
     }
     const Tensor merged = at.changed(Experts::kMerged);
     for (uint64_t route = 0; route < 4; ++route) expect_bits(at.changed(Experts::kApart, RandomKey{route}), merged, of);
   }
 }
 
-TEST(Merging, OfOneExpertIsThePlainEditBitForBit) {   // fact (e)
+TEST(Merging, OfOneExpertIsThePlainEditBitForBit) {  // fact (e)
   const auto model = golden_model("bert-tiny");
   for (const std::string of : {kBottleneck, kLora, "{affine: {}}"}) {
     Rig one(model, mixture("{experts: 1}", of)), plain(model, "{edits: [" + of + "]}");
@@ -156,11 +167,14 @@ TEST(Merging, OfOneExpertIsThePlainEditBitForBit) {   // fact (e)
     const at::NoGradGuard no_grad;
     for (auto& [name, tensor] : plain.tensors) {
       const std::string inner = name.starts_with("head/") ? "" : name.substr(name.find('/') + 1);
-      tensor.copy_(one.tensors.at(inner.empty() ? name : one.tensors.contains("0.stochastic/shared/" + inner) ? "0.stochastic/shared/" + inner : "0.stochastic/expert.0/" + inner));
+      tensor.copy_(one.tensors.at(inner.empty()                                          ? name
+                                  : one.tensors.contains("0.stochastic/shared/" + inner) ? "0.stochastic/shared/" + inner
+                                                                                         : "0.stochastic/expert.0/" + inner));
     }
     const std::vector<Sequence> rows = random_sequences(model->config, 5, 13, 2);
     expect_bits(logits_of(one, rows), logits_of(plain, rows), of + " merged");
-    expect_bits(logits_of(one, rows, {.is_training = true}), logits_of(plain, rows, {.is_training = true}).contiguous(), of + " drawn");
+    expect_bits(logits_of(one, rows, {.is_training = true}), logits_of(plain, rows, {.is_training = true}).contiguous(),
+                of + " drawn");
   }
 }
 
@@ -180,7 +194,8 @@ TEST(Merging, IsOfTheTensorsAsTheyAreNow) {
       }
       const std::string inner = name.substr(name.find('/') + 1);
       tensor.zero_();
-      for (int expert = 0; expert < 3; ++expert) tensor.add_(rig.tensors.at("0.stochastic/expert." + std::to_string(expert) + "/" + inner));
+      for (int expert = 0; expert < 3; ++expert)
+        tensor.add_(rig.tensors.at("0.stochastic/expert." + std::to_string(expert) + "/" + inner));
       tensor.div_(3);
     }
     expect_near(logits_of(rig, rows), logits_of(plain, rows), {1e-6, 0}, "round " + std::to_string(round));
@@ -222,19 +237,25 @@ TEST(StochasticBackward, ReachesTheDrawnMembersAlone) {
 
 TEST(InitialExperts, AreIndependentOrCopies) {
   const auto model = golden_model("bert-tiny");
-  const auto at = [](const Rig& rig, int expert) { return rig.tensors.at("0.stochastic/expert." + std::to_string(expert) + "/enc.0.attn.v.lora_a"); };
+  const auto at = [](const Rig& rig, int expert) {
+    return rig.tensors.at("0.stochastic/expert." + std::to_string(expert) + "/enc.0.attn.v.lora_a");
+  };
   const Rig independent(model, mixture("{experts: 3}", kLora)), copies(model, mixture("{experts: 3, init: copies}", kLora));
   for (int expert = 1; expert < 3; ++expert) {
     EXPECT_FALSE(at(independent, expert).equal(at(independent, 0)));
     expect_bits(at(copies, expert), at(copies, 0), "copy");
   }
-  EXPECT_FALSE(at(copies, 0).equal(copies.tensors.at("0.stochastic/expert.0/enc.1.attn.v.lora_a"))) << "layers differ all the same";
+  EXPECT_FALSE(at(copies, 0).equal(copies.tensors.at("0.stochastic/expert.0/enc.1.attn.v.lora_a")))
+      << "layers differ all the same";
 }
 
 // Wang et al. 2022: trained and merged parameters without heads; GPT-2 medium has the widths and depth of RoBERTa-large.
 TEST(AdamixCounts, ArePublishedOnes) {
   const auto count = [](const char* shape, const std::string& definition) {
-    const Node json = parse_json(std::string(R"({"model_type": "bert", "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2, )") + shape + "}", "config");
+    const Node json = parse_json(
+        std::string(R"({"model_type": "bert", "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2, )") +
+            shape + "}",
+        "config");
     const ModelConfig config = parse_config(json, "config");
     const Sites sites(config);
     return make_plan(Adapter(yaml(definition), "test", {config, sites}, class_task(2)), config, {}).edit_parameters;
@@ -268,23 +289,31 @@ TEST(StochasticDefinitions, RefuseEachByItsPlace) {
       {"{experts: 0}", kLora, R"(/edits/0/stochastic/experts: expected an integer in 1..1024, found "0")"},
       {"{init: copy}", kLora, R"(/edits/0/stochastic/init: expected independent or copies, found "copy")"},
       {"{share: [upp]}", kLora, R"(/edits/0/stochastic/share: lora has no bank "upp": expected down or up)"},
-      {"{share: [up]}", "{affine: {}}", R"(/edits/0/stochastic/share: affine has no bank "up": all of its tensors are exchanged together)"},
+      {"{share: [up]}", "{affine: {}}",
+       R"(/edits/0/stochastic/share: affine has no bank "up": all of its tensors are exchanged together)"},
       {"{share: [up, down]}", kLora, "/edits/0/stochastic/share: every bank of lora is shared: nothing is left to choose"},
-      {"{}", "{full: {}}", "/edits/0/of: stochastic does not go around full: it changes the trunk's own weights, which all rows share"},
-      {"{}", "{stochastic: {}, of: {lora: {}}}", "/edits/0/of: stochastic does not go around stochastic: both choose among experts"},
-      {"{}", "{gate: {}, of: {router: {}, of: {lora: {}}}}", "/edits/0/of: stochastic does not go around router: the mean of routers is not a router of the mean"},
-      {"{}", "{prefix: {length: 2, mlp: 4}}", "/edits/0/stochastic: an expert belongs to a site, but 'table' of prefix serves all of its sites"},
+      {"{}", "{full: {}}",
+       "/edits/0/of: stochastic does not go around full: it changes the trunk's own weights, which all rows share"},
+      {"{}", "{stochastic: {}, of: {lora: {}}}",
+       "/edits/0/of: stochastic does not go around stochastic: both choose among experts"},
+      {"{}", "{gate: {}, of: {router: {}, of: {lora: {}}}}",
+       "/edits/0/of: stochastic does not go around router: the mean of routers is not a router of the mean"},
+      {"{}", "{prefix: {length: 2, mlp: 4}}",
+       "/edits/0/stochastic: an expert belongs to a site, but 'table' of prefix serves all of its sites"},
   };
   for (const auto& row : rows) expect_message<InputError>([&] { Rig(model, mixture(row.options, row.of)); }, row.message);
-  expect_message<InputError>([&] { Rig(model, "{edits: [{stochastic: {}}]}"); }, "/edits/0/of: expected the edit that stochastic is put around");
-  expect_message<InputError>([&] { Rig(model, mixture("{}", "[{lora: {}}]")); }, "/edits/0/of: stochastic takes one edit, found a list");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{stochastic: {}}]}"); },
+                             "/edits/0/of: expected the edit that stochastic is put around");
+  expect_message<InputError>([&] { Rig(model, mixture("{}", "[{lora: {}}]")); },
+                             "/edits/0/of: stochastic takes one edit, found a list");
 }
 
 TEST(StochasticDefinitions, InternalFaultsAreNamed) {
   const OneSite at(mixture("{experts: 2}", kLora));
   expect_message<InternalError>([&] { at.changed(Experts::kApart, {}, 2); }, "an expert that the mixture has");
   const NamedTensors derived = at.rig.adapter->derive(at.rig.tensors, at.model->weights, Experts::kApart);
-  expect_message<InternalError>([&] { at.part().edit->rewrite(Params(derived, at.part().path), at.model->weights); }, "only the mean of the experts can be folded");
+  expect_message<InternalError>([&] { at.part().edit->rewrite(Params(derived, at.part().path), at.model->weights); },
+                                "only the mean of the experts can be folded");
 }
 
 }  // namespace

@@ -64,7 +64,10 @@ TEST(AdapterFile, RefusesAnotherBase) {
   // bert-sharded has the same shapes and other numbers.
   const std::string message = saved.refusal(golden_model("bert-sharded"));
   EXPECT_NE(message.find("trained on another base than "), std::string::npos) << message;
-  EXPECT_NE(message.find("39 of 39 tensors differ (embed.norm.bias, embed.norm.weight, embed.position.weight and embed.type.weight, ...)"), std::string::npos) << message;
+  EXPECT_NE(message.find(
+                "39 of 39 tensors differ (embed.norm.bias, embed.norm.weight, embed.position.weight and embed.type.weight, ...)"),
+            std::string::npos)
+      << message;
   EXPECT_NE(message.find("give the base it was trained on, models/mine"), std::string::npos) << message;
   const std::string family = saved.refusal(golden_model("roberta-tiny"));
   EXPECT_NE(family.find("trained on a bert model, but "), std::string::npos) << family;
@@ -77,11 +80,13 @@ TEST(AdapterFile, RefusesABaseThatDiffersInOneTensor) {
   NamedTensors base = model->weights.all_base();
   base.at("enc.1.ffn.up.bias") = base.at("enc.1.ffn.up.bias").clone();
   base.at("enc.1.ffn.up.bias")[3] += 1e-6;
-  const auto other = std::make_shared<const Model>(Model{"other", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
+  const auto other = std::make_shared<const Model>(
+      Model{"other", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
   EXPECT_NE(saved.refusal(other).find("1 of 39 tensors differ (enc.1.ffn.up.bias)"), std::string::npos) << saved.refusal(other);
   base.erase("pooler.bias");
   base.erase("pooler.weight");
-  const auto without = std::make_shared<const Model>(Model{"other", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
+  const auto without = std::make_shared<const Model>(
+      Model{"other", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
   EXPECT_NE(saved.refusal(without).find("3 of 37 tensors differ"), std::string::npos) << saved.refusal(without);
 }
 
@@ -95,9 +100,15 @@ TEST(AdapterFile, RefusesTensorsThatDoNotFit) {
       {"missing", [&](NamedTensors& t) { t.erase(name); }, "adapter.safetensors: tensor '0.lora/enc.0.attn.q.lora_a' is missing"},
       {"surplus", [](NamedTensors& t) { t["0.lora/enc.0.attn.q.lora_c"] = at::zeros({2}); },
        "tensor '0.lora/enc.0.attn.q.lora_c' belongs to no part of the adapter (did you mean '0.lora/enc.0.attn.q.lora_a'?)"},
-      {"misshapen", [&](NamedTensors& t) { t.at(name) = at::zeros({32, 2}); }, "tensor '0.lora/enc.0.attn.q.lora_a': expected F32 [2, 32], found F32 [32, 2]"},
-      {"dtype", [&](NamedTensors& t) { t.at(name) = t.at(name).to(at::kBFloat16); }, "tensor '0.lora/enc.0.attn.q.lora_a': expected F32 [2, 32], found BF16 [2, 32]"},
-      {"NaN", [&](NamedTensors& t) { t.at(name)[1][31] = std::numeric_limits<double>::quiet_NaN(); }, "tensor '0.lora/enc.0.attn.q.lora_a' holds numbers that are not finite"},
+      {"misshapen",
+       [&](NamedTensors& t) {
+         t.at(name) = at::zeros({32, 2});
+       },
+       "tensor '0.lora/enc.0.attn.q.lora_a': expected F32 [2, 32], found F32 [32, 2]"},
+      {"dtype", [&](NamedTensors& t) { t.at(name) = t.at(name).to(at::kBFloat16); },
+       "tensor '0.lora/enc.0.attn.q.lora_a': expected F32 [2, 32], found BF16 [2, 32]"},
+      {"NaN", [&](NamedTensors& t) { t.at(name)[1][31] = std::numeric_limits<double>::quiet_NaN(); },
+       "tensor '0.lora/enc.0.attn.q.lora_a' holds numbers that are not finite"},
       {"head", [](NamedTensors& t) { t.erase("head/out.bias"); }, "tensor 'head/out.bias' is missing"},
   };
   for (const auto& row : rows) {
@@ -108,7 +119,7 @@ TEST(AdapterFile, RefusesTensorsThatDoNotFit) {
     saved.write(tensors);
     saved.expect_refused(row.message);
   }
-  const Saved saved;   // all faults at once
+  const Saved saved;  // all faults at once
   NamedTensors tensors = saved.tensors();
   for (const auto& row : {rows[0], rows[1], rows[5]}) row.spoil(tensors);
   saved.write(tensors);
@@ -121,15 +132,20 @@ TEST(AdapterFile, RefusesJsonThatDoesNotFit) {
     std::function<void(Node&)> spoil;
     const char* message;
   } rows[] = {
-      {"newer", [](Node& n) { n["version"] = Node::integer(2), n["later"] = Node::null(); }, "version 2 is newer than this graft reads (1): update graft"},
-      {"version", [](Node& n) { n["version"] = Node::text("one"); }, R"(/version: expected an integer in 1..1000000, found "one")"},
+      {"newer", [](Node& n) { n["version"] = Node::integer(2), n["later"] = Node::null(); },
+       "version 2 is newer than this graft reads (1): update graft"},
+      {"version", [](Node& n) { n["version"] = Node::text("one"); },
+       R"(/version: expected an integer in 1..1000000, found "one")"},
       {"format", [](Node& n) { n["format"] = Node::text("peft"); }, R"(/format: expected graft-adapter, found "peft")"},
       {"unknown key", [](Node& n) { n["edit"] = Node::null(); }, "/edit: unknown key (did you mean 'edits'?)"},
-      {"unknown option", [](Node& n) { n["edits"].items[0]["lora"]["rnak"] = Node::integer(2); }, "/edits/0/lora/rnak: unknown key (did you mean 'rank'?)"},
-      {"unknown edit", [](Node& n) { n["edits"].items[0].members[0].first = "lorra"; }, "/edits/0/lorra: unknown key (did you mean 'lora'?)"},
+      {"unknown option", [](Node& n) { n["edits"].items[0]["lora"]["rnak"] = Node::integer(2); },
+       "/edits/0/lora/rnak: unknown key (did you mean 'rank'?)"},
+      {"unknown edit", [](Node& n) { n["edits"].items[0].members[0].first = "lorra"; },
+       "/edits/0/lorra: unknown key (did you mean 'lora'?)"},
       {"provenance", [](Node& n) { n["provenance"]["moon"] = Node::null(); }, "/provenance/moon: unknown key"},
       {"task", [](Node& n) { n["task"]["moon"] = Node::null(); }, "unknown key"},
-      {"model type", [](Node& n) { std::erase_if(n["base"].members, [](const auto& m) { return m.first == "model_type"; }); }, "/base/model_type: missing; expected a text"},
+      {"model type", [](Node& n) { std::erase_if(n["base"].members, [](const auto& m) { return m.first == "model_type"; }); },
+       "/base/model_type: missing; expected a text"},
       {"base", [](Node& n) { std::erase_if(n["base"].members, [](const auto& m) { return m.first == "tensors"; }); },
        "/base/tensors: missing; expected the fingerprints of the base's tensors"},
   };

@@ -17,7 +17,9 @@ Adapter built(const std::string& options, const ModelConfig& config) {
   return Adapter(yaml("{edits: [{affine: " + options + "}]}"), "run.yaml", {config, Sites(config)}, std::nullopt);
 }
 
-Adapter built(const std::string& options, const std::string& config) { return built(options, read_config(golden_dir("configs") / (config + ".json"))); }
+Adapter built(const std::string& options, const std::string& config) {
+  return built(options, read_config(golden_dir("configs") / (config + ".json")));
+}
 
 const EditSpec& spec_of(const Adapter& adapter) { return adapter.parts().front().spec; }
 
@@ -28,7 +30,9 @@ int64_t count(const Adapter& adapter) {
 }
 
 // Smooth numbers without zeros or ones.
-Tensor drawn(const std::vector<int64_t>& shape, double phase) { return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape) + 0.05; }
+Tensor drawn(const std::vector<int64_t>& shape, double phase) {
+  return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape) + 0.05;
+}
 
 // enc.0.attn.k of a tiny model in float64, called by hand.
 struct Keys {
@@ -47,13 +51,14 @@ struct Keys {
     const NamedTensors params{{"enc.0.attn.k.scale", scale}, {"enc.0.attn.k.shift", shift}};
     return apply_change(y, edit.change(Params(params, ""), view, edit.input(view), weight, context));
   }
-  Tensor mixed(const Tensor& scales, const Tensor& shifts, const Tensor& shares) {   // shares: [T, G, E]
+  Tensor mixed(const Tensor& scales, const Tensor& shifts, const Tensor& shares) {  // shares: [T, G, E]
     const NamedTensors params{{"enc.0.attn.k.scale", scales}, {"enc.0.attn.k.shift", shifts}};
-    return apply_change(y, edit.blend(Params(params, ""), scales.size(0), view, edit.input(view), {1.0, shares.flatten(1)}, context));
+    return apply_change(
+        y, edit.blend(Params(params, ""), scales.size(0), view, edit.input(view), {1.0, shares.flatten(1)}, context));
   }
 };
 
-constexpr Tolerance kExact{1e-12, 0};   // float64
+constexpr Tolerance kExact{1e-12, 0};  // float64
 
 TEST(AffineTest, ScalesThenShiftsWhatLeavesTheSite) {
   Keys k;
@@ -78,8 +83,8 @@ TEST(AffineTest, AMixtureIsOneOfVectors) {
   Keys k;
   const Tensor scales = drawn({3, 8}, 0.7), shifts = drawn({3, 8}, 0.8);
   for (const int64_t groups : {1, 2}) {
-    const Tensor shares = drawn({k.rows, groups, 3}, 0.9);   // sums from -2 to 2
-    const Tensor of_columns = shares.repeat_interleave(8 / groups, 1);   // [T, 8, E]
+    const Tensor shares = drawn({k.rows, groups, 3}, 0.9);              // sums from -2 to 2
+    const Tensor of_columns = shares.repeat_interleave(8 / groups, 1);  // [T, 8, E]
     const Tensor scale = (of_columns * scales.t()).sum(2), shift = (of_columns * shifts.t()).sum(2);
     expect_near(k.mixed(scales, shifts, shares), scale * k.y + shift, kExact, std::to_string(groups) + " groups");
   }
@@ -112,7 +117,8 @@ TEST(AffineTest, TrainsPublishedNumbersOfParameters) {
 }
 
 TEST(AffineTest, DecaysScalesOnly) {
-  for (const ParamSpec& param : built("{shift: true}", "bert-base").params()) EXPECT_EQ(param.decays, param.name.ends_with(".scale")) << param.name;
+  for (const ParamSpec& param : built("{shift: true}", "bert-base").params())
+    EXPECT_EQ(param.decays, param.name.ends_with(".scale")) << param.name;
 }
 
 TEST(AffineTest, FoldsWhereALayerCanTakeIt) {
@@ -128,11 +134,12 @@ TEST(AffineTest, FoldsWhereALayerCanTakeIt) {
       {"{sites: ffn.norm}", "bert-base", false},
       {"{sites: embed}", "bert-base", false},
       {"{}", "llama-7b", true},
-      {"{sites: attn.v, shift: true}", "llama-7b", false},    // no bias to take it
+      {"{sites: attn.v, shift: true}", "llama-7b", false},  // no bias to take it
       {"{sites: ffn.mid, shift: true}", "llama-7b", false},
       {"{sites: ffn.mid}", "llama-7b", true},
   };
-  for (const auto& row : rows) EXPECT_EQ(spec_of(built(row.options, row.config)).traits.is_foldable, row.folds) << row.options << " on " << row.config;
+  for (const auto& row : rows)
+    EXPECT_EQ(spec_of(built(row.options, row.config)).traits.is_foldable, row.folds) << row.options << " on " << row.config;
   // A gated FFN with biases: the other branch multiplies a shift behind the activation, but not one of their product.
   ModelConfig gated = read_config(golden_dir("configs") / "llama-7b.json");
   gated.has_ffn_bias = true;

@@ -38,7 +38,7 @@ TEST(Averages, AreWeightedMeansOfEveryTensor) {
   ASSERT_EQ(mean.size(), adapters.front().tensors.size());
   for (const auto& [name, tensor] : mean) {
     const Tensor expected = (adapters[0].tensors.at(name) + adapters[1].tensors.at(name) + 2 * adapters[2].tensors.at(name)) / 4;
-    expect_near(tensor, expected, {1e-7, 1e-6}, name);   // float32 sums in another order
+    expect_near(tensor, expected, {1e-7, 1e-6}, name);  // float32 sums in another order
   }
 }
 
@@ -55,30 +55,35 @@ TEST(Averages, RefuseWhatIsNotOfOneShape) {
     adapters.push_back(loaded(b, 2, task));
     expect_message<InputError>([&] { average_adapters(adapters, {1, 1}, {"runs/a", "runs/b"}); }, message);
   };
-  refused("{edits: [{lora: {rank: 2}}]}", "{edits: [{lora: {rank: 3}}]}", class_task(3), "'runs/b' and 'runs/a' are not of one shape");
+  refused("{edits: [{lora: {rank: 2}}]}", "{edits: [{lora: {rank: 3}}]}", class_task(3),
+          "'runs/b' and 'runs/a' are not of one shape");
   Task other = class_task(3);
   other.labels = {"x", "y", "z"};
-  refused("{edits: [{lora: {rank: 2}}]}", "{edits: [{lora: {rank: 2}}]}", other, "'runs/b' and 'runs/a' were trained on different tasks or labels");
+  refused("{edits: [{lora: {rank: 2}}]}", "{edits: [{lora: {rank: 2}}]}", other,
+          "'runs/b' and 'runs/a' were trained on different tasks or labels");
   refused("{edits: [{reft: {rank: 2}}]}", "{edits: [{reft: {rank: 2}}]}", class_task(3), "rotations in different frames");
 }
 
 // The plain adapter gives what the mixture gives merged; nested mixtures too.
 TEST(Averages, OfExpertsGiveTheLogitsOfTheMergedMixture) {
-  for (const char* definition : {"{edits: [{stochastic: {experts: 3}, of: {bottleneck: {sites: ffn.down, placement: sequential, width: 3}}}]}",
-                                 "{edits: [{affine: {}}, {stochastic: {experts: 2, share: []}, of: {lora: {rank: 2}}}]}",
-                                 "{edits: [{gate: {}, of: {stochastic: {experts: 2}, of: {lora: {rank: 2}}}}]}",
-                                 "{edits: [{stochastic: {experts: 2}, of: {gate: {}, of: {lora: {rank: 2}}}}]}",
-                                 "{edits: [{stochastic: {experts: 2}, of: {reft: {rank: 2}}}]}"}) {
+  for (const char* definition :
+       {"{edits: [{stochastic: {experts: 3}, of: {bottleneck: {sites: ffn.down, placement: sequential, width: 3}}}]}",
+        "{edits: [{affine: {}}, {stochastic: {experts: 2, share: []}, of: {lora: {rank: 2}}}]}",
+        "{edits: [{gate: {}, of: {stochastic: {experts: 2}, of: {lora: {rank: 2}}}}]}",
+        "{edits: [{stochastic: {experts: 2}, of: {gate: {}, of: {lora: {rank: 2}}}}]}",
+        "{edits: [{stochastic: {experts: 2}, of: {reft: {rank: 2}}}]}"}) {
     const LoadedAdapter mixture = loaded(definition, 4);
     const PlainAdapter plain = average_experts(mixture, "mixture", target());
     EXPECT_EQ(to_yaml(plain.adapter.describe()).find("stochastic"), std::string::npos) << definition;
-    expect_near(logits_of(plain.adapter, plain.tensors), logits_of(mixture.adapter, mixture.tensors), {1e-6, 1e-6}, definition);   // the mean in float64 here
+    expect_near(logits_of(plain.adapter, plain.tensors), logits_of(mixture.adapter, mixture.tensors), {1e-6, 1e-6},
+                definition);  // the mean in float64 here
   }
 }
 
 TEST(Averages, OfExpertsNeedAMixture) {
   const LoadedAdapter plain = loaded("{edits: [{lora: {rank: 2}}]}", 1);
-  expect_message<InputError>([&] { average_experts(plain, "runs/a", target()); }, "'runs/a' has no stochastic mixture, so no experts to average");
+  expect_message<InputError>([&] { average_experts(plain, "runs/a", target()); },
+                             "'runs/a' has no stochastic mixture, so no experts to average");
 }
 
 }  // namespace

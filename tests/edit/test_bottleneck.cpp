@@ -13,13 +13,15 @@ namespace {
 
 using at::Tensor;
 
-constexpr Tolerance kExact{1e-12, 0};   // float64
+constexpr Tolerance kExact{1e-12, 0};  // float64
 
 Adapter built(const std::string& options, const ModelConfig& config) {
   return Adapter(yaml("{edits: [{bottleneck: " + options + "}]}"), "run.yaml", {config, Sites(config)}, std::nullopt);
 }
 
-Adapter built(const std::string& options, const std::string& config) { return built(options, read_config(golden_dir("configs") / (config + ".json"))); }
+Adapter built(const std::string& options, const std::string& config) {
+  return built(options, read_config(golden_dir("configs") / (config + ".json")));
+}
 
 int64_t count(const Adapter& adapter) {
   int64_t sum = 0;
@@ -27,16 +29,22 @@ int64_t count(const Adapter& adapter) {
   return sum;
 }
 
-Tensor drawn(const std::vector<int64_t>& shape, double phase) { return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape) + 0.05; }
+Tensor drawn(const std::vector<int64_t>& shape, double phase) {
+  return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape) + 0.05;
+}
 
-// enc.0.ffn.out of a tiny model in float64, called by hand. The norm is any function that is not the identity; its calls are counted.
+// enc.0.ffn.out of a tiny model in float64, called by hand. The norm is any function that is not the identity; its calls are
+// counted.
 struct Sublayer {
   std::shared_ptr<const Model> model = tiny_model("bert", Precision::kFloat64);
   std::vector<Sequence> sequences = random_sequences(model->config, 2, 4, 5);
   Pack pack = pack_of(*model, {lane_of(sequences)});
   int64_t rows = pack.num_rows, normed = 0;
   Tensor x = drawn({rows, 8}, 0.1), y = drawn({rows, 8}, 0.2), residual = drawn({rows, 8}, 0.3);
-  SiteView view{model->sites.at("enc.0.ffn.out"), pack, pack.whole(), x, y, residual, [this](const Tensor& own, const Tensor& beside) { return ++normed, norm(own + beside); }};
+  SiteView view{
+      model->sites.at("enc.0.ffn.out"), pack, pack.whole(), x, y, residual, [this](const Tensor& own, const Tensor& beside) {
+        return ++normed, norm(own + beside);
+      }};
   Context context;
 
   static Tensor norm(const Tensor& u) { return at::layer_norm(u, {8}) * 1.5 + 0.25; }
@@ -47,8 +55,10 @@ struct Sublayer {
       if (experts > 0) shape.insert(shape.begin(), experts);
       return drawn(shape, phase);
     };
-    NamedTensors out{{"enc.0.ffn.out.down.weight", shaped({3, 8}, 0.4)}, {"enc.0.ffn.out.down.bias", shaped({3}, 0.5)},
-                     {"enc.0.ffn.out.up.weight", shaped({8, 3}, 0.6)}, {"enc.0.ffn.out.up.bias", shaped({8}, 0.7)}};
+    NamedTensors out{{"enc.0.ffn.out.down.weight", shaped({3, 8}, 0.4)},
+                     {"enc.0.ffn.out.down.bias", shaped({3}, 0.5)},
+                     {"enc.0.ffn.out.up.weight", shaped({8, 3}, 0.6)},
+                     {"enc.0.ffn.out.up.bias", shaped({8}, 0.7)}};
     if (has_scaling) out["enc.0.ffn.out.scaling"] = shaped({8}, 0.8);
     return out;
   }
@@ -59,7 +69,8 @@ struct Sublayer {
       const Tensor tensor = params.at(std::string("enc.0.ffn.out.") + part);
       return e < 0 ? tensor : tensor[e];
     };
-    const Tensor a = at::matmul(at::relu(at::matmul(u, of("down.weight").t()) + of("down.bias")), of("up.weight").t()) + of("up.bias");
+    const Tensor a =
+        at::matmul(at::relu(at::matmul(u, of("down.weight").t()) + of("down.bias")), of("up.weight").t()) + of("up.bias");
     return params.contains("enc.0.ffn.out.scaling") ? a * of("scaling") : a;
   }
 
@@ -72,11 +83,13 @@ struct Sublayer {
 
 TEST(BottleneckTest, SequentialReadsWhatLeavesTheSite) {
   Sublayer s;
-  expect_near(s.changed("{placement: sequential, width: 3}", {1.0, {}}), s.y + Sublayer::formula(Sublayer::params(0), s.y), kExact, "y'");
+  expect_near(s.changed("{placement: sequential, width: 3}", {1.0, {}}), s.y + Sublayer::formula(Sublayer::params(0), s.y),
+              kExact, "y'");
   EXPECT_EQ(s.normed, 0);
 }
 
-// UniPELT, one layer's steps 6 to 8: f = y, u = LN(f + a), y' = f + A(u), and the trunk goes on with LN(y' + a), the same norm again.
+// UniPELT, one layer's steps 6 to 8: f = y, u = LN(f + a), y' = f + A(u), and the trunk goes on with LN(y' + a), the same norm
+// again.
 TEST(BottleneckTest, PfeifferAppliesTheBlocksOwnNormBeforeAndAfter) {
   Sublayer s;
   const Tensor u = Sublayer::norm(s.y + s.residual);
@@ -106,9 +119,12 @@ TEST(BottleneckTest, PfeifferInTheTrunkEqualsTheEquationOfTheBlock) {
   } reader;
   forward(*model, model->weights, input_of(model->config, pack), reader, {.key = {}, .keep_hidden = true});
   const auto norm = [&](const Tensor& u) {
-    return at::layer_norm(u, {8}, model->weights.at("enc.1.ffn.norm.weight"), model->weights.at("enc.1.ffn.norm.bias"), model->config.norm_epsilon);
+    return at::layer_norm(u, {8}, model->weights.at("enc.1.ffn.norm.weight"), model->weights.at("enc.1.ffn.norm.bias"),
+                          model->config.norm_epsilon);
   };
-  const auto tensor = [&](const char* part) { return rig.tensors.at(std::string("0.bottleneck/enc.1.ffn.out.") + part).detach(); };
+  const auto tensor = [&](const char* part) {
+    return rig.tensors.at(std::string("0.bottleneck/enc.1.ffn.out.") + part).detach();
+  };
   const Tensor u = norm(reader.f + reader.a);
   const Tensor code = at::relu(at::matmul(u, tensor("down.weight").t()) + tensor("down.bias"));
   const Tensor changed = reader.f + at::matmul(code, tensor("up.weight").t()) + tensor("up.bias");
@@ -117,7 +133,8 @@ TEST(BottleneckTest, PfeifferInTheTrunkEqualsTheEquationOfTheBlock) {
 
 TEST(BottleneckTest, ParallelReadsWhatTheSublayerRead) {
   Sublayer s;
-  expect_near(s.changed("{placement: parallel, width: 3, scaling: 4}", {4.0, {}}), s.y + 4 * Sublayer::formula(Sublayer::params(0), s.residual), kExact, "y'");
+  expect_near(s.changed("{placement: parallel, width: 3, scaling: 4}", {4.0, {}}),
+              s.y + 4 * Sublayer::formula(Sublayer::params(0), s.residual), kExact, "y'");
   EXPECT_EQ(built("{placement: parallel, scaling: 4, width: 3}", s.model->config).parts().front().edit->scale(s.view.site), 4.0);
   EXPECT_EQ(built("{width: 3}", s.model->config).parts().front().edit->scale(s.view.site), 1.0);
 }
@@ -126,12 +143,14 @@ TEST(BottleneckTest, AWeightMultipliesTheNetworkWithItsLastBias) {
   Sublayer s;
   for (const bool has_scaling : {false, true}) {
     const NamedTensors params = Sublayer::params(0, has_scaling);
-    const std::string options = has_scaling ? "{placement: sequential, width: 3, scaling: channel}" : "{placement: sequential, width: 3}";
+    const std::string options =
+        has_scaling ? "{placement: sequential, width: 3, scaling: channel}" : "{placement: sequential, width: 3}";
     const Tensor a = Sublayer::formula(params, s.y);
     const Tensor gate = drawn({s.rows, 1}, 0.9), heads = drawn({s.rows, 2}, 1.0);
     expect_near(s.changed(options, {0.5, {}}, params), s.y + 0.5 * a, kExact, "a number");
     expect_near(s.changed(options, {2.0, gate}, params), s.y + 2.0 * gate * a, kExact, "a number a row");
-    expect_near(s.changed(options, {2.0, heads}, params), s.y + 2.0 * heads.repeat_interleave(4, 1) * a, kExact, "a number a row and group");
+    expect_near(s.changed(options, {2.0, heads}, params), s.y + 2.0 * heads.repeat_interleave(4, 1) * a, kExact,
+                "a number a row and group");
     const Tensor closed = at::zeros({s.rows, 1}, at::kDouble);
     expect_near(s.changed(options, {1.0, closed}, params), s.y, kExact, "a closed gate");
   }
@@ -141,13 +160,15 @@ TEST(BottleneckTest, AMixtureIsTheSumOverExperts) {
   Sublayer s;
   for (const bool has_scaling : {false, true}) {
     const NamedTensors params = Sublayer::params(2, has_scaling);
-    const Adapter adapter = built(has_scaling ? "{layers: [0], width: 3, scaling: channel}" : "{layers: [0], width: 3}", s.model->config);
+    const Adapter adapter =
+        built(has_scaling ? "{layers: [0], width: 3, scaling: channel}" : "{layers: [0], width: 3}", s.model->config);
     const Edit& edit = *adapter.parts().front().edit;
     const Tensor u = edit.input(s.view);
     for (const int64_t groups : {1, 2}) {
       const Tensor shares = drawn({s.rows, groups, 2}, 1.1);
       Tensor expected = s.y;
-      for (int64_t e = 0; e < 2; ++e) expected = expected + 1.5 * shares.select(2, e).repeat_interleave(8 / groups, 1) * Sublayer::formula(params, u, e);
+      for (int64_t e = 0; e < 2; ++e)
+        expected = expected + 1.5 * shares.select(2, e).repeat_interleave(8 / groups, 1) * Sublayer::formula(params, u, e);
       const Change found = edit.blend(Params(params, ""), 2, s.view, u, {1.5, shares.flatten(1)}, s.context);
       EXPECT_EQ(found.code.defined(), groups == 1) << "one wide product";
       expect_near(apply_change(s.y, found), expected, kExact, std::to_string(groups) + " groups");
@@ -158,19 +179,23 @@ TEST(BottleneckTest, AMixtureIsTheSumOverExperts) {
 TEST(BottleneckTest, HasTheActivationsOfAten) {
   Sublayer s;
   const std::pair<const char*, std::function<Tensor(const Tensor&)>> rows[] = {
-      {"relu", [](const Tensor& x) { return at::relu(x); }}, {"gelu", [](const Tensor& x) { return at::gelu(x); }},
-      {"gelu_tanh", [](const Tensor& x) { return at::gelu(x, "tanh"); }}, {"swish", [](const Tensor& x) { return at::silu(x); }},
-      {"tanh", [](const Tensor& x) { return at::tanh(x); }}, {"linear", [](const Tensor& x) { return x; }}};
+      {"relu", [](const Tensor& x) { return at::relu(x); }},
+      {"gelu", [](const Tensor& x) { return at::gelu(x); }},
+      {"gelu_tanh", [](const Tensor& x) { return at::gelu(x, "tanh"); }},
+      {"swish", [](const Tensor& x) { return at::silu(x); }},
+      {"tanh", [](const Tensor& x) { return at::tanh(x); }},
+      {"linear", [](const Tensor& x) { return x; }}};
   NamedTensors params = Sublayer::params(0);
   for (const auto& [name, f] : rows) {
     const Tensor code = f(at::matmul(s.y, params.at("enc.0.ffn.out.down.weight").t()) + params.at("enc.0.ffn.out.down.bias"));
     const Tensor expected = s.y + at::matmul(code, params.at("enc.0.ffn.out.up.weight").t()) + params.at("enc.0.ffn.out.up.bias");
-    expect_near(s.changed(std::string("{placement: sequential, width: 3, activation: ") + name + "}", {1.0, {}}), expected, kExact, name);
+    expect_near(s.changed(std::string("{placement: sequential, width: 3, activation: ") + name + "}", {1.0, {}}), expected,
+                kExact, name);
   }
 }
 
 TEST(BottleneckTest, StartsFromItsInitialValues) {
-  const auto model = golden_model("bert-tiny");   // C 32, so that a site has 16 x 32 draws a matrix
+  const auto model = golden_model("bert-tiny");  // C 32, so that a site has 16 x 32 draws a matrix
   const auto values = [&](const std::string& init, const char* part) {
     const Rig rig(model, "{edits: [{bottleneck: {sites: [attn.out, ffn.out], width: 16, init: " + init + "}}]}");
     std::vector<Tensor> all;
@@ -185,7 +210,8 @@ TEST(BottleneckTest, StartsFromItsInitialValues) {
   for (const char* part : {".down.weight", ".up.weight"}) {
     EXPECT_NEAR(deviation(values("normal", part)), 0.02, 0.08 * 0.02) << part;
     EXPECT_GT(largest(values("normal", part)), 0.04) << part << ": not cut";
-    EXPECT_NEAR(deviation(values("houlsby", part)), 0.0088, 0.08 * 0.0088) << part << ": a normal cut at two deviations keeps 0.88 of its own";
+    EXPECT_NEAR(deviation(values("houlsby", part)), 0.0088, 0.08 * 0.0088)
+        << part << ": a normal cut at two deviations keeps 0.88 of its own";
     EXPECT_LE(largest(values("houlsby", part)), 0.02) << part;
     EXPECT_GT(largest(values("houlsby", part)), 0.019) << part;
   }
@@ -195,7 +221,8 @@ TEST(BottleneckTest, StartsFromItsInitialValues) {
   EXPECT_EQ(largest(values("zero-up", ".up.weight")), 0);
   for (const char* init : {"normal", "houlsby", "zero-up"}) {
     EXPECT_EQ(largest(values(init, ".bias")), 0) << init;
-    EXPECT_EQ(built(std::string("{width: 3, init: ") + init + "}", "bert-base").parts().front().spec.traits.identity_at_init, std::string(init) == "zero-up");
+    EXPECT_EQ(built(std::string("{width: 3, init: ") + init + "}", "bert-base").parts().front().spec.traits.identity_at_init,
+              std::string(init) == "zero-up");
   }
 }
 
@@ -220,9 +247,11 @@ TEST(BottleneckTest, NamesItsBanksAndDecaysItsMatrices) {
     EXPECT_EQ(param.site, "enc.0.ffn.out");
     found[param.name] = {param.bank, param.decays};
   }
-  const std::map<std::string, std::pair<std::string, bool>> expected = {
-      {"enc.0.ffn.out.down.weight", {"down", true}}, {"enc.0.ffn.out.down.bias", {"down", false}}, {"enc.0.ffn.out.up.weight", {"up", true}},
-      {"enc.0.ffn.out.up.bias", {"up", false}},      {"enc.0.ffn.out.scaling", {"up", true}}};
+  const std::map<std::string, std::pair<std::string, bool>> expected = {{"enc.0.ffn.out.down.weight", {"down", true}},
+                                                                        {"enc.0.ffn.out.down.bias", {"down", false}},
+                                                                        {"enc.0.ffn.out.up.weight", {"up", true}},
+                                                                        {"enc.0.ffn.out.up.bias", {"up", false}},
+                                                                        {"enc.0.ffn.out.scaling", {"up", true}}};
   EXPECT_EQ(found, expected);
 }
 
@@ -233,15 +262,20 @@ TEST(BottleneckTest, RefusesEachWrongOptionByItsPlace) {
       {"{width: 8, reduction: 16}", "/edits/0/bottleneck/width: expected width or reduction, found both"},
       {"{width: 0}", R"(/edits/0/bottleneck/width: expected an integer in 1..1048576, found "0")"},
       {"{reduction: -1}", R"(/edits/0/bottleneck/reduction: expected a number in 0.001..1e+06, found "-1")"},
-      {"{reduction: 1000}", "/edits/0/bottleneck/reduction: enc.0.ffn.out is 768 wide and would get no unit: set reduction lower, or width"},
+      {"{reduction: 1000}",
+       "/edits/0/bottleneck/reduction: enc.0.ffn.out is 768 wide and would get no unit: set reduction lower, or width"},
       {"{placement: houlsby}", R"(/edits/0/bottleneck/placement: expected sequential, pfeiffer or parallel, found "houlsby")"},
-      {"{activation: sine}", R"(/edits/0/bottleneck/activation: expected relu, gelu, gelu_tanh, swish, tanh or linear, found "sine")"},
+      {"{activation: sine}",
+       R"(/edits/0/bottleneck/activation: expected relu, gelu, gelu_tanh, swish, tanh or linear, found "sine")"},
       {"{init: zero}", R"(/edits/0/bottleneck/init: expected normal, houlsby or zero-up, found "zero")"},
       {"{scaling: leaned}", R"(/edits/0/bottleneck/scaling: expected a number, learned or channel, found "leaned")"},
       {"{scaling: [4]}", "/edits/0/bottleneck/scaling: expected a number in -1e+06..1e+06, found a list"},
-      {"{sites: ffn.down}", "/edits/0/bottleneck/sites: placement pfeiffer acts on sublayer sites; enc.0.ffn.down is a linear site: set placement to sequential"},
+      {"{sites: ffn.down}",
+       "/edits/0/bottleneck/sites: placement pfeiffer acts on sublayer sites; enc.0.ffn.down is a linear site: set placement to "
+       "sequential"},
       {"{sites: out, placement: parallel}", "placement parallel acts on sublayer sites; enc.0.out is a layer site"},
-      {"{sites: attn, placement: sequential}", "/edits/0/bottleneck/sites: bottleneck acts on what leaves a site; enc.0.attn is an attention site"},
+      {"{sites: attn, placement: sequential}",
+       "/edits/0/bottleneck/sites: bottleneck acts on what leaves a site; enc.0.attn is an attention site"},
       {"{bias: false}", "/edits/0/bottleneck/bias: unknown key"},
   };
   for (const auto& row : rows) expect_message<InputError>([&] { built(row.options, "bert-base"); }, row.message);

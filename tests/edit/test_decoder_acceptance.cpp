@@ -22,11 +22,13 @@ TEST_P(MixedAndGated, Adamix14_EqualExpertsAreTheirMeanOnEveryRoute) {
       const at::NoGradGuard no_grad;
       for (auto& [name, tensor] : rig.tensors) {
         const size_t second = name.find("/expert.1/");
-        if (second != std::string::npos) tensor.copy_(rig.tensors.at(name.substr(0, second) + "/expert.0/" + name.substr(second + 10)));
+        if (second != std::string::npos)
+          tensor.copy_(rig.tensors.at(name.substr(0, second) + "/expert.0/" + name.substr(second + 10)));
       }
     }
     const Tensor merged = text_logits_of(rig, texts(*rig.model));
-    for (uint64_t seed = 0; seed < 4; ++seed) expect_bits(text_logits_of(rig, texts(*rig.model), {.is_training = true, .seed = seed}), merged, of);
+    for (uint64_t seed = 0; seed < 4; ++seed)
+      expect_bits(text_logits_of(rig, texts(*rig.model), {.is_training = true, .seed = seed}), merged, of);
   }
 }
 
@@ -56,7 +58,8 @@ TEST_P(MixedAndGated, Adamix14_TextsAreOfTheMeansAsTheyAreNow) {
         tensor.copy_((expert("0") + expert("1") + expert("2")) / 3);
       }
     }
-    const auto found = written_by(rig, short_prompts(), {.max_new_tokens = 5}), expected = written_by(plain, short_prompts(), {.max_new_tokens = 5});
+    const auto found = written_by(rig, short_prompts(), {.max_new_tokens = 5}),
+               expected = written_by(plain, short_prompts(), {.max_new_tokens = 5});
     for (size_t n = 0; n < found.size(); ++n) {
       EXPECT_EQ(found[n].front().tokens, expected[n].front().tokens) << "round " << round;
       EXPECT_NEAR(found[n].front().log_probability, expected[n].front().log_probability, kWritten) << "round " << round;
@@ -66,8 +69,8 @@ TEST_P(MixedAndGated, Adamix14_TextsAreOfTheMeansAsTheyAreNow) {
 
 // ---- UniPELT, section 12
 
-// Line 2: while B = 0, gates of any value leave every block's output as it is. (A gate that pools has the last block compute every row, and
-// a product of more rows may add in another order: all rows of both are computed here.)
+// Line 2: while B = 0, gates of any value leave every block's output as it is. (A gate that pools has the last block compute
+// every row, and a product of more rows may add in another order: all rows of both are computed here.)
 TEST_P(MixedAndGated, Unipelt12_2_GatesOfALoraOfZeroChangeNoBit) {
   Rig rig = wide_rig(model(), "{gate: {}, of: {lora: {rank: 2}}}", 0);
   const Rig bare = wide_rig(rig.model, "", 0);
@@ -83,8 +86,9 @@ TEST_P(MixedAndGated, Unipelt12_2_GatesOfALoraOfZeroChangeNoBit) {
 TEST_P(MixedAndGated, Unipelt12_2_ClosedGatesAreTheBareTrunk) {
   const auto model = this->model();
   const Rig bare = wide_rig(model, "", 0);
-  for (const char* of : {"{bottleneck: {reduction: 2}}", "{bottleneck: {sites: [attn.out, ffn.out], placement: sequential, width: 3}}",
-                         "{reft: {rank: 2, positions: f2+l2}}", "{lora: {rank: 2}}"}) {
+  for (const char* of :
+       {"{bottleneck: {reduction: 2}}", "{bottleneck: {sites: [attn.out, ffn.out], placement: sequential, width: 3}}",
+        "{reft: {rank: 2, positions: f2+l2}}", "{lora: {rank: 2}}"}) {
     const Rig rig = wide_rig(model, std::string("{gate: {value: 0}, of: ") + of + "}", 0.3);
     expect_bits(text_logits_of(rig, texts(*model)), text_logits_of(bare, texts(*model)), of);
     const Bound closed(*model, *rig.adapter, rig.tensors), none(*model, *bare.adapter, bare.tensors);
@@ -103,14 +107,16 @@ TEST(DecoderClosedForms, Unipelt12_3_AClosedPrefixShrinksEachRowByItsOwnSum) {
     const auto model = tiny_model(name, Precision::kFloat64);
     const std::set<std::string> sites = {"dec.0.attn.q", "dec.0.attn.k", "dec.0.attn.o"};
     const std::vector<Sequence> texts = random_texts(model->config, 4, 9, 3);
-    const Recorded closed = recorded(wide_rig(model, "{gate: {value: 0}, of: {prefix: {length: 3, init: default}}}", 0), texts, sites);
+    const Recorded closed =
+        recorded(wide_rig(model, "{gate: {value: 0}, of: {prefix: {length: 3, init: default}}}", 0), texts, sites);
     const Recorded plain = recorded(wide_rig(model, "", 0), texts, sites);
     const Pack& pack = plain.batch.decoder;
     for (int64_t n = 0; n < pack.num_sequences(); ++n) {
       const int64_t begin = pack.offsets[static_cast<size_t>(n)], end = pack.offsets[static_cast<size_t>(n) + 1];
       for (int64_t h = 0; h < 2; ++h) {
         const auto part = [&](const Tensor& all) { return all.slice(0, begin, end).slice(1, 4 * h, 4 * h + 4); };
-        const Tensor scores = at::mm(part(plain.ys.at("dec.0.attn.q")), part(plain.ys.at("dec.0.attn.k")).t()) / 2.0, z = at::tril(at::exp(scores)).sum(1, true);
+        const Tensor scores = at::mm(part(plain.ys.at("dec.0.attn.q")), part(plain.ys.at("dec.0.attn.k")).t()) / 2.0,
+                     z = at::tril(at::exp(scores)).sum(1, true);
         const std::string what = std::string(name) + " sequence " + std::to_string(n) + " head " + std::to_string(h);
         expect_near(part(closed.xs.at("dec.0.attn.o")), part(plain.xs.at("dec.0.attn.o")) * z / (z + 3), kExact, what);
       }
@@ -123,7 +129,8 @@ TEST(DecoderClosedForms, Unipelt12_4_APrefixOfTheKeysOfWordsIsATextBehindTheseWo
   const auto model = long_model("gpt2", Precision::kFloat64);
   std::set<std::string> sites;
   for (const char* site : {"dec.0.attn.k", "dec.0.attn.v", "dec.1.attn.k", "dec.1.attn.v"}) sites.insert(site);
-  const Recorded words = recorded(wide_rig(model, "", 0), {{.example = 0, .ids = {5, 3, 9}, .is_target = {false, true, true}}}, sites);
+  const Recorded words =
+      recorded(wide_rig(model, "", 0), {{.example = 0, .ids = {5, 3, 9}, .is_target = {false, true, true}}}, sites);
   Rig rig = wide_rig(model, "{prefix: {length: 2, counts_positions: true}}", 0), bare = wide_rig(model, "", 0);
   {
     const at::NoGradGuard no_grad;
@@ -143,7 +150,10 @@ TEST(DecoderClosedForms, Unipelt12_4_APrefixOfTheKeysOfWordsIsATextBehindTheseWo
 
 // Lines 6 and 7: recorded gates are those of the example alone, near one half, and one half without weights.
 TEST_P(MixedAndGated, Unipelt12_7_GatesStartNearOneHalfAlikeInEveryBatch) {
-  Rig rig = wide_rig(model(), "{gate: {}, of: {prefix: {length: 2, mlp: 4}}}, {gate: {}, of: {bottleneck: {reduction: 2}}}, {gate: {}, of: {lora: {rank: 2}}}", 0);
+  Rig rig = wide_rig(model(),
+                     "{gate: {}, of: {prefix: {length: 2, mlp: 4}}}, {gate: {}, of: {bottleneck: {reduction: 2}}}, {gate: {}, "
+                     "of: {lora: {rank: 2}}}",
+                     0);
   const Dataset data = rows_of(texts(*rig.model));
   const auto gates = [&](int64_t budget) {
     const Bound bound(*rig.model, *rig.adapter, rig.tensors);
@@ -180,7 +190,8 @@ TEST_P(MixedAndGated, Unipelt12_7_AGateOfALoraHasNoGradientInTheFirstStep) {
 TEST_P(MixedAndGated, Unipelt12_10_EverySwitchWritesWhatItWasTrainedOn) {
   const auto model = this->model();
   const std::vector<std::pair<const char*, std::vector<const char*>>> switches = {
-      {"{lora: {rank: 2, alpha: 6, sites: ['attn.[qv]']}}", {"{}", "{share: layer}", "{multiplier: gate_times_scale}", "{pool: prompt_mean}", "{value: 0.3}"}},
+      {"{lora: {rank: 2, alpha: 6, sites: ['attn.[qv]']}}",
+       {"{}", "{share: layer}", "{multiplier: gate_times_scale}", "{pool: prompt_mean}", "{value: 0.3}"}},
       {"{prefix: {length: 2}}", {"{}", "{prefix: split}", "{prefix_logits: log}", "{value: 0.3}"}},
       {"{bottleneck: {width: 3}}", {"{}"}},
       {"{bottleneck: {sites: [attn.out, ffn.out], placement: sequential, width: 3}}", {"{}", "{pool: prompt_mean}"}},
@@ -189,7 +200,7 @@ TEST_P(MixedAndGated, Unipelt12_10_EverySwitchWritesWhatItWasTrainedOn) {
   for (const auto& [of, gates] : switches) {
     for (const char* gate : gates) {
       if (GetParam() == "t5-gated" || GetParam() == "bart") {
-        if (std::string(gate).find("prompt_mean") != std::string::npos) continue;   // its decoder reads no prompt
+        if (std::string(gate).find("prompt_mean") != std::string::npos) continue;  // its decoder reads no prompt
       }
       const Rig rig = wide_rig(model, std::string("{gate: ") + gate + ", of: " + of + "}", 0.4);
       const std::string what = std::string(gate) + " of " + of;
@@ -210,7 +221,8 @@ TEST(EncoderOfTwoStacks, Unipelt12_5_GatesCountPaddingOnlyWhereAskedTo) {
     const Bound bound(*model, *rig.adapter, rig.tensors);
     return text_losses(*model, bound, rows_of(texts), {.keep_records = true});
   };
-  const TextLosses shorter = run("pool: mean_all, padded_to: 12"), longer = run("pool: mean_all, padded_to: 24"), tokens = run("pool: mean");
+  const TextLosses shorter = run("pool: mean_all, padded_to: 12"), longer = run("pool: mean_all, padded_to: 24"),
+                   tokens = run("pool: mean");
   ASSERT_EQ(tokens.records.size(), 4U);
   for (const auto& [name, value] : shorter.records) {
     EXPECT_GT((value - longer.records.at(name)).abs().max().item<double>(), 1e-4) << name;

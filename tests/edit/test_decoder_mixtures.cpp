@@ -41,7 +41,7 @@ TEST_F(MixturesOfT5, MovMolora15_2_OfOneExpertAreIa3AndLora) {
       ++routers;
       EXPECT_EQ(gradient.abs().max().item<double>(), 0) << name;
     }
-    EXPECT_EQ(routers, of == kVectors ? 16U : 32U);   // 3 or 6 sites a block of the encoder, 5 or 10 of the decoder
+    EXPECT_EQ(routers, of == kVectors ? 16U : 32U);  // 3 or 6 sites a block of the encoder, 5 or 10 of the decoder
   }
 }
 
@@ -83,19 +83,21 @@ TEST(MixturesOfDecoders, MovMolora15_5_KeysAreRoutedByTheirOwnHeads) {
   ModelConfig config = parse_config(tiny_config("llama", changes), "tiny");
   Sites sites(config);
   Weights weights(config, random_base(config, 1), Precision::kFloat64);
-  const auto llama = std::make_shared<const Model>(Model{"grouped llama", std::move(config), std::move(sites), std::move(weights)});
+  const auto llama =
+      std::make_shared<const Model>(Model{"grouped llama", std::move(config), std::move(sites), std::move(weights)});
   const auto t5 = tiny_model("t5-gated", Precision::kFloat64), bart = tiny_model("bart", Precision::kFloat64);
-  for (const auto& [model, site, heads] : {std::tuple{llama, "dec.0.attn.k", 2}, std::tuple{llama, "dec.0.attn.v", 2}, std::tuple{t5, "dec.0.cross.k", 2},
-                                          std::tuple{bart, "dec.0.cross.v", 2}}) {
+  for (const auto& [model, site, heads] : {std::tuple{llama, "dec.0.attn.k", 2}, std::tuple{llama, "dec.0.attn.v", 2},
+                                           std::tuple{t5, "dec.0.cross.k", 2}, std::tuple{bart, "dec.0.cross.v", 2}}) {
     Rig rig = wide_rig(model, routed("{experts: 3}", (std::string("{affine: {sites: ['") + site + "']}}").c_str()), 0.4);
     const std::string name = std::string("0.router/") + site + ".router";
     const int64_t width = model->sites.at(site).output_width / heads;
     EXPECT_EQ(rig.tensors.at(name).sizes(), (std::vector<int64_t>{width, 3})) << "D x E, for all heads";
     const std::vector<Sequence> texts = random_texts(model->config, 4, 9, 3);
     const Tensor y = recorded(wide_rig(model, "", 0), texts, {site}).ys.at(site);
-    const Tensor p = at::softmax(at::matmul(y.view({-1, heads, width}), rig.tensors.at(name).detach()), 2);   // [T, heads, E]
+    const Tensor p = at::softmax(at::matmul(y.view({-1, heads, width}), rig.tensors.at(name).detach()), 2);  // [T, heads, E]
     const Tensor scale = rig.tensors.at(std::string("0.router/of/") + site + ".scale").detach().view({3, heads, width});
-    expect_near(recorded(rig, texts, {site}).ys.at(site), (y.view({-1, heads, width}) * at::einsum("the,ehd->thd", {p, scale})).flatten(1), kExact, site);
+    expect_near(recorded(rig, texts, {site}).ys.at(site),
+                (y.view({-1, heads, width}) * at::einsum("the,ehd->thd", {p, scale})).flatten(1), kExact, site);
   }
 }
 
@@ -110,8 +112,8 @@ TEST_F(MixturesOfT5, MovMolora15_10_PackedTextsHaveTheirOwnLogits) {
   }
 }
 
-// Line 11: of a short option and a long one that is more probable a token, the sum takes the first and the mean the second; the end of
-// text counts among an option's tokens.
+// Line 11: of a short option and a long one that is more probable a token, the sum takes the first and the mean the second; the
+// end of text counts among an option's tokens.
 TEST_P(Ranked, MovMolora15_11_SumAndMeanChooseDifferently) {
   const Rig rig = wide_rig(model(), routed("{experts: 2}", "{affine: {sites: [attn.k, attn.v, ffn.act]}}"), 0.3);
   const Sequence prompt{0, {5, 3, 9}};
@@ -136,7 +138,8 @@ TEST_P(Ranked, MovMolora15_11_SumAndMeanChooseDifferently) {
     task.choice->score = by_mean ? OptionScore::kMean : OptionScore::kSum;
     const Choices found = choose(*rig.model, bound, task, data);
     EXPECT_EQ(found.chosen, (Ids{by_mean ? 0 : 1}));
-    for (size_t i = 0; i < 2; ++i) EXPECT_NEAR(found.scores[0][i], by_mean ? mean(data.options[0][i]) : sum(data.options[0][i]), 1e-9);
+    for (size_t i = 0; i < 2; ++i)
+      EXPECT_NEAR(found.scores[0][i], by_mean ? mean(data.options[0][i]) : sum(data.options[0][i]), 1e-9);
   }
 }
 

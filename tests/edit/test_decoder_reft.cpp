@@ -20,15 +20,17 @@ TEST_P(PromptEdits, Reft9_3_PositionsAreThoseOfThePromptOfEveryLength) {
   const std::string site = has_encoder ? "enc.0.out" : "dec.0.out";
   std::vector<Sequence> texts;
   for (const int64_t n : {0, 1, 10, 11, 13, 14, 20}) {
-    if (has_encoder && n == 0) continue;   // an encoder reads something
+    if (has_encoder && n == 0) continue;  // an encoder reads something
     Sequence prompt{.example = n, .ids = {}};
     for (int64_t i = 0; i < n; ++i) prompt.ids.push_back(2 + (3 * i + n) % 11);
     texts.push_back(with_targets(model->config, prompt, {4, 7, 5, 6, 9, 2, 3, 8}));
   }
   const Tensor bare = recorded(wide_rig(model, "", 0), texts, {site}).ys.at(site);
   for (const bool is_tied : {true, false}) {
-    for (const auto& [rule, clamp] : {std::pair{"code", Clamp::kCode}, std::pair{"paper", Clamp::kPaper}, std::pair{"length", Clamp::kLength}}) {
-      const std::string options = "{sites: ['" + site + "'], rank: 2, positions: f7+l7, clamp: " + rule + ", tied: " + (is_tied ? "true}" : "false}");
+    for (const auto& [rule, clamp] :
+         {std::pair{"code", Clamp::kCode}, std::pair{"paper", Clamp::kPaper}, std::pair{"length", Clamp::kLength}}) {
+      const std::string options =
+          "{sites: ['" + site + "'], rank: 2, positions: f7+l7, clamp: " + rule + ", tied: " + (is_tied ? "true}" : "false}");
       const Rig rig = wide_rig(model, "{reft: " + options + "}", 0.4);
       const Recorded found = recorded(rig, texts, {site});
       const Pack& pack = has_encoder ? *found.batch.encoder : found.batch.decoder;
@@ -40,7 +42,8 @@ TEST_P(PromptEdits, Reft9_3_PositionsAreThoseOfThePromptOfEveryLength) {
         for (int64_t row = pack.offsets[s]; row < pack.offsets[s + 1]; ++row) {
           const int64_t token = row - pack.offsets[s];
           const bool is_edited = token < prefix || (token >= n - suffix && token < n);
-          EXPECT_EQ(found.ys.at(site)[row].equal(bare[row]), !is_edited) << rule << ": token " << token << " of a prompt of " << n;
+          EXPECT_EQ(found.ys.at(site)[row].equal(bare[row]), !is_edited)
+              << rule << ": token " << token << " of a prompt of " << n;
         }
       }
     }
@@ -48,12 +51,14 @@ TEST_P(PromptEdits, Reft9_3_PositionsAreThoseOfThePromptOfEveryLength) {
 }
 
 const std::vector<const char*>& refts() {
-  static const std::vector<const char*> all = {"{reft: {rank: 2, positions: f2+l2, tied: false}}", "{reft: {rank: 2, positions: l1, clamp: paper}}",
-                                               "{reft: {rank: 2, rotation: false, subtract: false, positions: f1, clamp: length}}"};
+  static const std::vector<const char*> all = {
+      "{reft: {rank: 2, positions: f2+l2, tied: false}}", "{reft: {rank: 2, positions: l1, clamp: paper}}",
+      "{reft: {rank: 2, rotation: false, subtract: false, positions: f1, clamp: length}}"};
   return all;
 }
 
-// Line 4: a text written with a cache has the probability of one pass over all of it with the same edits of its prompt; beams too.
+// Line 4: a text written with a cache has the probability of one pass over all of it with the same edits of its prompt; beams
+// too.
 TEST_P(PromptEdits, Reft9_4_WrittenTextsAreThoseOfOnePass) {
   const auto model = this->model();
   for (const char* edit : refts()) {
@@ -80,7 +85,8 @@ TEST_P(PromptEdits, Reft9_4_BeamsEqualThoseOfSinglePrompts) {
 // Counts how often it is asked for a change.
 class Counting final : public Edit {
  public:
-  Counting(std::vector<Site> sites, bool prompt_only, int64_t& asked) : sites_(std::move(sites)), prompt_only_(prompt_only), asked_(&asked) {}
+  Counting(std::vector<Site> sites, bool prompt_only, int64_t& asked)
+      : sites_(std::move(sites)), prompt_only_(prompt_only), asked_(&asked) {}
   EditSpec spec() const override {
     EditSpec spec;
     spec.sites = sites_;
@@ -107,7 +113,8 @@ TEST_P(PromptEdits, Reft9_4_NoWorkAfterThePrompt) {
   for (const bool prompt_only : {true, false}) {
     int64_t asked = 0;
     std::vector<std::unique_ptr<Edit>> edits;
-    edits.push_back(std::make_unique<Counting>(std::vector<Site>{model->sites.at("dec.0.out"), model->sites.at("dec.1.out")}, prompt_only, asked));
+    edits.push_back(std::make_unique<Counting>(std::vector<Site>{model->sites.at("dec.0.out"), model->sites.at("dec.1.out")},
+                                               prompt_only, asked));
     const Adapter adapter(std::move(edits), {"counting"}, {model->config, model->sites}, std::nullopt);
     const Bound bound(*model, adapter, {});
     const auto prompts = short_prompts();
@@ -124,10 +131,14 @@ TEST_P(PromptEdits, Reft9_6_NoDropoutOutsideTraining) {
   const Rig plain = wide_rig(model, "{reft: {rank: 2, positions: f2+l2, clamp: length}}", 0.4);
   const auto expected = written_by(plain, short_prompts(), {.max_new_tokens = 4});
   for (const char* where : {"output", "change"}) {
-    Rig rig = wide_rig(model, std::string("{reft: {rank: 2, positions: f2+l2, clamp: length, dropout: 0.5, dropout_on: ") + where + "}}", 0);
+    Rig rig = wide_rig(
+        model, std::string("{reft: {rank: 2, positions: f2+l2, clamp: length, dropout: 0.5, dropout_on: ") + where + "}}", 0);
     rig.tensors = plain.tensors;
     expect_bits(text_logits_of(rig, texts(*model)), text_logits_of(plain, texts(*model)), where);
-    EXPECT_GT(difference_of(text_logits_of(rig, texts(*model), {.is_training = true}), text_logits_of(plain, texts(*model))).absolute, 1e-3) << where;
+    EXPECT_GT(
+        difference_of(text_logits_of(rig, texts(*model), {.is_training = true}), text_logits_of(plain, texts(*model))).absolute,
+        1e-3)
+        << where;
     const auto found = written_by(rig, short_prompts(), {.max_new_tokens = 4});
     for (size_t n = 0; n < found.size(); ++n) {
       EXPECT_EQ(found[n].front().tokens, expected[n].front().tokens);
@@ -141,7 +152,8 @@ TEST_P(PromptEdits, Reft9_9_RowsWithoutAnAdapterAreTheTrunksBits) {
   const auto model = this->model(Precision::kFloat32);
   const DecodingRig first(model, refts()[0]), second(model, refts()[1]), bare(model, "");
   const auto prompts = short_prompts();
-  Decoding together(*model, {first.lane(prompts), bare.lane(prompts), second.lane(prompts)}, 2), alone(*model, {bare.lane(prompts)}, 2);
+  Decoding together(*model, {first.lane(prompts), bare.lane(prompts), second.lane(prompts)}, 2),
+      alone(*model, {bare.lane(prompts)}, 2);
   for (int step = 0; step < 3; ++step) {
     expect_bits(together.logits().slice(0, 4, 8), alone.logits(), "step " + std::to_string(step));
     EXPECT_GT(difference_of(together.logits().slice(0, 0, 4), alone.logits()).absolute, 1e-3);

@@ -10,7 +10,8 @@
 namespace graft::testing {
 namespace {
 
-Adapter built(const std::string& definition, const std::optional<Task>& task = class_task(3), const std::string& family = "bert") {
+Adapter built(const std::string& definition, const std::optional<Task>& task = class_task(3),
+              const std::string& family = "bert") {
   const auto model = golden_model(family + "-tiny");
   return Adapter(yaml(definition), "run.yaml", {model->config, model->sites}, task);
 }
@@ -24,11 +25,14 @@ TEST(Definitions, RefuseEachByItsPlace) {
       {"{edits: [{lora: {alpha: -1}}]}", R"(/edits/0/lora/alpha: expected a number in 0..1e+06, found "-1")"},
       {"{edits: [{lora: {dropout: 1}}]}", R"(/edits/0/lora/dropout: expected a number in 0..0.99, found "1")"},
       {"{edits: [{lora: {rslora: maybe}}]}", R"(/edits/0/lora/rslora: expected true or false, found "maybe")"},
-      {"{edits: [{lora: {init: gausian}}]}", R"(/edits/0/lora/init: expected kaiming, gaussian or normal, found "gausian" (did you mean 'gaussian'?))"},
+      {"{edits: [{lora: {init: gausian}}]}",
+       R"(/edits/0/lora/init: expected kaiming, gaussian or normal, found "gausian" (did you mean 'gaussian'?))"},
       {"{edits: [{lora: {rnak: 8}}]}", "/edits/0/lora/rnak: unknown key (did you mean 'rank'?)"},
-      {"{edits: [{lora: {sites: attn.qq}}]}", R"(/edits/0/lora/sites: site pattern "attn.qq" matches no site of this model (did you mean 'attn.q'?))"},
+      {"{edits: [{lora: {sites: attn.qq}}]}",
+       R"(/edits/0/lora/sites: site pattern "attn.qq" matches no site of this model (did you mean 'attn.q'?))"},
       {"{edits: [{lora: {sites: []}}]}", "/edits/0/lora/sites: expected at least one site, found an empty list"},
-      {"{edits: [{lora: {sites: enc.0.attn.q, layers: [1]}}]}", R"(site pattern "enc.0.attn.q" matches no site in the layers asked for)"},
+      {"{edits: [{lora: {sites: enc.0.attn.q, layers: [1]}}]}",
+       R"(site pattern "enc.0.attn.q" matches no site in the layers asked for)"},
       {"{edits: [{lora: {layers: [2]}}]}", "layers: expected numbers in 0..1 (or -1 for the last), found 2"},
       {"{edits: [{lora: {layers: [x]}}]}", R"(/edits/0/lora/layers: expected a list of integers in -1000..1000, found "x")"},
       {"{edits: [{lora: {sites: ffn.out}}]}", "/edits/0/lora/sites: lora acts on linear sites; enc.0.ffn.out is a sublayer site"},
@@ -56,8 +60,10 @@ TEST(Definitions, RefuseEachByItsPlace) {
 }
 
 TEST(Definitions, ReportEveryFaultAtOnce) {
-  const std::string message = message_of<InputError>([] { built("{edits: [{lora: {rank: x, alpha: y}}, {bitfit: {pooler: z}}, {nothing: {}}], head: {dropout: 7}}"); });
-  for (const char* place : {"/edits/0/lora/rank", "/edits/0/lora/alpha", "/edits/1/bitfit/pooler", "/edits/2/nothing", "/head/dropout"}) {
+  const std::string message = message_of<InputError>(
+      [] { built("{edits: [{lora: {rank: x, alpha: y}}, {bitfit: {pooler: z}}, {nothing: {}}], head: {dropout: 7}}"); });
+  for (const char* place :
+       {"/edits/0/lora/rank", "/edits/0/lora/alpha", "/edits/1/bitfit/pooler", "/edits/2/nothing", "/head/dropout"}) {
     EXPECT_NE(message.find(place), std::string::npos) << place << " is not in: " << message;
   }
 }
@@ -66,7 +72,9 @@ TEST(Definitions, NameTheirTensorsByPlaceAndKind) {
   const Adapter adapter = built("{edits: [{lora: {layers: [1], sites: attn.q}}, {lora: {layers: [0], sites: ffn.up}}]}");
   std::string names;
   for (const ParamSpec& param : adapter.params()) names += param.name + " ";
-  EXPECT_EQ(names, "0.lora/enc.1.attn.q.lora_a 0.lora/enc.1.attn.q.lora_b 1.lora/enc.0.ffn.up.lora_a 1.lora/enc.0.ffn.up.lora_b head/out.weight head/out.bias ");
+  EXPECT_EQ(names,
+            "0.lora/enc.1.attn.q.lora_a 0.lora/enc.1.attn.q.lora_b 1.lora/enc.0.ffn.up.lora_a 1.lora/enc.0.ffn.up.lora_b "
+            "head/out.weight head/out.bias ");
   EXPECT_TRUE(adapter.acts_in_forward());
   EXPECT_FALSE(built("{edits: [{bitfit: {}}]}").acts_in_forward());
   EXPECT_EQ(built("{}", std::nullopt).head(), nullptr);
@@ -90,7 +98,7 @@ TEST(InitialValues, HaveTheirDocumentedSpread) {
   } rows[] = {{"kaiming", 1 / std::sqrt(3.0 * 32), 1 / std::sqrt(32.0)}, {"gaussian", 1.0 / 64, 0.1}, {"normal", 0.02, 0.12}};
   for (const auto& row : rows) {
     const Rig rig(model, std::string("{edits: [{lora: {sites: attn.q, layers: [0], rank: 64, init: ") + row.init + "}}]}");
-    const at::Tensor& a = rig.tensors.at("0.lora/enc.0.attn.q.lora_a");   // 2048 draws: the deviation is known to 2 %
+    const at::Tensor& a = rig.tensors.at("0.lora/enc.0.attn.q.lora_a");  // 2048 draws: the deviation is known to 2 %
     EXPECT_NEAR(a.std().item<double>() / row.deviation, 1, 0.06) << row.init;
     EXPECT_LE(a.abs().max().item<double>(), row.largest) << row.init;
     EXPECT_EQ(rig.tensors.at("0.lora/enc.0.attn.q.lora_b").abs().max().item<double>(), 0) << row.init;

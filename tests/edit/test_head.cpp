@@ -19,7 +19,8 @@ std::shared_ptr<const Model> without_pooler() {
   NamedTensors base = model->weights.all_base();
   base.erase("pooler.weight");
   base.erase("pooler.bias");
-  return std::make_shared<const Model>(Model{"no pooler", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
+  return std::make_shared<const Model>(
+      Model{"no pooler", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
 }
 
 Tensor expected_logits(const Rig& rig, const std::vector<Sequence>& rows, const Tensor& weight, const Tensor& bias) {
@@ -28,7 +29,8 @@ Tensor expected_logits(const Rig& rig, const std::vector<Sequence>& rows, const 
   NoHooks nothing;
   Tensor index;
   narrowed(pack, classified_rows(pack), 1, index);
-  const Tensor h = forward(*rig.model, rig.model->weights, input_of(rig.model->config, pack), nothing, {}).last.index_select(0, index);
+  const Tensor h =
+      forward(*rig.model, rig.model->weights, input_of(rig.model->config, pack), nothing, {}).last.index_select(0, index);
   return at::linear(at::tanh(at::linear(h, weight, bias)), rig.tensors.at("head/out.weight"), rig.tensors.at("head/out.bias"));
 }
 
@@ -37,20 +39,25 @@ TEST(Head, IsTheFormulaOfItsComment) {
     Rig bert(golden_model("bert-tiny"), definition);
     bert.shake(0.2);
     const bool is_trained = bert.tensors.contains("head/pooler.weight");
-    const auto source = [&](const char* name) { return is_trained ? bert.tensors.at(std::string("head/") + name) : bert.model->weights.base(name); };
+    const auto source = [&](const char* name) {
+      return is_trained ? bert.tensors.at(std::string("head/") + name) : bert.model->weights.base(name);
+    };
     const std::vector<Sequence> rows = random_sequences(bert.model->config, 4, 12, 3);
-    expect_near(logits_of(bert, rows), expected_logits(bert, rows, source("pooler.weight"), source("pooler.bias")), {1e-5, 1e-5}, definition);
+    expect_near(logits_of(bert, rows), expected_logits(bert, rows, source("pooler.weight"), source("pooler.bias")), {1e-5, 1e-5},
+                definition);
   }
   Rig roberta(golden_model("roberta-tiny"), "{}");
   roberta.shake(0.2);
   const std::vector<Sequence> rows = random_sequences(roberta.model->config, 4, 12, 3);
-  expect_near(logits_of(roberta, rows), expected_logits(roberta, rows, roberta.tensors.at("head/dense.weight"), roberta.tensors.at("head/dense.bias")),
+  expect_near(logits_of(roberta, rows),
+              expected_logits(roberta, rows, roberta.tensors.at("head/dense.weight"), roberta.tensors.at("head/dense.bias")),
               {1e-5, 1e-5}, "roberta");
 }
 
 TEST(Head, OfAModelWithoutAPoolerTrainsItsOwn) {
   const auto model = without_pooler();
-  expect_message<InputError>([&] { Rig(model, "{}"); }, "the model has no pooler for the head to read: set head.pooler to trained");
+  expect_message<InputError>([&] { Rig(model, "{}"); },
+                             "the model has no pooler for the head to read: set head.pooler to trained");
   expect_message<InputError>([&] { Rig(model, "{edits: [{bitfit: {}}], head: {pooler: trained}}"); },
                              "the model has no 'pooler.bias' to train: set bitfit.pooler to false and head.pooler to trained");
   Rig rig(model, "{edits: [{bitfit: {pooler: false}}], head: {pooler: trained}}");
@@ -67,13 +74,15 @@ TEST(Head, HasOneOutputForRegression) {
   EXPECT_EQ(logits_of(rig, random_sequences(rig.model->config, 3, 5, 1)).sizes(), (std::vector<int64_t>{3, 1}));
 }
 
-// RoBERTa's head drops twice, with masks of their own: with identity layers and p = 1/2 a quarter of the values is left, not half.
+// RoBERTa's head drops twice, with masks of their own: with identity layers and p = 1/2 a quarter of the values is left, not
+// half.
 TEST(Head, DropsTwiceWithMasksOfTheirOwn) {
   const auto model = golden_model("roberta-tiny");
   const Node half = yaml("{dropout: 0.5}");
   Options options(half, "head");
   const Head head(options, model->config, 32);
-  const NamedTensors tensors{{"dense.weight", at::eye(32)}, {"dense.bias", at::zeros({32})}, {"out.weight", at::eye(32)}, {"out.bias", at::zeros({32})}};
+  const NamedTensors tensors{
+      {"dense.weight", at::eye(32)}, {"dense.bias", at::zeros({32})}, {"out.weight", at::eye(32)}, {"out.bias", at::zeros({32})}};
   auto ids = std::make_shared<RowIds>();
   for (int64_t n = 0; n < 64; ++n) ids->example.push_back(n), ids->position.push_back(0);
   const auto left = [&](bool is_training, uint64_t seed) {

@@ -40,7 +40,10 @@ TEST(LoraPlus, MovesBFaster) {
   }();
   Bound bound(*model, *rig.adapter, rig.tensors);
   const std::vector<Sequence> rows = random_sequences(model->config, 6, 15, 2);
-  torch::autograd::backward({summed_loss(TaskKind::kClassification, run_lanes(*model, pack_of(*model, {lane_of(rig, rows)}), {&bound}, {}).logits.front(), class_labels(6, 3))}, {});
+  torch::autograd::backward(
+      {summed_loss(TaskKind::kClassification,
+                   run_lanes(*model, pack_of(*model, {lane_of(rig, rows)}), {&bound}, {}).logits.front(), class_labels(6, 3))},
+      {});
   bound.join();
   AdamW(rig.adapter->params(), {.weight_decay = 0}).step(rig.tensors, 1e-3);
   const at::NoGradGuard no_grad;
@@ -52,9 +55,11 @@ TEST(LoraPlus, MovesBFaster) {
 
 TEST(LoraRefusals, NameTheFault) {
   const auto model = golden_model("bert-tiny");
-  expect_message<InputError>([&] { Rig(model, "{edits: [{dora: {sites: ffn.out}}]}"); }, "/dora/sites: dora acts on linear sites; enc.0.ffn.out is a sublayer site");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{dora: {sites: ffn.out}}]}"); },
+                             "/dora/sites: dora acts on linear sites; enc.0.ffn.out is a sublayer site");
   expect_message<InputError>([&] { Rig(model, "{edits: [{lora: {b_rate: 0}}]}"); }, "/lora/b_rate: expected a number in");
-  expect_message<InputError>([&] { Rig(model, "{edits: [{dora: {norm_gradient: 1}}]}"); }, "/dora/norm_gradient: expected true or false");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{dora: {norm_gradient: 1}}]}"); },
+                             "/dora/norm_gradient: expected true or false");
 }
 
 }  // namespace

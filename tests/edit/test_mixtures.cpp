@@ -13,13 +13,17 @@ namespace {
 
 using at::Tensor;
 
-std::string routed(const std::string& options, const std::string& of) { return "{edits: [{router: " + options + ", of: " + of + "}]}"; }
+std::string routed(const std::string& options, const std::string& of) {
+  return "{edits: [{router: " + options + ", of: " + of + "}]}";
+}
 
 constexpr const char* kVectors = "{affine: {sites: attn.k}}";
 constexpr const char* kPairs = "{lora: {sites: attn.q, rank: 2, alpha: 32, init: normal}}";
-constexpr Tolerance kExact{1e-12, 0};   // float64, a few terms
+constexpr Tolerance kExact{1e-12, 0};  // float64, a few terms
 
-Tensor wave(std::vector<int64_t> shape, double phase) { return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape); }
+Tensor wave(std::vector<int64_t> shape, double phase) {
+  return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape);
+}
 
 // One site of a float64 model (C 8, H 2), its router called by hand.
 struct OneSite {
@@ -55,18 +59,19 @@ struct OneSite {
     context.losses = &losses;
     context.records = &records;
     const SiteView view{site, pack, pack.whole(), x, y, {}, {}};
-    return apply_change(y, edit().change(Params(derived, "0.router/"), view, edit().input(view), {edit().scale(site), outer}, context));
+    return apply_change(
+        y, edit().change(Params(derived, "0.router/"), view, edit().input(view), {edit().scale(site), outer}, context));
   }
 };
 
-TEST(Mixture, AtInitialValuesIsTheTrunk) {   // line 1; bit for bit where the contract suite has it so
+TEST(Mixture, AtInitialValuesIsTheTrunk) {  // line 1; bit for bit where the contract suite has it so
   OneSite mov(routed("{experts: 7}", kVectors), 0);
   expect_near(mov.changed(), mov.y, kExact, "scales of one, shares that add up to one");
   OneSite molora(routed("{experts: 7}", kPairs), 0);
   expect_bits(molora.changed(), molora.y, "B = 0");
 }
 
-TEST(Mixture, OfOneExpertIsThePlainEdit) {   // line 2
+TEST(Mixture, OfOneExpertIsThePlainEdit) {  // line 2
   const auto model = golden_model("bert-tiny", Precision::kFloat64);
   for (const std::string of : {"{affine: {}}", "{lora: {rank: 4, alpha: 16}}"}) {
     Rig one(model, routed("{experts: 1}", of)), plain(model, "{edits: [" + of + "]}");
@@ -89,7 +94,7 @@ TEST(Mixture, OfOneExpertIsThePlainEdit) {   // line 2
   }
 }
 
-TEST(Mixture, FirstGradients) {   // line 3; differences after moving: the contract suite
+TEST(Mixture, FirstGradients) {  // line 3; differences after moving: the contract suite
   const auto model = golden_model("bert-tiny", Precision::kFloat64);
   const std::vector<Sequence> rows = random_sequences(model->config, 5, 13, 2);
   for (const bool is_pairs : {false, true}) {
@@ -106,7 +111,7 @@ TEST(Mixture, FirstGradients) {   // line 3; differences after moving: the contr
   }
 }
 
-TEST(Mixture, ExpertsHaveNoOrder) {   // line 4
+TEST(Mixture, ExpertsHaveNoOrder) {  // line 4
   for (const char* of : {kVectors, kPairs, "{bottleneck: {sites: attn.v, placement: sequential, width: 2}}"}) {
     OneSite at(routed("{experts: 3, top_k: 2}", of));
     const Tensor before = at.changed();
@@ -130,24 +135,25 @@ TEST(Mixture, ExpertsHaveNoOrder) {   // line 4
   }
 }
 
-TEST(Mixture, KeysAndValuesAreRoutedPerHead) {   // line 5
+TEST(Mixture, KeysAndValuesAreRoutedPerHead) {  // line 5
   for (const char* part : {"attn.k", "attn.v"}) {
     OneSite at(routed("{experts: 3}", std::string("{affine: {sites: ") + part + "}}"));
     EXPECT_EQ(at.router().sizes(), (std::vector<int64_t>{4, 3})) << "D x E, for all heads";
-    const Tensor scale = at.at("of/" + at.site.name + ".scale").detach();   // [E, C]
-    const Tensor p = at::softmax(at::matmul(at.y.view({-1, 2, 4}), at.router().detach()), 2);   // [T, H, E]
+    const Tensor scale = at.at("of/" + at.site.name + ".scale").detach();                      // [E, C]
+    const Tensor p = at::softmax(at::matmul(at.y.view({-1, 2, 4}), at.router().detach()), 2);  // [T, H, E]
     const Tensor expected = at.y.view({-1, 2, 4}) * at::einsum("the,ehd->thd", {p, scale.view({3, 2, 4})});
     const Tensor before = at.changed();
     expect_near(before, expected.flatten(1), kExact, part);
     at.y = at.y.clone();
-    at.y.slice(1, 4, 8).mul_(1.5);   // the second head
+    at.y.slice(1, 4, 8).mul_(1.5);  // the second head
     const Tensor after = at.changed();
     expect_bits(after.slice(1, 0, 4).contiguous(), before.slice(1, 0, 4).contiguous(), "the first head's columns");
-    EXPECT_GT((after.slice(1, 4, 8) - 1.5 * before.slice(1, 4, 8)).abs().max().item<double>(), 1e-3) << "the second head's shares moved";
+    EXPECT_GT((after.slice(1, 4, 8) - 1.5 * before.slice(1, 4, 8)).abs().max().item<double>(), 1e-3)
+        << "the second head's shares moved";
   }
 }
 
-TEST(Mixture, OfPairsIsTheSumOfCompleteExperts) {   // line 6
+TEST(Mixture, OfPairsIsTheSumOfCompleteExperts) {  // line 6
   OneSite at(routed("{experts: 3}", kPairs));
   const Tensor a = at.at("of/" + at.site.name + ".lora_a").detach(), b = at.at("of/" + at.site.name + ".lora_b").detach();
   const Tensor p = at::softmax(at::mm(at.x, at.router().detach()), 1);
@@ -159,21 +165,24 @@ TEST(Mixture, OfPairsIsTheSumOfCompleteExperts) {   // line 6
   EXPECT_GT(difference_of(separate, expected).absolute, 1e-1) << "averaging A and B apart is another function";
 
   // The default blend, expert after expert, judges the fused one; dropout's mask is the same for all.
-  const auto lora = make_edit(yaml("{lora: {sites: attn.q, layers: [0], rank: 2, alpha: 32, dropout: 0.3}}"), {at.model->config, at.model->sites}, "test", "");
+  const auto lora = make_edit(yaml("{lora: {sites: attn.q, layers: [0], rank: 2, alpha: 32, dropout: 0.3}}"),
+                              {at.model->config, at.model->sites}, "test", "");
   const SiteView view{at.site, at.pack, at.pack.whole(), at.x, at.y, {}, {}};
   const NamedTensors stacked{{at.site.name + ".lora_a", a}, {at.site.name + ".lora_b", b}};
   for (const bool is_training : {false, true}) {
     Context context;
     context.is_training = is_training;
     const Params params(stacked, "");
-    const Change fused = lora->blend(params, 3, view, at.x, {2.0, p}, context), plain = lora->Edit::blend(params, 3, view, at.x, {2.0, p}, context);
+    const Change fused = lora->blend(params, 3, view, at.x, {2.0, p}, context),
+                 plain = lora->Edit::blend(params, 3, view, at.x, {2.0, p}, context);
     EXPECT_TRUE(fused.code.defined() && !plain.code.defined());
     expect_near(apply_change(at.y, fused), apply_change(at.y, plain), kExact, "fused");
   }
 }
 
-TEST(TopK, OfOneScalesByTheLargestShareUnlessRenormalized) {   // line 7
-  OneSite plain(routed("{experts: 5, top_k: 1, per_head: false}", kVectors), 0), renormalized(routed("{experts: 5, top_k: 1, renormalize: true}", kVectors), 0);
+TEST(TopK, OfOneScalesByTheLargestShareUnlessRenormalized) {  // line 7
+  OneSite plain(routed("{experts: 5, top_k: 1, per_head: false}", kVectors), 0),
+      renormalized(routed("{experts: 5, top_k: 1, renormalize: true}", kVectors), 0);
   const Tensor p = at::softmax(at::mm(plain.y, plain.router().detach()), 1);
   expect_near(plain.changed(), plain.y * std::get<0>(p.max(1, true)), kExact, "largest share");
   expect_near(renormalized.changed(), renormalized.y, kExact, "renormalized");
@@ -187,7 +196,7 @@ TEST(TopK, TiesGoToTheLowerIndex) {
   expect_near(at.changed(), at.y * (0.25 * (scale[0] + scale[1])), kExact, "the first two");
 }
 
-TEST(Balance, OfUniformRoutingIsKAndOfOneExpertIsE) {   // line 8
+TEST(Balance, OfUniformRoutingIsKAndOfOneExpertIsE) {  // line 8
   for (const int64_t k : {1, 2, 3}) {
     OneSite at(routed("{experts: 4, balance: 0.5, top_k: " + std::to_string(k) + "}", kVectors));
     const at::NoGradGuard no_grad;
@@ -195,7 +204,8 @@ TEST(Balance, OfUniformRoutingIsKAndOfOneExpertIsE) {   // line 8
     at.changed();
     ASSERT_EQ(at.losses.size(), 1U);
     EXPECT_EQ(at.losses[0].first, "0.router/enc.0.attn.k.balance");
-    EXPECT_NEAR(at.losses[0].second.item<double>(), 0.5 * static_cast<double>(k) / 2, 1e-7) << "a half of the mean over two sites";
+    EXPECT_NEAR(at.losses[0].second.item<double>(), 0.5 * static_cast<double>(k) / 2, 1e-7)
+        << "a half of the mean over two sites";
   }
   OneSite one(routed("{experts: 4, balance: 1, top_k: 1, per_head: false}", kVectors));
   const at::NoGradGuard no_grad;
@@ -208,7 +218,8 @@ TEST(Balance, OfUniformRoutingIsKAndOfOneExpertIsE) {   // line 8
     const bool is_entropy = name == "0.router/enc.0.attn.k.router.entropy";
     EXPECT_TRUE(is_entropy || name == "0.router/enc.0.attn.k.router") << name;
     EXPECT_EQ(value.sizes(), is_entropy ? (std::vector<int64_t>{3}) : (std::vector<int64_t>{3, 4}));
-    expect_near(is_entropy ? value : value.select(1, 2), is_entropy ? at::zeros({3}, at::kDouble) : at::ones({3}, at::kDouble), {1e-6, 0}, name);   // means over rows have float32 divisors
+    expect_near(is_entropy ? value : value.select(1, 2), is_entropy ? at::zeros({3}, at::kDouble) : at::ones({3}, at::kDouble),
+                {1e-6, 0}, name);  // means over rows have float32 divisors
   }
 }
 
@@ -245,16 +256,18 @@ TEST(Embedding, RoutesAWholeSequenceAlike) {
 
 TEST(InitialRouters, HaveTheirDocumentedSpread) {
   const Rig rig(golden_model("bert-tiny"), routed("{experts: 100}", "{lora: {sites: attn.q, layers: [0]}}"));
-  const Tensor& router = rig.tensors.at("0.router/enc.0.attn.q.router");   // 3200 draws: the deviation is known to 1.3 %
+  const Tensor& router = rig.tensors.at("0.router/enc.0.attn.q.router");  // 3200 draws: the deviation is known to 1.3 %
   EXPECT_NEAR(router.std().item<double>() / 0.02, 1, 0.05);
   const Tensor& a = rig.tensors.at("0.router/of/enc.0.attn.q.lora_a");
   EXPECT_FALSE(a[0].equal(a[1])) << "every expert is drawn anew";
 }
 
-// Line 12, as an encoder alone shows it: E (2a + f) scales and E (f + 2c) router entries a layer, r (d + a) and (d + f) for pairs.
+// Line 12, as an encoder alone shows it: E (2a + f) scales and E (f + 2c) router entries a layer, r (d + a) and (d + f) for
+// pairs.
 TEST(RouterCounts, FollowTheFormula) {
   const Node json = parse_json(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-      "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})", "bert-base");
+      "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})",
+                               "bert-base");
   const ModelConfig config = parse_config(json, "bert-base");
   const Sites sites(config);
   const auto count = [&](const std::string& definition) {
@@ -277,13 +290,22 @@ TEST(RouterDefinitions, RefuseEachByItsPlace) {
       {"{experts: 3, top_k: 4}", kPairs, "/edits/0/router/top_k: expected at most the 3 experts, found 4"},
       {"{renormalize: true}", kPairs, "/edits/0/router/renormalize: without top_k the shares of the experts sum to one already"},
       {"{balance: 0.1}", kPairs, "/edits/0/router/balance: the balancing loss is constant unless top_k leaves experts out"},
-      {"{embedding: 4, input: block_input}", kPairs, "/edits/0/router/embedding: a router that reads an embedding reads no other input; found input: block_input"},
-      {"{input: block_input}", "{bottleneck: {}}", "/edits/0/router/input: block_input is what enters a linear or activation site; enc.0.ffn.out is a sublayer site"},
-      {"{input: product}", kVectors, "/edits/0/router/input: product is for an affine edit at ffn.act, where it reads what enters ffn.down; found affine at enc.0.attn.k"},
-      {"{per_head: true, input: block_input}", kVectors, "/edits/0/router/per_head: a head routes on its own slice: expected input: site and no embedding"},
-      {"{per_head: true}", kPairs, "/edits/0/router/per_head: heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found lora at enc.0.attn.q"},
-      {"{}", "{dora: {}}", "/edits/0/of: router does not go around dora: its norms are derived of several tensors, which cannot be stacked"},
-      {"{}", "{gate: {}, of: {stochastic: {}, of: {lora: {}}}}", "/edits/0/of: router does not go around stochastic: both choose among experts"},
+      {"{embedding: 4, input: block_input}", kPairs,
+       "/edits/0/router/embedding: a router that reads an embedding reads no other input; found input: block_input"},
+      {"{input: block_input}", "{bottleneck: {}}",
+       "/edits/0/router/input: block_input is what enters a linear or activation site; enc.0.ffn.out is a sublayer site"},
+      {"{input: product}", kVectors,
+       "/edits/0/router/input: product is for an affine edit at ffn.act, where it reads what enters ffn.down; found affine at "
+       "enc.0.attn.k"},
+      {"{per_head: true, input: block_input}", kVectors,
+       "/edits/0/router/per_head: a head routes on its own slice: expected input: site and no embedding"},
+      {"{per_head: true}", kPairs,
+       "/edits/0/router/per_head: heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found lora at "
+       "enc.0.attn.q"},
+      {"{}", "{dora: {}}",
+       "/edits/0/of: router does not go around dora: its norms are derived of several tensors, which cannot be stacked"},
+      {"{}", "{gate: {}, of: {stochastic: {}, of: {lora: {}}}}",
+       "/edits/0/of: router does not go around stochastic: both choose among experts"},
       {"{}", "{prefix: {}}", "/edits/0/of: router does not go around prefix: keys and values of a prefix belong to no token"},
       {"{}", "{reft: {}}", "/edits/0/of: router does not go around reft: "},
   };

@@ -24,7 +24,9 @@ double skewness(const Tensor& rotation) {
   return (at::mm(rotation.t(), rotation) - at::eye(rotation.size(1), rotation.options())).abs().max().item<double>();
 }
 
-Tensor rotation_in(const Rig& rig, const std::string& set) { return rotation_of(rig.tensors.at(set + ".chart"), rig.tensors.at(set + ".base")); }
+Tensor rotation_in(const Rig& rig, const std::string& set) {
+  return rotation_of(rig.tensors.at(set + ".chart"), rig.tensors.at(set + ".base"));
+}
 
 void train(Rig& rig, int64_t steps) {
   const std::vector<Sequence> rows = random_sequences(rig.model->config, 8, 17, 3);
@@ -85,7 +87,7 @@ TEST(Rotation, IsTheProductOfItsReflectors) {
   const int64_t width = 6, rank = 3;
   const Tensor base = random_rotation(width, rank, RandomKey{4}).to(at::kDouble);
   const Tensor chart = normal_tensor({width, rank}, 1.0, RandomKey{5}).to(at::kDouble);
-  const auto product_of = [&](const Tensor& columns) {   // of I - 2 v v^T / |v|^2, v_j = e_j + below the diagonal
+  const auto product_of = [&](const Tensor& columns) {  // of I - 2 v v^T / |v|^2, v_j = e_j + below the diagonal
     Tensor product = at::eye(width, at::kDouble);
     for (int64_t j = 0; j < rank; ++j) {
       Tensor v = columns.select(1, j).clone();
@@ -98,7 +100,8 @@ TEST(Rotation, IsTheProductOfItsReflectors) {
   const Tensor around_zero = -product_of(chart).slice(1, 0, rank);
   const auto [reflectors, triangle] = at::geqrf(base);
   Tensor full = product_of(reflectors);
-  for (int64_t j = 0; j < rank; ++j) full.select(1, j).mul_(full.select(1, j).dot(base.select(1, j)).item<double>() < 0 ? -1.0 : 1.0);
+  for (int64_t j = 0; j < rank; ++j)
+    full.select(1, j).mul_(full.select(1, j).dot(base.select(1, j)).item<double>() < 0 ? -1.0 : 1.0);
   expect_near(full.slice(1, 0, rank), base, {1e-6, 0}, "the completed base begins with the base");
   expect_near(rotation_of(chart, base), full.mm(around_zero), {1e-12, 0}, "Q");
 }
@@ -128,7 +131,9 @@ struct ByHand {
   SiteView view() const { return {site, pack, pack.whole(), {}, h, {}, {}}; }
   const Edit& edit() const { return *rig.adapter->parts().front().edit; }
   Tensor stored(const std::string& name) const { return rig.tensors.at("0.reft/enc.0.out." + name).detach(); }
-  Tensor r(const std::string& set = "tied") const { return rotation_of(stored(set + ".chart"), stored(set + ".base")).t(); }   // [R,C]
+  Tensor r(const std::string& set = "tied") const {
+    return rotation_of(stored(set + ".chart"), stored(set + ".base")).t();
+  }  // [R,C]
   Change change(const Weight& weight = {}) {
     const at::NoGradGuard no_grad;
     const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights);
@@ -169,7 +174,8 @@ TEST(Function, EachHasItsNormalForm) {
     expect_near(hand.changed(), hand.h + (hand.h.mm(a.t()) + c).mm(p), {1e-12, 0}, row.name);
     // A weight replaces nothing but multiplies the change.
     const Tensor gate = at::sin(at::arange(hand.pack.num_rows, at::kDouble)).unsqueeze(1);
-    expect_near(hand.changed({2.0, gate}), hand.h + 2.0 * gate * (hand.h.mm(a.t()) + c).mm(p), {1e-12, 0}, std::string(row.name) + " weighed");
+    expect_near(hand.changed({2.0, gate}), hand.h + 2.0 * gate * (hand.h.mm(a.t()) + c).mm(p), {1e-12, 0},
+                std::string(row.name) + " weighed");
   }
 }
 
@@ -182,9 +188,11 @@ TEST(Function, AnActivationActsOnTheSourceAlone) {
 TEST(Function, ASubspaceIsSomeRowsOfTheRotation) {
   ByHand hand("{rank: 4, positions: all, subspace: [2, 0]}");
   const Tensor index = at::tensor({0, 2}, at::kLong), r = hand.r().index_select(0, index);
-  const Tensor source = hand.h.mm(hand.stored("tied.weight").index_select(0, index).t()) + hand.stored("tied.bias").index_select(0, index);
+  const Tensor source =
+      hand.h.mm(hand.stored("tied.weight").index_select(0, index).t()) + hand.stored("tied.bias").index_select(0, index);
   expect_near(hand.changed(), hand.h + (source - hand.h.mm(r.t())).mm(r), {1e-12, 0}, "Phi_S(h)");
-  for (const ParamSpec& param : hand.rig.adapter->parts().front().spec.params) EXPECT_FALSE(param.decays) << param.name << ": rows outside stand still";
+  for (const ParamSpec& param : hand.rig.adapter->parts().front().spec.params)
+    EXPECT_FALSE(param.decays) << param.name << ": rows outside stand still";
 }
 
 // Checklist 3, the rows of a pack: sequences of 7, 1 and some tokens, with padding, a prompt or fillers around them.
@@ -202,11 +210,13 @@ TEST(Function, UntiedSetsActOnTheirOwnTokensWhateverOtherRowsThereAre) {
       const int64_t tokens = hand.pack.prompts[static_cast<size_t>(n)];
       for (int64_t row = hand.pack.offsets[static_cast<size_t>(n)]; row < hand.pack.offsets[static_cast<size_t>(n + 1)]; ++row) {
         const int64_t token = hand.pack.token[static_cast<size_t>(row)];
-        const bool is_prefix = token >= 0 && token < std::min<int64_t>(2, tokens / 2), is_suffix = token >= tokens - std::min<int64_t>(3, tokens / 2);
+        const bool is_prefix = token >= 0 && token < std::min<int64_t>(2, tokens / 2),
+                   is_suffix = token >= tokens - std::min<int64_t>(3, tokens / 2);
         if (!is_prefix && !is_suffix) continue;
         const std::string set = is_prefix ? "prefix" : "suffix";
         const Tensor one = hand.h.slice(0, row, row + 1), r = hand.r(set);
-        expected.slice(0, row, row + 1).add_((one.mm(hand.stored(set + ".weight").t()) + hand.stored(set + ".bias") - one.mm(r.t())).mm(r));
+        expected.slice(0, row, row + 1)
+            .add_((one.mm(hand.stored(set + ".weight").t()) + hand.stored(set + ".bias") - one.mm(r.t())).mm(r));
       }
     }
     expect_near(hand.changed(), expected, {1e-12, 0}, has_more_rows ? "with a prompt and padding" : "tokens only");
@@ -222,7 +232,8 @@ TEST(Function, DropoutActsWhereItIsAskedTo) {
     hand.context.is_training = true;
     hand.context.key = RandomKey{3};
     const Change change = hand.change();
-    const Tensor found = apply_change(hand.h, change).index_select(0, change.rows), full = plain.index_select(0, change.rows), h = hand.h.index_select(0, change.rows);
+    const Tensor found = apply_change(hand.h, change).index_select(0, change.rows), full = plain.index_select(0, change.rows),
+                 h = hand.h.index_select(0, change.rows);
     const Tensor kept = on_output ? 2 * full : h + 2 * (full - h), dropped = on_output ? at::zeros_like(h) : h;
     const Tensor is_kept = (found - kept).abs().lt(1e-12), is_dropped = (found - dropped).abs().lt(1e-12);
     EXPECT_TRUE((is_kept | is_dropped).all().item<bool>());
@@ -256,12 +267,15 @@ TEST(PositionRules, ClampAsReleasedOrAsPublished) {
 }
 
 int64_t count_of(int64_t width, int64_t layers, const std::string& edit) {
-  const Node json = parse_json(R"({"model_type": "roberta", "hidden_size": )" + std::to_string(width) + R"(, "num_hidden_layers": )" + std::to_string(layers) +
-                                   R"(, "num_attention_heads": 16, "intermediate_size": 64, "vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1})",
-                               "roberta");
+  const Node json = parse_json(
+      R"({"model_type": "roberta", "hidden_size": )" + std::to_string(width) + R"(, "num_hidden_layers": )" +
+          std::to_string(layers) +
+          R"(, "num_attention_heads": 16, "intermediate_size": 64, "vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1})",
+      "roberta");
   const ModelConfig config = parse_config(json, "roberta");
   const Sites sites(config);
-  return make_plan(Adapter(Node::map({{"edits", Node::list({yaml(edit)})}}), "test", {config, sites}, class_task(2)), config, {}).edit_parameters;
+  return make_plan(Adapter(Node::map({{"edits", Node::list({yaml(edit)})}}), "test", {config, sites}, class_task(2)), config, {})
+      .edit_parameters;
 }
 
 // Checklist 5: table of GLUE counts, r 1 on all layers, prefix only.
@@ -288,7 +302,8 @@ TEST(Counts, OfThePresetsArePublishedOnes) {
 // A suffix after the last attention is out of a first-row head's sight: declared, and so. Keys and values there are not.
 TEST(Dead, SetsAreDeclared) {
   const auto model = golden_model("bert-tiny");
-  for (const char* options : {"{positions: last}", "{positions: f2+l2, tied: false}", "{positions: l4, sites: ffn.act}", "{positions: l4, sites: attn.k}", "{positions: all}"}) {
+  for (const char* options : {"{positions: last}", "{positions: f2+l2, tied: false}", "{positions: l4, sites: ffn.act}",
+                              "{positions: l4, sites: attn.k}", "{positions: all}"}) {
     Rig rig(model, std::string("{edits: [{reft: ") + options + "}]}");
     rig.shake(0.1);
     const LossAndGradients found = gradients_of(rig, random_sequences(model->config, 5, 17, 3), class_labels(5, 3));
@@ -305,7 +320,7 @@ TEST(Untouched, RowsKeepTheirBits) {
   const auto model = golden_model("bert-tiny");
   const Rig rig(model, "{edits: [{reft: {positions: f2, layers: [-1]}}]}");
   Rig bare(model, "{}");
-  const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);   // the second has one token
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);  // the second has one token
   const at::NoGradGuard no_grad;
   const Bound bound(*model, *rig.adapter, rig.tensors), none(*model, *bare.adapter, bare.tensors);
   const Tensor found = run_lanes(*model, pack_of(*model, {lane_of(rows)}), {&bound}, {.keep_hidden = true}).hidden.back();
@@ -314,7 +329,8 @@ TEST(Untouched, RowsKeepTheirBits) {
   EXPECT_GT(difference_of(found.slice(0, 0, 2), expected.slice(0, 0, 2)).absolute, 1e-3);
 }
 
-// A bfloat16 trunk: codes are made in float32 from rounded rows, so an edited trunk is as far from its float32 self as the bare one is.
+// A bfloat16 trunk: codes are made in float32 from rounded rows, so an edited trunk is as far from its float32 self as the bare
+// one is.
 TEST(Precisions, ABfloat16TrunkIsFollowedAsWellAsItCanBe) {
   const auto narrow = golden_model("bert-tiny", Precision::kBFloat16), wide = golden_model("bert-tiny");
   const std::vector<Sequence> rows = random_sequences(wide->config, 6, 15, 2);
@@ -325,7 +341,8 @@ TEST(Precisions, ABfloat16TrunkIsFollowedAsWellAsItCanBe) {
     return difference_of(logits_of(rounded, rows), logits_of(exact, rows)).absolute;
   };
   const double bare = deviation("");
-  for (const char* edit : {"{reft: {rank: 3, positions: f2+l3, tied: false}}", "{reft: {rank: 3, positions: all}}", "{reft: {rank: 3, activation: gelu}}", "{dora: {rank: 3}}"}) {
+  for (const char* edit : {"{reft: {rank: 3, positions: f2+l3, tied: false}}", "{reft: {rank: 3, positions: all}}",
+                           "{reft: {rank: 3, activation: gelu}}", "{dora: {rank: 3}}"}) {
     const double own = deviation(edit);
     measured(std::string("bfloat16 ") + edit, own);
     EXPECT_LT(own, 4 * bare) << edit << ": the bare trunk differs by " << bare;

@@ -1,4 +1,5 @@
-// Gates, prefixes and prompts: what UniPELT's description promises, by number (counts, closed forms, invariances), and every refusal.
+// Gates, prefixes and prompts: what UniPELT's description promises, by number (counts, closed forms, invariances), and every
+// refusal.
 #include <gtest/gtest.h>
 
 #include <ATen/ATen.h>
@@ -22,11 +23,15 @@ namespace {
 
 using at::Tensor;
 
-const char* const kApl = "{edits: [{gate: {}, of: {prefix: {length: 3, mlp: 5}}}, {gate: {}, of: {bottleneck: {reduction: 4}}}, {gate: {}, of: {lora: {rank: 2}}}]}";
+const char* const kApl =
+    "{edits: [{gate: {}, of: {prefix: {length: 3, mlp: 5}}}, {gate: {}, of: {bottleneck: {reduction: 4}}}, {gate: {}, of: {lora: "
+    "{rank: 2}}}]}";
 
 ModelConfig bert_base() {
   return parse_config(parse_json(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-      "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})", "bert-base"), "bert-base");
+      "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})",
+                                 "bert-base"),
+                      "bert-base");
 }
 
 Plan plan_of(const std::string& definition) {
@@ -52,7 +57,7 @@ std::shared_ptr<const Model> long_model() {
 }
 
 struct Seen {
-  NamedTensors gates;   // by record
+  NamedTensors gates;  // by record
   Tensor logits;
 };
 
@@ -128,11 +133,12 @@ TEST(Gate, ClosedBeforeAnAdapterIsTheBareTrunk) {
   rig.shake(0.3);
   const std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3);
   const std::vector<Tensor> found = hidden_of(rig, rows), expected = hidden_of(bare, rows);
-  for (size_t layer = 0; layer < expected.size(); ++layer) expect_bits(found[layer], expected[layer], "hidden state " + std::to_string(layer));
+  for (size_t layer = 0; layer < expected.size(); ++layer)
+    expect_bits(found[layer], expected[layer], "hidden state " + std::to_string(layer));
 }
 
 struct FirstAttention {
-  Tensor q, k, v, mixed;   // [T, C]
+  Tensor q, k, v, mixed;  // [T, C]
 };
 
 FirstAttention first_attention(const Rig& rig, const Pack& pack) {
@@ -143,7 +149,8 @@ FirstAttention first_attention(const Rig& rig, const Pack& pack) {
   ForwardOptions options;
   options.keep_hidden = true;
   forward(*rig.model, bound.weights(), input_of(rig.model->config, pack), recorder, options);
-  return {recorder.ys.at("enc.0.attn.q"), recorder.ys.at("enc.0.attn.k"), recorder.ys.at("enc.0.attn.v"), recorder.xs.at("enc.0.attn.o")};
+  return {recorder.ys.at("enc.0.attn.q"), recorder.ys.at("enc.0.attn.k"), recorder.ys.at("enc.0.attn.v"),
+          recorder.xs.at("enc.0.attn.o")};
 }
 
 // For each query and head: softmax over `extra` rows of logits and values, then the tokens'.
@@ -171,7 +178,7 @@ TEST(Gate, ClosedBeforeAPrefixShrinksAttentionByItsClosedForm) {
   Rig rig(model, "{edits: [{gate: {value: 0}, of: {prefix: {length: 3, init: default}}}]}"), bare(model, "{}");
   rig.widen();
   const FirstAttention closed = first_attention(rig, pack), plain = [&] {
-    Rig none(model, "{edits: [{lora: {rank: 1}}]}");   // leaves every value as it is
+    Rig none(model, "{edits: [{lora: {rank: 1}}]}");  // leaves every value as it is
     none.widen();
     return first_attention(none, pack);
   }();
@@ -180,14 +187,16 @@ TEST(Gate, ClosedBeforeAPrefixShrinksAttentionByItsClosedForm) {
     for (int64_t h = 0; h < heads; ++h) {
       const auto part = [&](const Tensor& all) { return all.slice(0, begin, end).slice(1, h * width, (h + 1) * width); };
       const Tensor z = at::exp(at::mm(part(plain.q), part(plain.k).t()) / std::sqrt(static_cast<double>(width))).sum(1, true);
-      expect_near(part(closed.mixed), part(plain.mixed) * z / (z + length), {1e-12, 0}, "sequence " + std::to_string(n) + " head " + std::to_string(h));
+      expect_near(part(closed.mixed), part(plain.mixed) * z / (z + length), {1e-12, 0},
+                  "sequence " + std::to_string(n) + " head " + std::to_string(h));
     }
   }
 }
 
 TEST(Gate, ClosedBeforeAPrefixWithLogarithmTakesItOut) {
   const auto model = golden_model("bert-tiny");
-  Rig rig(model, "{edits: [{gate: {value: 0, prefix_logits: log}, of: {prefix: {length: 3, init: default}}}]}"), bare(model, "{}");
+  Rig rig(model, "{edits: [{gate: {value: 0, prefix_logits: log}, of: {prefix: {length: 3, init: default}}}]}"),
+      bare(model, "{}");
   for (auto& [name, tensor] : bare.tensors) tensor = rig.tensors.at(name);
   const std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3);
   expect_near(logits_of(rig, rows), logits_of(bare, rows), {1e-6, 0}, "logits");
@@ -219,8 +228,9 @@ TEST(Prefix, HasItsSlotsInOrderBeforeTheTokens) {
 TEST(Prefix, FlattenedComputesTheSame) {
   const auto model = golden_model("bert-tiny");
   const std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3);
-  for (const char* definition : {"{prefix: {length: 3, mlp: 5}}", "{gate: {prefix: split}, of: {prefix: {length: 3, mlp: 5, layers: [1]}}}",
-                                 "{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 3, mlp: 5}}]}"}) {
+  for (const char* definition :
+       {"{prefix: {length: 3, mlp: 5}}", "{gate: {prefix: split}, of: {prefix: {length: 3, mlp: 5, layers: [1]}}}",
+        "{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 3, mlp: 5}}]}"}) {
     Rig rig(model, std::string("{edits: [") + definition + "]}");
     rig.shake(0.3);
     const Adapter::Part& part = rig.adapter->parts().front();
@@ -246,14 +256,17 @@ TEST(Gate, CountsPaddingOnlyWhereAskedTo) {
   const auto model = long_model();
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 12, 3);
   const auto rig_with = [&](const std::string& gate) {
-    Rig rig(model, "{edits: [{gate: {" + gate + "}, of: {prefix: {length: 3, mlp: 5}}}, {gate: {" + gate + "}, of: {bottleneck: {reduction: 4}}}, {gate: {" + gate + "}, of: {lora: {rank: 2}}}]}");
+    Rig rig(model, "{edits: [{gate: {" + gate + "}, of: {prefix: {length: 3, mlp: 5}}}, {gate: {" + gate +
+                       "}, of: {bottleneck: {reduction: 4}}}, {gate: {" + gate + "}, of: {lora: {rank: 2}}}]}");
     rig.shake(0.3);
     return rig;
   };
-  const Seen released = run(rig_with("pool: mean_all, padded_to: 64"), rows), longer = run(rig_with("pool: mean_all, padded_to: 128"), rows);
-  EXPECT_EQ(released.gates.size(), 8U);   // two layers of prefix, adapter, queries, values
+  const Seen released = run(rig_with("pool: mean_all, padded_to: 64"), rows),
+             longer = run(rig_with("pool: mean_all, padded_to: 128"), rows);
+  EXPECT_EQ(released.gates.size(), 8U);  // two layers of prefix, adapter, queries, values
   for (const auto& [name, value] : released.gates) {
-    EXPECT_GT((value - longer.gates.at(name)).abs().min().item<double>(), 1e-5) << name << " of some example does not see the padding";
+    EXPECT_GT((value - longer.gates.at(name)).abs().min().item<double>(), 1e-5)
+        << name << " of some example does not see the padding";
   }
   const Rig own = rig_with("pool: mean");
   const Seen plain = run(own, rows), padded = run(own, rows, 64), more = run(own, rows, 128);
@@ -311,12 +324,15 @@ TEST(Gate, ReplacesTheScaleUnlessItIsToKeepIt) {
     Rig rig(model, "{edits: [" + edit + "]}");
     const at::NoGradGuard no_grad;
     for (auto& [name, tensor] : rig.tensors) {
-      if (name.find(".lora_") != std::string::npos) tensor.copy_(at::sin(at::arange(tensor.numel()).to(at::kFloat)).view(tensor.sizes()));
+      if (name.find(".lora_") != std::string::npos)
+        tensor.copy_(at::sin(at::arange(tensor.numel()).to(at::kFloat)).view(tensor.sizes()));
     }
     return logits_of(rig, rows);
   };
-  expect_near(logits("{gate: {value: 0.25}, of: {lora: {rank: 2, alpha: 8}}}"), logits("{lora: {rank: 2, alpha: 0.5}}"), {1e-6, 0}, "gate");
-  expect_near(logits("{gate: {value: 0.25, multiplier: gate_times_scale}, of: {lora: {rank: 2, alpha: 8}}}"), logits("{lora: {rank: 2, alpha: 2}}"), {1e-6, 0}, "gate times scale");
+  expect_near(logits("{gate: {value: 0.25}, of: {lora: {rank: 2, alpha: 8}}}"), logits("{lora: {rank: 2, alpha: 0.5}}"),
+              {1e-6, 0}, "gate");
+  expect_near(logits("{gate: {value: 0.25, multiplier: gate_times_scale}, of: {lora: {rank: 2, alpha: 8}}}"),
+              logits("{lora: {rank: 2, alpha: 2}}"), {1e-6, 0}, "gate times scale");
 }
 
 // One gate a layer gives queries and values the same number; separate ones do not.
@@ -364,7 +380,8 @@ TEST(CentralGate, SharesOneAmongItsEdits) {
   for (int64_t n = 0; n < 4; ++n) {
     const int64_t end = begin + static_cast<int64_t>(rows[static_cast<size_t>(n)].ids.size());
     const Tensor x = hidden[1].slice(0, begin, end);
-    const Tensor open = at::relu(at::mm(x, rig.tensors.at("0.gate/enc.1.attn.gate.weight").t()) + rig.tensors.at("0.gate/enc.1.attn.gate.bias"));
+    const Tensor open =
+        at::relu(at::mm(x, rig.tensors.at("0.gate/enc.1.attn.gate.weight").t()) + rig.tensors.at("0.gate/enc.1.attn.gate.bias"));
     const Tensor shares = at::softmax(open.mean(0), 0);
     EXPECT_NEAR(gates.at("0.gate/enc.1.attn.q.gate")[n].item<double>(), shares[0].item<double>(), 1e-6);
     EXPECT_NEAR(gates.at("0.gate/enc.1.attn.v.gate")[n].item<double>(), shares[0].item<double>(), 1e-6);
@@ -405,8 +422,10 @@ TEST(Unipelt, SavesAndLoadsAllItsPartsAndIsNotMerged) {
 TEST(InitialValues, OfPrefixAndPromptHaveTheirDocumentedSpread) {
   const auto model = golden_model("bert-tiny");
   const auto deviation = [](const Rig& rig, const std::string& name) { return rig.tensors.at(name).std().item<double>(); };
-  const Rig normal(model, "{edits: [{prefix: {length: 40, mlp: 32}}]}"), torch(model, "{edits: [{prefix: {length: 40, mlp: 32, init: default}}]}");
-  for (const char* name : {"0.prefix/table", "0.prefix/mlp.in.weight", "0.prefix/mlp.out.weight"}) EXPECT_NEAR(deviation(normal, name) / 0.02, 1, 0.08) << name;
+  const Rig normal(model, "{edits: [{prefix: {length: 40, mlp: 32}}]}"),
+      torch(model, "{edits: [{prefix: {length: 40, mlp: 32, init: default}}]}");
+  for (const char* name : {"0.prefix/table", "0.prefix/mlp.in.weight", "0.prefix/mlp.out.weight"})
+    EXPECT_NEAR(deviation(normal, name) / 0.02, 1, 0.08) << name;
   EXPECT_EQ(normal.tensors.at("0.prefix/mlp.out.bias").abs().max().item<double>(), 0);
   EXPECT_NEAR(deviation(torch, "0.prefix/table"), 1, 0.08);
   EXPECT_NEAR(deviation(torch, "0.prefix/mlp.in.weight") * std::sqrt(3.0 * 32), 1, 0.08);
@@ -417,18 +436,21 @@ TEST(InitialValues, OfPrefixAndPromptHaveTheirDocumentedSpread) {
 
   const Rig words(model, "{edits: [{prompt: {length: 6, init: words}}]}");
   const Tensor table = model->weights.base("embed.word.weight"), prompt = words.tensors.at("0.prompt/embed.word.prompt");
-  for (int64_t row = 0; row < 6; ++row) EXPECT_TRUE((table == prompt[row]).all(1).any().item<bool>()) << "row " << row << " is no word";
+  for (int64_t row = 0; row < 6; ++row)
+    EXPECT_TRUE((table == prompt[row]).all(1).any().item<bool>()) << "row " << row << " is no word";
 }
 
 // A prompt of words reads like these words before the text.
 TEST(Prompt, OfWordsIsATextWithTheseWordsBeforeIt) {
   const auto model = golden_model("roberta-tiny");
   for (const bool follows : {false, true}) {
-    Rig rig(model, std::string("{edits: [{prompt: {length: 3, position: ") + (follows ? "after_first" : "before") + "}}]}"), bare(model, "{}");
+    Rig rig(model, std::string("{edits: [{prompt: {length: 3, position: ") + (follows ? "after_first" : "before") + "}}]}"),
+        bare(model, "{}");
     for (auto& [name, tensor] : bare.tensors) tensor = rig.tensors.at(name);
     const std::vector<int64_t> words = {7, 42, 9};
     const at::NoGradGuard no_grad;
-    rig.tensors.at("0.prompt/embed.word.prompt").copy_(model->weights.base("embed.word.weight").index_select(0, at::tensor(words, at::kLong)));
+    rig.tensors.at("0.prompt/embed.word.prompt")
+        .copy_(model->weights.base("embed.word.weight").index_select(0, at::tensor(words, at::kLong)));
     std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3), longer = rows;
     for (Sequence& sequence : longer) {
       sequence.ids.insert(sequence.ids.begin() + (follows ? 1 : 0), words.begin(), words.end());
@@ -455,35 +477,53 @@ TEST(Definitions, OfGatesPrefixesAndPromptsAreRefusedEachByItsPlace) {
       {"{gate: {}, of: {prompt: {}}}", "gate does not go around prompt: its rows are in a sequence or not"},
       {"{gate: {}, of: [{lora: {}}, {prefix: {}}]}", "of: one edit has one gate; a list goes with kind: central"},
       {"{gate: {kind: middle}, of: {lora: {}}}", R"(/edits/0/gate/kind: expected own or central, found "middle")"},
-      {"{gate: {pool: max}, of: {lora: {}}}", R"(/edits/0/gate/pool: expected auto, mean, mean_all, causal_mean or prompt_mean, found "max")"},
+      {"{gate: {pool: max}, of: {lora: {}}}",
+       R"(/edits/0/gate/pool: expected auto, mean, mean_all, causal_mean or prompt_mean, found "max")"},
       {"{gate: {padded_to: 64}, of: {lora: {}}}", "/edits/0/gate/padded_to: padding counts only with pool: mean_all"},
-      {"{gate: {pool: mean_all, padded_to: 41}, of: {lora: {}}}", R"(/edits/0/gate/padded_to: expected an integer in 0..40, found "41")"},
-      {"{gate: {multiplier: scale}, of: {lora: {}}}", R"(/edits/0/gate/multiplier: expected gate or gate_times_scale, found "scale")"},
+      {"{gate: {pool: mean_all, padded_to: 41}, of: {lora: {}}}",
+       R"(/edits/0/gate/padded_to: expected an integer in 0..40, found "41")"},
+      {"{gate: {multiplier: scale}, of: {lora: {}}}",
+       R"(/edits/0/gate/multiplier: expected gate or gate_times_scale, found "scale")"},
       {"{gate: {share: all}, of: {lora: {}}}", R"(/edits/0/gate/share: expected separate or layer, found "all")"},
-      {"{gate: {share: layer}, of: {lora: {sites: [attn.q, attn.o]}}}", "/edits/0/gate/share: layer: attn.q, attn.k and attn.v read one input and may share a gate; enc.0.attn.o does not"},
-      {"{gate: {share: layer}, of: {prefix: {}}}", "/edits/0/gate/share: only for edits at linear sites; a prefix has one gate a layer already"},
+      {"{gate: {share: layer}, of: {lora: {sites: [attn.q, attn.o]}}}",
+       "/edits/0/gate/share: layer: attn.q, attn.k and attn.v read one input and may share a gate; enc.0.attn.o does not"},
+      {"{gate: {share: layer}, of: {prefix: {}}}",
+       "/edits/0/gate/share: only for edits at linear sites; a prefix has one gate a layer already"},
       {"{gate: {prefix: split}, of: {lora: {}}}", "/edits/0/gate/prefix: only for a gate around a prefix, found lora"},
       {"{gate: {prefix: both}, of: {prefix: {}}}", R"(/edits/0/gate/prefix: expected shared or split, found "both")"},
-      {"{gate: {prefix_logits: log}, of: {lora: {}}}", "/edits/0/gate/prefix_logits: only for a gate around a prefix, found lora"},
+      {"{gate: {prefix_logits: log}, of: {lora: {}}}",
+       "/edits/0/gate/prefix_logits: only for a gate around a prefix, found lora"},
       {"{gate: {prefix_logits: yes}, of: {prefix: {}}}", R"(/edits/0/gate/prefix_logits: expected off or log, found "yes")"},
-      {"{gate: {prefix_logits: log, prefix: split}, of: {prefix: {}}}", "/edits/0/gate/prefix_logits: log needs prefix: shared, one weight for keys and values"},
-      {"{gate: {pool: causal_mean}, of: {prefix: {}}}", "/edits/0/gate/pool: a prefix has one weight for a whole sequence; causal_mean has one a row"},
+      {"{gate: {prefix_logits: log, prefix: split}, of: {prefix: {}}}",
+       "/edits/0/gate/prefix_logits: log needs prefix: shared, one weight for keys and values"},
+      {"{gate: {pool: causal_mean}, of: {prefix: {}}}",
+       "/edits/0/gate/pool: a prefix has one weight for a whole sequence; causal_mean has one a row"},
       {"{gate: {value: 2}, of: {lora: {}}}", R"(/edits/0/gate/value: expected a number in 0..1, found "2")"},
       {"{gate: {value: open}, of: {lora: {}}}", R"(/edits/0/gate/value: expected a number in 0..1, found "open")"},
       {"{gate: {value: 0.5, pool: mean}, of: {lora: {}}}", "/edits/0/gate/pool: a gate of a fixed value reads no row"},
       {"{gate: {kind: central}, of: {lora: {}}}", "a central gate shares weights among two edits or more"},
-      {"{gate: {kind: central, pool: causal_mean}, of: [{lora: {}}, {prefix: {}}]}", R"(/edits/0/gate/pool: expected auto, mean, mean_all or prompt_mean, found "causal_mean")"},
-      {"{gate: {kind: central}, of: [{lora: {sites: ffn.up}}, {prefix: {}}]}", "which read a layer's input; lora at enc.0.ffn.up does not"},
-      {"{gate: {kind: central}, of: [{affine: {sites: attn.k}}, {prefix: {}}]}", "which read a layer's input; affine at enc.0.attn.k does not"},
-      {"{gate: {kind: central}, of: [{lora: {}}, {lora: {sites: attn.v}}]}", "two edits of a central gate act at enc.0.attn.v: put both in one"},
+      {"{gate: {kind: central, pool: causal_mean}, of: [{lora: {}}, {prefix: {}}]}",
+       R"(/edits/0/gate/pool: expected auto, mean, mean_all or prompt_mean, found "causal_mean")"},
+      {"{gate: {kind: central}, of: [{lora: {sites: ffn.up}}, {prefix: {}}]}",
+       "which read a layer's input; lora at enc.0.ffn.up does not"},
+      {"{gate: {kind: central}, of: [{affine: {sites: attn.k}}, {prefix: {}}]}",
+       "which read a layer's input; affine at enc.0.attn.k does not"},
+      {"{gate: {kind: central}, of: [{lora: {}}, {lora: {sites: attn.v}}]}",
+       "two edits of a central gate act at enc.0.attn.v: put both in one"},
   };
   const auto model = golden_model("bert-tiny");
   for (const auto& row : rows) {
     expect_message<InputError>([&] { Rig(model, std::string("{edits: [") + row.definition + "]}"); }, row.message);
   }
-  expect_message<InputError>([&] { Rig(model, "{edits: [{prefix: {}}, {gate: {}, of: {prefix: {}}}]}"); }, "two edits put a prefix at enc.0.attn");
-  expect_message<InputError>([&] { Rig(model, "{edits: [{gate: {pool: mean_all, padded_to: 20}, of: {lora: {}}}, {gate: {pool: mean_all, padded_to: 30}, of: {prefix: {}}}]}"); },
-                             "gates that pad to different lengths (20 and 30)");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{prefix: {}}, {gate: {}, of: {prefix: {}}}]}"); },
+                             "two edits put a prefix at enc.0.attn");
+  expect_message<InputError>(
+      [&] {
+        Rig(model,
+            "{edits: [{gate: {pool: mean_all, padded_to: 20}, of: {lora: {}}}, {gate: {pool: mean_all, padded_to: 30}, of: "
+            "{prefix: {}}}]}");
+      },
+      "gates that pad to different lengths (20 and 30)");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// What the fuzz targets of foreign adapter folders share: any text as the config of a sound folder, beside tensors that a peer wrote.
+// What the fuzz targets of foreign adapter folders share: any text as the config of a sound folder, beside tensors that a peer
+// wrote.
 #pragma once
 
 #include <unistd.h>
@@ -36,7 +37,8 @@ class ForeignFolder {
   // Reads the folder with `bytes` as its config, and makes an adapter of what was read. Only InputError may escape `read`.
   template <class Read>
   void read(const uint8_t* bytes, size_t size, Read read) const {
-    std::ofstream(dir_ / config_, std::ios::binary).write(reinterpret_cast<const char*>(bytes), static_cast<std::streamsize>(size));
+    std::ofstream(dir_ / config_, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes), static_cast<std::streamsize>(size));
     try {
       const LoadedAdapter loaded = assemble(read(dir_, *model_), *model_, std::nullopt, dir_);
       ensure(!loaded.adapter.parts().empty(), "an imported adapter has an edit");

@@ -1,5 +1,5 @@
-// Fuzz target: any text as a model folder's config.json. Only InputError may escape; what is accepted obeys the bounds that every trunk
-// relies on.
+// Fuzz target: any text as a model folder's config.json. Only InputError may escape; what is accepted obeys the bounds that every
+// trunk relies on.
 #include <cstdint>
 #include <string_view>
 
@@ -16,10 +16,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   ensure(c.layers + c.decoder_layers > 0 && c.layers >= 0 && c.decoder_layers >= 0, "there is a stack");
   ensure(c.width > 0 && c.heads > 0 && c.ffn_width > 0 && c.vocabulary > 0, "sizes are positive");
-  ensure(c.attention_width % c.heads == 0 && c.heads % c.key_heads == 0 && c.head_width() > 0, "heads divide attention, key heads divide heads");
+  ensure(c.attention_width % c.heads == 0 && c.heads % c.key_heads == 0 && c.head_width() > 0,
+         "heads divide attention, key heads divide heads");
   ensure(c.max_positions > 0 && c.position_offset >= 0 && c.type_vocabulary >= 0, "positions and types are there");
   ensure(c.pad_id >= 0 && c.pad_id < c.vocabulary, "the padding id is in the vocabulary");
-  for (const double rate : {c.embed_dropout, c.hidden_dropout, c.attention_dropout, c.activation_dropout, c.classifier_dropout}) ensure(rate >= 0 && rate < 1, "a dropout rate leaves something");
+  for (const double rate : {c.embed_dropout, c.hidden_dropout, c.attention_dropout, c.activation_dropout, c.classifier_dropout})
+    ensure(rate >= 0 && rate < 1, "a dropout rate leaves something");
   ensure(c.norm_epsilon >= 0 && c.norm_epsilon <= 1, "the norm's epsilon is small");
   return 0;
 }

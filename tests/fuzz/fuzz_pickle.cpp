@@ -1,5 +1,5 @@
-// Fuzz target: any bytes as a file of torch.save, or, where they do not begin as a zip archive, as the pickle in a sound one. Only
-// InputError may escape, and every tensor that is read must lie in memory.
+// Fuzz target: any bytes as a file of torch.save, or, where they do not begin as a zip archive, as the pickle in a sound one.
+// Only InputError may escape, and every tensor that is read must lie in memory.
 #include <ATen/ops/clone.h>
 #include <caffe2/serialize/inline_container.h>
 
@@ -32,7 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string bytes = is_archive ? std::string(reinterpret_cast<const char*>(data), size) : archive_of(data, size);
   try {
     for (const auto& [name, tensor] : graft::parse_torch_file(std::as_bytes(std::span(bytes)), "fuzz")) {
-      if (tensor.nbytes() <= bytes.size()) tensor.clone(at::MemoryFormat::Contiguous);   // touches every element
+      if (tensor.nbytes() <= bytes.size()) tensor.clone(at::MemoryFormat::Contiguous);  // touches every element
     }
   } catch (const graft::InputError&) {
   }

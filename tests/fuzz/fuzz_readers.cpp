@@ -1,5 +1,5 @@
-// Any bytes as a data file. The first byte chooses: t, c, l, j = TSV, CSV, JSONL, JSON; T, C = without a header line, three columns;
-// e, w, d = E2E, WebNLG, DART. Only InputError may come out, and what was read is written and read back equal.
+// Any bytes as a data file. The first byte chooses: t, c, l, j = TSV, CSV, JSONL, JSON; T, C = without a header line, three
+// columns; e, w, d = E2E, WebNLG, DART. Only InputError may come out, and what was read is written and read back equal.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -70,13 +70,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   TableOptions options;
   if (mode == 'T' || mode == 'C') options.columns = {"label", "mark", "text"};
-  const TableFormat format = mode == 'c' || mode == 'C'   ? TableFormat::kCsv
-                             : mode == 'l'                ? TableFormat::kJsonl
-                             : mode == 'j'                ? TableFormat::kJson
-                             : mode == 'e'                ? TableFormat::kE2e
-                             : mode == 'w'                ? TableFormat::kWebNlg
-                             : mode == 'd'                ? TableFormat::kDart
-                                                          : TableFormat::kTsv;
+  const TableFormat format = mode == 'c' || mode == 'C' ? TableFormat::kCsv
+                             : mode == 'l'              ? TableFormat::kJsonl
+                             : mode == 'j'              ? TableFormat::kJson
+                             : mode == 'e'              ? TableFormat::kE2e
+                             : mode == 'w'              ? TableFormat::kWebNlg
+                             : mode == 'd'              ? TableFormat::kDart
+                                                        : TableFormat::kTsv;
   Table table;
   try {
     table = parse_table(text, format, "fuzz", options);
@@ -86,7 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check_rows(table);
   check_examples(table);
   check_texts(table);
-  if (format == TableFormat::kWebNlg) return 0;   // a target that no row has would leave no column behind
+  if (format == TableFormat::kWebNlg) return 0;  // a target that no row has would leave no column behind
   const bool is_delimited = format == TableFormat::kTsv || format == TableFormat::kCsv;
   const TableFormat back = is_delimited ? format : TableFormat::kJsonl;
   std::string written;

@@ -1,5 +1,5 @@
-// Fuzz target: any YAML as run.yaml, as an adapter's definition and as a task, against a tiny model. Only InputError may escape; what is
-// accepted gives the same again after it was resolved, written and read.
+// Fuzz target: any YAML as run.yaml, as an adapter's definition and as a task, against a tiny model. Only InputError may escape;
+// what is accepted gives the same again after it was resolved, written and read.
 #include <cstdint>
 #include <string_view>
 
@@ -15,9 +15,12 @@ using namespace graft;
 
 const ModelConfig& tiny_config() {
   static const ModelConfig kConfig = parse_config(
-      parse_json(R"({"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
+      parse_json(
+          R"({"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
                      "vocab_size": 20, "max_position_embeddings": 16, "type_vocab_size": 2, "pad_token_id": 0, "hidden_act": "gelu",
-                     "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1})", "tiny"), "tiny");
+                     "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1})",
+          "tiny"),
+      "tiny");
   return kConfig;
 }
 

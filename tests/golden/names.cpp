@@ -9,9 +9,9 @@ namespace graft::testing {
 
 std::string head_name(const std::string& name) {
   static const std::map<std::string, std::string> names = {
-      {"classifier.weight", "out.weight"},           {"classifier.bias", "out.bias"},
-      {"classifier.out_proj.weight", "out.weight"},  {"classifier.out_proj.bias", "out.bias"},
-      {"classifier.dense.weight", "dense.weight"},   {"classifier.dense.bias", "dense.bias"}};
+      {"classifier.weight", "out.weight"},          {"classifier.bias", "out.bias"},
+      {"classifier.out_proj.weight", "out.weight"}, {"classifier.out_proj.bias", "out.bias"},
+      {"classifier.dense.weight", "dense.weight"},  {"classifier.dense.bias", "dense.bias"}};
   const auto found = names.find(name);
   return found == names.end() ? "" : found->second;
 }
@@ -20,7 +20,7 @@ namespace {
 
 std::string canonical_name(const std::string& name, const std::string& model_type) {
   const Family& family = family_of(model_type);
-  const std::string bare = name.substr(model_type.size() + 1);   // "bert.", "roberta."
+  const std::string bare = name.substr(model_type.size() + 1);  // "bert.", "roberta."
   for (const auto& [ours, theirs] : family.names) {
     const size_t hole = theirs.find('#');
     if (hole == std::string::npos) {

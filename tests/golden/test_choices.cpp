@@ -1,5 +1,5 @@
-// Rank classification and the heads for masks, against what the reference computes: tests/golden/generation ("ranks") and the masked
-// models of tests/golden/trunks.
+// Rank classification and the heads for masks, against what the reference computes: tests/golden/generation ("ranks") and the
+// masked models of tests/golden/trunks.
 #include <ATen/ops/linear.h>
 #include <gtest/gtest.h>
 
@@ -90,7 +90,7 @@ TEST_P(GoldenMasks, AreTheReferences) {
   const at::NoGradGuard no_grad;
   const GoldenTrunk golden(GetParam(), Precision::kFloat32);
   const ModelConfig& config = golden.model->config;
-  const at::Tensor& expected = golden.expected.at("logits");   // [T, V]
+  const at::Tensor& expected = golden.expected.at("logits");  // [T, V]
   const auto words = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{7, 3, 11});
   std::vector<Sequence> sequences = golden.sequences;
   std::vector<int64_t> rows;
@@ -106,14 +106,16 @@ TEST_P(GoldenMasks, AreTheReferences) {
   NoHooks nothing;
   const at::Tensor last = forward(*golden.model, golden.model->weights, input_of(config, pack), nothing, {}).last;
   const at::Tensor z = mask_states(config, golden.model->weights, last.slice(0, 0, first));
-  expect_near(at::linear(z, golden.model->weights.at("embed.word.weight"), golden.model->weights.at("mask.bias")), expected, kTrunkFloat, "logits");
+  expect_near(at::linear(z, golden.model->weights.at("embed.word.weight"), golden.model->weights.at("mask.bias")), expected,
+              kTrunkFloat, "logits");
 
   Task task = class_task(3);
   task.cloze.emplace();
   task.cloze->words = {"a", "b", "c"};
   const Rig rig(golden.model, "{}", task);
   EXPECT_TRUE(rig.tensors.empty()) << "a cloze trains no head";
-  const at::Tensor at_masks = expected.index_select(0, at::tensor(rows, at::kLong)).index_select(1, at::tensor(*words, at::kLong));
+  const at::Tensor at_masks =
+      expected.index_select(0, at::tensor(rows, at::kLong)).index_select(1, at::tensor(*words, at::kLong));
   expect_near(logits_of(rig, sequences), at_masks, kTrunkFloat, "cloze");
 }
 

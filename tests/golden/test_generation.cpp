@@ -22,7 +22,9 @@ GenerateOptions options_of(const Node& settings) {
   if (options.beams > 1) {
     options.length_penalty = number("length_penalty");
     const std::string early = settings.find("early_stopping")->scalar;
-    options.early_stopping = early == "never" ? EarlyStopping::kNever : early == "true" ? EarlyStopping::kYes : EarlyStopping::kNo;
+    options.early_stopping = early == "never"  ? EarlyStopping::kNever
+                             : early == "true" ? EarlyStopping::kYes
+                                               : EarlyStopping::kNo;
   }
   options.sampling.repetition_penalty = number("repetition_penalty");
   options.sampling.no_repeat_ngram = integer("no_repeat_ngram_size");
@@ -35,7 +37,8 @@ struct Bare {
   Rig rig;
   Bound bound;
 
-  explicit Bare(const std::shared_ptr<const Model>& model) : rig(model, "{}", std::nullopt), bound(*model, *rig.adapter, rig.tensors) {}
+  explicit Bare(const std::shared_ptr<const Model>& model)
+      : rig(model, "{}", std::nullopt), bound(*model, *rig.adapter, rig.tensors) {}
 };
 
 std::vector<std::vector<Generated>> run(const Bare& bare, const std::vector<Sequence>& prompts, const Node& settings) {
@@ -67,10 +70,12 @@ TEST_P(GoldenGeneration, Together) {
   EXPECT_EQ(file.find("cases")->members.size(), 18U);
   for (const auto& [name, entry] : file.find("cases")->members) {
     std::vector<Sequence> prompts;
-    for (const Node& result : entry.find("results")->items) prompts.push_back({static_cast<int64_t>(prompts.size()), ids_of(*result.find("prompt"))});
+    for (const Node& result : entry.find("results")->items)
+      prompts.push_back({static_cast<int64_t>(prompts.size()), ids_of(*result.find("prompt"))});
     const auto found = run(bare, prompts, *entry.find("settings"));
     ASSERT_EQ(found.size(), prompts.size());
-    for (size_t n = 0; n < found.size(); ++n) expect_result(found[n], entry.find("results")->items[n], GetParam() + " " + name + " prompt " + std::to_string(n));
+    for (size_t n = 0; n < found.size(); ++n)
+      expect_result(found[n], entry.find("results")->items[n], GetParam() + " " + name + " prompt " + std::to_string(n));
   }
 }
 

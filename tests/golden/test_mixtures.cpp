@@ -1,7 +1,7 @@
 // Every case of tests/golden/adamix and tests/golden/mixtures: first logits and gradients, ten losses and where they lead.
 //
-// Beside the float32 trunk a float64 one runs, with float64 leaves: it must meet the reference to the rounding of the stored float32
-// values, also after ten steps of AdamW, which makes full steps of gradients that are small.
+// Beside the float32 trunk a float64 one runs, with float64 leaves: it must meet the reference to the rounding of the stored
+// float32 values, also after ten steps of AdamW, which makes full steps of gradients that are small.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -32,7 +32,7 @@ const Node& manifest(const std::string& topic) {
 std::string text_of(const Node& node) { return node.kind == Node::Kind::kList ? to_json(node, -1) : node.scalar; }
 
 struct GoldenCase {
-  std::string topic, name;   // "adamix", "lora"
+  std::string topic, name;  // "adamix", "lora"
   const Node* entry;
   Precision precision;
   NamedTensors file;
@@ -71,15 +71,19 @@ struct GoldenCase {
   std::string of() const {
     const std::string sites = text_of(*entry->find("sites"));
     if (entry->find("kind")->scalar == "affine") return "{affine: {sites: " + sites + "}}";
-    if (entry->find("kind")->scalar == "lora") return "{lora: {sites: " + sites + ", rank: " + common("rank") + ", alpha: " + common("alpha") + "}}";
+    if (entry->find("kind")->scalar == "lora")
+      return "{lora: {sites: " + sites + ", rank: " + common("rank") + ", alpha: " + common("alpha") + "}}";
     return "{bottleneck: {sites: " + sites + ", placement: sequential, activation: gelu, width: " + common("width") + "}}";
   }
   std::string adamix_definition() const {
-    return "{edits: [{stochastic: {experts: " + common("experts") + ", share: " + text_of(*entry->find("share")) + "}, of: " + of() + "}], head: {dropout: 0}}";
+    return "{edits: [{stochastic: {experts: " + common("experts") + ", share: " + text_of(*entry->find("share")) +
+           "}, of: " + of() + "}], head: {dropout: 0}}";
   }
   std::string router_definition() const {
-    std::string options = "experts: " + common("experts") + ", per_head: " + (entry->find("per_head")->scalar == "true" ? "auto" : "false");
-    for (const char* key : {"input", "top_k", "renormalize", "balance", "embedding"}) options += std::string(", ") + key + ": " + text_of(*entry->find(key));
+    std::string options =
+        "experts: " + common("experts") + ", per_head: " + (entry->find("per_head")->scalar == "true" ? "auto" : "false");
+    for (const char* key : {"input", "top_k", "renormalize", "balance", "embedding"})
+      options += std::string(", ") + key + ": " + text_of(*entry->find(key));
     return "{edits: [{router: {" + options + "}, of: " + of() + "}], head: {dropout: 0}}";
   }
 
@@ -111,7 +115,8 @@ struct GoldenCase {
       bool fits = true;
       for (const auto& [place, expert] : wanted.members) {
         const size_t blank = place.find(' ');
-        fits = fits && drawn_expert(own, place.substr(0, blank), place.substr(blank + 1), experts) == static_cast<int64_t>(number_of(expert));
+        fits = fits && drawn_expert(own, place.substr(0, blank), place.substr(blank + 1), experts) ==
+                           static_cast<int64_t>(number_of(expert));
       }
       if (fits) return key;
     }
@@ -137,7 +142,9 @@ struct GoldenCase {
     }
     out.logits = compute_logits(*rig->model, pack_of(*rig->model, passes), lanes, {}).logits;
     out.loss = summed_loss(TaskKind::kClassification, out.logits[0], expected);
-    if (has_two) out.loss = out.loss + number_of(*manifest(topic).find("consistency")) * summed_consistency(out.logits[0], out.logits[1], ConsistencyTargets::kDetached);
+    if (has_two)
+      out.loss = out.loss + number_of(*manifest(topic).find("consistency")) *
+                                summed_consistency(out.logits[0], out.logits[1], ConsistencyTargets::kDetached);
     out.loss = out.loss / static_cast<double>(rows.size());
     for (const auto& [where, loss] : out.losses) out.loss = out.loss + loss;
     return out;
@@ -157,7 +164,8 @@ std::vector<Parameter> parameters() {
 }
 
 std::string name_of(const ::testing::TestParamInfo<Parameter>& info) {
-  std::string name = std::get<0>(info.param) + "_" + std::get<1>(info.param) + (std::get<2>(info.param) == Precision::kFloat64 ? "_float64" : "");
+  std::string name = std::get<0>(info.param) + "_" + std::get<1>(info.param) +
+                     (std::get<2>(info.param) == Precision::kFloat64 ? "_float64" : "");
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 }
@@ -174,7 +182,9 @@ TEST_P(GoldenMixtures, FirstLogitsAndGradients) {
     Bound bound(*golden.rig->model, *golden.rig->adapter, golden.rig->tensors, Experts::kApart);
     const GoldenCase::StepResult first = golden.step_loss(bound, 0);
     if (golden.topic == "adamix") {
-      for (size_t pass = 0; pass < 2; ++pass) expect_near(first.logits[pass], golden.file.at("logits." + std::to_string(pass)).to(first.logits[pass].scalar_type()), golden.tolerance(), "pass " + std::to_string(pass));
+      for (size_t pass = 0; pass < 2; ++pass)
+        expect_near(first.logits[pass], golden.file.at("logits." + std::to_string(pass)).to(first.logits[pass].scalar_type()),
+                    golden.tolerance(), "pass " + std::to_string(pass));
     } else {
       expect_near(first.logits[0], golden.file.at("logits").to(first.logits[0].scalar_type()), golden.tolerance(), "logits");
     }
@@ -193,9 +203,12 @@ TEST_P(GoldenMixtures, TenSteps) {
   const bool is_wide = std::get<2>(GetParam()) == Precision::kFloat64;
   const Node& given = *manifest(golden.topic).find("optimizer");
   const auto option = [&](const char* key) { return number_of(*given.find(key)); };
-  AdamW optimizer(golden.rig->adapter->params(), {.beta1 = option("beta1"), .beta2 = option("beta2"), .epsilon = option("eps"), .weight_decay = option("weight_decay")});
+  AdamW optimizer(
+      golden.rig->adapter->params(),
+      {.beta1 = option("beta1"), .beta2 = option("beta2"), .epsilon = option("eps"), .weight_decay = option("weight_decay")});
   const auto merged = [&] { return logits_of(*golden.rig, golden.batch(0)).to(at::kFloat); };
-  if (golden.topic == "adamix") expect_near(merged(), golden.file.at("merged.before"), golden.tolerance(), "mean of the experts before");
+  if (golden.topic == "adamix")
+    expect_near(merged(), golden.file.at("merged.before"), golden.tolerance(), "mean of the experts before");
   const std::vector<Node>& losses = golden.entry->find("losses")->items;
   ASSERT_EQ(losses.size(), 10U);
   for (int64_t step = 0; step < 10; ++step) {
@@ -231,14 +244,15 @@ TEST_P(GoldenMixtures, RecordsTheMeanSharesOfASequence) {
   const Bound bound(*golden.rig->model, *golden.rig->adapter, golden.rig->tensors);
   std::vector<std::pair<std::string, Tensor>> records;
   ForwardOptions options;
-  options.keep_hidden = true;   // else the last block has first rows alone
-  compute_logits(*golden.rig->model, pack_of(*golden.rig->model, {lane_of(golden.batch(0))}), {{&bound, {.records = &records}}}, options);
+  options.keep_hidden = true;  // else the last block has first rows alone
+  compute_logits(*golden.rig->model, pack_of(*golden.rig->model, {lane_of(golden.batch(0))}), {{&bound, {.records = &records}}},
+                 options);
   const NamedTensors expected = golden.tensors("shares");
   EXPECT_EQ(records.size(), 2 * expected.size());
   for (const auto& [name, value] : records) {
     if (name.ends_with(".entropy")) continue;
-    const std::string site = name.substr(9, name.size() - 9 - 7);   // "0.router/" ... ".router"
-    expect_near(value.to(at::kFloat), expected.at(site), kFloat, name);   // means have float32 divisors
+    const std::string site = name.substr(9, name.size() - 9 - 7);        // "0.router/" ... ".router"
+    expect_near(value.to(at::kFloat), expected.at(site), kFloat, name);  // means have float32 divisors
   }
 }
 

@@ -14,7 +14,7 @@ constexpr Tolerance kFloat{1e-5, 1e-4};
 
 std::vector<std::string> model_names() {
   std::vector<std::string> names;
-  const Node manifest = golden_manifest("models");   // by value in a range-for it would be gone
+  const Node manifest = golden_manifest("models");  // by value in a range-for it would be gone
   for (const auto& [name, entry] : manifest.find("models")->members) names.push_back(name);
   return names;
 }
@@ -46,7 +46,9 @@ struct GoldenModel {
   }
 
   // z of the head is the pooler's output for BERT and the dense layer's for RoBERTa.
-  std::string pooled_name() const { return expected.contains("pooled") ? "pooled" : expected.contains("head.pooled") ? "head.pooled" : ""; }
+  std::string pooled_name() const {
+    return expected.contains("pooled") ? "pooled" : expected.contains("head.pooled") ? "head.pooled" : "";
+  }
 };
 
 class GoldenModels : public ::testing::TestWithParam<std::string> {};
@@ -63,8 +65,10 @@ TEST_P(GoldenModels, PackedTogether) {
       expect_near(rows, golden.expected.at(name), kFloat, GetParam() + " " + name);
       measured(GetParam() + " " + name, difference_of(rows, golden.expected.at(name)).absolute);
     }
-    if (!golden.pooled_name().empty()) expect_near(result.pooled, golden.expected.at(golden.pooled_name()), kFloat, GetParam() + " pooled");
-    if (golden.expected.contains("logits")) expect_near(result.logits.front(), golden.expected.at("logits"), kFloat, GetParam() + " logits");
+    if (!golden.pooled_name().empty())
+      expect_near(result.pooled, golden.expected.at(golden.pooled_name()), kFloat, GetParam() + " pooled");
+    if (golden.expected.contains("logits"))
+      expect_near(result.logits.front(), golden.expected.at("logits"), kFloat, GetParam() + " logits");
   }
 }
 
@@ -83,7 +87,8 @@ TEST_P(GoldenModels, Alone) {
     if (!golden.pooled_name().empty()) {
       expect_near(result.pooled, golden.expected.at(golden.pooled_name()).slice(0, n, n + 1), kFloat, what + " pooled");
     }
-    if (golden.expected.contains("logits")) expect_near(result.logits.front(), golden.expected.at("logits").slice(0, n, n + 1), kFloat, what + " logits");
+    if (golden.expected.contains("logits"))
+      expect_near(result.logits.front(), golden.expected.at("logits").slice(0, n, n + 1), kFloat, what + " logits");
     begin += length;
   }
 }
@@ -92,8 +97,10 @@ TEST_P(GoldenModels, Alone) {
 TEST_P(GoldenModels, FirstRowsOnly) {
   const GoldenModel golden(GetParam());
   const LogitsResult result = golden.run(golden.sequences, false, 64);
-  if (!golden.pooled_name().empty()) expect_near(result.pooled, golden.expected.at(golden.pooled_name()), kFloat, GetParam() + " pooled");
-  if (golden.expected.contains("logits")) expect_near(result.logits.front(), golden.expected.at("logits"), kFloat, GetParam() + " logits");
+  if (!golden.pooled_name().empty())
+    expect_near(result.pooled, golden.expected.at(golden.pooled_name()), kFloat, GetParam() + " pooled");
+  if (golden.expected.contains("logits"))
+    expect_near(result.logits.front(), golden.expected.at("logits"), kFloat, GetParam() + " logits");
 }
 
 // The longest sequence fills the position table; one token more is refused.

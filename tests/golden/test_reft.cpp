@@ -29,7 +29,8 @@ std::vector<std::string> names_of(const char* section) {
   return names;
 }
 
-// ---- functions -----------------------------------------------------------------------------------------------------------------
+// ---- functions
+// -----------------------------------------------------------------------------------------------------------------
 
 const std::map<std::string, std::string> kFunctions = {
     {"loreft", ""},
@@ -56,11 +57,14 @@ TEST_P(GoldenReftFunction, EqualsThePeer) {
     tensor.copy_(file.at("init." + name.substr(path.size())));
     ++set;
   }
-  EXPECT_EQ(set, static_cast<size_t>(std::count_if(file.begin(), file.end(), [](const auto& entry) { return entry.first.starts_with("init."); })));
+  EXPECT_EQ(set, static_cast<size_t>(std::count_if(file.begin(), file.end(),
+                                                   [](const auto& entry) { return entry.first.starts_with("init."); })));
   if (file.contains("rotation")) {
-    expect_near(rotation_of(rig.tensors.at(path + "chart"), rig.tensors.at(path + "base")).t(), file.at("rotation"), {1e-6, 1e-6}, "R");
+    expect_near(rotation_of(rig.tensors.at(path + "chart"), rig.tensors.at(path + "base")).t(), file.at("rotation"), {1e-6, 1e-6},
+                "R");
   }
-  const std::vector<Sequence> rows = cut_sequences(at::ones({11}, at::kLong), at::zeros({11}, at::kLong), at::tensor({11}, at::kLong));
+  const std::vector<Sequence> rows =
+      cut_sequences(at::ones({11}, at::kLong), at::zeros({11}, at::kLong), at::tensor({11}, at::kLong));
   const Pack pack = pack_of(*model, {lane_of(rows)});
   const Tensor h = file.at("h").clone().requires_grad_(true);
   const SiteView view{model->sites.at("enc.0.out"), pack, pack.whole(), {}, h, {}, {}};
@@ -83,7 +87,8 @@ TEST_P(GoldenReftFunction, EqualsThePeer) {
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenReftFunction, ::testing::ValuesIn(names_of("functions")), parameter_name);
 
-// ---- positions -----------------------------------------------------------------------------------------------------------------
+// ---- positions
+// -----------------------------------------------------------------------------------------------------------------
 
 // Checklist 3: n = 0, 1, 10, 11, 13, 14, 20 and others, tied and untied.
 TEST(GoldenReftPositions, EqualThePeersForEveryLength) {
@@ -103,7 +108,7 @@ TEST(GoldenReftPositions, EqualThePeersForEveryLength) {
         auto& one = expected.emplace_back();
         for (const Node& position : list.items) one.push_back(static_cast<int64_t>(number_of(position)));
       }
-      const bool is_untied = expected.size() == 2 && tokens > 1;   // with nothing to edit the peer falls into its tied branch
+      const bool is_untied = expected.size() == 2 && tokens > 1;  // with nothing to edit the peer falls into its tied branch
       const std::vector<std::vector<int64_t>> own = is_untied ? std::vector{prefix, suffix} : std::vector(expected.size(), both);
       EXPECT_EQ(own, expected) << spec.find("text")->scalar << " of " << tokens;
       ++compared;
@@ -112,7 +117,8 @@ TEST(GoldenReftPositions, EqualThePeersForEveryLength) {
   EXPECT_EQ(compared, 8U * 9U);
 }
 
-// ---- training ------------------------------------------------------------------------------------------------------------------
+// ---- training
+// ------------------------------------------------------------------------------------------------------------------
 
 struct ReftCase {
   const Node* entry;
@@ -121,7 +127,8 @@ struct ReftCase {
   std::vector<Sequence> sequences;
   std::vector<double> labels;
 
-  explicit ReftCase(const std::string& name) : entry(manifest().find("cases")->find(name)), model(golden_model(entry->find("model")->scalar)) {
+  explicit ReftCase(const std::string& name)
+      : entry(manifest().find("cases")->find(name)), model(golden_model(entry->find("model")->scalar)) {
     file = load_safetensors(golden_dir("reft") / name / "case.safetensors").tensors;
     sequences = cut_sequences(file.at("ids"), file.at("token_types"), file.at("lengths"));
     const Tensor values = file.at("labels").to(at::kDouble).contiguous();
@@ -140,18 +147,23 @@ struct ReftCase {
   }
 
   Rig rig() const {
-    Rig rig(model, "{edits: [{reft: " + entry->find("edit")->scalar + "}], head: {dropout: 0}}", class_task(static_cast<int64_t>(number_of(*entry->find("num_labels")))));
+    Rig rig(model, "{edits: [{reft: " + entry->find("edit")->scalar + "}], head: {dropout: 0}}",
+            class_task(static_cast<int64_t>(number_of(*entry->find("num_labels")))));
     const at::NoGradGuard no_grad;
     const NamedTensors start = expected("init");
     for (auto& [name, tensor] : rig.tensors) {
       if (start.contains(name)) tensor.copy_(start.at(name));
-      else EXPECT_TRUE(name.starts_with("head/")) << name << " has no start value";   // the model folder's own head is it
+      else EXPECT_TRUE(name.starts_with("head/")) << name << " has no start value";  // the model folder's own head is it
     }
     return rig;
   }
 
-  std::vector<Sequence> batch(size_t step) const { return {sequences.begin() + static_cast<int64_t>(8 * step), sequences.begin() + static_cast<int64_t>(8 * step + 8)}; }
-  std::vector<double> batch_labels(size_t step) const { return {labels.begin() + static_cast<int64_t>(8 * step), labels.begin() + static_cast<int64_t>(8 * step + 8)}; }
+  std::vector<Sequence> batch(size_t step) const {
+    return {sequences.begin() + static_cast<int64_t>(8 * step), sequences.begin() + static_cast<int64_t>(8 * step + 8)};
+  }
+  std::vector<double> batch_labels(size_t step) const {
+    return {labels.begin() + static_cast<int64_t>(8 * step), labels.begin() + static_cast<int64_t>(8 * step + 8)};
+  }
 };
 
 class GoldenReft : public ::testing::TestWithParam<std::string> {};
@@ -173,9 +185,11 @@ TEST_P(GoldenReft, TenSteps) {
   AdamW optimizer(rig.adapter->params(), {.weight_decay = number_of(*given.find("weight_decay"))});
   for (size_t step = 0; step < 10; ++step) {
     Bound bound(*golden.model, *rig.adapter, rig.tensors);
-    const LogitsResult result = run_lanes(*golden.model, pack_of(*golden.model, {lane_of(rig, golden.batch(step))}), {&bound}, {.is_training = true});
+    const LogitsResult result =
+        run_lanes(*golden.model, pack_of(*golden.model, {lane_of(rig, golden.batch(step))}), {&bound}, {.is_training = true});
     const Tensor loss = summed_loss(TaskKind::kClassification, result.logits.front(), golden.batch_labels(step)) / 8.0;
-    const double expected = number_of(golden.entry->find("losses")->items[step]), norm = number_of(golden.entry->find("gradient_norms")->items[step]);
+    const double expected = number_of(golden.entry->find("losses")->items[step]),
+                 norm = number_of(golden.entry->find("gradient_norms")->items[step]);
     EXPECT_NEAR(loss.item<double>(), expected, 1e-5 + 1e-4 * expected) << "step " << step + 1;
     torch::autograd::backward({loss}, {});
     bound.join();

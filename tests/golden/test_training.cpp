@@ -1,4 +1,5 @@
-// Every case of tests/golden/training and tests/golden/bottleneck: first logits, loss and gradients, then ten steps through Run, the code that users train with.
+// Every case of tests/golden/training and tests/golden/bottleneck: first logits, loss and gradients, then ten steps through Run,
+// the code that users train with.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -19,9 +20,9 @@ namespace {
 constexpr Tolerance kFloat{1e-5, 1e-4};
 
 struct EditOfCase {
-  const char* suffix;       // of the case's name, after the family
+  const char* suffix;  // of the case's name, after the family
   const char* kind;
-  const char* definition;   // of the `edits` list
+  const char* definition;  // of the `edits` list
 };
 constexpr EditOfCase kEdits[] = {
     {"lora", "lora", "[{lora: {rank: 4, alpha: 8}}]"},
@@ -30,7 +31,8 @@ constexpr EditOfCase kEdits[] = {
     {"lora-rs", "lora", "[{lora: {rank: 4, alpha: 8, rslora: true}}]"},
     {"dora", "dora", "[{dora: {rank: 4, alpha: 8}}]"},
     {"ia3", "affine", "[{affine: {}}]"},
-    {"houlsby", "bottleneck", "[{bottleneck: {sites: [attn.out, ffn.out], placement: sequential, reduction: 4, activation: swish}}]"},
+    {"houlsby", "bottleneck",
+     "[{bottleneck: {sites: [attn.out, ffn.out], placement: sequential, reduction: 4, activation: swish}}]"},
     {"pfeiffer", "bottleneck", "[{bottleneck: {reduction: 4}}]"},
     {"parallel", "bottleneck", "[{bottleneck: {placement: parallel, reduction: 4, scaling: 4}}]"},
     {"pfeiffer-learned", "bottleneck", "[{bottleneck: {reduction: 8, activation: gelu, scaling: learned}}]"},
@@ -84,7 +86,8 @@ struct TrainingCase {
   std::vector<Sequence> sequences;
   std::vector<double> labels;
 
-  explicit TrainingCase(const std::string& case_name) : name(case_name), folder(folder_of(case_name)), entry(manifest(folder).find("cases")->find(case_name)) {
+  explicit TrainingCase(const std::string& case_name)
+      : name(case_name), folder(folder_of(case_name)), entry(manifest(folder).find("cases")->find(case_name)) {
     model = golden_model(entry->find("model")->scalar);
     const std::string suffix = name.substr(model->config.model_type.size() + 1);
     for (const EditOfCase& known : kEdits) {
@@ -107,7 +110,8 @@ struct TrainingCase {
     for (const auto& [theirs, about] : entry->find("trained")->members) {
       const auto found = file.find(kind + "." + theirs);
       if (found == file.end()) continue;
-      out[stored_name(theirs, about, edit->kind, model->config.model_type)] = is_vector(about) ? found->second.flatten() : found->second;
+      out[stored_name(theirs, about, edit->kind, model->config.model_type)] =
+          is_vector(about) ? found->second.flatten() : found->second;
     }
     return out;
   }
@@ -137,7 +141,8 @@ TEST_P(GoldenTraining, TrainsTheTensorsThatTheReferenceTrains) {
     std::vector<int64_t> shape;
     for (const Node& size : about.find("shape")->items) shape.push_back(static_cast<int64_t>(number_of(size)));
     if (is_vector(about)) shape = {std::max(shape[0], shape[1])};
-    expected[stored_name(theirs, about, golden.edit->kind, golden.model->config.model_type)] = {shape, about.find("decays")->scalar == "true"};
+    expected[stored_name(theirs, about, golden.edit->kind, golden.model->config.model_type)] = {
+        shape, about.find("decays")->scalar == "true"};
   }
   for (const ParamSpec& param : golden.rig().adapter->params()) found[param.name] = {param.shape, param.decays};
   EXPECT_EQ(found, expected);
@@ -210,7 +215,8 @@ std::vector<StepRow> run_ten_steps(const TrainingCase& golden, int64_t accumulat
   for (std::string line; std::getline(log, line);) {
     const Node event = parse_json(line, "log.jsonl");
     if (event.find("event")->scalar != "step") continue;
-    rows.push_back({number_of(*event.find("loss")), number_of(*event.find("learning_rate")), number_of(*event.find("gradient_norm"))});
+    rows.push_back(
+        {number_of(*event.find("loss")), number_of(*event.find("learning_rate")), number_of(*event.find("gradient_norm"))});
   }
   return rows;
 }

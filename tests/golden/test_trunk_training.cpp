@@ -17,7 +17,7 @@ using at::Tensor;
 
 // The rows of the logits that are judged, and the token that each must predict.
 struct Targets {
-  std::vector<RowRange> wanted;   // one range a sequence
+  std::vector<RowRange> wanted;  // one range a sequence
   std::vector<int64_t> tokens;
 };
 
@@ -48,7 +48,8 @@ LossAndTensors train(const GoldenTrunk& golden, Rig& rig, int64_t round_rows_to)
     ForwardOptions options{.wanted = targets.wanted, .round_rows_to = round_rows_to};
     const Tensor last = forward_lanes(*golden.model, packs.input, {{&bound, {.is_training = true}}}, options).last;
     const auto count = static_cast<int64_t>(targets.tokens.size());
-    const Tensor loss = vocabulary_loss(last.slice(0, 0, count), bound.weights().output_layer(golden.model->config), targets.tokens).sum / count;
+    const Tensor loss =
+        vocabulary_loss(last.slice(0, 0, count), bound.weights().output_layer(golden.model->config), targets.tokens).sum / count;
     out.loss = loss.item<double>();
     torch::autograd::backward({loss}, {});
     bound.join();
@@ -75,7 +76,8 @@ Tensor checkpoint_gradient(const GoldenTrunk& golden, const std::string& canonic
 
 class GoldenTrunkTraining : public ::testing::TestWithParam<std::string> {};
 
-void expect_training(const std::string& name, Precision precision, bool is_full, int64_t round_rows_to, const Tolerance& tolerance) {
+void expect_training(const std::string& name, Precision precision, bool is_full, int64_t round_rows_to,
+                     const Tolerance& tolerance) {
   const GoldenTrunk golden(name, precision);
   const Node& entry = trunk_entry(name);
   const NamedTensors file = load_safetensors(golden_dir("trunks") / name / "training.safetensors").tensors;
@@ -84,7 +86,8 @@ void expect_training(const std::string& name, Precision precision, bool is_full,
     const Node& lora = *entry.find("lora");
     std::string sites;
     for (const Node& site : lora.find("sites")->items) sites += (sites.empty() ? "" : ", ") + site.scalar;
-    definition = "{edits: [{lora: {rank: " + lora.find("rank")->scalar + ", alpha: " + lora.find("alpha")->scalar + ", sites: [" + sites + "]}}]}";
+    definition = "{edits: [{lora: {rank: " + lora.find("rank")->scalar + ", alpha: " + lora.find("alpha")->scalar + ", sites: [" +
+                 sites + "]}}]}";
   }
   Rig rig(golden.model, definition, std::nullopt);
   NamedTensors expected;

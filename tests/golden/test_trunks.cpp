@@ -1,4 +1,5 @@
-// Every model folder of tests/golden/trunks: hidden states and logits of a batch, of each sequence alone, and pass by pass through a cache.
+// Every model folder of tests/golden/trunks: hidden states and logits of a batch, of each sequence alone, and pass by pass
+// through a cache.
 #include <gtest/gtest.h>
 
 #include <ATen/ATen.h>
@@ -18,23 +19,28 @@ using at::Tensor;
 // The result by the names of expected.safetensors, fillers cut off.
 NamedTensors named(const GoldenTrunk& golden, const ForwardResult& result, const TrunkPacks& packs) {
   NamedTensors out;
-  const auto add = [&](const std::string& name, const Tensor& tensor, const Pack& pack) { out[name] = tensor.slice(0, 0, pack.num_tokens); };
+  const auto add = [&](const std::string& name, const Tensor& tensor, const Pack& pack) {
+    out[name] = tensor.slice(0, 0, pack.num_tokens);
+  };
   for (size_t i = 0; i < result.hidden.size(); ++i) add("hidden." + std::to_string(i), result.hidden[i], packs.first);
-  for (size_t i = 0; i < result.decoder_hidden.size(); ++i) add("dec.hidden." + std::to_string(i), result.decoder_hidden[i], packs.second);
+  for (size_t i = 0; i < result.decoder_hidden.size(); ++i)
+    add("dec.hidden." + std::to_string(i), result.decoder_hidden[i], packs.second);
   const bool has_two = golden.has_two_stacks();
   const Tensor& first_last = has_two ? result.encoder_last : result.last;
   if (golden.model->config.is_pre_norm) {
     add("last", first_last, packs.first);
     if (has_two) add("dec.last", result.last, packs.second);
-  } else {   // without a norm of its own a stack ends as its last block does
+  } else {  // without a norm of its own a stack ends as its last block does
     expect_bits(first_last, result.hidden.back(), "last");
     if (has_two) expect_bits(result.last, result.decoder_hidden.back(), "dec.last");
   }
-  if (golden.model->config.has_decoder()) add("logits", whole_logits(result.last, golden.model->weights.output_layer(golden.model->config)), packs.input.last());
+  if (golden.model->config.has_decoder())
+    add("logits", whole_logits(result.last, golden.model->weights.output_layer(golden.model->config)), packs.input.last());
   return out;
 }
 
-NamedTensors run(const GoldenTrunk& golden, const std::vector<Sequence>& sequences, const std::vector<Sequence>& targets, int64_t round_rows_to) {
+NamedTensors run(const GoldenTrunk& golden, const std::vector<Sequence>& sequences, const std::vector<Sequence>& targets,
+                 int64_t round_rows_to) {
   const at::NoGradGuard no_grad;
   const TrunkPacks packs(*golden.model, sequences, targets, round_rows_to);
   NoHooks hooks;
@@ -56,7 +62,8 @@ TEST_P(GoldenTrunks, PackedTogether) {
 TEST_P(GoldenTrunks, Alone) {
   const GoldenTrunk golden(GetParam(), Precision::kFloat32);
   for (size_t n = 0; n < golden.sequences.size(); ++n) {
-    const std::vector<Sequence> targets = golden.has_two_stacks() ? std::vector<Sequence>{golden.targets[n]} : std::vector<Sequence>{};
+    const std::vector<Sequence> targets =
+        golden.has_two_stacks() ? std::vector<Sequence>{golden.targets[n]} : std::vector<Sequence>{};
     const NamedTensors found = run(golden, {golden.sequences[n]}, targets, 1);
     expect_all_near(found, golden.outputs(static_cast<int64_t>(n)), kTrunkFloat, GetParam() + " sequence " + std::to_string(n));
   }
@@ -91,7 +98,8 @@ TEST_P(GoldenTrunks, HeardEverywhere) {
   const at::NoGradGuard no_grad;
   const TrunkPacks packs(*golden.model, golden.sequences, golden.targets, 64);
   Listener hooks;
-  const NamedTensors found = named(golden, forward(*golden.model, golden.model->weights, packs.input, hooks, {.keep_hidden = true}), packs);
+  const NamedTensors found =
+      named(golden, forward(*golden.model, golden.model->weights, packs.input, hooks, {.keep_hidden = true}), packs);
   expect_all_near(found, golden.outputs(), kTrunkFloat, GetParam());
   std::multiset<std::string> sites;
   for (const Site& site : golden.model->sites.all()) sites.insert(site.name);
@@ -106,7 +114,7 @@ TEST_P(GoldenTrunks, WantedRows) {
   const Pack& last = packs.input.last();
   ForwardOptions options{.round_rows_to = 16};
   std::vector<int64_t> index;
-  for (size_t n = 0; n < golden.answered().size(); ++n) {   // the second half of each, of the second sequence nothing
+  for (size_t n = 0; n < golden.answered().size(); ++n) {  // the second half of each, of the second sequence nothing
     const auto length = static_cast<int64_t>(golden.answered()[n].ids.size());
     options.wanted.push_back({n == 1 ? length : length / 2, length});
     for (int64_t row = options.wanted.back().begin; row < length; ++row) index.push_back(last.offsets[n] + row);
@@ -123,11 +131,13 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenTrunks, ::testing::ValuesIn(trunk_names()), 
 // --- Through a cache ---
 
 // Rows of the last states that a cached pass gives, against those of the whole text.
-void expect_rows(const GoldenTrunk& golden, const Tensor& last, const Pack& pack, const std::vector<int64_t>& sequences, const std::vector<int64_t>& begins) {
+void expect_rows(const GoldenTrunk& golden, const Tensor& last, const Pack& pack, const std::vector<int64_t>& sequences,
+                 const std::vector<int64_t>& begins) {
   for (size_t n = 0; n < sequences.size(); ++n) {
     const int64_t count = pack.offsets[n + 1] - pack.offsets[n];
     const Tensor expected = golden.rows_of(golden.last_states(), sequences[n]).slice(0, begins[n], begins[n] + count);
-    expect_near(last.slice(0, pack.offsets[n], pack.offsets[n + 1]), expected, kTrunkFloat, golden.name + " sequence " + std::to_string(sequences[n]) + " from " + std::to_string(begins[n]));
+    expect_near(last.slice(0, pack.offsets[n], pack.offsets[n + 1]), expected, kTrunkFloat,
+                golden.name + " sequence " + std::to_string(sequences[n]) + " from " + std::to_string(begins[n]));
   }
 }
 
@@ -149,14 +159,16 @@ TEST_P(GoldenTrunkCache, PassByPass) {
     done.push_back(static_cast<int64_t>(beginnings.back().ids.size()));
   }
   ASSERT_GE(order.size(), 3U);
-  const TrunkPacks packs(model, golden.has_two_stacks() ? read : beginnings, golden.has_two_stacks() ? beginnings : std::vector<Sequence>{}, 64);
+  const TrunkPacks packs(model, golden.has_two_stacks() ? read : beginnings,
+                         golden.has_two_stacks() ? beginnings : std::vector<Sequence>{}, 64);
   const Pack& first = packs.input.last();
   Cache cache(model.config, model.weights.dtype(), first, std::vector<int64_t>(static_cast<size_t>(first.num_sequences()), 3));
   NoHooks hooks;
   const ForwardOptions options{.cache = &cache};
-  expect_rows(golden, forward(model, model.weights, packs.input, hooks, options).last, first, order, std::vector<int64_t>(order.size(), 0));
+  expect_rows(golden, forward(model, model.weights, packs.input, hooks, options).last, first, order,
+              std::vector<int64_t>(order.size(), 0));
   for (const int64_t count : {1, 2}) {
-    std::vector<int64_t> from;   // the last sequence first, and the first one once more
+    std::vector<int64_t> from;  // the last sequence first, and the first one once more
     for (auto n = static_cast<int64_t>(order.size()) - 1; n >= 0; --n) from.push_back(n);
     if (count == 1) from.push_back(0);
     cache.select(from);
@@ -211,7 +223,8 @@ TEST(GoldenTrunkBuckets, OfEveryDistance) {
     config.distance_buckets = static_cast<int64_t>(number_of(*table.find("num_buckets")));
     config.max_distance = static_cast<int64_t>(number_of(*table.find("max_distance")));
     const std::string what = std::to_string(config.distance_buckets) + " buckets to " + std::to_string(config.max_distance);
-    for (const auto& [key, sign, is_causal] : {std::tuple{"encoder_before", -1, false}, {"encoder_after", 1, false}, {"decoder_before", -1, true}}) {
+    for (const auto& [key, sign, is_causal] :
+         {std::tuple{"encoder_before", -1, false}, {"encoder_after", 1, false}, {"decoder_before", -1, true}}) {
       const Node* column = table.find(key);
       if (column == nullptr) continue;
       const auto range = static_cast<int64_t>(column->items.size());

@@ -1,4 +1,5 @@
-// Every case of tests/golden/unipelt: gates, prefixes and prompts beside AdapterHub and PEFT, from the first logits to ten losses.
+// Every case of tests/golden/unipelt: gates, prefixes and prompts beside AdapterHub and PEFT, from the first logits to ten
+// losses.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -37,7 +38,9 @@ struct UnipeltCase {
   std::vector<double> labels;
   size_t batch = static_cast<size_t>(number_of(*manifest().find("batch_size")));
 
-  explicit UnipeltCase(const std::string& name) : entry(manifest().find("cases")->find(name)), file(load_safetensors(golden_dir("unipelt") / name / "case.safetensors").tensors) {
+  explicit UnipeltCase(const std::string& name)
+      : entry(manifest().find("cases")->find(name)),
+        file(load_safetensors(golden_dir("unipelt") / name / "case.safetensors").tensors) {
     sequences = cut_sequences(file.at("ids"), file.at("token_types"), file.at("lengths"));
     const Tensor values = file.at("labels").to(at::kDouble).contiguous();
     labels.assign(values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel());
@@ -64,8 +67,12 @@ struct UnipeltCase {
     return rig;
   }
 
-  std::vector<Sequence> sequences_of(size_t step) const { return {sequences.begin() + static_cast<int64_t>(step * batch), sequences.begin() + static_cast<int64_t>((step + 1) * batch)}; }
-  std::vector<double> labels_of(size_t step) const { return {labels.begin() + static_cast<int64_t>(step * batch), labels.begin() + static_cast<int64_t>((step + 1) * batch)}; }
+  std::vector<Sequence> sequences_of(size_t step) const {
+    return {sequences.begin() + static_cast<int64_t>(step * batch), sequences.begin() + static_cast<int64_t>((step + 1) * batch)};
+  }
+  std::vector<double> labels_of(size_t step) const {
+    return {labels.begin() + static_cast<int64_t>(step * batch), labels.begin() + static_cast<int64_t>((step + 1) * batch)};
+  }
 };
 
 class GoldenUnipelt : public ::testing::TestWithParam<std::string> {};
@@ -102,14 +109,17 @@ TEST_P(GoldenUnipelt, TenLosses) {
   const UnipeltCase golden(GetParam());
   Rig rig = golden.rig();
   const Node& given = *manifest().find("optimizer");
-  AdamW optimizer(rig.adapter->params(), {.beta1 = number_of(*given.find("beta1")), .beta2 = number_of(*given.find("beta2")),
-                                          .epsilon = number_of(*given.find("eps")), .weight_decay = number_of(*given.find("weight_decay"))});
+  AdamW optimizer(rig.adapter->params(), {.beta1 = number_of(*given.find("beta1")),
+                                          .beta2 = number_of(*given.find("beta2")),
+                                          .epsilon = number_of(*given.find("eps")),
+                                          .weight_decay = number_of(*given.find("weight_decay"))});
   double worst = 0;
   for (size_t step = 0; step < 10; ++step) {
     Bound bound(*rig.model, *rig.adapter, rig.tensors);
     const std::vector<Sequence> rows = golden.sequences_of(step);
     const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}, 64), {&bound});
-    const Tensor loss = summed_loss(TaskKind::kClassification, result.logits.front(), golden.labels_of(step)) / static_cast<double>(golden.batch);
+    const Tensor loss =
+        summed_loss(TaskKind::kClassification, result.logits.front(), golden.labels_of(step)) / static_cast<double>(golden.batch);
     torch::autograd::backward({loss}, {});
     bound.join();
     optimizer.step(rig.tensors, number_of(*given.find("learning_rate")));

@@ -20,7 +20,7 @@ const Node& trunk_entry(const std::string& name) { return *trunk_manifest().find
 std::vector<std::string> trunk_names() {
   std::vector<std::string> names;
   for (const auto& [name, entry] : trunk_manifest().find("models")->members) {
-    if (entry.find("storage")->scalar != "logits-bias") names.push_back(name);   // that one is refused
+    if (entry.find("storage")->scalar != "logits-bias") names.push_back(name);  // that one is refused
   }
   return names;
 }
@@ -56,13 +56,16 @@ std::vector<Sequence> cut(const NamedTensors& file, const std::string& prefix, i
 
 }  // namespace
 
-GoldenTrunk::GoldenTrunk(const std::string& given, Precision precision) : name(given), model(golden_model(given, precision, "trunks")) {
+GoldenTrunk::GoldenTrunk(const std::string& given, Precision precision)
+    : name(given), model(golden_model(given, precision, "trunks")) {
   expected = load_safetensors(golden_dir("trunks") / name / "expected.safetensors").tensors;
   sequences = cut(expected, "", model->config.max_positions, rows);
   if (has_two_stacks()) targets = cut(expected, "target_", model->config.max_positions, target_rows);
 }
 
-bool GoldenTrunk::is_of_targets(const std::string& tensor) const { return !has_two_stacks() || tensor.starts_with("dec.") || tensor == "logits"; }
+bool GoldenTrunk::is_of_targets(const std::string& tensor) const {
+  return !has_two_stacks() || tensor.starts_with("dec.") || tensor == "logits";
+}
 
 Tensor GoldenTrunk::rows_of(const std::string& tensor, int64_t n) const {
   const bool is_second = has_two_stacks() && is_of_targets(tensor);
@@ -90,7 +93,8 @@ NamedTensors GoldenTrunk::outputs(int64_t n) const {
   return out;
 }
 
-TrunkPacks::TrunkPacks(const Model& model, const std::vector<Sequence>& sequences, const std::vector<Sequence>& targets, int64_t round_rows_to) {
+TrunkPacks::TrunkPacks(const Model& model, const std::vector<Sequence>& sequences, const std::vector<Sequence>& targets,
+                       int64_t round_rows_to) {
   first = pack_of(model, {lane_of(sequences)}, round_rows_to);
   if (targets.empty()) {
     input = input_of(model.config, first);

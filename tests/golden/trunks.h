@@ -14,10 +14,10 @@
 namespace graft::testing {
 
 inline constexpr Tolerance kTrunkFloat{1e-5, 1e-4};
-inline constexpr Tolerance kTrunkDouble{1e-7, 1e-6};   // expected values are rounded to float32
+inline constexpr Tolerance kTrunkDouble{1e-7, 1e-6};  // expected values are rounded to float32
 
 const Node& trunk_manifest();
-const Node& trunk_entry(const std::string& name);             // under "models"
+const Node& trunk_entry(const std::string& name);  // under "models"
 // Folders that can be loaded; those with a training.safetensors.
 std::vector<std::string> trunk_names();
 std::vector<std::string> trained_trunk_names();
@@ -28,10 +28,10 @@ std::vector<int64_t> integers_of(const at::Tensor& tensor);
 struct GoldenTrunk {
   std::string name;
   std::shared_ptr<const Model> model;
-  NamedTensors expected;             // expected.safetensors
-  std::vector<Sequence> sequences;   // of the only stack, or of the encoder
-  std::vector<Sequence> targets;     // of a decoder beside an encoder: what it reads
-  at::Tensor rows, target_rows;      // those of the expected tensors that these sequences stand for
+  NamedTensors expected;            // expected.safetensors
+  std::vector<Sequence> sequences;  // of the only stack, or of the encoder
+  std::vector<Sequence> targets;    // of a decoder beside an encoder: what it reads
+  at::Tensor rows, target_rows;     // those of the expected tensors that these sequences stand for
 
   GoldenTrunk(const std::string& name, Precision precision);
 
@@ -53,8 +53,9 @@ struct TrunkPacks {
   Pack first, second;
   ModelInput input;
 
-  TrunkPacks(const Model& model, const std::vector<Sequence>& sequences, const std::vector<Sequence>& targets, int64_t round_rows_to);
-  TrunkPacks(const TrunkPacks&) = delete;   // `input` points into it
+  TrunkPacks(const Model& model, const std::vector<Sequence>& sequences, const std::vector<Sequence>& targets,
+             int64_t round_rows_to);
+  TrunkPacks(const TrunkPacks&) = delete;  // `input` points into it
   TrunkPacks& operator=(const TrunkPacks&) = delete;
 };
 

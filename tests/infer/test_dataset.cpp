@@ -58,9 +58,11 @@ TEST(Encode, DecoderReadsPromptTargetAndEnd) {
 TEST(Encode, EndMayStandBehindThePromptAndLossOnAll) {
   const ModelText text = text_of("smollm2");
   const ModelConfig config = config_of("gpt2", text);
-  const Task ended = task_of(std::string(kQuestions) + "prompt_end: eos\n"), all = task_of(std::string(kQuestions) + "loss: all\n");
+  const Task ended = task_of(std::string(kQuestions) + "prompt_end: eos\n"),
+             all = task_of(std::string(kQuestions) + "loss: all\n");
   const Ids prompt = plain(text, "how are you"), target = plain(text, "fine");
-  EXPECT_EQ(encode_examples(rows_of(ended, kRow), ended, text, config, 0).sequences.front().ids, joined({prompt, {text.end_id()}, target, {text.end_id()}}));
+  EXPECT_EQ(encode_examples(rows_of(ended, kRow), ended, text, config, 0).sequences.front().ids,
+            joined({prompt, {text.end_id()}, target, {text.end_id()}}));
   const Sequence sequence = encode_examples(rows_of(all, kRow), all, text, config, 0).sequences.front();
   EXPECT_EQ(num_targets(sequence), static_cast<int64_t>(sequence.ids.size()) - 1) << "all but the first, which no token predicts";
 }
@@ -79,7 +81,9 @@ TEST(Encode, ChatMarksWhatTheAssistantSays) {
   const ModelText text = text_of("smollm2");
   const ModelConfig config = config_of("llama", text);
   const Task task = task_of("name: c\nkind: generation\nmessages: m\nchat: chatml\nmetrics: [perplexity]\n");
-  const auto rows = rows_of(task, R"({"m": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "sure"}, {"role": "assistant", "content": "no"}]})");
+  const auto rows = rows_of(
+      task,
+      R"({"m": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "sure"}, {"role": "assistant", "content": "no"}]})");
   const Sequence sequence = encode_examples(rows, task, text, config, 0).sequences.front();
   std::string targets;
   for (size_t t = 0; t < sequence.ids.size(); ++t) {
@@ -102,35 +106,42 @@ TEST(Encode, ChoicesEndEachOption) {
   ASSERT_EQ(asked.options.front().size(), 2U);
   EXPECT_EQ(asked.options.front()[1], joined({plain(text, "no way"), {text.end_id()}}));
   EXPECT_EQ(asked.sequences.front().ids, plain(text, "is it"));
-  EXPECT_EQ(encode_examples(rows, task, text, config, 0).sequences.front().ids, joined({plain(text, "is it"), asked.options.front()[1]})) << "training reads the right option";
+  EXPECT_EQ(encode_examples(rows, task, text, config, 0).sequences.front().ids,
+            joined({plain(text, "is it"), asked.options.front()[1]}))
+      << "training reads the right option";
 }
 
 TEST(Encode, CutsAtTheEndAndSaysSo) {
   const ModelText text = text_of("smollm2");
   const ModelConfig config = config_of("llama", text);
   const Task task = task_of(kQuestions);
-  const auto whole = static_cast<int64_t>(encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front().ids.size());
+  const auto whole =
+      static_cast<int64_t>(encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front().ids.size());
   const Dataset cut = encode_examples(rows_of(task, kRow), task, text, config, whole - 1);
   EXPECT_EQ(cut.num_cut, 1);
   EXPECT_EQ(static_cast<int64_t>(cut.sequences.front().is_target.size()), whole - 1);
-  expect_message<InputError>([&] { encode_examples(rows_of(task, kRow), task, text, config, 1); }, "keeps no token of its target");
+  expect_message<InputError>([&] { encode_examples(rows_of(task, kRow), task, text, config, 1); },
+                             "keeps no token of its target");
 }
 
 TEST(Encode, RefusesWhatTheModelCannotDo) {
   const ModelText text = text_of("smollm2");
   const Task generation = task_of(kQuestions);
   const ModelConfig llama = config_of("llama", text), bert = config_of("bert", text), t5 = config_of("t5", text);
-  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, bert, 0); }, "is an encoder and writes no text");
+  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, bert, 0); },
+                             "is an encoder and writes no text");
   expect_message<InputError>([&] { encode_examples({}, class_task(2), text, llama, 0); }, "answers in words");
   const Task chat = task_of(std::string(kQuestions) + "chat: chatml\n"), own = task_of(std::string(kQuestions) + "chat: model\n");
   expect_message<InputError>([&] { encode_examples({}, chat, text, t5, 0); }, "chat is for decoders");
   expect_message<InputError>([&] { encode_examples({}, own, text, llama, 0); }, "has no chat template: name a format");
   ModelText endless = text;
   endless.end_ids.clear();
-  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, endless, llama, 0); }, "names no token that ends a text");
+  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, endless, llama, 0); },
+                             "names no token that ends a text");
   ModelConfig small = llama;
   small.vocabulary = 3;
-  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, small, 0); }, "beyond the model's vocabulary of 3");
+  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, small, 0); },
+                             "beyond the model's vocabulary of 3");
 }
 
 // A decoder's rows each predict the next token; beside an encoder the decoder reads its targets behind the start token.

@@ -1,4 +1,5 @@
-// Choosing tokens: processors by hand, sampling against the probabilities it claims, batches, seeds, adapters side by side, stop texts.
+// Choosing tokens: processors by hand, sampling against the probabilities it claims, batches, seeds, adapters side by side, stop
+// texts.
 #include "infer/generate.h"
 
 #include <gtest/gtest.h>
@@ -37,7 +38,7 @@ TEST(ChangeScores, ForbidsWhatClosesAnNgramAgain) {
   EXPECT_EQ(changed(four, {1, 2, 1, 3, 1}, 0, {.no_repeat_ngram = 2}), (std::vector<float>{1, 1, kNever, kNever}));
   EXPECT_EQ(changed(four, {1, 2, 3, 1, 2}, 0, {.no_repeat_ngram = 3}), (std::vector<float>{1, 1, 1, kNever}));
   EXPECT_EQ(changed(four, {1, 2}, 0, {.no_repeat_ngram = 1}), (std::vector<float>{1, kNever, kNever, 1}));
-  EXPECT_EQ(changed(four, {1}, 0, {.no_repeat_ngram = 3}), four);   // no trigram yet
+  EXPECT_EQ(changed(four, {1}, 0, {.no_repeat_ngram = 3}), four);  // no trigram yet
   EXPECT_EQ(changed(four, {}, 0, {.no_repeat_ngram = 4}), four);
 }
 
@@ -65,7 +66,9 @@ TEST(LargestScore, IsTheFirstOfEquals) { EXPECT_EQ(largest_score(std::vector<flo
 // How often each token is drawn for 0 <= u < 1 in equal steps: its probability but for one step.
 std::vector<double> shares(const std::vector<float>& scores, const SamplingOptions& options, int64_t draws = 20000) {
   std::vector<double> out(scores.size());
-  for (int64_t i = 0; i < draws; ++i) out[static_cast<size_t>(draw_token(scores, options, (static_cast<double>(i) + 0.5) / static_cast<double>(draws)))] += 1.0 / static_cast<double>(draws);
+  for (int64_t i = 0; i < draws; ++i)
+    out[static_cast<size_t>(draw_token(scores, options, (static_cast<double>(i) + 0.5) / static_cast<double>(draws)))] +=
+        1.0 / static_cast<double>(draws);
   return out;
 }
 
@@ -83,14 +86,16 @@ std::vector<float> logs(const std::vector<double>& probabilities) {
 TEST(DrawToken, FollowsTheProbabilities) {
   const std::vector<double> p = {0.1, 0.4, 0.2, 0.3};
   expect_shares(shares(logs(p), {.temperature = 1}), p);
-  expect_shares(shares(logs(p), {.temperature = 0.5}), {0.01 / 0.3, 0.16 / 0.3, 0.04 / 0.3, 0.09 / 0.3});   // squares
+  expect_shares(shares(logs(p), {.temperature = 0.5}), {0.01 / 0.3, 0.16 / 0.3, 0.04 / 0.3, 0.09 / 0.3});  // squares
   expect_shares(shares(logs(p), {.temperature = 1, .top_k = 2}), {0, 4.0 / 7, 0, 3.0 / 7});
   expect_shares(shares(logs(p), {.temperature = 1, .top_k = 9}), p);
-  expect_shares(shares(logs({0.25, 0.25, 0.5}), {.temperature = 1, .top_k = 2}), {0.25, 0.25, 0.5});   // as probable as the second: stays
-  expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.65}), {0, 4.0 / 7, 0, 3.0 / 7});   // 0.4 alone falls short
+  expect_shares(shares(logs({0.25, 0.25, 0.5}), {.temperature = 1, .top_k = 2}),
+                {0.25, 0.25, 0.5});  // as probable as the second: stays
+  expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.65}), {0, 4.0 / 7, 0, 3.0 / 7});  // 0.4 alone falls short
   expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.75}), {0, 4.0 / 9, 2.0 / 9, 3.0 / 9});
   expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.01}), {0, 1, 0, 0});
-  expect_shares(shares(logs(p), {.temperature = 1, .top_k = 3, .top_p = 0.75}), {0, 4.0 / 7, 0, 3.0 / 7});   // of what top_k left: 4/9 + 3/9
+  expect_shares(shares(logs(p), {.temperature = 1, .top_k = 3, .top_p = 0.75}),
+                {0, 4.0 / 7, 0, 3.0 / 7});  // of what top_k left: 4/9 + 3/9
   expect_shares(shares({kNever, 0, kNever, 0}, {.temperature = 2}), {0, 0.5, 0, 0.5});
 }
 
@@ -101,13 +106,15 @@ TEST(TokenUniform, HasAStreamForEachExample) {
   EXPECT_NE(token_uniform(1, 2, 3), token_uniform(1, 2, 4));
 }
 
-// 2,000 first tokens of one prompt against softmax(logits / t): chi-square with 12 degrees of freedom; 32.9 is its 0.999 quantile.
+// 2,000 first tokens of one prompt against softmax(logits / t): chi-square with 12 degrees of freedom; 32.9 is its 0.999
+// quantile.
 TEST(Generate, DrawsFromTheModelsDistribution) {
   const DecodingRig rig(tiny_model("gpt2", Precision::kFloat32), "");
   constexpr int64_t kTexts = 2000;
   std::vector<Sequence> prompts;
   for (int64_t i = 0; i < kTexts; ++i) prompts.push_back({i, {5, 3, 9}});
-  const auto texts = generate(*rig.rig.model, {rig.lane(prompts)}, {.max_new_tokens = 1, .sampling = {.temperature = 1.5, .seed = 4}});
+  const auto texts =
+      generate(*rig.rig.model, {rig.lane(prompts)}, {.max_new_tokens = 1, .sampling = {.temperature = 1.5, .seed = 4}});
   const Decoding one(*rig.rig.model, {rig.lane({prompts[0]})}, 0);
   const at::Tensor p = at::softmax(one.logits()[0].to(at::kDouble) / 1.5, 0);
   std::vector<double> counts(13);
@@ -138,7 +145,11 @@ const std::vector<GenerateOptions>& ways() {
       {.max_new_tokens = 5, .sampling = {.end_ids = {2, 8}}},
       {.max_new_tokens = 5, .sampling = {.temperature = 1.3, .top_k = 8, .top_p = 0.95, .end_ids = {2, 8}, .seed = 11}},
       {.max_new_tokens = 5, .sampling = {.end_ids = {2, 8}}, .beams = 3},
-      {.max_new_tokens = 5, .sampling = {.repetition_penalty = 1.3, .no_repeat_ngram = 2, .min_new_tokens = 2, .end_ids = {2}}, .beams = 2, .length_penalty = 0.7, .early_stopping = EarlyStopping::kYes},
+      {.max_new_tokens = 5,
+       .sampling = {.repetition_penalty = 1.3, .no_repeat_ngram = 2, .min_new_tokens = 2, .end_ids = {2}},
+       .beams = 2,
+       .length_penalty = 0.7,
+       .early_stopping = EarlyStopping::kYes},
   };
   return all;
 }
@@ -148,7 +159,8 @@ class Generating : public ::testing::TestWithParam<std::string> {};
 // Two adapters and their prompts at once, each text as if it were alone.
 TEST_P(Generating, AloneOrTogether) {
   const auto model = tiny_model(GetParam(), Precision::kFloat32);
-  const DecodingRig lora(model, "{lora: {rank: 2}}"), mix(model, "{prompt: {length: 2}}, {gate: {}, of: {affine: {sites: [ffn.act]}}}");
+  const DecodingRig lora(model, "{lora: {rank: 2}}"),
+      mix(model, "{prompt: {length: 2}}, {gate: {}, of: {affine: {sites: [ffn.act]}}}");
   const std::vector<Sequence> first = short_prompts(), second = short_prompts(40);
   for (size_t w = 0; w < ways().size(); ++w) {
     const auto together = generate(*model, {lora.lane(first), mix.lane(second)}, ways()[w]);
@@ -156,7 +168,8 @@ TEST_P(Generating, AloneOrTogether) {
     for (size_t n = 0; n < 8; ++n) {
       const DecodingRig& rig = n < 4 ? lora : mix;
       const std::vector<Sequence> one = {n < 4 ? first[n] : second[n - 4]};
-      expect_same(together[n], generate(*model, {rig.lane(one)}, ways()[w]).front(), GetParam() + " way " + std::to_string(w) + " text " + std::to_string(n));
+      expect_same(together[n], generate(*model, {rig.lane(one)}, ways()[w]).front(),
+                  GetParam() + " way " + std::to_string(w) + " text " + std::to_string(n));
     }
   }
 }
@@ -165,7 +178,10 @@ INSTANTIATE_TEST_SUITE_P(All, Generating, ::testing::Values("gpt2", "llama", "t5
 
 TEST(Generate, SeedsGiveOtherTexts) {
   const DecodingRig rig(tiny_model("llama", Precision::kFloat32), "");
-  const auto run = [&](uint64_t seed) { return generate(*rig.rig.model, {rig.lane(short_prompts())}, {.max_new_tokens = 6, .sampling = {.temperature = 2, .seed = seed}}); };
+  const auto run = [&](uint64_t seed) {
+    return generate(*rig.rig.model, {rig.lane(short_prompts())},
+                    {.max_new_tokens = 6, .sampling = {.temperature = 2, .seed = seed}});
+  };
   const auto one = run(1), again = run(1), other = run(2);
   bool differs = false;
   for (size_t n = 0; n < one.size(); ++n) {
@@ -213,8 +229,9 @@ TEST(Generate, RefusesOptionsThatMakeNoSense) {
 
 TEST(Generate, RefusesToGoOnWithoutAToken) {
   const DecodingRig rig(tiny_model("t5", Precision::kFloat32), "");
-  expect_message<InputError>([&] { generate(*rig.rig.model, {rig.lane(short_prompts())}, {.max_new_tokens = 20, .sampling = {.no_repeat_ngram = 1}}); },
-                             "example 0: no token is left to go on with: lower no_repeat_ngram or min_new_tokens");
+  expect_message<InputError>(
+      [&] { generate(*rig.rig.model, {rig.lane(short_prompts())}, {.max_new_tokens = 20, .sampling = {.no_repeat_ngram = 1}}); },
+      "example 0: no token is left to go on with: lower no_repeat_ngram or min_new_tokens");
 }
 
 // --- Stop texts ---

@@ -26,7 +26,7 @@ TEST(Uncertainty, IsNoneWhereRoutesAgreeAndAtMostTheLogOfTheirNumber) {
 
 TEST(Uncertainty, OfARegressionIsTheVarianceOfItsRoutes) {
   const Uncertainty found = uncertainty_of(TaskKind::kRegression, at::tensor({1.0F, 2.0F, 6.0F}).view({3, 1, 1}));
-  EXPECT_NEAR(found.information[0].item<double>(), 7.0, 1e-6);   // (4 + 1 + 9) / 2
+  EXPECT_NEAR(found.information[0].item<double>(), 7.0, 1e-6);  // (4 + 1 + 9) / 2
   EXPECT_FALSE(found.entropy.defined());
 }
 

@@ -34,11 +34,19 @@ const std::map<std::string, Case>& cases() {
     for (const std::string format : {"adapterhub", "pyreft"}) {
       const Node manifest = golden_manifest(format);
       for (const auto& [name, entry] : manifest.find("cases")->members) {
-        Case one{format, golden_dir(format) / name / format, golden_dir(format) / name / "case.safetensors", entry.find("model")->scalar, {}, {}, entry};
+        Case one{format,
+                 golden_dir(format) / name / format,
+                 golden_dir(format) / name / "case.safetensors",
+                 entry.find("model")->scalar,
+                 {},
+                 {},
+                 entry};
         const bool names_labels = format == "adapterhub" && entry.find("names_labels")->scalar == "true";
         if (number_of(*entry.find("num_labels")) > 0 && !names_labels) one.task = class_task(3);
         if (format == "adapterhub") one.answers.reft_kind = entry.find("reft_kind")->scalar;
-        else one.answers = {entry.find("positions")->scalar, entry.find("tied")->scalar == "false", entry.find("activation")->scalar, {}};
+        else
+          one.answers = {
+              entry.find("positions")->scalar, entry.find("tied")->scalar == "false", entry.find("activation")->scalar, {}};
         out[format + "-" + name] = one;
       }
     }
@@ -57,7 +65,9 @@ class GoldenFolder : public ::testing::TestWithParam<std::string> {
  protected:
   const Case& golden() const { return cases().at(GetParam()); }
   std::shared_ptr<const Model> model() const { return golden_model(golden().model); }
-  LoadedAdapter imported() const { return import_adapter(golden().format, golden().folder, *model(), golden().task, golden().answers); }
+  LoadedAdapter imported() const {
+    return import_adapter(golden().format, golden().folder, *model(), golden().task, golden().answers);
+  }
 };
 
 bool is_free_projection(const Case& golden) {
@@ -80,26 +90,28 @@ TEST_P(GoldenFolder, ImportedItComputesWhatThePeerComputes) {
   if (file.contains("logits")) return expect_near(logits_of(rig, sequences), file.at("logits"), kFloat, "logits");
   const at::NoGradGuard no_grad;
   const Bound bound(*rig.model, *rig.adapter, rig.tensors);
-  const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}), {&bound}, {.keep_hidden = true});
+  const LogitsResult result =
+      run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}), {&bound}, {.keep_hidden = true});
   expect_near(result.hidden.back(), file.at("last"), kFloat, "last hidden states");
 }
 
 TEST_P(GoldenFolder, ImportExportImportIsTheSameAdapter) {
-  if (golden().format == "pyreft" && is_free_projection(golden())) return;   // refused: RefusesWhatItCannotOpen
+  if (golden().format == "pyreft" && is_free_projection(golden())) return;  // refused: RefusesWhatItCannotOpen
   const TempFolder folder;
   const LoadedAdapter first = imported();
   export_adapter(golden().format, folder / "out", first, *model());
   ImportAnswers answers = golden().answers;
-  answers.reft_kind.clear();   // what we write says it
-  if (is_direct(golden())) return;   // HubExport.WritesDiReftAsNoReft
+  answers.reft_kind.clear();        // what we write says it
+  if (is_direct(golden())) return;  // HubExport.WritesDiReftAsNoReft
   const LoadedAdapter second = import_adapter(golden().format, folder / "out", *model(), first.adapter.task(), answers);
   Node before = first.adapter.describe(), after = second.adapter.describe();
   for (Node* each : {&before, &after}) {
     for (Node& edit : (*each)["edits"].items) {
-      if (Node* reft = edit.find("reft") != nullptr ? &edit["reft"] : nullptr) (*reft)["tied"] = Node::null();   // of one side alone it says nothing
+      if (Node* reft = edit.find("reft") != nullptr ? &edit["reft"] : nullptr)
+        (*reft)["tied"] = Node::null();  // of one side alone it says nothing
     }
   }
-  if (golden().format == "pyreft") {   // a rotation alone says nothing of dropout
+  if (golden().format == "pyreft") {  // a rotation alone says nothing of dropout
     EXPECT_EQ(to_json(after["edits"]), to_json(before["edits"]));
   } else {
     EXPECT_EQ(to_json(after), to_json(before));
@@ -137,7 +149,9 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenFolder, ::testing::ValuesIn(case_names()), p
 
 // ---- what is written, beside what the peer wrote
 
-NamedTensors hub_tensors(const Path& folder, const char* safe, const char* bin) { return load_foreign_tensors(folder, safe, bin).all(); }
+NamedTensors hub_tensors(const Path& folder, const char* safe, const char* bin) {
+  return load_foreign_tensors(folder, safe, bin).all();
+}
 
 std::string renamed(std::string name, const std::string& from, const std::string& to) {
   for (size_t at = 0; (at = name.find("." + from + ".", at)) != std::string::npos;) name.replace(at + 1, from.size(), to);
@@ -145,8 +159,10 @@ std::string renamed(std::string name, const std::string& from, const std::string
 }
 
 // Fields that say how training began, or that have several texts for one meaning.
-const std::set<std::string> kHubFree = {"attn_matrices", "init_weights", "cross_adapter", "cross_prefix", "encoder_prefix", "residual_before_ln", "original_ln_before", "tied_weights", "bottleneck_size", "shared_gating",
-                                        "reduction_factor", "non_linearity", "dtype", "subtract_projection", "label2id"};
+const std::set<std::string> kHubFree = {
+    "attn_matrices",      "init_weights",       "cross_adapter", "cross_prefix",        "encoder_prefix",
+    "residual_before_ln", "original_ln_before", "tied_weights",  "bottleneck_size",     "shared_gating",
+    "reduction_factor",   "non_linearity",      "dtype",         "subtract_projection", "label2id"};
 
 void expect_fields(const Node& found, const Node& expected, const std::string& where) {
   for (const auto& [key, value] : expected.members) {
@@ -156,7 +172,8 @@ void expect_fields(const Node& found, const Node& expected, const std::string& w
     if (value.kind == Node::Kind::kMap) expect_fields(*own, value, where + key + "/");
     else if (key == "configs") {
       ASSERT_EQ(own->items.size(), value.items.size());
-      for (size_t i = 0; i < value.items.size(); ++i) expect_fields(own->items[i], value.items[i], where + "configs/" + std::to_string(i) + "/");
+      for (size_t i = 0; i < value.items.size(); ++i)
+        expect_fields(own->items[i], value.items[i], where + "configs/" + std::to_string(i) + "/");
     } else {
       EXPECT_EQ(to_json(*own), to_json(value)) << where << key;
     }
@@ -170,24 +187,29 @@ TEST_P(HubFolder, ExportedItHasTheFieldsAndTensorsThatAdapterHubWrote) {
   export_adapter("adapterhub", folder / "out", imported(), *model());
   const auto config = [](const Path& path) { return parse_json(read_file(path / "adapter_config.json"), "config"); };
   Node expected = config(golden().folder);
-  for (const char* key : {"name", "model_name", "version", "model_class"}) expected[key] = *config(folder / "out").find(key);   // of the writer
+  for (const char* key : {"name", "model_name", "version", "model_class"})
+    expected[key] = *config(folder / "out").find(key);  // of the writer
   // A version that left alpha/r out is exported as one with alpha = r; a vector times alpha as alpha 1.
-  if (GetParam() == "adapterhub-roberta-lora-old" || GetParam() == "adapterhub-roberta-ia3") expected["config"]["alpha"] = *config(folder / "out").find("config")->find("alpha");
+  if (GetParam() == "adapterhub-roberta-lora-old" || GetParam() == "adapterhub-roberta-ia3")
+    expected["config"]["alpha"] = *config(folder / "out").find("config")->find("alpha");
   expect_fields(config(folder / "out"), expected, "/");
   const NamedTensors theirs = hub_tensors(golden().folder, "adapter.safetensors", "pytorch_adapter.bin");
   const NamedTensors ours = hub_tensors(folder / "out", "adapter.safetensors", "pytorch_adapter.bin");
   for (const auto& [name, tensor] : ours) {
     std::string other = renamed(name, "graft", "golden");
-    if (GetParam() == "adapterhub-roberta-direft") other = renamed(other, "units.0", "units.1");   // of last tokens alone: one unit here, the second of two there
+    if (GetParam() == "adapterhub-roberta-direft")
+      other = renamed(other, "units.0", "units.1");  // of last tokens alone: one unit here, the second of two there
     const auto found = theirs.find(other);
     ASSERT_NE(found, theirs.end()) << name;
-    const bool is_chart = name.find("parametrizations") != std::string::npos;   // another chart of the same rotation
+    const bool is_chart = name.find("parametrizations") != std::string::npos;  // another chart of the same rotation
     if (GetParam() == "adapterhub-roberta-ia3") expect_bits(tensor, found->second * 2, name);
     else if (is_direct(golden()) && name.ends_with("learned_source.weight")) continue;
     else if (!is_chart) expect_bits(tensor, found->second, name);
   }
   for (const auto& [name, tensor] : theirs) {
-    const bool is_copy = name.find(".pool.") != std::string::npos, is_idle = ours.size() * 2 == theirs.size() && name.find(".units.") != std::string::npos;   // of a side without positions
+    const bool is_copy = name.find(".pool.") != std::string::npos,
+               is_idle =
+                   ours.size() * 2 == theirs.size() && name.find(".units.") != std::string::npos;  // of a side without positions
     EXPECT_TRUE(is_copy || is_idle || ours.contains(renamed(name, "golden", "graft"))) << name;
   }
   if (!std::filesystem::exists(golden().folder / "head_config.json")) return;
@@ -209,7 +231,8 @@ TEST(PyreftFolder, ExportedItHasTheFilesAndFieldsThatPyreftWrote) {
     if (golden.format != "pyreft" || is_free_projection(golden) || name == "pyreft-bert-loreft-dots") continue;
     const TempFolder folder;
     const auto model = golden_model(golden.model);
-    export_adapter("pyreft", folder / "out", import_adapter("pyreft", golden.folder, *model, golden.task, golden.answers), *model);
+    export_adapter("pyreft", folder / "out", import_adapter("pyreft", golden.folder, *model, golden.task, golden.answers),
+                   *model);
     const auto config = [](const Path& path) {
       Node out = parse_json(read_file(path / "config.json"), "config");
       std::erase_if(out.members, [](const auto& member) { return member.first == "transformers_version"; });
@@ -224,7 +247,8 @@ TEST(PyreftFolder, ExportedItHasTheFilesAndFieldsThatPyreftWrote) {
       for (const auto& [key, tensor] : theirs) {
         EXPECT_EQ(ours.at(key).scalar_type(), tensor.scalar_type()) << key;
         if (key == "rotate_layer") expect_near(ours.at(key), tensor, kRotation, key);
-        else if (key.find("parametrizations") == std::string::npos) expect_bits(ours.at(key), tensor, file + " " + key);   // another chart of the same rotation
+        else if (key.find("parametrizations") == std::string::npos)
+          expect_bits(ours.at(key), tensor, file + " " + key);  // another chart of the same rotation
       }
     }
   }
@@ -240,13 +264,16 @@ TEST(HubExport, WritesDiReftAsNoReft) {
   const LoadedAdapter second = import_adapter("adapterhub", folder / "out", *model, golden.task);
   EXPECT_EQ(second.adapter.describe()["edits"].items.front().find("reft")->find("subtract")->scalar, "true");
   const std::string stem = "0.reft/enc.1.out.tied.";
-  expect_bits(second.tensors.at(stem + "weight"), first.tensors.at(stem + "weight") + first.tensors.at(stem + "projection"), "W + P");
+  expect_bits(second.tensors.at(stem + "weight"), first.tensors.at(stem + "weight") + first.tensors.at(stem + "projection"),
+              "W + P");
 }
 
 // What is written is read back equal, by the reader of files of torch.save.
 TEST(TorchWriter, WritesWhatTheReaderReads) {
   const TempFolder folder;
-  const NamedTensors tensors = {{"a", at::arange(6, at::kFloat).view({2, 3})}, {"b.weight", at::zeros({0})}, {"c", at::tensor(int64_t{7}, at::kLong).squeeze()},
+  const NamedTensors tensors = {{"a", at::arange(6, at::kFloat).view({2, 3})},
+                                {"b.weight", at::zeros({0})},
+                                {"c", at::tensor(int64_t{7}, at::kLong).squeeze()},
                                 {"d", at::arange(6, at::kFloat).view({2, 3}).t()}};
   save_torch_file(folder / "x.bin", tensors);
   expect_all_bits(load_torch_file(folder / "x.bin"), tensors, "x.bin");

@@ -19,11 +19,14 @@ struct Made {
   Path base;
 };
 
-Made made(const std::string& definition, const std::string& family = "bert", const std::optional<Task>& task = class_task(3), double shake = 0.1) {
+Made made(const std::string& definition, const std::string& family = "bert", const std::optional<Task>& task = class_task(3),
+          double shake = 0.1) {
   const auto model = golden_model(family + "-tiny");
   Rig rig(model, definition, task);
   rig.shake(shake);
-  return {model, {Adapter(yaml(definition), "test", {model->config, model->sites}, task), rig.tensors, {}}, golden_dir("models") / (family + "-tiny")};
+  return {model,
+          {Adapter(yaml(definition), "test", {model->config, model->sites}, task), rig.tensors, {}},
+          golden_dir("models") / (family + "-tiny")};
 }
 
 MergeReport merge(const Made& m, const Path& out, MergeOptions options = {}) {
@@ -43,12 +46,15 @@ TEST_P(Merges, GiveTheAdaptersLogits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Foldable, Merges,
-                         ::testing::Values("{edits: [{lora: {sites: ['attn.[qkvo]', ffn.up, ffn.down]}}]}", "{edits: [{dora: {}}]}", "{edits: [{affine: {}}]}",
-                                           "{edits: [{affine: {sites: ['attn.[qkvo]', 'ffn.up', ffn.act], shift: true}}]}", "{edits: [{bitfit: {}}]}", "{edits: [{full: {}}]}",
-                                           "{edits: [{top-layers: {count: 1}}]}", "{edits: [{stochastic: {experts: 3}, of: {lora: {rank: 2}}}]}",
-                                           "{edits: [{lora: {rank: 2}}, {bitfit: {}}, {lora: {sites: attn.q, rank: 1}}]}", "{edits: [{affine: {}}, {lora: {sites: [attn.q, attn.v]}}]}",
-                                           "{edits: [{affine: {}}, {lora: {sites: [ffn.down]}}]}", "{edits: [{lora: {rank: 2}}, {full: {}}]}", "{}"));
+INSTANTIATE_TEST_SUITE_P(
+    Foldable, Merges,
+    ::testing::Values("{edits: [{lora: {sites: ['attn.[qkvo]', ffn.up, ffn.down]}}]}", "{edits: [{dora: {}}]}",
+                      "{edits: [{affine: {}}]}", "{edits: [{affine: {sites: ['attn.[qkvo]', 'ffn.up', ffn.act], shift: true}}]}",
+                      "{edits: [{bitfit: {}}]}", "{edits: [{full: {}}]}", "{edits: [{top-layers: {count: 1}}]}",
+                      "{edits: [{stochastic: {experts: 3}, of: {lora: {rank: 2}}}]}",
+                      "{edits: [{lora: {rank: 2}}, {bitfit: {}}, {lora: {sites: attn.q, rank: 1}}]}",
+                      "{edits: [{affine: {}}, {lora: {sites: [attn.q, attn.v]}}]}",
+                      "{edits: [{affine: {}}, {lora: {sites: [ffn.down]}}]}", "{edits: [{lora: {rank: 2}}, {full: {}}]}", "{}"));
 
 TEST(Merging, WritesTheCheckpointsNamesWithTheHeadAndItsLabels) {
   const TempFolder folder;
@@ -70,7 +76,7 @@ TEST(Merging, InBFloat16SaysHowMuchItMoves) {
   const TempFolder folder;
   const Made m = made("{edits: [{lora: {}}]}");
   const MergeReport report = merge(m, folder / "merged", {Precision::kBFloat16, 1});
-  EXPECT_GT(report.largest, 1e-4);   // 8 bits of mantissa
+  EXPECT_GT(report.largest, 1e-4);  // 8 bits of mantissa
   EXPECT_LT(report.largest, 0.2);
   EXPECT_LE(report.mean, report.largest);
   EXPECT_EQ(load_safetensors(folder / "merged/model.safetensors").tensors.at("classifier.weight").scalar_type(), at::kBFloat16);
@@ -79,7 +85,11 @@ TEST(Merging, InBFloat16SaysHowMuchItMoves) {
 TEST(Merging, RefusesADriftAndLeavesNothing) {
   const TempFolder folder;
   const Made m = made("{edits: [{lora: {}}]}");
-  expect_message<InputError>([&] { merge(m, folder / "merged", {Precision::kBFloat16, 1e-9}); }, "more than --max-drift 1e-09 allows");
+  expect_message<InputError>(
+      [&] {
+        merge(m, folder / "merged", {Precision::kBFloat16, 1e-9});
+      },
+      "more than --max-drift 1e-09 allows");
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
   merge(m, folder / "merged");
   expect_message<InputError>([&] { merge(m, folder / "merged"); }, "is there already; choose a new folder");
@@ -89,7 +99,9 @@ TEST(Merging, OntoAGgufFileSaysWhatElseThereIs) {
   const TempFolder folder;
   Made m = made("{edits: [{lora: {}}]}");
   m.base = folder / "model.gguf";
-  expect_message<InputError>([&] { merge(m, folder / "merged"); }, "keep the adapter beside the file (graft predict runs both), or train on a model folder and merge there");
+  expect_message<InputError>(
+      [&] { merge(m, folder / "merged"); },
+      "keep the adapter beside the file (graft predict runs both), or train on a model folder and merge there");
   EXPECT_FALSE(std::filesystem::exists(folder / "merged"));
 }
 
@@ -97,9 +109,12 @@ TEST(Merging, RefusesWhatDoesNotFoldWithTheReason) {
   const struct {
     const char *definition, *message;
   } rows[] = {
-      {"{edits: [{gate: {}, of: {lora: {}}}]}", "0.gate cannot be folded into weights: its weight is another one for every example"},
-      {"{edits: [{router: {}, of: {lora: {}}}]}", "0.router cannot be folded into weights: its weights are other ones for every token"},
-      {"{edits: [{bottleneck: {width: 2}}]}", "0.bottleneck cannot be folded into weights: a nonlinear function stands beside the layer"},
+      {"{edits: [{gate: {}, of: {lora: {}}}]}",
+       "0.gate cannot be folded into weights: its weight is another one for every example"},
+      {"{edits: [{router: {}, of: {lora: {}}}]}",
+       "0.router cannot be folded into weights: its weights are other ones for every token"},
+      {"{edits: [{bottleneck: {width: 2}}]}",
+       "0.bottleneck cannot be folded into weights: a nonlinear function stands beside the layer"},
       {"{edits: [{prefix: {}}]}", "0.prefix cannot be folded into weights: its keys and values come from no token"},
       {"{edits: [{prompt: {length: 2}}]}", "0.prompt cannot be folded into weights: its rows come before every text"},
       {"{edits: [{lora: {}}, {reft: {}}]}", "1.reft cannot be folded into weights: it edits the residual stream"},

@@ -40,12 +40,14 @@ TEST(PeftFields, ThatAreNotUnderstoodAreRefusedByName) {
   const struct {
     const char* folder;
     const char* key;
-    const char* value;   // YAML
+    const char* value;  // YAML
     const char* message;
   } rows[] = {
-      {"bert-patterns", "peft_type", "LOHA", R"(/peft_type: expected LORA, IA3, PREFIX_TUNING, PROMPT_TUNING or P_TUNING, found "LOHA")"},
+      {"bert-patterns", "peft_type", "LOHA",
+       R"(/peft_type: expected LORA, IA3, PREFIX_TUNING, PROMPT_TUNING or P_TUNING, found "LOHA")"},
       {"bert-patterns", "peft_type", "LORE", "(did you mean 'LORA'?)"},
-      {"bert-patterns", "task_type", "TOKEN_CLS", R"(/task_type: expected SEQ_CLS, FEATURE_EXTRACTION or null, found "TOKEN_CLS": heads for other tasks have no place here)"},
+      {"bert-patterns", "task_type", "TOKEN_CLS",
+       R"(/task_type: expected SEQ_CLS, FEATURE_EXTRACTION or null, found "TOKEN_CLS": heads for other tasks have no place here)"},
       {"bert-patterns", "fan_in_fan_out", "true", "/fan_in_fan_out: transposed weights are of other models; expected false"},
       {"bert-ia3", "fan_in_fan_out", "true", "/fan_in_fan_out: transposed weights"},
       {"bert-patterns", "lora_bias", "true", "/lora_bias: a bias in the branch has no place here; expected false"},
@@ -60,23 +62,29 @@ TEST(PeftFields, ThatAreNotUnderstoodAreRefusedByName) {
       {"bert-patterns", "kasa_config", "{a: 1}", "/kasa_config: KaSA has no place here"},
       {"bert-patterns", "velora_config", "{a: 1}", "/velora_config: VeLoRA has no place here"},
       {"bert-patterns", "monteclora_config", "{a: 1}", "/monteclora_config: MonteCLoRA has no place here"},
-      {"bert-patterns", "init_lora_weights", "'pissa_niter_4'", R"(/init_lora_weights: "pissa_niter_4" changes the base before training, and this folder holds no changed base)"},
+      {"bert-patterns", "init_lora_weights", "'pissa_niter_4'",
+       R"(/init_lora_weights: "pissa_niter_4" changes the base before training, and this folder holds no changed base)"},
       {"bert-patterns", "init_lora_weights", "'olora'", "path_initial_model_for_weight_conversion"},
-      {"bert-patterns", "bias", "lora_only", "/bias: lora_only trains the biases of some layers, which has no place here; expected none or all"},
+      {"bert-patterns", "bias", "lora_only",
+       "/bias: lora_only trains the biases of some layers, which has no place here; expected none or all"},
       {"bert-patterns", "bias", "some", "/bias: expected none, all or lora_only"},
-      {"bert-patterns", "modules_to_save", "[classifier, embeddings]", R"(/modules_to_save: expected classifier or pooler (of a model with a classifier), found "embeddings")"},
+      {"bert-patterns", "modules_to_save", "[classifier, embeddings]",
+       R"(/modules_to_save: expected classifier or pooler (of a model with a classifier), found "embeddings")"},
       {"bert-features", "modules_to_save", "[pooler]", R"(found "pooler")"},
       {"bert-patterns", "use_fourier", "true", "/use_fourier: unknown key"},
       {"bert-patterns", "target_modules", "null", "/target_modules: expected a list of module names or a regular expression"},
       {"bert-patterns", "target_modules", "3", "/target_modules: expected a list of module names or a regular expression"},
       {"bert-patterns", "target_modules", "'(query'", R"(not a regular expression that is known here: "(query")"},
       {"bert-patterns", "target_modules", "''", "expected a regular expression of 1..65536 bytes, found 0"},
-      {"bert-patterns", "target_modules", "'(([a-z.0-9]+)+)+!'", "/target_modules: the regular expression takes too many steps on \"bert."},
+      {"bert-patterns", "target_modules", "'(([a-z.0-9]+)+)+!'",
+       "/target_modules: the regular expression takes too many steps on \"bert."},
       {"bert-patterns", "rank_pattern", "[1]", "/rank_pattern: expected numbers by pattern"},
       {"bert-patterns", "rank_pattern", "{'(': 2}", "not a regular expression that is known here"},
       {"bert-patterns", "layers_to_transform", "[x]", "/layers_to_transform: expected a list of integers"},
       {"bert-patterns", "layers_pattern", "'('", "/layers_pattern: "},
-      {"bert-ia3", "feedforward_modules", "[output.dense, key]", "/feedforward_modules: scales the input of bert.encoder.layer.0.attention.self.key; only the input of the second feed-forward layer is a site"},
+      {"bert-ia3", "feedforward_modules", "[output.dense, key]",
+       "/feedforward_modules: scales the input of bert.encoder.layer.0.attention.self.key; only the input of the second "
+       "feed-forward layer is a site"},
       {"bert-prompt", "num_virtual_tokens", "0", "/num_virtual_tokens: expected an integer in 1.."},
       {"bert-prompt", "num_transformer_submodules", "2", "/num_transformer_submodules: expected an integer in 1..1"},
       {"bert-prompt", "token_dim", "64", "/token_dim: expected an integer in 32..32"},
@@ -87,18 +95,24 @@ TEST(PeftFields, ThatAreNotUnderstoodAreRefusedByName) {
   for (const auto& row : rows) {
     Foreign foreign(row.folder);
     foreign.config[row.key] = yaml(row.value);
-    const std::string message = message_of<InputError>([&] { foreign.import(std::string(row.folder) == "bert-features" ? std::nullopt : std::optional(class_task(3))); });
-    EXPECT_NE(message.find(row.message), std::string::npos) << row.key << ": " << row.value << "\nexpected: " << row.message << "\n   found: " << message;
+    const std::string message = message_of<InputError>(
+        [&] { foreign.import(std::string(row.folder) == "bert-features" ? std::nullopt : std::optional(class_task(3))); });
+    EXPECT_NE(message.find(row.message), std::string::npos)
+        << row.key << ": " << row.value << "\nexpected: " << row.message << "\n   found: " << message;
     EXPECT_NE(message.find("adapter_config.json"), std::string::npos) << message;
   }
 }
 
 TEST(PeftFields, ThatAreUnusedOrWithoutEffectAreTaken) {
   Foreign foreign("bert-patterns");
-  for (const char* key : {"eva_config", "loftq_config", "corda_config", "revision", "layers_pattern", "exclude_modules", "monteclora_config"}) foreign.config[key] = Node::null();
+  for (const char* key :
+       {"eva_config", "loftq_config", "corda_config", "revision", "layers_pattern", "exclude_modules", "monteclora_config"})
+    foreign.config[key] = Node::null();
   foreign.config["megatron_core"] = Node::text("other");
   foreign.config["init_lora_weights"] = Node::text("gaussian");
-  std::erase_if(foreign.config.members, [](const auto& member) { return member.first == "use_dora" || member.first == "alora_invocation_tokens"; });   // older files lack most
+  std::erase_if(foreign.config.members, [](const auto& member) {
+    return member.first == "use_dora" || member.first == "alora_invocation_tokens";
+  });  // older files lack most
   EXPECT_EQ(foreign.import().adapter.parts().size(), 3U);
 }
 
@@ -109,7 +123,8 @@ TEST(PeftFields, AllFaultsAreListedAtOnce) {
   foreign.tensors["surplus"] = at::zeros({2});
   foreign.tensors.erase("base_model.model.classifier.bias");
   const std::string message = message_of<InputError>([&] { foreign.import(); });
-  for (const char* part : {"/lora_bias", "/unknown", "\"surplus\" [2] has no place", "\"base_model.model.classifier.bias\" is missing"}) {
+  for (const char* part :
+       {"/lora_bias", "/unknown", "\"surplus\" [2] has no place", "\"base_model.model.classifier.bias\" is missing"}) {
     EXPECT_NE(message.find(part), std::string::npos) << part << " is not in: " << message;
   }
 }
@@ -124,15 +139,22 @@ TEST(PeftTensors, MustAgreeWithTheConfig) {
       {[&](Foreign& f) { f.tensors.erase(b); }, "lora_B.weight\" is missing"},
       {[](Foreign& f) { f.config["target_modules"] = yaml("[value]"); }, "changes a module that target_modules do not choose"},
       {[](Foreign& f) { f.config["layers_to_transform"] = yaml("[0]"); }, "changes a module that target_modules do not choose"},
-      {[](Foreign& f) { f.config["target_modules"] = yaml("[query, value, key]"); }, "although target_modules choose bert.encoder.layer.0.attention.self.key"},
-      {[](Foreign& f) { f.config["target_modules"] = Node::text("all-linear"); }, "although target_modules choose bert.pooler.dense"},
+      {[](Foreign& f) { f.config["target_modules"] = yaml("[query, value, key]"); },
+       "although target_modules choose bert.encoder.layer.0.attention.self.key"},
+      {[](Foreign& f) { f.config["target_modules"] = Node::text("all-linear"); },
+       "although target_modules choose bert.pooler.dense"},
       {[](Foreign& f) { f.config["rank_pattern"] = Node::null(); }, "expected numbers of shape [4, 32], found F32 [2, 32]"},
-      {[](Foreign& f) { f.tensors[kQuery] = f.tensors[kQuery].t().contiguous(); }, "expected numbers of shape [4, 32], found F32 [32, 4]"},
+      {[](Foreign& f) { f.tensors[kQuery] = f.tensors[kQuery].t().contiguous(); },
+       "expected numbers of shape [4, 32], found F32 [32, 4]"},
       {[](Foreign& f) { f.tensors[kQuery] = f.tensors[kQuery].to(at::kLong); }, "found I64 [4, 32]"},
       {[](Foreign& f) { f.tensors[kQuery].fill_(NAN); }, "'0.lora/enc.0.attn.q.lora_a' holds numbers that are not finite"},
-      {[](Foreign& f) { f.tensors["base_model.model.bert.embeddings.word_embeddings.lora_embedding_A"] = at::zeros({4, 9}); }, "lora_embedding_A\" [4, 9] has no place in a Graft adapter"},
       {[](Foreign& f) {
-         for (const char* suffix : {".lora_A.weight", ".lora_B.weight"}) f.tensors[std::string("base_model.model.bert.pooler.dense") + suffix] = at::zeros({4, 4});
+         f.tensors["base_model.model.bert.embeddings.word_embeddings.lora_embedding_A"] = at::zeros({4, 9});
+       },
+       "lora_embedding_A\" [4, 9] has no place in a Graft adapter"},
+      {[](Foreign& f) {
+         for (const char* suffix : {".lora_A.weight", ".lora_B.weight"})
+           f.tensors[std::string("base_model.model.bert.pooler.dense") + suffix] = at::zeros({4, 4});
          f.config["target_modules"] = yaml("[query, value, pooler.dense]");
        },
        "bert.pooler.dense is no linear layer of a block, so it cannot be changed here"},
@@ -148,7 +170,9 @@ TEST(PeftTensors, MustAgreeWithTheConfig) {
   expect_message<InputError>([&] { scales.import(); }, "holds no ia3_l of any layer");
   Foreign biases("bert-bias-all");
   biases.tensors["base_model.model.classifier.modules_to_save.bias"].add_(1);
-  expect_message<InputError>([&] { biases.import(); }, "modules_to_save.bias\" differs from \"base_model.model.classifier.bias\", of which it is a second copy");
+  expect_message<InputError>(
+      [&] { biases.import(); },
+      "modules_to_save.bias\" differs from \"base_model.model.classifier.bias\", of which it is a second copy");
 }
 
 // What a reader hands over is checked once more, so that none can leave something out.
@@ -168,26 +192,34 @@ TEST(Assembling, NamesEveryEmptySlotAndEveryTensorWithoutOne) {
 
 TEST(PeftHead, NeedsATaskThatFits) {
   const Foreign with("bert-patterns"), without("bert-features");
-  expect_message<InputError>([&] { with.import(std::nullopt); }, "the head has 3 outputs, but the folder does not say what they mean: give --task with a ready task, a YAML file, or text:LABEL,LABEL with 3 labels");
-  expect_message<InputError>([&] { with.import(class_task(2)); }, "--task: the task \"test\" needs 2 outputs, but the head has 3 outputs");
+  expect_message<InputError>([&] { with.import(std::nullopt); },
+                             "the head has 3 outputs, but the folder does not say what they mean: give --task with a ready task, "
+                             "a YAML file, or text:LABEL,LABEL with 3 labels");
+  expect_message<InputError>([&] { with.import(class_task(2)); },
+                             "--task: the task \"test\" needs 2 outputs, but the head has 3 outputs");
   expect_message<InputError>([&] { with.import(regression_task()); }, "needs 1 output, but the head has 3 outputs");
-  expect_message<InputError>([&] { without.import(class_task(3)); }, "has no head, so no labels; leave the flag out, or give a task whose answers are texts");
+  expect_message<InputError>([&] { without.import(class_task(3)); },
+                             "has no head, so no labels; leave the flag out, or give a task whose answers are texts");
   EXPECT_FALSE(without.import(std::nullopt).adapter.task().has_value());
 }
 
 TEST(PeftFolder, MustBeOneOfTheModel) {
   const TempFolder empty;
   const auto model = golden_model("bert-tiny");
-  expect_message<InputError>([&] { import_adapter("peft", empty.path(), *model, std::nullopt); }, "holds no adapter_config.json, so it is no adapter folder of peft");
-  expect_message<InputError>([&] { import_adapter("pef", empty.path(), *model, std::nullopt); }, "unknown format \"pef\" (did you mean 'peft'?)");
+  expect_message<InputError>([&] { import_adapter("peft", empty.path(), *model, std::nullopt); },
+                             "holds no adapter_config.json, so it is no adapter folder of peft");
+  expect_message<InputError>([&] { import_adapter("pef", empty.path(), *model, std::nullopt); },
+                             "unknown format \"pef\" (did you mean 'peft'?)");
   Foreign foreign("bert-patterns");
   expect_message<InputError>([&] { foreign.import(class_task(3), "roberta-tiny"); }, "has no place in a Graft adapter");
   write_file_atomically(foreign.folder / "adapter_model.bin", "x");
   expect_message<InputError>([&] { foreign.import(); }, "holds both adapter_model.safetensors and adapter_model.bin");
   std::filesystem::remove(foreign.folder / "adapter_model.safetensors");
-  expect_message<InputError>([&] { import_adapter("peft", foreign.folder.path(), *model, class_task(3)); }, "adapter_model.bin: not a file of torch 1.6");
+  expect_message<InputError>([&] { import_adapter("peft", foreign.folder.path(), *model, class_task(3)); },
+                             "adapter_model.bin: not a file of torch 1.6");
   std::filesystem::remove(foreign.folder / "adapter_model.bin");
-  expect_message<InputError>([&] { import_adapter("peft", foreign.folder.path(), *model, class_task(3)); }, "expected adapter_model.safetensors or adapter_model.bin, found neither");
+  expect_message<InputError>([&] { import_adapter("peft", foreign.folder.path(), *model, class_task(3)); },
+                             "expected adapter_model.safetensors or adapter_model.bin, found neither");
 }
 
 // A head that reads the pooler of a base that has none would fail only when used.
@@ -198,7 +230,8 @@ TEST(PeftFolder, NeedsThePoolerThatItsHeadReads) {
   const Model model{"bare", whole->config, whole->sites, Weights(whole->config, base, Precision::kFloat32)};
   expect_message<InputError>([&] { import_adapter("peft", golden_dir("peft") / "bert-patterns" / "peft", model, class_task(3)); },
                              "its head reads a pooler, but the model 'bare' has none; give the base it was trained on");
-  EXPECT_TRUE(import_adapter("peft", golden_dir("peft") / "bert-pooler" / "peft", model, class_task(3)).tensors.contains("head/pooler.weight"));
+  EXPECT_TRUE(import_adapter("peft", golden_dir("peft") / "bert-pooler" / "peft", model, class_task(3))
+                  .tensors.contains("head/pooler.weight"));
 }
 
 // PEFT's prefix takes positions from the table: 3 here, so that 37 of 40 are left for tokens.
@@ -232,19 +265,26 @@ TEST(PeftExport, RefusesWhatPeftCannotHold) {
       {"[{full: {}}]", "0.full: a fully trained model is no adapter to PEFT: merge it into the weights with graft merge"},
       {"[{top-layers: {}}]", "0.top-layers: trained blocks are no adapter to PEFT"},
       {"[{gate: {}, of: {lora: {}}}]", "0.gate: PEFT has no gates"},
-      {"[{stochastic: {}, of: {lora: {}}}]", "0.stochastic: PEFT has no stochastic mixtures: make it one adapter first with graft average"},
+      {"[{stochastic: {}, of: {lora: {}}}]",
+       "0.stochastic: PEFT has no stochastic mixtures: make it one adapter first with graft average"},
       {"[{router: {}, of: {lora: {}}}]", "0.router: PEFT has no routed mixtures of this kind (MoV, MoLoRA)"},
       {"[{lora: {}}, {prefix: {}}]", "1.prefix: PEFT keeps one method in a folder, and 0.lora is another"},
-      {"[{lora: {sites: attn.q}}, {lora: {sites: attn.q}}]", "1.lora: PEFT keeps one change of a module, and enc.0.attn.q has two"},
-      {"[{lora: {sites: attn.q}}, {lora: {sites: attn.k, dropout: 0.5}}]", "1.lora: lora_dropout is one number in PEFT: expected 0 as in 0.lora/, found 0.5"},
-      {"[{lora: {}}, {bitfit: {pooler: false}}]", "1.bitfit: bias: all holds every bias of the model, but pooler.bias was not trained"},
+      {"[{lora: {sites: attn.q}}, {lora: {sites: attn.q}}]",
+       "1.lora: PEFT keeps one change of a module, and enc.0.attn.q has two"},
+      {"[{lora: {sites: attn.q}}, {lora: {sites: attn.k, dropout: 0.5}}]",
+       "1.lora: lora_dropout is one number in PEFT: expected 0 as in 0.lora/, found 0.5"},
+      {"[{lora: {}}, {bitfit: {pooler: false}}]",
+       "1.bitfit: bias: all holds every bias of the model, but pooler.bias was not trained"},
       {"[{affine: {shift: true}}]", "0.affine: PEFT's (IA)^3 scales and does not shift"},
       {"[{affine: {sites: out}}]", "enc.0.out is neither"},
-      {"[{affine: {sites: [ffn.act, ffn.down]}}]", "scales what enters or what leaves bert.encoder.layer.0.output.dense, not both"},
+      {"[{affine: {sites: [ffn.act, ffn.down]}}]",
+       "scales what enters or what leaves bert.encoder.layer.0.output.dense, not both"},
       {"[{prefix: {layers: [1], counts_positions: true}}]", "PEFT's prefix stands in every layer, found 1 of 2"},
       {"[{prefix: {}}]", "expected counts_positions: true, as it must be trained"},
-      {"[{prompt: {length: 2, position: after_first}}]", "PEFT's prompt stands before all tokens: expected position before, found after_first"},
-      {"[{prefix: {layers: [0], counts_positions: true}}, {prefix: {layers: [1], counts_positions: true}}]", "1.prefix: PEFT keeps one prefix in a folder"},
+      {"[{prompt: {length: 2, position: after_first}}]",
+       "PEFT's prompt stands before all tokens: expected position before, found after_first"},
+      {"[{prefix: {layers: [0], counts_positions: true}}, {prefix: {layers: [1], counts_positions: true}}]",
+       "1.prefix: PEFT keeps one prefix in a folder"},
   };
   for (const auto& row : rows) {
     const TempFolder folder;
@@ -259,7 +299,8 @@ TEST(PeftExport, RefusesWhatPeftCannotHold) {
 TEST(PeftExport, DoesNotWriteOverAnAdapter) {
   const Foreign foreign("bert-patterns");
   const LoadedAdapter loaded = foreign.import();
-  expect_message<InputError>([&] { export_adapter("peft", foreign.folder.path(), loaded, *golden_model("bert-tiny")); }, "holds an adapter already (adapter_config.json); choose another folder");
+  expect_message<InputError>([&] { export_adapter("peft", foreign.folder.path(), loaded, *golden_model("bert-tiny")); },
+                             "holds an adapter already (adapter_config.json); choose another folder");
 }
 
 }  // namespace

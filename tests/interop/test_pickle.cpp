@@ -48,11 +48,12 @@ std::string tuple(const std::vector<int32_t>& values) {
 std::string storage(const std::string& key, int32_t numel, const std::string& kind = "FloatStorage") {
   return "(" + text("storage") + "ctorch\n" + kind + "\n" + text(key) + text("cpu") + number(numel) + "tQ";
 }
-std::string tensor(const std::string& where, int32_t offset, const std::vector<int32_t>& sizes, const std::vector<int32_t>& strides) {
+std::string tensor(const std::string& where, int32_t offset, const std::vector<int32_t>& sizes,
+                   const std::vector<int32_t>& strides) {
   return "ctorch._utils\n_rebuild_tensor_v2\n(" + where + number(offset) + tuple(sizes) + tuple(strides) + "\x89" + "Nt" + "R";
 }
 std::string entry(const std::string& value) { return "\x80\x02}"s + text("w") + value + "s."; }
-const Record kFour{"data/0", std::string(16, '\0')};   // four floats
+const Record kFour{"data/0", std::string(16, '\0')};  // four floats
 
 TEST(TorchFiles, GiveTheTensorsThatPythonSaved) {
   for (const char* name : {"dtypes", "views", "state_dict", "parameters"}) {
@@ -75,7 +76,8 @@ TEST(TorchFiles, OfOtherContentAreRefused) {
     const char* name;
     const char* message;
   } rows[] = {
-      {"old_layout.bin", "not a file of torch 1.6 or newer; load it in Python and save it again with safetensors or a newer torch"},
+      {"old_layout.bin",
+       "not a file of torch 1.6 or newer; load it in Python and save it again with safetensors or a newer torch"},
       {"module.bin", "the file asks for \"torch.nn.modules.linear.Linear\"; only tensors in plain dictionaries"},
       {"number.bin", "\"step\": expected a tensor, found an integer"},
       {"list.bin", "expected a dictionary of tensors, found a list"},
@@ -88,14 +90,16 @@ TEST(TorchFiles, OfOtherContentAreRefused) {
   expect_message<InputError>([&] { load_torch_file(dir / "none.bin"); }, "no such file");
 }
 
-TEST(TorchFiles, HandWrittenOnesAreRead) {   // so that each row below differs from a good file in one thing
+TEST(TorchFiles, HandWrittenOnesAreRead) {  // so that each row below differs from a good file in one thing
   const NamedTensors found = parsed(archive(entry(tensor(storage("0", 4), 1, {3}, {1})), {kFour}));
   EXPECT_EQ(found.at("w").sizes(), (std::vector<int64_t>{3}));
 }
 
 TEST(TorchFiles, NothingIsEverRun) {
   const std::string call = "\x80\x02"s + "cos\nsystem\n(" + text("touch /tmp/graft-was-run") + "tR.";
-  expect_message<InputError>([&] { parsed(archive(call)); }, "the file asks for \"os.system\"; only tensors in plain dictionaries, lists and tuples are read, and nothing is ever run");
+  expect_message<InputError>(
+      [&] { parsed(archive(call)); },
+      "the file asks for \"os.system\"; only tensors in plain dictionaries, lists and tuples are read, and nothing is ever run");
   expect_message<InputError>([&] { parsed(archive("\x80\x02"s + "c__builtin__\neval\n.")); }, "\"__builtin__.eval\"");
   expect_message<InputError>([&] { parsed(archive("\x80\x02"s + "ctorch\nload\n.")); }, "\"torch.load\"");
   EXPECT_FALSE(std::filesystem::exists("/tmp/graft-was-run"));
@@ -147,9 +151,10 @@ TEST(TorchFiles, TensorsLieWithinTheirStorages) {
       {entry(tensor(good, 3, {2}, {-1})), "does not lie in its storage"},
       {entry(tensor(good, 0, {2}, {1 << 30})), "does not lie in its storage"},
       {entry(tensor(good, 0, {1 << 30, 1 << 30, 1 << 30}, {1 << 30, 1 << 30, 1 << 30})), "does not lie in its storage"},
-      {entry(tensor(good, 0, {1 << 20}, {0})), "does not lie in its storage"},   // more elements than the storage has
+      {entry(tensor(good, 0, {1 << 20}, {0})), "does not lie in its storage"},  // more elements than the storage has
       {entry(tensor(good, 5, {0}, {1})), "does not lie in its storage"},
-      {entry(tensor(good, 0, {0, 1 << 30, 1 << 30, 1 << 30}, {1, 1, 1, 1})), "an empty tensor of sizes [0, 1073741824, 1073741824, 1073741824]"},
+      {entry(tensor(good, 0, {0, 1 << 30, 1 << 30, 1 << 30}, {1, 1, 1, 1})),
+       "an empty tensor of sizes [0, 1073741824, 1073741824, 1073741824]"},
       {entry(tensor(good, 0, {2, 2}, {1})), "a tensor has 2 sizes and 1 strides"},
       {entry(tensor(good, 0, std::vector<int32_t>(17, 1), std::vector<int32_t>(17, 1))), "more than 16 dimensions"},
       {entry(tensor(storage("0", 5), 0, {1}, {1})), "storage \"data/0\": expected 5 elements of 4 bytes, found 16 bytes"},
@@ -158,11 +163,18 @@ TEST(TorchFiles, TensorsLieWithinTheirStorages) {
       {entry(tensor(storage("1", 4), 0, {1}, {1})), "storage \"data/1\" is missing"},
       {entry(tensor(storage("0", 4, "QInt8Storage"), 0, {1}, {1})), "the file asks for \"torch.QInt8Storage\""},
       {entry(good + "0" + tensor(storage("0", 2, "DoubleStorage"), 0, {1}, {1})), "is none that a plain dictionary"},
-      {"\x80\x02}("s + text("a") + tensor(good, 0, {1}, {1}) + text("b") + tensor(storage("0", 2, "DoubleStorage"), 0, {1}, {1}) + "u.", "storage \"0\" is described in two ways"},
-      {"\x80\x02}("s + text("a") + tensor(good, 0, {1}, {1}) + text("a") + tensor(good, 0, {1}, {1}) + "u.", "tensor \"a\" is stored twice"},
+      {"\x80\x02}("s + text("a") + tensor(good, 0, {1}, {1}) + text("b") + tensor(storage("0", 2, "DoubleStorage"), 0, {1}, {1}) +
+           "u.",
+       "storage \"0\" is described in two ways"},
+      {"\x80\x02}("s + text("a") + tensor(good, 0, {1}, {1}) + text("a") + tensor(good, 0, {1}, {1}) + "u.",
+       "tensor \"a\" is stored twice"},
   };
   for (const auto& row : rows) expect_message<InputError>([&] { parsed(archive(row.program, {kFour})); }, row.message);
-  expect_message<InputError>([&] { parsed(archive(entry(tensor(storage("0", 4, "BoolStorage"), 0, {4}, {1})), {{"data/0", "\0\1\2\0"s}})); }, "expected truth values 0 and 1, found 2");
+  expect_message<InputError>(
+      [&] {
+        parsed(archive(entry(tensor(storage("0", 4, "BoolStorage"), 0, {4}, {1})), {{"data/0", "\0\1\2\0"s}}));
+      },
+      "expected truth values 0 and 1, found 2");
 }
 
 TEST(TorchFiles, DeepAndCircularContainersAreHarmless) {
@@ -214,9 +226,10 @@ TEST(TorchFiles, DirectoriesAreNotBelieved) {
   std::string bad = two;
   expect_message<InputError>([&] { parsed(bad.replace(name, 6, "data/0")); }, "record \"archive/data/0\" is there twice");
   bad = two;
-  expect_message<InputError>([&] { parsed(bad.replace(first + 46 + 7, 1, "_")); }, "record \"archive_data.pkl\" lies in no folder");
+  expect_message<InputError>([&] { parsed(bad.replace(first + 46 + 7, 1, "_")); },
+                             "record \"archive_data.pkl\" lies in no folder");
   bad = two;
-  bad[first + 21] = bad[first + 25] = '\x08';   // the pickle becomes 2 kB and more: each lies in the file, all together do not fit
+  bad[first + 21] = bad[first + 25] = '\x08';  // the pickle becomes 2 kB and more: each lies in the file, all together do not fit
   expect_message<InputError>([&] { parsed(bad); }, "its records are larger than the file");
 }
 

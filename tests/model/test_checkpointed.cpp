@@ -17,9 +17,9 @@ namespace {
 using at::Tensor;
 
 struct Outcome {
-  double loss = 0;                  // of the texts, with what edits add
+  double loss = 0;  // of the texts, with what edits add
   NamedTensors gradients, records;
-  size_t losses = 0;                // made by edits
+  size_t losses = 0;  // made by edits
   bool learns_through_losses = false;
 };
 
@@ -42,12 +42,17 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
     Bound bound(model, *rig.adapter, rig.tensors, Experts::kApart);
     std::vector<Lane> lanes;
     for (size_t pass = 0; pass < passes; ++pass) {
-      lanes.push_back({&bound, {.is_training = true, .key = key, .route = key.with("route").with(pass), .losses = &losses, .records = &records}});
+      lanes.push_back(
+          {&bound,
+           {.is_training = true, .key = key, .route = key.with("route").with(pass), .losses = &losses, .records = &records}});
     }
     Tensor loss = at::zeros({}, at::kDouble);
-    if (is_text) {   // the batch and its packs are gone when backward runs, as they are in training
-      const LanguageBatch batch = make_language_batch(model, pack_lanes, {.position_offset = model.config.position_offset, .pad_id = model.config.pad_id});
-      loss = loss + vocabulary_loss(predicting_states(model, batch, lanes, options), bound.weights().output_layer(model.config), batch.targets).sum;
+    if (is_text) {  // the batch and its packs are gone when backward runs, as they are in training
+      const LanguageBatch batch = make_language_batch(
+          model, pack_lanes, {.position_offset = model.config.position_offset, .pad_id = model.config.pad_id});
+      loss = loss + vocabulary_loss(predicting_states(model, batch, lanes, options), bound.weights().output_layer(model.config),
+                                    batch.targets)
+                        .sum;
     } else {
       for (const Tensor& logits : compute_logits(model, pack_of(model, pack_lanes), lanes, options).logits) {
         loss = loss + (logits * at::arange(1, logits.numel() + 1, logits.options()).view_as(logits)).sin().sum();
@@ -96,7 +101,8 @@ class SavesMemory : public ::testing::TestWithParam<std::tuple<std::string, size
 TEST_P(SavesMemory, GivesTheSameLossAndGradients) {
   const auto& [model_name, which] = GetParam();
   const Case& c = cases()[which];
-  Rig rig(tiny_model(model_name, Precision::kFloat64), c.definition, model_name == "bert" ? std::optional(class_task(3)) : std::nullopt);
+  Rig rig(tiny_model(model_name, Precision::kFloat64), c.definition,
+          model_name == "bert" ? std::optional(class_task(3)) : std::nullopt);
   rig.shake(0.1);
   rig.widen();
   const Outcome kept = step(rig, false, c.passes, 0.2), anew = step(rig, true, c.passes, 0.2);
@@ -110,7 +116,9 @@ TEST_P(SavesMemory, GivesTheSameLossAndGradients) {
   EXPECT_EQ(anew.learns_through_losses, c.has_losses);
 }
 
-INSTANTIATE_TEST_SUITE_P(Trunks, SavesMemory, ::testing::Combine(::testing::Values("bert", "llama", "t5", "bart"), ::testing::Range(size_t{0}, size_t{6})),
+INSTANTIATE_TEST_SUITE_P(Trunks, SavesMemory,
+                         ::testing::Combine(::testing::Values("bert", "llama", "t5", "bart"),
+                                            ::testing::Range(size_t{0}, size_t{6})),
                          [](const auto& p) { return std::get<0>(p.param) + "_" + cases()[std::get<1>(p.param)].name; });
 
 TEST(Checkpointed, RunsOnceInForwardAndOnceInBackward) {

@@ -34,20 +34,21 @@ TEST(Config, ReadsBert) {
   EXPECT_EQ(c.norm_epsilon, 1e-5);
   EXPECT_EQ(c.hidden_dropout, 0.2);
   EXPECT_EQ(c.attention_dropout, 0.3);
-  EXPECT_EQ(c.classifier_dropout, 0.2);   // as hidden_dropout_prob where it has none of its own
+  EXPECT_EQ(c.classifier_dropout, 0.2);  // as hidden_dropout_prob where it has none of its own
   EXPECT_EQ(c.activation, Activation::kGelu);
 }
 
 TEST(Config, RobertaCountsPositionsAfterThePadRow) {
   const ModelConfig c = parsed("roberta", R"({"pad_token_id": 3})");
   EXPECT_EQ(c.position_offset, 4);
-  EXPECT_EQ(c.max_positions, 8);   // of 12 rows
+  EXPECT_EQ(c.max_positions, 8);  // of 12 rows
   EXPECT_EQ(parsed("roberta", "{}").position_offset, 2);
 }
 
 TEST(Config, ReadsActivationsAndClassifierDropout) {
-  for (const auto& [name, activation] : {std::pair{"gelu", Activation::kGelu}, std::pair{"relu", Activation::kRelu},
-                                         std::pair{"gelu_new", Activation::kGeluTanh}, std::pair{"gelu_pytorch_tanh", Activation::kGeluTanh}}) {
+  for (const auto& [name, activation] :
+       {std::pair{"gelu", Activation::kGelu}, std::pair{"relu", Activation::kRelu}, std::pair{"gelu_new", Activation::kGeluTanh},
+        std::pair{"gelu_pytorch_tanh", Activation::kGeluTanh}}) {
     EXPECT_EQ(parsed("bert", std::string(R"({"hidden_act": ")") + name + "\"}").activation, activation) << name;
   }
   EXPECT_EQ(parsed("bert", R"({"classifier_dropout": 0.4})").classifier_dropout, 0.4);
@@ -55,12 +56,30 @@ TEST(Config, ReadsActivationsAndClassifierDropout) {
 }
 
 TEST(Config, AcceptsKeysThatChangeNothingHere) {
-  for (const char* key : {"_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version", "use_cache", "gradient_checkpointing",
-                          "initializer_range", "bos_token_id", "eos_token_id", "id2label", "label2id", "num_labels", "problem_type",
-                          "finetuning_task", "pooler_fc_size", "pooler_type", "directionality", "tie_word_embeddings", "output_attentions"}) {
+  for (const char* key : {"_name_or_path",
+                          "architectures",
+                          "torch_dtype",
+                          "dtype",
+                          "transformers_version",
+                          "use_cache",
+                          "gradient_checkpointing",
+                          "initializer_range",
+                          "bos_token_id",
+                          "eos_token_id",
+                          "id2label",
+                          "label2id",
+                          "num_labels",
+                          "problem_type",
+                          "finetuning_task",
+                          "pooler_fc_size",
+                          "pooler_type",
+                          "directionality",
+                          "tie_word_embeddings",
+                          "output_attentions"}) {
     EXPECT_NO_THROW(parsed("bert", std::string("{\"") + key + R"(": ["anything"]})")) << key;
   }
-  EXPECT_NO_THROW(parsed("bert", R"({"pruned_heads": {}, "is_decoder": false, "add_cross_attention": false, "chunk_size_feed_forward": 0,
+  EXPECT_NO_THROW(
+      parsed("bert", R"({"pruned_heads": {}, "is_decoder": false, "add_cross_attention": false, "chunk_size_feed_forward": 0,
                                       "position_embedding_type": "absolute", "is_encoder_decoder": false})"));
 }
 
@@ -68,7 +87,8 @@ TEST(Config, RefusesEachByName) {
   const struct {
     const char *changes, *message;
   } rows[] = {
-      {R"({"model_type": "berd"})", R"(/model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral or qwen2, found "berd" (did you mean 'bert'?))"},
+      {R"({"model_type": "berd"})",
+       R"(/model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral or qwen2, found "berd" (did you mean 'bert'?))"},
       {R"({"hidden_size": 0})", R"(/hidden_size: expected an integer in 1..1048576, found "0")"},
       {R"({"hidden_size": "8"})", R"(/hidden_size: expected an integer in 1..1048576, found "8")"},
       {R"({"num_hidden_layers": -1})", R"(/num_hidden_layers: expected an integer in 1..1000, found "-1")"},
@@ -83,7 +103,8 @@ TEST(Config, RefusesEachByName) {
       {R"({"attention_probs_dropout_prob": "x"})", R"(/attention_probs_dropout_prob: expected a number in 0..1, found "x")"},
       {R"({"classifier_dropout": 2})", R"(/classifier_dropout: expected a number in 0..1, found "2")"},
       {R"({"hidden_act": "silu"})", R"(/hidden_act: expected gelu, gelu_new, gelu_pytorch_tanh or relu, found "silu")"},
-      {R"({"position_embedding_type": "relative_key"})", R"(/position_embedding_type: only "absolute" is supported, found "relative_key")"},
+      {R"({"position_embedding_type": "relative_key"})",
+       R"(/position_embedding_type: only "absolute" is supported, found "relative_key")"},
       {R"({"is_decoder": true})", R"(/is_decoder: only "false" is supported, found "true")"},
       {R"({"add_cross_attention": true})", R"(/add_cross_attention: only "false" is supported, found "true")"},
       {R"({"is_encoder_decoder": true})", R"(/is_encoder_decoder: only "false" is supported, found "true")"},
@@ -99,7 +120,9 @@ TEST(Config, RefusesEachByName) {
 }
 
 TEST(Config, ReadsBart) {
-  const ModelConfig c = parsed("bart", R"({"dropout": 0.2, "attention_dropout": 0.3, "activation_dropout": 0.4, "classifier_dropout": 0.5, "scale_embedding": true,
+  const ModelConfig c = parsed(
+      "bart",
+      R"({"dropout": 0.2, "attention_dropout": 0.3, "activation_dropout": 0.4, "classifier_dropout": 0.5, "scale_embedding": true,
                                             "decoder_layers": 3, "pad_token_id": 4, "decoder_start_token_id": 5})");
   EXPECT_EQ(std::pair(c.layers, c.decoder_layers), std::pair(int64_t{2}, int64_t{3}));
   EXPECT_EQ(c.attention_width, 8);
@@ -110,7 +133,8 @@ TEST(Config, ReadsBart) {
   EXPECT_EQ(c.pad_id, 4);
   EXPECT_EQ(c.decoder_start_id, 5);
   EXPECT_EQ(c.norm_epsilon, 1e-5);
-  EXPECT_EQ(std::tuple(c.hidden_dropout, c.embed_dropout, c.attention_dropout, c.activation_dropout, c.classifier_dropout), std::tuple(0.2, 0.2, 0.3, 0.4, 0.5));
+  EXPECT_EQ(std::tuple(c.hidden_dropout, c.embed_dropout, c.attention_dropout, c.activation_dropout, c.classifier_dropout),
+            std::tuple(0.2, 0.2, 0.3, 0.4, 0.5));
   EXPECT_EQ(c.embedding_scale, std::sqrt(8.0));
   EXPECT_EQ(c.attention_scale, 0.5);
   EXPECT_TRUE(c.has_attention_bias && c.has_ffn_bias && c.has_tied_output);
@@ -121,12 +145,13 @@ TEST(Config, ReadsBart) {
 TEST(Config, ReadsT5) {
   const ModelConfig plain = parsed("t5", R"({"dropout_rate": 0.3})");
   EXPECT_EQ(plain.head_width(), 3);
-  EXPECT_EQ(plain.attention_width, 6);   // of a width of 8
+  EXPECT_EQ(plain.attention_width, 6);  // of a width of 8
   EXPECT_EQ(plain.key_width(), 6);
   EXPECT_EQ(plain.max_positions, ModelConfig::kAnyLength);
   EXPECT_EQ(plain.position_kind, PositionKind::kDistanceBias);
   EXPECT_EQ(std::pair(plain.distance_buckets, plain.max_distance), std::pair(int64_t{4}, int64_t{8}));
-  EXPECT_EQ(std::tuple(plain.hidden_dropout, plain.embed_dropout, plain.attention_dropout, plain.activation_dropout), std::tuple(0.3, 0.3, 0.3, 0.3));
+  EXPECT_EQ(std::tuple(plain.hidden_dropout, plain.embed_dropout, plain.attention_dropout, plain.activation_dropout),
+            std::tuple(0.3, 0.3, 0.3, 0.3));
   EXPECT_EQ(plain.attention_scale, 1.0);
   EXPECT_EQ(plain.output_scale, 1 / std::sqrt(8.0));
   EXPECT_EQ(plain.activation, Activation::kRelu);
@@ -135,7 +160,9 @@ TEST(Config, ReadsT5) {
   EXPECT_FALSE(plain.has_gated_ffn || plain.has_attention_bias || plain.has_ffn_bias);
   EXPECT_EQ(parsed("t5", R"({"num_decoder_layers": null})").decoder_layers, 2);
 
-  const ModelConfig gated = parsed("t5", R"({"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new", "is_gated_act": true, "tie_word_embeddings": false})");
+  const ModelConfig gated = parsed(
+      "t5",
+      R"({"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new", "is_gated_act": true, "tie_word_embeddings": false})");
   EXPECT_TRUE(gated.has_gated_ffn);
   EXPECT_FALSE(gated.has_tied_output);
   EXPECT_EQ(gated.output_scale, 1.0);
@@ -156,7 +183,8 @@ TEST(Config, ReadsGpt2) {
 }
 
 TEST(Config, ReadsLlama) {
-  const ModelConfig c = parsed("llama", R"({"head_dim": 6, "rope_theta": 5000, "attention_bias": true, "tie_word_embeddings": true, "pad_token_id": -1})");
+  const ModelConfig c = parsed(
+      "llama", R"({"head_dim": 6, "rope_theta": 5000, "attention_bias": true, "tie_word_embeddings": true, "pad_token_id": -1})");
   EXPECT_EQ(std::pair(c.layers, c.decoder_layers), std::pair(int64_t{0}, int64_t{2}));
   EXPECT_EQ(c.attention_width, 12);
   EXPECT_EQ(c.key_width(), 6);
@@ -168,9 +196,12 @@ TEST(Config, ReadsLlama) {
   EXPECT_EQ(c.pad_id, 0);
   EXPECT_TRUE(c.has_gated_ffn && c.is_pre_norm && c.has_attention_bias && c.has_tied_output);
   EXPECT_FALSE(c.has_ffn_bias);
-  const RotaryScaling scaling = parsed("llama", R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1.5, "high_freq_factor": 4.5,
-                                                   "original_max_position_embeddings": 5}})").rotary_scaling;
-  EXPECT_EQ(std::tuple(scaling.kind, scaling.factor, scaling.low_frequency_factor, scaling.high_frequency_factor, scaling.original_positions),
+  const RotaryScaling scaling =
+      parsed("llama", R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1.5, "high_freq_factor": 4.5,
+                                                   "original_max_position_embeddings": 5}})")
+          .rotary_scaling;
+  EXPECT_EQ(std::tuple(scaling.kind, scaling.factor, scaling.low_frequency_factor, scaling.high_frequency_factor,
+                       scaling.original_positions),
             std::tuple(std::string("llama3"), 8.0, 1.5, 4.5, int64_t{5}));
   EXPECT_EQ(parsed("llama", R"({"rope_scaling": {"type": "linear", "factor": 2}})").rotary_scaling.factor, 2);
 }
@@ -179,25 +210,32 @@ TEST(Config, RefusesEachOfOtherFamiliesByName) {
   const struct {
     const char *family, *changes, *message;
   } rows[] = {
-      {"bart", R"({"decoder_attention_heads": 4})", R"(/decoder_attention_heads: expected 2 as in encoder_attention_heads, found "4")"},
+      {"bart", R"({"decoder_attention_heads": 4})",
+       R"(/decoder_attention_heads: expected 2 as in encoder_attention_heads, found "4")"},
       {"bart", R"({"decoder_ffn_dim": 16})", R"(/decoder_ffn_dim: expected 12 as in encoder_ffn_dim, found "16")"},
-      {"bart", R"({"encoder_attention_heads": 3, "decoder_attention_heads": 3})", R"(/encoder_attention_heads: expected a divisor of d_model 8, found "3")"},
+      {"bart", R"({"encoder_attention_heads": 3, "decoder_attention_heads": 3})",
+       R"(/encoder_attention_heads: expected a divisor of d_model 8, found "3")"},
       {"bart", R"({"decoder_layerdrop": 0.1})", "/decoder_layerdrop: leaving whole layers out is not supported"},
       {"bart", R"({"normalize_before": true})", R"(/normalize_before: only "false" is supported, found "true")"},
       {"bart", R"({"normalize_embedding": false})", R"(/normalize_embedding: only "true" is supported, found "false")"},
       {"bart", R"({"hidden_size": 8})", "/hidden_size: unknown key"},
-      {"t5", R"({"feed_forward_proj": "gated-tanh"})", R"(/feed_forward_proj: expected relu, gated-gelu or gated-silu, found "gated-tanh")"},
+      {"t5", R"({"feed_forward_proj": "gated-tanh"})",
+       R"(/feed_forward_proj: expected relu, gated-gelu or gated-silu, found "gated-tanh")"},
       {"t5", R"({"dense_act_fn": "silu"})", R"(/dense_act_fn: only "relu" is supported, found "silu")"},
       {"t5", R"({"is_gated_act": true})", R"(/is_gated_act: only "false" is supported, found "true")"},
       {"t5", R"({"scalable_attention": true})", "/scalable_attention: unknown key"},
-      {"gpt2", R"({"scale_attn_by_inverse_layer_idx": true})", R"(/scale_attn_by_inverse_layer_idx: only "false" is supported, found "true")"},
+      {"gpt2", R"({"scale_attn_by_inverse_layer_idx": true})",
+       R"(/scale_attn_by_inverse_layer_idx: only "false" is supported, found "true")"},
       {"gpt2", R"({"scale_attn_weights": false})", R"(/scale_attn_weights: only "true" is supported, found "false")"},
       {"gpt2", R"({"n_head": 3})", R"(/n_head: expected a divisor of n_embd 8, found "3")"},
-      {"llama", R"({"num_key_value_heads": 3})", R"(/num_key_value_heads: expected a divisor of num_attention_heads 2, found "3")"},
+      {"llama", R"({"num_key_value_heads": 3})",
+       R"(/num_key_value_heads: expected a divisor of num_attention_heads 2, found "3")"},
       {"llama", R"({"head_dim": 3})", R"(/head_dim: rotary positions take heads of even width, found "3")"},
-      {"llama", R"({"rope_scaling": {"rope_type": "yarn", "factor": 2}})", R"(/rope_scaling/rope_type: expected default, linear, dynamic or llama3, found "yarn")"},
+      {"llama", R"({"rope_scaling": {"rope_type": "yarn", "factor": 2}})",
+       R"(/rope_scaling/rope_type: expected default, linear, dynamic or llama3, found "yarn")"},
       {"llama", R"({"rope_scaling": {"rope_type": "linear"}})", "/rope_scaling/factor: missing; expected a number"},
-      {"llama", R"({"rope_scaling": {"rope_type": "linear", "factor": 2, "beta_fast": 32}})", "/rope_scaling/beta_fast: unknown key"},
+      {"llama", R"({"rope_scaling": {"rope_type": "linear", "factor": 2, "beta_fast": 32}})",
+       "/rope_scaling/beta_fast: unknown key"},
       {"llama", R"({"pretraining_tp": 2})", R"(/pretraining_tp: only "1" is supported, found "2")"},
       {"llama", R"({"sliding_window": 4096})", "/sliding_window: unknown key"},
   };
@@ -214,8 +252,10 @@ TEST(Config, IsReadOfAFolderOrAFile) {
 }
 
 TEST(Config, ListsEveryFaultAtOnce) {
-  const std::string message = message_of<InputError>([] { parse_config(parse_json(R"({"model_type": "bert", "hidden_size": 8, "rank": 1})", "c.json"), "c.json"); });
-  for (const char* key : {"num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size", "max_position_embeddings", "type_vocab_size"}) {
+  const std::string message = message_of<InputError>(
+      [] { parse_config(parse_json(R"({"model_type": "bert", "hidden_size": 8, "rank": 1})", "c.json"), "c.json"); });
+  for (const char* key : {"num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
+                          "max_position_embeddings", "type_vocab_size"}) {
     EXPECT_NE(message.find(std::string("/") + key + ": missing; expected an integer"), std::string::npos) << message;
   }
   EXPECT_NE(message.find("/rank: unknown key"), std::string::npos) << message;
@@ -225,7 +265,9 @@ TEST(Config, NamesTheFile) {
   const TempFolder folder;
   expect_message<InputError>([&] { read_config(folder.path()); }, "config.json");
   write_file_atomically(folder / "config.json", "{\n \"model_type\": 3}");
-  expect_message<InputError>([&] { read_config(folder.path()); }, (folder / "config.json").string() + ":2:16: /model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral or qwen2");
+  expect_message<InputError>([&] { read_config(folder.path()); },
+                             (folder / "config.json").string() +
+                                 ":2:16: /model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral or qwen2");
 }
 
 }  // namespace

@@ -28,22 +28,27 @@ int64_t count(const ModelConfig& config) {
 
 // Published sizes: embeddings (30522 + 512 + 2) 768 + 1536, twelve layers of 7,087,872, pooler 590,592.
 TEST(Families, CountBertBase) {
-  EXPECT_EQ(count(known_model(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
+  EXPECT_EQ(
+      count(known_model(
+          R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
                                   "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})")),
-            109'482'240);
+      109'482'240);
 }
 
 // (50265 + 514 + 1) 1024 + 2048, twenty-four layers of 12,596,224, no pooler.
 TEST(Families, CountRobertaLarge) {
-  EXPECT_EQ(count(known_model(R"({"model_type": "roberta", "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+  EXPECT_EQ(
+      count(known_model(
+          R"({"model_type": "roberta", "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
                                   "vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1})")),
-            354'310'144);
+      354'310'144);
 }
 
 // A tiny model of an entry of the table.
 ModelConfig tiny_of(const Family& family) {
   Node changes = Node::map();
-  if (family.model_type == "t5" || family.model_type == "mt5") changes["feed_forward_proj"] = Node::text(family.has_gated_ffn ? "gated-gelu" : "relu");
+  if (family.model_type == "t5" || family.model_type == "mt5")
+    changes["feed_forward_proj"] = Node::text(family.has_gated_ffn ? "gated-gelu" : "relu");
   return parse_config(tiny_config(family.model_type, changes), "tiny");
 }
 
@@ -63,7 +68,8 @@ TEST(Families, NamesAreABijection) {
       const auto name = checkpoint_name(family, slot.name);
       ASSERT_TRUE(name.has_value()) << slot.name;
       EXPECT_TRUE(names.insert(*name).second) << *name;
-      for (const std::string& unused : family.unused) EXPECT_FALSE(name->starts_with(unused)) << *name << " is read and listed as unused";
+      for (const std::string& unused : family.unused)
+        EXPECT_FALSE(name->starts_with(unused)) << *name << " is read and listed as unused";
     }
   }
 }
@@ -77,7 +83,8 @@ TEST(Families, HaveATensorForEverySite) {
     const Sites sites(config);
     for (const Site& site : sites.all()) {
       if (site.kind == SiteKind::kLinear) {
-        EXPECT_EQ(shapes[site.name + ".weight"], (std::vector<int64_t>{site.output_width, site.input_width})) << family.model_type << " " << site.name;
+        EXPECT_EQ(shapes[site.name + ".weight"], (std::vector<int64_t>{site.output_width, site.input_width}))
+            << family.model_type << " " << site.name;
       } else if (site.kind == SiteKind::kNorm) {
         EXPECT_EQ(shapes[site.name + ".weight"], std::vector<int64_t>{config.width}) << family.model_type << " " << site.name;
       }
@@ -94,11 +101,12 @@ TEST(Families, NameTensors) {
   EXPECT_EQ(checkpoint_name(family_of("bart"), "dec.3.cross.norm.bias"), "decoder.layers.3.encoder_attn_layer_norm.bias");
   EXPECT_EQ(checkpoint_name(family_of("gpt2"), "dec.3.attn.k.weight"), "h.3.attn.c_attn.weight[1/3]");
   EXPECT_EQ(checkpoint_name(family_of("llama"), "dec.3.ffn.gate.weight"), "layers.3.mlp.gate_proj.weight");
-  const Family& gated = family_of(parse_config(tiny_config("mt5"), "tiny"));   // the branch that is activated is the first
+  const Family& gated = family_of(parse_config(tiny_config("mt5"), "tiny"));  // the branch that is activated is the first
   EXPECT_EQ(checkpoint_name(gated, "enc.3.ffn.gate.weight"), "encoder.block.3.layer.1.DenseReluDense.wi_0.weight");
   EXPECT_EQ(checkpoint_name(gated, "dec.3.ffn.up.weight"), "decoder.block.3.layer.2.DenseReluDense.wi_1.weight");
   expect_message<InputError>([] { family_of("robert"); }, R"(model_type "robert" is not supported)");
-  expect_message<InputError>([] { family_of("robert"); }, "known families: bert, roberta, bart, t5, mt5, gpt2, llama, mistral and qwen2");
+  expect_message<InputError>([] { family_of("robert"); },
+                             "known families: bert, roberta, bart, t5, mt5, gpt2, llama, mistral and qwen2");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Models in GGUF files: tensors and configs as transformers reads them, tokenizers as their own tokenizer.json behaves, and refusals.
+// Models in GGUF files: tensors and configs as transformers reads them, tokenizers as their own tokenizer.json behaves, and
+// refusals.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -35,16 +36,17 @@ void expect_same_tensors(const std::string& name) {
   size_t compared = 0;
   for (const auto& [canonical, tensor] : model.tensors) {
     SCOPED_TRACE(canonical);
-    if (name == "qwen2" && canonical.ends_with(".attn.o.bias")) {   // transformers' Qwen2 has none
+    if (name == "qwen2" && canonical.ends_with(".attn.o.bias")) {  // transformers' Qwen2 has none
       EXPECT_EQ(at::count_nonzero(tensor).item<int64_t>(), 0);
       continue;
     }
     EXPECT_TRUE(at::equal(tensor, expected.at(their_name(canonical))));
     ++compared;
   }
-  EXPECT_EQ(compared, expected.size() - 2);   // without ids and logits
+  EXPECT_EQ(compared, expected.size() - 2);  // without ids and logits
   const NamedTensors halves = load_gguf_model(kGolden / (name + ".gguf"), at::kBFloat16).tensors;
-  for (const auto& [canonical, tensor] : halves) EXPECT_TRUE(at::equal(tensor, model.tensors.at(canonical).to(at::kBFloat16))) << canonical;
+  for (const auto& [canonical, tensor] : halves)
+    EXPECT_TRUE(at::equal(tensor, model.tensors.at(canonical).to(at::kBFloat16))) << canonical;
 }
 
 TEST(GgufModel, TensorsOfLlamaAreThoseOfTransformers) { expect_same_tensors("llama"); }
@@ -99,7 +101,8 @@ TEST(GgufModel, FindsTheFileOfAFolder) {
   EXPECT_TRUE(is_gguf(folder.path()));
   EXPECT_EQ(gguf_file(folder.path()), folder / "a.gguf");
   std::ofstream(folder / "b.gguf") << "";
-  expect_message<InputError>([&] { gguf_file(folder.path()); }, "expected one .gguf file, found \"a.gguf\" and \"b.gguf\"; name the one that is meant");
+  expect_message<InputError>([&] { gguf_file(folder.path()); },
+                             "expected one .gguf file, found \"a.gguf\" and \"b.gguf\"; name the one that is meant");
   std::ofstream(folder / "config.json") << "{}";
   EXPECT_FALSE(is_gguf(folder.path()));
 }
@@ -122,7 +125,7 @@ std::string numbers_key(const std::string& name, uint32_t kind, const std::vecto
   return out;
 }
 
-using Shapes = std::vector<std::pair<std::string, std::vector<uint64_t>>>;   // innermost dimension first, as in the file
+using Shapes = std::vector<std::pair<std::string, std::vector<uint64_t>>>;  // innermost dimension first, as in the file
 
 // Float32 tensors of ones, each 32-byte aligned.
 GgufFile made(const std::vector<std::string>& keys, const Shapes& tensors, float value = 1) {
@@ -145,8 +148,12 @@ GgufFile made(const std::vector<std::string>& keys, const Shapes& tensors, float
 }
 
 std::vector<std::string> llama_keys(const std::vector<std::string>& more = {}) {
-  std::vector<std::string> keys{text_key("general.architecture", "llama"), int_key("llama.block_count", 1), int_key("llama.embedding_length", 8),
-                                int_key("llama.attention.head_count", 2), int_key("llama.feed_forward_length", 4), int_key("llama.context_length", 16),
+  std::vector<std::string> keys{text_key("general.architecture", "llama"),
+                                int_key("llama.block_count", 1),
+                                int_key("llama.embedding_length", 8),
+                                int_key("llama.attention.head_count", 2),
+                                int_key("llama.feed_forward_length", 4),
+                                int_key("llama.context_length", 16),
                                 float_key("llama.attention.layer_norm_rms_epsilon", 1e-5F)};
   keys.insert(keys.end(), more.begin(), more.end());
   return keys;
@@ -167,8 +174,9 @@ TEST(GgufModel, DefaultsOfAbsentKeys) {
 }
 
 TEST(GgufModel, LinearScalingIsHonoured) {
-  for (const std::vector<std::string>& keys : {std::vector<std::string>{text_key("llama.rope.scaling.type", "linear"), float_key("llama.rope.scaling.factor", 4)},
-                                               std::vector<std::string>{float_key("llama.rope.scale_linear", 4)}}) {
+  for (const std::vector<std::string>& keys :
+       {std::vector<std::string>{text_key("llama.rope.scaling.type", "linear"), float_key("llama.rope.scaling.factor", 4)},
+        std::vector<std::string>{float_key("llama.rope.scale_linear", 4)}}) {
     const RotaryScaling scaling = parse_config(gguf_config_json(made(llama_keys(keys), kTable)), "x").rotary_scaling;
     EXPECT_EQ(scaling.kind, "linear");
     EXPECT_EQ(scaling.factor, 4);
@@ -178,35 +186,49 @@ TEST(GgufModel, LinearScalingIsHonoured) {
 TEST(GgufModel, RefusesConfigsThatItCannotHonour) {
   expect_message<InputError>([] { gguf_config_json(made({text_key("general.architecture", "gemma")}, {})); },
                              "x.gguf: \"general.architecture\": expected \"llama\" or \"qwen2\", found \"gemma\"");
-  expect_message<InputError>([] { gguf_config_json(made({text_key("general.architecture", "llama")}, {})); }, "x.gguf: the metadata lacks \"llama.embedding_length\"");
+  expect_message<InputError>([] { gguf_config_json(made({text_key("general.architecture", "llama")}, {})); },
+                             "x.gguf: the metadata lacks \"llama.embedding_length\"");
   expect_config_refused({}, "tensor \"token_embd.weight\" is missing", {});
   expect_config_refused({}, "tensor \"token_embd.weight\": expected two dimensions, found [8]", {{"token_embd.weight", {8}}});
   expect_config_refused({text_key("general.type", "adapter")}, "\"general.type\": expected a whole model, found \"adapter\"");
-  expect_config_refused({int_key("general.quantization_version", 1)}, "\"general.quantization_version\": expected an integer in 2..2, found 1");
+  expect_config_refused({int_key("general.quantization_version", 1)},
+                        "\"general.quantization_version\": expected an integer in 2..2, found 1");
   expect_config_refused({int_key("split.count", 3)}, "\"split.count\": the model is cut into 3 files");
   expect_config_refused({int_key("llama.expert_count", 8)}, "\"llama.expert_count\": expected an integer in 0..0, found 8");
-  expect_config_refused({int_key("llama.attention.sliding_window", 8)}, "\"llama.attention.sliding_window\": a window of 8 tokens is not supported");
-  expect_config_refused({int_key("llama.rope.dimension_count", 2)}, "\"llama.rope.dimension_count\": expected 4, the width of a head, found 2");
-  expect_config_refused({int_key("llama.attention.value_length", 8)}, "\"llama.attention.value_length\": expected 4, the width of a head, found 8");
-  expect_config_refused({int_key("llama.vocab_size", 6)}, "\"llama.vocab_size\": expected 5, the rows of token_embd.weight, found 6");
-  expect_config_refused({texts_key("tokenizer.ggml.tokens", {"a"})}, "\"tokenizer.ggml.tokens\": expected 5 tokens, one a row of token_embd.weight, found 1");
-  expect_config_refused({int_key("tokenizer.ggml.eos_token_id", 5), texts_key("tokenizer.ggml.tokens", {"a", "b", "c", "d", "e"})},
-                        "\"tokenizer.ggml.eos_token_id\": expected an integer in 0..4, found 5");
+  expect_config_refused({int_key("llama.attention.sliding_window", 8)},
+                        "\"llama.attention.sliding_window\": a window of 8 tokens is not supported");
+  expect_config_refused({int_key("llama.rope.dimension_count", 2)},
+                        "\"llama.rope.dimension_count\": expected 4, the width of a head, found 2");
+  expect_config_refused({int_key("llama.attention.value_length", 8)},
+                        "\"llama.attention.value_length\": expected 4, the width of a head, found 8");
+  expect_config_refused({int_key("llama.vocab_size", 6)},
+                        "\"llama.vocab_size\": expected 5, the rows of token_embd.weight, found 6");
+  expect_config_refused({texts_key("tokenizer.ggml.tokens", {"a"})},
+                        "\"tokenizer.ggml.tokens\": expected 5 tokens, one a row of token_embd.weight, found 1");
+  expect_config_refused(
+      {int_key("tokenizer.ggml.eos_token_id", 5), texts_key("tokenizer.ggml.tokens", {"a", "b", "c", "d", "e"})},
+      "\"tokenizer.ggml.eos_token_id\": expected an integer in 0..4, found 5");
   expect_config_refused({text_key("llama.rope.scaling.type", "yarn"), float_key("llama.rope.scaling.factor", 4)},
                         "\"llama.rope.scaling.type\": expected \"none\" or \"linear\", found \"yarn\"");
   expect_config_refused({text_key("llama.rope.scaling.type", "linear"), float_key("llama.rope.scaling.factor", 0.5)},
                         "\"llama.rope.scaling.factor\": expected a factor from 1");
-  expect_config_refused({float_key("llama.rope.scaling.attn_factor", 2)}, "\"llama.rope.scaling.attn_factor\": expected a number in 1..1, found 2");
+  expect_config_refused({float_key("llama.rope.scaling.attn_factor", 2)},
+                        "\"llama.rope.scaling.attn_factor\": expected a number in 1..1, found 2");
   expect_config_refused({bool_key("llama.attention.causal", false)}, "\"llama.attention.causal\": only true is supported");
-  expect_config_refused({text_key("llama.tensor_data_layout", "reference")}, "\"llama.tensor_data_layout\": expected \"Meta AI original pth\", found \"reference\"");
+  expect_config_refused({text_key("llama.tensor_data_layout", "reference")},
+                        "\"llama.tensor_data_layout\": expected \"Meta AI original pth\", found \"reference\"");
   expect_config_refused({float_key("llama.logit_scale", 2), int_key("clip.layers", 2)},
-                        "the metadata has keys that are not supported and may change what the model computes: \"clip.layers\" and \"llama.logit_scale\"");
+                        "the metadata has keys that are not supported and may change what the model computes: \"clip.layers\" "
+                        "and \"llama.logit_scale\"");
 }
 
 TEST(GgufModel, RefusesOddFrequencyFactors) {
-  const auto config = [](float factor) { return gguf_config_json(made(llama_keys(), {{"rope_freqs.weight", {2}}, {"token_embd.weight", {8, 5}}}, factor)); };
+  const auto config = [](float factor) {
+    return gguf_config_json(made(llama_keys(), {{"rope_freqs.weight", {2}}, {"token_embd.weight", {8, 5}}}, factor));
+  };
   EXPECT_EQ(config(1).find("rope_scaling")->kind, Node::Kind::kNull);
-  expect_message<InputError>([&] { config(8); }, "x.gguf: tensor \"rope_freqs.weight\": its factors are not those of LLaMA 3's rule over 8192 tokens");
+  expect_message<InputError>(
+      [&] { config(8); }, "x.gguf: tensor \"rope_freqs.weight\": its factors are not those of LLaMA 3's rule over 8192 tokens");
 }
 
 // Saves bytes of a golden with one edit of equal length.
@@ -225,10 +247,11 @@ TEST(GgufModel, RefusesTensorsThatDoNotFit) {
     expect_message<InputError>([&] { load_gguf_model(folder / "x.gguf", at::kFloat); }, message);
   };
   refused("blk.0.attn_q.weight", "blk.0.attn_z.weight", "tensor \"blk.0.attn_q.weight\" is missing");
-  refused(text("llama.block_count") + raw(uint32_t{4}) + raw(uint32_t{2}), text("llama.block_count") + raw(uint32_t{4}) + raw(uint32_t{1}),
+  refused(text("llama.block_count") + raw(uint32_t{4}) + raw(uint32_t{2}),
+          text("llama.block_count") + raw(uint32_t{4}) + raw(uint32_t{1}),
           "9 tensors belong to no part of the model that the metadata describes: \"blk.1.");
-  refused(text("llama.feed_forward_length") + raw(uint32_t{4}) + raw(uint32_t{32}), text("llama.feed_forward_length") + raw(uint32_t{4}) + raw(uint32_t{64}),
-          "expected [64, 32], found [32, 32]");
+  refused(text("llama.feed_forward_length") + raw(uint32_t{4}) + raw(uint32_t{32}),
+          text("llama.feed_forward_length") + raw(uint32_t{4}) + raw(uint32_t{64}), "expected [64, 32], found [32, 32]");
 }
 
 TEST(GgufModel, RefusesNumbersThatAreNotFinite) {
@@ -238,7 +261,8 @@ TEST(GgufModel, RefusesNumbersThatAreNotFinite) {
   const GgufTensor* const norm = file.find("output_norm.weight");
   const auto at = static_cast<size_t>(norm->bytes.data() - file.mapping()->bytes().data());
   std::ofstream(folder / "x.gguf", std::ios::binary) << bytes.replace(at, 4, raw(std::numeric_limits<float>::infinity()));
-  expect_message<InputError>([&] { load_gguf_model(folder / "x.gguf", at::kFloat); }, "tensor \"output_norm.weight\": holds numbers that are not finite");
+  expect_message<InputError>([&] { load_gguf_model(folder / "x.gguf", at::kFloat); },
+                             "tensor \"output_norm.weight\": holds numbers that are not finite");
 }
 
 // ---- tokenizers ----
@@ -249,7 +273,8 @@ TEST_P(GgufTokenizer, CutsTextsAsTheModelsOwn) {
   const Node golden = parse_json(read_file(kGolden / "tokens.json"), "tokens.json");
   const Node& one = *golden.find("cases")->find(GetParam());
   const Node& texts = one.find("texts") != nullptr ? *one.find("texts") : *golden.find("texts");
-  const auto tokenizer = Tokenizer::parse(gguf_tokenizer_json(GgufFile(kGolden / ("tokens-" + GetParam() + ".gguf")).metadata()), GetParam());
+  const auto tokenizer =
+      Tokenizer::parse(gguf_tokenizer_json(GgufFile(kGolden / ("tokens-" + GetParam() + ".gguf")).metadata()), GetParam());
   for (size_t i = 0; i < texts.items.size(); ++i) {
     SCOPED_TRACE(texts.items[i].scalar);
     std::vector<int64_t> expected;
@@ -259,41 +284,55 @@ TEST_P(GgufTokenizer, CutsTextsAsTheModelsOwn) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, GgufTokenizer, ::testing::Values("gpt2", "smollm", "llama-bpe", "qwen2", "spm", "spm-plain"), [](const auto& made_of) {
-  std::string name = made_of.param;
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(, GgufTokenizer, ::testing::Values("gpt2", "smollm", "llama-bpe", "qwen2", "spm", "spm-plain"),
+                         [](const auto& made_of) {
+                           std::string name = made_of.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 TEST(GgufModel, RefusesTokenizersThatItCannotHonour) {
   const auto refused = [](std::vector<std::string> keys, const std::string& message) {
     expect_message<InputError>([&] { gguf_tokenizer_json(made(keys, {}).metadata()); }, "x.gguf: " + message);
   };
-  const std::string model = text_key("tokenizer.ggml.model", "gpt2"), pre = text_key("tokenizer.ggml.pre", "gpt-2"), spm = text_key("tokenizer.ggml.model", "llama");
-  const std::string tokens = texts_key("tokenizer.ggml.tokens", {"a", "b"}), types = numbers_key<int32_t>("tokenizer.ggml.token_type", 5, {1, 1});
+  const std::string model = text_key("tokenizer.ggml.model", "gpt2"), pre = text_key("tokenizer.ggml.pre", "gpt-2"),
+                    spm = text_key("tokenizer.ggml.model", "llama");
+  const std::string tokens = texts_key("tokenizer.ggml.tokens", {"a", "b"}),
+                    types = numbers_key<int32_t>("tokenizer.ggml.token_type", 5, {1, 1});
   refused({}, "the metadata lacks \"tokenizer.ggml.model\"");
   refused({text_key("tokenizer.ggml.model", "bert")}, "\"tokenizer.ggml.model\": expected \"gpt2\" or \"llama\", found \"bert\"");
-  refused({model, texts_key("tokenizer.ggml.precompiled_charsmap", {})}, "\"tokenizer.ggml.precompiled_charsmap\": not supported; it may change how texts are cut");
+  refused({model, texts_key("tokenizer.ggml.precompiled_charsmap", {})},
+          "\"tokenizer.ggml.precompiled_charsmap\": not supported; it may change how texts are cut");
   refused({model, pre, tokens}, "the metadata lacks \"tokenizer.ggml.token_type\"");
-  refused({model, pre, tokens, numbers_key<int32_t>("tokenizer.ggml.token_type", 5, {1})}, "\"tokenizer.ggml.token_type\": expected 2 types, one a token, found 1");
-  refused({model, pre, tokens, numbers_key<int32_t>("tokenizer.ggml.token_type", 5, {1, 7})}, "\"tokenizer.ggml.token_type\": expected types in 1..6, found 7");
-  refused({model, pre, texts_key("tokenizer.ggml.tokens", {"a", "a"}), types}, "\"tokenizer.ggml.tokens\": tokens 0 and 1 are both \"a\"");
+  refused({model, pre, tokens, numbers_key<int32_t>("tokenizer.ggml.token_type", 5, {1})},
+          "\"tokenizer.ggml.token_type\": expected 2 types, one a token, found 1");
+  refused({model, pre, tokens, numbers_key<int32_t>("tokenizer.ggml.token_type", 5, {1, 7})},
+          "\"tokenizer.ggml.token_type\": expected types in 1..6, found 7");
+  refused({model, pre, texts_key("tokenizer.ggml.tokens", {"a", "a"}), types},
+          "\"tokenizer.ggml.tokens\": tokens 0 and 1 are both \"a\"");
   refused({model, tokens, types}, "\"tokenizer.ggml.pre\": the file does not say how its model cuts words");
   refused({model, tokens, types, text_key("tokenizer.ggml.pre", "tekken")}, "\"tokenizer.ggml.pre\": expected \"gpt-2\", ");
   refused({model, pre, tokens, types}, "the metadata lacks \"tokenizer.ggml.merges\"");
-  refused({model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {"ab"})}, "\"tokenizer.ggml.merges\": item 0: expected two tokens with a space between them");
-  refused({model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {}), bool_key("tokenizer.ggml.add_bos_token", true)}, "the metadata lacks \"tokenizer.ggml.bos_token_id\"");
-  refused({model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {}), bool_key("tokenizer.ggml.add_eos_token", true), int_key("tokenizer.ggml.eos_token_id", 2)},
+  refused({model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {"ab"})},
+          "\"tokenizer.ggml.merges\": item 0: expected two tokens with a space between them");
+  refused({model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {}), bool_key("tokenizer.ggml.add_bos_token", true)},
+          "the metadata lacks \"tokenizer.ggml.bos_token_id\"");
+  refused({model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {}), bool_key("tokenizer.ggml.add_eos_token", true),
+           int_key("tokenizer.ggml.eos_token_id", 2)},
           "\"tokenizer.ggml.eos_token_id\": no token has the id 2");
   refused({spm, tokens, types}, "the metadata lacks \"tokenizer.ggml.scores\"");
   refused({spm, pre, tokens, types}, "\"tokenizer.ggml.pre\": expected \"default\" beside the model \"llama\", found \"gpt-2\"");
-  refused({spm, tokens, types, numbers_key<float>("tokenizer.ggml.scores", 6, {0})}, "\"tokenizer.ggml.scores\": expected 2 scores, one a token, found 1");
-  refused({spm, tokens, types, numbers_key<float>("tokenizer.ggml.scores", 6, {0, std::numeric_limits<float>::quiet_NaN()})}, "\"tokenizer.ggml.scores\": item 1 is not a number");
-  refused({spm, tokens, types, bool_key("tokenizer.ggml.remove_extra_whitespaces", true)}, "\"tokenizer.ggml.remove_extra_whitespaces\": only false is supported");
+  refused({spm, tokens, types, numbers_key<float>("tokenizer.ggml.scores", 6, {0})},
+          "\"tokenizer.ggml.scores\": expected 2 scores, one a token, found 1");
+  refused({spm, tokens, types, numbers_key<float>("tokenizer.ggml.scores", 6, {0, std::numeric_limits<float>::quiet_NaN()})},
+          "\"tokenizer.ggml.scores\": item 1 is not a number");
+  refused({spm, tokens, types, bool_key("tokenizer.ggml.remove_extra_whitespaces", true)},
+          "\"tokenizer.ggml.remove_extra_whitespaces\": only false is supported");
 }
 
 TEST(GgufModel, TakesTheModelsOwnTokenizerWhole) {
-  EXPECT_EQ(gguf_tokenizer_json(made({text_key("tokenizer.huggingface.json", "{\"version\": \"1.0\"}")}, {}).metadata()), "{\"version\": \"1.0\"}");
+  EXPECT_EQ(gguf_tokenizer_json(made({text_key("tokenizer.huggingface.json", "{\"version\": \"1.0\"}")}, {}).metadata()),
+            "{\"version\": \"1.0\"}");
 }
 
 }  // namespace

@@ -10,7 +10,9 @@
 namespace graft::testing {
 namespace {
 
-std::vector<int64_t> values(const at::Tensor& tensor) { return {tensor.const_data_ptr<int64_t>(), tensor.const_data_ptr<int64_t>() + tensor.numel()}; }
+std::vector<int64_t> values(const at::Tensor& tensor) {
+  return {tensor.const_data_ptr<int64_t>(), tensor.const_data_ptr<int64_t>() + tensor.numel()};
+}
 using Ints = std::vector<int64_t>;
 
 const std::vector<Sequence> kFirst = {{7, {5, 6, 8}, {0, 0, 1}}, {9, {4}, {0}}};

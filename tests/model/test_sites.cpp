@@ -29,11 +29,12 @@ TEST(Sites, AreTheSameForEveryFamilyInOrderOfExecution) {
       if (site.layer == 1) second_layer += site.part + ":" + kind_name(site.kind) + " ";
     }
     EXPECT_EQ(sites.embed().name, "embed");
-    EXPECT_EQ(second_layer,
-              "attn.q:linear attn.k:linear attn.v:linear attn:attention attn.o:linear attn.out:sublayer attn.norm:norm ffn.up:linear "
-              "ffn.act:activation ffn.down:linear ffn.out:sublayer ffn.norm:norm out:layer ");
+    EXPECT_EQ(
+        second_layer,
+        "attn.q:linear attn.k:linear attn.v:linear attn:attention attn.o:linear attn.out:sublayer attn.norm:norm ffn.up:linear "
+        "ffn.act:activation ffn.down:linear ffn.out:sublayer ffn.norm:norm out:layer ");
     EXPECT_EQ(sites.at("enc.1.ffn.up").output_width, 12);
-    EXPECT_EQ(sites.at("enc.1.ffn.act").input_width, 8);   // what enters ffn.up
+    EXPECT_EQ(sites.at("enc.1.ffn.act").input_width, 8);  // what enters ffn.up
     EXPECT_EQ(sites.at("enc.1.ffn.act").output_width, 12);
     EXPECT_EQ(sites.at("enc.0.ffn.down").input_width, 12);
     EXPECT_EQ(sites.at("enc.0.ffn.down").output_width, 8);
@@ -57,8 +58,10 @@ TEST(Sites, MayBeOptional) {
 }
 
 TEST(Sites, OfDecodersHaveTheSameNames) {
-  const Sites bart(parse_config(tiny_config("bart"), "tiny")), t5(parse_config(tiny_config("mt5"), "tiny")), llama(parse_config(tiny_config("llama"), "tiny"));
-  EXPECT_EQ(parts_of(bart, "enc", 1), "attn.q attn.k attn.v attn attn.o attn.out attn.norm ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
+  const Sites bart(parse_config(tiny_config("bart"), "tiny")), t5(parse_config(tiny_config("mt5"), "tiny")),
+      llama(parse_config(tiny_config("llama"), "tiny"));
+  EXPECT_EQ(parts_of(bart, "enc", 1),
+            "attn.q attn.k attn.v attn attn.o attn.out attn.norm ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
   EXPECT_EQ(parts_of(bart, "dec", 1),
             "attn.q attn.k attn.v attn attn.o attn.out attn.norm cross.q cross.k cross.v cross cross.o cross.out cross.norm "
             "ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
@@ -66,7 +69,8 @@ TEST(Sites, OfDecodersHaveTheSameNames) {
             "attn.norm attn.q attn.k attn.v attn attn.o attn.out cross.norm cross.q cross.k cross.v cross cross.o cross.out "
             "ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
   EXPECT_EQ(parts_of(llama, "enc", 0), "");
-  EXPECT_EQ(parts_of(llama, "dec", 0), "attn.norm attn.q attn.k attn.v attn attn.o attn.out ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
+  EXPECT_EQ(parts_of(llama, "dec", 0),
+            "attn.norm attn.q attn.k attn.v attn attn.o attn.out ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
   EXPECT_EQ(bart.decoder_block(1).cross_k.name, "dec.1.cross.k");
   EXPECT_EQ(bart.block(1).cross_k.index, -1);
   EXPECT_EQ(bart.decoder_block(1).gate.index, -1);
@@ -77,12 +81,12 @@ TEST(Sites, KnowTheWidthsOfHeads) {
   const auto widths = [](const Site& site) { return std::pair(site.input_width, site.output_width); };
   const auto pair = [](int64_t in, int64_t out) { return std::pair(in, out); };
   const Sites t5(parse_config(tiny_config("t5"), "tiny")), llama(parse_config(tiny_config("llama"), "tiny"));
-  EXPECT_EQ(widths(t5.at("dec.1.cross.q")), pair(8, 6));   // two heads of 3 beside a width of 8
+  EXPECT_EQ(widths(t5.at("dec.1.cross.q")), pair(8, 6));  // two heads of 3 beside a width of 8
   EXPECT_EQ(widths(t5.at("dec.1.cross.k")), pair(8, 6));
   EXPECT_EQ(widths(t5.at("dec.1.cross.o")), pair(6, 8));
   EXPECT_EQ(widths(t5.at("enc.1.attn")), pair(8, 6));
   EXPECT_EQ(widths(llama.at("dec.1.attn.q")), pair(8, 8));
-  EXPECT_EQ(widths(llama.at("dec.1.attn.v")), pair(8, 4));   // two heads share the key of one
+  EXPECT_EQ(widths(llama.at("dec.1.attn.v")), pair(8, 4));  // two heads share the key of one
   EXPECT_EQ(widths(llama.at("dec.1.ffn.gate")), pair(8, 12));
   EXPECT_EQ(widths(llama.at("dec.1.ffn.mid")), pair(8, 12));
 }
@@ -95,7 +99,7 @@ TEST(Sites, CountLayersInEachStack) {
     return out;
   };
   EXPECT_EQ(matched({"out"}, {0}), "enc.0.out dec.0.out");
-  EXPECT_EQ(matched({"out"}, {-1}), "enc.1.out dec.2.out");   // the last of each
+  EXPECT_EQ(matched({"out"}, {-1}), "enc.1.out dec.2.out");  // the last of each
   EXPECT_EQ(matched({"out"}, {2}), "dec.2.out");
   EXPECT_EQ(matched({"dec.*.out"}, {}), "dec.0.out dec.1.out dec.2.out");
   EXPECT_EQ(matched({"cross.[kv]"}, {1}), "dec.1.cross.k dec.1.cross.v");
@@ -109,7 +113,8 @@ TEST(Sites, NamesAreTakenApart) {
   };
   EXPECT_EQ(taken("enc.3.attn.q.weight"), "enc|3|attn.q.weight");
   EXPECT_EQ(taken("dec.12.cross"), "dec|12|cross");
-  for (const char* name : {"embed.word", "enc.norm.weight", "dec.embed.norm.bias", "enc.", "enc.x3.out", "enc.-1.out", "", "decoder.3.out"}) {
+  for (const char* name :
+       {"embed.word", "enc.norm.weight", "dec.embed.norm.bias", "enc.", "enc.x3.out", "enc.-1.out", "", "decoder.3.out"}) {
     EXPECT_EQ(taken(name), std::string("|-1|") + name);
   }
 }
@@ -117,26 +122,32 @@ TEST(Sites, NamesAreTakenApart) {
 TEST(Sites, AreMatchedByPatterns) {
   EXPECT_EQ(names({"enc.1.attn.q"}), "enc.1.attn.q");
   EXPECT_EQ(names({"attn.[qv]"}, {1}), "enc.1.attn.q enc.1.attn.v");
-  EXPECT_EQ(names({"attn.v", "attn.q", "attn.[qv]"}, {2}), "enc.2.attn.q enc.2.attn.v");    // once, in order of execution
+  EXPECT_EQ(names({"attn.v", "attn.q", "attn.[qv]"}, {2}), "enc.2.attn.q enc.2.attn.v");  // once, in order of execution
   EXPECT_EQ(names({"enc.0.*.out"}), "enc.0.attn.out enc.0.ffn.out");
-  EXPECT_EQ(names({"enc.*.out"}), "enc.0.out enc.1.out enc.2.out");     // '*' crosses no dot
+  EXPECT_EQ(names({"enc.*.out"}), "enc.0.out enc.1.out enc.2.out");  // '*' crosses no dot
   EXPECT_EQ(names({"*"}, {0}), "embed enc.0.attn enc.0.out");
   EXPECT_EQ(names({"ffn.*n"}, {0}), "enc.0.ffn.down");
   EXPECT_EQ(names({"out"}, {-1, 0}), "enc.0.out enc.2.out");
   EXPECT_EQ(names({"out"}, {2, -1}), "enc.2.out");
-  EXPECT_EQ(names({"embed", "out"}, {-3}), "embed enc.0.out");          // the embedding belongs to no layer
+  EXPECT_EQ(names({"embed", "out"}, {-3}), "embed enc.0.out");  // the embedding belongs to no layer
 }
 
 TEST(Sites, RefuseWhatMatchesNothing) {
-  expect_message<InputError>([] { names({"attn.qq"}); }, R"(site pattern "attn.qq" matches no site of this model (did you mean 'attn.q'?))");
+  expect_message<InputError>([] { names({"attn.qq"}); },
+                             R"(site pattern "attn.qq" matches no site of this model (did you mean 'attn.q'?))");
   expect_message<InputError>([] { names({"out", "attn.[xy]"}); }, R"(site pattern "attn.[xy]" matches no site)");
   expect_message<InputError>([] { names({"attn.[q"}); }, R"(site pattern "attn.[q" matches no site)");
   expect_message<InputError>([] { names({""}); }, R"(site pattern "" matches no site)");
   expect_message<InputError>([] { names({}); }, "expected at least one site, found an empty list");
   expect_message<InputError>([] { names({"out"}, {3}); }, "layers: expected numbers in 0..2 (or -1 for the last), found 3");
   expect_message<InputError>([] { names({"out"}, {-4}); }, "layers: expected numbers in 0..2 (or -1 for the last), found -4");
-  expect_message<InputError>([] { names({"out", "enc.1.out"}, {0}); }, R"(site pattern "enc.1.out" matches no site in the layers asked for)");
-  expect_message<InputError>([] { tiny_sites().at("enc.1.attn.qq"); }, "unknown site 'enc.1.attn.qq' (did you mean 'enc.1.attn.q'?)");
+  expect_message<InputError>(
+      [] {
+        names({"out", "enc.1.out"}, {0});
+      },
+      R"(site pattern "enc.1.out" matches no site in the layers asked for)");
+  expect_message<InputError>([] { tiny_sites().at("enc.1.attn.qq"); },
+                             "unknown site 'enc.1.attn.qq' (did you mean 'enc.1.attn.q'?)");
 }
 
 // Of patterns joined by '|' the first that the model has.
@@ -150,7 +161,8 @@ TEST(Sites, TakeTheFirstOfSeveralPatterns) {
   EXPECT_EQ(names("llama", "ffn.gate|ffn.up"), "dec.0.ffn.gate ");
   EXPECT_EQ(names("llama", "enc.*.out|out"), "dec.0.out ");
   EXPECT_EQ(names("bart", "enc.*.out|out"), "enc.0.out ");
-  expect_message<InputError>([&] { names("bart", "ffn.gate|ffn.mid"); }, R"(site pattern "ffn.mid" matches no site of this model)");
+  expect_message<InputError>([&] { names("bart", "ffn.gate|ffn.mid"); },
+                             R"(site pattern "ffn.mid" matches no site of this model)");
 }
 
 }  // namespace

@@ -29,7 +29,8 @@ class Listener final : public Hooks {
     EXPECT_EQ(view.residual.defined(), is_sublayer) << view.site.name;
     EXPECT_EQ(static_cast<bool>(view.norm), is_sublayer) << view.site.name;
     if (is_sublayer) expected_norm = view.norm(view.y, view.residual);
-    if (view.site.kind == SiteKind::kNorm) expect_near(view.y, expected_norm, {1e-12, 0}, "the norm that a sublayer shows is the block's own");
+    if (view.site.kind == SiteKind::kNorm)
+      expect_near(view.y, expected_norm, {1e-12, 0}, "the norm that a sublayer shows is the block's own");
     rows_of_last = rows;
     return view.y;
   }
@@ -52,8 +53,9 @@ TEST(Trunk, ShowsEverySiteOnceAndChangesNothingBySo) {
     const ForwardResult bare = forward(*model, model->weights, input_of(model->config, pack), nothing, {.keep_hidden = true});
     for (const bool first_rows_only : {false, true}) {
       Listener listener;
-      const ForwardResult heard = forward(*model, model->weights, input_of(model->config, pack), listener,
-                                          {.keep_hidden = !first_rows_only, .wanted = first_rows_only ? classified_rows(pack) : std::vector<RowRange>{}});
+      const ForwardResult heard =
+          forward(*model, model->weights, input_of(model->config, pack), listener,
+                  {.keep_hidden = !first_rows_only, .wanted = first_rows_only ? classified_rows(pack) : std::vector<RowRange>{}});
       std::vector<std::string> expected, found = listener.visited;
       for (const Site& site : model->sites.all()) expected.push_back(site.name);
       std::sort(expected.begin(), expected.end());
@@ -61,7 +63,8 @@ TEST(Trunk, ShowsEverySiteOnceAndChangesNothingBySo) {
       EXPECT_EQ(found, expected);
       EXPECT_EQ(listener.rows_of_last, first_rows_only ? 4 : pack.num_rows);
       if (first_rows_only) continue;
-      for (size_t i = 0; i < bare.hidden.size(); ++i) expect_near(heard.hidden[i], bare.hidden[i], {1e-12, 0}, "hidden " + std::to_string(i));
+      for (size_t i = 0; i < bare.hidden.size(); ++i)
+        expect_near(heard.hidden[i], bare.hidden[i], {1e-12, 0}, "hidden " + std::to_string(i));
     }
   }
 }
@@ -76,9 +79,11 @@ TEST(Trunk, FirstRowsOnlyIsTheFirstRowsOfAll) {
   for (const double dropout : {0.0, 0.2}) {
     ForwardOptions options{.key = RandomKey{4}};
     set_dropout(options, model->config, dropout);
-    const Tensor all = forward(*model, model->weights, input_of(model->config, pack), nothing, options).last.index_select(0, index);
+    const Tensor all =
+        forward(*model, model->weights, input_of(model->config, pack), nothing, options).last.index_select(0, index);
     options.wanted = classified_rows(pack);
-    expect_near(forward(*model, model->weights, input_of(model->config, pack), nothing, options).last, all, {1e-12, 0}, "first rows");
+    expect_near(forward(*model, model->weights, input_of(model->config, pack), nothing, options).last, all, {1e-12, 0},
+                "first rows");
   }
 }
 
@@ -91,10 +96,13 @@ TEST(Trunk, DropoutFollowsItsKey) {
   for (const bool in_attention : {false, true}) {
     const auto last = [&](uint64_t seed) {
       const double hidden = in_attention ? 0.0 : 0.3, attention = in_attention ? 0.3 : 0.0;
-      return forward(*model, model->weights, input_of(model->config, pack), nothing, {.hidden_dropout = hidden, .attention_dropout = attention, .key = RandomKey{seed}}).last;
+      return forward(*model, model->weights, input_of(model->config, pack), nothing,
+                     {.hidden_dropout = hidden, .attention_dropout = attention, .key = RandomKey{seed}})
+          .last;
     };
     expect_bits(last(1), last(1), "the same key");
-    EXPECT_GT(difference_of(last(1), last(2)).absolute, 1e-3) << (in_attention ? "attention" : "hidden") << " dropout ignores its key";
+    EXPECT_GT(difference_of(last(1), last(2)).absolute, 1e-3)
+        << (in_attention ? "attention" : "hidden") << " dropout ignores its key";
   }
 }
 
@@ -103,13 +111,18 @@ TEST(Trunk, IsTheFormulaOfItsComment) {
   const auto model = tiny_model("bert", Precision::kFloat64);
   const std::vector<Sequence> rows = random_sequences(model->config, 1, 6, 3);
   const auto w = [&](const std::string& name) { return model->weights.base(name).to(at::kDouble); };
-  const auto lin = [&](const std::string& name, const Tensor& x) { return at::linear(x, w(name + ".weight"), w(name + ".bias")); };
-  const auto norm = [&](const std::string& name, const Tensor& x) { return at::layer_norm(x, {8}, w(name + ".weight"), w(name + ".bias"), 1e-5); };
+  const auto lin = [&](const std::string& name, const Tensor& x) {
+    return at::linear(x, w(name + ".weight"), w(name + ".bias"));
+  };
+  const auto norm = [&](const std::string& name, const Tensor& x) {
+    return at::layer_norm(x, {8}, w(name + ".weight"), w(name + ".bias"), 1e-5);
+  };
   const Tensor ids = at::tensor(rows[0].ids, at::kLong), types = at::tensor(rows[0].type_ids, at::kLong);
-  Tensor x = norm("embed.norm", w("embed.word.weight").index_select(0, ids) + w("embed.position.weight").slice(0, 0, 6) + w("embed.type.weight").index_select(0, types));
+  Tensor x = norm("embed.norm", w("embed.word.weight").index_select(0, ids) + w("embed.position.weight").slice(0, 0, 6) +
+                                    w("embed.type.weight").index_select(0, types));
   for (int layer = 0; layer < 2; ++layer) {
     const std::string name = "enc." + std::to_string(layer) + ".";
-    const auto heads = [&](const char* part) { return lin(name + part, x).view({6, 2, 4}).transpose(0, 1); };   // [H, T, D]
+    const auto heads = [&](const char* part) { return lin(name + part, x).view({6, 2, 4}).transpose(0, 1); };  // [H, T, D]
     const Tensor weights = at::softmax(at::matmul(heads("attn.q"), heads("attn.k").transpose(1, 2)) / 2.0, -1);
     const Tensor mixed = at::matmul(weights, heads("attn.v")).transpose(0, 1).reshape({6, 8});
     const Tensor h = norm(name + "attn.norm", x + lin(name + "attn.o", mixed));
@@ -117,7 +130,8 @@ TEST(Trunk, IsTheFormulaOfItsComment) {
   }
   NoHooks nothing;
   const Pack packed = pack_of(*model, {lane_of(rows)});
-  expect_near(forward(*model, model->weights, input_of(model->config, packed), nothing, {}).last, x, {1e-12, 0}, "last hidden state");
+  expect_near(forward(*model, model->weights, input_of(model->config, packed), nothing, {}).last, x, {1e-12, 0},
+              "last hidden state");
 }
 
 }  // namespace

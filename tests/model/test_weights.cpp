@@ -23,11 +23,12 @@ using at::Tensor;
 struct Folder {
   TempFolder dir;
   ModelConfig config;
-  NamedTensors tensors;   // by checkpoint names
+  NamedTensors tensors;  // by checkpoint names
 
   explicit Folder(const std::string& family = "bert") : config(parse_config(tiny_config(family), "tiny")) {
     write_file_atomically(dir / "config.json", to_json(tiny_config(family)));
-    for (const auto& [name, tensor] : random_base(config, 1)) tensors[family + "." + *checkpoint_name(family_of(family), name)] = tensor;
+    for (const auto& [name, tensor] : random_base(config, 1))
+      tensors[family + "." + *checkpoint_name(family_of(family), name)] = tensor;
   }
   std::shared_ptr<const Model> load() const {
     save_safetensors(dir / "model.safetensors", tensors);
@@ -68,8 +69,9 @@ TEST(Weights, RefuseASurplusTensor) {
   Folder folder;
   folder.tensors["bert.encoder.layer.2.attention.self.query.weight"] = at::zeros({8, 8});
   folder.tensors["bert.encoder.layer.0.adapter.weight"] = at::zeros({8, 8});
-  folder.expect_refused("2 tensors belong to no part of a bert model with 2 layers: bert.encoder.layer.0.adapter.weight and "
-                        "bert.encoder.layer.2.attention.self.query.weight");
+  folder.expect_refused(
+      "2 tensors belong to no part of a bert model with 2 layers: bert.encoder.layer.0.adapter.weight and "
+      "bert.encoder.layer.2.attention.self.query.weight");
 }
 
 TEST(Weights, RefuseNotANumber) {
@@ -103,14 +105,22 @@ TEST(Weights, ServeReplacedTensors) {
     const Weights& plain = model->weights;
     const Tensor x = normal_tensor({5, 8}, 1, RandomKey{3}).to(plain.dtype());
     const Tensor weight = normal_tensor({8, 8}, 1, RandomKey{4}).requires_grad_(true), bias = normal_tensor({8}, 1, RandomKey{5});
-    const Weights both = plain.with({{"enc.0.attn.q.weight", weight}, {"enc.0.attn.q.bias", bias}}), only_bias = plain.with({{"enc.0.attn.q.bias", bias}});
-    const auto expected = [&](const Tensor& w, const Tensor& b) { return at::linear(x, w.to(x.scalar_type()), b.to(x.scalar_type())); };
+    const Weights both = plain.with({{"enc.0.attn.q.weight", weight}, {"enc.0.attn.q.bias", bias}}),
+                  only_bias = plain.with({{"enc.0.attn.q.bias", bias}});
+    const auto expected = [&](const Tensor& w, const Tensor& b) {
+      return at::linear(x, w.to(x.scalar_type()), b.to(x.scalar_type()));
+    };
     expect_near(both.linear("enc.0.attn.q", x), expected(weight, bias), {1e-6, 1e-6}, "both");
     expect_near(only_bias.linear("enc.0.attn.q", x), expected(plain.base("enc.0.attn.q.weight"), bias), {1e-6, 1e-6}, "bias");
-    expect_near(plain.linear("enc.0.attn.q", x), expected(plain.base("enc.0.attn.q.weight"), plain.base("enc.0.attn.q.bias")), {1e-6, 1e-6}, "the first set keeps its own");
+    expect_near(plain.linear("enc.0.attn.q", x), expected(plain.base("enc.0.attn.q.weight"), plain.base("enc.0.attn.q.bias")),
+                {1e-6, 1e-6}, "the first set keeps its own");
     EXPECT_TRUE(both.at("enc.0.attn.q.weight").requires_grad());
     EXPECT_TRUE(plain.base("enc.0.attn.q.weight").is_same(both.base("enc.0.attn.q.weight")));
-    expect_message<InternalError>([&] { plain.with({{"enc.0.attn.q.bias", at::zeros({9})}}); }, "a replaced tensor keeps its shape: enc.0.attn.q.bias");
+    expect_message<InternalError>(
+        [&] {
+          plain.with({{"enc.0.attn.q.bias", at::zeros({9})}});
+        },
+        "a replaced tensor keeps its shape: enc.0.attn.q.bias");
   }
 }
 
@@ -118,7 +128,8 @@ TEST(Weights, ReadOnlyTheRowsAskedFor) {
   const auto model = tiny_model("bert", Precision::kBFloat16);
   const Tensor rows = model->weights.rows("embed.word.weight", at::tensor({3, 0, 3}, at::kLong));
   EXPECT_EQ(rows.scalar_type(), at::kBFloat16);
-  expect_bits(rows, model->weights.base("embed.word.weight").index_select(0, at::tensor({3, 0, 3}, at::kLong)).to(at::kBFloat16), "rows");
+  expect_bits(rows, model->weights.base("embed.word.weight").index_select(0, at::tensor({3, 0, 3}, at::kLong)).to(at::kBFloat16),
+              "rows");
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ Difference difference_of(const Tensor& found, const Tensor& expected, const Tole
   out.excess = -std::numeric_limits<double>::infinity();
   for (int64_t i = 0; i < f.numel(); ++i) {
     const double gap = std::abs(fs[i] - es[i]);
-    const double excess = std::isfinite(gap) ? gap - tolerance.absolute - tolerance.relative * std::abs(es[i]) : std::numeric_limits<double>::infinity();
+    const double excess = std::isfinite(gap) ? gap - tolerance.absolute - tolerance.relative * std::abs(es[i])
+                                             : std::numeric_limits<double>::infinity();
     out.absolute = std::max(out.absolute, std::isfinite(gap) ? gap : std::numeric_limits<double>::infinity());
     if (std::abs(es[i]) >= 1e-6) out.relative = std::max(out.relative, gap / std::abs(es[i]));
     if (excess > out.excess) {
@@ -49,7 +50,8 @@ Difference difference_of(const Tensor& found, const Tensor& expected, const Tole
   }
   if (f.numel() == 0) return out;
   out.text = "largest difference " + number_text(out.absolute) + " (relative " + number_text(out.relative) + "), worst at " +
-             place_text(out.index, found.sizes()) + ": expected " + number_text(es[out.index]) + ", found " + number_text(fs[out.index]);
+             place_text(out.index, found.sizes()) + ": expected " + number_text(es[out.index]) + ", found " +
+             number_text(fs[out.index]);
   return out;
 }
 
@@ -67,7 +69,8 @@ void expect_bits(const Tensor& found, const Tensor& expected, const std::string&
   EXPECT_TRUE(found.equal(expected)) << what << ": " << difference_of(found, expected).text;
 }
 
-void expect_all_near(const NamedTensors& found, const NamedTensors& expected, const Tolerance& tolerance, const std::string& what) {
+void expect_all_near(const NamedTensors& found, const NamedTensors& expected, const Tolerance& tolerance,
+                     const std::string& what) {
   std::string report;
   for (const auto& [name, tensor] : expected) {
     const auto it = found.find(name);

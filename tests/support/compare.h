@@ -16,11 +16,11 @@ struct Tolerance {
 };
 
 struct Difference {
-  double absolute = 0;     // largest |found - expected|
-  double relative = 0;     // largest |found - expected| / |expected| where that is at least 1e-6
-  double excess = 0;       // largest violation of the tolerance; 0 or less: none
-  int64_t index = 0;       // of the largest violation, in row-major order
-  std::string text;        // "largest difference 3e-4 (relative 0.2) at [1, 4]: expected 0.5, found 0.5003"
+  double absolute = 0;  // largest |found - expected|
+  double relative = 0;  // largest |found - expected| / |expected| where that is at least 1e-6
+  double excess = 0;    // largest violation of the tolerance; 0 or less: none
+  int64_t index = 0;    // of the largest violation, in row-major order
+  std::string text;     // "largest difference 3e-4 (relative 0.2) at [1, 4]: expected 0.5, found 0.5003"
 };
 
 // Requires: equal shapes. Not-a-number anywhere is an infinite violation.
@@ -29,7 +29,8 @@ Difference difference_of(const at::Tensor& found, const at::Tensor& expected, co
 void expect_near(const at::Tensor& found, const at::Tensor& expected, const Tolerance& tolerance, const std::string& what);
 void expect_bits(const at::Tensor& found, const at::Tensor& expected, const std::string& what);
 // The same names, and every tensor near; one line a tensor that is off.
-void expect_all_near(const NamedTensors& found, const NamedTensors& expected, const Tolerance& tolerance, const std::string& what);
+void expect_all_near(const NamedTensors& found, const NamedTensors& expected, const Tolerance& tolerance,
+                     const std::string& what);
 void expect_all_bits(const NamedTensors& found, const NamedTensors& expected, const std::string& what);
 
 // The largest |found - expected| of all tensors. Requires: the same names and shapes.

@@ -12,7 +12,7 @@ double expect_gradients(const std::function<double()>& loss, NamedTensors& tenso
   const at::NoGradGuard no_grad;
   double worst = 0;
   for (const auto& [name, gradient] : gradients) {
-    at::Tensor tensor = tensors.at(name).detach();   // shares the storage that `loss` reads
+    at::Tensor tensor = tensors.at(name).detach();  // shares the storage that `loss` reads
     EXPECT_TRUE(tensor.is_contiguous() && tensor.scalar_type() == at::kDouble) << name;
     double* const values = tensor.mutable_data_ptr<double>();
     const at::Tensor plain = gradient.contiguous();

@@ -57,11 +57,12 @@ const char* tiny_json(const std::string& model_type) {
     return R"({"d_model": 8, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, "d_kv": 3, "d_ff": 12, "vocab_size": 13, "feed_forward_proj": "gated-gelu",
                "tie_word_embeddings": false, "relative_attention_num_buckets": 4, "relative_attention_max_distance": 8})";
   }
-  if (model_type == "t5" || model_type == "mt5") {   // heads that do not fill the width
+  if (model_type == "t5" || model_type == "mt5") {  // heads that do not fill the width
     return R"({"d_model": 8, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, "d_kv": 3, "d_ff": 12, "vocab_size": 13,
                "relative_attention_num_buckets": 4, "relative_attention_max_distance": 8})";
   }
-  if (model_type == "gpt2") return R"({"n_embd": 8, "n_layer": 2, "n_head": 2, "n_inner": 12, "vocab_size": 13, "n_positions": 10})";
+  if (model_type == "gpt2")
+    return R"({"n_embd": 8, "n_layer": 2, "n_head": 2, "n_inner": 12, "vocab_size": 13, "n_positions": 10})";
   if (model_type == "llama" || model_type == "mistral" || model_type == "qwen2") {
     return R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "vocab_size": 13,
                "max_position_embeddings": 10})";
@@ -104,7 +105,8 @@ std::shared_ptr<const Model> tiny_model(const std::string& model_type, Precision
   return std::make_shared<const Model>(Model{"tiny " + model_type, std::move(config), std::move(sites), std::move(weights)});
 }
 
-std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed, int64_t first_example) {
+std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed,
+                                       int64_t first_example) {
   Random random(RandomKey{seed}.with("sequences"));
   std::vector<Sequence> out;
   for (int64_t i = 0; i < count; ++i) {
@@ -121,7 +123,8 @@ std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count,
   return out;
 }
 
-std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed, int64_t first_example) {
+std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed,
+                                   int64_t first_example) {
   std::vector<Sequence> texts = random_sequences(config, count, longest, seed, first_example);
   const std::vector<Sequence> targets = random_sequences(config, count, 5, seed + 1, first_example);
   for (size_t n = 0; n < texts.size(); ++n) {
@@ -146,7 +149,9 @@ std::vector<Sequence> cut_sequences(const Tensor& ids, const Tensor& types, cons
   int64_t begin = 0;
   for (const int64_t length : values(lengths)) {
     const int64_t end = begin + length;
-    out.push_back({static_cast<int64_t>(out.size()), {all_ids.begin() + begin, all_ids.begin() + end}, {all_types.begin() + begin, all_types.begin() + end}});
+    out.push_back({static_cast<int64_t>(out.size()),
+                   {all_ids.begin() + begin, all_ids.begin() + end},
+                   {all_types.begin() + begin, all_types.begin() + end}});
     begin = end;
   }
   return out;
@@ -202,7 +207,9 @@ Rig::Rig(std::shared_ptr<const Model> given, const std::string& definition, cons
     : Rig(given, Adapter(yaml(definition), "test", {given->config, given->sites}, task), seed) {}
 
 Rig::Rig(std::shared_ptr<const Model> given, Adapter made, uint64_t seed)
-    : model(std::move(given)), adapter(std::make_shared<const Adapter>(std::move(made))), tensors(adapter->init(model->weights, RandomKey{seed})) {}
+    : model(std::move(given)),
+      adapter(std::make_shared<const Adapter>(std::move(made))),
+      tensors(adapter->init(model->weights, RandomKey{seed})) {}
 
 void Rig::shake(double deviation, uint64_t seed) {
   const at::NoGradGuard no_grad;
@@ -219,7 +226,8 @@ void Rig::widen() {
 LogitsResult run_lanes(const Model& model, const Pack& pack, const std::vector<const Bound*>& bounds, const Pass& pass) {
   const RandomKey key = RandomKey{pass.seed}.with("pass");
   std::vector<Lane> lanes;
-  for (const Bound* bound : bounds) lanes.push_back({bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
+  for (const Bound* bound : bounds)
+    lanes.push_back({bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
   ForwardOptions options;
   if (pass.is_training) set_dropout(options, model.config, pass.dropout);
   options.key = key.with("trunk");
@@ -251,12 +259,13 @@ NamedTensors taken_gradients(Rig& rig) {
   return out;
 }
 
-LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, const std::vector<double>& labels, const Pass& pass,
-                              int64_t round_rows_to) {
+LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, const std::vector<double>& labels,
+                              const Pass& pass, int64_t round_rows_to) {
   LossAndGradients out;
   {
     Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
-    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to), {&bound}, pass);
+    const LogitsResult result =
+        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to), {&bound}, pass);
     const Tensor loss = summed_loss(rig.adapter->task()->kind, result.logits.front(), labels);
     out.loss = loss.item<double>();
     torch::autograd::backward({loss}, {});
@@ -269,14 +278,16 @@ LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, 
 namespace {
 
 // States of the rows that predict, and the batch that says what.
-Tensor states_of(const Rig& rig, const Bound& bound, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to, LanguageBatch& batch) {
+Tensor states_of(const Rig& rig, const Bound& bound, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to,
+                 LanguageBatch& batch) {
   PackOptions packing = pack_options(*rig.model);
   packing.round_rows_to = round_rows_to;
   batch = make_language_batch(*rig.model, {lane_of(rig, texts)}, packing);
   const RandomKey key = RandomKey{pass.seed}.with("pass");
   ForwardOptions options{.key = key.with("trunk")};
   if (pass.is_training) set_dropout(options, rig.model->config, pass.dropout);
-  return predicting_states(*rig.model, batch, {{&bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}}}, options);
+  return predicting_states(*rig.model, batch,
+                           {{&bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}}}, options);
 }
 
 }  // namespace

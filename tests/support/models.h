@@ -16,12 +16,13 @@
 
 namespace graft::testing {
 
-Path golden_dir(const std::string& folder);                    // tests/golden/<folder>
-Node golden_manifest(const std::string& folder);               // its manifest.json
-double number_of(const Node& node);                            // Requires: a number
+Path golden_dir(const std::string& folder);       // tests/golden/<folder>
+Node golden_manifest(const std::string& folder);  // its manifest.json
+double number_of(const Node& node);               // Requires: a number
 
 // A model of tests/golden/models, or of another folder there; loaded once per folder, name and precision.
-std::shared_ptr<const Model> golden_model(const std::string& name, Precision precision = Precision::kFloat32, const std::string& folder = "models");
+std::shared_ptr<const Model> golden_model(const std::string& name, Precision precision = Precision::kFloat32,
+                                          const std::string& folder = "models");
 
 // One name for each kind of trunk: the families, and "t5-gated" for T5 version 1.1.
 const std::vector<std::string>& tiny_names();
@@ -32,9 +33,12 @@ std::shared_ptr<const Model> tiny_model(const std::string& model_type, Precision
 NamedTensors random_base(const ModelConfig& config, uint64_t seed);
 
 // `count` sequences of 1 .. longest tokens, the first of `longest`, the second of 1 token; never the pad id.
-std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed, int64_t first_example = 0);
-// The same with targets: beside an encoder 1 to 5 target ids each, else all tokens behind a prompt of 1 to 3 (the sequence of one token has none).
-std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed, int64_t first_example = 0);
+std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed,
+                                       int64_t first_example = 0);
+// The same with targets: beside an encoder 1 to 5 target ids each, else all tokens behind a prompt of 1 to 3 (the sequence of one
+// token has none).
+std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed,
+                                   int64_t first_example = 0);
 // Sequences cut from end-to-end ids and types, as the golden files hold them.
 std::vector<Sequence> cut_sequences(const at::Tensor& ids, const at::Tensor& types, const at::Tensor& lengths);
 
@@ -47,7 +51,7 @@ std::string parameter_name(const ::testing::TestParamInfo<std::string>& paramete
 Node yaml(const std::string& text);
 Task class_task(int64_t labels);
 Task regression_task();
-std::vector<double> class_labels(int64_t rows, int64_t labels);   // 0, 1, 2, 0, ... in a mixed order
+std::vector<double> class_labels(int64_t rows, int64_t labels);  // 0, 1, 2, 0, ... in a mixed order
 
 // An adapter with its tensors. `definition`: "{edits: [...], head: {...}}".
 struct Rig {
@@ -55,7 +59,8 @@ struct Rig {
   std::shared_ptr<const Adapter> adapter;
   NamedTensors tensors;
 
-  Rig(std::shared_ptr<const Model> model, const std::string& definition, const std::optional<Task>& task = class_task(3), uint64_t seed = 7);
+  Rig(std::shared_ptr<const Model> model, const std::string& definition, const std::optional<Task>& task = class_task(3),
+      uint64_t seed = 7);
   Rig(std::shared_ptr<const Model> model, Adapter adapter, uint64_t seed = 7);
   // Every trained tensor moves by N(0, deviation^2), so that none is zero, one or as the trunk has it.
   void shake(double deviation, uint64_t seed = 11);
@@ -64,7 +69,7 @@ struct Rig {
 };
 
 struct Pass {
-  double dropout = 0.0;       // of the trunk; edits and head use their own, while `is_training`
+  double dropout = 0.0;  // of the trunk; edits and head use their own, while `is_training`
   bool is_training = false;
   bool keep_hidden = false;
   uint64_t seed = 5;
@@ -83,11 +88,12 @@ struct LossAndGradients {
   double loss = 0;
   NamedTensors gradients;
 };
-LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, const std::vector<double>& labels, const Pass& pass = {},
-                              int64_t round_rows_to = 1);
+LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, const std::vector<double>& labels,
+                              const Pass& pass = {}, int64_t round_rows_to = 1);
 
 // Of a decoder: logits [R, V] of the rows that predict a target; sum of the targets' losses and its gradients.
 at::Tensor text_logits_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {}, int64_t round_rows_to = 1);
-LossAndGradients text_gradients_of(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {}, int64_t round_rows_to = 1);
+LossAndGradients text_gradients_of(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {},
+                                   int64_t round_rows_to = 1);
 
 }  // namespace graft::testing

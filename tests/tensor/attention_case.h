@@ -78,7 +78,9 @@ struct Case {
   at::Tensor padded() const { return padded_attention(q, k, v, *spans, options, prefixes); }
 };
 
-inline at::Tensor random(at::IntArrayRef shape, at::ScalarType type = at::kDouble) { return at::randn(shape, at::kDouble).to(type); }
+inline at::Tensor random(at::IntArrayRef shape, at::ScalarType type = at::kDouble) {
+  return at::randn(shape, at::kDouble).to(type);
+}
 
 inline Case make_case(SpanList spans, AttentionOptions options, int64_t width, at::ScalarType type, int64_t extra_rows = 0) {
   int64_t queries = 0, keys = 0;
@@ -96,7 +98,7 @@ inline Case make_case(SpanList spans, AttentionOptions options, int64_t width, a
 }
 
 inline LanePrefix make_prefix(int64_t first, int64_t end, int64_t rows, int64_t key_heads, int64_t width, at::ScalarType type,
-                       bool scaled) {
+                              bool scaled) {
   LanePrefix lane{first, end, random({rows, key_heads, width}, type), random({rows, key_heads, width}, type), {}, {}, {}};
   if (scaled) {
     lane.key_scale = at::rand({end - first}, at::kDouble).to(type);

@@ -114,7 +114,11 @@ TEST_F(DistanceBias, RefusesWrongCalls) {
   const char* outside = "attention: a distance between query and key lies outside the distance bias";
   expect_refused([&] { with_bias(good, 4, at::kFloat).packed(); }, outside);  // position 4 and key 0
   EXPECT_NO_THROW(with_bias(good, 5, at::kFloat).packed());
-  expect_refused([&] { with_bias(make_case({{0, 1, 0, 5, 1, 0}}, heads(2, 2, 8), 8, at::kFloat), 3, at::kFloat).padded(); }, outside);
+  expect_refused(
+      [&] {
+        with_bias(make_case({{0, 1, 0, 5, 1, 0}}, heads(2, 2, 8), 8, at::kFloat), 3, at::kFloat).padded();
+      },
+      outside);
   Case wrong = with_bias(good, 5, at::kFloat);
   wrong.options.distance_bias = at::zeros({2, 8});
   expect_refused([&] { wrong.packed(); }, "attention: the distance bias must be [H, 2R - 1]");

@@ -29,7 +29,7 @@ TEST(Fingerprint, NeverChanges) {
 }
 
 TEST(Fingerprint, OfPiecesIsThatOfTheWhole) {
-  const at::Tensor large = at::arange((int64_t{40} << 20) / 8);   // 40 MiB
+  const at::Tensor large = at::arange((int64_t{40} << 20) / 8);  // 40 MiB
   int pieces = 0;
   EXPECT_EQ(fingerprint(large, [&] { ++pieces; }), "0e25c7639f4063095d0fa1084ae0248e");
   EXPECT_EQ(pieces, 3);

@@ -115,7 +115,10 @@ TEST_F(Fused, FrozenNormGetsNoGradient) {
 TEST_F(Fused, ActivationsMatchAten) {
   const at::Tensor x = at::cat({at::linspace(-12, 12, 4001, at::kDouble), at::randn({1000}, at::kDouble)});
   const auto reference = [](const at::Tensor& in, Activation each) {
-    return each == Activation::kGelu ? at::gelu(in) : each == Activation::kGeluTanh ? at::gelu(in, "tanh") : each == Activation::kSilu ? at::silu(in) : at::relu(in);
+    return each == Activation::kGelu       ? at::gelu(in)
+           : each == Activation::kGeluTanh ? at::gelu(in, "tanh")
+           : each == Activation::kSilu     ? at::silu(in)
+                                           : at::relu(in);
   };
   for (const Activation each : {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu, Activation::kSilu}) {
     for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {

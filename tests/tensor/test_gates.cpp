@@ -31,7 +31,8 @@ TEST_F(Gates, Gradients) {
   for (const Activation each : kAll) {
     at::Tensor gate = at::randn({5, 7}, at::kDouble) * 2;
     gate = at::where(gate.abs() < 1e-3, at::full_like(gate, 0.5), gate);  // off the kink
-    expect_gradients([&](const auto& in) { return gated(in[0], in[1], each); }, {leaf(gate), leaf(at::randn({5, 7}, at::kDouble))});
+    expect_gradients([&](const auto& in) { return gated(in[0], in[1], each); },
+                     {leaf(gate), leaf(at::randn({5, 7}, at::kDouble))});
   }
 }
 
@@ -41,8 +42,8 @@ TEST_F(Gates, MatchAten) {
     const double bound = type == at::kDouble ? 1e-13 : type == at::kFloat ? 2e-6 : 4e-3;
     for (const Activation each : kAll) {
       SCOPED_TRACE(::testing::Message() << at::toString(type) << " " << static_cast<int>(each));
-      const at::Tensor gate = leaf((at::randn({37, 101}, at::kDouble) * 3).to(type)), up = leaf(at::randn({37, 101}, at::kDouble).to(type)),
-                       grad = at::randn({37, 101}, at::kDouble).to(type);
+      const at::Tensor gate = leaf((at::randn({37, 101}, at::kDouble) * 3).to(type)),
+                       up = leaf(at::randn({37, 101}, at::kDouble).to(type)), grad = at::randn({37, 101}, at::kDouble).to(type);
       const at::Tensor wide_gate = leaf(gate.to(at::kDouble)), wide_up = leaf(up.to(at::kDouble));
       const at::Tensor out = gated(gate, up, each), expected = reference(wide_gate, wide_up, each);
       ASSERT_EQ(out.scalar_type(), type);
@@ -55,8 +56,8 @@ TEST_F(Gates, MatchAten) {
   }
 }
 
-// No overflow of an inner exponential may reach value or slope. An exponential that stops at e^88 leaves 1e-38 where zero belongs,
-// times a cube of x at most.
+// No overflow of an inner exponential may reach value or slope. An exponential that stops at e^88 leaves 1e-38 where zero
+// belongs, times a cube of x at most.
 TEST_F(Gates, SurviveLargeInputs) {
   for (const at::ScalarType type : {at::kDouble, at::kFloat}) {
     for (const Activation each : kAll) {

@@ -128,7 +128,8 @@ TEST_F(Linear, JoinedLayersGiveTheBitsOfEach) {
         const at::Tensor x = at::randn({rows, 576}).to(type);
         const std::vector<at::Tensor> each = joined(x);
         ASSERT_EQ(each.size(), weights.size());
-        for (size_t i = 0; i < weights.size(); ++i) expect_same_bits(each[i], FrozenLinear(weights[i], has_bias ? biases[i] : at::Tensor())(x));
+        for (size_t i = 0; i < weights.size(); ++i)
+          expect_same_bits(each[i], FrozenLinear(weights[i], has_bias ? biases[i] : at::Tensor())(x));
       }
       EXPECT_EQ(joined(at::zeros({0, 576}).to(type))[1].sizes(), (std::vector<int64_t>{0, 192}));
     }
@@ -138,7 +139,7 @@ TEST_F(Linear, JoinedLayersGiveTheBitsOfEach) {
 TEST_F(Linear, JoinedLayersInDoubleEqualTheProductsAlone) {
   const at::Tensor a = at::randn({5, 7}, at::kDouble), b = at::randn({3, 7}, at::kDouble), x = at::randn({4, 7}, at::kDouble);
   const std::vector<at::Tensor> each = JoinedLinears({a, b}, {})(x);
-  EXPECT_LT((each[0] - at::linear(x, a)).abs().max().item<double>(), 1e-14);   // a product of 7 terms
+  EXPECT_LT((each[0] - at::linear(x, a)).abs().max().item<double>(), 1e-14);  // a product of 7 terms
   EXPECT_LT((each[1] - at::linear(x, b)).abs().max().item<double>(), 1e-14);
   expect_refused([&] { JoinedLinears({a, b}, {at::randn({5})}); }, "JoinedLinears: a bias for every layer, or for none");
 }

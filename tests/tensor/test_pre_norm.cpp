@@ -92,7 +92,8 @@ TEST_F(PreNorm, MatchesAten) {
           judges.push_back(wide_b);
         }
         const auto grads = torch::autograd::grad({out.sum, out.normed}, mine, {d_sum, d_normed});
-        const auto judge = torch::autograd::grad({sum.mul(1), expected}, judges, {d_sum.to(at::kDouble), d_normed.to(at::kDouble)});
+        const auto judge =
+            torch::autograd::grad({sum.mul(1), expected}, judges, {d_sum.to(at::kDouble), d_normed.to(at::kDouble)});
         for (size_t i = 0; i < grads.size(); ++i) {
           const at::Tensor& right = judge[i < 2 ? 0 : i - 1];
           ASSERT_EQ(grads[i].scalar_type(), mine[i].scalar_type());
@@ -155,14 +156,20 @@ TEST_F(PreNorm, RowsAndThreadsDoNotMatter) {
 
 TEST_F(PreNorm, RefusesWrongCalls) {
   const at::Tensor x = at::randn({2, 8}), w = at::ones({8});
-  expect_refused([&] { add_then_norm(x, {}, Norm::kRootMeanSquare, w, w, 1e-6); }, "add_then_norm: a root mean square norm has no bias");
+  expect_refused([&] { add_then_norm(x, {}, Norm::kRootMeanSquare, w, w, 1e-6); },
+                 "add_then_norm: a root mean square norm has no bias");
   expect_refused(
       [&] {
         add_then_norm(x, at::randn({2, 7}), Norm::kLayer, w, w, 1e-6);
       },
       "add_then_norm: the residual must have x's shape and dtype");
-  expect_refused([&] { add_then_norm(x, {}, Norm::kLayer, at::ones({7}), {}, 1e-6); }, "add_then_norm: weight and bias must be [C]");
-  expect_refused([&] { add_then_norm(x, x, Norm::kLayer, w, w, 1e-6, {0.5, RandomKey{1}, nullptr}); }, "dropout: row ids are missing");
+  expect_refused([&] { add_then_norm(x, {}, Norm::kLayer, at::ones({7}), {}, 1e-6); },
+                 "add_then_norm: weight and bias must be [C]");
+  expect_refused(
+      [&] {
+        add_then_norm(x, x, Norm::kLayer, w, w, 1e-6, {0.5, RandomKey{1}, nullptr});
+      },
+      "dropout: row ids are missing");
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ RotaryTable table_of(const at::Tensor& angle, at::ScalarType type) { return {ang
 // Halves as real and imaginary parts, times e^(i angle).
 at::Tensor reference(const at::Tensor& x, const at::Tensor& angle, int64_t heads) {
   const at::Tensor wide = x.to(at::kDouble).view({x.size(0), heads, 2, -1});
-  const at::Tensor turned = at::complex(wide.select(2, 0), wide.select(2, 1)) * at::polar(at::ones_like(angle), angle).unsqueeze(1);
+  const at::Tensor turned =
+      at::complex(wide.select(2, 0), wide.select(2, 1)) * at::polar(at::ones_like(angle), angle).unsqueeze(1);
   return at::stack({at::real(turned), at::imag(turned)}, 2).view(x.sizes());
 }
 

@@ -43,7 +43,9 @@ std::string file_bytes(const std::string& header, const std::string& data, uint6
   std::memcpy(out.data(), &header_bytes, 8);
   return out + header + data;
 }
-std::string file_bytes(const std::string& header, const std::string& data = "") { return file_bytes(header, data, header.size()); }
+std::string file_bytes(const std::string& header, const std::string& data = "") {
+  return file_bytes(header, data, header.size());
+}
 
 SafetensorsFile parsed(const std::string& bytes) {
   const auto owner = std::make_shared<const std::string>(bytes);
@@ -68,7 +70,10 @@ TEST(Safetensors, RoundTripsEveryDtype) {
 
 TEST(Safetensors, RoundTripsEmptyAndZeroDimensionalTensors) {
   const TempFolder folder;
-  const NamedTensors tensors{{"scalar", made(at::kFloat, {})}, {"empty", at::empty({0, 4})}, {"bytes", made(at::kByte, {3})}, {"none", at::empty({0}, at::kBool)}};
+  const NamedTensors tensors{{"scalar", made(at::kFloat, {})},
+                             {"empty", at::empty({0, 4})},
+                             {"bytes", made(at::kByte, {3})},
+                             {"none", at::empty({0}, at::kBool)}};
   save_safetensors(folder / "x.safetensors", tensors);
   const SafetensorsFile file = load_safetensors(folder / "x.safetensors");
   ASSERT_EQ(file.tensors.size(), 4U);
@@ -79,7 +84,8 @@ TEST(Safetensors, RoundTripsEmptyAndZeroDimensionalTensors) {
 
 TEST(Safetensors, WritesTheSameBytesEveryTimeAndAlignsAllTensors) {
   const TempFolder folder;
-  const NamedTensors tensors{{"a", made(at::kChar, {3})}, {"b", made(at::kDouble, {1})}, {"c", made(at::kHalf, {3})}, {"d", made(at::kFloat, {3})}};
+  const NamedTensors tensors{
+      {"a", made(at::kChar, {3})}, {"b", made(at::kDouble, {1})}, {"c", made(at::kHalf, {3})}, {"d", made(at::kFloat, {3})}};
   save_safetensors(folder / "1.safetensors", tensors, {{"k", "v"}});
   save_safetensors(folder / "2.safetensors", tensors, {{"k", "v"}});
   const std::string bytes = read_file(folder / "1.safetensors");
@@ -116,7 +122,7 @@ TEST(Safetensors, ViewsTheFileAndCopiesOnlyWhatIsMisaligned) {
   EXPECT_NE(file.tensors.at("b").const_data_ptr(), data + 1);
   EXPECT_EQ(file.tensors.at("a").item<int>(), 7);
   EXPECT_EQ(file.tensors.at("b").item<float>(), 1.0F);
-  EXPECT_EQ(owner.use_count(), 2);   // ours and the view's
+  EXPECT_EQ(owner.use_count(), 2);  // ours and the view's
 }
 
 TEST(Safetensors, ReadsWhatPythonWrote) {
@@ -153,7 +159,8 @@ TEST(Safetensors, RefusesEveryLie) {
       {file_bytes("{\"a\":null}"), "tensor \"a\": expected an object, found null"},
       {file_bytes("{\"a\":{}}"), "tensor \"a\": without dtype, shape and data_offsets"},
       {file_bytes(R"({"a":{"dtype":"F32","shape":[1]}})", four), "tensor \"a\": without data_offsets"},
-      {file_bytes(R"({"a":{"dtype":"F32","shape":[1],"offsets":[0,4]}})", four), "unknown field \"offsets\"; expected dtype, shape and data_offsets"},
+      {file_bytes(R"({"a":{"dtype":"F32","shape":[1],"offsets":[0,4]}})", four),
+       "unknown field \"offsets\"; expected dtype, shape and data_offsets"},
       {file_bytes(R"({"a":{"dtype":"F32","dtype":"F32"}})"), "tensor \"a\": field \"dtype\" appears twice"},
       {file_bytes(R"({"a":{"shape":[1],"shape":[1]}})"), "tensor \"a\": field \"shape\" appears twice"},
       {file_bytes(R"({"a":{"data_offsets":[0,0],"data_offsets":[0,0]}})"), "tensor \"a\": field \"data_offsets\" appears twice"},
@@ -163,20 +170,33 @@ TEST(Safetensors, RefusesEveryLie) {
       {file_bytes(R"({"a":{"shape":{}}})"), "tensor \"a\": shape: expected a list of integers, found an object"},
       {file_bytes(R"({"a":{"shape":true}})"), "tensor \"a\": shape: expected a list of integers, found true"},
       {file_bytes(R"({"a":{"shape":[[1]]}})"), "tensor \"a\": shape: expected integers from 0, found a list"},
-      {file_bytes("{" + entry("a", "F32", "[-1]", "[0,4]") + "}", four), "tensor \"a\": shape: expected integers from 0, found -1"},
-      {file_bytes("{" + entry("a", "F32", "[1.5]", "[0,4]") + "}", four), "tensor \"a\": shape: expected integers from 0, found 1.5"},
-      {file_bytes("{" + entry("a", "F32", "[9223372036854775808]", "[0,4]") + "}", four), "tensor \"a\": shape overflows at 9223372036854775808"},
-      {file_bytes("{" + entry("a", "F32", "[99999999999999999999]", "[0,4]") + "}", four), "tensor \"a\": shape: expected integers from 0, found 99999999999999999999"},
-      {file_bytes("{" + entry("a", "F32", "[4294967296,4294967296]", "[0,0]") + "}"), "tensor \"a\": shape [4294967296, 4294967296] overflows"},
-      {file_bytes("{" + entry("a", "F32", "[0,4294967296,4294967296]", "[0,0]") + "}"), "shape [0, 4294967296, 4294967296] overflows"},
-      {file_bytes("{" + entry("a", "F32", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", "[0,4]") + "}", four), "tensor \"a\": expected at most 16 dimensions, found more"},
-      {file_bytes("{" + entry("a", "F32", "[2]", "[0,4]") + "}", four), "tensor \"a\": F32 [2] takes 8 bytes, found data_offsets of 4 bytes"},
+      {file_bytes("{" + entry("a", "F32", "[-1]", "[0,4]") + "}", four),
+       "tensor \"a\": shape: expected integers from 0, found -1"},
+      {file_bytes("{" + entry("a", "F32", "[1.5]", "[0,4]") + "}", four),
+       "tensor \"a\": shape: expected integers from 0, found 1.5"},
+      {file_bytes("{" + entry("a", "F32", "[9223372036854775808]", "[0,4]") + "}", four),
+       "tensor \"a\": shape overflows at 9223372036854775808"},
+      {file_bytes("{" + entry("a", "F32", "[99999999999999999999]", "[0,4]") + "}", four),
+       "tensor \"a\": shape: expected integers from 0, found 99999999999999999999"},
+      {file_bytes("{" + entry("a", "F32", "[4294967296,4294967296]", "[0,0]") + "}"),
+       "tensor \"a\": shape [4294967296, 4294967296] overflows"},
+      {file_bytes("{" + entry("a", "F32", "[0,4294967296,4294967296]", "[0,0]") + "}"),
+       "shape [0, 4294967296, 4294967296] overflows"},
+      {file_bytes("{" + entry("a", "F32", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", "[0,4]") + "}", four),
+       "tensor \"a\": expected at most 16 dimensions, found more"},
+      {file_bytes("{" + entry("a", "F32", "[2]", "[0,4]") + "}", four),
+       "tensor \"a\": F32 [2] takes 8 bytes, found data_offsets of 4 bytes"},
       {file_bytes("{" + entry("a", "F32", "[1]", "[4,0]") + "}", four), "tensor \"a\": data_offsets: begin 4 lies after end 0"},
-      {file_bytes("{" + entry("a", "F32", "[1]", "[0,4,8]") + "}", four), "tensor \"a\": data_offsets: expected [begin, end], found more than 2 numbers"},
-      {file_bytes("{" + entry("a", "F32", "[1]", "[4]") + "}", four), "tensor \"a\": data_offsets: expected [begin, end], found 1 numbers"},
-      {file_bytes("{" + entry("a", "F32", "[1]", "[-4,0]") + "}", four), "tensor \"a\": data_offsets: expected integers from 0, found -4"},
-      {file_bytes("{" + entry("a", "F32", "[2]", "[0,8]") + "}", four), "tensor \"a\": bytes [0, 8) lie beyond the end of the data (4 bytes); is the file cut short?"},
-      {file_bytes("{" + entry("a", "F32", "[1]", "[0,18446744073709551615]") + "}", four), "lie beyond the end of the data (4 bytes)"},
+      {file_bytes("{" + entry("a", "F32", "[1]", "[0,4,8]") + "}", four),
+       "tensor \"a\": data_offsets: expected [begin, end], found more than 2 numbers"},
+      {file_bytes("{" + entry("a", "F32", "[1]", "[4]") + "}", four),
+       "tensor \"a\": data_offsets: expected [begin, end], found 1 numbers"},
+      {file_bytes("{" + entry("a", "F32", "[1]", "[-4,0]") + "}", four),
+       "tensor \"a\": data_offsets: expected integers from 0, found -4"},
+      {file_bytes("{" + entry("a", "F32", "[2]", "[0,8]") + "}", four),
+       "tensor \"a\": bytes [0, 8) lie beyond the end of the data (4 bytes); is the file cut short?"},
+      {file_bytes("{" + entry("a", "F32", "[1]", "[0,18446744073709551615]") + "}", four),
+       "lie beyond the end of the data (4 bytes)"},
       {file_bytes("{" + entry("a", "F32", "[2]", "[0,8]") + "," + entry("b", "F32", "[1]", "[4,8]") + "}", eight),
        "tensors \"a\" and \"b\" overlap: bytes [0, 8) and [4, 8)"},
       {file_bytes("{" + entry("a", "F32", "[1]", "[4,8]") + "}", eight), "bytes [0, 4) before tensor \"a\" belong to no tensor"},
@@ -184,10 +204,12 @@ TEST(Safetensors, RefusesEveryLie) {
       {file_bytes("{}", four), "4 bytes follow the last tensor and belong to none"},
       {file_bytes("{" + a + "," + a + "}", four), "tensor \"a\" appears twice"},
       {file_bytes("{" + entry("", "F32", "[1]", "[0,4]") + "}", four), "a tensor has an empty name"},
-      {file_bytes("{" + entry(std::string(1025, 'n'), "F32", "[1]", "[0,4]") + "}", four), "expected a name of at most 1024 bytes, found 1025"},
+      {file_bytes("{" + entry(std::string(1025, 'n'), "F32", "[1]", "[0,4]") + "}", four),
+       "expected a name of at most 1024 bytes, found 1025"},
       {file_bytes("{" + entry("a", "F8_E4M3", "[4]", "[0,4]") + "}", four),
        "tensor \"a\": dtype \"F8_E4M3\" is not supported; expected F64, F32, F16, BF16, I64, I32, I16, I8, U8 or BOOL"},
-      {file_bytes("{" + entry("a", "BOOL", "[2]", "[0,2]") + "}", "\x01\x02"), "tensor \"a\": BOOL data: expected 0 or 1, found 2 at byte 1"},
+      {file_bytes("{" + entry("a", "BOOL", "[2]", "[0,2]") + "}", "\x01\x02"),
+       "tensor \"a\": BOOL data: expected 0 or 1, found 2 at byte 1"},
       {file_bytes(R"({"__metadata__":"pt"})"), "__metadata__: expected an object, found \"pt\""},
       {file_bytes(R"({"__metadata__":{"step":1}})"), "__metadata__: \"step\": expected a text, found 1"},
       {file_bytes(R"({"__metadata__":{"a":{}}})"), "__metadata__: \"a\": expected a text, found an object"},
@@ -204,12 +226,14 @@ TEST(Safetensors, RefusesEveryLie) {
 
 TEST(Safetensors, RefusesTooManyTensors) {
   std::string header = "{";
-  for (size_t i = 0; i <= kMaxSafetensorsTensors; ++i) header += (i == 0 ? "" : ",") + entry(std::to_string(i), "U8", "[0]", "[0,0]");
+  for (size_t i = 0; i <= kMaxSafetensorsTensors; ++i)
+    header += (i == 0 ? "" : ",") + entry(std::to_string(i), "U8", "[0]", "[0,0]");
   expect_message<InputError>([&] { parsed(file_bytes(header + "}")); }, "expected at most 262144 tensors, found more");
 }
 
 TEST(Safetensors, NamesAMissingFile) {
-  expect_message<InputError>([] { load_safetensors("/nonexistent/x.safetensors"); }, "'/nonexistent/x.safetensors': no such file");
+  expect_message<InputError>([] { load_safetensors("/nonexistent/x.safetensors"); },
+                             "'/nonexistent/x.safetensors': no such file");
 }
 
 TEST(Safetensors, RefusesToWriteWhatItCouldNotReadBack) {
@@ -261,7 +285,8 @@ TEST(Sharded, ReadsAllShardsOrTheSingleFile) {
 TEST(Sharded, RefusesEveryLie) {
   const TempFolder folder;
   const Path index = folder / "model.safetensors.index.json";
-  expect_message<InputError>([&] { load_sharded(folder.path()); }, "expected model.safetensors or model.safetensors.index.json, found neither");
+  expect_message<InputError>([&] { load_sharded(folder.path()); },
+                             "expected model.safetensors or model.safetensors.index.json, found neither");
   write_text(folder / "pytorch_model.bin", "x");
   expect_message<InputError>([&] { load_sharded(folder.path()); }, "pytorch_model.bin is a pickle, which is never run");
   save_safetensors(folder / "1.safetensors", {{"a", at::ones({1})}}, {{"format", "pt"}, {"part", "1"}});
@@ -276,10 +301,13 @@ TEST(Sharded, RefusesEveryLie) {
       {R"({"weight_map": {"a": "../1.safetensors"}})", "found \"../1.safetensors\""},
       {R"({"weight_map": {"a": "1.bin"}})", "found \"1.bin\""},
       {R"({"weight_map": {"a": "3.safetensors"}})", "shard '3.safetensors' is missing from the folder"},
-      {R"({"weight_map": {"a": "1.safetensors", "c": "1.safetensors"}})", "gives tensor \"c\" to shard '1.safetensors', which does not hold it"},
-      {R"({"weight_map": {"a": "2.safetensors", "b": "2.safetensors"}})", "gives tensor \"a\" to shard '2.safetensors', which does not hold it"},
+      {R"({"weight_map": {"a": "1.safetensors", "c": "1.safetensors"}})",
+       "gives tensor \"c\" to shard '1.safetensors', which does not hold it"},
+      {R"({"weight_map": {"a": "2.safetensors", "b": "2.safetensors"}})",
+       "gives tensor \"a\" to shard '2.safetensors', which does not hold it"},
       {R"({"weight_map": {"c": "1.safetensors"}})", "shard '1.safetensors' holds tensor \"a\", which the index does not list"},
-      {R"({"weight_map": {"c": "1.safetensors", "a": "2.safetensors"}})", "shard '1.safetensors' holds tensor \"a\", which the index gives to '2.safetensors'"},
+      {R"({"weight_map": {"c": "1.safetensors", "a": "2.safetensors"}})",
+       "shard '1.safetensors' holds tensor \"a\", which the index gives to '2.safetensors'"},
   };
   for (const auto& [text, message] : lies) {
     SCOPED_TRACE(message);
@@ -289,7 +317,8 @@ TEST(Sharded, RefusesEveryLie) {
   }
   write_text(index, R"({"metadata": {"total_size": 8}, "weight_map": {"a": "1.safetensors", "b": "2.safetensors"}})");
   EXPECT_EQ(load_sharded(folder.path()).tensors.size(), 2U);
-  EXPECT_EQ(load_sharded(folder.path()).metadata, (std::map<std::string, std::string>{{"format", "pt"}})) << "what the shards agree on";
+  EXPECT_EQ(load_sharded(folder.path()).metadata, (std::map<std::string, std::string>{{"format", "pt"}}))
+      << "what the shards agree on";
   save_safetensors(folder / "model.safetensors", {{"a", at::ones({1})}});
   expect_message<InputError>([&] { load_sharded(folder.path()); }, "holds model.safetensors and an index that does not use it");
   write_text(index, R"({"weight_map": {"a": "model.safetensors"}})");

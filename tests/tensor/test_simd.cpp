@@ -35,7 +35,8 @@ TEST(Simd, BFloat16IsRoundedAsTorchRoundsIt) {
       }
     }
   }
-  EXPECT_EQ(compared, 6 * 2 * 254 * 128 + 2);  // lower halves, signs, exponents of normal values, bits above the cut; two infinities
+  EXPECT_EQ(compared,
+            6 * 2 * 254 * 128 + 2);  // lower halves, signs, exponents of normal values, bits above the cut; two infinities
 }
 
 // exp leans on what comes out of a comparison with a NaN.

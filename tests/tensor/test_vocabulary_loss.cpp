@@ -45,8 +45,9 @@ TEST_F(VocabularyLosses, Gradients) {
                    bias = leaf(at::randn({19}, at::kDouble));
   const std::vector<int64_t> targets = random_targets(5, 19);
   for (const VocabularyLossOptions& options : {VocabularyLossOptions{}, VocabularyLossOptions{0.2, 0.03}}) {
-    expect_gradients([&](const auto& in) { return vocabulary_loss(in[0], plain_layer(in[1], in[2], 0.7), targets, options).sum * 0.3; },
-                     {hidden, weight, bias});
+    expect_gradients(
+        [&](const auto& in) { return vocabulary_loss(in[0], plain_layer(in[1], in[2], 0.7), targets, options).sum * 0.3; },
+        {hidden, weight, bias});
     const OutputLayer frozen = frozen_layer(weight.detach(), {}, 0.7);
     expect_gradients([&](const auto& in) { return vocabulary_loss(in[0], frozen, targets, options).sum; }, {hidden});
   }
@@ -63,13 +64,14 @@ Problem make_problem(int64_t rows, int64_t width, int64_t vocabulary, at::Scalar
 }
 
 // The bounds are relative to the largest value of a tensor. float32: logits of about 10 are good to 1e-6 of themselves, and their
-// error enters probabilities as it is. bfloat16: logits below 16 round by up to 2^-5, which is the relative error of a probability;
-// the products then round to 2^-8.
+// error enters probabilities as it is. bfloat16: logits below 16 round by up to 2^-5, which is the relative error of a
+// probability; the products then round to 2^-8.
 void expect_like_aten(const Problem& p, at::ScalarType type, bool is_frozen, double scale, const VocabularyLossOptions& options) {
   const double bound = type == at::kDouble ? 1e-12 : type == at::kFloat ? 2e-5 : 4e-2;
-  const at::Tensor hidden = leaf(p.hidden), weight = is_frozen ? p.weight : leaf(p.weight), bias = is_frozen ? p.bias : leaf(p.bias);
-  const VocabularyLoss loss =
-      vocabulary_loss(hidden, is_frozen ? frozen_layer(weight, bias, scale) : plain_layer(weight, bias, scale), p.targets, options);
+  const at::Tensor hidden = leaf(p.hidden), weight = is_frozen ? p.weight : leaf(p.weight),
+                   bias = is_frozen ? p.bias : leaf(p.bias);
+  const VocabularyLoss loss = vocabulary_loss(
+      hidden, is_frozen ? frozen_layer(weight, bias, scale) : plain_layer(weight, bias, scale), p.targets, options);
   const at::Tensor wide_hidden = leaf(p.hidden.to(at::kDouble)), wide_weight = leaf(p.weight.to(at::kDouble)),
                    wide_bias = leaf(p.bias.to(at::kDouble));
   const at::Tensor rows = row_reference(logits_of(wide_hidden, wide_weight, wide_bias, scale), p.targets, options);
@@ -127,7 +129,8 @@ TEST_F(VocabularyLosses, ARowDoesNotDependOnItsBatch) {
       const VocabularyLoss loss = vocabulary_loss(part, layer, {p.targets.begin() + begin, p.targets.begin() + begin + count});
       expect_same_bits(loss.rows, all.rows.narrow(0, begin, count));
       // A product over 40000 columns may be cut into parts that depend on the rows: only the order of its additions.
-      expect_close(torch::autograd::grad({loss.sum}, {part})[0], grad.narrow(0, begin, count), type == at::kFloat ? 1e-5 : 1e-2, 8e-3);
+      expect_close(torch::autograd::grad({loss.sum}, {part})[0], grad.narrow(0, begin, count), type == at::kFloat ? 1e-5 : 1e-2,
+                   8e-3);
     }
     at::set_num_threads(threads);
   }

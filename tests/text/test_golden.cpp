@@ -1,5 +1,5 @@
-// Ids, offsets, type ids, special flags and decoded texts equal what Hugging Face `tokenizers` and `sentencepiece` gave (tools/golden/text.py,
-// tools/golden/text_families.py), decoded at once or as a stream.
+// Ids, offsets, type ids, special flags and decoded texts equal what Hugging Face `tokenizers` and `sentencepiece` gave
+// (tools/golden/text.py, tools/golden/text_families.py), decoded at once or as a stream.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -29,9 +29,10 @@ EncodeOptions options_of(const Json& c) {
 }
 
 // Every part ends at a whole character, and all of them are the text.
-void expect_stream(const std::shared_ptr<const Tokenizer>& tokenizer, const std::vector<int64_t>& ids, const std::string& expected) {
+void expect_stream(const std::shared_ptr<const Tokenizer>& tokenizer, const std::vector<int64_t>& ids,
+                   const std::string& expected) {
   StreamDecoder stream(tokenizer);
-  for (int round = 0; round < 2; ++round) {   // a stream can be used again
+  for (int round = 0; round < 2; ++round) {  // a stream can be used again
     std::string all;
     for (const int64_t id : ids) {
       const std::string part = stream.push(id);
@@ -79,7 +80,7 @@ void expect_folder(const std::string& name, size_t least) {
   EXPECT_GE(cases.size(), least);
   for (const Json& c : cases) {
     expect_case(tokenizer, c, name);
-    if (testing::Test::HasFailure()) return;   // one is enough to read
+    if (testing::Test::HasFailure()) return;  // one is enough to read
   }
 }
 

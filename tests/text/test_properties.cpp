@@ -89,13 +89,14 @@ void expect_merges(const Tokenizer& tokenizer, const std::string& letters) {
   for (int round = 0; round < 300; ++round) {
     std::string text(1 + random.below(80), ' ');
     for (char& c : text) c = letters[random.below(letters.size())];
-    ASSERT_EQ(tokenizer.encode(text, {.add_special = false}).ids, merged_by_definition(tokenizer, text)) << "seed " << kSeed << ", " << text;
+    ASSERT_EQ(tokenizer.encode(text, {.add_special = false}).ids, merged_by_definition(tokenizer, text))
+        << "seed " << kSeed << ", " << text;
   }
 }
 
 TEST(TextProperties, WordsMergeAsDefined) {
   expect_merges(*Tokenizer::load(kFolder / "bpe/tokenizer.json"), "theandrivst");
-  auto json = small_bpe();   // pairs that overlap themselves and each other
+  auto json = small_bpe();  // pairs that overlap themselves and each other
   json["model"]["vocab"] = {{"a", 0}, {"b", 1}, {"aa", 2}, {"ab", 3}, {"ba", 4}, {"baa", 5}};
   json["model"]["merges"] = {"a a", "a b", "b a", "b aa"};
   expect_merges(*make(json), "ab");
@@ -149,7 +150,7 @@ TEST(TextTokenizer, TellsWhatTheFileHolds) {
   ASSERT_TRUE(tokenizer->file_truncation().has_value());
   EXPECT_EQ(tokenizer->file_truncation()->max_length, 128);
   EXPECT_EQ(tokenizer->file_truncation()->strategy, TruncationStrategy::kOnlySecond);
-  EXPECT_EQ(tokenizer->encode("a").ids, (std::vector<int64_t>{0, 3, 1}));   // neither cut nor padded
+  EXPECT_EQ(tokenizer->encode("a").ids, (std::vector<int64_t>{0, 3, 1}));  // neither cut nor padded
   EXPECT_EQ(tokenizer->size(), 9);
   EXPECT_EQ(tokenizer->id_bound(), 9);
   EXPECT_EQ(tokenizer->num_added(false), 2);
@@ -163,7 +164,7 @@ TEST(TextTokenizer, TellsWhatTheFileHolds) {
   EXPECT_FALSE(tokenizer->is_special(8));
   EXPECT_EQ(tokenizer->digest().size(), 64U);
   const std::vector<int64_t> ids = {0, 3, 5, 8, 7, 1};
-  EXPECT_EQ(tokenizer->decode(ids), "ab <x>! [SEP]");   // [SEP] is not declared special in this file
+  EXPECT_EQ(tokenizer->decode(ids), "ab <x>! [SEP]");  // [SEP] is not declared special in this file
   EXPECT_EQ(tokenizer->decode(ids, SpecialTokens::kKeep), "[CLS] ab <x>! [SEP]");
 }
 

@@ -24,7 +24,7 @@ std::string refusal(const Json& json) {
 }
 
 struct Row {
-  std::string base, pointer, value;   // value: JSON text put at the pointer; "" removes what is there
+  std::string base, pointer, value;  // value: JSON text put at the pointer; "" removes what is there
   std::string message;
 };
 
@@ -40,7 +40,8 @@ const std::vector<Row> kRows = {
     {"wp", "/truncation", R"({"max_length": 5, "strategy": "OnlyFirst", "step": 1})",
      "/truncation/step: this field is not supported"},
     // model
-    {"wp", "/model/type", R"("WordLevel")", R"(/model/type: "WordLevel" is not supported; supported: WordPiece, BPE and Unigram)"},
+    {"wp", "/model/type", R"("WordLevel")",
+     R"(/model/type: "WordLevel" is not supported; supported: WordPiece, BPE and Unigram)"},
     {"wp", "/model/type", "", "/model/type: missing"},
     {"wp", "/model/unk_token", R"("<u>")", R"(/model/unk_token: "<u>" is not in the vocabulary)"},
     {"wp", "/model/unk_token", "null", "/model/unk_token: expected a text, found null"},
@@ -60,10 +61,14 @@ const std::vector<Row> kRows = {
     {"bpe", "/model", R"({"type": "BPE", "vocab": {"a": 0, "<0x61>": 1}, "merges": [], "byte_fallback": true})",
      "/model/byte_fallback: a vocabulary that has some of the tokens <0x00> to <0xFF> but not all of them is not supported"},
     {"bpe", "/model", R"({"type": "Unigram", "vocab": []})", "/model/vocab: expected at least one token"},
-    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0], ["b", "x"]]})", R"(/model/vocab: item 1: expected ["token", score], found a list)"},
-    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0], ["a", 1]]})", R"(/model/vocab: item 1: the token "a" appears twice)"},
-    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0]], "unk_id": 1})", "/model/unk_id: expected an integer in 0..0, found 1"},
-    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", "-inf"]]})", R"(/model/vocab: item 0: expected ["token", score], found a list)"},
+    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0], ["b", "x"]]})",
+     R"(/model/vocab: item 1: expected ["token", score], found a list)"},
+    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0], ["a", 1]]})",
+     R"(/model/vocab: item 1: the token "a" appears twice)"},
+    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0]], "unk_id": 1})",
+     "/model/unk_id: expected an integer in 0..0, found 1"},
+    {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", "-inf"]]})",
+     R"(/model/vocab: item 0: expected ["token", score], found a list)"},
     {"bpe", "/model", R"({"type": "Unigram", "vocab": [["a", 0]], "alpha": 1})", "/model/alpha: this field is not supported"},
     {"bpe", "/model/unk_token", R"("<unk>")", R"(/model/unk_token: "<unk>" is not in the vocabulary)"},
     {"bpe", "/model/fuse_unk", "1", "/model/fuse_unk: expected true or false, found 1"},
@@ -99,7 +104,8 @@ const std::vector<Row> kRows = {
     {"wp", "/pre_tokenizer", R"({"type": "UnicodeScripts"})",
      R"(/pre_tokenizer/type: "UnicodeScripts" is not supported; supported: BertPreTokenizer, ByteLevel, Whitespace, WhitespaceSplit, Punctuation, )"
      "Digits, Split, Metaspace and Sequence"},
-    {"wp", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "__"})", R"(/pre_tokenizer/replacement: expected one character, found "__")"},
+    {"wp", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "__"})",
+     R"(/pre_tokenizer/replacement: expected one character, found "__")"},
     {"wp", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})",
      R"(/pre_tokenizer/prepend_scheme: expected first, never or always, found "last")"},
     {"wp", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "first", "add_prefix_space": false})",
@@ -154,8 +160,10 @@ const std::vector<Row> kRows = {
     {"wp", "/decoder", R"({"type": "Sequence", "decoders": []})", "/decoder/decoders: expected at least one decoder"},
     {"wp", "/decoder", R"({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "ByteFallback"}]})",
      R"(/decoder/decoders/1/type: "ByteFallback" after Fuse or ByteLevel is not supported; supported there: Strip and Fuse)"},
-    {"wp", "/decoder", R"({"type": "Strip", "content": " ", "start": 1, "stop": 1})", "/decoder/stop: expected an integer in 0..0, found 1"},
-    {"wp", "/decoder", R"({"type": "Strip", "content": "ab", "start": 1, "stop": 0})", R"(/decoder/content: expected one character, found "ab")"},
+    {"wp", "/decoder", R"({"type": "Strip", "content": " ", "start": 1, "stop": 1})",
+     "/decoder/stop: expected an integer in 0..0, found 1"},
+    {"wp", "/decoder", R"({"type": "Strip", "content": "ab", "start": 1, "stop": 0})",
+     R"(/decoder/content: expected one character, found "ab")"},
     {"wp", "/decoder", R"({"type": "Replace", "pattern": {"Regex": "a"}, "content": ""})",
      "/decoder/pattern/Regex: a regular expression is not supported here; supported: String"},
     {"wp", "/decoder/glue", "1", "/decoder/glue: this field is not supported"},
@@ -178,7 +186,8 @@ TEST(TextRefusals, RegularExpressionsThatEnginesReadDifferently) {
                                                                  {"^a", "^"},
                                                                  {"a$", "$"},
                                                                  {"(?m)a", "(?m"},
-                                                                 {"a{1,2}+", "a possessive count"}, {"a{2}?", "a lazy fixed count"},
+                                                                 {"a{1,2}+", "a possessive count"},
+                                                                 {"a{2}?", "a lazy fixed count"},
                                                                  {"[a--b]", "-- in a set"},
                                                                  {"[[:alpha:]]", "[: in a set"},
                                                                  {R"(\1)", R"(\1)"},
@@ -208,7 +217,7 @@ TEST(TextRefusals, AddedTokensThatClash) {
   json["added_tokens"].push_back(json["added_tokens"][0]);
   EXPECT_EQ(refusal(json), R"(/added_tokens/1/content: the token "[CLS]" appears twice)");
   json = small_wordpiece();
-  json["model"]["vocab"]["far"] = 9;   // leaves 8 free, but the next id counts tokens: 9
+  json["model"]["vocab"]["far"] = 9;  // leaves 8 free, but the next id counts tokens: 9
   json["added_tokens"].push_back({{"id", 9},
                                   {"content", "x"},
                                   {"single_word", false},
@@ -244,7 +253,7 @@ TEST(TextRefusals, TextsThatAreNotUtf8) {
        {"\x80", "\xC0\x80", "\xC3", "\xE2\x82", "\xF4\x90\x80\x80", "\xED\xBF\xBF", "\xF0\x80\x80\x80", "a\xFE"}) {
     EXPECT_THROW(tokenizer->encode(bad), InputError) << bad;
   }
-  EXPECT_NO_THROW(tokenizer->encode(std::string_view("\0\xEF\xBF\xBF\xF4\x8F\xBF\xBF", 8)));   // noncharacters are characters
+  EXPECT_NO_THROW(tokenizer->encode(std::string_view("\0\xEF\xBF\xBF\xF4\x8F\xBF\xBF", 8)));  // noncharacters are characters
 }
 
 TEST(TextRefusals, TruncationThatCannotBeDone) {
@@ -254,7 +263,7 @@ TEST(TextRefusals, TruncationThatCannotBeDone) {
   };
   EXPECT_EQ(cut({}, 1, TruncationStrategy::kLongestFirst), "max_length 1: the special tokens alone are 2");
   EXPECT_EQ(cut({}, -1, TruncationStrategy::kLongestFirst), "max_length -1: expected 0 (no bound) or more");
-  EXPECT_EQ(cut({}, 5, TruncationStrategy::kOnlySecond), "(accepted)");   // nothing to cut
+  EXPECT_EQ(cut({}, 5, TruncationStrategy::kOnlySecond), "(accepted)");  // nothing to cut
   EXPECT_EQ(cut({}, 4, TruncationStrategy::kOnlySecond), "max_length 4: only_second needs a second text");
   EXPECT_EQ(cut("a", 4, TruncationStrategy::kOnlySecond),
             "max_length 4: the second text has 1 tokens and would have to lose 3; use longest_first or a larger max_length");
@@ -289,20 +298,25 @@ TEST(TextRefusals, SentencePieceFiles) {
   const auto parse = [&](std::string_view bytes, const char* config) {
     return message_of([&] { Tokenizer::parse_sentencepiece(bytes, "m.model", read_sentencepiece_settings(config, "c.json")); });
   };
-  EXPECT_EQ(parse(t5, R"({"tokenizer_class": "T5TokenizerFast", "added_tokens_decoder": {"1": {"content": "</s>"}}})"), "(accepted)");
+  EXPECT_EQ(parse(t5, R"({"tokenizer_class": "T5TokenizerFast", "added_tokens_decoder": {"1": {"content": "</s>"}}})"),
+            "(accepted)");
   EXPECT_EQ(parse("", "{}"), "m.model: not a SentencePiece model: it has no pieces");
   EXPECT_EQ(parse("{}", "{}"), "m.model: byte 0: not a SentencePiece model: expected a field of kind 0, 1, 2 or 5, found 3");
-  EXPECT_EQ(parse(std::string_view(t5).substr(0, 10), "{}"), "m.model: byte 0: not a SentencePiece model: a field of 14 bytes where 8 are left");
+  EXPECT_EQ(parse(std::string_view(t5).substr(0, 10), "{}"),
+            "m.model: byte 0: not a SentencePiece model: a field of 14 bytes where 8 are left");
   EXPECT_EQ(parse(t5, R"({"tokenizer_class": "LlamaTokenizer"})"),
             "m.model: a LlamaTokenizer whose model is Unigram is not supported; save the tokenizer as tokenizer.json instead");
-  EXPECT_EQ(parse(t5, R"({"added_tokens_decoder": {"1": {"content": "<s>"}}})"),
-            "m.model: the config gives the id 1 to \"<s>\", where the file has \"</s>\"; save the tokenizer as tokenizer.json instead");
+  EXPECT_EQ(
+      parse(t5, R"({"added_tokens_decoder": {"1": {"content": "<s>"}}})"),
+      "m.model: the config gives the id 1 to \"<s>\", where the file has \"</s>\"; save the tokenizer as tokenizer.json instead");
   EXPECT_EQ(parse(t5, R"({"add_bos_token": true})"), "m.model: \"<s>\" stands around a text, but is not a piece");
-  EXPECT_NE(parse(t5, R"({"tokenizer_class": "AlbertTokenizer"})").find("/tokenizer_class: expected T5Tokenizer, T5TokenizerFast, LlamaTokenizer or "
-                                                                         "LlamaTokenizerFast, found \"AlbertTokenizer\""),
+  EXPECT_NE(parse(t5, R"({"tokenizer_class": "AlbertTokenizer"})")
+                .find("/tokenizer_class: expected T5Tokenizer, T5TokenizerFast, LlamaTokenizer or "
+                      "LlamaTokenizerFast, found \"AlbertTokenizer\""),
             std::string::npos);
   // <extra_id_0> is the last id.
-  const auto tokenizer = Tokenizer::parse_sentencepiece(t5, "m.model", read_sentencepiece_settings(R"({"extra_ids": 3})", "c.json"));
+  const auto tokenizer =
+      Tokenizer::parse_sentencepiece(t5, "m.model", read_sentencepiece_settings(R"({"extra_ids": 3})", "c.json"));
   EXPECT_EQ(tokenizer->token_to_id("<extra_id_0>"), tokenizer->size() - 1);
   EXPECT_EQ(tokenizer->token_to_id("<extra_id_2>"), tokenizer->size() - 3);
 }

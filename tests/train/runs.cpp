@@ -5,7 +5,8 @@
 namespace graft::testing {
 
 RunInputs run_inputs(const std::string& definition, const Path& out, const std::string& settings, int64_t rows) {
-  const std::string least = "model: golden\ntask: test\nout: " + out.string() + "\ndata: {train: rows}\ndropout: 0\ncheckpoint_every: never\nadapter: " + definition;
+  const std::string least = "model: golden\ntask: test\nout: " + out.string() +
+                            "\ndata: {train: rows}\ndropout: 0\ncheckpoint_every: never\nadapter: " + definition;
   RunInputs inputs;
   inputs.config = parse_run_config(yaml(settings), yaml(least), "test");
   inputs.model = golden_model("bert-tiny", inputs.config.precision);

@@ -7,10 +7,10 @@
 
 namespace graft::testing {
 
-using TrainingRun = graft::Run;   // inside a TEST, Run is GoogleTest's
+using TrainingRun = graft::Run;  // inside a TEST, Run is GoogleTest's
 
-// `rows` training rows of 1..20 tokens with three labels; no evaluation data, dropout 0, no checkpoints unless `settings` says so.
-// `settings`: YAML over the defaults, as in run.yaml. `out`: the run's folder.
+// `rows` training rows of 1..20 tokens with three labels; no evaluation data, dropout 0, no checkpoints unless `settings` says
+// so. `settings`: YAML over the defaults, as in run.yaml. `out`: the run's folder.
 RunInputs run_inputs(const std::string& definition, const Path& out, const std::string& settings, int64_t rows = 24);
 
 // Drives a run to its end (or to `steps`), without finishing it.

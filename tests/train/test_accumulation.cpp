@@ -11,13 +11,15 @@ namespace graft::testing {
 namespace {
 
 // Gradients of the mean loss over all rows, from micro-batches of the given sizes on one Bound.
-NamedTensors gathered(Rig& rig, const std::vector<Sequence>& rows, const std::vector<double>& labels, const std::vector<int64_t>& sizes, const Pass& pass) {
+NamedTensors gathered(Rig& rig, const std::vector<Sequence>& rows, const std::vector<double>& labels,
+                      const std::vector<int64_t>& sizes, const Pass& pass) {
   Bound bound(*rig.model, *rig.adapter, rig.tensors);
   int64_t begin = 0;
   for (const int64_t size : sizes) {
     const std::vector<Sequence> some(rows.begin() + begin, rows.begin() + begin + size);
     const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(some)}, 64), {&bound}, pass);
-    const at::Tensor loss = summed_loss(TaskKind::kClassification, result.logits.front(), {labels.begin() + begin, labels.begin() + begin + size});
+    const at::Tensor loss =
+        summed_loss(TaskKind::kClassification, result.logits.front(), {labels.begin() + begin, labels.begin() + begin + size});
     torch::autograd::backward({loss / static_cast<double>(rows.size())}, {});
     begin += size;
   }
@@ -45,7 +47,8 @@ TEST(Accumulation, EqualsALargeBatch) {
         const NamedTensors whole = gathered(rig, rows, labels, {12}, pass);
         for (const std::vector<int64_t>& sizes : {std::vector<int64_t>{6, 6}, {1, 7, 4}, {11, 1}}) {
           const NamedTensors parts = gathered(rig, rows, labels, sizes, pass);
-          expect_all_near(parts, whole, {is_wide ? 1e-13 : 2e-6, is_wide ? 1e-12 : 1e-5}, std::string(edit) + (has_dropout ? " with dropout" : ""));
+          expect_all_near(parts, whole, {is_wide ? 1e-13 : 2e-6, is_wide ? 1e-12 : 1e-5},
+                          std::string(edit) + (has_dropout ? " with dropout" : ""));
           measured(std::string("accumulation ") + edit + (is_wide ? " float64" : ""), largest_difference(parts, whole));
         }
       }
@@ -58,7 +61,9 @@ TEST(Accumulation, OfARunEqualsALargeBatch) {
   const TempFolder folder;
   const auto trained = [&](const std::string& name, const std::string& settings) {
     const Path out = folder / name;
-    TrainingRun run(run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", out, "{epochs: 4, order: file, warmup: 0, " + settings + "}", 8), StartMode::kFresh, Verbosity::kQuiet);
+    TrainingRun run(run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", out,
+                               "{epochs: 4, order: file, warmup: 0, " + settings + "}", 8),
+                    StartMode::kFresh, Verbosity::kQuiet);
     EXPECT_EQ(run.total_steps(), 4);
     drive_to(run);
     run.finish();

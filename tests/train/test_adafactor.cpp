@@ -21,7 +21,8 @@ std::vector<ParamSpec> params(const std::vector<std::string>& names, int64_t siz
 Tensor leaf(std::vector<float> values) { return at::tensor(values, at::kFloat).requires_grad_(true); }
 
 // Two entries, gradients (g0, g1) per step; the recurrence in plain numbers.
-std::vector<double> by_hand(std::vector<double> p, const std::vector<std::vector<double>>& gradients, double first_step, double rate) {
+std::vector<double> by_hand(std::vector<double> p, const std::vector<std::vector<double>>& gradients, double first_step,
+                            double rate) {
   std::vector<double> v(p.size(), 0.0);
   const auto rms = [](const std::vector<double>& x) {
     double sum = 0;
@@ -44,7 +45,7 @@ std::vector<double> by_hand(std::vector<double> p, const std::vector<std::vector
 TEST(Adafactor, MovMoloraTraces) {
   const std::vector<std::vector<double>> gradients{{0.5, -2}, {1, 0.25}, {-0.5, 1}};
   for (const int64_t first_step : {int64_t{0}, int64_t{1'100'000}}) {
-    for (const std::vector<float>& start : {std::vector<float>{1, 1}, std::vector<float>{0, 0}}) {   // zero: the floor of 1e-3
+    for (const std::vector<float>& start : {std::vector<float>{1, 1}, std::vector<float>{0, 0}}) {  // zero: the floor of 1e-3
       Adafactor optimizer(params({"p"}, 2), {.first_step = first_step});
       NamedTensors tensors{{"p", leaf(start)}};
       for (const auto& g : gradients) {
@@ -53,7 +54,8 @@ TEST(Adafactor, MovMoloraTraces) {
         EXPECT_FALSE(tensors.at("p").grad().defined());
       }
       const std::vector<double> expected = by_hand({start[0], start[1]}, gradients, static_cast<double>(first_step), 3e-4);
-      for (int64_t i = 0; i < 2; ++i) EXPECT_NEAR(tensors.at("p")[i].item<double>(), expected[static_cast<size_t>(i)], 3e-7) << first_step;   // float32 near 1
+      for (int64_t i = 0; i < 2; ++i)
+        EXPECT_NEAR(tensors.at("p")[i].item<double>(), expected[static_cast<size_t>(i)], 3e-7) << first_step;  // float32 near 1
     }
   }
 }
@@ -66,7 +68,7 @@ TEST(Adafactor, FirstStepHasThePublishedSize) {
   optimizer.step(tensors, 3e-4);
   EXPECT_NEAR(tensors.at("vectors")[0].item<double>(), 1 - 3e-4, 1e-7);
   EXPECT_NEAR(tensors.at("vectors")[1].item<double>(), 1 + 3e-4, 1e-7);
-  EXPECT_NEAR(tensors.at("b")[1].item<double>(), 3e-7, 1e-12);   // the floor of 1e-3
+  EXPECT_NEAR(tensors.at("b")[1].item<double>(), 3e-7, 1e-12);  // the floor of 1e-3
 }
 
 // One tensor of all experts is one unit: the size and the clip are over the stack, so a small expert moves as far as a large one.
@@ -95,7 +97,11 @@ TEST(Adafactor, GoesOnFromItsState) {
   second.restore(first.state());
   for (int i = 3; i <= 4; ++i) step(second, b, i);
   EXPECT_TRUE(a.at("p").equal(b.at("p")));
-  expect_message<InputError>([&] { second.restore({{"t/steps", at::zeros({}, at::kLong)}, {"v/other", at::zeros({2})}}); }, "does not train");
+  expect_message<InputError>(
+      [&] {
+        second.restore({{"t/steps", at::zeros({}, at::kLong)}, {"v/other", at::zeros({2})}});
+      },
+      "does not train");
 }
 
 }  // namespace

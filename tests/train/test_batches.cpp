@@ -27,8 +27,8 @@ TEST(Batches, HoldEveryRowExactlyOnce) {
     for (const int64_t budget : {0, 1, 40, 100, 100'000}) {
       for (const int64_t rows : {1, 7, 8, 9, 433}) {
         for (const uint64_t seed : {1, 2}) {
-          SCOPED_TRACE("order " + std::to_string(static_cast<int>(order)) + " budget " + std::to_string(budget) + " rows " + std::to_string(rows) +
-                       " seed " + std::to_string(seed));
+          SCOPED_TRACE("order " + std::to_string(static_cast<int>(order)) + " budget " + std::to_string(budget) + " rows " +
+                       std::to_string(rows) + " seed " + std::to_string(seed));
           const std::vector<int64_t> lengths = random_lengths(rows, seed);
           const BatchOptions options{.batch_size = 8, .token_budget = budget, .order = order, .key = RandomKey{seed}};
           const std::vector<Batch> batches = plan_epoch(lengths, options, 3);
@@ -54,14 +54,18 @@ TEST(Batches, HoldEveryRowExactlyOnce) {
 
 TEST(Batches, FileOrderIsTheFiles) {
   const std::vector<int64_t> lengths = {5, 1, 9, 2, 2};
-  EXPECT_EQ(plan_epoch(lengths, {.batch_size = 2, .order = Order::kFile, .key = {}}, 4), (std::vector<Batch>{{0, 1}, {2, 3}, {4}}));
-  EXPECT_EQ(plan_epoch(lengths, {.token_budget = 10, .order = Order::kFile, .key = {}}, 0), (std::vector<Batch>{{0, 1}, {2}, {3, 4}}));
+  EXPECT_EQ(plan_epoch(lengths, {.batch_size = 2, .order = Order::kFile, .key = {}}, 4),
+            (std::vector<Batch>{{0, 1}, {2, 3}, {4}}));
+  EXPECT_EQ(plan_epoch(lengths, {.token_budget = 10, .order = Order::kFile, .key = {}}, 0),
+            (std::vector<Batch>{{0, 1}, {2}, {3, 4}}));
 }
 
 TEST(Batches, DifferBetweenEpochsAndSeeds) {
   const std::vector<int64_t> lengths = random_lengths(100, 1);
   for (const Order order : {Order::kShuffle, Order::kLength}) {
-    const auto plan = [&](uint64_t seed, int64_t epoch) { return plan_epoch(lengths, {.batch_size = 8, .order = order, .key = RandomKey{seed}}, epoch); };
+    const auto plan = [&](uint64_t seed, int64_t epoch) {
+      return plan_epoch(lengths, {.batch_size = 8, .order = order, .key = RandomKey{seed}}, epoch);
+    };
     EXPECT_NE(plan(1, 0), plan(1, 1));
     EXPECT_NE(plan(1, 0), plan(2, 0));
   }
@@ -69,7 +73,7 @@ TEST(Batches, DifferBetweenEpochsAndSeeds) {
 
 TEST(Batches, LengthOrderPutsSimilarLengthsTogether) {
   const std::vector<int64_t> lengths = random_lengths(400, 5);
-  const auto waste = [&](Order order) {   // share of rows' room that padding to the longest would waste
+  const auto waste = [&](Order order) {  // share of rows' room that padding to the longest would waste
     int64_t room = 0, tokens = 0;
     for (const Batch& batch : plan_epoch(lengths, {.batch_size = 8, .order = order, .key = RandomKey{5}}, 0)) {
       int64_t longest = 0;

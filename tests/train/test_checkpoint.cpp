@@ -24,7 +24,8 @@ Checkpoint sample(int64_t step) {
   c.inputs = {{"data", "one"}, {"model", "two"}};
   c.best = {step - 1, 0.1 + 0.2, 2};
   c.tensors = {{"head/out.weight", normal_tensor({3, 4}, 1, RandomKey{static_cast<uint64_t>(step)}).requires_grad_(true)}};
-  c.optimizer = {{"m/head/out.weight", normal_tensor({3, 4}, 1, RandomKey{7})}, {"t/head/out.weight", at::full({}, 5.0, at::kFloat)}};
+  c.optimizer = {{"m/head/out.weight", normal_tensor({3, 4}, 1, RandomKey{7})},
+                 {"t/head/out.weight", at::full({}, 5.0, at::kFloat)}};
   return c;
 }
 
@@ -45,7 +46,7 @@ TEST(Checkpoint, ReadsBackEqual) {
 TEST(Checkpoint, TakesThePlaceOfOlderOnes) {
   const TempFolder run;
   for (const int64_t step : {9, 10, 100}) save_checkpoint(run.path(), sample(step));
-  expect_equal(load_newest_checkpoint(run.path()).value(), sample(100));   // by number, not by spelling
+  expect_equal(load_newest_checkpoint(run.path()).value(), sample(100));  // by number, not by spelling
   EXPECT_EQ(std::distance(fs::directory_iterator(run / "checkpoints"), fs::directory_iterator()), 1);
 }
 
@@ -64,7 +65,7 @@ TEST(Checkpoint, AFailedWriteLeavesTheOlderOne) {
   const TempFolder run;
   save_checkpoint(run.path(), sample(3));
   int64_t failures = 0, bytes = 0;
-  for (bool is_written = false; !is_written; bytes += 37) {   // the disk fills up at every 37th byte of what is written
+  for (bool is_written = false; !is_written; bytes += 37) {  // the disk fills up at every 37th byte of what is written
     fail_writes_after(bytes);
     try {
       save_checkpoint(run.path(), sample(4));
@@ -104,20 +105,29 @@ TEST(Checkpoint, RefusesADamagedOne) {
     expect_message<InputError>([&] { load_newest_checkpoint(run.path()); }, message);
   };
   spoiled([](const Path& dir) { write_file_atomically(dir / "state.json", "{"); }, "state.json");
-  spoiled([](const Path& dir) { write_file_atomically(dir / "state.json", "{\"version\": 2}"); }, "/version: expected an integer in 1..1, found \"2\"");
+  spoiled([](const Path& dir) { write_file_atomically(dir / "state.json", "{\"version\": 2}"); },
+          "/version: expected an integer in 1..1, found \"2\"");
   spoiled([](const Path& dir) { fs::remove(dir / "state.safetensors"); }, "state.safetensors");
   spoiled([](const Path& dir) { fs::resize_file(dir / "state.safetensors", 150); }, "state.safetensors");
-  spoiled([](const Path& dir) { save_safetensors(dir / "state.safetensors", {{"other", at::zeros({1})}}); }, "the bytes are not those that were written");
-  spoiled([](const Path& dir) {
-    std::string bytes = read_file(dir / "state.safetensors");
-    bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 1);
-    write_file_atomically(dir / "state.safetensors", bytes);
-  }, "the checkpoint is damaged; remove ");
-  spoiled([](const Path& dir) {
-    Node json = parse_json(read_file(dir / "state.json"), "state.json");
-    std::erase_if(json.members, [](const auto& member) { return member.first == "inputs"; });
-    write_file_atomically(dir / "state.json", to_json(json));
-  }, "/inputs: missing; expected the digests of what the run reads");
+  spoiled(
+      [](const Path& dir) {
+        save_safetensors(dir / "state.safetensors", {{"other", at::zeros({1})}});
+      },
+      "the bytes are not those that were written");
+  spoiled(
+      [](const Path& dir) {
+        std::string bytes = read_file(dir / "state.safetensors");
+        bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 1);
+        write_file_atomically(dir / "state.safetensors", bytes);
+      },
+      "the checkpoint is damaged; remove ");
+  spoiled(
+      [](const Path& dir) {
+        Node json = parse_json(read_file(dir / "state.json"), "state.json");
+        std::erase_if(json.members, [](const auto& member) { return member.first == "inputs"; });
+        write_file_atomically(dir / "state.json", to_json(json));
+      },
+      "/inputs: missing; expected the digests of what the run reads");
 }
 
 }  // namespace

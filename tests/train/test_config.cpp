@@ -84,7 +84,8 @@ TEST(RunConfig, RefusesEachByItsPlace) {
       {"keep_best: perhaps", "/keep_best: expected true or false"},
       {"optimizer: adam", "/optimizer: expected adamw or adafactor, found \"adam\" (did you mean 'adamw'?)"},
       {"device: cuda", "/device: expected cpu, found \"cuda\""},
-      {"evaluate_every: soon", R"(/evaluate_every: expected steps such as 500, epochs such as '1 epoch', or never, found "soon")"},
+      {"evaluate_every: soon",
+       R"(/evaluate_every: expected steps such as 500, epochs such as '1 epoch', or never, found "soon")"},
       {"evaluate_every: 0", "/evaluate_every: expected steps such as 500"},
       {"evaluate_every: 1.5", "/evaluate_every: expected steps such as 500"},
       {"evaluate_every: 2 hours", "/evaluate_every: expected steps such as 500"},
@@ -97,50 +98,69 @@ TEST(RunConfig, RefusesEachByItsPlace) {
     expect_message<InputError>([&] { parsed(std::string(row.text) + "\n"); }, row.message);
     expect_message<InputError>([&] { parsed(std::string(row.text) + "\n"); }, "run.yaml:5:");
   }
-  const auto whole = [](const std::string& text) { return [text] { parse_run_config(parse_yaml(text, "run.yaml"), {}, "run.yaml"); }; };
-  expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, eval: b, held_out: 0.1}"), "/data/held_out: data.eval is given; leave one of the two out");
-  expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, tset: b}"), "/data/tset: unknown key (did you mean 'test'?)");
-  expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, held_out: 0.95}"), "/data/held_out: expected a number in 0..0.9");
+  const auto whole = [](const std::string& text) {
+    return [text] { parse_run_config(parse_yaml(text, "run.yaml"), {}, "run.yaml"); };
+  };
+  expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, eval: b, held_out: 0.1}"),
+                             "/data/held_out: data.eval is given; leave one of the two out");
+  expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, tset: b}"),
+                             "/data/tset: unknown key (did you mean 'test'?)");
+  expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, held_out: 0.95}"),
+                             "/data/held_out: expected a number in 0..0.9");
 }
 
 // What has no effect is refused where the user wrote it, and dropped where only the adapter's own suggestions have it.
 TEST(RunConfig, RefusesWhatHasNoEffect) {
-  expect_message<InputError>([] { parsed("adafactor: {first_step: 7}\n"); }, "/adafactor/first_step: found 7, and the optimizer is adamw; set optimizer: adafactor, or leave it out");
-  expect_message<InputError>([] { parsed("adafactor: {scales_by_parameter: false}\n"); }, "/adafactor/scales_by_parameter: found false, and the optimizer is adamw");
+  expect_message<InputError>(
+      [] { parsed("adafactor: {first_step: 7}\n"); },
+      "/adafactor/first_step: found 7, and the optimizer is adamw; set optimizer: adafactor, or leave it out");
+  expect_message<InputError>([] { parsed("adafactor: {scales_by_parameter: false}\n"); },
+                             "/adafactor/scales_by_parameter: found false, and the optimizer is adamw");
   expect_message<InputError>([] { parsed("early_stop: 3\nevaluate_every: never\n"); },
                              "/early_stop: found 3, and evaluate_every is never; give evaluate_every a period, or leave it out");
   for (const char* key : {"weight_decay: 0.1", "beta1: 0.8", "beta2: 0.9", "epsilon: 1e-6", "undrawn: rest"}) {
     const std::string setting = key;
     const size_t colon = setting.find(':');
-    expect_message<InputError>([&] { parsed("optimizer: adafactor\n" + setting + "\n"); },
-                               "/" + setting.substr(0, colon) + ": found " + setting.substr(colon + 2) + ", and the optimizer is adafactor");
+    expect_message<InputError>(
+        [&] { parsed("optimizer: adafactor\n" + setting + "\n"); },
+        "/" + setting.substr(0, colon) + ": found " + setting.substr(colon + 2) + ", and the optimizer is adafactor");
   }
   EXPECT_EQ(parsed("optimizer: adafactor\nweight_decay: 0\n").weight_decay, 0) << "no decay is what adafactor does";
-  expect_message<InputError>([] { parsed("consistency_targets: attached\n"); }, "/consistency_targets: found attached, and consistency is 0");
-  expect_message<InputError>([] { parsed("token_budget: 100\nbatch_size: 4\n"); }, "/batch_size: found 4, and batches are made of token_budget");
+  expect_message<InputError>([] { parsed("consistency_targets: attached\n"); },
+                             "/consistency_targets: found attached, and consistency is 0");
+  expect_message<InputError>([] { parsed("token_budget: 100\nbatch_size: 4\n"); },
+                             "/batch_size: found 4, and batches are made of token_budget");
   EXPECT_EQ(parsed("token_budget: 100\nbatch_size: 4\norder: length\n").batch_size, 4) << "of it the sorted windows are made";
   EXPECT_EQ(parsed("adafactor: {first_step: 7}\n", "{optimizer: adafactor}").adafactor.first_step, 7);
-  const RunConfig dropped = parsed("optimizer: adamw\nevaluate_every: never\n", "{optimizer: adafactor, adafactor: {first_step: 7, scales_by_parameter: false}, early_stop: 3}");
+  const RunConfig dropped =
+      parsed("optimizer: adamw\nevaluate_every: never\n",
+             "{optimizer: adafactor, adafactor: {first_step: 7, scales_by_parameter: false}, early_stop: 3}");
   EXPECT_EQ(dropped.adafactor.first_step, 0);
   EXPECT_TRUE(dropped.adafactor.scales_by_parameter);
   EXPECT_EQ(dropped.early_stop, 0);
   const Node node = run_config_node(dropped);
-  EXPECT_EQ(to_yaml(run_config_node(parse_run_config(node, {}, "again"))), to_yaml(node)) << "a resume reads it back as the user's own";
+  EXPECT_EQ(to_yaml(run_config_node(parse_run_config(node, {}, "again"))), to_yaml(node))
+      << "a resume reads it back as the user's own";
 }
 
 TEST(RunConfig, ReportsEveryFaultAtOnce) {
-  const std::string message = message_of<InputError>([] { parse_run_config(parse_yaml("epochs: x\nclip: y\nlearning_rat: 1\ndata: {tain: a}", "run.yaml"), {}, "run.yaml"); });
-  for (const char* part : {"/epochs: ", "/clip: ", "/learning_rat: ", "/data/tain: ", "/model: missing; give --model or write it in the file", "/task: missing; give --task",
+  const std::string message = message_of<InputError>(
+      [] { parse_run_config(parse_yaml("epochs: x\nclip: y\nlearning_rat: 1\ndata: {tain: a}", "run.yaml"), {}, "run.yaml"); });
+  for (const char* part : {"/epochs: ", "/clip: ", "/learning_rat: ", "/data/tain: ",
+                           "/model: missing; give --model or write it in the file", "/task: missing; give --task",
                            "/out: missing; give --out", "train is missing; give --data or write data.train in the file"}) {
     EXPECT_NE(message.find(part), std::string::npos) << part << " is not in: " << message;
   }
 }
 
 TEST(RunConfig, ResolvedReadsBackEqual) {
-  for (const char* text : {"", "dropout: 0.1\nwarmup: 30\nevaluate_every: 20 steps\ncheckpoint_every: never\nprecision: bf16\n", "warmup: 0\nevaluate_every: 0.25 epochs\n",
-                           "adapter: {edits: [{lora: {rank: 4}}], head: {dropout: 0}}\nadapter_name: lora\nstart_from: s\n",
-                           "epochs: 0.1\nmax_steps: 9\nbatch_size: 3\ntoken_budget: 1024\naccumulate: 2\norder: length\nlearning_rate: 0.1\nschedule: cosine\nweight_decay: 0.3\n"
-                           "beta1: 0.8\nbeta2: 0.98\nepsilon: 1e-6\nclip: 0\nmax_length: 64\nseed: 0\nearly_stop: 3\nkeep_best: false\n"}) {
+  for (const char* text :
+       {"", "dropout: 0.1\nwarmup: 30\nevaluate_every: 20 steps\ncheckpoint_every: never\nprecision: bf16\n",
+        "warmup: 0\nevaluate_every: 0.25 epochs\n",
+        "adapter: {edits: [{lora: {rank: 4}}], head: {dropout: 0}}\nadapter_name: lora\nstart_from: s\n",
+        "epochs: 0.1\nmax_steps: 9\nbatch_size: 3\ntoken_budget: 1024\naccumulate: 2\norder: length\nlearning_rate: "
+        "0.1\nschedule: cosine\nweight_decay: 0.3\n"
+        "beta1: 0.8\nbeta2: 0.98\nepsilon: 1e-6\nclip: 0\nmax_length: 64\nseed: 0\nearly_stop: 3\nkeep_best: false\n"}) {
     const RunConfig config = parsed(text);
     const Node node = run_config_node(config);
     const RunConfig again = parse_run_config(parse_yaml(to_yaml(node), "again"), {}, "again");

@@ -1,4 +1,5 @@
-// Counts from config.json alone: of trunks against transformers, of adapters against peft and against the numbers that papers print.
+// Counts from config.json alone: of trunks against transformers, of adapters against peft and against the numbers that papers
+// print.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -29,7 +30,8 @@ std::string strip(const Family& family, const std::string& name) {
   return name;
 }
 
-// The tensors of the first block of each stack and of no block, as a checkpoint has them: "[1/3]" pieces joined, transposed where stored so.
+// The tensors of the first block of each stack and of no block, as a checkpoint has them: "[1/3]" pieces joined, transposed where
+// stored so.
 std::map<std::string, std::vector<int64_t>> stored_tensors(const ModelConfig& config) {
   const Family& family = family_of(config);
   std::map<std::string, std::vector<int64_t>> out;
@@ -74,16 +76,19 @@ TEST(Counts, OfTrunksArePublished) {
 // ---- adapters that peft has too
 
 TEST(Counts, OfLoraAndIa3AreThoseOfPeft) {
-  const std::map<std::string, std::string> alone = {{"lora-qv-8", "{lora: {rank: 8, sites: ['attn.[qv]']}}"}, {"ia3", "{affine: {sites: ['attn.[kv]', ffn.act]}}"}};
-  const std::map<std::string, std::string> with_cross = {{"lora-qv-8", "{lora: {rank: 8, sites: ['attn.[qv]', 'cross.[qv]']}}"},
-                                                         {"lora-all-4", "{lora: {rank: 4, sites: ['attn.[qkvo]', 'cross.[qkvo]', ffn.gate, ffn.down]}}"},
-                                                         {"ia3", "{affine: {sites: ['attn.[kv]', 'cross.[kv]', ffn.act]}}"}};
+  const std::map<std::string, std::string> alone = {{"lora-qv-8", "{lora: {rank: 8, sites: ['attn.[qv]']}}"},
+                                                    {"ia3", "{affine: {sites: ['attn.[kv]', ffn.act]}}"}};
+  const std::map<std::string, std::string> with_cross = {
+      {"lora-qv-8", "{lora: {rank: 8, sites: ['attn.[qv]', 'cross.[qv]']}}"},
+      {"lora-all-4", "{lora: {rank: 4, sites: ['attn.[qkvo]', 'cross.[qkvo]', ffn.gate, ffn.down]}}"},
+      {"ia3", "{affine: {sites: ['attn.[kv]', 'cross.[kv]', ffn.act]}}"}};
   size_t compared = 0;
   const Node manifest = golden_manifest("counts");
   for (const auto& [model, about] : manifest.find("models")->members) {
     const bool has_cross = public_config(model).layers > 0 && public_config(model).has_decoder();
     for (const auto& [name, count] : about.find("adapters")->members) {
-      EXPECT_EQ(static_cast<double>(plan_of(model, (has_cross ? with_cross : alone).at(name)).edit_parameters), number_of(count)) << model << " " << name;
+      EXPECT_EQ(static_cast<double>(plan_of(model, (has_cross ? with_cross : alone).at(name)).edit_parameters), number_of(count))
+          << model << " " << name;
       ++compared;
     }
   }
@@ -95,12 +100,13 @@ TEST(Counts, OfLoraAndIa3AreThoseOfPeft) {
 struct Published {
   const char* model;
   const char* edits;
-  int64_t trained, kept;   // kept: after training
+  int64_t trained, kept;  // kept: after training
   const char* source;
 };
 
 constexpr const char* kIa3 = "{affine: {sites: ['attn.[kv]', 'cross.[kv]', ffn.act]}}";
-constexpr const char* kMoloraLora = "{lora: {rank: 4, alpha: 16, init: normal, sites: ['attn.[qkvo]', 'cross.[qkvo]', ffn.gate, ffn.down]}}";
+constexpr const char* kMoloraLora =
+    "{lora: {rank: 4, alpha: 16, init: normal, sites: ['attn.[qkvo]', 'cross.[qkvo]', ffn.gate, ffn.down]}}";
 constexpr const char* kAdapter = "{bottleneck: {sites: [ffn.out], reduction: 16, placement: pfeiffer, activation: relu}}";
 constexpr const char* kPrefix = "{prefix: {length: 10, mlp: 512}}";
 constexpr const char* kLora = "{lora: {rank: 8, sites: [attn.q, attn.v]}}";
@@ -110,7 +116,8 @@ std::string adamix(int64_t experts, const std::string& of, const std::string& mo
 }
 
 std::string adapter_of(int64_t width, const std::string& activation) {
-  return "{bottleneck: {sites: [ffn.down], placement: sequential, width: " + std::to_string(width) + ", activation: " + activation + "}}";
+  return "{bottleneck: {sites: [ffn.down], placement: sequential, width: " + std::to_string(width) +
+         ", activation: " + activation + "}}";
 }
 
 void expect_published(const std::vector<Published>& rows) {
@@ -125,7 +132,9 @@ void expect_published(const std::vector<Published>& rows) {
 TEST(Counts, OfAdaMixArePublished) {
   const std::string large = adapter_of(16, "gelu"), base = adapter_of(48, "gelu"), medium = adapter_of(8, "gelu_tanh");
   const std::string lora = "{lora: {rank: 4, alpha: 32, sites: [attn.q, attn.v]}}";
-  const std::string rows[] = {adamix(4, large), adamix(4, large, ", share: []"), adamix(4, base), adamix(4, base, ", share: []"), adamix(8, medium), adamix(8, lora)};
+  const std::string rows[] = {adamix(4, large),  adamix(4, large, ", share: []"),
+                              adamix(4, base),   adamix(4, base, ", share: []"),
+                              adamix(8, medium), adamix(8, lora)};
   expect_published({{"roberta-large", rows[0].c_str(), 1'992'192, 811'392, "r 16, M 4, up shared"},
                     {"roberta-large", rows[1].c_str(), 3'245'568, 811'392, "r 16, M 4, nothing shared"},
                     {"roberta-large", large.c_str(), 811'392, 811'392, "the one adapter that the mixture is merged into"},
@@ -136,28 +145,32 @@ TEST(Counts, OfAdaMixArePublished) {
                     {"gpt2-medium", lora.c_str(), 393'216, 393'216, "LoRA r 4"}});
 }
 
-// Mao et al. 2022 (arXiv:2110.07577) table 4 counts prefixes without the network that makes them ("kept"); combinations have every gate
-// of the released code, two for LoRA's query and value.
+// Mao et al. 2022 (arXiv:2110.07577) table 4 counts prefixes without the network that makes them ("kept"); combinations have
+// every gate of the released code, two for LoRA's query and value.
 TEST(Counts, OfUniPeltArePublished) {
-  const std::string gated_adapter = std::string("{gate: {}, of: ") + kAdapter + "}", gated_prefix = std::string("{gate: {}, of: ") + kPrefix + "}",
+  const std::string gated_adapter = std::string("{gate: {}, of: ") + kAdapter + "}",
+                    gated_prefix = std::string("{gate: {}, of: ") + kPrefix + "}",
                     gated_lora = std::string("{gate: {}, of: ") + kLora + "}";
   const std::string ap = gated_adapter + ", " + gated_prefix, apl = ap + ", " + gated_lora, aplb = apl + ", {bitfit: {}}";
-  expect_published({{"bert-base", kAdapter, 894'528, 894'528, "adapter, 895K"},
-                    {"bert-base", kPrefix, 9'857'024, 184'320, "prefix, 184K"},
-                    {"bert-base", "{prefix: {length: 50, mlp: 512}}", 9'887'744, 921'600, "prefix of 50"},
-                    {"bert-base", "{prefix: {length: 10}}", 184'320, 184'320, "prefix as it is kept"},
-                    {"bert-base", kLora, 294'912, 294'912, "LoRA, 295K"},
-                    {"bert-base", "{bitfit: {}}", 102'912, 102'912, "BitFit, 103K"},
-                    {"bert-base", ap.c_str(), 10'770'008, 1'097'304, "UniPELT (AP)"},
-                    {"bert-base", apl.c_str(), 11'083'376, 1'410'672, "UniPELT (APL)"},
-                    {"bert-base", aplb.c_str(), 11'186'288, 1'513'584, "UniPELT (APLB)"},
-                    {"bart-large", "{prefix: {length: 10, mlp: 512, sites: ['enc.*.attn']}}", 13'142'528, 245'760, "BART prefix, encoder"},
-                    {"bart-large", "{prefix: {length: 10, mlp: 512, sites: ['dec.*.attn']}}", 13'142'528, 245'760, "BART prefix, decoder"},
-                    {"bart-large", "{prefix: {length: 10, mlp: 512, sites: ['dec.*.cross']}}", 13'142'528, 245'760, "BART prefix, cross-attention"},
-                    // 24 layers of 2 * 1024 * 64 + 64 + 1024
-                    {"bart-large", kAdapter, 3'171'840, 3'171'840, "BART adapter of width 64"}});
+  expect_published(
+      {{"bert-base", kAdapter, 894'528, 894'528, "adapter, 895K"},
+       {"bert-base", kPrefix, 9'857'024, 184'320, "prefix, 184K"},
+       {"bert-base", "{prefix: {length: 50, mlp: 512}}", 9'887'744, 921'600, "prefix of 50"},
+       {"bert-base", "{prefix: {length: 10}}", 184'320, 184'320, "prefix as it is kept"},
+       {"bert-base", kLora, 294'912, 294'912, "LoRA, 295K"},
+       {"bert-base", "{bitfit: {}}", 102'912, 102'912, "BitFit, 103K"},
+       {"bert-base", ap.c_str(), 10'770'008, 1'097'304, "UniPELT (AP)"},
+       {"bert-base", apl.c_str(), 11'083'376, 1'410'672, "UniPELT (APL)"},
+       {"bert-base", aplb.c_str(), 11'186'288, 1'513'584, "UniPELT (APLB)"},
+       {"bart-large", "{prefix: {length: 10, mlp: 512, sites: ['enc.*.attn']}}", 13'142'528, 245'760, "BART prefix, encoder"},
+       {"bart-large", "{prefix: {length: 10, mlp: 512, sites: ['dec.*.attn']}}", 13'142'528, 245'760, "BART prefix, decoder"},
+       {"bart-large", "{prefix: {length: 10, mlp: 512, sites: ['dec.*.cross']}}", 13'142'528, 245'760,
+        "BART prefix, cross-attention"},
+       // 24 layers of 2 * 1024 * 64 + 64 + 1024
+       {"bart-large", kAdapter, 3'171'840, 3'171'840, "BART adapter of width 64"}});
   // What the released code logs, with the head of two labels.
-  for (const auto& [edits, logged] : {std::pair{std::string(kAdapter), 896'066}, std::pair{ap, 10'771'546}, std::pair{apl, 11'084'914}, std::pair{aplb, 11'187'826}}) {
+  for (const auto& [edits, logged] : {std::pair{std::string(kAdapter), 896'066}, std::pair{ap, 10'771'546},
+                                      std::pair{apl, 11'084'914}, std::pair{aplb, 11'187'826}}) {
     const Plan plan = plan_of("bert-base", edits, class_task(2));
     EXPECT_EQ(plan.edit_parameters + plan.head_parameters, logged) << edits;
   }
@@ -166,16 +179,19 @@ TEST(Counts, OfUniPeltArePublished) {
 
 // Wu et al. 2024 (arXiv:2404.03592) tables 1 to 4, and the counts that pyreft prints.
 TEST(Counts, OfReftArePublished) {
-  expect_published({{"llama-7b", "{reft: {rank: 8, positions: f7+l7}}", 2'097'408, 2'097'408, "0.031 %, tied"},
-                    {"llama-7b", "{reft: {rank: 4, positions: f7+l7, tied: false}}", 2'097'408, 2'097'408, "0.031 %, untied"},
-                    {"llama-13b", "{reft: {rank: 8, positions: f7+l7}}", 3'277'120, 3'277'120, "0.025 %"},
-                    {"llama-3-8b", "{reft: {rank: 8, positions: f7+l7}}", 2'097'408, 2'097'408, "0.026 %"},
-                    {"llama-7b", "{reft: {rank: 4, positions: f5+l5, tied: false, layers: [3, 9, 18, 24]}}", 262'176, 262'176, "instruct, 0.0039 %"},
-                    {"llama-7b", "{reft: {rank: 2, positions: f5+l5, tied: false, layers: [3, 9, 18, 24]}}", 131'088, 131'088, "instruct, half"},
-                    {"roberta-base", "{reft: {rank: 1, positions: f3}}", 18'444, 18'444, "0.015 %"},
-                    {"roberta-large", "{reft: {rank: 1, positions: f3}}", 49'176, 49'176, "0.014 %"},
-                    {"llama-7b", "{reft: {rank: 4, positions: l1, layers: [15]}}", 32'772, 32'772, "one layer"},
-                    {"llama-7b", "{reft: {rank: 1, positions: l1, layers: [15], source: constant}}", 4'097, 4'097, "one layer, constant"}});
+  expect_published(
+      {{"llama-7b", "{reft: {rank: 8, positions: f7+l7}}", 2'097'408, 2'097'408, "0.031 %, tied"},
+       {"llama-7b", "{reft: {rank: 4, positions: f7+l7, tied: false}}", 2'097'408, 2'097'408, "0.031 %, untied"},
+       {"llama-13b", "{reft: {rank: 8, positions: f7+l7}}", 3'277'120, 3'277'120, "0.025 %"},
+       {"llama-3-8b", "{reft: {rank: 8, positions: f7+l7}}", 2'097'408, 2'097'408, "0.026 %"},
+       {"llama-7b", "{reft: {rank: 4, positions: f5+l5, tied: false, layers: [3, 9, 18, 24]}}", 262'176, 262'176,
+        "instruct, 0.0039 %"},
+       {"llama-7b", "{reft: {rank: 2, positions: f5+l5, tied: false, layers: [3, 9, 18, 24]}}", 131'088, 131'088,
+        "instruct, half"},
+       {"roberta-base", "{reft: {rank: 1, positions: f3}}", 18'444, 18'444, "0.015 %"},
+       {"roberta-large", "{reft: {rank: 1, positions: f3}}", 49'176, 49'176, "0.014 %"},
+       {"llama-7b", "{reft: {rank: 4, positions: l1, layers: [15]}}", 32'772, 32'772, "one layer"},
+       {"llama-7b", "{reft: {rank: 1, positions: l1, layers: [15], source: constant}}", 4'097, 4'097, "one layer, constant"}});
 }
 
 // Zadouri et al. 2023 (arXiv:2309.05444), routers where the released code has them; of T5 v1.1 in the paper's three sizes.
@@ -201,7 +217,11 @@ TEST(Counts, OfMovAndMoloraArePublished) {
   }
   // The shares that the paper prints, of the sizes by which it calls the models.
   EXPECT_NEAR(100.0 * 540'672 / 3e9, 0.018, 0.0005);
-  EXPECT_NEAR(100.0 * static_cast<double>(plan_of("t5-v1_1-xxl", std::string("{router: {experts: 60}, of: ") + kIa3 + "}").edit_parameters) / 11e9, 0.86, 0.005);
+  EXPECT_NEAR(
+      100.0 *
+          static_cast<double>(plan_of("t5-v1_1-xxl", std::string("{router: {experts: 60}, of: ") + kIa3 + "}").edit_parameters) /
+          11e9,
+      0.86, 0.005);
 }
 
 // Released code takes the width of attention for that of the model and fails on this size; heads of 64 make 384 of 512.
@@ -209,17 +229,20 @@ TEST(Counts, HeadsNeedNotFillTheWidth) {
   constexpr int64_t kLayers = 8, kWidth = 512, kAttention = 384, kFfn = 1024, kRank = 4, kExperts = 10;
   const int64_t lora = kRank * kLayers * (12 * (kWidth + kAttention) + 4 * (kWidth + kFfn));
   EXPECT_EQ(plan_of("t5-v1_1-small", kMoloraLora).edit_parameters, lora);
-  const int64_t routers = kLayers * (9 * kWidth + 3 * kAttention + 2 * kWidth + 2 * kFfn);   // the output's router reads the heads
-  EXPECT_EQ(plan_of("t5-v1_1-small", std::string("{router: {experts: 10}, of: ") + kMoloraLora + "}").edit_parameters, kExperts * (lora + routers));
-  EXPECT_EQ(plan_of("t5-v1_1-small", "{prefix: {length: 5, sites: ['enc.*.attn']}}").edit_parameters, kLayers * 5 * 2 * kAttention);
-  EXPECT_EQ(plan_of("llama-3-8b", "{prefix: {length: 5}}").edit_parameters, 32 * 5 * 2 * 1024);   // eight heads of keys
+  const int64_t routers = kLayers * (9 * kWidth + 3 * kAttention + 2 * kWidth + 2 * kFfn);  // the output's router reads the heads
+  EXPECT_EQ(plan_of("t5-v1_1-small", std::string("{router: {experts: 10}, of: ") + kMoloraLora + "}").edit_parameters,
+            kExperts * (lora + routers));
+  EXPECT_EQ(plan_of("t5-v1_1-small", "{prefix: {length: 5, sites: ['enc.*.attn']}}").edit_parameters,
+            kLayers * 5 * 2 * kAttention);
+  EXPECT_EQ(plan_of("llama-3-8b", "{prefix: {length: 5}}").edit_parameters, 32 * 5 * 2 * 1024);  // eight heads of keys
 }
 
 // ---- how a plan splits them
 
 std::string rows_text(const Plan& plan) {
   std::string out;
-  for (const PlanRow& row : plan.rows) out += row.edit + " " + row.part + " " + group_name(row.group) + " " + std::to_string(row.parameters) + "; ";
+  for (const PlanRow& row : plan.rows)
+    out += row.edit + " " + row.part + " " + group_name(row.group) + " " + std::to_string(row.parameters) + "; ";
   return out;
 }
 
@@ -228,10 +251,13 @@ TEST(Counts, AreSplitByEditPartAndGroup) {
             "0.gate attn.q gates 1538; 0.gate attn.q others 3072; head out head 1538; ");
   EXPECT_EQ(rows_text(plan_of("bert-base", "{router: {experts: 2}, of: {lora: {rank: 1, sites: [enc.0.attn.q]}}}")),
             "0.router attn.q routers 1536; 0.router attn.q experts 3072; ");
-  EXPECT_EQ(rows_text(plan_of("bert-base", "{stochastic: {experts: 3}, of: {lora: {rank: 1, sites: [enc.0.attn.q]}}}")), "0.stochastic attn.q experts 3072; ");
+  EXPECT_EQ(rows_text(plan_of("bert-base", "{stochastic: {experts: 3}, of: {lora: {rank: 1, sites: [enc.0.attn.q]}}}")),
+            "0.stochastic attn.q experts 3072; ");
   EXPECT_EQ(rows_text(plan_of("bert-base", "{lora: {rank: 1, sites: [enc.0.attn.q]}}, {bitfit: {pooler: false}}")),
-            "0.lora attn.q others 1536; 1.bitfit embed.norm others 768; 1.bitfit attn.q others 9216; 1.bitfit attn.k others 9216; 1.bitfit attn.v others 9216; "
-            "1.bitfit attn.o others 9216; 1.bitfit attn.norm others 9216; 1.bitfit ffn.up others 36864; 1.bitfit ffn.down others 9216; 1.bitfit ffn.norm others 9216; ");
+            "0.lora attn.q others 1536; 1.bitfit embed.norm others 768; 1.bitfit attn.q others 9216; 1.bitfit attn.k others "
+            "9216; 1.bitfit attn.v others 9216; "
+            "1.bitfit attn.o others 9216; 1.bitfit attn.norm others 9216; 1.bitfit ffn.up others 36864; 1.bitfit ffn.down others "
+            "9216; 1.bitfit ffn.norm others 9216; ");
   EXPECT_EQ(rows_text(plan_of("bert-base", "{gate: {}, of: {prefix: {mlp: 4, length: 1, sites: [enc.0.attn]}}}")),
             "0.gate attn gates 769; 0.gate table others 768; 0.gate mlp.in others 3076; 0.gate mlp.out others 7680; ");
 }
@@ -251,10 +277,12 @@ Plan plan_of(const std::string& model, const std::string& edits, const PlanShape
   return make_plan(Adapter(yaml("{edits: [" + edits + "]}"), model, {config, sites}, std::nullopt), config, shape);
 }
 
-// LLaMA-7B: 32 blocks of 4 C^2 + 3 C F numbers, each used once a token, keys of 100 tokens, and the output layer for the 25 tokens to be given.
+// LLaMA-7B: 32 blocks of 4 C^2 + 3 C F numbers, each used once a token, keys of 100 tokens, and the output layer for the 25
+// tokens to be given.
 TEST(Counts, OperationsOfADecoder) {
   const PlanShape shape{.mean_length = 100, .mean_target = 25, .batch_rows = 2, .batch_tokens = 200};
-  const double blocks = 32 * (2.0 * (4.0 * 4096 * 4096 + 3.0 * 4096 * 11008) + 4.0 * 100 * 4096), output = 0.25 * 2 * 4096 * 32000;
+  const double blocks = 32 * (2.0 * (4.0 * 4096 * 4096 + 3.0 * 4096 * 11008) + 4.0 * 100 * 4096),
+               output = 0.25 * 2 * 4096 * 32000;
   EXPECT_DOUBLE_EQ(plan_of("llama-7b", "{full: {}}", shape).forward_flops, blocks + output);
   EXPECT_DOUBLE_EQ(plan_of("llama-7b", "{full: {}}", shape).training_flops, 3 * (blocks + output));
 }
@@ -264,7 +292,8 @@ TEST(Counts, OperationsOfAnEncoderDecoder) {
   const double attention = 4.0 * 512 * 512, ffn = 2.0 * 512 * 2048;
   const double encoder = 60 * (2 * (attention + ffn) + 4.0 * 60 * 512), decoder = 20 * (2 * (attention + ffn) + 4.0 * 20 * 512);
   const double cross = 20 * (2 * attention / 2 + 4.0 * 60 * 512) + 60 * 2 * attention / 2, output = 20 * 2.0 * 512 * 32128;
-  const Plan plan = plan_of("t5-small", "{full: {}}", {.mean_length = 60, .mean_target = 20, .batch_rows = 2, .batch_tokens = 120});
+  const Plan plan =
+      plan_of("t5-small", "{full: {}}", {.mean_length = 60, .mean_target = 20, .batch_rows = 2, .batch_tokens = 120});
   EXPECT_DOUBLE_EQ(plan.forward_flops, (6 * (encoder + decoder + cross) + output) / 80);
 }
 
@@ -290,7 +319,8 @@ TEST(Counts, OfRetrainedBlocks) {
   const int64_t attention = 4 * (1024 * 1024 + 1024) + 2 * 1024, ffn = 2 * 1024 * 4096 + 4096 + 1024 + 2 * 1024;
   EXPECT_EQ(plan_of("bart-large", "{top-layers: {count: 1}}").edit_parameters, 2 * attention + ffn);
   expect_message<InputError>([] { plan_of("llama-7b", "{bitfit: {}}"); }, "llama models have no biases to train");
-  expect_message<InputError>([] { plan_of("t5-small", "", class_task(2)); }, "head: t5 models answer in words, graft puts no head on them");
+  expect_message<InputError>([] { plan_of("t5-small", "", class_task(2)); },
+                             "head: t5 models answer in words, graft puts no head on them");
 }
 
 }  // namespace

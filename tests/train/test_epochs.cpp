@@ -10,7 +10,8 @@ namespace graft::testing {
 namespace {
 
 Epochs epochs_of(int64_t rows, int64_t batch_size, int64_t accumulate, double epochs, int64_t max_steps) {
-  return Epochs(std::vector<int64_t>(static_cast<size_t>(rows), 4), {.batch_size = batch_size, .order = Order::kShuffle, .key = RandomKey{1}}, accumulate, epochs, max_steps);
+  return Epochs(std::vector<int64_t>(static_cast<size_t>(rows), 4),
+                {.batch_size = batch_size, .order = Order::kShuffle, .key = RandomKey{1}}, accumulate, epochs, max_steps);
 }
 
 std::vector<int64_t> due(const Epochs& epochs, const Period& period) {
@@ -27,17 +28,17 @@ constexpr auto kSteps = Period::Unit::kSteps, kEpochs = Period::Unit::kEpochs;
 TEST(Epochs, CountSteps) {
   EXPECT_EQ(epochs_of(80, 8, 1, 1, 0).total_steps(), 10);
   EXPECT_EQ(epochs_of(81, 8, 1, 1, 0).total_steps(), 11);
-  EXPECT_EQ(epochs_of(81, 8, 2, 3, 0).total_steps(), 18);      // 11 batches an epoch: 6 steps, the last of one batch
+  EXPECT_EQ(epochs_of(81, 8, 2, 3, 0).total_steps(), 18);  // 11 batches an epoch: 6 steps, the last of one batch
   EXPECT_EQ(epochs_of(80, 8, 1, 2.5, 0).total_steps(), 25);
   EXPECT_EQ(epochs_of(80, 8, 1, 0.01, 0).total_steps(), 1);
   EXPECT_EQ(epochs_of(80, 8, 1, 0, 0).total_steps(), 0);
-  EXPECT_EQ(epochs_of(80, 8, 1, 3, 7).total_steps(), 7);       // max_steps decides, also beyond `epochs`
+  EXPECT_EQ(epochs_of(80, 8, 1, 3, 7).total_steps(), 7);  // max_steps decides, also beyond `epochs`
   EXPECT_EQ(epochs_of(80, 8, 1, 1, 37).total_steps(), 37);
   EXPECT_EQ(epochs_of(3, 8, 4, 2, 0).total_steps(), 2);
 }
 
 TEST(Epochs, StepsOfAnEpochHoldEveryRowOnce) {
-  Epochs epochs = epochs_of(45, 4, 5, 3, 0);   // 12 batches, 3 steps an epoch: 5 + 5 + 2
+  Epochs epochs = epochs_of(45, 4, 5, 3, 0);  // 12 batches, 3 steps an epoch: 5 + 5 + 2
   ASSERT_EQ(epochs.total_steps(), 9);
   for (int64_t epoch = 0; epoch < 3; ++epoch) {
     std::multiset<int64_t> seen;
@@ -78,7 +79,7 @@ TEST(Epochs, TellHowFarTheyAre) {
 }
 
 TEST(Periods, FallDueAtTheirBorders) {
-  const Epochs ten = epochs_of(80, 8, 1, 2, 0);   // 10 steps an epoch
+  const Epochs ten = epochs_of(80, 8, 1, 2, 0);  // 10 steps an epoch
   EXPECT_EQ(due(ten, {kSteps, 7}), (Ints{7, 14}));
   EXPECT_EQ(due(ten, {kSteps, 1}).size(), 20U);
   EXPECT_EQ(due(ten, {kEpochs, 1}), (Ints{10, 20}));
@@ -86,10 +87,11 @@ TEST(Periods, FallDueAtTheirBorders) {
   EXPECT_EQ(due(ten, {kEpochs, 2}), (Ints{20}));
   EXPECT_EQ(due(ten, {kEpochs, 3}), Ints{});
   EXPECT_EQ(due(ten, {Period::Unit::kNever, 0}), Ints{});
-  EXPECT_EQ(due(epochs_of(81, 8, 1, 2, 0), {kEpochs, 0.5}), (Ints{6, 11, 17, 22}));      // 11 steps: the first step at or past the border
-  EXPECT_EQ(due(epochs_of(80, 8, 1, 3, 0), {kEpochs, 0.1}).size(), 30U);                  // no border is lost to rounding
+  EXPECT_EQ(due(epochs_of(81, 8, 1, 2, 0), {kEpochs, 0.5}),
+            (Ints{6, 11, 17, 22}));                                       // 11 steps: the first step at or past the border
+  EXPECT_EQ(due(epochs_of(80, 8, 1, 3, 0), {kEpochs, 0.1}).size(), 30U);  // no border is lost to rounding
   EXPECT_EQ(due(epochs_of(80, 8, 1, 1, 25), {kEpochs, 1}), (Ints{10, 20}));
-  EXPECT_EQ(due(epochs_of(8, 8, 1, 4, 0), {kEpochs, 0.25}), (Ints{1, 2, 3, 4}));          // several borders in a step: once
+  EXPECT_EQ(due(epochs_of(8, 8, 1, 4, 0), {kEpochs, 0.25}), (Ints{1, 2, 3, 4}));  // several borders in a step: once
 }
 
 }  // namespace

@@ -14,8 +14,9 @@ namespace {
 
 RunInputs toy_inputs(const std::string& data) {
   const std::string toy = std::string(GRAFT_SOURCE_DIR) + "/examples/toy";
-  const std::string text = "{model: " + toy + "/model, task: 'text:no,yes', out: unused, adapter: {edits: [{lora: {}}]}, data: {train: " + toy + "/train.tsv, eval: " + toy +
-                           "/dev.tsv, " + data + "}}";
+  const std::string text = "{model: " + toy +
+                           "/model, task: 'text:no,yes', out: unused, adapter: {edits: [{lora: {}}]}, data: {train: " + toy +
+                           "/train.tsv, eval: " + toy + "/dev.tsv, " + data + "}}";
   return load_inputs(parse_run_config(yaml(text), {}, "run"), std::string(GRAFT_SOURCE_DIR) + "/tasks");
 }
 

@@ -22,13 +22,17 @@ class MixtureRun : public ::testing::Test {
     std::filesystem::copy(golden_dir("trunks") / "gpt2-tiny", folder / "model");
     std::string vocabulary = R"("<s>": 0, "<pad>": 1, "</s>": 2, "Ġ": 3)";
     for (int i = 0; i < 26; ++i) vocabulary += std::string(", \"") + kLetters[i] + "\": " + std::to_string(4 + i);
-    write("model/tokenizer.json", R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+    write("model/tokenizer.json",
+          R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}, "post_processor": null,
       "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
       "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
-                "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "merges": [], "vocab": {)" + vocabulary + "}}}");
+                "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "merges": [], "vocab": {)" +
+              vocabulary + "}}}");
     write("copy.yaml", "{name: copy, kind: generation, prompt: a, target: ' {b}', metrics: [exact_match]}");
-    write("pick.yaml", "{name: pick, kind: choice, prompt: input, options: options, target: target, group: template, metrics: [accuracy_median, accuracy]}");
+    write("pick.yaml",
+          "{name: pick, kind: choice, prompt: input, options: options, target: target, group: template, metrics: "
+          "[accuracy_median, accuracy]}");
     write("fluent.yaml", "{name: fluent, kind: generation, prompt: a, target: ' {b}', metrics: [perplexity]}");
     write("label.yaml", "{name: label, kind: classification, text: a, label: b, labels: [x, y], metrics: [accuracy]}");
     std::string copies, picks, few;
@@ -36,7 +40,8 @@ class MixtureRun : public ::testing::Test {
       const std::string word(static_cast<size_t>(1 + i % 4), kLetters[i]);
       copies += "{\"a\": \"" + word + "\", \"b\": \"" + word + "\"}\n";
       if (i == 2) few = copies;
-      picks += "{\"template\": \"t" + std::to_string(i % 3) + "\", \"input\": \"" + word + "\", \"options\": [\" yes\", \" no\"], \"target\": " + std::to_string(i % 2) + "}\n";
+      picks += "{\"template\": \"t" + std::to_string(i % 3) + "\", \"input\": \"" + word +
+               "\", \"options\": [\" yes\", \" no\"], \"target\": " + std::to_string(i % 2) + "}\n";
     }
     write("copy.jsonl", copies);
     write("pick.jsonl", picks);
@@ -45,17 +50,29 @@ class MixtureRun : public ::testing::Test {
 
   void write(const std::string& name, const std::string& text) const { write_file_atomically(folder / name, text); }
   std::string at(const std::string& name) const { return (folder / name).string(); }
-  std::string part(const std::string& name, const std::string& task, const std::string& data, const std::string& more = "") const {
+  std::string part(const std::string& name, const std::string& task, const std::string& data,
+                   const std::string& more = "") const {
     return "{name: " + name + ", task: " + at(task) + ", data: " + at(data) + more + "}";
   }
-  std::string mixture() const { return "mixture: [" + part("copying", "copy.yaml", "copy.jsonl") + ", " + part("picking", "pick.yaml", "pick.jsonl", ", rate: 36") + "]"; }
-  std::string held_out() const { return "eval_tasks: [" + part("one", "pick.yaml", "pick.jsonl") + ", " + part("two", "copy.yaml", "few.jsonl", ", rows: 2") + "]"; }
+  std::string mixture() const {
+    return "mixture: [" + part("copying", "copy.yaml", "copy.jsonl") + ", " +
+           part("picking", "pick.yaml", "pick.jsonl", ", rate: 36") + "]";
+  }
+  std::string held_out() const {
+    return "eval_tasks: [" + part("one", "pick.yaml", "pick.jsonl") + ", " + part("two", "copy.yaml", "few.jsonl", ", rows: 2") +
+           "]";
+  }
 
   RunConfig config(const std::string& data, const std::string& out, const std::string& settings = "{}") const {
-    const std::string least = "model: " + at("model") + "\nout: " + at(out) + "\nadapter: " + kLora + "\ncheckpoint_every: never\nepochs: 3\nbatch_size: 5\nlearning_rate: 0.01\ngeneration: {max_new_tokens: 4}\ndata: {" + data + "}\n";
+    const std::string least =
+        "model: " + at("model") + "\nout: " + at(out) + "\nadapter: " + kLora +
+        "\ncheckpoint_every: never\nepochs: 3\nbatch_size: 5\nlearning_rate: 0.01\ngeneration: {max_new_tokens: 4}\ndata: {" +
+        data + "}\n";
     return parse_run_config(yaml(settings), yaml(least), "test");
   }
-  RunInputs inputs(const std::string& data, const std::string& out, const std::string& settings = "{}") const { return load_inputs(config(data, out, settings), folder.path()); }
+  RunInputs inputs(const std::string& data, const std::string& out, const std::string& settings = "{}") const {
+    return load_inputs(config(data, out, settings), folder.path());
+  }
 
   TempFolder folder;
 };
@@ -73,11 +90,12 @@ std::string history(const Path& run) {
 
 TEST_F(MixtureRun, ResumesBitForBit) {
   for (const std::string& order : {std::string("shuffle"), std::string("length")}) {
-    const std::string settings = "{accumulate: 2, dropout: 0.1, order: " + order + "}", data = mixture() + ", mixture_rows: 33, " + held_out();
+    const std::string settings = "{accumulate: 2, dropout: 0.1, order: " + order + "}",
+                      data = mixture() + ", mixture_rows: 33, " + held_out();
     const Path straight = folder / (order + "-straight"), broken = folder / (order + "-broken");
     {
       TrainingRun run(inputs(data, order + "-straight", settings), StartMode::kFresh, Verbosity::kQuiet);
-      EXPECT_EQ(run.total_steps(), 12);   // 7 batches of 5 rows, 4 steps an epoch
+      EXPECT_EQ(run.total_steps(), 12);  // 7 batches of 5 rows, 4 steps an epoch
       drive_to(run);
       run.finish();
     }
@@ -114,7 +132,7 @@ TEST_F(MixtureRun, EpochsHoldWhatTheMixtureDraws) {
     for (int64_t epoch = 0; epoch < 10; ++epoch) {
       epochs.push_back(plan_epoch(lengths, options, epoch));
       EXPECT_EQ(epochs.back(), plan_epoch(lengths, options, epoch));
-      EXPECT_EQ(epochs.back().size(), 58U);   // 400 rows
+      EXPECT_EQ(epochs.back().size(), 58U);  // 400 rows
       for (const Batch& batch : epochs.back()) {
         for (const int64_t row : batch) ++counts[static_cast<size_t>(row)];
       }
@@ -127,7 +145,7 @@ TEST_F(MixtureRun, EpochsHoldWhatTheMixtureDraws) {
     }
     EXPECT_EQ(all, 4000);
     EXPECT_NEAR(static_cast<double>(of_first), 1000, 4 * std::sqrt(4000 * 0.25 * 0.75)) << "four deviations of a binomial";
-    for (size_t row = 0; row < 12; ++row) {   // every row of a part once before any comes twice, in each of ten epochs
+    for (size_t row = 0; row < 12; ++row) {  // every row of a part once before any comes twice, in each of ten epochs
       EXPECT_NEAR(static_cast<double>(counts[row]), static_cast<double>(of_first) / 12, 10);
       EXPECT_NEAR(static_cast<double>(counts[12 + row]), static_cast<double>(all - of_first) / 12, 10);
     }
@@ -156,7 +174,8 @@ TEST_F(MixtureRun, EncodesEachPartByItsOwnTask) {
 TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
   Path dir = folder / "run";
   {
-    RunInputs in = inputs(mixture() + ", eval: " + at("few.jsonl") + ", " + held_out(), "run", "{evaluate_every: 2 steps, epochs: 6}");
+    RunInputs in =
+        inputs(mixture() + ", eval: " + at("few.jsonl") + ", " + held_out(), "run", "{evaluate_every: 2 steps, epochs: 6}");
     TrainingRun run(std::move(in), StartMode::kFresh, Verbosity::kQuiet);
     drive_to(run);
     run.finish();
@@ -165,7 +184,8 @@ TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
   std::string at_step;
   for (const Node& event : log_events(dir, "evaluate")) {
     const Node& eval = *event.find("eval");
-    const double one = number_of(*eval.find("one")->find("accuracy_median")), two = number_of(*eval.find("two")->find("exact_match"));
+    const double one = number_of(*eval.find("one")->find("accuracy_median")),
+                 two = number_of(*eval.find("two")->find("exact_match"));
     const double mean = number_of(*eval.find("mean"));
     EXPECT_NEAR(mean, (one + two) / 2, 1e-12);
     EXPECT_NE(event.find("exact_match"), nullptr) << "data.eval, by the run's own task";
@@ -187,7 +207,8 @@ TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
   const Bound bound(*again.model, kept.adapter, kept.tensors);
   const Choices choices = choose(*again.model, bound, again.eval_tasks[0].task, again.eval_tasks[0].data.rows);
   std::map<std::string, std::vector<double>> right;
-  for (size_t i = 0; i < 12; ++i) right["t" + std::to_string(i % 3)].push_back(choices.chosen[i] == static_cast<int64_t>(i % 2) ? 1 : 0);
+  for (size_t i = 0; i < 12; ++i)
+    right["t" + std::to_string(i % 3)].push_back(choices.chosen[i] == static_cast<int64_t>(i % 2) ? 1 : 0);
   std::vector<double> shares_right;
   for (const auto& [name, rows] : right) shares_right.push_back((rows[0] + rows[1] + rows[2] + rows[3]) / 4);
   std::sort(shares_right.begin(), shares_right.end());
@@ -204,8 +225,11 @@ TEST_F(MixtureRun, RefusesAResumeOnOtherRows) {
   std::string rows = read_file(folder / "pick.jsonl");
   rows.replace(rows.find(" no"), 3, " oh");
   write("pick.jsonl", rows);
-  const std::string message = message_of<InputError>([&] { TrainingRun(inputs(data, "run", "{evaluate_every: never}"), StartMode::kResume, Verbosity::kQuiet); });
-  EXPECT_NE(message.find("the data of evaluation task 'one' is not what the checkpoint at step 1 was made with"), std::string::npos) << message;
+  const std::string message = message_of<InputError>(
+      [&] { TrainingRun(inputs(data, "run", "{evaluate_every: never}"), StartMode::kResume, Verbosity::kQuiet); });
+  EXPECT_NE(message.find("the data of evaluation task 'one' is not what the checkpoint at step 1 was made with"),
+            std::string::npos)
+      << message;
 }
 
 TEST_F(MixtureRun, RefusesWhatHasNoSense) {
@@ -222,10 +246,13 @@ TEST_F(MixtureRun, RefusesWhatHasNoSense) {
           "data.mixture: labelling: task \"" + at("label.yaml") + "\" has a head of its own");
   refused(mixture() + ", eval_tasks: [{name: mean, task: t, data: d}]", "/data/eval_tasks/0/name: expected letters");
   refused(mixture() + ", eval_tasks: [{name: accuracy, task: t, data: d}]", "/data/eval_tasks/0/name: expected letters");
-  refused(mixture() + ", eval_tasks: [{name: a, task: t, data: d}, {name: a, task: t, data: d, row: 1}]", "/data/eval_tasks/1/name: the name \"a\" appears twice");
-  refused(mixture() + ", eval_tasks: [" + part("a", "copy.yaml", "few.jsonl") + ", " + part("b", "fluent.yaml", "few.jsonl") + "]",
-          "the mean over data sets needs metrics of one kind, found exact_match of \"a\" and perplexity of \"b\"");
-  refused(mixture() + ", eval_tasks: [" + part("a", "copy.yaml", "few.jsonl", ", rows: 9") + "]", "data.eval_tasks: a: '" + at("few.jsonl") + "' has 3 rows, 9 were asked for");
+  refused(mixture() + ", eval_tasks: [{name: a, task: t, data: d}, {name: a, task: t, data: d, row: 1}]",
+          "/data/eval_tasks/1/name: the name \"a\" appears twice");
+  refused(
+      mixture() + ", eval_tasks: [" + part("a", "copy.yaml", "few.jsonl") + ", " + part("b", "fluent.yaml", "few.jsonl") + "]",
+      "the mean over data sets needs metrics of one kind, found exact_match of \"a\" and perplexity of \"b\"");
+  refused(mixture() + ", eval_tasks: [" + part("a", "copy.yaml", "few.jsonl", ", rows: 9") + "]",
+          "data.eval_tasks: a: '" + at("few.jsonl") + "' has 3 rows, 9 were asked for");
 }
 
 TEST_F(MixtureRun, ResolvedSettingsReadBackEqual) {

@@ -47,7 +47,8 @@ TEST(Objective, AdamixTotal) {
   const Oracle o;
   const double cross_entropy = summed_loss(TaskKind::kClassification, o.a, {2, 0}).item<double>() / 2;
   EXPECT_NEAR(cross_entropy, 0.505868, kSixDigits);
-  EXPECT_NEAR(cross_entropy + summed_consistency(o.a, o.b, ConsistencyTargets::kDetached).item<double>() / 2, 0.937276, 2 * kSixDigits);
+  EXPECT_NEAR(cross_entropy + summed_consistency(o.a, o.b, ConsistencyTargets::kDetached).item<double>() / 2, 0.937276,
+              2 * kSixDigits);
 }
 
 TEST(Objective, AdamixRegressionNeedsOnePass) {
@@ -68,10 +69,12 @@ TEST(Objective, AddsTheSquaredLogOfTheDenominator) {
   Objective objective;
   objective.z_loss = 1e-2;
   const double z = std::log(std::exp(1.0) + std::exp(2.0) + std::exp(3.0));
-  EXPECT_NEAR(summed_loss(TaskKind::kClassification, matrix({1, 2, 3}, 3), {2}, objective).item<double>(), z - 3 + 1e-2 * z * z, 1e-12);
+  EXPECT_NEAR(summed_loss(TaskKind::kClassification, matrix({1, 2, 3}, 3), {2}, objective).item<double>(), z - 3 + 1e-2 * z * z,
+              1e-12);
 }
 
-// With dropout off and no routes the passes are equal: the loss is that of one pass. With dropout they differ, and the loss grows.
+// With dropout off and no routes the passes are equal: the loss is that of one pass. With dropout they differ, and the loss
+// grows.
 TEST(BatchLosses, AdamixNoConsistencyWithoutRandomness) {
   const TempFolder folder;
   const auto loss = [&](const std::string& settings) {
@@ -80,8 +83,9 @@ TEST(BatchLosses, AdamixNoConsistencyWithoutRandomness) {
     NamedTensors tensors = adapter.init(inputs.model->weights, RandomKey{1});
     const Bound bound(*inputs.model, adapter, tensors, Experts::kApart);
     const BatchLoss batch = batch_loss(inputs, bound, {0, 1, 2, 3, 4}, RandomKey{3}, 5);
-    EXPECT_EQ(batch.tokens, inputs.train.sequences[0].ids.size() + inputs.train.sequences[1].ids.size() + inputs.train.sequences[2].ids.size() +
-                                inputs.train.sequences[3].ids.size() + inputs.train.sequences[4].ids.size());
+    EXPECT_EQ(batch.tokens, inputs.train.sequences[0].ids.size() + inputs.train.sequences[1].ids.size() +
+                                inputs.train.sequences[2].ids.size() + inputs.train.sequences[3].ids.size() +
+                                inputs.train.sequences[4].ids.size());
     return batch.loss.item<double>();
   };
   EXPECT_NEAR(loss("{dropout: 0, consistency: 1}"), loss("{dropout: 0}"), 1e-6);

@@ -27,12 +27,15 @@ NamedTensors zeros(const std::vector<std::string>& names) {
   return out;
 }
 
-void give(NamedTensors& tensors, const std::string& name, double gradient) { tensors.at(name).mutable_grad() = at::full({2}, gradient); }
+void give(NamedTensors& tensors, const std::string& name, double gradient) {
+  tensors.at(name).mutable_grad() = at::full({2}, gradient);
+}
 
-// As in the released code of AdaMix, whose gradients are zero-filled: one gradient of 1, then nine of none. It moves on: 4.187611 learning
-// rates in all, where 1 would be if the empty steps were skipped. A tensor that never had a gradient stays where it is, weight decay or not.
+// As in the released code of AdaMix, whose gradients are zero-filled: one gradient of 1, then nine of none. It moves on: 4.187611
+// learning rates in all, where 1 would be if the empty steps were skipped. A tensor that never had a gradient stays where it is,
+// weight decay or not.
 TEST(AdamW, KeepsMovingWhatItOnceMoved) {
-  for (const bool is_zero : {false, true}) {   // a missing gradient and one of zeros are the same
+  for (const bool is_zero : {false, true}) {  // a missing gradient and one of zeros are the same
     AdamW optimizer(params({"drawn", "undrawn"}), {.weight_decay = 0});
     NamedTensors tensors = zeros({"drawn", "undrawn"});
     constexpr double kRate = 1e-3;
@@ -89,7 +92,8 @@ TEST(AdamW, FollowsTheSpecOfEachTensor) {
     const double g = gradients[t - 1], rate = 0.01;
     m = options.beta1 * m + (1 - options.beta1) * g;
     v = options.beta2 * v + (1 - options.beta2) * g * g;
-    const double move = m / (1 - std::pow(options.beta1, t)) / (std::sqrt(v / (1 - std::pow(options.beta2, t))) + options.epsilon);
+    const double move =
+        m / (1 - std::pow(options.beta1, t)) / (std::sqrt(v / (1 - std::pow(options.beta2, t))) + options.epsilon);
     expected["plain"] = expected["plain"] * (1 - rate * 0.1) - rate * move;
     expected["bias"] -= rate * move;
     expected["fast"] = expected["fast"] * (1 - 3 * rate * 0.1) - 3 * rate * move;
@@ -120,10 +124,22 @@ TEST(AdamW, GoesOnFromItsState) {
 TEST(AdamW, RefusesStateThatFitsNoParam) {
   AdamW optimizer(params({"a"}), {});
   const Tensor two = at::zeros({2}), scalar = at::zeros({}, at::kFloat);
-  expect_message<InputError>([&] { optimizer.restore({{"m/a", at::zeros({3})}, {"v/a", two}, {"t/a", scalar}}); }, "checkpoint: tensor 'm/a': expected [2], found [3]");
-  expect_message<InputError>([&] { optimizer.restore({{"m/a", two}, {"v/a", two}, {"t/a", two}}); }, "checkpoint: tensor 't/a': expected [], found [2]");
+  expect_message<InputError>(
+      [&] {
+        optimizer.restore({{"m/a", at::zeros({3})}, {"v/a", two}, {"t/a", scalar}});
+      },
+      "checkpoint: tensor 'm/a': expected [2], found [3]");
+  expect_message<InputError>(
+      [&] {
+        optimizer.restore({{"m/a", two}, {"v/a", two}, {"t/a", two}});
+      },
+      "checkpoint: tensor 't/a': expected [], found [2]");
   expect_message<InputError>([&] { optimizer.restore({{"m/a", two}, {"v/a", two}}); }, "t/a");
-  expect_message<InputError>([&] { optimizer.restore({{"m/b", two}}); }, "checkpoint: optimizer state of tensors that this run does not train");
+  expect_message<InputError>(
+      [&] {
+        optimizer.restore({{"m/b", two}});
+      },
+      "checkpoint: optimizer state of tensors that this run does not train");
 }
 
 TEST(Clip, ScalesAllGradientsTogether) {

@@ -39,7 +39,7 @@ TEST_P(Resumed, GoesOnBitForBit) {
     TrainingRun run(run_inputs(kLora, folder / "broken", settings), StartMode::kFresh, Verbosity::kQuiet);
     drive_to(run, 4);
     run.checkpoint();
-    drive_to(run, 6);   // two steps that no checkpoint holds: the log is cut back
+    drive_to(run, 6);  // two steps that no checkpoint holds: the log is cut back
   }
   {
     TrainingRun run(run_inputs(kLora, folder / "broken", settings), StartMode::kResume, Verbosity::kQuiet);
@@ -51,7 +51,8 @@ TEST_P(Resumed, GoesOnBitForBit) {
   EXPECT_EQ(history(folder / "broken"), history(folder / "straight"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Run, Resumed, ::testing::Values("", ", save_memory: true"), [](const auto& p) { return p.param.empty() ? "plain" : "saves_memory"; });
+INSTANTIATE_TEST_SUITE_P(Run, Resumed, ::testing::Values("", ", save_memory: true"),
+                         [](const auto& p) { return p.param.empty() ? "plain" : "saves_memory"; });
 
 TEST(Run, RefusesAFolderThatHoldsARunAndAChangedRunFile) {
   const TempFolder folder;
@@ -60,19 +61,22 @@ TEST(Run, RefusesAFolderThatHoldsARunAndAChangedRunFile) {
     drive_to(run, 1);
     run.checkpoint();
   }
-  expect_message<InputError>([&] { TrainingRun(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh, Verbosity::kQuiet); }, "holds a run already: go on with --resume");
-  expect_message<InputError>([&] { TrainingRun(run_inputs(kLora, folder / "run", "{learning_rate: 0.1}"), StartMode::kResume, Verbosity::kQuiet); },
-                             "run.yaml is not the one that the checkpoint at step 1 was made with");
+  expect_message<InputError>([&] { TrainingRun(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh, Verbosity::kQuiet); },
+                             "holds a run already: go on with --resume");
+  expect_message<InputError>(
+      [&] { TrainingRun(run_inputs(kLora, folder / "run", "{learning_rate: 0.1}"), StartMode::kResume, Verbosity::kQuiet); },
+      "run.yaml is not the one that the checkpoint at step 1 was made with");
 }
 
 TEST(Run, StopsAtNumbersThatAreNotFinite) {
   const TempFolder folder;
   RunInputs inputs = run_inputs(kLora, folder / "run", "{epochs: 1, batch_size: 24, order: file}");
   inputs.task = regression_task();
-  inputs.train.examples[3].label = 1e30;   // its square is beyond float32
+  inputs.train.examples[3].label = 1e30;  // its square is beyond float32
   TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
   const std::string message = message_of<InputError>([&] { run.step(); });
-  for (const char* part : {"step 1: the loss is inf", "learning rate 0", "examples row 0, row 1", "before this step changed anything"}) {
+  for (const char* part :
+       {"step 1: the loss is inf", "learning rate 0", "examples row 0, row 1", "before this step changed anything"}) {
     EXPECT_NE(message.find(part), std::string::npos) << message;
   }
   EXPECT_EQ(run.steps_done(), 0);
@@ -81,12 +85,14 @@ TEST(Run, StopsAtNumbersThatAreNotFinite) {
 TEST(Run, NamesATensorThatTheLossDoesNotReach) {
   const TempFolder folder;
   // Labels equal to the logits of a head that starts at zero bias and reads nothing: make all residuals zero instead.
-  RunInputs inputs = run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", folder / "run", "{epochs: 1, batch_size: 1, order: file}", 1);
+  RunInputs inputs = run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", folder / "run",
+                                "{epochs: 1, batch_size: 1, order: file}", 1);
   inputs.task = regression_task();
   const RandomKey seed = RandomKey{}.with(uint64_t{42});
   Rig same(inputs.model, "{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", regression_task());
   same.tensors = same.adapter->init(inputs.model->weights, seed.with("init"));
-  inputs.train.examples[0].label = logits_of(same, inputs.train.sequences, {}, 64).item<double>();   // the loss is zero, and so is every gradient
+  inputs.train.examples[0].label =
+      logits_of(same, inputs.train.sequences, {}, 64).item<double>();  // the loss is zero, and so is every gradient
   TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
   const std::string message = message_of<InputError>([&] { run.step(); });
   EXPECT_NE(message.find("step 1: '0.lora/enc.0.attn.q.lora_b' got a gradient of zero"), std::string::npos) << message;
@@ -96,7 +102,8 @@ TEST(Run, NamesATensorThatTheLossDoesNotReach) {
 
 TEST(Run, KeepsTheBestAndStopsEarly) {
   const TempFolder folder;
-  RunInputs inputs = run_inputs(kLora, folder / "run", "{epochs: 40, batch_size: 8, evaluate_every: 1 step, early_stop: 4, learning_rate: 0.02}");
+  RunInputs inputs = run_inputs(kLora, folder / "run",
+                                "{epochs: 40, batch_size: 8, evaluate_every: 1 step, early_stop: 4, learning_rate: 0.02}");
   inputs.eval = Judged{inputs.train, std::nullopt};
   TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
   drive_to(run);
@@ -120,23 +127,28 @@ TEST(Run, StartsFromAnAdapterOfItsOwnShapeOnly) {
   const Rig rig(golden_model("bert-tiny"), "{edits: [{lora: {rank: 3}}]}");
   save_adapter(folder / "start", *rig.adapter, rig.tensors, *rig.model, {});
   const std::string settings = "{start_from: " + (folder / "start").string() + "}";
-  expect_message<InputError>([&] { TrainingRun(run_inputs(kLora, folder / "run", settings), StartMode::kFresh, Verbosity::kQuiet); }, "start_from: the adapter in '");
+  expect_message<InputError>(
+      [&] { TrainingRun(run_inputs(kLora, folder / "run", settings), StartMode::kFresh, Verbosity::kQuiet); },
+      "start_from: the adapter in '");
   EXPECT_FALSE(std::filesystem::exists(folder / "run")) << "refused before the folder is touched";
 }
 
-// bf16: the trunk and the products of trained tensors in bfloat16 (8 bits of mantissa, one part in 256), the tensors themselves in
-// float32. Ten steps stay within a few parts in a hundred of the float32 run's losses.
+// bf16: the trunk and the products of trained tensors in bfloat16 (8 bits of mantissa, one part in 256), the tensors themselves
+// in float32. Ten steps stay within a few parts in a hundred of the float32 run's losses.
 TEST(Run, TrainsInBfloat16) {
   const TempFolder folder;
   std::vector<std::vector<Node>> events;
   for (const std::string& precision : {std::string("fp32"), std::string("bf16")}) {
-    TrainingRun run(run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", folder / precision, "{max_steps: 10, batch_size: 8, precision: " + precision + "}"), StartMode::kFresh, Verbosity::kQuiet);
+    TrainingRun run(run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", folder / precision,
+                               "{max_steps: 10, batch_size: 8, precision: " + precision + "}"),
+                    StartMode::kFresh, Verbosity::kQuiet);
     drive_to(run);
     run.finish();
     events.push_back(log_events(folder / precision, "step"));
   }
   double worst = 0;
-  for (size_t i = 0; i < 10; ++i) worst = std::max(worst, std::abs(number_of(*events[0][i].find("loss")) - number_of(*events[1][i].find("loss"))));
+  for (size_t i = 0; i < 10; ++i)
+    worst = std::max(worst, std::abs(number_of(*events[0][i].find("loss")) - number_of(*events[1][i].find("loss"))));
   measured("bf16 losses", worst);
   EXPECT_LT(worst, 0.03);
   EXPECT_GT(worst, 0) << "bf16 was not used";

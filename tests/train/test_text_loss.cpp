@@ -42,8 +42,8 @@ double plain_loss(const RunInputs& inputs, bool averages_rows) {
   double sum = 0, units = 0;
   for (const Sequence& sequence : inputs.train.sequences) {
     units += averages_rows ? 1 : 0;
-    if (num_targets(sequence) == 0) continue;   // a row of one token
-    const Tensor logits = text_logits_of(rig, {sequence});   // [targets, V]
+    if (num_targets(sequence) == 0) continue;               // a row of one token
+    const Tensor logits = text_logits_of(rig, {sequence});  // [targets, V]
     double own = 0, count = 0;
     for (size_t t = 1; t < sequence.ids.size(); ++t) {
       if (!sequence.is_target[t]) continue;
@@ -86,7 +86,7 @@ TEST(TextLoss, BothPathsAgree) {
   objective.label_smoothing = 0.1;
   objective.z_loss = 1e-2;
   const double fused = loss_of(text_inputs(objective, 0), "{edits: [{lora: {}}]}");
-  objective.consistency = 1e-300;   // takes the path of two passes, and adds nothing
+  objective.consistency = 1e-300;  // takes the path of two passes, and adds nothing
   EXPECT_NEAR(loss_of(text_inputs(objective, 0), "{edits: [{lora: {}}]}"), fused, 1e-12);
 }
 

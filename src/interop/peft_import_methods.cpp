@@ -1,0 +1,251 @@
+// What a folder of PEFT holds of each method: LoRA and DoRA, (IA)^3, prefix, prompt and p-tuning.
+#include <algorithm>
+
+#include "base/error.h"
+#include "interop/peft.h"
+#include "interop/peft_reader.h"
+
+namespace graft {
+
+namespace {
+
+using at::Tensor;
+
+// Initialisations after which PEFT trains beside a base that it has changed.
+const std::vector<std::string> kBaseChanging = {"pissa", "olora", "corda", "loftq", "lora_ga"};
+
+int64_t outputs_of(const std::vector<Site>& sites) {
+  int64_t sum = 0;
+  for (const Site& site : sites) sum += site.output_width;
+  return sum;
+}
+
+}  // namespace
+
+// ---- LoRA and DoRA
+struct PeftReader::Group {
+  int64_t rank;
+  double alpha;
+  std::vector<Site> sites;
+  std::vector<const Modules::Layer*> layers;
+};
+
+void PeftReader::read_lora() {
+  read_transposition();
+  refuse_fields(config_, {{"lora_bias", "a bias in the branch has no place here; expected false"},
+                          {"trainable_token_indices", "trained token rows have no place here"},
+                          {"target_parameters", "changes of bare parameters have no place here"},
+                          {"layer_replication", "repeated layers have no place here"},
+                          {"megatron_config", "layers split over machines have no place here"},
+                          {"alora_invocation_tokens", "activated LoRA has no place here"},
+                          {"use_qalora", "QALoRA has no place here; expected false"},
+                          {"use_bdlora", "BD-LoRA has no place here"},
+                          {"arrow_config", "Arrow routing has no place here"},
+                          {"kasa_config", "KaSA has no place here"},
+                          {"velora_config", "VeLoRA has no place here"},
+                          {"monteclora_config", "MonteCLoRA has no place here"}});
+  ignore_fields(config_, {"megatron_core", "qalora_group_size", "loftq_config", "eva_config", "corda_config", "lora_ga_config",
+                          "ensure_weight_tying"});
+  refuse_changed_base();
+  const bool is_dora = config_.boolean("use_dora", false);
+  Node shared = Node::map({{"dropout", Node::number(config_.number("lora_dropout", 0.0, 0, 0.99))},
+                           {"rslora", Node::boolean(config_.boolean("use_rslora", false))}});
+  for (const Group& group : lora_groups()) {
+    Node options = site_options(group.sites, model_.sites);
+    options["rank"] = Node::integer(group.rank);
+    options["alpha"] = Node::number(group.alpha);
+    for (const auto& [name, value] : shared.members) options[name] = value;
+    const std::string path = foreign_.add(is_dora ? "dora" : "lora", std::move(options));
+    for (const Modules::Layer* layer : group.layers) read_lora_layer(path, *layer, group.rank, is_dora);
+  }
+  read_biases(config_.choice("bias", "none", {"none", "all", "lora_only"}));
+}
+
+// How the model stores its weights, which says nothing of the adapter's.
+void PeftReader::read_transposition() {
+  if (family_.stores_transposed) ignore_fields(config_, {"fan_in_fan_out"});
+  else refuse_fields(config_, {{"fan_in_fan_out", "transposed weights are of other models; expected false"}});
+}
+
+// Our sites of a layer, in the order of its outputs.
+std::vector<Site> PeftReader::sites_of(const Modules::Layer& layer) const {
+  if (layer.pieces.empty()) return {model_.sites.at(layer.name)};
+  std::vector<Site> sites;
+  for (const std::string& piece : layer.pieces) sites.push_back(model_.sites.at(piece));
+  return sites;
+}
+
+// A tensor over all outputs of a layer, cut for its sites and put at path + site + suffix.
+void PeftReader::put_by_outputs(const Tensor& tensor, const std::vector<Site>& sites, const std::string& path,
+                                const std::string& suffix) {
+  int64_t begin = 0;
+  for (const Site& site : sites) {
+    if (tensor.defined()) put(path + site.name + suffix, tensor.slice(0, begin, begin + site.output_width).contiguous().clone());
+    begin += site.output_width;
+  }
+}
+
+void PeftReader::refuse_changed_base() {
+  const Node* init = config_.raw("init_lora_weights");
+  if (init == nullptr || !init->is_string) return;
+  for (const std::string& name : kBaseChanging) {
+    if (!init->scalar.starts_with(name)) continue;
+    config_.fault("init_lora_weights", quote(init->scalar) +
+                                           " changes the base before training, and this folder holds no changed base: save it "
+                                           "in PEFT with path_initial_model_for_weight_conversion first");
+  }
+}
+
+// Layers of one rank and alpha together, since an edit has one of each.
+std::vector<PeftReader::Group> PeftReader::lora_groups() {
+  const int64_t rank = config_.integer("r", 8, 1, 4096);
+  const double alpha = config_.number("lora_alpha", 8.0, 0, 1e6);
+  const PeftPattern ranks(config_, "rank_pattern"), alphas(config_, "alpha_pattern");
+  if (model_.config.position_kind == PositionKind::kDistanceBias && !is_unused(config_.raw("layers_to_transform"))) {
+    config_.fault("layers_to_transform", "PEFT counts the sublayers of a " + model_.config.model_type +
+                                             " block here, not its blocks; choose by target_modules");
+  }
+  const PeftTargets targets(config_, saved_, /*by_layer=*/true);
+  std::vector<Group> groups;
+  for (const Modules::Layer& layer : modules_.layers()) {
+    if (!layer.is_linear || !is_changed(targets, layer, ".lora_A.weight")) continue;
+    const auto own_rank = static_cast<int64_t>(ranks.number_for(layer.path, static_cast<double>(rank)));
+    const double own_alpha = alphas.number_for(layer.path, alpha);
+    const auto same = [&](const Group& group) { return group.rank == own_rank && group.alpha == own_alpha; };
+    auto found = std::find_if(groups.begin(), groups.end(), same);
+    if (found == groups.end()) found = groups.insert(found, {own_rank, own_alpha, {}, {}});
+    for (const Site& site : sites_of(layer)) found->sites.push_back(site);
+    found->layers.push_back(&layer);
+    adapted_.insert(layer.name);
+  }
+  if (groups.empty()) tensors_.fault("holds no lora_A of any layer");
+  return groups;
+}
+
+// One branch over several of our layers is one branch in each, with the same A.
+void PeftReader::read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank, bool is_dora) {
+  const std::vector<Site> sites = sites_of(layer);
+  const std::string theirs = key(layer);
+  const Tensor a = tensors_.take(theirs + ".lora_A.weight", {rank, sites.front().input_width});
+  for (const Site& site : sites) put(path + site.name + ".lora_a", a.defined() ? a.clone() : a);
+  put_by_outputs(tensors_.take(theirs + ".lora_B.weight", {outputs_of(sites), rank}), sites, path, ".lora_b");
+  if (is_dora) put_by_outputs(tensors_.take(theirs + ".lora_magnitude_vector", {outputs_of(sites)}), sites, path, ".magnitude");
+}
+
+// "all" saves every bias of the model: the bitfit edit. "lora_only" saves those of changed layers, which no edit trains alone.
+void PeftReader::read_biases(const std::string& which) {
+  if (which == "lora_only")
+    config_.fault("bias", "lora_only trains the biases of some layers, which has no place here; expected none or all");
+  if (which != "all") return;
+  if (family_.head_style == HeadStyle::kNone) {
+    config_.fault("bias", "biases of a " + model_.config.model_type + " model are not read from PEFT; expected none");
+    return;
+  }
+  const std::string pooler_bias =
+      trains_pooler() || family_.head_style != HeadStyle::kPooler ? "" : key(modules_.by_name("pooler")) + ".bias";
+  const bool with_pooler = !pooler_bias.empty() && tensors_.has(pooler_bias);
+  const std::string path = foreign_.add("bitfit", Node::map({{"pooler", Node::boolean(with_pooler)}}));
+  for (const TensorSlot& slot : tensor_slots(model_.config)) {
+    if (!slot.name.ends_with(".bias") || (slot.name == "pooler.bias" && !with_pooler)) continue;
+    const std::string layer = slot.name.substr(0, slot.name.size() - 5);
+    put(path + slot.name,
+        tensors_.take(key(modules_.by_name(layer)) + (adapted_.contains(layer) ? ".base_layer.bias" : ".bias"), slot.shape));
+  }
+}
+
+// ---- (IA)^3
+void PeftReader::read_ia3() {
+  read_transposition();
+  ignore_fields(config_, {"init_ia3_weights"});
+  const PeftTargets targets(config_, saved_, /*by_layer=*/false);
+  const NameChoice feedforward(config_, "feedforward_modules", NameChoice::Ending::kAny);
+  std::vector<Site> sites;
+  std::vector<std::pair<std::string, Tensor>> scales;
+  for (const Modules::Layer& layer : modules_.layers()) {
+    if (!layer.is_linear || !is_changed(targets, layer, ".ia3_l")) continue;
+    const std::vector<Site> own = sites_of(layer);
+    const Site& linear = own.front();
+    const bool scales_input = feedforward.chooses(layer.path);
+    const std::vector<int64_t> shape =
+        scales_input ? std::vector<int64_t>{1, linear.input_width} : std::vector<int64_t>{outputs_of(own), 1};
+    const Tensor scale = tensors_.take(key(layer) + ".ia3_l", shape);
+    if (scales_input && linear.part != "ffn.down") {
+      config_.fault("feedforward_modules",
+                    "scales the input of " + layer.path +
+                        "; only the input of the second feed-forward layer is a site (ffn.act, of a gated one ffn.mid)");
+      continue;
+    }
+    int64_t begin = 0;
+    for (const Site& site : own) {
+      sites.push_back(scales_input ? input_of_down(linear) : site);
+      const int64_t end = begin + (scales_input ? linear.input_width : site.output_width);
+      if (scale.defined()) scales.emplace_back(sites.back().name, scale.flatten().slice(0, begin, end).clone());
+      begin = end;
+    }
+  }
+  if (sites.empty()) {
+    tensors_.fault("holds no ia3_l of any layer");
+    return;
+  }
+  std::sort(sites.begin(), sites.end(), [](const Site& a, const Site& b) { return a.index < b.index; });
+  Node options = site_options(sites, model_.sites);
+  options["scale"] = Node::boolean(true);
+  options["shift"] = Node::boolean(false);
+  const std::string path = foreign_.add("affine", std::move(options));
+  for (auto& [site, scale] : scales) put(path + site + ".scale", scale);
+}
+
+// What enters ffn.down.
+const Site& PeftReader::input_of_down(const Site& down) const {
+  const BlockSites& block = down.stack == "enc" ? model_.sites.block(down.layer) : model_.sites.decoder_block(down.layer);
+  return block.mid.index >= 0 ? block.mid : block.act;
+}
+
+// ---- prefix, prompt, p-tuning
+void PeftReader::read_prompt() {
+  const ModelConfig& c = model_.config;
+  if (c.layers > 0 && c.has_decoder()) {
+    throw InputError(config_.source() + ": /peft_type: " + type_ +
+                     " beside an encoder and a decoder is not read: PEFT gives rows to both in its own way; train it here, or "
+                     "take LORA or IA3");
+  }
+  const int64_t layers = c.layers + c.decoder_layers;
+  const bool is_prefix = type_ == "PREFIX_TUNING";  // whose rows are keys, of as many heads as there are
+  const int64_t width = is_prefix ? c.key_width() : c.width, heads = is_prefix ? c.key_heads : c.heads;
+  const int64_t length = config_.integer("num_virtual_tokens", std::nullopt, 1, 1 << 20);
+  config_.integer("num_transformer_submodules", 1, 1, 1);
+  config_.integer("token_dim", width, width, width);
+  config_.integer("num_layers", layers, layers, layers);
+  config_.integer("num_attention_heads", heads, heads, heads);
+  ignore_fields(config_, {"encoder_hidden_size"});
+  if (type_ == "PREFIX_TUNING") {
+    ignore_fields(config_, {"prefix_projection", "init_weights"});  // the file holds what the projection gave
+    return read_prefix(length);
+  }
+  if (type_ == "PROMPT_TUNING")
+    ignore_fields(config_, {"prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs"});
+  else
+    ignore_fields(config_, {"encoder_reparameterization_type", "encoder_num_layers",
+                            "encoder_dropout"});  // the file holds what the encoder gave
+  const std::string path =
+      foreign_.add("prompt", Node::map({{"length", Node::integer(length)}, {"position", Node::text("before")}}));
+  put(path + "embed.word.prompt", tensors_.take(kPeftPromptTensor, {length, c.width}));
+}
+
+void PeftReader::read_prefix(int64_t length) {
+  const ModelConfig& c = model_.config;
+  const int64_t layers = c.layers + c.decoder_layers, width = c.key_width();
+  const Tensor all = tensors_.take(kPeftPromptTensor, {length, layers * 2 * width});
+  const std::string path =
+      foreign_.add("prefix", Node::map({{"length", Node::integer(length)}, {"counts_positions", Node::boolean(true)}}));
+  if (!all.defined()) return;
+  const Tensor parts = all.view({length, 2 * layers, width});
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const std::string site =
+        path + (c.has_decoder() ? model_.sites.decoder_block(layer) : model_.sites.block(layer)).attention.name;
+    put(site + ".keys", parts.select(1, 2 * layer).contiguous());
+    put(site + ".values", parts.select(1, 2 * layer + 1).contiguous());
+  }
+}
+
+}  // namespace graft

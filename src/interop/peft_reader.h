@@ -1,0 +1,71 @@
+// Reads one folder of PEFT. Internal to src/interop.
+//
+// peft_import.cpp holds what every method shares and the head, peft_import_methods.cpp the fields and tensors of each method.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "interop/foreign.h"
+#include "interop/peft_targets.h"
+#include "model/families.h"
+
+namespace graft {
+
+class PeftReader {
+ public:
+  PeftReader(const Path& dir, const Model& model, const Node& json, std::string type);
+
+  ForeignAdapter read();
+
+ private:
+  struct Group;  // layers of one rank and alpha
+
+  // ---- the model around the adapter
+  bool holds_any(const std::string& start) const;
+  bool read_task_type();
+  std::string prefix() const;
+  std::string key(const Modules::Layer& layer) const { return root_ + layer.path; }
+  bool trains_pooler() const;
+  void read_modules_to_save();
+  void read_head();
+  void read_head_layer(const std::string& theirs, const std::string& ours);
+  void drop_wrappers();
+  void put(const std::string& name, at::Tensor tensor);
+  // True where both the config and the tensors change `layer`; a fault where they disagree.
+  bool is_changed(const PeftTargets& targets, const Modules::Layer& layer, const std::string& suffix);
+
+  // ---- LoRA and DoRA
+  void read_lora();
+  void read_transposition();
+  std::vector<Site> sites_of(const Modules::Layer& layer) const;
+  void put_by_outputs(const at::Tensor& tensor, const std::vector<Site>& sites, const std::string& path,
+                      const std::string& suffix);
+  void refuse_changed_base();
+  std::vector<Group> lora_groups();
+  void read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank, bool is_dora);
+  void read_biases(const std::string& which);
+
+  // ---- (IA)^3
+  void read_ia3();
+  const Site& input_of_down(const Site& down) const;
+
+  // ---- prefix, prompt, p-tuning
+  void read_prompt();
+  void read_prefix(int64_t length);
+
+  const Model& model_;
+  const Family& family_;
+  Options config_;
+  ForeignTensors tensors_;
+  std::string type_, root_;
+  bool has_head_;
+  Modules modules_;
+  std::vector<std::string> saved_;  // modules_to_save that the model has
+  std::set<std::string> adapted_;   // layers with a LoRA branch, which PEFT wraps
+  ForeignAdapter foreign_;
+};
+
+}  // namespace graft
