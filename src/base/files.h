@@ -21,8 +21,8 @@ std::string read_file(const Path& path);
 // old file stays.
 void write_file_atomically(const Path& path, std::string_view bytes);
 
-// Opens the temp file, lets `write` fill it through the descriptor, then fsyncs and renames. A device or a pipe is opened and
-// filled itself.
+// Opens the temp file, lets `write` fill it through the descriptor, then fsyncs and renames.
+// A device or a pipe is opened and filled itself.
 void replace_file(const Path& path, const std::function<void(int descriptor)>& write);
 
 // Writes all of `bytes` to an open descriptor. Throws IoError naming `path`.

@@ -22,8 +22,8 @@ class Options {
   Options(const Node& node, std::string source, std::string path = "");
 
   bool has(std::string_view key);
-  // Each returns `fallback` when the key is absent; without one (std::nullopt) absence is a fault and the result is a neutral
-  // value.
+  // Each returns `fallback` when the key is absent; without one (std::nullopt) absence is a
+  // fault and the result is a neutral value.
   int64_t integer(std::string_view key, std::optional<int64_t> fallback, int64_t least, int64_t most);
   double number(std::string_view key, std::optional<double> fallback, double least, double most);
   bool boolean(std::string_view key, std::optional<bool> fallback);

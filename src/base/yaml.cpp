@@ -83,8 +83,8 @@ class YamlBuilder : public YAML::EventHandler {
   static constexpr const char* kPlainKey = "expected a plain key (is a bracket left open?)";
   static constexpr std::string_view kTextTag = "tag:yaml.org,2002:str";  // "!!str"
 
-  // A node that an alias may name: a scalar itself, or the way from the root to a list or map (whose address changes while it
-  // grows).
+  // A node that an alias may name: a scalar itself, or the way from the root to a list or map
+  // (whose address changes while it grows).
   struct Anchored {
     bool is_scalar = true;
     Node scalar;

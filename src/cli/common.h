@@ -50,8 +50,8 @@ DataConfig find_data(const std::string& path);
 // --precision fp32|bf16, read straight into `value`.
 void add_precision(CLI::App& command, Precision& value);
 
-// Throws InputError when an adapter was trained with another tokenizer than the model has. `adapter`, `model`: as the user named
-// them.
+// Throws InputError when an adapter was trained with another tokenizer than the model has.
+// `adapter`, `model`: as the user named them.
 void check_tokenizer(const Provenance& provenance, const ModelText& text, const std::string& adapter, const std::string& model);
 
 // Of a flag's number.

@@ -148,8 +148,8 @@ int plan(const PlanFlags& flags) {
   const Adapter adapter(preset.definition, preset.source, {config, sites}, has_head ? std::optional<Task>(task()) : std::nullopt);
   PlanShape shape;
   shape.mean_length = static_cast<double>(flags.length);
-  // Beside an encoder the decoder has rows of its own; a decoder that stands alone learns to give the last of a row's tokens, or
-  // all.
+  // Beside an encoder the decoder has rows of its own; a decoder that stands alone learns to
+  // give the last of a row's tokens, or all.
   const bool has_both = config.layers > 0 && config.has_decoder();
   if (flags.target_length > flags.length && !has_both) {
     throw InputError("--target-length: the tokens to be given are among those of a row, --length; expected at most " +

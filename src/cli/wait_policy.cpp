@@ -1,6 +1,6 @@
 // Threads that wait for work give their core away instead of spinning. Two programs that spin on the same cores slow each other
-// down ten times (measured: 250 against 2,300 tokens/s with a busy neighbour); waiting passively costs a few per cent on an idle
-// machine.
+// down ten times (measured: 250 against 2,300 tokens/s with a busy neighbour);
+// waiting passively costs a few per cent on an idle machine.
 //
 // The OpenMP runtime inside libtorch reads its environment when it is loaded, before main; a function of .preinit_array comes
 // earlier still. Whoever sets OMP_WAIT_POLICY or GOMP_SPINCOUNT is left alone.

@@ -31,8 +31,8 @@ std::optional<double> parse_number(std::string_view text);
 std::string cut_output(std::string_view output, const std::vector<std::string>& stop);
 
 // Is `output` right by one of the rules "answer_after", "answer_option", "answer_number" or "answer_letter"? `answer` is compared
-// without white space around it. Throws InputError when the rule cannot use `answer` (not a number, not one of the letters or
-// options).
+// without white space around it. Throws InputError when the rule cannot use `answer` (not a number,
+// not one of the letters or options).
 bool is_right(std::string_view metric, const AnswerRule& rule, std::string_view answer, std::string_view output);
 // What is wrong with a right answer under a rule, or "".
 std::string answer_fault(std::string_view metric, const AnswerRule& rule, std::string_view answer);

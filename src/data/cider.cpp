@@ -47,8 +47,8 @@ Vector weighted(const Counts& counts, const std::vector<double>& documents, doub
   return out;
 }
 
-// Vedantam et al. 2015 sec. 5 (CIDEr-D), summed over n: counts of the text clipped by the reference's, and a Gaussian of the
-// lengths.
+// Vedantam et al. 2015 sec. 5 (CIDEr-D), summed over n: counts of the text clipped by the reference's,
+// and a Gaussian of the lengths.
 double likeness(const Vector& text, const Vector& reference) {
   const double apart = text.length - reference.length, penalty = std::exp(-apart * apart / (2 * kSigma * kSigma));
   double sum = 0;

@@ -1,5 +1,5 @@
-// NIST as nltk counts it: n-gram hits weighted by how much they tell, and for each order the reference that gives the best
-// precision.
+// NIST as nltk counts it: n-gram hits weighted by how much they tell,
+// and for each order the reference that gives the best precision.
 #include <algorithm>
 #include <array>
 #include <cmath>

@@ -1,5 +1,5 @@
-// Reading a data file into a table of texts: TSV, CSV, JSON Lines, one JSON list of objects, or the files of three data-to-text
-// sets.
+// Reading a data file into a table of texts: TSV, CSV, JSON Lines, one JSON list of objects,
+// or the files of three data-to-text sets.
 //
 // A table knows columns, rows and the line each row came from; it does not know what a column means (that is a task, task.h).
 // Rules shared by all formats: UTF-8 with or without a byte order mark, "\n" or "\r\n" ends a line, no NUL byte anywhere.
@@ -52,8 +52,8 @@ struct Table {
 
   // Index of a column, or nothing.
   std::optional<size_t> find_column(std::string_view name) const;
-  // Index of a column; throws InputError with a near miss and the list of columns. `purpose` says who asks: "the text of task
-  // 'x'".
+  // Index of a column; throws InputError with a near miss and the list of columns.
+  // `purpose` says who asks: "the text of task 'x'".
   size_t column(std::string_view name, std::string_view purpose) const;
   // "path:line: " of a row, to open a message with.
   std::string at(size_t row) const;

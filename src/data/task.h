@@ -1,5 +1,5 @@
-// A task: which columns of a table are text and label, or prompt and target; what the labels are called; how predictions are
-// scored.
+// A task: which columns of a table are text and label, or prompt and target; what the labels are called;
+// how predictions are scored.
 //
 // Tasks are YAML files (tasks/*.yaml, or the user's own; doc/data.md lists every key), the short form "text:LABEL,LABEL", or
 // the "task" section of adapter.json. This file also turns a table into examples; it knows nothing of tokens.
@@ -88,8 +88,8 @@ struct Example {
 
 enum class LabelUse { kRequired, kOptional };  // kOptional: prediction; a label that is there must still be a known one
 
-// All rows as examples. Throws InputError at path:line for an unknown or missing label, a text that is null, missing or not a
-// text.
+// All rows as examples. Throws InputError at path:line for an unknown or missing label,
+// a text that is null, missing or not a text.
 std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use);
 // read_table with the task's columns and format, then to_examples.
 std::vector<Example> read_examples(const Path& path, const Task& task, LabelUse use);

@@ -98,8 +98,8 @@ class EditDistance {
   std::vector<Cell> cells_;  // (words of the text + 1) rows of width_
 };
 
-// Which word of the text stands where each word of the reference stands (the one before, where the text lacks it), and which
-// words differ.
+// Which word of the text stands where each word of the reference stands (the one before,
+// where the text lacks it), and which words differ.
 struct Alignment {
   std::vector<int64_t> place;  // by word of the reference; -1 before the text
   std::vector<bool> text_errors, reference_errors;

@@ -24,8 +24,8 @@ double ter(const Texts& texts, const References& references);
 // NIST (Doddington 2002), up to 5-grams, 0 and up: nltk's corpus_nist on lower-cased 13a tokens.
 double nist(const Texts& texts, const References& references);
 
-// ROUGE-L (Lin 2004), 0..1: the mean over texts of the best reference's F1 of the longest common subsequence; rouge-score without
-// stemming.
+// ROUGE-L (Lin 2004), 0..1: the mean over texts of the best reference's F1 of the longest common subsequence;
+// rouge-score without stemming.
 double rouge_l(const Texts& texts, const References& references);
 
 // CIDEr-D (Vedantam et al. 2015), 0..10: pycocoevalcap's Cider on lower-cased 13a tokens without punctuation.

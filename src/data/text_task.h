@@ -50,8 +50,8 @@ struct Generation {
   friend bool operator==(const Generation&, const Generation&) = default;
 };
 
-// Where a row's options stand: a column with a list of texts; or one text each (with columns in it); or a part of a text cut at a
-// separator.
+// Where a row's options stand: a column with a list of texts; or one text each (with columns in it);
+// or a part of a text cut at a separator.
 struct OptionSource {
   std::optional<std::string> column;  // alone: a list in JSON
   std::vector<Template> texts;

@@ -20,8 +20,8 @@ std::string_view strip(std::string_view text);
 // Unicode's full lower case (a final sigma included), as Python's str.lower().
 std::string lower_text(const std::string& text);
 
-// mteval-v13a's tokens as sacrebleu makes them: entities resolved, symbols apart, full stops and commas apart unless between
-// digits.
+// mteval-v13a's tokens as sacrebleu makes them: entities resolved, symbols apart,
+// full stops and commas apart unless between digits.
 Words words_13a(std::string_view text);
 // rouge-score's: lower case, runs of a-z and 0-9.
 Words words_rouge(const std::string& text);

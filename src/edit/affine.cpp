@@ -104,8 +104,8 @@ class Affine final : public Edit {
     return change;
   }
 
-  // A linear layer takes both into its rows and bias; behind an activation ffn.down, which reads it, takes them into its columns
-  // and bias.
+  // A linear layer takes both into its rows and bias; behind an activation ffn.down, which reads it,
+  // takes them into its columns and bias.
   NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
     NamedTensors out;
     const auto current = [&](const std::string& name) -> Tensor& {

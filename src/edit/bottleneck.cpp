@@ -199,8 +199,8 @@ class Bottleneck final : public Edit {
     }
   }
 
-  // sum_e w_e (U_e code_e + c_e) in the low-rank form, the biases as one more unit each. code: [T, E, M]; w: [T, E]; up: [E, C,
-  // M].
+  // sum_e w_e (U_e code_e + c_e) in the low-rank form, the biases as one more unit each.
+  // code: [T, E, M]; w: [T, E]; up: [E, C, M].
   static Change weighted(const Tensor& code, const Tensor& w, const Tensor& up, const Tensor& bias) {
     return {.code = at::cat({(code * w.unsqueeze(2)).flatten(1), w}, 1),
             .basis = at::cat({up.transpose(0, 1).flatten(1), bias.t()}, 1)};

@@ -333,8 +333,8 @@ class Gate final : public Edit {
     return {weight.scale * *value_, weight.rows};
   }
 
-  // Adds log g to the logits of the prefix: g -> 0 takes its rows out of the softmax. At least log 1e-30, so that the gradient is
-  // finite.
+  // Adds log g to the logits of the prefix: g -> 0 takes its rows out of the softmax.
+  // At least log 1e-30, so that the gradient is finite.
   std::optional<LanePrefix> with_logarithm(std::optional<LanePrefix> prefix, const Tensor& gates) const {
     if (!prefix || !adds_logarithm_) return prefix;
     const Tensor bias = at::log(gates.to(at::kDouble).clamp_min(1e-30)).to(gates.scalar_type()).squeeze(1);  // [N]

@@ -1,5 +1,5 @@
-// What the gate of one edit and the central gate over several share: how rows become one number a sequence, and the factor they
-// replace.
+// What the gate of one edit and the central gate over several share:
+// how rows become one number a sequence, and the factor they replace.
 #pragma once
 
 #include <functional>
@@ -19,8 +19,8 @@ class GatePooling {
   enum class Kind { kMean, kMeanAll, kCausalMean, kPromptMean };
 
   // Options `pool` (auto or one of `kinds`) and, where padding counts, `padded_to`. By auto a site of a decoder's rows gets
-  // `of_decoder`, all others the mean; what would show a token those that it is to predict is refused. Faults are noted in
-  // `options`.
+  // `of_decoder`, all others the mean; what would show a token those that it is to predict is refused.
+  // Faults are noted in `options`.
   GatePooling(Options& options, const EditTarget& target, const std::vector<Site>& sites, const std::vector<std::string>& kinds,
               Kind of_decoder);
   // Of a gate that reads no row.
@@ -39,8 +39,8 @@ class GatePooling {
   bool is_causal_ = true;          // in the last stack
 };
 
-// What was kept under `name` while a text is written token by token, else values() which is then kept: [N, K]. `memory` may be
-// null.
+// What was kept under `name` while a text is written token by token, else values() which is then kept: [N, K].
+// `memory` may be null.
 at::Tensor once(NamedTensors* memory, const std::string& name, const std::function<at::Tensor()>& values);
 
 // Weights N(0, 0.02^2) of shape [outputs, width] and zero biases, under "<place>.gate.weight" and "<place>.gate.bias".

@@ -28,8 +28,8 @@ class Head {
   // The pooler, when the head trains it: takes the place of the model's own.
   NamedTensors rewrite(const Params& derived) const;
 
-  // first_rows: [N, C] -> logits [N, outputs] float32. `ids` names the examples, for dropout. `pooled` receives z before its
-  // dropout.
+  // first_rows: [N, C] -> logits [N, outputs] float32. `ids` names the examples, for dropout.
+  // `pooled` receives z before its dropout.
   at::Tensor logits(const Params& derived, const Weights& weights, const at::Tensor& first_rows,
                     const std::shared_ptr<const RowIds>& ids, const Context& context, at::Tensor* pooled = nullptr) const;
   // The same of a cloze: [N, words].

@@ -71,8 +71,8 @@ class Lora : public Edit {
     return Node::map({{kind_, std::move(options)}});
   }
 
-  // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2); normal: A ~ N(0, 0.02^2). B = 0 in
-  // each.
+  // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2);
+  // normal: A ~ N(0, 0.02^2). B = 0 in each.
   NamedTensors init(const Weights&, RandomKey key) const override {
     NamedTensors out;
     for (const Site& site : choice_.sites) {

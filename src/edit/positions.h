@@ -36,8 +36,8 @@ struct EditedTokens {
 EditedTokens edited_tokens(const PositionChoice& positions, int64_t tokens, Clamp clamp);
 
 // Rows of the view, counted from its first, by side and in the order of the pack. Rows of no token (fillers, padding, a prompt)
-// and rows that are not there (the last block may hold first rows only) are left out. With `is_all` every token's row is
-// `prefix`.
+// and rows that are not there (the last block may hold first rows only) are left out.
+// With `is_all` every token's row is `prefix`.
 struct EditedRows {
   at::Tensor prefix, suffix;  // [P], [S] int64, distinct
   bool is_every_row = false;  // every row of every sequence is in `prefix`: an edit may act on the whole tensor instead

@@ -113,8 +113,8 @@ class Router final : public Edit {
     return out;
   }
 
-  // The child's tensors stacked, each in the dtype that it computes in; routers in float32 (float64 beside a float64 trunk), as
-  // [E, W].
+  // The child's tensors stacked, each in the dtype that it computes in;
+  // routers in float32 (float64 beside a float64 trunk), as [E, W].
   NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
     NamedTensors out = tensors_below(kExperts, child_.edit->derive(stored.below(kExperts), weights, experts));
     for (const ParamSpec& param : inner_.params) {

@@ -12,8 +12,8 @@
 namespace graft {
 
 struct Choices {
-  // [row][option]: sum (or mean) over the option's tokens, the end of text included, of log p(token | prompt, tokens before it),
-  // in nats.
+  // [row][option]: sum (or mean) over the option's tokens, the end of text included,
+  // of log p(token | prompt, tokens before it), in nats.
   std::vector<std::vector<double>> scores;
   std::vector<int64_t> chosen;  // [row]: index of the largest; the first of equals
   double loss = 0;              // mean of -log p over the tokens of the right options; NaN where a row has none

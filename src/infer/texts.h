@@ -13,8 +13,8 @@ namespace graft {
 // max_new_tokens of write_texts: 128, or as many as the model's positions leave room for behind the longest prompt.
 constexpr int64_t kAsFits = 0;
 
-// How many new tokens a model's positions leave room for behind the longest prompt, maybe none; beside an encoder, behind the
-// start token.
+// How many new tokens a model's positions leave room for behind the longest prompt, maybe none;
+// beside an encoder, behind the start token.
 int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout, const std::vector<Sequence>& prompts);
 // What kAsFits stands for where there is so much room: 128 tokens at most.
 int64_t fitting_tokens(int64_t room);

@@ -260,8 +260,8 @@ void HubWriter::write_reft(const Part& part) {
   config["tied_weights"] = Node::boolean(!is_untied);
   config["dropout"] = with_point(number(options, "dropout"));
   if (word(options, "activation") != "linear") config["non_linearity"] = Node::text(word(options, "activation"));
-  // Its own files lack this field, and its reader forgets it: what it makes of any folder subtracts. Here it tells NoReFT from
-  // DiReFT.
+  // Its own files lack this field, and its reader forgets it: what it makes of any folder subtracts.
+  // Here it tells NoReFT from DiReFT.
   if (!is_rotation) config["subtract_projection"] = Node::boolean(true);
   const bool subtracts = is_true(options, "subtract");
   for (const Site& site : part.sites) {

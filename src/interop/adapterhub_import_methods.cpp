@@ -38,8 +38,8 @@ struct Placement {
 
 std::string text_of(bool value) { return value ? "true" : "false"; }
 
-// Which of our placements the switches of AdapterHub add up to. h leaves the sublayer, r is its residual, n its norm, A the
-// network.
+// Which of our placements the switches of AdapterHub add up to.
+// h leaves the sublayer, r is its residual, n its norm, A the network.
 Placement placement(Options& c) {
   const bool is_parallel = c.boolean("is_parallel", false), before = c.boolean("original_ln_before", false),
              after = c.boolean("original_ln_after", true);

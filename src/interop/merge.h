@@ -21,8 +21,8 @@ struct MergeOptions {
       1e-3;  // largest difference of a logit that is let through, as a part of the largest logit where that is above 1
 };
 
-// How far the merged model's answers are from the adapter's, over probe rows: logits, or last hidden states of an encoder without
-// a head.
+// How far the merged model's answers are from the adapter's, over probe rows:
+// logits, or last hidden states of an encoder without a head.
 struct MergeReport {
   std::string what;              // "logit" or "hidden value"
   double largest = 0, mean = 0;  // absolute differences

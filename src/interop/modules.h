@@ -13,8 +13,8 @@
 
 namespace graft {
 
-// A regular expression as Python's `re` would match it, over module paths. Throws InputError "where: ..." for one that is not
-// valid.
+// A regular expression as Python's `re` would match it, over module paths.
+// Throws InputError "where: ..." for one that is not valid.
 class ModulePattern {
  public:
   ModulePattern(const std::string& pattern, const std::string& where);

@@ -67,8 +67,8 @@ std::string PeftReader::prefix() const {
 
 bool PeftReader::trains_pooler() const { return std::find(saved_.begin(), saved_.end(), "pooler") != saved_.end(); }
 
-// classifier and pooler have a place in the head. A name that no module of the model has (PEFT always lists "score") changes
-// nothing.
+// classifier and pooler have a place in the head. A name that no module of the model has (PEFT
+// always lists "score") changes nothing.
 void PeftReader::read_modules_to_save() {
   if (is_unused(config_.raw("modules_to_save"))) return;
   for (const std::string& name : config_.texts("modules_to_save", std::nullopt)) {
@@ -107,8 +107,8 @@ void PeftReader::read_head_layer(const std::string& theirs, const std::string& o
   put(ours + ".bias", tensors_.take(theirs + ".bias", {rows}));
 }
 
-// With bias="all" PEFT also writes the biases inside its wrapper of a saved module: of the frozen original, and of the copy
-// once more.
+// With bias="all" PEFT also writes the biases inside its wrapper of a saved module:
+// of the frozen original, and of the copy once more.
 void PeftReader::drop_wrappers() {
   for (const std::string& wrapped : {root_ + "classifier.", root_ + prefix() + "pooler."}) {
     for (const auto& [name, tensor] : tensors_.all()) {

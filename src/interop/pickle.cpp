@@ -29,8 +29,8 @@ constexpr std::pair<const char*, at::ScalarType> kStorages[] = {{"FloatStorage",
 
 enum class Kind { kNone, kBool, kInteger, kReal, kText, kList, kTuple, kMap, kTensor, kStorage, kName };
 
-// A value of the pickle. What it holds lies in the machine, which owns everything: a list that holds itself neither leaks nor
-// recurses.
+// A value of the pickle. What it holds lies in the machine, which owns everything:
+// a list that holds itself neither leaks nor recurses.
 struct Value {
   Kind kind = Kind::kNone;
   int64_t number = 0;  // kBool, kInteger

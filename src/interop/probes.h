@@ -8,8 +8,8 @@
 
 namespace graft {
 
-// `count` sequences of random ids, 4 to 64 tokens or as many as the model serves beside `reserved` positions; the same at every
-// call.
+// `count` sequences of random ids, 4 to 64 tokens or as many as the model serves beside `reserved` positions;
+// the same at every call.
 std::vector<Sequence> made_up_probes(const ModelConfig& config, int64_t count, int64_t reserved = 0);
 
 // What a model that answers in words computes for `read`: logits [T, V] float32 of all its tokens; beside an encoder those of

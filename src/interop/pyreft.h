@@ -9,8 +9,8 @@
 namespace graft {
 
 // Reads config.json with one file an intervention, and pytorch_model.bin where it is there. Which tokens are edited, whether each
-// side has tensors of its own and the activation are not in the folder: `answers` says. Throws InputError listing all that is
-// wrong.
+// side has tensors of its own and the activation are not in the folder: `answers` says.
+// Throws InputError listing all that is wrong.
 ForeignAdapter read_pyreft(const Path& dir, const Model& model, const ImportAnswers& answers);
 
 // What a reader of the exported folder has to be told.

@@ -44,8 +44,8 @@ class Pickle {
   std::string bytes_;
 };
 
-// torch._utils._rebuild_tensor_v2(storage, 0, sizes, strides, requires_grad=False, hooks=OrderedDict()), the storage by its
-// record's name.
+// torch._utils._rebuild_tensor_v2(storage, 0, sizes, strides, requires_grad=False, hooks=OrderedDict()),
+// the storage by its record's name.
 void put_tensor(Pickle& pickle, const Tensor& tensor, const std::string& key) {
   ensure(tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kLong, "a tensor of float32 or int64");
   pickle.name("torch._utils", "_rebuild_tensor_v2");

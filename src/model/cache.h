@@ -32,8 +32,8 @@ class Cache {
   const std::vector<int64_t>& tokens(int64_t sequence) const { return slots_[static_cast<size_t>(sequence)].tokens; }
   const std::vector<LaneRange>& lanes() const { return lanes_; }  // of sequences; their rows are not told
 
-  // The pack of the next pass: ids[n] follow the tokens of sequence n; at least one each. Throws InternalError when the room is
-  // used up.
+  // The pack of the next pass: ids[n] follow the tokens of sequence n; at least one each.
+  // Throws InternalError when the room is used up.
   Pack next(const std::vector<std::vector<int64_t>>& ids, const PackOptions& options) const;
 
   // Sequence n becomes a copy of the present sequence from[n], which need not be another, nor only one of its kind. Sequences of

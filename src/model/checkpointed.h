@@ -1,5 +1,5 @@
-// Activation checkpointing (Chen et al. 2016, arXiv:1604.06174): what a computation reads is kept, and not what it makes on the
-// way.
+// Activation checkpointing (Chen et al. 2016, arXiv:1604.06174):
+// what a computation reads is kept, and not what it makes on the way.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -17,8 +17,8 @@ constexpr int64_t kMost = int64_t{1} << 31;
 // What stands before the keys that name the file's origin and makers, and the tokenizer (gguf_tokenizer.cpp reads those).
 constexpr std::array<std::string_view, 4> kHarmlessPrefixes{"general.", "tokenizer.", "quantize.", "mradermacher."};
 
-// Keys of the architecture that say nothing the trunk does not know: the window of the first training, and a mark of fine-tuned
-// scaling.
+// Keys of the architecture that say nothing the trunk does not know:
+// the window of the first training, and a mark of fine-tuned scaling.
 constexpr std::array<std::string_view, 2> kHarmlessKeys{"rope.scaling.original_context_length", "rope.scaling.finetuned"};
 
 // Reads keys "<architecture>.<name>" and remembers which.

@@ -1,5 +1,5 @@
-// Models in GGUF files: ggml's metadata and tensor names as a config, tensors and a tokenizer of ours. doc/gguf.md says what is
-// read.
+// Models in GGUF files: ggml's metadata and tensor names as a config, tensors and a tokenizer of ours.
+// doc/gguf.md says what is read.
 //
 // Architectures llama (LLaMA 1 to 3, Mistral without a window, SmolLM2 ...) and qwen2, whose blocks are LLaMA's with biases at q,
 // k and v. Quantised weights are turned into plain numbers when they are loaded: a trunk knows nothing of them.

@@ -26,8 +26,8 @@ struct EncoderStates {
 
 class Stack {
  public:
-  // `name`: "enc" or "dec". `encoder`: of a decoder that attends to one; without rows where the cache holds what it reads of
-  // them.
+  // `name`: "enc" or "dec". `encoder`: of a decoder that attends to one;
+  // without rows where the cache holds what it reads of them.
   Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name,
         const Pack& pack, const EncoderStates& encoder = {});
 

@@ -51,8 +51,8 @@ struct LastingStack {
   Stack stack;
 };
 
-// A block of which nothing is kept but what it reads. `hooks`: those of the forward pass, which get the losses that its edits
-// make.
+// A block of which nothing is kept but what it reads. `hooks`: those of the forward pass,
+// which get the losses that its edits make.
 Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hooks, int64_t layer, const Tensor& x,
                           const std::vector<RowRange>& wanted) {
   const Stack::Shared shared = kept->stack.shared();

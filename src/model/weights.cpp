@@ -66,8 +66,8 @@ struct Weights::Frozen {
     const auto bias = base.find(name + ".bias");
     const bool has_bias = with_bias && bias != base.end();
     FrozenLinear made(base.at(name + ".weight").to(dtype), has_bias ? bias->second.to(dtype) : Tensor());
-    // A copy in another dtype was made: the file's own pages will not be read again. (Each call costs microseconds, once a
-    // layer.)
+    // A copy in another dtype was made: the file's own pages will not be read again.
+    // (Each call costs microseconds, once a layer.)
     if (base.at(name + ".weight").scalar_type() != dtype) release_pages();
     return layers.emplace(key, std::move(made)).first->second;
   }

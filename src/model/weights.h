@@ -41,8 +41,8 @@ class Weights {
   // y = x W^T + b for the layer "enc.3.attn.q". x: [T, in].
   at::Tensor linear(const std::string& layer, const at::Tensor& x) const;
   // The same for layers that read one x, in one product over their outputs side by side: for passes over few rows, which cost a
-  // read of the weights and a call each. Nothing is differentiated, and where tensors are replaced each layer goes alone. Same
-  // bits.
+  // read of the weights and a call each. Nothing is differentiated,
+  // and where tensors are replaced each layer goes alone. Same bits.
   std::vector<at::Tensor> linears(const std::vector<std::string>& layers, const at::Tensor& x) const;
   // The output layer over the vocabulary: "lm" where the model has one, else its word table.
   OutputLayer output_layer(const ModelConfig& config) const;

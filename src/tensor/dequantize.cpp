@@ -31,8 +31,8 @@ float half_at(const uint8_t* from) {
   return c10::detail::fp16_ieee_to_fp32_value(bits);
 }
 
-// Each decoder below turns one block into its numbers. Low halves of the bytes are the first 16 (or 32) weights, high halves the
-// next.
+// Each decoder below turns one block into its numbers. Low halves of the bytes are the first 16 (or 32) weights,
+// high halves the next.
 
 struct Q40 {  // d, 16 bytes of halves; q from -8
   static constexpr int64_t kValues = 32, kBytes = 18;

@@ -2,8 +2,8 @@
 //
 // A block holds 32 or 256 weights w of one row as small integers q and shared scales (half precision): w = d q, or w = d q + m
 // with a least value m; in the "K" formats each 32 (Q6_K: 16) weights of a block have a small integer scale of their own on top.
-// Every product here is exact in float32 up to its last rounding, so the result is the same to the bit whichever way a compiler
-// contracts it.
+// Every product here is exact in float32 up to its last rounding,
+// so the result is the same to the bit whichever way a compiler contracts it.
 #pragma once
 
 #include <ATen/core/Tensor.h>

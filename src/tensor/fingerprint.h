@@ -15,8 +15,8 @@ namespace graft {
 
 // 32 hexadecimal digits over (dtype, shape, bytes in row-major order): equal content gives equal text on every machine, whatever
 // the strides. The dtype and the shape count: the same bytes as another dtype or shape differ. Throws InternalError unless
-// `tensor` is a CPU tensor of a dtype that a safetensors file can hold. `after_piece` is called after every 16 MiB, and at the
-// end.
+// `tensor` is a CPU tensor of a dtype that a safetensors file can hold.
+// `after_piece` is called after every 16 MiB, and at the end.
 std::string fingerprint(const at::Tensor& tensor, const std::function<void()>& after_piece = {});
 
 // The fingerprint of each tensor, by name.

@@ -41,8 +41,8 @@ class JoinedLinears {
   // weights: [out_i, in] of one dtype; biases: [out_i], of all layers or none (empty).
   JoinedLinears(const std::vector<at::Tensor>& weights, const std::vector<at::Tensor>& biases);
 
-  // x: [T, in] -> [T, out_i] each, columns of one matrix, with the bits that each layer alone would give. Without a graph.
-  // Thread-safe.
+  // x: [T, in] -> [T, out_i] each, columns of one matrix, with the bits that each layer alone would give.
+  // Without a graph. Thread-safe.
   std::vector<at::Tensor> operator()(const at::Tensor& x) const;
 
  private:

@@ -19,8 +19,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // Every tensor of a call in one list: q, k, v, the distance bias, then keys, values, key_scale, value_scale, logit_bias of every
-// lane. Autograd takes no undefined tensors, so it sees the defined ones, and `place` says where each of the list went (-1:
-// undefined).
+// lane. Autograd takes no undefined tensors, so it sees the defined ones,
+// and `place` says where each of the list went (-1: undefined).
 constexpr size_t kFirstLane = 4, kLaneTensors = 5;
 
 variable_list flattened(const AttentionInputs& inputs) {

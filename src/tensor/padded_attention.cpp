@@ -1,5 +1,5 @@
-// Attention by padding: the plain composition of tensor operations that packed_attention is judged by. Autograd derives its
-// backward pass.
+// Attention by padding: the plain composition of tensor operations that packed_attention is judged by.
+// Autograd derives its backward pass.
 #include <ATen/ATen.h>
 
 #include <algorithm>

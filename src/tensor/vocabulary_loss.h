@@ -23,8 +23,8 @@ struct OutputLayer {
   std::optional<FrozenLinear> frozen;  // the packed layer, which then stands for weight and bias
 };
 
-// The logits of few rows, [R, V] float32 (float64 for float64), contiguous: where they are wanted themselves. Nothing is
-// differentiated.
+// The logits of few rows, [R, V] float32 (float64 for float64), contiguous: where they are wanted themselves.
+// Nothing is differentiated.
 at::Tensor whole_logits(const at::Tensor& hidden, const OutputLayer& layer);
 
 struct VocabularyLossOptions {

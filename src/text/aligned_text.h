@@ -1,8 +1,8 @@
 // A text under work: its code points now, and for each the code point of the user's text that it stands for.
 //
 // Every normalizer and pre-tokenizer keeps the two in step, which is all that offsets need. As in Hugging Face `tokenizers`, a
-// character that was inserted points where its predecessor points, and a composite points at the first of its parts; so origins
-// never decrease.
+// character that was inserted points where its predecessor points, and a composite points at the first of its parts;
+// so origins never decrease.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ struct AlignedText {
   }
   AlignedText slice(size_t begin, size_t end) const;
 
-  // Replaces the text by `edited`; the first `skipped` old characters were dropped before it. The changes must not run past the
-  // old end.
+  // Replaces the text by `edited`; the first `skipped` old characters were dropped before it.
+  // The changes must not run past the old end.
   void replace(const std::vector<Edited>& edited, size_t skipped = 0);
   // Keeps the characters for which keep(c) holds.
   template <typename Keep>

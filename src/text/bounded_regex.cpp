@@ -64,8 +64,8 @@ std::optional<std::string> differing_construct(std::string_view pattern) {
   return std::nullopt;
 }
 
-// Puts our own sets in place of \p{L}, \p{N} and their complements. A set may stand inside another one, so this holds within
-// [...] too.
+// Puts our own sets in place of \p{L}, \p{N} and their complements.
+// A set may stand inside another one, so this holds within [...] too.
 std::string with_own_classes(const std::string& pattern, const std::string& where) {
   std::string out;
   int num_sets = 0;

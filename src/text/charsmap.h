@@ -1,5 +1,5 @@
-// SentencePiece's table of replaced strings ("precompiled charsmap", such as nmt_nfkc): a double-array trie from UTF-8 keys to
-// UTF-8 texts.
+// SentencePiece's table of replaced strings ("precompiled charsmap", such as nmt_nfkc):
+// a double-array trie from UTF-8 keys to UTF-8 texts.
 //
 // Layout, little-endian: the trie's size in bytes as u32; its units, u32 each, as darts-clone packs them; the texts, each ended
 // by a zero byte.

@@ -27,8 +27,8 @@ struct Piece {
 };
 
 struct ChatFormat {
-  // Every turn is open + content + close. Of an assistant's, `lead` + content + close is what the model writes; `tail` follows
-  // it.
+  // Every turn is open + content + close. Of an assistant's, `lead` + content + close is what the model writes;
+  // `tail` follows it.
   struct Side {
     std::string open, close;
   };

@@ -1,9 +1,9 @@
-// Strict reading of the nested maps of tokenizer.json: each field is read, or listed as harmless, or refused with its JSON
-// pointer.
+// Strict reading of the nested maps of tokenizer.json: each field is read, or listed as harmless,
+// or refused with its JSON pointer.
 //
 // Every method throws InputError "source:line:column: /pointer: expected ..., found ..." on a fault. Not for our own configs:
-// those use base/options.h, which lists all faults at once; in a foreign file the first one already says that the file is not for
-// us.
+// those use base/options.h, which lists all faults at once; in a foreign file the first one
+// already says that the file is not for us.
 #pragma once
 
 #include <cstdint>

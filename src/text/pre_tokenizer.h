@@ -1,8 +1,8 @@
 // Pre-tokenizers: how a normalized text is cut into the words that a model splits further.
 //
 // Read from the "pre_tokenizer" of tokenizer.json: BertPreTokenizer, ByteLevel, Whitespace, WhitespaceSplit, Punctuation, Digits,
-// Split, Metaspace, Sequence. Everything else is refused by name. A Split by a regular expression runs on ICU, with a bound on
-// its steps.
+// Split, Metaspace, Sequence. Everything else is refused by name.
+// A Split by a regular expression runs on ICU, with a bound on its steps.
 #pragma once
 
 #include <memory>

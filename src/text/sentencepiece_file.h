@@ -1,8 +1,8 @@
 // SentencePiece's model file (spiece.model, tokenizer.model): a protocol buffer, "ModelProto" of sentencepiece_model.proto. What
 // encoding needs of it is read; how the model was trained is passed over.
 //
-// Read by hand: Debian's libsentencepiece has no accessors for these fields, and its protobuf clashes with the one inside
-// libtorch.
+// Read by hand: Debian's libsentencepiece has no accessors for these fields,
+// and its protobuf clashes with the one inside libtorch.
 #pragma once
 
 #include <cstdint>

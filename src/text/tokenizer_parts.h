@@ -1,5 +1,5 @@
-// What a Tokenizer is made of. For the readers of its files (tokenizer_file.cpp, sentencepiece_tokenizer.cpp) and tokenizer.cpp
-// only.
+// What a Tokenizer is made of. For the readers of its files (tokenizer_file.cpp,
+// sentencepiece_tokenizer.cpp) and tokenizer.cpp only.
 #pragma once
 
 #include "text/added_tokens.h"

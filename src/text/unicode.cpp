@@ -109,8 +109,8 @@ std::vector<Edited> compose(const std::vector<Edited>& parts, const icu::Normali
   return out;
 }
 
-// The combining characters of Unicode 15.1 and 16.0, in case that ICU is older: Hugging Face's clusters are those of
-// Unicode 16.0.
+// The combining characters of Unicode 15.1 and 16.0, in case that ICU is older:
+// Hugging Face's clusters are those of Unicode 16.0.
 constexpr std::array<PointRange, 13> kNewExtenders = {{{0x897, 0x897},
                                                        {0x10D69, 0x10D6D},
                                                        {0x10EFC, 0x10EFC},

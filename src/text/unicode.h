@@ -12,8 +12,8 @@
 
 namespace graft {
 
-// The code points of `text`. Throws InputError "source: byte N: ..." at the first byte that is not UTF-8 (surrogates and overlong
-// forms included).
+// The code points of `text`. Throws InputError "source: byte N: ..." at the first byte that is not
+// UTF-8 (surrogates and overlong forms included).
 std::u32string decode_utf8(std::string_view text, std::string_view source);
 
 void append_utf8(std::string& out, char32_t c);

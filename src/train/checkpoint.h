@@ -1,8 +1,8 @@
 // Checkpoints of a run: everything that a resume needs to go on bit for bit (doc/run_folder.md).
 //
 // checkpoints/step-N/ holds state.safetensors, state.json and, last of all, an empty file `complete`. A folder without that file
-// does not count. Randomness is a pure function of (seed, step, ...) and the order of rows one of (seed, epoch): neither is
-// saved.
+// does not count. Randomness is a pure function of (seed, step, ...) and the order of rows one of (seed, epoch):
+// neither is saved.
 #pragma once
 
 #include <cstdint>

@@ -59,8 +59,8 @@ std::string read_at(const std::string& part) {
   return part + ".read";
 }
 
-// Numbers a row that autograd keeps for trained tensors: rows that a weight's gradient is made of, narrow codes, rows that are
-// scaled.
+// Numbers a row that autograd keeps for trained tensors: rows that a weight's gradient is made of,
+// narrow codes, rows that are scaled.
 class KeptByEdits {
  public:
   // `widening`: how many numbers of the trunk's type one of float32 takes.

@@ -24,8 +24,8 @@ struct Objective {
   bool needs_two_passes(TaskKind kind) const { return consistency > 0 && kind != TaskKind::kRegression; }
 };
 
-// Of each row -log softmax(logits)[label], with the objective's smoothing and z-loss. logits: [N, V]; truth: [N] int64. Returns
-// [N].
+// Of each row -log softmax(logits)[label], with the objective's smoothing and z-loss.
+// logits: [N, V]; truth: [N] int64. Returns [N].
 at::Tensor row_losses(const at::Tensor& logits, const at::Tensor& truth, const Objective& objective);
 
 // Sum over the rows of -log softmax(logits)[label] with the objective's smoothing and z-loss, or of (logits - label)^2.

@@ -1,15 +1,14 @@
 #include "train/run.h"
 
-#include <bit>
 #include <chrono>
 #include <cmath>
 #include <numeric>
 
-#include "base/digest.h"
 #include "base/error.h"
 #include "base/version.h"
 #include "base/wording.h"
 #include "train/batch_loss.h"
+#include "train/digests.h"
 #include "train/memory.h"
 #include "train/plan.h"
 #include "train/schedule.h"
@@ -21,39 +20,6 @@ namespace {
 
 using at::Tensor;
 namespace fs = std::filesystem;
-
-// Where the run lies does not count: its folder may be moved, or named in another way.
-std::string digest_of(RunConfig config) {
-  config.out.clear();
-  return sha256(to_json(run_config_node(config), -1));
-}
-
-// Over every row's ids, types, options and label, in order.
-std::string digest_of(const Dataset& data) {
-  RandomKey key;
-  for (size_t i = 0; i < data.sequences.size(); ++i) {
-    const Sequence& row = data.sequences[i];
-    key = key.with(row.ids.size());
-    for (const int64_t id : row.ids) key = key.with(static_cast<uint64_t>(id));
-    for (const int64_t type : row.type_ids) key = key.with(static_cast<uint64_t>(type));
-    for (const bool is_target : row.is_target) key = key.with(static_cast<uint64_t>(is_target));
-    for (const int64_t id : row.target_ids) key = key.with(static_cast<uint64_t>(id));
-    if (!data.options.empty()) {
-      for (const std::vector<int64_t>& option : data.options[i]) {
-        key = key.with(option.size());
-        for (const int64_t id : option) key = key.with(static_cast<uint64_t>(id));
-      }
-    }
-    key = key.with(std::bit_cast<uint64_t>(data.examples[i].label.value_or(0)));
-  }
-  return std::to_string(key.value);
-}
-
-std::string digest_of(const Model& model) {
-  std::string text;
-  for (const auto& [name, digest] : model.weights.base_fingerprints()) text += name + " " + digest + "\n";
-  return sha256(text);
-}
 
 // A process that was killed while it replaced a file left the temp file behind.
 void remove_temp_files(const Path& dir) {
@@ -187,14 +153,7 @@ void Run::restore(const Checkpoint& checkpoint) {
 }
 
 const std::map<std::string, std::string>& Run::input_digests() {
-  if (!digests_.empty()) return digests_;
-  digests_ = {{"the training data", digest_of(inputs_.train)},
-              {"the tokenizer", inputs_.tokenizer_digest},
-              {"the base model", digest_of(*inputs_.model)}};
-  if (inputs_.eval) digests_["the evaluation data"] = digest_of(inputs_.eval->rows);
-  if (inputs_.test) digests_["the test data"] = digest_of(inputs_.test->rows);
-  for (const JudgedTask& each : inputs_.eval_tasks)
-    digests_["the data of evaluation task '" + each.name + "'"] = digest_of(each.data.rows);
+  if (digests_.empty()) digests_ = digests_of(inputs_);
   return digests_;
 }
 

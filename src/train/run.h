@@ -24,8 +24,8 @@ enum class StartMode { kFresh, kResume };
 
 class Run {
  public:
-  // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint, or from the start when there is
-  // none.
+  // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint,
+  // or from the start when there is none.
   Run(RunInputs inputs, StartMode mode, Verbosity verbosity);
   // True when `dir` holds a run that came to its end: metrics.json is written last.
   static bool is_finished(const Path& dir);

@@ -14,8 +14,8 @@ constexpr uint64_t kSeed = 20'240'607;
 constexpr size_t kCompositions = 36;
 constexpr int64_t kMembers = 2, kExperts = 3;  // of a stochastic mixture, of a router
 
-// Trained numbers by bank, and what a gate or router around the edit reads: the widths of its sites' inputs, summed, and their
-// number.
+// Trained numbers by bank, and what a gate or router around the edit reads:
+// the widths of its sites' inputs, summed, and their number.
 struct Counts {
   std::map<std::string, int64_t> banks;
   int64_t gate_widths = 0, router_widths = 0, sites = 0;

@@ -21,8 +21,8 @@ std::shared_ptr<const Model> contract_model(const std::string& family, Precision
 // Classes for the head of an encoder; nothing for a model that answers in words.
 std::optional<Task> contract_task(const Model& model, int64_t labels = 3);
 
-// As random_sequences; for a decoder with targets: the last third of each text (of two tokens at least), or target ids beside an
-// encoder.
+// As random_sequences; for a decoder with targets: the last third of each text (of two tokens at least),
+// or target ids beside an encoder.
 std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest, uint64_t seed,
                                      int64_t first_example = 0);
 

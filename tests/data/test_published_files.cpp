@@ -1,6 +1,6 @@
 // The published files, row by row counted. They are not part of the repository: set GRAFT_DATA_DIR to a folder that holds
-// glue/{CoLA,RTE,SST-2}, text/{CR,MR,TREC} and, as its authors ship them, nlg, commonsense and arithmetic; without it the test is
-// skipped.
+// glue/{CoLA,RTE,SST-2}, text/{CR,MR,TREC} and, as its authors ship them, nlg, commonsense and arithmetic;
+// without it the test is skipped.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

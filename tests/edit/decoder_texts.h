@@ -1,6 +1,6 @@
 // Texts of tiny decoders with edits: written with a cache, judged by the bare trunk or by one pass over the whole text with the
-// written tokens as targets. What the tests of the methods' acceptance lines share that only a decoder or an encoder-decoder can
-// show.
+// written tokens as targets. What the tests of the methods' acceptance lines share that only
+// a decoder or an encoder-decoder can show.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -33,8 +33,8 @@ Tensor drawn(const std::vector<int64_t>& shape, double phase) {
   return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape) + 0.05;
 }
 
-// enc.0.ffn.out of a tiny model in float64, called by hand. The norm is any function that is not the identity; its calls are
-// counted.
+// enc.0.ffn.out of a tiny model in float64, called by hand. The norm is any function that is not the identity;
+// its calls are counted.
 struct Sublayer {
   std::shared_ptr<const Model> model = tiny_model("bert", Precision::kFloat64);
   std::vector<Sequence> sequences = random_sequences(model->config, 2, 4, 5);
@@ -88,8 +88,8 @@ TEST(BottleneckTest, SequentialReadsWhatLeavesTheSite) {
   EXPECT_EQ(s.normed, 0);
 }
 
-// UniPELT, one layer's steps 6 to 8: f = y, u = LN(f + a), y' = f + A(u), and the trunk goes on with LN(y' + a), the same norm
-// again.
+// UniPELT, one layer's steps 6 to 8: f = y, u = LN(f + a), y' = f + A(u),
+// and the trunk goes on with LN(y' + a), the same norm again.
 TEST(BottleneckTest, PfeifferAppliesTheBlocksOwnNormBeforeAndAfter) {
   Sublayer s;
   const Tensor u = Sublayer::norm(s.y + s.residual);

@@ -57,8 +57,8 @@ const std::vector<const char*>& refts() {
   return all;
 }
 
-// Line 4: a text written with a cache has the probability of one pass over all of it with the same edits of its prompt; beams
-// too.
+// Line 4: a text written with a cache has the probability of one pass over all of it with
+// the same edits of its prompt; beams too.
 TEST_P(PromptEdits, Reft9_4_WrittenTextsAreThoseOfOnePass) {
   const auto model = this->model();
   for (const char* edit : refts()) {

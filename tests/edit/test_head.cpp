@@ -74,8 +74,8 @@ TEST(Head, HasOneOutputForRegression) {
   EXPECT_EQ(logits_of(rig, random_sequences(rig.model->config, 3, 5, 1)).sizes(), (std::vector<int64_t>{3, 1}));
 }
 
-// RoBERTa's head drops twice, with masks of their own: with identity layers and p = 1/2 a quarter of the values is left, not
-// half.
+// RoBERTa's head drops twice, with masks of their own: with identity layers and p = 1/2 a
+// quarter of the values is left, not half.
 TEST(Head, DropsTwiceWithMasksOfTheirOwn) {
   const auto model = golden_model("roberta-tiny");
   const Node half = yaml("{dropout: 0.5}");

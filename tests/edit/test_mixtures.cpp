@@ -262,8 +262,8 @@ TEST(InitialRouters, HaveTheirDocumentedSpread) {
   EXPECT_FALSE(a[0].equal(a[1])) << "every expert is drawn anew";
 }
 
-// Line 12, as an encoder alone shows it: E (2a + f) scales and E (f + 2c) router entries a layer, r (d + a) and (d + f) for
-// pairs.
+// Line 12, as an encoder alone shows it: E (2a + f) scales and E (f + 2c) router entries a layer,
+// r (d + a) and (d + f) for pairs.
 TEST(RouterCounts, FollowTheFormula) {
   const Node json = parse_json(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
       "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})",

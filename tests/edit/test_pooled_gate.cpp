@@ -1,5 +1,5 @@
-// The fused gate against the same sums written with plain tensor operations: values, gradients, and what must not change a row's
-// bits.
+// The fused gate against the same sums written with plain tensor operations:
+// values, gradients, and what must not change a row's bits.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>

@@ -329,8 +329,8 @@ TEST(Untouched, RowsKeepTheirBits) {
   EXPECT_GT(difference_of(found.slice(0, 0, 2), expected.slice(0, 0, 2)).absolute, 1e-3);
 }
 
-// A bfloat16 trunk: codes are made in float32 from rounded rows, so an edited trunk is as far from its float32 self as the bare
-// one is.
+// A bfloat16 trunk: codes are made in float32 from rounded rows,
+// so an edited trunk is as far from its float32 self as the bare one is.
 TEST(Precisions, ABfloat16TrunkIsFollowedAsWellAsItCanBe) {
   const auto narrow = golden_model("bert-tiny", Precision::kBFloat16), wide = golden_model("bert-tiny");
   const std::vector<Sequence> rows = random_sequences(wide->config, 6, 15, 2);

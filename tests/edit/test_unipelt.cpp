@@ -1,5 +1,5 @@
-// Gates, prefixes and prompts: what UniPELT's description promises, by number (counts, closed forms, invariances), and every
-// refusal.
+// Gates, prefixes and prompts: what UniPELT's description promises, by number (counts,
+// closed forms, invariances), and every refusal.
 #include <gtest/gtest.h>
 
 #include <ATen/ATen.h>

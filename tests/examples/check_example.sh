@@ -7,7 +7,7 @@ SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
 cmake --install "$BINARY" --prefix "$SCRATCH/prefix" >/dev/null
 cmake -S "$SOURCE/examples" -B "$SCRATCH/build" -G Ninja -DCMAKE_PREFIX_PATH="$SCRATCH/prefix" -DCMAKE_BUILD_TYPE=Debug >/dev/null
-cmake --build "$SCRATCH/build" >/dev/null
+cmake --build "$SCRATCH/build" >"$SCRATCH/build.log" || { cat "$SCRATCH/build.log"; exit 1; }
 [[ $(grep -c '' "$SOURCE/examples/train_and_apply.cpp") -lt 60 ]] || { echo "the example has 60 lines or more"; exit 1; }
 OUTPUT=$("$SCRATCH/build/train_and_apply" "$SOURCE/examples/toy/model" "$SOURCE/examples/toy/train.tsv" "$SCRATCH/run" "we saw a lovely film")
 echo "$OUTPUT"

@@ -1,5 +1,5 @@
-// What the fuzz targets of foreign adapter folders share: any text as the config of a sound folder, beside tensors that a peer
-// wrote.
+// What the fuzz targets of foreign adapter folders share: any text as the config of a sound folder,
+// beside tensors that a peer wrote.
 #pragma once
 
 #include <unistd.h>

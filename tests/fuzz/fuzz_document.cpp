@@ -1,5 +1,5 @@
-// Fuzz target: any text as JSON and as YAML. Only InputError may escape; what is read must be equal after writing and reading it
-// again.
+// Fuzz target: any text as JSON and as YAML. Only InputError may escape;
+// what is read must be equal after writing and reading it again.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -1,5 +1,5 @@
-// Fuzz target: any bytes as a GGUF file. Only InputError may escape, and what is read must be inside the bytes and of the shape
-// it says.
+// Fuzz target: any bytes as a GGUF file. Only InputError may escape,
+// and what is read must be inside the bytes and of the shape it says.
 #include <ATen/ATen.h>
 
 #include <cstdint>

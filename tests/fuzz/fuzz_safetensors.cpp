@@ -1,5 +1,5 @@
-// Fuzz target: any bytes as a safetensors file. Only InputError may escape, and what is read must survive being written and read
-// again.
+// Fuzz target: any bytes as a safetensors file. Only InputError may escape,
+// and what is read must survive being written and read again.
 #include <ATen/ATen.h>
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
-// Every case of tests/golden/unipelt: gates, prefixes and prompts beside AdapterHub and PEFT, from the first logits to ten
-// losses.
+// Every case of tests/golden/unipelt: gates, prefixes and prompts beside AdapterHub and PEFT,
+// from the first logits to ten losses.
 #include <gtest/gtest.h>
 
 #include <map>

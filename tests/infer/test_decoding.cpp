@@ -1,5 +1,5 @@
-// Decoding with a cache: the logits of every step are those of one pass over the whole text, whatever happened to the batch
-// between.
+// Decoding with a cache: the logits of every step are those of one pass over the whole text,
+// whatever happened to the batch between.
 #include "infer/decoding.h"
 
 #include <gtest/gtest.h>
@@ -185,8 +185,8 @@ TEST_P(CachedDecoding, OfSeveralAdapters) {
     if (each.name != "full" && each.name != "bitfit") rigs.push_back(std::make_unique<DecodingRig>(model, each.edits));
   });
   for (size_t i = 0; i + 2 < rigs.size(); i += 3) {
-    // The same examples in every lane: only lanes tell their rows apart. In the end the second lane has no text left, then the
-    // last.
+    // The same examples in every lane: only lanes tell their rows apart.
+    // In the end the second lane has no text left, then the last.
     const std::vector<Sequence> prompts = short_prompts();
     write_and_compare({rigs[i].get(), rigs[i + 1].get(), rigs[i + 2].get()}, {prompts, prompts, prompts},
                       {{3, 0, 7, 6, 6, 6, 8, 8, 9}, {1, 0, 0, 3, 3, 5, 8}, {0, 0, 2, 6}, {1, 0, 2}}, kDouble,

@@ -1,5 +1,5 @@
-// Choosing tokens: processors by hand, sampling against the probabilities it claims, batches, seeds, adapters side by side, stop
-// texts.
+// Choosing tokens: processors by hand, sampling against the probabilities it claims, batches,
+// seeds, adapters side by side, stop texts.
 #include "infer/generate.h"
 
 #include <gtest/gtest.h>
@@ -106,8 +106,8 @@ TEST(TokenUniform, HasAStreamForEachExample) {
   EXPECT_NE(token_uniform(1, 2, 3), token_uniform(1, 2, 4));
 }
 
-// 2,000 first tokens of one prompt against softmax(logits / t): chi-square with 12 degrees of freedom; 32.9 is its 0.999
-// quantile.
+// 2,000 first tokens of one prompt against softmax(logits / t): chi-square with 12 degrees of freedom;
+// 32.9 is its 0.999 quantile.
 TEST(Generate, DrawsFromTheModelsDistribution) {
   const DecodingRig rig(tiny_model("gpt2", Precision::kFloat32), "");
   constexpr int64_t kTexts = 2000;

@@ -1,5 +1,5 @@
-// Decoders and encoder-decoders: folders that PEFT and pyreft wrote compute what those compute, come back from an export, and
-// merge.
+// Decoders and encoder-decoders: folders that PEFT and pyreft wrote compute what those compute,
+// come back from an export, and merge.
 #include <gtest/gtest.h>
 
 #include "base/error.h"

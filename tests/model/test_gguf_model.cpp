@@ -1,5 +1,5 @@
-// Models in GGUF files: tensors and configs as transformers reads them, tokenizers as their own tokenizer.json behaves, and
-// refusals.
+// Models in GGUF files: tensors and configs as transformers reads them,
+// tokenizers as their own tokenizer.json behaves, and refusals.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// What must hold for any text: offsets in order and inside it, lossless byte-level decoding, the same result from several
-// threads.
+// What must hold for any text: offsets in order and inside it, lossless byte-level decoding,
+// the same result from several threads.
 #include <gtest/gtest.h>
 
 #include <unistd.h>

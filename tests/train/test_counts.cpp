@@ -1,5 +1,5 @@
-// Counts from config.json alone: of trunks against transformers, of adapters against peft and against the numbers that papers
-// print.
+// Counts from config.json alone: of trunks against transformers,
+// of adapters against peft and against the numbers that papers print.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -30,8 +30,8 @@ std::string strip(const Family& family, const std::string& name) {
   return name;
 }
 
-// The tensors of the first block of each stack and of no block, as a checkpoint has them: "[1/3]" pieces joined, transposed where
-// stored so.
+// The tensors of the first block of each stack and of no block, as a checkpoint has them:
+// "[1/3]" pieces joined, transposed where stored so.
 std::map<std::string, std::vector<int64_t>> stored_tensors(const ModelConfig& config) {
   const Family& family = family_of(config);
   std::map<std::string, std::vector<int64_t>> out;

@@ -73,8 +73,8 @@ TEST(Objective, AddsTheSquaredLogOfTheDenominator) {
               1e-12);
 }
 
-// With dropout off and no routes the passes are equal: the loss is that of one pass. With dropout they differ, and the loss
-// grows.
+// With dropout off and no routes the passes are equal: the loss is that of one pass.
+// With dropout they differ, and the loss grows.
 TEST(BatchLosses, AdamixNoConsistencyWithoutRandomness) {
   const TempFolder folder;
   const auto loss = [&](const std::string& settings) {

@@ -1,0 +1,17 @@
+// Digests of what a run reads: a resume must find the same again.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "train/inputs.h"
+
+namespace graft {
+
+// Of the settings. Where the run lies does not count: its folder may be moved, or named in another way.
+std::string digest_of(RunConfig config);
+
+// Of data, tokenizer and base model, by what a message calls them ("the training data"). Reads all of the model's files.
+std::map<std::string, std::string> digests_of(const RunInputs& inputs);
+
+}  // namespace graft
