@@ -1,6 +1,6 @@
 """Runs the peer and Graft in turn on the same rows and writes ratios to bench/results/.
 
-    compare.py --glue DIR --out bench/results [--only speed,start,scaling,accuracy,losses] [--rounds 3]
+    compare.py --glue DIR --out bench/results [--only speed,memory,start,scaling,accuracy,losses] [--rounds 3]
 
 Each figure is the median over rounds; each round runs every side once, so that a slow moment of the machine hits all of them.
 """
@@ -94,6 +94,10 @@ def gemm_limit(model, method, precision, tokens):
     return json.loads(done.stdout)["tokens_per_second"]
 
 
+def memory_figures(ours, peer):
+    return {"memory_over_best": ours["peak_bytes"] / peer["peak_bytes"], "peak_over_predicted": ours["peak_bytes"] / ours["predicted_peak_bytes"]}
+
+
 def speed_case(args, model, task, method, precision, steps, rounds):
     peers = {f"{p}/{g}": [] for p, g in PEER_SETTINGS[precision]}
     ours, limits = [], []
@@ -110,9 +114,7 @@ def speed_case(args, model, task, method, precision, steps, rounds):
            "speed_over_default": ours["tokens_per_second"] / peers[default]["tokens_per_second"],
            "speed_over_best": ours["tokens_per_second"] / peers[best]["tokens_per_second"],
            "gemm_limit_tokens_per_second": statistics.median(limits),
-           "share_of_gemm_limit": ours["tokens_per_second"] / statistics.median(limits),
-           "memory_over_best": ours["peak_bytes"] / peers[best]["peak_bytes"],
-           "peak_over_predicted": ours["peak_bytes"] / ours["predicted_peak_bytes"]}
+           "share_of_gemm_limit": ours["tokens_per_second"] / statistics.median(limits), **memory_figures(ours, peers[best])}
     print(f"{model:17} {task:5} {method:5} {precision}  {ours['tokens_per_second']:7.0f} tok/s  {row['speed_over_default']:5.2f}x default  "
           f"{row['speed_over_best']:5.2f}x best ({best})  {row['share_of_gemm_limit']:4.0%} of GEMM limit  memory {row['memory_over_best']:4.0%}", flush=True)
     return row
@@ -129,6 +131,18 @@ def speed(args):
         for method in ("lora", "full"):
             for precision in ("fp32", "bf16"):
                 rows.append(speed_case(args, model, task, method, precision, steps, min(args.rounds, most)))
+    return rows
+
+
+def memory(args):
+    """The rows of the section speed with Graft's peaks measured again: those do not depend on what else the machine does, as speeds would."""
+    rows = json.loads((pathlib.Path(args.out) / "speed.json").read_text())["figures"]
+    steps_of = {(model, task): steps for model, task, steps, _ in SPEED_CASES}
+    for row in rows:
+        again = run_graft(args, row["model"], row["task"], row["method"], row["precision"], steps_of[row["model"], row["task"]])
+        row["graft"] |= {key: again[key] for key in ("peak_bytes", "predicted_peak_bytes")}
+        row |= memory_figures(row["graft"], row["peer"][row["peer_best"]])
+        print(f"{row['model']:17} {row['task']:5} {row['method']:5} {row['precision']}  {row['graft']['peak_bytes'] / 1e6:6.0f} MB, {row['memory_over_best']:4.0%} of the peer's", flush=True)
     return rows
 
 
@@ -193,7 +207,7 @@ def losses(args):
     return bench_losses.compare(args.glue, GRAFT, PEER, model_folder("minilm"), THREADS)
 
 
-SECTIONS = {"speed": speed, "start": start, "scaling": scaling, "accuracy": accuracy, "losses": losses}
+SECTIONS = {"speed": speed, "memory": memory, "start": start, "scaling": scaling, "accuracy": accuracy, "losses": losses}
 
 
 def machine():
@@ -207,7 +221,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--glue", required=True)
     parser.add_argument("--out", default=str(ROOT / "bench/results"))
-    parser.add_argument("--only", default=",".join(SECTIONS))
+    parser.add_argument("--only", default=",".join(section for section in SECTIONS if section != "memory"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cases", default=",".join(f"{model}/{task}" for model, task, _, _ in SPEED_CASES), help="of the section speed")
     args = parser.parse_args()
@@ -218,8 +232,9 @@ def main():
     for section in args.only.split(","):
         print(f"== {section}", flush=True)
         figures = SECTIONS[section](args)
-        document = {"command": f"make bench (bench/compare.py --only {section})", "machine": machine(), "rounds": args.rounds, "figures": figures}
-        (out / f"{section}.json").write_text(json.dumps(document, indent=1) + "\n")
+        name = "speed" if section == "memory" else section
+        document = {"command": f"make bench (bench/compare.py --only {name})", "machine": machine(), "rounds": args.rounds, "figures": figures}
+        (out / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":
