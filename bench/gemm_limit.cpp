@@ -1,5 +1,5 @@
-// The speed limit of a training step: nothing but the matrix products of the trunk's linear layers,
-// at the best rate the library has.
+// The speed limit of a training step: nothing but the matrix products of the trunk's linear layers, at the best rate the library
+// has.
 //
 //   bench_gemm_limit CONFIG_JSON lora|full fp32|bf16 TOKENS THREADS     prints {"tokens_per_second": ...}
 //

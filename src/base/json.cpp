@@ -7,6 +7,7 @@
 #include "base/document.h"
 #include "base/document_limits.h"
 #include "base/error.h"
+#include "base/json_error.h"
 #include "base/utf8.h"
 
 namespace graft {
@@ -41,11 +42,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool parse_error(std::size_t position, const std::string& last_token, const nlohmann::json::exception& error) override {
-    std::string reason = error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 4: syntax error ..."
-    if (const size_t cut = reason.find("] "); cut != std::string::npos) reason = reason.substr(cut + 2);
-    if (const size_t cut = reason.find(": "); reason.starts_with("parse error at") && cut != std::string::npos)
-      reason = reason.substr(cut + 2);
-    throw InputError(here(position == 0 ? 0 : position - 1) + "not valid JSON near " + quote(last_token) + ": " + reason);
+    throw InputError(here(position == 0 ? 0 : position - 1) + "not valid JSON near " + quote(last_token) + ": " +
+                     json_error_reason(error.what()));
   }
 
  private:

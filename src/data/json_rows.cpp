@@ -8,6 +8,7 @@
 #include "base/counting_iterator.h"
 #include "base/document.h"
 #include "base/error.h"
+#include "base/json_error.h"
 #include "data/rows.h"
 
 namespace graft::detail {
@@ -75,12 +76,8 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool parse_error(std::size_t position, const std::string& last_token, const nlohmann::json::exception& error) override {
-    std::string reason = error.what();  // "[json.exception...] parse error at line 1, column 5: reason"
-    if (const size_t cut = reason.find("] "); cut != std::string::npos) reason = reason.substr(cut + 2);
-    if (const size_t cut = reason.find(": "); reason.starts_with("parse error at") && cut != std::string::npos)
-      reason = reason.substr(cut + 2);
     throw InputError(place(source_, text_, begin_ + (position == 0 ? 0 : position - 1)) + "not valid JSON near " +
-                     quote(last_token) + ": " + reason);
+                     quote(last_token) + ": " + json_error_reason(error.what()));
   }
 
  private:

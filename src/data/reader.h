@@ -1,5 +1,5 @@
-// Reading a data file into a table of texts: TSV, CSV, JSON Lines, one JSON list of objects,
-// or the files of three data-to-text sets.
+// Reading a data file into a table of texts: TSV, CSV, JSON Lines, one JSON list of objects, or the files of three data-to-text
+// sets.
 //
 // A table knows columns, rows and the line each row came from; it does not know what a column means (that is a task, task.h).
 // Rules shared by all formats: UTF-8 with or without a byte order mark, "\n" or "\r\n" ends a line, no NUL byte anywhere.

@@ -3,7 +3,8 @@
 //
 //   pooler style (BERT):   z = dropout(tanh(W_p h + b_p));  logits = W_o z + b_o.   W_p is the model's pooler, frozen or trained.
 //   mask style (a cloze): z = norm(f(W_m h + b_m));  logits = E_words z + c_words, of the frozen head for masks and the word
-//   table E. dense style (RoBERTa): z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z + b_o.   W_d is new and trained.
+//                                                    table E.
+//   dense style (RoBERTa): z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z + b_o.   W_d is new and trained.
 // Computed in float32 (float64 for a float64 trunk). New weights start as N(0, 0.02^2), new biases as 0.
 #pragma once
 

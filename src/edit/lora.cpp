@@ -4,8 +4,8 @@
 // B = lora_b [out, R]. rsLoRA (Kalajdzievski 2023, arXiv:2312.03732): alpha/sqrt(R) instead. Dropout acts on x in the branch
 // only. LoRA+ (Hayou et al. 2024, arXiv:2402.12354): `b_rate` multiplies the learning rate of B.
 //
-// dora: Liu et al. 2024 (arXiv:2402.09353) eq. 5 and sec. 4.3, W' = m (W0 + s B A) / |W0 + s B A|, norms by output row, s =
-// alpha/R, m = magnitude [out], at first the norms of W0. The norm counts as a constant in the backward pass, unless
+// dora: Liu et al. 2024 (arXiv:2402.09353) eq. 5 and sec. 4.3, W' = m (W0 + s B A) / |W0 + s B A|, norms by output row,
+// s = alpha/R, m = magnitude [out], at first the norms of W0. The norm counts as a constant in the backward pass, unless
 // `norm_gradient` is set. Departs: with dropout, W0 x keeps its x; released code then multiplies it by (m/norm - 1) after
 // dropping entries of x.
 #include <cmath>

@@ -7,8 +7,9 @@
 // Q is orthonormal for any X, up to rounding: there is nothing to project back or to penalise.
 // Departs: B is never made. It is the product of the R reflectors that carry the stored base = Q(-I) to the first unit vectors,
 // so a map costs O(C R^2) and a file holds [C,R] instead of [C,C] numbers. (There, the last C-R columns of B are random; which
-// ones they are changes the chart, not the set of rotations it reaches.) Departs: the diagonal of X, which released code casts to
-// an integer that must stay -1, is not read. Weight decay of X still pulls towards the base; declare it without.
+// ones they are changes the chart, not the set of rotations it reaches.)
+// Departs: the diagonal of X, which released code casts to an integer that must stay -1, is not read. Weight decay of X still
+// pulls towards the base; declare it without.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -6,9 +6,10 @@
 // Keys and values are routed per head: u is a head's slice [T, H, D], R [D, E] serves all heads, p is [T, H, E].
 // top_k: q = p * (1 at the k largest, else 0) instead of p, ties to the lower index; not renormalised unless asked for. A mixture
 // of scales is one of whole results, y' = sum_e q_e y_e, so that without renormalising it begins near k/E of y, as in released
-// code. balance: lambda * mean over sites of E * mean over sequences of sum_e F_e P_e, where P and F are means of p and of the
-// mask over the tokens (and heads) of a sequence: k for uniform routing, E for k = 1 and one expert. Departs: released code takes
-// the mean of attention sites over heads within a token.
+// code.
+// balance: lambda * mean over sites of E * mean over sequences of sum_e F_e P_e, where P and F are means of p and of the mask
+// over the tokens (and heads) of a sequence: k for uniform routing, E for k = 1 and one expert. Departs: released code takes the
+// mean of attention sites over heads within a token.
 #include <ATen/ops/scatter.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sort.h>

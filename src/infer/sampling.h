@@ -2,13 +2,14 @@
 //
 // In this order (that of `transformers`):
 //   repetition_penalty p   z_v / p where z_v > 0, z_v * p where z_v < 0, for tokens v that stand in the text (Keskar et al. 2019,
-//   arXiv:1909.05858) no_repeat_ngram n      z_v = -inf where v would close an n-gram that stands in the text min_new_tokens z =
-//   -inf for the tokens that end a text, until there are as many new ones
+//                          arXiv:1909.05858)
+//   no_repeat_ngram n      z_v = -inf where v would close an n-gram that stands in the text
+//   min_new_tokens         z = -inf for the tokens that end a text, until there are as many new ones
 // and for a random choice
 //   temperature t          z / t
 //   top_k                  only tokens at least as probable as the k-th
 //   top_p                  only the most probable tokens whose probabilities reach p together (Holtzman et al. 2020,
-//   arXiv:1904.09751)
+//                          arXiv:1904.09751)
 #pragma once
 
 #include <cstdint>

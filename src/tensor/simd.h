@@ -12,6 +12,9 @@
 #include <immintrin.h>
 #endif
 
+// Where AVX-512 has one instruction and g++ 12 makes several, the instruction is called by name, in its form with a mask of all
+// lanes: of the plain forms g++ 12 warns that they read what is not initialised.
+//
 // All functions must be inlined: a vector that passes through a call costs more than most of them.
 namespace graft::simd {
 
@@ -33,7 +36,7 @@ using Halves = uint16_t __attribute__((vector_size(32)));
 [[gnu::always_inline]] inline Floats load(const c10::BFloat16* from) {
   Halves half;
   std::memcpy(&half, from, sizeof half);
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
   return reinterpret_cast<Floats>(reinterpret_cast<Words>(_mm512_maskz_cvtepu16_epi32(0xFFFF, reinterpret_cast<__m256i>(half)))
                                   << 16);
 #else
@@ -75,7 +78,7 @@ template <class T>
   return reinterpret_cast<Floats>(reinterpret_cast<Words>(x) & 0x7FFFFFFFu);
 }
 
-// a > b ? a : b, and so b where one of them is no number; one instruction, which g++ 12 does not find for itself.
+// a > b ? a : b, and so b where one of them is no number; one instruction where there is AVX-512.
 [[gnu::always_inline]] inline Floats max(Floats a, Floats b) {
 #if defined(__AVX512F__)
   return reinterpret_cast<Floats>(_mm512_maskz_max_ps(0xFFFF, reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));

@@ -227,7 +227,7 @@ void refuse_ineffective(Options& options, RunConfig& c) {
   }
   if (c.token_budget > 0 && c.order != Order::kLength) {  // by length, batch_size makes the windows that are sorted
     expect_usual(options, c, "", "batch_size", c.batch_size, usual.batch_size,
-                 "batches are made of token_budget; leave token_budget out");
+                 "batches are made of token_budget; set token_budget: 0");
   }
   if (c.evaluate_every.unit == Period::Unit::kNever) {
     expect_usual(options, c, "", "early_stop", c.early_stop, usual.early_stop,
