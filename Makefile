@@ -26,19 +26,23 @@ setup-demo:
 	@tools/setup.sh demo
 
 .PHONY: build
-build: setup  ## the command build/release/graft, and all libraries and tests
+build: setup  ## the command build/release/graft
+	$(call build_preset,release,graft)
+
+.PHONY: build-all
+build-all: setup  ## the command, all libraries and all tests
 	$(call build_preset,release)
 
 .PHONY: test
-test: build  ## all tests
+test: build-all  ## all tests
 	@ctest --preset release
 
 .PHONY: test-fast
-test-fast: build  ## the tests that take no time
+test-fast: build-all  ## the tests that take no time
 	@ctest --preset release -L fast
 
 .PHONY: test-exhaustive
-test-exhaustive: build  ## kills a run at every system call in turn, and more of that kind (a quarter of an hour)
+test-exhaustive: build-all  ## kills a run at every system call in turn, and more of that kind (a quarter of an hour)
 	@ctest --preset release -C Exhaustive -L exhaustive
 
 .PHONY: demo
@@ -72,7 +76,7 @@ golden: setup-peers  ## makes the golden files of tests/golden again
 	@for script in $$(grep -l __main__ tools/golden/*.py); do echo "$$script"; .venv-peers/bin/python "$$script" || exit 1; done
 
 .PHONY: install
-install: build  ## command, libraries, headers and CMake package into PREFIX (/usr/local)
+install: build-all  ## command, libraries, headers and CMake package into PREFIX (/usr/local)
 	@cmake --install build/release --prefix "$(PREFIX)"
 
 .PHONY: clean

@@ -3,10 +3,10 @@ find_package(Threads REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
-find_package(fmt REQUIRED)
 find_package(ICU REQUIRED COMPONENTS uc i18n)
-find_package(Eigen3 REQUIRED)
-find_package(GTest REQUIRED)
+if(GRAFT_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+endif()
 
 # The program's malloc, linked in as it is. Tensors of a training step are large, and every batch has others: the C library's heap kept a third
 # more memory than was in use at its peak, and where it maps large blocks afresh the kernel clears their pages each time.
