@@ -31,6 +31,8 @@ if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(graft_flags INTERFACE -fpch-preprocess)
+  else()
+    target_compile_options(graft_flags INTERFACE "SHELL:-Xclang -fno-pch-timestamp")
   endif()
 endif()
 

@@ -22,6 +22,12 @@ function(graft_use_torch target)
     target_link_libraries(graft_pch PRIVATE graft_flags graft_torch)
     target_precompile_headers(graft_pch PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
   endif()
+  if(target STREQUAL "graft_tensor" AND CMAKE_BUILD_TYPE STREQUAL "Debug")
+    # The kernels are optimised in every build (unoptimised, tests take minutes), and a precompiled header serves one level only.
+    target_compile_options(${target} PRIVATE -O2)
+    target_precompile_headers(${target} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
+    return()
+  endif()
   target_precompile_headers(${target} REUSE_FROM graft_pch)
 endfunction()
 
