@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PREFIX ?= /usr/local
+PRESET ?= release
 FUZZ_SECONDS ?= 60
 
 .PHONY: help
@@ -76,8 +77,14 @@ golden: setup-peers  ## makes the golden files of tests/golden again
 	@for script in $$(grep -l __main__ tools/golden/*.py); do echo "$$script"; .venv-peers/bin/python "$$script" || exit 1; done
 
 .PHONY: install
-install: build-all  ## command, libraries, headers and CMake package into PREFIX (/usr/local)
-	@cmake --install build/release --prefix "$(PREFIX)"
+install: setup  ## command, libraries, headers and CMake package into PREFIX (/usr/local); the prefix may be moved
+	$(call build_preset,$(PRESET),graft)
+	@cmake --install build/$(PRESET) --prefix "$(PREFIX)"
+
+.PHONY: package
+package: setup  ## the command with all that it needs as build/PRESET/graft-*.tar.xz; PRESET=portable for other processors than this
+	$(call build_preset,$(PRESET),graft)
+	@cd build/$(PRESET) && cpack --config CPackConfig.cmake
 
 .PHONY: clean
 clean:  ## removes build/ (not the environments)

@@ -54,9 +54,9 @@ int main(int argc, char** argv) {
   const at::ScalarType dtype = std::string(argv[3]) == "bf16" ? at::kBFloat16 : at::kFloat;
   const int64_t tokens = std::stoll(argv[4]);
   const double square = seconds_of({config.width, config.width}, tokens, dtype, is_full);
-  const double up = seconds_of({config.width, config.ffn_width}, tokens, dtype, is_full);
-  const double down = seconds_of({config.ffn_width, config.width}, tokens, dtype, is_full);
-  const double total = static_cast<double>(config.layers) * (4 * square + up + down);
+  const double up = seconds_of({config.width, config.last().ffn_width}, tokens, dtype, is_full);
+  const double down = seconds_of({config.last().ffn_width, config.width}, tokens, dtype, is_full);
+  const double total = static_cast<double>(config.encoder_layers()) * (4 * square + up + down);
   std::printf("{\"tokens_per_second\": %.1f, \"seconds\": %.6f}\n", static_cast<double>(tokens) / total, total);
   return 0;
 }

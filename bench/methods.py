@@ -1,11 +1,10 @@
 """Real runs of the methods on MiniLM and GLUE, and their speed beside LoRA and beside the peer that has them.
 
-    methods.py --glue DIR --out bench/results [--only presets,scores,speed] [--jobs 2] [--rounds 3]
+    methods.py --glue DIR --out bench/results [--only scores,speed] [--jobs 2] [--rounds 3]
 
-presets   every preset on 1,000 rows of SST-2, one seed                            -> presets.json
 scores    nine methods on CoLA, RTE and SST-2, 2,000 rows, three seeds             -> scores.json
 speed     training tokens/s and inference tokens/s, in turn, medians over rounds   -> method_speed.json
-Scores run --jobs processes of one thread each side by side; speed runs alone with two threads.
+How every preset does as it is: presets_learn.py. Scores run --jobs processes of one thread each side by side; speed runs alone with two threads.
 """
 import argparse
 import concurrent.futures
@@ -105,20 +104,6 @@ def scores(args):
     return {"recipe": RECIPE, "of_task": OF_TASK, "rates": RATES, "jobs": args.jobs, "seeds": SEEDS, "summary": summary, "runs": rows}
 
 
-def presets(args):
-    names = sorted(path.stem for path in (compare.ROOT / "presets").glob("*.yaml"))
-    recipe = {**RECIPE, "data.rows": 1000, "epochs": 4, "evaluate_every": "2 epochs", "seed": 1}   # the rate is the preset's own
-
-    def one(name):
-        with tempfile.TemporaryDirectory() as folder:
-            row = {"preset": name, **figures_of(train(args, name, "sst2", pathlib.Path(folder) / "run", recipe, 1), "accuracy")}
-        print(f"{name:14} accuracy {row['score']:.4f}  {row['edit_parameters']} parameters  {row['seconds']:.0f} s", flush=True)
-        return row
-
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        return {"recipe": recipe, "runs": list(pool.map(one, names))}
-
-
 def graft_speed(args, adapter, settings):
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "run"
@@ -178,7 +163,7 @@ def speed(args):
     return {"rounds": args.rounds, "steps": SPEED_STEPS, "rows": [kept[name] for name in SPEED if name in kept]}
 
 
-SECTIONS = {"presets": (presets, "presets.json"), "scores": (scores, "scores.json"), "speed": (speed, "method_speed.json")}
+SECTIONS = {"scores": (scores, "scores.json"), "speed": (speed, "method_speed.json")}
 
 
 def main():

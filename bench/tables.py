@@ -72,9 +72,19 @@ def scores():
 
 
 def presets():
-    found = figures("presets")
-    if found:
-        grid(["preset", "accuracy", "parameters", "seconds"], [[r["preset"], f"{100 * r['score']:.1f}", f"{r['edit_parameters']:,}", f"{r['seconds']:.0f}"] for r in found["runs"]])
+    found = figures("presets_learn")
+    if not found:
+        return
+    columns = list(dict.fromkeys((r["task"], r["rows"]) for r in found["summary"]))
+    by = {(r["preset"], r["task"], r["rows"]): r for r in found["summary"]}
+    mean = lambda scores: f"{100 * sum(scores) / len(scores):.1f}" + (f" ({len(scores)})" if len(scores) > 1 else "")
+    rows = []
+    for preset in dict.fromkeys(r["preset"] for r in sorted(found["summary"], key=lambda r: r["preset"])):
+        cells = [by.get((preset, *column)) for column in columns]
+        rows.append([preset, *("" if cell is None else mean(cell["scores"]) + (" !" if cell["failed"] else "") for cell in cells)])
+    any_of = lambda column: next(r for r in found["summary"] if (r["task"], r["rows"]) == column)
+    rows.append(["always the commonest label", *(f"{100 * any_of(column)['majority']:.1f}" for column in columns)])
+    grid(["preset", *(f"{task}, {count:,} rows" for task, count in columns)], rows)
 
 
 def method_speed():

@@ -69,6 +69,12 @@ Node Node::list(std::vector<Node> items) {
   return node;
 }
 
+Node Node::texts(const std::vector<std::string>& values) {
+  Node node = list();
+  for (const std::string& value : values) node.items.push_back(text(value));
+  return node;
+}
+
 Node Node::map(std::vector<std::pair<std::string, Node>> members) {
   Node node;
   node.kind = Kind::kMap;

@@ -31,6 +31,7 @@ struct Node {
   static Node number(double value);  // shortest text that reads back equal
   static Node boolean(bool value);
   static Node list(std::vector<Node> items = {});
+  static Node texts(const std::vector<std::string>& values);  // a list of quoted strings
   static Node map(std::vector<std::pair<std::string, Node>> members = {});
 
   // By content: positions do not count, nor do the quotes of a word that could not be a number or a truth value.

@@ -1,10 +1,9 @@
 #include "base/error.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <numeric>
 
-#include "base/utf8.h"
+#include "base/printable.h"
 
 namespace graft {
 
@@ -25,26 +24,7 @@ void with_context(std::string_view doing, const std::function<void()>& f) {
   }
 }
 
-std::string quote(std::string_view text) {
-  constexpr size_t kLongest = 80;
-  std::string out = "\"";
-  size_t at = 0;
-  while (at < text.size()) {
-    const size_t length = utf8_sequence(text, at);
-    if (at + std::max<size_t>(length, 1) > kLongest) break;  // never end inside a UTF-8 sequence
-    const auto byte = static_cast<unsigned char>(text[at]);
-    if (length == 0 || byte < 0x20 || byte == 0x7f) {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, "\\x%02x", byte);
-      out += escape;
-    } else {
-      if (byte == '"' || byte == '\\') out += '\\';
-      out += text.substr(at, length);
-    }
-    at += std::max<size_t>(length, 1);
-  }
-  return out + (at < text.size() ? "...\"" : "\"");
-}
+std::string quote(std::string_view text) { return '"' + printable(text, 80, "\"\\") + '"'; }
 
 namespace {
 

@@ -4,7 +4,9 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/aliases.h"
 #include "base/error.h"
+#include "base/printable.h"
 
 namespace graft {
 
@@ -57,7 +59,7 @@ const Node* Options::take(std::string_view key) {
 
 void Options::fault(std::string_view key, const std::string& message) {
   const Node* found = key.empty() ? node_ : node_->find(key);
-  const std::string pointer = key.empty() ? path_ : path_ + "/" + std::string(key);
+  const std::string pointer = printable(key.empty() ? path_ : path_ + "/" + std::string(key), 200);
   faults_->push_back(source_ + (found != nullptr ? position(*found) : "") + ": " + (pointer.empty() ? "" : pointer + ": ") +
                      message);
 }
@@ -193,10 +195,17 @@ Options& Options::section(std::string_view key) {
   return *sections_.emplace_back(std::move(child));
 }
 
-void Options::collect_unknown() {
+std::vector<std::string> Options::unread() const {
+  std::vector<std::string> keys;
   for (const auto& [key, value] : node_->members) {
-    if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-    fault(key, "unknown key" + did_you_mean(key, known_) + "; known here: " + (known_.empty() ? "none" : joined(known_)));
+    if (std::find(known_.begin(), known_.end(), key) == known_.end()) keys.push_back(key);
+  }
+  return keys;
+}
+
+void Options::collect_unknown() {
+  for (const std::string& key : unread()) {
+    fault(key, "unknown key" + did_you_mean_setting(key, known_) + "; known here: " + (known_.empty() ? "none" : joined(known_)));
   }
   for (const auto& section : sections_) section->collect_unknown();
   sections_.clear();

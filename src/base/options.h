@@ -31,9 +31,11 @@ class Options {
   std::string choice(std::string_view key, std::optional<std::string> fallback, const std::vector<std::string>& choices);
   std::vector<std::string> texts(std::string_view key, std::optional<std::vector<std::string>> fallback);  // a scalar or a list
   std::vector<int64_t> integers(std::string_view key, std::optional<std::vector<int64_t>> fallback, int64_t least, int64_t most);
-  Options& section(std::string_view key);  // a map below, owned by this object; its faults join this object's
-  const Node* raw(std::string_view key);   // the node itself, marked as read; null when absent
-  void ignore(std::string_view key);       // known and harmless
+  Options& section(std::string_view key);   // a map below, owned by this object; its faults join this object's
+  const Node* raw(std::string_view key);    // the node itself, marked as read; null when absent
+  void ignore(std::string_view key);        // known and harmless
+  std::vector<std::string> unread() const;  // keys of the map, in its order, that nothing above has asked for
+  const std::vector<std::string>& known() const { return known_; }  // keys asked for
 
   void fault(std::string_view key, const std::string& message);  // a finding of the caller's, at `key` ("" = the map itself)
   void finish();                                                 // also finishes every section taken from this object

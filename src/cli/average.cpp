@@ -13,7 +13,7 @@ namespace {
 
 struct AverageFlags {
   std::string model, out;
-  std::vector<std::string> adapters;
+  std::vector<std::string> adapters, ignored_keys;
   std::vector<double> weights;
 };
 
@@ -34,7 +34,7 @@ int average(const AverageFlags& flags) {
                      std::to_string(flags.weights.size()));
   }
   check_free_for_adapter(flags.out);
-  const auto model = load_model(base_of(flags), Precision::kFloat32);
+  const auto model = load_model(base_of(flags), Precision::kFloat32, ignored_keys(flags.ignored_keys, flags.adapters));
   std::vector<LoadedAdapter> loaded;
   for (const std::string& dir : flags.adapters) loaded.push_back(load_adapter(dir, *model));
   if (loaded.size() == 1) {
@@ -59,6 +59,7 @@ void add_average(CLI::App& app, Action& action) {
   command->add_option("adapters", flags->adapters, "adapter folders; one alone has its experts averaged")->required();
   command->add_option("--model", flags->model,
                       "folder of the frozen model they were trained on (default: where it was in training)");
+  add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--out", flags->out, "folder for the new adapter")->required();
   command->add_option("--weights", flags->weights, "one positive number per adapter (default: all equal)")
       ->delimiter(',')

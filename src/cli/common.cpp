@@ -1,14 +1,17 @@
 #include "cli/common.h"
 
+#include <ATen/Parallel.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 
+#include "base/aliases.h"
 #include "base/error.h"
 #include "base/options.h"
+#include "base/printable.h"
 #include "edit/adapter.h"
 
 namespace graft {
@@ -36,7 +39,25 @@ std::vector<std::string> preset_names() {
   return names;
 }
 
-AdapterPreset load_preset(const std::string& name_or_path) {
+namespace {
+
+constexpr std::string_view kPublished = ":published";
+
+// The paper's settings over Graft's own.
+void put_published(const Node* published, const std::string& name, Node& train) {
+  if (published == nullptr || published->kind != Node::Kind::kMap) {
+    throw InputError("--adapter " + name + std::string(kPublished) + ": " + quote(name) +
+                     " has no published settings, which are a section 'published:' in its file; leave " +
+                     std::string(kPublished) + " out");
+  }
+  for (const auto& [key, value] : published->members) train[key] = value;
+}
+
+}  // namespace
+
+AdapterPreset load_preset(const std::string& given) {
+  const bool is_published = given.ends_with(kPublished);
+  const std::string name_or_path = is_published ? given.substr(0, given.size() - kPublished.size()) : given;
   Path path = name_or_path;
   const bool is_file = name_or_path.find('/') != std::string::npos || path.extension() == ".yaml" || path.extension() == ".yml";
   if (!is_file) {
@@ -62,6 +83,8 @@ AdapterPreset load_preset(const std::string& name_or_path) {
     if (const Node* node = options.raw(key)) preset.definition[key] = *node;
   }
   if (const Node* train = options.raw("train")) preset.train = *train;
+  const Node* published = options.raw("published");
+  if (is_published) put_published(published, name_or_path, preset.train);
   options.finish();
   return preset;
 }
@@ -87,10 +110,14 @@ void collect_options(Node& edits, const std::string& path, std::vector<std::pair
   for (size_t i = 0; i < edits.items.size(); ++i) collect_entry(edits.items[i], path + std::to_string(i) + ".", out);
 }
 
-// No edit has such an option; another setting may.
+// No edit has such an option; another setting may, unless it is sure what was meant.
 class UnknownOption : public InputError {
  public:
-  using InputError::InputError;
+  UnknownOption(const std::string& message, bool is_sure) : InputError(message), is_sure_(is_sure) {}
+  bool is_sure() const { return is_sure_; }
+
+ private:
+  bool is_sure_;
 };
 
 void set_adapter_option(Node& definition, const std::string& key, const std::string& value, const std::string& setting) {
@@ -113,23 +140,62 @@ void set_adapter_option(Node& definition, const std::string& key, const std::str
   if (having.empty()) {
     const std::string last = key.substr(key.rfind('.') + 1);  // lora.rank: the option is there, the way to it is not
     const bool is_known = last != key && std::find(known.begin(), known.end(), last) != known.end();
+    const std::vector<std::string> own = own_names(last);
+    const bool is_sure = std::any_of(own.begin(), own.end(), [&](const std::string& name) {
+      return std::find(known.begin(), known.end(), name) != known.end();
+    });
     throw UnknownOption("--set " + setting + ": no edit of this adapter has the option " + quote(key) +
-                        (is_known ? " (did you mean 'adapter." + last + "'?)" : did_you_mean(key, known)));
+                            (is_known                 ? " (did you mean 'adapter." + last + "'?)"
+                             : is_sure || own.empty() ? did_you_mean_setting(last, known)
+                                                      : ""),
+                        is_sure);
   }
   std::vector<std::string> paths;
   for (const auto& [path, options] : having) paths.push_back("adapter." + path);
   throw InputError("--set " + setting + ": several edits have the option " + quote(key) + "; say which: " + joined(paths, "or"));
 }
 
-bool is_run_key(const std::string& key) {
+const Node& run_settings() {
   static const Node known = run_config_node({});
-  return known.find(key.substr(0, key.find('.'))) != nullptr && !key.starts_with("adapter.");
+  return known;
+}
+
+bool is_run_key(const std::string& key) {
+  return run_settings().find(key.substr(0, key.find('.'))) != nullptr && !key.starts_with("adapter.");
+}
+
+// What is wrong with a key that neither an edit has nor the run; `told` says the former.
+[[noreturn]] void refuse_unknown(const std::string& key, const std::string& told) {
+  std::vector<std::string> known;
+  for (const auto& [name, node] : run_settings().members) known.push_back(name);
+  throw InputError(told + "; nor is it a setting of the run" + did_you_mean_setting(key, known));
+}
+
+// The edits of `definition` with every default written out.
+Node described_edits(const Node& definition, const EditTarget& target, const std::string& source) {
+  const Node* edits = definition.find("edits");
+  const Node written = Node::map({{"edits", edits != nullptr ? *edits : Node::list()}});
+  return Adapter(written, source, target, std::nullopt).describe()["edits"];
+}
+
+// "--set dropout=0.1 is a setting of the run ...; the option of that name of an edit is adapter.0.lora.dropout", or "".
+std::string namesake_note(const std::string& key, const std::string& setting, Node& edits) {
+  std::vector<std::pair<std::string, Node*>> all;
+  if (edits.kind == Node::Kind::kList) collect_options(edits, "", all);
+  std::vector<std::string> paths;
+  for (const auto& [path, options] : all) {
+    if (options->find(key) != nullptr) paths.push_back("adapter." + path + "." + key);
+  }
+  if (paths.empty()) return "";
+  return "--set " + setting + " is a setting of the run (doc/run_folder.md); the option of that name of an edit is " +
+         joined(paths, "or");
 }
 
 }  // namespace
 
-void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source, Node& definition,
-                    Node& run) {
+std::vector<std::string> apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source,
+                                        Node& definition, Node& run) {
+  std::vector<std::string> notes;
   bool is_filled = false;
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
@@ -138,26 +204,28 @@ void apply_settings(const std::vector<std::string>& settings, const EditTarget& 
     const std::string key = setting.substr(0, equals), value = setting.substr(equals + 1);
     if (key.starts_with("head.")) {
       set_path(definition, key, value);
-    } else if (is_run_key(key)) {
+      continue;
+    }
+    if (is_run_key(key)) {
+      Node edits = is_filled ? definition["edits"] : described_edits(definition, target, source);
+      if (std::string note = namesake_note(key, setting, edits); !note.empty()) notes.push_back(std::move(note));
       set_path(run, key, value);
-    } else {
-      if (!is_filled) {
-        Node edits = Node::map({{"edits", definition.find("edits") != nullptr ? *definition.find("edits") : Node::list()}});
-        definition["edits"] = Adapter(edits, source, target, std::nullopt).describe()["edits"];
-        is_filled = true;
-        source += " with --set";
-      }
-      const bool is_explicit = key.starts_with("adapter.");
-      try {
-        set_adapter_option(definition, is_explicit ? key.substr(8) : key, value, setting);
-      } catch (const UnknownOption& error) {
-        if (is_explicit) throw;
-        std::vector<std::string> known;
-        for (const auto& [name, node] : run_config_node({}).members) known.push_back(name);
-        throw InputError(std::string(error.what()) + "; nor is it a setting of the run" + did_you_mean(key, known));
-      }
+      continue;
+    }
+    if (!is_filled) {
+      definition["edits"] = described_edits(definition, target, source);
+      is_filled = true;
+      source += " with --set";
+    }
+    const bool is_explicit = key.starts_with("adapter.");
+    try {
+      set_adapter_option(definition, is_explicit ? key.substr(8) : key, value, setting);
+    } catch (const UnknownOption& error) {
+      if (is_explicit || error.is_sure()) throw;
+      refuse_unknown(key, error.what());
     }
   }
+  return notes;
 }
 
 void check_free_for_adapter(const std::string& out) {
@@ -166,16 +234,11 @@ void check_free_for_adapter(const std::string& out) {
   if (fs::exists(Path(out) / "run.yaml")) throw InputError("--out: '" + out + "' is a run; choose another folder");
 }
 
-void check_not_rows(const char* flag, const std::string& out, const std::string& data) {
-  std::error_code error;
-  if (!out.empty() && fs::equivalent(out, data, error))
-    throw InputError(std::string(flag) + ": '" + out + "' is the file of --data, which it would replace; choose another");
-}
-
 DataConfig find_data(const std::string& path) {
   std::error_code error;
   const bool exists = fs::exists(path, error);
   if (error) throw IoError("cannot read --data '" + path + "': " + error.message());
+  if (path == "-") throw InputError("--data -: training reads its rows again when it goes on after a stop; give a file or a folder");
   if (!exists) throw InputError("--data '" + path + "': no such file or folder");
   DataConfig data;
   if (!fs::is_directory(path)) {
@@ -185,8 +248,10 @@ DataConfig find_data(const std::string& path) {
   const auto find = [&](const std::vector<std::string>& stems) -> std::string {
     for (const std::string& stem : stems) {
       for (const char* extension : {".tsv", ".csv", ".jsonl", ".json"}) {
-        const Path candidate = Path(path) / (stem + extension);
-        if (fs::exists(candidate)) return candidate.string();
+        for (const char* packed : {"", ".gz"}) {
+          const Path candidate = Path(path) / (stem + extension + packed);
+          if (fs::exists(candidate)) return candidate.string();
+        }
       }
     }
     return "";
@@ -195,7 +260,7 @@ DataConfig find_data(const std::string& path) {
   data.eval = find({"dev", "validation", "valid", "eval"});
   data.test = find({"test"});
   if (data.train.empty())
-    throw InputError("--data '" + path + "': expected a file, or a folder with train.tsv, .csv, .jsonl or .json");
+    throw InputError("--data '" + path + "': expected a file, or a folder with train.tsv, .csv, .jsonl or .json, also packed (.gz)");
   return data;
 }
 
@@ -214,6 +279,24 @@ void check_tokenizer(const Provenance& provenance, const ModelText& text, const 
                    " has; give the model folder it was trained with");
 }
 
+void add_ignored_keys(CLI::App& command, std::vector<std::string>& keys) {
+  command
+      .add_option("--ignore-config-key", keys,
+                  "a key of the model's config.json that graft does not know and is to pass over; may be given again")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+}
+
+IgnoredKeys ignored_keys(const std::vector<std::string>& named, const std::vector<std::string>& adapters) {
+  IgnoredKeys ignored{.named = named};
+  for (const std::string& dir : adapters) {
+    if (std::error_code error; dir.empty() || !fs::exists(Path(dir) / "adapter.json", error)) continue;
+    const std::vector<std::string> own = read_adapter_header(dir).provenance.ignored_config_keys;
+    ignored.remembered.insert(ignored.remembered.end(), own.begin(), own.end());
+  }
+  return ignored;
+}
+
 CLI::Validator above_zero() {
   return CLI::Validator(
       [](std::string& text) {
@@ -228,37 +311,19 @@ CLI::Validator not_negative() {
       [](std::string& text) { return text.starts_with("-") ? "expected 0 or more, found " + text : std::string(); }, "0 or more");
 }
 
-void add_generation(CLI::App& command, GenerateOptions& options) {
-  constexpr const char* kGroup = "Writing texts";
-  SamplingOptions& sampling = options.sampling;
-  options.max_new_tokens = kAsFits;
+void add_max_length(CLI::App& command, int64_t& value) {
   command
-      .add_option("--max-new-tokens", options.max_new_tokens,
-                  "longest text to write (default: 128, or what the model's positions leave room for)")
-      ->check(CLI::Range(1, 1 << 20))
-      ->group(kGroup);
-  command.add_option("--min-new-tokens", sampling.min_new_tokens, "no end before so many tokens")
-      ->check(CLI::Range(0, 1 << 20))
-      ->group(kGroup);
-  command
-      .add_option("--temperature", sampling.temperature,
-                  "0 (default): always the most probable token; 1: as the model says; more: wilder")
-      ->group(kGroup);
-  command.add_option("--top-k", sampling.top_k, "draw from the k most probable tokens only")->group(kGroup);
-  command.add_option("--top-p", sampling.top_p, "draw from the most probable tokens that reach this probability together")
-      ->group(kGroup);
-  command
-      .add_option("--repetition-penalty", sampling.repetition_penalty, "above 1: tokens of the text so far become less probable")
-      ->group(kGroup);
-  command.add_option("--no-repeat-ngram", sampling.no_repeat_ngram, "no sequence of so many tokens twice")->group(kGroup);
-  command.add_option("--seed", sampling.seed, "draws the tokens (default 0)")->check(not_negative())->group(kGroup);
-  command.add_option("--beams", options.beams, "beam search over so many texts")->check(CLI::Range(1, 1 << 20))->group(kGroup);
-  command.add_option("--length-penalty", options.length_penalty, "of beam search: above 0 favours long texts (default 1)")
-      ->group(kGroup);
+      .add_option("--max-length", value,
+                  "tokens of a row; longer ones are cut as the task says, and named (default: as in training, else 512)")
+      ->check(above_zero());
 }
 
 void add_threads(CLI::App& command, int64_t& value) {
   command.add_option("--threads", value, "threads for matrix products (default: all cores)")->check(CLI::Range(0, 1024));
+}
+
+void tell_cut(const Dataset& data, const std::string& what) {
+  if (data.num_cut() > 0) std::fprintf(stderr, "graft: %s: %s\n", what.c_str(), message_text(cut_message(data)).c_str());
 }
 
 void set_threads(int64_t threads) {

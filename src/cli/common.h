@@ -8,8 +8,8 @@
 #include "base/files.h"
 #include "edit/adapter_file.h"
 #include "edit/registry.h"
+#include "infer/dataset.h"
 #include "infer/model_text.h"
-#include "infer/texts.h"
 #include "train/config.h"
 
 namespace CLI {
@@ -22,7 +22,8 @@ namespace graft {
 // The folder with presets/ and tasks/: $GRAFT_SHARE, beside an installed program, or the source tree of a built one.
 Path share_dir();
 
-// A preset (presets/NAME.yaml) or a YAML file of one's own: {about, edits, head, train}.
+// A preset (presets/NAME.yaml) or a YAML file of one's own: {about, edits, head, train, published}. `published` holds those of
+// the settings that the method's paper has otherwise; NAME:published puts them over `train`.
 struct AdapterPreset {
   Node definition;  // {edits, head}
   Node train;       // defaults for the run; may be null
@@ -34,15 +35,12 @@ std::vector<std::string> preset_names();
 
 // Applies key=value settings of the adapter ("adapter.rank=4", or "rank=4" where only one edit has it; "head.pooler=trained") to
 // `definition`, with every default of every edit filled in first; `source` then says so, for messages. Others go to `run`
-// ("epochs=5", "data.rows=100").
-void apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source, Node& definition,
-                    Node& run);
+// ("epochs=5", "data.rows=100"). Returns a note for each setting of the run beside which an edit has an option of that name.
+std::vector<std::string> apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source,
+                                        Node& definition, Node& run);
 
 // Throws InputError where --out of a command that writes an adapter holds one already, or is the folder of a run.
 void check_free_for_adapter(const std::string& out);
-
-// Throws InputError where `out`, the value of `flag`, is the file of rows that is read: writing would replace it.
-void check_not_rows(const char* flag, const std::string& out, const std::string& data);
 
 // `path` itself, or the train/dev/test files of a folder.
 DataConfig find_data(const std::string& path);
@@ -54,12 +52,22 @@ void add_precision(CLI::App& command, Precision& value);
 // `adapter`, `model`: as the user named them.
 void check_tokenizer(const Provenance& provenance, const ModelText& text, const std::string& adapter, const std::string& model);
 
+// --ignore-config-key NAME, of every command that reads a model's config.json.
+void add_ignored_keys(CLI::App& command, std::vector<std::string>& keys);
+
+// What the user names, and what the adapters in these folders were trained with. A folder that holds no adapter is left for
+// those who load it; so is an empty name.
+IgnoredKeys ignored_keys(const std::vector<std::string>& named, const std::vector<std::string>& adapters);
+
 // Of a flag's number.
 CLI::Validator above_zero();
 CLI::Validator not_negative();
 
-// --max-new-tokens, --temperature, --beams, ...: how a text is written.
-void add_generation(CLI::App& command, GenerateOptions& options);
+// Tells on standard error which rows max_length shortened, also under --quiet; `what`: "training data".
+void tell_cut(const Dataset& data, const std::string& what);
+
+// --max-length N: tokens of a row; 0, the default, is what training saw.
+void add_max_length(CLI::App& command, int64_t& value);
 
 // --threads N; 0, the default, is as many as the machine has cores.
 void add_threads(CLI::App& command, int64_t& value);

@@ -7,7 +7,10 @@
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/files.h"
+#include "cli/out_of_memory.h"
 #include "cli/records.h"
+#include "cli/report.h"
 #include "cli/subject.h"
 #include "train/progress.h"
 
@@ -18,6 +21,8 @@ namespace {
 struct EvalFlags {
   SubjectFlags subject;
   std::string json, records;
+  bool reports = false;
+  int64_t mistakes = 10;
   std::vector<std::string> writing = {};  // flags given that say how texts are written
 };
 
@@ -30,9 +35,9 @@ std::vector<std::string> given_in(const std::string& group, const CLI::App& comm
 }
 
 // Rounded for the eye; --json has every digit.
-void print_scores(const Evaluation& evaluation, const Dataset& rows) {
-  const auto line = [](const std::string& name, const std::string& value) {
-    std::printf("%-12s %s\n", name.c_str(), value.c_str());
+void print_scores(std::FILE* out, const Evaluation& evaluation, const Dataset& rows) {
+  const auto line = [out](const std::string& name, const std::string& value) {
+    std::fprintf(out, "%-12s %s\n", name.c_str(), value.c_str());
   };
   const auto score = [&](const std::string& name, double value) {
     line(name, std::isfinite(value) ? number_text(value) : "undefined");
@@ -40,14 +45,32 @@ void print_scores(const Evaluation& evaluation, const Dataset& rows) {
   line("rows", count_text(rows.size()));
   score("loss", evaluation.loss);
   for (const Score& each : evaluation.scores) score(each.name, each.value);
-  line("texts_cut", count_text(rows.num_cut));
+  if (evaluation.majority) {
+    std::string beside = "always " + quote(evaluation.majority->label) + ":";
+    for (const Score& each : evaluation.majority->scores) beside += "  " + each.name + " " + number_text(each.value);
+    line("majority", beside);
+  }
+  if (evaluation.only_answer) line("answers", "every row is answered " + quote(*evaluation.only_answer));
+  line("texts_cut", count_text(rows.num_cut()));
   line("tokens", count_text(evaluation.num_tokens));
   line("seconds", number_text(evaluation.seconds));
+}
+
+// The rows that max_length shortened, by how many tokens.
+Node cut_node(const Dataset& data) {
+  std::vector<Node> rows;
+  for (const CutRow& cut : data.cut) {
+    const Example& example = data.examples[static_cast<size_t>(cut.row)];
+    rows.push_back(Node::map({{"id", example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text)},
+                              {"tokens", Node::integer(cut.tokens)}}));
+  }
+  return Node::list(std::move(rows));
 }
 
 int evaluate_file(const EvalFlags& flags) {
   check_not_rows("--json", flags.json, flags.subject.data);
   check_not_rows("--records", flags.records, flags.subject.data);
+  check_apart({"--json", flags.json}, {"--records", flags.records});
   const Subject subject = load_subject(flags.subject);
   if (!flags.records.empty() && subject.task.kind == TaskKind::kChoice)
     throw InputError("--records: not kept where options share a prompt; take a task of kind generation");
@@ -58,24 +81,33 @@ int evaluate_file(const EvalFlags& flags) {
   }
   const Judged data = encode_judged(read_examples(flags.subject.data, subject.task, LabelUse::kRequired), subject.task,
                                     subject.text, subject.model->config, subject.max_length);
+  tell_cut(data.rows, "data");
+  if (data.prompts) tell_cut(*data.prompts, "prompts");
   const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing));
   Progress progress("row", data.rows.size(), 0, flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
   EvaluateOptions options;
   options.predict.route = flags.subject.route;
   options.predict.keep_records = !flags.records.empty();
   options.predict.progress = [&](int64_t done, int64_t) { progress.update(done, ""); };
-  options.generate = flags.subject.generate;
+  if (data.prompts) {
+    options.generate =
+        resolve_generation(flags.subject.generate, flags.subject.model, subject.model->config, flags.subject.is_quiet);
+  }
   const Evaluation evaluation = evaluate(*subject.model, bound, subject.task, data, subject.text, options);
   progress.finish();
-  Node json = Node::map(
-      {{"version", Node::integer(1)}, {"rows", Node::integer(data.rows.size())}, {"loss", metric_node(evaluation.loss)}});
-  for (const Score& score : evaluation.scores) json[score.name] = metric_node(score.value);
-  json["texts_cut"] = Node::integer(data.rows.num_cut);
+  Node json = Node::map({{"version", Node::integer(1)}, {"rows", Node::integer(data.rows.size())}});
+  put_scores(json, evaluation);
+  json["texts_cut"] = Node::integer(data.rows.num_cut());
+  json["cut"] = cut_node(data.rows);
   json["tokens"] = Node::integer(evaluation.num_tokens);
   json["seconds"] = Node::number(evaluation.seconds);
+  std::optional<Report> report;
+  if (flags.reports) report = make_report(subject.task, data, evaluation, flags.mistakes);
+  if (report) json["report"] = to_node(*report);
   if (!flags.records.empty()) write_file_atomically(flags.records, record_lines(data.rows, evaluation.records));
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(json));
-  print_scores(evaluation, data.rows);
+  print_scores(messages_beside({flags.json, flags.records}), evaluation, data.rows);
+  if (report) print_report(messages_beside({flags.json, flags.records}), *report);
   return 0;
 }
 
@@ -86,16 +118,24 @@ void add_eval(CLI::App& app, Action& action) {
   auto flags = std::make_shared<EvalFlags>();
   add_subject(*command, flags->subject);
   add_generation(*command, flags->subject.generate);
-  command->add_option("--json", flags->json, "also write the scores to this file");
-  command->add_option("--records", flags->records,
-                      "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the "
-                      "last block over those read there alone (that predict, or a classifier's first)");
+  accept_standard_output(*command->add_option("--json", flags->json, "also write the scores to this file; -: the standard output"));
+  CLI::Option* const report = command->add_flag(
+      "--report", flags->reports,
+      "also scores of every class and the confusion matrix, errors of values, and the worst mistakes with their "
+      "texts; in --json too");
+  command->add_option("--mistakes", flags->mistakes, "mistakes in the report (default 10)")
+      ->check(CLI::Range(0, 1 << 30))
+      ->needs(report);
+  accept_standard_output(*command->add_option(
+      "--records", flags->records,
+      "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the "
+      "last block over those read there alone (that predict, or the one that a classifier reads)"));
   command->footer(
       "Examples:\n  graft eval --model models/minilm --adapter runs/sst2/adapter --data glue/SST-2/dev.tsv --json scores.json\n"
       "  graft eval --model SmolLM2-135M-Instruct.gguf --task arc-easy --data ARC-Easy/test.json");
   command->callback([flags, command, &action] {
-    flags->writing = given_in("Writing texts", *command);
-    action = [flags] { return evaluate_file(*flags); };
+    flags->writing = given_in(kGenerationGroup, *command);
+    action = [flags] { return with_memory_need({0, "Give --precision bf16"}, [&] { return evaluate_file(*flags); }); };
   });
 }
 

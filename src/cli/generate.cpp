@@ -1,12 +1,20 @@
-// graft generate: what a model writes after a prompt, as it comes, or after the prompts of a file, a line each.
+// graft generate: what a model writes after a prompt, as it comes, or after the prompts of a file, a row each.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/files.h"
+#include "cli/generation.h"
+#include "cli/out_of_memory.h"
+#include "cli/records.h"
+#include "data/row_stream.h"
+#include "data/row_writer.h"
 #include "edit/adapter_file.h"
 #include "infer/dataset.h"
 #include "infer/texts.h"
@@ -17,10 +25,10 @@ namespace graft {
 namespace {
 
 struct GenerateFlags {
-  std::string model, adapter, prompt, data, task, chat, out;
-  GenerateOptions options;
-  std::vector<std::string> stop;
-  int64_t batch = 16, threads = 0;
+  std::string model, adapter, prompt, data, data_format, task, chat, out, format;
+  GenerationFlags generate;
+  std::vector<std::string> stop, ignored_keys;
+  int64_t batch = 16, threads = 0, max_length = 0;
   Precision precision = Precision::kFloat32;
   bool has_prompt = false, shows_prompt = false, is_json = false, is_quiet = false;
 };
@@ -34,13 +42,17 @@ struct Writer {
 
 Writer load_writer(const GenerateFlags& flags) {
   set_threads(flags.threads);
-  auto model = load_model(flags.model, flags.precision);
+  auto model = load_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
   if (!model->config.has_decoder())
     throw InputError("--model: " + flags.model + " is a " + model->config.model_type +
                      " model, an encoder, and writes no text; take a decoder");
+  if (!model->config.has_output_layer())
+    throw InputError("--model: " + flags.model + " holds a classifier, which has no layer over the vocabulary and writes no text");
   const EditTarget target{model->config, model->sites};
   LoadedAdapter loaded = flags.adapter.empty() ? LoadedAdapter{Adapter(Node::map(), "no adapter", target, std::nullopt), {}, {}}
                                                : load_adapter(flags.adapter, *model);
+  if (loaded.adapter.head() != nullptr)
+    throw InputError("--adapter: '" + flags.adapter + "' answers by a head, not in words; label rows with graft predict");
   ModelText text = load_model_text(flags.model);
   check_tokenizer(loaded.provenance, text, flags.adapter, flags.model);
   return {std::move(model), std::move(loaded), std::move(text)};
@@ -63,44 +75,54 @@ Task task_of(const GenerateFlags& flags, const Writer& writer) {
     task->generation.emplace();
   }
   if (!flags.chat.empty()) task->generation->chat = flags.chat;
-  return *task;
+  return with_format(*task, flags.data_format);
 }
 
-Dataset prompts_of(const GenerateFlags& flags, const Writer& writer, const Task& task) {
-  std::vector<Example> examples;
-  if (flags.has_prompt) {
-    examples.emplace_back();
-    examples.back().text = flags.prompt;
-    examples.back().id_text = "0";
-  } else {
-    examples = read_examples(flags.data, task, LabelUse::kOptional);
-  }
+// The single row of --prompt.
+std::vector<Example> example_of(const std::string& prompt) {
+  std::vector<Example> examples(1);
+  examples.front().text = prompt;
+  examples.front().id_text = "0";
+  examples.front().source = std::make_shared<const std::string>("--prompt");
+  return examples;
+}
+
+Dataset prompts_of(std::vector<Example> examples, const GenerateFlags& flags, const Writer& writer, const Task& task) {
   const ModelConfig& config = writer.model->config;
   const RowLayout layout = writer.loaded.adapter.layout();
   const int64_t longest = std::min<int64_t>(config.max_positions - layout.virtual_rows - layout.first_position, 1 << 20);
-  const int64_t asked = flags.has_prompt ? 0 : writer.loaded.provenance.max_length;  // what training saw of a row
+  // --max-length, or what training saw of a row; a single prompt may be as long as the model serves.
+  const int64_t asked = flags.max_length > 0 ? flags.max_length : flags.has_prompt ? 0 : writer.loaded.provenance.max_length;
   Dataset data = encode_examples(std::move(examples), task, writer.text, config,
                                  resolve_max_length(asked > 0 ? asked : longest, config, layout), TargetUse::kLeaveOut);
-  if (flags.has_prompt && data.num_cut > 0)
+  if (flags.has_prompt && flags.max_length == 0 && data.num_cut() > 0)
     throw InputError("--prompt: longer than the " + std::to_string(longest) + " tokens that " + flags.model +
                      " serves; shorten it");
-  if (flags.has_prompt && data.num_tokens == 0) {
-    throw InputError((flags.prompt.empty() ? "--prompt is empty" : "--prompt: " + quote(flags.prompt) + " has no tokens") +
-                     ", and the tokenizer of " + flags.model + " puts none before a text; give a word to go on from");
-  }
-  if (data.num_cut > 0 && !flags.is_quiet) {
-    std::fprintf(stderr, "graft: %s cut to %s tokens, as in training\n",
-                 data.num_cut == 1 ? "1 prompt was" : (count_text(data.num_cut) + " prompts were").c_str(),
-                 count_text(asked).c_str());
-  }
+  tell_cut(data, "prompts");
   return data;
 }
 
+bool is_delimited(TableFormat format) { return format == TableFormat::kCsv || format == TableFormat::kTsv; }
+
 const char* finish_name(Finish finish) { return finish == Finish::kEnd ? "end" : finish == Finish::kLength ? "length" : "stop"; }
 
-Node output_node(const Example& example, const WrittenText& written, bool shows_prompt) {
-  Node line = Node::map({{"id", example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text)}});
-  if (shows_prompt) line["prompt"] = Node::text(example.text);
+// The text, or the turns of a chat up to the answer that is asked for.
+Node prompt_node(const Example& example) {
+  if (example.turns.empty()) return Node::text(example.text);
+  std::vector<Node> turns;
+  for (const Turn& turn : example.turns)
+    turns.push_back(Node::map({{"role", Node::text(turn.role)}, {"content", Node::text(turn.content)}}));
+  if (example.turns.back().role == "assistant") turns.pop_back();
+  return Node::list(std::move(turns));
+}
+
+// `format`: CSV and TSV have the column `cut` in every row.
+Node output_node(const Dataset& data, size_t row, const WrittenText& written, bool shows_prompt, TableFormat format) {
+  const Example& example = data.examples[row];
+  Node line = Node::map({{"id", id_node(example)}});
+  if (shows_prompt) line["prompt"] = prompt_node(example);
+  if (const CutRow* cut = cut_of(data, static_cast<int64_t>(row))) line["cut"] = Node::integer(cut->tokens);
+  else if (is_delimited(format)) line["cut"] = Node::null();
   line["output"] = Node::text(written.text);
   std::vector<Node> tokens;
   for (const int64_t token : written.generated.tokens) tokens.push_back(Node::integer(token));
@@ -110,53 +132,150 @@ Node output_node(const Example& example, const WrittenText& written, bool shows_
   return line;
 }
 
-void tell_speed(const Written& written, const Dataset& data) {
-  std::fprintf(stderr, "%s %s read, %s written in %.2f s, %.1f tokens/s\n", count_text(data.num_tokens).c_str(),
-               plural(data.num_tokens, "token").c_str(), count_text(written.num_tokens).c_str(), written.seconds,
-               static_cast<double>(written.num_tokens) / std::max(written.seconds, 1e-9));
+struct Totals {
+  int64_t read = 0, written = 0;  // tokens
+  double seconds = 0;
+
+  void add(const std::vector<Sequence>& prompts, const Written& texts) {
+    for (const Sequence& prompt : prompts) read += prompt.num_tokens();
+    written += texts.num_tokens;
+    seconds += texts.seconds;
+  }
+};
+
+void tell_speed(const Totals& totals) {
+  std::fprintf(stderr, "%s %s read, %s written in %.2f s, %.1f tokens/s\n", count_text(totals.read).c_str(),
+               plural(totals.read, "token").c_str(), count_text(totals.written).c_str(), totals.seconds,
+               static_cast<double>(totals.written) / std::max(totals.seconds, 1e-9));
 }
 
-int generate_texts(GenerateFlags flags) {
+WriteOptions write_options(const GenerateFlags& flags, const Writer& writer, const Task& task) {
+  WriteOptions options;
+  options.generate = resolve_generation(flags.generate, flags.model, writer.model->config, flags.is_quiet);
+  options.chat = task.generation->chat;
+  options.stop = flags.stop.empty() ? task.generation->stop : flags.stop;
+  options.batch = flags.batch;
+  return options;
+}
+
+// The answer to --prompt as it comes, on the standard output.
+void stream_answer(const Dataset& data, const Writer& writer, const Bound& bound, WriteOptions options, Totals& totals) {
+  bool has_text = false;
+  options.on_text = [&](int64_t, const std::string& piece) {
+    has_text = true;
+    std::fwrite(piece.data(), 1, piece.size(), stdout);
+    std::fflush(stdout);
+  };
+  const Written written = write_texts(*writer.model, {&bound, {}}, data.sequences, writer.text, std::move(options));
+  if (!has_text) std::fputs(written.texts.front().text.c_str(), stdout);  // of beam search
+  std::fputs("\n", stdout);
+  totals.add(data.sequences, written);
+}
+
+// Answers to rows, each written when it is done, in the order of the file.
+class AnswerFile {
+ public:
+  AnswerFile(const GenerateFlags& flags, const Writer& writer, const Bound& bound, WriteOptions options)
+      : flags_(flags),
+        writer_(writer),
+        bound_(bound),
+        options_(std::move(options)),
+        path_(flags.out.empty() ? "/dev/stdout" : flags.out),
+        format_(flags.format.empty() ? row_format_of(path_, "--out") : row_format(flags.format)) {}
+
+  void answer(const Dataset& data, Verbosity verbosity, Totals& totals) {
+    open();
+    WriteOptions options = options_;
+    const RowLayout layout = writer_.loaded.adapter.layout();
+    if (options.generate.max_new_tokens == kAsFits)  // of all rows, not of each window
+      options.generate.max_new_tokens = fitting_tokens(room_for_texts(writer_.model->config, layout, data.sequences));
+    const auto window = static_cast<size_t>(kBatches * options.batch);  // among these lengths are sorted
+    Progress progress("prompt", data.size(), 0, verbosity);
+    for (size_t begin = 0; begin < data.sequences.size(); begin += window) {
+      const size_t end = std::min(begin + window, data.sequences.size());
+      const auto first = data.sequences.begin();
+      const std::vector<Sequence> prompts(first + static_cast<std::ptrdiff_t>(begin), first + static_cast<std::ptrdiff_t>(end));
+      options.progress = [&](int64_t done, int64_t) { progress.update(static_cast<int64_t>(begin) + done, ""); };
+      const Written written = write_texts(*writer_.model, {&bound_, {}}, prompts, writer_.text, options);
+      for (size_t i = 0; i < written.texts.size(); ++i) write(data, begin + i, written.texts[i]);
+      totals.add(prompts, written);
+    }
+    progress.finish();
+  }
+
+  void finish() { rows_->finish(); }
+
+ private:
+  static constexpr int64_t kBatches = 4;
+
+  // The file is made when all that can be wrong with the first rows has been told.
+  void open() {
+    if (file_) return;
+    file_.emplace(path_);
+    std::vector<std::string> columns = {"id", "cut", "output", "tokens", "logprob", "finish"};  // of CSV and TSV
+    if (flags_.shows_prompt) columns.insert(columns.begin() + 1, "prompt");
+    rows_.emplace(*file_, format_, columns);
+  }
+
+  void write(const Dataset& data, size_t row, const WrittenText& text) {
+    rows_->write(output_node(data, row, text, flags_.shows_prompt, format_), "line " + std::to_string(data.examples[row].line) + ": ");
+  }
+
+  const GenerateFlags& flags_;
+  const Writer& writer_;
+  const Bound& bound_;
+  WriteOptions options_;
+  std::string path_;
+  TableFormat format_;
+  std::optional<OutputFile> file_;
+  std::optional<RowWriter> rows_;
+};
+
+// The value of --prompt; "-" is all of the standard input but the line end that echo and editors put behind it.
+std::string prompt_text(const std::string& prompt) {
+  if (prompt != "-") return prompt;
+  std::string text = read_file("/dev/stdin");
+  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+  return text;
+}
+
+void check_flags(const GenerateFlags& flags) {
   if (flags.has_prompt != flags.data.empty()) throw InputError("give one of --prompt TEXT and --data FILE");
   if (std::any_of(flags.stop.begin(), flags.stop.end(), [](const std::string& text) { return text.empty(); })) {
     throw InputError(
         "--stop: expected a text, found an empty one, which would end every answer before its first letter; leave the flag out");
   }
   check_not_rows("--out", flags.out, flags.data);
+}
+
+int generate_texts(GenerateFlags flags) {
+  check_flags(flags);
+  if (flags.has_prompt) flags.prompt = prompt_text(flags.prompt);
   const Writer writer = load_writer(flags);
   const Task task = task_of(flags, writer);
-  const Dataset data = prompts_of(flags, writer, task);
   const Bound bound(*writer.model, writer.loaded.adapter, writer.loaded.tensors);
   if (!writer.loaded.adapter.rewrites_trunk()) warm_up(*writer.model);
-  WriteOptions options;
-  options.generate = flags.options;
-  options.stop = flags.stop.empty() ? task.generation->stop : flags.stop;
-  options.batch = flags.batch;
-  const bool streams = flags.has_prompt && !flags.is_json && flags.out.empty();
-  bool has_text = false;
-  if (streams) {
-    options.on_text = [&](int64_t, const std::string& piece) {
-      has_text = true;
-      std::fwrite(piece.data(), 1, piece.size(), stdout);
-      std::fflush(stdout);
-    };
-  }
-  Progress progress("prompt", data.size(), 0, flags.is_quiet || flags.has_prompt ? Verbosity::kQuiet : Verbosity::kNormal);
-  options.progress = [&](int64_t done, int64_t) { progress.update(done, ""); };
-  const Written written = write_texts(*writer.model, {&bound, {}}, data.sequences, writer.text, std::move(options));
-  progress.finish();
-  std::string lines;
-  for (size_t i = 0; i < written.texts.size(); ++i)
-    lines += to_json(output_node(data.examples[i], written.texts[i], flags.shows_prompt), -1) + "\n";
-  if (streams) {
-    if (!has_text) std::fputs(written.texts.front().text.c_str(), stdout);  // of beam search
-    std::fputs("\n", stdout);
-  } else if (flags.out.empty()) {
-    std::fputs(lines.c_str(), stdout);
+  const WriteOptions options = write_options(flags, writer, task);
+  AnswerFile answers(flags, writer, bound, options);
+  Totals totals;
+  if (flags.has_prompt) {
+    const Dataset data = prompts_of(example_of(flags.prompt), flags, writer, task);
+    if (!flags.is_json && flags.out.empty() && flags.format.empty()) {
+      stream_answer(data, writer, bound, options, totals);
+    } else {
+      answers.answer(data, Verbosity::kQuiet, totals);
+      answers.finish();
+    }
   } else {
-    write_file_atomically(flags.out, lines);
+    const bool shows_progress = !flags.is_quiet && !comes_in_pieces(flags.data);
+    for_each_table(flags.data, task, [&](const Table& table) {
+      const Dataset data = prompts_of(to_examples(table, task, LabelUse::kOptional), flags, writer, task);
+      answers.answer(data, shows_progress ? Verbosity::kNormal : Verbosity::kQuiet, totals);
+    });
+    answers.finish();
   }
-  if (!flags.is_quiet) tell_speed(written, data);
+  if (!flags.is_quiet) tell_speed(totals);
   return 0;
 }
 
@@ -166,9 +285,10 @@ void add_generate(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("generate", "Write on after a prompt, or after each prompt of a file");
   auto flags = std::make_shared<GenerateFlags>();
   command->add_option("--model", flags->model, "the frozen model: a folder or a GGUF file")->required();
+  add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--adapter", flags->adapter, "adapter folder (RUN/adapter); without it the bare model");
-  CLI::Option* prompt = command->add_option("--prompt", flags->prompt, "a text to go on from; its answer is shown as it comes");
-  command->add_option("--data", flags->data, "or rows with prompts: TSV, CSV, JSONL or JSON; answers become JSON lines");
+  CLI::Option* prompt = command->add_option("--prompt", flags->prompt, "a text to go on from, - for the standard input; its answer is shown as it comes");
+  add_rows(*command, flags->data, flags->data_format, "or rows with prompts");
   command->add_option("--task", flags->task,
                       "where a row's prompt stands: a task name or file; default: what the adapter was trained for");
   command->add_option("--chat", flags->chat,
@@ -177,34 +297,29 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("--stop", flags->stop, "an answer ends before this text; may be given several times");
   command->add_option("--batch", flags->batch, "prompts of --data that are written at once (default 16)")
       ->check(CLI::Range(1, 4096));
-  command->add_option("--out", flags->out, "write JSON lines to this file instead of the terminal");
+  accept_standard_output(
+      *command->add_option("--out", flags->out, "write answers to this file (.jsonl, .json, .csv or .tsv) instead of the terminal"));
+  command->add_option("--format", flags->format, "of --out where its name does not tell: jsonl (that of the standard output), json, csv or tsv")
+      ->check(CLI::IsMember(row_format_names()));
+  add_max_length(*command, flags->max_length);
   command->add_flag("--json", flags->is_json, "show the answer to --prompt as a JSON line");
   command->add_flag("--show-prompt", flags->shows_prompt, "also put prompts into JSON lines");
   add_precision(*command, flags->precision);
   add_threads(*command, flags->threads);
-  add_generation(*command, flags->options);
-  command
-      ->add_option_function<std::string>(
-          "--early-stopping",
-          [flags](const std::string& name) {
-            flags->options.early_stopping = name == "never" ? EarlyStopping::kNever
-                                            : name == "yes" ? EarlyStopping::kYes
-                                                            : EarlyStopping::kNo;
-          },
-          "of beam search: no (default), when no better text is likely; yes, when as many texts as beams are done; never, when "
-          "no better one is possible")
-      ->check(CLI::IsMember({"no", "yes", "never"}))
-      ->group("Writing texts");
+  add_generation(*command, flags->generate);
   command->add_flag("--quiet", flags->is_quiet, "no progress, no speed");
   command->footer(
       "Examples:\n  graft generate --model SmolLM2-135M-Instruct --chat model --prompt \"Name three birds.\"\n"
       "  graft generate --model gpt2 --prompt \"Once upon a time\" --max-new-tokens 60 --temperature 0.8 --top-p 0.95 --seed 1\n"
       "  graft generate --model gpt2 --adapter runs/e2e/adapter --data e2e/test.jsonl --beams 10 --out answers.jsonl\n"
-      "Without a temperature the most probable token is taken each time. The answer goes to the standard output, all else to "
+      "Flags win over the model's own settings; where neither draws tokens, the most probable one is taken each time. The answer goes to the standard output, all else to "
       "standard error.");
   command->callback([flags, prompt, command, &action] {
     flags->has_prompt = prompt->count() > 0;
-    action = [flags] { return generate_texts(*flags); };
+    action = [flags] {
+      return with_memory_need({0, "Lower --batch, --beams or --max-new-tokens, or give --precision bf16"},
+                              [&] { return generate_texts(*flags); });
+    };
   });
 }
 

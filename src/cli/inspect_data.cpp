@@ -6,10 +6,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/wording.h"
 #include "cli/common.h"
+#include "cli/files.h"
+#include "data/propose.h"
+#include "data/row_writer.h"
 #include "infer/dataset.h"
 #include "infer/language.h"
 
@@ -33,15 +38,16 @@ Marks marks_of_terminal() {
 
 class Printer {
  public:
-  Printer(const Task& task, const ModelText& text, const Dataset& data)
-      : task_(task), text_(text), data_(data), marks_(marks_of_terminal()) {}
+  Printer(const Task& task, const ModelText& text, const Dataset& data, bool has_decoder)
+      : task_(task), text_(text), data_(data), has_decoder_(has_decoder), marks_(marks_of_terminal()) {}
 
   void print_row(size_t i) const {
     const Example& example = data_.examples[i];
     const Sequence& sequence = data_.sequences[i];
-    std::printf("row %s, line %lld, %s, %zu tokens", example.id_text.c_str(), static_cast<long long>(example.line),
-                answer_of(example).c_str(), sequence.ids.size());
+    std::printf("row %s, line %lld, %s, %zu tokens", printable(example.id_text).c_str(), static_cast<long long>(example.line),
+                printable(answer_of(example)).c_str(), sequence.ids.size());
     if (task_.is_answered_in_words()) std::printf(", %s in the loss", count_text(num_targets(sequence)).c_str());
+    if (const CutRow* cut = cut_of(data_, static_cast<int64_t>(i))) std::printf(", cut by %s", count_text(cut->tokens).c_str());
     std::printf("\n ");
     print_tokens(sequence.ids, targets_of(sequence), sequence.type_ids);
     if (!sequence.target_ids.empty()) {
@@ -61,6 +67,7 @@ class Printer {
                           {"ids", ids_node(sequence.ids)},
                           {"tokens", tokens_node(sequence.ids)},
                           {"is_target", Node::list(std::move(is_target))}});
+    if (const CutRow* cut = cut_of(data_, static_cast<int64_t>(i))) row["cut"] = Node::integer(cut->tokens);
     if (!sequence.target_ids.empty()) {
       row["target_ids"] = ids_node(sequence.target_ids);
       row["target_tokens"] = tokens_node(sequence.target_ids);
@@ -92,11 +99,13 @@ class Printer {
                 count_text(data_.size()).c_str(), plural(data_.size(), "row").c_str(), count_text(data_.num_tokens).c_str(),
                 plural(data_.num_tokens, "token").c_str(),
                 task_.is_answered_in_words() ? (", " + count_text(targets) + " in the loss").c_str() : "", at_share(0),
-                at_share(0.5), at_share(0.95), at_share(1), count_text(data_.num_cut).c_str());
+                at_share(0.5), at_share(0.95), at_share(1), count_text(data_.num_cut()).c_str());
+    if (data_.num_cut() > 0) std::printf("%s\n", cut_message(data_).c_str());
     for (const auto& [answer, count] : answers)
-      std::printf("%-24s %8s %s\n", answer.c_str(), count_text(count).c_str(), plural(count, "row").c_str());
+      std::printf("%-24s %8s %s\n", printable(answer).c_str(), count_text(count).c_str(), plural(count, "row").c_str());
     if (task_.cloze) std::printf("The loss is taken once a row, at the mask, among the words of the labels.\n");
-    else if (!task_.is_answered_in_words()) std::printf("The loss is taken once a row, from the first token.\n");
+    else if (!task_.is_answered_in_words())
+      std::printf("The loss is taken once a row, from the %s token.\n", has_decoder_ ? "last" : "first");
   }
 
  private:
@@ -127,16 +136,7 @@ class Printer {
   }
 
   // A token as the vocabulary has it; what would move a terminal's cursor is escaped.
-  std::string shown(int64_t id) const {
-    std::string out;
-    for (const char c : text_.tokenizer->id_to_token(id).value_or("?")) {
-      const auto byte = static_cast<unsigned char>(c);
-      char escaped[8];
-      std::snprintf(escaped, sizeof escaped, "\\x%02x", byte);
-      out += byte < 0x20 || byte == 0x7f ? std::string(escaped) : std::string(1, c);
-    }
-    return out;
-  }
+  std::string shown(int64_t id) const { return printable(text_.tokenizer->id_to_token(id).value_or("?"), 1000); }
 
   void print_tokens(const Ids& ids, const std::vector<bool>& is_target, const Ids& types) const {
     for (size_t t = 0; t < ids.size(); ++t) {
@@ -153,7 +153,8 @@ class Printer {
   void print_words(const Sequence& sequence) const {
     std::printf("  words at the mask:");
     for (size_t label = 0; label < task_.labels.size(); ++label) {
-      std::printf("%s %s %s", label == 0 ? "" : ",", task_.labels[label].c_str(), shown(sequence.mask->words->at(label)).c_str());
+      std::printf("%s %s %s", label == 0 ? "" : ",", printable(task_.labels[label]).c_str(),
+                  shown(sequence.mask->words->at(label)).c_str());
     }
     std::printf("\n");
   }
@@ -182,6 +183,7 @@ class Printer {
   const Task& task_;
   const ModelText& text_;
   const Dataset& data_;
+  bool has_decoder_;
   Marks marks_;
 };
 
@@ -201,10 +203,7 @@ Dataset encoded(std::vector<Example> examples, const Task& task, const ModelText
     const auto first = examples.begin() + static_cast<std::ptrdiff_t>(begin),
                last = examples.begin() + static_cast<std::ptrdiff_t>(end);
     Dataset part = encode_examples(std::vector<Example>(first, last), task, text, config, max_length, use);
-    std::move(part.examples.begin(), part.examples.end(), std::back_inserter(out.examples));
-    std::move(part.sequences.begin(), part.sequences.end(), std::back_inserter(out.sequences));
-    out.num_tokens += part.num_tokens;
-    out.num_cut += part.num_cut;
+    append_rows(std::move(part), out);
     begin = end;
   }
   return out;
@@ -213,13 +212,23 @@ Dataset encoded(std::vector<Example> examples, const Task& task, const ModelText
 }  // namespace
 
 int inspect_data(const InspectDataFlags& flags) {
-  const Task task = load_task(flags.task, share_dir() / "tasks");
-  const ModelConfig config = read_config(flags.model);
+  if (flags.task.empty() != flags.model.empty()) {
+    throw InputError(std::string(flags.task.empty() ? "--task" : "--model") +
+                     ": missing; rows as a model sees them take both --model and --task, a task is proposed without either");
+  }
+  if (flags.task.empty()) {
+    const auto format = flags.data_format.empty() ? std::nullopt : std::optional(row_format(flags.data_format));
+    const Proposal proposal = propose_task(flags.data, format);
+    std::fputs(flags.is_json ? (to_json(task_to_node(proposal.task)) + "\n").c_str() : proposal.yaml.c_str(), stdout);
+    return static_cast<int>(ExitCode::kDone);
+  }
+  const Task task = with_format(load_task(flags.task, share_dir() / "tasks"), flags.data_format);
+  const ModelConfig config = read_config(flags.model, ignored_keys(flags.ignored_keys, {}));
   check_task(task, config);
   const ModelText text = load_model_text(flags.model);
   const Dataset data = encoded(read_examples(flags.data, task, LabelUse::kOptional), task, text, config,
                                resolve_max_length(flags.max_length, config));
-  const Printer printer(task, text, data);
+  const Printer printer(task, text, data, config.has_decoder());
   const auto shown = static_cast<size_t>(std::min(flags.rows, data.size()));
   for (size_t i = 0; i < shown; ++i) {
     if (flags.is_json) std::printf("%s\n", to_json(printer.json_row(i), -1).c_str());

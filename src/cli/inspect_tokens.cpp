@@ -46,13 +46,12 @@ void flush(std::string& out) {
 }  // namespace
 
 int inspect_tokens(const Tokenizer& tokenizer, const Path& file, bool json) {
-  const MappedFile mapped(file);
-  const std::string_view text(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
+  const std::string text = read_file(file);
   std::string out;
   int64_t line = 1;
   for (size_t at = 0; at < text.size(); ++line) {
     const size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view row = text.substr(at, end - at);
+    const std::string_view row = std::string_view(text).substr(at, end - at);
     at = end + 1;
     Encoding encoding;
     try {

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -14,6 +15,7 @@ namespace {
 
 struct InteropFlags {
   std::string format, model, adapter, out, task;
+  std::vector<std::string> ignored_keys;
   ImportAnswers answers;
 };
 
@@ -23,17 +25,20 @@ int import_folder(const InteropFlags& flags) {
   if (!std::filesystem::exists(flags.adapter, error) && !error) throw InputError("'" + flags.adapter + "': no such folder");
   std::optional<Task> task;
   if (!flags.task.empty()) task = load_task(flags.task, share_dir() / "tasks");
-  const auto model = load_model(flags.model, Precision::kFloat32);
+  const auto model = load_model(flags.model, Precision::kFloat32, ignored_keys(flags.ignored_keys, {}));
   const LoadedAdapter loaded = import_adapter(flags.format, flags.adapter, *model, task, flags.answers);
   save_adapter(flags.out, loaded.adapter, loaded.tensors, *model, loaded.provenance);
   std::printf("%s: %zu %s, %zu tensors, %s; in %s\n", loaded.provenance.origin.c_str(), loaded.adapter.parts().size(),
               plural(static_cast<int64_t>(loaded.adapter.parts().size()), "edit").c_str(), loaded.tensors.size(),
               loaded.adapter.head() != nullptr ? "a head" : "no head", flags.out.c_str());
+  if (!task && loaded.adapter.task() && has_numbered_labels(*loaded.adapter.task()))
+    std::printf("note: the folder does not name the head's outputs; they are called %s (--task text:NAME,NAME names them)\n",
+                joined(loaded.adapter.task()->labels).c_str());
   return 0;
 }
 
 int export_folder(const InteropFlags& flags) {
-  const auto model = load_model(flags.model, Precision::kFloat32);
+  const auto model = load_model(flags.model, Precision::kFloat32, ignored_keys(flags.ignored_keys, {flags.adapter}));
   const LoadedAdapter loaded = load_adapter(flags.adapter, *model);
   const ExportReport report = export_adapter(flags.format, flags.out, loaded, *model);
   std::printf("%s in %s; read back, it computes the same (largest relative difference on a probe %.1e)\n", flags.format.c_str(),
@@ -41,7 +46,7 @@ int export_folder(const InteropFlags& flags) {
   const bool names_labels = flags.format == "adapterhub";  // in head_config.json
   if (!names_labels && loaded.adapter.task() && loaded.adapter.task()->num_labels() > 0) {
     std::printf("the folder holds no label names; they are, in the order of the outputs: %s\n",
-                joined(loaded.adapter.task()->labels).c_str());
+                printable(joined(loaded.adapter.task()->labels), 2000).c_str());
   }
   return 0;
 }
@@ -56,6 +61,7 @@ void add_import(CLI::App& app, Action& action) {
   command->add_option("--from", flags->format, "whose: " + formats_text())->required()->check(CLI::IsMember(foreign_formats()));
   command->add_option("source", flags->adapter, "its adapter folder")->required();
   command->add_option("--model", flags->model, "folder of the frozen model that it was trained on")->required();
+  add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--out", flags->out, "folder for the new adapter")->required();
   command->add_option(
       "--task", flags->task,
@@ -75,6 +81,7 @@ void add_export(CLI::App& app, Action& action) {
   auto flags = std::make_shared<InteropFlags>();
   command->add_option("--to", flags->format, "for whom: " + formats_text())->required()->check(CLI::IsMember(foreign_formats()));
   command->add_option("--model", flags->model, "folder of the frozen model that it was trained on")->required();
+  add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--adapter", flags->adapter, "adapter folder")->required();
   command->add_option("--out", flags->out, "folder to write")->required();
   command->footer("Example:\n  graft export --to peft --model models/minilm --adapter runs/sst2/adapter --out peft-folder");

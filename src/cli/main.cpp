@@ -9,15 +9,17 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/version.h"
 #include "cli/commands.h"
+#include "cli/out_of_memory.h"
 
 namespace {
 
 using graft::ExitCode;
 
 int report(const std::string& message, ExitCode code) {
-  std::fprintf(stderr, "graft: %s\n", message.c_str());
+  std::fprintf(stderr, "graft: %s\n", graft::message_text(message).c_str());
   return static_cast<int>(code);
 }
 
@@ -35,8 +37,9 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   for (const CLI::App* each : command->get_subcommands({})) commands.push_back(each->get_name());
   for (const CLI::Option* each : command->get_options()) options.push_back(each->get_name());
   for (const std::string& extra : app.remaining(true)) {
-    if (extra.starts_with("-")) return where + "unknown option '" + extra + "'" + graft::did_you_mean(extra, options) + help;
-    if (!commands.empty()) return where + "unknown command '" + extra + "'" + graft::did_you_mean(extra, commands) + help;
+    if (extra.starts_with("-"))
+      return where + "unknown option " + graft::named(extra) + graft::did_you_mean(extra, options) + help;
+    if (!commands.empty()) return where + "unknown command " + graft::named(extra) + graft::did_you_mean(extra, commands) + help;
   }
   if (!commands.empty() && command->get_subcommands().empty())
     return where + "expected a command: " + graft::joined(commands, "or") + help;
@@ -65,7 +68,7 @@ int main(int argc, char** argv) {
   graft::add_inspect(app, action);
   try {
     app.parse(argc, argv);
-    const int code = action();
+    const int code = graft::with_memory_need({}, action);
     if (std::fflush(stdout) != 0)
       throw graft::IoError(std::string("cannot write to the standard output: ") + std::strerror(errno));
     return code;
@@ -80,9 +83,7 @@ int main(int argc, char** argv) {
   } catch (const graft::Error& e) {
     return report(e.what(), e.code());
   } catch (const std::filesystem::filesystem_error& e) {
-    return report("cannot look at '" + e.path1().string() + "': " + e.code().message(), ExitCode::kSystem);
-  } catch (const std::bad_alloc&) {
-    return report("out of memory: lower batch_size, token_budget or max_length", ExitCode::kSystem);
+    return report("cannot look at " + graft::named(e.path1().string()) + ": " + e.code().message(), ExitCode::kSystem);
   } catch (const c10::Error& e) {
     return report(std::string("internal error: ") + e.what_without_backtrace(), ExitCode::kBug);
   } catch (const std::exception& e) {

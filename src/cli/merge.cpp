@@ -18,6 +18,7 @@ constexpr double kDriftFloat32 = 1e-3, kDriftBFloat16 = 0.1;
 
 struct MergeFlags {
   std::string model, adapter, out, data;
+  std::vector<std::string> ignored_keys;
   Precision precision = Precision::kFloat32;
   double max_drift = 0;
   int64_t probes = 64;
@@ -36,7 +37,7 @@ std::vector<Sequence> read_probes(const MergeFlags& flags, const LoadedAdapter& 
 }
 
 int merge(const MergeFlags& flags) {
-  const auto model = load_model(flags.model, Precision::kFloat32);
+  const auto model = load_model(flags.model, Precision::kFloat32, ignored_keys(flags.ignored_keys, {flags.adapter}));
   const LoadedAdapter loaded = load_adapter(flags.adapter, *model);
   MergeOptions options{flags.precision, flags.max_drift};
   if (options.max_drift == 0) options.max_drift = flags.precision == Precision::kBFloat16 ? kDriftBFloat16 : kDriftFloat32;
@@ -55,6 +56,7 @@ void add_merge(CLI::App& app, Action& action) {
       app.add_subcommand("merge", "Fold an adapter into its base: a model folder for transformers and other programs");
   auto flags = std::make_shared<MergeFlags>();
   command->add_option("--model", flags->model, "folder of the frozen model the adapter was trained on")->required();
+  add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--adapter", flags->adapter, "adapter folder (RUN/adapter)")->required();
   command->add_option("--out", flags->out, "new folder for the merged model")->required();
   command
@@ -72,9 +74,7 @@ void add_merge(CLI::App& app, Action& action) {
   command->add_option("--probes", flags->probes, "how many (default 64)")->check(CLI::Range(1, 1 << 20));
   command->footer(
       "Example:\n  graft merge --model models/minilm --adapter runs/sst2/adapter --out merged\n"
-      "A classifier's head is in the folder, too, with its labels, for programs that read one there. Graft reads the trunk of a "
-      "folder: to score or\n"
-      "label rows with graft, keep the adapter beside its base. A merged model that answers in words is whole in graft, too.\n"
+      "A classifier's head is in the folder, too, with its labels: graft eval and predict answer by it without an adapter.\n"
       "What cannot be folded (gates, routers, bottlenecks, prefixes, ReFT) is refused with the reason.");
   command->callback([flags, &action] { action = [flags] { return merge(*flags); }; });
 }

@@ -1,16 +1,18 @@
 // graft plan: what a run will cost before it is run. Needs config.json only; with weights it also times a few steps.
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 
 #include "base/error.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/files.h"
 #include "data/task.h"
 #include "infer/predict.h"
-#include "model/families.h"
 #include "model/gguf_model.h"
+#include "train/length.h"
 #include "train/objective.h"
 #include "train/plan.h"
 
@@ -20,9 +22,10 @@ namespace {
 
 struct PlanFlags {
   std::string model, adapter, task, json;
+  std::vector<std::string> ignored_keys;
   Precision precision = Precision::kFloat32;
   std::vector<std::string> settings;
-  int64_t batch_size = 32, length = 32, target_length = 0, threads = 0;
+  int64_t batch_size = 0, length = 32, target_length = 0, rows = 0, threads = 0;  // batch_size 0: that of the settings
   bool no_timing = false, saves_memory = false;
 };
 
@@ -36,6 +39,7 @@ double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& fl
   for (Sequence& sequence : sequences) {
     for (int64_t i = 0; i < flags.length; ++i)
       sequence.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(model.config.vocabulary))));
+    if (model.config.end_id >= 0) sequence.ids.back() = model.config.end_id;  // where classifiers beside an encoder read
     sequence.type_ids.assign(sequence.ids.size(), 0);
     rows.sequences.push_back(&sequence);
   }
@@ -59,16 +63,63 @@ double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& fl
   return seconds[seconds.size() / 2];
 }
 
+// The run that the adapter's settings make: its rate and its length.
+struct RunLength {
+  double learning_rate = 0;
+  LengthRule rule;
+  std::optional<double> epochs;  // unset: by the rule, and the rows are not known
+  int64_t steps = 0;             // where the rows are known
+};
+
+RunConfig settings_of(const AdapterPreset& preset) {
+  const Node least = Node::map({{"model", Node::text("-")},
+                                {"task", Node::text("-")},
+                                {"out", Node::text("-")},
+                                {"data", Node::map({{"train", Node::text("-")}})}});
+  return parse_run_config(least, preset.train, preset.source);
+}
+
+RunLength length_of(const RunConfig& run, bool is_answered_in_words, const PlanFlags& flags) {
+  RunLength out{run.learning_rate, length_rule(is_answered_in_words), run.epochs, 0};
+  if (flags.rows == 0) return out;
+  const int64_t batch = flags.batch_size * run.accumulate, steps = (flags.rows + batch - 1) / batch;
+  if (!out.epochs) out.epochs = static_cast<double>(auto_epochs(out.rule, steps));
+  out.steps = run.max_steps > 0 ? run.max_steps : static_cast<int64_t>(std::ceil(*out.epochs * static_cast<double>(steps)));
+  return out;
+}
+
+void put_length(const RunLength& run, double step_seconds, Node& node) {
+  node["learning_rate"] = Node::number(run.learning_rate);
+  node["epochs"] = run.epochs ? Node::number(*run.epochs) : Node::text("auto");
+  if (run.steps == 0) return;
+  node["steps"] = Node::integer(run.steps);
+  if (step_seconds > 0) node["run_seconds"] = Node::number(step_seconds * static_cast<double>(run.steps));
+}
+
+void print_length(const RunLength& run, double step_seconds, const PlanFlags& flags) {
+  std::FILE* const out = messages_beside({flags.json});
+  std::fprintf(out, "settings: learning_rate %s, epochs %s", number_text(run.learning_rate).c_str(),
+              run.epochs ? number_text(*run.epochs).c_str() : "auto");
+  if (!run.epochs) {
+    std::fprintf(out, " (at least %lld steps, %lld to %lld epochs; --rows says how many)", static_cast<long long>(run.rule.least_steps),
+                static_cast<long long>(run.rule.least_epochs), static_cast<long long>(run.rule.most_epochs));
+  }
+  if (run.steps > 0) std::fprintf(out, "; %s rows: %s steps", count_text(flags.rows).c_str(), count_text(run.steps).c_str());
+  if (run.steps > 0 && step_seconds > 0)
+    std::fprintf(out, ", about %s", duration_text(step_seconds * static_cast<double>(run.steps)).c_str());
+  std::fprintf(out, "\n");
+}
+
 Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
   std::vector<Node> rows;
   for (const PlanRow& row : plan.rows) {
     rows.push_back(Node::map({{"edit", Node::text(row.edit)},
                               {"part", Node::text(row.part)},
-                              {"group", Node::text(group_name(row.group))},
+                              {"group", Node::text(use_name(row.use))},
                               {"parameters", Node::integer(row.parameters)}}));
   }
   Node groups = Node::map();
-  for (const PlanGroup group : kPlanGroups) groups[group_name(group)] = Node::integer(plan.parameters_in(group));
+  for (const ParamUse use : kParamUses) groups[use_name(use)] = Node::integer(plan.parameters_for(use));
   Node node = Node::map(
       {{"version", Node::integer(1)},
        {"trunk_parameters", Node::integer(plan.trunk_parameters)},
@@ -90,41 +141,43 @@ Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
 }
 
 void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, const PlanFlags& flags) {
+  std::FILE* const out = messages_beside({flags.json});
   const auto share = [&](int64_t count) {
     return 100.0 * static_cast<double>(count) / static_cast<double>(plan.trunk_parameters);
   };
   const auto line = [&](const std::string& name, int64_t count) {
-    std::printf("%-46s %14s %10.4f\n", name.c_str(), count_text(count).c_str(), share(count));
+    std::fprintf(out, "%-46s %14s %10.4f\n", name.c_str(), count_text(count).c_str(), share(count));
   };
-  std::printf("%-14s %-22s %-8s %14s %10s\n", "edit", "part", "group", "parameters", "% of trunk");
+  std::fprintf(out, "%-14s %-22s %-8s %14s %10s\n", "edit", "part", "group", "parameters", "% of trunk");
   for (const PlanRow& row : plan.rows) {
-    std::printf("%-14s %-22s %-8s %14s %10.4f\n", row.edit.c_str(), row.part.c_str(), group_name(row.group),
+    std::fprintf(out, "%-14s %-22s %-8s %14s %10.4f\n", row.edit.c_str(), row.part.c_str(), use_name(row.use),
                 count_text(row.parameters).c_str(), share(row.parameters));
   }
   line(adapter.parts().empty() && adapter.head() != nullptr ? "edits together (none: head only)" : "edits together",
        plan.edit_parameters);
-  for (const PlanGroup group : {PlanGroup::kExperts, PlanGroup::kRouters, PlanGroup::kGates}) {
-    if (plan.parameters_in(group) > 0) line(std::string("  of these ") + group_name(group), plan.parameters_in(group));
+  for (const ParamUse group : {ParamUse::kExpert, ParamUse::kRouter, ParamUse::kGate}) {
+    if (plan.parameters_for(group) > 0) line(std::string("  of these ") + use_name(group), plan.parameters_for(group));
   }
   if (plan.kept_parameters != plan.edit_parameters) line("  kept after training", plan.kept_parameters);
   line("head", plan.head_parameters);
-  std::printf("%-46s %14s\n", "trunk", count_text(plan.trunk_parameters).c_str());
-  std::printf("\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training\n", static_cast<long long>(flags.length),
+  std::fprintf(out, "%-46s %14s\n", "trunk", count_text(plan.trunk_parameters).c_str());
+  std::fprintf(out, "\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training\n", static_cast<long long>(flags.length),
               plan.forward_flops / 1e6, plan.training_flops / 1e6);
-  std::printf("peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n",
+  std::fprintf(out, "peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n",
               static_cast<long long>(flags.batch_size), static_cast<long long>(flags.length),
               flags.precision == Precision::kBFloat16 ? "bf16" : "fp32", bytes_text(plan.peak_bytes).c_str());
   if (step_seconds > 0) {
-    std::printf("measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,
+    std::fprintf(out, "measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,
                 count_text(static_cast<int64_t>(static_cast<double>(flags.batch_size * flags.length) / step_seconds)).c_str());
   }
 }
 
-int plan(const PlanFlags& flags) {
+int plan(PlanFlags flags) {
   set_threads(flags.threads);
   const Path given = flags.model;
   const bool is_file = !std::filesystem::is_directory(given);
-  const ModelConfig config = read_config(given);
+  const IgnoredKeys ignored = ignored_keys(flags.ignored_keys, {});
+  const ModelConfig config = read_config(given, ignored);
   if (flags.length > config.max_positions) {
     throw InputError("--length: this model serves at most " + std::to_string(config.max_positions) + " tokens, found " +
                      std::to_string(flags.length));
@@ -135,22 +188,29 @@ int plan(const PlanFlags& flags) {
   }
   const Sites sites(config);
   AdapterPreset preset = load_preset(flags.adapter);
+  const RunConfig settings = settings_of(preset);
+  if (flags.batch_size == 0) flags.batch_size = settings.batch_size;
   Node run = Node::map();
-  apply_settings(flags.settings, {config, sites}, preset.source, preset.definition, run);
+  const std::vector<std::string> notes = apply_settings(flags.settings, {config, sites}, preset.source, preset.definition, run);
   if (!run.members.empty()) {
     throw InputError(
         "--set " + run.members.front().first +
-        ": plan takes options of the adapter; the shape of a run is given by --batch-size, --length and --precision");
+        ": plan takes options of the adapter; the shape of a run is given by --batch-size, --length and --precision" +
+        (notes.empty() ? "" : "\n" + joined(notes)));
   }
-  // A family that answers in words has no head whose outputs a task would give.
-  const bool has_head = !flags.task.empty() || family_of(config).head_style != HeadStyle::kNone;
+  // What a decoder is to answer with, the task says: without one it answers in words.
+  const bool has_head = !flags.task.empty() || !config.has_decoder();
   const auto task = [&] { return load_task(flags.task.empty() ? "text:0,1" : flags.task, share_dir() / "tasks"); };
   const Adapter adapter(preset.definition, preset.source, {config, sites}, has_head ? std::optional<Task>(task()) : std::nullopt);
+  if (flags.target_length > 0 && adapter.head() != nullptr) {
+    throw InputError("--target-length: found " + std::to_string(flags.target_length) +
+                     ", and the task is answered by a head, whose rows have no tokens to be given; leave it out");
+  }
   PlanShape shape;
   shape.mean_length = static_cast<double>(flags.length);
   // Beside an encoder the decoder has rows of its own; a decoder that stands alone learns to
   // give the last of a row's tokens, or all.
-  const bool has_both = config.layers > 0 && config.has_decoder();
+  const bool has_both = config.is_encoder_decoder();
   if (flags.target_length > flags.length && !has_both) {
     throw InputError("--target-length: the tokens to be given are among those of a row, --length; expected at most " +
                      std::to_string(flags.length) + ", found " + std::to_string(flags.target_length));
@@ -165,10 +225,14 @@ int plan(const PlanFlags& flags) {
   const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") ||
                                         std::filesystem::exists(given / "model.safetensors.index.json"));
   const double step_seconds = has_weights && adapter.head() != nullptr && !flags.no_timing
-                                  ? calibrate(*load_model(given, shape.precision), adapter, flags)
+                                  ? calibrate(*load_model(given, shape.precision, ignored), adapter, flags)
                                   : 0;
-  if (!flags.json.empty()) write_file_atomically(flags.json, to_json(plan_node(made, step_seconds, flags)));
+  const RunLength run_length = length_of(settings, adapter.head() == nullptr, flags);
+  Node node = plan_node(made, step_seconds, flags);
+  put_length(run_length, step_seconds, node);
+  if (!flags.json.empty()) write_file_atomically(flags.json, to_json(node));
   print_plan(made, adapter, step_seconds, flags);
+  print_length(run_length, step_seconds, flags);
   return 0;
 }
 
@@ -178,10 +242,13 @@ void add_plan(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("plan", "Count parameters, operations and memory of a run before it is run");
   auto flags = std::make_shared<PlanFlags>();
   command->add_option("--model", flags->model, "model folder, or a config.json alone")->required();
+  add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--adapter", flags->adapter, "preset or YAML file")->required();
   command->add_option("--task", flags->task, "gives the head its outputs (default: two classes)");
-  command->add_option("--set", flags->settings, "options of the adapter, such as rank=4")->allow_extra_args(false);
-  command->add_option("--batch-size", flags->batch_size, "rows of a batch")->check(CLI::Range(1, 1 << 20));
+  command->add_option("--set", flags->settings, "options of the adapter, such as rank=4 alpha=8; may be given several times");
+  command->add_option("--rows", flags->rows, "training rows, to say how long a run will be")->check(CLI::Range(1, 1 << 30));
+  command->add_option("--batch-size", flags->batch_size, "rows of a batch (default: the adapter's setting)")
+      ->check(CLI::Range(1, 1 << 20));
   command->add_option("--length", flags->length, "tokens of a row")->check(CLI::Range(1, 1 << 20));
   command
       ->add_option("--target-length", flags->target_length,
@@ -190,7 +257,7 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_flag("--save-memory", flags->saves_memory, "of a run with save_memory: true");
   add_precision(*command, flags->precision);
   add_threads(*command, flags->threads);
-  command->add_option("--json", flags->json, "also write the plan to this file");
+  accept_standard_output(*command->add_option("--json", flags->json, "also write the plan to this file; -: the standard output"));
   command->add_flag("--no-timing", flags->no_timing, "count only, even where the weights are there");
   command->footer("Example:\n  graft plan --model models/minilm --adapter lora --set rank=4 --json plan.json");
   command->callback([flags, &action] { action = [flags] { return plan(*flags); }; });

@@ -1,116 +1,180 @@
-// graft predict: one line a row, with what an adapter or a bare model answers.
+// graft predict: what an adapter or a bare model answers to each row, in the order of the file.
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <cstdio>
+#include <iterator>
+#include <optional>
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/files.h"
+#include "cli/out_of_memory.h"
+#include "cli/prediction_rows.h"
 #include "cli/records.h"
 #include "cli/subject.h"
-#include "infer/uncertainty.h"
+#include "data/row_stream.h"
 #include "train/progress.h"
 
 namespace graft {
 
 namespace {
 
+constexpr int64_t kWindow = 1024;  // rows that are answered before the first of them is written; among them lengths are sorted
+
 struct PredictFlags {
   SubjectFlags subject;
-  std::string out, records;
+  std::string out, format, records;
+  std::vector<std::string> columns;
+  bool only_errors = false;
 };
 
-Node prediction_node(const Example& example, const at::Tensor& logits, const Task& task) {
-  Node line = Node::map({{"id", id_node(example)}, {"logits", number_list(logits)}});
-  if (task.kind == TaskKind::kRegression) {
-    line["label"] = Node::number(logits[0].item<float>());
-    return line;
-  }
-  line["label"] = Node::text(task.labels[static_cast<size_t>(logits.argmax().item<int64_t>())]);
-  line["probabilities"] = number_list(logits.softmax(0));
-  return line;
+// Rows begin .. end of `data`, moved out of it.
+Dataset window_of(Dataset& data, int64_t begin, int64_t end) {
+  const auto moved = [&](auto& from, auto& to) {
+    if (from.empty()) return;
+    to.assign(std::make_move_iterator(from.begin() + begin), std::make_move_iterator(from.begin() + end));
+  };
+  Dataset window;
+  moved(data.examples, window.examples);
+  moved(data.sequences, window.sequences);
+  moved(data.options, window.options);
+  return window;
 }
 
-std::string label_lines(const Task& task, const Dataset& data, const Predictions& predictions) {
-  const Uncertainty uncertainty =
-      predictions.by_route.defined() ? uncertainty_of(task.kind, predictions.by_route) : Uncertainty{};
-  std::string lines;
-  for (int64_t i = 0; i < data.size(); ++i) {
-    Node line = prediction_node(data.examples[static_cast<size_t>(i)], predictions.logits[i], task);
-    for (const auto& [name, values] :
-         {std::pair{"entropy", &uncertainty.entropy}, std::pair{"information", &uncertainty.information},
-          std::pair{"disagreement", &uncertainty.disagreement}}) {
-      if (values->defined()) line[name] = Node::number((*values)[i].item<float>());
+// Answers rows and writes them as they come.
+class Predictor {
+ public:
+  Predictor(const PredictFlags& flags, const Subject& subject, TableFormat format)
+      : flags_(flags),
+        subject_(subject),
+        format_(format),
+        columns_(flags.columns, subject.task, format, is_ensemble(flags.subject.route)),
+        bound_(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing)) {
+    options_.route = flags.subject.route;
+    options_.keep_records = !flags.records.empty();
+  }
+
+  void answer(const Table& table, Verbosity verbosity) {
+    const Task& task = subject_.task;
+    columns_.bind(table);
+    const LabelUse use = flags_.only_errors ? LabelUse::kRequired : LabelUse::kOptional;
+    Dataset data = encode_examples(to_examples(table, task, use), task, subject_.text, subject_.model->config, subject_.max_length,
+                                   TargetUse::kLeaveOut);
+    tell_cut(data, "data");
+    open();
+    const int64_t total = data.size();
+    Progress progress("row", total, 0, verbosity);
+    for (int64_t begin = 0; begin < total; begin += kWindow) {
+      options_.progress = [&](int64_t done, int64_t) { progress.update(begin + done, ""); };
+      answer_window(window_of(data, begin, std::min(begin + kWindow, total)), table);
     }
-    lines += to_json(line, -1) + "\n";
+    progress.finish();
   }
-  return lines;
-}
 
-std::string choice_lines(const Dataset& data, const Choices& choices) {
-  std::string lines;
-  for (size_t i = 0; i < data.examples.size(); ++i) {
-    std::vector<Node> scores;
-    for (const double score : choices.scores[i]) scores.push_back(Node::number(score));
-    const auto chosen = static_cast<size_t>(choices.chosen[i]);
-    lines += to_json(Node::map({{"id", id_node(data.examples[i])},
-                                {"chosen", Node::integer(choices.chosen[i])},
-                                {"label", Node::text(data.examples[i].options[chosen])},
-                                {"scores", Node::list(std::move(scores))}}),
-                     -1) +
-             "\n";
+  void finish() {
+    writer_->finish();
+    if (records_) records_->finish();
+    if (flags_.subject.is_quiet) return;
+    std::FILE* out = messages_beside({flags_.out, flags_.records});
+    if (flags_.only_errors)
+      std::fprintf(out, "%s of %s %s wrong, in %s\n", count_text(writer_->num_rows()).c_str(), count_text(num_answered_).c_str(),
+                   num_answered_ == 1 ? "prediction is" : "predictions are", flags_.out.c_str());
+    else
+      std::fprintf(out, "%s %s in %s\n", count_text(num_answered_).c_str(), plural(num_answered_, "prediction").c_str(),
+                   flags_.out.c_str());
   }
-  return lines;
-}
+
+ private:
+  // Files are made when all that can be wrong with the first rows has been told.
+  void open() {
+    if (file_) return;
+    file_.emplace(flags_.out);
+    writer_.emplace(*file_, format_, columns_.header());
+    if (!flags_.records.empty()) records_.emplace(flags_.records);
+  }
+
+  void answer_window(const Dataset& data, const Table& table) {
+    std::vector<PredictedRow> rows;
+    if (subject_.task.kind == TaskKind::kChoice) {
+      rows = chosen_rows(data, choose(*subject_.model, bound_, subject_.task, data, options_));
+    } else {
+      const Predictions predictions = predict(*subject_.model, bound_, data, options_);
+      rows = predicted_rows(subject_.task, data, predictions);
+      if (records_) records_->write(record_lines(data, predictions.records));
+    }
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const Example& example = data.examples[i];
+      ++num_answered_;
+      if (flags_.only_errors && !rows[i].is_wrong.value_or(false)) continue;
+      writer_->write(columns_.row(rows[i].own, example), table.source + ":" + std::to_string(example.line) + ": ");
+    }
+  }
+
+  const PredictFlags& flags_;
+  const Subject& subject_;
+  TableFormat format_;
+  PredictionColumns columns_;
+  Bound bound_;
+  PredictOptions options_;
+  std::optional<OutputFile> file_, records_;
+  std::optional<RowWriter> writer_;
+  int64_t num_answered_ = 0;
+};
 
 int predict_file(const PredictFlags& flags) {
   check_not_rows("--out", flags.out, flags.subject.data);
   check_not_rows("--records", flags.records, flags.subject.data);
+  check_apart({"--out", flags.out}, {"--records", flags.records});
+  const TableFormat format = flags.format.empty() ? row_format_of(flags.out, "--out") : row_format(flags.format);
   const Subject subject = load_subject(flags.subject);
   const Task& task = subject.task;
   if (task.kind == TaskKind::kGeneration)
     throw InputError("task " + quote(task.name) + " is answered by a text: write it with graft generate --data");
+  if (flags.only_errors && task.kind == TaskKind::kRegression)
+    throw InputError("--errors: task " + quote(task.name) + " is a regression, whose predictions are not right or wrong; take --columns");
   if (!flags.records.empty() && subject.loaded.adapter.head() == nullptr)
     throw InputError("--records: only for tasks with a head; of a task of kind generation graft eval writes them");
   check_records(subject, flags.subject, flags.records);
-  const Dataset data = encode_examples(read_examples(flags.subject.data, task, LabelUse::kOptional), task, subject.text,
-                                       subject.model->config, subject.max_length, TargetUse::kLeaveOut);
-  const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing));
-  Progress progress("row", data.size(), 0, flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
-  PredictOptions options;
-  options.route = flags.subject.route;
-  options.keep_records = !flags.records.empty();
-  options.progress = [&](int64_t done, int64_t) { progress.update(done, ""); };
-  std::string lines;
-  if (task.kind == TaskKind::kChoice) {
-    lines = choice_lines(data, choose(*subject.model, bound, task, data, options));
-  } else {
-    const Predictions predictions = predict(*subject.model, bound, data, options);
-    lines = label_lines(task, data, predictions);
-    if (!flags.records.empty()) write_file_atomically(flags.records, record_lines(data, predictions.records));
-  }
-  progress.finish();
-  write_file_atomically(flags.out, lines);
-  if (!flags.subject.is_quiet)
-    std::printf("%s %s in %s\n", count_text(data.size()).c_str(), plural(data.size(), "prediction").c_str(), flags.out.c_str());
-  return 0;
+  Predictor predictor(flags, subject, format);
+  const bool shows_progress = !flags.subject.is_quiet && !comes_in_pieces(flags.subject.data);
+  for_each_table(flags.subject.data, task, [&](const Table& table) {
+    predictor.answer(table, shows_progress ? Verbosity::kNormal : Verbosity::kQuiet);
+  });
+  predictor.finish();
+  return static_cast<int>(ExitCode::kDone);
 }
 
 }  // namespace
 
 void add_predict(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("predict", "Label rows: one JSON line each with id, label, and logits or scores");
+  CLI::App* command = app.add_subcommand("predict", "Answer rows: a label, a value or an option for each, with its numbers");
   auto flags = std::make_shared<PredictFlags>();
   add_subject(*command, flags->subject);
-  command->add_option("--out", flags->out, "file to write (JSONL)")->required();
-  command->add_option("--records", flags->records,
-                      "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the "
-                      "last block over those read there alone (that predict, or a classifier's first)");
+  accept_standard_output(
+      *command->add_option("--out", flags->out, "file to write: .jsonl, .json, .csv or .tsv; -: the standard output")->required());
+  command->add_option("--format", flags->format, "of --out where its name does not tell: jsonl (that of the standard output), json, csv or tsv")
+      ->check(CLI::IsMember(row_format_names()));
+  command
+      ->add_option("--columns", flags->columns,
+                   "what to write of a row, divided by commas: id, text, gold, prediction, probability, probabilities, logits (of a "
+                   "choice chosen, scores, options), or any column of --data; default: id, prediction and the numbers")
+      ->delimiter(',');
+  command->add_flag("--errors", flags->only_errors, "write only rows whose prediction is wrong; each needs a label");
+  accept_standard_output(*command->add_option(
+      "--records", flags->records,
+      "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the "
+      "last block over those read there alone (that predict, or the one that a classifier reads)"));
   command->footer(
-      "Example:\n  graft predict --model models/minilm --adapter runs/sst2/adapter --data rows.jsonl --out predictions.jsonl\n"
+      "Examples:\n  graft predict --model models/minilm --adapter runs/sst2/adapter --data rows.jsonl --out predictions.jsonl\n"
+      "  graft predict --model models/minilm --adapter runs/sst2/adapter --data dev.tsv --errors --columns id,text,gold,prediction,"
+      "probability --out errors.csv\n"
+      "  tail -f mail.jsonl | graft predict --model models/minilm --adapter runs/mail/adapter --data - --out -\n"
       "Rows need no label; one that is there must be a known one.");
-  command->callback([flags, &action] { action = [flags] { return predict_file(*flags); }; });
+  command->callback([flags, &action] {
+    action = [flags] { return with_memory_need({0, "Give --precision bf16"}, [&] { return predict_file(*flags); }); };
+  });
 }
 
 }  // namespace graft

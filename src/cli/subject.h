@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/generation.h"
 #include "edit/adapter_file.h"
 #include "infer/evaluate.h"
 #include "model/trunk.h"
@@ -16,18 +17,20 @@ class App;
 namespace graft {
 
 struct SubjectFlags {
-  std::string model, adapter, task, data;
+  std::string model, adapter, task, data, data_format;
+  std::vector<std::string> ignored_keys;
   RouteOptions route;
   bool gives_routes = false, gives_route_seed = false;
-  GenerateOptions generate;
+  GenerationFlags generate;
   Precision precision = Precision::kFloat32;
   int64_t threads = 0;
+  int64_t max_length = 0;  // tokens of a row; 0: as in training
   bool is_quiet = false;
 };
 
 struct Subject {
   std::shared_ptr<const Model> model;
-  LoadedAdapter loaded;  // without --adapter: no edits
+  LoadedAdapter loaded;  // without --adapter: no edits, and the head of the model's folder where the task needs one
   Task task;
   ModelText text;
   int64_t max_length = 0;  // tokens of a row

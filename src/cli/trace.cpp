@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/files.h"
 #include "edit/adapter_file.h"
 #include "infer/dataset.h"
 #include "infer/predict.h"
@@ -17,6 +18,7 @@ namespace {
 
 struct TraceFlags {
   std::string model, adapter, text, pair, out;
+  std::vector<std::string> ignored_keys;
   Precision precision = Precision::kFloat32;
   std::vector<int64_t> ids, type_ids, target_ids;
 };
@@ -60,10 +62,13 @@ Sequence read_sequence(const TraceFlags& flags, const Model& model) {
   return sequence;
 }
 
-// What the decoder beside an encoder reads: the ids given, or its start token alone. Nothing for other models.
-std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig& config) {
-  const bool has_both = config.layers > 0 && config.has_decoder();
-  if (!has_both) {
+// What the decoder beside an encoder reads: the ids given, or its start token alone. Nothing for other models, and under a
+// head, whose decoder reads the text itself.
+std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig& config, bool has_head) {
+  if (has_head && !flags.target_ids.empty())
+    throw InputError("--target-ids: the adapter has a head, under which the decoder reads the text itself; leave it out");
+  if (has_head) return std::nullopt;
+  if (!config.is_encoder_decoder()) {
     if (!flags.target_ids.empty())
       throw InputError("--target-ids: expected with an encoder-decoder; a " + config.model_type +
                        " model has one stack, which reads --text or --ids");
@@ -80,16 +85,14 @@ void add_hidden(NamedTensors& out, const std::string& prefix, const std::vector<
   for (size_t i = 0; i < hidden.size(); ++i) out[prefix + "hidden." + std::to_string(i)] = hidden[i].to(at::kFloat).contiguous();
 }
 
-NamedTensors trace_encoder(const Model& model, const Pack& pack, const Lane& lane, const ForwardOptions& options) {
+// What an encoder computes, or any model under a head.
+NamedTensors trace_classifier(const Model& model, const Pack& pack, const Lane& lane, const ForwardOptions& options) {
   const LogitsResult result = compute_logits(model, pack, {lane}, options);
   NamedTensors out;
   add_hidden(out, "", result.hidden);
-  if (!result.logits.empty()) {
-    out["logits"] = result.logits.front().contiguous();
-    out["pooled"] = result.pooled.contiguous();
-  } else if (model.weights.has("pooler.weight")) {
-    out["pooled"] = at::tanh(model.weights.linear("pooler", result.hidden.back().slice(0, 0, 1)).to(at::kFloat)).contiguous();
-  }
+  add_hidden(out, "dec.", result.decoder_hidden);
+  if (!result.logits.empty()) out["logits"] = result.logits.front().contiguous();
+  if (result.pooled.defined()) out["pooled"] = result.pooled.contiguous();
   return out;
 }
 
@@ -103,19 +106,21 @@ NamedTensors trace_decoder(const Model& model, const ModelInput& input, const La
     if (has_encoder) out["last"] = result.encoder_last.to(at::kFloat).contiguous();
     out[has_encoder ? "dec.last" : "last"] = result.last.to(at::kFloat).contiguous();
   }
-  out["logits"] = whole_logits(result.last, lane.bound->weights().output_layer(model.config));
+  if (model.config.has_output_layer())
+    out["logits"] = whole_logits(result.last, lane.bound->weights().output_layer(model.config));
   return out;
 }
 
 int trace(const TraceFlags& flags) {
   const at::NoGradGuard no_grad;
-  const auto model = load_model(flags.model, flags.precision);
+  const auto model = load_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
   const ModelConfig& config = model->config;
   const Sequence sequence = read_sequence(flags, *model);
   check_length(flags.ids.empty() ? "--text" : "--ids", sequence, config);
-  const std::optional<Sequence> targets = read_targets(flags, config);
   std::optional<LoadedAdapter> loaded;
   if (!flags.adapter.empty()) loaded = load_adapter(flags.adapter, *model);
+  const bool has_head = loaded && loaded->adapter.head() != nullptr;
+  const std::optional<Sequence> targets = read_targets(flags, config, has_head);
   const EditTarget target{config, model->sites};
   const Adapter bare(Node::map(), "no adapter", target, std::nullopt);
   const Bound bound(*model, loaded ? loaded->adapter : bare, loaded ? loaded->tensors : NamedTensors{});
@@ -130,12 +135,13 @@ int trace(const TraceFlags& flags) {
     out = trace_decoder(*model, {&pack, &decoder}, {&bound, {}}, options);
     out["dec.ids"] = decoder.ids;
   } else {
-    out = config.has_decoder() ? trace_decoder(*model, {nullptr, &pack}, {&bound, {}}, options)
-                               : trace_encoder(*model, pack, {&bound, {}}, options);
+    const bool answers_in_words = config.has_decoder() && !has_head;
+    out = answers_in_words ? trace_decoder(*model, {nullptr, &pack}, {&bound, {}}, options)
+                           : trace_classifier(*model, pack, {&bound, {}}, options);
   }
   out["ids"] = pack.ids;
   save_safetensors(flags.out, out, {{"format", "graft-trace"}, {"version", "1"}});
-  std::printf("%zu tensors of %lld tokens in %s\n", out.size(), static_cast<long long>(pack.num_tokens), flags.out.c_str());
+  std::fprintf(messages_beside({flags.out}), "%zu tensors of %lld tokens in %s\n", out.size(), static_cast<long long>(pack.num_tokens), flags.out.c_str());
   return 0;
 }
 
@@ -145,6 +151,7 @@ void add_trace(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("trace", "Write ids, hidden states and logits of one text to a safetensors file");
   auto flags = std::make_shared<TraceFlags>();
   command->add_option("--model", flags->model, "folder or GGUF file of the model")->required();
+  add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--adapter", flags->adapter, "adapter folder; without it the bare model");
   command->add_option("--text", flags->text, "the text");
   command->add_option("--pair", flags->pair, "a second text");
@@ -154,12 +161,12 @@ void add_trace(CLI::App& app, Action& action) {
       ->add_option("--target-ids", flags->target_ids,
                    "what the decoder of an encoder-decoder reads, its start token first (default: that alone)")
       ->delimiter(',');
-  command->add_option("--out", flags->out, "file to write")->required();
+  accept_standard_output(*command->add_option("--out", flags->out, "file to write; -: the standard output")->required());
   add_precision(*command, flags->precision);
   command->footer(
       "Example:\n  graft trace --model models/minilm --adapter runs/sst2/adapter --text \"a fine film\" --out trace.safetensors\n"
       "Tensors: ids [T], hidden.0 (embeddings) .. hidden.L [T,C] (what leaves each block);\n"
-      "of an encoder pooled [1,C], and logits [1,outputs] with an adapter that has a head; of a decoder last [T,C] (behind the\n"
+      "with an adapter that has a head logits [1,outputs], of an encoder pooled [1,C]; else of a decoder last [T,C] (behind the\n"
       "final norm, where there is one) and logits [T,vocabulary]; the decoder of two stacks has dec.ids, dec.hidden.I and "
       "dec.last.");
   command->callback([flags, &action] { action = [flags] { return trace(*flags); }; });

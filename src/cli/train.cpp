@@ -1,13 +1,22 @@
 // graft train: one training run, or the rest of an interrupted one.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/generation.h"
+#include "cli/out_of_memory.h"
+#include "cli/rates.h"
 #include "edit/adapter.h"
+#include "edit/adapter_file.h"
+#include "train/length.h"
+#include "train/lengthen.h"
 #include "train/loop.h"
+#include "train/plan.h"
 
 namespace graft {
 
@@ -15,17 +24,42 @@ namespace {
 
 struct TrainFlags {
   std::string config, model, task, data, eval, test, adapter, out, resume;
-  std::vector<std::string> settings;
+  std::vector<std::string> settings, ignored_keys;
   int64_t threads = 0;
-  bool is_quiet = false;
+  bool is_quiet = false, ignores_generation = false, finds_rate = false;
 };
 
-// run.yaml's `adapter:` is a preset's name, a file, or the definition itself.
+// --set takes all words up to the next flag, so a run.yaml that stands behind its settings is among them.
+void take_run_file(TrainFlags& flags) {
+  const auto found = std::find_if(flags.settings.begin(), flags.settings.end(), [](const std::string& word) {
+    const bool is_path = word.ends_with(".yaml") || word.ends_with(".yml") || std::filesystem::is_regular_file(word);
+    return is_path && word.find('=') == std::string::npos;
+  });
+  if (!flags.config.empty() || found == flags.settings.end()) return;
+  flags.config = *found;
+  flags.settings.erase(found);
+}
+
+// The adapter folder that --set or the file begins with; "" for none.
+std::string start_of(const Node& document, const TrainFlags& flags) {
+  constexpr std::string_view kKey = "start_from=";
+  for (auto setting = flags.settings.rbegin(); setting != flags.settings.rend(); ++setting) {
+    if (setting->starts_with(kKey)) return setting->substr(kKey.size());
+  }
+  const Node* own = document.find("start_from");
+  return own != nullptr && own->kind == Node::Kind::kScalar ? own->scalar : "";
+}
+
+// run.yaml's `adapter:` is a preset's name, a file, or the definition itself; without any, that of the adapter in start_from.
 AdapterPreset preset_of(Node& document, const TrainFlags& flags) {
   if (!flags.adapter.empty()) return load_preset(flags.adapter);
   const Node* own = document.find("adapter");
-  if (own == nullptr)
-    throw InputError("no adapter: give --adapter with a preset (" + joined(preset_names()) + ") or a YAML file");
+  if (own == nullptr) {
+    if (const std::string start = start_of(document, flags); !start.empty())
+      return {read_adapter_header(start).definition, Node::null(), "", start};
+    throw InputError("no adapter: give --adapter with a preset (" + joined(preset_names()) +
+                     ") or a YAML file, or --set start_from=FOLDER with a trained one");
+  }
   if (own->kind == Node::Kind::kScalar) return load_preset(own->scalar);
   return {*own, Node::null(), "", flags.config};
 }
@@ -61,6 +95,21 @@ void tell_what_stays(const Node& document, const AdapterPreset& preset, const Tr
                  flags.adapter.c_str(), joined(kept).c_str());
 }
 
+// The model of a document that is not checked yet.
+ModelConfig read_model_config(const Node& document, const std::string& source) {
+  const Node* model = document.find("model");
+  if (model == nullptr)
+    throw InputError(
+        "model: missing; give --model with a folder that holds config.json, *.safetensors and a tokenizer, or with a GGUF file");
+  if (model->kind != Node::Kind::kScalar) throw InputError(source + ": /model: expected the path of a folder or GGUF file");
+  IgnoredKeys ignored;
+  if (const Node* keys = document.find("ignore_config_keys")) {
+    for (const Node& key : keys->kind == Node::Kind::kScalar ? std::vector<Node>{*keys} : keys->items)
+      ignored.named.push_back(key.scalar);
+  }
+  return read_config(model->scalar, ignored);
+}
+
 RunConfig resolve(const TrainFlags& flags) {
   const std::string source = flags.config.empty() ? "command line" : flags.config;
   Node document = flags.config.empty() ? Node::map() : read_run_file(flags.config);
@@ -70,6 +119,8 @@ RunConfig resolve(const TrainFlags& flags) {
   put("model", flags.model);
   put("task", flags.task);
   put("out", flags.out);
+  if (!flags.ignored_keys.empty()) document["ignore_config_keys"] = Node::texts(flags.ignored_keys);
+  if (flags.finds_rate && document.find("out") == nullptr) document["out"] = Node::text("-");  // nothing is written
   if (!flags.data.empty()) {
     const DataConfig found = find_data(flags.data);
     Node& data = section_of(document, "data", source);
@@ -78,6 +129,7 @@ RunConfig resolve(const TrainFlags& flags) {
       if (!path.empty()) data[key] = Node::text(path);
     }
   }
+  if (flags.ignores_generation) section_of(document, "generation", source)["model_defaults"] = Node::boolean(false);
   if (!flags.eval.empty()) section_of(document, "data", source)["eval"] = Node::text(flags.eval);
   if (!flags.test.empty()) section_of(document, "data", source)["test"] = Node::text(flags.test);
   AdapterPreset preset = preset_of(document, flags);
@@ -85,13 +137,10 @@ RunConfig resolve(const TrainFlags& flags) {
   const bool is_named =
       flags.adapter.empty() && document.find("adapter_name") != nullptr;  // a resolved run.yaml says what it was
   if (!is_named) document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
-  const Node* model = document.find("model");
-  if (model == nullptr)
-    throw InputError(
-        "model: missing; give --model with a folder that holds config.json, *.safetensors and a tokenizer, or with a GGUF file");
-  if (model->kind != Node::Kind::kScalar) throw InputError(source + ": /model: expected the path of a folder or GGUF file");
-  const ModelConfig config = read_config(model->scalar);
-  apply_settings(flags.settings, {config, Sites(config)}, preset.source, preset.definition, document);
+  const ModelConfig config = read_model_config(document, source);
+  for (const std::string& note : apply_settings(flags.settings, {config, Sites(config)}, preset.source, preset.definition, document)) {
+    if (!flags.is_quiet) std::fprintf(stderr, "note: %s\n", note.c_str());
+  }
   if (const Node* edits =
           preset.definition.find("edits")) {  // written out with every default, so that the run does not depend on them
     preset.definition["edits"] =
@@ -123,10 +172,29 @@ void refuse_other_flags(const TrainFlags& flags) {
         std::pair{"--adapter", &flags.adapter}, std::pair{"--out", &flags.out}}) {
     if (!value->empty()) given.emplace_back(name);
   }
-  if (!flags.settings.empty()) given.emplace_back("--set");
+  if (!flags.ignored_keys.empty()) given.emplace_back("--ignore-config-key");
   if (given.empty()) return;
   throw InputError("--resume goes on with the settings in " + (Path(flags.resume) / "run.yaml").string() + ": leave out " +
                    joined(given) + ", or start a new run (start_from takes an adapter to begin with)");
+}
+
+// "  rows 30  loss 0.61  accuracy 0.7" of {rows, loss, each metric}; texts and what lies deeper are left out.
+std::string numbers_text(const Node& scores) {
+  std::string out;
+  for (const auto& [name, value] : scores.members) {
+    const bool is_number = value.kind == Node::Kind::kScalar && !value.is_string;
+    if (name == "only_answer" || (!is_number && value.kind != Node::Kind::kNull)) continue;
+    const std::string shown = !is_number ? "undefined" : name == "rows" ? value.scalar : number_text(std::stod(value.scalar));
+    out += "  " + name + " " + shown;
+  }
+  return out;
+}
+
+// What metrics.json says is wrong with the run.
+void print_warnings(const Node& metrics) {
+  const Node* warnings = metrics.find("warnings");
+  if (warnings == nullptr) return;
+  for (const Node& warning : warnings->items) std::fprintf(stderr, "warning: %s\n", message_text(warning.scalar).c_str());
 }
 
 void print_summary(const RunConfig& config, TaskKind kind) {
@@ -135,63 +203,101 @@ void print_summary(const RunConfig& config, TaskKind kind) {
   for (const char* side : {"eval", "test"}) {
     const Node* scores = metrics.find(side);
     if (scores == nullptr) continue;
-    std::printf("%s:", side);
+    std::printf("%s:%s\n", side, numbers_text(*scores).c_str());
     for (const auto& [name, value] : scores->members) {
-      if (value.kind == Node::Kind::kMap) continue;
-      const bool is_text = name == "rows" || value.kind != Node::Kind::kScalar;
-      if (is_text) std::printf("  %s %s", name.c_str(), value.kind == Node::Kind::kScalar ? value.scalar.c_str() : "undefined");
-      else std::printf("  %s %s", name.c_str(), number_text(std::stod(value.scalar)).c_str());
-    }
-    std::printf("\n");
-    for (const auto& [name, value] : scores->members) {  // of a task of its own
-      if (value.kind == Node::Kind::kMap) std::printf("  %s: %s\n", name.c_str(), to_json(value, -1).c_str());
+      if (value.kind != Node::Kind::kMap) continue;
+      if (name == "majority")
+        std::printf("  always %s:%s\n", quote(value.find("label")->scalar).c_str(), numbers_text(value).c_str());
+      else std::printf("  %s: %s\n", name.c_str(), to_json(value, -1).c_str());  // of a task of its own
     }
   }
+  const auto count = [&](const char* key) { return count_text(std::stoll(metrics.find(key)->scalar)); };
+  std::printf("kept: step %s of %s\n", count("step").c_str(), count("steps").c_str());
   const std::string adapter = (dir / "adapter").string();
   const bool writes = kind == TaskKind::kGeneration;
   std::printf("adapter: %s\nnext: graft %s --model %s --adapter %s --data FILE --out %s\n", adapter.c_str(),
               writes ? "generate" : "predict", config.model.c_str(), adapter.c_str(),
               writes ? "answers.jsonl" : "predictions.jsonl");
+  print_warnings(metrics);
 }
 
-int train(const TrainFlags& flags) {
-  set_threads(flags.threads);
-  const bool is_resume = !flags.resume.empty();
-  if (is_resume) refuse_other_flags(flags);
-  if (is_resume && Run::is_finished(flags.resume)) {
-    remove_checkpoints(flags.resume);  // where the process ended before they were gone
-    std::printf("%s is finished; nothing is left to do\n", flags.resume.c_str());
-    return 0;
-  }
-  const RunConfig config = is_resume ? read_resumed(flags.resume) : resolve(flags);
-  const Verbosity verbosity = flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal;
-  RunInputs inputs = load_inputs(config, share_dir() / "tasks");
-  if (!flags.is_quiet) {
-    const Node* edits = config.adapter.find("edits");
-    const bool is_head_only = (edits == nullptr || edits->items.empty()) && !inputs.task.is_answered_in_words();
-    std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s%s\n", config.adapter_name.c_str(), config.model.c_str(),
-                 count_text(inputs.train.size()).c_str(), plural(inputs.train.size(), "row").c_str(),
-                 count_text(inputs.train.num_tokens).c_str(),
-                 inputs.train.num_cut > 0
-                     ? (", " + count_text(inputs.train.num_cut) + " " + plural(inputs.train.num_cut, "text") + " cut to " +
-                        std::to_string(inputs.max_length) + " tokens")
-                           .c_str()
-                     : "",
-                 is_head_only ? ", head only" : "");
-    if (!inputs.eval && inputs.eval_tasks.empty())
-      std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
-  }
+// Where the settings leave the length to the data.
+void tell_length(const RunConfig& given, const RunInputs& inputs) {
+  if (given.epochs || given.max_steps > 0) return;
+  const LengthRule rule = length_rule(inputs.task.is_answered_in_words());
+  std::fprintf(stderr, "epochs: %s, %s steps (auto: at least %lld steps, %lld to %lld epochs); learning_rate: %s\n",
+               number_text(*inputs.config.epochs).c_str(), count_text(epochs_of(inputs).total_steps()).c_str(),
+               static_cast<long long>(rule.least_steps), static_cast<long long>(rule.least_epochs),
+               static_cast<long long>(rule.most_epochs), number_text(inputs.config.learning_rate).c_str());
+}
+
+constexpr const char* kLowerMemory =
+    "Lower batch_size, token_budget or max_length, raise accumulate instead, or set save_memory=true or precision=bf16";
+
+// Resident bytes at the peak, as `graft plan` says.
+int64_t predicted_bytes(const RunInputs& inputs) {
+  const Model& model = *inputs.model;
+  const Adapter adapter(inputs.config.adapter, "adapter " + inputs.config.adapter_name, {model.config, model.sites}, inputs.task);
+  return make_plan(adapter, model, inputs.config, inputs.train).peak_bytes;
+}
+
+// Trains to the end or to a signal.
+int run_to_end(RunInputs inputs, StartMode mode, Verbosity verbosity) {
+  const RunConfig config = inputs.config;
   const TaskKind kind = inputs.task.kind;
   std::vector<std::unique_ptr<Run>> runs;
-  runs.push_back(std::make_unique<Run>(std::move(inputs), is_resume ? StartMode::kResume : StartMode::kFresh, verbosity));
+  runs.push_back(std::make_unique<Run>(std::move(inputs), mode, verbosity));
   int signal = 0;
   if (drive(runs, signal) == LoopEnd::kInterrupted) {
     std::fprintf(stderr, "\nstopped at step %s; go on with: graft train --resume %s\n",
                  count_text(runs.front()->steps_done()).c_str(), config.out.c_str());
     return 128 + signal;
   }
-  if (!flags.is_quiet) print_summary(config, kind);
+  if (verbosity == Verbosity::kNormal) print_summary(config, kind);
   return 0;
+}
+
+void tell_cuts(const RunInputs& inputs) {
+  tell_cut(inputs.train, "training data");
+  if (inputs.eval) tell_cut(inputs.eval->rows, "evaluation data");
+  if (inputs.test) tell_cut(inputs.test->rows, "test data");
+  for (const JudgedTask& each : inputs.eval_tasks) tell_cut(each.data.rows, each.name);
+}
+
+int train(const TrainFlags& flags) {
+  set_threads(flags.threads);
+  const bool is_resume = !flags.resume.empty();
+  if (is_resume) refuse_other_flags(flags);
+  if (is_resume && flags.finds_rate)
+    throw InputError("--find-rate: a run that goes on has its rate; leave --resume or --find-rate out");
+  const RunConfig config = is_resume ? read_resumed(flags.resume) : resolve(flags);
+  const bool lengthens = is_resume && !flags.settings.empty();
+  if (is_resume && !lengthens && Run::is_finished(flags.resume)) {
+    if (!keeps_last_state(config)) remove_checkpoints(flags.resume);  // where the process ended before they were gone
+    std::printf("%s is finished; nothing is left to do%s\n", flags.resume.c_str(),
+                keeps_last_state(config) ? " (--set epochs=N makes it longer)" : "");
+    return 0;
+  }
+  const Verbosity verbosity = flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal;
+  RunInputs inputs = load_inputs(config, share_dir() / "tasks");
+  if (lengthens) lengthen(inputs, flags.settings);
+  if (!flags.is_quiet) {
+    const Node* edits = config.adapter.find("edits");
+    const bool is_head_only = (edits == nullptr || edits->items.empty()) && !inputs.task.is_answered_in_words();
+    std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s\n", config.adapter_name.c_str(), config.model.c_str(),
+                 count_text(inputs.train.size()).c_str(), plural(inputs.train.size(), "row").c_str(),
+                 count_text(inputs.train.num_tokens).c_str(), is_head_only ? ", head only" : "");
+    if (!inputs.head_note.empty()) std::fprintf(stderr, "%s\n", message_text(inputs.head_note).c_str());
+    if (!inputs.generation_note.empty()) std::fprintf(stderr, "%s\n", message_text(inputs.generation_note).c_str());
+    tell_length(config, inputs);
+    if (!inputs.eval && inputs.eval_tasks.empty())
+      std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
+  }
+  if (flags.finds_rate) return find_rate(std::move(inputs), verbosity);
+  tell_cuts(inputs);
+  const StartMode mode = lengthens ? StartMode::kLengthen : is_resume ? StartMode::kResume : StartMode::kFresh;
+  const int64_t needed = predicted_bytes(inputs);
+  return with_memory_need({needed, kLowerMemory}, [&] { return run_to_end(std::move(inputs), mode, verbosity); });
 }
 
 }  // namespace
@@ -202,23 +308,30 @@ void add_train(CLI::App& app, Action& action) {
   command->add_option("config", flags->config, "run.yaml with the same keys as --set; flags win over it");
   command->add_option("--model", flags->model,
                       "the frozen model: a folder with config.json, *.safetensors and a tokenizer, or a GGUF file");
+  add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--task", flags->task, "ready task (sst2, cola, mail, ...), YAML file, or text:LABEL,LABEL");
   command->add_option("--data", flags->data, "training rows (TSV, CSV, JSONL, JSON), or a folder with train.* and dev.*");
   command->add_option("--eval", flags->eval, "rows to evaluate on during training");
   command->add_option("--test", flags->test, "rows to score once at the end");
   command->add_option("--adapter", flags->adapter, "what to train: a preset (lora, full, bitfit, head, ...) or a YAML file");
   command->add_option("--out", flags->out, "folder of the run; must not hold a run yet");
-  command
-      ->add_option("--set", flags->settings, "key=value, such as epochs=5, learning_rate=1e-4, data.held_out=0.1, adapter.rank=4")
-      ->allow_extra_args(false);
-  command->add_option("--resume", flags->resume, "go on with an interrupted run");
+  command->add_option("--set", flags->settings,
+                      "key=value, such as epochs=5 learning_rate=1e-4 data.held_out=0.1 adapter.rank=4; may be given several times");
+  command->add_flag("--find-rate", flags->finds_rate,
+                    "train 100 steps at rising rates instead, print the losses and a rate to begin with, and keep nothing");
+  command->add_option("--resume", flags->resume,
+                      "go on with an interrupted run; with --set epochs=N or max_steps=N make one of a constant schedule longer");
   add_threads(*command, flags->threads);
+  add_ignore_generation_config(*command, flags->ignores_generation);
   command->add_flag("--quiet", flags->is_quiet, "no progress, no summary");
   command->footer(
       "Example:\n  graft train --model models/minilm --task sst2 --data glue/SST-2 --adapter lora --out runs/sst2 --set "
       "epochs=2\n"
       "Keys of --set: see doc/run_folder.md. Ctrl-C finishes the step and writes a checkpoint.");
-  command->callback([flags, &action] { action = [flags] { return train(*flags); }; });
+  command->callback([flags, &action] {
+    take_run_file(*flags);
+    action = [flags] { return with_memory_need({0, kLowerMemory}, [&] { return train(*flags); }); };
+  });
 }
 
 }  // namespace graft

@@ -16,9 +16,44 @@ struct Record {
   bool is_blank_line = false;  // nothing between two line ends, not even a pair of quotes
 };
 
+// What separates fields, and whether a field may stand in quotes.
+struct Dialect {
+  char separator = '\t';
+  bool has_quotes = false;
+};
+
+std::string separator_name(char separator) {
+  switch (separator) {
+    case ',': return "a comma";
+    case ';': return "a semicolon";
+    case '\t': return "a tab";
+    default: return "the delimiter " + quote(std::string(1, separator));
+  }
+}
+
+// What separates the fields of a CSV file, by its first line: a comma, unless there is none outside of quotes while there are
+// semicolons or tabs, of one kind and, where the columns are known, as many as these need.
+char shown_separator(std::string_view text, size_t num_columns) {
+  size_t commas = 0, semicolons = 0, tabs = 0;
+  bool is_quoted = false;
+  for (const char c : text) {
+    if (c == '"') is_quoted = !is_quoted;
+    if (is_quoted) continue;
+    if (c == '\n') break;
+    commas += c == ',' ? 1 : 0;
+    semicolons += c == ';' ? 1 : 0;
+    tabs += c == '\t' ? 1 : 0;
+  }
+  const auto fits = [&](size_t count) { return count > 0 && (num_columns == 0 || count + 1 == num_columns); };
+  if (commas == 0 && tabs == 0 && fits(semicolons)) return ';';
+  if (commas == 0 && semicolons == 0 && fits(tabs)) return '\t';
+  return ',';
+}
+
 class RecordReader {
  public:
-  RecordReader(std::string_view text, bool is_csv, const std::string& source) : text_(text), is_csv_(is_csv), source_(source) {}
+  RecordReader(std::string_view text, const Dialect& dialect, const Origin& origin)
+      : text_(text), dialect_(dialect), origin_(origin), line_(origin.first_line) {}
 
   bool at_end() const { return offset_ >= text_.size(); }
   bool only_line_ends_follow() const {
@@ -30,7 +65,7 @@ class RecordReader {
     record.line = line_;
     const size_t begin = offset_;
     do {
-      record.fields.push_back(is_csv_ ? csv_field() : tsv_field());
+      record.fields.push_back(dialect_.has_quotes ? csv_field() : tsv_field());
     } while (take_separator());
     record.is_blank_line = record.fields.size() == 1 && record.fields[0].empty() && offset_ == begin;
     take_line_end();
@@ -41,7 +76,7 @@ class RecordReader {
   bool is_line_end(size_t i) const { return i >= text_.size() || text_[i] == '\n' || text_.substr(i, 2) == "\r\n"; }
 
   bool take_separator() {
-    if (at_end() || text_[offset_] != (is_csv_ ? ',' : '\t')) return false;
+    if (at_end() || text_[offset_] != dialect_.separator) return false;
     ++offset_;
     return true;
   }
@@ -54,21 +89,21 @@ class RecordReader {
 
   std::string tsv_field() {
     const size_t begin = offset_;
-    while (!is_line_end(offset_) && text_[offset_] != '\t') ++offset_;
+    while (!is_line_end(offset_) && text_[offset_] != dialect_.separator) ++offset_;
     return std::string(text_.substr(begin, offset_ - begin));
   }
 
   std::string csv_field() {
     if (!at_end() && text_[offset_] == '"') return quoted_field();
     const size_t begin = offset_;
-    while (!is_line_end(offset_) && text_[offset_] != ',') {
+    while (!is_line_end(offset_) && text_[offset_] != dialect_.separator) {
       if (text_[offset_] == '"') {
-        throw InputError(place(source_, text_, offset_) +
+        throw InputError(place(origin_, text_, offset_) +
                          "a quote inside a field without quotes; put the field in quotes and double it, or use TSV, where a "
                          "quote is a letter");
       }
       if (text_[offset_] == '\r')
-        throw InputError(place(source_, text_, offset_) + "a carriage return without a line feed; put the field in quotes");
+        throw InputError(place(origin_, text_, offset_) + "a carriage return without a line feed; put the field in quotes");
       ++offset_;
     }
     return std::string(text_.substr(begin, offset_ - begin));
@@ -79,7 +114,7 @@ class RecordReader {
     std::string out;
     for (;; ++offset_) {
       if (at_end())
-        throw InputError(place(source_, text_, begin) +
+        throw InputError(place(origin_, text_, begin) +
                          "this quote is never closed; a quote inside a field in quotes is doubled");
       const char c = text_[offset_];
       if (c == '\n') ++line_;
@@ -90,16 +125,16 @@ class RecordReader {
       out += c;
     }
     ++offset_;
-    if (is_line_end(offset_) || text_[offset_] == ',') return out;
-    throw InputError(place(source_, text_, offset_) + "expected a comma or the end of the line after a closing quote, found " +
-                     quote(text_.substr(offset_, 1)) + "; a quote inside a field in quotes is doubled");
+    if (is_line_end(offset_) || text_[offset_] == dialect_.separator) return out;
+    throw InputError(place(origin_, text_, offset_) + "expected " + separator_name(dialect_.separator) +
+                     " or the end of the line after a closing quote, found " + quote(text_.substr(offset_, 1)) + "; a quote inside a field in quotes is doubled");
   }
 
   std::string_view text_;
-  bool is_csv_;
-  const std::string& source_;
+  Dialect dialect_;
+  const Origin& origin_;
   size_t offset_ = 0;
-  int64_t line_ = 1;
+  int64_t line_;
 };
 
 void check_columns(const std::vector<std::string>& columns, const std::string& source) {
@@ -113,36 +148,44 @@ void check_columns(const std::vector<std::string>& columns, const std::string& s
   }
 }
 
-std::string wrong_count(const Table& table, const Record& record, bool is_csv) {
+std::string wrong_count(const Table& table, const Record& record, const Dialect& dialect) {
   const size_t expected = table.columns.size();
   std::string message = table.source + ":" + std::to_string(record.line) + ": expected " + std::to_string(expected) + " " +
                         plural(static_cast<int64_t>(expected), "field") + " (" + joined(table.columns) + "), found " +
                         (record.is_blank_line ? "a blank line" : std::to_string(record.fields.size()));
   if (record.is_blank_line) return message + "; remove it";
-  return message + (is_csv ? "; a field with a comma or a line break is written in quotes"
-                           : "; a TSV field holds no tab and no line break: use CSV with quotes or JSONL");
+  if (!dialect.has_quotes) return message + "; a TSV field holds no tab and no line break: use CSV with quotes or JSONL";
+  message += "; a field with " + separator_name(dialect.separator) + " or a line break is written in quotes";
+  if (dialect.separator == ',') return message;
+  return message + ", and delimiter: in the task says what separates fields";
 }
 
 }  // namespace
 
-Table parse_delimited(std::string_view text, bool is_csv, const std::string& source, const std::vector<std::string>& columns) {
-  RecordReader reader(text, is_csv, source);
+Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin, const TableOptions& options) {
+  Dialect dialect;
+  if (is_csv) {
+    const char told = options.delimiter;
+    dialect = {told != '\0' ? told : shown_separator(text, options.columns.size()), true};
+  }
+  RecordReader reader(text, dialect, origin);
   Table table;
-  table.source = source;
-  table.columns = columns;
-  table.has_header = columns.empty();
+  if (is_csv) table.delimiter = dialect.separator;
+  table.source = origin.source;
+  table.columns = options.columns;
+  table.has_header = options.columns.empty();
   if (table.has_header) {
     table.columns = reader.next().fields;
-    check_columns(table.columns, source);
+    check_columns(table.columns, origin.source);
   }
   while (!reader.at_end()) {
     if (table.columns.size() > 1 && reader.only_line_ends_follow()) break;  // in one column a blank line is an empty text
     Record record = reader.next();
-    if (record.fields.size() != table.columns.size()) throw InputError(wrong_count(table, record, is_csv));
+    if (record.fields.size() != table.columns.size()) throw InputError(wrong_count(table, record, dialect));
     table.rows.push_back({std::move(record.fields), {}, record.line});
   }
   if (table.rows.empty()) {
-    throw InputError(source + ": expected rows below the columns' names, found none" +
+    throw InputError(origin.source + ": expected rows below the columns' names, found none" +
                      (text.find('\r') != std::string_view::npos && text.find('\n') == std::string_view::npos
                           ? "; lines end in a bare carriage return: convert them to line feeds"
                           : ""));

@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <unordered_map>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "data/cells.h"
 
 namespace graft {
@@ -42,24 +44,74 @@ using detail::cell_at;
 using detail::kind_shown;
 using detail::text_cell;
 
-double class_of(const Table& table, size_t r, size_t column, const Task& task) {
-  const std::string& text = table.rows[r].cells[column];
-  if (const auto index = task.find_label(text)) return static_cast<double>(*index);
+bool is_absent_label(const Table& table, size_t r, size_t column) {
+  return detail::is_absent(table, r, column) ||
+         (table.rows[r].kind(column) == CellKind::kText && table.rows[r].cells[column].empty());
+}
+
+// "task 'sst2' has negative and positive, written "0" for negative": at most 20 of each.
+std::string labels_shown(const Task& task) {
   constexpr size_t kShown = 20;
   std::vector<std::string> shown(task.labels.begin(),
                                  task.labels.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, task.labels.size())));
   if (task.labels.size() > kShown) shown.push_back(std::to_string(task.labels.size() - kShown) + " more");
-  std::vector<std::string> candidates = task.labels;
   std::string spelled;
   for (const auto& [spelling, label] : task.spellings) {
-    candidates.push_back(spelling);
     if (task.spellings.size() <= kShown) spelled += (spelled.empty() ? ", written " : ", ") + quote(spelling) + " for " + label;
   }
-  std::string message = cell_at(table, r, column) + "unknown label " + quote(text) + did_you_mean(text, candidates) + "; task '" +
-                        task.name + "' has " + joined(shown) + spelled;
-  if (r == 0 && !table.has_header && !task.columns.empty() && text == table.columns[column]) {
-    message += "; the file seems to begin with a header line: remove it, or write a task without columns";
+  return "task '" + task.name + "' has " + joined(shown) + spelled;
+}
+
+// Rows that share a fault of their label.
+struct LabelFault {
+  std::string message;
+  size_t first = 0;  // row
+  int64_t rows = 0;
+};
+
+// Labels that the task does not have, and where they are required rows without one; in order of first appearance.
+std::vector<LabelFault> find_label_faults(const Table& table, size_t column, const Task& task, LabelUse use) {
+  std::vector<std::string> known = task.labels;
+  for (const auto& [spelling, label] : task.spellings) known.push_back(spelling);
+  std::vector<LabelFault> faults;
+  std::unordered_map<std::string, size_t> places;  // of a fault in `faults`, by the cell's text; "" where there is none
+  for (size_t r = 0; r < table.rows.size(); ++r) {
+    const CellKind kind = table.rows[r].kind(column);
+    const std::string& text = table.rows[r].cells[column];
+    const bool is_absent = is_absent_label(table, r, column);
+    const bool is_right = is_absent ? use == LabelUse::kOptional : kind == CellKind::kTree || task.find_label(text).has_value();
+    if (is_right) continue;
+    const auto [place, is_new] = places.try_emplace(is_absent ? "" : text, faults.size());
+    if (is_new) {
+      const std::string what = is_absent
+                                   ? "expected a label, found " + (kind == CellKind::kText ? "an empty field" : kind_shown(kind))
+                                   : "unknown label " + quote(text) + did_you_mean(text, known);
+      faults.push_back({cell_at(table, r, column) + what, r, 0});
+    }
+    ++faults[place->second].rows;
   }
+  return faults;
+}
+
+// Throws InputError that names all faults of the file's labels at once, each with its rows.
+void check_labels(const Table& table, size_t column, const Task& task, LabelUse use) {
+  constexpr size_t kShown = 50;
+  const std::vector<LabelFault> faults = find_label_faults(table, column, task, use);
+  if (faults.empty()) return;
+  std::string message;
+  bool has_unknown = false;
+  for (size_t i = 0; i < std::min(kShown, faults.size()); ++i) {
+    const LabelFault& fault = faults[i];
+    message += (i == 0 ? "" : "\n") + fault.message + (fault.rows > 1 ? " (" + count_text(fault.rows) + " rows)" : "");
+    has_unknown = has_unknown || !is_absent_label(table, fault.first, column);
+  }
+  if (faults.size() > kShown) message += "\n" + std::to_string(faults.size() - kShown) + " more unknown labels";
+  if (!has_unknown) throw InputError(message);
+  message += (faults.size() > 1 ? "\n" : "; ") + labels_shown(task);
+  const bool is_header = faults.front().first == 0 && !table.has_header && !task.columns.empty() &&
+                         table.rows.front().cells[column] == table.columns[column];
+  if (is_header) message += "; the file seems to begin with a header line: remove it, or write a task without columns";
+  else if (faults.size() > 1) message += "; graft inspect data FILE proposes a task with all labels of a file";
   throw InputError(message);
 }
 
@@ -71,17 +123,18 @@ double value_of(const Table& table, size_t r, size_t column) {
   throw InputError(cell_at(table, r, column) + "expected a finite number, found " + quote(text));
 }
 
+// Requires: check_labels, of a classification.
 std::optional<double> label_of(const Table& table, size_t r, size_t column, const Task& task, LabelUse use) {
   const CellKind kind = table.rows[r].kind(column);
-  const bool is_absent =
-      kind == CellKind::kNull || kind == CellKind::kMissing || (kind == CellKind::kText && table.rows[r].cells[column].empty());
+  const bool is_absent = is_absent_label(table, r, column);
   if (is_absent && use == LabelUse::kOptional) return std::nullopt;
   if (is_absent) {
     throw InputError(cell_at(table, r, column) + "expected a label, found " +
                      (kind == CellKind::kText ? "an empty field" : kind_shown(kind)));
   }
   if (kind == CellKind::kTree) throw InputError(cell_at(table, r, column) + "expected a label, found " + kind_shown(kind));
-  return task.kind == TaskKind::kClassification ? class_of(table, r, column, task) : value_of(table, r, column);
+  if (task.kind != TaskKind::kClassification) return value_of(table, r, column);
+  return static_cast<double>(*task.find_label(table.rows[r].cells[column]));
 }
 
 void take_id(const Table& table, size_t r, size_t column, Example& example) {
@@ -126,15 +179,17 @@ std::vector<float> embedding_of(const Table& table, size_t r, size_t column) {
 // Text, second text, label and cloze of a classification or regression.
 detail::Filler labelled_filler(const Table& table, const Task& task, LabelUse use) {
   const std::string of_task = " of task '" + task.name + "'";
-  const size_t text = table.column(task.text_column, "the text" + of_task);
-  std::optional<size_t> second, label = table.find_column(task.label_column);
-  if (task.second_column) second = table.column(*task.second_column, "the second text" + of_task);
+  const detail::CellText text = detail::text_of_row(task.text, table, "the text" + of_task);
+  detail::CellText second;
+  if (task.second) second = detail::text_of_row(*task.second, table, "the second text" + of_task);
+  std::optional<size_t> label = table.find_column(task.label_column);
   if (use == LabelUse::kRequired) label = table.column(task.label_column, "the label" + of_task);
+  if (label && task.kind == TaskKind::kClassification) check_labels(table, *label, task, use);
   detail::Filler fill_cloze;
   if (task.cloze) fill_cloze = detail::cloze_filler(table, task);
   return [&table, &task, use, text, second, label, fill_cloze](size_t r, Example& example) {
-    example.text = text_cell(table, r, text);
-    if (second) example.second = text_cell(table, r, *second);
+    example.text = text(r);
+    if (second) example.second = second(r);
     if (label) example.label = label_of(table, r, *label, task, use);
     if (fill_cloze) fill_cloze(r, example);
   };
@@ -152,18 +207,25 @@ detail::Filler filler_of(const Table& table, const Task& task, LabelUse use) {
 
 }  // namespace
 
+std::string Example::at() const {
+  if (source == nullptr) return "row " + id_text + ": ";
+  return *source + (line > 0 ? ":" + std::to_string(line) : "") + ": ";
+}
+
 std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use) {
   const detail::Filler fill = filler_of(table, task, use);
   const std::optional<size_t> id = task.id_column ? table.find_column(*task.id_column) : std::nullopt;
   std::optional<size_t> embedding;
   if (task.embedding_column) embedding = table.column(*task.embedding_column, "the embedding of task '" + task.name + "'");
 
+  const auto source = std::make_shared<const std::string>(table.source);
   std::vector<Example> examples;
   examples.reserve(table.rows.size());
   for (size_t r = 0; r < table.rows.size(); ++r) {
     Example example;
-    example.id = static_cast<int64_t>(r);
-    example.id_text = std::to_string(r);
+    example.id = table.first_row + static_cast<int64_t>(r);
+    example.id_text = std::to_string(example.id);
+    example.source = source;
     example.line = table.rows[r].line;
     if (id) take_id(table, r, *id, example);
     fill(r, example);
@@ -180,8 +242,12 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
   return examples;
 }
 
+TableOptions table_options(const Task& task) {
+  return {.format = task.format, .columns = task.columns, .delimiter = task.delimiter};
+}
+
 std::vector<Example> read_examples(const Path& path, const Task& task, LabelUse use) {
-  return to_examples(read_table(path, {.format = task.format, .columns = task.columns}), task, use);
+  return to_examples(read_table(path, table_options(task)), task, use);
 }
 
 }  // namespace graft

@@ -25,7 +25,8 @@ std::string canonical_number(double value, const std::string& text) {
 
 class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
  public:
-  RowBuilder(std::string_view text, const std::string& source, Table& table) : text_(text), source_(source), table_(table) {}
+  RowBuilder(std::string_view text, const Origin& origin, Table& table)
+      : text_(text), origin_(origin), table_(table), line_(origin.first_line) {}
 
   // Parses text[begin, end): one object, or with `is_list` a list of objects.
   void parse(size_t begin, size_t end, bool is_list) {
@@ -76,12 +77,12 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool parse_error(std::size_t position, const std::string& last_token, const nlohmann::json::exception& error) override {
-    throw InputError(place(source_, text_, begin_ + (position == 0 ? 0 : position - 1)) + "not valid JSON near " +
+    throw InputError(place(origin_, text_, begin_ + (position == 0 ? 0 : position - 1)) + "not valid JSON near " +
                      quote(last_token) + ": " + json_error_reason(error.what()));
   }
 
  private:
-  std::string here() const { return place(source_, text_, begin_ + (consumed_ == 0 ? 0 : consumed_ - 1)); }
+  std::string here() const { return place(origin_, text_, begin_ + (consumed_ == 0 ? 0 : consumed_ - 1)); }
 
   // Where a row or the list of rows must begin.
   void expect_row(const std::string& found) const {
@@ -162,12 +163,12 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   std::string_view text_;
-  const std::string& source_;
+  const Origin& origin_;
   Table& table_;
   std::unordered_map<std::string, size_t> index_;  // column name -> index
   size_t begin_ = 0, consumed_ = 0;                // where the parser started and how far it came
   size_t counted_ = 0;
-  int64_t line_ = 1;
+  int64_t line_;
   size_t depth_ = 0, row_depth_ = 1;  // brackets open now; inside a row
   size_t column_ = 0;                 // being filled
   std::string tree_;                  // the nested value being read
@@ -186,14 +187,14 @@ void finish(Table& table) {
 
 }  // namespace
 
-Table parse_json_lines(std::string_view text, const std::string& source) {
+Table parse_json_lines(std::string_view text, const Origin& origin) {
   Table table;
-  table.source = source;
-  RowBuilder builder(text, source, table);
+  table.source = origin.source;
+  RowBuilder builder(text, origin, table);
   for (size_t begin = 0; begin < text.size() && !only_blank_lines_follow(text, begin);) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     if (text.substr(begin, end - begin).find_first_not_of(" \t\r") == std::string_view::npos) {
-      throw InputError(place(source, text, begin) + "expected one object a line, found a blank line; remove it");
+      throw InputError(place(origin, text, begin) + "expected one object a line, found a blank line; remove it");
     }
     builder.parse(begin, end, /*is_list=*/false);
     begin = end + 1;
@@ -202,10 +203,10 @@ Table parse_json_lines(std::string_view text, const std::string& source) {
   return table;
 }
 
-Table parse_json_list(std::string_view text, const std::string& source) {
+Table parse_json_list(std::string_view text, const Origin& origin) {
   Table table;
-  table.source = source;
-  RowBuilder builder(text, source, table);
+  table.source = origin.source;
+  RowBuilder builder(text, origin, table);
   builder.parse(0, text.size(), /*is_list=*/true);
   finish(table);
   return table;

@@ -5,6 +5,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/gzip.h"
+#include "base/output_file.h"
+#include "data/row_writer.h"
 #include "data/rows.h"
 
 namespace graft {
@@ -12,6 +15,13 @@ namespace graft {
 namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+std::string lower_extension(const Path& path) {
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return extension;
+}
 
 // Length of the well-formed UTF-8 sequence at the start of `text` (Unicode table 3-7), or 0.
 size_t utf8_length(std::string_view text) {
@@ -31,29 +41,18 @@ size_t utf8_length(std::string_view text) {
   return 0;
 }
 
-void check_text(std::string_view text, const std::string& source) {
+void check_text(std::string_view text, const detail::Origin& origin) {
   for (size_t i = 0; i < text.size();) {
     if (text[i] == '\0') {
-      throw InputError(detail::place(source, text, i) + "expected text, found a NUL byte; is this a binary or UTF-16 file?");
+      throw InputError(detail::place(origin, text, i) + "expected text, found a NUL byte; is this a binary or UTF-16 file?");
     }
     const size_t length = utf8_length(text.substr(i));
     if (length == 0) {
-      throw InputError(detail::place(source, text, i) + "expected UTF-8, found " + quote(text.substr(i, 4)) +
+      throw InputError(detail::place(origin, text, i) + "expected UTF-8, found " + quote(text.substr(i, 4)) +
                        "; convert the file first, for instance with iconv -f WINDOWS-1252 -t UTF-8");
     }
     i += length;
   }
-}
-
-std::string delimited_cell(const Table& table, size_t row, const std::string& cell, TableFormat format) {
-  if (format == TableFormat::kTsv) {
-    if (cell.find_first_of("\t\r\n") == std::string::npos) return cell;
-    throw InputError(table.at(row) + "TSV cannot hold a tab or a line break, found " + quote(cell) + "; write CSV or JSONL");
-  }
-  if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
-  std::string out = "\"";
-  for (const char c : cell) out.append(c == '"' ? 2 : 1, c);
-  return out + "\"";
 }
 
 std::string json_row(const Table& table, const Row& row) {
@@ -73,11 +72,11 @@ std::string json_row(const Table& table, const Row& row) {
 
 namespace detail {
 
-std::string place(const std::string& source, std::string_view text, size_t offset) {
+std::string place(const Origin& origin, std::string_view text, size_t offset) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
-  const auto line = std::count(before.begin(), before.end(), '\n') + 1;
+  const auto line = std::count(before.begin(), before.end(), '\n') + origin.first_line;
   const size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
-  return source + ":" + std::to_string(line) + ":" + std::to_string(before.size() - line_start + 1) + ": ";
+  return origin.source + ":" + std::to_string(line) + ":" + std::to_string(before.size() - line_start + 1) + ": ";
 }
 
 bool only_blank_lines_follow(std::string_view text, size_t offset) {
@@ -103,32 +102,41 @@ size_t Table::column(std::string_view name, std::string_view purpose) const {
 std::string Table::at(size_t row) const { return source + ":" + std::to_string(rows.at(row).line) + ": "; }
 
 TableFormat table_format(const Path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::string extension = lower_extension(path);
+  if (extension == ".gz") extension = lower_extension(path.stem());
   if (extension == ".tsv") return TableFormat::kTsv;
   if (extension == ".csv") return TableFormat::kCsv;
   if (extension == ".jsonl") return TableFormat::kJsonl;
   if (extension == ".json") return TableFormat::kJson;
-  throw InputError(path.string() + ": expected a file name ending in .tsv, .csv, .jsonl or .json, found " + quote(extension) +
-                   "; rename the file, or name its format in the task: format: tsv");
+  const bool is_packed = extension == ".zst" || extension == ".xz" || extension == ".bz2" || extension == ".zip";
+  throw InputError(path.string() + ": expected a file name ending in .tsv, .csv, .jsonl or .json, or in one of these and .gz, found " +
+                   quote(extension) +
+                   (is_packed ? "; unpack the file first, or pack it with gzip"
+                              : "; rename the file, or name its format in the task: format: tsv"));
+}
+
+TableFormat format_of(const Path& path, const TableOptions& options) {
+  if (options.format) return *options.format;
+  return named_descriptor(path) ? TableFormat::kJsonl : table_format(path);
 }
 
 Table read_table(const Path& path, const TableOptions& options) {
-  const std::string text = read_file(path);  // before its format: that nothing is there is told first
-  const TableFormat format = options.format ? *options.format : table_format(path);
+  std::string text = read_file(path);  // before its format: that nothing is there is told first
+  const TableFormat format = format_of(path, options);
+  if (is_gzip(text) || lower_extension(path) == ".gz") text = gunzip(text, path.string(), kMostUnpacked);
   return parse_table(text, format, path.string(), options);
 }
 
 Table parse_table(std::string_view text, TableFormat format, const std::string& source, const TableOptions& options) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  check_text(text, source);
+  const detail::Origin origin{source, options.first_line};
+  check_text(text, origin);
   if (text.empty()) throw InputError(source + ": expected rows, found an empty file");
   switch (format) {
-    case TableFormat::kTsv: return detail::parse_delimited(text, /*is_csv=*/false, source, options.columns);
-    case TableFormat::kCsv: return detail::parse_delimited(text, /*is_csv=*/true, source, options.columns);
-    case TableFormat::kJsonl: return detail::parse_json_lines(text, source);
-    case TableFormat::kJson: return detail::parse_json_list(text, source);
+    case TableFormat::kTsv: return detail::parse_delimited(text, /*is_csv=*/false, origin, options);
+    case TableFormat::kCsv: return detail::parse_delimited(text, /*is_csv=*/true, origin, options);
+    case TableFormat::kJsonl: return detail::parse_json_lines(text, origin);
+    case TableFormat::kJson: return detail::parse_json_list(text, origin);
     case TableFormat::kE2e: return detail::parse_e2e(text, source);
     case TableFormat::kWebNlg: return detail::parse_webnlg(text, source);
     case TableFormat::kDart: return detail::parse_dart(text, source);
@@ -148,7 +156,7 @@ std::string write_table(const Table& table, TableFormat format) {
   const auto write_line = [&](size_t row, const std::vector<std::string>& cells) {
     for (size_t c = 0; c < cells.size(); ++c) {
       if (c > 0) out += separator;
-      out += delimited_cell(table, row, cells[c], format);
+      out += delimited_cell(cells[c], format, table.rows.empty() ? table.source + ": " : table.at(row));
     }
     out += '\n';
   };

@@ -5,11 +5,14 @@
 // Rules shared by all formats: UTF-8 with or without a byte order mark, "\n" or "\r\n" ends a line, no NUL byte anywhere.
 // Nothing is trimmed, dropped or repaired: a file is read as it stands or refused with path:line:column.
 //   TSV    GLUE's kind: a tab separates, a quote is a letter like any other, a field holds neither a tab nor a line break.
-//   CSV    RFC 4180: a comma separates; a field in quotes may hold commas, line breaks and doubled quotes.
+//   CSV    RFC 4180: a comma separates; a field in quotes may hold commas, line breaks and doubled quotes. Where the first line has
+//          no comma outside of quotes, and either semicolons or tabs, these separate (spreadsheets write them), or what the
+//          caller says.
 //   JSONL  one object a line.    JSON  one list of objects.
 //   E2E, WebNLG, DART  as their authors ship them; one row a text. Columns: input (slots or triples on one line), target, and
 //          category (WebNLG) or source (DART). What becomes the input is in nlg_rows.cpp. Chosen by a task, never by an
 //          extension.
+// A file that gzip wrote is read as what is inside; its name ends in .gz behind the format's ending.
 // Blank lines are refused between rows and accepted at the end of the file (in a table of one TSV or CSV column a blank line is a
 // row whose text is empty, so there they are rows).
 #pragma once
@@ -49,6 +52,8 @@ struct Table {
   std::vector<std::string> columns;  // in file order; JSON: in order of first appearance
   std::vector<Row> rows;             // at least one
   bool has_header = false;           // the names came from the file, not from the caller
+  char delimiter = '\0';             // CSV: what separates fields
+  int64_t first_row = 0;             // so many rows of the file came before, in other tables
 
   // Index of a column, or nothing.
   std::optional<size_t> find_column(std::string_view name) const;
@@ -60,13 +65,17 @@ struct Table {
 };
 
 struct TableOptions {
-  std::optional<TableFormat> format;  // else by the extension: .tsv .csv .jsonl .json
+  std::optional<TableFormat> format;  // else by the extension: .tsv .csv .jsonl .json; of the standard input JSONL
   std::vector<std::string>
-      columns;  // TSV, CSV: names of the columns of a file without a header line; empty: the first line names them
+      columns;           // TSV, CSV: names of the columns of a file without a header line; empty: the first line names them
+  char delimiter = '\0';  // CSV: what separates fields; '\0': as the first line shows
+  int64_t first_line = 1;  // of the text in its file, for messages and Row::line
 };
 
 // The format that a file name stands for. Throws InputError naming the ways.
 TableFormat table_format(const Path& path);
+// The format that `options` give a file, or its name, or, of the standard input, JSONL. Throws as table_format.
+TableFormat format_of(const Path& path, const TableOptions& options);
 // Reads a file. Throws InputError as above, IoError if the system refuses.
 Table read_table(const Path& path, const TableOptions& options = {});
 // Pure: the same from a text in memory. `source` opens every message.

@@ -8,12 +8,18 @@
 
 namespace graft::detail {
 
+// What messages call a text, and where it begins in its file.
+struct Origin {
+  std::string source;
+  int64_t first_line = 1;
+};
+
 // TSV and CSV. Requires: `text` is UTF-8 without byte order mark and without NUL.
-Table parse_delimited(std::string_view text, bool is_csv, const std::string& source, const std::vector<std::string>& columns);
+Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin, const TableOptions& options);
 
 // JSONL and JSON. Same requirement.
-Table parse_json_lines(std::string_view text, const std::string& source);
-Table parse_json_list(std::string_view text, const std::string& source);
+Table parse_json_lines(std::string_view text, const Origin& origin);
+Table parse_json_list(std::string_view text, const Origin& origin);
 
 // The data-to-text sets. Same requirement.
 Table parse_e2e(std::string_view text, const std::string& source);
@@ -21,7 +27,7 @@ Table parse_webnlg(std::string_view text, const std::string& source);
 Table parse_dart(std::string_view text, const std::string& source);
 
 // "source:line:column: "; the column counts bytes from 1.
-std::string place(const std::string& source, std::string_view text, size_t offset);
+std::string place(const Origin& origin, std::string_view text, size_t offset);
 
 // True when nothing but blanks and line ends is left from `offset` on.
 bool only_blank_lines_follow(std::string_view text, size_t offset);

@@ -1,18 +1,18 @@
 #include "data/task.h"
 
 #include <algorithm>
+#include <cctype>
 #include <set>
 
 #include "base/error.h"
 #include "base/options.h"
 #include "data/metrics.h"
+#include "data/plain_task.h"
 #include "data/task_parts.h"
 
 namespace graft {
 
 namespace {
-
-constexpr size_t kMaxLabels = 10000;
 
 const std::vector<std::pair<std::string, TableFormat>>& format_names() {
   static const std::vector<std::pair<std::string, TableFormat>> kNames = {
@@ -60,39 +60,19 @@ std::string plain_name(std::string_view name) {
   return out;
 }
 
-// What is wrong with a list of label names, or "".
-std::string labels_fault(const std::vector<std::string>& labels) {
-  if (labels.size() < 2) return "expected at least two labels, found " + std::to_string(labels.size());
-  if (labels.size() > kMaxLabels)
-    return "expected at most " + std::to_string(kMaxLabels) + " labels, found " + std::to_string(labels.size());
-  std::set<std::string> seen;
-  for (const std::string& label : labels) {
-    if (label.empty()) return "a label is empty";
-    if (label.front() == ' ' || label.back() == ' ') return "label " + quote(label) + " has blanks around it";
-    if (!seen.insert(label).second) return "label " + quote(label) + " appears twice";
-  }
-  return "";
-}
-
 // "text:LABEL,LABEL"
 Task short_form(const std::string& form) {
-  Task task;
-  task.name = "text";
-  task.text_column = "text";
-  task.label_column = "label";
-  task.id_column = "id";
+  std::vector<std::string> labels;
   const std::string list = form.substr(form.find(':') + 1);
   for (size_t begin = 0; begin <= list.size();) {
     const size_t end = std::min(list.find(',', begin), list.size());
-    task.labels.push_back(list.substr(begin, end - begin));
+    labels.push_back(list.substr(begin, end - begin));
     begin = end + 1;
   }
-  if (const std::string fault = labels_fault(task.labels); !fault.empty()) {
+  if (const std::string fault = labels_fault(labels); !fault.empty()) {
     throw InputError("task " + quote(form) + ": " + fault + "; the short form is text:LABEL,LABEL, for instance text:ham,spam");
   }
-  task.metrics = default_metrics(task.kind);
-  task.primary_metric = task.metrics.front();
-  return task;
+  return plain_task(labels);
 }
 
 std::optional<std::string> optional_text(Options& options, std::string_view key) {
@@ -159,8 +139,10 @@ void read_columns(Options& options, Task& task) {
     options.fault(
         key, quote(*column) + " is not in columns" + did_you_mean(*column, task.columns) + "; there are " + joined(task.columns));
   };
-  check("text", task.text_column);
-  check("second", task.second_column);
+  for (const std::string& column : task.text.columns()) check("text", column);
+  if (task.second) {
+    for (const std::string& column : task.second->columns()) check("second", column);
+  }
   check("label", task.label_column);
   check("id", task.id_column);
   check("embedding", task.embedding_column);
@@ -168,14 +150,30 @@ void read_columns(Options& options, Task& task) {
   for (const auto& [key, column] : detail::text_columns(task)) check(key, column);
 }
 
+bool shows(const Template& text, const std::string& column) {
+  const std::vector<std::string> columns = text.columns();
+  return std::find(columns.begin(), columns.end(), column) != columns.end();
+}
+
+// One character that can stand between two fields.
+char read_delimiter(Options& options) {
+  const std::string text = options.text("delimiter", std::nullopt);
+  const bool is_usable = text.size() == 1 && (text == "\t" || (text[0] > ' ' && text[0] < 127 && text != "\"" && std::isalnum(text[0]) == 0));
+  if (is_usable) return text[0];
+  options.fault("delimiter", "expected one character that separates fields, such as \";\" or \"\\t\", found " + quote(text));
+  return '\0';
+}
+
 // text, label and what belongs to them.
 void read_labelled(Options& options, Task& task) {
-  task.text_column = options.text("text", std::nullopt);
-  task.second_column = optional_text(options, "second");
+  task.text = detail::column_or_template_at(options, "text");
+  if (options.has("second")) task.second = detail::column_or_template_at(options, "second");
   task.label_column = options.text("label", std::nullopt);
-  if (task.second_column == task.text_column) options.fault("second", "the second text is the same column as the first");
-  if (task.label_column == task.text_column && !task.text_column.empty())
+  if (task.second == task.text) options.fault("second", "the second text is the same column as the first");
+  if (task.label_column == task.text.text && !task.label_column.empty())
     options.fault("label", "the label is the same column as the text");
+  else if (shows(task.text, task.label_column) || (task.second && shows(*task.second, task.label_column)))
+    options.fault("label", "the text shows the column " + quote(task.label_column) + ", the answer");
   if (task.kind == TaskKind::kClassification) {
     read_labels(options, task);
     detail::read_cloze(options, task);
@@ -199,8 +197,8 @@ void read_texts(Options& options, Task& task, const std::string& kind) {
 
 }  // namespace
 
-std::optional<int64_t> Task::find_label(std::string_view text) const {
-  std::string label(text);
+std::optional<int64_t> Task::find_label(std::string_view written) const {
+  std::string label(written);
   if (const auto spelling = spellings.find(label); spelling != spellings.end()) label = spelling->second;
   const auto found = std::find(labels.begin(), labels.end(), label);
   if (found == labels.end()) return std::nullopt;
@@ -209,6 +207,7 @@ std::optional<int64_t> Task::find_label(std::string_view text) const {
 
 Task parse_task(const Node& node, const std::string& source) {
   Options options(node, source);
+  options.ignore("about");  // for `graft inspect tasks`
   Task task;
   task.name = options.text("name", std::nullopt);
   const std::string kind = options.choice("kind", "classification", names_of(kind_names()));
@@ -217,9 +216,14 @@ Task parse_task(const Node& node, const std::string& source) {
   task.embedding_column = optional_text(options, "embedding");
   if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression) read_labelled(options, task);
   else read_texts(options, task, kind);
+  task.truncation_side =
+      options.choice("truncation_side", "right", {"right", "left"}) == "left" ? TruncationSide::kLeft : TruncationSide::kRight;
   read_columns(options, task);
   if (options.has("format"))
     task.format = value_in(format_names(), options.choice("format", std::nullopt, names_of(format_names())));
+  if (options.has("delimiter")) task.delimiter = read_delimiter(options);
+  if (task.delimiter != '\0' && task.format && task.format != TableFormat::kCsv)
+    options.fault("delimiter", "only CSV has one to choose; set format: csv, or remove it");
   read_metrics(options, task);
   detail::check_text_metrics(options, task);
   options.finish();
@@ -236,8 +240,8 @@ Node task_to_node(const Task& task) {
   node["name"] = Node::text(task.name);
   node["kind"] = Node::text(name_in(kind_names(), task.kind));
   if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression) {
-    node["text"] = Node::text(task.text_column);
-    if (task.second_column) node["second"] = Node::text(*task.second_column);
+    node["text"] = Node::text(task.text.text);
+    if (task.second) node["second"] = Node::text(task.second->text);
     node["label"] = Node::text(task.label_column);
   }
   if (task.id_column) node["id"] = Node::text(*task.id_column);
@@ -254,6 +258,8 @@ Node task_to_node(const Task& task) {
   detail::write_text_parts(node, task);
   if (!task.columns.empty()) node["columns"] = texts(task.columns);
   if (task.format) node["format"] = Node::text(name_in(format_names(), *task.format));
+  node["truncation_side"] = Node::text(task.truncation_side == TruncationSide::kLeft ? "left" : "right");
+  if (task.delimiter != '\0') node["delimiter"] = Node::text(std::string(1, task.delimiter));
   node["metrics"] = texts(task.metrics);
   node["primary"] = Node::text(task.primary_metric);
   return node;
@@ -268,6 +274,13 @@ std::vector<std::string> task_names(const Path& tasks_dir) {
   if (error) throw IoError("cannot list the folder of tasks '" + tasks_dir.string() + "': " + error.message());
   std::sort(names.begin(), names.end());
   return names;
+}
+
+std::string task_about(const std::string& name, const Path& tasks_dir) {
+  const Path path = tasks_dir / (name + ".yaml");
+  const Node root = parse_yaml(read_file(path), path.string());
+  const Node* about = root.kind == Node::Kind::kMap ? root.find("about") : nullptr;
+  return about == nullptr ? "" : about->scalar;
 }
 
 Task load_task(const std::string& name_or_path, const Path& tasks_dir) {

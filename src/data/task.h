@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,8 +31,8 @@ enum class TaskKind {
 struct Task {
   std::string name;
   TaskKind kind = TaskKind::kClassification;
-  std::string text_column;                       // classification, regression
-  std::optional<std::string> second_column;      // text pairs
+  Template text;                                 // classification, regression: a column, or a text with columns in it
+  std::optional<Template> second;                // text pairs: the same of the second text
   std::string label_column;                      // classification, regression
   std::optional<std::string> id_column;          // used where the file has it; else rows are numbered from 0
   std::optional<std::string> embedding_column;   // numbers with blanks between them: an embedding of the row's text, for routers
@@ -39,18 +40,21 @@ struct Task {
   std::map<std::string, std::string> spellings;  // how files write a label, besides its name: {"0": "negative"}
   std::vector<std::string> columns;              // TSV, CSV: the file has no header line and these columns; empty: it has one
   std::optional<TableFormat> format;             // where the extension does not tell
+  char delimiter = '\0';                         // CSV: what separates fields; '\0': as the file's first line shows
   std::vector<std::string> metrics;              // see metrics.h; at least one
   std::string primary_metric;                    // one of them: picks the best checkpoint
   int64_t positive = 1;                          // label index that "f1" counts as found
   std::optional<Cloze> cloze;                    // classification by the word at a mask
   std::optional<Generation> generation;          // exactly for kGeneration
   std::optional<Choice> choice;                  // exactly for kChoice
-  std::optional<std::string> group_column;       // kGeneration, kChoice: the row's template or data set, where the file has it
+  TruncationSide truncation_side =
+      TruncationSide::kRight;               // where a text (of texts: a prompt) is cut; a chat loses its oldest turns
+  std::optional<std::string> group_column;  // kGeneration, kChoice: the row's template or data set, where the file has it
 
   bool is_answered_in_words() const { return kind == TaskKind::kGeneration || kind == TaskKind::kChoice; }  // else by a head
   int64_t num_labels() const { return static_cast<int64_t>(labels.size()); }  // 0 but for classification
   // Index of a label by name or by a file's spelling; nothing when unknown.
-  std::optional<int64_t> find_label(std::string_view text) const;
+  std::optional<int64_t> find_label(std::string_view written) const;
 
   friend bool operator==(const Task&, const Task&) = default;
 };
@@ -60,6 +64,8 @@ struct Task {
 Task load_task(const std::string& name_or_path, const Path& tasks_dir);
 // The ready tasks of a folder, sorted.
 std::vector<std::string> task_names(const Path& tasks_dir);
+// What the task file of a ready task says it is.
+std::string task_about(const std::string& name, const Path& tasks_dir);
 
 // Both ways are strict and inverse to each other: parse_task(task_to_node(t), ...) == t. Throws InputError listing all faults.
 Task parse_task(const Node& node, const std::string& source);
@@ -83,7 +89,12 @@ struct Example {
   std::string group;                    // kGeneration, kChoice: the template or data set; else the task's name
   std::vector<float> embedding;         // as wide in every row; empty where the task has no such column
   std::optional<double> label;          // class index or value; absent where the file has none
-  int64_t line = 0;                     // for messages
+  std::shared_ptr<const std::string> source;  // its file
+  int64_t line = 0;                           // in that file
+  std::string turns_column;                   // where `turns` stand as a list; empty where they were made of texts
+
+  // "data.jsonl:7: ", to open a message with; "row 3: " without a file.
+  std::string at() const;
 };
 
 enum class LabelUse { kRequired, kOptional };  // kOptional: prediction; a label that is there must still be a known one
@@ -91,7 +102,9 @@ enum class LabelUse { kRequired, kOptional };  // kOptional: prediction; a label
 // All rows as examples. Throws InputError at path:line for an unknown or missing label,
 // a text that is null, missing or not a text.
 std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use);
-// read_table with the task's columns and format, then to_examples.
+// How a file of the task is read.
+TableOptions table_options(const Task& task);
+// read_table with the task's options, then to_examples.
 std::vector<Example> read_examples(const Path& path, const Task& task, LabelUse use);
 // What generated texts are scored on: with group_references, rows with equal prompts become the first of them with the references
 // of all, in order; else the rows as they are.

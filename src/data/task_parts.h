@@ -10,6 +10,9 @@
 
 namespace graft::detail {
 
+// A column's name or a template at `key`, which must be there; else a fault and an empty one.
+Template column_or_template_at(Options& options, std::string_view key);
+
 // Each reads its keys from `options`, and its faults go there.
 void read_cloze(Options& options, Task& task);  // after the labels
 void read_generation(Options& options, Task& task);

@@ -33,6 +33,12 @@ class BoundTemplate {
     return out;
   }
 
+  // The column, where the text of a row is one cell as it stands.
+  std::optional<size_t> only_column() const {
+    const bool is_cell = pieces_.size() == 1 && !pieces_[0].piece->column.empty() && pieces_[0].piece->filters.empty();
+    return is_cell ? std::optional<size_t>(pieces_[0].column) : std::nullopt;
+  }
+
   bool lacks_cell(size_t row) const {
     return std::any_of(pieces_.begin(), pieces_.end(),
                        [&](const Bound& bound) { return !bound.piece->column.empty() && is_absent(*table_, row, bound.column); });
@@ -68,6 +74,8 @@ class BoundPrompt {
     with_text_.emplace(*prompt.with_text, table, "the prompt" + of_task);
   }
 
+  std::optional<size_t> only_column() const { return column_ ? std::nullopt : text_.only_column(); }
+
   std::string render(size_t row) const {
     const bool is_with = column_ && !is_absent(*table_, row, *column_) && !text_cell(*table_, row, *column_).empty();
     return is_with ? with_text_->render(row) : text_.render(row);
@@ -80,17 +88,6 @@ class BoundPrompt {
   std::optional<BoundTemplate> with_text_;
 };
 
-// A cell that is a list in JSON.
-Node list_cell(const Table& table, size_t row, size_t column, const std::string& wanted) {
-  const CellKind kind = table.rows[row].kind(column);
-  const std::string& cell = table.rows[row].cells[column];
-  if (kind != CellKind::kTree || !cell.starts_with('[')) {
-    throw InputError(cell_at(table, row, column) + "expected " + wanted + ", found " +
-                     (kind == CellKind::kTree ? "an object" : kind_shown(kind)));
-  }
-  return parse_json(cell, table.source);
-}
-
 std::vector<std::string> texts_cell(const Table& table, size_t row, size_t column) {
   std::vector<std::string> texts;
   for (const Node& item : list_cell(table, row, column, "a list of texts").items) {
@@ -101,33 +98,6 @@ std::vector<std::string> texts_cell(const Table& table, size_t row, size_t colum
     texts.push_back(item.scalar);
   }
   return texts;
-}
-
-// [{"role": "user", "content": "..."}, ...]
-std::vector<Turn> turns_cell(const Table& table, size_t row, size_t column) {
-  static const std::vector<std::string> kRoles = {"system", "user", "assistant"};
-  std::vector<Turn> turns;
-  for (const Node& item : list_cell(table, row, column, "a list of {role, content}").items) {
-    const std::string at = cell_at(table, row, column) + "turn " + std::to_string(turns.size()) + ": ";
-    const auto part = [&](const char* key) -> const std::string& {
-      const Node* found = item.kind == Node::Kind::kMap ? item.find(key) : nullptr;
-      if (found == nullptr || found->kind != Node::Kind::kScalar || !found->is_string)
-        throw InputError(at + "expected an object with the texts role and content");
-      return found->scalar;
-    };
-    turns.push_back({part("role"), part("content")});
-    if (std::find(kRoles.begin(), kRoles.end(), turns.back().role) == kRoles.end()) {
-      throw InputError(at + "expected the role system, user or assistant, found " + quote(turns.back().role) +
-                       did_you_mean(turns.back().role, kRoles));
-    }
-    for (const auto& [key, value] : item.members) {
-      if (key != "role" && key != "content")
-        throw InputError(at + "a turn has role and content, found the key " + quote(key) +
-                         ", which no chat format here can show");
-    }
-  }
-  if (turns.empty()) throw InputError(cell_at(table, row, column) + "expected at least one turn, found an empty list");
-  return turns;
 }
 
 // The right answer's cell, checked against every answer metric of the task.
@@ -170,7 +140,9 @@ class GenerationRows {
     example.group = group_of(table_, row, task_);
     if (answer_ && (use_ == LabelUse::kRequired || !is_absent(table_, row, *answer_)))
       example.answer = answer_cell(table_, row, *answer_, task_);
-    if (messages_ && !is_absent(table_, row, *messages_)) fill_chat(row, example);
+    if (messages_ && !is_absent(table_, row, *messages_))
+      fill_chat(row, turns_cell(table_, row, *messages_), *messages_, example);
+    else if (const auto list = prompt_list(row)) fill_lists(row, *list, example);
     else fill_prompt(row, example);
     if (references_ && (use_ == LabelUse::kRequired || !is_absent(table_, row, *references_))) {
       example.references = texts_cell(table_, row, *references_);
@@ -184,13 +156,46 @@ class GenerationRows {
     return is_needed ? table_.column(name, purpose) : table_.find_column(name);
   }
 
-  void fill_chat(size_t row, Example& example) const {
-    example.turns = turns_cell(table_, row, *messages_);
-    const bool ends_well = example.turns.back().role == "assistant";
+  // `column`: where the last turn stands.
+  void fill_chat(size_t row, std::vector<Turn> turns, size_t column, Example& example) const {
+    const bool ends_well = turns.back().role == "assistant";
     if (use_ == LabelUse::kRequired && !ends_well)
-      throw InputError(cell_at(table_, row, *messages_) + "expected a last turn of the assistant, found one of the " +
-                       example.turns.back().role);
-    if (ends_well) example.references = {example.turns.back().content};
+      throw InputError(cell_at(table_, row, column) + "expected a last turn of the assistant, found one of the " +
+                       turns.back().role);
+    const bool is_learnt =
+        std::any_of(turns.begin(), turns.end(), [](const Turn& turn) { return turn.role == "assistant" && turn.is_learnt; });
+    if (use_ == LabelUse::kRequired && !is_learnt)
+      throw InputError(cell_at(table_, row, column) +
+                       "every turn of the assistant has the weight 0, which leaves nothing to learn");
+    if (ends_well) example.references = {turns.back().content};
+    example.turns = std::move(turns);
+    example.turns_column = table_.columns[column];
+  }
+
+  // The column of a prompt whose cell is a list of turns, as trl writes it.
+  std::optional<size_t> prompt_list(size_t row) const {
+    const auto column = prompt_ && task_.generation->chat != "none" ? prompt_->only_column() : std::nullopt;
+    return column && table_.rows[row].kind(*column) == CellKind::kTree ? column : std::nullopt;
+  }
+
+  // The turns of a prompt, which are not its target, and those of the target, a list as well or the text of one turn.
+  void fill_lists(size_t row, size_t column, Example& example) const {
+    std::vector<Turn> turns = turns_cell(table_, row, column);
+    for (Turn& turn : turns) {
+      if (turn.role == "assistant") turn.is_learnt = turn.is_learnt && task_.generation->loss == LossOn::kAll;
+    }
+    if (target_ && (use_ == LabelUse::kRequired || !target_->lacks_cell(row))) {
+      const std::optional<size_t> target = target_->only_column();
+      if (target && table_.rows[row].kind(*target) == CellKind::kTree) {
+        const std::vector<Turn> answer = turns_cell(table_, row, *target);
+        turns.insert(turns.end(), answer.begin(), answer.end());
+        column = *target;
+      } else {
+        turns.push_back({"assistant", target_->render(row)});
+      }
+    }
+    fill_chat(row, std::move(turns), column, example);
+    example.turns_column.clear();  // turns are counted through both
   }
 
   void fill_prompt(size_t row, Example& example) const {
@@ -304,6 +309,14 @@ class ChoiceRows {
 };
 
 }  // namespace
+
+CellText text_of_row(const Template& text, const Table& table, const std::string& purpose) {
+  if (text.text.find_first_of("{}") == std::string::npos) {
+    const size_t column = table.column(text.text, purpose);
+    return [&table, column](size_t row) { return text_cell(table, row, column); };
+  }
+  return [bound = BoundTemplate(text, table, purpose)](size_t row) { return bound.render(row); };
+}
 
 Filler generation_filler(const Table& table, const Task& task, LabelUse use) {
   return [rows = GenerationRows(table, task, use)](size_t row, Example& example) { rows.fill(row, example); };

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "data/answers.h"
 #include "data/text_metrics.h"
 #include "data/text_words.h"
@@ -32,7 +33,7 @@ double share_right(const std::string& metric, const Task& task, const std::vecto
   int64_t right = 0;
   for (size_t i = 0; i < texts.size(); ++i) {
     if (!examples[i].answer)
-      throw InputError("metric " + metric + ": example '" + examples[i].id_text + "' has no answer to compare with");
+      throw InputError("metric " + metric + ": example " + named(examples[i].id_text) + " has no answer to compare with");
     right += is_right(metric, *task.generation->answer, *examples[i].answer, texts[i]) ? 1 : 0;
   }
   return static_cast<double>(right) / static_cast<double>(texts.size());
@@ -43,7 +44,7 @@ References references_of(const std::vector<Example>& examples) {
   References out;
   for (const Example& example : examples) {
     if (example.references.empty())
-      throw InputError("metric: example '" + example.id_text + "' has no reference to compare with");
+      throw InputError("metric: example " + named(example.id_text) + " has no reference to compare with");
     auto& of_example = out.emplace_back();
     for (const std::string& reference : example.references) of_example.emplace_back(strip(reference));
   }
@@ -71,7 +72,7 @@ std::vector<GroupCount> count_groups(const std::vector<Example>& examples, std::
   std::unordered_map<std::string, size_t> places;
   for (size_t i = 0; i < examples.size(); ++i) {
     const Example& example = examples[i];
-    if (!example.label) throw InputError("metric: example '" + example.id_text + "' has no right option to compare with");
+    if (!example.label) throw InputError("metric: example " + named(example.id_text) + " has no right option to compare with");
     ensure(chosen[i] >= 0 && chosen[i] < static_cast<int64_t>(example.options.size()),
            "score_choices: an option's index is out of range");
     const auto [place, is_new] = places.try_emplace(example.group, groups.size());

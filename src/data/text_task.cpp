@@ -138,17 +138,11 @@ void write_prompt(Node& node, const Prompt& prompt) {
   node["prompt_with"] = std::move(with);
 }
 
-Node texts_node(const std::vector<std::string>& texts) {
-  Node list = Node::list();
-  for (const std::string& text : texts) list.items.push_back(Node::text(text));
-  return list;
-}
-
 Node answer_node(const AnswerRule& rule) {
   Node node = Node::map();
   node["column"] = Node::text(rule.column);
   if (!rule.after.empty()) node["after"] = Node::text(rule.after);
-  if (!rule.options.empty()) node["options"] = texts_node(rule.options);
+  if (!rule.options.empty()) node["options"] = Node::texts(rule.options);
   node["letters"] = Node::text(rule.letters);
   node["tolerance"] = Node::number(rule.tolerance);
   return node;
@@ -163,7 +157,7 @@ void write_generation(Node& node, const Generation& generation) {
   node["chat"] = Node::text(generation.chat);
   node["loss"] = Node::text(generation.loss == LossOn::kAll ? "all" : "target");
   node["prompt_end"] = Node::text(generation.prompt_end == PromptEnd::kEos ? "eos" : "none");
-  if (!generation.stop.empty()) node["stop"] = texts_node(generation.stop);
+  if (!generation.stop.empty()) node["stop"] = Node::texts(generation.stop);
   if (generation.answer) node["answer"] = answer_node(*generation.answer);
 }
 
@@ -194,6 +188,10 @@ void write_choice(Node& node, const Choice& choice) {
 }
 
 }  // namespace
+
+Template column_or_template_at(Options& options, std::string_view key) {
+  return template_at(options, key, column_or_template);
+}
 
 void read_cloze(Options& options, Task& task) {
   if (!options.has("cloze")) return;

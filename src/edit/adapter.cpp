@@ -10,8 +10,20 @@ namespace graft {
 
 using at::Tensor;
 
-Adapter::Adapter(const Node& definition, const std::string& source, const EditTarget& target, const std::optional<Task>& task)
+namespace {
+
+// With a head the trunk is a classifier's: there is no layer over the vocabulary to train, which nothing would read.
+ModelConfig config_under(const std::optional<Task>& task, ModelConfig config) {
+  if (task && !task->is_answered_in_words()) config.is_classifier = true;
+  return config;
+}
+
+}  // namespace
+
+Adapter::Adapter(const Node& definition, const std::string& source, const EditTarget& given, const std::optional<Task>& task)
     : task_(task) {
+  const ModelConfig config = config_under(task, given.config);
+  const EditTarget target{config, given.sites};
   Options options(definition, source);
   const Node* edits = options.raw("edits");
   if (edits != nullptr && edits->kind != Node::Kind::kList && edits->kind != Node::Kind::kNull)
@@ -36,6 +48,7 @@ Adapter::Adapter(const Node& definition, const std::string& source, const EditTa
     });
   }
   collect([&] { check_rows(source); });
+  collect([&] { check_pooler(source, target.sites.pooler()); });
   if (!faults.empty()) throw InputError(faults);
 }
 
@@ -50,40 +63,43 @@ Adapter::Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std
 }
 
 void Adapter::add_part(std::unique_ptr<Edit> edit, const std::string& kind) {
-  EditSpec spec = edit->spec();
-  parts_.push_back({std::to_string(parts_.size()) + "." + kind + "/", std::move(edit), std::move(spec)});
+  parts_.push_back({std::to_string(parts_.size()) + "." + kind + "/", std::move(edit)});
 }
 
 // One prompt and one kind of padding at most, and one prefix at a site: there is one place for each.
 void Adapter::check_rows(const std::string& source) const {
   std::map<int64_t, std::string> prefixed;
   for (const Part& part : parts_) {
-    for (const Site& site : part.spec.sites) {
+    for (const Site& site : part.spec().sites) {
       if (site.kind != SiteKind::kAttention) continue;
       const auto [found, is_new] = prefixed.emplace(site.index, part.path);
       if (!is_new)
         throw InputError(source + ": two edits put a prefix at " + site.name + " (" + found->second + " and " + part.path +
                          "): make one of them longer instead");
     }
-    if (part.spec.traits.layout.virtual_rows > 0 && part.spec.traits.layout.virtual_rows != layout().virtual_rows) {
+    if (part.spec().traits.layout.virtual_rows > 0 && part.spec().traits.layout.virtual_rows != layout().virtual_rows) {
       throw InputError(source + ": two edits put a prompt before the tokens: make one of them longer instead");
     }
-    const int64_t padded = part.spec.traits.layout.padded_length;
+    const int64_t padded = part.spec().traits.layout.padded_length;
     if (padded > 0 && padded != layout().padded_length)
       throw InputError(source + ": gates that pad to different lengths (" + std::to_string(padded) + " and " +
                        std::to_string(layout().padded_length) + "): give them one");
   }
 }
 
+// An edit of the pooler needs a head that reads it, and the model's own to change.
+void Adapter::check_pooler(const std::string& source, const Site& pooler) const {
+  if (head_ == nullptr || pooler.index < 0 || !changes(pooler)) return;
+  if (!head_->reads_pooler())
+    throw InputError(source + ": a cloze reads the row of a mask and no pooler: leave pooler out of the sites");
+  if (head_->trains_pooler())
+    throw InputError(source + ": head.pooler: trained takes the place of the pooler that an edit changes: set it to frozen, or "
+                              "leave pooler out of the sites");
+}
+
 RowLayout Adapter::layout() const {
   RowLayout out;
-  for (const Part& part : parts_) {
-    const RowLayout& own = part.spec.traits.layout;
-    out.virtual_rows += own.virtual_rows;
-    out.virtual_rows_follow_first = out.virtual_rows_follow_first || own.virtual_rows_follow_first;
-    out.first_position = std::max(out.first_position, own.first_position);
-    out.padded_length = std::max(out.padded_length, own.padded_length);
-  }
+  for (const Part& part : parts_) out = join(out, part.spec().traits.layout);
   return out;
 }
 
@@ -113,7 +129,7 @@ std::vector<ParamSpec> Adapter::params() const {
     out.push_back(std::move(param));
   };
   for (const Part& part : parts_) {
-    for (const ParamSpec& param : part.spec.params) add(param, part.path);
+    for (const ParamSpec& param : part.spec().params) add(param, part.path);
   }
   if (head_) {
     for (const ParamSpec& param : head_->params()) add(param, kHeadPath);
@@ -156,18 +172,26 @@ Weights Adapter::rewritten(const NamedTensors& derived, const Weights& weights) 
     }
   };
   for (const Part& part : parts_) {
-    if (part.spec.traits.rewrites) add(part.edit->rewrite(Params(derived, part.path), weights));
+    if (part.spec().traits.acts == Acts::kReplacesWeights) add(part.edit->rewrite(Params(derived, part.path), weights));
   }
   if (head_) add(head_->rewrite(Params(derived, kHeadPath)));
   return replaced.empty() ? weights : weights.with(std::move(replaced));
 }
 
 bool Adapter::acts_in_forward() const {
-  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return !part.spec.sites.empty(); });
+  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return !part.spec().sites.empty(); });
+}
+
+bool Adapter::Part::acts_at(const Site& site) const {
+  return std::any_of(spec().sites.begin(), spec().sites.end(), [&](const Site& own) { return own.index == site.index; });
+}
+
+bool Adapter::changes(const Site& site) const {
+  return std::any_of(parts_.begin(), parts_.end(), [&](const Part& part) { return part.acts_at(site); });
 }
 
 bool Adapter::rewrites_trunk() const {
-  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.spec.traits.rewrites; });
+  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.spec().traits.acts == Acts::kReplacesWeights; });
 }
 
 }  // namespace graft

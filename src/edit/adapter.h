@@ -25,7 +25,9 @@ class Adapter {
   struct Part {
     std::string path;  // "0.lora/"
     std::unique_ptr<Edit> edit;
-    EditSpec spec;
+
+    const EditSpec& spec() const { return edit->spec(); }
+    bool acts_at(const Site& site) const;
   };
 
   // Of edits that need not be in the registry, in this order, and a head with its default options. `kinds` names them in paths.
@@ -42,12 +44,14 @@ class Adapter {
   NamedTensors derive(const NamedTensors& stored, const Weights& weights, Experts experts = Experts::kMerged) const;
   RowLayout layout() const;                                                      // rows that its edits need beside the tokens
   Weights rewritten(const NamedTensors& derived, const Weights& weights) const;  // with the edits that rewrite in every step
-  bool acts_in_forward() const;                                                  // some part changes activations
-  bool rewrites_trunk() const;  // some part replaces the trunk's tensors in every step
+  bool acts_in_forward() const;          // some part changes activations
+  bool changes(const Site& site) const;  // some part acts at it
+  bool rewrites_trunk() const;           // some part replaces the trunk's tensors in every step
 
  private:
   void add_part(std::unique_ptr<Edit> edit, const std::string& kind);
   void check_rows(const std::string& source) const;
+  void check_pooler(const std::string& source, const Site& pooler) const;
   void make_head(Options& options, const ModelConfig& config);
 
   std::vector<Part> parts_;

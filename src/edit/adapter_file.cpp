@@ -4,6 +4,9 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "base/printable.h"
+#include "model/gguf_model.h"
+#include "tensor/fingerprint.h"
 #include "tensor/safetensors.h"
 
 namespace graft {
@@ -35,7 +38,8 @@ Provenance read_provenance(Options& options) {
           .seed = options.integer("seed", 0, INT64_MIN, kMost),
           .steps = options.integer("steps", 0, 0, kMost),
           .data = options.text("data", ""),
-          .origin = options.text("origin", "")};
+          .origin = options.text("origin", ""),
+          .ignored_config_keys = options.texts("ignored_config_keys", std::vector<std::string>{})};
 }
 
 // The base tensors whose values the adapter's results depend on: all of them but an unused pooler cannot be told apart, so all.
@@ -45,13 +49,8 @@ Node base_node(const Model& model) {
   return Node::map({{"model_type", Node::text(model.config.model_type)}, {"tensors", std::move(tensors)}});
 }
 
-void check_base(const AdapterHeader& header, const Model& model, const std::string& source) {
-  if (header.model_type != model.config.model_type) {
-    throw InputError(source + ": trained on a " + header.model_type + " model, but " + model.source + " is a " +
-                     model.config.model_type + " model; give the adapter's own base" +
-                     (header.provenance.model.empty() ? "" : " (it was " + header.provenance.model + ")"));
-  }
-  const std::map<std::string, std::string>& found = model.weights.base_fingerprints();
+// Tensors of which one side has another fingerprint, or none.
+std::vector<std::string> differing_tensors(const AdapterHeader& header, const std::map<std::string, std::string>& found) {
   std::vector<std::string> differing;
   for (const auto& [name, digest] : header.base) {
     const auto it = found.find(name);
@@ -61,7 +60,26 @@ void check_base(const AdapterHeader& header, const Model& model, const std::stri
     if (std::none_of(header.base.begin(), header.base.end(), [&own = name](const auto& entry) { return entry.first == own; }))
       differing.push_back(name);
   }
+  return differing;
+}
+
+// What graft 0.1.0 recorded of a GGUF file that a bfloat16 trunk was made of: the tensors after they were rounded.
+std::map<std::string, std::string> rounded_fingerprints(const Model& model) {
+  std::map<std::string, std::string> out;
+  for (const auto& [name, tensor] : model.weights.all_base()) out.emplace(name, fingerprint(tensor.to(at::kBFloat16)));
+  return out;
+}
+
+void check_base(const AdapterHeader& header, const Model& model, const std::string& source) {
+  if (header.model_type != model.config.model_type) {
+    throw InputError(source + ": trained on a " + header.model_type + " model, but " + model.source + " is a " +
+                     model.config.model_type + " model; give the adapter's own base" +
+                     (header.provenance.model.empty() ? "" : " (it was " + header.provenance.model + ")"));
+  }
+  const std::map<std::string, std::string>& found = model.weights.base_fingerprints();
+  const std::vector<std::string> differing = differing_tensors(header, found);
   if (differing.empty()) return;
+  if (is_gguf(model.source) && differing_tensors(header, rounded_fingerprints(model)).empty()) return;
   throw InputError(source + ": trained on another base than " + model.source + ": " + std::to_string(differing.size()) + " of " +
                    std::to_string(found.size()) + " tensors differ (" + joined_first(differing, 4) +
                    "); give the base it was trained on" +
@@ -91,7 +109,7 @@ NamedTensors read_tensors(const Path& file, const Adapter& adapter) {
   }
   for (const auto& [name, tensor] : stored) {
     if (std::find(known.begin(), known.end(), name) == known.end())
-      faults.push_back("tensor '" + name + "' belongs to no part of the adapter" + did_you_mean(name, known));
+      faults.push_back("tensor " + named(name) + " belongs to no part of the adapter" + did_you_mean(name, known));
   }
   if (faults.empty()) return out;
   std::string message;
@@ -110,6 +128,7 @@ void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& t
   if (adapter.task()) json["task"] = task_to_node(*adapter.task());
   json["base"] = base_node(model);
   json["provenance"] = provenance_node(provenance);
+  if (!model.config.ignored_keys.empty()) json["provenance"]["ignored_config_keys"] = Node::texts(model.config.ignored_keys);
   NamedTensors plain;
   for (const auto& [name, tensor] : tensors) plain[name] = tensor.detach().contiguous();
   make_directories(dir);

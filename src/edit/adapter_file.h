@@ -22,7 +22,8 @@ struct Provenance {
   int64_t seed = 0;
   int64_t steps = 0;
   std::string data;
-  std::string origin = {};  // of an imported adapter: "peft 0.21.2 (LORA), FOLDER"
+  std::string origin = {};                            // of an imported adapter: "peft 0.21.2 (LORA), FOLDER"
+  std::vector<std::string> ignored_config_keys = {};  // of the base: IgnoredKeys::remembered. Written from the model itself
 };
 
 struct LoadedAdapter {

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "edit/registry.h"
+#include "edit/weighting.h"
 #include "tensor/linear.h"
 
 namespace graft {
@@ -25,6 +26,7 @@ class Affine final : public Edit {
  public:
   Affine(Options& options, const EditTarget& target)
       : config_(target.config),
+        sites_(target.sites),
         choice_(read_sites(options, target, {"attn.k", "attn.v", "ffn.act"})),
         has_scale_(options.boolean("scale", true)),
         has_shift_(options.boolean("shift", false)) {
@@ -33,24 +35,7 @@ class Affine final : public Edit {
       if (site.kind == SiteKind::kAttention)
         options.fault("sites", "affine acts on what leaves a site; " + site.name + " is an attention site");
     }
-  }
-
-  EditSpec spec() const override {
-    EditSpec spec;
-    spec.sites = choice_.sites;
-    spec.traits = {.identity_at_init = true, .is_foldable = true};
-    for (const Site& site : choice_.sites) {
-      if (has_scale_)
-        spec.params.push_back({.name = site.name + ".scale", .shape = {site.output_width}, .group = "affine", .site = site.name});
-      if (has_shift_) {
-        ParamSpec shift{
-            .name = site.name + ".shift", .shape = {site.output_width}, .group = "affine", .site = site.name, .decays = false};
-        shift.starts_without_gradient = is_lost_on_keys(site, config_);
-        spec.params.push_back(std::move(shift));
-      }
-      spec.traits.is_foldable &= folds_at(site);
-    }
-    return spec;
+    declare(made_spec());
   }
 
   Node describe() const override {
@@ -87,9 +72,9 @@ class Affine final : public Edit {
     Change change;
     if (has_scale_) {
       const Tensor& scale = derived.at(name + ".scale");  // [out]
-      change.mul = is_plain ? scale : 1.0 + weighted(scale - 1.0, weight);
+      change.mul = is_plain ? scale : 1.0 + weighted_vector(scale - 1.0, weight);
     }
-    if (has_shift_) change.add = is_plain ? derived.at(name + ".shift") : weighted(derived.at(name + ".shift"), weight);
+    if (has_shift_) change.add = is_plain ? derived.at(name + ".shift") : weighted_vector(derived.at(name + ".shift"), weight);
     return change;
   }
 
@@ -104,7 +89,7 @@ class Affine final : public Edit {
     return change;
   }
 
-  // A linear layer takes both into its rows and bias; behind an activation ffn.down, which reads it,
+  // A linear layer takes both into its rows and bias; behind an activation the layer that reads it
   // takes them into its columns and bias.
   NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
     NamedTensors out;
@@ -112,9 +97,9 @@ class Affine final : public Edit {
       const auto found = out.find(name);
       return found != out.end() ? found->second : out[name] = weights.base(name).to(at::kFloat);
     };
-    for (const Site& site : choice_.sites) {  // in the order in which they act: ffn.act before ffn.down
+    for (const Site& site : choice_.sites) {  // in the order in which they act: ffn.act before ffn.down, attn.mid before attn.o
       const bool is_before = site.kind == SiteKind::kActivation;
-      const std::string layer = is_before ? site.name.substr(0, site.name.size() - site.part.size()) + "ffn.down" : site.name;
+      const std::string& layer = layer_of(site).name;
       const std::string bias = layer + ".bias";
       Tensor& weight = current(layer + ".weight");
       if (is_before && has_shift_) current(bias) = current(bias) + at::mv(weight, derived.at(site.name + ".shift"));
@@ -129,25 +114,42 @@ class Affine final : public Edit {
   }
 
  private:
-  // A shift needs a bias to go into, and behind an activation nothing between itself and ffn.down: there the other branch of a
-  // gated FFN multiplies it.
+  EditSpec made_spec() const {
+    EditSpec spec;
+    spec.sites = choice_.sites;
+    spec.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
+    for (const Site& site : choice_.sites) {
+      if (has_scale_)
+        spec.params.push_back({.name = site.name + ".scale",
+                               .shape = {site.output_width},
+                               .site = site.name,
+                               .effect = Effect::kScalesY});
+      if (has_shift_)
+        spec.params.push_back(
+            {.name = site.name + ".shift", .shape = {site.output_width}, .site = site.name, .decays = false});
+      if (!folds_at(site)) spec.traits.acts = Acts::kInForward;
+    }
+    return spec;
+  }
+
+  // A shift needs a bias to go into, and behind an activation nothing between itself and the layer that reads it: at ffn.act the
+  // other branch of a gated FFN multiplies it.
   bool folds_at(const Site& site) const {
     if (site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) return false;
-    const bool has_bias = site.part.starts_with("ffn.") ? config_.has_ffn_bias
-                          : site.part.ends_with(".o")   ? config_.has_attention_output_bias
-                                                        : config_.has_attention_bias;
+    const std::string& layer = layer_of(site).part;
+    const bool has_bias = layer == "pooler"           ? true
+                          : layer.starts_with("ffn.") ? config_.has_ffn_bias
+                          : layer.ends_with(".o")     ? config_.has_attention_output_bias
+                                                      : config_.has_attention_bias;
     return !has_shift_ || (has_bias && !(config_.has_gated_ffn && site.part == "ffn.act"));
   }
 
-  static at::ScalarType wide(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
-
-  // vector: [out] -> [out], or [T, out] with a weight by row and group of columns.
-  static Tensor weighted(const Tensor& vector, const Weight& weight) {
-    if (!weight.rows.defined()) return vector * weight.scale;
-    const Tensor rows = (weight.rows * weight.scale).to(vector.scalar_type());  // [T, G]
-    const int64_t groups = rows.size(1);
-    return (rows.unsqueeze(2) * vector.view({1, groups, -1})).flatten(1);
+  // The layer whose weights hold what is done at a linear or activation site.
+  const Site& layer_of(const Site& site) const {
+    return site.kind == SiteKind::kActivation ? sites_.reader_of(site) : site;
   }
+
+  static at::ScalarType wide(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
 
   // vectors: [E, out] -> [T, out], each group of columns its own [T, E] x [E, out/G].
   static Tensor mixed(const Tensor& vectors, int64_t experts, const Weight& weight) {
@@ -160,14 +162,13 @@ class Affine final : public Edit {
   }
 
   ModelConfig config_;
+  Sites sites_;
   SiteChoice choice_;
   bool has_scale_, has_shift_;
 };
 
 }  // namespace
 
-std::unique_ptr<Edit> make_affine(Options& options, const EditTarget& target) {
-  return std::make_unique<Affine>(options, target);
-}
+const Method kAffine = {"affine", kNestsAnywhere, make_of<Affine>};
 
 }  // namespace graft

@@ -20,8 +20,10 @@
 #include "base/error.h"
 #include "edit/initial.h"
 #include "edit/registry.h"
+#include "edit/weighting.h"
 #include "tensor/fused.h"
 #include "tensor/linear.h"
+#include "tensor/scaled.h"
 
 namespace graft {
 
@@ -47,40 +49,14 @@ Tensor truncated_normal_tensor(const std::vector<int64_t>& shape, double deviati
 class Bottleneck final : public Edit {
  public:
   Bottleneck(Options& options, const EditTarget& target)
-      : config_(target.config),
-        choice_(read_sites(options, target, {"ffn.out"})),
+      : choice_(read_sites(options, target, {"ffn.out"})),
         placement_(options.choice("placement", "pfeiffer", {"sequential", "pfeiffer", "parallel"})),
         activation_(options.choice("activation", "relu", {"relu", "gelu", "gelu_tanh", "swish", "tanh", "linear"})),
         initial_(options.choice("init", "normal", {"normal", "houlsby", "zero-up"})) {
     read_size(options);
     read_scaling(options);
     for (const Site& site : choice_.sites) check_site(options, site);
-  }
-
-  EditSpec spec() const override {
-    EditSpec spec;
-    spec.sites = choice_.sites;
-    spec.traits.identity_at_init = starts_at_zero();
-    for (const Site& site : choice_.sites) {
-      const int64_t in = site.output_width, narrow = width_at(site);
-      const auto add = [&](const char* part, std::vector<int64_t> shape, const char* bank, bool decays,
-                           bool starts_without_gradient) {
-        spec.params.push_back({.name = site.name + part,
-                               .shape = std::move(shape),
-                               .group = "bottleneck",
-                               .site = site.name,
-                               .bank = bank,
-                               .decays = decays,
-                               .starts_without_gradient = starts_without_gradient});
-      };
-      add(".down.weight", {narrow, in}, "down", true, starts_at_zero());
-      add(".down.bias", {narrow}, "down", false, starts_at_zero());
-      add(".up.weight", {in, narrow}, "up", true, false);
-      add(".up.bias", {in}, "up", false, is_lost_on_keys(site, config_));
-      if (scaling_kind_ == "learned") add(".scaling", {1}, "up", true, starts_at_zero());
-      if (scaling_kind_ == "channel") add(".scaling", {in}, "up", true, starts_at_zero());
-    }
-    return spec;
+    declare(made_spec());
   }
 
   Node describe() const override {
@@ -120,6 +96,16 @@ class Bottleneck final : public Edit {
     return out;
   }
 
+  // In the trunk's dtype, but for what is added to or multiplied with the change: a scaling of 1.003 would be 1 there.
+  NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
+    NamedTensors out = Edit::derive(stored, weights, experts);
+    const at::ScalarType wide = weights.dtype() == at::kDouble ? at::kDouble : at::kFloat;
+    for (auto& [name, tensor] : out) {
+      if (name.ends_with(".up.bias") || name.ends_with(".scaling")) tensor = stored.at(name).to(wide);
+    }
+    return out;
+  }
+
   Tensor input(const SiteView& view) const override {
     if (placement_ == "sequential") return view.y;
     if (placement_ == "parallel") return view.residual;
@@ -131,39 +117,62 @@ class Bottleneck final : public Edit {
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context&) const override {
     const std::string& name = view.site.name;
-    const Tensor code = activated(graft::linear(input, derived.at(name + ".down.weight"), derived.at(name + ".down.bias")),
-                                  activation_);  // [T, M]
-    Tensor up = derived.at(name + ".up.weight"), bias = derived.at(name + ".up.bias");
-    if (!scaling_kind_.empty()) {
-      const Tensor& scaling = derived.at(name + ".scaling");
-      up = up * scaling.unsqueeze(1);
-      bias = bias * scaling;
+    const Tensor& up = derived.at(name + ".up.weight");
+    Tensor code = activated(graft::linear(input, derived.at(name + ".down.weight"), derived.at(name + ".down.bias")),
+                            activation_);  // [T, M]
+    Tensor bias = derived.at(name + ".up.bias");
+    if (!scaling_kind_.empty()) bias = bias * derived.at(name + ".scaling");
+    if (scaling_kind_ == "learned") code = scale_and_shift(code, derived.at(name + ".scaling"), {});
+    // A factor for each column or group of them (heads) cannot act on the narrow product.
+    if (scaling_kind_ == "channel") {
+      return {.add = scale_and_shift(graft::linear(code, up, Tensor()), weighted_vector(derived.at(name + ".scaling"), weight),
+                                     weighted_vector(bias, weight))};
     }
-    if (!weight.rows.defined()) return {.add = bias * weight.scale, .code = code * weight.scale, .basis = up};
-    const Tensor rows = (weight.rows * weight.scale).to(code.scalar_type());  // [T, G]
-    if (rows.size(1) == 1) return weighted(code.unsqueeze(1), rows, up.unsqueeze(0), bias.unsqueeze(0));
-    // A weight per group of outputs (heads) cannot act on the narrow product.
-    return {.add = (graft::linear(code, up, bias).unflatten(1, {rows.size(1), -1}) * rows.unsqueeze(2)).flatten(1)};
+    if (!weight.rows.defined()) return {.add = bias * weight.scale, .code = weighted_code(code, weight), .basis = up};
+    const Tensor rows = weight.rows * weight.scale;  // [T, G]
+    if (rows.size(1) == 1) return weighted(code, rows, up.unsqueeze(0), bias.unsqueeze(0));
+    return {.add = scale_and_shift(graft::linear(code, up, bias.to(code.scalar_type())), rows, {})};
   }
 
   // One product down for all experts and one up, E*M wide.
   Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
                Context& context) const override {
-    if (weight.rows.size(1) != experts) return Edit::blend(stacked, experts, view, input, weight, context);
+    if (weight.rows.size(1) != experts || scaling_kind_ == "channel")
+      return Edit::blend(stacked, experts, view, input, weight, context);
     const std::string& name = view.site.name;
     const Tensor down = stacked.at(name + ".down.weight").flatten(0, 1),
                  down_bias = stacked.at(name + ".down.bias").flatten(0, 1);
-    const Tensor code = activated(graft::linear(input, down, down_bias), activation_).unflatten(1, {experts, -1});  // [T, E, M]
-    Tensor up = stacked.at(name + ".up.weight"), bias = stacked.at(name + ".up.bias");  // [E, C, M], [E, C]
-    if (!scaling_kind_.empty()) {
-      const Tensor& scaling = stacked.at(name + ".scaling");  // [E, 1] or [E, C]
-      up = up * scaling.unsqueeze(2);
+    Tensor code = activated(graft::linear(input, down, down_bias), activation_);  // [T, E*M]
+    Tensor bias = stacked.at(name + ".up.bias");                                  // [E, C]
+    if (scaling_kind_ == "learned") {
+      const Tensor& scaling = stacked.at(name + ".scaling");  // [E, 1]
+      code = scale_and_shift(code, scaling.view({1, experts}), {});
       bias = bias * scaling;
     }
-    return weighted(code, (weight.rows * weight.scale).to(code.scalar_type()), up, bias);
+    return weighted(code, weight.rows * weight.scale, stacked.at(name + ".up.weight"), bias);
   }
 
  private:
+  EditSpec made_spec() const {
+    EditSpec spec;
+    spec.sites = choice_.sites;
+    spec.traits.identity_at_init = starts_at_zero();
+    for (const Site& site : choice_.sites) {
+      const int64_t in = site.output_width, narrow = width_at(site);
+      const auto add = [&](const char* part, std::vector<int64_t> shape, const char* bank, bool decays) {
+        spec.params.push_back(
+            {.name = site.name + part, .shape = std::move(shape), .site = site.name, .bank = bank, .decays = decays});
+      };
+      add(".down.weight", {narrow, in}, "down", true);
+      add(".down.bias", {narrow}, "down", false);
+      add(".up.weight", {in, narrow}, "up", true);
+      add(".up.bias", {in}, "up", false);
+      if (scaling_kind_ == "learned") add(".scaling", {1}, "up", true);
+      if (scaling_kind_ == "channel") add(".scaling", {in}, "up", true);
+    }
+    return spec;
+  }
+
   bool starts_at_zero() const { return initial_ == "zero-up"; }
 
   int64_t width_at(const Site& site) const {
@@ -197,14 +206,20 @@ class Bottleneck final : public Edit {
     }
   }
 
-  // sum_e w_e (U_e code_e + c_e) in the low-rank form, the biases as one more unit each.
-  // code: [T, E, M]; w: [T, E]; up: [E, C, M].
+  // sum_e w_e (U_e code_e + c_e) in the low-rank form, the biases as one more unit each; beside bfloat16 as two, since the weight
+  // itself is a number there: its rounded part and the rest.
+  // code: [T, E*M]; w: [T, E]; up: [E, C, M]; bias: [E, C].
   static Change weighted(const Tensor& code, const Tensor& w, const Tensor& up, const Tensor& bias) {
-    return {.code = at::cat({(code * w.unsqueeze(2)).flatten(1), w}, 1),
-            .basis = at::cat({up.transpose(0, 1).flatten(1), bias.t()}, 1)};
+    const at::ScalarType dtype = code.scalar_type();
+    const Tensor near = w.to(dtype), c = bias.t().to(dtype);
+    std::vector<Tensor> codes{weighted_code(code, {1.0, w}), near}, bases{up.transpose(0, 1).flatten(1), c};
+    if (dtype == at::kBFloat16) {
+      codes.push_back((w - near.detach().to(w.scalar_type())).detach().to(dtype));
+      bases.push_back(c);
+    }
+    return {.code = at::cat(codes, 1), .basis = at::cat(bases, 1)};
   }
 
-  ModelConfig config_;
   SiteChoice choice_;
   std::string placement_, activation_, initial_;
   int64_t width_ = 0;  // 0: by reduction
@@ -214,8 +229,9 @@ class Bottleneck final : public Edit {
 
 }  // namespace
 
-std::unique_ptr<Edit> make_bottleneck(Options& options, const EditTarget& target) {
-  return std::make_unique<Bottleneck>(options, target);
-}
+const Method kBottleneck = {.name = "bottleneck",
+                            .nesting = kNestsAnywhere,
+                            .make = make_of<Bottleneck>,
+                            .no_fold = "a nonlinear function stands beside the layer"};
 
 }  // namespace graft

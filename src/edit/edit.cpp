@@ -1,7 +1,9 @@
 #include "edit/edit.h"
 
 #include "base/error.h"
+#include "edit/weighting.h"
 #include "tensor/linear.h"
+#include "tensor/scaled.h"
 
 namespace graft {
 
@@ -60,7 +62,7 @@ Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view,
     const Change one = change(Params(own, ""), view, input, {weight.scale, by_expert.select(2, e)}, inner);
     ensure(!one.rows.defined(), "experts that act on some rows only have no default blend");
     // mul and add act on the same y for every expert, so the changes (not the results) are summed.
-    const Tensor delta = apply_change(view.y, one) - view.y;
+    const Tensor delta = delta_of(view.y, one);
     sum = sum.defined() ? sum + delta : delta;
   }
   return {.add = sum};
@@ -78,9 +80,7 @@ Tensor apply_change(const Tensor& y, const Change& change) {
     dense.rows = Tensor();
     return y.index_copy(0, change.rows, apply_change(y.index_select(0, change.rows), dense));
   }
-  Tensor out = y;
-  if (change.mul.defined()) out = out * change.mul.to(out.scalar_type());
-  if (change.add.defined()) out = out + change.add.to(out.scalar_type());
+  Tensor out = scale_and_shift(y, change.mul, change.add);
   if (change.code.defined()) out = add_low_rank(out, change.code.to(out.scalar_type()), change.basis);
   return out;
 }

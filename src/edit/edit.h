@@ -1,8 +1,8 @@
 // The contract of an edit: a learned change at sites of a frozen trunk.
 //
 // An edit is options, named tensors and pure functions over them. It never owns the forward pass: at each of its sites it is
-// shown x and y and answers with a Change. Combinators (a gate, a stochastic mixture, a router) are edits made of edits. Adding a
-// method = one file and one line in registry.cpp. Thread-safe: all methods are const and hold no state.
+// shown x and y and answers with a Change. Combinators (a gate, a stochastic mixture, a router) are edits made of edits.
+// doc/extending.md lists what a new method touches. Thread-safe: all methods are const and hold no state.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,6 +16,8 @@
 
 #include "base/document.h"
 #include "base/random.h"
+#include "edit/target.h"
+#include "edit/traits.h"
 #include "model/hooks.h"
 #include "model/sites.h"
 #include "model/weights.h"
@@ -25,30 +27,32 @@ namespace graft {
 
 enum class Role { kTrained, kBuffer };
 
-struct ParamSpec {
-  std::string name;  // within its edit: "enc.3.attn.q.lora_a"
-  std::vector<int64_t> shape;
-  std::string group = {};  // what it is counted as: "lora", "gate", "router", ...
-  std::string site = {};   // the site it serves: "enc.3.attn.q"; empty when all sites share it
-  std::string bank = {};   // tensors of one site and bank are exchanged together by a stochastic mixture: "down", "up", ...; a
-                           // derived tensor is made of one bank's
-  Role role = Role::kTrained;
-  bool decays = true;                    // under weight decay
-  double rate_scale = 1.0;               // multiplies the learning rate
-  bool starts_without_gradient = false;  // theory makes its gradient zero at initial values
-  std::optional<int64_t> kept = {};      // numbers left in its place by `flattened`; all of them where not given
-};
+// What a tensor is for, in counts and in the estimate of memory.
+enum class ParamUse { kOther, kExpert, kRouter, kGate, kHead };
 
-struct Traits {
-  bool identity_at_init = false;  // the adapted trunk equals the bare one, bit for bit, at initial values
-  bool pools_sequence = false;    // reads other rows of the sequence: the last block may not skip rows
-  bool is_causal = true;          // a row's change depends on no later row, but for those of its prompt where reads_prompt
-  bool reads_prompt = false;      // in a decoder: a row's change may depend on every row of the prompt
-  bool prompt_only = false;       // acts on the prompt's rows alone
-  bool is_foldable = false;       // `rewrite` gives weights that compute the same
-  bool rewrites = false;          // acts through `rewrite` in every step, not through `change`
-  bool is_stochastic = false;     // has experts that a route chooses from; in training those that it leaves out get no gradient
-  RowLayout layout = {};          // rows it needs beside the tokens: those of a prompt, or padding as released code had it
+// What a tensor does to y where a combinator must know it: a mixture of scales is one of whole results, not of changes.
+enum class Effect { kAny, kScalesY };
+
+struct ParamSpec {
+  // Within its edit: "enc.3.attn.q.lora_a".
+  std::string name;
+  std::vector<int64_t> shape;
+  // The site it serves: "enc.3.attn.q"; empty when all sites share it.
+  std::string site = {};
+  // Tensors of one site and bank are drawn together by a stochastic mixture: "down", "up", ... A derived tensor may depend on one
+  // bank only.
+  std::string bank = {};
+  Role role = Role::kTrained;
+  // Under weight decay.
+  bool decays = true;
+  // Multiplies the learning rate.
+  double rate_scale = 1.0;
+  // Numbers left in its place by `flattened`; all of them where not given.
+  std::optional<int64_t> kept = {};
+  ParamUse use = ParamUse::kOther;
+  Effect effect = Effect::kAny;
+  // Of a stochastic mixture: the expert that it belongs to.
+  std::optional<int64_t> expert = {};
 };
 
 // What `derive` makes of a stochastic mixture: its experts as they are, for a route to choose from, or their mean.
@@ -123,7 +127,8 @@ class Edit {
  public:
   virtual ~Edit() = default;
 
-  virtual EditSpec spec() const = 0;
+  // Its tensors, sites and traits: declared by the constructor, fixed from then on.
+  const EditSpec& spec() const { return spec_; }
 
   // Options with every default filled in: building from it gives an equal edit. One key, the kind: {lora: {rank: 8, ...}}.
   virtual Node describe() const = 0;
@@ -155,13 +160,26 @@ class Edit {
   virtual std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
                                            Context& context) const;
 
-  // Tensors of the trunk, by canonical name, with the edit folded in. Asked every step where traits.rewrites, else at merge.
+  // Tensors of the trunk, by canonical name, with the edit folded in. Asked in every step where
+  // traits.acts is kReplacesWeights, else at merge.
   virtual NamedTensors rewrite(const Params& derived, const Weights& weights) const;
 
   // The edit without what served its training only (the network behind a prefix), computing the same; nothing where there is no
   // such part. float32, detached or not as `stored` is.
   virtual std::optional<Flattened> flattened(const Params& stored) const;
+
+ protected:
+  void declare(EditSpec spec) { spec_ = std::move(spec); }
+
+ private:
+  EditSpec spec_;
 };
+
+// For the table of methods: an edit that is built from options and target alone.
+template <class T>
+std::unique_ptr<Edit> make_of(Options& options, const EditTarget& target) {
+  return std::make_unique<T>(options, target);
+}
 
 // y' of `change` for a y of [T, out].
 at::Tensor apply_change(const at::Tensor& y, const Change& change);

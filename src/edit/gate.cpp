@@ -27,6 +27,7 @@
 
 #include "base/error.h"
 #include "edit/initial.h"
+#include "edit/registry.h"
 #include "edit/sequences.h"
 #include "tensor/linear.h"
 
@@ -43,7 +44,17 @@ constexpr std::pair<GatePooling::Kind, const char*> kKindNames[] = {{GatePooling
 
 const char* name_of(GatePooling::Kind kind) { return kKindNames[static_cast<size_t>(kind)].second; }
 
-bool sees_whole_text(GatePooling::Kind kind) { return kind == GatePooling::Kind::kMean || kind == GatePooling::Kind::kMeanAll; }
+Reads reads_of(GatePooling::Kind kind) {
+  switch (kind) {
+    case GatePooling::Kind::kMean:
+    case GatePooling::Kind::kMeanAll: return Reads::kSequence;
+    case GatePooling::Kind::kCausalMean: return Reads::kEarlierRows;
+    case GatePooling::Kind::kPromptMean: return Reads::kPrompt;
+  }
+  throw InternalError("unknown pooling of a gate");
+}
+
+bool sees_whole_text(GatePooling::Kind kind) { return reads_of(kind) == Reads::kSequence; }
 
 }  // namespace
 
@@ -61,7 +72,7 @@ GatePooling::GatePooling(Options& options, const EditTarget& target, const std::
     }
     kinds_[site.index] = kind;
     if (is_of_decoder && sees_whole_text(kind) && refused == nullptr) refused = &site;
-    if (!target.config.has_decoder() && sees_whole_text(kind)) is_causal_ = false;
+    if (is_of_decoder || !target.config.has_decoder()) reads_ = std::max(reads_, reads_of(kind));
   }
   if (refused != nullptr) {
     options.fault("pool", "by a mean over a whole text a decoder's token would see those that it is to predict (at " +
@@ -78,7 +89,7 @@ bool GatePooling::has(Kind kind) const {
 
 RowsCounted GatePooling::counted(const Site& site) const {
   const Kind kind = at(site);
-  return kind == Kind::kMeanAll ? RowsCounted::kAll : kind == Kind::kPromptMean ? RowsCounted::kPrompt : RowsCounted::kTokens;
+  return kind == Kind::kMeanAll ? RowsCounted::kAll : kind == Kind::kPromptMean ? RowsCounted::kPromptTokens : RowsCounted::kTokens;
 }
 
 void GatePooling::describe(Node& options) const {
@@ -96,9 +107,9 @@ Tensor once(NamedTensors* memory, const std::string& name, const std::function<T
 
 void add_gate_params(const std::string& place, const std::string& site, int64_t outputs, int64_t width,
                      std::vector<ParamSpec>& params) {
-  params.push_back({.name = place + ".gate.weight", .shape = {outputs, width}, .group = "gate", .site = site, .bank = "gate"});
+  params.push_back({.name = place + ".gate.weight", .shape = {outputs, width}, .site = site, .bank = "gate", .use = ParamUse::kGate});
   params.push_back(
-      {.name = place + ".gate.bias", .shape = {outputs}, .group = "gate", .site = site, .bank = "gate", .decays = false});
+      {.name = place + ".gate.bias", .shape = {outputs}, .site = site, .bank = "gate", .decays = false, .use = ParamUse::kGate});
 }
 
 NamedTensors initial_gate_tensors(const std::vector<ParamSpec>& own, RandomKey key) {
@@ -144,84 +155,28 @@ namespace {
 // Through float64: the float32 kernels round the last few values of a tensor another way, and a row must not depend on its place.
 Tensor open(const Tensor& logits) { return at::sigmoid(logits.to(at::kDouble)).to(logits.scalar_type()); }
 
-class Gate final : public Edit {
+class Gate final : public Combinator {
  public:
-  Gate(Options& options, const EditTarget& target, Child child) : child_(std::move(child)), inner_(child_.edit->spec()) {
+  Gate(Options& options, const EditTarget& target, std::vector<Child> children)
+      : Combinator("gate", std::move(children)), inner_(child().edit->spec()) {
     is_prefix_ =
         std::any_of(inner_.sites.begin(), inner_.sites.end(), [](const Site& site) { return site.kind == SiteKind::kAttention; });
     keeps_scale_ = options.choice("multiplier", "gate", {"gate", "gate_times_scale"}) == "gate_times_scale";
     if (is_prefix_) adds_logarithm_ = options.choice("prefix_logits", "off", {"off", "log"}) == "log";
     else if (options.has("prefix_logits"))
-      options.fault("prefix_logits", "only for a gate around a prefix, found " + child_.kind);
-    if (const Node* value = options.raw("value");
-        value != nullptr && !(value->kind == Node::Kind::kScalar && value->scalar == "learned")) {
-      value_ = options.number("value", std::nullopt, 0, 1);
-      for (const char* key : {"pool", "padded_to", "share", "prefix"}) {
-        if (options.has(key)) options.fault(key, "a gate of a fixed value reads no row");
-      }
-      return;
-    }
-    read_learned(options, target);
-    add_own_params();
+      options.fault("prefix_logits", "only for a gate around a prefix, found " + child().kind);
+    read_value(options, target);
+    declare(made_spec());
   }
-
-  EditSpec spec() const override {
-    EditSpec spec = inner_;
-    spec.params = own_;
-    for (ParamSpec& param : params_below("of", inner_.params)) {
-      // A softmax is blind to keys that all move alike; under a weight of their own for each row they do not.
-      const bool is_shift = param.name.ends_with(".shift") || param.name.ends_with(".up.bias");
-      if (is_shift && runs_at(param.site)) param.starts_without_gradient = false;
-      spec.params.push_back(std::move(param));
-    }
-    spec.traits.is_foldable = spec.traits.rewrites = false;
-    if (!value_) {
-      // An attention site shows all rows even where the last block skips some.
-      const bool reads_queries =
-          std::any_of(inner_.sites.begin(), inner_.sites.end(), [](const Site& site) { return site.part == "cross"; });
-      spec.traits.pools_sequence = spec.traits.pools_sequence || !is_prefix_ || reads_queries;
-      spec.traits.is_causal = spec.traits.is_causal && pooling_.is_causal();
-      spec.traits.reads_prompt = spec.traits.reads_prompt || pooling_.has(GatePooling::Kind::kPromptMean);
-      if (pooling_.padded_length() > 0) spec.traits.layout.padded_length = pooling_.padded_length();
-    }
-    return spec;
-  }
-
-  Node describe() const override {
-    Node options = Node::map();
-    options["value"] = value_ ? Node::number(*value_) : Node::text("learned");
-    options["multiplier"] = Node::text(keeps_scale_ ? "gate_times_scale" : "gate");
-    if (is_prefix_) options["prefix_logits"] = Node::text(adds_logarithm_ ? "log" : "off");
-    if (!value_) {
-      pooling_.describe(options);
-      if (is_prefix_) options["prefix"] = Node::text(prefix_gates_ == 2 ? "split" : "shared");
-      else options["share"] = Node::text(is_shared_ ? "layer" : "separate");
-    }
-    return Node::map({{"gate", std::move(options)}, {"of", child_.edit->describe()}});
-  }
-
-  NamedTensors init(const Weights& weights, RandomKey key) const override {
-    NamedTensors out = initial_gate_tensors(own_, key);
-    out.merge(tensors_below("of", child_.edit->init(weights, key.with("of"))));
-    return out;
-  }
-
-  NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
-    NamedTensors out = derived_gate_tensors(own_, stored, weights);
-    out.merge(tensors_below("of", child_.edit->derive(stored.below("of"), weights, experts)));
-    return out;
-  }
-
-  Tensor input(const SiteView& view) const override { return child_.edit->input(view); }
 
   // The gate stands in the place of alpha/r; gate_times_scale keeps that as a factor.
-  double scale(const Site& site) const override { return keeps_scale_ ? child_.edit->scale(site) : 1.0; }
+  double scale(const Site& site) const override { return keeps_scale_ ? child().edit->scale(site) : 1.0; }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
     Context inner = context_below("of", context);
-    if (value_) return child_.edit->change(derived.below("of"), view, input, fixed(view, weight, context), inner);
-    return child_.edit->change(derived.below("of"), view, input, times_rows(weight, row_gate(derived, view, input, context)),
+    if (value_) return child().edit->change(derived.below("of"), view, input, fixed(view, weight, context), inner);
+    return child().edit->change(derived.below("of"), view, input, times_rows(weight, row_gate(derived, view, input, context)),
                                inner);
   }
 
@@ -230,22 +185,53 @@ class Gate final : public Edit {
     Context inner = context_below("of", context);
     if (value_) {
       const Tensor value = adds_logarithm_ ? at::full({view.lane.num_sequences, 1}, *value_, at::kFloat) : Tensor();
-      return with_logarithm(child_.edit->prefix(derived.below("of"), view, fixed(view, weight, context), inner), value);
+      return with_logarithm(child().edit->prefix(derived.below("of"), view, fixed(view, weight, context), inner), value);
     }
     const Tensor means = gate(derived, view.site.name, view, view.x, context).by_group;  // [N, 1 or 2]
-    return with_logarithm(child_.edit->prefix(derived.below("of"), view, times_rows(weight, means), inner), means);
+    return with_logarithm(child().edit->prefix(derived.below("of"), view, times_rows(weight, means), inner), means);
   }
 
-  std::optional<Flattened> flattened(const Params& stored) const override {
-    std::optional<Flattened> inner = child_.edit->flattened(stored.below("of"));
-    if (!inner) return std::nullopt;
-    Flattened out{describe(), tensors_below("of", inner->tensors)};
-    out.definition["of"] = std::move(inner->definition);
-    for (const ParamSpec& param : own_) out.tensors[param.name] = stored.at(param.name);
-    return out;
+ protected:
+  Node describe_options() const override {
+    Node options = Node::map();
+    options["value"] = value_ ? Node::number(*value_) : Node::text("learned");
+    options["multiplier"] = Node::text(keeps_scale_ ? "gate_times_scale" : "gate");
+    if (is_prefix_) options["prefix_logits"] = Node::text(adds_logarithm_ ? "log" : "off");
+    if (value_) return options;
+    pooling_.describe(options);
+    if (is_prefix_) options["prefix"] = Node::text(prefix_gates_ == 2 ? "split" : "shared");
+    else options["share"] = Node::text(is_shared_ ? "layer" : "separate");
+    return options;
+  }
+  NamedTensors init_own(const Weights&, RandomKey key) const override { return initial_gate_tensors(own_, key); }
+  NamedTensors derive_own(const Params& stored, const Weights& weights) const override {
+    return derived_gate_tensors(own_, stored, weights);
   }
 
  private:
+  EditSpec made_spec() const {
+    EditSpec spec = children_spec();
+    spec.params.insert(spec.params.begin(), own_.begin(), own_.end());
+    spec.traits.reads = std::max(spec.traits.reads, pooling_.reads());
+    spec.traits.layout.padded_length = std::max(spec.traits.layout.padded_length, pooling_.padded_length());
+    return spec;
+  }
+
+  // A number, or what is learned.
+  void read_value(Options& options, const EditTarget& target) {
+    const Node* value = options.raw("value");
+    const bool is_word = value == nullptr || (value->kind == Node::Kind::kScalar && value->scalar == "learned");
+    if (is_word) {
+      read_learned(options, target);
+      add_own_params();
+      return;
+    }
+    value_ = options.number("value", std::nullopt, 0, 1);
+    for (const char* key : {"pool", "padded_to", "share", "prefix"}) {
+      if (options.has(key)) options.fault(key, "a gate of a fixed value reads no row");
+    }
+  }
+
   void read_learned(Options& options, const EditTarget& target) {
     using Kind = GatePooling::Kind;
     pooling_ = GatePooling(options, target, inner_.sites, {"mean", "mean_all", "causal_mean", "prompt_mean"},
@@ -259,7 +245,7 @@ class Gate final : public Edit {
       if (options.has("share")) options.fault("share", "only for edits at linear sites; a prefix has one gate a layer already");
       return;
     }
-    if (options.has("prefix")) options.fault("prefix", "only for a gate around a prefix, found " + child_.kind);
+    if (options.has("prefix")) options.fault("prefix", "only for a gate around a prefix, found " + child().kind);
     is_shared_ = options.choice("share", "separate", {"separate", "layer"}) == "layer";
     for (const Site& site : inner_.sites) {
       if (!is_shared_ || reads_attention_input(site)) continue;
@@ -297,37 +283,12 @@ class Gate final : public Edit {
 
   std::string place_of(const Site& site) const { return is_shared_ ? attention_of(site) : site.name; }
 
-  // Whether rows of the site have weights of their own. `name` may be empty.
-  bool runs_at(const std::string& name) const {
-    return !value_ && std::any_of(inner_.sites.begin(), inner_.sites.end(), [&](const Site& site) {
-      return site.name == name && pooling_.at(site) == GatePooling::Kind::kCausalMean;
-    });
-  }
-
-  // Nothing that the edit has at the site has a gradient, so its weight has none.
-  bool is_unread_at(const Site& site) const {
-    const auto lives = [&](const ParamSpec& param) {
-      return param.role == Role::kTrained && (param.site.empty() || param.site == site.name) && !param.starts_without_gradient;
-    };
-    return std::none_of(inner_.params.begin(), inner_.params.end(), lives);
-  }
-
   void add_own_params() {
     for (const Site& site : inner_.sites) {
       const std::string place = place_of(site);
       if (!own_.empty() && own_.back().name == place + ".gate.bias") continue;  // shared by a layer: made at its first site
       add_gate_params(place, is_shared_ ? "" : site.name, prefix_gates_,
-                      is_prefix_ ? site.input_width : input_width(*child_.edit, site), own_);
-    }
-    // A change that is zero has no use for any weight, be it of the gate or of a router inside.
-    const bool is_still =
-        inner_.traits.identity_at_init || std::any_of(inner_.params.begin(), inner_.params.end(), [](const ParamSpec& param) {
-          return param.group == "router" && param.starts_without_gradient;
-        });
-    for (ParamSpec& param : own_) {
-      const auto site =
-          std::find_if(inner_.sites.begin(), inner_.sites.end(), [&](const Site& each) { return each.name == param.site; });
-      param.starts_without_gradient = is_still || (site != inner_.sites.end() && is_unread_at(*site));
+                      is_prefix_ ? site.input_width : input_width(*child().edit, site), own_);
     }
   }
 
@@ -345,8 +306,7 @@ class Gate final : public Edit {
     return prefix;
   }
 
-  Child child_;
-  EditSpec inner_;
+  const EditSpec& inner_;
   std::vector<ParamSpec> own_;
   bool is_prefix_ = false, keeps_scale_ = false, adds_logarithm_ = false, is_shared_ = false;
   std::optional<double> value_;
@@ -354,13 +314,21 @@ class Gate final : public Edit {
   int64_t prefix_gates_ = 1;
 };
 
-}  // namespace
-
 std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target, std::vector<Child> children) {
   if (options.choice("kind", "own", {"own", "central"}) == "central")
     return make_central_gate(options, target, std::move(children));
   if (children.size() > 1) options.fault("", "of: one edit has one gate; a list goes with kind: central");
-  return std::make_unique<Gate>(options, target, std::move(children.front()));
+  children.resize(1);
+  return std::make_unique<Gate>(options, target, std::move(children));
 }
+
+}  // namespace
+
+const Method kGate = {.name = "gate",
+                      .nesting = kNestsAnywhere,
+                      .make_around = make_gate,
+                      .refusal = &Nesting::no_gate,
+                      .no_fold = "its weight is another one for every example",
+                      .takes_several = true};
 
 }  // namespace graft

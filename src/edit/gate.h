@@ -8,8 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "edit/registry.h"
+#include "edit/combinator.h"
 #include "edit/sequences.h"
+#include "edit/target.h"
 
 namespace graft {
 
@@ -30,13 +31,14 @@ class GatePooling {
   bool has(Kind kind) const;
   RowsCounted counted(const Site& site) const;  // not for kCausalMean
   int64_t padded_length() const { return padded_length_; }
-  bool is_causal() const { return is_causal_; }
+  // What the gate's value depends on, in the last stack.
+  Reads reads() const { return reads_; }
   void describe(Node& options) const;
 
  private:
   std::map<int64_t, Kind> kinds_;  // by the site's index
   int64_t padded_length_ = 0;      // of kMeanAll: shorter sequences get pad rows, which count; 0 = none
-  bool is_causal_ = true;          // in the last stack
+  Reads reads_ = Reads::kRow;
 };
 
 // What was kept under `name` while a text is written token by token, else values() which is then kept: [N, K].

@@ -24,8 +24,6 @@ Head::Head(Options& options, const ModelConfig& config, int64_t outputs, bool is
     dropout_ = 0;
     return;
   }
-  if (style_ == HeadStyle::kNone)
-    throw InputError("head: " + config.model_type + " models answer in words, graft puts no head on them");
   if (style_ == HeadStyle::kPooler) trains_pooler_ = options.choice("pooler", "frozen", {"frozen", "trained"}) == "trained";
   dropout_ = options.number("dropout", config.classifier_dropout, 0, 0.99);
 }
@@ -35,8 +33,9 @@ std::vector<ParamSpec> Head::params() const {
   std::vector<ParamSpec> params;
   if (style_ == HeadStyle::kMask) return params;
   const auto add = [&](const std::string& layer, int64_t out) {
-    params.push_back({.name = layer + ".weight", .shape = {out, width}, .group = "head"});
-    params.push_back({.name = layer + ".bias", .shape = {out}, .group = "head", .decays = false});
+    params.push_back({.name = layer + ".weight", .shape = {out, width}, .use = ParamUse::kHead});
+    if (style_ == HeadStyle::kScore) return;
+    params.push_back({.name = layer + ".bias", .shape = {out}, .decays = false, .use = ParamUse::kHead});
   };
   if (trains_pooler_) add("pooler", width);
   if (style_ == HeadStyle::kDense) add("dense", width);
@@ -60,7 +59,8 @@ NamedTensors Head::init(const Weights& weights, RandomKey key) const {
     else
       out[param.name] = is_weight ? normal_tensor(param.shape, kInitialDeviation, key.with(param.name)) : at::zeros(param.shape);
   }
-  if (style_ == HeadStyle::kMask && !weights.has("mask.dense.weight")) {
+  const bool can_fill_masks = weights.has("mask.dense.weight") && (config_.has_tied_output || weights.has("lm.weight"));
+  if (style_ == HeadStyle::kMask && !can_fill_masks) {
     throw InputError(
         "the checkpoint has no head that fills masks in, which a cloze reads: take one that was saved as a masked language "
         "model");
@@ -81,22 +81,24 @@ Tensor Head::word_logits(const Weights& weights, const Tensor& mask_rows, const 
   const Tensor z = mask_states(config_, weights, mask_rows);  // [N, C]
   const auto dtype = z.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const Tensor index = at::tensor(words, at::kLong);
-  return graft::linear(z.to(dtype), weights.rows("embed.word.weight", index).to(dtype),
-                       weights.rows("mask.bias", index).to(dtype));
+  const char* output = config_.has_tied_output ? "embed.word.weight" : "lm.weight";
+  return graft::linear(z.to(dtype), weights.rows(output, index).to(dtype), weights.rows("mask.bias", index).to(dtype));
 }
 
-Tensor Head::logits(const Params& derived, const Weights& weights, const Tensor& first_rows,
-                    const std::shared_ptr<const RowIds>& ids, const Context& context, Tensor* pooled) const {
-  const auto dtype = first_rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+Tensor Head::logits(const Params& derived, const Tensor& rows, const std::shared_ptr<const RowIds>& ids, const Context& context,
+                    Tensor* pooled) const {
+  const auto dtype = rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto dropped = [&](const Tensor& x, const char* use) {
     if (!context.is_training || dropout_ == 0.0) return x;
     return dropout(x, {dropout_, context.key.with(use), ids});
   };
+  if (style_ == HeadStyle::kScore)
+    return graft::linear(dropped(rows.to(dtype), "head output"), derived.at("out.weight").to(dtype), {});  // [N, outputs]
   Tensor z;
   if (style_ == HeadStyle::kPooler) {
-    z = at::tanh(weights.linear("pooler", first_rows).to(dtype));  // [N, C]
+    z = at::tanh(rows.to(dtype));  // [N, C]
   } else {
-    const Tensor h = dropped(first_rows.to(dtype), "head input");
+    const Tensor h = dropped(rows.to(dtype), "head input");
     z = at::tanh(graft::linear(h, derived.at("dense.weight").to(dtype), derived.at("dense.bias").to(dtype)));
   }
   if (pooled != nullptr) *pooled = z;

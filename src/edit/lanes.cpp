@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "model/classified.h"
 
 namespace graft {
 
@@ -29,6 +30,8 @@ Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& sto
     leaves_[name] = tensor.requires_grad() ? tensor.detach().requires_grad_(true) : tensor;
   }
   weights_ = adapter.rewritten(leaves_, model.weights);
+  if (adapter.changes(model.sites.pooler()) && !weights_.has("pooler.weight"))
+    throw InputError("the adapter changes the pooler, which the model '" + model.source + "' has not");
 }
 
 void Bound::join() {
@@ -56,12 +59,15 @@ LaneHooks::LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache)
     auto& by_site = active_.emplace_back(model.sites.all().size());
     const auto& parts = lane.bound->adapter().parts();
     for (size_t p = 0; p < parts.size(); ++p) {
-      if (cache != nullptr && cache->is_begun() && parts[p].spec.traits.prompt_only) continue;
-      for (const Site& site : parts[p].spec.sites) {
+      const EditSpec& spec = parts[p].spec();
+      if (cache != nullptr && cache->is_begun() && spec.traits.acts_on == ActsOn::kPrompt) continue;
+      for (const Site& site : spec.sites) {
         by_site[static_cast<size_t>(site.index)].push_back(p);
         wanted_[static_cast<size_t>(site.index)] = true;
-        const bool is_last = site.stack == model.config.last_stack() && site.layer + 1 == model.config.last_stack_layers();
-        if (parts[p].spec.traits.pools_sequence && is_last) allows_missing_rows_ = false;
+        const bool is_last = site.stack == model.config.last_stack() && site.layer + 1 == model.config.last().layers;
+        // Self-attention shows an edit all rows even where the block computes only some of them.
+        const bool shows_all_rows = site.part == "attn";
+        if (spec.traits.reads != Reads::kRow && is_last && !shows_all_rows) allows_missing_rows_ = false;
       }
     }
   }
@@ -69,9 +75,9 @@ LaneHooks::LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache)
 
 bool LaneHooks::wants(const Site& site) const { return wanted_[static_cast<size_t>(site.index)]; }
 
-Tensor LaneHooks::apply_lane(Lane& lane, const SiteView& view) {
+Tensor LaneHooks::apply_to_lane(size_t index, const SiteView& view) {
   if (view.lane.num_sequences == 0) return view.y;  // all of its texts are written
-  const size_t index = static_cast<size_t>(&lane - lanes_.data());
+  const Lane& lane = lanes_[index];
   SiteView seen = view;
   for (const size_t p : active_[index][static_cast<size_t>(view.site.index)]) {
     const Adapter::Part& part = lane.bound->adapter().parts()[p];
@@ -84,7 +90,7 @@ Tensor LaneHooks::apply_lane(Lane& lane, const SiteView& view) {
 }
 
 Tensor LaneHooks::apply(const SiteView& view) {
-  if (lanes_.size() == 1) return apply_lane(lanes_.front(), view);
+  if (lanes_.size() == 1) return apply_to_lane(0, view);
   ensure(view.pack.lanes.size() == lanes_.size(), "a pack has the lanes that listen to it");
   std::vector<int64_t> sizes;
   for (const LaneRange& range : view.pack.lanes) sizes.push_back(range.num_rows);
@@ -94,7 +100,7 @@ Tensor LaneHooks::apply(const SiteView& view) {
   const std::vector<Tensor> xs = split(view.x), ys = split(view.y), residuals = split(view.residual);
   std::vector<Tensor> changed;
   for (size_t i = 0; i < lanes_.size(); ++i) {
-    changed.push_back(apply_lane(lanes_[i], {view.site, view.pack, view.pack.lanes[i], xs[i], ys[i], residuals[i], view.norm}));
+    changed.push_back(apply_to_lane(i, {view.site, view.pack, view.pack.lanes[i], xs[i], ys[i], residuals[i], view.norm}));
   }
   return at::cat(changed, 0);  // [T, out]
 }
@@ -150,10 +156,9 @@ void LaneHooks::begin_repeat() {
 
 void check_decoding(const ModelConfig& config, const Adapter& adapter) {
   for (const Adapter::Part& part : adapter.parts()) {
-    if (part.spec.traits.is_causal) continue;
-    for (const Site& site : part.spec.sites) {
-      const bool is_of_encoder = config.layers > 0 && (site.stack != "dec" || site.part == "cross.k" || site.part == "cross.v");
-      if (is_of_encoder) continue;  // all of its rows are there before the first token
+    if (part.spec().traits.reads != Reads::kSequence) continue;
+    for (const Site& site : part.spec().sites) {
+      if (!holds_decoder_rows(site, config)) continue;  // an encoder's rows are all there before the first token
       const std::string reason = "edit " + quote(part.path) + ": what it does at " + site.name +
                                  " to a token depends on the tokens after it, which are still to be written; ";
       throw InputError(
@@ -187,31 +192,54 @@ ForwardResult forward_lanes(const Model& model, const ModelInput& input, const s
   return result;
 }
 
+namespace {
+
+// What leaves the pooler for the rows that one lane's head reads; undefined where the model has none.
+Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<Lane>& lanes, size_t lane,
+                             const Tensor& rows) {
+  const Site& site = model.sites.pooler();
+  const Weights& weights = lanes[lane].bound->weights();
+  const Head* head = lanes[lane].bound->adapter().head();
+  const bool has_its_own = head != nullptr && head->trains_pooler();  // which `weights` holds in the place of the model's
+  if (site.index < 0 || !(has_its_own || weights.has("pooler.weight"))) return {};
+  const Tensor y = weights.linear("pooler", rows);
+  LaneHooks hooks(model, lanes);
+  return hooks.wants(site) ? hooks.apply_to_lane(lane, {site, firsts, firsts.lanes[lane], rows, y, {}, {}}) : y;
+}
+
+}  // namespace
+
 LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes, ForwardOptions options) {
-  options.wanted = classified_rows(pack);
-  ForwardResult trunk = forward_lanes(model, input_of(model.config, pack), lanes, options);
+  const ClassifiedPack texts = classified_pack(model, pack);
+  options.wanted = texts.wanted;
+  ForwardResult trunk = forward_lanes(model, texts.input(model.config), lanes, options);
   Tensor index;
-  const Pack firsts = narrowed(pack, options.wanted, 1, index);
+  const Pack read = narrowed(texts.last(), options.wanted, 1, index);
   LogitsResult result;
   result.hidden = std::move(trunk.hidden);
+  result.decoder_hidden = std::move(trunk.decoder_hidden);
   std::vector<int64_t> sizes;
-  for (const LaneRange& range : firsts.lanes) sizes.push_back(range.num_sequences);
+  for (const LaneRange& range : read.lanes) sizes.push_back(range.num_sequences);
   const std::vector<Tensor> by_lane =
       lanes.size() == 1 ? std::vector<Tensor>{trunk.last} : trunk.last.split_with_sizes(sizes, 0);  // [N, C] each
   for (size_t i = 0; i < lanes.size(); ++i) {
     const Bound& bound = *lanes[i].bound;
     const Head* head = bound.adapter().head();
-    if (head == nullptr) continue;
-    const LaneRange& range = firsts.lanes[i];
-    const std::shared_ptr<const RowIds> ids = slice_rows(*firsts.rows, range.first_row, range.num_rows);
-    Context context = lanes[i].context;
-    context.key = context.key.with(Adapter::kHeadPath);
-    if (pack.words != nullptr) {
+    if (pack.words != nullptr && head != nullptr) {
       result.logits.push_back(head->word_logits(bound.weights(), by_lane[i], *pack.words));
       continue;
     }
-    result.logits.push_back(
-        head->logits(Params(bound.derived(), Adapter::kHeadPath), bound.weights(), by_lane[i], ids, context, &result.pooled));
+    const bool reads_pooler = head == nullptr || head->reads_pooler();
+    const Tensor rows = reads_pooler ? leaving_pooler(model, read, lanes, i, by_lane[i]) : by_lane[i];
+    if (head == nullptr) {
+      if (rows.defined()) result.pooled = at::tanh(rows.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
+      continue;
+    }
+    const LaneRange& range = read.lanes[i];
+    const std::shared_ptr<const RowIds> ids = slice_rows(*read.rows, range.first_row, range.num_rows);
+    Context context = lanes[i].context;
+    context.key = context.key.with(Adapter::kHeadPath);
+    result.logits.push_back(head->logits(Params(bound.derived(), Adapter::kHeadPath), rows, ids, context, &result.pooled));
   }
   return result;
 }

@@ -49,6 +49,8 @@ class LaneHooks final : public Hooks {
   bool wants(const Site& site) const override;
   at::Tensor apply(const SiteView& view) override;
   std::vector<LanePrefix> prefix(const SiteView& view) override;
+  // y' of one lane; `view` holds its rows alone.
+  at::Tensor apply_to_lane(size_t lane, const SiteView& view);
 
   std::shared_ptr<Hooks> lasting() const override;  // the lanes' Bounds must live as long
   std::vector<SideLoss> take_losses() override;
@@ -59,8 +61,6 @@ class LaneHooks final : public Hooks {
   bool allows_missing_rows() const { return allows_missing_rows_; }
 
  private:
-  at::Tensor apply_lane(Lane& lane, const SiteView& view);
-
   std::vector<Lane> lanes_;
   std::vector<std::vector<std::vector<size_t>>> active_;  // [lane][site index]: parts of the lane's adapter, in order
   std::vector<bool> wanted_;                              // [site index]
@@ -78,11 +78,15 @@ ForwardResult forward_lanes(const Model& model, const ModelInput& input, const s
 
 struct LogitsResult {
   std::vector<at::Tensor> logits;  // per lane [N, outputs] float32
-  at::Tensor pooled;               // [N, C] of a single lane's head
-  std::vector<at::Tensor> hidden;  // with keep_hidden
+  // [N, C] of a single lane: what its head reads last, or without a head tanh of the pooler. Undefined where a head scores the row
+  // itself, or there is neither.
+  at::Tensor pooled;
+  std::vector<at::Tensor> hidden;  // with keep_hidden: of the first stack
+  std::vector<at::Tensor> decoder_hidden;  // the same of a decoder beside an encoder
 };
 
-// One forward pass of a pack through an encoder and the heads of its lanes, which read the first row of each sequence.
+// One forward pass of a pack of texts through the trunk and the heads of its lanes, which read one row of each sequence
+// (model/classified.h).
 LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes, ForwardOptions options);
 
 }  // namespace graft

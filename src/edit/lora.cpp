@@ -13,8 +13,10 @@
 #include "base/error.h"
 #include "edit/initial.h"
 #include "edit/registry.h"
+#include "edit/weighting.h"
 #include "tensor/fused.h"
 #include "tensor/linear.h"
+#include "tensor/scaled.h"
 
 namespace graft {
 
@@ -38,25 +40,19 @@ class Lora : public Edit {
         options.fault("sites",
                       std::string(kind_) + " acts on linear sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }
-  }
-
-  EditSpec spec() const override {
     EditSpec spec;
     for (const Site& site : choice_.sites) {
-      ParamSpec a{
-          .name = site.name + ".lora_a", .shape = {rank_, site.input_width}, .group = kind_, .site = site.name, .bank = "down"};
-      a.starts_without_gradient = true;  // B = 0
-      spec.params.push_back(std::move(a));
+      spec.params.push_back(
+          {.name = site.name + ".lora_a", .shape = {rank_, site.input_width}, .site = site.name, .bank = "down"});
       spec.params.push_back({.name = site.name + ".lora_b",
                              .shape = {site.output_width, rank_},
-                             .group = kind_,
                              .site = site.name,
                              .bank = "up",
                              .rate_scale = b_rate_});
     }
     spec.sites = choice_.sites;
-    spec.traits = {.identity_at_init = true, .is_foldable = true};
-    return spec;
+    spec.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
+    declare(std::move(spec));
   }
 
   Node describe() const override {
@@ -91,13 +87,11 @@ class Lora : public Edit {
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
     const Tensor x = branch_dropout(view, input, context);
-    Tensor code = graft::linear(x, derived.at(view.site.name + ".lora_a"), Tensor());  // [T, R]
+    const Tensor code = graft::linear(x, derived.at(view.site.name + ".lora_a"), Tensor());  // [T, R]
     const Tensor& b = derived.at(view.site.name + ".lora_b");
-    if (!weight.rows.defined()) return {.code = code * weight.scale, .basis = b};
-    if (weight.rows.size(1) == 1) return {.code = code * (weight.rows * weight.scale).to(code.scalar_type()), .basis = b};
+    if (!weight.rows.defined() || weight.rows.size(1) == 1) return {.code = weighted_code(code, weight), .basis = b};
     // A weight per group of outputs (heads) cannot act on the narrow product.
-    const Tensor full = graft::linear(code * weight.scale, b, Tensor()).unflatten(1, {weight.rows.size(1), -1});  // [T, G, out/G]
-    return {.add = (full * weight.rows.unsqueeze(2).to(full.scalar_type())).flatten(1)};
+    return {.add = scale_and_shift(graft::linear(code, b, Tensor()), weight.rows * weight.scale, {})};
   }
 
   // One product down for all experts and one up, E*R wide: sum_e w_e B_e A_e x = [B_1 .. B_E] (w_e A_e x)_e.
@@ -106,11 +100,8 @@ class Lora : public Edit {
     if (weight.rows.size(1) != experts) return Edit::blend(stacked, experts, view, input, weight, context);
     const std::string& name = view.site.name;
     const Tensor x = branch_dropout(view, input, context);
-    const Tensor code =
-        graft::linear(x, stacked.at(name + ".lora_a").flatten(0, 1), Tensor()).unflatten(1, {experts, rank_});  // [T, E, R]
-    const Tensor w = (weight.rows * weight.scale).to(code.scalar_type());                                       // [T, E]
-    return {.code = (code * w.unsqueeze(2)).flatten(1),
-            .basis = stacked.at(name + ".lora_b").transpose(0, 1).flatten(1)};  // [out, E*R]
+    const Tensor code = graft::linear(x, stacked.at(name + ".lora_a").flatten(0, 1), Tensor());                      // [T, E*R]
+    return {.code = weighted_code(code, weight), .basis = stacked.at(name + ".lora_b").transpose(0, 1).flatten(1)};  // [out, E*R]
   }
 
   NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
@@ -124,7 +115,6 @@ class Lora : public Edit {
   }
 
  protected:
-  const char* kind() const { return kind_; }
   const std::vector<Site>& sites() const { return choice_.sites; }
 
   // alpha/R, or alpha/sqrt(R).
@@ -151,14 +141,12 @@ class Lora : public Edit {
 class Dora final : public Lora {
  public:
   Dora(Options& options, const EditTarget& target)
-      : Lora(options, target, "dora"), has_norm_gradient_(options.boolean("norm_gradient", false)) {}
-
-  EditSpec spec() const override {
-    EditSpec spec = Lora::spec();
-    for (ParamSpec& param : spec.params) param.bank.clear();  // the norm is one of both halves
+      : Lora(options, target, "dora"), has_norm_gradient_(options.boolean("norm_gradient", false)) {
+    EditSpec both = spec();
+    for (ParamSpec& param : both.params) param.bank.clear();  // the norm is one of both halves
     for (const Site& site : sites())
-      spec.params.push_back({.name = site.name + ".magnitude", .shape = {site.output_width}, .group = kind(), .site = site.name});
-    return spec;
+      both.params.push_back({.name = site.name + ".magnitude", .shape = {site.output_width}, .site = site.name});
+    declare(std::move(both));
   }
 
   Node describe() const override {
@@ -198,12 +186,10 @@ class Dora final : public Lora {
                 Context& context) const override {
     Change change = Lora::change(derived, view, input, weight, context);
     const std::string& name = view.site.name;
-    Tensor add = view.y * derived.at(name + ".stretch").to(view.y.scalar_type());
-    if (derived.has(name + ".still")) add = add + derived.at(name + ".still").to(add.scalar_type());
-    if (weight.scale != 1.0) add = add * weight.scale;
-    if (weight.rows.defined())
-      add = (add.unflatten(1, {weight.rows.size(1), -1}) * weight.rows.unsqueeze(2).to(add.scalar_type())).flatten(1);
-    change.add = change.add.defined() ? change.add + add : add;
+    change.mul = 1.0 + weighted_vector(derived.at(name + ".stretch"), weight);
+    if (!derived.has(name + ".still")) return change;
+    const Tensor still = weighted_vector(derived.at(name + ".still"), weight);
+    change.add = change.add.defined() ? change.add + still : still;
     return change;
   }
 
@@ -241,8 +227,8 @@ class Dora final : public Lora {
 
 }  // namespace
 
-std::unique_ptr<Edit> make_lora(Options& options, const EditTarget& target) { return std::make_unique<Lora>(options, target); }
-
-std::unique_ptr<Edit> make_dora(Options& options, const EditTarget& target) { return std::make_unique<Dora>(options, target); }
+const Method kLora = {"lora", kNestsAnywhere, make_of<Lora>};
+const Method kDora = {
+    "dora", {nullptr, nullptr, "its norms are derived of several tensors, which cannot be stacked"}, make_of<Dora>};
 
 }  // namespace graft

@@ -33,10 +33,8 @@ class Prefix final : public Edit {
         hidden_(options.integer("mlp", 0, 0, 1 << 20)),
         counts_positions_(options.boolean("counts_positions", false)),
         initial_(options.choice("init", "normal", {"normal", "default"})),
-        key_heads_(target.config.key_heads),
-        width_(target.config.width),
-        key_width_(target.config.key_width()) {
-    if (counts_positions_ && target.config.layers > 0 && target.config.has_decoder()) {
+        config_(target.config) {
+    if (counts_positions_ && target.config.is_encoder_decoder()) {
       options.fault("counts_positions",
                     "positions are counted in one stack; " + target.config.model_type + " has two: leave it out");
     }
@@ -44,28 +42,7 @@ class Prefix final : public Edit {
       if (site.kind != SiteKind::kAttention)
         options.fault("sites", "prefix acts on attention sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }
-  }
-
-  EditSpec spec() const override {
-    EditSpec spec;
-    spec.sites = choice_.sites;
-    if (counts_positions_) spec.traits.layout.first_position = length_;
-    if (hidden_ == 0) {
-      for (const Site& site : choice_.sites) {
-        for (const char* part : {".keys", ".values"})
-          spec.params.push_back({.name = site.name + part, .shape = {length_, key_width_}, .group = "prefix", .site = site.name});
-      }
-      return spec;
-    }
-    const int64_t all = outputs();
-    spec.params = {{.name = "table", .shape = {length_, width_}, .group = "prefix"},
-                   {.name = "mlp.in.weight", .shape = {hidden_, width_}, .group = "prefix"},
-                   {.name = "mlp.in.bias", .shape = {hidden_}, .group = "prefix", .decays = false},
-                   {.name = "mlp.out.weight", .shape = {all, hidden_}, .group = "prefix"},
-                   {.name = "mlp.out.bias", .shape = {all}, .group = "prefix", .decays = false}};
-    for (ParamSpec& param : spec.params) param.kept = 0;
-    spec.params[3].kept = length_ * all;  // what the network computes
-    return spec;
+    declare(made_spec());
   }
 
   Node describe() const override { return description(hidden_); }
@@ -80,7 +57,7 @@ class Prefix final : public Edit {
       if (initial_ == "normal") {
         out[param.name] = is_bias ? at::zeros(param.shape) : normal_tensor(param.shape, 0.02, own);
       } else if (is_layer) {
-        const int64_t in = param.name.starts_with("mlp.in.") ? width_ : hidden_;
+        const int64_t in = param.name.starts_with("mlp.in.") ? config_.width : hidden_;
         out[param.name] = uniform_tensor(param.shape, 1.0 / std::sqrt(static_cast<double>(in)), own);
       } else {
         out[param.name] = normal_tensor(param.shape, 1.0, own);
@@ -92,7 +69,8 @@ class Prefix final : public Edit {
   // "<site>.keys" and "<site>.values", [P, K, D].
   NamedTensors derive(const Params& stored, const Weights& weights, Experts) const override {
     NamedTensors out;
-    for (const auto& [name, rows] : rows_of(stored)) out[name] = rows.to(weights.dtype()).unflatten(1, {key_heads_, -1});
+    for (const auto& [name, rows] : rows_of(stored))
+      out[name] = rows.to(weights.dtype()).unflatten(1, {config_.stack(place_of(name).stack).key_heads, -1});
     return out;
   }
 
@@ -105,9 +83,9 @@ class Prefix final : public Edit {
       const Tensor scales = weight.rows * weight.scale;
       out.key_scale = scales.select(1, 0);
       out.value_scale = scales.select(1, scales.size(1) - 1);
-    } else if (weight.scale != 1.0) {
-      out.keys = out.keys * weight.scale;
-      out.values = out.values * weight.scale;
+    } else if (weight.scale != 1.0) {  // not of the rows themselves, which may be of bfloat16
+      const at::ScalarType wide = out.keys.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+      out.key_scale = out.value_scale = at::full({view.lane.num_sequences}, weight.scale, wide);
     }
     return out;
   }
@@ -120,7 +98,33 @@ class Prefix final : public Edit {
   }
 
  private:
-  int64_t outputs() const { return 2 * static_cast<int64_t>(choice_.sites.size()) * key_width_; }
+  EditSpec made_spec() const {
+    EditSpec spec;
+    spec.sites = choice_.sites;
+    if (counts_positions_) spec.traits.layout.first_position = length_;
+    if (hidden_ == 0) {
+      for (const Site& site : choice_.sites) {
+        for (const char* part : {".keys", ".values"})
+          spec.params.push_back({.name = site.name + part, .shape = {length_, site.output_width}, .site = site.name});
+      }
+      return spec;
+    }
+    const int64_t all = outputs();
+    spec.params = {{.name = "table", .shape = {length_, config_.width}},
+                   {.name = "mlp.in.weight", .shape = {hidden_, config_.width}},
+                   {.name = "mlp.in.bias", .shape = {hidden_}, .decays = false},
+                   {.name = "mlp.out.weight", .shape = {all, hidden_}},
+                   {.name = "mlp.out.bias", .shape = {all}, .decays = false}};
+    for (ParamSpec& param : spec.params) param.kept = 0;
+    spec.params[3].kept = length_ * all;  // what the network computes
+    return spec;
+  }
+
+  int64_t outputs() const {
+    int64_t keys = 0;
+    for (const Site& site : choice_.sites) keys += site.output_width;
+    return 2 * keys;
+  }
 
   Node description(int64_t hidden) const {
     Node options = Node::map();
@@ -144,8 +148,8 @@ class Prefix final : public Edit {
     for (const Site& site : choice_.sites) {
       for (const char* part : {".keys", ".values"}) {
         const std::string name = site.name + part;
-        out[name] = hidden_ > 0 ? all.slice(1, column, column + key_width_) : stored.at(name);
-        column += key_width_;
+        out[name] = hidden_ > 0 ? all.slice(1, column, column + site.output_width) : stored.at(name);
+        column += site.output_width;
       }
     }
     return out;
@@ -155,13 +159,15 @@ class Prefix final : public Edit {
   int64_t length_, hidden_;
   bool counts_positions_;
   std::string initial_;
-  int64_t key_heads_, width_, key_width_;
+  ModelConfig config_;
 };
 
 }  // namespace
 
-std::unique_ptr<Edit> make_prefix(Options& options, const EditTarget& target) {
-  return std::make_unique<Prefix>(options, target);
-}
+const Method kPrefix = {
+    .name = "prefix",
+    .nesting = {nullptr, nullptr, "keys and values of a prefix belong to no token that could be routed"},
+    .make = make_of<Prefix>,
+    .no_fold = "its keys and values come from no token"};
 
 }  // namespace graft

@@ -27,15 +27,13 @@ class Prompt final : public Edit {
         position_(options.choice("position", "before", {"before", "after_first"})),
         initial_(options.choice("init", "normal", {"normal", "words"})),
         site_(target.sites.word()),
-        vocabulary_(target.config.vocabulary) {}
-
-  EditSpec spec() const override {
+        vocabulary_(target.config.vocabulary) {
     EditSpec spec;
-    spec.params.push_back({.name = name(), .shape = {length_, site_.output_width}, .group = "prompt", .site = site_.name});
+    spec.params.push_back({.name = name(), .shape = {length_, site_.output_width}, .site = site_.name});
     spec.sites = {site_};
-    spec.traits.prompt_only = true;
+    spec.traits.acts_on = ActsOn::kPrompt;
     spec.traits.layout = {.virtual_rows = length_, .virtual_rows_follow_first = position_ == "after_first"};
-    return spec;
+    declare(std::move(spec));
   }
 
   Node describe() const override {
@@ -84,8 +82,10 @@ class Prompt final : public Edit {
 
 }  // namespace
 
-std::unique_ptr<Edit> make_prompt(Options& options, const EditTarget& target) {
-  return std::make_unique<Prompt>(options, target);
-}
+const Method kPrompt = {.name = "prompt",
+                        .nesting = {"its rows are in a sequence or not: no weight takes them out", nullptr,
+                                    "the rows of a prompt belong to no token that could be routed"},
+                        .make = make_of<Prompt>,
+                        .no_fold = "its rows come before every text"};
 
 }  // namespace graft

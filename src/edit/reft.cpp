@@ -93,35 +93,7 @@ class Reft final : public Edit {
         drops_output_(options.choice("dropout_on", "change", {"change", "output"}) == "output"),
         subspace_(options.integers("subspace", std::vector<int64_t>{}, 0, 4095)) {
     check(options);
-  }
-
-  EditSpec spec() const override {
-    EditSpec spec;
-    for (const Site& site : choice_.sites) {
-      for (const std::string& set : sets()) {
-        const auto add = [&](const char* part, std::vector<int64_t> shape, bool decays) -> ParamSpec& {
-          ParamSpec param{.name = name_of(site, set, part), .shape = std::move(shape), .group = "reft", .site = site.name};
-          // Rows that a subspace leaves out stand still.
-          param.decays = decays && subspace_.empty();
-          param.starts_without_gradient = is_unread(site, set);
-          spec.params.push_back(std::move(param));
-          return spec.params.back();
-        };
-        const int64_t width = site.output_width;
-        if (has_rotation_) {
-          add("chart", {width, rank_}, false);
-          add("base", {width, rank_}, false).role = Role::kBuffer;
-        } else {
-          add("projection", {rank_, width}, true);
-          if (has_projection_bias_) add("projection_bias", {rank_}, false);
-        }
-        if (has_linear_source_) add("weight", {rank_, width}, true);
-        add("bias", {rank_}, false);
-      }
-    }
-    spec.sites = choice_.sites;
-    spec.traits = {.prompt_only = !positions_.is_all};
-    return spec;
+    declare(made_spec());
   }
 
   Node describe() const override {
@@ -221,6 +193,35 @@ class Reft final : public Edit {
   }
 
  private:
+  EditSpec made_spec() const {
+    EditSpec spec;
+    for (const Site& site : choice_.sites) {
+      for (const std::string& set : sets()) {
+        const auto add = [&](const char* part, std::vector<int64_t> shape, bool decays) -> ParamSpec& {
+          // Rows that a subspace leaves out stand still.
+          spec.params.push_back({.name = name_of(site, set, part),
+                                 .shape = std::move(shape),
+                                 .site = site.name,
+                                 .decays = decays && subspace_.empty()});
+          return spec.params.back();
+        };
+        const int64_t width = site.output_width;
+        if (has_rotation_) {
+          add("chart", {width, rank_}, false);
+          add("base", {width, rank_}, false).role = Role::kBuffer;
+        } else {
+          add("projection", {rank_, width}, true);
+          if (has_projection_bias_) add("projection_bias", {rank_}, false);
+        }
+        if (has_linear_source_) add("weight", {rank_, width}, true);
+        add("bias", {rank_}, false);
+      }
+    }
+    spec.sites = choice_.sites;
+    spec.traits.acts_on = positions_.is_all ? ActsOn::kEveryRow : ActsOn::kPrompt;
+    return spec;
+  }
+
   void check(Options& options) {
     for (const Site& site : choice_.sites) {
       if (site.kind == SiteKind::kAttention)
@@ -237,7 +238,7 @@ class Reft final : public Edit {
       options.fault("positions", error.what());
     }
     for (const Site& site : choice_.sites) {
-      if (positions_.is_all || config_.layers == 0 || !holds_decoder_rows(site, config_)) continue;
+      if (positions_.is_all || !config_.has_encoder() || !holds_decoder_rows(site, config_)) continue;
       options.fault("sites",
                     "positions count the tokens of a prompt, and a decoder beside an encoder reads none: choose sites of the "
                     "encoder (such as enc.*.out) or positions: all; found " +
@@ -265,19 +266,6 @@ class Reft final : public Edit {
 
   static std::string name_of(const Site& site, const std::string& set, const char* part) {
     return site.name + "." + set + "." + part;
-  }
-
-  // Of the last block only some rows are read other than through keys and values: by the head of an encoder the first, so that
-  // nothing reads a suffix; of a decoder the last of a prompt and what follows, so that nothing reads what stands before it.
-  // Their gradient is zero, always. (By other clamps a text of one or few tokens is all suffix, or all prefix, and is read.)
-  bool is_unread(const Site& site, const std::string& set) const {
-    if (positions_.is_all || (config_.layers > 0 && config_.has_decoder()))
-      return false;  // an encoder's rows are read through cross-attention
-    const bool is_in_last = site.layer + 1 == config_.layers + config_.decoder_layers;  // one of the two is zero
-    const bool feeds_keys = site.part == "attn.k" || site.part == "attn.v" || (config_.is_pre_norm && site.part == "attn.norm");
-    const bool is_suffix_only = set == "suffix" || positions_.first == 0,
-               is_prefix_only = set == "prefix" || positions_.last == 0;
-    return is_in_last && !feeds_keys && (config_.has_decoder() ? is_prefix_only : is_suffix_only);
   }
 
   bool has_one_product() const { return !has_linear_source_ || activation_ == "linear"; }
@@ -337,6 +325,10 @@ class Reft final : public Edit {
 
 }  // namespace
 
-std::unique_ptr<Edit> make_reft(Options& options, const EditTarget& target) { return std::make_unique<Reft>(options, target); }
+const Method kReft = {
+    .name = "reft",
+    .nesting = {nullptr, nullptr, "it acts on some rows in a subspace of its own: experts have no common basis to be mixed in"},
+    .make = make_of<Reft>,
+    .no_fold = "it edits the residual stream, which no weight makes, at some positions only"};
 
 }  // namespace graft

@@ -1,4 +1,4 @@
-// Every edit there is, by the name it has in YAML.
+// Every method there is, by the name it has in YAML.
 #pragma once
 
 #include <memory>
@@ -8,54 +8,45 @@
 #include "base/options.h"
 #include "edit/combinator.h"
 #include "edit/edit.h"
+#include "edit/nesting.h"
 
 namespace graft {
 
-// What an edit is built for. Needs no weights: `graft plan` counts from config.json alone.
-struct EditTarget {
-  const ModelConfig& config;
-  const Sites& sites;
+// One method. The file of the method defines the object; registry.cpp lists it.
+struct Method {
+  const char* name;  // the key of an entry of `edits:`
+  Nesting nesting;
+  // Of a plain edit, else null. Faults go into `options`.
+  std::unique_ptr<Edit> (*make)(Options& options, const EditTarget& target) = nullptr;
+  // Of a combinator, else null. It gets the edits below `of`, at least one, each of a kind that it takes.
+  std::unique_ptr<Edit> (*make_around)(Options& options, const EditTarget& target, std::vector<Child> children) = nullptr;
+  // Of a combinator: the reason why it may not stand around an edit.
+  const char* Nesting::* refusal = nullptr;
+  // Why it cannot be folded into weights; of a method that can at some sites, why not at others.
+  const char* no_fold = "not all of its sites are followed or made by weights that could hold it";
+  // Of a combinator: `of` may be a list.
+  bool takes_several = false;
+
+  bool is_combinator() const { return make_around != nullptr; }
 };
+
+extern const Method kLora, kDora, kReft, kAffine, kBottleneck, kPrefix, kPrompt, kBitfit, kFull, kTopLayers;
+extern const Method kGate, kStochastic, kRouter;
 
 // Builds one entry of an `edits:` list, such as {lora: {rank: 8}} or {gate: {}, of: {lora: {}}}. `source` and `path` name the
 // entry in messages. Throws InputError.
 std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target, const std::string& source, const std::string& path);
 
-std::vector<std::string> known_edits();  // combinators too
+// Names; those of combinators stand last.
+std::vector<std::string> known_edits();
 std::vector<std::string> known_combinators();
 std::string kind_of(const Edit& edit);  // its name here
+const Method& method_of(const Edit& edit);
 
-// One maker per method; each lives in the file of its name. Faults go into `options`.
-std::unique_ptr<Edit> make_lora(Options& options, const EditTarget& target);
-std::unique_ptr<Edit> make_dora(Options& options, const EditTarget& target);
-std::unique_ptr<Edit> make_reft(Options& options, const EditTarget& target);
-std::unique_ptr<Edit> make_affine(Options& options, const EditTarget& target);
-std::unique_ptr<Edit> make_bottleneck(Options& options, const EditTarget& target);
-std::unique_ptr<Edit> make_prefix(Options& options, const EditTarget& target);
-std::unique_ptr<Edit> make_prompt(Options& options, const EditTarget& target);
-std::unique_ptr<Edit> make_bitfit(Options& options, const EditTarget& target);
-std::unique_ptr<Edit> make_full(Options& options, const EditTarget& target);
-std::unique_ptr<Edit> make_top_layers(Options& options, const EditTarget& target);
+// Why `combinator` may not be put around `child`; nothing when it may. Both are names of the registry.
+std::optional<std::string> composition_fault(const std::string& combinator, const std::string& child);
 
-// Combinators get the edits below their `of`, at least one, each of a kind that they take.
-std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target, std::vector<Child> children);
-std::unique_ptr<Edit> make_stochastic(Options& options, const EditTarget& target, std::vector<Child> children);
-std::unique_ptr<Edit> make_router(Options& options, const EditTarget& target, std::vector<Child> children);
-
-// The options `sites` and `layers` that most methods share, as written and as matched against the target.
-struct SiteChoice {
-  std::vector<std::string> patterns;
-  std::vector<int64_t> layers;
-  std::vector<Site> sites;
-
-  void describe(Node& options) const;  // adds both options
-};
-
-// A fault is noted in `options` and gives no sites.
-SiteChoice read_sites(Options& options, const EditTarget& target, const std::vector<std::string>& default_patterns);
-
-// Whether a shift at this site has no effect, and so no gradient: the softmax does not see keys that all move alike, unless
-// rotary positions turn each by an angle of its own.
-bool is_lost_on_keys(const Site& site, const ModelConfig& config);
+// A line per edit, a column per combinator (Markdown), for `graft inspect compositions` and doc/methods.md.
+std::string composition_table();
 
 }  // namespace graft

@@ -22,19 +22,14 @@ bool is_norm(const std::string& name) { return name.find("norm.") != std::string
 
 class Retrain final : public Edit {
  public:
-  Retrain(std::string kind, Node options, std::vector<TensorSlot> slots, bool has_lost_biases)
-      : kind_(std::move(kind)), options_(std::move(options)), slots_(std::move(slots)), has_lost_biases_(has_lost_biases) {}
-
-  EditSpec spec() const override {
+  Retrain(std::string kind, Node options, std::vector<TensorSlot> slots)
+      : kind_(std::move(kind)), options_(std::move(options)), slots_(std::move(slots)) {
     EditSpec spec;
-    for (const TensorSlot& slot : slots_) {
-      ParamSpec param{.name = slot.name, .shape = slot.shape, .group = kind_};
-      param.decays = !is_bias(slot.name) && !is_norm(slot.name);
-      param.starts_without_gradient = has_lost_biases_ && slot.name.ends_with(".k.bias");
-      spec.params.push_back(std::move(param));
-    }
-    spec.traits = {.identity_at_init = true, .is_foldable = true, .rewrites = true};
-    return spec;
+    for (const TensorSlot& slot : slots_)
+      spec.params.push_back(
+          {.name = slot.name, .shape = slot.shape, .decays = !is_bias(slot.name) && !is_norm(slot.name)});
+    spec.traits = {.acts = Acts::kReplacesWeights, .identity_at_init = true};
+    declare(std::move(spec));
   }
 
   Node describe() const override { return Node::map({{kind_, options_}}); }
@@ -61,7 +56,6 @@ class Retrain final : public Edit {
   std::string kind_;
   Node options_;
   std::vector<TensorSlot> slots_;
-  bool has_lost_biases_;  // those of keys have a gradient that is zero but for rounding (is_lost_on_keys)
 };
 
 std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const EditTarget& target,
@@ -70,13 +64,8 @@ std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const 
   for (TensorSlot& slot : tensor_slots(target.config)) {
     if (is_trained(slot.name)) slots.push_back(std::move(slot));
   }
-  const std::vector<Site>& sites = target.sites.all();
-  const bool has_lost_biases =
-      std::any_of(sites.begin(), sites.end(), [&](const Site& site) { return is_lost_on_keys(site, target.config); });
-  return std::make_unique<Retrain>(kind, std::move(options), std::move(slots), has_lost_biases);
+  return std::make_unique<Retrain>(kind, std::move(options), std::move(slots));
 }
-
-}  // namespace
 
 std::unique_ptr<Edit> make_full(Options& options, const EditTarget& target) {
   const bool with_pooler = options.boolean("pooler", true);
@@ -96,7 +85,7 @@ std::unique_ptr<Edit> make_bitfit(Options& options, const EditTarget& target) {
 
 std::unique_ptr<Edit> make_top_layers(Options& options, const EditTarget& target) {
   const std::string stack = target.config.last_stack();
-  const int64_t layers = target.config.last_stack_layers();
+  const int64_t layers = target.config.last().layers;
   const int64_t count = options.integer("count", std::min<int64_t>(2, layers), 1, layers);
   const bool with_pooler = options.boolean("pooler", false);
   const int64_t first = layers - count;
@@ -107,5 +96,11 @@ std::unique_ptr<Edit> make_top_layers(Options& options, const EditTarget& target
                         return place.stack == stack && place.layer >= first;
                       });
 }
+
+}  // namespace
+
+const Method kFull = {"full", kNestsNowhere, make_full};
+const Method kBitfit = {"bitfit", kNestsNowhere, make_bitfit};
+const Method kTopLayers = {"top-layers", kNestsNowhere, make_top_layers};
 
 }  // namespace graft

@@ -39,63 +39,23 @@ bool is_per_head_site(const Site& site) {
   return is_key_site(site) || (site.kind == SiteKind::kLinear && site.part.ends_with(".q"));
 }
 
-class Router final : public Edit {
+class Router final : public Combinator {
  public:
   Router(Options& options, const EditTarget& target, std::vector<Child> children)
-      : experts_(options.integer("experts", 10, 1, 1024)),
+      : Combinator("router", std::move(children)),
+        experts_(options.integer("experts", 10, 1, 1024)),
         input_(options.choice("input", "site", {"site", "block_input", "product"})),
         per_head_(options.choice("per_head", "auto", {"auto", "true", "false"})),
         top_k_(options.integer("top_k", 0, 0, 1024)),
         renormalizes_(options.boolean("renormalize", false)),
         balance_(options.number("balance", 0, 0, 1e6)),
         embedding_(options.integer("embedding", 0, 0, 1 << 20)),
-        heads_(target.config.heads),
-        key_heads_(target.config.key_heads),
-        has_gated_ffn_(target.config.has_gated_ffn),
-        child_(std::move(children.front())),
-        inner_(child_.edit->spec()) {
-    is_scale_ = child_.kind == "affine" && std::any_of(inner_.params.begin(), inner_.params.end(),
-                                                       [](const ParamSpec& param) { return param.name.ends_with(".scale"); });
+        config_(target.config),
+        inner_(child().edit->spec()),
+        scales_y_(std::any_of(inner_.params.begin(), inner_.params.end(),
+                              [](const ParamSpec& param) { return param.effect == Effect::kScalesY; })) {
     check(options);
-  }
-
-  EditSpec spec() const override {
-    EditSpec spec = inner_;
-    spec.params.clear();
-    // Equal experts: no share matters yet.
-    const bool is_still = experts_ == 1 || (inner_.traits.identity_at_init && (!is_scale_ || sums_to_one()));
-    for (const Site& site : inner_.sites) {
-      spec.params.push_back({.name = site.name + ".router",
-                             .shape = {width_of(site), experts_},
-                             .group = "router",
-                             .site = site.name,
-                             .starts_without_gradient = is_still});
-    }
-    for (ParamSpec param : params_below(kExperts, inner_.params)) {
-      param.shape.insert(param.shape.begin(), experts_);
-      // The softmax does not see keys that all move alike, but shares differ from key to key.
-      const bool is_shift = param.name.ends_with(".shift") || param.name.ends_with(".up.bias");
-      if (is_shift && experts_ > 1 && embedding_ == 0) param.starts_without_gradient = false;
-      spec.params.push_back(std::move(param));
-    }
-    spec.traits.identity_at_init =
-        inner_.traits.identity_at_init && !is_scale_;  // shares of equal scales add up to one but for rounding
-    spec.traits.pools_sequence =
-        inner_.traits.pools_sequence || balance_ > 0;  // the balance of a sequence is over all of its tokens
-    spec.traits.is_foldable = spec.traits.rewrites = false;
-    return spec;
-  }
-
-  Node describe() const override {
-    Node options = Node::map();
-    options["experts"] = Node::integer(experts_);
-    options["input"] = Node::text(input_);
-    options["per_head"] = Node::plain(per_head_);
-    options["top_k"] = Node::integer(top_k_);
-    options["renormalize"] = Node::boolean(renormalizes_);
-    options["balance"] = Node::number(balance_);
-    options["embedding"] = Node::integer(embedding_);
-    return Node::map({{"router", std::move(options)}, {"of", child_.edit->describe()}});
+    declare(made_spec());
   }
 
   // R ~ N(0, 0.02^2); every expert drawn anew.
@@ -107,7 +67,7 @@ class Router final : public Edit {
     }
     std::map<std::string, std::vector<Tensor>> experts;
     for (int64_t expert = 0; expert < experts_; ++expert) {
-      for (const auto& [name, tensor] : child_.edit->init(weights, key.with(static_cast<uint64_t>(expert))))
+      for (const auto& [name, tensor] : child().edit->init(weights, key.with(static_cast<uint64_t>(expert))))
         experts[name].push_back(tensor);
     }
     for (const auto& [name, tensors] : experts) out[std::string(kExperts) + "/" + name] = at::stack(tensors);
@@ -117,7 +77,7 @@ class Router final : public Edit {
   // The child's tensors stacked, each in the dtype that it computes in;
   // routers in float32 (float64 beside a float64 trunk), as [E, W].
   NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
-    NamedTensors out = tensors_below(kExperts, child_.edit->derive(stored.below(kExperts), weights, experts));
+    NamedTensors out = tensors_below(kExperts, child().edit->derive(stored.below(kExperts), weights, experts));
     for (const ParamSpec& param : inner_.params) {
       const auto found = out.find(std::string(kExperts) + "/" + param.name);
       ensure(found != out.end() && found->second.sizes() == stored.below(kExperts).at(param.name).sizes(),
@@ -131,9 +91,6 @@ class Router final : public Edit {
     }
     return out;
   }
-
-  Tensor input(const SiteView& view) const override { return child_.edit->input(view); }
-  double scale(const Site& site) const override { return child_.edit->scale(site); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
@@ -153,14 +110,51 @@ class Router final : public Edit {
     }
     Context inner = context_below(kExperts, context);
     inner.records = nullptr;  // those of the experts would all have one name
-    Change out = child_.edit->blend(derived.below(kExperts), experts_, view, input, {weight.scale, shares.flatten(1)}, inner);
+    Change out = child().edit->blend(derived.below(kExperts), experts_, view, input, {weight.scale, shares.flatten(1)}, inner);
     // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y + g (sum_e q_e y_e - y).
-    if (is_scale_ && outer.defined()) out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
-    if (is_scale_ && !outer.defined() && weight.scale != 1.0) out.mul = out.mul + (1.0 - weight.scale);
+    if (scales_y_ && outer.defined()) out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
+    if (scales_y_ && !outer.defined() && weight.scale != 1.0) out.mul = out.mul + (1.0 - weight.scale);
     return out;
   }
 
+  std::optional<Flattened> flattened(const Params&) const override { return std::nullopt; }
+
+ protected:
+  Node describe_options() const override {
+    Node options = Node::map();
+    options["experts"] = Node::integer(experts_);
+    options["input"] = Node::text(input_);
+    options["per_head"] = Node::plain(per_head_);
+    options["top_k"] = Node::integer(top_k_);
+    options["renormalize"] = Node::boolean(renormalizes_);
+    options["balance"] = Node::number(balance_);
+    options["embedding"] = Node::integer(embedding_);
+    return options;
+  }
+
  private:
+  EditSpec made_spec() const {
+    EditSpec spec = inner_;
+    spec.params.clear();
+    for (const Site& site : inner_.sites) {
+      spec.params.push_back({.name = site.name + ".router",
+                             .shape = {width_of(site), experts_},
+                             .site = site.name,
+                             .use = ParamUse::kRouter});
+    }
+    for (ParamSpec param : params_below(kExperts, inner_.params)) {
+      param.shape.insert(param.shape.begin(), experts_);
+      if (param.use == ParamUse::kOther) param.use = ParamUse::kExpert;
+      spec.params.push_back(std::move(param));
+    }
+    // Shares of equal scales add up to one but for rounding.
+    spec.traits.identity_at_init = inner_.traits.identity_at_init && !scales_y_;
+    // The balance of a sequence is over all of its tokens.
+    if (balance_ > 0) spec.traits.reads = std::max(spec.traits.reads, Reads::kEarlierRows);
+    spec.traits.acts = Acts::kInForward;
+    return spec;
+  }
+
   void check(Options& options) {
     if (top_k_ > experts_)
       options.fault("top_k", "expected at most the " + std::to_string(experts_) + " experts, found " + std::to_string(top_k_));
@@ -173,34 +167,34 @@ class Router final : public Edit {
         options.fault("input", "block_input is what enters a linear or activation site; " + site.name + " is a " +
                                    kind_name(site.kind) + " site");
       }
-      const bool is_product = site.part == "ffn.mid" || (site.part == "ffn.act" && !has_gated_ffn_);  // what enters ffn.down
-      if (input_ == "product" && (!is_product || child_.kind != "affine"))
-        options.fault("input", "product is for an affine edit at " + std::string(has_gated_ffn_ ? "ffn.mid" : "ffn.act") +
-                                   ", where it reads what enters ffn.down; found " + child_.kind + " at " + site.name);
+      const bool is_product =
+          site.part == "ffn.mid" || (site.part == "ffn.act" && !config_.has_gated_ffn);  // what enters ffn.down
+      if (input_ == "product" && (!is_product || child().kind != "affine"))
+        options.fault("input", "product is for an affine edit at " + std::string(config_.has_gated_ffn ? "ffn.mid" : "ffn.act") +
+                                   ", where it reads what enters ffn.down; found " + child().kind + " at " + site.name);
       if (per_head_ != "true") continue;
       if (input_ != "site" || embedding_ > 0)
         options.fault("per_head", "a head routes on its own slice: expected input: site and no embedding");
-      if (child_.kind != "affine" || !is_per_head_site(site))
-        options.fault("per_head", "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " + child_.kind +
+      if (child().kind != "affine" || !is_per_head_site(site))
+        options.fault("per_head", "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " + child().kind +
                                       " at " + site.name);
     }
     for (const ParamSpec& param : inner_.params) {
       if (param.role == Role::kBuffer)
-        options.fault("", "experts share no buffer such as '" + param.name + "' of " + child_.kind);
+        options.fault("", "experts share no buffer such as '" + param.name + "' of " + child().kind);
     }
   }
 
-  bool sums_to_one() const { return top_k_ == 0 || renormalizes_; }
-
   int64_t groups_of(const Site& site) const {
     if (per_head_ == "false" || input_ != "site" || embedding_ > 0) return 1;
-    if (per_head_ != "true" && !(child_.kind == "affine" && is_key_site(site))) return 1;
-    return is_key_site(site) ? key_heads_ : heads_;
+    if (per_head_ != "true" && !(child().kind == "affine" && is_key_site(site))) return 1;
+    const StackConfig& stack = site.stack.empty() ? config_.last() : config_.stack(site.stack);
+    return is_key_site(site) ? stack.key_heads : stack.heads;
   }
 
   int64_t width_of(const Site& site) const {
     if (embedding_ > 0) return embedding_;
-    return input_ == "block_input" ? site.input_width : input_width(*child_.edit, site) / groups_of(site);
+    return input_ == "block_input" ? site.input_width : input_width(*child().edit, site) / groups_of(site);
   }
 
   // router: [E, W] -> [T, G, E]
@@ -254,17 +248,21 @@ class Router final : public Edit {
   int64_t top_k_;
   bool renormalizes_;
   double balance_;
-  int64_t embedding_, heads_, key_heads_;
-  bool has_gated_ffn_;
-  Child child_;
-  EditSpec inner_;         // of one expert
-  bool is_scale_ = false;  // experts scale y
+  int64_t embedding_;
+  ModelConfig config_;
+  const EditSpec& inner_;  // of one expert
+  bool scales_y_;          // by its experts
 };
 
 }  // namespace
 
-std::unique_ptr<Edit> make_router(Options& options, const EditTarget& target, std::vector<Child> children) {
-  return std::make_unique<Router>(options, target, std::move(children));
-}
+const Method kRouter = {
+    .name = "router",
+    .nesting = {nullptr, "the mean of routers is not a router of the mean", kChoosesExperts},
+    .make_around = [](Options& options, const EditTarget& target, std::vector<Child> children) -> std::unique_ptr<Edit> {
+      return std::make_unique<Router>(options, target, std::move(children));
+    },
+    .refusal = &Nesting::no_router,
+    .no_fold = "its weights are other ones for every token"};
 
 }  // namespace graft

@@ -14,7 +14,7 @@ namespace {
 
 bool is_counted(const Pack& pack, size_t sequence, int64_t row, RowsCounted counted) {
   const int64_t token = pack.token[static_cast<size_t>(row)];
-  if (counted == RowsCounted::kPrompt) return token >= 0 && token < std::max<int64_t>(1, pack.prompts[sequence]);
+  if (counted == RowsCounted::kPromptTokens) return token >= 0 && token < std::max<int64_t>(1, pack.prompts[sequence]);
   return counted == RowsCounted::kAll || token >= 0;
 }
 

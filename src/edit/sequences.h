@@ -14,7 +14,7 @@ namespace graft {
 
 // Which rows of a sequence count: its tokens; every row it has (those of a prompt and of padding too); or the tokens of its
 // prompt, at least the first. Fillers never do.
-enum class RowsCounted { kTokens, kAll, kPrompt };
+enum class RowsCounted { kTokens, kAll, kPromptTokens };
 
 // The rows of each sequence of the view's lane, and which of them count.
 std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCounted counted);

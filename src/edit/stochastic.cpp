@@ -33,17 +33,18 @@ constexpr const char* kExpert = "expert.";
 
 std::string part_of(int64_t expert) { return kExpert + std::to_string(expert); }
 
-class Stochastic final : public Edit {
+class Stochastic final : public Combinator {
  public:
   Stochastic(Options& options, std::vector<Child> children)
-      : experts_(options.integer("experts", 4, 1, 1024)),
+      : Combinator("stochastic", std::move(children)),
+        experts_(options.integer("experts", 4, 1, 1024)),
         initial_(options.choice("init", "independent", {"independent", "copies"})),
-        child_(std::move(children.front())),
-        inner_(child_.edit->spec()) {
+        inner_(child().edit->spec()) {
     std::set<std::string> banks;
     for (const ParamSpec& param : inner_.params) {
+      if (param.role != Role::kTrained) continue;
       if (param.site.empty()) {
-        options.fault("", "an expert belongs to a site, but '" + param.name + "' of " + child_.kind + " serves all of its sites");
+        options.fault("", "an expert belongs to a site, but '" + param.name + "' of " + child().kind + " serves all of its sites");
         return;
       }
       if (param.bank.empty()) has_unnamed_bank_ = true;
@@ -53,32 +54,7 @@ class Stochastic final : public Edit {
     // A buffer is what the trained tensors are relative to: their mean has a meaning only if all have the same.
     for (const ParamSpec& param : inner_.params)
       members_[param.name] = {param.site, param.bank, param.role == Role::kBuffer || is_shared(param.bank)};
-  }
-
-  EditSpec spec() const override {
-    EditSpec spec = inner_;
-    spec.params.clear();
-    spec.traits.is_stochastic = true;
-    spec.traits.rewrites = false;
-    for (int64_t expert = -1; expert < experts_; ++expert) {
-      for (ParamSpec param : inner_.params) {
-        if (members_.at(param.name).is_shared != (expert < 0)) continue;
-        param.name = (expert < 0 ? kShared : part_of(expert)) + "/" + param.name;
-        if (expert >= 0 && experts_ > 1) param.starts_without_gradient = true;  // the route may leave it out
-        spec.params.push_back(std::move(param));
-      }
-    }
-    return spec;
-  }
-
-  Node describe() const override {
-    Node options = Node::map();
-    options["experts"] = Node::integer(experts_);
-    std::vector<Node> share;
-    for (const std::string& bank : share_) share.push_back(Node::text(bank));
-    options["share"] = Node::list(std::move(share));
-    options["init"] = Node::text(initial_);
-    return Node::map({{"stochastic", std::move(options)}, {"of", child_.edit->describe()}});
+    declare(made_spec());
   }
 
   // independent: every expert drawn anew (released code for classification); copies: all equal the first (released code for LoRA,
@@ -87,7 +63,7 @@ class Stochastic final : public Edit {
     NamedTensors out;
     for (int64_t expert = -1; expert < experts_; ++expert) {
       const RandomKey own = initial_ == "copies" ? key.with("copies") : key.with(static_cast<uint64_t>(expert + 1));
-      for (const auto& [name, tensor] : child_.edit->init(weights, own)) {
+      for (const auto& [name, tensor] : child().edit->init(weights, own)) {
         if (members_.at(name).is_shared == (expert < 0)) out[(expert < 0 ? kShared : part_of(expert)) + "/" + name] = tensor;
       }
     }
@@ -97,12 +73,12 @@ class Stochastic final : public Edit {
   NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
     if (experts == Experts::kMerged) {
       const NamedTensors mean = merged(stored);
-      return tensors_below(kMean, child_.edit->derive(Params(mean, ""), weights, experts));
+      return tensors_below(kMean, child().edit->derive(Params(mean, ""), weights, experts));
     }
     NamedTensors out;
     for (int64_t expert = 0; expert < experts_; ++expert) {
       const Params own = stored.through([this, expert](const std::string& name) { return member(name, expert); });
-      for (const auto& [name, tensor] : child_.edit->derive(own, weights, experts)) {
+      for (const auto& [name, tensor] : child().edit->derive(own, weights, experts)) {
         ensure(members_.contains(name) || has_unnamed_bank_,
                "what an expert derives from several banks cannot be drawn bank by bank");
         out.emplace(member(name, expert), tensor);  // what is made of a shared bank: once
@@ -111,24 +87,34 @@ class Stochastic final : public Edit {
     return out;
   }
 
-  Tensor input(const SiteView& view) const override { return child_.edit->input(view); }
-  double scale(const Site& site) const override { return child_.edit->scale(site); }
-
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
     Context inner = context_below(kMean, context);
-    return child_.edit->change(one_edit(derived, view.site, context), view, input, weight, inner);
+    return child().edit->change(one_edit(derived, view.site, context), view, input, weight, inner);
   }
 
   std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
                                    Context& context) const override {
     Context inner = context_below(kMean, context);
-    return child_.edit->prefix(one_edit(derived, view.site, context), view, weight, inner);
+    return child().edit->prefix(one_edit(derived, view.site, context), view, weight, inner);
   }
 
   NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
     ensure(derived.has_below(kMean), "only the mean of the experts can be folded");
-    return child_.edit->rewrite(derived.below(kMean), weights);
+    return child().edit->rewrite(derived.below(kMean), weights);
+  }
+
+  std::optional<Flattened> flattened(const Params&) const override { return std::nullopt; }
+
+ protected:
+  Node describe_options() const override {
+    Node options = Node::map();
+    options["experts"] = Node::integer(experts_);
+    std::vector<Node> share;
+    for (const std::string& bank : share_) share.push_back(Node::text(bank));
+    options["share"] = Node::list(std::move(share));
+    options["init"] = Node::text(initial_);
+    return options;
   }
 
  private:
@@ -143,13 +129,29 @@ class Stochastic final : public Edit {
       if (banks.contains(bank)) continue;
       const std::vector<std::string> known(banks.begin(), banks.end());
       options.fault("share",
-                    child_.kind + " has no bank " + quote(bank) +
+                    child().kind + " has no bank " + quote(bank) +
                         (banks.empty() ? ": all of its tensors are exchanged together" : ": expected " + joined(known, "or")));
     }
     const bool is_choice = std::any_of(inner_.params.begin(), inner_.params.end(), [&](const ParamSpec& param) {
       return param.role == Role::kTrained && !is_shared(param.bank);
     });
-    if (!is_choice) options.fault("share", "every bank of " + child_.kind + " is shared: nothing is left to choose");
+    if (!is_choice) options.fault("share", "every bank of " + child().kind + " is shared: nothing is left to choose");
+  }
+
+  EditSpec made_spec() const {
+    EditSpec spec = inner_;
+    spec.params.clear();
+    spec.traits.is_stochastic = true;
+    for (int64_t expert = -1; expert < experts_; ++expert) {  // the shared members first
+      for (ParamSpec param : inner_.params) {
+        if (members_.at(param.name).is_shared != (expert < 0)) continue;
+        param.name = (expert < 0 ? kShared : part_of(expert)) + "/" + param.name;
+        if (expert >= 0) param.expert = expert;
+        if (param.use == ParamUse::kOther) param.use = ParamUse::kExpert;
+        spec.params.push_back(std::move(param));
+      }
+    }
+    return spec;
   }
 
   bool is_shared(const std::string& bank) const { return std::find(share_.begin(), share_.end(), bank) != share_.end(); }
@@ -190,8 +192,7 @@ class Stochastic final : public Edit {
   int64_t experts_;
   std::vector<std::string> share_;
   std::string initial_;
-  Child child_;
-  EditSpec inner_;                         // of one expert
+  const EditSpec& inner_;                  // of one expert
   std::map<std::string, Member> members_;  // by the child's name
   bool has_unnamed_bank_ = false;          // what the child derives under new names is made of its tensors
 };
@@ -210,8 +211,12 @@ std::string name_without_members(const std::string& name) {
   return out;
 }
 
-std::unique_ptr<Edit> make_stochastic(Options& options, const EditTarget&, std::vector<Child> children) {
-  return std::make_unique<Stochastic>(options, std::move(children));
-}
+const Method kStochastic = {
+    .name = "stochastic",
+    .nesting = {nullptr, kChoosesExperts, kChoosesExperts},
+    .make_around = [](Options& options, const EditTarget&, std::vector<Child> children) -> std::unique_ptr<Edit> {
+      return std::make_unique<Stochastic>(options, std::move(children));
+    },
+    .refusal = &Nesting::no_stochastic};
 
 }  // namespace graft

@@ -113,8 +113,8 @@ Choices choose(const Model& model, const Bound& bound, const Task& task, const D
     for (const int64_t row : together) out.num_tokens += cost(row);
     PackLane prompts{{}, 0, bound.adapter().layout()};
     for (const int64_t row : group.rows) prompts.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
-    const Tensor losses = (model.config.layers > 0 ? losses_beside_encoder(model, bound, prompts, group)
-                                                   : losses_after_prompts(model, bound, prompts, group))
+    const Tensor losses = (model.config.has_encoder() ? losses_beside_encoder(model, bound, prompts, group)
+                                                      : losses_after_prompts(model, bound, prompts, group))
                               .to(at::kDouble);
     int64_t token = 0;
     for (size_t i = 0; i < group.options.size(); ++i) {

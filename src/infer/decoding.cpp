@@ -18,13 +18,29 @@ using at::Tensor;
 // anyway). Many sequences leave one by one: then each number of rows would make the matrix library compile kernels anew.
 int64_t step_rounding(int64_t sequences) { return sequences <= 8 ? 2 : 8; }
 
+std::vector<int64_t> for_each_prompt(const std::vector<PromptLane>& prompts, int64_t value) {
+  size_t count = 0;
+  for (const PromptLane& lane : prompts) count += lane.prompts.size();
+  return std::vector<int64_t>(count, value);
+}
+
 }  // namespace
 
 std::vector<int64_t> Decoding::text_of(const ModelConfig& config, const Sequence& prompt) {
-  return config.layers > 0 ? std::vector<int64_t>{config.decoder_start_id} : prompt.ids;
+  return config.has_encoder() ? std::vector<int64_t>{config.decoder_start_id} : prompt.ids;
 }
 
-Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, int64_t new_tokens) : model_(model) {
+int64_t Decoding::room_behind(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt) {
+  const int64_t rows =
+      config.has_encoder() ? 1 : std::max<int64_t>(1, std::ssize(prompt.ids)) + layout.virtual_rows + layout.first_position;
+  return config.max_positions - rows + 1;
+}
+
+Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, int64_t new_tokens)
+    : Decoding(model, prompts, for_each_prompt(prompts, new_tokens)) {}
+
+Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, const std::vector<int64_t>& new_tokens)
+    : model_(model) {
   check(prompts);
   const at::NoGradGuard no_grad;
   std::vector<PackLane> read;
@@ -34,10 +50,9 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, i
   }
   const PackOptions options = pack_options(model);
   const Pack first = make_pack(read, options);
-  if (model.config.layers == 0) {
+  if (!model.config.has_encoder()) {
     check_room(first, new_tokens);
-    cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), first,
-                                     std::vector<int64_t>(static_cast<size_t>(first.num_sequences()), new_tokens));
+    cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), first, new_tokens);
     run({nullptr, &first}, last_token_rows(first));
     return;
   }
@@ -49,7 +64,7 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, i
   }
   const Pack decoder = make_pack_beside(read, starts, options);
   check_room(decoder, new_tokens);
-  cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), decoder, std::vector<int64_t>(starts.size(), new_tokens));
+  cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), decoder, new_tokens);
   run({&first, &decoder}, last_token_rows(decoder));
 }
 
@@ -57,7 +72,7 @@ void Decoding::check(const std::vector<PromptLane>& prompts) const {
   const ModelConfig& config = model_.config;
   if (!config.has_decoder())
     throw InputError(model_.source + ": a " + config.model_type + " model is an encoder and writes no text; take a decoder");
-  ensure(config.layers == 0 || config.decoder_start_id >= 0, "a decoder beside an encoder has a start token");
+  ensure(!config.has_encoder() || config.decoder_start_id >= 0, "a decoder beside an encoder has a start token");
   ensure(!prompts.empty(), "some prompts");
   for (const PromptLane& each : prompts) {
     ensure(each.lane.bound != nullptr && !each.prompts.empty(), "a lane has an adapter and a prompt");
@@ -74,16 +89,17 @@ void Decoding::check(const std::vector<PromptLane>& prompts) const {
   }
 }
 
-void Decoding::check_room(const Pack& first, int64_t new_tokens) const {
+void Decoding::check_room(const Pack& first, const std::vector<int64_t>& new_tokens) const {
   const int64_t* positions = first.positions.const_data_ptr<int64_t>();
   for (int64_t n = 0; n < first.num_sequences(); ++n) {
     const int64_t last = first.offsets[static_cast<size_t>(n) + 1] - 1;
     const int64_t used = positions[last] + 1 - model_.config.position_offset, left = model_.config.max_positions - used;
-    if (new_tokens <= left) continue;
+    const int64_t asked = new_tokens[static_cast<size_t>(n)];
+    if (asked <= left) continue;
     throw InputError(
         "example " + std::to_string(first.spans->sequences[static_cast<size_t>(n)].example) + " takes " + std::to_string(used) +
         " of the " + std::to_string(model_.config.max_positions) + " positions that " + model_.source + " has, and " +
-        std::to_string(new_tokens + 1) + " new tokens are asked for: " +
+        std::to_string(asked + 1) + " new tokens are asked for: " +
         (left < 0 ? "shorten the prompt" : "ask for at most " + std::to_string(left + 1) + ", or shorten the prompt"));
   }
 }

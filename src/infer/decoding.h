@@ -24,8 +24,10 @@ struct PromptLane {
 class Decoding {
  public:
   // Runs the prompts (and an encoder, once). Of a decoder that stands alone a prompt is what it goes on from; beside an encoder,
-  // what the encoder reads. Each may grow by new_tokens tokens. Throws InputError for a model without a decoder, an adapter whose
-  // edits cannot be decoded (check_decoding), or a prompt that leaves no room for the new tokens.
+  // what the encoder reads. Prompt n, counted over all lanes, may grow by new_tokens[n] tokens, or each by as many. Throws InputError
+  // for a model without a decoder, an adapter whose edits cannot be decoded (check_decoding), or a prompt that leaves no room for
+  // the new tokens.
+  Decoding(const Model& model, const std::vector<PromptLane>& prompts, const std::vector<int64_t>& new_tokens);
   Decoding(const Model& model, const std::vector<PromptLane>& prompts, int64_t new_tokens);
 
   int64_t num_sequences() const { return cache_->num_sequences(); }
@@ -39,10 +41,12 @@ class Decoding {
 
   // What a decoder has of a prompt's text: the prompt, or beside an encoder the start token.
   static std::vector<int64_t> text_of(const ModelConfig& config, const Sequence& prompt);
+  // How many new tokens the model's positions leave room for behind a prompt; beside an encoder, behind the start token. Maybe none.
+  static int64_t room_behind(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt);
 
  private:
   void check(const std::vector<PromptLane>& prompts) const;
-  void check_room(const Pack& first, int64_t new_tokens) const;
+  void check_room(const Pack& first, const std::vector<int64_t>& new_tokens) const;
   void run(const ModelInput& input, std::vector<RowRange> wanted);
 
   const Model& model_;

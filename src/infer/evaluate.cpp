@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "data/text_score.h"
 
 namespace graft {
@@ -32,6 +33,7 @@ Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& ta
   if (data.prompts) {
     WriteOptions writing;
     writing.generate = options.generate;
+    writing.chat = task.generation->chat;
     writing.batch = kTogether;
     Written written = write_texts(model, {&bound, {}}, data.prompts->sequences, text, std::move(writing));
     for (WrittenText& each : written.texts) out.outputs.push_back(std::move(each.text));
@@ -47,16 +49,60 @@ Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& ta
 
 Evaluation evaluate_choices(const Model& model, const Bound& bound, const Task& task, const Judged& data,
                             const EvaluateOptions& options) {
-  const Choices choices = choose(model, bound, task, data.rows, options.predict);
+  Choices choices = choose(model, bound, task, data.rows, options.predict);
   Evaluation out;
   out.loss = choices.loss;
   out.scores = score_choices(task, data.rows.examples, choices.chosen);
+  out.answers.assign(choices.chosen.begin(), choices.chosen.end());
+  out.option_scores = std::move(choices.scores);
   out.num_tokens = choices.num_tokens;
   out.seconds = choices.seconds;
   return out;
 }
 
+// What the scores are to be seen beside.
+void compare_with_majority(const Task& task, const Dataset& rows, Evaluation& evaluation) {
+  std::vector<double> truth;
+  for (const Example& example : rows.examples) truth.push_back(*example.label);
+  evaluation.majority = majority_of(task, truth);
+  evaluation.only_answer = only_answer(task, evaluation.answers);
+}
+
+Evaluation evaluate_labels(const Model& model, const Bound& bound, const Task& task, const Judged& data,
+                           const EvaluateOptions& options) {
+  Predictions predictions = predict(model, bound, data.rows, options.predict);
+  Evaluation out;
+  out.loss = mean_loss(task, data.rows, predictions.logits);
+  out.scores = score_predictions(task, data.rows, predictions.logits);
+  out.answers = answers_of(task, predictions.logits);
+  out.logits = std::move(predictions.logits);
+  out.records = std::move(predictions.records);
+  out.num_tokens = predictions.num_tokens;
+  out.seconds = predictions.seconds;
+  return out;
+}
+
 }  // namespace
+
+void put_scores(Node& out, const Evaluation& evaluation) {
+  out["loss"] = metric_node(evaluation.loss);
+  for (const Score& score : evaluation.scores) out[score.name] = metric_node(score.value);
+  if (!evaluation.majority) return;
+  Node& majority = out["majority"] = Node::map({{"label", Node::text(evaluation.majority->label)}});
+  for (const Score& score : evaluation.majority->scores) majority[score.name] = metric_node(score.value);
+  out["only_answer"] = evaluation.only_answer ? Node::text(*evaluation.only_answer) : Node::null();
+}
+
+std::string scores_text(const Evaluation& evaluation) {
+  std::string out = "loss " + number_text(evaluation.loss);
+  for (const Score& score : evaluation.scores) {
+    out += "  " + score.name + " " + number_text(score.value);
+    if (!evaluation.majority) continue;
+    for (const Score& majority : evaluation.majority->scores)
+      if (majority.name == score.name) out += " (majority " + number_text(majority.value) + ")";
+  }
+  return out + (evaluation.only_answer ? "; every answer is " + quote(*evaluation.only_answer) : "");
+}
 
 bool is_less_better(const std::string& metric) { return metric == kPerplexity || metric == "ter"; }
 
@@ -77,14 +123,9 @@ Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, co
                     const EvaluateOptions& options) {
   const at::NoGradGuard no_grad;
   if (task.kind == TaskKind::kGeneration) return evaluate_texts(model, bound, task, data, text, options);
-  if (task.kind == TaskKind::kChoice) return evaluate_choices(model, bound, task, data, options);
-  Predictions predictions = predict(model, bound, data.rows, options.predict);
-  Evaluation out;
-  out.loss = mean_loss(task, data.rows, predictions.logits);
-  out.scores = score_predictions(task, data.rows, predictions.logits);
-  out.records = std::move(predictions.records);
-  out.num_tokens = predictions.num_tokens;
-  out.seconds = predictions.seconds;
+  Evaluation out = task.kind == TaskKind::kChoice ? evaluate_choices(model, bound, task, data, options)
+                                                  : evaluate_labels(model, bound, task, data, options);
+  compare_with_majority(task, data.rows, out);
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "data/report.h"
 #include "infer/choices.h"
 #include "infer/language.h"
 #include "infer/predict.h"
@@ -36,12 +37,24 @@ struct Evaluation {
   NamedTensors records = {};       // [rows, K]: of gates and routers, where asked for
   int64_t num_tokens = 0;          // read and written
   double seconds = 0;
-  std::vector<std::string> outputs = {};  // of a generation, one a prompt
+  std::vector<std::string> outputs = {};                // of a generation, one a prompt
+  std::vector<double> answers = {};                     // else one a row: class, value, or index of an option
+  at::Tensor logits = {};                               // of a head: [rows, outputs]
+  std::vector<std::vector<double>> option_scores = {};  // of a choice: [row][option]
+  std::optional<Majority> majority = {};                // what its scores are to be compared with
+  std::optional<std::string> only_answer = {};          // every row was answered so
 };
 
 // Nothing is differentiated. Requires: what score_predictions, choose and generate require.
 Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text,
                     const EvaluateOptions& options = {});
+
+// Puts {loss, each metric} into `out`; of tasks with classes also majority {label, each metric} and only_answer (null where
+// answers differ).
+void put_scores(Node& out, const Evaluation& evaluation);
+
+// "loss 0.69  accuracy 0.51 (majority 0.509); every answer is "good"".
+std::string scores_text(const Evaluation& evaluation);
 
 // Of a metric: whether less is better (perplexity, ter).
 bool is_less_better(const std::string& metric);

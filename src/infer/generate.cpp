@@ -15,17 +15,29 @@ using at::Tensor;
 
 // What is written after one prompt.
 struct Text {
-  int64_t example = 0;
+  const Sequence* prompt = nullptr;
+  int64_t limit = 0;             // of new tokens
   std::vector<int64_t> written;  // prompt or start token, and the new tokens: what processors look at
   Generated out = {};
+
+  int64_t example() const { return prompt->example; }
 };
 
-std::vector<Text> texts_of(const ModelConfig& config, const std::vector<PromptLane>& prompts) {
+std::vector<Text> texts_of(const ModelConfig& config, const std::vector<PromptLane>& prompts, const GenerateOptions& options) {
   std::vector<Text> texts;
   for (const PromptLane& lane : prompts) {
-    for (const Sequence* prompt : lane.prompts) texts.push_back({prompt->example, Decoding::text_of(config, *prompt)});
+    const RowLayout layout = lane.lane.bound->adapter().layout();
+    for (const Sequence* prompt : lane.prompts)
+      texts.push_back({prompt, limit_of(config, layout, *prompt, options), Decoding::text_of(config, *prompt)});
   }
   return texts;
+}
+
+// For how many tokens there must be room: nothing follows the last one.
+std::vector<int64_t> room_of(const std::vector<Text>& texts) {
+  std::vector<int64_t> room;
+  for (const Text& text : texts) room.push_back(text.limit - 1);
+  return room;
 }
 
 // The rows of the logits as float32.
@@ -45,24 +57,24 @@ double denominator(std::span<const float> logits, int64_t example) {
 }
 
 [[noreturn]] void refuse_no_token(const Text& text) {
-  throw InputError("example " + std::to_string(text.example) +
-                   ": no token is left to go on with: lower no_repeat_ngram or min_new_tokens");
+  throw InputError("example " + std::to_string(text.example()) +
+                   ": no token is left to go on with: lower no_repeat_ngram or min_new_tokens, or suppress fewer tokens");
 }
 
 // Adds the next token of a text.
 void choose(Text& text, std::span<const float> logits, const SamplingOptions& options) {
-  const double sum = denominator(logits, text.example);
+  const double sum = denominator(logits, text.example());
   const auto position = static_cast<int64_t>(text.out.tokens.size());
   std::vector<float> changed;
   std::span<const float> scores = logits;
   if (options.changes_scores()) {
     changed.assign(logits.begin(), logits.end());
-    change_scores(changed, text.written, position, options);
+    change_scores(changed, {text.written, position, text.limit, text.prompt->ids}, options);
     scores = changed;
   }
   int64_t token = largest_score(scores);
   if (!std::isfinite(scores[static_cast<size_t>(token)])) refuse_no_token(text);
-  if (options.temperature > 0) token = draw_token(scores, options, token_uniform(options.seed, text.example, position));
+  if (options.temperature > 0) token = draw_token(scores, options, token_uniform(options.seed, text.example(), position));
   text.written.push_back(token);
   text.out.tokens.push_back(token);
   text.out.log_probability += static_cast<double>(logits[static_cast<size_t>(token)]) - sum;
@@ -70,8 +82,8 @@ void choose(Text& text, std::span<const float> logits, const SamplingOptions& op
 
 std::vector<std::vector<Generated>> write_texts(const Model& model, const std::vector<PromptLane>& prompts,
                                                 const GenerateOptions& options, const OnToken& on_token) {
-  std::vector<Text> texts = texts_of(model.config, prompts);
-  Decoding decoding(model, prompts, options.max_new_tokens - 1);  // nothing follows the last token
+  std::vector<Text> texts = texts_of(model.config, prompts, options);
+  Decoding decoding(model, prompts, room_of(texts));
   const std::vector<int64_t>& ends = options.sampling.end_ids;
   std::vector<int64_t> active(texts.size());
   std::iota(active.begin(), active.end(), int64_t{0});
@@ -89,7 +101,7 @@ std::vector<std::vector<Generated>> write_texts(const Model& model, const std::v
       const bool goes_on = !on_token || on_token(active[n], token);
       text.out.finish = has_ended ? Finish::kEnd : goes_on ? Finish::kLength : Finish::kStopped;
       text.out.score = text.out.log_probability;
-      if (has_ended || !goes_on || static_cast<int64_t>(text.out.tokens.size()) == options.max_new_tokens) continue;
+      if (has_ended || !goes_on || std::ssize(text.out.tokens) == text.limit) continue;
       from.push_back(static_cast<int64_t>(n));
       still.push_back(active[n]);
       tokens.push_back(token);
@@ -121,7 +133,7 @@ struct Search {
         continue;
       }
       const std::span<const float> logits = rows[static_cast<size_t>(first_row) + b];
-      const auto sum = static_cast<float>(denominator(logits, text.example));
+      const auto sum = static_cast<float>(denominator(logits, text.example()));
       std::vector<float>& own = plain.emplace_back(logits.begin(), logits.end());
       for (float& value : own) value -= sum;
       changed.push_back(own);
@@ -129,7 +141,7 @@ struct Search {
       const std::vector<int64_t>& tokens = beams.running()[b].tokens;
       std::vector<int64_t> written = text.written;
       written.insert(written.end(), tokens.begin(), tokens.end());
-      change_scores(changed.back(), written, static_cast<int64_t>(tokens.size()), options);
+      change_scores(changed.back(), {written, std::ssize(tokens), text.limit, text.prompt->ids}, options);
       if (!std::isfinite(changed.back()[static_cast<size_t>(largest_score(changed.back()))])) refuse_no_token(text);
     }
     const auto spans = [](const std::vector<std::vector<float>>& all) {
@@ -152,12 +164,13 @@ std::vector<Generated> finished_of(const Search& search) {
 
 std::vector<std::vector<Generated>> search_beams(const Model& model, const std::vector<PromptLane>& prompts,
                                                  const GenerateOptions& options) {
-  const BeamOptions beams{options.beams, options.length_penalty, options.early_stopping, options.max_new_tokens,
-                          options.sampling.end_ids};
+  std::vector<Text> texts = texts_of(model.config, prompts, options);
+  Decoding decoding(model, prompts, room_of(texts));
   std::vector<Search> all;
-  for (Text& text : texts_of(model.config, prompts))
-    all.push_back({std::move(text), BeamSearch(beams), static_cast<int64_t>(all.size())});
-  Decoding decoding(model, prompts, options.max_new_tokens - 1);
+  for (Text& text : texts) {
+    const BeamOptions beams{options.beams, options.length_penalty, options.early_stopping, text.limit, options.sampling.end_ids};
+    all.push_back({std::move(text), BeamSearch(beams), std::ssize(all)});
+  }
   while (true) {
     const Tensor logits = decoding.logits().to(at::kFloat);
     const std::vector<std::span<const float>> rows = rows_of(logits);
@@ -187,12 +200,15 @@ std::vector<std::vector<Generated>> search_beams(const Model& model, const std::
 
 void check_generation(const GenerateOptions& options, const ModelConfig& config) {
   constexpr int64_t kMost = 1 << 20, kMostBeams = 1024;
-  if (options.max_new_tokens < 1 || options.max_new_tokens > kMost) {
+  if (options.max_total_tokens < 0 || options.max_total_tokens > ModelConfig::kAnyLength)
+    throw InputError("max_total_tokens: expected 0 (no bound) or more, found " + std::to_string(options.max_total_tokens));
+  const bool counts_new = options.max_total_tokens == 0;
+  if (counts_new && (options.max_new_tokens < 1 || options.max_new_tokens > kMost)) {
     throw InputError("max_new_tokens: expected 1.." + std::to_string(kMost) + ", found " +
                      std::to_string(options.max_new_tokens));
   }
   check_sampling(options.sampling, config.vocabulary);
-  if (options.sampling.min_new_tokens > options.max_new_tokens) {
+  if (counts_new && options.sampling.min_new_tokens > options.max_new_tokens) {
     throw InputError("min_new_tokens: " + std::to_string(options.sampling.min_new_tokens) + " are more than max_new_tokens, " +
                      std::to_string(options.max_new_tokens));
   }
@@ -204,6 +220,16 @@ void check_generation(const GenerateOptions& options, const ModelConfig& config)
   }
   if (options.beams > 1 && options.sampling.temperature > 0)
     throw InputError("beam search takes the most probable beams: leave the temperature at 0, or beams at 1");
+}
+
+int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt, const GenerateOptions& options) {
+  if (options.max_total_tokens == 0) return options.max_new_tokens;
+  const int64_t length = std::ssize(Decoding::text_of(config, prompt)), limit = options.max_total_tokens - length;
+  if (limit > 0) return std::max<int64_t>(1, std::min(limit, Decoding::room_behind(config, layout, prompt)));
+  throw InputError("example " + std::to_string(prompt.example) + ": the prompt has " + std::to_string(length) +
+                   " tokens, and texts of at most " + std::to_string(options.max_total_tokens) +
+                   " tokens in all are asked for (max_total_tokens, which a model's own settings may give); give max_new_tokens, "
+                   "or shorten the prompt");
 }
 
 std::vector<std::vector<Generated>> generate(const Model& model, const std::vector<PromptLane>& prompts,

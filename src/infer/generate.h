@@ -13,6 +13,7 @@ namespace graft {
 
 struct GenerateOptions {
   int64_t max_new_tokens = 128;
+  int64_t max_total_tokens = 0;   // of a text, its prompt or start token included; above 0 it counts instead of max_new_tokens
   SamplingOptions sampling = {};  // with beams: temperature 0
   int64_t beams = 1;              // 1: no beam search
   double length_penalty = 1;      // of beam search, like the next
@@ -33,6 +34,10 @@ using OnToken = std::function<bool(int64_t prompt, int64_t token)>;
 
 // Throws InputError naming the option that is out of range or goes with another one only.
 void check_generation(const GenerateOptions& options, const ModelConfig& config);
+
+// How many new tokens a text may have behind its prompt: max_new_tokens, or as many as max_total_tokens and the model's positions
+// leave room for. Throws InputError where those leave none.
+int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt, const GenerateOptions& options);
 
 // A list for each prompt, in the order of the lanes and their prompts: one text, or the finished beams, best first. All prompts
 // are written at once; a text that is done leaves the batch. Neither a text nor its numbers depend on what is written beside it.

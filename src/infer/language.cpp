@@ -62,7 +62,7 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane
   std::vector<int64_t> rows;
   int64_t wanted_rows = 0;
   size_t n = 0;
-  if (model.config.layers == 0) {
+  if (!model.config.has_encoder()) {
     batch.decoder = make_pack(lanes, options);
     for (const PackLane& lane : lanes) {
       for (const Sequence* sequence : lane.sequences) add_predictions(batch, n++, next_targets(*sequence), rows, wanted_rows);

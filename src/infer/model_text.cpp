@@ -1,5 +1,7 @@
 #include "infer/model_text.h"
 
+#include <algorithm>
+
 #include "base/document.h"
 #include "base/error.h"
 #include "model/gguf_model.h"
@@ -63,6 +65,15 @@ int64_t ModelText::end_id() const {
   if (end_ids.empty())
     throw InputError(source + " names no token that ends a text: set eos_token_id in its generation_config.json");
   return end_ids.front();
+}
+
+std::vector<int64_t> ModelText::ends_of(const std::string& name) const {
+  std::vector<int64_t> ends = end_ids;
+  if (const ChatFormat* format = chat(name)) {
+    const int64_t end = tokenizer->token_to_id(end_of_turn(*format)).value();
+    if (std::find(ends.begin(), ends.end(), end) == ends.end()) ends.push_back(end);
+  }
+  return ends;
 }
 
 std::string ModelText::mask_token() const {

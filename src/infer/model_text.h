@@ -21,6 +21,8 @@ struct ModelText {
 
   // The first of end_ids. Throws InputError where the model names none.
   int64_t end_id() const;
+  // What ends a text that answers in a chat format, named as in chat(): end_ids, and the token that ends the format's turns.
+  std::vector<int64_t> ends_of(const std::string& chat) const;
   // The token that stands for a hidden word: "[MASK]" or "<mask>". Throws InputError where the tokenizer has none.
   std::string mask_token() const;
   // "none": null; "model": by the model's own template; else by name, whose marks must be tokens. Throws InputError.

@@ -25,8 +25,7 @@ Tensor labels_of(const Dataset& data) {
 }
 
 int64_t num_routes(const RouteOptions& route) {
-  const bool is_ensemble = route.routing == Routing::kEnsembleLogits || route.routing == Routing::kEnsembleProbabilities;
-  return is_ensemble ? route.routes : 1;
+  return is_ensemble(route) ? route.routes : 1;
 }
 
 // One lane per route. Records come from the first.
@@ -89,14 +88,16 @@ Predictions predict(const Model& model, const Bound& bound, const Dataset& data,
   return out;
 }
 
+std::vector<double> answers_of(const Task& task, const Tensor& logits) {
+  const Tensor answers =
+      (task.kind == TaskKind::kRegression ? logits.select(1, 0) : logits.argmax(1)).to(at::kDouble).contiguous();
+  const auto* const first = answers.const_data_ptr<double>();
+  return {first, first + answers.numel()};
+}
+
 std::vector<Score> score_predictions(const Task& task, const Dataset& data, const Tensor& logits) {
   const Tensor truth = labels_of(data);
-  const Tensor guess = task.kind == TaskKind::kRegression ? logits.select(1, 0) : logits.argmax(1);
-  const Tensor predicted = guess.to(at::kDouble).contiguous();
-  const auto values = [](const Tensor& tensor) {
-    return Values(tensor.const_data_ptr<double>(), static_cast<size_t>(tensor.numel()));
-  };
-  return score(task, values(truth), values(predicted));
+  return score(task, Values(truth.const_data_ptr<double>(), static_cast<size_t>(truth.numel())), answers_of(task, logits));
 }
 
 double mean_loss(const Task& task, const Dataset& data, const Tensor& logits) {

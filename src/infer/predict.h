@@ -28,6 +28,10 @@ struct RouteOptions {
   int64_t seed = 0;
 };
 
+inline bool is_ensemble(const RouteOptions& route) {
+  return route.routing == Routing::kEnsembleLogits || route.routing == Routing::kEnsembleProbabilities;
+}
+
 // What a Bound must hold for it.
 inline Experts experts_of(Routing routing) { return routing == Routing::kMerged ? Experts::kMerged : Experts::kApart; }
 
@@ -52,6 +56,9 @@ Predictions predict(const Model& model, const Bound& bound, const Dataset& data,
 
 // Puts `values` [N] or [N, K] of the rows `index` [N] into records[name], [rows, K] float32 and zero where no value came yet.
 void keep_record(NamedTensors& records, const std::string& name, int64_t rows, const at::Tensor& index, const at::Tensor& values);
+
+// Of each row the class of the largest logit, or the value. logits: [rows, outputs].
+std::vector<double> answers_of(const Task& task, const at::Tensor& logits);
 
 // The task's metrics. Requires every example to have a label.
 std::vector<Score> score_predictions(const Task& task, const Dataset& data, const at::Tensor& logits);

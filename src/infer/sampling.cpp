@@ -26,14 +26,37 @@ void penalize(std::span<float> scores, std::span<const int64_t> text, double pen
   }
 }
 
-void forbid_ngrams(std::span<float> scores, std::span<const int64_t> text, int64_t length) {
+void forbid(std::span<float> scores, std::span<const int64_t> tokens) {
+  for (const int64_t token : tokens) {
+    if (token >= 0 && token < std::ssize(scores)) scores[static_cast<size_t>(token)] = kNever;
+  }
+}
+
+// What would close an n-gram of `seen` behind `text`.
+void forbid_ngrams(std::span<float> scores, std::span<const int64_t> text, std::span<const int64_t> seen, int64_t length) {
   const auto n = static_cast<size_t>(length);
   if (text.size() + 1 < n) return;
   const auto last = text.last(n - 1);  // what an n-gram would begin with
-  for (size_t begin = 0; begin + n <= text.size(); ++begin) {
-    if (std::equal(last.begin(), last.end(), text.begin() + static_cast<std::ptrdiff_t>(begin)))
-      scores[static_cast<size_t>(text[begin + n - 1])] = kNever;
+  for (size_t begin = 0; begin + n <= seen.size(); ++begin) {
+    if (std::equal(last.begin(), last.end(), seen.begin() + static_cast<std::ptrdiff_t>(begin)))
+      scores[static_cast<size_t>(seen[begin + n - 1])] = kNever;
   }
+}
+
+// As `transformers` has it, a sequence longer than the text is not looked for, not even where the text is all but its last token.
+void forbid_words(std::span<float> scores, std::span<const int64_t> text, const SamplingOptions& options) {
+  const std::vector<int64_t>& ends = options.end_ids;
+  for (const std::vector<int64_t>& word : options.bad_words) {
+    const bool is_end = word.size() == 1 && std::find(ends.begin(), ends.end(), word.front()) != ends.end();
+    if (is_end || (word.size() > 1 && word.size() > text.size())) continue;
+    if (std::equal(word.begin(), word.end() - 1, text.end() - static_cast<std::ptrdiff_t>(word.size() - 1)))
+      scores[static_cast<size_t>(word.back())] = kNever;
+  }
+}
+
+void force(std::span<float> scores, std::span<const int64_t> tokens) {
+  std::fill(scores.begin(), scores.end(), kNever);
+  for (const int64_t token : tokens) scores[static_cast<size_t>(token)] = 0;
 }
 
 struct Weighted {
@@ -96,14 +119,26 @@ void check_sampling(const SamplingOptions& options, int64_t vocabulary) {
   check(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty), "repetition_penalty", "a number above 0",
         options.repetition_penalty);
   check(options.no_repeat_ngram >= 0, "no_repeat_ngram", "0 (off) or more", static_cast<double>(options.no_repeat_ngram));
+  check(options.encoder_no_repeat_ngram >= 0, "encoder_no_repeat_ngram", "0 (off) or more",
+        static_cast<double>(options.encoder_no_repeat_ngram));
   check(options.min_new_tokens >= 0, "min_new_tokens", "0 or more", static_cast<double>(options.min_new_tokens));
+  check(options.min_total_tokens >= 0, "min_total_tokens", "0 or more", static_cast<double>(options.min_total_tokens));
   if (options.temperature == 0 && (options.top_k > 0 || options.top_p < 1)) {
     throw InputError(
         "top_k and top_p choose among random tokens; at temperature 0 the most probable one is taken: set a temperature");
   }
-  for (const int64_t id : options.end_ids) {
-    check(id >= 0 && id < vocabulary, "end_ids", "tokens below the vocabulary's " + std::to_string(vocabulary),
-          static_cast<double>(id));
+  const auto check_ids = [&](const std::vector<int64_t>& ids, const std::string& name) {
+    for (const int64_t id : ids) {
+      check(id >= 0 && id < vocabulary, name, "tokens below the vocabulary's " + std::to_string(vocabulary),
+            static_cast<double>(id));
+    }
+  };
+  check_ids(options.end_ids, "end_ids");
+  check_ids(options.forced_eos, "forced_eos");
+  if (options.forced_bos != -1) check_ids({options.forced_bos}, "forced_bos");
+  for (const std::vector<int64_t>& word : options.bad_words) {
+    if (word.empty()) throw InputError("bad_words: expected lists of tokens, found an empty one");
+    check_ids(word, "bad_words");
   }
 }
 
@@ -123,11 +158,26 @@ double log_sum_exp(std::span<const float> logits) {
   return shift + std::log(sum);
 }
 
-void change_scores(std::span<float> scores, std::span<const int64_t> text, int64_t new_tokens, const SamplingOptions& options) {
-  if (options.repetition_penalty != 1) penalize(scores, text, options.repetition_penalty);
-  if (options.no_repeat_ngram > 0) forbid_ngrams(scores, text, options.no_repeat_ngram);
-  if (new_tokens >= options.min_new_tokens) return;
-  for (const int64_t id : options.end_ids) scores[static_cast<size_t>(id)] = kNever;
+bool SamplingOptions::changes_scores() const {
+  return repetition_penalty != 1 || no_repeat_ngram > 0 || encoder_no_repeat_ngram > 0 || !bad_words.empty() ||
+         min_new_tokens > 0 || min_total_tokens > 0 || forced_bos >= 0 || !forced_eos.empty() || !suppress_tokens.empty() ||
+         !begin_suppress_tokens.empty();
+}
+
+void change_scores(std::span<float> scores, const TextSoFar& text, const SamplingOptions& options) {
+  const auto length = static_cast<int64_t>(text.tokens.size()), prompt = length - text.new_tokens;
+  const bool has_forced_bos = options.forced_bos >= 0;
+  if (options.repetition_penalty != 1) penalize(scores, text.tokens, options.repetition_penalty);
+  if (options.no_repeat_ngram > 0) forbid_ngrams(scores, text.tokens, text.tokens, options.no_repeat_ngram);
+  if (options.encoder_no_repeat_ngram > 0) forbid_ngrams(scores, text.tokens, text.source, options.encoder_no_repeat_ngram);
+  forbid_words(scores, text.tokens, options);
+  if (length < options.min_total_tokens || text.new_tokens < options.min_new_tokens) forbid(scores, options.end_ids);
+  if (has_forced_bos && length == 1) force(scores, std::span(&options.forced_bos, 1));
+  if (!options.forced_eos.empty() && text.new_tokens == text.limit - 1) force(scores, options.forced_eos);
+  forbid(scores, options.suppress_tokens);
+  // A forced first token is not what the text begins with.
+  const int64_t first = has_forced_bos && prompt == 1 ? 1 : 0;
+  if (text.new_tokens == first) forbid(scores, options.begin_suppress_tokens);
 }
 
 int64_t largest_score(std::span<const float> scores) { return std::max_element(scores.begin(), scores.end()) - scores.begin(); }

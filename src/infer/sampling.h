@@ -4,7 +4,12 @@
 //   repetition_penalty p   z_v / p where z_v > 0, z_v * p where z_v < 0, for tokens v that stand in the text (Keskar et al. 2019,
 //                          arXiv:1909.05858)
 //   no_repeat_ngram n      z_v = -inf where v would close an n-gram that stands in the text
-//   min_new_tokens         z = -inf for the tokens that end a text, until there are as many new ones
+//   encoder_no_repeat_ngram n   the same of n-grams that stand in what the encoder read
+//   bad_words              z_v = -inf where v would close one of these sequences of tokens
+//   min_total_tokens, min_new_tokens   z = -inf for the tokens that end a text, until the text, or what is new of it, is so long
+//   forced_bos             z = 0 for this token and -inf for all others, where the text has one token
+//   forced_eos             the same for these tokens, where the text may have one token more
+//   suppress_tokens        z = -inf for these tokens; begin_suppress_tokens: where nothing is written yet
 // and for a random choice
 //   temperature t          z / t
 //   top_k                  only tokens at least as probable as the k-th
@@ -26,22 +31,36 @@ struct SamplingOptions {
   double top_p = 1;               // 1: all
   double repetition_penalty = 1;  // 1: none
   int64_t no_repeat_ngram = 0;    // 0: none
+  int64_t encoder_no_repeat_ngram = 0;
+  std::vector<std::vector<int64_t>> bad_words = {};  // none empty; one that is an end token alone does not count
   int64_t min_new_tokens = 0;
+  int64_t min_total_tokens = 0;  // of the text, its prompt or start token included
+  int64_t forced_bos = -1;       // -1: none
+  std::vector<int64_t> forced_eos = {};
+  std::vector<int64_t> suppress_tokens = {}, begin_suppress_tokens = {};  // ids beyond the vocabulary say nothing
   std::vector<int64_t> end_ids = {};
   uint64_t seed = 0;
 
-  bool changes_scores() const { return repetition_penalty != 1 || no_repeat_ngram > 0 || min_new_tokens > 0; }
+  bool changes_scores() const;
 };
 
-// Throws InputError naming the option that is out of range, or an end id beyond the vocabulary.
+// What is known of a text when its next token is chosen.
+struct TextSoFar {
+  // Prompt and new tokens of a decoder that stands alone; start token and new ones of a decoder beside an encoder.
+  std::span<const int64_t> tokens;
+  int64_t new_tokens = 0;                // of those
+  int64_t limit = 0;                     // new tokens that it may have
+  std::span<const int64_t> source = {};  // the prompt: what an encoder read, where there is one
+};
+
+// Throws InputError naming the option that is out of range, or has an id beyond the vocabulary.
 void check_sampling(const SamplingOptions& options, int64_t vocabulary);
 
 // log sum_v exp(z_v). Adds in one order, whatever else runs.
 double log_sum_exp(std::span<const float> logits);
 
-// The first three of the list above, in place. `text`: what counts as written: the prompt and the new tokens of a decoder that
-// stands alone, start token and new ones of a decoder beside an encoder.
-void change_scores(std::span<float> scores, std::span<const int64_t> text, int64_t new_tokens, const SamplingOptions& options);
+// The first part of the list above, in place.
+void change_scores(std::span<float> scores, const TextSoFar& text, const SamplingOptions& options);
 
 // The token of the largest score, the first of equals.
 int64_t largest_score(std::span<const float> scores);

@@ -95,12 +95,9 @@ class Writer {
 }  // namespace
 
 int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout, const std::vector<Sequence>& prompts) {
-  int64_t longest = 1;
-  if (config.layers == 0) {
-    for (const Sequence& prompt : prompts) longest = std::max(longest, static_cast<int64_t>(prompt.ids.size()));
-    longest += layout.virtual_rows + layout.first_position;
-  }
-  return config.max_positions - longest + 1;
+  int64_t least = Decoding::room_behind(config, layout, {});
+  for (const Sequence& prompt : prompts) least = std::min(least, Decoding::room_behind(config, layout, prompt));
+  return least;
 }
 
 int64_t fitting_tokens(int64_t room) {
@@ -112,8 +109,8 @@ Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequ
                     WriteOptions options) {
   ensure(options.batch > 0, "some prompts at once");
   ensure(std::find(options.stop.begin(), options.stop.end(), "") == options.stop.end(), "a stop text has a letter");
-  if (options.generate.sampling.end_ids.empty()) options.generate.sampling.end_ids = text.end_ids;
-  if (options.generate.max_new_tokens == kAsFits) {
+  if (options.generate.sampling.end_ids.empty()) options.generate.sampling.end_ids = text.ends_of(options.chat);
+  if (options.generate.max_new_tokens == kAsFits && options.generate.max_total_tokens == 0) {
     options.generate.max_new_tokens = fitting_tokens(room_for_texts(model.config, lane.bound->adapter().layout(), prompts));
   }
   const auto start = std::chrono::steady_clock::now();

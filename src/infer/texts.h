@@ -10,17 +10,17 @@
 
 namespace graft {
 
-// max_new_tokens of write_texts: 128, or as many as the model's positions leave room for behind the longest prompt.
+// max_new_tokens of write_texts, where max_total_tokens is 0: 128, or as many as the model's positions leave room for behind the longest prompt.
 constexpr int64_t kAsFits = 0;
 
-// How many new tokens a model's positions leave room for behind the longest prompt, maybe none;
-// beside an encoder, behind the start token.
+// How many new tokens a model's positions leave room for behind the longest prompt, maybe none.
 int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout, const std::vector<Sequence>& prompts);
 // What kAsFits stands for where there is so much room: 128 tokens at most.
 int64_t fitting_tokens(int64_t room);
 
 struct WriteOptions {
   GenerateOptions generate = {.max_new_tokens = kAsFits};  // without end_ids: those of the model
+  std::string chat = "none";  // the format that the prompts are in: the token that ends its turns ends a text, too
   std::vector<std::string> stop = {};                      // a text ends before the first of these; none may be empty
   int64_t batch = 16;                                      // prompts written at once; of beam search beams
   // Text as it is final, in the order in which it comes; not with beams. `prompt` counts all prompts.

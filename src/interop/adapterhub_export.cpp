@@ -34,7 +34,7 @@ const std::map<std::string, std::string>& reasons() {
 HubWriter::HubWriter(const Adapter& adapter, const NamedTensors& tensors, const Model& model)
     : tensors_(tensors),
       model_(model),
-      names_(model, adapter.head() != nullptr ? family_of(model.config).prefixes.front() : "", kName) {
+      names_(model, family_of(model.config).trunk_prefix(adapter.head() != nullptr), kName) {
   for (const Adapter::Part& part : adapter.parts()) add(part);
 }
 
@@ -74,7 +74,7 @@ void HubWriter::fault(const std::string& path, const std::string& why) {
 
 void HubWriter::add(const Adapter::Part& part) {
   const Node described = part.edit->describe();
-  Part out{kind_of(*part.edit), part.path, part.path, {}, {}, part.spec.sites};
+  Part out{kind_of(*part.edit), part.path, part.path, {}, {}, part.spec().sites};
   if (out.kind == "gate") {
     out.gate_options = *described.find("gate");
     const Node* inner = described.find("of");
@@ -118,6 +118,7 @@ void HubWriter::put_gate(const Part& part, const Site& site, const std::string& 
 std::set<std::string> HubWriter::rectangle(const Part& part, const std::vector<Site>& sites, Node& config) const {
   std::map<int64_t, std::set<std::string>> by_layer;
   for (const Site& site : sites) {
+    if (site.layer < 0) refuse(part, "AdapterHub changes the blocks of a model alone; found " + site.name);
     if (!by_layer[site.layer].insert(site.part).second)
       refuse(part, "AdapterHub keeps one change of a module, and " + site.name + " has two");
   }
@@ -128,7 +129,7 @@ std::set<std::string> HubWriter::rectangle(const Part& part, const std::vector<S
                        " has others than layer " + std::to_string(by_layer.begin()->first));
   }
   std::vector<Node> left_out;
-  for (int64_t layer = 0; layer < model_.config.layers; ++layer) {
+  for (int64_t layer = 0; layer < model_.config.encoder_layers(); ++layer) {
     if (!by_layer.contains(layer)) left_out.push_back(Node::integer(layer));
   }
   config["leave_out"] = Node::list(std::move(left_out));
@@ -136,7 +137,7 @@ std::set<std::string> HubWriter::rectangle(const Part& part, const std::vector<S
 }
 
 void write_adapterhub(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model) {
-  if (family_of(model.config).head_style == HeadStyle::kNone)
+  if (model.config.has_decoder())
     throw InputError("folders of AdapterHub are written for BERT and RoBERTa; the model is of type " +
                      quote(model.config.model_type));
   const at::NoGradGuard no_grad;

@@ -251,7 +251,7 @@ void HubWriter::write_reft(const Part& part) {
   Node config = parse_json(kReftFields, "AdapterHub's fields");
   std::vector<Node> layers;
   for (const Site& site : part.sites) layers.push_back(Node::integer(site.layer));
-  if (static_cast<int64_t>(layers.size()) < model_.config.layers) config["layers"] = Node::list(std::move(layers));
+  if (static_cast<int64_t>(layers.size()) < model_.config.encoder_layers()) config["layers"] = Node::list(std::move(layers));
   const bool is_rotation = is_true(options, "rotation"), is_untied = positions.is_two_sided() && !is_true(options, "tied");
   config["prefix_positions"] = Node::integer(positions.first);
   config["suffix_positions"] = Node::integer(positions.last);

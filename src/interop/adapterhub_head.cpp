@@ -22,7 +22,8 @@ class HeadReader {
   HeadReader(const Path& dir, const Model& model, ForeignAdapter& foreign, const Node& json)
       : model_(model),
         family_(family_of(model.config)),
-        config_(json, (dir / kConfigFile).string()),
+        json_(json),
+        config_(json_, (dir / kConfigFile).string()),
         tensors_(load_foreign_tensors(dir, "model_head.safetensors", "pytorch_model_head.bin")),
         foreign_(foreign) {}
 
@@ -31,7 +32,8 @@ class HeadReader {
     config_.choice("model_type", model_.config.model_type, {model_.config.model_type});
     config_.integer("hidden_size", model_.config.width, model_.config.width, model_.config.width);
     const bool is_static = is_unused(config_.raw("config"));
-    const HeadLayers layers = is_static ? static_layers() : flex_layers(config_.section("config"));
+    const HeadLayers layers = is_static ? static_layers() : read_flex();
+    ignore_unused(config_, json_);
     for (const auto& [ours, theirs] : layers) read_layer(ours, theirs);
     if (layers.empty()) {
       for (const auto& [name, tensor] : tensors_.all()) tensors_.drop(name);
@@ -45,6 +47,13 @@ class HeadReader {
   }
 
  private:
+  HeadLayers read_flex() {
+    Options& section = config_.section("config");
+    const HeadLayers layers = flex_layers(section);
+    ignore_unused(section, *json_.find("config"));
+    return layers;
+  }
+
   HeadLayers static_layers() {
     ignore_fields(config_, {"name", "num_labels"});
     const std::string name = config_.text("model_class", family_.classifier_class);
@@ -119,6 +128,7 @@ class HeadReader {
 
   const Model& model_;
   const Family& family_;
+  Node json_;
   Options config_;
   ForeignTensors tensors_;
   ForeignAdapter& foreign_;

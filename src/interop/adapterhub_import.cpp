@@ -20,7 +20,8 @@ HubReader::HubReader(const Path& dir, const Model& model, const Node& json, cons
     : dir_(dir),
       model_(model),
       answers_(answers),
-      top_(json, (dir / "adapter_config.json").string()),
+      json_(json),
+      top_(json_, (dir / "adapter_config.json").string()),
       tensors_(load_foreign_tensors(dir, "adapter.safetensors", "pytorch_adapter.bin")),
       name_(top_.text("name", std::nullopt)),
       version_(top_.text("version", "")),
@@ -30,12 +31,15 @@ ForeignAdapter HubReader::read() {
   ignore_fields(top_, {"model_class", "model_name", "type", "config_id", "full_name"});
   top_.choice("model_type", model_.config.model_type, {model_.config.model_type});
   top_.integer("hidden_size", model_.config.width, model_.config.width, model_.config.width);
-  read_config(top_.section("config"));
+  Options& config = top_.section("config");
+  read_config(config);
+  if (const Node* own = json_.find("config")) ignore_unused(config, *own);
   if (!answers_.reft_kind.empty() && !asked_for_kind_)
     top_.fault("config", "--reft-kind: the folder says what there is to say; leave the flag out");
   std::string notes;
   for (const std::string& note : notes_) notes += "; " + note;
   foreign_.origin = (version_.empty() ? "adapters of an unknown version" : version_) + " (" + joined(methods_) + notes + ")";
+  ignore_unused(top_, json_);
   std::string faults = faults_of(top_);
   for (const std::string& more : {inner_faults_, read_hub_head(dir_, model_, foreign_)}) {
     if (!more.empty()) faults += (faults.empty() ? "" : "\n") + more;
@@ -83,6 +87,7 @@ void HubReader::read_union(Options& c) {
     if (const Node* architecture = inner.raw("architecture"); architecture != nullptr && architecture->scalar == "union")
       inner.fault("architecture", "a union in a union");
     else read_config(inner);
+    ignore_unused(inner, configs->items[i]);
     if (const std::string faults = faults_of(inner); !faults.empty())
       inner_faults_ += (inner_faults_.empty() ? "" : "\n") + faults;
   }
@@ -91,7 +96,7 @@ void HubReader::read_union(Options& c) {
 std::vector<int64_t> HubReader::kept_layers(Options& c) {
   std::vector<int64_t> left_out, kept;
   if (!is_unused(c.raw("leave_out"))) left_out = c.integers("leave_out", std::nullopt, 0, 1 << 20);
-  for (int64_t layer = 0; layer < model_.config.layers; ++layer) {
+  for (int64_t layer = 0; layer < model_.config.encoder_layers(); ++layer) {
     if (std::find(left_out.begin(), left_out.end(), layer) == left_out.end()) kept.push_back(layer);
   }
   if (kept.empty()) c.fault("leave_out", "leaves out every layer");
@@ -139,7 +144,7 @@ std::string HubReader::activation(Options& c, const char* fallback) {
 }
 
 ForeignAdapter read_adapterhub(const Path& dir, const Model& model, const ImportAnswers& answers) {
-  if (family_of(model.config).head_style == HeadStyle::kNone) {
+  if (model.config.has_decoder()) {
     throw InputError("'" + dir.string() + "': folders of AdapterHub are read for BERT and RoBERTa; the model is of type " +
                      quote(model.config.model_type));
   }

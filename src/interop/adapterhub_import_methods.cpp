@@ -71,7 +71,7 @@ std::map<int64_t, double> HubReader::reductions(Options& c, const std::vector<in
   Options& section = c.section("reduction_factor");
   const std::optional<double> fallback =
       section.has("default") ? std::optional(section.number("default", std::nullopt, 1e-3, 1e6)) : std::nullopt;
-  for (int64_t layer = 0; layer < model_.config.layers; ++layer) {
+  for (int64_t layer = 0; layer < model_.config.encoder_layers(); ++layer) {
     const std::string key = std::to_string(layer);
     const double factor = section.number(key, fallback, 1e-3, 1e6);
     if (std::find(layers.begin(), layers.end(), layer) != layers.end()) out[layer] = factor;
@@ -204,7 +204,7 @@ void HubReader::read_prefix(Options& c) {
   note_training_only(c, "dropout");
   const std::vector<int64_t> layers = kept_layers(c);
   const int64_t length = c.integer("prefix_length", 30, 1, 4096), width = model_.config.width,
-                columns = 2 * model_.config.key_width();
+                columns = 2 * model_.config.last().key_width();
   const bool is_flat = c.boolean("flat", false), is_gated = c.boolean("use_gating", false),
              is_shared = c.boolean("shared_gating", true);
   const int64_t hidden = c.integer("bottleneck_size", 512, 1, 1 << 20);
@@ -242,7 +242,7 @@ void HubReader::read_prefix(Options& c) {
 
 // Every layer holds the pool of prefixes again: under another name the same tensors.
 void HubReader::drop_copies(const std::string& first) {
-  for (int64_t layer = 0; layer < model_.config.layers; ++layer) {
+  for (int64_t layer = 0; layer < model_.config.encoder_layers(); ++layer) {
     const std::string copy = names_.of_prefix_copy(layer);
     for (auto it = tensors_.all().lower_bound(copy); it != tensors_.all().end() && it->first.starts_with(copy); ++it) {
       const auto original = tensors_.all().find(first + it->first.substr(copy.size()));
@@ -267,7 +267,7 @@ struct HubReader::Positions {
 std::vector<int64_t> HubReader::reft_layers(Options& c) {
   const Node* node = c.raw("layers");
   if (node == nullptr || (node->kind == Node::Kind::kScalar && node->scalar == "all")) return kept_layers(c);
-  std::vector<int64_t> layers = c.integers("layers", std::nullopt, 0, model_.config.layers - 1);
+  std::vector<int64_t> layers = c.integers("layers", std::nullopt, 0, model_.config.encoder_layers() - 1);
   std::sort(layers.begin(), layers.end());
   layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
   if (layers.empty()) c.fault("layers", "expected at least one layer");

@@ -61,6 +61,7 @@ class HubReader {
   Path dir_;
   const Model& model_;
   ImportAnswers answers_;
+  Node json_;
   Options top_;
   ForeignTensors tensors_;
   std::string name_, version_;

@@ -5,8 +5,10 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/version.h"
 #include "base/wording.h"
+#include "data/plain_task.h"
 #include "interop/pickle.h"
 #include "model/families.h"
 #include "tensor/safetensors.h"
@@ -36,13 +38,11 @@ std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optio
     return given;
   }
   const std::string count = std::to_string(outputs) + " " + plural(outputs, "output");
-  const std::optional<Task>& task = given ? given : foreign.task;
+  std::optional<Task> task = given ? given : foreign.task;
+  if (!task && outputs > 1) task = plain_task_of(outputs);
   if (!task) {
     throw InputError("'" + source.string() + "': the head has " + count +
-                     ", but the folder does not say what they mean: give --task with a ready task, a YAML file" +
-                     (outputs == 1
-                          ? " (a regression task)"
-                          : ", or text:LABEL,LABEL with " + std::to_string(outputs) + " labels in the order of the outputs"));
+                     ", but the folder does not say what it means: give --task with a ready task or a YAML file (a regression)");
   }
   const int64_t wanted = task->kind == TaskKind::kRegression ? 1 : task->num_labels();
   if (wanted != outputs) {
@@ -105,7 +105,7 @@ LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::op
     if (found != foreign.tensors.end()) foreign.tensors.erase(found);
   }
   for (const auto& [name, tensor] : foreign.tensors)
-    faults.push_back(source.string() + ": '" + name + "' fits no slot of the adapter");
+    faults.push_back(source.string() + ": " + named(name) + " fits no slot of the adapter");
   const bool needs_pooler = adapter.head() != nullptr && family_of(model.config).head_style == HeadStyle::kPooler;
   if (needs_pooler && !model.weights.has("pooler.weight") && !tensors.contains("head/pooler.weight")) {
     faults.push_back(source.string() + ": its head reads a pooler, but the model '" + model.source +
@@ -125,7 +125,7 @@ PlainAdapter flat_adapter(const Adapter& adapter, const NamedTensors& tensors, c
   for (const Adapter::Part& part : adapter.parts()) {
     auto flat = part.edit->flattened(Params(tensors, part.path));
     edits.push_back(flat ? std::move(flat->definition) : part.edit->describe());
-    for (const ParamSpec& param : part.spec.params) {
+    for (const ParamSpec& param : part.spec().params) {
       if (!flat) out[part.path + param.name] = tensors.at(part.path + param.name);
     }
     if (!flat) continue;
@@ -152,6 +152,10 @@ ForeignTensors load_foreign_tensors(const Path& dir, const std::string& name, co
   throw InputError("'" + dir.string() + "': expected " + name + " or " + bin + ", found neither");
 }
 
+bool has_numbered_labels(const Task& task) {
+  return !task.labels.empty() && task.labels == unnamed_labels(task.num_labels());
+}
+
 bool is_unused(const Node* node) {
   if (node == nullptr || node->kind == Node::Kind::kNull) return true;
   if (node->kind == Node::Kind::kScalar) return !node->is_string && node->scalar == "false";
@@ -161,6 +165,12 @@ bool is_unused(const Node* node) {
 void refuse_fields(Options& options, const std::vector<std::pair<const char*, const char*>>& keys_and_reasons) {
   for (const auto& [key, reason] : keys_and_reasons) {
     if (!is_unused(options.raw(key))) options.fault(key, reason);
+  }
+}
+
+void ignore_unused(Options& options, const Node& json) {
+  for (const auto& [key, value] : json.members) {
+    if (is_unused(&value)) options.ignore(key);
   }
 }
 

@@ -50,8 +50,9 @@ struct ForeignAdapter {
   std::string add(const std::string& kind, Node options);
 };
 
-// `task`: what --task says; wins over the folder's own labels. `source`: the folder, for messages. Throws InputError naming every
-// slot that is empty and every tensor that fits none; and when the head has outputs but no task, or the reverse.
+// `task`: what --task says; wins over the folder's own labels. Where neither says what several outputs mean, they are called
+// LABEL_0, LABEL_1, ... `source`: the folder, for messages. Throws InputError naming every slot that is empty and every tensor
+// that fits none; when the head has one output and no task, or a task is given and there is no head.
 LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::optional<Task>& task, const Path& source);
 
 // `name`, or `bin` of the same stem where only that is there: safetensors, or a file of torch.save. Throws InputError when
@@ -60,6 +61,12 @@ ForeignTensors load_foreign_tensors(const Path& dir, const std::string& name, co
 
 // True for what a config writes where a field is not used: null, false, an empty list or map.
 bool is_unused(const Node* node);
+
+// LABEL_0, LABEL_1, ...: names that say nothing.
+bool has_numbered_labels(const Task& task);
+
+// Fields of a later version than those known here are let through while they are not used.
+void ignore_unused(Options& options, const Node& json);
 
 // Each of `keys` may only be unused; otherwise a fault with `reason`.
 void refuse_fields(Options& options, const std::vector<std::pair<const char*, const char*>>& keys_and_reasons);

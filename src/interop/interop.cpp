@@ -55,13 +55,14 @@ const Format& format_named(const std::string& name) {
                    joined(foreign_formats(), "or"));
 }
 
-// The last hidden states, and the logits where there is a head; of a decoder the logits of all tokens.
+// The last hidden states of the first stack, and the logits where there is a head; of what answers in words the logits of all
+// tokens.
 std::vector<Tensor> computed(const Model& model, const Adapter& adapter, const NamedTensors& tensors) {
   const at::NoGradGuard no_grad;
   const Bound bound(model, adapter, tensors);
   const std::vector<Sequence> probe =
       made_up_probes(model.config, kProbeSequences, adapter.layout().virtual_rows + adapter.layout().first_position);
-  if (model.config.has_decoder()) {
+  if (model.config.has_decoder() && adapter.head() == nullptr) {
     std::vector<Tensor> logits;
     for (const Sequence& sequence : probe) logits.push_back(token_logits(model, bound, sequence));
     return logits;
@@ -75,6 +76,7 @@ std::vector<Tensor> computed(const Model& model, const Adapter& adapter, const N
   LogitsResult result = compute_logits(model, pack, {{&bound, {}}}, options);
   std::vector<Tensor> out = std::move(result.logits);
   out.push_back(result.hidden.back());
+  if (result.pooled.defined()) out.push_back(result.pooled);
   return out;
 }
 

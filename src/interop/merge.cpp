@@ -19,51 +19,41 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Why a kind of edit is no change of weights.
-const char* reason_of(const std::string& kind) {
-  if (kind == "gate") return "its weight is another one for every example";
-  if (kind == "router") return "its weights are other ones for every token";
-  if (kind == "bottleneck") return "a nonlinear function stands beside the layer";
-  if (kind == "prefix") return "its keys and values come from no token";
-  if (kind == "prompt") return "its rows come before every text";
-  if (kind == "reft") return "it edits the residual stream, which no weight makes, at some positions only";
-  return "not all of its sites are followed or made by weights that could hold it";
-}
-
 // The answers to all probes together: logits, or the last states of an encoder without a head.
 Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& tensors, const std::vector<Sequence>& probes) {
   const at::NoGradGuard no_grad;
   const Bound bound(model, adapter, tensors);
   std::vector<Tensor> out;
   for (const Sequence& probe : probes) {  // one by one: no probe depends on how they are batched
-    if (model.config.has_decoder()) {
+    if (model.config.has_decoder() && adapter.head() == nullptr) {
       out.push_back(token_logits(model, bound, probe));
       continue;
     }
     const Pack pack = make_pack({{{&probe}, 0, adapter.layout()}}, pack_options(model));
-    if (adapter.head() == nullptr)
-      out.push_back(forward_lanes(model, input_of(model.config, pack), {{&bound, {}}}, {})
-                        .last.slice(0, 0, pack.num_tokens)
-                        .to(at::kFloat));
-    else out.push_back(compute_logits(model, pack, {{&bound, {}}}, {}).logits.front().to(at::kFloat));
+    if (adapter.head() != nullptr) {
+      out.push_back(compute_logits(model, pack, {{&bound, {}}}, {}).logits.front().to(at::kFloat));
+      continue;
+    }
+    const ForwardResult result = forward_lanes(model, input_of(model.config, pack), {{&bound, {}}}, {});
+    out.push_back(result.last.slice(0, 0, pack.num_tokens).to(at::kFloat));
   }
   return at::cat(out);
 }
 
-// First what replaces tensors; then the others as they act; last what changes the input of ffn.down, where a later part has
-// changed that layer itself: the columns that it scales are those of the changed layer.
-std::vector<const Adapter::Part*> folding_order(const Adapter& adapter) {
-  const auto acts_at = [](const Adapter::Part& part, const auto& wanted) {
-    return std::any_of(part.spec.sites.begin(), part.spec.sites.end(), wanted);
-  };
+// First what replaces tensors; then the others as they act; last what changes the input of a layer (ffn.down, attn.o), where a
+// later part has changed that layer itself: the columns that it scales are those of the changed layer.
+std::vector<const Adapter::Part*> folding_order(const Adapter& adapter, const Sites& sites) {
   std::vector<const Adapter::Part*> first, middle, last;
   for (size_t i = 0; i < adapter.parts().size(); ++i) {
     const Adapter::Part& part = adapter.parts()[i];
-    const bool is_behind = std::any_of(
-        adapter.parts().begin() + static_cast<std::ptrdiff_t>(i) + 1, adapter.parts().end(),
-        [&](const Adapter::Part& later) { return acts_at(later, [](const Site& site) { return site.part == "ffn.down"; }); });
-    const bool is_before_down = acts_at(part, [](const Site& site) { return site.kind == SiteKind::kActivation; });
-    (part.spec.traits.rewrites ? first : is_before_down && is_behind ? last : middle).push_back(&part);
+    const auto is_changed_later = [&](const Site& layer) {
+      return std::any_of(adapter.parts().begin() + static_cast<std::ptrdiff_t>(i) + 1, adapter.parts().end(),
+                         [&](const Adapter::Part& later) { return later.acts_at(layer); });
+    };
+    const bool is_behind = std::any_of(part.spec().sites.begin(), part.spec().sites.end(), [&](const Site& site) {
+      return site.kind == SiteKind::kActivation && is_changed_later(sites.reader_of(site));
+    });
+    (part.spec().traits.acts == Acts::kReplacesWeights ? first : is_behind ? last : middle).push_back(&part);
   }
   first.insert(first.end(), middle.begin(), middle.end());
   first.insert(first.end(), last.begin(), last.end());
@@ -88,14 +78,16 @@ Node bare_definition(const Adapter& adapter) {
 }
 
 Node report_node(const MergeReport& report, const MergeOptions& options, const LoadedAdapter& loaded) {
-  return Node::map({{"version", Node::integer(1)},
-                    {"adapter", loaded.adapter.describe()},
-                    {"precision", Node::text(options.precision == Precision::kBFloat16 ? "bf16" : "fp32")},
-                    {"probes", Node::integer(report.probes)},
-                    {"largest_drift", Node::number(report.largest)},
-                    {"mean_drift", Node::number(report.mean)},
-                    {"largest_value", Node::number(report.largest_value)},
-                    {"max_drift", Node::number(options.max_drift)}});
+  Node node = Node::map({{"version", Node::integer(1)},
+                         {"adapter", loaded.adapter.describe()},
+                         {"precision", Node::text(options.precision == Precision::kBFloat16 ? "bf16" : "fp32")},
+                         {"probes", Node::integer(report.probes)},
+                         {"largest_drift", Node::number(report.largest)},
+                         {"mean_drift", Node::number(report.mean)},
+                         {"largest_value", Node::number(report.largest_value)},
+                         {"max_drift", Node::number(options.max_drift)}});
+  if (loaded.adapter.task()) node["task"] = task_to_node(*loaded.adapter.task());  // what its own head will answer
+  return node;
 }
 
 }  // namespace
@@ -103,9 +95,9 @@ Node report_node(const MergeReport& report, const MergeOptions& options, const L
 std::vector<std::string> merge_faults(const Adapter& adapter) {
   std::vector<std::string> faults;
   for (const Adapter::Part& part : adapter.parts()) {
-    if (!part.spec.traits.is_foldable)
+    if (part.spec().traits.acts == Acts::kInForward)
       faults.push_back(part.path.substr(0, part.path.size() - 1) +
-                       " cannot be folded into weights: " + reason_of(kind_of(*part.edit)));
+                       " cannot be folded into weights: " + method_of(*part.edit).no_fold);
   }
   return faults;
 }
@@ -119,7 +111,7 @@ NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
   const auto fold = [&](const NamedTensors& folded) {
     for (const auto& [name, tensor] : folded) base[name] = tensor.to(at::kFloat);
   };
-  for (const Adapter::Part* part : folding_order(loaded.adapter)) {
+  for (const Adapter::Part* part : folding_order(loaded.adapter, model.sites)) {
     fold(part->edit->rewrite(Params(derived, part->path), Weights(model.config, base, Precision::kFloat32)));
   }
   if (const Head* head = loaded.adapter.head()) fold(head->rewrite(Params(derived, Adapter::kHeadPath)));
@@ -141,7 +133,7 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
   MergeReport report;
   try {
     write_model_folder(unfinished, model_dir, model.config, merged, loaded, scalar_type(options.precision));
-    const auto written = load_model(unfinished, options.precision);
+    const auto written = load_model(unfinished, options.precision, {.remembered = model.config.ignored_keys});
     const Adapter bare(bare_definition(loaded.adapter), "merged", {written->config, written->sites}, loaded.adapter.task());
     const Tensor expected = answers(model, loaded.adapter, loaded.tensors, probes);
     const Tensor drift = (answers(*written, bare, head_tensors(loaded, bare), probes) - expected).abs();

@@ -45,7 +45,8 @@ Node with_head(Node json, const Family& family, const Task& task) {
 NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tensors, const LoadedAdapter& loaded,
                                   at::ScalarType dtype) {
   const Head* head = loaded.adapter.head();
-  const std::string prefix = head != nullptr || family.head_style == HeadStyle::kNone ? family.prefixes.front() : "";
+  const bool has_classifier = head != nullptr && !head->params().empty();  // a cloze has the head for masks, which is the model's
+  const std::string& prefix = family.trunk_prefix(head != nullptr);
   NamedTensors out;
   const auto add = [&](const std::string& name, const Tensor& tensor) { out[name] = tensor.detach().to(dtype).contiguous(); };
   std::map<std::string, std::vector<Tensor>> pieces;  // of layers that the checkpoint holds as one
@@ -53,10 +54,11 @@ NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tens
     const std::optional<std::string> theirs = checkpoint_name(family, name);
     ensure(theirs.has_value(), "every tensor of a trunk has a name in its checkpoint: " + name);
     const CheckpointPiece piece = piece_of(*theirs);
-    const bool is_output = name == "lm.weight";  // which stands beside the trunk
-    std::vector<Tensor>& own = pieces[(is_output ? "" : prefix) + piece.tensor];
+    const bool is_beside = name == "lm.weight" || name.starts_with("mask.");  // no part of the trunk
+    if (is_beside && has_classifier) continue;  // the class with a classifier has neither
+    std::vector<Tensor>& own = pieces[(is_beside ? "" : prefix) + piece.tensor];
     own.resize(static_cast<size_t>(piece.count));
-    const bool is_transposed = family.stores_transposed && tensor.dim() == 2 && !name.starts_with("embed.");
+    const bool is_transposed = is_stored_transposed(family, name) && tensor.dim() == 2;
     own[static_cast<size_t>(piece.index)] = is_transposed ? tensor.detach().t() : tensor.detach();
   }
   for (const auto& [name, parts] : pieces) {  // along their outputs
@@ -82,7 +84,8 @@ void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfi
   make_directories(dir);
   const Path source = model_dir / "config.json";
   Node json = parse_json(read_file(source), source.string());
-  if (loaded.adapter.head() != nullptr) json = with_head(std::move(json), family, *loaded.adapter.task());
+  const Head* head = loaded.adapter.head();
+  if (head != nullptr && !head->params().empty()) json = with_head(std::move(json), family, *loaded.adapter.task());
   for (const char* key : {"dtype", "torch_dtype"}) {
     if (json.find(key) != nullptr) json[key] = Node::text(dtype == at::kBFloat16 ? "bfloat16" : "float32");
   }

@@ -81,13 +81,11 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
                is_layer = place_of(name).layer >= 0 || name == "pooler";  // else a table, or the output layer
     layers_.push_back({is_matrix && !is_layer ? "" : name, path, is_matrix && is_layer});
   }
-  if (has_head && family.head_style == HeadStyle::kPooler) layers_.push_back({"head/out", "classifier", true});
-  if (has_head && family.head_style == HeadStyle::kDense) {
-    layers_.push_back({"head/dense", "classifier.dense", true});
-    layers_.push_back({"head/out", "classifier.out_proj", true});
+  for (const auto& [ours, theirs] : family.head_names) {
+    if (has_head) layers_.push_back({"head/" + ours, theirs, true});
   }
   // The bare class has a pooler that its checkpoints lack.
-  if (!has_head && family.head_style == HeadStyle::kDense) layers_.push_back({"", prefix + "pooler.dense", true});
+  if (!has_head && family.model_type == "roberta") layers_.push_back({"", prefix + "pooler.dense", true});
   std::set<std::string> all;
   for (const Layer& layer : layers_) {
     for (size_t end = layer.path.find('.'); end != std::string::npos; end = layer.path.find('.', end + 1))

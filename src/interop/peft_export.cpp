@@ -34,7 +34,7 @@ PeftWriter::PeftWriter(const Adapter& adapter, const NamedTensors& tensors, cons
       tensors_(tensors),
       model_(model),
       family_(family_of(model.config)),
-      prefix_(adapter.head() != nullptr || answers_in_words() ? family_.prefixes.front() : ""),
+      prefix_(family_.trunk_prefix(adapter.head() != nullptr)),
       modules_(model, prefix_, adapter.head() != nullptr) {}
 
 void PeftWriter::build() {
@@ -47,7 +47,7 @@ void PeftWriter::build() {
   write_head();
   config_["base_model_name_or_path"] = Node::text(model_.source);
   config_["peft_version"] = Node::text(kPeftVersion);
-  const char* in_words = model_.config.layers > 0 ? "SEQ_2_SEQ_LM" : "CAUSAL_LM";
+  const char* in_words = model_.config.has_encoder() ? "SEQ_2_SEQ_LM" : "CAUSAL_LM";
   config_["task_type"] = Node::text(answers_in_words()           ? in_words
                                     : adapter_.head() != nullptr ? "SEQ_CLS"
                                                                  : "FEATURE_EXTRACTION");
@@ -71,13 +71,15 @@ std::string PeftWriter::method() {
     else if (!kind.empty() && own != kind)
       faults.emplace_back(part.path, "PEFT keeps one method in a folder, and " + first + " is another");
     else if (kind = own, first.empty()) first = part.path.substr(0, part.path.size() - 1);
-    parts_.push_back({part.path, *described.find(own), &part.spec});
+    parts_.push_back({part.path, *described.find(own), &part.spec()});
   }
   if (!biases_.empty() && answers_in_words())
     faults.emplace_back(biases_, "biases of a " + model_.config.model_type +
                                      " model are not written for PEFT: merge them into the weights with graft merge");
+  if (answers_in_words() && adapter_.head() != nullptr)
+    faults.emplace_back(Adapter::kHeadPath, "a classifier's head on a decoder is not written for PEFT; graft merge writes it as a model folder");
   const bool is_prompt = kind == "prefix" || kind == "prompt";
-  if (is_prompt && model_.config.layers > 0 && model_.config.has_decoder())
+  if (is_prompt && model_.config.is_encoder_decoder())
     faults.emplace_back(parts_.front().path,
                         "PEFT gives rows to an encoder and its decoder in its own way, which is not written here");
   if (!biases_.empty() && kind != "lora" && kind != "dora") faults.emplace_back(biases_, reasons().at("bitfit"));
@@ -103,12 +105,6 @@ void PeftWriter::check_distinct_sites() const {
       if (!seen.insert(site.name).second) refuse(part.path, "PEFT keeps one change of a module, and " + site.name + " has two");
     }
   }
-}
-
-Node PeftWriter::names_node(const std::vector<std::string>& names) {
-  std::vector<Node> items;
-  for (const std::string& name : names) items.push_back(Node::text(name));
-  return Node::list(std::move(items));
 }
 
 double PeftWriter::shared(const char* name, const std::string& theirs) const {
@@ -149,7 +145,7 @@ void PeftWriter::write_head() {
   }
   if (trains_pooler()) saved.emplace_back("pooler");
   saved.emplace_back("score");  // as PEFT lists it for every classifier
-  config_["modules_to_save"] = names_node(saved);
+  config_["modules_to_save"] = Node::texts(saved);
 }
 
 void write_peft(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model) {

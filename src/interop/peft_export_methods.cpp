@@ -84,7 +84,7 @@ void PeftWriter::write_lora(bool is_dora) {
   config_["lora_dropout"] = Node::number(shared("dropout", "lora_dropout"));
   config_["use_rslora"] = Node::boolean(all_stabilised);
   config_["use_dora"] = Node::boolean(is_dora);
-  config_["target_modules"] = names_node(target_names(layers));
+  config_["target_modules"] = Node::texts(target_names(layers));
   if (!biases_.empty()) write_biases(scales);
 }
 
@@ -171,11 +171,12 @@ void PeftWriter::write_ia3() {
     if (is_true(part.options, "shift") || !is_true(part.options, "scale"))
       refuse(part.path, "PEFT's (IA)^3 scales and does not shift");
     for (const Site& site : part.spec->sites) {
-      const bool is_input = site.part == (model_.config.has_gated_ffn ? "ffn.mid" : "ffn.act");
+      const Site& target = site.kind == SiteKind::kActivation ? model_.sites.reader_of(site) : site;
+      const bool is_input = site.kind == SiteKind::kActivation && model_.sites.input_of(target)->index == site.index;
       if (!is_input && site.kind != SiteKind::kLinear)
-        refuse(part.path, "PEFT's (IA)^3 scales what leaves a linear layer or enters the second feed-forward one; " + site.name +
-                              " is neither");
-      const std::string layer = is_input ? site.stack + "." + std::to_string(site.layer) + ".ffn.down" : site.name;
+        refuse(part.path,
+               "PEFT's (IA)^3 scales what leaves a linear layer or all that enters it; " + site.name + " is neither");
+      const std::string& layer = target.name;
       if (std::find(layers.begin(), layers.end(), layer) != layers.end())
         refuse(part.path, "PEFT's (IA)^3 scales what enters or what leaves " + modules_.by_name(layer).path + ", not both");
       layers.push_back(layer);
@@ -185,7 +186,7 @@ void PeftWriter::write_ia3() {
       else put(key(layer) + ".ia3_l", scale.unsqueeze(is_input ? 0 : 1));
     }
   }
-  config_["target_modules"] = names_node(target_names(layers));
+  config_["target_modules"] = Node::texts(target_names(layers));
   for (const auto& [to, own] : joint) {
     std::vector<Tensor> all;
     for (const std::string& piece : modules_.by_name(own.begin()->first).pieces) {
@@ -194,7 +195,7 @@ void PeftWriter::write_ia3() {
     }
     put(to + ".ia3_l", at::cat(all).unsqueeze(1));
   }
-  config_["feedforward_modules"] = names_node(target_names(inputs));
+  config_["feedforward_modules"] = Node::texts(target_names(inputs));
 }
 
 // ---- prefix and prompt
@@ -202,15 +203,15 @@ void PeftWriter::write_shape(int64_t length) {
   config_["num_virtual_tokens"] = Node::integer(length);
   const ModelConfig& c = model_.config;
   const bool is_prefix = config_.find("prefix_projection") != nullptr;  // whose rows are keys, of as many heads as there are
-  config_["num_layers"] = Node::integer(c.layers + c.decoder_layers);
-  config_["num_attention_heads"] = Node::integer(is_prefix ? c.key_heads : c.heads);
-  config_["token_dim"] = Node::integer(is_prefix ? c.key_width() : c.width);
+  config_["num_layers"] = Node::integer(c.all_layers());
+  config_["num_attention_heads"] = Node::integer(is_prefix ? c.last().key_heads : c.last().heads);
+  config_["token_dim"] = Node::integer(is_prefix ? c.last().key_width() : c.width);
 }
 
 void PeftWriter::write_prefix() {
   config_ = parse_json(kPrefixFields, "PEFT's fields");
   const Part& part = parts_.front();
-  const int64_t layers = model_.config.layers + model_.config.decoder_layers;
+  const int64_t layers = model_.config.all_layers();
   if (static_cast<int64_t>(part.spec->sites.size()) != layers)
     refuse(part.path, "PEFT's prefix stands in every layer, found " + std::to_string(part.spec->sites.size()) + " of " +
                           std::to_string(layers));

@@ -32,6 +32,8 @@ struct PeftReader::Group {
 
 void PeftReader::read_lora() {
   read_transposition();
+  ignore_fields(config_, {"merge_weights"});  // of the layers in memory, by versions 0.1 and 0.2
+  read_enabled();
   refuse_fields(config_, {{"lora_bias", "a bias in the branch has no place here; expected false"},
                           {"trainable_token_indices", "trained token rows have no place here"},
                           {"target_parameters", "changes of bare parameters have no place here"},
@@ -67,11 +69,26 @@ void PeftReader::read_transposition() {
   else refuse_fields(config_, {{"fan_in_fan_out", "transposed weights are of other models; expected false"}});
 }
 
-// Our sites of a layer, in the order of its outputs.
+// Versions 0.1 and 0.2 gave GPT-2's joint layer a branch in two of its three parts, each with an A of its own.
+void PeftReader::read_enabled() {
+  const Node* node = config_.raw("enable_lora");
+  if (is_unused(node)) return;
+  for (const Node& item : node->items) enabled_.push_back(item.scalar == "true");
+  const bool are_two = std::count(enabled_.begin(), enabled_.end(), true) == 2;
+  const auto fits = [&](const Modules::Layer& layer) { return layer.pieces.size() == enabled_.size(); };
+  if (!are_two || std::none_of(modules_.layers().begin(), modules_.layers().end(), fits)) {
+    config_.fault("enable_lora", "branches in some parts of a layer are read for two of the three parts of GPT-2's c_attn alone");
+    enabled_.clear();
+  }
+}
+
+// Our sites of a layer that are changed, in the order of its outputs.
 std::vector<Site> PeftReader::sites_of(const Modules::Layer& layer) const {
   if (layer.pieces.empty()) return {model_.sites.at(layer.name)};
   std::vector<Site> sites;
-  for (const std::string& piece : layer.pieces) sites.push_back(model_.sites.at(piece));
+  for (size_t i = 0; i < layer.pieces.size(); ++i) {
+    if (enabled_.empty() || enabled_[i]) sites.push_back(model_.sites.at(layer.pieces[i]));
+  }
   return sites;
 }
 
@@ -105,12 +122,14 @@ std::vector<PeftReader::Group> PeftReader::lora_groups() {
     config_.fault("layers_to_transform", "PEFT counts the sublayers of a " + model_.config.model_type +
                                              " block here, not its blocks; choose by target_modules");
   }
-  const PeftTargets targets(config_, saved_, /*by_layer=*/true);
+  const PeftTargets targets(config_, saved_, peft_defaults(model_.config.model_type).lora, /*by_layer=*/true);
   std::vector<Group> groups;
   for (const Modules::Layer& layer : modules_.layers()) {
-    if (!layer.is_linear || !is_changed(targets, layer, ".lora_A.weight")) continue;
     const auto own_rank = static_cast<int64_t>(ranks.number_for(layer.path, static_cast<double>(rank)));
     const double own_alpha = alphas.number_for(layer.path, alpha);
+    const bool is_of_head = layer.name.starts_with("head/") && tensors_.has(key(layer) + ".lora_A.weight");
+    if (is_of_head) read_head_branch(layer, own_rank, own_alpha);
+    if (is_of_head || !layer.is_linear || !is_changed(targets, layer, ".lora_A.weight")) continue;
     const auto same = [&](const Group& group) { return group.rank == own_rank && group.alpha == own_alpha; };
     auto found = std::find_if(groups.begin(), groups.end(), same);
     if (found == groups.end()) found = groups.insert(found, {own_rank, own_alpha, {}, {}});
@@ -126,10 +145,24 @@ std::vector<PeftReader::Group> PeftReader::lora_groups() {
 void PeftReader::read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank, bool is_dora) {
   const std::vector<Site> sites = sites_of(layer);
   const std::string theirs = key(layer);
+  if (!enabled_.empty()) return read_enabled_parts(path, layer, sites, rank);
   const Tensor a = tensors_.take(theirs + ".lora_A.weight", {rank, sites.front().input_width});
   for (const Site& site : sites) put(path + site.name + ".lora_a", a.defined() ? a.clone() : a);
   put_by_outputs(tensors_.take(theirs + ".lora_B.weight", {outputs_of(sites), rank}), sites, path, ".lora_b");
   if (is_dora) put_by_outputs(tensors_.take(theirs + ".lora_magnitude_vector", {outputs_of(sites)}), sites, path, ".magnitude");
+}
+
+// The A's of the parts lie end to end, and so do the B's, as a convolution of width one has them.
+void PeftReader::read_enabled_parts(const std::string& path, const Modules::Layer& layer, const std::vector<Site>& sites,
+                                    int64_t rank) {
+  const auto parts = static_cast<int64_t>(sites.size());
+  const Tensor a = tensors_.take(key(layer) + ".lora_A.weight", {parts * rank, sites.front().input_width}),
+               b = tensors_.take(key(layer) + ".lora_B.weight", {outputs_of(sites), rank, 1});
+  if (layer.pieces.size() != enabled_.size())
+    config_.fault("enable_lora", "expected nothing beside a module that is no joint layer (" + layer.path + ")");
+  for (int64_t i = 0; a.defined() && i < parts; ++i)
+    put(path + sites[static_cast<size_t>(i)].name + ".lora_a", a.slice(0, i * rank, (i + 1) * rank).clone());
+  put_by_outputs(b.defined() ? b.squeeze(2) : b, sites, path, ".lora_b");
 }
 
 // "all" saves every bias of the model: the bitfit edit. "lora_only" saves those of changed layers, which no edit trains alone.
@@ -137,7 +170,7 @@ void PeftReader::read_biases(const std::string& which) {
   if (which == "lora_only")
     config_.fault("bias", "lora_only trains the biases of some layers, which has no place here; expected none or all");
   if (which != "all") return;
-  if (family_.head_style == HeadStyle::kNone) {
+  if (model_.config.has_decoder()) {
     config_.fault("bias", "biases of a " + model_.config.model_type + " model are not read from PEFT; expected none");
     return;
   }
@@ -157,8 +190,11 @@ void PeftReader::read_biases(const std::string& which) {
 void PeftReader::read_ia3() {
   read_transposition();
   ignore_fields(config_, {"init_ia3_weights"});
-  const PeftTargets targets(config_, saved_, /*by_layer=*/false);
-  const NameChoice feedforward(config_, "feedforward_modules", NameChoice::Ending::kAny);
+  const PeftDefaults& defaults = peft_defaults(model_.config.model_type);
+  const PeftTargets targets(config_, saved_, defaults.ia3, /*by_layer=*/false);
+  constexpr auto kAny = NameChoice::Ending::kAny;
+  const NameChoice feedforward = config_.has("feedforward_modules") ? NameChoice(config_, "feedforward_modules", kAny)
+                                                                    : NameChoice(defaults.ia3_feedforward, kAny);
   std::vector<Site> sites;
   std::vector<std::pair<std::string, Tensor>> scales;
   for (const Modules::Layer& layer : modules_.layers()) {
@@ -169,15 +205,16 @@ void PeftReader::read_ia3() {
     const std::vector<int64_t> shape =
         scales_input ? std::vector<int64_t>{1, linear.input_width} : std::vector<int64_t>{outputs_of(own), 1};
     const Tensor scale = tensors_.take(key(layer) + ".ia3_l", shape);
-    if (scales_input && linear.part != "ffn.down") {
-      config_.fault("feedforward_modules",
-                    "scales the input of " + layer.path +
-                        "; only the input of the second feed-forward layer is a site (ffn.act, of a gated one ffn.mid)");
+    const Site* input = model_.sites.input_of(linear);
+    if (scales_input && input == nullptr) {
+      config_.fault("feedforward_modules", "scales the input of " + layer.path +
+                                               "; only what enters the last layer of an attention or a feed-forward is a site "
+                                               "(attn.mid, cross.mid, ffn.act, ffn.mid)");
       continue;
     }
     int64_t begin = 0;
     for (const Site& site : own) {
-      sites.push_back(scales_input ? input_of_down(linear) : site);
+      sites.push_back(scales_input ? *input : site);
       const int64_t end = begin + (scales_input ? linear.input_width : site.output_width);
       if (scale.defined()) scales.emplace_back(sites.back().name, scale.flatten().slice(0, begin, end).clone());
       begin = end;
@@ -195,23 +232,17 @@ void PeftReader::read_ia3() {
   for (auto& [site, scale] : scales) put(path + site + ".scale", scale);
 }
 
-// What enters ffn.down.
-const Site& PeftReader::input_of_down(const Site& down) const {
-  const BlockSites& block = down.stack == "enc" ? model_.sites.block(down.layer) : model_.sites.decoder_block(down.layer);
-  return block.mid.index >= 0 ? block.mid : block.act;
-}
-
 // ---- prefix, prompt, p-tuning
 void PeftReader::read_prompt() {
   const ModelConfig& c = model_.config;
-  if (c.layers > 0 && c.has_decoder()) {
+  if (c.is_encoder_decoder()) {
     throw InputError(config_.source() + ": /peft_type: " + type_ +
                      " beside an encoder and a decoder is not read: PEFT gives rows to both in its own way; train it here, or "
                      "take LORA or IA3");
   }
-  const int64_t layers = c.layers + c.decoder_layers;
+  const int64_t layers = c.all_layers();
   const bool is_prefix = type_ == "PREFIX_TUNING";  // whose rows are keys, of as many heads as there are
-  const int64_t width = is_prefix ? c.key_width() : c.width, heads = is_prefix ? c.key_heads : c.heads;
+  const int64_t width = is_prefix ? c.last().key_width() : c.width, heads = is_prefix ? c.last().key_heads : c.last().heads;
   const int64_t length = config_.integer("num_virtual_tokens", std::nullopt, 1, 1 << 20);
   config_.integer("num_transformer_submodules", 1, 1, 1);
   config_.integer("token_dim", width, width, width);
@@ -234,7 +265,7 @@ void PeftReader::read_prompt() {
 
 void PeftReader::read_prefix(int64_t length) {
   const ModelConfig& c = model_.config;
-  const int64_t layers = c.layers + c.decoder_layers, width = c.key_width();
+  const int64_t layers = c.all_layers(), width = c.last().key_width();
   const Tensor all = tensors_.take(kPeftPromptTensor, {length, layers * 2 * width});
   const std::string path =
       foreign_.add("prefix", Node::map({{"length", Node::integer(length)}, {"counts_positions", Node::boolean(true)}}));

@@ -32,25 +32,29 @@ class PeftReader {
   void read_modules_to_save();
   void read_head();
   void read_head_layer(const std::string& theirs, const std::string& ours);
+  void read_head_branch(const Modules::Layer& layer, int64_t rank, double alpha);
   void drop_wrappers();
   void put(const std::string& name, at::Tensor tensor);
+  bool is_unread(const Modules::Layer& layer) const;
+  bool has_sites(const Modules::Layer& layer) const;
   // True where both the config and the tensors change `layer`; a fault where they disagree.
   bool is_changed(const PeftTargets& targets, const Modules::Layer& layer, const std::string& suffix);
 
   // ---- LoRA and DoRA
   void read_lora();
   void read_transposition();
+  void read_enabled();
   std::vector<Site> sites_of(const Modules::Layer& layer) const;
   void put_by_outputs(const at::Tensor& tensor, const std::vector<Site>& sites, const std::string& path,
                       const std::string& suffix);
   void refuse_changed_base();
   std::vector<Group> lora_groups();
   void read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank, bool is_dora);
+  void read_enabled_parts(const std::string& path, const Modules::Layer& layer, const std::vector<Site>& sites, int64_t rank);
   void read_biases(const std::string& which);
 
   // ---- (IA)^3
   void read_ia3();
-  const Site& input_of_down(const Site& down) const;
 
   // ---- prefix, prompt, p-tuning
   void read_prompt();
@@ -58,6 +62,7 @@ class PeftReader {
 
   const Model& model_;
   const Family& family_;
+  Node json_;
   Options config_;
   ForeignTensors tensors_;
   std::string type_, root_;
@@ -65,6 +70,9 @@ class PeftReader {
   Modules modules_;
   std::vector<std::string> saved_;  // modules_to_save that the model has
   std::set<std::string> adapted_;   // layers with a LoRA branch, which PEFT wraps
+  std::vector<bool> enabled_;       // parts of joint layers that have a branch; empty: one branch over all of them
+  NamedTensors head_branches_;      // by our layer of the head: what a branch beside it adds to its weight
+  std::vector<std::string> notes_;  // what was left out, for the origin
   ForeignAdapter foreign_;
 };
 

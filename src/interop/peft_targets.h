@@ -18,6 +18,8 @@ class NameChoice {
  public:
   enum class Ending { kDotted, kAny };  // "dense" ends "output.dense" as a step, or as letters
 
+  explicit NameChoice(std::vector<std::string> names, Ending ending = Ending::kDotted)
+      : ending_(ending), names_(std::move(names)) {}
   // Reads options[key]; a value of another kind is a fault.
   NameChoice(Options& options, const char* key, Ending ending = Ending::kDotted);
 
@@ -35,8 +37,10 @@ class NameChoice {
 
 class PeftTargets {
  public:
-  // Reads target_modules, exclude_modules, and with `by_layer` layers_to_transform and layers_pattern.
-  PeftTargets(Options& options, const std::vector<std::string>& modules_to_save, bool by_layer);
+  // Reads target_modules, exclude_modules, and with `by_layer` layers_to_transform and layers_pattern. `defaults`: the targets
+  // where the config names none.
+  PeftTargets(Options& options, const std::vector<std::string>& modules_to_save, const std::vector<std::string>& defaults,
+              bool by_layer);
 
   bool chooses(const Modules::Layer& layer) const;
 
@@ -48,6 +52,12 @@ class PeftTargets {
   std::vector<int64_t> layers_;
   std::vector<ModulePattern> layer_patterns_;
 };
+
+// What PEFT chooses in a family when a config says nothing. Its versions 0.1 to 0.21 agree, but for families that early ones lack.
+struct PeftDefaults {
+  std::vector<std::string> lora, ia3, ia3_feedforward;
+};
+const PeftDefaults& peft_defaults(const std::string& model_type);
 
 // PEFT's rank_pattern and alpha_pattern: the first key that matches the end of a path gives its number.
 class PeftPattern {

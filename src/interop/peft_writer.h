@@ -35,7 +35,7 @@ class PeftWriter {
 
   // ---- what every method shares
   [[noreturn]] void refuse(const std::string& path, const std::string& why) const;
-  bool answers_in_words() const { return family_.head_style == HeadStyle::kNone; }
+  bool answers_in_words() const { return model_.config.has_decoder(); }
   // The one method of the adapter, after everything that PEFT has no form for is refused; fills parts_ (biases apart).
   std::string method();
   void check_distinct_sites() const;
@@ -46,7 +46,6 @@ class PeftWriter {
   std::string key(const std::string& layer) const { return root_ + modules_.by_name(layer).path; }
   static double number(const Node& options, const char* name) { return std::stod(options.find(name)->scalar); }
   static bool is_true(const Node& options, const char* name) { return options.find(name)->scalar == "true"; }
-  static Node names_node(const std::vector<std::string>& names);
   // A number that all parts share, or an error.
   double shared(const char* name, const std::string& theirs) const;
   // The shortest endings of `layers` by which PEFT chooses them and nothing else, or whole paths where no endings do.

@@ -20,6 +20,7 @@ std::vector<Sequence> made_up_probes(const ModelConfig& config, int64_t count, i
     const int64_t length = shortest + static_cast<int64_t>(random.below(static_cast<uint64_t>(longest - shortest + 1)));
     for (int64_t i = 0; i < length; ++i)
       probe.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(config.vocabulary))));
+    if (config.end_id >= 0) probe.ids.back() = config.end_id;  // where classifiers beside an encoder read
     probe.type_ids.assign(probe.ids.size(), 0);
   }
   return probes;
@@ -30,7 +31,7 @@ at::Tensor token_logits(const Model& model, const Bound& bound, const Sequence& 
   const RowLayout layout = bound.adapter().layout();
   const std::vector<PackLane> lanes{PackLane{{&read}, 0, layout}};
   const Pack first = make_pack(lanes, pack_options(model));
-  const bool is_beside = model.config.layers > 0;
+  const bool is_beside = model.config.has_encoder();
   std::optional<Pack> second;
   if (is_beside) second = make_pack_beside(lanes, {{.example = read.example, .ids = written}}, pack_options(model));
   const Pack& last = is_beside ? *second : first;

@@ -58,7 +58,7 @@ void check(const Adapter::Part& part, const Node& options, const PyreftKind& kin
   if (parse_positions(word(options, "positions")).is_all) refuse(part.path, "pyreft edits first and last tokens, not all");
   if (!options.find("subspace")->items.empty())
     refuse(part.path, "pyreft is told of subspaces with the data; the folder cannot hold them");
-  for (const Site& site : part.spec.sites) {
+  for (const Site& site : part.spec().sites) {
     if (site.part != "out") refuse(part.path, "pyreft is written with edits behind whole blocks (out); found " + site.name);
   }
 }
@@ -127,7 +127,7 @@ void write_pyreft(const Path& dir, const Adapter& adapter, const NamedTensors& t
   std::vector<Node> representations, types, keys, widths, constants;
   std::map<std::string, NamedTensors> files;
   for (size_t set = 0; set < sets.size(); ++set) {
-    for (const Site& site : part.spec.sites) {
+    for (const Site& site : part.spec().sites) {
       const std::string component = pyreft_component(model, site.layer);
       const std::string key = pyreft_key(component, site.layer, static_cast<int64_t>(set));
       representations.push_back(representation(component, site.layer, rank));

@@ -121,7 +121,7 @@ class Reader {
               component_name(model_, 0) + " or block_output)");
         continue;
       }
-      const int64_t layers = model_.config.layers + model_.config.decoder_layers;
+      const int64_t layers = model_.config.all_layers();
       if (*layer >= layers) fault("layer " + std::to_string(*layer) + ": the model has " + std::to_string(layers));
       const int64_t before = seen[component + "@" + std::to_string(*layer)]++;
       found_.push_back({pyreft_key(component, *layer, before), *layer, before});
@@ -296,13 +296,15 @@ class Reader {
     if (!fs::exists(file, error)) return;
     const int64_t width = model_.config.width;
     ForeignTensors tensors(load_torch_file(file), file.string());
-    for (const auto& [ours, theirs] : family_of(model_.config).head_names) {
+    const Family& family = family_of(model_.config);
+    for (const auto& [ours, theirs] : family.head_names) {
       const auto found = tensors.all().find(theirs + ".weight");
       const int64_t rows =
           ours == "out" && found != tensors.all().end() && found->second.dim() > 0 ? found->second.size(0) : width;
       if (ours == "out") foreign_.head_outputs = rows;
       put(Adapter::kHeadPath + ours + ".weight", tensors.take(theirs + ".weight", {rows, width}));
-      put(Adapter::kHeadPath + ours + ".bias", tensors.take(theirs + ".bias", {rows}));
+      if (family.head_style != HeadStyle::kScore)
+        put(Adapter::kHeadPath + ours + ".bias", tensors.take(theirs + ".bias", {rows}));
     }
     try {
       tensors.finish("");
@@ -329,8 +331,8 @@ class Reader {
 
 std::string pyreft_component(const Model& model, int64_t layer) {
   const Family& family = family_of(model.config);
-  const bool is_encoder = family.head_style != HeadStyle::kNone;
-  if (!is_encoder && (model.config.layers > 0 || family.model_type == "bart")) {
+  const bool is_encoder = !model.config.has_decoder();
+  if (!is_encoder && (model.config.has_encoder() || family.model_type == "bart")) {
     throw InputError("folders of pyreft are read and written for one stack of blocks; a " + family.model_type + " model has two");
   }
   const std::string blocks = is_encoder ? "encoder.layer[" : family.model_type == "gpt2" ? "h[" : "layers[";

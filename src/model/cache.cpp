@@ -15,11 +15,11 @@ namespace graft {
 using at::Tensor;
 
 Cache::Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first, const std::vector<int64_t>& new_tokens)
-    : key_width_(config.key_width()),
+    : key_width_(config.last().key_width()),
       dtype_(dtype),
       lanes_(first.lanes),
       memories_(first.lanes.size()),
-      keys_(static_cast<size_t>(config.decoder_layers)),
+      keys_(static_cast<size_t>(config.decoder_layers())),
       values_(keys_.size()),
       embedding_(first.embedding) {
   cross.resize(keys_.size());

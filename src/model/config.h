@@ -1,10 +1,13 @@
 // What a model folder's config.json says about the mathematics of the trunk.
 //
-// A key is honoured, or stands on the list of keys that change nothing here, or is refused by name: never ignored.
+// A key is read here, or stands in the table of config_keys.h, or is refused by name: never ignored, unless the user says so.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/document.h"
 #include "base/files.h"
@@ -21,26 +24,40 @@ struct RotaryScaling {
   double low_frequency_factor = 1.0;  // llama3 only, like the two below
   double high_frequency_factor = 4.0;
   int64_t original_positions = 0;
+
+  friend bool operator==(const RotaryScaling&, const RotaryScaling&) = default;
+};
+
+// One column of blocks: an encoder or a decoder.
+struct StackConfig {
+  int64_t layers = 0;            // L
+  int64_t heads = 0;             // H
+  int64_t key_heads = 0;         // K: heads of keys and values; H unless several queries' heads share one
+  int64_t attention_width = 0;   // H * D: all heads together; C in most families
+  int64_t ffn_width = 0;         // F
+  double attention_scale = 1.0;  // factor of attention logits: 1 / sqrt(D), but 1 in T5
+
+  int64_t head_width() const { return attention_width / heads; }  // D
+  int64_t key_width() const { return key_heads * head_width(); }  // of all keys of a token together, K * D
+
+  friend bool operator==(const StackConfig&, const StackConfig&) = default;
 };
 
 struct ModelConfig {
   // max_positions of a trunk without a position table.
   static constexpr int64_t kAnyLength = int64_t{1} << 40;
 
-  std::string model_type;       // the family's name in config.json, e.g. "bert"
-  int64_t layers = 0;           // L, of the encoder; 0 where a decoder stands alone
-  int64_t decoder_layers = 0;   // 0 where an encoder stands alone
-  int64_t width = 0;            // C
-  int64_t heads = 0;            // H
-  int64_t key_heads = 0;        // K: heads of keys and values; H unless several queries' heads share one
-  int64_t attention_width = 0;  // H * D: all heads together; C in most families
-  int64_t ffn_width = 0;        // F
+  std::string model_type;  // the family's name in config.json, e.g. "bert"
+  std::optional<StackConfig> encoder, decoder;
+  int64_t width = 0;            // C, of both
   int64_t vocabulary = 0;       // V
   int64_t max_positions = 0;    // longest sequence that is served; without the rows below position_offset
   int64_t position_offset = 0;  // row of the position table for the first token
   int64_t type_vocabulary = 0;  // rows of the segment table; 0 = no such table
   int64_t pad_id = 0;
+  bool has_pad_id = true;         // the file names one; else pad_id is only what virtual and filler rows hold
   int64_t decoder_start_id = -1;  // first token of what a decoder beside an encoder reads
+  int64_t end_id = -1;            // of an encoder-decoder: the token that ends a text; -1 = none
   double norm_epsilon = 1e-12;
   double embed_dropout = 0.1;   // of the embeddings
   double hidden_dropout = 0.1;  // of what a block adds to its residual stream
@@ -62,21 +79,38 @@ struct ModelConfig {
   double rotary_base = 10000.0;  // kRotary (Su et al. 2021)
   RotaryScaling rotary_scaling = {};
   double embedding_scale = 1.0;  // factor of word embeddings
-  double attention_scale = 1.0;  // factor of attention logits: 1 / sqrt(D), but 1 in T5
   double output_scale = 1.0;     // factor of the last hidden states before the vocabulary's output layer
   bool has_tied_output = true;   // that layer is the word table; else a tensor of its own
+  bool is_classifier = false;    // the folder holds a trunk with a classifier's head, as `architectures` says
+  // has_tied_output is true only where the file holds no other output layer: what transformers 5 means by tie_word_embeddings.
+  // Settled when the tensors are loaded.
+  bool may_be_untied = false;
+  std::vector<std::string> ignored_keys = {};  // of the file: passed over because the user said so
 
-  int64_t head_width() const { return attention_width / heads; }  // D
-  int64_t key_width() const { return key_heads * head_width(); }  // of all keys of a token together, K * D
-  bool has_decoder() const { return decoder_layers > 0; }
+  bool has_encoder() const { return encoder.has_value(); }
+  bool has_decoder() const { return decoder.has_value(); }
+  bool is_encoder_decoder() const { return encoder && decoder; }
+  // Of blocks by their stack's name in sites and tensors, "enc" or "dec", which must be there.
+  const StackConfig& stack(std::string_view name) const { return name == "enc" ? encoder.value() : decoder.value(); }
+  // What writes can be computed: a classifier's folder lacks the layer unless it is the word table.
+  bool has_output_layer() const { return has_decoder() && (has_tied_output || !is_classifier); }
   const char* last_stack() const { return has_decoder() ? "dec" : "enc"; }
-  int64_t last_stack_layers() const { return has_decoder() ? decoder_layers : layers; }
+  const StackConfig& last() const { return stack(last_stack()); }
+  int64_t encoder_layers() const { return encoder ? encoder->layers : 0; }
+  int64_t decoder_layers() const { return decoder ? decoder->layers : 0; }
+  int64_t all_layers() const { return encoder_layers() + decoder_layers(); }
+};
+
+// Unknown keys of config.json (or of a GGUF file's metadata) that are to be passed over.
+struct IgnoredKeys {
+  std::vector<std::string> named = {};       // by the user: the file must have them, and graft must not know them
+  std::vector<std::string> remembered = {};  // by an adapter that was trained so: they may be gone
 };
 
 // Throws InputError listing every fault of the file.
-ModelConfig parse_config(const Node& json, const std::string& source);
+ModelConfig parse_config(const Node& json, const std::string& source, const IgnoredKeys& ignored = {});
 
 // Of a folder with config.json, or of such a file alone.
-ModelConfig read_config(const Path& model);
+ModelConfig read_config(const Path& model, const IgnoredKeys& ignored = {});
 
 }  // namespace graft

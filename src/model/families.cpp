@@ -11,6 +11,10 @@ namespace {
 
 using Names = std::vector<std::pair<std::string, std::string>>;
 
+// Each stack of an encoder-decoder may hold the one word table under a name of its own.
+const Names kStackTables = {{"embed.word.weight", "encoder.embed_tokens.weight"},
+                            {"embed.word.weight", "decoder.embed_tokens.weight"}};
+
 void append(Names& names, const Names& more) { names.insert(names.end(), more.begin(), more.end()); }
 
 // Weight and bias of each.
@@ -65,6 +69,7 @@ Names bart_names() {
   append(names, bart_attention("dec.#.attn", "decoder.layers.#.self_attn"));
   append(names, bart_attention("dec.#.cross", "decoder.layers.#.encoder_attn"));
   append(names, bart_ffn("dec.#", "decoder.layers.#"));
+  names.emplace_back("lm.weight", "lm_head.weight");
   return names;
 }
 
@@ -114,6 +119,7 @@ Names gpt2_names() {
                              {"dec.#.ffn.up", "h.#.mlp.c_fc"},
                              {"dec.#.ffn.down", "h.#.mlp.c_proj"},
                              {"dec.norm", "ln_f"}}));
+  names.emplace_back("lm.weight", "lm_head.weight");
   return names;
 }
 
@@ -136,7 +142,8 @@ bool is_norm(const std::string& pattern) { return pattern.find("norm.") != std::
 
 bool is_present(const std::string& pattern, const Family& family, const ModelConfig& c) {
   if (pattern.starts_with("pooler.")) return family.head_style == HeadStyle::kPooler;
-  if (pattern == "lm.weight") return !c.has_tied_output;
+  if (pattern == "lm.weight")  // of an encoder it belongs to the head that fills masks in
+    return !c.has_tied_output && (c.has_output_layer() || !c.has_decoder());
   if (!is_bias(pattern) || is_norm(pattern)) return true;
   if (pattern.ends_with(".o.bias")) return c.has_attention_output_bias;
   return pattern.find(".ffn.") != std::string::npos ? c.has_ffn_bias : c.has_attention_bias;
@@ -144,26 +151,27 @@ bool is_present(const std::string& pattern, const Family& family, const ModelCon
 
 std::vector<int64_t> slot_shape(const std::string& pattern, const ModelConfig& c) {
   const auto ends = [&](const char* tail) { return pattern.ends_with(tail); };
+  const StackConfig& s = pattern.starts_with("enc.") ? c.stack("enc") : c.last();
   if (pattern == "embed.word.weight" || pattern == "lm.weight") return {c.vocabulary, c.width};
   if (ends("embed.position.weight")) return {c.max_positions + c.position_offset, c.width};
   if (pattern == "embed.type.weight") return {c.type_vocabulary, c.width};
-  if (ends(".distance.weight")) return {c.distance_buckets, c.heads};
+  if (ends(".distance.weight")) return {c.distance_buckets, s.heads};
   if (is_norm(pattern)) return {c.width};
-  if (ends("ffn.up.weight") || ends("ffn.gate.weight")) return {c.ffn_width, c.width};
-  if (ends("ffn.up.bias") || ends("ffn.gate.bias")) return {c.ffn_width};
-  if (ends("ffn.down.weight")) return {c.width, c.ffn_width};
-  if (ends(".q.weight")) return {c.attention_width, c.width};
-  if (ends(".q.bias")) return {c.attention_width};
-  if (ends(".k.weight") || ends(".v.weight")) return {c.key_width(), c.width};
-  if (ends(".k.bias") || ends(".v.bias")) return {c.key_width()};
-  if (ends(".o.weight")) return {c.width, c.attention_width};
+  if (ends("ffn.up.weight") || ends("ffn.gate.weight")) return {s.ffn_width, c.width};
+  if (ends("ffn.up.bias") || ends("ffn.gate.bias")) return {s.ffn_width};
+  if (ends("ffn.down.weight")) return {c.width, s.ffn_width};
+  if (ends(".q.weight")) return {s.attention_width, c.width};
+  if (ends(".q.bias")) return {s.attention_width};
+  if (ends(".k.weight") || ends(".v.weight")) return {s.key_width(), c.width};
+  if (ends(".k.bias") || ends(".v.bias")) return {s.key_width()};
+  if (ends(".o.weight")) return {c.width, s.attention_width};
   if (is_bias(pattern)) return {c.width};
   return {c.width, c.width};  // the pooler
 }
 
-Names mask_names(const std::string& dense, const std::string& norm, const std::string& bias) {
+Names mask_names(const std::string& dense, const std::string& norm, const std::string& head) {
   Names names = with_biases({{"mask.dense", dense}, {"mask.norm", norm}});
-  names.emplace_back("mask.bias", bias);
+  append(names, {{"mask.bias", head + ".bias"}, {"lm.weight", head + ".decoder.weight"}});
   return names;
 }
 
@@ -172,54 +180,87 @@ std::string with_layer(std::string pattern, const std::string& layer) {
   return hole == std::string::npos ? pattern : pattern.replace(hole, 1, layer);
 }
 
+// Heads of classifiers beside a decoder: a score for every label, or RoBERTa's two layers under another name.
+const Names kScoreAlone = {{"out", "score"}};
+const Names kDenseBesideDecoder = {{"dense", "classification_head.dense"}, {"out", "classification_head.out_proj"}};
+
+Family t5_family(const std::string& model_type, bool is_gated) {
+  return {.model_type = model_type,
+          .has_gated_ffn = is_gated,
+          .read_row = ReadRow::kLastEnd,
+          .head_style = HeadStyle::kDense,
+          .prefixes = {"transformer.", ""},
+          .names = t5_names(is_gated),
+          .copies = kStackTables,
+          // Of old checkpoints: a table that the decoder never reads.
+          .unused = {"classification_head.", "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."},
+          .classifier_class = model_type == "t5" ? "T5ForSequenceClassification" : "MT5ForSequenceClassification",
+          .head_names = kDenseBesideDecoder};
+}
+
+Family llama_family(const std::string& model_type, const std::string& classifier_class) {
+  return {.model_type = model_type,
+          .has_gated_ffn = true,
+          .read_row = ReadRow::kLastToken,
+          .prefixes = {"model.", ""},
+          .plain_prefix = "model.",
+          .names = llama_names(),
+          .unused = {"layers.#.self_attn.rotary_emb.", "rotary_emb.", "score."},
+          .classifier_class = classifier_class,
+          .head_names = kScoreAlone};
+}
+
 bool is_layered(const std::string& pattern) { return pattern.find('#') != std::string::npos; }
 
 }  // namespace
 
 const std::vector<Family>& all_families() {
-  // Word tables under a second name; old checkpoints of T5 also hold a table that its decoder never reads.
-  static const std::vector<std::string> kUnusedT5 = {"encoder.embed_tokens.", "decoder.embed_tokens.",
-                                                     "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."};
-  static const std::vector<std::string> kUnusedLlama = {"layers.#.self_attn.rotary_emb."};
   static const std::vector<Family> table = {
       {.model_type = "bert",
        .head_style = HeadStyle::kPooler,
        .prefixes = {"bert.", ""},
        .names = bert_names(),
+       .copies = {{"mask.bias", "cls.predictions.decoder.bias"}},
        .unused = {"cls.", "classifier.", "embeddings.position_ids"},
        .classifier_class = "BertForSequenceClassification",
        .head_names = {{"out", "classifier"}},
-       .mask_names =
-           mask_names("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias")},
+       .mask_names = mask_names("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions")},
       {.model_type = "roberta",
        .head_style = HeadStyle::kDense,
        .prefixes = {"roberta.", ""},
        .names = bert_names(),
+       .copies = {{"mask.bias", "lm_head.decoder.bias"}},
        .unused = {"lm_head.", "classifier.", "pooler.", "embeddings.position_ids"},
        .classifier_class = "RobertaForSequenceClassification",
        .head_names = {{"dense", "classifier.dense"}, {"out", "classifier.out_proj"}},
-       .mask_names = mask_names("lm_head.dense", "lm_head.layer_norm", "lm_head.bias")},
+       .mask_names = mask_names("lm_head.dense", "lm_head.layer_norm", "lm_head")},
       {.model_type = "bart",
+       .read_row = ReadRow::kLastEnd,
+       .head_style = HeadStyle::kDense,
        .prefixes = {"model.", ""},
+       .plain_prefix = "model.",
        .names = bart_names(),
-       .unused = {"lm_head.", "classification_head.", "encoder.embed_tokens.", "decoder.embed_tokens."},
+       .copies = kStackTables,
+       .unused = {"classification_head."},
+       .classifier_class = "BartForSequenceClassification",
+       .head_names = kDenseBesideDecoder,
        .zero = {"final_logits_bias"}},
-      {.model_type = "t5", .prefixes = {""}, .names = t5_names(false), .unused = kUnusedT5},
-      {.model_type = "t5", .has_gated_ffn = true, .prefixes = {""}, .names = t5_names(true), .unused = kUnusedT5},
-      {.model_type = "mt5", .has_gated_ffn = true, .prefixes = {""}, .names = t5_names(true), .unused = kUnusedT5},
-      {.model_type = "mt5", .prefixes = {""}, .names = t5_names(false), .unused = kUnusedT5},
+      t5_family("t5", false),
+      t5_family("t5", true),
+      t5_family("mt5", true),
+      t5_family("mt5", false),
       {.model_type = "gpt2",
+       .read_row = ReadRow::kLastToken,
        .prefixes = {"transformer.", ""},
+       .plain_prefix = "transformer.",
        .names = gpt2_names(),
-       .unused = {"lm_head.", "h.#.attn.bias", "h.#.attn.masked_bias"},
+       .unused = {"score.", "h.#.attn.bias", "h.#.attn.masked_bias"},
+       .classifier_class = "GPT2ForSequenceClassification",
+       .head_names = kScoreAlone,
        .stores_transposed = true},
-      {.model_type = "llama", .has_gated_ffn = true, .prefixes = {"model.", ""}, .names = llama_names(), .unused = kUnusedLlama},
-      {.model_type = "mistral",
-       .has_gated_ffn = true,
-       .prefixes = {"model.", ""},
-       .names = llama_names(),
-       .unused = kUnusedLlama},
-      {.model_type = "qwen2", .has_gated_ffn = true, .prefixes = {"model.", ""}, .names = llama_names(), .unused = kUnusedLlama},
+      llama_family("llama", "LlamaForSequenceClassification"),
+      llama_family("mistral", "MistralForSequenceClassification"),
+      llama_family("qwen2", "Qwen2ForSequenceClassification"),
   };
   return table;
 }
@@ -238,6 +279,8 @@ const Family& family_of(const ModelConfig& config) {
   }
   return family_of(config.model_type);
 }
+
+bool has_pooler(const ModelConfig& config) { return family_of(config).head_style == HeadStyle::kPooler; }
 
 std::vector<std::string> known_families() {
   std::vector<std::string> names;
@@ -258,7 +301,7 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
     const auto end = std::find_if(it, family.names.end(), [&](const auto& name) {
       return is_layered(name.first) != is_layered(it->first) || name.first.substr(0, 3) != it->first.substr(0, 3);
     });
-    const int64_t times = !is_layered(it->first) ? 1 : it->first.starts_with("enc.") ? config.layers : config.decoder_layers;
+    const int64_t times = !is_layered(it->first) ? 1 : config.stack(it->first.substr(0, 3)).layers;
     for (int64_t layer = 0; layer < times; ++layer) {
       for (auto each = it; each != end; ++each) add(each->first, layer);
     }
@@ -270,14 +313,26 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
 std::vector<TensorSlot> mask_head_slots(const ModelConfig& config) {
   std::vector<TensorSlot> slots;
   for (const auto& [ours, theirs] : family_of(config).mask_names) {
+    if (!is_present(ours, family_of(config), config)) continue;
     const bool is_matrix = ours == "mask.dense.weight";
     slots.push_back({ours,
-                     ours == "mask.bias" ? std::vector<int64_t>{config.vocabulary}
-                     : is_matrix         ? std::vector<int64_t>{config.width, config.width}
-                                         : std::vector<int64_t>{config.width},
+                     ours == "lm.weight"   ? std::vector<int64_t>{config.vocabulary, config.width}
+                     : ours == "mask.bias" ? std::vector<int64_t>{config.vocabulary}
+                     : is_matrix           ? std::vector<int64_t>{config.width, config.width}
+                                           : std::vector<int64_t>{config.width},
                      true});
   }
   return slots;
+}
+
+std::vector<TensorSlot> all_slots(const ModelConfig& config) {
+  std::vector<TensorSlot> slots = tensor_slots(config);
+  for (TensorSlot& slot : mask_head_slots(config)) slots.push_back(std::move(slot));
+  return slots;
+}
+
+bool is_stored_transposed(const Family& family, const std::string& canonical) {
+  return family.stores_transposed && !canonical.starts_with("embed.") && canonical != "lm.weight";
 }
 
 CheckpointPiece piece_of(const std::string& checkpoint_name) {

@@ -13,9 +13,14 @@
 
 namespace graft {
 
-// How the head of a sequence classifier reads the first token: BERT puts a pretrained pooler under it, RoBERTa a new dense layer.
-// kMask: the head that the family's checkpoints fill masks in with. kNone: the family answers in words.
-enum class HeadStyle { kPooler, kDense, kMask, kNone };
+// A classifier is which row of a text it reads, and what it computes of that row (the equations: edit/head.h).
+enum class ReadRow {
+  kFirst,      // of the text's first token: encoders
+  kMask,       // of the mask of a cloze
+  kLastToken,  // of its last token that is no padding: decoders
+  kLastEnd,    // beside an encoder: of its last end token, in the decoder, which reads the same text behind its start token
+};
+enum class HeadStyle { kPooler, kDense, kMask, kScore };
 
 struct TensorSlot {
   std::string name;            // canonical: "enc.3.attn.q.weight"
@@ -27,28 +32,44 @@ struct TensorSlot {
 struct Family {
   std::string model_type;
   bool has_gated_ffn = false;  // a model_type with both kinds has two entries
-  HeadStyle head_style = HeadStyle::kNone;
-  std::vector<std::string> prefixes;                       // of checkpoint names, tried in order: "bert.", ""
+  ReadRow read_row = ReadRow::kFirst;  // of a classifier; a cloze reads its mask
+  HeadStyle head_style = HeadStyle::kScore;
+  std::vector<std::string> prefixes;  // of checkpoint names, tried in order: "bert.", ""
+  std::string plain_prefix = {};      // that of a model without a classifier, as it is written; with one it is the first
   std::vector<std::pair<std::string, std::string>> names;  // canonical pattern -> checkpoint pattern, in canonical order
+  // Second names of tensors, read where the file holds the tensor under such a name alone. (The output layer over the vocabulary
+  // is another one of the word table in every family, while the config ties the two.)
+  std::vector<std::pair<std::string, std::string>> copies = {};
   std::vector<std::string> unused;    // checkpoint names that start so ('#': any layer) are read by nobody here
   std::string classifier_class = {};  // of the library that the folder format comes from: the trunk with a head
   std::vector<std::pair<std::string, std::string>> head_names = {};  // of its head: our layer -> checkpoint layer
   std::vector<std::pair<std::string, std::string>> mask_names =
       {};                              // of the head that fills masks in, where the checkpoint may hold one
   std::vector<std::string> zero = {};  // checkpoint tensors that are left out, and must be zero for that
-  bool stores_transposed = false;      // the checkpoint holds weights of linear layers as [in, out]
+  bool stores_transposed = false;      // see is_stored_transposed
+
+  // What stands before the trunk's names in a folder of the class with a classifier, or without.
+  const std::string& trunk_prefix(bool has_head) const { return has_head ? prefixes.front() : plain_prefix; }
 };
 
 const std::vector<Family>& all_families();
 const Family& family_of(const std::string& model_type);  // Its first entry. Throws InputError naming the known families.
 const Family& family_of(const ModelConfig& config);
+bool has_pooler(const ModelConfig& config);  // a layer under its classifier, which some checkpoints lack
 std::vector<std::string> known_families();
 
 // Every tensor of the trunk, in canonical order; with the vocabulary's output layer ("lm.weight") where it is not the word table.
 std::vector<TensorSlot> tensor_slots(const ModelConfig& config);
 
-// Those of the head that fills masks in: "mask.dense.weight", ..., "mask.bias". Empty for a family without one.
+// Those of the head that fills masks in: "mask.dense.weight", ..., "mask.bias", with the output layer where it is not the word
+// table. Empty for a family without one.
 std::vector<TensorSlot> mask_head_slots(const ModelConfig& config);
+
+// Both lists.
+std::vector<TensorSlot> all_slots(const ModelConfig& config);
+
+// Whether the checkpoint holds a matrix as [in, out]: never a table, nor the output layer over the vocabulary.
+bool is_stored_transposed(const Family& family, const std::string& canonical);
 
 // A part of a checkpoint's tensor: "h.#.attn.c_attn.weight[1/3]" is the second third of its outputs.
 struct CheckpointPiece {

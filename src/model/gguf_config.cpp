@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "model/config_keys.h"
 #include "model/gguf_model.h"
 
 namespace graft {
@@ -46,19 +47,21 @@ class ArchitectureKeys {
   }
   [[noreturn]] void fail(std::string_view key, const std::string& message) { metadata_.fail(name(key), message); }
 
-  // Refuses every key that was not asked for.
-  void finish() const {
-    std::vector<std::string> unknown;
+  // Refuses every key that was not asked for, but those that are to be passed over: they are returned.
+  std::vector<std::string> finish(const IgnoredKeys& ignored) const {
+    std::vector<std::string> unknown, shown;
     for (const auto& entry : metadata_.values()) {
       const std::string& key = entry.first;
       const bool is_harmless = std::any_of(kHarmlessPrefixes.begin(), kHarmlessPrefixes.end(),
                                            [&](std::string_view start) { return key.starts_with(start); });
-      if (!is_harmless && !key.starts_with("split.") && !known_.contains(key)) unknown.push_back(quote(key));
+      if (!is_harmless && !key.starts_with("split.") && !known_.contains(key)) unknown.push_back(key);
     }
-    if (unknown.empty()) return;
-    throw InputError(
-        metadata_.source() +
-        ": the metadata has keys that are not supported and may change what the model computes: " + joined_first(unknown, 5));
+    std::vector<std::string> passed_over = take_ignored(unknown, ignored, metadata_.source());
+    if (unknown.empty()) return passed_over;
+    for (const std::string& key : unknown) shown.push_back(quote(key));
+    throw InputError(metadata_.source() +
+                     ": the metadata has keys that are not supported and may change what the model computes: " +
+                     joined_first(shown, 5) + "; " + ignore_hint(unknown.front()));
   }
 
   const GgufMetadata& metadata() const { return metadata_; }
@@ -197,7 +200,7 @@ void add_special_tokens(const GgufMetadata& metadata, Node& config) {
 
 }  // namespace
 
-Node gguf_config_json(const GgufFile& file) {
+Node gguf_config_json(const GgufFile& file, const IgnoredKeys& ignored, std::vector<std::string>* passed_over) {
   const GgufMetadata& metadata = file.metadata();
   const std::string architecture = metadata.text("general.architecture", std::nullopt);
   if (architecture != "llama" && architecture != "qwen2") {
@@ -228,7 +231,8 @@ Node gguf_config_json(const GgufFile& file) {
                            {"tie_word_embeddings", Node::boolean(file.find("output.weight") == nullptr)}});
   add_special_tokens(metadata, config);
   check_switches(keys, context);
-  keys.finish();
+  std::vector<std::string> passed = keys.finish(ignored);
+  if (passed_over != nullptr) *passed_over = std::move(passed);
   return config;
 }
 

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "base/error.h"
@@ -70,8 +69,9 @@ at::Tensor load_tensor(const GgufFile& file, const GgufTensor& stored, const Ten
     throw InputError(about + "expected " + shape_text(slot.shape) + ", found " + shape_text(stored.shape));
   at::Tensor tensor = file.read(stored, dtype);
   check_finite(tensor, about);
-  if (has_neighbour_pairs && slot.name.find(".attn.q.") != std::string::npos) tensor = split_pairs(tensor, config.heads);
-  if (has_neighbour_pairs && slot.name.find(".attn.k.") != std::string::npos) tensor = split_pairs(tensor, config.key_heads);
+  if (has_neighbour_pairs && slot.name.find(".attn.q.") != std::string::npos) tensor = split_pairs(tensor, config.last().heads);
+  if (has_neighbour_pairs && slot.name.find(".attn.k.") != std::string::npos)
+    tensor = split_pairs(tensor, config.last().key_heads);
   return tensor;
 }
 
@@ -86,25 +86,31 @@ void refuse_unused(const GgufFile& file, std::set<std::string> used) {
                    " tensors belong to no part of the model that the metadata describes: " + joined_first(unknown, 5));
 }
 
-ModelConfig config_of(const GgufFile& file) { return parse_config(gguf_config_json(file), file.source() + " as config.json"); }
+ModelConfig config_of(const GgufFile& file, const IgnoredKeys& ignored) {
+  std::vector<std::string> passed_over;
+  const Node json = gguf_config_json(file, ignored, &passed_over);
+  ModelConfig config = parse_config(json, file.source() + " as config.json");
+  config.ignored_keys = std::move(passed_over);
+  return config;
+}
+
+// The tensor of one slot.
+at::Tensor load_slot(const GgufFile& file, const TensorSlot& slot, const ModelConfig& config, at::ScalarType dtype) {
+  const bool is_qwen2 = file.metadata().text("general.architecture", std::nullopt) == "qwen2";
+  const std::string name = gguf_name(slot.name);
+  const GgufTensor* const stored = file.find(name);
+  if (stored != nullptr) return load_tensor(file, *stored, slot, config, !is_qwen2, dtype);
+  // q, k and v alone have a bias: LLaMA's with zeros.
+  if (is_qwen2 && slot.name.ends_with(".attn.o.bias")) return at::zeros(slot.shape, dtype);
+  throw InputError(file.source() + ": tensor " + quote(name) + " is missing");
+}
 
 NamedTensors load_tensors(const GgufFile& file, const ModelConfig& config, at::ScalarType dtype) {
-  const bool is_qwen2 = file.metadata().text("general.architecture", std::nullopt) == "qwen2";
-  std::map<std::string_view, const GgufTensor*> stored;
-  for (const GgufTensor& tensor : file.tensors()) stored.emplace(tensor.name, &tensor);
   NamedTensors tensors;
   std::set<std::string> used;
   for (const TensorSlot& slot : tensor_slots(config)) {
-    const std::string name = gguf_name(slot.name);
-    const auto found = stored.find(name);
-    if (found == stored.end() && is_qwen2 &&
-        slot.name.ends_with(".attn.o.bias")) {  // q, k and v alone have one: LLaMA's with zeros
-      tensors.emplace(slot.name, at::zeros(slot.shape, dtype));
-      continue;
-    }
-    if (found == stored.end()) throw InputError(file.source() + ": tensor " + quote(name) + " is missing");
-    tensors.emplace(slot.name, load_tensor(file, *found->second, slot, config, !is_qwen2, dtype));
-    used.insert(name);
+    tensors.emplace(slot.name, load_slot(file, slot, config, dtype));
+    used.insert(gguf_name(slot.name));
     file.release_pages();
   }
   refuse_unused(file, std::move(used));
@@ -128,14 +134,21 @@ Path gguf_file(const Path& model) {
                    (files.empty() ? "none" : joined_first(names, 5) + "; name the one that is meant"));
 }
 
-GgufModel load_gguf_model(const Path& model, at::ScalarType dtype) {
+GgufModel load_gguf_model(const Path& model, at::ScalarType dtype, const IgnoredKeys& ignored) {
   const GgufFile file(gguf_file(model));
-  GgufModel loaded{config_of(file), {}, {file.mapping()}};
+  GgufModel loaded{config_of(file, ignored), {}, {file.mapping()}};
   loaded.tensors = load_tensors(file, loaded.config, dtype);
   return loaded;
 }
 
-ModelConfig read_gguf_config(const Path& model) { return config_of(GgufFile(gguf_file(model))); }
+void visit_gguf_tensors(const GgufFile& file, const ModelConfig& config,
+                        const std::function<void(const std::string&, const at::Tensor&)>& visit) {
+  for (const TensorSlot& slot : tensor_slots(config)) visit(slot.name, load_slot(file, slot, config, at::kFloat));
+}
+
+ModelConfig read_gguf_config(const Path& model, const IgnoredKeys& ignored) {
+  return config_of(GgufFile(gguf_file(model)), ignored);
+}
 
 Node gguf_config_json(const Path& model) { return gguf_config_json(GgufFile(gguf_file(model))); }
 

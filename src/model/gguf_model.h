@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,15 +37,19 @@ struct GgufModel {
 
 // Every tensor of the trunk in `dtype` (float32 or bfloat16). Queries and keys come in the order of rows that our rotary
 // positions expect. Beside the result no more than one tensor is in memory at a time.
-GgufModel load_gguf_model(const Path& model, at::ScalarType dtype);
+GgufModel load_gguf_model(const Path& model, at::ScalarType dtype, const IgnoredKeys& ignored = {});
 
-ModelConfig read_gguf_config(const Path& model);
+// Shows every tensor of the trunk, by canonical name and in float32, where every type of a GGUF file is exact; one at a time.
+void visit_gguf_tensors(const GgufFile& file, const ModelConfig& config,
+                        const std::function<void(const std::string& name, const at::Tensor& tensor)>& visit);
+
+ModelConfig read_gguf_config(const Path& model, const IgnoredKeys& ignored = {});
 
 // The same as the config.json that a folder of this model would have.
 Node gguf_config_json(const Path& model);
 
-// The same of a file that is open.
-Node gguf_config_json(const GgufFile& file);
+// The same of a file that is open. `ignored`: keys of the metadata; those that are passed over are added to `passed_over`.
+Node gguf_config_json(const GgufFile& file, const IgnoredKeys& ignored = {}, std::vector<std::string>* passed_over = nullptr);
 
 // The tokenizer as the text of a tokenizer.json, for Tokenizer::parse.
 std::string gguf_tokenizer_json(const GgufMetadata& metadata);

@@ -16,6 +16,7 @@ int64_t Sequence::prompt_length() const {
 namespace {
 
 constexpr int kPassShift = 48;  // data sets have fewer rows than that
+constexpr int64_t kExamples = (int64_t{1} << kPassShift) - 1;
 
 struct RowLists {
   std::vector<int64_t> ids, type_ids, positions;
@@ -63,6 +64,8 @@ at::Tensor embeddings_of(const std::vector<PackLane>& lanes) {
 
 }  // namespace
 
+int64_t example_of(int64_t stream) { return stream & kExamples; }
+
 void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t round_rows_to, RowIds rows, Spans spans) {
   const int64_t used = pack.offsets.back();
   pack.num_rows = (used + round_rows_to - 1) / round_rows_to * round_rows_to;
@@ -105,8 +108,10 @@ Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
       spans.sequences.push_back({begin, end, begin, begin + visible, 0, stream});
       pack.offsets.push_back(end);
       pack.prompts.push_back(sequence->prompt_length());
-      pack.read_rows.push_back(sequence->mask ? row_of(sequence->mask->token, lane.layout) : 0);
-      if (sequence->mask) pack.words = sequence->mask->words;
+      if (sequence->mask) {
+        pack.mask_rows.push_back(row_of(sequence->mask->token, lane.layout));
+        pack.words = sequence->mask->words;
+      }
       pack.num_tokens += length;
     }
   }
@@ -168,12 +173,6 @@ Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t rou
   out.sources = pack.sources;
   out.embedding = pack.embedding;
   return out;
-}
-
-std::vector<RowRange> classified_rows(const Pack& pack) {
-  std::vector<RowRange> ranges;
-  for (const int64_t row : pack.read_rows) ranges.push_back({row, row + 1});
-  return ranges;
 }
 
 std::vector<RowRange> last_token_rows(const Pack& pack) {

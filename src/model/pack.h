@@ -64,7 +64,7 @@ struct Pack {
   std::vector<int64_t> token;           // [T]: index of the row's token in its sequence; -1 for virtual, pad and filler rows
   std::vector<int64_t> prompts;         // [N]: tokens of each sequence's prompt, also of one whose rows are not all here
   std::vector<int64_t> sources;         // [N], of a decoder beside an encoder: the sequence that each reads there; else empty
-  std::vector<int64_t> read_rows;       // [N]: the row that a classifier reads of each sequence: its first, or the mask's
+  std::vector<int64_t> mask_rows;       // [N]: the row of each sequence's mask; empty without masks
   std::shared_ptr<const std::vector<int64_t>> words;  // the masks' words; null without masks
   at::Tensor embedding;                               // [N, S] float32 of the sequences; undefined when they have none
   std::vector<LaneRange> lanes;                       // at least one
@@ -74,6 +74,9 @@ struct Pack {
   int64_t num_sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
   LaneRange whole() const { return {0, num_rows, 0, num_sequences()}; }
 };
+
+// Of a stream that rows and spans are named by: an example and its pass.
+int64_t example_of(int64_t stream);
 
 struct PackOptions {
   int64_t round_rows_to = 1;  // T becomes a multiple of this: the matrix kernels are compiled once per T
@@ -103,9 +106,6 @@ void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t roun
 // `ranges`: one a sequence, maybe empty. `index` [R] int64 receives the rows' indices in `pack`; fillers, to a multiple of
 // `round_rows_to`, repeat row 0.
 Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t round_rows_to, at::Tensor& index);
-
-// The ranges of read_rows.
-std::vector<RowRange> classified_rows(const Pack& pack);
 
 // The row of the last token of each sequence: virtual rows may come after it.
 std::vector<RowRange> last_token_rows(const Pack& pack);

@@ -26,7 +26,7 @@ double stretched(double frequency, const RotaryScaling& scaling) {
 }  // namespace
 
 std::vector<double> rotary_frequencies(const ModelConfig& config) {
-  const int64_t width = config.head_width();
+  const int64_t width = config.last().head_width();
   const RotaryScaling& scaling = config.rotary_scaling;
   std::vector<double> frequencies;
   for (int64_t i = 0; i < width / 2; ++i) {

@@ -3,8 +3,9 @@
 //
 //   enc.3.attn.q|k|v|o   linear      x -> y = x W^T + b; widths C -> H*D, C -> K*D twice, H*D -> C
 //   enc.3.attn           attention   prefix rows before the keys and values
+//   enc.3.attn.mid       activation  y = the heads side by side, what enters attn.o; H*D wide
 //   enc.3.attn.out       sublayer    y = dropout(o), before the residual is added; residual and norm in reach
-//   dec.3.cross...       the same for attention to the encoder's output: cross.q|k|v|o, cross, cross.out, cross.norm
+//   dec.3.cross...       the same for attention to the encoder's output: cross.q|k|v|o, cross, cross.mid, cross.out, cross.norm
 //   enc.3.ffn.up|down    linear      C -> F, F -> C
 //   enc.3.ffn.gate       linear      C -> F, gated FFN only: the branch that goes through the activation; ffn.up is the other one
 //   enc.3.ffn.act        activation  y = activation(up), or of gate where the FFN is gated
@@ -14,6 +15,7 @@
 //   enc.3.out            layer       the residual stream after the block
 //   embed.word           embed       y = word embeddings, before those of position and type are added
 //   embed                embed       what enters the first block (of the encoder where there is one)
+//   pooler               linear      BERT only: the layer under a classifier, C -> C, of the rows that it reads and no others
 #pragma once
 
 #include <cstdint>
@@ -32,10 +34,10 @@ struct Site {
   std::string name;    // "enc.3.attn.q"
   std::string part;    // "attn.q": the name without stack and layer
   SiteKind kind = SiteKind::kLinear;
-  int64_t layer = -1;        // -1 for embed
+  int64_t layer = -1;        // -1 for embed and pooler
   int64_t input_width = 0;   // width of x
   int64_t output_width = 0;  // width of y; of an attention site: of a prefix row's key, K*D
-  std::string stack = {};    // "enc", "dec"; empty for embed
+  std::string stack = {};    // "enc", "dec"; empty for embed and pooler
 };
 
 // A name of a site or tensor, taken apart: {"enc", 3, "attn.q.weight"}; {"", -1, name} where it belongs to no block.
@@ -49,9 +51,9 @@ Place place_of(std::string_view name);
 
 // The sites of one block, by role. A block without cross-attention or gate has index -1 there.
 struct BlockSites {
-  Site q, k, v, attention, o, attn_out, attn_norm, up, act, down, ffn_out, ffn_norm, out;
+  Site q, k, v, attention, attn_mid, o, attn_out, attn_norm, up, act, down, ffn_out, ffn_norm, out;
   Site gate, mid;
-  Site cross_q, cross_k, cross_v, cross_attention, cross_o, cross_out, cross_norm;
+  Site cross_q, cross_k, cross_v, cross_attention, cross_mid, cross_o, cross_out, cross_norm;
 };
 
 class Sites {
@@ -61,9 +63,14 @@ class Sites {
   const std::vector<Site>& all() const { return all_; }  // in order of execution
   const Site& word() const { return all_[0]; }
   const Site& embed() const { return all_[1]; }
+  const Site& pooler() const { return pooler_; }  // index -1 where the family has none
   const BlockSites& block(int64_t layer) const { return encoder_[static_cast<size_t>(layer)]; }
   const BlockSites& decoder_block(int64_t layer) const { return decoder_[static_cast<size_t>(layer)]; }
   const Site& at(const std::string& name) const;  // Throws InputError with a suggestion.
+  // The linear layer that reads what leaves an activation site: attn.o of attn.mid, ffn.down of ffn.act and ffn.mid.
+  const Site& reader_of(const Site& activation) const;
+  // The activation site that gives a linear layer all that it reads, and gives it to no other; null where there is none.
+  const Site* input_of(const Site& linear) const;
 
   // Sites that match any pattern, in execution order. A pattern is a site name or a part name with '*' for anything without a
   // dot and '[qv]' for one of several letters: "attn.q", "attn.[qv]", "enc.3.*.out". `layers`: empty = all; they count in each
@@ -74,10 +81,11 @@ class Sites {
 
  private:
   Site add(const std::string& stack, int64_t layer, const std::string& part, SiteKind kind, int64_t in, int64_t out);
-  BlockSites add_block(const ModelConfig& config, const std::string& stack, int64_t layer, bool has_cross);
+  BlockSites add_block(const ModelConfig& config, const std::string& stack, int64_t layer);
 
   std::vector<Site> all_;
   std::vector<BlockSites> encoder_, decoder_;
+  Site pooler_;
 };
 
 const char* kind_name(SiteKind kind);

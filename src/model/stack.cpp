@@ -14,6 +14,7 @@ using at::Tensor;
 Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name,
              const Pack& pack, const EncoderStates& encoder)
     : config_(model.config),
+      stack_config_(model.config.stack(name)),
       sites_(model.sites),
       weights_(weights),
       hooks_(hooks),
@@ -46,7 +47,7 @@ void Stack::make_keys() {
   if (!is_decoder_) return;
   Cache* cache = options_.cache;
   if (cache != nullptr) own_keys_ = cache->key_rows();
-  if (config_.layers == 0) return;
+  if (!config_.has_encoder()) return;
   if (encoder_.pack == nullptr) {
     ensure(cache != nullptr && !cache->encoder_rows.empty(),
            "a decoder beside an encoder gets its rows, or a cache that holds them");
@@ -69,7 +70,7 @@ void Stack::use_rows(const Pack& rows) {
 }
 
 Tensor Stack::embed() {
-  const bool is_first = !is_decoder_ || config_.layers == 0;  // of the model's stacks
+  const bool is_first = !is_decoder_ || !config_.has_encoder();  // of the model's stacks
   const std::string table = is_first ? "embed" : name_ + ".embed";
   Tensor x = weights_.rows("embed.word.weight", pack_.ids);
   if (config_.embedding_scale != 1.0) x = x * config_.embedding_scale;
@@ -83,8 +84,9 @@ Tensor Stack::embed() {
 
 Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted) {
   const BlockSites& s = is_decoder_ ? sites_.decoder_block(layer) : sites_.block(layer);
-  const AttentionSites own{s.q, s.k, s.v, s.attention, s.o, s.attn_out, s.attn_norm};
-  const AttentionSites cross{s.cross_q, s.cross_k, s.cross_v, s.cross_attention, s.cross_o, s.cross_out, s.cross_norm};
+  const AttentionSites own{s.q, s.k, s.v, s.attention, s.attn_mid, s.o, s.attn_out, s.attn_norm};
+  const AttentionSites cross{s.cross_q,   s.cross_k, s.cross_v,   s.cross_attention,
+                             s.cross_mid, s.cross_o, s.cross_out, s.cross_norm};
   const bool has_cross = s.cross_q.index >= 0;
   if (rows_ != &pack_) {  // a block may be computed again after the last one narrowed them
     use_rows(pack_);
@@ -98,11 +100,11 @@ Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>&
     narrow(wanted, index);
     flow = {flow.stream.index_select(0, index), flow.read.index_select(0, index)};
   }
-  Tensor mixed = attend(own, layer, flow.read, read_by_all);
+  Tensor mixed = changed(own.mid, *rows_, flow.read, attend(own, layer, flow.read, read_by_all));  // [T', H*D]
   flow = leave(s.attn_out, s.attn_norm, has_cross ? &s.cross_norm : &s.ffn_norm, mixed, changed_linear(s.o, *rows_, mixed),
                flow.stream);
   if (has_cross) {
-    mixed = attend_encoder(cross, layer, flow.read);
+    mixed = changed(cross.mid, *rows_, flow.read, attend_encoder(cross, layer, flow.read));
     flow = leave(s.cross_out, s.cross_norm, &s.ffn_norm, mixed, changed_linear(s.cross_o, *rows_, mixed), flow.stream);
   }
   const Tensor read = flow.read;
@@ -142,8 +144,8 @@ Tensor Stack::attend(const AttentionSites& a, int64_t layer, const Tensor& read,
   const std::vector<LanePrefix> before = prefixes(a.whole, pack_, read_by_all);
   Tensor q = changed(a.q, *rows_, read, plain_q);  // [T', H*D]
   if (!frequencies_.empty()) {
-    k = rotate(k, rotary_, config_.key_heads);
-    q = rotate(q, rotary_rows_, config_.heads);
+    k = rotate(k, rotary_, stack_config_.key_heads);
+    q = rotate(q, rotary_rows_, stack_config_.heads);
   }
   AttentionOptions options = attention_options(a.whole);
   options.is_causal = is_decoder_;
@@ -269,9 +271,9 @@ std::shared_ptr<const Spans> Stack::spans_over(const std::vector<RowRange>& keys
 
 AttentionOptions Stack::attention_options(const Site& site) const {
   AttentionOptions attention;
-  attention.num_heads = config_.heads;
-  attention.num_key_heads = config_.key_heads;
-  attention.scale = config_.attention_scale;
+  attention.num_heads = stack_config_.heads;
+  attention.num_key_heads = stack_config_.key_heads;
+  attention.scale = stack_config_.attention_scale;
   attention.dropout = options_.attention_dropout;
   attention.dropout_key = options_.key.with(site.name);
   return attention;

@@ -54,7 +54,7 @@ class Stack {
     at::Tensor stream, read;
   };
   struct AttentionSites {
-    const Site &q, &k, &v, &whole, &o, &out, &norm;
+    const Site &q, &k, &v, &whole, &mid, &o, &out, &norm;
   };
 
   at::Tensor attend(const AttentionSites& a, int64_t layer, const at::Tensor& read, const at::Tensor& read_by_all);
@@ -81,6 +81,7 @@ class Stack {
   RowDropout row_dropout(double probability, const std::string& use, const Pack& pack) const;
 
   const ModelConfig& config_;
+  const StackConfig& stack_config_;
   const Sites& sites_;
   const Weights& weights_;
   Hooks& hooks_;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "model/checkpoint.h"
 #include "model/checkpointed.h"
 #include "model/stack.h"
 #include "tensor/autograd_call.h"
@@ -114,8 +115,8 @@ struct Pass {
 
 }  // namespace
 
-std::shared_ptr<const Model> load_model(const Path& path, Precision precision) {
-  ModelConfig config = read_config(path);
+std::shared_ptr<const Model> load_model(const Path& path, Precision precision, const IgnoredKeys& ignored) {
+  ModelConfig config = read_config(path, ignored);
   std::vector<std::shared_ptr<const MappedFile>> files;
   NamedTensors base = load_base(path, config, scalar_type(precision), &files);
   Sites sites(config);
@@ -145,8 +146,8 @@ Tensor mask_states(const ModelConfig& config, const Weights& weights, const Tens
 }
 
 ModelInput input_of(const ModelConfig& config, const Pack& pack) {
-  ensure(config.layers == 0 || config.decoder_layers == 0, "a model of two stacks reads two packs");
-  return config.layers > 0 ? ModelInput{&pack, nullptr} : ModelInput{nullptr, &pack};
+  ensure(!config.is_encoder_decoder(), "a model of two stacks reads two packs");
+  return config.has_encoder() ? ModelInput{&pack, nullptr} : ModelInput{nullptr, &pack};
 }
 
 ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input, Hooks& hooks,
@@ -160,15 +161,15 @@ ForwardResult forward(const Model& model, const Weights& weights, const ModelInp
   if (input.encoder != nullptr) {
     check_pack(model, *input.encoder);
     const std::vector<RowRange> wanted = config.has_decoder() ? std::vector<RowRange>{} : options.wanted;
-    result.last = pass.stack("enc", config.layers, *input.encoder, {}, wanted, result.hidden);
+    result.last = pass.stack("enc", config.encoder_layers(), *input.encoder, {}, wanted, result.hidden);
     encoder = {result.last, input.encoder};
   }
   if (input.decoder == nullptr) return result;
   check_pack(model, *input.decoder);
-  if (config.layers > 0) result.encoder_last = std::move(result.last);
+  if (config.has_encoder()) result.encoder_last = std::move(result.last);
   if (options.cache != nullptr) options.cache->open(*input.decoder);
-  result.last = pass.stack("dec", config.decoder_layers, *input.decoder, encoder, options.wanted,
-                           config.layers > 0 ? result.decoder_hidden : result.hidden);
+  result.last = pass.stack("dec", config.decoder_layers(), *input.decoder, encoder, options.wanted,
+                           config.has_encoder() ? result.decoder_hidden : result.hidden);
   if (options.cache != nullptr) options.cache->close();
   return result;
 }

@@ -26,7 +26,7 @@ struct Model {
 };
 
 // `path`: a Hugging Face folder, or a GGUF file (or a folder with one).
-std::shared_ptr<const Model> load_model(const Path& path, Precision precision);
+std::shared_ptr<const Model> load_model(const Path& path, Precision precision, const IgnoredKeys& ignored = {});
 
 // A new number of rows makes the matrix library compile and keep new kernels, so packs are rounded up to a multiple of this
 // (rounded to 16, a run was 15 % slower and 100 MB larger).

@@ -1,18 +1,20 @@
 #include "model/weights.h"
 
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/isfinite.h>
 
 #include <algorithm>
 #include <mutex>
 #include <optional>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "model/families.h"
 #include "model/gguf_model.h"
 #include "tensor/fingerprint.h"
+#include "tensor/gguf.h"
 #include "tensor/linear.h"
 #include "tensor/safetensors.h"
+#include "tensor/scaled.h"
 
 namespace graft {
 
@@ -29,15 +31,16 @@ at::ScalarType scalar_type(Precision precision) {
 
 namespace {
 
-std::vector<TensorSlot> all_slots(const ModelConfig& config) {
-  std::vector<TensorSlot> slots = tensor_slots(config);
-  for (TensorSlot& slot : mask_head_slots(config)) slots.push_back(std::move(slot));
-  return slots;
+// A safetensors file does not: it begins with its header's length, which would be a gigabyte.
+bool begins_as_gguf(const MappedFile& file) {
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  return text.starts_with("GGUF");
 }
 
 }  // namespace
 
 struct Weights::Frozen {
+  ModelConfig config;
   NamedTensors base;
   std::vector<std::shared_ptr<const MappedFile>> files;
   at::ScalarType dtype = at::kFloat;
@@ -52,6 +55,19 @@ struct Weights::Frozen {
     const auto found = small.find(name);
     if (found != small.end()) return found->second;
     return small.emplace(name, base.at(name).to(dtype)).first->second;
+  }
+
+  // As the files have it, whatever the trunk's dtype. All of them is read for it; their pages go back on the way, or they would
+  // make the peak of every run.
+  std::map<std::string, std::string> hashed_base() const {
+    const auto release = [this] { release_pages(); };
+    const bool is_rounded = dtype == at::kBFloat16 && files.size() == 1 && begins_as_gguf(*files.front());
+    if (!is_rounded) return fingerprints(base, release);
+    std::map<std::string, std::string> out;
+    const GgufFile file(files.front()->bytes(), files.front(), "the base model");
+    visit_gguf_tensors(file, config,
+                       [&](const std::string& name, const Tensor& tensor) { out.emplace(name, fingerprint(tensor, release)); });
+    return out;
   }
 
   void release_pages() const {
@@ -113,9 +129,10 @@ Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precisi
   }
   for (const auto& [name, tensor] : base) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      throw InputError("tensor '" + name + "' is none of this model's" + did_you_mean(name, known));
+      throw InputError("tensor " + named(name) + " is none of this model's" + did_you_mean(name, known));
     }
   }
+  frozen_->config = config;
   frozen_->base = std::move(base);
   frozen_->files = std::move(files);
   frozen_->dtype = scalar_type(precision);
@@ -129,8 +146,7 @@ const NamedTensors& Weights::all_base() const { return frozen_->base; }
 
 const std::map<std::string, std::string>& Weights::base_fingerprints() const {
   const std::lock_guard lock(frozen_->mutex);
-  // All of the files is read for it; their pages go back on the way, or they would make the peak of every run.
-  if (frozen_->digests.empty()) frozen_->digests = fingerprints(frozen_->base, [this] { frozen_->release_pages(); });
+  if (frozen_->digests.empty()) frozen_->digests = frozen_->hashed_base();
   return frozen_->digests;
 }
 
@@ -145,17 +161,21 @@ void Weights::release_pages() const { frozen_->release_pages(); }
 
 Tensor Weights::at(const std::string& name) const {
   const auto found = replaced_.find(name);
-  if (found != replaced_.end()) return found->second.to(frozen_->dtype);
-  return frozen_->converted(name);
+  if (found == replaced_.end()) return frozen_->converted(name);
+  if (frozen_->dtype != at::kBFloat16 || found->second.dim() != 1 || !has(name)) return found->second.to(frozen_->dtype);
+  return frozen_->converted(name).to(at::kFloat) + (found->second - base(name).to(at::kFloat));
 }
 
 Tensor Weights::linear(const std::string& layer, const Tensor& x) const {
   const std::string bias = layer + ".bias";
   if (replaced_.contains(layer + ".weight")) {
-    return graft::linear(x, at(layer + ".weight"), has(bias) || replaced_.contains(bias) ? at(bias) : Tensor());
+    return graft::linear(x, at(layer + ".weight"),
+                         has(bias) || replaced_.contains(bias) ? at(bias).to(frozen_->dtype) : Tensor());
   }
-  if (replaced_.contains(bias)) return frozen_->layer(layer, false)(x) + at(bias);
-  return frozen_->layer(layer, true)(x);
+  const Tensor y = frozen_->layer(layer, true)(x);
+  const auto found = replaced_.find(bias);
+  if (found == replaced_.end()) return y;
+  return scale_and_shift(y, {}, has(bias) ? found->second - base(bias).to(found->second.scalar_type()) : found->second);
 }
 
 std::vector<Tensor> Weights::linears(const std::vector<std::string>& layers, const Tensor& x) const {
@@ -171,6 +191,8 @@ std::vector<Tensor> Weights::linears(const std::vector<std::string>& layers, con
 }
 
 OutputLayer Weights::output_layer(const ModelConfig& config) const {
+  if (!config.has_output_layer())
+    throw InputError("the model's folder holds a classifier, which has no layer over the vocabulary and answers no text");
   const std::string layer = config.has_tied_output ? "embed.word" : "lm";
   OutputLayer out;
   out.scale = config.output_scale;
@@ -193,103 +215,6 @@ Weights Weights::with(NamedTensors replaced) const {
     out.replaced_.insert_or_assign(name, std::move(tensor));
   }
   return out;
-}
-
-namespace {
-
-// Old BERT checkpoints call the norm's tensors gamma and beta.
-std::string modern_name(std::string name) {
-  if (name.ends_with("LayerNorm.gamma")) return name.replace(name.size() - 5, 5, "weight");
-  if (name.ends_with("LayerNorm.beta")) return name.replace(name.size() - 4, 4, "bias");
-  return name;
-}
-
-void check_finite(const std::string& name, const Tensor& tensor, const std::string& source) {
-  if (at::isfinite(tensor).all().item<bool>()) return;
-  throw InputError(source + ": tensor '" + name +
-                   "' holds numbers that are not finite: the file is damaged or half-written; copy or download it again");
-}
-
-// Whether `name` starts as `pattern`, in which '#' stands for a number.
-bool starts_as(std::string_view name, std::string_view pattern) {
-  const size_t hole = pattern.find('#');
-  if (hole == std::string_view::npos) return name.starts_with(pattern);
-  if (!name.starts_with(pattern.substr(0, hole))) return false;
-  size_t end = hole;
-  while (end < name.size() && name[end] >= '0' && name[end] <= '9') ++end;
-  return end > hole && name.substr(end).starts_with(pattern.substr(hole + 1));
-}
-
-bool is_among(const std::vector<std::string>& patterns, const std::string& name) {
-  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) { return starts_as(name, pattern); });
-}
-
-// The part of a checkpoint's tensor that is ours, as [out, in]. Views stay views where nothing has to move.
-Tensor part_of(const Tensor& stored, const CheckpointPiece& piece, bool is_transposed, const std::string& name) {
-  const int64_t outputs = is_transposed && stored.dim() == 2 ? 1 : 0;
-  if (stored.dim() == 0 || stored.size(outputs) % piece.count != 0) {
-    throw InputError("tensor '" + name + "': expected " + std::to_string(piece.count) + " equal parts, found " +
-                     shape_text(stored.sizes()));
-  }
-  const int64_t size = stored.size(outputs) / piece.count;
-  const Tensor part = piece.count == 1 ? stored : stored.slice(outputs, piece.index * size, (piece.index + 1) * size);
-  return outputs == 1 ? part.t().contiguous() : part;
-}
-
-std::string without_prefix(std::string name, const Family& family) {
-  for (const std::string& prefix : family.prefixes) {
-    if (!prefix.empty() && name.starts_with(prefix)) return name.substr(prefix.size());
-  }
-  return name;
-}
-
-}  // namespace
-
-NamedTensors load_base(const Path& model_dir, const ModelConfig& config, at::ScalarType dtype,
-                       std::vector<std::shared_ptr<const MappedFile>>* files) {
-  if (is_gguf(model_dir)) {
-    GgufModel model = load_gguf_model(model_dir, dtype == at::kDouble ? at::kFloat : dtype);
-    if (files != nullptr) *files = std::move(model.files);
-    return std::move(model.tensors);
-  }
-  const Family& family = family_of(config);
-  const SafetensorsFile file = load_sharded(model_dir);
-  if (files != nullptr) *files = file.files;
-  std::map<std::string, std::vector<std::pair<std::string, CheckpointPiece>>>
-      canonical;  // checkpoint name without prefix -> ours
-  for (const TensorSlot& slot : all_slots(config)) {
-    const CheckpointPiece piece = piece_of(checkpoint_name(family, slot.name).value());
-    canonical[piece.tensor].emplace_back(slot.name, piece);
-  }
-  NamedTensors base;
-  std::vector<std::string> unknown;
-  for (const auto& [stored_name, tensor] : file.tensors) {
-    const std::string bare = without_prefix(modern_name(stored_name), family);
-    if (const auto found = canonical.find(bare); found != canonical.end()) {
-      if (tensor.is_floating_point()) check_finite(stored_name, tensor, model_dir.string());
-      for (const auto& [name, piece] : found->second) {
-        const bool is_transposed = family.stores_transposed && !name.starts_with("embed.");
-        if (base.emplace(name, part_of(tensor, piece, is_transposed, stored_name)).second) continue;
-        throw InputError(model_dir.string() + ": tensor '" + stored_name +
-                         "' is stored twice, under two spellings of its name; leave one of them out");
-      }
-      continue;
-    }
-    if (is_among(family.zero, bare)) {
-      if (tensor.count_nonzero().item<int64_t>() == 0) continue;
-      throw InputError(model_dir.string() + ": tensor '" + stored_name +
-                       "' is not zero, which graft does not add to logits; models that use it are not supported");
-    }
-    const bool is_tied_copy =
-        config.has_tied_output && bare == checkpoint_name(family, "lm.weight");  // the word table under a second name
-    if (!is_tied_copy && !is_among(family.unused, bare)) unknown.push_back(stored_name);
-  }
-  if (!unknown.empty()) {
-    throw InputError(model_dir.string() + ": " + std::to_string(unknown.size()) + " tensors belong to no part of a " +
-                     config.model_type + " model with " + std::to_string(std::max(config.layers, config.decoder_layers)) +
-                     " layers: " + joined_first(unknown, 5));
-  }
-  return base;
 }
 
 }  // namespace graft

@@ -44,7 +44,8 @@ class Weights {
   // read of the weights and a call each. Nothing is differentiated,
   // and where tensors are replaced each layer goes alone. Same bits.
   std::vector<at::Tensor> linears(const std::vector<std::string>& layers, const at::Tensor& x) const;
-  // The output layer over the vocabulary: "lm" where the model has one, else its word table.
+  // The output layer over the vocabulary: "lm" where the model has one, else its word table. Throws InputError where a
+  // classifier's folder lacks it.
   OutputLayer output_layer(const ModelConfig& config) const;
   // Rows of a table, in the trunk's dtype. index: [T] int64.
   at::Tensor rows(const std::string& table, const at::Tensor& index) const;
@@ -64,11 +65,5 @@ class Weights {
   std::shared_ptr<Frozen> frozen_;
   NamedTensors replaced_;
 };
-
-// Reads the folder's safetensors (one file or sharded) into canonical names. Names of other heads that the family lists as
-// unused are left out; any other surplus, a missing or misshapen tensor, or a NaN in a small tensor is an InputError.
-// Of a GGUF file: its tensors in `dtype`, the trunk's. `files` receives the mapped files.
-NamedTensors load_base(const Path& model, const ModelConfig& config, at::ScalarType dtype,
-                       std::vector<std::shared_ptr<const MappedFile>>* files = nullptr);
 
 }  // namespace graft

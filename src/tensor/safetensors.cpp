@@ -11,6 +11,7 @@
 #include "base/document.h"
 #include "base/error.h"
 #include "base/options.h"
+#include "base/printable.h"
 #include "tensor/safetensors_header.h"
 
 namespace graft {
@@ -113,11 +114,12 @@ void add_shard(SafetensorsFile shard, const std::string& file, const std::map<st
   for (auto& [name, tensor] : shard.tensors) {
     const auto listed = weight_map.find(name);
     if (listed == weight_map.end()) {
-      throw InputError(index.string() + ": shard '" + file + "' holds tensor " + quote(name) + ", which the index does not list");
+      throw InputError(index.string() + ": shard " + named(file) + " holds tensor " + quote(name) +
+                       ", which the index does not list");
     }
     if (listed->second != file) {
-      throw InputError(index.string() + ": shard '" + file + "' holds tensor " + quote(name) + ", which the index gives to '" +
-                       listed->second + "'");
+      throw InputError(index.string() + ": shard " + named(file) + " holds tensor " + quote(name) +
+                       ", which the index gives to '" + listed->second + "'");
     }
     all.emplace(name, std::move(tensor));
   }
@@ -137,7 +139,7 @@ SafetensorsFile load_by_index(const Path& folder, const Path& index, const std::
   bool is_first = true;
   for (const std::string& file : files) {
     if (!std::filesystem::exists(folder / file))
-      throw InputError(index.string() + ": shard '" + file + "' is missing from the folder");
+      throw InputError(index.string() + ": shard " + named(file) + " is missing from the folder");
     SafetensorsFile shard = load_safetensors(folder / file);
     if (is_first) all.metadata = shard.metadata;
     else keep_common(all.metadata, shard.metadata);
@@ -146,10 +148,7 @@ SafetensorsFile load_by_index(const Path& folder, const Path& index, const std::
     add_shard(std::move(shard), file, weight_map, index, all.tensors);
   }
   for (const auto& [name, file] : weight_map) {
-    if (!all.tensors.contains(name)) {
-      throw InputError(index.string() + ": the index gives tensor " + quote(name) + " to shard '" + file +
-                       "', which does not hold it");
-    }
+    if (!all.tensors.contains(name)) all.absent.emplace(name, file);
   }
   return all;
 }

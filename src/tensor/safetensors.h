@@ -28,15 +28,18 @@ struct SafetensorsFile {
   NamedTensors tensors;                         // row-major CPU tensors. READ-ONLY memory: clone() before writing into one
   std::map<std::string, std::string> metadata;  // "__metadata__"
   std::vector<std::shared_ptr<const MappedFile>> files;  // what the tensors are views into
+  // Of a sharded model: tensors that the index gives to a shard which does not hold them -> that shard.
+  std::map<std::string, std::string> absent = {};
 };
 
 // Reads one file. A tensor whose bytes are not aligned for its dtype is copied, all others are views. Throws InputError "path:
 // ..." for whatever is wrong in the file, IoError if the system refuses.
 SafetensorsFile load_safetensors(const Path& path);
 
-// Reads `folder`/model.safetensors, or all shards that `folder`/model.safetensors.index.json lists. Every tensor must be in the
-// shard that the index gives it to and nowhere else. metadata: the entries that all shards agree on. Throws as load_safetensors,
-// and InputError when the folder holds neither, or both and the index does not use the single file.
+// Reads `folder`/model.safetensors, or all shards that `folder`/model.safetensors.index.json lists. A shard must hold no tensor
+// that the index does not give to it; writers list tensors, too, that no shard holds (the second name of a tied one): see
+// `absent`. metadata: the entries that all shards agree on. Throws as load_safetensors, and InputError when the folder holds
+// neither, or both and the index does not use the single file.
 SafetensorsFile load_sharded(const Path& folder);
 
 // Reads a file's bytes; `owner` keeps them alive and is held by every tensor that is a view. `source` opens the messages.

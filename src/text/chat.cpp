@@ -137,7 +137,7 @@ std::string stripped(const std::string& text) {
 }
 
 [[noreturn]] void refuse_turn(const ChatFormat& format, size_t i, const std::string& why) {
-  throw InputError("turn " + std::to_string(i + 1) + " of a conversation: " + why + " (chat format " + format.name + ")");
+  throw InputError("turn " + std::to_string(i + 1) + ": " + why + " (chat format " + format.name + ")");
 }
 
 void check_roles(const ChatFormat& format, const std::vector<Turn>& turns) {
@@ -157,10 +157,12 @@ void check_roles(const ChatFormat& format, const std::vector<Turn>& turns) {
 
 class Pieces {
  public:
-  void add(const std::string& text, bool is_target) {
+  void add(const std::string& text, bool is_answer = false, bool is_learnt = false) {
     if (text.empty()) return;
-    if (out_.empty() || out_.back().is_target != is_target) out_.push_back({text, is_target});
-    else out_.back().text += text;
+    const Piece piece{text, is_answer && is_learnt, is_answer && !is_learnt};
+    const bool joins = !out_.empty() && out_.back().is_target == piece.is_target && out_.back().is_muted == piece.is_muted;
+    if (joins) out_.back().text += text;
+    else out_.push_back(piece);
   }
   std::vector<Piece> take() { return std::move(out_); }
 
@@ -194,6 +196,13 @@ const ChatFormat& recognise_chat(std::string_view template_text, const std::stri
                    joined(chat_format_names()));
 }
 
+const std::string& end_of_turn(const ChatFormat& format) {
+  const auto found = std::find_if(format.marks.begin(), format.marks.end(),
+                                  [&](const std::string& mark) { return format.assistant.close.ends_with(mark); });
+  ensure(found != format.marks.end(), "an assistant's turn ends in a token");
+  return *found;
+}
+
 void check_chat(const ChatFormat& format, const Tokenizer& tokenizer) {
   for (const std::string& mark : format.marks) {
     if (!tokenizer.token_to_id(mark))
@@ -206,9 +215,9 @@ std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>
   if (turns.empty()) throw InputError("a conversation without a turn");
   check_roles(format, turns);
   Pieces out;
-  out.add(format.start, false);
+  out.add(format.start);
   if (!format.default_system.empty() && turns[0].role != "system")
-    out.add(format.system.open + format.default_system + format.system.close, false);
+    out.add(format.system.open + format.default_system + format.system.close);
   std::string before;  // a system turn that waits for the user's
   for (const Turn& turn : turns) {
     const bool is_system = turn.role == "system";
@@ -219,15 +228,15 @@ std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>
     const std::string whole = std::exchange(before, "") + turn.content;
     const std::string content = format.strips ? stripped(whole) : whole;
     if (turn.role == "assistant") {
-      out.add(format.assistant.open, false);
-      out.add(format.lead + content + format.assistant.close, true);
-      out.add(format.tail, false);
+      out.add(format.assistant.open);
+      out.add(format.lead + content + format.assistant.close, true, turn.is_learnt);
+      out.add(format.tail);
     } else {
       const ChatFormat::Side& side = is_system ? format.system : format.user;
-      out.add(side.open + content + side.close, false);
+      out.add(side.open + content + side.close);
     }
   }
-  if (add_generation_prompt) out.add(format.prompt, false);
+  if (add_generation_prompt) out.add(format.prompt);
   return out.take();
 }
 

@@ -8,22 +8,16 @@
 #include <string_view>
 #include <vector>
 
-#include "text/tokenizer.h"
+#include "text/pieces.h"
 
 namespace graft {
 
 struct Turn {
   std::string role;  // "system", "user" or "assistant"
   std::string content;
+  bool is_learnt = true;  // of an assistant's: training learns it
 
   friend bool operator==(const Turn&, const Turn&) = default;
-};
-
-struct Piece {
-  std::string text;
-  bool is_target = false;  // what the model is to write: an assistant's content and the mark that ends its turn
-
-  friend bool operator==(const Piece&, const Piece&) = default;
 };
 
 struct ChatFormat {
@@ -59,12 +53,15 @@ std::vector<std::string> chat_format_names();
 // Throws InputError with the way out, `source` first, if none is.
 const ChatFormat& recognise_chat(std::string_view template_text, const std::string& source = "chat_template");
 
+// The mark that ends an assistant's turn: one of the format's marks. A model that learnt the format writes it and stops there.
+const std::string& end_of_turn(const ChatFormat& format);
+
 // Throws InputError if one of the format's marks is not a token: the model was not trained on it.
 void check_chat(const ChatFormat& format, const Tokenizer& tokenizer);
 
-// The pieces joined are what the template makes of the turns, beginning-of-text mark included: encode them without special
-// tokens. With `add_generation_prompt` the text ends where an answer begins. Throws InputError on no turn, another role, or an
-// order of roles that the template refuses.
+// The pieces joined are what the template makes of the turns, beginning-of-text mark included: encode them by encode_pieces. With
+// `add_generation_prompt` the text ends where an answer begins. Throws InputError on no turn, another role, or an order of roles
+// that the template refuses; turns are counted from 1.
 std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>& turns, bool add_generation_prompt);
 
 }  // namespace graft

@@ -82,6 +82,7 @@ std::vector<Span> places_of(std::u32string_view pattern, std::u32string_view tex
 struct Apply {
   AlignedText& text;
   size_t limit;
+  bool continues;
 
   void operator()(const BertNormalizer& options) const {
     const CharClasses& classes = char_classes();
@@ -128,13 +129,13 @@ struct Apply {
     text = std::move(out);
   }
   void operator()(const PrependNormalizer& options) const {
-    if (text.size() == 0) return;
+    if (text.size() == 0 || continues) return;
     check_growth(text.size() + options.text.size(), limit);
     text.chars.insert(0, options.text);
     text.origin.insert(text.origin.begin(), options.text.size(), text.origin[0]);
   }
   void operator()(const PrecompiledNormalizer& options) const { apply(options, text, limit); }
-  void operator()(const SentencePieceNormalizer& options) const { apply(options, text, limit); }
+  void operator()(const SentencePieceNormalizer& options) const { apply(options, text, continues, limit); }
 };
 
 NormalForm form_named(const std::string& name) {
@@ -201,10 +202,10 @@ Normalizer Normalizer::read(const FieldMap& map) {
   return out;
 }
 
-void Normalizer::apply(AlignedText& text) const {
+void Normalizer::apply(AlignedText& text, bool continues) const {
   const size_t limit = text.size() * kMaxGrowth + kMaxGrown;
   for (const NormalizerStep& step : steps_) {
-    std::visit(Apply{text, limit}, step);
+    std::visit(Apply{text, limit, continues}, step);
     check_growth(text.size(), limit);
   }
 }

@@ -48,8 +48,9 @@ class Normalizer {
   // Throws InputError naming the JSON pointer of what is wrong or not supported.
   static Normalizer read(const FieldMap& map);
 
+  // `continues`: the text goes on from another one, so that nothing is put before it.
   // Throws InputError when the text would grow past kMaxGrowth times its length and kMaxGrown characters more.
-  void apply(AlignedText& text) const;
+  void apply(AlignedText& text, bool continues = false) const;
 
   static constexpr size_t kMaxGrowth = 32;  // NFKD of one character is 18 at most
   static constexpr size_t kMaxGrown = 65536;

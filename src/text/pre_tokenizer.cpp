@@ -89,6 +89,7 @@ std::vector<Part> parts_from(const std::vector<Span>& matches, Span span) {
 struct Cut {
   AlignedText& text;
   std::vector<Span>& words;
+  bool continues;
 
   void operator()(const BertSplit&) const {
     constexpr uint16_t kSpace = static_cast<uint16_t>(CharClass::kSpace),
@@ -119,7 +120,7 @@ struct Cut {
       std::vector<uint32_t> origin_copy;
       std::u32string chars_copy;
       const uint32_t* origin = text.origin.data() + span.begin;
-      if (options.add_prefix_space && chars[0] != ' ') {
+      if (options.add_prefix_space && chars[0] != ' ' && !goes_on(span)) {
         chars_copy.reserve(chars.size() + 1);
         chars_copy.push_back(' ');
         chars_copy.append(chars);
@@ -157,7 +158,7 @@ struct Cut {
       const char32_t c = text.chars[span.begin];
       const bool prepends =
           options.prepend == PrependScheme::kAlways || (options.prepend == PrependScheme::kFirst && text.origin[span.begin] == 0);
-      if (prepends && c != ' ' && c != options.sign) signs.push(options.sign, text.origin[span.begin]);
+      if (prepends && c != ' ' && c != options.sign && !goes_on(span)) signs.push(options.sign, text.origin[span.begin]);
       for (size_t i = span.begin; i < span.end; ++i) {
         const bool is_sign = text.chars[i] == ' ' || text.chars[i] == options.sign;
         if (is_sign && options.split && signs.size() > first) {
@@ -207,6 +208,9 @@ struct Cut {
   }
 
  private:
+  // Whether a word is the beginning of a text that goes on from another one.
+  bool goes_on(Span span) const { return continues && span.begin == 0; }
+
   template <typename F>
   void each(F cut) const {
     std::vector<Span> out;
@@ -324,10 +328,10 @@ PreTokenizer PreTokenizer::read(const FieldMap& map) {
   return out;
 }
 
-std::vector<Span> PreTokenizer::apply(AlignedText& text) const {
+std::vector<Span> PreTokenizer::apply(AlignedText& text, bool continues) const {
   std::vector<Span> words;
   if (text.size() > 0) words.push_back({0, text.size()});
-  for (const SplitStep& step : steps_) std::visit(Cut{text, words}, step);
+  for (const SplitStep& step : steps_) std::visit(Cut{text, words, continues}, step);
   return words;
 }
 

@@ -55,8 +55,9 @@ class PreTokenizer {
   static PreTokenizer read(const FieldMap& map);
 
   // Cuts `text` into words (none empty). ByteLevel also rewrites the text: one character per UTF-8 byte, and a leading space.
+  // `continues`: the text goes on from another one, so that nothing is put before its first word.
   // Throws InputError when a regular expression takes too many steps.
-  std::vector<Span> apply(AlignedText& text) const;
+  std::vector<Span> apply(AlignedText& text, bool continues = false) const;
 
  private:
   std::vector<SplitStep> steps_;

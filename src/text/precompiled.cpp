@@ -53,13 +53,13 @@ void apply(const PrecompiledNormalizer& options, AlignedText& text, size_t limit
   if (is_changed) text.replace(out);
 }
 
-void apply(const SentencePieceNormalizer& options, AlignedText& text, size_t limit) {
+void apply(const SentencePieceNormalizer& options, AlignedText& text, bool continues, size_t limit) {
   const std::string bytes = to_utf8(text.chars);
   const char32_t space = options.escape_whitespaces ? char32_t{0x2581} : U' ';
   AlignedText out;
   out.chars.reserve(text.size() + 1);
   out.origin.reserve(text.size() + 1);
-  const bool is_inside = options.only_at_start && text.size() > 0 && text.origin[0] > 0;
+  const bool is_inside = continues || (options.only_at_start && text.size() > 0 && text.origin[0] > 0);
   bool after_space = options.remove_extra_whitespaces && !is_inside, is_begun = is_inside;
   std::optional<uint32_t> prefix_origin;
   for (size_t at = 0, i = 0; i < text.size();) {  // the same place in bytes and in characters

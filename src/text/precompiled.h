@@ -22,6 +22,7 @@ struct SentencePieceNormalizer {
   bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
   bool only_at_start = false;  // what stands behind an added token keeps its first space and gets none
 };
-void apply(const SentencePieceNormalizer& options, AlignedText& text, size_t limit);
+// `continues`: the text goes on from another one, whose last character is no space.
+void apply(const SentencePieceNormalizer& options, AlignedText& text, bool continues, size_t limit);
 
 }  // namespace graft

@@ -30,19 +30,20 @@ void trim(TokenSequence& sequence, bool has_added_space) {
   throw InputError("max_length " + std::to_string(options.max_length) + ": " + why);
 }
 
-// Cuts on the right so that both have at most `room` tokens together. Returns whether any went.
-bool truncate(TokenSequence& first, TokenSequence* second, int64_t room, const EncodeOptions& options) {
+// Cuts so that both have at most `room` tokens together. Returns how many went.
+int64_t truncate(TokenSequence& first, TokenSequence* second, int64_t room, const EncodeOptions& options) {
   const auto size_of = [](const TokenSequence* sequence) {
     return sequence == nullptr ? int64_t{0} : static_cast<int64_t>(sequence->size());
   };
   const int64_t a = size_of(&first), b = size_of(second);
   const int64_t excess = a + b - room;
-  if (excess <= 0) return false;
+  if (excess <= 0) return 0;
+  const auto cut = [&](TokenSequence& sequence, int64_t length) { sequence.cut(static_cast<size_t>(length), options.side); };
   if (room == 0) {
-    first.cut(0);
-    if (second != nullptr) second->cut(0);
+    cut(first, 0);
+    if (second != nullptr) cut(*second, 0);
   } else if (second == nullptr && options.strategy == TruncationStrategy::kLongestFirst) {
-    first.cut(static_cast<size_t>(room));
+    cut(first, room);
   } else if (options.strategy == TruncationStrategy::kLongestFirst) {
     // The shorter text keeps all of its tokens if the longer one can give way; else each gets half, the longer one the odd token.
     int64_t small = std::min(a, b), large = small > room ? small : std::max(small, room - small);
@@ -50,8 +51,8 @@ bool truncate(TokenSequence& first, TokenSequence* second, int64_t room, const E
       small = room / 2;
       large = room - small;
     }
-    first.cut(static_cast<size_t>(a > b ? large : small));
-    second->cut(static_cast<size_t>(a > b ? small : large));
+    cut(first, a > b ? large : small);
+    cut(*second, a > b ? small : large);
   } else {
     const bool is_first = options.strategy == TruncationStrategy::kOnlyFirst;
     if (!is_first && second == nullptr) cannot_cut(options, "only_second needs a second text");
@@ -62,9 +63,9 @@ bool truncate(TokenSequence& first, TokenSequence* second, int64_t room, const E
                               " tokens and would have to lose " + std::to_string(excess) +
                               "; use longest_first or a larger max_length");
     }
-    target.cut(static_cast<size_t>(size - excess));
+    cut(target, size - excess);
   }
-  return true;
+  return excess;
 }
 
 }  // namespace
@@ -77,11 +78,16 @@ Margins margins_of(std::u32string_view token) {
   return out;
 }
 
-void TokenSequence::cut(size_t length) {
+void TokenSequence::cut(size_t length, TruncationSide side) {
   if (length >= size()) return;
-  ids.resize(length);
-  offsets.resize(length);
-  if (!margins.empty()) margins.resize(length);
+  const auto keep = [&](auto& each) {
+    const auto kept = static_cast<std::ptrdiff_t>(length);
+    if (side == TruncationSide::kRight) each.erase(each.begin() + kept, each.end());
+    else each.erase(each.begin(), each.end() - kept);
+  };
+  keep(ids);
+  keep(offsets);
+  if (!margins.empty()) keep(margins);
 }
 
 const std::string* Tokenizer::Parts::token_of(int64_t id) const {
@@ -96,7 +102,7 @@ void Tokenizer::Parts::put_added(const AlignedText& text, const AddedSplit& spli
   if (trims()) out.margins.push_back(margins_of(text.view().substr(begin, end - begin)));
 }
 
-TokenSequence Tokenizer::Parts::encode(std::string_view text, std::string_view source) const {
+TokenSequence Tokenizer::Parts::encode(std::string_view text, std::string_view source, bool continues) const {
   if (text.size() > kMaxTextBytes) {
     throw InputError(std::string(source) + ": expected at most " + std::to_string(kMaxTextBytes) + " bytes, found " +
                      std::to_string(text.size()));
@@ -107,34 +113,34 @@ TokenSequence Tokenizer::Parts::encode(std::string_view text, std::string_view s
   for (size_t i = 0; i < whole.origin.size(); ++i) whole.origin[i] = static_cast<uint32_t>(i);
   TokenSequence out;
   if (!added.has_raw()) {
-    encode_part(std::move(whole), out);
+    encode_part(std::move(whole), continues, out);
     return out;
   }
   const std::vector<AddedSplit> splits = added.split_raw(whole.view());
   if (splits.size() == 1 && splits[0].id < 0) {
-    encode_part(std::move(whole), out);
+    encode_part(std::move(whole), continues, out);
     return out;
   }
   for (const AddedSplit& split : splits) {
     if (split.id >= 0) put_added(whole, split, out);
-    else encode_part(whole.slice(split.span.begin, split.span.end), out);
+    else encode_part(whole.slice(split.span.begin, split.span.end), continues && split.span.begin == 0, out);
   }
   return out;
 }
 
 // `text`: a stretch of the user's text without raw added tokens.
-void Tokenizer::Parts::encode_part(AlignedText text, TokenSequence& out) const {
-  normalizer.apply(text);
-  if (!added.has_normalized()) return encode_words(std::move(text), out);
+void Tokenizer::Parts::encode_part(AlignedText text, bool continues, TokenSequence& out) const {
+  normalizer.apply(text, continues);
+  if (!added.has_normalized()) return encode_words(std::move(text), continues, out);
   for (const AddedSplit& split : added.split_normalized(text.view())) {
     if (split.id >= 0) put_added(text, split, out);
-    else encode_words(text.slice(split.span.begin, split.span.end), out);
+    else encode_words(text.slice(split.span.begin, split.span.end), continues && split.span.begin == 0, out);
   }
 }
 
-void Tokenizer::Parts::encode_words(AlignedText text, TokenSequence& out) const {
+void Tokenizer::Parts::encode_words(AlignedText text, bool continues, TokenSequence& out) const {
   std::vector<Span> words;
-  if (pre_tokenizer) words = pre_tokenizer->apply(text);
+  if (pre_tokenizer) words = pre_tokenizer->apply(text, continues);
   else if (text.size() > 0) words.push_back({0, text.size()});
   out.ids.reserve(out.ids.size() + words.size());
   out.offsets.reserve(out.offsets.size() + words.size());
@@ -160,15 +166,16 @@ Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) 
 Encoding Tokenizer::encode(std::string_view text, std::optional<std::string_view> pair, const EncodeOptions& options) const {
   Encoding out;
   std::vector<TokenSequence> sequences;
-  sequences.push_back(parts_->encode(text, pair ? "first text" : "text"));
-  if (pair) sequences.push_back(parts_->encode(*pair, "second text"));
+  sequences.push_back(parts_->encode(text, pair ? "first text" : "text", options.continues));
+  if (pair) sequences.push_back(parts_->encode(*pair, "second text", false));
   if (options.max_length < 0) cannot_cut(options, "expected 0 (no bound) or more");
   if (options.max_length > 0) {
     const int64_t specials = options.add_special ? num_added(pair.has_value()) : 0;
     if (options.max_length < specials) cannot_cut(options, "the special tokens alone are " + std::to_string(specials));
-    out.is_truncated = truncate(sequences[0], pair ? &sequences[1] : nullptr, options.max_length - specials, options);
+    out.num_truncated = truncate(sequences[0], pair ? &sequences[1] : nullptr, options.max_length - specials, options);
   }
   for (const bool has_added_space : parts_->post_processor.trims()) {
+    if (!options.trims_offsets) break;
     for (TokenSequence& sequence : sequences) trim(sequence, has_added_space);
   }
   for (const PostProcessor::Piece& piece : parts_->post_processor.pieces(pair.has_value())) {

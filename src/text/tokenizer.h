@@ -26,15 +26,20 @@ struct Encoding {
   // [begin, end) in code points of the text that the token comes from; (0, 0) for what the template added.
   std::vector<std::pair<int64_t, int64_t>> offsets;
   std::vector<bool> special;  // true for what the template added, not for "[SEP]" found in the text
-  bool is_truncated = false;  // tokens were cut to reach max_length
+  int64_t num_truncated = 0;  // tokens that were cut to reach max_length
 };
 
 enum class TruncationStrategy { kLongestFirst, kOnlyFirst, kOnlySecond };
+// The end of a text that a cut takes. What the template adds stays on both.
+enum class TruncationSide { kRight, kLeft };
 
 struct EncodeOptions {
   bool add_special = true;
   int64_t max_length = 0;  // of the whole encoding, specials included; 0: no bound
   TruncationStrategy strategy = TruncationStrategy::kLongestFirst;
+  TruncationSide side = TruncationSide::kRight;
+  bool continues = false;     // the text goes on from another one: nothing is put before its first word
+  bool trims_offsets = true;  // as the file says; false: a token's offsets keep its white space
 };
 
 enum class SpecialTokens { kKeep, kSkip };

@@ -25,7 +25,7 @@ struct TokenSequence {
   std::vector<Margins> margins;  // filled only when offsets are trimmed
 
   size_t size() const { return ids.size(); }
-  void cut(size_t length);
+  void cut(size_t length, TruncationSide side);
 };
 
 struct Tokenizer::Parts {
@@ -40,9 +40,10 @@ struct Tokenizer::Parts {
   std::vector<Margins> margins;  // by id of the model; empty when offsets are not trimmed
 
   bool trims() const { return !post_processor.trims().empty(); }
-  TokenSequence encode(std::string_view text, std::string_view source) const;
-  void encode_part(AlignedText text, TokenSequence& out) const;
-  void encode_words(AlignedText text, TokenSequence& out) const;
+  // `continues`: see EncodeOptions; of a part of the text: it is the first part of such a text.
+  TokenSequence encode(std::string_view text, std::string_view source, bool continues) const;
+  void encode_part(AlignedText text, bool continues, TokenSequence& out) const;
+  void encode_words(AlignedText text, bool continues, TokenSequence& out) const;
   void put_added(const AlignedText& text, const AddedSplit& split, TokenSequence& out) const;
   const std::string* token_of(int64_t id) const;
 };

@@ -43,6 +43,15 @@ void Adafactor::step(NamedTensors& tensors, double learning_rate) {
   }
 }
 
+// The mean of squares is made of the floor alone.
+std::vector<std::string> Adafactor::still_tensors() const {
+  std::vector<std::string> names;
+  for (const Slot& slot : slots_) {
+    if (slot.v.defined() && slot.v.max().item<double>() < 2 * kSquareFloor) names.push_back(slot.spec.name);
+  }
+  return names;
+}
+
 NamedTensors Adafactor::state() const {
   NamedTensors out{{kCount, at::full({}, steps_, at::kLong)}};
   for (const Slot& slot : slots_) {

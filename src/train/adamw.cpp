@@ -48,6 +48,14 @@ void AdamW::step(NamedTensors& tensors, double learning_rate) {
   }
 }
 
+std::vector<std::string> AdamW::still_tensors() const {
+  std::vector<std::string> names;
+  for (const Slot& slot : slots_) {
+    if (slot.v.defined() && slot.v.count_nonzero().item<int64_t>() == 0) names.push_back(slot.spec.name);
+  }
+  return names;
+}
+
 NamedTensors AdamW::state() const {
   NamedTensors out;
   for (const Slot& slot : slots_) {

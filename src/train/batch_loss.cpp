@@ -96,4 +96,21 @@ BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& b
   return out;
 }
 
+StepLoss step_gradients(const RunInputs& inputs, const Adapter& adapter, NamedTensors& tensors, const std::vector<Batch>& batches,
+                        int64_t step) {
+  double units = 0;
+  for (const Batch& batch : batches) units += loss_units(inputs, batch);
+  Bound bound(*inputs.model, adapter, tensors, Experts::kApart);
+  StepLoss out;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const RandomKey key = key_of(inputs.config).with("step").with(static_cast<uint64_t>(step)).with(i);
+    const BatchLoss batch = batch_loss(inputs, bound, batches[i], key, units);
+    out.loss += batch.loss.item<double>();
+    torch::autograd::backward({batch.loss}, {});
+    out.tokens += batch.tokens;
+  }
+  bound.join();
+  return out;
+}
+
 }  // namespace graft

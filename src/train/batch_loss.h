@@ -20,4 +20,13 @@ double loss_units(const RunInputs& inputs, const Batch& batch);
 //   loss = CE(first) + consistency * summed_consistency(first, second)
 BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& batch, RandomKey key, double units);
 
+struct StepLoss {
+  double loss = 0;  // mean over the step's units
+  int64_t tokens = 0;
+};
+
+// Forward and backward over the micro-batches of step 0, 1, ...: adds the gradients to those of `tensors`.
+StepLoss step_gradients(const RunInputs& inputs, const Adapter& adapter, NamedTensors& tensors, const std::vector<Batch>& batches,
+                        int64_t step);
+
 }  // namespace graft

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "base/digest.h"
 #include "base/error.h"
@@ -15,10 +16,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kVersion = 1;
+constexpr int64_t kVersion = 2, kOldestVersion = 1;  // 1: `complete` is empty
 constexpr const char* kMarker = "complete";
 constexpr const char* kTensorPrefix = "tensor/";
 constexpr const char* kOptimizerPrefix = "optimizer/";
+
+constexpr double kWorstLoss = 1e300;
+
+// What decides between equal values, as state.json holds it: without a loss it would not decide as before a resume.
+double known_loss(double loss) { return std::isfinite(loss) ? loss : kWorstLoss; }
 
 Path folder_of(const Path& run_dir) { return run_dir / "checkpoints"; }
 
@@ -49,6 +55,7 @@ Node to_node(const Checkpoint& c, const std::string& state) {
                     {"inputs", std::move(inputs)},
                     {"best_step", Node::integer(c.best.step)},
                     {"best_value", Node::number(c.best.value)},
+                    {"best_loss", Node::number(known_loss(c.best.loss))},
                     {"stale", Node::integer(c.best.stale)},
                     {"state", Node::text(state)}});
 }
@@ -60,12 +67,22 @@ std::string digest_of(const NamedTensors& state) {
   return sha256(text);
 }
 
-Checkpoint read_checkpoint(const Path& dir) {
-  const std::string source = (dir / "state.json").string();
-  const Node json = parse_json(read_file(source), source);
+// The bytes of state.json are those whose digest `complete` holds, and the step is the folder's.
+void check_state(const std::string& text, int64_t version, int64_t step, int64_t folder_step, const Path& dir) {
+  const std::string marker = read_file(dir / kMarker), source = (dir / "state.json").string();
+  if (version == kOldestVersion ? !marker.empty() : marker != sha256(text))
+    throw InputError(source + ": the bytes are not those that were written");
+  if (step != folder_step)
+    throw InputError(source + ": expected step " + std::to_string(folder_step) + ", as its folder is named, found " +
+                     std::to_string(step));
+}
+
+Checkpoint read_checkpoint(const Path& dir, int64_t folder_step) {
+  const std::string source = (dir / "state.json").string(), text = read_file(source);
+  const Node json = parse_json(text, source);
   Options options(json, source);
   constexpr int64_t kMost = INT64_MAX;
-  options.integer("version", std::nullopt, kVersion, kVersion);
+  const int64_t version = options.integer("version", std::nullopt, kOldestVersion, kVersion);
   Checkpoint c;
   c.step = options.integer("step", std::nullopt, 0, kMost);
   c.log_bytes = options.integer("log_bytes", std::nullopt, 0, kMost);
@@ -79,9 +96,11 @@ Checkpoint read_checkpoint(const Path& dir) {
   }
   c.best.step = options.integer("best_step", std::nullopt, -1, kMost);
   c.best.value = options.number("best_value", std::nullopt, -1e300, 1e300);
+  c.best.loss = options.number("best_loss", kWorstLoss, -kWorstLoss, kWorstLoss);  // older checkpoints have none
   c.best.stale = options.integer("stale", std::nullopt, 0, kMost);
   const std::string digest = options.text("state", std::nullopt);
   options.finish();
+  check_state(text, version, c.step, folder_step, dir);
   const NamedTensors tensors = load_safetensors(dir / "state.safetensors").tensors;
   if (digest_of(tensors) != digest)
     throw InputError((dir / "state.safetensors").string() + ": the bytes are not those that were written");
@@ -102,6 +121,11 @@ void remove_checkpoint(const Path& dir) {
 
 }  // namespace
 
+bool BestSoFar::is_better_than(const BestSoFar& other) const {
+  if (other.step < 0 || value != other.value) return other.step < 0 || value > other.value;
+  return known_loss(loss) < known_loss(other.loss);
+}
+
 void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
   const Path dir = folder_of(run_dir) / ("step-" + std::to_string(checkpoint.step));
   std::error_code ignored;
@@ -112,8 +136,9 @@ void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
   for (const auto& [name, tensor] : checkpoint.tensors) all[kTensorPrefix + name] = tensor.detach().contiguous();
   for (const auto& [name, tensor] : checkpoint.optimizer) all[kOptimizerPrefix + name] = tensor.contiguous();
   save_safetensors(dir / "state.safetensors", all);
-  write_file_atomically(dir / "state.json", to_json(to_node(checkpoint, digest_of(all))));
-  write_file_atomically(dir / kMarker, "");
+  const std::string state = to_json(to_node(checkpoint, digest_of(all)));
+  write_file_atomically(dir / "state.json", state);
+  write_file_atomically(dir / kMarker, sha256(state));
   sync_directory(folder_of(run_dir));
   for (const auto& [step, old] : step_folders(run_dir)) {
     if (step < checkpoint.step) remove_checkpoint(old);
@@ -130,7 +155,7 @@ std::optional<Checkpoint> load_newest_checkpoint(const Path& run_dir) {
   for (const auto& [step, dir] : step_folders(run_dir)) {
     if (!fs::exists(dir / kMarker)) continue;
     try {
-      return read_checkpoint(dir);
+      return read_checkpoint(dir, step);
     } catch (const InputError& error) {
       throw InputError(std::string(error.what()) + "\n  the checkpoint is damaged; remove " + dir.string() +
                        " to go on from an earlier one, or from the start");

@@ -1,8 +1,8 @@
 // Checkpoints of a run: everything that a resume needs to go on bit for bit (doc/run_folder.md).
 //
-// checkpoints/step-N/ holds state.safetensors, state.json and, last of all, an empty file `complete`. A folder without that file
-// does not count. Randomness is a pure function of (seed, step, ...) and the order of rows one of (seed, epoch):
-// neither is saved.
+// checkpoints/step-N/ holds state.safetensors, state.json and, last of all, `complete`. A folder without that file does not
+// count. Each file vouches for another: `complete` holds the digest of state.json, which holds that of the tensors. Randomness is
+// a pure function of (seed, step, ...) and the order of rows one of (seed, epoch): neither is saved.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,11 @@ namespace graft {
 
 struct BestSoFar {
   int64_t step = -1;  // -1: no evaluation yet
-  double value = 0;   // of the primary metric
-  int64_t stale = 0;  // evaluations since
+  double value = 0;   // of the primary metric, larger is better
+  double loss = 0;    // decides between equal values
+  int64_t stale = 0;  // evaluations since the value was reached first
+
+  bool is_better_than(const BestSoFar& other) const;
 };
 
 struct Checkpoint {
@@ -37,7 +40,9 @@ struct Checkpoint {
 // Throws IoError; the previous checkpoint then still stands.
 void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint);
 
-// The complete checkpoint with the most steps, or nothing. Throws InputError for a damaged one.
+// The complete checkpoint with the most steps, or nothing. Throws InputError for a damaged one: bytes that are not those written,
+// a step that is not the folder's. Of version 1, which graft 0.1.0 wrote, state.json has no digest: its step and its tensors are
+// checked.
 std::optional<Checkpoint> load_newest_checkpoint(const Path& run_dir);
 
 // Of a run that is done. Failures are ignored: what stays takes room and harms nothing.

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "data/metrics.h"
+#include "infer/generation_settings.h"
 
 namespace graft {
 
@@ -40,7 +41,8 @@ std::optional<double> leading_number(const std::string& text, std::string& rest)
 }
 
 Period read_period(Options& options, const char* key) {
-  const std::string text = options.text(key, "1 epoch");
+  const std::string text = options.text(key, "auto");
+  if (text == "auto") return {};
   if (text == "never") return {Period::Unit::kNever, 0};
   std::string unit;
   const std::optional<double> count = leading_number(text, unit);
@@ -49,7 +51,7 @@ Period read_period(Options& options, const char* key) {
   constexpr double kMost = 1e12;  // not-a-number fails this, too
   if (!count || !(*count > 0 && *count <= kMost) || (!in_steps && !in_epochs) ||
       (in_steps && *count != static_cast<double>(static_cast<int64_t>(*count)))) {
-    options.fault(key, "expected steps such as 500, epochs such as '1 epoch', or never, found " + quote(text));
+    options.fault(key, "expected steps such as 500, epochs such as '1 epoch', never, or auto, found " + quote(text));
     return {};
   }
   return {in_steps ? Period::Unit::kSteps : Period::Unit::kEpochs, *count};
@@ -57,6 +59,7 @@ Period read_period(Options& options, const char* key) {
 
 Node period_node(const Period& period) {
   if (period.unit == Period::Unit::kNever) return Node::text("never");
+  if (period.unit == Period::Unit::kAuto) return Node::text("auto");
   return Node::text(Node::number(period.count).scalar + (period.unit == Period::Unit::kSteps ? " steps" : " epochs"));
 }
 
@@ -70,7 +73,7 @@ Warmup read_warmup(Options& options) {
 
 // A name is a key beside the scores of an evaluation.
 bool is_free_name(const std::string& name) {
-  static const std::vector<std::string> kTaken = {"rows", "loss", "mean"};
+  static const std::vector<std::string> kTaken = {"rows", "loss", "mean", "majority", "only_answer"};
   const auto is_allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.' ||
            c == '/';
@@ -100,7 +103,8 @@ std::vector<EvalTask> read_eval_tasks(const Node& list, const std::string& sourc
       options.fault("name", "the name " + quote(task.name) + " appears twice");
     if (options.has("name") && !is_free_name(task.name)) {
       options.fault("name",
-                    "expected letters, digits and _ - . / that are neither a metric's name nor rows, loss or mean, found " +
+                    "expected letters, digits and _ - . / that are neither a metric's name nor rows, loss, mean, majority or "
+                    "only_answer, found " +
                         quote(task.name));
     }
     tasks.push_back(std::move(task));
@@ -151,32 +155,6 @@ void read_data(Options& options, DataConfig& data) {
     options.fault("split_eval", "needs data.eval, and no data.test: both come from data.eval");
   if (!data.eval.empty() && data.held_out > 0) options.fault("held_out", "data.eval is given; leave one of the two out");
   if (!data.mixture.empty()) check_mixture(options, data);
-}
-
-void read_generation(Options& options, GenerateOptions& generation) {
-  generation.max_new_tokens = options.integer("max_new_tokens", generation.max_new_tokens, 0, 1 << 20);
-  generation.beams = options.integer("beams", generation.beams, 1, 1024);
-  generation.length_penalty = options.number("length_penalty", generation.length_penalty, -100, 100);
-  SamplingOptions& sampling = generation.sampling;
-  sampling.temperature = options.number("temperature", sampling.temperature, 0, 1e6);
-  sampling.top_k = options.integer("top_k", sampling.top_k, 0, 1 << 24);
-  sampling.top_p = options.number("top_p", sampling.top_p, 1e-9, 1);
-  sampling.repetition_penalty = options.number("repetition_penalty", sampling.repetition_penalty, 1e-3, 1e3);
-  sampling.no_repeat_ngram = options.integer("no_repeat_ngram", sampling.no_repeat_ngram, 0, 1 << 20);
-  sampling.min_new_tokens = options.integer("min_new_tokens", sampling.min_new_tokens, 0, 1 << 20);
-}
-
-Node generation_node(const GenerateOptions& generation) {
-  const SamplingOptions& sampling = generation.sampling;
-  return Node::map({{"max_new_tokens", Node::integer(generation.max_new_tokens)},
-                    {"beams", Node::integer(generation.beams)},
-                    {"length_penalty", Node::number(generation.length_penalty)},
-                    {"temperature", Node::number(sampling.temperature)},
-                    {"top_k", Node::integer(sampling.top_k)},
-                    {"top_p", Node::number(sampling.top_p)},
-                    {"repetition_penalty", Node::number(sampling.repetition_penalty)},
-                    {"no_repeat_ngram", Node::integer(sampling.no_repeat_ngram)},
-                    {"min_new_tokens", Node::integer(sampling.min_new_tokens)}});
 }
 
 // A setting that has no effect beside `reason`: a fault where the user gave it another value than the usual one, and the usual
@@ -244,7 +222,8 @@ void read_training(Options& options, RunConfig& c) {
   c.objective.averages_rows = options.choice("loss_unit", "token", {"token", "row"}) == "row";
   c.objective.targets = to_enum<ConsistencyTargets>(kTargets, options.choice("consistency_targets", "detached", kTargets));
   options.choice("device", "cpu", {"cpu"});
-  c.epochs = options.number("epochs", c.epochs, 0, 1e6);
+  if (const Node* own = options.raw("epochs"); own != nullptr && own->kind != Node::Kind::kNull && own->scalar != "auto")
+    c.epochs = options.number("epochs", std::nullopt, 0, 1e6);
   c.max_steps = options.integer("max_steps", c.max_steps, 0, kManySteps);
   c.batch_size = options.integer("batch_size", c.batch_size, 1, 1 << 20);
   c.token_budget = options.integer("token_budget", c.token_budget, 0, 1 << 24);
@@ -263,8 +242,38 @@ void read_training(Options& options, RunConfig& c) {
   c.checkpoint_every = read_period(options, "checkpoint_every");
   c.early_stop = options.integer("early_stop", c.early_stop, 0, 1 << 20);
   c.keep_best = options.boolean("keep_best", c.keep_best);
-  read_generation(options.section("generation"), c.generation);
+  Options& generation = options.section("generation");
+  c.uses_model_generation = generation.boolean("model_defaults", true);
+  c.generation = read_generation(generation);
   refuse_ineffective(options, c);
+}
+
+Node warmup_node(const Warmup& warmup) {
+  return warmup.share > 0 || warmup.steps == 0 ? Node::number(warmup.share) : Node::integer(warmup.steps);
+}
+
+std::vector<RunLength> read_lengths(Options& options) {
+  std::vector<RunLength> lengths;
+  const Node* list = options.raw("lengthened_from");
+  if (list == nullptr || list->kind == Node::Kind::kNull) return lengths;
+  if (list->kind != Node::Kind::kList) options.fault("lengthened_from", "expected a list of lengths that the run had before");
+  for (const Node& item : list->items) {
+    Options each(item, options.source(), "/lengthened_from");
+    lengths.push_back({each.number("epochs", std::nullopt, 0, 1e6), each.integer("max_steps", std::nullopt, 0, kManySteps),
+                       read_warmup(each)});
+    each.finish();
+  }
+  return lengths;
+}
+
+Node lengths_node(const std::vector<RunLength>& lengths) {
+  std::vector<Node> list;
+  for (const RunLength& length : lengths) {
+    list.push_back(Node::map({{"epochs", Node::number(length.epochs)},
+                              {"max_steps", Node::integer(length.max_steps)},
+                              {"warmup", warmup_node(length.warmup)}}));
+  }
+  return Node::list(std::move(list));
 }
 
 // `over` on top of `under`, key by key.
@@ -298,11 +307,16 @@ RunConfig parse_run_config(const Node& document, const Node& defaults, const std
   Options options(merged, source);
   RunConfig config;
   collect_suggested(defaults, &document, "", config.suggested);
+  if (const Node* generation = merged.find("generation")) {
+    for (const auto& [key, value] : generation->members) config.given_generation.push_back(key);
+  }
   config.model = options.text("model", "");
+  config.ignored_keys = options.texts("ignore_config_keys", std::vector<std::string>{});
   config.task = options.text("task", "");
   config.out = options.text("out", "");
   config.adapter_name = options.text("adapter_name", "");
   config.start_from = options.text("start_from", "");
+  config.lengthened_from = read_lengths(options);
   if (const Node* adapter = options.raw("adapter")) config.adapter = *adapter;
   read_data(options.section("data"), config.data);
   if (config.task.empty() && !config.data.mixture.empty()) config.task = config.data.mixture.front().task;
@@ -333,13 +347,17 @@ Node run_config_node(const RunConfig& c) {
                          {"eval_rows", Node::integer(c.data.eval_rows)},
                          {"per_label", Node::integer(c.data.per_label)},
                          {"split_eval", Node::boolean(c.data.splits_eval)}});
+  Node generation = generation_node(c.generation);
+  generation["model_defaults"] = Node::boolean(c.uses_model_generation);
   return Node::map(
       {{"model", Node::text(c.model)},
+       {"ignore_config_keys", Node::texts(c.ignored_keys)},
        {"task", Node::text(c.task)},
        {"out", Node::text(c.out)},
        {"adapter_name", Node::text(c.adapter_name)},
        {"adapter", c.adapter},
        {"start_from", Node::text(c.start_from)},
+       {"lengthened_from", lengths_node(c.lengthened_from)},
        {"data", std::move(data)},
        {"optimizer", enum_node(kOptimizers, c.optimizer)},
        {"adafactor", Node::map({{"first_step", Node::integer(c.adafactor.first_step)},
@@ -352,14 +370,14 @@ Node run_config_node(const RunConfig& c) {
        {"loss_unit", Node::text(c.objective.averages_rows ? "row" : "token")},
        {"consistency_targets", enum_node(kTargets, c.objective.targets)},
        {"device", Node::text("cpu")},
-       {"epochs", Node::number(c.epochs)},
+       {"epochs", c.epochs ? Node::number(*c.epochs) : Node::text("auto")},
        {"max_steps", Node::integer(c.max_steps)},
        {"batch_size", Node::integer(c.batch_size)},
        {"token_budget", Node::integer(c.token_budget)},
        {"accumulate", Node::integer(c.accumulate)},
        {"order", enum_node(kOrders, c.order)},
        {"learning_rate", Node::number(c.learning_rate)},
-       {"warmup", c.warmup.share > 0 || c.warmup.steps == 0 ? Node::number(c.warmup.share) : Node::integer(c.warmup.steps)},
+       {"warmup", warmup_node(c.warmup)},
        {"schedule", enum_node(kSchedules, c.schedule)},
        {"weight_decay", Node::number(c.weight_decay)},
        {"beta1", Node::number(c.beta1)},
@@ -374,7 +392,7 @@ Node run_config_node(const RunConfig& c) {
        {"checkpoint_every", period_node(c.checkpoint_every)},
        {"early_stop", Node::integer(c.early_stop)},
        {"keep_best", Node::boolean(c.keep_best)},
-       {"generation", generation_node(c.generation)}});
+       {"generation", std::move(generation)}});
 }
 
 }  // namespace graft

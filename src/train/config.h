@@ -15,9 +15,9 @@
 
 namespace graft {
 
-// "How often": a number with its unit. "500" or "500 steps"; "1 epoch", "0.5 epochs"; "never".
+// "How often": a number with its unit. "500" or "500 steps"; "1 epoch", "0.5 epochs"; "never"; "auto".
 struct Period {
-  enum class Unit { kNever, kSteps, kEpochs } unit = Unit::kEpochs;
+  enum class Unit { kNever, kSteps, kEpochs, kAuto } unit = Unit::kAuto;  // kAuto: an epoch, unless settle_length says more
   double count = 1;
 };
 
@@ -62,20 +62,29 @@ struct DataConfig {
   int64_t eval_rows = 0;  // the same of eval
 };
 
+// What says how many steps a run has.
+struct RunLength {
+  double epochs = 3;
+  int64_t max_steps = 0;
+  Warmup warmup;
+};
+
 struct RunConfig {
   std::string model, task, out;
-  Node adapter;              // {edits, head}: the preset or file, with --set applied
-  std::string adapter_name;  // as the user named it
-  std::string start_from;    // an adapter folder whose tensors are the initial values; may be empty
+  std::vector<std::string> ignored_keys;  // of the model's config.json, which graft does not know
+  Node adapter;                           // {edits, head}: the preset or file, with --set applied
+  std::string adapter_name;               // as the user named it
+  std::string start_from;                 // an adapter folder whose tensors are the initial values; may be empty
   DataConfig data;
+  std::vector<RunLength> lengthened_from = {};  // lengths that the run had before (train/lengthen.h), the first one first
 
-  double epochs = 3;
-  int64_t max_steps = 0;     // 0 = as many as `epochs` gives
-  int64_t batch_size = 32;   // rows; where token_budget is set, only the windows of Order::kLength are made of it
-  int64_t token_budget = 0;  // tokens of a batch; 0 = by rows
-  int64_t accumulate = 1;    // batches per step
+  std::optional<double> epochs;  // unset: by the number of rows (train/length.h)
+  int64_t max_steps = 0;         // 0 = as many as `epochs` gives
+  int64_t batch_size = 32;       // rows; where token_budget is set, only the windows of Order::kLength are made of it
+  int64_t token_budget = 0;      // tokens of a batch; 0 = by rows
+  int64_t accumulate = 1;        // batches per step
   Order order = Order::kShuffle;
-  double learning_rate = 5e-4;
+  double learning_rate = 1e-3;
   Warmup warmup;
   Schedule schedule = Schedule::kLinear;
   double weight_decay = 0.01;
@@ -94,6 +103,9 @@ struct RunConfig {
   int64_t early_stop = 0;                                 // evaluations without improvement; 0 = off
   bool keep_best = true;                                  // else the last
   GenerateOptions generation{.max_new_tokens = kAsFits};  // how texts are written when they are scored
+  bool uses_model_generation = true;                      // over what the model's own settings say
+  std::vector<std::string> given_generation =
+      {};  // settings of `generation` that the user or a preset gave; no part of the document
   std::vector<std::string> suggested =
       {};  // keys ("adafactor.first_step") that a preset gave and the user did not; no part of the document
 

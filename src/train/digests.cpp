@@ -1,5 +1,6 @@
 #include "train/digests.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/digest.h"
@@ -35,11 +36,27 @@ std::string digest_of(const Model& model) {
   return sha256(text);
 }
 
+// Settings that graft 0.1.0 did not know: they count where they say something, so that its checkpoints are still resumed.
+const std::vector<std::string> kNewer = {"ignore_config_keys", "lengthened_from"};
+const std::vector<std::string> kNewerOfGeneration = {
+    "max_total_tokens", "early_stopping",  "encoder_no_repeat_ngram", "bad_words",     "min_total_tokens", "forced_bos",
+    "forced_eos",       "suppress_tokens", "begin_suppress_tokens",   "model_defaults"};
+
+void leave_out_usual(Node& node, const Node& usual, const std::vector<std::string>& keys) {
+  std::erase_if(node.members, [&](const auto& member) {
+    return std::find(keys.begin(), keys.end(), member.first) != keys.end() && member.second == *usual.find(member.first);
+  });
+}
+
 }  // namespace
 
 std::string digest_of(RunConfig config) {
   config.out.clear();
-  return sha256(to_json(run_config_node(config), -1));
+  Node settings = run_config_node(config);
+  const Node usual = run_config_node(RunConfig{});
+  leave_out_usual(settings, usual, kNewer);
+  leave_out_usual(settings["generation"], *usual.find("generation"), kNewerOfGeneration);
+  return sha256(to_json(settings, -1));
 }
 
 std::map<std::string, std::string> digests_of(const RunInputs& inputs) {

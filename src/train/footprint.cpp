@@ -26,7 +26,7 @@ double item_of(Precision precision) { return precision == Precision::kBFloat16 ?
 
 struct StackShape {
   std::string name;
-  int64_t layers = 0;
+  StackConfig config;
   double rows = 0, last_rows = 0;  // of a block; of the last one, which computes only what is read
   double encoder_rows = 0;         // that it attends to
 };
@@ -36,19 +36,20 @@ std::vector<StackShape> stacks_of(const ModelConfig& config, const PlanShape& sh
              rows = static_cast<double>(shape.batch_rows * shape.passes);
   const double targets = shape.mean_target > 0 ? shape.mean_target * rows : tokens;
   const double read = is_text ? std::min(targets + rows, tokens) : rows;
-  if (config.layers == 0) return {{"dec", config.decoder_layers, tokens, read, 0}};
-  if (!config.has_decoder()) return {{"enc", config.layers, tokens, rows, 0}};
-  return {{"enc", config.layers, tokens, tokens, 0}, {"dec", config.decoder_layers, targets, targets, tokens}};
+  if (!config.has_encoder()) return {{"dec", *config.decoder, tokens, read, 0}};
+  if (!config.has_decoder()) return {{"enc", *config.encoder, tokens, rows, 0}};
+  if (!is_text) return {{"enc", *config.encoder, tokens, tokens, 0}, {"dec", *config.decoder, tokens, rows, tokens}};
+  return {{"enc", *config.encoder, tokens, tokens, 0}, {"dec", *config.decoder, targets, targets, tokens}};
 }
 
 // Numbers a row that autograd keeps of a block for its own sake.
-double kept_by_block(const ModelConfig& c, bool has_cross) {
-  const auto width = static_cast<double>(c.width), keys = static_cast<double>(c.key_width());
+double kept_by_block(const ModelConfig& c, const StackConfig& stack, bool has_cross) {
+  const auto width = static_cast<double>(c.width), keys = static_cast<double>(stack.key_width());
   const double sums =
       (has_cross ? 3 : 2) * (width + 2);  // pre-norm the residual stream, post-norm normalised rows; two numbers a row
-  const double attention = static_cast<double>(c.attention_width + c.heads) + 2 * keys;
-  const double cross = has_cross ? static_cast<double>(c.attention_width + c.heads) : 0;
-  return sums + attention + cross + static_cast<double>(c.ffn_width) * (c.has_gated_ffn ? 2 : 1);
+  const double attention = static_cast<double>(stack.attention_width + stack.heads) + 2 * keys;
+  const double cross = has_cross ? static_cast<double>(stack.attention_width + stack.heads) : 0;
+  return sums + attention + cross + static_cast<double>(stack.ffn_width) * (c.has_gated_ffn ? 2 : 1);
 }
 
 // What is read at a linear site, named once for the sites that read the same rows.
@@ -67,8 +68,8 @@ class KeptByEdits {
   KeptByEdits(const Adapter& adapter, const ModelConfig& config, double widening) : sites_(config), widening_(widening) {
     for (const Site& site : sites_.all()) by_name_[site.name] = &site;
     for (const Adapter::Part& part : adapter.parts()) {
-      if (part.spec.traits.rewrites) add_rewritten(part.spec);
-      else add_edit(part.spec);
+      if (part.spec().traits.acts == Acts::kReplacesWeights) add_rewritten(part.spec());
+      else add_edit(part.spec());
     }
   }
 
@@ -80,6 +81,7 @@ class KeptByEdits {
       for (const auto& [what, numbers] : found->second) sum += numbers;
     return sum;
   }
+  double at_pooler() const { return in_block("", -1); }  // by row that the head reads
 
  private:
   // Encoder blocks come before those of the decoder.
@@ -91,6 +93,10 @@ class KeptByEdits {
   }
   void add(const Site& site, const std::string& what, double numbers) { kept_[{site.stack, site.layer}][what] += numbers; }
 
+  // Below the pooler nothing is differentiated for it.
+  void reach(const Site& site) {
+    if (site.part != "pooler") reach(site.stack, site.layer);
+  }
   void reach(const std::string& stack, int64_t layer) { lowest_ = std::min(lowest_, place(stack, std::max<int64_t>(0, layer))); }
 
   void add_rewritten(const EditSpec& spec) {
@@ -109,23 +115,23 @@ class KeptByEdits {
   }
 
   void add_edit(const EditSpec& spec) {
-    for (const Site& site : spec.sites) reach(site.stack, site.layer);
+    for (const Site& site : spec.sites) reach(site);
     for (const ParamSpec& param : spec.params) {
       const auto found = by_name_.find(param.site);
       if (found == by_name_.end() || param.role != Role::kTrained) continue;
       const Site& site = *found->second;
       if (site.kind == SiteKind::kAttention || site.kind == SiteKind::kEmbed) continue;
       // Of the members of a stochastic mixture one is drawn.
-      if (param.name.find("expert.") != std::string::npos && param.name.find("expert.0/") == std::string::npos) continue;
-      if (param.name.ends_with(
-              ".scale")) {  // the gradient of a factor reads what it scaled; mixed by token, the factor's reads it, too
+      if (param.expert.value_or(0) != 0) continue;
+      // The gradient of a factor reads what it scaled; mixed by token, the factor's reads it, too.
+      if (param.effect == Effect::kScalesY) {
         const bool is_mixed = param.shape.size() > 1;
         add(site, site.part + ".scaled", static_cast<double>(site.output_width) * (is_mixed ? 2 : 1));
         continue;
       }
       if (param.shape.size() < 2) continue;
       const bool reads_x = site.kind == SiteKind::kLinear;
-      const bool is_routing = param.group == "router" && widening_ > 1;  // routers read a float32 copy of the rows
+      const bool is_routing = param.use == ParamUse::kRouter && widening_ > 1;  // routers read a float32 copy of the rows
       if (is_routing) add(site, site.part + ".routed", static_cast<double>(param.shape.front()) * widening_);
       if (reads_x) keep(site, read_at(site.part), read_width(site));
       else keep(site, site.part + ".read", static_cast<double>(site.output_width));
@@ -156,7 +162,7 @@ WeightBytes frozen_bytes(const ModelConfig& config, const PlanShape& shape, bool
     const bool is_linear = slot.shape.size() == 2 &&
                            (!is_table || (is_text && config.has_tied_output && slot.name == "embed.word.weight")) &&
                            slot.name.find("distance") == std::string::npos;
-    const bool is_turned = !is_table && slot.shape.size() == 2 && family_of(config).stores_transposed;
+    const bool is_turned = slot.shape.size() == 2 && is_stored_transposed(family_of(config), slot.name);
     if (!shape.is_mapped) out.heap += count * item;
     else if (is_turned) out.heap += count * shape.stored_item;
     else if (!rewrites && (!is_linear || !is_converted))
@@ -172,23 +178,23 @@ double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanS
   const double item = item_of(shape.precision);
   const KeptByEdits edits(adapter, config, std::max(1.0, 4 / item));
   const auto width = static_cast<double>(config.width);
-  const double working =
-      2 * width + 2 * static_cast<double>(config.ffn_width) * (config.has_gated_ffn ? 1.5 : 1);  // of a block, by row
-  double kept = 0, largest_block = 0, most_rows = 0;
+  double kept = 0, largest_block = 0, most_working = 0;
   for (const StackShape& stack : stacks_of(config, shape, is_text)) {
     const bool has_cross = stack.encoder_rows > 0;
-    most_rows = std::max(most_rows, stack.rows);
-    for (int64_t layer = 0; layer < stack.layers; ++layer) {
+    const double working = 2 * width + 2 * static_cast<double>(stack.config.ffn_width) * (config.has_gated_ffn ? 1.5 : 1);
+    most_working = std::max(most_working, stack.rows * working);  // of a block
+    for (int64_t layer = 0; layer < stack.config.layers; ++layer) {
       if (!edits.trains(stack.name, layer)) continue;
-      const double rows = layer + 1 == stack.layers ? stack.last_rows : stack.rows;
-      const double cross = has_cross ? stack.encoder_rows * 2 * static_cast<double>(config.key_width()) : 0;
-      const double block = rows * (kept_by_block(config, has_cross) + edits.in_block(stack.name, layer)) + cross;
+      const double rows = layer + 1 == stack.config.layers ? stack.last_rows : stack.rows;
+      const double cross = has_cross ? stack.encoder_rows * 2 * static_cast<double>(stack.config.key_width()) : 0;
+      const double block = rows * (kept_by_block(config, stack.config, has_cross) + edits.in_block(stack.name, layer)) + cross;
       largest_block = std::max(largest_block, block);
       kept += shape.saves_memory ? stack.rows * width : block;
     }
   }
   if (shape.saves_memory) kept += largest_block;
-  return item * (kept + most_rows * working) + (is_text ? kLogitBytes : 0);
+  kept += static_cast<double>(shape.batch_rows * shape.passes) * edits.at_pooler();
+  return item * (kept + most_working) + (is_text ? kLogitBytes : 0);
 }
 
 }  // namespace

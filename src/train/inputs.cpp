@@ -6,8 +6,12 @@
 #include "data/mixture.h"
 #include "data/split.h"
 #include "edit/adapter.h"
+#include "edit/own_head.h"
 #include "infer/evaluate.h"
+#include "infer/generation_settings.h"
+#include "infer/model_generation.h"
 #include "train/inputs.h"
+#include "train/length.h"
 
 namespace graft {
 
@@ -69,14 +73,11 @@ void check_mean(const std::vector<JudgedTask>& tasks) {
 // A row's id in its file says which row it is in one part only.
 void append(Dataset part, const std::string& name, Dataset& all) {
   for (size_t i = 0; i < part.sequences.size(); ++i) {
-    const int64_t id = all.size();
-    part.examples[i].id = part.sequences[i].example = id;
+    part.examples[i].id = part.sequences[i].example = all.size() + static_cast<int64_t>(i);
     part.examples[i].id_text = name + ":" + part.examples[i].id_text;
-    all.examples.push_back(std::move(part.examples[i]));
-    all.sequences.push_back(std::move(part.sequences[i]));
   }
-  all.num_tokens += part.num_tokens;
-  all.num_cut += part.num_cut;
+  part.options.clear();  // a choice is trained on its right option
+  append_rows(std::move(part), all);
 }
 
 void load_mixture(const Path& tasks_dir, RunInputs& in) {
@@ -94,6 +95,17 @@ void load_mixture(const Path& tasks_dir, RunInputs& in) {
   in.parts = std::move(parts);
 }
 
+Epochs epochs_for(const RunInputs& inputs, double epochs, int64_t max_steps) {
+  const RunConfig& config = inputs.config;
+  std::vector<int64_t> lengths;
+  for (const Sequence& sequence : inputs.train.sequences) lengths.push_back(sequence.num_tokens());
+  return Epochs(std::move(lengths),
+                {config.batch_size, config.token_budget, config.order, key_of(config).with("data"), inputs.parts},
+                config.accumulate, epochs, max_steps);
+}
+
+int64_t steps_per_epoch(const RunInputs& inputs) { return epochs_for(inputs, 1, 0).total_steps(); }
+
 void load_eval_tasks(const Path& tasks_dir, RunInputs& in) {
   for (const EvalTask& each : in.config.data.eval_tasks) {
     const std::string key = "data.eval_tasks: " + each.name;
@@ -103,6 +115,22 @@ void load_eval_tasks(const Path& tasks_dir, RunInputs& in) {
     in.eval_tasks.push_back({each.name, std::move(task), std::move(judged)});
   }
   if (!in.eval_tasks.empty()) check_mean(in.eval_tasks);
+}
+
+// A head that the folder brings is where the run's starts, if its answers are the task's by name: of labels that nobody named
+// nobody knows that.
+void start_head(RunInputs& in) {
+  if (in.task.is_answered_in_words() || in.task.cloze || !in.config.start_from.empty()) return;
+  const std::optional<OwnHead> own = read_own_head(in.config.model, in.model->config);
+  if (!own) return;
+  const bool has_same_names = own->has_names || in.task.labels == own->task.labels;  // a regression has none
+  if (has_same_names && matched_outputs(*own, in.task)) {
+    in.head_start = matched_tensors(*own, in.task);
+    in.head_note = "the head starts as the model's own: " + matched_text(*own, in.task);
+    return;
+  }
+  in.head_note = "the head starts anew: " +
+                 (own->refusal.empty() ? "the model's own answers " + answers_text(own->task) : "of the model, " + own->refusal);
 }
 
 // `key` has no effect in this run: a fault, unless only the preset gave it.
@@ -122,28 +150,47 @@ std::vector<const Dataset*> written_after(const RunInputs& in) {
   return out;
 }
 
+// No text is written: what was given of how to write is refused.
+void refuse_generation(RunInputs& in) {
+  for (const auto& [name, value] : unusual_generation(in.config.generation).members) {
+    refuse_given(in.config, "generation." + name,
+                 "found " + (value.kind == Node::Kind::kScalar ? value.scalar : to_json(value, -1)) +
+                     ", and no evaluation of this run writes texts: that takes a task of kind generation with a metric of "
+                     "texts, and rows to evaluate on; leave it out");
+  }
+  in.config.generation = RunConfig{}.generation;
+}
+
+// The run's settings over those of the model's files.
+void join_model_generation(RunInputs& in) {
+  RunConfig& config = in.config;
+  if (!config.uses_model_generation) return;
+  Node own = unusual_generation(config.generation);
+  const Node all = generation_node(config.generation);
+  for (const std::string& key : config.given_generation) {
+    if (const Node* value = all.find(key)) own[key] = *value;
+  }
+  const ModelGeneration model = read_model_generation(config.model, in.model->config);
+  const JoinedGeneration joined = join_generation(own, model.settings, model.source + " and generation.*");
+  config.generation = joined.options;
+  in.generation_note = model.note(joined.from_model);
+}
+
 // Texts are written at an evaluation, hours after the start: what cannot be is refused now.
 void check_generation_settings(const RowLayout& layout, RunInputs& in) {
-  GenerateOptions& own = in.config.generation;
   const std::vector<const Dataset*> written = written_after(in);
-  if (written.empty()) {
-    const Node given = run_config_node(in.config), usual = run_config_node({});
-    for (const auto& [name, value] : given.find("generation")->members) {
-      if (value.scalar == usual.find("generation")->find(name)->scalar) continue;
-      refuse_given(in.config, "generation." + name,
-                   "found " + value.scalar +
-                       ", and no evaluation of this run writes texts: that takes a task of kind generation with a metric of "
-                       "texts, and rows to evaluate on; leave it out");
-    }
-    own = RunConfig{}.generation;
-    return;
-  }
+  if (written.empty()) return refuse_generation(in);
+  join_model_generation(in);
+  const GenerateOptions& own = in.config.generation;
   for (const Dataset* prompts : written) {
     const int64_t room = room_for_texts(in.model->config, layout, prompts->sequences);
     GenerateOptions options = own;
     if (own.max_new_tokens == kAsFits) options.max_new_tokens = fitting_tokens(room);
-    with_context("checking the settings generation.*", [&] { check_generation(options, in.model->config); });
-    if (own.max_new_tokens <= std::max<int64_t>(room, 1)) continue;
+    with_context("checking the settings generation.*", [&] {
+      check_generation(options, in.model->config);
+      for (const Sequence& prompt : prompts->sequences) limit_of(in.model->config, layout, prompt, options);
+    });
+    if (own.max_total_tokens > 0 || own.max_new_tokens <= std::max<int64_t>(room, 1)) continue;
     throw InputError("generation.max_new_tokens: found " + std::to_string(own.max_new_tokens) + ", and of the " +
                      std::to_string(in.model->config.max_positions) +
                      " positions of this model the longest prompt leaves room for at most " +
@@ -180,11 +227,9 @@ RandomKey key_of(const RunConfig& config) { return RandomKey{}.with(static_cast<
 
 Epochs epochs_of(const RunInputs& inputs) {
   const RunConfig& config = inputs.config;
-  std::vector<int64_t> lengths;
-  for (const Sequence& sequence : inputs.train.sequences) lengths.push_back(sequence.num_tokens());
-  return Epochs(std::move(lengths),
-                {config.batch_size, config.token_budget, config.order, key_of(config).with("data"), inputs.parts},
-                config.accumulate, config.epochs, config.max_steps);
+  const LengthRule rule = length_rule(inputs.task.is_answered_in_words());
+  const double epochs = config.epochs ? *config.epochs : static_cast<double>(auto_epochs(rule, steps_per_epoch(inputs)));
+  return epochs_for(inputs, epochs, config.max_steps);
 }
 
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
@@ -193,7 +238,7 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   const bool is_mixture = !config.data.mixture.empty();
   in.task = is_mixture || !config.data.eval_tasks.empty() ? load_text_task(config.task, "task", tasks_dir)
                                                           : load_task(config.task, tasks_dir);
-  const ModelConfig model = read_config(config.model);
+  const ModelConfig model = read_config(config.model, {.named = config.ignored_keys});
   check_task(in.task, model);  // what does not go together is refused before rows or weights are read
   const RowLayout layout = layout_of(config, model, in.task);
   std::vector<Example> train, eval, test;
@@ -215,7 +260,8 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
     test = pick(eval, split.kept);
     eval = pick(eval, split.held_out);
   }
-  in.model = load_model(config.model, config.precision);
+  in.model = load_model(config.model, config.precision, {.named = config.ignored_keys});
+  start_head(in);
   in.text = load_model_text(config.model);
   in.tokenizer_digest = in.text.tokenizer->digest();
   in.max_length = resolve_max_length(config.max_length, in.model->config, layout);
@@ -227,6 +273,7 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   };
   if (!eval.empty()) in.eval = judged(std::move(eval));
   if (!test.empty()) in.test = judged(std::move(test));
+  settle_length(length_rule(in.task.is_answered_in_words()), steps_per_epoch(in), in.config);
   check_effects(layout, in);
   return in;
 }

@@ -32,6 +32,9 @@ class SignalGuard {
 
 LoopEnd drive(std::vector<std::unique_ptr<Run>>& runs, int& signal) {
   const SignalGuard guard;
+  for (auto& run : runs) {  // one that stopped between its last step and its end
+    if (run->is_done()) run->finish();
+  }
   for (bool is_working = true; is_working;) {
     is_working = false;
     for (auto& run : runs) {

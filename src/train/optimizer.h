@@ -16,6 +16,8 @@ class Optimizer {
   virtual ~Optimizer() = default;
   // One update of `tensors` from their .grad(), which it clears.
   virtual void step(NamedTensors& tensors, double learning_rate) = 0;
+  // Tensors that had a gradient in some step, but none that was not zero.
+  virtual std::vector<std::string> still_tensors() const = 0;
   // Everything that a later step depends on, by name: "<kind>/<param>".
   virtual NamedTensors state() const = 0;
   // Throws InputError for state that fits no param.
@@ -38,6 +40,7 @@ class AdamW final : public Optimizer {
 
   AdamW(const std::vector<ParamSpec>& params, const Options& options);
   void step(NamedTensors& tensors, double learning_rate) override;
+  std::vector<std::string> still_tensors() const override;
   NamedTensors state() const override;  // "m/", "v/" and "t/" (a scalar count)
   void restore(const NamedTensors& state) override;
 
@@ -58,6 +61,7 @@ class Adafactor final : public Optimizer {
  public:
   Adafactor(const std::vector<ParamSpec>& params, const AdafactorConfig& config);
   void step(NamedTensors& tensors, double learning_rate) override;
+  std::vector<std::string> still_tensors() const override;
   NamedTensors state() const override;  // "v/", and "t/" of the whole
   void restore(const NamedTensors& state) override;
 

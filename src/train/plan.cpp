@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
-#include <set>
 #include <tuple>
 
 #include "model/families.h"
@@ -18,14 +17,14 @@ int64_t count_of(const std::vector<int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
-// A param's name, taken apart: edit "0.gate", steps "of/expert.2/", own name "enc.3.attn.q.lora_a".
+// A param's name, taken apart: edit "0.gate", own name "enc.3.attn.q.lora_a".
 struct ParamPath {
-  std::string edit, steps, own;
+  std::string edit, own;
 };
 
 ParamPath path_of(const std::string& name) {
   const size_t first = name.find('/'), last = name.rfind('/');
-  return {name.substr(0, first), name.substr(first + 1, last - first), name.substr(last + 1)};
+  return {name.substr(0, first), name.substr(last + 1)};
 }
 
 // "attn.q": the part of the site that the tensor belongs to; of one that several sites share, its own name without "weight".
@@ -36,47 +35,23 @@ std::string part_of(const ParamSpec& param, const std::string& own) {
   return last == std::string::npos ? rest : rest.substr(0, last);
 }
 
-// Of "expert.2/" among the steps: 2; -1 outside of a stochastic mixture's banks, which come `experts` times.
-int64_t bank_member(const std::string& steps) {
-  constexpr std::string_view kExpert = "expert.";
-  const size_t found = steps.find(kExpert);
-  return found == std::string::npos ? -1 : std::stoll(steps.substr(found + kExpert.size()));
-}
-
-// `routed`: the paths below which a router keeps its experts, "0.router/of/".
-PlanGroup group_of(const ParamSpec& param, const ParamPath& path, const std::set<std::string>& routed) {
-  if (path.edit == "head") return PlanGroup::kHead;
-  if (param.group == "router") return PlanGroup::kRouters;
-  if (param.group == "gate") return PlanGroup::kGates;
-  const bool is_drawn = path.steps.find("expert.") != std::string::npos || path.steps.find("shared/") != std::string::npos;
-  const bool is_routed =
-      std::any_of(routed.begin(), routed.end(), [&](const std::string& below) { return param.name.starts_with(below); });
-  return is_drawn || is_routed ? PlanGroup::kExperts : PlanGroup::kOthers;
-}
-
 void count_adapter(const Adapter& adapter, Plan& plan) {
-  const std::vector<ParamSpec> params = adapter.params();
-  std::set<std::string> routed;
-  for (const ParamSpec& param : params) {
-    const ParamPath path = path_of(param.name);
-    if (param.group == "router") routed.insert(path.edit + "/" + path.steps + "of/");
-  }
-  std::map<std::tuple<std::string, std::string, PlanGroup>, size_t> place;
-  for (const ParamSpec& param : params) {
+  std::map<std::tuple<std::string, std::string, ParamUse>, size_t> place;
+  for (const ParamSpec& param : adapter.params()) {
     const int64_t count = count_of(param.shape);
     plan.stored_parameters += count;
     if (param.role != Role::kTrained) continue;
     const ParamPath path = path_of(param.name);
     const std::string part = part_of(param, path.own);
-    const PlanGroup group = group_of(param, path, routed);
-    if (group == PlanGroup::kHead) {
+    if (param.use == ParamUse::kHead) {
       plan.head_parameters += count;
     } else {
       plan.edit_parameters += count;
-      if (bank_member(path.steps) <= 0) plan.kept_parameters += param.kept.value_or(count);
+      // A bank of a stochastic mixture comes once for each expert, and its mean is what is kept.
+      if (param.expert.value_or(0) == 0) plan.kept_parameters += param.kept.value_or(count);
     }
-    const auto [found, is_new] = place.emplace(std::tuple{path.edit, part, group}, plan.rows.size());
-    if (is_new) plan.rows.push_back({path.edit, part, group, 0});
+    const auto [found, is_new] = place.emplace(std::tuple{path.edit, part, param.use}, plan.rows.size());
+    if (is_new) plan.rows.push_back({path.edit, part, param.use, 0});
     plan.rows[found->second].parameters += count;
   }
 }
@@ -89,36 +64,41 @@ struct RowFlops {
 };
 
 RowFlops row_flops(const ModelConfig& c, const PlanShape& shape, bool is_text) {
-  const auto width = static_cast<double>(c.width), heads = static_cast<double>(c.attention_width),
-             keys = static_cast<double>(c.key_width());
-  const double ffn = (c.has_gated_ffn ? 3 : 2) * width * static_cast<double>(c.ffn_width), attention = 2 * width * (heads + keys);
-  const double length = shape.mean_length, target = shape.mean_target;
-  const bool has_both = c.layers > 0 && c.has_decoder();
-  const auto block = [&](double rows) { return rows * (2 * (attention + ffn) + 4 * rows * heads); };
+  const auto width = static_cast<double>(c.width);
+  const bool has_both = c.is_encoder_decoder();
+  // Beside an encoder the decoder of a classifier reads the text itself.
+  const double length = shape.mean_length, target = is_text ? shape.mean_target : has_both ? length : 0;
+  const auto block = [&](const StackConfig& stack, double rows) {
+    const auto heads = static_cast<double>(stack.attention_width), keys = static_cast<double>(stack.key_width());
+    const double ffn = (c.has_gated_ffn ? 3 : 2) * width * static_cast<double>(stack.ffn_width);
+    return rows * (2 * (2 * width * (heads + keys) + ffn) + 4 * rows * heads);
+  };
+  const auto cross = [&](const StackConfig& stack) {
+    const auto heads = static_cast<double>(stack.attention_width), keys = static_cast<double>(stack.key_width());
+    return target * (4 * width * heads + 4 * length * heads) + length * 4 * width * keys;
+  };
   RowFlops out;
-  out.blocks.assign(static_cast<size_t>(c.layers), block(length));
-  const double decoded = has_both ? target : length, read = has_both ? length : 0;
-  const double cross = has_both ? decoded * (4 * width * heads + 4 * read * heads) + read * 4 * width * keys : 0;
-  out.blocks.insert(out.blocks.end(), static_cast<size_t>(c.decoder_layers), block(decoded) + cross);
+  if (c.has_encoder()) out.blocks.assign(static_cast<size_t>(c.encoder->layers), block(*c.encoder, length));
+  if (c.has_decoder()) {
+    const double own = block(*c.decoder, has_both ? target : length);
+    out.blocks.insert(out.blocks.end(), static_cast<size_t>(c.decoder->layers), own + (has_both ? cross(*c.decoder) : 0));
+  }
   const double given = target > 0 ? target : length;
   if (is_text) out.output = given * 2 * width * static_cast<double>(c.vocabulary);
-  out.tokens = length + (has_both ? target : 0);
+  out.tokens = length + (has_both && is_text ? target : 0);
   return out;
 }
 
-// Blocks of both stacks, the encoder's first.
-int64_t all_layers(const ModelConfig& config) { return config.layers + config.decoder_layers; }
-
 // Lowest of all layers that an edit changes; their number when none does.
 int64_t lowest_edited_layer(const Adapter& adapter, const ModelConfig& config) {
-  int64_t lowest = all_layers(config);
+  int64_t lowest = config.all_layers();
   const auto lower = [&](const std::string& stack, int64_t layer) {
-    lowest = std::min(lowest, stack == "dec" ? config.layers + layer : layer);
+    lowest = std::min(lowest, stack == "dec" ? config.encoder_layers() + layer : layer);
   };
   for (const Adapter::Part& part : adapter.parts()) {
-    for (const Site& site : part.spec.sites) lower(site.stack, std::max<int64_t>(0, site.layer));
-    if (!part.spec.traits.rewrites) continue;
-    for (const ParamSpec& param : part.spec.params) {
+    for (const Site& site : part.spec().sites) lower(site.stack, std::max<int64_t>(0, site.layer));
+    if (part.spec().traits.acts != Acts::kReplacesWeights) continue;
+    for (const ParamSpec& param : part.spec().params) {
       const Place place = place_of(param.name);
       if (place.layer >= 0) lower(place.stack, place.layer);
       else if (param.name.starts_with("embed.")) lowest = 0;
@@ -129,20 +109,20 @@ int64_t lowest_edited_layer(const Adapter& adapter, const ModelConfig& config) {
 
 }  // namespace
 
-const char* group_name(PlanGroup group) {
-  switch (group) {
-    case PlanGroup::kExperts: return "experts";
-    case PlanGroup::kRouters: return "routers";
-    case PlanGroup::kGates: return "gates";
-    case PlanGroup::kHead: return "head";
-    case PlanGroup::kOthers: return "others";
+const char* use_name(ParamUse use) {
+  switch (use) {
+    case ParamUse::kExpert: return "experts";
+    case ParamUse::kRouter: return "routers";
+    case ParamUse::kGate: return "gates";
+    case ParamUse::kHead: return "head";
+    case ParamUse::kOther: return "others";
   }
   return "";
 }
 
-int64_t Plan::parameters_in(PlanGroup group) const {
+int64_t Plan::parameters_for(ParamUse use) const {
   int64_t sum = 0;
-  for (const PlanRow& row : rows) sum += row.group == group ? row.parameters : 0;
+  for (const PlanRow& row : rows) sum += row.use == use ? row.parameters : 0;
   return sum;
 }
 

@@ -14,17 +14,15 @@
 
 namespace graft {
 
-// What a parameter is for. Experts: of stochastic mixtures and routers, without the routers' own tensors.
-enum class PlanGroup { kExperts, kRouters, kGates, kHead, kOthers };
-
-constexpr PlanGroup kPlanGroups[] = {PlanGroup::kExperts, PlanGroup::kRouters, PlanGroup::kGates, PlanGroup::kHead,
-                                     PlanGroup::kOthers};
-const char* group_name(PlanGroup group);  // "experts"
+// The uses in the order of tables, and their names there ("experts": of stochastic mixtures and routers, without the routers'
+// own tensors).
+constexpr ParamUse kParamUses[] = {ParamUse::kExpert, ParamUse::kRouter, ParamUse::kGate, ParamUse::kHead, ParamUse::kOther};
+const char* use_name(ParamUse use);
 
 struct PlanRow {
   std::string edit;  // "0.lora", "head"
   std::string part;  // the site's part name ("attn.q"), or the tensor's own where all sites share it
-  PlanGroup group = PlanGroup::kOthers;
+  ParamUse use = ParamUse::kOther;
   int64_t parameters = 0;  // trained
 };
 
@@ -40,7 +38,7 @@ struct Plan {
   double training_flops = 0;      // forward and backward
   int64_t peak_bytes = 0;         // resident, in training
 
-  int64_t parameters_in(PlanGroup group) const;
+  int64_t parameters_for(ParamUse use) const;
 };
 
 Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape);

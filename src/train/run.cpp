@@ -1,5 +1,6 @@
 #include "train/run.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <numeric>
@@ -9,14 +10,20 @@
 #include "base/wording.h"
 #include "train/batch_loss.h"
 #include "train/digests.h"
+#include "train/lengthen.h"
+#include "train/loss_course.h"
 #include "train/memory.h"
 #include "train/plan.h"
 #include "train/schedule.h"
+#include "train/start_from.h"
 #include "train/task_scores.h"
 
 namespace graft {
 
 namespace {
+
+// A tensor behind one that starts at zero needs a step or two before a gradient reaches it: shorter runs tell nothing.
+constexpr int64_t kStillSteps = 10;
 
 using at::Tensor;
 namespace fs = std::filesystem;
@@ -58,6 +65,12 @@ Node mixture_event(const RunInputs& inputs) {
   return out;
 }
 
+// Of a head that has not learned to tell the labels apart.
+std::string one_answer_warning(const std::string& side, const Judged& data, const Evaluation& evaluation) {
+  return side + ": all " + count_text(data.rows.size()) + " " + plural(data.rows.size(), "row") + " are answered " +
+         quote(*evaluation.only_answer);
+}
+
 // What the adapter says that it was trained on.
 std::string data_text(const DataConfig& data) {
   std::vector<std::string> files;
@@ -72,23 +85,10 @@ Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
       dir_(inputs_.config.out),
       adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name, {inputs_.model->config, inputs_.model->sites},
                inputs_.task),
+      tensors_(start_values(inputs_, adapter_)),
       optimizer_(make_optimizer(adapter_.params(), inputs_.config)),
       epochs_(epochs_of(inputs_)),
       progress_("step", epochs_.total_steps(), 0, verbosity) {
-  if (inputs_.config.start_from.empty()) {
-    tensors_ = adapter_.init(inputs_.model->weights, key_of(inputs_.config).with("init"));
-    inputs_.model->weights.release_pages();  // copies of the trunk's tensors may have been made
-  } else {
-    tensors_ = load_adapter(inputs_.config.start_from, *inputs_.model).tensors;
-    const std::vector<ParamSpec> own = adapter_.params();
-    for (const ParamSpec& param : own) {
-      if (tensor_at(tensors_, param.name, inputs_.config.start_from).sizes() != at::IntArrayRef(param.shape) ||
-          own.size() != tensors_.size()) {
-        throw InputError("start_from: the adapter in '" + inputs_.config.start_from + "' is not of this run's shape (tensor '" +
-                         param.name + "')");
-      }
-    }
-  }
   {
     const at::NoGradGuard no_grad;
     adapter_.rewritten(adapter_.derive(tensors_, inputs_.model->weights),
@@ -110,14 +110,38 @@ void Run::open_folder(StartMode mode) {
   remove_temp_files(dir_ / "adapter");
   const std::optional<Checkpoint> newest = load_newest_checkpoint(dir_);
   if (newest) restore(*newest);  // checks it, before a file is touched
+  if (mode == StartMode::kLengthen) take_new_length(newest);
   log_ = std::make_unique<EventLog>(dir_ / "log.jsonl", newest ? newest->log_bytes : 0);
-  if (newest) return;
+  if (!newest) return log_start();
+  if (newest->config == digest_of(inputs_.config)) return;
+  log_->write(Node::map({{"event", Node::text("lengthen")},
+                         {"step", Node::integer(step_)},
+                         {"total_steps", Node::integer(epochs_.total_steps())}}));
+}
+
+// From here on the run is one of the new length that has stopped at step_. The end of the shorter one goes first: without it a
+// resume comes to that end again.
+void Run::take_new_length(const std::optional<Checkpoint>& newest) {
+  if (!newest) {
+    throw InputError("'" + dir_.string() +
+                     "': no checkpoint is left to go on from; a run keeps its last one where checkpoint_every is not never");
+  }
+  if (is_done()) {
+    throw InputError("'" + dir_.string() + "': the run ended by early_stop, after " + std::to_string(best_.stale) +
+                     " evaluations without improvement; more steps would end it again");
+  }
+  fs::remove(dir_ / "metrics.json");
+  sync_directory(dir_);
+  write_file_atomically(dir_ / "run.yaml", to_yaml(run_config_node(inputs_.config)));
+}
+
+void Run::log_start() {
   const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
   Node start = Node::map({{"event", Node::text("start")},
                           {"total_steps", Node::integer(epochs_.total_steps())},
                           {"train_rows", Node::integer(inputs_.train.size())},
                           {"train_tokens", Node::integer(inputs_.train.num_tokens)},
-                          {"train_texts_cut", Node::integer(inputs_.train.num_cut)},
+                          {"train_texts_cut", Node::integer(inputs_.train.num_cut())},
                           {"edit_parameters", Node::integer(plan.edit_parameters)},
                           {"head_parameters", Node::integer(plan.head_parameters)},
                           {"predicted_peak_bytes", Node::integer(plan.peak_bytes)}});
@@ -126,7 +150,9 @@ void Run::open_folder(StartMode mode) {
 }
 
 void Run::restore(const Checkpoint& checkpoint) {
-  if (checkpoint.config != digest_of(inputs_.config)) {
+  const std::vector<RunConfig> stages = stages_of(inputs_.config);
+  const auto is_its_own = [&](const RunConfig& stage) { return digest_of(stage) == checkpoint.config; };
+  if (std::none_of(stages.begin(), stages.end(), is_its_own)) {
     throw InputError("'" + dir_.string() + "': run.yaml is not the one that the checkpoint at step " +
                      std::to_string(checkpoint.step) + " was made with; restore run.yaml, or start a new run");
   }
@@ -164,20 +190,6 @@ bool Run::is_done() const {
   return step_ >= epochs_.total_steps() || is_stale;
 }
 
-double Run::train_batches(const std::vector<Batch>& batches, Bound& bound, int64_t& tokens) {
-  double units = 0;
-  for (const Batch& batch : batches) units += loss_units(inputs_, batch);
-  double loss = 0;
-  for (size_t i = 0; i < batches.size(); ++i) {
-    const RandomKey key = key_of(inputs_.config).with("step").with(static_cast<uint64_t>(step_)).with(i);
-    const BatchLoss batch = batch_loss(inputs_, bound, batches[i], key, units);
-    loss += batch.loss.item<double>();
-    torch::autograd::backward({batch.loss}, {});
-    tokens += batch.tokens;
-  }
-  return loss;
-}
-
 void Run::step() {
   const auto start = std::chrono::steady_clock::now();
   const RunConfig& config = inputs_.config;
@@ -185,13 +197,7 @@ void Run::step() {
   const double rate =
       config.learning_rate *
       rate_factor(config.schedule, step_, warmup_steps(config.warmup, epochs_.total_steps()), epochs_.total_steps());
-  int64_t tokens = 0;
-  double loss = 0;
-  {
-    Bound bound(*inputs_.model, adapter_, tensors_, Experts::kApart);
-    loss = train_batches(batches, bound, tokens);
-    bound.join();
-  }
+  const auto [loss, tokens] = step_gradients(inputs_, adapter_, tensors_, batches, step_);
   const double norm = gradient_norm(tensors_);
   check_finite(loss, norm, rate, batches);
   if (step_ == 0) check_first_gradients();
@@ -208,6 +214,7 @@ void Run::step() {
                          {"gradient_norm", Node::number(norm)},
                          {"tokens", Node::integer(tokens)},
                          {"seconds", Node::number(seconds)}}));
+  name_still_tensors();
   progress_.update(step_, "loss " + number_text(loss) + "  " +
                               count_text(static_cast<int64_t>(static_cast<double>(tokens) / seconds)) + " tok/s");
 
@@ -230,18 +237,33 @@ void Run::check_finite(double loss, double norm, double rate, const std::vector<
                    ". Lower learning_rate or set clip; the run stopped before this step changed anything");
 }
 
+// A tensor without a gradient is out of the loss's reach. (An expert may wait for a route that draws it.)
 void Run::check_first_gradients() const {
-  std::vector<std::string> faults;
+  std::vector<std::string> unreached;
   for (const ParamSpec& param : adapter_.params()) {
-    if (param.role != Role::kTrained) continue;
-    const Tensor& gradient = tensors_.at(param.name).grad();
-    if (param.starts_without_gradient) continue;
-    if (!gradient.defined()) faults.push_back("'" + param.name + "' got no gradient");
-    else if (gradient.abs().max().item<double>() == 0) faults.push_back("'" + param.name + "' got a gradient of zero");
+    if (param.role != Role::kTrained || param.expert || tensors_.at(param.name).grad().defined()) continue;
+    unreached.push_back("'" + param.name + "'");
   }
-  if (faults.empty()) return;
-  throw InputError("step 1: " + joined_first(faults, 5) +
+  if (unreached.empty()) return;
+  throw InputError("step 1: no gradient for " + joined_first(unreached, 5) +
                    ": the loss does not reach these tensors, so they would never train; take their sites out of the adapter");
+}
+
+// Once, after the warm-up: what every gradient so far has left where it was.
+void Run::name_still_tensors() {
+  const int64_t warmup = warmup_steps(inputs_.config.warmup, epochs_.total_steps());
+  if (step_ != std::max(warmup + 1, kStillSteps)) return;
+  std::vector<Node> names;
+  std::vector<std::string> quoted;
+  for (const std::string& name : optimizer_->still_tensors()) {
+    names.push_back(Node::text(name));
+    quoted.push_back("'" + name + "'");
+  }
+  if (names.empty()) return;
+  log_->write(
+      Node::map({{"event", Node::text("still")}, {"step", Node::integer(step_)}, {"tensors", Node::list(std::move(names))}}));
+  progress_.note("every gradient of the first " + count_text(step_) + " steps was zero for " + joined_first(quoted, 3) +
+                 ": nothing trains there");
 }
 
 void Run::evaluate() {
@@ -253,17 +275,17 @@ void Run::evaluate() {
       {{"event", Node::text("evaluate")}, {"step", Node::integer(step_)}, {"epoch", Node::number(epochs_.epochs_done(step_))}});
   std::string line = "evaluated at step " + count_text(step_) + ":";
   double primary = 0, seconds = 0;
+  std::vector<double> losses;
   NamedTensors records;
   if (inputs_.eval) {
     Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, *inputs_.eval, inputs_.text, options);
-    event["loss"] = metric_node(evaluation.loss);
-    line += " loss " + number_text(evaluation.loss);
+    put_scores(event, evaluation);
+    line += " " + scores_text(evaluation);
     for (const Score& score : evaluation.scores) {
-      event[score.name] = metric_node(score.value);
-      line += "  " + score.name + " " + number_text(score.value);
       if (score.name == inputs_.task.primary_metric) primary = goodness(score.name, score.value);
     }
     seconds += evaluation.seconds;
+    losses = {evaluation.loss};
     records = std::move(evaluation.records);
   }
   if (!inputs_.eval_tasks.empty()) {  // they are what the run is judged by
@@ -271,18 +293,22 @@ void Run::evaluate() {
     event["eval"] = scores.node(inputs_.eval_tasks);
     line += "  mean of " + std::to_string(inputs_.eval_tasks.size()) + " tasks " + number_text(scores.mean);
     primary = scores.goodness;
-    for (const Evaluation& evaluation : scores.evaluations) seconds += evaluation.seconds;
+    losses.clear();
+    for (const Evaluation& evaluation : scores.evaluations) {
+      seconds += evaluation.seconds;
+      losses.push_back(evaluation.loss);
+    }
   }
   event["seconds"] = Node::number(seconds);
   log_->write(std::move(event));
   if (!records.empty()) log_->write(records_event(step_, records));
   progress_.note(line);
-  if (best_.step < 0 || primary > best_.value) {
-    best_ = {step_, primary, 0};
+  const int64_t stale = best_.step < 0 || primary > best_.value ? 0 : best_.stale + 1;  // a lower loss alone is no improvement
+  if (const BestSoFar now{step_, primary, mean(losses)}; now.is_better_than(best_)) {
+    best_ = now;
     if (inputs_.config.keep_best) save_adapter_folder();
-  } else {
-    ++best_.stale;
   }
+  best_.stale = stale;
 }
 
 EvaluateOptions Run::evaluate_options() const {
@@ -318,6 +344,7 @@ void Run::checkpoint() {
 }
 
 void Run::finish() {
+  if (keeps_last_state(inputs_.config)) checkpoint();
   const bool has_best = is_judged() && inputs_.config.keep_best;
   if (!has_best) save_adapter_folder();
   optimizer_.reset();  // neither is needed any more, and the scores below need room of their own
@@ -325,6 +352,7 @@ void Run::finish() {
   release_free_memory();
   // What is scored and reported is what lies on disk, read back the way every user reads it.
   const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
+  std::vector<Node> warnings;
   Node metrics = Node::map({{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
   const at::NoGradGuard no_grad;
   const Bound bound(*inputs_.model, kept.adapter, kept.tensors);
@@ -332,12 +360,17 @@ void Run::finish() {
     if (!*data) continue;
     const Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data, inputs_.text, evaluate_options());
     metrics[name] = scores_node(**data, evaluation);
+    if (evaluation.only_answer) warnings.push_back(Node::text(one_answer_warning(name, **data, evaluation)));
   }
   if (!inputs_.eval_tasks.empty()) {
     const Node scores =
         score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, evaluate_options()).node(inputs_.eval_tasks);
     for (const auto& [name, value] : scores.members) metrics["eval"][name] = value;
   }
+  const LossCourse course = loss_course(logged_losses(dir_ / "log.jsonl"), blind_loss(inputs_.task, inputs_.train.examples));
+  if (has_hardly_fallen(course)) warnings.push_back(Node::text(flat_loss_warning(course, inputs_.config)));
+  metrics["loss"] = to_node(course);
+  metrics["warnings"] = Node::list(std::move(warnings));
   const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
   const int64_t peak = peak_resident_bytes();
   metrics["edit_parameters"] = Node::integer(plan.edit_parameters);
@@ -354,7 +387,7 @@ void Run::finish() {
                          {"peak_bytes", Node::integer(peak)}}));
   log_->sync();
   write_file_atomically(dir_ / "metrics.json", to_json(metrics));  // from here on the run is finished
-  remove_checkpoints(dir_);
+  if (!keeps_last_state(inputs_.config)) remove_checkpoints(dir_);
   progress_.finish();
 }
 

@@ -20,12 +20,13 @@
 
 namespace graft {
 
-enum class StartMode { kFresh, kResume };
+enum class StartMode { kFresh, kResume, kLengthen };
 
 class Run {
  public:
   // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint,
-  // or from the start when there is none.
+  // or from the start when there is none. kLengthen: the same after lengthen(), from a checkpoint that must be there; run.yaml
+  // takes the new length.
   Run(RunInputs inputs, StartMode mode, Verbosity verbosity);
   // True when `dir` holds a run that came to its end: metrics.json is written last.
   static bool is_finished(const Path& dir);
@@ -35,7 +36,8 @@ class Run {
   // Throws InputError when loss or gradients are not finite.
   void step();
   void checkpoint();
-  // Scores the evaluation and test data with the adapter kept, ends the log, writes metrics.json, removes the checkpoints.
+  // Scores the evaluation and test data with the adapter kept, ends the log, writes metrics.json, removes the checkpoints but for
+  // the last one of a run that can be made longer (keeps_last_state).
   void finish();
 
   const RunConfig& config() const { return inputs_.config; }
@@ -44,10 +46,12 @@ class Run {
 
  private:
   void open_folder(StartMode mode);
+  void take_new_length(const std::optional<Checkpoint>& newest);
+  void log_start();
   void restore(const Checkpoint& checkpoint);
   const std::map<std::string, std::string>& input_digests();
-  double train_batches(const std::vector<Batch>& batches, Bound& bound, int64_t& tokens);
   void check_first_gradients() const;
+  void name_still_tensors();
   void check_finite(double loss, double norm, double rate, const std::vector<Batch>& batches) const;
   void evaluate();
   EvaluateOptions evaluate_options() const;

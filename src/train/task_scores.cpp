@@ -1,5 +1,6 @@
 #include "train/task_scores.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -18,14 +19,14 @@ double primary_of(const Task& task, const Evaluation& evaluation) {
 }  // namespace
 
 double goodness(const std::string& metric, double value) {
-  constexpr double kWorst = -1e300;
+  constexpr double kWorst = -1e300;  // finite: a checkpoint holds it
   if (std::isnan(value)) return kWorst;
-  return is_less_better(metric) ? -value : value;
+  return std::clamp(is_less_better(metric) ? -value : value, kWorst, -kWorst);
 }
 
 Node scores_node(const Judged& data, const Evaluation& evaluation) {
-  Node scores = Node::map({{"rows", Node::integer(data.rows.size())}, {"loss", metric_node(evaluation.loss)}});
-  for (const Score& score : evaluation.scores) scores[score.name] = metric_node(score.value);
+  Node scores = Node::map({{"rows", Node::integer(data.rows.size())}});
+  put_scores(scores, evaluation);
   return scores;
 }
 

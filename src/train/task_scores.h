@@ -8,10 +8,10 @@
 
 namespace graft {
 
-// Of a metric's value: larger is better, and NaN is the worst.
+// Of a metric's value: larger is better, and NaN is the worst. Finite.
 double goodness(const std::string& metric, double value);
 
-// {rows, loss, each metric}; null where undefined.
+// {rows, and what put_scores gives}; null where undefined.
 Node scores_node(const Judged& data, const Evaluation& evaluation);
 
 struct TaskScores {

@@ -1,8 +1,14 @@
 // Files: whole reads, mappings, and replacement that leaves the old file or the new one, never a part.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
+#include <cstring>
 #include <fstream>
+#include <thread>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -107,6 +113,49 @@ TEST(Files, NameWhatIsWrong) {
   EXPECT_EQ(num_entries(folder.path()), 1);
   expect_message<IoError>([&] { make_directories(folder / "taken/inner/x"); }, "cannot create folder");
   expect_message<IoError>([&] { sync_directory(missing); }, "cannot sync folder");
+}
+
+// Endless devices would be read until the memory is full.
+TEST(Files, OnlyFilesAndPipesAreRead) {
+  const TempFolder folder;
+  for (const char* device : {"/dev/zero", "/dev/urandom", "/dev/null"}) {
+    const std::string message = std::string("'") + device + "': expected a file or a pipe, found a device, which has no end";
+    expect_message<InputError>([&] { read_file(device); }, message);
+    expect_message<InputError>([&] { MappedFile file(device); }, "expected a file, found a device");
+  }
+  std::filesystem::create_symlink("/dev/zero", folder / "link.tsv");
+  expect_message<InputError>([&] { read_file(folder / "link.tsv"); }, "expected a file or a pipe, found a device");
+  const int server = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, (folder / "socket").c_str(), sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(server, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ::close(server);
+  expect_message<InputError>([&] { read_file(folder / "socket"); }, "expected a file, found a socket");
+}
+
+TEST(Files, APipeIsReadToItsEnd) {
+  const TempFolder folder;
+  const Path fifo = folder / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const std::string bytes(300'000, 'x');
+  {
+    const std::jthread writer([&] { std::ofstream(fifo) << bytes; });
+    EXPECT_EQ(read_file(fifo), bytes);
+  }
+  {
+    const std::jthread writer([&] { std::ofstream file(fifo); });  // comes and writes nothing
+    EXPECT_EQ(read_file(fifo), "");
+  }
+  expect_message<InputError>([&] { MappedFile file(fifo); }, "expected a file, found a pipe");
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ASSERT_EQ(::write(ends[1], "abc", 3), 3);
+  ::close(ends[1]);
+  const Path shell = "/dev/fd/" + std::to_string(ends[0]);  // as a shell gives <(command)
+  EXPECT_EQ(read_file(shell), "abc");
+  EXPECT_EQ(read_file(shell), "") << "an empty pipe whose writer is gone is not waited for";
+  ::close(ends[0]);
 }
 
 TEST(Files, MakeDirectoriesIsRepeatable) {

@@ -7,6 +7,7 @@ same folder: a tiny model, data, and (for the rows that need them) a finished ru
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import struct
@@ -107,6 +108,32 @@ def run_yaml(text):
     return put("my.yaml", "model: model\ntask: 'text:bad,good'\nout: new\ndata: {train: data/train.tsv}\n" + text)
 
 
+def changed_state(key, value):
+    def change(root):
+        file = next((root / "stopped/checkpoints").glob("*/state.json"))
+        state = json.loads(file.read_text())
+        state[key] = value
+        file.write_text(json.dumps(state, indent=2))
+    return change
+
+
+def renamed_checkpoint(root):
+    folder = next((root / "stopped/checkpoints").glob("step-*"))
+    folder.rename(folder.with_name("step-" + str(int(folder.name[5:]) + 1)))
+
+
+def linked(path, target):
+    def change(root):
+        (root / path).unlink(missing_ok=True)
+        (root / path).symlink_to(target)
+    return change
+
+
+# What may not reach a terminal as it is, and a line that would fill it.
+ESCAPES = "\x1b[31m\x7f\u202e"
+LONG = "x" * 10_000_000
+
+
 # (name, change, command, exit code, parts of the message)
 ROWS = [
     # the command line
@@ -122,6 +149,36 @@ ROWS = [
     ("nothing to train", NOTHING, ["train"], 2, ["--adapter", "lora"]),
     ("no model", NOTHING, ["train", "--adapter", "lora"], 2, ["--model", "tokenizer", "GGUF"]),
     ("no task or data", NOTHING, ["train", "--adapter", "lora", "--model", "model"], 2, ["task: missing", "--task", "--out", "--data"]),
+    # what steers a terminal or fills it (no message may hold it: assert_refused)
+    ("escapes in a command", NOTHING, ["tr" + ESCAPES], 2, ["unknown command 'tr\\x1b[31m\\x7f\\u202e'"]),
+    ("escapes in a flag", NOTHING, ["eval", "--mod" + ESCAPES], 2, ["\\x1b[31m"]),
+    ("escapes in a path", NOTHING, train(data=ESCAPES + "/rows.tsv"), 2, ["\\x1b[31m\\x7f\\u202e", "no such file"]),
+    ("escapes in a setting", NOTHING, sets(ESCAPES + "=1"), 2, ["\\x1b[31m"]),
+    ("escapes in a label", put("data/train.tsv", "text\tlabel\na b\t" + ESCAPES + "\n"), train(), 2, ["train.tsv:2", "\\x1b[31m\\x7f\\u202e"]),
+    ("a very long label", put("data/train.tsv", "text\tlabel\na b\t" + LONG + "\n"), train(), 2, ["train.tsv:2", "xxx..."]),
+    ("escapes in a column", put("data/train.tsv", "te" + ESCAPES + "xt\tlabel\na b\tgood\n"), train(), 2, ["train.tsv:1", "\\x1b[31m"]),
+    ("escapes in bad JSON", put("rows.jsonl", '{"text": "' + ESCAPES + '"}\n'), train(data="rows.jsonl"), 2, ["rows.jsonl:1"]),
+    ("a very long line of bad JSON", put("rows.jsonl", '{"text": "' + LONG + "\n"), train(data="rows.jsonl"), 2, ["rows.jsonl:1", "xxx..."]),
+    ("a very long key twice in JSON", put("rows.jsonl", f'{{"{LONG}": 1, "{LONG}": 2}}\n'), train(data="rows.jsonl"), 2, ["rows.jsonl:1", "appears twice"]),
+    ("escapes in YAML", put("task.yaml", "name: " + ESCAPES + "\n"), train(task="task.yaml"), 2, ["task.yaml", "\\x1b"]),
+    ("an escaped escape in YAML", put("task.yaml", 'name: x\nkind: classification\ntext: text\n"la\\eb\\nel": label\n'), train(task="task.yaml"), 2, ["task.yaml:4", "la\\x1bb\\x0ael"]),
+    ("a very long value in YAML", put("task.yaml", f"name: x\nkind: {LONG}\n"), train(task="task.yaml"), 2, ["task.yaml:2", "xxx..."]),
+    ("escapes in a tensor's name", tensors(WEIGHTS, lambda found: found.update({"\x1b[31m\nx": ("F32", [1], b"\0" * 4)})), train(), 2, ["model", "\\x1b[31m"]),
+    ("escapes in an adapter's tensor", tensors(KEPT, lambda found: found.update({"\x1b[31m\nx": ("F32", [1], b"\0" * 4)})), EVAL, 2, ["adapter.safetensors", "\\x1b[31m\\x0ax"]),
+    ("escapes in a config", config(**{"hidden_act": "\x1b[31m\u202e"}), train(), 2, ["config.json", "\\x1b[31m\\u202e"]),
+    ("escapes in a config's key", config(**{"\x1b[31m": 1}), train(), 2, ["config.json", "\\x1b[31m"]),
+    # what is no file, and has no end
+    ("data from an endless device", NOTHING, train(data="/dev/zero"), 2, ["'/dev/zero'", "expected a file or a pipe, found a device"]),
+    ("evaluation data from an endless device", NOTHING, train("--eval", "/dev/urandom"), 2, ["'/dev/urandom'", "found a device"]),
+    ("a link to an endless device as data", linked("data/dev.tsv", "/dev/zero"), PREDICT, 2, ["data/dev.tsv", "found a device"]),
+    ("a task from an endless device", linked("task.yaml", "/dev/zero"), train(task="task.yaml"), 2, ["task.yaml", "found a device"]),
+    ("settings from an endless device", linked("my.yaml", "/dev/zero"), ["train", "my.yaml"], 2, ["my.yaml", "found a device"]),
+    ("a config from an endless device", linked("model/config.json", "/dev/zero"), train(), 2, ["config.json", "found a device"]),
+    ("weights from an endless device", linked(WEIGHTS, "/dev/zero"), train(), 2, ["model.safetensors", "found a device"]),
+    ("a tokenizer from an endless device", linked("model/tokenizer.json", "/dev/zero"), train(), 2, ["tokenizer.json", "found a device"]),
+    ("an adapter from an endless device", linked(HEAD, "/dev/zero"), EVAL, 2, ["adapter.json", "found a device"]),
+    ("an adapter's tensors from an endless device", linked(KEPT, "/dev/zero"), EVAL, 2, ["adapter.safetensors", "found a device"]),
+    ("data from a folder", lambda root: (root / "rows.tsv").mkdir(), ["eval", "--model", "model", "--adapter", "run/adapter", "--data", "rows.tsv"], 2, ["rows.tsv"]),
     # the model folder
     ("missing model", NOTHING, train(model="nowhere"), 2, ["'nowhere'", "no such file", "Hugging Face folder"]),
     ("model is a file", NOTHING, train(model="data/train.tsv"), 2, ["'data/train.tsv'", "expected a Hugging Face folder", "GGUF file"]),
@@ -132,11 +189,11 @@ ROWS = [
     ("truncated weights", truncate(WEIGHTS), train(), 2, ["model.safetensors"]),
     ("empty weights", put(WEIGHTS, b""), train(), 2, ["model.safetensors"]),
     ("weights that are text", put(WEIGHTS, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"), train(), 2, ["model.safetensors"]),
-    ("wrong shape", tensors(WEIGHTS, edited_tensor(QUERY, shape=[16, 64])), train(), 2, ["enc.0.attn.q.weight", "[32, 32]", "[16, 64]"]),
-    ("missing tensor", tensors(WEIGHTS, lambda t: t.pop(next(k for k in t if k.endswith(QUERY)))), train(), 2, ["enc.0.attn.q.weight", "missing"]),
+    ("wrong shape", tensors(WEIGHTS, edited_tensor(QUERY, shape=[16, 64])), train(), 2, [QUERY, "[32, 32]", "[16, 64]"]),
+    ("missing tensor", tensors(WEIGHTS, lambda t: t.pop(next(k for k in t if k.endswith(QUERY)))), train(), 2, [QUERY, "missing"]),
     ("surplus tensor", tensors(WEIGHTS, renamed(QUERY, "encoder.layer.0.attention.self.query.weird")), train(), 2, ["query.weird"]),
     ("NaN weight", tensors(WEIGHTS, edited_tensor(QUERY, data=nan)), train(), 2, ["model: tensor", QUERY, "not finite", "again"]),
-    ("integer weight", tensors(WEIGHTS, edited_tensor(QUERY, dtype="I32")), train(), 2, ["enc.0.attn.q.weight", "floating-point"]),
+    ("integer weight", tensors(WEIGHTS, edited_tensor(QUERY, dtype="I32")), train(), 2, [QUERY, "floating-point"]),
     ("config is no JSON", put("model/config.json", '{"model_type": "bert",'), train(), 2, ["model/config.json:1"]),
     ("config is a list", put("model/config.json", "[]"), train(), 2, ["model/config.json", "found a list"]),
     ("config key that changes the maths", config(rope_scaling={"type": "linear"}), train(), 2, ["config.json", "rope_scaling", "unknown key"]),
@@ -146,7 +203,7 @@ ROWS = [
     ("heads that do not divide", config(num_attention_heads=5), train(), 2, ["num_attention_heads", "divisor", "32"]),
     ("config without a width", config(hidden_size="(none)"), train(), 2, ["hidden_size", "missing"]),
     ("width as text", config(hidden_size="wide"), train(), 2, ["hidden_size", "wide"]),
-    ("config of another model", config(num_hidden_layers=3), train(), 2, ["enc.2", "missing"]),
+    ("config of another model", config(num_hidden_layers=3), train(), 2, ["encoder.layer.2.", "missing"]),
     ("config with fewer layers", config(num_hidden_layers=1), train(), 2, ["layer.1", "1 layers"]),
     ("config with another vocabulary", config(vocab_size=100), train(), 2, ["[100, 32]", "[99, 32]"]),
     ("tokenizer is no JSON", put("model/tokenizer.json", "{"), train(), 2, ["tokenizer.json:1"]),
@@ -253,7 +310,8 @@ ROWS = [
     ("out where nothing can be written", NOTHING, train(out="/proc/graft/run"), 3, ["/proc/graft/run"]),
     ("resume of nothing", NOTHING, ["train", "--resume", "nowhere"], 2, ["nowhere", "run.yaml"]),
     ("resume of a folder without a run", NOTHING, ["train", "--resume", "data"], 2, ["data", "no run.yaml"]),
-    ("resume with other flags", NOTHING, RESUME + ["--set", "epochs=9"], 2, ["--resume", "--set"]),
+    ("resume with another setting", NOTHING, RESUME + ["--set", "learning_rate=9"], 2, ["--set learning_rate=9", "keeps the settings in its run.yaml", "epochs or max_steps"]),
+    ("resume that lengthens a linear schedule", NOTHING, RESUME + ["--set", "epochs=9"], 2, ["schedule: linear", "end at zero", "schedule: constant", "--set start_from=stopped/adapter"]),
     ("resume with an adapter", NOTHING, RESUME + ["--adapter", "full"], 2, ["--resume", "--adapter"]),
     ("resume with an edited run.yaml", replaced("stopped/run.yaml", b"learning_rate: 0.003", b"learning_rate: 0.004"), RESUME, 2, ["run.yaml", "checkpoint at step", "restore"]),
     ("resume with another rank", replaced("stopped/run.yaml", b"rank: 8", b"rank: 9"), RESUME, 2, ["run.yaml", "restore"]),
@@ -265,6 +323,9 @@ ROWS = [
      RESUME, 2, ["state.safetensors", "damaged", "remove stopped/checkpoints/step-"]),
     ("resume with a flipped bit", lambda root: flip(next((root / "stopped/checkpoints").glob("*/state.safetensors"))), RESUME, 2,
      ["state.safetensors", "damaged", "remove stopped/checkpoints/step-"]),
+    ("resume with another step", changed_state("step", 1), RESUME, 2, ["state.json", "the bytes are not those that were written", "damaged", "remove stopped/checkpoints/step-"]),
+    ("resume with another count", changed_state("tokens", 1), RESUME, 2, ["state.json", "the bytes are not those that were written", "damaged"]),
+    ("resume from a renamed checkpoint", renamed_checkpoint, RESUME, 2, ["state.json", "expected step", "as its folder is named"]),
     ("resume with damaged state.json", lambda root: next((root / "stopped/checkpoints").glob("*/state.json")).write_text('{"version": 1'), RESUME, 2,
      ["state.json:1", "damaged"]),
     ("resume without state", lambda root: next((root / "stopped/checkpoints").glob("*/state.safetensors")).unlink(), RESUME, 2, ["state.safetensors", "no such file", "damaged"]),
@@ -301,7 +362,7 @@ ROWS = [
     ("predict with an unknown label", put("data/dev.tsv", "text\tlabel\na\tgod\n"), PREDICT, 2, ["data/dev.tsv:2", "god"]),
     ("predict below a file", NOTHING, PREDICT[:-1] + ["data/dev.tsv/p.jsonl"], 3, ["data/dev.tsv/p.jsonl", "Not a directory"]),
     ("predict into a missing folder", NOTHING, PREDICT[:-1] + ["nowhere/p.jsonl"], 3, ["nowhere/p.jsonl", "No such file or directory"]),
-    ("predict onto a folder", NOTHING, PREDICT[:-1] + ["data"], 3, ["'data'", "Is a directory"]),
+    ("predict onto a folder", NOTHING, PREDICT[:-1] + ["data", "--format", "jsonl"], 3, ["'data'", "Is a directory"]),
     ("scores below a file", NOTHING, EVAL + ["--json", "data/dev.tsv/x.json"], 3, ["data/dev.tsv/x.json"]),
     # a task that the model cannot do, told before what its rows lack
     ("train an encoder to write", put("t.yaml", WRITING), train(task="./t.yaml"), 2, NO_WRITER),
@@ -408,6 +469,19 @@ class Refusals(support.Case):
     def test_names_are_unique(self):
         names = [row[0] for row in ROWS]
         self.assertEqual(len(names), len(set(names)))
+
+    def test_without_memory(self):
+        """A batch that does not fit under the limit: what is needed, what there is, what lowers it; the system's exit code."""
+        root = self.dir / "root"
+        shutil.copytree(self.template, root)
+        support.write_tsv(root / "many.tsv", support.rows(24_000, 3))
+        limit = 700 << 20    # of addresses; the program and its libraries take 400 MiB of them
+        args = train("--quiet", "--set", "batch_size=24000", "--set", "max_steps=1", "--set", "warmup=0", adapter="full", data="many.tsv")
+        done = subprocess.run(support.command(*args), cwd=root, env=support.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=300, encoding="utf-8", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+        done.args = [str(part) for part in done.args]
+        self.assert_refused(done, 3, "out of memory: about ", "are needed at the peak (as graft plan predicts)", "this process may take 734 MB of addresses (ulimit -v",
+                            "Lower batch_size, token_budget or max_length", "save_memory=true")
 
     def test_damaged_checkpoint_without_its_marker(self):
         """What a killed save left does not count: the older checkpoint, or the start, is used."""

@@ -51,6 +51,23 @@ class Generate(support.Case):
         self.assertRegex(done.stderr, r"^\d+ tokens read, \d+ written in [\d.]+ s, [\d.]+ tokens/s\n$")
         self.assertEqual(self.write("--prompt", "fine great", "--max-new-tokens", 5, "--quiet").stderr, "")
 
+    def test_every_command_names_the_rows_that_it_cuts(self):
+        positions = json.loads((self.root / "gpt2" / "config.json").read_text())["n_positions"]
+        words = ["fine"] * (positions + 7)
+        (self.root / "long.jsonl").write_text(json.dumps({"text": "fine", "answer": "kind"}) + "\n" + json.dumps({"text": "kind", "answer": " ".join(words)}) + "\n")
+        (self.root / "prompts.jsonl").write_text(json.dumps({"text": "fine"}) + "\n" + json.dumps({"text": " ".join(words)}) + "\n")
+        args = ["--model", "gpt2", "--task", "./task.yaml", "--threads", 1, "--quiet"]
+        done = self.assert_done(run("eval", *args, "--data", "long.jsonl", "--json", "scores.json", cwd=self.root))
+        taken = len(words) + 4 - positions   # beside [CLS] kind [SEP] and an end token
+        self.assertEqual(done.stderr, f"graft: data: 1 of 2 rows cut to {positions} tokens: long.jsonl:2 by {taken}\n")
+        self.assertEqual(json.loads((self.root / "scores.json").read_text())["cut"], [{"id": 1, "tokens": taken}])
+        done = self.assert_done(run("generate", *args, "--data", "prompts.jsonl", cwd=self.root))
+        taken = len(words) + 2 - positions
+        self.assertEqual(done.stderr, f"graft: prompts: 1 of 2 rows cut to {positions} tokens: prompts.jsonl:2 by {taken}\n")
+        self.assertEqual([json.loads(line).get("cut") for line in done.stdout.splitlines()], [None, taken])
+        (self.root / "worse.jsonl").write_text(json.dumps({"text": "fine", "answer": "kind"}) + "\n" + json.dumps({"text": " ".join(words), "answer": "kind"}) + "\n")
+        self.assert_refused(run("eval", *args, "--data", "worse.jsonl", cwd=self.root), 2, "worse.jsonl:2: cut to max_length", "keeps no token of its target")
+
     def test_rows_of_the_table_without_a_token_say_nothing(self):
         """A model whose word table is larger than its vocabulary may choose a row to spare."""
         make_decoder(self.root / "padded")
@@ -110,9 +127,28 @@ class Generate(support.Case):
         make_decoder(self.root / "bare")
         tokenizer = support.wordpiece(json.loads((self.root / "bare" / "config.json").read_text())["vocab_size"])
         (self.root / "bare" / "tokenizer.json").write_text(json.dumps({**tokenizer, "post_processor": None}), encoding="utf-8")
-        for prompt, part in [("", "--prompt is empty"), ("  ", '--prompt: "  " has no tokens')]:
+        for prompt, part in [("", "--prompt: the text is empty"), ("  ", '--prompt: "  " has no tokens')]:
             self.assert_refused(run("generate", "--model", "bare", "--prompt", prompt, cwd=self.root), 2, part)
             self.write("--prompt", prompt)   # [CLS] [SEP] go before what is written
+
+    def test_a_row_without_a_token_is_refused_by_its_line(self):
+        make_decoder(self.root / "unopened")
+        config = json.loads((self.root / "unopened" / "config.json").read_text())
+        tokenizer = {**support.wordpiece(config["vocab_size"]), "post_processor": None}
+        (self.root / "unopened" / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+        rows = [{"text": "fine", "answer": "kind"}, {"text": "", "answer": "kind"}]
+        (self.root / "empty.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        model = ["--model", "unopened", "--task", "./task.yaml"]
+        for command in (["generate", *model, "--data", "empty.jsonl"], ["eval", *model, "--data", "empty.jsonl"],
+                        ["train", *model, "--data", "rows.jsonl", "--eval", "empty.jsonl", "--adapter", "lora", "--out", "refused"]):
+            self.assert_refused(run(*command, cwd=self.root), 2, "empty.jsonl:2: the text is empty")
+        self.assertFalse((self.root / "refused").exists())
+
+    def test_max_length_of_rows_is_a_flag(self):
+        whole, cut = self.lines("--show-prompt"), self.lines("--max-length", 3)
+        self.assertEqual([line.get("cut") for line in whole], [None] * 4)
+        self.assertTrue(any("cut" in line for line in cut))
+        self.assert_refused(run("generate", "--model", "gpt2", "--data", "rows.jsonl", "--task", "./task.yaml", "--max-length", 0, cwd=self.root), 2, "--max-length")
 
     def test_stop_text_ends_an_answer(self):
         whole = self.lines("--no-repeat-ngram", 1)[0]
@@ -135,7 +171,7 @@ class Generate(support.Case):
             (["predict", "--task", "./task.yaml", "--out", "never.jsonl"], 'task "go-on" is answered by a text: write it with graft generate --data'),
             (["predict", "--task", "./choice.yaml", "--out", "never.jsonl", "--records", "never"], "--records: only for tasks with a head"),
             (["eval", "--task", "./choice.yaml", "--records", "never"], "--records: not kept where options share a prompt"),
-            (["eval", "--task", "text:bad,good"], "a gpt2 model answers in words"),
+            (["eval", "--task", "text:bad,good"], "is answered by a trained head, and the model's folder brings none"),
         ]:
             self.assert_refused(run(*args, "--model", "gpt2", "--data", "bare.jsonl", cwd=self.root), 2, part)
         self.assertFalse(list(self.root.glob("never*")))

@@ -52,7 +52,12 @@ class InspectData(support.Case):
         self.assertEqual(told.count("row "), 3, "three rows unless asked otherwise")
         self.assertIn("4 rows, 20 tokens, 13 in the loss;", told)
         self.assertIn("cut to max_length: 0", told)
-        self.assertIn("cut to max_length: 3", self.inspect(self.dir / "gpt2-tiny", *self.generation(), "--max-length", 4, "--rows", 0))
+        cut = self.inspect(self.dir / "gpt2-tiny", *self.generation(), "--max-length", 4)
+        self.assertIn("cut to max_length: 3\n3 of 4 rows cut to 4 tokens: ", cut)
+        self.assertRegex(cut, r"copy.jsonl:1 by 1, \S*copy.jsonl:2 by 1, \S*copy.jsonl:3 by 2\n")
+        self.assertIn("row 2, line 3, with a target, 4 tokens, 1 in the loss, cut by 2\n", cut)
+        row = json.loads(self.inspect(self.dir / "gpt2-tiny", *self.generation(), "--max-length", 4, "--rows", 1, "--json"))
+        self.assertEqual((row["cut"], len(row["ids"])), (1, 4))
 
     def test_targets_beside_an_encoder(self):
         model = self.make_trunk("t5-tiny")

@@ -29,6 +29,7 @@ VARIANTS = {
     "last": ("roberta-tiny", "bitfit", ["keep_best=false", "evaluate_every=5"]),
     "early_stop": ("bert-tiny", "lora", ["evaluate_every=1", "early_stop=3", "max_steps=40", "learning_rate=1e-6"]),
     "no_evaluation": ("bert-tiny", "lora", ["data.eval=", "data.test="]),
+    "constant": ("bert-tiny", "lora", ["schedule=constant", "warmup=0"]),
     "lora_dropout": ("bert-tiny", "lora", ["adapter.dropout=0.2", "clip=0.1", "schedule=cosine", "warmup=3"]),
 }
 
@@ -102,7 +103,7 @@ class Killed(ResumeCase):
 
 
 def add_variant(name):
-    is_fast = name in ("lora", "early_stop")
+    is_fast = name in ("lora", "early_stop", "constant")
     moments = 60 if IS_SLOW else 7
 
     @unittest.skipUnless(is_fast or IS_SLOW, "slow")
@@ -113,6 +114,120 @@ def add_variant(name):
 
 for each in VARIANTS:
     add_variant(each)
+
+
+class Lengthened(ResumeCase):
+    """A run that is made longer ends like one that was so long from the start."""
+
+    CONSTANT = ["schedule=constant", "evaluate_every=1 epoch", "dropout=0.1", "learning_rate=0.01", "batch_size=8"]
+
+    def settings(self, *more):
+        return [*self.CONSTANT, *more]
+
+    def numbers(self, out):
+        """What both runs must have in common: all but the lengths that run.yaml and the log's first line tell."""
+        state = support.end_state(out)
+        state["log"] = [event for event in state["log"] if event["event"] in ("step", "evaluate", "records", "done")]
+        return state
+
+    def check(self, short, longer, whole, adapter="lora"):
+        """`short`: settings of the first run; `longer`: of its resumes, one after the other; `whole`: of the run to compare with."""
+        out = self.dir / "run"
+        self.assert_done(run(*self.arguments(out, "bert-tiny", adapter, self.settings(*whole))))
+        expected = self.numbers(out)
+        shutil.rmtree(out)
+        self.assert_done(run(*self.arguments(out, "bert-tiny", adapter, self.settings(*short))))
+        for settings in longer:
+            self.assertIn("makes it longer", self.assert_done(run("train", "--resume", out)).stdout)
+            self.assert_done(run("train", "--resume", out, "--threads", 1, "--quiet", *[part for each in settings for part in ("--set", each)]))
+        self.assertEqual(self.numbers(out), expected)
+        return out
+
+    def test_by_epochs(self):
+        out = self.check(["epochs=1", "warmup=0"], [["epochs=3"]], ["epochs=3", "warmup=0"])
+        events = [event for event in support.log_events(out) if event["event"] == "lengthen"]
+        self.assertEqual([(event["step"], event["total_steps"]) for event in events], [(8, 24)])
+        self.assertIn("lengthened_from:", (out / "run.yaml").read_text())
+        self.assertEqual(len(list((out / "checkpoints").iterdir())), 1)
+
+    def test_twice(self):
+        self.check(["epochs=1", "warmup=0"], [["epochs=2"], ["max_steps=24"]], ["epochs=3", "warmup=0"])
+
+    def test_by_steps(self):
+        self.check(["max_steps=8", "warmup=3"], [["max_steps=16"]], ["max_steps=16", "warmup=3"])
+
+    def test_a_warm_up_keeps_its_steps(self):
+        self.check(["epochs=1", "warmup=0.25"], [["epochs=2"]], ["epochs=2", "warmup=2"])
+
+    def test_by_tokens_in_accumulated_batches(self):
+        budget = ["batch_size=4", "token_budget=60", "accumulate=2", "order=length"]
+        self.check([*budget, "epochs=1", "warmup=0"], [["epochs=2"]], [*budget, "epochs=2", "warmup=0"])
+
+    def test_a_dora_and_full_fine_tuning_and_the_last_adapter(self):
+        for adapter, more in (("dora", []), ("full", ["learning_rate=0.002"]), ("lora", ["keep_best=false"]), ("lora", ["precision=bf16"])):
+            with self.subTest(adapter=adapter, more=more):
+                self.check([*more, "epochs=1", "warmup=0"], [["epochs=2"]], [*more, "epochs=2", "warmup=0"], adapter)
+                shutil.rmtree(self.dir / "run")
+
+    def test_one_that_was_stopped(self):
+        out = self.dir / "run"
+        self.assert_done(run(*self.arguments(out, "bert-tiny", "lora", self.settings("max_steps=12", "warmup=0"))))
+        expected = self.numbers(out)
+        shutil.rmtree(out)
+        args = self.arguments(out, "bert-tiny", "lora", self.settings("max_steps=10", "warmup=0", "checkpoint_every=2"))
+        if not FAULT:
+            self.skipTest("GRAFT_FAULT does not name the library")
+        self.launch(args, faulty(count=self.dir / "count"))
+        calls = int((self.dir / "count").read_text())
+        shutil.rmtree(out)
+        self.assertEqual(self.launch(args, faulty(kill_at=calls * 3 // 4)).returncode, -signal.SIGKILL)
+        self.assert_done(run("train", "--resume", out, "--threads", 1, "--quiet", "--set", "max_steps=12"))
+        self.assertEqual(self.numbers(out), expected)
+
+    @unittest.skipUnless(FAULT, "GRAFT_FAULT does not name the library")
+    def test_killed_while_it_is_made_longer(self):
+        out = self.dir / "run"
+        short = self.arguments(out, "bert-tiny", "lora", self.settings("epochs=1", "warmup=0"))
+        longer = ["train", "--resume", out, "--threads", 1, "--quiet", "--set", "epochs=2"]
+        self.assert_done(run(*short))
+        shutil.copytree(out, self.dir / "kept")
+        self.launch(longer, faulty(count=self.dir / "count"))
+        expected, calls = support.end_state(out), int((self.dir / "count").read_text())
+        for point in sorted({1, 2, 3, 4, 5, 6, 8, 10, 14, 20, calls // 2, calls - 2, calls}):
+            with self.subTest(killed_at_call=point, of=calls):
+                shutil.rmtree(out)
+                shutil.copytree(self.dir / "kept", out)
+                self.assertEqual(self.launch(longer, faulty(kill_at=point)).returncode, -signal.SIGKILL)
+                is_longer = "lengthened_from: []" not in (out / "run.yaml").read_text()
+                self.assert_done(run("train", "--resume", out, "--threads", 1, "--quiet"))   # to whichever end run.yaml says
+                if not is_longer:
+                    self.assert_done(run(*longer))
+                self.assertEqual(support.end_state(out), expected)
+
+    def test_refusals(self):
+        out = self.dir / "run"
+        def refused(settings, *parts):
+            self.assert_refused(run("train", "--resume", out, *[part for each in settings for part in ("--set", each)]), 2, *parts)
+        for more, asked, parts in [
+            (["schedule=linear"], ["epochs=2"], ["schedule: linear", "depend on the length of the whole run", f"--set start_from={out}/adapter"]),
+            (["schedule=cosine"], ["max_steps=99"], ["schedule: cosine", "schedule: constant"]),
+            (["checkpoint_every=never"], ["epochs=2"], ["no checkpoint is left", "checkpoint_every is not never"]),
+            ([], ["epochs=1"], ["the run has 8 steps, and these settings give it 8; expected more"]),
+            ([], ["epochs=0.5"], ["the run has 8 steps, and these settings give it 4; expected more"]),
+            ([], ["learning_rate=1"], ["--set learning_rate=1", "epochs or max_steps"]),
+            ([], ["epochs=2", "seed=3"], ["--set seed=3", "epochs or max_steps"]),
+            ([], ["epochs=-2"], ["epochs", "-2"]),
+            ([], ["epochs"], ["--set epochs"]),
+            (["max_steps=8"], ["epochs=9"], ["max_steps is 8", "give max_steps"]),
+            (["early_stop=1", "evaluate_every=1", "epochs=3", "learning_rate=1e-7"], ["epochs=6"], ["ended by early_stop", "without improvement"]),
+        ]:
+            with self.subTest(more=more, asked=asked):
+                shutil.rmtree(out, ignore_errors=True)
+                self.assert_done(run(*self.arguments(out, "bert-tiny", "lora", self.settings("epochs=1", "warmup=0", *more))))
+                before = support.tree_digest(out)
+                refused(asked, *parts)
+                self.assertEqual(support.tree_digest(out), before, "a refused run stays as it was")
+                self.assert_done(run("train", "--resume", out))
 
 
 class Stopped(ResumeCase):

@@ -75,7 +75,7 @@ class Writes(support.Case):
     def test_results_that_cannot_be_written(self):
         self.assert_done(run(*self.arguments()))
         common = ["--model", self.dir / "model", "--adapter", self.out / "adapter"]
-        target = self.dir / "out.file"
+        target = self.dir / "out.jsonl"
         target.write_text("as it was")
         for args in (["predict", *common, "--data", self.dir / "data/dev.tsv", "--out", target],
                      ["eval", *common, "--data", self.dir / "data/dev.tsv", "--json", target],

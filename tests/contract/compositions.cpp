@@ -38,26 +38,26 @@ Counts at_layers(int64_t layers, std::map<std::string, int64_t> banks, int64_t g
   return {banks, layers * gate_width, layers * router_width, layers * sites};
 }
 
-int64_t all_layers(const ModelConfig& c) { return c.layers + c.decoder_layers; }
-int64_t prompt_layers(const ModelConfig& c) { return c.layers > 0 ? c.layers : c.decoder_layers; }
+int64_t all_layers(const ModelConfig& c) { return c.all_layers(); }
+int64_t prompt_layers(const ModelConfig& c) { return c.has_encoder() ? c.encoder_layers() : c.decoder_layers(); }
 
 const Leaf kLeaves[] = {
     {"lora", "{lora: {rank: 2, alpha: 4}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"down", 4 * c.width}, {"up", 2 * (c.attention_width + c.key_width())}}, 2 * c.width,
-                        2 * c.width, 2);
+       return at_layers(all_layers(c), {{"down", 4 * c.width}, {"up", 2 * (c.last().attention_width + c.last().key_width())}},
+                        2 * c.width, 2 * c.width, 2);
      }},
     {"lora", "{lora: {sites: [ffn.up], rank: 3, alpha: 3, dropout: 0.2}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"down", 3 * c.width}, {"up", 3 * c.ffn_width}}, c.width, c.width);
+       return at_layers(all_layers(c), {{"down", 3 * c.width}, {"up", 3 * c.last().ffn_width}}, c.width, c.width);
      }},
     {"affine", "{affine: {sites: [ffn.act]}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"", c.ffn_width}}, c.ffn_width, c.ffn_width);
+       return at_layers(all_layers(c), {{"", c.last().ffn_width}}, c.last().ffn_width, c.last().ffn_width);
      }},
     {"affine", "{affine: {sites: [attn.k], scale: true}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"", c.key_width()}}, c.key_width(), c.head_width());
+       return at_layers(all_layers(c), {{"", c.last().key_width()}}, c.last().key_width(), c.last().head_width());
      }},
     {"affine", "{affine: {sites: [ffn.out], shift: true}}",
      [](const ModelConfig& c) {
@@ -81,11 +81,11 @@ const Leaf kLeaves[] = {
      }},
     {"prefix", "{prefix: {length: 2, mlp: 0}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"", 4 * c.key_width()}}, c.width, c.width);
+       return at_layers(all_layers(c), {{"", 4 * c.last().key_width()}}, c.width, c.width);
      }},
     {"dora", "{dora: {sites: [attn.v], rank: 1, alpha: 2}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"", c.width + 2 * c.key_width()}}, c.width, c.width);
+       return at_layers(all_layers(c), {{"", c.width + 2 * c.last().key_width()}}, c.width, c.width);
      }},
 };
 

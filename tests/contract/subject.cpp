@@ -6,6 +6,7 @@
 #include <map>
 
 #include "infer/language.h"
+#include "model/classified.h"
 #include "model/families.h"
 #include "tensor/vocabulary_loss.h"
 #include "train/objective.h"
@@ -16,11 +17,16 @@ using at::Tensor;
 
 namespace {
 
-bool is_encoder(const Model& model) { return !model.config.has_decoder(); }
+constexpr const char* kLabels = "-labels";
 
 // More positions than tiny_config has; LLaMA with heads of keys that are shared, and its word table as output layer.
-std::shared_ptr<const Model> made(const std::string& family, Precision precision) {
+std::shared_ptr<const Model> made(const std::string& given, Precision precision) {
+  const std::string family = given.substr(0, given.find(kLabels));
   Node changes = Node::map();
+  if (family != given) {
+    const std::string type = tiny_config(family).find("model_type")->scalar;
+    changes["architectures"] = Node::list({Node::text(family_of(type).classifier_class)});
+  }
   if (family == "gpt2") changes["n_positions"] = Node::integer(40);
   if (family == "bart" || family == "llama") changes["max_position_embeddings"] = Node::integer(40);
   if (family == "llama") changes["tie_word_embeddings"] = Node::boolean(true);
@@ -97,9 +103,14 @@ std::vector<StackStates> states(const Model& model, const PackLane& lane, const 
   ForwardOptions options = options_of(model, {.keep_hidden = true});
   std::optional<LanguageBatch> batch;
   std::optional<Pack> pack;
-  if (is_encoder(model)) pack = pack_of(model, {lane});
-  else batch = make_language_batch(model, {lane}, packing_of(model, 1));
-  const ModelInput input = batch ? batch->input() : input_of(model.config, *pack);
+  std::optional<ClassifiedPack> texts;
+  if (is_classified(model)) {
+    pack = pack_of(model, {lane});
+    texts = classified_pack(model, *pack);
+  } else {
+    batch = make_language_batch(model, {lane}, packing_of(model, 1));
+  }
+  const ModelInput input = batch ? batch->input() : texts->input(model.config);
   NoHooks nothing;
   ForwardResult result = bounds.empty() ? forward(model, model.weights, input, nothing, options)
                                         : forward_lanes(model, input, lanes_of(bounds, {}), options);
@@ -112,27 +123,33 @@ std::vector<StackStates> states(const Model& model, const PackLane& lane, const 
 }  // namespace
 
 const std::vector<std::string>& contract_families() {
-  static const std::vector<std::string> names = {"bert", "roberta", "gpt2", "llama", "t5-gated", "bart"};
+  static const std::vector<std::string> names = {"bert",     "roberta", "gpt2",         "llama",
+                                                 "t5-gated", "bart",    "llama-labels", "t5-gated-labels"};
   return names;
 }
 
 std::shared_ptr<const Model> contract_model(const std::string& family, Precision precision, bool is_small) {
   static std::map<std::tuple<std::string, Precision, bool>, std::shared_ptr<const Model>> kept;
-  const bool is_classifier = family == "bert" || family == "roberta";
-  if (is_classifier && !is_small) return golden_model(family + "-tiny", precision);
-  auto& model = kept[{family, precision, is_classifier}];
-  if (model == nullptr) model = is_classifier ? tiny_model(family, precision) : made(family, precision);
+  const bool is_encoder = family == "bert" || family == "roberta";
+  if (is_encoder && !is_small) return golden_model(family + "-tiny", precision);
+  auto& model = kept[{family, precision, is_encoder}];
+  if (model == nullptr) model = is_encoder ? tiny_model(family, precision) : made(family, precision);
   return model;
 }
 
 std::optional<Task> contract_task(const Model& model, int64_t labels) {
-  return is_encoder(model) ? std::optional(class_task(labels)) : std::nullopt;
+  return is_classified(model) ? std::optional(class_task(labels)) : std::nullopt;
 }
+
+bool is_classified(const Model& model) { return !model.config.has_decoder() || model.config.is_classifier; }
 
 std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest, uint64_t seed, int64_t first_example) {
   std::vector<Sequence> texts = random_sequences(model.config, count, longest, seed, first_example);
-  if (is_encoder(model)) return texts;
-  if (model.config.layers > 0) {
+  for (Sequence& text : texts) {
+    if (is_classified(model) && model.config.end_id >= 0) text.ids.back() = model.config.end_id;
+  }
+  if (is_classified(model)) return texts;
+  if (model.config.has_encoder()) {
     const std::vector<Sequence> targets = random_sequences(model.config, count, 4, seed + 1);
     for (size_t n = 0; n < texts.size(); ++n) texts[n].target_ids = targets[n].ids;
     return texts;
@@ -148,8 +165,8 @@ std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t 
 
 std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLane>& lanes,
                                    const std::vector<const Bound*>& bounds, const Pass& pass, int64_t round_rows_to) {
-  return is_encoder(model) ? run_classes(model, lanes, bounds, pass, round_rows_to)
-                           : run_words(model, lanes, bounds, pass, round_rows_to);
+  return is_classified(model) ? run_classes(model, lanes, bounds, pass, round_rows_to)
+                              : run_words(model, lanes, bounds, pass, round_rows_to);
 }
 
 LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {

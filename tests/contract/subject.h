@@ -1,6 +1,6 @@
 // What the contract asks of every family alike: a model, rows of text, what comes out for them, and a loss.
 //
-// An encoder gives the logits of its head, one row a sequence; a decoder logits over its vocabulary for each target.
+// A classifier gives the logits of its head, one row a sequence; a decoder logits over its vocabulary for each target.
 #pragma once
 
 #include <memory>
@@ -12,16 +12,19 @@
 
 namespace graft::testing {
 
-// One name for each kind of trunk.
+// One name for each kind of trunk; then decoders under a head.
 const std::vector<std::string>& contract_families();
 // Models of 24 positions and more; `is_small` is for gradient checks.
 std::shared_ptr<const Model> contract_model(const std::string& family, Precision precision = Precision::kFloat32,
                                             bool is_small = false);
 
-// Classes for the head of an encoder; nothing for a model that answers in words.
+// Classes for the head of a classifier; nothing for a model that answers in words.
 std::optional<Task> contract_task(const Model& model, int64_t labels = 3);
 
-// As random_sequences; for a decoder with targets: the last third of each text (of two tokens at least),
+// Of an encoder, or of a family named "...-labels".
+bool is_classified(const Model& model);
+
+// As random_sequences; for a decoder that answers in words with targets: the last third of each text (of two tokens at least),
 // or target ids beside an encoder.
 std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest, uint64_t seed,
                                      int64_t first_example = 0);

@@ -86,25 +86,30 @@ TEST_P(Contract, TrainsWhatItDeclaresAndNothingElse) {
   }
 }
 
-// What the trait promises about the very first step is what happens there. In float64, where the smallest gradient of small
-// initial values (a prefix made by a network) is still 1e-7, and a zero is below 1e-15; below 1e-6 where it comes of a magnitude
-// of DoRA, which equals its norm to float32 only.
-TEST_P(Contract, StartsWithoutGradientExactlyWhereItSaysSo) {
+// What the loss may leave where it is, whatever its value. The softmax does not see keys that all move alike, unless rotary
+// positions turn each by an angle of its own. Of the last block a head reads few rows: ReFT's other positions reach nothing there.
+// The relu of a central gate may be closed for every row of a tiny model.
+bool may_stand_still(const Rig& rig, const ParamSpec& param, const std::string& definition) {
+  const bool is_of_key = param.site.ends_with(".k") || param.name.ends_with(".k.bias");
+  const bool is_added = param.name.ends_with(".shift") || param.name.ends_with("bias");
+  if (is_of_key && is_added && rig.model->config.position_kind != PositionKind::kRotary) return true;
+  if (param.use == ParamUse::kGate && definition.find("kind: central") != std::string::npos) return true;
+  return definition.find("reft") != std::string::npos && definition.find("positions: all") == std::string::npos;
+}
+
+// In float64 and away from initial values, where a tensor may stand behind one that is zero: a zero is below 1e-15 there.
+TEST_P(Contract, EveryTensorIsWithinReachOfTheLoss) {
   const auto wide = contract_model(GetParam().family, Precision::kFloat64);
   Rig rig(wide, GetParam().adapter(), contract_task(*wide));
+  rig.shake(0.1);
   rig.widen();
   const LossAndGradients found = contract_gradients(rig, sequences());
   for (const ParamSpec& param : rig.adapter->params()) {
     if (param.role == Role::kBuffer) continue;
-    const double largest = found.gradients.at(param.name).abs().max().item<double>();
-    const bool is_drawn = traits(rig).is_stochastic && !param.name.starts_with("head/");  // here merged; a route may leave it out
-    // The relu of a central gate may be closed for every row of a tiny model.
-    const bool may_be_closed = param.group == "gate" && GetParam().row->definition.find("kind: central") != std::string::npos;
-    if (!param.starts_without_gradient) {
-      EXPECT_GT(largest, may_be_closed ? -1.0 : 1e-8) << param.name;
-    } else if (!is_drawn) {
-      EXPECT_LT(largest, GetParam().row->definition.find("dora") != std::string::npos ? 1e-6 : 1e-8) << param.name;
-    }
+    const Tensor& gradient = found.gradients.at(param.name);
+    ASSERT_TRUE(gradient.defined()) << param.name;
+    if (may_stand_still(rig, param, GetParam().row->definition)) continue;
+    EXPECT_GT(gradient.abs().max().item<double>(), 1e-10) << param.name;
   }
 }
 
@@ -116,8 +121,8 @@ TEST_P(Contract, DescribesItselfSoThatItCanBeBuiltAgain) {
   ASSERT_EQ(again.params().size(), rig.adapter->params().size());
   for (size_t i = 0; i < again.params().size(); ++i) {
     const ParamSpec a = again.params()[i], b = rig.adapter->params()[i];
-    EXPECT_EQ(std::tie(a.name, a.shape, a.group, a.role, a.decays, a.rate_scale),
-              std::tie(b.name, b.shape, b.group, b.role, b.decays, b.rate_scale));
+    EXPECT_EQ(std::tie(a.name, a.shape, a.use, a.role, a.decays, a.rate_scale),
+              std::tie(b.name, b.shape, b.use, b.role, b.decays, b.rate_scale));
   }
 }
 
@@ -143,7 +148,7 @@ TEST_P(Contract, SavesAndLoadsBitForBit) {
 
 TEST_P(Contract, FoldsIntoTheWeights) {
   const Rig rig = shaken();
-  if (!traits(rig).is_foldable) return;
+  if (rig.adapter->parts().size() != 1 || traits(rig).acts == Acts::kInForward) return;
   const at::NoGradGuard no_grad;
   const NamedTensors derived = rig.adapter->derive(rig.tensors, model()->weights);
   NamedTensors base = model()->weights.all_base();
@@ -220,8 +225,10 @@ TEST_P(Contract, HiddenStatesAreThoseOfTheSequenceAlone) {
         const std::string what =
             "hidden state " + std::to_string(layer) + " of stack " + std::to_string(stack) + " of sequence " + std::to_string(i);
         const Tensor own = together[stack].hidden[layer].slice(0, offsets[i], offsets[i + 1]);
-        expect_own(rig, alone[stack].hidden[layer], own, 3 * alone_bound(rig), what);
-        measured(case_name({GetParam(), 0}) + " " + what, difference_of(alone[stack].hidden[layer], own).absolute);
+        // The pack that a classifier's decoder reads ends in fillers.
+        const Tensor found = alone[stack].hidden[layer].slice(0, 0, alone[stack].offsets.back());
+        expect_own(rig, found, own, 3 * alone_bound(rig), what);
+        measured(case_name({GetParam(), 0}) + " " + what, difference_of(found, own).absolute);
       }
     }
   }
@@ -241,7 +248,7 @@ TEST_P(Contract, SkippedRowsOfTheLastBlockChangeNothing) {
 // The text with another token at `index` of what its decoder reads.
 Sequence with_other_token(Sequence text, const Model& model, size_t index) {
   int64_t& id =
-      model.config.layers > 0 ? text.target_ids[index - 1] : text.ids[index];  // beside an encoder the start token comes first
+      model.config.has_encoder() ? text.target_ids[index - 1] : text.ids[index];  // beside an encoder the start token comes first
   id = id + 1 < model.config.vocabulary ? id + 1 : 1;
   return text;
 }
@@ -249,14 +256,15 @@ Sequence with_other_token(Sequence text, const Model& model, size_t index) {
 // Rows of a decoder from before a changed token: no bit of them moves; where an edit reads all of the prompt, they move with
 // every token of it and with none that follows it.
 TEST_P(Contract, NothingKnowsWhatFollows) {
-  if (!model()->config.has_decoder()) return;
+  if (is_classified(*model())) return;
   const Rig rig = shaken();
-  const bool reads_prompt = std::any_of(rig.adapter->parts().begin(), rig.adapter->parts().end(),
-                                        [](const Adapter::Part& part) { return part.spec.traits.reads_prompt; });
-  for (const Adapter::Part& part : rig.adapter->parts()) EXPECT_TRUE(part.spec.traits.is_causal) << part.path;
+  const Reads reads = traits(rig).reads;
+  EXPECT_NE(reads, Reads::kSequence);
+  const bool reads_prompt = reads == Reads::kPrompt;
   for (const Sequence& text : sequences(3)) {
-    const size_t length = model()->config.layers > 0 ? text.target_ids.size() : text.ids.size();  // tokens that the decoder reads
-    const auto prompt = static_cast<size_t>(model()->config.layers > 0 ? 1 : text.prompt_length());
+    const size_t length =
+        model()->config.has_encoder() ? text.target_ids.size() : text.ids.size();  // tokens that the decoder reads
+    const auto prompt = static_cast<size_t>(model()->config.has_encoder() ? 1 : text.prompt_length());
     const StackStates before = states_of(rig, {text}).back();
     for (const size_t changed : {size_t{1}, prompt - 1, prompt, length - 1}) {
       if (changed == 0 || changed >= length) continue;
@@ -354,7 +362,7 @@ TEST(ContractTable, RefusesWhatAFamilyCannotDo) {
       expect_message<InputError>([&] { Rig(model, Case{&row, family}.adapter(), contract_task(*model)); }, reason);
     }
   }
-  EXPECT_EQ(refused, 16U);
+  EXPECT_EQ(refused, 75U);
 }
 
 // The seed was chosen so: nothing is left out of the draw.

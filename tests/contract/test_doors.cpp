@@ -26,8 +26,8 @@ std::vector<Site> sites_of(const Model& model, const std::vector<std::string>& p
 
 const char* const kLora = "{lora: {sites: [attn.q, ffn.down], rank: 2, alpha: 2}}";
 // Every site that shows a y; the attention sites take prefix rows instead.
-const std::vector<std::string> kEverywhere = {"embed",   "attn.[qkvo]", "attn.out", "attn.norm", "ffn.up",
-                                              "ffn.act", "ffn.down",    "ffn.out",  "ffn.norm",  "out"};
+const std::vector<std::string> kEverywhere = {"embed",   "attn.[qkvo]", "attn.out", "attn.norm", "ffn.up", "pooler?",
+                                              "ffn.act", "ffn.down",    "ffn.out",  "ffn.norm",  "out",    "attn.mid"};
 
 struct Door {
   const char* name;
@@ -199,7 +199,7 @@ TEST(Affine, AtALinearSiteIsAnotherWeight) {
   const Rig rig(model, Adapter(std::move(edits), {"affine"}, {model->config, model->sites}, class_task(3)));
   const at::NoGradGuard no_grad;
   NamedTensors base = model->weights.all_base();
-  for (const Site& site : rig.adapter->parts().front().spec.sites) {
+  for (const Site& site : rig.adapter->parts().front().spec().sites) {
     const Tensor mul = rig.tensors.at("0.affine/" + site.name + ".mul"), add = rig.tensors.at("0.affine/" + site.name + ".add");
     base.at(site.name + ".weight") = base.at(site.name + ".weight") * mul.unsqueeze(1);
     base.at(site.name + ".bias") = base.at(site.name + ".bias") * mul + add;

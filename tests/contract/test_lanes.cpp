@@ -24,7 +24,7 @@ class Lanes : public ::testing::TestWithParam<Case> {
   }  // as for batch-mates: another number of rows, other blocks of a matrix product
 };
 
-bool rewrites(const Rig& rig) { return traits_of(*rig.adapter).rewrites; }
+bool rewrites(const Rig& rig) { return rig.adapter->rewrites_trunk(); }
 
 TEST_P(Lanes, OfDifferentAdaptersEqualEachAlone) {
   Rig own(model(), GetParam().adapter(), contract_task(*model()));

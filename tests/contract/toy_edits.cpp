@@ -24,31 +24,22 @@ class ToyEdit : public Edit {
 
 class Prefix final : public ToyEdit {
  public:
-  Prefix(const ModelConfig& config, const Sites& sites, int64_t rows) : config_(config), rows_(rows) {
-    for (const Site& site : sites.all()) {
-      if (site.kind == SiteKind::kAttention) sites_.push_back(site);
-    }
-  }
-  EditSpec spec() const override {
+  Prefix(const ModelConfig& config, const Sites& sites, int64_t rows) {
     EditSpec spec;
-    spec.sites = sites_;
-    for (const Site& site : sites_) {
+    for (const Site& site : sites.all()) {
+      if (site.kind != SiteKind::kAttention) continue;
+      spec.sites.push_back(site);
       for (const char* part : {".keys", ".values"})
-        spec.params.push_back({.name = site.name + part, .shape = {rows_, config_.heads, config_.head_width()}, .group = "toy"});
-      spec.params.push_back({.name = site.name + ".bias", .shape = {1}, .group = "toy"});
+        spec.params.push_back({.name = site.name + part, .shape = {rows, config.last().heads, config.last().head_width()}});
+      spec.params.push_back({.name = site.name + ".bias", .shape = {1}});
     }
-    return spec;
+    declare(std::move(spec));
   }
   std::optional<LanePrefix> prefix(const Params& p, const SiteView& view, const Weight&, Context&) const override {
     const std::string& name = view.site.name;
     return LanePrefix{
         0, 0, p.at(name + ".keys"), p.at(name + ".values"), {}, {}, p.at(name + ".bias").expand({view.lane.num_sequences})};
   }
-
- private:
-  const ModelConfig config_;
-  int64_t rows_;
-  std::vector<Site> sites_;
 };
 
 // Rows of sequence n of the lane, counted from the lane's first row.
@@ -57,9 +48,9 @@ std::pair<int64_t, int64_t> rows_of(const SiteView& view, int64_t n) {
   return {view.pack.offsets[index] - view.lane.first_row, view.pack.offsets[index + 1] - view.lane.first_row};
 }
 
-class Combinator : public ToyEdit {
+class Around : public ToyEdit {
  public:
-  explicit Combinator(std::unique_ptr<Edit> child) : child_(std::move(child)) {}
+  explicit Around(std::unique_ptr<Edit> child) : child_(std::move(child)) {}
   Tensor input(const SiteView& view) const override { return child_->input(view); }
 
  protected:
@@ -76,15 +67,14 @@ class Combinator : public ToyEdit {
   std::unique_ptr<Edit> child_;
 };
 
-class Gate final : public Combinator {
+class Gate final : public Around {
  public:
-  using Combinator::Combinator;
-  EditSpec spec() const override {
+  explicit Gate(std::unique_ptr<Edit> child) : Around(std::move(child)) {
     EditSpec spec = spec_around_child({});
     for (const Site& site : spec.sites)
-      spec.params.push_back({.name = site.name + ".gate", .shape = {site.output_width}, .group = "gate"});
-    spec.traits.pools_sequence = true;
-    return spec;
+      spec.params.push_back({.name = site.name + ".gate", .shape = {site.output_width}});
+    spec.traits.reads = Reads::kSequence;
+    declare(std::move(spec));
   }
   Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
@@ -101,14 +91,13 @@ class Gate final : public Combinator {
   }
 };
 
-class Router final : public Combinator {
+class Router final : public Around {
  public:
-  Router(std::unique_ptr<Edit> child, int64_t experts) : Combinator(std::move(child)), experts_(experts) {}
-  EditSpec spec() const override {
+  Router(std::unique_ptr<Edit> child, int64_t experts) : Around(std::move(child)), experts_(experts) {
     EditSpec spec = spec_around_child({experts_});
     for (const Site& site : spec.sites)
-      spec.params.push_back({.name = site.name + ".router", .shape = {site.input_width, experts_}, .group = "router"});
-    return spec;
+      spec.params.push_back({.name = site.name + ".router", .shape = {site.input_width, experts_}});
+    declare(std::move(spec));
   }
   Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight&, Context& context) const override {
     const Tensor shares = at::softmax(at::mm(input, p.at(view.site.name + ".router")), 1);  // [T, E]
@@ -119,29 +108,22 @@ class Router final : public Combinator {
   int64_t experts_;
 };
 
+// A vector of each name at each site.
 class AtSites : public ToyEdit {
- public:
-  explicit AtSites(std::vector<Site> sites) : sites_(std::move(sites)) {}
-
  protected:
-  EditSpec vectors(const std::vector<const char*>& names) const {
+  AtSites(std::vector<Site> sites, const std::vector<const char*>& names) {
     EditSpec spec;
-    spec.sites = sites_;
-    for (const Site& site : sites_) {
-      for (const char* name : names)
-        spec.params.push_back({.name = site.name + name, .shape = {site.output_width}, .group = "toy"});
+    spec.sites = std::move(sites);
+    for (const Site& site : spec.sites) {
+      for (const char* name : names) spec.params.push_back({.name = site.name + name, .shape = {site.output_width}});
     }
-    return spec;
+    declare(std::move(spec));
   }
-
- private:
-  std::vector<Site> sites_;
 };
 
 class Affine final : public AtSites {
  public:
-  using AtSites::AtSites;
-  EditSpec spec() const override { return vectors({".mul", ".add"}); }
+  explicit Affine(std::vector<Site> sites) : AtSites(std::move(sites), {".mul", ".add"}) {}
   Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&, Context&) const override {
     return {.mul = p.at(view.site.name + ".mul"), .add = p.at(view.site.name + ".add"), .code = {}, .basis = {}, .rows = {}};
   }
@@ -149,8 +131,7 @@ class Affine final : public AtSites {
 
 class FirstRows final : public AtSites {
  public:
-  using AtSites::AtSites;
-  EditSpec spec() const override { return vectors({".add"}); }
+  explicit FirstRows(std::vector<Site> sites) : AtSites(std::move(sites), {".add"}) {}
   Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&, Context&) const override {
     std::vector<int64_t> rows;
     for (int64_t n = 0; n < view.lane.num_sequences; ++n) rows.push_back(rows_of(view, n).first);

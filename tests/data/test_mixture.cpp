@@ -91,7 +91,7 @@ TEST(Mixture, Messages) {
             "run.yaml:2:10: /mixture/1/name: the name \"a\" appears twice"},
            {"- {name: a, " + part + ", rates: 5}\n", "run.yaml:1:38: /mixture/0/rates: unknown key (did you mean 'rate'?)"}}) {
     SCOPED_TRACE(yaml);
-    const std::string found = input_error([&] { parsed(yaml); });
+    const std::string found = input_error([&text = yaml] { parsed(text); });
     EXPECT_EQ(found.substr(0, message.size()), message) << found;
   }
   std::vector<MixturePart> parts(1);

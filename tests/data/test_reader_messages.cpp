@@ -153,9 +153,11 @@ TEST(ReaderMessages, EveryBadFile) {
 
 TEST(ReaderMessages, FileNames) {
   EXPECT_EQ(input_error([] { table_format("mail.txt"); }),
-            "mail.txt: expected a file name ending in .tsv, .csv, .jsonl or .json, found \".txt\"; rename the file, or name its "
-            "format in the "
-            "task: format: tsv");
+            "mail.txt: expected a file name ending in .tsv, .csv, .jsonl or .json, or in one of these and .gz, found \".txt\"; rename "
+            "the file, or name its format in the task: format: tsv");
+  EXPECT_EQ(input_error([] { table_format("mail.csv.zip"); }),
+            "mail.csv.zip: expected a file name ending in .tsv, .csv, .jsonl or .json, or in one of these and .gz, found \".zip\"; "
+            "unpack the file first, or pack it with gzip");
   EXPECT_EQ(input_error([] { read_table("nowhere.tsv"); }), "'nowhere.tsv': no such file");
   EXPECT_EQ(input_error([] { read_table("nowhere"); }), "'nowhere': no such file");
   EXPECT_EQ(input_error([] { read_table(testing::TempDir()); }),

@@ -11,19 +11,47 @@ const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
 
 TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
   const std::vector<std::string> names = task_names(kTasks);
-  EXPECT_EQ(names, (std::vector<std::string>{"alpaca",   "aqua",         "arc-challenge",
-                                             "arc-easy", "boolq",        "choice",
-                                             "cola",     "commonsense",  "commonsense-choice",
-                                             "cr",       "dart",         "e2e",
-                                             "gsm8k",    "instructions", "mail",
-                                             "mawps",    "mnli",         "mnli-cloze",
-                                             "mpqa",     "mpqa-cloze",   "mr",
-                                             "mrpc",     "openbookqa",   "piqa",
-                                             "qnli",     "qqp",          "qqp-cloze",
-                                             "rte",      "rte-cloze",    "singleeq",
-                                             "siqa",     "sst2",         "sst2-cloze",
-                                             "stsb",     "subj",         "subj-cloze",
-                                             "svamp",    "trec",         "webnlg"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"alpaca",
+                                             "aqua",
+                                             "arc-challenge",
+                                             "arc-easy",
+                                             "boolq",
+                                             "choice",
+                                             "cola",
+                                             "commonsense",
+                                             "commonsense-choice",
+                                             "cr",
+                                             "dart",
+                                             "e2e",
+                                             "gsm8k",
+                                             "instructions",
+                                             "mail",
+                                             "mawps",
+                                             "mnli",
+                                             "mnli-cloze",
+                                             "mpqa",
+                                             "mpqa-cloze",
+                                             "mr",
+                                             "mrpc",
+                                             "openbookqa",
+                                             "piqa",
+                                             "prompt-completion",
+                                             "qnli",
+                                             "qqp",
+                                             "qqp-cloze",
+                                             "rte",
+                                             "rte-cloze",
+                                             "sharegpt",
+                                             "singleeq",
+                                             "siqa",
+                                             "sst2",
+                                             "sst2-cloze",
+                                             "stsb",
+                                             "subj",
+                                             "subj-cloze",
+                                             "svamp",
+                                             "trec",
+                                             "webnlg"}));
   for (const std::string& name : names) {
     SCOPED_TRACE(name);
     const Task task = load_task(name, kTasks);
@@ -65,7 +93,7 @@ TEST(ReadyTasks, LabelsAreThePublishedOnes) {
 TEST(ShortForm, OneTextAndItsLabels) {
   const Task task = load_task("text:ham,spam,not sure", kTasks);
   EXPECT_EQ(task.labels, (std::vector<std::string>{"ham", "spam", "not sure"}));
-  EXPECT_EQ(task.text_column, "text");
+  EXPECT_EQ(task.text.text, "text");
   EXPECT_EQ(task.label_column, "label");
   EXPECT_EQ(task.primary_metric, "accuracy");
   EXPECT_EQ(parse_task(task_to_node(task), "memory"), task);
@@ -74,14 +102,15 @@ TEST(ShortForm, OneTextAndItsLabels) {
 TEST(TaskFile, EveryKey) {
   const Task task = parse_task(
       parse_yaml("name: pairs\nkind: classification\ntext: a\nsecond: b\nlabel: y\nid: key\nlabels: ['no', 'yes']\n"
-                 "spellings: {0: 'no', 1: 'yes'}\npositive: 'no'\ncolumns: [key, a, b, y]\nformat: csv\nmetrics: [f1, accuracy]\n"
-                 "primary: accuracy\n",
+                 "spellings: {0: 'no', 1: 'yes'}\npositive: 'no'\ncolumns: [key, a, b, y]\nformat: csv\ndelimiter: \"\\t\"\n"
+                 "metrics: [f1, accuracy]\nprimary: accuracy\nabout: not kept\n",
                  "t"),
       "t");
-  EXPECT_EQ(task.second_column, "b");
+  EXPECT_EQ(task.second->text, "b");
   EXPECT_EQ(task.id_column, "key");
   EXPECT_EQ(task.positive, 0);
   EXPECT_EQ(task.format, TableFormat::kCsv);
+  EXPECT_EQ(task.delimiter, '\t');
   EXPECT_EQ(task.primary_metric, "accuracy");
   EXPECT_EQ(task.find_label("0"), 0);
   EXPECT_EQ(parse_task(task_to_node(task), "memory"), task);

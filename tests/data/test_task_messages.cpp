@@ -147,6 +147,25 @@ TEST(ExampleMessages, EveryBadRow) {
   }
 }
 
+TEST(ExampleMessages, AllUnknownLabelsAtOnce) {
+  const Task task = load_task("text:ham,spam", kTasks);
+  const auto message = [&](const std::string& rows, LabelUse use) {
+    return input_error([&] { to_examples(parse_table("text,label\n" + rows, TableFormat::kCsv, "f"), task, use); });
+  };
+  const std::string rows = "a,ham\nb,Spam\nc,\nd,Spam\ne,eggs\nf,\n";
+  const std::string spam = "f:3: column \"label\": unknown label \"Spam\" (did you mean 'spam'?) (2 rows)\n",
+                    none = "f:4: column \"label\": expected a label, found an empty field (2 rows)\n",
+                    eggs = "f:6: column \"label\": unknown label \"eggs\"\n",
+                    end = "task 'text' has ham and spam; graft inspect data FILE proposes a task with all labels of a file";
+  EXPECT_EQ(message(rows, LabelUse::kRequired), spam + none + eggs + end);
+  EXPECT_EQ(message(rows, LabelUse::kOptional), spam + eggs + end);
+  EXPECT_EQ(message("a,\nb,\nc,ham\n", LabelUse::kRequired),
+            "f:2: column \"label\": expected a label, found an empty field (2 rows)");
+  std::string many;
+  for (int i = 0; i < 60; ++i) many += "a,l" + std::to_string(i) + "\n";
+  EXPECT_NE(message(many, LabelUse::kRequired).find("\n10 more unknown labels\n"), std::string::npos);
+}
+
 TEST(ExampleMessages, ManyLabelsAreCut) {
   std::string form = "text:l0";
   for (int i = 1; i < 30; ++i) form += ",l" + std::to_string(i);

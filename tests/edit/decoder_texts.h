@@ -56,7 +56,7 @@ inline Dataset rows_of(std::vector<Sequence> sequences) {
 // The prompt with what was written as targets.
 inline Sequence with_targets(const ModelConfig& config, const Sequence& prompt, const Ids& written) {
   Sequence text{.example = prompt.example, .ids = prompt.ids};
-  if (config.layers > 0) {
+  if (config.has_encoder()) {
     text.target_ids = written;
     return text;
   }

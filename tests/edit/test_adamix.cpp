@@ -67,7 +67,7 @@ struct OneSite {
 
   explicit OneSite(const std::string& definition)
       : rig(model, definition, class_task(3)),
-        site(rig.adapter->parts().front().spec.sites.front()),
+        site(rig.adapter->parts().front().spec().sites.front()),
         x(wave({pack.num_rows, site.input_width}, 0.3)),
         y(wave({pack.num_rows, site.output_width}, 1.1)),
         view{site, pack, pack.whole(), x, y, {}, {}} {
@@ -218,7 +218,7 @@ TEST(StochasticBackward, ReachesTheDrawnMembersAlone) {
     for (uint64_t pass = 0; pass < 2; ++pass) {
       const RandomKey route = RandomKey{kKey}.with(pass);
       lanes.push_back({&bound, {.is_training = true, .route = route}});
-      for (const Site& site : rig.adapter->parts().front().spec.sites) {
+      for (const Site& site : rig.adapter->parts().front().spec().sites) {
         const int64_t expert = drawn_expert(route.with("0.stochastic/"), site.name, "down", kExperts);
         expected.insert("0.stochastic/expert." + std::to_string(expert) + "/" + site.name);
       }
@@ -297,7 +297,7 @@ TEST(StochasticDefinitions, RefuseEachByItsPlace) {
       {"{}", "{stochastic: {}, of: {lora: {}}}",
        "/edits/0/of: stochastic does not go around stochastic: both choose among experts"},
       {"{}", "{gate: {}, of: {router: {}, of: {lora: {}}}}",
-       "/edits/0/of: stochastic does not go around router: the mean of routers is not a router of the mean"},
+       "/edits/0/of: stochastic does not go around gate of router: the mean of routers is not a router of the mean"},
       {"{}", "{prefix: {length: 2, mlp: 4}}",
        "/edits/0/stochastic: an expert belongs to a site, but 'table' of prefix serves all of its sites"},
   };

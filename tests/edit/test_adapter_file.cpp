@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "tensor/fingerprint.h"
 #include "tensor/safetensors.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
@@ -88,6 +89,39 @@ TEST(AdapterFile, RefusesABaseThatDiffersInOneTensor) {
   const auto without = std::make_shared<const Model>(
       Model{"other", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
   EXPECT_NE(saved.refusal(without).find("3 of 37 tensors differ"), std::string::npos) << saved.refusal(without);
+}
+
+// A quantised file is turned into plain numbers of the trunk's dtype; what an adapter belongs to is the file.
+TEST(AdapterFile, BelongsToAGgufFileInEveryPrecision) {
+  const Path file = golden_dir("gguf") / "llama.gguf";
+  const auto wide = load_model(file, Precision::kFloat32), narrow = load_model(file, Precision::kBFloat16);
+  EXPECT_EQ(narrow->weights.base_fingerprints(), wide->weights.base_fingerprints());
+  for (const auto& [trained_on, used_on] : {std::pair{narrow, wide}, std::pair{wide, narrow}}) {
+    const TempFolder folder;
+    const Rig rig(trained_on, "{edits: [{lora: {rank: 2}}]}", std::nullopt);
+    save_adapter(folder.path(), *rig.adapter, rig.tensors, *rig.model, {});
+    EXPECT_NO_THROW(load_adapter(folder.path(), *used_on));
+    EXPECT_NO_THROW(load_adapter(folder.path(), *trained_on));
+    const auto other = load_model(golden_dir("gguf") / "llama3.gguf", Precision::kBFloat16);
+    EXPECT_THROW(load_adapter(folder.path(), *other), InputError);
+  }
+}
+
+// Before, what was recorded was hashed after it was rounded.
+TEST(AdapterFile, OfABfloat16RunOfGraft010IsStillReadOnItsGgufFile) {
+  const Path file = golden_dir("gguf") / "llama.gguf";
+  const auto narrow = load_model(file, Precision::kBFloat16);
+  const TempFolder folder;
+  const Rig rig(narrow, "{edits: [{lora: {rank: 2}}]}", std::nullopt);
+  save_adapter(folder.path(), *rig.adapter, rig.tensors, *rig.model, {});
+  Node json = parse_json(read_file(folder / "adapter.json"), "adapter.json");
+  for (auto& [name, digest] : json["base"]["tensors"].members) digest = Node::text(fingerprint(narrow->weights.base(name)));
+  write_file_atomically(folder / "adapter.json", to_json(json));
+  for (const Precision precision : {Precision::kBFloat16, Precision::kFloat32})
+    EXPECT_NO_THROW(load_adapter(folder.path(), *load_model(file, precision)));
+  json["base"]["tensors"].members.front().second = Node::text(std::string(32, '0'));
+  write_file_atomically(folder / "adapter.json", to_json(json));
+  EXPECT_THROW(load_adapter(folder.path(), *narrow), InputError);
 }
 
 TEST(AdapterFile, RefusesTensorsThatDoNotFit) {

@@ -233,8 +233,8 @@ TEST(EncoderOfTwoStacks, Unipelt12_5_GatesCountPaddingOnlyWhereAskedTo) {
 // Line 9: what is gated by its text does not fold into weights.
 TEST_P(MixedAndGated, Unipelt12_9_AGatedLoraDoesNotFold) {
   const auto model = this->model();
-  EXPECT_TRUE(wide_rig(model, "{lora: {rank: 2}}", 0).adapter->parts().front().spec.traits.is_foldable);
-  EXPECT_FALSE(wide_rig(model, "{gate: {}, of: {lora: {rank: 2}}}", 0).adapter->parts().front().spec.traits.is_foldable);
+  EXPECT_TRUE(wide_rig(model, "{lora: {rank: 2}}", 0).adapter->parts().front().spec().traits.acts == Acts::kFoldable);
+  EXPECT_FALSE(wide_rig(model, "{gate: {}, of: {lora: {rank: 2}}}", 0).adapter->parts().front().spec().traits.acts == Acts::kFoldable);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ INSTANTIATE_TEST_SUITE_P(All, PromptEdits, ::testing::Values("gpt2", "llama", "t
 // Line 3: positions are counted in the prompt of a decoder that stands alone, and in what an encoder reads; never in targets.
 TEST_P(PromptEdits, Reft9_3_PositionsAreThoseOfThePromptOfEveryLength) {
   const auto model = this->model();
-  const bool has_encoder = model->config.layers > 0;
+  const bool has_encoder = model->config.has_encoder();
   const std::string site = has_encoder ? "enc.0.out" : "dec.0.out";
   std::vector<Sequence> texts;
   for (const int64_t n : {0, 1, 10, 11, 13, 14, 20}) {
@@ -85,13 +85,11 @@ TEST_P(PromptEdits, Reft9_4_BeamsEqualThoseOfSinglePrompts) {
 // Counts how often it is asked for a change.
 class Counting final : public Edit {
  public:
-  Counting(std::vector<Site> sites, bool prompt_only, int64_t& asked)
-      : sites_(std::move(sites)), prompt_only_(prompt_only), asked_(&asked) {}
-  EditSpec spec() const override {
+  Counting(std::vector<Site> sites, ActsOn acts_on, int64_t& asked) : asked_(&asked) {
     EditSpec spec;
-    spec.sites = sites_;
-    spec.traits.prompt_only = prompt_only_;
-    return spec;
+    spec.sites = std::move(sites);
+    spec.traits.acts_on = acts_on;
+    declare(std::move(spec));
   }
   Node describe() const override { return Node::map({{"counting", Node::map()}}); }
   NamedTensors init(const Weights&, RandomKey) const override { return {}; }
@@ -101,27 +99,26 @@ class Counting final : public Edit {
   }
 
  private:
-  std::vector<Site> sites_;
-  bool prompt_only_;
   int64_t* asked_;
 };
 
 // Line 4: an edit of the prompt is asked in the first pass alone, and the released edits say that they are such.
 TEST_P(PromptEdits, Reft9_4_NoWorkAfterThePrompt) {
   const auto model = this->model();
-  for (const char* edit : refts()) EXPECT_TRUE(wide_rig(model, edit, 0).adapter->parts().front().spec.traits.prompt_only) << edit;
-  for (const bool prompt_only : {true, false}) {
+  for (const char* edit : refts())
+    EXPECT_EQ(wide_rig(model, edit, 0).adapter->parts().front().spec().traits.acts_on, ActsOn::kPrompt) << edit;
+  for (const ActsOn acts_on : {ActsOn::kPrompt, ActsOn::kEveryRow}) {
     int64_t asked = 0;
     std::vector<std::unique_ptr<Edit>> edits;
     edits.push_back(std::make_unique<Counting>(std::vector<Site>{model->sites.at("dec.0.out"), model->sites.at("dec.1.out")},
-                                               prompt_only, asked));
+                                               acts_on, asked));
     const Adapter adapter(std::move(edits), {"counting"}, {model->config, model->sites}, std::nullopt);
     const Bound bound(*model, adapter, {});
     const auto prompts = short_prompts();
     Decoding decoding(*model, {prompts_of(bound, prompts)}, 3);
     EXPECT_EQ(asked, 2);
     for (int step = 0; step < 3; ++step) decoding.write({3, 4, 5, 6});
-    EXPECT_EQ(asked, prompt_only ? 2 : 8);
+    EXPECT_EQ(asked, acts_on == ActsOn::kPrompt ? 2 : 8);
   }
 }
 

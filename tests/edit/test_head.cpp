@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "model/classified.h"
 #include "model/families.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
@@ -28,7 +29,7 @@ Tensor expected_logits(const Rig& rig, const std::vector<Sequence>& rows, const 
   const Pack pack = pack_of(*rig.model, {lane_of(rows)});
   NoHooks nothing;
   Tensor index;
-  narrowed(pack, classified_rows(pack), 1, index);
+  narrowed(pack, classified_pack(*rig.model, pack).wanted, 1, index);
   const Tensor h =
       forward(*rig.model, rig.model->weights, input_of(rig.model->config, pack), nothing, {}).last.index_select(0, index);
   return at::linear(at::tanh(at::linear(h, weight, bias)), rig.tensors.at("head/out.weight"), rig.tensors.at("head/out.bias"));
@@ -52,6 +53,53 @@ TEST(Head, IsTheFormulaOfItsComment) {
   expect_near(logits_of(roberta, rows),
               expected_logits(roberta, rows, roberta.tensors.at("head/dense.weight"), roberta.tensors.at("head/dense.bias")),
               {1e-5, 1e-5}, "roberta");
+}
+
+// An edit at the pooler changes that layer, whose rows are those that the head reads: one a text, in training, too.
+TEST(Head, ReadsAPoolerThatAnEditChanges) {
+  Rig rig(golden_model("bert-tiny"), "{edits: [{lora: {sites: [pooler], rank: 2, alpha: 6}}]}");
+  rig.shake(0.2);
+  const Tensor a = rig.tensors.at("0.lora/pooler.lora_a").detach(), b = rig.tensors.at("0.lora/pooler.lora_b").detach();
+  const Tensor product = at::mm(b, a);
+  const Weights& base = rig.model->weights;
+  const std::vector<Sequence> rows = random_sequences(rig.model->config, 4, 12, 3);
+  expect_near(logits_of(rig, rows), expected_logits(rig, rows, base.base("pooler.weight") + product * 3, base.base("pooler.bias")),
+              {1e-5, 1e-5}, "logits");
+  const LossAndGradients found = gradients_of(rig, rows, class_labels(4, 3));
+  for (const char* name : {"0.lora/pooler.lora_a", "0.lora/pooler.lora_b"})
+    EXPECT_GT(found.gradients.at(name).abs().max().item<double>(), 1e-4) << name;
+}
+
+// Two lanes of a pack, each with a pooler of its own.
+TEST(Head, OfEachLaneReadsItsOwnPooler) {
+  const auto model = golden_model("bert-tiny");
+  std::vector<Rig> rigs;
+  for (const uint64_t seed : {3, 4}) {
+    rigs.emplace_back(model, "{edits: [{affine: {sites: [pooler], shift: true}}]}");
+    rigs.back().shake(0.3, seed);
+  }
+  const std::vector<Sequence> rows = random_sequences(model->config, 4, 12, 3);
+  const at::NoGradGuard no_grad;
+  const Bound first(*model, *rigs[0].adapter, rigs[0].tensors), second(*model, *rigs[1].adapter, rigs[1].tensors);
+  const LogitsResult both = run_lanes(*model, pack_of(*model, {lane_of(rows), lane_of(rows)}), {&first, &second});
+  for (size_t i = 0; i < 2; ++i) expect_near(both.logits[i], logits_of(rigs[i], rows), {1e-6, 0}, "lane " + std::to_string(i));
+  EXPECT_GT(difference_of(both.logits[0], both.logits[1]).absolute, 1e-2);
+}
+
+TEST(Head, RefusesAnEditOfAPoolerThatItDoesNotRead) {
+  const auto model = golden_model("bert-tiny");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{lora: {sites: [pooler]}}], head: {pooler: trained}}"); },
+                             "head.pooler: trained takes the place of the pooler that an edit changes");
+  Task cloze = class_task(3);
+  cloze.cloze.emplace();
+  expect_message<InputError>([&] { Rig(model, "{edits: [{lora: {sites: [pooler]}}]}", cloze); },
+                             "reads the row of a mask and no pooler");
+  expect_message<InputError>([&] { Rig(golden_model("roberta-tiny"), "{edits: [{lora: {sites: [pooler]}}]}"); },
+                             R"(site pattern "pooler" matches no site of this model)");
+  const auto bare = without_pooler();
+  const Rig rig(bare, "{edits: [{lora: {sites: [pooler]}}]}", std::nullopt);
+  expect_message<InputError>([&] { Bound(*bare, *rig.adapter, rig.tensors); },
+                             "the adapter changes the pooler, which the model 'no pooler' has not");
 }
 
 TEST(Head, OfAModelWithoutAPoolerTrainsItsOwn) {
@@ -87,10 +135,37 @@ TEST(Head, DropsTwiceWithMasksOfTheirOwn) {
   for (int64_t n = 0; n < 64; ++n) ids->example.push_back(n), ids->position.push_back(0);
   const auto left = [&](bool is_training, uint64_t seed) {
     const Context context{.is_training = is_training, .key = RandomKey{seed}, .route = {}};
-    return (head.logits(Params(tensors, ""), model->weights, at::ones({64, 32}), ids, context) != 0).sum().item<int64_t>();
+    return (head.logits(Params(tensors, ""), at::ones({64, 32}), ids, context) != 0).sum().item<int64_t>();
   };
   for (const uint64_t seed : {1, 2, 3}) EXPECT_NEAR(static_cast<double>(left(true, seed)) / 2048, 0.25, 0.05) << "seed " << seed;
   EXPECT_EQ(left(false, 1), 2048);
+}
+
+// Which row a classifier reads of a text, with rows beside its tokens too.
+TEST(Head, ReadsTheRowOfItsFamily) {
+  const auto rows_of = [](const char* family, std::vector<Sequence> texts, const RowLayout& layout = {}) {
+    const auto model = tiny_model(family, Precision::kFloat32);
+    PackLane lane = lane_of(texts);
+    lane.layout = layout;
+    const Pack pack = make_pack({lane}, pack_options(*model));
+    std::vector<int64_t> rows;
+    for (const RowRange& range : classified_pack(*model, pack).wanted) {
+      EXPECT_EQ(range.end, range.begin + 1);
+      rows.push_back(range.begin);
+    }
+    return rows;
+  };
+  using Rows = std::vector<int64_t>;
+  const std::vector<Sequence> texts = {{0, {5, 6, 7}}, {1, {5, 0, 6, 0, 0}}, {2, {0, 0}}};  // 0 is the padding's id
+  EXPECT_EQ(rows_of("bert", texts), (Rows{0, 0, 0}));
+  EXPECT_EQ(rows_of("llama", texts), (Rows{2, 2, 0}));
+  EXPECT_EQ(rows_of("gpt2", texts, {.virtual_rows = 4}), (Rows{6, 6, 4}));
+  EXPECT_EQ(rows_of("llama", texts, {.virtual_rows = 2, .virtual_rows_follow_first = true}), (Rows{4, 4, 0}));
+  EXPECT_EQ(rows_of("llama", texts, {.padded_length = 9}), (Rows{2, 2, 0}));
+  const std::vector<Sequence> ended = {{0, {5, 1}}, {1, {1, 5, 1, 6}}};  // 1 is T5's end
+  EXPECT_EQ(rows_of("t5", ended, {.virtual_rows = 4}), (Rows{1, 2})) << "the decoder has no virtual rows";
+  expect_message<InputError>([&] { rows_of("t5", {{0, {5, 1}}, {41, {5}}}); },
+                             "example 41 has no end token (id 1), where a classifier on a t5 model reads");
 }
 
 // A trained pooler starts as the model's own.

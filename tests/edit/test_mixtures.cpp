@@ -37,7 +37,7 @@ struct OneSite {
 
   explicit OneSite(const std::string& definition, double shaken = 0.5)
       : rig(model, definition, class_task(3)),
-        site(rig.adapter->parts().front().spec.sites.front()),
+        site(rig.adapter->parts().front().spec().sites.front()),
         x(wave({pack.num_rows, site.input_width}, 0.3)),
         y(wave({pack.num_rows, site.output_width}, 1.1)) {
     if (shaken > 0) rig.shake(shaken);
@@ -305,7 +305,7 @@ TEST(RouterDefinitions, RefuseEachByItsPlace) {
       {"{}", "{dora: {}}",
        "/edits/0/of: router does not go around dora: its norms are derived of several tensors, which cannot be stacked"},
       {"{}", "{gate: {}, of: {stochastic: {}, of: {lora: {}}}}",
-       "/edits/0/of: router does not go around stochastic: both choose among experts"},
+       "/edits/0/of: router does not go around gate of stochastic: both choose among experts"},
       {"{}", "{prefix: {}}", "/edits/0/of: router does not go around prefix: keys and values of a prefix belong to no token"},
       {"{}", "{reft: {}}", "/edits/0/of: router does not go around reft: "},
   };

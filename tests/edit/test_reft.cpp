@@ -191,7 +191,7 @@ TEST(Function, ASubspaceIsSomeRowsOfTheRotation) {
   const Tensor source =
       hand.h.mm(hand.stored("tied.weight").index_select(0, index).t()) + hand.stored("tied.bias").index_select(0, index);
   expect_near(hand.changed(), hand.h + (source - hand.h.mm(r.t())).mm(r), {1e-12, 0}, "Phi_S(h)");
-  for (const ParamSpec& param : hand.rig.adapter->parts().front().spec.params)
+  for (const ParamSpec& param : hand.rig.adapter->parts().front().spec().params)
     EXPECT_FALSE(param.decays) << param.name << ": rows outside stand still";
 }
 
@@ -296,22 +296,6 @@ TEST(Counts, OfThePresetsArePublishedOnes) {
     const Path file = Path(GRAFT_SOURCE_DIR) / "presets" / (std::string(name) + ".yaml");
     const std::string edit = to_yaml(parse_yaml(read_file(file), file.string()).find("edits")->items.front());
     EXPECT_EQ(count_of(768, 12, edit), 18'444) << name;
-  }
-}
-
-// A suffix after the last attention is out of a first-row head's sight: declared, and so. Keys and values there are not.
-TEST(Dead, SetsAreDeclared) {
-  const auto model = golden_model("bert-tiny");
-  for (const char* options : {"{positions: last}", "{positions: f2+l2, tied: false}", "{positions: l4, sites: ffn.act}",
-                              "{positions: l4, sites: attn.k}", "{positions: all}"}) {
-    Rig rig(model, std::string("{edits: [{reft: ") + options + "}]}");
-    rig.shake(0.1);
-    const LossAndGradients found = gradients_of(rig, random_sequences(model->config, 5, 17, 3), class_labels(5, 3));
-    for (const ParamSpec& param : rig.adapter->params()) {
-      if (param.role == Role::kBuffer) continue;
-      const double largest = found.gradients.at(param.name).abs().max().item<double>();
-      EXPECT_EQ(largest == 0, param.starts_without_gradient) << options << ": " << param.name;
-    }
   }
 }
 

@@ -172,7 +172,7 @@ Tensor attention_by_hand(const FirstAttention& seen, const Pack& pack, int64_t h
 // With its rows at zero, a prefix of L takes exp(0) = 1 a row: the output is Z/(Z+L) of the bare one, Z = sum_j exp(s_j).
 TEST(Gate, ClosedBeforeAPrefixShrinksAttentionByItsClosedForm) {
   const auto model = golden_model("bert-tiny", Precision::kFloat64);
-  const int64_t length = 3, heads = model->config.heads, width = model->config.head_width();
+  const int64_t length = 3, heads = model->config.last().heads, width = model->config.last().head_width();
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
   const Pack pack = pack_of(*model, {lane_of(rows)});
   Rig rig(model, "{edits: [{gate: {value: 0}, of: {prefix: {length: 3, init: default}}}]}"), bare(model, "{}");
@@ -210,7 +210,7 @@ TEST(Prefix, HasItsSlotsInOrderBeforeTheTokens) {
   const at::NoGradGuard no_grad;
   const auto stored = [&](const char* name) { return rig.tensors.at(std::string("0.prefix/") + name); };
   const Tensor inner = at::tanh(at::mm(stored("table"), stored("mlp.in.weight").t()) + stored("mlp.in.bias"));
-  const int64_t layers = model->config.layers, heads = model->config.heads;
+  const int64_t layers = model->config.encoder_layers(), heads = model->config.last().heads;
   const Tensor slots = (at::mm(inner, stored("mlp.out.weight").t()) + stored("mlp.out.bias")).view({3, 2 * layers, heads, -1});
   const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights);
   for (int64_t layer = 0; layer < layers; ++layer) {
@@ -404,6 +404,13 @@ TEST(CentralGate, SharesOneAmongItsEdits) {
 
 // ---- files, initial values, refusals
 
+// What an edit needs beside the tokens is needed behind a central gate, too.
+TEST(CentralGate, KeepsTheLayoutOfItsEdits) {
+  const auto model = golden_model("bert-tiny");
+  const Rig rig(model, "{edits: [{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 3, counts_positions: true}}]}]}");
+  EXPECT_EQ(rig.adapter->layout().first_position, 3);
+}
+
 TEST(Unipelt, SavesAndLoadsAllItsPartsAndIsNotMerged) {
   const auto model = golden_model("bert-tiny");
   Rig rig(model, kApl);
@@ -416,7 +423,7 @@ TEST(Unipelt, SavesAndLoadsAllItsPartsAndIsNotMerged) {
   Rig again(model, std::move(loaded.adapter));
   again.tensors = loaded.tensors;
   expect_bits(logits_of(again, rows), before, "logits");
-  for (const Adapter::Part& part : rig.adapter->parts()) EXPECT_FALSE(part.spec.traits.is_foldable) << part.path;
+  for (const Adapter::Part& part : rig.adapter->parts()) EXPECT_EQ(part.spec().traits.acts, Acts::kInForward) << part.path;
 }
 
 TEST(InitialValues, OfPrefixAndPromptHaveTheirDocumentedSpread) {

@@ -1,16 +1,27 @@
 #!/usr/bin/env bash
-# Installs the build into a scratch folder, builds examples/ against it as a user would, and runs the program on the toy data.
+# Installs the build into a scratch folder and moves it, builds examples/ against it as a user would, and runs the program on the toy data.
 #   check_example.sh SOURCE_DIR BINARY_DIR
 set -euo pipefail
 SOURCE=$1 BINARY=$2
 SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
-cmake --install "$BINARY" --prefix "$SCRATCH/prefix" >/dev/null
-cmake -S "$SOURCE/examples" -B "$SCRATCH/build" -G Ninja -DCMAKE_PREFIX_PATH="$SCRATCH/prefix" -DCMAKE_BUILD_TYPE=Debug >/dev/null
+unset GRAFT_SHARE LD_LIBRARY_PATH
+fail() { echo "$*"; exit 1; }
+
+cmake --install "$BINARY" --prefix "$SCRATCH/first" >/dev/null
+mkdir "$SCRATCH/moved to"
+PREFIX="$SCRATCH/moved to/here"
+mv "$SCRATCH/first" "$PREFIX"
+
+# Nothing in the prefix names where it was, the source tree, or the torch wheel.
+if grep -rlE "$SOURCE|$BINARY|$SCRATCH/first" "$PREFIX/lib/cmake" "$PREFIX/share"; then fail "these files name the tree that they were built in"; fi
+"$(dirname "$0")/check_libraries.sh" "$PREFIX/bin/graft"
+
+cmake -S "$SOURCE/examples" -B "$SCRATCH/build" -G Ninja -DCMAKE_PREFIX_PATH="$PREFIX" -DCMAKE_BUILD_TYPE=Debug >/dev/null
 cmake --build "$SCRATCH/build" >"$SCRATCH/build.log" || { cat "$SCRATCH/build.log"; exit 1; }
-[[ $(grep -c '' "$SOURCE/examples/train_and_apply.cpp") -lt 60 ]] || { echo "the example has 60 lines or more"; exit 1; }
+[[ $(grep -c '' "$SOURCE/examples/train_and_apply.cpp") -lt 60 ]] || fail "the example has 60 lines or more"
 OUTPUT=$("$SCRATCH/build/train_and_apply" "$SOURCE/examples/toy/model" "$SOURCE/examples/toy/train.tsv" "$SCRATCH/run" "we saw a lovely film")
 echo "$OUTPUT"
 grep -Eq '^"we saw a lovely film": no 0\.[0-9]{3}, yes 0\.[0-9]{3}$' <<<"$OUTPUT"
-"$SCRATCH/prefix/bin/graft" inspect adapter "$SCRATCH/run/adapter" >/dev/null
-"$SCRATCH/prefix/bin/graft" plan --model "$SOURCE/examples/toy/model" --adapter lora --no-timing >/dev/null
+"$PREFIX/bin/graft" inspect adapter "$SCRATCH/run/adapter" >/dev/null
+"$PREFIX/bin/graft" plan --model "$SOURCE/examples/toy/model" --adapter lora --no-timing >/dev/null

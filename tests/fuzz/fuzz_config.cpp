@@ -14,10 +14,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } catch (const graft::InputError&) {
     return 0;
   }
-  ensure(c.layers + c.decoder_layers > 0 && c.layers >= 0 && c.decoder_layers >= 0, "there is a stack");
-  ensure(c.width > 0 && c.heads > 0 && c.ffn_width > 0 && c.vocabulary > 0, "sizes are positive");
-  ensure(c.attention_width % c.heads == 0 && c.heads % c.key_heads == 0 && c.head_width() > 0,
-         "heads divide attention, key heads divide heads");
+  ensure(c.has_encoder() || c.has_decoder(), "there is a stack");
+  ensure(c.width > 0 && c.vocabulary > 0, "sizes are positive");
+  for (const auto& stack : {c.encoder, c.decoder}) {
+    if (!stack) continue;
+    ensure(stack->layers > 0 && stack->heads > 0 && stack->ffn_width > 0, "sizes of a stack are positive");
+    ensure(stack->attention_width % stack->heads == 0 && stack->heads % stack->key_heads == 0 && stack->head_width() > 0,
+           "heads divide attention, key heads divide heads");
+  }
   ensure(c.max_positions > 0 && c.position_offset >= 0 && c.type_vocabulary >= 0, "positions and types are there");
   ensure(c.pad_id >= 0 && c.pad_id < c.vocabulary, "the padding id is in the vocabulary");
   for (const double rate : {c.embed_dropout, c.hidden_dropout, c.attention_dropout, c.activation_dropout, c.classifier_dropout})

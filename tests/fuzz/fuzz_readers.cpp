@@ -50,7 +50,7 @@ void check_texts(const Table& table) {
 void check_examples(const Table& table) {
   Task task;
   task.name = "fuzz";
-  task.text_column = table.columns.front();
+  task.text = {table.columns.front(), {{{}, table.columns.front(), {}}}};
   task.label_column = table.columns.back();
   task.id_column = table.columns.front();
   task.labels = {"a", "b"};

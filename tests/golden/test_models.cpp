@@ -58,7 +58,7 @@ TEST_P(GoldenModels, PackedTogether) {
   const int64_t tokens = golden.expected.at("ids").numel();
   for (const int64_t rounding : {1, 64}) {
     const LogitsResult result = golden.run(golden.sequences, true, rounding);
-    ASSERT_EQ(static_cast<int64_t>(result.hidden.size()), golden.model->config.layers + 1);
+    ASSERT_EQ(static_cast<int64_t>(result.hidden.size()), golden.model->config.encoder_layers() + 1);
     for (size_t layer = 0; layer < result.hidden.size(); ++layer) {
       const std::string name = "hidden." + std::to_string(layer);
       const at::Tensor rows = result.hidden[layer].slice(0, 0, tokens);

@@ -68,7 +68,7 @@ Tensor checkpoint_gradient(const GoldenTrunk& golden, const std::string& canonic
     const auto found = file.find("grad." + prefix + piece.tensor);
     if (found == file.end()) continue;
     Tensor whole = found->second;
-    if (family.stores_transposed && whole.dim() == 2 && !canonical.starts_with("embed.")) whole = whole.t();
+    if (is_stored_transposed(family, canonical) && whole.dim() == 2) whole = whole.t();
     return whole.chunk(piece.count, 0)[static_cast<size_t>(piece.index)].contiguous();
   }
   throw InternalError("no gradient for " + canonical);

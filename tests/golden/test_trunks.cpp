@@ -102,7 +102,9 @@ TEST_P(GoldenTrunks, HeardEverywhere) {
       named(golden, forward(*golden.model, golden.model->weights, packs.input, hooks, {.keep_hidden = true}), packs);
   expect_all_near(found, golden.outputs(), kTrunkFloat, GetParam());
   std::multiset<std::string> sites;
-  for (const Site& site : golden.model->sites.all()) sites.insert(site.name);
+  for (const Site& site : golden.model->sites.all()) {
+    if (site.index != golden.model->sites.pooler().index) sites.insert(site.name);  // it stands behind the trunk's last states
+  }
   EXPECT_EQ((std::multiset<std::string>{hooks.visited.begin(), hooks.visited.end()}), sites);
 }
 
@@ -192,7 +194,7 @@ TEST_P(GoldenTrunkCache, PassByPass) {
 
 std::vector<std::string> decoders() {
   std::vector<std::string> names = trunk_names();
-  std::erase_if(names, [](const std::string& name) { return name.ends_with("-mlm"); });
+  std::erase_if(names, [](const std::string& name) { return name.find("-mlm") != std::string::npos; });
   return names;
 }
 
@@ -246,9 +248,9 @@ TEST(GoldenTrunkList, HoldsEveryFolder) {
   }
   for (const auto& [name, entry] : trunk_manifest().find("models")->members) names.insert(name);
   EXPECT_EQ(folders, names);
-  EXPECT_EQ(names.size(), 29U);
+  EXPECT_EQ(names.size(), 35U);
   EXPECT_EQ(trunk_names().size(), names.size() - 1);
-  EXPECT_EQ(trained_trunk_names().size(), 14U);
+  EXPECT_EQ(trained_trunk_names().size(), 16U);
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ struct GoldenTrunk {
 
   GoldenTrunk(const std::string& name, Precision precision);
 
-  bool has_two_stacks() const { return model->config.layers > 0 && model->config.has_decoder(); }
+  bool has_two_stacks() const { return model->config.is_encoder_decoder(); }
   // What the last stack reads.
   const std::vector<Sequence>& answered() const { return has_two_stacks() ? targets : sequences; }
   // An expected tensor that holds a row a token of the last stack: "logits", "dec.hidden.1", of a lone stack all.

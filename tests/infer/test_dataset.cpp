@@ -118,7 +118,7 @@ TEST(Encode, CutsAtTheEndAndSaysSo) {
   const auto whole =
       static_cast<int64_t>(encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front().ids.size());
   const Dataset cut = encode_examples(rows_of(task, kRow), task, text, config, whole - 1);
-  EXPECT_EQ(cut.num_cut, 1);
+  EXPECT_EQ(cut.num_cut(), 1);
   EXPECT_EQ(static_cast<int64_t>(cut.sequences.front().is_target.size()), whole - 1);
   expect_message<InputError>([&] { encode_examples(rows_of(task, kRow), task, text, config, 1); },
                              "keeps no token of its target");
@@ -130,7 +130,10 @@ TEST(Encode, RefusesWhatTheModelCannotDo) {
   const ModelConfig llama = config_of("llama", text), bert = config_of("bert", text), t5 = config_of("t5", text);
   expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, bert, 0); },
                              "is an encoder and writes no text");
-  expect_message<InputError>([&] { encode_examples({}, class_task(2), text, llama, 0); }, "answers in words");
+  ModelConfig classifier = llama;  // untied, and without an output layer
+  classifier.is_classifier = true;
+  classifier.has_tied_output = false;
+  expect_message<InputError>([&] { encode_examples({}, generation, text, classifier, 0); }, "has no layer over the vocabulary");
   const Task chat = task_of(std::string(kQuestions) + "chat: chatml\n"), own = task_of(std::string(kQuestions) + "chat: model\n");
   expect_message<InputError>([&] { encode_examples({}, chat, text, t5, 0); }, "chat is for decoders");
   expect_message<InputError>([&] { encode_examples({}, own, text, llama, 0); }, "has no chat template: name a format");

@@ -37,10 +37,10 @@ Tensor recomputed(const DecodingRig& own, const Sequence& prompt, const Ids& wri
   const Model& model = *own.rig.model;
   const Sequence text = whole_text(model.config, prompt, written);
   const Pack encoder = pack_of(model, {lane_of(own.rig, {prompt})});
-  PackLane lane{{&text}, 0, model.config.layers > 0 ? RowLayout{} : own.rig.adapter->layout()};
+  PackLane lane{{&text}, 0, model.config.has_encoder() ? RowLayout{} : own.rig.adapter->layout()};
   Pack decoder = pack_of(model, {lane});
-  if (model.config.layers > 0) decoder.sources = {0};
-  const ModelInput input{model.config.layers > 0 ? &encoder : nullptr, &decoder};
+  if (model.config.has_encoder()) decoder.sources = {0};
+  const ModelInput input{model.config.has_encoder() ? &encoder : nullptr, &decoder};
   const Tensor last = forward_lanes(model, input, {{own.bound.get(), {}}}, {}).last;
   Ids rows;
   for (int64_t row = 0; row < decoder.num_rows; ++row) {
@@ -161,9 +161,9 @@ class CachedDecoding : public ::testing::TestWithParam<std::string> {
 TEST_P(CachedDecoding, EqualsOnePassOverTheText) {
   for (const auto& [precision, tolerance] : {std::pair{Precision::kFloat64, kDouble}, std::pair{Precision::kFloat32, kFloat}}) {
     const auto model = tiny_model(GetParam(), precision);
-    for_cases([&](const Case& each) {
+    for_cases([&, &bound = tolerance](const Case& each) {
       const DecodingRig rig(model, each.edits);
-      write_and_compare({&rig}, {short_prompts()}, {{}, {}, {}, {}}, tolerance, GetParam() + " " + each.name);
+      write_and_compare({&rig}, {short_prompts()}, {{}, {}, {}, {}}, bound, GetParam() + " " + each.name);
     });
   }
 }
@@ -236,18 +236,14 @@ TEST(Decoding, PoolsAnEncodersRows) {
 // Gates refuse such pools in a decoder when they are made; an edit from elsewhere need not.
 class LooksAhead final : public Edit {
  public:
-  explicit LooksAhead(Site site) : site_(std::move(site)) {}
-  EditSpec spec() const override {
+  explicit LooksAhead(Site site) {
     EditSpec spec;
-    spec.sites = {site_};
-    spec.traits.is_causal = false;
-    return spec;
+    spec.sites = {std::move(site)};
+    spec.traits.reads = Reads::kSequence;
+    declare(std::move(spec));
   }
   Node describe() const override { return Node::map({{"looks_ahead", Node::map()}}); }
   NamedTensors init(const Weights&, RandomKey) const override { return {}; }
-
- private:
-  Site site_;
 };
 
 TEST(Decoding, RefusesEditsThatLookAhead) {

@@ -24,8 +24,9 @@ constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 // --- Scores ---
 
-std::vector<float> changed(std::vector<float> scores, const Ids& text, int64_t new_tokens, const SamplingOptions& options) {
-  change_scores(scores, text, new_tokens, options);
+std::vector<float> changed(std::vector<float> scores, const Ids& text, int64_t new_tokens, const SamplingOptions& options,
+                           const Ids& source = {}, int64_t limit = 100) {
+  change_scores(scores, {text, new_tokens, limit, source}, options);
   return scores;
 }
 
@@ -46,6 +47,49 @@ TEST(ChangeScores, HoldsTheEndBack) {
   const SamplingOptions options{.min_new_tokens = 2, .end_ids = {0, 2}};
   EXPECT_EQ(changed({1, 1, 1}, {}, 1, options), (std::vector<float>{kNever, 1, kNever}));
   EXPECT_EQ(changed({1, 1, 1}, {}, 2, options), (std::vector<float>{1, 1, 1}));
+}
+
+TEST(ChangeScores, CountsAllTokensForAnEndInAll) {
+  const SamplingOptions options{.min_total_tokens = 3, .end_ids = {1}};
+  EXPECT_EQ(changed({1, 1}, {0, 0}, 1, options), (std::vector<float>{1, kNever}));
+  EXPECT_EQ(changed({1, 1}, {0, 0, 0}, 2, options), (std::vector<float>{1, 1}));
+}
+
+TEST(ChangeScores, ForbidsNgramsOfWhatTheEncoderRead) {
+  const std::vector<float> four(4, 1.0F);
+  const SamplingOptions bigrams{.encoder_no_repeat_ngram = 2}, single{.encoder_no_repeat_ngram = 1};
+  EXPECT_EQ(changed(four, {0, 1}, 1, bigrams, {1, 2, 1, 3}), (std::vector<float>{1, 1, kNever, kNever}));
+  EXPECT_EQ(changed(four, {0, 2}, 1, bigrams, {1, 2}), four) << "nothing follows it there";
+  EXPECT_EQ(changed(four, {0}, 0, single, {1, 3}), (std::vector<float>{1, kNever, 1, kNever}));
+}
+
+TEST(ChangeScores, ForbidsWords) {
+  const std::vector<float> four(4, 1.0F);
+  EXPECT_EQ(changed(four, {0}, 0, {.bad_words = {{2}}}), (std::vector<float>{1, 1, kNever, 1}));
+  EXPECT_EQ(changed(four, {3, 0, 1}, 0, {.bad_words = {{0, 1, 2}, {1, 3}, {0, 0}}}), (std::vector<float>{1, 1, kNever, kNever}));
+  EXPECT_EQ(changed(four, {1}, 0, {.bad_words = {{1, 3}}}), four) << "as long as the text and its next token: not looked for";
+  EXPECT_EQ(changed(four, {0}, 0, {.bad_words = {{2}, {3}}, .end_ids = {2}}), (std::vector<float>{1, 1, 1, kNever}));
+}
+
+TEST(ChangeScores, ForcesTheFirstAndTheLastToken) {
+  const SamplingOptions first{.forced_bos = 2}, last{.forced_eos = {0, 1}};
+  EXPECT_EQ(changed({5, 6, 7}, {1}, 0, first), (std::vector<float>{kNever, kNever, 0}));
+  EXPECT_EQ(changed({5, 6, 7}, {1, 1}, 0, first), (std::vector<float>{5, 6, 7})) << "a prompt of two tokens";
+  EXPECT_EQ(changed({5, 6, 7}, {1, 1}, 1, last, {}, 2), (std::vector<float>{0, 0, kNever}));
+  EXPECT_EQ(changed({5, 6, 7}, {1, 1}, 1, last, {}, 3), (std::vector<float>{5, 6, 7}));
+  EXPECT_EQ(changed({5, 6, 7}, {1}, 0, {.min_new_tokens = 9, .forced_eos = {1}, .end_ids = {1}}, {}, 1),
+            (std::vector<float>{kNever, 0, kNever}))
+      << "the last token is forced whatever is held back";
+}
+
+TEST(ChangeScores, SuppressesTokens) {
+  EXPECT_EQ(changed({5, 6, 7}, {1}, 0, {.suppress_tokens = {-1, 0, 99}}), (std::vector<float>{kNever, 6, 7}));
+  const SamplingOptions begin{.begin_suppress_tokens = {1}};
+  EXPECT_EQ(changed({5, 6, 7}, {0, 0}, 0, begin), (std::vector<float>{5, kNever, 7}));
+  EXPECT_EQ(changed({5, 6, 7}, {0, 0}, 1, begin), (std::vector<float>{5, 6, 7}));
+  const SamplingOptions after{.forced_bos = 2, .begin_suppress_tokens = {1, 2}};
+  EXPECT_EQ(changed({5, 6, 7}, {0}, 0, after), (std::vector<float>{kNever, kNever, 0})) << "a forced token may be one of them";
+  EXPECT_EQ(changed({5, 6, 7}, {0, 2}, 1, after), (std::vector<float>{5, kNever, kNever}));
 }
 
 TEST(LogSumExp, OfManyAndOfLargeValues) {
@@ -222,9 +266,31 @@ TEST(Generate, RefusesOptionsThatMakeNoSense) {
   expect_refused({.sampling = {.repetition_penalty = 0}}, "repetition_penalty: expected a number above 0");
   expect_refused({.max_new_tokens = 3, .sampling = {.min_new_tokens = 4}}, "min_new_tokens: 4 are more than max_new_tokens, 3");
   expect_refused({.sampling = {.end_ids = {13}}}, "end_ids: expected tokens below the vocabulary's 13, found 13");
+  expect_refused({.sampling = {.forced_bos = 13}}, "forced_bos: expected tokens below the vocabulary's 13, found 13");
+  expect_refused({.sampling = {.forced_eos = {1, 99}}}, "forced_eos: expected tokens below the vocabulary's 13, found 99");
+  expect_refused({.sampling = {.bad_words = {{1, 13}}}}, "bad_words: expected tokens below the vocabulary's 13, found 13");
+  expect_refused({.sampling = {.bad_words = {{}}}}, "bad_words: expected lists of tokens, found an empty one");
+  expect_refused({.max_total_tokens = -1}, "max_total_tokens: expected 0 (no bound) or more, found -1");
+  check_generation({.max_new_tokens = 0, .max_total_tokens = 4, .sampling = {.min_new_tokens = 9}}, config);
   expect_refused({.beams = 0}, "beams: expected 1..1024, found 0");
   expect_refused({.length_penalty = 2}, "length_penalty and early_stopping are for beam search");
   expect_refused({.sampling = {.temperature = 1}, .beams = 2}, "beam search takes the most probable beams");
+}
+
+TEST(Generate, CountsThePromptWhereALengthIsOfAllTokens) {
+  const DecodingRig gpt2(tiny_model("gpt2", Precision::kFloat32), ""), t5(tiny_model("t5", Precision::kFloat32), "");
+  const GenerateOptions five{.max_new_tokens = 1, .max_total_tokens = 5};
+  const auto lengths = [&](const DecodingRig& rig, const GenerateOptions& options) {
+    std::vector<size_t> out;
+    for (const auto& text : generate(*rig.rig.model, {rig.lane(short_prompts())}, options)) out.push_back(text.front().tokens.size());
+    return out;
+  };
+  EXPECT_EQ(lengths(gpt2, five), (std::vector<size_t>{2, 4, 3, 2}));
+  EXPECT_EQ(lengths(gpt2, {.max_total_tokens = 5, .beams = 2}), (std::vector<size_t>{2, 4, 3, 2}));
+  EXPECT_EQ(lengths(t5, five), (std::vector<size_t>{4, 4, 4, 4})) << "beside an encoder the start token counts";
+  EXPECT_EQ(lengths(gpt2, {.max_total_tokens = 5000}), (std::vector<size_t>{8, 10, 9, 8})) << "as many as the positions hold";
+  expect_message<InputError>([&] { lengths(gpt2, {.max_total_tokens = 3}); },
+                             "example 0: the prompt has 3 tokens, and texts of at most 3 tokens in all are asked for");
 }
 
 TEST(Generate, RefusesToGoOnWithoutAToken) {

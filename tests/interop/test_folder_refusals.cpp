@@ -190,12 +190,12 @@ TEST(HubHead, MustBeAClassifierThatIsKnownHere) {
                              R"(/model_class: expected BertForSequenceClassification, found "BertForTokenClassification")");
 }
 
-// Labels that are named need no --task.
+// Labels that have no names are numbered.
 TEST(HubHead, NamesItsLabels) {
   EXPECT_EQ(Foreign("adapterhub", "bert-unipelt").import("bert-tiny", std::nullopt).adapter.task()->labels,
             (std::vector<std::string>{"bad", "fair", "good"}));
-  expect_message<InputError>([&] { Foreign("adapterhub", "bert-seq").import("bert-tiny", std::nullopt); },
-                             "the head has 3 outputs, but the folder does not say what they mean");
+  EXPECT_EQ(Foreign("adapterhub", "bert-seq").import("bert-tiny", std::nullopt).adapter.task()->labels,
+            (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
 }
 
 TEST(PyreftFields, ThatHaveNoPlaceAreRefusedByName) {

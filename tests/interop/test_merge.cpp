@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "edit/own_head.h"
 #include "interop/merge.h"
 #include "interop/probes.h"
 #include "model/families.h"
@@ -54,7 +55,22 @@ INSTANTIATE_TEST_SUITE_P(
                       "{edits: [{stochastic: {experts: 3}, of: {lora: {rank: 2}}}]}",
                       "{edits: [{lora: {rank: 2}}, {bitfit: {}}, {lora: {sites: attn.q, rank: 1}}]}",
                       "{edits: [{affine: {}}, {lora: {sites: [attn.q, attn.v]}}]}",
-                      "{edits: [{affine: {}}, {lora: {sites: [ffn.down]}}]}", "{edits: [{lora: {rank: 2}}, {full: {}}]}", "{}"));
+                      "{edits: [{affine: {}}, {lora: {sites: [ffn.down]}}]}",
+                      "{edits: [{affine: {sites: [attn.mid, attn.o, ffn.act], shift: true}}]}",
+                      "{edits: [{affine: {sites: [attn.mid]}}, {lora: {sites: [attn.o]}}]}", "{edits: [{lora: {rank: 2}}, {full: {}}]}", "{}"));
+
+// BERT's pooler is a layer like others.
+TEST(Merging, FoldsIntoThePooler) {
+  for (const char* edit : {"{lora: {sites: [attn.v, pooler]}}", "{dora: {sites: [pooler]}}",
+                           "{affine: {sites: [pooler], shift: true}}", "{stochastic: {experts: 2}, of: {lora: {sites: [pooler]}}}"}) {
+    const TempFolder folder;
+    const Made m = made(std::string("{edits: [") + edit + "]}");
+    EXPECT_LT(merge(m, folder / "merged").largest, 1e-5) << edit;
+    const NamedTensors before = load_safetensors(m.base / "model.safetensors").tensors,
+                       after = load_safetensors(folder / "merged/model.safetensors").tensors;
+    EXPECT_FALSE(after.at("bert.pooler.dense.weight").equal(before.at("bert.pooler.dense.weight"))) << edit;
+  }
+}
 
 TEST(Merging, WritesTheCheckpointsNamesWithTheHeadAndItsLabels) {
   const TempFolder folder;
@@ -70,6 +86,49 @@ TEST(Merging, WritesTheCheckpointsNamesWithTheHeadAndItsLabels) {
   EXPECT_EQ(json.find("id2label")->members.size(), 3U);
   EXPECT_EQ(json.find("problem_type")->scalar, "single_label_classification");
   EXPECT_EQ(parse_json(read_file(folder / "merged/merge.json"), "merge.json").find("version")->scalar, "1");
+}
+
+// A merged classifier of every kind of family answers by itself, with the labels that it was trained on.
+TEST(Merging, OfAClassifierGivesAFolderThatAnswers) {
+  for (const char* name : {"gpt2-tiny", "llama-tiny", "t5-tiny", "t5-gated", "bart-tiny"}) {
+    const TempFolder folder;
+    const auto model = golden_model(name, Precision::kFloat32, "trunks");
+    const std::string definition = "{edits: [{lora: {}}]}";
+    Rig rig(model, definition, class_task(3));
+    rig.shake(0.1);
+    const LoadedAdapter loaded{Adapter(yaml(definition), "test", {model->config, model->sites}, class_task(3)), rig.tensors, {}};
+    const std::vector<Sequence> probes = made_up_probes(model->config, 12);
+    merge_adapter(loaded, *model, golden_dir("trunks") / name, probes, folder / "merged", {});
+    const auto merged = load_model(folder / "merged", Precision::kFloat32);
+    EXPECT_FALSE(merged->weights.has("lm.weight")) << "no class with a classifier has one";
+    const OwnHead own = read_own_head(folder / "merged", merged->config).value();
+    EXPECT_EQ(own.task, class_task(3));
+    Rig alone(merged, own_head_adapter(own, *merged, own.task).adapter);
+    alone.tensors = own.tensors;
+    expect_near(logits_of(alone, probes), logits_of(rig, probes), {1e-5, 1e-5}, name);
+  }
+}
+
+// A cloze has no classifier: its folder stays one that fills masks in.
+TEST(Merging, OfAClozeKeepsTheHeadForMasks) {
+  const TempFolder folder;
+  const auto model = golden_model("roberta-mlm", Precision::kFloat32, "trunks");
+  Task task = class_task(2);
+  task.cloze = Cloze{};
+  task.cloze->words = {"a", "b"};
+  const std::string definition = "{edits: [{lora: {}}]}";
+  Rig rig(model, definition, task);
+  rig.shake(0.1);
+  const LoadedAdapter loaded{Adapter(yaml(definition), "test", {model->config, model->sites}, task), rig.tensors, {}};
+  std::vector<Sequence> probes = made_up_probes(model->config, 4);
+  const auto words = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{5, 6});
+  for (Sequence& probe : probes) probe.mask = Mask{1, words};
+  merge_adapter(loaded, *model, golden_dir("trunks") / "roberta-mlm", probes, folder / "merged", {});
+  const Node json = parse_json(read_file(folder / "merged/config.json"), "config.json");
+  EXPECT_EQ(json.find("architectures")->items.front().scalar, "RobertaForMaskedLM");
+  const SafetensorsFile file = load_safetensors(folder / "merged/model.safetensors");
+  EXPECT_TRUE(file.tensors.contains("lm_head.dense.weight"));
+  EXPECT_TRUE(file.tensors.contains("roberta.encoder.layer.0.attention.self.query.weight"));
 }
 
 TEST(Merging, InBFloat16SaysHowMuchItMoves) {

@@ -72,7 +72,7 @@ TEST(PeftFields, ThatAreNotUnderstoodAreRefusedByName) {
        R"(/modules_to_save: expected classifier or pooler (of a model with a classifier), found "embeddings")"},
       {"bert-features", "modules_to_save", "[pooler]", R"(found "pooler")"},
       {"bert-patterns", "use_fourier", "true", "/use_fourier: unknown key"},
-      {"bert-patterns", "target_modules", "null", "/target_modules: expected a list of module names or a regular expression"},
+      {"bert-patterns", "target_modules", "[]", "/target_modules: expected a list of module names or a regular expression"},
       {"bert-patterns", "target_modules", "3", "/target_modules: expected a list of module names or a regular expression"},
       {"bert-patterns", "target_modules", "'(query'", R"(not a regular expression that is known here: "(query")"},
       {"bert-patterns", "target_modules", "''", "expected a regular expression of 1..65536 bytes, found 0"},
@@ -83,8 +83,8 @@ TEST(PeftFields, ThatAreNotUnderstoodAreRefusedByName) {
       {"bert-patterns", "layers_to_transform", "[x]", "/layers_to_transform: expected a list of integers"},
       {"bert-patterns", "layers_pattern", "'('", "/layers_pattern: "},
       {"bert-ia3", "feedforward_modules", "[output.dense, key]",
-       "/feedforward_modules: scales the input of bert.encoder.layer.0.attention.self.key; only the input of the second "
-       "feed-forward layer is a site"},
+       "/feedforward_modules: scales the input of bert.encoder.layer.0.attention.self.key; only what enters the last layer of an "
+       "attention or a feed-forward is a site"},
       {"bert-prompt", "num_virtual_tokens", "0", "/num_virtual_tokens: expected an integer in 1.."},
       {"bert-prompt", "num_transformer_submodules", "2", "/num_transformer_submodules: expected an integer in 1..1"},
       {"bert-prompt", "token_dim", "64", "/token_dim: expected an integer in 32..32"},
@@ -153,11 +153,9 @@ TEST(PeftTensors, MustAgreeWithTheConfig) {
        },
        "lora_embedding_A\" [4, 9] has no place in a Graft adapter"},
       {[](Foreign& f) {
-         for (const char* suffix : {".lora_A.weight", ".lora_B.weight"})
-           f.tensors[std::string("base_model.model.bert.pooler.dense") + suffix] = at::zeros({4, 4});
-         f.config["target_modules"] = yaml("[query, value, pooler.dense]");
+         f.tensors["base_model.model.classifier.lora_A.weight"] = at::zeros({4, 32});
        },
-       "bert.pooler.dense is no linear layer of a block, so it cannot be changed here"},
+       "tensor \"base_model.model.classifier.lora_B.weight\" is missing"},
       {[](Foreign& f) { f.tensors.clear(); }, "holds no lora_A of any layer"},
   };
   for (const auto& row : rows) {
@@ -192,9 +190,7 @@ TEST(Assembling, NamesEveryEmptySlotAndEveryTensorWithoutOne) {
 
 TEST(PeftHead, NeedsATaskThatFits) {
   const Foreign with("bert-patterns"), without("bert-features");
-  expect_message<InputError>([&] { with.import(std::nullopt); },
-                             "the head has 3 outputs, but the folder does not say what they mean: give --task with a ready task, "
-                             "a YAML file, or text:LABEL,LABEL with 3 labels");
+  EXPECT_EQ(with.import(std::nullopt).adapter.task()->labels, (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
   expect_message<InputError>([&] { with.import(class_task(2)); },
                              "--task: the task \"test\" needs 2 outputs, but the head has 3 outputs");
   expect_message<InputError>([&] { with.import(regression_task()); }, "needs 1 output, but the head has 3 outputs");

@@ -55,12 +55,12 @@ TEST(GgufModel, TensorsOfQwen2AreThoseOfTransformers) { expect_same_tensors("qwe
 TEST(GgufModel, ConfigHoldsWhatTheMetadataSay) {
   const ModelConfig c = read_gguf_config(kGolden / "llama.gguf");
   EXPECT_EQ(c.model_type, "llama");
-  EXPECT_EQ(c.decoder_layers, 2);
+  EXPECT_EQ(c.decoder_layers(), 2);
   EXPECT_EQ(c.width, 32);
-  EXPECT_EQ(c.heads, 4);
-  EXPECT_EQ(c.key_heads, 2);
-  EXPECT_EQ(c.head_width(), 8);
-  EXPECT_EQ(c.ffn_width, 32);
+  EXPECT_EQ(c.decoder->heads, 4);
+  EXPECT_EQ(c.decoder->key_heads, 2);
+  EXPECT_EQ(c.decoder->head_width(), 8);
+  EXPECT_EQ(c.decoder->ffn_width, 32);
   EXPECT_EQ(c.vocabulary, 40);
   EXPECT_EQ(c.max_positions, 64);
   EXPECT_EQ(c.pad_id, 2);
@@ -167,8 +167,8 @@ void expect_config_refused(const std::vector<std::string>& more, const std::stri
 
 TEST(GgufModel, DefaultsOfAbsentKeys) {
   const ModelConfig c = parse_config(gguf_config_json(made(llama_keys(), kTable)), "x");
-  EXPECT_EQ(c.key_heads, 2);
-  EXPECT_EQ(c.head_width(), 4);
+  EXPECT_EQ(c.decoder->key_heads, 2);
+  EXPECT_EQ(c.decoder->head_width(), 4);
   EXPECT_EQ(c.rotary_base, 10000);
   EXPECT_EQ(c.vocabulary, 5);
 }

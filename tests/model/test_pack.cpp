@@ -46,7 +46,7 @@ TEST(Pack, LanesLieSideBySideAndTheLastHoldsTheFillers) {
 TEST(Pack, FirstRowsReadTheKeysOfAll) {
   at::Tensor index;
   const Pack whole = make_pack({lane_of(kFirst, 0), lane_of(kSecond, 1)}, {.round_rows_to = 8});
-  const Pack pack = narrowed(whole, classified_rows(whole), 1, index);
+  const Pack pack = narrowed(whole, {{0, 1}, {0, 1}, {0, 1}}, 1, index);
   EXPECT_EQ(values(index), (Ints{0, 3, 4}));
   EXPECT_EQ(values(pack.ids), (Ints{5, 4, 5}));
   EXPECT_EQ(pack.num_rows, 3);

@@ -21,7 +21,7 @@ std::string names(const std::vector<std::string>& patterns, const std::vector<in
 TEST(Sites, AreTheSameForEveryFamilyInOrderOfExecution) {
   for (const char* family : {"bert", "roberta"}) {
     const Sites sites(parse_config(tiny_config(family), "tiny"));
-    ASSERT_EQ(sites.all().size(), 2U + 2U * 13U);
+    ASSERT_EQ(sites.all().size(), 2U + 2U * 14U + (std::string(family) == "bert" ? 1U : 0U));
     std::string second_layer;
     for (size_t i = 0; i < sites.all().size(); ++i) {
       const Site& site = sites.all()[i];
@@ -31,8 +31,8 @@ TEST(Sites, AreTheSameForEveryFamilyInOrderOfExecution) {
     EXPECT_EQ(sites.embed().name, "embed");
     EXPECT_EQ(
         second_layer,
-        "attn.q:linear attn.k:linear attn.v:linear attn:attention attn.o:linear attn.out:sublayer attn.norm:norm ffn.up:linear "
-        "ffn.act:activation ffn.down:linear ffn.out:sublayer ffn.norm:norm out:layer ");
+        "attn.q:linear attn.k:linear attn.v:linear attn:attention attn.mid:activation attn.o:linear attn.out:sublayer attn.norm:norm "
+        "ffn.up:linear ffn.act:activation ffn.down:linear ffn.out:sublayer ffn.norm:norm out:layer ");
     EXPECT_EQ(sites.at("enc.1.ffn.up").output_width, 12);
     EXPECT_EQ(sites.at("enc.1.ffn.act").input_width, 8);  // what enters ffn.up
     EXPECT_EQ(sites.at("enc.1.ffn.act").output_width, 12);
@@ -61,16 +61,16 @@ TEST(Sites, OfDecodersHaveTheSameNames) {
   const Sites bart(parse_config(tiny_config("bart"), "tiny")), t5(parse_config(tiny_config("mt5"), "tiny")),
       llama(parse_config(tiny_config("llama"), "tiny"));
   EXPECT_EQ(parts_of(bart, "enc", 1),
-            "attn.q attn.k attn.v attn attn.o attn.out attn.norm ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
+            "attn.q attn.k attn.v attn attn.mid attn.o attn.out attn.norm ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
   EXPECT_EQ(parts_of(bart, "dec", 1),
-            "attn.q attn.k attn.v attn attn.o attn.out attn.norm cross.q cross.k cross.v cross cross.o cross.out cross.norm "
+            "attn.q attn.k attn.v attn attn.mid attn.o attn.out attn.norm cross.q cross.k cross.v cross cross.mid cross.o cross.out cross.norm "
             "ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
   EXPECT_EQ(parts_of(t5, "dec", 0),
-            "attn.norm attn.q attn.k attn.v attn attn.o attn.out cross.norm cross.q cross.k cross.v cross cross.o cross.out "
+            "attn.norm attn.q attn.k attn.v attn attn.mid attn.o attn.out cross.norm cross.q cross.k cross.v cross cross.mid cross.o cross.out "
             "ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
   EXPECT_EQ(parts_of(llama, "enc", 0), "");
   EXPECT_EQ(parts_of(llama, "dec", 0),
-            "attn.norm attn.q attn.k attn.v attn attn.o attn.out ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
+            "attn.norm attn.q attn.k attn.v attn attn.mid attn.o attn.out ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
   EXPECT_EQ(bart.decoder_block(1).cross_k.name, "dec.1.cross.k");
   EXPECT_EQ(bart.block(1).cross_k.index, -1);
   EXPECT_EQ(bart.decoder_block(1).gate.index, -1);
@@ -85,10 +85,44 @@ TEST(Sites, KnowTheWidthsOfHeads) {
   EXPECT_EQ(widths(t5.at("dec.1.cross.k")), pair(8, 6));
   EXPECT_EQ(widths(t5.at("dec.1.cross.o")), pair(6, 8));
   EXPECT_EQ(widths(t5.at("enc.1.attn")), pair(8, 6));
+  EXPECT_EQ(widths(t5.at("dec.1.cross.mid")), pair(8, 6));
   EXPECT_EQ(widths(llama.at("dec.1.attn.q")), pair(8, 8));
   EXPECT_EQ(widths(llama.at("dec.1.attn.v")), pair(8, 4));  // two heads share the key of one
   EXPECT_EQ(widths(llama.at("dec.1.ffn.gate")), pair(8, 12));
   EXPECT_EQ(widths(llama.at("dec.1.ffn.mid")), pair(8, 12));
+}
+
+// The pooler belongs to no stack: BERT's alone.
+TEST(Sites, HaveAPoolerWhereTheFamilyHasOne) {
+  const Sites bert(parse_config(tiny_config("bert"), "tiny")), roberta(parse_config(tiny_config("roberta"), "tiny"));
+  EXPECT_EQ(bert.all().back().name, "pooler");
+  EXPECT_EQ(bert.pooler().index, bert.all().back().index);
+  EXPECT_EQ(bert.pooler().stack, "");
+  EXPECT_EQ(bert.match({"attn.q", "pooler"}, {0}).size(), 2U);
+  EXPECT_EQ(roberta.pooler().index, -1);
+  expect_message<InputError>([&] { roberta.match({"pooler"}, {}); }, R"(site pattern "pooler" matches no site)");
+}
+
+// Which layer reads an activation, and which activation a layer reads alone.
+TEST(Sites, KnowWhatReadsAnActivation) {
+  for (const std::string& family : tiny_names()) {
+    const Sites sites(parse_config(tiny_config(family), "tiny"));
+    for (const Site& site : sites.all()) {
+      if (site.kind == SiteKind::kActivation) {
+        const Site& reader = sites.reader_of(site);
+        EXPECT_EQ(reader.kind, SiteKind::kLinear) << site.name;
+        EXPECT_EQ(reader.input_width, site.output_width) << site.name;
+        EXPECT_EQ(std::pair(reader.stack, reader.layer), std::pair(site.stack, site.layer));
+      }
+      const bool is_last = site.part.ends_with(".o") || site.part == "ffn.down";
+      EXPECT_EQ(sites.input_of(site) != nullptr, is_last) << site.name;
+    }
+  }
+  const Sites t5(parse_config(tiny_config("mt5"), "tiny")), bert(parse_config(tiny_config("bert"), "tiny"));
+  EXPECT_EQ(t5.reader_of(t5.at("dec.1.ffn.act")).name, "dec.1.ffn.down");
+  EXPECT_EQ(t5.input_of(t5.at("dec.1.ffn.down"))->name, "dec.1.ffn.mid");
+  EXPECT_EQ(t5.input_of(t5.at("dec.1.cross.o"))->name, "dec.1.cross.mid");
+  EXPECT_EQ(bert.input_of(bert.at("enc.1.ffn.down"))->name, "enc.1.ffn.act");
 }
 
 TEST(Sites, CountLayersInEachStack) {
@@ -125,7 +159,7 @@ TEST(Sites, AreMatchedByPatterns) {
   EXPECT_EQ(names({"attn.v", "attn.q", "attn.[qv]"}, {2}), "enc.2.attn.q enc.2.attn.v");  // once, in order of execution
   EXPECT_EQ(names({"enc.0.*.out"}), "enc.0.attn.out enc.0.ffn.out");
   EXPECT_EQ(names({"enc.*.out"}), "enc.0.out enc.1.out enc.2.out");  // '*' crosses no dot
-  EXPECT_EQ(names({"*"}, {0}), "embed enc.0.attn enc.0.out");
+  EXPECT_EQ(names({"*"}, {0}), "embed enc.0.attn enc.0.out pooler");
   EXPECT_EQ(names({"ffn.*n"}, {0}), "enc.0.ffn.down");
   EXPECT_EQ(names({"out"}, {-1, 0}), "enc.0.out enc.2.out");
   EXPECT_EQ(names({"out"}, {2, -1}), "enc.2.out");

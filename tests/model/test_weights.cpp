@@ -19,16 +19,27 @@ namespace {
 
 using at::Tensor;
 
+// What stands before the trunk's names: of an encoder as in a folder with a head.
+std::string prefix_of(const ModelConfig& config) { return family_of(config).trunk_prefix(!config.has_decoder()); }
+
 // A model folder whose tensors a test may spoil.
 struct Folder {
   TempFolder dir;
   ModelConfig config;
   NamedTensors tensors;  // by checkpoint names
 
-  explicit Folder(const std::string& family = "bert") : config(parse_config(tiny_config(family), "tiny")) {
-    write_file_atomically(dir / "config.json", to_json(tiny_config(family)));
-    for (const auto& [name, tensor] : random_base(config, 1))
-      tensors[family + "." + *checkpoint_name(family_of(family), name)] = tensor;
+  explicit Folder(const std::string& name = "bert", const std::string& changes = "{}")
+      : config(parse_config(tiny_config(name, parse_json(changes, "changes")), "tiny")) {
+    write_file_atomically(dir / "config.json", to_json(tiny_config(name, parse_json(changes, "changes"))));
+    const Family& family = family_of(config);
+    for (const auto& [ours, tensor] : random_base(config, 1)) {
+      const std::string theirs = *checkpoint_name(family, ours);
+      if (theirs.find('[') == std::string::npos) tensors[(ours == "lm.weight" ? "" : prefix_of(config)) + theirs] = tensor;
+    }
+  }
+  void rename(const std::string& from, const std::string& to) {
+    tensors[to] = tensors.at(from);
+    tensors.erase(from);
   }
   std::shared_ptr<const Model> load() const {
     save_safetensors(dir / "model.safetensors", tensors);
@@ -50,19 +61,112 @@ TEST(Weights, LoadUnderTheirCanonicalNames) {
 TEST(Weights, RefuseAMissingTensor) {
   Folder folder;
   folder.tensors.erase("bert.encoder.layer.1.attention.self.query.weight");
-  folder.expect_refused("tensor 'enc.1.attn.q.weight' is missing");
+  folder.expect_refused("tensor 'bert.encoder.layer.1.attention.self.query.weight' is missing; the folder is incomplete");
+}
+
+TEST(Weights, RefuseAllMissingTensorsAtOnce) {
+  Folder folder("t5", R"({"tie_word_embeddings": false})");
+  folder.tensors.erase("decoder.final_layer_norm.weight");
+  folder.rename("encoder.block.1.layer.0.SelfAttention.q.weight", "encoder.block.1.layer.0.SelfAttention.qq.weight");
+  folder.tensors.erase("lm_head.weight");
+  folder.expect_refused(
+      "3 tensors are missing: encoder.block.1.layer.0.SelfAttention.q.weight, decoder.final_layer_norm.weight and lm_head.weight "
+      "(did you mean 'encoder.block.1.layer.0.SelfAttention.qq.weight'?)");
+}
+
+// transformers loads the table from any of the names that are tied to it.
+TEST(Weights, ReadAWordTableUnderItsOtherNames) {
+  const struct {
+    const char *name, *table, *other;
+  } rows[] = {
+      {"t5", "shared.weight", "encoder.embed_tokens.weight"},
+      {"t5", "shared.weight", "decoder.embed_tokens.weight"},
+      {"t5", "shared.weight", "lm_head.weight"},
+      {"mt5", "shared.weight", "encoder.embed_tokens.weight"},
+      {"bart", "model.shared.weight", "model.encoder.embed_tokens.weight"},
+      {"bart", "model.shared.weight", "model.decoder.embed_tokens.weight"},
+      {"bart", "model.shared.weight", "lm_head.weight"},
+      {"llama", "model.embed_tokens.weight", "lm_head.weight"},
+      {"mistral", "model.embed_tokens.weight", "lm_head.weight"},
+      {"qwen2", "model.embed_tokens.weight", "lm_head.weight"},
+      {"bert", "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"},
+      {"roberta", "roberta.embeddings.word_embeddings.weight", "lm_head.decoder.weight"},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(std::string(row.name) + " " + row.other);
+    Folder folder(row.name, R"({"tie_word_embeddings": true})");
+    const Tensor table = folder.tensors.at(row.table);
+    folder.rename(row.table, row.other);
+    expect_bits(folder.load()->weights.base("embed.word.weight"), table, row.other);
+    folder.tensors.erase(row.other);
+    folder.expect_refused(std::string("tensor '") + row.table + "' is missing (");
+  }
+}
+
+// Where the file ties the output layer and holds another one: transformers 4 leaves that one out, transformers 5 takes it.
+TEST(Weights, TieTheOutputLayerAsTheWriterOfTheFile) {
+  for (const std::string name : {"llama", "t5", "bart", "mt5"}) {
+    for (const std::string version : {"4.57.6", "5.24.0"}) {
+      SCOPED_TRACE(name + " " + version);
+      Folder folder(name, R"({"tie_word_embeddings": true, "transformers_version": ")" + version + "\"}");
+      const Tensor other = at::full({13, 8}, 0.5),
+                   table = folder.tensors.at(prefix_of(folder.config) +
+                                             *checkpoint_name(family_of(name), "embed.word.weight"));
+      folder.tensors["lm_head.weight"] = other;
+      const auto model = folder.load();
+      EXPECT_EQ(model->config.has_tied_output, version == "4.57.6");
+      EXPECT_EQ(model->weights.has("lm.weight"), version == "5.24.0");
+      if (version == "5.24.0") expect_bits(model->weights.base("lm.weight"), other, "output");
+      folder.tensors["lm_head.weight"] = table.clone();
+      EXPECT_TRUE(folder.load()->config.has_tied_output) << "an equal one is a copy";
+    }
+  }
+  Folder folder("t5", R"({"transformers_version": "5.24.0"})");
+  folder.tensors["encoder.embed_tokens.weight"] = at::full({13, 8}, 0.5);
+  folder.expect_refused("tensor 'encoder.embed_tokens.weight' differs from 'shared.weight', of which it is a second copy here");
+}
+
+TEST(Weights, ReadTheBiasThatTheDecoderOfMasksAdds) {
+  Folder folder;
+  for (const char* name : {"transform.dense.bias", "transform.LayerNorm.weight", "transform.LayerNorm.bias"})
+    folder.tensors[std::string("cls.predictions.") + name] = at::ones({8});
+  folder.tensors["cls.predictions.transform.dense.weight"] = at::eye(8);
+  folder.tensors["cls.predictions.bias"] = at::full({13}, 1.0);
+  EXPECT_EQ(folder.load()->weights.base("mask.bias")[0].item<float>(), 1);
+  folder.tensors["cls.predictions.decoder.bias"] = at::full({13}, 2.0);
+  EXPECT_EQ(folder.load()->weights.base("mask.bias")[0].item<float>(), 2);
+}
+
+// The index of a sharded model may name tensors that no shard holds.
+TEST(Weights, NeedOnlyWhatTheModelReads) {
+  Folder folder("llama", R"({"tie_word_embeddings": true})");
+  const auto write_index = [&](const std::vector<std::string>& listed) {
+    Node map = Node::map();
+    for (const std::string& name : listed) map[name] = Node::text("model-00001-of-00001.safetensors");
+    write_file_atomically(folder.dir / "model.safetensors.index.json", to_json(Node::map({{"weight_map", std::move(map)}})));
+    save_safetensors(folder.dir / "model-00001-of-00001.safetensors", folder.tensors);
+  };
+  std::vector<std::string> names{"lm_head.weight"};
+  for (const auto& [name, tensor] : folder.tensors) names.push_back(name);
+  write_index(names);
+  EXPECT_TRUE(load_model(folder.dir.path(), Precision::kFloat32)->config.has_tied_output);
+  folder.tensors.erase("model.norm.weight");
+  write_index(names);
+  expect_message<InputError>([&] { load_model(folder.dir.path(), Precision::kFloat32); },
+                             "tensor 'model.norm.weight' is missing; the index gives 'model.norm.weight' to "
+                             "'model-00001-of-00001.safetensors', which does not hold it");
 }
 
 TEST(Weights, RefuseAMisshapenTensor) {
   Folder folder;
   folder.tensors.at("bert.encoder.layer.0.intermediate.dense.weight") = at::zeros({8, 12});
-  folder.expect_refused("tensor 'enc.0.ffn.up.weight': expected [12, 8], found [8, 12]");
+  folder.expect_refused("tensor 'bert.encoder.layer.0.intermediate.dense.weight': expected [12, 8], found [8, 12]");
 }
 
 TEST(Weights, RefuseNumbersThatAreNotFloating) {
   Folder folder;
   folder.tensors.at("bert.encoder.layer.0.intermediate.dense.bias") = at::zeros({12}, at::kLong);
-  folder.expect_refused("tensor 'enc.0.ffn.up.bias': expected floating-point numbers, found I64");
+  folder.expect_refused("tensor 'bert.encoder.layer.0.intermediate.dense.bias': expected floating-point numbers, found I64");
 }
 
 TEST(Weights, RefuseASurplusTensor) {

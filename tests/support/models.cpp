@@ -129,7 +129,7 @@ std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int
   const std::vector<Sequence> targets = random_sequences(config, count, 5, seed + 1, first_example);
   for (size_t n = 0; n < texts.size(); ++n) {
     texts[n].type_ids.clear();
-    if (config.layers > 0) {
+    if (config.has_encoder()) {
       texts[n].target_ids = targets[n].ids;
       continue;
     }
@@ -181,7 +181,7 @@ Node yaml(const std::string& text) { return parse_yaml(text, "test"); }
 Task class_task(int64_t labels) {
   Task task;
   task.name = "test";
-  task.text_column = "text";
+  task.text = column_or_template("text");
   task.label_column = "label";
   for (int64_t i = 0; i < labels; ++i) task.labels.push_back("label " + std::to_string(i));
   task.metrics = {"accuracy"};

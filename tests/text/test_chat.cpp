@@ -97,14 +97,12 @@ TEST(TextChat, Refusals) {
   };
   EXPECT_EQ(render("chatml", {}), "a conversation without a turn");
   EXPECT_EQ(render("chatml", {{"user", "a"}, {"tool", "b"}}),
-            "turn 2 of a conversation: expected the role system, user or assistant, found \"tool\" (chat format chatml)");
-  EXPECT_EQ(
-      render("gemma", {{"system", "a"}}),
-      "turn 1 of a conversation: this format has no system turn; put the text into the user's first turn (chat format gemma)");
+            "turn 2: expected the role system, user or assistant, found \"tool\" (chat format chatml)");
+  EXPECT_EQ(render("gemma", {{"system", "a"}}),
+            "turn 1: this format has no system turn; put the text into the user's first turn (chat format gemma)");
   EXPECT_EQ(render("mistral", {{"user", "a"}, {"user", "b"}}),
-            "turn 2 of a conversation: user and assistant must take turns; expected assistant, found user (chat format mistral)");
-  EXPECT_EQ(render("llama-2", {{"system", "a"}}),
-            "turn 1 of a conversation: a system turn alone; a user's must follow (chat format llama-2)");
+            "turn 2: user and assistant must take turns; expected assistant, found user (chat format mistral)");
+  EXPECT_EQ(render("llama-2", {{"system", "a"}}), "turn 1: a system turn alone; a user's must follow (chat format llama-2)");
   EXPECT_EQ(message_of([] { check_chat(chat_format("chatml"), *make(small_bpe())); }),
             "the chat format chatml needs the token \"<|im_start|>\", which this tokenizer does not have");
 }

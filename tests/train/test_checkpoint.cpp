@@ -3,11 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "edit/initial.h"
 #include "tensor/safetensors.h"
 #include "tests/support/compare.h"
+#include "tests/support/models.h"
 #include "tests/support/testing.h"
+#include "train/digests.h"
 
 namespace graft::testing {
 namespace {
@@ -22,7 +25,7 @@ Checkpoint sample(int64_t step) {
   c.seconds = 1.0 / 3;
   c.config = "digest";
   c.inputs = {{"data", "one"}, {"model", "two"}};
-  c.best = {step - 1, 0.1 + 0.2, 2};
+  c.best = {.step = step - 1, .value = 0.1 + 0.2, .loss = 1.0 / 7, .stale = 2};
   c.tensors = {{"head/out.weight", normal_tensor({3, 4}, 1, RandomKey{static_cast<uint64_t>(step)}).requires_grad_(true)}};
   c.optimizer = {{"m/head/out.weight", normal_tensor({3, 4}, 1, RandomKey{7})},
                  {"t/head/out.weight", at::full({}, 5.0, at::kFloat)}};
@@ -30,8 +33,10 @@ Checkpoint sample(int64_t step) {
 }
 
 void expect_equal(const Checkpoint& a, const Checkpoint& b) {
-  EXPECT_EQ(std::tie(a.step, a.log_bytes, a.tokens, a.seconds, a.config, a.inputs, a.best.step, a.best.value, a.best.stale),
-            std::tie(b.step, b.log_bytes, b.tokens, b.seconds, b.config, b.inputs, b.best.step, b.best.value, b.best.stale));
+  EXPECT_EQ(std::tie(a.step, a.log_bytes, a.tokens, a.seconds, a.config, a.inputs),
+            std::tie(b.step, b.log_bytes, b.tokens, b.seconds, b.config, b.inputs));
+  EXPECT_EQ(std::tie(a.best.step, a.best.value, a.best.loss, a.best.stale),
+            std::tie(b.best.step, b.best.value, b.best.loss, b.best.stale));
   expect_all_bits(a.tensors, b.tensors, "tensors");
   expect_all_bits(a.optimizer, b.optimizer, "optimizer");
 }
@@ -105,8 +110,8 @@ TEST(Checkpoint, RefusesADamagedOne) {
     expect_message<InputError>([&] { load_newest_checkpoint(run.path()); }, message);
   };
   spoiled([](const Path& dir) { write_file_atomically(dir / "state.json", "{"); }, "state.json");
-  spoiled([](const Path& dir) { write_file_atomically(dir / "state.json", "{\"version\": 2}"); },
-          "/version: expected an integer in 1..1, found \"2\"");
+  spoiled([](const Path& dir) { write_file_atomically(dir / "state.json", "{\"version\": 3}"); },
+          "/version: expected an integer in 1..2, found \"3\"");
   spoiled([](const Path& dir) { fs::remove(dir / "state.safetensors"); }, "state.safetensors");
   spoiled([](const Path& dir) { fs::resize_file(dir / "state.safetensors", 150); }, "state.safetensors");
   spoiled(
@@ -128,6 +133,83 @@ TEST(Checkpoint, RefusesADamagedOne) {
         write_file_atomically(dir / "state.json", to_json(json));
       },
       "/inputs: missing; expected the digests of what the run reads");
+}
+
+// A number changed by hand reads as well as the one that was written: only a digest tells them apart.
+TEST(Checkpoint, RefusesChangedNumbers) {
+  const auto changed = [](const std::string& key, Node value, const std::string& message) {
+    const TempFolder run;
+    save_checkpoint(run.path(), sample(130));
+    const Path file = run / "checkpoints/step-130/state.json";
+    Node json = parse_json(read_file(file), "state.json");
+    json[key] = std::move(value);
+    write_file_atomically(file, to_json(json));
+    expect_message<InputError>([&] { load_newest_checkpoint(run.path()); }, message);
+  };
+  const std::string other = "state.json: the bytes are not those that were written";
+  for (const int64_t step : {0, 1, 199, 65536}) changed("step", Node::integer(step), other);
+  changed("log_bytes", Node::integer(0), other);
+  changed("tokens", Node::integer(7), other);
+  changed("best_value", Node::number(0.9), other);
+  changed("best_loss", Node::number(0.9), other);
+  changed("stale", Node::integer(0), other);
+  changed("version", Node::integer(1), other);
+  changed("config", Node::text("x"), "\n  the checkpoint is damaged; remove ");
+}
+
+TEST(Checkpoint, RefusesAFolderOfAnotherName) {
+  const TempFolder run;
+  save_checkpoint(run.path(), sample(130));
+  fs::rename(run / "checkpoints/step-130", run / "checkpoints/step-131");
+  expect_message<InputError>([&] { load_newest_checkpoint(run.path()); }, "expected step 131, as its folder is named, found 130");
+}
+
+TEST(Checkpoint, RefusesAnotherMarker) {
+  for (const std::string& marker : {std::string(), std::string("x"), std::string(64, '0')}) {
+    const TempFolder run;
+    save_checkpoint(run.path(), sample(3));
+    write_file_atomically(run / "checkpoints/step-3/complete", marker);
+    expect_message<InputError>([&] { load_newest_checkpoint(run.path()); }, "the bytes are not those that were written");
+  }
+}
+
+// Version 1 had an empty marker and no digest of state.json: what can be checked is.
+TEST(Checkpoint, OfAnOlderVersionIsReadAndItsStepChecked) {
+  const TempFolder run;
+  save_checkpoint(run.path(), sample(3));
+  const Path dir = run / "checkpoints/step-3";
+  Node json = parse_json(read_file(dir / "state.json"), "state.json");
+  json["version"] = Node::integer(1);
+  write_file_atomically(dir / "state.json", to_json(json));
+  write_file_atomically(dir / "complete", "");
+  expect_equal(load_newest_checkpoint(run.path()).value(), sample(3));
+  json["step"] = Node::integer(2);
+  write_file_atomically(dir / "state.json", to_json(json));
+  expect_message<InputError>([&] { load_newest_checkpoint(run.path()); }, "expected step 3, as its folder is named, found 2");
+}
+
+// Its settings have the digest that graft 0.1.0 wrote; one that came later counts where it says something.
+TEST(Checkpoint, OfAnOlderVersionHasTheDigestOfItsSettings) {
+  const std::string text =
+      "{model: m, task: sst2, out: o, adapter_name: lora, adapter: {edits: [{lora: {rank: 2}}]}, data: {train: t.tsv}, epochs: "
+      "3, "
+      "learning_rate: 0.001, evaluate_every: 1 epochs, checkpoint_every: 20 steps}";
+  const char* first =
+      R"({"model": "m", "task": "sst2", "out": "", "adapter_name": "lora", "adapter": {"edits": [{"lora": {"rank": 2}}]},
+          "start_from": "", "data": {"train": "t.tsv", "eval": "", "test": "", "held_out": 0, "mixture": [], "mixture_rows": 0,
+          "eval_tasks": [], "rows": 0, "eval_rows": 0, "per_label": 0, "split_eval": false}, "optimizer": "adamw",
+          "adafactor": {"first_step": 0, "scales_by_parameter": true}, "undrawn": "move", "label_smoothing": 0, "z_loss": 0,
+          "consistency": 0, "save_memory": false, "loss_unit": "token", "consistency_targets": "detached", "device": "cpu",
+          "epochs": 3, "max_steps": 0, "batch_size": 32, "token_budget": 0, "accumulate": 1, "order": "shuffle",
+          "learning_rate": 0.001, "warmup": 0.06, "schedule": "linear", "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.999,
+          "epsilon": 1e-08, "clip": 1, "dropout": null, "precision": "fp32", "max_length": 0, "seed": 42,
+          "evaluate_every": "1 epochs", "checkpoint_every": "20 steps", "early_stop": 0, "keep_best": true,
+          "generation": {"max_new_tokens": 0, "beams": 1, "length_penalty": 1, "temperature": 0, "top_k": 0, "top_p": 1,
+          "repetition_penalty": 1, "no_repeat_ngram": 0, "min_new_tokens": 0}})";
+  RunConfig config = parse_run_config(yaml(text), {}, "run.yaml");
+  EXPECT_EQ(digest_of(config), sha256(to_json(parse_json(first, "0.1.0"), -1)));
+  config.generation.sampling.forced_bos = 7;
+  EXPECT_NE(digest_of(config), sha256(to_json(parse_json(first, "0.1.0"), -1)));
 }
 
 }  // namespace

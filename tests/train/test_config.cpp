@@ -20,16 +20,16 @@ RunConfig parsed(const std::string& text, const std::string& defaults = "{}") {
 
 TEST(RunConfig, HasTheDocumentedDefaults) {
   const RunConfig c = parsed("");
-  EXPECT_EQ(c.epochs, 3);
+  EXPECT_EQ(c.epochs, std::nullopt);  // auto
   EXPECT_EQ(c.batch_size, 32);
-  EXPECT_EQ(c.learning_rate, 5e-4);
+  EXPECT_EQ(c.learning_rate, 1e-3);
   EXPECT_EQ(c.warmup.share, 0.06);
   EXPECT_EQ(c.schedule, Schedule::kLinear);
   EXPECT_EQ(c.weight_decay, 0.01);
   EXPECT_EQ(c.clip, 1);
   EXPECT_EQ(c.dropout, std::nullopt);
   EXPECT_EQ(c.seed, 42);
-  EXPECT_EQ(c.evaluate_every.unit, Period::Unit::kEpochs);
+  EXPECT_EQ(c.evaluate_every.unit, Period::Unit::kAuto);
   EXPECT_EQ(c.evaluate_every.count, 1);
   EXPECT_TRUE(c.keep_best);
 }
@@ -43,6 +43,8 @@ TEST(RunConfig, ReadsPeriodsAndWarmUps) {
   EXPECT_EQ(period("0.5 epochs").unit, Period::Unit::kEpochs);
   EXPECT_EQ(period("0.5 epochs").count, 0.5);
   EXPECT_EQ(period("never").unit, Period::Unit::kNever);
+  EXPECT_EQ(period("auto").unit, Period::Unit::kAuto);
+  EXPECT_EQ(parsed("epochs: auto\n", "{epochs: 5}").epochs, std::nullopt);
   EXPECT_EQ(parsed("warmup: 0.1\n").warmup.share, 0.1);
   EXPECT_EQ(parsed("warmup: 100\n").warmup.steps, 100);
   EXPECT_EQ(parsed("warmup: 100\n").warmup.share, 0);
@@ -85,7 +87,7 @@ TEST(RunConfig, RefusesEachByItsPlace) {
       {"optimizer: adam", "/optimizer: expected adamw or adafactor, found \"adam\" (did you mean 'adamw'?)"},
       {"device: cuda", "/device: expected cpu, found \"cuda\""},
       {"evaluate_every: soon",
-       R"(/evaluate_every: expected steps such as 500, epochs such as '1 epoch', or never, found "soon")"},
+       R"(/evaluate_every: expected steps such as 500, epochs such as '1 epoch', never, or auto, found "soon")"},
       {"evaluate_every: 0", "/evaluate_every: expected steps such as 500"},
       {"evaluate_every: 1.5", "/evaluate_every: expected steps such as 500"},
       {"evaluate_every: 2 hours", "/evaluate_every: expected steps such as 500"},

@@ -85,7 +85,7 @@ TEST(Counts, OfLoraAndIa3AreThoseOfPeft) {
   size_t compared = 0;
   const Node manifest = golden_manifest("counts");
   for (const auto& [model, about] : manifest.find("models")->members) {
-    const bool has_cross = public_config(model).layers > 0 && public_config(model).has_decoder();
+    const bool has_cross = public_config(model).is_encoder_decoder();
     for (const auto& [name, count] : about.find("adapters")->members) {
       EXPECT_EQ(static_cast<double>(plan_of(model, (has_cross ? with_cross : alone).at(name)).edit_parameters), number_of(count))
           << model << " " << name;
@@ -174,7 +174,7 @@ TEST(Counts, OfUniPeltArePublished) {
     const Plan plan = plan_of("bert-base", edits, class_task(2));
     EXPECT_EQ(plan.edit_parameters + plan.head_parameters, logged) << edits;
   }
-  EXPECT_EQ(plan_of("bert-base", apl).parameters_in(PlanGroup::kGates), 4 * 9'228);
+  EXPECT_EQ(plan_of("bert-base", apl).parameters_for(ParamUse::kGate), 4 * 9'228);
 }
 
 // Wu et al. 2024 (arXiv:2404.03592) tables 1 to 4, and the counts that pyreft prints.
@@ -208,12 +208,12 @@ TEST(Counts, OfMovAndMoloraArePublished) {
     for (const int64_t experts : {10, 30, 60}) {
       const Plan mov = plan_of(row.model, "{router: {experts: " + std::to_string(experts) + "}, of: " + kIa3 + "}");
       EXPECT_EQ(mov.edit_parameters, experts * row.mov_expert) << row.model;
-      EXPECT_EQ(mov.parameters_in(PlanGroup::kExperts), experts * row.ia3) << row.model;
-      EXPECT_EQ(mov.parameters_in(PlanGroup::kRouters), experts * (row.mov_expert - row.ia3)) << row.model;
+      EXPECT_EQ(mov.parameters_for(ParamUse::kExpert), experts * row.ia3) << row.model;
+      EXPECT_EQ(mov.parameters_for(ParamUse::kRouter), experts * (row.mov_expert - row.ia3)) << row.model;
     }
     const Plan molora = plan_of(row.model, std::string("{router: {experts: 10}, of: ") + kMoloraLora + "}");
     EXPECT_EQ(molora.edit_parameters, row.molora_10) << row.model;
-    EXPECT_EQ(molora.parameters_in(PlanGroup::kExperts), 10 * row.lora) << row.model;
+    EXPECT_EQ(molora.parameters_for(ParamUse::kExpert), 10 * row.lora) << row.model;
   }
   // The shares that the paper prints, of the sizes by which it calls the models.
   EXPECT_NEAR(100.0 * 540'672 / 3e9, 0.018, 0.0005);
@@ -242,7 +242,7 @@ TEST(Counts, HeadsNeedNotFillTheWidth) {
 std::string rows_text(const Plan& plan) {
   std::string out;
   for (const PlanRow& row : plan.rows)
-    out += row.edit + " " + row.part + " " + group_name(row.group) + " " + std::to_string(row.parameters) + "; ";
+    out += row.edit + " " + row.part + " " + use_name(row.use) + " " + std::to_string(row.parameters) + "; ";
   return out;
 }
 
@@ -319,8 +319,16 @@ TEST(Counts, OfRetrainedBlocks) {
   const int64_t attention = 4 * (1024 * 1024 + 1024) + 2 * 1024, ffn = 2 * 1024 * 4096 + 4096 + 1024 + 2 * 1024;
   EXPECT_EQ(plan_of("bart-large", "{top-layers: {count: 1}}").edit_parameters, 2 * attention + ffn);
   expect_message<InputError>([] { plan_of("llama-7b", "{bitfit: {}}"); }, "llama models have no biases to train");
-  expect_message<InputError>([] { plan_of("t5-small", "", class_task(2)); },
-                             "head: t5 models answer in words, graft puts no head on them");
+}
+
+// A score a label; beside an encoder a dense layer and its bias under it. What is not read, an output layer, is not trained.
+TEST(Counts, OfHeadsOnDecoders) {
+  EXPECT_EQ(plan_of("llama-7b", "", class_task(3)).head_parameters, 3 * 4096);
+  EXPECT_EQ(plan_of("t5-small", "", class_task(2)).head_parameters, 512 * 512 + 512 + 2 * 512 + 2);
+  EXPECT_EQ(plan_of("bart-large", "", regression_task()).head_parameters, 1024 * 1024 + 1024 + 1024 + 1);
+  const Plan words = plan_of("llama-7b", "{full: {}}"), labels = plan_of("llama-7b", "{full: {}}", class_task(3));
+  EXPECT_EQ(words.edit_parameters - labels.edit_parameters, 32000 * 4096);
+  EXPECT_LT(labels.forward_flops, words.forward_flops);
 }
 
 }  // namespace

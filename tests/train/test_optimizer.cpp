@@ -17,7 +17,7 @@ using at::Tensor;
 
 std::vector<ParamSpec> params(const std::vector<std::string>& names) {
   std::vector<ParamSpec> out;
-  for (const std::string& name : names) out.push_back({.name = name, .shape = {2}, .group = "test"});
+  for (const std::string& name : names) out.push_back({.name = name, .shape = {2}});
   return out;
 }
 

@@ -24,9 +24,9 @@ def print_mails(folder):
     shown = [mail for label in labels for mail in [m for m in mails if m["label"] == label][:SHOWN_MAILS // 2]]
     for mail in shown:
         guess = predictions[mail["id"]]
-        chance = dict(zip(labels, guess["probabilities"]))
+        chance = guess["probabilities"]
         text = textwrap.shorten(mail["text"], 76, placeholder=" ...")
-        verdict = "right" if guess["label"] == mail["label"] else "WRONG"
+        verdict = "right" if guess["prediction"] == mail["label"] else "WRONG"
         print(f"  {mail['label']:5} spam {chance['spam']:6.1%}  {verdict}  {text}")
 
 

@@ -52,5 +52,6 @@ The LoRA adapter is in $OUT/runs/lora/adapter. What to try next:
   $GRAFT inspect adapter $OUT/runs/lora/adapter
   $GRAFT inspect data --model $MODEL --task mail --data $OUT/mail/dev.jsonl
   $GRAFT train --model $MODEL --task mail --data $OUT/mail --adapter lora --out $OUT/runs/rank-32 --set rank=32 --set epochs=6
-  $GRAFT train --model $MODEL --task text:no,yes --data YOUR.csv --adapter lora --out runs/mine --set data.held_out=0.1
+  $GRAFT inspect data YOUR.csv > yours.yaml     # a task for rows of your own; look it over, then:
+  $GRAFT train --model $MODEL --task yours.yaml --data YOUR.csv --adapter lora --out runs/mine --set data.held_out=0.2
 END

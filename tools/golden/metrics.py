@@ -30,6 +30,7 @@ def classification(name, truth, predicted):
     truth, predicted = [int(v) for v in truth], [int(v) for v in predicted]
     case = {"name": name, "truth": truth, "predicted": predicted}
     case["accuracy"] = plain(metrics.accuracy_score(truth, predicted))
+    case["report"] = report(truth, predicted)
     case["f1_macro"] = plain(metrics.f1_score(truth, predicted, average="macro"))
     case["matthews"] = plain(metrics.matthews_corrcoef(truth, predicted))
     # labels=[k], average="macro" is the binary F1 of class k, and defined for any set of classes.
@@ -39,12 +40,30 @@ def classification(name, truth, predicted):
     return case
 
 
+LABELS = 8  # of the reports: more than any case has, so that classes that do not occur are among them
+
+
+def report(truth, predicted):
+    """Per class precision, recall, F1 and support; their means as classification_report has them; the confusion matrix."""
+    averages = metrics.classification_report(truth, predicted, output_dict=True, zero_division=0)
+    per_class = metrics.precision_recall_fscore_support(truth, predicted, labels=list(range(LABELS)), zero_division=0)
+    case = {"classes": [[plain(p), plain(r), plain(f), int(s)] for p, r, f, s in zip(*per_class)]}
+    for name in ("macro", "weighted"):
+        case[name] = [plain(averages[f"{name} avg"][key]) for key in ("precision", "recall", "f1-score", "support")]
+    case["confusion"] = metrics.confusion_matrix(truth, predicted, labels=list(range(LABELS))).tolist()
+    return case
+
+
 def regression(name, truth, predicted):
     truth, predicted = [float(v) for v in truth], [float(v) for v in predicted]
     case = {"name": name, "truth": truth, "predicted": predicted}
     case["pearson"] = plain(stats.pearsonr(truth, predicted).statistic) if len(truth) > 1 else None
     case["spearman"] = plain(stats.spearmanr(truth, predicted).statistic) if len(truth) > 1 else None
     case["mean"] = plain(statistics.mean(truth))
+    if not any(math.isnan(v) for v in truth + predicted) and max(map(abs, truth + predicted)) < 1e100:  # squares of more overflow
+        case["mean_absolute_error"] = plain(metrics.mean_absolute_error(truth, predicted))
+        case["root_mean_squared_error"] = plain(metrics.root_mean_squared_error(truth, predicted))
+        case["r2"] = plain(metrics.r2_score(truth, predicted))
     case["sample_deviation"] = plain(statistics.stdev(truth)) if len(truth) > 1 else None  # exact, so also without overflow
     return case
 

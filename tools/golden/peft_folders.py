@@ -44,6 +44,12 @@ CASES = {
                  "scales of keys, values and the input of the second FFN linear"),
     "roberta-ia3": ("roberta-tiny", IA3Config(task_type="SEQ_CLS", target_modules=["query", "intermediate.dense"], feedforward_modules=[]),
                     True, "scales of outputs alone"),
+    "bert-ia3-default": ("bert-tiny", IA3Config(task_type="SEQ_CLS"), True, "scales of what enters attention's output layer, too"),
+    "roberta-ia3-default": ("roberta-tiny", IA3Config(task_type="SEQ_CLS"), True, "the same"),
+    "bert-all-linear": ("bert-tiny", lora("all-linear"), True, "every linear layer below the classifier, the pooler among them"),
+    "bert-dense": ("bert-tiny", lora(["query", "value", "dense"], use_dora=True), True, "a suffix that the pooler has, too; DoRA"),
+    "bert-pooler-ia3": ("bert-tiny", IA3Config(task_type="SEQ_CLS", target_modules=["query", "pooler.dense"], feedforward_modules=[]), True, "scales of what leaves the pooler"),
+    "bert-features-all": ("bert-tiny", lora("all-linear", task="FEATURE_EXTRACTION"), True, "without a head, with a pooler that is changed"),
     "bert-prefix": ("bert-tiny", PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3), True, "prefix"),
     # PEFT's classifier cannot run a prefix on RoBERTa, so without a head.
     "roberta-prefix": ("roberta-tiny", PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=4, prefix_projection=True,

@@ -97,6 +97,16 @@ CASES = {
                          "final_logits_bias that is not zero: added to the logits; one head; 2 + 1 layers"),
     "bert-mlm": ((BertForMaskedLM, BertConfig(**BERT)), "plain", True, "masked language model: transform, tied decoder, bias"),
     "roberta-mlm": ((RobertaForMaskedLM, RobertaConfig(**ROBERTA)), "plain", True, "the same with RoBERTa's names; V not a multiple of 8"),
+    "bart-uneven": (bart(encoder_layers=1, encoder_attention_heads=3, encoder_ffn_dim=20, decoder_attention_heads=2, decoder_ffn_dim=28), "plain", True,
+                    "stacks of different shapes: 1 + 2 layers, 3 and 2 heads, F 20 and 28"),
+    "gpt2-untied": (gpt2(n_layer=1, tie_word_embeddings=False), "plain", True, "output layer apart"),
+    "bert-mlm-untied": ((BertForMaskedLM, BertConfig(**{**BERT, "num_hidden_layers": 1, "tie_word_embeddings": False, "pad_token_id": None})), "plain", False,
+                        "the decoder of the masked head apart; no padding id"),
+    "t5-encoder-table": (t5(num_layers=1, num_decoder_layers=1), "encoder-table", False, "the word table under its encoder's name alone"),
+    "bart-decoder-table": (bart(encoder_layers=1, decoder_layers=1, encoder_ffn_dim=28, decoder_attention_heads=6), "decoder-table", False,
+                           "the word table under its decoder's name, too; 3 and 6 heads, F 28 and 20"),
+    "smollm2-index": (llama(dict(LLAMA, num_hidden_layers=1, num_key_value_heads=1), tie_word_embeddings=True), "tied-index", False,
+                      "shards with an index that names the tied output layer, which none of them holds"),
 }
 
 
@@ -149,11 +159,26 @@ def save(model, folder, storage, random):
         size, file = model.config.n_positions, folder / "model.safetensors"
         buffers = {f"h.{layer}.attn.bias": torch.ones(1, 1, size, size).tril() for layer in range(model.config.n_layer)}
         save_file({**load_file(file), **buffers}, str(file), metadata={"format": "pt"})
+    elif storage == "tied-index":
+        model.save_pretrained(folder, max_shard_size="3KB")
     elif storage == "sharded":
         model.save_pretrained(folder, max_shard_size="7KB")
         assert len(list(folder.glob("model-*-of-00003.safetensors"))) == 3, list(folder.iterdir())
     else:
         model.save_pretrained(folder)
+    if storage == "encoder-table":
+        tensors = load_file(folder / "model.safetensors")
+        tensors["encoder.embed_tokens.weight"] = tensors.pop("shared.weight")
+        save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    if storage == "decoder-table":
+        tensors = load_file(folder / "model.safetensors")
+        tensors["model.decoder.embed_tokens.weight"] = tensors["model.shared.weight"].clone()
+        save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    if storage == "tied-index":
+        index = folder / "model.safetensors.index.json"
+        content = json.loads(index.read_text())
+        content["weight_map"]["lm_head.weight"] = content["weight_map"]["model.norm.weight"]
+        index.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     if storage == "everything":
         save_file(everything(model), str(folder / "model.safetensors"), metadata={"format": "pt"})
     if storage == "old":

@@ -58,7 +58,8 @@ def stacks(model):
     if kind == "gpt2":
         return [("", model.transformer.h, model.transformer.ln_f)]
     if kind in ("t5", "mt5"):
-        return [("", model.encoder.block, model.encoder.final_layer_norm), ("dec.", model.decoder.block, model.decoder.final_layer_norm)]
+        trunk = getattr(model, "transformer", model)   # of a classifier
+        return [("", trunk.encoder.block, trunk.encoder.final_layer_norm), ("dec.", trunk.decoder.block, trunk.decoder.final_layer_norm)]
     if kind == "bart":
         return [("", model.model.encoder.layers, None), ("dec.", model.model.decoder.layers, None)]
     if kind in ("bert", "roberta"):
@@ -192,9 +193,10 @@ def lora_places(model):
                     places[f"dec.{i}.attn.{role}"] = (f"transformer.h.{i}.attn.c_attn.weight", True, slice(piece * width, (piece + 1) * width))
             elif kind in ("t5", "mt5"):
                 stack = "decoder" if prefix else "encoder"
-                add(f"{stack[:3]}.{i}.attn", f"{stack}.block.{i}.layer.0.SelfAttention")
+                trunk = "transformer." if hasattr(model, "transformer") else ""
+                add(f"{stack[:3]}.{i}.attn", f"{trunk}{stack}.block.{i}.layer.0.SelfAttention")
                 if prefix:
-                    add(f"dec.{i}.cross", f"decoder.block.{i}.layer.1.EncDecAttention")
+                    add(f"dec.{i}.cross", f"{trunk}decoder.block.{i}.layer.1.EncDecAttention")
             elif kind == "bart":
                 stack = "decoder" if prefix else "encoder"
                 add(f"{stack[:3]}.{i}.attn", f"model.{stack}.layers.{i}.self_attn", "q_proj", "v_proj")
@@ -220,9 +222,9 @@ def with_lora(model, places, lora):
     return parameters
 
 
-def train(model, rows, stored, seed):
-    """Loss and gradients of all weights, then of LoRA with the weights frozen. `stored`: names in the file. Returns the tensors and the
-    manifest's entry."""
+def train(model, rows, stored, seed, mean_loss=mean_loss):
+    """Loss and gradients of all weights, then of LoRA with the weights frozen. `stored`: names in the file; `mean_loss`: as the one above.
+    Returns the tensors and the manifest's entry."""
     random = np.random.default_rng(seed)
     model.requires_grad_(True)
     loss, count = mean_loss(model, rows)

@@ -1,0 +1,66 @@
+#include "cli/files.h"
+
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/output_file.h"
+#include "data/row_stream.h"
+#include "data/row_writer.h"
+
+namespace graft {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+void accept(CLI::Option& option, const char* standard) {
+  option.transform([standard](const std::string& value) { return value == "-" ? std::string(standard) : value; });
+}
+
+}  // namespace
+
+void accept_standard_input(CLI::Option& option) { accept(option, "/dev/stdin"); }
+
+void accept_standard_output(CLI::Option& option) { accept(option, "/dev/stdout"); }
+
+CLI::Option* add_rows(CLI::App& command, std::string& data, std::string& format, const std::string& about,
+                      const std::string& names) {
+  CLI::Option* option =
+      command.add_option(names, data, about + ": TSV, CSV, JSONL or JSON, also packed by gzip; -: the standard input");
+  accept_standard_input(*option);
+  command.add_option("--data-format", format, "of --data where its name does not tell: jsonl (that of the standard input), json, csv or tsv")
+      ->check(CLI::IsMember(row_format_names()));
+  return option;
+}
+
+Task with_format(Task task, const std::string& format) {
+  if (!format.empty()) task.format = row_format(format);
+  return task;
+}
+
+std::FILE* messages_beside(std::initializer_list<std::string> outputs) {
+  for (const std::string& output : outputs) {
+    if (!output.empty() && named_descriptor(output) == STDOUT_FILENO) return stderr;
+  }
+  return stdout;
+}
+
+void check_not_rows(const char* flag, const std::string& out, const std::string& data) {
+  std::error_code error;
+  if (!out.empty() && !named_descriptor(out) && fs::equivalent(out, data, error))
+    throw InputError(std::string(flag) + ": '" + out + "' is the file of --data, which it would replace; choose another");
+}
+
+void check_apart(const std::pair<const char*, std::string>& one, const std::pair<const char*, std::string>& other) {
+  if (one.second.empty() || one.second != other.second) return;
+  throw InputError(std::string(one.first) + " and " + other.first + " both name '" + one.second + "'; choose another for one of them");
+}
+
+void for_each_table(const std::string& data, const Task& task, const std::function<void(const Table& table)>& use) {
+  if (!comes_in_pieces(data)) return use(read_table(data, table_options(task)));
+  RowStream stream(data, table_options(task));
+  while (const std::optional<Table> table = stream.next()) use(*table);
+}
+
+}  // namespace graft

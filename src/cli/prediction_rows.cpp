@@ -1,0 +1,171 @@
+#include "cli/prediction_rows.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "cli/records.h"
+
+namespace graft {
+
+namespace {
+
+constexpr std::string_view kInput = "input.";
+
+// Graft's columns of a kind of task, and those that are written where none are named.
+struct OwnColumns {
+  std::vector<std::string> all, usual;
+};
+
+OwnColumns own_columns(const Task& task, bool has_routes) {
+  OwnColumns own{{"id", "text", "gold", "prediction"}, {"id", "prediction"}};
+  if (task.second) own.all.insert(own.all.begin() + 2, "second");
+  std::vector<std::string> numbers;
+  if (task.kind == TaskKind::kChoice) numbers = {"chosen", "scores"};
+  if (task.kind == TaskKind::kClassification) numbers = {"probabilities", "logits"};
+  if (task.kind == TaskKind::kRegression) numbers = {"logits"};
+  if (has_routes && task.kind == TaskKind::kClassification) numbers.insert(numbers.end(), {"entropy", "information", "disagreement"});
+  if (has_routes && task.kind == TaskKind::kRegression) numbers.emplace_back("information");
+  own.all.insert(own.all.end(), numbers.begin(), numbers.end());
+  own.usual.insert(own.usual.end(), numbers.begin(), numbers.end());
+  if (task.kind == TaskKind::kClassification) own.all.emplace_back("probability");
+  if (task.kind == TaskKind::kChoice) own.all.emplace_back("options");
+  return own;
+}
+
+bool is_flat(TableFormat format) { return format == TableFormat::kCsv || format == TableFormat::kTsv; }
+
+Node cell_node(const Table& table, size_t row, size_t column) {
+  const std::string& cell = table.rows[row].cells[column];
+  switch (table.rows[row].kind(column)) {
+    case CellKind::kText: return Node::text(cell);
+    case CellKind::kNumber:
+    case CellKind::kBoolean: return Node::plain(cell);
+    case CellKind::kNull:
+    case CellKind::kMissing: return Node::null();
+    case CellKind::kTree: return parse_json(cell, table.at(row) + table.columns[column]);
+  }
+  return Node::null();
+}
+
+Node own_of(const Example& example) {
+  Node own = Node::map({{"id", id_node(example)}, {"text", Node::text(example.text)}});
+  if (example.second) own["second"] = Node::text(*example.second);
+  return own;
+}
+
+}  // namespace
+
+PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task& task, TableFormat format, bool has_routes)
+    : format_(format) {
+  OwnColumns own = own_columns(task, has_routes);
+  if (names.empty()) names = std::move(own.usual);
+  own_ = std::move(own.all);
+  for (const std::string& name : names) {
+    const auto is_name = [&](const Column& column) { return column.name == name; };
+    if (name.empty() || std::any_of(columns_.begin(), columns_.end(), is_name))
+      throw InputError("--columns: column " + quote(name) + (name.empty() ? " has no name" : " appears twice"));
+    Column column{name, "", std::nullopt, {}};
+    const bool is_own = std::find(own_.begin(), own_.end(), name) != own_.end();
+    if (!is_own) column.input = name.starts_with(kInput) ? name.substr(kInput.size()) : name;
+    if (is_own && name == "probabilities" && is_flat(format)) column.keys = task.labels;
+    columns_.push_back(std::move(column));
+  }
+}
+
+std::vector<std::string> PredictionColumns::header() const {
+  std::vector<std::string> names;
+  for (const Column& column : columns_) {
+    if (column.keys.empty()) names.push_back(column.name);
+    for (const std::string& key : column.keys) names.push_back(column.name + "." + key);
+  }
+  return names;
+}
+
+void PredictionColumns::bind(const Table& table) {
+  for (Column& column : columns_) {
+    if (column.input.empty()) continue;
+    column.index = table.find_column(column.input);
+    if (column.index || table_ != nullptr) continue;  // of rows that come in pieces, later ones may lack a key
+    std::vector<std::string> known = own_;
+    known.insert(known.end(), table.columns.begin(), table.columns.end());
+    throw InputError("--columns: no column " + quote(column.name) + did_you_mean(column.name, known) + "; there are " + joined(own_) +
+                     ", and those of " + table.source + ": " + joined_first(table.columns, 20));
+  }
+  table_ = &table;
+  if (format_ != TableFormat::kTsv) return;
+  for (size_t r = 0; r < table.rows.size(); ++r) {
+    for (const Column& column : columns_) {
+      if (column.index) delimited_cell(table.rows[r].cells[*column.index], format_, table.at(r));
+    }
+  }
+}
+
+Node PredictionColumns::row(const Node& own, const Example& example) const {
+  Node out = Node::map();
+  for (const Column& column : columns_) {
+    if (!column.input.empty()) {
+      const auto row = static_cast<size_t>(example.id - table_->first_row);
+      out[column.name] = column.index ? cell_node(*table_, row, *column.index) : Node::null();
+      continue;
+    }
+    const Node* value = own.find(column.name);
+    if (column.keys.empty()) out[column.name] = value == nullptr ? Node::null() : *value;
+    for (const std::string& key : column.keys) out[column.name + "." + key] = *value->find(key);
+  }
+  return out;
+}
+
+std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data, const Predictions& predictions) {
+  const Uncertainty uncertainty =
+      predictions.by_route.defined() ? uncertainty_of(task.kind, predictions.by_route) : Uncertainty{};
+  std::vector<PredictedRow> rows;
+  for (int64_t i = 0; i < data.size(); ++i) {
+    const Example& example = data.examples[static_cast<size_t>(i)];
+    const at::Tensor logits = predictions.logits[i];
+    PredictedRow& row = rows.emplace_back(PredictedRow{own_of(example), std::nullopt});
+    if (task.kind == TaskKind::kRegression) {
+      row.own["gold"] = example.label ? Node::number(*example.label) : Node::null();
+      row.own["prediction"] = Node::number(logits[0].item<float>());
+    } else {
+      const auto label = [&](int64_t index) { return Node::text(task.labels[static_cast<size_t>(index)]); };
+      const int64_t best = logits.argmax().item<int64_t>();
+      const at::Tensor shares = logits.softmax(0);
+      Node probabilities = Node::map();
+      for (int64_t c = 0; c < shares.numel(); ++c)
+        probabilities[task.labels[static_cast<size_t>(c)]] = Node::number(shares[c].item<float>());
+      row.own["gold"] = example.label ? label(static_cast<int64_t>(*example.label)) : Node::null();
+      row.own["prediction"] = label(best);
+      row.own["probability"] = Node::number(shares[best].item<float>());
+      row.own["probabilities"] = std::move(probabilities);
+      if (example.label) row.is_wrong = static_cast<int64_t>(*example.label) != best;
+    }
+    row.own["logits"] = number_list(logits);
+    for (const auto& [name, values] :
+         {std::pair{"entropy", &uncertainty.entropy}, std::pair{"information", &uncertainty.information},
+          std::pair{"disagreement", &uncertainty.disagreement}}) {
+      if (values->defined()) row.own[name] = Node::number((*values)[i].item<float>());
+    }
+  }
+  return rows;
+}
+
+std::vector<PredictedRow> chosen_rows(const Dataset& data, const Choices& choices) {
+  std::vector<PredictedRow> rows;
+  for (size_t i = 0; i < data.examples.size(); ++i) {
+    const Example& example = data.examples[i];
+    const auto option = [&](int64_t index) { return Node::text(example.options[static_cast<size_t>(index)]); };
+    PredictedRow& row = rows.emplace_back(PredictedRow{own_of(example), std::nullopt});
+    std::vector<Node> scores, options;
+    for (const double score : choices.scores[i]) scores.push_back(Node::number(score));
+    for (const std::string& each : example.options) options.push_back(Node::text(each));
+    row.own["gold"] = example.label ? option(static_cast<int64_t>(*example.label)) : Node::null();
+    row.own["prediction"] = option(choices.chosen[i]);
+    row.own["chosen"] = Node::integer(choices.chosen[i]);
+    row.own["scores"] = Node::list(std::move(scores));
+    row.own["options"] = Node::list(std::move(options));
+    if (example.label) row.is_wrong = static_cast<int64_t>(*example.label) != choices.chosen[i];
+  }
+  return rows;
+}
+
+}  // namespace graft

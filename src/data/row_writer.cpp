@@ -1,0 +1,106 @@
+#include "data/row_writer.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "base/error.h"
+
+namespace graft {
+
+namespace {
+
+const std::vector<std::pair<std::string, TableFormat>> kFormats = {{"jsonl", TableFormat::kJsonl},
+                                                                   {"json", TableFormat::kJson},
+                                                                   {"csv", TableFormat::kCsv},
+                                                                   {"tsv", TableFormat::kTsv}};
+
+bool is_delimited(TableFormat format) { return format == TableFormat::kCsv || format == TableFormat::kTsv; }
+
+std::string cell_of(const Node& value) {
+  switch (value.kind) {
+    case Node::Kind::kNull: return "";
+    case Node::Kind::kScalar: return value.scalar;
+    case Node::Kind::kList:
+    case Node::Kind::kMap: return to_json(value, -1);
+  }
+  return "";
+}
+
+}  // namespace
+
+const std::vector<std::string>& row_format_names() {
+  static const std::vector<std::string> kNames = [] {
+    std::vector<std::string> names;
+    for (const auto& [name, format] : kFormats) names.push_back(name);
+    return names;
+  }();
+  return kNames;
+}
+
+TableFormat row_format(const std::string& name) {
+  for (const auto& [known, format] : kFormats) {
+    if (known == name) return format;
+  }
+  throw InternalError("unknown row format");
+}
+
+TableFormat row_format_of(const Path& path, const std::string& flag) {
+  if (named_descriptor(path)) return TableFormat::kJsonl;
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const auto& [name, format] : kFormats) {
+    if (extension == "." + name) return format;
+  }
+  throw InputError(flag + ": expected a file name ending in .jsonl, .json, .csv or .tsv, found " + quote(path.filename().string()) +
+                   "; rename it, or give --format " + joined(row_format_names(), "or"));
+}
+
+std::string delimited_cell(const std::string& cell, TableFormat format, const std::string& place) {
+  if (format == TableFormat::kTsv) {
+    if (cell.find_first_of("\t\r\n") == std::string::npos) return cell;
+    throw InputError(place + "TSV cannot hold a tab or a line break, found " + quote(cell) + "; write CSV or JSONL");
+  }
+  // Semicolons and tabs, too: of a header without a comma they would be taken for what separates.
+  if (cell.find_first_of(",;\t\"\r\n") == std::string::npos) return cell;
+  std::string out = "\"";
+  for (const char c : cell) out.append(c == '"' ? 2 : 1, c);
+  return out + "\"";
+}
+
+RowWriter::RowWriter(OutputFile& file, TableFormat format, const std::vector<std::string>& columns)
+    : file_(file), format_(format), num_columns_(columns.size()) {
+  if (is_delimited(format_)) write_line(columns, "the header: ");
+  if (format_ == TableFormat::kJson) file_.write("[");
+}
+
+void RowWriter::write(const Node& row, const std::string& place) {
+  ensure(row.kind == Node::Kind::kMap, "a row is a map");
+  if (is_delimited(format_)) {
+    std::vector<std::string> cells;
+    for (const auto& [name, value] : row.members) cells.push_back(cell_of(value));
+    ensure(cells.size() == num_columns_, "a row has the columns of the header");
+    write_line(cells, place);
+  } else if (format_ == TableFormat::kJson) {
+    file_.write((num_rows_ == 0 ? "\n" : ",\n") + to_json(row, -1));
+  } else {
+    file_.write(to_json(row, -1) + "\n");
+  }
+  ++num_rows_;
+}
+
+void RowWriter::finish() {
+  if (format_ == TableFormat::kJson) file_.write(num_rows_ == 0 ? "]\n" : "\n]\n");
+  file_.finish();
+}
+
+void RowWriter::write_line(const std::vector<std::string>& cells, const std::string& place) {
+  std::string line;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    if (i > 0) line += format_ == TableFormat::kTsv ? '\t' : ',';
+    line += delimited_cell(cells[i], format_, place);
+  }
+  file_.write(line + "\n");
+}
+
+}  // namespace graft

@@ -1,0 +1,23 @@
+#include "edit/traits.h"
+
+#include <algorithm>
+
+namespace graft {
+
+RowLayout join(const RowLayout& a, const RowLayout& b) {
+  return {.virtual_rows = a.virtual_rows + b.virtual_rows,
+          .virtual_rows_follow_first = a.virtual_rows_follow_first || b.virtual_rows_follow_first,
+          .first_position = std::max(a.first_position, b.first_position),
+          .padded_length = std::max(a.padded_length, b.padded_length)};
+}
+
+Traits join(const Traits& a, const Traits& b) {
+  return {.reads = std::max(a.reads, b.reads),
+          .acts_on = std::max(a.acts_on, b.acts_on),
+          .acts = std::max(a.acts, b.acts),
+          .identity_at_init = a.identity_at_init && b.identity_at_init,
+          .is_stochastic = a.is_stochastic || b.is_stochastic,
+          .layout = join(a.layout, b.layout)};
+}
+
+}  // namespace graft

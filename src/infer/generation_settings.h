@@ -1,0 +1,32 @@
+// The settings by which texts are written, as documents hold them (`generation` in run.yaml, flags, a model's own files), and which
+// of them count.
+#pragma once
+
+#include <string>
+
+#include "base/document.h"
+#include "base/options.h"
+#include "infer/texts.h"
+
+namespace graft {
+
+// Of a map of settings, by the names of doc/run_folder.md; what is missing has its usual value. Faults go to `options`.
+GenerateOptions read_generation(Options& options);
+
+// Every setting; read_generation gives equal options. What ends a text and the seed are not among them.
+Node generation_node(const GenerateOptions& options);
+
+// Those of generation_node that have other than their usual values.
+Node unusual_generation(const GenerateOptions& options);
+
+struct JoinedGeneration {
+  GenerateOptions options;
+  Node from_model;  // what the model's settings contribute
+};
+
+// The user's settings over the model's. As in transformers' generate(): a length in new tokens counts instead of one in all tokens,
+// what is of random choices counts only where a token is drawn, what is of beam search only where there are beams. `source` opens
+// messages about `own`. Throws InputError where the two ask for random choices among beams.
+JoinedGeneration join_generation(const Node& own, const Node& model, const std::string& source);
+
+}  // namespace graft

@@ -1,0 +1,95 @@
+#include "model/classified.h"
+
+#include "base/error.h"
+#include "model/families.h"
+
+namespace graft {
+
+namespace {
+
+// The tokens of sequence n, with the row of each among those of the sequence.
+struct Tokens {
+  std::vector<int64_t> ids, rows;
+};
+
+Tokens tokens_of(const Pack& pack, int64_t n) {
+  const int64_t* ids = pack.ids.const_data_ptr<int64_t>();
+  const auto sequence = static_cast<size_t>(n);
+  Tokens out;
+  for (int64_t row = pack.offsets[sequence]; row < pack.offsets[sequence + 1]; ++row) {
+    if (pack.token[static_cast<size_t>(row)] < 0) continue;
+    out.ids.push_back(ids[row]);
+    out.rows.push_back(row - pack.offsets[sequence]);
+  }
+  return out;
+}
+
+// Index of the last token that is no padding; of a text of nothing else the first.
+size_t last_token(const Tokens& tokens, const ModelConfig& config) {
+  size_t at = tokens.ids.size() - 1;
+  while (config.has_pad_id && at > 0 && tokens.ids[at] == config.pad_id) --at;
+  return at;
+}
+
+size_t last_end(const Tokens& tokens, const ModelConfig& config, int64_t stream) {
+  for (size_t at = tokens.ids.size(); at > 0; --at) {
+    if (config.end_id >= 0 && tokens.ids[at - 1] == config.end_id) return at - 1;
+  }
+  if (config.end_id < 0) {
+    throw InputError("a classifier on a " + config.model_type +
+                     " model reads where the text ends: config.json must name one eos_token_id");
+  }
+  throw InputError("example " + std::to_string(example_of(stream)) + " has no end token (id " +
+                   std::to_string(config.end_id) + "), where a classifier on a " + config.model_type +
+                   " model reads: its tokenizer must end every text with one");
+}
+
+// What a decoder reads of the texts that its encoder reads.
+Pack decoder_pack(const Model& model, const Pack& texts) {
+  std::vector<Sequence> behind;
+  for (int64_t n = 0; n < texts.num_sequences(); ++n) {
+    Sequence& own = behind.emplace_back();
+    own.example = texts.spans->sequences[static_cast<size_t>(n)].example;  // its pass included
+    own.ids = tokens_of(texts, n).ids;
+    own.ids.insert(own.ids.begin(), model.config.decoder_start_id);
+    own.ids.pop_back();
+  }
+  std::vector<PackLane> lanes;
+  for (const LaneRange& lane : texts.lanes) {
+    PackLane& own = lanes.emplace_back();
+    for (int64_t n = lane.first_sequence; n < lane.first_sequence + lane.num_sequences; ++n)
+      own.sequences.push_back(&behind[static_cast<size_t>(n)]);
+  }
+  Pack pack = make_pack(lanes, pack_options(model));
+  for (int64_t n = 0; n < texts.num_sequences(); ++n) pack.sources.push_back(n);
+  pack.embedding = texts.embedding;
+  return pack;
+}
+
+}  // namespace
+
+ModelInput ClassifiedPack::input(const ModelConfig& config) const {
+  return decoder ? ModelInput{texts, &*decoder} : input_of(config, *texts);
+}
+
+ClassifiedPack classified_pack(const Model& model, const Pack& texts) {
+  const ModelConfig& config = model.config;
+  ClassifiedPack out{.texts = &texts, .decoder = {}, .wanted = {}};
+  const ReadRow read = texts.mask_rows.empty() ? family_of(config).read_row : ReadRow::kMask;
+  for (int64_t n = 0; n < texts.num_sequences(); ++n) {
+    const auto sequence = static_cast<size_t>(n);
+    int64_t row = 0;
+    if (read == ReadRow::kMask) row = texts.mask_rows.at(sequence);
+    if (read == ReadRow::kLastToken) {
+      const Tokens tokens = tokens_of(texts, n);
+      row = tokens.rows[last_token(tokens, config)];
+    }
+    if (read == ReadRow::kLastEnd)  // a decoder has rows of tokens alone
+      row = static_cast<int64_t>(last_end(tokens_of(texts, n), config, texts.spans->sequences[sequence].example));
+    out.wanted.push_back({row, row + 1});
+  }
+  if (config.is_encoder_decoder()) out.decoder = decoder_pack(model, texts);
+  return out;
+}
+
+}  // namespace graft

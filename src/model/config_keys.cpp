@@ -1,0 +1,192 @@
+#include "model/config_keys.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "model/families.h"
+
+namespace graft {
+
+namespace {
+
+const std::vector<std::string> kEncoders = {"bert", "roberta"}, kEncoderDecoders = {"bart", "t5", "mt5"},
+                               kLlamas = {"llama", "mistral", "qwen2"};
+
+const std::vector<KeyRule> kRules = {
+    // ---- What would change the numbers
+    {{"is_encoder_decoder"}, {"true"}, kEncoderDecoders},
+    {{"is_encoder_decoder"}, {"false"}},
+    {{"is_decoder"}, {"false", "true"}, {"gpt2", "llama", "mistral", "qwen2"}},
+    {{"is_decoder", "add_cross_attention", "tie_encoder_decoder"}, {"false"}},
+    {{"chunk_size_feed_forward"}, {"0"}},
+    {{"pruned_heads", "per_layer_config"}, {"{}"}},
+    {{"quantization_config", "compression_config"}, {"null"}},
+    {{"position_embedding_type"}, {"absolute"}, kEncoders},
+    {{"encoder_layerdrop", "decoder_layerdrop"}, {"0", "0.0"}, {"bart"}},
+    {{"normalize_before", "add_final_layer_norm", "add_bias_logits", "static_position_embeddings", "do_blenderbot_90_layernorm"},
+     {"false"},
+     {"bart"}},
+    {{"normalize_embedding"}, {"true"}, {"bart"}},
+    {{"extra_pos_embeddings"}, {"2"}, {"bart"}},
+    {{"scale_decoder_outputs"}, {"false"}, {"mt5"}},
+    {{"scale_attn_weights"}, {"true"}, {"gpt2"}},
+    {{"scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"}, {"false"}, {"gpt2"}},
+    {{"pretraining_tp"}, {"1"}, kLlamas},
+    {{"partial_rotary_factor", "rotary_pct"}, {"1", "1.0"}, kLlamas},
+    {{"rope_interleaved", "use_mrope", "use_qk_norm", "qk_layernorm", "alibi", "use_alibi", "use_parallel_residual"},
+     {"false"},
+     kLlamas},
+    {{"is_causal"}, {"true"}, kLlamas},
+    {{"embd_pdrop", "resid_pdrop", "hidden_dropout", "residual_dropout"}, {"0", "0.0"}, kLlamas},
+    {{"embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale"}, {"1", "1.0"}, kLlamas},
+    {{"num_experts", "num_local_experts"}, {"0"}, kLlamas},
+
+    // ---- What the tensors show: a missing or surplus one is refused by its name
+    {{"attention_bias", "mlp_bias", "qkv_bias"}, {}, {"mistral", "qwen2"}},
+    {{"embedding_size"}, {}, kEncoders},
+
+    // ---- What other keys or another file say
+    {{"max_sequence_length"}, {}, kLlamas},
+    {{"layer_types", "max_window_layers"}, {}, kLlamas},
+    {{"n_ctx"}, {}, {"gpt2"}},
+    {{"n_positions"}, {}, {"t5", "mt5"}},   // a bias by distance has no longest text
+    {{"num_hidden_layers"}, {}, {"bart"}},  // encoder_layers and decoder_layers count
+    {{"bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "unk_token_id", "mask_token_id", "decoder_start_token_id",
+      "tokenizer_class", "processor_class"}},
+    {{"max_length",
+      "min_length",
+      "max_new_tokens",
+      "min_new_tokens",
+      "do_sample",
+      "early_stopping",
+      "num_beams",
+      "num_beam_groups",
+      "diversity_penalty",
+      "temperature",
+      "top_k",
+      "top_p",
+      "typical_p",
+      "repetition_penalty",
+      "length_penalty",
+      "no_repeat_ngram_size",
+      "encoder_no_repeat_ngram_size",
+      "bad_words_ids",
+      "num_return_sequences",
+      "return_dict_in_generate",
+      "output_scores",
+      "forced_bos_token_id",
+      "forced_eos_token_id",
+      "force_bos_token_to_be_generated",
+      "remove_invalid_values",
+      "exponential_decay_length_penalty",
+      "suppress_tokens",
+      "begin_suppress_tokens",
+      "prefix",
+      "task_specific_params"}},
+
+    // ---- Heads other than the vocabulary's, and what their outputs are called
+    {{"classifier_dropout"}, {}, {"gpt2", "llama", "mistral", "qwen2"}},
+    {{"id2label",
+      "label2id",
+      "num_labels",
+      "_num_labels",
+      "problem_type",
+      "finetuning_task",
+      "pooler_fc_size",
+      "pooler_num_attention_heads",
+      "pooler_num_fc_layers",
+      "pooler_size_per_head",
+      "pooler_type",
+      "directionality",
+      "summary_type",
+      "summary_use_proj",
+      "summary_activation",
+      "summary_proj_to_labels",
+      "summary_first_dropout",
+      "classif_dropout",
+      "sbert_ce_default_activation_function",
+      "sentence_transformers",
+      "n_special",
+      "predict_special_tokens"}},
+
+    // ---- Training: initial values, noise, how a smaller model was made
+    {{"initializer_range", "initializer_factor", "init_std", "neftune_noise_alpha", "gradient_checkpointing", "save_step",
+      "replacing_rate", "student_encoder_layers", "student_decoder_layers"}},
+
+    // ---- What other programs do with the model: types, kernels, what they return
+    {{"torch_dtype", "dtype", "use_bfloat16", "torchscript", "tf_legacy_loss", "use_cache", "return_dict", "output_attentions",
+      "output_hidden_states", "output_past", "tie_last_hidden_states", "attn_implementation", "_attn_implementation",
+      "_attn_implementation_internal", "_attn_implementation_autoset", "use_flash_attn"}},
+
+    // ---- Where the file comes from
+    {{"_name_or_path", "_model_name_or_path", "name", "author", "language", "architectures", "auto_map", "transformers_version",
+      "adapters_version", "kobart_version", "_commit_hash", "transformers.js_config", "is_llama_config", "unsloth_fixed",
+      "unsloth_version"}}};
+
+bool holds(const std::vector<std::string>& list, const std::string& word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+const KeyRule* rule_of(const std::string& key, const std::string& model_type) {
+  for (const KeyRule& rule : kRules) {
+    if (holds(rule.keys, key) && (rule.families.empty() || holds(rule.families, model_type))) return &rule;
+  }
+  return nullptr;
+}
+
+std::string shown(const Node& node) { return node.kind == Node::Kind::kScalar ? node.scalar : to_json(node, -1); }
+
+void check_value(Options& options, const std::string& key, const KeyRule& rule) {
+  const Node& found = *options.raw(key);
+  const bool is_empty = found.kind == Node::Kind::kList && found.items.empty();  // some writers' empty section
+  // To the programs that read these keys, null is as good as false.
+  const bool is_off = found.kind == Node::Kind::kNull && !holds(rule.values, "true") && !holds(rule.values, "absolute");
+  if (rule.values.empty() || is_off || holds(rule.values, shown(found)) || (is_empty && holds(rule.values, "{}"))) return;
+  options.fault(key, "another value than " + joined(rule.values, "or") +
+                         " changes what the model computes and is not supported, found " + quote(shown(found)));
+}
+
+std::vector<std::string> known_keys(const Options& options, const std::string& model_type) {
+  std::vector<std::string> keys = options.known();
+  for (const KeyRule& rule : kRules) {
+    if (rule.families.empty() || holds(rule.families, model_type)) keys.insert(keys.end(), rule.keys.begin(), rule.keys.end());
+  }
+  return keys;
+}
+
+}  // namespace
+
+std::span<const KeyRule> key_rules() { return kRules; }
+
+std::string ignore_hint(const std::string& key) {
+  return "if the model computes the same without it, load it with --ignore-config-key " + key;
+}
+
+std::vector<std::string> take_ignored(std::vector<std::string>& unknown, const IgnoredKeys& ignored, const std::string& source) {
+  for (const std::string& key : ignored.named) {
+    if (holds(unknown, key)) continue;
+    throw InputError("--ignore-config-key " + key + ": only a key of " + source + " that graft does not know can be ignored" +
+                     did_you_mean(key, unknown) + (unknown.empty() ? "; it has none" : "; it has " + joined_first(unknown, 5)));
+  }
+  std::vector<std::string> taken;
+  std::erase_if(unknown, [&](const std::string& key) {
+    const bool is_taken = holds(ignored.named, key) || holds(ignored.remembered, key);
+    if (is_taken) taken.push_back(key);
+    return is_taken;
+  });
+  return taken;
+}
+
+std::vector<std::string> check_unread_keys(Options& options, const std::string& model_type, const IgnoredKeys& ignored) {
+  const std::vector<std::string> known = known_keys(options, model_type);
+  std::vector<std::string> unknown;
+  for (const std::string& key : options.unread()) {
+    if (const KeyRule* rule = rule_of(key, model_type)) check_value(options, key, *rule);
+    else if (options.raw(key)->kind != Node::Kind::kNull) unknown.push_back(key);
+  }
+  std::vector<std::string> taken = take_ignored(unknown, ignored, options.source());
+  for (const std::string& key : unknown) options.fault(key, "unknown key" + did_you_mean(key, known) + "; " + ignore_hint(key));
+  return taken;
+}
+
+}  // namespace graft

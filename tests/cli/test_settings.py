@@ -1,0 +1,102 @@
+"""--set in both of its forms, names of other tools, sites that are not there, and what inspect lists."""
+
+import pathlib
+import shutil
+import tempfile
+
+import support
+from support import run
+
+
+class Settings(support.Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
+        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        support.make_model(cls.root / "model")
+        support.write_tsv(cls.root / "train.tsv", support.rows(20, 1))
+
+    def train(self, *more, out="run", adapter=("--adapter", "lora")):
+        self.addCleanup(shutil.rmtree, self.root / out, ignore_errors=True)
+        return run("train", *more, "--model", "model", "--task", "text:bad,good", "--data", "train.tsv", *adapter, "--out", out, "--threads", 1, cwd=self.root)
+
+    def refused(self, setting, *parts):
+        with self.subTest(setting=setting):
+            self.assert_refused(self.train("--set", setting), 2, *parts)
+
+    def test_both_forms(self):
+        self.assert_done(self.train("--set", "max_steps=1", "rank=3", "seed=5", "--quiet"))
+        one = (self.root / "run/run.yaml").read_text()
+        shutil.rmtree(self.root / "run")
+        self.assert_done(self.train("--set", "max_steps=1", "--set", "rank=3", "--set", "seed=5", "--quiet"))
+        self.assertEqual((self.root / "run/run.yaml").read_text(), one)
+        self.assertIn("rank: 3", one)
+        self.assert_done(run("plan", "--model", "model", "--adapter", "lora", "--no-timing", "--set", "rank=3", "alpha=8", cwd=self.root))
+
+    def test_a_run_file_behind_settings(self):
+        (self.root / "own.yaml").write_text("max_steps: 1\nadapter: lora\n")
+        for order in (("--set", "seed=5", "rank=3", "own.yaml"), ("own.yaml", "--set", "seed=5", "rank=3"), ("--set", "seed=5", "own.yaml", "rank=3")):
+            with self.subTest(order=order):
+                self.assert_done(self.train(*order, "--quiet", adapter=()))
+                text = (self.root / "run/run.yaml").read_text()
+                for part in ("seed: 5", "rank: 3", "max_steps: 1"):
+                    self.assertIn(part, text)
+                shutil.rmtree(self.root / "run")
+
+    def test_words_that_are_no_settings(self):
+        self.assert_refused(self.train("--set", "epochs=1", "rank"), 2, '--set "rank": expected key=value')
+        self.assert_refused(self.train("--set", "epochs", "5"), 2, '--set "epochs": expected key=value')
+        self.assert_refused(self.train("own.yaml", "--set", "epochs=1", "other.yaml"), 2, '--set "other.yaml": expected key=value')
+
+    def test_names_of_other_tools(self):
+        for foreign, own in (("lr", "learning_rate"), ("per_device_train_batch_size", "batch_size"), ("num_train_epochs", "epochs"), ("warmup_ratio", "warmup"),
+                             ("warmup_steps", "warmup"), ("max_seq_length", "max_length"), ("gradient_accumulation_steps", "accumulate"), ("lr_scheduler_type", "schedule"),
+                             ("max_grad_norm", "clip"), ("bf16", "precision"), ("gradient_checkpointing", "save_memory"), ("eval_steps", "evaluate_every"),
+                             ("max_train_samples", "data.rows"), ("num_beams", "generation.beams"), ("load_best_model_at_end", "keep_best")):
+            self.refused(f"{foreign}=1", f"--set {foreign}=1", f"nor is it a setting of the run (did you mean '{own}'?)")
+        for foreign, own in (("r", "rank"), ("lora_r", "rank"), ("lora_alpha", "alpha"), ("lora_dropout", "dropout"), ("target_modules", "sites"), ("layers_to_transform", "layers"),
+                             ("use_rslora", "rslora"), ("init_lora_weights", "init"), ("adapter.lora_alpha", "alpha"), ("adapter.r", "rank")):
+            self.refused(f"{foreign}=1", f"no edit of this adapter has the option \"{foreign.removeprefix('adapter.')}\" (did you mean '{own}'?)")
+
+    def test_names_of_other_tools_in_files(self):
+        (self.root / "own.yaml").write_text("lr: 1e-3\nnum_train_epochs: 2\nadapter: {edits: [{lora: {r: 8, lora_alpha: 16}}]}\n")
+        done = self.train("own.yaml", adapter=())
+        self.assert_refused(done, 2, "/edits/0/lora/r: unknown key (did you mean 'rank'?)", "/edits/0/lora/lora_alpha: unknown key (did you mean 'alpha'?)")
+        (self.root / "own.yaml").write_text("lr: 1e-3\nnum_train_epochs: 2\nadapter: lora\n")
+        self.assert_refused(self.train("own.yaml", adapter=()), 2, "/lr: unknown key (did you mean 'learning_rate'?)", "/num_train_epochs: unknown key (did you mean 'epochs'?)")
+
+    def test_a_name_that_two_have_is_told(self):
+        done = self.assert_done(self.train("--set", "dropout=0.1", "max_steps=1"))
+        self.assertIn("note: --set dropout=0.1 is a setting of the run (doc/run_folder.md); the option of that name of an edit is adapter.0.lora.dropout\n", done.stderr)
+        for more in (["--set", "adapter.dropout=0.1", "max_steps=1"], ["--set", "dropout=0.1", "max_steps=1", "--quiet"]):
+            shutil.rmtree(self.root / "run")
+            self.assertNotIn("note:", self.assert_done(self.train(*more)).stderr)
+        shutil.rmtree(self.root / "run")
+        self.assertNotIn("note:", self.assert_done(self.train("--set", "dropout=0.1", "max_steps=1", adapter=("--adapter", "bitfit"))).stderr)
+        self.assert_refused(run("plan", "--model", "model", "--adapter", "lora", "--set", "dropout=0.1", cwd=self.root), 2, "adapter.0.lora.dropout")
+
+    def test_sites_that_are_not_there(self):
+        for written, near in (("q", "'attn.q'"), ("[q, v]", "'attn.q'"), ("q_proj", "'attn.q'"), ("value", "'attn.v'"), ("attn.qq", "'attn.q'"), ("fc1", "'ffn.up'"),
+                              ("down_proj", "'ffn.down'"), ("c_attn", "'attn.[qkv]'"), ("ffn", "'ffn.up'"), ("norm", "'attn.norm' or 'ffn.norm'"), ("up", "'ffn.up'")):
+            with self.subTest(sites=written):
+                done = self.train("--set", f"sites={written}")
+                self.assert_refused(done, 2, "matches no site of this model (did you mean " + near, "; here are embed.word, embed, attn.q, attn.k", "graft inspect model")
+                self.assertEqual(done.stderr.count("matches no site"), 1)
+        self.assert_refused(self.train("--set", "sites=zzzzzz"), 2, 'site pattern "zzzzzz" matches no site of this model; here are')
+
+    def test_what_inspect_lists(self):
+        told = self.assert_done(run("inspect", "model", "model", cwd=self.root)).stdout
+        for part in ("model: bert, width 32, 2 layers, 4 heads of 8, FFN 64", " parameters in ", "enc.0.attn.q       linear             32       32", "attn.[qv]"):
+            self.assertIn(part, told)
+        self.assertEqual(told, self.assert_done(run("inspect", "model", "--model", "model", cwd=self.root)).stdout)
+        presets = self.assert_done(run("inspect", "presets")).stdout.splitlines()
+        files = (support.SOURCE / "presets").glob("*.yaml")
+        self.assertEqual([line.split()[0] for line in presets], sorted(file.stem for file in files))
+        self.assertTrue(all(len(line.split(maxsplit=1)[1]) > 20 for line in presets))
+        tasks = self.assert_done(run("inspect", "tasks")).stdout.splitlines()
+        self.assertEqual([line.split()[0] for line in tasks], sorted(file.stem for file in (support.SOURCE / "tasks").glob("*.yaml")))
+        self.assertTrue(all(len(line.split(maxsplit=1)) == 2 for line in tasks), "every task says what it is")
+
+
+if __name__ == "__main__":
+    support.main()

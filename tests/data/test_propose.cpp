@@ -1,0 +1,106 @@
+// The task that is proposed for a file reads that file, and says what it found.
+#include "data/propose.h"
+
+#include <gtest/gtest.h>
+
+#include "base/files.h"
+#include "tests/data/expect_error.h"
+
+namespace graft {
+namespace {
+
+Proposal proposed(const std::string& text, TableFormat format = TableFormat::kCsv) {
+  return propose_task(parse_table(text, format, "rows"), "rows");
+}
+
+// The rows of the same text by the proposed task, which is what a user does next.
+std::vector<Example> read_by(const Task& task, const std::string& text, TableFormat format = TableFormat::kCsv) {
+  return to_examples(parse_table(text, format, "rows", {.format = {}, .columns = task.columns}), task, LabelUse::kRequired);
+}
+
+const std::string kTickets =
+    "id,subject,category\n"
+    "1,my card was charged twice,billing\n"
+    "2,the app crashes at start,Bug\n"
+    "3,wrong amount on the invoice,Billing \n"
+    "4,it crashes again,bug\n"
+    "5,refund please,billing\n"
+    "6,a crash,bug\n";
+
+TEST(Propose, JoinsSpellingsAndCountsThem) {
+  const Proposal found = proposed(kTickets);
+  EXPECT_EQ(found.task.text.text, "subject");
+  EXPECT_EQ(found.task.label_column, "category");
+  EXPECT_EQ(found.task.id_column, "id");
+  EXPECT_EQ(found.task.labels, (std::vector<std::string>{"billing", "bug"}));
+  EXPECT_EQ(found.task.spellings, (std::map<std::string, std::string>{{"Billing ", "billing"}, {"Bug", "bug"}}));
+  for (const char* part :
+       {"- \"billing\"                           # 3 rows\n", "\"Billing \": \"billing\"", "# 1 row\n", "# \"rows\": 6 rows\n"})
+    EXPECT_NE(found.yaml.find(part), std::string::npos) << part << " is not in:\n" << found.yaml;
+  const std::vector<Example> rows = read_by(found.task, kTickets);
+  ASSERT_EQ(rows.size(), 6u);
+  EXPECT_EQ(*rows[2].label, 0);
+  EXPECT_EQ(*rows[1].label, 1);
+  EXPECT_EQ(parse_task(parse_yaml(found.yaml, "t"), "t"), found.task);
+}
+
+TEST(Propose, TellsAFileWithoutAHeaderLine) {
+  const std::string text = "0,how far is it\n1,who was galileo\n0,how deep is it\n1,who wrote it\n0,how old is it\n";
+  const Proposal found = proposed(text);
+  EXPECT_EQ(found.task.columns, (std::vector<std::string>{"label", "text"}));
+  EXPECT_EQ(found.task.labels, (std::vector<std::string>{"0", "1"}));
+  EXPECT_EQ(read_by(found.task, text).size(), 5u);
+  EXPECT_NE(found.yaml.find("the file has no header line"), std::string::npos);
+}
+
+TEST(Propose, NumbersInOrderOfTheirSize) {
+  std::string text = "text\tstars\n";
+  for (int i = 0; i < 40; ++i) text += "a review of some length\t" + std::to_string(i % 11) + "\n";
+  EXPECT_EQ(proposed(text, TableFormat::kTsv).task.labels.back(), "10");
+}
+
+TEST(Propose, AmountsMakeARegression) {
+  std::string text = "sentence1,sentence2,score\n";
+  for (int i = 0; i < 8; ++i) text += "one text,another text," + std::to_string(i) + ".5\n";
+  const Task task = proposed(text).task;
+  EXPECT_EQ(task.kind, TaskKind::kRegression);
+  EXPECT_EQ(task.second.value().text, "sentence2");
+  EXPECT_EQ(task.label_column, "score");
+}
+
+TEST(Propose, PromptsAndChatsMakeAGeneration) {
+  const std::string pairs =
+      "{\"instruction\": \"add 1 and 2\", \"output\": \"3\"}\n{\"instruction\": \"name a colour\", \"output\": \"red\"}\n";
+  const Task task = proposed(pairs, TableFormat::kJsonl).task;
+  EXPECT_EQ(task.kind, TaskKind::kGeneration);
+  EXPECT_EQ(read_by(task, pairs, TableFormat::kJsonl)[1].references, std::vector<std::string>{"red"});
+  const std::string chat =
+      "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n";
+  EXPECT_EQ(proposed(chat, TableFormat::kJsonl).task.generation->messages_column, "messages");
+}
+
+TEST(Propose, SaysWhatIsEmptyAndWhatIsLeft) {
+  const std::string text = "body,priority,label\nsome text,1,yes\nmore text,2,\nother text,1,no\nlast text,2,yes\nand one,1,no\n";
+  const Proposal found = proposed(text);
+  EXPECT_EQ(found.task.label_column, "label");
+  for (const char* part :
+       {"# column \"label\" is empty in 1 row, first in line 3\n", "# not used: column \"priority\", 2 values\n"})
+    EXPECT_NE(found.yaml.find(part), std::string::npos) << part << " is not in:\n" << found.yaml;
+}
+
+TEST(Propose, AMajorityOfFourFifthsIsJudgedByF1) {
+  std::string text = "text,label\n";
+  for (int i = 0; i < 10; ++i) text += "some text," + std::string(i < 2 ? "spam" : "ham") + "\n";
+  EXPECT_EQ(proposed(text).task.primary_metric, "f1_macro");
+  EXPECT_EQ(proposed(kTickets).task.primary_metric, "accuracy");
+}
+
+TEST(Propose, RefusesWhereNothingLooksLikeALabel) {
+  const std::string message = input_error([] { proposed("title,body\na,one\nb,two\nc,three\n"); });
+  for (const char* part :
+       {"rows: no column can be told to be a label", "\"title\": 3 values in 3 rows, such as \"a\"", "doc/data.md"})
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+}
+
+}  // namespace
+}  // namespace graft

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Fails unless every library that an installed program loads is the C library's or lies in the prefix of the program.
+#   check_libraries.sh PREFIX/bin/graft
+set -euo pipefail
+PREFIX=$(dirname "$(dirname "$(realpath "$1")")")
+OUTSIDE=$(env -i ldd "$1" | awk '$2 == "=>" {print ($3 == "not" ? $1 " (not found)" : $3)}' | while read -r library; do
+  case "$(realpath -m "$library")" in
+    "$PREFIX"/*) ;;
+    */lib/*/libc.so.6 | */lib/*/libm.so.6 | */lib/*/libdl.so.2 | */lib/*/librt.so.1 | */lib/*/libpthread.so.0 | */ld-linux*) ;;
+    *) echo "$library" ;;
+  esac
+done)
+[[ -z "$OUTSIDE" ]] || { echo "$1 loads libraries from elsewhere:"; echo "$OUTSIDE"; exit 1; }

@@ -1,0 +1,122 @@
+// Keys of config.json that no family reads: published key sets, values that are refused, keys that a user may pass over.
+#include "model/config_keys.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/error.h"
+#include "model/families.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing {
+namespace {
+
+Node published(const std::string& file) {
+  const Path path = golden_dir("published") / file;
+  return parse_json(read_file(path), path.string());
+}
+
+ModelConfig parsed(const std::string& family, const std::string& changes, const IgnoredKeys& ignored = {}) {
+  return parse_config(tiny_config(family, parse_json(changes, "changes")), "config.json", ignored);
+}
+
+TEST(PublishedConfigs, Load) {
+  const Node all = published("loads.json");
+  std::set<std::string> families;
+  for (const auto& [name, config] : all.members) {
+    SCOPED_TRACE(name);
+    EXPECT_NO_THROW(families.insert(parse_config(config, name).model_type));
+  }
+  EXPECT_EQ(all.members.size(), 63U);
+  EXPECT_EQ(families.size(), known_families().size()) << "every family is among them";
+}
+
+TEST(PublishedConfigs, OfOtherFamiliesAreRefusedByName) {
+  const Node all = published("refused.json");
+  for (const auto& [name, config] : all.members) {
+    SCOPED_TRACE(name);
+    const std::string message = message_of<InputError>([&own = config, &about = name] { parse_config(own, about); });
+    EXPECT_NE(message.find(": /model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral or qwen2, found \"" +
+                           config.find("model_type")->scalar + "\""),
+              std::string::npos)
+        << message;
+    EXPECT_EQ(message.find('\n'), std::string::npos) << "nothing else is said: " << message;
+  }
+  EXPECT_EQ(all.members.size(), 21U);
+}
+
+TEST(ConfigKeys, HaveOneRuleEach) {
+  std::set<std::string> seen;
+  for (const KeyRule& rule : key_rules()) {
+    EXPECT_FALSE(rule.keys.empty());
+    const std::vector<std::string> families = rule.families.empty() ? std::vector<std::string>{"all"} : rule.families;
+    for (const std::string& key : rule.keys) {
+      for (const std::string& family : families) EXPECT_TRUE(seen.insert(family + " " + key).second) << family << " " << key;
+    }
+    for (const std::string& family : rule.families) EXPECT_NO_THROW(family_of(family));
+  }
+}
+
+// Each with the first value that its rule allows, in a family that it is for; and with another.
+TEST(ConfigKeys, LoadWithTheValuesOfTheirRule) {
+  int64_t refused = 0;
+  for (const KeyRule& rule : key_rules()) {
+    const std::string family = rule.families.empty() ? "bert" : rule.families.front();
+    const Node plain = tiny_config(family);
+    for (const std::string& key : rule.keys) {
+      if (plain.find(key) != nullptr || key == "model_type") continue;
+      const std::string fine = rule.values.empty()                 ? R"(["anything"])"
+                               : rule.values.front() == "absolute" ? "\"absolute\""
+                                                                   : rule.values.front();
+      EXPECT_NO_THROW(parsed(family, "{\"" + key + "\": " + fine + "}")) << key;
+      if (rule.values.empty() || rule.values.size() == 2U) continue;
+      expect_message<InputError>([&] { parsed(family, "{\"" + key + R"(": "other"})"); },
+                                 "/" + key + ": another value than " + rule.values.front() + " changes what the model computes");
+      ++refused;
+    }
+  }
+  EXPECT_GE(refused, 20);
+}
+
+TEST(ConfigKeys, WithNullSayWhatTheirAbsenceSays) {
+  EXPECT_NO_THROW(parsed("bert", R"({"rope_scaling": null, "something_new": null, "pruned_heads": null})"));
+  EXPECT_NO_THROW(parsed("llama", R"({"rope_interleaved": null, "pretraining_tp": null, "sliding_window": null})"));
+}
+
+TEST(ConfigKeys, ThatAreUnknownNameTheNearestAndTheWayOut) {
+  expect_message<InputError>([] { parsed("llama", R"({"rope_interleavd": false})"); },
+                             "/rope_interleavd: unknown key (did you mean 'rope_interleaved'?); if the model computes the same "
+                             "without it, load it with --ignore-config-key rope_interleavd");
+  const std::string message = message_of<InputError>([] { parsed("bert", R"({"aa_new": 1, "bb_new": {"x": [1]}})"); });
+  EXPECT_NE(message.find("/aa_new: unknown key; if"), std::string::npos) << message;
+  EXPECT_NE(message.find("/bb_new: unknown key; if"), std::string::npos) << message;
+  EXPECT_LT(message.size(), 400U) << "a list of all known keys helps nobody";
+}
+
+TEST(ConfigKeys, CanBePassedOver) {
+  const ModelConfig c = parsed("bert", R"({"aa_new": 1, "bb_new": {"x": [1]}})", {.named = {"aa_new", "bb_new"}});
+  EXPECT_EQ(c.ignored_keys, (std::vector<std::string>{"aa_new", "bb_new"}));
+  EXPECT_EQ(parsed("bert", R"({"aa_new": 1})", {.remembered = {"aa_new", "gone"}}).ignored_keys,
+            std::vector<std::string>{"aa_new"});
+  EXPECT_TRUE(parsed("bert", "{}", {.remembered = {"gone"}}).ignored_keys.empty());
+}
+
+TEST(ConfigKeys, ThatCountCannotBePassedOver) {
+  const struct {
+    const char *changes, *named, *message;
+  } rows[] = {
+      {"{}", "hidden_size", "--ignore-config-key hidden_size: only a key of config.json that graft does not know can be ignored"},
+      {R"({"is_decoder": true})", "is_decoder", "--ignore-config-key is_decoder: only a key"},
+      {R"({"aa_new": 1})", "aa_nwe",
+       "--ignore-config-key aa_nwe: only a key of config.json that graft does not know can be ignored "
+       "(did you mean 'aa_new'?); it has aa_new"},
+      {R"({"aa_new": 1, "bb_new": 2})", "aa_new", "/bb_new: unknown key"},
+  };
+  for (const auto& row : rows)
+    expect_message<InputError>([&] { parsed("bert", row.changes, {.named = {row.named}}); }, row.message);
+}
+
+}  // namespace
+}  // namespace graft::testing
