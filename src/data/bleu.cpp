@@ -13,10 +13,10 @@ namespace graft {
 
 namespace {
 
-constexpr int64_t kOrders = 4;
+constexpr int64_t kBleuOrders = 4;
 
 struct BleuCounts {
-  std::array<int64_t, kOrders> hits{}, total{};
+  std::array<int64_t, kBleuOrders> hits{}, total{};
   int64_t length = 0, reference_length = 0;
 };
 
@@ -30,14 +30,14 @@ void add(BleuCounts& sums, NgramTable& table, const std::string& text, const std
     const auto size = static_cast<int64_t>(reference_words.size());
     const int64_t distance = std::abs(length - size), best = std::abs(length - closest);
     if (closest < 0 || distance < best || (distance == best && size < closest)) closest = size;
-    for (const auto& of_n : table.count(reference_words, kOrders)) {
+    for (const auto& of_n : table.count(reference_words, kBleuOrders)) {
       for (const NgramCount& ngram : of_n) {
         int64_t& count = most[ngram.id];
         count = std::max(count, ngram.count);
       }
     }
   }
-  const auto counts = table.count(words, kOrders);
+  const auto counts = table.count(words, kBleuOrders);
   for (size_t n = 0; n < counts.size(); ++n) {
     for (const NgramCount& ngram : counts[n]) {
       sums.total[n] += ngram.count;
@@ -82,7 +82,7 @@ double bleu(const Texts& texts, const References& references) {
   const double brevity = sums.length < sums.reference_length
                              ? std::exp(1 - static_cast<double>(sums.reference_length) / static_cast<double>(sums.length))
                              : 1;
-  return brevity * std::exp(logs / static_cast<double>(kOrders));
+  return brevity * std::exp(logs / static_cast<double>(kBleuOrders));
 }
 
 }  // namespace graft

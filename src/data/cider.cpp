@@ -12,7 +12,7 @@ namespace graft {
 
 namespace {
 
-constexpr size_t kOrders = 4;
+constexpr size_t kCiderOrders = 4;
 constexpr double kSigma = 6;  // of the penalty on the difference of lengths
 using Counts = std::vector<std::vector<NgramCount>>;
 
@@ -22,18 +22,18 @@ Counts counted(NgramTable& table, const std::string& text) {
                                                  "?", "!",  ",", ":",  "-", "--", "...", ";"};
   Words words = words_13a(lower_text(text));
   std::erase_if(words, [](const std::string& word) { return kDropped.contains(word); });
-  return table.count(words, kOrders);
+  return table.count(words, kCiderOrders);
 }
 
 struct Vector {
-  std::array<std::unordered_map<int64_t, double>, kOrders> weights;  // by n-gram
-  std::array<double, kOrders> norms{};
+  std::array<std::unordered_map<int64_t, double>, kCiderOrders> weights;  // by n-gram
+  std::array<double, kCiderOrders> norms{};
   double length = 0;  // in pairs of words, as the package counts it
 };
 
 Vector weighted(const Counts& counts, const std::vector<double>& documents, double log_examples) {
   Vector out;
-  for (size_t n = 0; n < kOrders; ++n) {
+  for (size_t n = 0; n < kCiderOrders; ++n) {
     double squares = 0;
     for (const NgramCount& ngram : counts[n]) {
       const double known = static_cast<size_t>(ngram.id) < documents.size() ? documents[static_cast<size_t>(ngram.id)] : 0;
@@ -52,7 +52,7 @@ Vector weighted(const Counts& counts, const std::vector<double>& documents, doub
 double likeness(const Vector& text, const Vector& reference) {
   const double apart = text.length - reference.length, penalty = std::exp(-apart * apart / (2 * kSigma * kSigma));
   double sum = 0;
-  for (size_t n = 0; n < kOrders; ++n) {
+  for (size_t n = 0; n < kCiderOrders; ++n) {
     double product = 0;
     for (const auto& [ngram, weight] : text.weights[n]) {
       if (const auto found = reference.weights[n].find(ngram); found != reference.weights[n].end())
@@ -89,7 +89,7 @@ double cider(const Texts& texts, const References& references) {
     const Vector text = weighted(counted(table, texts[i]), documents, log_examples);
     double sum = 0;
     for (const Counts& reference : counts[i]) sum += likeness(text, weighted(reference, documents, log_examples));
-    total += 10 * sum / static_cast<double>(kOrders) / static_cast<double>(counts[i].size());
+    total += 10 * sum / static_cast<double>(kCiderOrders) / static_cast<double>(counts[i].size());
   }
   return total / static_cast<double>(texts.size());
 }

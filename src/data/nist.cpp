@@ -13,7 +13,7 @@ namespace graft {
 
 namespace {
 
-constexpr int64_t kOrders = 5;
+constexpr int64_t kNistOrders = 5;
 using Counts = std::vector<std::vector<NgramCount>>;
 
 struct CountedText {
@@ -23,7 +23,7 @@ struct CountedText {
 
 CountedText counted(NgramTable& table, const std::string& text) {
   const Words words = words_13a(lower_text(text));
-  return {table.count(words, kOrders), static_cast<int64_t>(words.size())};
+  return {table.count(words, kNistOrders), static_cast<int64_t>(words.size())};
 }
 
 // Doddington 2002 eq. 2: log2(count(w1..wn-1) / count(w1..wn)) over all references; by id, 0 for an n-gram that no reference has.
@@ -65,7 +65,7 @@ double nist(const Texts& texts, const References& references) {
     for (const std::string& reference : references[i]) counted_references[i].push_back(counted(table, reference));
   }
   const std::vector<double> weights = information(table, counted_references);
-  std::array<double, kOrders> hits{}, total{};
+  std::array<double, kNistOrders> hits{}, total{};
   double length = 0, reference_length = 0;
   for (size_t i = 0; i < texts.size(); ++i) {
     const CountedText text = counted(table, texts[i]);

@@ -19,9 +19,9 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "numbers are read in place");
 
 constexpr char kMagic[] = {'G', 'G', 'U', 'F'};
-constexpr uint64_t kLengthBytes = sizeof(uint64_t);
-constexpr uint64_t kLeastKeyBytes = kLengthBytes + sizeof(uint32_t) + 1;                            // no name, a one-byte value
-constexpr uint64_t kLeastTensorBytes = kLengthBytes + 2 * sizeof(uint32_t) + 2 * sizeof(uint64_t);  // no name, one dimension
+constexpr uint64_t kStringLengthBytes = sizeof(uint64_t);
+constexpr uint64_t kLeastKeyBytes = kStringLengthBytes + sizeof(uint32_t) + 1;                            // no name, a one-byte value
+constexpr uint64_t kLeastTensorBytes = kStringLengthBytes + 2 * sizeof(uint32_t) + 2 * sizeof(uint64_t);  // no name, one dimension
 constexpr uint64_t kDefaultAlignment = 32;
 constexpr int64_t kLeastAlignment = 8, kMaxAlignment = 1 << 16;
 
@@ -123,7 +123,7 @@ GgufValue read_value(Cursor& cursor, std::span<const std::byte> file, const std:
     value.is_list = true;
     value.kind = read_kind(cursor, what);
     if (value.kind == GgufKind::kArray) cursor.fail(what + ": lists of lists are not supported");
-    const uint64_t least_bytes = value.kind == GgufKind::kString ? kLengthBytes : gguf_kind_bytes(value.kind);
+    const uint64_t least_bytes = value.kind == GgufKind::kString ? kStringLengthBytes : gguf_kind_bytes(value.kind);
     value.count = cursor.count(std::numeric_limits<int64_t>::max(), least_bytes, what);
   }
   value.bytes = read_values(cursor, file, value.kind, value.count, what);

@@ -20,7 +20,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the format is little endian and tensors are read in place");
 
-constexpr uint64_t kLengthBytes = 8;
+constexpr uint64_t kHeaderLengthBytes = 8;
 
 // Any byte but 0 and 1 would be undefined behaviour once read as a bool.
 void check_booleans(const std::byte* bytes, size_t count, const std::string& about) {
@@ -51,21 +51,21 @@ at::Tensor make_tensor(const SafetensorsEntry& entry, const std::byte* data, con
 
 SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                                   const std::string& source) {
-  if (bytes.size() < kLengthBytes) {
+  if (bytes.size() < kHeaderLengthBytes) {
     throw InputError(source + ": expected a safetensors file of at least 8 bytes, found " + std::to_string(bytes.size()));
   }
   uint64_t header_bytes = 0;
-  std::memcpy(&header_bytes, bytes.data(), kLengthBytes);
+  std::memcpy(&header_bytes, bytes.data(), kHeaderLengthBytes);
   if (header_bytes > kMaxSafetensorsHeaderBytes) {
     throw InputError(source + ": expected a header of at most " + std::to_string(kMaxSafetensorsHeaderBytes) + " bytes, found " +
                      std::to_string(header_bytes) + "; is this a safetensors file?");
   }
-  if (header_bytes > bytes.size() - kLengthBytes) {
+  if (header_bytes > bytes.size() - kHeaderLengthBytes) {
     throw InputError(source + ": the header's " + std::to_string(header_bytes) + " bytes reach beyond the end of the file (" +
                      std::to_string(bytes.size()) + " bytes); is the file cut short?");
   }
-  const std::span<const std::byte> data = bytes.subspan(kLengthBytes + header_bytes);
-  const std::string_view json(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes, header_bytes);
+  const std::span<const std::byte> data = bytes.subspan(kHeaderLengthBytes + header_bytes);
+  const std::string_view json(reinterpret_cast<const char*>(bytes.data()) + kHeaderLengthBytes, header_bytes);
   SafetensorsHeader header = parse_safetensors_header(json, data.size(), source);
   SafetensorsFile file;
   file.metadata = std::move(header.metadata);

@@ -2,9 +2,10 @@
 // logits. Measured once: the process itself, and what one block has in work.
 #include "train/footprint.h"
 
+#include <c10/util/accumulate.h>
+
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <set>
 
 #include "model/families.h"
@@ -18,9 +19,7 @@ namespace {
 constexpr double kProgramBytes = 77e6, kHeapBytes = 95e6;
 constexpr double kLogitBytes = 2.0 * kChunkBytes;  // a chunk of logits, and its copy while gradients are made
 
-double count_of(const std::vector<int64_t>& shape) {
-  return std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies<>());
-}
+double count_of(const std::vector<int64_t>& shape) { return static_cast<double>(c10::multiply_integers(shape)); }
 
 double item_of(Precision precision) { return precision == Precision::kBFloat16 ? 2 : precision == Precision::kFloat64 ? 8 : 4; }
 

@@ -1,5 +1,7 @@
 #include "train/plan.h"
 
+#include <c10/util/accumulate.h>
+
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -12,10 +14,6 @@
 namespace graft {
 
 namespace {
-
-int64_t count_of(const std::vector<int64_t>& shape) {
-  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
-}
 
 // A param's name, taken apart: edit "0.gate", own name "enc.3.attn.q.lora_a".
 struct ParamPath {
@@ -38,7 +36,7 @@ std::string part_of(const ParamSpec& param, const std::string& own) {
 void count_adapter(const Adapter& adapter, Plan& plan) {
   std::map<std::tuple<std::string, std::string, ParamUse>, size_t> place;
   for (const ParamSpec& param : adapter.params()) {
-    const int64_t count = count_of(param.shape);
+    const int64_t count = c10::multiply_integers(param.shape);
     plan.stored_parameters += count;
     if (param.role != Role::kTrained) continue;
     const ParamPath path = path_of(param.name);
@@ -128,7 +126,7 @@ int64_t Plan::parameters_for(ParamUse use) const {
 
 Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape) {
   Plan plan;
-  for (const TensorSlot& slot : tensor_slots(config)) plan.trunk_parameters += count_of(slot.shape);
+  for (const TensorSlot& slot : tensor_slots(config)) plan.trunk_parameters += c10::multiply_integers(slot.shape);
   count_adapter(adapter, plan);
 
   const bool rewrites = adapter.rewrites_trunk(), is_text = config.has_decoder() && adapter.head() == nullptr;

@@ -23,7 +23,7 @@ Node settings_of(const std::string& text, const std::string& family = "gpt2") { 
 
 TEST(ModelGeneration, GetsOurNames) {
   EXPECT_EQ(settings_of(R"({"num_beams": 4, "early_stopping": true, "length_penalty": 2.0, "no_repeat_ngram_size": 3})"),
-            yaml("{no_repeat_ngram: 3, beams: 4, length_penalty: 2, early_stopping: yes}"));
+            yaml("{no_repeat_ngram: 3, beams: 4, length_penalty: 2, early_stopping: 'yes'}"));
   EXPECT_EQ(settings_of(R"({"max_length": 142, "min_length": 56, "forced_bos_token_id": 0, "forced_eos_token_id": 2})"),
             yaml("{max_total_tokens: 142, min_total_tokens: 56, forced_bos: 0, forced_eos: 2}"));
   EXPECT_EQ(settings_of(R"({"max_length": 30, "max_new_tokens": 5, "min_length": 9, "min_new_tokens": 1})"),
@@ -73,7 +73,7 @@ Node counted(const std::string& own, const std::string& model) {
 
 TEST(JoinGeneration, TheUsersSettingsWin) {
   EXPECT_EQ(counted("{beams: 2}", "{beams: 4, no_repeat_ngram: 3}"), yaml("{no_repeat_ngram: 3}"));
-  EXPECT_EQ(counted("{beams: 1}", "{beams: 4, length_penalty: 2, early_stopping: yes}"), yaml("{}"));
+  EXPECT_EQ(counted("{beams: 1}", "{beams: 4, length_penalty: 2, early_stopping: 'yes'}"), yaml("{}"));
   EXPECT_EQ(counted("{temperature: 0}", "{temperature: 0.6, top_k: 50, top_p: 0.9}"), yaml("{}"));
   EXPECT_EQ(counted("{temperature: 0.8}", "{top_p: 0.9}"), yaml("{top_p: 0.9}"));
   EXPECT_EQ(counted("{}", "{top_p: 0.9}"), yaml("{}"));

@@ -149,11 +149,9 @@ TEST(DecoderHeads, AreRefusedByName) {
   for (auto& [name, tensor] : tensors) tensor = tensor.clone();  // off the file that is replaced
   tensors["base_model.model.score.weight"] = at::zeros({3, model->config.width});
   save_safetensors(weights, tensors);
-  for (const char* part :
-       {"/task_type: expected CAUSAL_LM, FEATURE_EXTRACTION or null, found \"SEQ_CLS\": the head of a llama model is not read from PEFT",
-        "\"base_model.model.score.weight\" [3, 12] has no place in a Graft adapter"}) {
-    expect_message<InputError>([&] { import_adapter("peft", folder / "in", *model, class_task(3)); }, part);
-  }
+  expect_message<InputError>(
+      [&] { import_adapter("peft", folder / "in", *model, class_task(3)); },
+      "/task_type: expected CAUSAL_LM, FEATURE_EXTRACTION or null, found \"SEQ_CLS\": the head of a llama model is not read from PEFT");
   const std::string definition = "{edits: [{lora: {}}]}";
   const Rig rig(model, definition, class_task(3));
   const LoadedAdapter loaded{Adapter(yaml(definition), "test", {model->config, model->sites}, class_task(3)), rig.tensors, {}};
