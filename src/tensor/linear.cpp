@@ -60,6 +60,9 @@ void check_shapes(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 
 bool is_empty(const at::Tensor& x, const at::Tensor& weight) { return x.numel() == 0 || weight.numel() == 0; }
 
+}  // namespace
+
+// Outside the unnamed namespace, since FrozenLinear::State, which others see, derives from it.
 struct FrozenTensors {
   at::Tensor weight, bias;
   at::Tensor packed;  // undefined where oneDNN has no kernel for the dtype or device
@@ -73,6 +76,8 @@ struct FrozenTensors {
     return packed.defined() && grad.numel() > 0 ? product(grad, weight.t(), {}) : at::mm(grad, weight);
   }
 };
+
+namespace {
 
 using SharedTensors = std::shared_ptr<const FrozenTensors>;
 

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace graft {
+namespace graft::test_aliases {
 namespace {
 
 using Names = std::vector<std::string>;
@@ -19,4 +19,4 @@ TEST(Aliases, CountWhereTheyAreKnown) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_aliases

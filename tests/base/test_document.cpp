@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_document {
 namespace {
 
 using testing::expect_message;
@@ -186,4 +186,4 @@ TEST(SetPath, ReplacesAddsAndRefuses) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_document

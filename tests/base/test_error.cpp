@@ -5,7 +5,7 @@
 #include "base/utf8.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_error {
 namespace {
 
 using testing::message_of;
@@ -84,4 +84,4 @@ TEST(JoinedFirst, SaysThatThereAreMore) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_error

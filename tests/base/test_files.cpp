@@ -14,7 +14,7 @@
 #include "base/files.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_files {
 namespace {
 
 using testing::expect_message;
@@ -178,4 +178,4 @@ TEST(MappedFile, ShowsTheBytes) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_files

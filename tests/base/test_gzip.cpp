@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_gzip {
 namespace {
 
 std::string packed(std::string text) {
@@ -56,4 +56,4 @@ TEST(Gzip, NothingBeyondTheLimit) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_gzip

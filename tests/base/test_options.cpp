@@ -7,7 +7,7 @@
 #include "base/options.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_options {
 namespace {
 
 using testing::message_of;
@@ -124,4 +124,4 @@ TEST(Options, RefuseNumbersThatAreNot) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_options

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_output_file {
 namespace {
 
 using testing::expect_message;
@@ -100,4 +100,4 @@ TEST(NamedDescriptor, IsReadFromWhereItStands) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_output_file

@@ -7,7 +7,7 @@
 #include "base/printable.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_printable {
 namespace {
 
 using testing::message_of;
@@ -87,4 +87,4 @@ TEST(Messages, OfDocumentsAndOptionsAreSafe) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_printable

@@ -9,7 +9,7 @@
 
 #include "base/random.h"
 
-namespace graft {
+namespace graft::test_random {
 namespace {
 
 using Words = std::array<uint32_t, 4>;
@@ -104,4 +104,4 @@ TEST(Permutation, GivesAllOrdersEquallyOften) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_random

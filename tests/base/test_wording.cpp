@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace graft {
+namespace graft::test_wording {
 namespace {
 
 TEST(Wording, Plural) {
@@ -44,4 +44,4 @@ TEST(Wording, Bytes) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_wording

@@ -21,7 +21,7 @@
 #include "train/optimizer.h"
 #include "train/plan.h"
 
-namespace graft::testing {
+namespace graft::testing::test_contract {
 namespace {
 
 using at::Tensor;
@@ -378,4 +378,4 @@ TEST(ContractTable, ComposesEveryCombinatorAndLeaf) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_contract

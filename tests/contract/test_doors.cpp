@@ -9,7 +9,7 @@
 #include "tests/support/models.h"
 #include "train/objective.h"
 
-namespace graft::testing {
+namespace graft::testing::test_doors {
 namespace {
 
 using at::Tensor;
@@ -259,4 +259,4 @@ TEST(Order, OfTheListCounts) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_doors

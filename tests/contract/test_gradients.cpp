@@ -7,7 +7,7 @@
 #include "tests/support/gradients.h"
 #include "tests/support/models.h"
 
-namespace graft::testing {
+namespace graft::testing::test_gradients {
 namespace {
 
 class Gradients : public ::testing::TestWithParam<Case> {};
@@ -73,4 +73,4 @@ TEST_P(Gradients, AreTheSumOfEachSequencesOwn) {
 INSTANTIATE_TEST_SUITE_P(Edits, Gradients, ::testing::ValuesIn(contract_cases()), case_name);
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_gradients

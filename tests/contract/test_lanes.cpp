@@ -11,7 +11,7 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
-namespace graft::testing {
+namespace graft::testing::test_lanes {
 namespace {
 
 using at::Tensor;
@@ -127,4 +127,4 @@ TEST(Bounds, AddUpInTheStoredTensors) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_lanes

@@ -5,7 +5,7 @@
 #include "data/task.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_embedding {
 namespace {
 
 std::vector<Example> examples(const std::string& name, const std::string& content) {
@@ -48,4 +48,4 @@ TEST(Embeddings, RefuseWhatIsNone) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_embedding

@@ -9,7 +9,7 @@
 #include "base/random.h"
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_metrics {
 namespace {
 
 using nlohmann::json;
@@ -125,4 +125,4 @@ TEST(MetricMessages, EveryBadRequest) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_metrics

@@ -7,7 +7,7 @@
 
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_mixture {
 namespace {
 
 std::vector<MixturePart> parsed(const std::string& yaml) { return parse_mixture(parse_yaml(yaml, "run.yaml"), "run.yaml"); }
@@ -104,4 +104,4 @@ TEST(Mixture, Messages) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_mixture

@@ -6,7 +6,7 @@
 #include "base/files.h"
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_propose {
 namespace {
 
 Proposal proposed(const std::string& text, TableFormat format = TableFormat::kCsv) {
@@ -103,4 +103,4 @@ TEST(Propose, RefusesWhereNothingLooksLikeALabel) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_propose

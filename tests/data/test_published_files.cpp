@@ -7,7 +7,7 @@
 
 #include "data/task.h"
 
-namespace graft {
+namespace graft::test_published_files {
 namespace {
 
 struct PublishedFile {
@@ -97,4 +97,4 @@ TEST(PublishedFiles, EveryTextIsRead) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_published_files

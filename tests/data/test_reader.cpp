@@ -5,7 +5,7 @@
 #include "base/files.h"
 #include "base/random.h"
 
-namespace graft {
+namespace graft::test_reader {
 namespace {
 
 using Cells = std::vector<std::string>;
@@ -98,7 +98,7 @@ TEST(ReadTable, FormatByExtensionOrByTheCaller) {
   EXPECT_EQ(table_format("x.csv"), TableFormat::kCsv);
   EXPECT_EQ(table_format("x.jsonl"), TableFormat::kJsonl);
   EXPECT_EQ(table_format("x.json"), TableFormat::kJson);
-  const Path path = Path(testing::TempDir()) / "graft_read_table.txt";
+  const Path path = Path(::testing::TempDir()) / "graft_read_table.txt";
   write_file_atomically(path, "a\tb\n1\t2\n");
   EXPECT_EQ(read_table(path, {.format = TableFormat::kTsv, .columns = {}}).rows.size(), 1u);
   std::filesystem::remove(path);
@@ -145,4 +145,4 @@ TEST(WriteTable, ReadsBackEqual) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_reader

@@ -4,7 +4,7 @@
 #include "data/reader.h"
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_reader_messages {
 namespace {
 
 struct BadFile {
@@ -160,8 +160,8 @@ TEST(ReaderMessages, FileNames) {
             "unpack the file first, or pack it with gzip");
   EXPECT_EQ(input_error([] { read_table("nowhere.tsv"); }), "'nowhere.tsv': no such file");
   EXPECT_EQ(input_error([] { read_table("nowhere"); }), "'nowhere': no such file");
-  EXPECT_EQ(input_error([] { read_table(testing::TempDir()); }),
-            "'" + testing::TempDir() + "': expected a file, found a directory");
+  EXPECT_EQ(input_error([] { read_table(::testing::TempDir()); }),
+            "'" + ::testing::TempDir() + "': expected a file, found a directory");
 }
 
 TEST(ReaderMessages, MissingColumn) {
@@ -183,4 +183,4 @@ TEST(ReaderMessages, WritingTsv) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_reader_messages

@@ -9,7 +9,7 @@
 
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_report {
 namespace {
 
 using nlohmann::json;
@@ -124,4 +124,4 @@ TEST(BlindLoss, IsTheEntropyOfTheSharesOrTheVariance) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_report

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_row_stream {
 namespace {
 
 // A pipe whose reading end has a path.
@@ -130,4 +130,4 @@ TEST(RowStream, KnowsWhatComesInPieces) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_row_stream

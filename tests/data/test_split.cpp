@@ -9,7 +9,7 @@
 
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_split {
 namespace {
 
 TEST(HoldOut, CoversEveryRowExactlyOnce) {
@@ -103,4 +103,4 @@ TEST(SplitMessages, EveryBadRequest) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_split

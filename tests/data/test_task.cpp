@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace graft {
+namespace graft::test_task {
 namespace {
 
 const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
@@ -114,7 +114,7 @@ TEST(TaskFile, EveryKey) {
   EXPECT_EQ(task.primary_metric, "accuracy");
   EXPECT_EQ(task.find_label("0"), 0);
   EXPECT_EQ(parse_task(task_to_node(task), "memory"), task);
-  const Path path = Path(testing::TempDir()) / "graft_task.yaml";
+  const Path path = Path(::testing::TempDir()) / "graft_task.yaml";
   write_file_atomically(path, to_yaml(task_to_node(task)));
   EXPECT_EQ(load_task(path.string(), kTasks), task);
   std::filesystem::remove(path);
@@ -172,4 +172,4 @@ TEST(Examples, PairsAndValues) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_task

@@ -4,7 +4,7 @@
 #include "data/task.h"
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_task_messages {
 namespace {
 
 const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
@@ -176,4 +176,4 @@ TEST(ExampleMessages, ManyLabelsAreCut) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_task_messages

@@ -4,7 +4,7 @@
 #include "data/task.h"
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_text_examples {
 namespace {
 
 const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
@@ -252,4 +252,4 @@ TEST(TextExampleMessages, EveryBadRow) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_text_examples

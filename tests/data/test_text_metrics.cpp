@@ -10,7 +10,7 @@
 #include "data/text_words.h"
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_text_metrics {
 namespace {
 
 using nlohmann::json;
@@ -92,4 +92,4 @@ TEST(TextMetrics, Messages) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_text_metrics

@@ -6,7 +6,7 @@
 #include "data/answers.h"
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_text_score {
 namespace {
 
 const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
@@ -138,4 +138,4 @@ TEST(ScoreChoices, AccuracyOfTemplatesAndTheirMedian) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_text_score

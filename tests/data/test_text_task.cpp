@@ -4,7 +4,7 @@
 #include "data/task.h"
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_text_task {
 namespace {
 
 Task parsed(const std::string& yaml) { return parse_task(parse_yaml(yaml, "t.yaml"), "t.yaml"); }
@@ -170,4 +170,4 @@ TEST(TextTask, EveryFault) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_text_task

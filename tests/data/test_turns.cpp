@@ -4,7 +4,7 @@
 #include "data/task.h"
 #include "tests/data/expect_error.h"
 
-namespace graft {
+namespace graft::test_turns {
 namespace {
 
 const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
@@ -144,4 +144,4 @@ TEST(Turns, RowsWithoutAFileAreNamedByTheirId) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_turns

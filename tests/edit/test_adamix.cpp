@@ -11,7 +11,7 @@
 #include "tests/support/testing.h"
 #include "train/plan.h"
 
-namespace graft::testing {
+namespace graft::testing::test_adamix {
 namespace {
 
 using at::Tensor;
@@ -317,4 +317,4 @@ TEST(StochasticDefinitions, InternalFaultsAreNamed) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_adamix

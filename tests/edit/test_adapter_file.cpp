@@ -12,7 +12,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_adapter_file {
 namespace {
 
 // A saved adapter that a test may spoil.
@@ -214,4 +214,4 @@ TEST(AdapterFile, AFailedWriteLeavesNoNewAdapter) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_adapter_file

@@ -8,7 +8,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_affine {
 namespace {
 
 using at::Tensor;
@@ -167,4 +167,4 @@ TEST(AffineTest, RefusesEachWrongOptionByItsPlace) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_affine

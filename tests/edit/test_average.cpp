@@ -7,7 +7,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_average {
 namespace {
 
 using at::Tensor;
@@ -87,4 +87,4 @@ TEST(Averages, OfExpertsNeedAMixture) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_average

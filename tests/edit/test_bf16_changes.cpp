@@ -14,7 +14,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 
-namespace graft::testing {
+namespace graft::testing::test_bf16_changes {
 namespace {
 
 using at::Tensor;
@@ -216,4 +216,4 @@ TEST(Bf16Changes, OfATrunkAreThoseOfFloat32) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_bf16_changes

@@ -8,7 +8,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_bottleneck {
 namespace {
 
 using at::Tensor;
@@ -283,4 +283,4 @@ TEST(BottleneckTest, RefusesEachWrongOptionByItsPlace) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_bottleneck

@@ -3,7 +3,7 @@
 
 #include "tests/edit/decoder_texts.h"
 
-namespace graft::testing {
+namespace graft::testing::test_decoder_acceptance {
 namespace {
 
 class MixedAndGated : public DecoderAcceptance {};
@@ -238,4 +238,4 @@ TEST_P(MixedAndGated, Unipelt12_9_AGatedLoraDoesNotFold) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_decoder_acceptance

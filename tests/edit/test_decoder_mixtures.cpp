@@ -4,7 +4,7 @@
 #include "infer/choices.h"
 #include "tests/edit/decoder_texts.h"
 
-namespace graft::testing {
+namespace graft::testing::test_decoder_mixtures {
 namespace {
 
 class Ranked : public DecoderAcceptance {};
@@ -155,4 +155,4 @@ TEST_F(MixturesOfT5, MovMolora15_12_TextsFromScaledKeysInACacheAreThoseOfOnePass
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_decoder_mixtures

@@ -4,7 +4,7 @@
 #include "edit/positions.h"
 #include "tests/edit/decoder_texts.h"
 
-namespace graft::testing {
+namespace graft::testing::test_decoder_reft {
 namespace {
 
 class PromptEdits : public DecoderAcceptance {};
@@ -162,4 +162,4 @@ TEST_P(PromptEdits, Reft9_9_RowsWithoutAnAdapterAreTheTrunksBits) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_decoder_reft

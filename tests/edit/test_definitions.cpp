@@ -7,7 +7,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_definitions {
 namespace {
 
 Adapter built(const std::string& definition, const std::optional<Task>& task = class_task(3),
@@ -110,4 +110,4 @@ TEST(InitialValues, HaveTheirDocumentedSpread) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_definitions

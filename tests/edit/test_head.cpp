@@ -10,7 +10,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_head {
 namespace {
 
 using at::Tensor;
@@ -176,4 +176,4 @@ TEST(Head, ATrainedPoolerStartsAsTheModels) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_head

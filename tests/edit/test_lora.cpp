@@ -8,7 +8,7 @@
 #include "train/objective.h"
 #include "train/optimizer.h"
 
-namespace graft::testing {
+namespace graft::testing::test_lora {
 namespace {
 
 using at::Tensor;
@@ -63,4 +63,4 @@ TEST(LoraRefusals, NameTheFault) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_lora

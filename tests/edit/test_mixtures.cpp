@@ -8,7 +8,7 @@
 #include "tests/support/testing.h"
 #include "train/plan.h"
 
-namespace graft::testing {
+namespace graft::testing::test_mixtures {
 namespace {
 
 using at::Tensor;
@@ -313,4 +313,4 @@ TEST(RouterDefinitions, RefuseEachByItsPlace) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_mixtures

@@ -11,7 +11,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_own_head {
 namespace {
 
 using at::Tensor;
@@ -135,4 +135,4 @@ TEST(OwnHead, RefusesWhatDoesNotGoTogether) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_own_head

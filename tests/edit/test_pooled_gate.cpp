@@ -9,7 +9,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_pooled_gate {
 namespace {
 
 using at::Tensor;
@@ -107,4 +107,4 @@ TEST(PooledGate, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_pooled_gate

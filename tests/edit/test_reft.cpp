@@ -14,7 +14,7 @@
 #include "train/optimizer.h"
 #include "train/plan.h"
 
-namespace graft::testing {
+namespace graft::testing::test_reft {
 namespace {
 
 using at::Tensor;
@@ -366,4 +366,4 @@ TEST(Refusals, NameTheFault) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_reft

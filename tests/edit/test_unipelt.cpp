@@ -18,7 +18,7 @@
 #include "tests/support/testing.h"
 #include "train/plan.h"
 
-namespace graft::testing {
+namespace graft::testing::test_unipelt {
 namespace {
 
 using at::Tensor;
@@ -534,4 +534,4 @@ TEST(Definitions, OfGatesPrefixesAndPromptsAreRefusedEachByItsPlace) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_unipelt

@@ -8,7 +8,7 @@
 #include "tests/golden/trunks.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_choices {
 namespace {
 
 // Sums of at most five float32 log-probabilities around -20.
@@ -123,4 +123,4 @@ TEST_P(GoldenMasks, AreTheReferences) {
 INSTANTIATE_TEST_SUITE_P(All, GoldenMasks, ::testing::Values("bert-mlm", "roberta-mlm", "bert-mlm-untied"), parameter_name);
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_choices

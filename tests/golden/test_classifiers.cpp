@@ -14,7 +14,7 @@
 #include "tests/support/testing.h"
 #include "train/objective.h"
 
-namespace graft::testing {
+namespace graft::testing::test_classifiers {
 namespace {
 
 using at::Tensor;
@@ -152,4 +152,4 @@ TEST(GoldenClassifierLabels, AreTheFolders) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_classifiers

@@ -7,7 +7,7 @@
 #include "tests/golden/trunks.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_generation {
 namespace {
 
 // Sums of up to ten float32 log-probabilities; the reference's own scores in float32 lie 2.4e-6 off at most (manifest.json).
@@ -94,4 +94,4 @@ TEST_P(GoldenGeneration, Alone) {
 INSTANTIATE_TEST_SUITE_P(All, GoldenGeneration, ::testing::ValuesIn(generation_models()), parameter_name);
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_generation

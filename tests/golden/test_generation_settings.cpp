@@ -10,7 +10,7 @@
 #include "tests/golden/trunks.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_generation_settings {
 namespace {
 
 // A folder with the case's files: all that is read of a model for its settings.
@@ -68,4 +68,4 @@ std::vector<std::string> models() {
 INSTANTIATE_TEST_SUITE_P(All, GoldenSettings, ::testing::ValuesIn(models()), parameter_name);
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_generation_settings

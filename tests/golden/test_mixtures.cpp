@@ -16,7 +16,7 @@
 #include "train/objective.h"
 #include "train/optimizer.h"
 
-namespace graft::testing {
+namespace graft::testing::test_mixtures {
 namespace {
 
 using at::Tensor;
@@ -259,4 +259,4 @@ TEST_P(GoldenMixtures, RecordsTheMeanSharesOfASequence) {
 INSTANTIATE_TEST_SUITE_P(All, GoldenMixtures, ::testing::ValuesIn(parameters()), name_of);
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_mixtures

@@ -7,7 +7,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_models {
 namespace {
 
 constexpr Tolerance kFloat{1e-5, 1e-4};
@@ -128,4 +128,4 @@ TEST(GoldenModelList, HoldsEveryFolder) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_models

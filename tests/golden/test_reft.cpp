@@ -11,7 +11,7 @@
 #include "train/objective.h"
 #include "train/optimizer.h"
 
-namespace graft::testing {
+namespace graft::testing::test_reft {
 namespace {
 
 using at::Tensor;
@@ -209,4 +209,4 @@ TEST_P(GoldenReft, TenSteps) {
 INSTANTIATE_TEST_SUITE_P(All, GoldenReft, ::testing::ValuesIn(names_of("cases")), parameter_name);
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_reft

@@ -14,7 +14,7 @@
 #include "tests/support/testing.h"
 #include "train/run.h"
 
-namespace graft::testing {
+namespace graft::testing::test_training {
 namespace {
 
 constexpr Tolerance kFloat{1e-5, 1e-4};
@@ -269,4 +269,4 @@ TEST(GoldenTrainingList, HasEveryFolder) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_training

@@ -6,7 +6,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_transformers5 {
 namespace {
 
 // The files of a golden model beside another config.json.
@@ -60,4 +60,4 @@ TEST(Transformers5, ConfigsSayWhatTheOldOnesSay) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_transformers5

@@ -10,7 +10,7 @@
 #include "tests/golden/trunks.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_trunk_training {
 namespace {
 
 using at::Tensor;
@@ -125,4 +125,4 @@ std::vector<std::string> decoder_names() {
 INSTANTIATE_TEST_SUITE_P(All, GoldenTrunkTraining, ::testing::ValuesIn(decoder_names()), parameter_name);
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_trunk_training

@@ -11,7 +11,7 @@
 #include "tests/golden/trunks.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_trunks {
 namespace {
 
 using at::Tensor;
@@ -254,4 +254,4 @@ TEST(GoldenTrunkList, HoldsEveryFolder) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_trunks

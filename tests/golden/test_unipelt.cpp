@@ -13,7 +13,7 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
-namespace graft::testing {
+namespace graft::testing::test_unipelt {
 namespace {
 
 using at::Tensor;
@@ -133,4 +133,4 @@ TEST_P(GoldenUnipelt, TenLosses) {
 INSTANTIATE_TEST_SUITE_P(All, GoldenUnipelt, ::testing::ValuesIn(case_names()), parameter_name);
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_unipelt

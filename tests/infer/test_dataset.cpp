@@ -7,7 +7,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_dataset {
 namespace {
 
 using Ids = std::vector<int64_t>;
@@ -180,4 +180,4 @@ TEST(LanguageBatch, LeavesOutWhatStandsBetween) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_dataset

@@ -12,7 +12,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_decoding {
 namespace {
 
 using at::Tensor;
@@ -279,4 +279,4 @@ TEST(Decoding, RefusesAnEncoderAndPromptsWithoutRoom) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_decoding

@@ -15,7 +15,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_generate {
 namespace {
 
 using Ids = std::vector<int64_t>;
@@ -326,4 +326,4 @@ TEST(StopWatch, GivesTheRestWhenNoneCame) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_generate

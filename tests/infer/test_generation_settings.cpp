@@ -8,7 +8,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_generation_settings {
 namespace {
 
 // A model's own settings, from the text of its generation_config.json.
@@ -118,4 +118,4 @@ TEST(ReadGeneration, IsTheInverseOfTheNode) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_generation_settings

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_model_text {
 namespace {
 
 using Ids = std::vector<int64_t>;
@@ -69,4 +69,4 @@ TEST(ModelText, ReadsAListOfEndTokens) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_model_text

@@ -10,7 +10,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_predict {
 namespace {
 
 using at::Tensor;
@@ -90,4 +90,4 @@ TEST(MaxLength, IsTheModelsUnlessAskedForLess) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_predict

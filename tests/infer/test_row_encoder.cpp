@@ -8,7 +8,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_row_encoder {
 namespace {
 
 using Ids = std::vector<int64_t>;
@@ -273,4 +273,4 @@ TEST(Cuts, AreToldRowByRow) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_row_encoder

@@ -5,7 +5,7 @@
 
 #include "infer/uncertainty.h"
 
-namespace graft::testing {
+namespace graft::testing::test_uncertainty {
 namespace {
 
 TEST(Uncertainty, OfTwoRoutesOfAdamix) {
@@ -31,4 +31,4 @@ TEST(Uncertainty, OfARegressionIsTheVarianceOfItsRoutes) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_uncertainty

@@ -11,7 +11,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_decoder_folders {
 namespace {
 
 constexpr Tolerance kFloat{1e-5, 1e-4};
@@ -191,4 +191,4 @@ TEST(DecoderMerge, GivesTheAdaptersLogits) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_decoder_folders

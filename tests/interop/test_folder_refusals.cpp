@@ -10,7 +10,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_folder_refusals {
 namespace {
 
 namespace fs = std::filesystem;
@@ -341,4 +341,4 @@ TEST(FolderExport, RefusesWhatThePeersCannotHold) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_folder_refusals

@@ -12,7 +12,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_folders {
 namespace {
 
 constexpr Tolerance kFloat{1e-5, 1e-4};
@@ -280,4 +280,4 @@ TEST(TorchWriter, WritesWhatTheReaderReads) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_folders

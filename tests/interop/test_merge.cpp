@@ -11,7 +11,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_merge {
 namespace {
 
 struct Made {
@@ -189,4 +189,4 @@ TEST(Merging, RefusesWhatDoesNotFoldWithTheReason) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_merge

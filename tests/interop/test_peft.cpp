@@ -11,7 +11,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_peft {
 namespace {
 
 constexpr Tolerance kFloat{1e-5, 1e-4};
@@ -219,4 +219,4 @@ TEST(PeftExport, FlattensAPrefix) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_peft

@@ -10,7 +10,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_peft_refusals {
 namespace {
 
 constexpr const char* kQuery = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight";
@@ -300,4 +300,4 @@ TEST(PeftExport, DoesNotWriteOverAnAdapter) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_peft_refusals

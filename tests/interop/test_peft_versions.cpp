@@ -9,7 +9,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_peft_versions {
 namespace {
 
 constexpr const char* kGolden = "peft_versions";
@@ -142,4 +142,4 @@ TEST(PeftHead, NumbersLabelsThatHaveNoNames) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_peft_versions

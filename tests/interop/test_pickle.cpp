@@ -9,7 +9,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_pickle {
 namespace {
 
 using namespace std::string_literals;
@@ -234,4 +234,4 @@ TEST(TorchFiles, DirectoriesAreNotBelieved) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_pickle

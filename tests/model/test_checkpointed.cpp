@@ -11,7 +11,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 
-namespace graft::testing {
+namespace graft::testing::test_checkpointed {
 namespace {
 
 using at::Tensor;
@@ -155,4 +155,4 @@ TEST(Checkpointed, RecordsNothingWithoutAGraph) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_checkpointed

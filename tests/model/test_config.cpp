@@ -11,7 +11,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_config {
 namespace {
 
 ModelConfig parsed(const std::string& family, const std::string& changes) {
@@ -360,4 +360,4 @@ TEST(Config, NamesTheFile) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_config

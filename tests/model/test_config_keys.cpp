@@ -10,7 +10,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_config_keys {
 namespace {
 
 Node published(const std::string& file) {
@@ -119,4 +119,4 @@ TEST(ConfigKeys, ThatCountCannotBePassedOver) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_config_keys

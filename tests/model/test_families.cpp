@@ -11,7 +11,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_families {
 namespace {
 
 ModelConfig known_model(const std::string& json) { return parse_config(parse_json(json, "known"), "known"); }
@@ -110,4 +110,4 @@ TEST(Families, NameTensors) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_families

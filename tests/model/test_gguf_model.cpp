@@ -14,7 +14,7 @@
 #include "tests/support/testing.h"
 #include "text/tokenizer.h"
 
-namespace graft {
+namespace graft::test_gguf_model {
 namespace {
 
 using testing::expect_message;
@@ -336,4 +336,4 @@ TEST(GgufModel, TakesTheModelsOwnTokenizerWhole) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_gguf_model

@@ -7,7 +7,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_pack {
 namespace {
 
 std::vector<int64_t> values(const at::Tensor& tensor) {
@@ -64,4 +64,4 @@ TEST(Pack, RefusesAnEmptySequence) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_pack

@@ -7,7 +7,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_sites {
 namespace {
 
 Sites tiny_sites() { return Sites(parse_config(tiny_config("bert", parse_json(R"({"num_hidden_layers": 3})", "")), "tiny")); }
@@ -200,4 +200,4 @@ TEST(Sites, TakeTheFirstOfSeveralPatterns) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_sites

@@ -9,7 +9,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_trunk {
 namespace {
 
 using at::Tensor;
@@ -139,4 +139,4 @@ TEST(Trunk, IsTheFormulaOfItsComment) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_trunk

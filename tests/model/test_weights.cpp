@@ -14,7 +14,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_weights {
 namespace {
 
 using at::Tensor;
@@ -237,4 +237,4 @@ TEST(Weights, ReadOnlyTheRowsAskedFor) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_weights

@@ -8,7 +8,7 @@
 
 #include "tests/tensor/attention_case.h"
 
-namespace graft {
+namespace graft::test_attention_decoding {
 namespace {
 
 class AttentionDecoding : public ::testing::Test {
@@ -111,4 +111,4 @@ TEST_F(AttentionDecoding, ThreadsAndBatchMatesChangeNothing) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_attention_decoding

@@ -7,7 +7,7 @@
 
 #include "tests/tensor/attention_case.h"
 
-namespace graft {
+namespace graft::test_distance_bias {
 namespace {
 
 class DistanceBias : public ::testing::Test {
@@ -127,4 +127,4 @@ TEST_F(DistanceBias, RefusesWrongCalls) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_distance_bias

@@ -6,7 +6,7 @@
 #include "tensor/fingerprint.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_fingerprint {
 namespace {
 
 TEST(Fingerprint, DependsOnContentDtypeAndShapeOnly) {
@@ -49,4 +49,4 @@ TEST(Fingerprint, RefusesWhatHasNoBytes) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_fingerprint

@@ -10,7 +10,7 @@
 #include "tensor/fused.h"
 #include "tests/tensor/gradient_check.h"
 
-namespace graft {
+namespace graft::test_fused {
 namespace {
 
 class Fused : public ::testing::Test {
@@ -237,4 +237,4 @@ TEST_F(Fused, RefusesWrongCalls) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_fused

@@ -7,7 +7,7 @@
 #include "tensor/fused.h"
 #include "tests/tensor/gradient_check.h"
 
-namespace graft {
+namespace graft::test_gates {
 namespace {
 
 constexpr Activation kAll[] = {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu, Activation::kSilu};
@@ -95,4 +95,4 @@ TEST_F(Gates, TakesHalvesOfOneMatrixAndNothing) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_gates

@@ -10,7 +10,7 @@
 #include "tests/support/gguf_bytes.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_gguf {
 namespace {
 
 using testing::expect_message;
@@ -250,4 +250,4 @@ TEST(Gguf, RefusesEveryCutOfAGoodFile) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_gguf

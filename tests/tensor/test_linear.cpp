@@ -9,7 +9,7 @@
 #include "tensor/linear.h"
 #include "tests/tensor/gradient_check.h"
 
-namespace graft {
+namespace graft::test_linear {
 namespace {
 
 class Linear : public ::testing::Test {
@@ -172,4 +172,4 @@ TEST_F(Linear, RefusesWrongCalls) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_linear

@@ -11,7 +11,7 @@
 #include "tensor/packed_attention.h"
 #include "tests/tensor/attention_case.h"
 
-namespace graft {
+namespace graft::test_packed_attention {
 namespace {
 
 class PackedAttention : public ::testing::Test {
@@ -312,4 +312,4 @@ TEST_F(PackedAttention, RefusesWrongCalls) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_packed_attention

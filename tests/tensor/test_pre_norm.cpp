@@ -8,7 +8,7 @@
 #include "tensor/fused.h"
 #include "tests/tensor/gradient_check.h"
 
-namespace graft {
+namespace graft::test_pre_norm {
 namespace {
 
 class PreNorm : public ::testing::Test {
@@ -173,4 +173,4 @@ TEST_F(PreNorm, RefusesWrongCalls) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_pre_norm

@@ -5,7 +5,7 @@
 #include "tensor/rotary.h"
 #include "tests/tensor/gradient_check.h"
 
-namespace graft {
+namespace graft::test_rotary {
 namespace {
 
 class Rotary : public ::testing::Test {
@@ -68,4 +68,4 @@ TEST_F(Rotary, RefusesWrongCalls) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_rotary

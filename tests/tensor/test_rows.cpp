@@ -12,7 +12,7 @@
 #include "tensor/parallel.h"
 #include "tensor/rows.h"
 
-namespace graft {
+namespace graft::test_rows {
 namespace {
 
 // The layout that the header promises, written with the plain generator.
@@ -108,4 +108,4 @@ TEST(Parallel, RethrowsAndNests) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_rows

@@ -10,7 +10,7 @@
 #include "tensor/safetensors.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_safetensors {
 namespace {
 
 using testing::expect_message;
@@ -336,4 +336,4 @@ TEST(NamedTensors, NamesAMissingTensorAndTheNearest) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_safetensors

@@ -12,7 +12,7 @@
 #include "tensor/scaled.h"
 #include "tests/tensor/gradient_check.h"
 
-namespace graft {
+namespace graft::test_scaled {
 namespace {
 
 using at::Tensor;
@@ -129,4 +129,4 @@ TEST_F(Scaled, RefusesFactorsThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_scaled

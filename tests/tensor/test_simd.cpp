@@ -6,7 +6,7 @@
 
 #include "tensor/simd.h"
 
-namespace graft {
+namespace graft::test_simd {
 namespace {
 
 constexpr float kSmallestNormal = std::numeric_limits<float>::min();
@@ -53,4 +53,4 @@ TEST(Simd, MaxAndMinGiveTheSecondWhereOneIsNaN) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_simd

@@ -8,7 +8,7 @@
 #include "tensor/vocabulary_loss.h"
 #include "tests/tensor/gradient_check.h"
 
-namespace graft {
+namespace graft::test_vocabulary_loss {
 namespace {
 
 class VocabularyLosses : public ::testing::Test {
@@ -244,4 +244,4 @@ TEST_F(VocabularyLosses, RefuseWrongCalls) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_vocabulary_loss

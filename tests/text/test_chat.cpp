@@ -8,7 +8,7 @@
 #include "tests/text/small_tokenizer.h"
 #include "text/chat.h"
 
-namespace graft {
+namespace graft::test_chat {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -108,4 +108,4 @@ TEST(TextChat, Refusals) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_chat

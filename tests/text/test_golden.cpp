@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "text/tokenizer.h"
 
-namespace graft {
+namespace graft::test_golden {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -114,4 +114,4 @@ TEST(TextGolden, Variants) { expect_variants(kFolder, 60); }
 TEST(TextGolden, VariantsOfFamilies) { expect_variants(kFolder / "families", 18); }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_golden

@@ -12,7 +12,7 @@
 #include "tests/text/small_tokenizer.h"
 #include "text/unicode.h"
 
-namespace graft {
+namespace graft::test_properties {
 namespace {
 
 const Path kFolder = Path(GRAFT_SOURCE_DIR) / "tests/golden/text";
@@ -169,7 +169,7 @@ TEST(TextTokenizer, TellsWhatTheFileHolds) {
 }
 
 TEST(TextInspect, PrintsALineOfJsonPerLine) {
-  const Path folder = Path(testing::TempDir()) / ("inspect_tokens_" + std::to_string(::getpid()));
+  const Path folder = Path(::testing::TempDir()) / ("inspect_tokens_" + std::to_string(::getpid()));
   make_directories(folder);
   write_file_atomically(folder / "tokenizer.json", small_wordpiece().dump());
   write_file_atomically(folder / "lines.txt", "ab a\r\n\n!");
@@ -198,4 +198,4 @@ TEST(TextInspect, PrintsALineOfJsonPerLine) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_properties

@@ -5,7 +5,7 @@
 #include "tests/text/small_tokenizer.h"
 #include "text/sentencepiece_tokenizer.h"
 
-namespace graft {
+namespace graft::test_refusals {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -322,4 +322,4 @@ TEST(TextRefusals, SentencePieceFiles) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_refusals

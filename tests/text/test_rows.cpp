@@ -7,7 +7,7 @@
 #include "base/files.h"
 #include "text/chat.h"
 
-namespace graft {
+namespace graft::test_rows {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -113,4 +113,4 @@ TEST(TextRows, MutedAnswersAreNeitherTargetNorPrompt) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_rows

@@ -6,7 +6,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 
-namespace graft {
+namespace graft::test_unicode {
 namespace {
 
 std::u32string chars_of(const std::vector<Edited>& edited) {
@@ -90,4 +90,4 @@ TEST(Digest, KnownAnswers) {  // FIPS 180-4 examples
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_unicode

@@ -7,7 +7,7 @@
 #include "tests/train/runs.h"
 #include "train/objective.h"
 
-namespace graft::testing {
+namespace graft::testing::test_accumulation {
 namespace {
 
 // Gradients of the mean loss over all rows, from micro-batches of the given sizes on one Bound.
@@ -81,4 +81,4 @@ TEST(Accumulation, OfARunEqualsALargeBatch) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_accumulation

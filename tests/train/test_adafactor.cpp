@@ -7,7 +7,7 @@
 #include "tests/support/testing.h"
 #include "train/optimizer.h"
 
-namespace graft::testing {
+namespace graft::testing::test_adafactor {
 namespace {
 
 using at::Tensor;
@@ -105,4 +105,4 @@ TEST(Adafactor, GoesOnFromItsState) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_adafactor

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
-namespace graft::testing {
+namespace graft::testing::test_batches {
 namespace {
 
 std::vector<int64_t> random_lengths(int64_t count, uint64_t seed) {
@@ -88,4 +88,4 @@ TEST(Batches, LengthOrderPutsSimilarLengthsTogether) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_batches

@@ -12,7 +12,7 @@
 #include "tests/support/testing.h"
 #include "train/digests.h"
 
-namespace graft::testing {
+namespace graft::testing::test_checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
@@ -213,4 +213,4 @@ TEST(Checkpoint, OfAnOlderVersionHasTheDigestOfItsSettings) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_checkpoint

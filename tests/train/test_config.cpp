@@ -9,7 +9,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_config {
 namespace {
 
 constexpr const char* kLeast = "model: m\ntask: sst2\nout: o\ndata: {train: t.tsv}\n";
@@ -195,4 +195,4 @@ TEST(RunConfig, ResolvedHoldsEveryKeyThatIsKnown) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_config

@@ -10,7 +10,7 @@
 #include "tests/support/testing.h"
 #include "train/plan.h"
 
-namespace graft::testing {
+namespace graft::testing::test_counts {
 namespace {
 
 ModelConfig public_config(const std::string& model) { return read_config(golden_dir("configs") / (model + ".json")); }
@@ -332,4 +332,4 @@ TEST(Counts, OfHeadsOnDecoders) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_counts

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <set>
 
-namespace graft::testing {
+namespace graft::testing::test_epochs {
 namespace {
 
 Epochs epochs_of(int64_t rows, int64_t batch_size, int64_t accumulate, double epochs, int64_t max_steps) {
@@ -95,4 +95,4 @@ TEST(Periods, FallDueAtTheirBorders) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_epochs

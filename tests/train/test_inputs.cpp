@@ -9,7 +9,7 @@
 #include "tests/support/testing.h"
 #include "train/inputs.h"
 
-namespace graft::testing {
+namespace graft::testing::test_inputs {
 namespace {
 
 RunInputs toy_inputs(const std::string& data) {
@@ -46,4 +46,4 @@ TEST(Inputs, RefusesWhatCannotBe) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_inputs

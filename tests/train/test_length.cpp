@@ -5,7 +5,7 @@
 
 #include "tests/train/runs.h"
 
-namespace graft::testing {
+namespace graft::testing::test_length {
 namespace {
 
 TEST(Length, HasEnoughStepsWithinItsBounds) {
@@ -52,4 +52,4 @@ TEST(Length, OfARunIsByItsRows) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_length

@@ -6,7 +6,7 @@
 #include "tests/support/compare.h"
 #include "tests/train/runs.h"
 
-namespace graft::testing {
+namespace graft::testing::test_loss_course {
 namespace {
 
 TEST(LossCourse, ComparesTenthsOfTheRunWithBlindAnswers) {
@@ -50,4 +50,4 @@ TEST(LossCourse, IsInTheMetricsOfARun) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_loss_course

@@ -9,7 +9,7 @@
 #include "tests/support/compare.h"
 #include "tests/train/runs.h"
 
-namespace graft::testing {
+namespace graft::testing::test_mixture_run {
 namespace {
 
 constexpr const char* kLora = "{edits: [{lora: {sites: [attn.q, ffn.up], rank: 2, dropout: 0.1}}]}";
@@ -267,4 +267,4 @@ TEST_F(MixtureRun, ResolvedSettingsReadBackEqual) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_mixture_run

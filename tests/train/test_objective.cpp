@@ -8,7 +8,7 @@
 #include "train/batch_loss.h"
 #include "train/objective.h"
 
-namespace graft::testing {
+namespace graft::testing::test_objective {
 namespace {
 
 using at::Tensor;
@@ -93,4 +93,4 @@ TEST(BatchLosses, AdamixNoConsistencyWithoutRandomness) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_objective

@@ -10,7 +10,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_optimizer {
 namespace {
 
 using at::Tensor;
@@ -159,4 +159,4 @@ TEST(Clip, ScalesAllGradientsTogether) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_optimizer

@@ -6,7 +6,7 @@
 #include "tests/support/compare.h"
 #include "tests/train/runs.h"
 
-namespace graft::testing {
+namespace graft::testing::test_rate_test {
 namespace {
 
 std::vector<double> decades(size_t count) {
@@ -51,4 +51,4 @@ TEST(RateTest, BeginsWithTheRunsInitialValues) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_rate_test

@@ -10,7 +10,7 @@
 #include "tests/support/compare.h"
 #include "tests/train/runs.h"
 
-namespace graft::testing {
+namespace graft::testing::test_run {
 namespace {
 
 constexpr const char* kLora = "{edits: [{lora: {rank: 2, dropout: 0.1}}]}";
@@ -190,4 +190,4 @@ TEST(Run, TrainsInBfloat16) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_run

@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-namespace graft::testing {
+namespace graft::testing::test_schedule {
 namespace {
 
 TEST(Schedule, HasTheValuesOfTransformers) {
@@ -62,4 +62,4 @@ TEST(Schedule, RoundsTheWarmUpUp) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_schedule

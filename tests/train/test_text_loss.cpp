@@ -6,7 +6,7 @@
 #include "tests/train/runs.h"
 #include "train/batch_loss.h"
 
-namespace graft::testing {
+namespace graft::testing::test_text_loss {
 namespace {
 
 using at::Tensor;
@@ -91,4 +91,4 @@ TEST(TextLoss, BothPathsAgree) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_text_loss
