@@ -289,7 +289,10 @@ class Flow(support.Case):
         for part in ("roberta, width 32, 2 layers, 4 heads of 8", "at most 40 tokens", "enc.0.attn.q"):
             self.assertIn(part, told)
         told = self.ok("inspect", "data", "--model", "bert-tiny", "--task", "text:bad,good", "--data", "data/dev.tsv", "--rows", 2, "--max-length", 6).stdout
-        self.assertEqual(len(re.findall(r"^row \d+, line \d+, label (?:good|bad), \d+ tokens\n  \[CLS\] .* \[SEP\]$", told, re.M)), 2)
+        for row, (text, label) in enumerate(support.rows(30, 2)[:2]):
+            words = len(text.split())   # each a token, between [CLS] and [SEP]
+            cut = f", cut by {words - 4}" if words > 4 else ""
+            self.assertRegex(told, rf"(?m)^row {row}, line {row + 2}, label {label}, {min(words, 4) + 2} tokens{cut}\n  \[CLS\] .* \[SEP\]$")
         self.assertIn("30 rows", told)
         self.assertIn("longest 6", told)
 

@@ -138,11 +138,15 @@ class Generate(support.Case):
         (self.root / "unopened" / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
         rows = [{"text": "fine", "answer": "kind"}, {"text": "", "answer": "kind"}]
         (self.root / "empty.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        model = ["--model", "unopened", "--task", "./task.yaml"]
+        (self.root / "exact.yaml").write_text("name: exact\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [exact_match]\n")
+        model = ["--model", "unopened", "--task", "./exact.yaml"]   # its metric writes after the prompt alone
         for command in (["generate", *model, "--data", "empty.jsonl"], ["eval", *model, "--data", "empty.jsonl"],
                         ["train", *model, "--data", "rows.jsonl", "--eval", "empty.jsonl", "--adapter", "lora", "--out", "refused"]):
             self.assert_refused(run(*command, cwd=self.root), 2, "empty.jsonl:2: the text is empty")
         self.assertFalse((self.root / "refused").exists())
+        # A perplexity reads prompt and target as one text, which has tokens.
+        told = self.assert_done(run("eval", "--model", "unopened", "--task", "./task.yaml", "--data", "empty.jsonl", "--json", "-", cwd=self.root)).stdout
+        self.assertEqual(json.loads(told)["rows"], 2)
 
     def test_max_length_of_rows_is_a_flag(self):
         whole, cut = self.lines("--show-prompt"), self.lines("--max-length", 3)
