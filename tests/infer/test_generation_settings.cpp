@@ -23,7 +23,7 @@ Node settings_of(const std::string& text, const std::string& family = "gpt2") { 
 
 TEST(ModelGeneration, GetsOurNames) {
   EXPECT_EQ(settings_of(R"({"num_beams": 4, "early_stopping": true, "length_penalty": 2.0, "no_repeat_ngram_size": 3})"),
-            yaml("{no_repeat_ngram: 3, beams: 4, length_penalty: 2, early_stopping: 'yes'}"));
+            yaml("{beams: 4, length_penalty: 2, early_stopping: 'yes', no_repeat_ngram: 3}"));
   EXPECT_EQ(settings_of(R"({"max_length": 142, "min_length": 56, "forced_bos_token_id": 0, "forced_eos_token_id": 2})"),
             yaml("{max_total_tokens: 142, min_total_tokens: 56, forced_bos: 0, forced_eos: 2}"));
   EXPECT_EQ(settings_of(R"({"max_length": 30, "max_new_tokens": 5, "min_length": 9, "min_new_tokens": 1})"),
@@ -94,7 +94,7 @@ TEST(JoinGeneration, Refuses) {
     expect_message<InputError>([&, &file = own, &of = model] { counted(file, of); }, "set temperature to 0 or beams to 1");
   }
   expect_message<InputError>([&] { counted("{}", "{bad_words: [1, 2]}"); }, "bad_words: expected a list of lists of tokens");
-  expect_message<InputError>([&] { counted("{top_p: 2}", "{}"); }, "test: /top_p: expected a number in");
+  expect_message<InputError>([&] { counted("{top_p: 2}", "{}"); }, "test:1:9: /top_p: expected a number in");
 }
 
 TEST(ReadGeneration, IsTheInverseOfTheNode) {

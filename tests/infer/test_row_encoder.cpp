@@ -244,15 +244,17 @@ TEST(RowEncoder, RefusalsNameFileLineAndTurn) {
   const ModelText sentences = text_of("llama-2", "</s>");
   const ModelConfig llama = config_of("llama", sentences);
   const Task mistral = task_of("name: c\nkind: generation\nmessages: m\nchat: mistral\n");
+  const std::string sound = "[{\"role\": \"user\", \"content\": \"x\"}, {\"role\": \"assistant\", \"content\": \"y\"}]";
   const auto refused = [&](const std::string& list, const std::string& why) {
-    const auto rows = rows_of(mistral, "{\"m\": [{\"role\": \"user\", \"content\": \"x\"}]}\n{\"m\": " + list + "}");
+    const auto rows = rows_of(mistral, "{\"m\": " + sound + "}\n{\"m\": " + list + "}");
     for (const TargetUse use : {TargetUse::kFollow, TargetUse::kLeaveOut})
       expect_message<InputError>([&] { encode_examples(rows, mistral, sentences, llama, 0, use); },
                                  "f.jsonl:2: column \"m\": " + why);
   };
   refused(R"([{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}])",
           "turn 2: user and assistant must take turns; expected assistant, found user (chat format mistral)");
-  refused(R"([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])", "turn 1: this format has no system turn");
+  refused(R"([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}])",
+          "turn 1: this format has no system turn");
 }
 
 TEST(Cuts, AreToldRowByRow) {

@@ -104,7 +104,7 @@ TEST(Matrix, OfPeftsDefaults) {
   Outcome outcome = run("peft_matrix", "peft", kPeftRefusals);
   EXPECT_EQ(outcome.equal, 83);
   EXPECT_EQ(outcome.refused, 84);
-  const std::string kOfTypes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+  static const std::string kOfTypes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
   std::erase_if(outcome.table, [](const auto& row) { return row.first.find_first_not_of(kOfTypes) == std::string::npos; });
   expect_rows_in_page(outcome, {"bert", "roberta", "gpt2", "llama", "mistral", "qwen2", "t5", "mt5", "bart"});
   for (const char* file : {"README.md", "doc/interop.md"}) expect_counts_in(file, outcome, "folders that PEFT writes by default");
