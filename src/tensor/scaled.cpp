@@ -176,7 +176,7 @@ struct ScaleFunction : torch::autograd::Function<ScaleFunction> {
                         const std::optional<Tensor>& add) {
     const bool saves_y = mul && mul->requires_grad();
     context->save_for_backward({saves_y ? y : Tensor(), mul.value_or(Tensor())});
-    context->saved_data["add_rows"] = add ? add->size(0) : int64_t{0};
+    context->saved_data["add_rows"] = add ? add->size(0) : int64_t{-1};  // -1: there is none
     context->saved_data["add_type"] = add ? static_cast<int64_t>(add->scalar_type()) : int64_t{0};
     return scaled(y, mul.value_or(Tensor()), add.value_or(Tensor()));
   }
@@ -196,7 +196,7 @@ struct ScaleFunction : torch::autograd::Function<ScaleFunction> {
     } else if (wants_y) {
       result[0] = grad;
     }
-    if (add_rows > 0 && context->needs_input_grad(add_place)) {
+    if (add_rows >= 0 && context->needs_input_grad(add_place)) {
       const auto type = static_cast<at::ScalarType>(context->saved_data.at("add_type").toInt());
       result[2] =
           (add_rows == 1 && grad.size(0) != 1 ? at::sum(grad, {0}, true, accumulator_type(grad.scalar_type())) : grad).to(type);
@@ -228,7 +228,7 @@ Tensor scale_and_shift(const Tensor& y, const Tensor& mul, const Tensor& add) {
   const Tensor shift = operand(add, add.defined() && add.scalar_type() == y.scalar_type() ? y.scalar_type() : wide);
   check(y, factor, true);
   check(y, shift, false);
-  if (y.numel() == 0 || !(factor.defined() || shift.defined())) return y;
+  if (!factor.defined() && !shift.defined()) return y;
   const Tensor rows = y.contiguous();
   if (!needs_graph({rows, factor, shift})) return scaled(rows, factor, shift);
   return ScaleFunction::apply(rows, optional_of(factor), optional_of(shift));

@@ -120,6 +120,17 @@ TEST_F(Scaled, ARowDependsOnNoOther) {
   at::set_num_threads(2);
 }
 
+// An edit may find none of its rows in a batch: its tensors then have the gradient zero, not none.
+TEST_F(Scaled, NoRowsGiveGradientsOfZero) {
+  const Tensor y = at::zeros({0, 4}), factors = at::ones({1, 4}).requires_grad_(true);
+  const Tensor row = at::ones({1, 4}).requires_grad_(true), rows = at::ones({0, 4}).requires_grad_(true);
+  for (const Tensor& shift : {row, rows}) {
+    torch::autograd::backward({scale_and_shift(y, factors, shift).sum()}, {});
+    EXPECT_TRUE(factors.grad().equal(at::zeros({1, 4})));
+    EXPECT_TRUE(shift.grad().equal(at::zeros_like(shift)));
+  }
+}
+
 TEST_F(Scaled, RefusesFactorsThatDoNotFit) {
   const Tensor y = at::zeros({4, 6});
   EXPECT_THROW(scale_and_shift(y, at::zeros({4, 4}), {}), InternalError);
