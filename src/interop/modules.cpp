@@ -7,7 +7,6 @@
 #include <set>
 
 #include "base/error.h"
-#include "model/families.h"
 #include "model/sites.h"
 
 namespace graft {
@@ -60,6 +59,11 @@ bool ModulePattern::matches(const std::string& path) const {
   if (U_FAILURE(status) != 0)
     throw InputError(compiled_->where + ": the regular expression takes too many steps on " + quote(path));
   return found;
+}
+
+std::string head_module(const Family& family) {
+  const std::string& path = family.head_names.front().second;
+  return path.substr(0, path.find('.'));
 }
 
 bool has_suffix(const std::string& path, const std::string& name) { return path == name || path.ends_with("." + name); }

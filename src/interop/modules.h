@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "model/families.h"
 #include "model/trunk.h"
 
 namespace graft {
@@ -50,6 +51,9 @@ class Modules {
   std::vector<Layer> layers_;
   std::vector<std::string> paths_;
 };
+
+// The module that a classifier's head is, beside the trunk: "classifier", "score", "classification_head".
+std::string head_module(const Family& family);
 
 // `path` is `name` or ends in ".name".
 bool has_suffix(const std::string& path, const std::string& name);

@@ -47,10 +47,10 @@ void PeftWriter::build() {
   write_head();
   config_["base_model_name_or_path"] = Node::text(model_.source);
   config_["peft_version"] = Node::text(kPeftVersion);
-  const char* in_words = model_.config.has_encoder() ? "SEQ_2_SEQ_LM" : "CAUSAL_LM";
-  config_["task_type"] = Node::text(answers_in_words()           ? in_words
-                                    : adapter_.head() != nullptr ? "SEQ_CLS"
-                                                                 : "FEATURE_EXTRACTION");
+  const char* headless = !model_.config.has_decoder()  ? "FEATURE_EXTRACTION"
+                         : model_.config.has_encoder() ? "SEQ_2_SEQ_LM"
+                                                       : "CAUSAL_LM";
+  config_["task_type"] = Node::text(adapter_.head() != nullptr ? "SEQ_CLS" : headless);
   if (config_.find("fan_in_fan_out") != nullptr) config_["fan_in_fan_out"] = Node::boolean(family_.stores_transposed);
 }
 
@@ -73,11 +73,9 @@ std::string PeftWriter::method() {
     else if (kind = own, first.empty()) first = part.path.substr(0, part.path.size() - 1);
     parts_.push_back({part.path, *described.find(own), &part.spec()});
   }
-  if (!biases_.empty() && answers_in_words())
+  if (!biases_.empty() && model_.config.has_decoder())
     faults.emplace_back(biases_, "biases of a " + model_.config.model_type +
                                      " model are not written for PEFT: merge them into the weights with graft merge");
-  if (answers_in_words() && adapter_.head() != nullptr)
-    faults.emplace_back(Adapter::kHeadPath, "a classifier's head on a decoder is not written for PEFT; graft merge writes it as a model folder");
   const bool is_prompt = kind == "prefix" || kind == "prompt";
   if (is_prompt && model_.config.is_encoder_decoder())
     faults.emplace_back(parts_.front().path,
@@ -138,13 +136,15 @@ std::string PeftWriter::shortest_ending(const std::string& path, const std::set<
 void PeftWriter::write_head() {
   if (adapter_.head() == nullptr) return;
   std::vector<std::string> saved = {"classifier"};
+  const std::string module = head_module(family_);
+  if (module != "classifier" && module != "score") saved.insert(saved.begin(), module);
   for (const ParamSpec& param : adapter_.head()->params()) {
     const size_t dot = param.name.rfind('.');
     const std::string layer = param.name.substr(0, dot), tensor = param.name.substr(dot);
     put(key(layer == "pooler" ? layer : "head/" + layer) + tensor, stored(Adapter::kHeadPath + param.name));
   }
   if (trains_pooler()) saved.emplace_back("pooler");
-  saved.emplace_back("score");  // as PEFT lists it for every classifier
+  saved.emplace_back("score");  // PEFT lists it and "classifier" for every classifier
   config_["modules_to_save"] = Node::texts(saved);
 }
 

@@ -1,7 +1,4 @@
-#include <ATen/ops/mm.h>
-
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include "base/error.h"
@@ -67,10 +64,11 @@ ForeignAdapter PeftReader::read() {
   ignore_fields(config_,
                 {"peft_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "runtime_config"});
   read_modules_to_save();
+  read_head();
   if (type_ == "LORA") read_lora();
   else if (type_ == "IA3") read_ia3();
   else read_prompt();
-  read_head();
+  drop_wrappers();
   std::string notes;
   for (const std::string& note : notes_) notes += "; " + note;
   foreign_.origin = "peft " + config_.text("peft_version", "of an unknown version") + " (" + type_ + notes + ")";
@@ -88,18 +86,15 @@ bool PeftReader::holds_any(const std::string& start) const {
 bool PeftReader::read_task_type() {
   const Node* node = config_.raw("task_type");
   const std::string type = is_unused(node) ? "" : config_.text("task_type", "");
-  if (model_.config.has_decoder()) {  // whose heads are neither read nor written; the vocabulary's output layer is none
-    const std::string own = model_.config.has_encoder() ? "SEQ_2_SEQ_LM" : "CAUSAL_LM";
-    if (!type.empty() && type != own && type != "FEATURE_EXTRACTION")
-      config_.fault("task_type", "expected " + own + ", FEATURE_EXTRACTION or null, found " + quote(type) +
-                                     ": the head of a " + model_.config.model_type + " model is not read from PEFT");
-    return false;
-  }
-  const bool is_known = type.empty() || type == "SEQ_CLS" || type == "FEATURE_EXTRACTION";
-  if (!is_known)
-    config_.fault("task_type", "expected SEQ_CLS, FEATURE_EXTRACTION or null, found " + quote(type) +
+  std::vector<std::string> known = {"SEQ_CLS", "FEATURE_EXTRACTION"};
+  if (model_.config.has_decoder()) known.insert(known.begin(), model_.config.has_encoder() ? "SEQ_2_SEQ_LM" : "CAUSAL_LM");
+  if (type.empty()) return holds_any(root_ + head_module(family_) + ".");
+  if (std::find(known.begin(), known.end(), type) == known.end()) {
+    known.emplace_back("null");
+    config_.fault("task_type", "expected " + joined(known, "or") + ", found " + quote(type) +
                                    ": heads for other tasks have no place here");
-  return type == "SEQ_CLS" || holds_any(root_ + "classifier.");
+  }
+  return type == "SEQ_CLS" || (!model_.config.has_decoder() && holds_any(root_ + head_module(family_) + "."));
 }
 
 std::string PeftReader::prefix() const {
@@ -107,84 +102,6 @@ std::string PeftReader::prefix() const {
     if (!prefix.empty() && holds_any(root_ + prefix)) return prefix;
   }
   return has_head_ ? family_.trunk_prefix(true) : "";
-}
-
-bool PeftReader::trains_pooler() const { return std::find(saved_.begin(), saved_.end(), "pooler") != saved_.end(); }
-
-// classifier and pooler have a place in the head. A name that no module of the model has (PEFT
-// always lists "score") changes nothing.
-void PeftReader::read_modules_to_save() {
-  if (is_unused(config_.raw("modules_to_save"))) return;
-  for (const std::string& name : config_.texts("modules_to_save", std::nullopt)) {
-    bool is_there = false, has_place = true;
-    for (const std::string& path : modules_.paths()) {
-      if (!path.ends_with(name)) continue;  // PEFT compares letters here, not steps
-      is_there = true;
-      has_place &= path == "classifier" || (has_suffix(path, "pooler") && family_.head_style == HeadStyle::kPooler && has_head_);
-    }
-    if (!has_place)
-      config_.fault("modules_to_save", "expected classifier or pooler (of a model with a classifier), found " + quote(name) +
-                                           ": a trained copy of other modules has no place here");
-    if (is_there && has_place) saved_.push_back(name);
-  }
-}
-
-void PeftReader::read_head() {
-  if (!has_head_) return;
-  for (const Modules::Layer& layer : modules_.layers()) {
-    if (layer.name.starts_with("head/")) read_head_layer(key(layer), layer.name);
-  }
-  if (trains_pooler()) {
-    foreign_.head["pooler"] = Node::text("trained");
-    read_head_layer(key(modules_.by_name("pooler")), "head/pooler");
-  }
-  drop_wrappers();
-}
-
-void PeftReader::read_head_layer(const std::string& theirs, const std::string& ours) {
-  const int64_t width = model_.config.width;
-  const bool is_last = ours == "head/out";
-  const std::string within = tensors_.has(theirs + ".base_layer.weight") ? ".base_layer" : "";  // of a layer with a branch
-  const auto found = tensors_.all().find(theirs + within + ".weight");
-  const int64_t rows = is_last && found != tensors_.all().end() && found->second.dim() > 0 ? found->second.size(0) : width;
-  if (is_last) foreign_.head_outputs = rows;
-  at::Tensor weight = tensors_.take(theirs + within + ".weight", {rows, width});
-  const auto branch = head_branches_.find(ours);
-  const bool has_branch = branch != head_branches_.end() && weight.defined() && branch->second.sizes() == weight.sizes();
-  if (has_branch) weight = weight + branch->second;
-  put(ours + ".weight", weight);
-  put(ours + ".bias", tensors_.take(theirs + within + ".bias", {rows}));
-}
-
-// Versions 0.1 to 0.17 put a branch into the saved copy of a classifier that the targets reach: the layer is trained anyway, so
-// the branch becomes a part of its weight.
-void PeftReader::read_head_branch(const Modules::Layer& layer, int64_t rank, double alpha) {
-  const std::string theirs = key(layer);
-  const auto found = tensors_.all().find(theirs + ".lora_B.weight");
-  const int64_t rows = found != tensors_.all().end() && found->second.dim() > 0 ? found->second.size(0) : 0;
-  const at::Tensor a = tensors_.take(theirs + ".lora_A.weight", {rank, model_.config.width}),
-                   b = tensors_.take(theirs + ".lora_B.weight", {rows, rank});
-  if (!a.defined() || !b.defined()) return;
-  const auto r = static_cast<double>(rank);
-  head_branches_[layer.name] = at::mm(b, a) * (alpha / (config_.boolean("use_rslora", false) ? std::sqrt(r) : r));
-  notes_.push_back("the branch of " + layer.path + " added to its weight");
-}
-
-// With bias="all" PEFT also writes the biases inside its wrapper of a saved module:
-// of the frozen original, and of the copy once more.
-void PeftReader::drop_wrappers() {
-  for (const std::string& wrapped : {root_ + "classifier.", root_ + prefix() + "pooler."}) {
-    for (const auto& [name, tensor] : tensors_.all()) {
-      if (!name.starts_with(wrapped)) continue;
-      std::string rest = name.substr(wrapped.size());
-      if (rest.starts_with("original_module.")) tensors_.drop(name);
-      if (!rest.starts_with("modules_to_save.")) continue;
-      rest = rest.substr(std::string("modules_to_save.").size());
-      const auto first = tensors_.all().find(wrapped + rest);
-      if (first != tensors_.all().end() && first->second.equal(tensor)) tensors_.drop(name);
-      else tensors_.fault("tensor " + quote(name) + " differs from " + quote(wrapped + rest) + ", of which it is a second copy");
-    }
-  }
 }
 
 void PeftReader::put(const std::string& name, at::Tensor tensor) {

@@ -52,7 +52,7 @@ void PeftReader::read_lora() {
   const bool is_dora = config_.boolean("use_dora", false);
   Node shared = Node::map({{"dropout", Node::number(config_.number("lora_dropout", 0.0, 0, 0.99))},
                            {"rslora", Node::boolean(config_.boolean("use_rslora", false))}});
-  for (const Group& group : lora_groups()) {
+  for (const Group& group : lora_groups(is_dora)) {
     Node options = site_options(group.sites, model_.sites);
     options["rank"] = Node::integer(group.rank);
     options["alpha"] = Node::number(group.alpha);
@@ -114,7 +114,7 @@ void PeftReader::refuse_changed_base() {
 }
 
 // Layers of one rank and alpha together, since an edit has one of each.
-std::vector<PeftReader::Group> PeftReader::lora_groups() {
+std::vector<PeftReader::Group> PeftReader::lora_groups(bool is_dora) {
   const int64_t rank = config_.integer("r", 8, 1, 4096);
   const double alpha = config_.number("lora_alpha", 8.0, 0, 1e6);
   const PeftPattern ranks(config_, "rank_pattern"), alphas(config_, "alpha_pattern");
@@ -128,7 +128,7 @@ std::vector<PeftReader::Group> PeftReader::lora_groups() {
     const auto own_rank = static_cast<int64_t>(ranks.number_for(layer.path, static_cast<double>(rank)));
     const double own_alpha = alphas.number_for(layer.path, alpha);
     const bool is_of_head = layer.name.starts_with("head/") && tensors_.has(key(layer) + ".lora_A.weight");
-    if (is_of_head) read_head_branch(layer, own_rank, own_alpha);
+    if (is_of_head) read_head_branch(layer, own_rank, own_alpha, is_dora);
     if (is_of_head || !layer.is_linear || !is_changed(targets, layer, ".lora_A.weight")) continue;
     const auto same = [&](const Group& group) { return group.rank == own_rank && group.alpha == own_alpha; };
     auto found = std::find_if(groups.begin(), groups.end(), same);
@@ -198,10 +198,12 @@ void PeftReader::read_ia3() {
   std::vector<Site> sites;
   std::vector<std::pair<std::string, Tensor>> scales;
   for (const Modules::Layer& layer : modules_.layers()) {
-    if (!layer.is_linear || !is_changed(targets, layer, ".ia3_l")) continue;
+    const bool scales_input = feedforward.chooses(layer.path);
+    const bool is_of_head = layer.name.starts_with("head/") && tensors_.has(key(layer) + ".ia3_l");
+    if (is_of_head) read_head_scale(layer, scales_input);
+    if (is_of_head || !layer.is_linear || !is_changed(targets, layer, ".ia3_l")) continue;
     const std::vector<Site> own = sites_of(layer);
     const Site& linear = own.front();
-    const bool scales_input = feedforward.chooses(layer.path);
     const std::vector<int64_t> shape =
         scales_input ? std::vector<int64_t>{1, linear.input_width} : std::vector<int64_t>{outputs_of(own), 1};
     const Tensor scale = tensors_.take(key(layer) + ".ia3_l", shape);

@@ -1,6 +1,7 @@
 // Reads one folder of PEFT. Internal to src/interop.
 //
-// peft_import.cpp holds what every method shares and the head, peft_import_methods.cpp the fields and tensors of each method.
+// peft_import.cpp holds what every method shares, peft_import_head.cpp the head, peft_import_methods.cpp the fields and tensors
+// of each method.
 #pragma once
 
 #include <set>
@@ -28,17 +29,23 @@ class PeftReader {
   bool read_task_type();
   std::string prefix() const;
   std::string key(const Modules::Layer& layer) const { return root_ + layer.path; }
-  bool trains_pooler() const;
-  void read_modules_to_save();
-  void read_head();
-  void read_head_layer(const std::string& theirs, const std::string& ours);
-  void read_head_branch(const Modules::Layer& layer, int64_t rank, double alpha);
-  void drop_wrappers();
   void put(const std::string& name, at::Tensor tensor);
   bool is_unread(const Modules::Layer& layer) const;
   bool has_sites(const Modules::Layer& layer) const;
   // True where both the config and the tensors change `layer`; a fault where they disagree.
   bool is_changed(const PeftTargets& targets, const Modules::Layer& layer, const std::string& suffix);
+
+  // ---- the head
+  bool trains_pooler() const;
+  bool is_saved(const std::string& path) const;
+  void read_modules_to_save();
+  void read_head();
+  void read_head_layer(const std::string& theirs, const std::string& ours);
+  void take_own_layers(const std::vector<const Modules::Layer*>& layers);
+  at::Tensor* changed_weight(const Modules::Layer& layer);
+  void read_head_branch(const Modules::Layer& layer, int64_t rank, double alpha, bool is_dora);
+  void read_head_scale(const Modules::Layer& layer, bool scales_input);
+  void drop_wrappers();
 
   // ---- LoRA and DoRA
   void read_lora();
@@ -48,7 +55,7 @@ class PeftReader {
   void put_by_outputs(const at::Tensor& tensor, const std::vector<Site>& sites, const std::string& path,
                       const std::string& suffix);
   void refuse_changed_base();
-  std::vector<Group> lora_groups();
+  std::vector<Group> lora_groups(bool is_dora);
   void read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank, bool is_dora);
   void read_enabled_parts(const std::string& path, const Modules::Layer& layer, const std::vector<Site>& sites, int64_t rank);
   void read_biases(const std::string& which);
@@ -71,7 +78,6 @@ class PeftReader {
   std::vector<std::string> saved_;  // modules_to_save that the model has
   std::set<std::string> adapted_;   // layers with a LoRA branch, which PEFT wraps
   std::vector<bool> enabled_;       // parts of joint layers that have a branch; empty: one branch over all of them
-  NamedTensors head_branches_;      // by our layer of the head: what a branch beside it adds to its weight
   std::vector<std::string> notes_;  // what was left out, for the origin
   ForeignAdapter foreign_;
 };

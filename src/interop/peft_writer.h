@@ -35,7 +35,6 @@ class PeftWriter {
 
   // ---- what every method shares
   [[noreturn]] void refuse(const std::string& path, const std::string& why) const;
-  bool answers_in_words() const { return model_.config.has_decoder(); }
   // The one method of the adapter, after everything that PEFT has no form for is refused; fills parts_ (biases apart).
   std::string method();
   void check_distinct_sites() const;

@@ -20,8 +20,18 @@ uint64_t seed_of(const std::string& name) {  // FNV-1a
   return value;
 }
 
+// PEFT may write a saved module's tensor a second time, under the name of its wrapper.
+std::string without_wrapper(std::string name) {
+  for (const std::string wrapper : {".modules_to_save.default", ".modules_to_save"}) {
+    const size_t at = name.find(wrapper);
+    if (at != std::string::npos) name.erase(at, wrapper.size());
+  }
+  return name;
+}
+
 // Numbers in -1/4 .. 1/4 by splitmix64, around 1 where a tensor multiplies.
-at::Tensor filled(const std::string& name, const std::vector<int64_t>& shape) {
+at::Tensor filled(const std::string& stored_name, const std::vector<int64_t>& shape) {
+  const std::string name = without_wrapper(stored_name);
   const size_t pool = name.find("prefix_tunings.");  // which every layer of AdapterHub holds again, under another name
   const uint64_t seed = seed_of(pool == std::string::npos ? name : name.substr(pool));
   const bool is_factor = name.find("ia3_l") != std::string::npos || name.find("magnitude") != std::string::npos;
@@ -45,12 +55,6 @@ NamedTensors tensors_of(const Node* shapes, const std::string& key, const NamedT
     std::vector<int64_t> shape;
     for (const Node& size : sizes.items) shape.push_back(std::stoll(size.scalar));
     out[name] = own != stored.end() ? own->second.clone() : filled(name, shape);
-  }
-  for (auto& [name, tensor] : out) {  // a second copy of a saved module's tensor
-    const size_t wrapper = name.find(".modules_to_save");
-    if (wrapper == std::string::npos) continue;
-    const auto first = out.find(name.substr(0, wrapper) + name.substr(name.find('.', wrapper + 1)));
-    if (first != out.end()) tensor = first->second.clone();
   }
   return out;
 }
@@ -109,7 +113,8 @@ LoadedAdapter import_cell(const Cell& cell, const std::string& format, const Pat
   write_folder(cell, format, dir);
   ImportAnswers answers;
   answers.reft_kind = cell.reft_kind;
-  return import_adapter(format, dir, *model_of(cell), std::nullopt, answers);
+  const std::optional<Task> task = cell.labels == 1 ? std::optional(regression_task()) : std::nullopt;
+  return import_adapter(format, dir, *model_of(cell), task, answers);
 }
 
 void expect_cell_logits(const Cell& cell, const std::string& golden, const LoadedAdapter& loaded) {

@@ -135,30 +135,6 @@ TEST(DecoderExport, RefusesWhatPeftHasNoFormFor) {
   refused("llama-tiny", "{edits: [{lora: {}}]}", "adapterhub", "written for BERT and RoBERTa");
 }
 
-// A decoder may have a head, but none goes to PEFT or comes from there.
-TEST(DecoderHeads, AreRefusedByName) {
-  const TempFolder folder;
-  const auto model = trunk("llama-tiny");
-  std::filesystem::copy(golden_dir("decoder_folders") / "llama-lora/peft", folder / "in");
-  const Path config = folder / "in/adapter_config.json", weights = folder / "in/adapter_model.safetensors";
-  Node json = parse_json(read_file(config), "adapter_config.json");
-  json["task_type"] = Node::text("SEQ_CLS");
-  json["modules_to_save"] = Node::texts({"classifier", "score"});
-  write_file_atomically(config, to_json(json));
-  NamedTensors tensors = load_safetensors(weights).tensors;
-  for (auto& [name, tensor] : tensors) tensor = tensor.clone();  // off the file that is replaced
-  tensors["base_model.model.score.weight"] = at::zeros({3, model->config.width});
-  save_safetensors(weights, tensors);
-  expect_message<InputError>(
-      [&] { import_adapter("peft", folder / "in", *model, class_task(3)); },
-      "/task_type: expected CAUSAL_LM, FEATURE_EXTRACTION or null, found \"SEQ_CLS\": the head of a llama model is not read from PEFT");
-  const std::string definition = "{edits: [{lora: {}}]}";
-  const Rig rig(model, definition, class_task(3));
-  const LoadedAdapter loaded{Adapter(yaml(definition), "test", {model->config, model->sites}, class_task(3)), rig.tensors, {}};
-  expect_message<InputError>([&] { export_adapter("peft", folder / "out", loaded, *model); },
-                             "head: a classifier's head on a decoder is not written for PEFT; graft merge writes it");
-}
-
 // Of decoders, as of encoders in test_merge.cpp: float32 sums in another order, on logits of about 1.
 TEST(DecoderMerge, GivesTheAdaptersLogits) {
   for (const std::string name :

@@ -30,6 +30,10 @@ const std::vector<Refusal> kPeftRefusals = {
 };
 constexpr const char* kOtherKind = "/peft_type: expected LORA, IA3, PREFIX_TUNING, PROMPT_TUNING or P_TUNING, found";
 
+const std::vector<Refusal> kPeftHeadRefusals = {
+    {"lora, bias all", {}, "are not read from PEFT; expected none"},
+};
+
 const std::vector<Refusal> kHubRefusals = {
     {"compacter", {}, "/config/phm_layer: Compacter's layers have no place here"},
     {"seq_bn_inv", {}, "/config/inv_adapter: invertible adapters"},
@@ -108,6 +112,17 @@ TEST(Matrix, OfPeftsDefaults) {
   std::erase_if(outcome.table, [](const auto& row) { return row.first.find_first_not_of(kOfTypes) == std::string::npos; });
   expect_rows_in_page(outcome, {"bert", "roberta", "gpt2", "llama", "mistral", "qwen2", "t5", "mt5", "bart"});
   for (const char* file : {"README.md", "doc/interop.md"}) expect_counts_in(file, outcome, "folders that PEFT writes by default");
+}
+
+// Classifiers and regressions on decoders, T5 and BART.
+TEST(Matrix, OfPeftsHeads) {
+  const Outcome outcome = run("peft_heads", "peft", kPeftHeadRefusals);
+  EXPECT_EQ(outcome.equal, 88);
+  EXPECT_EQ(outcome.refused, 10);
+  expect_rows_in_page(outcome,
+                      {"gpt2", "gpt2-value", "llama", "llama-value", "mistral", "qwen2", "t5", "t5-value", "mt5", "bart"});
+  for (const char* file : {"README.md", "doc/interop.md"})
+    expect_counts_in(file, outcome, "classifiers of PEFT on decoders, T5 and BART");
 }
 
 TEST(Matrix, OfAdapterHubsConfigurations) {

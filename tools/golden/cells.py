@@ -24,7 +24,9 @@ def seed_of(name):
 
 
 def fill(name, shape):
-    """Numbers in -1/4 .. 1/4 by splitmix64, around 1 where a tensor multiplies: the same bits everywhere."""
+    """Numbers in -1/4 .. 1/4 by splitmix64, around 1 where a tensor multiplies: the same bits everywhere, and for every copy that PEFT
+    writes of a saved module's tensor."""
+    name = name.replace(".modules_to_save.default", "").replace(".modules_to_save", "")
     count = int(np.prod(shape))
     with np.errstate(over="ignore"):
         z = np.uint64(seed_of(name)) + (np.arange(count, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -36,17 +38,19 @@ def fill(name, shape):
     return torch.from_numpy((values + np.float32(1 if around_one else 0)).reshape(tuple(shape)))
 
 
-def rows_of(config):
-    """Two rows of ids, and what a decoder beside an encoder reads of each."""
+def rows_of(config, is_classifier=False):
+    """Two rows of ids, and what a decoder beside an encoder reads of each. A classifier beside an encoder reads where a row ends."""
     random = np.random.default_rng(7)
     rows = [random.integers(3, config.vocab_size, length).tolist() for length in LENGTHS]
+    if is_classifier and config.is_encoder_decoder:
+        rows = [row[:-1] + [config.eos_token_id] for row in rows]
     targets = [[0] + random.integers(3, config.vocab_size, length).tolist() for length in (3, 1)] if config.is_encoder_decoder else None
     return rows, targets
 
 
-def rows_tensors(folder, config):
+def rows_tensors(folder, config, is_classifier=False):
     """The rows under rows/FOLDER/..., as a test reads them."""
-    rows, targets = rows_of(config)
+    rows, targets = rows_of(config, is_classifier)
     out = {f"rows/{folder}/ids": torch.tensor([i for row in rows for i in row]), f"rows/{folder}/lengths": torch.tensor([len(row) for row in rows])}
     if targets:
         out[f"rows/{folder}/target_ids"] = torch.tensor([i for row in targets for i in row])
@@ -56,7 +60,7 @@ def rows_tensors(folder, config):
 
 def compute(model, config, is_classifier):
     """[rows, labels] of a classifier, else the logits (or hidden states) of all tokens end to end; row by row in float64."""
-    rows, targets = rows_of(config)
+    rows, targets = rows_of(config, is_classifier)
     model.eval().double()
     out = []
     with torch.no_grad():

@@ -1,0 +1,160 @@
+// Classifiers and regressions on decoders, T5 and BART in PEFT's folders: where the head comes
+// from, and what is written. That they compute what PEFT computes: Matrix.OfPeftsHeads.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/error.h"
+#include "tensor/safetensors.h"
+#include "tests/interop/cells.h"
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing {
+namespace {
+
+constexpr const char* kGolden = "peft_heads";
+
+const std::map<std::string, Cell>& cells() {
+  static const std::map<std::string, Cell> loaded = load_cells(kGolden);
+  return loaded;
+}
+
+LoadedAdapter imported(const Cell& cell) {
+  const TempFolder folder;
+  return import_cell(cell, "peft", folder / "in");
+}
+
+TEST(PeftHeads, ComeBackFromAnExport) {
+  int64_t count = 0;
+  for (const auto& [key, cell] : cells()) {
+    if (key.starts_with("lora, bias all")) continue;
+    SCOPED_TRACE(key);
+    const TempFolder folder;
+    const auto model = model_of(cell);
+    const LoadedAdapter first = imported(cell);
+    export_adapter("peft", folder / "out", first, *model);
+    const LoadedAdapter again =
+        import_adapter("peft", folder / "out", *model, first.adapter.task());
+    expect_all_bits(again.tensors, first.tensors, key);
+    EXPECT_EQ(again.adapter.describe(), first.adapter.describe());
+    ++count;
+  }
+  EXPECT_EQ(count, 88);
+}
+
+// PEFT saves what is called classifier or score; T5's and BART's heads have another name, which a
+// config must list.
+TEST(PeftHeads, AreWrittenWhereTheConfigListsThem) {
+  for (const auto& [key, module] : {std::pair{"lora/t5", "classification_head"},
+                                    {"lora/bart", "classification_head"},
+                                    {"lora/llama", "score"}}) {
+    SCOPED_TRACE(key);
+    const TempFolder folder;
+    export_adapter("peft", folder / "out", imported(cells().at(key)), *model_of(cells().at(key)));
+    const Node config =
+        parse_json(read_file(folder / "out/adapter_config.json"), "adapter_config.json");
+    EXPECT_EQ(config.find("task_type")->scalar, "SEQ_CLS");
+    const Node* saved = config.find("modules_to_save");
+    std::set<std::string> names;
+    for (const Node& item : saved->items) names.insert(item.scalar);
+    EXPECT_EQ(names, (std::set<std::string>{"classifier", "score", module}));
+    int64_t held = 0;
+    for (const auto& [name, tensor] :
+         load_safetensors(folder / "out/adapter_model.safetensors").tensors)
+      held += name.starts_with(std::string("base_model.model.") + module) ? 1 : 0;
+    EXPECT_EQ(held, std::string(module) == "score" ? 1 : 4);
+  }
+}
+
+TEST(PeftHeads, AreTheModelsOwnWhereTheFolderHoldsNone) {
+  const LoadedAdapter loaded = imported(cells().at("lora/t5"));
+  EXPECT_EQ(loaded.adapter.task()->labels, (std::vector<std::string>{"bad", "so so", "good"}));
+  EXPECT_NE(loaded.provenance.origin.find("with the model's own head"), std::string::npos);
+  const NamedTensors base =
+      load_safetensors(golden_dir("classifiers") / "t5-labels/model.safetensors").tensors;
+  for (const char* layer : {"dense", "out_proj"}) {
+    for (const char* tensor : {".weight", ".bias"}) {
+      const std::string ours =
+          std::string("head/") + (std::string(layer) == "dense" ? "dense" : "out") + tensor;
+      expect_bits(loaded.tensors.at(ours).detach(),
+                  base.at(std::string("classification_head.") + layer + tensor), ours);
+    }
+  }
+  EXPECT_EQ(imported(cells().at("lora/t5-value")).adapter.task()->kind, TaskKind::kRegression);
+}
+
+TEST(PeftHeads, ThatNobodyHoldsAreAskedFor) {
+  Cell cell = cells().at("lora/t5");
+  cell.model = "trunks/t5-tiny";
+  expect_message<InputError>([&] { imported(cell); },
+                             "holds no \"base_model.model.classification_head.dense.weight\", so "
+                             "the head is the model's own");
+  expect_message<InputError>([&] { imported(cell); },
+                             "brings none; give the classifier that the adapter was trained on");
+  Cell saved =
+      cells().at("lora, head saved/t5");  // what a config lists is not looked for elsewhere
+  std::erase_if(saved.tensors, [](const auto& each) {
+    return each.first.find("classification_head") != std::string::npos;
+  });
+  expect_message<InputError>(
+      [&] { imported(saved); },
+      "tensor \"base_model.model.classification_head.dense.weight\" is missing");
+}
+
+TEST(PeftHeads, OfOtherTasksAreRefusedByName) {
+  for (const auto& [key, in_words] :
+       {std::pair{"lora/llama", "CAUSAL_LM"}, {"lora/t5", "SEQ_2_SEQ_LM"}}) {
+    Cell cell = cells().at(key);
+    cell.config["task_type"] = Node::text("TOKEN_CLS");
+    expect_message<InputError>([&] { imported(cell); },
+                               std::string("/task_type: expected ") + in_words +
+                                   ", SEQ_CLS, FEATURE_EXTRACTION or null, found \"TOKEN_CLS\"");
+  }
+  Cell words = cells().at("lora/llama");
+  words.config["task_type"] = Node::text("CAUSAL_LM");
+  expect_message<InputError>([&] { imported(words); },
+                             "tensor \"base_model.model.score.weight\" [3, 16] has no place");
+  Cell unnamed = cells().at("lora/llama");
+  unnamed.config["task_type"] = Node::null();
+  expect_all_bits(imported(unnamed).tensors, imported(cells().at("lora/llama")).tensors,
+                  "no task_type");
+}
+
+// The head's layers have places of their own: a copy of more is refused.
+TEST(PeftHeads, SaveNothingElse) {
+  Cell cell = cells().at("lora/bart");
+  cell.config["modules_to_save"] = Node::texts({"out_proj"});  // of every attention, too
+  expect_message<InputError>([&] { imported(cell); },
+                             "/modules_to_save: expected classification_head (of a model with a "
+                             "classifier), found \"out_proj\"");
+}
+
+TEST(PeftHeads, TrainedHereAreWritten) {
+  for (const std::string name : {"gpt2-tiny", "llama-grouped", "mistral-tiny", "qwen2-tiny",
+                                 "t5-tiny", "t5-gated", "bart-tiny"}) {
+    for (const Task& task : {class_task(3), regression_task()}) {
+      for (const std::string& definition :
+           {std::string("{edits: [{lora: {}}]}"),
+            std::string("{edits: [{affine: {sites: [attn.k, attn.v]}}]}"),
+            std::string("{edits: [{prefix: {length: 2, counts_positions: true}}]}")}) {
+        const auto model = golden_model(name, Precision::kFloat32, "trunks");
+        if (model->config.is_encoder_decoder() && definition.find("prefix") != std::string::npos)
+          continue;
+        const TempFolder folder;
+        Rig rig(model, definition, task);
+        rig.shake(0.1);
+        const LoadedAdapter loaded{
+            Adapter(yaml(definition), "test", {model->config, model->sites}, task),
+            rig.tensors,
+            {}};
+        EXPECT_LT(export_adapter("peft", folder / "out", loaded, *model).largest_difference, 1e-5)
+            << name << " " << definition;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace graft::testing
