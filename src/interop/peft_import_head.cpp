@@ -93,7 +93,7 @@ void PeftReader::take_own_layers(const std::vector<const Modules::Layer*>& layer
     tensors_.fault("holds no " + quote(key(*layers.front()) + ".weight") +
                    ", so the head is the model's own, and '" + model_.source + "' brings none" +
                    (own ? " that is known here: " + own->refusal : "") +
-                   "; give the classifier that the adapter was trained on");
+                   "; give --model the classifier that the adapter was trained on");
     return;
   }
   for (const Modules::Layer* layer : layers) {

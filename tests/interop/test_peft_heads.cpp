@@ -91,8 +91,9 @@ TEST(PeftHeads, ThatNobodyHoldsAreAskedFor) {
   expect_message<InputError>([&] { imported(cell); },
                              "holds no \"base_model.model.classification_head.dense.weight\", so "
                              "the head is the model's own");
-  expect_message<InputError>([&] { imported(cell); },
-                             "brings none; give the classifier that the adapter was trained on");
+  expect_message<InputError>(
+      [&] { imported(cell); },
+      "brings none; give --model the classifier that the adapter was trained on");
   Cell saved =
       cells().at("lora, head saved/t5");  // what a config lists is not looked for elsewhere
   std::erase_if(saved.tensors, [](const auto& each) {
