@@ -1,6 +1,6 @@
 #include "base/digest.h"
 
-#include <array>
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
@@ -17,6 +17,8 @@ constexpr std::array<uint32_t, 64> kRound = {
     0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
     0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
     0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+constexpr size_t kBlock = 64;  // bytes
 
 using State = std::array<uint32_t, 8>;
 
@@ -42,18 +44,29 @@ void absorb(State& state, const unsigned char* block) {
 
 }  // namespace
 
-std::string sha256(std::string_view bytes) {
-  State state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-  const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
-  size_t left = bytes.size();
-  for (; left >= 64; left -= 64, data += 64) absorb(state, data);
-  std::array<unsigned char, 128> tail{};
-  for (size_t i = 0; i < left; ++i) tail[i] = data[i];
-  tail[left] = 0x80;
-  const size_t tail_bytes = left < 56 ? 64 : 128;
-  const uint64_t bits = uint64_t{bytes.size()} * 8;
-  for (size_t i = 0; i < 8; ++i) tail[tail_bytes - 1 - i] = static_cast<unsigned char>(bits >> (8 * i));
-  for (size_t at = 0; at < tail_bytes; at += 64) absorb(state, tail.data() + at);
+void Sha256::update(std::string_view bytes) {
+  num_bytes_ += bytes.size();
+  const auto block = [](std::string_view text) { return reinterpret_cast<const unsigned char*>(text.data()); };
+  if (!rest_.empty()) {
+    const size_t taken = std::min(kBlock - rest_.size(), bytes.size());
+    rest_ += bytes.substr(0, taken);
+    bytes.remove_prefix(taken);
+    if (rest_.size() < kBlock) return;
+    absorb(state_, block(rest_));
+    rest_.clear();
+  }
+  for (; bytes.size() >= kBlock; bytes.remove_prefix(kBlock)) absorb(state_, block(bytes));
+  rest_ = bytes;
+}
+
+std::string Sha256::digest() const {
+  State state = state_;
+  std::array<unsigned char, 2 * kBlock> tail{};
+  std::copy(rest_.begin(), rest_.end(), tail.begin());
+  tail[rest_.size()] = 0x80;
+  const size_t tail_bytes = rest_.size() < kBlock - 8 ? kBlock : 2 * kBlock;
+  for (size_t i = 0; i < 8; ++i) tail[tail_bytes - 1 - i] = static_cast<unsigned char>(8 * num_bytes_ >> (8 * i));
+  for (size_t at = 0; at < tail_bytes; at += kBlock) absorb(state, tail.data() + at);
 
   constexpr char kDigits[] = "0123456789abcdef";
   std::string out;
@@ -61,6 +74,12 @@ std::string sha256(std::string_view bytes) {
     for (int shift = 28; shift >= 0; shift -= 4) out += kDigits[(word >> shift) & 15];
   }
   return out;
+}
+
+std::string sha256(std::string_view bytes) {
+  Sha256 hash;
+  hash.update(bytes);
+  return hash.digest();
 }
 
 }  // namespace graft

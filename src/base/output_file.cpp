@@ -1,6 +1,7 @@
 #include "base/output_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,10 +47,11 @@ Path behind_links(const Path& path) {
   return target;
 }
 
-// Devices, pipes and sockets take bytes as they come: a file put in their place would end them.
-bool takes_bytes_at_once(const Path& path) {
-  struct stat info {};
-  return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+// Whether `path` still names the file that is open: another process may have put it in its place, or taken it away.
+bool names(const std::string& path, int descriptor) {
+  struct stat named {}, open {};
+  if (::stat(path.c_str(), &named) != 0 || ::fstat(descriptor, &open) != 0) return false;
+  return named.st_dev == open.st_dev && named.st_ino == open.st_ino;
 }
 
 }  // namespace
@@ -68,6 +70,18 @@ std::optional<int> named_descriptor(const Path& path) {
     if (!follow_link(target, error)) break;
   }
   return std::nullopt;
+}
+
+// Devices, pipes and sockets take bytes as they come: a file put in their place would end them.
+bool takes_bytes_at_once(const Path& path) {
+  struct stat info {};
+  if (named_descriptor(path)) return true;
+  return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
+Path partial_path(const Path& path) {
+  const Path target = behind_links(path);
+  return folder_of(target) / ("." + target.filename().string() + ".partial");
 }
 
 OutputFile::OutputFile(Path path) : path_(std::move(path)) {
@@ -89,24 +103,67 @@ OutputFile::OutputFile(Path path) : path_(std::move(path)) {
   temp_ = std::move(temp);
 }
 
-OutputFile::~OutputFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-  if (!temp_.empty()) ::unlink(temp_.c_str());
+OutputFile::OutputFile(Path path, Partial partial) : path_(std::move(path)), keeps_partial_(true), num_bytes_(partial.bytes) {
+  ensure(!takes_bytes_at_once(path_), "a part is kept of a regular file");
+  target_ = behind_links(path_);
+  temp_ = partial_path(path_).string();
+  try {
+    open_partial();
+  } catch (...) {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    throw;
+  }
 }
 
-void OutputFile::write(std::string_view bytes) { write_all(descriptor_, bytes, path_); }
+void OutputFile::open_partial() {
+  do {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    descriptor_ = ::open(temp_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (descriptor_ < 0) throw IoError(refused("cannot create a file beside", path_));
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)  // a file system without locks is let pass
+      throw InputError(named(path_.string()) + ": another process is writing it; wait for it, or stop it first");
+  } while (!names(temp_, descriptor_));
+  const uint64_t there = static_cast<uint64_t>(status_of(descriptor_, temp_).st_size);
+  if (there < num_bytes_) {
+    throw InputError(named(temp_) + ": expected at least " + std::to_string(num_bytes_) + " bytes, found " +
+                     std::to_string(there) + "; begin anew");
+  }
+  const auto end = static_cast<off_t>(num_bytes_);
+  if (::ftruncate(descriptor_, end) != 0 || ::lseek(descriptor_, end, SEEK_SET) < 0) throw IoError(refused("cannot cut", temp_));
+}
+
+OutputFile::~OutputFile() {
+  if (!keeps_partial_) discard();
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void OutputFile::discard() {
+  if (!temp_.empty()) ::unlink(temp_.c_str());
+  temp_.clear();
+  if (descriptor_ >= 0) ::close(descriptor_);
+  descriptor_ = -1;
+}
+
+void OutputFile::write(std::string_view bytes) {
+  write_all(descriptor_, bytes, path_);
+  num_bytes_ += bytes.size();
+}
+
+void OutputFile::sync() {
+  if (!is_stream() && ::fsync(descriptor_) != 0) throw IoError(refused("cannot sync", path_));
+}
 
 void OutputFile::finish() {
-  if (!is_stream() && (::fchmod(descriptor_, 0644) != 0 || ::fsync(descriptor_) != 0)) throw IoError(refused("cannot sync", path_));
+  if (!is_stream()) {
+    if (::fchmod(descriptor_, 0644) != 0) throw IoError(refused("cannot sync", path_));
+    sync();
+    // While its lock is held: a process that waits for it must not take the finished file for a part.
+    if (::rename(temp_.c_str(), target_.c_str()) != 0) throw IoError(refused("cannot replace", path_));
+    temp_.clear();
+    sync_directory(folder_of(target_));
+  }
   ::close(descriptor_);
   descriptor_ = -1;
-  if (!is_stream()) replace();
-}
-
-void OutputFile::replace() {
-  if (::rename(temp_.c_str(), target_.c_str()) != 0) throw IoError(refused("cannot replace", path_));
-  temp_.clear();
-  sync_directory(folder_of(target_));
 }
 
 }  // namespace graft

@@ -11,6 +11,7 @@
 #include "cli/out_of_memory.h"
 #include "cli/records.h"
 #include "cli/report.h"
+#include "cli/row_feed.h"
 #include "cli/subject.h"
 #include "train/progress.h"
 
@@ -20,6 +21,7 @@ namespace {
 
 struct EvalFlags {
   SubjectFlags subject;
+  RowFlags rows;
   std::string json, records;
   bool reports = false;
   int64_t mistakes = 10;
@@ -35,7 +37,7 @@ std::vector<std::string> given_in(const std::string& group, const CLI::App& comm
 }
 
 // Rounded for the eye; --json has every digit.
-void print_scores(std::FILE* out, const Evaluation& evaluation, const Dataset& rows) {
+void print_scores(std::FILE* out, const Evaluation& evaluation, const Dataset& rows, int64_t num_skipped) {
   const auto line = [out](const std::string& name, const std::string& value) {
     std::fprintf(out, "%-12s %s\n", name.c_str(), value.c_str());
   };
@@ -43,6 +45,7 @@ void print_scores(std::FILE* out, const Evaluation& evaluation, const Dataset& r
     line(name, std::isfinite(value) ? number_text(value) : "undefined");
   };
   line("rows", count_text(rows.size()));
+  if (num_skipped > 0) line("skipped", count_text(num_skipped));
   score("loss", evaluation.loss);
   for (const Score& each : evaluation.scores) score(each.name, each.value);
   if (evaluation.majority) {
@@ -67,10 +70,30 @@ Node cut_node(const Dataset& data) {
   return Node::list(std::move(rows));
 }
 
+// All rows, encoded; `num_skipped`: those that cannot be and are left out.
+Judged read_judged(const EvalFlags& flags, const Subject& subject, int64_t& num_skipped) {
+  const auto encode = [&](std::vector<Example> examples) {
+    return encode_judged(std::move(examples), subject.task, subject.text, subject.model->config, subject.max_length);
+  };
+  check_skipped(flags.rows);
+  if (flags.rows.on_error == OnError::kStop) return encode(read_examples(flags.subject.data, subject.task, LabelUse::kRequired));
+  RowFeed feed({.data = flags.subject.data, .use = LabelUse::kRequired, .cut_name = ""}, flags.rows, subject.task,
+               [&](std::vector<Example> examples) { return encode(std::move(examples)).rows; });
+  std::vector<Example> examples;
+  const auto keep = [&](const Dataset& data) { examples.insert(examples.end(), data.examples.begin(), data.examples.end()); };
+  feed.check([&](const Table&, const Dataset& data) { keep(data); });
+  if (feed.comes_in_pieces()) feed.for_each(0, [&](const RowFeed::Window& window) { keep(window.data); });
+  num_skipped = feed.num_skipped();
+  return encode(std::move(examples));
+}
+
 int evaluate_file(const EvalFlags& flags) {
   check_not_rows("--json", flags.json, flags.subject.data);
   check_not_rows("--records", flags.records, flags.subject.data);
+  check_not_rows("--skipped", flags.rows.skipped, flags.subject.data);
   check_apart({"--json", flags.json}, {"--records", flags.records});
+  check_apart({"--json", flags.json}, {"--skipped", flags.rows.skipped});
+  check_apart({"--records", flags.records}, {"--skipped", flags.rows.skipped});
   const Subject subject = load_subject(flags.subject);
   if (!flags.records.empty() && subject.task.kind == TaskKind::kChoice)
     throw InputError("--records: not kept where options share a prompt; take a task of kind generation");
@@ -79,8 +102,8 @@ int evaluate_file(const EvalFlags& flags) {
     throw InputError(joined(flags.writing) + ": scoring task " + quote(subject.task.name) +
                      " writes no texts; leave such flags out, or take a task of kind generation with a metric of texts");
   }
-  const Judged data = encode_judged(read_examples(flags.subject.data, subject.task, LabelUse::kRequired), subject.task,
-                                    subject.text, subject.model->config, subject.max_length);
+  int64_t num_skipped = 0;
+  const Judged data = read_judged(flags, subject, num_skipped);
   tell_cut(data.rows, "data");
   if (data.prompts) tell_cut(*data.prompts, "prompts");
   const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing));
@@ -96,6 +119,7 @@ int evaluate_file(const EvalFlags& flags) {
   const Evaluation evaluation = evaluate(*subject.model, bound, subject.task, data, subject.text, options);
   progress.finish();
   Node json = Node::map({{"version", Node::integer(1)}, {"rows", Node::integer(data.rows.size())}});
+  if (flags.rows.on_error == OnError::kSkip) json["skipped"] = Node::integer(num_skipped);
   put_scores(json, evaluation);
   json["texts_cut"] = Node::integer(data.rows.num_cut());
   json["cut"] = cut_node(data.rows);
@@ -106,8 +130,9 @@ int evaluate_file(const EvalFlags& flags) {
   if (report) json["report"] = to_node(*report);
   if (!flags.records.empty()) write_file_atomically(flags.records, record_lines(data.rows, evaluation.records));
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(json));
-  print_scores(messages_beside({flags.json, flags.records}), evaluation, data.rows);
-  if (report) print_report(messages_beside({flags.json, flags.records}), *report);
+  std::FILE* const out = messages_beside({flags.json, flags.records, flags.rows.skipped});
+  print_scores(out, evaluation, data.rows, num_skipped);
+  if (report) print_report(out, *report);
   return 0;
 }
 
@@ -118,6 +143,7 @@ void add_eval(CLI::App& app, Action& action) {
   auto flags = std::make_shared<EvalFlags>();
   add_subject(*command, flags->subject);
   add_generation(*command, flags->subject.generate);
+  add_error_flags(*command, flags->rows);
   accept_standard_output(*command->add_option("--json", flags->json, "also write the scores to this file; -: the standard output"));
   CLI::Option* const report = command->add_flag(
       "--report", flags->reports,

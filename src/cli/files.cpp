@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "base/output_file.h"
-#include "data/row_stream.h"
 #include "data/row_writer.h"
 
 namespace graft {
@@ -55,12 +54,6 @@ void check_not_rows(const char* flag, const std::string& out, const std::string&
 void check_apart(const std::pair<const char*, std::string>& one, const std::pair<const char*, std::string>& other) {
   if (one.second.empty() || one.second != other.second) return;
   throw InputError(std::string(one.first) + " and " + other.first + " both name '" + one.second + "'; choose another for one of them");
-}
-
-void for_each_table(const std::string& data, const Task& task, const std::function<void(const Table& table)>& use) {
-  if (!comes_in_pieces(data)) return use(read_table(data, table_options(task)));
-  RowStream stream(data, table_options(task));
-  while (const std::optional<Table> table = stream.next()) use(*table);
 }
 
 }  // namespace graft

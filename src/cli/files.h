@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdio>
-#include <functional>
 #include <initializer_list>
 #include <string>
 #include <utility>
@@ -34,9 +33,5 @@ std::FILE* messages_beside(std::initializer_list<std::string> outputs);
 void check_not_rows(const char* flag, const std::string& out, const std::string& data);
 // Throws InputError where two flags name one file to write.
 void check_apart(const std::pair<const char*, std::string>& one, const std::pair<const char*, std::string>& other);
-
-// The rows of a file, as tables: a regular file at once, so that its faults are told before anything is done; what comes in pieces
-// (the standard input, a pipe) piece by piece. Throws what reading throws.
-void for_each_table(const std::string& data, const Task& task, const std::function<void(const Table& table)>& use);
 
 }  // namespace graft

@@ -2,10 +2,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <functional>
+#include <limits>
 #include <optional>
 
+#include "base/digest.h"
 #include "base/error.h"
-#include "base/output_file.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -13,7 +15,8 @@
 #include "cli/generation.h"
 #include "cli/out_of_memory.h"
 #include "cli/records.h"
-#include "data/row_stream.h"
+#include "cli/row_feed.h"
+#include "cli/row_output.h"
 #include "data/row_writer.h"
 #include "edit/adapter_file.h"
 #include "infer/dataset.h"
@@ -24,9 +27,12 @@ namespace graft {
 
 namespace {
 
+constexpr int64_t kBatches = 4;  // that are read at once: among these lengths are sorted
+
 struct GenerateFlags {
   std::string model, adapter, prompt, data, data_format, task, chat, out, format;
   GenerationFlags generate;
+  RowFlags rows;
   std::vector<std::string> stop, ignored_keys;
   int64_t batch = 16, threads = 0, max_length = 0;
   Precision precision = Precision::kFloat32;
@@ -98,7 +104,6 @@ Dataset prompts_of(std::vector<Example> examples, const GenerateFlags& flags, co
   if (flags.has_prompt && flags.max_length == 0 && data.num_cut() > 0)
     throw InputError("--prompt: longer than the " + std::to_string(longest) + " tokens that " + flags.model +
                      " serves; shorten it");
-  tell_cut(data, "prompts");
   return data;
 }
 
@@ -143,10 +148,10 @@ struct Totals {
   }
 };
 
-void tell_speed(const Totals& totals) {
-  std::fprintf(stderr, "%s %s read, %s written in %.2f s, %.1f tokens/s\n", count_text(totals.read).c_str(),
+void tell_speed(const Totals& totals, const std::string& skipped) {
+  std::fprintf(stderr, "%s %s read, %s written in %.2f s, %.1f tokens/s%s\n", count_text(totals.read).c_str(),
                plural(totals.read, "token").c_str(), count_text(totals.written).c_str(), totals.seconds,
-               static_cast<double>(totals.written) / std::max(totals.seconds, 1e-9));
+               static_cast<double>(totals.written) / std::max(totals.seconds, 1e-9), skipped.c_str());
 }
 
 WriteOptions write_options(const GenerateFlags& flags, const Writer& writer, const Task& task) {
@@ -172,63 +177,108 @@ void stream_answer(const Dataset& data, const Writer& writer, const Bound& bound
   totals.add(data.sequences, written);
 }
 
-// Answers to rows, each written when it is done, in the order of the file.
+std::string path_of(const GenerateFlags& flags) { return flags.out.empty() ? "/dev/stdout" : flags.out; }
+
+TableFormat format_of(const GenerateFlags& flags) {
+  return flags.format.empty() ? row_format_of(path_of(flags), "--out") : row_format(flags.format);
+}
+
+// Answers to rows, written window by window in the order of the file.
 class AnswerFile {
  public:
   AnswerFile(const GenerateFlags& flags, const Writer& writer, const Bound& bound, WriteOptions options)
-      : flags_(flags),
-        writer_(writer),
-        bound_(bound),
-        options_(std::move(options)),
-        path_(flags.out.empty() ? "/dev/stdout" : flags.out),
-        format_(flags.format.empty() ? row_format_of(path_, "--out") : row_format(flags.format)) {}
+      : flags_(flags), writer_(writer), bound_(bound), options_(std::move(options)), format_(format_of(flags)) {}
 
-  void answer(const Dataset& data, Verbosity verbosity, Totals& totals) {
-    open();
+  // The answer to --prompt.
+  void answer(const Dataset& data, Totals& totals) {
+    open(/*can_go_on=*/false, [] { return Node::null(); });
+    write_window(data, options_, totals);
+    finish();
+  }
+
+  void answer(RowFeed& feed, const Task& task, Totals& totals) {
     WriteOptions options = options_;
     const RowLayout layout = writer_.loaded.adapter.layout();
-    if (options.generate.max_new_tokens == kAsFits)  // of all rows, not of each window
-      options.generate.max_new_tokens = fitting_tokens(room_for_texts(writer_.model->config, layout, data.sequences));
-    const auto window = static_cast<size_t>(kBatches * options.batch);  // among these lengths are sorted
-    Progress progress("prompt", data.size(), 0, verbosity);
-    for (size_t begin = 0; begin < data.sequences.size(); begin += window) {
-      const size_t end = std::min(begin + window, data.sequences.size());
-      const auto first = data.sequences.begin();
-      const std::vector<Sequence> prompts(first + static_cast<std::ptrdiff_t>(begin), first + static_cast<std::ptrdiff_t>(end));
-      options.progress = [&](int64_t done, int64_t) { progress.update(static_cast<int64_t>(begin) + done, ""); };
-      const Written written = write_texts(*writer_.model, {&bound_, {}}, prompts, writer_.text, options);
-      for (size_t i = 0; i < written.texts.size(); ++i) write(data, begin + i, written.texts[i]);
-      totals.add(prompts, written);
-    }
+    int64_t room = std::numeric_limits<int64_t>::max();
+    feed.check([&](const Table&, const Dataset& data) {
+      if (data.size() > 0) room = std::min(room, room_for_texts(writer_.model->config, layout, data.sequences));
+    });
+    const bool fits_all = options.generate.max_new_tokens == kAsFits && !feed.comes_in_pieces();
+    if (fits_all) options.generate.max_new_tokens = fitting_tokens(room);  // of all rows, not of each window
+    const auto open_once = [&] { open(feed.lasts(), [&] { return about(task); }); };
+    if (!feed.comes_in_pieces()) open_once();
+    const bool shows_progress = !flags_.is_quiet && !feed.comes_in_pieces();
+    Progress progress("prompt", feed.num_rows(), done_.num_read, shows_progress ? Verbosity::kNormal : Verbosity::kQuiet);
+    const auto answer_window = [&](const RowFeed::Window& window) {
+      open_once();
+      options.progress = [&](int64_t done, int64_t) { progress.update(window.table.first_row + done, ""); };
+      if (window.data.size() > 0) write_window(window.data, options, totals);
+      done_.num_read = window.num_read;
+      output_->commit(done_);
+    };
+    const auto answer_rest = [&] {
+      feed.for_each(done_.num_read, answer_window);
+      finish();
+    };
+    if (!output_) answer_rest();  // of rows that come in pieces nothing is kept
+    else if (!output_->is_finished()) output_->guard(answer_rest);
     progress.finish();
   }
 
-  void finish() { rows_->finish(); }
-
  private:
-  static constexpr int64_t kBatches = 4;
-
   // The file is made when all that can be wrong with the first rows has been told.
-  void open() {
-    if (file_) return;
-    file_.emplace(path_);
+  void open(bool can_go_on, const std::function<Node()>& about) {
+    if (output_) return;
+    output_.emplace(std::vector<std::string>{path_of(flags_)}, can_go_on, flags_.rows.goes_on, about);
+    done_ = output_->state().value_or(RowOutput::State{});
+    if (output_->is_finished()) return;
     std::vector<std::string> columns = {"id", "cut", "output", "tokens", "logprob", "finish"};  // of CSV and TSV
     if (flags_.shows_prompt) columns.insert(columns.begin() + 1, "prompt");
-    rows_.emplace(*file_, format_, columns);
+    rows_.emplace(output_->file(0), format_, columns, output_->state() ? std::optional(done_.num_written) : std::nullopt);
   }
 
-  void write(const Dataset& data, size_t row, const WrittenText& text) {
-    rows_->write(output_node(data, row, text, flags_.shows_prompt, format_), "line " + std::to_string(data.examples[row].line) + ": ");
+  void write_window(const Dataset& data, const WriteOptions& options, Totals& totals) {
+    const Written written = write_texts(*writer_.model, {&bound_, {}}, data.sequences, writer_.text, options);
+    for (size_t i = 0; i < written.texts.size(); ++i) {
+      rows_->write(output_node(data, i, written.texts[i], flags_.shows_prompt, format_),
+                   "line " + std::to_string(data.examples[i].line) + ": ");
+    }
+    totals.add(data.sequences, written);
+    done_.num_answered = done_.num_written = rows_->num_rows();
+  }
+
+  void finish() {
+    rows_->end();
+    output_->finish(done_);
+  }
+
+  // What the texts depend on.
+  Node about(const Task& task) const {
+    Node about = about_answers({.model = flags_.model,
+                                .adapter = flags_.adapter,
+                                .data = flags_.data,
+                                .task = &task,
+                                .precision = flags_.precision,
+                                .max_length = flags_.max_length,
+                                .format = format_,
+                                .on_error = flags_.rows.on_error});
+    about["what says how texts are written"] = Node::text(sha256(to_json(flags_.generate.given, -1)));
+    about["--seed"] = Node::text(std::to_string(flags_.generate.seed));
+    about["--ignore-generation-config"] = Node::text(flags_.generate.ignores_model ? "given" : "");
+    about["--stop"] = Node::text(list_text(options_.stop));
+    about["--batch"] = Node::text(std::to_string(flags_.batch));
+    about["--show-prompt"] = Node::text(flags_.shows_prompt ? "given" : "");
+    return about;
   }
 
   const GenerateFlags& flags_;
   const Writer& writer_;
   const Bound& bound_;
   WriteOptions options_;
-  std::string path_;
   TableFormat format_;
-  std::optional<OutputFile> file_;
+  std::optional<RowOutput> output_;
   std::optional<RowWriter> rows_;
+  RowOutput::State done_;
 };
 
 // The value of --prompt; "-" is all of the standard input but the line end that echo and editors put behind it.
@@ -247,6 +297,11 @@ void check_flags(const GenerateFlags& flags) {
         "--stop: expected a text, found an empty one, which would end every answer before its first letter; leave the flag out");
   }
   check_not_rows("--out", flags.out, flags.data);
+  check_not_rows("--skipped", flags.rows.skipped, flags.data);
+  check_apart({"--out", path_of(flags)}, {"--skipped", flags.rows.skipped});
+  const bool is_of_rows = flags.rows.goes_on || flags.rows.on_error == OnError::kSkip || !flags.rows.skipped.empty();
+  if (flags.has_prompt && is_of_rows) throw InputError("--on-error, --skipped and --resume: expected with --data; leave them out");
+  if (flags.rows.goes_on) check_resumable({path_of(flags)}, flags.data);
 }
 
 int generate_texts(GenerateFlags flags) {
@@ -259,23 +314,22 @@ int generate_texts(GenerateFlags flags) {
   const WriteOptions options = write_options(flags, writer, task);
   AnswerFile answers(flags, writer, bound, options);
   Totals totals;
+  std::string skipped;
   if (flags.has_prompt) {
     const Dataset data = prompts_of(example_of(flags.prompt), flags, writer, task);
+    tell_cut(data, "prompts");
     if (!flags.is_json && flags.out.empty() && flags.format.empty()) {
       stream_answer(data, writer, bound, options, totals);
     } else {
-      answers.answer(data, Verbosity::kQuiet, totals);
-      answers.finish();
+      answers.answer(data, totals);
     }
   } else {
-    const bool shows_progress = !flags.is_quiet && !comes_in_pieces(flags.data);
-    for_each_table(flags.data, task, [&](const Table& table) {
-      const Dataset data = prompts_of(to_examples(table, task, LabelUse::kOptional), flags, writer, task);
-      answers.answer(data, shows_progress ? Verbosity::kNormal : Verbosity::kQuiet, totals);
-    });
-    answers.finish();
+    RowFeed feed({.data = flags.data, .window = kBatches * flags.batch, .cut_name = "prompts"}, flags.rows, task,
+                 [&](std::vector<Example> examples) { return prompts_of(std::move(examples), flags, writer, task); });
+    answers.answer(feed, task, totals);
+    skipped = feed.skipped_text();
   }
-  if (!flags.is_quiet) tell_speed(totals);
+  if (!flags.is_quiet) tell_speed(totals, skipped);
   return 0;
 }
 
@@ -307,6 +361,8 @@ void add_generate(CLI::App& app, Action& action) {
   add_precision(*command, flags->precision);
   add_threads(*command, flags->threads);
   add_generation(*command, flags->generate);
+  add_error_flags(*command, flags->rows);
+  add_resume_flag(*command, flags->rows);
   command->add_flag("--quiet", flags->is_quiet, "no progress, no speed");
   command->footer(
       "Examples:\n  graft generate --model SmolLM2-135M-Instruct --chat model --prompt \"Name three birds.\"\n"
@@ -314,7 +370,7 @@ void add_generate(CLI::App& app, Action& action) {
       "  graft generate --model gpt2 --adapter runs/e2e/adapter --data e2e/test.jsonl --beams 10 --out answers.jsonl\n"
       "Flags win over the model's own settings; where neither draws tokens, the most probable one is taken each time. The answer goes to the standard output, all else to "
       "standard error.");
-  command->callback([flags, prompt, command, &action] {
+  command->callback([flags, prompt, &action] {
     flags->has_prompt = prompt->count() > 0;
     action = [flags] {
       return with_memory_need({0, "Lower --batch, --beams or --max-new-tokens, or give --precision bf16"},

@@ -1,11 +1,9 @@
 // graft predict: what an adapter or a bare model answers to each row, in the order of the file.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <iterator>
 #include <optional>
 
 #include "base/error.h"
-#include "base/output_file.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -13,35 +11,25 @@
 #include "cli/out_of_memory.h"
 #include "cli/prediction_rows.h"
 #include "cli/records.h"
+#include "cli/row_feed.h"
+#include "cli/row_output.h"
 #include "cli/subject.h"
-#include "data/row_stream.h"
 #include "train/progress.h"
 
 namespace graft {
 
 namespace {
 
-constexpr int64_t kWindow = 1024;  // rows that are answered before the first of them is written; among them lengths are sorted
+// Rows that are answered before the first of them is written; among them lengths are sorted, and --resume goes on behind them.
+constexpr int64_t kWindow = 1024;
 
 struct PredictFlags {
   SubjectFlags subject;
+  RowFlags rows;
   std::string out, format, records;
   std::vector<std::string> columns;
   bool only_errors = false;
 };
-
-// Rows begin .. end of `data`, moved out of it.
-Dataset window_of(Dataset& data, int64_t begin, int64_t end) {
-  const auto moved = [&](auto& from, auto& to) {
-    if (from.empty()) return;
-    to.assign(std::make_move_iterator(from.begin() + begin), std::make_move_iterator(from.begin() + end));
-  };
-  Dataset window;
-  moved(data.examples, window.examples);
-  moved(data.sequences, window.sequences);
-  moved(data.options, window.options);
-  return window;
-}
 
 // Answers rows and writes them as they come.
 class Predictor {
@@ -51,65 +39,104 @@ class Predictor {
         subject_(subject),
         format_(format),
         columns_(flags.columns, subject.task, format, is_ensemble(flags.subject.route)),
-        bound_(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing)) {
+        bound_(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing)),
+        feed_({.data = flags.subject.data, .use = flags.only_errors ? LabelUse::kRequired : LabelUse::kOptional, .window = kWindow},
+              flags.rows, subject.task, [this](std::vector<Example> examples) {
+                return encode_examples(std::move(examples), subject_.task, subject_.text, subject_.model->config,
+                                       subject_.max_length, TargetUse::kLeaveOut);
+              }) {
     options_.route = flags.subject.route;
     options_.keep_records = !flags.records.empty();
   }
 
-  void answer(const Table& table, Verbosity verbosity) {
-    const Task& task = subject_.task;
-    columns_.bind(table);
-    const LabelUse use = flags_.only_errors ? LabelUse::kRequired : LabelUse::kOptional;
-    Dataset data = encode_examples(to_examples(table, task, use), task, subject_.text, subject_.model->config, subject_.max_length,
-                                   TargetUse::kLeaveOut);
-    tell_cut(data, "data");
-    open();
-    const int64_t total = data.size();
-    Progress progress("row", total, 0, verbosity);
-    for (int64_t begin = 0; begin < total; begin += kWindow) {
-      options_.progress = [&](int64_t done, int64_t) { progress.update(begin + done, ""); };
-      answer_window(window_of(data, begin, std::min(begin + kWindow, total)), table);
-    }
+  void answer() {
+    feed_.check([&](const Table& table, const Dataset&) { columns_.bind(table); });
+    if (!feed_.comes_in_pieces()) open();
+    const bool shows_progress = !flags_.subject.is_quiet && !feed_.comes_in_pieces();
+    Progress progress("row", feed_.num_rows(), done_.num_read, shows_progress ? Verbosity::kNormal : Verbosity::kQuiet);
+    const auto answer_window = [&](const RowFeed::Window& window) {
+      columns_.bind(window.table);
+      open();
+      options_.progress = [&](int64_t done, int64_t) { progress.update(window.table.first_row + done, ""); };
+      if (window.data.size() > 0) write_window(window.data, window.table);
+      done_.num_read = window.num_read;
+      output_->commit(done_);
+    };
+    const auto answer_rest = [&] {
+      feed_.for_each(done_.num_read, answer_window);
+      writer_->end();
+      output_->finish(done_);
+    };
+    if (!output_ || !output_->is_finished()) guarded(answer_rest);
     progress.finish();
   }
 
-  void finish() {
-    writer_->finish();
-    if (records_) records_->finish();
+  void tell() const {
     if (flags_.subject.is_quiet) return;
-    std::FILE* out = messages_beside({flags_.out, flags_.records});
+    std::FILE* out = messages_beside({flags_.out, flags_.records, flags_.rows.skipped});
+    const std::string skipped = feed_.skipped_text();
     if (flags_.only_errors)
-      std::fprintf(out, "%s of %s %s wrong, in %s\n", count_text(writer_->num_rows()).c_str(), count_text(num_answered_).c_str(),
-                   num_answered_ == 1 ? "prediction is" : "predictions are", flags_.out.c_str());
+      std::fprintf(out, "%s of %s %s wrong, in %s%s\n", count_text(done_.num_written).c_str(), count_text(done_.num_answered).c_str(),
+                   done_.num_answered == 1 ? "prediction is" : "predictions are", flags_.out.c_str(), skipped.c_str());
     else
-      std::fprintf(out, "%s %s in %s\n", count_text(num_answered_).c_str(), plural(num_answered_, "prediction").c_str(),
-                   flags_.out.c_str());
+      std::fprintf(out, "%s %s in %s%s\n", count_text(done_.num_answered).c_str(), plural(done_.num_answered, "prediction").c_str(),
+                   flags_.out.c_str(), skipped.c_str());
   }
 
  private:
   // Files are made when all that can be wrong with the first rows has been told.
   void open() {
-    if (file_) return;
-    file_.emplace(flags_.out);
-    writer_.emplace(*file_, format_, columns_.header());
-    if (!flags_.records.empty()) records_.emplace(flags_.records);
+    if (output_) return;
+    std::vector<std::string> paths = {flags_.out};
+    if (!flags_.records.empty()) paths.push_back(flags_.records);
+    output_.emplace(std::move(paths), feed_.lasts(), flags_.rows.goes_on, [&] { return about(); });
+    done_ = output_->state().value_or(RowOutput::State{});
+    if (output_->is_finished()) return;
+    writer_.emplace(output_->file(0), format_, columns_.header(),
+                    output_->state() ? std::optional(done_.num_written) : std::nullopt);
   }
 
-  void answer_window(const Dataset& data, const Table& table) {
+  // What the predictions depend on.
+  Node about() const {
+    const SubjectFlags& subject = flags_.subject;
+    Node about = about_answers({.model = subject.model,
+                                .adapter = subject.adapter,
+                                .data = subject.data,
+                                .task = &subject_.task,
+                                .precision = subject.precision,
+                                .max_length = subject_.max_length,
+                                .format = format_,
+                                .on_error = flags_.rows.on_error});
+    about["--columns"] = Node::text(list_text(flags_.columns));
+    about["--errors"] = Node::text(flags_.only_errors ? "given" : "");
+    about["--records"] = Node::text(flags_.records);
+    about["--routing"] = Node::text(routing_name(subject.route.routing));
+    if (is_ensemble(subject.route)) about["--routes"] = Node::text(std::to_string(subject.route.routes));
+    about["--route-seed"] = Node::text(std::to_string(subject.route.seed));
+    return about;
+  }
+
+  void guarded(const std::function<void()>& f) {
+    if (output_) output_->guard(f);
+    else f();  // of rows that come in pieces nothing is kept
+  }
+
+  void write_window(const Dataset& data, const Table& table) {
     std::vector<PredictedRow> rows;
     if (subject_.task.kind == TaskKind::kChoice) {
       rows = chosen_rows(data, choose(*subject_.model, bound_, subject_.task, data, options_));
     } else {
       const Predictions predictions = predict(*subject_.model, bound_, data, options_);
       rows = predicted_rows(subject_.task, data, predictions);
-      if (records_) records_->write(record_lines(data, predictions.records));
+      if (options_.keep_records) output_->file(1).write(record_lines(data, predictions.records));
     }
     for (size_t i = 0; i < rows.size(); ++i) {
       const Example& example = data.examples[i];
-      ++num_answered_;
       if (flags_.only_errors && !rows[i].is_wrong.value_or(false)) continue;
       writer_->write(columns_.row(rows[i].own, example), table.source + ":" + std::to_string(example.line) + ": ");
     }
+    done_.num_answered += std::ssize(rows);
+    done_.num_written = writer_->num_rows();
   }
 
   const PredictFlags& flags_;
@@ -118,15 +145,20 @@ class Predictor {
   PredictionColumns columns_;
   Bound bound_;
   PredictOptions options_;
-  std::optional<OutputFile> file_, records_;
+  RowFeed feed_;
+  std::optional<RowOutput> output_;
   std::optional<RowWriter> writer_;
-  int64_t num_answered_ = 0;
+  RowOutput::State done_;
 };
 
 int predict_file(const PredictFlags& flags) {
   check_not_rows("--out", flags.out, flags.subject.data);
   check_not_rows("--records", flags.records, flags.subject.data);
+  check_not_rows("--skipped", flags.rows.skipped, flags.subject.data);
   check_apart({"--out", flags.out}, {"--records", flags.records});
+  check_apart({"--out", flags.out}, {"--skipped", flags.rows.skipped});
+  check_apart({"--records", flags.records}, {"--skipped", flags.rows.skipped});
+  if (flags.rows.goes_on) check_resumable({flags.out, flags.records}, flags.subject.data);
   const TableFormat format = flags.format.empty() ? row_format_of(flags.out, "--out") : row_format(flags.format);
   const Subject subject = load_subject(flags.subject);
   const Task& task = subject.task;
@@ -138,11 +170,8 @@ int predict_file(const PredictFlags& flags) {
     throw InputError("--records: only for tasks with a head; of a task of kind generation graft eval writes them");
   check_records(subject, flags.subject, flags.records);
   Predictor predictor(flags, subject, format);
-  const bool shows_progress = !flags.subject.is_quiet && !comes_in_pieces(flags.subject.data);
-  for_each_table(flags.subject.data, task, [&](const Table& table) {
-    predictor.answer(table, shows_progress ? Verbosity::kNormal : Verbosity::kQuiet);
-  });
-  predictor.finish();
+  predictor.answer();
+  predictor.tell();
   return static_cast<int>(ExitCode::kDone);
 }
 
@@ -166,11 +195,14 @@ void add_predict(CLI::App& app, Action& action) {
       "--records", flags->records,
       "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the "
       "last block over those read there alone (that predict, or the one that a classifier reads)"));
+  add_error_flags(*command, flags->rows);
+  add_resume_flag(*command, flags->rows);
   command->footer(
       "Examples:\n  graft predict --model models/minilm --adapter runs/sst2/adapter --data rows.jsonl --out predictions.jsonl\n"
       "  graft predict --model models/minilm --adapter runs/sst2/adapter --data dev.tsv --errors --columns id,text,gold,prediction,"
       "probability --out errors.csv\n"
       "  tail -f mail.jsonl | graft predict --model models/minilm --adapter runs/mail/adapter --data - --out -\n"
+      "  graft predict --model models/minilm --adapter runs/mail/adapter --data mails.jsonl --out answers.jsonl --on-error skip --resume\n"
       "Rows need no label; one that is there must be a known one.");
   command->callback([flags, &action] {
     action = [flags] { return with_memory_need({0, "Give --precision bf16"}, [&] { return predict_file(*flags); }); };

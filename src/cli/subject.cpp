@@ -83,6 +83,13 @@ LoadedAdapter without_adapter(const SubjectFlags& flags, const Model& model, con
 
 }  // namespace
 
+std::string routing_name(Routing routing) {
+  for (const auto& [name, known] : kRoutings) {
+    if (known == routing) return name;
+  }
+  throw InternalError("unknown routing");
+}
+
 Subject load_subject(const SubjectFlags& flags) {
   set_threads(flags.threads);
   check_route_flags(flags);

@@ -36,6 +36,9 @@ struct Subject {
   int64_t max_length = 0;  // tokens of a row
 };
 
+// The name of --routing.
+std::string routing_name(Routing routing);
+
 // The flags that both commands have.
 void add_subject(CLI::App& command, SubjectFlags& flags);
 

@@ -55,6 +55,7 @@ class RecordReader {
   RecordReader(std::string_view text, const Dialect& dialect, const Origin& origin)
       : text_(text), dialect_(dialect), origin_(origin), line_(origin.first_line) {}
 
+  size_t offset() const { return offset_; }
   bool at_end() const { return offset_ >= text_.size(); }
   bool only_line_ends_follow() const {
     return is_line_end(offset_) && text_.find_first_not_of("\r\n", offset_) == std::string_view::npos;
@@ -176,13 +177,21 @@ Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin, 
   table.has_header = options.columns.empty();
   if (table.has_header) {
     table.columns = reader.next().fields;
+    if (options.keeps_faulty_rows) check_text(text, 0, reader.offset(), origin);
     check_columns(table.columns, origin.source);
   }
   while (!reader.at_end()) {
     if (table.columns.size() > 1 && reader.only_line_ends_follow()) break;  // in one column a blank line is an empty text
+    const size_t begin = reader.offset();
     Record record = reader.next();
-    if (record.fields.size() != table.columns.size()) throw InputError(wrong_count(table, record, dialect));
-    table.rows.push_back({std::move(record.fields), {}, record.line});
+    try {
+      if (options.keeps_faulty_rows) check_text(text, begin, reader.offset(), origin);
+      if (record.fields.size() != table.columns.size()) throw InputError(wrong_count(table, record, dialect));
+      table.rows.push_back({std::move(record.fields), {}, record.line});
+    } catch (const InputError& fault) {
+      if (!options.keeps_faulty_rows) throw;
+      table.rows.push_back({std::vector<std::string>(table.columns.size()), {}, record.line, fault.what()});
+    }
   }
   if (table.rows.empty()) {
     throw InputError(origin.source + ": expected rows below the columns' names, found none" +

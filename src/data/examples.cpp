@@ -137,7 +137,19 @@ std::optional<double> label_of(const Table& table, size_t r, size_t column, cons
   return static_cast<double>(*task.find_label(table.rows[r].cells[column]));
 }
 
-void take_id(const Table& table, size_t r, size_t column, Example& example) {
+Example numbered_example(const Table& table, size_t r) {
+  Example example;
+  example.id = table.first_row + static_cast<int64_t>(r);
+  example.id_text = std::to_string(example.id);
+  example.line = table.rows[r].line;
+  return example;
+}
+
+// The id column's, where the file has one and the row something in it.
+void take_id(const Table& table, size_t r, const Task& task, Example& example) {
+  const std::optional<size_t> found = task.id_column ? table.find_column(*task.id_column) : std::nullopt;
+  if (!found) return;
+  const size_t column = *found;
   const CellKind kind = table.rows[r].kind(column);
   if (kind == CellKind::kNull || kind == CellKind::kMissing) return;  // numbered
   if (kind != CellKind::kText && kind != CellKind::kNumber) {
@@ -213,8 +225,10 @@ std::string Example::at() const {
 }
 
 std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use) {
+  for (const Row& row : table.rows) {
+    if (!row.fault.empty()) throw InputError(row.fault);
+  }
   const detail::Filler fill = filler_of(table, task, use);
-  const std::optional<size_t> id = task.id_column ? table.find_column(*task.id_column) : std::nullopt;
   std::optional<size_t> embedding;
   if (task.embedding_column) embedding = table.column(*task.embedding_column, "the embedding of task '" + task.name + "'");
 
@@ -222,12 +236,9 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
   std::vector<Example> examples;
   examples.reserve(table.rows.size());
   for (size_t r = 0; r < table.rows.size(); ++r) {
-    Example example;
-    example.id = table.first_row + static_cast<int64_t>(r);
-    example.id_text = std::to_string(example.id);
+    Example example = numbered_example(table, r);
     example.source = source;
-    example.line = table.rows[r].line;
-    if (id) take_id(table, r, *id, example);
+    take_id(table, r, task, example);
     fill(r, example);
     if (embedding) {
       example.embedding = embedding_of(table, r, *embedding);
@@ -240,6 +251,16 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
     examples.push_back(std::move(example));
   }
   return examples;
+}
+
+Example named_example(const Table& table, size_t row, const Task& task) {
+  Example example = numbered_example(table, row);
+  if (!table.rows[row].fault.empty()) return example;
+  try {
+    take_id(table, row, task, example);
+  } catch (const InputError&) {  // which may be what is wrong with the row
+  }
+  return example;
 }
 
 TableOptions table_options(const Task& task) {

@@ -25,16 +25,30 @@ std::string canonical_number(double value, const std::string& text) {
 
 class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
  public:
-  RowBuilder(std::string_view text, const Origin& origin, Table& table)
-      : text_(text), origin_(origin), table_(table), line_(origin.first_line) {}
+  RowBuilder(std::string_view text, const Origin& origin, const TableOptions& options, Table& table)
+      : text_(text), origin_(origin), table_(table), known_bytes_(options.known_bytes), line_(origin.first_line) {
+    table_.columns = options.known_columns;
+    for (size_t c = 0; c < table_.columns.size(); ++c) index_[table_.columns[c]] = c;
+  }
 
   // Parses text[begin, end): one object, or with `is_list` a list of objects.
   void parse(size_t begin, size_t end, bool is_list) {
     begin_ = begin;
     consumed_ = 0;
+    depth_ = 0;
     row_depth_ = is_list ? 2 : 1;
     const char* const data = text_.data();
     nlohmann::json::sax_parse(CountingIterator(data + begin, &consumed_), CountingIterator(data + end, &consumed_), this);
+  }
+
+  // Lines are counted on from the last call, so that a whole file costs O(bytes).
+  int64_t line_of(size_t offset) {
+    if (offset > counted_) {
+      const auto at = [&](size_t i) { return text_.begin() + static_cast<std::ptrdiff_t>(i); };
+      line_ += std::count(at(counted_), at(offset), '\n');
+      counted_ = offset;
+    }
+    return line_;
   }
 
   bool null() override { return value("", CellKind::kNull, "null"); }
@@ -110,7 +124,7 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
     const bool is_list_of_rows = bracket == '[' && depth_ == 0 && row_depth_ == 2;
     if (is_row) {
       table_.rows.emplace_back();
-      table_.rows.back().line = line_here();
+      table_.rows.back().line = line_of(begin_ + consumed_);
       check_shape();
     } else if (!is_list_of_rows) {
       expect_row(bracket == '{' ? "an object" : "a list");
@@ -148,23 +162,15 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
 
   // Every row gets a cell for every column: without a bound, rows of distinct keys would ask for the square of the file's size.
   void check_shape() const {
-    if (table_.rows.size() * table_.columns.size() <= 4 * text_.size() + 65536) return;
+    if (table_.rows.size() * table_.columns.size() <= 4 * (known_bytes_ + text_.size()) + 65536) return;
     throw InputError(here() + "too many different keys: " + std::to_string(table_.columns.size()) + " in " +
                      std::to_string(table_.rows.size()) + " rows; the objects of a data file share their keys");
-  }
-
-  // Lines are counted on from the last call, so that a whole file costs O(bytes).
-  int64_t line_here() {
-    const size_t offset = begin_ + consumed_;
-    line_ += std::count(text_.begin() + static_cast<std::ptrdiff_t>(counted_),
-                        text_.begin() + static_cast<std::ptrdiff_t>(offset), '\n');
-    counted_ = offset;
-    return line_;
   }
 
   std::string_view text_;
   const Origin& origin_;
   Table& table_;
+  uint64_t known_bytes_;
   std::unordered_map<std::string, size_t> index_;  // column name -> index
   size_t begin_ = 0, consumed_ = 0;                // where the parser started and how far it came
   size_t counted_ = 0;
@@ -178,7 +184,8 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
 // Every row as wide as the table; refuses a file that holds nothing.
 void finish(Table& table) {
   if (table.rows.empty()) throw InputError(table.source + ": expected rows, found none");
-  if (table.columns.empty()) throw InputError(table.source + ": expected objects with keys, found empty ones only");
+  const bool is_read = std::any_of(table.rows.begin(), table.rows.end(), [](const Row& row) { return row.fault.empty(); });
+  if (table.columns.empty() && is_read) throw InputError(table.source + ": expected objects with keys, found empty ones only");
   for (Row& row : table.rows) {  // O(rows x columns), which check_shape bounded by the size of the text
     row.cells.resize(table.columns.size());
     row.kinds.resize(table.columns.size(), CellKind::kMissing);
@@ -187,26 +194,36 @@ void finish(Table& table) {
 
 }  // namespace
 
-Table parse_json_lines(std::string_view text, const Origin& origin) {
+Table parse_json_lines(std::string_view text, const Origin& origin, const TableOptions& options) {
   Table table;
   table.source = origin.source;
-  RowBuilder builder(text, origin, table);
-  for (size_t begin = 0; begin < text.size() && !only_blank_lines_follow(text, begin);) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    if (text.substr(begin, end - begin).find_first_not_of(" \t\r") == std::string_view::npos) {
+  RowBuilder builder(text, origin, options, table);
+  const auto parse_line = [&](size_t begin, size_t end) {
+    if (options.keeps_faulty_rows) check_text(text, begin, end, origin);
+    if (text.substr(begin, end - begin).find_first_not_of(" \t\r") == std::string_view::npos)
       throw InputError(place(origin, text, begin) + "expected one object a line, found a blank line; remove it");
-    }
     builder.parse(begin, end, /*is_list=*/false);
+  };
+  const size_t end_of_rows = text.find_last_not_of(" \t\r\n") + 1;  // blank lines may follow
+  for (size_t begin = 0; begin < end_of_rows;) {
+    const size_t end = std::min(text.find('\n', begin), text.size()), whole_rows = table.rows.size();
+    try {
+      parse_line(begin, end);
+    } catch (const InputError& fault) {
+      if (!options.keeps_faulty_rows) throw;
+      table.rows.resize(whole_rows);  // without what the line began
+      table.rows.push_back({{}, {}, builder.line_of(begin), fault.what()});
+    }
     begin = end + 1;
   }
   finish(table);
   return table;
 }
 
-Table parse_json_list(std::string_view text, const Origin& origin) {
+Table parse_json_list(std::string_view text, const Origin& origin, const TableOptions& options) {
   Table table;
   table.source = origin.source;
-  RowBuilder builder(text, origin, table);
+  RowBuilder builder(text, origin, options, table);
   builder.parse(0, text.size(), /*is_list=*/true);
   finish(table);
   return table;

@@ -16,13 +16,6 @@ namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-std::string lower_extension(const Path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return extension;
-}
-
 // Length of the well-formed UTF-8 sequence at the start of `text` (Unicode table 3-7), or 0.
 size_t utf8_length(std::string_view text) {
   const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
@@ -39,20 +32,6 @@ size_t utf8_length(std::string_view text) {
     return !bad && follows(1) && follows(2) && follows(3) ? 4 : 0;
   }
   return 0;
-}
-
-void check_text(std::string_view text, const detail::Origin& origin) {
-  for (size_t i = 0; i < text.size();) {
-    if (text[i] == '\0') {
-      throw InputError(detail::place(origin, text, i) + "expected text, found a NUL byte; is this a binary or UTF-16 file?");
-    }
-    const size_t length = utf8_length(text.substr(i));
-    if (length == 0) {
-      throw InputError(detail::place(origin, text, i) + "expected UTF-8, found " + quote(text.substr(i, 4)) +
-                       "; convert the file first, for instance with iconv -f WINDOWS-1252 -t UTF-8");
-    }
-    i += length;
-  }
 }
 
 std::string json_row(const Table& table, const Row& row) {
@@ -72,11 +51,36 @@ std::string json_row(const Table& table, const Row& row) {
 
 namespace detail {
 
+std::string lower_extension(const Path& path) {
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return extension;
+}
+
 std::string place(const Origin& origin, std::string_view text, size_t offset) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
   const auto line = std::count(before.begin(), before.end(), '\n') + origin.first_line;
   const size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
   return origin.source + ":" + std::to_string(line) + ":" + std::to_string(before.size() - line_start + 1) + ": ";
+}
+
+bool has_lines(TableFormat format) {
+  return format == TableFormat::kJsonl || format == TableFormat::kCsv || format == TableFormat::kTsv;
+}
+
+void check_text(std::string_view text, size_t begin, size_t end, const Origin& origin) {
+  for (size_t i = begin; i < end;) {
+    if (text[i] == '\0') {
+      throw InputError(place(origin, text, i) + "expected text, found a NUL byte; is this a binary or UTF-16 file?");
+    }
+    const size_t length = utf8_length(text.substr(i));
+    if (length == 0) {
+      throw InputError(place(origin, text, i) + "expected UTF-8, found " + quote(text.substr(i, 4)) +
+                       "; convert the file first, for instance with iconv -f WINDOWS-1252 -t UTF-8");
+    }
+    i += length;
+  }
 }
 
 bool only_blank_lines_follow(std::string_view text, size_t offset) {
@@ -102,8 +106,8 @@ size_t Table::column(std::string_view name, std::string_view purpose) const {
 std::string Table::at(size_t row) const { return source + ":" + std::to_string(rows.at(row).line) + ": "; }
 
 TableFormat table_format(const Path& path) {
-  std::string extension = lower_extension(path);
-  if (extension == ".gz") extension = lower_extension(path.stem());
+  std::string extension = detail::lower_extension(path);
+  if (extension == ".gz") extension = detail::lower_extension(path.stem());
   if (extension == ".tsv") return TableFormat::kTsv;
   if (extension == ".csv") return TableFormat::kCsv;
   if (extension == ".jsonl") return TableFormat::kJsonl;
@@ -123,20 +127,20 @@ TableFormat format_of(const Path& path, const TableOptions& options) {
 Table read_table(const Path& path, const TableOptions& options) {
   std::string text = read_file(path);  // before its format: that nothing is there is told first
   const TableFormat format = format_of(path, options);
-  if (is_gzip(text) || lower_extension(path) == ".gz") text = gunzip(text, path.string(), kMostUnpacked);
+  if (is_gzip(text) || detail::lower_extension(path) == ".gz") text = gunzip(text, path.string(), kMostUnpacked);
   return parse_table(text, format, path.string(), options);
 }
 
 Table parse_table(std::string_view text, TableFormat format, const std::string& source, const TableOptions& options) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   const detail::Origin origin{source, options.first_line};
-  check_text(text, origin);
+  if (!options.keeps_faulty_rows || !detail::has_lines(format)) detail::check_text(text, 0, text.size(), origin);
   if (text.empty()) throw InputError(source + ": expected rows, found an empty file");
   switch (format) {
     case TableFormat::kTsv: return detail::parse_delimited(text, /*is_csv=*/false, origin, options);
     case TableFormat::kCsv: return detail::parse_delimited(text, /*is_csv=*/true, origin, options);
-    case TableFormat::kJsonl: return detail::parse_json_lines(text, origin);
-    case TableFormat::kJson: return detail::parse_json_list(text, origin);
+    case TableFormat::kJsonl: return detail::parse_json_lines(text, origin, options);
+    case TableFormat::kJson: return detail::parse_json_list(text, origin, options);
     case TableFormat::kE2e: return detail::parse_e2e(text, source);
     case TableFormat::kWebNlg: return detail::parse_webnlg(text, source);
     case TableFormat::kDart: return detail::parse_dart(text, source);

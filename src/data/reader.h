@@ -43,6 +43,7 @@ struct Row {
   std::vector<std::string> cells;  // one a column
   std::vector<CellKind> kinds;     // one a column; empty when all are kText
   int64_t line = 0;                // from 1: where the row begins
+  std::string fault = {};          // why the row could not be read (TableOptions::keeps_faulty_rows); its cells are empty
 
   CellKind kind(size_t column) const { return kinds.empty() ? CellKind::kText : kinds[column]; }
 };
@@ -70,6 +71,11 @@ struct TableOptions {
       columns;           // TSV, CSV: names of the columns of a file without a header line; empty: the first line names them
   char delimiter = '\0';  // CSV: what separates fields; '\0': as the first line shows
   int64_t first_line = 1;  // of the text in its file, for messages and Row::line
+  std::vector<std::string> known_columns = {};  // JSON: of other texts of the file; they come first
+  uint64_t known_bytes = 0;                     // JSON: of other texts of the file; rows may have keys in proportion
+  // TSV, CSV, JSONL: a row that is not as its format wants it becomes one with a fault. What leaves in doubt where rows begin and
+  // end (a header, a quote of CSV) is an error all the same.
+  bool keeps_faulty_rows = false;
 };
 
 // The format that a file name stands for. Throws InputError naming the ways.

@@ -9,16 +9,13 @@
 #include "base/error.h"
 #include "base/gzip.h"
 #include "base/output_file.h"
+#include "data/rows.h"
 
 namespace graft {
 
 namespace {
 
 constexpr size_t kLongestRow = size_t{64} << 20;
-
-bool has_lines(TableFormat format) {
-  return format == TableFormat::kJsonl || format == TableFormat::kCsv || format == TableFormat::kTsv;
-}
 
 }  // namespace
 
@@ -28,14 +25,23 @@ bool comes_in_pieces(const Path& path) {
   return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
 }
 
-RowStream::RowStream(Path path, TableOptions options)
-    : path_(std::move(path)), options_(std::move(options)), format_(format_of(path_, options_)) {
-  descriptor_ = open_for_reading(path_);
+RowStream::RowStream(Path path, TableOptions options) : path_(std::move(path)), options_(std::move(options)), known_(options_) {
+  descriptor_ = open_for_reading(path_);  // before the format: that nothing is there is told first
+  try {
+    open();
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
+  }
+}
+
+void RowStream::open() {
   const mode_t mode = status_of(descriptor_, path_).st_mode;
   const bool is_device = S_ISCHR(mode) || S_ISBLK(mode);
-  if (!is_device || named_descriptor(path_) || ::isatty(descriptor_) == 1) return;
-  ::close(descriptor_);
-  refuse_kind(mode, "a file or a pipe", path_);
+  const bool is_open_already = named_descriptor(path_) || ::isatty(descriptor_) == 1;
+  if (S_ISDIR(mode) || (is_device && !is_open_already)) refuse_kind(mode, "a file or a pipe", path_);
+  format_ = format_of(path_, options_);
+  is_packed_ = detail::lower_extension(path_) == ".gz";
 }
 
 RowStream::~RowStream() {
@@ -51,42 +57,48 @@ bool RowStream::read_more() {
 }
 
 // Behind the last row that is whole and not blank: of a blank line only what follows tells whether it is one between rows. 0 where
-// there is none; a header is no row.
-size_t RowStream::end_of_whole_rows() const {
-  const bool has_header = format_ != TableFormat::kJsonl && options_.columns.empty();
-  size_t end = 0, begin = 0, rows = 0;
-  bool is_quoted = false;
-  for (size_t i = 0; i < text_.size(); ++i) {
-    if (format_ == TableFormat::kCsv && text_[i] == '"') is_quoted = !is_quoted;  // a doubled quote does it twice
-    if (text_[i] != '\n' || is_quoted) continue;
-    const bool is_blank = text_.find_first_not_of("\r\n", begin) >= i;
-    begin = i + 1;
+// there is none; a header is no row. Goes on from the last call, so that a long row costs O(bytes).
+size_t RowStream::end_of_whole_rows() {
+  Search& s = search_;
+  for (; s.at < text_.size(); ++s.at) {
+    if (format_ == TableFormat::kCsv && text_[s.at] == '"') s.is_quoted = !s.is_quoted;  // a doubled quote does it twice
+    if (text_[s.at] != '\n' || s.is_quoted) continue;
+    const bool is_blank = text_.find_first_not_of("\r\n", s.line) >= s.at;
+    s.line = s.at + 1;
     if (is_blank) continue;
-    ++rows;
-    end = begin;
+    ++s.rows;
+    s.end = s.line;
   }
-  return rows > (has_header ? 1 : 0) ? end : 0;
+  const bool has_header = format_ != TableFormat::kJsonl && options_.columns.empty();
+  return s.rows > (has_header ? 1 : 0) ? s.end : 0;
 }
 
 std::optional<Table> RowStream::take(size_t end) {
   const std::string text = text_.substr(0, end);
   text_.erase(0, end);
+  search_ = {};
   Table table = parse_table(text, format_, path_.string(), options_);
   table.first_row = num_rows_;
   num_rows_ += static_cast<int64_t>(table.rows.size());
   options_.first_line += std::count(text.begin(), text.end(), '\n');
   options_.delimiter = table.delimiter;  // as the first line has it
-  if (options_.columns.empty() && format_ != TableFormat::kJsonl) options_.columns = table.columns;  // the next text has no header
+  options_.known_bytes += end;
+  if (format_ == TableFormat::kJsonl) options_.known_columns = table.columns;
+  else if (options_.columns.empty()) options_.columns = table.columns;  // the next text has no header
+  known_.known_bytes = options_.known_bytes;
+  known_.known_columns = options_.known_columns;
   has_given_ = true;
   return table;
 }
 
 std::optional<Table> RowStream::next() {
   for (;;) {
-    if (is_gzip(text_) || !has_lines(format_)) {  // to be read as a whole
+    is_packed_ = is_packed_ || (!has_given_ && is_gzip(text_));
+    if (is_packed_ || !detail::has_lines(format_)) {  // to be read as a whole
       while (read_more()) {
       }
-      if (is_gzip(text_)) text_ = gunzip(text_, path_.string(), kMostUnpacked);
+      if (is_packed_ || is_gzip(text_)) text_ = gunzip(text_, path_.string(), kMostUnpacked);
+      is_packed_ = false;
     }
     if (is_at_end_) {
       const bool is_one_column = format_ != TableFormat::kJsonl && options_.columns.size() == 1;  // there a blank line is a row

@@ -44,6 +44,13 @@ TableFormat row_format(const std::string& name) {
   throw InternalError("unknown row format");
 }
 
+std::string row_format_name(TableFormat format) {
+  for (const auto& [name, known] : kFormats) {
+    if (known == format) return name;
+  }
+  throw InternalError("rows are not written in this format");
+}
+
 TableFormat row_format_of(const Path& path, const std::string& flag) {
   if (named_descriptor(path)) return TableFormat::kJsonl;
   std::string extension = path.extension().string();
@@ -68,8 +75,9 @@ std::string delimited_cell(const std::string& cell, TableFormat format, const st
   return out + "\"";
 }
 
-RowWriter::RowWriter(OutputFile& file, TableFormat format, const std::vector<std::string>& columns)
-    : file_(file), format_(format), num_columns_(columns.size()) {
+RowWriter::RowWriter(OutputFile& file, TableFormat format, const std::vector<std::string>& columns, std::optional<int64_t> written)
+    : file_(file), format_(format), num_columns_(columns.size()), num_rows_(written.value_or(0)) {
+  if (written) return;
   if (is_delimited(format_)) write_line(columns, "the header: ");
   if (format_ == TableFormat::kJson) file_.write("[");
 }
@@ -89,8 +97,12 @@ void RowWriter::write(const Node& row, const std::string& place) {
   ++num_rows_;
 }
 
-void RowWriter::finish() {
+void RowWriter::end() {
   if (format_ == TableFormat::kJson) file_.write(num_rows_ == 0 ? "]\n" : "\n]\n");
+}
+
+void RowWriter::finish() {
+  end();
   file_.finish();
 }
 

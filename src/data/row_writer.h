@@ -1,6 +1,7 @@
 // Rows written one by one, in the formats that data files are read in.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,8 +13,9 @@ namespace graft {
 
 // The formats that rows are written in, by name: jsonl, json, csv, tsv.
 const std::vector<std::string>& row_format_names();
-// Of a name of that list.
+// Of a name of that list, and the name of one of them.
 TableFormat row_format(const std::string& name);
+std::string row_format_name(TableFormat format);
 // What the ending of `path` stands for; of the standard output JSONL. Throws InputError naming the ways: `flag` is the option
 // that gave the path.
 TableFormat row_format_of(const Path& path, const std::string& flag);
@@ -25,13 +27,16 @@ std::string delimited_cell(const std::string& cell, TableFormat format, const st
 // empty field.
 class RowWriter {
  public:
-  // `columns`: the keys of every row, the header of CSV and TSV, which is written at once; JSON does not ask. Throws IoError.
-  RowWriter(OutputFile& file, TableFormat format, const std::vector<std::string>& columns);
+  // `columns`: the keys of every row, the header of CSV and TSV, which is written at once; JSON does not ask. `written`: rows that
+  // the file holds already, with what stands before them. Throws IoError.
+  RowWriter(OutputFile& file, TableFormat format, const std::vector<std::string>& columns, std::optional<int64_t> written = {});
 
   // The whole row, at once. Throws IoError, and InputError opening with `place`
   // where TSV cannot hold a cell.
   void write(const Node& row, const std::string& place);
-  // Once, after the last row; a regular file is in its place then.
+  // Once, after the last row. Throws IoError.
+  void end();
+  // The same, and a regular file is in its place then.
   void finish();
 
   int64_t num_rows() const { return num_rows_; }

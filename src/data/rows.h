@@ -14,12 +14,22 @@ struct Origin {
   int64_t first_line = 1;
 };
 
-// TSV and CSV. Requires: `text` is UTF-8 without byte order mark and without NUL.
+// ".gz" of "x.GZ".
+std::string lower_extension(const Path& path);
+
+// TSV, CSV and JSONL: a row is a line, or some lines.
+bool has_lines(TableFormat format);
+
+// Throws InputError where text[begin, end) is not UTF-8 or holds a NUL byte.
+void check_text(std::string_view text, size_t begin, size_t end, const Origin& origin);
+
+// TSV and CSV. Requires: `text` is UTF-8 without byte order mark and without NUL, unless the options keep faulty rows: then its rows
+// are checked here, one by one.
 Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin, const TableOptions& options);
 
 // JSONL and JSON. Same requirement.
-Table parse_json_lines(std::string_view text, const Origin& origin);
-Table parse_json_list(std::string_view text, const Origin& origin);
+Table parse_json_lines(std::string_view text, const Origin& origin, const TableOptions& options);
+Table parse_json_list(std::string_view text, const Origin& origin, const TableOptions& options);
 
 // The data-to-text sets. Same requirement.
 Table parse_e2e(std::string_view text, const std::string& source);

@@ -100,8 +100,10 @@ struct Example {
 enum class LabelUse { kRequired, kOptional };  // kOptional: prediction; a label that is there must still be a known one
 
 // All rows as examples. Throws InputError at path:line for an unknown or missing label,
-// a text that is null, missing or not a text.
+// a text that is null, missing or not a text, and the fault of a row that could not be read.
 std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use);
+// Of a row that may hold faults: its id, line and number alone; without an id that can be read its number.
+Example named_example(const Table& table, size_t row, const Task& task);
 // How a file of the task is read.
 TableOptions table_options(const Task& task);
 // read_table with the task's options, then to_examples.

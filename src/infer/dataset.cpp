@@ -44,19 +44,33 @@ void append_rows(Dataset part, Dataset& all) {
   all.max_length = part.max_length;
 }
 
-std::string cut_message(const Dataset& data, size_t most) {
-  if (data.cut.empty()) return "";
-  const auto count = static_cast<int64_t>(data.cut.size());
-  std::string out = count_text(count) + " of " + count_text(data.size()) + " " + plural(data.size(), "row") + " cut to " +
-                    count_text(data.max_length) + " tokens: ";
-  for (size_t i = 0; i < std::min(most, data.cut.size()); ++i) {
+void CutRows::add(const Dataset& data) {
+  rows_ += data.size();
+  count_ += data.num_cut();
+  max_length_ = data.max_length;
+  for (size_t i = 0; i < data.cut.size() && named_.size() < most_; ++i) {
     const CutRow& cut = data.cut[i];
     std::string at = data.examples[static_cast<size_t>(cut.row)].at();
     at.resize(at.size() - 2);  // without ": "
-    out += (i > 0 ? ", " : "") + at + " by " + count_text(cut.tokens);
-    if (cut.turns > 0) out += " in " + count_text(cut.turns) + " " + plural(cut.turns, "turn");
+    at += " by " + count_text(cut.tokens);
+    if (cut.turns > 0) at += " in " + count_text(cut.turns) + " " + plural(cut.turns, "turn");
+    named_.push_back(std::move(at));
   }
-  return data.cut.size() > most ? out + " and " + count_text(count - static_cast<int64_t>(most)) + " more" : out;
+}
+
+std::string CutRows::message() const {
+  if (count_ == 0) return "";
+  std::string out =
+      count_text(count_) + " of " + count_text(rows_) + " " + plural(rows_, "row") + " cut to " + count_text(max_length_) + " tokens: ";
+  for (size_t i = 0; i < named_.size(); ++i) out += (i > 0 ? ", " : "") + named_[i];
+  const int64_t more = count_ - std::ssize(named_);
+  return more > 0 ? out + " and " + count_text(more) + " more" : out;
+}
+
+std::string cut_message(const Dataset& data, size_t most) {
+  CutRows cut(most);
+  cut.add(data);
+  return cut.message();
 }
 
 const CutRow* cut_of(const Dataset& data, int64_t row) {

@@ -54,7 +54,23 @@ Dataset encode_examples(std::vector<Example> examples, const Task& task, const M
 
 // Puts the rows of `part` behind those of `all`.
 void append_rows(Dataset part, Dataset& all);
-// "2 of 80 rows cut to 128 tokens: data.jsonl:5 by 12, data.jsonl:9 by 40 in 2 turns"; "" where none is. Names the first `most`.
+// Rows that max_length shortened, of data sets that come one after the other.
+class CutRows {
+ public:
+  explicit CutRows(size_t most = 20) : most_(most) {}  // rows that are named
+
+  void add(const Dataset& data);
+  int64_t count() const { return count_; }
+  // "2 of 80 rows cut to 128 tokens: data.jsonl:5 by 12, data.jsonl:9 by 40 in 2 turns"; "" where none is.
+  std::string message() const;
+
+ private:
+  size_t most_;
+  int64_t rows_ = 0, count_ = 0, max_length_ = 0;
+  std::vector<std::string> named_;
+};
+
+// The message of one data set.
 std::string cut_message(const Dataset& data, size_t most = 20);
 // The cut of a row; null where it is whole.
 const CutRow* cut_of(const Dataset& data, int64_t row);
