@@ -164,11 +164,11 @@ NamedTensors Adapter::derive(const NamedTensors& stored, const Weights& weights,
 }
 
 Weights Adapter::rewritten(const NamedTensors& derived, const Weights& weights) const {
-  NamedTensors replaced;
-  const auto add = [&](NamedTensors tensors) {
-    for (auto& [name, tensor] : tensors) {
-      if (!replaced.emplace(name, tensor).second)
-        throw InputError("two parts of the adapter train '" + name + "': leave one of them out");
+  TrunkTensors replaced;
+  const auto add = [&](const TrunkTensors& tensors) {
+    for (const auto& [id, tensor] : tensors) {
+      if (!replaced.emplace(id, tensor).second)
+        throw InputError("two parts of the adapter train '" + to_name(id) + "': leave one of them out");
     }
   };
   for (const Part& part : parts_) {

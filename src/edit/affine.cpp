@@ -91,17 +91,17 @@ class Affine final : public Edit {
 
   // A linear layer takes both into its rows and bias; behind an activation the layer that reads it
   // takes them into its columns and bias.
-  NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
-    NamedTensors out;
-    const auto current = [&](const std::string& name) -> Tensor& {
-      const auto found = out.find(name);
-      return found != out.end() ? found->second : out[name] = weights.base(name).to(at::kFloat);
+  TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
+    TrunkTensors out;
+    const auto current = [&](const TensorId& id) -> Tensor& {
+      const auto found = out.find(id);
+      return found != out.end() ? found->second : out[id] = weights.base(id).to(at::kFloat);
     };
     for (const Site& site : choice_.sites) {  // in the order in which they act: ffn.act before ffn.down, attn.mid before attn.o
       const bool is_before = site.kind == SiteKind::kActivation;
-      const std::string& layer = layer_of(site).name;
-      const std::string bias = layer + ".bias";
-      Tensor& weight = current(layer + ".weight");
+      const Place& layer = layer_of(site);
+      const TensorId bias = bias_of(layer);
+      Tensor& weight = current(weight_of(layer));
       if (is_before && has_shift_) current(bias) = current(bias) + at::mv(weight, derived.at(site.name + ".shift"));
       if (has_scale_) {
         const Tensor& scale = derived.at(site.name + ".scale");
@@ -122,11 +122,11 @@ class Affine final : public Edit {
       if (has_scale_)
         spec.params.push_back({.name = site.name + ".scale",
                                .shape = {site.output_width},
-                               .site = site.name,
+                               .site = site,
                                .effect = Effect::kScalesY});
       if (has_shift_)
         spec.params.push_back(
-            {.name = site.name + ".shift", .shape = {site.output_width}, .site = site.name, .decays = false});
+            {.name = site.name + ".shift", .shape = {site.output_width}, .site = site, .decays = false});
       if (!folds_at(site)) spec.traits.acts = Acts::kInForward;
     }
     return spec;
@@ -136,12 +136,12 @@ class Affine final : public Edit {
   // other branch of a gated FFN multiplies it.
   bool folds_at(const Site& site) const {
     if (site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) return false;
-    const std::string& layer = layer_of(site).part;
-    const bool has_bias = layer == "pooler"           ? true
-                          : layer.starts_with("ffn.") ? config_.has_ffn_bias
-                          : layer.ends_with(".o")     ? config_.has_attention_output_bias
-                                                      : config_.has_attention_bias;
-    return !has_shift_ || (has_bias && !(config_.has_gated_ffn && site.part == "ffn.act"));
+    const Part layer = layer_of(site).part;
+    const bool has_bias = layer == Part::kPooler         ? true
+                          : is_ffn_layer(layer)          ? config_.has_ffn_bias
+                          : is_attention_output(layer)   ? config_.has_attention_output_bias
+                                                         : config_.has_attention_bias;
+    return !has_shift_ || (has_bias && !(config_.has_gated_ffn && site.part == Part::kFfnAct));
   }
 
   // The layer whose weights hold what is done at a linear or activation site.

@@ -161,7 +161,7 @@ class Bottleneck final : public Edit {
       const int64_t in = site.output_width, narrow = width_at(site);
       const auto add = [&](const char* part, std::vector<int64_t> shape, const char* bank, bool decays) {
         spec.params.push_back(
-            {.name = site.name + part, .shape = std::move(shape), .site = site.name, .bank = bank, .decays = decays});
+            {.name = site.name + part, .shape = std::move(shape), .site = site, .bank = bank, .decays = decays});
       };
       add(".down.weight", {narrow, in}, "down", true);
       add(".down.bias", {narrow}, "down", false);

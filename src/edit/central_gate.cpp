@@ -31,9 +31,9 @@ class CentralGate final : public Combinator {
     EditSpec spec = children_spec();
     pooling_ = GatePooling(options, target, spec.sites, {"mean", "mean_all", "prompt_mean"}, GatePooling::Kind::kPromptMean);
     for (const Site& site : spec.sites) {
-      const std::string place = attention_of(site);
-      if (!own_.empty() && own_.back().name == place + ".gate.bias") continue;
-      add_gate_params(place, "", static_cast<int64_t>(children().size()), target.config.width, own_);
+      const Place place = attention_of(site);
+      if (!own_.empty() && own_.back().name == to_name(place) + ".gate.bias") continue;
+      add_gate_params(place, std::nullopt, static_cast<int64_t>(children().size()), target.config.width, own_);
     }
     spec.params.insert(spec.params.begin(), own_.begin(), own_.end());
     spec.traits.reads = std::max(spec.traits.reads, pooling_.reads());

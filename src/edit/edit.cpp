@@ -70,7 +70,7 @@ Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view,
 
 std::optional<LanePrefix> Edit::prefix(const Params&, const SiteView&, const Weight&, Context&) const { return std::nullopt; }
 
-NamedTensors Edit::rewrite(const Params&, const Weights&) const { return {}; }
+TrunkTensors Edit::rewrite(const Params&, const Weights&) const { return {}; }
 
 std::optional<Flattened> Edit::flattened(const Params&) const { return std::nullopt; }
 

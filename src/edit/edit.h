@@ -37,8 +37,12 @@ struct ParamSpec {
   // Within its edit: "enc.3.attn.q.lora_a".
   std::string name;
   std::vector<int64_t> shape;
-  // The site it serves: "enc.3.attn.q"; empty when all sites share it.
-  std::string site = {};
+  // The site it serves; none when several share it.
+  std::optional<Place> site = {};
+  // What tables call it where it serves no single site: "mlp.in".
+  std::string label = {};
+  // The trunk's tensor whose place it takes (`rewrite`).
+  std::optional<TensorId> replaces = {};
   // Tensors of one site and bank are drawn together by a stochastic mixture: "down", "up", ... A derived tensor may depend on one
   // bank only.
   std::string bank = {};
@@ -160,9 +164,8 @@ class Edit {
   virtual std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
                                            Context& context) const;
 
-  // Tensors of the trunk, by canonical name, with the edit folded in. Asked in every step where
-  // traits.acts is kReplacesWeights, else at merge.
-  virtual NamedTensors rewrite(const Params& derived, const Weights& weights) const;
+  // Tensors of the trunk with the edit folded in. Asked in every step where traits.acts is kReplacesWeights, else at merge.
+  virtual TrunkTensors rewrite(const Params& derived, const Weights& weights) const;
 
   // The edit without what served its training only (the network behind a prefix), computing the same; nothing where there is no
   // such part. float32, detached or not as `stored` is.

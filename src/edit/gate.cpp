@@ -105,11 +105,20 @@ Tensor once(NamedTensors* memory, const std::string& name, const std::function<T
   return found != memory->end() ? found->second : (*memory)[name] = values();
 }
 
-void add_gate_params(const std::string& place, const std::string& site, int64_t outputs, int64_t width,
+void add_gate_params(const Place& place, std::optional<Place> site, int64_t outputs, int64_t width,
                      std::vector<ParamSpec>& params) {
-  params.push_back({.name = place + ".gate.weight", .shape = {outputs, width}, .site = site, .bank = "gate", .use = ParamUse::kGate});
-  params.push_back(
-      {.name = place + ".gate.bias", .shape = {outputs}, .site = site, .bank = "gate", .decays = false, .use = ParamUse::kGate});
+  ParamSpec weight{.name = to_name(place) + ".gate.weight",
+                   .shape = {outputs, width},
+                   .site = site,
+                   .label = std::string(part_name(place.part)) + ".gate",
+                   .bank = "gate",
+                   .use = ParamUse::kGate};
+  ParamSpec bias = weight;
+  bias.name = to_name(place) + ".gate.bias";
+  bias.shape = {outputs};
+  bias.decays = false;
+  params.push_back(std::move(weight));
+  params.push_back(std::move(bias));
 }
 
 NamedTensors initial_gate_tensors(const std::vector<ParamSpec>& own, RandomKey key) {
@@ -126,18 +135,17 @@ NamedTensors derived_gate_tensors(const std::vector<ParamSpec>& own, const Param
   return out;
 }
 
-Tensor gate_logits(const Params& derived, const std::string& place, const Tensor& z) {
-  const Tensor& weight = derived.at(place + ".gate.weight");
-  return graft::linear(z.to(weight.scalar_type()), weight, derived.at(place + ".gate.bias"));
+Tensor gate_logits(const Params& derived, const Place& place, const Tensor& z) {
+  const Tensor& weight = derived.at(to_name(place) + ".gate.weight");
+  return graft::linear(z.to(weight.scalar_type()), weight, derived.at(to_name(place) + ".gate.bias"));
 }
 
-std::string attention_of(const Site& site) {
-  return site.name.substr(0, site.name.size() - site.part.size()) + (site.part.starts_with("cross") ? "cross" : "attn");
+Place attention_of(const Site& site) {
+  return {site.stack, site.layer, is_cross(site.part) ? Part::kCross : Part::kAttn};
 }
 
 bool reads_attention_input(const Site& site) {
-  return site.part == "attn.q" || site.part == "attn.k" || site.part == "attn.v" || site.part == "cross.q" ||
-         site.kind == SiteKind::kAttention;
+  return is_queries(site.part) || site.part == Part::kAttnK || site.part == Part::kAttnV || site.kind == SiteKind::kAttention;
 }
 
 Weight times_rows(const Weight& weight, const Tensor& rows) {
@@ -187,7 +195,7 @@ class Gate final : public Combinator {
       const Tensor value = adds_logarithm_ ? at::full({view.lane.num_sequences, 1}, *value_, at::kFloat) : Tensor();
       return with_logarithm(child().edit->prefix(derived.below("of"), view, fixed(view, weight, context), inner), value);
     }
-    const Tensor means = gate(derived, view.site.name, view, view.x, context).by_group;  // [N, 1 or 2]
+    const Tensor means = gate(derived, view.site, view, view.x, context).by_group;  // [N, 1 or 2]
     return with_logarithm(child().edit->prefix(derived.below("of"), view, times_rows(weight, means), inner), means);
   }
 
@@ -255,9 +263,8 @@ class Gate final : public Combinator {
   }
 
   // The gate's value by sequence and by row.
-  PooledGate gate(const Params& derived, const std::string& place, const SiteView& view, const Tensor& z,
-                  Context& context) const {
-    PooledGate out = pooled_gate(z, derived.at(place + ".gate.weight"), derived.at(place + ".gate.bias"),
+  PooledGate gate(const Params& derived, const Place& place, const SiteView& view, const Tensor& z, Context& context) const {
+    PooledGate out = pooled_gate(z, derived.at(to_name(place) + ".gate.weight"), derived.at(to_name(place) + ".gate.bias"),
                                  sequence_groups(view, pooling_.counted(view.site)));
     record_gate(context, view.site.name, out.by_group);
     return out;
@@ -266,7 +273,7 @@ class Gate final : public Combinator {
   // [T, 1]: the weight of every row.
   Tensor row_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
     const GatePooling::Kind kind = pooling_.at(view.site);
-    const std::string place = place_of(view.site);
+    const Place place = place_of(view.site);
     if (kind == GatePooling::Kind::kCausalMean) return running_gate(derived, view, z, context);
     if (kind != GatePooling::Kind::kPromptMean || context.memory == nullptr) return gate(derived, place, view, z, context).by_row;
     const Tensor kept = once(context.memory, context.path + view.site.name + ".gate",
@@ -278,16 +285,16 @@ class Gate final : public Combinator {
   Tensor running_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
     const Tensor values = open(gate_logits(derived, place_of(view.site), z));                              // [T, 1]
     if (context.records != nullptr) record_gate(context, view.site.name, mean_by_sequence(view, values));  // the last ones
-    return running_mean(view, values, context.memory, context.path + place_of(view.site) + " at " + view.site.name);
+    return running_mean(view, values, context.memory, context.path + to_name(place_of(view.site)) + " at " + view.site.name);
   }
 
-  std::string place_of(const Site& site) const { return is_shared_ ? attention_of(site) : site.name; }
+  Place place_of(const Site& site) const { return is_shared_ ? attention_of(site) : Place(site); }
 
   void add_own_params() {
     for (const Site& site : inner_.sites) {
-      const std::string place = place_of(site);
-      if (!own_.empty() && own_.back().name == place + ".gate.bias") continue;  // shared by a layer: made at its first site
-      add_gate_params(place, is_shared_ ? "" : site.name, prefix_gates_,
+      const Place place = place_of(site);
+      if (!own_.empty() && own_.back().name == to_name(place) + ".gate.bias") continue;  // shared by a layer: made at its first site
+      add_gate_params(place, is_shared_ ? std::nullopt : std::optional<Place>(place), prefix_gates_,
                       is_prefix_ ? site.input_width : input_width(*child().edit, site), own_);
     }
   }

@@ -45,17 +45,18 @@ class GatePooling {
 // `memory` may be null.
 at::Tensor once(NamedTensors* memory, const std::string& name, const std::function<at::Tensor()>& values);
 
-// Weights N(0, 0.02^2) of shape [outputs, width] and zero biases, under "<place>.gate.weight" and "<place>.gate.bias".
-void add_gate_params(const std::string& place, const std::string& site, int64_t outputs, int64_t width,
+// Weights N(0, 0.02^2) of shape [outputs, width] and zero biases, under "<place>.gate.weight" and "<place>.gate.bias". `site`: the
+// place, unless several sites share the gate.
+void add_gate_params(const Place& place, std::optional<Place> site, int64_t outputs, int64_t width,
                      std::vector<ParamSpec>& params);
 NamedTensors initial_gate_tensors(const std::vector<ParamSpec>& own, RandomKey key);
 // The same in float32 (float64 on a float64 trunk), whatever the trunk computes in.
 NamedTensors derived_gate_tensors(const std::vector<ParamSpec>& own, const Params& stored, const Weights& weights);
 // z w^T + b, [T, outputs], in the dtype of the gate's tensors.
-at::Tensor gate_logits(const Params& derived, const std::string& place, const at::Tensor& z);
+at::Tensor gate_logits(const Params& derived, const Place& place, const at::Tensor& z);
 
-// "enc.3.attn" for the site enc.3.attn.q, "dec.3.cross" for dec.3.cross.q.
-std::string attention_of(const Site& site);
+// enc.3.attn for the site enc.3.attn.q, dec.3.cross for dec.3.cross.q.
+Place attention_of(const Site& site);
 // What enters the site is what the queries of its attention are made of: attn.q, attn.k, attn.v and the rows before the keys at
 // attn; cross.q and those at cross. (cross.k and cross.v are made of the encoder's rows.)
 bool reads_attention_input(const Site& site);

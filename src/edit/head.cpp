@@ -33,9 +33,9 @@ std::vector<ParamSpec> Head::params() const {
   std::vector<ParamSpec> params;
   if (style_ == HeadStyle::kMask) return params;
   const auto add = [&](const std::string& layer, int64_t out) {
-    params.push_back({.name = layer + ".weight", .shape = {out, width}, .use = ParamUse::kHead});
+    params.push_back({.name = layer + ".weight", .shape = {out, width}, .label = layer, .use = ParamUse::kHead});
     if (style_ == HeadStyle::kScore) return;
-    params.push_back({.name = layer + ".bias", .shape = {out}, .decays = false, .use = ParamUse::kHead});
+    params.push_back({.name = layer + ".bias", .shape = {out}, .label = layer, .decays = false, .use = ParamUse::kHead});
   };
   if (trains_pooler_) add("pooler", width);
   if (style_ == HeadStyle::kDense) add("dense", width);
@@ -54,26 +54,26 @@ NamedTensors Head::init(const Weights& weights, RandomKey key) const {
   NamedTensors out;
   for (const ParamSpec& param : params()) {
     const bool is_weight = param.name.ends_with("weight");
-    if (param.name.starts_with("pooler.") && weights.has(param.name))
-      out[param.name] = weights.base(param.name).to(at::kFloat).clone();
+    if (const auto own = parse_tensor(param.name); own && weights.has(*own))
+      out[param.name] = weights.base(*own).to(at::kFloat).clone();
     else
       out[param.name] = is_weight ? normal_tensor(param.shape, kInitialDeviation, key.with(param.name)) : at::zeros(param.shape);
   }
-  const bool can_fill_masks = weights.has("mask.dense.weight") && (config_.has_tied_output || weights.has("lm.weight"));
+  const bool can_fill_masks = weights.has(weight_of({.part = Part::kMaskDense})) && (config_.has_tied_output || weights.has(kOutputTable));
   if (style_ == HeadStyle::kMask && !can_fill_masks) {
     throw InputError(
         "the checkpoint has no head that fills masks in, which a cloze reads: take one that was saved as a masked language "
         "model");
   }
-  if (style_ == HeadStyle::kPooler && !trains_pooler_ && !weights.has("pooler.weight")) {
+  if (style_ == HeadStyle::kPooler && !trains_pooler_ && !weights.has(weight_of(kPooler))) {
     throw InputError("the model has no pooler for the head to read: set head.pooler to trained");
   }
   return out;
 }
 
-NamedTensors Head::rewrite(const Params& derived) const {
+TrunkTensors Head::rewrite(const Params& derived) const {
   if (!trains_pooler_) return {};
-  return {{"pooler.weight", derived.at("pooler.weight")}, {"pooler.bias", derived.at("pooler.bias")}};
+  return {{weight_of(kPooler), derived.at("pooler.weight")}, {bias_of(kPooler), derived.at("pooler.bias")}};
 }
 
 Tensor Head::word_logits(const Weights& weights, const Tensor& mask_rows, const std::vector<int64_t>& words) const {
@@ -81,8 +81,9 @@ Tensor Head::word_logits(const Weights& weights, const Tensor& mask_rows, const 
   const Tensor z = mask_states(config_, weights, mask_rows);  // [N, C]
   const auto dtype = z.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const Tensor index = at::tensor(words, at::kLong);
-  const char* output = config_.has_tied_output ? "embed.word.weight" : "lm.weight";
-  return graft::linear(z.to(dtype), weights.rows(output, index).to(dtype), weights.rows("mask.bias", index).to(dtype));
+  const TensorId output = config_.has_tied_output ? kWordTable : kOutputTable;
+  const TensorId bias = bias_of({.part = Part::kMask});
+  return graft::linear(z.to(dtype), weights.rows(output, index).to(dtype), weights.rows(bias, index).to(dtype));
 }
 
 Tensor Head::logits(const Params& derived, const Tensor& rows, const std::shared_ptr<const RowIds>& ids, const Context& context,

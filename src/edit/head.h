@@ -29,7 +29,7 @@ class Head {
   NamedTensors init(const Weights& weights, RandomKey key) const;
 
   // The pooler, when the head trains it: takes the place of the model's own.
-  NamedTensors rewrite(const Params& derived) const;
+  TrunkTensors rewrite(const Params& derived) const;
 
   // Whether `rows` below are what leaves the model's pooler (W_p h + b_p), and not the last states themselves.
   bool reads_pooler() const { return style_ == HeadStyle::kPooler; }

@@ -30,7 +30,7 @@ Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& sto
     leaves_[name] = tensor.requires_grad() ? tensor.detach().requires_grad_(true) : tensor;
   }
   weights_ = adapter.rewritten(leaves_, model.weights);
-  if (adapter.changes(model.sites.pooler()) && !weights_.has("pooler.weight"))
+  if (adapter.changes(model.sites.pooler()) && !weights_.has(weight_of(kPooler)))
     throw InputError("the adapter changes the pooler, which the model '" + model.source + "' has not");
 }
 
@@ -66,7 +66,7 @@ LaneHooks::LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache)
         wanted_[static_cast<size_t>(site.index)] = true;
         const bool is_last = site.stack == model.config.last_stack() && site.layer + 1 == model.config.last().layers;
         // Self-attention shows an edit all rows even where the block computes only some of them.
-        const bool shows_all_rows = site.part == "attn";
+        const bool shows_all_rows = site.part == Part::kAttn;
         if (spec.traits.reads != Reads::kRow && is_last && !shows_all_rows) allows_missing_rows_ = false;
       }
     }
@@ -201,8 +201,8 @@ Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<
   const Weights& weights = lanes[lane].bound->weights();
   const Head* head = lanes[lane].bound->adapter().head();
   const bool has_its_own = head != nullptr && head->trains_pooler();  // which `weights` holds in the place of the model's
-  if (site.index < 0 || !(has_its_own || weights.has("pooler.weight"))) return {};
-  const Tensor y = weights.linear("pooler", rows);
+  if (site.index < 0 || !(has_its_own || weights.has(weight_of(kPooler)))) return {};
+  const Tensor y = weights.linear(kPooler, rows);
   LaneHooks hooks(model, lanes);
   return hooks.wants(site) ? hooks.apply_to_lane(lane, {site, firsts, firsts.lanes[lane], rows, y, {}, {}}) : y;
 }

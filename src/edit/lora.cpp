@@ -43,10 +43,10 @@ class Lora : public Edit {
     EditSpec spec;
     for (const Site& site : choice_.sites) {
       spec.params.push_back(
-          {.name = site.name + ".lora_a", .shape = {rank_, site.input_width}, .site = site.name, .bank = "down"});
+          {.name = site.name + ".lora_a", .shape = {rank_, site.input_width}, .site = site, .bank = "down"});
       spec.params.push_back({.name = site.name + ".lora_b",
                              .shape = {site.output_width, rank_},
-                             .site = site.name,
+                             .site = site,
                              .bank = "up",
                              .rate_scale = b_rate_});
     }
@@ -104,12 +104,12 @@ class Lora : public Edit {
     return {.code = weighted_code(code, weight), .basis = stacked.at(name + ".lora_b").transpose(0, 1).flatten(1)};  // [out, E*R]
   }
 
-  NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
-    NamedTensors out;
+  TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
+    TrunkTensors out;
     for (const Site& site : choice_.sites) {
       const Tensor product =
           at::mm(derived.at(site.name + ".lora_b").to(at::kFloat), derived.at(site.name + ".lora_a").to(at::kFloat));
-      out[site.name + ".weight"] = weights.base(site.name + ".weight").to(at::kFloat) + branch_scale() * product;
+      out[weight_of(site)] = weights.base(weight_of(site)).to(at::kFloat) + branch_scale() * product;
     }
     return out;
   }
@@ -145,7 +145,7 @@ class Dora final : public Lora {
     EditSpec both = spec();
     for (ParamSpec& param : both.params) param.bank.clear();  // the norm is one of both halves
     for (const Site& site : sites())
-      both.params.push_back({.name = site.name + ".magnitude", .shape = {site.output_width}, .site = site.name});
+      both.params.push_back({.name = site.name + ".magnitude", .shape = {site.output_width}, .site = site});
     declare(std::move(both));
   }
 
@@ -175,8 +175,8 @@ class Dora final : public Lora {
       out[site.name + ".lora_b"] =
           (stored.at(site.name + ".lora_b").to(wide) * (factor * branch_scale()).unsqueeze(1)).to(weights.dtype());
       out[site.name + ".stretch"] = factor - 1;
-      if (weights.has(site.name + ".bias"))
-        out[site.name + ".still"] = (1 - factor) * weights.base(site.name + ".bias").to(wide);  // [out]
+      if (weights.has(bias_of(site)))
+        out[site.name + ".still"] = (1 - factor) * weights.base(bias_of(site)).to(wide);  // [out]
     }
     return out;
   }
@@ -199,13 +199,13 @@ class Dora final : public Lora {
     return Edit::blend(stacked, experts, view, input, weight, context);
   }
 
-  NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
-    NamedTensors out;
+  TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
+    TrunkTensors out;
     for (const Site& site : sites()) {
       const Tensor branch =
           at::mm(derived.at(site.name + ".lora_b").to(at::kFloat), derived.at(site.name + ".lora_a").to(at::kFloat));
       const Tensor factor = (derived.at(site.name + ".stretch") + 1).to(at::kFloat).unsqueeze(1);
-      out[site.name + ".weight"] = weights.base(site.name + ".weight").to(at::kFloat) * factor + branch;
+      out[weight_of(site)] = weights.base(weight_of(site)).to(at::kFloat) * factor + branch;
     }
     return out;
   }
@@ -216,7 +216,7 @@ class Dora final : public Lora {
   Tensor norms(const Params& params, const Weights& weights, const Site& site, at::ScalarType dtype) const {
     const at::AutoGradMode enabled(has_norm_gradient_ && at::GradMode::is_enabled());
     const double s = branch_scale();
-    const Tensor w = weights.base(site.name + ".weight").to(dtype), a = params.at(site.name + ".lora_a").to(dtype),
+    const Tensor w = weights.base(weight_of(site)).to(dtype), a = params.at(site.name + ".lora_a").to(dtype),
                  b = params.at(site.name + ".lora_b").to(dtype);
     const Tensor cross = graft::linear(w, a, Tensor()) * (2 * s) + at::mm(b, at::mm(a, a.t())) * (s * s);  // [out, R]
     return at::sqrt(at::sum(w * w, 1) + at::sum(cross * b, 1));

@@ -69,8 +69,13 @@ class Prefix final : public Edit {
   // "<site>.keys" and "<site>.values", [P, K, D].
   NamedTensors derive(const Params& stored, const Weights& weights, Experts) const override {
     NamedTensors out;
-    for (const auto& [name, rows] : rows_of(stored))
-      out[name] = rows.to(weights.dtype()).unflatten(1, {config_.stack(place_of(name).stack).key_heads, -1});
+    const NamedTensors all = rows_of(stored);
+    for (const Site& site : choice_.sites) {
+      for (const char* part : {".keys", ".values"}) {
+        const std::string name = site.name + part;
+        out[name] = all.at(name).to(weights.dtype()).unflatten(1, {config_.stack(site.stack).key_heads, -1});
+      }
+    }
     return out;
   }
 
@@ -105,16 +110,16 @@ class Prefix final : public Edit {
     if (hidden_ == 0) {
       for (const Site& site : choice_.sites) {
         for (const char* part : {".keys", ".values"})
-          spec.params.push_back({.name = site.name + part, .shape = {length_, site.output_width}, .site = site.name});
+          spec.params.push_back({.name = site.name + part, .shape = {length_, site.output_width}, .site = site});
       }
       return spec;
     }
     const int64_t all = outputs();
-    spec.params = {{.name = "table", .shape = {length_, config_.width}},
-                   {.name = "mlp.in.weight", .shape = {hidden_, config_.width}},
-                   {.name = "mlp.in.bias", .shape = {hidden_}, .decays = false},
-                   {.name = "mlp.out.weight", .shape = {all, hidden_}},
-                   {.name = "mlp.out.bias", .shape = {all}, .decays = false}};
+    spec.params = {{.name = "table", .shape = {length_, config_.width}, .label = "table"},
+                   {.name = "mlp.in.weight", .shape = {hidden_, config_.width}, .label = "mlp.in"},
+                   {.name = "mlp.in.bias", .shape = {hidden_}, .label = "mlp.in", .decays = false},
+                   {.name = "mlp.out.weight", .shape = {all, hidden_}, .label = "mlp.out"},
+                   {.name = "mlp.out.bias", .shape = {all}, .label = "mlp.out", .decays = false}};
     for (ParamSpec& param : spec.params) param.kept = 0;
     spec.params[3].kept = length_ * all;  // what the network computes
     return spec;

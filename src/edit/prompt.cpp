@@ -18,8 +18,6 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* kTable = "embed.word.weight";
-
 class Prompt final : public Edit {
  public:
   Prompt(Options& options, const EditTarget& target)
@@ -29,7 +27,7 @@ class Prompt final : public Edit {
         site_(target.sites.word()),
         vocabulary_(target.config.vocabulary) {
     EditSpec spec;
-    spec.params.push_back({.name = name(), .shape = {length_, site_.output_width}, .site = site_.name});
+    spec.params.push_back({.name = name(), .shape = {length_, site_.output_width}, .site = site_});
     spec.sites = {site_};
     spec.traits.acts_on = ActsOn::kPrompt;
     spec.traits.layout = {.virtual_rows = length_, .virtual_rows_follow_first = position_ == "after_first"};
@@ -48,7 +46,7 @@ class Prompt final : public Edit {
     Random random(key.with(name()));
     std::vector<int64_t> words;
     for (int64_t i = 0; i < length_; ++i) words.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary_))));
-    return {{name(), weights.base(kTable).index_select(0, at::tensor(words, at::kLong)).to(at::kFloat)}};
+    return {{name(), weights.base(kWordTable).index_select(0, at::tensor(words, at::kLong)).to(at::kFloat)}};
   }
 
   Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight, Context&) const override {

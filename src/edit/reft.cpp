@@ -201,7 +201,7 @@ class Reft final : public Edit {
           // Rows that a subspace leaves out stand still.
           spec.params.push_back({.name = name_of(site, set, part),
                                  .shape = std::move(shape),
-                                 .site = site.name,
+                                 .site = site,
                                  .decays = decays && subspace_.empty()});
           return spec.params.back();
         };

@@ -16,9 +16,7 @@ namespace graft {
 
 namespace {
 
-bool is_pooler(const std::string& name) { return name.starts_with("pooler."); }
-bool is_bias(const std::string& name) { return name.ends_with(".bias"); }
-bool is_norm(const std::string& name) { return name.find("norm.") != std::string::npos; }
+bool is_bias(const TensorId& tensor) { return tensor.kind == TensorKind::kBias; }
 
 class Retrain final : public Edit {
  public:
@@ -27,7 +25,11 @@ class Retrain final : public Edit {
     EditSpec spec;
     for (const TensorSlot& slot : slots_)
       spec.params.push_back(
-          {.name = slot.name, .shape = slot.shape, .decays = !is_bias(slot.name) && !is_norm(slot.name)});
+          {.name = slot.name(),
+           .shape = slot.shape,
+           .label = std::string(part_name(slot.id.place.part)),
+           .replaces = slot.id,
+           .decays = !is_bias(slot.id) && !is_norm(slot.id.place.part)});
     spec.traits = {.acts = Acts::kReplacesWeights, .identity_at_init = true};
     declare(std::move(spec));
   }
@@ -37,18 +39,18 @@ class Retrain final : public Edit {
   NamedTensors init(const Weights& weights, RandomKey) const override {
     NamedTensors out;
     for (const TensorSlot& slot : slots_) {
-      if (!weights.has(slot.name)) {
-        throw InputError("the model has no '" + slot.name + "' to train: set " + kind_ +
+      if (!weights.has(slot.id)) {
+        throw InputError("the model has no '" + slot.name() + "' to train: set " + kind_ +
                          ".pooler to false and head.pooler to trained");
       }
-      out[slot.name] = weights.base(slot.name).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+      out[slot.name()] = weights.base(slot.id).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
     }
     return out;
   }
 
-  NamedTensors rewrite(const Params& derived, const Weights&) const override {
-    NamedTensors out;
-    for (const TensorSlot& slot : slots_) out[slot.name] = derived.at(slot.name);
+  TrunkTensors rewrite(const Params& derived, const Weights&) const override {
+    TrunkTensors out;
+    for (const TensorSlot& slot : slots_) out[slot.id] = derived.at(slot.name());
     return out;
   }
 
@@ -59,10 +61,10 @@ class Retrain final : public Edit {
 };
 
 std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const EditTarget& target,
-                                   const std::function<bool(const std::string&)>& is_trained) {
+                                   const std::function<bool(const TensorId&)>& is_trained) {
   std::vector<TensorSlot> slots;
   for (TensorSlot& slot : tensor_slots(target.config)) {
-    if (is_trained(slot.name)) slots.push_back(std::move(slot));
+    if (is_trained(slot.id)) slots.push_back(std::move(slot));
   }
   return std::make_unique<Retrain>(kind, std::move(options), std::move(slots));
 }
@@ -70,29 +72,29 @@ std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const 
 std::unique_ptr<Edit> make_full(Options& options, const EditTarget& target) {
   const bool with_pooler = options.boolean("pooler", true);
   return make_retrain("full", Node::map({{"pooler", Node::boolean(with_pooler)}}), target,
-                      [with_pooler](const std::string& name) { return with_pooler || !is_pooler(name); });
+                      [with_pooler](const TensorId& tensor) { return with_pooler || tensor.place != kPooler; });
 }
 
 std::unique_ptr<Edit> make_bitfit(Options& options, const EditTarget& target) {
   const bool with_pooler = options.boolean("pooler", true);
   const std::vector<TensorSlot> slots = tensor_slots(target.config);
-  if (std::none_of(slots.begin(), slots.end(), [](const TensorSlot& slot) { return is_bias(slot.name); })) {
+  if (std::none_of(slots.begin(), slots.end(), [](const TensorSlot& slot) { return is_bias(slot.id); })) {
     options.fault("", target.config.model_type + " models have no biases to train");
   }
   return make_retrain("bitfit", Node::map({{"pooler", Node::boolean(with_pooler)}}), target,
-                      [with_pooler](const std::string& name) { return is_bias(name) && (with_pooler || !is_pooler(name)); });
+                      [with_pooler](const TensorId& tensor) { return is_bias(tensor) && (with_pooler || tensor.place != kPooler); });
 }
 
 std::unique_ptr<Edit> make_top_layers(Options& options, const EditTarget& target) {
-  const std::string stack = target.config.last_stack();
+  const StackId stack = target.config.last_stack();
   const int64_t layers = target.config.last().layers;
   const int64_t count = options.integer("count", std::min<int64_t>(2, layers), 1, layers);
   const bool with_pooler = options.boolean("pooler", false);
   const int64_t first = layers - count;
   return make_retrain("top-layers", Node::map({{"count", Node::integer(count)}, {"pooler", Node::boolean(with_pooler)}}), target,
-                      [=](const std::string& name) {
-                        if (is_pooler(name)) return with_pooler;
-                        const Place place = place_of(name);
+                      [=](const TensorId& tensor) {
+                        const Place& place = tensor.place;
+                        if (place == kPooler) return with_pooler;
                         return place.stack == stack && place.layer >= first;
                       });
 }

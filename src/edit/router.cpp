@@ -32,12 +32,7 @@ using at::Tensor;
 
 constexpr const char* kExperts = "of";
 
-bool is_key_site(const Site& site) {
-  return site.kind == SiteKind::kLinear && (site.part.ends_with(".k") || site.part.ends_with(".v"));
-}
-bool is_per_head_site(const Site& site) {
-  return is_key_site(site) || (site.kind == SiteKind::kLinear && site.part.ends_with(".q"));
-}
+bool is_per_head_site(const Site& site) { return is_keys_or_values(site.part) || is_queries(site.part); }
 
 class Router final : public Combinator {
  public:
@@ -139,7 +134,7 @@ class Router final : public Combinator {
     for (const Site& site : inner_.sites) {
       spec.params.push_back({.name = site.name + ".router",
                              .shape = {width_of(site), experts_},
-                             .site = site.name,
+                             .site = site,
                              .use = ParamUse::kRouter});
     }
     for (ParamSpec param : params_below(kExperts, inner_.params)) {
@@ -168,7 +163,7 @@ class Router final : public Combinator {
                                    kind_name(site.kind) + " site");
       }
       const bool is_product =
-          site.part == "ffn.mid" || (site.part == "ffn.act" && !config_.has_gated_ffn);  // what enters ffn.down
+          site.part == Part::kFfnMid || (site.part == Part::kFfnAct && !config_.has_gated_ffn);  // what enters ffn.down
       if (input_ == "product" && (!is_product || child().kind != "affine"))
         options.fault("input", "product is for an affine edit at " + std::string(config_.has_gated_ffn ? "ffn.mid" : "ffn.act") +
                                    ", where it reads what enters ffn.down; found " + child().kind + " at " + site.name);
@@ -187,9 +182,9 @@ class Router final : public Combinator {
 
   int64_t groups_of(const Site& site) const {
     if (per_head_ == "false" || input_ != "site" || embedding_ > 0) return 1;
-    if (per_head_ != "true" && !(child().kind == "affine" && is_key_site(site))) return 1;
-    const StackConfig& stack = site.stack.empty() ? config_.last() : config_.stack(site.stack);
-    return is_key_site(site) ? stack.key_heads : stack.heads;
+    if (per_head_ != "true" && !(child().kind == "affine" && is_keys_or_values(site.part))) return 1;
+    const StackConfig& stack = site.stack == StackId::kNone ? config_.last() : config_.stack(site.stack);
+    return is_keys_or_values(site.part) ? stack.key_heads : stack.heads;
   }
 
   int64_t width_of(const Site& site) const {

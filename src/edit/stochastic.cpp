@@ -43,7 +43,7 @@ class Stochastic final : public Combinator {
     std::set<std::string> banks;
     for (const ParamSpec& param : inner_.params) {
       if (param.role != Role::kTrained) continue;
-      if (param.site.empty()) {
+      if (!param.site) {
         options.fault("", "an expert belongs to a site, but '" + param.name + "' of " + child().kind + " serves all of its sites");
         return;
       }
@@ -53,7 +53,7 @@ class Stochastic final : public Combinator {
     read_share(options, banks);
     // A buffer is what the trained tensors are relative to: their mean has a meaning only if all have the same.
     for (const ParamSpec& param : inner_.params)
-      members_[param.name] = {param.site, param.bank, param.role == Role::kBuffer || is_shared(param.bank)};
+      members_[param.name] = {param.site ? to_name(*param.site) : "", param.bank, param.role == Role::kBuffer || is_shared(param.bank)};
     declare(made_spec());
   }
 
@@ -99,7 +99,7 @@ class Stochastic final : public Combinator {
     return child().edit->prefix(one_edit(derived, view.site, context), view, weight, inner);
   }
 
-  NamedTensors rewrite(const Params& derived, const Weights& weights) const override {
+  TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
     ensure(derived.has_below(kMean), "only the mean of the experts can be folded");
     return child().edit->rewrite(derived.below(kMean), weights);
   }

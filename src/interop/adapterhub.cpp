@@ -16,14 +16,15 @@ constexpr std::pair<const char*, const char*> kActivations[] = {
 
 }  // namespace
 
-std::string HubNames::parent(int64_t layer, const char* part) const {
-  return without_last_step(modules_.by_name("enc." + std::to_string(layer) + "." + part).path);
+std::string HubNames::parent(int64_t layer, Part part) const {
+  return without_last_step(modules_.by_name(to_name(Place{StackId::kEncoder, static_cast<int16_t>(layer), part})).path);
 }
 
-std::string HubNames::block(int64_t layer) const { return without_last_step(parent(layer, "ffn.down")); }
+std::string HubNames::block(int64_t layer) const { return without_last_step(parent(layer, Part::kFfnDown)); }
 
 std::string HubNames::of_sublayer(const Site& site) const {
-  return parent(site.layer, site.part.starts_with("attn") ? "attn.o" : "ffn.down") + ".adapters." + adapter_ + ".";
+  const bool is_attention = site.part == Part::kAttnOut || site.part == Part::kAttnNorm;
+  return parent(site.layer, is_attention ? Part::kAttnO : Part::kFfnDown) + ".adapters." + adapter_ + ".";
 }
 
 std::string hub_activation_to_ours(const std::string& theirs) {

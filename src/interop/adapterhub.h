@@ -38,8 +38,8 @@ class HubNames {
   }
 
  private:
-  std::string parent(int64_t layer, const char* part) const;  // of a linear layer
-  std::string attention(int64_t layer) const { return parent(layer, "attn.q"); }
+  std::string parent(int64_t layer, Part part) const;  // of a linear layer
+  std::string attention(int64_t layer) const { return parent(layer, Part::kAttnQ); }
   std::string block(int64_t layer) const;
 
   Modules modules_;

@@ -115,14 +115,14 @@ void HubWriter::put_gate(const Part& part, const Site& site, const std::string& 
   for (const char* tensor : {"weight", "bias"}) put(theirs + tensor, stored(part.gate + site.name + ".gate." + tensor));
 }
 
-std::set<std::string> HubWriter::rectangle(const Part& part, const std::vector<Site>& sites, Node& config) const {
-  std::map<int64_t, std::set<std::string>> by_layer;
+HubWriter::SiteParts HubWriter::rectangle(const Part& part, const std::vector<Site>& sites, Node& config) const {
+  std::map<int64_t, SiteParts> by_layer;
   for (const Site& site : sites) {
     if (site.layer < 0) refuse(part, "AdapterHub changes the blocks of a model alone; found " + site.name);
     if (!by_layer[site.layer].insert(site.part).second)
       refuse(part, "AdapterHub keeps one change of a module, and " + site.name + " has two");
   }
-  const std::set<std::string>& parts = by_layer.begin()->second;
+  const SiteParts& parts = by_layer.begin()->second;
   for (const auto& [layer, own] : by_layer) {
     if (own != parts)
       refuse(part, "AdapterHub changes the same modules in every layer that it changes; layer " + std::to_string(layer) +

@@ -100,16 +100,18 @@ bool HubWriter::is_alike(const Part& a, const Part& b) {
   return rest(a) == rest(b);
 }
 
-void HubWriter::write_placement(const Part& part, const std::set<std::string>& parts, Node& config) const {
+void HubWriter::write_placement(const Part& part, const SiteParts& parts, Node& config) const {
   const std::string& placement = word(part.options, "placement");
-  const bool is_behind_norm = parts.begin()->ends_with(".norm");
-  for (const std::string& each : parts) {
-    const bool is_known = each == "attn.out" || each == "ffn.out" || each == "attn.norm" || each == "ffn.norm";
-    if (!is_known || each.ends_with(".norm") != is_behind_norm)
-      refuse(part, "AdapterHub's bottlenecks stand at attn.out and ffn.out, or at attn.norm and ffn.norm; found " + each);
+  using graft::Part;
+  const bool is_behind_norm = is_norm(*parts.begin());
+  const auto [attention, ffn] = is_behind_norm ? std::pair{Part::kAttnNorm, Part::kFfnNorm} : std::pair{Part::kAttnOut, Part::kFfnOut};
+  for (const Part each : parts) {
+    if (each != attention && each != ffn)
+      refuse(part, "AdapterHub's bottlenecks stand at attn.out and ffn.out, or at attn.norm and ffn.norm; found " +
+                       std::string(part_name(each)));
   }
-  config["mh_adapter"] = Node::boolean(parts.contains(is_behind_norm ? "attn.norm" : "attn.out"));
-  config["output_adapter"] = Node::boolean(parts.contains(is_behind_norm ? "ffn.norm" : "ffn.out"));
+  config["mh_adapter"] = Node::boolean(parts.contains(attention));
+  config["output_adapter"] = Node::boolean(parts.contains(ffn));
   config["is_parallel"] = Node::boolean(placement == "parallel");
   config["original_ln_before"] = Node::boolean(placement == "pfeiffer" || is_behind_norm);
   config["original_ln_after"] = Node::boolean(!is_behind_norm);
@@ -145,13 +147,17 @@ void HubWriter::write_bottleneck_site(const Part& part, const Site& site) {
 Node HubWriter::linear_config(const Part& part, const char* what) const {
   Node config = parse_json(kLoraFields, "AdapterHub's fields");
   std::vector<Node> matrices;
-  for (const std::string& each : rectangle(part, part.sites, config)) {
-    const bool is_attention = each == "attn.q" || each == "attn.k" || each == "attn.v";
-    if (is_attention) matrices.push_back(Node::text(each.substr(5)));
-    else if (each == "ffn.up") config["intermediate_lora"] = Node::boolean(true);
-    else if (each == "ffn.down") config["output_lora"] = Node::boolean(true);
-    else
-      refuse(part, std::string("AdapterHub's ") + what + " acts at attn.q, attn.k, attn.v, ffn.up and ffn.down; found " + each);
+  for (const graft::Part each : rectangle(part, part.sites, config)) {
+    switch (each) {
+      case graft::Part::kAttnQ: matrices.push_back(Node::text("q")); break;
+      case graft::Part::kAttnK: matrices.push_back(Node::text("k")); break;
+      case graft::Part::kAttnV: matrices.push_back(Node::text("v")); break;
+      case graft::Part::kFfnUp: config["intermediate_lora"] = Node::boolean(true); break;
+      case graft::Part::kFfnDown: config["output_lora"] = Node::boolean(true); break;
+      default:
+        refuse(part, std::string("AdapterHub's ") + what + " acts at attn.q, attn.k, attn.v, ffn.up and ffn.down; found " +
+                         std::string(part_name(each)));
+    }
   }
   config["selfattn_lora"] = Node::boolean(!matrices.empty());
   config["attn_matrices"] = Node::list(std::move(matrices));
@@ -240,7 +246,7 @@ void HubWriter::check_reft(const Part& part, const PositionChoice& positions) co
     refuse(part,
            "AdapterHub's dropout acts on the edited vector: expected dropout_on output, found " + word(options, "dropout_on"));
   for (const Site& site : part.sites) {
-    if (site.part != "out") refuse(part, "AdapterHub's ReFT stands behind whole blocks (out); found " + site.name);
+    if (site.part != graft::Part::kOut) refuse(part, "AdapterHub's ReFT stands behind whole blocks (out); found " + site.name);
   }
 }
 

@@ -44,13 +44,17 @@ class HubWriter {
   void put(const std::string& name, const at::Tensor& tensor) { out_[name] = tensor.detach().to(at::kFloat).contiguous(); }
   const at::Tensor& stored(const std::string& name) const { return tensors_.at(name); }
   void put_gate(const Part& part, const Site& site, const std::string& theirs);
+  struct ByName {
+    bool operator()(graft::Part a, graft::Part b) const { return part_name(a) < part_name(b); }
+  };
+  using SiteParts = std::set<graft::Part, ByName>;  // in the order of their names, as lists in files have them
   // The parts that every layer of `sites` has; fills leave_out. Refuses layers that differ.
-  std::set<std::string> rectangle(const Part& part, const std::vector<Site>& sites, Node& config) const;
+  SiteParts rectangle(const Part& part, const std::vector<Site>& sites, Node& config) const;
 
   // ---- bottlenecks
   void write_bottlenecks();
   static bool is_alike(const Part& a, const Part& b);
-  void write_placement(const Part& part, const std::set<std::string>& parts, Node& config) const;
+  void write_placement(const Part& part, const SiteParts& parts, Node& config) const;
   void write_factors(const std::map<int64_t, int64_t>& units, Node& config) const;
   void write_bottleneck_site(const Part& part, const Site& site);
 

@@ -108,8 +108,8 @@ NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
   const at::NoGradGuard no_grad;
   const NamedTensors derived = loaded.adapter.derive(loaded.tensors, model.weights);
   NamedTensors base = model.weights.all_base();
-  const auto fold = [&](const NamedTensors& folded) {
-    for (const auto& [name, tensor] : folded) base[name] = tensor.to(at::kFloat);
+  const auto fold = [&](const TrunkTensors& folded) {
+    for (const auto& [id, tensor] : folded) base[to_name(id)] = tensor.to(at::kFloat);
   };
   for (const Adapter::Part* part : folding_order(loaded.adapter, model.sites)) {
     fold(part->edit->rewrite(Params(derived, part->path), Weights(model.config, base, Precision::kFloat32)));

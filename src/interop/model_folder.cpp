@@ -51,14 +51,15 @@ NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tens
   const auto add = [&](const std::string& name, const Tensor& tensor) { out[name] = tensor.detach().to(dtype).contiguous(); };
   std::map<std::string, std::vector<Tensor>> pieces;  // of layers that the checkpoint holds as one
   for (const auto& [name, tensor] : tensors) {
-    const std::optional<std::string> theirs = checkpoint_name(family, name);
+    const TensorId id = parse_tensor(name).value();
+    const std::optional<std::string> theirs = checkpoint_name(family, id);
     ensure(theirs.has_value(), "every tensor of a trunk has a name in its checkpoint: " + name);
     const CheckpointPiece piece = piece_of(*theirs);
-    const bool is_beside = name == "lm.weight" || name.starts_with("mask.");  // no part of the trunk
+    const bool is_beside = id == kOutputTable || is_of_mask_head(id.place.part);  // no part of the trunk
     if (is_beside && has_classifier) continue;  // the class with a classifier has neither
     std::vector<Tensor>& own = pieces[(is_beside ? "" : prefix) + piece.tensor];
     own.resize(static_cast<size_t>(piece.count));
-    const bool is_transposed = is_stored_transposed(family, name) && tensor.dim() == 2;
+    const bool is_transposed = is_stored_transposed(family, id) && tensor.dim() == 2;
     own[static_cast<size_t>(piece.index)] = is_transposed ? tensor.detach().t() : tensor.detach();
   }
   for (const auto& [name, parts] : pieces) {  // along their outputs

@@ -71,10 +71,10 @@ bool has_suffix(const std::string& path, const std::string& name) { return path 
 Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
   const Family& family = family_of(model.config);
   for (const TensorSlot& slot : tensor_slots(model.config)) {
-    if (!slot.name.ends_with(".weight")) continue;
-    const std::string name = slot.name.substr(0, slot.name.size() - 7);
-    const CheckpointPiece piece = piece_of(checkpoint_name(family, slot.name).value());
-    const bool is_output = name == "lm";  // which stands beside the trunk
+    if (slot.id.kind != TensorKind::kWeight) continue;
+    const std::string name = to_name(slot.id.place);
+    const CheckpointPiece piece = piece_of(checkpoint_name(family, slot.id).value());
+    const bool is_output = slot.id == kOutputTable;  // which stands beside the trunk
     const std::string path = (is_output ? "" : prefix) + piece.tensor.substr(0, piece.tensor.size() - 7);
     if (piece.count > 1) {
       if (layers_.back().path != path) layers_.push_back({"", path, true});
@@ -82,7 +82,7 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
       continue;
     }
     const bool is_matrix = slot.shape.size() == 2,
-               is_layer = place_of(name).layer >= 0 || name == "pooler";  // else a table, or the output layer
+               is_layer = slot.id.place.layer >= 0 || slot.id.place == kPooler;  // else a table, or the output layer
     layers_.push_back({is_matrix && !is_layer ? "" : name, path, is_matrix && is_layer});
   }
   for (const auto& [ours, theirs] : family.head_names) {

@@ -152,13 +152,13 @@ void PeftWriter::write_scales(const std::map<std::string, Scale>& scales) {
 void PeftWriter::write_biases(const std::map<std::string, Scale>& adapted) {
   config_["bias"] = Node::text("all");
   for (const TensorSlot& slot : tensor_slots(model_.config)) {
-    if (!slot.name.ends_with(".bias")) continue;
-    if (!tensors_.contains(biases_ + slot.name)) {
+    if (slot.id.kind != TensorKind::kBias) continue;
+    const std::string name = slot.name(), layer = to_name(slot.id.place);
+    if (!tensors_.contains(biases_ + name)) {
       if (trains_pooler()) continue;  // the pooler's, which the head holds
-      refuse(biases_, "bias: all holds every bias of the model, but " + slot.name + " was not trained");
+      refuse(biases_, "bias: all holds every bias of the model, but " + name + " was not trained");
     }
-    const std::string layer = slot.name.substr(0, slot.name.size() - 5);
-    put(key(layer) + (adapted.contains(layer) ? ".base_layer.bias" : ".bias"), stored(biases_ + slot.name));
+    put(key(layer) + (adapted.contains(layer) ? ".base_layer.bias" : ".bias"), stored(biases_ + name));
   }
 }
 

@@ -161,14 +161,14 @@ Node site_options(const std::vector<Site>& chosen, const Sites& all) {
   }
   size_t in_blocks = 0;
   for (const Site& site : chosen) {
-    if (std::find(parts.begin(), parts.end(), site.part) == parts.end()) parts.push_back(site.part);
+    if (std::find(parts.begin(), parts.end(), part_name(site.part)) == parts.end()) parts.emplace_back(part_name(site.part));
     if (site.layer < 0) continue;  // the pooler is chosen whatever the layers
     ++in_blocks;
     if (std::find(layers.begin(), layers.end(), site.layer) == layers.end()) layers.push_back(site.layer);
   }
   const size_t block_parts = parts.size() - (chosen.size() - in_blocks);
   // Sites are distinct. With two stacks a part's name would mean both.
-  const bool has_two_stacks = all.all().back().stack == "dec" && all.all()[2].stack == "enc";
+  const bool has_two_stacks = all.all().back().stack == StackId::kDecoder && all.all()[2].stack == StackId::kEncoder;
   const bool is_rectangle = !has_two_stacks && in_blocks == block_parts * layers.size();
   std::vector<Node> names, numbers;
   if (is_rectangle) {

@@ -179,9 +179,9 @@ void PeftReader::read_biases(const std::string& which) {
   const bool with_pooler = !pooler_bias.empty() && tensors_.has(pooler_bias);
   const std::string path = foreign_.add("bitfit", Node::map({{"pooler", Node::boolean(with_pooler)}}));
   for (const TensorSlot& slot : tensor_slots(model_.config)) {
-    if (!slot.name.ends_with(".bias") || (slot.name == "pooler.bias" && !with_pooler)) continue;
-    const std::string layer = slot.name.substr(0, slot.name.size() - 5);
-    put(path + slot.name,
+    if (slot.id.kind != TensorKind::kBias || (slot.id.place == kPooler && !with_pooler)) continue;
+    const std::string layer = to_name(slot.id.place);
+    put(path + slot.name(),
         tensors_.take(key(modules_.by_name(layer)) + (adapted_.contains(layer) ? ".base_layer.bias" : ".bias"), slot.shape));
   }
 }
@@ -274,8 +274,7 @@ void PeftReader::read_prefix(int64_t length) {
   if (!all.defined()) return;
   const Tensor parts = all.view({length, 2 * layers, width});
   for (int64_t layer = 0; layer < layers; ++layer) {
-    const std::string site =
-        path + (c.has_decoder() ? model_.sites.decoder_block(layer) : model_.sites.block(layer)).attention.name;
+    const std::string site = path + model_.sites.at({c.last_stack(), static_cast<int16_t>(layer), Part::kAttn}).name;
     put(site + ".keys", parts.select(1, 2 * layer).contiguous());
     put(site + ".values", parts.select(1, 2 * layer + 1).contiguous());
   }

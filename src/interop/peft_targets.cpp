@@ -74,8 +74,8 @@ bool PeftTargets::is_in_layers(const Modules::Layer& layer) const {
   const bool is_named =
       layer_patterns_.empty() || std::any_of(layer_patterns_.begin(), layer_patterns_.end(),
                                              [&](const ModulePattern& pattern) { return pattern.matches(layer.path); });
-  return is_named && std::find(layers_.begin(), layers_.end(),
-                               place_of(layer.pieces.empty() ? layer.name : layer.pieces.front()).layer) != layers_.end();
+  const std::optional<Place> place = parse_place(layer.pieces.empty() ? layer.name : layer.pieces.front());
+  return is_named && std::find(layers_.begin(), layers_.end(), place ? place->layer : -1) != layers_.end();
 }
 
 bool PeftTargets::chooses(const Modules::Layer& layer) const {

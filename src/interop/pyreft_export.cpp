@@ -59,7 +59,7 @@ void check(const Adapter::Part& part, const Node& options, const PyreftKind& kin
   if (!options.find("subspace")->items.empty())
     refuse(part.path, "pyreft is told of subspaces with the data; the folder cannot hold them");
   for (const Site& site : part.spec().sites) {
-    if (site.part != "out") refuse(part.path, "pyreft is written with edits behind whole blocks (out); found " + site.name);
+    if (site.part != Part::kOut) refuse(part.path, "pyreft is written with edits behind whole blocks (out); found " + site.name);
   }
 }
 

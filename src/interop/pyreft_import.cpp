@@ -231,7 +231,7 @@ class Reader {
   }
 
   const Site& out_of(int64_t layer) const {
-    return model_.config.has_decoder() ? model_.sites.decoder_block(layer).out : model_.sites.block(layer).out;
+    return model_.sites.at({model_.config.last_stack(), static_cast<int16_t>(layer), Part::kOut});
   }
 
   void put(const std::string& name, Tensor tensor) {

@@ -89,47 +89,47 @@ class FolderReader {
                      " is stored twice, under two spellings of its name; leave one of them out");
   }
 
-  std::string output_name() const { return checkpoint_name(family_, "lm.weight").value(); }
+  std::string output_name() const { return checkpoint_name(family_, kOutputTable).value(); }
 
   // The other names, without prefix, of a slot.
-  std::vector<std::string> copies_of(const std::string& canonical) const {
+  std::vector<std::string> copies_of(const TensorId& tensor) const {
     std::vector<std::string> names;
     for (const auto& [ours, theirs] : family_.copies) {
-      if (ours == canonical) names.push_back(theirs);
+      if (ours == tensor) names.push_back(theirs);
     }
-    if (canonical == "embed.word.weight" && config_.has_tied_output) names.push_back(output_name());
+    if (tensor == kWordTable && config_.has_tied_output) names.push_back(output_name());
     return names;
   }
 
   // transformers 5 ties what the config ties only where the file does not hold two different tensors.
   void settle_output() {
     if (!config_.may_be_untied) return;
-    const auto table = find(checkpoint_name(family_, "embed.word.weight").value()), output = find(output_name());
+    const auto table = find(checkpoint_name(family_, kWordTable).value()), output = find(output_name());
     if (table && output && !file_.tensors.at(*table).equal(file_.tensors.at(*output))) config_.has_tied_output = false;
     for (const auto& [ours, theirs] : family_.copies) {
       const auto copy = find(theirs);
-      if (ours != "embed.word.weight" || !table || !copy || file_.tensors.at(*table).equal(file_.tensors.at(*copy))) continue;
+      if (ours != kWordTable || !table || !copy || file_.tensors.at(*table).equal(file_.tensors.at(*copy))) continue;
       throw InputError(source_ + ": tensor " + named(*copy) + " differs from " + named(*table) +
                        ", of which it is a second copy here; a model that reads both is not supported");
     }
   }
 
   void read_slot(const TensorSlot& slot) {
-    const CheckpointPiece piece = piece_of(checkpoint_name(family_, slot.name).value());
-    std::vector<std::string> candidates = copies_of(slot.name);
+    const CheckpointPiece piece = piece_of(checkpoint_name(family_, slot.id).value());
+    std::vector<std::string> candidates = copies_of(slot.id);
     // The bias of the layer itself comes before the one that it is tied to: where both are stored and differ, it is the one
     // added.
-    candidates.insert(slot.name == "mask.bias" ? candidates.end() : candidates.begin(), piece.tensor);
+    candidates.insert(slot.id.place.part == Part::kMask ? candidates.end() : candidates.begin(), piece.tensor);
     std::optional<std::string> name;
     for (const std::string& candidate : candidates) {
       if (!name) name = find(candidate);
     }
     if (!name) {
-      if (!slot.is_optional) missing_.emplace_back(slot.name, piece.tensor);
+      if (!slot.is_optional) missing_.emplace_back(slot.id, piece.tensor);
       return;
     }
     const Tensor& stored = file_.tensors.at(*name);
-    const bool is_transposed = is_stored_transposed(family_, slot.name);
+    const bool is_transposed = is_stored_transposed(family_, slot.id);
     const std::vector<int64_t> expected = stored_shape(slot, piece.count, is_transposed);
     if (stored.sizes() != at::IntArrayRef(expected)) {
       throw InputError(source_ + ": tensor " + named(*name) + ": expected " + shape_text(expected) + ", found " +
@@ -140,7 +140,7 @@ class FolderReader {
                        safetensors_dtype(stored.scalar_type()));
     }
     if (read_.insert(*name).second) check_finite(*name, stored);
-    base_.emplace(slot.name, piece_of_tensor(stored, piece, is_transposed));
+    base_.emplace(slot.name(), piece_of_tensor(stored, piece, is_transposed));
   }
 
   void check_finite(const std::string& name, const Tensor& tensor) const {
@@ -162,7 +162,7 @@ class FolderReader {
 
   [[noreturn]] void refuse_missing() const {
     std::vector<std::string> names, unread;
-    for (const auto& [canonical, bare] : missing_) {
+    for (const auto& [tensor, bare] : missing_) {
       if (std::find(names.begin(), names.end(), name_in_file(bare)) == names.end()) names.push_back(name_in_file(bare));
     }
     for (const auto& [name, tensor] : file_.tensors) {
@@ -208,7 +208,7 @@ class FolderReader {
   std::map<std::string, std::vector<std::string>> by_bare_name_;  // without prefix -> as stored
   NamedTensors base_;
   std::set<std::string> read_;
-  std::vector<std::pair<std::string, std::string>> missing_;  // canonical name, checkpoint name without prefix
+  std::vector<std::pair<TensorId, std::string>> missing_;  // with the checkpoint's name without prefix
 };
 
 }  // namespace

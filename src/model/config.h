@@ -28,6 +28,8 @@ struct RotaryScaling {
   friend bool operator==(const RotaryScaling&, const RotaryScaling&) = default;
 };
 
+enum class StackId : uint8_t { kNone, kEncoder, kDecoder };
+
 // One column of blocks: an encoder or a decoder.
 struct StackConfig {
   int64_t layers = 0;            // L
@@ -90,11 +92,10 @@ struct ModelConfig {
   bool has_encoder() const { return encoder.has_value(); }
   bool has_decoder() const { return decoder.has_value(); }
   bool is_encoder_decoder() const { return encoder && decoder; }
-  // Of blocks by their stack's name in sites and tensors, "enc" or "dec", which must be there.
-  const StackConfig& stack(std::string_view name) const { return name == "enc" ? encoder.value() : decoder.value(); }
+  const StackConfig& stack(StackId id) const { return id == StackId::kEncoder ? encoder.value() : decoder.value(); }
   // What writes can be computed: a classifier's folder lacks the layer unless it is the word table.
   bool has_output_layer() const { return has_decoder() && (has_tied_output || !is_classifier); }
-  const char* last_stack() const { return has_decoder() ? "dec" : "enc"; }
+  StackId last_stack() const { return has_decoder() ? StackId::kDecoder : StackId::kEncoder; }
   const StackConfig& last() const { return stack(last_stack()); }
   int64_t encoder_layers() const { return encoder ? encoder->layers : 0; }
   int64_t decoder_layers() const { return decoder ? decoder->layers : 0; }

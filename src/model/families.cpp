@@ -3,175 +3,203 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "model/sites.h"
 
 namespace graft {
 
 namespace {
 
-using Names = std::vector<std::pair<std::string, std::string>>;
+using Names = CheckpointNames;
+using HeadNames = std::vector<std::pair<std::string, std::string>>;
+using Layers = std::vector<std::pair<Place, std::string>>;
+
+constexpr Place trunk(Part part) { return {.part = part}; }
+// In the first block, where the part is one of blocks.
+constexpr Place in_stack(StackId stack, Part part) {
+  return {stack, static_cast<int16_t>(is_of_block(part) ? 0 : -1), part};
+}
+constexpr Place enc(Part part) { return in_stack(StackId::kEncoder, part); }
+constexpr Place dec(Part part) { return in_stack(StackId::kDecoder, part); }
 
 // Each stack of an encoder-decoder may hold the one word table under a name of its own.
-const Names kStackTables = {{"embed.word.weight", "encoder.embed_tokens.weight"},
-                            {"embed.word.weight", "decoder.embed_tokens.weight"}};
+const Names kStackTables = {{kWordTable, "encoder.embed_tokens.weight"}, {kWordTable, "decoder.embed_tokens.weight"}};
 
 void append(Names& names, const Names& more) { names.insert(names.end(), more.begin(), more.end()); }
 
 // Weight and bias of each.
-Names with_biases(const Names& layers) {
+Names with_biases(const Layers& layers) {
   Names names;
   for (const auto& [ours, theirs] : layers) {
-    names.emplace_back(ours + ".weight", theirs + ".weight");
-    names.emplace_back(ours + ".bias", theirs + ".bias");
+    names.emplace_back(weight_of(ours), theirs + ".weight");
+    names.emplace_back(bias_of(ours), theirs + ".bias");
   }
+  return names;
+}
+
+Names without_biases(const Layers& layers) {
+  Names names;
+  for (const auto& [ours, theirs] : layers) names.emplace_back(weight_of(ours), theirs + ".weight");
   return names;
 }
 
 // BERT (Devlin et al. 2019) and RoBERTa (Liu et al. 2019) share one encoder; so do their checkpoints' names.
 Names bert_names() {
-  Names names = {{"embed.word.weight", "embeddings.word_embeddings.weight"},
-                 {"embed.position.weight", "embeddings.position_embeddings.weight"},
-                 {"embed.type.weight", "embeddings.token_type_embeddings.weight"}};
-  append(names, with_biases({{"embed.norm", "embeddings.LayerNorm"},
-                             {"enc.#.attn.q", "encoder.layer.#.attention.self.query"},
-                             {"enc.#.attn.k", "encoder.layer.#.attention.self.key"},
-                             {"enc.#.attn.v", "encoder.layer.#.attention.self.value"},
-                             {"enc.#.attn.o", "encoder.layer.#.attention.output.dense"},
-                             {"enc.#.attn.norm", "encoder.layer.#.attention.output.LayerNorm"},
-                             {"enc.#.ffn.up", "encoder.layer.#.intermediate.dense"},
-                             {"enc.#.ffn.down", "encoder.layer.#.output.dense"},
-                             {"enc.#.ffn.norm", "encoder.layer.#.output.LayerNorm"},
-                             {"pooler", "pooler.dense"}}));
+  Names names = without_biases({{trunk(Part::kEmbedWord), "embeddings.word_embeddings"},
+                                {trunk(Part::kEmbedPosition), "embeddings.position_embeddings"},
+                                {trunk(Part::kEmbedType), "embeddings.token_type_embeddings"}});
+  append(names, with_biases({{trunk(Part::kEmbedNorm), "embeddings.LayerNorm"},
+                             {enc(Part::kAttnQ), "encoder.layer.#.attention.self.query"},
+                             {enc(Part::kAttnK), "encoder.layer.#.attention.self.key"},
+                             {enc(Part::kAttnV), "encoder.layer.#.attention.self.value"},
+                             {enc(Part::kAttnO), "encoder.layer.#.attention.output.dense"},
+                             {enc(Part::kAttnNorm), "encoder.layer.#.attention.output.LayerNorm"},
+                             {enc(Part::kFfnUp), "encoder.layer.#.intermediate.dense"},
+                             {enc(Part::kFfnDown), "encoder.layer.#.output.dense"},
+                             {enc(Part::kFfnNorm), "encoder.layer.#.output.LayerNorm"},
+                             {kPooler, "pooler.dense"}}));
   return names;
 }
 
-Names bart_attention(const std::string& ours, const std::string& theirs) {
-  return with_biases({{ours + ".q", theirs + ".q_proj"},
-                      {ours + ".k", theirs + ".k_proj"},
-                      {ours + ".v", theirs + ".v_proj"},
-                      {ours + ".o", theirs + ".out_proj"},
-                      {ours + ".norm", theirs + "_layer_norm"}});
+Names bart_attention(StackId stack, const AttentionParts& ours, const std::string& theirs) {
+  return with_biases({{in_stack(stack, ours.q), theirs + ".q_proj"},
+                      {in_stack(stack, ours.k), theirs + ".k_proj"},
+                      {in_stack(stack, ours.v), theirs + ".v_proj"},
+                      {in_stack(stack, ours.o), theirs + ".out_proj"},
+                      {in_stack(stack, ours.norm), theirs + "_layer_norm"}});
 }
 
-Names bart_ffn(const std::string& ours, const std::string& theirs) {
-  return with_biases({{ours + ".ffn.up", theirs + ".fc1"},
-                      {ours + ".ffn.down", theirs + ".fc2"},
-                      {ours + ".ffn.norm", theirs + ".final_layer_norm"}});
+Names bart_ffn(StackId stack, const std::string& theirs) {
+  return with_biases({{in_stack(stack, Part::kFfnUp), theirs + ".fc1"},
+                      {in_stack(stack, Part::kFfnDown), theirs + ".fc2"},
+                      {in_stack(stack, Part::kFfnNorm), theirs + ".final_layer_norm"}});
 }
 
 Names bart_names() {
-  Names names = {{"embed.word.weight", "shared.weight"}, {"embed.position.weight", "encoder.embed_positions.weight"}};
-  append(names, with_biases({{"embed.norm", "encoder.layernorm_embedding"}}));
-  append(names, bart_attention("enc.#.attn", "encoder.layers.#.self_attn"));
-  append(names, bart_ffn("enc.#", "encoder.layers.#"));
-  names.emplace_back("dec.embed.position.weight", "decoder.embed_positions.weight");
-  append(names, with_biases({{"dec.embed.norm", "decoder.layernorm_embedding"}}));
-  append(names, bart_attention("dec.#.attn", "decoder.layers.#.self_attn"));
-  append(names, bart_attention("dec.#.cross", "decoder.layers.#.encoder_attn"));
-  append(names, bart_ffn("dec.#", "decoder.layers.#"));
-  names.emplace_back("lm.weight", "lm_head.weight");
+  Names names =
+      without_biases({{trunk(Part::kEmbedWord), "shared"}, {trunk(Part::kEmbedPosition), "encoder.embed_positions"}});
+  append(names, with_biases({{trunk(Part::kEmbedNorm), "encoder.layernorm_embedding"}}));
+  append(names, bart_attention(StackId::kEncoder, kOwnAttention, "encoder.layers.#.self_attn"));
+  append(names, bart_ffn(StackId::kEncoder, "encoder.layers.#"));
+  append(names, without_biases({{dec(Part::kEmbedPosition), "decoder.embed_positions"}}));
+  append(names, with_biases({{dec(Part::kEmbedNorm), "decoder.layernorm_embedding"}}));
+  append(names, bart_attention(StackId::kDecoder, kOwnAttention, "decoder.layers.#.self_attn"));
+  append(names, bart_attention(StackId::kDecoder, kCrossAttention, "decoder.layers.#.encoder_attn"));
+  append(names, bart_ffn(StackId::kDecoder, "decoder.layers.#"));
+  append(names, without_biases({{trunk(Part::kLm), "lm_head"}}));
   return names;
 }
 
 // One sublayer of a block of T5: its own norm stands beside it.
-Names t5_attention(const std::string& ours, const std::string& layer, const std::string& kind) {
-  Names names;
-  for (const char* each : {"q", "k", "v", "o"})
-    names.emplace_back(ours + "." + each + ".weight", layer + "." + kind + "." + each + ".weight");
-  names.emplace_back(ours + ".norm.weight", layer + ".layer_norm.weight");
-  return names;
+Names t5_attention(StackId stack, const AttentionParts& ours, const std::string& layer, const std::string& kind) {
+  return without_biases({{in_stack(stack, ours.q), layer + "." + kind + ".q"},
+                         {in_stack(stack, ours.k), layer + "." + kind + ".k"},
+                         {in_stack(stack, ours.v), layer + "." + kind + ".v"},
+                         {in_stack(stack, ours.o), layer + "." + kind + ".o"},
+                         {in_stack(stack, ours.norm), layer + ".layer_norm"}});
 }
 
-Names t5_ffn(const std::string& ours, const std::string& layer, bool is_gated) {
+Names t5_ffn(StackId stack, const std::string& layer, bool is_gated) {
   const std::string dense = layer + ".DenseReluDense.";
   Names names;
-  if (is_gated) names.emplace_back(ours + ".ffn.gate.weight", dense + "wi_0.weight");
-  names.emplace_back(ours + ".ffn.up.weight", dense + (is_gated ? "wi_1.weight" : "wi.weight"));
-  names.emplace_back(ours + ".ffn.down.weight", dense + "wo.weight");
-  names.emplace_back(ours + ".ffn.norm.weight", layer + ".layer_norm.weight");
+  if (is_gated) append(names, without_biases({{in_stack(stack, Part::kFfnGate), dense + "wi_0"}}));
+  append(names, without_biases({{in_stack(stack, Part::kFfnUp), dense + (is_gated ? "wi_1" : "wi")},
+                                {in_stack(stack, Part::kFfnDown), dense + "wo"},
+                                {in_stack(stack, Part::kFfnNorm), layer + ".layer_norm"}}));
   return names;
 }
 
 Names t5_names(bool is_gated) {
-  const std::string relative = ".block.0.layer.0.SelfAttention.relative_attention_bias.weight";
+  const std::string relative = ".block.0.layer.0.SelfAttention.relative_attention_bias";
   const std::string encoder = "encoder.block.#.layer.", decoder = "decoder.block.#.layer.";
-  Names names = {{"embed.word.weight", "shared.weight"}, {"enc.distance.weight", "encoder" + relative}};
-  append(names, t5_attention("enc.#.attn", encoder + "0", "SelfAttention"));
-  append(names, t5_ffn("enc.#", encoder + "1", is_gated));
-  append(names, {{"enc.norm.weight", "encoder.final_layer_norm.weight"}, {"dec.distance.weight", "decoder" + relative}});
-  append(names, t5_attention("dec.#.attn", decoder + "0", "SelfAttention"));
-  append(names, t5_attention("dec.#.cross", decoder + "1", "EncDecAttention"));
-  append(names, t5_ffn("dec.#", decoder + "2", is_gated));
-  append(names, {{"dec.norm.weight", "decoder.final_layer_norm.weight"}, {"lm.weight", "lm_head.weight"}});
+  Names names = without_biases({{trunk(Part::kEmbedWord), "shared"}, {enc(Part::kDistance), "encoder" + relative}});
+  append(names, t5_attention(StackId::kEncoder, kOwnAttention, encoder + "0", "SelfAttention"));
+  append(names, t5_ffn(StackId::kEncoder, encoder + "1", is_gated));
+  append(names, without_biases({{enc(Part::kNorm), "encoder.final_layer_norm"}, {dec(Part::kDistance), "decoder" + relative}}));
+  append(names, t5_attention(StackId::kDecoder, kOwnAttention, decoder + "0", "SelfAttention"));
+  append(names, t5_attention(StackId::kDecoder, kCrossAttention, decoder + "1", "EncDecAttention"));
+  append(names, t5_ffn(StackId::kDecoder, decoder + "2", is_gated));
+  append(names, without_biases({{dec(Part::kNorm), "decoder.final_layer_norm"}, {trunk(Part::kLm), "lm_head"}}));
   return names;
 }
 
 Names gpt2_names() {
-  Names names = {{"embed.word.weight", "wte.weight"}, {"embed.position.weight", "wpe.weight"}};
-  append(names, with_biases({{"dec.#.attn.norm", "h.#.ln_1"}}));
-  for (const auto& [ours, piece] :
-       {std::pair{"q", "[0/3]"}, std::pair{"k", "[1/3]"}, std::pair{"v", "[2/3]"}}) {  // one layer makes all three
-    for (const char* tensor : {".weight", ".bias"})
-      names.emplace_back(std::string("dec.#.attn.") + ours + tensor, std::string("h.#.attn.c_attn") + tensor + piece);
+  Names names = without_biases({{trunk(Part::kEmbedWord), "wte"}, {trunk(Part::kEmbedPosition), "wpe"}});
+  append(names, with_biases({{dec(Part::kAttnNorm), "h.#.ln_1"}}));
+  for (const auto& [ours, piece] : {std::pair{Part::kAttnQ, "[0/3]"}, std::pair{Part::kAttnK, "[1/3]"},
+                                    std::pair{Part::kAttnV, "[2/3]"}}) {  // one layer makes all three
+    names.emplace_back(weight_of(dec(ours)), std::string("h.#.attn.c_attn.weight") + piece);
+    names.emplace_back(bias_of(dec(ours)), std::string("h.#.attn.c_attn.bias") + piece);
   }
-  append(names, with_biases({{"dec.#.attn.o", "h.#.attn.c_proj"},
-                             {"dec.#.ffn.norm", "h.#.ln_2"},
-                             {"dec.#.ffn.up", "h.#.mlp.c_fc"},
-                             {"dec.#.ffn.down", "h.#.mlp.c_proj"},
-                             {"dec.norm", "ln_f"}}));
-  names.emplace_back("lm.weight", "lm_head.weight");
+  append(names, with_biases({{dec(Part::kAttnO), "h.#.attn.c_proj"},
+                             {dec(Part::kFfnNorm), "h.#.ln_2"},
+                             {dec(Part::kFfnUp), "h.#.mlp.c_fc"},
+                             {dec(Part::kFfnDown), "h.#.mlp.c_proj"},
+                             {dec(Part::kNorm), "ln_f"}}));
+  append(names, without_biases({{trunk(Part::kLm), "lm_head"}}));
   return names;
 }
 
 Names llama_names() {
-  Names names = {{"embed.word.weight", "embed_tokens.weight"}, {"dec.#.attn.norm.weight", "layers.#.input_layernorm.weight"}};
-  append(names, with_biases({{"dec.#.attn.q", "layers.#.self_attn.q_proj"},
-                             {"dec.#.attn.k", "layers.#.self_attn.k_proj"},
-                             {"dec.#.attn.v", "layers.#.self_attn.v_proj"},
-                             {"dec.#.attn.o", "layers.#.self_attn.o_proj"}}));
-  names.emplace_back("dec.#.ffn.norm.weight", "layers.#.post_attention_layernorm.weight");
-  append(names, with_biases({{"dec.#.ffn.gate", "layers.#.mlp.gate_proj"},
-                             {"dec.#.ffn.up", "layers.#.mlp.up_proj"},
-                             {"dec.#.ffn.down", "layers.#.mlp.down_proj"}}));
-  append(names, {{"dec.norm.weight", "norm.weight"}, {"lm.weight", "lm_head.weight"}});
+  Names names = without_biases({{trunk(Part::kEmbedWord), "embed_tokens"}, {dec(Part::kAttnNorm), "layers.#.input_layernorm"}});
+  append(names, with_biases({{dec(Part::kAttnQ), "layers.#.self_attn.q_proj"},
+                             {dec(Part::kAttnK), "layers.#.self_attn.k_proj"},
+                             {dec(Part::kAttnV), "layers.#.self_attn.v_proj"},
+                             {dec(Part::kAttnO), "layers.#.self_attn.o_proj"}}));
+  append(names, without_biases({{dec(Part::kFfnNorm), "layers.#.post_attention_layernorm"}}));
+  append(names, with_biases({{dec(Part::kFfnGate), "layers.#.mlp.gate_proj"},
+                             {dec(Part::kFfnUp), "layers.#.mlp.up_proj"},
+                             {dec(Part::kFfnDown), "layers.#.mlp.down_proj"}}));
+  append(names, without_biases({{dec(Part::kNorm), "norm"}, {trunk(Part::kLm), "lm_head"}}));
   return names;
 }
 
-bool is_bias(const std::string& pattern) { return pattern.ends_with(".bias"); }
-bool is_norm(const std::string& pattern) { return pattern.find("norm.") != std::string::npos; }
-
-bool is_present(const std::string& pattern, const Family& family, const ModelConfig& c) {
-  if (pattern.starts_with("pooler.")) return family.head_style == HeadStyle::kPooler;
-  if (pattern == "lm.weight")  // of an encoder it belongs to the head that fills masks in
+bool is_present(const TensorId& tensor, const Family& family, const ModelConfig& c) {
+  const Part part = tensor.place.part;
+  if (part == Part::kPooler) return family.head_style == HeadStyle::kPooler;
+  if (part == Part::kLm)  // of an encoder it belongs to the head that fills masks in
     return !c.has_tied_output && (c.has_output_layer() || !c.has_decoder());
-  if (!is_bias(pattern) || is_norm(pattern)) return true;
-  if (pattern.ends_with(".o.bias")) return c.has_attention_output_bias;
-  return pattern.find(".ffn.") != std::string::npos ? c.has_ffn_bias : c.has_attention_bias;
+  if (tensor.kind == TensorKind::kWeight || is_norm(part)) return true;
+  if (is_attention_output(part)) return c.has_attention_output_bias;
+  return is_ffn_layer(part) ? c.has_ffn_bias : c.has_attention_bias;
 }
 
-std::vector<int64_t> slot_shape(const std::string& pattern, const ModelConfig& c) {
-  const auto ends = [&](const char* tail) { return pattern.ends_with(tail); };
-  const StackConfig& s = pattern.starts_with("enc.") ? c.stack("enc") : c.last();
-  if (pattern == "embed.word.weight" || pattern == "lm.weight") return {c.vocabulary, c.width};
-  if (ends("embed.position.weight")) return {c.max_positions + c.position_offset, c.width};
-  if (pattern == "embed.type.weight") return {c.type_vocabulary, c.width};
-  if (ends(".distance.weight")) return {c.distance_buckets, s.heads};
-  if (is_norm(pattern)) return {c.width};
-  if (ends("ffn.up.weight") || ends("ffn.gate.weight")) return {s.ffn_width, c.width};
-  if (ends("ffn.up.bias") || ends("ffn.gate.bias")) return {s.ffn_width};
-  if (ends("ffn.down.weight")) return {c.width, s.ffn_width};
-  if (ends(".q.weight")) return {s.attention_width, c.width};
-  if (ends(".q.bias")) return {s.attention_width};
-  if (ends(".k.weight") || ends(".v.weight")) return {s.key_width(), c.width};
-  if (ends(".k.bias") || ends(".v.bias")) return {s.key_width()};
-  if (ends(".o.weight")) return {c.width, s.attention_width};
-  if (is_bias(pattern)) return {c.width};
-  return {c.width, c.width};  // the pooler
+std::vector<int64_t> slot_shape(const TensorId& tensor, const ModelConfig& c) {
+  const StackConfig& s = tensor.place.stack == StackId::kEncoder ? *c.encoder : c.last();
+  const auto layer = [&](int64_t out, int64_t in) {
+    return tensor.kind == TensorKind::kBias ? std::vector<int64_t>{out} : std::vector<int64_t>{out, in};
+  };
+  switch (tensor.place.part) {
+    case Part::kAttnQ:
+    case Part::kCrossQ: return layer(s.attention_width, c.width);
+    case Part::kAttnK:
+    case Part::kAttnV:
+    case Part::kCrossK:
+    case Part::kCrossV: return layer(s.key_width(), c.width);
+    case Part::kAttnO:
+    case Part::kCrossO: return layer(c.width, s.attention_width);
+    case Part::kFfnUp:
+    case Part::kFfnGate: return layer(s.ffn_width, c.width);
+    case Part::kFfnDown: return layer(c.width, s.ffn_width);
+    case Part::kAttnNorm:
+    case Part::kCrossNorm:
+    case Part::kFfnNorm:
+    case Part::kNorm:
+    case Part::kEmbedNorm:
+    case Part::kMaskNorm: return {c.width};
+    case Part::kDistance: return {c.distance_buckets, s.heads};
+    case Part::kEmbedPosition: return {c.max_positions + c.position_offset, c.width};
+    case Part::kEmbedType: return {c.type_vocabulary, c.width};
+    case Part::kEmbedWord:
+    case Part::kLm: return {c.vocabulary, c.width};
+    case Part::kPooler:
+    case Part::kMaskDense: return layer(c.width, c.width);
+    case Part::kMask: return {c.vocabulary};
+    default: throw InternalError("no tensor stands at " + to_name(tensor.place));
+  }
 }
 
 Names mask_names(const std::string& dense, const std::string& norm, const std::string& head) {
-  Names names = with_biases({{"mask.dense", dense}, {"mask.norm", norm}});
-  append(names, {{"mask.bias", head + ".bias"}, {"lm.weight", head + ".decoder.weight"}});
+  Names names = with_biases({{trunk(Part::kMaskDense), dense}, {trunk(Part::kMaskNorm), norm}});
+  append(names, {{bias_of(trunk(Part::kMask)), head + ".bias"}, {kOutputTable, head + ".decoder.weight"}});
   return names;
 }
 
@@ -181,8 +209,8 @@ std::string with_layer(std::string pattern, const std::string& layer) {
 }
 
 // Heads of classifiers beside a decoder: a score for every label, or RoBERTa's two layers under another name.
-const Names kScoreAlone = {{"out", "score"}};
-const Names kDenseBesideDecoder = {{"dense", "classification_head.dense"}, {"out", "classification_head.out_proj"}};
+const HeadNames kScoreAlone = {{"out", "score"}};
+const HeadNames kDenseBesideDecoder = {{"dense", "classification_head.dense"}, {"out", "classification_head.out_proj"}};
 
 Family t5_family(const std::string& model_type, bool is_gated) {
   return {.model_type = model_type,
@@ -210,8 +238,6 @@ Family llama_family(const std::string& model_type, const std::string& classifier
           .head_names = kScoreAlone};
 }
 
-bool is_layered(const std::string& pattern) { return pattern.find('#') != std::string::npos; }
-
 }  // namespace
 
 const std::vector<Family>& all_families() {
@@ -220,7 +246,7 @@ const std::vector<Family>& all_families() {
        .head_style = HeadStyle::kPooler,
        .prefixes = {"bert.", ""},
        .names = bert_names(),
-       .copies = {{"mask.bias", "cls.predictions.decoder.bias"}},
+       .copies = {{bias_of(trunk(Part::kMask)), "cls.predictions.decoder.bias"}},
        .unused = {"cls.", "classifier.", "embeddings.position_ids"},
        .classifier_class = "BertForSequenceClassification",
        .head_names = {{"out", "classifier"}},
@@ -229,7 +255,7 @@ const std::vector<Family>& all_families() {
        .head_style = HeadStyle::kDense,
        .prefixes = {"roberta.", ""},
        .names = bert_names(),
-       .copies = {{"mask.bias", "lm_head.decoder.bias"}},
+       .copies = {{bias_of(trunk(Part::kMask)), "lm_head.decoder.bias"}},
        .unused = {"lm_head.", "classifier.", "pooler.", "embeddings.position_ids"},
        .classifier_class = "RobertaForSequenceClassification",
        .head_names = {{"dense", "classifier.dense"}, {"out", "classifier.out_proj"}},
@@ -293,17 +319,20 @@ std::vector<std::string> known_families() {
 std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
   const Family& family = family_of(config);
   std::vector<TensorSlot> slots;
-  const auto add = [&](const std::string& pattern, int64_t layer) {
-    if (!is_present(pattern, family, config)) return;
-    slots.push_back({with_layer(pattern, std::to_string(layer)), slot_shape(pattern, config), pattern.starts_with("pooler.")});
+  const auto add = [&](TensorId tensor, int64_t layer) {
+    if (!is_present(tensor, family, config)) return;
+    tensor.place.layer = static_cast<int16_t>(layer);
+    slots.push_back({tensor, slot_shape(tensor, config), tensor.place.part == Part::kPooler});
   };
-  for (auto it = family.names.begin(); it != family.names.end();) {  // the patterns of a block follow each other
+  for (auto it = family.names.begin(); it != family.names.end();) {  // those of a block follow each other
+    const Place& first = it->first.place;
     const auto end = std::find_if(it, family.names.end(), [&](const auto& name) {
-      return is_layered(name.first) != is_layered(it->first) || name.first.substr(0, 3) != it->first.substr(0, 3);
+      return is_of_block(name.first.place.part) != is_of_block(first.part) || name.first.place.stack != first.stack;
     });
-    const int64_t times = !is_layered(it->first) ? 1 : config.stack(it->first.substr(0, 3)).layers;
+    const bool is_block = is_of_block(first.part);
+    const int64_t times = is_block ? config.stack(first.stack).layers : 1;
     for (int64_t layer = 0; layer < times; ++layer) {
-      for (auto each = it; each != end; ++each) add(each->first, layer);
+      for (auto each = it; each != end; ++each) add(each->first, is_block ? layer : -1);
     }
     it = end;
   }
@@ -313,14 +342,7 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
 std::vector<TensorSlot> mask_head_slots(const ModelConfig& config) {
   std::vector<TensorSlot> slots;
   for (const auto& [ours, theirs] : family_of(config).mask_names) {
-    if (!is_present(ours, family_of(config), config)) continue;
-    const bool is_matrix = ours == "mask.dense.weight";
-    slots.push_back({ours,
-                     ours == "lm.weight"   ? std::vector<int64_t>{config.vocabulary, config.width}
-                     : ours == "mask.bias" ? std::vector<int64_t>{config.vocabulary}
-                     : is_matrix           ? std::vector<int64_t>{config.width, config.width}
-                                           : std::vector<int64_t>{config.width},
-                     true});
+    if (is_present(ours, family_of(config), config)) slots.push_back({ours, slot_shape(ours, config), true});
   }
   return slots;
 }
@@ -331,8 +353,8 @@ std::vector<TensorSlot> all_slots(const ModelConfig& config) {
   return slots;
 }
 
-bool is_stored_transposed(const Family& family, const std::string& canonical) {
-  return family.stores_transposed && !canonical.starts_with("embed.") && canonical != "lm.weight";
+bool is_stored_transposed(const Family& family, const TensorId& tensor) {
+  return family.stores_transposed && !is_embedding(tensor.place) && tensor != kOutputTable;
 }
 
 CheckpointPiece piece_of(const std::string& checkpoint_name) {
@@ -343,12 +365,12 @@ CheckpointPiece piece_of(const std::string& checkpoint_name) {
           std::stoll(checkpoint_name.substr(slash + 1))};
 }
 
-std::optional<std::string> checkpoint_name(const Family& family, const std::string& canonical) {
-  const Place place = place_of(canonical);
-  const std::string pattern = place.layer < 0 ? canonical : place.stack + ".#." + place.rest;
+std::optional<std::string> checkpoint_name(const Family& family, const TensorId& tensor) {
+  TensorId first = tensor;
+  if (is_of_block(tensor.place.part)) first.place.layer = 0;
   for (const auto* names : {&family.names, &family.mask_names}) {
     for (const auto& [ours, theirs] : *names) {
-      if (ours == pattern) return with_layer(theirs, std::to_string(place.layer));
+      if (ours == first) return with_layer(theirs, std::to_string(tensor.place.layer));
     }
   }
   return std::nullopt;

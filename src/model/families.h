@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/config.h"
+#include "model/place.h"
 
 namespace graft {
 
@@ -23,12 +23,17 @@ enum class ReadRow {
 enum class HeadStyle { kPooler, kDense, kMask, kScore };
 
 struct TensorSlot {
-  std::string name;            // canonical: "enc.3.attn.q.weight"
+  TensorId id;
   std::vector<int64_t> shape;  // of a linear layer: [out, in]
   bool is_optional = false;    // absent from some checkpoints: the pooler
+
+  std::string name() const { return to_name(id); }  // canonical: "enc.3.attn.q.weight"
 };
 
-// In names, '#' stands for the layer; "name[1/3]" for the second of three equal pieces of a tensor, along its outputs.
+// Our tensors and how a checkpoint calls them, '#' in the place of the layer; a tensor of the first block stands for all blocks'.
+using CheckpointNames = std::vector<std::pair<TensorId, std::string>>;
+
+// In checkpoint names "name[1/3]" is the second of three equal pieces of a tensor, along its outputs.
 struct Family {
   std::string model_type;
   bool has_gated_ffn = false;  // a model_type with both kinds has two entries
@@ -36,15 +41,14 @@ struct Family {
   HeadStyle head_style = HeadStyle::kScore;
   std::vector<std::string> prefixes;  // of checkpoint names, tried in order: "bert.", ""
   std::string plain_prefix = {};      // that of a model without a classifier, as it is written; with one it is the first
-  std::vector<std::pair<std::string, std::string>> names;  // canonical pattern -> checkpoint pattern, in canonical order
+  CheckpointNames names;              // in canonical order
   // Second names of tensors, read where the file holds the tensor under such a name alone. (The output layer over the vocabulary
   // is another one of the word table in every family, while the config ties the two.)
-  std::vector<std::pair<std::string, std::string>> copies = {};
+  CheckpointNames copies = {};
   std::vector<std::string> unused;    // checkpoint names that start so ('#': any layer) are read by nobody here
   std::string classifier_class = {};  // of the library that the folder format comes from: the trunk with a head
   std::vector<std::pair<std::string, std::string>> head_names = {};  // of its head: our layer -> checkpoint layer
-  std::vector<std::pair<std::string, std::string>> mask_names =
-      {};                              // of the head that fills masks in, where the checkpoint may hold one
+  CheckpointNames mask_names = {};     // of the head that fills masks in, where the checkpoint may hold one
   std::vector<std::string> zero = {};  // checkpoint tensors that are left out, and must be zero for that
   bool stores_transposed = false;      // see is_stored_transposed
 
@@ -69,7 +73,7 @@ std::vector<TensorSlot> mask_head_slots(const ModelConfig& config);
 std::vector<TensorSlot> all_slots(const ModelConfig& config);
 
 // Whether the checkpoint holds a matrix as [in, out]: never a table, nor the output layer over the vocabulary.
-bool is_stored_transposed(const Family& family, const std::string& canonical);
+bool is_stored_transposed(const Family& family, const TensorId& tensor);
 
 // A part of a checkpoint's tensor: "h.#.attn.c_attn.weight[1/3]" is the second third of its outputs.
 struct CheckpointPiece {
@@ -78,7 +82,8 @@ struct CheckpointPiece {
 };
 CheckpointPiece piece_of(const std::string& checkpoint_name);
 
-// "enc.3.attn.q.weight" -> "encoder.layer.3.attention.self.query.weight" (without prefix); nothing for an unknown name.
-std::optional<std::string> checkpoint_name(const Family& family, const std::string& canonical);
+// Of enc.3.attn.q.weight "encoder.layer.3.attention.self.query.weight" (without prefix); nothing for a tensor that the family
+// does not have.
+std::optional<std::string> checkpoint_name(const Family& family, const TensorId& tensor);
 
 }  // namespace graft

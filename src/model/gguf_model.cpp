@@ -24,29 +24,21 @@ std::vector<Path> gguf_files_in(const Path& folder) {
   return files;
 }
 
-// Our names -> ggml's; '#' stands for the layer.
-const std::vector<std::pair<std::string, std::string>> kLayers = {
-    {"embed.word", "token_embd"},         {"dec.#.attn.norm", "blk.#.attn_norm"},
-    {"dec.#.attn.q", "blk.#.attn_q"},     {"dec.#.attn.k", "blk.#.attn_k"},
-    {"dec.#.attn.v", "blk.#.attn_v"},     {"dec.#.attn.o", "blk.#.attn_output"},
-    {"dec.#.ffn.norm", "blk.#.ffn_norm"}, {"dec.#.ffn.gate", "blk.#.ffn_gate"},
-    {"dec.#.ffn.up", "blk.#.ffn_up"},     {"dec.#.ffn.down", "blk.#.ffn_down"},
-    {"dec.norm", "output_norm"},          {"lm", "output"}};
+// ggml's names; '#' stands for the layer.
+constexpr std::pair<Part, const char*> kLayers[] = {
+    {Part::kEmbedWord, "token_embd"},    {Part::kAttnNorm, "blk.#.attn_norm"}, {Part::kAttnQ, "blk.#.attn_q"},
+    {Part::kAttnK, "blk.#.attn_k"},      {Part::kAttnV, "blk.#.attn_v"},       {Part::kAttnO, "blk.#.attn_output"},
+    {Part::kFfnNorm, "blk.#.ffn_norm"},  {Part::kFfnGate, "blk.#.ffn_gate"},   {Part::kFfnUp, "blk.#.ffn_up"},
+    {Part::kFfnDown, "blk.#.ffn_down"},  {Part::kNorm, "output_norm"},         {Part::kLm, "output"}};
 
-// "dec.3.attn.q.weight" -> "blk.3.attn_q.weight".
-std::string gguf_name(const std::string& canonical) {
-  const size_t dot = canonical.rfind('.');
-  std::string layer = canonical.substr(0, dot), number;
-  if (const size_t digit = layer.find_first_of("0123456789"); digit != std::string::npos) {
-    const size_t end = layer.find('.', digit);
-    number = layer.substr(digit, end - digit);
-    layer.replace(digit, number.size(), "#");
-  }
-  const auto found = std::find_if(kLayers.begin(), kLayers.end(), [&](const auto& names) { return names.first == layer; });
-  ensure(found != kLayers.end(), "no GGUF name for the tensor '" + canonical + "'");
+// dec.3.attn.q.weight -> "blk.3.attn_q.weight".
+std::string gguf_name(const TensorId& tensor) {
+  const auto* const found = std::find_if(std::begin(kLayers), std::end(kLayers),
+                                         [&](const auto& layer) { return layer.first == tensor.place.part; });
+  if (found == std::end(kLayers)) throw InternalError("no GGUF name for the tensor '" + to_name(tensor) + "'");
   std::string name = found->second;
-  if (!number.empty()) name.replace(name.find('#'), 1, number);
-  return name + canonical.substr(dot);
+  if (tensor.place.layer >= 0) name.replace(name.find('#'), 1, std::to_string(tensor.place.layer));
+  return name + (tensor.kind == TensorKind::kWeight ? ".weight" : ".bias");
 }
 
 // Rotary positions turn pairs of a head's numbers. ggml's llama pairs neighbours (2i, 2i + 1), the trunk i with i + D/2, so the
@@ -69,9 +61,9 @@ at::Tensor load_tensor(const GgufFile& file, const GgufTensor& stored, const Ten
     throw InputError(about + "expected " + shape_text(slot.shape) + ", found " + shape_text(stored.shape));
   at::Tensor tensor = file.read(stored, dtype);
   check_finite(tensor, about);
-  if (has_neighbour_pairs && slot.name.find(".attn.q.") != std::string::npos) tensor = split_pairs(tensor, config.last().heads);
-  if (has_neighbour_pairs && slot.name.find(".attn.k.") != std::string::npos)
-    tensor = split_pairs(tensor, config.last().key_heads);
+  const Part part = slot.id.place.part;
+  if (has_neighbour_pairs && part == Part::kAttnQ) tensor = split_pairs(tensor, config.last().heads);
+  if (has_neighbour_pairs && part == Part::kAttnK) tensor = split_pairs(tensor, config.last().key_heads);
   return tensor;
 }
 
@@ -97,11 +89,11 @@ ModelConfig config_of(const GgufFile& file, const IgnoredKeys& ignored) {
 // The tensor of one slot.
 at::Tensor load_slot(const GgufFile& file, const TensorSlot& slot, const ModelConfig& config, at::ScalarType dtype) {
   const bool is_qwen2 = file.metadata().text("general.architecture", std::nullopt) == "qwen2";
-  const std::string name = gguf_name(slot.name);
+  const std::string name = gguf_name(slot.id);
   const GgufTensor* const stored = file.find(name);
   if (stored != nullptr) return load_tensor(file, *stored, slot, config, !is_qwen2, dtype);
   // q, k and v alone have a bias: LLaMA's with zeros.
-  if (is_qwen2 && slot.name.ends_with(".attn.o.bias")) return at::zeros(slot.shape, dtype);
+  if (is_qwen2 && slot.id == bias_of({StackId::kDecoder, slot.id.place.layer, Part::kAttnO})) return at::zeros(slot.shape, dtype);
   throw InputError(file.source() + ": tensor " + quote(name) + " is missing");
 }
 
@@ -109,8 +101,8 @@ NamedTensors load_tensors(const GgufFile& file, const ModelConfig& config, at::S
   NamedTensors tensors;
   std::set<std::string> used;
   for (const TensorSlot& slot : tensor_slots(config)) {
-    tensors.emplace(slot.name, load_slot(file, slot, config, dtype));
-    used.insert(gguf_name(slot.name));
+    tensors.emplace(slot.name(), load_slot(file, slot, config, dtype));
+    used.insert(gguf_name(slot.id));
     file.release_pages();
   }
   refuse_unused(file, std::move(used));
@@ -143,7 +135,7 @@ GgufModel load_gguf_model(const Path& model, at::ScalarType dtype, const Ignored
 
 void visit_gguf_tensors(const GgufFile& file, const ModelConfig& config,
                         const std::function<void(const std::string&, const at::Tensor&)>& visit) {
-  for (const TensorSlot& slot : tensor_slots(config)) visit(slot.name, load_slot(file, slot, config, at::kFloat));
+  for (const TensorSlot& slot : tensor_slots(config)) visit(slot.name(), load_slot(file, slot, config, at::kFloat));
 }
 
 ModelConfig read_gguf_config(const Path& model, const IgnoredKeys& ignored) {

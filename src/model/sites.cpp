@@ -1,8 +1,8 @@
 #include "model/sites.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
+#include <string_view>
 
 #include "base/aliases.h"
 #include "base/error.h"
@@ -31,7 +31,9 @@ bool matches(std::string_view pattern, std::string_view name) {
   return pattern.front() == name.front() && matches(pattern.substr(1), name.substr(1));
 }
 
-bool matches(std::string_view pattern, const Site& site) { return matches(pattern, site.name) || matches(pattern, site.part); }
+bool matches(std::string_view pattern, const Site& site) {
+  return matches(pattern, site.name) || matches(pattern, part_name(site.part));
+}
 
 // Of patterns joined by '|' the first that matches a site; the last where none does.
 std::string first_matching(const std::string& joined, const std::vector<Site>& sites) {
@@ -49,7 +51,7 @@ std::string first_matching(const std::string& joined, const std::vector<Site>& s
 std::vector<std::string> parts_of(const std::vector<Site>& sites) {
   std::vector<std::string> parts;
   for (const Site& site : sites) {
-    if (std::find(parts.begin(), parts.end(), site.part) == parts.end()) parts.push_back(site.part);
+    if (std::find(parts.begin(), parts.end(), part_name(site.part)) == parts.end()) parts.emplace_back(part_name(site.part));
   }
   return parts;
 }
@@ -80,90 +82,85 @@ std::set<int64_t> layers_within(const std::vector<int64_t>& layers, int64_t coun
 
 }  // namespace
 
-Place place_of(std::string_view name) {
-  const Place whole{"", -1, std::string(name)};
-  if (!name.starts_with("enc.") && !name.starts_with("dec.")) return whole;
-  const size_t end = std::min(name.find('.', 4), name.size());
-  const std::string_view number = name.substr(4, end - 4);
-  int64_t layer = -1;
-  const auto [stop, error] = std::from_chars(number.data(), number.data() + number.size(), layer);
-  if (error != std::errc{} || stop != number.data() + number.size() || layer < 0) return whole;
-  return {std::string(name.substr(0, 3)), layer, std::string(end < name.size() ? name.substr(end + 1) : "")};
+Sites::Sites(const ModelConfig& c)
+    : encoder_layers_(c.encoder_layers()), decoder_layers_(c.decoder_layers()), places_(c), index_(places_.size(), -1) {
+  add(kWordTable.place, SiteKind::kEmbed, c.width, c.width);
+  add({.part = Part::kEmbed}, SiteKind::kEmbed, c.width, c.width);
+  for (int64_t i = 0; i < encoder_layers_; ++i) add_block(c, StackId::kEncoder, i);
+  for (int64_t i = 0; i < decoder_layers_; ++i) add_block(c, StackId::kDecoder, i);
+  if (has_pooler(c)) pooler_ = add(kPooler, SiteKind::kLinear, c.width, c.width);
 }
 
-Sites::Sites(const ModelConfig& c) {
-  add("", -1, "embed.word", SiteKind::kEmbed, c.width, c.width);
-  add("", -1, "embed", SiteKind::kEmbed, c.width, c.width);
-  for (int64_t i = 0; i < c.encoder_layers(); ++i) encoder_.push_back(add_block(c, "enc", i));
-  for (int64_t i = 0; i < c.decoder_layers(); ++i) decoder_.push_back(add_block(c, "dec", i));
-  if (has_pooler(c)) pooler_ = add("", -1, "pooler", SiteKind::kLinear, c.width, c.width);
-}
-
-Site Sites::add(const std::string& stack, int64_t layer, const std::string& part, SiteKind kind, int64_t in, int64_t out) {
-  const std::string prefix = layer < 0 ? "" : stack + "." + std::to_string(layer) + ".";
-  all_.push_back({static_cast<int64_t>(all_.size()), prefix + part, part, kind, layer, in, out, stack});
+Site Sites::add(const Place& place, SiteKind kind, int64_t in, int64_t out) {
+  index_[places_.of(place).value()] = static_cast<int32_t>(all_.size());
+  all_.push_back({place, static_cast<int64_t>(all_.size()), to_name(place), kind, in, out});
   return all_.back();
 }
 
 // Order of execution: a pre-norm block takes each norm before its sublayer, a gated FFN its gate first.
-BlockSites Sites::add_block(const ModelConfig& c, const std::string& stack, int64_t layer) {
+void Sites::add_block(const ModelConfig& c, StackId stack, int64_t layer) {
   const StackConfig& s = c.stack(stack);
-  const bool has_cross = stack == "dec" && c.has_encoder();
-  const auto linear = [&](const std::string& part, int64_t in, int64_t out) {
-    return add(stack, layer, part, SiteKind::kLinear, in, out);
+  const auto one = [&](Part part, SiteKind kind, int64_t in, int64_t out) {
+    add({stack, static_cast<int16_t>(layer), part}, kind, in, out);
   };
-  const auto wide = [&](const std::string& part, SiteKind kind) { return add(stack, layer, part, kind, c.width, c.width); };
+  const auto linear = [&](Part part, int64_t in, int64_t out) { one(part, SiteKind::kLinear, in, out); };
+  const auto wide = [&](Part part, SiteKind kind) { one(part, kind, c.width, c.width); };
   // x of an activation site is what enters its sublayer.
-  const auto inner = [&](const char* part) { return add(stack, layer, part, SiteKind::kActivation, c.width, s.ffn_width); };
-  BlockSites b;
-  const auto attention = [&](const std::string& name, Site& q, Site& k, Site& v, Site& whole, Site& mid, Site& o,
-                             Site& out, Site& norm) {
-    if (c.is_pre_norm) norm = wide(name + ".norm", SiteKind::kNorm);
-    q = linear(name + ".q", c.width, s.attention_width);
-    k = linear(name + ".k", c.width, s.key_width());
-    v = linear(name + ".v", c.width, s.key_width());
-    whole = add(stack, layer, name, SiteKind::kAttention, c.width, s.key_width());
-    mid = add(stack, layer, name + ".mid", SiteKind::kActivation, c.width, s.attention_width);
-    o = linear(name + ".o", s.attention_width, c.width);
-    out = wide(name + ".out", SiteKind::kSublayer);
-    if (!c.is_pre_norm) norm = wide(name + ".norm", SiteKind::kNorm);
+  const auto inner = [&](Part part, int64_t width) { one(part, SiteKind::kActivation, c.width, width); };
+  const auto attention = [&](const AttentionParts& own) {
+    if (c.is_pre_norm) wide(own.norm, SiteKind::kNorm);
+    linear(own.q, c.width, s.attention_width);
+    linear(own.k, c.width, s.key_width());
+    linear(own.v, c.width, s.key_width());
+    one(own.whole, SiteKind::kAttention, c.width, s.key_width());
+    inner(own.mid, s.attention_width);
+    linear(own.o, s.attention_width, c.width);
+    wide(own.out, SiteKind::kSublayer);
+    if (!c.is_pre_norm) wide(own.norm, SiteKind::kNorm);
   };
-  attention("attn", b.q, b.k, b.v, b.attention, b.attn_mid, b.o, b.attn_out, b.attn_norm);
-  if (has_cross) {
-    attention("cross", b.cross_q, b.cross_k, b.cross_v, b.cross_attention, b.cross_mid, b.cross_o, b.cross_out, b.cross_norm);
-  }
-  if (c.is_pre_norm) b.ffn_norm = wide("ffn.norm", SiteKind::kNorm);
+  attention(kOwnAttention);
+  if (stack == StackId::kDecoder && c.has_encoder()) attention(kCrossAttention);
+  if (c.is_pre_norm) wide(Part::kFfnNorm, SiteKind::kNorm);
   if (c.has_gated_ffn) {
-    b.gate = linear("ffn.gate", c.width, s.ffn_width);
-    b.act = inner("ffn.act");
-    b.up = linear("ffn.up", c.width, s.ffn_width);
-    b.mid = inner("ffn.mid");
+    linear(Part::kFfnGate, c.width, s.ffn_width);
+    inner(Part::kFfnAct, s.ffn_width);
+    linear(Part::kFfnUp, c.width, s.ffn_width);
+    inner(Part::kFfnMid, s.ffn_width);
   } else {
-    b.up = linear("ffn.up", c.width, s.ffn_width);
-    b.act = inner("ffn.act");
+    linear(Part::kFfnUp, c.width, s.ffn_width);
+    inner(Part::kFfnAct, s.ffn_width);
   }
-  b.down = linear("ffn.down", s.ffn_width, c.width);
-  b.ffn_out = wide("ffn.out", SiteKind::kSublayer);
-  if (!c.is_pre_norm) b.ffn_norm = wide("ffn.norm", SiteKind::kNorm);
-  b.out = wide("out", SiteKind::kLayer);
-  return b;
+  linear(Part::kFfnDown, s.ffn_width, c.width);
+  wide(Part::kFfnOut, SiteKind::kSublayer);
+  if (!c.is_pre_norm) wide(Part::kFfnNorm, SiteKind::kNorm);
+  wide(Part::kOut, SiteKind::kLayer);
+}
+
+const Site* Sites::find(const Place& place) const {
+  const std::optional<size_t> cell = places_.of(place);
+  return cell && index_[*cell] >= 0 ? &all_[static_cast<size_t>(index_[*cell])] : nullptr;
+}
+
+const Site& Sites::at(const Place& place) const {
+  const Site* site = find(place);
+  if (site == nullptr) throw InternalError("the model has no site '" + to_name(place) + "'");
+  return *site;
 }
 
 const Site& Sites::at(const std::string& name) const {
+  const std::optional<Place> place = parse_place(name);
+  if (const Site* site = place ? find(*place) : nullptr) return *site;
   std::vector<std::string> names;
-  for (const Site& site : all_) {
-    if (site.name == name) return site;
-    names.push_back(site.name);
-  }
+  for (const Site& site : all_) names.push_back(site.name);
   throw InputError("unknown site '" + name + "'" + did_you_mean(name, names));
 }
 
 const Site& Sites::reader_of(const Site& activation) const {
   ensure(activation.kind == SiteKind::kActivation, "a linear layer reads what leaves an activation site");
-  const std::string block = activation.name.substr(0, activation.name.size() - activation.part.size());
-  const std::string sublayer = activation.part.substr(0, activation.part.find('.'));
-  const std::string name = block + sublayer + (sublayer == "ffn" ? ".down" : ".o");
-  return *std::find_if(all_.begin() + activation.index, all_.end(), [&](const Site& site) { return site.name == name; });
+  const Part reader = activation.part == kOwnAttention.mid     ? kOwnAttention.o
+                      : activation.part == kCrossAttention.mid ? kCrossAttention.o
+                                                               : Part::kFfnDown;
+  return at({activation.stack, activation.layer, reader});
 }
 
 // The one before it, as they are executed.
@@ -174,15 +171,14 @@ const Site* Sites::input_of(const Site& linear) const {
 }
 
 std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) const {
-  const auto encoder_layers = static_cast<int64_t>(encoder_.size()), decoder_layers = static_cast<int64_t>(decoder_.size());
-  const int64_t deepest = std::max(encoder_layers, decoder_layers);
+  const int64_t deepest = std::max(encoder_layers_, decoder_layers_);
   for (const int64_t layer : layers) {
     if (layer >= deepest || layer < -deepest) {
       throw InputError("layers: expected numbers in 0.." + std::to_string(deepest - 1) + " (or -1 for the last), found " +
                        std::to_string(layer));
     }
   }
-  const std::set<int64_t> in_encoder = layers_within(layers, encoder_layers), in_decoder = layers_within(layers, decoder_layers);
+  const std::set<int64_t> in_encoder = layers_within(layers, encoder_layers_), in_decoder = layers_within(layers, decoder_layers_);
   if (patterns.empty()) throw InputError("expected at least one site, found an empty list");
   std::set<int64_t> chosen;
   for (const std::string& written : patterns) {
@@ -192,7 +188,7 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
     for (const Site& site : all_) {
       if (!matches(pattern, site)) continue;
       ++hits;
-      if (!layers.empty() && site.layer >= 0 && !(site.stack == "enc" ? in_encoder : in_decoder).contains(site.layer)) continue;
+      if (!layers.empty() && site.layer >= 0 && !(site.stack == StackId::kEncoder ? in_encoder : in_decoder).contains(site.layer)) continue;
       ++kept;
       chosen.insert(site.index);
     }
@@ -214,7 +210,7 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
 
 bool holds_decoder_rows(const Site& site, const ModelConfig& config) {
   if (!config.has_encoder()) return true;
-  return site.stack == "dec" && site.part != "cross.k" && site.part != "cross.v";
+  return site.stack == StackId::kDecoder && site.part != Part::kCrossK && site.part != Part::kCrossV;
 }
 
 const char* kind_name(SiteKind kind) {

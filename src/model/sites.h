@@ -20,40 +20,20 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "model/config.h"
+#include "model/place.h"
 
 namespace graft {
 
 enum class SiteKind { kLinear, kActivation, kSublayer, kNorm, kLayer, kAttention, kEmbed };
 
-struct Site {
+struct Site : Place {
   int64_t index = -1;  // in Sites::all(); -1 = this model has no such site
-  std::string name;    // "enc.3.attn.q"
-  std::string part;    // "attn.q": the name without stack and layer
+  std::string name;    // "enc.3.attn.q", for messages and for random keys
   SiteKind kind = SiteKind::kLinear;
-  int64_t layer = -1;        // -1 for embed and pooler
   int64_t input_width = 0;   // width of x
   int64_t output_width = 0;  // width of y; of an attention site: of a prefix row's key, K*D
-  std::string stack = {};    // "enc", "dec"; empty for embed and pooler
-};
-
-// A name of a site or tensor, taken apart: {"enc", 3, "attn.q.weight"}; {"", -1, name} where it belongs to no block.
-struct Place {
-  std::string stack;
-  int64_t layer = -1;
-  std::string rest;
-};
-
-Place place_of(std::string_view name);
-
-// The sites of one block, by role. A block without cross-attention or gate has index -1 there.
-struct BlockSites {
-  Site q, k, v, attention, attn_mid, o, attn_out, attn_norm, up, act, down, ffn_out, ffn_norm, out;
-  Site gate, mid;
-  Site cross_q, cross_k, cross_v, cross_attention, cross_mid, cross_o, cross_out, cross_norm;
 };
 
 class Sites {
@@ -64,8 +44,8 @@ class Sites {
   const Site& word() const { return all_[0]; }
   const Site& embed() const { return all_[1]; }
   const Site& pooler() const { return pooler_; }  // index -1 where the family has none
-  const BlockSites& block(int64_t layer) const { return encoder_[static_cast<size_t>(layer)]; }
-  const BlockSites& decoder_block(int64_t layer) const { return decoder_[static_cast<size_t>(layer)]; }
+  const Site* find(const Place& place) const;  // null where the model has no such site
+  const Site& at(const Place& place) const;    // Requires: the model has it
   const Site& at(const std::string& name) const;  // Throws InputError with a suggestion.
   // The linear layer that reads what leaves an activation site: attn.o of attn.mid, ffn.down of ffn.act and ffn.mid.
   const Site& reader_of(const Site& activation) const;
@@ -80,11 +60,13 @@ class Sites {
   std::vector<Site> match(const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) const;
 
  private:
-  Site add(const std::string& stack, int64_t layer, const std::string& part, SiteKind kind, int64_t in, int64_t out);
-  BlockSites add_block(const ModelConfig& config, const std::string& stack, int64_t layer);
+  Site add(const Place& place, SiteKind kind, int64_t in, int64_t out);
+  void add_block(const ModelConfig& config, StackId stack, int64_t layer);
 
   std::vector<Site> all_;
-  std::vector<BlockSites> encoder_, decoder_;
+  int64_t encoder_layers_, decoder_layers_;
+  PlaceIndex places_;
+  std::vector<int32_t> index_;  // [place]: in all_, or -1
   Site pooler_;
 };
 

@@ -11,16 +11,16 @@ namespace graft {
 
 using at::Tensor;
 
-Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name,
+Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, StackId id,
              const Pack& pack, const EncoderStates& encoder)
     : config_(model.config),
-      stack_config_(model.config.stack(name)),
+      stack_config_(model.config.stack(id)),
       sites_(model.sites),
       weights_(weights),
       hooks_(hooks),
       options_(options),
-      name_(name),
-      is_decoder_(name == "dec"),
+      id_(id),
+      is_decoder_(id == StackId::kDecoder),
       pack_(pack),
       encoder_(encoder) {
   make_positions();
@@ -37,7 +37,7 @@ void Stack::make_positions() {
   int64_t range = 1;
   for (const Spans::Span& span : pack_.spans->sequences)
     range = std::max(range, span.first_position + span.query_end - span.query_begin);
-  const Tensor table = weights_.at(name_ + ".distance.weight");  // [buckets, H]
+  const Tensor table = weights_.at(weight_of({id_, -1, Part::kDistance}));  // [buckets, H]
   const Tensor by_distance = table.index_select(0, distance_buckets(config_, is_decoder_, range)).t();
   distance_bias_ = by_distance.to(table.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
 }
@@ -71,53 +71,55 @@ void Stack::use_rows(const Pack& rows) {
 
 Tensor Stack::embed() {
   const bool is_first = !is_decoder_ || !config_.has_encoder();  // of the model's stacks
-  const std::string table = is_first ? "embed" : name_ + ".embed";
-  Tensor x = weights_.rows("embed.word.weight", pack_.ids);
+  const StackId owner = is_first ? StackId::kNone : id_;         // of the tensors below
+  Tensor x = weights_.rows(kWordTable, pack_.ids);
   if (config_.embedding_scale != 1.0) x = x * config_.embedding_scale;
   if (is_first) x = changed(sites_.word(), pack_, {}, x);
-  if (config_.position_kind == PositionKind::kTable) x = x + weights_.rows(table + ".position.weight", pack_.positions);
-  if (config_.type_vocabulary > 0) x = x + weights_.rows("embed.type.weight", pack_.type_ids);
-  if (!config_.is_pre_norm) x = norm(table + ".norm", x);
-  x = dropout(x, row_dropout(options_.embed_dropout, table, pack_));
+  if (config_.position_kind == PositionKind::kTable)
+    x = x + weights_.rows(weight_of({owner, -1, Part::kEmbedPosition}), pack_.positions);
+  if (config_.type_vocabulary > 0) x = x + weights_.rows(weight_of({.part = Part::kEmbedType}), pack_.type_ids);
+  if (!config_.is_pre_norm) x = norm({owner, -1, Part::kEmbedNorm}, x);
+  x = dropout(x, row_dropout(options_.embed_dropout, is_first ? "embed" : "dec.embed", pack_));
   return is_first ? changed(sites_.embed(), pack_, {}, x) : x;
 }
 
+const Site& Stack::site(int64_t layer, Part part) const { return sites_.at({id_, static_cast<int16_t>(layer), part}); }
+
 Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted) {
-  const BlockSites& s = is_decoder_ ? sites_.decoder_block(layer) : sites_.block(layer);
-  const AttentionSites own{s.q, s.k, s.v, s.attention, s.attn_mid, s.o, s.attn_out, s.attn_norm};
-  const AttentionSites cross{s.cross_q,   s.cross_k, s.cross_v,   s.cross_attention,
-                             s.cross_mid, s.cross_o, s.cross_out, s.cross_norm};
-  const bool has_cross = s.cross_q.index >= 0;
+  const auto at = [&](Part part) -> const Site& { return site(layer, part); };
+  const bool has_cross = is_decoder_ && config_.has_encoder();
   if (rows_ != &pack_) {  // a block may be computed again after the last one narrowed them
     use_rows(pack_);
     rotary_rows_ = rotary_;
   }
 
-  Flow flow = enter(s.attn_norm, x);
+  Flow flow = enter(at(Part::kAttnNorm), x);
   const Tensor read_by_all = flow.read;
   if (!wanted.empty()) {
     Tensor index;
     narrow(wanted, index);
     flow = {flow.stream.index_select(0, index), flow.read.index_select(0, index)};
   }
-  Tensor mixed = changed(own.mid, *rows_, flow.read, attend(own, layer, flow.read, read_by_all));  // [T', H*D]
-  flow = leave(s.attn_out, s.attn_norm, has_cross ? &s.cross_norm : &s.ffn_norm, mixed, changed_linear(s.o, *rows_, mixed),
-               flow.stream);
+  const Site &attn_norm = at(Part::kAttnNorm), &ffn_norm = at(Part::kFfnNorm);
+  Tensor mixed = changed(at(Part::kAttnMid), *rows_, flow.read, attend(layer, flow.read, read_by_all));  // [T', H*D]
+  flow = leave(at(Part::kAttnOut), attn_norm, has_cross ? &at(Part::kCrossNorm) : &ffn_norm, mixed,
+               changed_linear(at(Part::kAttnO), *rows_, mixed), flow.stream);
   if (has_cross) {
-    mixed = changed(cross.mid, *rows_, flow.read, attend_encoder(cross, layer, flow.read));
-    flow = leave(s.cross_out, s.cross_norm, &s.ffn_norm, mixed, changed_linear(s.cross_o, *rows_, mixed), flow.stream);
+    mixed = changed(at(Part::kCrossMid), *rows_, flow.read, attend_encoder(layer, flow.read));
+    flow = leave(at(Part::kCrossOut), at(Part::kCrossNorm), &ffn_norm, mixed,
+                 changed_linear(at(Part::kCrossO), *rows_, mixed), flow.stream);
   }
   const Tensor read = flow.read;
-  flow = leave(s.ffn_out, s.ffn_norm, nullptr, read, ffn(s, read), flow.stream);
-  return changed(s.out, *rows_, {}, flow.stream);
+  flow = leave(at(Part::kFfnOut), ffn_norm, nullptr, read, ffn(layer, read), flow.stream);
+  return changed(at(Part::kOut), *rows_, {}, flow.stream);
 }
 
 Tensor Stack::finish(const Tensor& x) {
   if (!config_.is_pre_norm) return x;
-  const Tensor last = norm(name_ + ".norm", x);
+  const Tensor last = norm({id_, -1, Part::kNorm}, x);
   // T5 drops out here; the other pre-norm families do not.
   return config_.position_kind == PositionKind::kDistanceBias
-             ? dropout(last, row_dropout(options_.hidden_dropout, name_ + ".norm", *rows_))
+             ? dropout(last, row_dropout(options_.hidden_dropout, is_decoder_ ? "dec.norm" : "enc.norm", *rows_))
              : last;
 }
 
@@ -127,27 +129,28 @@ void Stack::share(const Shared& shared) {
 }
 
 bool Stack::learns(int64_t layer) const {
-  const auto listens = [&](const Site& site) { return site.stack == name_ && site.layer == layer && hooks_.wants(site); };
-  return weights_.replaces_below(name_ + "." + std::to_string(layer) + ".") ||
-         std::any_of(sites_.all().begin(), sites_.all().end(), listens);
+  const auto listens = [&](const Site& site) { return site.stack == id_ && site.layer == layer && hooks_.wants(site); };
+  return weights_.replaces_in(id_, layer) || std::any_of(sites_.all().begin(), sites_.all().end(), listens);
 }
 
 // read: what queries are made of, [T', C]; read_by_all: the same of every row, for keys and values.
-Tensor Stack::attend(const AttentionSites& a, int64_t layer, const Tensor& read, const Tensor& read_by_all) {
+Tensor Stack::attend(int64_t layer, const Tensor& read, const Tensor& read_by_all) {
+  const Site &q_site = site(layer, Part::kAttnQ), &k_site = site(layer, Part::kAttnK), &v_site = site(layer, Part::kAttnV),
+             &whole = site(layer, Part::kAttn);
   const bool is_joint = options_.cache != nullptr && rows_ == &pack_;  // all three read the same rows
   const auto [plain_q, plain_k, plain_v] =
-      is_joint ? joint_linears<3>({&a.q, &a.k, &a.v}, read)
-               : std::array{weights_.linear(a.q.name, read), weights_.linear(a.k.name, read_by_all),
-                            weights_.linear(a.v.name, read_by_all)};
-  Tensor k = changed(a.k, pack_, read_by_all, plain_k);  // [T, K*D]
-  const Tensor v = changed(a.v, pack_, read_by_all, plain_v);
-  const std::vector<LanePrefix> before = prefixes(a.whole, pack_, read_by_all);
-  Tensor q = changed(a.q, *rows_, read, plain_q);  // [T', H*D]
+      is_joint ? joint_linears<3>({q_site, k_site, v_site}, read)
+               : std::array{weights_.linear(q_site, read), weights_.linear(k_site, read_by_all),
+                            weights_.linear(v_site, read_by_all)};
+  Tensor k = changed(k_site, pack_, read_by_all, plain_k);  // [T, K*D]
+  const Tensor v = changed(v_site, pack_, read_by_all, plain_v);
+  const std::vector<LanePrefix> before = prefixes(whole, pack_, read_by_all);
+  Tensor q = changed(q_site, *rows_, read, plain_q);  // [T', H*D]
   if (!frequencies_.empty()) {
     k = rotate(k, rotary_, stack_config_.key_heads);
     q = rotate(q, rotary_rows_, stack_config_.heads);
   }
-  AttentionOptions options = attention_options(a.whole);
+  AttentionOptions options = attention_options(whole);
   options.is_causal = is_decoder_;
   options.distance_bias = distance_bias_;
   if (options_.cache == nullptr || !is_decoder_) return packed_attention(q, k, v, own_spans_, options, before);
@@ -155,39 +158,44 @@ Tensor Stack::attend(const AttentionSites& a, int64_t layer, const Tensor& read,
   return packed_attention(q, cached.keys, cached.values, own_spans_, options, before);
 }
 
-Tensor Stack::attend_encoder(const AttentionSites& a, int64_t layer, const Tensor& read) {
-  const Tensor q = changed_linear(a.q, *rows_, read);
-  const std::vector<LanePrefix> before = prefixes(a.whole, *rows_, read);
+Tensor Stack::attend_encoder(int64_t layer, const Tensor& read) {
+  const Site& whole = site(layer, Part::kCross);
+  const Tensor q = changed_linear(site(layer, Part::kCrossQ), *rows_, read);
+  const std::vector<LanePrefix> before = prefixes(whole, *rows_, read);
   const auto l = static_cast<size_t>(layer);
   Cache* cache = options_.cache;
   if (cache != nullptr && cache->cross[l]) {
-    return packed_attention(q, cache->cross[l]->keys, cache->cross[l]->values, cross_spans_, attention_options(a.whole), before);
+    return packed_attention(q, cache->cross[l]->keys, cache->cross[l]->values, cross_spans_, attention_options(whole), before);
   }
   ensure(encoder_.pack != nullptr, "the first pass of a decoder beside an encoder gets the encoder's rows");
-  const Tensor k = changed_linear(a.k, *encoder_.pack, encoder_.rows), v = changed_linear(a.v, *encoder_.pack, encoder_.rows);
+  const Tensor k = changed_linear(site(layer, Part::kCrossK), *encoder_.pack, encoder_.rows),
+               v = changed_linear(site(layer, Part::kCrossV), *encoder_.pack, encoder_.rows);
   if (cache != nullptr) cache->cross[l] = Cache::Fixed{k, v};
-  return packed_attention(q, k, v, cross_spans_, attention_options(a.whole), before);
+  return packed_attention(q, k, v, cross_spans_, attention_options(whole), before);
 }
 
-Tensor Stack::ffn(const BlockSites& s, const Tensor& read) {
+Tensor Stack::ffn(int64_t layer, const Tensor& read) {
+  const Site &up_site = site(layer, Part::kFfnUp), &act = site(layer, Part::kFfnAct);
   Tensor a;  // [T', F]: what enters ffn.down
   if (config_.has_gated_ffn) {
+    const Site& gate_site = site(layer, Part::kFfnGate);
     const auto [plain_gate, plain_up] = options_.cache != nullptr
-                                            ? joint_linears<2>({&s.gate, &s.up}, read)
-                                            : std::array{weights_.linear(s.gate.name, read), weights_.linear(s.up.name, read)};
-    const Tensor gate = changed(s.gate, *rows_, read, plain_gate), up = changed(s.up, *rows_, read, plain_up);
-    const bool is_heard = hooks_.wants(s.act);
-    a = is_heard ? changed(s.act, *rows_, read, activate(gate, config_.activation)) * up : gated(gate, up, config_.activation);
-    a = changed(s.mid, *rows_, read, a);
+                                            ? joint_linears<2>({gate_site, up_site}, read)
+                                            : std::array{weights_.linear(gate_site, read), weights_.linear(up_site, read)};
+    const Tensor gate = changed(gate_site, *rows_, read, plain_gate), up = changed(up_site, *rows_, read, plain_up);
+    const bool is_heard = hooks_.wants(act);
+    a = is_heard ? changed(act, *rows_, read, activate(gate, config_.activation)) * up : gated(gate, up, config_.activation);
+    a = changed(site(layer, Part::kFfnMid), *rows_, read, a);
   } else {
-    a = changed(s.act, *rows_, read, activate(changed_linear(s.up, *rows_, read), config_.activation));
+    a = changed(act, *rows_, read, activate(changed_linear(up_site, *rows_, read), config_.activation));
   }
-  return changed_linear(s.down, *rows_, dropout(a, row_dropout(options_.activation_dropout, s.act.name, *rows_)));
+  const RowDropout drop = row_dropout(options_.activation_dropout, act.name, *rows_);
+  return changed_linear(site(layer, Part::kFfnDown), *rows_, dropout(a, drop));
 }
 
 // What the first sublayer of a block reads: the stream, or its norm.
 Stack::Flow Stack::enter(const Site& norm_site, const Tensor& x) {
-  return {x, config_.is_pre_norm ? changed(norm_site, pack_, {}, norm(norm_site.name, x)) : x};
+  return {x, config_.is_pre_norm ? changed(norm_site, pack_, {}, norm(norm_site, x)) : x};
 }
 
 // Adds a sublayer's y to the residual stream, in one pass over the rows with the norm that comes next, unless somebody listens
@@ -199,18 +207,18 @@ Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site*
   if (hooks_.wants(sublayer)) {
     std::function<Tensor(const Tensor&, const Tensor&)> post_norm;
     if (!config_.is_pre_norm)
-      post_norm = [&](const Tensor& own, const Tensor& beside) { return layer_norm(own_norm.name, own, beside); };
+      post_norm = [&](const Tensor& own, const Tensor& beside) { return layer_norm(own_norm, own, beside); };
     added = hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, drop), residual, post_norm});
     drop = {};
   }
   if (!config_.is_pre_norm) {
-    const Tensor stream = changed(own_norm, *rows_, {}, layer_norm(own_norm.name, added, residual, drop));
+    const Tensor stream = changed(own_norm, *rows_, {}, layer_norm(own_norm, added, residual, drop));
     return {stream, stream};
   }
   if (next_norm == nullptr) return {residual + dropout(added, drop), {}};
-  const Tensor bias = config_.norm == Norm::kLayer ? weights_.at(next_norm->name + ".bias") : Tensor();
+  const Tensor bias = config_.norm == Norm::kLayer ? weights_.at(bias_of(*next_norm)) : Tensor();
   Normed normed =
-      add_then_norm(residual, added, config_.norm, weights_.at(next_norm->name + ".weight"), bias, config_.norm_epsilon, drop);
+      add_then_norm(residual, added, config_.norm, weights_.at(weight_of(*next_norm)), bias, config_.norm_epsilon, drop);
   return {std::move(normed.sum), changed(*next_norm, *rows_, {}, normed.normed)};
 }
 
@@ -219,27 +227,25 @@ Tensor Stack::changed(const Site& site, const Pack& pack, const Tensor& x, const
 }
 
 Tensor Stack::changed_linear(const Site& site, const Pack& pack, const Tensor& x) {
-  return changed(site, pack, x, weights_.linear(site.name, x));
+  return changed(site, pack, x, weights_.linear(site, x));
 }
 
 // Passes over a cache have few rows; nothing of them is differentiated.
 template <size_t N>
-std::array<Tensor, N> Stack::joint_linears(const std::array<const Site*, N>& sites, const Tensor& x) {
-  std::vector<std::string> names;
-  for (const Site* site : sites) names.push_back(site->name);
-  std::vector<Tensor> each = weights_.linears(names, x);
+std::array<Tensor, N> Stack::joint_linears(const std::array<Place, N>& layers, const Tensor& x) {
+  std::vector<Tensor> each = weights_.linears(layers, x);
   std::array<Tensor, N> out;
   std::move(each.begin(), each.end(), out.begin());
   return out;
 }
 
-Tensor Stack::norm(const std::string& name, const Tensor& x) {
-  if (config_.norm == Norm::kLayer) return layer_norm(name, x, {});
-  return add_then_norm(x, {}, config_.norm, weights_.at(name + ".weight"), {}, config_.norm_epsilon).normed;
+Tensor Stack::norm(const Place& place, const Tensor& x) {
+  if (config_.norm == Norm::kLayer) return layer_norm(place, x, {});
+  return add_then_norm(x, {}, config_.norm, weights_.at(weight_of(place)), {}, config_.norm_epsilon).normed;
 }
 
-Tensor Stack::layer_norm(const std::string& name, const Tensor& x, const Tensor& residual, const RowDropout& drop) {
-  return add_norm(x, residual, weights_.at(name + ".weight"), weights_.at(name + ".bias"), config_.norm_epsilon, drop);
+Tensor Stack::layer_norm(const Place& place, const Tensor& x, const Tensor& residual, const RowDropout& drop) {
+  return add_norm(x, residual, weights_.at(weight_of(place)), weights_.at(bias_of(place)), config_.norm_epsilon, drop);
 }
 
 // Prefix rows are made of what the first pass shows; later passes find them in the cache.
@@ -279,7 +285,7 @@ AttentionOptions Stack::attention_options(const Site& site) const {
   return attention;
 }
 
-RowDropout Stack::row_dropout(double probability, const std::string& use, const Pack& pack) const {
+RowDropout Stack::row_dropout(double probability, std::string_view use, const Pack& pack) const {
   if (probability == 0.0) return {};
   return {probability, options_.key.with(use), pack.rows};
 }

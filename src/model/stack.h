@@ -9,7 +9,7 @@
 
 #include <array>
 #include <memory>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/trunk.h"
@@ -26,10 +26,9 @@ struct EncoderStates {
 
 class Stack {
  public:
-  // `name`: "enc" or "dec". `encoder`: of a decoder that attends to one;
-  // without rows where the cache holds what it reads of them.
-  Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, const std::string& name,
-        const Pack& pack, const EncoderStates& encoder = {});
+  // `encoder`: of a decoder that attends to one; without rows where the cache holds what it reads of them.
+  Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, StackId id, const Pack& pack,
+        const EncoderStates& encoder = {});
 
   // Every row's vector before the first block, [T, C].
   at::Tensor embed();
@@ -53,13 +52,11 @@ class Stack {
   struct Flow {
     at::Tensor stream, read;
   };
-  struct AttentionSites {
-    const Site &q, &k, &v, &whole, &mid, &o, &out, &norm;
-  };
 
-  at::Tensor attend(const AttentionSites& a, int64_t layer, const at::Tensor& read, const at::Tensor& read_by_all);
-  at::Tensor attend_encoder(const AttentionSites& a, int64_t layer, const at::Tensor& read);
-  at::Tensor ffn(const BlockSites& s, const at::Tensor& read);
+  const Site& site(int64_t layer, Part part) const;
+  at::Tensor attend(int64_t layer, const at::Tensor& read, const at::Tensor& read_by_all);
+  at::Tensor attend_encoder(int64_t layer, const at::Tensor& read);
+  at::Tensor ffn(int64_t layer, const at::Tensor& read);
   Flow enter(const Site& norm_site, const at::Tensor& x);
   Flow leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const at::Tensor& x, const at::Tensor& y,
              const at::Tensor& residual);
@@ -67,9 +64,9 @@ class Stack {
   at::Tensor changed(const Site& site, const Pack& pack, const at::Tensor& x, const at::Tensor& y);
   at::Tensor changed_linear(const Site& site, const Pack& pack, const at::Tensor& x);
   template <size_t N>
-  std::array<at::Tensor, N> joint_linears(const std::array<const Site*, N>& sites, const at::Tensor& x);
-  at::Tensor norm(const std::string& name, const at::Tensor& x);
-  at::Tensor layer_norm(const std::string& name, const at::Tensor& x, const at::Tensor& residual,
+  std::array<at::Tensor, N> joint_linears(const std::array<Place, N>& layers, const at::Tensor& x);
+  at::Tensor norm(const Place& place, const at::Tensor& x);
+  at::Tensor layer_norm(const Place& place, const at::Tensor& x, const at::Tensor& residual,
                         const RowDropout& drop = {});  // of dropout(x) + residual
   std::vector<LanePrefix> prefixes(const Site& site, const Pack& pack, const at::Tensor& x);
   void make_positions();
@@ -78,7 +75,7 @@ class Stack {
   void narrow(const std::vector<RowRange>& wanted, at::Tensor& index);
   std::shared_ptr<const Spans> spans_over(const std::vector<RowRange>& keys) const;
   AttentionOptions attention_options(const Site& site) const;
-  RowDropout row_dropout(double probability, const std::string& use, const Pack& pack) const;
+  RowDropout row_dropout(double probability, std::string_view use, const Pack& pack) const;
 
   const ModelConfig& config_;
   const StackConfig& stack_config_;
@@ -86,7 +83,7 @@ class Stack {
   const Weights& weights_;
   Hooks& hooks_;
   const ForwardOptions& options_;
-  std::string name_;
+  StackId id_;
   bool is_decoder_;
   const Pack& pack_;
   EncoderStates encoder_;

@@ -31,13 +31,13 @@ void check_pack(const Model& model, const Pack& pack) {
 // A stack with all that its blocks read, which lives until the backward pass has computed them again.
 struct LastingStack {
   LastingStack(const Model& model, const Weights& shared_weights, const Hooks& listening, const ForwardOptions& given,
-               const std::string& name, const Pack& own, const EncoderStates& encoder)
+               StackId id, const Pack& own, const EncoderStates& encoder)
       : weights(shared_weights),
         hooks(listening.lasting()),
         options(given),
         pack(own),
         encoder_pack(encoder.pack != nullptr ? *encoder.pack : Pack{}),
-        stack(model, weights, checked(hooks), options, name, pack,
+        stack(model, weights, checked(hooks), options, id, pack,
               {encoder.rows, encoder.pack != nullptr ? &encoder_pack : nullptr}) {}
 
   static Hooks& checked(const std::shared_ptr<Hooks>& hooks) {
@@ -83,7 +83,7 @@ struct Pass {
   const ForwardOptions& options;
 
   // The last states of a stack, after its last norm.
-  Tensor stack(const std::string& name, int64_t layers, const Pack& pack, const EncoderStates& encoder,
+  Tensor stack(StackId id, int64_t layers, const Pack& pack, const EncoderStates& encoder,
                const std::vector<RowRange>& wanted, std::vector<Tensor>& hidden) const {
     const auto run = [&](Stack& stack, const Block& block) {
       Tensor x = stack.embed();
@@ -95,12 +95,12 @@ struct Pass {
       return stack.finish(x);
     };
     if (!options.saves_memory || !at::GradMode::is_enabled()) {
-      Stack stack(model, weights, hooks, options, name, pack, encoder);
+      Stack stack(model, weights, hooks, options, id, pack, encoder);
       return run(stack,
                  [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) { return stack.block(layer, x, rows); });
     }
     ensure(options.cache == nullptr, "nothing in a cache is differentiated");
-    const auto kept = std::make_shared<LastingStack>(model, weights, hooks, options, name, pack, encoder);
+    const auto kept = std::make_shared<LastingStack>(model, weights, hooks, options, id, pack, encoder);
     const Tensor last = run(kept->stack, [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) {
       hooks.add_losses(kept->hooks->take_losses());  // made since the last block: where the rows are embedded
       const Stack::Shared shared = kept->stack.shared();
@@ -141,8 +141,9 @@ void set_dropout(ForwardOptions& options, const ModelConfig& config, std::option
 }
 
 Tensor mask_states(const ModelConfig& config, const Weights& weights, const Tensor& rows) {
-  const Tensor activated = activate(weights.linear("mask.dense", rows), config.mask_activation);
-  return add_norm(activated, {}, weights.at("mask.norm.weight"), weights.at("mask.norm.bias"), config.norm_epsilon);
+  const Tensor activated = activate(weights.linear({.part = Part::kMaskDense}, rows), config.mask_activation);
+  const Place norm{.part = Part::kMaskNorm};
+  return add_norm(activated, {}, weights.at(weight_of(norm)), weights.at(bias_of(norm)), config.norm_epsilon);
 }
 
 ModelInput input_of(const ModelConfig& config, const Pack& pack) {
@@ -161,14 +162,14 @@ ForwardResult forward(const Model& model, const Weights& weights, const ModelInp
   if (input.encoder != nullptr) {
     check_pack(model, *input.encoder);
     const std::vector<RowRange> wanted = config.has_decoder() ? std::vector<RowRange>{} : options.wanted;
-    result.last = pass.stack("enc", config.encoder_layers(), *input.encoder, {}, wanted, result.hidden);
+    result.last = pass.stack(StackId::kEncoder, config.encoder_layers(), *input.encoder, {}, wanted, result.hidden);
     encoder = {result.last, input.encoder};
   }
   if (input.decoder == nullptr) return result;
   check_pack(model, *input.decoder);
   if (config.has_encoder()) result.encoder_last = std::move(result.last);
   if (options.cache != nullptr) options.cache->open(*input.decoder);
-  result.last = pass.stack("dec", config.decoder_layers(), *input.decoder, encoder, options.wanted,
+  result.last = pass.stack(StackId::kDecoder, config.decoder_layers(), *input.decoder, encoder, options.wanted,
                            config.has_encoder() ? result.decoder_hidden : result.hidden);
   if (options.cache != nullptr) options.cache->close();
   return result;

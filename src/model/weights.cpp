@@ -39,22 +39,59 @@ bool begins_as_gguf(const MappedFile& file) {
 
 }  // namespace
 
+namespace {
+
+size_t at_kind(TensorKind kind) { return static_cast<size_t>(kind); }
+
+// Made once, by whichever thread asks first.
+template <class T>
+class Once {
+ public:
+  template <class Make>
+  const T& get(Make make) {
+    std::call_once(flag_, [&] { value_.emplace(make()); });
+    return *value_;
+  }
+
+ private:
+  std::once_flag flag_;
+  std::optional<T> value_;
+};
+
+// What the checkpoint holds at one place, and what is made of it.
+struct FrozenPlace {
+  std::array<Tensor, 2> base;             // by TensorKind, in the file's dtype; undefined where it lacks one
+  std::array<Once<Tensor>, 2> converted;  // norms and biases, in the trunk's dtype
+  Once<FrozenLinear> layer, layer_without_bias;
+  Once<std::optional<JoinedLinears>> joined;  // of the layers that begin here; none where only some have a bias
+};
+
+}  // namespace
+
 struct Weights::Frozen {
   ModelConfig config;
+  PlaceIndex index;
+  std::vector<FrozenPlace> places;
   NamedTensors base;
   std::vector<std::shared_ptr<const MappedFile>> files;
   at::ScalarType dtype = at::kFloat;
-  std::mutex mutex;                                            // guards the caches below
-  std::map<std::string, FrozenLinear> layers;                  // packed on first use; with and without bias are different entries
-  std::map<std::string, std::optional<JoinedLinears>> joined;  // by the names of the layers; none where only some have a bias
-  std::map<std::string, std::string> digests;                  // of the base; empty until asked for
-  NamedTensors small;                                          // norms and biases in the trunk's dtype
+  Once<std::map<std::string, std::string>> digests;  // of the base
 
-  Tensor converted(const std::string& name) {
-    const std::lock_guard lock(mutex);
-    const auto found = small.find(name);
-    if (found != small.end()) return found->second;
-    return small.emplace(name, base.at(name).to(dtype)).first->second;
+  explicit Frozen(const ModelConfig& given) : config(given), index(given), places(index.size()) {}
+
+  FrozenPlace& at(const Place& place) { return places[index.of(place).value()]; }
+
+  const Tensor* find(const TensorId& tensor) const {
+    const std::optional<size_t> cell = index.of(tensor.place);
+    const Tensor* found = cell ? &places[*cell].base[at_kind(tensor.kind)] : nullptr;
+    return found != nullptr && found->defined() ? found : nullptr;
+  }
+
+  // Requires: the checkpoint has it.
+  const Tensor& converted(const TensorId& tensor) {
+    FrozenPlace& place = at(tensor.place);
+    const size_t kind = at_kind(tensor.kind);
+    return place.converted[kind].get([&] { return place.base[kind].to(dtype); });
   }
 
   // As the files have it, whatever the trunk's dtype. All of them is read for it; their pages go back on the way, or they would
@@ -74,145 +111,151 @@ struct Weights::Frozen {
     for (const auto& file : files) file->release_pages();
   }
 
-  FrozenLinear layer(const std::string& name, bool with_bias) {
-    const std::string key = with_bias ? name : name + " without bias";
-    const std::lock_guard lock(mutex);
-    const auto found = layers.find(key);
-    if (found != layers.end()) return found->second;
-    const auto bias = base.find(name + ".bias");
-    const bool has_bias = with_bias && bias != base.end();
-    FrozenLinear made(base.at(name + ".weight").to(dtype), has_bias ? bias->second.to(dtype) : Tensor());
-    // A copy in another dtype was made: the file's own pages will not be read again.
-    // (Each call costs microseconds, once a layer.)
-    if (base.at(name + ".weight").scalar_type() != dtype) release_pages();
-    return layers.emplace(key, std::move(made)).first->second;
+  const FrozenLinear& layer(const Place& at_place, bool with_bias) {
+    FrozenPlace& place = at(at_place);
+    return (with_bias ? place.layer : place.layer_without_bias).get([&] {
+      const auto& [weight, bias] = place.base;
+      FrozenLinear made(weight.to(dtype), with_bias && bias.defined() ? bias.to(dtype) : Tensor());
+      // A copy in another dtype was made: the file's own pages will not be read again.
+      // (Each call costs microseconds, once a layer.)
+      if (weight.scalar_type() != dtype) release_pages();
+      return made;
+    });
   }
 
-  const std::optional<JoinedLinears>& joined_layers(const std::vector<std::string>& names) {
-    std::string key;
-    for (const std::string& name : names) key.append(name).push_back(' ');
-    const std::lock_guard lock(mutex);
-    const auto found = joined.find(key);
-    if (found != joined.end()) return found->second;
-    std::vector<Tensor> matrices, biases;
-    for (const std::string& name : names) {
-      matrices.push_back(base.at(name + ".weight").to(dtype));
-      if (const auto bias = base.find(name + ".bias"); bias != base.end()) biases.push_back(bias->second.to(dtype));
-    }
-    std::optional<JoinedLinears>& made = joined[key];
-    if (!biases.empty() && biases.size() != names.size()) return made;
-    made.emplace(matrices, biases);
-    release_pages();  // nothing reads the plain matrices in a forward pass
-    return made;
+  const std::optional<JoinedLinears>& joined_layers(std::span<const Place> layers) {
+    return at(layers.front()).joined.get([&]() -> std::optional<JoinedLinears> {
+      std::vector<Tensor> matrices, biases;
+      for (const Place& layer : layers) {
+        const auto& [weight, bias] = at(layer).base;
+        matrices.push_back(weight.to(dtype));
+        if (bias.defined()) biases.push_back(bias.to(dtype));
+      }
+      if (!biases.empty() && biases.size() != layers.size()) return std::nullopt;
+      JoinedLinears made(matrices, biases);
+      release_pages();  // nothing reads the plain matrices in a forward pass
+      return made;
+    });
   }
 };
 
 Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precision,
                  std::vector<std::shared_ptr<const MappedFile>> files)
-    : frozen_(std::make_shared<Frozen>()) {
+    : frozen_(std::make_shared<Frozen>(config)) {
   std::vector<std::string> known;
   for (const TensorSlot& slot : all_slots(config)) {
-    known.push_back(slot.name);
-    const auto found = base.find(slot.name);
+    const std::string& name = known.emplace_back(slot.name());
+    const auto found = base.find(name);
     if (found == base.end()) {
       if (slot.is_optional) continue;
-      throw InputError("tensor '" + slot.name + "' is missing");
+      throw InputError("tensor '" + name + "' is missing");
     }
     if (found->second.sizes() != at::IntArrayRef(slot.shape)) {
-      throw InputError("tensor '" + slot.name + "': expected " + shape_text(slot.shape) + ", found " +
+      throw InputError("tensor '" + name + "': expected " + shape_text(slot.shape) + ", found " +
                        shape_text(found->second.sizes()));
     }
     if (!found->second.is_floating_point()) {
-      throw InputError("tensor '" + slot.name + "': expected floating-point numbers, found " +
+      throw InputError("tensor '" + name + "': expected floating-point numbers, found " +
                        safetensors_dtype(found->second.scalar_type()));
     }
+    frozen_->at(slot.id.place).base[at_kind(slot.id.kind)] = found->second;
   }
   for (const auto& [name, tensor] : base) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
       throw InputError("tensor " + named(name) + " is none of this model's" + did_you_mean(name, known));
     }
   }
-  frozen_->config = config;
   frozen_->base = std::move(base);
   frozen_->files = std::move(files);
   frozen_->dtype = scalar_type(precision);
 }
 
-bool Weights::has(const std::string& name) const { return frozen_->base.contains(name); }
+bool Weights::has(const TensorId& tensor) const { return frozen_->find(tensor) != nullptr; }
 
-const Tensor& Weights::base(const std::string& name) const { return tensor_at(frozen_->base, name, "base model"); }
+const Tensor& Weights::base(const TensorId& tensor) const {
+  const Tensor* found = frozen_->find(tensor);
+  return found != nullptr ? *found : tensor_at(frozen_->base, to_name(tensor), "base model");
+}
 
 const NamedTensors& Weights::all_base() const { return frozen_->base; }
 
 const std::map<std::string, std::string>& Weights::base_fingerprints() const {
-  const std::lock_guard lock(frozen_->mutex);
-  if (frozen_->digests.empty()) frozen_->digests = frozen_->hashed_base();
-  return frozen_->digests;
+  return frozen_->digests.get([this] { return frozen_->hashed_base(); });
 }
 
-bool Weights::replaces_below(const std::string& beginning) const {
-  const auto found = replaced_.lower_bound(beginning);
-  return found != replaced_.end() && found->first.starts_with(beginning);
+bool Weights::replaces_in(StackId stack, int64_t layer) const {
+  if (replaced_.empty()) return false;
+  const size_t first = frozen_->index.of({stack, static_cast<int16_t>(layer), Part{}}).value();
+  return std::any_of(replaced_.begin() + static_cast<std::ptrdiff_t>(first),
+                     replaced_.begin() + static_cast<std::ptrdiff_t>(first + kBlockParts),
+                     [](const Replaced& at_place) { return at_place[0].defined() || at_place[1].defined(); });
 }
 
 at::ScalarType Weights::dtype() const { return frozen_->dtype; }
 
 void Weights::release_pages() const { frozen_->release_pages(); }
 
-Tensor Weights::at(const std::string& name) const {
-  const auto found = replaced_.find(name);
-  if (found == replaced_.end()) return frozen_->converted(name);
-  if (frozen_->dtype != at::kBFloat16 || found->second.dim() != 1 || !has(name)) return found->second.to(frozen_->dtype);
-  return frozen_->converted(name).to(at::kFloat) + (found->second - base(name).to(at::kFloat));
+const Tensor* Weights::replacement(const TensorId& tensor) const {
+  if (replaced_.empty()) return nullptr;
+  const Tensor& found = replaced_[frozen_->index.of(tensor.place).value()][at_kind(tensor.kind)];
+  return found.defined() ? &found : nullptr;
 }
 
-Tensor Weights::linear(const std::string& layer, const Tensor& x) const {
-  const std::string bias = layer + ".bias";
-  if (replaced_.contains(layer + ".weight")) {
-    return graft::linear(x, at(layer + ".weight"),
-                         has(bias) || replaced_.contains(bias) ? at(bias).to(frozen_->dtype) : Tensor());
+Tensor Weights::at(const TensorId& tensor) const {
+  const Tensor* replaced = replacement(tensor);
+  if (replaced == nullptr) return frozen_->converted(tensor);
+  if (frozen_->dtype != at::kBFloat16 || replaced->dim() != 1 || !has(tensor)) return replaced->to(frozen_->dtype);
+  return frozen_->converted(tensor).to(at::kFloat) + (*replaced - base(tensor).to(at::kFloat));
+}
+
+Tensor Weights::linear(const Place& layer, const Tensor& x) const {
+  const TensorId weight = weight_of(layer), bias = bias_of(layer);
+  const Tensor* replaced_bias = replacement(bias);
+  if (replacement(weight) != nullptr) {
+    const bool has_bias = has(bias) || replaced_bias != nullptr;
+    return graft::linear(x, at(weight), has_bias ? at(bias).to(frozen_->dtype) : Tensor());
   }
   const Tensor y = frozen_->layer(layer, true)(x);
-  const auto found = replaced_.find(bias);
-  if (found == replaced_.end()) return y;
-  return scale_and_shift(y, {}, has(bias) ? found->second - base(bias).to(found->second.scalar_type()) : found->second);
+  if (replaced_bias == nullptr) return y;
+  return scale_and_shift(y, {}, has(bias) ? *replaced_bias - base(bias).to(replaced_bias->scalar_type()) : *replaced_bias);
 }
 
-std::vector<Tensor> Weights::linears(const std::vector<std::string>& layers, const Tensor& x) const {
-  const auto is_replaced = [&](const std::string& layer) {
-    return replaced_.contains(layer + ".weight") || replaced_.contains(layer + ".bias");
+std::vector<Tensor> Weights::linears(std::span<const Place> layers, const Tensor& x) const {
+  const auto is_replaced = [&](const Place& layer) {
+    return replacement(weight_of(layer)) != nullptr || replacement(bias_of(layer)) != nullptr;
   };
-  if (replaced_.empty() || std::none_of(layers.begin(), layers.end(), is_replaced)) {
+  if (std::none_of(layers.begin(), layers.end(), is_replaced)) {
     if (const auto& joined = frozen_->joined_layers(layers)) return (*joined)(x);
   }
   std::vector<Tensor> out;
-  for (const std::string& layer : layers) out.push_back(linear(layer, x));
+  for (const Place& layer : layers) out.push_back(linear(layer, x));
   return out;
 }
 
 OutputLayer Weights::output_layer(const ModelConfig& config) const {
   if (!config.has_output_layer())
     throw InputError("the model's folder holds a classifier, which has no layer over the vocabulary and answers no text");
-  const std::string layer = config.has_tied_output ? "embed.word" : "lm";
+  const TensorId table = config.has_tied_output ? kWordTable : kOutputTable;
   OutputLayer out;
   out.scale = config.output_scale;
-  if (replaced_.contains(layer + ".weight")) out.weight = at(layer + ".weight");
-  else out.frozen = frozen_->layer(layer, false);
+  if (replacement(table) != nullptr) out.weight = at(table);
+  else out.frozen = frozen_->layer(table.place, false);
   return out;
 }
 
-Tensor Weights::rows(const std::string& table, const Tensor& index) const {
-  const auto found = replaced_.find(table);
-  const Tensor& source = found != replaced_.end() ? found->second : frozen_->base.at(table);
+Tensor Weights::rows(const TensorId& table, const Tensor& index) const {
+  const Tensor* replaced = replacement(table);
+  const Tensor& source = replaced != nullptr ? *replaced : base(table);
   return source.index_select(0, index).to(frozen_->dtype);  // [T, C]: only the rows read are converted
 }
 
-Weights Weights::with(NamedTensors replaced) const {
+Weights Weights::with(TrunkTensors replaced) const {
   Weights out = *this;
-  for (auto& [name, tensor] : replaced) {
+  if (!replaced.empty()) out.replaced_.resize(frozen_->index.size());
+  for (auto& [id, tensor] : replaced) {
     // A tensor that the checkpoint may lack (the pooler) can be given here; those who read it check its shape.
-    ensure(!has(name) || base(name).sizes() == tensor.sizes(), "a replaced tensor keeps its shape: " + name);
-    out.replaced_.insert_or_assign(name, std::move(tensor));
+    ensure(!has(id) || base(id).sizes() == tensor.sizes(), "a replaced tensor keeps its shape: " + to_name(id));
+    out.replaced_[frozen_->index.of(id.place).value()][at_kind(id.kind)] = std::move(tensor);
   }
   return out;
 }

@@ -24,7 +24,7 @@ double count_of(const std::vector<int64_t>& shape) { return static_cast<double>(
 double item_of(Precision precision) { return precision == Precision::kBFloat16 ? 2 : precision == Precision::kFloat64 ? 8 : 4; }
 
 struct StackShape {
-  std::string name;
+  StackId id;
   StackConfig config;
   double rows = 0, last_rows = 0;  // of a block; of the last one, which computes only what is read
   double encoder_rows = 0;         // that it attends to
@@ -35,10 +35,11 @@ std::vector<StackShape> stacks_of(const ModelConfig& config, const PlanShape& sh
              rows = static_cast<double>(shape.batch_rows * shape.passes);
   const double targets = shape.mean_target > 0 ? shape.mean_target * rows : tokens;
   const double read = is_text ? std::min(targets + rows, tokens) : rows;
-  if (!config.has_encoder()) return {{"dec", *config.decoder, tokens, read, 0}};
-  if (!config.has_decoder()) return {{"enc", *config.encoder, tokens, rows, 0}};
-  if (!is_text) return {{"enc", *config.encoder, tokens, tokens, 0}, {"dec", *config.decoder, tokens, rows, tokens}};
-  return {{"enc", *config.encoder, tokens, tokens, 0}, {"dec", *config.decoder, targets, targets, tokens}};
+  if (!config.has_encoder()) return {{StackId::kDecoder, *config.decoder, tokens, read, 0}};
+  if (!config.has_decoder()) return {{StackId::kEncoder, *config.encoder, tokens, rows, 0}};
+  const StackShape encoder{StackId::kEncoder, *config.encoder, tokens, tokens, 0};
+  if (!is_text) return {encoder, {StackId::kDecoder, *config.decoder, tokens, rows, tokens}};
+  return {encoder, {StackId::kDecoder, *config.decoder, targets, targets, tokens}};
 }
 
 // Numbers a row that autograd keeps of a block for its own sake.
@@ -51,13 +52,22 @@ double kept_by_block(const ModelConfig& c, const StackConfig& stack, bool has_cr
   return sums + attention + cross + static_cast<double>(stack.ffn_width) * (c.has_gated_ffn ? 2 : 1);
 }
 
-// What is read at a linear site, named once for the sites that read the same rows.
-std::string read_at(const std::string& part) {
-  if (part == "attn.q" || part == "attn.k" || part == "attn.v") return "attn.read";
-  if (part == "cross.k" || part == "cross.v") return "encoder";  // kept once for all blocks
-  if (part == "ffn.up" || part == "ffn.gate") return "ffn.read";
-  return part + ".read";
+// Of the sites that read the same rows one.
+Part reader_at(Part part) {
+  switch (part) {
+    case Part::kAttnK:
+    case Part::kAttnV: return Part::kAttnQ;
+    case Part::kCrossV: return Part::kCrossK;
+    case Part::kFfnGate: return Part::kFfnUp;
+    default: return part;
+  }
 }
+
+// Rows of the encoder are kept once for all blocks.
+bool reads_encoder(Part part) { return part == Part::kCrossK || part == Part::kCrossV; }
+
+// What may be kept of a site.
+enum class Kept { kRead, kScaled, kRouted, kCode };
 
 // Numbers a row that autograd keeps for trained tensors: rows that a weight's gradient is made of,
 // narrow codes, rows that are scaled.
@@ -65,85 +75,80 @@ class KeptByEdits {
  public:
   // `widening`: how many numbers of the trunk's type one of float32 takes.
   KeptByEdits(const Adapter& adapter, const ModelConfig& config, double widening) : sites_(config), widening_(widening) {
-    for (const Site& site : sites_.all()) by_name_[site.name] = &site;
     for (const Adapter::Part& part : adapter.parts()) {
       if (part.spec().traits.acts == Acts::kReplacesWeights) add_rewritten(part.spec());
       else add_edit(part.spec());
     }
   }
 
-  bool trains(const std::string& stack, int64_t layer) const { return lowest_ <= place(stack, layer); }
-  double in_block(const std::string& stack, int64_t layer) const {
+  bool trains(StackId stack, int64_t layer) const { return lowest_ <= std::pair{stack, layer}; }
+  double in_block(StackId stack, int64_t layer) const {
     double sum = 0;
     const auto found = kept_.find({stack, layer});
     if (found != kept_.end())
       for (const auto& [what, numbers] : found->second) sum += numbers;
     return sum;
   }
-  double at_pooler() const { return in_block("", -1); }  // by row that the head reads
+  double at_pooler() const { return in_block(StackId::kNone, -1); }  // by row that the head reads
 
  private:
-  // Encoder blocks come before those of the decoder.
-  static std::pair<int, int64_t> place(const std::string& stack, int64_t layer) { return {stack == "dec" ? 1 : 0, layer}; }
-
-  void keep(const Site& site, const std::string& what, double numbers) {
-    auto& own = kept_[{site.stack, site.layer}][what];
+  double& kept(const Site& site, Part part, Kept what) { return kept_[{site.stack, site.layer}][{part, what}]; }
+  void keep(const Site& site, Part part, double numbers) {
+    double& own = kept(site, part, Kept::kRead);
     own = std::max(own, numbers);
   }
-  void add(const Site& site, const std::string& what, double numbers) { kept_[{site.stack, site.layer}][what] += numbers; }
 
   // Below the pooler nothing is differentiated for it.
   void reach(const Site& site) {
-    if (site.part != "pooler") reach(site.stack, site.layer);
+    if (site != kPooler) reach(site.stack, site.layer);
   }
-  void reach(const std::string& stack, int64_t layer) { lowest_ = std::min(lowest_, place(stack, std::max<int64_t>(0, layer))); }
+  // What belongs to no stack stands under the encoder, whose blocks come before those of the decoder.
+  void reach(StackId stack, int64_t layer) {
+    lowest_ = std::min(lowest_, std::pair{std::max(stack, StackId::kEncoder), std::max<int64_t>(0, layer)});
+  }
 
   void add_rewritten(const EditSpec& spec) {
     for (const ParamSpec& param : spec.params) {
-      const Place at = place_of(param.name);
-      if (at.layer >= 0) reach(at.stack, at.layer);
-      else if (param.name.starts_with("embed.")) reach("enc", 0);
-      if (!param.name.ends_with(".weight") || param.shape.size() != 2) continue;
-      const auto site = by_name_.find(param.name.substr(0, param.name.rfind('.')));
-      if (site != by_name_.end()) keep(*site->second, read_at(site->second->part), read_width(*site->second));
+      const Place& at = param.replaces.value().place;
+      if (at.layer >= 0 || is_embedding(at)) reach(at.stack, at.layer);
+      if (param.replaces->kind != TensorKind::kWeight || param.shape.size() != 2) continue;
+      if (const Site* site = sites_.find(at)) keep(*site, reader_at(site->part), read_width(*site));
     }
   }
 
   static double read_width(const Site& site) {
-    return read_at(site.part) == "encoder" ? 0 : static_cast<double>(site.input_width);
+    return reads_encoder(site.part) ? 0 : static_cast<double>(site.input_width);
   }
 
   void add_edit(const EditSpec& spec) {
     for (const Site& site : spec.sites) reach(site);
     for (const ParamSpec& param : spec.params) {
-      const auto found = by_name_.find(param.site);
-      if (found == by_name_.end() || param.role != Role::kTrained) continue;
-      const Site& site = *found->second;
+      if (!param.site || param.role != Role::kTrained) continue;
+      const Site& site = sites_.at(*param.site);
       if (site.kind == SiteKind::kAttention || site.kind == SiteKind::kEmbed) continue;
       // Of the members of a stochastic mixture one is drawn.
       if (param.expert.value_or(0) != 0) continue;
       // The gradient of a factor reads what it scaled; mixed by token, the factor's reads it, too.
       if (param.effect == Effect::kScalesY) {
         const bool is_mixed = param.shape.size() > 1;
-        add(site, site.part + ".scaled", static_cast<double>(site.output_width) * (is_mixed ? 2 : 1));
+        kept(site, site.part, Kept::kScaled) += static_cast<double>(site.output_width) * (is_mixed ? 2 : 1);
         continue;
       }
       if (param.shape.size() < 2) continue;
       const bool reads_x = site.kind == SiteKind::kLinear;
       const bool is_routing = param.use == ParamUse::kRouter && widening_ > 1;  // routers read a float32 copy of the rows
-      if (is_routing) add(site, site.part + ".routed", static_cast<double>(param.shape.front()) * widening_);
-      if (reads_x) keep(site, read_at(site.part), read_width(site));
-      else keep(site, site.part + ".read", static_cast<double>(site.output_width));
+      if (is_routing) kept(site, site.part, Kept::kRouted) += static_cast<double>(param.shape.front()) * widening_;
+      if (reads_x) keep(site, reader_at(site.part), read_width(site));
+      else keep(site, site.part, static_cast<double>(site.output_width));
       const double widest = static_cast<double>(*std::max_element(param.shape.begin(), param.shape.end()));
-      add(site, site.part + ".code", std::min(count_of(param.shape) / widest, widest) * (param.shape.size() > 2 ? 2 : 1));
+      kept(site, site.part, Kept::kCode) += std::min(count_of(param.shape) / widest, widest) * (param.shape.size() > 2 ? 2 : 1);
     }
   }
 
   Sites sites_;
   double widening_;
-  std::map<std::string, const Site*> by_name_;
-  std::map<std::pair<std::string, int64_t>, std::map<std::string, double>> kept_;
-  std::pair<int, int64_t> lowest_{2, 0};
+  std::map<std::pair<StackId, int64_t>, std::map<std::pair<Part, Kept>, double>> kept_;
+  std::pair<StackId, int64_t> lowest_{StackId::kDecoder, INT64_MAX};
 };
 
 // Weights of the trunk: pages of the file, and copies on the heap.
@@ -157,11 +162,10 @@ WeightBytes frozen_bytes(const ModelConfig& config, const PlanShape& shape, bool
   WeightBytes out;
   for (const TensorSlot& slot : tensor_slots(config)) {
     const double count = count_of(slot.shape);
-    const bool is_table = slot.name.starts_with("embed.");
-    const bool is_linear = slot.shape.size() == 2 &&
-                           (!is_table || (is_text && config.has_tied_output && slot.name == "embed.word.weight")) &&
-                           slot.name.find("distance") == std::string::npos;
-    const bool is_turned = slot.shape.size() == 2 && is_stored_transposed(family_of(config), slot.name);
+    const bool is_output = is_text && config.has_tied_output && slot.id == kWordTable;
+    const bool is_linear = slot.shape.size() == 2 && (!is_embedding(slot.id.place) || is_output) &&
+                           slot.id.place.part != Part::kDistance;
+    const bool is_turned = slot.shape.size() == 2 && is_stored_transposed(family_of(config), slot.id);
     if (!shape.is_mapped) out.heap += count * item;
     else if (is_turned) out.heap += count * shape.stored_item;
     else if (!rewrites && (!is_linear || !is_converted))
@@ -183,10 +187,10 @@ double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanS
     const double working = 2 * width + 2 * static_cast<double>(stack.config.ffn_width) * (config.has_gated_ffn ? 1.5 : 1);
     most_working = std::max(most_working, stack.rows * working);  // of a block
     for (int64_t layer = 0; layer < stack.config.layers; ++layer) {
-      if (!edits.trains(stack.name, layer)) continue;
+      if (!edits.trains(stack.id, layer)) continue;
       const double rows = layer + 1 == stack.config.layers ? stack.last_rows : stack.rows;
       const double cross = has_cross ? stack.encoder_rows * 2 * static_cast<double>(stack.config.key_width()) : 0;
-      const double block = rows * (kept_by_block(config, stack.config, has_cross) + edits.in_block(stack.name, layer)) + cross;
+      const double block = rows * (kept_by_block(config, stack.config, has_cross) + edits.in_block(stack.id, layer)) + cross;
       largest_block = std::max(largest_block, block);
       kept += shape.saves_memory ? stack.rows * width : block;
     }
@@ -202,11 +206,11 @@ int64_t peak_bytes(const Adapter& adapter, const ModelConfig& config, const Plan
   const bool is_text = config.has_decoder() && adapter.head() == nullptr;
   const bool rewrites = adapter.rewrites_trunk();
   double trained = 0, word_table = 0, output_table = 0;
-  const std::string output = config.has_tied_output ? "/embed.word.weight" : "/lm.weight";
+  const TensorId output = config.has_tied_output ? kWordTable : kOutputTable;
   for (const ParamSpec& param : adapter.params()) {
     if (param.role == Role::kTrained) trained += count_of(param.shape);
-    if (rewrites && param.name.ends_with("/embed.word.weight")) word_table = count_of(param.shape);
-    if (rewrites && is_text && param.name.ends_with(output))
+    if (param.replaces == kWordTable) word_table = count_of(param.shape);
+    if (is_text && param.replaces == output)
       output_table = count_of(param.shape);  // its gradient is made with the loss
   }
   const bool trains_much = rewrites && trained > 0.5 * count_of({config.vocabulary, config.width});

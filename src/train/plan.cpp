@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
-#include <tuple>
+#include <utility>
 
 #include "model/families.h"
 #include "model/gguf_model.h"
@@ -15,32 +15,17 @@ namespace graft {
 
 namespace {
 
-// A param's name, taken apart: edit "0.gate", own name "enc.3.attn.q.lora_a".
-struct ParamPath {
-  std::string edit, own;
-};
+// "attn.q": the part of the site that a tensor serves.
+std::string part_of(const ParamSpec& param) { return param.site ? std::string(part_name(param.site->part)) : param.label; }
 
-ParamPath path_of(const std::string& name) {
-  const size_t first = name.find('/'), last = name.rfind('/');
-  return {name.substr(0, first), name.substr(last + 1)};
-}
-
-// "attn.q": the part of the site that the tensor belongs to; of one that several sites share, its own name without "weight".
-std::string part_of(const ParamSpec& param, const std::string& own) {
-  if (!param.site.empty()) return place_of(param.site).rest;
-  const std::string rest = place_of(own).rest;
-  const size_t last = rest.rfind('.');
-  return last == std::string::npos ? rest : rest.substr(0, last);
-}
-
-void count_adapter(const Adapter& adapter, Plan& plan) {
-  std::map<std::tuple<std::string, std::string, ParamUse>, size_t> place;
-  for (const ParamSpec& param : adapter.params()) {
+// `path`: of the edit or the head, "0.gate/".
+void count_params(const std::string& path, const std::vector<ParamSpec>& params, Plan& plan) {
+  const std::string owner = path.substr(0, path.size() - 1);
+  std::map<std::pair<std::string, ParamUse>, size_t> rows;
+  for (const ParamSpec& param : params) {
     const int64_t count = c10::multiply_integers(param.shape);
     plan.stored_parameters += count;
     if (param.role != Role::kTrained) continue;
-    const ParamPath path = path_of(param.name);
-    const std::string part = part_of(param, path.own);
     if (param.use == ParamUse::kHead) {
       plan.head_parameters += count;
     } else {
@@ -48,10 +33,15 @@ void count_adapter(const Adapter& adapter, Plan& plan) {
       // A bank of a stochastic mixture comes once for each expert, and its mean is what is kept.
       if (param.expert.value_or(0) == 0) plan.kept_parameters += param.kept.value_or(count);
     }
-    const auto [found, is_new] = place.emplace(std::tuple{path.edit, part, param.use}, plan.rows.size());
-    if (is_new) plan.rows.push_back({path.edit, part, param.use, 0});
+    const auto [found, is_new] = rows.emplace(std::pair{part_of(param), param.use}, plan.rows.size());
+    if (is_new) plan.rows.push_back({owner, found->first.first, param.use, 0});
     plan.rows[found->second].parameters += count;
   }
+}
+
+void count_adapter(const Adapter& adapter, Plan& plan) {
+  for (const Adapter::Part& part : adapter.parts()) count_params(part.path, part.spec().params, plan);
+  if (adapter.head() != nullptr) count_params(Adapter::kHeadPath, adapter.head()->params(), plan);
 }
 
 // Matrix products for one row of the data, 2 operations a multiply-add.
@@ -90,16 +80,16 @@ RowFlops row_flops(const ModelConfig& c, const PlanShape& shape, bool is_text) {
 // Lowest of all layers that an edit changes; their number when none does.
 int64_t lowest_edited_layer(const Adapter& adapter, const ModelConfig& config) {
   int64_t lowest = config.all_layers();
-  const auto lower = [&](const std::string& stack, int64_t layer) {
-    lowest = std::min(lowest, stack == "dec" ? config.encoder_layers() + layer : layer);
+  const auto lower = [&](StackId stack, int64_t layer) {
+    lowest = std::min(lowest, stack == StackId::kDecoder ? config.encoder_layers() + layer : layer);
   };
   for (const Adapter::Part& part : adapter.parts()) {
     for (const Site& site : part.spec().sites) lower(site.stack, std::max<int64_t>(0, site.layer));
     if (part.spec().traits.acts != Acts::kReplacesWeights) continue;
     for (const ParamSpec& param : part.spec().params) {
-      const Place place = place_of(param.name);
+      const Place& place = param.replaces.value().place;
       if (place.layer >= 0) lower(place.stack, place.layer);
-      else if (param.name.starts_with("embed.")) lowest = 0;
+      else if (is_embedding(place)) lowest = 0;
     }
   }
   return lowest;

@@ -90,7 +90,8 @@ TEST_P(Contract, TrainsWhatItDeclaresAndNothingElse) {
 // positions turn each by an angle of its own. Of the last block a head reads few rows: ReFT's other positions reach nothing there.
 // The relu of a central gate may be closed for every row of a tiny model.
 bool may_stand_still(const Rig& rig, const ParamSpec& param, const std::string& definition) {
-  const bool is_of_key = param.site.ends_with(".k") || param.name.ends_with(".k.bias");
+  const std::optional<Place> at = param.replaces ? std::optional(param.replaces->place) : param.site;
+  const bool is_of_key = at && (at->part == Part::kAttnK || at->part == Part::kCrossK);
   const bool is_added = param.name.ends_with(".shift") || param.name.ends_with("bias");
   if (is_of_key && is_added && rig.model->config.position_kind != PositionKind::kRotary) return true;
   if (param.use == ParamUse::kGate && definition.find("kind: central") != std::string::npos) return true;
@@ -153,9 +154,9 @@ TEST_P(Contract, FoldsIntoTheWeights) {
   const NamedTensors derived = rig.adapter->derive(rig.tensors, model()->weights);
   NamedTensors base = model()->weights.all_base();
   const Adapter::Part& part = rig.adapter->parts().front();
-  const NamedTensors rewritten = part.edit->rewrite(Params(derived, part.path), model()->weights);
+  const TrunkTensors rewritten = part.edit->rewrite(Params(derived, part.path), model()->weights);
   ASSERT_FALSE(rewritten.empty());
-  for (const auto& [name, tensor] : rewritten) base.at(name) = tensor.clone();
+  for (const auto& [id, tensor] : rewritten) base.at(to_name(id)) = tensor.clone();
   const auto merged = std::make_shared<const Model>(
       Model{"merged", model()->config, model()->sites, Weights(model()->config, base, Precision::kFloat32)});
   Rig bare(merged, "{}", contract_task(*model()));

@@ -119,7 +119,7 @@ TEST(BottleneckTest, PfeifferInTheTrunkEqualsTheEquationOfTheBlock) {
   } reader;
   forward(*model, model->weights, input_of(model->config, pack), reader, {.key = {}, .keep_hidden = true});
   const auto norm = [&](const Tensor& u) {
-    return at::layer_norm(u, {8}, model->weights.at("enc.1.ffn.norm.weight"), model->weights.at("enc.1.ffn.norm.bias"),
+    return at::layer_norm(u, {8}, model->weights.at(tensor_id("enc.1.ffn.norm.weight")), model->weights.at(tensor_id("enc.1.ffn.norm.bias")),
                           model->config.norm_epsilon);
   };
   const auto tensor = [&](const char* part) {
@@ -245,7 +245,7 @@ TEST(BottleneckTest, NamesItsBanksAndDecaysItsMatrices) {
   const Adapter adapter = built("{layers: [0], scaling: learned}", "bert-base");
   std::map<std::string, std::pair<std::string, bool>> found;
   for (const ParamSpec& param : adapter.parts().front().spec().params) {
-    EXPECT_EQ(param.site, "enc.0.ffn.out");
+    EXPECT_EQ(to_name(param.site.value()), "enc.0.ffn.out");
     found[param.name] = {param.bank, param.decays};
   }
   const std::map<std::string, std::pair<std::string, bool>> expected = {{"enc.0.ffn.out.down.weight", {"down", true}},

@@ -41,7 +41,7 @@ TEST(Head, IsTheFormulaOfItsComment) {
     bert.shake(0.2);
     const bool is_trained = bert.tensors.contains("head/pooler.weight");
     const auto source = [&](const char* name) {
-      return is_trained ? bert.tensors.at(std::string("head/") + name) : bert.model->weights.base(name);
+      return is_trained ? bert.tensors.at(std::string("head/") + name) : bert.model->weights.base(tensor_id(name));
     };
     const std::vector<Sequence> rows = random_sequences(bert.model->config, 4, 12, 3);
     expect_near(logits_of(bert, rows), expected_logits(bert, rows, source("pooler.weight"), source("pooler.bias")), {1e-5, 1e-5},
@@ -63,7 +63,7 @@ TEST(Head, ReadsAPoolerThatAnEditChanges) {
   const Tensor product = at::mm(b, a);
   const Weights& base = rig.model->weights;
   const std::vector<Sequence> rows = random_sequences(rig.model->config, 4, 12, 3);
-  expect_near(logits_of(rig, rows), expected_logits(rig, rows, base.base("pooler.weight") + product * 3, base.base("pooler.bias")),
+  expect_near(logits_of(rig, rows), expected_logits(rig, rows, base.base(weight_of(kPooler)) + product * 3, base.base(bias_of(kPooler))),
               {1e-5, 1e-5}, "logits");
   const LossAndGradients found = gradients_of(rig, rows, class_labels(4, 3));
   for (const char* name : {"0.lora/pooler.lora_a", "0.lora/pooler.lora_b"})
@@ -171,8 +171,8 @@ TEST(Head, ReadsTheRowOfItsFamily) {
 // A trained pooler starts as the model's own.
 TEST(Head, ATrainedPoolerStartsAsTheModels) {
   const Rig rig(golden_model("bert-tiny"), "{head: {pooler: trained}}");
-  expect_bits(rig.tensors.at("head/pooler.weight"), rig.model->weights.base("pooler.weight"), "weight");
-  EXPECT_EQ(rig.tensors.at("head/pooler.weight").is_alias_of(rig.model->weights.base("pooler.weight")), false);
+  expect_bits(rig.tensors.at("head/pooler.weight"), rig.model->weights.base(tensor_id("pooler.weight")), "weight");
+  EXPECT_EQ(rig.tensors.at("head/pooler.weight").is_alias_of(rig.model->weights.base(tensor_id("pooler.weight"))), false);
 }
 
 }  // namespace

@@ -17,15 +17,15 @@ using at::Tensor;
 TEST(Dora, FoldsToRowsOfItsMagnitude) {
   const auto model = golden_model("bert-tiny");
   Rig rig(model, "{edits: [{dora: {rank: 3, sites: attn.q, layers: [1]}}]}");
-  const Tensor weight = model->weights.base("enc.1.attn.q.weight");
+  const Tensor weight = model->weights.base(tensor_id("enc.1.attn.q.weight"));
   const std::string name = "0.dora/enc.1.attn.q.magnitude";
   expect_near(rig.tensors.at(name), weight.norm(2, 1), {1e-6, 1e-6}, "at first");
   rig.shake(0.3);
   const at::NoGradGuard no_grad;
   const Adapter::Part& part = rig.adapter->parts().front();
   const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights);
-  const NamedTensors folded = part.edit->rewrite(Params(derived, part.path), model->weights);
-  expect_near(folded.at("enc.1.attn.q.weight").norm(2, 1), rig.tensors.at(name).abs(), {1e-6, 1e-5}, "folded");
+  const TrunkTensors folded = part.edit->rewrite(Params(derived, part.path), model->weights);
+  expect_near(folded.at(tensor_id("enc.1.attn.q.weight")).norm(2, 1), rig.tensors.at(name).abs(), {1e-6, 1e-5}, "folded");
 }
 
 // LoRA+: B's steps are `b_rate` times as long; Adam's first step is the rate itself.

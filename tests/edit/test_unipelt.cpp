@@ -442,7 +442,7 @@ TEST(InitialValues, OfPrefixAndPromptHaveTheirDocumentedSpread) {
   EXPECT_NEAR(deviation(Rig(model, "{edits: [{prompt: {length: 30}}]}"), "0.prompt/embed.word.prompt") / 0.02, 1, 0.1);
 
   const Rig words(model, "{edits: [{prompt: {length: 6, init: words}}]}");
-  const Tensor table = model->weights.base("embed.word.weight"), prompt = words.tensors.at("0.prompt/embed.word.prompt");
+  const Tensor table = model->weights.base(tensor_id("embed.word.weight")), prompt = words.tensors.at("0.prompt/embed.word.prompt");
   for (int64_t row = 0; row < 6; ++row)
     EXPECT_TRUE((table == prompt[row]).all(1).any().item<bool>()) << "row " << row << " is no word";
 }
@@ -457,7 +457,7 @@ TEST(Prompt, OfWordsIsATextWithTheseWordsBeforeIt) {
     const std::vector<int64_t> words = {7, 42, 9};
     const at::NoGradGuard no_grad;
     rig.tensors.at("0.prompt/embed.word.prompt")
-        .copy_(model->weights.base("embed.word.weight").index_select(0, at::tensor(words, at::kLong)));
+        .copy_(model->weights.base(tensor_id("embed.word.weight")).index_select(0, at::tensor(words, at::kLong)));
     std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3), longer = rows;
     for (Sequence& sequence : longer) {
       sequence.ids.insert(sequence.ids.begin() + (follows ? 1 : 0), words.begin(), words.end());

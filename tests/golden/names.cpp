@@ -24,13 +24,14 @@ std::string canonical_name(const std::string& name, const std::string& model_typ
   for (const auto& [ours, theirs] : family.names) {
     const size_t hole = theirs.find('#');
     if (hole == std::string::npos) {
-      if (theirs == bare) return ours;
+      if (theirs == bare) return to_name(ours);
       continue;
     }
     const std::string tail = theirs.substr(hole + 1);
     if (!bare.starts_with(theirs.substr(0, hole)) || !bare.ends_with(tail)) continue;
-    std::string out = ours;
-    return out.replace(out.find('#'), 1, bare.substr(hole, bare.size() - hole - tail.size()));
+    TensorId out = ours;
+    out.place.layer = static_cast<int16_t>(std::stoi(bare.substr(hole, bare.size() - hole - tail.size())));
+    return to_name(out);
   }
   throw InternalError("no canonical name for " + name);
 }

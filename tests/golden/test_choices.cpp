@@ -106,8 +106,8 @@ TEST_P(GoldenMasks, AreTheReferences) {
   NoHooks nothing;
   const at::Tensor last = forward(*golden.model, golden.model->weights, input_of(config, pack), nothing, {}).last;
   const at::Tensor z = mask_states(config, golden.model->weights, last.slice(0, 0, first));
-  const char* output = config.has_tied_output ? "embed.word.weight" : "lm.weight";
-  expect_near(at::linear(z, golden.model->weights.at(output), golden.model->weights.at("mask.bias")), expected, kTrunkFloat,
+  const TensorId output = config.has_tied_output ? kWordTable : kOutputTable;
+  expect_near(at::linear(z, golden.model->weights.at(output), golden.model->weights.at(tensor_id("mask.bias"))), expected, kTrunkFloat,
               "logits");
 
   Task task = class_task(3);

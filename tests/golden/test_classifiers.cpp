@@ -87,7 +87,7 @@ Tensor checkpoint_gradient(const Golden& golden, const std::string& stored, cons
       if (ours == own.substr(0, dot)) return file.at("grad." + theirs + own.substr(dot));
     }
   }
-  const CheckpointPiece piece = piece_of(checkpoint_name(family, own).value());
+  const CheckpointPiece piece = piece_of(checkpoint_name(family, tensor_id(own)).value());
   Tensor whole = file.at("grad." + family.trunk_prefix(true) + piece.tensor);
   if (family.stores_transposed && whole.dim() == 2 && !own.starts_with("embed.")) whole = whole.t();
   return whole.chunk(piece.count, 0)[static_cast<size_t>(piece.index)].contiguous();

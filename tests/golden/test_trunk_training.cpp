@@ -63,12 +63,12 @@ LossAndTensors train(const GoldenTrunk& golden, Rig& rig, int64_t round_rows_to)
 // The gradient of a tensor under its name in the checkpoint, cut and turned as weights are when they are loaded.
 Tensor checkpoint_gradient(const GoldenTrunk& golden, const std::string& canonical, const NamedTensors& file) {
   const Family& family = family_of(golden.model->config);
-  const CheckpointPiece piece = piece_of(checkpoint_name(family, canonical).value());
+  const CheckpointPiece piece = piece_of(checkpoint_name(family, tensor_id(canonical)).value());
   for (const std::string& prefix : family.prefixes) {
     const auto found = file.find("grad." + prefix + piece.tensor);
     if (found == file.end()) continue;
     Tensor whole = found->second;
-    if (is_stored_transposed(family, canonical) && whole.dim() == 2) whole = whole.t();
+    if (is_stored_transposed(family, tensor_id(canonical)) && whole.dim() == 2) whole = whole.t();
     return whole.chunk(piece.count, 0)[static_cast<size_t>(piece.index)].contiguous();
   }
   throw InternalError("no gradient for " + canonical);

@@ -100,7 +100,7 @@ TEST(Merging, OfAClassifierGivesAFolderThatAnswers) {
     const std::vector<Sequence> probes = made_up_probes(model->config, 12);
     merge_adapter(loaded, *model, golden_dir("trunks") / name, probes, folder / "merged", {});
     const auto merged = load_model(folder / "merged", Precision::kFloat32);
-    EXPECT_FALSE(merged->weights.has("lm.weight")) << "no class with a classifier has one";
+    EXPECT_FALSE(merged->weights.has(tensor_id("lm.weight"))) << "no class with a classifier has one";
     const OwnHead own = read_own_head(folder / "merged", merged->config).value();
     EXPECT_EQ(own.task, class_task(3));
     Rig alone(merged, own_head_adapter(own, *merged, own.task).adapter);

@@ -27,7 +27,7 @@ const Path kGolden = Path(GRAFT_SOURCE_DIR) / "tests/golden/gguf";
 // transformers' name of a tensor of ours.
 std::string their_name(const std::string& canonical) {
   if (canonical == "lm.weight") return "lm_head.weight";
-  return "model." + checkpoint_name(family_of("llama"), canonical).value();
+  return "model." + checkpoint_name(family_of("llama"), parse_tensor(canonical).value()).value();
 }
 
 void expect_same_tensors(const std::string& name) {

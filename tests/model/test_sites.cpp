@@ -26,7 +26,7 @@ TEST(Sites, AreTheSameForEveryFamilyInOrderOfExecution) {
     for (size_t i = 0; i < sites.all().size(); ++i) {
       const Site& site = sites.all()[i];
       EXPECT_EQ(site.index, static_cast<int64_t>(i));
-      if (site.layer == 1) second_layer += site.part + ":" + kind_name(site.kind) + " ";
+      if (site.layer == 1) second_layer += std::string(part_name(site.part)) + ":" + kind_name(site.kind) + " ";
     }
     EXPECT_EQ(sites.embed().name, "embed");
     EXPECT_EQ(
@@ -38,14 +38,14 @@ TEST(Sites, AreTheSameForEveryFamilyInOrderOfExecution) {
     EXPECT_EQ(sites.at("enc.1.ffn.act").output_width, 12);
     EXPECT_EQ(sites.at("enc.0.ffn.down").input_width, 12);
     EXPECT_EQ(sites.at("enc.0.ffn.down").output_width, 8);
-    EXPECT_EQ(sites.block(1).ffn_out.name, "enc.1.ffn.out");
+    EXPECT_EQ(sites.at({StackId::kEncoder, 1, Part::kFfnOut}).name, "enc.1.ffn.out");
   }
 }
 
-std::string parts_of(const Sites& sites, const std::string& stack, int64_t layer) {
+std::string parts_of(const Sites& sites, StackId stack, int64_t layer) {
   std::string out;
   for (const Site& site : sites.all()) {
-    if (site.stack == stack && site.layer == layer) out += site.part + " ";
+    if (site.stack == stack && site.layer == layer) out += std::string(part_name(site.part)) + " ";
   }
   return out;
 }
@@ -60,20 +60,21 @@ TEST(Sites, MayBeOptional) {
 TEST(Sites, OfDecodersHaveTheSameNames) {
   const Sites bart(parse_config(tiny_config("bart"), "tiny")), t5(parse_config(tiny_config("mt5"), "tiny")),
       llama(parse_config(tiny_config("llama"), "tiny"));
-  EXPECT_EQ(parts_of(bart, "enc", 1),
+  EXPECT_EQ(parts_of(bart, StackId::kEncoder, 1),
             "attn.q attn.k attn.v attn attn.mid attn.o attn.out attn.norm ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
-  EXPECT_EQ(parts_of(bart, "dec", 1),
+  EXPECT_EQ(parts_of(bart, StackId::kDecoder, 1),
             "attn.q attn.k attn.v attn attn.mid attn.o attn.out attn.norm cross.q cross.k cross.v cross cross.mid cross.o cross.out cross.norm "
             "ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
-  EXPECT_EQ(parts_of(t5, "dec", 0),
+  EXPECT_EQ(parts_of(t5, StackId::kDecoder, 0),
             "attn.norm attn.q attn.k attn.v attn attn.mid attn.o attn.out cross.norm cross.q cross.k cross.v cross cross.mid cross.o cross.out "
             "ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
-  EXPECT_EQ(parts_of(llama, "enc", 0), "");
-  EXPECT_EQ(parts_of(llama, "dec", 0),
+  EXPECT_EQ(parts_of(llama, StackId::kEncoder, 0), "");
+  EXPECT_EQ(parts_of(llama, StackId::kDecoder, 0),
             "attn.norm attn.q attn.k attn.v attn attn.mid attn.o attn.out ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
-  EXPECT_EQ(bart.decoder_block(1).cross_k.name, "dec.1.cross.k");
-  EXPECT_EQ(bart.block(1).cross_k.index, -1);
-  EXPECT_EQ(bart.decoder_block(1).gate.index, -1);
+  EXPECT_EQ(bart.at({StackId::kDecoder, 1, Part::kCrossK}).name, "dec.1.cross.k");
+  EXPECT_EQ(bart.find({StackId::kEncoder, 1, Part::kCrossK}), nullptr);
+  EXPECT_EQ(bart.find({StackId::kDecoder, 1, Part::kFfnGate}), nullptr);
+  EXPECT_EQ(bart.find({StackId::kDecoder, 9, Part::kOut}), nullptr);
   EXPECT_EQ(bart.at("dec.0.cross").kind, SiteKind::kAttention);
 }
 
@@ -97,7 +98,7 @@ TEST(Sites, HaveAPoolerWhereTheFamilyHasOne) {
   const Sites bert(parse_config(tiny_config("bert"), "tiny")), roberta(parse_config(tiny_config("roberta"), "tiny"));
   EXPECT_EQ(bert.all().back().name, "pooler");
   EXPECT_EQ(bert.pooler().index, bert.all().back().index);
-  EXPECT_EQ(bert.pooler().stack, "");
+  EXPECT_EQ(bert.pooler().stack, StackId::kNone);
   EXPECT_EQ(bert.match({"attn.q", "pooler"}, {0}).size(), 2U);
   EXPECT_EQ(roberta.pooler().index, -1);
   expect_message<InputError>([&] { roberta.match({"pooler"}, {}); }, R"(site pattern "pooler" matches no site)");
@@ -114,7 +115,7 @@ TEST(Sites, KnowWhatReadsAnActivation) {
         EXPECT_EQ(reader.input_width, site.output_width) << site.name;
         EXPECT_EQ(std::pair(reader.stack, reader.layer), std::pair(site.stack, site.layer));
       }
-      const bool is_last = site.part.ends_with(".o") || site.part == "ffn.down";
+      const bool is_last = is_attention_output(site.part) || site.part == Part::kFfnDown;
       EXPECT_EQ(sites.input_of(site) != nullptr, is_last) << site.name;
     }
   }
@@ -138,19 +139,6 @@ TEST(Sites, CountLayersInEachStack) {
   EXPECT_EQ(matched({"dec.*.out"}, {}), "dec.0.out dec.1.out dec.2.out");
   EXPECT_EQ(matched({"cross.[kv]"}, {1}), "dec.1.cross.k dec.1.cross.v");
   expect_message<InputError>([&] { matched({"out"}, {3}); }, "layers: expected numbers in 0..2 (or -1 for the last), found 3");
-}
-
-TEST(Sites, NamesAreTakenApart) {
-  const auto taken = [](const char* name) {
-    const Place place = place_of(name);
-    return place.stack + "|" + std::to_string(place.layer) + "|" + place.rest;
-  };
-  EXPECT_EQ(taken("enc.3.attn.q.weight"), "enc|3|attn.q.weight");
-  EXPECT_EQ(taken("dec.12.cross"), "dec|12|cross");
-  for (const char* name :
-       {"embed.word", "enc.norm.weight", "dec.embed.norm.bias", "enc.", "enc.x3.out", "enc.-1.out", "", "decoder.3.out"}) {
-    EXPECT_EQ(taken(name), std::string("|-1|") + name);
-  }
 }
 
 TEST(Sites, AreMatchedByPatterns) {

@@ -114,7 +114,7 @@ TEST(Trunk, DropoutFollowsItsKey) {
 TEST(Trunk, IsTheFormulaOfItsComment) {
   const auto model = tiny_model("bert", Precision::kFloat64);
   const std::vector<Sequence> rows = random_sequences(model->config, 1, 6, 3);
-  const auto w = [&](const std::string& name) { return model->weights.base(name).to(at::kDouble); };
+  const auto w = [&](const std::string& name) { return model->weights.base(tensor_id(name)).to(at::kDouble); };
   const auto lin = [&](const std::string& name, const Tensor& x) {
     return at::linear(x, w(name + ".weight"), w(name + ".bias"));
   };

@@ -33,7 +33,7 @@ struct Folder {
     write_file_atomically(dir / "config.json", to_json(tiny_config(name, parse_json(changes, "changes"))));
     const Family& family = family_of(config);
     for (const auto& [ours, tensor] : random_base(config, 1)) {
-      const std::string theirs = *checkpoint_name(family, ours);
+      const std::string theirs = *checkpoint_name(family, tensor_id(ours));
       if (theirs.find('[') == std::string::npos) tensors[(ours == "lm.weight" ? "" : prefix_of(config)) + theirs] = tensor;
     }
   }
@@ -97,7 +97,7 @@ TEST(Weights, ReadAWordTableUnderItsOtherNames) {
     Folder folder(row.name, R"({"tie_word_embeddings": true})");
     const Tensor table = folder.tensors.at(row.table);
     folder.rename(row.table, row.other);
-    expect_bits(folder.load()->weights.base("embed.word.weight"), table, row.other);
+    expect_bits(folder.load()->weights.base(tensor_id("embed.word.weight")), table, row.other);
     folder.tensors.erase(row.other);
     folder.expect_refused(std::string("tensor '") + row.table + "' is missing (");
   }
@@ -111,12 +111,12 @@ TEST(Weights, TieTheOutputLayerAsTheWriterOfTheFile) {
       Folder folder(name, R"({"tie_word_embeddings": true, "transformers_version": ")" + version + "\"}");
       const Tensor other = at::full({13, 8}, 0.5),
                    table = folder.tensors.at(prefix_of(folder.config) +
-                                             *checkpoint_name(family_of(name), "embed.word.weight"));
+                                             *checkpoint_name(family_of(name), tensor_id("embed.word.weight")));
       folder.tensors["lm_head.weight"] = other;
       const auto model = folder.load();
       EXPECT_EQ(model->config.has_tied_output, version == "4.57.6");
-      EXPECT_EQ(model->weights.has("lm.weight"), version == "5.24.0");
-      if (version == "5.24.0") expect_bits(model->weights.base("lm.weight"), other, "output");
+      EXPECT_EQ(model->weights.has(tensor_id("lm.weight")), version == "5.24.0");
+      if (version == "5.24.0") expect_bits(model->weights.base(tensor_id("lm.weight")), other, "output");
       folder.tensors["lm_head.weight"] = table.clone();
       EXPECT_TRUE(folder.load()->config.has_tied_output) << "an equal one is a copy";
     }
@@ -132,9 +132,9 @@ TEST(Weights, ReadTheBiasThatTheDecoderOfMasksAdds) {
     folder.tensors[std::string("cls.predictions.") + name] = at::ones({8});
   folder.tensors["cls.predictions.transform.dense.weight"] = at::eye(8);
   folder.tensors["cls.predictions.bias"] = at::full({13}, 1.0);
-  EXPECT_EQ(folder.load()->weights.base("mask.bias")[0].item<float>(), 1);
+  EXPECT_EQ(folder.load()->weights.base(tensor_id("mask.bias"))[0].item<float>(), 1);
   folder.tensors["cls.predictions.decoder.bias"] = at::full({13}, 2.0);
-  EXPECT_EQ(folder.load()->weights.base("mask.bias")[0].item<float>(), 2);
+  EXPECT_EQ(folder.load()->weights.base(tensor_id("mask.bias"))[0].item<float>(), 2);
 }
 
 // The index of a sharded model may name tensors that no shard holds.
@@ -207,22 +207,25 @@ TEST(Weights, ServeReplacedTensors) {
   for (const Precision precision : {Precision::kFloat32, Precision::kFloat64}) {
     const auto model = tiny_model("bert", precision);
     const Weights& plain = model->weights;
+    const Place layer{StackId::kEncoder, 0, Part::kAttnQ};
     const Tensor x = normal_tensor({5, 8}, 1, RandomKey{3}).to(plain.dtype());
     const Tensor weight = normal_tensor({8, 8}, 1, RandomKey{4}).requires_grad_(true), bias = normal_tensor({8}, 1, RandomKey{5});
-    const Weights both = plain.with({{"enc.0.attn.q.weight", weight}, {"enc.0.attn.q.bias", bias}}),
-                  only_bias = plain.with({{"enc.0.attn.q.bias", bias}});
+    const Weights both = plain.with({{weight_of(layer), weight}, {bias_of(layer), bias}}),
+                  only_bias = plain.with({{bias_of(layer), bias}});
     const auto expected = [&](const Tensor& w, const Tensor& b) {
       return at::linear(x, w.to(x.scalar_type()), b.to(x.scalar_type()));
     };
-    expect_near(both.linear("enc.0.attn.q", x), expected(weight, bias), {1e-6, 1e-6}, "both");
-    expect_near(only_bias.linear("enc.0.attn.q", x), expected(plain.base("enc.0.attn.q.weight"), bias), {1e-6, 1e-6}, "bias");
-    expect_near(plain.linear("enc.0.attn.q", x), expected(plain.base("enc.0.attn.q.weight"), plain.base("enc.0.attn.q.bias")),
+    expect_near(both.linear(layer, x), expected(weight, bias), {1e-6, 1e-6}, "both");
+    expect_near(only_bias.linear(layer, x), expected(plain.base(weight_of(layer)), bias), {1e-6, 1e-6}, "bias");
+    expect_near(plain.linear(layer, x), expected(plain.base(weight_of(layer)), plain.base(bias_of(layer))),
                 {1e-6, 1e-6}, "the first set keeps its own");
-    EXPECT_TRUE(both.at("enc.0.attn.q.weight").requires_grad());
-    EXPECT_TRUE(plain.base("enc.0.attn.q.weight").is_same(both.base("enc.0.attn.q.weight")));
+    EXPECT_TRUE(both.at(weight_of(layer)).requires_grad());
+    EXPECT_TRUE(plain.base(weight_of(layer)).is_same(both.base(weight_of(layer))));
+    EXPECT_TRUE(both.replaces_in(StackId::kEncoder, 0));
+    EXPECT_FALSE(both.replaces_in(StackId::kEncoder, 1) || plain.replaces_in(StackId::kEncoder, 0));
     expect_message<InternalError>(
         [&] {
-          plain.with({{"enc.0.attn.q.bias", at::zeros({9})}});
+          plain.with({{bias_of(layer), at::zeros({9})}});
         },
         "a replaced tensor keeps its shape: enc.0.attn.q.bias");
   }
@@ -230,9 +233,9 @@ TEST(Weights, ServeReplacedTensors) {
 
 TEST(Weights, ReadOnlyTheRowsAskedFor) {
   const auto model = tiny_model("bert", Precision::kBFloat16);
-  const Tensor rows = model->weights.rows("embed.word.weight", at::tensor({3, 0, 3}, at::kLong));
+  const Tensor rows = model->weights.rows(tensor_id("embed.word.weight"), at::tensor({3, 0, 3}, at::kLong));
   EXPECT_EQ(rows.scalar_type(), at::kBFloat16);
-  expect_bits(rows, model->weights.base("embed.word.weight").index_select(0, at::tensor({3, 0, 3}, at::kLong)).to(at::kBFloat16),
+  expect_bits(rows, model->weights.base(tensor_id("embed.word.weight")).index_select(0, at::tensor({3, 0, 3}, at::kLong)).to(at::kBFloat16),
               "rows");
 }
 

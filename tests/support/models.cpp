@@ -88,11 +88,17 @@ Node tiny_config(const std::string& model_type, const Node& changes) {
   return config;
 }
 
+TensorId tensor_id(const std::string& name) {
+  const std::optional<TensorId> id = parse_tensor(name);
+  if (!id) throw InternalError("no tensor is called " + name);
+  return *id;
+}
+
 NamedTensors random_base(const ModelConfig& config, uint64_t seed) {
   NamedTensors base;
   for (const TensorSlot& slot : tensor_slots(config)) {
-    base[slot.name] = normal_tensor(slot.shape, 0.4, RandomKey{seed}.with(slot.name));
-    if (slot.name.ends_with("norm.weight")) base[slot.name] += 1.0;
+    Tensor& tensor = base[slot.name()] = normal_tensor(slot.shape, 0.4, RandomKey{seed}.with(slot.name()));
+    if (is_norm(slot.id.place.part) && slot.id.kind == TensorKind::kWeight) tensor += 1.0;
   }
   return base;
 }

@@ -30,6 +30,7 @@ const std::vector<std::string>& tiny_names();
 Node tiny_config(const std::string& model_type, const Node& changes = {});
 // L 2, C 8, H 2, F 12, V 13, 10 positions, pooler where the family has one; weights N(0, 0.4^2), norm weights 1 + that.
 std::shared_ptr<const Model> tiny_model(const std::string& model_type, Precision precision, uint64_t seed = 1);
+TensorId tensor_id(const std::string& name);  // Requires: a name
 NamedTensors random_base(const ModelConfig& config, uint64_t seed);
 
 // `count` sequences of 1 .. longest tokens, the first of `longest`, the second of 1 token; never the pad id.

@@ -36,8 +36,8 @@ std::map<std::string, std::vector<int64_t>> stored_tensors(const ModelConfig& co
   const Family& family = family_of(config);
   std::map<std::string, std::vector<int64_t>> out;
   for (const TensorSlot& slot : tensor_slots(config)) {
-    if (place_of(slot.name).layer > 0) continue;
-    const std::string name = checkpoint_name(family, slot.name).value(), whole = name.substr(0, name.rfind('['));
+    if (slot.id.place.layer > 0) continue;
+    const std::string name = checkpoint_name(family, slot.id).value(), whole = name.substr(0, name.rfind('['));
     const auto [found, is_new] = out.emplace(whole, slot.shape);
     if (!is_new) found->second.front() += slot.shape.front();
   }

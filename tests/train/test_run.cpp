@@ -107,7 +107,7 @@ TEST(Run, RefusesATensorThatTheLossDoesNotReach) {
   const TempFolder folder;
   const auto bare = tiny_model("bert", Precision::kFloat32);
   NamedTensors base = bare->weights.all_base();
-  for (const TensorSlot& slot : mask_head_slots(bare->config)) base[slot.name] = at::full(slot.shape, 0.1);
+  for (const TensorSlot& slot : mask_head_slots(bare->config)) base[slot.name()] = at::full(slot.shape, 0.1);
   RunInputs inputs = run_inputs("{edits: [{full: {}}]}", folder / "run", "{epochs: 1}");
   inputs.model = std::make_shared<const Model>(
       Model{bare->source, bare->config, bare->sites, Weights(bare->config, std::move(base), Precision::kFloat32)});
