@@ -187,8 +187,12 @@ std::vector<int64_t> Options::integers(std::string_view key, std::optional<std::
 }
 
 Options& Options::section(std::string_view key) {
+  const std::string path = path_ + "/" + std::string(key);
+  for (const auto& section : sections_) {
+    if (section->path_ == path) return *section;
+  }
   const Node* found = take(key);
-  auto child = std::make_unique<Options>(kEmptyMap, source_, path_ + "/" + std::string(key));
+  auto child = std::make_unique<Options>(kEmptyMap, source_, path);
   child->faults_ = faults_;
   if (found != nullptr && found->kind == Node::Kind::kMap) child->node_ = found;
   else if (found != nullptr && found->kind != Node::Kind::kNull) expected(key, "a section of keys and values", *found);

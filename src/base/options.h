@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/document.h"
+#include "base/names.h"
 
 namespace graft {
 
@@ -29,9 +30,15 @@ class Options {
   bool boolean(std::string_view key, std::optional<bool> fallback);
   std::string text(std::string_view key, std::optional<std::string> fallback);
   std::string choice(std::string_view key, std::optional<std::string> fallback, const std::vector<std::string>& choices);
+  template <class E, size_t N>
+  E choice(std::string_view key, const std::type_identity_t<E>& fallback,
+           const Name<E> (&names)[N]) {
+    return value_of(names, choice(key, std::string(word_of(names, fallback)), words_of(names)));
+  }
   std::vector<std::string> texts(std::string_view key, std::optional<std::vector<std::string>> fallback);  // a scalar or a list
   std::vector<int64_t> integers(std::string_view key, std::optional<std::vector<int64_t>> fallback, int64_t least, int64_t most);
-  Options& section(std::string_view key);   // a map below, owned by this object; its faults join this object's
+  // A map below, owned by this object, the same one every time; its faults join this object's.
+  Options& section(std::string_view key);
   const Node* raw(std::string_view key);    // the node itself, marked as read; null when absent
   void ignore(std::string_view key);        // known and harmless
   std::vector<std::string> unread() const;  // keys of the map, in its order, that nothing above has asked for

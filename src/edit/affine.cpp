@@ -22,14 +22,26 @@ namespace {
 
 using at::Tensor;
 
+struct AffineOptions {
+  SiteChoice where{{"attn.k", "attn.v", "ffn.act"}};
+  bool has_scale = true, has_shift = false;
+
+  void visit(OptionVisitor& v) {
+    where.visit(v);
+    v.boolean("scale", has_scale, "a factor for every column, at first 1");
+    v.boolean("shift", has_shift, "a summand for every column, at first 0");
+  }
+};
+
 class Affine final : public Edit {
  public:
   Affine(Options& options, const EditTarget& target)
-      : config_(target.config),
+      : options_(read_options_at(options, target, AffineOptions{})),
+        config_(target.config),
         sites_(target.sites),
-        choice_(read_sites(options, target, {"attn.k", "attn.v", "ffn.act"})),
-        has_scale_(options.boolean("scale", true)),
-        has_shift_(options.boolean("shift", false)) {
+        choice_(options_.where),
+        has_scale_(options_.has_scale),
+        has_shift_(options_.has_shift) {
     if (!has_scale_ && !has_shift_) options.fault("scale", "expected scale or shift to be true, found neither");
     for (const Site& site : choice_.sites) {
       if (site.kind == SiteKind::kAttention)
@@ -38,13 +50,7 @@ class Affine final : public Edit {
     declare(made_spec());
   }
 
-  Node describe() const override {
-    Node options = Node::map();
-    choice_.describe(options);
-    options["scale"] = Node::boolean(has_scale_);
-    options["shift"] = Node::boolean(has_shift_);
-    return Node::map({{"affine", std::move(options)}});
-  }
+  Node describe() const override { return Node::map({{"affine", options_node(options_)}}); }
 
   NamedTensors init(const Weights&, RandomKey) const override {
     NamedTensors out;
@@ -161,6 +167,7 @@ class Affine final : public Edit {
     return at::bmm(shares, columns).transpose(0, 1).flatten(1);
   }
 
+  AffineOptions options_;
   ModelConfig config_;
   Sites sites_;
   SiteChoice choice_;
@@ -169,6 +176,10 @@ class Affine final : public Edit {
 
 }  // namespace
 
-const Method kAffine = {"affine", kNestsAnywhere, make_of<Affine>};
+const Method kAffine = {.name = "affine",
+                        .about = "a learned scale or shift of what leaves a site",
+                        .options = [] { return option_rows(AffineOptions{}); },
+                        .nesting = kNestsAnywhere,
+                        .make = make_of<Affine>};
 
 }  // namespace graft

@@ -16,6 +16,7 @@
 
 #include <cctype>
 #include <cmath>
+#include <optional>
 
 #include "base/error.h"
 #include "edit/initial.h"
@@ -31,15 +32,85 @@ namespace {
 
 using at::Tensor;
 
-Tensor activated(const Tensor& x, const std::string& name) {
-  if (name == "relu") return activate(x, Activation::kRelu);
-  if (name == "gelu") return activate(x, Activation::kGelu);
-  if (name == "gelu_tanh") return activate(x, Activation::kGeluTanh);
-  if (name == "swish") return activate(x, Activation::kSilu);
-  if (name == "tanh") return at::tanh(x);
-  ensure(name == "linear", "an activation of the list");
-  return x;
-}
+using Activate = Tensor (*)(const Tensor&);
+
+constexpr Name<Activate> kBottleneckActivations[] = {
+    {[](const Tensor& x) { return activate(x, Activation::kRelu); }, "relu"},
+    {[](const Tensor& x) { return activate(x, Activation::kGelu); }, "gelu"},
+    {[](const Tensor& x) { return activate(x, Activation::kGeluTanh); }, "gelu_tanh"},
+    {[](const Tensor& x) { return activate(x, Activation::kSilu); }, "swish"},
+    {[](const Tensor& x) { return at::tanh(x); }, "tanh"},
+    {[](const Tensor& x) { return x; }, "linear"},
+};
+
+enum class Placement { kSequential, kPfeiffer, kParallel };
+constexpr Name<Placement> kPlacements[] = {{Placement::kSequential, "sequential"},
+                                           {Placement::kPfeiffer, "pfeiffer"},
+                                           {Placement::kParallel, "parallel"}};
+
+// kLearned: one number a site; kChannel: one for each column.
+enum class Scaling { kNumber, kLearned, kChannel };
+constexpr Name<Scaling> kTrainedScalings[] = {{Scaling::kLearned, "learned"},
+                                              {Scaling::kChannel, "channel"}};
+
+enum class BottleneckInit { kNormal, kHoulsby, kZeroUp };
+constexpr Name<BottleneckInit> kBottleneckInits[] = {{BottleneckInit::kNormal, "normal"},
+                                                     {BottleneckInit::kHoulsby, "houlsby"},
+                                                     {BottleneckInit::kZeroUp, "zero-up"}};
+
+struct BottleneckOptions {
+  SiteChoice where{{"ffn.out"}};
+  Placement placement = Placement::kPfeiffer;
+  std::optional<int64_t> width;
+  double reduction = 16;  // where there is no width
+  Activate activation = kBottleneckActivations[0].value;
+  Scaling scaling = Scaling::kNumber;
+  double factor = 1;  // of Scaling::kNumber
+  BottleneckInit init = BottleneckInit::kNormal;
+
+  void visit(OptionVisitor& v) {
+    where.visit(v);
+    v.choice("placement", placement, kPlacements,
+             "what A reads, and where its result goes (above)");
+    if (!v.writes() || width)
+      v.optional_integer("width", width, {1, 1 << 20},
+                         {"units M, instead of reduction", "by reduction"});
+    if (!v.writes() || !width)
+      v.number("reduction", reduction, {1e-3, 1e6}, "units M: the site's width divided by this");
+    v.choice("activation", activation, kBottleneckActivations, "f between the two layers");
+    v.option("scaling",
+             {.values = limits_text(kFactors) + ", learned, channel",
+              .read = [this](Options& options) { read_scaling(options); },
+              .write = [this] { return scaling_node(); }},
+             "factor s: a number, a learned one for each site, or a learned one for each column");
+    v.choice("init", init, kBottleneckInits,
+             "both layers N(0, 0.02^2); N(0, 0.01^2) cut at two deviations; or the second zero");
+  }
+
+ private:
+  static constexpr NumberLimits kFactors = {-1e6, 1e6};
+
+  void read_scaling(Options& options) {
+    const Node* given = options.raw("scaling");
+    const bool is_word = given != nullptr && !given->scalar.empty() &&
+                         std::isalpha(static_cast<unsigned char>(given->scalar.front())) != 0;
+    if (!is_word) {
+      factor = options.number("scaling", factor, kFactors.least, kFactors.most);
+      return;
+    }
+    for (const auto& [value, word] : kTrainedScalings) {
+      if (given->scalar == word) scaling = value;
+    }
+    if (scaling == Scaling::kNumber)
+      options.fault("scaling",
+                    "expected a number, learned or channel, found " + quote(given->scalar));
+  }
+
+  Node scaling_node() const {
+    return scaling == Scaling::kNumber ? Node::number(factor)
+                                       : Node::text(word_of(kTrainedScalings, scaling));
+  }
+};
 
 // float32, normal, redrawn beyond two deviations.
 Tensor truncated_normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key) {
@@ -49,27 +120,14 @@ Tensor truncated_normal_tensor(const std::vector<int64_t>& shape, double deviati
 class Bottleneck final : public Edit {
  public:
   Bottleneck(Options& options, const EditTarget& target)
-      : choice_(read_sites(options, target, {"ffn.out"})),
-        placement_(options.choice("placement", "pfeiffer", {"sequential", "pfeiffer", "parallel"})),
-        activation_(options.choice("activation", "relu", {"relu", "gelu", "gelu_tanh", "swish", "tanh", "linear"})),
-        initial_(options.choice("init", "normal", {"normal", "houlsby", "zero-up"})) {
-    read_size(options);
-    read_scaling(options);
+      : options_(read_options_at(options, target, BottleneckOptions{})), choice_(options_.where) {
+    if (options.has("width") && options.has("reduction"))
+      options.fault("width", "expected width or reduction, found both");
     for (const Site& site : choice_.sites) check_site(options, site);
     declare(made_spec());
   }
 
-  Node describe() const override {
-    Node options = Node::map();
-    choice_.describe(options);
-    options["placement"] = Node::text(placement_);
-    if (width_ > 0) options["width"] = Node::integer(width_);
-    else options["reduction"] = Node::number(reduction_);
-    options["activation"] = Node::text(activation_);
-    options["scaling"] = scaling_kind_.empty() ? Node::number(scaling_) : Node::text(scaling_kind_);
-    options["init"] = Node::text(initial_);
-    return Node::map({{"bottleneck", std::move(options)}});
-  }
+  Node describe() const override { return Node::map({{"bottleneck", options_node(options_)}}); }
 
   // normal: both matrices N(0, 0.02^2), as the checkpoints of BERT were drawn. houlsby: both N(0, 0.01^2), cut at two deviations
   // (Houlsby et al. 2019 sec. 3.6). zero-up: down U(-1/sqrt(C), 1/sqrt(C)), up zero (He et al. 2022). Biases are zero in each.
@@ -78,20 +136,22 @@ class Bottleneck final : public Edit {
     for (const Site& site : choice_.sites) {
       const int64_t in = site.output_width, narrow = width_at(site);
       const std::string down = site.name + ".down.weight", up = site.name + ".up.weight";
-      if (initial_ == "zero-up") {
+      if (starts_at_zero()) {
         out[down] = uniform_tensor({narrow, in}, 1.0 / std::sqrt(static_cast<double>(in)), key.with(down));
         out[up] = at::zeros({in, narrow});
       } else {
         const auto drawn = [&](const std::vector<int64_t>& shape, const std::string& name) {
-          return initial_ == "houlsby" ? truncated_normal_tensor(shape, 0.01, key.with(name))
-                                       : normal_tensor(shape, 0.02, key.with(name));
+          return options_.init == BottleneckInit::kHoulsby
+                     ? truncated_normal_tensor(shape, 0.01, key.with(name))
+                     : normal_tensor(shape, 0.02, key.with(name));
         };
         out[down] = drawn({narrow, in}, down);
         out[up] = drawn({in, narrow}, up);
       }
       out[site.name + ".down.bias"] = at::zeros({narrow});
       out[site.name + ".up.bias"] = at::zeros({in});
-      if (!scaling_kind_.empty()) out[site.name + ".scaling"] = at::ones({scaling_kind_ == "learned" ? 1 : in});
+      if (options_.scaling != Scaling::kNumber)
+        out[site.name + ".scaling"] = at::ones({options_.scaling == Scaling::kLearned ? 1 : in});
     }
     return out;
   }
@@ -107,24 +167,25 @@ class Bottleneck final : public Edit {
   }
 
   Tensor input(const SiteView& view) const override {
-    if (placement_ == "sequential") return view.y;
-    if (placement_ == "parallel") return view.residual;
+    if (options_.placement == Placement::kSequential) return view.y;
+    if (options_.placement == Placement::kParallel) return view.residual;
     return view.norm ? view.norm(view.y, view.residual) : view.y + view.residual;
   }
 
   // A gate or router replaces the number; a trained scaling is a part of A and stays.
-  double scale(const Site&) const override { return scaling_; }
+  double scale(const Site&) const override { return options_.factor; }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context&) const override {
     const std::string& name = view.site.name;
     const Tensor& up = derived.at(name + ".up.weight");
-    Tensor code = activated(graft::linear(input, derived.at(name + ".down.weight"), derived.at(name + ".down.bias")),
-                            activation_);  // [T, M]
+    Tensor code = options_.activation(graft::linear(input, derived.at(name + ".down.weight"),
+                                                    derived.at(name + ".down.bias")));  // [T, M]
     Tensor bias = derived.at(name + ".up.bias");
-    if (!scaling_kind_.empty()) bias = bias * derived.at(name + ".scaling");
-    if (scaling_kind_ == "learned") code = scale_and_shift(code, derived.at(name + ".scaling"), {});
+    if (options_.scaling != Scaling::kNumber) bias = bias * derived.at(name + ".scaling");
+    if (options_.scaling == Scaling::kLearned)
+      code = scale_and_shift(code, derived.at(name + ".scaling"), {});
     // A factor for each column or group of them (heads) cannot act on the narrow product.
-    if (scaling_kind_ == "channel") {
+    if (options_.scaling == Scaling::kChannel) {
       return {.add = scale_and_shift(graft::linear(code, up, Tensor()), weighted_vector(derived.at(name + ".scaling"), weight),
                                      weighted_vector(bias, weight))};
     }
@@ -137,14 +198,14 @@ class Bottleneck final : public Edit {
   // One product down for all experts and one up, E*M wide.
   Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
                Context& context) const override {
-    if (weight.rows.size(1) != experts || scaling_kind_ == "channel")
+    if (weight.rows.size(1) != experts || options_.scaling == Scaling::kChannel)
       return Edit::blend(stacked, experts, view, input, weight, context);
     const std::string& name = view.site.name;
     const Tensor down = stacked.at(name + ".down.weight").flatten(0, 1),
                  down_bias = stacked.at(name + ".down.bias").flatten(0, 1);
-    Tensor code = activated(graft::linear(input, down, down_bias), activation_);  // [T, E*M]
+    Tensor code = options_.activation(graft::linear(input, down, down_bias));     // [T, E*M]
     Tensor bias = stacked.at(name + ".up.bias");                                  // [E, C]
-    if (scaling_kind_ == "learned") {
+    if (options_.scaling == Scaling::kLearned) {
       const Tensor& scaling = stacked.at(name + ".scaling");  // [E, 1]
       code = scale_and_shift(code, scaling.view({1, experts}), {});
       bias = bias * scaling;
@@ -167,38 +228,25 @@ class Bottleneck final : public Edit {
       add(".down.bias", {narrow}, "down", false);
       add(".up.weight", {in, narrow}, "up", true);
       add(".up.bias", {in}, "up", false);
-      if (scaling_kind_ == "learned") add(".scaling", {1}, "up", true);
-      if (scaling_kind_ == "channel") add(".scaling", {in}, "up", true);
+      if (options_.scaling == Scaling::kLearned) add(".scaling", {1}, "up", true);
+      if (options_.scaling == Scaling::kChannel) add(".scaling", {in}, "up", true);
     }
     return spec;
   }
 
-  bool starts_at_zero() const { return initial_ == "zero-up"; }
+  bool starts_at_zero() const { return options_.init == BottleneckInit::kZeroUp; }
 
   int64_t width_at(const Site& site) const {
-    return width_ > 0 ? width_ : static_cast<int64_t>(static_cast<double>(site.output_width) / reduction_);
-  }
-
-  void read_size(Options& options) {
-    if (options.has("width") && options.has("reduction")) options.fault("width", "expected width or reduction, found both");
-    if (options.has("width")) width_ = options.integer("width", 1, 1, 1 << 20);
-    reduction_ = options.number("reduction", 16, 1e-3, 1e6);
-  }
-
-  void read_scaling(Options& options) {
-    const Node* given = options.raw("scaling");
-    const bool is_word =
-        given != nullptr && !given->scalar.empty() && std::isalpha(static_cast<unsigned char>(given->scalar.front())) != 0;
-    if (!is_word) scaling_ = options.number("scaling", 1, -1e6, 1e6);
-    else if (given->scalar == "learned" || given->scalar == "channel") scaling_kind_ = given->scalar;
-    else options.fault("scaling", "expected a number, learned or channel, found " + quote(given->scalar));
+    return options_.width.value_or(
+        static_cast<int64_t>(static_cast<double>(site.output_width) / options_.reduction));
   }
 
   void check_site(Options& options, const Site& site) const {
     if (site.kind == SiteKind::kAttention) {
       options.fault("sites", "bottleneck acts on what leaves a site; " + site.name + " is an attention site");
-    } else if (placement_ != "sequential" && site.kind != SiteKind::kSublayer) {
-      options.fault("sites", "placement " + placement_ + " acts on sublayer sites; " + site.name + " is a " +
+    } else if (options_.placement != Placement::kSequential && site.kind != SiteKind::kSublayer) {
+      options.fault("sites", std::string("placement ") + word_of(kPlacements, options_.placement) +
+                                 " acts on sublayer sites; " + site.name + " is a " +
                                  kind_name(site.kind) + " site: set placement to sequential");
     } else if (width_at(site) < 1) {
       options.fault("reduction", site.name + " is " + std::to_string(site.output_width) +
@@ -220,16 +268,15 @@ class Bottleneck final : public Edit {
     return {.code = at::cat(codes, 1), .basis = at::cat(bases, 1)};
   }
 
+  BottleneckOptions options_;
   SiteChoice choice_;
-  std::string placement_, activation_, initial_;
-  int64_t width_ = 0;  // 0: by reduction
-  double reduction_ = 0, scaling_ = 1;
-  std::string scaling_kind_;  // "learned": one number a site; "channel": one for each column; "": the number
 };
 
 }  // namespace
 
 const Method kBottleneck = {.name = "bottleneck",
+                            .about = "a small two-layer network beside or behind a part of a block",
+                            .options = [] { return option_rows(BottleneckOptions{}); },
                             .nesting = kNestsAnywhere,
                             .make = make_of<Bottleneck>,
                             .no_fold = "a nonlinear function stands beside the layer"};

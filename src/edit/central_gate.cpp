@@ -21,15 +21,30 @@ namespace {
 
 using at::Tensor;
 
+// Listed as those of a gate (edit/gate.cpp).
+struct CentralGateOptions {
+  GatePooling::Choice pooling;
+  Multiplier multiplier = Multiplier::kGate;
+
+  void visit(OptionVisitor& v) {
+    pooling.visit(v);
+    visit_multiplier(v, multiplier);
+  }
+};
+
 class CentralGate final : public Combinator {
  public:
   CentralGate(Options& options, const EditTarget& target, std::vector<Child> list)
       : Combinator("gate", std::move(list), /*is_list=*/true),
-        keeps_scale_(options.choice("multiplier", "gate", {"gate", "gate_times_scale"}) == "gate_times_scale") {
+        options_(read_options(options,
+                              CentralGateOptions{.pooling = GatePooling::defaults(target, true)})),
+        keeps_scale_(options_.multiplier == Multiplier::kGateTimesScale) {
     if (children().size() < 2) options.fault("", "a central gate shares weights among two edits or more");
     for (const Child& child : children()) check_sites(options, child);
     EditSpec spec = children_spec();
-    pooling_ = GatePooling(options, target, spec.sites, {"mean", "mean_all", "prompt_mean"}, GatePooling::Kind::kPromptMean);
+    pooling_ =
+        GatePooling(options, options_.pooling, target, spec.sites, GatePooling::Kind::kPromptMean);
+    options_.pooling = pooling_.described();
     for (const Site& site : spec.sites) {
       const Place place = attention_of(site);
       if (!own_.empty() && own_.back().name == to_name(place) + ".gate.bias") continue;
@@ -63,8 +78,7 @@ class CentralGate final : public Combinator {
  protected:
   Node describe_options() const override {
     Node options = Node::map({{"kind", Node::text("central")}});
-    pooling_.describe(options);
-    options["multiplier"] = Node::text(keeps_scale_ ? "gate_times_scale" : "gate");
+    for (auto& [key, value] : options_node(options_).members) options[key] = std::move(value);
     return options;
   }
   NamedTensors init_own(const Weights&, RandomKey key) const override { return initial_gate_tensors(own_, key); }
@@ -102,6 +116,7 @@ class CentralGate final : public Combinator {
     return inner;
   }
 
+  CentralGateOptions options_;
   GatePooling pooling_;
   bool keeps_scale_;
   std::set<int64_t> seen_;  // sites, by index

@@ -37,12 +37,17 @@ using at::Tensor;
 
 namespace {
 
-constexpr std::pair<GatePooling::Kind, const char*> kKindNames[] = {{GatePooling::Kind::kMean, "mean"},
-                                                                    {GatePooling::Kind::kMeanAll, "mean_all"},
-                                                                    {GatePooling::Kind::kCausalMean, "causal_mean"},
-                                                                    {GatePooling::Kind::kPromptMean, "prompt_mean"}};
+using Pooling = GatePooling::Kind;
 
-const char* name_of(GatePooling::Kind kind) { return kKindNames[static_cast<size_t>(kind)].second; }
+constexpr Name<std::optional<Pooling>> kPoolings[] = {{std::nullopt, "auto"},
+                                                      {Pooling::kMean, "mean"},
+                                                      {Pooling::kMeanAll, "mean_all"},
+                                                      {Pooling::kCausalMean, "causal_mean"},
+                                                      {Pooling::kPromptMean, "prompt_mean"}};
+constexpr Name<std::optional<Pooling>> kCentralPoolings[] = {{std::nullopt, "auto"},
+                                                             {Pooling::kMean, "mean"},
+                                                             {Pooling::kMeanAll, "mean_all"},
+                                                             {Pooling::kPromptMean, "prompt_mean"}};
 
 Reads reads_of(GatePooling::Kind kind) {
   switch (kind) {
@@ -58,28 +63,41 @@ bool sees_whole_text(GatePooling::Kind kind) { return reads_of(kind) == Reads::k
 
 }  // namespace
 
-GatePooling::GatePooling(Options& options, const EditTarget& target, const std::vector<Site>& sites,
-                         const std::vector<std::string>& kinds, Kind of_decoder) {
-  std::vector<std::string> known{"auto"};
-  known.insert(known.end(), kinds.begin(), kinds.end());
-  const std::string given = options.choice("pool", "auto", known);
+void GatePooling::Choice::visit(OptionVisitor& v) {
+  const OptionHelp help =
+      "how the rows of a text become one value; auto: mean, in a decoder causal_mean or "
+      "prompt_mean";
+  if (is_central) v.choice("pool", kind, kCentralPoolings, help);
+  else v.choice("pool", kind, kPoolings, help);
+  if (v.applies(kind == Kind::kMeanAll))
+    v.integer("padded_to", padded_to, {0, longest},
+              {"of mean_all: pad rows up to this length count, too; 0: none", "128, or what fits"});
+}
+
+GatePooling::Choice GatePooling::defaults(const EditTarget& target, bool is_central) {
+  const int64_t longest = std::min<int64_t>(target.config.max_positions, 1 << 16);
+  return {
+      .is_central = is_central, .longest = longest, .padded_to = std::min<int64_t>(128, longest)};
+}
+
+GatePooling::GatePooling(Options& options, const Choice& choice, const EditTarget& target,
+                         const std::vector<Site>& sites, Kind of_decoder)
+    : choice_(choice) {
   const Site* refused = nullptr;
   for (const Site& site : sites) {
     const bool is_of_decoder = holds_decoder_rows(site, target.config);
-    Kind kind = is_of_decoder ? of_decoder : Kind::kMean;
-    for (const auto& [each, name] : kKindNames) {
-      if (given == name) kind = each;
-    }
+    const Kind kind = choice.kind.value_or(is_of_decoder ? of_decoder : Kind::kMean);
     kinds_[site.index] = kind;
     if (is_of_decoder && sees_whole_text(kind) && refused == nullptr) refused = &site;
     if (is_of_decoder || !target.config.has_decoder()) reads_ = std::max(reads_, reads_of(kind));
   }
   if (refused != nullptr) {
-    options.fault("pool", "by a mean over a whole text a decoder's token would see those that it is to predict (at " +
-                              refused->name + "): set it to " + name_of(of_decoder) + ", or leave it out");
+    options.fault(
+        "pool",
+        "by a mean over a whole text a decoder's token would see those that it is to predict (at " +
+            refused->name + "): set it to " + word_of(kPoolings, of_decoder) + ", or leave it out");
   }
-  const int64_t longest = std::min<int64_t>(target.config.max_positions, 1 << 16);
-  if (given == "mean_all") padded_length_ = options.integer("padded_to", std::min<int64_t>(128, longest), 0, longest);
+  if (choice.kind == Kind::kMeanAll) padded_length_ = choice.padded_to;
   else if (options.has("padded_to")) options.fault("padded_to", "padding counts only with pool: mean_all");
 }
 
@@ -92,11 +110,17 @@ RowsCounted GatePooling::counted(const Site& site) const {
   return kind == Kind::kMeanAll ? RowsCounted::kAll : kind == Kind::kPromptMean ? RowsCounted::kPromptTokens : RowsCounted::kTokens;
 }
 
-void GatePooling::describe(Node& options) const {
+GatePooling::Choice GatePooling::described() const {
+  Choice out = choice_;
   const Kind first = kinds_.empty() ? Kind::kMean : kinds_.begin()->second;
   const bool is_one = std::all_of(kinds_.begin(), kinds_.end(), [first](const auto& entry) { return entry.second == first; });
-  options["pool"] = Node::text(is_one ? name_of(first) : "auto");
-  if (has(Kind::kMeanAll)) options["padded_to"] = Node::integer(padded_length_);
+  if (is_one) out.kind = first;
+  return out;
+}
+
+void visit_multiplier(OptionVisitor& v, Multiplier& multiplier) {
+  v.choice("multiplier", multiplier, kMultipliers,
+           "the gate takes the place of the edit's own factor (alpha/R), or multiplies it");
 }
 
 Tensor once(NamedTensors* memory, const std::string& name, const std::function<Tensor()>& values) {
@@ -163,17 +187,65 @@ namespace {
 // Through float64: the float32 kernels round the last few values of a tensor another way, and a row must not depend on its place.
 Tensor open(const Tensor& logits) { return at::sigmoid(logits.to(at::kDouble)).to(logits.scalar_type()); }
 
+enum class GateKind { kOwn, kCentral };
+constexpr Name<GateKind> kGateKinds[] = {{GateKind::kOwn, "own"}, {GateKind::kCentral, "central"}};
+
+constexpr Name<bool> kPrefixLogits[] = {{false, "off"}, {true, "log"}};   // adds_logarithm
+constexpr Name<int64_t> kPrefixGates[] = {{1, "shared"}, {2, "split"}};   // prefix_gates
+constexpr Name<bool> kShares[] = {{false, "separate"}, {true, "layer"}};  // is_shared
+
+struct GateOptions {
+  GateKind kind = GateKind::kOwn;
+  bool is_prefix = true;  // what it is a gate of
+  std::optional<double> value = {};
+  Multiplier multiplier = Multiplier::kGate;
+  bool adds_logarithm = false;
+  GatePooling::Choice pooling = {};
+  int64_t prefix_gates = 1;
+  bool is_shared = false;
+
+  void visit(OptionVisitor& v) {
+    if (!v.writes())
+      v.choice("kind", kind, kGateKinds,
+               "a gate of one edit, or one softmax a layer over several (a list below of)");
+    v.number_or("learned", "value", value, {0, 1}, "the gate's value: learned, or fixed");
+    visit_multiplier(v, multiplier);
+    if (v.applies(is_prefix))
+      v.choice("prefix_logits", adds_logarithm, kPrefixLogits,
+               "around a prefix: whether log g is added to the logits of its rows");
+    if (value) return;
+    pooling.visit(v);
+    if (v.applies(is_prefix))
+      v.choice("prefix", prefix_gates, kPrefixGates,
+               "around a prefix: one gate for keys and values, or one each");
+    if (v.applies(!is_prefix))
+      v.choice("share", is_shared, kShares,
+               "whether attn.q, attn.k and attn.v of a layer share a gate");
+  }
+};
+
 class Gate final : public Combinator {
  public:
   Gate(Options& options, const EditTarget& target, std::vector<Child> children)
       : Combinator("gate", std::move(children)), inner_(child().edit->spec()) {
     is_prefix_ =
         std::any_of(inner_.sites.begin(), inner_.sites.end(), [](const Site& site) { return site.kind == SiteKind::kAttention; });
-    keeps_scale_ = options.choice("multiplier", "gate", {"gate", "gate_times_scale"}) == "gate_times_scale";
-    if (is_prefix_) adds_logarithm_ = options.choice("prefix_logits", "off", {"off", "log"}) == "log";
-    else if (options.has("prefix_logits"))
+    options_ = read_options(options, GateOptions{.is_prefix = is_prefix_,
+                                                 .pooling = GatePooling::defaults(target, false)});
+    keeps_scale_ = options_.multiplier == Multiplier::kGateTimesScale;
+    adds_logarithm_ = options_.adds_logarithm;
+    value_ = options_.value;
+    prefix_gates_ = options_.prefix_gates;
+    is_shared_ = options_.is_shared;
+    if (!is_prefix_ && options.has("prefix_logits"))
       options.fault("prefix_logits", "only for a gate around a prefix, found " + child().kind);
-    read_value(options, target);
+    if (value_) {
+      check_fixed(options);
+    } else {
+      check_learned(options, target);
+      options_.pooling = pooling_.described();
+      add_own_params();
+    }
     declare(made_spec());
   }
 
@@ -200,17 +272,7 @@ class Gate final : public Combinator {
   }
 
  protected:
-  Node describe_options() const override {
-    Node options = Node::map();
-    options["value"] = value_ ? Node::number(*value_) : Node::text("learned");
-    options["multiplier"] = Node::text(keeps_scale_ ? "gate_times_scale" : "gate");
-    if (is_prefix_) options["prefix_logits"] = Node::text(adds_logarithm_ ? "log" : "off");
-    if (value_) return options;
-    pooling_.describe(options);
-    if (is_prefix_) options["prefix"] = Node::text(prefix_gates_ == 2 ? "split" : "shared");
-    else options["share"] = Node::text(is_shared_ ? "layer" : "separate");
-    return options;
-  }
+  Node describe_options() const override { return options_node(options_); }
   NamedTensors init_own(const Weights&, RandomKey key) const override { return initial_gate_tensors(own_, key); }
   NamedTensors derive_own(const Params& stored, const Weights& weights) const override {
     return derived_gate_tensors(own_, stored, weights);
@@ -225,27 +287,17 @@ class Gate final : public Combinator {
     return spec;
   }
 
-  // A number, or what is learned.
-  void read_value(Options& options, const EditTarget& target) {
-    const Node* value = options.raw("value");
-    const bool is_word = value == nullptr || (value->kind == Node::Kind::kScalar && value->scalar == "learned");
-    if (is_word) {
-      read_learned(options, target);
-      add_own_params();
-      return;
-    }
-    value_ = options.number("value", std::nullopt, 0, 1);
+  static void check_fixed(Options& options) {
     for (const char* key : {"pool", "padded_to", "share", "prefix"}) {
       if (options.has(key)) options.fault(key, "a gate of a fixed value reads no row");
     }
   }
 
-  void read_learned(Options& options, const EditTarget& target) {
+  void check_learned(Options& options, const EditTarget& target) {
     using Kind = GatePooling::Kind;
-    pooling_ = GatePooling(options, target, inner_.sites, {"mean", "mean_all", "causal_mean", "prompt_mean"},
+    pooling_ = GatePooling(options, options_.pooling, target, inner_.sites,
                            is_prefix_ ? Kind::kPromptMean : Kind::kCausalMean);
     if (is_prefix_) {
-      prefix_gates_ = options.choice("prefix", "shared", {"shared", "split"}) == "split" ? 2 : 1;
       if (prefix_gates_ == 2 && adds_logarithm_)
         options.fault("prefix_logits", "log needs prefix: shared, one weight for keys and values");
       if (pooling_.has(Kind::kCausalMean))
@@ -253,8 +305,8 @@ class Gate final : public Combinator {
       if (options.has("share")) options.fault("share", "only for edits at linear sites; a prefix has one gate a layer already");
       return;
     }
-    if (options.has("prefix")) options.fault("prefix", "only for a gate around a prefix, found " + child().kind);
-    is_shared_ = options.choice("share", "separate", {"separate", "layer"}) == "layer";
+    if (options.has("prefix"))
+      options.fault("prefix", "only for a gate around a prefix, found " + child().kind);
     for (const Site& site : inner_.sites) {
       if (!is_shared_ || reads_attention_input(site)) continue;
       options.fault("share", "layer: attn.q, attn.k and attn.v read one input and may share a gate; " + site.name + " does not");
@@ -313,6 +365,7 @@ class Gate final : public Combinator {
     return prefix;
   }
 
+  GateOptions options_;
   const EditSpec& inner_;
   std::vector<ParamSpec> own_;
   bool is_prefix_ = false, keeps_scale_ = false, adds_logarithm_ = false, is_shared_ = false;
@@ -322,7 +375,7 @@ class Gate final : public Combinator {
 };
 
 std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target, std::vector<Child> children) {
-  if (options.choice("kind", "own", {"own", "central"}) == "central")
+  if (options.choice("kind", GateKind::kOwn, kGateKinds) == GateKind::kCentral)
     return make_central_gate(options, target, std::move(children));
   if (children.size() > 1) options.fault("", "of: one edit has one gate; a list goes with kind: central");
   children.resize(1);
@@ -332,6 +385,8 @@ std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target, std:
 }  // namespace
 
 const Method kGate = {.name = "gate",
+                      .about = "a learned weight per example for the edit inside it",
+                      .options = [] { return option_rows(GateOptions{}); },
                       .nesting = kNestsAnywhere,
                       .make_around = make_gate,
                       .refusal = &Nesting::no_gate,

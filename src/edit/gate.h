@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,11 +20,22 @@ class GatePooling {
  public:
   enum class Kind { kMean, kMeanAll, kCausalMean, kPromptMean };
 
-  // Options `pool` (auto or one of `kinds`) and, where padding counts, `padded_to`. By auto a site of a decoder's rows gets
-  // `of_decoder`, all others the mean; what would show a token those that it is to predict is refused.
-  // Faults are noted in `options`.
-  GatePooling(Options& options, const EditTarget& target, const std::vector<Site>& sites, const std::vector<std::string>& kinds,
-              Kind of_decoder);
+  struct Choice {
+    bool is_central = false;        // of a gate that has one value a sequence always
+    int64_t longest = 1 << 16;      // rows that the model has positions for
+    std::optional<Kind> kind = {};  // unset: auto
+    int64_t padded_to = 128;        // of kMeanAll
+
+    void visit(OptionVisitor& v);
+  };
+
+  // The defaults of `target`.
+  static Choice defaults(const EditTarget& target, bool is_central);
+
+  // By auto a site of a decoder's rows gets `of_decoder`, all others the mean; what would show a
+  // token those that it is to predict is refused. Faults are noted in `options`.
+  GatePooling(Options& options, const Choice& choice, const EditTarget& target,
+              const std::vector<Site>& sites, Kind of_decoder);
   // Of a gate that reads no row.
   GatePooling() = default;
 
@@ -33,13 +45,22 @@ class GatePooling {
   int64_t padded_length() const { return padded_length_; }
   // What the gate's value depends on, in the last stack.
   Reads reads() const { return reads_; }
-  void describe(Node& options) const;
+  // With the kind that all sites have, where they have one.
+  Choice described() const;
 
  private:
+  Choice choice_;
   std::map<int64_t, Kind> kinds_;  // by the site's index
   int64_t padded_length_ = 0;      // of kMeanAll: shorter sequences get pad rows, which count; 0 = none
   Reads reads_ = Reads::kRow;
 };
+
+enum class Multiplier { kGate, kGateTimesScale };
+inline constexpr Name<Multiplier> kMultipliers[] = {
+    {Multiplier::kGate, "gate"}, {Multiplier::kGateTimesScale, "gate_times_scale"}};
+
+// Shared by both kinds of gate.
+void visit_multiplier(OptionVisitor& v, Multiplier& multiplier);
 
 // What was kept under `name` while a text is written token by token, else values() which is then kept: [N, K].
 // `memory` may be null.

@@ -14,18 +14,27 @@ namespace {
 
 constexpr double kInitialDeviation = 0.02;
 
+constexpr Name<bool> kPoolers[] = {{false, "frozen"}, {true, "trained"}};  // trains_pooler
+
 }  // namespace
+
+void HeadOptions::visit(OptionVisitor& v) {
+  if (has_pooler)
+    v.choice("pooler", trains_pooler, kPoolers,
+             "the model's pooler as it is, or trained (BERT only)");
+  v.number("dropout", dropout, {0, 0.99}, {"before the last layer of the head", "the model's"});
+}
 
 Head::Head(Options& options, const ModelConfig& config, int64_t outputs, bool is_cloze)
     : config_(config), style_(is_cloze ? HeadStyle::kMask : family_of(config.model_type).head_style), outputs_(outputs) {
   if (is_cloze) {
     if (family_of(config.model_type).mask_names.empty())
-      throw InputError("head: a cloze needs a model that fills masks in; a " + config.model_type + " model does not");
-    dropout_ = 0;
+      throw InputError("head: a cloze needs a model that fills masks in; a " + config.model_type +
+                       " model does not");
     return;
   }
-  if (style_ == HeadStyle::kPooler) trains_pooler_ = options.choice("pooler", "frozen", {"frozen", "trained"}) == "trained";
-  dropout_ = options.number("dropout", config.classifier_dropout, 0, 0.99);
+  options_ = read_options(
+      options, HeadOptions{.has_pooler = reads_pooler(), .dropout = config.classifier_dropout});
 }
 
 std::vector<ParamSpec> Head::params() const {
@@ -37,17 +46,14 @@ std::vector<ParamSpec> Head::params() const {
     if (style_ == HeadStyle::kScore) return;
     params.push_back({.name = layer + ".bias", .shape = {out}, .label = layer, .decays = false, .use = ParamUse::kHead});
   };
-  if (trains_pooler_) add("pooler", width);
+  if (options_.trains_pooler) add("pooler", width);
   if (style_ == HeadStyle::kDense) add("dense", width);
   add("out", outputs_);
   return params;
 }
 
 Node Head::describe() const {
-  Node node = Node::map();
-  if (style_ == HeadStyle::kPooler) node["pooler"] = Node::text(trains_pooler_ ? "trained" : "frozen");
-  if (style_ != HeadStyle::kMask) node["dropout"] = Node::number(dropout_);
-  return node;
+  return style_ == HeadStyle::kMask ? Node::map() : options_node(options_);
 }
 
 NamedTensors Head::init(const Weights& weights, RandomKey key) const {
@@ -65,14 +71,14 @@ NamedTensors Head::init(const Weights& weights, RandomKey key) const {
         "the checkpoint has no head that fills masks in, which a cloze reads: take one that was saved as a masked language "
         "model");
   }
-  if (style_ == HeadStyle::kPooler && !trains_pooler_ && !weights.has(weight_of(kPooler))) {
+  if (style_ == HeadStyle::kPooler && !options_.trains_pooler && !weights.has(weight_of(kPooler))) {
     throw InputError("the model has no pooler for the head to read: set head.pooler to trained");
   }
   return out;
 }
 
 TrunkTensors Head::rewrite(const Params& derived) const {
-  if (!trains_pooler_) return {};
+  if (!options_.trains_pooler) return {};
   return {{weight_of(kPooler), derived.at("pooler.weight")}, {bias_of(kPooler), derived.at("pooler.bias")}};
 }
 
@@ -90,8 +96,8 @@ Tensor Head::logits(const Params& derived, const Tensor& rows, const std::shared
                     Tensor* pooled) const {
   const auto dtype = rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto dropped = [&](const Tensor& x, const char* use) {
-    if (!context.is_training || dropout_ == 0.0) return x;
-    return dropout(x, {dropout_, context.key.with(use), ids});
+    if (!context.is_training || options_.dropout == 0.0) return x;
+    return dropout(x, {options_.dropout, context.key.with(use), ids});
   };
   if (style_ == HeadStyle::kScore)
     return graft::linear(dropped(rows.to(dtype), "head output"), derived.at("out.weight").to(dtype), {});  // [N, outputs]

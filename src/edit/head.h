@@ -12,16 +12,25 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "base/option_visitor.h"
 #include "base/options.h"
 #include "edit/edit.h"
 #include "model/families.h"
 
 namespace graft {
 
+struct HeadOptions {
+  bool has_pooler = true;  // of the pooler style
+  bool trains_pooler = false;
+  double dropout = 0.1;
+
+  void visit(OptionVisitor& v);
+};
+
 class Head {
  public:
-  // `outputs`: classes, or 1 for regression. Options: pooler (frozen|trained, pooler style only), dropout. A cloze has neither,
-  // nor any param: its classes are words.
+  // `outputs`: classes, or 1 for regression. A cloze has no options, nor any param: its classes are
+  // words.
   Head(Options& options, const ModelConfig& config, int64_t outputs, bool is_cloze = false);
 
   std::vector<ParamSpec> params() const;
@@ -33,7 +42,7 @@ class Head {
 
   // Whether `rows` below are what leaves the model's pooler (W_p h + b_p), and not the last states themselves.
   bool reads_pooler() const { return style_ == HeadStyle::kPooler; }
-  bool trains_pooler() const { return trains_pooler_; }
+  bool trains_pooler() const { return options_.trains_pooler; }
   // rows: [N, C] -> logits [N, outputs] float32. `ids` names the examples, for dropout.
   // `pooled` receives z before its dropout; not in the score style, which has none.
   at::Tensor logits(const Params& derived, const at::Tensor& rows, const std::shared_ptr<const RowIds>& ids,
@@ -47,8 +56,7 @@ class Head {
   const ModelConfig config_;
   HeadStyle style_;
   int64_t outputs_;
-  bool trains_pooler_ = false;
-  double dropout_;
+  HeadOptions options_;
 };
 
 }  // namespace graft

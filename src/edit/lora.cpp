@@ -24,17 +24,49 @@ namespace {
 
 using at::Tensor;
 
+enum class LoraInit { kKaiming, kGaussian, kNormal };
+
+constexpr Name<LoraInit> kLoraInits[] = {{LoraInit::kKaiming, "kaiming"},
+                                         {LoraInit::kGaussian, "gaussian"},
+                                         {LoraInit::kNormal, "normal"}};
+
+struct LoraOptions {
+  bool is_dora = false;  // what they are options of
+  SiteChoice where{{"attn.q", "attn.v"}};
+  int64_t rank = 8;
+  double alpha = 16, dropout = 0;
+  bool is_rank_stabilised = false;
+  LoraInit init = LoraInit::kKaiming;
+  double b_rate = 1;
+  bool has_norm_gradient = false;
+
+  void visit(OptionVisitor& v) {
+    where.visit(v);
+    v.integer("rank", rank, {1, 4096}, "width R of the update");
+    v.number("alpha", alpha, {0, 1e6}, "the update counts alpha/R times");
+    v.number("dropout", dropout, {0, 0.99}, "of what enters the update");
+    v.boolean("rslora", is_rank_stabilised, "the update counts alpha/sqrt(R) times instead");
+    v.choice("init", init, kLoraInits,
+             "A at first: uniform within 1/sqrt(in), N(0, 1/R^2), or N(0, 0.02^2); B is zero");
+    v.number("b_rate", b_rate, {1e-6, 1e6}, "learning rate of B as a multiple of A's (LoRA+)");
+    if (is_dora)
+      v.boolean("norm_gradient", has_norm_gradient,
+                "whether the norm has a gradient, or counts as a constant");
+  }
+};
+
 class Lora : public Edit {
  public:
-  Lora(Options& options, const EditTarget& target, const char* kind = "lora")
-      : kind_(kind),
-        choice_(read_sites(options, target, {"attn.q", "attn.v"})),
-        rank_(options.integer("rank", 8, 1, 4096)),
-        alpha_(options.number("alpha", 16, 0, 1e6)),
-        dropout_(options.number("dropout", 0, 0, 0.99)),
-        is_rank_stabilised_(options.boolean("rslora", false)),
-        initial_(options.choice("init", "kaiming", {"kaiming", "gaussian", "normal"})),
-        b_rate_(options.number("b_rate", 1, 1e-6, 1e6)) {
+  Lora(Options& options, const EditTarget& target, const LoraOptions& defaults = {})
+      : options_(read_options_at(options, target, defaults)),
+        kind_(options_.is_dora ? "dora" : "lora"),
+        choice_(options_.where),
+        rank_(options_.rank),
+        alpha_(options_.alpha),
+        dropout_(options_.dropout),
+        is_rank_stabilised_(options_.is_rank_stabilised),
+        initial_(options_.init),
+        b_rate_(options_.b_rate) {
     for (const Site& site : choice_.sites) {
       if (site.kind != SiteKind::kLinear)
         options.fault("sites",
@@ -55,17 +87,7 @@ class Lora : public Edit {
     declare(std::move(spec));
   }
 
-  Node describe() const override {
-    Node options = Node::map();
-    choice_.describe(options);
-    options["rank"] = Node::integer(rank_);
-    options["alpha"] = Node::number(alpha_);
-    options["dropout"] = Node::number(dropout_);
-    options["rslora"] = Node::boolean(is_rank_stabilised_);
-    options["init"] = Node::text(initial_);
-    options["b_rate"] = Node::number(b_rate_);
-    return Node::map({{kind_, std::move(options)}});
-  }
+  Node describe() const override { return Node::map({{kind_, options_node(options_)}}); }
 
   // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2);
   // normal: A ~ N(0, 0.02^2). B = 0 in each.
@@ -74,9 +96,12 @@ class Lora : public Edit {
     for (const Site& site : choice_.sites) {
       const std::vector<int64_t> shape{rank_, site.input_width};
       const std::string name = site.name + ".lora_a";
-      if (initial_ == "kaiming")
+      if (initial_ == LoraInit::kKaiming)
         out[name] = uniform_tensor(shape, 1.0 / std::sqrt(static_cast<double>(site.input_width)), key.with(name));
-      else out[name] = normal_tensor(shape, initial_ == "gaussian" ? 1.0 / static_cast<double>(rank_) : 0.02, key.with(name));
+      else
+        out[name] = normal_tensor(
+            shape, initial_ == LoraInit::kGaussian ? 1.0 / static_cast<double>(rank_) : 0.02,
+            key.with(name));
       out[site.name + ".lora_b"] = at::zeros({site.output_width, rank_});
     }
     return out;
@@ -115,6 +140,7 @@ class Lora : public Edit {
   }
 
  protected:
+  const LoraOptions& lora_options() const { return options_; }
   const std::vector<Site>& sites() const { return choice_.sites; }
 
   // alpha/R, or alpha/sqrt(R).
@@ -129,30 +155,26 @@ class Lora : public Edit {
     return dropout(x, rows_of_lane(view, dropout_, context.key.with("lora dropout")));
   }
 
+  LoraOptions options_;
   const char* kind_;
   SiteChoice choice_;
   int64_t rank_;
   double alpha_, dropout_;
   bool is_rank_stabilised_;
-  std::string initial_;
+  LoraInit initial_;
   double b_rate_;
 };
 
 class Dora final : public Lora {
  public:
   Dora(Options& options, const EditTarget& target)
-      : Lora(options, target, "dora"), has_norm_gradient_(options.boolean("norm_gradient", false)) {
+      : Lora(options, target, {.is_dora = true}),
+        has_norm_gradient_(lora_options().has_norm_gradient) {
     EditSpec both = spec();
     for (ParamSpec& param : both.params) param.bank.clear();  // the norm is one of both halves
     for (const Site& site : sites())
       both.params.push_back({.name = site.name + ".magnitude", .shape = {site.output_width}, .site = site});
     declare(std::move(both));
-  }
-
-  Node describe() const override {
-    Node described = Lora::describe();
-    described["dora"]["norm_gradient"] = Node::boolean(has_norm_gradient_);
-    return described;
   }
 
   NamedTensors init(const Weights& weights, RandomKey key) const override {
@@ -227,8 +249,17 @@ class Dora final : public Lora {
 
 }  // namespace
 
-const Method kLora = {"lora", kNestsAnywhere, make_of<Lora>};
+const Method kLora = {.name = "lora",
+                      .about = "a low-rank update beside a linear layer",
+                      .options = [] { return option_rows(LoraOptions{}); },
+                      .nesting = kNestsAnywhere,
+                      .make = make_of<Lora>};
 const Method kDora = {
-    "dora", {nullptr, nullptr, "its norms are derived of several tensors, which cannot be stacked"}, make_of<Dora>};
+    .name = "dora",
+    .about = "a low-rank update, and a learned length for every row of the updated weight",
+    .options = [] { return option_rows(LoraOptions{.is_dora = true}); },
+    .nesting = {nullptr, nullptr,
+                "its norms are derived of several tensors, which cannot be stacked"},
+    .make = make_of<Dora>};
 
 }  // namespace graft

@@ -25,14 +25,38 @@ namespace {
 
 using at::Tensor;
 
+enum class PrefixInit { kNormal, kDefault };
+constexpr Name<PrefixInit> kPrefixInits[] = {{PrefixInit::kNormal, "normal"},
+                                             {PrefixInit::kDefault, "default"}};
+
+struct PrefixOptions {
+  SiteChoice where{{"attn"}};
+  int64_t length = 10, hidden = 0;
+  bool counts_positions = false;
+  PrefixInit init = PrefixInit::kNormal;
+
+  void visit(OptionVisitor& v) {
+    where.visit(v);
+    v.integer("length", length, {1, 4096}, "rows P before the keys and values");
+    v.integer(
+        "mlp", hidden, {0, 1 << 20},
+        "width of the network that makes the rows of all layers; 0: they are trained themselves");
+    v.boolean("counts_positions", counts_positions,
+              "whether the tokens' positions begin behind the rows");
+    v.choice("init", init, kPrefixInits,
+             "at first N(0, 0.02^2), or as PyTorch draws embeddings and layers");
+  }
+};
+
 class Prefix final : public Edit {
  public:
   Prefix(Options& options, const EditTarget& target)
-      : choice_(read_sites(options, target, {"attn"})),
-        length_(options.integer("length", 10, 1, 4096)),
-        hidden_(options.integer("mlp", 0, 0, 1 << 20)),
-        counts_positions_(options.boolean("counts_positions", false)),
-        initial_(options.choice("init", "normal", {"normal", "default"})),
+      : options_(read_options_at(options, target, PrefixOptions{})),
+        choice_(options_.where),
+        length_(options_.length),
+        hidden_(options_.hidden),
+        counts_positions_(options_.counts_positions),
+        initial_(options_.init),
         config_(target.config) {
     if (counts_positions_ && target.config.is_encoder_decoder()) {
       options.fault("counts_positions",
@@ -45,7 +69,7 @@ class Prefix final : public Edit {
     declare(made_spec());
   }
 
-  Node describe() const override { return description(hidden_); }
+  Node describe() const override { return Node::map({{"prefix", options_node(options_)}}); }
 
   // normal: all weights N(0, 0.02^2), biases 0, as UniPELT's released code; default: as PyTorch draws an embedding (N(0, 1)) and
   // a linear layer (weight and bias uniform within 1/sqrt(in)), as AdapterHub does; keys and values trained themselves N(0, 1).
@@ -54,7 +78,7 @@ class Prefix final : public Edit {
     for (const ParamSpec& param : spec().params) {
       const bool is_layer = param.name.starts_with("mlp."), is_bias = param.shape.size() == 1;
       const RandomKey own = key.with(param.name);
-      if (initial_ == "normal") {
+      if (initial_ == PrefixInit::kNormal) {
         out[param.name] = is_bias ? at::zeros(param.shape) : normal_tensor(param.shape, 0.02, own);
       } else if (is_layer) {
         const int64_t in = param.name.starts_with("mlp.in.") ? config_.width : hidden_;
@@ -97,7 +121,9 @@ class Prefix final : public Edit {
 
   std::optional<Flattened> flattened(const Params& stored) const override {
     if (hidden_ == 0) return std::nullopt;
-    Flattened out{description(0), rows_of(stored)};
+    PrefixOptions trained_rows = options_;
+    trained_rows.hidden = 0;
+    Flattened out{Node::map({{"prefix", options_node(trained_rows)}}), rows_of(stored)};
     for (auto& [name, rows] : out.tensors) rows = rows.contiguous();
     return out;
   }
@@ -131,16 +157,6 @@ class Prefix final : public Edit {
     return 2 * keys;
   }
 
-  Node description(int64_t hidden) const {
-    Node options = Node::map();
-    choice_.describe(options);
-    options["length"] = Node::integer(length_);
-    options["mlp"] = Node::integer(hidden);
-    options["counts_positions"] = Node::boolean(counts_positions_);
-    options["init"] = Node::text(initial_);
-    return Node::map({{"prefix", std::move(options)}});
-  }
-
   // "<site>.keys" and "<site>.values", [P, K*D], in the dtype of the stored tensors.
   NamedTensors rows_of(const Params& stored) const {
     NamedTensors out;
@@ -160,10 +176,11 @@ class Prefix final : public Edit {
     return out;
   }
 
+  PrefixOptions options_;
   SiteChoice choice_;
   int64_t length_, hidden_;
   bool counts_positions_;
-  std::string initial_;
+  PrefixInit initial_;
   ModelConfig config_;
 };
 
@@ -171,7 +188,10 @@ class Prefix final : public Edit {
 
 const Method kPrefix = {
     .name = "prefix",
-    .nesting = {nullptr, nullptr, "keys and values of a prefix belong to no token that could be routed"},
+    .about = "learned keys and values before those of the tokens, in every attention",
+    .options = [] { return option_rows(PrefixOptions{}); },
+    .nesting = {nullptr, nullptr,
+                "keys and values of a prefix belong to no token that could be routed"},
     .make = make_of<Prefix>,
     .no_fold = "its keys and values come from no token"};
 

@@ -18,31 +18,53 @@ namespace {
 
 using at::Tensor;
 
+enum class PromptPosition { kBefore, kAfterFirst };
+constexpr Name<PromptPosition> kPromptPositions[] = {{PromptPosition::kBefore, "before"},
+                                                     {PromptPosition::kAfterFirst, "after_first"}};
+
+enum class PromptInit { kNormal, kWords };
+constexpr Name<PromptInit> kPromptInits[] = {{PromptInit::kNormal, "normal"},
+                                             {PromptInit::kWords, "words"}};
+
+struct PromptOptions {
+  int64_t most = 1 << 16;  // rows that the model's positions leave room for
+  int64_t length = 20;
+  PromptPosition position = PromptPosition::kBefore;
+  PromptInit init = PromptInit::kNormal;
+
+  void visit(OptionVisitor& v) {
+    v.integer("length", length, {1, most},
+              {"rows P; one position at least is left for a token", "20, or what fits"});
+    v.choice("position", position, kPromptPositions, "before all tokens, or behind the first");
+    v.choice("init", init, kPromptInits,
+             "at first N(0, 0.02^2), or the embeddings of words drawn at random");
+  }
+};
+
 class Prompt final : public Edit {
  public:
   Prompt(Options& options, const EditTarget& target)
-      : length_(options.integer("length", std::min<int64_t>(20, most(target)), 1, most(target))),
-        position_(options.choice("position", "before", {"before", "after_first"})),
-        initial_(options.choice("init", "normal", {"normal", "words"})),
+      : options_(read_options(options, defaults(target))),
+        length_(options_.length),
+        position_(options_.position),
+        initial_(options_.init),
         site_(target.sites.word()),
         vocabulary_(target.config.vocabulary) {
     EditSpec spec;
     spec.params.push_back({.name = name(), .shape = {length_, site_.output_width}, .site = site_});
     spec.sites = {site_};
     spec.traits.acts_on = ActsOn::kPrompt;
-    spec.traits.layout = {.virtual_rows = length_, .virtual_rows_follow_first = position_ == "after_first"};
+    spec.traits.layout = {.virtual_rows = length_,
+                          .virtual_rows_follow_first = position_ == PromptPosition::kAfterFirst};
     declare(std::move(spec));
   }
 
-  Node describe() const override {
-    return Node::map(
-        {{"prompt",
-          Node::map({{"length", Node::integer(length_)}, {"position", Node::text(position_)}, {"init", Node::text(initial_)}})}});
-  }
+  Node describe() const override { return Node::map({{"prompt", options_node(options_)}}); }
 
   // normal: N(0, 0.02^2); words: the embeddings of words drawn at random.
   NamedTensors init(const Weights& weights, RandomKey key) const override {
-    if (initial_ == "normal") return {{name(), normal_tensor({length_, site_.output_width}, 0.02, key.with(name()))}};
+    if (initial_ == PromptInit::kNormal)
+      return {{name(), normal_tensor({length_, site_.output_width}, 0.02, key.with(name()))}};
     Random random(key.with(name()));
     std::vector<int64_t> words;
     for (int64_t i = 0; i < length_; ++i) words.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary_))));
@@ -51,7 +73,8 @@ class Prompt final : public Edit {
 
   Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight, Context&) const override {
     ensure(!weight.rows.defined() && weight.scale == 1.0, "a prompt is in a sequence or not: it has no weight");
-    const int64_t first = position_ == "after_first" ? 1 : 0, count = view.lane.num_sequences;
+    const int64_t first = position_ == PromptPosition::kAfterFirst ? 1 : 0,
+                  count = view.lane.num_sequences;
     std::vector<int64_t> rows;
     for (int64_t n = 0; n < count; ++n) {
       const int64_t begin = view.pack.offsets[static_cast<size_t>(view.lane.first_sequence + n)] + first;
@@ -67,23 +90,30 @@ class Prompt final : public Edit {
   }
 
  private:
-  // One position at least is left for a token.
-  static int64_t most(const EditTarget& target) { return std::min<int64_t>(target.config.max_positions - 1, 1 << 16); }
+  static PromptOptions defaults(const EditTarget& target) {
+    const int64_t most = std::min<int64_t>(target.config.max_positions - 1, 1 << 16);
+    return {.most = most, .length = std::min<int64_t>(20, most)};
+  }
 
   std::string name() const { return site_.name + ".prompt"; }
 
+  PromptOptions options_;
   int64_t length_;
-  std::string position_, initial_;
+  PromptPosition position_;
+  PromptInit initial_;
   Site site_;
   int64_t vocabulary_;
 };
 
 }  // namespace
 
-const Method kPrompt = {.name = "prompt",
-                        .nesting = {"its rows are in a sequence or not: no weight takes them out", nullptr,
-                                    "the rows of a prompt belong to no token that could be routed"},
-                        .make = make_of<Prompt>,
-                        .no_fold = "its rows come before every text"};
+const Method kPrompt = {
+    .name = "prompt",
+    .about = "learned rows in the place of word embeddings, before the tokens",
+    .options = [] { return option_rows(PromptOptions{}); },
+    .nesting = {"its rows are in a sequence or not: no weight takes them out", nullptr,
+                "the rows of a prompt belong to no token that could be routed"},
+    .make = make_of<Prompt>,
+    .no_fold = "its rows come before every text"};
 
 }  // namespace graft

@@ -21,7 +21,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "base/error.h"
 #include "edit/initial.h"
@@ -39,28 +38,60 @@ using at::Tensor;
 
 using Activate = Tensor (*)(const Tensor&);
 
-const std::map<std::string, Activate>& activations() {
-  static const std::map<std::string, Activate> table = {
-      {"linear", nullptr},
-      {"relu", [](const Tensor& x) { return at::relu(x); }},
-      {"gelu", [](const Tensor& x) { return at::gelu(x); }},
-      {"gelu_new", [](const Tensor& x) { return at::gelu(x, "tanh"); }},
-      {"tanh", [](const Tensor& x) { return at::tanh(x); }},
-      {"sigmoid", [](const Tensor& x) { return at::sigmoid(x); }},
-      {"silu", [](const Tensor& x) { return at::silu(x); }},
-  };
-  return table;
-}
+constexpr Name<Activate> kReftActivations[] = {
+    {[](const Tensor& x) { return at::gelu(x); }, "gelu"},
+    {[](const Tensor& x) { return at::gelu(x, "tanh"); }, "gelu_new"},
+    {nullptr, "linear"},
+    {[](const Tensor& x) { return at::relu(x); }, "relu"},
+    {[](const Tensor& x) { return at::sigmoid(x); }, "sigmoid"},
+    {[](const Tensor& x) { return at::silu(x); }, "silu"},
+    {[](const Tensor& x) { return at::tanh(x); }, "tanh"},
+};
 
-std::vector<std::string> activation_names() {
-  std::vector<std::string> names;
-  for (const auto& [name, function] : activations()) names.push_back(name);
-  return names;
-}
+enum class Source { kLinear, kConstant };
+constexpr Name<Source> kSources[] = {{Source::kLinear, "linear"}, {Source::kConstant, "constant"}};
 
-Clamp clamp_named(const std::string& name) {
-  return name == "code" ? Clamp::kCode : name == "paper" ? Clamp::kPaper : Clamp::kLength;
-}
+constexpr Name<Clamp> kClamps[] = {
+    {Clamp::kCode, "code"}, {Clamp::kPaper, "paper"}, {Clamp::kLength, "length"}};
+
+enum class DropoutOn { kChange, kOutput };
+constexpr Name<DropoutOn> kDropoutPlaces[] = {{DropoutOn::kChange, "change"},
+                                              {DropoutOn::kOutput, "output"}};
+
+struct ReftOptions {
+  SiteChoice where{{"enc.*.out|out"}};
+  int64_t rank = 4;
+  bool has_rotation = true;
+  Source source = Source::kLinear;
+  bool subtracts = true, has_projection_bias = false;
+  Activate activation = nullptr;
+  std::string positions = "f3";
+  bool is_tied = true;
+  Clamp clamp = Clamp::kCode;
+  double dropout = 0;
+  DropoutOn dropout_on = DropoutOn::kChange;
+  std::vector<int64_t> subspace = {};
+
+  void visit(OptionVisitor& v) {
+    where.visit(v);
+    v.integer("rank", rank, {1, 4096}, "rows R of the projection P");
+    v.boolean("rotation", has_rotation, "whether P has orthonormal rows, or is free");
+    v.choice("source", source, kSources, "s(h): act(W h + b), or b alone");
+    v.boolean("subtract", subtracts, "whether the term P h is there");
+    v.boolean("projection_bias", has_projection_bias, "a bias beside a free P: P h + c");
+    v.choice("activation", activation, kReftActivations, "act of a linear source");
+    v.text("positions", positions,
+           "tokens to edit: fN the first, lN the last, fN+lM both, last, all");
+    v.boolean("tied", is_tied, "whether first and last tokens share one set of tensors");
+    v.choice("clamp", clamp, kClamps,
+             "positions of short texts: at most half a side, as in released code; as in the paper; "
+             "or all there are");
+    v.number("dropout", dropout, {0, 0.99}, "at the edited tokens");
+    v.choice("dropout_on", dropout_on, kDropoutPlaces,
+             "what dropout acts on: the change, or h and the change");
+    v.integers("subspace", subspace, {0, 4095}, "the rows of P that act; []: all");
+  }
+};
 
 // Masks are drawn for the chosen rows of the lane.
 RowDropout at_rows(RowDropout dropout, const Tensor& rows) {
@@ -78,43 +109,24 @@ RowDropout at_rows(RowDropout dropout, const Tensor& rows) {
 class Reft final : public Edit {
  public:
   Reft(Options& options, const EditTarget& target)
-      : choice_(read_sites(options, target, {"enc.*.out|out"})),
+      : options_(read_options_at(options, target, ReftOptions{})),
+        choice_(options_.where),
         config_(target.config),
-        rank_(options.integer("rank", 4, 1, 4096)),
-        has_rotation_(options.boolean("rotation", true)),
-        has_linear_source_(options.choice("source", "linear", {"linear", "constant"}) == "linear"),
-        subtracts_(options.boolean("subtract", true)),
-        has_projection_bias_(options.boolean("projection_bias", false)),
-        activation_(options.choice("activation", "linear", activation_names())),
-        positions_text_(options.text("positions", "f3")),
-        is_tied_(options.boolean("tied", true)),
-        clamp_(clamp_named(options.choice("clamp", "code", {"code", "paper", "length"}))),
-        dropout_(options.number("dropout", 0, 0, 0.99)),
-        drops_output_(options.choice("dropout_on", "change", {"change", "output"}) == "output"),
-        subspace_(options.integers("subspace", std::vector<int64_t>{}, 0, 4095)) {
+        rank_(options_.rank),
+        has_rotation_(options_.has_rotation),
+        has_linear_source_(options_.source == Source::kLinear),
+        subtracts_(options_.subtracts),
+        has_projection_bias_(options_.has_projection_bias),
+        is_tied_(options_.is_tied),
+        clamp_(options_.clamp),
+        dropout_(options_.dropout),
+        drops_output_(options_.dropout_on == DropoutOn::kOutput),
+        subspace_(options_.subspace) {
     check(options);
     declare(made_spec());
   }
 
-  Node describe() const override {
-    Node options = Node::map();
-    choice_.describe(options);
-    options["rank"] = Node::integer(rank_);
-    options["rotation"] = Node::boolean(has_rotation_);
-    options["source"] = Node::text(has_linear_source_ ? "linear" : "constant");
-    options["subtract"] = Node::boolean(subtracts_);
-    options["projection_bias"] = Node::boolean(has_projection_bias_);
-    options["activation"] = Node::text(activation_);
-    options["positions"] = Node::text(positions_text_);
-    options["tied"] = Node::boolean(is_tied_);
-    options["clamp"] = Node::text(clamp_ == Clamp::kCode ? "code" : clamp_ == Clamp::kPaper ? "paper" : "length");
-    options["dropout"] = Node::number(dropout_);
-    options["dropout_on"] = Node::text(drops_output_ ? "output" : "change");
-    std::vector<Node> rows;
-    for (const int64_t row : subspace_) rows.push_back(Node::integer(row));
-    options["subspace"] = Node::list(std::move(rows));
-    return Node::map({{"reft", std::move(options)}});
-  }
+  Node describe() const override { return Node::map({{"reft", options_node(options_)}}); }
 
   // As released: P orthonormal, or uniform like W and b in [-1/sqrt(C), 1/sqrt(C)); a constant source uniform in [0, 1). So no
   // variant starts as the identity.
@@ -233,7 +245,7 @@ class Reft final : public Edit {
       }
     }
     try {
-      positions_ = parse_positions(positions_text_);
+      positions_ = parse_positions(options_.positions);
     } catch (const InputError& error) {
       options.fault("positions", error.what());
     }
@@ -249,7 +261,7 @@ class Reft final : public Edit {
       options.fault("projection_bias", "a rotation has no bias: set rotation to false or leave this out");
     else if (has_projection_bias_ && !subtracts_)
       options.fault("projection_bias", "nothing reads it unless the projection is subtracted");
-    if (activation_ != "linear" && !has_linear_source_)
+    if (options_.activation != nullptr && !has_linear_source_)
       options.fault("activation", "it acts on a linear source, and the source is constant");
     std::vector<int64_t> sorted = subspace_;
     std::sort(sorted.begin(), sorted.end());
@@ -268,7 +280,7 @@ class Reft final : public Edit {
     return site.name + "." + set + "." + part;
   }
 
-  bool has_one_product() const { return !has_linear_source_ || activation_ == "linear"; }
+  bool has_one_product() const { return !has_linear_source_ || options_.activation == nullptr; }
 
   // The rows of a tensor [R,...] that are in the subspace.
   Tensor chosen(const Tensor& rows) const {
@@ -284,7 +296,7 @@ class Reft final : public Edit {
     const Tensor wide = h.to(c.scalar_type());
     const Tensor source = graft::linear(wide, derived.at(a), c);
     if (has_one_product()) return source;
-    const Tensor active = activations().at(activation_)(source);
+    const Tensor active = options_.activation(source);
     return subtracts_ ? active - graft::linear(wide, derived.at(projection), derived.has(bias) ? derived.at(bias) : Tensor())
                       : active;
   }
@@ -310,11 +322,11 @@ class Reft final : public Edit {
     return {.mul = kept, .add = delta * kept, .rows = rows};
   }
 
+  ReftOptions options_;
   SiteChoice choice_;
   ModelConfig config_;
   int64_t rank_;
   bool has_rotation_, has_linear_source_, subtracts_, has_projection_bias_;
-  std::string activation_, positions_text_;
   PositionChoice positions_;
   bool is_tied_;
   Clamp clamp_;
@@ -327,7 +339,11 @@ class Reft final : public Edit {
 
 const Method kReft = {
     .name = "reft",
-    .nesting = {nullptr, nullptr, "it acts on some rows in a subspace of its own: experts have no common basis to be mixed in"},
+    .about = "an edit of hidden states in a learned subspace, at chosen tokens",
+    .options = [] { return option_rows(ReftOptions{}); },
+    .nesting = {nullptr, nullptr,
+                "it acts on some rows in a subspace of its own: experts have no common basis to be "
+                "mixed in"},
     .make = make_of<Reft>,
     .no_fold = "it edits the residual stream, which no weight makes, at some positions only"};
 

@@ -19,6 +19,7 @@ const Method* find_method(const std::string& name) {
   return nullptr;
 }
 
+// Of a name that is known to be there.
 const Method& method_at(const std::string& name) {
   const Method* method = find_method(name);
   if (method == nullptr) throw InternalError("no method is called " + quote(name));
@@ -91,6 +92,12 @@ std::vector<std::string> known_combinators() {
     if (method->is_combinator()) names.emplace_back(method->name);
   }
   return names;
+}
+
+const Method& method_named(const std::string& name) {
+  if (const Method* method = find_method(name)) return *method;
+  throw InputError("unknown method " + quote(name) + did_you_mean(name, known_edits()) +
+                   "; there are " + joined(known_edits()));
 }
 
 std::string kind_of(const Edit& edit) { return edit.describe().members.front().first; }

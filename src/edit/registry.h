@@ -14,7 +14,10 @@ namespace graft {
 
 // One method. The file of the method defines the object; registry.cpp lists it.
 struct Method {
-  const char* name;  // the key of an entry of `edits:`
+  const char* name;   // the key of an entry of `edits:`
+  const char* about;  // in one line
+  // With the defaults of a document that gives none.
+  std::vector<OptionRow> (*options)();
   Nesting nesting;
   // Of a plain edit, else null. Faults go into `options`.
   std::unique_ptr<Edit> (*make)(Options& options, const EditTarget& target) = nullptr;
@@ -40,6 +43,8 @@ std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target, con
 // Names; those of combinators stand last.
 std::vector<std::string> known_edits();
 std::vector<std::string> known_combinators();
+// Throws InputError where no method has the name.
+const Method& method_named(const std::string& name);
 std::string kind_of(const Edit& edit);  // its name here
 const Method& method_of(const Edit& edit);
 

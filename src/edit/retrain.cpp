@@ -18,6 +18,27 @@ namespace {
 
 bool is_bias(const TensorId& tensor) { return tensor.kind == TensorKind::kBias; }
 
+// Of full and bitfit.
+struct PoolerOptions {
+  bool with_pooler = true;
+
+  void visit(OptionVisitor& v) {
+    v.boolean("pooler", with_pooler, "whether the model's pooler is trained, too");
+  }
+};
+
+struct TopLayersOptions {
+  int64_t layers = INT64_MAX;  // of the model
+  int64_t count = 2;
+  bool with_pooler = false;
+
+  void visit(OptionVisitor& v) {
+    v.integer("count", count, {1, layers},
+              {"blocks K, counted from the last; at most all of them", "2"});
+    v.boolean("pooler", with_pooler, "whether the model's pooler is trained, too");
+  }
+};
+
 class Retrain final : public Edit {
  public:
   Retrain(std::string kind, Node options, std::vector<TensorSlot> slots)
@@ -70,39 +91,52 @@ std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const 
 }
 
 std::unique_ptr<Edit> make_full(Options& options, const EditTarget& target) {
-  const bool with_pooler = options.boolean("pooler", true);
-  return make_retrain("full", Node::map({{"pooler", Node::boolean(with_pooler)}}), target,
-                      [with_pooler](const TensorId& tensor) { return with_pooler || tensor.place != kPooler; });
+  const auto own = read_options(options, PoolerOptions{});
+  return make_retrain("full", options_node(own), target, [own](const TensorId& tensor) {
+    return own.with_pooler || tensor.place != kPooler;
+  });
 }
 
 std::unique_ptr<Edit> make_bitfit(Options& options, const EditTarget& target) {
-  const bool with_pooler = options.boolean("pooler", true);
+  const auto own = read_options(options, PoolerOptions{});
   const std::vector<TensorSlot> slots = tensor_slots(target.config);
   if (std::none_of(slots.begin(), slots.end(), [](const TensorSlot& slot) { return is_bias(slot.id); })) {
     options.fault("", target.config.model_type + " models have no biases to train");
   }
-  return make_retrain("bitfit", Node::map({{"pooler", Node::boolean(with_pooler)}}), target,
-                      [with_pooler](const TensorId& tensor) { return is_bias(tensor) && (with_pooler || tensor.place != kPooler); });
+  return make_retrain("bitfit", options_node(own), target, [own](const TensorId& tensor) {
+    return is_bias(tensor) && (own.with_pooler || tensor.place != kPooler);
+  });
 }
 
 std::unique_ptr<Edit> make_top_layers(Options& options, const EditTarget& target) {
   const StackId stack = target.config.last_stack();
   const int64_t layers = target.config.last().layers;
-  const int64_t count = options.integer("count", std::min<int64_t>(2, layers), 1, layers);
-  const bool with_pooler = options.boolean("pooler", false);
-  const int64_t first = layers - count;
-  return make_retrain("top-layers", Node::map({{"count", Node::integer(count)}, {"pooler", Node::boolean(with_pooler)}}), target,
-                      [=](const TensorId& tensor) {
-                        const Place& place = tensor.place;
-                        if (place == kPooler) return with_pooler;
-                        return place.stack == stack && place.layer >= first;
-                      });
+  const auto own = read_options(
+      options, TopLayersOptions{.layers = layers, .count = std::min<int64_t>(2, layers)});
+  const int64_t first = layers - own.count;
+  return make_retrain("top-layers", options_node(own), target, [=](const TensorId& tensor) {
+    const Place& place = tensor.place;
+    if (place == kPooler) return own.with_pooler;
+    return place.stack == stack && place.layer >= first;
+  });
 }
 
 }  // namespace
 
-const Method kFull = {"full", kNestsNowhere, make_full};
-const Method kBitfit = {"bitfit", kNestsNowhere, make_bitfit};
-const Method kTopLayers = {"top-layers", kNestsNowhere, make_top_layers};
+const Method kFull = {.name = "full",
+                      .about = "full fine-tuning: every tensor of the trunk",
+                      .options = [] { return option_rows(PoolerOptions{}); },
+                      .nesting = kNestsNowhere,
+                      .make = make_full};
+const Method kBitfit = {.name = "bitfit",
+                        .about = "every bias of the trunk",
+                        .options = [] { return option_rows(PoolerOptions{}); },
+                        .nesting = kNestsNowhere,
+                        .make = make_bitfit};
+const Method kTopLayers = {.name = "top-layers",
+                           .about = "every tensor of the last blocks",
+                           .options = [] { return option_rows(TopLayersOptions{}); },
+                           .nesting = kNestsNowhere,
+                           .make = make_top_layers};
 
 }  // namespace graft

@@ -34,21 +34,57 @@ constexpr const char* kExperts = "of";
 
 bool is_per_head_site(const Site& site) { return is_keys_or_values(site.part) || is_queries(site.part); }
 
+enum class RouterInput { kSite, kBlockInput, kProduct };
+constexpr Name<RouterInput> kRouterInputs[] = {{RouterInput::kSite, "site"},
+                                               {RouterInput::kBlockInput, "block_input"},
+                                               {RouterInput::kProduct, "product"}};
+
+enum class PerHead { kAuto, kYes, kNo };
+constexpr Name<PerHead> kPerHeads[] = {
+    {PerHead::kAuto, "auto"}, {PerHead::kYes, "true"}, {PerHead::kNo, "false"}};
+
+struct RouterOptions {
+  int64_t experts = 10;
+  RouterInput input = RouterInput::kSite;
+  PerHead per_head = PerHead::kAuto;
+  int64_t top_k = 0;
+  bool renormalizes = false;
+  double balance = 0;
+  int64_t embedding = 0;
+
+  void visit(OptionVisitor& v) {
+    v.integer("experts", experts, {1, 1024}, "number E of experts");
+    v.choice("input", input, kRouterInputs,
+             "what the router reads: what the edit reads, what enters the layer, or what enters "
+             "ffn.down");
+    v.choice("per_head", per_head, kPerHeads,
+             "whether each head is routed on its own slice; auto: scales of keys and values");
+    v.integer("top_k", top_k, {0, 1024}, "only the k largest shares count; 0: all");
+    v.boolean("renormalize", renormalizes, "whether the shares that top_k leaves sum to one again");
+    v.number("balance", balance, {0, 1e6},
+             "weight of the loss that balances the experts beside top_k");
+    v.integer("embedding", embedding, {0, 1 << 20},
+              "width of a column of the data that is routed on instead; 0: none");
+  }
+};
+
 class Router final : public Combinator {
  public:
   Router(Options& options, const EditTarget& target, std::vector<Child> children)
       : Combinator("router", std::move(children)),
-        experts_(options.integer("experts", 10, 1, 1024)),
-        input_(options.choice("input", "site", {"site", "block_input", "product"})),
-        per_head_(options.choice("per_head", "auto", {"auto", "true", "false"})),
-        top_k_(options.integer("top_k", 0, 0, 1024)),
-        renormalizes_(options.boolean("renormalize", false)),
-        balance_(options.number("balance", 0, 0, 1e6)),
-        embedding_(options.integer("embedding", 0, 0, 1 << 20)),
+        options_(read_options(options, RouterOptions{})),
+        experts_(options_.experts),
+        input_(options_.input),
+        per_head_(options_.per_head),
+        top_k_(options_.top_k),
+        renormalizes_(options_.renormalizes),
+        balance_(options_.balance),
+        embedding_(options_.embedding),
         config_(target.config),
         inner_(child().edit->spec()),
-        scales_y_(std::any_of(inner_.params.begin(), inner_.params.end(),
-                              [](const ParamSpec& param) { return param.effect == Effect::kScalesY; })) {
+        scales_y_(
+            std::any_of(inner_.params.begin(), inner_.params.end(),
+                        [](const ParamSpec& param) { return param.effect == Effect::kScalesY; })) {
     check(options);
     declare(made_spec());
   }
@@ -115,17 +151,7 @@ class Router final : public Combinator {
   std::optional<Flattened> flattened(const Params&) const override { return std::nullopt; }
 
  protected:
-  Node describe_options() const override {
-    Node options = Node::map();
-    options["experts"] = Node::integer(experts_);
-    options["input"] = Node::text(input_);
-    options["per_head"] = Node::plain(per_head_);
-    options["top_k"] = Node::integer(top_k_);
-    options["renormalize"] = Node::boolean(renormalizes_);
-    options["balance"] = Node::number(balance_);
-    options["embedding"] = Node::integer(embedding_);
-    return options;
-  }
+  Node describe_options() const override { return options_node(options_); }
 
  private:
   EditSpec made_spec() const {
@@ -155,20 +181,23 @@ class Router final : public Combinator {
       options.fault("top_k", "expected at most the " + std::to_string(experts_) + " experts, found " + std::to_string(top_k_));
     if (renormalizes_ && top_k_ == 0) options.fault("renormalize", "without top_k the shares of the experts sum to one already");
     if (balance_ > 0 && top_k_ == 0) options.fault("balance", "the balancing loss is constant unless top_k leaves experts out");
-    if (embedding_ > 0 && input_ != "site")
-      options.fault("embedding", "a router that reads an embedding reads no other input; found input: " + input_);
+    if (embedding_ > 0 && input_ != RouterInput::kSite)
+      options.fault("embedding",
+                    "a router that reads an embedding reads no other input; found input: " +
+                        std::string(word_of(kRouterInputs, input_)));
     for (const Site& site : inner_.sites) {
-      if (input_ == "block_input" && site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) {
+      if (input_ == RouterInput::kBlockInput && site.kind != SiteKind::kLinear &&
+          site.kind != SiteKind::kActivation) {
         options.fault("input", "block_input is what enters a linear or activation site; " + site.name + " is a " +
                                    kind_name(site.kind) + " site");
       }
       const bool is_product =
           site.part == Part::kFfnMid || (site.part == Part::kFfnAct && !config_.has_gated_ffn);  // what enters ffn.down
-      if (input_ == "product" && (!is_product || child().kind != "affine"))
+      if (input_ == RouterInput::kProduct && (!is_product || child().kind != "affine"))
         options.fault("input", "product is for an affine edit at " + std::string(config_.has_gated_ffn ? "ffn.mid" : "ffn.act") +
                                    ", where it reads what enters ffn.down; found " + child().kind + " at " + site.name);
-      if (per_head_ != "true") continue;
-      if (input_ != "site" || embedding_ > 0)
+      if (per_head_ != PerHead::kYes) continue;
+      if (input_ != RouterInput::kSite || embedding_ > 0)
         options.fault("per_head", "a head routes on its own slice: expected input: site and no embedding");
       if (child().kind != "affine" || !is_per_head_site(site))
         options.fault("per_head", "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " + child().kind +
@@ -181,15 +210,16 @@ class Router final : public Combinator {
   }
 
   int64_t groups_of(const Site& site) const {
-    if (per_head_ == "false" || input_ != "site" || embedding_ > 0) return 1;
-    if (per_head_ != "true" && !(child().kind == "affine" && is_keys_or_values(site.part))) return 1;
+    if (per_head_ == PerHead::kNo || input_ != RouterInput::kSite || embedding_ > 0) return 1;
+    if (per_head_ != PerHead::kYes && !(child().kind == "affine" && is_keys_or_values(site.part))) return 1;
     const StackConfig& stack = site.stack == StackId::kNone ? config_.last() : config_.stack(site.stack);
     return is_keys_or_values(site.part) ? stack.key_heads : stack.heads;
   }
 
   int64_t width_of(const Site& site) const {
     if (embedding_ > 0) return embedding_;
-    return input_ == "block_input" ? site.input_width : input_width(*child().edit, site) / groups_of(site);
+    return input_ == RouterInput::kBlockInput ? site.input_width
+                                              : input_width(*child().edit, site) / groups_of(site);
   }
 
   // router: [E, W] -> [T, G, E]
@@ -207,7 +237,7 @@ class Router final : public Combinator {
       return at::softmax(spread_to_rows(view, graft::linear(own.to(router.scalar_type()), router, Tensor())), 1).unsqueeze(1);
     }
     const int64_t groups = groups_of(view.site);
-    const Tensor& read = input_ == "block_input" ? view.x : input;
+    const Tensor& read = input_ == RouterInput::kBlockInput ? view.x : input;
     const Tensor u = read.to(router.scalar_type()).reshape({read.size(0) * groups, -1});  // [T*G, W]
     return at::softmax(graft::linear(u, router, Tensor()), 1).view({read.size(0), groups, experts_});
   }
@@ -238,8 +268,10 @@ class Router final : public Combinator {
     context.losses->emplace_back(name + ".balance", site_loss * (balance_ / static_cast<double>(inner_.sites.size())));
   }
 
+  RouterOptions options_;
   int64_t experts_;
-  std::string input_, per_head_;
+  RouterInput input_;
+  PerHead per_head_;
   int64_t top_k_;
   bool renormalizes_;
   double balance_;
@@ -253,8 +285,11 @@ class Router final : public Combinator {
 
 const Method kRouter = {
     .name = "router",
+    .about = "experts of one edit, mixed for every token by a softmax",
+    .options = [] { return option_rows(RouterOptions{}); },
     .nesting = {nullptr, "the mean of routers is not a router of the mean", kChoosesExperts},
-    .make_around = [](Options& options, const EditTarget& target, std::vector<Child> children) -> std::unique_ptr<Edit> {
+    .make_around = [](Options& options, const EditTarget& target,
+                      std::vector<Child> children) -> std::unique_ptr<Edit> {
       return std::make_unique<Router>(options, target, std::move(children));
     },
     .refusal = &Nesting::no_router,

@@ -33,24 +33,48 @@ constexpr const char* kExpert = "expert.";
 
 std::string part_of(int64_t expert) { return kExpert + std::to_string(expert); }
 
+enum class ExpertsInit { kIndependent, kCopies };
+constexpr Name<ExpertsInit> kExpertsInits[] = {{ExpertsInit::kIndependent, "independent"},
+                                               {ExpertsInit::kCopies, "copies"}};
+
+struct StochasticOptions {
+  int64_t experts = 4;
+  std::vector<std::string> share = {};
+  ExpertsInit init = ExpertsInit::kIndependent;
+
+  void visit(OptionVisitor& v) {
+    v.integer("experts", experts, {1, 1024}, "number M of experts");
+    v.texts("share", share,
+            {"banks of tensors that all experts share, such as up, the second projection",
+             "[up], where the edit has it"});
+    v.choice("init", init, kExpertsInits, "every expert drawn anew, or all equal to the first");
+  }
+};
+
 class Stochastic final : public Combinator {
  public:
   Stochastic(Options& options, std::vector<Child> children)
-      : Combinator("stochastic", std::move(children)),
-        experts_(options.integer("experts", 4, 1, 1024)),
-        initial_(options.choice("init", "independent", {"independent", "copies"})),
-        inner_(child().edit->spec()) {
+      : Combinator("stochastic", std::move(children)), inner_(child().edit->spec()) {
     std::set<std::string> banks;
+    const ParamSpec* of_all_sites = nullptr;
     for (const ParamSpec& param : inner_.params) {
       if (param.role != Role::kTrained) continue;
-      if (!param.site) {
-        options.fault("", "an expert belongs to a site, but '" + param.name + "' of " + child().kind + " serves all of its sites");
-        return;
-      }
+      if (!param.site && of_all_sites == nullptr) of_all_sites = &param;
       if (param.bank.empty()) has_unnamed_bank_ = true;
       else banks.insert(param.bank);
     }
-    read_share(options, banks);
+    StochasticOptions defaults;
+    if (banks.contains("up")) defaults.share = {"up"};
+    options_ = read_options(options, defaults);
+    experts_ = options_.experts;
+    share_ = options_.share;
+    initial_ = options_.init;
+    if (of_all_sites != nullptr) {
+      options.fault("", "an expert belongs to a site, but '" + of_all_sites->name + "' of " +
+                            child().kind + " serves all of its sites");
+      return;
+    }
+    check_share(options, banks);
     // A buffer is what the trained tensors are relative to: their mean has a meaning only if all have the same.
     for (const ParamSpec& param : inner_.params)
       members_[param.name] = {param.site ? to_name(*param.site) : "", param.bank, param.role == Role::kBuffer || is_shared(param.bank)};
@@ -62,7 +86,9 @@ class Stochastic final : public Combinator {
   NamedTensors init(const Weights& weights, RandomKey key) const override {
     NamedTensors out;
     for (int64_t expert = -1; expert < experts_; ++expert) {
-      const RandomKey own = initial_ == "copies" ? key.with("copies") : key.with(static_cast<uint64_t>(expert + 1));
+      const RandomKey own = initial_ == ExpertsInit::kCopies
+                                ? key.with("copies")
+                                : key.with(static_cast<uint64_t>(expert + 1));
       for (const auto& [name, tensor] : child().edit->init(weights, own)) {
         if (members_.at(name).is_shared == (expert < 0)) out[(expert < 0 ? kShared : part_of(expert)) + "/" + name] = tensor;
       }
@@ -107,15 +133,7 @@ class Stochastic final : public Combinator {
   std::optional<Flattened> flattened(const Params&) const override { return std::nullopt; }
 
  protected:
-  Node describe_options() const override {
-    Node options = Node::map();
-    options["experts"] = Node::integer(experts_);
-    std::vector<Node> share;
-    for (const std::string& bank : share_) share.push_back(Node::text(bank));
-    options["share"] = Node::list(std::move(share));
-    options["init"] = Node::text(initial_);
-    return options;
-  }
+  Node describe_options() const override { return options_node(options_); }
 
  private:
   struct Member {
@@ -123,8 +141,7 @@ class Stochastic final : public Combinator {
     bool is_shared = false;
   };
 
-  void read_share(Options& options, const std::set<std::string>& banks) {
-    share_ = options.texts("share", banks.contains("up") ? std::vector<std::string>{"up"} : std::vector<std::string>{});
+  void check_share(Options& options, const std::set<std::string>& banks) const {
     for (const std::string& bank : share_) {
       if (banks.contains(bank)) continue;
       const std::vector<std::string> known(banks.begin(), banks.end());
@@ -189,9 +206,10 @@ class Stochastic final : public Combinator {
         });
   }
 
-  int64_t experts_;
+  StochasticOptions options_;
+  int64_t experts_ = 0;
   std::vector<std::string> share_;
-  std::string initial_;
+  ExpertsInit initial_ = ExpertsInit::kIndependent;
   const EditSpec& inner_;                  // of one expert
   std::map<std::string, Member> members_;  // by the child's name
   bool has_unnamed_bank_ = false;          // what the child derives under new names is made of its tensors
@@ -213,8 +231,11 @@ std::string name_without_members(const std::string& name) {
 
 const Method kStochastic = {
     .name = "stochastic",
+    .about = "experts of one edit, one of them drawn for each pass; afterwards their mean",
+    .options = [] { return option_rows(StochasticOptions{}); },
     .nesting = {nullptr, kChoosesExperts, kChoosesExperts},
-    .make_around = [](Options& options, const EditTarget&, std::vector<Child> children) -> std::unique_ptr<Edit> {
+    .make_around = [](Options& options, const EditTarget&,
+                      std::vector<Child> children) -> std::unique_ptr<Edit> {
       return std::make_unique<Stochastic>(options, std::move(children));
     },
     .refusal = &Nesting::no_stochastic};

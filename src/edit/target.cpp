@@ -4,24 +4,18 @@
 
 namespace graft {
 
-SiteChoice read_sites(Options& options, const EditTarget& target, const std::vector<std::string>& default_patterns) {
-  SiteChoice choice;
-  choice.patterns = options.texts("sites", default_patterns);
-  choice.layers = options.integers("layers", std::vector<int64_t>{}, -1000, 1000);
+void SiteChoice::visit(OptionVisitor& v) {
+  v.texts("sites", patterns, "places to edit, by pattern (doc/design.md, section 2)");
+  v.integers("layers", layers, {-1000, 1000},
+             "only these layers, counted from 0, or from the end with -1; []: all");
+}
+
+void SiteChoice::match(Options& options, const EditTarget& target) {
   try {
-    choice.sites = target.sites.match(choice.patterns, choice.layers);
+    sites = target.sites.match(patterns, layers);
   } catch (const InputError& error) {
     options.fault("sites", error.what());
   }
-  return choice;
-}
-
-void SiteChoice::describe(Node& options) const {
-  std::vector<Node> names, numbers;
-  for (const std::string& pattern : patterns) names.push_back(Node::text(pattern));
-  for (const int64_t layer : layers) numbers.push_back(Node::integer(layer));
-  options["sites"] = Node::list(std::move(names));
-  options["layers"] = Node::list(std::move(numbers));
 }
 
 }  // namespace graft

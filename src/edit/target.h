@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/option_visitor.h"
 #include "base/options.h"
 #include "model/config.h"
 #include "model/sites.h"
@@ -17,16 +18,23 @@ struct EditTarget {
   const Sites& sites;
 };
 
-// The options `sites` and `layers`, as written and as matched against the target.
+// The options `sites` and `layers`, and the sites of the target that they choose.
 struct SiteChoice {
   std::vector<std::string> patterns;
-  std::vector<int64_t> layers;
-  std::vector<Site> sites;
+  std::vector<int64_t> layers = {};
+  std::vector<Site> sites = {};
 
-  void describe(Node& options) const;  // adds both options
+  void visit(OptionVisitor& v);
+  // A fault is noted in `options` and gives no sites.
+  void match(Options& options, const EditTarget& target);
 };
 
-// A fault is noted in `options` and gives no sites.
-SiteChoice read_sites(Options& options, const EditTarget& target, const std::vector<std::string>& default_patterns);
+// read_options of a struct that has a SiteChoice `where`, which is then matched.
+template <class T>
+T read_options_at(Options& options, const EditTarget& target, T values) {
+  values = read_options(options, std::move(values));
+  values.where.match(options, target);
+  return values;
+}
 
 }  // namespace graft
