@@ -228,6 +228,14 @@ std::vector<std::string> apply_settings(const std::vector<std::string>& settings
   return notes;
 }
 
+std::string setting_help(const std::string& key) {
+  static const std::vector<OptionRow> rows = option_rows(RunConfig{});
+  for (const OptionRow& row : rows) {
+    if (row.name == key) return row.meaning;
+  }
+  throw InternalError("no setting is called " + quote(key));
+}
+
 void check_free_for_adapter(const std::string& out) {
   if (fs::exists(Path(out) / "adapter.json"))
     throw InputError("--out: '" + out + "' holds an adapter already; choose another folder");
@@ -267,10 +275,9 @@ DataConfig find_data(const std::string& path) {
 void add_precision(CLI::App& command, Precision& value) {
   command
       .add_option_function<std::string>(
-          "--precision",
-          [&value](const std::string& name) { value = name == "bf16" ? Precision::kBFloat16 : Precision::kFloat32; },
+          "--precision", [&value](const std::string& name) { value = value_of(kPrecisions, name); },
           "of the trunk: fp32 or bf16")
-      ->check(CLI::IsMember({"fp32", "bf16"}));
+      ->check(CLI::IsMember(words_of(kPrecisions)));
 }
 
 void check_tokenizer(const Provenance& provenance, const ModelText& text, const std::string& adapter, const std::string& model) {

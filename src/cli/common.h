@@ -39,6 +39,10 @@ std::vector<std::string> preset_names();
 std::vector<std::string> apply_settings(const std::vector<std::string>& settings, const EditTarget& target, std::string& source,
                                         Node& definition, Node& run);
 
+// What the declaration of a setting of the run ("data.eval") says it is, for the flag that stands
+// for it.
+std::string setting_help(const std::string& key);
+
 // Throws InputError where --out of a command that writes an adapter holds one already, or is the folder of a run.
 void check_free_for_adapter(const std::string& out);
 

@@ -1,8 +1,10 @@
 #include "cli/generation.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
+#include "base/error.h"
 #include "base/printable.h"
 #include "cli/common.h"
 #include "infer/generation_settings.h"
@@ -12,44 +14,59 @@ namespace graft {
 
 namespace {
 
-// A flag whose number becomes the setting `key`.
-template <typename Number>
-CLI::Option* add_number(CLI::App& command, GenerationFlags& flags, const char* flag, const char* key, const std::string& about) {
-  const auto put = [&flags, key](const Number& value) {
-    if constexpr (std::is_integral_v<Number>) flags.given[key] = Node::integer(value);
-    else flags.given[key] = Node::number(value);
+const OptionRow& declared(const std::string& setting) {
+  static const std::vector<OptionRow> rows = listed([](OptionVisitor& v) {
+    GenerateOptions options{.max_new_tokens = kAsFits};
+    visit_generation(v, options);
+  });
+  const auto found = std::find_if(rows.begin(), rows.end(),
+                                  [&](const OptionRow& row) { return row.name == setting; });
+  ensure(found != rows.end(), "flags of declared settings");
+  return *found;
+}
+
+// --top-k for top_k, with what the declaration says of it. `read` makes its value of the flag's.
+template <typename Value>
+CLI::Option* add_flag_of(CLI::App& command, GenerationFlags& flags, const std::string& setting,
+                         Node (*read)(Value value)) {
+  std::string flag = "--" + setting;
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  const OptionRow& row = declared(setting);
+  const auto put = [&flags, setting, read](const Value& value) {
+    flags.given[setting] = read(value);
   };
-  return command.add_option_function<Number>(flag, put, about)->group(kGenerationGroup);
+  return command
+      .add_option_function<Value>(
+          flag, put, row.meaning + " (default: the model's own, else " + row.usual + ")")
+      ->group(kGenerationGroup);
+}
+
+void add_integer(CLI::App& command, GenerationFlags& flags, const char* setting) {
+  const NumberLimits limits = declared(setting).limits.value();
+  add_flag_of<int64_t>(command, flags, setting, Node::integer)
+      ->check(CLI::Range(static_cast<int64_t>(limits.least), static_cast<int64_t>(limits.most)));
+}
+
+void add_number(CLI::App& command, GenerationFlags& flags, const char* setting) {
+  add_flag_of<double>(command, flags, setting, Node::number);
 }
 
 }  // namespace
 
 void add_generation(CLI::App& command, GenerationFlags& flags) {
-  const auto integer = [&](const char* flag, const char* key, const std::string& about, int least) {
-    add_number<int64_t>(command, flags, flag, key, about)->check(CLI::Range(least, 1 << 20));
-  };
-  const auto number = [&](const char* flag, const char* key, const std::string& about) {
-    add_number<double>(command, flags, flag, key, about);
-  };
-  integer("--max-new-tokens", "max_new_tokens",
-          "longest text to write (default: the model's own setting, else 128, or what its positions leave room for)", 1);
-  integer("--min-new-tokens", "min_new_tokens", "no end before so many tokens", 0);
-  number("--temperature", "temperature", "0: always the most probable token; 1: as the model says; more: wilder (default 0)");
-  integer("--top-k", "top_k", "draw from the k most probable tokens only", 0);
-  number("--top-p", "top_p", "draw from the most probable tokens that reach this probability together");
-  number("--repetition-penalty", "repetition_penalty", "above 1: tokens of the text so far become less probable");
-  integer("--no-repeat-ngram", "no_repeat_ngram", "no sequence of so many tokens twice", 0);
-  integer("--encoder-no-repeat-ngram", "encoder_no_repeat_ngram", "no sequence of so many tokens that stands in the prompt", 0);
+  add_integer(command, flags, "max_new_tokens");
+  add_integer(command, flags, "min_new_tokens");
+  add_number(command, flags, "temperature");
+  add_integer(command, flags, "top_k");
+  add_number(command, flags, "top_p");
+  add_number(command, flags, "repetition_penalty");
+  add_integer(command, flags, "no_repeat_ngram");
+  add_integer(command, flags, "encoder_no_repeat_ngram");
   command.add_option("--seed", flags.seed, "draws the tokens (default 0)")->check(not_negative())->group(kGenerationGroup);
-  integer("--beams", "beams", "beam search over so many texts", 1);
-  number("--length-penalty", "length_penalty", "of beam search: above 0 favours long texts (default 1)");
-  command
-      .add_option_function<std::string>(
-          "--early-stopping", [&flags](const std::string& name) { flags.given["early_stopping"] = Node::text(name); },
-          "of beam search: no (default), when no better text is likely; yes, when as many texts as beams are done; never, when "
-          "no better one is possible")
-      ->check(CLI::IsMember({"no", "yes", "never"}))
-      ->group(kGenerationGroup);
+  add_integer(command, flags, "beams");
+  add_number(command, flags, "length_penalty");
+  add_flag_of<std::string>(command, flags, "early_stopping", Node::text)
+      ->check(CLI::IsMember(words_of(kEarlyStoppings)));
   add_ignore_generation_config(command, flags.ignores_model);
 }
 

@@ -43,7 +43,7 @@ int merge(const MergeFlags& flags) {
   if (options.max_drift == 0) options.max_drift = flags.precision == Precision::kBFloat16 ? kDriftBFloat16 : kDriftFloat32;
   const MergeReport report =
       merge_adapter(loaded, *model, flags.model, read_probes(flags, loaded, model->config), flags.out, options);
-  std::printf("merged into %s (%s)\n", flags.out.c_str(), flags.precision == Precision::kBFloat16 ? "bf16" : "fp32");
+  std::printf("merged into %s (%s)\n", flags.out.c_str(), word_of(kPrecisions, flags.precision));
   std::printf("drift over %lld rows: at most %.3g, %.3g in the mean; the largest %s is %.3g\n",
               static_cast<long long>(report.probes), report.largest, report.mean, report.what.c_str(), report.largest_value);
   return 0;
@@ -62,9 +62,9 @@ void add_merge(CLI::App& app, Action& action) {
   command
       ->add_option_function<std::string>(
           "--dtype",
-          [flags](const std::string& name) { flags->precision = name == "bf16" ? Precision::kBFloat16 : Precision::kFloat32; },
+          [flags](const std::string& name) { flags->precision = value_of(kPrecisions, name); },
           "of the weights written: fp32 (default) or bf16")
-      ->check(CLI::IsMember({"fp32", "bf16"}));
+      ->check(CLI::IsMember(words_of(kPrecisions)));
   command
       ->add_option("--max-drift", flags->max_drift,
                    "largest difference of a logit let through, as a part of the largest logit where that is above 1 (default: "

@@ -164,8 +164,8 @@ void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, c
   std::fprintf(out, "\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training\n", static_cast<long long>(flags.length),
               plan.forward_flops / 1e6, plan.training_flops / 1e6);
   std::fprintf(out, "peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n",
-              static_cast<long long>(flags.batch_size), static_cast<long long>(flags.length),
-              flags.precision == Precision::kBFloat16 ? "bf16" : "fp32", bytes_text(plan.peak_bytes).c_str());
+               static_cast<long long>(flags.batch_size), static_cast<long long>(flags.length),
+               word_of(kPrecisions, flags.precision), bytes_text(plan.peak_bytes).c_str());
   if (step_seconds > 0) {
     std::fprintf(out, "measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,
                 count_text(static_cast<int64_t>(static_cast<double>(flags.batch_size * flags.length) / step_seconds)).c_str());

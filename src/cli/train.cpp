@@ -306,15 +306,14 @@ void add_train(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("train", "Train an adapter");
   auto flags = std::make_shared<TrainFlags>();
   command->add_option("config", flags->config, "run.yaml with the same keys as --set; flags win over it");
-  command->add_option("--model", flags->model,
-                      "the frozen model: a folder with config.json, *.safetensors and a tokenizer, or a GGUF file");
+  command->add_option("--model", flags->model, setting_help("model"));
   add_ignored_keys(*command, flags->ignored_keys);
-  command->add_option("--task", flags->task, "ready task (sst2, cola, mail, ...), YAML file, or text:LABEL,LABEL");
+  command->add_option("--task", flags->task, setting_help("task"));
   command->add_option("--data", flags->data, "training rows (TSV, CSV, JSONL, JSON), or a folder with train.* and dev.*");
-  command->add_option("--eval", flags->eval, "rows to evaluate on during training");
-  command->add_option("--test", flags->test, "rows to score once at the end");
+  command->add_option("--eval", flags->eval, setting_help("data.eval"));
+  command->add_option("--test", flags->test, setting_help("data.test"));
   command->add_option("--adapter", flags->adapter, "what to train: a preset (lora, full, bitfit, head, ...) or a YAML file");
-  command->add_option("--out", flags->out, "folder of the run; must not hold a run yet");
+  command->add_option("--out", flags->out, setting_help("out"));
   command->add_option("--set", flags->settings,
                       "key=value, such as epochs=5 learning_rate=1e-4 data.held_out=0.1 adapter.rank=4; may be given several times");
   command->add_flag("--find-rate", flags->finds_rate,
@@ -325,9 +324,11 @@ void add_train(CLI::App& app, Action& action) {
   add_ignore_generation_config(*command, flags->ignores_generation);
   command->add_flag("--quiet", flags->is_quiet, "no progress, no summary");
   command->footer(
-      "Example:\n  graft train --model models/minilm --task sst2 --data glue/SST-2 --adapter lora --out runs/sst2 --set "
+      "Example:\n  graft train --model models/minilm --task sst2 --data glue/SST-2 --adapter lora "
+      "--out runs/sst2 --set "
       "epochs=2\n"
-      "Keys of --set: see doc/run_folder.md. Ctrl-C finishes the step and writes a checkpoint.");
+      "Keys of --set: graft inspect settings; options of an edit: graft inspect method. Ctrl-C "
+      "finishes the step and writes a checkpoint.");
   command->callback([flags, &action] {
     take_run_file(*flags);
     action = [flags] { return with_memory_need({0, kLowerMemory}, [&] { return train(*flags); }); };

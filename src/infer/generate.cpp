@@ -199,12 +199,11 @@ std::vector<std::vector<Generated>> search_beams(const Model& model, const std::
 }  // namespace
 
 void check_generation(const GenerateOptions& options, const ModelConfig& config) {
-  constexpr int64_t kMost = 1 << 20, kMostBeams = 1024;
   if (options.max_total_tokens < 0 || options.max_total_tokens > ModelConfig::kAnyLength)
     throw InputError("max_total_tokens: expected 0 (no bound) or more, found " + std::to_string(options.max_total_tokens));
   const bool counts_new = options.max_total_tokens == 0;
-  if (counts_new && (options.max_new_tokens < 1 || options.max_new_tokens > kMost)) {
-    throw InputError("max_new_tokens: expected 1.." + std::to_string(kMost) + ", found " +
+  if (counts_new && (options.max_new_tokens < 1 || options.max_new_tokens > kMostNewTokens)) {
+    throw InputError("max_new_tokens: expected 1.." + std::to_string(kMostNewTokens) + ", found " +
                      std::to_string(options.max_new_tokens));
   }
   check_sampling(options.sampling, config.vocabulary);

@@ -11,6 +11,8 @@
 
 namespace graft {
 
+constexpr int64_t kMostNewTokens = 1 << 20, kMostBeams = 1024;
+
 struct GenerateOptions {
   int64_t max_new_tokens = 128;
   int64_t max_total_tokens = 0;   // of a text, its prompt or start token included; above 0 it counts instead of max_new_tokens

@@ -8,9 +8,7 @@ namespace graft {
 
 namespace {
 
-constexpr int64_t kMostTokens = 1 << 20, kMostIds = int64_t{1} << 31;
-
-const std::vector<std::string> kEarlyStopping = {"no", "yes", "never"};  // in the order of the enum
+constexpr int64_t kMostIds = int64_t{1} << 31;
 
 Node id_list(const std::vector<int64_t>& ids) {
   std::vector<Node> items;
@@ -31,6 +29,17 @@ std::vector<std::vector<int64_t>> read_words(Options& options, const char* key) 
   }
   if (!is_good) options.fault(key, "expected a list of lists of tokens, found " + to_json(*list, -1));
   return words;
+}
+
+OptionForm words_form(const char* key, std::vector<std::vector<int64_t>>& words) {
+  const auto write = [&words] {
+    std::vector<Node> lists;
+    for (const std::vector<int64_t>& word : words) lists.push_back(id_list(word));
+    return Node::list(std::move(lists));
+  };
+  return {.values = "a list of lists of tokens",
+          .read = [&words, key](Options& options) { words = read_words(options, key); },
+          .write = write};
 }
 
 bool is_above(const Node* number, double bound) { return number != nullptr && std::stod(number->scalar) > bound; }
@@ -63,55 +72,55 @@ Node that_count(const Node& own, Node model) {
 
 }  // namespace
 
+void visit_generation(OptionVisitor& v, GenerateOptions& o) {
+  SamplingOptions& s = o.sampling;
+  v.integer("max_new_tokens", o.max_new_tokens, {kAsFits, kMostNewTokens},
+            "longest text to write; 0: 128, or what the model's positions leave room for");
+  v.integer(
+      "max_total_tokens", o.max_total_tokens, {0, ModelConfig::kAnyLength},
+      "longest text with its prompt or start token; above 0 it counts instead of max_new_tokens");
+  v.integer("beams", o.beams, {1, kMostBeams}, "beam search over so many texts");
+  v.number("length_penalty", o.length_penalty, {-100, 100},
+           "of beam search: above 0 favours long texts");
+  v.choice("early_stopping", o.early_stopping, kEarlyStoppings,
+           "of beam search: when no better text is likely; when as many texts as beams are done; "
+           "when no better one is possible");
+  v.number("temperature", s.temperature, {0, 1e6},
+           "0: always the most probable token; 1: as the model says; more: wilder");
+  v.integer("top_k", s.top_k, {0, 1 << 24},
+            "draw from the k most probable tokens only; 0: from all");
+  v.number("top_p", s.top_p, {1e-9, 1},
+           "draw from the most probable tokens that reach this probability together");
+  v.number("repetition_penalty", s.repetition_penalty, {1e-3, 1e3},
+           "above 1: tokens of the text so far become less probable");
+  v.integer("no_repeat_ngram", s.no_repeat_ngram, {0, kMostNewTokens},
+            "no sequence of so many tokens twice; 0: off");
+  v.integer("encoder_no_repeat_ngram", s.encoder_no_repeat_ngram, {0, kMostNewTokens},
+            "no sequence of so many tokens that stands in the prompt; 0: off");
+  v.option("bad_words", words_form("bad_words", s.bad_words),
+           "sequences of tokens that never stand in a text");
+  v.integer("min_new_tokens", s.min_new_tokens, {0, kMostNewTokens},
+            "no end before so many tokens");
+  v.integer("min_total_tokens", s.min_total_tokens, {0, ModelConfig::kAnyLength},
+            "no end before the text has so many tokens with its prompt or start token");
+  v.integer("forced_bos", s.forced_bos, {-1, kMostIds},
+            "the token behind a text's first; -1: none is forced");
+  v.integers("forced_eos", s.forced_eos, {0, kMostIds},
+             "tokens of which one ends a text of the greatest length");
+  v.integers("suppress_tokens", s.suppress_tokens, {-kMostIds, kMostIds},
+             "tokens that are never written");
+  v.integers("begin_suppress_tokens", s.begin_suppress_tokens, {-kMostIds, kMostIds},
+             "tokens that are never written first");
+}
+
 GenerateOptions read_generation(Options& options) {
   GenerateOptions out{.max_new_tokens = kAsFits};
-  out.max_new_tokens = options.integer("max_new_tokens", out.max_new_tokens, 0, kMostTokens);
-  out.max_total_tokens = options.integer("max_total_tokens", 0, 0, ModelConfig::kAnyLength);
-  out.beams = options.integer("beams", out.beams, 1, 1024);
-  out.length_penalty = options.number("length_penalty", out.length_penalty, -100, 100);
-  const std::string early = options.choice("early_stopping", "no", kEarlyStopping);
-  out.early_stopping =
-      static_cast<EarlyStopping>(std::find(kEarlyStopping.begin(), kEarlyStopping.end(), early) - kEarlyStopping.begin());
-  SamplingOptions& sampling = out.sampling;
-  sampling.temperature = options.number("temperature", sampling.temperature, 0, 1e6);
-  sampling.top_k = options.integer("top_k", sampling.top_k, 0, 1 << 24);
-  sampling.top_p = options.number("top_p", sampling.top_p, 1e-9, 1);
-  sampling.repetition_penalty = options.number("repetition_penalty", sampling.repetition_penalty, 1e-3, 1e3);
-  sampling.no_repeat_ngram = options.integer("no_repeat_ngram", 0, 0, kMostTokens);
-  sampling.encoder_no_repeat_ngram = options.integer("encoder_no_repeat_ngram", 0, 0, kMostTokens);
-  sampling.bad_words = read_words(options, "bad_words");
-  sampling.min_new_tokens = options.integer("min_new_tokens", 0, 0, kMostTokens);
-  sampling.min_total_tokens = options.integer("min_total_tokens", 0, 0, ModelConfig::kAnyLength);
-  sampling.forced_bos = options.integer("forced_bos", -1, -1, kMostIds);
-  const std::vector<int64_t> none;
-  sampling.forced_eos = options.integers("forced_eos", none, 0, kMostIds);
-  sampling.suppress_tokens = options.integers("suppress_tokens", none, -kMostIds, kMostIds);
-  sampling.begin_suppress_tokens = options.integers("begin_suppress_tokens", none, -kMostIds, kMostIds);
+  read_shown(options, [&](OptionVisitor& v) { visit_generation(v, out); });
   return out;
 }
 
-Node generation_node(const GenerateOptions& generation) {
-  const SamplingOptions& sampling = generation.sampling;
-  std::vector<Node> words;
-  for (const std::vector<int64_t>& word : sampling.bad_words) words.push_back(id_list(word));
-  return Node::map({{"max_new_tokens", Node::integer(generation.max_new_tokens)},
-                    {"max_total_tokens", Node::integer(generation.max_total_tokens)},
-                    {"beams", Node::integer(generation.beams)},
-                    {"length_penalty", Node::number(generation.length_penalty)},
-                    {"early_stopping", Node::text(kEarlyStopping[static_cast<size_t>(generation.early_stopping)])},
-                    {"temperature", Node::number(sampling.temperature)},
-                    {"top_k", Node::integer(sampling.top_k)},
-                    {"top_p", Node::number(sampling.top_p)},
-                    {"repetition_penalty", Node::number(sampling.repetition_penalty)},
-                    {"no_repeat_ngram", Node::integer(sampling.no_repeat_ngram)},
-                    {"encoder_no_repeat_ngram", Node::integer(sampling.encoder_no_repeat_ngram)},
-                    {"bad_words", Node::list(std::move(words))},
-                    {"min_new_tokens", Node::integer(sampling.min_new_tokens)},
-                    {"min_total_tokens", Node::integer(sampling.min_total_tokens)},
-                    {"forced_bos", Node::integer(sampling.forced_bos)},
-                    {"forced_eos", id_list(sampling.forced_eos)},
-                    {"suppress_tokens", id_list(sampling.suppress_tokens)},
-                    {"begin_suppress_tokens", id_list(sampling.begin_suppress_tokens)}});
+Node generation_node(GenerateOptions options) {
+  return written([&](OptionVisitor& v) { visit_generation(v, options); });
 }
 
 Node unusual_generation(const GenerateOptions& options) {

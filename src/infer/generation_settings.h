@@ -5,16 +5,22 @@
 #include <string>
 
 #include "base/document.h"
-#include "base/options.h"
+#include "base/option_visitor.h"
 #include "infer/texts.h"
 
 namespace graft {
 
+inline constexpr Name<EarlyStopping> kEarlyStoppings[] = {
+    {EarlyStopping::kNo, "no"}, {EarlyStopping::kYes, "yes"}, {EarlyStopping::kNever, "never"}};
+
+// Every setting. What ends a text and the seed are not among them.
+void visit_generation(OptionVisitor& v, GenerateOptions& options);
+
 // Of a map of settings, by the names of doc/run_folder.md; what is missing has its usual value. Faults go to `options`.
 GenerateOptions read_generation(Options& options);
 
-// Every setting; read_generation gives equal options. What ends a text and the seed are not among them.
-Node generation_node(const GenerateOptions& options);
+// Every setting; read_generation gives equal options.
+Node generation_node(GenerateOptions options);
 
 // Those of generation_node that have other than their usual values.
 Node unusual_generation(const GenerateOptions& options);

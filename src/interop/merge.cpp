@@ -80,7 +80,7 @@ Node bare_definition(const Adapter& adapter) {
 Node report_node(const MergeReport& report, const MergeOptions& options, const LoadedAdapter& loaded) {
   Node node = Node::map({{"version", Node::integer(1)},
                          {"adapter", loaded.adapter.describe()},
-                         {"precision", Node::text(options.precision == Precision::kBFloat16 ? "bf16" : "fp32")},
+                         {"precision", Node::text(word_of(kPrecisions, options.precision))},
                          {"probes", Node::integer(report.probes)},
                          {"largest_drift", Node::number(report.largest)},
                          {"mean_drift", Node::number(report.mean)},

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/names.h"
 #include "model/place.h"
 #include "tensor/named_tensors.h"
 #include "tensor/vocabulary_loss.h"
@@ -23,6 +24,8 @@
 namespace graft {
 
 enum class Precision { kFloat32, kBFloat16, kFloat64 };  // of the trunk; kFloat64 is for gradient checks
+inline constexpr Name<Precision> kPrecisions[] = {{Precision::kFloat32, "fp32"},
+                                                  {Precision::kBFloat16, "bf16"}};
 
 at::ScalarType scalar_type(Precision precision);
 

@@ -8,6 +8,7 @@
 
 #include "base/document.h"
 #include "base/files.h"
+#include "base/option_visitor.h"
 #include "data/mixture.h"
 #include "infer/texts.h"
 #include "model/weights.h"
@@ -39,6 +40,8 @@ enum class Idle {
 struct AdafactorConfig {
   int64_t first_step = 0;           // what the step counter starts at: a restored T5 starts at 1,100,000
   bool scales_by_parameter = true;  // the step is relative to the size of the tensor
+
+  void visit(OptionVisitor& v);
 };
 
 // A data set that is evaluated by a task of its own.
@@ -60,6 +63,8 @@ struct DataConfig {
   bool splits_eval =
       false;  // eval chooses on one part of its rows and is tested on the rest, drawn by the run's seed (ReFT's GLUE protocol)
   int64_t eval_rows = 0;  // the same of eval
+
+  void visit(OptionVisitor& v);
 };
 
 // What says how many steps a run has.
@@ -109,6 +114,8 @@ struct RunConfig {
   std::vector<std::string> suggested =
       {};  // keys ("adafactor.first_step") that a preset gave and the user did not; no part of the document
 
+  // Every setting (train/settings.cpp).
+  void visit(OptionVisitor& v);
   bool is_suggested(const std::string& key) const;
 };
 

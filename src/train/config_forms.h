@@ -1,0 +1,20 @@
+// Inside src/train: settings whose values have a form of their own, such as "500 steps".
+#pragma once
+
+#include <vector>
+
+#include "base/option_visitor.h"
+#include "train/config.h"
+
+namespace graft::detail {
+
+constexpr int64_t kMostSteps = int64_t{1} << 40, kMostRows = int64_t{1} << 40;
+constexpr double kMostEpochs = 1e6;
+
+OptionForm period_form(const char* key, Period& value);
+OptionForm warmup_form(Warmup& value);
+OptionForm mixture_form(std::vector<MixturePart>& value);
+OptionForm eval_tasks_form(std::vector<EvalTask>& value);
+OptionForm lengths_form(std::vector<RunLength>& value);
+
+}  // namespace graft::detail
