@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <map>
 
 #include "base/error.h"
 #include "base/printable.h"
@@ -15,11 +14,11 @@ namespace graft {
 
 namespace {
 
-const std::map<std::string, Routing> kRoutings = {{"merged", Routing::kMerged},
-                                                  {"random", Routing::kRandom},
-                                                  {"fixed", Routing::kFixed},
-                                                  {"ensemble-logits", Routing::kEnsembleLogits},
-                                                  {"ensemble-probabilities", Routing::kEnsembleProbabilities}};
+constexpr Name<Routing> kRoutings[] = {{Routing::kEnsembleLogits, "ensemble-logits"},
+                                       {Routing::kEnsembleProbabilities, "ensemble-probabilities"},
+                                       {Routing::kFixed, "fixed"},
+                                       {Routing::kMerged, "merged"},
+                                       {Routing::kRandom, "random"}};
 
 void check_routing(const Subject& subject, const SubjectFlags& flags) {
   if (flags.route.routing == Routing::kMerged) return;
@@ -132,13 +131,12 @@ void add_subject(CLI::App& command, SubjectFlags& flags) {
   add_max_length(command, flags.max_length);
   add_precision(command, flags.precision);
   add_threads(command, flags.threads);
-  std::vector<std::string> names;
-  for (const auto& [name, routing] : kRoutings) names.push_back(name);
   command
       .add_option_function<std::string>(
-          "--routing", [&flags](const std::string& name) { flags.route.routing = kRoutings.at(name); },
+          "--routing",
+          [&flags](const std::string& name) { flags.route.routing = value_of(kRoutings, name); },
           "experts of a stochastic mixture (default: merged)")
-      ->check(CLI::IsMember(names));
+      ->check(CLI::IsMember(words_of(kRoutings)));
   command
       .add_option_function<int64_t>(
           "--routes",

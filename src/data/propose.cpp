@@ -293,12 +293,7 @@ Proposal generation_of(const Proposer& proposer, const Table& table, const std::
 }
 
 std::string format_yaml(std::optional<TableFormat> format) {
-  static const std::vector<std::pair<TableFormat, const char*>> kFormats = {
-      {TableFormat::kTsv, "tsv"}, {TableFormat::kCsv, "csv"}, {TableFormat::kJsonl, "jsonl"}, {TableFormat::kJson, "json"}};
-  for (const auto& [known, word] : kFormats) {
-    if (format == known) return std::string("format: ") + word + "\n";
-  }
-  return "";
+  return format ? std::string("format: ") + word_of(kTableFormats, *format) + "\n" : "";
 }
 
 // `is_headless`: the columns' names are ours.

@@ -24,10 +24,15 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/names.h"
 
 namespace graft {
 
 enum class TableFormat { kTsv, kCsv, kJsonl, kJson, kE2e, kWebNlg, kDart };
+inline constexpr Name<TableFormat> kTableFormats[] = {
+    {TableFormat::kTsv, "tsv"},   {TableFormat::kCsv, "csv"}, {TableFormat::kJsonl, "jsonl"},
+    {TableFormat::kJson, "json"}, {TableFormat::kE2e, "e2e"}, {TableFormat::kWebNlg, "webnlg"},
+    {TableFormat::kDart, "dart"}};
 
 // What a cell was in the file. TSV and CSV know texts only.
 enum class CellKind : uint8_t {

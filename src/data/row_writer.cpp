@@ -9,10 +9,8 @@ namespace graft {
 
 namespace {
 
-const std::vector<std::pair<std::string, TableFormat>> kFormats = {{"jsonl", TableFormat::kJsonl},
-                                                                   {"json", TableFormat::kJson},
-                                                                   {"csv", TableFormat::kCsv},
-                                                                   {"tsv", TableFormat::kTsv}};
+constexpr TableFormat kRowFormats[] = {TableFormat::kJsonl, TableFormat::kJson, TableFormat::kCsv,
+                                       TableFormat::kTsv};
 
 bool is_delimited(TableFormat format) { return format == TableFormat::kCsv || format == TableFormat::kTsv; }
 
@@ -31,18 +29,13 @@ std::string cell_of(const Node& value) {
 const std::vector<std::string>& row_format_names() {
   static const std::vector<std::string> kNames = [] {
     std::vector<std::string> names;
-    for (const auto& [name, format] : kFormats) names.push_back(name);
+    for (const TableFormat format : kRowFormats) names.emplace_back(word_of(kTableFormats, format));
     return names;
   }();
   return kNames;
 }
 
-TableFormat row_format(const std::string& name) {
-  for (const auto& [known, format] : kFormats) {
-    if (known == name) return format;
-  }
-  throw InternalError("unknown row format");
-}
+TableFormat row_format(const std::string& name) { return value_of(kTableFormats, name); }
 
 std::string row_format_name(TableFormat format) {
   for (const auto& [name, known] : kFormats) {
@@ -56,8 +49,8 @@ TableFormat row_format_of(const Path& path, const std::string& flag) {
   std::string extension = path.extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  for (const auto& [name, format] : kFormats) {
-    if (extension == "." + name) return format;
+  for (const TableFormat format : kRowFormats) {
+    if (extension == std::string(".") + word_of(kTableFormats, format)) return format;
   }
   throw InputError(flag + ": expected a file name ending in .jsonl, .json, .csv or .tsv, found " + quote(path.filename().string()) +
                    "; rename it, or give --format " + joined(row_format_names(), "or"));

@@ -14,41 +14,13 @@ namespace graft {
 
 namespace {
 
-const std::vector<std::pair<std::string, TableFormat>>& format_names() {
-  static const std::vector<std::pair<std::string, TableFormat>> kNames = {
-      {"tsv", TableFormat::kTsv}, {"csv", TableFormat::kCsv},       {"jsonl", TableFormat::kJsonl}, {"json", TableFormat::kJson},
-      {"e2e", TableFormat::kE2e}, {"webnlg", TableFormat::kWebNlg}, {"dart", TableFormat::kDart}};
-  return kNames;
-}
+constexpr Name<TaskKind> kTaskKinds[] = {{TaskKind::kClassification, "classification"},
+                                         {TaskKind::kRegression, "regression"},
+                                         {TaskKind::kGeneration, "generation"},
+                                         {TaskKind::kChoice, "choice"}};
 
-const std::vector<std::pair<std::string, TaskKind>>& kind_names() {
-  static const std::vector<std::pair<std::string, TaskKind>> kNames = {{"classification", TaskKind::kClassification},
-                                                                       {"regression", TaskKind::kRegression},
-                                                                       {"generation", TaskKind::kGeneration},
-                                                                       {"choice", TaskKind::kChoice}};
-  return kNames;
-}
-
-template <typename T>
-std::vector<std::string> names_of(const std::vector<std::pair<std::string, T>>& table) {
-  std::vector<std::string> names;
-  for (const auto& [name, value] : table) names.push_back(name);
-  return names;
-}
-
-template <typename T>
-const std::string& name_in(const std::vector<std::pair<std::string, T>>& table, T value) {
-  return std::find_if(table.begin(), table.end(), [&](const auto& entry) { return entry.second == value; })->first;
-}
-
-// The value of a name that Options has checked; an unknown one, whose fault is noted, counts as the first.
-template <typename T>
-T value_in(const std::vector<std::pair<std::string, T>>& table, const std::string& name) {
-  for (const auto& [known, value] : table) {
-    if (known == name) return value;
-  }
-  return table.front().second;
-}
+constexpr Name<TruncationSide> kTruncationSides[] = {{TruncationSide::kRight, "right"},
+                                                     {TruncationSide::kLeft, "left"}};
 
 // "SST-2", "sst_2" and "sst2" are one name.
 std::string plain_name(std::string_view name) {
@@ -185,7 +157,8 @@ void read_labelled(Options& options, Task& task) {
 }
 
 // prompt, target and what belongs to them.
-void read_texts(Options& options, Task& task, const std::string& kind) {
+void read_texts(Options& options, Task& task) {
+  const std::string kind = word_of(kTaskKinds, task.kind);
   for (const char* key : {"text", "second", "label", "labels", "spellings", "positive", "cloze"}) {
     if (options.has(key))
       options.fault(key, "a " + kind + " has prompt and target instead; remove it, or set kind: classification");
@@ -210,17 +183,16 @@ Task parse_task(const Node& node, const std::string& source) {
   options.ignore("about");  // for `graft inspect tasks`
   Task task;
   task.name = options.text("name", std::nullopt);
-  const std::string kind = options.choice("kind", "classification", names_of(kind_names()));
-  task.kind = value_in(kind_names(), kind);
+  task.kind = options.choice("kind", TaskKind::kClassification, kTaskKinds);
   task.id_column = optional_text(options, "id");
   task.embedding_column = optional_text(options, "embedding");
   if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression) read_labelled(options, task);
-  else read_texts(options, task, kind);
+  else read_texts(options, task);
   task.truncation_side =
-      options.choice("truncation_side", "right", {"right", "left"}) == "left" ? TruncationSide::kLeft : TruncationSide::kRight;
+      options.choice("truncation_side", TruncationSide::kRight, kTruncationSides);
   read_columns(options, task);
   if (options.has("format"))
-    task.format = value_in(format_names(), options.choice("format", std::nullopt, names_of(format_names())));
+    task.format = options.choice("format", TableFormat::kTsv, kTableFormats);
   if (options.has("delimiter")) task.delimiter = read_delimiter(options);
   if (task.delimiter != '\0' && task.format && task.format != TableFormat::kCsv)
     options.fault("delimiter", "only CSV has one to choose; set format: csv, or remove it");
@@ -238,7 +210,7 @@ Node task_to_node(const Task& task) {
   };
   Node node = Node::map();
   node["name"] = Node::text(task.name);
-  node["kind"] = Node::text(name_in(kind_names(), task.kind));
+  node["kind"] = Node::text(word_of(kTaskKinds, task.kind));
   if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression) {
     node["text"] = Node::text(task.text.text);
     if (task.second) node["second"] = Node::text(task.second->text);
@@ -257,8 +229,8 @@ Node task_to_node(const Task& task) {
   }
   detail::write_text_parts(node, task);
   if (!task.columns.empty()) node["columns"] = texts(task.columns);
-  if (task.format) node["format"] = Node::text(name_in(format_names(), *task.format));
-  node["truncation_side"] = Node::text(task.truncation_side == TruncationSide::kLeft ? "left" : "right");
+  if (task.format) node["format"] = Node::text(word_of(kTableFormats, *task.format));
+  node["truncation_side"] = Node::text(word_of(kTruncationSides, task.truncation_side));
   if (task.delimiter != '\0') node["delimiter"] = Node::text(std::string(1, task.delimiter));
   node["metrics"] = texts(task.metrics);
   node["primary"] = Node::text(task.primary_metric);

@@ -24,6 +24,13 @@ namespace {
 
 constexpr size_t kMaxOptions = 10000;
 
+constexpr Name<LossOn> kLosses[] = {{LossOn::kTarget, "target"}, {LossOn::kAll, "all"}};
+constexpr Name<PromptEnd> kPromptEnds[] = {{PromptEnd::kNone, "none"}, {PromptEnd::kEos, "eos"}};
+constexpr Name<OptionScore> kOptionScores[] = {{OptionScore::kSum, "sum"},
+                                               {OptionScore::kMean, "mean"}};
+constexpr Name<TargetForm> kTargetForms[] = {
+    {TargetForm::kByCell, "cell"}, {TargetForm::kIndex, "index"}, {TargetForm::kText, "text"}};
+
 std::optional<std::string> optional_text(Options& options, std::string_view key) {
   if (!options.has(key)) return std::nullopt;
   return options.text(key, std::nullopt);
@@ -55,10 +62,10 @@ Prompt read_prompt(Options& options) {
 std::string read_chat(Options& options) { return options.choice("chat", "none", chat_names()); }
 
 PromptEnd read_prompt_end(Options& options, const std::string& chat) {
-  const bool is_eos = options.choice("prompt_end", "none", {"none", "eos"}) == "eos";
-  if (is_eos && chat != "none")
+  const PromptEnd end = options.choice("prompt_end", PromptEnd::kNone, kPromptEnds);
+  if (end == PromptEnd::kEos && chat != "none")
     options.fault("prompt_end", "a chat format says itself how a prompt ends; remove it, or set chat: none");
-  return is_eos ? PromptEnd::kEos : PromptEnd::kNone;
+  return end;
 }
 
 AnswerRule read_answer(Options& options) {
@@ -155,8 +162,8 @@ void write_generation(Node& node, const Generation& generation) {
   if (generation.references_column) node["references"] = Node::text(*generation.references_column);
   node["group_references"] = Node::boolean(generation.group_references);
   node["chat"] = Node::text(generation.chat);
-  node["loss"] = Node::text(generation.loss == LossOn::kAll ? "all" : "target");
-  node["prompt_end"] = Node::text(generation.prompt_end == PromptEnd::kEos ? "eos" : "none");
+  node["loss"] = Node::text(word_of(kLosses, generation.loss));
+  node["prompt_end"] = Node::text(word_of(kPromptEnds, generation.prompt_end));
   if (!generation.stop.empty()) node["stop"] = Node::texts(generation.stop);
   if (generation.answer) node["answer"] = answer_node(*generation.answer);
 }
@@ -181,10 +188,10 @@ void write_choice(Node& node, const Choice& choice) {
   if (choice.as) node["as"] = Node::text(choice.as->text);
   node["target"] = Node::text(choice.target_column);
   if (choice.target_form != TargetForm::kByCell)
-    node["target_form"] = Node::text(choice.target_form == TargetForm::kIndex ? "index" : "text");
+    node["target_form"] = Node::text(word_of(kTargetForms, choice.target_form));
   node["chat"] = Node::text(choice.chat);
-  node["prompt_end"] = Node::text(choice.prompt_end == PromptEnd::kEos ? "eos" : "none");
-  node["score"] = Node::text(choice.score == OptionScore::kMean ? "mean" : "sum");
+  node["prompt_end"] = Node::text(word_of(kPromptEnds, choice.prompt_end));
+  node["score"] = Node::text(word_of(kOptionScores, choice.score));
 }
 
 }  // namespace
@@ -223,7 +230,7 @@ void read_generation(Options& options, Task& task) {
   out.references_column = optional_text(options, "references");
   out.group_references = options.boolean("group_references", false);
   out.chat = read_chat(options);
-  out.loss = options.choice("loss", "target", {"target", "all"}) == "all" ? LossOn::kAll : LossOn::kTarget;
+  out.loss = options.choice("loss", LossOn::kTarget, kLosses);
   out.prompt_end = read_prompt_end(options, out.chat);
   out.stop = options.texts("stop", std::vector<std::string>{});
   if (std::find(out.stop.begin(), out.stop.end(), "") != out.stop.end())
@@ -247,11 +254,10 @@ void read_choice(Options& options, Task& task) {
     check_wrapping(options, *out.as);
   }
   out.target_column = options.text("target", std::nullopt);
-  const std::string form = options.choice("target_form", "cell", {"cell", "index", "text"});
-  out.target_form = form == "index" ? TargetForm::kIndex : form == "text" ? TargetForm::kText : TargetForm::kByCell;
+  out.target_form = options.choice("target_form", TargetForm::kByCell, kTargetForms);
   out.chat = read_chat(options);
   out.prompt_end = read_prompt_end(options, out.chat);
-  out.score = options.choice("score", "sum", {"sum", "mean"}) == "mean" ? OptionScore::kMean : OptionScore::kSum;
+  out.score = options.choice("score", OptionScore::kSum, kOptionScores);
   task.choice = std::move(out);
 }
 
