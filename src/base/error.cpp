@@ -7,8 +7,14 @@
 
 namespace graft {
 
-void ensure(bool claim, std::string_view message) {
-  if (!claim) throw InternalError(std::string(message));
+void ensure(bool claim, std::string_view message, const char* file, int line) {
+  if (claim) return;
+  constexpr std::string_view kSources = "/src/";
+  std::string_view place = file;
+  if (const size_t found = place.rfind(kSources); found != std::string_view::npos)
+    place.remove_prefix(found + kSources.size());
+  throw InternalError(std::string(message) + " (" + std::string(place) + ":" +
+                      std::to_string(line) + ")");
 }
 
 void with_context(std::string_view doing, const std::function<void()>& f) {

@@ -40,8 +40,11 @@ class InternalError : public Error {
   explicit InternalError(const std::string& message) : Error(message, ExitCode::kBug) {}
 };
 
-// Throws InternalError with `message` unless `claim` holds. Never used on input.
-void ensure(bool claim, std::string_view message);
+// Throws InternalError with `message` and the place of the call, "one adapter per lane
+// (edit/lanes.cpp:169)", unless `claim` holds. Never used on input. (std::source_location is beyond
+// the oldest compilers that build this.)
+void ensure(bool claim, std::string_view message, const char* file = __builtin_FILE(),
+            int line = __builtin_LINE());
 
 // Runs `f`; an Error that escapes gets the line "while <doing>" added and keeps its class.
 void with_context(std::string_view doing, const std::function<void()>& f);

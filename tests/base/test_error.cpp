@@ -65,7 +65,11 @@ TEST(Errors, CarryTheirExitCode) {
   EXPECT_EQ(IoError("x").code(), ExitCode::kSystem);
   EXPECT_EQ(InternalError("x").code(), ExitCode::kBug);
   EXPECT_NO_THROW(ensure(true, "x"));
-  EXPECT_EQ(message_of<InternalError>([] { ensure(false, "a broken claim"); }), "a broken claim");
+  EXPECT_EQ(message_of<InternalError>(
+                [] { ensure(false, "a claim", "/a/src/b/src/edit/lanes.cpp", 169); }),
+            "a claim (edit/lanes.cpp:169)");
+  const std::string here = "test_error.cpp:" + std::to_string(__LINE__ + 1) + ")";
+  EXPECT_TRUE(message_of<InternalError>([] { ensure(false, "a claim"); }).ends_with(here));
 }
 
 TEST(WithContext, AddsALineAndKeepsTheClass) {
