@@ -95,7 +95,7 @@ Node about_answers(const AnswerSources& sources) {
                     {"--precision", Node::text(sources.precision == Precision::kFloat32 ? "fp32" : "bf16")},
                     {"--max-length", number(sources.max_length)},
                     {"--threads", number(at::get_num_threads())},  // sums are made in another order by another count
-                    {"--format", Node::text(row_format_name(sources.format))},
+                    {"--format", Node::text(word_of(kTableFormats, sources.format))},
                     {"--on-error", Node::text(on_error_name(sources.on_error))}});
 }
 

@@ -82,12 +82,7 @@ LoadedAdapter without_adapter(const SubjectFlags& flags, const Model& model, con
 
 }  // namespace
 
-std::string routing_name(Routing routing) {
-  for (const auto& [name, known] : kRoutings) {
-    if (known == routing) return name;
-  }
-  throw InternalError("unknown routing");
-}
+std::string routing_name(Routing routing) { return word_of(kRoutings, routing); }
 
 Subject load_subject(const SubjectFlags& flags) {
   set_threads(flags.threads);

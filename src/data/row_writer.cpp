@@ -37,13 +37,6 @@ const std::vector<std::string>& row_format_names() {
 
 TableFormat row_format(const std::string& name) { return value_of(kTableFormats, name); }
 
-std::string row_format_name(TableFormat format) {
-  for (const auto& [name, known] : kFormats) {
-    if (known == format) return name;
-  }
-  throw InternalError("rows are not written in this format");
-}
-
 TableFormat row_format_of(const Path& path, const std::string& flag) {
   if (named_descriptor(path)) return TableFormat::kJsonl;
   std::string extension = path.extension().string();

@@ -15,7 +15,6 @@ namespace graft {
 const std::vector<std::string>& row_format_names();
 // Of a name of that list, and the name of one of them.
 TableFormat row_format(const std::string& name);
-std::string row_format_name(TableFormat format);
 // What the ending of `path` stands for; of the standard output JSONL. Throws InputError naming the ways: `flag` is the option
 // that gave the path.
 TableFormat row_format_of(const Path& path, const std::string& flag);

@@ -38,6 +38,7 @@ struct StackConfig {
   int64_t attention_width = 0;   // H * D: all heads together; C in most families
   int64_t ffn_width = 0;         // F
   double attention_scale = 1.0;  // factor of attention logits: 1 / sqrt(D), but 1 in T5
+  bool has_head_norms = false;   // each head's queries and keys pass a norm of D weights before their positions turn them
 
   int64_t head_width() const { return attention_width / heads; }  // D
   int64_t key_width() const { return key_heads * head_width(); }  // of all keys of a token together, K * D

@@ -9,48 +9,15 @@ namespace graft {
 
 namespace {
 
-const std::vector<std::string> kEncoders = {"bert", "roberta"}, kEncoderDecoders = {"bart", "t5", "mt5"},
-                               kLlamas = {"llama", "mistral", "qwen2"};
-
 const std::vector<KeyRule> kRules = {
     // ---- What would change the numbers
-    {{"is_encoder_decoder"}, {"true"}, kEncoderDecoders},
     {{"is_encoder_decoder"}, {"false"}},
-    {{"is_decoder"}, {"false", "true"}, {"gpt2", "llama", "mistral", "qwen2"}},
     {{"is_decoder", "add_cross_attention", "tie_encoder_decoder"}, {"false"}},
     {{"chunk_size_feed_forward"}, {"0"}},
     {{"pruned_heads", "per_layer_config"}, {"{}"}},
     {{"quantization_config", "compression_config"}, {"null"}},
-    {{"position_embedding_type"}, {"absolute"}, kEncoders},
-    {{"encoder_layerdrop", "decoder_layerdrop"}, {"0", "0.0"}, {"bart"}},
-    {{"normalize_before", "add_final_layer_norm", "add_bias_logits", "static_position_embeddings", "do_blenderbot_90_layernorm"},
-     {"false"},
-     {"bart"}},
-    {{"normalize_embedding"}, {"true"}, {"bart"}},
-    {{"extra_pos_embeddings"}, {"2"}, {"bart"}},
-    {{"scale_decoder_outputs"}, {"false"}, {"mt5"}},
-    {{"scale_attn_weights"}, {"true"}, {"gpt2"}},
-    {{"scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"}, {"false"}, {"gpt2"}},
-    {{"pretraining_tp"}, {"1"}, kLlamas},
-    {{"partial_rotary_factor", "rotary_pct"}, {"1", "1.0"}, kLlamas},
-    {{"rope_interleaved", "use_mrope", "use_qk_norm", "qk_layernorm", "alibi", "use_alibi", "use_parallel_residual"},
-     {"false"},
-     kLlamas},
-    {{"is_causal"}, {"true"}, kLlamas},
-    {{"embd_pdrop", "resid_pdrop", "hidden_dropout", "residual_dropout"}, {"0", "0.0"}, kLlamas},
-    {{"embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale"}, {"1", "1.0"}, kLlamas},
-    {{"num_experts", "num_local_experts"}, {"0"}, kLlamas},
-
-    // ---- What the tensors show: a missing or surplus one is refused by its name
-    {{"attention_bias", "mlp_bias", "qkv_bias"}, {}, {"mistral", "qwen2"}},
-    {{"embedding_size"}, {}, kEncoders},
 
     // ---- What other keys or another file say
-    {{"max_sequence_length"}, {}, kLlamas},
-    {{"layer_types", "max_window_layers"}, {}, kLlamas},
-    {{"n_ctx"}, {}, {"gpt2"}},
-    {{"n_positions"}, {}, {"t5", "mt5"}},   // a bias by distance has no longest text
-    {{"num_hidden_layers"}, {}, {"bart"}},  // encoder_layers and decoder_layers count
     {{"bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "unk_token_id", "mask_token_id", "decoder_start_token_id",
       "tokenizer_class", "processor_class"}},
     {{"max_length",
@@ -85,7 +52,6 @@ const std::vector<KeyRule> kRules = {
       "task_specific_params"}},
 
     // ---- Heads other than the vocabulary's, and what their outputs are called
-    {{"classifier_dropout"}, {}, {"gpt2", "llama", "mistral", "qwen2"}},
     {{"id2label",
       "label2id",
       "num_labels",
@@ -128,8 +94,10 @@ bool holds(const std::vector<std::string>& list, const std::string& word) {
 }
 
 const KeyRule* rule_of(const std::string& key, const std::string& model_type) {
-  for (const KeyRule& rule : kRules) {
-    if (holds(rule.keys, key) && (rule.families.empty() || holds(rule.families, model_type))) return &rule;
+  for (const auto* rules : {&family_of(model_type).keys, &kRules}) {
+    for (const KeyRule& rule : *rules) {
+      if (holds(rule.keys, key)) return &rule;
+    }
   }
   return nullptr;
 }
@@ -148,15 +116,15 @@ void check_value(Options& options, const std::string& key, const KeyRule& rule) 
 
 std::vector<std::string> known_keys(const Options& options, const std::string& model_type) {
   std::vector<std::string> keys = options.known();
-  for (const KeyRule& rule : kRules) {
-    if (rule.families.empty() || holds(rule.families, model_type)) keys.insert(keys.end(), rule.keys.begin(), rule.keys.end());
+  for (const auto* rules : {&family_of(model_type).keys, &kRules}) {
+    for (const KeyRule& rule : *rules) keys.insert(keys.end(), rule.keys.begin(), rule.keys.end());
   }
   return keys;
 }
 
 }  // namespace
 
-std::span<const KeyRule> key_rules() { return kRules; }
+std::span<const KeyRule> common_key_rules() { return kRules; }
 
 std::string ignore_hint(const std::string& key) {
   return "if the model computes the same without it, load it with --ignore-config-key " + key;

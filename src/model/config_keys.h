@@ -18,11 +18,10 @@ namespace graft {
 struct KeyRule {
   std::vector<std::string> keys;
   std::vector<std::string> values = {};    // as JSON, that may stand there; empty = any
-  std::vector<std::string> families = {};  // model_type; empty = all
 };
 
-// The first rule that names a key of a family counts.
-std::span<const KeyRule> key_rules();
+// Those of every family. A family's own (model/families.h) count before them.
+std::span<const KeyRule> common_key_rules();
 
 // Judges every key of `options` that has not been read; faults go there. Returns the keys that were passed over as `ignored`
 // says.

@@ -3,154 +3,11 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "model/families/all.h"
 
 namespace graft {
 
 namespace {
-
-using Names = CheckpointNames;
-using HeadNames = std::vector<std::pair<std::string, std::string>>;
-using Layers = std::vector<std::pair<Place, std::string>>;
-
-constexpr Place trunk(Part part) { return {.part = part}; }
-// In the first block, where the part is one of blocks.
-constexpr Place in_stack(StackId stack, Part part) {
-  return {stack, static_cast<int16_t>(is_of_block(part) ? 0 : -1), part};
-}
-constexpr Place enc(Part part) { return in_stack(StackId::kEncoder, part); }
-constexpr Place dec(Part part) { return in_stack(StackId::kDecoder, part); }
-
-// Each stack of an encoder-decoder may hold the one word table under a name of its own.
-const Names kStackTables = {{kWordTable, "encoder.embed_tokens.weight"}, {kWordTable, "decoder.embed_tokens.weight"}};
-
-void append(Names& names, const Names& more) { names.insert(names.end(), more.begin(), more.end()); }
-
-// Weight and bias of each.
-Names with_biases(const Layers& layers) {
-  Names names;
-  for (const auto& [ours, theirs] : layers) {
-    names.emplace_back(weight_of(ours), theirs + ".weight");
-    names.emplace_back(bias_of(ours), theirs + ".bias");
-  }
-  return names;
-}
-
-Names without_biases(const Layers& layers) {
-  Names names;
-  for (const auto& [ours, theirs] : layers) names.emplace_back(weight_of(ours), theirs + ".weight");
-  return names;
-}
-
-// BERT (Devlin et al. 2019) and RoBERTa (Liu et al. 2019) share one encoder; so do their checkpoints' names.
-Names bert_names() {
-  Names names = without_biases({{trunk(Part::kEmbedWord), "embeddings.word_embeddings"},
-                                {trunk(Part::kEmbedPosition), "embeddings.position_embeddings"},
-                                {trunk(Part::kEmbedType), "embeddings.token_type_embeddings"}});
-  append(names, with_biases({{trunk(Part::kEmbedNorm), "embeddings.LayerNorm"},
-                             {enc(Part::kAttnQ), "encoder.layer.#.attention.self.query"},
-                             {enc(Part::kAttnK), "encoder.layer.#.attention.self.key"},
-                             {enc(Part::kAttnV), "encoder.layer.#.attention.self.value"},
-                             {enc(Part::kAttnO), "encoder.layer.#.attention.output.dense"},
-                             {enc(Part::kAttnNorm), "encoder.layer.#.attention.output.LayerNorm"},
-                             {enc(Part::kFfnUp), "encoder.layer.#.intermediate.dense"},
-                             {enc(Part::kFfnDown), "encoder.layer.#.output.dense"},
-                             {enc(Part::kFfnNorm), "encoder.layer.#.output.LayerNorm"},
-                             {kPooler, "pooler.dense"}}));
-  return names;
-}
-
-Names bart_attention(StackId stack, const AttentionParts& ours, const std::string& theirs) {
-  return with_biases({{in_stack(stack, ours.q), theirs + ".q_proj"},
-                      {in_stack(stack, ours.k), theirs + ".k_proj"},
-                      {in_stack(stack, ours.v), theirs + ".v_proj"},
-                      {in_stack(stack, ours.o), theirs + ".out_proj"},
-                      {in_stack(stack, ours.norm), theirs + "_layer_norm"}});
-}
-
-Names bart_ffn(StackId stack, const std::string& theirs) {
-  return with_biases({{in_stack(stack, Part::kFfnUp), theirs + ".fc1"},
-                      {in_stack(stack, Part::kFfnDown), theirs + ".fc2"},
-                      {in_stack(stack, Part::kFfnNorm), theirs + ".final_layer_norm"}});
-}
-
-Names bart_names() {
-  Names names =
-      without_biases({{trunk(Part::kEmbedWord), "shared"}, {trunk(Part::kEmbedPosition), "encoder.embed_positions"}});
-  append(names, with_biases({{trunk(Part::kEmbedNorm), "encoder.layernorm_embedding"}}));
-  append(names, bart_attention(StackId::kEncoder, kOwnAttention, "encoder.layers.#.self_attn"));
-  append(names, bart_ffn(StackId::kEncoder, "encoder.layers.#"));
-  append(names, without_biases({{dec(Part::kEmbedPosition), "decoder.embed_positions"}}));
-  append(names, with_biases({{dec(Part::kEmbedNorm), "decoder.layernorm_embedding"}}));
-  append(names, bart_attention(StackId::kDecoder, kOwnAttention, "decoder.layers.#.self_attn"));
-  append(names, bart_attention(StackId::kDecoder, kCrossAttention, "decoder.layers.#.encoder_attn"));
-  append(names, bart_ffn(StackId::kDecoder, "decoder.layers.#"));
-  append(names, without_biases({{trunk(Part::kLm), "lm_head"}}));
-  return names;
-}
-
-// One sublayer of a block of T5: its own norm stands beside it.
-Names t5_attention(StackId stack, const AttentionParts& ours, const std::string& layer, const std::string& kind) {
-  return without_biases({{in_stack(stack, ours.q), layer + "." + kind + ".q"},
-                         {in_stack(stack, ours.k), layer + "." + kind + ".k"},
-                         {in_stack(stack, ours.v), layer + "." + kind + ".v"},
-                         {in_stack(stack, ours.o), layer + "." + kind + ".o"},
-                         {in_stack(stack, ours.norm), layer + ".layer_norm"}});
-}
-
-Names t5_ffn(StackId stack, const std::string& layer, bool is_gated) {
-  const std::string dense = layer + ".DenseReluDense.";
-  Names names;
-  if (is_gated) append(names, without_biases({{in_stack(stack, Part::kFfnGate), dense + "wi_0"}}));
-  append(names, without_biases({{in_stack(stack, Part::kFfnUp), dense + (is_gated ? "wi_1" : "wi")},
-                                {in_stack(stack, Part::kFfnDown), dense + "wo"},
-                                {in_stack(stack, Part::kFfnNorm), layer + ".layer_norm"}}));
-  return names;
-}
-
-Names t5_names(bool is_gated) {
-  const std::string relative = ".block.0.layer.0.SelfAttention.relative_attention_bias";
-  const std::string encoder = "encoder.block.#.layer.", decoder = "decoder.block.#.layer.";
-  Names names = without_biases({{trunk(Part::kEmbedWord), "shared"}, {enc(Part::kDistance), "encoder" + relative}});
-  append(names, t5_attention(StackId::kEncoder, kOwnAttention, encoder + "0", "SelfAttention"));
-  append(names, t5_ffn(StackId::kEncoder, encoder + "1", is_gated));
-  append(names, without_biases({{enc(Part::kNorm), "encoder.final_layer_norm"}, {dec(Part::kDistance), "decoder" + relative}}));
-  append(names, t5_attention(StackId::kDecoder, kOwnAttention, decoder + "0", "SelfAttention"));
-  append(names, t5_attention(StackId::kDecoder, kCrossAttention, decoder + "1", "EncDecAttention"));
-  append(names, t5_ffn(StackId::kDecoder, decoder + "2", is_gated));
-  append(names, without_biases({{dec(Part::kNorm), "decoder.final_layer_norm"}, {trunk(Part::kLm), "lm_head"}}));
-  return names;
-}
-
-Names gpt2_names() {
-  Names names = without_biases({{trunk(Part::kEmbedWord), "wte"}, {trunk(Part::kEmbedPosition), "wpe"}});
-  append(names, with_biases({{dec(Part::kAttnNorm), "h.#.ln_1"}}));
-  for (const auto& [ours, piece] : {std::pair{Part::kAttnQ, "[0/3]"}, std::pair{Part::kAttnK, "[1/3]"},
-                                    std::pair{Part::kAttnV, "[2/3]"}}) {  // one layer makes all three
-    names.emplace_back(weight_of(dec(ours)), std::string("h.#.attn.c_attn.weight") + piece);
-    names.emplace_back(bias_of(dec(ours)), std::string("h.#.attn.c_attn.bias") + piece);
-  }
-  append(names, with_biases({{dec(Part::kAttnO), "h.#.attn.c_proj"},
-                             {dec(Part::kFfnNorm), "h.#.ln_2"},
-                             {dec(Part::kFfnUp), "h.#.mlp.c_fc"},
-                             {dec(Part::kFfnDown), "h.#.mlp.c_proj"},
-                             {dec(Part::kNorm), "ln_f"}}));
-  append(names, without_biases({{trunk(Part::kLm), "lm_head"}}));
-  return names;
-}
-
-Names llama_names() {
-  Names names = without_biases({{trunk(Part::kEmbedWord), "embed_tokens"}, {dec(Part::kAttnNorm), "layers.#.input_layernorm"}});
-  append(names, with_biases({{dec(Part::kAttnQ), "layers.#.self_attn.q_proj"},
-                             {dec(Part::kAttnK), "layers.#.self_attn.k_proj"},
-                             {dec(Part::kAttnV), "layers.#.self_attn.v_proj"},
-                             {dec(Part::kAttnO), "layers.#.self_attn.o_proj"}}));
-  append(names, without_biases({{dec(Part::kFfnNorm), "layers.#.post_attention_layernorm"}}));
-  append(names, with_biases({{dec(Part::kFfnGate), "layers.#.mlp.gate_proj"},
-                             {dec(Part::kFfnUp), "layers.#.mlp.up_proj"},
-                             {dec(Part::kFfnDown), "layers.#.mlp.down_proj"}}));
-  append(names, without_biases({{dec(Part::kNorm), "norm"}, {trunk(Part::kLm), "lm_head"}}));
-  return names;
-}
 
 bool is_present(const TensorId& tensor, const Family& family, const ModelConfig& c) {
   const Part part = tensor.place.part;
@@ -179,6 +36,8 @@ std::vector<int64_t> slot_shape(const TensorId& tensor, const ModelConfig& c) {
     case Part::kFfnUp:
     case Part::kFfnGate: return layer(s.ffn_width, c.width);
     case Part::kFfnDown: return layer(c.width, s.ffn_width);
+    case Part::kAttnQNorm:
+    case Part::kAttnKNorm: return {s.head_width()};
     case Part::kAttnNorm:
     case Part::kCrossNorm:
     case Part::kFfnNorm:
@@ -197,97 +56,20 @@ std::vector<int64_t> slot_shape(const TensorId& tensor, const ModelConfig& c) {
   }
 }
 
-Names mask_names(const std::string& dense, const std::string& norm, const std::string& head) {
-  Names names = with_biases({{trunk(Part::kMaskDense), dense}, {trunk(Part::kMaskNorm), norm}});
-  append(names, {{bias_of(trunk(Part::kMask)), head + ".bias"}, {kOutputTable, head + ".decoder.weight"}});
-  return names;
-}
-
 std::string with_layer(std::string pattern, const std::string& layer) {
   const size_t hole = pattern.find('#');
   return hole == std::string::npos ? pattern : pattern.replace(hole, 1, layer);
 }
 
-// Heads of classifiers beside a decoder: a score for every label, or RoBERTa's two layers under another name.
-const HeadNames kScoreAlone = {{"out", "score"}};
-const HeadNames kDenseBesideDecoder = {{"dense", "classification_head.dense"}, {"out", "classification_head.out_proj"}};
-
-Family t5_family(const std::string& model_type, bool is_gated) {
-  return {.model_type = model_type,
-          .has_gated_ffn = is_gated,
-          .read_row = ReadRow::kLastEnd,
-          .head_style = HeadStyle::kDense,
-          .prefixes = {"transformer.", ""},
-          .names = t5_names(is_gated),
-          .copies = kStackTables,
-          // Of old checkpoints: a table that the decoder never reads.
-          .unused = {"classification_head.", "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."},
-          .classifier_class = model_type == "t5" ? "T5ForSequenceClassification" : "MT5ForSequenceClassification",
-          .head_names = kDenseBesideDecoder};
-}
-
-Family llama_family(const std::string& model_type, const std::string& classifier_class) {
-  return {.model_type = model_type,
-          .has_gated_ffn = true,
-          .read_row = ReadRow::kLastToken,
-          .prefixes = {"model.", ""},
-          .plain_prefix = "model.",
-          .names = llama_names(),
-          .unused = {"layers.#.self_attn.rotary_emb.", "rotary_emb.", "score."},
-          .classifier_class = classifier_class,
-          .head_names = kScoreAlone};
-}
-
 }  // namespace
 
 const std::vector<Family>& all_families() {
-  static const std::vector<Family> table = {
-      {.model_type = "bert",
-       .head_style = HeadStyle::kPooler,
-       .prefixes = {"bert.", ""},
-       .names = bert_names(),
-       .copies = {{bias_of(trunk(Part::kMask)), "cls.predictions.decoder.bias"}},
-       .unused = {"cls.", "classifier.", "embeddings.position_ids"},
-       .classifier_class = "BertForSequenceClassification",
-       .head_names = {{"out", "classifier"}},
-       .mask_names = mask_names("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions")},
-      {.model_type = "roberta",
-       .head_style = HeadStyle::kDense,
-       .prefixes = {"roberta.", ""},
-       .names = bert_names(),
-       .copies = {{bias_of(trunk(Part::kMask)), "lm_head.decoder.bias"}},
-       .unused = {"lm_head.", "classifier.", "pooler.", "embeddings.position_ids"},
-       .classifier_class = "RobertaForSequenceClassification",
-       .head_names = {{"dense", "classifier.dense"}, {"out", "classifier.out_proj"}},
-       .mask_names = mask_names("lm_head.dense", "lm_head.layer_norm", "lm_head")},
-      {.model_type = "bart",
-       .read_row = ReadRow::kLastEnd,
-       .head_style = HeadStyle::kDense,
-       .prefixes = {"model.", ""},
-       .plain_prefix = "model.",
-       .names = bart_names(),
-       .copies = kStackTables,
-       .unused = {"classification_head."},
-       .classifier_class = "BartForSequenceClassification",
-       .head_names = kDenseBesideDecoder,
-       .zero = {"final_logits_bias"}},
-      t5_family("t5", false),
-      t5_family("t5", true),
-      t5_family("mt5", true),
-      t5_family("mt5", false),
-      {.model_type = "gpt2",
-       .read_row = ReadRow::kLastToken,
-       .prefixes = {"transformer.", ""},
-       .plain_prefix = "transformer.",
-       .names = gpt2_names(),
-       .unused = {"score.", "h.#.attn.bias", "h.#.attn.masked_bias"},
-       .classifier_class = "GPT2ForSequenceClassification",
-       .head_names = kScoreAlone,
-       .stores_transposed = true},
-      llama_family("llama", "LlamaForSequenceClassification"),
-      llama_family("mistral", "MistralForSequenceClassification"),
-      llama_family("qwen2", "Qwen2ForSequenceClassification"),
-  };
+  static const std::vector<Family> table = [] {
+    std::vector<Family> all;
+    for (const auto& families : {bert_families(), bart_families(), t5_families(), gpt2_families(), llama_families(), qwen3_families()})
+      all.insert(all.end(), families.begin(), families.end());
+    return all;
+  }();
   return table;
 }
 

@@ -1,6 +1,6 @@
 // The table of model families: per family, how its checkpoint names our tensors and which config keys it has.
 //
-// Read by loading, counting, export and interop alike. Adding a family = one entry here (and, where its blocks differ, blocks).
+// Read by loading, counting, export and interop alike. A family is a file in model/families/.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/config_keys.h"
 #include "model/place.h"
 
 namespace graft {
@@ -33,9 +34,18 @@ struct TensorSlot {
 // Our tensors and how a checkpoint calls them, '#' in the place of the layer; a tensor of the first block stands for all blocks'.
 using CheckpointNames = std::vector<std::pair<TensorId, std::string>>;
 
+// How GGUF files hold a family's models.
+struct GgufForm {
+  std::string architecture;        // general.architecture
+  bool pairs_neighbours = false;   // rows of q and k lie in the order of rotary pairs (2i, 2i + 1)
+  bool lacks_output_bias = false;  // attn.o has none beside the biases of q, k and v: ours are zero then
+};
+
 // In checkpoint names "name[1/3]" is the second of three equal pieces of a tensor, along its outputs.
 struct Family {
   std::string model_type;
+  void (*read_config)(Options& options, ModelConfig& config) = nullptr;  // config.json; faults go into options
+  std::vector<KeyRule> keys = {};  // of config.json that read_config does not read
   bool has_gated_ffn = false;  // a model_type with both kinds has two entries
   ReadRow read_row = ReadRow::kFirst;  // of a classifier; a cloze reads its mask
   HeadStyle head_style = HeadStyle::kScore;
@@ -51,6 +61,7 @@ struct Family {
   CheckpointNames mask_names = {};     // of the head that fills masks in, where the checkpoint may hold one
   std::vector<std::string> zero = {};  // checkpoint tensors that are left out, and must be zero for that
   bool stores_transposed = false;      // see is_stored_transposed
+  std::vector<GgufForm> gguf = {};
 
   // What stands before the trunk's names in a folder of the class with a classifier, or without.
   const std::string& trunk_prefix(bool has_head) const { return has_head ? prefixes.front() : plain_prefix; }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/config_keys.h"
+#include "model/families.h"
 #include "model/gguf_model.h"
 
 namespace graft {
@@ -200,20 +201,29 @@ void add_special_tokens(const GgufMetadata& metadata, Node& config) {
 
 }  // namespace
 
+std::pair<const Family&, const GgufForm&> gguf_form(const GgufMetadata& metadata) {
+  const std::string architecture = metadata.text("general.architecture", std::nullopt);
+  std::vector<std::string> known;
+  for (const Family& family : all_families()) {
+    for (const GgufForm& form : family.gguf) {
+      if (form.architecture == architecture) return {family, form};
+      known.push_back(quote(form.architecture));
+    }
+  }
+  metadata.fail("general.architecture", "expected " + joined(known, "or") + ", found " + quote(architecture));
+}
+
 Node gguf_config_json(const GgufFile& file, const IgnoredKeys& ignored, std::vector<std::string>* passed_over) {
   const GgufMetadata& metadata = file.metadata();
-  const std::string architecture = metadata.text("general.architecture", std::nullopt);
-  if (architecture != "llama" && architecture != "qwen2") {
-    metadata.fail("general.architecture", "expected \"llama\" or \"qwen2\", found " + quote(architecture));
-  }
+  const auto& [family, form] = gguf_form(metadata);
   check_general(metadata);
-  ArchitectureKeys keys(metadata, architecture);
+  ArchitectureKeys keys(metadata, form.architecture);
   const int64_t width = keys.integer("embedding_length", std::nullopt),
                 heads = keys.integer("attention.head_count", std::nullopt);
   const int64_t context = keys.integer("context_length", std::nullopt);
   const int64_t head_width = read_head_width(keys, width, heads);
   const double base = keys.number("rope.freq_base", 10000, 1, 1e12);
-  Node config = Node::map({{"model_type", Node::text("llama")},
+  Node config = Node::map({{"model_type", Node::text(family.model_type)},
                            {"hidden_size", Node::integer(width)},
                            {"num_hidden_layers", Node::integer(keys.integer("block_count", std::nullopt))},
                            {"num_attention_heads", Node::integer(heads)},

@@ -27,7 +27,7 @@ std::vector<Path> gguf_files_in(const Path& folder) {
 // ggml's names; '#' stands for the layer.
 constexpr std::pair<Part, const char*> kLayers[] = {
     {Part::kEmbedWord, "token_embd"},    {Part::kAttnNorm, "blk.#.attn_norm"}, {Part::kAttnQ, "blk.#.attn_q"},
-    {Part::kAttnK, "blk.#.attn_k"},      {Part::kAttnV, "blk.#.attn_v"},       {Part::kAttnO, "blk.#.attn_output"},
+    {Part::kAttnK, "blk.#.attn_k"}, {Part::kAttnQNorm, "blk.#.attn_q_norm"}, {Part::kAttnKNorm, "blk.#.attn_k_norm"},      {Part::kAttnV, "blk.#.attn_v"},       {Part::kAttnO, "blk.#.attn_output"},
     {Part::kFfnNorm, "blk.#.ffn_norm"},  {Part::kFfnGate, "blk.#.ffn_gate"},   {Part::kFfnUp, "blk.#.ffn_up"},
     {Part::kFfnDown, "blk.#.ffn_down"},  {Part::kNorm, "output_norm"},         {Part::kLm, "output"}};
 
@@ -88,12 +88,12 @@ ModelConfig config_of(const GgufFile& file, const IgnoredKeys& ignored) {
 
 // The tensor of one slot.
 at::Tensor load_slot(const GgufFile& file, const TensorSlot& slot, const ModelConfig& config, at::ScalarType dtype) {
-  const bool is_qwen2 = file.metadata().text("general.architecture", std::nullopt) == "qwen2";
+  const GgufForm& form = gguf_form(file.metadata()).second;
   const std::string name = gguf_name(slot.id);
   const GgufTensor* const stored = file.find(name);
-  if (stored != nullptr) return load_tensor(file, *stored, slot, config, !is_qwen2, dtype);
-  // q, k and v alone have a bias: LLaMA's with zeros.
-  if (is_qwen2 && slot.id == bias_of({StackId::kDecoder, slot.id.place.layer, Part::kAttnO})) return at::zeros(slot.shape, dtype);
+  if (stored != nullptr) return load_tensor(file, *stored, slot, config, form.pairs_neighbours, dtype);
+  const bool is_output_bias = slot.id == bias_of({StackId::kDecoder, slot.id.place.layer, Part::kAttnO});
+  if (is_output_bias && form.lacks_output_bias) return at::zeros(slot.shape, dtype);
   throw InputError(file.source() + ": tensor " + quote(name) + " is missing");
 }
 

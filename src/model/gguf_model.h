@@ -1,8 +1,8 @@
 // Models in GGUF files: ggml's metadata and tensor names as a config, tensors and a tokenizer of ours.
 // doc/gguf.md says what is read.
 //
-// Architectures llama (LLaMA 1 to 3, Mistral without a window, SmolLM2 ...) and qwen2, whose blocks are LLaMA's with biases at q,
-// k and v. Quantised weights are turned into plain numbers when they are loaded: a trunk knows nothing of them.
+// Architectures: those that a family lists (model/families.h): llama (LLaMA 1 to 3, Mistral without a window, SmolLM2 ...), qwen2
+// and qwen3. Quantised weights are turned into plain numbers when they are loaded: a trunk knows nothing of them.
 //
 // In all functions `model` is a .gguf file, or a folder that holds one and no config.json. All throw InputError for a file that
 // is not valid or says something that would change what the model computes and is not supported, IoError if the system refuses.
@@ -18,6 +18,7 @@
 #include "base/document.h"
 #include "base/files.h"
 #include "model/config.h"
+#include "model/families.h"
 #include "tensor/gguf.h"
 #include "tensor/named_tensors.h"
 
@@ -44,6 +45,9 @@ void visit_gguf_tensors(const GgufFile& file, const ModelConfig& config,
                         const std::function<void(const std::string& name, const at::Tensor& tensor)>& visit);
 
 ModelConfig read_gguf_config(const Path& model, const IgnoredKeys& ignored = {});
+
+// The family and form of the file's architecture.
+std::pair<const Family&, const GgufForm&> gguf_form(const GgufMetadata& metadata);
 
 // The same as the config.json that a folder of this model would have.
 Node gguf_config_json(const Path& model);

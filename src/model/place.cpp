@@ -29,6 +29,8 @@ constexpr std::array<PartRow, kParts> kTable = {{
     {"attn.o", Within::kBlock, Holds::kBoth},
     {"attn.out", Within::kBlock, Holds::kNothing},
     {"attn.norm", Within::kBlock, Holds::kBoth},
+    {"attn.q_norm", Within::kBlock, Holds::kWeight},
+    {"attn.k_norm", Within::kBlock, Holds::kWeight},
     {"cross.q", Within::kBlock, Holds::kBoth},
     {"cross.k", Within::kBlock, Holds::kBoth},
     {"cross.v", Within::kBlock, Holds::kBoth},

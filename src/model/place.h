@@ -17,7 +17,7 @@ namespace graft {
 
 enum class Part : uint8_t {
   // Of a block: attention to the stack's own rows, attention to an encoder's, the FFN, and the block as a whole.
-  kAttnQ, kAttnK, kAttnV, kAttn, kAttnMid, kAttnO, kAttnOut, kAttnNorm,
+  kAttnQ, kAttnK, kAttnV, kAttn, kAttnMid, kAttnO, kAttnOut, kAttnNorm, kAttnQNorm, kAttnKNorm,
   kCrossQ, kCrossK, kCrossV, kCross, kCrossMid, kCrossO, kCrossOut, kCrossNorm,
   kFfnGate, kFfnAct, kFfnUp, kFfnMid, kFfnDown, kFfnOut, kFfnNorm,
   kOut,
@@ -84,7 +84,7 @@ constexpr bool is_attention_output(Part part) { return part == Part::kAttnO || p
 constexpr bool is_ffn_layer(Part part) { return part == Part::kFfnUp || part == Part::kFfnGate || part == Part::kFfnDown; }
 constexpr bool is_cross(Part part) { return part >= Part::kCrossQ && part <= Part::kCrossNorm; }
 constexpr bool is_norm(Part part) {
-  return part == Part::kAttnNorm || part == Part::kCrossNorm || part == Part::kFfnNorm || part == Part::kNorm ||
+  return part == Part::kAttnNorm || part == Part::kAttnQNorm || part == Part::kAttnKNorm || part == Part::kCrossNorm || part == Part::kFfnNorm || part == Part::kNorm ||
          part == Part::kEmbedNorm || part == Part::kMaskNorm;
 }
 constexpr bool is_of_mask_head(Part part) { return part >= Part::kMaskDense; }

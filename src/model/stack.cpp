@@ -146,6 +146,10 @@ Tensor Stack::attend(int64_t layer, const Tensor& read, const Tensor& read_by_al
   const Tensor v = changed(v_site, pack_, read_by_all, plain_v);
   const std::vector<LanePrefix> before = prefixes(whole, pack_, read_by_all);
   Tensor q = changed(q_site, *rows_, read, plain_q);  // [T', H*D]
+  if (stack_config_.has_head_norms) {
+    k = head_norm({id_, static_cast<int16_t>(layer), Part::kAttnKNorm}, k);
+    q = head_norm({id_, static_cast<int16_t>(layer), Part::kAttnQNorm}, q);
+  }
   if (!frequencies_.empty()) {
     k = rotate(k, rotary_, stack_config_.key_heads);
     q = rotate(q, rotary_rows_, stack_config_.heads);
@@ -242,6 +246,11 @@ std::array<Tensor, N> Stack::joint_linears(const std::array<Place, N>& layers, c
 Tensor Stack::norm(const Place& place, const Tensor& x) {
   if (config_.norm == Norm::kLayer) return layer_norm(place, x, {});
   return add_then_norm(x, {}, config_.norm, weights_.at(weight_of(place)), {}, config_.norm_epsilon).normed;
+}
+
+// x: [T, heads * D]; each head by itself.
+Tensor Stack::head_norm(const Place& place, const Tensor& x) {
+  return norm(place, x.reshape({-1, stack_config_.head_width()})).view(x.sizes());
 }
 
 Tensor Stack::layer_norm(const Place& place, const Tensor& x, const Tensor& residual, const RowDropout& drop) {

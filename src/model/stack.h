@@ -66,6 +66,7 @@ class Stack {
   template <size_t N>
   std::array<at::Tensor, N> joint_linears(const std::array<Place, N>& layers, const at::Tensor& x);
   at::Tensor norm(const Place& place, const at::Tensor& x);
+  at::Tensor head_norm(const Place& place, const at::Tensor& x);
   at::Tensor layer_norm(const Place& place, const at::Tensor& x, const at::Tensor& residual,
                         const RowDropout& drop = {});  // of dropout(x) + residual
   std::vector<LanePrefix> prefixes(const Site& site, const Pack& pack, const at::Tensor& x);

@@ -24,6 +24,14 @@ ChatFormat chatml(std::string name, std::string default_system, std::vector<std:
   return out;
 }
 
+// Answers come without thoughts: the empty one stands in the prompt, as with enable_thinking=false.
+ChatFormat qwen3() {
+  ChatFormat out = chatml("qwen3", "", {"87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5"});
+  out.no_thought = "<think>\n\n</think>\n\n";
+  out.prompt = out.assistant.open + out.no_thought;
+  return out;
+}
+
 ChatFormat llama2() {
   ChatFormat out;
   out.name = "llama-2";
@@ -114,6 +122,7 @@ const std::vector<ChatFormat>& formats() {
       chatml("qwen2", "You are a helpful assistant.",
              {"793202280c0910ab26bc6eb57c8212c2417324c6d8c4efd0d10d59092ab3e3eb",
               "f0206845c9ebc3abb4735d44f286eb81ce99238ad2accc710c6fc60e6cb8ccc8"}),
+      qwen3(),
       llama2(),
       llama3(),
       zephyr(),
@@ -170,6 +179,54 @@ class Pieces {
   std::vector<Piece> out_;
 };
 
+std::string stripped_of_line_ends(std::string_view text) {
+  const size_t begin = text.find_first_not_of('\n'), end = text.find_last_not_of('\n');
+  return begin == std::string_view::npos ? "" : std::string(text.substr(begin, end - begin + 1));
+}
+
+// An assistant's content, taken apart.
+struct Thought {
+  std::string thought, answer;
+};
+
+Thought thought_of(const std::string& content) {
+  const std::string open = "<think>", close = "</think>";
+  const size_t first = content.find(close), last = content.rfind(close);
+  if (first == std::string::npos) return {"", content};
+  std::string thought = content.substr(0, first);
+  const size_t begin = thought.rfind(open);
+  if (begin != std::string::npos) thought.erase(0, begin + open.size());
+  const std::string answer = content.substr(last + close.size());
+  return {stripped_of_line_ends(thought), answer.substr(std::min(answer.find_first_not_of('\n'), answer.size()))};
+}
+
+bool is_tool_response(const Turn& turn) {
+  return turn.content.starts_with("<tool_response>") && turn.content.ends_with("</tool_response>");
+}
+
+// From which turn on answers show their thoughts: behind the last question. The number of turns where there is none.
+size_t first_answer_to_last_question(const std::vector<Turn>& turns) {
+  for (size_t i = turns.size(); i-- > 0;) {
+    if (turns[i].role == "user" && !is_tool_response(turns[i])) return i + 1;
+  }
+  return turns.size();
+}
+
+// What stands before an assistant's own words, and these.
+struct Answer {
+  std::string before, own;
+};
+
+// Answers to earlier questions lose their thoughts.
+Answer thinking_answer(const ChatFormat& format, const std::vector<Turn>& turns, size_t i) {
+  const auto [thought, answer] = thought_of(turns[i].content);
+  const bool is_last = i + 1 == turns.size();
+  if (i < first_answer_to_last_question(turns) || (!is_last && thought.empty())) return {"", answer};
+  const std::string own = answer.substr(std::min(answer.find_first_not_of('\n'), answer.size()));
+  if (thought.empty()) return {format.no_thought, own};
+  return {"", "<think>\n" + thought + "\n</think>\n\n" + own};
+}
+
 }  // namespace
 
 std::vector<std::string> chat_format_names() {
@@ -219,7 +276,8 @@ std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>
   if (!format.default_system.empty() && turns[0].role != "system")
     out.add(format.system.open + format.default_system + format.system.close);
   std::string before;  // a system turn that waits for the user's
-  for (const Turn& turn : turns) {
+  for (size_t i = 0; i < turns.size(); ++i) {
+    const Turn& turn = turns[i];
     const bool is_system = turn.role == "system";
     if (is_system && format.system_place == ChatFormat::System::kInFirstUser) {
       before = format.system.open + turn.content + format.system.close;
@@ -228,8 +286,9 @@ std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>
     const std::string whole = std::exchange(before, "") + turn.content;
     const std::string content = format.strips ? stripped(whole) : whole;
     if (turn.role == "assistant") {
-      out.add(format.assistant.open);
-      out.add(format.lead + content + format.assistant.close, true, turn.is_learnt);
+      const Answer answer = format.no_thought.empty() ? Answer{"", content} : thinking_answer(format, turns, i);
+      out.add(format.assistant.open + answer.before);
+      out.add(format.lead + answer.own + format.assistant.close, true, turn.is_learnt);
       out.add(format.tail);
     } else {
       const ChatFormat::Side& side = is_system ? format.system : format.user;

@@ -41,6 +41,7 @@ struct ChatFormat {
   System system_place = System::kAnywhere;
   bool alternates = false;           // user and assistant must take turns, the user first
   bool strips = false;               // white space at both ends of a content goes
+  std::string no_thought;            // what an answer without a thought begins with; "": this format knows no thoughts
   std::vector<std::string> marks;    // tokens of the vocabulary that the text relies on
   std::vector<std::string> digests;  // SHA-256 of the templates that make this text
 };

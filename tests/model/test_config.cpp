@@ -72,7 +72,7 @@ TEST(Config, RefusesEachByName) {
     const char *changes, *message;
   } rows[] = {
       {R"({"model_type": "berd"})",
-       R"(/model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral or qwen2, found "berd" (did you mean 'bert'?))"},
+       R"(/model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral, qwen2 or qwen3, found "berd" (did you mean 'bert'?))"},
       {R"({"hidden_size": 0})", R"(/hidden_size: expected an integer in 1..1048576, found "0")"},
       {R"({"hidden_size": "8"})", R"(/hidden_size: expected an integer in 1..1048576, found "8")"},
       {R"({"num_hidden_layers": -1})", R"(/num_hidden_layers: expected an integer in 1..1000, found "-1")"},
@@ -356,7 +356,7 @@ TEST(Config, NamesTheFile) {
   write_file_atomically(folder / "config.json", "{\n \"model_type\": 3}");
   expect_message<InputError>([&] { read_config(folder.path()); },
                              (folder / "config.json").string() +
-                                 ":2:16: /model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral or qwen2");
+                                 ":2:16: /model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral, qwen2 or qwen3");
 }
 
 }  // namespace

@@ -106,7 +106,7 @@ TEST(Families, NameTensors) {
   EXPECT_EQ(checkpoint_name(gated, tensor_id("dec.3.ffn.up.weight")), "decoder.block.3.layer.2.DenseReluDense.wi_1.weight");
   expect_message<InputError>([] { family_of("robert"); }, R"(model_type "robert" is not supported)");
   expect_message<InputError>([] { family_of("robert"); },
-                             "known families: bert, roberta, bart, t5, mt5, gpt2, llama, mistral and qwen2");
+                             "known families: bert, roberta, bart, t5, mt5, gpt2, llama, mistral, qwen2 and qwen3");
 }
 
 }  // namespace

@@ -25,9 +25,9 @@ using testing::text;
 const Path kGolden = Path(GRAFT_SOURCE_DIR) / "tests/golden/gguf";
 
 // transformers' name of a tensor of ours.
-std::string their_name(const std::string& canonical) {
+std::string their_name(const std::string& family, const std::string& canonical) {
   if (canonical == "lm.weight") return "lm_head.weight";
-  return "model." + checkpoint_name(family_of("llama"), parse_tensor(canonical).value()).value();
+  return "model." + checkpoint_name(family_of(family), parse_tensor(canonical).value()).value();
 }
 
 void expect_same_tensors(const std::string& name) {
@@ -40,7 +40,7 @@ void expect_same_tensors(const std::string& name) {
       EXPECT_EQ(at::count_nonzero(tensor).item<int64_t>(), 0);
       continue;
     }
-    EXPECT_TRUE(at::equal(tensor, expected.at(their_name(canonical))));
+    EXPECT_TRUE(at::equal(tensor, expected.at(their_name(model.config.model_type, canonical))));
     ++compared;
   }
   EXPECT_EQ(compared, expected.size() - 2);  // without ids and logits
@@ -51,6 +51,7 @@ void expect_same_tensors(const std::string& name) {
 
 TEST(GgufModel, TensorsOfLlamaAreThoseOfTransformers) { expect_same_tensors("llama"); }
 TEST(GgufModel, TensorsOfQwen2AreThoseOfTransformers) { expect_same_tensors("qwen2"); }
+TEST(GgufModel, TensorsOfQwen3AreThoseOfTransformers) { expect_same_tensors("qwen3"); }
 
 TEST(GgufModel, ConfigHoldsWhatTheMetadataSay) {
   const ModelConfig c = read_gguf_config(kGolden / "llama.gguf");
@@ -71,6 +72,10 @@ TEST(GgufModel, ConfigHoldsWhatTheMetadataSay) {
   const ModelConfig q = read_gguf_config(kGolden / "qwen2.gguf");
   EXPECT_TRUE(!q.has_tied_output && q.has_attention_bias && !q.has_ffn_bias);
   EXPECT_EQ(q.rotary_base, 1e6);
+  const ModelConfig norms = read_gguf_config(kGolden / "qwen3.gguf");
+  EXPECT_EQ(norms.model_type, "qwen3");
+  EXPECT_TRUE(norms.has_tied_output && norms.decoder->has_head_norms && !norms.has_attention_bias);
+  EXPECT_EQ(norms.decoder->head_width(), 128);
 }
 
 TEST(GgufModel, FrequencyFactorsBecomeLlama3Scaling) {
@@ -185,7 +190,7 @@ TEST(GgufModel, LinearScalingIsHonoured) {
 
 TEST(GgufModel, RefusesConfigsThatItCannotHonour) {
   expect_message<InputError>([] { gguf_config_json(made({text_key("general.architecture", "gemma")}, {})); },
-                             "x.gguf: \"general.architecture\": expected \"llama\" or \"qwen2\", found \"gemma\"");
+                             "x.gguf: \"general.architecture\": expected \"llama\", \"qwen2\" or \"qwen3\", found \"gemma\"");
   expect_message<InputError>([] { gguf_config_json(made({text_key("general.architecture", "llama")}, {})); },
                              "x.gguf: the metadata lacks \"llama.embedding_length\"");
   expect_config_refused({}, "tensor \"token_embd.weight\" is missing", {});

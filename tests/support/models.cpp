@@ -67,6 +67,10 @@ const char* tiny_json(const std::string& model_type) {
     return R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "vocab_size": 13,
                "max_position_embeddings": 10})";
   }
+  if (model_type == "qwen3") {
+    return R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 6, "intermediate_size": 12,
+               "vocab_size": 13, "max_position_embeddings": 10})";
+  }
   return R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "vocab_size": 13,
              "max_position_embeddings": 10, "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-5})";
 }

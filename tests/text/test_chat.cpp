@@ -26,7 +26,11 @@ TEST(TextChat, TextsEqualTheTemplates) {
   for (const Json& row : rows) {
     const ChatFormat& format = chat_format(row["format"].get<std::string>());
     size_t num_digests = 0;
-    for (const Json& text : row["templates"]) {
+    if (row.contains("digests")) {
+      EXPECT_EQ(row["digests"].get<std::vector<std::string>>(), format.digests);
+      num_digests = format.digests.size();
+    }
+    for (const Json& text : row.value("templates", Json::array())) {
       EXPECT_EQ(recognise_chat(text.get<std::string>()).name, format.name);
       EXPECT_THROW(recognise_chat(text.get<std::string>() + " "), InputError);
       ++num_digests;
@@ -54,6 +58,7 @@ TEST(TextChat, TargetsAreTheAssistants) {
       {"chatml", {" b <|im_end|>", "d<|im_end|>"}},
       {"smollm2", {" b <|im_end|>", "d<|im_end|>"}},
       {"qwen2", {" b <|im_end|>", "d<|im_end|>"}},
+      {"qwen3", {" b <|im_end|>", "d<|im_end|>"}},
       {"llama-2", {" b </s>", " d </s>"}},
       {"llama-3", {"b<|eot_id|>", "d<|eot_id|>"}},
       {"zephyr", {" b </s>", "d</s>"}},
@@ -84,12 +89,12 @@ TEST(TextChat, TargetsAreTheAssistants) {
 
 TEST(TextChat, Refusals) {
   EXPECT_EQ(message_of([] { chat_format("chatlm"); }),
-            "chat: expected chatml, smollm2, qwen2, llama-2, llama-3, zephyr, mistral, mistral-v0.1 or gemma, found \"chatlm\" "
+            "chat: expected chatml, smollm2, qwen2, qwen3, llama-2, llama-3, zephyr, mistral, mistral-v0.1 or gemma, found \"chatlm\" "
             "(did you mean 'chatml'?)");
   EXPECT_EQ(message_of([] { recognise_chat("{{ messages }}", "tokenizer_config.json: chat_template"); }),
             "tokenizer_config.json: chat_template: this chat template is not a known one (SHA-256 f24189f08c85...), and "
             "templates are not run; name "
-            "the format in the task file, such as \"chat: chatml\"; known: chatml, smollm2, qwen2, llama-2, llama-3, zephyr, "
+            "the format in the task file, such as \"chat: chatml\"; known: chatml, smollm2, qwen2, qwen3, llama-2, llama-3, zephyr, "
             "mistral, mistral-v0.1 and "
             "gemma");
   const auto render = [](const char* name, std::vector<Turn> turns) {

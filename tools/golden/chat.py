@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Makes tests/golden/text/chat.json: conversations as transformers renders them with published chat templates.
 
-    python tools/golden/chat.py --out tests/golden/text/chat.json [--digests]
+    python tools/golden/chat.py --out tests/golden/text/chat.json --qwen3 FILE [--digests]
+
+FILE: the chat template of Qwen3 as its tokenizer_config.json holds it, which is not copied here.
 
 Pinned: transformers 4.57.6, Jinja2 3.1.6. Of each format: its template in every spelling that is recognised (a line end inside a literal is written
 as itself or as \\n, which is the same to Jinja), and for each conversation the text with and without generation prompt, or that the template refuses
@@ -75,6 +77,13 @@ CONVERSATIONS = [
     [(U, "a"), (S, "late"), (U, "b")],
     [(S, "x"), (A, "y")],
 ]
+THOUGHTS = [   # of a format that knows them
+    [(U, "a"), (A, "<think>\nfirst\n\nthen\n</think>\n\nb")],
+    [(U, "a"), (A, "<think>\nhm\n</think>\n\nb"), (U, "c"), (A, "\n\nd")],
+    [(U, "a"), (A, "<think>x</think>b</think>\nc"), (U, "d")],
+    [(U, "a"), (A, "no opening</think>b"), (A, "<think>\n\n</think>\n\nc")],
+    [(U, "a"), (A, "<think>x</think>b"), (U, "<tool_response>\n7\n</tool_response>"), (A, "c")],
+]
 
 
 def spellings(template):
@@ -83,10 +92,11 @@ def spellings(template):
     return list(dict.fromkeys([template, escaped]))
 
 
-def render(template, bos, eos, turns, prompt):
+def render(template, bos, eos, turns, prompt, **settings):
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), bos_token=bos, eos_token=eos)
     try:
-        return tokenizer.apply_chat_template([{"role": r, "content": c} for r, c in turns], chat_template=template, tokenize=False, add_generation_prompt=prompt)
+        return tokenizer.apply_chat_template([{"role": r, "content": c} for r, c in turns], chat_template=template, tokenize=False, add_generation_prompt=prompt,
+                                             **settings)
     except jinja2.exceptions.TemplateError:
         return None
 
@@ -95,20 +105,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--digests", action="store_true")
+    parser.add_argument("--qwen3", required=True)
     args = parser.parse_args()
     rows = []
-    for name, (templates, bos, eos) in FORMATS.items():
+    with open(args.qwen3, encoding="utf-8") as f:
+        qwen3 = f.read()
+    for name, (templates, bos, eos) in {**FORMATS, "qwen3": ([qwen3], None, "<|im_end|>")}.items():
         # Gemma's template refuses a system turn at the start only, and would write a turn of that name later; Graft refuses it everywhere.
-        conversations = [c for c in CONVERSATIONS if name != "gemma" or c[0][0] == S or all(r != S for r, _ in c)]
-        texts = list(dict.fromkeys(s for t in templates for s in spellings(t)))
+        conversations = [c for c in CONVERSATIONS + (THOUGHTS if name == "qwen3" else []) if name != "gemma" or c[0][0] == S or all(r != S for r, _ in c)]
+        texts = templates if name == "qwen3" else list(dict.fromkeys(s for t in templates for s in spellings(t)))
         cases = []
         for turns in conversations:
             for prompt in (False, True):
-                found = {render(t, bos, eos, turns, prompt) for t in texts}
+                found = {render(t, bos, eos, turns, prompt, **({"enable_thinking": False} if name == "qwen3" else {})) for t in texts}
                 # Two spellings that differ here: the turn is one that only some templates know, and Graft refuses it.
                 text = found.pop() if len(found) == 1 else None
                 cases.append({"turns": turns, "prompt": prompt, **({"refused": True} if text is None else {"text": text})})
-        rows.append({"format": name, "templates": texts, "cases": cases})
+        rows.append({"format": name, **({"digests": [hashlib.sha256(qwen3.encode()).hexdigest()]} if name == "qwen3" else {"templates": texts}), "cases": cases})
         if args.digests:
             print(name, json.dumps([hashlib.sha256(t.encode()).hexdigest() for t in texts]))
     with open(args.out, "w") as f:

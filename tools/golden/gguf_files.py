@@ -3,7 +3,7 @@
     .venv-peers/bin/python tools/golden/gguf_files.py
 
 - blocks.gguf: one tensor of each type that can be read, random bytes with scales of every kind; blocks.safetensors: gguf.dequantize of each.
-- llama.gguf, qwen2.gguf: tiny models of mixed types. NAME.safetensors: transformers' state_dict after reading them with `gguf_file=`, and
+- llama.gguf, qwen2.gguf, qwen3.gguf: tiny models of mixed types. NAME.safetensors: transformers' state_dict after reading them with `gguf_file=`, and
   `ids`, `logits` of one sequence. llama3.gguf: another, with the frequency factors of LLaMA 3 as a tensor.
 - tokens-NAME.gguf: a tokenizer as metadata; tokens.json: texts and their ids by the tokenizer that the metadata was taken from.
 """
@@ -22,7 +22,7 @@ import torch
 from gguf import GGMLQuantizationType as Type
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 SEED = 20261122
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tests/golden/gguf"
@@ -84,7 +84,7 @@ def interleaved(weight, heads):
 
 NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
          "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
-         "post_attention_layernorm": "ffn_norm"}
+         "post_attention_layernorm": "ffn_norm", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
 
 
 def gguf_name(name):
@@ -111,6 +111,7 @@ def write_model(name, model, architecture, kinds, extra=lambda writer: None):
     writer.add_vocab_size(config.vocab_size)
     if architecture == "llama":
         writer.add_rope_dimension_count(config.head_dim)
+    if architecture in ("llama", "qwen3"):
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
     writer.add_bos_token_id(1)
@@ -170,6 +171,15 @@ def write_models():
     stretched = LlamaForCausalLM(LlamaConfig(**small, head_dim=32, rope_theta=500000.0, tie_word_embeddings=False, rope_scaling=scaling)).eval()
     factors = (plain.model.rotary_emb.inv_freq / stretched.model.rotary_emb.inv_freq).float().numpy()
     write_model("llama3", plain, "llama", {"": Type.Q8_0}, lambda writer: writer.add_tensor("rope_freqs.weight", factors, raw_dtype=Type.F32))
+    torch.manual_seed(SEED + 1)
+    # Heads of 128 rows, as transformers takes every Qwen3 file to have, whatever its key_length.
+    heads = dict(num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=128)
+    qwen3 = Qwen3ForCausalLM(Qwen3Config(**dict(sizes, **heads), rope_theta=1e6, tie_word_embeddings=True)).eval()
+    for parameter in qwen3.parameters():
+        if parameter.ndim == 1:
+            parameter.data.normal_(1, 0.2)
+    write_model("qwen3", qwen3, "qwen3", {"token_embd": Type.Q8_0, "attn_k.": Type.F16, "ffn": Type.Q5_0})
+    expected_model("qwen3", Qwen3ForCausalLM)
 
 
 def trained_bpe(normalizer, pre_tokenizer, specials):

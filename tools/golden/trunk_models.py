@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 from transformers import (AutoConfig, BartConfig, BartForConditionalGeneration, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel,
                           GPT2Model, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, MT5Config, MT5ForConditionalGeneration,
-                          Qwen2Config, Qwen2ForCausalLM, RobertaConfig, RobertaForMaskedLM, T5Config, T5ForConditionalGeneration)
+                          Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, RobertaConfig, RobertaForMaskedLM, T5Config, T5ForConditionalGeneration)
 from transformers.models.t5 import modeling_t5
 
 GPT2 = dict(n_embd=12, n_layer=2, n_head=3, n_inner=20, vocab_size=40, n_positions=40, bos_token_id=1, eos_token_id=2)
@@ -107,6 +107,10 @@ CASES = {
                            "the word table under its decoder's name, too; 3 and 6 heads, F 28 and 20"),
     "smollm2-index": (llama(dict(LLAMA, num_hidden_layers=1, num_key_value_heads=1), tie_word_embeddings=True), "tied-index", False,
                       "shards with an index that names the tied output layer, which none of them holds"),
+    "qwen3-tiny": ((Qwen3ForCausalLM, Qwen3Config(**{**GROUPED, "head_dim": 6, "tie_word_embeddings": True})), "qwen2", True,
+                   "norms of each head's queries and keys; H*D = 24 of C = 16; tied; sliding_window given but switched off"),
+    "qwen3-biases": ((Qwen3ForCausalLM, Qwen3Config(**{**GROUPED, "num_hidden_layers": 1, "head_dim": 4, "attention_bias": True, "rms_norm_eps": 1e-3})),
+                     "plain", True, "biases of all four layers of attention; output layer apart; another epsilon"),
 }
 
 
