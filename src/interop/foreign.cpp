@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "base/wording.h"
 #include "data/plain_task.h"
+#include "edit/own_head.h"
 #include "interop/pickle.h"
 #include "model/families.h"
 #include "tensor/safetensors.h"
@@ -52,6 +53,15 @@ std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optio
   return task;
 }
 
+// Outputs that the folder names come in the order of the task's labels, where these are the same names.
+void order_outputs(ForeignAdapter& foreign, const std::optional<Task>& task) {
+  if (!task || !foreign.task) return;
+  OwnHead named;
+  named.task = *foreign.task;
+  named.tensors = std::move(foreign.tensors);
+  foreign.tensors = matched_outputs(named, *task) ? matched_tensors(named, *task) : std::move(named.tensors);
+}
+
 }  // namespace
 
 Tensor ForeignTensors::take(const std::string& name, at::IntArrayRef shape) {
@@ -88,6 +98,7 @@ std::string ForeignAdapter::add(const std::string& kind, Node options) {
 LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::optional<Task>& task, const Path& source) {
   const Node definition = Node::map({{"edits", Node::list(foreign.edits)}, {"head", foreign.head}});
   Adapter adapter(definition, source.string(), {model.config, model.sites}, task_of_head(foreign, task, source));
+  order_outputs(foreign, task);
   NamedTensors tensors;
   std::vector<std::string> faults;
   for (const ParamSpec& param : adapter.params()) {

@@ -50,9 +50,10 @@ struct ForeignAdapter {
   std::string add(const std::string& kind, Node options);
 };
 
-// `task`: what --task says; wins over the folder's own labels. Where neither says what several outputs mean, they are called
-// LABEL_0, LABEL_1, ... `source`: the folder, for messages. Throws InputError naming every slot that is empty and every tensor
-// that fits none; when the head has one output and no task, or a task is given and there is no head.
+// `task`: what --task says; wins over the folder's own labels, and orders outputs that have the same names. Where neither says
+// what several outputs mean, they are called LABEL_0, LABEL_1, ... `source`: the folder, for messages. Throws InputError naming
+// every slot that is empty and every tensor that fits none; when the head has one output and no task, or a task is given and
+// there is no head.
 LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::optional<Task>& task, const Path& source);
 
 // `name`, or `bin` of the same stem where only that is there: safetensors, or a file of torch.save. Throws InputError when

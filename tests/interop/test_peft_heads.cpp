@@ -1,10 +1,12 @@
 // Classifiers and regressions on decoders, T5 and BART in PEFT's folders: where the head comes
 // from, and what is written. That they compute what PEFT computes: Matrix.OfPeftsHeads.
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <set>
 
 #include "base/error.h"
+#include "data/plain_task.h"
 #include "tensor/safetensors.h"
 #include "tests/interop/cells.h"
 #include "tests/support/compare.h"
@@ -83,6 +85,22 @@ TEST(PeftHeads, AreTheModelsOwnWhereTheFolderHoldsNone) {
     }
   }
   EXPECT_EQ(imported(cells().at("lora/t5-value")).adapter.task()->kind, TaskKind::kRegression);
+}
+
+// Outputs that have names are the task's by name; the order counts where the names are others.
+TEST(PeftHeads, FollowTheLabelsOfATask) {
+  const Cell& cell = cells().at("lora/t5");
+  const TempFolder folder;
+  write_folder(cell, "peft", folder / "in");
+  const auto with = [&](const std::vector<std::string>& labels) {
+    return import_adapter("peft", folder / "in", *model_of(cell), plain_task(labels));
+  };
+  const at::Tensor own = imported(cell).tensors.at("head/out.weight").detach();
+  const LoadedAdapter turned = with({"good", "Bad", "so so"}), renamed = with({"x", "y", "z"});
+  EXPECT_EQ(turned.adapter.task()->labels, (std::vector<std::string>{"good", "Bad", "so so"}));
+  expect_bits(turned.tensors.at("head/out.weight").detach(),
+              own.index_select(0, at::tensor({2, 0, 1}, at::kLong)), "turned");
+  expect_bits(renamed.tensors.at("head/out.weight").detach(), own, "renamed");
 }
 
 TEST(PeftHeads, ThatNobodyHoldsAreAskedFor) {
