@@ -30,7 +30,7 @@ struct PlanFlags {
 };
 
 // Median seconds of a training step over made-up rows of the given shape, after two warm-up steps.
-double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& flags) {
+double calibrate(const Model& model, const Adapter& adapter, const Objective& objective, const PlanFlags& flags) {
   constexpr int kWarmup = 2, kTimed = 5;
   NamedTensors tensors = adapter.init(model.weights, {});
   std::vector<Sequence> sequences(static_cast<size_t>(flags.batch_size));
@@ -43,18 +43,20 @@ double calibrate(const Model& model, const Adapter& adapter, const PlanFlags& fl
     sequence.type_ids.assign(sequence.ids.size(), 0);
     rows.sequences.push_back(&sequence);
   }
-  const Pack pack = make_pack({rows}, pack_options(model));
+  std::vector<PackLane> passes{rows};
+  if (passes_of(objective, adapter) == 2) passes.push_back({rows.sequences, 1, rows.layout});
+  const Pack pack = make_pack(passes, pack_options(model));
   std::vector<double> seconds;
   for (int i = 0; i < kWarmup + kTimed; ++i) {
     const auto start = std::chrono::steady_clock::now();
     Bound bound(model, adapter, tensors, Experts::kApart);
     ForwardOptions options;
     set_dropout(options, model.config, std::nullopt);
-    Context context;
-    context.is_training = true;
-    const LogitsResult result = compute_logits(model, pack, {{&bound, context}}, options);
-    torch::autograd::backward(
-        {summed_loss(adapter.task()->kind, result.logits.front(), std::vector<double>(sequences.size(), 0.0))}, {});
+    const std::vector<Lane> lanes(passes.size(), {&bound, {.is_training = true}});
+    const std::vector<at::Tensor> logits = compute_logits(model, pack, lanes, options).logits;
+    at::Tensor loss = summed_loss(adapter.task()->kind, logits.front(), std::vector<double>(sequences.size(), 0.0));
+    if (logits.size() == 2) loss = loss + summed_consistency(logits[0], logits[1], objective.targets) * objective.consistency;
+    torch::autograd::backward({loss}, {});
     bound.join();
     for (auto& [name, tensor] : tensors) tensor.mutable_grad().reset();
     if (i >= kWarmup) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
@@ -110,7 +112,7 @@ void print_length(const RunLength& run, double step_seconds, const PlanFlags& fl
   std::fprintf(out, "\n");
 }
 
-Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
+Node plan_node(const Plan& plan, double step_seconds, int64_t passes, const PlanFlags& flags) {
   std::vector<Node> rows;
   for (const PlanRow& row : plan.rows) {
     rows.push_back(Node::map({{"edit", Node::text(row.edit)},
@@ -133,6 +135,7 @@ Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
   node["forward_flops_per_token"] = Node::number(plan.forward_flops);
   node["training_flops_per_token"] = Node::number(plan.training_flops);
   node["peak_bytes"] = Node::integer(plan.peak_bytes);
+  node["passes"] = Node::integer(passes);
   node["batch_size"] = Node::integer(flags.batch_size);
   node["length"] = Node::integer(flags.length);
   if (flags.target_length > 0) node["target_length"] = Node::integer(flags.target_length);
@@ -140,7 +143,7 @@ Node plan_node(const Plan& plan, double step_seconds, const PlanFlags& flags) {
   return node;
 }
 
-void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, const PlanFlags& flags) {
+void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, int64_t passes, const PlanFlags& flags) {
   std::FILE* const out = messages_beside({flags.json});
   const auto share = [&](int64_t count) {
     return 100.0 * static_cast<double>(count) / static_cast<double>(plan.trunk_parameters);
@@ -161,8 +164,8 @@ void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, c
   if (plan.kept_parameters != plan.edit_parameters) line("  kept after training", plan.kept_parameters);
   line("head", plan.head_parameters);
   std::fprintf(out, "%-46s %14s\n", "trunk", count_text(plan.trunk_parameters).c_str());
-  std::fprintf(out, "\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training\n", static_cast<long long>(flags.length),
-              plan.forward_flops / 1e6, plan.training_flops / 1e6);
+  std::fprintf(out, "\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training%s\n", static_cast<long long>(flags.length),
+              plan.forward_flops / 1e6, plan.training_flops / 1e6, passes == 2 ? ", where every row passes twice (consistency)" : "");
   std::fprintf(out, "peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n",
                static_cast<long long>(flags.batch_size), static_cast<long long>(flags.length),
                word_of(kPrecisions, flags.precision), bytes_text(plan.peak_bytes).c_str());
@@ -218,6 +221,7 @@ int plan(PlanFlags flags) {
   shape.mean_target = static_cast<double>(flags.target_length > 0 || !has_both ? flags.target_length : flags.length);
   shape.batch_rows = flags.batch_size;
   shape.batch_tokens = flags.batch_size * flags.length;
+  shape.passes = passes_of(settings.objective, adapter);
   shape.saves_memory = flags.saves_memory;
   shape.is_mapped = !is_gguf(given);
   shape.precision = flags.precision;
@@ -225,13 +229,13 @@ int plan(PlanFlags flags) {
   const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") ||
                                         std::filesystem::exists(given / "model.safetensors.index.json"));
   const double step_seconds = has_weights && adapter.head() != nullptr && !flags.no_timing
-                                  ? calibrate(*load_model(given, shape.precision, ignored), adapter, flags)
+                                  ? calibrate(*load_model(given, shape.precision, ignored), adapter, settings.objective, flags)
                                   : 0;
   const RunLength run_length = length_of(settings, adapter.head() == nullptr, flags);
-  Node node = plan_node(made, step_seconds, flags);
+  Node node = plan_node(made, step_seconds, shape.passes, flags);
   put_length(run_length, step_seconds, node);
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(node));
-  print_plan(made, adapter, step_seconds, flags);
+  print_plan(made, adapter, step_seconds, shape.passes, flags);
   print_length(run_length, step_seconds, flags);
   return 0;
 }

@@ -12,19 +12,21 @@ namespace graft {
 
 class EventLog {
  public:
-  // Opens `path`, cut to its first `keep_bytes` bytes (made if missing). Throws InputError when it is shorter than that, or when
-  // another process has it open here.
-  EventLog(const Path& path, int64_t keep_bytes);
-  ~EventLog();
+  // Opens `path`, made if missing: from now on the run is this process's. Throws InputError when another process has it open here.
+  explicit EventLog(const Path& path);
+  ~EventLog();  // One that was made and has no event goes.
   EventLog(const EventLog&) = delete;
   EventLog& operator=(const EventLog&) = delete;
 
+  // Before the first event: cuts the file to its first `bytes`. Throws InputError when it is shorter than that.
+  void keep(int64_t bytes);
   void write(Node event);  // {"event": ..., ...}; throws IoError
   int64_t sync();          // to disk; returns the length in bytes
 
  private:
   Path path_;
   int descriptor_ = -1;
+  bool was_made_ = false;
   int64_t bytes_ = 0;
 };
 

@@ -95,6 +95,44 @@ int64_t lowest_edited_layer(const Adapter& adapter, const ModelConfig& config) {
   return lowest;
 }
 
+// The batches of a run: the mean length of its rows, and the largest batch to expect.
+PlanShape shape_of(const RunConfig& config, const Model& model, const Dataset& data) {
+  PlanShape shape;
+  shape.precision = config.precision;
+  shape.saves_memory = config.saves_memory;
+  const auto count = static_cast<double>(std::max<int64_t>(1, data.size()));
+  std::vector<int64_t> lengths;
+  int64_t ids = 0, targets = 0;
+  for (const Sequence& sequence : data.sequences) {
+    lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
+    ids += lengths.back();
+    targets +=
+        static_cast<int64_t>(sequence.target_ids.size()) + std::count(sequence.is_target.begin(), sequence.is_target.end(), true);
+  }
+  shape.mean_length = static_cast<double>(ids) / count;
+  shape.mean_target = static_cast<double>(targets) / count;
+  const int64_t rows = std::min(config.batch_size, data.size());
+  std::sort(lengths.rbegin(), lengths.rend());
+  const int64_t most = std::accumulate(lengths.begin(), lengths.begin() + rows, int64_t{0});  // the longest rows in one batch
+  if (config.token_budget > 0) {
+    shape.batch_tokens = config.token_budget;
+    shape.batch_rows =
+        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(config.token_budget) / std::max(1.0, shape.mean_length)));
+  } else {
+    shape.batch_rows = rows;
+    const auto long_batch = static_cast<int64_t>(1.3 * shape.mean_length * static_cast<double>(rows));  // of a shuffled epoch
+    shape.batch_tokens = config.order == Order::kLength ? most : std::min(most, long_batch);
+  }
+  double parameters = 0, bytes = 0;
+  for (const auto& [name, tensor] : model.weights.all_base()) {
+    parameters += static_cast<double>(tensor.numel());
+    bytes += static_cast<double>(tensor.nbytes());
+  }
+  shape.stored_item = bytes / std::max(1.0, parameters);
+  shape.is_mapped = !is_gguf(model.source);
+  return shape;
+}
+
 }  // namespace
 
 const char* use_name(ParamUse use) {
@@ -127,46 +165,20 @@ Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShap
   plan.forward_flops = (std::accumulate(row.blocks.begin(), row.blocks.end(), row.output)) / row.tokens + edits;
   plan.training_flops = plan.forward_flops + trained / row.tokens * (rewrites ? 2.0 : 1.0) + 2.0 * edits;
   if (shape.saves_memory) plan.training_flops += (trained - row.output) / row.tokens + edits;  // every block a second time
+  plan.training_flops *= static_cast<double>(shape.passes);
   plan.peak_bytes = peak_bytes(adapter, config, shape);
   return plan;
 }
 
-PlanShape plan_shape(const RunConfig& config, const Model& model, const Dataset& data) {
-  PlanShape shape;
-  shape.precision = config.precision;
-  shape.saves_memory = config.saves_memory;
-  shape.passes = config.objective.consistency > 0 ? 2 : 1;
-  const auto count = static_cast<double>(std::max<int64_t>(1, data.size()));
-  std::vector<int64_t> lengths;
-  int64_t ids = 0, targets = 0;
-  for (const Sequence& sequence : data.sequences) {
-    lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
-    ids += lengths.back();
-    targets +=
-        static_cast<int64_t>(sequence.target_ids.size()) + std::count(sequence.is_target.begin(), sequence.is_target.end(), true);
-  }
-  shape.mean_length = static_cast<double>(ids) / count;
-  shape.mean_target = static_cast<double>(targets) / count;
-  const int64_t rows = std::min(config.batch_size, data.size());
-  std::sort(lengths.rbegin(), lengths.rend());
-  const int64_t most = std::accumulate(lengths.begin(), lengths.begin() + rows, int64_t{0});  // the longest rows in one batch
-  if (config.token_budget > 0) {
-    shape.batch_tokens = config.token_budget;
-    shape.batch_rows =
-        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(config.token_budget) / std::max(1.0, shape.mean_length)));
-  } else {
-    shape.batch_rows = rows;
-    const auto long_batch = static_cast<int64_t>(1.3 * shape.mean_length * static_cast<double>(rows));  // of a shuffled epoch
-    shape.batch_tokens = config.order == Order::kLength ? most : std::min(most, long_batch);
-  }
-  double parameters = 0, bytes = 0;
-  for (const auto& [name, tensor] : model.weights.all_base()) {
-    parameters += static_cast<double>(tensor.numel());
-    bytes += static_cast<double>(tensor.nbytes());
-  }
-  shape.stored_item = bytes / std::max(1.0, parameters);
-  shape.is_mapped = !is_gguf(model.source);
-  return shape;
+int64_t passes_of(const Objective& objective, const Adapter& adapter) {
+  const TaskKind kind = adapter.task() ? adapter.task()->kind : TaskKind::kGeneration;  // without one the model answers in words
+  return objective.needs_two_passes(kind) ? 2 : 1;
+}
+
+Plan make_plan(const Adapter& adapter, const Model& model, const RunConfig& config, const Dataset& data) {
+  PlanShape shape = shape_of(config, model, data);
+  shape.passes = passes_of(config.objective, adapter);
+  return make_plan(adapter, model.config, shape);
 }
 
 }  // namespace graft

@@ -35,7 +35,7 @@ struct Plan {
   int64_t head_parameters = 0;
   int64_t stored_parameters = 0;  // in adapter.safetensors
   double forward_flops = 0;       // per token, prompt or target: trunk, edits and the layer over a vocabulary
-  double training_flops = 0;      // forward and backward
+  double training_flops = 0;      // forward and backward, of all passes
   int64_t peak_bytes = 0;         // resident, in training
 
   int64_t parameters_for(ParamUse use) const;
@@ -43,11 +43,10 @@ struct Plan {
 
 Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape);
 
-// The shape of a run's batches: the mean length of its rows, and the largest batch to expect.
-PlanShape plan_shape(const RunConfig& config, const Model& model, const Dataset& data);
+// How often the rows of a step pass: twice with a consistency loss, where the task has one.
+int64_t passes_of(const Objective& objective, const Adapter& adapter);
 
-inline Plan make_plan(const Adapter& adapter, const Model& model, const RunConfig& config, const Dataset& data) {
-  return make_plan(adapter, model.config, plan_shape(config, model, data));
-}
+// Of a run: its batches have the mean length of its rows, and the largest that is to be expected.
+Plan make_plan(const Adapter& adapter, const Model& model, const RunConfig& config, const Dataset& data);
 
 }  // namespace graft

@@ -106,12 +106,13 @@ void Run::open_folder(StartMode mode) {
     make_directories(dir_ / "checkpoints");
     write_file_atomically(run_yaml, to_yaml(run_config_node(inputs_.config)));
   }
+  log_ = std::make_unique<EventLog>(dir_ / "log.jsonl");  // before anything is read or changed that another process may write
   remove_temp_files(dir_);
   remove_temp_files(dir_ / "adapter");
   const std::optional<Checkpoint> newest = load_newest_checkpoint(dir_);
   if (newest) restore(*newest);  // checks it, before a file is touched
   if (mode == StartMode::kLengthen) take_new_length(newest);
-  log_ = std::make_unique<EventLog>(dir_ / "log.jsonl", newest ? newest->log_bytes : 0);
+  log_->keep(newest ? newest->log_bytes : 0);
   if (!newest) return log_start();
   if (newest->config == digest_of(inputs_.config)) return;
   log_->write(Node::map({{"event", Node::text("lengthen")},
@@ -218,8 +219,8 @@ void Run::step() {
   progress_.update(step_, "loss " + number_text(loss) + "  " +
                               count_text(static_cast<int64_t>(static_cast<double>(tokens) / seconds)) + " tok/s");
 
-  const bool is_last = step_ == epochs_.total_steps();
-  if (is_judged() && (is_last || epochs_.falls_due(config.evaluate_every, step_))) evaluate();
+  const bool is_last = step_ == epochs_.total_steps(), is_due = epochs_.falls_due(config.evaluate_every, step_);
+  if (is_judged() && (is_last || is_due)) evaluate(is_due);
   if (!is_done() && epochs_.falls_due(config.checkpoint_every, step_)) checkpoint();
 }
 
@@ -266,7 +267,9 @@ void Run::name_still_tensors() {
                  ": nothing trains there");
 }
 
-void Run::evaluate() {
+// `is_due`: by evaluate_every. One that the run's end alone asks for does not count towards early_stop: made longer, the run goes
+// on behind it.
+void Run::evaluate(bool is_due) {
   const at::NoGradGuard no_grad;
   const Bound bound(*inputs_.model, adapter_, tensors_);
   EvaluateOptions options = evaluate_options();
@@ -303,7 +306,8 @@ void Run::evaluate() {
   log_->write(std::move(event));
   if (!records.empty()) log_->write(records_event(step_, records));
   progress_.note(line);
-  const int64_t stale = best_.step < 0 || primary > best_.value ? 0 : best_.stale + 1;  // a lower loss alone is no improvement
+  const bool is_improved = best_.step < 0 || primary > best_.value;  // a lower loss alone is no improvement
+  const int64_t stale = is_improved ? 0 : best_.stale + (is_due ? 1 : 0);
   if (const BestSoFar now{step_, primary, mean(losses)}; now.is_better_than(best_)) {
     best_ = now;
     if (inputs_.config.keep_best) save_adapter_folder();

@@ -53,7 +53,7 @@ class Run {
   void check_first_gradients() const;
   void name_still_tensors();
   void check_finite(double loss, double norm, double rate, const std::vector<Batch>& batches) const;
-  void evaluate();
+  void evaluate(bool is_due);
   EvaluateOptions evaluate_options() const;
   bool is_judged() const { return inputs_.eval || !inputs_.eval_tasks.empty(); }
   void save_adapter_folder();

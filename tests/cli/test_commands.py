@@ -280,6 +280,34 @@ class Flow(support.Case):
                 self.assertEqual(plan["edit_parameters"], self.metrics("stored")["edit_parameters"])
                 shutil.rmtree(self.root / "stored")
 
+    def test_a_plan_counts_both_passes(self):
+        """A preset's consistency lets every row pass twice, but for a regression, which needs no second pass."""
+        text = (support.SOURCE / "presets/adamix.yaml").read_text()
+        self.assertIn("consistency: 1.0", text)
+        (self.dir / "once.yaml").write_text(text.replace("consistency: 1.0", "consistency: 0"))
+        (self.dir / "pairs.yaml").write_text(support.PAIR_TASK)
+        def plan(adapter, *more):
+            self.ok("plan", "--model", "bert-tiny", "--adapter", adapter, "--json", self.dir / "plan.json", *more)
+            return json.loads((self.dir / "plan.json").read_text())
+        two, one = plan("adamix"), plan(self.dir / "once.yaml")
+        self.assertEqual((two["passes"], one["passes"]), (2, 1))
+        self.assertEqual(two["training_flops_per_token"], 2 * one["training_flops_per_token"])
+        self.assertEqual(two["forward_flops_per_token"], one["forward_flops_per_token"])
+        self.assertGreater(two["peak_bytes"], one["peak_bytes"])
+        counted = [plan(adapter, "--task", self.dir / "pairs.yaml", "--no-timing") for adapter in ("adamix", self.dir / "once.yaml")]
+        for key in ("passes", "training_flops_per_token", "peak_bytes"):
+            self.assertEqual(counted[0][key], counted[1][key])
+
+    def test_a_run_of_a_regression_is_planned_with_one_pass(self):
+        support.write_pairs(self.dir / "pairs.tsv", 20, 4)
+        (self.dir / "pairs.yaml").write_text(support.PAIR_TASK)
+        told = []
+        for weight in (0, 1):
+            self.ok("train", "--model", "bert-tiny", "--task", self.dir / "pairs.yaml", "--data", self.dir / "pairs.tsv", "--adapter", "adamix", "--out", self.dir / f"run{weight}",
+                    "--threads", 1, "--quiet", "--set", "max_steps=1", f"consistency={weight}")
+            told.append(support.log_events(self.dir / f"run{weight}")[0]["predicted_peak_bytes"])
+        self.assertEqual(told[0], told[1])
+
     def test_inspect(self):
         self.train("seen", settings=["epochs=1"])
         told = self.ok("inspect", "adapter", "seen/adapter").stdout

@@ -5,6 +5,7 @@ SIGTERM or SIGINT. Each resumed run is killed once more. Compared: the adapter's
 list of files that remain; clock and memory readings aside. GRAFT_SLOW=1 tries many more moments.
 """
 
+import fcntl
 import os
 import pathlib
 import random
@@ -203,6 +204,38 @@ class Lengthened(ResumeCase):
                 if not is_longer:
                     self.assert_done(run(*longer))
                 self.assertEqual(support.end_state(out), expected)
+
+    def test_an_end_between_two_evaluations(self):
+        """The evaluation at the end of the shorter run is one more; the adapter kept is the best of all, and is what it scored."""
+        out, common = self.dir / "run", ["evaluate_every=5", "warmup=0"]
+        self.assert_done(run(*self.arguments(out, "bert-tiny", "lora", self.settings("max_steps=16", *common))))
+        steps = [event for event in self.numbers(out)["log"] if event["event"] == "step"]
+        shutil.rmtree(out)
+        self.assert_done(run(*self.arguments(out, "bert-tiny", "lora", self.settings("max_steps=8", *common))))
+        self.assert_done(run("train", "--resume", out, "--threads", 1, "--quiet", "--set", "max_steps=16"))
+        state = self.numbers(out)
+        self.assertEqual([event for event in state["log"] if event["event"] == "step"], steps)
+        evaluations = [event for event in state["log"] if event["event"] == "evaluate"]
+        self.assertEqual([event["step"] for event in evaluations], [5, 8, 10, 15, 16])
+        best = max(evaluations, key=lambda event: (event["accuracy"], -event["loss"], -event["step"]))
+        self.assertEqual(state["metrics"]["step"], best["step"])
+        self.assertEqual((state["metrics"]["eval"]["accuracy"], state["metrics"]["eval"]["loss"]), (best["accuracy"], best["loss"]))
+
+    def test_the_evaluation_at_the_end_does_not_count_towards_an_early_stop(self):
+        out, common = self.dir / "run", ["early_stop=1", "evaluate_every=5", "learning_rate=1e-7", "warmup=0"]
+        self.assert_done(run(*self.arguments(out, "bert-tiny", "lora", self.settings("max_steps=8", *common))))
+        self.assert_done(run("train", "--resume", out, "--threads", 1, "--quiet", "--set", "max_steps=16"))
+        self.assertEqual([event["step"] for event in support.log_events(out) if event["event"] == "evaluate"], [5, 8, 10])
+
+    def test_a_run_that_another_process_writes(self):
+        out = self.dir / "run"
+        self.assert_done(run(*self.arguments(out, "bert-tiny", "lora", self.settings("epochs=1", "warmup=0"))))
+        (out / ".run.yaml.abcdef").write_text("what the other process is writing")
+        before = support.tree_digest(out)
+        with open(out / "log.jsonl", "rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            self.assert_refused(run("train", "--resume", out, "--set", "epochs=2"), 2, "log.jsonl", "another process is writing this run")
+            self.assertEqual(support.tree_digest(out), before)
 
     def test_refusals(self):
         out = self.dir / "run"
