@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import re
 import shutil
 import tempfile
 
@@ -76,6 +77,20 @@ class Methods(support.Case):
                 metrics = json.loads((out / "metrics.json").read_text())
                 self.assertEqual(metrics["steps"], 4)
                 self.assertEqual(len(self.predict(f"preset-{preset}/adapter")), 20)
+
+    def test_the_head_of_every_preset_tells_the_truth(self):
+        page = (support.SOURCE / "doc/methods.md").read_text()
+        for preset in PRESETS:
+            with self.subTest(preset=preset):
+                text = (support.SOURCE / f"presets/{preset}.yaml").read_text()
+                head = dict(re.findall(r"^# (\w+): +(.*)$", text, re.M))
+                self.assertEqual(head["Use"].split()[:2], ["--adapter", preset])
+                self.assertEqual(f"{preset}:published" in head["Use"], "\npublished:\n" in text)
+                for section in re.findall(r'"(.*?)"', head["See"]):
+                    self.assertRegex(page, rf"\n### {re.escape(section)}( |\n)")
+                flag, *settings = head["Change"].split()
+                self.assertEqual(flag, "--set")
+                self.train(f"changed-{preset}", preset, ["max_steps=1", "max_length=16", *settings])
 
     def test_two_passes_give_the_same_bytes_again(self):
         whole = self.train("whole", "adamix", ["dropout=0.1", "checkpoint_every=2 steps"])
