@@ -96,6 +96,8 @@ class Settings(support.Case):
         tasks = self.assert_done(run("inspect", "tasks")).stdout.splitlines()
         self.assertEqual([line.split()[0] for line in tasks], sorted(file.stem for file in (support.SOURCE / "tasks").glob("*.yaml")))
         self.assertTrue(all(len(line.split(maxsplit=1)) == 2 for line in tasks), "every task says what it is")
+        for file in (support.SOURCE / "tasks").glob("*.yaml"):
+            self.assertIn(f"\n# Use:     --task {file.stem};", file.read_text())
 
 
 if __name__ == "__main__":
