@@ -1,4 +1,4 @@
-"""Prints the tables of README.md and doc/performance.md from bench/results/*.json.
+"""Prints the tables of doc/methods.md and doc/performance.md from bench/results/*.json.
 
     tables.py [RESULTS_FOLDER]
 """

@@ -13,6 +13,8 @@ A block of shell commands is run when the line `<!-- run -->` stands before it (
 All blocks of one page run in order, each with `bash -euo pipefail`, in one scratch copy of what the pages use (presets, tasks, examples, data
 and tiny models of the tests), where build/release/graft is the program under test. `<!-- run fails N -->` expects exit code N. Every other
 `sh` block is only counted. A marker without a block after it is an error, and so is a README in which nothing is run.
+
+`<!-- from FILE -->` before a block says that each of its lines stands in FILE, which is compiled elsewhere; blanks do not count.
 """
 import os
 import pathlib
@@ -24,6 +26,7 @@ import tempfile
 
 COPIED = ["README.md", "presets", "tasks", "examples", "doc", "tests/golden"]
 MARKER = re.compile(r"^<!-- run(?: fails (\d+))? -->$")
+QUOTED = re.compile(r"^<!-- from (\S+) -->\n+```\w*\n(.*?)^```", re.M | re.S)
 
 
 class Block:
@@ -66,6 +69,18 @@ def extract(text, name):
     return blocks, others
 
 
+def quotation_faults(text, name, source):
+    """Lines of blocks marked with `<!-- from FILE -->` that do not stand in FILE."""
+    faults = []
+    for file, block in QUOTED.findall(text):
+        found = "".join((source / file).read_text(encoding="utf-8").split()) if (source / file).is_file() else ""
+        faults += [f"{name}: '{line.strip()}' does not stand in {file}" for line in block.splitlines()
+                   if "".join(line.split()) not in found]
+    if len(QUOTED.findall(text)) != text.count("<!-- from "):
+        faults.append(f"{name}: '<!-- from FILE -->' without a block after it")
+    return faults
+
+
 def make_scratch(source, binary, scratch):
     for name in COPIED:
         if (source / name).is_dir():
@@ -80,11 +95,12 @@ def make_scratch(source, binary, scratch):
 def run_page(page, source, binary):
     """Runs one page; the faults, the number of blocks run and of those left."""
     name = str(page.relative_to(source))
+    text = page.read_text(encoding="utf-8")
     try:
-        blocks, others = extract(page.read_text(encoding="utf-8"), name)
+        blocks, others = extract(text, name)
     except ValueError as e:
         return [str(e)], 0, 0
-    faults = []
+    faults = quotation_faults(text, name, source)
     with tempfile.TemporaryDirectory(prefix="graft-docs-") as folder:
         scratch = pathlib.Path(folder)
         if blocks:
@@ -142,6 +158,10 @@ def self_test():
     expect_fault({"README.md": "<!-- run -->\n```yaml\na: 1\n```\n"}, "before a block of 'yaml', expected sh")
     expect_fault({"README.md": "<!-- run: -->\n```sh\ntrue\n```\n"}, "expected '<!-- run -->' or")
     expect_fault({"README.md": "<!-- run -->\n```sh\ntrue\n"}, "README.md:2: the block is not closed")
+    quoted = ok + "<!-- from a.cpp -->\n```cpp\nint a =\n  1;\n```\n"
+    expect_fault({"README.md": quoted, "a.cpp": "x; int a = 1;\n"}, None)
+    expect_fault({"README.md": quoted, "a.cpp": "int a = 2;\n"}, "'1;' does not stand in a.cpp")
+    expect_fault({"README.md": ok + "<!-- from a.cpp -->\nwords\n", "a.cpp": "words\n"}, "without a block after it")
     print("the extractor finds, runs and refuses as it should")
 
 
