@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "tensor/log_sum_exp.h"
 #include "tensor/parallel.h"
 
 namespace graft {

@@ -7,7 +7,6 @@
 
 #include "base/document.h"
 #include "base/error.h"
-#include "tensor/chunk.h"
 
 namespace graft {
 
@@ -140,22 +139,6 @@ void check_sampling(const SamplingOptions& options, int64_t vocabulary) {
     if (word.empty()) throw InputError("bad_words: expected lists of tokens, found an empty one");
     check_ids(word, "bad_words");
   }
-}
-
-double log_sum_exp(std::span<const float> logits) {
-  using C = Chunk<float>;
-  constexpr int64_t kWays = 4;  // float32 sums side by side: shorter, and independent of each other
-  const float* row = logits.data();
-  const auto columns = static_cast<int64_t>(logits.size());
-  const float shift = *std::max_element(logits.begin(), logits.end());
-  C::Value sums[kWays]{};
-  int64_t c = 0;
-  for (; c + kWays * C::kWidth <= columns; c += kWays * C::kWidth) {
-    for (int64_t way = 0; way < kWays; ++way) sums[way] += simd::exp(C::load(row + c + way * C::kWidth) - shift);
-  }
-  double sum = C::sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  for (; c < columns; ++c) sum += std::exp(static_cast<double>(row[c]) - shift);
-  return shift + std::log(sum);
 }
 
 bool SamplingOptions::changes_scores() const {

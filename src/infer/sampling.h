@@ -56,9 +56,6 @@ struct TextSoFar {
 // Throws InputError naming the option that is out of range, or has an id beyond the vocabulary.
 void check_sampling(const SamplingOptions& options, int64_t vocabulary);
 
-// log sum_v exp(z_v). Adds in one order, whatever else runs.
-double log_sum_exp(std::span<const float> logits);
-
 // The first part of the list above, in place.
 void change_scores(std::span<float> scores, const TextSoFar& text, const SamplingOptions& options);
 

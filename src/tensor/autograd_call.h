@@ -1,4 +1,4 @@
-// Lets a torch::autograd::Function keep a plain C++ value between forward and backward. Internal to src/tensor.
+// Lets a torch::autograd::Function keep a plain C++ value between forward and backward.
 #pragma once
 
 #include <torch/csrc/autograd/custom_function.h>

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "infer/texts.h"
+#include "tensor/log_sum_exp.h"
 #include "tests/infer/decoding_rig.h"
 #include "tests/support/compare.h"
 #include "tests/support/testing.h"
