@@ -9,19 +9,24 @@ if(GRAFT_BUILD_TESTS)
   find_package(GTest REQUIRED)
 endif()
 
-# The program's malloc, linked in as it is. Tensors of a training step are large, and every batch has others: the C library's heap kept a third
-# more memory than was in use at its peak, and where it maps large blocks afresh the kernel clears their pages each time.
+# The program's malloc, linked in as it is. Tensors of a training step are large, and every batch has others: the C
+# library's heap kept a third more memory than was in use at its peak, and where it maps large blocks afresh the kernel
+# clears their pages each time.
 find_library(GRAFT_MALLOC NAMES libtcmalloc_minimal.a)
 if(NOT GRAFT_MALLOC)
-  message(FATAL_ERROR "tcmalloc was not found: install the Debian package libgoogle-perftools-dev (tools/setup.sh does).")
+  message(FATAL_ERROR
+    "tcmalloc was not found: install the Debian package libgoogle-perftools-dev (tools/setup.sh does).")
 endif()
 
-# libtorch: the headers and libraries inside the torch wheel. Its own CMake files are not used, since those of a CUDA wheel ask for a toolkit.
+# libtorch: the headers and libraries inside the torch wheel. Its own CMake files are not used, since those of a CUDA
+# wheel ask for a toolkit.
 if(NOT GRAFT_TORCH_DIR)
   file(GLOB GRAFT_TORCH_DIR ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
 endif()
 if(NOT EXISTS "${GRAFT_TORCH_DIR}/lib/libtorch_cpu.so")
-  message(FATAL_ERROR "libtorch was not found in '${GRAFT_TORCH_DIR}'. Run tools/setup.sh, or set GRAFT_TORCH_DIR to the folder 'torch' of an installed torch 2.13 wheel.")
+  message(FATAL_ERROR
+    "libtorch was not found in '${GRAFT_TORCH_DIR}'. Run tools/setup.sh, or set GRAFT_TORCH_DIR to the folder 'torch' of an "
+    "installed torch 2.13 wheel.")
 endif()
 add_library(graft_torch INTERFACE)
 target_include_directories(graft_torch SYSTEM INTERFACE

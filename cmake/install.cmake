@@ -1,5 +1,6 @@
-# The installed package: find_package(graft) gives graft::graft (all libraries) and graft::<folder> (one). Included last, when all targets exist.
-# A prefix holds all that the program needs but the C library, and may be moved: nothing in it names this tree or the torch wheel.
+# The installed package: find_package(graft) gives graft::graft (all libraries) and graft::<folder> (one). Included
+# last, when all targets exist. A prefix holds all that the program needs but the C library, and may be moved: nothing
+# in it names this tree or the torch wheel.
 #   component runtime      bin/graft, lib/graft/*.so, share/graft: what the packed archive has
 #   component development  static libraries, headers (libtorch's, too) and the CMake package
 include(GNUInstallDirs)
@@ -15,7 +16,8 @@ foreach(folder base text data tensor model edit infer train interop)
   target_compile_features(graft_${folder} PUBLIC cxx_std_20)
   list(APPEND GRAFT_INSTALLED_LIBRARIES graft_${folder})
 endforeach()
-install(TARGETS ${GRAFT_INSTALLED_LIBRARIES} EXPORT graftTargets ARCHIVE DESTINATION ${GRAFT_SHARED_DIR} COMPONENT development)
+install(TARGETS ${GRAFT_INSTALLED_LIBRARIES} EXPORT graftTargets
+  ARCHIVE DESTINATION ${GRAFT_SHARED_DIR} COMPONENT development)
 install(EXPORT graftTargets NAMESPACE graft:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/graft COMPONENT development)
 
 # Headers keep their folders: #include "edit/edit.h".
@@ -24,7 +26,8 @@ install(DIRECTORY ${CMAKE_SOURCE_DIR}/src/ DESTINATION ${CMAKE_INSTALL_INCLUDEDI
 install(DIRECTORY ${GRAFT_TORCH_DIR}/include/ DESTINATION ${GRAFT_TORCH_INCLUDE_DIR} COMPONENT development)
 
 # The program finds presets/ and tasks/ in ../share/graft beside its own folder (src/cli/common.cpp).
-install(DIRECTORY ${CMAKE_SOURCE_DIR}/presets ${CMAKE_SOURCE_DIR}/tasks DESTINATION ${CMAKE_INSTALL_DATADIR}/graft COMPONENT runtime)
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/presets ${CMAKE_SOURCE_DIR}/tasks
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/graft COMPONENT runtime)
 install(FILES ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/graft COMPONENT runtime)
 file(GLOB torch_licenses ${GRAFT_TORCH_DIR}/../torch-*.dist-info/licenses)
 if(torch_licenses)

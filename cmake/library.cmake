@@ -14,7 +14,8 @@ endfunction()
 # Tests are compiled with few optimisations: what they check is, and their own code is run once.
 set(GRAFT_TEST_OPTIONS $<$<CONFIG:Release>:-O1>)
 
-# Lets a target include ATen through a shared precompiled header; one serves the libraries and the program, one the tests (TESTS).
+# Lets a target include ATen through a shared precompiled header; one serves the libraries and the program, one the
+# tests (TESTS).
 function(graft_use_torch target)
   cmake_parse_arguments(ARG "TESTS" "" "" ${ARGN})
   target_link_libraries(${target} PUBLIC $<BUILD_INTERFACE:graft_torch> $<INSTALL_INTERFACE:graft::torch>)
@@ -27,7 +28,8 @@ function(graft_use_torch target)
     return()
   endif()
   if(target STREQUAL "graft_tensor" AND CMAKE_BUILD_TYPE STREQUAL "Debug")
-    # The kernels are optimised in every build (unoptimised, tests take minutes), and a precompiled header serves one level only.
+    # The kernels are optimised in every build (unoptimised, tests take minutes), and a precompiled header serves one
+    # level only.
     target_compile_options(${target} PRIVATE -O2)
     target_precompile_headers(${target} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
     return()
@@ -51,7 +53,8 @@ function(graft_test name)
   set_target_properties(${name} PROPERTIES UNITY_BUILD ${GRAFT_UNITY} UNITY_BUILD_BATCH_SIZE 8)
   target_link_libraries(${name} PRIVATE graft_flags ${ARG_LINKS} GTest::gtest GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
-  target_compile_definitions(${name} PRIVATE GRAFT_SOURCE_DIR="${CMAKE_SOURCE_DIR}" GRAFT_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  target_compile_definitions(${name} PRIVATE
+    GRAFT_SOURCE_DIR="${CMAKE_SOURCE_DIR}" GRAFT_BINARY_DIR="${CMAKE_BINARY_DIR}")
   target_compile_options(${name} PRIVATE ${GRAFT_TEST_OPTIONS})
   if(ARG_TORCH)
     graft_use_torch(${name} TESTS)
@@ -60,8 +63,8 @@ function(graft_test name)
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
 endfunction()
 
-# graft_fuzz(<name> SOURCES ... LINKS ... CORPUS <folder> [TORCH]): a fuzz target. Without GRAFT_FUZZ it gets a main that
-# replays its corpus, so that ctest keeps it alive under every compiler.
+# graft_fuzz(<name> SOURCES ... LINKS ... CORPUS <folder> [TORCH]): a fuzz target. Without GRAFT_FUZZ it gets a main
+# that replays its corpus, so that ctest keeps it alive under every compiler.
 function(graft_fuzz name)
   cmake_parse_arguments(ARG "TORCH" "CORPUS" "SOURCES;LINKS" ${ARGN})
   set(target fuzz_${name})
