@@ -69,8 +69,9 @@ tidy: setup-fuzz  ## clang-tidy over every file
 	$(call build_preset,tidy)
 
 .PHONY: format
-format: setup-fuzz  ## clang-format over every file, in place
+format: setup-fuzz  ## clang-format over every file, and long paragraphs of the pages wrapped, in place
 	@git ls-files -co --exclude-standard '*.h' '*.cpp' | xargs clang-format-14 -i
+	@git ls-files -co --exclude-standard '*.md' | xargs python3 tools/wrap_docs.py
 
 .PHONY: golden
 golden: setup-peers  ## makes the golden files of tests/golden again
@@ -82,7 +83,7 @@ install: setup  ## command, libraries, headers and CMake package into PREFIX (/u
 	@cmake --install build/$(PRESET) --prefix "$(PREFIX)"
 
 .PHONY: package
-package: setup  ## the command with all that it needs as build/PRESET/graft-*.tar.xz; PRESET=portable for other processors than this
+package: setup  ## the command with all that it needs as build/PRESET/graft-*.tar.xz (PRESET=portable: for other processors)
 	$(call build_preset,$(PRESET),graft)
 	@cd build/$(PRESET) && cpack --config CPackConfig.cmake
 

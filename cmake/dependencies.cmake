@@ -25,8 +25,8 @@ if(NOT GRAFT_TORCH_DIR)
 endif()
 if(NOT EXISTS "${GRAFT_TORCH_DIR}/lib/libtorch_cpu.so")
   message(FATAL_ERROR
-    "libtorch was not found in '${GRAFT_TORCH_DIR}'. Run tools/setup.sh, or set GRAFT_TORCH_DIR to the folder 'torch' of an "
-    "installed torch 2.13 wheel.")
+    "libtorch was not found in '${GRAFT_TORCH_DIR}'. Run tools/setup.sh, or set GRAFT_TORCH_DIR to the folder "
+    "'torch' of an installed torch 2.13 wheel.")
 endif()
 add_library(graft_torch INTERFACE)
 target_include_directories(graft_torch SYSTEM INTERFACE
