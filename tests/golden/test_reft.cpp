@@ -30,7 +30,7 @@ std::vector<std::string> names_of(const char* section) {
 }
 
 // ---- functions
-// -----------------------------------------------------------------------------------------------------------------
+// ------------------------------------------------------------------------------------------------
 
 const std::map<std::string, std::string> kFunctions = {
     {"loreft", ""},
@@ -88,7 +88,7 @@ TEST_P(GoldenReftFunction, EqualsThePeer) {
 INSTANTIATE_TEST_SUITE_P(All, GoldenReftFunction, ::testing::ValuesIn(names_of("functions")), parameter_name);
 
 // ---- positions
-// -----------------------------------------------------------------------------------------------------------------
+// ------------------------------------------------------------------------------------------------
 
 // Checklist 3: n = 0, 1, 10, 11, 13, 14, 20 and others, tied and untied.
 TEST(GoldenReftPositions, EqualThePeersForEveryLength) {
@@ -118,7 +118,7 @@ TEST(GoldenReftPositions, EqualThePeersForEveryLength) {
 }
 
 // ---- training
-// ------------------------------------------------------------------------------------------------------------------
+// ------------------------------------------------------------------------------------------------
 
 struct ReftCase {
   const Node* entry;
