@@ -63,7 +63,8 @@ Adapter::Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std
 }
 
 void Adapter::add_part(std::unique_ptr<Edit> edit, const std::string& kind) {
-  parts_.push_back({std::to_string(parts_.size()) + "." + kind + "/", std::move(edit)});
+  Part& part = parts_.emplace_back(Part{std::to_string(parts_.size()) + "." + kind + "/", std::move(edit), {}});
+  for (const ParamSpec& param : part.spec().params) part.names.push_back(part.path + param.name);
 }
 
 // One prompt and one kind of padding at most, and one prefix at a site: there is one place for each.
@@ -111,6 +112,7 @@ void Adapter::make_head(Options& options, const ModelConfig& config) {
   }
   head_ = std::make_unique<Head>(options, config, task_->kind == TaskKind::kRegression ? 1 : task_->num_labels(),
                                  task_->cloze.has_value());
+  for (const ParamSpec& param : head_->params()) head_names_.push_back(kHeadPath + param.name);
 }
 
 Node Adapter::describe() const {
@@ -122,28 +124,39 @@ Node Adapter::describe() const {
   return out;
 }
 
+namespace {
+
+TensorList listed(const std::vector<std::string>& names, const NamedTensors& stored) {
+  TensorList out;
+  for (const std::string& name : names) {
+    const auto found = stored.find(name);
+    if (found == stored.end()) throw InternalError("no tensor '" + name + "'");
+    out.append(found->second);
+  }
+  return out;
+}
+
+void name(const TensorList& values, const std::vector<std::string>& names, NamedTensors& out) {
+  for (ParamId id{0}; static_cast<size_t>(id.number) < names.size(); ++id.number)
+    out[names[static_cast<size_t>(id.number)]] = values[id];
+}
+
+}  // namespace
+
 std::vector<ParamSpec> Adapter::params() const {
   std::vector<ParamSpec> out;
-  const auto add = [&](ParamSpec param, const std::string& path) {
-    param.name = path + param.name;
-    out.push_back(std::move(param));
+  const auto add = [&](const std::vector<ParamSpec>& params, const std::vector<std::string>& names) {
+    for (size_t i = 0; i < params.size(); ++i) out.emplace_back(params[i]).name = names[i];
   };
-  for (const Part& part : parts_) {
-    for (const ParamSpec& param : part.spec().params) add(param, part.path);
-  }
-  if (head_) {
-    for (const ParamSpec& param : head_->params()) add(param, kHeadPath);
-  }
+  for (const Part& part : parts_) add(part.spec().params, part.names);
+  if (head_) add(head_->params(), head_names_);
   return out;
 }
 
 NamedTensors Adapter::init(const Weights& weights, RandomKey key) const {
   NamedTensors out;
-  const auto add = [&](const NamedTensors& tensors, const std::string& path) {
-    for (const auto& [name, tensor] : tensors) out[path + name] = tensor;
-  };
-  for (const Part& part : parts_) add(part.edit->init(weights, key.with(part.path)), part.path);
-  if (head_) add(head_->init(weights, key.with(kHeadPath)), kHeadPath);
+  for (const Part& part : parts_) name(part.edit->init(weights, key.with(part.path)), part.names, out);
+  if (head_) name(head_->init(weights, key.with(kHeadPath)), head_names_, out);
   for (const ParamSpec& param : params()) {
     ensure(out.at(param.name).sizes() == at::IntArrayRef(param.shape), "initial value of the declared shape: " + param.name);
     if (param.role == Role::kTrained) out.at(param.name).requires_grad_(true);
@@ -151,19 +164,19 @@ NamedTensors Adapter::init(const Weights& weights, RandomKey key) const {
   return out;
 }
 
-NamedTensors Adapter::derive(const NamedTensors& stored, const Weights& weights, Experts experts) const {
-  NamedTensors out;
-  for (const Part& part : parts_) {
-    for (const auto& [name, tensor] : part.edit->derive(Params(stored, part.path), weights, experts))
-      out[part.path + name] = tensor;
+TensorList Adapter::stored_of(size_t part, const NamedTensors& stored) const { return listed(parts_[part].names, stored); }
+
+AdapterTensors Adapter::derive(const NamedTensors& stored, const Weights& weights, Experts experts) const {
+  AdapterTensors out;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const TensorList own = stored_of(i, stored);
+    out.parts.push_back(parts_[i].edit->derive(Params(own), weights, experts));
   }
-  if (head_) {  // the head computes in float32 whatever the trunk's dtype
-    for (const ParamSpec& param : head_->params()) out[kHeadPath + param.name] = stored.at(kHeadPath + param.name);
-  }
+  if (head_) out.head = listed(head_names_, stored);  // the head computes in float32 whatever the trunk's dtype
   return out;
 }
 
-Weights Adapter::rewritten(const NamedTensors& derived, const Weights& weights) const {
+Weights Adapter::rewritten(const AdapterTensors& derived, const Weights& weights) const {
   TrunkTensors replaced;
   const auto add = [&](const TrunkTensors& tensors) {
     for (const auto& [id, tensor] : tensors) {
@@ -171,10 +184,11 @@ Weights Adapter::rewritten(const NamedTensors& derived, const Weights& weights) 
         throw InputError("two parts of the adapter train '" + to_name(id) + "': leave one of them out");
     }
   };
-  for (const Part& part : parts_) {
-    if (part.spec().traits.acts == Acts::kReplacesWeights) add(part.edit->rewrite(Params(derived, part.path), weights));
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    if (parts_[i].spec().traits.acts == Acts::kReplacesWeights)
+      add(parts_[i].edit->rewrite(Params(derived.parts[i]), weights));
   }
-  if (head_) add(head_->rewrite(Params(derived, kHeadPath)));
+  if (head_) add(head_->rewrite(Params(derived.head)));
   return replaced.empty() ? weights : weights.with(std::move(replaced));
 }
 

@@ -14,6 +14,12 @@
 
 namespace graft {
 
+// The tensors of an adapter, by the numbers of its edits and its head.
+struct AdapterTensors {
+  std::vector<TensorList> parts;
+  TensorList head;
+};
+
 class Adapter {
  public:
   static constexpr const char* kHeadPath = "head/";
@@ -25,6 +31,7 @@ class Adapter {
   struct Part {
     std::string path;  // "0.lora/"
     std::unique_ptr<Edit> edit;
+    std::vector<std::string> names;  // of its stored tensors, with the path
 
     const EditSpec& spec() const { return edit->spec(); }
     bool acts_at(const Site& site) const;
@@ -39,11 +46,12 @@ class Adapter {
   const std::optional<Task>& task() const { return task_; }
   Node describe() const;  // {edits, head}, every default filled in
 
-  std::vector<ParamSpec> params() const;                           // names with their paths
+  std::vector<ParamSpec> params() const;                           // names with their paths; of all parts, then of the head
   NamedTensors init(const Weights& weights, RandomKey key) const;  // float32 leaves, by stored name
-  NamedTensors derive(const NamedTensors& stored, const Weights& weights, Experts experts = Experts::kMerged) const;
+  TensorList stored_of(size_t part, const NamedTensors& stored) const;
+  AdapterTensors derive(const NamedTensors& stored, const Weights& weights, Experts experts = Experts::kMerged) const;
   RowLayout layout() const;                                                      // rows that its edits need beside the tokens
-  Weights rewritten(const NamedTensors& derived, const Weights& weights) const;  // with the edits that rewrite in every step
+  Weights rewritten(const AdapterTensors& derived, const Weights& weights) const;  // with the edits that rewrite in every step
   bool acts_in_forward() const;          // some part changes activations
   bool changes(const Site& site) const;  // some part acts at it
   bool rewrites_trunk() const;           // some part replaces the trunk's tensors in every step
@@ -56,6 +64,7 @@ class Adapter {
 
   std::vector<Part> parts_;
   std::unique_ptr<Head> head_;
+  std::vector<std::string> head_names_;  // of its stored tensors
   std::optional<Task> task_;
 };
 

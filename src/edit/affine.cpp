@@ -12,6 +12,7 @@
 #include <ATen/ops/bmm.h>
 
 #include "base/error.h"
+#include "edit/initial.h"
 #include "edit/registry.h"
 #include "edit/weighting.h"
 #include "tensor/linear.h"
@@ -47,40 +48,34 @@ class Affine final : public Edit {
       if (site.kind == SiteKind::kAttention)
         options.fault("sites", "affine acts on what leaves a site; " + site.name + " is an attention site");
     }
-    declare(made_spec());
+    spec_.sites = choice_.sites;
+    spec_.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
+    for (const Site& site : choice_.sites) {
+      const ParamSpec vector{.shape = {site.output_width}, .is_wide = true};
+      ParamSpec scale = vector, shift = vector;
+      scale.effect = Effect::kScalesY, scale.initial = ones();
+      shift.decays = false, shift.initial = zeros();
+      if (has_scale_) vectors_[site].scale = declare(site, "scale", scale);
+      if (has_shift_) vectors_[site].shift = declare(site, "shift", shift);
+      if (!folds_at(site)) spec_.traits.acts = Acts::kInForward;
+    }
   }
 
   Node describe() const override { return Node::map({{"affine", options_node(options_)}}); }
-
-  NamedTensors init(const Weights&, RandomKey) const override {
-    NamedTensors out;
-    for (const Site& site : choice_.sites) {
-      if (has_scale_) out[site.name + ".scale"] = at::ones({site.output_width});
-      if (has_shift_) out[site.name + ".shift"] = at::zeros({site.output_width});
-    }
-    return out;
-  }
-
-  // At least float32: a scale near one has two digits behind the point in bfloat16.
-  NamedTensors derive(const Params& stored, const Weights& weights, Experts) const override {
-    NamedTensors out;
-    for (const ParamSpec& param : spec().params) out[param.name] = stored.at(param.name).to(wide(weights.dtype()));
-    return out;
-  }
 
   // A router around the vectors reads the very activation that they scale (MoV).
   Tensor input(const SiteView& view) const override { return view.y; }
 
   // A weight w: y' = y + w ((scale - 1) * y + shift), so that none is no change.
   Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight, Context&) const override {
-    const std::string& name = view.site.name;
+    const auto [scale_id, shift_id] = vectors_.at(view.site);
     const bool is_plain = !weight.rows.defined() && weight.scale == 1.0;
     Change change;
     if (has_scale_) {
-      const Tensor& scale = derived.at(name + ".scale");  // [out]
+      const Tensor scale = derived[scale_id];  // [out]
       change.mul = is_plain ? scale : 1.0 + weighted_vector(scale - 1.0, weight);
     }
-    if (has_shift_) change.add = is_plain ? derived.at(name + ".shift") : weighted_vector(derived.at(name + ".shift"), weight);
+    if (has_shift_) change.add = is_plain ? derived[shift_id] : weighted_vector(derived[shift_id], weight);
     return change;
   }
 
@@ -90,8 +85,9 @@ class Affine final : public Edit {
   Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor&, const Weight& weight,
                Context&) const override {
     Change change;
-    if (has_scale_) change.mul = mixed(stacked.at(view.site.name + ".scale"), experts, weight);
-    if (has_shift_) change.add = mixed(stacked.at(view.site.name + ".shift"), experts, weight);
+    const auto [scale, shift] = vectors_.at(view.site);
+    if (has_scale_) change.mul = mixed(stacked[scale], experts, weight);
+    if (has_shift_) change.add = mixed(stacked[shift], experts, weight);
     return change;
   }
 
@@ -107,37 +103,20 @@ class Affine final : public Edit {
       const bool is_before = site.kind == SiteKind::kActivation;
       const Place& layer = layer_of(site);
       const TensorId bias = bias_of(layer);
+      const auto [scale_id, shift_id] = vectors_.at(site);
       Tensor& weight = current(weight_of(layer));
-      if (is_before && has_shift_) current(bias) = current(bias) + at::mv(weight, derived.at(site.name + ".shift"));
+      if (is_before && has_shift_) current(bias) = current(bias) + at::mv(weight, derived[shift_id]);
       if (has_scale_) {
-        const Tensor& scale = derived.at(site.name + ".scale");
+        const Tensor scale = derived[scale_id];
         weight = weight * scale.unsqueeze(is_before ? 0 : 1);
         if (!is_before && weights.has(bias)) current(bias) = current(bias) * scale;
       }
-      if (!is_before && has_shift_) current(bias) = current(bias) + derived.at(site.name + ".shift");
+      if (!is_before && has_shift_) current(bias) = current(bias) + derived[shift_id];
     }
     return out;
   }
 
  private:
-  EditSpec made_spec() const {
-    EditSpec spec;
-    spec.sites = choice_.sites;
-    spec.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
-    for (const Site& site : choice_.sites) {
-      if (has_scale_)
-        spec.params.push_back({.name = site.name + ".scale",
-                               .shape = {site.output_width},
-                               .site = site,
-                               .effect = Effect::kScalesY});
-      if (has_shift_)
-        spec.params.push_back(
-            {.name = site.name + ".shift", .shape = {site.output_width}, .site = site, .decays = false});
-      if (!folds_at(site)) spec.traits.acts = Acts::kInForward;
-    }
-    return spec;
-  }
-
   // A shift needs a bias to go into, and behind an activation nothing between itself and the layer that reads it: at ffn.act the
   // other branch of a gated FFN multiplies it.
   bool folds_at(const Site& site) const {
@@ -155,8 +134,6 @@ class Affine final : public Edit {
     return site.kind == SiteKind::kActivation ? sites_.reader_of(site) : site;
   }
 
-  static at::ScalarType wide(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
-
   // vectors: [E, out] -> [T, out], each group of columns its own [T, E] x [E, out/G].
   static Tensor mixed(const Tensor& vectors, int64_t experts, const Weight& weight) {
     const Tensor rows = (weight.rows * weight.scale).to(vectors.scalar_type());  // [T, G*E]
@@ -171,6 +148,10 @@ class Affine final : public Edit {
   ModelConfig config_;
   Sites sites_;
   SiteChoice choice_;
+  struct Vectors {
+    ParamId scale, shift;
+  };
+  BySite<Vectors> vectors_;
   bool has_scale_, has_shift_;
 };
 

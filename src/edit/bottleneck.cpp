@@ -112,9 +112,11 @@ struct BottleneckOptions {
   }
 };
 
-// float32, normal, redrawn beyond two deviations.
-Tensor truncated_normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key) {
-  return at::erfinv(uniform_tensor(shape, std::erf(std::sqrt(2.0)), key)) * (std::sqrt(2.0) * deviation);
+// Normal, redrawn beyond two deviations.
+Initial truncated_normal(double deviation) {
+  return [deviation](const ParamSpec& param, const Weights&, RandomKey key) {
+    return at::erfinv(uniform_tensor(param.shape, std::erf(std::sqrt(2.0)), key)) * (std::sqrt(2.0) * deviation);
+  };
 }
 
 class Bottleneck final : public Edit {
@@ -124,47 +126,12 @@ class Bottleneck final : public Edit {
     if (options.has("width") && options.has("reduction"))
       options.fault("width", "expected width or reduction, found both");
     for (const Site& site : choice_.sites) check_site(options, site);
-    declare(made_spec());
+    spec_.sites = choice_.sites;
+    spec_.traits.identity_at_init = options_.init == BottleneckInit::kZeroUp;
+    for (const Site& site : choice_.sites) declare_network(site);
   }
 
   Node describe() const override { return Node::map({{"bottleneck", options_node(options_)}}); }
-
-  // normal: both matrices N(0, 0.02^2), as the checkpoints of BERT were drawn. houlsby: both N(0, 0.01^2), cut at two deviations
-  // (Houlsby et al. 2019 sec. 3.6). zero-up: down U(-1/sqrt(C), 1/sqrt(C)), up zero (He et al. 2022). Biases are zero in each.
-  NamedTensors init(const Weights&, RandomKey key) const override {
-    NamedTensors out;
-    for (const Site& site : choice_.sites) {
-      const int64_t in = site.output_width, narrow = width_at(site);
-      const std::string down = site.name + ".down.weight", up = site.name + ".up.weight";
-      if (starts_at_zero()) {
-        out[down] = uniform_tensor({narrow, in}, 1.0 / std::sqrt(static_cast<double>(in)), key.with(down));
-        out[up] = at::zeros({in, narrow});
-      } else {
-        const auto drawn = [&](const std::vector<int64_t>& shape, const std::string& name) {
-          return options_.init == BottleneckInit::kHoulsby
-                     ? truncated_normal_tensor(shape, 0.01, key.with(name))
-                     : normal_tensor(shape, 0.02, key.with(name));
-        };
-        out[down] = drawn({narrow, in}, down);
-        out[up] = drawn({in, narrow}, up);
-      }
-      out[site.name + ".down.bias"] = at::zeros({narrow});
-      out[site.name + ".up.bias"] = at::zeros({in});
-      if (options_.scaling != Scaling::kNumber)
-        out[site.name + ".scaling"] = at::ones({options_.scaling == Scaling::kLearned ? 1 : in});
-    }
-    return out;
-  }
-
-  // In the trunk's dtype, but for what is added to or multiplied with the change: a scaling of 1.003 would be 1 there.
-  NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
-    NamedTensors out = Edit::derive(stored, weights, experts);
-    const at::ScalarType wide = weights.dtype() == at::kDouble ? at::kDouble : at::kFloat;
-    for (auto& [name, tensor] : out) {
-      if (name.ends_with(".up.bias") || name.ends_with(".scaling")) tensor = stored.at(name).to(wide);
-    }
-    return out;
-  }
 
   Tensor input(const SiteView& view) const override {
     if (options_.placement == Placement::kSequential) return view.y;
@@ -176,17 +143,15 @@ class Bottleneck final : public Edit {
   double scale(const Site&) const override { return options_.factor; }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context&) const override {
-    const std::string& name = view.site.name;
-    const Tensor& up = derived.at(name + ".up.weight");
-    Tensor code = options_.activation(graft::linear(input, derived.at(name + ".down.weight"),
-                                                    derived.at(name + ".down.bias")));  // [T, M]
-    Tensor bias = derived.at(name + ".up.bias");
-    if (options_.scaling != Scaling::kNumber) bias = bias * derived.at(name + ".scaling");
-    if (options_.scaling == Scaling::kLearned)
-      code = scale_and_shift(code, derived.at(name + ".scaling"), {});
+    const Network& own = networks_.at(view.site);
+    const Tensor up = derived[own.up_weight];
+    Tensor code = options_.activation(graft::linear(input, derived[own.down_weight], derived[own.down_bias]));  // [T, M]
+    Tensor bias = derived[own.up_bias];
+    if (options_.scaling != Scaling::kNumber) bias = bias * derived[own.scaling];
+    if (options_.scaling == Scaling::kLearned) code = scale_and_shift(code, derived[own.scaling], {});
     // A factor for each column or group of them (heads) cannot act on the narrow product.
     if (options_.scaling == Scaling::kChannel) {
-      return {.add = scale_and_shift(graft::linear(code, up, Tensor()), weighted_vector(derived.at(name + ".scaling"), weight),
+      return {.add = scale_and_shift(graft::linear(code, up, Tensor()), weighted_vector(derived[own.scaling], weight),
                                      weighted_vector(bias, weight))};
     }
     if (!weight.rows.defined()) return {.add = bias * weight.scale, .code = weighted_code(code, weight), .basis = up};
@@ -200,41 +165,48 @@ class Bottleneck final : public Edit {
                Context& context) const override {
     if (weight.rows.size(1) != experts || options_.scaling == Scaling::kChannel)
       return Edit::blend(stacked, experts, view, input, weight, context);
-    const std::string& name = view.site.name;
-    const Tensor down = stacked.at(name + ".down.weight").flatten(0, 1),
-                 down_bias = stacked.at(name + ".down.bias").flatten(0, 1);
-    Tensor code = options_.activation(graft::linear(input, down, down_bias));     // [T, E*M]
-    Tensor bias = stacked.at(name + ".up.bias");                                  // [E, C]
+    const Network& own = networks_.at(view.site);
+    const Tensor down = stacked[own.down_weight].flatten(0, 1), down_bias = stacked[own.down_bias].flatten(0, 1);
+    Tensor code = options_.activation(graft::linear(input, down, down_bias));  // [T, E*M]
+    Tensor bias = stacked[own.up_bias];                                        // [E, C]
     if (options_.scaling == Scaling::kLearned) {
-      const Tensor& scaling = stacked.at(name + ".scaling");  // [E, 1]
+      const Tensor scaling = stacked[own.scaling];  // [E, 1]
       code = scale_and_shift(code, scaling.view({1, experts}), {});
       bias = bias * scaling;
     }
-    return weighted(code, weight.rows * weight.scale, stacked.at(name + ".up.weight"), bias);
+    return weighted(code, weight.rows * weight.scale, stacked[own.up_weight], bias);
   }
 
  private:
-  EditSpec made_spec() const {
-    EditSpec spec;
-    spec.sites = choice_.sites;
-    spec.traits.identity_at_init = starts_at_zero();
-    for (const Site& site : choice_.sites) {
-      const int64_t in = site.output_width, narrow = width_at(site);
-      const auto add = [&](const char* part, std::vector<int64_t> shape, const char* bank, bool decays) {
-        spec.params.push_back(
-            {.name = site.name + part, .shape = std::move(shape), .site = site, .bank = bank, .decays = decays});
-      };
-      add(".down.weight", {narrow, in}, "down", true);
-      add(".down.bias", {narrow}, "down", false);
-      add(".up.weight", {in, narrow}, "up", true);
-      add(".up.bias", {in}, "up", false);
-      if (options_.scaling == Scaling::kLearned) add(".scaling", {1}, "up", true);
-      if (options_.scaling == Scaling::kChannel) add(".scaling", {in}, "up", true);
-    }
-    return spec;
+  struct Network {
+    ParamId down_weight, down_bias, up_weight, up_bias, scaling;
+  };
+
+  // What is added to or multiplied with the change is wide.
+  void declare_network(const Site& site) {
+    const int64_t in = site.output_width, narrow = width_at(site);
+    Network& own = networks_[site];
+    own.down_weight = declare(site, "down.weight", {.shape = {narrow, in}, .bank = "down", .initial = initial_of_down(in)});
+    own.down_bias = declare(site, "down.bias", {.shape = {narrow}, .bank = "down", .decays = false, .initial = zeros()});
+    own.up_weight = declare(site, "up.weight", {.shape = {in, narrow}, .bank = "up", .initial = initial_of_up()});
+    own.up_bias =
+        declare(site, "up.bias", {.shape = {in}, .bank = "up", .is_wide = true, .decays = false, .initial = zeros()});
+    if (options_.scaling == Scaling::kNumber) return;
+    own.scaling = declare(
+        site, "scaling",
+        {.shape = {options_.scaling == Scaling::kLearned ? 1 : in}, .bank = "up", .is_wide = true, .initial = ones()});
   }
 
-  bool starts_at_zero() const { return options_.init == BottleneckInit::kZeroUp; }
+  // normal: both matrices N(0, 0.02^2), as the checkpoints of BERT were drawn. houlsby: both N(0, 0.01^2), cut at two deviations
+  // (Houlsby et al. 2019 sec. 3.6). zero-up: down U(-1/sqrt(C), 1/sqrt(C)), up zero (He et al. 2022). Biases are zero in each.
+  Initial initial_of_down(int64_t in) const {
+    if (options_.init == BottleneckInit::kZeroUp) return uniform(1.0 / std::sqrt(static_cast<double>(in)));
+    return options_.init == BottleneckInit::kHoulsby ? truncated_normal(0.01) : normal(0.02);
+  }
+  Initial initial_of_up() const {
+    if (options_.init == BottleneckInit::kZeroUp) return zeros();
+    return options_.init == BottleneckInit::kHoulsby ? truncated_normal(0.01) : normal(0.02);
+  }
 
   int64_t width_at(const Site& site) const {
     return options_.width.value_or(
@@ -270,6 +242,7 @@ class Bottleneck final : public Edit {
 
   BottleneckOptions options_;
   SiteChoice choice_;
+  BySite<Network> networks_;
 };
 
 }  // namespace

@@ -41,19 +41,24 @@ class CentralGate final : public Combinator {
         keeps_scale_(options_.multiplier == Multiplier::kGateTimesScale) {
     if (children().size() < 2) options.fault("", "a central gate shares weights among two edits or more");
     for (const Child& child : children()) check_sites(options, child);
-    EditSpec spec = children_spec();
-    pooling_ =
-        GatePooling(options, options_.pooling, target, spec.sites, GatePooling::Kind::kPromptMean);
+    const std::vector<Site> sites = children_sites();
+    pooling_ = GatePooling(options, options_.pooling, target, sites, GatePooling::Kind::kPromptMean);
     options_.pooling = pooling_.described();
-    for (const Site& site : spec.sites) {
-      const Place place = attention_of(site);
-      if (!own_.empty() && own_.back().name == to_name(place) + ".gate.bias") continue;
-      add_gate_params(place, std::nullopt, static_cast<int64_t>(children().size()), target.config.width, own_);
+    std::optional<Place> last;
+    GateParams gate;
+    for (const Site& site : sites) {
+      const Place layer = attention_of(site);
+      if (layer != last) {
+        const auto [weight, bias] =
+            gate_params(layer, std::nullopt, static_cast<int64_t>(children().size()), target.config.width);
+        gate = {.weight = declare(weight), .bias = declare(bias)};
+      }
+      gates_[site] = gate;
+      last = layer;
     }
-    spec.params.insert(spec.params.begin(), own_.begin(), own_.end());
-    spec.traits.reads = std::max(spec.traits.reads, pooling_.reads());
-    spec.traits.layout.padded_length = std::max(spec.traits.layout.padded_length, pooling_.padded_length());
-    declare(std::move(spec));
+    declare_children();
+    spec_.traits.reads = std::max(spec_.traits.reads, pooling_.reads());
+    spec_.traits.layout.padded_length = std::max(spec_.traits.layout.padded_length, pooling_.padded_length());
   }
 
   double scale(const Site& site) const override { return keeps_scale_ ? child_at(site).edit->scale(site) : 1.0; }
@@ -63,7 +68,7 @@ class CentralGate final : public Combinator {
     const size_t k = index_at(view.site);
     Context inner = inside(context, k);
     const Tensor shares = shares_of(derived, view, k, context);  // [N, 1]
-    return children()[k].edit->change(derived.below(step(k)), view, input, times_rows(weight, spread_to_rows(view, shares)),
+    return children()[k].edit->change(derived_of(k, derived), view, input, times_rows(weight, spread_to_rows(view, shares)),
                                      inner);
   }
 
@@ -71,7 +76,7 @@ class CentralGate final : public Combinator {
                                    Context& context) const override {
     const size_t k = index_at(view.site);
     Context inner = inside(context, k);
-    return children()[k].edit->prefix(derived.below(step(k)), view, times_rows(weight, shares_of(derived, view, k, context)),
+    return children()[k].edit->prefix(derived_of(k, derived), view, times_rows(weight, shares_of(derived, view, k, context)),
                                      inner);
   }
 
@@ -80,10 +85,6 @@ class CentralGate final : public Combinator {
     Node options = Node::map({{"kind", Node::text("central")}});
     for (auto& [key, value] : options_node(options_).members) options[key] = std::move(value);
     return options;
-  }
-  NamedTensors init_own(const Weights&, RandomKey key) const override { return initial_gate_tensors(own_, key); }
-  NamedTensors derive_own(const Params& stored, const Weights& weights) const override {
-    return derived_gate_tensors(own_, stored, weights);
   }
 
  private:
@@ -101,16 +102,16 @@ class CentralGate final : public Combinator {
   // c_k of every sequence, [N, 1].
   Tensor shares_of(const Params& derived, const SiteView& view, size_t child, Context& context) const {
     const auto k = static_cast<int64_t>(child);
-    const Tensor share = once(context.memory, context.path + view.site.name + ".gate", [&] {
-      const Tensor open = at::relu(gate_logits(derived, attention_of(view.site), view.x));  // [T, E]
+    const Tensor share = once(context.memory, {.edit = this, .expert = context.expert, .site = view.site.index}, [&] {
+      const Tensor open = at::relu(gate_logits(derived, gates_.at(view.site), view.x));  // [T, E]
       return at::softmax(mean_by_sequence(view, open, pooling_.counted(view.site)), 1).slice(1, k, k + 1);
     });
-    record_gate(context, view.site.name, share);
+    record_gate(context, view.site, share);
     return share;
   }
 
   Context inside(const Context& context, size_t child) const {
-    Context inner = context_below(step(child), context);
+    Context inner = context_of(child, context);
     inner.key = inner.key.with(step(child));
     inner.route = inner.route.with(step(child));
     return inner;
@@ -120,7 +121,7 @@ class CentralGate final : public Combinator {
   GatePooling pooling_;
   bool keeps_scale_;
   std::set<int64_t> seen_;  // sites, by index
-  std::vector<ParamSpec> own_;
+  BySite<GateParams> gates_;
 };
 
 }  // namespace

@@ -14,33 +14,45 @@ using at::Tensor;
 Combinator::Combinator(std::string kind, std::vector<Child> children, bool is_list)
     : kind_(std::move(kind)), children_(std::move(children)), is_list_(is_list) {
   ensure(!children_.empty(), "a combinator stands around an edit");
+  for (size_t k = 0; k < children_.size(); ++k) steps_.push_back(is_list_ ? "of." + std::to_string(k) : "of");
 }
 
-std::string Combinator::step(size_t index) const { return is_list_ ? "of." + std::to_string(index) : "of"; }
-
-EditSpec Combinator::children_spec() const {
-  EditSpec out;
-  std::map<int64_t, Site> sites;  // in order of execution
-  for (size_t k = 0; k < children_.size(); ++k) {
-    const EditSpec& own = children_[k].edit->spec();
-    for (ParamSpec& param : params_below(step(k), own.params)) out.params.push_back(std::move(param));
-    for (const Site& site : own.sites) sites.emplace(site.index, site);
-    out.traits = k == 0 ? own.traits : join(out.traits, own.traits);
+std::vector<Site> Combinator::children_sites() const {
+  std::map<int64_t, Site> by_index;
+  for (const Child& child : children_) {
+    for (const Site& site : child.edit->spec().sites) by_index.emplace(site.index, site);
   }
-  for (auto& [index, site] : sites) out.sites.push_back(std::move(site));
+  std::vector<Site> sites;
+  for (auto& [index, site] : by_index) sites.push_back(std::move(site));
+  return sites;
+}
+
+void Combinator::declare_children() {
+  size_t next_derived = spec_.params.size();
+  for (size_t k = 0; k < children_.size(); ++k) {
+    const Edit& child = *children_[k].edit;
+    stored_from_.push_back(spec_.params.size());
+    derived_from_.push_back(next_derived);
+    next_derived += child.num_derived();
+    for (ParamSpec param : child.spec().params) {
+      param.name = steps_[k] + "/" + param.name;
+      declare(std::move(param));
+    }
+    for (const Site& site : child.spec().sites) child_at_[site] = k;
+    spec_.traits = k == 0 ? child.spec().traits : join(spec_.traits, child.spec().traits);
+  }
+  spec_.sites = children_sites();
   // Whether the whole can be folded is for the combinator to say.
-  out.traits.acts = Acts::kInForward;
-  return out;
+  spec_.traits.acts = Acts::kInForward;
 }
 
-size_t Combinator::index_at(const Site& site) const {
-  if (children_.size() == 1) return 0;
-  for (size_t k = 0; k < children_.size(); ++k) {
-    const std::vector<Site>& own = children_[k].edit->spec().sites;
-    const auto is_site = [&](const Site& each) { return each.index == site.index; };
-    if (std::any_of(own.begin(), own.end(), is_site)) return k;
-  }
-  throw InternalError("no edit of " + kind_ + " acts at " + site.name);
+size_t Combinator::num_derived() const { return derived_from_.back() + children_.back().edit->num_derived(); }
+
+Context Combinator::context_of(size_t index, const Context& context) const {
+  Context inner = context;
+  inner.path = steps_[index];
+  inner.outer = &context;
+  return inner;
 }
 
 Node Combinator::describe() const {
@@ -49,20 +61,27 @@ Node Combinator::describe() const {
   return Node::map({{kind_, describe_options()}, {"of", is_list_ ? Node::list(std::move(of)) : std::move(of.front())}});
 }
 
-NamedTensors Combinator::init_own(const Weights&, RandomKey) const { return {}; }
-NamedTensors Combinator::derive_own(const Params&, const Weights&) const { return {}; }
-
-NamedTensors Combinator::init(const Weights& weights, RandomKey key) const {
-  NamedTensors out = init_own(weights, key);
-  for (size_t k = 0; k < children_.size(); ++k)
-    out.merge(tensors_below(step(k), children_[k].edit->init(weights, key.with(step(k)))));
+TensorList Combinator::derive_own(const Params& stored, const Weights& weights) const {
+  TensorList out;
+  for (ParamId id{0}; static_cast<size_t>(id.number) < num_own(); ++id.number)
+    out.append(stored[id].to(spec_.params[static_cast<size_t>(id.number)].is_wide ? weights.wide_dtype() : weights.dtype()));
   return out;
 }
 
-NamedTensors Combinator::derive(const Params& stored, const Weights& weights, Experts experts) const {
-  NamedTensors out = derive_own(stored, weights);
+TensorList Combinator::init(const Weights& weights, RandomKey key) const {
+  TensorList out;
+  for (size_t i = 0; i < num_own(); ++i) {
+    const ParamSpec& param = spec_.params[i];
+    out.append(param.initial(param, weights, key.with(param.name)));
+  }
+  for (size_t k = 0; k < children_.size(); ++k) out.append(children_[k].edit->init(weights, key.with(step(k))));
+  return out;
+}
+
+TensorList Combinator::derive(const Params& stored, const Weights& weights, Experts experts) const {
+  TensorList out = derive_own(stored, weights);
   for (size_t k = 0; k < children_.size(); ++k)
-    out.merge(tensors_below(step(k), children_[k].edit->derive(stored.below(step(k)), weights, experts)));
+    out.append(children_[k].edit->derive(stored_of(k, stored), weights, experts));
   return out;
 }
 
@@ -70,27 +89,22 @@ std::optional<Flattened> Combinator::flattened(const Params& stored) const {
   Flattened out{describe(), {}};
   Node& of = out.definition["of"];
   bool is_flat = true;
-  for (const ParamSpec& param : spec().params) out.tensors[param.name] = stored.at(param.name);
+  const auto keep = [&](const Params& own, size_t count) {
+    for (ParamId id{0}; static_cast<size_t>(id.number) < count; ++id.number) out.tensors.append(own[id]);
+  };
+  keep(stored, num_own());
   for (size_t k = 0; k < children_.size(); ++k) {
-    std::optional<Flattened> inner = children_[k].edit->flattened(stored.below(step(k)));
-    if (!inner) continue;
+    const Edit& child = *children_[k].edit;
+    std::optional<Flattened> inner = child.flattened(stored_of(k, stored));
+    if (!inner) {
+      keep(stored_of(k, stored), child.spec().params.size());
+      continue;
+    }
     is_flat = false;
-    for (const ParamSpec& param : children_[k].edit->spec().params) out.tensors.erase(step(k) + "/" + param.name);
-    out.tensors.merge(tensors_below(step(k), inner->tensors));
+    out.tensors.append(inner->tensors);
     (is_list_ ? of.items[k] : of) = std::move(inner->definition);
   }
   return is_flat ? std::nullopt : std::optional(std::move(out));
-}
-
-std::vector<ParamSpec> params_below(const std::string& step, std::vector<ParamSpec> params) {
-  for (ParamSpec& param : params) param.name = step + "/" + param.name;
-  return params;
-}
-
-NamedTensors tensors_below(const std::string& step, const NamedTensors& tensors) {
-  NamedTensors out;
-  for (const auto& [name, tensor] : tensors) out[step + "/" + name] = tensor;
-  return out;
 }
 
 int64_t input_width(const Edit& edit, const Site& site) {
@@ -98,12 +112,6 @@ int64_t input_width(const Edit& edit, const Site& site) {
   const Tensor x = at::zeros({0, site.input_width}), y = at::zeros({0, site.output_width});
   const Pack nothing;
   return edit.input({site, nothing, {}, x, y, y, [](const Tensor& own, const Tensor&) { return own; }}).size(1);
-}
-
-Context context_below(const std::string& step, const Context& context) {
-  Context inner = context;
-  inner.path += step + "/";
-  return inner;
 }
 
 }  // namespace graft

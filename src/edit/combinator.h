@@ -18,8 +18,9 @@ struct Child {
 class Combinator : public Edit {
  public:
   Node describe() const override;
-  NamedTensors init(const Weights& weights, RandomKey key) const override;
-  NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override;
+  TensorList init(const Weights& weights, RandomKey key) const override;
+  TensorList derive(const Params& stored, const Weights& weights, Experts experts) const override;
+  size_t num_derived() const override;
   at::Tensor input(const SiteView& view) const override { return child_at(view.site).edit->input(view); }
   double scale(const Site& site) const override { return child_at(site).edit->scale(site); }
   std::optional<Flattened> flattened(const Params& stored) const override;
@@ -28,32 +29,37 @@ class Combinator : public Edit {
   // `kind`: its name in YAML. One child stands below "of/", those of a list below "of.0/", "of.1/", ...
   Combinator(std::string kind, std::vector<Child> children, bool is_list = false);
 
-  // The sites and traits of all children together and their params below their steps, without any of its own.
-  EditSpec children_spec() const;
+  // Where any child acts, in order of execution.
+  std::vector<Site> children_sites() const;
+  // After the combinator's own tensors are declared: those of the children, and the sites and traits of all together.
+  void declare_children();
+  // What belongs to a child, of the tensors of the whole.
+  Params stored_of(size_t index, const Params& stored) const { return stored.from(stored_from_[index]); }
+  Params derived_of(size_t index, const Params& derived) const { return derived.from(derived_from_[index]); }
+  size_t num_own() const { return stored_from_.front(); }
 
-  // What a combinator adds: its options as they stand in YAML, and tensors of its own.
+  // What a combinator adds: its options as they stand in YAML, and what it derives of tensors of its own.
   virtual Node describe_options() const = 0;
-  virtual NamedTensors init_own(const Weights& weights, RandomKey key) const;
-  virtual NamedTensors derive_own(const Params& stored, const Weights& weights) const;
+  virtual TensorList derive_own(const Params& stored, const Weights& weights) const;
 
   const std::vector<Child>& children() const { return children_; }
   const Child& child() const { return children_.front(); }
   // The child that acts at a site of `spec`.
-  size_t index_at(const Site& site) const;
+  size_t index_at(const Site& site) const { return children_.size() == 1 ? 0 : child_at_.at(site); }
   const Child& child_at(const Site& site) const { return children_[index_at(site)]; }
-  std::string step(size_t index) const;
+  // Its step in names, "of" or "of.1".
+  const std::string& step(size_t index) const { return steps_[index]; }
+  // The context that a child sees: what it records carries its step in the name.
+  Context context_of(size_t index, const Context& context) const;
 
  private:
   std::string kind_;
   std::vector<Child> children_;
   bool is_list_;
+  std::vector<std::string> steps_;
+  BySite<size_t> child_at_;                        // of each site of `spec`
+  std::vector<size_t> stored_from_, derived_from_;  // [child]: the first of its tensors
 };
-
-// The same params, or tensors, under "<step>/".
-std::vector<ParamSpec> params_below(const std::string& step, std::vector<ParamSpec> params);
-NamedTensors tensors_below(const std::string& step, const NamedTensors& tensors);
-// The context that the edit below `step` sees: what it records and remembers carries the step in its name.
-Context context_below(const std::string& step, const Context& context);
 
 // Width of what the edit reads at one of its sites (Edit::input), known without a forward pass.
 int64_t input_width(const Edit& edit, const Site& site);

@@ -9,36 +9,37 @@ namespace graft {
 
 using at::Tensor;
 
-const Tensor& Params::at(const std::string& name) const {
-  const std::string key = key_of(name);
-  const auto found = tensors_->find(key);
-  if (found == tensors_->end()) throw InternalError("no tensor '" + key + "'");
-  return found->second;
+std::string Context::full_path() const {
+  return outer == nullptr ? std::string(path) : outer->full_path().append(path).append("/");
 }
 
-Params Params::below(const std::string& step) const {
-  Params out = *this;
-  (place_ ? out.inner_ : out.path_) += step + "/";
+ParamId Edit::declare(const Site& site, const std::string& tensor, ParamSpec param) {
+  param.name = site.name + "." + tensor;
+  param.site = site;
+  return declare(std::move(param));
+}
+
+ParamId Edit::declare(ParamSpec param) {
+  ensure(num_made_ == 0, "tensors that are stored are declared first");
+  spec_.params.push_back(std::move(param));
+  return {static_cast<int32_t>(spec_.params.size() - 1)};
+}
+
+ParamId Edit::declare_derived() { return {static_cast<int32_t>(spec_.params.size() + num_made_++)}; }
+
+TensorList Edit::init(const Weights& weights, RandomKey key) const {
+  TensorList out;
+  for (const ParamSpec& param : spec_.params)
+    out.append(param.initial ? param.initial(param, weights, key.with(param.name)) : Tensor());
   return out;
 }
 
-bool Params::has_below(const std::string& step) const {
-  ensure(!place_, "parts are looked for under their own names");
-  const std::string prefix = path_ + step + "/";
-  const auto found = tensors_->lower_bound(prefix);
-  return found != tensors_->end() && found->first.starts_with(prefix);
-}
-
-Params Params::through(Place place) const {
-  ensure(!place_, "one place a name");
-  Params out = *this;
-  out.place_ = std::make_shared<const Place>(std::move(place));
-  return out;
-}
-
-NamedTensors Edit::derive(const Params& stored, const Weights& weights, Experts) const {
-  NamedTensors out;
-  for (const ParamSpec& param : spec().params) out[param.name] = stored.at(param.name).to(weights.dtype());
+TensorList Edit::derive(const Params& stored, const Weights& weights, Experts) const {
+  TensorList out(num_derived());
+  for (ParamId id{0}; static_cast<size_t>(id.number) < spec_.params.size(); ++id.number) {
+    const bool is_wide = spec_.params[static_cast<size_t>(id.number)].is_wide;
+    out[id] = stored[id].to(is_wide ? weights.wide_dtype() : weights.dtype());
+  }
   return out;
 }
 
@@ -55,11 +56,9 @@ Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view,
   const Tensor by_expert = weight.rows.unflatten(1, {-1, experts});  // [T, G, E]
   Tensor sum;
   for (int64_t e = 0; e < experts; ++e) {
-    NamedTensors own;
-    for (const ParamSpec& param : spec().params) own[param.name] = stacked.at(param.name).select(0, e);
-    Context inner = context;  // experts remember under names of their own
-    inner.path += std::to_string(e) + "/";
-    const Change one = change(Params(own, ""), view, input, {weight.scale, by_expert.select(2, e)}, inner);
+    Context inner = context;
+    inner.expert = e;
+    const Change one = change(stacked.expert(e), view, input, {weight.scale, by_expert.select(2, e)}, inner);
     ensure(!one.rows.defined(), "experts that act on some rows only have no default blend");
     // mul and add act on the same y for every expert, so the changes (not the results) are summed.
     const Tensor delta = delta_of(view.y, one);

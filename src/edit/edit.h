@@ -12,16 +12,18 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/document.h"
 #include "base/random.h"
+#include "edit/params.h"
 #include "edit/target.h"
 #include "edit/traits.h"
+#include "model/cache.h"
 #include "model/hooks.h"
 #include "model/sites.h"
 #include "model/weights.h"
-#include "tensor/named_tensors.h"
 
 namespace graft {
 
@@ -33,10 +35,14 @@ enum class ParamUse { kOther, kExpert, kRouter, kGate, kHead };
 // What a tensor does to y where a combinator must know it: a mixture of scales is one of whole results, not of changes.
 enum class Effect { kAny, kScalesY };
 
+struct ParamSpec;
+// How a tensor starts, float32. `key` is that of its name.
+using Initial = std::function<at::Tensor(const ParamSpec& param, const Weights& weights, RandomKey key)>;
+
 struct ParamSpec {
   // Within its edit: "enc.3.attn.q.lora_a".
-  std::string name;
-  std::vector<int64_t> shape;
+  std::string name = {};
+  std::vector<int64_t> shape = {};
   // The site it serves; none when several share it.
   std::optional<Place> site = {};
   // What tables call it where it serves no single site: "mlp.in".
@@ -47,6 +53,8 @@ struct ParamSpec {
   // bank only.
   std::string bank = {};
   Role role = Role::kTrained;
+  // Computes in float32 on a bfloat16 trunk: a scale of 1.003 would be 1 there.
+  bool is_wide = false;
   // Under weight decay.
   bool decays = true;
   // Multiplies the learning rate.
@@ -57,6 +65,8 @@ struct ParamSpec {
   Effect effect = Effect::kAny;
   // Of a stochastic mixture: the expert that it belongs to.
   std::optional<int64_t> expert = {};
+  // None where the edit's own `init` gives the values.
+  Initial initial = {};
 };
 
 // What `derive` makes of a stochastic mixture: its experts as they are, for a route to choose from, or their mean.
@@ -66,30 +76,6 @@ struct EditSpec {
   std::vector<ParamSpec> params;
   std::vector<Site> sites;  // where `change` or `prefix` is asked
   Traits traits;
-};
-
-// The tensors of one edit, addressed by ParamSpec::name. A view: the map must outlive it.
-class Params {
- public:
-  using Place = std::function<std::string(const std::string& name)>;
-
-  Params(const NamedTensors& tensors, std::string path) : tensors_(&tensors), path_(std::move(path)) {}
-  const at::Tensor& at(const std::string& name) const;
-  bool has(const std::string& name) const { return tensors_->contains(key_of(name)); }
-  Params below(const std::string& step) const;    // of a part of a combinator
-  bool has_below(const std::string& step) const;  // whether that part has any tensor. Requires: not `through` a place
-  // The same tensors under other names: `name` is looked up as place(name). So the members that a route draws from their banks
-  // look like the params of one edit.
-  Params through(Place place) const;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string key_of(const std::string& name) const { return place_ ? path_ + (*place_)(inner_ + name) : path_ + name; }
-
-  const NamedTensors* tensors_;
-  std::string path_;  // "0.lora/"
-  std::shared_ptr<const Place> place_;
-  std::string inner_;  // with a place: steps taken since
 };
 
 // The factor of a change: a number, times a column per output group and row where a gate or router gives one.
@@ -109,22 +95,26 @@ struct Change {
 // What an edit may know of the pass it is in, beside its tensors.
 struct Context {
   bool is_training = false;
-  std::string path = {};  // of the edit in its adapter, "0.gate/": goes before the names of losses and records
+  std::string_view path = {};  // of the edit in its adapter, "0.gate/", or below `outer`: goes before the names of losses and records
   RandomKey key = {};     // (seed, step, micro-batch, pass, edit path, site): for dropout
   RandomKey route = {};   // (seed, step, micro-batch, pass, edit path): for a stochastic choice; not of the site
+  Experts experts = Experts::kMerged;  // as the derived tensors have them
   std::optional<int64_t> fixed_expert = {};  // every stochastic choice gives this expert
-  NamedTensors* memory =
-      nullptr;  // where a text is written token by token: what edits keep of its earlier rows, [N, ...] each; null elsewhere
+  Memory* memory = nullptr;  // where a text is written token by token: what edits keep of its earlier rows; null elsewhere
   std::vector<std::pair<std::string, at::Tensor>>* losses =
       nullptr;  // weighted scalars made inside edits, to be added to the loss; null at evaluation
   std::vector<std::pair<std::string, at::Tensor>>* records =
       nullptr;  // [N] or [N, E] by sequence: gates, expert shares; null unless asked for
+  const Context* outer = nullptr;  // of the combinator around the edit
+  int64_t expert = 0;              // of several that are asked one after the other; each remembers for itself
+
+  std::string full_path() const;  // "0.gate/of/"
 };
 
 // An edit by its definition, and its stored tensors.
 struct Flattened {
   Node definition;
-  NamedTensors tensors;
+  TensorList tensors;  // in the order of the params of an edit so defined
 };
 
 class Edit {
@@ -137,12 +127,13 @@ class Edit {
   // Options with every default filled in: building from it gives an equal edit. One key, the kind: {lora: {rank: 8, ...}}.
   virtual Node describe() const = 0;
 
-  // Initial values of every param of `spec`, float32.
-  virtual NamedTensors init(const Weights& weights, RandomKey key) const = 0;
+  // Initial values of every param of `spec`, float32. `key` is the edit's own.
+  virtual TensorList init(const Weights& weights, RandomKey key) const;
 
-  // Tensors that `change` wants instead of the stored ones; computed once a step, differentiable. Names as in `spec`, or new
-  // ones. Default: every tensor in the trunk's dtype.
-  virtual NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const;
+  // Tensors that `change` wants instead of the stored ones; computed once a step, differentiable. By the same numbers as those of
+  // `spec`, with what only `derive` makes behind them. Default: every tensor in the dtype that it computes in.
+  virtual TensorList derive(const Params& stored, const Weights& weights, Experts experts) const;
+  virtual size_t num_derived() const { return spec_.params.size() + num_made_; }
 
   // What the edit (and a gate or router around it) reads. Default: view.x.
   virtual at::Tensor input(const SiteView& view) const;
@@ -150,7 +141,7 @@ class Edit {
   // The factor when nobody else gives one: alpha/r for LoRA. A gate or router replaces it. Default 1.
   virtual double scale(const Site& site) const;
 
-  // `derived`: by the names that derive() gave. Called for sites in spec().sites that are not attention sites.
+  // `derived`: by the numbers that derive() gave. Called for sites in spec().sites that are not attention sites.
   virtual Change change(const Params& derived, const SiteView& view, const at::Tensor& input, const Weight& weight,
                         Context& context) const;
 
@@ -172,10 +163,17 @@ class Edit {
   virtual std::optional<Flattened> flattened(const Params& stored) const;
 
  protected:
-  void declare(EditSpec spec) { spec_ = std::move(spec); }
+  // For constructors. A tensor of one site, "<site>.<tensor>".
+  ParamId declare(const Site& site, const std::string& tensor, ParamSpec param);
+  // One that several sites share.
+  ParamId declare(ParamSpec param);
+  // One that `derive` makes and no file holds. Requires: those that are stored are declared.
+  ParamId declare_derived();
+
+  EditSpec spec_;
 
  private:
-  EditSpec spec_;
+  size_t num_made_ = 0;
 };
 
 // For the table of methods: an edit that is built from options and target alone.

@@ -123,45 +123,33 @@ void visit_multiplier(OptionVisitor& v, Multiplier& multiplier) {
            "the gate takes the place of the edit's own factor (alpha/R), or multiplies it");
 }
 
-Tensor once(NamedTensors* memory, const std::string& name, const std::function<Tensor()>& values) {
+Tensor once(Memory* memory, const MemoryKey& key, const std::function<Tensor()>& values) {
   if (memory == nullptr) return values();
-  const auto found = memory->find(name);
-  return found != memory->end() ? found->second : (*memory)[name] = values();
+  const auto found = memory->find(key);
+  return found != memory->end() ? found->second : (*memory)[key] = values();
 }
 
-void add_gate_params(const Place& place, std::optional<Place> site, int64_t outputs, int64_t width,
-                     std::vector<ParamSpec>& params) {
-  ParamSpec weight{.name = to_name(place) + ".gate.weight",
+std::array<ParamSpec, 2> gate_params(const Place& place, std::optional<Place> site, int64_t outputs, int64_t width) {
+  const std::string name = to_name(place) + ".gate";
+  ParamSpec weight{.name = name + ".weight",
                    .shape = {outputs, width},
                    .site = site,
                    .label = std::string(part_name(place.part)) + ".gate",
                    .bank = "gate",
-                   .use = ParamUse::kGate};
+                   .is_wide = true,
+                   .use = ParamUse::kGate,
+                   .initial = normal(0.02)};
   ParamSpec bias = weight;
-  bias.name = to_name(place) + ".gate.bias";
+  bias.name = name + ".bias";
   bias.shape = {outputs};
   bias.decays = false;
-  params.push_back(std::move(weight));
-  params.push_back(std::move(bias));
+  bias.initial = zeros();
+  return {weight, bias};
 }
 
-NamedTensors initial_gate_tensors(const std::vector<ParamSpec>& own, RandomKey key) {
-  NamedTensors out;
-  for (const ParamSpec& param : own)
-    out[param.name] = param.shape.size() == 1 ? at::zeros(param.shape) : normal_tensor(param.shape, 0.02, key.with(param.name));
-  return out;
-}
-
-NamedTensors derived_gate_tensors(const std::vector<ParamSpec>& own, const Params& stored, const Weights& weights) {
-  NamedTensors out;
-  for (const ParamSpec& param : own)
-    out[param.name] = stored.at(param.name).to(weights.dtype() == at::kDouble ? at::kDouble : at::kFloat);
-  return out;
-}
-
-Tensor gate_logits(const Params& derived, const Place& place, const Tensor& z) {
-  const Tensor& weight = derived.at(to_name(place) + ".gate.weight");
-  return graft::linear(z.to(weight.scalar_type()), weight, derived.at(to_name(place) + ".gate.bias"));
+Tensor gate_logits(const Params& derived, const GateParams& gate, const Tensor& z) {
+  const Tensor weight = derived[gate.weight];
+  return graft::linear(z.to(weight.scalar_type()), weight, derived[gate.bias]);
 }
 
 Place attention_of(const Site& site) {
@@ -176,10 +164,10 @@ Weight times_rows(const Weight& weight, const Tensor& rows) {
   return {weight.scale, weight.rows.defined() ? weight.rows * rows : rows};
 }
 
-void record_gate(Context& context, const std::string& place, const Tensor& by_sequence) {
+void record_gate(Context& context, const Site& site, const Tensor& by_sequence) {
   if (context.records == nullptr) return;
   const Tensor value = by_sequence.detach();
-  context.records->emplace_back(context.path + place + ".gate", value.size(1) == 1 ? value.squeeze(1) : value);
+  context.records->emplace_back(context.full_path() + site.name + ".gate", value.size(1) == 1 ? value.squeeze(1) : value);
 }
 
 namespace {
@@ -244,9 +232,11 @@ class Gate final : public Combinator {
     } else {
       check_learned(options, target);
       options_.pooling = pooling_.described();
-      add_own_params();
+      declare_gates();
     }
-    declare(made_spec());
+    declare_children();
+    spec_.traits.reads = std::max(spec_.traits.reads, pooling_.reads());
+    spec_.traits.layout.padded_length = std::max(spec_.traits.layout.padded_length, pooling_.padded_length());
   }
 
   // The gate stands in the place of alpha/r; gate_times_scale keeps that as a factor.
@@ -254,39 +244,28 @@ class Gate final : public Combinator {
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
-    Context inner = context_below("of", context);
-    if (value_) return child().edit->change(derived.below("of"), view, input, fixed(view, weight, context), inner);
-    return child().edit->change(derived.below("of"), view, input, times_rows(weight, row_gate(derived, view, input, context)),
-                               inner);
+    Context inner = context_of(0, context);
+    const Weight own =
+        value_ ? fixed(view, weight, context) : times_rows(weight, row_gate(derived, view, input, context));
+    return child().edit->change(derived_of(0, derived), view, input, own, inner);
   }
 
   std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
                                    Context& context) const override {
-    Context inner = context_below("of", context);
+    Context inner = context_of(0, context);
+    const Params of = derived_of(0, derived);
     if (value_) {
       const Tensor value = adds_logarithm_ ? at::full({view.lane.num_sequences, 1}, *value_, at::kFloat) : Tensor();
-      return with_logarithm(child().edit->prefix(derived.below("of"), view, fixed(view, weight, context), inner), value);
+      return with_logarithm(child().edit->prefix(of, view, fixed(view, weight, context), inner), value);
     }
-    const Tensor means = gate(derived, view.site, view, view.x, context).by_group;  // [N, 1 or 2]
-    return with_logarithm(child().edit->prefix(derived.below("of"), view, times_rows(weight, means), inner), means);
+    const Tensor means = gate(derived, view, view.x, context).by_group;  // [N, 1 or 2]
+    return with_logarithm(child().edit->prefix(of, view, times_rows(weight, means), inner), means);
   }
 
  protected:
   Node describe_options() const override { return options_node(options_); }
-  NamedTensors init_own(const Weights&, RandomKey key) const override { return initial_gate_tensors(own_, key); }
-  NamedTensors derive_own(const Params& stored, const Weights& weights) const override {
-    return derived_gate_tensors(own_, stored, weights);
-  }
 
  private:
-  EditSpec made_spec() const {
-    EditSpec spec = children_spec();
-    spec.params.insert(spec.params.begin(), own_.begin(), own_.end());
-    spec.traits.reads = std::max(spec.traits.reads, pooling_.reads());
-    spec.traits.layout.padded_length = std::max(spec.traits.layout.padded_length, pooling_.padded_length());
-    return spec;
-  }
-
   static void check_fixed(Options& options) {
     for (const char* key : {"pool", "padded_to", "share", "prefix"}) {
       if (options.has(key)) options.fault(key, "a gate of a fixed value reads no row");
@@ -315,44 +294,51 @@ class Gate final : public Combinator {
   }
 
   // The gate's value by sequence and by row.
-  PooledGate gate(const Params& derived, const Place& place, const SiteView& view, const Tensor& z, Context& context) const {
-    PooledGate out = pooled_gate(z, derived.at(to_name(place) + ".gate.weight"), derived.at(to_name(place) + ".gate.bias"),
-                                 sequence_groups(view, pooling_.counted(view.site)));
-    record_gate(context, view.site.name, out.by_group);
+  PooledGate gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
+    const auto [weight, bias] = gates_.at(view.site);
+    PooledGate out = pooled_gate(z, derived[weight], derived[bias], sequence_groups(view, pooling_.counted(view.site)));
+    record_gate(context, view.site, out.by_group);
     return out;
   }
 
   // [T, 1]: the weight of every row.
   Tensor row_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
     const GatePooling::Kind kind = pooling_.at(view.site);
-    const Place place = place_of(view.site);
     if (kind == GatePooling::Kind::kCausalMean) return running_gate(derived, view, z, context);
-    if (kind != GatePooling::Kind::kPromptMean || context.memory == nullptr) return gate(derived, place, view, z, context).by_row;
-    const Tensor kept = once(context.memory, context.path + view.site.name + ".gate",
-                             [&] { return gate(derived, place, view, z, context).by_group; });
+    if (kind != GatePooling::Kind::kPromptMean || context.memory == nullptr) return gate(derived, view, z, context).by_row;
+    const Tensor kept =
+        once(context.memory, memory_key(view, context), [&] { return gate(derived, view, z, context).by_group; });
     return spread_to_rows(view, kept);
   }
 
   // [T, 1], a value of its own for each row.
   Tensor running_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
-    const Tensor values = open(gate_logits(derived, place_of(view.site), z));                              // [T, 1]
-    if (context.records != nullptr) record_gate(context, view.site.name, mean_by_sequence(view, values));  // the last ones
-    return running_mean(view, values, context.memory, context.path + to_name(place_of(view.site)) + " at " + view.site.name);
+    const Tensor values = open(gate_logits(derived, gates_.at(view.site), z));                        // [T, 1]
+    if (context.records != nullptr) record_gate(context, view.site, mean_by_sequence(view, values));  // the last ones
+    return running_mean(view, values, context.memory, memory_key(view, context));
   }
 
-  Place place_of(const Site& site) const { return is_shared_ ? attention_of(site) : Place(site); }
+  MemoryKey memory_key(const SiteView& view, const Context& context) const {
+    return {.edit = this, .expert = context.expert, .site = view.site.index};
+  }
 
-  void add_own_params() {
+  void declare_gates() {
+    std::optional<Place> last;
+    GateParams gate;
     for (const Site& site : inner_.sites) {
-      const Place place = place_of(site);
-      if (!own_.empty() && own_.back().name == to_name(place) + ".gate.bias") continue;  // shared by a layer: made at its first site
-      add_gate_params(place, is_shared_ ? std::nullopt : std::optional<Place>(place), prefix_gates_,
-                      is_prefix_ ? site.input_width : input_width(*child().edit, site), own_);
+      const Place place = is_shared_ ? attention_of(site) : Place(site);
+      if (place != last) {  // a gate that a layer shares is made at its first site
+        const int64_t width = is_prefix_ ? site.input_width : input_width(*child().edit, site);
+        const auto [weight, bias] = gate_params(place, is_shared_ ? std::nullopt : std::optional(place), prefix_gates_, width);
+        gate = {.weight = declare(weight), .bias = declare(bias)};
+      }
+      gates_[site] = gate;
+      last = place;
     }
   }
 
   Weight fixed(const SiteView& view, const Weight& weight, Context& context) const {
-    record_gate(context, view.site.name, at::full({view.lane.num_sequences, 1}, *value_, at::kFloat));
+    record_gate(context, view.site, at::full({view.lane.num_sequences, 1}, *value_, at::kFloat));
     return {weight.scale * *value_, weight.rows};
   }
 
@@ -367,7 +353,7 @@ class Gate final : public Combinator {
 
   GateOptions options_;
   const EditSpec& inner_;
-  std::vector<ParamSpec> own_;
+  BySite<GateParams> gates_;
   bool is_prefix_ = false, keeps_scale_ = false, adds_logarithm_ = false, is_shared_ = false;
   std::optional<double> value_;
   GatePooling pooling_;

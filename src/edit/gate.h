@@ -62,19 +62,20 @@ inline constexpr Name<Multiplier> kMultipliers[] = {
 // Shared by both kinds of gate.
 void visit_multiplier(OptionVisitor& v, Multiplier& multiplier);
 
-// What was kept under `name` while a text is written token by token, else values() which is then kept: [N, K].
+// What was kept under `key` while a text is written token by token, else values() which is then kept: [N, K].
 // `memory` may be null.
-at::Tensor once(NamedTensors* memory, const std::string& name, const std::function<at::Tensor()>& values);
+at::Tensor once(Memory* memory, const MemoryKey& key, const std::function<at::Tensor()>& values);
 
-// Weights N(0, 0.02^2) of shape [outputs, width] and zero biases, under "<place>.gate.weight" and "<place>.gate.bias". `site`: the
-// place, unless several sites share the gate.
-void add_gate_params(const Place& place, std::optional<Place> site, int64_t outputs, int64_t width,
-                     std::vector<ParamSpec>& params);
-NamedTensors initial_gate_tensors(const std::vector<ParamSpec>& own, RandomKey key);
-// The same in float32 (float64 on a float64 trunk), whatever the trunk computes in.
-NamedTensors derived_gate_tensors(const std::vector<ParamSpec>& own, const Params& stored, const Weights& weights);
+// The tensors of a gate, weight [outputs, width] and bias [outputs], wide.
+struct GateParams {
+  ParamId weight, bias;
+};
+
+// What they are declared with, "<place>.gate.weight" and "<place>.gate.bias": weights N(0, 0.02^2), zero biases. `site`: the place,
+// unless several sites share the gate.
+std::array<ParamSpec, 2> gate_params(const Place& place, std::optional<Place> site, int64_t outputs, int64_t width);
 // z w^T + b, [T, outputs], in the dtype of the gate's tensors.
-at::Tensor gate_logits(const Params& derived, const Place& place, const at::Tensor& z);
+at::Tensor gate_logits(const Params& derived, const GateParams& gate, const at::Tensor& z);
 
 // enc.3.attn for the site enc.3.attn.q, dec.3.cross for dec.3.cross.q.
 Place attention_of(const Site& site);
@@ -85,7 +86,7 @@ bool reads_attention_input(const Site& site);
 // weight.rows * rows, where there were any.
 Weight times_rows(const Weight& weight, const at::Tensor& rows);
 
-void record_gate(Context& context, const std::string& place, const at::Tensor& by_sequence);
+void record_gate(Context& context, const Site& site, const at::Tensor& by_sequence);
 
 // One softmax per layer over several edits (src/edit/central_gate.cpp).
 std::unique_ptr<Edit> make_central_gate(Options& options, const EditTarget& target, std::vector<Child> children);

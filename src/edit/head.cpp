@@ -35,35 +35,36 @@ Head::Head(Options& options, const ModelConfig& config, int64_t outputs, bool is
   }
   options_ = read_options(
       options, HeadOptions{.has_pooler = reads_pooler(), .dropout = config.classifier_dropout});
+  if (options_.trains_pooler) pooler_ = declare("pooler", config_.width);
+  if (style_ == HeadStyle::kDense) dense_ = declare("dense", config_.width);
+  out_ = declare("out", outputs_);
 }
 
-std::vector<ParamSpec> Head::params() const {
-  const int64_t width = config_.width;
-  std::vector<ParamSpec> params;
-  if (style_ == HeadStyle::kMask) return params;
-  const auto add = [&](const std::string& layer, int64_t out) {
-    params.push_back({.name = layer + ".weight", .shape = {out, width}, .label = layer, .use = ParamUse::kHead});
-    if (style_ == HeadStyle::kScore) return;
-    params.push_back({.name = layer + ".bias", .shape = {out}, .label = layer, .decays = false, .use = ParamUse::kHead});
+Head::Layer Head::declare(const std::string& name, int64_t out) {
+  const auto add = [&](const char* tensor, std::vector<int64_t> shape, Initial initial) -> ParamId {
+    const bool is_matrix = shape.size() > 1;
+    params_.push_back({.name = name + tensor,
+                       .shape = std::move(shape),
+                       .label = name,
+                       .decays = is_matrix,
+                       .use = ParamUse::kHead,
+                       .initial = std::move(initial)});
+    return {static_cast<int32_t>(params_.size() - 1)};
   };
-  if (options_.trains_pooler) add("pooler", width);
-  if (style_ == HeadStyle::kDense) add("dense", width);
-  add("out", outputs_);
-  return params;
+  const ParamId weight = add(".weight", {out, config_.width}, normal(kInitialDeviation));
+  return {weight, style_ == HeadStyle::kScore ? ParamId{} : add(".bias", {out}, zeros())};
 }
 
 Node Head::describe() const {
   return style_ == HeadStyle::kMask ? Node::map() : options_node(options_);
 }
 
-NamedTensors Head::init(const Weights& weights, RandomKey key) const {
-  NamedTensors out;
-  for (const ParamSpec& param : params()) {
-    const bool is_weight = param.name.ends_with("weight");
-    if (const auto own = parse_tensor(param.name); own && weights.has(*own))
-      out[param.name] = weights.base(*own).to(at::kFloat).clone();
-    else
-      out[param.name] = is_weight ? normal_tensor(param.shape, kInitialDeviation, key.with(param.name)) : at::zeros(param.shape);
+TensorList Head::init(const Weights& weights, RandomKey key) const {
+  TensorList out;
+  for (const ParamSpec& param : params_) out.append(param.initial(param, weights, key.with(param.name)));
+  if (options_.trains_pooler && weights.has(weight_of(kPooler))) {
+    out[pooler_.weight] = weights.base(weight_of(kPooler)).to(at::kFloat).clone();
+    out[pooler_.bias] = weights.base(bias_of(kPooler)).to(at::kFloat).clone();
   }
   const bool can_fill_masks = weights.has(weight_of({.part = Part::kMaskDense})) && (config_.has_tied_output || weights.has(kOutputTable));
   if (style_ == HeadStyle::kMask && !can_fill_masks) {
@@ -79,7 +80,7 @@ NamedTensors Head::init(const Weights& weights, RandomKey key) const {
 
 TrunkTensors Head::rewrite(const Params& derived) const {
   if (!options_.trains_pooler) return {};
-  return {{weight_of(kPooler), derived.at("pooler.weight")}, {bias_of(kPooler), derived.at("pooler.bias")}};
+  return {{weight_of(kPooler), derived[pooler_.weight]}, {bias_of(kPooler), derived[pooler_.bias]}};
 }
 
 Tensor Head::word_logits(const Weights& weights, const Tensor& mask_rows, const std::vector<int64_t>& words) const {
@@ -100,17 +101,17 @@ Tensor Head::logits(const Params& derived, const Tensor& rows, const std::shared
     return dropout(x, {options_.dropout, context.key.with(use), ids});
   };
   if (style_ == HeadStyle::kScore)
-    return graft::linear(dropped(rows.to(dtype), "head output"), derived.at("out.weight").to(dtype), {});  // [N, outputs]
+    return graft::linear(dropped(rows.to(dtype), "head output"), derived[out_.weight].to(dtype), {});  // [N, outputs]
   Tensor z;
   if (style_ == HeadStyle::kPooler) {
     z = at::tanh(rows.to(dtype));  // [N, C]
   } else {
     const Tensor h = dropped(rows.to(dtype), "head input");
-    z = at::tanh(graft::linear(h, derived.at("dense.weight").to(dtype), derived.at("dense.bias").to(dtype)));
+    z = at::tanh(graft::linear(h, derived[dense_.weight].to(dtype), derived[dense_.bias].to(dtype)));
   }
   if (pooled != nullptr) *pooled = z;
-  return graft::linear(dropped(z, "head output"), derived.at("out.weight").to(dtype),
-                       derived.at("out.bias").to(dtype));  // [N, outputs]
+  return graft::linear(dropped(z, "head output"), derived[out_.weight].to(dtype),
+                       derived[out_.bias].to(dtype));  // [N, outputs]
 }
 
 }  // namespace graft

@@ -33,9 +33,9 @@ class Head {
   // words.
   Head(Options& options, const ModelConfig& config, int64_t outputs, bool is_cloze = false);
 
-  std::vector<ParamSpec> params() const;
+  const std::vector<ParamSpec>& params() const { return params_; }
   Node describe() const;
-  NamedTensors init(const Weights& weights, RandomKey key) const;
+  TensorList init(const Weights& weights, RandomKey key) const;
 
   // The pooler, when the head trains it: takes the place of the model's own.
   TrunkTensors rewrite(const Params& derived) const;
@@ -53,10 +53,18 @@ class Head {
   int64_t outputs() const { return outputs_; }
 
  private:
+  // A linear layer of the head; without bias in the score style.
+  struct Layer {
+    ParamId weight, bias;
+  };
+  Layer declare(const std::string& name, int64_t out);
+
   const ModelConfig config_;
   HeadStyle style_;
   int64_t outputs_;
   HeadOptions options_;
+  std::vector<ParamSpec> params_;
+  Layer pooler_, dense_, out_;
 };
 
 }  // namespace graft

@@ -1,6 +1,8 @@
 #include "edit/initial.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 
 namespace graft {
 
@@ -23,6 +25,28 @@ at::Tensor uniform_tensor(const std::vector<int64_t>& shape, double bound, Rando
 
 at::Tensor normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key) {
   return filled(shape, key, [deviation](Random& random) { return deviation * random.normal(); });
+}
+
+Initial uniform(double bound) {
+  return [bound](const ParamSpec& param, const Weights&, RandomKey key) { return uniform_tensor(param.shape, bound, key); };
+}
+
+Initial normal(double deviation) {
+  return [deviation](const ParamSpec& param, const Weights&, RandomKey key) { return normal_tensor(param.shape, deviation, key); };
+}
+
+Initial zeros() {
+  return [](const ParamSpec& param, const Weights&, RandomKey) { return at::zeros(param.shape); };
+}
+
+Initial ones() {
+  return [](const ParamSpec& param, const Weights&, RandomKey) { return at::ones(param.shape); };
+}
+
+Initial copied(const TensorId& tensor) {
+  return [tensor](const ParamSpec&, const Weights& weights, RandomKey) {
+    return weights.base(tensor).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  };
 }
 
 RowDropout rows_of_lane(const SiteView& view, double probability, RandomKey key) {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "model/hooks.h"
+#include "edit/edit.h"
 #include "tensor/rows.h"
 
 namespace graft {
@@ -16,6 +16,14 @@ at::Tensor uniform_tensor(const std::vector<int64_t>& shape, double bound, Rando
 
 // float32, entries normal with mean 0.
 at::Tensor normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key);
+
+// How tensors start: entries uniform in [-bound, bound), normal with mean 0, or all the same.
+Initial uniform(double bound);
+Initial normal(double deviation);
+Initial zeros();
+Initial ones();
+// A copy of the trunk's own tensor.
+Initial copied(const TensorId& tensor);
 
 // Dropout whose mask is keyed by the examples and positions of the view's rows.
 RowDropout rows_of_lane(const SiteView& view, double probability, RandomKey key);

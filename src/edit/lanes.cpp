@@ -19,6 +19,7 @@ Context context_at(const Lane& lane, const Adapter::Part& part, const Site& site
   context.path = part.path;
   context.key = context.key.with(part.path).with(site.name);
   context.route = context.route.with(part.path);
+  context.experts = lane.bound->experts();
   return context;
 }
 
@@ -26,9 +27,14 @@ Context context_at(const Lane& lane, const Adapter::Part& part, const Site& site
 
 Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored, Experts experts)
     : adapter_(adapter), derived_(adapter.derive(stored, model.weights, experts)), weights_(model.weights), experts_(experts) {
-  for (const auto& [name, tensor] : derived_) {
-    leaves_[name] = tensor.requires_grad() ? tensor.detach().requires_grad_(true) : tensor;
-  }
+  leaves_ = derived_;
+  const auto cut = [](TensorList& tensors) {
+    for (Tensor& tensor : tensors) {
+      if (tensor.defined() && tensor.requires_grad()) tensor = tensor.detach().requires_grad_(true);
+    }
+  };
+  for (TensorList& part : leaves_.parts) cut(part);
+  cut(leaves_.head);
   weights_ = adapter.rewritten(leaves_, model.weights);
   if (adapter.changes(model.sites.pooler()) && !weights_.has(weight_of(kPooler)))
     throw InputError("the adapter changes the pooler, which the model '" + model.source + "' has not");
@@ -36,18 +42,23 @@ Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& sto
 
 void Bound::join() {
   std::vector<Tensor> roots, gradients;
-  for (const auto& [name, tensor] : derived_) {
-    Tensor& leaf = leaves_.at(name);
-    if (!tensor.requires_grad() || !leaf.grad().defined()) continue;
-    if (tensor.is_leaf()) {  // nothing was derived: hand the gradient over without a copy
-      Tensor& gathered = tensor.mutable_grad();
-      gathered = gathered.defined() ? gathered + leaf.grad() : leaf.grad();
-      leaf.mutable_grad().reset();
-      continue;
+  const auto carry = [&](const TensorList& derived, TensorList& leaves) {
+    auto cut_off = leaves.begin();
+    for (const Tensor& tensor : derived) {
+      Tensor& leaf = *cut_off++;
+      if (!tensor.defined() || !tensor.requires_grad() || !leaf.grad().defined()) continue;
+      if (tensor.is_leaf()) {  // nothing was derived: hand the gradient over without a copy
+        Tensor& gathered = tensor.mutable_grad();
+        gathered = gathered.defined() ? gathered + leaf.grad() : leaf.grad();
+        leaf.mutable_grad().reset();
+        continue;
+      }
+      roots.push_back(tensor);
+      gradients.push_back(leaf.grad());
     }
-    roots.push_back(tensor);
-    gradients.push_back(leaf.grad());
-  }
+  };
+  for (size_t i = 0; i < derived_.parts.size(); ++i) carry(derived_.parts[i], leaves_.parts[i]);
+  carry(derived_.head, leaves_.head);
   if (!roots.empty()) torch::autograd::backward(roots, gradients);
 }
 
@@ -84,7 +95,7 @@ Tensor LaneHooks::apply_to_lane(size_t index, const SiteView& view) {
     Context context = context_at(lane, part, view.site);
     const Weight own{part.edit->scale(view.site), {}};
     seen.y = apply_change(
-        seen.y, part.edit->change(Params(lane.bound->derived(), part.path), seen, part.edit->input(seen), own, context));
+        seen.y, part.edit->change(Params(lane.bound->derived().parts[p]), seen, part.edit->input(seen), own, context));
   }
   return seen.y;
 }
@@ -117,7 +128,7 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
       const Adapter::Part& part = lanes_[i].bound->adapter().parts()[p];
       Context context = context_at(lanes_[i], part, view.site);
       auto rows =
-          part.edit->prefix(Params(lanes_[i].bound->derived(), part.path), seen, {part.edit->scale(view.site), {}}, context);
+          part.edit->prefix(Params(lanes_[i].bound->derived().parts[p]), seen, {part.edit->scale(view.site), {}}, context);
       if (!rows) continue;
       rows->first_sequence = range.first_sequence;
       rows->end_sequence = range.first_sequence + range.num_sequences;
@@ -239,7 +250,7 @@ LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vec
     const std::shared_ptr<const RowIds> ids = slice_rows(*read.rows, range.first_row, range.num_rows);
     Context context = lanes[i].context;
     context.key = context.key.with(Adapter::kHeadPath);
-    result.logits.push_back(head->logits(Params(bound.derived(), Adapter::kHeadPath), rows, ids, context, &result.pooled));
+    result.logits.push_back(head->logits(Params(bound.derived().head), rows, ids, context, &result.pooled));
   }
   return result;
 }

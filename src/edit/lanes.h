@@ -23,14 +23,14 @@ class Bound {
   Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored, Experts experts = Experts::kMerged);
 
   const Adapter& adapter() const { return adapter_; }
-  const NamedTensors& derived() const { return leaves_; }
+  const AdapterTensors& derived() const { return leaves_; }
   const Weights& weights() const { return weights_; }
   Experts experts() const { return experts_; }
   void join();  // stored.grad() += ...; at most once
 
  private:
   const Adapter& adapter_;
-  NamedTensors derived_, leaves_;  // with the graph to the stored tensors; cut from it
+  AdapterTensors derived_, leaves_;  // with the graph to the stored tensors; cut from it
   Weights weights_;
   Experts experts_;
 };

@@ -72,68 +72,44 @@ class Lora : public Edit {
         options.fault("sites",
                       std::string(kind_) + " acts on linear sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }
-    EditSpec spec;
     for (const Site& site : choice_.sites) {
-      spec.params.push_back(
-          {.name = site.name + ".lora_a", .shape = {rank_, site.input_width}, .site = site, .bank = "down"});
-      spec.params.push_back({.name = site.name + ".lora_b",
-                             .shape = {site.output_width, rank_},
-                             .site = site,
-                             .bank = "up",
-                             .rate_scale = b_rate_});
+      branches_[site] = {
+          .a = declare(site, "lora_a", {.shape = {rank_, site.input_width}, .bank = "down", .initial = initial_of_a(site)}),
+          .b = declare(site, "lora_b",
+                       {.shape = {site.output_width, rank_}, .bank = "up", .rate_scale = b_rate_, .initial = zeros()})};
     }
-    spec.sites = choice_.sites;
-    spec.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
-    declare(std::move(spec));
+    spec_.sites = choice_.sites;
+    spec_.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
   }
 
   Node describe() const override { return Node::map({{kind_, options_node(options_)}}); }
-
-  // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2);
-  // normal: A ~ N(0, 0.02^2). B = 0 in each.
-  NamedTensors init(const Weights&, RandomKey key) const override {
-    NamedTensors out;
-    for (const Site& site : choice_.sites) {
-      const std::vector<int64_t> shape{rank_, site.input_width};
-      const std::string name = site.name + ".lora_a";
-      if (initial_ == LoraInit::kKaiming)
-        out[name] = uniform_tensor(shape, 1.0 / std::sqrt(static_cast<double>(site.input_width)), key.with(name));
-      else
-        out[name] = normal_tensor(
-            shape, initial_ == LoraInit::kGaussian ? 1.0 / static_cast<double>(rank_) : 0.02,
-            key.with(name));
-      out[site.name + ".lora_b"] = at::zeros({site.output_width, rank_});
-    }
-    return out;
-  }
 
   double scale(const Site&) const override { return branch_scale(); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
-    const Tensor x = branch_dropout(view, input, context);
-    const Tensor code = graft::linear(x, derived.at(view.site.name + ".lora_a"), Tensor());  // [T, R]
-    const Tensor& b = derived.at(view.site.name + ".lora_b");
-    if (!weight.rows.defined() || weight.rows.size(1) == 1) return {.code = weighted_code(code, weight), .basis = b};
+    const auto [a, b] = branches_.at(view.site);
+    const Tensor code = graft::linear(branch_dropout(view, input, context), derived[a], Tensor());  // [T, R]
+    if (!weight.rows.defined() || weight.rows.size(1) == 1) return {.code = weighted_code(code, weight), .basis = derived[b]};
     // A weight per group of outputs (heads) cannot act on the narrow product.
-    return {.add = scale_and_shift(graft::linear(code, b, Tensor()), weight.rows * weight.scale, {})};
+    return {.add = scale_and_shift(graft::linear(code, derived[b], Tensor()), weight.rows * weight.scale, {})};
   }
 
   // One product down for all experts and one up, E*R wide: sum_e w_e B_e A_e x = [B_1 .. B_E] (w_e A_e x)_e.
   Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
                Context& context) const override {
     if (weight.rows.size(1) != experts) return Edit::blend(stacked, experts, view, input, weight, context);
-    const std::string& name = view.site.name;
+    const auto [a, b] = branches_.at(view.site);
     const Tensor x = branch_dropout(view, input, context);
-    const Tensor code = graft::linear(x, stacked.at(name + ".lora_a").flatten(0, 1), Tensor());                      // [T, E*R]
-    return {.code = weighted_code(code, weight), .basis = stacked.at(name + ".lora_b").transpose(0, 1).flatten(1)};  // [out, E*R]
+    const Tensor code = graft::linear(x, stacked[a].flatten(0, 1), Tensor());                          // [T, E*R]
+    return {.code = weighted_code(code, weight), .basis = stacked[b].transpose(0, 1).flatten(1)};  // [out, E*R]
   }
 
   TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
     TrunkTensors out;
     for (const Site& site : choice_.sites) {
-      const Tensor product =
-          at::mm(derived.at(site.name + ".lora_b").to(at::kFloat), derived.at(site.name + ".lora_a").to(at::kFloat));
+      const auto [a, b] = branches_.at(site);
+      const Tensor product = at::mm(derived[b].to(at::kFloat), derived[a].to(at::kFloat));
       out[weight_of(site)] = weights.base(weight_of(site)).to(at::kFloat) + branch_scale() * product;
     }
     return out;
@@ -141,6 +117,10 @@ class Lora : public Edit {
 
  protected:
   const LoraOptions& lora_options() const { return options_; }
+  struct Branch {
+    ParamId a, b;
+  };
+  const Branch& branch(const Site& site) const { return branches_.at(site); }
   const std::vector<Site>& sites() const { return choice_.sites; }
 
   // alpha/R, or alpha/sqrt(R).
@@ -155,9 +135,17 @@ class Lora : public Edit {
     return dropout(x, rows_of_lane(view, dropout_, context.key.with("lora dropout")));
   }
 
+  // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2); normal: A ~ N(0, 0.02^2). B = 0 in
+  // each.
+  Initial initial_of_a(const Site& site) const {
+    if (initial_ == LoraInit::kKaiming) return uniform(1.0 / std::sqrt(static_cast<double>(site.input_width)));
+    return normal(initial_ == LoraInit::kGaussian ? 1.0 / static_cast<double>(rank_) : 0.02);
+  }
+
   LoraOptions options_;
   const char* kind_;
   SiteChoice choice_;
+  BySite<Branch> branches_;
   int64_t rank_;
   double alpha_, dropout_;
   bool is_rank_stabilised_;
@@ -170,35 +158,35 @@ class Dora final : public Lora {
   Dora(Options& options, const EditTarget& target)
       : Lora(options, target, {.is_dora = true}),
         has_norm_gradient_(lora_options().has_norm_gradient) {
-    EditSpec both = spec();
-    for (ParamSpec& param : both.params) param.bank.clear();  // the norm is one of both halves
-    for (const Site& site : sites())
-      both.params.push_back({.name = site.name + ".magnitude", .shape = {site.output_width}, .site = site});
-    declare(std::move(both));
+    for (ParamSpec& param : spec_.params) param.bank.clear();  // the norm is one of both halves
+    for (const Site& site : sites()) lengths_[site].magnitude = declare(site, "magnitude", {.shape = {site.output_width}});
+    for (const Site& site : sites()) {
+      lengths_[site].stretch = declare_derived();
+      lengths_[site].still = declare_derived();
+    }
   }
 
-  NamedTensors init(const Weights& weights, RandomKey key) const override {
-    NamedTensors out = Lora::init(weights, key);
-    const Params start(out, "");
-    for (const Site& site : sites()) out[site.name + ".magnitude"] = norms(start, weights, site, at::kFloat);
+  TensorList init(const Weights& weights, RandomKey key) const override {
+    TensorList out = Lora::init(weights, key);
+    for (const Site& site : sites()) out[lengths_.at(site).magnitude] = norms(Params(out), weights, site, at::kFloat);
     return out;
   }
 
   // alpha/R stands inside the norm, so what is left to weigh is the change as a whole.
   double scale(const Site&) const override { return 1.0; }
 
-  // The params of LoRA with m/norm * s in B, and "<site>.stretch" [out] = m/norm - 1, float32.
-  NamedTensors derive(const Params& stored, const Weights& weights, Experts) const override {
-    const at::ScalarType wide = weights.dtype() == at::kDouble ? at::kDouble : at::kFloat;
-    NamedTensors out;
+  // A; m/norm * s in B; and of each site `stretch` [out] = m/norm - 1 and, where its layer has a bias, `still` [out], both wide.
+  TensorList derive(const Params& stored, const Weights& weights, Experts) const override {
+    const at::ScalarType wide = weights.wide_dtype();
+    TensorList out(num_derived());
     for (const Site& site : sites()) {
-      const Tensor factor = stored.at(site.name + ".magnitude").to(wide) / norms(stored, weights, site, wide);  // [out]
-      out[site.name + ".lora_a"] = stored.at(site.name + ".lora_a").to(weights.dtype());
-      out[site.name + ".lora_b"] =
-          (stored.at(site.name + ".lora_b").to(wide) * (factor * branch_scale()).unsqueeze(1)).to(weights.dtype());
-      out[site.name + ".stretch"] = factor - 1;
-      if (weights.has(bias_of(site)))
-        out[site.name + ".still"] = (1 - factor) * weights.base(bias_of(site)).to(wide);  // [out]
+      const auto [a, b] = branch(site);
+      const auto [magnitude, stretch, still] = lengths_.at(site);
+      const Tensor factor = stored[magnitude].to(wide) / norms(stored, weights, site, wide);  // [out]
+      out[a] = stored[a].to(weights.dtype());
+      out[b] = (stored[b].to(wide) * (factor * branch_scale()).unsqueeze(1)).to(weights.dtype());
+      out[stretch] = factor - 1;
+      if (weights.has(bias_of(site))) out[still] = (1 - factor) * weights.base(bias_of(site)).to(wide);
     }
     return out;
   }
@@ -207,10 +195,10 @@ class Dora final : public Lora {
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
     Change change = Lora::change(derived, view, input, weight, context);
-    const std::string& name = view.site.name;
-    change.mul = 1.0 + weighted_vector(derived.at(name + ".stretch"), weight);
-    if (!derived.has(name + ".still")) return change;
-    const Tensor still = weighted_vector(derived.at(name + ".still"), weight);
+    const Length& own = lengths_.at(view.site);
+    change.mul = 1.0 + weighted_vector(derived[own.stretch], weight);
+    if (!derived.has(own.still)) return change;
+    const Tensor still = weighted_vector(derived[own.still], weight);
     change.add = change.add.defined() ? change.add + still : still;
     return change;
   }
@@ -224,10 +212,10 @@ class Dora final : public Lora {
   TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
     TrunkTensors out;
     for (const Site& site : sites()) {
-      const Tensor branch =
-          at::mm(derived.at(site.name + ".lora_b").to(at::kFloat), derived.at(site.name + ".lora_a").to(at::kFloat));
-      const Tensor factor = (derived.at(site.name + ".stretch") + 1).to(at::kFloat).unsqueeze(1);
-      out[weight_of(site)] = weights.base(weight_of(site)).to(at::kFloat) * factor + branch;
+      const auto [a, b] = branch(site);
+      const Tensor product = at::mm(derived[b].to(at::kFloat), derived[a].to(at::kFloat));
+      const Tensor factor = (derived[lengths_.at(site).stretch] + 1).to(at::kFloat).unsqueeze(1);
+      out[weight_of(site)] = weights.base(weight_of(site)).to(at::kFloat) * factor + product;
     }
     return out;
   }
@@ -238,12 +226,16 @@ class Dora final : public Lora {
   Tensor norms(const Params& params, const Weights& weights, const Site& site, at::ScalarType dtype) const {
     const at::AutoGradMode enabled(has_norm_gradient_ && at::GradMode::is_enabled());
     const double s = branch_scale();
-    const Tensor w = weights.base(weight_of(site)).to(dtype), a = params.at(site.name + ".lora_a").to(dtype),
-                 b = params.at(site.name + ".lora_b").to(dtype);
+    const Tensor w = weights.base(weight_of(site)).to(dtype), a = params[branch(site).a].to(dtype),
+                 b = params[branch(site).b].to(dtype);
     const Tensor cross = graft::linear(w, a, Tensor()) * (2 * s) + at::mm(b, at::mm(a, a.t())) * (s * s);  // [out, R]
     return at::sqrt(at::sum(w * w, 1) + at::sum(cross * b, 1));
   }
 
+  struct Length {
+    ParamId magnitude, stretch, still;
+  };
+  BySite<Length> lengths_;
   bool has_norm_gradient_;
 };
 

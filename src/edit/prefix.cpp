@@ -13,6 +13,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
+#include <tuple>
 
 #include "base/error.h"
 #include "edit/initial.h"
@@ -66,39 +67,22 @@ class Prefix final : public Edit {
       if (site.kind != SiteKind::kAttention)
         options.fault("sites", "prefix acts on attention sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }
-    declare(made_spec());
+    declare_tensors();
   }
 
   Node describe() const override { return Node::map({{"prefix", options_node(options_)}}); }
 
-  // normal: all weights N(0, 0.02^2), biases 0, as UniPELT's released code; default: as PyTorch draws an embedding (N(0, 1)) and
-  // a linear layer (weight and bias uniform within 1/sqrt(in)), as AdapterHub does; keys and values trained themselves N(0, 1).
-  NamedTensors init(const Weights&, RandomKey key) const override {
-    NamedTensors out;
-    for (const ParamSpec& param : spec().params) {
-      const bool is_layer = param.name.starts_with("mlp."), is_bias = param.shape.size() == 1;
-      const RandomKey own = key.with(param.name);
-      if (initial_ == PrefixInit::kNormal) {
-        out[param.name] = is_bias ? at::zeros(param.shape) : normal_tensor(param.shape, 0.02, own);
-      } else if (is_layer) {
-        const int64_t in = param.name.starts_with("mlp.in.") ? config_.width : hidden_;
-        out[param.name] = uniform_tensor(param.shape, 1.0 / std::sqrt(static_cast<double>(in)), own);
-      } else {
-        out[param.name] = normal_tensor(param.shape, 1.0, own);
-      }
-    }
-    return out;
-  }
-
-  // "<site>.keys" and "<site>.values", [P, K, D].
-  NamedTensors derive(const Params& stored, const Weights& weights, Experts) const override {
-    NamedTensors out;
-    const NamedTensors all = rows_of(stored);
+  // `keys` and `values` of each site, [P, K, D].
+  TensorList derive(const Params& stored, const Weights& weights, Experts) const override {
+    const TensorList all = rows_of(stored);
+    TensorList out(num_derived());
+    int32_t next = 0;
     for (const Site& site : choice_.sites) {
-      for (const char* part : {".keys", ".values"}) {
-        const std::string name = site.name + part;
-        out[name] = all.at(name).to(weights.dtype()).unflatten(1, {config_.stack(site.stack).key_heads, -1});
-      }
+      const auto heads = [&](const Tensor& rows) {
+        return rows.to(weights.dtype()).unflatten(1, {config_.stack(site.stack).key_heads, -1});
+      };
+      out[rows_.at(site).keys] = heads(all[{next++}]);
+      out[rows_.at(site).values] = heads(all[{next++}]);
     }
     return out;
   }
@@ -106,8 +90,8 @@ class Prefix final : public Edit {
   // weight.rows: [N, G] by sequence; G = 2: for keys and values apart.
   std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context&) const override {
     LanePrefix out;
-    out.keys = derived.at(view.site.name + ".keys");
-    out.values = derived.at(view.site.name + ".values");
+    out.keys = derived[rows_.at(view.site).keys];
+    out.values = derived[rows_.at(view.site).values];
     if (weight.rows.defined()) {
       const Tensor scales = weight.rows * weight.scale;
       out.key_scale = scales.select(1, 0);
@@ -124,31 +108,45 @@ class Prefix final : public Edit {
     PrefixOptions trained_rows = options_;
     trained_rows.hidden = 0;
     Flattened out{Node::map({{"prefix", options_node(trained_rows)}}), rows_of(stored)};
-    for (auto& [name, rows] : out.tensors) rows = rows.contiguous();
+    for (Tensor& rows : out.tensors) rows = rows.contiguous();
     return out;
   }
 
  private:
-  EditSpec made_spec() const {
-    EditSpec spec;
-    spec.sites = choice_.sites;
-    if (counts_positions_) spec.traits.layout.first_position = length_;
+  struct Rows {
+    ParamId keys, values;
+  };
+  struct Network {
+    ParamId table, in_weight, in_bias, out_weight, out_bias;
+  };
+
+  void declare_tensors() {
+    spec_.sites = choice_.sites;
+    if (counts_positions_) spec_.traits.layout.first_position = length_;
     if (hidden_ == 0) {
       for (const Site& site : choice_.sites) {
-        for (const char* part : {".keys", ".values"})
-          spec.params.push_back({.name = site.name + part, .shape = {length_, site.output_width}, .site = site});
+        const ParamSpec rows{.shape = {length_, site.output_width}, .initial = initial_of_rows()};
+        rows_[site] = {.keys = declare(site, "keys", rows), .values = declare(site, "values", rows)};
       }
-      return spec;
+      return;
     }
     const int64_t all = outputs();
-    spec.params = {{.name = "table", .shape = {length_, config_.width}, .label = "table"},
-                   {.name = "mlp.in.weight", .shape = {hidden_, config_.width}, .label = "mlp.in"},
-                   {.name = "mlp.in.bias", .shape = {hidden_}, .label = "mlp.in", .decays = false},
-                   {.name = "mlp.out.weight", .shape = {all, hidden_}, .label = "mlp.out"},
-                   {.name = "mlp.out.bias", .shape = {all}, .label = "mlp.out", .decays = false}};
-    for (ParamSpec& param : spec.params) param.kept = 0;
-    spec.params[3].kept = length_ * all;  // what the network computes
-    return spec;
+    network_.table = declare({.name = "table", .shape = {length_, config_.width}, .label = "table", .kept = 0, .initial = initial_of_rows()});
+    const auto layer = [&](const std::string& name, int64_t out, int64_t in, int64_t kept) {
+      return std::pair{declare({.name = name + ".weight", .shape = {out, in}, .label = name, .kept = kept, .initial = initial_of_layer(in, false)}),
+                       declare({.name = name + ".bias", .shape = {out}, .label = name, .decays = false, .kept = 0, .initial = initial_of_layer(in, true)})};
+    };
+    std::tie(network_.in_weight, network_.in_bias) = layer("mlp.in", hidden_, config_.width, 0);
+    std::tie(network_.out_weight, network_.out_bias) = layer("mlp.out", all, hidden_, length_ * all);  // what the network computes
+    for (const Site& site : choice_.sites) rows_[site] = {.keys = declare_derived(), .values = declare_derived()};
+  }
+
+  // normal: all weights N(0, 0.02^2), biases 0, as UniPELT's released code; default: as PyTorch draws an embedding (N(0, 1)) and
+  // a linear layer (weight and bias uniform within 1/sqrt(in)), as AdapterHub does; keys and values trained themselves N(0, 1).
+  Initial initial_of_rows() const { return normal(initial_ == PrefixInit::kNormal ? 0.02 : 1.0); }
+  Initial initial_of_layer(int64_t in, bool is_bias) const {
+    if (initial_ != PrefixInit::kNormal) return uniform(1.0 / std::sqrt(static_cast<double>(in)));
+    return is_bias ? zeros() : normal(0.02);
   }
 
   int64_t outputs() const {
@@ -157,21 +155,23 @@ class Prefix final : public Edit {
     return 2 * keys;
   }
 
-  // "<site>.keys" and "<site>.values", [P, K*D], in the dtype of the stored tensors.
-  NamedTensors rows_of(const Params& stored) const {
-    NamedTensors out;
-    Tensor all;  // [P, 2 L K D]
-    if (hidden_ > 0) {
-      const Tensor inner = at::tanh(graft::linear(stored.at("table"), stored.at("mlp.in.weight"), stored.at("mlp.in.bias")));
-      all = graft::linear(inner, stored.at("mlp.out.weight"), stored.at("mlp.out.bias"));
+  // Keys and values of each site in turn, [P, K*D], in the dtype of the stored tensors.
+  TensorList rows_of(const Params& stored) const {
+    TensorList out;
+    if (hidden_ == 0) {
+      for (const Site& site : choice_.sites) {
+        out.append(stored[rows_.at(site).keys]);
+        out.append(stored[rows_.at(site).values]);
+      }
+      return out;
     }
+    const Tensor inner =
+        at::tanh(graft::linear(stored[network_.table], stored[network_.in_weight], stored[network_.in_bias]));
+    const Tensor all = graft::linear(inner, stored[network_.out_weight], stored[network_.out_bias]);  // [P, 2 L K D]
     int64_t column = 0;
     for (const Site& site : choice_.sites) {
-      for (const char* part : {".keys", ".values"}) {
-        const std::string name = site.name + part;
-        out[name] = hidden_ > 0 ? all.slice(1, column, column + site.output_width) : stored.at(name);
-        column += site.output_width;
-      }
+      for (int both = 0; both < 2; ++both, column += site.output_width)
+        out.append(all.slice(1, column, column + site.output_width));
     }
     return out;
   }
@@ -182,6 +182,8 @@ class Prefix final : public Edit {
   bool counts_positions_;
   PrefixInit initial_;
   ModelConfig config_;
+  BySite<Rows> rows_;
+  Network network_;  // with mlp
 };
 
 }  // namespace

@@ -50,26 +50,13 @@ class Prompt final : public Edit {
         initial_(options_.init),
         site_(target.sites.word()),
         vocabulary_(target.config.vocabulary) {
-    EditSpec spec;
-    spec.params.push_back({.name = name(), .shape = {length_, site_.output_width}, .site = site_});
-    spec.sites = {site_};
-    spec.traits.acts_on = ActsOn::kPrompt;
-    spec.traits.layout = {.virtual_rows = length_,
-                          .virtual_rows_follow_first = position_ == PromptPosition::kAfterFirst};
-    declare(std::move(spec));
+    prompt_ = declare(site_, "prompt", {.shape = {length_, site_.output_width}, .initial = initial_rows()});
+    spec_.sites = {site_};
+    spec_.traits.acts_on = ActsOn::kPrompt;
+    spec_.traits.layout = {.virtual_rows = length_, .virtual_rows_follow_first = position_ == PromptPosition::kAfterFirst};
   }
 
   Node describe() const override { return Node::map({{"prompt", options_node(options_)}}); }
-
-  // normal: N(0, 0.02^2); words: the embeddings of words drawn at random.
-  NamedTensors init(const Weights& weights, RandomKey key) const override {
-    if (initial_ == PromptInit::kNormal)
-      return {{name(), normal_tensor({length_, site_.output_width}, 0.02, key.with(name()))}};
-    Random random(key.with(name()));
-    std::vector<int64_t> words;
-    for (int64_t i = 0; i < length_; ++i) words.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary_))));
-    return {{name(), weights.base(kWordTable).index_select(0, at::tensor(words, at::kLong)).to(at::kFloat)}};
-  }
 
   Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight, Context&) const override {
     ensure(!weight.rows.defined() && weight.scale == 1.0, "a prompt is in a sequence or not: it has no weight");
@@ -83,7 +70,7 @@ class Prompt final : public Edit {
         rows.push_back(begin + p - view.lane.first_row);
       }
     }
-    const Tensor& prompt = derived.at(name());
+    const Tensor prompt = derived[prompt_];
     return {.mul = at::zeros({1}, prompt.options().requires_grad(false)),
             .add = prompt.repeat({count, 1}),
             .rows = at::tensor(rows, at::kLong)};
@@ -95,7 +82,16 @@ class Prompt final : public Edit {
     return {.most = most, .length = std::min<int64_t>(20, most)};
   }
 
-  std::string name() const { return site_.name + ".prompt"; }
+  // normal: N(0, 0.02^2); words: the embeddings of words drawn at random.
+  Initial initial_rows() const {
+    if (initial_ == PromptInit::kNormal) return normal(0.02);
+    return [length = length_, vocabulary = vocabulary_](const ParamSpec&, const Weights& weights, RandomKey key) {
+      Random random(key);
+      std::vector<int64_t> words;
+      for (int64_t i = 0; i < length; ++i) words.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary))));
+      return weights.base(kWordTable).index_select(0, at::tensor(words, at::kLong)).to(at::kFloat);
+    };
+  }
 
   PromptOptions options_;
   int64_t length_;
@@ -103,6 +99,7 @@ class Prompt final : public Edit {
   PromptInit initial_;
   Site site_;
   int64_t vocabulary_;
+  ParamId prompt_;
 };
 
 }  // namespace

@@ -123,62 +123,33 @@ class Reft final : public Edit {
         drops_output_(options_.dropout_on == DropoutOn::kOutput),
         subspace_(options_.subspace) {
     check(options);
-    declare(made_spec());
+    declare_tensors();
   }
 
   Node describe() const override { return Node::map({{"reft", options_node(options_)}}); }
 
-  // As released: P orthonormal, or uniform like W and b in [-1/sqrt(C), 1/sqrt(C)); a constant source uniform in [0, 1). So no
-  // variant starts as the identity.
-  NamedTensors init(const Weights&, RandomKey key) const override {
-    NamedTensors out;
+  // Per site and set: A [R,C] and c [R] (the source, minus what is subtracted where the activation lets them be one product), P and
+  // its bias where it does not, and B [C,R] in the trunk's dtype.
+  TensorList derive(const Params& stored, const Weights& weights, Experts) const override {
+    const at::ScalarType wide = weights.wide_dtype();
+    TensorList out(num_derived());
     for (const Site& site : choice_.sites) {
-      const int64_t width = site.output_width;
-      const double bound = 1.0 / std::sqrt(static_cast<double>(width));
-      for (const std::string& set : sets()) {
-        const auto drawn = [&](const char* part, const std::vector<int64_t>& shape, double spread) {
-          const std::string name = name_of(site, set, part);
-          return out[name] = uniform_tensor(shape, spread, key.with(name));
-        };
-        if (has_rotation_) {
-          out[name_of(site, set, "chart")] = initial_chart(width, rank_);
-          out[name_of(site, set, "base")] = random_rotation(width, rank_, key.with(name_of(site, set, "base")));
-        } else {
-          drawn("projection", {rank_, width}, bound);
-          if (has_projection_bias_) drawn("projection_bias", {rank_}, bound);
-        }
-        if (has_linear_source_) drawn("weight", {rank_, width}, bound);
-        if (has_linear_source_) drawn("bias", {rank_}, bound);
-        else drawn("bias", {rank_}, 0.5).add_(0.5);
-      }
-    }
-    return out;
-  }
-
-  // Per site and set: "a" [R,C], "c" [R] (the source, minus what is subtracted where the activation lets them be one product),
-  // "projection" and "projection_bias" where it does not, and "basis" [C,R] in the trunk's dtype.
-  NamedTensors derive(const Params& stored, const Weights& weights, Experts) const override {
-    const at::ScalarType dtype = weights.dtype() == at::kDouble ? at::kDouble : at::kFloat;
-    NamedTensors out;
-    for (const Site& site : choice_.sites) {
-      for (const std::string& set : sets()) {
-        const auto read = [&](const char* part) { return chosen(stored.at(name_of(site, set, part)).to(dtype)); };
-        const Tensor p = has_rotation_ ? chosen(rotation_of(stored.at(name_of(site, set, "chart")).to(dtype),
-                                                            stored.at(name_of(site, set, "base")).to(dtype))
-                                                    .t())
-                                       : read("projection");  // [R,C]
-        Tensor a = has_linear_source_ ? read("weight") : Tensor(), c = read("bias");
-        const Tensor p_bias = has_projection_bias_ ? read("projection_bias") : Tensor();
+      for (const Set& set : sets_.at(site)) {
+        const auto read = [&](ParamId id) { return chosen(stored[id].to(wide)); };
+        const Tensor p = has_rotation_ ? chosen(rotation_of(stored[set.chart].to(wide), stored[set.base].to(wide)).t())
+                                       : read(set.projection);  // [R,C]
+        Tensor a = has_linear_source_ ? read(set.weight) : Tensor(), c = read(set.bias);
+        const Tensor p_bias = has_projection_bias_ ? read(set.projection_bias) : Tensor();
         if (subtracts_ && has_one_product()) {
           a = a.defined() ? a - p : -p;
           if (p_bias.defined()) c = c - p_bias;
         } else if (subtracts_) {
-          out[name_of(site, set, "projection")] = p.contiguous();
-          if (p_bias.defined()) out[name_of(site, set, "projection_bias")] = p_bias;
+          out[set.subtracted] = p.contiguous();
+          if (p_bias.defined()) out[set.subtracted_bias] = p_bias;
         }
-        if (a.defined()) out[name_of(site, set, "a")] = a.contiguous();
-        out[name_of(site, set, "c")] = c;
-        out[name_of(site, set, "basis")] = p.t().to(weights.dtype());
+        if (a.defined()) out[set.a] = a.contiguous();
+        out[set.c] = c;
+        out[set.basis] = p.t().to(weights.dtype());
       }
     }
     return out;
@@ -190,48 +161,68 @@ class Reft final : public Edit {
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
     const EditedRows found = edited_rows(view, positions_, clamp_);
+    const std::vector<Set>& sets = sets_.at(view.site);
+    const Set& first = sets.front();
     if (found.is_every_row && positions_.is_all)
-      return finished(view, input, code_of(derived, view.site, "tied", input), basis_of(derived, view.site, "tied"), {}, weight,
-                      context);
+      return finished(view, input, code_of(derived, first, input), derived[first.basis], {}, weight, context);
     const Tensor rows = at::cat({found.prefix, found.suffix}), h = input.index_select(0, rows);  // [P,C]
-    if (sets().size() == 1)
-      return finished(view, h, code_of(derived, view.site, "tied", h), basis_of(derived, view.site, "tied"), rows, weight,
-                      context);
+    if (sets.size() == 1)
+      return finished(view, h, code_of(derived, first, h), derived[first.basis], rows, weight, context);
     const std::vector<Tensor> parts = h.split_with_sizes({found.prefix.numel(), found.suffix.numel()}, 0);
-    const Tensor code =
-        at::block_diag({code_of(derived, view.site, "prefix", parts[0]), code_of(derived, view.site, "suffix", parts[1])});
-    const Tensor basis = at::cat({basis_of(derived, view.site, "prefix"), basis_of(derived, view.site, "suffix")}, 1);
+    const Tensor code = at::block_diag({code_of(derived, sets[0], parts[0]), code_of(derived, sets[1], parts[1])});
+    const Tensor basis = at::cat({derived[sets[0].basis], derived[sets[1].basis]}, 1);
     return finished(view, h, code, basis, rows, weight, context);
   }
 
  private:
-  EditSpec made_spec() const {
-    EditSpec spec;
+  // The tensors of a site and a set of positions. Stored:
+  struct Set {
+    ParamId chart, base, projection, projection_bias, weight, bias;
+    ParamId a, c, subtracted, subtracted_bias, basis;  // derived
+  };
+
+  // As released: P orthonormal, or uniform like W and b in [-1/sqrt(C), 1/sqrt(C)); a constant source uniform in [0, 1). So no
+  // variant starts as the identity.
+  void declare_tensors() {
+    spec_.sites = choice_.sites;
+    spec_.traits.acts_on = positions_.is_all ? ActsOn::kEveryRow : ActsOn::kPrompt;
     for (const Site& site : choice_.sites) {
-      for (const std::string& set : sets()) {
-        const auto add = [&](const char* part, std::vector<int64_t> shape, bool decays) -> ParamSpec& {
-          // Rows that a subspace leaves out stand still.
-          spec.params.push_back({.name = name_of(site, set, part),
-                                 .shape = std::move(shape),
-                                 .site = site,
-                                 .decays = decays && subspace_.empty()});
-          return spec.params.back();
-        };
+      for (const char* name : set_names()) {
+        Set& set = sets_[site].emplace_back();
         const int64_t width = site.output_width;
+        const auto add = [&](const char* part, std::vector<int64_t> shape, Initial initial, bool decays = false) {
+          // Rows that a subspace leaves out stand still.
+          return declare(site, std::string(name) + "." + part,
+                         {.shape = std::move(shape), .decays = decays && subspace_.empty(), .initial = std::move(initial)});
+        };
+        const Initial drawn = uniform(1.0 / std::sqrt(static_cast<double>(width)));
         if (has_rotation_) {
-          add("chart", {width, rank_}, false);
-          add("base", {width, rank_}, false).role = Role::kBuffer;
+          set.chart = add("chart", {width, rank_}, initial_chart_of);
+          set.base = add("base", {width, rank_}, initial_base_of);
+          spec_.params.back().role = Role::kBuffer;
         } else {
-          add("projection", {rank_, width}, true);
-          if (has_projection_bias_) add("projection_bias", {rank_}, false);
+          set.projection = add("projection", {rank_, width}, drawn, true);
+          if (has_projection_bias_) set.projection_bias = add("projection_bias", {rank_}, drawn);
         }
-        if (has_linear_source_) add("weight", {rank_, width}, true);
-        add("bias", {rank_}, false);
+        if (has_linear_source_) set.weight = add("weight", {rank_, width}, drawn, true);
+        set.bias = add("bias", {rank_}, has_linear_source_ ? drawn : initial_constant);
       }
     }
-    spec.sites = choice_.sites;
-    spec.traits.acts_on = positions_.is_all ? ActsOn::kEveryRow : ActsOn::kPrompt;
-    return spec;
+    for (const Site& site : choice_.sites) {
+      for (Set& set : sets_[site]) {
+        for (ParamId* made : {&set.a, &set.c, &set.subtracted, &set.subtracted_bias, &set.basis}) *made = declare_derived();
+      }
+    }
+  }
+
+  static Tensor initial_chart_of(const ParamSpec& param, const Weights&, RandomKey) {
+    return initial_chart(param.shape[0], param.shape[1]);
+  }
+  static Tensor initial_base_of(const ParamSpec& param, const Weights&, RandomKey key) {
+    return random_rotation(param.shape[0], param.shape[1], key);
+  }
+  static Tensor initial_constant(const ParamSpec& param, const Weights&, RandomKey key) {
+    return uniform_tensor(param.shape, 0.5, key).add_(0.5);
   }
 
   void check(Options& options) {
@@ -271,13 +262,9 @@ class Reft final : public Edit {
                     "expected rows below the rank " + std::to_string(rank_) + ", found " + std::to_string(sorted.back()));
   }
 
-  std::vector<std::string> sets() const {
+  std::vector<const char*> set_names() const {
     if (is_tied_ || !positions_.is_two_sided()) return {"tied"};
     return {"prefix", "suffix"};
-  }
-
-  static std::string name_of(const Site& site, const std::string& set, const char* part) {
-    return site.name + "." + set + "." + part;
   }
 
   bool has_one_product() const { return !has_linear_source_ || options_.activation == nullptr; }
@@ -288,21 +275,16 @@ class Reft final : public Edit {
   }
 
   // h: [P,C] -> s(h) - P h, [P,R] in float32.
-  Tensor code_of(const Params& derived, const Site& site, const char* set, const Tensor& h) const {
-    const Tensor& c = derived.at(name_of(site, set, "c"));
-    const std::string a = name_of(site, set, "a"), projection = name_of(site, set, "projection"),
-                      bias = name_of(site, set, "projection_bias");
-    if (!derived.has(a)) return c.expand({h.size(0), c.size(0)});
+  Tensor code_of(const Params& derived, const Set& set, const Tensor& h) const {
+    const Tensor c = derived[set.c];
+    if (!derived.has(set.a)) return c.expand({h.size(0), c.size(0)});
     const Tensor wide = h.to(c.scalar_type());
-    const Tensor source = graft::linear(wide, derived.at(a), c);
+    const Tensor source = graft::linear(wide, derived[set.a], c);
     if (has_one_product()) return source;
     const Tensor active = options_.activation(source);
-    return subtracts_ ? active - graft::linear(wide, derived.at(projection), derived.has(bias) ? derived.at(bias) : Tensor())
-                      : active;
-  }
-
-  static const Tensor& basis_of(const Params& derived, const Site& site, const char* set) {
-    return derived.at(name_of(site, set, "basis"));
+    if (!subtracts_) return active;
+    return active - graft::linear(wide, derived[set.subtracted],
+                                  derived.has(set.subtracted_bias) ? derived[set.subtracted_bias] : Tensor());
   }
 
   // The weight multiplies the code. Dropout needs the change itself: on it, or, as released code has it, on the whole edited
@@ -324,6 +306,7 @@ class Reft final : public Edit {
 
   ReftOptions options_;
   SiteChoice choice_;
+  BySite<std::vector<Set>> sets_;
   ModelConfig config_;
   int64_t rank_;
   bool has_rotation_, has_linear_source_, subtracts_, has_projection_bias_;

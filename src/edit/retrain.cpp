@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "edit/initial.h"
 #include "edit/registry.h"
 #include "model/families.h"
 
@@ -43,35 +44,31 @@ class Retrain final : public Edit {
  public:
   Retrain(std::string kind, Node options, std::vector<TensorSlot> slots)
       : kind_(std::move(kind)), options_(std::move(options)), slots_(std::move(slots)) {
-    EditSpec spec;
-    for (const TensorSlot& slot : slots_)
-      spec.params.push_back(
-          {.name = slot.name(),
-           .shape = slot.shape,
-           .label = std::string(part_name(slot.id.place.part)),
-           .replaces = slot.id,
-           .decays = !is_bias(slot.id) && !is_norm(slot.id.place.part)});
-    spec.traits = {.acts = Acts::kReplacesWeights, .identity_at_init = true};
-    declare(std::move(spec));
+    for (const TensorSlot& slot : slots_) {
+      params_.push_back(declare({.name = slot.name(),
+                                 .shape = slot.shape,
+                                 .label = std::string(part_name(slot.id.place.part)),
+                                 .replaces = slot.id,
+                                 .decays = !is_bias(slot.id) && !is_norm(slot.id.place.part),
+                                 .initial = copied(slot.id)}));
+    }
+    spec_.traits = {.acts = Acts::kReplacesWeights, .identity_at_init = true};
   }
 
   Node describe() const override { return Node::map({{kind_, options_}}); }
 
-  NamedTensors init(const Weights& weights, RandomKey) const override {
-    NamedTensors out;
+  TensorList init(const Weights& weights, RandomKey key) const override {
     for (const TensorSlot& slot : slots_) {
-      if (!weights.has(slot.id)) {
-        throw InputError("the model has no '" + slot.name() + "' to train: set " + kind_ +
-                         ".pooler to false and head.pooler to trained");
-      }
-      out[slot.name()] = weights.base(slot.id).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+      if (weights.has(slot.id)) continue;
+      throw InputError("the model has no '" + slot.name() + "' to train: set " + kind_ +
+                       ".pooler to false and head.pooler to trained");
     }
-    return out;
+    return Edit::init(weights, key);
   }
 
   TrunkTensors rewrite(const Params& derived, const Weights&) const override {
     TrunkTensors out;
-    for (const TensorSlot& slot : slots_) out[slot.id] = derived.at(slot.name());
+    for (size_t i = 0; i < slots_.size(); ++i) out[slots_[i].id] = derived[params_[i]];
     return out;
   }
 
@@ -79,6 +76,7 @@ class Retrain final : public Edit {
   std::string kind_;
   Node options_;
   std::vector<TensorSlot> slots_;
+  std::vector<ParamId> params_;  // of each
 };
 
 std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const EditTarget& target,

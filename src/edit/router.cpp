@@ -30,8 +30,6 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* kExperts = "of";
-
 bool is_per_head_site(const Site& site) { return is_keys_or_values(site.part) || is_queries(site.part); }
 
 enum class RouterInput { kSite, kBlockInput, kProduct };
@@ -86,46 +84,28 @@ class Router final : public Combinator {
             std::any_of(inner_.params.begin(), inner_.params.end(),
                         [](const ParamSpec& param) { return param.effect == Effect::kScalesY; })) {
     check(options);
-    declare(made_spec());
+    declare_experts();
   }
 
-  // R ~ N(0, 0.02^2); every expert drawn anew.
-  NamedTensors init(const Weights& weights, RandomKey key) const override {
-    NamedTensors out;
-    for (const Site& site : inner_.sites) {
-      const std::string name = site.name + ".router";
-      out[name] = normal_tensor({width_of(site), experts_}, 0.02, key.with(name));
-    }
-    std::map<std::string, std::vector<Tensor>> experts;
-    for (int64_t expert = 0; expert < experts_; ++expert) {
-      for (const auto& [name, tensor] : child().edit->init(weights, key.with(static_cast<uint64_t>(expert))))
-        experts[name].push_back(tensor);
-    }
-    for (const auto& [name, tensors] : experts) out[std::string(kExperts) + "/" + name] = at::stack(tensors);
-    return out;
-  }
-
-  // The child's tensors stacked, each in the dtype that it computes in;
-  // routers in float32 (float64 beside a float64 trunk), as [E, W].
-  NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
-    NamedTensors out = tensors_below(kExperts, child().edit->derive(stored.below(kExperts), weights, experts));
-    for (const ParamSpec& param : inner_.params) {
-      const auto found = out.find(std::string(kExperts) + "/" + param.name);
-      ensure(found != out.end() && found->second.sizes() == stored.below(kExperts).at(param.name).sizes(),
-             "an edit whose tensors can be stacked");
-    }
-    ensure(out.size() == inner_.params.size(), "an edit that derives what it stores");
-    const at::ScalarType dtype = weights.dtype() == at::kDouble ? at::kDouble : at::kFloat;
-    for (const Site& site : inner_.sites) {
-      const std::string name = site.name + ".router";
-      out[name] = stored.at(name).to(dtype).t().contiguous();
+  // Every expert drawn anew.
+  TensorList init(const Weights& weights, RandomKey key) const override {
+    TensorList out;
+    for (size_t i = 0; i < num_own(); ++i)
+      out.append(spec().params[i].initial(spec().params[i], weights, key.with(spec().params[i].name)));
+    std::vector<TensorList> experts;
+    for (int64_t expert = 0; expert < experts_; ++expert)
+      experts.push_back(child().edit->init(weights, key.with(static_cast<uint64_t>(expert))));
+    for (ParamId id{0}; static_cast<size_t>(id.number) < inner_.params.size(); ++id.number) {
+      std::vector<Tensor> each;
+      for (const TensorList& own : experts) each.push_back(own[id]);
+      out.append(at::stack(each));
     }
     return out;
   }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
-    const Tensor p = probabilities(derived.at(view.site.name + ".router"), view, input);  // [T, G, E]
+    const Tensor p = probabilities(derived[routers_.at(view.site)], view, input);  // [T, G, E]
     Tensor shares = p, mask;
     if (top_k_ > 0) {
       mask = largest(p);
@@ -139,9 +119,9 @@ class Router final : public Combinator {
       ensure(outer.size(1) == 1 || p.size(1) == 1 || outer.size(1) == p.size(1), "a weight per row, or per row and head");
       shares = shares * outer.unsqueeze(2);
     }
-    Context inner = context_below(kExperts, context);
+    Context inner = context_of(0, context);
     inner.records = nullptr;  // those of the experts would all have one name
-    Change out = child().edit->blend(derived.below(kExperts), experts_, view, input, {weight.scale, shares.flatten(1)}, inner);
+    Change out = child().edit->blend(derived_of(0, derived), experts_, view, input, {weight.scale, shares.flatten(1)}, inner);
     // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y + g (sum_e q_e y_e - y).
     if (scales_y_ && outer.defined()) out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
     if (scales_y_ && !outer.defined() && weight.scale != 1.0) out.mul = out.mul + (1.0 - weight.scale);
@@ -151,29 +131,33 @@ class Router final : public Combinator {
   std::optional<Flattened> flattened(const Params&) const override { return std::nullopt; }
 
  protected:
+  // Routers as [E, W].
+  TensorList derive_own(const Params& stored, const Weights& weights) const override {
+    ensure(num_derived() == spec().params.size(), "an edit that derives what it stores, so that it can be stacked");
+    TensorList out;
+    for (const Site& site : inner_.sites) out.append(stored[routers_.at(site)].to(weights.wide_dtype()).t().contiguous());
+    return out;
+  }
   Node describe_options() const override { return options_node(options_); }
 
  private:
-  EditSpec made_spec() const {
-    EditSpec spec = inner_;
-    spec.params.clear();
+  // R ~ N(0, 0.02^2), one a site, before the child's tensors with the experts in front of every shape.
+  void declare_experts() {
     for (const Site& site : inner_.sites) {
-      spec.params.push_back({.name = site.name + ".router",
-                             .shape = {width_of(site), experts_},
-                             .site = site,
-                             .use = ParamUse::kRouter});
+      routers_[site] = declare(
+          site, "router",
+          {.shape = {width_of(site), experts_}, .is_wide = true, .use = ParamUse::kRouter, .initial = normal(0.02)});
     }
-    for (ParamSpec param : params_below(kExperts, inner_.params)) {
+    declare_children();
+    for (size_t i = num_own(); i < spec_.params.size(); ++i) {
+      ParamSpec& param = spec_.params[i];
       param.shape.insert(param.shape.begin(), experts_);
       if (param.use == ParamUse::kOther) param.use = ParamUse::kExpert;
-      spec.params.push_back(std::move(param));
     }
     // Shares of equal scales add up to one but for rounding.
-    spec.traits.identity_at_init = inner_.traits.identity_at_init && !scales_y_;
+    spec_.traits.identity_at_init = inner_.traits.identity_at_init && !scales_y_;
     // The balance of a sequence is over all of its tokens.
-    if (balance_ > 0) spec.traits.reads = std::max(spec.traits.reads, Reads::kEarlierRows);
-    spec.traits.acts = Acts::kInForward;
-    return spec;
+    if (balance_ > 0) spec_.traits.reads = std::max(spec_.traits.reads, Reads::kEarlierRows);
   }
 
   void check(Options& options) {
@@ -256,16 +240,16 @@ class Router final : public Combinator {
 
   void report(const SiteView& view, const Tensor& p, const Tensor& mask, Context& context) const {
     const auto by_sequence = [&](const Tensor& values) { return mean_by_sequence(view, values.mean(1)); };  // [T, G, K] -> [N, K]
-    const std::string name = context.path + view.site.name;
+    const auto name_of = [&](const char* what) { return context.full_path() + view.site.name + what; };
     if (context.records != nullptr) {
       const Tensor plain = p.detach();
-      context.records->emplace_back(name + ".router", by_sequence(plain));
-      context.records->emplace_back(name + ".router.entropy",
+      context.records->emplace_back(name_of(".router"), by_sequence(plain));
+      context.records->emplace_back(name_of(".router.entropy"),
                                     by_sequence(-(plain * plain.clamp_min(1e-30).log()).sum(2, true)).squeeze(1));
     }
     if (balance_ == 0.0 || context.losses == nullptr) return;
     const Tensor site_loss = (by_sequence(mask) * by_sequence(p)).sum(1).mean() * static_cast<double>(experts_);
-    context.losses->emplace_back(name + ".balance", site_loss * (balance_ / static_cast<double>(inner_.sites.size())));
+    context.losses->emplace_back(name_of(".balance"), site_loss * (balance_ / static_cast<double>(inner_.sites.size())));
   }
 
   RouterOptions options_;
@@ -279,6 +263,7 @@ class Router final : public Combinator {
   ModelConfig config_;
   const EditSpec& inner_;  // of one expert
   bool scales_y_;          // by its experts
+  BySite<ParamId> routers_;
 };
 
 }  // namespace

@@ -65,10 +65,13 @@ Tensor spread_to_rows(const SiteView& view, const Tensor& by_sequence) {
   return at::cat({by_sequence, at::zeros({1, by_sequence.size(1)}, by_sequence.options())}).index_select(0, index);  // [T, K]
 }
 
-Tensor running_mean(const SiteView& view, const Tensor& values, NamedTensors* memory, const std::string& name) {
+Tensor running_mean(const SiteView& view, const Tensor& values, Memory* memory, MemoryKey key) {
   const auto sequences = view.lane.num_sequences;
-  const auto kept = [&](const char* what) -> Tensor* { return memory == nullptr ? nullptr : &(*memory)[name + what]; };
-  Tensor *const kept_sums = kept(" sums"), *const kept_counts = kept(" counts");  // [N, K], [N] float64
+  const auto kept = [&](int use) -> Tensor* {
+    key.use = use;
+    return memory == nullptr ? nullptr : &(*memory)[key];
+  };
+  Tensor *const kept_sums = kept(0), *const kept_counts = kept(1);                // [N, K], [N] float64
   std::vector<double> is_token, counts, is_before, totals;                        // [T] thrice, [N]
   std::vector<int64_t> sizes;
   for (int64_t n = 0; n < sequences; ++n) {

@@ -4,10 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
-#include <string>
 
+#include "model/cache.h"
 #include "model/hooks.h"
-#include "tensor/named_tensors.h"
 #include "tensor/pooled_gate.h"
 
 namespace graft {
@@ -26,9 +25,8 @@ at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values, Rows
 at::Tensor spread_to_rows(const SiteView& view, const at::Tensor& by_sequence);
 
 // values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to and including it; a row before every token keeps
-// its own values, a row of no sequence gets zero. Differentiable. `memory`, where there is one, keeps under `name` the sums and
-// counts that the next pass of the sequences goes on from.
-at::Tensor running_mean(const SiteView& view, const at::Tensor& values, NamedTensors* memory = nullptr,
-                        const std::string& name = "");
+// its own values, a row of no sequence gets zero. Differentiable. `memory`, where there is one, keeps under `key` (uses 0
+// and 1) the sums and counts that the next pass of the sequences goes on from.
+at::Tensor running_mean(const SiteView& view, const at::Tensor& values, Memory* memory = nullptr, MemoryKey key = {});
 
 }  // namespace graft

@@ -10,7 +10,6 @@
 #include <ATen/ops/stack.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "base/error.h"
@@ -18,7 +17,7 @@
 
 namespace graft {
 
-int64_t drawn_expert(RandomKey route, const std::string& site, const std::string& bank, int64_t experts) {
+int64_t drawn_expert(RandomKey route, std::string_view site, std::string_view bank, int64_t experts) {
   return static_cast<int64_t>(Random(route.with(site).with(bank)).below(static_cast<uint64_t>(experts)));
 }
 
@@ -26,9 +25,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* kShared = "shared";  // the parts of a mixture's names: shared/<param>, expert.2/<param>; merged: of/<param>
-constexpr const char* kMean = "of";
-
+constexpr const char* kShared = "shared";  // the parts of a mixture's names: shared/<param>, expert.2/<param>
 constexpr const char* kExpert = "expert.";
 
 std::string part_of(int64_t expert) { return kExpert + std::to_string(expert); }
@@ -77,57 +74,65 @@ class Stochastic final : public Combinator {
     check_share(options, banks);
     // A buffer is what the trained tensors are relative to: their mean has a meaning only if all have the same.
     for (const ParamSpec& param : inner_.params)
-      members_[param.name] = {param.site ? to_name(*param.site) : "", param.bank, param.role == Role::kBuffer || is_shared(param.bank)};
-    declare(made_spec());
+      members_.push_back({param.site ? to_name(*param.site) : "", param.bank, param.role == Role::kBuffer || is_shared(param.bank)});
+    declare_experts();
   }
 
   // independent: every expert drawn anew (released code for classification); copies: all equal the first (released code for LoRA,
   // where different routes are all that tells them apart).
-  NamedTensors init(const Weights& weights, RandomKey key) const override {
-    NamedTensors out;
+  TensorList init(const Weights& weights, RandomKey key) const override {
+    TensorList out(spec().params.size());
     for (int64_t expert = -1; expert < experts_; ++expert) {
       const RandomKey own = initial_ == ExpertsInit::kCopies
                                 ? key.with("copies")
                                 : key.with(static_cast<uint64_t>(expert + 1));
-      for (const auto& [name, tensor] : child().edit->init(weights, own)) {
-        if (members_.at(name).is_shared == (expert < 0)) out[(expert < 0 ? kShared : part_of(expert)) + "/" + name] = tensor;
+      const TensorList values = child().edit->init(weights, own);
+      for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_[i].is_shared == (expert < 0)) out[stored_as(i, expert)] = values[id_of(i)];
       }
     }
     return out;
   }
 
-  NamedTensors derive(const Params& stored, const Weights& weights, Experts experts) const override {
+  // The mean as the child derives it, or as much for every expert.
+  TensorList derive(const Params& stored, const Weights& weights, Experts experts) const override {
+    TensorList out(num_derived());
     if (experts == Experts::kMerged) {
-      const NamedTensors mean = merged(stored);
-      return tensors_below(kMean, child().edit->derive(Params(mean, ""), weights, experts));
+      const TensorList mean = merged(stored), derived = child().edit->derive(Params(mean), weights, experts);
+      for (size_t i = 0; i < derived.size(); ++i) out[id_of(i)] = derived[id_of(i)];
+      return out;
     }
-    NamedTensors out;
+    ensure(child().edit->num_derived() == members_.size() || has_unnamed_bank_,
+           "what an expert derives from several banks cannot be drawn bank by bank");
     for (int64_t expert = 0; expert < experts_; ++expert) {
-      const Params own = stored.through([this, expert](const std::string& name) { return member(name, expert); });
-      for (const auto& [name, tensor] : child().edit->derive(own, weights, experts)) {
-        ensure(members_.contains(name) || has_unnamed_bank_,
-               "what an expert derives from several banks cannot be drawn bank by bank");
-        out.emplace(member(name, expert), tensor);  // what is made of a shared bank: once
+      const Params own = stored.through(
+          [this, expert](int32_t number) { return stored_as(static_cast<size_t>(number), expert).number; });
+      const TensorList derived = child().edit->derive(own, weights, experts);
+      for (size_t i = 0; i < derived.size(); ++i) {
+        if (expert == 0 || !is_shared_member(i)) out[derived_as(i, expert)] = derived[id_of(i)];  // what is shared: once
       }
     }
     return out;
   }
+  size_t num_derived() const override { return child().edit->num_derived() * static_cast<size_t>(1 + experts_); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
-    Context inner = context_below(kMean, context);
+    Context inner = context_of(0, context);
     return child().edit->change(one_edit(derived, view.site, context), view, input, weight, inner);
   }
 
   std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
                                    Context& context) const override {
-    Context inner = context_below(kMean, context);
+    Context inner = context_of(0, context);
     return child().edit->prefix(one_edit(derived, view.site, context), view, weight, inner);
   }
 
   TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
-    ensure(derived.has_below(kMean), "only the mean of the experts can be folded");
-    return child().edit->rewrite(derived.below(kMean), weights);
+    bool has_mean = false;
+    for (size_t i = 0; i < members_.size(); ++i) has_mean |= derived.has(id_of(i));
+    ensure(has_mean, "only the mean of the experts can be folded");
+    return child().edit->rewrite(derived, weights);
   }
 
   std::optional<Flattened> flattened(const Params&) const override { return std::nullopt; }
@@ -137,8 +142,9 @@ class Stochastic final : public Combinator {
 
  private:
   struct Member {
-    std::string site, bank;
+    std::string site, bank;  // its site's name: a draw is a function of it
     bool is_shared = false;
+    int32_t first = 0;  // its number among the mixture's params, of the first expert
   };
 
   void check_share(Options& options, const std::set<std::string>& banks) const {
@@ -155,55 +161,70 @@ class Stochastic final : public Combinator {
     if (!is_choice) options.fault("share", "every bank of " + child().kind + " is shared: nothing is left to choose");
   }
 
-  EditSpec made_spec() const {
-    EditSpec spec = inner_;
-    spec.params.clear();
-    spec.traits.is_stochastic = true;
-    for (int64_t expert = -1; expert < experts_; ++expert) {  // the shared members first
-      for (ParamSpec param : inner_.params) {
-        if (members_.at(param.name).is_shared != (expert < 0)) continue;
+  // The shared members first, then those of every expert.
+  void declare_experts() {
+    spec_.sites = inner_.sites;
+    spec_.traits = inner_.traits;
+    spec_.traits.is_stochastic = true;
+    for (int64_t expert = -1; expert < experts_; ++expert) {
+      for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_[i].is_shared != (expert < 0)) continue;
+        ParamSpec param = inner_.params[i];
         param.name = (expert < 0 ? kShared : part_of(expert)) + "/" + param.name;
         if (expert >= 0) param.expert = expert;
         if (param.use == ParamUse::kOther) param.use = ParamUse::kExpert;
-        spec.params.push_back(std::move(param));
+        const ParamId id = declare(std::move(param));
+        if (expert <= 0) members_[i].first = id.number;
       }
     }
-    return spec;
+    own_members_ = std::count_if(members_.begin(), members_.end(), [](const Member& member) { return !member.is_shared; });
   }
 
   bool is_shared(const std::string& bank) const { return std::find(share_.begin(), share_.end(), bank) != share_.end(); }
 
-  // Where expert `expert` keeps what the child calls `name`. A name that no param has is made of the one bank that has no name.
-  std::string member(const std::string& name, int64_t expert) const {
-    const auto found = members_.find(name);
-    return (found != members_.end() && found->second.is_shared ? kShared : part_of(expert)) + "/" + name;
+  static ParamId id_of(size_t index) { return {static_cast<int32_t>(index)}; }
+  // What the child only derives is made of the one bank that has no name.
+  bool is_shared_member(size_t index) const { return index < members_.size() && members_[index].is_shared; }
+
+  // Where expert `expert` keeps the tensor that has the number `index` in the child: in files,
+  ParamId stored_as(size_t index, int64_t expert) const {
+    const Member& own = members_[index];
+    return {own.first + (own.is_shared ? 0 : static_cast<int32_t>(expert * own_members_))};
+  }
+  // and derived, behind the mean.
+  ParamId derived_as(size_t index, int64_t expert) const {
+    const int64_t block = is_shared_member(index) ? 1 : 1 + expert;
+    return {static_cast<int32_t>(block * static_cast<int64_t>(child().edit->num_derived())) + static_cast<int32_t>(index)};
   }
 
   // The mean of every bank, as the params of one edit.
-  NamedTensors merged(const Params& stored) const {
-    NamedTensors out;
-    for (const auto& [name, own] : members_) {
-      if (own.is_shared) {
-        out[name] = stored.below(kShared).at(name);
+  TensorList merged(const Params& stored) const {
+    TensorList out(members_.size());
+    for (size_t i = 0; i < members_.size(); ++i) {
+      if (members_[i].is_shared) {
+        out[id_of(i)] = stored[stored_as(i, 0)];
         continue;
       }
       std::vector<Tensor> experts;
-      for (int64_t expert = 0; expert < experts_; ++expert) experts.push_back(stored.below(part_of(expert)).at(name));
-      out[name] = at::stack(experts).mean(0);
+      for (int64_t expert = 0; expert < experts_; ++expert) experts.push_back(stored[stored_as(i, expert)]);
+      out[id_of(i)] = at::stack(experts).mean(0);
     }
     return out;
   }
 
   // The derived tensors of one edit: the mean, or the members that the context's route draws.
   Params one_edit(const Params& derived, const Site& site, const Context& context) const {
-    if (derived.has_below(kMean)) return derived.below(kMean);
+    if (context.experts == Experts::kMerged) return derived;
     ensure(context.fixed_expert.value_or(0) < experts_, "an expert that the mixture has");
-    return derived.through(
-        [this, site = site.name, route = context.route, fixed = context.fixed_expert](const std::string& name) {
-          const auto found = members_.find(name);
-          const Member own = found != members_.end() ? found->second : Member{site, ""};
-          return member(name, own.is_shared ? 0 : fixed ? *fixed : drawn_expert(route, own.site, own.bank, experts_));
-        });
+    return derived.through([this, &site, route = context.route, fixed = context.fixed_expert](int32_t number) {
+      const auto index = static_cast<size_t>(number);
+      const bool is_param = index < members_.size();
+      const int64_t expert = is_shared_member(index) ? 0
+                             : fixed                 ? *fixed
+                             : is_param ? drawn_expert(route, members_[index].site, members_[index].bank, experts_)
+                                        : drawn_expert(route, site.name, "", experts_);
+      return derived_as(index, expert).number;
+    });
   }
 
   StochasticOptions options_;
@@ -211,7 +232,8 @@ class Stochastic final : public Combinator {
   std::vector<std::string> share_;
   ExpertsInit initial_ = ExpertsInit::kIndependent;
   const EditSpec& inner_;                  // of one expert
-  std::map<std::string, Member> members_;  // by the child's name
+  std::vector<Member> members_;            // by the child's numbers
+  int64_t own_members_ = 0;                // of every expert
   bool has_unnamed_bank_ = false;          // what the child derives under new names is made of its tensors
 };
 

@@ -131,23 +131,26 @@ LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::op
 }
 
 PlainAdapter flat_adapter(const Adapter& adapter, const NamedTensors& tensors, const Model& model) {
-  NamedTensors out;
+  std::vector<TensorList> values;
   std::vector<Node> edits;
-  for (const Adapter::Part& part : adapter.parts()) {
-    auto flat = part.edit->flattened(Params(tensors, part.path));
-    edits.push_back(flat ? std::move(flat->definition) : part.edit->describe());
-    for (const ParamSpec& param : part.spec().params) {
-      if (!flat) out[part.path + param.name] = tensors.at(part.path + param.name);
-    }
-    if (!flat) continue;
-    for (const auto& [name, tensor] : flat->tensors) out[part.path + name] = tensor;
-  }
-  for (const auto& [name, tensor] : tensors) {
-    if (name.starts_with(Adapter::kHeadPath)) out[name] = tensor;
+  for (size_t i = 0; i < adapter.parts().size(); ++i) {
+    const Edit& edit = *adapter.parts()[i].edit;
+    TensorList stored = adapter.stored_of(i, tensors);
+    std::optional<Flattened> flat = edit.flattened(Params(stored));
+    edits.push_back(flat ? std::move(flat->definition) : edit.describe());
+    values.push_back(flat ? std::move(flat->tensors) : std::move(stored));
   }
   Node definition = adapter.describe();
   definition["edits"] = Node::list(std::move(edits));
-  return {Adapter(definition, "the adapter", {model.config, model.sites}, adapter.task()), std::move(out)};
+  PlainAdapter out{Adapter(definition, "the adapter", {model.config, model.sites}, adapter.task()), {}};
+  for (size_t i = 0; i < values.size(); ++i) {
+    auto value = values[i].begin();
+    for (const std::string& name : out.adapter.parts()[i].names) out.tensors[name] = *value++;
+  }
+  for (const auto& [name, tensor] : tensors) {
+    if (name.starts_with(Adapter::kHeadPath)) out.tensors[name] = tensor;
+  }
+  return out;
 }
 
 ForeignTensors load_foreign_tensors(const Path& dir, const std::string& name, const std::string& bin) {

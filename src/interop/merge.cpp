@@ -106,15 +106,16 @@ NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
   const std::vector<std::string> faults = merge_faults(loaded.adapter);
   if (!faults.empty()) throw InputError(joined(faults, "and") + "; keep the adapter beside its base (graft predict runs both)");
   const at::NoGradGuard no_grad;
-  const NamedTensors derived = loaded.adapter.derive(loaded.tensors, model.weights);
+  const AdapterTensors derived = loaded.adapter.derive(loaded.tensors, model.weights);
   NamedTensors base = model.weights.all_base();
   const auto fold = [&](const TrunkTensors& folded) {
     for (const auto& [id, tensor] : folded) base[to_name(id)] = tensor.to(at::kFloat);
   };
   for (const Adapter::Part* part : folding_order(loaded.adapter, model.sites)) {
-    fold(part->edit->rewrite(Params(derived, part->path), Weights(model.config, base, Precision::kFloat32)));
+    const auto index = static_cast<size_t>(part - loaded.adapter.parts().data());
+    fold(part->edit->rewrite(Params(derived.parts[index]), Weights(model.config, base, Precision::kFloat32)));
   }
-  if (const Head* head = loaded.adapter.head()) fold(head->rewrite(Params(derived, Adapter::kHeadPath)));
+  if (const Head* head = loaded.adapter.head()) fold(head->rewrite(Params(derived.head)));
   return base;
 }
 

@@ -228,7 +228,7 @@ void Cache::select_lanes(const std::vector<int64_t>& from) {
     const int64_t begin = next - from.begin(), count = stop - next;
     lanes.push_back({0, 0, begin, count});
     const Tensor own = index.slice(0, begin, begin + count) - first;
-    for (auto& [name, values] : memories_[lane]) values = values.index_select(0, own);
+    for (auto& [key, values] : memories_[lane]) values = values.index_select(0, own);
     next = stop;
   }
   ensure(next == from.end(), "sequences of a lane lie side by side");

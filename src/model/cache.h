@@ -7,7 +7,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <compare>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,10 +17,20 @@
 
 #include "model/config.h"
 #include "model/pack.h"
-#include "tensor/named_tensors.h"
 #include "tensor/packed_attention.h"
 
 namespace graft {
+
+// What an edit keeps of the rows of texts that are being written.
+struct MemoryKey {
+  const void* edit = nullptr;  // whose it is,
+  int64_t expert = 0;          // and of which of its experts
+  int64_t site = 0;            // its index
+  int use = 0;                 // of several tensors at one site
+
+  friend auto operator<=>(const MemoryKey&, const MemoryKey&) = default;
+};
+using Memory = std::map<MemoryKey, at::Tensor>;
 
 class Cache {
  public:
@@ -63,8 +75,8 @@ class Cache {
   std::vector<std::optional<std::vector<LanePrefix>>> prefixes;  // [site index]; scales by sequence
   std::vector<RowRange> encoder_rows;                            // [N]: in `cross`; of a decoder beside an encoder
 
-  // What the edits of a lane remember of its sequences, by name: [sequences of the lane, ...].
-  NamedTensors& memory(int64_t lane) { return memories_[static_cast<size_t>(lane)]; }
+  // What the edits of a lane remember of its sequences: [sequences of the lane, ...] each.
+  Memory& memory(int64_t lane) { return memories_[static_cast<size_t>(lane)]; }
 
  private:
   struct Slot {
@@ -87,7 +99,7 @@ class Cache {
   int64_t num_rows_ = 0;    // of all slots, the free ones too
   bool is_begun_ = false;
   std::vector<LaneRange> lanes_;
-  std::vector<NamedTensors> memories_;
+  std::vector<Memory> memories_;
   std::vector<at::Tensor> keys_, values_;  // [layer]: [rows of all slots, K*D]
   at::Tensor embedding_;                   // [N, S] of the sequences, where routers read one
 

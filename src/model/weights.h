@@ -69,6 +69,8 @@ class Weights {
   bool replaces_in(StackId stack, int64_t layer) const;
 
   at::ScalarType dtype() const;
+  // Of what must not be rounded to bfloat16: float32, float64 beside a float64 trunk.
+  at::ScalarType wide_dtype() const { return dtype() == at::kDouble ? at::kDouble : at::kFloat; }
   // Gives pages of the files that were read once (to check, hash or pack them) back to the system.
   void release_pages() const;
 

@@ -151,10 +151,10 @@ TEST_P(Contract, FoldsIntoTheWeights) {
   const Rig rig = shaken();
   if (rig.adapter->parts().size() != 1 || traits(rig).acts == Acts::kInForward) return;
   const at::NoGradGuard no_grad;
-  const NamedTensors derived = rig.adapter->derive(rig.tensors, model()->weights);
+  const AdapterTensors derived = rig.adapter->derive(rig.tensors, model()->weights);
   NamedTensors base = model()->weights.all_base();
   const Adapter::Part& part = rig.adapter->parts().front();
-  const TrunkTensors rewritten = part.edit->rewrite(Params(derived, part.path), model()->weights);
+  const TrunkTensors rewritten = part.edit->rewrite(Params(derived.parts[0]), model()->weights);
   ASSERT_FALSE(rewritten.empty());
   for (const auto& [id, tensor] : rewritten) base.at(to_name(id)) = tensor.clone();
   const auto merged = std::make_shared<const Model>(

@@ -144,15 +144,16 @@ struct ByHand {
 
 TEST(ByHandTest, BlendIsTheSumOverExperts) {
   ByHand h;
-  const NamedTensors stacked{{"enc.0.attn.q.lora_a", h.drawn({3, 2, 8}, 0.1)}, {"enc.0.attn.q.lora_b", h.drawn({3, 8, 2}, 0.2)}};
+  const Tensor a = h.drawn({3, 2, 8}, 0.1), b = h.drawn({3, 8, 2}, 0.2);
+  const TensorList stacked{a, b};
   for (const int64_t groups : {1, 2}) {  // one weight a row and expert, or one for each half of the outputs
     const Tensor weights = h.drawn({h.pack.num_rows, groups, 3}, 0.3);
     const Change found =
-        h.lora->blend(Params(stacked, ""), 3, h.view, h.x, {h.lora->scale(h.site), weights.flatten(1)}, h.context);
+        h.lora->blend(Params(stacked), 3, h.view, h.x, {h.lora->scale(h.site), weights.flatten(1)}, h.context);
     Tensor expected = h.y;
     for (int64_t e = 0; e < 3; ++e) {
       const Tensor delta =
-          at::mm(at::mm(h.x, stacked.at("enc.0.attn.q.lora_a")[e].t()), stacked.at("enc.0.attn.q.lora_b")[e].t()) * 3.0;
+          at::mm(at::mm(h.x, a[e].t()), b[e].t()) * 3.0;
       expected = expected + delta * weights.select(2, e).repeat_interleave(8 / groups, 1);
     }
     expect_near(apply_change(h.y, found), expected, {1e-12, 0}, std::to_string(groups) + " groups");
@@ -161,10 +162,11 @@ TEST(ByHandTest, BlendIsTheSumOverExperts) {
 
 TEST(ByHandTest, AWeightReplacesTheScaleAndActsPerRow) {
   ByHand h;
-  const NamedTensors tensors{{"enc.0.attn.q.lora_a", h.drawn({2, 8}, 0.1)}, {"enc.0.attn.q.lora_b", h.drawn({8, 2}, 0.2)}};
-  const Tensor product = at::mm(at::mm(h.x, tensors.at("enc.0.attn.q.lora_a").t()), tensors.at("enc.0.attn.q.lora_b").t());
+  const Tensor a = h.drawn({2, 8}, 0.1), b = h.drawn({8, 2}, 0.2);
+  const TensorList tensors{a, b};
+  const Tensor product = at::mm(at::mm(h.x, a.t()), b.t());
   const auto changed = [&](const Weight& weight) {
-    return apply_change(h.y, h.lora->change(Params(tensors, ""), h.view, h.x, weight, h.context));
+    return apply_change(h.y, h.lora->change(Params(tensors), h.view, h.x, weight, h.context));
   };
   EXPECT_EQ(h.lora->scale(h.site), 3.0);
   expect_near(changed({0.5, {}}), h.y + 0.5 * product, {1e-12, 0}, "a number");

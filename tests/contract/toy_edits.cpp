@@ -15,9 +15,9 @@ using at::Tensor;
 class ToyEdit : public Edit {
  public:
   Node describe() const override { return Node::map({{"toy", Node::null()}}); }
-  NamedTensors init(const Weights&, RandomKey key) const override {
-    NamedTensors out;
-    for (const ParamSpec& param : spec().params) out[param.name] = normal_tensor(param.shape, 0.3, key.with(param.name));
+  TensorList init(const Weights&, RandomKey key) const override {
+    TensorList out;
+    for (const ParamSpec& param : spec().params) out.append(normal_tensor(param.shape, 0.3, key.with(param.name)));
     return out;
   }
 };
@@ -25,21 +25,25 @@ class ToyEdit : public Edit {
 class Prefix final : public ToyEdit {
  public:
   Prefix(const ModelConfig& config, const Sites& sites, int64_t rows) {
-    EditSpec spec;
     for (const Site& site : sites.all()) {
       if (site.kind != SiteKind::kAttention) continue;
-      spec.sites.push_back(site);
-      for (const char* part : {".keys", ".values"})
-        spec.params.push_back({.name = site.name + part, .shape = {rows, config.last().heads, config.last().head_width()}});
-      spec.params.push_back({.name = site.name + ".bias", .shape = {1}});
+      spec_.sites.push_back(site);
+      const ParamSpec heads{.shape = {rows, config.last().heads, config.last().head_width()}};
+      tensors_[site] = {.keys = declare(site, "keys", heads),
+                        .values = declare(site, "values", heads),
+                        .bias = declare(site, "bias", {.shape = {1}})};
     }
-    declare(std::move(spec));
   }
   std::optional<LanePrefix> prefix(const Params& p, const SiteView& view, const Weight&, Context&) const override {
-    const std::string& name = view.site.name;
-    return LanePrefix{
-        0, 0, p.at(name + ".keys"), p.at(name + ".values"), {}, {}, p.at(name + ".bias").expand({view.lane.num_sequences})};
+    const auto [keys, values, bias] = tensors_.at(view.site);
+    return LanePrefix{0, 0, p[keys], p[values], {}, {}, p[bias].expand({view.lane.num_sequences})};
   }
+
+ private:
+  struct Rows {
+    ParamId keys, values, bias;
+  };
+  BySite<Rows> tensors_;
 };
 
 // Rows of sequence n of the lane, counted from the lane's first row.
@@ -54,27 +58,34 @@ class Around : public ToyEdit {
   Tensor input(const SiteView& view) const override { return child_->input(view); }
 
  protected:
-  // The child's params below "of/", with `stacked` in front of every shape.
-  EditSpec spec_around_child(const std::vector<int64_t>& stacked) const {
-    EditSpec spec = child_->spec();
-    for (ParamSpec& param : spec.params) {
+  // A vector of each of the child's sites, then the child's params below "of/", with `stacked` in front of every shape.
+  void declare_around_child(const char* own, int64_t Site::*length, const std::vector<int64_t>& shape,
+                            const std::vector<int64_t>& stacked) {
+    for (const Site& site : child_->spec().sites) {
+      std::vector<int64_t> whole{site.*length};
+      whole.insert(whole.end(), shape.begin(), shape.end());
+      own_[site] = declare(site, own, {.shape = std::move(whole)});
+    }
+    first_ = spec_.params.size();
+    for (ParamSpec param : child_->spec().params) {
       param.name = "of/" + param.name;
       param.shape.insert(param.shape.begin(), stacked.begin(), stacked.end());
+      declare(std::move(param));
     }
-    spec.traits = {};
-    return spec;
+    spec_.sites = child_->spec().sites;
   }
+  Params of(const Params& whole) const { return whole.from(first_); }
+
+  BySite<ParamId> own_;
+  size_t first_ = 0;
   std::unique_ptr<Edit> child_;
 };
 
 class Gate final : public Around {
  public:
   explicit Gate(std::unique_ptr<Edit> child) : Around(std::move(child)) {
-    EditSpec spec = spec_around_child({});
-    for (const Site& site : spec.sites)
-      spec.params.push_back({.name = site.name + ".gate", .shape = {site.output_width}});
-    spec.traits.reads = Reads::kSequence;
-    declare(std::move(spec));
+    declare_around_child("gate", &Site::output_width, {}, {});
+    spec_.traits.reads = Reads::kSequence;
   }
   Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
@@ -83,25 +94,22 @@ class Gate final : public Around {
     for (int64_t n = 0; n < view.lane.num_sequences; ++n) {
       const auto [begin, end] = rows_of(view, n);
       const Tensor mean = view.y.slice(0, begin, end).mean(0);  // [out]
-      gates.push_back(at::sigmoid((mean * p.at(view.site.name + ".gate")).sum()).expand({end - begin}));
+      gates.push_back(at::sigmoid((mean * p[own_.at(view.site)]).sum()).expand({end - begin}));
       done = end;
     }
     if (done < view.lane.num_rows) gates.push_back(at::zeros({view.lane.num_rows - done}, view.y.options()));  // fillers
-    return child_->change(p.below("of"), view, input, {weight.scale, at::cat(gates).unsqueeze(1)}, context);
+    return child_->change(of(p), view, input, {weight.scale, at::cat(gates).unsqueeze(1)}, context);
   }
 };
 
 class Router final : public Around {
  public:
   Router(std::unique_ptr<Edit> child, int64_t experts) : Around(std::move(child)), experts_(experts) {
-    EditSpec spec = spec_around_child({experts_});
-    for (const Site& site : spec.sites)
-      spec.params.push_back({.name = site.name + ".router", .shape = {site.input_width, experts_}});
-    declare(std::move(spec));
+    declare_around_child("router", &Site::input_width, {experts_}, {experts_});
   }
   Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight&, Context& context) const override {
-    const Tensor shares = at::softmax(at::mm(input, p.at(view.site.name + ".router")), 1);  // [T, E]
-    return child_->blend(p.below("of"), experts_, view, input, {child_->scale(view.site), shares}, context);
+    const Tensor shares = at::softmax(at::mm(input, p[own_.at(view.site)]), 1);  // [T, E]
+    return child_->blend(of(p), experts_, view, input, {child_->scale(view.site), shares}, context);
   }
 
  private:
@@ -112,30 +120,30 @@ class Router final : public Around {
 class AtSites : public ToyEdit {
  protected:
   AtSites(std::vector<Site> sites, const std::vector<const char*>& names) {
-    EditSpec spec;
-    spec.sites = std::move(sites);
-    for (const Site& site : spec.sites) {
-      for (const char* name : names) spec.params.push_back({.name = site.name + name, .shape = {site.output_width}});
+    spec_.sites = std::move(sites);
+    for (const Site& site : spec_.sites) {
+      for (const char* name : names) vectors_[site].push_back(declare(site, name, {.shape = {site.output_width}}));
     }
-    declare(std::move(spec));
   }
+  BySite<std::vector<ParamId>> vectors_;
 };
 
 class Affine final : public AtSites {
  public:
-  explicit Affine(std::vector<Site> sites) : AtSites(std::move(sites), {".mul", ".add"}) {}
+  explicit Affine(std::vector<Site> sites) : AtSites(std::move(sites), {"mul", "add"}) {}
   Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&, Context&) const override {
-    return {.mul = p.at(view.site.name + ".mul"), .add = p.at(view.site.name + ".add"), .code = {}, .basis = {}, .rows = {}};
+    const std::vector<ParamId>& own = vectors_.at(view.site);
+    return {.mul = p[own[0]], .add = p[own[1]], .code = {}, .basis = {}, .rows = {}};
   }
 };
 
 class FirstRows final : public AtSites {
  public:
-  explicit FirstRows(std::vector<Site> sites) : AtSites(std::move(sites), {".add"}) {}
+  explicit FirstRows(std::vector<Site> sites) : AtSites(std::move(sites), {"add"}) {}
   Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&, Context&) const override {
     std::vector<int64_t> rows;
     for (int64_t n = 0; n < view.lane.num_sequences; ++n) rows.push_back(rows_of(view, n).first);
-    return {.mul = {}, .add = p.at(view.site.name + ".add"), .code = {}, .basis = {}, .rows = at::tensor(rows, at::kLong)};
+    return {.mul = {}, .add = p[vectors_.at(view.site)[0]], .code = {}, .basis = {}, .rows = at::tensor(rows, at::kLong)};
   }
 };
 

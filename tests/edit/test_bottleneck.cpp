@@ -77,7 +77,8 @@ struct Sublayer {
   Tensor changed(const std::string& options, const Weight& weight, const NamedTensors& tensors = params(0)) {
     const Adapter adapter = built(options, model->config);
     const Edit& edit = *adapter.parts().front().edit;
-    return apply_change(y, edit.change(Params(tensors, ""), view, edit.input(view), weight, context));
+    const TensorList own = listed(edit, tensors);
+    return apply_change(y, edit.change(Params(own), view, edit.input(view), weight, context));
   }
 };
 
@@ -169,7 +170,8 @@ TEST(BottleneckTest, AMixtureIsTheSumOverExperts) {
       Tensor expected = s.y;
       for (int64_t e = 0; e < 2; ++e)
         expected = expected + 1.5 * shares.select(2, e).repeat_interleave(8 / groups, 1) * Sublayer::formula(params, u, e);
-      const Change found = edit.blend(Params(params, ""), 2, s.view, u, {1.5, shares.flatten(1)}, s.context);
+      const TensorList own = listed(edit, params);
+      const Change found = edit.blend(Params(own), 2, s.view, u, {1.5, shares.flatten(1)}, s.context);
       // A factor for each column cannot act on the narrow product.
       EXPECT_EQ(found.code.defined(), groups == 1 && !has_scaling) << "one wide product";
       expect_near(apply_change(s.y, found), expected, kExact, std::to_string(groups) + " groups");

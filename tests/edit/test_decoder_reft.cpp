@@ -86,13 +86,10 @@ TEST_P(PromptEdits, Reft9_4_BeamsEqualThoseOfSinglePrompts) {
 class Counting final : public Edit {
  public:
   Counting(std::vector<Site> sites, ActsOn acts_on, int64_t& asked) : asked_(&asked) {
-    EditSpec spec;
-    spec.sites = std::move(sites);
-    spec.traits.acts_on = acts_on;
-    declare(std::move(spec));
+    spec_.sites = std::move(sites);
+    spec_.traits.acts_on = acts_on;
   }
   Node describe() const override { return Node::map({{"counting", Node::map()}}); }
-  NamedTensors init(const Weights&, RandomKey) const override { return {}; }
   Change change(const Params&, const SiteView&, const Tensor&, const Weight&, Context&) const override {
     ++*asked_;
     return {};

@@ -23,8 +23,8 @@ TEST(Dora, FoldsToRowsOfItsMagnitude) {
   rig.shake(0.3);
   const at::NoGradGuard no_grad;
   const Adapter::Part& part = rig.adapter->parts().front();
-  const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights);
-  const TrunkTensors folded = part.edit->rewrite(Params(derived, part.path), model->weights);
+  const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights);
+  const TrunkTensors folded = part.edit->rewrite(Params(derived.parts[0]), model->weights);
   expect_near(folded.at(tensor_id("enc.1.attn.q.weight")).norm(2, 1), rig.tensors.at(name).abs(), {1e-6, 1e-5}, "folded");
 }
 

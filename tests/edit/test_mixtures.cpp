@@ -51,7 +51,7 @@ struct OneSite {
   // y', with a weight from outside where given.
   Tensor changed(const Tensor& outer = {}) {
     const at::NoGradGuard no_grad;
-    const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights, Experts::kApart);
+    const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights, Experts::kApart);
     losses.clear();
     records.clear();
     Context context;
@@ -60,7 +60,7 @@ struct OneSite {
     context.records = &records;
     const SiteView view{site, pack, pack.whole(), x, y, {}, {}};
     return apply_change(
-        y, edit().change(Params(derived, "0.router/"), view, edit().input(view), {edit().scale(site), outer}, context));
+        y, edit().change(Params(derived.parts[0]), view, edit().input(view), {edit().scale(site), outer}, context));
   }
 };
 
@@ -168,11 +168,11 @@ TEST(Mixture, OfPairsIsTheSumOfCompleteExperts) {  // line 6
   const auto lora = make_edit(yaml("{lora: {sites: attn.q, layers: [0], rank: 2, alpha: 32, dropout: 0.3}}"),
                               {at.model->config, at.model->sites}, "test", "");
   const SiteView view{at.site, at.pack, at.pack.whole(), at.x, at.y, {}, {}};
-  const NamedTensors stacked{{at.site.name + ".lora_a", a}, {at.site.name + ".lora_b", b}};
+  const TensorList stacked{a, b};
   for (const bool is_training : {false, true}) {
     Context context;
     context.is_training = is_training;
-    const Params params(stacked, "");
+    const Params params(stacked);
     const Change fused = lora->blend(params, 3, view, at.x, {2.0, p}, context),
                  plain = lora->Edit::blend(params, 3, view, at.x, {2.0, p}, context);
     EXPECT_TRUE(fused.code.defined() && !plain.code.defined());

@@ -57,8 +57,8 @@ TEST(DeclaredOptions, AreThoseOfADescription) {
     std::vector<std::string> declared;
     for (const OptionRow& row : method.options()) declared.push_back(row.name);
     auto from = declared.begin();  // a description keeps their order
-    for (const auto& [key, value] :
-         described(entry(method, Node::map(), "")).members.front().second.members) {
+    const Node description = described(entry(method, Node::map(), ""));
+    for (const auto& [key, value] : description.members.front().second.members) {
       from = std::find(from, declared.end(), key);
       ASSERT_NE(from, declared.end()) << name << "." << key;
     }

@@ -136,8 +136,8 @@ struct ByHand {
   }  // [R,C]
   Change change(const Weight& weight = {}) {
     const at::NoGradGuard no_grad;
-    const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights);
-    return edit().change(Params(derived, "0.reft/"), view(), edit().input(view()), weight, context);
+    const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights);
+    return edit().change(Params(derived.parts[0]), view(), edit().input(view()), weight, context);
   }
   Tensor changed(const Weight& weight = {}) { return apply_change(h, change(weight)); }
 };

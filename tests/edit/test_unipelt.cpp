@@ -212,11 +212,12 @@ TEST(Prefix, HasItsSlotsInOrderBeforeTheTokens) {
   const Tensor inner = at::tanh(at::mm(stored("table"), stored("mlp.in.weight").t()) + stored("mlp.in.bias"));
   const int64_t layers = model->config.encoder_layers(), heads = model->config.last().heads;
   const Tensor slots = (at::mm(inner, stored("mlp.out.weight").t()) + stored("mlp.out.bias")).view({3, 2 * layers, heads, -1});
-  const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights);
+  const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights);
   for (int64_t layer = 0; layer < layers; ++layer) {
-    const std::string site = "0.prefix/enc." + std::to_string(layer) + ".attn";
-    expect_near(derived.at(site + ".keys"), slots.select(1, 2 * layer), {1e-12, 0}, site + ".keys");
-    expect_near(derived.at(site + ".values"), slots.select(1, 2 * layer + 1), {1e-12, 0}, site + ".values");
+    const std::string what = "layer " + std::to_string(layer);
+    const auto first = static_cast<int32_t>(rig.adapter->parts().front().spec().params.size() + 2 * static_cast<size_t>(layer));
+    expect_near(derived.parts[0][ParamId{first}], slots.select(1, 2 * layer), {1e-12, 0}, what + ", keys");
+    expect_near(derived.parts[0][ParamId{first + 1}], slots.select(1, 2 * layer + 1), {1e-12, 0}, what + ", values");
   }
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
   const Pack pack = pack_of(*model, {lane_of(rows)});
@@ -234,20 +235,26 @@ TEST(Prefix, FlattenedComputesTheSame) {
     Rig rig(model, std::string("{edits: [") + definition + "]}");
     rig.shake(0.3);
     const Adapter::Part& part = rig.adapter->parts().front();
-    const std::optional<Flattened> flat = part.edit->flattened(Params(rig.tensors, part.path));
+    const TensorList stored = rig.adapter->stored_of(0, rig.tensors);
+    const std::optional<Flattened> flat = part.edit->flattened(Params(stored));
     ASSERT_TRUE(flat) << definition;
     Rig again(model, to_yaml(Node::map({{"edits", Node::list({flat->definition})}})));
     int64_t numbers = 0;
     for (auto& [name, tensor] : again.tensors) {
       if (name.starts_with("head/")) tensor = rig.tensors.at(name);
-      else tensor = flat->tensors.at(name.substr(part.path.size())), numbers += tensor.numel();
     }
+    const std::vector<std::string>& names = again.adapter->parts().front().names;
+    ASSERT_EQ(flat->tensors.size(), names.size()) << definition;
+    auto value = flat->tensors.begin();
+    for (const std::string& name : names) numbers += value->numel(), again.tensors.at(name) = *value++;
     EXPECT_EQ(numbers, make_plan(*rig.adapter, model->config, {}).kept_parameters) << definition;
     expect_near(logits_of(again, rows), logits_of(rig, rows), {1e-6, 0}, definition);
-    EXPECT_FALSE(again.adapter->parts().front().edit->flattened(Params(again.tensors, part.path))) << definition;
+    const TensorList flat_stored = again.adapter->stored_of(0, again.tensors);
+    EXPECT_FALSE(again.adapter->parts().front().edit->flattened(Params(flat_stored))) << definition;
   }
   const Rig lora(model, "{edits: [{gate: {}, of: {lora: {}}}]}");
-  EXPECT_FALSE(lora.adapter->parts().front().edit->flattened(Params(lora.tensors, "0.gate/")));
+  const TensorList plain = lora.adapter->stored_of(0, lora.tensors);
+  EXPECT_FALSE(lora.adapter->parts().front().edit->flattened(Params(plain)));
 }
 
 // ---- what a gate reads

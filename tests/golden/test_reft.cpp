@@ -69,9 +69,9 @@ TEST_P(GoldenReftFunction, EqualsThePeer) {
   const Tensor h = file.at("h").clone().requires_grad_(true);
   const SiteView view{model->sites.at("enc.0.out"), pack, pack.whole(), {}, h, {}, {}};
   const Edit& edit = *rig.adapter->parts().front().edit;
-  const NamedTensors derived = rig.adapter->derive(rig.tensors, model->weights);
+  const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights);
   Context context;
-  const Tensor out = apply_change(h, edit.change(Params(derived, "0.reft/"), view, edit.input(view), {}, context));
+  const Tensor out = apply_change(h, edit.change(Params(derived.parts[0]), view, edit.input(view), {}, context));
   expect_near(out, file.at("out"), kFloat, "Phi(h)");
   torch::autograd::backward({(out * file.at("g")).sum()}, {});
   NamedTensors found, expected;

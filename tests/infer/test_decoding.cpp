@@ -237,13 +237,10 @@ TEST(Decoding, PoolsAnEncodersRows) {
 class LooksAhead final : public Edit {
  public:
   explicit LooksAhead(Site site) {
-    EditSpec spec;
-    spec.sites = {std::move(site)};
-    spec.traits.reads = Reads::kSequence;
-    declare(std::move(spec));
+    spec_.sites = {std::move(site)};
+    spec_.traits.reads = Reads::kSequence;
   }
   Node describe() const override { return Node::map({{"looks_ahead", Node::map()}}); }
-  NamedTensors init(const Weights&, RandomKey) const override { return {}; }
 };
 
 TEST(Decoding, RefusesEditsThatLookAhead) {

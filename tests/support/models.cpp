@@ -98,6 +98,15 @@ TensorId tensor_id(const std::string& name) {
   return *id;
 }
 
+TensorList listed(const Edit& edit, const NamedTensors& tensors) {
+  TensorList out;
+  for (const ParamSpec& param : edit.spec().params) {
+    const auto found = tensors.find(param.name);
+    out.append(found == tensors.end() ? Tensor() : found->second);
+  }
+  return out;
+}
+
 NamedTensors random_base(const ModelConfig& config, uint64_t seed) {
   NamedTensors base;
   for (const TensorSlot& slot : tensor_slots(config)) {

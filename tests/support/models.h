@@ -49,6 +49,9 @@ Pack pack_of(const Model& model, const std::vector<PackLane>& lanes, int64_t rou
 // Names a test by its parameter: "bert-tiny" -> "bert_tiny".
 std::string parameter_name(const ::testing::TestParamInfo<std::string>& parameter);
 
+// Tensors by name as the edit numbers them; undefined where there is none.
+TensorList listed(const Edit& edit, const NamedTensors& tensors);
+
 Node yaml(const std::string& text);
 Task class_task(int64_t labels);
 Task regression_task();
