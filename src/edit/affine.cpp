@@ -39,24 +39,22 @@ class Affine final : public Edit {
   Affine(Options& options, const EditTarget& target)
       : options_(read_options_at(options, target, AffineOptions{})),
         config_(target.config),
-        sites_(target.sites),
-        choice_(options_.where),
-        has_scale_(options_.has_scale),
-        has_shift_(options_.has_shift) {
-    if (!has_scale_ && !has_shift_) options.fault("scale", "expected scale or shift to be true, found neither");
-    for (const Site& site : choice_.sites) {
+        sites_(target.sites) {
+    if (!options_.has_scale && !options_.has_shift)
+      options.fault("scale", "expected scale or shift to be true, found neither");
+    for (const Site& site : options_.where.sites) {
       if (site.kind == SiteKind::kAttention)
         options.fault("sites", "affine acts on what leaves a site; " + site.name + " is an attention site");
     }
-    spec_.sites = choice_.sites;
+    spec_.sites = options_.where.sites;
     spec_.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       const ParamSpec vector{.shape = {site.output_width}, .is_wide = true};
       ParamSpec scale = vector, shift = vector;
       scale.effect = Effect::kScalesY, scale.initial = ones();
       shift.decays = false, shift.initial = zeros();
-      if (has_scale_) vectors_[site].scale = declare(site, "scale", scale);
-      if (has_shift_) vectors_[site].shift = declare(site, "shift", shift);
+      if (options_.has_scale) vectors_[site].scale = declare(site, "scale", scale);
+      if (options_.has_shift) vectors_[site].shift = declare(site, "shift", shift);
       if (!folds_at(site)) spec_.traits.acts = Acts::kInForward;
     }
   }
@@ -71,11 +69,11 @@ class Affine final : public Edit {
     const auto [scale_id, shift_id] = vectors_.at(view.site);
     const bool is_plain = !weight.rows.defined() && weight.scale == 1.0;
     Change change;
-    if (has_scale_) {
+    if (options_.has_scale) {
       const Tensor scale = derived[scale_id];  // [out]
       change.mul = is_plain ? scale : 1.0 + weighted_vector(scale - 1.0, weight);
     }
-    if (has_shift_) change.add = is_plain ? derived[shift_id] : weighted_vector(derived[shift_id], weight);
+    if (options_.has_shift) change.add = is_plain ? derived[shift_id] : weighted_vector(derived[shift_id], weight);
     return change;
   }
 
@@ -86,8 +84,8 @@ class Affine final : public Edit {
                Context&) const override {
     Change change;
     const auto [scale, shift] = vectors_.at(view.site);
-    if (has_scale_) change.mul = mixed(stacked[scale], experts, weight);
-    if (has_shift_) change.add = mixed(stacked[shift], experts, weight);
+    if (options_.has_scale) change.mul = mixed(stacked[scale], experts, weight);
+    if (options_.has_shift) change.add = mixed(stacked[shift], experts, weight);
     return change;
   }
 
@@ -99,19 +97,20 @@ class Affine final : public Edit {
       const auto found = out.find(id);
       return found != out.end() ? found->second : out[id] = weights.base(id).to(at::kFloat);
     };
-    for (const Site& site : choice_.sites) {  // in the order in which they act: ffn.act before ffn.down, attn.mid before attn.o
+    // In the order in which they act: ffn.act before ffn.down, attn.mid before attn.o.
+    for (const Site& site : options_.where.sites) {
       const bool is_before = site.kind == SiteKind::kActivation;
       const Place& layer = layer_of(site);
       const TensorId bias = bias_of(layer);
       const auto [scale_id, shift_id] = vectors_.at(site);
       Tensor& weight = current(weight_of(layer));
-      if (is_before && has_shift_) current(bias) = current(bias) + at::mv(weight, derived[shift_id]);
-      if (has_scale_) {
+      if (is_before && options_.has_shift) current(bias) = current(bias) + at::mv(weight, derived[shift_id]);
+      if (options_.has_scale) {
         const Tensor scale = derived[scale_id];
         weight = weight * scale.unsqueeze(is_before ? 0 : 1);
         if (!is_before && weights.has(bias)) current(bias) = current(bias) * scale;
       }
-      if (!is_before && has_shift_) current(bias) = current(bias) + derived[shift_id];
+      if (!is_before && options_.has_shift) current(bias) = current(bias) + derived[shift_id];
     }
     return out;
   }
@@ -126,7 +125,7 @@ class Affine final : public Edit {
                           : is_ffn_layer(layer)          ? config_.has_ffn_bias
                           : is_attention_output(layer)   ? config_.has_attention_output_bias
                                                          : config_.has_attention_bias;
-    return !has_shift_ || (has_bias && !(config_.has_gated_ffn && site.part == Part::kFfnAct));
+    return !options_.has_shift || (has_bias && !(config_.has_gated_ffn && site.part == Part::kFfnAct));
   }
 
   // The layer whose weights hold what is done at a linear or activation site.
@@ -147,12 +146,10 @@ class Affine final : public Edit {
   AffineOptions options_;
   ModelConfig config_;
   Sites sites_;
-  SiteChoice choice_;
   struct Vectors {
     ParamId scale, shift;
   };
   BySite<Vectors> vectors_;
-  bool has_scale_, has_shift_;
 };
 
 }  // namespace

@@ -71,7 +71,7 @@ struct BottleneckOptions {
   void visit(OptionVisitor& v) {
     where.visit(v);
     v.choice("placement", placement, kPlacements,
-             "what A reads, and where its result goes (above)");
+             "what A reads: y, the norm of y + residual, or the residual");
     if (!v.writes() || width)
       v.optional_integer("width", width, {1, 1 << 20},
                          {"units M, instead of reduction", "by reduction"});
@@ -122,13 +122,13 @@ Initial truncated_normal(double deviation) {
 class Bottleneck final : public Edit {
  public:
   Bottleneck(Options& options, const EditTarget& target)
-      : options_(read_options_at(options, target, BottleneckOptions{})), choice_(options_.where) {
+      : options_(read_options_at(options, target, BottleneckOptions{})) {
     if (options.has("width") && options.has("reduction"))
       options.fault("width", "expected width or reduction, found both");
-    for (const Site& site : choice_.sites) check_site(options, site);
-    spec_.sites = choice_.sites;
+    for (const Site& site : options_.where.sites) check_site(options, site);
+    spec_.sites = options_.where.sites;
     spec_.traits.identity_at_init = options_.init == BottleneckInit::kZeroUp;
-    for (const Site& site : choice_.sites) declare_network(site);
+    for (const Site& site : options_.where.sites) declare_network(site);
   }
 
   Node describe() const override { return Node::map({{"bottleneck", options_node(options_)}}); }
@@ -241,7 +241,6 @@ class Bottleneck final : public Edit {
   }
 
   BottleneckOptions options_;
-  SiteChoice choice_;
   BySite<Network> networks_;
 };
 

@@ -216,18 +216,14 @@ class Gate final : public Combinator {
  public:
   Gate(Options& options, const EditTarget& target, std::vector<Child> children)
       : Combinator("gate", std::move(children)), inner_(child().edit->spec()) {
-    is_prefix_ =
-        std::any_of(inner_.sites.begin(), inner_.sites.end(), [](const Site& site) { return site.kind == SiteKind::kAttention; });
-    options_ = read_options(options, GateOptions{.is_prefix = is_prefix_,
+    const bool is_prefix =
+        std::any_of(inner_.sites.begin(), inner_.sites.end(),
+                    [](const Site& site) { return site.kind == SiteKind::kAttention; });
+    options_ = read_options(options, GateOptions{.is_prefix = is_prefix,
                                                  .pooling = GatePooling::defaults(target, false)});
-    keeps_scale_ = options_.multiplier == Multiplier::kGateTimesScale;
-    adds_logarithm_ = options_.adds_logarithm;
-    value_ = options_.value;
-    prefix_gates_ = options_.prefix_gates;
-    is_shared_ = options_.is_shared;
-    if (!is_prefix_ && options.has("prefix_logits"))
+    if (!options_.is_prefix && options.has("prefix_logits"))
       options.fault("prefix_logits", "only for a gate around a prefix, found " + child().kind);
-    if (value_) {
+    if (options_.value) {
       check_fixed(options);
     } else {
       check_learned(options, target);
@@ -240,13 +236,15 @@ class Gate final : public Combinator {
   }
 
   // The gate stands in the place of alpha/r; gate_times_scale keeps that as a factor.
-  double scale(const Site& site) const override { return keeps_scale_ ? child().edit->scale(site) : 1.0; }
+  double scale(const Site& site) const override {
+    return options_.multiplier == Multiplier::kGateTimesScale ? child().edit->scale(site) : 1.0;
+  }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
     Context inner = context_of(0, context);
     const Weight own =
-        value_ ? fixed(view, weight, context) : times_rows(weight, row_gate(derived, view, input, context));
+        options_.value ? fixed(view, weight, context) : times_rows(weight, row_gate(derived, view, input, context));
     return child().edit->change(derived_of(0, derived), view, input, own, inner);
   }
 
@@ -254,8 +252,8 @@ class Gate final : public Combinator {
                                    Context& context) const override {
     Context inner = context_of(0, context);
     const Params of = derived_of(0, derived);
-    if (value_) {
-      const Tensor value = adds_logarithm_ ? at::full({view.lane.num_sequences, 1}, *value_, at::kFloat) : Tensor();
+    if (options_.value) {
+      const Tensor value = options_.adds_logarithm ? at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat) : Tensor();
       return with_logarithm(child().edit->prefix(of, view, fixed(view, weight, context), inner), value);
     }
     const Tensor means = gate(derived, view, view.x, context).by_group;  // [N, 1 or 2]
@@ -275,9 +273,9 @@ class Gate final : public Combinator {
   void check_learned(Options& options, const EditTarget& target) {
     using Kind = GatePooling::Kind;
     pooling_ = GatePooling(options, options_.pooling, target, inner_.sites,
-                           is_prefix_ ? Kind::kPromptMean : Kind::kCausalMean);
-    if (is_prefix_) {
-      if (prefix_gates_ == 2 && adds_logarithm_)
+                           options_.is_prefix ? Kind::kPromptMean : Kind::kCausalMean);
+    if (options_.is_prefix) {
+      if (options_.prefix_gates == 2 && options_.adds_logarithm)
         options.fault("prefix_logits", "log needs prefix: shared, one weight for keys and values");
       if (pooling_.has(Kind::kCausalMean))
         options.fault("pool", "a prefix has one weight for a whole sequence; causal_mean has one a row");
@@ -287,7 +285,7 @@ class Gate final : public Combinator {
     if (options.has("prefix"))
       options.fault("prefix", "only for a gate around a prefix, found " + child().kind);
     for (const Site& site : inner_.sites) {
-      if (!is_shared_ || reads_attention_input(site)) continue;
+      if (!options_.is_shared || reads_attention_input(site)) continue;
       options.fault("share", "layer: attn.q, attn.k and attn.v read one input and may share a gate; " + site.name + " does not");
       return;
     }
@@ -326,10 +324,10 @@ class Gate final : public Combinator {
     std::optional<Place> last;
     GateParams gate;
     for (const Site& site : inner_.sites) {
-      const Place place = is_shared_ ? attention_of(site) : Place(site);
+      const Place place = options_.is_shared ? attention_of(site) : Place(site);
       if (place != last) {  // a gate that a layer shares is made at its first site
-        const int64_t width = is_prefix_ ? site.input_width : input_width(*child().edit, site);
-        const auto [weight, bias] = gate_params(place, is_shared_ ? std::nullopt : std::optional(place), prefix_gates_, width);
+        const int64_t width = options_.is_prefix ? site.input_width : input_width(*child().edit, site);
+        const auto [weight, bias] = gate_params(place, options_.is_shared ? std::nullopt : std::optional(place), options_.prefix_gates, width);
         gate = {.weight = declare(weight), .bias = declare(bias)};
       }
       gates_[site] = gate;
@@ -338,14 +336,14 @@ class Gate final : public Combinator {
   }
 
   Weight fixed(const SiteView& view, const Weight& weight, Context& context) const {
-    record_gate(context, view.site, at::full({view.lane.num_sequences, 1}, *value_, at::kFloat));
-    return {weight.scale * *value_, weight.rows};
+    record_gate(context, view.site, at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat));
+    return {weight.scale * *options_.value, weight.rows};
   }
 
   // Adds log g to the logits of the prefix: g -> 0 takes its rows out of the softmax.
   // At least log 1e-30, so that the gradient is finite.
   std::optional<LanePrefix> with_logarithm(std::optional<LanePrefix> prefix, const Tensor& gates) const {
-    if (!prefix || !adds_logarithm_) return prefix;
+    if (!prefix || !options_.adds_logarithm) return prefix;
     const Tensor bias = at::log(gates.to(at::kDouble).clamp_min(1e-30)).to(gates.scalar_type()).squeeze(1);  // [N]
     prefix->logit_bias = prefix->logit_bias.defined() ? prefix->logit_bias + bias : bias;
     return prefix;
@@ -354,10 +352,7 @@ class Gate final : public Combinator {
   GateOptions options_;
   const EditSpec& inner_;
   BySite<GateParams> gates_;
-  bool is_prefix_ = false, keeps_scale_ = false, adds_logarithm_ = false, is_shared_ = false;
-  std::optional<double> value_;
   GatePooling pooling_;
-  int64_t prefix_gates_ = 1;
 };
 
 std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target, std::vector<Child> children) {

@@ -59,26 +59,19 @@ class Lora : public Edit {
  public:
   Lora(Options& options, const EditTarget& target, const LoraOptions& defaults = {})
       : options_(read_options_at(options, target, defaults)),
-        kind_(options_.is_dora ? "dora" : "lora"),
-        choice_(options_.where),
-        rank_(options_.rank),
-        alpha_(options_.alpha),
-        dropout_(options_.dropout),
-        is_rank_stabilised_(options_.is_rank_stabilised),
-        initial_(options_.init),
-        b_rate_(options_.b_rate) {
-    for (const Site& site : choice_.sites) {
+        kind_(options_.is_dora ? "dora" : "lora") {
+    for (const Site& site : options_.where.sites) {
       if (site.kind != SiteKind::kLinear)
         options.fault("sites",
                       std::string(kind_) + " acts on linear sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       branches_[site] = {
-          .a = declare(site, "lora_a", {.shape = {rank_, site.input_width}, .bank = "down", .initial = initial_of_a(site)}),
+          .a = declare(site, "lora_a", {.shape = {options_.rank, site.input_width}, .bank = "down", .initial = initial_of_a(site)}),
           .b = declare(site, "lora_b",
-                       {.shape = {site.output_width, rank_}, .bank = "up", .rate_scale = b_rate_, .initial = zeros()})};
+                       {.shape = {site.output_width, options_.rank}, .bank = "up", .rate_scale = options_.b_rate, .initial = zeros()})};
     }
-    spec_.sites = choice_.sites;
+    spec_.sites = options_.where.sites;
     spec_.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
   }
 
@@ -107,7 +100,7 @@ class Lora : public Edit {
 
   TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
     TrunkTensors out;
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       const auto [a, b] = branches_.at(site);
       const Tensor product = at::mm(derived[b].to(at::kFloat), derived[a].to(at::kFloat));
       out[weight_of(site)] = weights.base(weight_of(site)).to(at::kFloat) + branch_scale() * product;
@@ -121,36 +114,30 @@ class Lora : public Edit {
     ParamId a, b;
   };
   const Branch& branch(const Site& site) const { return branches_.at(site); }
-  const std::vector<Site>& sites() const { return choice_.sites; }
+  const std::vector<Site>& sites() const { return options_.where.sites; }
 
   // alpha/R, or alpha/sqrt(R).
   double branch_scale() const {
-    const auto rank = static_cast<double>(rank_);
-    return alpha_ / (is_rank_stabilised_ ? std::sqrt(rank) : rank);
+    const auto rank = static_cast<double>(options_.rank);
+    return options_.alpha / (options_.is_rank_stabilised ? std::sqrt(rank) : rank);
   }
 
  private:
   Tensor branch_dropout(const SiteView& view, const Tensor& x, const Context& context) const {
-    if (!context.is_training || dropout_ == 0.0) return x;
-    return dropout(x, rows_of_lane(view, dropout_, context.key.with("lora dropout")));
+    if (!context.is_training || options_.dropout == 0.0) return x;
+    return dropout(x, rows_of_lane(view, options_.dropout, context.key.with("lora dropout")));
   }
 
   // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2); normal: A ~ N(0, 0.02^2). B = 0 in
   // each.
   Initial initial_of_a(const Site& site) const {
-    if (initial_ == LoraInit::kKaiming) return uniform(1.0 / std::sqrt(static_cast<double>(site.input_width)));
-    return normal(initial_ == LoraInit::kGaussian ? 1.0 / static_cast<double>(rank_) : 0.02);
+    if (options_.init == LoraInit::kKaiming) return uniform(1.0 / std::sqrt(static_cast<double>(site.input_width)));
+    return normal(options_.init == LoraInit::kGaussian ? 1.0 / static_cast<double>(options_.rank) : 0.02);
   }
 
   LoraOptions options_;
   const char* kind_;
-  SiteChoice choice_;
   BySite<Branch> branches_;
-  int64_t rank_;
-  double alpha_, dropout_;
-  bool is_rank_stabilised_;
-  LoraInit initial_;
-  double b_rate_;
 };
 
 class Dora final : public Lora {
@@ -224,7 +211,7 @@ class Dora final : public Lora {
   // |W0 + s B A| by rows, [out], without making the sum: |W0|^2 + 2 s (W0 A^T) . B + s^2 (B A A^T) . B. With B = 0 it is |W0| to
   // the last bit, so that m/norm is 1 at first. The stored W0 counts, not its copy in the trunk's dtype.
   Tensor norms(const Params& params, const Weights& weights, const Site& site, at::ScalarType dtype) const {
-    const at::AutoGradMode enabled(has_norm_gradient_ && at::GradMode::is_enabled());
+    const at::AutoGradMode enabled(lora_options().has_norm_gradient && at::GradMode::is_enabled());
     const double s = branch_scale();
     const Tensor w = weights.base(weight_of(site)).to(dtype), a = params[branch(site).a].to(dtype),
                  b = params[branch(site).b].to(dtype);

@@ -52,18 +52,12 @@ struct PrefixOptions {
 class Prefix final : public Edit {
  public:
   Prefix(Options& options, const EditTarget& target)
-      : options_(read_options_at(options, target, PrefixOptions{})),
-        choice_(options_.where),
-        length_(options_.length),
-        hidden_(options_.hidden),
-        counts_positions_(options_.counts_positions),
-        initial_(options_.init),
-        config_(target.config) {
-    if (counts_positions_ && target.config.is_encoder_decoder()) {
+      : options_(read_options_at(options, target, PrefixOptions{})), config_(target.config) {
+    if (options_.counts_positions && target.config.is_encoder_decoder()) {
       options.fault("counts_positions",
                     "positions are counted in one stack; " + target.config.model_type + " has two: leave it out");
     }
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       if (site.kind != SiteKind::kAttention)
         options.fault("sites", "prefix acts on attention sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }
@@ -77,7 +71,7 @@ class Prefix final : public Edit {
     const TensorList all = rows_of(stored);
     TensorList out(num_derived());
     int32_t next = 0;
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       const auto heads = [&](const Tensor& rows) {
         return rows.to(weights.dtype()).unflatten(1, {config_.stack(site.stack).key_heads, -1});
       };
@@ -104,7 +98,7 @@ class Prefix final : public Edit {
   }
 
   std::optional<Flattened> flattened(const Params& stored) const override {
-    if (hidden_ == 0) return std::nullopt;
+    if (options_.hidden == 0) return std::nullopt;
     PrefixOptions trained_rows = options_;
     trained_rows.hidden = 0;
     Flattened out{Node::map({{"prefix", options_node(trained_rows)}}), rows_of(stored)};
@@ -121,45 +115,45 @@ class Prefix final : public Edit {
   };
 
   void declare_tensors() {
-    spec_.sites = choice_.sites;
-    if (counts_positions_) spec_.traits.layout.first_position = length_;
-    if (hidden_ == 0) {
-      for (const Site& site : choice_.sites) {
-        const ParamSpec rows{.shape = {length_, site.output_width}, .initial = initial_of_rows()};
+    spec_.sites = options_.where.sites;
+    if (options_.counts_positions) spec_.traits.layout.first_position = options_.length;
+    if (options_.hidden == 0) {
+      for (const Site& site : options_.where.sites) {
+        const ParamSpec rows{.shape = {options_.length, site.output_width}, .initial = initial_of_rows()};
         rows_[site] = {.keys = declare(site, "keys", rows), .values = declare(site, "values", rows)};
       }
       return;
     }
     const int64_t all = outputs();
-    network_.table = declare({.name = "table", .shape = {length_, config_.width}, .label = "table", .kept = 0, .initial = initial_of_rows()});
+    network_.table = declare({.name = "table", .shape = {options_.length, config_.width}, .label = "table", .kept = 0, .initial = initial_of_rows()});
     const auto layer = [&](const std::string& name, int64_t out, int64_t in, int64_t kept) {
       return std::pair{declare({.name = name + ".weight", .shape = {out, in}, .label = name, .kept = kept, .initial = initial_of_layer(in, false)}),
                        declare({.name = name + ".bias", .shape = {out}, .label = name, .decays = false, .kept = 0, .initial = initial_of_layer(in, true)})};
     };
-    std::tie(network_.in_weight, network_.in_bias) = layer("mlp.in", hidden_, config_.width, 0);
-    std::tie(network_.out_weight, network_.out_bias) = layer("mlp.out", all, hidden_, length_ * all);  // what the network computes
-    for (const Site& site : choice_.sites) rows_[site] = {.keys = declare_derived(), .values = declare_derived()};
+    std::tie(network_.in_weight, network_.in_bias) = layer("mlp.in", options_.hidden, config_.width, 0);
+    std::tie(network_.out_weight, network_.out_bias) = layer("mlp.out", all, options_.hidden, options_.length * all);  // what the network computes
+    for (const Site& site : options_.where.sites) rows_[site] = {.keys = declare_derived(), .values = declare_derived()};
   }
 
   // normal: all weights N(0, 0.02^2), biases 0, as UniPELT's released code; default: as PyTorch draws an embedding (N(0, 1)) and
   // a linear layer (weight and bias uniform within 1/sqrt(in)), as AdapterHub does; keys and values trained themselves N(0, 1).
-  Initial initial_of_rows() const { return normal(initial_ == PrefixInit::kNormal ? 0.02 : 1.0); }
+  Initial initial_of_rows() const { return normal(options_.init == PrefixInit::kNormal ? 0.02 : 1.0); }
   Initial initial_of_layer(int64_t in, bool is_bias) const {
-    if (initial_ != PrefixInit::kNormal) return uniform(1.0 / std::sqrt(static_cast<double>(in)));
+    if (options_.init != PrefixInit::kNormal) return uniform(1.0 / std::sqrt(static_cast<double>(in)));
     return is_bias ? zeros() : normal(0.02);
   }
 
   int64_t outputs() const {
     int64_t keys = 0;
-    for (const Site& site : choice_.sites) keys += site.output_width;
+    for (const Site& site : options_.where.sites) keys += site.output_width;
     return 2 * keys;
   }
 
   // Keys and values of each site in turn, [P, K*D], in the dtype of the stored tensors.
   TensorList rows_of(const Params& stored) const {
     TensorList out;
-    if (hidden_ == 0) {
-      for (const Site& site : choice_.sites) {
+    if (options_.hidden == 0) {
+      for (const Site& site : options_.where.sites) {
         out.append(stored[rows_.at(site).keys]);
         out.append(stored[rows_.at(site).values]);
       }
@@ -169,7 +163,7 @@ class Prefix final : public Edit {
         at::tanh(graft::linear(stored[network_.table], stored[network_.in_weight], stored[network_.in_bias]));
     const Tensor all = graft::linear(inner, stored[network_.out_weight], stored[network_.out_bias]);  // [P, 2 L K D]
     int64_t column = 0;
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       for (int both = 0; both < 2; ++both, column += site.output_width)
         out.append(all.slice(1, column, column + site.output_width));
     }
@@ -177,10 +171,6 @@ class Prefix final : public Edit {
   }
 
   PrefixOptions options_;
-  SiteChoice choice_;
-  int64_t length_, hidden_;
-  bool counts_positions_;
-  PrefixInit initial_;
   ModelConfig config_;
   BySite<Rows> rows_;
   Network network_;  // with mlp

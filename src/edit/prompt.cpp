@@ -45,27 +45,24 @@ class Prompt final : public Edit {
  public:
   Prompt(Options& options, const EditTarget& target)
       : options_(read_options(options, defaults(target))),
-        length_(options_.length),
-        position_(options_.position),
-        initial_(options_.init),
         site_(target.sites.word()),
         vocabulary_(target.config.vocabulary) {
-    prompt_ = declare(site_, "prompt", {.shape = {length_, site_.output_width}, .initial = initial_rows()});
+    prompt_ = declare(site_, "prompt", {.shape = {options_.length, site_.output_width}, .initial = initial_rows()});
     spec_.sites = {site_};
     spec_.traits.acts_on = ActsOn::kPrompt;
-    spec_.traits.layout = {.virtual_rows = length_, .virtual_rows_follow_first = position_ == PromptPosition::kAfterFirst};
+    spec_.traits.layout = {.virtual_rows = options_.length, .virtual_rows_follow_first = options_.position == PromptPosition::kAfterFirst};
   }
 
   Node describe() const override { return Node::map({{"prompt", options_node(options_)}}); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight, Context&) const override {
     ensure(!weight.rows.defined() && weight.scale == 1.0, "a prompt is in a sequence or not: it has no weight");
-    const int64_t first = position_ == PromptPosition::kAfterFirst ? 1 : 0,
+    const int64_t first = options_.position == PromptPosition::kAfterFirst ? 1 : 0,
                   count = view.lane.num_sequences;
     std::vector<int64_t> rows;
     for (int64_t n = 0; n < count; ++n) {
       const int64_t begin = view.pack.offsets[static_cast<size_t>(view.lane.first_sequence + n)] + first;
-      for (int64_t p = 0; p < length_; ++p) {
+      for (int64_t p = 0; p < options_.length; ++p) {
         ensure(view.pack.token[static_cast<size_t>(begin + p)] < 0, "a pack has rows for the prompt of its lane");
         rows.push_back(begin + p - view.lane.first_row);
       }
@@ -84,8 +81,8 @@ class Prompt final : public Edit {
 
   // normal: N(0, 0.02^2); words: the embeddings of words drawn at random.
   Initial initial_rows() const {
-    if (initial_ == PromptInit::kNormal) return normal(0.02);
-    return [length = length_, vocabulary = vocabulary_](const ParamSpec&, const Weights& weights, RandomKey key) {
+    if (options_.init == PromptInit::kNormal) return normal(0.02);
+    return [length = options_.length, vocabulary = vocabulary_](const ParamSpec&, const Weights& weights, RandomKey key) {
       Random random(key);
       std::vector<int64_t> words;
       for (int64_t i = 0; i < length; ++i) words.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary))));
@@ -94,9 +91,6 @@ class Prompt final : public Edit {
   }
 
   PromptOptions options_;
-  int64_t length_;
-  PromptPosition position_;
-  PromptInit initial_;
   Site site_;
   int64_t vocabulary_;
   ParamId prompt_;

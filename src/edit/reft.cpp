@@ -109,19 +109,7 @@ RowDropout at_rows(RowDropout dropout, const Tensor& rows) {
 class Reft final : public Edit {
  public:
   Reft(Options& options, const EditTarget& target)
-      : options_(read_options_at(options, target, ReftOptions{})),
-        choice_(options_.where),
-        config_(target.config),
-        rank_(options_.rank),
-        has_rotation_(options_.has_rotation),
-        has_linear_source_(options_.source == Source::kLinear),
-        subtracts_(options_.subtracts),
-        has_projection_bias_(options_.has_projection_bias),
-        is_tied_(options_.is_tied),
-        clamp_(options_.clamp),
-        dropout_(options_.dropout),
-        drops_output_(options_.dropout_on == DropoutOn::kOutput),
-        subspace_(options_.subspace) {
+      : options_(read_options_at(options, target, ReftOptions{})), config_(target.config) {
     check(options);
     declare_tensors();
   }
@@ -133,17 +121,17 @@ class Reft final : public Edit {
   TensorList derive(const Params& stored, const Weights& weights, Experts) const override {
     const at::ScalarType wide = weights.wide_dtype();
     TensorList out(num_derived());
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       for (const Set& set : sets_.at(site)) {
         const auto read = [&](ParamId id) { return chosen(stored[id].to(wide)); };
-        const Tensor p = has_rotation_ ? chosen(rotation_of(stored[set.chart].to(wide), stored[set.base].to(wide)).t())
+        const Tensor p = options_.has_rotation ? chosen(rotation_of(stored[set.chart].to(wide), stored[set.base].to(wide)).t())
                                        : read(set.projection);  // [R,C]
-        Tensor a = has_linear_source_ ? read(set.weight) : Tensor(), c = read(set.bias);
-        const Tensor p_bias = has_projection_bias_ ? read(set.projection_bias) : Tensor();
-        if (subtracts_ && has_one_product()) {
+        Tensor a = has_linear_source() ? read(set.weight) : Tensor(), c = read(set.bias);
+        const Tensor p_bias = options_.has_projection_bias ? read(set.projection_bias) : Tensor();
+        if (options_.subtracts && has_one_product()) {
           a = a.defined() ? a - p : -p;
           if (p_bias.defined()) c = c - p_bias;
-        } else if (subtracts_) {
+        } else if (options_.subtracts) {
           out[set.subtracted] = p.contiguous();
           if (p_bias.defined()) out[set.subtracted_bias] = p_bias;
         }
@@ -160,7 +148,7 @@ class Reft final : public Edit {
   // Two sets share one change: code [[prefix, 0], [0, suffix]], basis [B_prefix, B_suffix].
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
-    const EditedRows found = edited_rows(view, positions_, clamp_);
+    const EditedRows found = edited_rows(view, positions_, options_.clamp);
     const std::vector<Set>& sets = sets_.at(view.site);
     const Set& first = sets.front();
     if (found.is_every_row && positions_.is_all)
@@ -184,31 +172,31 @@ class Reft final : public Edit {
   // As released: P orthonormal, or uniform like W and b in [-1/sqrt(C), 1/sqrt(C)); a constant source uniform in [0, 1). So no
   // variant starts as the identity.
   void declare_tensors() {
-    spec_.sites = choice_.sites;
+    spec_.sites = options_.where.sites;
     spec_.traits.acts_on = positions_.is_all ? ActsOn::kEveryRow : ActsOn::kPrompt;
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       for (const char* name : set_names()) {
         Set& set = sets_[site].emplace_back();
         const int64_t width = site.output_width;
         const auto add = [&](const char* part, std::vector<int64_t> shape, Initial initial, bool decays = false) {
           // Rows that a subspace leaves out stand still.
           return declare(site, std::string(name) + "." + part,
-                         {.shape = std::move(shape), .decays = decays && subspace_.empty(), .initial = std::move(initial)});
+                         {.shape = std::move(shape), .decays = decays && options_.subspace.empty(), .initial = std::move(initial)});
         };
         const Initial drawn = uniform(1.0 / std::sqrt(static_cast<double>(width)));
-        if (has_rotation_) {
-          set.chart = add("chart", {width, rank_}, initial_chart_of);
-          set.base = add("base", {width, rank_}, initial_base_of);
+        if (options_.has_rotation) {
+          set.chart = add("chart", {width, options_.rank}, initial_chart_of);
+          set.base = add("base", {width, options_.rank}, initial_base_of);
           spec_.params.back().role = Role::kBuffer;
         } else {
-          set.projection = add("projection", {rank_, width}, drawn, true);
-          if (has_projection_bias_) set.projection_bias = add("projection_bias", {rank_}, drawn);
+          set.projection = add("projection", {options_.rank, width}, drawn, true);
+          if (options_.has_projection_bias) set.projection_bias = add("projection_bias", {options_.rank}, drawn);
         }
-        if (has_linear_source_) set.weight = add("weight", {rank_, width}, drawn, true);
-        set.bias = add("bias", {rank_}, has_linear_source_ ? drawn : initial_constant);
+        if (has_linear_source()) set.weight = add("weight", {options_.rank, width}, drawn, true);
+        set.bias = add("bias", {options_.rank}, has_linear_source() ? drawn : initial_constant);
       }
     }
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       for (Set& set : sets_[site]) {
         for (ParamId* made : {&set.a, &set.c, &set.subtracted, &set.subtracted_bias, &set.basis}) *made = declare_derived();
       }
@@ -226,12 +214,14 @@ class Reft final : public Edit {
   }
 
   void check(Options& options) {
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       if (site.kind == SiteKind::kAttention)
         options.fault("sites", "reft changes the values of a site; " + site.name + " has none");
-      else if (rank_ > site.output_width || (has_rotation_ && rank_ == site.output_width)) {
-        options.fault("rank", "a rank of " + std::to_string(rank_) + " does not fit " + site.name + " of width " +
-                                  std::to_string(site.output_width) + (has_rotation_ ? ": a rotation needs less" : ""));
+      else if (options_.rank > site.output_width ||
+               (options_.has_rotation && options_.rank == site.output_width)) {
+        options.fault("rank", "a rank of " + std::to_string(options_.rank) + " does not fit " +
+                                  site.name + " of width " + std::to_string(site.output_width) +
+                                  (options_.has_rotation ? ": a rotation needs less" : ""));
         break;
       }
     }
@@ -240,7 +230,7 @@ class Reft final : public Edit {
     } catch (const InputError& error) {
       options.fault("positions", error.what());
     }
-    for (const Site& site : choice_.sites) {
+    for (const Site& site : options_.where.sites) {
       if (positions_.is_all || !config_.has_encoder() || !holds_decoder_rows(site, config_)) continue;
       options.fault("sites",
                     "positions count the tokens of a prompt, and a decoder beside an encoder reads none: choose sites of the "
@@ -248,30 +238,33 @@ class Reft final : public Edit {
                         site.name);
       break;
     }
-    if (has_projection_bias_ && has_rotation_)
+    if (options_.has_projection_bias && options_.has_rotation)
       options.fault("projection_bias", "a rotation has no bias: set rotation to false or leave this out");
-    else if (has_projection_bias_ && !subtracts_)
+    else if (options_.has_projection_bias && !options_.subtracts)
       options.fault("projection_bias", "nothing reads it unless the projection is subtracted");
-    if (options_.activation != nullptr && !has_linear_source_)
+    if (options_.activation != nullptr && !has_linear_source())
       options.fault("activation", "it acts on a linear source, and the source is constant");
-    std::vector<int64_t> sorted = subspace_;
+    std::vector<int64_t> sorted = options_.subspace;
     std::sort(sorted.begin(), sorted.end());
     if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) options.fault("subspace", "expected distinct rows");
-    if (!sorted.empty() && sorted.back() >= rank_)
-      options.fault("subspace",
-                    "expected rows below the rank " + std::to_string(rank_) + ", found " + std::to_string(sorted.back()));
+    if (!sorted.empty() && sorted.back() >= options_.rank)
+      options.fault("subspace", "expected rows below the rank " + std::to_string(options_.rank) +
+                                    ", found " + std::to_string(sorted.back()));
   }
 
   std::vector<const char*> set_names() const {
-    if (is_tied_ || !positions_.is_two_sided()) return {"tied"};
+    if (options_.is_tied || !positions_.is_two_sided()) return {"tied"};
     return {"prefix", "suffix"};
   }
 
-  bool has_one_product() const { return !has_linear_source_ || options_.activation == nullptr; }
+  bool has_linear_source() const { return options_.source == Source::kLinear; }
+  bool has_one_product() const { return !has_linear_source() || options_.activation == nullptr; }
 
   // The rows of a tensor [R,...] that are in the subspace.
   Tensor chosen(const Tensor& rows) const {
-    return subspace_.empty() ? rows : rows.index_select(0, at::tensor(subspace_, at::kLong));
+    return options_.subspace.empty()
+               ? rows
+               : rows.index_select(0, at::tensor(options_.subspace, at::kLong));
   }
 
   // h: [P,C] -> s(h) - P h, [P,R] in float32.
@@ -282,7 +275,7 @@ class Reft final : public Edit {
     const Tensor source = graft::linear(wide, derived[set.a], c);
     if (has_one_product()) return source;
     const Tensor active = options_.activation(source);
-    if (!subtracts_) return active;
+    if (!options_.subtracts) return active;
     return active - graft::linear(wide, derived[set.subtracted],
                                   derived.has(set.subtracted_bias) ? derived[set.subtracted_bias] : Tensor());
   }
@@ -296,26 +289,21 @@ class Reft final : public Edit {
       ensure(weight.rows.size(1) == 1, "reft takes one weight a row");
       code = code * (rows.defined() ? weight.rows.index_select(0, rows) : weight.rows).to(code.scalar_type());
     }
-    if (!context.is_training || dropout_ == 0.0) return {.code = code, .basis = basis, .rows = rows};
-    const RowDropout mask = at_rows(rows_of_lane(view, dropout_, context.key.with("reft dropout")), rows);
+    if (!context.is_training || options_.dropout == 0.0)
+      return {.code = code, .basis = basis, .rows = rows};
+    const RowDropout mask =
+        at_rows(rows_of_lane(view, options_.dropout, context.key.with("reft dropout")), rows);
     const Tensor delta = at::mm(code.to(basis.scalar_type()), basis.t());
-    if (!drops_output_) return {.add = dropout(delta, mask), .rows = rows};
+    if (options_.dropout_on == DropoutOn::kChange)
+      return {.add = dropout(delta, mask), .rows = rows};
     const Tensor kept = dropout(at::ones_like(h), mask);  // 0 or 1/(1-p)
     return {.mul = kept, .add = delta * kept, .rows = rows};
   }
 
   ReftOptions options_;
-  SiteChoice choice_;
   BySite<std::vector<Set>> sets_;
   ModelConfig config_;
-  int64_t rank_;
-  bool has_rotation_, has_linear_source_, subtracts_, has_projection_bias_;
   PositionChoice positions_;
-  bool is_tied_;
-  Clamp clamp_;
-  double dropout_;
-  bool drops_output_;
-  std::vector<int64_t> subspace_;
 };
 
 }  // namespace

@@ -71,13 +71,6 @@ class Router final : public Combinator {
   Router(Options& options, const EditTarget& target, std::vector<Child> children)
       : Combinator("router", std::move(children)),
         options_(read_options(options, RouterOptions{})),
-        experts_(options_.experts),
-        input_(options_.input),
-        per_head_(options_.per_head),
-        top_k_(options_.top_k),
-        renormalizes_(options_.renormalizes),
-        balance_(options_.balance),
-        embedding_(options_.embedding),
         config_(target.config),
         inner_(child().edit->spec()),
         scales_y_(
@@ -93,7 +86,7 @@ class Router final : public Combinator {
     for (size_t i = 0; i < num_own(); ++i)
       out.append(spec().params[i].initial(spec().params[i], weights, key.with(spec().params[i].name)));
     std::vector<TensorList> experts;
-    for (int64_t expert = 0; expert < experts_; ++expert)
+    for (int64_t expert = 0; expert < options_.experts; ++expert)
       experts.push_back(child().edit->init(weights, key.with(static_cast<uint64_t>(expert))));
     for (ParamId id{0}; static_cast<size_t>(id.number) < inner_.params.size(); ++id.number) {
       std::vector<Tensor> each;
@@ -107,10 +100,10 @@ class Router final : public Combinator {
                 Context& context) const override {
     const Tensor p = probabilities(derived[routers_.at(view.site)], view, input);  // [T, G, E]
     Tensor shares = p, mask;
-    if (top_k_ > 0) {
+    if (options_.top_k > 0) {
       mask = largest(p);
       shares = p * mask;
-      if (renormalizes_) shares = shares / shares.sum(2, true);
+      if (options_.renormalizes) shares = shares / shares.sum(2, true);
     }
     report(view, p, mask, context);
     // A weight from outside has one column or one per head, as the shares have.
@@ -121,7 +114,7 @@ class Router final : public Combinator {
     }
     Context inner = context_of(0, context);
     inner.records = nullptr;  // those of the experts would all have one name
-    Change out = child().edit->blend(derived_of(0, derived), experts_, view, input, {weight.scale, shares.flatten(1)}, inner);
+    Change out = child().edit->blend(derived_of(0, derived), options_.experts, view, input, {weight.scale, shares.flatten(1)}, inner);
     // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y + g (sum_e q_e y_e - y).
     if (scales_y_ && outer.defined()) out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
     if (scales_y_ && !outer.defined() && weight.scale != 1.0) out.mul = out.mul + (1.0 - weight.scale);
@@ -146,42 +139,45 @@ class Router final : public Combinator {
     for (const Site& site : inner_.sites) {
       routers_[site] = declare(
           site, "router",
-          {.shape = {width_of(site), experts_}, .is_wide = true, .use = ParamUse::kRouter, .initial = normal(0.02)});
+          {.shape = {width_of(site), options_.experts}, .is_wide = true, .use = ParamUse::kRouter, .initial = normal(0.02)});
     }
     declare_children();
     for (size_t i = num_own(); i < spec_.params.size(); ++i) {
       ParamSpec& param = spec_.params[i];
-      param.shape.insert(param.shape.begin(), experts_);
+      param.shape.insert(param.shape.begin(), options_.experts);
       if (param.use == ParamUse::kOther) param.use = ParamUse::kExpert;
     }
     // Shares of equal scales add up to one but for rounding.
     spec_.traits.identity_at_init = inner_.traits.identity_at_init && !scales_y_;
     // The balance of a sequence is over all of its tokens.
-    if (balance_ > 0) spec_.traits.reads = std::max(spec_.traits.reads, Reads::kEarlierRows);
+    if (options_.balance > 0) spec_.traits.reads = std::max(spec_.traits.reads, Reads::kEarlierRows);
   }
 
   void check(Options& options) {
-    if (top_k_ > experts_)
-      options.fault("top_k", "expected at most the " + std::to_string(experts_) + " experts, found " + std::to_string(top_k_));
-    if (renormalizes_ && top_k_ == 0) options.fault("renormalize", "without top_k the shares of the experts sum to one already");
-    if (balance_ > 0 && top_k_ == 0) options.fault("balance", "the balancing loss is constant unless top_k leaves experts out");
-    if (embedding_ > 0 && input_ != RouterInput::kSite)
+    if (options_.top_k > options_.experts)
+      options.fault("top_k", "expected at most the " + std::to_string(options_.experts) +
+                                 " experts, found " + std::to_string(options_.top_k));
+    if (options_.renormalizes && options_.top_k == 0)
+      options.fault("renormalize", "without top_k the shares of the experts sum to one already");
+    if (options_.balance > 0 && options_.top_k == 0)
+      options.fault("balance", "the balancing loss is constant unless top_k leaves experts out");
+    if (options_.embedding > 0 && options_.input != RouterInput::kSite)
       options.fault("embedding",
                     "a router that reads an embedding reads no other input; found input: " +
-                        std::string(word_of(kRouterInputs, input_)));
+                        std::string(word_of(kRouterInputs, options_.input)));
     for (const Site& site : inner_.sites) {
-      if (input_ == RouterInput::kBlockInput && site.kind != SiteKind::kLinear &&
+      if (options_.input == RouterInput::kBlockInput && site.kind != SiteKind::kLinear &&
           site.kind != SiteKind::kActivation) {
         options.fault("input", "block_input is what enters a linear or activation site; " + site.name + " is a " +
                                    kind_name(site.kind) + " site");
       }
       const bool is_product =
           site.part == Part::kFfnMid || (site.part == Part::kFfnAct && !config_.has_gated_ffn);  // what enters ffn.down
-      if (input_ == RouterInput::kProduct && (!is_product || child().kind != "affine"))
+      if (options_.input == RouterInput::kProduct && (!is_product || child().kind != "affine"))
         options.fault("input", "product is for an affine edit at " + std::string(config_.has_gated_ffn ? "ffn.mid" : "ffn.act") +
                                    ", where it reads what enters ffn.down; found " + child().kind + " at " + site.name);
-      if (per_head_ != PerHead::kYes) continue;
-      if (input_ != RouterInput::kSite || embedding_ > 0)
+      if (options_.per_head != PerHead::kYes) continue;
+      if (options_.input != RouterInput::kSite || options_.embedding > 0)
         options.fault("per_head", "a head routes on its own slice: expected input: site and no embedding");
       if (child().kind != "affine" || !is_per_head_site(site))
         options.fault("per_head", "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " + child().kind +
@@ -194,43 +190,46 @@ class Router final : public Combinator {
   }
 
   int64_t groups_of(const Site& site) const {
-    if (per_head_ == PerHead::kNo || input_ != RouterInput::kSite || embedding_ > 0) return 1;
-    if (per_head_ != PerHead::kYes && !(child().kind == "affine" && is_keys_or_values(site.part))) return 1;
+    if (options_.per_head == PerHead::kNo || options_.input != RouterInput::kSite || options_.embedding > 0) return 1;
+    if (options_.per_head != PerHead::kYes && !(child().kind == "affine" && is_keys_or_values(site.part))) return 1;
     const StackConfig& stack = site.stack == StackId::kNone ? config_.last() : config_.stack(site.stack);
     return is_keys_or_values(site.part) ? stack.key_heads : stack.heads;
   }
 
   int64_t width_of(const Site& site) const {
-    if (embedding_ > 0) return embedding_;
-    return input_ == RouterInput::kBlockInput ? site.input_width
-                                              : input_width(*child().edit, site) / groups_of(site);
+    if (options_.embedding > 0) return options_.embedding;
+    return options_.input == RouterInput::kBlockInput
+               ? site.input_width
+               : input_width(*child().edit, site) / groups_of(site);
   }
 
   // router: [E, W] -> [T, G, E]
   Tensor probabilities(const Tensor& router, const SiteView& view, const Tensor& input) const {
-    if (embedding_ > 0) {
+    if (options_.embedding > 0) {
       if (!view.pack.embedding.defined())
-        throw InputError("a router reads an embedding of " + std::to_string(embedding_) +
+        throw InputError("a router reads an embedding of " + std::to_string(options_.embedding) +
                          " numbers per example; the data has none");
-      if (view.pack.embedding.size(1) != embedding_) {
-        throw InputError("a router reads an embedding of " + std::to_string(embedding_) +
-                         " numbers per example; the data's have " + std::to_string(view.pack.embedding.size(1)));
+      if (view.pack.embedding.size(1) != options_.embedding) {
+        throw InputError("a router reads an embedding of " + std::to_string(options_.embedding) +
+                         " numbers per example; the data's have " +
+                         std::to_string(view.pack.embedding.size(1)));
       }
       const Tensor own =
           view.pack.embedding.slice(0, view.lane.first_sequence, view.lane.first_sequence + view.lane.num_sequences);  // [N, S]
       return at::softmax(spread_to_rows(view, graft::linear(own.to(router.scalar_type()), router, Tensor())), 1).unsqueeze(1);
     }
     const int64_t groups = groups_of(view.site);
-    const Tensor& read = input_ == RouterInput::kBlockInput ? view.x : input;
+    const Tensor& read = options_.input == RouterInput::kBlockInput ? view.x : input;
     const Tensor u = read.to(router.scalar_type()).reshape({read.size(0) * groups, -1});  // [T*G, W]
-    return at::softmax(graft::linear(u, router, Tensor()), 1).view({read.size(0), groups, experts_});
+    return at::softmax(graft::linear(u, router, Tensor()), 1)
+        .view({read.size(0), groups, options_.experts});
   }
 
   // 1 at the k largest of the last dimension, ties to the lower index.
   Tensor largest(const Tensor& p) const {
     const Tensor plain = p.detach();
     const Tensor order = std::get<1>(at::sort(plain, /*stable=*/true, /*dim=*/-1, /*descending=*/true));
-    return at::zeros_like(plain).scatter(-1, order.slice(-1, 0, top_k_), 1.0);
+    return at::zeros_like(plain).scatter(-1, order.slice(-1, 0, options_.top_k), 1.0);
   }
 
   // values: [T, G] -> [T, out], each over its group of columns.
@@ -247,19 +246,12 @@ class Router final : public Combinator {
       context.records->emplace_back(name_of(".router.entropy"),
                                     by_sequence(-(plain * plain.clamp_min(1e-30).log()).sum(2, true)).squeeze(1));
     }
-    if (balance_ == 0.0 || context.losses == nullptr) return;
-    const Tensor site_loss = (by_sequence(mask) * by_sequence(p)).sum(1).mean() * static_cast<double>(experts_);
-    context.losses->emplace_back(name_of(".balance"), site_loss * (balance_ / static_cast<double>(inner_.sites.size())));
+    if (options_.balance == 0.0 || context.losses == nullptr) return;
+    const Tensor site_loss = (by_sequence(mask) * by_sequence(p)).sum(1).mean() * static_cast<double>(options_.experts);
+    context.losses->emplace_back(name_of(".balance"), site_loss * (options_.balance / static_cast<double>(inner_.sites.size())));
   }
 
   RouterOptions options_;
-  int64_t experts_;
-  RouterInput input_;
-  PerHead per_head_;
-  int64_t top_k_;
-  bool renormalizes_;
-  double balance_;
-  int64_t embedding_;
   ModelConfig config_;
   const EditSpec& inner_;  // of one expert
   bool scales_y_;          // by its experts

@@ -63,9 +63,6 @@ class Stochastic final : public Combinator {
     StochasticOptions defaults;
     if (banks.contains("up")) defaults.share = {"up"};
     options_ = read_options(options, defaults);
-    experts_ = options_.experts;
-    share_ = options_.share;
-    initial_ = options_.init;
     if (of_all_sites != nullptr) {
       options.fault("", "an expert belongs to a site, but '" + of_all_sites->name + "' of " +
                             child().kind + " serves all of its sites");
@@ -82,8 +79,8 @@ class Stochastic final : public Combinator {
   // where different routes are all that tells them apart).
   TensorList init(const Weights& weights, RandomKey key) const override {
     TensorList out(spec().params.size());
-    for (int64_t expert = -1; expert < experts_; ++expert) {
-      const RandomKey own = initial_ == ExpertsInit::kCopies
+    for (int64_t expert = -1; expert < options_.experts; ++expert) {
+      const RandomKey own = options_.init == ExpertsInit::kCopies
                                 ? key.with("copies")
                                 : key.with(static_cast<uint64_t>(expert + 1));
       const TensorList values = child().edit->init(weights, own);
@@ -104,7 +101,7 @@ class Stochastic final : public Combinator {
     }
     ensure(child().edit->num_derived() == members_.size() || has_unnamed_bank_,
            "what an expert derives from several banks cannot be drawn bank by bank");
-    for (int64_t expert = 0; expert < experts_; ++expert) {
+    for (int64_t expert = 0; expert < options_.experts; ++expert) {
       const Params own = stored.through(
           [this, expert](int32_t number) { return stored_as(static_cast<size_t>(number), expert).number; });
       const TensorList derived = child().edit->derive(own, weights, experts);
@@ -114,7 +111,7 @@ class Stochastic final : public Combinator {
     }
     return out;
   }
-  size_t num_derived() const override { return child().edit->num_derived() * static_cast<size_t>(1 + experts_); }
+  size_t num_derived() const override { return child().edit->num_derived() * static_cast<size_t>(1 + options_.experts); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
@@ -148,7 +145,7 @@ class Stochastic final : public Combinator {
   };
 
   void check_share(Options& options, const std::set<std::string>& banks) const {
-    for (const std::string& bank : share_) {
+    for (const std::string& bank : options_.share) {
       if (banks.contains(bank)) continue;
       const std::vector<std::string> known(banks.begin(), banks.end());
       options.fault("share",
@@ -166,7 +163,7 @@ class Stochastic final : public Combinator {
     spec_.sites = inner_.sites;
     spec_.traits = inner_.traits;
     spec_.traits.is_stochastic = true;
-    for (int64_t expert = -1; expert < experts_; ++expert) {
+    for (int64_t expert = -1; expert < options_.experts; ++expert) {
       for (size_t i = 0; i < members_.size(); ++i) {
         if (members_[i].is_shared != (expert < 0)) continue;
         ParamSpec param = inner_.params[i];
@@ -180,7 +177,9 @@ class Stochastic final : public Combinator {
     own_members_ = std::count_if(members_.begin(), members_.end(), [](const Member& member) { return !member.is_shared; });
   }
 
-  bool is_shared(const std::string& bank) const { return std::find(share_.begin(), share_.end(), bank) != share_.end(); }
+  bool is_shared(const std::string& bank) const {
+    return std::find(options_.share.begin(), options_.share.end(), bank) != options_.share.end();
+  }
 
   static ParamId id_of(size_t index) { return {static_cast<int32_t>(index)}; }
   // What the child only derives is made of the one bank that has no name.
@@ -206,7 +205,7 @@ class Stochastic final : public Combinator {
         continue;
       }
       std::vector<Tensor> experts;
-      for (int64_t expert = 0; expert < experts_; ++expert) experts.push_back(stored[stored_as(i, expert)]);
+      for (int64_t expert = 0; expert < options_.experts; ++expert) experts.push_back(stored[stored_as(i, expert)]);
       out[id_of(i)] = at::stack(experts).mean(0);
     }
     return out;
@@ -215,22 +214,19 @@ class Stochastic final : public Combinator {
   // The derived tensors of one edit: the mean, or the members that the context's route draws.
   Params one_edit(const Params& derived, const Site& site, const Context& context) const {
     if (context.experts == Experts::kMerged) return derived;
-    ensure(context.fixed_expert.value_or(0) < experts_, "an expert that the mixture has");
+    ensure(context.fixed_expert.value_or(0) < options_.experts, "an expert that the mixture has");
     return derived.through([this, &site, route = context.route, fixed = context.fixed_expert](int32_t number) {
       const auto index = static_cast<size_t>(number);
       const bool is_param = index < members_.size();
       const int64_t expert = is_shared_member(index) ? 0
                              : fixed                 ? *fixed
-                             : is_param ? drawn_expert(route, members_[index].site, members_[index].bank, experts_)
-                                        : drawn_expert(route, site.name, "", experts_);
+                             : is_param ? drawn_expert(route, members_[index].site, members_[index].bank, options_.experts)
+                                        : drawn_expert(route, site.name, "", options_.experts);
       return derived_as(index, expert).number;
     });
   }
 
   StochasticOptions options_;
-  int64_t experts_ = 0;
-  std::vector<std::string> share_;
-  ExpertsInit initial_ = ExpertsInit::kIndependent;
   const EditSpec& inner_;                  // of one expert
   std::vector<Member> members_;            // by the child's numbers
   int64_t own_members_ = 0;                // of every expert
