@@ -109,7 +109,8 @@ Dataset prompts_of(std::vector<Example> examples, const GenerateFlags& flags, co
 
 bool is_delimited(TableFormat format) { return format == TableFormat::kCsv || format == TableFormat::kTsv; }
 
-const char* finish_name(Finish finish) { return finish == Finish::kEnd ? "end" : finish == Finish::kLength ? "length" : "stop"; }
+constexpr Name<Finish> kFinishes[] = {
+    {Finish::kEnd, "end"}, {Finish::kLength, "length"}, {Finish::kStopped, "stop"}};
 
 // The text, or the turns of a chat up to the answer that is asked for.
 Node prompt_node(const Example& example) {
@@ -133,7 +134,7 @@ Node output_node(const Dataset& data, size_t row, const WrittenText& written, bo
   for (const int64_t token : written.generated.tokens) tokens.push_back(Node::integer(token));
   line["tokens"] = Node::list(std::move(tokens));
   line["logprob"] = Node::number(written.generated.log_probability);
-  line["finish"] = Node::text(finish_name(written.generated.finish));
+  line["finish"] = Node::text(word_of(kFinishes, written.generated.finish));
   return line;
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/names.h"
 #include "text/bounded_regex.h"
 
 namespace graft {
@@ -233,11 +234,15 @@ struct Cut {
 
 const std::vector<std::string> kTypes = {"BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit", "Punctuation",
                                          "Digits",           "Split",     "Metaspace",  "Sequence"};
-const std::vector<std::string> kBehaviors = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+constexpr Name<DelimiterBehavior> kBehaviors[] = {
+    {DelimiterBehavior::kRemoved, "Removed"},
+    {DelimiterBehavior::kIsolated, "Isolated"},
+    {DelimiterBehavior::kMergedWithPrevious, "MergedWithPrevious"},
+    {DelimiterBehavior::kMergedWithNext, "MergedWithNext"},
+    {DelimiterBehavior::kContiguous, "Contiguous"}};
 
 DelimiterBehavior read_behavior(const FieldMap& map) {
-  const std::string name = map.choice("behavior", kBehaviors);
-  return static_cast<DelimiterBehavior>(std::find(kBehaviors.begin(), kBehaviors.end(), name) - kBehaviors.begin());
+  return value_of(kBehaviors, map.choice("behavior", words_of(kBehaviors)));
 }
 
 PatternSplit read_pattern(const FieldMap& map) {
