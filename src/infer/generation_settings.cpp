@@ -83,8 +83,8 @@ void visit_generation(OptionVisitor& v, GenerateOptions& o) {
   v.number("length_penalty", o.length_penalty, {-100, 100},
            "of beam search: above 0 favours long texts");
   v.choice("early_stopping", o.early_stopping, kEarlyStoppings,
-           "of beam search: when no better text is likely; when as many texts as beams are done; "
-           "when no better one is possible");
+           "when beam search ends. no: no better text is likely; yes: as many texts as beams are "
+           "done; never: no better one is possible");
   v.number("temperature", s.temperature, {0, 1e6},
            "0: always the most probable token; 1: as the model says; more: wilder");
   v.integer("top_k", s.top_k, {0, 1 << 24},

@@ -39,8 +39,8 @@ void DataConfig::visit(OptionVisitor& v) {
   v.integer("mixture_rows", mixture_rows, {0, kMostRows},
             "rows of an epoch of data.mixture; 0: as many as its parts have together");
   v.option("eval_tasks", detail::eval_tasks_form(eval_tasks),
-           "data sets that are scored by tasks of their own; keep_best and early_stop go by the "
-           "mean of their primary metrics");
+           "data sets that are scored by tasks of their own; keep_best and early_stop go by their "
+           "mean, else by the primary metric of data.eval");
   v.integer("rows", rows, {0, kMostRows}, "use the first rows of data.train only; 0: all");
   v.integer("eval_rows", eval_rows, {0, kMostRows}, "use the first rows of data.eval only; 0: all");
   v.integer("per_label", per_label, {0, kMostRows},
@@ -109,7 +109,7 @@ void RunConfig::visit(OptionVisitor& v) {
               "steps (100 where the task is "
               "answered in words); run.yaml holds the number");
   v.integer("max_steps", max_steps, {0, kMostSteps},
-            "length of the run instead of epochs; 0: by epochs");
+            "length of the run; above 0 it counts instead of epochs");
   v.integer("batch_size", batch_size, {1, 1 << 20}, "rows of a batch");
   v.integer("token_budget", token_budget, {0, 1 << 24},
             "tokens of a batch, instead of batch_size; 0: by rows");
@@ -118,7 +118,7 @@ void RunConfig::visit(OptionVisitor& v) {
   v.number("learning_rate", learning_rate, {0, 100},
            "the largest of the schedule; presets have their own");
   v.option("warmup", detail::warmup_form(warmup),
-           "how long the rate rises: a share of all steps, or steps");
+           "how long the rate rises: a share of all steps, or steps, at most those of the run");
   v.choice("schedule", schedule, kSchedules, "how the rate goes on after the warm-up");
   v.number("weight_decay", weight_decay, {0, 10}, "of AdamW; none on biases and norms");
   v.number("beta1", beta1, {0, 0.999999}, "of AdamW");

@@ -194,5 +194,25 @@ TEST(RunConfig, ResolvedHoldsEveryKeyThatIsKnown) {
   EXPECT_EQ(count, static_cast<int64_t>(node.members.size()));
 }
 
+// What a table of the settings says is what a document without them gives.
+TEST(RunConfig, ListsEverySettingWithItsDefault) {
+  const Node node = run_config_node(parsed(""));
+  int64_t compared = 0;
+  for (const OptionRow& row : option_rows(RunConfig{})) {
+    EXPECT_GT(row.meaning.size(), 7u) << row.name;
+    EXPECT_FALSE(row.values.empty()) << row.name;
+    const size_t dot = row.name.find('.');
+    const Node* found = node.find(row.name.substr(0, dot));
+    if (found != nullptr && dot != std::string::npos) found = found->find(row.name.substr(dot + 1));
+    ASSERT_NE(found, nullptr) << row.name;
+    if (found->kind != Node::Kind::kScalar || found->scalar.empty()) continue;
+    const bool is_given = row.name == "model" || row.name == "task" || row.name == "out" || row.name == "data.train";
+    if (is_given || row.name == "max_length") continue;  // 0 there; the table says what it means
+    EXPECT_EQ(found->scalar, row.usual) << row.name;
+    ++compared;
+  }
+  EXPECT_EQ(compared, 49);
+}
+
 }  // namespace
 }  // namespace graft::testing::test_config
