@@ -11,6 +11,7 @@
 #include "cli/inspect_data.h"
 #include "cli/inspect_lists.h"
 #include "cli/inspect_model.h"
+#include "cli/inspect_options.h"
 #include "cli/inspect_tokens.h"
 #include "edit/adapter_file.h"
 #include "infer/model_text.h"
@@ -21,7 +22,7 @@ namespace graft {
 namespace {
 
 struct InspectFlags {
-  std::string model, adapter, file;
+  std::string model, adapter, file, method;
   std::vector<std::string> ignored_keys;
   bool is_json = false;
 };
@@ -55,7 +56,9 @@ int inspect_adapter(const InspectFlags& flags) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("inspect", "Look into data, a model, an adapter, or how a file is tokenised; list presets and tasks");
+  CLI::App* command = app.add_subcommand("inspect",
+                                         "Look into data, a model, an adapter, or how a file is "
+                                         "tokenised; list presets, tasks and methods");
   command->require_subcommand(1);
   auto flags = std::make_shared<InspectFlags>();
 
@@ -95,6 +98,23 @@ void add_inspect(CLI::App& app, Action& action) {
   adapter->add_option("adapter,--adapter", flags->adapter, "adapter folder")->required();
   adapter->footer("Example:\n  graft inspect adapter runs/sst2/adapter");
   adapter->callback([flags, &action] { action = [flags] { return inspect_adapter(*flags); }; });
+
+  CLI::App* method = command->add_subcommand(
+      "method", "The methods, or the options of one: default, values, meaning");
+  method->add_option("method", flags->method,
+                     "an edit, a combinator, or head; without it all are listed");
+  method->add_flag("--json", flags->is_json, "the same as JSON");
+  method->footer("Examples:\n  graft inspect method\n  graft inspect method lora");
+  method->callback([flags, &action] {
+    action = [flags] { return inspect_method(flags->method, flags->is_json); };
+  });
+
+  CLI::App* settings = command->add_subcommand(
+      "settings", "The settings of a run: the keys of run.yaml and of --set");
+  settings->add_flag("--json", flags->is_json, "the same as JSON");
+  settings->footer("Example:\n  graft inspect settings");
+  settings->callback(
+      [flags, &action] { action = [flags] { return inspect_settings(flags->is_json); }; });
 
   CLI::App* compositions = command->add_subcommand("compositions", "Which edits may stand inside which combinators, and why not");
   compositions->footer("Example:\n  graft inspect compositions");

@@ -5,6 +5,8 @@ import math
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import support
@@ -195,6 +197,33 @@ class Methods(support.Case):
         text = (support.SOURCE / "doc/methods.md").read_text()
         documented = text.split("<!-- compositions -->\n")[1].split("<!-- end -->")[0]
         self.assertEqual(documented, printed, "run graft inspect compositions and put its table into doc/methods.md")
+
+    def test_the_tables_of_options_are_the_documented_ones(self):
+        done = subprocess.run([sys.executable, support.SOURCE / "tools/option_tables.py", support.GRAFT, support.SOURCE], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+
+    def test_what_inspect_says_of_options(self):
+        listed = self.ok("inspect", "method").stdout.splitlines()
+        names = [line.split()[0] for line in listed]
+        self.assertEqual(names[:2] + names[-2:], ["lora", "dora", "router", "head"])
+        self.assertEqual([method["name"] for method in json.loads(self.ok("inspect", "method", "--json").stdout)], names)
+        told = self.ok("inspect", "method", "lora").stdout.splitlines()
+        self.assertEqual(told[0], "lora: a low-rank update beside a linear layer")
+        self.assertEqual(told[2].split(), ["option", "default", "values", "meaning"])
+        self.assertIn("rank     8                 1 to 4096", told[5])
+        self.assertEqual(json.loads(self.ok("inspect", "method", "lora", "--json").stdout)["options"][2],
+                         {"name": "rank", "default": "8", "values": "1 to 4096", "meaning": "width R of the update"})
+        self.assert_refused(run("inspect", "method", "lroa"), 2, 'unknown method "lroa" (did you mean \'lora\'?); there are lora, dora,')
+        settings = {row["name"]: row for row in json.loads(self.ok("inspect", "settings", "--json").stdout)}
+        self.assertEqual(settings["generation.beams"]["values"], "1 to 1024")
+        self.assertEqual(settings["learning_rate"]["default"], "0.001")
+        self.assertIn("learning_rate", self.ok("inspect", "settings").stdout)
+
+    def test_flags_have_the_limits_and_the_words_of_their_settings(self):
+        beams = next(row for row in json.loads(self.ok("inspect", "settings", "--json").stdout) if row["name"] == "generation.beams")
+        told = " ".join(self.ok("generate", "--help").stdout.split())
+        self.assertIn(f"[1 - 1024] {beams['meaning']} (default: the model's own, else 1)", told)
+        self.assert_refused(run("generate", "--model", WRITER / "model", "--prompt", "a", "--beams", 1025), 2, "--beams: Value 1025 not in range [1 - 1024]")
 
     def test_every_preset_is_in_the_documentation(self):
         text = (support.SOURCE / "doc/methods.md").read_text()
