@@ -26,7 +26,8 @@ std::string difference(const std::string& name, const Node* before, const Node& 
   constexpr size_t kShown = 40;
   const std::string was = before == nullptr ? "" : before->scalar;
   if (was.size() > kShown || now.scalar.size() > kShown) return name + " has changed";
-  return name + " was " + (was.empty() ? "not given" : was) + ", now " + (now.scalar.empty() ? "not given" : now.scalar);
+  return name + " was " + (was.empty() ? "not given" : was) + ", now " +
+         (now.scalar.empty() ? "not given" : now.scalar);
 }
 
 std::vector<std::string> differences(const Node& before, const Node& now) {
@@ -55,7 +56,8 @@ KeptFiles::KeptFiles(std::vector<Path> paths, const Node& about, Start start)
     : paths_(std::move(paths)), progress_path_(progress_path(paths_.front())) {
   std::optional<Mark> mark;
   if (start == Start::kGoOn && has_kept_part(paths_.front())) mark = read_mark(about);
-  if (mark && mark->is_finished && !lies_there(*mark)) mark.reset();  // finished, and taken away since
+  if (mark && mark->is_finished && !lies_there(*mark))
+    mark.reset();  // finished, and taken away since
   if (mark) state_ = mark->state;
   is_finished_ = mark && mark->is_finished;
   try {
@@ -78,22 +80,27 @@ std::optional<KeptFiles::Mark> KeptFiles::read_mark(const Node& about) const {
   const std::string text = read_file(progress_path_), source = progress_path_.string();
   std::optional<Node> before;
   std::optional<Mark> last;
-  for (size_t begin = 0, end = text.find('\n'); end != std::string::npos; begin = end + 1, end = text.find('\n', begin)) {
+  for (size_t begin = 0, end = text.find('\n'); end != std::string::npos;
+       begin = end + 1, end = text.find('\n', begin)) {
     const Node line = parse_json(std::string_view(text).substr(begin, end - begin), source);
     if (!before) {
       before = line;
       continue;
     }
     if (line.kind != Node::Kind::kMap) return std::nullopt;
-    const Node *bytes = line.find("bytes"), *state = line.find("state"), *finished = line.find("finished");
-    if (bytes == nullptr || state == nullptr || finished == nullptr || bytes->items.size() != paths_.size()) return std::nullopt;
+    const Node *bytes = line.find("bytes"), *state = line.find("state"),
+               *finished = line.find("finished");
+    if (bytes == nullptr || state == nullptr || finished == nullptr ||
+        bytes->items.size() != paths_.size())
+      return std::nullopt;
     last = Mark{{}, *state, finished->scalar == "true", end + 1};
     for (const Node& size : bytes->items) last->bytes.push_back(size_of(size));
   }
   if (!last) return std::nullopt;
   const std::vector<std::string> differ = differences(*before, about);
   if (differ.empty()) return last;
-  throw InputError("--resume: " + named(paths_.front().string()) + " was begun otherwise: " + joined(differ) +
+  throw InputError("--resume: " + named(paths_.front().string()) +
+                   " was begun otherwise: " + joined(differ) +
                    "; give what it was begun with, or leave --resume out to begin anew");
 }
 
@@ -101,7 +108,9 @@ std::optional<KeptFiles::Mark> KeptFiles::read_mark(const Node& about) const {
 bool KeptFiles::lies_there(const Mark& mark) const {
   for (size_t i = 0; i < paths_.size(); ++i) {
     std::error_code error;
-    if (!fs::exists(partial_path(paths_[i]), error) && fs::file_size(paths_[i], error) != mark.bytes[i]) return false;
+    if (!fs::exists(partial_path(paths_[i]), error) &&
+        fs::file_size(paths_[i], error) != mark.bytes[i])
+      return false;
   }
   return true;
 }
@@ -110,7 +119,8 @@ void KeptFiles::open_files(const std::vector<uint64_t>& bytes) {
   for (size_t i = 0; i < paths_.size(); ++i) {
     std::error_code error;
     const bool is_in_place = is_finished_ && !fs::exists(partial_path(paths_[i]), error);
-    files_.push_back(is_in_place ? nullptr : std::make_unique<OutputFile>(paths_[i], Partial{bytes[i]}));
+    files_.push_back(is_in_place ? nullptr
+                                 : std::make_unique<OutputFile>(paths_[i], Partial{bytes[i]}));
   }
 }
 
@@ -123,7 +133,9 @@ void KeptFiles::open_progress(uint64_t bytes, const Node& about) {
   if (bytes == 0) add_line(about);
 }
 
-void KeptFiles::add_line(const Node& line) { write_all(progress_, to_json(line, -1) + "\n", paths_.front()); }
+void KeptFiles::add_line(const Node& line) {
+  write_all(progress_, to_json(line, -1) + "\n", paths_.front());
+}
 
 void KeptFiles::mark(Node state, bool is_finished) {
   std::vector<Node> bytes;
@@ -131,7 +143,9 @@ void KeptFiles::mark(Node state, bool is_finished) {
     file->sync();
     bytes.push_back(Node::integer(static_cast<int64_t>(file->num_bytes())));
   }
-  add_line(Node::map({{"bytes", Node::list(std::move(bytes))}, {"finished", Node::boolean(is_finished)}, {"state", state}}));
+  add_line(Node::map({{"bytes", Node::list(std::move(bytes))},
+                      {"finished", Node::boolean(is_finished)},
+                      {"state", state}}));
   if (::fsync(progress_) != 0) throw IoError(refused("cannot sync", progress_path_));
   state_ = std::move(state);
 }

@@ -1,9 +1,11 @@
-// Files that a long job writes piece by piece, together; cut in the middle, it goes on later where it stopped.
+// Files that a long job writes piece by piece, together; cut in the middle, it goes on later where
+// it stopped.
 //
-// What is written of a file lies beside it (partial_path). Beside the first one lies `.NAME.progress`, JSON lines: the first says
-// what the bytes depend on, each further one how far the job had come: {"bytes": [81234, 4096], "finished": false, "state": ...}.
-// A line follows when the bytes that it counts are on the disk. Bytes behind the last whole line do not count: the piece they are
-// of is written once more. When the files appear in their places, all of that goes.
+// What is written of a file lies beside it (partial_path). Beside the first one lies
+// `.NAME.progress`, JSON lines: the first says what the bytes depend on, each further one how far
+// the job had come: {"bytes": [81234, 4096], "finished": false, "state": ...}. A line follows when
+// the bytes that it counts are on the disk. Bytes behind the last whole line do not count: the
+// piece they are of is written once more. When the files appear in their places, all of that goes.
 #pragma once
 
 #include <memory>
@@ -19,8 +21,9 @@ class KeptFiles {
  public:
   enum class Start { kAnew, kGoOn };
 
-  // `about`: a map of texts, named as a user knows them ("--precision": "fp32"). kGoOn with nothing there begins anew, too.
-  // Throws InputError naming each entry of `about` that was another, and what OutputFile throws.
+  // `about`: a map of texts, named as a user knows them ("--precision": "fp32"). kGoOn with nothing
+  // there begins anew, too. Throws InputError naming each entry of `about` that was another, and
+  // what OutputFile throws.
   KeptFiles(std::vector<Path> paths, const Node& about, Start start);
   ~KeptFiles();  // What was written stays where commit() was called.
   KeptFiles(const KeptFiles&) = delete;
@@ -28,7 +31,8 @@ class KeptFiles {
 
   // The state of the last commit, of an earlier process too.
   const std::optional<Node>& state() const { return state_; }
-  // All was written before, and the process ended while the files were put in their places; they are now.
+  // All was written before, and the process ended while the files were put in their places; they
+  // are now.
   bool is_finished() const { return is_finished_; }
 
   // Requires: not is_finished().

@@ -178,7 +178,9 @@ void stream_answer(const Dataset& data, const Writer& writer, const Bound& bound
   totals.add(data.sequences, written);
 }
 
-std::string path_of(const GenerateFlags& flags) { return flags.out.empty() ? "/dev/stdout" : flags.out; }
+std::string path_of(const GenerateFlags& flags) {
+  return flags.out.empty() ? "/dev/stdout" : flags.out;
+}
 
 TableFormat format_of(const GenerateFlags& flags) {
   return flags.format.empty() ? row_format_of(path_of(flags), "--out") : row_format(flags.format);
@@ -187,8 +189,13 @@ TableFormat format_of(const GenerateFlags& flags) {
 // Answers to rows, written window by window in the order of the file.
 class AnswerFile {
  public:
-  AnswerFile(const GenerateFlags& flags, const Writer& writer, const Bound& bound, WriteOptions options)
-      : flags_(flags), writer_(writer), bound_(bound), options_(std::move(options)), format_(format_of(flags)) {}
+  AnswerFile(const GenerateFlags& flags, const Writer& writer, const Bound& bound,
+             WriteOptions options)
+      : flags_(flags),
+        writer_(writer),
+        bound_(bound),
+        options_(std::move(options)),
+        format_(format_of(flags)) {}
 
   // The answer to --prompt.
   void answer(const Dataset& data, Totals& totals) {
@@ -202,17 +209,22 @@ class AnswerFile {
     const RowLayout layout = writer_.loaded.adapter.layout();
     int64_t room = std::numeric_limits<int64_t>::max();
     feed.check([&](const Table&, const Dataset& data) {
-      if (data.size() > 0) room = std::min(room, room_for_texts(writer_.model->config, layout, data.sequences));
+      if (data.size() > 0)
+        room = std::min(room, room_for_texts(writer_.model->config, layout, data.sequences));
     });
     const bool fits_all = options.generate.max_new_tokens == kAsFits && !feed.comes_in_pieces();
-    if (fits_all) options.generate.max_new_tokens = fitting_tokens(room);  // of all rows, not of each window
+    if (fits_all)
+      options.generate.max_new_tokens = fitting_tokens(room);  // of all rows, not of each window
     const auto open_once = [&] { open(feed.lasts(), [&] { return about(task); }); };
     if (!feed.comes_in_pieces()) open_once();
     const bool shows_progress = !flags_.is_quiet && !feed.comes_in_pieces();
-    Progress progress("prompt", feed.num_rows(), done_.num_read, shows_progress ? Verbosity::kNormal : Verbosity::kQuiet);
+    Progress progress("prompt", feed.num_rows(), done_.num_read,
+                      shows_progress ? Verbosity::kNormal : Verbosity::kQuiet);
     const auto answer_window = [&](const RowFeed::Window& window) {
       open_once();
-      options.progress = [&](int64_t done, int64_t) { progress.update(window.table.first_row + done, ""); };
+      options.progress = [&](int64_t done, int64_t) {
+        progress.update(window.table.first_row + done, "");
+      };
       if (window.data.size() > 0) write_window(window.data, options, totals);
       done_.num_read = window.num_read;
       output_->commit(done_);
@@ -230,16 +242,20 @@ class AnswerFile {
   // The file is made when all that can be wrong with the first rows has been told.
   void open(bool can_go_on, const std::function<Node()>& about) {
     if (output_) return;
-    output_.emplace(std::vector<std::string>{path_of(flags_)}, can_go_on, flags_.rows.goes_on, about);
+    output_.emplace(std::vector<std::string>{path_of(flags_)}, can_go_on, flags_.rows.goes_on,
+                    about);
     done_ = output_->state().value_or(RowOutput::State{});
     if (output_->is_finished()) return;
-    std::vector<std::string> columns = {"id", "cut", "output", "tokens", "logprob", "finish"};  // of CSV and TSV
+    std::vector<std::string> columns = {"id",     "cut",     "output",
+                                        "tokens", "logprob", "finish"};  // of CSV and TSV
     if (flags_.shows_prompt) columns.insert(columns.begin() + 1, "prompt");
-    rows_.emplace(output_->file(0), format_, columns, output_->state() ? std::optional(done_.num_written) : std::nullopt);
+    rows_.emplace(output_->file(0), format_, columns,
+                  output_->state() ? std::optional(done_.num_written) : std::nullopt);
   }
 
   void write_window(const Dataset& data, const WriteOptions& options, Totals& totals) {
-    const Written written = write_texts(*writer_.model, {&bound_, {}}, data.sequences, writer_.text, options);
+    const Written written =
+        write_texts(*writer_.model, {&bound_, {}}, data.sequences, writer_.text, options);
     for (size_t i = 0; i < written.texts.size(); ++i) {
       rows_->write(output_node(data, i, written.texts[i], flags_.shows_prompt, format_),
                    "line " + std::to_string(data.examples[i].line) + ": ");
@@ -263,7 +279,8 @@ class AnswerFile {
                                 .max_length = flags_.max_length,
                                 .format = format_,
                                 .on_error = flags_.rows.on_error});
-    about["what says how texts are written"] = Node::text(sha256(to_json(flags_.generate.given, -1)));
+    about["what says how texts are written"] =
+        Node::text(sha256(to_json(flags_.generate.given, -1)));
     about["--seed"] = Node::text(std::to_string(flags_.generate.seed));
     about["--ignore-generation-config"] = Node::text(flags_.generate.ignores_model ? "given" : "");
     about["--stop"] = Node::text(list_text(options_.stop));
@@ -325,7 +342,11 @@ int generate_texts(GenerateFlags flags) {
       answers.answer(data, totals);
     }
   } else {
-    RowFeed feed({.data = flags.data, .window = kBatches * flags.batch, .cut_name = "prompts"}, flags.rows, task,
+    RowFeed feed({.data = flags.data,
+                  .window = kBatches * flags.batch,
+                  .cut_name = "prompts",
+                  .verbosity = flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal},
+                 flags.rows, task,
                  [&](std::vector<Example> examples) { return prompts_of(std::move(examples), flags, writer, task); });
     answers.answer(feed, task, totals);
     skipped = feed.skipped_text();

@@ -193,18 +193,19 @@ int plan(PlanFlags flags) {
   AdapterPreset preset = load_preset(flags.adapter);
   const RunConfig settings = settings_of(preset);
   if (flags.batch_size == 0) flags.batch_size = settings.batch_size;
+  // What a decoder is to answer with, the task says: without one it answers in words.
+  std::optional<Task> task;
+  if (!flags.task.empty() || !config.has_decoder()) task = load_task(flags.task.empty() ? "text:0,1" : flags.task, share_dir() / "tasks");
+  const EditTarget target{config, sites, task && !task->is_answered_in_words()};
   Node run = Node::map();
-  const std::vector<std::string> notes = apply_settings(flags.settings, {config, sites}, preset.source, preset.definition, run);
+  const std::vector<std::string> notes = apply_settings(flags.settings, target, preset.source, preset.definition, run);
   if (!run.members.empty()) {
     throw InputError(
         "--set " + run.members.front().first +
         ": plan takes options of the adapter; the shape of a run is given by --batch-size, --length and --precision" +
         (notes.empty() ? "" : "\n" + joined(notes)));
   }
-  // What a decoder is to answer with, the task says: without one it answers in words.
-  const bool has_head = !flags.task.empty() || !config.has_decoder();
-  const auto task = [&] { return load_task(flags.task.empty() ? "text:0,1" : flags.task, share_dir() / "tasks"); };
-  const Adapter adapter(preset.definition, preset.source, {config, sites}, has_head ? std::optional<Task>(task()) : std::nullopt);
+  const Adapter adapter(preset.definition, preset.source, target, task);
   if (flags.target_length > 0 && adapter.head() != nullptr) {
     throw InputError("--target-length: found " + std::to_string(flags.target_length) +
                      ", and the task is answered by a head, whose rows have no tokens to be given; leave it out");

@@ -39,11 +39,16 @@ class Predictor {
         subject_(subject),
         format_(format),
         columns_(flags.columns, subject.task, format, is_ensemble(flags.subject.route)),
-        bound_(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing)),
-        feed_({.data = flags.subject.data, .use = flags.only_errors ? LabelUse::kRequired : LabelUse::kOptional, .window = kWindow},
+        bound_(*subject.model, subject.loaded.adapter, subject.loaded.tensors,
+               experts_of(flags.subject.route.routing)),
+        feed_({.data = flags.subject.data,
+               .use = flags.only_errors ? LabelUse::kRequired : LabelUse::kOptional,
+               .window = kWindow,
+               .verbosity = flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal},
               flags.rows, subject.task, [this](std::vector<Example> examples) {
-                return encode_examples(std::move(examples), subject_.task, subject_.text, subject_.model->config,
-                                       subject_.max_length, TargetUse::kLeaveOut);
+                return encode_examples(std::move(examples), subject_.task, subject_.text,
+                                       subject_.model->config, subject_.max_length,
+                                       TargetUse::kLeaveOut);
               }) {
     options_.route = flags.subject.route;
     options_.keep_records = !flags.records.empty();
@@ -53,11 +58,14 @@ class Predictor {
     feed_.check([&](const Table& table, const Dataset&) { columns_.bind(table); });
     if (!feed_.comes_in_pieces()) open();
     const bool shows_progress = !flags_.subject.is_quiet && !feed_.comes_in_pieces();
-    Progress progress("row", feed_.num_rows(), done_.num_read, shows_progress ? Verbosity::kNormal : Verbosity::kQuiet);
+    Progress progress("row", feed_.num_rows(), done_.num_read,
+                      shows_progress ? Verbosity::kNormal : Verbosity::kQuiet);
     const auto answer_window = [&](const RowFeed::Window& window) {
       columns_.bind(window.table);
       open();
-      options_.progress = [&](int64_t done, int64_t) { progress.update(window.table.first_row + done, ""); };
+      options_.progress = [&](int64_t done, int64_t) {
+        progress.update(window.table.first_row + done, "");
+      };
       if (window.data.size() > 0) write_window(window.data, window.table);
       done_.num_read = window.num_read;
       output_->commit(done_);
@@ -76,11 +84,14 @@ class Predictor {
     std::FILE* out = messages_beside({flags_.out, flags_.records, flags_.rows.skipped});
     const std::string skipped = feed_.skipped_text();
     if (flags_.only_errors)
-      std::fprintf(out, "%s of %s %s wrong, in %s%s\n", count_text(done_.num_written).c_str(), count_text(done_.num_answered).c_str(),
-                   done_.num_answered == 1 ? "prediction is" : "predictions are", flags_.out.c_str(), skipped.c_str());
-    else
-      std::fprintf(out, "%s %s in %s%s\n", count_text(done_.num_answered).c_str(), plural(done_.num_answered, "prediction").c_str(),
+      std::fprintf(out, "%s of %s %s wrong, in %s%s\n", count_text(done_.num_written).c_str(),
+                   count_text(done_.num_answered).c_str(),
+                   done_.num_answered == 1 ? "prediction is" : "predictions are",
                    flags_.out.c_str(), skipped.c_str());
+    else
+      std::fprintf(out, "%s %s in %s%s\n", count_text(done_.num_answered).c_str(),
+                   plural(done_.num_answered, "prediction").c_str(), flags_.out.c_str(),
+                   skipped.c_str());
   }
 
  private:
@@ -111,7 +122,8 @@ class Predictor {
     about["--errors"] = Node::text(flags_.only_errors ? "given" : "");
     about["--records"] = Node::text(flags_.records);
     about["--routing"] = Node::text(routing_name(subject.route.routing));
-    if (is_ensemble(subject.route)) about["--routes"] = Node::text(std::to_string(subject.route.routes));
+    if (is_ensemble(subject.route))
+      about["--routes"] = Node::text(std::to_string(subject.route.routes));
     about["--route-seed"] = Node::text(std::to_string(subject.route.seed));
     return about;
   }
@@ -133,7 +145,8 @@ class Predictor {
     for (size_t i = 0; i < rows.size(); ++i) {
       const Example& example = data.examples[i];
       if (flags_.only_errors && !rows[i].is_wrong.value_or(false)) continue;
-      writer_->write(columns_.row(rows[i].own, example), table.source + ":" + std::to_string(example.line) + ": ");
+      writer_->write(columns_.row(rows[i].own, example),
+                     table.source + ":" + std::to_string(example.line) + ": ");
     }
     done_.num_answered += std::ssize(rows);
     done_.num_written = writer_->num_rows();

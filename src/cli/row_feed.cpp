@@ -17,7 +17,8 @@ namespace {
 
 constexpr int64_t kNamed = 5;  // rows left out that are told one by one
 
-const std::map<std::string, OnError> kOnError = {{"stop", OnError::kStop}, {"skip", OnError::kSkip}};
+const std::map<std::string, OnError> kOnError = {{"stop", OnError::kStop},
+                                                 {"skip", OnError::kSkip}};
 
 TableOptions options_of(const Task& task, OnError on_error) {
   TableOptions options = table_options(task);
@@ -31,15 +32,18 @@ void add_error_flags(CLI::App& command, RowFlags& flags) {
   command
       .add_option_function<std::string>(
           "--on-error", [&flags](const std::string& name) { flags.on_error = kOnError.at(name); },
-          "a row that cannot be read or encoded: stop (default) before anything is answered, or skip it, with a note")
+          "a row that cannot be read or encoded: stop (default) before anything is answered, or "
+          "skip it, with a note")
       ->check(CLI::IsMember({"stop", "skip"}));
   accept_standard_output(*command.add_option(
-      "--skipped", flags.skipped, "with --on-error skip: also write id, line and reason of every row left out (JSONL)"));
+      "--skipped", flags.skipped,
+      "with --on-error skip: also write id, line and reason of every row left out (JSONL)"));
 }
 
 void add_resume_flag(CLI::App& command, RowFlags& flags) {
   command.add_flag("--resume", flags.goes_on,
-                   "go on where the same command was cut: behind the rows that it had written; from the first row where it had none");
+                   "go on where the same command was cut: behind the rows that it had written; "
+                   "from the first row where it had none");
 }
 
 void check_skipped(const RowFlags& flags) {
@@ -53,7 +57,8 @@ RowFeed::RowFeed(Options options, const RowFlags& flags, const Task& task, Encod
     : options_(std::move(options)), flags_(flags), task_(task), encode_(std::move(encode)) {
   check_skipped(flags_);
   encode_({});  // a fault of the task is none of its rows
-  if (!graft::comes_in_pieces(options_.data)) file_.emplace(options_.data, options_of(task_, flags_.on_error));
+  if (!graft::comes_in_pieces(options_.data))
+    file_.emplace(options_.data, options_of(task_, flags_.on_error));
   if (!flags_.skipped.empty()) skipped_file_.emplace(flags_.skipped);
 }
 
@@ -61,13 +66,18 @@ bool RowFeed::lasts() const { return file_ && !named_descriptor(options_.data); 
 
 void RowFeed::check(const std::function<void(const Table&, const Dataset&)>& see) {
   if (!file_) return;
+  Progress progress("row read", num_rows(), 0, options_.verbosity);
   file_->for_each_window(options_.window, 0, [&](const Table& table) {
     std::vector<Fault> faults;
     const Dataset data = encode(table, faults);
     add_cut(data);
-    tell_faults(faults);
+    add_faults(faults);
     see(table, data);
+    const int64_t done = table.first_row + std::ssize(table.rows);
+    if (done < num_rows()) progress.update(done, "");
   });
+  progress.finish();
+  for (const std::string& reason : reasons_) tell_fault(reason);
   finish_notes(num_rows());
 }
 
@@ -79,7 +89,7 @@ void RowFeed::for_each(int64_t first, const std::function<void(const Window&)>& 
     num_read = table.first_row + std::ssize(table.rows);
     if (!file_) {
       add_cut(data);
-      tell_faults(faults);
+      add_faults(faults);
     }
     use({table, data, num_read});
   };
@@ -89,7 +99,9 @@ void RowFeed::for_each(int64_t first, const std::function<void(const Window&)>& 
 }
 
 std::string RowFeed::skipped_text() const {
-  return num_skipped_ == 0 ? "" : "; " + count_text(num_skipped_) + " " + plural(num_skipped_, "row") + " skipped";
+  return num_skipped_ == 0
+             ? ""
+             : "; " + count_text(num_skipped_) + " " + plural(num_skipped_, "row") + " skipped";
 }
 
 void RowFeed::for_each_piece(const std::function<void(const Table&)>& use) const {
@@ -144,31 +156,41 @@ void RowFeed::add_cut(const Dataset& data) {
 
 void RowFeed::tell_cut() {
   if (cut_.count() == num_cut_told_ || options_.cut_name.empty()) return;
-  std::fprintf(stderr, "graft: %s: %s\n", options_.cut_name.c_str(), message_text(cut_.message()).c_str());
+  std::fprintf(stderr, "graft: %s: %s\n", options_.cut_name.c_str(),
+               message_text(cut_.message()).c_str());
   num_cut_told_ = cut_.count();
 }
 
-void RowFeed::tell_faults(const std::vector<Fault>& faults) {
+void RowFeed::add_faults(const std::vector<Fault>& faults) {
   for (const Fault& fault : faults) {
-    if (first_reason_.empty()) first_reason_ = fault.reason;
-    if (++num_skipped_ <= kNamed) std::fprintf(stderr, "graft: skipped: %s\n", message_text(fault.reason).c_str());
+    if (++num_skipped_ <= kNamed) {
+      reasons_.push_back(fault.reason);
+      if (!file_) tell_fault(fault.reason);
+    }
     if (!skipped_file_) continue;
-    const Node line = Node::map({{"id", id_node(fault.row)},
-                                 {"line", fault.row.line > 0 ? Node::integer(fault.row.line) : Node::null()},
-                                 {"reason", Node::text(fault.reason)}});
+    const Node line = Node::map(
+        {{"id", id_node(fault.row)},
+         {"line", fault.row.line > 0 ? Node::integer(fault.row.line) : Node::null()},
+         {"reason", Node::text(fault.reason)}});
     skipped_file_->write(to_json(line, -1) + "\n");
   }
+}
+
+void RowFeed::tell_fault(const std::string& reason) const {
+  std::fprintf(stderr, "graft: skipped: %s\n", message_text(reason).c_str());
 }
 
 void RowFeed::finish_notes(int64_t num_rows) {
   tell_cut();
   if (num_skipped_ == num_rows) {
     throw InputError("--on-error skip: of " + count_text(num_rows) + " " + plural(num_rows, "row") +
-                     " none can be answered; the first: " + first_reason_);
+                     " none can be answered; the first: " + reasons_.front());
   }
   if (const int64_t more = num_skipped_ - kNamed; more > 0) {
-    std::fprintf(stderr, "graft: skipped: %s more %s; %s\n", count_text(more).c_str(), plural(more, "row").c_str(),
-                 skipped_file_ ? message_text("all are in " + flags_.skipped).c_str() : "--skipped FILE lists all");
+    std::fprintf(stderr, "graft: skipped: %s more %s; %s\n", count_text(more).c_str(),
+                 plural(more, "row").c_str(),
+                 skipped_file_ ? message_text("all are in " + flags_.skipped).c_str()
+                               : "--skipped FILE lists all");
   }
   if (skipped_file_) skipped_file_->finish();
 }

@@ -1,8 +1,10 @@
-// Rows that a command answers, window by window: read, encoded, and those that cannot be left out where the user wants that.
+// Rows that a command answers, window by window: read, encoded, and those that cannot be left out
+// where the user wants that.
 //
-// A regular file is read several times. First all its rows are encoded and forgotten, so that whatever is wrong with one of them is
-// told before anything is answered; then they are encoded once more, a window at a time. What comes in pieces (the standard input, a
-// pipe) is read once, and its faults are told as they come.
+// A regular file is read several times. First all its rows are encoded and forgotten, so that
+// whatever is wrong with one of them is told before anything is answered; then they are encoded
+// once more, a window at a time. What comes in pieces (the standard input, a pipe) is read once,
+// and its faults are told as they come.
 #pragma once
 
 #include <functional>
@@ -13,6 +15,7 @@
 #include "data/row_file.h"
 #include "data/row_writer.h"
 #include "infer/dataset.h"
+#include "train/progress.h"
 
 namespace CLI {
 class App;
@@ -28,7 +31,8 @@ struct RowFlags {
   bool goes_on = false;
 };
 
-// --on-error and --skipped of a command that reads rows, and --resume of one that also writes a row for each.
+// --on-error and --skipped of a command that reads rows, and --resume of one that also writes a row
+// for each.
 void add_error_flags(CLI::App& command, RowFlags& flags);
 void add_resume_flag(CLI::App& command, RowFlags& flags);
 // Throws InputError where --skipped is given and no row is left out.
@@ -44,11 +48,14 @@ class RowFeed {
   struct Options {
     std::string data;  // --data
     LabelUse use = LabelUse::kOptional;
-    int64_t window = 1024;            // rows that are encoded at once
-    std::string cut_name = "data";    // what notes on rows cut to max_length call it; empty: the caller tells them
+    int64_t window = 1024;  // rows that are encoded at once
+    // What notes on rows cut to max_length call the rows; empty: the caller tells them.
+    std::string cut_name = "data";
+    Verbosity verbosity = Verbosity::kQuiet;  // of check(), which may take a while
   };
 
-  // `encode` throws InputError where a row is wrong, and without rows where the task is. Reads a regular file through.
+  // `encode` throws InputError where a row is wrong, and without rows where the task is. Reads a
+  // regular file through.
   RowFeed(Options options, const RowFlags& flags, const Task& task, Encode encode);
 
   bool comes_in_pieces() const { return !file_; }
@@ -58,8 +65,9 @@ class RowFeed {
   int64_t num_rows() const { return file_ ? file_->num_rows() : 0; }
   int64_t num_skipped() const { return num_skipped_; }
 
-  // Encodes all rows of a regular file and tells which were cut or left out; `see` looks at what is left of each window. Does
-  // nothing with what comes in pieces. Throws InputError for the first row that cannot be answered, or with kSkip where none can.
+  // Encodes all rows of a regular file and tells which were cut or left out; `see` looks at what is
+  // left of each window. Does nothing with what comes in pieces. Throws InputError for the first
+  // row that cannot be answered, or with kSkip where none can.
   void check(const std::function<void(const Table&, const Dataset&)>& see);
 
   // The rows of a window that can be answered; `num_read` rows of the file end with it.
@@ -68,7 +76,8 @@ class RowFeed {
     Dataset& data;
     int64_t num_read;
   };
-  // From row `first` on, a multiple of the window. Requires: check(). Throws as check does, of what comes in pieces.
+  // From row `first` on, a multiple of the window. Requires: check(). Throws as check does, of what
+  // comes in pieces.
   void for_each(int64_t first, const std::function<void(const Window&)>& use);
 
   // "; 3 rows skipped", to end a summary with, or "".
@@ -86,7 +95,8 @@ class RowFeed {
   void for_each_piece(const std::function<void(const Table&)>& use) const;
   void add_cut(const Dataset& data);
   void tell_cut();
-  void tell_faults(const std::vector<Fault>& faults);
+  void add_faults(const std::vector<Fault>& faults);
+  void tell_fault(const std::string& reason) const;
   void finish_notes(int64_t num_rows);
 
   Options options_;
@@ -98,7 +108,7 @@ class RowFeed {
   std::optional<size_t> embedding_size_;
   CutRows cut_;
   int64_t num_cut_told_ = 0, num_skipped_ = 0;
-  std::string first_reason_;
+  std::vector<std::string> reasons_;  // of the first rows left out
 };
 
 }  // namespace graft

@@ -33,7 +33,8 @@ Node to_node(const RowOutput::State& state) {
 int64_t count_of(const Node& state, const char* name) {
   const Node* const node = state.find(name);
   int64_t count = 0;
-  if (node != nullptr) std::from_chars(node->scalar.data(), node->scalar.data() + node->scalar.size(), count);
+  if (node != nullptr)
+    std::from_chars(node->scalar.data(), node->scalar.data() + node->scalar.size(), count);
   return count;
 }
 
@@ -43,10 +44,12 @@ RowOutput::State state_of(const Node& node) {
 
 std::string content_digest(const Path& path) {
   const int descriptor = open_for_reading(path);
-  const std::unique_ptr<const int, void (*)(const int*)> closer(&descriptor, [](const int* file) { ::close(*file); });
+  const std::unique_ptr<const int, void (*)(const int*)> closer(
+      &descriptor, [](const int* file) { ::close(*file); });
   Sha256 hash;
   std::vector<char> buffer(size_t{1} << 20);
-  while (const size_t got = read_some(descriptor, buffer.data(), buffer.size(), 0, path)) hash.update({buffer.data(), got});
+  while (const size_t got = read_some(descriptor, buffer.data(), buffer.size(), 0, path))
+    hash.update({buffer.data(), got});
   return hash.digest();
 }
 
@@ -55,15 +58,16 @@ std::string content_mark(const Path& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return "";
   if (info.st_size <= kReadWhole) return content_digest(path);
-  return sha256(std::to_string(info.st_size) + " bytes of " + std::to_string(info.st_mtim.tv_sec) + "." +
-                std::to_string(info.st_mtim.tv_nsec));
+  return sha256(std::to_string(info.st_size) + " bytes of " + std::to_string(info.st_mtim.tv_sec) +
+                "." + std::to_string(info.st_mtim.tv_nsec));
 }
 
 // Of several files: their names with what is in them, in order.
 std::string marks_of(const Path& folder, std::vector<std::string> names) {
   std::sort(names.begin(), names.end());
   Sha256 all;
-  for (const std::string& name : names) all.update(name + "\n" + content_mark(folder / name) + "\n");
+  for (const std::string& name : names)
+    all.update(name + "\n" + content_mark(folder / name) + "\n");
   return all.digest();
 }
 
@@ -73,7 +77,8 @@ std::string model_mark(const std::string& model) {
   const std::vector<std::string> read = {".json", ".safetensors", ".model", ".txt"};
   std::vector<std::string> names;
   for (const fs::directory_entry& entry : fs::directory_iterator(model)) {
-    const bool is_read = std::find(read.begin(), read.end(), entry.path().extension().string()) != read.end();
+    const bool is_read =
+        std::find(read.begin(), read.end(), entry.path().extension().string()) != read.end();
     if (is_read && entry.is_regular_file()) names.push_back(entry.path().filename().string());
   }
   return marks_of(model, std::move(names));
@@ -87,32 +92,41 @@ std::string adapter_mark(const std::string& adapter) {
 
 Node about_answers(const AnswerSources& sources) {
   const auto number = [](int64_t value) { return Node::text(std::to_string(value)); };
-  return Node::map({{"the version of graft", Node::text(kVersionText)},
-                    {"what --model names", Node::text(model_mark(sources.model))},
-                    {"what --adapter names", Node::text(adapter_mark(sources.adapter))},
-                    {"the content of --data", Node::text(content_digest(sources.data))},
-                    {"the task", Node::text(sha256(to_json(task_to_node(*sources.task), -1)))},
-                    {"--precision", Node::text(sources.precision == Precision::kFloat32 ? "fp32" : "bf16")},
-                    {"--max-length", number(sources.max_length)},
-                    {"--threads", number(at::get_num_threads())},  // sums are made in another order by another count
-                    {"--format", Node::text(word_of(kTableFormats, sources.format))},
-                    {"--on-error", Node::text(on_error_name(sources.on_error))}});
+  return Node::map(
+      {{"the version of graft", Node::text(kVersionText)},
+       {"what --model names", Node::text(model_mark(sources.model))},
+       {"what --adapter names", Node::text(adapter_mark(sources.adapter))},
+       {"the content of --data", Node::text(content_digest(sources.data))},
+       {"the task", Node::text(sha256(to_json(task_to_node(*sources.task), -1)))},
+       {"--precision", Node::text(sources.precision == Precision::kFloat32 ? "fp32" : "bf16")},
+       {"--max-length", number(sources.max_length)},
+       {"--threads",
+        number(at::get_num_threads())},  // sums are made in another order by another count
+       {"--format", Node::text(word_of(kTableFormats, sources.format))},
+       {"--on-error", Node::text(on_error_name(sources.on_error))}});
 }
 
-std::string list_text(const std::vector<std::string>& values) { return values.empty() ? "" : to_json(Node::texts(values), -1); }
+std::string list_text(const std::vector<std::string>& values) {
+  return values.empty() ? "" : to_json(Node::texts(values), -1);
+}
 
 void check_resumable(const std::vector<std::string>& outputs, const std::string& data) {
   for (const std::string& out : outputs) {
     if (!out.empty() && takes_bytes_at_once(out))
-      throw InputError("--resume: " + named(out) + " keeps nothing to go on with; write to a file, or leave --resume out");
+      throw InputError("--resume: " + named(out) +
+                       " keeps nothing to go on with; write to a file, or leave --resume out");
   }
   if (comes_in_pieces(data) || named_descriptor(data))
-    throw InputError("--resume: the rows of --data " + named(data) + " came once and are gone; name a file, or leave --resume out");
+    throw InputError("--resume: the rows of --data " + named(data) +
+                     " came once and are gone; name a file, or leave --resume out");
 }
 
-RowOutput::RowOutput(std::vector<std::string> paths, bool can_go_on, bool goes_on, const std::function<Node()>& about)
+RowOutput::RowOutput(std::vector<std::string> paths, bool can_go_on, bool goes_on,
+                     const std::function<Node()>& about)
     : paths_(std::move(paths)) {
-  can_go_on = can_go_on && std::none_of(paths_.begin(), paths_.end(), [](const std::string& path) { return takes_bytes_at_once(path); });
+  can_go_on = can_go_on && std::none_of(paths_.begin(), paths_.end(), [](const std::string& path) {
+                return takes_bytes_at_once(path);
+              });
   if (!can_go_on) {
     for (const std::string& path : paths_) plain_.push_back(std::make_unique<OutputFile>(path));
     return;
@@ -121,9 +135,12 @@ RowOutput::RowOutput(std::vector<std::string> paths, bool can_go_on, bool goes_o
   const auto start = goes_on ? KeptFiles::Start::kGoOn : KeptFiles::Start::kAnew;
   kept_.emplace(std::vector<Path>(paths_.begin(), paths_.end()), about(), start);
   if (kept_->state()) state_ = state_of(*kept_->state());
-  if (goes_on && !state_) std::fprintf(stderr, "graft: --resume: nothing of %s is there; beginning with the first row\n", named(paths_.front()).c_str());
+  if (goes_on && !state_)
+    std::fprintf(stderr, "graft: --resume: nothing of %s is there; beginning with the first row\n",
+                 named(paths_.front()).c_str());
   if (!goes_on && is_there)
-    std::fprintf(stderr, "graft: %s was begun before and cut; beginning anew, without --resume\n", named(paths_.front()).c_str());
+    std::fprintf(stderr, "graft: %s was begun before and cut; beginning anew, without --resume\n",
+                 named(paths_.front()).c_str());
 }
 
 OutputFile& RowOutput::file(size_t index) { return kept_ ? kept_->file(index) : *plain_[index]; }
@@ -146,8 +163,9 @@ void RowOutput::guard(const std::function<void()>& f) {
     throw;
   } catch (const IoError& error) {
     if (!kept_ || !state_) throw;
-    throw IoError(std::string(error.what()) + "\n  the answers to " + count_text(state_->num_read) + " " +
-                  plural(state_->num_read, "row") + " are kept; the same command with --resume goes on behind them");
+    throw IoError(std::string(error.what()) + "\n  the answers to " + count_text(state_->num_read) +
+                  " " + plural(state_->num_read, "row") +
+                  " are kept; the same command with --resume goes on behind them");
   }
 }
 

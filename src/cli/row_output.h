@@ -1,6 +1,6 @@
-// The files that a command writes rows to, a window of its input after the other: kept when the command is cut, so that --resume
-// goes on behind the last window (base/kept_files.h). What takes bytes as they come, or is made of rows that come in pieces, is
-// written the plain way.
+// The files that a command writes rows to, a window of its input after the other: kept when the
+// command is cut, so that --resume goes on behind the last window (base/kept_files.h). What takes
+// bytes as they come, or is made of rows that come in pieces, is written the plain way.
 #pragma once
 
 #include <functional>
@@ -22,9 +22,11 @@ class RowOutput {
     int64_t num_read = 0, num_answered = 0, num_written = 0;
   };
 
-  // `paths`: as flags give them, the first being --out. `can_go_on`: a later process finds the same rows. `about`: what the bytes
-  // depend on, asked for where they are kept. Throws InputError for --resume where nothing can be kept, and what KeptFiles throws.
-  RowOutput(std::vector<std::string> paths, bool can_go_on, bool goes_on, const std::function<Node()>& about);
+  // `paths`: as flags give them, the first being --out. `can_go_on`: a later process finds the same
+  // rows. `goes_on`: --resume (check_resumable). `about`: what the bytes depend on, asked for where
+  // they are kept. Throws what KeptFiles throws.
+  RowOutput(std::vector<std::string> paths, bool can_go_on, bool goes_on,
+            const std::function<Node()>& about);
 
   OutputFile& file(size_t index);
   // Of an earlier process; nothing at the beginning.
@@ -36,7 +38,8 @@ class RowOutput {
   // Puts the files in their places.
   void finish(const State& state);
 
-  // Runs `f`, which writes. Of an error it tells what is kept, and after an InputError, which other input mends, nothing is.
+  // Runs `f`, which writes. Of an error it tells what is kept, and after an InputError, which other
+  // input mends, nothing is.
   void guard(const std::function<void()>& f);
 
  private:
@@ -46,7 +49,8 @@ class RowOutput {
   std::optional<State> state_;
 };
 
-// Throws InputError where --resume cannot be served: one of `outputs` takes bytes as they come, or `data` comes in pieces.
+// Throws InputError where --resume cannot be served: one of `outputs` takes bytes as they come, or
+// `data` comes in pieces.
 void check_resumable(const std::vector<std::string>& outputs, const std::string& data);
 
 // What answers of every kind depend on.
@@ -59,8 +63,8 @@ struct AnswerSources {
   OnError on_error = OnError::kStop;
 };
 
-// As texts to compare, by the names of their flags: of a file its content, of one above 64 MiB its size and time, but of --data
-// always its content.
+// As texts to compare, by the names of their flags: of a file its content, of one above 64 MiB its
+// size and time, but of --data always its content.
 Node about_answers(const AnswerSources& sources);
 // Of a flag with several values, for the same purpose.
 std::string list_text(const std::vector<std::string>& values);

@@ -110,6 +110,13 @@ ModelConfig read_model_config(const Node& document, const std::string& source) {
   return read_config(model->scalar, ignored);
 }
 
+// Whether the task is answered by a head, as far as the document says.
+bool is_answered_by_head(const Node& document) {
+  const Node* task = document.find("task");
+  return task != nullptr && task->kind == Node::Kind::kScalar &&
+         !load_task(task->scalar, share_dir() / "tasks").is_answered_in_words();
+}
+
 RunConfig resolve(const TrainFlags& flags) {
   const std::string source = flags.config.empty() ? "command line" : flags.config;
   Node document = flags.config.empty() ? Node::map() : read_run_file(flags.config);
@@ -138,13 +145,15 @@ RunConfig resolve(const TrainFlags& flags) {
       flags.adapter.empty() && document.find("adapter_name") != nullptr;  // a resolved run.yaml says what it was
   if (!is_named) document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
   const ModelConfig config = read_model_config(document, source);
-  for (const std::string& note : apply_settings(flags.settings, {config, Sites(config)}, preset.source, preset.definition, document)) {
+  const Sites sites(config);
+  const EditTarget target{config, sites, is_answered_by_head(document)};
+  for (const std::string& note : apply_settings(flags.settings, target, preset.source, preset.definition, document)) {
     if (!flags.is_quiet) std::fprintf(stderr, "note: %s\n", note.c_str());
   }
   if (const Node* edits =
           preset.definition.find("edits")) {  // written out with every default, so that the run does not depend on them
     preset.definition["edits"] =
-        Adapter(Node::map({{"edits", *edits}}), preset.source, {config, Sites(config)}, std::nullopt).describe()["edits"];
+        Adapter(Node::map({{"edits", *edits}}), preset.source, target, std::nullopt).describe()["edits"];
   }
   if (const Node* dropout = document.find("dropout"); dropout != nullptr && dropout->kind == Node::Kind::kScalar) {
     Node& head = section_of(preset.definition, "head", preset.source);

@@ -99,6 +99,7 @@ std::optional<Table> RowStream::next() {
       }
       if (is_packed_ || is_gzip(text_)) text_ = gunzip(text_, path_.string(), kMostUnpacked);
       is_packed_ = false;
+      search_ = {};
     }
     if (is_at_end_) {
       const bool is_one_column = format_ != TableFormat::kJsonl && options_.columns.size() == 1;  // there a blank line is a row

@@ -13,8 +13,8 @@ using at::Tensor;
 namespace {
 
 // With a head the trunk is a classifier's: there is no layer over the vocabulary to train, which nothing would read.
-ModelConfig config_under(const std::optional<Task>& task, ModelConfig config) {
-  if (task && !task->is_answered_in_words()) config.is_classifier = true;
+ModelConfig config_under(bool has_head, ModelConfig config) {
+  if (has_head) config.is_classifier = true;
   return config;
 }
 
@@ -22,8 +22,9 @@ ModelConfig config_under(const std::optional<Task>& task, ModelConfig config) {
 
 Adapter::Adapter(const Node& definition, const std::string& source, const EditTarget& given, const std::optional<Task>& task)
     : task_(task) {
-  const ModelConfig config = config_under(task, given.config);
-  const EditTarget target{config, given.sites};
+  const bool has_head = given.has_head || (task && !task->is_answered_in_words());
+  const ModelConfig config = config_under(has_head, given.config);
+  const EditTarget target{config, given.sites, has_head};
   Options options(definition, source);
   const Node* edits = options.raw("edits");
   if (edits != nullptr && edits->kind != Node::Kind::kList && edits->kind != Node::Kind::kNull)

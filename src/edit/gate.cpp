@@ -12,7 +12,7 @@
 //                    follow too
 //       auto      mean, but where the rows are a decoder's causal_mean, around a prefix (one weight for all rows) prompt_mean
 // In a decoder the first two would show a token those that it is to predict (published implementations do); they are refused
-// there.
+// there, but for a task with a head, which predicts no tokens.
 // Departs: the released code counts padding, so the value depends on the batch's shape; the mean over tokens is the default here.
 // A prefix whose rows are scaled to zero still draws attention (its logits are 0, not -inf); prefix_logits: log adds log g to
 // them.
@@ -88,7 +88,7 @@ GatePooling::GatePooling(Options& options, const Choice& choice, const EditTarge
     const bool is_of_decoder = holds_decoder_rows(site, target.config);
     const Kind kind = choice.kind.value_or(is_of_decoder ? of_decoder : Kind::kMean);
     kinds_[site.index] = kind;
-    if (is_of_decoder && sees_whole_text(kind) && refused == nullptr) refused = &site;
+    if (is_of_decoder && !target.has_head && sees_whole_text(kind) && refused == nullptr) refused = &site;
     if (is_of_decoder || !target.config.has_decoder()) reads_ = std::max(reads_, reads_of(kind));
   }
   if (refused != nullptr) {

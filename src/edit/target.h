@@ -16,6 +16,7 @@ namespace graft {
 struct EditTarget {
   const ModelConfig& config;
   const Sites& sites;
+  bool has_head = false;  // the task is answered by a head: no row predicts the token after it
 };
 
 // The options `sites` and `layers`, and the sites of the target that they choose.

@@ -11,7 +11,8 @@ TEST(Sha256, PiecesMakeTheWhole) {
   for (size_t length = 0; length <= text.size(); ++length) {
     for (const size_t piece : std::initializer_list<size_t>{1, 7, 55, 63, 64, 65, 128}) {
       Sha256 hash;
-      for (size_t at = 0; at < length; at += piece) hash.update(std::string_view(text).substr(at, std::min(piece, length - at)));
+      for (size_t at = 0; at < length; at += piece)
+        hash.update(std::string_view(text).substr(at, std::min(piece, length - at)));
       ASSERT_EQ(hash.digest(), sha256(text.substr(0, length))) << length << " bytes by " << piece;
     }
   }

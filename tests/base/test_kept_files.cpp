@@ -13,13 +13,16 @@ using testing::expect_message;
 using testing::TempFolder;
 using Start = KeptFiles::Start;
 
-const Node kAbout = Node::map({{"--precision", Node::text("fp32")}, {"--columns", Node::text("")}, {"the data", Node::text(std::string(64, 'a'))}});
+const Node kAbout = Node::map({{"--precision", Node::text("fp32")},
+                               {"--columns", Node::text("")},
+                               {"the data", Node::text(std::string(64, 'a'))}});
 
 Node state(int64_t rows) { return Node::map({{"rows", Node::integer(rows)}}); }
 
 std::vector<std::string> names_in(const Path& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -39,7 +42,8 @@ void begin(const TempFolder& folder) {
 TEST(KeptFiles, GoOnBehindTheLastCommit) {
   const TempFolder folder;
   begin(folder);
-  EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{".x.partial", ".x.progress", ".y.partial"}));
+  EXPECT_EQ(names_in(folder.path()),
+            (std::vector<std::string>{".x.partial", ".x.progress", ".y.partial"}));
   EXPECT_TRUE(has_kept_part(folder / "x"));
   KeptFiles files({folder / "x", folder / "y"}, kAbout, Start::kGoOn);
   ASSERT_TRUE(files.state());
@@ -79,7 +83,8 @@ TEST(KeptFiles, WithNothingThereTheyBegin) {
   EXPECT_FALSE(files.is_finished());
 }
 
-// The process ended between the last commit and the removal of the progress file, at each moment of it.
+// The process ended between the last commit and the removal of the progress file, at each moment of
+// it.
 TEST(KeptFiles, FilesOfAFinishedJobFindTheirPlaces) {
   for (const bool y_is_in_place : {false, true}) {
     for (const bool x_is_in_place : {false, true}) {
@@ -88,7 +93,8 @@ TEST(KeptFiles, FilesOfAFinishedJobFindTheirPlaces) {
       begin(folder);
       const std::string progress = read_file(folder / ".x.progress");
       const size_t last = progress.rfind("false");
-      write_file_atomically(folder / ".x.progress", progress.substr(0, last) + "true" + progress.substr(last + 5));
+      write_file_atomically(folder / ".x.progress",
+                            progress.substr(0, last) + "true" + progress.substr(last + 5));
       std::filesystem::resize_file(folder / ".x.partial", 8);
       if (y_is_in_place) std::filesystem::rename(folder / ".y.partial", folder / "y");
       if (x_is_in_place) std::filesystem::rename(folder / ".x.partial", folder / "x");
@@ -109,10 +115,14 @@ TEST(KeptFiles, NameWhatDiffers) {
   other["--precision"] = Node::text("bf16");
   other["--columns"] = Node::text("id");
   other["the data"] = Node::text(std::string(64, 'b'));
-  expect_message<InputError>([&] { KeptFiles({folder / "x", folder / "y"}, other, Start::kGoOn); },
-                             "--resume: '" + (folder / "x").string() +
-                                 "' was begun otherwise: --precision was fp32, now bf16, --columns was not given, now id and the "
-                                 "data has changed; give what it was begun with, or leave --resume out to begin anew");
+  expect_message<InputError>(
+      [&] {
+        KeptFiles({folder / "x", folder / "y"}, other, Start::kGoOn);
+      },
+      "--resume: '" + (folder / "x").string() +
+          "' was begun otherwise: --precision was fp32, now bf16, --columns was not given, now id "
+          "and the "
+          "data has changed; give what it was begun with, or leave --resume out to begin anew");
   EXPECT_EQ(names_in(folder.path()).size(), 3U) << "a later process may still go on";
 }
 
@@ -120,7 +130,9 @@ TEST(KeptFiles, ProgressThatIsCut) {
   const TempFolder folder;
   begin(folder);
   const std::string progress = read_file(folder / ".x.progress");
-  write_file_atomically(folder / ".x.progress", progress.substr(0, progress.size() - 1));  // without the end of its last line
+  write_file_atomically(
+      folder / ".x.progress",
+      progress.substr(0, progress.size() - 1));  // without the end of its last line
   KeptFiles files({folder / "x", folder / "y"}, kAbout, Start::kGoOn);
   EXPECT_EQ(*files.state(), state(1));
   files.file(0).write("more");
@@ -132,8 +144,11 @@ TEST(KeptFiles, APartThatLostBytes) {
   const TempFolder folder;
   begin(folder);
   std::filesystem::resize_file(folder / ".x.partial", 5);
-  expect_message<InputError>([&] { KeptFiles({folder / "x", folder / "y"}, kAbout, Start::kGoOn); },
-                             ".x.partial': expected at least 8 bytes, found 5; begin anew");
+  expect_message<InputError>(
+      [&] {
+        KeptFiles({folder / "x", folder / "y"}, kAbout, Start::kGoOn);
+      },
+      ".x.partial': expected at least 8 bytes, found 5; begin anew");
 }
 
 TEST(KeptFiles, OneProcessAtATime) {
@@ -142,7 +157,8 @@ TEST(KeptFiles, OneProcessAtATime) {
   first.file(0).write("a");
   first.commit(state(1));
   for (const Start start : {Start::kAnew, Start::kGoOn})
-    expect_message<InputError>([&] { KeptFiles({folder / "x"}, kAbout, start); }, "x': another process is writing it; wait for it, or stop it first");
+    expect_message<InputError>([&] { KeptFiles({folder / "x"}, kAbout, start); },
+                               "x': another process is writing it; wait for it, or stop it first");
   first.file(0).write("b");
   first.finish(state(2));
   EXPECT_EQ(read_file(folder / "x"), "ab");
@@ -163,7 +179,8 @@ TEST(KeptFiles, ADiskThatIsFull) {
   files.finish(state(2));
   EXPECT_EQ(read_file(folder / "x"), "one two");
   fail_writes_after(2);
-  expect_message<IoError>([&] { KeptFiles({folder / "z"}, kAbout, Start::kAnew); }, "No space left");
+  expect_message<IoError>([&] { KeptFiles({folder / "z"}, kAbout, Start::kAnew); },
+                          "No space left");
   fail_writes_after(-1);
   EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"x"});
 }

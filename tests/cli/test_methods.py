@@ -11,6 +11,7 @@ import tempfile
 
 import support
 from support import run
+from test_generate import make_decoder
 
 PRESETS = sorted(path.stem for path in (support.SOURCE / "presets").glob("*.yaml"))
 # Tiny models have 32 columns, 12 tokens a row and two layers.
@@ -93,6 +94,21 @@ class Methods(support.Case):
                 flag, *settings = head["Change"].split()
                 self.assertEqual(flag, "--set")
                 self.train(f"changed-{preset}", preset, ["max_steps=1", "max_length=16", *settings])
+
+    def test_a_gate_over_a_whole_text_is_for_decoders_under_a_head(self):
+        make_decoder(self.root / "gpt2")
+        (self.dir / "gate.yaml").write_text("edits:\n  - gate: {pool: mean}\n    of: {lora: {}}\n")
+        (self.dir / "words.yaml").write_text("name: words\nkind: generation\nprompt: text\ntarget: label\nmetrics: [perplexity]\n")
+        command = ["train", "--model", "gpt2", "--data", "data", "--adapter", self.dir / "gate.yaml", "--out", self.dir / "run", "--threads", 1, "--quiet", "--set", "max_steps=3",
+                   "adapter.rank=2", "--task"]
+        self.assert_refused(run(*command, self.dir / "words.yaml", cwd=self.root), 2, "/edits/0/gate/pool", "a decoder's token would see those that it is to predict")
+        self.ok(*command, "text:bad,good")
+        self.ok("predict", "--model", "gpt2", "--adapter", self.dir / "run/adapter", "--data", "data/dev.tsv", "--out", self.dir / "p.jsonl", "--threads", 1, "--quiet",
+                "--records", self.dir / "r.jsonl")
+        self.assertEqual(json.loads((self.dir / "run/adapter/adapter.json").read_text())["edits"][0]["gate"]["pool"], "mean")
+        plan = ["plan", "--model", "gpt2", "--adapter", self.dir / "gate.yaml", "--no-timing", "--set", "adapter.rank=2"]
+        self.ok(*plan, "--task", "text:bad,good")
+        self.assert_refused(run(*plan, cwd=self.root), 2, "/edits/0/gate/pool")
 
     def test_two_passes_give_the_same_bytes_again(self):
         whole = self.train("whole", "adamix", ["dropout=0.1", "checkpoint_every=2 steps"])

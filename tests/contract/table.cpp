@@ -57,7 +57,7 @@ int64_t bottleneck(int64_t width, int64_t narrow) { return 2 * width * narrow + 
 int64_t lora_at(int64_t in, int64_t out, int64_t rank) { return rank * (in + out); }
 
 std::string shows_targets(const ModelConfig& c) {
-  return c.has_decoder() ? "by a mean over a whole text a decoder's token would see those that it is to predict" : "";
+  return c.has_decoder() && !c.is_classifier ? "by a mean over a whole text a decoder's token would see those that it is to predict" : "";
 }
 std::string has_no_biases(const ModelConfig& c) {
   return !c.has_attention_bias && !has_norm_bias(c) ? "models have no biases to train" : "";

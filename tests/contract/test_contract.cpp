@@ -300,8 +300,8 @@ TEST_P(Contract, SameSeedSameBits) {
   EXPECT_EQ(first.loss, second.loss);
   expect_all_bits(second.gradients, first.gradients, "gradients");
   EXPECT_NE(first.loss, other.loss);
-  expect_all_bits(Rig(rig.model, GetParam().adapter(), std::nullopt, 3).tensors,
-                  Rig(rig.model, GetParam().adapter(), std::nullopt, 3).tensors, "initial values");
+  expect_all_bits(Rig(rig.model, GetParam().adapter(), rig.adapter->task(), 3).tensors,
+                  Rig(rig.model, GetParam().adapter(), rig.adapter->task(), 3).tensors, "initial values");
 }
 
 // A classifier learns eight labels by heart; a decoder's, which is one linear layer, needs most of the steps. A decoder without a

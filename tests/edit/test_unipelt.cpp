@@ -475,6 +475,29 @@ TEST(Prompt, OfWordsIsATextWithTheseWordsBeforeIt) {
   }
 }
 
+// No row of a classifier predicts the token after it: nothing is shown too early.
+TEST(Definitions, AMeanOverAWholeTextIsForDecodersUnderAHead) {
+  Task words = class_task(2);
+  words.kind = TaskKind::kChoice;
+  words.choice.emplace();
+  ModelConfig config = parse_config(tiny_config("gpt2"), "gpt2");
+  const Sites sites(config);
+  for (const std::string pool : {"mean", "mean_all"}) {
+    const Node definition = yaml("{edits: [{gate: {pool: " + pool + "}, of: {lora: {}}}]}");
+    const Adapter adapter(definition, "test", {config, sites}, class_task(2));
+    EXPECT_NE(to_json(adapter.describe()).find("\"pool\": \"" + pool + "\""), std::string::npos) << to_json(adapter.describe());
+    EXPECT_NO_THROW(Adapter(definition, "test", {config, sites, true}, std::nullopt)) << "its task is not known yet";
+    for (const bool is_of_classifier : {false, true}) {  // a classifier's folder may be asked to answer in words, too
+      config.is_classifier = is_of_classifier;
+      for (const std::optional<Task>& task : {std::optional<Task>(), std::optional<Task>(words)}) {
+        expect_message<InputError>([&] { Adapter(definition, "test", {config, sites}, task); },
+                                   "a decoder's token would see those that it is to predict (at dec.0.attn.q)");
+      }
+    }
+    config.is_classifier = false;
+  }
+}
+
 TEST(Definitions, OfGatesPrefixesAndPromptsAreRefusedEachByItsPlace) {
   const struct {
     const char *definition, *message;
