@@ -142,7 +142,8 @@ def decoding(args):
         folder = pathlib.Path(name)
         data = write_rows(args, 2 * BATCH, folder)["random"]
         import string
-        prompt = (ROOT / "tasks/gsm8k.yaml").read_text().split('prompt: "')[1].split('"\n')[0].encode().decode("unicode_escape")
+        quoted = (ROOT / "tasks/gsm8k.yaml").read_text().split('prompt: "')[1].split('"\n')[0]
+        prompt = re.sub(r"\\\n *", "", quoted).encode().decode("unicode_escape")   # a backslash joins two lines
         prompts = [string.Formatter().vformat(prompt, (), row) for row in json.loads(data.read_text())]
         for count in (1, 16):
             sides = {}
