@@ -41,7 +41,7 @@ std::string limits_text(IntegerLimits limits);
 std::string limits_text(NumberLimits limits);
 
 struct OptionHelp {
-  OptionHelp(const char* meaning, const char* usual = nullptr) : meaning(meaning), usual(usual) {}
+  OptionHelp(const char* says, const char* shown = nullptr) : meaning(says), usual(shown) {}
 
   const char* meaning;
   // What a table shows for the default, where that depends on the model or on other options.

@@ -21,7 +21,7 @@ constexpr Name<bool> kPoolers[] = {{false, "frozen"}, {true, "trained"}};  // tr
 void HeadOptions::visit(OptionVisitor& v) {
   if (has_pooler)
     v.choice("pooler", trains_pooler, kPoolers,
-             "the model's pooler as it is, or trained (BERT only)");
+             "the model's pooler as it is, or trained; where the head reads one");
   v.number("dropout", dropout, {0, 0.99}, {"before the last layer of the head", "the model's"});
 }
 

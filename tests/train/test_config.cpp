@@ -211,7 +211,7 @@ TEST(RunConfig, ListsEverySettingWithItsDefault) {
     EXPECT_EQ(found->scalar, row.usual) << row.name;
     ++compared;
   }
-  EXPECT_EQ(compared, 49);
+  EXPECT_EQ(compared, 52);
 }
 
 }  // namespace
