@@ -64,7 +64,8 @@ Adapter::Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std
 }
 
 void Adapter::add_part(std::unique_ptr<Edit> edit, const std::string& kind) {
-  Part& part = parts_.emplace_back(Part{std::to_string(parts_.size()) + "." + kind + "/", std::move(edit), {}});
+  Part& part = parts_.emplace_back(
+      Part{std::to_string(parts_.size()) + "." + kind + "/", std::move(edit), {}});
   for (const ParamSpec& param : part.spec().params) part.names.push_back(part.path + param.name);
 }
 
@@ -137,16 +138,16 @@ TensorList listed(const std::vector<std::string>& names, const NamedTensors& sto
   return out;
 }
 
-void name(const TensorList& values, const std::vector<std::string>& names, NamedTensors& out) {
-  for (ParamId id{0}; static_cast<size_t>(id.number) < names.size(); ++id.number)
-    out[names[static_cast<size_t>(id.number)]] = values[id];
+void put_named(const TensorList& values, const std::vector<std::string>& names, NamedTensors& out) {
+  for (size_t i = 0; i < names.size(); ++i) out[names[i]] = values[param_at(i)];
 }
 
 }  // namespace
 
 std::vector<ParamSpec> Adapter::params() const {
   std::vector<ParamSpec> out;
-  const auto add = [&](const std::vector<ParamSpec>& params, const std::vector<std::string>& names) {
+  const auto add = [&](const std::vector<ParamSpec>& params,
+                       const std::vector<std::string>& names) {
     for (size_t i = 0; i < params.size(); ++i) out.emplace_back(params[i]).name = names[i];
   };
   for (const Part& part : parts_) add(part.spec().params, part.names);
@@ -156,8 +157,9 @@ std::vector<ParamSpec> Adapter::params() const {
 
 NamedTensors Adapter::init(const Weights& weights, RandomKey key) const {
   NamedTensors out;
-  for (const Part& part : parts_) name(part.edit->init(weights, key.with(part.path)), part.names, out);
-  if (head_) name(head_->init(weights, key.with(kHeadPath)), head_names_, out);
+  for (const Part& part : parts_)
+    put_named(part.edit->init(weights, key.with(part.path)), part.names, out);
+  if (head_) put_named(head_->init(weights, key.with(kHeadPath)), head_names_, out);
   for (const ParamSpec& param : params()) {
     ensure(out.at(param.name).sizes() == at::IntArrayRef(param.shape), "initial value of the declared shape: " + param.name);
     if (param.role == Role::kTrained) out.at(param.name).requires_grad_(true);
@@ -165,15 +167,20 @@ NamedTensors Adapter::init(const Weights& weights, RandomKey key) const {
   return out;
 }
 
-TensorList Adapter::stored_of(size_t part, const NamedTensors& stored) const { return listed(parts_[part].names, stored); }
+TensorList Adapter::stored_of(size_t part, const NamedTensors& stored) const {
+  return listed(parts_[part].names, stored);
+}
 
-AdapterTensors Adapter::derive(const NamedTensors& stored, const Weights& weights, Experts experts) const {
+AdapterTensors Adapter::derive(const NamedTensors& stored, const Weights& weights,
+                               Experts experts) const {
   AdapterTensors out;
   for (size_t i = 0; i < parts_.size(); ++i) {
     const TensorList own = stored_of(i, stored);
     out.parts.push_back(parts_[i].edit->derive(Params(own), weights, experts));
   }
-  if (head_) out.head = listed(head_names_, stored);  // the head computes in float32 whatever the trunk's dtype
+  if (head_)
+    out.head =
+        listed(head_names_, stored);  // the head computes in float32 whatever the trunk's dtype
   return out;
 }
 

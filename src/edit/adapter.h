@@ -46,12 +46,14 @@ class Adapter {
   const std::optional<Task>& task() const { return task_; }
   Node describe() const;  // {edits, head}, every default filled in
 
-  std::vector<ParamSpec> params() const;                           // names with their paths; of all parts, then of the head
+  std::vector<ParamSpec> params() const;  // names with their paths; of all parts, then of the head
   NamedTensors init(const Weights& weights, RandomKey key) const;  // float32 leaves, by stored name
   TensorList stored_of(size_t part, const NamedTensors& stored) const;
-  AdapterTensors derive(const NamedTensors& stored, const Weights& weights, Experts experts = Experts::kMerged) const;
+  AdapterTensors derive(const NamedTensors& stored, const Weights& weights,
+                        Experts experts = Experts::kMerged) const;
   RowLayout layout() const;                                                      // rows that its edits need beside the tokens
-  Weights rewritten(const AdapterTensors& derived, const Weights& weights) const;  // with the edits that rewrite in every step
+  Weights rewritten(const AdapterTensors& derived,
+                    const Weights& weights) const;  // with the edits that rewrite in every step
   bool acts_in_forward() const;          // some part changes activations
   bool changes(const Site& site) const;  // some part acts at it
   bool rewrites_trunk() const;           // some part replaces the trunk's tensors in every step

@@ -73,7 +73,8 @@ class Affine final : public Edit {
       const Tensor scale = derived[scale_id];  // [out]
       change.mul = is_plain ? scale : 1.0 + weighted_vector(scale - 1.0, weight);
     }
-    if (options_.has_shift) change.add = is_plain ? derived[shift_id] : weighted_vector(derived[shift_id], weight);
+    if (options_.has_shift)
+      change.add = is_plain ? derived[shift_id] : weighted_vector(derived[shift_id], weight);
     return change;
   }
 
@@ -104,7 +105,8 @@ class Affine final : public Edit {
       const TensorId bias = bias_of(layer);
       const auto [scale_id, shift_id] = vectors_.at(site);
       Tensor& weight = current(weight_of(layer));
-      if (is_before && options_.has_shift) current(bias) = current(bias) + at::mv(weight, derived[shift_id]);
+      if (is_before && options_.has_shift)
+        current(bias) = current(bias) + at::mv(weight, derived[shift_id]);
       if (options_.has_scale) {
         const Tensor scale = derived[scale_id];
         weight = weight * scale.unsqueeze(is_before ? 0 : 1);
@@ -125,7 +127,8 @@ class Affine final : public Edit {
                           : is_ffn_layer(layer)          ? config_.has_ffn_bias
                           : is_attention_output(layer)   ? config_.has_attention_output_bias
                                                          : config_.has_attention_bias;
-    return !options_.has_shift || (has_bias && !(config_.has_gated_ffn && site.part == Part::kFfnAct));
+    return !options_.has_shift ||
+           (has_bias && !(config_.has_gated_ffn && site.part == Part::kFfnAct));
   }
 
   // The layer whose weights hold what is done at a linear or activation site.

@@ -115,7 +115,8 @@ struct BottleneckOptions {
 // Normal, redrawn beyond two deviations.
 Initial truncated_normal(double deviation) {
   return [deviation](const ParamSpec& param, const Weights&, RandomKey key) {
-    return at::erfinv(uniform_tensor(param.shape, std::erf(std::sqrt(2.0)), key)) * (std::sqrt(2.0) * deviation);
+    return at::erfinv(uniform_tensor(param.shape, std::erf(std::sqrt(2.0)), key)) *
+           (std::sqrt(2.0) * deviation);
   };
 }
 
@@ -145,13 +146,16 @@ class Bottleneck final : public Edit {
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context&) const override {
     const Network& own = networks_.at(view.site);
     const Tensor up = derived[own.up_weight];
-    Tensor code = options_.activation(graft::linear(input, derived[own.down_weight], derived[own.down_bias]));  // [T, M]
+    Tensor code = options_.activation(
+        graft::linear(input, derived[own.down_weight], derived[own.down_bias]));  // [T, M]
     Tensor bias = derived[own.up_bias];
     if (options_.scaling != Scaling::kNumber) bias = bias * derived[own.scaling];
-    if (options_.scaling == Scaling::kLearned) code = scale_and_shift(code, derived[own.scaling], {});
+    if (options_.scaling == Scaling::kLearned)
+      code = scale_and_shift(code, derived[own.scaling], {});
     // A factor for each column or group of them (heads) cannot act on the narrow product.
     if (options_.scaling == Scaling::kChannel) {
-      return {.add = scale_and_shift(graft::linear(code, up, Tensor()), weighted_vector(derived[own.scaling], weight),
+      return {.add = scale_and_shift(graft::linear(code, up, Tensor()),
+                                     weighted_vector(derived[own.scaling], weight),
                                      weighted_vector(bias, weight))};
     }
     if (!weight.rows.defined()) return {.add = bias * weight.scale, .code = weighted_code(code, weight), .basis = up};
@@ -166,7 +170,8 @@ class Bottleneck final : public Edit {
     if (weight.rows.size(1) != experts || options_.scaling == Scaling::kChannel)
       return Edit::blend(stacked, experts, view, input, weight, context);
     const Network& own = networks_.at(view.site);
-    const Tensor down = stacked[own.down_weight].flatten(0, 1), down_bias = stacked[own.down_bias].flatten(0, 1);
+    const Tensor down = stacked[own.down_weight].flatten(0, 1),
+                 down_bias = stacked[own.down_bias].flatten(0, 1);
     Tensor code = options_.activation(graft::linear(input, down, down_bias));  // [T, E*M]
     Tensor bias = stacked[own.up_bias];                                        // [E, C]
     if (options_.scaling == Scaling::kLearned) {
@@ -186,21 +191,31 @@ class Bottleneck final : public Edit {
   void declare_network(const Site& site) {
     const int64_t in = site.output_width, narrow = width_at(site);
     Network& own = networks_[site];
-    own.down_weight = declare(site, "down.weight", {.shape = {narrow, in}, .bank = "down", .initial = initial_of_down(in)});
-    own.down_bias = declare(site, "down.bias", {.shape = {narrow}, .bank = "down", .decays = false, .initial = zeros()});
-    own.up_weight = declare(site, "up.weight", {.shape = {in, narrow}, .bank = "up", .initial = initial_of_up()});
-    own.up_bias =
-        declare(site, "up.bias", {.shape = {in}, .bank = "up", .is_wide = true, .decays = false, .initial = zeros()});
+    own.down_weight =
+        declare(site, "down.weight",
+                {.shape = {narrow, in}, .bank = "down", .initial = initial_of_down(in)});
+    own.down_bias =
+        declare(site, "down.bias",
+                {.shape = {narrow}, .bank = "down", .decays = false, .initial = zeros()});
+    own.up_weight = declare(site, "up.weight",
+                            {.shape = {in, narrow}, .bank = "up", .initial = initial_of_up()});
+    own.up_bias = declare(
+        site, "up.bias",
+        {.shape = {in}, .bank = "up", .is_wide = true, .decays = false, .initial = zeros()});
     if (options_.scaling == Scaling::kNumber) return;
-    own.scaling = declare(
-        site, "scaling",
-        {.shape = {options_.scaling == Scaling::kLearned ? 1 : in}, .bank = "up", .is_wide = true, .initial = ones()});
+    own.scaling = declare(site, "scaling",
+                          {.shape = {options_.scaling == Scaling::kLearned ? 1 : in},
+                           .bank = "up",
+                           .is_wide = true,
+                           .initial = ones()});
   }
 
-  // normal: both matrices N(0, 0.02^2), as the checkpoints of BERT were drawn. houlsby: both N(0, 0.01^2), cut at two deviations
-  // (Houlsby et al. 2019 sec. 3.6). zero-up: down U(-1/sqrt(C), 1/sqrt(C)), up zero (He et al. 2022). Biases are zero in each.
+  // normal: both matrices N(0, 0.02^2), as the checkpoints of BERT were drawn. houlsby: both N(0,
+  // 0.01^2), cut at two deviations (Houlsby et al. 2019 sec. 3.6). zero-up: down U(-1/sqrt(C),
+  // 1/sqrt(C)), up zero (He et al. 2022). Biases are zero in each.
   Initial initial_of_down(int64_t in) const {
-    if (options_.init == BottleneckInit::kZeroUp) return uniform(1.0 / std::sqrt(static_cast<double>(in)));
+    if (options_.init == BottleneckInit::kZeroUp)
+      return uniform(1.0 / std::sqrt(static_cast<double>(in)));
     return options_.init == BottleneckInit::kHoulsby ? truncated_normal(0.01) : normal(0.02);
   }
   Initial initial_of_up() const {

@@ -42,15 +42,16 @@ class CentralGate final : public Combinator {
     if (children().size() < 2) options.fault("", "a central gate shares weights among two edits or more");
     for (const Child& child : children()) check_sites(options, child);
     const std::vector<Site> sites = children_sites();
-    pooling_ = GatePooling(options, options_.pooling, target, sites, GatePooling::Kind::kPromptMean);
+    pooling_ =
+        GatePooling(options, options_.pooling, target, sites, GatePooling::Kind::kPromptMean);
     options_.pooling = pooling_.described();
     std::optional<Place> last;
     GateParams gate;
     for (const Site& site : sites) {
       const Place layer = attention_of(site);
       if (layer != last) {
-        const auto [weight, bias] =
-            gate_params(layer, std::nullopt, static_cast<int64_t>(children().size()), target.config.width);
+        const auto [weight, bias] = gate_params(
+            layer, std::nullopt, static_cast<int64_t>(children().size()), target.config.width);
         gate = {.weight = declare(weight), .bias = declare(bias)};
       }
       gates_[site] = gate;
@@ -58,7 +59,8 @@ class CentralGate final : public Combinator {
     }
     declare_children();
     spec_.traits.reads = std::max(spec_.traits.reads, pooling_.reads());
-    spec_.traits.layout.padded_length = std::max(spec_.traits.layout.padded_length, pooling_.padded_length());
+    spec_.traits.layout.padded_length =
+        std::max(spec_.traits.layout.padded_length, pooling_.padded_length());
   }
 
   double scale(const Site& site) const override { return keeps_scale_ ? child_at(site).edit->scale(site) : 1.0; }
@@ -68,16 +70,17 @@ class CentralGate final : public Combinator {
     const size_t k = index_at(view.site);
     Context inner = inside(context, k);
     const Tensor shares = shares_of(derived, view, k, context);  // [N, 1]
-    return children()[k].edit->change(derived_of(k, derived), view, input, times_rows(weight, spread_to_rows(view, shares)),
-                                     inner);
+    return children()[k].edit->change(derived_of(k, derived), view, input,
+                                      times_rows(weight, spread_to_rows(view, shares)), inner);
   }
 
   std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
                                    Context& context) const override {
     const size_t k = index_at(view.site);
     Context inner = inside(context, k);
-    return children()[k].edit->prefix(derived_of(k, derived), view, times_rows(weight, shares_of(derived, view, k, context)),
-                                     inner);
+    return children()[k].edit->prefix(derived_of(k, derived), view,
+                                      times_rows(weight, shares_of(derived, view, k, context)),
+                                      inner);
   }
 
  protected:
@@ -102,10 +105,13 @@ class CentralGate final : public Combinator {
   // c_k of every sequence, [N, 1].
   Tensor shares_of(const Params& derived, const SiteView& view, size_t child, Context& context) const {
     const auto k = static_cast<int64_t>(child);
-    const Tensor share = once(context.memory, {.edit = this, .expert = context.expert, .site = view.site.index}, [&] {
-      const Tensor open = at::relu(gate_logits(derived, gates_.at(view.site), view.x));  // [T, E]
-      return at::softmax(mean_by_sequence(view, open, pooling_.counted(view.site)), 1).slice(1, k, k + 1);
-    });
+    const Tensor share = once(
+        context.memory, {.edit = this, .expert = context.expert, .site = view.site.index}, [&] {
+          const Tensor open =
+              at::relu(gate_logits(derived, gates_.at(view.site), view.x));  // [T, E]
+          return at::softmax(mean_by_sequence(view, open, pooling_.counted(view.site)), 1)
+              .slice(1, k, k + 1);
+        });
     record_gate(context, view.site, share);
     return share;
   }

@@ -14,7 +14,8 @@ using at::Tensor;
 Combinator::Combinator(std::string kind, std::vector<Child> children, bool is_list)
     : kind_(std::move(kind)), children_(std::move(children)), is_list_(is_list) {
   ensure(!children_.empty(), "a combinator stands around an edit");
-  for (size_t k = 0; k < children_.size(); ++k) steps_.push_back(is_list_ ? "of." + std::to_string(k) : "of");
+  for (size_t k = 0; k < children_.size(); ++k)
+    steps_.push_back(is_list_ ? "of." + std::to_string(k) : "of");
 }
 
 std::vector<Site> Combinator::children_sites() const {
@@ -46,7 +47,9 @@ void Combinator::declare_children() {
   spec_.traits.acts = Acts::kInForward;
 }
 
-size_t Combinator::num_derived() const { return derived_from_.back() + children_.back().edit->num_derived(); }
+size_t Combinator::num_derived() const {
+  return derived_from_.back() + children_.back().edit->num_derived();
+}
 
 Context Combinator::context_of(size_t index, const Context& context) const {
   Context inner = context;
@@ -63,18 +66,23 @@ Node Combinator::describe() const {
 
 TensorList Combinator::derive_own(const Params& stored, const Weights& weights) const {
   TensorList out;
-  for (ParamId id{0}; static_cast<size_t>(id.number) < num_own(); ++id.number)
-    out.append(stored[id].to(spec_.params[static_cast<size_t>(id.number)].is_wide ? weights.wide_dtype() : weights.dtype()));
+  for (size_t i = 0; i < num_own(); ++i) {
+    const bool is_wide = spec_.params[i].is_wide;
+    out.append(stored[param_at(i)].to(is_wide ? weights.wide_dtype() : weights.dtype()));
+  }
+  return out;
+}
+
+TensorList Combinator::init_own(const Weights& weights, RandomKey key) const {
+  TensorList out;
+  for (size_t i = 0; i < num_own(); ++i) out.append(spec_.params[i].initial_value(weights, key));
   return out;
 }
 
 TensorList Combinator::init(const Weights& weights, RandomKey key) const {
-  TensorList out;
-  for (size_t i = 0; i < num_own(); ++i) {
-    const ParamSpec& param = spec_.params[i];
-    out.append(param.initial(param, weights, key.with(param.name)));
-  }
-  for (size_t k = 0; k < children_.size(); ++k) out.append(children_[k].edit->init(weights, key.with(step(k))));
+  TensorList out = init_own(weights, key);
+  for (size_t k = 0; k < children_.size(); ++k)
+    out.append(children_[k].edit->init(weights, key.with(step(k))));
   return out;
 }
 
@@ -90,7 +98,7 @@ std::optional<Flattened> Combinator::flattened(const Params& stored) const {
   Node& of = out.definition["of"];
   bool is_flat = true;
   const auto keep = [&](const Params& own, size_t count) {
-    for (ParamId id{0}; static_cast<size_t>(id.number) < count; ++id.number) out.tensors.append(own[id]);
+    for (size_t i = 0; i < count; ++i) out.tensors.append(own[param_at(i)]);
   };
   keep(stored, num_own());
   for (size_t k = 0; k < children_.size(); ++k) {

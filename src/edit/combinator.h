@@ -31,15 +31,22 @@ class Combinator : public Edit {
 
   // Where any child acts, in order of execution.
   std::vector<Site> children_sites() const;
-  // After the combinator's own tensors are declared: those of the children, and the sites and traits of all together.
+  // After the combinator's own tensors are declared: those of the children, and the sites and
+  // traits of all together.
   void declare_children();
   // What belongs to a child, of the tensors of the whole.
-  Params stored_of(size_t index, const Params& stored) const { return stored.from(stored_from_[index]); }
-  Params derived_of(size_t index, const Params& derived) const { return derived.from(derived_from_[index]); }
+  Params stored_of(size_t index, const Params& stored) const {
+    return stored.from(stored_from_[index]);
+  }
+  Params derived_of(size_t index, const Params& derived) const {
+    return derived.from(derived_from_[index]);
+  }
   size_t num_own() const { return stored_from_.front(); }
 
-  // What a combinator adds: its options as they stand in YAML, and what it derives of tensors of its own.
+  // What a combinator adds: its options as they stand in YAML, and what it derives of tensors of
+  // its own.
   virtual Node describe_options() const = 0;
+  TensorList init_own(const Weights& weights, RandomKey key) const;
   virtual TensorList derive_own(const Params& stored, const Weights& weights) const;
 
   const std::vector<Child>& children() const { return children_; }
@@ -57,7 +64,7 @@ class Combinator : public Edit {
   std::vector<Child> children_;
   bool is_list_;
   std::vector<std::string> steps_;
-  BySite<size_t> child_at_;                        // of each site of `spec`
+  BySite<size_t> child_at_;                         // of each site of `spec`
   std::vector<size_t> stored_from_, derived_from_;  // [child]: the first of its tensors
 };
 

@@ -25,20 +25,21 @@ ParamId Edit::declare(ParamSpec param) {
   return {static_cast<int32_t>(spec_.params.size() - 1)};
 }
 
-ParamId Edit::declare_derived() { return {static_cast<int32_t>(spec_.params.size() + num_made_++)}; }
+ParamId Edit::declare_derived() {
+  return {static_cast<int32_t>(spec_.params.size() + num_made_++)};
+}
 
 TensorList Edit::init(const Weights& weights, RandomKey key) const {
   TensorList out;
-  for (const ParamSpec& param : spec_.params)
-    out.append(param.initial ? param.initial(param, weights, key.with(param.name)) : Tensor());
+  for (const ParamSpec& param : spec_.params) out.append(param.initial_value(weights, key));
   return out;
 }
 
 TensorList Edit::derive(const Params& stored, const Weights& weights, Experts) const {
   TensorList out(num_derived());
-  for (ParamId id{0}; static_cast<size_t>(id.number) < spec_.params.size(); ++id.number) {
-    const bool is_wide = spec_.params[static_cast<size_t>(id.number)].is_wide;
-    out[id] = stored[id].to(is_wide ? weights.wide_dtype() : weights.dtype());
+  for (size_t i = 0; i < spec_.params.size(); ++i) {
+    const bool is_wide = spec_.params[i].is_wide;
+    out[param_at(i)] = stored[param_at(i)].to(is_wide ? weights.wide_dtype() : weights.dtype());
   }
   return out;
 }
@@ -58,7 +59,8 @@ Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view,
   for (int64_t e = 0; e < experts; ++e) {
     Context inner = context;
     inner.expert = e;
-    const Change one = change(stacked.expert(e), view, input, {weight.scale, by_expert.select(2, e)}, inner);
+    const Change one =
+        change(stacked.expert(e), view, input, {weight.scale, by_expert.select(2, e)}, inner);
     ensure(!one.rows.defined(), "experts that act on some rows only have no default blend");
     // mul and add act on the same y for every expert, so the changes (not the results) are summed.
     const Tensor delta = delta_of(view.y, one);

@@ -37,7 +37,8 @@ enum class Effect { kAny, kScalesY };
 
 struct ParamSpec;
 // How a tensor starts, float32. `key` is that of its name.
-using Initial = std::function<at::Tensor(const ParamSpec& param, const Weights& weights, RandomKey key)>;
+using Initial =
+    std::function<at::Tensor(const ParamSpec& param, const Weights& weights, RandomKey key)>;
 
 struct ParamSpec {
   // Within its edit: "enc.3.attn.q.lora_a".
@@ -67,6 +68,11 @@ struct ParamSpec {
   std::optional<int64_t> expert = {};
   // None where the edit's own `init` gives the values.
   Initial initial = {};
+
+  // `key`: of the edit.
+  at::Tensor initial_value(const Weights& weights, RandomKey key) const {
+    return initial ? initial(*this, weights, key.with(name)) : at::Tensor();
+  }
 };
 
 // What `derive` makes of a stochastic mixture: its experts as they are, for a route to choose from, or their mean.
@@ -95,18 +101,20 @@ struct Change {
 // What an edit may know of the pass it is in, beside its tensors.
 struct Context {
   bool is_training = false;
-  std::string_view path = {};  // of the edit in its adapter, "0.gate/", or below `outer`: goes before the names of losses and records
+  std::string_view path = {};  // of the edit in its adapter, "0.gate/", or below `outer`: goes
+                               // before the names of losses and records
   RandomKey key = {};     // (seed, step, micro-batch, pass, edit path, site): for dropout
   RandomKey route = {};   // (seed, step, micro-batch, pass, edit path): for a stochastic choice; not of the site
-  Experts experts = Experts::kMerged;  // as the derived tensors have them
+  Experts experts = Experts::kMerged;        // as the derived tensors have them
   std::optional<int64_t> fixed_expert = {};  // every stochastic choice gives this expert
-  Memory* memory = nullptr;  // where a text is written token by token: what edits keep of its earlier rows; null elsewhere
+  Memory* memory = nullptr;  // where a text is written token by token: what edits keep of its
+                             // earlier rows; null elsewhere
   std::vector<std::pair<std::string, at::Tensor>>* losses =
       nullptr;  // weighted scalars made inside edits, to be added to the loss; null at evaluation
   std::vector<std::pair<std::string, at::Tensor>>* records =
       nullptr;  // [N] or [N, E] by sequence: gates, expert shares; null unless asked for
   const Context* outer = nullptr;  // of the combinator around the edit
-  int64_t expert = 0;              // of several that are asked one after the other; each remembers for itself
+  int64_t expert = 0;  // of several that are asked one after the other; each remembers for itself
 
   std::string full_path() const;  // "0.gate/of/"
 };
@@ -130,8 +138,9 @@ class Edit {
   // Initial values of every param of `spec`, float32. `key` is the edit's own.
   virtual TensorList init(const Weights& weights, RandomKey key) const;
 
-  // Tensors that `change` wants instead of the stored ones; computed once a step, differentiable. By the same numbers as those of
-  // `spec`, with what only `derive` makes behind them. Default: every tensor in the dtype that it computes in.
+  // Tensors that `change` wants instead of the stored ones; computed once a step, differentiable.
+  // By the same numbers as those of `spec`, with what only `derive` makes behind them. Default:
+  // every tensor in the dtype that it computes in.
   virtual TensorList derive(const Params& stored, const Weights& weights, Experts experts) const;
   virtual size_t num_derived() const { return spec_.params.size() + num_made_; }
 
@@ -141,7 +150,8 @@ class Edit {
   // The factor when nobody else gives one: alpha/r for LoRA. A gate or router replaces it. Default 1.
   virtual double scale(const Site& site) const;
 
-  // `derived`: by the numbers that derive() gave. Called for sites in spec().sites that are not attention sites.
+  // `derived`: by the numbers that derive() gave. Called for sites in spec().sites that are not
+  // attention sites.
   virtual Change change(const Params& derived, const SiteView& view, const at::Tensor& input, const Weight& weight,
                         Context& context) const;
 

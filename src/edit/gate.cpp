@@ -129,7 +129,8 @@ Tensor once(Memory* memory, const MemoryKey& key, const std::function<Tensor()>&
   return found != memory->end() ? found->second : (*memory)[key] = values();
 }
 
-std::array<ParamSpec, 2> gate_params(const Place& place, std::optional<Place> site, int64_t outputs, int64_t width) {
+std::array<ParamSpec, 2> gate_params(const Place& place, std::optional<Place> site, int64_t outputs,
+                                     int64_t width) {
   const std::string name = to_name(place) + ".gate";
   ParamSpec weight{.name = name + ".weight",
                    .shape = {outputs, width},
@@ -167,7 +168,8 @@ Weight times_rows(const Weight& weight, const Tensor& rows) {
 void record_gate(Context& context, const Site& site, const Tensor& by_sequence) {
   if (context.records == nullptr) return;
   const Tensor value = by_sequence.detach();
-  context.records->emplace_back(context.full_path() + site.name + ".gate", value.size(1) == 1 ? value.squeeze(1) : value);
+  context.records->emplace_back(context.full_path() + site.name + ".gate",
+                                value.size(1) == 1 ? value.squeeze(1) : value);
 }
 
 namespace {
@@ -232,7 +234,8 @@ class Gate final : public Combinator {
     }
     declare_children();
     spec_.traits.reads = std::max(spec_.traits.reads, pooling_.reads());
-    spec_.traits.layout.padded_length = std::max(spec_.traits.layout.padded_length, pooling_.padded_length());
+    spec_.traits.layout.padded_length =
+        std::max(spec_.traits.layout.padded_length, pooling_.padded_length());
   }
 
   // The gate stands in the place of alpha/r; gate_times_scale keeps that as a factor.
@@ -243,8 +246,8 @@ class Gate final : public Combinator {
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
     Context inner = context_of(0, context);
-    const Weight own =
-        options_.value ? fixed(view, weight, context) : times_rows(weight, row_gate(derived, view, input, context));
+    const Weight own = options_.value ? fixed(view, weight, context)
+                                      : times_rows(weight, row_gate(derived, view, input, context));
     return child().edit->change(derived_of(0, derived), view, input, own, inner);
   }
 
@@ -253,8 +256,11 @@ class Gate final : public Combinator {
     Context inner = context_of(0, context);
     const Params of = derived_of(0, derived);
     if (options_.value) {
-      const Tensor value = options_.adds_logarithm ? at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat) : Tensor();
-      return with_logarithm(child().edit->prefix(of, view, fixed(view, weight, context), inner), value);
+      const Tensor value = options_.adds_logarithm
+                               ? at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat)
+                               : Tensor();
+      return with_logarithm(child().edit->prefix(of, view, fixed(view, weight, context), inner),
+                            value);
     }
     const Tensor means = gate(derived, view, view.x, context).by_group;  // [N, 1 or 2]
     return with_logarithm(child().edit->prefix(of, view, times_rows(weight, means), inner), means);
@@ -292,9 +298,11 @@ class Gate final : public Combinator {
   }
 
   // The gate's value by sequence and by row.
-  PooledGate gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
+  PooledGate gate(const Params& derived, const SiteView& view, const Tensor& z,
+                  Context& context) const {
     const auto [weight, bias] = gates_.at(view.site);
-    PooledGate out = pooled_gate(z, derived[weight], derived[bias], sequence_groups(view, pooling_.counted(view.site)));
+    PooledGate out = pooled_gate(z, derived[weight], derived[bias],
+                                 sequence_groups(view, pooling_.counted(view.site)));
     record_gate(context, view.site, out.by_group);
     return out;
   }
@@ -303,16 +311,18 @@ class Gate final : public Combinator {
   Tensor row_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
     const GatePooling::Kind kind = pooling_.at(view.site);
     if (kind == GatePooling::Kind::kCausalMean) return running_gate(derived, view, z, context);
-    if (kind != GatePooling::Kind::kPromptMean || context.memory == nullptr) return gate(derived, view, z, context).by_row;
-    const Tensor kept =
-        once(context.memory, memory_key(view, context), [&] { return gate(derived, view, z, context).by_group; });
+    if (kind != GatePooling::Kind::kPromptMean || context.memory == nullptr)
+      return gate(derived, view, z, context).by_row;
+    const Tensor kept = once(context.memory, memory_key(view, context),
+                             [&] { return gate(derived, view, z, context).by_group; });
     return spread_to_rows(view, kept);
   }
 
   // [T, 1], a value of its own for each row.
   Tensor running_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
-    const Tensor values = open(gate_logits(derived, gates_.at(view.site), z));                        // [T, 1]
-    if (context.records != nullptr) record_gate(context, view.site, mean_by_sequence(view, values));  // the last ones
+    const Tensor values = open(gate_logits(derived, gates_.at(view.site), z));  // [T, 1]
+    if (context.records != nullptr)
+      record_gate(context, view.site, mean_by_sequence(view, values));  // the last ones
     return running_mean(view, values, context.memory, memory_key(view, context));
   }
 
@@ -326,8 +336,11 @@ class Gate final : public Combinator {
     for (const Site& site : inner_.sites) {
       const Place place = options_.is_shared ? attention_of(site) : Place(site);
       if (place != last) {  // a gate that a layer shares is made at its first site
-        const int64_t width = options_.is_prefix ? site.input_width : input_width(*child().edit, site);
-        const auto [weight, bias] = gate_params(place, options_.is_shared ? std::nullopt : std::optional(place), options_.prefix_gates, width);
+        const int64_t width =
+            options_.is_prefix ? site.input_width : input_width(*child().edit, site);
+        const auto [weight, bias] =
+            gate_params(place, options_.is_shared ? std::nullopt : std::optional(place),
+                        options_.prefix_gates, width);
         gate = {.weight = declare(weight), .bias = declare(bias)};
       }
       gates_[site] = gate;
@@ -336,7 +349,8 @@ class Gate final : public Combinator {
   }
 
   Weight fixed(const SiteView& view, const Weight& weight, Context& context) const {
-    record_gate(context, view.site, at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat));
+    record_gate(context, view.site,
+                at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat));
     return {weight.scale * *options_.value, weight.rows};
   }
 

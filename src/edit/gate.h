@@ -62,8 +62,8 @@ inline constexpr Name<Multiplier> kMultipliers[] = {
 // Shared by both kinds of gate.
 void visit_multiplier(OptionVisitor& v, Multiplier& multiplier);
 
-// What was kept under `key` while a text is written token by token, else values() which is then kept: [N, K].
-// `memory` may be null.
+// What was kept under `key` while a text is written token by token, else values() which is then
+// kept: [N, K]. `memory` may be null.
 at::Tensor once(Memory* memory, const MemoryKey& key, const std::function<at::Tensor()>& values);
 
 // The tensors of a gate, weight [outputs, width] and bias [outputs], wide.
@@ -71,9 +71,10 @@ struct GateParams {
   ParamId weight, bias;
 };
 
-// What they are declared with, "<place>.gate.weight" and "<place>.gate.bias": weights N(0, 0.02^2), zero biases. `site`: the place,
-// unless several sites share the gate.
-std::array<ParamSpec, 2> gate_params(const Place& place, std::optional<Place> site, int64_t outputs, int64_t width);
+// What they are declared with, "<place>.gate.weight" and "<place>.gate.bias": weights N(0, 0.02^2),
+// zero biases. `site`: the place, unless several sites share the gate.
+std::array<ParamSpec, 2> gate_params(const Place& place, std::optional<Place> site, int64_t outputs,
+                                     int64_t width);
 // z w^T + b, [T, outputs], in the dtype of the gate's tensors.
 at::Tensor gate_logits(const Params& derived, const GateParams& gate, const at::Tensor& z);
 

@@ -61,7 +61,7 @@ Node Head::describe() const {
 
 TensorList Head::init(const Weights& weights, RandomKey key) const {
   TensorList out;
-  for (const ParamSpec& param : params_) out.append(param.initial(param, weights, key.with(param.name)));
+  for (const ParamSpec& param : params_) out.append(param.initial_value(weights, key));
   if (options_.trains_pooler && weights.has(weight_of(kPooler))) {
     out[pooler_.weight] = weights.base(weight_of(kPooler)).to(at::kFloat).clone();
     out[pooler_.bias] = weights.base(bias_of(kPooler)).to(at::kFloat).clone();
@@ -101,13 +101,15 @@ Tensor Head::logits(const Params& derived, const Tensor& rows, const std::shared
     return dropout(x, {options_.dropout, context.key.with(use), ids});
   };
   if (style_ == HeadStyle::kScore)
-    return graft::linear(dropped(rows.to(dtype), "head output"), derived[out_.weight].to(dtype), {});  // [N, outputs]
+    return graft::linear(dropped(rows.to(dtype), "head output"), derived[out_.weight].to(dtype),
+                         {});  // [N, outputs]
   Tensor z;
   if (style_ == HeadStyle::kPooler) {
     z = at::tanh(rows.to(dtype));  // [N, C]
   } else {
     const Tensor h = dropped(rows.to(dtype), "head input");
-    z = at::tanh(graft::linear(h, derived[dense_.weight].to(dtype), derived[dense_.bias].to(dtype)));
+    z = at::tanh(
+        graft::linear(h, derived[dense_.weight].to(dtype), derived[dense_.bias].to(dtype)));
   }
   if (pooled != nullptr) *pooled = z;
   return graft::linear(dropped(z, "head output"), derived[out_.weight].to(dtype),

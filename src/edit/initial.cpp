@@ -28,11 +28,15 @@ at::Tensor normal_tensor(const std::vector<int64_t>& shape, double deviation, Ra
 }
 
 Initial uniform(double bound) {
-  return [bound](const ParamSpec& param, const Weights&, RandomKey key) { return uniform_tensor(param.shape, bound, key); };
+  return [bound](const ParamSpec& param, const Weights&, RandomKey key) {
+    return uniform_tensor(param.shape, bound, key);
+  };
 }
 
 Initial normal(double deviation) {
-  return [deviation](const ParamSpec& param, const Weights&, RandomKey key) { return normal_tensor(param.shape, deviation, key); };
+  return [deviation](const ParamSpec& param, const Weights&, RandomKey key) {
+    return normal_tensor(param.shape, deviation, key);
+  };
 }
 
 Initial zeros() {

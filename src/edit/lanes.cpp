@@ -94,8 +94,8 @@ Tensor LaneHooks::apply_to_lane(size_t index, const SiteView& view) {
     const Adapter::Part& part = lane.bound->adapter().parts()[p];
     Context context = context_at(lane, part, view.site);
     const Weight own{part.edit->scale(view.site), {}};
-    seen.y = apply_change(
-        seen.y, part.edit->change(Params(lane.bound->derived().parts[p]), seen, part.edit->input(seen), own, context));
+    seen.y = apply_change(seen.y, part.edit->change(Params(lane.bound->derived().parts[p]), seen,
+                                                    part.edit->input(seen), own, context));
   }
   return seen.y;
 }
@@ -127,8 +127,8 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
     for (const size_t p : active_[i][static_cast<size_t>(view.site.index)]) {
       const Adapter::Part& part = lanes_[i].bound->adapter().parts()[p];
       Context context = context_at(lanes_[i], part, view.site);
-      auto rows =
-          part.edit->prefix(Params(lanes_[i].bound->derived().parts[p]), seen, {part.edit->scale(view.site), {}}, context);
+      auto rows = part.edit->prefix(Params(lanes_[i].bound->derived().parts[p]), seen,
+                                    {part.edit->scale(view.site), {}}, context);
       if (!rows) continue;
       rows->first_sequence = range.first_sequence;
       rows->end_sequence = range.first_sequence + range.num_sequences;
@@ -250,7 +250,8 @@ LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vec
     const std::shared_ptr<const RowIds> ids = slice_rows(*read.rows, range.first_row, range.num_rows);
     Context context = lanes[i].context;
     context.key = context.key.with(Adapter::kHeadPath);
-    result.logits.push_back(head->logits(Params(bound.derived().head), rows, ids, context, &result.pooled));
+    result.logits.push_back(
+        head->logits(Params(bound.derived().head), rows, ids, context, &result.pooled));
   }
   return result;
 }

@@ -66,10 +66,15 @@ class Lora : public Edit {
                       std::string(kind_) + " acts on linear sites; " + site.name + " is a " + kind_name(site.kind) + " site");
     }
     for (const Site& site : options_.where.sites) {
-      branches_[site] = {
-          .a = declare(site, "lora_a", {.shape = {options_.rank, site.input_width}, .bank = "down", .initial = initial_of_a(site)}),
-          .b = declare(site, "lora_b",
-                       {.shape = {site.output_width, options_.rank}, .bank = "up", .rate_scale = options_.b_rate, .initial = zeros()})};
+      branches_[site] = {.a = declare(site, "lora_a",
+                                      {.shape = {options_.rank, site.input_width},
+                                       .bank = "down",
+                                       .initial = initial_of_a(site)}),
+                         .b = declare(site, "lora_b",
+                                      {.shape = {site.output_width, options_.rank},
+                                       .bank = "up",
+                                       .rate_scale = options_.b_rate,
+                                       .initial = zeros()})};
     }
     spec_.sites = options_.where.sites;
     spec_.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
@@ -82,10 +87,13 @@ class Lora : public Edit {
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
     const auto [a, b] = branches_.at(view.site);
-    const Tensor code = graft::linear(branch_dropout(view, input, context), derived[a], Tensor());  // [T, R]
-    if (!weight.rows.defined() || weight.rows.size(1) == 1) return {.code = weighted_code(code, weight), .basis = derived[b]};
+    const Tensor code =
+        graft::linear(branch_dropout(view, input, context), derived[a], Tensor());  // [T, R]
+    if (!weight.rows.defined() || weight.rows.size(1) == 1)
+      return {.code = weighted_code(code, weight), .basis = derived[b]};
     // A weight per group of outputs (heads) cannot act on the narrow product.
-    return {.add = scale_and_shift(graft::linear(code, derived[b], Tensor()), weight.rows * weight.scale, {})};
+    return {.add = scale_and_shift(graft::linear(code, derived[b], Tensor()),
+                                   weight.rows * weight.scale, {})};
   }
 
   // One product down for all experts and one up, E*R wide: sum_e w_e B_e A_e x = [B_1 .. B_E] (w_e A_e x)_e.
@@ -94,8 +102,9 @@ class Lora : public Edit {
     if (weight.rows.size(1) != experts) return Edit::blend(stacked, experts, view, input, weight, context);
     const auto [a, b] = branches_.at(view.site);
     const Tensor x = branch_dropout(view, input, context);
-    const Tensor code = graft::linear(x, stacked[a].flatten(0, 1), Tensor());                          // [T, E*R]
-    return {.code = weighted_code(code, weight), .basis = stacked[b].transpose(0, 1).flatten(1)};  // [out, E*R]
+    const Tensor code = graft::linear(x, stacked[a].flatten(0, 1), Tensor());  // [T, E*R]
+    return {.code = weighted_code(code, weight),
+            .basis = stacked[b].transpose(0, 1).flatten(1)};  // [out, E*R]
   }
 
   TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
@@ -128,11 +137,13 @@ class Lora : public Edit {
     return dropout(x, rows_of_lane(view, options_.dropout, context.key.with("lora dropout")));
   }
 
-  // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2); normal: A ~ N(0, 0.02^2). B = 0 in
-  // each.
+  // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2); normal:
+  // A ~ N(0, 0.02^2). B = 0 in each.
   Initial initial_of_a(const Site& site) const {
-    if (options_.init == LoraInit::kKaiming) return uniform(1.0 / std::sqrt(static_cast<double>(site.input_width)));
-    return normal(options_.init == LoraInit::kGaussian ? 1.0 / static_cast<double>(options_.rank) : 0.02);
+    if (options_.init == LoraInit::kKaiming)
+      return uniform(1.0 / std::sqrt(static_cast<double>(site.input_width)));
+    return normal(options_.init == LoraInit::kGaussian ? 1.0 / static_cast<double>(options_.rank)
+                                                       : 0.02);
   }
 
   LoraOptions options_;
@@ -146,7 +157,8 @@ class Dora final : public Lora {
       : Lora(options, target, {.is_dora = true}),
         has_norm_gradient_(lora_options().has_norm_gradient) {
     for (ParamSpec& param : spec_.params) param.bank.clear();  // the norm is one of both halves
-    for (const Site& site : sites()) lengths_[site].magnitude = declare(site, "magnitude", {.shape = {site.output_width}});
+    for (const Site& site : sites())
+      lengths_[site].magnitude = declare(site, "magnitude", {.shape = {site.output_width}});
     for (const Site& site : sites()) {
       lengths_[site].stretch = declare_derived();
       lengths_[site].still = declare_derived();
@@ -155,25 +167,29 @@ class Dora final : public Lora {
 
   TensorList init(const Weights& weights, RandomKey key) const override {
     TensorList out = Lora::init(weights, key);
-    for (const Site& site : sites()) out[lengths_.at(site).magnitude] = norms(Params(out), weights, site, at::kFloat);
+    for (const Site& site : sites())
+      out[lengths_.at(site).magnitude] = norms(Params(out), weights, site, at::kFloat);
     return out;
   }
 
   // alpha/R stands inside the norm, so what is left to weigh is the change as a whole.
   double scale(const Site&) const override { return 1.0; }
 
-  // A; m/norm * s in B; and of each site `stretch` [out] = m/norm - 1 and, where its layer has a bias, `still` [out], both wide.
+  // A; m/norm * s in B; and of each site `stretch` [out] = m/norm - 1 and, where its layer has a
+  // bias, `still` [out], both wide.
   TensorList derive(const Params& stored, const Weights& weights, Experts) const override {
     const at::ScalarType wide = weights.wide_dtype();
     TensorList out(num_derived());
     for (const Site& site : sites()) {
       const auto [a, b] = branch(site);
       const auto [magnitude, stretch, still] = lengths_.at(site);
-      const Tensor factor = stored[magnitude].to(wide) / norms(stored, weights, site, wide);  // [out]
+      const Tensor factor =
+          stored[magnitude].to(wide) / norms(stored, weights, site, wide);  // [out]
       out[a] = stored[a].to(weights.dtype());
       out[b] = (stored[b].to(wide) * (factor * branch_scale()).unsqueeze(1)).to(weights.dtype());
       out[stretch] = factor - 1;
-      if (weights.has(bias_of(site))) out[still] = (1 - factor) * weights.base(bias_of(site)).to(wide);
+      if (weights.has(bias_of(site)))
+        out[still] = (1 - factor) * weights.base(bias_of(site)).to(wide);
     }
     return out;
   }

@@ -1,5 +1,5 @@
-// The tensors of an edit, found by number. An edit names each of its tensors once, where it declares it, and keeps the number
-// that it gets; names are for files and messages.
+// The tensors of an edit, found by number. An edit names each of its tensors once, where it
+// declares it, and keeps the number that it gets; names are for files and messages.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,6 +19,8 @@ struct ParamId {
   int32_t number = -1;  // -1: the edit has no such tensor
 };
 
+constexpr ParamId param_at(size_t number) { return {static_cast<int32_t>(number)}; }
+
 // By ParamId; undefined where there is none.
 class TensorList {
  public:
@@ -27,7 +29,9 @@ class TensorList {
   TensorList(std::initializer_list<at::Tensor> tensors) : tensors_(tensors) {}
 
   at::Tensor& operator[](ParamId id) { return tensors_.at(static_cast<size_t>(id.number)); }
-  const at::Tensor& operator[](ParamId id) const { return tensors_.at(static_cast<size_t>(id.number)); }
+  const at::Tensor& operator[](ParamId id) const {
+    return tensors_.at(static_cast<size_t>(id.number));
+  }
   size_t size() const { return tensors_.size(); }
   auto begin() { return tensors_.begin(); }
   auto begin() const { return tensors_.begin(); }
@@ -51,8 +55,8 @@ class Params {
   bool has(ParamId id) const;
   // Of an edit inside a combinator, whose tensors stand from number `first` on.
   Params from(size_t first) const;
-  // The same tensors under other numbers: `id` is looked up as renumbered(id). So the members that a route draws from their
-  // banks look like the params of one edit. Requires: not done before.
+  // The same tensors under other numbers: `id` is looked up as renumbered(id). So the members that
+  // a route draws from their banks look like the params of one edit. Requires: not done before.
   Params through(Renumber renumbered) const;
   // Of one expert, where each tensor holds several along its first dimension.
   Params expert(int64_t index) const;

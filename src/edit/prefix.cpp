@@ -119,27 +119,49 @@ class Prefix final : public Edit {
     if (options_.counts_positions) spec_.traits.layout.first_position = options_.length;
     if (options_.hidden == 0) {
       for (const Site& site : options_.where.sites) {
-        const ParamSpec rows{.shape = {options_.length, site.output_width}, .initial = initial_of_rows()};
-        rows_[site] = {.keys = declare(site, "keys", rows), .values = declare(site, "values", rows)};
+        const ParamSpec rows{.shape = {options_.length, site.output_width},
+                             .initial = initial_of_rows()};
+        rows_[site] = {.keys = declare(site, "keys", rows),
+                       .values = declare(site, "values", rows)};
       }
       return;
     }
     const int64_t all = outputs();
-    network_.table = declare({.name = "table", .shape = {options_.length, config_.width}, .label = "table", .kept = 0, .initial = initial_of_rows()});
+    network_.table = declare({.name = "table",
+                              .shape = {options_.length, config_.width},
+                              .label = "table",
+                              .kept = 0,
+                              .initial = initial_of_rows()});
     const auto layer = [&](const std::string& name, int64_t out, int64_t in, int64_t kept) {
-      return std::pair{declare({.name = name + ".weight", .shape = {out, in}, .label = name, .kept = kept, .initial = initial_of_layer(in, false)}),
-                       declare({.name = name + ".bias", .shape = {out}, .label = name, .decays = false, .kept = 0, .initial = initial_of_layer(in, true)})};
+      return std::pair{declare({.name = name + ".weight",
+                                .shape = {out, in},
+                                .label = name,
+                                .kept = kept,
+                                .initial = initial_of_layer(in, false)}),
+                       declare({.name = name + ".bias",
+                                .shape = {out},
+                                .label = name,
+                                .decays = false,
+                                .kept = 0,
+                                .initial = initial_of_layer(in, true)})};
     };
-    std::tie(network_.in_weight, network_.in_bias) = layer("mlp.in", options_.hidden, config_.width, 0);
-    std::tie(network_.out_weight, network_.out_bias) = layer("mlp.out", all, options_.hidden, options_.length * all);  // what the network computes
-    for (const Site& site : options_.where.sites) rows_[site] = {.keys = declare_derived(), .values = declare_derived()};
+    std::tie(network_.in_weight, network_.in_bias) =
+        layer("mlp.in", options_.hidden, config_.width, 0);
+    std::tie(network_.out_weight, network_.out_bias) =
+        layer("mlp.out", all, options_.hidden, options_.length * all);  // what the network computes
+    for (const Site& site : options_.where.sites)
+      rows_[site] = {.keys = declare_derived(), .values = declare_derived()};
   }
 
-  // normal: all weights N(0, 0.02^2), biases 0, as UniPELT's released code; default: as PyTorch draws an embedding (N(0, 1)) and
-  // a linear layer (weight and bias uniform within 1/sqrt(in)), as AdapterHub does; keys and values trained themselves N(0, 1).
-  Initial initial_of_rows() const { return normal(options_.init == PrefixInit::kNormal ? 0.02 : 1.0); }
+  // normal: all weights N(0, 0.02^2), biases 0, as UniPELT's released code; default: as PyTorch
+  // draws an embedding (N(0, 1)) and a linear layer (weight and bias uniform within 1/sqrt(in)), as
+  // AdapterHub does; keys and values trained themselves N(0, 1).
+  Initial initial_of_rows() const {
+    return normal(options_.init == PrefixInit::kNormal ? 0.02 : 1.0);
+  }
   Initial initial_of_layer(int64_t in, bool is_bias) const {
-    if (options_.init != PrefixInit::kNormal) return uniform(1.0 / std::sqrt(static_cast<double>(in)));
+    if (options_.init != PrefixInit::kNormal)
+      return uniform(1.0 / std::sqrt(static_cast<double>(in)));
     return is_bias ? zeros() : normal(0.02);
   }
 
@@ -159,9 +181,10 @@ class Prefix final : public Edit {
       }
       return out;
     }
-    const Tensor inner =
-        at::tanh(graft::linear(stored[network_.table], stored[network_.in_weight], stored[network_.in_bias]));
-    const Tensor all = graft::linear(inner, stored[network_.out_weight], stored[network_.out_bias]);  // [P, 2 L K D]
+    const Tensor inner = at::tanh(graft::linear(stored[network_.table], stored[network_.in_weight],
+                                                stored[network_.in_bias]));
+    const Tensor all = graft::linear(inner, stored[network_.out_weight],
+                                     stored[network_.out_bias]);  // [P, 2 L K D]
     int64_t column = 0;
     for (const Site& site : options_.where.sites) {
       for (int both = 0; both < 2; ++both, column += site.output_width)

@@ -47,10 +47,13 @@ class Prompt final : public Edit {
       : options_(read_options(options, defaults(target))),
         site_(target.sites.word()),
         vocabulary_(target.config.vocabulary) {
-    prompt_ = declare(site_, "prompt", {.shape = {options_.length, site_.output_width}, .initial = initial_rows()});
+    prompt_ = declare(site_, "prompt",
+                      {.shape = {options_.length, site_.output_width}, .initial = initial_rows()});
     spec_.sites = {site_};
     spec_.traits.acts_on = ActsOn::kPrompt;
-    spec_.traits.layout = {.virtual_rows = options_.length, .virtual_rows_follow_first = options_.position == PromptPosition::kAfterFirst};
+    spec_.traits.layout = {
+        .virtual_rows = options_.length,
+        .virtual_rows_follow_first = options_.position == PromptPosition::kAfterFirst};
   }
 
   Node describe() const override { return Node::map({{"prompt", options_node(options_)}}); }
@@ -82,10 +85,12 @@ class Prompt final : public Edit {
   // normal: N(0, 0.02^2); words: the embeddings of words drawn at random.
   Initial initial_rows() const {
     if (options_.init == PromptInit::kNormal) return normal(0.02);
-    return [length = options_.length, vocabulary = vocabulary_](const ParamSpec&, const Weights& weights, RandomKey key) {
+    return [length = options_.length, vocabulary = vocabulary_](
+               const ParamSpec&, const Weights& weights, RandomKey key) {
       Random random(key);
       std::vector<int64_t> words;
-      for (int64_t i = 0; i < length; ++i) words.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary))));
+      for (int64_t i = 0; i < length; ++i)
+        words.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary))));
       return weights.base(kWordTable).index_select(0, at::tensor(words, at::kLong)).to(at::kFloat);
     };
   }

@@ -116,16 +116,18 @@ class Reft final : public Edit {
 
   Node describe() const override { return Node::map({{"reft", options_node(options_)}}); }
 
-  // Per site and set: A [R,C] and c [R] (the source, minus what is subtracted where the activation lets them be one product), P and
-  // its bias where it does not, and B [C,R] in the trunk's dtype.
+  // Per site and set: A [R,C] and c [R] (the source, minus what is subtracted where the activation
+  // lets them be one product), P and its bias where it does not, and B [C,R] in the trunk's dtype.
   TensorList derive(const Params& stored, const Weights& weights, Experts) const override {
     const at::ScalarType wide = weights.wide_dtype();
     TensorList out(num_derived());
     for (const Site& site : options_.where.sites) {
       for (const Set& set : sets_.at(site)) {
         const auto read = [&](ParamId id) { return chosen(stored[id].to(wide)); };
-        const Tensor p = options_.has_rotation ? chosen(rotation_of(stored[set.chart].to(wide), stored[set.base].to(wide)).t())
-                                       : read(set.projection);  // [R,C]
+        const Tensor p =
+            options_.has_rotation
+                ? chosen(rotation_of(stored[set.chart].to(wide), stored[set.base].to(wide)).t())
+                : read(set.projection);  // [R,C]
         Tensor a = has_linear_source() ? read(set.weight) : Tensor(), c = read(set.bias);
         const Tensor p_bias = options_.has_projection_bias ? read(set.projection_bias) : Tensor();
         if (options_.subtracts && has_one_product()) {
@@ -152,12 +154,15 @@ class Reft final : public Edit {
     const std::vector<Set>& sets = sets_.at(view.site);
     const Set& first = sets.front();
     if (found.is_every_row && positions_.is_all)
-      return finished(view, input, code_of(derived, first, input), derived[first.basis], {}, weight, context);
+      return finished(view, input, code_of(derived, first, input), derived[first.basis], {}, weight,
+                      context);
     const Tensor rows = at::cat({found.prefix, found.suffix}), h = input.index_select(0, rows);  // [P,C]
     if (sets.size() == 1)
-      return finished(view, h, code_of(derived, first, h), derived[first.basis], rows, weight, context);
+      return finished(view, h, code_of(derived, first, h), derived[first.basis], rows, weight,
+                      context);
     const std::vector<Tensor> parts = h.split_with_sizes({found.prefix.numel(), found.suffix.numel()}, 0);
-    const Tensor code = at::block_diag({code_of(derived, sets[0], parts[0]), code_of(derived, sets[1], parts[1])});
+    const Tensor code =
+        at::block_diag({code_of(derived, sets[0], parts[0]), code_of(derived, sets[1], parts[1])});
     const Tensor basis = at::cat({derived[sets[0].basis], derived[sets[1].basis]}, 1);
     return finished(view, h, code, basis, rows, weight, context);
   }
@@ -169,8 +174,8 @@ class Reft final : public Edit {
     ParamId a, c, subtracted, subtracted_bias, basis;  // derived
   };
 
-  // As released: P orthonormal, or uniform like W and b in [-1/sqrt(C), 1/sqrt(C)); a constant source uniform in [0, 1). So no
-  // variant starts as the identity.
+  // As released: P orthonormal, or uniform like W and b in [-1/sqrt(C), 1/sqrt(C)); a constant
+  // source uniform in [0, 1). So no variant starts as the identity.
   void declare_tensors() {
     spec_.sites = options_.where.sites;
     spec_.traits.acts_on = positions_.is_all ? ActsOn::kEveryRow : ActsOn::kPrompt;
@@ -178,10 +183,13 @@ class Reft final : public Edit {
       for (const char* name : set_names()) {
         Set& set = sets_[site].emplace_back();
         const int64_t width = site.output_width;
-        const auto add = [&](const char* part, std::vector<int64_t> shape, Initial initial, bool decays = false) {
+        const auto add = [&](const char* part, std::vector<int64_t> shape, Initial initial,
+                             bool decays = false) {
           // Rows that a subspace leaves out stand still.
           return declare(site, std::string(name) + "." + part,
-                         {.shape = std::move(shape), .decays = decays && options_.subspace.empty(), .initial = std::move(initial)});
+                         {.shape = std::move(shape),
+                          .decays = decays && options_.subspace.empty(),
+                          .initial = std::move(initial)});
         };
         const Initial drawn = uniform(1.0 / std::sqrt(static_cast<double>(width)));
         if (options_.has_rotation) {
@@ -190,7 +198,8 @@ class Reft final : public Edit {
           spec_.params.back().role = Role::kBuffer;
         } else {
           set.projection = add("projection", {options_.rank, width}, drawn, true);
-          if (options_.has_projection_bias) set.projection_bias = add("projection_bias", {options_.rank}, drawn);
+          if (options_.has_projection_bias)
+            set.projection_bias = add("projection_bias", {options_.rank}, drawn);
         }
         if (has_linear_source()) set.weight = add("weight", {options_.rank, width}, drawn, true);
         set.bias = add("bias", {options_.rank}, has_linear_source() ? drawn : initial_constant);
@@ -198,7 +207,8 @@ class Reft final : public Edit {
     }
     for (const Site& site : options_.where.sites) {
       for (Set& set : sets_[site]) {
-        for (ParamId* made : {&set.a, &set.c, &set.subtracted, &set.subtracted_bias, &set.basis}) *made = declare_derived();
+        for (ParamId* made : {&set.a, &set.c, &set.subtracted, &set.subtracted_bias, &set.basis})
+          *made = declare_derived();
       }
     }
   }
@@ -276,8 +286,9 @@ class Reft final : public Edit {
     if (has_one_product()) return source;
     const Tensor active = options_.activation(source);
     if (!options_.subtracts) return active;
-    return active - graft::linear(wide, derived[set.subtracted],
-                                  derived.has(set.subtracted_bias) ? derived[set.subtracted_bias] : Tensor());
+    return active - graft::linear(
+                        wide, derived[set.subtracted],
+                        derived.has(set.subtracted_bias) ? derived[set.subtracted_bias] : Tensor());
   }
 
   // The weight multiplies the code. Dropout needs the change itself: on it, or, as released code has it, on the whole edited

@@ -82,15 +82,13 @@ class Router final : public Combinator {
 
   // Every expert drawn anew.
   TensorList init(const Weights& weights, RandomKey key) const override {
-    TensorList out;
-    for (size_t i = 0; i < num_own(); ++i)
-      out.append(spec().params[i].initial(spec().params[i], weights, key.with(spec().params[i].name)));
+    TensorList out = init_own(weights, key);
     std::vector<TensorList> experts;
     for (int64_t expert = 0; expert < options_.experts; ++expert)
       experts.push_back(child().edit->init(weights, key.with(static_cast<uint64_t>(expert))));
-    for (ParamId id{0}; static_cast<size_t>(id.number) < inner_.params.size(); ++id.number) {
+    for (size_t i = 0; i < inner_.params.size(); ++i) {
       std::vector<Tensor> each;
-      for (const TensorList& own : experts) each.push_back(own[id]);
+      for (const TensorList& own : experts) each.push_back(own[param_at(i)]);
       out.append(at::stack(each));
     }
     return out;
@@ -114,7 +112,8 @@ class Router final : public Combinator {
     }
     Context inner = context_of(0, context);
     inner.records = nullptr;  // those of the experts would all have one name
-    Change out = child().edit->blend(derived_of(0, derived), options_.experts, view, input, {weight.scale, shares.flatten(1)}, inner);
+    Change out = child().edit->blend(derived_of(0, derived), options_.experts, view, input,
+                                     {weight.scale, shares.flatten(1)}, inner);
     // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y + g (sum_e q_e y_e - y).
     if (scales_y_ && outer.defined()) out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
     if (scales_y_ && !outer.defined() && weight.scale != 1.0) out.mul = out.mul + (1.0 - weight.scale);
@@ -126,20 +125,25 @@ class Router final : public Combinator {
  protected:
   // Routers as [E, W].
   TensorList derive_own(const Params& stored, const Weights& weights) const override {
-    ensure(num_derived() == spec().params.size(), "an edit that derives what it stores, so that it can be stacked");
+    ensure(num_derived() == spec().params.size(),
+           "an edit that derives what it stores, so that it can be stacked");
     TensorList out;
-    for (const Site& site : inner_.sites) out.append(stored[routers_.at(site)].to(weights.wide_dtype()).t().contiguous());
+    for (const Site& site : inner_.sites)
+      out.append(stored[routers_.at(site)].to(weights.wide_dtype()).t().contiguous());
     return out;
   }
   Node describe_options() const override { return options_node(options_); }
 
  private:
-  // R ~ N(0, 0.02^2), one a site, before the child's tensors with the experts in front of every shape.
+  // R ~ N(0, 0.02^2), one a site, before the child's tensors with the experts in front of every
+  // shape.
   void declare_experts() {
     for (const Site& site : inner_.sites) {
-      routers_[site] = declare(
-          site, "router",
-          {.shape = {width_of(site), options_.experts}, .is_wide = true, .use = ParamUse::kRouter, .initial = normal(0.02)});
+      routers_[site] = declare(site, "router",
+                               {.shape = {width_of(site), options_.experts},
+                                .is_wide = true,
+                                .use = ParamUse::kRouter,
+                                .initial = normal(0.02)});
     }
     declare_children();
     for (size_t i = num_own(); i < spec_.params.size(); ++i) {
@@ -150,7 +154,8 @@ class Router final : public Combinator {
     // Shares of equal scales add up to one but for rounding.
     spec_.traits.identity_at_init = inner_.traits.identity_at_init && !scales_y_;
     // The balance of a sequence is over all of its tokens.
-    if (options_.balance > 0) spec_.traits.reads = std::max(spec_.traits.reads, Reads::kEarlierRows);
+    if (options_.balance > 0)
+      spec_.traits.reads = std::max(spec_.traits.reads, Reads::kEarlierRows);
   }
 
   void check(Options& options) {
@@ -190,8 +195,12 @@ class Router final : public Combinator {
   }
 
   int64_t groups_of(const Site& site) const {
-    if (options_.per_head == PerHead::kNo || options_.input != RouterInput::kSite || options_.embedding > 0) return 1;
-    if (options_.per_head != PerHead::kYes && !(child().kind == "affine" && is_keys_or_values(site.part))) return 1;
+    if (options_.per_head == PerHead::kNo || options_.input != RouterInput::kSite ||
+        options_.embedding > 0)
+      return 1;
+    if (options_.per_head != PerHead::kYes &&
+        !(child().kind == "affine" && is_keys_or_values(site.part)))
+      return 1;
     const StackConfig& stack = site.stack == StackId::kNone ? config_.last() : config_.stack(site.stack);
     return is_keys_or_values(site.part) ? stack.key_heads : stack.heads;
   }
@@ -239,16 +248,22 @@ class Router final : public Combinator {
 
   void report(const SiteView& view, const Tensor& p, const Tensor& mask, Context& context) const {
     const auto by_sequence = [&](const Tensor& values) { return mean_by_sequence(view, values.mean(1)); };  // [T, G, K] -> [N, K]
-    const auto name_of = [&](const char* what) { return context.full_path() + view.site.name + what; };
+    const auto name_of = [&](const char* what) {
+      return context.full_path() + view.site.name + what;
+    };
     if (context.records != nullptr) {
       const Tensor plain = p.detach();
       context.records->emplace_back(name_of(".router"), by_sequence(plain));
-      context.records->emplace_back(name_of(".router.entropy"),
-                                    by_sequence(-(plain * plain.clamp_min(1e-30).log()).sum(2, true)).squeeze(1));
+      context.records->emplace_back(
+          name_of(".router.entropy"),
+          by_sequence(-(plain * plain.clamp_min(1e-30).log()).sum(2, true)).squeeze(1));
     }
     if (options_.balance == 0.0 || context.losses == nullptr) return;
-    const Tensor site_loss = (by_sequence(mask) * by_sequence(p)).sum(1).mean() * static_cast<double>(options_.experts);
-    context.losses->emplace_back(name_of(".balance"), site_loss * (options_.balance / static_cast<double>(inner_.sites.size())));
+    const Tensor site_loss =
+        (by_sequence(mask) * by_sequence(p)).sum(1).mean() * static_cast<double>(options_.experts);
+    context.losses->emplace_back(
+        name_of(".balance"),
+        site_loss * (options_.balance / static_cast<double>(inner_.sites.size())));
   }
 
   RouterOptions options_;

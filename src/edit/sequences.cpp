@@ -71,7 +71,7 @@ Tensor running_mean(const SiteView& view, const Tensor& values, Memory* memory, 
     key.use = use;
     return memory == nullptr ? nullptr : &(*memory)[key];
   };
-  Tensor *const kept_sums = kept(0), *const kept_counts = kept(1);                // [N, K], [N] float64
+  Tensor *const kept_sums = kept(0), *const kept_counts = kept(1);  // [N, K], [N] float64
   std::vector<double> is_token, counts, is_before, totals;                        // [T] thrice, [N]
   std::vector<int64_t> sizes;
   for (int64_t n = 0; n < sequences; ++n) {

@@ -24,9 +24,11 @@ at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values, Rows
 // by_sequence: [N, K] -> [T, K]; zero at rows of no sequence. Differentiable.
 at::Tensor spread_to_rows(const SiteView& view, const at::Tensor& by_sequence);
 
-// values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to and including it; a row before every token keeps
-// its own values, a row of no sequence gets zero. Differentiable. `memory`, where there is one, keeps under `key` (uses 0
-// and 1) the sums and counts that the next pass of the sequences goes on from.
-at::Tensor running_mean(const SiteView& view, const at::Tensor& values, Memory* memory = nullptr, MemoryKey key = {});
+// values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to and including it;
+// a row before every token keeps its own values, a row of no sequence gets zero. Differentiable.
+// `memory`, where there is one, keeps under `key` (uses 0 and 1) the sums and counts that the next
+// pass of the sequences goes on from.
+at::Tensor running_mean(const SiteView& view, const at::Tensor& values, Memory* memory = nullptr,
+                        MemoryKey key = {});
 
 }  // namespace graft

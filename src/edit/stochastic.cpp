@@ -17,7 +17,8 @@
 
 namespace graft {
 
-int64_t drawn_expert(RandomKey route, std::string_view site, std::string_view bank, int64_t experts) {
+int64_t drawn_expert(RandomKey route, std::string_view site, std::string_view bank,
+                     int64_t experts) {
   return static_cast<int64_t>(Random(route.with(site).with(bank)).below(static_cast<uint64_t>(experts)));
 }
 
@@ -25,7 +26,8 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* kShared = "shared";  // the parts of a mixture's names: shared/<param>, expert.2/<param>
+constexpr const char* kShared =
+    "shared";  // the parts of a mixture's names: shared/<param>, expert.2/<param>
 constexpr const char* kExpert = "expert.";
 
 std::string part_of(int64_t expert) { return kExpert + std::to_string(expert); }
@@ -71,7 +73,8 @@ class Stochastic final : public Combinator {
     check_share(options, banks);
     // A buffer is what the trained tensors are relative to: their mean has a meaning only if all have the same.
     for (const ParamSpec& param : inner_.params)
-      members_.push_back({param.site ? to_name(*param.site) : "", param.bank, param.role == Role::kBuffer || is_shared(param.bank)});
+      members_.push_back({param.site ? to_name(*param.site) : "", param.bank,
+                          param.role == Role::kBuffer || is_shared(param.bank)});
     declare_experts();
   }
 
@@ -85,7 +88,7 @@ class Stochastic final : public Combinator {
                                 : key.with(static_cast<uint64_t>(expert + 1));
       const TensorList values = child().edit->init(weights, own);
       for (size_t i = 0; i < members_.size(); ++i) {
-        if (members_[i].is_shared == (expert < 0)) out[stored_as(i, expert)] = values[id_of(i)];
+        if (members_[i].is_shared == (expert < 0)) out[stored_as(i, expert)] = values[param_at(i)];
       }
     }
     return out;
@@ -95,23 +98,28 @@ class Stochastic final : public Combinator {
   TensorList derive(const Params& stored, const Weights& weights, Experts experts) const override {
     TensorList out(num_derived());
     if (experts == Experts::kMerged) {
-      const TensorList mean = merged(stored), derived = child().edit->derive(Params(mean), weights, experts);
-      for (size_t i = 0; i < derived.size(); ++i) out[id_of(i)] = derived[id_of(i)];
+      const TensorList mean = merged(stored),
+                       derived = child().edit->derive(Params(mean), weights, experts);
+      for (size_t i = 0; i < derived.size(); ++i) out[param_at(i)] = derived[param_at(i)];
       return out;
     }
     ensure(child().edit->num_derived() == members_.size() || has_unnamed_bank_,
            "what an expert derives from several banks cannot be drawn bank by bank");
     for (int64_t expert = 0; expert < options_.experts; ++expert) {
-      const Params own = stored.through(
-          [this, expert](int32_t number) { return stored_as(static_cast<size_t>(number), expert).number; });
+      const Params own = stored.through([this, expert](int32_t number) {
+        return stored_as(static_cast<size_t>(number), expert).number;
+      });
       const TensorList derived = child().edit->derive(own, weights, experts);
       for (size_t i = 0; i < derived.size(); ++i) {
-        if (expert == 0 || !is_shared_member(i)) out[derived_as(i, expert)] = derived[id_of(i)];  // what is shared: once
+        if (expert == 0 || !is_shared_member(i))
+          out[derived_as(i, expert)] = derived[param_at(i)];  // what is shared: once
       }
     }
     return out;
   }
-  size_t num_derived() const override { return child().edit->num_derived() * static_cast<size_t>(1 + options_.experts); }
+  size_t num_derived() const override {
+    return child().edit->num_derived() * static_cast<size_t>(1 + options_.experts);
+  }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
                 Context& context) const override {
@@ -127,7 +135,7 @@ class Stochastic final : public Combinator {
 
   TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
     bool has_mean = false;
-    for (size_t i = 0; i < members_.size(); ++i) has_mean |= derived.has(id_of(i));
+    for (size_t i = 0; i < members_.size(); ++i) has_mean |= derived.has(param_at(i));
     ensure(has_mean, "only the mean of the experts can be folded");
     return child().edit->rewrite(derived, weights);
   }
@@ -174,16 +182,18 @@ class Stochastic final : public Combinator {
         if (expert <= 0) members_[i].first = id.number;
       }
     }
-    own_members_ = std::count_if(members_.begin(), members_.end(), [](const Member& member) { return !member.is_shared; });
+    own_members_ = std::count_if(members_.begin(), members_.end(),
+                                 [](const Member& member) { return !member.is_shared; });
   }
 
   bool is_shared(const std::string& bank) const {
     return std::find(options_.share.begin(), options_.share.end(), bank) != options_.share.end();
   }
 
-  static ParamId id_of(size_t index) { return {static_cast<int32_t>(index)}; }
   // What the child only derives is made of the one bank that has no name.
-  bool is_shared_member(size_t index) const { return index < members_.size() && members_[index].is_shared; }
+  bool is_shared_member(size_t index) const {
+    return index < members_.size() && members_[index].is_shared;
+  }
 
   // Where expert `expert` keeps the tensor that has the number `index` in the child: in files,
   ParamId stored_as(size_t index, int64_t expert) const {
@@ -193,7 +203,8 @@ class Stochastic final : public Combinator {
   // and derived, behind the mean.
   ParamId derived_as(size_t index, int64_t expert) const {
     const int64_t block = is_shared_member(index) ? 1 : 1 + expert;
-    return {static_cast<int32_t>(block * static_cast<int64_t>(child().edit->num_derived())) + static_cast<int32_t>(index)};
+    return {static_cast<int32_t>(block * static_cast<int64_t>(child().edit->num_derived())) +
+            static_cast<int32_t>(index)};
   }
 
   // The mean of every bank, as the params of one edit.
@@ -201,12 +212,13 @@ class Stochastic final : public Combinator {
     TensorList out(members_.size());
     for (size_t i = 0; i < members_.size(); ++i) {
       if (members_[i].is_shared) {
-        out[id_of(i)] = stored[stored_as(i, 0)];
+        out[param_at(i)] = stored[stored_as(i, 0)];
         continue;
       }
       std::vector<Tensor> experts;
-      for (int64_t expert = 0; expert < options_.experts; ++expert) experts.push_back(stored[stored_as(i, expert)]);
-      out[id_of(i)] = at::stack(experts).mean(0);
+      for (int64_t expert = 0; expert < options_.experts; ++expert)
+        experts.push_back(stored[stored_as(i, expert)]);
+      out[param_at(i)] = at::stack(experts).mean(0);
     }
     return out;
   }
@@ -215,15 +227,17 @@ class Stochastic final : public Combinator {
   Params one_edit(const Params& derived, const Site& site, const Context& context) const {
     if (context.experts == Experts::kMerged) return derived;
     ensure(context.fixed_expert.value_or(0) < options_.experts, "an expert that the mixture has");
-    return derived.through([this, &site, route = context.route, fixed = context.fixed_expert](int32_t number) {
-      const auto index = static_cast<size_t>(number);
-      const bool is_param = index < members_.size();
-      const int64_t expert = is_shared_member(index) ? 0
-                             : fixed                 ? *fixed
-                             : is_param ? drawn_expert(route, members_[index].site, members_[index].bank, options_.experts)
-                                        : drawn_expert(route, site.name, "", options_.experts);
-      return derived_as(index, expert).number;
-    });
+    return derived.through(
+        [this, &site, route = context.route, fixed = context.fixed_expert](int32_t number) {
+          const auto index = static_cast<size_t>(number);
+          const bool is_param = index < members_.size();
+          const int64_t expert = is_shared_member(index) ? 0
+                                 : fixed                 ? *fixed
+                                 : is_param              ? drawn_expert(route, members_[index].site,
+                                                                        members_[index].bank, options_.experts)
+                                            : drawn_expert(route, site.name, "", options_.experts);
+          return derived_as(index, expert).number;
+        });
   }
 
   StochasticOptions options_;

@@ -151,10 +151,7 @@ std::string read_hub_head(const Path& dir, const Model& model, ForeignAdapter& f
   return HeadReader(dir, model, foreign, json).read();
 }
 
-bool has_static_head(const Adapter& adapter) {
-  const std::vector<ParamSpec> params = adapter.head()->params();
-  return std::none_of(params.begin(), params.end(), [](const ParamSpec& param) { return param.name.starts_with("pooler."); });
-}
+bool has_static_head(const Adapter& adapter) { return !adapter.head()->trains_pooler(); }
 
 std::string hub_model_class(const Adapter& adapter, const Model& model) {
   const std::string& full = family_of(model.config).classifier_class;
@@ -191,14 +188,7 @@ void write_hub_head(const Path& dir, const Adapter& adapter, const NamedTensors&
   config["name"] = is_static ? Node::null() : Node::text(name);
   if (is_static) config["num_labels"] = Node::integer(head.outputs());
   config["version"] = Node::text(kVersion);
-  NamedTensors out;
-  for (const ParamSpec& param : head.params()) {
-    const size_t dot = param.name.rfind('.');
-    for (const auto& [ours, theirs] : layers) {
-      if (param.name.substr(0, dot) == ours) out[theirs + param.name.substr(dot)] = tensors.at(Adapter::kHeadPath + param.name);
-    }
-  }
-  save_torch_file(dir / "pytorch_model_head.bin", out);
+  save_torch_file(dir / "pytorch_model_head.bin", head_named(adapter, tensors, layers));
   write_file_atomically(dir / kConfigFile, to_json(config) + "\n");
 }
 

@@ -142,13 +142,26 @@ PlainAdapter flat_adapter(const Adapter& adapter, const NamedTensors& tensors, c
   }
   Node definition = adapter.describe();
   definition["edits"] = Node::list(std::move(edits));
-  PlainAdapter out{Adapter(definition, "the adapter", {model.config, model.sites}, adapter.task()), {}};
+  PlainAdapter out{Adapter(definition, "the adapter", {model.config, model.sites}, adapter.task()),
+                   {}};
   for (size_t i = 0; i < values.size(); ++i) {
     auto value = values[i].begin();
     for (const std::string& name : out.adapter.parts()[i].names) out.tensors[name] = *value++;
   }
   for (const auto& [name, tensor] : tensors) {
     if (name.starts_with(Adapter::kHeadPath)) out.tensors[name] = tensor;
+  }
+  return out;
+}
+
+NamedTensors head_named(const Adapter& adapter, const NamedTensors& tensors,
+                        const std::vector<std::pair<std::string, std::string>>& layers) {
+  NamedTensors out;
+  for (const ParamSpec& param : adapter.head()->params()) {
+    for (const auto& [ours, theirs] : layers) {
+      if (param.label == ours)
+        out[theirs + param.name.substr(ours.size())] = tensors.at(Adapter::kHeadPath + param.name);
+    }
   }
   return out;
 }

@@ -76,6 +76,11 @@ void ignore_fields(Options& options, const std::vector<const char*>& keys);
 // Edits of the adapter as they are stored: without what only served training (the network behind a prefix).
 PlainAdapter flat_adapter(const Adapter& adapter, const NamedTensors& tensors, const Model& model);
 
+// The tensors of the adapter's head, its layers renamed as (ours, theirs) says; others are left
+// out. Requires: a head.
+NamedTensors head_named(const Adapter& adapter, const NamedTensors& tensors,
+                        const std::vector<std::pair<std::string, std::string>>& layers);
+
 // Text of every fault in `options`, or "": so that those of the tensors can be listed beside them.
 std::string faults_of(Options& options);
 

@@ -113,7 +113,8 @@ NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
   };
   for (const Adapter::Part* part : folding_order(loaded.adapter, model.sites)) {
     const auto index = static_cast<size_t>(part - loaded.adapter.parts().data());
-    fold(part->edit->rewrite(Params(derived.parts[index]), Weights(model.config, base, Precision::kFloat32)));
+    fold(part->edit->rewrite(Params(derived.parts[index]),
+                             Weights(model.config, base, Precision::kFloat32)));
   }
   if (const Head* head = loaded.adapter.head()) fold(head->rewrite(Params(derived.head)));
   return base;

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "interop/foreign.h"
 #include "model/families.h"
 #include "tensor/safetensors.h"
 
@@ -66,14 +67,8 @@ NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tens
     add(name, parts.size() == 1 ? parts.front() : at::cat(parts, family.stores_transposed ? parts.front().dim() - 1 : 0));
   }
   if (head == nullptr) return out;
-  for (const ParamSpec& param : head->params()) {
-    if (param.name.starts_with("pooler.")) continue;  // folded into the trunk's own
-    const size_t dot = param.name.rfind('.');
-    for (const auto& [ours, theirs] : family.head_names) {
-      if (ours == param.name.substr(0, dot))
-        add(theirs + param.name.substr(dot), loaded.tensors.at(Adapter::kHeadPath + param.name));
-    }
-  }
+  for (const auto& [name, tensor] : head_named(loaded.adapter, loaded.tensors, family.head_names))
+    add(name, tensor);
   return out;
 }
 

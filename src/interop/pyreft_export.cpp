@@ -89,16 +89,11 @@ NamedTensors intervention(const NamedTensors& stored, const std::string& ours, c
 }
 
 NamedTensors head_tensors(const Adapter& adapter, const NamedTensors& tensors, const Family& family) {
-  NamedTensors out;
-  for (const ParamSpec& param : adapter.head()->params()) {
-    const size_t dot = param.name.rfind('.');
-    if (param.name.starts_with("pooler."))
-      refuse("head/", "pyreft's classifier has the model's own pooler: a trained one would be a change of the model");
-    for (const auto& [ours, theirs] : family.head_names) {
-      if (param.name.substr(0, dot) == ours) out[theirs + param.name.substr(dot)] = tensors.at(Adapter::kHeadPath + param.name);
-    }
-  }
-  return out;
+  if (adapter.head()->trains_pooler())
+    refuse("head/",
+           "pyreft's classifier has the model's own pooler: a trained one would be a change of the "
+           "model");
+  return head_named(adapter, tensors, family.head_names);
 }
 
 }  // namespace

@@ -148,12 +148,11 @@ TEST(ByHandTest, BlendIsTheSumOverExperts) {
   const TensorList stacked{a, b};
   for (const int64_t groups : {1, 2}) {  // one weight a row and expert, or one for each half of the outputs
     const Tensor weights = h.drawn({h.pack.num_rows, groups, 3}, 0.3);
-    const Change found =
-        h.lora->blend(Params(stacked), 3, h.view, h.x, {h.lora->scale(h.site), weights.flatten(1)}, h.context);
+    const Change found = h.lora->blend(Params(stacked), 3, h.view, h.x,
+                                       {h.lora->scale(h.site), weights.flatten(1)}, h.context);
     Tensor expected = h.y;
     for (int64_t e = 0; e < 3; ++e) {
-      const Tensor delta =
-          at::mm(at::mm(h.x, a[e].t()), b[e].t()) * 3.0;
+      const Tensor delta = at::mm(at::mm(h.x, a[e].t()), b[e].t()) * 3.0;
       expected = expected + delta * weights.select(2, e).repeat_interleave(8 / groups, 1);
     }
     expect_near(apply_change(h.y, found), expected, {1e-12, 0}, std::to_string(groups) + " groups");

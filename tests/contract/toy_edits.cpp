@@ -17,7 +17,8 @@ class ToyEdit : public Edit {
   Node describe() const override { return Node::map({{"toy", Node::null()}}); }
   TensorList init(const Weights&, RandomKey key) const override {
     TensorList out;
-    for (const ParamSpec& param : spec().params) out.append(normal_tensor(param.shape, 0.3, key.with(param.name)));
+    for (const ParamSpec& param : spec().params)
+      out.append(normal_tensor(param.shape, 0.3, key.with(param.name)));
     return out;
   }
 };
@@ -58,8 +59,10 @@ class Around : public ToyEdit {
   Tensor input(const SiteView& view) const override { return child_->input(view); }
 
  protected:
-  // A vector of each of the child's sites, then the child's params below "of/", with `stacked` in front of every shape.
-  void declare_around_child(const char* own, int64_t Site::*length, const std::vector<int64_t>& shape,
+  // A vector of each of the child's sites, then the child's params below "of/", with `stacked` in
+  // front of every shape.
+  void declare_around_child(const char* own, int64_t Site::*length,
+                            const std::vector<int64_t>& shape,
                             const std::vector<int64_t>& stacked) {
     for (const Site& site : child_->spec().sites) {
       std::vector<int64_t> whole{site.*length};
@@ -122,7 +125,8 @@ class AtSites : public ToyEdit {
   AtSites(std::vector<Site> sites, const std::vector<const char*>& names) {
     spec_.sites = std::move(sites);
     for (const Site& site : spec_.sites) {
-      for (const char* name : names) vectors_[site].push_back(declare(site, name, {.shape = {site.output_width}}));
+      for (const char* name : names)
+        vectors_[site].push_back(declare(site, name, {.shape = {site.output_width}}));
     }
   }
   BySite<std::vector<ParamId>> vectors_;
@@ -143,7 +147,11 @@ class FirstRows final : public AtSites {
   Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&, Context&) const override {
     std::vector<int64_t> rows;
     for (int64_t n = 0; n < view.lane.num_sequences; ++n) rows.push_back(rows_of(view, n).first);
-    return {.mul = {}, .add = p[vectors_.at(view.site)[0]], .code = {}, .basis = {}, .rows = at::tensor(rows, at::kLong)};
+    return {.mul = {},
+            .add = p[vectors_.at(view.site)[0]],
+            .code = {},
+            .basis = {},
+            .rows = at::tensor(rows, at::kLong)};
   }
 };
 

@@ -88,7 +88,8 @@ struct OneSite {
     context.experts = experts;
     context.fixed_expert = fixed;
     const Edit& edit = *part().edit;
-    return apply_change(y, edit.change(Params(derived.parts[0]), view, edit.input(view), {edit.scale(site), {}}, context));
+    return apply_change(y, edit.change(Params(derived.parts[0]), view, edit.input(view),
+                                       {edit.scale(site), {}}, context));
   }
   // The mean of y' over all choices of the site's banks. A choice that no key draws would leave the mean incomplete: after 100
   // keys a choice (a fair draw misses one of nine with a probability below 1e-40) the search fails.
@@ -312,9 +313,11 @@ TEST(StochasticDefinitions, RefuseEachByItsPlace) {
 TEST(StochasticDefinitions, InternalFaultsAreNamed) {
   const OneSite at(mixture("{experts: 2}", kLora));
   expect_message<InternalError>([&] { at.changed(Experts::kApart, {}, 2); }, "an expert that the mixture has");
-  const AdapterTensors derived = at.rig.adapter->derive(at.rig.tensors, at.model->weights, Experts::kApart);
-  expect_message<InternalError>([&] { at.part().edit->rewrite(Params(derived.parts[0]), at.model->weights); },
-                                "only the mean of the experts can be folded");
+  const AdapterTensors derived =
+      at.rig.adapter->derive(at.rig.tensors, at.model->weights, Experts::kApart);
+  expect_message<InternalError>(
+      [&] { at.part().edit->rewrite(Params(derived.parts[0]), at.model->weights); },
+      "only the mean of the experts can be folded");
 }
 
 }  // namespace

@@ -60,8 +60,8 @@ struct Keys {
   Tensor mixed(const Tensor& scales, const Tensor& shifts, const Tensor& shares) {  // shares: [T, G, E]
     const NamedTensors params{{"enc.0.attn.k.scale", scales}, {"enc.0.attn.k.shift", shifts}};
     const TensorList own = listed(edit, params);
-    return apply_change(
-        y, edit.blend(Params(own), scales.size(0), view, edit.input(view), {1.0, shares.flatten(1)}, context));
+    return apply_change(y, edit.blend(Params(own), scales.size(0), view, edit.input(view),
+                                      {1.0, shares.flatten(1)}, context));
   }
 };
 
@@ -104,7 +104,8 @@ TEST(AffineTest, AMixtureWhoseSharesAddUpToOneIsTheSumOfItsChanges) {
   const Tensor scales = drawn({3, 8}, 0.7), shifts = drawn({3, 8}, 0.8), shares = at::softmax(drawn({k.rows, 2, 3}, 0.9), 2);
   const NamedTensors params{{"enc.0.attn.k.scale", scales}, {"enc.0.attn.k.shift", shifts}};
   const TensorList own = listed(k.edit, params);
-  const Change one_by_one = k.edit.Edit::blend(Params(own), 3, k.view, k.y, {1.0, shares.flatten(1)}, k.context);
+  const Change one_by_one =
+      k.edit.Edit::blend(Params(own), 3, k.view, k.y, {1.0, shares.flatten(1)}, k.context);
   expect_near(k.mixed(scales, shifts, shares), apply_change(k.y, one_by_one), kExact, "y'");
 }
 

@@ -61,7 +61,8 @@ struct ManyRows {
   // y' - y, in float32.
   Tensor delta() {
     const at::NoGradGuard no_grad;
-    const AdapterTensors derived = rig.adapter->derive(rig.tensors, rig.model->weights, Experts::kApart);
+    const AdapterTensors derived =
+        rig.adapter->derive(rig.tensors, rig.model->weights, Experts::kApart);
     const Adapter::Part& part = rig.adapter->parts().front();
     Context context;
     context.path = part.path;
@@ -71,8 +72,8 @@ struct ManyRows {
       view.residual = residual;
       view.norm = [](const Tensor& own, const Tensor& beside) { return own + beside; };
     }
-    const Change change =
-        part.edit->change(Params(derived.parts[0]), view, part.edit->input(view), {part.edit->scale(site), {}}, context);
+    const Change change = part.edit->change(Params(derived.parts[0]), view, part.edit->input(view),
+                                            {part.edit->scale(site), {}}, context);
     return apply_change(y, change).to(at::kFloat) - y.to(at::kFloat);
   }
 };

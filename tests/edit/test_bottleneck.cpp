@@ -171,7 +171,8 @@ TEST(BottleneckTest, AMixtureIsTheSumOverExperts) {
       for (int64_t e = 0; e < 2; ++e)
         expected = expected + 1.5 * shares.select(2, e).repeat_interleave(8 / groups, 1) * Sublayer::formula(params, u, e);
       const TensorList own = listed(edit, params);
-      const Change found = edit.blend(Params(own), 2, s.view, u, {1.5, shares.flatten(1)}, s.context);
+      const Change found =
+          edit.blend(Params(own), 2, s.view, u, {1.5, shares.flatten(1)}, s.context);
       // A factor for each column cannot act on the narrow product.
       EXPECT_EQ(found.code.defined(), groups == 1 && !has_scaling) << "one wide product";
       expect_near(apply_change(s.y, found), expected, kExact, std::to_string(groups) + " groups");

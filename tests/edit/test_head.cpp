@@ -130,12 +130,15 @@ TEST(Head, DropsTwiceWithMasksOfTheirOwn) {
   Options options(half, "head");
   const Head head(options, model->config, 32);
   ASSERT_EQ(head.params().front().name, "dense.weight");
-  const TensorList tensors{at::eye(32), at::zeros({32}), at::eye(32), at::zeros({32})};  // of both layers
+  const TensorList tensors{at::eye(32), at::zeros({32}), at::eye(32),
+                           at::zeros({32})};  // of both layers
   auto ids = std::make_shared<RowIds>();
   for (int64_t n = 0; n < 64; ++n) ids->example.push_back(n), ids->position.push_back(0);
   const auto left = [&](bool is_training, uint64_t seed) {
     const Context context{.is_training = is_training, .key = RandomKey{seed}, .route = {}};
-    return (head.logits(Params(tensors), at::ones({64, 32}), ids, context) != 0).sum().item<int64_t>();
+    return (head.logits(Params(tensors), at::ones({64, 32}), ids, context) != 0)
+        .sum()
+        .item<int64_t>();
   };
   for (const uint64_t seed : {1, 2, 3}) EXPECT_NEAR(static_cast<double>(left(true, seed)) / 2048, 0.25, 0.05) << "seed " << seed;
   EXPECT_EQ(left(false, 1), 2048);

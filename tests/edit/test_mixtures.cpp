@@ -51,7 +51,8 @@ struct OneSite {
   // y', with a weight from outside where given.
   Tensor changed(const Tensor& outer = {}) {
     const at::NoGradGuard no_grad;
-    const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights, Experts::kApart);
+    const AdapterTensors derived =
+        rig.adapter->derive(rig.tensors, model->weights, Experts::kApart);
     losses.clear();
     records.clear();
     Context context;
@@ -59,8 +60,8 @@ struct OneSite {
     context.losses = &losses;
     context.records = &records;
     const SiteView view{site, pack, pack.whole(), x, y, {}, {}};
-    return apply_change(
-        y, edit().change(Params(derived.parts[0]), view, edit().input(view), {edit().scale(site), outer}, context));
+    return apply_change(y, edit().change(Params(derived.parts[0]), view, edit().input(view),
+                                         {edit().scale(site), outer}, context));
   }
 };
 

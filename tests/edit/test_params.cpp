@@ -20,7 +20,9 @@ TensorList numbered(size_t count) {
   return out;
 }
 
-double first_of(const Params& params, int32_t number) { return params[ParamId{number}][0].item<double>(); }
+double first_of(const Params& params, int32_t number) {
+  return params[ParamId{number}][0].item<double>();
+}
 
 TEST(Params, AreFoundByNumber) {
   TensorList list = numbered(4);
@@ -30,7 +32,8 @@ TEST(Params, AreFoundByNumber) {
   EXPECT_TRUE(params.has(ParamId{0}));
   for (const int32_t missing : {-1, 2, 4}) {
     EXPECT_FALSE(params.has(ParamId{missing})) << missing;
-    expect_message<InternalError>([&] { first_of(params, missing); }, "an edit reads a tensor that is there");
+    expect_message<InternalError>([&] { first_of(params, missing); },
+                                  "an edit reads a tensor that is there");
   }
 }
 
@@ -41,14 +44,16 @@ TEST(Params, OfAChildBeginBehindThoseAroundIt) {
   EXPECT_EQ(first_of(grandchild, 1), 40);
 }
 
-// A route is asked for the number that the drawn edit's own child adds to: the steps below it come first.
+// A route is asked for the number that the drawn edit's own child adds to: the steps below it come
+// first.
 TEST(Params, OfARouteAreRenumbered) {
   const TensorList list = numbered(8);
   const Params drawn = Params(list).from(1).through([](int32_t number) { return 2 * number; });
   EXPECT_EQ(first_of(drawn, 0), 10);
   EXPECT_EQ(first_of(drawn, 3), 70);
   EXPECT_EQ(first_of(drawn.from(2), 1), 70);
-  expect_message<InternalError>([&] { drawn.through([](int32_t number) { return number; }); }, "other numbers once");
+  expect_message<InternalError>([&] { drawn.through([](int32_t number) { return number; }); },
+                                "other numbers once");
 }
 
 TEST(Params, OfOneExpertAreASliceEach) {
@@ -61,16 +66,21 @@ TEST(Params, OfOneExpertAreASliceEach) {
 TEST(Params, AreNumberedInTheOrderOfTheSpec) {
   const auto model = tiny_model("bert", Precision::kFloat32);
   for (const auto& [definition, made] :
-       {std::pair{"{lora: {}}", 0U}, {"{dora: {layers: [0], sites: [attn.q, attn.v]}}", 4U}, {"{prefix: {mlp: 4}}", 4U},
+       {std::pair{"{lora: {}}", 0U},
+        {"{dora: {layers: [0], sites: [attn.q, attn.v]}}", 4U},
+        {"{prefix: {mlp: 4}}", 4U},
         {"{gate: {}, of: {dora: {layers: [0], sites: attn.q}}}", 2U}}) {
     const Rig rig(model, std::string("{edits: [") + definition + "]}", std::nullopt);
     const Edit& edit = *rig.adapter->parts().front().edit;
     const TensorList initial = edit.init(model->weights, RandomKey{3});
     ASSERT_EQ(initial.size(), edit.spec().params.size()) << definition;
     auto value = initial.begin();
-    for (const ParamSpec& param : edit.spec().params) EXPECT_EQ((value++)->sizes(), at::IntArrayRef(param.shape)) << param.name;
+    for (const ParamSpec& param : edit.spec().params)
+      EXPECT_EQ((value++)->sizes(), at::IntArrayRef(param.shape)) << param.name;
     EXPECT_EQ(edit.num_derived(), initial.size() + made) << definition;
-    EXPECT_EQ(edit.derive(Params(initial), model->weights, Experts::kMerged).size(), edit.num_derived()) << definition;
+    EXPECT_EQ(edit.derive(Params(initial), model->weights, Experts::kMerged).size(),
+              edit.num_derived())
+        << definition;
   }
 }
 

@@ -215,9 +215,12 @@ TEST(Prefix, HasItsSlotsInOrderBeforeTheTokens) {
   const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights);
   for (int64_t layer = 0; layer < layers; ++layer) {
     const std::string what = "layer " + std::to_string(layer);
-    const auto first = static_cast<int32_t>(rig.adapter->parts().front().spec().params.size() + 2 * static_cast<size_t>(layer));
-    expect_near(derived.parts[0][ParamId{first}], slots.select(1, 2 * layer), {1e-12, 0}, what + ", keys");
-    expect_near(derived.parts[0][ParamId{first + 1}], slots.select(1, 2 * layer + 1), {1e-12, 0}, what + ", values");
+    const auto first = static_cast<int32_t>(rig.adapter->parts().front().spec().params.size() +
+                                            2 * static_cast<size_t>(layer));
+    expect_near(derived.parts[0][ParamId{first}], slots.select(1, 2 * layer), {1e-12, 0},
+                what + ", keys");
+    expect_near(derived.parts[0][ParamId{first + 1}], slots.select(1, 2 * layer + 1), {1e-12, 0},
+                what + ", values");
   }
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
   const Pack pack = pack_of(*model, {lane_of(rows)});
@@ -246,7 +249,8 @@ TEST(Prefix, FlattenedComputesTheSame) {
     const std::vector<std::string>& names = again.adapter->parts().front().names;
     ASSERT_EQ(flat->tensors.size(), names.size()) << definition;
     auto value = flat->tensors.begin();
-    for (const std::string& name : names) numbers += value->numel(), again.tensors.at(name) = *value++;
+    for (const std::string& name : names)
+      numbers += value->numel(), again.tensors.at(name) = *value++;
     EXPECT_EQ(numbers, make_plan(*rig.adapter, model->config, {}).kept_parameters) << definition;
     expect_near(logits_of(again, rows), logits_of(rig, rows), {1e-6, 0}, definition);
     const TensorList flat_stored = again.adapter->stored_of(0, again.tensors);

@@ -71,7 +71,8 @@ TEST_P(GoldenReftFunction, EqualsThePeer) {
   const Edit& edit = *rig.adapter->parts().front().edit;
   const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights);
   Context context;
-  const Tensor out = apply_change(h, edit.change(Params(derived.parts[0]), view, edit.input(view), {}, context));
+  const Tensor out =
+      apply_change(h, edit.change(Params(derived.parts[0]), view, edit.input(view), {}, context));
   expect_near(out, file.at("out"), kFloat, "Phi(h)");
   torch::autograd::backward({(out * file.at("g")).sum()}, {});
   NamedTensors found, expected;
