@@ -17,7 +17,7 @@ constexpr double kSigma = 6;  // of the penalty on the difference of lengths
 using Counts = std::vector<std::vector<NgramCount>>;
 
 // Lower-cased 13a tokens without punctuation, which the package drops too.
-Counts counted(NgramTable& table, const std::string& text) {
+Counts counts_of_orders(NgramTable& table, const std::string& text) {
   static const std::set<std::string> kDropped = {"'", "''", "`", "``", "(", ")",  "{",   "}", ".",
                                                  "?", "!",  ",", ":",  "-", "--", "...", ";"};
   Words words = words_13a(lower_text(text));
@@ -71,7 +71,7 @@ double cider(const Texts& texts, const References& references) {
   NgramTable table;
   std::vector<std::vector<Counts>> counts(references.size());
   for (size_t i = 0; i < references.size(); ++i) {
-    for (const std::string& reference : references[i]) counts[i].push_back(counted(table, reference));
+    for (const std::string& reference : references[i]) counts[i].push_back(counts_of_orders(table, reference));
   }
   std::vector<double> documents(static_cast<size_t>(table.size()));  // examples whose references hold the n-gram
   for (const auto& of_text : counts) {
@@ -86,7 +86,7 @@ double cider(const Texts& texts, const References& references) {
   const double log_examples = std::log(static_cast<double>(texts.size()));
   double total = 0;
   for (size_t i = 0; i < texts.size(); ++i) {
-    const Vector text = weighted(counted(table, texts[i]), documents, log_examples);
+    const Vector text = weighted(counts_of_orders(table, texts[i]), documents, log_examples);
     double sum = 0;
     for (const Counts& reference : counts[i]) sum += likeness(text, weighted(reference, documents, log_examples));
     total += 10 * sum / static_cast<double>(kCiderOrders) / static_cast<double>(counts[i].size());

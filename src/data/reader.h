@@ -71,10 +71,11 @@ struct Table {
 };
 
 struct TableOptions {
-  std::optional<TableFormat> format;  // else by the extension: .tsv .csv .jsonl .json; of the standard input JSONL
-  std::vector<std::string>
-      columns;           // TSV, CSV: names of the columns of a file without a header line; empty: the first line names them
-  char delimiter = '\0';  // CSV: what separates fields; '\0': as the first line shows
+  // Else by the extension: .tsv .csv .jsonl .json; of the standard input JSONL.
+  std::optional<TableFormat> format = {};
+  // TSV, CSV: names of the columns of a file without a header line; empty: the first line names them.
+  std::vector<std::string> columns = {};
+  char delimiter = '\0';   // CSV: what separates fields; '\0': as the first line shows
   int64_t first_line = 1;  // of the text in its file, for messages and Row::line
   std::vector<std::string> known_columns = {};  // JSON: of other texts of the file; they come first
   uint64_t known_bytes = 0;                     // JSON: of other texts of the file; rows may have keys in proportion

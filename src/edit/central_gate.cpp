@@ -24,7 +24,7 @@ using at::Tensor;
 // Listed as those of a gate (edit/gate.cpp).
 struct CentralGateOptions {
   GatePooling::Choice pooling;
-  Multiplier multiplier = Multiplier::kGate;
+  Multiplier multiplier = Multiplier::kGateAlone;
 
   void visit(OptionVisitor& v) {
     pooling.visit(v);

@@ -188,7 +188,7 @@ struct GateOptions {
   GateKind kind = GateKind::kOwn;
   bool is_prefix = true;  // what it is a gate of
   std::optional<double> value = {};
-  Multiplier multiplier = Multiplier::kGate;
+  Multiplier multiplier = Multiplier::kGateAlone;
   bool adds_logarithm = false;
   GatePooling::Choice pooling = {};
   int64_t prefix_gates = 1;

@@ -55,9 +55,9 @@ class GatePooling {
   Reads reads_ = Reads::kRow;
 };
 
-enum class Multiplier { kGate, kGateTimesScale };
+enum class Multiplier { kGateAlone, kGateTimesScale };
 inline constexpr Name<Multiplier> kMultipliers[] = {
-    {Multiplier::kGate, "gate"}, {Multiplier::kGateTimesScale, "gate_times_scale"}};
+    {Multiplier::kGateAlone, "gate"}, {Multiplier::kGateTimesScale, "gate_times_scale"}};
 
 // Shared by both kinds of gate.
 void visit_multiplier(OptionVisitor& v, Multiplier& multiplier);

@@ -62,9 +62,9 @@ Node Head::describe() const {
 TensorList Head::init(const Weights& weights, RandomKey key) const {
   TensorList out;
   for (const ParamSpec& param : params_) out.append(param.initial_value(weights, key));
-  if (options_.trains_pooler && weights.has(weight_of(kPooler))) {
-    out[pooler_.weight] = weights.base(weight_of(kPooler)).to(at::kFloat).clone();
-    out[pooler_.bias] = weights.base(bias_of(kPooler)).to(at::kFloat).clone();
+  if (options_.trains_pooler && weights.has(weight_of(kPoolerPlace))) {
+    out[pooler_.weight] = weights.base(weight_of(kPoolerPlace)).to(at::kFloat).clone();
+    out[pooler_.bias] = weights.base(bias_of(kPoolerPlace)).to(at::kFloat).clone();
   }
   const bool can_fill_masks = weights.has(weight_of({.part = Part::kMaskDense})) && (config_.has_tied_output || weights.has(kOutputTable));
   if (style_ == HeadStyle::kMask && !can_fill_masks) {
@@ -72,7 +72,7 @@ TensorList Head::init(const Weights& weights, RandomKey key) const {
         "the checkpoint has no head that fills masks in, which a cloze reads: take one that was saved as a masked language "
         "model");
   }
-  if (style_ == HeadStyle::kPooler && !options_.trains_pooler && !weights.has(weight_of(kPooler))) {
+  if (style_ == HeadStyle::kPooler && !options_.trains_pooler && !weights.has(weight_of(kPoolerPlace))) {
     throw InputError("the model has no pooler for the head to read: set head.pooler to trained");
   }
   return out;
@@ -80,7 +80,7 @@ TensorList Head::init(const Weights& weights, RandomKey key) const {
 
 TrunkTensors Head::rewrite(const Params& derived) const {
   if (!options_.trains_pooler) return {};
-  return {{weight_of(kPooler), derived[pooler_.weight]}, {bias_of(kPooler), derived[pooler_.bias]}};
+  return {{weight_of(kPoolerPlace), derived[pooler_.weight]}, {bias_of(kPoolerPlace), derived[pooler_.bias]}};
 }
 
 Tensor Head::word_logits(const Weights& weights, const Tensor& mask_rows, const std::vector<int64_t>& words) const {

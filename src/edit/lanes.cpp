@@ -36,7 +36,7 @@ Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& sto
   for (TensorList& part : leaves_.parts) cut(part);
   cut(leaves_.head);
   weights_ = adapter.rewritten(leaves_, model.weights);
-  if (adapter.changes(model.sites.pooler()) && !weights_.has(weight_of(kPooler)))
+  if (adapter.changes(model.sites.pooler()) && !weights_.has(weight_of(kPoolerPlace)))
     throw InputError("the adapter changes the pooler, which the model '" + model.source + "' has not");
 }
 
@@ -212,8 +212,8 @@ Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<
   const Weights& weights = lanes[lane].bound->weights();
   const Head* head = lanes[lane].bound->adapter().head();
   const bool has_its_own = head != nullptr && head->trains_pooler();  // which `weights` holds in the place of the model's
-  if (site.index < 0 || !(has_its_own || weights.has(weight_of(kPooler)))) return {};
-  const Tensor y = weights.linear(kPooler, rows);
+  if (site.index < 0 || !(has_its_own || weights.has(weight_of(kPoolerPlace)))) return {};
+  const Tensor y = weights.linear(kPoolerPlace, rows);
   LaneHooks hooks(model, lanes);
   return hooks.wants(site) ? hooks.apply_to_lane(lane, {site, firsts, firsts.lanes[lane], rows, y, {}, {}}) : y;
 }

@@ -180,7 +180,7 @@ LoadedAdapter own_head_adapter(const OwnHead& own, const Model& model, const Tas
                      quote(task.name) + " asks for " + answers_text(task) +
                      "; name the head's answers in the task's labels or spellings, or give --adapter");
   }
-  if (family_of(model.config).head_style == HeadStyle::kPooler && !model.weights.has(weight_of(kPooler)))
+  if (family_of(model.config).head_style == HeadStyle::kPooler && !model.weights.has(weight_of(kPoolerPlace)))
     throw InputError("'" + own.source + "': the folder's own head reads a pooler, and the folder holds none");
   Adapter adapter(Node::map(), "own head", {model.config, model.sites}, task);
   return {std::move(adapter), matched_tensors(own, task), {}};

@@ -41,9 +41,9 @@ struct PromptOptions {
   }
 };
 
-class Prompt final : public Edit {
+class PromptEdit final : public Edit {
  public:
-  Prompt(Options& options, const EditTarget& target)
+  PromptEdit(Options& options, const EditTarget& target)
       : options_(read_options(options, defaults(target))),
         site_(target.sites.word()),
         vocabulary_(target.config.vocabulary) {
@@ -109,7 +109,7 @@ const Method kPrompt = {
     .options = [] { return option_rows(PromptOptions{}); },
     .nesting = {"its rows are in a sequence or not: no weight takes them out", nullptr,
                 "the rows of a prompt belong to no token that could be routed"},
-    .make = make_of<Prompt>,
+    .make = make_of<PromptEdit>,
     .no_fold = "its rows come before every text"};
 
 }  // namespace graft

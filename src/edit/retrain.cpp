@@ -91,7 +91,7 @@ std::unique_ptr<Edit> make_retrain(const std::string& kind, Node options, const 
 std::unique_ptr<Edit> make_full(Options& options, const EditTarget& target) {
   const auto own = read_options(options, PoolerOptions{});
   return make_retrain("full", options_node(own), target, [own](const TensorId& tensor) {
-    return own.with_pooler || tensor.place != kPooler;
+    return own.with_pooler || tensor.place != kPoolerPlace;
   });
 }
 
@@ -102,7 +102,7 @@ std::unique_ptr<Edit> make_bitfit(Options& options, const EditTarget& target) {
     options.fault("", target.config.model_type + " models have no biases to train");
   }
   return make_retrain("bitfit", options_node(own), target, [own](const TensorId& tensor) {
-    return is_bias(tensor) && (own.with_pooler || tensor.place != kPooler);
+    return is_bias(tensor) && (own.with_pooler || tensor.place != kPoolerPlace);
   });
 }
 
@@ -114,7 +114,7 @@ std::unique_ptr<Edit> make_top_layers(Options& options, const EditTarget& target
   const int64_t first = layers - own.count;
   return make_retrain("top-layers", options_node(own), target, [=](const TensorId& tensor) {
     const Place& place = tensor.place;
-    if (place == kPooler) return own.with_pooler;
+    if (place == kPoolerPlace) return own.with_pooler;
     return place.stack == stack && place.layer >= first;
   });
 }

@@ -12,6 +12,8 @@
 
 namespace graft {
 
+inline constexpr const char* kAdapterHubVersion = "adapters.1.3.0";  // whose fields are written
+
 // Reads adapter_config.json with adapter.safetensors or pytorch_adapter.bin, and head_config.json with the head's tensors where
 // they are. A field that is not understood and a tensor without a place are errors. Throws InputError listing all of them.
 ForeignAdapter read_adapterhub(const Path& dir, const Model& model, const ImportAnswers& answers);

@@ -12,7 +12,6 @@ namespace graft {
 
 namespace {
 
-constexpr const char* kVersion = "adapters.1.3.0";  // whose fields are written
 constexpr const char* kName = "graft";              // of the adapter, which AdapterHub puts into every tensor's name
 
 // Why AdapterHub has no form for an edit.
@@ -152,7 +151,7 @@ void write_adapterhub(const Path& dir, const Adapter& adapter, const NamedTensor
                                  {"model_name", Node::text(model.source)},
                                  {"model_type", Node::text(model.config.model_type)},
                                  {"name", Node::text(kName)},
-                                 {"version", Node::text(kVersion)}});
+                                 {"version", Node::text(kAdapterHubVersion)}});
   write_file_atomically(dir / "adapter_config.json", to_json(config) + "\n");
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "interop/adapterhub.h"
 #include "interop/torch_writer.h"
 #include "model/families.h"
 
@@ -12,7 +13,6 @@ namespace {
 
 constexpr const char* kConfigFile = "head_config.json";
 constexpr const char* kTask = "ForSequenceClassification";
-constexpr const char* kVersion = "adapters.1.3.0";
 
 // Our layers of a head, and where a flex head of so many layers keeps them: dropout, linear, activation, dropout, linear.
 using HeadLayers = std::vector<std::pair<std::string, std::string>>;
@@ -187,7 +187,7 @@ void write_hub_head(const Path& dir, const Adapter& adapter, const NamedTensors&
   config["model_type"] = Node::text(model.config.model_type);
   config["name"] = is_static ? Node::null() : Node::text(name);
   if (is_static) config["num_labels"] = Node::integer(head.outputs());
-  config["version"] = Node::text(kVersion);
+  config["version"] = Node::text(kAdapterHubVersion);
   save_torch_file(dir / "pytorch_model_head.bin", head_named(adapter, tensors, layers));
   write_file_atomically(dir / kConfigFile, to_json(config) + "\n");
 }

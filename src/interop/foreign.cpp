@@ -118,7 +118,7 @@ LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::op
   for (const auto& [name, tensor] : foreign.tensors)
     faults.push_back(source.string() + ": " + named(name) + " fits no slot of the adapter");
   const bool needs_pooler = adapter.head() != nullptr && family_of(model.config).head_style == HeadStyle::kPooler;
-  if (needs_pooler && !model.weights.has(weight_of(kPooler)) && !tensors.contains("head/pooler.weight")) {
+  if (needs_pooler && !model.weights.has(weight_of(kPoolerPlace)) && !tensors.contains("head/pooler.weight")) {
     faults.push_back(source.string() + ": its head reads a pooler, but the model '" + model.source +
                      "' has none; give the base it was trained on");
   }

@@ -82,7 +82,7 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
       continue;
     }
     const bool is_matrix = slot.shape.size() == 2,
-               is_layer = slot.id.place.layer >= 0 || slot.id.place == kPooler;  // else a table, or the output layer
+               is_layer = slot.id.place.layer >= 0 || slot.id.place == kPoolerPlace;  // else a table, or the output layer
     layers_.push_back({is_matrix && !is_layer ? "" : name, path, is_matrix && is_layer});
   }
   for (const auto& [ours, theirs] : family.head_names) {

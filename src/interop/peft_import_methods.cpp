@@ -179,7 +179,7 @@ void PeftReader::read_biases(const std::string& which) {
   const bool with_pooler = !pooler_bias.empty() && tensors_.has(pooler_bias);
   const std::string path = foreign_.add("bitfit", Node::map({{"pooler", Node::boolean(with_pooler)}}));
   for (const TensorSlot& slot : tensor_slots(model_.config)) {
-    if (slot.id.kind != TensorKind::kBias || (slot.id.place == kPooler && !with_pooler)) continue;
+    if (slot.id.kind != TensorKind::kBias || (slot.id.place == kPoolerPlace && !with_pooler)) continue;
     const std::string layer = to_name(slot.id.place);
     put(path + slot.name(),
         tensors_.take(key(modules_.by_name(layer)) + (adapted_.contains(layer) ? ".base_layer.bias" : ".bias"), slot.shape));

@@ -52,7 +52,7 @@ struct TensorId {
 constexpr TensorId weight_of(const Place& place) { return {place, TensorKind::kWeight}; }
 constexpr TensorId bias_of(const Place& place) { return {place, TensorKind::kBias}; }
 
-inline constexpr Place kPooler{.part = Part::kPooler};
+inline constexpr Place kPoolerPlace{.part = Part::kPooler};
 inline constexpr TensorId kWordTable = weight_of({.part = Part::kEmbedWord});
 // The output layer over the vocabulary, where it is not the word table.
 inline constexpr TensorId kOutputTable = weight_of({.part = Part::kLm});

@@ -88,7 +88,7 @@ Sites::Sites(const ModelConfig& c)
   add({.part = Part::kEmbed}, SiteKind::kEmbed, c.width, c.width);
   for (int64_t i = 0; i < encoder_layers_; ++i) add_block(c, StackId::kEncoder, i);
   for (int64_t i = 0; i < decoder_layers_; ++i) add_block(c, StackId::kDecoder, i);
-  if (has_pooler(c)) pooler_ = add(kPooler, SiteKind::kLinear, c.width, c.width);
+  if (has_pooler(c)) pooler_ = add(kPoolerPlace, SiteKind::kLinear, c.width, c.width);
 }
 
 Site Sites::add(const Place& place, SiteKind kind, int64_t in, int64_t out) {

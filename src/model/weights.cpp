@@ -43,6 +43,10 @@ namespace {
 
 size_t at_kind(TensorKind kind) { return static_cast<size_t>(kind); }
 
+}  // namespace
+
+// Outside the unnamed namespace, since Weights::Frozen, which others see, holds them.
+
 // Made once, by whichever thread asks first.
 template <class T>
 class Once {
@@ -65,8 +69,6 @@ struct FrozenPlace {
   Once<FrozenLinear> layer, layer_without_bias;
   Once<std::optional<JoinedLinears>> joined;  // of the layers that begin here; none where only some have a bias
 };
-
-}  // namespace
 
 struct Weights::Frozen {
   ModelConfig config;

@@ -100,7 +100,7 @@ class KeptByEdits {
 
   // Below the pooler nothing is differentiated for it.
   void reach(const Site& site) {
-    if (site != kPooler) reach(site.stack, site.layer);
+    if (site != kPoolerPlace) reach(site.stack, site.layer);
   }
   // What belongs to no stack stands under the encoder, whose blocks come before those of the decoder.
   void reach(StackId stack, int64_t layer) {

@@ -63,7 +63,7 @@ TEST(Head, ReadsAPoolerThatAnEditChanges) {
   const Tensor product = at::mm(b, a);
   const Weights& base = rig.model->weights;
   const std::vector<Sequence> rows = random_sequences(rig.model->config, 4, 12, 3);
-  expect_near(logits_of(rig, rows), expected_logits(rig, rows, base.base(weight_of(kPooler)) + product * 3, base.base(bias_of(kPooler))),
+  expect_near(logits_of(rig, rows), expected_logits(rig, rows, base.base(weight_of(kPoolerPlace)) + product * 3, base.base(bias_of(kPoolerPlace))),
               {1e-5, 1e-5}, "logits");
   const LossAndGradients found = gradients_of(rig, rows, class_labels(4, 3));
   for (const char* name : {"0.lora/pooler.lora_a", "0.lora/pooler.lora_b"})

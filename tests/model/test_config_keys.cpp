@@ -76,7 +76,9 @@ TEST(ConfigKeys, LoadWithTheValuesOfTheirRule) {
                                  : rule.values.front() == "absolute" ? "\"absolute\""
                                                                      : rule.values.front();
         // Some of them say the same to read_config, which takes a list of one kind.
-        if (key != "layer_types") EXPECT_NO_THROW(parsed(family, "{\"" + key + "\": " + fine + "}")) << family << " " << key;
+        if (key != "layer_types") {
+          EXPECT_NO_THROW(parsed(family, "{\"" + key + "\": " + fine + "}")) << family << " " << key;
+        }
         if (rule.values.empty() || rule.values.size() == 2U) continue;
         expect_message<InputError>(
             [&, &name = family] { parsed(name, "{\"" + key + R"(": "other"})"); },

@@ -69,7 +69,7 @@ TEST(Place, NamesAreThoseOfFiles) {
   EXPECT_EQ(to_name(bias_of({.part = Part::kMask})), "mask.bias");
   EXPECT_EQ(to_name(kWordTable), "embed.word.weight");
   EXPECT_EQ(to_name(kOutputTable), "lm.weight");
-  EXPECT_EQ(to_name(kPooler), "pooler");
+  EXPECT_EQ(to_name(kPoolerPlace), "pooler");
 }
 
 TEST(Place, OtherNamesAreRefused) {

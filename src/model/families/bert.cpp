@@ -21,7 +21,7 @@ CheckpointNames bert_names() {
                              {enc(Part::kFfnUp), "encoder.layer.#.intermediate.dense"},
                              {enc(Part::kFfnDown), "encoder.layer.#.output.dense"},
                              {enc(Part::kFfnNorm), "encoder.layer.#.output.LayerNorm"},
-                             {kPooler, "pooler.dense"}}));
+                             {kPoolerPlace, "pooler.dense"}}));
   return names;
 }
 
@@ -58,8 +58,8 @@ void read_bert(Options& options, ModelConfig& c) {
 }
 
 const std::vector<KeyRule>& encoder_keys() {
-  static const std::vector<KeyRule> kRules = {{{"position_embedding_type"}, {"absolute"}}, {{"embedding_size"}}};
-  return kRules;
+  static const std::vector<KeyRule> kOwnKeys = {{{"position_embedding_type"}, {"absolute"}}, {{"embedding_size"}}};
+  return kOwnKeys;
 }
 
 }  // namespace
