@@ -63,6 +63,15 @@ function(graft_test name)
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
 endfunction()
 
+# graft_plain_test(<name> RUNS <test> FILTER <gtest's> LABELS ...): tests of a binary once more, on the plain forms of
+# src/tensor (src/tensor/dispatch.h). Fewer than a hundred tests fail: a filter that matches nothing would pass.
+function(graft_plain_test name)
+  cmake_parse_arguments(ARG "" "RUNS;FILTER" "LABELS" ${ARGN})
+  add_test(NAME ${name} COMMAND ${ARG_RUNS} --gtest_filter=${ARG_FILTER})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" ENVIRONMENT GRAFT_PLAIN=1
+    FAIL_REGULAR_EXPRESSION "FAILED" PASS_REGULAR_EXPRESSION "PASSED  . [0-9][0-9][0-9]+ tests")
+endfunction()
+
 # graft_fuzz(<name> SOURCES ... LINKS ... CORPUS <folder> [TORCH]): a fuzz target. Without GRAFT_FUZZ it gets a main
 # that replays its corpus, so that ctest keeps it alive under every compiler.
 function(graft_fuzz name)

@@ -6,8 +6,10 @@
 #include "base/error.h"
 #include "tensor/autograd_call.h"
 #include "tensor/chunk.h"
+#include "tensor/dispatch.h"
 #include "tensor/fused.h"
 #include "tensor/parallel.h"
+#include "tensor/plain/plain.h"
 #include "tensor/row_mask.h"
 
 namespace graft {
@@ -189,13 +191,14 @@ struct GatedFunction : torch::autograd::Function<GatedFunction> {
 }  // namespace
 
 at::Tensor activate(const at::Tensor& x, Activation activation) {
-  ensure(x.device().is_cpu(), "activate: x must be on the CPU");
+  if (!uses_kernels(x)) return plain::activate(x, activation);
   return needs_graph({x}) ? ActivateFunction::apply(x, activation) : activated(x.contiguous(), {}, activation);
 }
 
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Activation activation) {
-  ensure(gate.device().is_cpu() && gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(),
-         "gated: gate and up must have one shape and dtype, on the CPU");
+  ensure(gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(),
+         "gated: gate and up must have one shape and dtype");
+  if (!uses_kernels(gate)) return plain::gated(gate, up, activation);
   if (needs_graph({gate, up})) return GatedFunction::apply(gate, up, activation);
   return gated_product(gate.contiguous(), up.contiguous(), activation);
 }

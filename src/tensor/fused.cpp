@@ -5,7 +5,9 @@
 #include "base/error.h"
 #include "tensor/autograd_call.h"
 #include "tensor/chunk.h"
+#include "tensor/dispatch.h"
 #include "tensor/parallel.h"
+#include "tensor/plain/plain.h"
 #include "tensor/row_mask.h"
 
 namespace graft {
@@ -50,9 +52,10 @@ struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
 }  // namespace
 
 at::Tensor dropout(const at::Tensor& x, const RowDropout& options) {
-  ensure(x.dim() == 2 && x.device().is_cpu(), "dropout: x must be [T, C] on the CPU");
+  ensure(x.dim() == 2, "dropout: x must be [T, C]");
   check_mask(options, x.size(0));
   if (!DropRate(options.probability).active()) return x;
+  if (!uses_kernels(x)) return plain::dropout(x, options);
   return needs_graph({x}) ? DropoutFunction::apply(x, options) : masked(x, options);
 }
 

@@ -11,6 +11,8 @@
 
 #include "base/error.h"
 #include "tensor/autograd_call.h"
+#include "tensor/dispatch.h"
+#include "tensor/plain/plain.h"
 
 namespace graft {
 
@@ -33,8 +35,9 @@ at::Tensor onednn_packed(const at::Tensor& weight) {
   return op.call(weight.contiguous(), std::nullopt);
 }
 
+// The dispatch of linear layers: without oneDNN they take the plain form.
 bool has_onednn(const at::Tensor& weight) {
-  if (!weight.device().is_cpu() || !at::globalContext().userEnabledMkldnn()) return false;
+  if (!uses_kernels(weight) || !at::globalContext().userEnabledMkldnn()) return false;
   static const bool has_float = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""}).has_value() &&
                                 c10::Dispatcher::singleton().findSchema({"mkldnn::_reorder_linear_weight", ""}).has_value();
   static const bool has_bfloat16 = has_float && [] {
@@ -67,9 +70,8 @@ struct FrozenTensors {
   at::Tensor weight, bias;
   at::Tensor packed;  // undefined where oneDNN has no kernel for the dtype or device
 
-  at::Tensor forward(const at::Tensor& x) const {
-    return packed.defined() && x.numel() > 0 ? product(x, packed, bias) : at::linear(x, weight, bias);
-  }
+  // Requires: packed.
+  at::Tensor forward(const at::Tensor& x) const { return x.numel() > 0 ? product(x, packed, bias) : at::linear(x, weight, bias); }
 
   // oneDNN reads the transpose of a plain matrix as fast as a packed one, so backward needs no copy of its own.
   at::Tensor input_gradient(const at::Tensor& grad) const {
@@ -103,7 +105,7 @@ struct TrainedFunction : torch::autograd::Function<TrainedFunction> {
   }
 
   static at::Tensor apply_weight(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-    return has_onednn(weight) && !is_empty(x, weight) ? product(x, weight, bias) : at::linear(x, weight, bias);
+    return is_empty(x, weight) ? at::linear(x, weight, bias) : product(x, weight, bias);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
@@ -163,6 +165,7 @@ FrozenLinear::FrozenLinear(at::Tensor weight, at::Tensor bias) : state_(std::mak
 
 at::Tensor FrozenLinear::operator()(const at::Tensor& x) const {
   check_shapes(x, state_->weight, state_->bias);
+  if (!state_->packed.defined()) return plain::linear(x, state_->weight, state_->bias);
   if (!needs_graph({x})) return state_->forward(x);
   return FrozenFunction::apply(x, SharedTensors(state_));
 }
@@ -188,13 +191,14 @@ JoinedLinears::JoinedLinears(const std::vector<at::Tensor>& weights, const std::
 
 std::vector<at::Tensor> JoinedLinears::operator()(const at::Tensor& x) const {
   const at::NoGradGuard no_grad;
-  if (!is_packed_) return at::linear(x, matrix_, bias_).split_with_sizes(outputs_, 1);
+  if (!is_packed_) return plain::linear(x, matrix_, bias_).split_with_sizes(outputs_, 1);
   if (x.numel() > 0) return product(x, matrix_, bias_).split_with_sizes(outputs_, 1);
   return at::empty({0, std::accumulate(outputs_.begin(), outputs_.end(), int64_t{0})}, x.options()).split_with_sizes(outputs_, 1);
 }
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   check_shapes(x, weight, bias);
+  if (!has_onednn(weight)) return plain::linear(x, weight, bias);
   if (!needs_graph({x, weight, bias})) return TrainedFunction::apply_weight(x, weight, bias);
   return TrainedFunction::apply(x, weight, optional_of(bias));
 }
@@ -203,6 +207,7 @@ at::Tensor add_low_rank(const at::Tensor& y, const at::Tensor& code, const at::T
   ensure(y.dim() == 2 && code.dim() == 2 && basis.dim() == 2 && code.size(0) == y.size(0) && basis.size(0) == y.size(1) &&
              code.size(1) == basis.size(1),
          "add_low_rank: y must be [T, out], the code [T, R] and the basis [out, R]");
+  if (!uses_kernels(y)) return plain::add_low_rank(y, code, basis);
   if (!needs_graph({y, code, basis})) return at::addmm(y, code, basis.t());
   return LowRankFunction::apply(y, code, basis);
 }

@@ -2,7 +2,7 @@
 //
 // A frozen weight is packed once for the matrix kernels of oneDNN; backward reads the plain weight, whose transposed view they
 // take as fast as a packed copy. Autograd keeps nothing but the layer itself. A trained weight takes the plain path and gets its
-// gradient. float64, and processors or devices without these kernels, fall back to at::linear.
+// gradient. float64, and processors or devices without these kernels, take the plain form (plain/plain.h).
 //
 // In float32 and bfloat16 on the CPU a row's result has the same bits whatever other rows there are.
 #pragma once

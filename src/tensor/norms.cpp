@@ -12,8 +12,10 @@
 #include "base/error.h"
 #include "tensor/autograd_call.h"
 #include "tensor/chunk.h"
+#include "tensor/dispatch.h"
 #include "tensor/fused.h"
 #include "tensor/parallel.h"
+#include "tensor/plain/plain.h"
 #include "tensor/row_mask.h"
 
 namespace graft {
@@ -266,7 +268,7 @@ struct AddThenNormFunction : torch::autograd::Function<AddThenNormFunction> {
 
 void check_norm(const std::string& what, const at::Tensor& x, const at::Tensor& other, const at::Tensor& weight,
                 const at::Tensor& bias) {
-  ensure(x.dim() == 2 && x.size(1) > 0 && x.device().is_cpu(), what + ": x must be [T, C] on the CPU");
+  ensure(x.dim() == 2 && x.size(1) > 0, what + ": x must be [T, C]");
   ensure(!other.defined() || (other.sizes() == x.sizes() && other.scalar_type() == x.scalar_type()),
          what + ": the residual must have x's shape and dtype");
   ensure(weight.dim() == 1 && weight.size(0) == x.size(1) && (!bias.defined() || bias.sizes() == weight.sizes()),
@@ -280,6 +282,7 @@ at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::T
   check_norm("add_norm", x, residual, weight, bias);
   ensure(bias.defined(), "add_norm: weight and bias must be [C]");
   check_mask(dropout, x.size(0));
+  if (!uses_kernels(x)) return plain::add_norm(x, residual, weight, bias, epsilon, dropout);
   const NormCall call{Norm::kLayer, epsilon, dropout};
   if (needs_graph({x, residual, weight, bias})) return AddNormFunction::apply(x, weight, bias, optional_of(residual), call);
   return norm_forward(x.contiguous(), contiguous(residual), widened(weight, x), widened(bias, x), call, false, Keeps::kNothing).y;
@@ -290,6 +293,7 @@ Normed add_then_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const 
   check_norm("add_then_norm", x, y, weight, bias);
   ensure(kind == Norm::kLayer || !bias.defined(), "add_then_norm: a root mean square norm has no bias");
   check_mask(dropout, x.size(0));
+  if (!uses_kernels(x)) return plain::add_then_norm(x, y, kind, weight, bias, epsilon, dropout);
   const NormCall call{kind, epsilon, y.defined() ? dropout : RowDropout()};
   if (needs_graph({x, y, weight, bias})) {
     variable_list inputs{x, weight};

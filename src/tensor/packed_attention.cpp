@@ -10,6 +10,8 @@
 #include "tensor/attention_plan.h"
 #include "tensor/autograd_call.h"
 #include "tensor/chunk.h"
+#include "tensor/dispatch.h"
+#include "tensor/plain/plain.h"
 
 namespace graft {
 
@@ -126,10 +128,10 @@ void check_matrices(const at::Tensor& q, const at::Tensor& k, const at::Tensor& 
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const Spans> spans,
                             const AttentionOptions& options, const std::vector<LanePrefix>& prefixes) {
   check_matrices(q, k, v, options);
-  ensure(q.device().is_cpu(), "attention: the packed kernel runs on the CPU");
-  const AttentionInputs inputs{dense_columns(q), dense_columns(k), dense_columns(v), options.distance_bias, prefixes};
   const auto plan = std::make_shared<const AttentionPlan>(
-      plan_attention(std::move(spans), options, prefixes, q.size(0), k.size(0), q.size(1) / options.num_heads));
+      plan_attention(spans, options, prefixes, q.size(0), k.size(0), q.size(1) / options.num_heads));
+  if (!uses_kernels(q)) return plain::packed_attention(q, k, v, std::move(spans), options, prefixes);
+  const AttentionInputs inputs{dense_columns(q), dense_columns(k), dense_columns(v), options.distance_bias, prefixes};
   const variable_list flat = flattened(inputs);
   Recorded call{plan, {}};
   variable_list defined;

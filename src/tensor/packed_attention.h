@@ -59,8 +59,4 @@ struct AttentionOptions {
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const Spans> spans,
                             const AttentionOptions& options, const std::vector<LanePrefix>& prefixes = {});
 
-// The same by padding and plain dense products, with no dropout: the judge in tests, and the path for devices other than the CPU.
-at::Tensor padded_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Spans& spans,
-                            const AttentionOptions& options, const std::vector<LanePrefix>& prefixes = {});
-
 }  // namespace graft

@@ -10,7 +10,9 @@
 #include "base/error.h"
 #include "tensor/autograd_call.h"
 #include "tensor/chunk.h"
+#include "tensor/dispatch.h"
 #include "tensor/parallel.h"
+#include "tensor/plain/plain.h"
 
 namespace graft {
 
@@ -210,6 +212,7 @@ PooledGate pooled_gate(const Tensor& z, const Tensor& weight, const Tensor& bias
     ensure(groups->begin[n] >= 0 && groups->begin[n] <= groups->end[n] && groups->end[n] <= z.size(0),
            "pooled_gate: groups lie inside z");
   }
+  if (!uses_kernels(z)) return plain::pooled_gate(z, weight, bias, std::move(groups));
   const variable_list out = PooledGateFunction::apply(z, weight, bias, SharedGroups(std::move(groups)));
   return {out[0], out[1]};
 }

@@ -5,7 +5,9 @@
 #include "base/error.h"
 #include "tensor/autograd_call.h"
 #include "tensor/chunk.h"
+#include "tensor/dispatch.h"
 #include "tensor/parallel.h"
+#include "tensor/plain/plain.h"
 #include "tensor/row_mask.h"
 
 namespace graft {
@@ -67,12 +69,13 @@ struct RotateFunction : torch::autograd::Function<RotateFunction> {
 }  // namespace
 
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, int64_t num_heads) {
-  ensure(x.dim() == 2 && x.device().is_cpu() && num_heads > 0 && x.size(1) > 0 && x.size(1) % (2 * num_heads) == 0,
-         "rotate: x must be [T, heads * D] on the CPU, D even");
+  ensure(x.dim() == 2 && num_heads > 0 && x.size(1) > 0 && x.size(1) % (2 * num_heads) == 0,
+         "rotate: x must be [T, heads * D], D even");
   const int64_t half = x.size(1) / num_heads / 2;
   for (const at::Tensor& each : {table.cosine, table.sine}) {
     ensure(each.dim() == 2 && each.size(0) == x.size(0) && each.size(1) == half, "rotate: the tables must be [T, D/2]");
   }
+  if (!uses_kernels(x)) return plain::rotate(x, table, num_heads);
   const at::ScalarType type = accumulator_type(x.scalar_type());
   const Rotation rotation{table.cosine.to(type).contiguous(), table.sine.to(type).contiguous(), num_heads};
   const at::Tensor rows = dense_columns(x);

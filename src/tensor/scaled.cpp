@@ -7,7 +7,9 @@
 #include "base/error.h"
 #include "tensor/autograd_call.h"
 #include "tensor/chunk.h"
+#include "tensor/dispatch.h"
 #include "tensor/parallel.h"
+#include "tensor/plain/plain.h"
 #include "tensor/row_mask.h"
 
 namespace graft {
@@ -222,13 +224,14 @@ void check(const Tensor& y, const Tensor& x, bool may_have_groups) {
 }  // namespace
 
 Tensor scale_and_shift(const Tensor& y, const Tensor& mul, const Tensor& add) {
-  ensure(y.dim() == 2 && y.device().is_cpu(), "scale_and_shift: y must be [T, C] on the CPU");
+  ensure(y.dim() == 2, "scale_and_shift: y must be [T, C]");
   const at::ScalarType wide = accumulator_type(y.scalar_type());
   const Tensor factor = operand(mul, wide);
   const Tensor shift = operand(add, add.defined() && add.scalar_type() == y.scalar_type() ? y.scalar_type() : wide);
   check(y, factor, true);
   check(y, shift, false);
   if (!factor.defined() && !shift.defined()) return y;
+  if (!uses_kernels(y)) return plain::scale_and_shift(y, factor, shift);
   const Tensor rows = y.contiguous();
   if (!needs_graph({rows, factor, shift})) return scaled(rows, factor, shift);
   return ScaleFunction::apply(rows, optional_of(factor), optional_of(shift));

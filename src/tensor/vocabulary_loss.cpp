@@ -14,7 +14,9 @@
 #include "base/error.h"
 #include "tensor/autograd_call.h"
 #include "tensor/chunk.h"
+#include "tensor/dispatch.h"
 #include "tensor/parallel.h"
+#include "tensor/plain/plain.h"
 
 namespace graft {
 
@@ -207,6 +209,7 @@ VocabularyLoss vocabulary_loss(const at::Tensor& hidden, const OutputLayer& laye
   ensure(static_cast<int64_t>(targets.size()) == hidden.size(0), "vocabulary loss: there must be one target per row");
   ensure(std::all_of(targets.begin(), targets.end(), [&](int64_t target) { return 0 <= target && target < columns; }),
          "vocabulary loss: a target lies outside the vocabulary");
+  if (!uses_kernels(hidden)) return plain::vocabulary_loss(hidden, layer, targets, options);
   const bool wants = chunks.wants_gradients();
   const at::Tensor rows =
       at::empty({hidden.size(0)}, hidden.options().dtype(accumulator_type(hidden.scalar_type())).requires_grad(false));

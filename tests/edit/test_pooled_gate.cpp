@@ -1,10 +1,11 @@
-// The fused gate against the same sums written with plain tensor operations:
+// The fused gate against its plain form:
 // values, gradients, and what must not change a row's bits.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "base/error.h"
+#include "tensor/plain/plain.h"
 #include "tensor/pooled_gate.h"
 #include "tests/support/compare.h"
 #include "tests/support/testing.h"
@@ -23,22 +24,7 @@ std::shared_ptr<const RowGroups> two_groups() {
   return std::make_shared<const RowGroups>(RowGroups{{1, 5}, {5, 8}, {0, 1, 0, 1, 1, 1, 1, 1, 0}});
 }
 
-PooledGate plain(const Tensor& z, const Tensor& w, const Tensor& b, const RowGroups& groups) {
-  const Tensor open = at::sigmoid(at::mm(z, w.t()) + b);
-  std::vector<Tensor> means, rows{at::zeros({groups.begin.front(), w.size(0)}, w.options())};
-  for (size_t n = 0; n < groups.begin.size(); ++n) {
-    std::vector<int64_t> counted;
-    for (int64_t t = groups.begin[n]; t < groups.end[n]; ++t) {
-      if (groups.counts[static_cast<size_t>(t)] != 0) counted.push_back(t);
-    }
-    means.push_back(open.index_select(0, at::tensor(counted, at::kLong)).mean(0, true));
-    rows.push_back(means.back().expand({groups.end[n] - groups.begin[n], w.size(0)}));
-  }
-  rows.push_back(at::zeros({z.size(0) - groups.end.back(), w.size(0)}, w.options()));
-  return {at::cat(means), at::cat(rows)};
-}
-
-TEST(PooledGate, EqualsPlainOperationsWithItsGradients) {
+TEST(PooledGate, EqualsItsPlainFormWithItsGradients) {
   for (const int64_t gates : {1, 2, 3}) {
     const auto groups = two_groups();
     std::vector<Tensor> leaves[2], results[2];
@@ -46,7 +32,8 @@ TEST(PooledGate, EqualsPlainOperationsWithItsGradients) {
       leaves[side] = {wave({9, 21}, 0.1).requires_grad_(), wave({gates, 21}, 0.9).requires_grad_(),
                       wave({gates}, 0.4).requires_grad_()};
       const std::vector<Tensor>& at = leaves[side];
-      const PooledGate out = side == 0 ? pooled_gate(at[0], at[1], at[2], groups) : plain(at[0], at[1], at[2], *groups);
+      const PooledGate out =
+          side == 0 ? pooled_gate(at[0], at[1], at[2], groups) : plain::pooled_gate(at[0], at[1], at[2], groups);
       results[side] = {out.by_group, out.by_row};
       // Both results are used, and every number of them has a weight of its own.
       torch::autograd::backward(

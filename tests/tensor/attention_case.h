@@ -1,4 +1,4 @@
-// What the tests of attention share: a call with its tensors, and its judges.
+// What the tests of attention share: a call with its tensors, and its judge.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tensor/packed_attention.h"
+#include "tensor/plain/plain.h"
 #include "tests/tensor/gradient_check.h"
 
 namespace graft {
@@ -75,7 +76,7 @@ struct Case {
   }
 
   at::Tensor packed() const { return packed_attention(q, k, v, spans, options, prefixes); }
-  at::Tensor padded() const { return padded_attention(q, k, v, *spans, options, prefixes); }
+  at::Tensor plain() const { return graft::plain::packed_attention(q, k, v, spans, options, prefixes); }
 };
 
 inline at::Tensor random(at::IntArrayRef shape, at::ScalarType type = at::kDouble) {
@@ -122,12 +123,12 @@ inline std::vector<at::Tensor> gradients(const at::Tensor& out, const std::vecto
   return torch::autograd::grad({(out * probe(out.sizes()).to(out.scalar_type())).sum()}, wanted);
 }
 
-// Output and gradients of the packed kernel in `type` against padded attention in float64.
-inline void expect_same_as_padded(const Case& test, at::ScalarType type, double absolute, double relative) {
+// Output and gradients of the packed kernel in `type` against the plain form in float64.
+inline void expect_same_as_plain(const Case& test, at::ScalarType type, double absolute, double relative) {
   const auto mine = leaves_of(test.inputs(), type);
   std::vector<at::Tensor> judge;  // the same values, after rounding to `type`
   for (const at::Tensor& each : mine) judge.push_back(each.defined() ? leaf(each.to(at::kDouble)) : each);
-  const at::Tensor got = test.over(mine).packed(), expected = test.over(judge).padded();
+  const at::Tensor got = test.over(mine).packed(), expected = test.over(judge).plain();
   ASSERT_EQ(got.scalar_type(), type);
   expect_close(got, expected, absolute, relative, "output");
   const auto got_gradients = gradients(got, mine), expected_gradients = gradients(expected, judge);
@@ -138,9 +139,9 @@ inline void expect_same_as_padded(const Case& test, at::ScalarType type, double 
   }
 }
 
-inline void expect_same_as_padded(const Case& test) {
-  expect_same_as_padded(test, at::kDouble, 1e-12, 1e-12);
-  expect_same_as_padded(test, at::kFloat, 1e-5, 1e-4);
+inline void expect_same_as_plain(const Case& test) {
+  expect_same_as_plain(test, at::kDouble, 1e-12, 1e-12);
+  expect_same_as_plain(test, at::kFloat, 1e-5, 1e-4);
 }
 
 inline void expect_gradients_of(const Case& test) {

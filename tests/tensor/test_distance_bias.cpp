@@ -1,4 +1,4 @@
-// The distance bias of packed_attention against padded_attention, central differences, and the definition written out.
+// The distance bias of packed_attention against its plain form, central differences, and the definition written out.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -38,7 +38,7 @@ TEST_F(DistanceBias, IsTheColumnOfKeyMinusQuery) {
   }
   const at::Tensor expected = at::stack(rows).view({4, 6});
   expect_close(test.packed(), expected, 1e-13, 1e-13, "packed");
-  expect_close(test.padded(), expected, 1e-13, 1e-13, "padded");
+  expect_close(test.plain(), expected, 1e-13, 1e-13, "plain");
 }
 
 TEST_F(DistanceBias, Gradients) {
@@ -62,9 +62,9 @@ TEST_F(DistanceBias, MatchesPadding) {
   for (const bool causal : {false, true}) {
     Case test = with_bias(make_case(self_spans({1, 9, 24, 130, 17}), heads(6, 3, 20, causal), 20, at::kDouble), 130);
     test.q = test.q * 0.2;  // logits of the usual size without a scale
-    expect_same_as_padded(test);
+    expect_same_as_plain(test);
     test.prefixes = {make_prefix(2, 4, 5, 3, 20, at::kDouble, true)};
-    expect_same_as_padded(test);
+    expect_same_as_plain(test);
   }
 }
 
@@ -78,7 +78,7 @@ TEST_F(DistanceBias, Bfloat16WithinItsRounding) {
   narrow.options.distance_bias = leaf(test.options.distance_bias);
   Case judge = test.over(leaves_of({mine[0], mine[1], mine[2]}, at::kDouble));
   judge.options.distance_bias = leaf(test.options.distance_bias.to(at::kDouble));
-  const at::Tensor out = narrow.packed(), expected = judge.padded();
+  const at::Tensor out = narrow.packed(), expected = judge.plain();
   expect_close(out, expected, 4e-3, 8e-3);
   const auto grads = gradients(out, {narrow.options.distance_bias, mine[0]});
   const auto expected_grads = gradients(expected, {judge.options.distance_bias, judge.q});
@@ -116,7 +116,7 @@ TEST_F(DistanceBias, RefusesWrongCalls) {
   EXPECT_NO_THROW(with_bias(good, 5, at::kFloat).packed());
   expect_refused(
       [&] {
-        with_bias(make_case({{0, 1, 0, 5, 1, 0}}, heads(2, 2, 8), 8, at::kFloat), 3, at::kFloat).padded();
+        with_bias(make_case({{0, 1, 0, 5, 1, 0}}, heads(2, 2, 8), 8, at::kFloat), 3, at::kFloat).packed();
       },
       outside);
   Case wrong = with_bias(good, 5, at::kFloat);

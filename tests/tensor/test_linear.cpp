@@ -1,4 +1,4 @@
-// FrozenLinear and linear against at::linear and against central differences.
+// FrozenLinear and linear against their plain form and against central differences.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "tensor/linear.h"
+#include "tensor/plain/plain.h"
 #include "tests/tensor/gradient_check.h"
 
 namespace graft::test_linear {
@@ -49,7 +50,7 @@ TEST_F(Linear, MatchesFloat64) {
       const at::Tensor x = leaf(at::randn({shape.rows, shape.in}).to(type)), w = leaf(at::randn({shape.out, shape.in}).to(type)),
                        b = leaf(at::randn({shape.out}).to(type)), grad = at::randn({shape.rows, shape.out}).to(type);
       const at::Tensor xd = leaf(x.to(at::kDouble)), wd = leaf(w.to(at::kDouble)), bd = leaf(b.to(at::kDouble));
-      const at::Tensor expected = at::linear(xd, wd, bd);
+      const at::Tensor expected = plain::linear(xd, wd, bd);
       const auto expected_grads = torch::autograd::grad({expected}, {xd, wd, bd}, {grad.to(at::kDouble)});
       const auto close = [&](const at::Tensor& a, const at::Tensor& e, const std::string& what) {
         ASSERT_EQ(a.scalar_type(), type);

@@ -1,4 +1,4 @@
-// packed_attention against padded_attention and against central differences.
+// packed_attention against its plain form and against central differences.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -52,51 +52,61 @@ TEST_F(PackedAttention, GradientsWithDropout) {
 
 TEST_F(PackedAttention, MatchesPaddingOnRaggedLengths) {
   std::vector<int64_t> lengths{1, 2, 3, 15, 16, 17, 31, 33, 64, 100};
-  expect_same_as_padded(make_case(self_spans(lengths), heads(2, 2, 32), 32, at::kDouble));
-  expect_same_as_padded(make_case(self_spans(lengths), heads(3, 3, 20, true), 20, at::kDouble));
+  expect_same_as_plain(make_case(self_spans(lengths), heads(2, 2, 32), 32, at::kDouble));
+  expect_same_as_plain(make_case(self_spans(lengths), heads(3, 3, 20, true), 20, at::kDouble));
 }
 
 TEST_F(PackedAttention, MatchesPaddingOnLongSequences) {
-  expect_same_as_padded(make_case(self_spans({512, 1, 300}), heads(2, 1, 64), 64, at::kDouble));
-  expect_same_as_padded(make_case(self_spans({512, 40}), heads(2, 1, 64, true), 64, at::kDouble));
+  expect_same_as_plain(make_case(self_spans({512, 1, 300}), heads(2, 1, 64), 64, at::kDouble));
+  expect_same_as_plain(make_case(self_spans({512, 40}), heads(2, 1, 64, true), 64, at::kDouble));
 }
 
 TEST_F(PackedAttention, MatchesPaddingAtTheWidthsOfRealModels) {
   for (const auto& [width, count] : {std::pair<int64_t, int64_t>{384, 12}, {768, 12}, {1024, 16}}) {
     SCOPED_TRACE(width);
-    expect_same_as_padded(make_case(self_spans({9, 24, 37, 5}), heads(count, count, width / count), width / count, at::kDouble));
+    expect_same_as_plain(make_case(self_spans({9, 24, 37, 5}), heads(count, count, width / count), width / count, at::kDouble));
   }
 }
 
 TEST_F(PackedAttention, MatchesPaddingWithManyQueryHeadsPerKeyHead) {
-  expect_same_as_padded(make_case(self_spans({9, 24, 37, 5}), heads(9, 3, 64, true), 64, at::kDouble));
+  expect_same_as_plain(make_case(self_spans({9, 24, 37, 5}), heads(9, 3, 64, true), 64, at::kDouble));
 }
 
 TEST_F(PackedAttention, MatchesPaddingWithKeysFromACache) {
   // Decoding: the queries are the last rows of longer key ranges.
   SpanList spans{{0, 1, 0, 12, 11, 0}, {1, 4, 12, 20, 5, 1}};
-  expect_same_as_padded(make_case(spans, heads(4, 2, 16, true), 16, at::kDouble));
+  expect_same_as_plain(make_case(spans, heads(4, 2, 16, true), 16, at::kDouble));
 }
 
 TEST_F(PackedAttention, MatchesPaddingWithSharedKeys) {
   SpanList spans;
   for (int64_t n = 0; n < 6; ++n) spans.push_back({n * 3, n * 3 + 3, n < 4 ? 0 : 20, n < 4 ? 20 : 33, 0, n});
-  expect_same_as_padded(make_case(spans, heads(4, 4, 16), 16, at::kDouble, 2));
+  expect_same_as_plain(make_case(spans, heads(4, 4, 16), 16, at::kDouble, 2));
 }
 
 TEST_F(PackedAttention, MatchesPaddingWithPrefixesAlone) {
   SpanList spans{{0, 3, 0, 0, 0, 0}, {3, 5, 0, 4, 0, 1}, {5, 8, 2, 2, 0, 2}, {8, 9, 3, 6, 0, 3}};  // two sequences have no keys
   Case test = make_case(spans, heads(2, 2, 8), 8, at::kDouble);
   test.prefixes = {make_prefix(0, 3, 5, 2, 8, at::kDouble, true)};
-  expect_same_as_padded(test);
+  expect_same_as_plain(test);
 }
 
 TEST_F(PackedAttention, MatchesPaddingWithPrefixes) {
   Case test = make_case(self_spans({7, 30, 19, 4, 50}), heads(4, 4, 16), 16, at::kDouble);
   test.prefixes = {make_prefix(3, 5, 17, 4, 16, at::kDouble, true), make_prefix(0, 2, 10, 4, 16, at::kDouble, false)};
-  expect_same_as_padded(test);
+  expect_same_as_plain(test);
   test.options.is_causal = true;
-  expect_same_as_padded(test);
+  expect_same_as_plain(test);
+}
+
+// The same draws, although padding puts the columns of K' elsewhere.
+TEST_F(PackedAttention, MatchesPaddingWithDropout) {
+  Case test = make_case(self_spans({7, 130, 19, 4, 50}), heads(4, 2, 16, true), 16, at::kDouble);
+  test.options.dropout = 0.3;
+  test.options.dropout_key = RandomKey{7}.with("attention");
+  expect_same_as_plain(test);
+  test.prefixes = {make_prefix(3, 5, 17, 2, 16, at::kDouble, true), make_prefix(0, 2, 10, 2, 16, at::kDouble, false)};
+  expect_same_as_plain(test);
 }
 
 // One prefix row whose logit_bias is very low is as good as none, and a very high one takes all the attention.
@@ -150,7 +160,7 @@ TEST_F(PackedAttention, NothingToDo) {
 TEST_F(PackedAttention, Bfloat16WithinItsRounding) {
   Case test = make_case(self_spans({9, 24, 100, 1}), heads(4, 2, 32), 32, at::kDouble);
   test.prefixes = {make_prefix(1, 3, 10, 2, 32, at::kDouble, true)};
-  expect_same_as_padded(test, at::kBFloat16, 4e-3, 8e-3);
+  expect_same_as_plain(test, at::kBFloat16, 4e-3, 8e-3);
 }
 
 TEST_F(PackedAttention, SkipsWhatNeedsNoGradient) {
@@ -307,8 +317,6 @@ TEST_F(PackedAttention, RefusesWrongCalls) {
   wrong = good;
   wrong.options.dropout = 1.0;
   expect_refused([&] { wrong.packed(); }, "dropout: the probability must be in [0, 1)");
-  expect_refused([&] { padded_attention(wrong.q, wrong.k, wrong.v, *wrong.spans, wrong.options); },
-                 "padded_attention: it has no dropout");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tensor/plain/plain.h"
 #include "tensor/scaled.h"
 #include "tests/tensor/gradient_check.h"
 
@@ -23,23 +24,17 @@ class Scaled : public ::testing::Test {
   void SetUp() override { at::manual_seed(20261129); }
 };
 
-// [T or 1, G] -> as wide as y.
-Tensor spread(const Tensor& factor, int64_t columns) {
-  const Tensor rows = factor.dim() == 2 ? factor : factor.view({1, -1});
-  return rows.repeat_interleave(columns / rows.size(1), 1);
-}
-
-TEST_F(Scaled, EqualsAtenInFloat32AndFloat64) {
+TEST_F(Scaled, EqualsItsPlainFormInFloat32AndFloat64) {
   for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
     for (const int64_t columns : {1, 6, 16, 48, 390}) {
       const Tensor y = at::randn({37, columns}, type);
       const Shapes shapes = {{columns}, {37, columns}, {37, 1}, {1, 1}, {37, columns % 6 == 0 ? 6 : 1}};
       for (const std::vector<int64_t>& shape : shapes) {
         const Tensor mul = at::randn(shape, type), add = at::randn({columns}, type);
-        expect_same_bits(scale_and_shift(y, mul, {}), y * spread(mul, columns), "mul");
+        expect_same_bits(scale_and_shift(y, mul, {}), plain::scale_and_shift(y, mul, {}), "mul");
         // The compiler may round a product and its sum once together.
-        expect_close(scale_and_shift(y, mul, add), y * spread(mul, columns) + add, 1e-6, 3e-7, "both");
-        expect_same_bits(scale_and_shift(y, {}, add), y + add, "add");
+        expect_close(scale_and_shift(y, mul, add), plain::scale_and_shift(y, mul, add), 1e-6, 3e-7, "both");
+        expect_same_bits(scale_and_shift(y, {}, add), plain::scale_and_shift(y, {}, add), "add");
       }
     }
   }
@@ -65,9 +60,9 @@ TEST_F(Scaled, GradientsOfABfloat16TensorAreThoseOfFloat32) {
   for (const std::vector<int64_t>& shape : shapes) {
     const Tensor mul = leaf(at::randn(shape)), wide_mul = leaf(mul.detach().clone()), own = leaf(y.clone());
     scale_and_shift(own, mul, {}).backward(grad);
-    (y.to(at::kFloat) * spread(wide_mul, 40)).backward(grad.to(at::kFloat));
+    plain::scale_and_shift(y.to(at::kFloat), wide_mul, {}).backward(grad.to(at::kFloat));
     expect_close(mul.grad(), wide_mul.grad(), 2e-4, 1e-5, "d mul");
-    expect_same_bits(own.grad(), (grad.to(at::kFloat) * spread(mul.detach(), 40)).to(at::kBFloat16), "d y");
+    expect_same_bits(own.grad(), plain::scale_and_shift(grad.to(at::kFloat), mul.detach(), {}).to(at::kBFloat16), "d y");
     const Tensor first = mul.grad().clone();
     at::set_num_threads(1);
     mul.mutable_grad().reset();

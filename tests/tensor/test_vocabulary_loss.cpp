@@ -1,10 +1,11 @@
-// vocabulary_loss and chunked_loss against at::cross_entropy_loss over whole logits, and central differences.
+// vocabulary_loss and chunked_loss against the plain form, which holds all logits, and central differences.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <vector>
 
+#include "tensor/plain/plain.h"
 #include "tensor/vocabulary_loss.h"
 #include "tests/tensor/gradient_check.h"
 
@@ -26,18 +27,6 @@ OutputLayer frozen_layer(const at::Tensor& weight, const at::Tensor& bias, doubl
 std::vector<int64_t> random_targets(int64_t rows, int64_t vocabulary) {
   const at::Tensor ids = at::randint(vocabulary, {rows}, at::kLong);
   return {ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + rows};
-}
-
-at::Tensor logits_of(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias, double scale) {
-  const at::Tensor logits = (hidden * scale).matmul(weight.t());
-  return bias.defined() ? logits + bias : logits;
-}
-
-// [R]. ATen's smoothing gives every class e/V, as ours does.
-at::Tensor row_reference(const at::Tensor& logits, const std::vector<int64_t>& targets, const VocabularyLossOptions& options) {
-  const at::Tensor index = at::tensor(targets, at::kLong);
-  return at::cross_entropy_loss(logits, index, {}, at::Reduction::None, -100, options.label_smoothing) +
-         logits.logsumexp(1).square() * options.z_loss;
 }
 
 TEST_F(VocabularyLosses, Gradients) {
@@ -66,7 +55,8 @@ Problem make_problem(int64_t rows, int64_t width, int64_t vocabulary, at::Scalar
 // The bounds are relative to the largest value of a tensor. float32: logits of about 10 are good to 1e-6 of themselves, and their
 // error enters probabilities as it is. bfloat16: logits below 16 round by up to 2^-5, which is the relative error of a
 // probability; the products then round to 2^-8.
-void expect_like_aten(const Problem& p, at::ScalarType type, bool is_frozen, double scale, const VocabularyLossOptions& options) {
+void expect_like_plain_form(const Problem& p, at::ScalarType type, bool is_frozen, double scale,
+                            const VocabularyLossOptions& options) {
   const double bound = type == at::kDouble ? 1e-12 : type == at::kFloat ? 2e-5 : 4e-2;
   const at::Tensor hidden = leaf(p.hidden), weight = is_frozen ? p.weight : leaf(p.weight),
                    bias = is_frozen ? p.bias : leaf(p.bias);
@@ -74,45 +64,46 @@ void expect_like_aten(const Problem& p, at::ScalarType type, bool is_frozen, dou
       hidden, is_frozen ? frozen_layer(weight, bias, scale) : plain_layer(weight, bias, scale), p.targets, options);
   const at::Tensor wide_hidden = leaf(p.hidden.to(at::kDouble)), wide_weight = leaf(p.weight.to(at::kDouble)),
                    wide_bias = leaf(p.bias.to(at::kDouble));
-  const at::Tensor rows = row_reference(logits_of(wide_hidden, wide_weight, wide_bias, scale), p.targets, options);
+  const VocabularyLoss judge =
+      plain::vocabulary_loss(wide_hidden, plain_layer(wide_weight, wide_bias, scale), p.targets, options);
   ASSERT_EQ(loss.sum.scalar_type(), type == at::kDouble ? at::kDouble : at::kFloat);
   ASSERT_EQ(loss.sum.dim(), 0);
   EXPECT_FALSE(loss.rows.requires_grad());
   const auto expect_like = [&](const at::Tensor& a, const at::Tensor& b, const std::string& what) {
     expect_close(a, b, bound * std::max(1e-3, b.abs().max().item<double>()), bound, what);
   };
-  expect_like(loss.rows, rows, "rows");
-  expect_like(loss.sum, rows.sum(), "sum");
+  expect_like(loss.rows, judge.rows, "rows");
+  expect_like(loss.sum, judge.sum, "sum");
   std::vector<at::Tensor> mine{hidden}, judges{wide_hidden};
   if (!is_frozen) {
     mine.insert(mine.end(), {weight, bias});
     judges.insert(judges.end(), {wide_weight, wide_bias});
   }
-  const auto grads = torch::autograd::grad({loss.sum / 8}, mine), expected = torch::autograd::grad({rows.sum() / 8}, judges);
+  const auto grads = torch::autograd::grad({loss.sum / 8}, mine), expected = torch::autograd::grad({judge.sum / 8}, judges);
   for (size_t i = 0; i < grads.size(); ++i) {
     ASSERT_EQ(grads[i].scalar_type(), type);
     expect_like(grads[i], expected[i], "gradient " + std::to_string(i));
   }
 }
 
-TEST_F(VocabularyLosses, MatchAten) {
+TEST_F(VocabularyLosses, MatchThePlainForm) {
   for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
     for (const int64_t vocabulary : {1, 2, 15, 64, 100, 1003}) {
       for (const bool is_frozen : {false, true}) {
         SCOPED_TRACE(::testing::Message() << at::toString(type) << " V=" << vocabulary << " frozen=" << is_frozen);
         const Problem p = make_problem(23, 24, vocabulary, type);
-        expect_like_aten(p, type, is_frozen, 1.0, {});
-        expect_like_aten(p, type, is_frozen, 0.25, {0.1, 1e-2});
+        expect_like_plain_form(p, type, is_frozen, 1.0, {});
+        expect_like_plain_form(p, type, is_frozen, 0.25, {0.1, 1e-2});
       }
     }
   }
 }
 
 // 40000 columns: 209 float32 rows, 419 bfloat16 rows a chunk.
-TEST_F(VocabularyLosses, MatchAtenOverSeveralChunks) {
-  expect_like_aten(make_problem(250, 16, 40000, at::kFloat), at::kFloat, true, 1.0, {});
-  expect_like_aten(make_problem(210, 16, 40000, at::kFloat), at::kFloat, false, 0.5, {0.1, 1e-3});  // one row is left over
-  expect_like_aten(make_problem(430, 16, 40000, at::kBFloat16), at::kBFloat16, false, 1.0, {});
+TEST_F(VocabularyLosses, MatchThePlainFormOverSeveralChunks) {
+  expect_like_plain_form(make_problem(250, 16, 40000, at::kFloat), at::kFloat, true, 1.0, {});
+  expect_like_plain_form(make_problem(210, 16, 40000, at::kFloat), at::kFloat, false, 0.5, {0.1, 1e-3});  // one row is left over
+  expect_like_plain_form(make_problem(430, 16, 40000, at::kBFloat16), at::kBFloat16, false, 1.0, {});
 }
 
 TEST_F(VocabularyLosses, ARowDoesNotDependOnItsBatch) {
@@ -201,7 +192,7 @@ TEST_F(VocabularyLosses, ChunkedLossKnowsItsRows) {
   const auto loss = [&](const std::vector<at::Tensor>& logits, int64_t first_row) {
     firsts.push_back(first_row);
     const std::vector<int64_t> own(p.targets.begin() + first_row, p.targets.begin() + first_row + logits[0].size(0));
-    return row_reference(logits[0], own, {}).sum() + 0 * logits[1].sum();
+    return at::cross_entropy_loss(logits[0], at::tensor(own, at::kLong), {}, at::Reduction::Sum) + 0 * logits[1].sum();
   };
   const at::Tensor sum = chunked_loss({a, b}, layer, loss);
   EXPECT_EQ(firsts, (std::vector<int64_t>{0, 104, 208}));  // half as many rows a chunk as with one pass
