@@ -50,18 +50,18 @@ Tensor activated(const Tensor& x, Activation activation) {
   return {};
 }
 
-// A mask of 32 bits for words kept in int64.
-constexpr int64_t kLow32 = 0xFFFFFFFF, kOfValue = 0x9E3779B1, kOfColumn = 0x85EBCA77;
+// Words of 32 bits are kept in int64; the multipliers are those of scaled.cpp.
+constexpr int64_t kWord = 0xFFFFFFFF, kOfValue = 0x9E3779B1, kOfColumn = 0x85EBCA77;
 
 // The bfloat16 values that scaled.cpp's `dithered` makes of `exact` (float32), which was made of y
 // (bfloat16).
 Tensor dithered(const Tensor& exact, const Tensor& y) {
   const auto words = [](const Tensor& x) {
-    return at::bitwise_and(x.contiguous().view(at::kInt).to(at::kLong), kLow32);
+    return at::bitwise_and(x.contiguous().view(at::kInt).to(at::kLong), kWord);
   };
   const Tensor column = at::arange(y.size(1), y.options().dtype(at::kLong)) * kOfColumn;
   const Tensor draw = at::bitwise_and(
-      at::bitwise_right_shift(words(y.to(at::kFloat)), 16) * kOfValue + column, kLow32);
+      at::bitwise_right_shift(words(y.to(at::kFloat)), 16) * kOfValue + column, kWord);
   const Tensor rounded =
       at::bitwise_right_shift(words(exact) + at::bitwise_right_shift(draw, 16), 16);
   constexpr int64_t kNotANumber = 0x7FC0;
