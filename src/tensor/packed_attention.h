@@ -41,7 +41,7 @@ struct AttentionOptions {
   double scale = 1.0;
   bool is_causal = false;  // the query at position p sees keys 0..p of its range, and the whole prefix
   double dropout = 0.0;    // on the probabilities, drawn by (key, example, head, query position, column of K')
-  RandomKey dropout_key;
+  RandomKey dropout_key = {};
 
   // What T5 adds to the logits of the keys, not of the prefix (Raffel et al. 2020, sec. 2.1): [H, 2R - 1], float32 (float64 for
   // float64), or undefined. Column (key position - query position) + R - 1, where the first key of a range has position 0 and R

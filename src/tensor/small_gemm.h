@@ -32,10 +32,6 @@ struct Factor {
 };
 
 template <class A>
-Factor<A> plain(Rows<const A> rows) {
-  return {rows.data, rows.stride, 1};
-}
-template <class A>
 Factor<A> transposed(Rows<const A> rows) {
   return {rows.data, 1, rows.stride};
 }
