@@ -84,6 +84,21 @@ Path partial_path(const Path& path) {
   return folder_of(target) / ("." + target.filename().string() + ".partial");
 }
 
+namespace {
+
+// Told before anything is written: in the end no file could take the folder's place.
+Path target_of(const Path& path) {
+  Path target = behind_links(path);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(target, ignored)) {
+    errno = EISDIR;
+    throw IoError(refused("cannot replace", path));
+  }
+  return target;
+}
+
+}  // namespace
+
 OutputFile::OutputFile(Path path) : path_(std::move(path)) {
   if (const std::optional<int> named = named_descriptor(path_)) {
     std::fflush(stdout);  // what was printed before comes first
@@ -96,7 +111,7 @@ OutputFile::OutputFile(Path path) : path_(std::move(path)) {
     if (descriptor_ < 0) throw IoError(refused("cannot open", path_));
     return;
   }
-  target_ = behind_links(path_);
+  target_ = target_of(path_);
   std::string temp = (folder_of(target_) / ("." + target_.filename().string() + ".XXXXXX")).string();
   descriptor_ = ::mkostemp(temp.data(), O_CLOEXEC);
   if (descriptor_ < 0) throw IoError(refused("cannot create a file beside", path_));
@@ -105,7 +120,7 @@ OutputFile::OutputFile(Path path) : path_(std::move(path)) {
 
 OutputFile::OutputFile(Path path, Partial partial) : path_(std::move(path)), keeps_partial_(true), num_bytes_(partial.bytes) {
   ensure(!takes_bytes_at_once(path_), "a part is kept of a regular file");
-  target_ = behind_links(path_);
+  target_ = target_of(path_);
   temp_ = partial_path(path_).string();
   try {
     open_partial();

@@ -31,10 +31,6 @@ struct Factor {
   int64_t row, column;
 };
 
-template <class A>
-Factor<A> transposed(Rows<const A> rows) {
-  return {rows.data, 1, rows.stride};
-}
 
 namespace small_gemm {
 

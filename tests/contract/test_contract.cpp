@@ -363,7 +363,7 @@ TEST(ContractTable, RefusesWhatAFamilyCannotDo) {
       expect_message<InputError>([&] { Rig(model, Case{&row, family}.adapter(), contract_task(*model)); }, reason);
     }
   }
-  EXPECT_EQ(refused, 75U);
+  EXPECT_EQ(refused, 71U);
 }
 
 // The seed was chosen so: nothing is left out of the draw.

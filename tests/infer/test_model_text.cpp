@@ -39,7 +39,8 @@ ModelText text_of(const ChatFormat& format, Ids end_ids) {
 
 TEST(ModelText, EndsAtTheEndOfATurnOfEveryChatFormat) {
   const std::map<std::string, std::string> marks = {
-      {"chatml", "<|im_end|>"}, {"smollm2", "<|im_end|>"}, {"qwen2", "<|im_end|>"}, {"llama-2", "</s>"},           {"llama-3", "<|eot_id|>"},
+      {"chatml", "<|im_end|>"}, {"smollm2", "<|im_end|>"}, {"qwen2", "<|im_end|>"}, {"qwen3", "<|im_end|>"},
+      {"llama-2", "</s>"}, {"llama-3", "<|eot_id|>"},
       {"zephyr", "</s>"},       {"mistral", "</s>"},       {"mistral-v0.1", "</s>"}, {"gemma", "<end_of_turn>"}};
   for (const std::string& name : chat_format_names()) {
     const ChatFormat& format = chat_format(name);
