@@ -1,8 +1,9 @@
-// Times of what decoders add to the kernels, beside compositions of ATen: causal grouped-query attention (training and decoding
-// over a cache), pre-norm, gates, rotary positions, the loss of a large vocabulary. Shapes of SmolLM2-135M: C=576, H=9, K=3,
-// D=64, F=1536, V=49152.
+// Times of what decoders add to the kernels, beside compositions of ATen: causal grouped-query
+// attention (training and decoding over a cache), pre-norm, gates, rotary positions, the loss of a
+// large vocabulary. Shapes of SmolLM2-135M: C=576, H=9, K=3, D=64, F=1536, V=49152.
 //
-//   bench_decoder_kernels --benchmark_filter=causal --benchmark_repetitions=5 --benchmark_report_aggregates_only=true
+//   bench_decoder_kernels --benchmark_filter=causal --benchmark_repetitions=5
+//   --benchmark_report_aggregates_only=true
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -44,7 +45,8 @@ void causal_packed(benchmark::State& state) {
     spans->sequences.push_back({n * length, (n + 1) * length, n * length, (n + 1) * length, 0, n});
   const at::Tensor q = random({rows, kWidth}, type, with_backward),
                    k = random({rows, kKeyHeads * kHeadWidth}, type, with_backward),
-                   v = random({rows, kKeyHeads * kHeadWidth}, type, with_backward), grad = random({rows, kWidth}, type);
+                   v = random({rows, kKeyHeads * kHeadWidth}, type, with_backward),
+                   grad = random({rows, kWidth}, type);
   for (auto _ : state) {
     const at::Tensor out = packed_attention(q, k, v, spans, causal());
     if (with_backward) benchmark::DoNotOptimize(torch::autograd::grad({out}, {q, k, v}, {grad}));
@@ -56,11 +58,14 @@ void causal_sdpa(benchmark::State& state) {
   const int64_t length = state.range(0), count = 2000 / length;
   const bool with_backward = state.range(2) != 0;
   const auto type = type_of(state.range(1));
-  const auto matrix = [&](int64_t heads, bool is_leaf) { return random({count, heads, length, kHeadWidth}, type, is_leaf); };
-  const at::Tensor q = matrix(kHeads, with_backward), k = matrix(kKeyHeads, with_backward), v = matrix(kKeyHeads, with_backward),
-                   grad = matrix(kHeads, false);
+  const auto matrix = [&](int64_t heads, bool is_leaf) {
+    return random({count, heads, length, kHeadWidth}, type, is_leaf);
+  };
+  const at::Tensor q = matrix(kHeads, with_backward), k = matrix(kKeyHeads, with_backward),
+                   v = matrix(kKeyHeads, with_backward), grad = matrix(kHeads, false);
   for (auto _ : state) {
-    const at::Tensor out = at::scaled_dot_product_attention(q, k, v, {}, 0.0, true, std::nullopt, true);
+    const at::Tensor out =
+        at::scaled_dot_product_attention(q, k, v, {}, 0.0, true, std::nullopt, true);
     if (with_backward) benchmark::DoNotOptimize(torch::autograd::grad({out}, {q, k, v}, {grad}));
   }
 }
@@ -74,14 +79,17 @@ BENCHMARK(causal_sdpa)
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 
-// One query for each of 8 sequences over `length` keys of a cache with room for twice as many. Arguments: length, dtype.
+// One query for each of 8 sequences over `length` keys of a cache with room for twice as many.
+// Arguments: length, dtype.
 void decode_packed(benchmark::State& state) {
   const int64_t length = state.range(0), room = 2 * length;
   const auto type = type_of(state.range(1));
   const at::NoGradGuard no_grad;
   auto spans = std::make_shared<Spans>();
-  for (int64_t n = 0; n < 8; ++n) spans->sequences.push_back({n, n + 1, n * room, n * room + length, length - 1, n});
-  const at::Tensor q = random({8, kWidth}, type), k = random({8 * room, kKeyHeads * kHeadWidth}, type),
+  for (int64_t n = 0; n < 8; ++n)
+    spans->sequences.push_back({n, n + 1, n * room, n * room + length, length - 1, n});
+  const at::Tensor q = random({8, kWidth}, type),
+                   k = random({8 * room, kKeyHeads * kHeadWidth}, type),
                    v = random({8 * room, kKeyHeads * kHeadWidth}, type);
   for (auto _ : state) benchmark::DoNotOptimize(packed_attention(q, k, v, spans, causal()));
 }
@@ -90,22 +98,31 @@ void decode_sdpa(benchmark::State& state) {
   const int64_t length = state.range(0);
   const auto type = type_of(state.range(1));
   const at::NoGradGuard no_grad;
-  const at::Tensor q = random({8, kHeads, 1, kHeadWidth}, type),
-                   k = random({8, 2 * length, kKeyHeads, kHeadWidth}, type).transpose(1, 2).narrow(2, 0, length),
-                   v = random({8, 2 * length, kKeyHeads, kHeadWidth}, type).transpose(1, 2).narrow(2, 0, length);
-  for (auto _ : state) benchmark::DoNotOptimize(at::scaled_dot_product_attention(q, k, v, {}, 0.0, false, std::nullopt, true));
+  const at::Tensor
+      q = random({8, kHeads, 1, kHeadWidth}, type),
+      k = random({8, 2 * length, kKeyHeads, kHeadWidth}, type).transpose(1, 2).narrow(2, 0, length),
+      v = random({8, 2 * length, kKeyHeads, kHeadWidth}, type).transpose(1, 2).narrow(2, 0, length);
+  for (auto _ : state)
+    benchmark::DoNotOptimize(
+        at::scaled_dot_product_attention(q, k, v, {}, 0.0, false, std::nullopt, true));
 }
 
-BENCHMARK(decode_packed)->ArgsProduct({{64, 512, 2048}, {kFloat, kBfloat16}})->UseRealTime()->Unit(benchmark::kMicrosecond);
-BENCHMARK(decode_sdpa)->ArgsProduct({{64, 512, 2048}, {kFloat, kBfloat16}})->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(decode_packed)
+    ->ArgsProduct({{64, 512, 2048}, {kFloat, kBfloat16}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK(decode_sdpa)
+    ->ArgsProduct({{64, 512, 2048}, {kFloat, kBfloat16}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
 
 // ---- elementwise: forward and backward; argument: dtype
 
 template <bool kOurs>
 void pre_norm(benchmark::State& state) {
   const auto type = type_of(state.range(0));
-  const at::Tensor x = random({800, kWidth}, type, true), y = random({800, kWidth}, type, true), w = random({kWidth}, type),
-                   grad = random({800, kWidth}, type);
+  const at::Tensor x = random({800, kWidth}, type, true), y = random({800, kWidth}, type, true),
+                   w = random({kWidth}, type), grad = random({800, kWidth}, type);
   for (auto _ : state) {
     Normed out;
     if (kOurs) {
@@ -122,7 +139,8 @@ void pre_norm(benchmark::State& state) {
 template <bool kOurs>
 void silu_gate(benchmark::State& state) {
   const auto type = type_of(state.range(0));
-  const at::Tensor g = random({800, 1536}, type, true), u = random({800, 1536}, type, true), grad = random({800, 1536}, type);
+  const at::Tensor g = random({800, 1536}, type, true), u = random({800, 1536}, type, true),
+                   grad = random({800, 1536}, type);
   for (auto _ : state) {
     const at::Tensor out = kOurs ? gated(g, u, Activation::kSilu) : at::silu(g) * u;
     benchmark::DoNotOptimize(torch::autograd::grad({out}, {g, u}, {grad}));
@@ -150,14 +168,31 @@ void rotary(benchmark::State& state) {
   }
 }
 
-BENCHMARK(pre_norm<true>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMicrosecond);
-BENCHMARK(pre_norm<false>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMicrosecond);
-BENCHMARK(silu_gate<true>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMicrosecond);
-BENCHMARK(silu_gate<false>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(pre_norm<true>)
+    ->Arg(kFloat)
+    ->Arg(kBfloat16)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK(pre_norm<false>)
+    ->Arg(kFloat)
+    ->Arg(kBfloat16)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK(silu_gate<true>)
+    ->Arg(kFloat)
+    ->Arg(kBfloat16)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK(silu_gate<false>)
+    ->Arg(kFloat)
+    ->Arg(kBfloat16)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
 BENCHMARK(rotary<true>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(rotary<false>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMicrosecond);
 
-// ---- the loss of a vocabulary: forward and backward of 500 rows with a frozen layer; argument: dtype
+// ---- the loss of a vocabulary: forward and backward of 500 rows with a frozen layer; argument:
+// dtype
 
 enum class Way { kFused, kChunked, kWhole };
 
@@ -165,25 +200,43 @@ template <Way kWay>
 void vocabulary(benchmark::State& state) {
   const auto type = type_of(state.range(0));
   constexpr int64_t kRows = 500, kVocabulary = 49152;
-  const at::Tensor hidden = random({kRows, kWidth}, type, true), index = at::randint(kVocabulary, {kRows}, at::kLong);
-  const std::vector<int64_t> targets(index.const_data_ptr<int64_t>(), index.const_data_ptr<int64_t>() + kRows);
-  const OutputLayer layer{{}, {}, 1.0, FrozenLinear(at::mul(at::randn({kVocabulary, kWidth}), 0.05).to(type), {})};
+  const at::Tensor hidden = random({kRows, kWidth}, type, true),
+                   index = at::randint(kVocabulary, {kRows}, at::kLong);
+  const std::vector<int64_t> targets(index.const_data_ptr<int64_t>(),
+                                     index.const_data_ptr<int64_t>() + kRows);
+  const OutputLayer layer{
+      {}, {}, 1.0, FrozenLinear(at::mul(at::randn({kVocabulary, kWidth}), 0.05).to(type), {})};
   const auto loss_of = [&](const at::Tensor& logits, int64_t first) {
-    return at::cross_entropy_loss(logits, index.narrow(0, first, logits.size(0)), {}, at::Reduction::Sum);
+    return at::cross_entropy_loss(logits, index.narrow(0, first, logits.size(0)), {},
+                                  at::Reduction::Sum);
   };
   for (auto _ : state) {
     at::Tensor loss;
     if (kWay == Way::kFused) loss = vocabulary_loss(hidden, layer, targets).sum;
     if (kWay == Way::kChunked)
-      loss = chunked_loss({hidden}, layer, [&](const auto& logits, int64_t first) { return loss_of(logits[0], first); });
+      loss = chunked_loss({hidden}, layer, [&](const auto& logits, int64_t first) {
+        return loss_of(logits[0], first);
+      });
     if (kWay == Way::kWhole) loss = loss_of((*layer.frozen)(hidden).to(at::kFloat), 0);
     benchmark::DoNotOptimize(torch::autograd::grad({loss}, {hidden}));
   }
 }
 
-BENCHMARK(vocabulary<Way::kFused>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(vocabulary<Way::kChunked>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(vocabulary<Way::kWhole>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(vocabulary<Way::kFused>)
+    ->Arg(kFloat)
+    ->Arg(kBfloat16)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(vocabulary<Way::kChunked>)
+    ->Arg(kFloat)
+    ->Arg(kBfloat16)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(vocabulary<Way::kWhole>)
+    ->Arg(kFloat)
+    ->Arg(kBfloat16)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace graft

@@ -1,9 +1,11 @@
-// The speed limit of a training step: nothing but the matrix products of the trunk's linear layers, at the best rate the library
-// has.
+// The speed limit of a training step: nothing but the matrix products of the trunk's linear layers,
+// at the best rate the library has.
 //
-//   bench_gemm_limit CONFIG_JSON lora|full fp32|bf16 TOKENS THREADS     prints {"tokens_per_second": ...}
+//   bench_gemm_limit CONFIG_JSON lora|full fp32|bf16 TOKENS THREADS     prints
+//   {"tokens_per_second": ...}
 //
-// lora: forward and input gradient of every linear layer, but no input gradient into the embeddings. full: weight gradients too.
+// lora: forward and input gradient of every linear layer, but no input gradient into the
+// embeddings. full: weight gradients too.
 #include <chrono>
 #include <cstdio>
 
@@ -22,10 +24,13 @@ struct Shape {
 };
 
 // Median seconds of one forward pass (with gradients as asked) of a layer.
-double seconds_of(const Shape& shape, int64_t tokens, at::ScalarType dtype, bool with_weight_gradient) {
+double seconds_of(const Shape& shape, int64_t tokens, at::ScalarType dtype,
+                  bool with_weight_gradient) {
   constexpr int kWarmup = 3, kTimed = 9;
-  const Tensor weight = at::randn({shape.out, shape.in}).to(dtype), bias = at::zeros({shape.out}).to(dtype);
-  const Tensor x = at::randn({tokens, shape.in}).to(dtype).requires_grad_(true), grad = at::randn({tokens, shape.out}).to(dtype);
+  const Tensor weight = at::randn({shape.out, shape.in}).to(dtype),
+               bias = at::zeros({shape.out}).to(dtype);
+  const Tensor x = at::randn({tokens, shape.in}).to(dtype).requires_grad_(true),
+               grad = at::randn({tokens, shape.out}).to(dtype);
   const graft::FrozenLinear frozen(weight, bias);
   const Tensor trained = weight.clone().requires_grad_(true);
   std::vector<double> seconds;
@@ -33,7 +38,9 @@ double seconds_of(const Shape& shape, int64_t tokens, at::ScalarType dtype, bool
     const auto start = std::chrono::steady_clock::now();
     const Tensor y = with_weight_gradient ? graft::linear(x, trained, bias) : frozen(x);
     torch::autograd::backward({y}, {grad});
-    if (i >= kWarmup) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (i >= kWarmup)
+      seconds.push_back(
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     x.mutable_grad().reset();
     trained.mutable_grad().reset();
   }
@@ -49,7 +56,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   at::set_num_threads(std::stoi(argv[5]));
-  const ModelConfig config = graft::parse_config(graft::parse_json(graft::read_file(argv[1]), argv[1]), argv[1]);
+  const ModelConfig config =
+      graft::parse_config(graft::parse_json(graft::read_file(argv[1]), argv[1]), argv[1]);
   const bool is_full = std::string(argv[2]) == "full";
   const at::ScalarType dtype = std::string(argv[3]) == "bf16" ? at::kBFloat16 : at::kFloat;
   const int64_t tokens = std::stoll(argv[4]);
@@ -57,6 +65,7 @@ int main(int argc, char** argv) {
   const double up = seconds_of({config.width, config.last().ffn_width}, tokens, dtype, is_full);
   const double down = seconds_of({config.last().ffn_width, config.width}, tokens, dtype, is_full);
   const double total = static_cast<double>(config.encoder_layers()) * (4 * square + up + down);
-  std::printf("{\"tokens_per_second\": %.1f, \"seconds\": %.6f}\n", static_cast<double>(tokens) / total, total);
+  std::printf("{\"tokens_per_second\": %.1f, \"seconds\": %.6f}\n",
+              static_cast<double>(tokens) / total, total);
   return 0;
 }

@@ -1,7 +1,9 @@
-// Times of the kernels of src/tensor beside the operators of libtorch they replace: attention over packed rows against padded
-// scaled_dot_product_attention, linear layers of oneDNN against at::linear, fused elementwise work against compositions of ATen.
+// Times of the kernels of src/tensor beside the operators of libtorch they replace: attention over
+// packed rows against padded scaled_dot_product_attention, linear layers of oneDNN against
+// at::linear, fused elementwise work against compositions of ATen.
 //
-//   bench_kernels --benchmark_filter=attention --benchmark_repetitions=5 --benchmark_report_aggregates_only=true
+//   bench_kernels --benchmark_filter=attention --benchmark_repetitions=5
+//   --benchmark_report_aggregates_only=true
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -60,15 +62,19 @@ void attention_packed(benchmark::State& state) {
   options.dropout = state.range(3) != 0 ? 0.1 : 0.0;
   for (auto _ : state) {
     const at::Tensor out = packed_attention(b.q, b.k, b.v, b.spans, options);
-    if (with_backward) benchmark::DoNotOptimize(torch::autograd::grad({out}, {b.q, b.k, b.v}, {b.grad}));
+    if (with_backward)
+      benchmark::DoNotOptimize(torch::autograd::grad({out}, {b.q, b.k, b.v}, {b.grad}));
   }
 }
 
 // The same numbers of tokens, padded to the longest sequence, with a mask when lengths differ.
 void attention_padded(benchmark::State& state) {
   const std::vector<int64_t> of = lengths(state.range(0) != 0);
-  const auto count = static_cast<int64_t>(of.size()), longest = *std::max_element(of.begin(), of.end());
-  const auto matrix = [&] { return at::randn({count, 12, longest, 64}).to(type_of(state.range(1))); };
+  const auto count = static_cast<int64_t>(of.size()),
+             longest = *std::max_element(of.begin(), of.end());
+  const auto matrix = [&] {
+    return at::randn({count, 12, longest, 64}).to(type_of(state.range(1)));
+  };
   const at::Tensor q = matrix().set_requires_grad(true), k = matrix().set_requires_grad(true),
                    v = matrix().set_requires_grad(true), grad = matrix();
   at::Tensor mask = at::zeros({count, 1, 1, longest}, at::kBool);
@@ -80,7 +86,8 @@ void attention_padded(benchmark::State& state) {
   const std::optional<at::Tensor> optional_mask = ragged ? std::optional(mask) : std::nullopt;
   for (auto _ : state) {
     const at::Tensor out = at::scaled_dot_product_attention(q, k, v, optional_mask);
-    if (state.range(2) != 0) benchmark::DoNotOptimize(torch::autograd::grad({out}, {q, k, v}, {grad}));
+    if (state.range(2) != 0)
+      benchmark::DoNotOptimize(torch::autograd::grad({out}, {q, k, v}, {grad}));
   }
 }
 
@@ -108,9 +115,9 @@ Product product(const benchmark::State& state) {
 }
 
 void count_operations(benchmark::State& state, double products) {
-  state.counters["GF/s"] =
-      benchmark::Counter(2e-9 * products * static_cast<double>(state.range(0) * state.range(1) * state.range(2)),
-                         benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GF/s"] = benchmark::Counter(
+      2e-9 * products * static_cast<double>(state.range(0) * state.range(1) * state.range(2)),
+      benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void linear_frozen(benchmark::State& state) {
@@ -157,7 +164,8 @@ void products(benchmark::internal::Benchmark* b) {
 // Arguments: T, in, out, dtype.
 void ranks(benchmark::internal::Benchmark* b) {
   for (const int64_t type : {kFloat, kBfloat16}) {
-    for (const int64_t rank : {4, 8, 16, 32, 64, 768}) b->Args({640, 768, rank, type})->Args({640, rank, 768, type});
+    for (const int64_t rank : {4, 8, 16, 32, 64, 768})
+      b->Args({640, 768, rank, type})->Args({640, rank, 768, type});
   }
   b->UseRealTime()->Unit(benchmark::kMicrosecond);
 }
@@ -174,15 +182,17 @@ template <bool kOurs>
 void add_norm_all(benchmark::State& state) {
   const auto type = type_of(state.range(0));
   const at::Tensor x = at::randn({800, 768}).to(type).set_requires_grad(true),
-                   r = at::randn({800, 768}).to(type).set_requires_grad(true), grad = at::randn({800, 768}).to(type),
-                   w = at::ones({768}).to(type), b = at::zeros({768}).to(type);
+                   r = at::randn({800, 768}).to(type).set_requires_grad(true),
+                   grad = at::randn({800, 768}).to(type), w = at::ones({768}).to(type),
+                   b = at::zeros({768}).to(type);
   auto ids = std::make_shared<RowIds>(RowIds{std::vector<int64_t>(800), std::vector<int64_t>(800)});
   std::iota(ids->position.begin(), ids->position.end(), int64_t{0});
   const RowDropout dropped{state.range(1) != 0 ? 0.1 : 0.0, RandomKey{1}, ids};
   for (auto _ : state) {
     const at::Tensor y =
         kOurs ? add_norm(x, r, w, b, 1e-5, dropped)
-              : at::layer_norm(at::dropout(x, dropped.probability, dropped.probability > 0) + r, {768}, w, b, 1e-5);
+              : at::layer_norm(at::dropout(x, dropped.probability, dropped.probability > 0) + r,
+                               {768}, w, b, 1e-5);
     benchmark::DoNotOptimize(torch::autograd::grad({y}, {x, r}, {grad}));
   }
 }
@@ -190,7 +200,8 @@ void add_norm_all(benchmark::State& state) {
 template <bool kOurs>
 void gelu_all(benchmark::State& state) {
   const auto type = type_of(state.range(0));
-  const at::Tensor x = at::randn({800, 3072}).to(type).set_requires_grad(true), grad = at::randn({800, 3072}).to(type);
+  const at::Tensor x = at::randn({800, 3072}).to(type).set_requires_grad(true),
+                   grad = at::randn({800, 3072}).to(type);
   for (auto _ : state) {
     const at::Tensor y = kOurs ? activate(x, Activation::kGelu) : at::gelu(x);
     benchmark::DoNotOptimize(torch::autograd::grad({y}, {x}, {grad}));
@@ -198,10 +209,24 @@ void gelu_all(benchmark::State& state) {
 }
 
 // Arguments: dtype, with dropout. Forward and backward.
-BENCHMARK(add_norm_all<true>)->ArgsProduct({{kFloat, kBfloat16}, {0, 1}})->UseRealTime()->Unit(benchmark::kMicrosecond);
-BENCHMARK(add_norm_all<false>)->ArgsProduct({{kFloat, kBfloat16}, {0, 1}})->UseRealTime()->Unit(benchmark::kMicrosecond);
-BENCHMARK(gelu_all<true>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMicrosecond);
-BENCHMARK(gelu_all<false>)->Arg(kFloat)->Arg(kBfloat16)->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(add_norm_all<true>)
+    ->ArgsProduct({{kFloat, kBfloat16}, {0, 1}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK(add_norm_all<false>)
+    ->ArgsProduct({{kFloat, kBfloat16}, {0, 1}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK(gelu_all<true>)
+    ->Arg(kFloat)
+    ->Arg(kBfloat16)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK(gelu_all<false>)
+    ->Arg(kFloat)
+    ->Arg(kBfloat16)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace graft

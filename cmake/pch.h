@@ -1,4 +1,5 @@
-// The precompiled header of every target that uses libtorch: the ATen headers cost 13 s a file otherwise.
+// The precompiled header of every target that uses libtorch: the ATen headers cost 13 s a file
+// otherwise.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>

@@ -1,6 +1,7 @@
 // Trains a LoRA adapter on a file of rows and applies it to a sentence, through the library.
 //
-//   train_and_apply MODEL_DIR TRAIN.tsv RUN_DIR "a sentence"      (columns text and label; labels no and yes)
+//   train_and_apply MODEL_DIR TRAIN.tsv RUN_DIR "a sentence"      (columns text and label; labels
+//   no and yes)
 #include <ATen/ATen.h>
 
 #include <cstdio>
@@ -10,7 +11,8 @@
 
 using namespace graft;
 
-int run(const std::string& model_dir, const std::string& data, const std::string& out, const std::string& sentence) {
+int run(const std::string& model_dir, const std::string& data, const std::string& out,
+        const std::string& sentence) {
   // Train. Every setting that is not given has the default of doc/run_folder.md.
   RunConfig config;
   config.model = model_dir;
@@ -20,7 +22,8 @@ int run(const std::string& model_dir, const std::string& data, const std::string
   config.adapter = parse_yaml("edits: [{lora: {sites: [attn.q, attn.v], rank: 4}}]", "example");
   config.learning_rate = 1e-2;
   std::vector<std::unique_ptr<Run>> runs;
-  runs.push_back(std::make_unique<Run>(load_inputs(config, "tasks"), StartMode::kFresh, Verbosity::kQuiet));
+  runs.push_back(
+      std::make_unique<Run>(load_inputs(config, "tasks"), StartMode::kFresh, Verbosity::kQuiet));
   int signal = 0;
   if (drive(runs, signal) != LoopEnd::kDone) return 128 + signal;
 
@@ -30,8 +33,10 @@ int run(const std::string& model_dir, const std::string& data, const std::string
   const ModelText text = load_model_text(model_dir);
   Example example;
   example.text = sentence;
-  const Dataset rows = encode_examples({example}, *loaded.adapter.task(), text, model->config, loaded.provenance.max_length);
-  const at::Tensor probabilities = predict(*model, Bound(*model, loaded.adapter, loaded.tensors), rows).logits.softmax(1);
+  const Dataset rows = encode_examples({example}, *loaded.adapter.task(), text, model->config,
+                                       loaded.provenance.max_length);
+  const at::Tensor probabilities =
+      predict(*model, Bound(*model, loaded.adapter, loaded.tensors), rows).logits.softmax(1);
   std::printf("\"%s\": no %.3f, yes %.3f\n", sentence.c_str(), probabilities[0][0].item<double>(),
               probabilities[0][1].item<double>());
   return 0;

@@ -140,7 +140,8 @@ constexpr Alias kAliases[] = {
 
 bool is_known(std::string_view own, const std::vector<std::string>& known) {
   const std::string_view section = own.substr(0, std::min(own.find('.'), own.size()));
-  return std::any_of(known.begin(), known.end(), [&](const std::string& name) { return name == own || name == section; });
+  return std::any_of(known.begin(), known.end(),
+                     [&](const std::string& name) { return name == own || name == section; });
 }
 
 }  // namespace

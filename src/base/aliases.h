@@ -1,4 +1,5 @@
-// What other tools call the things that Graft has a name for, so that a message can answer their users.
+// What other tools call the things that Graft has a name for, so that a message can answer their
+// users.
 #pragma once
 
 #include <string>
@@ -7,8 +8,9 @@
 
 namespace graft {
 
-// " (did you mean 'learning_rate'?)" for "lr": Graft's name for a setting or site that transformers, PEFT, AdapterHub or common
-// training scripts call `wrong`, where it is among `known` ("data" stands for all of "data.rows"); else as did_you_mean.
+// " (did you mean 'learning_rate'?)" for "lr": Graft's name for a setting or site that
+// transformers, PEFT, AdapterHub or common training scripts call `wrong`, where it is among `known`
+// ("data" stands for all of "data.rows"); else as did_you_mean.
 std::string did_you_mean_setting(std::string_view wrong, const std::vector<std::string>& known);
 
 // Graft's names for `foreign`, the likeliest first; none where it is not in the table.

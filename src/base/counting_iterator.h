@@ -1,5 +1,5 @@
-// An input iterator over text that tells a shared counter how far its reader has come. nlohmann's event parser does not say where
-// an event happened; what it has read when the event fires does.
+// An input iterator over text that tells a shared counter how far its reader has come. nlohmann's
+// event parser does not say where an event happened; what it has read when the event fires does.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,9 @@ class CountingIterator {
     ++*this;
     return old;
   }
-  friend bool operator==(const CountingIterator& a, const CountingIterator& b) { return a.place_ == b.place_; }
+  friend bool operator==(const CountingIterator& a, const CountingIterator& b) {
+    return a.place_ == b.place_;
+  }
 
  private:
   const char* place_;

@@ -12,7 +12,8 @@ namespace {
 bool is_value(const std::string& text) {
   double number = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return text == "true" || text == "false" || (error != std::errc::invalid_argument && stop == text.data() + text.size());
+  return text == "true" || text == "false" ||
+         (error != std::errc::invalid_argument && stop == text.data() + text.size());
 }
 
 void forget_positions(Node& node) {
@@ -83,7 +84,8 @@ Node Node::map(std::vector<std::pair<std::string, Node>> members) {
 }
 
 bool operator==(const Node& a, const Node& b) {
-  if (a.kind != b.kind || a.scalar != b.scalar || a.items != b.items || a.members != b.members) return false;
+  if (a.kind != b.kind || a.scalar != b.scalar || a.items != b.items || a.members != b.members)
+    return false;
   return a.is_string == b.is_string || !is_value(a.scalar);
 }
 
@@ -93,9 +95,12 @@ void set_path(Node& root, std::string_view dotted_path, std::string_view value) 
   for (;;) {
     const size_t dot = rest.find('.');
     const std::string_view step = rest.substr(0, dot);
-    if (step.empty()) throw InputError("--set " + quote(dotted_path) + ": expected a key such as 'optimizer' or 'adapter.rank'");
+    if (step.empty())
+      throw InputError("--set " + quote(dotted_path) +
+                       ": expected a key such as 'optimizer' or 'adapter.rank'");
     if (place->kind != Node::Kind::kMap && place->kind != Node::Kind::kNull) {
-      throw InputError("--set " + quote(dotted_path) + ": " + quote(step) + " lies below a value, not below a section");
+      throw InputError("--set " + quote(dotted_path) + ": " + quote(step) +
+                       " lies below a value, not below a section");
     }
     place = &(*place)[step];
     if (dot == std::string_view::npos) break;

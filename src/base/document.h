@@ -1,6 +1,7 @@
 // A document: the tree that a YAML or JSON text holds, with the line and column of every node.
 //
-// One form for run files, presets, tasks, model configs and adapter.json, so that one reader (options.h) checks them all.
+// One form for run files, presets, tasks, model configs and adapter.json, so that one reader
+// (options.h) checks them all.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +16,15 @@ struct Node {
   enum class Kind { kNull, kScalar, kList, kMap };
 
   Kind kind = Kind::kNull;
-  std::string scalar;                                 // kScalar: the text, unescaped
-  bool is_string = false;                             // kScalar: quoted, so never a number or a truth value
-  std::vector<Node> items;                            // kList
+  std::string scalar;       // kScalar: the text, unescaped
+  bool is_string = false;   // kScalar: quoted, so never a number or a truth value
+  std::vector<Node> items;  // kList
   std::vector<std::pair<std::string, Node>> members;  // kMap, in file order
   int64_t line = 0, column = 0;                       // from 1; 0 = not from a file
 
   const Node* find(std::string_view key) const;  // kMap only; null when absent
-  Node& operator[](std::string_view key);        // kMap (a null node becomes one): adds the key when absent
+  Node& operator[](
+      std::string_view key);  // kMap (a null node becomes one): adds the key when absent
 
   static Node null() { return {}; }
   static Node text(std::string value);   // a quoted string
@@ -34,11 +36,13 @@ struct Node {
   static Node texts(const std::vector<std::string>& values);  // a list of quoted strings
   static Node map(std::vector<std::pair<std::string, Node>> members = {});
 
-  // By content: positions do not count, nor do the quotes of a word that could not be a number or a truth value.
+  // By content: positions do not count, nor do the quotes of a word that could not be a number or a
+  // truth value.
   friend bool operator==(const Node& a, const Node& b);
 };
 
-// Both throw InputError "source:line:column: ...". Caps: depth 64, 64 MiB of text; a repeated key is an error.
+// Both throw InputError "source:line:column: ...". Caps: depth 64, 64 MiB of text; a repeated key
+// is an error.
 Node parse_yaml(std::string_view text, const std::string& source);
 Node parse_json(std::string_view text, const std::string& source);
 
@@ -46,7 +50,8 @@ Node parse_json(std::string_view text, const std::string& source);
 std::string to_yaml(const Node& node);
 std::string to_json(const Node& node, int indent = 2);  // indent < 0: one line
 
-// Sets root["a"]["b"] to the YAML value in `value` for the dotted path "a.b". Throws InputError if a step is not a map.
+// Sets root["a"]["b"] to the YAML value in `value` for the dotted path "a.b". Throws InputError if
+// a step is not a map.
 void set_path(Node& root, std::string_view dotted_path, std::string_view value);
 
 }  // namespace graft

@@ -18,7 +18,9 @@ void ensure(bool claim, std::string_view message, const char* file, int line) {
 }
 
 void with_context(std::string_view doing, const std::function<void()>& f) {
-  const auto extended = [&](const Error& e) { return std::string(e.what()) + "\n  while " + std::string(doing); };
+  const auto extended = [&](const Error& e) {
+    return std::string(e.what()) + "\n  while " + std::string(doing);
+  };
   try {
     f();
   } catch (const InputError& e) {
@@ -54,7 +56,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 std::string did_you_mean(std::string_view wrong, const std::vector<std::string>& candidates) {
   wrong = wrong.substr(0, 64);  // the distance is quadratic
   const std::string* best = nullptr;
-  size_t best_distance = std::min(std::max<size_t>(2, wrong.size() / 3) + 1, wrong.size());  // never a wholly different word
+  size_t best_distance = std::min(std::max<size_t>(2, wrong.size() / 3) + 1,
+                                  wrong.size());  // never a wholly different word
   for (const std::string& candidate : candidates) {
     const size_t distance = edit_distance(wrong, std::string_view(candidate).substr(0, 64));
     if (distance < best_distance) {

@@ -1,6 +1,8 @@
-// Errors. Everything that can go wrong is one of three exceptions; main() turns each into its exit code.
+// Errors. Everything that can go wrong is one of three exceptions; main() turns each into its exit
+// code.
 //
-// A message names the source (path:line:column, flag, tensor), what was expected, what was found and the way out.
+// A message names the source (path:line:column, flag, tensor), what was expected, what was found
+// and the way out.
 #pragma once
 
 #include <functional>
@@ -49,7 +51,8 @@ void ensure(bool claim, std::string_view message, const char* file = __builtin_F
 // Runs `f`; an Error that escapes gets the line "while <doing>" added and keeps its class.
 void with_context(std::string_view doing, const std::function<void()>& f);
 
-// `text` in double quotes, control characters and invalid UTF-8 escaped, cut at 80 bytes: for showing foreign input in a message.
+// `text` in double quotes, control characters and invalid UTF-8 escaped, cut at 80 bytes: for
+// showing foreign input in a message.
 std::string quote(std::string_view text);
 
 // " (did you mean 'x'?)" for the nearest candidate by edit distance, or "" when none is near.

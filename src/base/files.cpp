@@ -45,7 +45,8 @@ std::string read_file(const Path& path) {
   std::string bytes;
   if (!is_pipe) bytes.reserve(static_cast<size_t>(info.st_size));
   char buffer[1 << 16];
-  while (const size_t got = read_some(file.get(), buffer, sizeof buffer, bytes.size(), path)) bytes.append(buffer, got);
+  while (const size_t got = read_some(file.get(), buffer, sizeof buffer, bytes.size(), path))
+    bytes.append(buffer, got);
   return bytes;
 }
 
@@ -70,7 +71,8 @@ void write_all(int descriptor, std::string_view bytes, const Path& path) {
 
 void sync_directory(const Path& path) {
   const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() < 0 || ::fsync(directory.get()) != 0) throw IoError(refused("cannot sync folder", path));
+  if (directory.get() < 0 || ::fsync(directory.get()) != 0)
+    throw IoError(refused("cannot sync folder", path));
 }
 
 void replace_file(const Path& path, const std::function<void(int)>& write) {
@@ -101,7 +103,8 @@ MappedFile::MappedFile(const Path& path) {
 }
 
 void MappedFile::release_pages() const {
-  if (!bytes_.empty()) ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+  if (!bytes_.empty())
+    ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
 }
 
 MappedFile::~MappedFile() {

@@ -1,4 +1,5 @@
-// Files: reading whole, mapping into memory, and replacing atomically (temp file in the same folder, fsync, rename).
+// Files: reading whole, mapping into memory, and replacing atomically (temp file in the same
+// folder, fsync, rename).
 #pragma once
 
 #include <cstddef>
@@ -17,8 +18,8 @@ using Path = std::filesystem::path;
 // The whole file as bytes. Throws InputError if it is missing, IoError if the system refuses.
 std::string read_file(const Path& path);
 
-// Replaces `path`, or what it links to, by `bytes`: a reader sees the old file or the new one, never a part. Throws IoError; the
-// old file stays.
+// Replaces `path`, or what it links to, by `bytes`: a reader sees the old file or the new one,
+// never a part. Throws IoError; the old file stays.
 void write_file_atomically(const Path& path, std::string_view bytes);
 
 // Opens the temp file, lets `write` fill it through the descriptor, then fsyncs and renames.
@@ -34,7 +35,8 @@ void make_directories(const Path& path);
 // Flushes a directory entry to disk, so that a rename in it survives a power cut.
 void sync_directory(const Path& path);
 
-// A read-only mapping of a file. Movable; unmapped when the last owner of `bytes()` users lets go of the object.
+// A read-only mapping of a file. Movable; unmapped when the last owner of `bytes()` users lets go
+// of the object.
 class MappedFile {
  public:
   explicit MappedFile(const Path& path);  // Throws InputError if missing, IoError otherwise.
@@ -42,14 +44,16 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<const std::byte> bytes() const { return bytes_; }
-  // Gives the memory of pages read so far back to the system; they are read again from the file when they are next touched.
+  // Gives the memory of pages read so far back to the system; they are read again from the file
+  // when they are next touched.
   void release_pages() const;
 
  private:
   std::span<const std::byte> bytes_;
 };
 
-// Test seam: after `count` more bytes every write fails as if the disk were full; a negative count restores normal writing.
+// Test seam: after `count` more bytes every write fails as if the disk were full; a negative count
+// restores normal writing.
 void fail_writes_after(int64_t count);
 
 }  // namespace graft

@@ -14,7 +14,8 @@ namespace graft {
 
 namespace {
 
-// Builds a Node from nlohmann's events. Numbers keep the text they were written in, so nothing is rounded.
+// Builds a Node from nlohmann's events. Numbers keep the text they were written in, so nothing is
+// rounded.
 class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
  public:
   JsonBuilder(std::string_view text, const std::string& source) : text_(text), source_(source) {}
@@ -26,28 +27,35 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool null() override { return put({}, num_read_ - 4); }
-  bool boolean(bool value) override { return put(Node::boolean(value), num_read_ - (value ? 4 : 5)); }
+  bool boolean(bool value) override {
+    return put(Node::boolean(value), num_read_ - (value ? 4 : 5));
+  }
   bool number_integer(number_integer_t) override { return put_number(); }
   bool number_unsigned(number_unsigned_t) override { return put_number(); }
   bool number_float(number_float_t, const string_t&) override { return put_number(); }
-  bool string(string_t& value) override { return put(Node::text(std::move(value)), string_start()); }
+  bool string(string_t& value) override {
+    return put(Node::text(std::move(value)), string_start());
+  }
   bool binary(binary_t&) override { return false; }
   bool start_object(std::size_t) override { return open(Node::map()); }
   bool start_array(std::size_t) override { return open(Node::list()); }
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
   bool key(string_t& key) override {
-    if (!keys_.back().insert(key).second) throw InputError(here(string_start()) + "key " + quote(key) + " appears twice");
+    if (!keys_.back().insert(key).second)
+      throw InputError(here(string_start()) + "key " + quote(key) + " appears twice");
     key_ = std::move(key);
     return true;
   }
-  bool parse_error(std::size_t position, const std::string& last_token, const nlohmann::json::exception& error) override {
-    throw InputError(here(position == 0 ? 0 : position - 1) + "not valid JSON near " + quote(last_token) + ": " +
-                     json_error_reason(error.what()));
+  bool parse_error(std::size_t position, const std::string& last_token,
+                   const nlohmann::json::exception& error) override {
+    throw InputError(here(position == 0 ? 0 : position - 1) + "not valid JSON near " +
+                     quote(last_token) + ": " + json_error_reason(error.what()));
   }
 
  private:
-  // Line and column of byte `start`, which never lies before that of an earlier call by more than a token.
+  // Line and column of byte `start`, which never lies before that of an earlier call by more than a
+  // token.
   void locate(size_t start, Node& node) {
     start = std::min(start, text_.size());
     for (; line_scanned_ < start; ++line_scanned_) {
@@ -63,7 +71,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     locate(start, place);
     return source_ + ":" + std::to_string(place.line) + ":" + std::to_string(place.column) + ": ";
   }
-  // The opening quote of the string that was just read: the nearest one to the left that no odd run of backslashes escapes.
+  // The opening quote of the string that was just read: the nearest one to the left that no odd run
+  // of backslashes escapes.
   size_t string_start() const {
     for (size_t i = num_read_ - 1; i-- > 0;) {
       if (text_[i] != '"') continue;
@@ -112,7 +121,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   size_t line_scanned_ = 0, line_start_ = 0;
   int64_t line_ = 1;
   Node root_;
-  std::vector<Node*> stack_;  // parents of the place being filled; stable, since only the last child grows
+  std::vector<Node*>
+      stack_;  // parents of the place being filled; stable, since only the last child grows
   std::vector<std::unordered_set<std::string>> keys_;  // those seen in each open object
   std::string key_;
 };
@@ -129,11 +139,14 @@ std::string json_text(const std::string& text) {
 // By hand, since a number must keep its digits and nlohmann's tree would round it.
 void emit_json(std::string& out, const Node& node, int indent, int level) {
   const auto new_line = [&](int to) {
-    if (indent >= 0) out += '\n' + std::string(static_cast<size_t>(indent) * static_cast<size_t>(to), ' ');
+    if (indent >= 0)
+      out += '\n' + std::string(static_cast<size_t>(indent) * static_cast<size_t>(to), ' ');
   };
   switch (node.kind) {
     case Node::Kind::kNull: out += "null"; break;
-    case Node::Kind::kScalar: out += !node.is_string && is_plain_json(node.scalar) ? node.scalar : json_text(node.scalar); break;
+    case Node::Kind::kScalar:
+      out += !node.is_string && is_plain_json(node.scalar) ? node.scalar : json_text(node.scalar);
+      break;
     case Node::Kind::kList:
       out += '[';
       for (const Node& item : node.items) {

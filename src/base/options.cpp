@@ -44,7 +44,10 @@ std::string pretty(double value) { return Node::number(value).scalar; }
 }  // namespace
 
 Options::Options(const Node& node, std::string source, std::string path)
-    : node_(&node), source_(std::move(source)), path_(std::move(path)), faults_(std::make_shared<std::vector<std::string>>()) {
+    : node_(&node),
+      source_(std::move(source)),
+      path_(std::move(path)),
+      faults_(std::make_shared<std::vector<std::string>>()) {
   if (node.kind == Node::Kind::kNull) node_ = &kEmptyMap;
   if (node_->kind != Node::Kind::kMap) {
     fault("", "expected a section of keys and values, found " + shown(node));
@@ -60,8 +63,8 @@ const Node* Options::take(std::string_view key) {
 void Options::fault(std::string_view key, const std::string& message) {
   const Node* found = key.empty() ? node_ : node_->find(key);
   const std::string pointer = printable(key.empty() ? path_ : path_ + "/" + std::string(key), 200);
-  faults_->push_back(source_ + (found != nullptr ? position(*found) : "") + ": " + (pointer.empty() ? "" : pointer + ": ") +
-                     message);
+  faults_->push_back(source_ + (found != nullptr ? position(*found) : "") + ": " +
+                     (pointer.empty() ? "" : pointer + ": ") + message);
 }
 
 void Options::expected(std::string_view key, const std::string& what, const Node& found) {
@@ -74,7 +77,8 @@ void Options::ignore(std::string_view key) { take(key); }
 
 const Node* Options::raw(std::string_view key) { return take(key); }
 
-int64_t Options::integer(std::string_view key, std::optional<int64_t> fallback, int64_t least, int64_t most) {
+int64_t Options::integer(std::string_view key, std::optional<int64_t> fallback, int64_t least,
+                         int64_t most) {
   const std::string what = "an integer in " + std::to_string(least) + ".." + std::to_string(most);
   const Node* found = take(key);
   if (found == nullptr) {
@@ -89,7 +93,8 @@ int64_t Options::integer(std::string_view key, std::optional<int64_t> fallback, 
   return *value;
 }
 
-double Options::number(std::string_view key, std::optional<double> fallback, double least, double most) {
+double Options::number(std::string_view key, std::optional<double> fallback, double least,
+                       double most) {
   const std::string what = "a number in " + pretty(least) + ".." + pretty(most);
   const Node* found = take(key);
   if (found == nullptr) {
@@ -131,21 +136,25 @@ std::string Options::text(std::string_view key, std::optional<std::string> fallb
   return found->scalar;
 }
 
-std::string Options::choice(std::string_view key, std::optional<std::string> fallback, const std::vector<std::string>& choices) {
+std::string Options::choice(std::string_view key, std::optional<std::string> fallback,
+                            const std::vector<std::string>& choices) {
   const Node* found = take(key);
   const std::string what = joined(choices, "or");
   if (found == nullptr) {
     if (!fallback) fault(key, "missing; expected " + what);
     return fallback.value_or(choices.front());
   }
-  if (found->kind != Node::Kind::kScalar || std::find(choices.begin(), choices.end(), found->scalar) == choices.end()) {
-    fault(key, "expected " + what + ", found " + shown(*found) + did_you_mean(found->scalar, choices));
+  if (found->kind != Node::Kind::kScalar ||
+      std::find(choices.begin(), choices.end(), found->scalar) == choices.end()) {
+    fault(key,
+          "expected " + what + ", found " + shown(*found) + did_you_mean(found->scalar, choices));
     return fallback.value_or(choices.front());
   }
   return found->scalar;
 }
 
-std::vector<std::string> Options::texts(std::string_view key, std::optional<std::vector<std::string>> fallback) {
+std::vector<std::string> Options::texts(std::string_view key,
+                                        std::optional<std::vector<std::string>> fallback) {
   const Node* found = take(key);
   if (found == nullptr) {
     if (!fallback) fault(key, "missing; expected a text or a list of texts");
@@ -164,9 +173,11 @@ std::vector<std::string> Options::texts(std::string_view key, std::optional<std:
   return out;
 }
 
-std::vector<int64_t> Options::integers(std::string_view key, std::optional<std::vector<int64_t>> fallback, int64_t least,
+std::vector<int64_t> Options::integers(std::string_view key,
+                                       std::optional<std::vector<int64_t>> fallback, int64_t least,
                                        int64_t most) {
-  const std::string what = "a list of integers in " + std::to_string(least) + ".." + std::to_string(most);
+  const std::string what =
+      "a list of integers in " + std::to_string(least) + ".." + std::to_string(most);
   const Node* found = take(key);
   if (found == nullptr) {
     if (!fallback) fault(key, "missing; expected " + what);
@@ -182,7 +193,8 @@ std::vector<int64_t> Options::integers(std::string_view key, std::optional<std::
     }
     out.push_back(*value);
   }
-  if (found->kind != Node::Kind::kList && found->kind != Node::Kind::kScalar) expected(key, what, *found);
+  if (found->kind != Node::Kind::kList && found->kind != Node::Kind::kScalar)
+    expected(key, what, *found);
   return out;
 }
 
@@ -195,7 +207,8 @@ Options& Options::section(std::string_view key) {
   auto child = std::make_unique<Options>(kEmptyMap, source_, path);
   child->faults_ = faults_;
   if (found != nullptr && found->kind == Node::Kind::kMap) child->node_ = found;
-  else if (found != nullptr && found->kind != Node::Kind::kNull) expected(key, "a section of keys and values", *found);
+  else if (found != nullptr && found->kind != Node::Kind::kNull)
+    expected(key, "a section of keys and values", *found);
   return *sections_.emplace_back(std::move(child));
 }
 
@@ -209,7 +222,8 @@ std::vector<std::string> Options::unread() const {
 
 void Options::collect_unknown() {
   for (const std::string& key : unread()) {
-    fault(key, "unknown key" + did_you_mean_setting(key, known_) + "; known here: " + (known_.empty() ? "none" : joined(known_)));
+    fault(key, "unknown key" + did_you_mean_setting(key, known_) +
+                   "; known here: " + (known_.empty() ? "none" : joined(known_)));
   }
   for (const auto& section : sections_) section->collect_unknown();
   sections_.clear();

@@ -47,9 +47,11 @@ Path behind_links(const Path& path) {
   return target;
 }
 
-// Whether `path` still names the file that is open: another process may have put it in its place, or taken it away.
+// Whether `path` still names the file that is open: another process may have put it in its place,
+// or taken it away.
 bool names(const std::string& path, int descriptor) {
-  struct stat named {}, open {};
+  struct stat named {
+  }, open{};
   if (::stat(path.c_str(), &named) != 0 || ::fstat(descriptor, &open) != 0) return false;
   return named.st_dev == open.st_dev && named.st_ino == open.st_ino;
 }
@@ -65,7 +67,8 @@ std::optional<int> named_descriptor(const Path& path) {
     const std::string name = target.filename().string();
     int descriptor = -1;
     const auto [stop, fault] = std::from_chars(name.data(), name.data() + name.size(), descriptor);
-    const bool is_number = fault == std::errc{} && stop == name.data() + name.size() && descriptor >= 0;
+    const bool is_number =
+        fault == std::errc{} && stop == name.data() + name.size() && descriptor >= 0;
     if (is_number && fs::canonical(folder_of(target), error) == own) return descriptor;
     if (!follow_link(target, error)) break;
   }
@@ -112,13 +115,15 @@ OutputFile::OutputFile(Path path) : path_(std::move(path)) {
     return;
   }
   target_ = target_of(path_);
-  std::string temp = (folder_of(target_) / ("." + target_.filename().string() + ".XXXXXX")).string();
+  std::string temp =
+      (folder_of(target_) / ("." + target_.filename().string() + ".XXXXXX")).string();
   descriptor_ = ::mkostemp(temp.data(), O_CLOEXEC);
   if (descriptor_ < 0) throw IoError(refused("cannot create a file beside", path_));
   temp_ = std::move(temp);
 }
 
-OutputFile::OutputFile(Path path, Partial partial) : path_(std::move(path)), keeps_partial_(true), num_bytes_(partial.bytes) {
+OutputFile::OutputFile(Path path, Partial partial)
+    : path_(std::move(path)), keeps_partial_(true), num_bytes_(partial.bytes) {
   ensure(!takes_bytes_at_once(path_), "a part is kept of a regular file");
   target_ = target_of(path_);
   temp_ = partial_path(path_).string();
@@ -135,16 +140,19 @@ void OutputFile::open_partial() {
     if (descriptor_ >= 0) ::close(descriptor_);
     descriptor_ = ::open(temp_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (descriptor_ < 0) throw IoError(refused("cannot create a file beside", path_));
-    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)  // a file system without locks is let pass
-      throw InputError(named(path_.string()) + ": another process is writing it; wait for it, or stop it first");
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 &&
+        errno == EWOULDBLOCK)  // a file system without locks is let pass
+      throw InputError(named(path_.string()) +
+                       ": another process is writing it; wait for it, or stop it first");
   } while (!names(temp_, descriptor_));
   const uint64_t there = static_cast<uint64_t>(status_of(descriptor_, temp_).st_size);
   if (there < num_bytes_) {
-    throw InputError(named(temp_) + ": expected at least " + std::to_string(num_bytes_) + " bytes, found " +
-                     std::to_string(there) + "; begin anew");
+    throw InputError(named(temp_) + ": expected at least " + std::to_string(num_bytes_) +
+                     " bytes, found " + std::to_string(there) + "; begin anew");
   }
   const auto end = static_cast<off_t>(num_bytes_);
-  if (::ftruncate(descriptor_, end) != 0 || ::lseek(descriptor_, end, SEEK_SET) < 0) throw IoError(refused("cannot cut", temp_));
+  if (::ftruncate(descriptor_, end) != 0 || ::lseek(descriptor_, end, SEEK_SET) < 0)
+    throw IoError(refused("cannot cut", temp_));
 }
 
 OutputFile::~OutputFile() {
@@ -172,8 +180,10 @@ void OutputFile::finish() {
   if (!is_stream()) {
     if (::fchmod(descriptor_, 0644) != 0) throw IoError(refused("cannot sync", path_));
     sync();
-    // While its lock is held: a process that waits for it must not take the finished file for a part.
-    if (::rename(temp_.c_str(), target_.c_str()) != 0) throw IoError(refused("cannot replace", path_));
+    // While its lock is held: a process that waits for it must not take the finished file for a
+    // part.
+    if (::rename(temp_.c_str(), target_.c_str()) != 0)
+      throw IoError(refused("cannot replace", path_));
     temp_.clear();
     sync_directory(folder_of(target_));
   }

@@ -1,8 +1,8 @@
 // A file that is written piece by piece.
 //
-// A regular file is replaced at the end, as by write_file_atomically. What is none (a device, a pipe, the standard output) takes
-// every piece at once and is never replaced. A job that may be cut and go on later keeps what it has written under a name that it
-// finds again: see kept_files.h.
+// A regular file is replaced at the end, as by write_file_atomically. What is none (a device, a
+// pipe, the standard output) takes every piece at once and is never replaced. A job that may be cut
+// and go on later keeps what it has written under a name that it finds again: see kept_files.h.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +14,13 @@
 
 namespace graft {
 
-// The open descriptor of this process that `path` names, by however many links: /dev/stdout, /dev/fd/3, /proc/self/fd/3. To open
-// such a path anew would forget where its file stands and that it appends.
+// The open descriptor of this process that `path` names, by however many links: /dev/stdout,
+// /dev/fd/3, /proc/self/fd/3. To open such a path anew would forget where its file stands and that
+// it appends.
 std::optional<int> named_descriptor(const Path& path);
 
-// Whether what is written to `path` goes out at once: it is there and no regular file, or names an open descriptor.
+// Whether what is written to `path` goes out at once: it is there and no regular file, or names an
+// open descriptor.
 bool takes_bytes_at_once(const Path& path);
 
 // A part of a regular file that an earlier process left beside it, or that is to be left there.
@@ -29,8 +31,9 @@ struct Partial {
 class OutputFile {
  public:
   explicit OutputFile(Path path);  // Throws IoError.
-  // Of a regular file: what is written stays in partial_path(path) until finish(). One process at a time: throws InputError where
-  // another one writes it, or where fewer bytes are there than are to be kept; IoError.
+  // Of a regular file: what is written stays in partial_path(path) until finish(). One process at a
+  // time: throws InputError where another one writes it, or where fewer bytes are there than are to
+  // be kept; IoError.
   OutputFile(Path path, Partial partial);
   ~OutputFile();  // Without finish() a regular file stays as it was.
   OutputFile(const OutputFile&) = delete;
@@ -39,7 +42,7 @@ class OutputFile {
   void write(std::string_view bytes);  // Throws IoError.
   void sync();                         // What was written so far is on the disk. Throws IoError.
   void finish();                       // Once, after the last piece. Throws IoError.
-  void discard();                      // In place of finish(): what was written goes, a partial file too.
+  void discard();  // In place of finish(): what was written goes, a partial file too.
 
   uint64_t num_bytes() const { return num_bytes_; }  // written, with those kept
   int descriptor() const { return descriptor_; }

@@ -1,7 +1,9 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+// Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
+// easy as 1, 2, 3").
 //
-// A draw is a pure function of a key and a counter, so it does not depend on batch order, thread count or neighbours.
-// Keys are made from meaning: (seed, step, micro-batch, pass, site, edit path, use); the counter is (example, position, ...).
+// A draw is a pure function of a key and a counter, so it does not depend on batch order, thread
+// count or neighbours. Keys are made from meaning: (seed, step, micro-batch, pass, site, edit path,
+// use); the counter is (example, position, ...).
 #pragma once
 
 #include <array>

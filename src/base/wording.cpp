@@ -6,7 +6,9 @@
 
 namespace graft {
 
-std::string plural(int64_t count, const std::string& noun) { return count == 1 ? noun : noun + "s"; }
+std::string plural(int64_t count, const std::string& noun) {
+  return count == 1 ? noun : noun + "s";
+}
 
 std::string count_text(int64_t count) {
   std::string digits = std::to_string(count);
@@ -32,8 +34,10 @@ std::string duration_text(double seconds) {
 
 std::string bytes_text(int64_t bytes) {
   char text[32];
-  if (bytes >= 1'000'000'000) std::snprintf(text, sizeof text, "%.2f GB", static_cast<double>(bytes) / 1e9);
-  else if (bytes >= 1'000'000) std::snprintf(text, sizeof text, "%.0f MB", static_cast<double>(bytes) / 1e6);
+  if (bytes >= 1'000'000'000)
+    std::snprintf(text, sizeof text, "%.2f GB", static_cast<double>(bytes) / 1e9);
+  else if (bytes >= 1'000'000)
+    std::snprintf(text, sizeof text, "%.0f MB", static_cast<double>(bytes) / 1e6);
   else std::snprintf(text, sizeof text, "%ld kB", (bytes + 999) / 1000);
   return text;
 }

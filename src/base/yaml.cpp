@@ -19,7 +19,8 @@ namespace {
 
 std::string at(const std::string& source, const YAML::Mark& mark) {
   if (mark.is_null()) return source + ": ";
-  return source + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1) + ": ";
+  return source + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1) +
+         ": ";
 }
 
 // Number of nodes in a tree, and how many lists and maps lie inside each other.
@@ -38,11 +39,12 @@ size_t height(const Node& node) {
   return most + 1;
 }
 
-// Builds a Node from yaml-cpp's events. (Its own loader would expand aliases without bound, drop all documents but the first, and
-// some of its inputs never end.)
+// Builds a Node from yaml-cpp's events. (Its own loader would expand aliases without bound, drop
+// all documents but the first, and some of its inputs never end.)
 class YamlBuilder : public YAML::EventHandler {
  public:
-  YamlBuilder(std::string_view text, const std::string& source) : nodes_left_(text.size() + 1), source_(source) {}
+  YamlBuilder(std::string_view text, const std::string& source)
+      : nodes_left_(text.size() + 1), source_(source) {}
 
   Node take() { return std::move(root_); }
 
@@ -51,13 +53,15 @@ class YamlBuilder : public YAML::EventHandler {
   }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add({}, mark, anchor); }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     check_tag(mark, tag);
     // yaml-cpp turns two rare escapes into Latin-1.
     if (find_invalid_utf8(value) != std::string::npos)
       fail(mark, "the escapes \\_ and \\N are not supported; write \\u00a0 or \\u0085");
     Node node = Node::plain(value);
-    node.is_string = tag == "!" || tag == kTextTag;  // "!" is yaml-cpp's mark of quoted and block text
+    node.is_string =
+        tag == "!" || tag == kTextTag;  // "!" is yaml-cpp's mark of quoted and block text
     add(std::move(node), mark, anchor);
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -65,7 +69,8 @@ class YamlBuilder : public YAML::EventHandler {
     if (found == anchors_.end()) fail(mark, "an alias inside of what it stands for");
     const Node* target = &root_;
     for (const size_t index : found->second.path)
-      target = target->kind == Node::Kind::kList ? &target->items[index] : &target->members[index].second;
+      target = target->kind == Node::Kind::kList ? &target->items[index]
+                                                 : &target->members[index].second;
     Node copy = found->second.is_scalar ? found->second.scalar : *checked(*target, mark);
     add(std::move(copy), mark, 0);
   }
@@ -73,7 +78,8 @@ class YamlBuilder : public YAML::EventHandler {
                        YAML::EmitterStyle::value) override {
     open(Node::list(), mark, tag, anchor);
   }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     open(Node::map(), mark, tag, anchor);
   }
   void OnSequenceEnd() override { close(); }
@@ -103,7 +109,8 @@ class YamlBuilder : public YAML::EventHandler {
   }
 
   void check_tag(const YAML::Mark& mark, const std::string& tag) const {
-    if (!tag.empty() && tag != "?" && tag != "!" && tag != kTextTag) fail(mark, "tag " + quote(tag) + " has no meaning here");
+    if (!tag.empty() && tag != "?" && tag != "!" && tag != kTextTag)
+      fail(mark, "tag " + quote(tag) + " has no meaning here");
   }
 
   // Written out, every node costs a byte; only aliases of aliases make more, without bound.
@@ -126,7 +133,8 @@ class YamlBuilder : public YAML::EventHandler {
   void add_key(Node node, const YAML::Mark& mark) {
     Open& top = stack_.back();
     if (node.kind != Node::Kind::kScalar) fail(mark, kPlainKey);
-    if (!top.keys.insert(node.scalar).second) fail(mark, "key " + quote(node.scalar) + " appears twice");
+    if (!top.keys.insert(node.scalar).second)
+      fail(mark, "key " + quote(node.scalar) + " appears twice");
     top.key = std::move(node.scalar);
     top.has_key = true;
   }
@@ -146,7 +154,8 @@ class YamlBuilder : public YAML::EventHandler {
   void open(Node node, const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     check_tag(mark, tag);
     if (tag == kTextTag) fail(mark, "tag !!str: expected a text");
-    if (!stack_.empty() && stack_.back().node->kind == Node::Kind::kMap && !stack_.back().has_key) fail(mark, kPlainKey);
+    if (!stack_.empty() && stack_.back().node->kind == Node::Kind::kMap && !stack_.back().has_key)
+      fail(mark, kPlainKey);
     if (stack_.size() >= kMaxDepth) fail(mark, too_deep());
     Node* const placed = place(std::move(node), mark);
     stack_.push_back({placed, anchor, false, {}, {}});
@@ -166,7 +175,8 @@ class YamlBuilder : public YAML::EventHandler {
   const std::string& source_;
   int num_documents_ = 0;
   Node root_;
-  std::vector<Open> stack_;  // nodes stay where they are while open: only the last child of each grows
+  std::vector<Open>
+      stack_;  // nodes stay where they are while open: only the last child of each grows
   std::map<YAML::anchor_t, Anchored> anchors_;
 };
 
@@ -180,8 +190,9 @@ void emit(YAML::Emitter& out, const Node& node) {
       else out << node.scalar;
       break;
     case Node::Kind::kList: {
-      const bool flat =
-          std::all_of(node.items.begin(), node.items.end(), [](const Node& item) { return item.kind == Node::Kind::kScalar; });
+      const bool flat = std::all_of(node.items.begin(), node.items.end(), [](const Node& item) {
+        return item.kind == Node::Kind::kScalar;
+      });
       out << (flat ? YAML::Flow : YAML::Block) << YAML::BeginSeq;
       for (const Node& item : node.items) emit(out, item);
       out << YAML::EndSeq;
@@ -191,7 +202,8 @@ void emit(YAML::Emitter& out, const Node& node) {
       out << YAML::BeginMap;
       for (const auto& [key, value] : node.members) {
         out << YAML::Key;
-        if (std::any_of(key.begin(), key.end(), is_control)) out << YAML::DoubleQuoted;  // which the emitter would write as it is
+        if (std::any_of(key.begin(), key.end(), is_control))
+          out << YAML::DoubleQuoted;  // which the emitter would write as it is
         out << key << YAML::Value;
         emit(out, value);
       }
@@ -208,10 +220,11 @@ Node parse_yaml(std::string_view text, const std::string& source) {
     throw InputError(source + ": not valid UTF-8 at byte " + std::to_string(wrong));
   }
   for (size_t i = 0; i < text.size(); ++i) {
-    const bool is_line_end = text[i] == '\n' || (text[i] == '\r' && i + 1 < text.size() && text[i + 1] == '\n');
+    const bool is_line_end =
+        text[i] == '\n' || (text[i] == '\r' && i + 1 < text.size() && text[i + 1] == '\n');
     if (!is_control(text[i]) || is_line_end || text[i] == '\t') continue;
-    throw InputError(source + ": control character " + quote(text.substr(i, 1)) + " at byte " + std::to_string(i) +
-                     "; write it as an escape in double quotes");
+    throw InputError(source + ": control character " + quote(text.substr(i, 1)) + " at byte " +
+                     std::to_string(i) + "; write it as an escape in double quotes");
   }
   try {
     std::istringstream stream{std::string(text)};

@@ -1,4 +1,5 @@
-// The commands of `graft`: each adds itself to the command line and runs when it was chosen. One file a command.
+// The commands of `graft`: each adds itself to the command line and runs when it was chosen. One
+// file a command.
 #pragma once
 
 #include <functional>

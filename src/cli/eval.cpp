@@ -37,7 +37,8 @@ std::vector<std::string> given_in(const std::string& group, const CLI::App& comm
 }
 
 // Rounded for the eye; --json has every digit.
-void print_scores(std::FILE* out, const Evaluation& evaluation, const Dataset& rows, int64_t num_skipped) {
+void print_scores(std::FILE* out, const Evaluation& evaluation, const Dataset& rows,
+                  int64_t num_skipped) {
   const auto line = [out](const std::string& name, const std::string& value) {
     std::fprintf(out, "%-12s %s\n", name.c_str(), value.c_str());
   };
@@ -50,10 +51,12 @@ void print_scores(std::FILE* out, const Evaluation& evaluation, const Dataset& r
   for (const Score& each : evaluation.scores) score(each.name, each.value);
   if (evaluation.majority) {
     std::string beside = "always " + quote(evaluation.majority->label) + ":";
-    for (const Score& each : evaluation.majority->scores) beside += "  " + each.name + " " + number_text(each.value);
+    for (const Score& each : evaluation.majority->scores)
+      beside += "  " + each.name + " " + number_text(each.value);
     line("majority", beside);
   }
-  if (evaluation.only_answer) line("answers", "every row is answered " + quote(*evaluation.only_answer));
+  if (evaluation.only_answer)
+    line("answers", "every row is answered " + quote(*evaluation.only_answer));
   line("texts_cut", count_text(rows.num_cut()));
   line("tokens", count_text(evaluation.num_tokens));
   line("seconds", number_text(evaluation.seconds));
@@ -64,8 +67,9 @@ Node cut_node(const Dataset& data) {
   std::vector<Node> rows;
   for (const CutRow& cut : data.cut) {
     const Example& example = data.examples[static_cast<size_t>(cut.row)];
-    rows.push_back(Node::map({{"id", example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text)},
-                              {"tokens", Node::integer(cut.tokens)}}));
+    rows.push_back(Node::map(
+        {{"id", example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text)},
+         {"tokens", Node::integer(cut.tokens)}}));
   }
   return Node::list(std::move(rows));
 }
@@ -73,16 +77,22 @@ Node cut_node(const Dataset& data) {
 // All rows, encoded; `num_skipped`: those that cannot be and are left out.
 Judged read_judged(const EvalFlags& flags, const Subject& subject, int64_t& num_skipped) {
   const auto encode = [&](std::vector<Example> examples) {
-    return encode_judged(std::move(examples), subject.task, subject.text, subject.model->config, subject.max_length);
+    return encode_judged(std::move(examples), subject.task, subject.text, subject.model->config,
+                         subject.max_length);
   };
   check_skipped(flags.rows);
-  if (flags.rows.on_error == OnError::kStop) return encode(read_examples(flags.subject.data, subject.task, LabelUse::kRequired));
-  RowFeed feed({.data = flags.subject.data, .use = LabelUse::kRequired, .cut_name = ""}, flags.rows, subject.task,
+  if (flags.rows.on_error == OnError::kStop)
+    return encode(read_examples(flags.subject.data, subject.task, LabelUse::kRequired));
+  RowFeed feed({.data = flags.subject.data, .use = LabelUse::kRequired, .cut_name = ""}, flags.rows,
+               subject.task,
                [&](std::vector<Example> examples) { return encode(std::move(examples)).rows; });
   std::vector<Example> examples;
-  const auto keep = [&](const Dataset& data) { examples.insert(examples.end(), data.examples.begin(), data.examples.end()); };
+  const auto keep = [&](const Dataset& data) {
+    examples.insert(examples.end(), data.examples.begin(), data.examples.end());
+  };
   feed.check([&](const Table&, const Dataset& data) { keep(data); });
-  if (feed.comes_in_pieces()) feed.for_each(0, [&](const RowFeed::Window& window) { keep(window.data); });
+  if (feed.comes_in_pieces())
+    feed.for_each(0, [&](const RowFeed::Window& window) { keep(window.data); });
   num_skipped = feed.num_skipped();
   return encode(std::move(examples));
 }
@@ -96,27 +106,32 @@ int evaluate_file(const EvalFlags& flags) {
   check_apart({"--records", flags.records}, {"--skipped", flags.rows.skipped});
   const Subject subject = load_subject(flags.subject);
   if (!flags.records.empty() && subject.task.kind == TaskKind::kChoice)
-    throw InputError("--records: not kept where options share a prompt; take a task of kind generation");
+    throw InputError(
+        "--records: not kept where options share a prompt; take a task of kind generation");
   check_records(subject, flags.subject, flags.records);
   if (!flags.writing.empty() && !writes_texts(subject.task)) {
     throw InputError(joined(flags.writing) + ": scoring task " + quote(subject.task.name) +
-                     " writes no texts; leave such flags out, or take a task of kind generation with a metric of texts");
+                     " writes no texts; leave such flags out, or take a task of kind generation "
+                     "with a metric of texts");
   }
   int64_t num_skipped = 0;
   const Judged data = read_judged(flags, subject, num_skipped);
   tell_cut(data.rows, "data");
   if (data.prompts) tell_cut(*data.prompts, "prompts");
-  const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors, experts_of(flags.subject.route.routing));
-  Progress progress("row", data.rows.size(), 0, flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
+  const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors,
+                    experts_of(flags.subject.route.routing));
+  Progress progress("row", data.rows.size(), 0,
+                    flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
   EvaluateOptions options;
   options.predict.route = flags.subject.route;
   options.predict.keep_records = !flags.records.empty();
   options.predict.progress = [&](int64_t done, int64_t) { progress.update(done, ""); };
   if (data.prompts) {
-    options.generate =
-        resolve_generation(flags.subject.generate, flags.subject.model, subject.model->config, flags.subject.is_quiet);
+    options.generate = resolve_generation(flags.subject.generate, flags.subject.model,
+                                          subject.model->config, flags.subject.is_quiet);
   }
-  const Evaluation evaluation = evaluate(*subject.model, bound, subject.task, data, subject.text, options);
+  const Evaluation evaluation =
+      evaluate(*subject.model, bound, subject.task, data, subject.text, options);
   progress.finish();
   Node json = Node::map({{"version", Node::integer(1)}, {"rows", Node::integer(data.rows.size())}});
   if (flags.rows.on_error == OnError::kSkip) json["skipped"] = Node::integer(num_skipped);
@@ -128,7 +143,8 @@ int evaluate_file(const EvalFlags& flags) {
   std::optional<Report> report;
   if (flags.reports) report = make_report(subject.task, data, evaluation, flags.mistakes);
   if (report) json["report"] = to_node(*report);
-  if (!flags.records.empty()) write_file_atomically(flags.records, record_lines(data.rows, evaluation.records));
+  if (!flags.records.empty())
+    write_file_atomically(flags.records, record_lines(data.rows, evaluation.records));
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(json));
   std::FILE* const out = messages_beside({flags.json, flags.records, flags.rows.skipped});
   print_scores(out, evaluation, data.rows, num_skipped);
@@ -139,29 +155,36 @@ int evaluate_file(const EvalFlags& flags) {
 }  // namespace
 
 void add_eval(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("eval", "Score an adapter, or a bare model, on labelled rows");
+  CLI::App* command =
+      app.add_subcommand("eval", "Score an adapter, or a bare model, on labelled rows");
   auto flags = std::make_shared<EvalFlags>();
   add_subject(*command, flags->subject);
   add_generation(*command, flags->subject.generate);
   add_error_flags(*command, flags->rows);
-  accept_standard_output(*command->add_option("--json", flags->json, "also write the scores to this file; -: the standard output"));
-  CLI::Option* const report = command->add_flag(
-      "--report", flags->reports,
-      "also scores of every class and the confusion matrix, errors of values, and the worst mistakes with their "
-      "texts; in --json too");
+  accept_standard_output(*command->add_option(
+      "--json", flags->json, "also write the scores to this file; -: the standard output"));
+  CLI::Option* const report =
+      command->add_flag("--report", flags->reports,
+                        "also scores of every class and the confusion matrix, errors of values, "
+                        "and the worst mistakes with their "
+                        "texts; in --json too");
   command->add_option("--mistakes", flags->mistakes, "mistakes in the report (default 10)")
       ->check(CLI::Range(0, 1 << 30))
       ->needs(report);
   accept_standard_output(*command->add_option(
       "--records", flags->records,
-      "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the "
+      "also write what gates and routers did, a line per row and site (JSONL): means over its "
+      "tokens, in the "
       "last block over those read there alone (that predict, or the one that a classifier reads)"));
   command->footer(
-      "Examples:\n  graft eval --model models/minilm --adapter runs/sst2/adapter --data glue/SST-2/dev.tsv --json scores.json\n"
+      "Examples:\n  graft eval --model models/minilm --adapter runs/sst2/adapter --data "
+      "glue/SST-2/dev.tsv --json scores.json\n"
       "  graft eval --model SmolLM2-135M-Instruct.gguf --task arc-easy --data ARC-Easy/test.json");
   command->callback([flags, command, &action] {
     flags->writing = given_in(kGenerationGroup, *command);
-    action = [flags] { return with_memory_need({0, "Give --precision bf16"}, [&] { return evaluate_file(*flags); }); };
+    action = [flags] {
+      return with_memory_need({0, "Give --precision bf16"}, [&] { return evaluate_file(*flags); });
+    };
   });
 }
 

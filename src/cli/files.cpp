@@ -1,7 +1,7 @@
 #include "cli/files.h"
 
-#include <CLI/CLI.hpp>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include "base/error.h"
 #include "base/output_file.h"
@@ -14,7 +14,9 @@ namespace fs = std::filesystem;
 namespace {
 
 void accept(CLI::Option& option, const char* standard) {
-  option.transform([standard](const std::string& value) { return value == "-" ? std::string(standard) : value; });
+  option.transform([standard](const std::string& value) {
+    return value == "-" ? std::string(standard) : value;
+  });
 }
 
 }  // namespace
@@ -23,12 +25,15 @@ void accept_standard_input(CLI::Option& option) { accept(option, "/dev/stdin"); 
 
 void accept_standard_output(CLI::Option& option) { accept(option, "/dev/stdout"); }
 
-CLI::Option* add_rows(CLI::App& command, std::string& data, std::string& format, const std::string& about,
-                      const std::string& names) {
-  CLI::Option* option =
-      command.add_option(names, data, about + ": TSV, CSV, JSONL or JSON, also packed by gzip; -: the standard input");
+CLI::Option* add_rows(CLI::App& command, std::string& data, std::string& format,
+                      const std::string& about, const std::string& names) {
+  CLI::Option* option = command.add_option(
+      names, data, about + ": TSV, CSV, JSONL or JSON, also packed by gzip; -: the standard input");
   accept_standard_input(*option);
-  command.add_option("--data-format", format, "of --data where its name does not tell: jsonl (that of the standard input), json, csv or tsv")
+  command
+      .add_option("--data-format", format,
+                  "of --data where its name does not tell: jsonl (that of the standard input), "
+                  "json, csv or tsv")
       ->check(CLI::IsMember(row_format_names()));
   return option;
 }
@@ -48,12 +53,15 @@ std::FILE* messages_beside(std::initializer_list<std::string> outputs) {
 void check_not_rows(const char* flag, const std::string& out, const std::string& data) {
   std::error_code error;
   if (!out.empty() && !named_descriptor(out) && fs::equivalent(out, data, error))
-    throw InputError(std::string(flag) + ": '" + out + "' is the file of --data, which it would replace; choose another");
+    throw InputError(std::string(flag) + ": '" + out +
+                     "' is the file of --data, which it would replace; choose another");
 }
 
-void check_apart(const std::pair<const char*, std::string>& one, const std::pair<const char*, std::string>& other) {
+void check_apart(const std::pair<const char*, std::string>& one,
+                 const std::pair<const char*, std::string>& other) {
   if (one.second.empty() || one.second != other.second) return;
-  throw InputError(std::string(one.first) + " and " + other.first + " both name '" + one.second + "'; choose another for one of them");
+  throw InputError(std::string(one.first) + " and " + other.first + " both name '" + one.second +
+                   "'; choose another for one of them");
 }
 
 }  // namespace graft

@@ -1,4 +1,5 @@
-// Files that a flag names: "-" for the standard input or output, a format for rows that no name tells.
+// Files that a flag names: "-" for the standard input or output, a format for rows that no name
+// tells.
 #pragma once
 
 #include <cstdio>
@@ -19,19 +20,22 @@ namespace graft {
 void accept_standard_input(CLI::Option& option);
 void accept_standard_output(CLI::Option& option);
 
-// --data, which `about` describes, and --data-format of a command that reads a task's rows. `names`: "data,--data" where the file
-// may also stand alone.
-CLI::Option* add_rows(CLI::App& command, std::string& data, std::string& format, const std::string& about = "rows",
-                      const std::string& names = "--data");
+// --data, which `about` describes, and --data-format of a command that reads a task's rows.
+// `names`: "data,--data" where the file may also stand alone.
+CLI::Option* add_rows(CLI::App& command, std::string& data, std::string& format,
+                      const std::string& about = "rows", const std::string& names = "--data");
 // The task with --data-format in the place of its own format, where given.
 Task with_format(Task task, const std::string& format);
 
-// Where messages go: the standard output, or the standard error while one of `outputs` is the standard output.
+// Where messages go: the standard output, or the standard error while one of `outputs` is the
+// standard output.
 std::FILE* messages_beside(std::initializer_list<std::string> outputs);
 
-// Throws InputError where `out`, the value of `flag`, is the file of rows that is read: writing would replace it.
+// Throws InputError where `out`, the value of `flag`, is the file of rows that is read: writing
+// would replace it.
 void check_not_rows(const char* flag, const std::string& out, const std::string& data);
 // Throws InputError where two flags name one file to write.
-void check_apart(const std::pair<const char*, std::string>& one, const std::pair<const char*, std::string>& other);
+void check_apart(const std::pair<const char*, std::string>& one,
+                 const std::pair<const char*, std::string>& other);
 
 }  // namespace graft

@@ -1,4 +1,5 @@
-// graft generate: what a model writes after a prompt, as it comes, or after the prompts of a file, a row each.
+// graft generate: what a model writes after a prompt, as it comes, or after the prompts of a file,
+// a row each.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -48,33 +49,44 @@ struct Writer {
 
 Writer load_writer(const GenerateFlags& flags) {
   set_threads(flags.threads);
-  auto model = load_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
+  auto model =
+      load_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
   if (!model->config.has_decoder())
     throw InputError("--model: " + flags.model + " is a " + model->config.model_type +
                      " model, an encoder, and writes no text; take a decoder");
   if (!model->config.has_output_layer())
-    throw InputError("--model: " + flags.model + " holds a classifier, which has no layer over the vocabulary and writes no text");
+    throw InputError(
+        "--model: " + flags.model +
+        " holds a classifier, which has no layer over the vocabulary and writes no text");
   const EditTarget target{model->config, model->sites};
-  LoadedAdapter loaded = flags.adapter.empty() ? LoadedAdapter{Adapter(Node::map(), "no adapter", target, std::nullopt), {}, {}}
-                                               : load_adapter(flags.adapter, *model);
+  LoadedAdapter loaded =
+      flags.adapter.empty()
+          ? LoadedAdapter{Adapter(Node::map(), "no adapter", target, std::nullopt), {}, {}}
+          : load_adapter(flags.adapter, *model);
   if (loaded.adapter.head() != nullptr)
-    throw InputError("--adapter: '" + flags.adapter + "' answers by a head, not in words; label rows with graft predict");
+    throw InputError("--adapter: '" + flags.adapter +
+                     "' answers by a head, not in words; label rows with graft predict");
   ModelText text = load_model_text(flags.model);
   check_tokenizer(loaded.provenance, text, flags.adapter, flags.model);
   return {std::move(model), std::move(loaded), std::move(text)};
 }
 
-// --task, or the adapter's own; for a single prompt any other is left aside but for its chat format.
+// --task, or the adapter's own; for a single prompt any other is left aside but for its chat
+// format.
 Task task_of(const GenerateFlags& flags, const Writer& writer) {
-  std::optional<Task> task = flags.task.empty() ? writer.loaded.adapter.task() : load_task(flags.task, share_dir() / "tasks");
+  std::optional<Task> task = flags.task.empty() ? writer.loaded.adapter.task()
+                                                : load_task(flags.task, share_dir() / "tasks");
   if (task && task->kind != TaskKind::kGeneration) {
     if (!flags.has_prompt || !flags.task.empty())
-      throw InputError("--task: " + quote(task->name) + " has no texts to write; expected a task of kind: generation");
+      throw InputError("--task: " + quote(task->name) +
+                       " has no texts to write; expected a task of kind: generation");
     task.reset();
   }
   if (!task) {
     if (!flags.has_prompt)
-      throw InputError("--data: which column is the prompt? Give --task, a task of kind: generation (doc/data.md)");
+      throw InputError(
+          "--data: which column is the prompt? Give --task, a task of kind: generation "
+          "(doc/data.md)");
     task.emplace();
     task->name = "prompt";
     task->kind = TaskKind::kGeneration;
@@ -93,21 +105,29 @@ std::vector<Example> example_of(const std::string& prompt) {
   return examples;
 }
 
-Dataset prompts_of(std::vector<Example> examples, const GenerateFlags& flags, const Writer& writer, const Task& task) {
+Dataset prompts_of(std::vector<Example> examples, const GenerateFlags& flags, const Writer& writer,
+                   const Task& task) {
   const ModelConfig& config = writer.model->config;
   const RowLayout layout = writer.loaded.adapter.layout();
-  const int64_t longest = std::min<int64_t>(config.max_positions - layout.virtual_rows - layout.first_position, 1 << 20);
-  // --max-length, or what training saw of a row; a single prompt may be as long as the model serves.
-  const int64_t asked = flags.max_length > 0 ? flags.max_length : flags.has_prompt ? 0 : writer.loaded.provenance.max_length;
+  const int64_t longest = std::min<int64_t>(
+      config.max_positions - layout.virtual_rows - layout.first_position, 1 << 20);
+  // --max-length, or what training saw of a row; a single prompt may be as long as the model
+  // serves.
+  const int64_t asked = flags.max_length > 0 ? flags.max_length
+                        : flags.has_prompt   ? 0
+                                             : writer.loaded.provenance.max_length;
   Dataset data = encode_examples(std::move(examples), task, writer.text, config,
-                                 resolve_max_length(asked > 0 ? asked : longest, config, layout), TargetUse::kLeaveOut);
+                                 resolve_max_length(asked > 0 ? asked : longest, config, layout),
+                                 TargetUse::kLeaveOut);
   if (flags.has_prompt && flags.max_length == 0 && data.num_cut() > 0)
-    throw InputError("--prompt: longer than the " + std::to_string(longest) + " tokens that " + flags.model +
-                     " serves; shorten it");
+    throw InputError("--prompt: longer than the " + std::to_string(longest) + " tokens that " +
+                     flags.model + " serves; shorten it");
   return data;
 }
 
-bool is_delimited(TableFormat format) { return format == TableFormat::kCsv || format == TableFormat::kTsv; }
+bool is_delimited(TableFormat format) {
+  return format == TableFormat::kCsv || format == TableFormat::kTsv;
+}
 
 constexpr Name<Finish> kFinishes[] = {
     {Finish::kEnd, "end"}, {Finish::kLength, "length"}, {Finish::kStopped, "stop"}};
@@ -117,17 +137,20 @@ Node prompt_node(const Example& example) {
   if (example.turns.empty()) return Node::text(example.text);
   std::vector<Node> turns;
   for (const Turn& turn : example.turns)
-    turns.push_back(Node::map({{"role", Node::text(turn.role)}, {"content", Node::text(turn.content)}}));
+    turns.push_back(
+        Node::map({{"role", Node::text(turn.role)}, {"content", Node::text(turn.content)}}));
   if (example.turns.back().role == "assistant") turns.pop_back();
   return Node::list(std::move(turns));
 }
 
 // `format`: CSV and TSV have the column `cut` in every row.
-Node output_node(const Dataset& data, size_t row, const WrittenText& written, bool shows_prompt, TableFormat format) {
+Node output_node(const Dataset& data, size_t row, const WrittenText& written, bool shows_prompt,
+                 TableFormat format) {
   const Example& example = data.examples[row];
   Node line = Node::map({{"id", id_node(example)}});
   if (shows_prompt) line["prompt"] = prompt_node(example);
-  if (const CutRow* cut = cut_of(data, static_cast<int64_t>(row))) line["cut"] = Node::integer(cut->tokens);
+  if (const CutRow* cut = cut_of(data, static_cast<int64_t>(row)))
+    line["cut"] = Node::integer(cut->tokens);
   else if (is_delimited(format)) line["cut"] = Node::null();
   line["output"] = Node::text(written.text);
   std::vector<Node> tokens;
@@ -150,14 +173,17 @@ struct Totals {
 };
 
 void tell_speed(const Totals& totals, const std::string& skipped) {
-  std::fprintf(stderr, "%s %s read, %s written in %.2f s, %.1f tokens/s%s\n", count_text(totals.read).c_str(),
-               plural(totals.read, "token").c_str(), count_text(totals.written).c_str(), totals.seconds,
-               static_cast<double>(totals.written) / std::max(totals.seconds, 1e-9), skipped.c_str());
+  std::fprintf(stderr, "%s %s read, %s written in %.2f s, %.1f tokens/s%s\n",
+               count_text(totals.read).c_str(), plural(totals.read, "token").c_str(),
+               count_text(totals.written).c_str(), totals.seconds,
+               static_cast<double>(totals.written) / std::max(totals.seconds, 1e-9),
+               skipped.c_str());
 }
 
 WriteOptions write_options(const GenerateFlags& flags, const Writer& writer, const Task& task) {
   WriteOptions options;
-  options.generate = resolve_generation(flags.generate, flags.model, writer.model->config, flags.is_quiet);
+  options.generate =
+      resolve_generation(flags.generate, flags.model, writer.model->config, flags.is_quiet);
   options.chat = task.generation->chat;
   options.stop = flags.stop.empty() ? task.generation->stop : flags.stop;
   options.batch = flags.batch;
@@ -165,14 +191,16 @@ WriteOptions write_options(const GenerateFlags& flags, const Writer& writer, con
 }
 
 // The answer to --prompt as it comes, on the standard output.
-void stream_answer(const Dataset& data, const Writer& writer, const Bound& bound, WriteOptions options, Totals& totals) {
+void stream_answer(const Dataset& data, const Writer& writer, const Bound& bound,
+                   WriteOptions options, Totals& totals) {
   bool has_text = false;
   options.on_text = [&](int64_t, const std::string& piece) {
     has_text = true;
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
   };
-  const Written written = write_texts(*writer.model, {&bound, {}}, data.sequences, writer.text, std::move(options));
+  const Written written =
+      write_texts(*writer.model, {&bound, {}}, data.sequences, writer.text, std::move(options));
   if (!has_text) std::fputs(written.texts.front().text.c_str(), stdout);  // of beam search
   std::fputs("\n", stdout);
   totals.add(data.sequences, written);
@@ -299,7 +327,8 @@ class AnswerFile {
   RowOutput::State done_;
 };
 
-// The value of --prompt; "-" is all of the standard input but the line end that echo and editors put behind it.
+// The value of --prompt; "-" is all of the standard input but the line end that echo and editors
+// put behind it.
 std::string prompt_text(const std::string& prompt) {
   if (prompt != "-") return prompt;
   std::string text = read_file("/dev/stdin");
@@ -309,16 +338,21 @@ std::string prompt_text(const std::string& prompt) {
 }
 
 void check_flags(const GenerateFlags& flags) {
-  if (flags.has_prompt != flags.data.empty()) throw InputError("give one of --prompt TEXT and --data FILE");
-  if (std::any_of(flags.stop.begin(), flags.stop.end(), [](const std::string& text) { return text.empty(); })) {
+  if (flags.has_prompt != flags.data.empty())
+    throw InputError("give one of --prompt TEXT and --data FILE");
+  if (std::any_of(flags.stop.begin(), flags.stop.end(),
+                  [](const std::string& text) { return text.empty(); })) {
     throw InputError(
-        "--stop: expected a text, found an empty one, which would end every answer before its first letter; leave the flag out");
+        "--stop: expected a text, found an empty one, which would end every answer before its "
+        "first letter; leave the flag out");
   }
   check_not_rows("--out", flags.out, flags.data);
   check_not_rows("--skipped", flags.rows.skipped, flags.data);
   check_apart({"--out", path_of(flags)}, {"--skipped", flags.rows.skipped});
-  const bool is_of_rows = flags.rows.goes_on || flags.rows.on_error == OnError::kSkip || !flags.rows.skipped.empty();
-  if (flags.has_prompt && is_of_rows) throw InputError("--on-error, --skipped and --resume: expected with --data; leave them out");
+  const bool is_of_rows =
+      flags.rows.goes_on || flags.rows.on_error == OnError::kSkip || !flags.rows.skipped.empty();
+  if (flags.has_prompt && is_of_rows)
+    throw InputError("--on-error, --skipped and --resume: expected with --data; leave them out");
   if (flags.rows.goes_on) check_resumable({path_of(flags)}, flags.data);
 }
 
@@ -346,8 +380,9 @@ int generate_texts(GenerateFlags flags) {
                   .window = kBatches * flags.batch,
                   .cut_name = "prompts",
                   .verbosity = flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal},
-                 flags.rows, task,
-                 [&](std::vector<Example> examples) { return prompts_of(std::move(examples), flags, writer, task); });
+                 flags.rows, task, [&](std::vector<Example> examples) {
+                   return prompts_of(std::move(examples), flags, writer, task);
+                 });
     answers.answer(feed, task, totals);
     skipped = feed.skipped_text();
   }
@@ -358,24 +393,38 @@ int generate_texts(GenerateFlags flags) {
 }  // namespace
 
 void add_generate(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("generate", "Write on after a prompt, or after each prompt of a file");
+  CLI::App* command =
+      app.add_subcommand("generate", "Write on after a prompt, or after each prompt of a file");
   auto flags = std::make_shared<GenerateFlags>();
-  command->add_option("--model", flags->model, "the frozen model: a folder or a GGUF file")->required();
+  command->add_option("--model", flags->model, "the frozen model: a folder or a GGUF file")
+      ->required();
   add_ignored_keys(*command, flags->ignored_keys);
-  command->add_option("--adapter", flags->adapter, "adapter folder (RUN/adapter); without it the bare model");
-  CLI::Option* prompt = command->add_option("--prompt", flags->prompt, "a text to go on from, - for the standard input; its answer is shown as it comes");
+  command->add_option("--adapter", flags->adapter,
+                      "adapter folder (RUN/adapter); without it the bare model");
+  CLI::Option* prompt = command->add_option(
+      "--prompt", flags->prompt,
+      "a text to go on from, - for the standard input; its answer is shown as it comes");
   add_rows(*command, flags->data, flags->data_format, "or rows with prompts");
   command->add_option("--task", flags->task,
-                      "where a row's prompt stands: a task name or file; default: what the adapter was trained for");
+                      "where a row's prompt stands: a task name or file; default: what the adapter "
+                      "was trained for");
   command->add_option("--chat", flags->chat,
-                      "put prompts as a user's turn into a chat format: its name, model (the model's own) or none; default: the "
+                      "put prompts as a user's turn into a chat format: its name, model (the "
+                      "model's own) or none; default: the "
                       "task's, else none");
-  command->add_option("--stop", flags->stop, "an answer ends before this text; may be given several times");
-  command->add_option("--batch", flags->batch, "prompts of --data that are written at once (default 16)")
+  command->add_option("--stop", flags->stop,
+                      "an answer ends before this text; may be given several times");
+  command
+      ->add_option("--batch", flags->batch,
+                   "prompts of --data that are written at once (default 16)")
       ->check(CLI::Range(1, 4096));
-  accept_standard_output(
-      *command->add_option("--out", flags->out, "write answers to this file (.jsonl, .json, .csv or .tsv) instead of the terminal"));
-  command->add_option("--format", flags->format, "of --out where its name does not tell: jsonl (that of the standard output), json, csv or tsv")
+  accept_standard_output(*command->add_option(
+      "--out", flags->out,
+      "write answers to this file (.jsonl, .json, .csv or .tsv) instead of the terminal"));
+  command
+      ->add_option("--format", flags->format,
+                   "of --out where its name does not tell: jsonl (that of the standard output), "
+                   "json, csv or tsv")
       ->check(CLI::IsMember(row_format_names()));
   add_max_length(*command, flags->max_length);
   command->add_flag("--json", flags->is_json, "show the answer to --prompt as a JSON line");
@@ -387,16 +436,21 @@ void add_generate(CLI::App& app, Action& action) {
   add_resume_flag(*command, flags->rows);
   command->add_flag("--quiet", flags->is_quiet, "no progress, no speed");
   command->footer(
-      "Examples:\n  graft generate --model SmolLM2-135M-Instruct --chat model --prompt \"Name three birds.\"\n"
-      "  graft generate --model gpt2 --prompt \"Once upon a time\" --max-new-tokens 60 --temperature 0.8 --top-p 0.95 --seed 1\n"
-      "  graft generate --model gpt2 --adapter runs/e2e/adapter --data e2e/test.jsonl --beams 10 --out answers.jsonl\n"
-      "Flags win over the model's own settings; where neither draws tokens, the most probable one is taken each time. The answer goes to the standard output, all else to "
+      "Examples:\n  graft generate --model SmolLM2-135M-Instruct --chat model --prompt \"Name "
+      "three birds.\"\n"
+      "  graft generate --model gpt2 --prompt \"Once upon a time\" --max-new-tokens 60 "
+      "--temperature 0.8 --top-p 0.95 --seed 1\n"
+      "  graft generate --model gpt2 --adapter runs/e2e/adapter --data e2e/test.jsonl --beams 10 "
+      "--out answers.jsonl\n"
+      "Flags win over the model's own settings; where neither draws tokens, the most probable one "
+      "is taken each time. The answer goes to the standard output, all else to "
       "standard error.");
   command->callback([flags, prompt, &action] {
     flags->has_prompt = prompt->count() > 0;
     action = [flags] {
-      return with_memory_need({0, "Lower --batch, --beams or --max-new-tokens, or give --precision bf16"},
-                              [&] { return generate_texts(*flags); });
+      return with_memory_need(
+          {0, "Lower --batch, --beams or --max-new-tokens, or give --precision bf16"},
+          [&] { return generate_texts(*flags); });
     };
   });
 }

@@ -62,7 +62,9 @@ void add_generation(CLI::App& command, GenerationFlags& flags) {
   add_number(command, flags, "repetition_penalty");
   add_integer(command, flags, "no_repeat_ngram");
   add_integer(command, flags, "encoder_no_repeat_ngram");
-  command.add_option("--seed", flags.seed, "draws the tokens (default 0)")->check(not_negative())->group(kGenerationGroup);
+  command.add_option("--seed", flags.seed, "draws the tokens (default 0)")
+      ->check(not_negative())
+      ->group(kGenerationGroup);
   add_integer(command, flags, "beams");
   add_number(command, flags, "length_penalty");
   add_flag_of<std::string>(command, flags, "early_stopping", Node::text)
@@ -73,13 +75,17 @@ void add_generation(CLI::App& command, GenerationFlags& flags) {
 void add_ignore_generation_config(CLI::App& command, bool& value) {
   command
       .add_flag("--ignore-generation-config", value,
-                "write texts without the model's own settings (its generation_config.json, or config.json)")
+                "write texts without the model's own settings (its generation_config.json, or "
+                "config.json)")
       ->group(kGenerationGroup);
 }
 
-GenerateOptions resolve_generation(const GenerationFlags& flags, const Path& model, const ModelConfig& config, bool is_quiet) {
-  const ModelGeneration own = flags.ignores_model ? ModelGeneration{} : read_model_generation(model, config);
-  JoinedGeneration joined = join_generation(flags.given, own.settings, own.source.empty() ? "flags" : own.source + " and flags");
+GenerateOptions resolve_generation(const GenerationFlags& flags, const Path& model,
+                                   const ModelConfig& config, bool is_quiet) {
+  const ModelGeneration own =
+      flags.ignores_model ? ModelGeneration{} : read_model_generation(model, config);
+  JoinedGeneration joined = join_generation(
+      flags.given, own.settings, own.source.empty() ? "flags" : own.source + " and flags");
   joined.options.sampling.seed = flags.seed;
   if (const std::string note = own.note(joined.from_model); !note.empty() && !is_quiet)
     std::fprintf(stderr, "%s\n", message_text(note).c_str());

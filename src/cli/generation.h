@@ -26,8 +26,9 @@ constexpr const char* kGenerationGroup = "Writing texts";
 // --ignore-generation-config
 void add_ignore_generation_config(CLI::App& command, bool& value);
 
-// The flags over what the model's files say, which is told on standard error unless `is_quiet`. Throws InputError as
-// read_model_generation and join_generation do.
-GenerateOptions resolve_generation(const GenerationFlags& flags, const Path& model, const ModelConfig& config, bool is_quiet);
+// The flags over what the model's files say, which is told on standard error unless `is_quiet`.
+// Throws InputError as read_model_generation and join_generation do.
+GenerateOptions resolve_generation(const GenerationFlags& flags, const Path& model,
+                                   const ModelConfig& config, bool is_quiet);
 
 }  // namespace graft

@@ -31,7 +31,8 @@ struct Marks {
 // https://no-color.org: a variable that is not empty turns colour off.
 Marks marks_of_terminal() {
   const char *no_color = std::getenv("NO_COLOR"), *terminal = std::getenv("TERM");
-  const bool is_plain = ::isatty(STDOUT_FILENO) != 1 || (no_color != nullptr && *no_color != '\0') ||
+  const bool is_plain = ::isatty(STDOUT_FILENO) != 1 ||
+                        (no_color != nullptr && *no_color != '\0') ||
                         (terminal != nullptr && std::string(terminal) == "dumb");
   return is_plain ? Marks{"[", "", "]"} : Marks{"\033[32m", "\033[90m", "\033[0m"};
 }
@@ -39,15 +40,22 @@ Marks marks_of_terminal() {
 class Printer {
  public:
   Printer(const Task& task, const ModelText& text, const Dataset& data, bool has_decoder)
-      : task_(task), text_(text), data_(data), has_decoder_(has_decoder), marks_(marks_of_terminal()) {}
+      : task_(task),
+        text_(text),
+        data_(data),
+        has_decoder_(has_decoder),
+        marks_(marks_of_terminal()) {}
 
   void print_row(size_t i) const {
     const Example& example = data_.examples[i];
     const Sequence& sequence = data_.sequences[i];
-    std::printf("row %s, line %lld, %s, %zu tokens", printable(example.id_text).c_str(), static_cast<long long>(example.line),
-                printable(answer_of(example)).c_str(), sequence.ids.size());
-    if (task_.is_answered_in_words()) std::printf(", %s in the loss", count_text(num_targets(sequence)).c_str());
-    if (const CutRow* cut = cut_of(data_, static_cast<int64_t>(i))) std::printf(", cut by %s", count_text(cut->tokens).c_str());
+    std::printf("row %s, line %lld, %s, %zu tokens", printable(example.id_text).c_str(),
+                static_cast<long long>(example.line), printable(answer_of(example)).c_str(),
+                sequence.ids.size());
+    if (task_.is_answered_in_words())
+      std::printf(", %s in the loss", count_text(num_targets(sequence)).c_str());
+    if (const CutRow* cut = cut_of(data_, static_cast<int64_t>(i)))
+      std::printf(", cut by %s", count_text(cut->tokens).c_str());
     std::printf("\n ");
     print_tokens(sequence.ids, targets_of(sequence), sequence.type_ids);
     if (!sequence.target_ids.empty()) {
@@ -63,11 +71,13 @@ class Printer {
     const Sequence& sequence = data_.sequences[i];
     std::vector<Node> is_target;
     for (const bool each : targets_of(sequence)) is_target.push_back(Node::boolean(each));
-    Node row = Node::map({{"id", example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text)},
-                          {"ids", ids_node(sequence.ids)},
-                          {"tokens", tokens_node(sequence.ids)},
-                          {"is_target", Node::list(std::move(is_target))}});
-    if (const CutRow* cut = cut_of(data_, static_cast<int64_t>(i))) row["cut"] = Node::integer(cut->tokens);
+    Node row = Node::map(
+        {{"id", example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text)},
+         {"ids", ids_node(sequence.ids)},
+         {"tokens", tokens_node(sequence.ids)},
+         {"is_target", Node::list(std::move(is_target))}});
+    if (const CutRow* cut = cut_of(data_, static_cast<int64_t>(i)))
+      row["cut"] = Node::integer(cut->tokens);
     if (!sequence.target_ids.empty()) {
       row["target_ids"] = ids_node(sequence.target_ids);
       row["target_tokens"] = tokens_node(sequence.target_ids);
@@ -76,7 +86,8 @@ class Printer {
       std::vector<Node> options;
       for (const Ids& option : data_.options[i]) options.push_back(ids_node(option));
       row["options"] = Node::list(std::move(options));
-      row["label"] = example.label ? Node::integer(static_cast<int64_t>(*example.label)) : Node::null();
+      row["label"] =
+          example.label ? Node::integer(static_cast<int64_t>(*example.label)) : Node::null();
     }
     return row;
   }
@@ -93,19 +104,26 @@ class Printer {
     }
     std::sort(lengths.begin(), lengths.end());
     const auto at_share = [&](double share) {
-      return static_cast<long long>(lengths[static_cast<size_t>(share * static_cast<double>(lengths.size() - 1))]);
+      return static_cast<long long>(
+          lengths[static_cast<size_t>(share * static_cast<double>(lengths.size() - 1))]);
     };
-    std::printf("\n%s %s, %s %s%s; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to max_length: %s\n",
-                count_text(data_.size()).c_str(), plural(data_.size(), "row").c_str(), count_text(data_.num_tokens).c_str(),
-                plural(data_.num_tokens, "token").c_str(),
-                task_.is_answered_in_words() ? (", " + count_text(targets) + " in the loss").c_str() : "", at_share(0),
-                at_share(0.5), at_share(0.95), at_share(1), count_text(data_.num_cut()).c_str());
+    std::printf(
+        "\n%s %s, %s %s%s; length: shortest %lld, median %lld, 95%% %lld, longest %lld; cut to "
+        "max_length: %s\n",
+        count_text(data_.size()).c_str(), plural(data_.size(), "row").c_str(),
+        count_text(data_.num_tokens).c_str(), plural(data_.num_tokens, "token").c_str(),
+        task_.is_answered_in_words() ? (", " + count_text(targets) + " in the loss").c_str() : "",
+        at_share(0), at_share(0.5), at_share(0.95), at_share(1),
+        count_text(data_.num_cut()).c_str());
     if (data_.num_cut() > 0) std::printf("%s\n", cut_message(data_).c_str());
     for (const auto& [answer, count] : answers)
-      std::printf("%-24s %8s %s\n", printable(answer).c_str(), count_text(count).c_str(), plural(count, "row").c_str());
-    if (task_.cloze) std::printf("The loss is taken once a row, at the mask, among the words of the labels.\n");
+      std::printf("%-24s %8s %s\n", printable(answer).c_str(), count_text(count).c_str(),
+                  plural(count, "row").c_str());
+    if (task_.cloze)
+      std::printf("The loss is taken once a row, at the mask, among the words of the labels.\n");
     else if (!task_.is_answered_in_words())
-      std::printf("The loss is taken once a row, from the %s token.\n", has_decoder_ ? "last" : "first");
+      std::printf("The loss is taken once a row, from the %s token.\n",
+                  has_decoder_ ? "last" : "first");
   }
 
  private:
@@ -124,8 +142,10 @@ class Printer {
   }
 
   std::string answer_of(const Example& example) const {
-    if (task_.kind == TaskKind::kGeneration) return example.references.empty() ? "no target" : "with a target";
-    return (task_.kind == TaskKind::kChoice ? "option " : "label ") + (example.label ? label_of(example) : "none");
+    if (task_.kind == TaskKind::kGeneration)
+      return example.references.empty() ? "no target" : "with a target";
+    return (task_.kind == TaskKind::kChoice ? "option " : "label ") +
+           (example.label ? label_of(example) : "none");
   }
 
   // What the counts at the end go by.
@@ -136,14 +156,17 @@ class Printer {
   }
 
   // A token as the vocabulary has it; what would move a terminal's cursor is escaped.
-  std::string shown(int64_t id) const { return printable(text_.tokenizer->id_to_token(id).value_or("?"), 1000); }
+  std::string shown(int64_t id) const {
+    return printable(text_.tokenizer->id_to_token(id).value_or("?"), 1000);
+  }
 
   void print_tokens(const Ids& ids, const std::vector<bool>& is_target, const Ids& types) const {
     for (size_t t = 0; t < ids.size(); ++t) {
       const bool begins = t == 0 || is_target[t] != is_target[t - 1],
                  ends = t + 1 == ids.size() || is_target[t] != is_target[t + 1];
       const bool is_plain_prompt = *marks_.prompt == '\0' && !is_target[t];
-      std::printf(" %s%s", begins ? (is_target[t] ? marks_.target : marks_.prompt) : "", shown(ids[t]).c_str());
+      std::printf(" %s%s", begins ? (is_target[t] ? marks_.target : marks_.prompt) : "",
+                  shown(ids[t]).c_str());
       if (t < types.size() && types[t] != 0) std::printf("/%lld", static_cast<long long>(types[t]));
       if (ends && !is_plain_prompt) std::printf("%s", marks_.end);
     }
@@ -162,7 +185,8 @@ class Printer {
   void print_options(size_t row) const {
     const std::vector<Ids>& options = data_.options[row];
     for (size_t i = 0; i < options.size(); ++i) {
-      const bool is_right = data_.examples[row].label && static_cast<size_t>(*data_.examples[row].label) == i;
+      const bool is_right =
+          data_.examples[row].label && static_cast<size_t>(*data_.examples[row].label) == i;
       std::printf("  %s option %zu:", is_right ? "*" : " ", i);
       print_tokens(options[i], std::vector<bool>(options[i].size(), true), {});
     }
@@ -176,7 +200,8 @@ class Printer {
 
   Node tokens_node(const Ids& ids) const {
     std::vector<Node> list;
-    for (const int64_t id : ids) list.push_back(Node::text(text_.tokenizer->id_to_token(id).value_or("")));
+    for (const int64_t id : ids)
+      list.push_back(Node::text(text_.tokenizer->id_to_token(id).value_or("")));
     return Node::list(std::move(list));
   }
 
@@ -188,21 +213,25 @@ class Printer {
 };
 
 bool lacks_target(const Example& example) {
-  return example.turns.empty() ? example.segments.size() < 2 : example.turns.back().role != "assistant";
+  return example.turns.empty() ? example.segments.size() < 2
+                               : example.turns.back().role != "assistant";
 }
 
 // As training sees the rows; of a generation those without a target as prompts.
-Dataset encoded(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config,
-                int64_t max_length) {
-  if (task.kind != TaskKind::kGeneration) return encode_examples(std::move(examples), task, text, config, max_length);
+Dataset encoded(std::vector<Example> examples, const Task& task, const ModelText& text,
+                const ModelConfig& config, int64_t max_length) {
+  if (task.kind != TaskKind::kGeneration)
+    return encode_examples(std::move(examples), task, text, config, max_length);
   Dataset out;
   for (size_t begin = 0; begin < examples.size();) {  // stretches of one kind
     size_t end = begin + 1;
-    while (end < examples.size() && lacks_target(examples[end]) == lacks_target(examples[begin])) ++end;
+    while (end < examples.size() && lacks_target(examples[end]) == lacks_target(examples[begin]))
+      ++end;
     const TargetUse use = lacks_target(examples[begin]) ? TargetUse::kLeaveOut : TargetUse::kFollow;
     const auto first = examples.begin() + static_cast<std::ptrdiff_t>(begin),
                last = examples.begin() + static_cast<std::ptrdiff_t>(end);
-    Dataset part = encode_examples(std::vector<Example>(first, last), task, text, config, max_length, use);
+    Dataset part =
+        encode_examples(std::vector<Example>(first, last), task, text, config, max_length, use);
     append_rows(std::move(part), out);
     begin = end;
   }
@@ -214,20 +243,24 @@ Dataset encoded(std::vector<Example> examples, const Task& task, const ModelText
 int inspect_data(const InspectDataFlags& flags) {
   if (flags.task.empty() != flags.model.empty()) {
     throw InputError(std::string(flags.task.empty() ? "--task" : "--model") +
-                     ": missing; rows as a model sees them take both --model and --task, a task is proposed without either");
+                     ": missing; rows as a model sees them take both --model and --task, a task is "
+                     "proposed without either");
   }
   if (flags.task.empty()) {
-    const auto format = flags.data_format.empty() ? std::nullopt : std::optional(row_format(flags.data_format));
+    const auto format =
+        flags.data_format.empty() ? std::nullopt : std::optional(row_format(flags.data_format));
     const Proposal proposal = propose_task(flags.data, format);
-    std::fputs(flags.is_json ? (to_json(task_to_node(proposal.task)) + "\n").c_str() : proposal.yaml.c_str(), stdout);
+    std::fputs(flags.is_json ? (to_json(task_to_node(proposal.task)) + "\n").c_str()
+                             : proposal.yaml.c_str(),
+               stdout);
     return static_cast<int>(ExitCode::kDone);
   }
   const Task task = with_format(load_task(flags.task, share_dir() / "tasks"), flags.data_format);
   const ModelConfig config = read_config(flags.model, ignored_keys(flags.ignored_keys, {}));
   check_task(task, config);
   const ModelText text = load_model_text(flags.model);
-  const Dataset data = encoded(read_examples(flags.data, task, LabelUse::kOptional), task, text, config,
-                               resolve_max_length(flags.max_length, config));
+  const Dataset data = encoded(read_examples(flags.data, task, LabelUse::kOptional), task, text,
+                               config, resolve_max_length(flags.max_length, config));
   const Printer printer(task, text, data, config.has_decoder());
   const auto shown = static_cast<size_t>(std::min(flags.rows, data.size()));
   for (size_t i = 0; i < shown; ++i) {

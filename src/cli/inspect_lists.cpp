@@ -14,10 +14,12 @@ namespace graft {
 
 namespace {
 
-void print_list(const std::vector<std::string>& names, const std::function<std::string(const std::string& name)>& about) {
+void print_list(const std::vector<std::string>& names,
+                const std::function<std::string(const std::string& name)>& about) {
   size_t width = 0;
   for (const std::string& name : names) width = std::max(width, name.size());
-  for (const std::string& name : names) std::printf("%-*s  %s\n", static_cast<int>(width), name.c_str(), about(name).c_str());
+  for (const std::string& name : names)
+    std::printf("%-*s  %s\n", static_cast<int>(width), name.c_str(), about(name).c_str());
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// graft inspect presets, graft inspect tasks: what is ready, a line each, with what its file says it is.
+// graft inspect presets, graft inspect tasks: what is ready, a line each, with what its file says
+// it is.
 #pragma once
 
 namespace graft {

@@ -15,8 +15,9 @@ namespace {
 // "12 layers, 12 heads of 64, FFN 3072"; of an encoder-decoder both stacks.
 std::string stacks_text(const ModelConfig& c) {
   const auto text = [](const StackConfig& stack, const std::string& layers) {
-    return std::to_string(stack.layers) + layers + ", " + std::to_string(stack.heads) + " heads of " +
-           std::to_string(stack.head_width()) + ", FFN " + std::to_string(stack.ffn_width);
+    return std::to_string(stack.layers) + layers + ", " + std::to_string(stack.heads) +
+           " heads of " + std::to_string(stack.head_width()) + ", FFN " +
+           std::to_string(stack.ffn_width);
   };
   if (!c.is_encoder_decoder()) return text(c.last(), " layers");
   return text(*c.encoder, " layers of an encoder") + ", " + text(*c.decoder, " of a decoder");
@@ -24,8 +25,9 @@ std::string stacks_text(const ModelConfig& c) {
 
 // A family whose positions are a bias by distance has no longest text.
 std::string positions_text(const ModelConfig& c) {
-  return c.max_positions < ModelConfig::kAnyLength ? "at most " + std::to_string(c.max_positions) + " tokens"
-                                                   : "texts of any length";
+  return c.max_positions < ModelConfig::kAnyLength
+             ? "at most " + std::to_string(c.max_positions) + " tokens"
+             : "texts of any length";
 }
 
 }  // namespace
@@ -35,21 +37,28 @@ int inspect_model(const Path& model, const IgnoredKeys& ignored) {
   const NamedTensors base = load_base(model, c, at::kFloat);
   int64_t parameters = 0;
   for (const auto& [name, tensor] : base) parameters += tensor.numel();
-  std::printf("%s: %s, width %lld, %s, vocabulary %lld, %s\n%s parameters in %zu tensors\n\n", model.c_str(), c.model_type.c_str(),
-              static_cast<long long>(c.width), stacks_text(c).c_str(), static_cast<long long>(c.vocabulary),
+  std::printf("%s: %s, width %lld, %s, vocabulary %lld, %s\n%s parameters in %zu tensors\n\n",
+              model.c_str(), c.model_type.c_str(), static_cast<long long>(c.width),
+              stacks_text(c).c_str(), static_cast<long long>(c.vocabulary),
               positions_text(c).c_str(), count_text(parameters).c_str(), base.size());
   std::printf("%-18s %-12s %8s %8s\n", "site", "kind", "in", "out");
   const Sites sites(c);
   for (const Site& site : sites.all()) {
     if (site.layer > 0) continue;  // a block of a stack is like its first
-    std::printf("%-18s %-12s %8lld %8lld\n", site.name.c_str(), kind_name(site.kind), static_cast<long long>(site.input_width),
+    std::printf("%-18s %-12s %8lld %8lld\n", site.name.c_str(), kind_name(site.kind),
+                static_cast<long long>(site.input_width),
                 static_cast<long long>(site.output_width));
   }
-  for (const auto& [stack, layers] : {std::pair{"enc", c.encoder_layers()}, std::pair{"dec", c.decoder_layers()}}) {
-    if (layers > 1) std::printf("... the same for layers 1..%lld of %s\n", static_cast<long long>(layers - 1), stack);
+  for (const auto& [stack, layers] :
+       {std::pair{"enc", c.encoder_layers()}, std::pair{"dec", c.decoder_layers()}}) {
+    if (layers > 1)
+      std::printf("... the same for layers 1..%lld of %s\n", static_cast<long long>(layers - 1),
+                  stack);
   }
   const char* stack = c.encoder_layers() > 0 ? "enc" : "dec";
-  std::printf("\nsites of an edit: %s.0.attn.q is one, attn.q the same in every layer; attn.[qv] are two\n", stack);
+  std::printf(
+      "\nsites of an edit: %s.0.attn.q is one, attn.q the same in every layer; attn.[qv] are two\n",
+      stack);
   return 0;
 }
 

@@ -20,19 +20,23 @@ void print_json(const Encoding& encoding, std::string& out) {
   out += "], \"offsets\": [";
   for (size_t i = 0; i < encoding.offsets.size(); ++i) {
     if (i > 0) out += ", ";
-    out += '[' + std::to_string(encoding.offsets[i].first) + ", " + std::to_string(encoding.offsets[i].second) + ']';
+    out += '[' + std::to_string(encoding.offsets[i].first) + ", " +
+           std::to_string(encoding.offsets[i].second) + ']';
   }
   out += "]}\n";
 }
 
-void print_text(const Tokenizer& tokenizer, int64_t line, std::string_view text, const Encoding& encoding, std::string& out) {
-  out += std::to_string(line) + ": " + quote(text) + "  (" + std::to_string(encoding.ids.size()) + " tokens)\n";
+void print_text(const Tokenizer& tokenizer, int64_t line, std::string_view text,
+                const Encoding& encoding, std::string& out) {
+  out += std::to_string(line) + ": " + quote(text) + "  (" + std::to_string(encoding.ids.size()) +
+         " tokens)\n";
   for (size_t i = 0; i < encoding.ids.size(); ++i) {
     const std::string token = quote(tokenizer.id_to_token(encoding.ids[i]).value_or(""));
     const auto [begin, end] = encoding.offsets[i];
     char row[64];
-    std::snprintf(row, sizeof row, "  %8lld  %6lld..%-6lld ", static_cast<long long>(encoding.ids[i]),
-                  static_cast<long long>(begin), static_cast<long long>(end));
+    std::snprintf(row, sizeof row, "  %8lld  %6lld..%-6lld ",
+                  static_cast<long long>(encoding.ids[i]), static_cast<long long>(begin),
+                  static_cast<long long>(end));
     out += row + token + (encoding.special[i] ? "  (added)" : "") + '\n';
   }
 }

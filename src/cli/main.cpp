@@ -1,4 +1,5 @@
-// graft: the command. Parses the command line, runs one command, turns an error into a message and an exit code.
+// graft: the command. Parses the command line, runs one command, turns an error into a message and
+// an exit code.
 #include <c10/util/Exception.h>
 
 #include <CLI/CLI.hpp>
@@ -23,7 +24,8 @@ int report(const std::string& message, ExitCode code) {
   return static_cast<int>(code);
 }
 
-// What is wrong with a command line: the first word that nobody knows, with a near miss; else what CLI11 says.
+// What is wrong with a command line: the first word that nobody knows, with a near miss; else what
+// CLI11 says.
 std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* command = &app;  // the innermost one that was chosen
   std::string path;                // " inspect data"
@@ -38,8 +40,11 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   for (const CLI::Option* each : command->get_options()) options.push_back(each->get_name());
   for (const std::string& extra : app.remaining(true)) {
     if (extra.starts_with("-"))
-      return where + "unknown option " + graft::named(extra) + graft::did_you_mean(extra, options) + help;
-    if (!commands.empty()) return where + "unknown command " + graft::named(extra) + graft::did_you_mean(extra, commands) + help;
+      return where + "unknown option " + graft::named(extra) + graft::did_you_mean(extra, options) +
+             help;
+    if (!commands.empty())
+      return where + "unknown command " + graft::named(extra) +
+             graft::did_you_mean(extra, commands) + help;
   }
   if (!commands.empty() && command->get_subcommands().empty())
     return where + "expected a command: " + graft::joined(commands, "or") + help;
@@ -49,8 +54,11 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit becomes a failing write with a message, like a full disk
-  CLI::App app("Graft trains, evaluates and ships small learned changes to frozen language models.", "graft");
+  std::signal(
+      SIGXFSZ,
+      SIG_IGN);  // a file-size limit becomes a failing write with a message, like a full disk
+  CLI::App app("Graft trains, evaluates and ships small learned changes to frozen language models.",
+               "graft");
   app.set_version_flag("--version", std::string("graft ") + graft::kVersionText);
   app.require_subcommand(1);
   app.footer("Each command explains itself: graft train --help");
@@ -70,7 +78,8 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
     const int code = graft::with_memory_need({}, action);
     if (std::fflush(stdout) != 0)
-      throw graft::IoError(std::string("cannot write to the standard output: ") + std::strerror(errno));
+      throw graft::IoError(std::string("cannot write to the standard output: ") +
+                           std::strerror(errno));
     return code;
   } catch (const CLI::CallForHelp& e) {
     return app.exit(e);
@@ -83,7 +92,8 @@ int main(int argc, char** argv) {
   } catch (const graft::Error& e) {
     return report(e.what(), e.code());
   } catch (const std::filesystem::filesystem_error& e) {
-    return report("cannot look at " + graft::named(e.path1().string()) + ": " + e.code().message(), ExitCode::kSystem);
+    return report("cannot look at " + graft::named(e.path1().string()) + ": " + e.code().message(),
+                  ExitCode::kSystem);
   } catch (const c10::Error& e) {
     return report(std::string("internal error: ") + e.what_without_backtrace(), ExitCode::kBug);
   } catch (const std::exception& e) {

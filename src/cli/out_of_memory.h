@@ -1,4 +1,5 @@
-// What a command says when the system gives it no memory: what it needs, what it may have, and what lowers the need. Exit code 3.
+// What a command says when the system gives it no memory: what it needs, what it may have, and what
+// lowers the need. Exit code 3.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +14,12 @@ struct MemoryNeed {
   std::string way_out;  // "lower batch_size"
 };
 
-// Whether an exception says that there was no memory: of the C++ library, of libtorch's allocator, of oneDNN, of a mapping or
-// thread.
+// Whether an exception says that there was no memory: of the C++ library, of libtorch's allocator,
+// of oneDNN, of a mapping or thread.
 bool means_no_memory(const std::exception& error);
 
-// What f returns. An exception that means no memory becomes an IoError that tells `need` and what this process may have.
+// What f returns. An exception that means no memory becomes an IoError that tells `need` and what
+// this process may have.
 int with_memory_need(const MemoryNeed& need, const std::function<int()>& f);
 
 }  // namespace graft

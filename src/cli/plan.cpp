@@ -1,4 +1,5 @@
-// graft plan: what a run will cost before it is run. Needs config.json only; with weights it also times a few steps.
+// graft plan: what a run will cost before it is run. Needs config.json only; with weights it also
+// times a few steps.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cmath>
@@ -25,12 +26,14 @@ struct PlanFlags {
   std::vector<std::string> ignored_keys;
   Precision precision = Precision::kFloat32;
   std::vector<std::string> settings;
-  int64_t batch_size = 0, length = 32, target_length = 0, rows = 0, threads = 0;  // batch_size 0: that of the settings
+  int64_t batch_size = 0, length = 32, target_length = 0, rows = 0,
+          threads = 0;  // batch_size 0: that of the settings
   bool no_timing = false, saves_memory = false;
 };
 
 // Median seconds of a training step over made-up rows of the given shape, after two warm-up steps.
-double calibrate(const Model& model, const Adapter& adapter, const Objective& objective, const PlanFlags& flags) {
+double calibrate(const Model& model, const Adapter& adapter, const Objective& objective,
+                 const PlanFlags& flags) {
   constexpr int kWarmup = 2, kTimed = 5;
   NamedTensors tensors = adapter.init(model.weights, {});
   std::vector<Sequence> sequences(static_cast<size_t>(flags.batch_size));
@@ -38,8 +41,10 @@ double calibrate(const Model& model, const Adapter& adapter, const Objective& ob
   PackLane rows{{}, 0, adapter.layout()};
   for (Sequence& sequence : sequences) {
     for (int64_t i = 0; i < flags.length; ++i)
-      sequence.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(model.config.vocabulary))));
-    if (model.config.end_id >= 0) sequence.ids.back() = model.config.end_id;  // where classifiers beside an encoder read
+      sequence.ids.push_back(
+          static_cast<int64_t>(random.below(static_cast<uint64_t>(model.config.vocabulary))));
+    if (model.config.end_id >= 0)
+      sequence.ids.back() = model.config.end_id;  // where classifiers beside an encoder read
     sequence.type_ids.assign(sequence.ids.size(), 0);
     rows.sequences.push_back(&sequence);
   }
@@ -54,12 +59,17 @@ double calibrate(const Model& model, const Adapter& adapter, const Objective& ob
     set_dropout(options, model.config, std::nullopt);
     const std::vector<Lane> lanes(passes.size(), {&bound, {.is_training = true}});
     const std::vector<at::Tensor> logits = compute_logits(model, pack, lanes, options).logits;
-    at::Tensor loss = summed_loss(adapter.task()->kind, logits.front(), std::vector<double>(sequences.size(), 0.0));
-    if (logits.size() == 2) loss = loss + summed_consistency(logits[0], logits[1], objective.targets) * objective.consistency;
+    at::Tensor loss = summed_loss(adapter.task()->kind, logits.front(),
+                                  std::vector<double>(sequences.size(), 0.0));
+    if (logits.size() == 2)
+      loss = loss +
+             summed_consistency(logits[0], logits[1], objective.targets) * objective.consistency;
     torch::autograd::backward({loss}, {});
     bound.join();
     for (auto& [name, tensor] : tensors) tensor.mutable_grad().reset();
-    if (i >= kWarmup) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (i >= kWarmup)
+      seconds.push_back(
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   std::sort(seconds.begin(), seconds.end());
   return seconds[seconds.size() / 2];
@@ -86,7 +96,9 @@ RunLength length_of(const RunConfig& run, bool is_answered_in_words, const PlanF
   if (flags.rows == 0) return out;
   const int64_t batch = flags.batch_size * run.accumulate, steps = (flags.rows + batch - 1) / batch;
   if (!out.epochs) out.epochs = static_cast<double>(auto_epochs(out.rule, steps));
-  out.steps = run.max_steps > 0 ? run.max_steps : static_cast<int64_t>(std::ceil(*out.epochs * static_cast<double>(steps)));
+  out.steps = run.max_steps > 0
+                  ? run.max_steps
+                  : static_cast<int64_t>(std::ceil(*out.epochs * static_cast<double>(steps)));
   return out;
 }
 
@@ -95,20 +107,26 @@ void put_length(const RunLength& run, double step_seconds, Node& node) {
   node["epochs"] = run.epochs ? Node::number(*run.epochs) : Node::text("auto");
   if (run.steps == 0) return;
   node["steps"] = Node::integer(run.steps);
-  if (step_seconds > 0) node["run_seconds"] = Node::number(step_seconds * static_cast<double>(run.steps));
+  if (step_seconds > 0)
+    node["run_seconds"] = Node::number(step_seconds * static_cast<double>(run.steps));
 }
 
 void print_length(const RunLength& run, double step_seconds, const PlanFlags& flags) {
   std::FILE* const out = messages_beside({flags.json});
   std::fprintf(out, "settings: learning_rate %s, epochs %s", number_text(run.learning_rate).c_str(),
-              run.epochs ? number_text(*run.epochs).c_str() : "auto");
+               run.epochs ? number_text(*run.epochs).c_str() : "auto");
   if (!run.epochs) {
-    std::fprintf(out, " (at least %lld steps, %lld to %lld epochs; --rows says how many)", static_cast<long long>(run.rule.least_steps),
-                static_cast<long long>(run.rule.least_epochs), static_cast<long long>(run.rule.most_epochs));
+    std::fprintf(out, " (at least %lld steps, %lld to %lld epochs; --rows says how many)",
+                 static_cast<long long>(run.rule.least_steps),
+                 static_cast<long long>(run.rule.least_epochs),
+                 static_cast<long long>(run.rule.most_epochs));
   }
-  if (run.steps > 0) std::fprintf(out, "; %s rows: %s steps", count_text(flags.rows).c_str(), count_text(run.steps).c_str());
+  if (run.steps > 0)
+    std::fprintf(out, "; %s rows: %s steps", count_text(flags.rows).c_str(),
+                 count_text(run.steps).c_str());
   if (run.steps > 0 && step_seconds > 0)
-    std::fprintf(out, ", about %s", duration_text(step_seconds * static_cast<double>(run.steps)).c_str());
+    std::fprintf(out, ", about %s",
+                 duration_text(step_seconds * static_cast<double>(run.steps)).c_str());
   std::fprintf(out, "\n");
 }
 
@@ -121,17 +139,19 @@ Node plan_node(const Plan& plan, double step_seconds, int64_t passes, const Plan
                               {"parameters", Node::integer(row.parameters)}}));
   }
   Node groups = Node::map();
-  for (const ParamUse use : kParamUses) groups[use_name(use)] = Node::integer(plan.parameters_for(use));
-  Node node = Node::map(
-      {{"version", Node::integer(1)},
-       {"trunk_parameters", Node::integer(plan.trunk_parameters)},
-       {"edit_parameters", Node::integer(plan.edit_parameters)},
-       {"head_parameters", Node::integer(plan.head_parameters)},
-       {"kept_parameters", Node::integer(plan.kept_parameters)},
-       {"stored_parameters", Node::integer(plan.stored_parameters)},
-       {"share_of_trunk", Node::number(static_cast<double>(plan.edit_parameters) / static_cast<double>(plan.trunk_parameters))},
-       {"groups", std::move(groups)},
-       {"rows", Node::list(std::move(rows))}});
+  for (const ParamUse use : kParamUses)
+    groups[use_name(use)] = Node::integer(plan.parameters_for(use));
+  Node node =
+      Node::map({{"version", Node::integer(1)},
+                 {"trunk_parameters", Node::integer(plan.trunk_parameters)},
+                 {"edit_parameters", Node::integer(plan.edit_parameters)},
+                 {"head_parameters", Node::integer(plan.head_parameters)},
+                 {"kept_parameters", Node::integer(plan.kept_parameters)},
+                 {"stored_parameters", Node::integer(plan.stored_parameters)},
+                 {"share_of_trunk", Node::number(static_cast<double>(plan.edit_parameters) /
+                                                 static_cast<double>(plan.trunk_parameters))},
+                 {"groups", std::move(groups)},
+                 {"rows", Node::list(std::move(rows))}});
   node["forward_flops_per_token"] = Node::number(plan.forward_flops);
   node["training_flops_per_token"] = Node::number(plan.training_flops);
   node["peak_bytes"] = Node::integer(plan.peak_bytes);
@@ -143,7 +163,8 @@ Node plan_node(const Plan& plan, double step_seconds, int64_t passes, const Plan
   return node;
 }
 
-void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, int64_t passes, const PlanFlags& flags) {
+void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, int64_t passes,
+                const PlanFlags& flags) {
   std::FILE* const out = messages_beside({flags.json});
   const auto share = [&](int64_t count) {
     return 100.0 * static_cast<double>(count) / static_cast<double>(plan.trunk_parameters);
@@ -151,27 +172,36 @@ void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, i
   const auto line = [&](const std::string& name, int64_t count) {
     std::fprintf(out, "%-46s %14s %10.4f\n", name.c_str(), count_text(count).c_str(), share(count));
   };
-  std::fprintf(out, "%-14s %-22s %-8s %14s %10s\n", "edit", "part", "group", "parameters", "% of trunk");
+  std::fprintf(out, "%-14s %-22s %-8s %14s %10s\n", "edit", "part", "group", "parameters",
+               "% of trunk");
   for (const PlanRow& row : plan.rows) {
-    std::fprintf(out, "%-14s %-22s %-8s %14s %10.4f\n", row.edit.c_str(), row.part.c_str(), use_name(row.use),
-                count_text(row.parameters).c_str(), share(row.parameters));
+    std::fprintf(out, "%-14s %-22s %-8s %14s %10.4f\n", row.edit.c_str(), row.part.c_str(),
+                 use_name(row.use), count_text(row.parameters).c_str(), share(row.parameters));
   }
-  line(adapter.parts().empty() && adapter.head() != nullptr ? "edits together (none: head only)" : "edits together",
+  line(adapter.parts().empty() && adapter.head() != nullptr ? "edits together (none: head only)"
+                                                            : "edits together",
        plan.edit_parameters);
   for (const ParamUse group : {ParamUse::kExpert, ParamUse::kRouter, ParamUse::kGate}) {
-    if (plan.parameters_for(group) > 0) line(std::string("  of these ") + use_name(group), plan.parameters_for(group));
+    if (plan.parameters_for(group) > 0)
+      line(std::string("  of these ") + use_name(group), plan.parameters_for(group));
   }
-  if (plan.kept_parameters != plan.edit_parameters) line("  kept after training", plan.kept_parameters);
+  if (plan.kept_parameters != plan.edit_parameters)
+    line("  kept after training", plan.kept_parameters);
   line("head", plan.head_parameters);
   std::fprintf(out, "%-46s %14s\n", "trunk", count_text(plan.trunk_parameters).c_str());
-  std::fprintf(out, "\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training%s\n", static_cast<long long>(flags.length),
-              plan.forward_flops / 1e6, plan.training_flops / 1e6, passes == 2 ? ", where every row passes twice (consistency)" : "");
+  std::fprintf(out, "\nper token at length %lld: %.1f MFLOP forward, %.1f MFLOP in training%s\n",
+               static_cast<long long>(flags.length), plan.forward_flops / 1e6,
+               plan.training_flops / 1e6,
+               passes == 2 ? ", where every row passes twice (consistency)" : "");
   std::fprintf(out, "peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n",
                static_cast<long long>(flags.batch_size), static_cast<long long>(flags.length),
                word_of(kPrecisions, flags.precision), bytes_text(plan.peak_bytes).c_str());
   if (step_seconds > 0) {
-    std::fprintf(out, "measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,
-                count_text(static_cast<int64_t>(static_cast<double>(flags.batch_size * flags.length) / step_seconds)).c_str());
+    std::fprintf(
+        out, "measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,
+        count_text(static_cast<int64_t>(static_cast<double>(flags.batch_size * flags.length) /
+                                        step_seconds))
+            .c_str());
   }
 }
 
@@ -182,11 +212,12 @@ int plan(PlanFlags flags) {
   const IgnoredKeys ignored = ignored_keys(flags.ignored_keys, {});
   const ModelConfig config = read_config(given, ignored);
   if (flags.length > config.max_positions) {
-    throw InputError("--length: this model serves at most " + std::to_string(config.max_positions) + " tokens, found " +
-                     std::to_string(flags.length));
+    throw InputError("--length: this model serves at most " + std::to_string(config.max_positions) +
+                     " tokens, found " + std::to_string(flags.length));
   }
   if (flags.target_length > 0 && !config.has_decoder()) {
-    throw InputError("--target-length: found " + std::to_string(flags.target_length) + ", and a " + config.model_type +
+    throw InputError("--target-length: found " + std::to_string(flags.target_length) + ", and a " +
+                     config.model_type +
                      " model is an encoder, whose rows have no tokens to be given; leave it out");
   }
   const Sites sites(config);
@@ -195,20 +226,23 @@ int plan(PlanFlags flags) {
   if (flags.batch_size == 0) flags.batch_size = settings.batch_size;
   // What a decoder is to answer with, the task says: without one it answers in words.
   std::optional<Task> task;
-  if (!flags.task.empty() || !config.has_decoder()) task = load_task(flags.task.empty() ? "text:0,1" : flags.task, share_dir() / "tasks");
+  if (!flags.task.empty() || !config.has_decoder())
+    task = load_task(flags.task.empty() ? "text:0,1" : flags.task, share_dir() / "tasks");
   const EditTarget target{config, sites, task && !task->is_answered_in_words()};
   Node run = Node::map();
-  const std::vector<std::string> notes = apply_settings(flags.settings, target, preset.source, preset.definition, run);
+  const std::vector<std::string> notes =
+      apply_settings(flags.settings, target, preset.source, preset.definition, run);
   if (!run.members.empty()) {
-    throw InputError(
-        "--set " + run.members.front().first +
-        ": plan takes options of the adapter; the shape of a run is given by --batch-size, --length and --precision" +
-        (notes.empty() ? "" : "\n" + joined(notes)));
+    throw InputError("--set " + run.members.front().first +
+                     ": plan takes options of the adapter; the shape of a run is given by "
+                     "--batch-size, --length and --precision" +
+                     (notes.empty() ? "" : "\n" + joined(notes)));
   }
   const Adapter adapter(preset.definition, preset.source, target, task);
   if (flags.target_length > 0 && adapter.head() != nullptr) {
     throw InputError("--target-length: found " + std::to_string(flags.target_length) +
-                     ", and the task is answered by a head, whose rows have no tokens to be given; leave it out");
+                     ", and the task is answered by a head, whose rows have no tokens to be given; "
+                     "leave it out");
   }
   PlanShape shape;
   shape.mean_length = static_cast<double>(flags.length);
@@ -216,10 +250,13 @@ int plan(PlanFlags flags) {
   // give the last of a row's tokens, or all.
   const bool has_both = config.is_encoder_decoder();
   if (flags.target_length > flags.length && !has_both) {
-    throw InputError("--target-length: the tokens to be given are among those of a row, --length; expected at most " +
-                     std::to_string(flags.length) + ", found " + std::to_string(flags.target_length));
+    throw InputError(
+        "--target-length: the tokens to be given are among those of a row, --length; expected at "
+        "most " +
+        std::to_string(flags.length) + ", found " + std::to_string(flags.target_length));
   }
-  shape.mean_target = static_cast<double>(flags.target_length > 0 || !has_both ? flags.target_length : flags.length);
+  shape.mean_target = static_cast<double>(flags.target_length > 0 || !has_both ? flags.target_length
+                                                                               : flags.length);
   shape.batch_rows = flags.batch_size;
   shape.batch_tokens = flags.batch_size * flags.length;
   shape.passes = passes_of(settings.objective, adapter);
@@ -227,10 +264,12 @@ int plan(PlanFlags flags) {
   shape.is_mapped = !is_gguf(given);
   shape.precision = flags.precision;
   const Plan made = make_plan(adapter, config, shape);
-  const bool has_weights = !is_file && (std::filesystem::exists(given / "model.safetensors") ||
-                                        std::filesystem::exists(given / "model.safetensors.index.json"));
+  const bool has_weights =
+      !is_file && (std::filesystem::exists(given / "model.safetensors") ||
+                   std::filesystem::exists(given / "model.safetensors.index.json"));
   const double step_seconds = has_weights && adapter.head() != nullptr && !flags.no_timing
-                                  ? calibrate(*load_model(given, shape.precision, ignored), adapter, settings.objective, flags)
+                                  ? calibrate(*load_model(given, shape.precision, ignored), adapter,
+                                              settings.objective, flags)
                                   : 0;
   const RunLength run_length = length_of(settings, adapter.head() == nullptr, flags);
   Node node = plan_node(made, step_seconds, shape.passes, flags);
@@ -244,15 +283,20 @@ int plan(PlanFlags flags) {
 }  // namespace
 
 void add_plan(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("plan", "Count parameters, operations and memory of a run before it is run");
+  CLI::App* command = app.add_subcommand(
+      "plan", "Count parameters, operations and memory of a run before it is run");
   auto flags = std::make_shared<PlanFlags>();
   command->add_option("--model", flags->model, "model folder, or a config.json alone")->required();
   add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--adapter", flags->adapter, "preset or YAML file")->required();
   command->add_option("--task", flags->task, "gives the head its outputs (default: two classes)");
-  command->add_option("--set", flags->settings, "options of the adapter, such as rank=4 alpha=8; may be given several times");
-  command->add_option("--rows", flags->rows, "training rows, to say how long a run will be")->check(CLI::Range(1, 1 << 30));
-  command->add_option("--batch-size", flags->batch_size, "rows of a batch (default: the adapter's setting)")
+  command->add_option("--set", flags->settings,
+                      "options of the adapter, such as rank=4 alpha=8; may be given several times");
+  command->add_option("--rows", flags->rows, "training rows, to say how long a run will be")
+      ->check(CLI::Range(1, 1 << 30));
+  command
+      ->add_option("--batch-size", flags->batch_size,
+                   "rows of a batch (default: the adapter's setting)")
       ->check(CLI::Range(1, 1 << 20));
   command->add_option("--length", flags->length, "tokens of a row")->check(CLI::Range(1, 1 << 20));
   command
@@ -262,9 +306,12 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_flag("--save-memory", flags->saves_memory, "of a run with save_memory: true");
   add_precision(*command, flags->precision);
   add_threads(*command, flags->threads);
-  accept_standard_output(*command->add_option("--json", flags->json, "also write the plan to this file; -: the standard output"));
-  command->add_flag("--no-timing", flags->no_timing, "count only, even where the weights are there");
-  command->footer("Example:\n  graft plan --model models/minilm --adapter lora --set rank=4 --json plan.json");
+  accept_standard_output(*command->add_option(
+      "--json", flags->json, "also write the plan to this file; -: the standard output"));
+  command->add_flag("--no-timing", flags->no_timing,
+                    "count only, even where the weights are there");
+  command->footer(
+      "Example:\n  graft plan --model models/minilm --adapter lora --set rank=4 --json plan.json");
   command->callback([flags, &action] { action = [flags] { return plan(*flags); }; });
 }
 

@@ -20,7 +20,8 @@ namespace graft {
 
 namespace {
 
-// Rows that are answered before the first of them is written; among them lengths are sorted, and --resume goes on behind them.
+// Rows that are answered before the first of them is written; among them lengths are sorted, and
+// --resume goes on behind them.
 constexpr int64_t kWindow = 1024;
 
 struct PredictFlags {
@@ -172,15 +173,20 @@ int predict_file(const PredictFlags& flags) {
   check_apart({"--out", flags.out}, {"--skipped", flags.rows.skipped});
   check_apart({"--records", flags.records}, {"--skipped", flags.rows.skipped});
   if (flags.rows.goes_on) check_resumable({flags.out, flags.records}, flags.subject.data);
-  const TableFormat format = flags.format.empty() ? row_format_of(flags.out, "--out") : row_format(flags.format);
+  const TableFormat format =
+      flags.format.empty() ? row_format_of(flags.out, "--out") : row_format(flags.format);
   const Subject subject = load_subject(flags.subject);
   const Task& task = subject.task;
   if (task.kind == TaskKind::kGeneration)
-    throw InputError("task " + quote(task.name) + " is answered by a text: write it with graft generate --data");
+    throw InputError("task " + quote(task.name) +
+                     " is answered by a text: write it with graft generate --data");
   if (flags.only_errors && task.kind == TaskKind::kRegression)
-    throw InputError("--errors: task " + quote(task.name) + " is a regression, whose predictions are not right or wrong; take --columns");
+    throw InputError("--errors: task " + quote(task.name) +
+                     " is a regression, whose predictions are not right or wrong; take --columns");
   if (!flags.records.empty() && subject.loaded.adapter.head() == nullptr)
-    throw InputError("--records: only for tasks with a head; of a task of kind generation graft eval writes them");
+    throw InputError(
+        "--records: only for tasks with a head; of a task of kind generation graft eval writes "
+        "them");
   check_records(subject, flags.subject, flags.records);
   Predictor predictor(flags, subject, format);
   predictor.answer();
@@ -191,34 +197,51 @@ int predict_file(const PredictFlags& flags) {
 }  // namespace
 
 void add_predict(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("predict", "Answer rows: a label, a value or an option for each, with its numbers");
+  CLI::App* command = app.add_subcommand(
+      "predict", "Answer rows: a label, a value or an option for each, with its numbers");
   auto flags = std::make_shared<PredictFlags>();
   add_subject(*command, flags->subject);
   accept_standard_output(
-      *command->add_option("--out", flags->out, "file to write: .jsonl, .json, .csv or .tsv; -: the standard output")->required());
-  command->add_option("--format", flags->format, "of --out where its name does not tell: jsonl (that of the standard output), json, csv or tsv")
+      *command
+           ->add_option("--out", flags->out,
+                        "file to write: .jsonl, .json, .csv or .tsv; -: the standard output")
+           ->required());
+  command
+      ->add_option("--format", flags->format,
+                   "of --out where its name does not tell: jsonl (that of the standard output), "
+                   "json, csv or tsv")
       ->check(CLI::IsMember(row_format_names()));
   command
       ->add_option("--columns", flags->columns,
-                   "what to write of a row, divided by commas: id, text, gold, prediction, probability, probabilities, logits (of a "
-                   "choice chosen, scores, options), or any column of --data; default: id, prediction and the numbers")
+                   "what to write of a row, divided by commas: id, text, gold, prediction, "
+                   "probability, probabilities, logits (of a "
+                   "choice chosen, scores, options), or any column of --data; default: id, "
+                   "prediction and the numbers")
       ->delimiter(',');
-  command->add_flag("--errors", flags->only_errors, "write only rows whose prediction is wrong; each needs a label");
+  command->add_flag("--errors", flags->only_errors,
+                    "write only rows whose prediction is wrong; each needs a label");
   accept_standard_output(*command->add_option(
       "--records", flags->records,
-      "also write what gates and routers did, a line per row and site (JSONL): means over its tokens, in the "
+      "also write what gates and routers did, a line per row and site (JSONL): means over its "
+      "tokens, in the "
       "last block over those read there alone (that predict, or the one that a classifier reads)"));
   add_error_flags(*command, flags->rows);
   add_resume_flag(*command, flags->rows);
   command->footer(
-      "Examples:\n  graft predict --model models/minilm --adapter runs/sst2/adapter --data rows.jsonl --out predictions.jsonl\n"
-      "  graft predict --model models/minilm --adapter runs/sst2/adapter --data dev.tsv --errors --columns id,text,gold,prediction,"
+      "Examples:\n  graft predict --model models/minilm --adapter runs/sst2/adapter --data "
+      "rows.jsonl --out predictions.jsonl\n"
+      "  graft predict --model models/minilm --adapter runs/sst2/adapter --data dev.tsv --errors "
+      "--columns id,text,gold,prediction,"
       "probability --out errors.csv\n"
-      "  tail -f mail.jsonl | graft predict --model models/minilm --adapter runs/mail/adapter --data - --out -\n"
-      "  graft predict --model models/minilm --adapter runs/mail/adapter --data mails.jsonl --out answers.jsonl --on-error skip --resume\n"
+      "  tail -f mail.jsonl | graft predict --model models/minilm --adapter runs/mail/adapter "
+      "--data - --out -\n"
+      "  graft predict --model models/minilm --adapter runs/mail/adapter --data mails.jsonl --out "
+      "answers.jsonl --on-error skip --resume\n"
       "Rows need no label; one that is there must be a known one.");
   command->callback([flags, &action] {
-    action = [flags] { return with_memory_need({0, "Give --precision bf16"}, [&] { return predict_file(*flags); }); };
+    action = [flags] {
+      return with_memory_need({0, "Give --precision bf16"}, [&] { return predict_file(*flags); });
+    };
   });
 }
 

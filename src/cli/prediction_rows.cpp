@@ -23,7 +23,8 @@ OwnColumns own_columns(const Task& task, bool has_routes) {
   if (task.kind == TaskKind::kChoice) numbers = {"chosen", "scores"};
   if (task.kind == TaskKind::kClassification) numbers = {"probabilities", "logits"};
   if (task.kind == TaskKind::kRegression) numbers = {"logits"};
-  if (has_routes && task.kind == TaskKind::kClassification) numbers.insert(numbers.end(), {"entropy", "information", "disagreement"});
+  if (has_routes && task.kind == TaskKind::kClassification)
+    numbers.insert(numbers.end(), {"entropy", "information", "disagreement"});
   if (has_routes && task.kind == TaskKind::kRegression) numbers.emplace_back("information");
   own.all.insert(own.all.end(), numbers.begin(), numbers.end());
   own.usual.insert(own.usual.end(), numbers.begin(), numbers.end());
@@ -32,7 +33,9 @@ OwnColumns own_columns(const Task& task, bool has_routes) {
   return own;
 }
 
-bool is_flat(TableFormat format) { return format == TableFormat::kCsv || format == TableFormat::kTsv; }
+bool is_flat(TableFormat format) {
+  return format == TableFormat::kCsv || format == TableFormat::kTsv;
+}
 
 Node cell_node(const Table& table, size_t row, size_t column) {
   const std::string& cell = table.rows[row].cells[column];
@@ -55,7 +58,8 @@ Node own_of(const Example& example) {
 
 }  // namespace
 
-PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task& task, TableFormat format, bool has_routes)
+PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task& task,
+                                     TableFormat format, bool has_routes)
     : format_(format) {
   OwnColumns own = own_columns(task, has_routes);
   if (names.empty()) names = std::move(own.usual);
@@ -63,7 +67,8 @@ PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task&
   for (const std::string& name : names) {
     const auto is_name = [&](const Column& column) { return column.name == name; };
     if (name.empty() || std::any_of(columns_.begin(), columns_.end(), is_name))
-      throw InputError("--columns: column " + quote(name) + (name.empty() ? " has no name" : " appears twice"));
+      throw InputError("--columns: column " + quote(name) +
+                       (name.empty() ? " has no name" : " appears twice"));
     Column column{name, "", std::nullopt, {}};
     const bool is_own = std::find(own_.begin(), own_.end(), name) != own_.end();
     if (!is_own) column.input = name.starts_with(kInput) ? name.substr(kInput.size()) : name;
@@ -85,10 +90,12 @@ void PredictionColumns::bind(const Table& table) {
   for (Column& column : columns_) {
     if (column.input.empty()) continue;
     column.index = table.find_column(column.input);
-    if (column.index || table_ != nullptr) continue;  // of rows that come in pieces, later ones may lack a key
+    if (column.index || table_ != nullptr)
+      continue;  // of rows that come in pieces, later ones may lack a key
     std::vector<std::string> known = own_;
     known.insert(known.end(), table.columns.begin(), table.columns.end());
-    throw InputError("--columns: no column " + quote(column.name) + did_you_mean(column.name, known) + "; there are " + joined(own_) +
+    throw InputError("--columns: no column " + quote(column.name) +
+                     did_you_mean(column.name, known) + "; there are " + joined(own_) +
                      ", and those of " + table.source + ": " + joined_first(table.columns, 20));
   }
   table_ = &table;
@@ -115,9 +122,11 @@ Node PredictionColumns::row(const Node& own, const Example& example) const {
   return out;
 }
 
-std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data, const Predictions& predictions) {
-  const Uncertainty uncertainty =
-      predictions.by_route.defined() ? uncertainty_of(task.kind, predictions.by_route) : Uncertainty{};
+std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data,
+                                         const Predictions& predictions) {
+  const Uncertainty uncertainty = predictions.by_route.defined()
+                                      ? uncertainty_of(task.kind, predictions.by_route)
+                                      : Uncertainty{};
   std::vector<PredictedRow> rows;
   for (int64_t i = 0; i < data.size(); ++i) {
     const Example& example = data.examples[static_cast<size_t>(i)];
@@ -127,7 +136,9 @@ std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data, 
       row.own["gold"] = example.label ? Node::number(*example.label) : Node::null();
       row.own["prediction"] = Node::number(logits[0].item<float>());
     } else {
-      const auto label = [&](int64_t index) { return Node::text(task.labels[static_cast<size_t>(index)]); };
+      const auto label = [&](int64_t index) {
+        return Node::text(task.labels[static_cast<size_t>(index)]);
+      };
       const int64_t best = logits.argmax().item<int64_t>();
       const at::Tensor shares = logits.softmax(0);
       Node probabilities = Node::map();
@@ -140,9 +151,9 @@ std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data, 
       if (example.label) row.is_wrong = static_cast<int64_t>(*example.label) != best;
     }
     row.own["logits"] = number_list(logits);
-    for (const auto& [name, values] :
-         {std::pair{"entropy", &uncertainty.entropy}, std::pair{"information", &uncertainty.information},
-          std::pair{"disagreement", &uncertainty.disagreement}}) {
+    for (const auto& [name, values] : {std::pair{"entropy", &uncertainty.entropy},
+                                       std::pair{"information", &uncertainty.information},
+                                       std::pair{"disagreement", &uncertainty.disagreement}}) {
       if (values->defined()) row.own[name] = Node::number((*values)[i].item<float>());
     }
   }
@@ -153,7 +164,9 @@ std::vector<PredictedRow> chosen_rows(const Dataset& data, const Choices& choice
   std::vector<PredictedRow> rows;
   for (size_t i = 0; i < data.examples.size(); ++i) {
     const Example& example = data.examples[i];
-    const auto option = [&](int64_t index) { return Node::text(example.options[static_cast<size_t>(index)]); };
+    const auto option = [&](int64_t index) {
+      return Node::text(example.options[static_cast<size_t>(index)]);
+    };
     PredictedRow& row = rows.emplace_back(PredictedRow{own_of(example), std::nullopt});
     std::vector<Node> scores, options;
     for (const double score : choices.scores[i]) scores.push_back(Node::number(score));

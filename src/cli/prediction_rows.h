@@ -15,21 +15,25 @@ namespace graft {
 
 // Which columns a row of predictions has. Graft's own are, by the kind of task:
 //   all             id, text, second (of pairs), gold (the row's own answer, or null), prediction
-//   classification  probability (of the prediction), probabilities (by label), logits; of an ensemble of routes also entropy,
+//   classification  probability (of the prediction), probabilities (by label), logits; of an
+//   ensemble of routes also entropy,
 //                   information, disagreement
 //   regression      logits; of an ensemble also information
 //   choice          chosen (the option's index), scores, options
-// Any other name is a column of the file; "input.NAME" is one, too, where Graft has a column of that name. CSV and TSV have a column
-// for each label in the place of probabilities: "probabilities.LABEL".
+// Any other name is a column of the file; "input.NAME" is one, too, where Graft has a column of
+// that name. CSV and TSV have a column for each label in the place of probabilities:
+// "probabilities.LABEL".
 class PredictionColumns {
  public:
-  // names: of --columns, or empty for id, prediction and all numbers. Throws InputError for a name that this kind of task has not.
-  PredictionColumns(std::vector<std::string> names, const Task& task, TableFormat format, bool has_routes);
+  // names: of --columns, or empty for id, prediction and all numbers. Throws InputError for a name
+  // that this kind of task has not.
+  PredictionColumns(std::vector<std::string> names, const Task& task, TableFormat format,
+                    bool has_routes);
 
   std::vector<std::string> header() const;
 
-  // Finds the columns of a file; `table` must outlive the rows. Throws InputError for a name that neither has, and where the format
-  // cannot hold a cell.
+  // Finds the columns of a file; `table` must outlive the rows. Throws InputError for a name that
+  // neither has, and where the format cannot hold a cell.
   void bind(const Table& table);
 
   // `own`: all of Graft's columns of the row `example`.
@@ -38,8 +42,8 @@ class PredictionColumns {
  private:
   struct Column {
     std::string name;
-    std::string input;             // of the file; empty: Graft's own
-    std::optional<size_t> index;   // in the table
+    std::string input;              // of the file; empty: Graft's own
+    std::optional<size_t> index;    // in the table
     std::vector<std::string> keys;  // a column each in the place of this one
   };
 
@@ -49,14 +53,16 @@ class PredictionColumns {
   const Table* table_ = nullptr;
 };
 
-// Graft's columns of a row, and whether its prediction is not the row's own answer; of a row without one, or a regression, nothing.
+// Graft's columns of a row, and whether its prediction is not the row's own answer; of a row
+// without one, or a regression, nothing.
 struct PredictedRow {
   Node own;
   std::optional<bool> is_wrong;
 };
 
 // One a row of `data`, in order.
-std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data, const Predictions& predictions);
+std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data,
+                                         const Predictions& predictions);
 std::vector<PredictedRow> chosen_rows(const Dataset& data, const Choices& choices);
 
 }  // namespace graft

@@ -26,7 +26,8 @@ void print_table(const RateTest& test) {
   std::printf("%12s %10s\n", "rate", "loss");
   for (size_t i = 0; i < test.rates.size(); i += every) {
     const int length = most > 0 ? static_cast<int>(std::lround(kBar * test.losses[i] / most)) : 0;
-    std::printf("%12s %10s  %s\n", number_text(test.rates[i]).c_str(), number_text(test.losses[i]).c_str(),
+    std::printf("%12s %10s  %s\n", number_text(test.rates[i]).c_str(),
+                number_text(test.losses[i]).c_str(),
                 std::string(static_cast<size_t>(length), '#').c_str());
   }
 }
@@ -45,8 +46,10 @@ int find_rate(RunInputs inputs, Verbosity verbosity) {
     std::printf("suggested: --set learning_rate=%s (now %s): the middle of the fall\n",
                 number_text(rounded(*test.suggestion)).c_str(), number_text(now).c_str());
   } else {
-    std::printf("no rate makes the loss fall within %lld steps: look at the labels, the lengths and where the adapter acts\n",
-                static_cast<long long>(options.steps));
+    std::printf(
+        "no rate makes the loss fall within %lld steps: look at the labels, the lengths and where "
+        "the adapter acts\n",
+        static_cast<long long>(options.steps));
   }
   return static_cast<int>(ExitCode::kDone);
 }

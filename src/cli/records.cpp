@@ -4,11 +4,14 @@ namespace graft {
 
 Node number_list(const at::Tensor& values) {
   std::vector<Node> items;
-  for (int64_t i = 0; i < values.numel(); ++i) items.push_back(Node::number(values[i].item<float>()));
+  for (int64_t i = 0; i < values.numel(); ++i)
+    items.push_back(Node::number(values[i].item<float>()));
   return Node::list(std::move(items));
 }
 
-Node id_node(const Example& example) { return example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text); }
+Node id_node(const Example& example) {
+  return example.id_is_number ? Node::plain(example.id_text) : Node::text(example.id_text);
+}
 
 std::string record_lines(const Dataset& data, const NamedTensors& records) {
   std::string lines;

@@ -14,7 +14,8 @@ Node id_node(const Example& example);
 // Numbers of a one-dimensional tensor.
 Node number_list(const at::Tensor& values);
 
-// JSON lines {id, tokens, name, values}, one a row and name. records: [rows, K] each; tokens: those of the row's ids.
+// JSON lines {id, tokens, name, values}, one a row and name. records: [rows, K] each; tokens: those
+// of the row's ids.
 std::string record_lines(const Dataset& data, const NamedTensors& records);
 
 }  // namespace graft

@@ -39,7 +39,8 @@ void put_classes(const std::vector<std::string>& labels, const ClassReport& repo
   std::vector<Node> classes, confusion;
   for (size_t k = 0; k < labels.size(); ++k) {
     Node scores = Node::map({{"label", Node::text(labels[k])}});
-    for (auto& member : scores_node(report.classes[k]).members) scores.members.push_back(std::move(member));
+    for (auto& member : scores_node(report.classes[k]).members)
+      scores.members.push_back(std::move(member));
     classes.push_back(std::move(scores));
     std::vector<Node> counts;
     for (const int64_t count : report.confusion[k]) counts.push_back(Node::integer(count));
@@ -55,8 +56,8 @@ void put_classes(const std::vector<std::string>& labels, const ClassReport& repo
 // The text of a row: its prompt, or what the user said last.
 std::string text_of(const Example& example) {
   if (!example.text.empty() || example.turns.empty()) return example.text;
-  const auto asked =
-      std::find_if(example.turns.rbegin(), example.turns.rend(), [](const Turn& turn) { return turn.role == "user"; });
+  const auto asked = std::find_if(example.turns.rbegin(), example.turns.rend(),
+                                  [](const Turn& turn) { return turn.role == "user"; });
   return asked == example.turns.rend() ? example.turns.back().content : asked->content;
 }
 
@@ -72,39 +73,49 @@ Node mistake_node(const Mistake& mistake, const std::string& measure) {
 }
 
 void print_scores(std::FILE* out, const std::string& name, const ClassScores& scores) {
-  std::fprintf(out, "%-*s %10s %10s %10s %10s\n", kNameWidth, name.c_str(), score_text(scores.precision).c_str(),
-              score_text(scores.recall).c_str(), score_text(scores.f1).c_str(), count_text(scores.support).c_str());
+  std::fprintf(out, "%-*s %10s %10s %10s %10s\n", kNameWidth, name.c_str(),
+               score_text(scores.precision).c_str(), score_text(scores.recall).c_str(),
+               score_text(scores.f1).c_str(), count_text(scores.support).c_str());
 }
 
-void print_matrix(std::FILE* out, const std::vector<std::string>& labels, const ClassReport& report) {
+void print_matrix(std::FILE* out, const std::vector<std::string>& labels,
+                  const ClassReport& report) {
   std::fprintf(out, "\nrows of each label (down) by answer (across):\n%-*s", kNameWidth, "");
   for (size_t k = 0; k < labels.size(); ++k) std::fprintf(out, " %7zu", k + 1);
   std::fprintf(out, "\n");
   for (size_t k = 0; k < labels.size(); ++k) {
-    std::fprintf(out, "%-*s", kNameWidth, (std::to_string(k + 1) + " " + name_text(labels[k])).c_str());
-    for (const int64_t count : report.confusion[k]) std::fprintf(out, " %7s", count_text(count).c_str());
+    std::fprintf(out, "%-*s", kNameWidth,
+                 (std::to_string(k + 1) + " " + name_text(labels[k])).c_str());
+    for (const int64_t count : report.confusion[k])
+      std::fprintf(out, " %7s", count_text(count).c_str());
     std::fprintf(out, "\n");
   }
 }
 
 // Of many labels the commonest confusions.
-void print_pairs(std::FILE* out, const std::vector<std::string>& labels, const ClassReport& report) {
+void print_pairs(std::FILE* out, const std::vector<std::string>& labels,
+                 const ClassReport& report) {
   std::vector<std::pair<int64_t, std::string>> pairs;
   for (size_t truth = 0; truth < labels.size(); ++truth) {
     for (size_t answer = 0; answer < labels.size(); ++answer) {
       if (truth == answer || report.confusion[truth][answer] == 0) continue;
-      pairs.emplace_back(report.confusion[truth][answer], name_text(labels[truth]) + " answered " + name_text(labels[answer]));
+      pairs.emplace_back(report.confusion[truth][answer],
+                         name_text(labels[truth]) + " answered " + name_text(labels[answer]));
     }
   }
-  std::stable_sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::stable_sort(pairs.begin(), pairs.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
   if (!pairs.empty()) std::fprintf(out, "\nthe commonest confusions:\n");
   for (size_t i = 0; i < std::min(kPairs, pairs.size()); ++i)
     std::fprintf(out, "%8s  %s\n", count_text(pairs[i].first).c_str(), pairs[i].second.c_str());
 }
 
-void print_classes(std::FILE* out, const std::vector<std::string>& labels, const ClassReport& report) {
-  std::fprintf(out, "\n%-*s %10s %10s %10s %10s\n", kNameWidth, "label", "precision", "recall", "f1", "support");
-  for (size_t k = 0; k < labels.size(); ++k) print_scores(out, name_text(labels[k]), report.classes[k]);
+void print_classes(std::FILE* out, const std::vector<std::string>& labels,
+                   const ClassReport& report) {
+  std::fprintf(out, "\n%-*s %10s %10s %10s %10s\n", kNameWidth, "label", "precision", "recall",
+               "f1", "support");
+  for (size_t k = 0; k < labels.size(); ++k)
+    print_scores(out, name_text(labels[k]), report.classes[k]);
   print_scores(out, "(mean of classes)", report.macro);
   print_scores(out, "(weighted by support)", report.weighted);
   if (labels.size() <= kMatrixLabels) print_matrix(out, labels, report);
@@ -114,27 +125,33 @@ void print_classes(std::FILE* out, const std::vector<std::string>& labels, const
 void print_values(std::FILE* out, const ValueReport& report) {
   for (const auto& [name, value] :
        {std::pair{"mean absolute error", report.mean_absolute_error},
-        std::pair{"root mean squared error", report.root_mean_squared_error}, std::pair{"r2", report.r2},
-        std::pair{"mean of the values", report.mean_truth}, std::pair{"mean of the answers", report.mean_answer}})
+        std::pair{"root mean squared error", report.root_mean_squared_error},
+        std::pair{"r2", report.r2}, std::pair{"mean of the values", report.mean_truth},
+        std::pair{"mean of the answers", report.mean_answer}})
     std::fprintf(out, "%-*s %s\n", kNameWidth, name, number_text(value).c_str());
 }
 
 void print_mistakes(std::FILE* out, const Mistakes& mistakes) {
   if (mistakes.worst.empty()) return;
-  std::fprintf(out, "\nthe worst %zu of %s (%s):\n", mistakes.worst.size(),
-              (count_text(mistakes.count) + (mistakes.measure == "error" ? " rows" : " mistakes")).c_str(),
-              mistakes.measure == "probability" ? "probability of the right label" : mistakes.measure.c_str());
+  std::fprintf(
+      out, "\nthe worst %zu of %s (%s):\n", mistakes.worst.size(),
+      (count_text(mistakes.count) + (mistakes.measure == "error" ? " rows" : " mistakes")).c_str(),
+      mistakes.measure == "probability" ? "probability of the right label"
+                                        : mistakes.measure.c_str());
   for (const Mistake& mistake : mistakes.worst) {
-    std::fprintf(out, "%8s  line %lld, %s answered %s\n          %s\n", number_text(mistake.size).c_str(),
-                static_cast<long long>(mistake.example->line), quote(mistake.expected).c_str(), quote(mistake.answer).c_str(),
-                quote(text_of(*mistake.example)).c_str());
-    if (mistake.example->second) std::fprintf(out, "          %s\n", quote(*mistake.example->second).c_str());
+    std::fprintf(out, "%8s  line %lld, %s answered %s\n          %s\n",
+                 number_text(mistake.size).c_str(), static_cast<long long>(mistake.example->line),
+                 quote(mistake.expected).c_str(), quote(mistake.answer).c_str(),
+                 quote(text_of(*mistake.example)).c_str());
+    if (mistake.example->second)
+      std::fprintf(out, "          %s\n", quote(*mistake.example->second).c_str());
   }
 }
 
 }  // namespace
 
-Report make_report(const Task& task, const Judged& data, const Evaluation& evaluation, int64_t most) {
+Report make_report(const Task& task, const Judged& data, const Evaluation& evaluation,
+                   int64_t most) {
   Report out;
   out.mistakes = find_mistakes(task, data, evaluation, most);
   if (task.kind == TaskKind::kGeneration) return out;
@@ -147,12 +164,14 @@ Report make_report(const Task& task, const Judged& data, const Evaluation& evalu
   out.labels = task.labels;
   if (task.kind == TaskKind::kChoice) {
     size_t options = 0;
-    for (const Example& example : data.rows.examples) options = std::max(options, example.options.size());
+    for (const Example& example : data.rows.examples)
+      options = std::max(options, example.options.size());
     for (size_t i = 0; i < options; ++i) out.labels.push_back("option " + std::to_string(i));
   }
-  out.classes = class_report(std::vector<int64_t>(truth.begin(), truth.end()),
-                             std::vector<int64_t>(evaluation.answers.begin(), evaluation.answers.end()),
-                             static_cast<int64_t>(out.labels.size()));
+  out.classes =
+      class_report(std::vector<int64_t>(truth.begin(), truth.end()),
+                   std::vector<int64_t>(evaluation.answers.begin(), evaluation.answers.end()),
+                   static_cast<int64_t>(out.labels.size()));
   return out;
 }
 
@@ -169,7 +188,8 @@ Node to_node(const Report& report) {
   out["measure"] = Node::text(report.mistakes.measure);
   out["wrong_rows"] = Node::integer(report.mistakes.count);
   std::vector<Node> worst;
-  for (const Mistake& mistake : report.mistakes.worst) worst.push_back(mistake_node(mistake, report.mistakes.measure));
+  for (const Mistake& mistake : report.mistakes.worst)
+    worst.push_back(mistake_node(mistake, report.mistakes.measure));
   out["mistakes"] = Node::list(std::move(worst));
   return out;
 }

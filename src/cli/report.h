@@ -1,4 +1,5 @@
-// graft eval --report: scores of every class, the confusion matrix, errors of values, and the worst mistakes with their texts.
+// graft eval --report: scores of every class, the confusion matrix, errors of values, and the worst
+// mistakes with their texts.
 #pragma once
 
 #include <cstdio>
@@ -17,10 +18,11 @@ struct Report {
 };
 
 // `most`: mistakes to keep.
-Report make_report(const Task& task, const Judged& data, const Evaluation& evaluation, int64_t most);
+Report make_report(const Task& task, const Judged& data, const Evaluation& evaluation,
+                   int64_t most);
 
-// {classes, macro, weighted, accuracy, confusion} or {values}, and {measure, wrong_rows, mistakes}; doc/run_folder.md has the
-// keys.
+// {classes, macro, weighted, accuracy, confusion} or {values}, and {measure, wrong_rows, mistakes};
+// doc/run_folder.md has the keys.
 Node to_node(const Report& report);
 
 // For people, to standard output.

@@ -168,10 +168,10 @@ void RowFeed::add_faults(const std::vector<Fault>& faults) {
       if (!file_) tell_fault(fault.reason);
     }
     if (!skipped_file_) continue;
-    const Node line = Node::map(
-        {{"id", id_node(fault.row)},
-         {"line", fault.row.line > 0 ? Node::integer(fault.row.line) : Node::null()},
-         {"reason", Node::text(fault.reason)}});
+    const Node line =
+        Node::map({{"id", id_node(fault.row)},
+                   {"line", fault.row.line > 0 ? Node::integer(fault.row.line) : Node::null()},
+                   {"reason", Node::text(fault.reason)}});
     skipped_file_->write(to_json(line, -1) + "\n");
   }
 }

@@ -1,5 +1,5 @@
-// What eval and predict ask: a model, an adapter or none, and a task. Its rows come after, since any fault of these is told
-// before one of theirs.
+// What eval and predict ask: a model, an adapter or none, and a task. Its rows come after, since
+// any fault of these is told before one of theirs.
 #pragma once
 
 #include <memory>
@@ -30,7 +30,8 @@ struct SubjectFlags {
 
 struct Subject {
   std::shared_ptr<const Model> model;
-  LoadedAdapter loaded;  // without --adapter: no edits, and the head of the model's folder where the task needs one
+  LoadedAdapter loaded;  // without --adapter: no edits, and the head of the model's folder where
+                         // the task needs one
   Task task;
   ModelText text;
   int64_t max_length = 0;  // tokens of a row
@@ -42,10 +43,12 @@ std::string routing_name(Routing routing);
 // The flags that both commands have.
 void add_subject(CLI::App& command, SubjectFlags& flags);
 
-// Loads all of it. Throws InputError where task, adapter and model do not belong together, or a task needs a head and has none.
+// Loads all of it. Throws InputError where task, adapter and model do not belong together, or a
+// task needs a head and has none.
 Subject load_subject(const SubjectFlags& flags);
 
-// Throws InputError where `path`, the value of --records, is given and nothing in the adapter records anything.
+// Throws InputError where `path`, the value of --records, is given and nothing in the adapter
+// records anything.
 void check_records(const Subject& subject, const SubjectFlags& flags, const std::string& path);
 
 }  // namespace graft

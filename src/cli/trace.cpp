@@ -1,4 +1,5 @@
-// graft trace: what the model computes on one text, as a safetensors file to compare with other software.
+// graft trace: what the model computes on one text, as a safetensors file to compare with other
+// software.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -26,22 +27,24 @@ struct TraceFlags {
 void check_ids(const char* flag, const std::vector<int64_t>& ids, int64_t size, const char* what) {
   for (const int64_t id : ids) {
     if (id < 0 || id >= size)
-      throw InputError(std::string(flag) + ": expected " + what + " in 0.." + std::to_string(size - 1) + ", found " +
-                       std::to_string(id));
+      throw InputError(std::string(flag) + ": expected " + what + " in 0.." +
+                       std::to_string(size - 1) + ", found " + std::to_string(id));
   }
 }
 
 void check_length(const char* flag, const Sequence& sequence, const ModelConfig& config) {
   const auto length = static_cast<int64_t>(sequence.ids.size());
   if (length <= config.max_positions) return;
-  throw InputError(std::string(flag) + ": this model serves at most " + std::to_string(config.max_positions) + " tokens, found " +
+  throw InputError(std::string(flag) + ": this model serves at most " +
+                   std::to_string(config.max_positions) + " tokens, found " +
                    std::to_string(length) + "; give fewer");
 }
 
 Sequence read_sequence(const TraceFlags& flags, const Model& model) {
   if (flags.text.empty() == flags.ids.empty()) throw InputError("give either --text or --ids");
   if (!flags.pair.empty() && flags.text.empty())
-    throw InputError("--pair: expected with --text; with --ids the types in --type-ids tell the texts apart");
+    throw InputError(
+        "--pair: expected with --text; with --ids the types in --type-ids tell the texts apart");
   if (!flags.type_ids.empty() && flags.ids.empty())
     throw InputError("--type-ids: expected with --ids; with --text the tokenizer gives them");
   Sequence sequence;
@@ -51,7 +54,8 @@ Sequence read_sequence(const TraceFlags& flags, const Model& model) {
       throw InputError("--type-ids: expected as many as --ids");
     check_ids("--type-ids", flags.type_ids, model.config.type_vocabulary, "types");
     sequence.ids = flags.ids;
-    sequence.type_ids = flags.type_ids.empty() ? std::vector<int64_t>(flags.ids.size(), 0) : flags.type_ids;
+    sequence.type_ids =
+        flags.type_ids.empty() ? std::vector<int64_t>(flags.ids.size(), 0) : flags.type_ids;
     return sequence;
   }
   std::optional<std::string_view> pair;
@@ -62,11 +66,14 @@ Sequence read_sequence(const TraceFlags& flags, const Model& model) {
   return sequence;
 }
 
-// What the decoder beside an encoder reads: the ids given, or its start token alone. Nothing for other models, and under a
-// head, whose decoder reads the text itself.
-std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig& config, bool has_head) {
+// What the decoder beside an encoder reads: the ids given, or its start token alone. Nothing for
+// other models, and under a head, whose decoder reads the text itself.
+std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig& config,
+                                     bool has_head) {
   if (has_head && !flags.target_ids.empty())
-    throw InputError("--target-ids: the adapter has a head, under which the decoder reads the text itself; leave it out");
+    throw InputError(
+        "--target-ids: the adapter has a head, under which the decoder reads the text itself; "
+        "leave it out");
   if (has_head) return std::nullopt;
   if (!config.is_encoder_decoder()) {
     if (!flags.target_ids.empty())
@@ -76,17 +83,21 @@ std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig&
   }
   check_ids("--target-ids", flags.target_ids, config.vocabulary, "ids");
   Sequence sequence;
-  sequence.ids = flags.target_ids.empty() ? std::vector<int64_t>{config.decoder_start_id} : flags.target_ids;
+  sequence.ids =
+      flags.target_ids.empty() ? std::vector<int64_t>{config.decoder_start_id} : flags.target_ids;
   check_length("--target-ids", sequence, config);
   return sequence;
 }
 
-void add_hidden(NamedTensors& out, const std::string& prefix, const std::vector<at::Tensor>& hidden) {
-  for (size_t i = 0; i < hidden.size(); ++i) out[prefix + "hidden." + std::to_string(i)] = hidden[i].to(at::kFloat).contiguous();
+void add_hidden(NamedTensors& out, const std::string& prefix,
+                const std::vector<at::Tensor>& hidden) {
+  for (size_t i = 0; i < hidden.size(); ++i)
+    out[prefix + "hidden." + std::to_string(i)] = hidden[i].to(at::kFloat).contiguous();
 }
 
 // What an encoder computes, or any model under a head.
-NamedTensors trace_classifier(const Model& model, const Pack& pack, const Lane& lane, const ForwardOptions& options) {
+NamedTensors trace_classifier(const Model& model, const Pack& pack, const Lane& lane,
+                              const ForwardOptions& options) {
   const LogitsResult result = compute_logits(model, pack, {lane}, options);
   NamedTensors out;
   add_hidden(out, "", result.hidden);
@@ -96,7 +107,8 @@ NamedTensors trace_classifier(const Model& model, const Pack& pack, const Lane& 
   return out;
 }
 
-NamedTensors trace_decoder(const Model& model, const ModelInput& input, const Lane& lane, const ForwardOptions& options) {
+NamedTensors trace_decoder(const Model& model, const ModelInput& input, const Lane& lane,
+                           const ForwardOptions& options) {
   const ForwardResult result = forward_lanes(model, input, {lane}, options);
   NamedTensors out;
   const bool has_encoder = input.encoder != nullptr;
@@ -113,7 +125,8 @@ NamedTensors trace_decoder(const Model& model, const ModelInput& input, const La
 
 int trace(const TraceFlags& flags) {
   const at::NoGradGuard no_grad;
-  const auto model = load_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
+  const auto model =
+      load_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
   const ModelConfig& config = model->config;
   const Sequence sequence = read_sequence(flags, *model);
   check_length(flags.ids.empty() ? "--text" : "--ids", sequence, config);
@@ -123,7 +136,8 @@ int trace(const TraceFlags& flags) {
   const std::optional<Sequence> targets = read_targets(flags, config, has_head);
   const EditTarget target{config, model->sites};
   const Adapter bare(Node::map(), "no adapter", target, std::nullopt);
-  const Bound bound(*model, loaded ? loaded->adapter : bare, loaded ? loaded->tensors : NamedTensors{});
+  const Bound bound(*model, loaded ? loaded->adapter : bare,
+                    loaded ? loaded->tensors : NamedTensors{});
   const PackOptions rows{1, config.position_offset, config.pad_id};
   const Pack pack = make_pack({{{&sequence}, 0, bound.adapter().layout()}}, rows);
   ForwardOptions options;
@@ -141,33 +155,43 @@ int trace(const TraceFlags& flags) {
   }
   out["ids"] = pack.ids;
   save_safetensors(flags.out, out, {{"format", "graft-trace"}, {"version", "1"}});
-  std::fprintf(messages_beside({flags.out}), "%zu tensors of %lld tokens in %s\n", out.size(), static_cast<long long>(pack.num_tokens), flags.out.c_str());
+  std::fprintf(messages_beside({flags.out}), "%zu tensors of %lld tokens in %s\n", out.size(),
+               static_cast<long long>(pack.num_tokens), flags.out.c_str());
   return 0;
 }
 
 }  // namespace
 
 void add_trace(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("trace", "Write ids, hidden states and logits of one text to a safetensors file");
+  CLI::App* command = app.add_subcommand(
+      "trace", "Write ids, hidden states and logits of one text to a safetensors file");
   auto flags = std::make_shared<TraceFlags>();
   command->add_option("--model", flags->model, "folder or GGUF file of the model")->required();
   add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--adapter", flags->adapter, "adapter folder; without it the bare model");
   command->add_option("--text", flags->text, "the text");
   command->add_option("--pair", flags->pair, "a second text");
-  command->add_option("--ids", flags->ids, "token ids instead of a text: 101,7592,102")->delimiter(',');
-  command->add_option("--type-ids", flags->type_ids, "their segment types (default 0)")->delimiter(',');
+  command->add_option("--ids", flags->ids, "token ids instead of a text: 101,7592,102")
+      ->delimiter(',');
+  command->add_option("--type-ids", flags->type_ids, "their segment types (default 0)")
+      ->delimiter(',');
   command
       ->add_option("--target-ids", flags->target_ids,
-                   "what the decoder of an encoder-decoder reads, its start token first (default: that alone)")
+                   "what the decoder of an encoder-decoder reads, its start token first (default: "
+                   "that alone)")
       ->delimiter(',');
-  accept_standard_output(*command->add_option("--out", flags->out, "file to write; -: the standard output")->required());
+  accept_standard_output(
+      *command->add_option("--out", flags->out, "file to write; -: the standard output")
+           ->required());
   add_precision(*command, flags->precision);
   command->footer(
-      "Example:\n  graft trace --model models/minilm --adapter runs/sst2/adapter --text \"a fine film\" --out trace.safetensors\n"
+      "Example:\n  graft trace --model models/minilm --adapter runs/sst2/adapter --text \"a fine "
+      "film\" --out trace.safetensors\n"
       "Tensors: ids [T], hidden.0 (embeddings) .. hidden.L [T,C] (what leaves each block);\n"
-      "with an adapter that has a head logits [1,outputs], of an encoder pooled [1,C]; else of a decoder last [T,C] (behind the\n"
-      "final norm, where there is one) and logits [T,vocabulary]; the decoder of two stacks has dec.ids, dec.hidden.I and "
+      "with an adapter that has a head logits [1,outputs], of an encoder pooled [1,C]; else of a "
+      "decoder last [T,C] (behind the\n"
+      "final norm, where there is one) and logits [T,vocabulary]; the decoder of two stacks has "
+      "dec.ids, dec.hidden.I and "
       "dec.last.");
   command->callback([flags, &action] { action = [flags] { return trace(*flags); }; });
 }

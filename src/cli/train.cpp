@@ -29,12 +29,15 @@ struct TrainFlags {
   bool is_quiet = false, ignores_generation = false, finds_rate = false;
 };
 
-// --set takes all words up to the next flag, so a run.yaml that stands behind its settings is among them.
+// --set takes all words up to the next flag, so a run.yaml that stands behind its settings is among
+// them.
 void take_run_file(TrainFlags& flags) {
-  const auto found = std::find_if(flags.settings.begin(), flags.settings.end(), [](const std::string& word) {
-    const bool is_path = word.ends_with(".yaml") || word.ends_with(".yml") || std::filesystem::is_regular_file(word);
-    return is_path && word.find('=') == std::string::npos;
-  });
+  const auto found =
+      std::find_if(flags.settings.begin(), flags.settings.end(), [](const std::string& word) {
+        const bool is_path = word.ends_with(".yaml") || word.ends_with(".yml") ||
+                             std::filesystem::is_regular_file(word);
+        return is_path && word.find('=') == std::string::npos;
+      });
   if (!flags.config.empty() || found == flags.settings.end()) return;
   flags.config = *found;
   flags.settings.erase(found);
@@ -50,7 +53,8 @@ std::string start_of(const Node& document, const TrainFlags& flags) {
   return own != nullptr && own->kind == Node::Kind::kScalar ? own->scalar : "";
 }
 
-// run.yaml's `adapter:` is a preset's name, a file, or the definition itself; without any, that of the adapter in start_from.
+// run.yaml's `adapter:` is a preset's name, a file, or the definition itself; without any, that of
+// the adapter in start_from.
 AdapterPreset preset_of(Node& document, const TrainFlags& flags) {
   if (!flags.adapter.empty()) return load_preset(flags.adapter);
   const Node* own = document.find("adapter");
@@ -68,7 +72,8 @@ AdapterPreset preset_of(Node& document, const TrainFlags& flags) {
 Node& section_of(Node& document, const char* key, const std::string& source) {
   Node& node = document[key];
   if (node.kind != Node::Kind::kMap && node.kind != Node::Kind::kNull) {
-    throw InputError(source + ": /" + key + ": expected a section of keys and values, such as " + key + ": {train: rows.tsv}");
+    throw InputError(source + ": /" + key + ": expected a section of keys and values, such as " +
+                     key + ": {train: rows.tsv}");
   }
   return node;
 }
@@ -91,8 +96,8 @@ void tell_what_stays(const Node& document, const AdapterPreset& preset, const Tr
     if (document.find(key) != nullptr) kept.push_back(key);
   }
   if (!kept.empty())
-    std::fprintf(stderr, "the settings in '%s' stay; of those that '%s' suggests give way: %s\n", flags.config.c_str(),
-                 flags.adapter.c_str(), joined(kept).c_str());
+    std::fprintf(stderr, "the settings in '%s' stay; of those that '%s' suggests give way: %s\n",
+                 flags.config.c_str(), flags.adapter.c_str(), joined(kept).c_str());
 }
 
 // The model of a document that is not checked yet.
@@ -100,11 +105,14 @@ ModelConfig read_model_config(const Node& document, const std::string& source) {
   const Node* model = document.find("model");
   if (model == nullptr)
     throw InputError(
-        "model: missing; give --model with a folder that holds config.json, *.safetensors and a tokenizer, or with a GGUF file");
-  if (model->kind != Node::Kind::kScalar) throw InputError(source + ": /model: expected the path of a folder or GGUF file");
+        "model: missing; give --model with a folder that holds config.json, *.safetensors and a "
+        "tokenizer, or with a GGUF file");
+  if (model->kind != Node::Kind::kScalar)
+    throw InputError(source + ": /model: expected the path of a folder or GGUF file");
   IgnoredKeys ignored;
   if (const Node* keys = document.find("ignore_config_keys")) {
-    for (const Node& key : keys->kind == Node::Kind::kScalar ? std::vector<Node>{*keys} : keys->items)
+    for (const Node& key :
+         keys->kind == Node::Kind::kScalar ? std::vector<Node>{*keys} : keys->items)
       ignored.named.push_back(key.scalar);
   }
   return read_config(model->scalar, ignored);
@@ -127,37 +135,45 @@ RunConfig resolve(const TrainFlags& flags) {
   put("task", flags.task);
   put("out", flags.out);
   if (!flags.ignored_keys.empty()) document["ignore_config_keys"] = Node::texts(flags.ignored_keys);
-  if (flags.finds_rate && document.find("out") == nullptr) document["out"] = Node::text("-");  // nothing is written
+  if (flags.finds_rate && document.find("out") == nullptr)
+    document["out"] = Node::text("-");  // nothing is written
   if (!flags.data.empty()) {
     const DataConfig found = find_data(flags.data);
     Node& data = section_of(document, "data", source);
-    for (const auto& [key, path] :
-         {std::pair{"train", found.train}, std::pair{"eval", found.eval}, std::pair{"test", found.test}}) {
+    for (const auto& [key, path] : {std::pair{"train", found.train}, std::pair{"eval", found.eval},
+                                    std::pair{"test", found.test}}) {
       if (!path.empty()) data[key] = Node::text(path);
     }
   }
-  if (flags.ignores_generation) section_of(document, "generation", source)["model_defaults"] = Node::boolean(false);
+  if (flags.ignores_generation)
+    section_of(document, "generation", source)["model_defaults"] = Node::boolean(false);
   if (!flags.eval.empty()) section_of(document, "data", source)["eval"] = Node::text(flags.eval);
   if (!flags.test.empty()) section_of(document, "data", source)["test"] = Node::text(flags.test);
   AdapterPreset preset = preset_of(document, flags);
   if (!flags.is_quiet) tell_what_stays(document, preset, flags);
   const bool is_named =
-      flags.adapter.empty() && document.find("adapter_name") != nullptr;  // a resolved run.yaml says what it was
-  if (!is_named) document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
+      flags.adapter.empty() &&
+      document.find("adapter_name") != nullptr;  // a resolved run.yaml says what it was
+  if (!is_named)
+    document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
   const ModelConfig config = read_model_config(document, source);
   const Sites sites(config);
   const EditTarget target{config, sites, is_answered_by_head(document)};
-  for (const std::string& note : apply_settings(flags.settings, target, preset.source, preset.definition, document)) {
+  for (const std::string& note :
+       apply_settings(flags.settings, target, preset.source, preset.definition, document)) {
     if (!flags.is_quiet) std::fprintf(stderr, "note: %s\n", note.c_str());
   }
-  if (const Node* edits =
-          preset.definition.find("edits")) {  // written out with every default, so that the run does not depend on them
+  if (const Node* edits = preset.definition.find(
+          "edits")) {  // written out with every default, so that the run does not depend on them
     preset.definition["edits"] =
-        Adapter(Node::map({{"edits", *edits}}), preset.source, target, std::nullopt).describe()["edits"];
+        Adapter(Node::map({{"edits", *edits}}), preset.source, target, std::nullopt)
+            .describe()["edits"];
   }
-  if (const Node* dropout = document.find("dropout"); dropout != nullptr && dropout->kind == Node::Kind::kScalar) {
+  if (const Node* dropout = document.find("dropout");
+      dropout != nullptr && dropout->kind == Node::Kind::kScalar) {
     Node& head = section_of(preset.definition, "head", preset.source);
-    if (head.find("dropout") == nullptr) head["dropout"] = *dropout;  // the switch covers trunk and head
+    if (head.find("dropout") == nullptr)
+      head["dropout"] = *dropout;  // the switch covers trunk and head
   }
   document["adapter"] = preset.definition;
   return parse_run_config(document, preset.train, source);
@@ -166,34 +182,42 @@ RunConfig resolve(const TrainFlags& flags) {
 RunConfig read_resumed(const Path& dir) {
   const Path file = dir / "run.yaml";
   if (!std::filesystem::exists(file))
-    throw InputError("--resume '" + dir.string() + "': there is no run.yaml, so no run to go on with");
-  RunConfig config = parse_run_config(parse_yaml(read_file(file), file.string()), Node::null(), file.string());
+    throw InputError("--resume '" + dir.string() +
+                     "': there is no run.yaml, so no run to go on with");
+  RunConfig config =
+      parse_run_config(parse_yaml(read_file(file), file.string()), Node::null(), file.string());
   config.out = dir.string();
   return config;
 }
 
-// The settings of a resumed run are those of its run.yaml: a flag that would say otherwise is refused.
+// The settings of a resumed run are those of its run.yaml: a flag that would say otherwise is
+// refused.
 void refuse_other_flags(const TrainFlags& flags) {
   std::vector<std::string> given;
   for (const auto& [name, value] :
-       {std::pair{"run.yaml", &flags.config}, std::pair{"--model", &flags.model}, std::pair{"--task", &flags.task},
-        std::pair{"--data", &flags.data}, std::pair{"--eval", &flags.eval}, std::pair{"--test", &flags.test},
+       {std::pair{"run.yaml", &flags.config}, std::pair{"--model", &flags.model},
+        std::pair{"--task", &flags.task}, std::pair{"--data", &flags.data},
+        std::pair{"--eval", &flags.eval}, std::pair{"--test", &flags.test},
         std::pair{"--adapter", &flags.adapter}, std::pair{"--out", &flags.out}}) {
     if (!value->empty()) given.emplace_back(name);
   }
   if (!flags.ignored_keys.empty()) given.emplace_back("--ignore-config-key");
   if (given.empty()) return;
-  throw InputError("--resume goes on with the settings in " + (Path(flags.resume) / "run.yaml").string() + ": leave out " +
-                   joined(given) + ", or start a new run (start_from takes an adapter to begin with)");
+  throw InputError("--resume goes on with the settings in " +
+                   (Path(flags.resume) / "run.yaml").string() + ": leave out " + joined(given) +
+                   ", or start a new run (start_from takes an adapter to begin with)");
 }
 
-// "  rows 30  loss 0.61  accuracy 0.7" of {rows, loss, each metric}; texts and what lies deeper are left out.
+// "  rows 30  loss 0.61  accuracy 0.7" of {rows, loss, each metric}; texts and what lies deeper are
+// left out.
 std::string numbers_text(const Node& scores) {
   std::string out;
   for (const auto& [name, value] : scores.members) {
     const bool is_number = value.kind == Node::Kind::kScalar && !value.is_string;
     if (name == "only_answer" || (!is_number && value.kind != Node::Kind::kNull)) continue;
-    const std::string shown = !is_number ? "undefined" : name == "rows" ? value.scalar : number_text(std::stod(value.scalar));
+    const std::string shown = !is_number       ? "undefined"
+                              : name == "rows" ? value.scalar
+                                               : number_text(std::stod(value.scalar));
     out += "  " + name + " " + shown;
   }
   return out;
@@ -203,7 +227,8 @@ std::string numbers_text(const Node& scores) {
 void print_warnings(const Node& metrics) {
   const Node* warnings = metrics.find("warnings");
   if (warnings == nullptr) return;
-  for (const Node& warning : warnings->items) std::fprintf(stderr, "warning: %s\n", message_text(warning.scalar).c_str());
+  for (const Node& warning : warnings->items)
+    std::fprintf(stderr, "warning: %s\n", message_text(warning.scalar).c_str());
 }
 
 void print_summary(const RunConfig& config, TaskKind kind) {
@@ -216,17 +241,22 @@ void print_summary(const RunConfig& config, TaskKind kind) {
     for (const auto& [name, value] : scores->members) {
       if (value.kind != Node::Kind::kMap) continue;
       if (name == "majority")
-        std::printf("  always %s:%s\n", quote(value.find("label")->scalar).c_str(), numbers_text(value).c_str());
-      else std::printf("  %s: %s\n", name.c_str(), to_json(value, -1).c_str());  // of a task of its own
+        std::printf("  always %s:%s\n", quote(value.find("label")->scalar).c_str(),
+                    numbers_text(value).c_str());
+      else
+        std::printf("  %s: %s\n", name.c_str(),
+                    to_json(value, -1).c_str());  // of a task of its own
     }
   }
-  const auto count = [&](const char* key) { return count_text(std::stoll(metrics.find(key)->scalar)); };
+  const auto count = [&](const char* key) {
+    return count_text(std::stoll(metrics.find(key)->scalar));
+  };
   std::printf("kept: step %s of %s\n", count("step").c_str(), count("steps").c_str());
   const std::string adapter = (dir / "adapter").string();
   const bool writes = kind == TaskKind::kGeneration;
-  std::printf("adapter: %s\nnext: graft %s --model %s --adapter %s --data FILE --out %s\n", adapter.c_str(),
-              writes ? "generate" : "predict", config.model.c_str(), adapter.c_str(),
-              writes ? "answers.jsonl" : "predictions.jsonl");
+  std::printf("adapter: %s\nnext: graft %s --model %s --adapter %s --data FILE --out %s\n",
+              adapter.c_str(), writes ? "generate" : "predict", config.model.c_str(),
+              adapter.c_str(), writes ? "answers.jsonl" : "predictions.jsonl");
   print_warnings(metrics);
 }
 
@@ -234,19 +264,24 @@ void print_summary(const RunConfig& config, TaskKind kind) {
 void tell_length(const RunConfig& given, const RunInputs& inputs) {
   if (given.epochs || given.max_steps > 0) return;
   const LengthRule rule = length_rule(inputs.task.is_answered_in_words());
-  std::fprintf(stderr, "epochs: %s, %s steps (auto: at least %lld steps, %lld to %lld epochs); learning_rate: %s\n",
-               number_text(*inputs.config.epochs).c_str(), count_text(epochs_of(inputs).total_steps()).c_str(),
-               static_cast<long long>(rule.least_steps), static_cast<long long>(rule.least_epochs),
-               static_cast<long long>(rule.most_epochs), number_text(inputs.config.learning_rate).c_str());
+  std::fprintf(
+      stderr,
+      "epochs: %s, %s steps (auto: at least %lld steps, %lld to %lld epochs); learning_rate: %s\n",
+      number_text(*inputs.config.epochs).c_str(),
+      count_text(epochs_of(inputs).total_steps()).c_str(), static_cast<long long>(rule.least_steps),
+      static_cast<long long>(rule.least_epochs), static_cast<long long>(rule.most_epochs),
+      number_text(inputs.config.learning_rate).c_str());
 }
 
 constexpr const char* kLowerMemory =
-    "Lower batch_size, token_budget or max_length, raise accumulate instead, or set save_memory=true or precision=bf16";
+    "Lower batch_size, token_budget or max_length, raise accumulate instead, or set "
+    "save_memory=true or precision=bf16";
 
 // Resident bytes at the peak, as `graft plan` says.
 int64_t predicted_bytes(const RunInputs& inputs) {
   const Model& model = *inputs.model;
-  const Adapter adapter(inputs.config.adapter, "adapter " + inputs.config.adapter_name, {model.config, model.sites}, inputs.task);
+  const Adapter adapter(inputs.config.adapter, "adapter " + inputs.config.adapter_name,
+                        {model.config, model.sites}, inputs.task);
   return make_plan(adapter, model, inputs.config, inputs.train).peak_bytes;
 }
 
@@ -278,11 +313,13 @@ int train(const TrainFlags& flags) {
   const bool is_resume = !flags.resume.empty();
   if (is_resume) refuse_other_flags(flags);
   if (is_resume && flags.finds_rate)
-    throw InputError("--find-rate: a run that goes on has its rate; leave --resume or --find-rate out");
+    throw InputError(
+        "--find-rate: a run that goes on has its rate; leave --resume or --find-rate out");
   const RunConfig config = is_resume ? read_resumed(flags.resume) : resolve(flags);
   const bool lengthens = is_resume && !flags.settings.empty();
   if (is_resume && !lengthens && Run::is_finished(flags.resume)) {
-    if (!keeps_last_state(config)) remove_checkpoints(flags.resume);  // where the process ended before they were gone
+    if (!keeps_last_state(config))
+      remove_checkpoints(flags.resume);  // where the process ended before they were gone
     std::printf("%s is finished; nothing is left to do%s\n", flags.resume.c_str(),
                 keeps_last_state(config) ? " (--set epochs=N makes it longer)" : "");
     return 0;
@@ -292,21 +329,28 @@ int train(const TrainFlags& flags) {
   if (lengthens) lengthen(inputs, flags.settings);
   if (!flags.is_quiet) {
     const Node* edits = config.adapter.find("edits");
-    const bool is_head_only = (edits == nullptr || edits->items.empty()) && !inputs.task.is_answered_in_words();
-    std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s\n", config.adapter_name.c_str(), config.model.c_str(),
-                 count_text(inputs.train.size()).c_str(), plural(inputs.train.size(), "row").c_str(),
+    const bool is_head_only =
+        (edits == nullptr || edits->items.empty()) && !inputs.task.is_answered_in_words();
+    std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s\n", config.adapter_name.c_str(),
+                 config.model.c_str(), count_text(inputs.train.size()).c_str(),
+                 plural(inputs.train.size(), "row").c_str(),
                  count_text(inputs.train.num_tokens).c_str(), is_head_only ? ", head only" : "");
-    if (!inputs.head_note.empty()) std::fprintf(stderr, "%s\n", message_text(inputs.head_note).c_str());
-    if (!inputs.generation_note.empty()) std::fprintf(stderr, "%s\n", message_text(inputs.generation_note).c_str());
+    if (!inputs.head_note.empty())
+      std::fprintf(stderr, "%s\n", message_text(inputs.head_note).c_str());
+    if (!inputs.generation_note.empty())
+      std::fprintf(stderr, "%s\n", message_text(inputs.generation_note).c_str());
     tell_length(config, inputs);
     if (!inputs.eval && inputs.eval_tasks.empty())
       std::fprintf(stderr, "no evaluation data: give --eval, or --set data.held_out=0.1\n");
   }
   if (flags.finds_rate) return find_rate(std::move(inputs), verbosity);
   tell_cuts(inputs);
-  const StartMode mode = lengthens ? StartMode::kLengthen : is_resume ? StartMode::kResume : StartMode::kFresh;
+  const StartMode mode = lengthens   ? StartMode::kLengthen
+                         : is_resume ? StartMode::kResume
+                                     : StartMode::kFresh;
   const int64_t needed = predicted_bytes(inputs);
-  return with_memory_need({needed, kLowerMemory}, [&] { return run_to_end(std::move(inputs), mode, verbosity); });
+  return with_memory_need({needed, kLowerMemory},
+                          [&] { return run_to_end(std::move(inputs), mode, verbosity); });
 }
 
 }  // namespace
@@ -314,21 +358,27 @@ int train(const TrainFlags& flags) {
 void add_train(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("train", "Train an adapter");
   auto flags = std::make_shared<TrainFlags>();
-  command->add_option("config", flags->config, "run.yaml with the same keys as --set; flags win over it");
+  command->add_option("config", flags->config,
+                      "run.yaml with the same keys as --set; flags win over it");
   command->add_option("--model", flags->model, setting_help("model"));
   add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--task", flags->task, setting_help("task"));
-  command->add_option("--data", flags->data, "training rows (TSV, CSV, JSONL, JSON), or a folder with train.* and dev.*");
+  command->add_option("--data", flags->data,
+                      "training rows (TSV, CSV, JSONL, JSON), or a folder with train.* and dev.*");
   command->add_option("--eval", flags->eval, setting_help("data.eval"));
   command->add_option("--test", flags->test, setting_help("data.test"));
-  command->add_option("--adapter", flags->adapter, "what to train: a preset (lora, full, bitfit, head, ...) or a YAML file");
+  command->add_option("--adapter", flags->adapter,
+                      "what to train: a preset (lora, full, bitfit, head, ...) or a YAML file");
   command->add_option("--out", flags->out, setting_help("out"));
   command->add_option("--set", flags->settings,
-                      "key=value, such as epochs=5 learning_rate=1e-4 data.held_out=0.1 adapter.rank=4; may be given several times");
+                      "key=value, such as epochs=5 learning_rate=1e-4 data.held_out=0.1 "
+                      "adapter.rank=4; may be given several times");
   command->add_flag("--find-rate", flags->finds_rate,
-                    "train 100 steps at rising rates instead, print the losses and a rate to begin with, and keep nothing");
+                    "train 100 steps at rising rates instead, print the losses and a rate to begin "
+                    "with, and keep nothing");
   command->add_option("--resume", flags->resume,
-                      "go on with an interrupted run; with --set epochs=N or max_steps=N make one of a constant schedule longer");
+                      "go on with an interrupted run; with --set epochs=N or max_steps=N make one "
+                      "of a constant schedule longer");
   add_threads(*command, flags->threads);
   add_ignore_generation_config(*command, flags->ignores_generation);
   command->add_flag("--quiet", flags->is_quiet, "no progress, no summary");

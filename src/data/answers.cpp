@@ -21,7 +21,8 @@ std::optional<std::string> answer_after(std::string_view output, std::string_vie
   return std::string(strip(output.substr(at + announced.size())));
 }
 
-std::optional<std::string> first_option(std::string_view output, const std::vector<std::string>& options) {
+std::optional<std::string> first_option(std::string_view output,
+                                        const std::vector<std::string>& options) {
   size_t first = std::string_view::npos;
   const std::string* found = nullptr;
   for (const std::string& option : options) {
@@ -61,7 +62,8 @@ std::optional<char> first_letter(std::string_view output, std::string_view lette
 std::optional<double> parse_number(std::string_view text) {
   double value = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || stop != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  if (error != std::errc{} || stop != text.data() + text.size() || !std::isfinite(value))
+    return std::nullopt;
   return value;
 }
 
@@ -74,17 +76,22 @@ std::string cut_output(std::string_view output, const std::vector<std::string>& 
 std::string answer_fault(std::string_view metric, const AnswerRule& rule, std::string_view answer) {
   answer = strip(answer);
   if (answer.empty()) return "expected an answer, found an empty text";
-  if (metric == "answer_number" && !parse_number(answer)) return "expected a number as answer, found " + quote(answer);
-  if (metric == "answer_letter" && (answer.size() != 1 || rule.letters.find(answer[0]) == std::string::npos)) {
+  if (metric == "answer_number" && !parse_number(answer))
+    return "expected a number as answer, found " + quote(answer);
+  if (metric == "answer_letter" &&
+      (answer.size() != 1 || rule.letters.find(answer[0]) == std::string::npos)) {
     return "expected one of the letters " + rule.letters + " as answer, found " + quote(answer);
   }
-  if (metric == "answer_option" && std::find(rule.options.begin(), rule.options.end(), answer) == rule.options.end()) {
-    return "expected one of the answer's options as answer, found " + quote(answer) + did_you_mean(answer, rule.options);
+  if (metric == "answer_option" &&
+      std::find(rule.options.begin(), rule.options.end(), answer) == rule.options.end()) {
+    return "expected one of the answer's options as answer, found " + quote(answer) +
+           did_you_mean(answer, rule.options);
   }
   return "";
 }
 
-bool is_right(std::string_view metric, const AnswerRule& rule, std::string_view answer, std::string_view output) {
+bool is_right(std::string_view metric, const AnswerRule& rule, std::string_view answer,
+              std::string_view output) {
   if (const std::string fault = answer_fault(metric, rule, answer); !fault.empty())
     throw InputError(std::string(metric) + ": " + fault);
   answer = strip(answer);

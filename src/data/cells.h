@@ -1,4 +1,5 @@
-// Inside src/data: cells of a table, with messages that name their place, and what fills examples from them.
+// Inside src/data: cells of a table, with messages that name their place, and what fills examples
+// from them.
 #pragma once
 
 #include <functional>
@@ -21,18 +22,20 @@ inline bool is_absent(const Table& table, size_t row, size_t column) {
   return kind == CellKind::kNull || kind == CellKind::kMissing;
 }
 
-// The text that a row gives a template. A template that is a column's name alone takes texts only; one with places takes numbers,
-// too. The table and the template must outlive it. Throws InputError where the table lacks a column, and at the cell.
+// The text that a row gives a template. A template that is a column's name alone takes texts only;
+// one with places takes numbers, too. The table and the template must outlive it. Throws InputError
+// where the table lacks a column, and at the cell.
 using CellText = std::function<std::string(size_t row)>;
 CellText text_of_row(const Template& text, const Table& table, const std::string& purpose);
 
 // A cell that is a list in JSON, of what `wanted` says. Throws InputError.
 Node list_cell(const Table& table, size_t row, size_t column, const std::string& wanted);
-// A cell that is a list of turns: {role, content} or {from, value}; doc/data.md has the rules. Throws InputError, turns counted
-// from 1.
+// A cell that is a list of turns: {role, content} or {from, value}; doc/data.md has the rules.
+// Throws InputError, turns counted from 1.
 std::vector<Turn> turns_cell(const Table& table, size_t row, size_t column);
 
-// Fills in what a row of `table` says, but for id and embedding. The table and the task must outlive it.
+// Fills in what a row of `table` says, but for id and embedding. The table and the task must
+// outlive it.
 using Filler = std::function<void(size_t row, Example& example)>;
 Filler generation_filler(const Table& table, const Task& task, LabelUse use);
 Filler choice_filler(const Table& table, const Task& task, LabelUse use);

@@ -36,8 +36,11 @@ Vector weighted(const Counts& counts, const std::vector<double>& documents, doub
   for (size_t n = 0; n < kCiderOrders; ++n) {
     double squares = 0;
     for (const NgramCount& ngram : counts[n]) {
-      const double known = static_cast<size_t>(ngram.id) < documents.size() ? documents[static_cast<size_t>(ngram.id)] : 0;
-      const double weight = static_cast<double>(ngram.count) * (log_examples - std::log(std::max(1.0, known)));
+      const double known = static_cast<size_t>(ngram.id) < documents.size()
+                               ? documents[static_cast<size_t>(ngram.id)]
+                               : 0;
+      const double weight =
+          static_cast<double>(ngram.count) * (log_examples - std::log(std::max(1.0, known)));
       out.weights[n][ngram.id] = weight;
       squares += weight * weight;
       if (n == 1) out.length += static_cast<double>(ngram.count);
@@ -47,10 +50,11 @@ Vector weighted(const Counts& counts, const std::vector<double>& documents, doub
   return out;
 }
 
-// Vedantam et al. 2015 sec. 5 (CIDEr-D), summed over n: counts of the text clipped by the reference's,
-// and a Gaussian of the lengths.
+// Vedantam et al. 2015 sec. 5 (CIDEr-D), summed over n: counts of the text clipped by the
+// reference's, and a Gaussian of the lengths.
 double likeness(const Vector& text, const Vector& reference) {
-  const double apart = text.length - reference.length, penalty = std::exp(-apart * apart / (2 * kSigma * kSigma));
+  const double apart = text.length - reference.length,
+               penalty = std::exp(-apart * apart / (2 * kSigma * kSigma));
   double sum = 0;
   for (size_t n = 0; n < kCiderOrders; ++n) {
     double product = 0;
@@ -58,7 +62,8 @@ double likeness(const Vector& text, const Vector& reference) {
       if (const auto found = reference.weights[n].find(ngram); found != reference.weights[n].end())
         product += std::min(weight, found->second) * found->second;
     }
-    if (text.norms[n] != 0 && reference.norms[n] != 0) product /= text.norms[n] * reference.norms[n];
+    if (text.norms[n] != 0 && reference.norms[n] != 0)
+      product /= text.norms[n] * reference.norms[n];
     sum += product * penalty;
   }
   return sum;
@@ -71,9 +76,11 @@ double cider(const Texts& texts, const References& references) {
   NgramTable table;
   std::vector<std::vector<Counts>> counts(references.size());
   for (size_t i = 0; i < references.size(); ++i) {
-    for (const std::string& reference : references[i]) counts[i].push_back(counts_of_orders(table, reference));
+    for (const std::string& reference : references[i])
+      counts[i].push_back(counts_of_orders(table, reference));
   }
-  std::vector<double> documents(static_cast<size_t>(table.size()));  // examples whose references hold the n-gram
+  std::vector<double> documents(
+      static_cast<size_t>(table.size()));  // examples whose references hold the n-gram
   for (const auto& of_text : counts) {
     std::set<int64_t> seen;
     for (const Counts& reference : of_text) {
@@ -88,7 +95,8 @@ double cider(const Texts& texts, const References& references) {
   for (size_t i = 0; i < texts.size(); ++i) {
     const Vector text = weighted(counts_of_orders(table, texts[i]), documents, log_examples);
     double sum = 0;
-    for (const Counts& reference : counts[i]) sum += likeness(text, weighted(reference, documents, log_examples));
+    for (const Counts& reference : counts[i])
+      sum += likeness(text, weighted(reference, documents, log_examples));
     total += 10 * sum / static_cast<double>(kCiderOrders) / static_cast<double>(counts[i].size());
   }
   return total / static_cast<double>(texts.size());

@@ -31,8 +31,9 @@ std::string separator_name(char separator) {
   }
 }
 
-// What separates the fields of a CSV file, by its first line: a comma, unless there is none outside of quotes while there are
-// semicolons or tabs, of one kind and, where the columns are known, as many as these need.
+// What separates the fields of a CSV file, by its first line: a comma, unless there is none outside
+// of quotes while there are semicolons or tabs, of one kind and, where the columns are known, as
+// many as these need.
 char shown_separator(std::string_view text, size_t num_columns) {
   size_t commas = 0, semicolons = 0, tabs = 0;
   bool is_quoted = false;
@@ -44,7 +45,9 @@ char shown_separator(std::string_view text, size_t num_columns) {
     semicolons += c == ';' ? 1 : 0;
     tabs += c == '\t' ? 1 : 0;
   }
-  const auto fits = [&](size_t count) { return count > 0 && (num_columns == 0 || count + 1 == num_columns); };
+  const auto fits = [&](size_t count) {
+    return count > 0 && (num_columns == 0 || count + 1 == num_columns);
+  };
   if (commas == 0 && tabs == 0 && fits(semicolons)) return ';';
   if (commas == 0 && semicolons == 0 && fits(tabs)) return '\t';
   return ',';
@@ -58,7 +61,8 @@ class RecordReader {
   size_t offset() const { return offset_; }
   bool at_end() const { return offset_ >= text_.size(); }
   bool only_line_ends_follow() const {
-    return is_line_end(offset_) && text_.find_first_not_of("\r\n", offset_) == std::string_view::npos;
+    return is_line_end(offset_) &&
+           text_.find_first_not_of("\r\n", offset_) == std::string_view::npos;
   }
 
   Record next() {
@@ -68,13 +72,16 @@ class RecordReader {
     do {
       record.fields.push_back(dialect_.has_quotes ? csv_field() : tsv_field());
     } while (take_separator());
-    record.is_blank_line = record.fields.size() == 1 && record.fields[0].empty() && offset_ == begin;
+    record.is_blank_line =
+        record.fields.size() == 1 && record.fields[0].empty() && offset_ == begin;
     take_line_end();
     return record;
   }
 
  private:
-  bool is_line_end(size_t i) const { return i >= text_.size() || text_[i] == '\n' || text_.substr(i, 2) == "\r\n"; }
+  bool is_line_end(size_t i) const {
+    return i >= text_.size() || text_[i] == '\n' || text_.substr(i, 2) == "\r\n";
+  }
 
   bool take_separator() {
     if (at_end() || text_[offset_] != dialect_.separator) return false;
@@ -100,11 +107,13 @@ class RecordReader {
     while (!is_line_end(offset_) && text_[offset_] != dialect_.separator) {
       if (text_[offset_] == '"') {
         throw InputError(place(origin_, text_, offset_) +
-                         "a quote inside a field without quotes; put the field in quotes and double it, or use TSV, where a "
+                         "a quote inside a field without quotes; put the field in quotes and "
+                         "double it, or use TSV, where a "
                          "quote is a letter");
       }
       if (text_[offset_] == '\r')
-        throw InputError(place(origin_, text_, offset_) + "a carriage return without a line feed; put the field in quotes");
+        throw InputError(place(origin_, text_, offset_) +
+                         "a carriage return without a line feed; put the field in quotes");
       ++offset_;
     }
     return std::string(text_.substr(begin, offset_ - begin));
@@ -127,8 +136,10 @@ class RecordReader {
     }
     ++offset_;
     if (is_line_end(offset_) || text_[offset_] == dialect_.separator) return out;
-    throw InputError(place(origin_, text_, offset_) + "expected " + separator_name(dialect_.separator) +
-                     " or the end of the line after a closing quote, found " + quote(text_.substr(offset_, 1)) + "; a quote inside a field in quotes is doubled");
+    throw InputError(
+        place(origin_, text_, offset_) + "expected " + separator_name(dialect_.separator) +
+        " or the end of the line after a closing quote, found " + quote(text_.substr(offset_, 1)) +
+        "; a quote inside a field in quotes is doubled");
   }
 
   std::string_view text_;
@@ -151,19 +162,23 @@ void check_columns(const std::vector<std::string>& columns, const std::string& s
 
 std::string wrong_count(const Table& table, const Record& record, const Dialect& dialect) {
   const size_t expected = table.columns.size();
-  std::string message = table.source + ":" + std::to_string(record.line) + ": expected " + std::to_string(expected) + " " +
-                        plural(static_cast<int64_t>(expected), "field") + " (" + joined(table.columns) + "), found " +
-                        (record.is_blank_line ? "a blank line" : std::to_string(record.fields.size()));
+  std::string message =
+      table.source + ":" + std::to_string(record.line) + ": expected " + std::to_string(expected) +
+      " " + plural(static_cast<int64_t>(expected), "field") + " (" + joined(table.columns) +
+      "), found " + (record.is_blank_line ? "a blank line" : std::to_string(record.fields.size()));
   if (record.is_blank_line) return message + "; remove it";
-  if (!dialect.has_quotes) return message + "; a TSV field holds no tab and no line break: use CSV with quotes or JSONL";
-  message += "; a field with " + separator_name(dialect.separator) + " or a line break is written in quotes";
+  if (!dialect.has_quotes)
+    return message + "; a TSV field holds no tab and no line break: use CSV with quotes or JSONL";
+  message += "; a field with " + separator_name(dialect.separator) +
+             " or a line break is written in quotes";
   if (dialect.separator == ',') return message;
   return message + ", and delimiter: in the task says what separates fields";
 }
 
 }  // namespace
 
-Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin, const TableOptions& options) {
+Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin,
+                      const TableOptions& options) {
   Dialect dialect;
   if (is_csv) {
     const char told = options.delimiter;
@@ -181,23 +196,27 @@ Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin, 
     check_columns(table.columns, origin.source);
   }
   while (!reader.at_end()) {
-    if (table.columns.size() > 1 && reader.only_line_ends_follow()) break;  // in one column a blank line is an empty text
+    if (table.columns.size() > 1 && reader.only_line_ends_follow())
+      break;  // in one column a blank line is an empty text
     const size_t begin = reader.offset();
     Record record = reader.next();
     try {
       if (options.keeps_faulty_rows) check_text(text, begin, reader.offset(), origin);
-      if (record.fields.size() != table.columns.size()) throw InputError(wrong_count(table, record, dialect));
+      if (record.fields.size() != table.columns.size())
+        throw InputError(wrong_count(table, record, dialect));
       table.rows.push_back({std::move(record.fields), {}, record.line});
     } catch (const InputError& fault) {
       if (!options.keeps_faulty_rows) throw;
-      table.rows.push_back({std::vector<std::string>(table.columns.size()), {}, record.line, fault.what()});
+      table.rows.push_back(
+          {std::vector<std::string>(table.columns.size()), {}, record.line, fault.what()});
     }
   }
   if (table.rows.empty()) {
-    throw InputError(origin.source + ": expected rows below the columns' names, found none" +
-                     (text.find('\r') != std::string_view::npos && text.find('\n') == std::string_view::npos
-                          ? "; lines end in a bare carriage return: convert them to line feeds"
-                          : ""));
+    throw InputError(
+        origin.source + ": expected rows below the columns' names, found none" +
+        (text.find('\r') != std::string_view::npos && text.find('\n') == std::string_view::npos
+             ? "; lines end in a bare carriage return: convert them to line feeds"
+             : ""));
   }
   return table;
 }

@@ -31,9 +31,10 @@ std::string cell_at(const Table& table, size_t row, size_t column) {
 const std::string& text_cell(const Table& table, size_t r, size_t column) {
   const CellKind kind = table.rows[r].kind(column);
   if (kind == CellKind::kText) return table.rows[r].cells[column];
-  throw InputError(
-      cell_at(table, r, column) + "expected a text, found " + kind_shown(kind) +
-      (kind == CellKind::kNumber || kind == CellKind::kBoolean ? " " + table.rows[r].cells[column] + "; put it in quotes" : ""));
+  throw InputError(cell_at(table, r, column) + "expected a text, found " + kind_shown(kind) +
+                   (kind == CellKind::kNumber || kind == CellKind::kBoolean
+                        ? " " + table.rows[r].cells[column] + "; put it in quotes"
+                        : ""));
 }
 
 }  // namespace detail
@@ -52,12 +53,15 @@ bool is_absent_label(const Table& table, size_t r, size_t column) {
 // "task 'sst2' has negative and positive, written "0" for negative": at most 20 of each.
 std::string labels_shown(const Task& task) {
   constexpr size_t kShown = 20;
-  std::vector<std::string> shown(task.labels.begin(),
-                                 task.labels.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, task.labels.size())));
-  if (task.labels.size() > kShown) shown.push_back(std::to_string(task.labels.size() - kShown) + " more");
+  std::vector<std::string> shown(
+      task.labels.begin(),
+      task.labels.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, task.labels.size())));
+  if (task.labels.size() > kShown)
+    shown.push_back(std::to_string(task.labels.size() - kShown) + " more");
   std::string spelled;
   for (const auto& [spelling, label] : task.spellings) {
-    if (task.spellings.size() <= kShown) spelled += (spelled.empty() ? ", written " : ", ") + quote(spelling) + " for " + label;
+    if (task.spellings.size() <= kShown)
+      spelled += (spelled.empty() ? ", written " : ", ") + quote(spelling) + " for " + label;
   }
   return "task '" + task.name + "' has " + joined(shown) + spelled;
 }
@@ -69,23 +73,28 @@ struct LabelFault {
   int64_t rows = 0;
 };
 
-// Labels that the task does not have, and where they are required rows without one; in order of first appearance.
-std::vector<LabelFault> find_label_faults(const Table& table, size_t column, const Task& task, LabelUse use) {
+// Labels that the task does not have, and where they are required rows without one; in order of
+// first appearance.
+std::vector<LabelFault> find_label_faults(const Table& table, size_t column, const Task& task,
+                                          LabelUse use) {
   std::vector<std::string> known = task.labels;
   for (const auto& [spelling, label] : task.spellings) known.push_back(spelling);
   std::vector<LabelFault> faults;
-  std::unordered_map<std::string, size_t> places;  // of a fault in `faults`, by the cell's text; "" where there is none
+  std::unordered_map<std::string, size_t>
+      places;  // of a fault in `faults`, by the cell's text; "" where there is none
   for (size_t r = 0; r < table.rows.size(); ++r) {
     const CellKind kind = table.rows[r].kind(column);
     const std::string& text = table.rows[r].cells[column];
     const bool is_absent = is_absent_label(table, r, column);
-    const bool is_right = is_absent ? use == LabelUse::kOptional : kind == CellKind::kTree || task.find_label(text).has_value();
+    const bool is_right = is_absent ? use == LabelUse::kOptional
+                                    : kind == CellKind::kTree || task.find_label(text).has_value();
     if (is_right) continue;
     const auto [place, is_new] = places.try_emplace(is_absent ? "" : text, faults.size());
     if (is_new) {
-      const std::string what = is_absent
-                                   ? "expected a label, found " + (kind == CellKind::kText ? "an empty field" : kind_shown(kind))
-                                   : "unknown label " + quote(text) + did_you_mean(text, known);
+      const std::string what =
+          is_absent ? "expected a label, found " +
+                          (kind == CellKind::kText ? "an empty field" : kind_shown(kind))
+                    : "unknown label " + quote(text) + did_you_mean(text, known);
       faults.push_back({cell_at(table, r, column) + what, r, 0});
     }
     ++faults[place->second].rows;
@@ -102,16 +111,21 @@ void check_labels(const Table& table, size_t column, const Task& task, LabelUse 
   bool has_unknown = false;
   for (size_t i = 0; i < std::min(kShown, faults.size()); ++i) {
     const LabelFault& fault = faults[i];
-    message += (i == 0 ? "" : "\n") + fault.message + (fault.rows > 1 ? " (" + count_text(fault.rows) + " rows)" : "");
+    message += (i == 0 ? "" : "\n") + fault.message +
+               (fault.rows > 1 ? " (" + count_text(fault.rows) + " rows)" : "");
     has_unknown = has_unknown || !is_absent_label(table, fault.first, column);
   }
-  if (faults.size() > kShown) message += "\n" + std::to_string(faults.size() - kShown) + " more unknown labels";
+  if (faults.size() > kShown)
+    message += "\n" + std::to_string(faults.size() - kShown) + " more unknown labels";
   if (!has_unknown) throw InputError(message);
   message += (faults.size() > 1 ? "\n" : "; ") + labels_shown(task);
   const bool is_header = faults.front().first == 0 && !table.has_header && !task.columns.empty() &&
                          table.rows.front().cells[column] == table.columns[column];
-  if (is_header) message += "; the file seems to begin with a header line: remove it, or write a task without columns";
-  else if (faults.size() > 1) message += "; graft inspect data FILE proposes a task with all labels of a file";
+  if (is_header)
+    message +=
+        "; the file seems to begin with a header line: remove it, or write a task without columns";
+  else if (faults.size() > 1)
+    message += "; graft inspect data FILE proposes a task with all labels of a file";
   throw InputError(message);
 }
 
@@ -119,12 +133,14 @@ double value_of(const Table& table, size_t r, size_t column) {
   const std::string& text = table.rows[r].cells[column];
   double value = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error == std::errc{} && stop == text.data() + text.size() && std::isfinite(value)) return value;
+  if (error == std::errc{} && stop == text.data() + text.size() && std::isfinite(value))
+    return value;
   throw InputError(cell_at(table, r, column) + "expected a finite number, found " + quote(text));
 }
 
 // Requires: check_labels, of a classification.
-std::optional<double> label_of(const Table& table, size_t r, size_t column, const Task& task, LabelUse use) {
+std::optional<double> label_of(const Table& table, size_t r, size_t column, const Task& task,
+                               LabelUse use) {
   const CellKind kind = table.rows[r].kind(column);
   const bool is_absent = is_absent_label(table, r, column);
   if (is_absent && use == LabelUse::kOptional) return std::nullopt;
@@ -132,7 +148,8 @@ std::optional<double> label_of(const Table& table, size_t r, size_t column, cons
     throw InputError(cell_at(table, r, column) + "expected a label, found " +
                      (kind == CellKind::kText ? "an empty field" : kind_shown(kind)));
   }
-  if (kind == CellKind::kTree) throw InputError(cell_at(table, r, column) + "expected a label, found " + kind_shown(kind));
+  if (kind == CellKind::kTree)
+    throw InputError(cell_at(table, r, column) + "expected a label, found " + kind_shown(kind));
   if (task.kind != TaskKind::kClassification) return value_of(table, r, column);
   return static_cast<double>(*task.find_label(table.rows[r].cells[column]));
 }
@@ -147,22 +164,26 @@ Example numbered_example(const Table& table, size_t r) {
 
 // The id column's, where the file has one and the row something in it.
 void take_id(const Table& table, size_t r, const Task& task, Example& example) {
-  const std::optional<size_t> found = task.id_column ? table.find_column(*task.id_column) : std::nullopt;
+  const std::optional<size_t> found =
+      task.id_column ? table.find_column(*task.id_column) : std::nullopt;
   if (!found) return;
   const size_t column = *found;
   const CellKind kind = table.rows[r].kind(column);
   if (kind == CellKind::kNull || kind == CellKind::kMissing) return;  // numbered
   if (kind != CellKind::kText && kind != CellKind::kNumber) {
-    throw InputError(cell_at(table, r, column) + "expected an id (a text or a number), found " + kind_shown(kind));
+    throw InputError(cell_at(table, r, column) + "expected an id (a text or a number), found " +
+                     kind_shown(kind));
   }
-  if (table.rows[r].cells[column].empty()) throw InputError(cell_at(table, r, column) + "expected an id, found an empty field");
+  if (table.rows[r].cells[column].empty())
+    throw InputError(cell_at(table, r, column) + "expected an id, found an empty field");
   example.id_text = table.rows[r].cells[column];
   example.id_is_number = kind == CellKind::kNumber;
 }
 
 // "0.25 -1 3e-2", numbers with blanks between them; in JSON also a list of numbers.
 std::vector<float> embedding_of(const Table& table, size_t r, size_t column) {
-  const bool is_list = table.rows[r].kind(column) == CellKind::kTree && table.rows[r].cells[column].starts_with("[");
+  const bool is_list =
+      table.rows[r].kind(column) == CellKind::kTree && table.rows[r].cells[column].starts_with("[");
   std::string text = is_list ? table.rows[r].cells[column] : text_cell(table, r, column);
   if (is_list) {
     text = text.substr(1, text.size() - 2);
@@ -178,13 +199,15 @@ std::vector<float> embedding_of(const Table& table, size_t r, size_t column) {
     const auto [stop, error] = std::from_chars(at, end, value);
     const bool ends_well = stop == end || *stop == ' ';
     if (error != std::errc{} || !ends_well || !std::isfinite(value)) {
-      throw InputError(cell_at(table, r, column) + "expected finite numbers with blanks between them, found " +
+      throw InputError(cell_at(table, r, column) +
+                       "expected finite numbers with blanks between them, found " +
                        quote(std::string(at, end)));
     }
     values.push_back(value);
     at = stop;
   }
-  if (values.empty()) throw InputError(cell_at(table, r, column) + "expected an embedding, found an empty field");
+  if (values.empty())
+    throw InputError(cell_at(table, r, column) + "expected an embedding, found an empty field");
   return values;
 }
 
@@ -230,7 +253,8 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
   }
   const detail::Filler fill = filler_of(table, task, use);
   std::optional<size_t> embedding;
-  if (task.embedding_column) embedding = table.column(*task.embedding_column, "the embedding of task '" + task.name + "'");
+  if (task.embedding_column)
+    embedding = table.column(*task.embedding_column, "the embedding of task '" + task.name + "'");
 
   const auto source = std::make_shared<const std::string>(table.source);
   std::vector<Example> examples;
@@ -242,10 +266,12 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
     fill(r, example);
     if (embedding) {
       example.embedding = embedding_of(table, r, *embedding);
-      const size_t expected = examples.empty() ? example.embedding.size() : examples.front().embedding.size();
+      const size_t expected =
+          examples.empty() ? example.embedding.size() : examples.front().embedding.size();
       if (example.embedding.size() != expected) {
         throw InputError(cell_at(table, r, *embedding) + "expected " + std::to_string(expected) +
-                         " numbers as in the first row, found " + std::to_string(example.embedding.size()));
+                         " numbers as in the first row, found " +
+                         std::to_string(example.embedding.size()));
       }
     }
     examples.push_back(std::move(example));

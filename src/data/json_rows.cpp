@@ -1,4 +1,5 @@
-// JSONL and a JSON list of objects, read by nlohmann's event parser: rows are filled as the events come, no tree is built.
+// JSONL and a JSON list of objects, read by nlohmann's event parser: rows are filled as the events
+// come, no tree is built.
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -26,7 +27,11 @@ std::string canonical_number(double value, const std::string& text) {
 class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
  public:
   RowBuilder(std::string_view text, const Origin& origin, const TableOptions& options, Table& table)
-      : text_(text), origin_(origin), table_(table), known_bytes_(options.known_bytes), line_(origin.first_line) {
+      : text_(text),
+        origin_(origin),
+        table_(table),
+        known_bytes_(options.known_bytes),
+        line_(origin.first_line) {
     table_.columns = options.known_columns;
     for (size_t c = 0; c < table_.columns.size(); ++c) index_[table_.columns[c]] = c;
   }
@@ -38,7 +43,8 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
     depth_ = 0;
     row_depth_ = is_list ? 2 : 1;
     const char* const data = text_.data();
-    nlohmann::json::sax_parse(CountingIterator(data + begin, &consumed_), CountingIterator(data + end, &consumed_), this);
+    nlohmann::json::sax_parse(CountingIterator(data + begin, &consumed_),
+                              CountingIterator(data + end, &consumed_), this);
   }
 
   // Lines are counted on from the last call, so that a whole file costs O(bytes).
@@ -52,15 +58,22 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool null() override { return value("", CellKind::kNull, "null"); }
-  bool boolean(bool v) override { return value(v ? "true" : "false", CellKind::kBoolean, "a truth value"); }
-  bool number_integer(number_integer_t v) override { return value(std::to_string(v), CellKind::kNumber, "a number"); }
-  bool number_unsigned(number_unsigned_t v) override { return value(std::to_string(v), CellKind::kNumber, "a number"); }
+  bool boolean(bool v) override {
+    return value(v ? "true" : "false", CellKind::kBoolean, "a truth value");
+  }
+  bool number_integer(number_integer_t v) override {
+    return value(std::to_string(v), CellKind::kNumber, "a number");
+  }
+  bool number_unsigned(number_unsigned_t v) override {
+    return value(std::to_string(v), CellKind::kNumber, "a number");
+  }
   bool number_float(number_float_t v, const string_t& t) override {
     return value(canonical_number(v, t), CellKind::kNumber, "a number");
   }
   bool binary(binary_t&) override { return false; }
   bool string(string_t& v) override {
-    if (v.find('\0') != std::string::npos) throw InputError(here() + "a text holds the character \\u0000");
+    if (v.find('\0') != std::string::npos)
+      throw InputError(here() + "a text holds the character \\u0000");
     return value(std::move(v), CellKind::kText, "a text");
   }
   bool start_object(std::size_t) override { return open('{'); }
@@ -69,7 +82,8 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return close(']'); }
 
   bool key(string_t& name) override {
-    if (name.find('\0') != std::string::npos) throw InputError(here() + "a key holds the character \\u0000");
+    if (name.find('\0') != std::string::npos)
+      throw InputError(here() + "a key holds the character \\u0000");
     if (depth_ > row_depth_) {
       separate();
       tree_ += nlohmann::json(name).dump() + ":";
@@ -90,21 +104,29 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
-  bool parse_error(std::size_t position, const std::string& last_token, const nlohmann::json::exception& error) override {
-    throw InputError(place(origin_, text_, begin_ + (position == 0 ? 0 : position - 1)) + "not valid JSON near " +
-                     quote(last_token) + ": " + json_error_reason(error.what()));
+  bool parse_error(std::size_t position, const std::string& last_token,
+                   const nlohmann::json::exception& error) override {
+    throw InputError(place(origin_, text_, begin_ + (position == 0 ? 0 : position - 1)) +
+                     "not valid JSON near " + quote(last_token) + ": " +
+                     json_error_reason(error.what()));
   }
 
  private:
-  std::string here() const { return place(origin_, text_, begin_ + (consumed_ == 0 ? 0 : consumed_ - 1)); }
+  std::string here() const {
+    return place(origin_, text_, begin_ + (consumed_ == 0 ? 0 : consumed_ - 1));
+  }
 
   // Where a row or the list of rows must begin.
   void expect_row(const std::string& found) const {
     if (depth_ >= row_depth_) return;
-    const std::string wanted = row_depth_ == 1 ? "one object a line" : depth_ == 0 ? "a list of objects" : "an object";
+    const std::string wanted = row_depth_ == 1 ? "one object a line"
+                               : depth_ == 0   ? "a list of objects"
+                                               : "an object";
     std::string way_out;
-    if (row_depth_ == 1 && found == "a list") way_out = "; a file that is one JSON list is named .json";
-    if (row_depth_ == 2 && depth_ == 0 && found == "an object") way_out = "; a file with one object a line is named .jsonl";
+    if (row_depth_ == 1 && found == "a list")
+      way_out = "; a file that is one JSON list is named .json";
+    if (row_depth_ == 2 && depth_ == 0 && found == "an object")
+      way_out = "; a file with one object a line is named .jsonl";
     throw InputError(here() + "expected " + wanted + ", found " + found + way_out);
   }
 
@@ -112,7 +134,9 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
     expect_row(found);
     if (depth_ > row_depth_) {
       separate();
-      tree_ += kind == CellKind::kText ? nlohmann::json(text).dump() : kind == CellKind::kNull ? "null" : text;
+      tree_ += kind == CellKind::kText   ? nlohmann::json(text).dump()
+               : kind == CellKind::kNull ? "null"
+                                         : text;
       return true;
     }
     set(std::move(text), kind);
@@ -136,7 +160,8 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
       tree_ += bracket;
       needs_comma_ = false;
     }
-    if (++depth_ > kMaxDepth) throw InputError(here() + "nested deeper than " + std::to_string(kMaxDepth) + " levels");
+    if (++depth_ > kMaxDepth)
+      throw InputError(here() + "nested deeper than " + std::to_string(kMaxDepth) + " levels");
     return true;
   }
 
@@ -160,11 +185,14 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
     row.kinds[column_] = kind;
   }
 
-  // Every row gets a cell for every column: without a bound, rows of distinct keys would ask for the square of the file's size.
+  // Every row gets a cell for every column: without a bound, rows of distinct keys would ask for
+  // the square of the file's size.
   void check_shape() const {
-    if (table_.rows.size() * table_.columns.size() <= 4 * (known_bytes_ + text_.size()) + 65536) return;
-    throw InputError(here() + "too many different keys: " + std::to_string(table_.columns.size()) + " in " +
-                     std::to_string(table_.rows.size()) + " rows; the objects of a data file share their keys");
+    if (table_.rows.size() * table_.columns.size() <= 4 * (known_bytes_ + text_.size()) + 65536)
+      return;
+    throw InputError(here() + "too many different keys: " + std::to_string(table_.columns.size()) +
+                     " in " + std::to_string(table_.rows.size()) +
+                     " rows; the objects of a data file share their keys");
   }
 
   std::string_view text_;
@@ -184,9 +212,12 @@ class RowBuilder : public nlohmann::json_sax<nlohmann::json> {
 // Every row as wide as the table; refuses a file that holds nothing.
 void finish(Table& table) {
   if (table.rows.empty()) throw InputError(table.source + ": expected rows, found none");
-  const bool is_read = std::any_of(table.rows.begin(), table.rows.end(), [](const Row& row) { return row.fault.empty(); });
-  if (table.columns.empty() && is_read) throw InputError(table.source + ": expected objects with keys, found empty ones only");
-  for (Row& row : table.rows) {  // O(rows x columns), which check_shape bounded by the size of the text
+  const bool is_read = std::any_of(table.rows.begin(), table.rows.end(),
+                                   [](const Row& row) { return row.fault.empty(); });
+  if (table.columns.empty() && is_read)
+    throw InputError(table.source + ": expected objects with keys, found empty ones only");
+  for (Row& row :
+       table.rows) {  // O(rows x columns), which check_shape bounded by the size of the text
     row.cells.resize(table.columns.size());
     row.kinds.resize(table.columns.size(), CellKind::kMissing);
   }
@@ -201,12 +232,14 @@ Table parse_json_lines(std::string_view text, const Origin& origin, const TableO
   const auto parse_line = [&](size_t begin, size_t end) {
     if (options.keeps_faulty_rows) check_text(text, begin, end, origin);
     if (text.substr(begin, end - begin).find_first_not_of(" \t\r") == std::string_view::npos)
-      throw InputError(place(origin, text, begin) + "expected one object a line, found a blank line; remove it");
+      throw InputError(place(origin, text, begin) +
+                       "expected one object a line, found a blank line; remove it");
     builder.parse(begin, end, /*is_list=*/false);
   };
   const size_t end_of_rows = text.find_last_not_of(" \t\r\n") + 1;  // blank lines may follow
   for (size_t begin = 0; begin < end_of_rows;) {
-    const size_t end = std::min(text.find('\n', begin), text.size()), whole_rows = table.rows.size();
+    const size_t end = std::min(text.find('\n', begin), text.size()),
+                 whole_rows = table.rows.size();
     try {
       parse_line(begin, end);
     } catch (const InputError& fault) {

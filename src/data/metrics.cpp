@@ -17,8 +17,8 @@ constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 template <typename T>
 void check_sides(std::span<const T> truth, std::span<const T> predicted) {
   if (truth.size() != predicted.size()) {
-    throw InputError("metric: expected as many predictions as labels, found " + std::to_string(predicted.size()) + " and " +
-                     std::to_string(truth.size()));
+    throw InputError("metric: expected as many predictions as labels, found " +
+                     std::to_string(predicted.size()) + " and " + std::to_string(truth.size()));
   }
   if (truth.empty()) throw InputError("metric: expected at least one row, found none");
 }
@@ -45,7 +45,8 @@ std::map<int64_t, ClassCount> count_classes(Classes truth, Classes predicted) {
 
 struct Deviations {
   std::vector<double> values;
-  double length = 0;  // root of the sum of squares; scaled by the largest inside, so that squares neither overflow nor vanish
+  double length = 0;  // root of the sum of squares; scaled by the largest inside, so that squares
+                      // neither overflow nor vanish
 };
 
 Deviations deviations(Values values) {
@@ -111,11 +112,13 @@ double f1_macro(Classes truth, Classes predicted) {
   check_sides(truth, predicted);
   double sum = 0;
   const auto counts = count_classes(truth, predicted);
-  for (const auto& [label, count] : counts) sum += ratio_f1(count.hits, count.in_truth, count.in_predicted);
+  for (const auto& [label, count] : counts)
+    sum += ratio_f1(count.hits, count.in_truth, count.in_predicted);
   return sum / static_cast<double>(counts.size());
 }
 
-// Gorodkin 2004 eq. 8 in counts: (hits n - sum_k t_k p_k) / sqrt((n^2 - sum t_k^2)(n^2 - sum p_k^2)).
+// Gorodkin 2004 eq. 8 in counts: (hits n - sum_k t_k p_k) / sqrt((n^2 - sum t_k^2)(n^2 - sum
+// p_k^2)).
 double matthews(Classes truth, Classes predicted) {
   check_sides(truth, predicted);
   const auto rows = static_cast<double>(truth.size());
@@ -127,17 +130,20 @@ double matthews(Classes truth, Classes predicted) {
     truth_squares += t * t;
     predicted_squares += p * p;
   }
-  const double truth_spread = rows * rows - truth_squares, predicted_spread = rows * rows - predicted_squares;
+  const double truth_spread = rows * rows - truth_squares,
+               predicted_spread = rows * rows - predicted_squares;
   if (truth_spread == 0 || predicted_spread == 0) return 0;
   return (hits * rows - both) / (std::sqrt(truth_spread) * std::sqrt(predicted_spread));
 }
 
 double pearson(Values truth, Values predicted) {
   check_sides(truth, predicted);
-  if (has_nan(truth) || has_nan(predicted) || is_constant(truth) || is_constant(predicted)) return kUndefined;
+  if (has_nan(truth) || has_nan(predicted) || is_constant(truth) || is_constant(predicted))
+    return kUndefined;
   const Deviations a = deviations(truth), b = deviations(predicted);
   double sum = 0;
-  for (size_t i = 0; i < a.values.size(); ++i) sum += (a.values[i] / a.length) * (b.values[i] / b.length);
+  for (size_t i = 0; i < a.values.size(); ++i)
+    sum += (a.values[i] / a.length) * (b.values[i] / b.length);
   return std::isnan(sum) ? kUndefined : std::clamp(sum, -1.0, 1.0);
 }
 
@@ -161,10 +167,14 @@ double sample_deviation(Values values) {
 const std::vector<std::string>& metric_names(TaskKind kind) {
   static const std::vector<std::string> kOfClasses = {"accuracy", "f1", "f1_macro", "matthews"},
                                         kOfValues = {"pearson", "spearman"},
-                                        kOfTexts = {"exact_match",   "perplexity",    "bleu",         "ter",
-                                                    "nist",          "rouge_l",       "cider",        "answer_after",
-                                                    "answer_option", "answer_number", "answer_letter"},
-                                        kOfChoices = {"accuracy", "accuracy_median", "accuracy_by_group"};
+                                        kOfTexts = {"exact_match",   "perplexity",
+                                                    "bleu",          "ter",
+                                                    "nist",          "rouge_l",
+                                                    "cider",         "answer_after",
+                                                    "answer_option", "answer_number",
+                                                    "answer_letter"},
+                                        kOfChoices = {"accuracy", "accuracy_median",
+                                                      "accuracy_by_group"};
   switch (kind) {
     case TaskKind::kClassification: return kOfClasses;
     case TaskKind::kRegression: return kOfValues;

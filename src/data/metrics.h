@@ -1,8 +1,9 @@
-// Scores of predictions against labels, equal to scikit-learn's and SciPy's (tests/golden/data/metrics.json), and the two
-// statistics that tables over seeds need.
+// Scores of predictions against labels, equal to scikit-learn's and SciPy's
+// (tests/golden/data/metrics.json), and the two statistics that tables over seeds need.
 //
-// Classes are indices from 0. A score that does not exist (a correlation with a constant) is NaN, null in JSON: metric_node().
-// Every function throws InputError when there are no rows or the two sides differ in length.
+// Classes are indices from 0. A score that does not exist (a correlation with a constant) is NaN,
+// null in JSON: metric_node(). Every function throws InputError when there are no rows or the two
+// sides differ in length.
 #pragma once
 
 #include <cstdint>
@@ -22,15 +23,20 @@ using Values = std::span<const double>;
 
 // Share of equal rows, in [0, 1].
 double accuracy(Classes truth, Classes predicted);
-// 2 TP / (2 TP + FP + FN) for class `positive`, in [0, 1]; 0 when neither side has it, as scikit-learn's zero_division default.
+// 2 TP / (2 TP + FP + FN) for class `positive`, in [0, 1]; 0 when neither side has it, as
+// scikit-learn's zero_division default.
 double f1(Classes truth, Classes predicted, int64_t positive = 1);
-// Mean of f1 over the classes that occur on either side, as scikit-learn's f1_score(average="macro").
+// Mean of f1 over the classes that occur on either side, as scikit-learn's
+// f1_score(average="macro").
 double f1_macro(Classes truth, Classes predicted);
-// Matthews correlation for any number of classes (Gorodkin 2004), in [-1, 1]; 0 when either side has one class only.
+// Matthews correlation for any number of classes (Gorodkin 2004), in [-1, 1]; 0 when either side
+// has one class only.
 double matthews(Classes truth, Classes predicted);
-// Pearson correlation, in [-1, 1]; NaN when a side is constant or holds a NaN, and for one row (where SciPy raises).
+// Pearson correlation, in [-1, 1]; NaN when a side is constant or holds a NaN, and for one row
+// (where SciPy raises).
 double pearson(Values truth, Values predicted);
-// Pearson correlation of the ranks, ties sharing their mean rank; NaN when a side is constant or holds a NaN, and for one row.
+// Pearson correlation of the ranks, ties sharing their mean rank; NaN when a side is constant or
+// holds a NaN, and for one row.
 double spearman(Values truth, Values predicted);
 
 // Arithmetic mean; sample deviation (divisor n - 1), NaN for one value.
@@ -47,8 +53,8 @@ struct Score {
   double value = 0;
 };
 
-// The task's metrics in its order, of a classification or regression (others: text_score.h). truth, predicted: class indices (as
-// whole numbers) or values, by the task's kind.
+// The task's metrics in its order, of a classification or regression (others: text_score.h). truth,
+// predicted: class indices (as whole numbers) or values, by the task's kind.
 std::vector<Score> score(const Task& task, Values truth, Values predicted);
 
 // A number, or null for NaN.

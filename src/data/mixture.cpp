@@ -38,12 +38,14 @@ class PartRows {
 
 }  // namespace
 
-std::vector<MixturePart> parse_mixture(const Node& list, const std::string& source, const std::string& path) {
+std::vector<MixturePart> parse_mixture(const Node& list, const std::string& source,
+                                       const std::string& path) {
   if (list.kind != Node::Kind::kList || list.items.empty())
     throw InputError(source + ": " + path + ": expected a list of {name, task, data}");
   std::vector<MixturePart> parts;
   std::set<std::string> names;
-  Node items = Node::map();  // one reader over all parts, so that all their faults are thrown at once
+  Node items =
+      Node::map();  // one reader over all parts, so that all their faults are thrown at once
   for (size_t i = 0; i < list.items.size(); ++i) items[std::to_string(i)] = list.items[i];
   Options all(items, source, path);
   for (size_t i = 0; i < list.items.size(); ++i) {
@@ -56,8 +58,10 @@ std::vector<MixturePart> parse_mixture(const Node& list, const std::string& sour
     if (options.has("cap")) part.cap = options.integer("cap", std::nullopt, 1, kMostRows);
     part.templates = options.integer("templates", 1, 1, 100000);
     if (part.rate && part.cap) options.fault("cap", "a rate is not capped; remove one of the two");
-    if (!part.cap && part.templates > 1) options.fault("templates", "templates share a cap; give one");
-    if (!names.insert(part.name).second) options.fault("name", "the name " + quote(part.name) + " appears twice");
+    if (!part.cap && part.templates > 1)
+      options.fault("templates", "templates share a cap; give one");
+    if (!names.insert(part.name).second)
+      options.fault("name", "the name " + quote(part.name) + " appears twice");
     parts.push_back(std::move(part));
   }
   all.finish();
@@ -79,23 +83,27 @@ Node mixture_to_node(const std::vector<MixturePart>& parts) {
   return list;
 }
 
-std::vector<double> mixture_rates(const std::vector<MixturePart>& parts, const std::vector<int64_t>& sizes) {
+std::vector<double> mixture_rates(const std::vector<MixturePart>& parts,
+                                  const std::vector<int64_t>& sizes) {
   ensure(parts.size() == sizes.size(), "mixture_rates: one size for each part");
   std::vector<double> rates;
   for (size_t i = 0; i < parts.size(); ++i) {
     const MixturePart& part = parts[i];
     if (sizes[i] < 1) throw InputError("mixture: part '" + part.name + "' has no rows");
-    const int64_t counted = part.cap && sizes[i] > *part.cap ? *part.cap / part.templates : sizes[i];
+    const int64_t counted =
+        part.cap && sizes[i] > *part.cap ? *part.cap / part.templates : sizes[i];
     if (!part.rate && counted == 0) {
-      throw InputError("mixture: part '" + part.name + "' would never be drawn: its cap of " + std::to_string(*part.cap) +
-                       " is shared by " + std::to_string(part.templates) + " templates");
+      throw InputError("mixture: part '" + part.name + "' would never be drawn: its cap of " +
+                       std::to_string(*part.cap) + " is shared by " +
+                       std::to_string(part.templates) + " templates");
     }
     rates.push_back(part.rate.value_or(static_cast<double>(counted)));
   }
   return rates;
 }
 
-std::vector<MixtureRow> mixture_epoch(const std::vector<int64_t>& sizes, const std::vector<double>& rates, int64_t length,
+std::vector<MixtureRow> mixture_epoch(const std::vector<int64_t>& sizes,
+                                      const std::vector<double>& rates, int64_t length,
                                       uint64_t seed, int64_t epoch) {
   ensure(!sizes.empty() && sizes.size() == rates.size() && length >= 1,
          "mixture_epoch: one rate for each part, at least one row");
@@ -103,13 +111,15 @@ std::vector<MixtureRow> mixture_epoch(const std::vector<int64_t>& sizes, const s
   std::vector<double> ends(rates.size());  // part i is drawn below ends[i]
   std::partial_sum(rates.begin(), rates.end(), ends.begin());
   std::vector<PartRows> parts;
-  for (size_t i = 0; i < sizes.size(); ++i) parts.emplace_back(sizes[i], key.with("rows").with(static_cast<uint64_t>(i)));
+  for (size_t i = 0; i < sizes.size(); ++i)
+    parts.emplace_back(sizes[i], key.with("rows").with(static_cast<uint64_t>(i)));
   Random draws(key.with("parts"));
   std::vector<MixtureRow> out;
   out.reserve(static_cast<size_t>(length));
   for (int64_t k = 0; k < length; ++k) {
     const auto drawn =
-        std::upper_bound(ends.begin(), ends.end() - 1, draws.uniform() * ends.back());  // rounding never leads past the last
+        std::upper_bound(ends.begin(), ends.end() - 1,
+                         draws.uniform() * ends.back());  // rounding never leads past the last
     const auto part = static_cast<size_t>(drawn - ends.begin());
     out.push_back({static_cast<int64_t>(part), parts[part].next()});
   }

@@ -26,27 +26,33 @@ CountedText counted(NgramTable& table, const std::string& text) {
   return {table.count(words, kNistOrders), static_cast<int64_t>(words.size())};
 }
 
-// Doddington 2002 eq. 2: log2(count(w1..wn-1) / count(w1..wn)) over all references; by id, 0 for an n-gram that no reference has.
-std::vector<double> information(const NgramTable& table, const std::vector<std::vector<CountedText>>& references) {
+// Doddington 2002 eq. 2: log2(count(w1..wn-1) / count(w1..wn)) over all references; by id, 0 for an
+// n-gram that no reference has.
+std::vector<double> information(const NgramTable& table,
+                                const std::vector<std::vector<CountedText>>& references) {
   std::vector<double> frequency(static_cast<size_t>(table.size())), weights(frequency.size());
   double total_words = 0;
   for (const auto& of_text : references) {
     for (const CountedText& reference : of_text) {
       total_words += static_cast<double>(reference.length);
       for (const auto& of_n : reference.counts) {
-        for (const NgramCount& ngram : of_n) frequency[static_cast<size_t>(ngram.id)] += static_cast<double>(ngram.count);
+        for (const NgramCount& ngram : of_n)
+          frequency[static_cast<size_t>(ngram.id)] += static_cast<double>(ngram.count);
       }
     }
   }
   for (size_t id = 1; id < frequency.size(); ++id) {
     if (frequency[id] == 0) continue;
     const int64_t parent = table.parent(static_cast<int64_t>(id));
-    weights[id] = std::log((parent == 0 ? total_words : frequency[static_cast<size_t>(parent)]) / frequency[id]) / std::log(2.0);
+    weights[id] = std::log((parent == 0 ? total_words : frequency[static_cast<size_t>(parent)]) /
+                           frequency[id]) /
+                  std::log(2.0);
   }
   return weights;
 }
 
-// beta = log 0.5 / (log 1.5)^2, so that a text of two thirds of the references' words is worth half.
+// beta = log 0.5 / (log 1.5)^2, so that a text of two thirds of the references' words is worth
+// half.
 double length_penalty(double reference_length, double length) {
   const double ratio = reference_length == 0 ? 0 : length / reference_length;
   if (ratio <= 0 || ratio >= 1) return std::clamp(ratio, 0.0, 1.0);
@@ -56,13 +62,15 @@ double length_penalty(double reference_length, double length) {
 
 }  // namespace
 
-// Doddington 2002 eq. 3: sum over n of (information of the hits / n-grams of the texts), times the length penalty.
+// Doddington 2002 eq. 3: sum over n of (information of the hits / n-grams of the texts), times the
+// length penalty.
 double nist(const Texts& texts, const References& references) {
   detail::check_texts(texts, references);
   NgramTable table;
   std::vector<std::vector<CountedText>> counted_references(references.size());
   for (size_t i = 0; i < references.size(); ++i) {
-    for (const std::string& reference : references[i]) counted_references[i].push_back(counted(table, reference));
+    for (const std::string& reference : references[i])
+      counted_references[i].push_back(counted(table, reference));
   }
   const std::vector<double> weights = information(table, counted_references);
   std::array<double, kNistOrders> hits{}, total{};
@@ -72,14 +80,16 @@ double nist(const Texts& texts, const References& references) {
     for (size_t n = 0; n < hits.size(); ++n) {
       double in_text = 0;
       for (const NgramCount& ngram : text.counts[n]) in_text += static_cast<double>(ngram.count);
-      std::tuple<double, double, int64_t> best{-1, 0, 0};  // precision, information, length of the reference: the largest triple
+      std::tuple<double, double, int64_t> best{
+          -1, 0, 0};  // precision, information, length of the reference: the largest triple
       for (const CountedText& reference : counted_references[i]) {
         std::unordered_map<int64_t, int64_t> in_reference;
         for (const NgramCount& ngram : reference.counts[n]) in_reference[ngram.id] = ngram.count;
         double sum = 0;
         for (const NgramCount& ngram : text.counts[n]) {
           if (const auto found = in_reference.find(ngram.id); found != in_reference.end()) {
-            sum += weights[static_cast<size_t>(ngram.id)] * static_cast<double>(std::min(ngram.count, found->second));
+            sum += weights[static_cast<size_t>(ngram.id)] *
+                   static_cast<double>(std::min(ngram.count, found->second));
           }
         }
         best = std::max(best, {in_text == 0 ? 0 : sum / in_text, sum, reference.length});

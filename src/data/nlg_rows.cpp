@@ -1,5 +1,6 @@
-// The files of E2E (Novikova et al. 2017), WebNLG 2017 (Gardent et al.) and DART (Nan et al. 2021): one row a text, the data
-// before it on one line as AdaMix and LoRA's code writes it: "slot : value | slot : value", "subject : property : object | ...".
+// The files of E2E (Novikova et al. 2017), WebNLG 2017 (Gardent et al.) and DART (Nan et al. 2021):
+// one row a text, the data before it on one line as AdaMix and LoRA's code writes it: "slot : value
+// | slot : value", "subject : property : object | ...".
 #include "base/document.h"
 #include "base/error.h"
 #include "data/rows.h"
@@ -22,7 +23,8 @@ std::string at_node(const std::string& source, const Node& node) {
   throw InputError(at_node(source, node) + "expected " + wanted + ", found " + found);
 }
 
-const std::vector<Node>& items_of(const std::string& source, const Node& node, const std::string& wanted) {
+const std::vector<Node>& items_of(const std::string& source, const Node& node,
+                                  const std::string& wanted) {
   if (node.kind != Node::Kind::kList) refuse(source, node, wanted);
   return node.items;
 }
@@ -30,17 +32,20 @@ const std::vector<Node>& items_of(const std::string& source, const Node& node, c
 const Node& member(const std::string& source, const Node& node, const char* key) {
   if (node.kind != Node::Kind::kMap) refuse(source, node, std::string("an object with ") + key);
   const Node* found = node.find(key);
-  if (found == nullptr) throw InputError(at_node(source, node) + "expected the key " + quote(key) + ", found none");
+  if (found == nullptr)
+    throw InputError(at_node(source, node) + "expected the key " + quote(key) + ", found none");
   return *found;
 }
 
 const std::string& text_of(const std::string& source, const Node& node) {
   if (node.kind != Node::Kind::kScalar) refuse(source, node, "a text");
-  if (node.scalar.find('\0') != std::string::npos) throw InputError(at_node(source, node) + "a text holds the character \\u0000");
+  if (node.scalar.find('\0') != std::string::npos)
+    throw InputError(at_node(source, node) + "a text holds the character \\u0000");
   return node.scalar;
 }
 
-void add_triple(std::string& input, const std::string& subject, const std::string& property, const std::string& object) {
+void add_triple(std::string& input, const std::string& subject, const std::string& property,
+                const std::string& object) {
   input += (input.empty() ? "" : " | ") + subject + " : " + property + " : " + object;
 }
 
@@ -59,9 +64,13 @@ void finish(const Table& table) {
 // The subject, property and object of every triple of the modified set.
 std::string webnlg_input(const std::string& source, const Node& entry) {
   std::string input;
-  for (const Node& triple : items_of(source, member(source, entry, "modifiedtripleset"), "a list of triples")) {
-    const auto part = [&](const char* key) -> const std::string& { return text_of(source, member(source, triple, key)); };
-    const std::string &subject = part("subject"), &property = part("property"), &object = part("object");
+  for (const Node& triple :
+       items_of(source, member(source, entry, "modifiedtripleset"), "a list of triples")) {
+    const auto part = [&](const char* key) -> const std::string& {
+      return text_of(source, member(source, triple, key));
+    };
+    const std::string &subject = part("subject"), &property = part("property"),
+                      &object = part("object");
     add_triple(input, subject, property, object);
   }
   return input;
@@ -81,55 +90,65 @@ Table parse_e2e(std::string_view text, const std::string& source) {
     if (row.ends_with('\r')) row.remove_suffix(1);
     const size_t bars = row.find("||");
     if (bars == std::string_view::npos)
-      throw InputError(source + ":" + std::to_string(line) + ": expected data||text, found " + quote(row) +
-                       (row.empty() ? "; remove the blank line" : ""));
-    table.rows.push_back({{std::string(row.substr(0, bars)), std::string(row.substr(bars + 2))}, {}, line});
+      throw InputError(source + ":" + std::to_string(line) + ": expected data||text, found " +
+                       quote(row) + (row.empty() ? "; remove the blank line" : ""));
+    table.rows.push_back(
+        {{std::string(row.substr(0, bars)), std::string(row.substr(bars + 2))}, {}, line});
     begin = end + 1;
   }
   finish(table);
   return table;
 }
 
-// {"entries": [{"1": {...}}, ...]}: a row for each lexicalisation marked good; an entry without any lexicalisation, as in a test
-// file to be written, is a row whose target is missing.
+// {"entries": [{"1": {...}}, ...]}: a row for each lexicalisation marked good; an entry without any
+// lexicalisation, as in a test file to be written, is a row whose target is missing.
 Table parse_webnlg(std::string_view text, const std::string& source) {
   Table table = table_of(source, "category");
   const Node root = parse_json(text, source);
-  for (const Node& numbered : items_of(source, member(source, root, "entries"), "a list of entries")) {
+  for (const Node& numbered :
+       items_of(source, member(source, root, "entries"), "a list of entries")) {
     if (numbered.kind != Node::Kind::kMap || numbered.members.size() != 1)
       refuse(source, numbered, "an object with one numbered entry");
     const Node& entry = numbered.members.front().second;
-    const std::string input = webnlg_input(source, entry), category = text_of(source, member(source, entry, "category"));
+    const std::string input = webnlg_input(source, entry),
+                      category = text_of(source, member(source, entry, "category"));
     const Node& texts = member(source, entry, "lexicalisations");
     for (const Node& lexicalisation : items_of(source, texts, "a list of texts")) {
       if (text_of(source, member(source, lexicalisation, "comment")) != "good") continue;
-      table.rows.push_back({{input, text_of(source, member(source, lexicalisation, "lex")), category}, {}, lexicalisation.line});
+      table.rows.push_back(
+          {{input, text_of(source, member(source, lexicalisation, "lex")), category},
+           {},
+           lexicalisation.line});
     }
     if (texts.items.empty())
-      table.rows.push_back({{input, "", category}, {CellKind::kText, CellKind::kMissing, CellKind::kText}, entry.line});
+      table.rows.push_back({{input, "", category},
+                            {CellKind::kText, CellKind::kMissing, CellKind::kText},
+                            entry.line});
   }
   finish(table);
   return table;
 }
 
-// [{"tripleset": [[subject, relation, object], ...], "annotations": [{"text", "source"}, ...]}, ...]: a row for each annotation;
-// the relation in small letters.
+// [{"tripleset": [[subject, relation, object], ...], "annotations": [{"text", "source"}, ...]},
+// ...]: a row for each annotation; the relation in small letters.
 Table parse_dart(std::string_view text, const std::string& source) {
   Table table = table_of(source, "source");
   const Node root = parse_json(text, source);
   for (const Node& entry : items_of(source, root, "a list of objects")) {
     std::string input;
-    for (const Node& triple : items_of(source, member(source, entry, "tripleset"), "a list of triples")) {
+    for (const Node& triple :
+         items_of(source, member(source, entry, "tripleset"), "a list of triples")) {
       if (triple.kind != Node::Kind::kList || triple.items.size() != 3)
         refuse(source, triple, "a list of subject, relation and object");
-      add_triple(input, text_of(source, triple.items[0]), lower_text(text_of(source, triple.items[1])),
-                 text_of(source, triple.items[2]));
+      add_triple(input, text_of(source, triple.items[0]),
+                 lower_text(text_of(source, triple.items[1])), text_of(source, triple.items[2]));
     }
-    for (const Node& annotation : items_of(source, member(source, entry, "annotations"), "a list of texts")) {
-      table.rows.push_back(
-          {{input, text_of(source, member(source, annotation, "text")), text_of(source, member(source, annotation, "source"))},
-           {},
-           annotation.line});
+    for (const Node& annotation :
+         items_of(source, member(source, entry, "annotations"), "a list of texts")) {
+      table.rows.push_back({{input, text_of(source, member(source, annotation, "text")),
+                             text_of(source, member(source, annotation, "source"))},
+                            {},
+                            annotation.line});
     }
   }
   finish(table);

@@ -43,13 +43,16 @@ std::vector<std::string> unnamed_labels(int64_t outputs) {
 }
 
 std::string labels_fault(const std::vector<std::string>& labels) {
-  if (labels.size() < 2) return "expected at least two labels, found " + std::to_string(labels.size());
+  if (labels.size() < 2)
+    return "expected at least two labels, found " + std::to_string(labels.size());
   if (labels.size() > kMaxLabels)
-    return "expected at most " + std::to_string(kMaxLabels) + " labels, found " + std::to_string(labels.size());
+    return "expected at most " + std::to_string(kMaxLabels) + " labels, found " +
+           std::to_string(labels.size());
   std::set<std::string> seen;
   for (const std::string& label : labels) {
     if (label.empty()) return "a label is empty";
-    if (label.front() == ' ' || label.back() == ' ') return "label " + quote(label) + " has blanks around it";
+    if (label.front() == ' ' || label.back() == ' ')
+      return "label " + quote(label) + " has blanks around it";
     if (!seen.insert(label).second) return "label " + quote(label) + " appears twice";
   }
   return "";

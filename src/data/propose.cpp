@@ -21,19 +21,21 @@ using Names = std::vector<std::string>;
 const Names kLabelNames = {"label", "labels", "class",  "category", "sentiment", "intent",
                            "topic", "tag",    "target", "emotion",  "type",      "y"};
 const Names kValueNames = {"score", "similarity", "rating", "stars", "value", "grade"};
-const Names kTextNames = {"text",     "sentence",    "sentence1", "premise", "question1", "text1",     "content",
-                          "body",     "message",     "review",    "comment", "tweet",     "utterance", "document",
-                          "question", "description", "title",     "subject", "input"};
+const Names kTextNames = {"text",        "sentence", "sentence1", "premise",  "question1",
+                          "text1",       "content",  "body",      "message",  "review",
+                          "comment",     "tweet",    "utterance", "document", "question",
+                          "description", "title",    "subject",   "input"};
 const Names kIdNames = {"id", "idx", "index", "uid", "guid", "uuid"};
-const std::vector<std::array<const char*, 2>> kTextPairs = {{"sentence1", "sentence2"}, {"premise", "hypothesis"},
-                                                            {"question1", "question2"}, {"text1", "text2"},
-                                                            {"text", "text_pair"},      {"question", "sentence"}};
+const std::vector<std::array<const char*, 2>> kTextPairs = {
+    {"sentence1", "sentence2"}, {"premise", "hypothesis"}, {"question1", "question2"},
+    {"text1", "text2"},         {"text", "text_pair"},     {"question", "sentence"}};
 const std::vector<std::array<const char*, 2>> kPromptPairs = {
     {"prompt", "completion"},  {"prompt", "response"},      {"prompt", "target"},
     {"instruction", "output"}, {"instruction", "response"}, {"question", "answer"},
     {"question", "response"},  {"input", "target"},         {"input", "output"}};
 
-// Small letters, and one blank for every stretch of white space but none at the ends: what spellings of a label have in common.
+// Small letters, and one blank for every stretch of white space but none at the ends: what
+// spellings of a label have in common.
 std::string folded(const std::string& text) {
   std::string out;
   bool has_gap = false;
@@ -75,8 +77,9 @@ struct Group {
   int64_t rows = 0;
 
   std::string name() const {
-    const auto most = std::max_element(spellings.begin(), spellings.end(),
-                                       [](const Spelling& a, const Spelling& b) { return a.rows < b.rows; });
+    const auto most =
+        std::max_element(spellings.begin(), spellings.end(),
+                         [](const Spelling& a, const Spelling& b) { return a.rows < b.rows; });
     return trimmed(most->text);
   }
 };
@@ -89,7 +92,8 @@ struct Column {
   int64_t first_absent = 0;  // line
 
   bool is_label() const {  // every value comes twice on average
-    return trees == 0 && groups.size() >= 2 && static_cast<int64_t>(groups.size()) * 2 <= rows - absent;
+    return trees == 0 && groups.size() >= 2 &&
+           static_cast<int64_t>(groups.size()) * 2 <= rows - absent;
   }
   bool is_number() const { return numbers > 0 && numbers == rows - absent; }
   bool is_text() const { return trees == 0 && characters > 0; }
@@ -117,8 +121,8 @@ Column column_of(const Table& table, size_t index) {
     if (is_new) out.groups.emplace_back();
     Group& group = out.groups[place->second];
     ++group.rows;
-    const auto same =
-        std::find_if(group.spellings.begin(), group.spellings.end(), [&](const Spelling& s) { return s.text == cell; });
+    const auto same = std::find_if(group.spellings.begin(), group.spellings.end(),
+                                   [&](const Spelling& s) { return s.text == cell; });
     if (same == group.spellings.end()) group.spellings.push_back({cell, 1});
     else ++same->rows;
   }
@@ -132,20 +136,23 @@ class Proposer {
   }
 
   const Column* named(const std::string& name) const {
-    const auto found = std::find_if(columns_.begin(), columns_.end(), [&](const Column& c) { return folded(c.name) == name; });
+    const auto found = std::find_if(columns_.begin(), columns_.end(),
+                                    [&](const Column& c) { return folded(c.name) == name; });
     return found == columns_.end() ? nullptr : &*found;
   }
 
   const Column* id() const {
     for (const std::string& name : kIdNames) {
-      if (const Column* column = named(name); column != nullptr && static_cast<int64_t>(column->groups.size()) == column->rows)
+      if (const Column* column = named(name);
+          column != nullptr && static_cast<int64_t>(column->groups.size()) == column->rows)
         return column;
     }
     return nullptr;
   }
 
   // Both columns of the first pair of names that is there.
-  std::optional<std::pair<const Column*, const Column*>> pair_in(const std::vector<std::array<const char*, 2>>& pairs) const {
+  std::optional<std::pair<const Column*, const Column*>> pair_in(
+      const std::vector<std::array<const char*, 2>>& pairs) const {
     for (const auto& [first, second] : pairs) {
       const Column *a = named(first), *b = named(second);
       if (a != nullptr && b != nullptr && a->is_text() && b->is_text()) return std::pair{a, b};
@@ -155,10 +162,13 @@ class Proposer {
 
   const Column* label() const {
     for (const std::string& name : kLabelNames) {
-      if (const Column* column = named(name); column != nullptr && column->is_label()) return column;
+      if (const Column* column = named(name); column != nullptr && column->is_label())
+        return column;
     }
     for (const std::string& name : kValueNames) {
-      if (const Column* column = named(name); column != nullptr && (column->is_number() || column->is_label())) return column;
+      if (const Column* column = named(name);
+          column != nullptr && (column->is_number() || column->is_label()))
+        return column;
     }
     const Column* best = nullptr;  // the fewest values
     for (const Column& column : columns_) {
@@ -170,7 +180,9 @@ class Proposer {
 
   const Column* text(const Column& label) const {
     for (const std::string& name : kTextNames) {
-      if (const Column* column = named(name); column != nullptr && column != &label && column->is_text()) return column;
+      if (const Column* column = named(name);
+          column != nullptr && column != &label && column->is_text())
+        return column;
     }
     const Column* best = nullptr;  // the longest
     for (const Column& column : columns_) {
@@ -181,11 +193,15 @@ class Proposer {
   }
 
   [[noreturn]] void refuse() const {
-    std::string message = table_.source + ": no column can be told to be a label (a few values that come again) beside a text:";
+    std::string message =
+        table_.source +
+        ": no column can be told to be a label (a few values that come again) beside a text:";
     for (const Column& column : columns_) {
-      message += "\n  " + quote(column.name) + ": " + count_text(static_cast<int64_t>(column.groups.size())) + " values in " +
+      message += "\n  " + quote(column.name) + ": " +
+                 count_text(static_cast<int64_t>(column.groups.size())) + " values in " +
                  count_text(column.rows) + " " + plural(column.rows, "row");
-      if (!column.groups.empty()) message += ", such as " + quote(column.groups.front().spellings.front().text);
+      if (!column.groups.empty())
+        message += ", such as " + quote(column.groups.front().spellings.front().text);
     }
     throw InputError(message + "\nwrite the task by hand: doc/data.md has every key");
   }
@@ -199,12 +215,15 @@ class Proposer {
 
 // Whole numbers by value, texts by bytes.
 bool comes_before(const std::string& a, const std::string& b) {
-  if (is_finite_number(a) && is_finite_number(b) && std::stod(a) != std::stod(b)) return std::stod(a) < std::stod(b);
+  if (is_finite_number(a) && is_finite_number(b) && std::stod(a) != std::stod(b))
+    return std::stod(a) < std::stod(b);
   return a < b;
 }
 
 // More than twenty numbers, or fractions, are amounts.
-bool is_amount(const Column& column) { return column.is_number() && (column.fractions > 0 || column.groups.size() > 20); }
+bool is_amount(const Column& column) {
+  return column.is_number() && (column.fractions > 0 || column.groups.size() > 20);
+}
 
 std::string yaml_text(const std::string& text) {
   std::string out = to_yaml(Node::text(text));
@@ -214,7 +233,8 @@ std::string yaml_text(const std::string& text) {
 
 std::string noted(const std::string& line, const std::string& note) {
   constexpr size_t kNote = 40;
-  return line + std::string(line.size() < kNote ? kNote - line.size() : 1, ' ') + "# " + note + "\n";
+  return line + std::string(line.size() < kNote ? kNote - line.size() : 1, ' ') + "# " + note +
+         "\n";
 }
 
 std::string rows_text(int64_t rows) { return count_text(rows) + " " + plural(rows, "row"); }
@@ -223,7 +243,8 @@ std::string rows_text(int64_t rows) { return count_text(rows) + " " + plural(row
 std::string labels_yaml(const Column& label) {
   std::vector<const Group*> groups;
   for (const Group& group : label.groups) groups.push_back(&group);
-  std::sort(groups.begin(), groups.end(), [](const Group* a, const Group* b) { return comes_before(a->name(), b->name()); });
+  std::sort(groups.begin(), groups.end(),
+            [](const Group* a, const Group* b) { return comes_before(a->name(), b->name()); });
   std::string labels = "labels:\n", spellings;
   int64_t most = 0;
   for (const Group* group : groups) {
@@ -231,33 +252,40 @@ std::string labels_yaml(const Column& label) {
     labels += noted("  - " + yaml_text(group->name()), rows_text(group->rows));
     for (const Spelling& spelling : group->spellings) {
       if (spelling.text == group->name()) continue;
-      spellings += noted("  " + yaml_text(spelling.text) + ": " + yaml_text(group->name()), rows_text(spelling.rows));
+      spellings += noted("  " + yaml_text(spelling.text) + ": " + yaml_text(group->name()),
+                         rows_text(spelling.rows));
     }
   }
   const bool is_lopsided = most * 5 >= (label.rows - label.absent) * 4;
-  std::string out = labels + (spellings.empty() ? "" : noted("spellings:", "how else the file writes them") + spellings);
+  std::string out =
+      labels +
+      (spellings.empty() ? "" : noted("spellings:", "how else the file writes them") + spellings);
   out += "metrics: [accuracy, f1_macro]\n";
   return out + noted(is_lopsided ? "primary: f1_macro" : "primary: accuracy",
-                     is_lopsided ? "most rows have one label: accuracy would hardly move" : "picks the best step");
+                     is_lopsided ? "most rows have one label: accuracy would hardly move"
+                                 : "picks the best step");
 }
 
 std::string columns_yaml(const Table& table) {
   std::string out = "columns: [";
-  for (size_t i = 0; i < table.columns.size(); ++i) out += (i == 0 ? "" : ", ") + yaml_text(table.columns[i]);
+  for (size_t i = 0; i < table.columns.size(); ++i)
+    out += (i == 0 ? "" : ", ") + yaml_text(table.columns[i]);
   return noted(out + "]", "the file has no header line");
 }
 
 // What is not used, and rows that training would refuse.
-std::string head_comment(const Table& table, const Proposer& proposer, const std::vector<const Column*>& used) {
-  std::string out = "# " + quote(table.source) + ": " + rows_text(static_cast<int64_t>(table.rows.size())) + "\n";
+std::string head_comment(const Table& table, const Proposer& proposer,
+                         const std::vector<const Column*>& used) {
+  std::string out =
+      "# " + quote(table.source) + ": " + rows_text(static_cast<int64_t>(table.rows.size())) + "\n";
   for (const Column& column : proposer.columns()) {
     const bool is_used = std::find(used.begin(), used.end(), &column) != used.end();
     if (!is_used)
-      out += "# not used: column " + quote(column.name) + ", " + count_text(static_cast<int64_t>(column.groups.size())) +
-             " values\n";
+      out += "# not used: column " + quote(column.name) + ", " +
+             count_text(static_cast<int64_t>(column.groups.size())) + " values\n";
     else if (column.absent > 0)
-      out += "# column " + quote(column.name) + " is empty in " + rows_text(column.absent) + ", first in line " +
-             std::to_string(column.first_absent) + "\n";
+      out += "# column " + quote(column.name) + " is empty in " + rows_text(column.absent) +
+             ", first in line " + std::to_string(column.first_absent) + "\n";
   }
   return out;
 }
@@ -265,27 +293,34 @@ std::string head_comment(const Table& table, const Proposer& proposer, const std
 // A file whose first line is a row like the others: `table` with that row and columns of our own.
 std::optional<Table> without_header(const Table& table, const Column& label, const Column& text) {
   const std::string first = folded(table.columns[label.index]);
-  const bool is_row = std::any_of(label.groups.begin(), label.groups.end(),
-                                  [&](const Group& group) { return folded(group.spellings.front().text) == first; });
+  const bool is_row = std::any_of(
+      label.groups.begin(), label.groups.end(),
+      [&](const Group& group) { return folded(group.spellings.front().text) == first; });
   if (!table.has_header || !is_row) return std::nullopt;
   Table out = table;
   out.rows.insert(out.rows.begin(), Row{table.columns, {}, 1});
   out.has_header = false;
   for (size_t i = 0; i < out.columns.size(); ++i)
-    out.columns[i] = i == label.index ? "label" : i == text.index ? "text" : "column" + std::to_string(i + 1);
+    out.columns[i] = i == label.index  ? "label"
+                     : i == text.index ? "text"
+                                       : "column" + std::to_string(i + 1);
   return out;
 }
 
-Proposal generation_of(const Proposer& proposer, const Table& table, const std::string& name, const std::string& format) {
+Proposal generation_of(const Proposer& proposer, const Table& table, const std::string& name,
+                       const std::string& format) {
   std::string yaml = "name: " + yaml_text(name) + "\nkind: generation\n";
   std::vector<const Column*> used;
-  if (const Column* messages = proposer.named("messages"); messages != nullptr && messages->trees > 0) {
-    yaml += "messages: " + yaml_text(messages->name) + "\n" + noted("chat: model", "the model's own chat format");
+  if (const Column* messages = proposer.named("messages");
+      messages != nullptr && messages->trees > 0) {
+    yaml += "messages: " + yaml_text(messages->name) + "\n" +
+            noted("chat: model", "the model's own chat format");
     used = {messages};
   } else {
     const auto [prompt, target] = *proposer.pair_in(kPromptPairs);
     yaml += "prompt: " + yaml_text(prompt->name) + "\ntarget: " + yaml_text(target->name) + "\n";
-    yaml += noted("chat: none", "model: as a user's and an assistant's turn in the model's own format");
+    yaml +=
+        noted("chat: none", "model: as a user's and an assistant's turn in the model's own format");
     used = {prompt, target};
   }
   yaml = head_comment(table, proposer, used) + yaml + format + "metrics: [rouge_l]\n";
@@ -297,21 +332,25 @@ std::string format_yaml(std::optional<TableFormat> format) {
 }
 
 // `is_headless`: the columns' names are ours.
-Proposal proposal_of(const Table& table, const std::string& name, std::optional<TableFormat> format, bool is_headless) {
+Proposal proposal_of(const Table& table, const std::string& name, std::optional<TableFormat> format,
+                     bool is_headless) {
   const Proposer proposer(table);
   const Column* label = proposer.label();
   const Column* messages = proposer.named("messages");
   const auto prompts = proposer.pair_in(kPromptPairs);
-  const bool is_labelled = label != nullptr && (!prompts || label != prompts->second || label->groups.size() <= 20);
+  const bool is_labelled =
+      label != nullptr && (!prompts || label != prompts->second || label->groups.size() <= 20);
   if ((messages != nullptr && messages->trees > 0) || (prompts && !is_labelled))
     return generation_of(proposer, table, name, format_yaml(format));
   const auto pair = proposer.pair_in(kTextPairs);
   const Column* text = label == nullptr ? nullptr : pair ? pair->first : proposer.text(*label);
   if (text == nullptr) proposer.refuse();
-  if (const std::optional<Table> rows = without_header(table, *label, *text)) return proposal_of(*rows, name, format, true);
+  if (const std::optional<Table> rows = without_header(table, *label, *text))
+    return proposal_of(*rows, name, format, true);
 
   std::vector<const Column*> used = {label, text};
-  std::string yaml = "name: " + yaml_text(name) + "\nkind: " + (is_amount(*label) ? "regression" : "classification") + "\n";
+  std::string yaml = "name: " + yaml_text(name) +
+                     "\nkind: " + (is_amount(*label) ? "regression" : "classification") + "\n";
   yaml += "text: " + yaml_text(text->name) + "\n";
   if (pair && pair->second != label) {
     yaml += "second: " + yaml_text(pair->second->name) + "\n";
@@ -323,14 +362,16 @@ Proposal proposal_of(const Table& table, const std::string& name, std::optional<
     used.push_back(id);
   }
   if (is_headless) yaml += columns_yaml(table);
-  yaml += format_yaml(format) + (is_amount(*label) ? "metrics: [pearson, spearman]\n" : labels_yaml(*label));
+  yaml += format_yaml(format) +
+          (is_amount(*label) ? "metrics: [pearson, spearman]\n" : labels_yaml(*label));
   yaml = head_comment(table, proposer, used) + yaml;
   return {parse_task(parse_yaml(yaml, "proposed task"), "proposed task"), yaml};
 }
 
 }  // namespace
 
-Proposal propose_task(const Table& table, const std::string& name, std::optional<TableFormat> format) {
+Proposal propose_task(const Table& table, const std::string& name,
+                      std::optional<TableFormat> format) {
   return proposal_of(table, name, format, /*is_headless=*/false);
 }
 
@@ -341,7 +382,8 @@ Proposal propose_task(const Path& file, std::optional<TableFormat> given) {
   const Path name = is_packed ? file.stem() : file.filename();
   std::optional<TableFormat> format = given;
   const std::string ending = folded(name.extension().string());
-  const bool tells = ending == ".tsv" || ending == ".csv" || ending == ".jsonl" || ending == ".json";
+  const bool tells =
+      ending == ".tsv" || ending == ".csv" || ending == ".jsonl" || ending == ".json";
   if (!tells && !format) {
     const std::string first = text.substr(0, text.find('\n'));
     format = text.starts_with('{')                   ? TableFormat::kJsonl

@@ -18,17 +18,21 @@ constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 // Length of the well-formed UTF-8 sequence at the start of `text` (Unicode table 3-7), or 0.
 size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const auto byte = [&](size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
   const auto follows = [&](size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
   const unsigned first = byte(0), second = byte(1);
   if (first < 0x80) return 1;
   if (first >= 0xC2 && first <= 0xDF) return follows(1) ? 2 : 0;
   if (first >= 0xE0 && first <= 0xEF) {
-    const bool bad = (first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F);  // overlong; surrogates
+    const bool bad = (first == 0xE0 && second < 0xA0) ||
+                     (first == 0xED && second > 0x9F);  // overlong; surrogates
     return !bad && follows(1) && follows(2) ? 3 : 0;
   }
   if (first >= 0xF0 && first <= 0xF4) {
-    const bool bad = (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F);  // overlong; above U+10FFFF
+    const bool bad = (first == 0xF0 && second < 0x90) ||
+                     (first == 0xF4 && second > 0x8F);  // overlong; above U+10FFFF
     return !bad && follows(1) && follows(2) && follows(3) ? 4 : 0;
   }
   return 0;
@@ -61,23 +65,28 @@ std::string lower_extension(const Path& path) {
 std::string place(const Origin& origin, std::string_view text, size_t offset) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
   const auto line = std::count(before.begin(), before.end(), '\n') + origin.first_line;
-  const size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
-  return origin.source + ":" + std::to_string(line) + ":" + std::to_string(before.size() - line_start + 1) + ": ";
+  const size_t line_start =
+      before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
+  return origin.source + ":" + std::to_string(line) + ":" +
+         std::to_string(before.size() - line_start + 1) + ": ";
 }
 
 bool has_lines(TableFormat format) {
-  return format == TableFormat::kJsonl || format == TableFormat::kCsv || format == TableFormat::kTsv;
+  return format == TableFormat::kJsonl || format == TableFormat::kCsv ||
+         format == TableFormat::kTsv;
 }
 
 void check_text(std::string_view text, size_t begin, size_t end, const Origin& origin) {
   for (size_t i = begin; i < end;) {
     if (text[i] == '\0') {
-      throw InputError(place(origin, text, i) + "expected text, found a NUL byte; is this a binary or UTF-16 file?");
+      throw InputError(place(origin, text, i) +
+                       "expected text, found a NUL byte; is this a binary or UTF-16 file?");
     }
     const size_t length = utf8_length(text.substr(i));
     if (length == 0) {
-      throw InputError(place(origin, text, i) + "expected UTF-8, found " + quote(text.substr(i, 4)) +
-                       "; convert the file first, for instance with iconv -f WINDOWS-1252 -t UTF-8");
+      throw InputError(
+          place(origin, text, i) + "expected UTF-8, found " + quote(text.substr(i, 4)) +
+          "; convert the file first, for instance with iconv -f WINDOWS-1252 -t UTF-8");
     }
     i += length;
   }
@@ -99,11 +108,14 @@ size_t Table::column(std::string_view name, std::string_view purpose) const {
   if (const auto index = find_column(name)) return *index;
   std::vector<std::string> shown;
   for (const std::string& column : columns) shown.push_back(quote(column));
-  throw InputError(source + (has_header ? ":1" : "") + ": no column " + quote(name) + " for " + std::string(purpose) +
-                   did_you_mean(name, columns) + "; columns here: " + joined(shown));
+  throw InputError(source + (has_header ? ":1" : "") + ": no column " + quote(name) + " for " +
+                   std::string(purpose) + did_you_mean(name, columns) +
+                   "; columns here: " + joined(shown));
 }
 
-std::string Table::at(size_t row) const { return source + ":" + std::to_string(rows.at(row).line) + ": "; }
+std::string Table::at(size_t row) const {
+  return source + ":" + std::to_string(rows.at(row).line) + ": ";
+}
 
 TableFormat table_format(const Path& path) {
   std::string extension = detail::lower_extension(path);
@@ -112,8 +124,11 @@ TableFormat table_format(const Path& path) {
   if (extension == ".csv") return TableFormat::kCsv;
   if (extension == ".jsonl") return TableFormat::kJsonl;
   if (extension == ".json") return TableFormat::kJson;
-  const bool is_packed = extension == ".zst" || extension == ".xz" || extension == ".bz2" || extension == ".zip";
-  throw InputError(path.string() + ": expected a file name ending in .tsv, .csv, .jsonl or .json, or in one of these and .gz, found " +
+  const bool is_packed =
+      extension == ".zst" || extension == ".xz" || extension == ".bz2" || extension == ".zip";
+  throw InputError(path.string() +
+                   ": expected a file name ending in .tsv, .csv, .jsonl or .json, or in one of "
+                   "these and .gz, found " +
                    quote(extension) +
                    (is_packed ? "; unpack the file first, or pack it with gzip"
                               : "; rename the file, or name its format in the task: format: tsv"));
@@ -127,14 +142,17 @@ TableFormat format_of(const Path& path, const TableOptions& options) {
 Table read_table(const Path& path, const TableOptions& options) {
   std::string text = read_file(path);  // before its format: that nothing is there is told first
   const TableFormat format = format_of(path, options);
-  if (is_gzip(text) || detail::lower_extension(path) == ".gz") text = gunzip(text, path.string(), kMostUnpacked);
+  if (is_gzip(text) || detail::lower_extension(path) == ".gz")
+    text = gunzip(text, path.string(), kMostUnpacked);
   return parse_table(text, format, path.string(), options);
 }
 
-Table parse_table(std::string_view text, TableFormat format, const std::string& source, const TableOptions& options) {
+Table parse_table(std::string_view text, TableFormat format, const std::string& source,
+                  const TableOptions& options) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   const detail::Origin origin{source, options.first_line};
-  if (!options.keeps_faulty_rows || !detail::has_lines(format)) detail::check_text(text, 0, text.size(), origin);
+  if (!options.keeps_faulty_rows || !detail::has_lines(format))
+    detail::check_text(text, 0, text.size(), origin);
   if (text.empty()) throw InputError(source + ": expected rows, found an empty file");
   switch (format) {
     case TableFormat::kTsv: return detail::parse_delimited(text, /*is_csv=*/false, origin, options);
@@ -149,8 +167,9 @@ Table parse_table(std::string_view text, TableFormat format, const std::string& 
 }
 
 std::string write_table(const Table& table, TableFormat format) {
-  ensure(format == TableFormat::kTsv || format == TableFormat::kCsv || format == TableFormat::kJsonl,
-         "write_table writes TSV, CSV and JSONL");
+  ensure(
+      format == TableFormat::kTsv || format == TableFormat::kCsv || format == TableFormat::kJsonl,
+      "write_table writes TSV, CSV and JSONL");
   std::string out;
   if (format == TableFormat::kJsonl) {
     for (const Row& row : table.rows) out += json_row(table, row);
@@ -160,7 +179,8 @@ std::string write_table(const Table& table, TableFormat format) {
   const auto write_line = [&](size_t row, const std::vector<std::string>& cells) {
     for (size_t c = 0; c < cells.size(); ++c) {
       if (c > 0) out += separator;
-      out += delimited_cell(cells[c], format, table.rows.empty() ? table.source + ": " : table.at(row));
+      out += delimited_cell(cells[c], format,
+                            table.rows.empty() ? table.source + ": " : table.at(row));
     }
     out += '\n';
   };

@@ -1,20 +1,23 @@
-// Reading a data file into a table of texts: TSV, CSV, JSON Lines, one JSON list of objects, or the files of three data-to-text
-// sets.
+// Reading a data file into a table of texts: TSV, CSV, JSON Lines, one JSON list of objects, or the
+// files of three data-to-text sets.
 //
-// A table knows columns, rows and the line each row came from; it does not know what a column means (that is a task, task.h).
-// Rules shared by all formats: UTF-8 with or without a byte order mark, "\n" or "\r\n" ends a line, no NUL byte anywhere.
-// Nothing is trimmed, dropped or repaired: a file is read as it stands or refused with path:line:column.
-//   TSV    GLUE's kind: a tab separates, a quote is a letter like any other, a field holds neither a tab nor a line break.
-//   CSV    RFC 4180: a comma separates; a field in quotes may hold commas, line breaks and doubled quotes. Where the first line has
-//          no comma outside of quotes, and either semicolons or tabs, these separate (spreadsheets write them), or what the
-//          caller says.
+// A table knows columns, rows and the line each row came from; it does not know what a column means
+// (that is a task, task.h). Rules shared by all formats: UTF-8 with or without a byte order mark,
+// "\n" or "\r\n" ends a line, no NUL byte anywhere. Nothing is trimmed, dropped or repaired: a file
+// is read as it stands or refused with path:line:column.
+//   TSV    GLUE's kind: a tab separates, a quote is a letter like any other, a field holds neither
+//   a tab nor a line break. CSV    RFC 4180: a comma separates; a field in quotes may hold commas,
+//   line breaks and doubled quotes. Where the first line has
+//          no comma outside of quotes, and either semicolons or tabs, these separate (spreadsheets
+//          write them), or what the caller says.
 //   JSONL  one object a line.    JSON  one list of objects.
-//   E2E, WebNLG, DART  as their authors ship them; one row a text. Columns: input (slots or triples on one line), target, and
-//          category (WebNLG) or source (DART). What becomes the input is in nlg_rows.cpp. Chosen by a task, never by an
-//          extension.
-// A file that gzip wrote is read as what is inside; its name ends in .gz behind the format's ending.
-// Blank lines are refused between rows and accepted at the end of the file (in a table of one TSV or CSV column a blank line is a
-// row whose text is empty, so there they are rows).
+//   E2E, WebNLG, DART  as their authors ship them; one row a text. Columns: input (slots or triples
+//   on one line), target, and
+//          category (WebNLG) or source (DART). What becomes the input is in nlg_rows.cpp. Chosen by
+//          a task, never by an extension.
+// A file that gzip wrote is read as what is inside; its name ends in .gz behind the format's
+// ending. Blank lines are refused between rows and accepted at the end of the file (in a table of
+// one TSV or CSV column a blank line is a row whose text is empty, so there they are rows).
 #pragma once
 
 #include <cstdint>
@@ -37,7 +40,8 @@ inline constexpr Name<TableFormat> kTableFormats[] = {
 // What a cell was in the file. TSV and CSV know texts only.
 enum class CellKind : uint8_t {
   kText,
-  kNumber,   // JSON: an integer keeps its digits; any other number the shortest text that reads back equal, so 1.0 is "1"
+  kNumber,  // JSON: an integer keeps its digits; any other number the shortest text that reads back
+            // equal, so 1.0 is "1"
   kBoolean,  // JSON: "true" or "false"
   kNull,     // JSON: ""
   kMissing,  // JSON: the object has no such key; ""
@@ -48,7 +52,8 @@ struct Row {
   std::vector<std::string> cells;  // one a column
   std::vector<CellKind> kinds;     // one a column; empty when all are kText
   int64_t line = 0;                // from 1: where the row begins
-  std::string fault = {};          // why the row could not be read (TableOptions::keeps_faulty_rows); its cells are empty
+  std::string fault =
+      {};  // why the row could not be read (TableOptions::keeps_faulty_rows); its cells are empty
 
   CellKind kind(size_t column) const { return kinds.empty() ? CellKind::kText : kinds[column]; }
 };
@@ -73,27 +78,30 @@ struct Table {
 struct TableOptions {
   // Else by the extension: .tsv .csv .jsonl .json; of the standard input JSONL.
   std::optional<TableFormat> format = {};
-  // TSV, CSV: names of the columns of a file without a header line; empty: the first line names them.
+  // TSV, CSV: names of the columns of a file without a header line; empty: the first line names
+  // them.
   std::vector<std::string> columns = {};
   char delimiter = '\0';   // CSV: what separates fields; '\0': as the first line shows
   int64_t first_line = 1;  // of the text in its file, for messages and Row::line
   std::vector<std::string> known_columns = {};  // JSON: of other texts of the file; they come first
-  uint64_t known_bytes = 0;                     // JSON: of other texts of the file; rows may have keys in proportion
-  // TSV, CSV, JSONL: a row that is not as its format wants it becomes one with a fault. What leaves in doubt where rows begin and
-  // end (a header, a quote of CSV) is an error all the same.
+  uint64_t known_bytes = 0;  // JSON: of other texts of the file; rows may have keys in proportion
+  // TSV, CSV, JSONL: a row that is not as its format wants it becomes one with a fault. What leaves
+  // in doubt where rows begin and end (a header, a quote of CSV) is an error all the same.
   bool keeps_faulty_rows = false;
 };
 
 // The format that a file name stands for. Throws InputError naming the ways.
 TableFormat table_format(const Path& path);
-// The format that `options` give a file, or its name, or, of the standard input, JSONL. Throws as table_format.
+// The format that `options` give a file, or its name, or, of the standard input, JSONL. Throws as
+// table_format.
 TableFormat format_of(const Path& path, const TableOptions& options);
 // Reads a file. Throws InputError as above, IoError if the system refuses.
 Table read_table(const Path& path, const TableOptions& options = {});
 // Pure: the same from a text in memory. `source` opens every message.
-Table parse_table(std::string_view text, TableFormat format, const std::string& source, const TableOptions& options = {});
-// The inverse for TSV, CSV (always with a header) and JSONL: parsing gives equal columns and cells. Throws InputError when the
-// format cannot hold a cell (a tab or line break in TSV).
+Table parse_table(std::string_view text, TableFormat format, const std::string& source,
+                  const TableOptions& options = {});
+// The inverse for TSV, CSV (always with a header) and JSONL: parsing gives equal columns and cells.
+// Throws InputError when the format cannot hold a cell (a tab or line break in TSV).
 std::string write_table(const Table& table, TableFormat format);
 
 }  // namespace graft

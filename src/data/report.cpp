@@ -11,12 +11,14 @@ namespace graft {
 
 namespace {
 
-double share(int64_t part, int64_t whole) { return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole); }
+double share(int64_t part, int64_t whole) {
+  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+}
 
 void check_sides(size_t truth, size_t answers) {
   if (truth != answers) {
-    throw InputError("report: expected as many answers as labels, found " + std::to_string(answers) + " and " +
-                     std::to_string(truth));
+    throw InputError("report: expected as many answers as labels, found " +
+                     std::to_string(answers) + " and " + std::to_string(truth));
   }
   if (truth == 0) throw InputError("report: expected at least one row, found none");
 }
@@ -28,7 +30,9 @@ void add_weighted(ClassScores& sum, const ClassScores& scores, double weight) {
   sum.f1 += weight * scores.f1;
 }
 
-bool has_classes(const Task& task) { return task.kind == TaskKind::kClassification || task.kind == TaskKind::kChoice; }
+bool has_classes(const Task& task) {
+  return task.kind == TaskKind::kClassification || task.kind == TaskKind::kChoice;
+}
 
 std::string class_name(const Task& task, double index) {
   const auto place = static_cast<size_t>(index);
@@ -45,7 +49,8 @@ ClassReport class_report(Classes truth, Classes answers, int64_t num_labels) {
   std::vector<int64_t> answered(labels, 0);
   int64_t hits = 0;
   for (size_t i = 0; i < truth.size(); ++i) {
-    ensure(std::min(truth[i], answers[i]) >= 0 && std::max(truth[i], answers[i]) < num_labels, "class_report: an unknown class");
+    ensure(std::min(truth[i], answers[i]) >= 0 && std::max(truth[i], answers[i]) < num_labels,
+           "class_report: an unknown class");
     ++out.confusion[static_cast<size_t>(truth[i])][static_cast<size_t>(answers[i])];
     ++answered[static_cast<size_t>(answers[i])];
     hits += truth[i] == answers[i] ? 1 : 0;
@@ -96,11 +101,14 @@ std::optional<Majority> majority_of(const Task& task, Values truth) {
   std::map<double, int64_t> counts;
   for (const double label : truth) ++counts[label];
   const auto most =
-      std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+      std::max_element(counts.begin(), counts.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
   Majority out{class_name(task, most->first), {}};
   if (task.kind == TaskKind::kChoice) {
-    const bool is_asked = std::find(task.metrics.begin(), task.metrics.end(), "accuracy") != task.metrics.end();
-    if (is_asked) out.scores.push_back({"accuracy", share(most->second, static_cast<int64_t>(truth.size()))});
+    const bool is_asked =
+        std::find(task.metrics.begin(), task.metrics.end(), "accuracy") != task.metrics.end();
+    if (is_asked)
+      out.scores.push_back({"accuracy", share(most->second, static_cast<int64_t>(truth.size()))});
   } else {
     out.scores = score(task, truth, std::vector<double>(truth.size(), most->first));
   }
@@ -109,7 +117,8 @@ std::optional<Majority> majority_of(const Task& task, Values truth) {
 
 std::optional<std::string> only_answer(const Task& task, Values answers) {
   if (!has_classes(task) || answers.size() < 2) return std::nullopt;
-  const bool is_one = std::all_of(answers.begin(), answers.end(), [&](double answer) { return answer == answers.front(); });
+  const bool is_one = std::all_of(answers.begin(), answers.end(),
+                                  [&](double answer) { return answer == answers.front(); });
   return is_one ? std::optional(class_name(task, answers.front())) : std::nullopt;
 }
 

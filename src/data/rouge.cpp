@@ -25,7 +25,8 @@ int64_t common_subsequence(const Words& a, const Words& b) {
 double f1_of(const Words& text, const Words& reference) {
   if (text.empty() || reference.empty()) return 0;
   const auto common = static_cast<double>(common_subsequence(text, reference));
-  const double precision = common / static_cast<double>(text.size()), recall = common / static_cast<double>(reference.size());
+  const double precision = common / static_cast<double>(text.size()),
+               recall = common / static_cast<double>(reference.size());
   return common == 0 ? 0 : 2 * precision * recall / (precision + recall);
 }
 
@@ -37,7 +38,8 @@ double rouge_l(const Texts& texts, const References& references) {
   for (size_t i = 0; i < texts.size(); ++i) {
     const Words words = words_rouge(texts[i]);
     double best = 0;
-    for (const std::string& reference : references[i]) best = std::max(best, f1_of(words, words_rouge(reference)));
+    for (const std::string& reference : references[i])
+      best = std::max(best, f1_of(words, words_rouge(reference)));
     sum += best;
   }
   return sum / static_cast<double>(texts.size());

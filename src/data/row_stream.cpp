@@ -21,11 +21,13 @@ constexpr size_t kLongestRow = size_t{64} << 20;
 
 bool comes_in_pieces(const Path& path) {
   struct stat info {};
-  if (const std::optional<int> named = named_descriptor(path)) return ::fstat(*named, &info) == 0 && !S_ISREG(info.st_mode);
+  if (const std::optional<int> named = named_descriptor(path))
+    return ::fstat(*named, &info) == 0 && !S_ISREG(info.st_mode);
   return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
 }
 
-RowStream::RowStream(Path path, TableOptions options) : path_(std::move(path)), options_(std::move(options)), known_(options_) {
+RowStream::RowStream(Path path, TableOptions options)
+    : path_(std::move(path)), options_(std::move(options)), known_(options_) {
   descriptor_ = open_for_reading(path_);  // before the format: that nothing is there is told first
   try {
     open();
@@ -39,7 +41,8 @@ void RowStream::open() {
   const mode_t mode = status_of(descriptor_, path_).st_mode;
   const bool is_device = S_ISCHR(mode) || S_ISBLK(mode);
   const bool is_open_already = named_descriptor(path_) || ::isatty(descriptor_) == 1;
-  if (S_ISDIR(mode) || (is_device && !is_open_already)) refuse_kind(mode, "a file or a pipe", path_);
+  if (S_ISDIR(mode) || (is_device && !is_open_already))
+    refuse_kind(mode, "a file or a pipe", path_);
   format_ = format_of(path_, options_);
   is_packed_ = detail::lower_extension(path_) == ".gz";
 }
@@ -56,12 +59,14 @@ bool RowStream::read_more() {
   return got > 0;
 }
 
-// Behind the last row that is whole and not blank: of a blank line only what follows tells whether it is one between rows. 0 where
-// there is none; a header is no row. Goes on from the last call, so that a long row costs O(bytes).
+// Behind the last row that is whole and not blank: of a blank line only what follows tells whether
+// it is one between rows. 0 where there is none; a header is no row. Goes on from the last call, so
+// that a long row costs O(bytes).
 size_t RowStream::end_of_whole_rows() {
   Search& s = search_;
   for (; s.at < text_.size(); ++s.at) {
-    if (format_ == TableFormat::kCsv && text_[s.at] == '"') s.is_quoted = !s.is_quoted;  // a doubled quote does it twice
+    if (format_ == TableFormat::kCsv && text_[s.at] == '"')
+      s.is_quoted = !s.is_quoted;  // a doubled quote does it twice
     if (text_[s.at] != '\n' || s.is_quoted) continue;
     const bool is_blank = text_.find_first_not_of("\r\n", s.line) >= s.at;
     s.line = s.at + 1;
@@ -84,7 +89,8 @@ std::optional<Table> RowStream::take(size_t end) {
   options_.delimiter = table.delimiter;  // as the first line has it
   options_.known_bytes += end;
   if (format_ == TableFormat::kJsonl) options_.known_columns = table.columns;
-  else if (options_.columns.empty()) options_.columns = table.columns;  // the next text has no header
+  else if (options_.columns.empty())
+    options_.columns = table.columns;  // the next text has no header
   known_.known_bytes = options_.known_bytes;
   known_.known_columns = options_.known_columns;
   has_given_ = true;
@@ -102,13 +108,17 @@ std::optional<Table> RowStream::next() {
       search_ = {};
     }
     if (is_at_end_) {
-      const bool is_one_column = format_ != TableFormat::kJsonl && options_.columns.size() == 1;  // there a blank line is a row
-      const bool is_over = has_given_ && (is_one_column ? text_.empty() : text_.find_first_not_of(" \t\r\n") == std::string::npos);
+      const bool is_one_column = format_ != TableFormat::kJsonl &&
+                                 options_.columns.size() == 1;  // there a blank line is a row
+      const bool is_over =
+          has_given_ &&
+          (is_one_column ? text_.empty() : text_.find_first_not_of(" \t\r\n") == std::string::npos);
       return is_over ? std::nullopt : take(text_.size());
     }
     if (const size_t end = end_of_whole_rows(); end > 0) return take(end);
     if (text_.size() > kLongestRow)
-      throw InputError(path_.string() + ":" + std::to_string(options_.first_line) + ": expected the end of a row within 64 MiB");
+      throw InputError(path_.string() + ":" + std::to_string(options_.first_line) +
+                       ": expected the end of a row within 64 MiB");
     read_more();
   }
 }

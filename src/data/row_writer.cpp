@@ -12,7 +12,9 @@ namespace {
 constexpr TableFormat kRowFormats[] = {TableFormat::kJsonl, TableFormat::kJson, TableFormat::kCsv,
                                        TableFormat::kTsv};
 
-bool is_delimited(TableFormat format) { return format == TableFormat::kCsv || format == TableFormat::kTsv; }
+bool is_delimited(TableFormat format) {
+  return format == TableFormat::kCsv || format == TableFormat::kTsv;
+}
 
 std::string cell_of(const Node& value) {
   switch (value.kind) {
@@ -45,14 +47,16 @@ TableFormat row_format_of(const Path& path, const std::string& flag) {
   for (const TableFormat format : kRowFormats) {
     if (extension == std::string(".") + word_of(kTableFormats, format)) return format;
   }
-  throw InputError(flag + ": expected a file name ending in .jsonl, .json, .csv or .tsv, found " + quote(path.filename().string()) +
-                   "; rename it, or give --format " + joined(row_format_names(), "or"));
+  throw InputError(flag + ": expected a file name ending in .jsonl, .json, .csv or .tsv, found " +
+                   quote(path.filename().string()) + "; rename it, or give --format " +
+                   joined(row_format_names(), "or"));
 }
 
 std::string delimited_cell(const std::string& cell, TableFormat format, const std::string& place) {
   if (format == TableFormat::kTsv) {
     if (cell.find_first_of("\t\r\n") == std::string::npos) return cell;
-    throw InputError(place + "TSV cannot hold a tab or a line break, found " + quote(cell) + "; write CSV or JSONL");
+    throw InputError(place + "TSV cannot hold a tab or a line break, found " + quote(cell) +
+                     "; write CSV or JSONL");
   }
   // Semicolons and tabs, too: of a header without a comma they would be taken for what separates.
   if (cell.find_first_of(",;\t\"\r\n") == std::string::npos) return cell;
@@ -61,7 +65,8 @@ std::string delimited_cell(const std::string& cell, TableFormat format, const st
   return out + "\"";
 }
 
-RowWriter::RowWriter(OutputFile& file, TableFormat format, const std::vector<std::string>& columns, std::optional<int64_t> written)
+RowWriter::RowWriter(OutputFile& file, TableFormat format, const std::vector<std::string>& columns,
+                     std::optional<int64_t> written)
     : file_(file), format_(format), num_columns_(columns.size()), num_rows_(written.value_or(0)) {
   if (written) return;
   if (is_delimited(format_)) write_line(columns, "the header: ");

@@ -15,20 +15,23 @@ namespace graft {
 const std::vector<std::string>& row_format_names();
 // Of a name of that list, and the name of one of them.
 TableFormat row_format(const std::string& name);
-// What the ending of `path` stands for; of the standard output JSONL. Throws InputError naming the ways: `flag` is the option
-// that gave the path.
+// What the ending of `path` stands for; of the standard output JSONL. Throws InputError naming the
+// ways: `flag` is the option that gave the path.
 TableFormat row_format_of(const Path& path, const std::string& flag);
 
-// A cell of TSV or CSV, in quotes where CSV needs them. Throws InputError opening with `place` where TSV cannot hold it.
+// A cell of TSV or CSV, in quotes where CSV needs them. Throws InputError opening with `place`
+// where TSV cannot hold it.
 std::string delimited_cell(const std::string& cell, TableFormat format, const std::string& place);
 
-// A row is a map. In JSONL and JSON it stands as it is; in CSV and TSV a list or map within it is written as JSON, and null is an
-// empty field.
+// A row is a map. In JSONL and JSON it stands as it is; in CSV and TSV a list or map within it is
+// written as JSON, and null is an empty field.
 class RowWriter {
  public:
-  // `columns`: the keys of every row, the header of CSV and TSV, which is written at once; JSON does not ask. `written`: rows that
-  // the file holds already, with what stands before them. Throws IoError.
-  RowWriter(OutputFile& file, TableFormat format, const std::vector<std::string>& columns, std::optional<int64_t> written = {});
+  // `columns`: the keys of every row, the header of CSV and TSV, which is written at once; JSON
+  // does not ask. `written`: rows that the file holds already, with what stands before them. Throws
+  // IoError.
+  RowWriter(OutputFile& file, TableFormat format, const std::vector<std::string>& columns,
+            std::optional<int64_t> written = {});
 
   // The whole row, at once. Throws IoError, and InputError opening with `place`
   // where TSV cannot hold a cell.

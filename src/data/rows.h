@@ -23,9 +23,10 @@ bool has_lines(TableFormat format);
 // Throws InputError where text[begin, end) is not UTF-8 or holds a NUL byte.
 void check_text(std::string_view text, size_t begin, size_t end, const Origin& origin);
 
-// TSV and CSV. Requires: `text` is UTF-8 without byte order mark and without NUL, unless the options keep faulty rows: then its rows
-// are checked here, one by one.
-Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin, const TableOptions& options);
+// TSV and CSV. Requires: `text` is UTF-8 without byte order mark and without NUL, unless the
+// options keep faulty rows: then its rows are checked here, one by one.
+Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin,
+                      const TableOptions& options);
 
 // JSONL and JSON. Same requirement.
 Table parse_json_lines(std::string_view text, const Origin& origin, const TableOptions& options);

@@ -13,7 +13,9 @@ namespace graft {
 
 namespace {
 
-RandomKey key_of(uint64_t seed, std::string_view use) { return RandomKey{}.with(seed).with("data").with(use); }
+RandomKey key_of(uint64_t seed, std::string_view use) {
+  return RandomKey{}.with(seed).with("data").with(use);
+}
 
 // The first `held` of `order` and the others.
 Split divide(const std::vector<int64_t>& order, std::ptrdiff_t held) {
@@ -32,7 +34,9 @@ Split hold_out(int64_t count, double fraction, uint64_t seed) {
     throw InputError("held-out fraction: expected a number between 0 and 1, both excluded, found " +
                      Node::number(fraction).scalar);
   }
-  if (count < 2) throw InputError("held-out fraction: expected at least two rows to divide, found " + std::to_string(count));
+  if (count < 2)
+    throw InputError("held-out fraction: expected at least two rows to divide, found " +
+                     std::to_string(count));
   const int64_t wanted = std::llround(fraction * static_cast<double>(count));
   const auto held = static_cast<std::ptrdiff_t>(std::clamp<int64_t>(wanted, 1, count - 1));
   return divide(permutation(count, key_of(seed, "hold out")), held);
@@ -41,13 +45,16 @@ Split hold_out(int64_t count, double fraction, uint64_t seed) {
 Split choose_and_test(int64_t count, uint64_t seed) {
   constexpr int64_t kMany = 5000, kChoosing = 1000;
   if (count < 2)
-    throw InputError("choosing and testing on one file: expected at least two rows to divide, found " + std::to_string(count));
+    throw InputError(
+        "choosing and testing on one file: expected at least two rows to divide, found " +
+        std::to_string(count));
   return divide(permutation(count, key_of(seed, "choose and test")),
                 static_cast<std::ptrdiff_t>(count > kMany ? kChoosing : count / 2));
 }
 
 std::vector<int64_t> head_rows(int64_t count, int64_t limit) {
-  if (limit < 1) throw InputError("limit: expected at least one row, found " + std::to_string(limit));
+  if (limit < 1)
+    throw InputError("limit: expected at least one row, found " + std::to_string(limit));
   std::vector<int64_t> rows(static_cast<size_t>(std::min(count, limit)));
   std::iota(rows.begin(), rows.end(), int64_t{0});
   return rows;
@@ -55,7 +62,8 @@ std::vector<int64_t> head_rows(int64_t count, int64_t limit) {
 
 std::vector<int64_t> random_rows(int64_t count, int64_t size, uint64_t seed) {
   if (size < 1 || size > count) {
-    throw InputError("random rows: expected a number of rows in 1.." + std::to_string(count) + ", found " + std::to_string(size));
+    throw InputError("random rows: expected a number of rows in 1.." + std::to_string(count) +
+                     ", found " + std::to_string(size));
   }
   std::vector<int64_t> order = permutation(count, key_of(seed, "random rows"));
   order.resize(static_cast<size_t>(size));
@@ -63,11 +71,13 @@ std::vector<int64_t> random_rows(int64_t count, int64_t size, uint64_t seed) {
   return order;
 }
 
-std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels, int64_t per_label,
-                                           uint64_t seed) {
-  if (per_label < 1) throw InputError("rows per label: expected at least one, found " + std::to_string(per_label));
+std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels,
+                                           int64_t per_label, uint64_t seed) {
+  if (per_label < 1)
+    throw InputError("rows per label: expected at least one, found " + std::to_string(per_label));
   std::vector<int64_t> taken(static_cast<size_t>(num_labels)), rows;
-  for (const int64_t row : permutation(static_cast<int64_t>(labels.size()), key_of(seed, "rows per label"))) {
+  for (const int64_t row :
+       permutation(static_cast<int64_t>(labels.size()), key_of(seed, "rows per label"))) {
     const int64_t label = labels[static_cast<size_t>(row)];
     ensure(label >= 0 && label < num_labels, "random_rows_per_label: a label is out of range");
     if (taken[static_cast<size_t>(label)] == per_label) continue;
@@ -76,8 +86,8 @@ std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, i
   }
   for (size_t label = 0; label < taken.size(); ++label) {
     if (taken[label] == per_label) continue;
-    throw InputError("rows per label: expected " + std::to_string(per_label) + " rows of label " + std::to_string(label) +
-                     ", found " + std::to_string(taken[label]));
+    throw InputError("rows per label: expected " + std::to_string(per_label) + " rows of label " +
+                     std::to_string(label) + ", found " + std::to_string(taken[label]));
   }
   std::sort(rows.begin(), rows.end());
   return rows;

@@ -1,4 +1,5 @@
-// Choosing rows: a held-out fraction, the head of a file, a random subset. Pure functions of counts and a seed.
+// Choosing rows: a held-out fraction, the head of a file, a random subset. Pure functions of counts
+// and a seed.
 #pragma once
 
 #include <cstddef>
@@ -12,26 +13,27 @@ struct Split {
   std::vector<int64_t> kept, held_out;
 };
 
-// Holds out round(fraction * count) rows, at least one, and keeps at least one; the rows depend on (count, fraction, seed) only.
-// Throws InputError unless 0 < fraction < 1 and count >= 2.
+// Holds out round(fraction * count) rows, at least one, and keeps at least one; the rows depend on
+// (count, fraction, seed) only. Throws InputError unless 0 < fraction < 1 and count >= 2.
 Split hold_out(int64_t count, double fraction, uint64_t seed);
 
-// The protocol of ReFT's GLUE runs (Wu et al. 2024): the published validation set chooses the epoch and tests it, on different
-// rows. Of `count` rows drawn by `seed`, 1,000 choose (held_out) when there are more than 5,000, else half of them, the smaller
-// half of an odd number; the rest is the test (kept). Throws InputError unless count >= 2.
+// The protocol of ReFT's GLUE runs (Wu et al. 2024): the published validation set chooses the epoch
+// and tests it, on different rows. Of `count` rows drawn by `seed`, 1,000 choose (held_out) when
+// there are more than 5,000, else half of them, the smaller half of an odd number; the rest is the
+// test (kept). Throws InputError unless count >= 2.
 Split choose_and_test(int64_t count, uint64_t seed);
 
 // 0..min(limit, count)-1. Throws InputError unless limit >= 1.
 std::vector<int64_t> head_rows(int64_t count, int64_t limit);
 
-// `size` different rows of `count`, ascending, drawn by `seed`; a larger size with the same seed contains the smaller.
-// Throws InputError unless 1 <= size <= count.
+// `size` different rows of `count`, ascending, drawn by `seed`; a larger size with the same seed
+// contains the smaller. Throws InputError unless 1 <= size <= count.
 std::vector<int64_t> random_rows(int64_t count, int64_t size, uint64_t seed);
 
-// `per_label` rows of each label 0..num_labels-1, ascending, drawn by `seed` (few-shot training sets).
-// Throws InputError naming the label that has too few rows.
-std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels, int64_t per_label,
-                                           uint64_t seed);
+// `per_label` rows of each label 0..num_labels-1, ascending, drawn by `seed` (few-shot training
+// sets). Throws InputError naming the label that has too few rows.
+std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels,
+                                           int64_t per_label, uint64_t seed);
 
 // The chosen elements, in the order of `rows`.
 template <typename T>

@@ -42,7 +42,8 @@ Task short_form(const std::string& form) {
     begin = end + 1;
   }
   if (const std::string fault = labels_fault(labels); !fault.empty()) {
-    throw InputError("task " + quote(form) + ": " + fault + "; the short form is text:LABEL,LABEL, for instance text:ham,spam");
+    throw InputError("task " + quote(form) + ": " + fault +
+                     "; the short form is text:LABEL,LABEL, for instance text:ham,spam");
   }
   return plain_task(labels);
 }
@@ -58,42 +59,51 @@ void read_labels(Options& options, Task& task) {
     options.fault("labels", fault);
   if (const Node* spellings = options.raw("spellings"); spellings != nullptr) {
     if (spellings->kind != Node::Kind::kMap)
-      options.fault("spellings",
-                    "expected a section such as {\"0\": " + (task.labels.empty() ? "negative" : task.labels[0]) + "}");
+      options.fault("spellings", "expected a section such as {\"0\": " +
+                                     (task.labels.empty() ? "negative" : task.labels[0]) + "}");
     for (const auto& [spelling, label] : spellings->members) {
       if (std::find(task.labels.begin(), task.labels.end(), label.scalar) == task.labels.end()) {
-        options.fault("spellings", quote(spelling) + " stands for " + quote(label.scalar) + ", which is not one of the labels" +
+        options.fault("spellings", quote(spelling) + " stands for " + quote(label.scalar) +
+                                       ", which is not one of the labels" +
                                        did_you_mean(label.scalar, task.labels));
-      } else if (std::find(task.labels.begin(), task.labels.end(), spelling) != task.labels.end() && spelling != label.scalar) {
-        options.fault("spellings", quote(spelling) + " is itself a label and cannot stand for " + quote(label.scalar));
+      } else if (std::find(task.labels.begin(), task.labels.end(), spelling) != task.labels.end() &&
+                 spelling != label.scalar) {
+        options.fault("spellings", quote(spelling) + " is itself a label and cannot stand for " +
+                                       quote(label.scalar));
       }
       task.spellings[spelling] = label.scalar;
     }
   }
-  const std::string positive = options.text("positive", task.labels.size() > 1 ? task.labels[1] : "");
+  const std::string positive =
+      options.text("positive", task.labels.size() > 1 ? task.labels[1] : "");
   const auto found = std::find(task.labels.begin(), task.labels.end(), positive);
   if (found != task.labels.end()) task.positive = found - task.labels.begin();
   else if (options.has("positive"))
-    options.fault("positive", "expected one of the labels, found " + quote(positive) + did_you_mean(positive, task.labels));
+    options.fault("positive", "expected one of the labels, found " + quote(positive) +
+                                  did_you_mean(positive, task.labels));
 }
 
 void read_metrics(Options& options, Task& task) {
   const std::vector<std::string>& known = metric_names(task.kind);
   task.metrics = options.texts("metrics", default_metrics(task.kind));
-  if (task.metrics.empty()) options.fault("metrics", "expected at least one of " + joined(known, "or"));
+  if (task.metrics.empty())
+    options.fault("metrics", "expected at least one of " + joined(known, "or"));
   std::set<std::string> seen;
   for (const std::string& metric : task.metrics) {
     if (std::find(known.begin(), known.end(), metric) == known.end()) {
-      options.fault("metrics", "expected " + joined(known, "or") + ", found " + quote(metric) + did_you_mean(metric, known));
+      options.fault("metrics", "expected " + joined(known, "or") + ", found " + quote(metric) +
+                                   did_you_mean(metric, known));
     }
     if (metric == "f1" && task.labels.size() != 2)
-      options.fault("metrics", "f1 needs two labels; with " + std::to_string(task.labels.size()) + " use f1_macro");
-    if (!seen.insert(metric).second) options.fault("metrics", "metric " + quote(metric) + " appears twice");
+      options.fault("metrics", "f1 needs two labels; with " + std::to_string(task.labels.size()) +
+                                   " use f1_macro");
+    if (!seen.insert(metric).second)
+      options.fault("metrics", "metric " + quote(metric) + " appears twice");
   }
   task.primary_metric = options.text("primary", task.metrics.empty() ? "" : task.metrics.front());
   if (!task.metrics.empty() && !seen.contains(task.primary_metric)) {
-    options.fault("primary",
-                  "expected one of the task's metrics (" + joined(task.metrics) + "), found " + quote(task.primary_metric));
+    options.fault("primary", "expected one of the task's metrics (" + joined(task.metrics) +
+                                 "), found " + quote(task.primary_metric));
   }
 }
 
@@ -103,13 +113,15 @@ void read_columns(Options& options, Task& task) {
     options.fault("columns", "expected the names of the file's columns, in order");
   std::set<std::string> seen;
   for (const std::string& column : task.columns) {
-    if (!seen.insert(column).second) options.fault("columns", "column " + quote(column) + " appears twice");
+    if (!seen.insert(column).second)
+      options.fault("columns", "column " + quote(column) + " appears twice");
   }
   if (task.columns.empty()) return;
   const auto check = [&](std::string_view key, const std::optional<std::string>& column) {
-    if (!column || column->empty() || seen.contains(*column)) return;  // an empty one has its fault already, or the kind has none
-    options.fault(
-        key, quote(*column) + " is not in columns" + did_you_mean(*column, task.columns) + "; there are " + joined(task.columns));
+    if (!column || column->empty() || seen.contains(*column))
+      return;  // an empty one has its fault already, or the kind has none
+    options.fault(key, quote(*column) + " is not in columns" + did_you_mean(*column, task.columns) +
+                           "; there are " + joined(task.columns));
   };
   for (const std::string& column : task.text.columns()) check("text", column);
   if (task.second) {
@@ -130,9 +142,13 @@ bool shows(const Template& text, const std::string& column) {
 // One character that can stand between two fields.
 char read_delimiter(Options& options) {
   const std::string text = options.text("delimiter", std::nullopt);
-  const bool is_usable = text.size() == 1 && (text == "\t" || (text[0] > ' ' && text[0] < 127 && text != "\"" && std::isalnum(text[0]) == 0));
+  const bool is_usable =
+      text.size() == 1 && (text == "\t" || (text[0] > ' ' && text[0] < 127 && text != "\"" &&
+                                            std::isalnum(text[0]) == 0));
   if (is_usable) return text[0];
-  options.fault("delimiter", "expected one character that separates fields, such as \";\" or \"\\t\", found " + quote(text));
+  options.fault("delimiter",
+                "expected one character that separates fields, such as \";\" or \"\\t\", found " +
+                    quote(text));
   return '\0';
 }
 
@@ -141,18 +157,23 @@ void read_labelled(Options& options, Task& task) {
   task.text = detail::column_or_template_at(options, "text");
   if (options.has("second")) task.second = detail::column_or_template_at(options, "second");
   task.label_column = options.text("label", std::nullopt);
-  if (task.second == task.text) options.fault("second", "the second text is the same column as the first");
+  if (task.second == task.text)
+    options.fault("second", "the second text is the same column as the first");
   if (task.label_column == task.text.text && !task.label_column.empty())
     options.fault("label", "the label is the same column as the text");
-  else if (shows(task.text, task.label_column) || (task.second && shows(*task.second, task.label_column)))
-    options.fault("label", "the text shows the column " + quote(task.label_column) + ", the answer");
+  else if (shows(task.text, task.label_column) ||
+           (task.second && shows(*task.second, task.label_column)))
+    options.fault("label",
+                  "the text shows the column " + quote(task.label_column) + ", the answer");
   if (task.kind == TaskKind::kClassification) {
     read_labels(options, task);
     detail::read_cloze(options, task);
     return;
   }
   for (const char* key : {"labels", "spellings", "positive", "cloze"}) {
-    if (options.has(key)) options.fault(key, "a regression has values, not labels; remove it, or set kind: classification");
+    if (options.has(key))
+      options.fault(key,
+                    "a regression has values, not labels; remove it, or set kind: classification");
   }
 }
 
@@ -161,7 +182,9 @@ void read_texts(Options& options, Task& task) {
   const std::string kind = word_of(kTaskKinds, task.kind);
   for (const char* key : {"text", "second", "label", "labels", "spellings", "positive", "cloze"}) {
     if (options.has(key))
-      options.fault(key, "a " + kind + " has prompt and target instead; remove it, or set kind: classification");
+      options.fault(
+          key,
+          "a " + kind + " has prompt and target instead; remove it, or set kind: classification");
   }
   if (task.kind == TaskKind::kGeneration) detail::read_generation(options, task);
   else detail::read_choice(options, task);
@@ -172,7 +195,8 @@ void read_texts(Options& options, Task& task) {
 
 std::optional<int64_t> Task::find_label(std::string_view written) const {
   std::string label(written);
-  if (const auto spelling = spellings.find(label); spelling != spellings.end()) label = spelling->second;
+  if (const auto spelling = spellings.find(label); spelling != spellings.end())
+    label = spelling->second;
   const auto found = std::find(labels.begin(), labels.end(), label);
   if (found == labels.end()) return std::nullopt;
   return found - labels.begin();
@@ -186,7 +210,8 @@ Task parse_task(const Node& node, const std::string& source) {
   task.kind = options.choice("kind", TaskKind::kClassification, kTaskKinds);
   task.id_column = optional_text(options, "id");
   task.embedding_column = optional_text(options, "embedding");
-  if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression) read_labelled(options, task);
+  if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression)
+    read_labelled(options, task);
   else read_texts(options, task);
   task.truncation_side =
       options.choice("truncation_side", TruncationSide::kRight, kTruncationSides);
@@ -243,7 +268,9 @@ std::vector<std::string> task_names(const Path& tasks_dir) {
   for (const auto& entry : std::filesystem::directory_iterator(tasks_dir, error)) {
     if (entry.path().extension() == ".yaml") names.push_back(entry.path().stem().string());
   }
-  if (error) throw IoError("cannot list the folder of tasks '" + tasks_dir.string() + "': " + error.message());
+  if (error)
+    throw IoError("cannot list the folder of tasks '" + tasks_dir.string() +
+                  "': " + error.message());
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -257,15 +284,17 @@ std::string task_about(const std::string& name, const Path& tasks_dir) {
 
 Task load_task(const std::string& name_or_path, const Path& tasks_dir) {
   if (name_or_path.starts_with("text:")) return short_form(name_or_path);
-  const bool is_path =
-      name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".yaml") || name_or_path.ends_with(".yml");
+  const bool is_path = name_or_path.find('/') != std::string::npos ||
+                       name_or_path.ends_with(".yaml") || name_or_path.ends_with(".yml");
   if (is_path) return parse_task(parse_yaml(read_file(name_or_path), name_or_path), name_or_path);
   const std::vector<std::string> known = task_names(tasks_dir);
   const std::string name = plain_name(name_or_path);
-  const auto found =
-      std::find_if(known.begin(), known.end(), [&](const std::string& ready) { return plain_name(ready) == name; });
+  const auto found = std::find_if(known.begin(), known.end(), [&](const std::string& ready) {
+    return plain_name(ready) == name;
+  });
   if (found == known.end()) {
-    throw InputError("unknown task " + quote(name_or_path) + did_you_mean(name, known) + "; ready tasks: " + joined(known) +
+    throw InputError("unknown task " + quote(name_or_path) + did_you_mean(name, known) +
+                     "; ready tasks: " + joined(known) +
                      "; or name a YAML file, or text:LABEL,LABEL");
   }
   const Path path = tasks_dir / (*found + ".yaml");

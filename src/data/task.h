@@ -1,8 +1,9 @@
-// A task: which columns of a table are text and label, or prompt and target; what the labels are called;
-// how predictions are scored.
+// A task: which columns of a table are text and label, or prompt and target; what the labels are
+// called; how predictions are scored.
 //
-// Tasks are YAML files (tasks/*.yaml, or the user's own; doc/data.md lists every key), the short form "text:LABEL,LABEL", or
-// the "task" section of adapter.json. This file also turns a table into examples; it knows nothing of tokens.
+// Tasks are YAML files (tasks/*.yaml, or the user's own; doc/data.md lists every key), the short
+// form "text:LABEL,LABEL", or the "task" section of adapter.json. This file also turns a table into
+// examples; it knows nothing of tokens.
 #pragma once
 
 #include <cstdint>
@@ -31,47 +32,60 @@ enum class TaskKind {
 struct Task {
   std::string name;
   TaskKind kind = TaskKind::kClassification;
-  Template text;                                 // classification, regression: a column, or a text with columns in it
-  std::optional<Template> second;                // text pairs: the same of the second text
-  std::string label_column;                      // classification, regression
-  std::optional<std::string> id_column;          // used where the file has it; else rows are numbered from 0
-  std::optional<std::string> embedding_column;   // numbers with blanks between them: an embedding of the row's text, for routers
-  std::vector<std::string> labels;               // classification: the names, in index order; at least two
-  std::map<std::string, std::string> spellings;  // how files write a label, besides its name: {"0": "negative"}
-  std::vector<std::string> columns;              // TSV, CSV: the file has no header line and these columns; empty: it has one
-  std::optional<TableFormat> format;             // where the extension does not tell
-  char delimiter = '\0';                         // CSV: what separates fields; '\0': as the file's first line shows
-  std::vector<std::string> metrics;              // see metrics.h; at least one
-  std::string primary_metric;                    // one of them: picks the best checkpoint
-  int64_t positive = 1;                          // label index that "f1" counts as found
-  std::optional<Cloze> cloze;                    // classification by the word at a mask
-  std::optional<Generation> generation;          // exactly for kGeneration
-  std::optional<Choice> choice;                  // exactly for kChoice
-  TruncationSide truncation_side =
-      TruncationSide::kRight;               // where a text (of texts: a prompt) is cut; a chat loses its oldest turns
-  std::optional<std::string> group_column;  // kGeneration, kChoice: the row's template or data set, where the file has it
+  Template text;  // classification, regression: a column, or a text with columns in it
+  std::optional<Template> second;  // text pairs: the same of the second text
+  std::string label_column;        // classification, regression
+  std::optional<std::string>
+      id_column;  // used where the file has it; else rows are numbered from 0
+  std::optional<std::string> embedding_column;  // numbers with blanks between them: an embedding of
+                                                // the row's text, for routers
+  std::vector<std::string> labels;  // classification: the names, in index order; at least two
+  std::map<std::string, std::string>
+      spellings;  // how files write a label, besides its name: {"0": "negative"}
+  std::vector<std::string>
+      columns;  // TSV, CSV: the file has no header line and these columns; empty: it has one
+  std::optional<TableFormat> format;  // where the extension does not tell
+  char delimiter = '\0';  // CSV: what separates fields; '\0': as the file's first line shows
+  std::vector<std::string> metrics;      // see metrics.h; at least one
+  std::string primary_metric;            // one of them: picks the best checkpoint
+  int64_t positive = 1;                  // label index that "f1" counts as found
+  std::optional<Cloze> cloze;            // classification by the word at a mask
+  std::optional<Generation> generation;  // exactly for kGeneration
+  std::optional<Choice> choice;          // exactly for kChoice
+  TruncationSide truncation_side = TruncationSide::kRight;  // where a text (of texts: a prompt) is
+                                                            // cut; a chat loses its oldest turns
+  std::optional<std::string>
+      group_column;  // kGeneration, kChoice: the row's template or data set, where the file has it
 
-  bool is_answered_in_words() const { return kind == TaskKind::kGeneration || kind == TaskKind::kChoice; }  // else by a head
-  int64_t num_labels() const { return static_cast<int64_t>(labels.size()); }  // 0 but for classification
+  bool is_answered_in_words() const {
+    return kind == TaskKind::kGeneration || kind == TaskKind::kChoice;
+  }  // else by a head
+  int64_t num_labels() const {
+    return static_cast<int64_t>(labels.size());
+  }  // 0 but for classification
   // Index of a label by name or by a file's spelling; nothing when unknown.
   std::optional<int64_t> find_label(std::string_view written) const;
 
   friend bool operator==(const Task&, const Task&) = default;
 };
 
-// `name_or_path`: a ready task by name ("sst2", "SST-2", "CoLA": case, '-', '_' and ' ' do not count), a YAML file (it contains a
-// '/' or ends in .yaml or .yml), or "text:LABEL,LABEL". Throws InputError, with a near miss and the list of ready tasks.
+// `name_or_path`: a ready task by name ("sst2", "SST-2", "CoLA": case, '-', '_' and ' ' do not
+// count), a YAML file (it contains a
+// '/' or ends in .yaml or .yml), or "text:LABEL,LABEL". Throws InputError, with a near miss and the
+// list of ready tasks.
 Task load_task(const std::string& name_or_path, const Path& tasks_dir);
 // The ready tasks of a folder, sorted.
 std::vector<std::string> task_names(const Path& tasks_dir);
 // What the task file of a ready task says it is.
 std::string task_about(const std::string& name, const Path& tasks_dir);
 
-// Both ways are strict and inverse to each other: parse_task(task_to_node(t), ...) == t. Throws InputError listing all faults.
+// Both ways are strict and inverse to each other: parse_task(task_to_node(t), ...) == t. Throws
+// InputError listing all faults.
 Task parse_task(const Node& node, const std::string& source);
 Node task_to_node(const Task& task);
 
-// A stretch of text, and whether the loss counts its tokens. In a cloze the target is the mask itself, with an empty text.
+// A stretch of text, and whether the loss counts its tokens. In a cloze the target is the mask
+// itself, with an empty text.
 using Segment = Piece;
 
 // One row, ready for a tokenizer.
@@ -81,35 +95,42 @@ struct Example {
   bool id_is_number = true;  // the id was a JSON number, or there was none: written without quotes
   std::string text;          // the prompt of kGeneration and kChoice; empty for a chat
   std::optional<std::string> second;
-  std::vector<Segment> segments;        // kGeneration: prompt, and the target where the row has one. Cloze: before, mask, after
-  std::vector<Turn> turns;              // chat: all turns, the last one of the assistant where the row has a target
+  std::vector<Segment> segments;  // kGeneration: prompt, and the target where the row has one.
+                                  // Cloze: before, mask, after
+  std::vector<Turn>
+      turns;  // chat: all turns, the last one of the assistant where the row has a target
   std::vector<std::string> references;  // kGeneration: what an output is scored against
   std::optional<std::string> answer;    // kGeneration with an answer rule: the right answer
-  std::vector<std::string> options;     // kChoice: at least two, as they follow the prompt; label: the right one's index
-  std::string group;                    // kGeneration, kChoice: the template or data set; else the task's name
-  std::vector<float> embedding;         // as wide in every row; empty where the task has no such column
-  std::optional<double> label;          // class index or value; absent where the file has none
+  std::vector<std::string>
+      options;  // kChoice: at least two, as they follow the prompt; label: the right one's index
+  std::string group;  // kGeneration, kChoice: the template or data set; else the task's name
+  std::vector<float> embedding;  // as wide in every row; empty where the task has no such column
+  std::optional<double> label;   // class index or value; absent where the file has none
   std::shared_ptr<const std::string> source;  // its file
   int64_t line = 0;                           // in that file
-  std::string turns_column;                   // where `turns` stand as a list; empty where they were made of texts
+  std::string turns_column;  // where `turns` stand as a list; empty where they were made of texts
 
   // "data.jsonl:7: ", to open a message with; "row 3: " without a file.
   std::string at() const;
 };
 
-enum class LabelUse { kRequired, kOptional };  // kOptional: prediction; a label that is there must still be a known one
+enum class LabelUse {
+  kRequired,
+  kOptional
+};  // kOptional: prediction; a label that is there must still be a known one
 
 // All rows as examples. Throws InputError at path:line for an unknown or missing label,
 // a text that is null, missing or not a text, and the fault of a row that could not be read.
 std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse use);
-// Of a row that may hold faults: its id, line and number alone; without an id that can be read its number.
+// Of a row that may hold faults: its id, line and number alone; without an id that can be read its
+// number.
 Example named_example(const Table& table, size_t row, const Task& task);
 // How a file of the task is read.
 TableOptions table_options(const Task& task);
 // read_table with the task's options, then to_examples.
 std::vector<Example> read_examples(const Path& path, const Task& task, LabelUse use);
-// What generated texts are scored on: with group_references, rows with equal prompts become the first of them with the references
-// of all, in order; else the rows as they are.
+// What generated texts are scored on: with group_references, rows with equal prompts become the
+// first of them with the references of all, in order; else the rows as they are.
 std::vector<Example> join_references(std::vector<Example> examples, const Task& task);
 
 }  // namespace graft

@@ -20,7 +20,8 @@ TextFilter filter_of(const std::string& name) {
     if (known == name) return filter;
     names.push_back(known);
   }
-  throw InputError("unknown filter " + quote(name) + did_you_mean(name, names) + "; there are " + joined(names));
+  throw InputError("unknown filter " + quote(name) + did_you_mean(name, names) + "; there are " +
+                   joined(names));
 }
 
 Template::Piece place_of(std::string_view inside) {
@@ -32,7 +33,8 @@ Template::Piece place_of(std::string_view inside) {
     else piece.filters.push_back(filter_of(part));
     begin = end + 1;
   }
-  if (piece.column.empty()) throw InputError("braces without a column's name; a brace that is meant is written twice");
+  if (piece.column.empty())
+    throw InputError("braces without a column's name; a brace that is meant is written twice");
   return piece;
 }
 
@@ -80,7 +82,8 @@ Template parse_template(std::string_view text) {
 
 Template column_or_template(std::string_view text) {
   if (text.find_first_of("{}") != std::string_view::npos) return parse_template(text);
-  if (text.empty()) throw InputError("expected a column's name or a text with {column}, found an empty text");
+  if (text.empty())
+    throw InputError("expected a column's name or a text with {column}, found an empty text");
   return {std::string(text), {{{}, std::string(text), {}}}};
 }
 

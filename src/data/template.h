@@ -1,5 +1,6 @@
-// Texts with places for a row's cells: "Premise: {sentence1|strip} Hypothesis: {sentence2}". Not a programming language: a name
-// in braces and what is done to its text, nothing else. A brace that is meant is written twice.
+// Texts with places for a row's cells: "Premise: {sentence1|strip} Hypothesis: {sentence2}". Not a
+// programming language: a name in braces and what is done to its text, nothing else. A brace that
+// is meant is written twice.
 #pragma once
 
 #include <string>
@@ -25,7 +26,9 @@ struct Template {
 
   // The names in braces, in order of first appearance.
   std::vector<std::string> columns() const;
-  friend bool operator==(const Template& a, const Template& b) { return a.text == b.text; }  // the pieces follow from it
+  friend bool operator==(const Template& a, const Template& b) {
+    return a.text == b.text;
+  }  // the pieces follow from it
 };
 
 // Throws InputError ("a '{' is never closed", ...) without a place, which the caller knows.

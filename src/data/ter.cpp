@@ -1,5 +1,6 @@
-// Translation edit rate as sacrebleu counts it, which follows Tercom's search: shift runs of words greedily while that lowers the
-// edit distance, then count the distance. Its limits on runs, reach, beam and tried shifts are part of the score.
+// Translation edit rate as sacrebleu counts it, which follows Tercom's search: shift runs of words
+// greedily while that lowers the edit distance, then count the distance. Its limits on runs, reach,
+// beam and tried shifts are part of the score.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -15,24 +16,32 @@ namespace graft {
 namespace {
 
 constexpr int64_t kLongestRun = 10, kFarthestShift = 50, kBeam = 25, kMostTried = 1000;
-constexpr int32_t kFar = std::numeric_limits<int32_t>::max() / 4;  // no distance: texts have far fewer words
+constexpr int32_t kFar =
+    std::numeric_limits<int32_t>::max() / 4;  // no distance: texts have far fewer words
 
 constexpr size_t kMostCells = size_t{1} << 27;  // 1 GiB
 
 using Ids = std::vector<int64_t>;
 
-enum class Op : uint8_t { kNone, kKeep, kReplace, kDelete, kInsert };  // seen from the text towards the reference
+enum class Op : uint8_t {
+  kNone,
+  kKeep,
+  kReplace,
+  kDelete,
+  kInsert
+};  // seen from the text towards the reference
 
 struct Cell {
   int32_t cost = kFar;
   Op op = Op::kNone;
 };
 
-// Edit distances from texts of one length to one reference, within a beam around the diagonal. The rows of the last text are
-// kept, and a text that begins like it starts from there.
+// Edit distances from texts of one length to one reference, within a beam around the diagonal. The
+// rows of the last text are kept, and a text that begins like it starts from there.
 class EditDistance {
  public:
-  explicit EditDistance(const Ids& reference) : reference_(reference), width_(reference.size() + 1) {}
+  explicit EditDistance(const Ids& reference)
+      : reference_(reference), width_(reference.size() + 1) {}
 
   int64_t operator()(const Ids& text) {
     size_t same = 0;
@@ -41,7 +50,8 @@ class EditDistance {
     }
     if (text.size() != text_.size() || cells_.empty()) {
       if (text.size() + 1 > kMostCells / width_) {
-        throw InputError("ter: a text of " + std::to_string(text.size()) + " words is too long to compare with a reference of " +
+        throw InputError("ter: a text of " + std::to_string(text.size()) +
+                         " words is too long to compare with a reference of " +
                          std::to_string(reference_.size()));
       }
       cells_.assign((text.size() + 1) * width_, {});
@@ -71,7 +81,9 @@ class EditDistance {
   void fill_row(size_t i) {
     const double ratio = static_cast<double>(reference_.size()) / static_cast<double>(text_.size());
     const int64_t beam =
-        static_cast<double>(kBeam) < ratio / 2 ? static_cast<int64_t>(std::ceil(ratio / 2 + static_cast<double>(kBeam))) : kBeam;
+        static_cast<double>(kBeam) < ratio / 2
+            ? static_cast<int64_t>(std::ceil(ratio / 2 + static_cast<double>(kBeam)))
+            : kBeam;
     const auto diagonal = static_cast<int64_t>(std::floor(static_cast<double>(i) * ratio));
     const auto width = static_cast<int64_t>(width_);
     const int64_t first = std::max<int64_t>(0, diagonal - beam),
@@ -84,7 +96,8 @@ class EditDistance {
     const int64_t word = text_[i - 1];
     for (int64_t j = std::max<int64_t>(1, first); j < last; ++j) {
       const bool is_same = word == reference_[static_cast<size_t>(j - 1)];
-      // Of equal costs, keeping or replacing comes before deleting, and that before inserting: Tercom's order.
+      // Of equal costs, keeping or replacing comes before deleting, and that before inserting:
+      // Tercom's order.
       Cell best{above[j - 1].cost + (is_same ? 0 : 1), is_same ? Op::kKeep : Op::kReplace};
       if (above[j].cost + 1 < best.cost) best = {above[j].cost + 1, Op::kDelete};
       if (j > first && row[j - 1].cost + 1 < best.cost) best = {row[j - 1].cost + 1, Op::kInsert};
@@ -121,11 +134,12 @@ Alignment align(const std::vector<Op>& trace) {
   return out;
 }
 
-// `words` with the run [start, start + length) moved before what stands at `target` (of the old order; inside or right behind the
-// run it moves right).
+// `words` with the run [start, start + length) moved before what stands at `target` (of the old
+// order; inside or right behind the run it moves right).
 Ids shifted(const Ids& words, int64_t start, int64_t length, int64_t target) {
   const auto at = [&](int64_t i) {
-    return words.begin() + static_cast<std::ptrdiff_t>(std::min(i, static_cast<int64_t>(words.size())));
+    return words.begin() +
+           static_cast<std::ptrdiff_t>(std::min(i, static_cast<int64_t>(words.size())));
   };
   Ids out;
   out.reserve(words.size());
@@ -133,9 +147,11 @@ Ids shifted(const Ids& words, int64_t start, int64_t length, int64_t target) {
     if (at(to) > at(from)) out.insert(out.end(), at(from), at(to));
   };
   if (target < start) {
-    take(0, target), take(start, start + length), take(target, start), take(start + length, static_cast<int64_t>(words.size()));
+    take(0, target), take(start, start + length), take(target, start),
+        take(start + length, static_cast<int64_t>(words.size()));
   } else if (target > start + length) {
-    take(0, start), take(start + length, target), take(start, start + length), take(target, static_cast<int64_t>(words.size()));
+    take(0, start), take(start + length, target), take(start, start + length),
+        take(target, static_cast<int64_t>(words.size()));
   } else {
     take(0, start), take(start + length, length + target), take(start, start + length),
         take(length + target, static_cast<int64_t>(words.size()));
@@ -170,13 +186,17 @@ class ShiftSearch {
 
  private:
   void search() {
-    const auto words = static_cast<int64_t>(text_.size()), reference_words = static_cast<int64_t>(reference_.size());
+    const auto words = static_cast<int64_t>(text_.size()),
+               reference_words = static_cast<int64_t>(reference_.size());
     for (int64_t start = 0; start < words; ++start) {
       for (int64_t target = std::max<int64_t>(0, start - kFarthestShift);
            target < reference_words && target <= start + kFarthestShift; ++target) {
-        for (int64_t length = 1; length <= kLongestRun && start + length <= words && target + length <= reference_words;
+        for (int64_t length = 1;
+             length <= kLongestRun && start + length <= words && target + length <= reference_words;
              ++length) {
-          if (text_[static_cast<size_t>(start + length - 1)] != reference_[static_cast<size_t>(target + length - 1)]) break;
+          if (text_[static_cast<size_t>(start + length - 1)] !=
+              reference_[static_cast<size_t>(target + length - 1)])
+            break;
           if (!is_worth_trying(start, target, length)) continue;
           try_shift(start, target, length);
           if (tried_ >= kMostTried) return;
@@ -187,7 +207,9 @@ class ShiftSearch {
 
   // Only where the words are wrong now, here and there, and the place is not inside the run itself.
   bool is_worth_trying(int64_t start, int64_t target, int64_t length) const {
-    if (!any(alignment_.text_errors, start, length) || !any(alignment_.reference_errors, target, length)) return false;
+    if (!any(alignment_.text_errors, start, length) ||
+        !any(alignment_.reference_errors, target, length))
+      return false;
     const int64_t place = alignment_.place[static_cast<size_t>(target)];
     return place < start || place >= start + length;
   }
@@ -195,15 +217,19 @@ class ShiftSearch {
   void try_shift(int64_t start, int64_t target, int64_t length) {
     int64_t last = -1;
     for (int64_t offset = -1; offset < length; ++offset) {
-      const int64_t place = target + offset == -1 ? 0 : alignment_.place[static_cast<size_t>(target + offset)] + 1;
+      const int64_t place =
+          target + offset == -1 ? 0 : alignment_.place[static_cast<size_t>(target + offset)] + 1;
       if (place == last) continue;
       last = place;
       Ids words = shifted(text_, start, length, place);
       const int64_t gain = before_ - distance_(words);
       ++tried_;
       // Tercom's order: the largest gain, the longest run, the earliest, the earliest place.
-      std::tuple<int64_t, int64_t, int64_t, int64_t, Ids> candidate{gain, length, -start, -place, std::move(words)};
-      const auto rank = [](const auto& c) { return std::tie(std::get<0>(c), std::get<1>(c), std::get<2>(c), std::get<3>(c)); };
+      std::tuple<int64_t, int64_t, int64_t, int64_t, Ids> candidate{gain, length, -start, -place,
+                                                                    std::move(words)};
+      const auto rank = [](const auto& c) {
+        return std::tie(std::get<0>(c), std::get<1>(c), std::get<2>(c), std::get<3>(c));
+      };
       if (!has_best_ || rank(candidate) > rank(best_)) {
         best_ = std::move(candidate);
         has_best_ = true;

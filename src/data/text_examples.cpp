@@ -20,7 +20,8 @@ namespace {
 class BoundTemplate {
  public:
   // Throws InputError when the table lacks a column.
-  BoundTemplate(const Template& text, const Table& table, const std::string& purpose) : table_(&table) {
+  BoundTemplate(const Template& text, const Table& table, const std::string& purpose)
+      : table_(&table) {
     for (const Template::Piece& piece : text.pieces)
       pieces_.push_back({&piece, piece.column.empty() ? 0 : table.column(piece.column, purpose)});
   }
@@ -29,19 +30,22 @@ class BoundTemplate {
   std::string render(size_t row) const {
     std::string out;
     for (const auto& [piece, column] : pieces_)
-      out += piece->column.empty() ? piece->literal : apply_filters(cell(row, column), piece->filters);
+      out +=
+          piece->column.empty() ? piece->literal : apply_filters(cell(row, column), piece->filters);
     return out;
   }
 
   // The column, where the text of a row is one cell as it stands.
   std::optional<size_t> only_column() const {
-    const bool is_cell = pieces_.size() == 1 && !pieces_[0].piece->column.empty() && pieces_[0].piece->filters.empty();
+    const bool is_cell = pieces_.size() == 1 && !pieces_[0].piece->column.empty() &&
+                         pieces_[0].piece->filters.empty();
     return is_cell ? std::optional<size_t>(pieces_[0].column) : std::nullopt;
   }
 
   bool lacks_cell(size_t row) const {
-    return std::any_of(pieces_.begin(), pieces_.end(),
-                       [&](const Bound& bound) { return !bound.piece->column.empty() && is_absent(*table_, row, bound.column); });
+    return std::any_of(pieces_.begin(), pieces_.end(), [&](const Bound& bound) {
+      return !bound.piece->column.empty() && is_absent(*table_, row, bound.column);
+    });
   }
 
  private:
@@ -61,8 +65,9 @@ class BoundTemplate {
 
 bool has_columns(const Table& table, const Template& text) {
   const std::vector<std::string> columns = text.columns();
-  return std::all_of(columns.begin(), columns.end(),
-                     [&](const std::string& column) { return table.find_column(column).has_value(); });
+  return std::all_of(columns.begin(), columns.end(), [&](const std::string& column) {
+    return table.find_column(column).has_value();
+  });
 }
 
 class BoundPrompt {
@@ -77,7 +82,8 @@ class BoundPrompt {
   std::optional<size_t> only_column() const { return column_ ? std::nullopt : text_.only_column(); }
 
   std::string render(size_t row) const {
-    const bool is_with = column_ && !is_absent(*table_, row, *column_) && !text_cell(*table_, row, *column_).empty();
+    const bool is_with =
+        column_ && !is_absent(*table_, row, *column_) && !text_cell(*table_, row, *column_).empty();
     return is_with ? with_text_->render(row) : text_.render(row);
   }
 
@@ -103,29 +109,34 @@ std::vector<std::string> texts_cell(const Table& table, size_t row, size_t colum
 // The right answer's cell, checked against every answer metric of the task.
 std::string answer_cell(const Table& table, size_t row, size_t column, const Task& task) {
   const bool is_number = table.rows[row].kind(column) == CellKind::kNumber;
-  const std::string& answer = is_number ? table.rows[row].cells[column] : text_cell(table, row, column);
+  const std::string& answer =
+      is_number ? table.rows[row].cells[column] : text_cell(table, row, column);
   for (const std::string& metric : task.metrics) {
     if (!metric.starts_with("answer_")) continue;
-    if (const std::string fault = answer_fault(metric, *task.generation->answer, answer); !fault.empty())
+    if (const std::string fault = answer_fault(metric, *task.generation->answer, answer);
+        !fault.empty())
       throw InputError(cell_at(table, row, column) + fault);
   }
   return answer;
 }
 
 std::string group_of(const Table& table, size_t row, const Task& task) {
-  const std::optional<size_t> column = task.group_column ? table.find_column(*task.group_column) : std::nullopt;
+  const std::optional<size_t> column =
+      task.group_column ? table.find_column(*task.group_column) : std::nullopt;
   return column && !is_absent(table, row, *column) ? text_cell(table, row, *column) : task.name;
 }
 
 class GenerationRows {
  public:
-  GenerationRows(const Table& table, const Task& task, LabelUse use) : table_(table), task_(task), use_(use) {
+  GenerationRows(const Table& table, const Task& task, LabelUse use)
+      : table_(table), task_(task), use_(use) {
     const Generation& generation = *task.generation;
     const std::string of_task = " of task '" + task.name + "'";
     const bool needs_target = use == LabelUse::kRequired;
     if (generation.messages_column)
-      messages_ = generation.prompt ? table.find_column(*generation.messages_column)
-                                    : table.column(*generation.messages_column, "the chat" + of_task);
+      messages_ = generation.prompt
+                      ? table.find_column(*generation.messages_column)
+                      : table.column(*generation.messages_column, "the chat" + of_task);
     if (generation.prompt && (!messages_ || has_columns(table, generation.prompt->text))) {
       prompt_.emplace(*generation.prompt, table, of_task);
       if (needs_target || has_columns(table, *generation.target))
@@ -133,7 +144,8 @@ class GenerationRows {
     }
     if (generation.references_column)
       references_ = column(*generation.references_column, "the references" + of_task, needs_target);
-    if (generation.answer) answer_ = column(generation.answer->column, "the answer" + of_task, needs_target);
+    if (generation.answer)
+      answer_ = column(generation.answer->column, "the answer" + of_task, needs_target);
   }
 
   void fill(size_t row, Example& example) const {
@@ -147,12 +159,14 @@ class GenerationRows {
     if (references_ && (use_ == LabelUse::kRequired || !is_absent(table_, row, *references_))) {
       example.references = texts_cell(table_, row, *references_);
       if (example.references.empty())
-        throw InputError(cell_at(table_, row, *references_) + "expected at least one reference, found an empty list");
+        throw InputError(cell_at(table_, row, *references_) +
+                         "expected at least one reference, found an empty list");
     }
   }
 
  private:
-  std::optional<size_t> column(const std::string& name, const std::string& purpose, bool is_needed) const {
+  std::optional<size_t> column(const std::string& name, const std::string& purpose,
+                               bool is_needed) const {
     return is_needed ? table_.column(name, purpose) : table_.find_column(name);
   }
 
@@ -160,13 +174,16 @@ class GenerationRows {
   void fill_chat(size_t row, std::vector<Turn> turns, size_t column, Example& example) const {
     const bool ends_well = turns.back().role == "assistant";
     if (use_ == LabelUse::kRequired && !ends_well)
-      throw InputError(cell_at(table_, row, column) + "expected a last turn of the assistant, found one of the " +
-                       turns.back().role);
-    const bool is_learnt =
-        std::any_of(turns.begin(), turns.end(), [](const Turn& turn) { return turn.role == "assistant" && turn.is_learnt; });
-    if (use_ == LabelUse::kRequired && !is_learnt)
       throw InputError(cell_at(table_, row, column) +
-                       "every turn of the assistant has the weight 0, which leaves nothing to learn");
+                       "expected a last turn of the assistant, found one of the " +
+                       turns.back().role);
+    const bool is_learnt = std::any_of(turns.begin(), turns.end(), [](const Turn& turn) {
+      return turn.role == "assistant" && turn.is_learnt;
+    });
+    if (use_ == LabelUse::kRequired && !is_learnt)
+      throw InputError(
+          cell_at(table_, row, column) +
+          "every turn of the assistant has the weight 0, which leaves nothing to learn");
     if (ends_well) example.references = {turns.back().content};
     example.turns = std::move(turns);
     example.turns_column = table_.columns[column];
@@ -174,15 +191,18 @@ class GenerationRows {
 
   // The column of a prompt whose cell is a list of turns, as trl writes it.
   std::optional<size_t> prompt_list(size_t row) const {
-    const auto column = prompt_ && task_.generation->chat != "none" ? prompt_->only_column() : std::nullopt;
+    const auto column =
+        prompt_ && task_.generation->chat != "none" ? prompt_->only_column() : std::nullopt;
     return column && table_.rows[row].kind(*column) == CellKind::kTree ? column : std::nullopt;
   }
 
-  // The turns of a prompt, which are not its target, and those of the target, a list as well or the text of one turn.
+  // The turns of a prompt, which are not its target, and those of the target, a list as well or the
+  // text of one turn.
   void fill_lists(size_t row, size_t column, Example& example) const {
     std::vector<Turn> turns = turns_cell(table_, row, column);
     for (Turn& turn : turns) {
-      if (turn.role == "assistant") turn.is_learnt = turn.is_learnt && task_.generation->loss == LossOn::kAll;
+      if (turn.role == "assistant")
+        turn.is_learnt = turn.is_learnt && task_.generation->loss == LossOn::kAll;
     }
     if (target_ && (use_ == LabelUse::kRequired || !target_->lacks_cell(row))) {
       const std::optional<size_t> target = target_->only_column();
@@ -205,8 +225,10 @@ class GenerationRows {
     example.text = prompt_->render(row);
     example.segments = {{example.text, false}};
     std::optional<std::string> target;
-    if (target_ && (use_ == LabelUse::kRequired || !target_->lacks_cell(row))) target = target_->render(row);
-    if (target && target->empty() && !example.answer) throw InputError(table_.at(row) + "expected a target, found an empty text");
+    if (target_ && (use_ == LabelUse::kRequired || !target_->lacks_cell(row)))
+      target = target_->render(row);
+    if (target && target->empty() && !example.answer)
+      throw InputError(table_.at(row) + "expected a target, found an empty text");
     if (target) {
       example.segments.push_back({*target, true});
       example.references = {*target};
@@ -227,13 +249,19 @@ class GenerationRows {
 class ChoiceRows {
  public:
   ChoiceRows(const Table& table, const Task& task, LabelUse use)
-      : table_(table), task_(task), use_(use), prompt_(task.choice->prompt, table, " of task '" + task.name + "'") {
+      : table_(table),
+        task_(task),
+        use_(use),
+        prompt_(task.choice->prompt, table, " of task '" + task.name + "'") {
     const Choice& choice = *task.choice;
     const std::string of_task = " of task '" + task.name + "'";
-    if (choice.options.column) options_ = table.column(*choice.options.column, "the options" + of_task);
-    for (const Template& text : choice.options.texts) texts_.emplace_back(text, table, "the options" + of_task);
-    target_ = use == LabelUse::kRequired ? table.column(choice.target_column, "the target" + of_task)
-                                         : table.find_column(choice.target_column);
+    if (choice.options.column)
+      options_ = table.column(*choice.options.column, "the options" + of_task);
+    for (const Template& text : choice.options.texts)
+      texts_.emplace_back(text, table, "the options" + of_task);
+    target_ = use == LabelUse::kRequired
+                  ? table.column(choice.target_column, "the target" + of_task)
+                  : table.find_column(choice.target_column);
   }
 
   void fill(size_t row, Example& example) const {
@@ -243,10 +271,13 @@ class ChoiceRows {
     if (task_.choice->chat != "none") example.turns = {{"user", example.text}};
     const std::vector<std::string> options = options_of(row);
     if (options.size() < 2)
-      throw InputError(table_.at(row) + "expected at least two options, found " + std::to_string(options.size()));
-    const bool is_there = target_ && !is_absent(table_, row, *target_) &&
-                          !(use_ == LabelUse::kOptional && table_.rows[row].cells[*target_].empty());
-    if (is_there || use_ == LabelUse::kRequired) example.label = static_cast<double>(right_option(row, options));
+      throw InputError(table_.at(row) + "expected at least two options, found " +
+                       std::to_string(options.size()));
+    const bool is_there =
+        target_ && !is_absent(table_, row, *target_) &&
+        !(use_ == LabelUse::kOptional && table_.rows[row].cells[*target_].empty());
+    if (is_there || use_ == LabelUse::kRequired)
+      example.label = static_cast<double>(right_option(row, options));
     for (const std::string& option : options) example.options.push_back(written(option));
   }
 
@@ -260,7 +291,8 @@ class ChoiceRows {
     const std::string& cell = text_cell(table_, row, *options_);
     const size_t at = cell.rfind(source.after);
     if (at == std::string::npos)
-      throw InputError(cell_at(table_, row, *options_) + "expected options after " + quote(source.after) + ", found none");
+      throw InputError(cell_at(table_, row, *options_) + "expected options after " +
+                       quote(source.after) + ", found none");
     for (size_t begin = at + source.after.size(); begin <= cell.size();) {
       const size_t end = std::min(cell.find(source.separator, begin), cell.size());
       out.push_back(cell.substr(begin, end - begin));
@@ -279,16 +311,19 @@ class ChoiceRows {
     if (form == TargetForm::kIndex || (form == TargetForm::kByCell && kind == CellKind::kNumber)) {
       int64_t index = -1;
       const auto [stop, error] = std::from_chars(cell.data(), cell.data() + cell.size(), index);
-      if (error == std::errc{} && stop == cell.data() + cell.size() && index >= 0 && index < static_cast<int64_t>(options.size()))
+      if (error == std::errc{} && stop == cell.data() + cell.size() && index >= 0 &&
+          index < static_cast<int64_t>(options.size()))
         return index;
-      throw InputError(at + "expected an option's index in 0.." + std::to_string(options.size() - 1) + ", found " + quote(cell));
+      throw InputError(at + "expected an option's index in 0.." +
+                       std::to_string(options.size() - 1) + ", found " + quote(cell));
     }
     const auto found = std::find(options.begin(), options.end(), cell);
     if (found == options.end())
-      throw InputError(at + "expected one of the options, found " + quote(cell) + did_you_mean(cell, options) + "; here are " +
-                       joined_first(options, 10));
+      throw InputError(at + "expected one of the options, found " + quote(cell) +
+                       did_you_mean(cell, options) + "; here are " + joined_first(options, 10));
     if (std::find(found + 1, options.end(), cell) != options.end())
-      throw InputError(at + "the right option " + quote(cell) + " appears twice among the options; give its index");
+      throw InputError(at + "the right option " + quote(cell) +
+                       " appears twice among the options; give its index");
     return found - options.begin();
   }
 
@@ -319,11 +354,15 @@ CellText text_of_row(const Template& text, const Table& table, const std::string
 }
 
 Filler generation_filler(const Table& table, const Task& task, LabelUse use) {
-  return [rows = GenerationRows(table, task, use)](size_t row, Example& example) { rows.fill(row, example); };
+  return [rows = GenerationRows(table, task, use)](size_t row, Example& example) {
+    rows.fill(row, example);
+  };
 }
 
 Filler choice_filler(const Table& table, const Task& task, LabelUse use) {
-  return [rows = ChoiceRows(table, task, use)](size_t row, Example& example) { rows.fill(row, example); };
+  return [rows = ChoiceRows(table, task, use)](size_t row, Example& example) {
+    rows.fill(row, example);
+  };
 }
 
 Filler cloze_filler(const Table& table, const Task& task) {
@@ -343,7 +382,9 @@ Filler cloze_filler(const Table& table, const Task& task) {
   sides->bound_before.emplace(sides->before, table, purpose);
   sides->bound_after.emplace(sides->after, table, purpose);
   return [sides](size_t row, Example& example) {
-    example.segments = {{sides->bound_before->render(row), false}, {"", true}, {sides->bound_after->render(row), false}};
+    example.segments = {{sides->bound_before->render(row), false},
+                        {"", true},
+                        {sides->bound_after->render(row), false}};
   };
 }
 

@@ -64,7 +64,8 @@ std::string read_chat(Options& options) { return options.choice("chat", "none", 
 PromptEnd read_prompt_end(Options& options, const std::string& chat) {
   const PromptEnd end = options.choice("prompt_end", PromptEnd::kNone, kPromptEnds);
   if (end == PromptEnd::kEos && chat != "none")
-    options.fault("prompt_end", "a chat format says itself how a prompt ends; remove it, or set chat: none");
+    options.fault("prompt_end",
+                  "a chat format says itself how a prompt ends; remove it, or set chat: none");
   return end;
 }
 
@@ -81,18 +82,20 @@ AnswerRule read_answer(Options& options) {
     options.fault("options", "expected the answers that can be found in an output");
   if (std::find(rule.options.begin(), rule.options.end(), "") != rule.options.end())
     options.fault("options", "an option is empty");
-  const bool are_capitals = std::all_of(rule.letters.begin(), rule.letters.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+  const bool are_capitals = std::all_of(rule.letters.begin(), rule.letters.end(),
+                                        [](char c) { return c >= 'A' && c <= 'Z'; });
   if (rule.letters.empty() || !are_capitals)
-    options.fault("letters", "expected capital letters such as ABCDE, found " + quote(rule.letters));
+    options.fault("letters",
+                  "expected capital letters such as ABCDE, found " + quote(rule.letters));
   return rule;
 }
 
 void read_option_source(Options& options, OptionSource& source) {
   const Node* node = options.raw("options");
   if (node == nullptr) {
-    options.fault(
-        "options",
-        "missing; expected a column with a list of texts, or a list of texts, or a section with column, after and separator");
+    options.fault("options",
+                  "missing; expected a column with a list of texts, or a list of texts, or a "
+                  "section with column, after and separator");
   } else if (node->kind == Node::Kind::kScalar) {
     source.column = node->scalar;
   } else if (node->kind == Node::Kind::kMap) {
@@ -112,8 +115,8 @@ void read_option_source(Options& options, OptionSource& source) {
       }
     }
     if (node->items.size() < 2 || node->items.size() > kMaxOptions) {
-      options.fault("options",
-                    "expected 2.." + std::to_string(kMaxOptions) + " options, found " + std::to_string(node->items.size()));
+      options.fault("options", "expected 2.." + std::to_string(kMaxOptions) + " options, found " +
+                                   std::to_string(node->items.size()));
     }
   }
 }
@@ -126,12 +129,15 @@ void check_wrapping(Options& options, const Template& as) {
 
 void check_answer_metrics(Options& options, const Task& task) {
   const auto needs = [&](const char* metric, bool is_there, const char* what) {
-    const bool is_asked = std::find(task.metrics.begin(), task.metrics.end(), metric) != task.metrics.end();
+    const bool is_asked =
+        std::find(task.metrics.begin(), task.metrics.end(), metric) != task.metrics.end();
     if (is_asked && !is_there) options.fault("metrics", std::string(metric) + " needs " + what);
   };
   const auto& answer = task.generation->answer;
-  needs("answer_after", answer && !answer->after.empty(), "answer.after: the words that announce an answer");
-  needs("answer_option", answer && !answer->options.empty(), "answer.options: the answers that can be found in an output");
+  needs("answer_after", answer && !answer->after.empty(),
+        "answer.after: the words that announce an answer");
+  needs("answer_option", answer && !answer->options.empty(),
+        "answer.options: the answers that can be found in an output");
   needs("answer_number", answer.has_value(), "answer.column: where the right number stands");
   needs("answer_letter", answer.has_value(), "answer.column: where the right letter stands");
 }
@@ -205,14 +211,17 @@ void read_cloze(Options& options, Task& task) {
   Options& section = options.section("cloze");
   Cloze cloze;
   cloze.text = template_at(section, "template", parse_template);
-  const auto masks =
-      std::count_if(cloze.text.pieces.begin(), cloze.text.pieces.end(), [](const auto& piece) { return piece.column == "mask"; });
-  if (section.has("template") && masks != 1) section.fault("template", "expected {mask} once, found " + quote(cloze.text.text));
+  const auto masks = std::count_if(cloze.text.pieces.begin(), cloze.text.pieces.end(),
+                                   [](const auto& piece) { return piece.column == "mask"; });
+  if (section.has("template") && masks != 1)
+    section.fault("template", "expected {mask} once, found " + quote(cloze.text.text));
   Options& words = section.section("words");
   for (const std::string& label : task.labels) {
     const std::string word = words.text(label, std::nullopt);
-    if (words.has(label) && word.empty()) words.fault(label, "expected a word, found an empty text");
-    if (!word.empty() && std::find(cloze.words.begin(), cloze.words.end(), word) != cloze.words.end()) {
+    if (words.has(label) && word.empty())
+      words.fault(label, "expected a word, found an empty text");
+    if (!word.empty() &&
+        std::find(cloze.words.begin(), cloze.words.end(), word) != cloze.words.end()) {
       words.fault(label, "the word " + quote(word) + " already stands for another label");
     }
     cloze.words.push_back(word);
@@ -223,7 +232,8 @@ void read_cloze(Options& options, Task& task) {
 void read_generation(Options& options, Task& task) {
   Generation out;
   if (options.has("messages")) out.messages_column = options.text("messages", std::nullopt);
-  if (!out.messages_column || options.has("prompt") || options.has("target") || options.has("prompt_with")) {
+  if (!out.messages_column || options.has("prompt") || options.has("target") ||
+      options.has("prompt_with")) {
     out.prompt = read_prompt(options);
     out.target = template_at(options, "target", column_or_template);
   }
@@ -237,11 +247,13 @@ void read_generation(Options& options, Task& task) {
     options.fault("stop", "an empty text ends every output before it begins");
   if (options.has("answer")) out.answer = read_answer(options.section("answer"));
   if (out.messages_column && out.chat == "none")
-    options.fault("messages", "turns need a chat format; set chat: model, or one of " + joined(chat_format_names()));
+    options.fault("messages", "turns need a chat format; set chat: model, or one of " +
+                                  joined(chat_format_names()));
   if (out.messages_column && out.group_references)
     options.fault("group_references", "rows are grouped by their prompts, which chats do not have");
   if (out.references_column && out.group_references)
-    options.fault("group_references", "the references already stand in a column; remove one of the two");
+    options.fault("group_references",
+                  "the references already stand in a column; remove one of the two");
   task.generation = std::move(out);
 }
 
@@ -264,9 +276,12 @@ void read_choice(Options& options, Task& task) {
 void check_text_metrics(Options& options, const Task& task) {
   if (task.generation) check_answer_metrics(options, task);
   if (task.primary_metric == "ter")
-    options.fault("primary", "the best checkpoint has the largest score, and a smaller ter is better; choose another metric");
+    options.fault("primary",
+                  "the best checkpoint has the largest score, and a smaller ter is better; choose "
+                  "another metric");
   if (task.primary_metric == "accuracy_by_group")
-    options.fault("primary", "accuracy_by_group is several scores; choose accuracy_median or accuracy");
+    options.fault("primary",
+                  "accuracy_by_group is several scores; choose accuracy_median or accuracy");
 }
 
 void write_text_parts(Node& node, const Task& task) {
@@ -275,7 +290,8 @@ void write_text_parts(Node& node, const Task& task) {
   if (task.group_column) node["group"] = Node::text(*task.group_column);
   if (!task.cloze) return;
   Node words = Node::map(), cloze = Node::map();
-  for (size_t i = 0; i < task.labels.size(); ++i) words[task.labels[i]] = Node::text(task.cloze->words[i]);
+  for (size_t i = 0; i < task.labels.size(); ++i)
+    words[task.labels[i]] = Node::text(task.cloze->words[i]);
   cloze["template"] = Node::text(task.cloze->text.text);
   cloze["words"] = std::move(words);
   node["cloze"] = std::move(cloze);

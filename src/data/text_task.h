@@ -1,5 +1,6 @@
-// What a task says about texts that a model writes or ranks: prompt and target, options, the word at a mask, the answer in an
-// output. The keys of task files are in doc/data.md; parts of struct Task (task.h).
+// What a task says about texts that a model writes or ranks: prompt and target, options, the word
+// at a mask, the answer in an output. The keys of task files are in doc/data.md; parts of struct
+// Task (task.h).
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace graft {
 
 struct Prompt {
   Template text;
-  // In rows where this column holds a text that is not empty, `with_text` takes the place of `text`.
+  // In rows where this column holds a text that is not empty, `with_text` takes the place of
+  // `text`.
   std::optional<std::string> with_column;
   std::optional<Template> with_text;
 
@@ -21,7 +23,10 @@ struct Prompt {
 };
 
 enum class LossOn { kTarget, kAll };
-enum class PromptEnd { kNone, kEos };  // kEos: the model's end-of-text token stands between prompt and target
+enum class PromptEnd {
+  kNone,
+  kEos
+};  // kEos: the model's end-of-text token stands between prompt and target
 
 // Where the right answer stands and how an output is searched for its own; answers.h has the rules.
 struct AnswerRule {
@@ -36,12 +41,16 @@ struct AnswerRule {
 
 // kind: generation. A row has a prompt and a target, or the turns of a chat.
 struct Generation {
-  std::optional<Prompt> prompt;  // here with `target`, or `messages`, or all three: messages in rows that have them
+  std::optional<Prompt>
+      prompt;  // here with `target`, or `messages`, or all three: messages in rows that have them
   std::optional<Template> target;
-  std::optional<std::string> messages_column;    // a list of {role, content}
-  std::optional<std::string> references_column;  // a list of texts to score against, instead of the target
-  bool group_references = false;                 // for evaluation, rows with equal prompts become one with all their targets
-  std::string chat = "none";                     // a chat format's name (text/chat.h), "model": the model's own, "none"
+  std::optional<std::string> messages_column;  // a list of {role, content}
+  std::optional<std::string>
+      references_column;  // a list of texts to score against, instead of the target
+  bool group_references =
+      false;  // for evaluation, rows with equal prompts become one with all their targets
+  std::string chat =
+      "none";  // a chat format's name (text/chat.h), "model": the model's own, "none"
   LossOn loss = LossOn::kTarget;
   PromptEnd prompt_end = PromptEnd::kNone;
   std::vector<std::string> stop;  // an output ends before the first of these
@@ -50,20 +59,26 @@ struct Generation {
   friend bool operator==(const Generation&, const Generation&) = default;
 };
 
-// Where a row's options stand: a column with a list of texts; or one text each (with columns in it);
-// or a part of a text cut at a separator.
+// Where a row's options stand: a column with a list of texts; or one text each (with columns in
+// it); or a part of a text cut at a separator.
 struct OptionSource {
   std::optional<std::string> column;  // alone: a list in JSON
   std::vector<Template> texts;
-  std::string after, separator;  // with column: what follows the last `after`, to the end, cut at `separator`
+  std::string after,
+      separator;  // with column: what follows the last `after`, to the end, cut at `separator`
 
   friend bool operator==(const OptionSource&, const OptionSource&) = default;
 };
 
-enum class OptionScore { kSum, kMean };            // of the log-probabilities of an option's tokens
-enum class TargetForm { kByCell, kIndex, kText };  // kByCell: a JSON number is an index, a text an option
+enum class OptionScore { kSum, kMean };  // of the log-probabilities of an option's tokens
+enum class TargetForm {
+  kByCell,
+  kIndex,
+  kText
+};  // kByCell: a JSON number is an index, a text an option
 
-// kind: choice. Rank classification: the option that the model finds most probable after the prompt.
+// kind: choice. Rank classification: the option that the model finds most probable after the
+// prompt.
 struct Choice {
   Prompt prompt;
   OptionSource options;

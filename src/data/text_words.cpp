@@ -11,7 +11,9 @@ namespace {
 
 // Bytes of the white space at the start of `text`, or 0.
 size_t space_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  const auto byte = [&](size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
+  };
   const unsigned a = byte(0), b = byte(1), c = byte(2);
   if (a == 0x20 || (a >= 0x09 && a <= 0x0D) || (a >= 0x1C && a <= 0x1F)) return 1;
   if (a == 0xC2 && (b == 0x85 || b == 0xA0)) return 2;
@@ -33,12 +35,13 @@ bool is_stop(char c) { return c == '.' || c == ','; }
 
 // ASCII symbols that mteval sets apart: all but ' - . and ,
 bool is_symbol(char c) {
-  return (c >= '{' && c <= '~') || (c >= '[' && c <= '`') || (c >= ' ' && c <= '&') || (c >= '(' && c <= '+') ||
-         (c >= ':' && c <= '@') || c == '/';
+  return (c >= '{' && c <= '~') || (c >= '[' && c <= '`') || (c >= ' ' && c <= '&') ||
+         (c >= '(' && c <= '+') || (c >= ':' && c <= '@') || c == '/';
 }
 
-// One pass of a rule on two neighbours: where `holds(a, b)`, `write(a, b)` takes their place and the scan goes on behind them.
-// Working on bytes is the same as on characters, since the rules look at ASCII only and a character's bytes stay together.
+// One pass of a rule on two neighbours: where `holds(a, b)`, `write(a, b)` takes their place and
+// the scan goes on behind them. Working on bytes is the same as on characters, since the rules look
+// at ASCII only and a character's bytes stay together.
 template <typename Holds, typename Write>
 std::string rewrite_pairs(const std::string& text, const Holds& holds, const Write& write) {
   std::string out;
@@ -77,7 +80,8 @@ std::string_view strip_end(std::string_view text) {
   for (bool changed = true; changed && !text.empty();) {
     changed = false;
     for (const size_t length : {size_t{1}, size_t{2}, size_t{3}}) {
-      if (length > text.size() || space_length(text.substr(text.size() - length)) != length) continue;
+      if (length > text.size() || space_length(text.substr(text.size() - length)) != length)
+        continue;
       text.remove_suffix(length);
       changed = true;
       break;
@@ -87,7 +91,8 @@ std::string_view strip_end(std::string_view text) {
 }
 
 std::string_view strip(std::string_view text) {
-  for (size_t length = space_length(text); length > 0; length = space_length(text)) text.remove_prefix(length);
+  for (size_t length = space_length(text); length > 0; length = space_length(text))
+    text.remove_prefix(length);
   return strip_end(text);
 }
 
@@ -102,7 +107,8 @@ Words words_13a(std::string_view text) {
   replace_all(line, "<skipped>", "");
   replace_all(line, "-\n", "");
   replace_all(line, "\n", " ");
-  for (const auto& [entity, symbol] : {std::pair{"&quot;", "\""}, {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}})
+  for (const auto& [entity, symbol] :
+       {std::pair{"&quot;", "\""}, {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}})
     replace_all(line, entity, symbol);
   std::string apart = " ";
   for (const char c : line) {

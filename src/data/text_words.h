@@ -1,5 +1,5 @@
-// Words of a text as the metrics of texts see them, and counts of their n-grams. Equal to Python's split() and lower() and to the
-// tokenizers of the packages that text_metrics.h names.
+// Words of a text as the metrics of texts see them, and counts of their n-grams. Equal to Python's
+// split() and lower() and to the tokenizers of the packages that text_metrics.h names.
 #pragma once
 
 #include <cstdint>
@@ -32,13 +32,18 @@ struct NgramCount {
   int64_t count = 0;
 };
 
-// Names n-grams by numbers: equal n-grams have equal ids, whatever text they come from. Ids begin at 1 and count up.
+// Names n-grams by numbers: equal n-grams have equal ids, whatever text they come from. Ids begin
+// at 1 and count up.
 class NgramTable {
  public:
   // Element n-1 holds the n-grams of `words`, n = 1..most.
   std::vector<std::vector<NgramCount>> count(const Words& words, int64_t most);
-  int64_t parent(int64_t id) const { return parents_[static_cast<size_t>(id)]; }  // without its last word; 0 for a single word
-  int64_t size() const { return static_cast<int64_t>(parents_.size()); }          // one more than the largest id
+  int64_t parent(int64_t id) const {
+    return parents_[static_cast<size_t>(id)];
+  }  // without its last word; 0 for a single word
+  int64_t size() const {
+    return static_cast<int64_t>(parents_.size());
+  }  // one more than the largest id
 
  private:
   int64_t child(int64_t parent, int64_t word);

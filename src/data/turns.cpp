@@ -1,4 +1,5 @@
-// The turns of a chat as data files write them: OpenAI's and trl's {role, content}, ShareGPT's {from, value}.
+// The turns of a chat as data files write them: OpenAI's and trl's {role, content}, ShareGPT's
+// {from, value}.
 #include <algorithm>
 
 #include "base/document.h"
@@ -12,8 +13,9 @@ namespace {
 // How files call the three sides.
 const std::vector<std::pair<std::string, std::string>>& role_names() {
   static const std::vector<std::pair<std::string, std::string>> kNames = {
-      {"system", "system"}, {"user", "user"},       {"human", "user"},       {"assistant", "assistant"},
-      {"gpt", "assistant"}, {"model", "assistant"}, {"chatgpt", "assistant"}};
+      {"system", "system"},       {"user", "user"},     {"human", "user"},
+      {"assistant", "assistant"}, {"gpt", "assistant"}, {"model", "assistant"},
+      {"chatgpt", "assistant"}};
   return kNames;
 }
 
@@ -22,7 +24,8 @@ bool is_text(const Node& node) { return node.kind == Node::Kind::kScalar && node
 // What other software writes for a key that says nothing.
 bool is_nothing(const Node& node) {
   const bool is_holder = node.kind == Node::Kind::kList || node.kind == Node::Kind::kMap;
-  return node.kind == Node::Kind::kNull || (is_holder && node.items.empty() && node.members.empty());
+  return node.kind == Node::Kind::kNull ||
+         (is_holder && node.items.empty() && node.members.empty());
 }
 
 // One turn; `at` opens messages.
@@ -31,9 +34,11 @@ class TurnReader {
   TurnReader(const Node& item, std::string at) : item_(item), at_(std::move(at)) {}
 
   Turn read() const {
-    if (item_.kind != Node::Kind::kMap) fail("expected an object with role and content, or from and value");
+    if (item_.kind != Node::Kind::kMap)
+      fail("expected an object with role and content, or from and value");
     const bool is_sharegpt = item_.find("from") != nullptr || item_.find("value") != nullptr;
-    const char *role_key = is_sharegpt ? "from" : "role", *content_key = is_sharegpt ? "value" : "content";
+    const char *role_key = is_sharegpt ? "from" : "role",
+               *content_key = is_sharegpt ? "value" : "content";
     Turn turn;
     turn.role = role(role_key);
     part(content_key);  // that it is missing is told before what stands in its place
@@ -41,8 +46,8 @@ class TurnReader {
       if (key == role_key || key == content_key || is_nothing(value)) continue;
       if (key == "weight") turn.is_learnt = is_learnt(value, turn.role);
       else if (key != "name" || !is_text(value))
-        fail("a turn has " + std::string(role_key) + " and " + content_key + ", found the key " + quote(key) +
-             ", which no chat format here can show");
+        fail("a turn has " + std::string(role_key) + " and " + content_key + ", found the key " +
+             quote(key) + ", which no chat format here can show");
     }
     turn.content = content(content_key);
     return turn;
@@ -67,7 +72,8 @@ class TurnReader {
     }
     if (node.scalar == "tool" || node.scalar == "function")
       fail("a turn of a tool, which no chat format here can show; leave such conversations out");
-    fail("expected the role system, user or assistant, found " + quote(node.scalar) + did_you_mean(node.scalar, known));
+    fail("expected the role system, user or assistant, found " + quote(node.scalar) +
+         did_you_mean(node.scalar, known));
   }
 
   // A text, or a list of parts that are texts and follow each other.
@@ -80,15 +86,19 @@ class TurnReader {
     for (size_t i = 0; i < node.items.size(); ++i) {
       const Node& item = node.items[i];
       const std::string where = std::string(key) + ": part " + std::to_string(i + 1) + ": ";
-      const Node *type = item.kind == Node::Kind::kMap ? item.find("type") : nullptr, *text = nullptr;
+      const Node *type = item.kind == Node::Kind::kMap ? item.find("type") : nullptr,
+                 *text = nullptr;
       if (type == nullptr || !is_text(*type)) fail(where + "expected an object with type and text");
       if (type->scalar != "text")
-        fail(where + "expected the type text, found " + quote(type->scalar) + ", which no model here reads");
+        fail(where + "expected the type text, found " + quote(type->scalar) +
+             ", which no model here reads");
       for (const auto& [name, value] : item.members) {
         if (name == "text") text = &value;
-        else if (name != "type" && !is_nothing(value)) fail(where + "expected type and text, found the key " + quote(name));
+        else if (name != "type" && !is_nothing(value))
+          fail(where + "expected type and text, found the key " + quote(name));
       }
-      if (text == nullptr || !is_text(*text)) fail(where + "expected a text under the key \"text\"");
+      if (text == nullptr || !is_text(*text))
+        fail(where + "expected a text under the key \"text\"");
       out += text->scalar;
     }
     return out;
@@ -98,9 +108,11 @@ class TurnReader {
   bool is_learnt(const Node& node, const std::string& role) const {
     const bool is_number = node.kind == Node::Kind::kScalar && !node.is_string;
     if (!is_number || (node.scalar != "0" && node.scalar != "1"))
-      fail("weight: expected the number 0 or 1" + (node.kind == Node::Kind::kScalar ? ", found " + quote(node.scalar) : ""));
+      fail("weight: expected the number 0 or 1" +
+           (node.kind == Node::Kind::kScalar ? ", found " + quote(node.scalar) : ""));
     if (role != "assistant" && node.scalar == "1")
-      fail("weight: only what the assistant says is learnt, and this turn is the " + role + "'s; give it no weight");
+      fail("weight: only what the assistant says is learnt, and this turn is the " + role +
+           "'s; give it no weight");
     return role != "assistant" || node.scalar == "1";  // of other turns it says nothing
   }
 
@@ -123,10 +135,13 @@ Node list_cell(const Table& table, size_t row, size_t column, const std::string&
 std::vector<Turn> turns_cell(const Table& table, size_t row, size_t column) {
   std::vector<Turn> turns;
   for (const Node& item : list_cell(table, row, column, "a list of {role, content}").items) {
-    const std::string at = cell_at(table, row, column) + "turn " + std::to_string(turns.size() + 1) + ": ";
+    const std::string at =
+        cell_at(table, row, column) + "turn " + std::to_string(turns.size() + 1) + ": ";
     turns.push_back(TurnReader(item, at).read());
   }
-  if (turns.empty()) throw InputError(cell_at(table, row, column) + "expected at least one turn, found an empty list");
+  if (turns.empty())
+    throw InputError(cell_at(table, row, column) +
+                     "expected at least one turn, found an empty list");
   return turns;
 }
 

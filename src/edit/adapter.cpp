@@ -12,7 +12,8 @@ using at::Tensor;
 
 namespace {
 
-// With a head the trunk is a classifier's: there is no layer over the vocabulary to train, which nothing would read.
+// With a head the trunk is a classifier's: there is no layer over the vocabulary to train, which
+// nothing would read.
 ModelConfig config_under(bool has_head, ModelConfig config) {
   if (has_head) config.is_classifier = true;
   return config;
@@ -20,7 +21,8 @@ ModelConfig config_under(bool has_head, ModelConfig config) {
 
 }  // namespace
 
-Adapter::Adapter(const Node& definition, const std::string& source, const EditTarget& given, const std::optional<Task>& task)
+Adapter::Adapter(const Node& definition, const std::string& source, const EditTarget& given,
+                 const std::optional<Task>& task)
     : task_(task) {
   const bool has_head = given.has_head || (task && !task->is_answered_in_words());
   const ModelConfig config = config_under(has_head, given.config);
@@ -43,7 +45,8 @@ Adapter::Adapter(const Node& definition, const std::string& source, const EditTa
   collect([&] { options.finish(); });
   for (size_t i = 0; edits != nullptr && i < edits->items.size(); ++i) {
     collect([&] {
-      std::unique_ptr<Edit> edit = make_edit(edits->items[i], target, source, "/edits/" + std::to_string(i));
+      std::unique_ptr<Edit> edit =
+          make_edit(edits->items[i], target, source, "/edits/" + std::to_string(i));
       const std::string kind = kind_of(*edit);
       add_part(std::move(edit), kind);
     });
@@ -53,8 +56,8 @@ Adapter::Adapter(const Node& definition, const std::string& source, const EditTa
   if (!faults.empty()) throw InputError(faults);
 }
 
-Adapter::Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std::string>& kinds, const EditTarget& target,
-                 const std::optional<Task>& task)
+Adapter::Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std::string>& kinds,
+                 const EditTarget& target, const std::optional<Task>& task)
     : task_(task) {
   ensure(edits.size() == kinds.size(), "one kind for each edit");
   const Node defaults;
@@ -69,7 +72,8 @@ void Adapter::add_part(std::unique_ptr<Edit> edit, const std::string& kind) {
   for (const ParamSpec& param : part.spec().params) part.names.push_back(part.path + param.name);
 }
 
-// One prompt and one kind of padding at most, and one prefix at a site: there is one place for each.
+// One prompt and one kind of padding at most, and one prefix at a site: there is one place for
+// each.
 void Adapter::check_rows(const std::string& source) const {
   std::map<int64_t, std::string> prefixed;
   for (const Part& part : parts_) {
@@ -77,16 +81,19 @@ void Adapter::check_rows(const std::string& source) const {
       if (site.kind != SiteKind::kAttention) continue;
       const auto [found, is_new] = prefixed.emplace(site.index, part.path);
       if (!is_new)
-        throw InputError(source + ": two edits put a prefix at " + site.name + " (" + found->second + " and " + part.path +
+        throw InputError(source + ": two edits put a prefix at " + site.name + " (" +
+                         found->second + " and " + part.path +
                          "): make one of them longer instead");
     }
-    if (part.spec().traits.layout.virtual_rows > 0 && part.spec().traits.layout.virtual_rows != layout().virtual_rows) {
-      throw InputError(source + ": two edits put a prompt before the tokens: make one of them longer instead");
+    if (part.spec().traits.layout.virtual_rows > 0 &&
+        part.spec().traits.layout.virtual_rows != layout().virtual_rows) {
+      throw InputError(
+          source + ": two edits put a prompt before the tokens: make one of them longer instead");
     }
     const int64_t padded = part.spec().traits.layout.padded_length;
     if (padded > 0 && padded != layout().padded_length)
-      throw InputError(source + ": gates that pad to different lengths (" + std::to_string(padded) + " and " +
-                       std::to_string(layout().padded_length) + "): give them one");
+      throw InputError(source + ": gates that pad to different lengths (" + std::to_string(padded) +
+                       " and " + std::to_string(layout().padded_length) + "): give them one");
   }
 }
 
@@ -94,10 +101,13 @@ void Adapter::check_rows(const std::string& source) const {
 void Adapter::check_pooler(const std::string& source, const Site& pooler) const {
   if (head_ == nullptr || pooler.index < 0 || !changes(pooler)) return;
   if (!head_->reads_pooler())
-    throw InputError(source + ": a cloze reads the row of a mask and no pooler: leave pooler out of the sites");
+    throw InputError(
+        source + ": a cloze reads the row of a mask and no pooler: leave pooler out of the sites");
   if (head_->trains_pooler())
-    throw InputError(source + ": head.pooler: trained takes the place of the pooler that an edit changes: set it to frozen, or "
-                              "leave pooler out of the sites");
+    throw InputError(source +
+                     ": head.pooler: trained takes the place of the pooler that an edit changes: "
+                     "set it to frozen, or "
+                     "leave pooler out of the sites");
 }
 
 RowLayout Adapter::layout() const {
@@ -112,7 +122,8 @@ void Adapter::make_head(Options& options, const ModelConfig& config) {
     options.ignore("dropout");
     return;
   }
-  head_ = std::make_unique<Head>(options, config, task_->kind == TaskKind::kRegression ? 1 : task_->num_labels(),
+  head_ = std::make_unique<Head>(options, config,
+                                 task_->kind == TaskKind::kRegression ? 1 : task_->num_labels(),
                                  task_->cloze.has_value());
   for (const ParamSpec& param : head_->params()) head_names_.push_back(kHeadPath + param.name);
 }
@@ -161,7 +172,8 @@ NamedTensors Adapter::init(const Weights& weights, RandomKey key) const {
     put_named(part.edit->init(weights, key.with(part.path)), part.names, out);
   if (head_) put_named(head_->init(weights, key.with(kHeadPath)), head_names_, out);
   for (const ParamSpec& param : params()) {
-    ensure(out.at(param.name).sizes() == at::IntArrayRef(param.shape), "initial value of the declared shape: " + param.name);
+    ensure(out.at(param.name).sizes() == at::IntArrayRef(param.shape),
+           "initial value of the declared shape: " + param.name);
     if (param.role == Role::kTrained) out.at(param.name).requires_grad_(true);
   }
   return out;
@@ -189,7 +201,8 @@ Weights Adapter::rewritten(const AdapterTensors& derived, const Weights& weights
   const auto add = [&](const TrunkTensors& tensors) {
     for (const auto& [id, tensor] : tensors) {
       if (!replaced.emplace(id, tensor).second)
-        throw InputError("two parts of the adapter train '" + to_name(id) + "': leave one of them out");
+        throw InputError("two parts of the adapter train '" + to_name(id) +
+                         "': leave one of them out");
     }
   };
   for (size_t i = 0; i < parts_.size(); ++i) {
@@ -201,19 +214,24 @@ Weights Adapter::rewritten(const AdapterTensors& derived, const Weights& weights
 }
 
 bool Adapter::acts_in_forward() const {
-  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return !part.spec().sites.empty(); });
+  return std::any_of(parts_.begin(), parts_.end(),
+                     [](const Part& part) { return !part.spec().sites.empty(); });
 }
 
 bool Adapter::Part::acts_at(const Site& site) const {
-  return std::any_of(spec().sites.begin(), spec().sites.end(), [&](const Site& own) { return own.index == site.index; });
+  return std::any_of(spec().sites.begin(), spec().sites.end(),
+                     [&](const Site& own) { return own.index == site.index; });
 }
 
 bool Adapter::changes(const Site& site) const {
-  return std::any_of(parts_.begin(), parts_.end(), [&](const Part& part) { return part.acts_at(site); });
+  return std::any_of(parts_.begin(), parts_.end(),
+                     [&](const Part& part) { return part.acts_at(site); });
 }
 
 bool Adapter::rewrites_trunk() const {
-  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.spec().traits.acts == Acts::kReplacesWeights; });
+  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) {
+    return part.spec().traits.acts == Acts::kReplacesWeights;
+  });
 }
 
 }  // namespace graft

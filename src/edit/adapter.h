@@ -1,6 +1,8 @@
-// An adapter: an ordered list of edits and a task head, with their tensors. What is trained, saved, loaded and shipped.
+// An adapter: an ordered list of edits and a task head, with their tensors. What is trained, saved,
+// loaded and shipped.
 //
-// Tensors are stored under "<index>.<kind>/<param>" for edits ("0.lora/enc.3.attn.q.lora_a") and "head/<param>" for the head.
+// Tensors are stored under "<index>.<kind>/<param>" for edits ("0.lora/enc.3.attn.q.lora_a") and
+// "head/<param>" for the head.
 #pragma once
 
 #include <memory>
@@ -24,9 +26,10 @@ class Adapter {
  public:
   static constexpr const char* kHeadPath = "head/";
 
-  // definition: {edits: [...], head: {...}}. `task` gives the head its outputs; without one there is no head (a bare trunk's
-  // edits). Throws InputError listing every fault.
-  Adapter(const Node& definition, const std::string& source, const EditTarget& target, const std::optional<Task>& task);
+  // definition: {edits: [...], head: {...}}. `task` gives the head its outputs; without one there
+  // is no head (a bare trunk's edits). Throws InputError listing every fault.
+  Adapter(const Node& definition, const std::string& source, const EditTarget& target,
+          const std::optional<Task>& task);
 
   struct Part {
     std::string path;  // "0.lora/"
@@ -37,9 +40,10 @@ class Adapter {
     bool acts_at(const Site& site) const;
   };
 
-  // Of edits that need not be in the registry, in this order, and a head with its default options. `kinds` names them in paths.
-  Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std::string>& kinds, const EditTarget& target,
-          const std::optional<Task>& task);
+  // Of edits that need not be in the registry, in this order, and a head with its default options.
+  // `kinds` names them in paths.
+  Adapter(std::vector<std::unique_ptr<Edit>> edits, const std::vector<std::string>& kinds,
+          const EditTarget& target, const std::optional<Task>& task);
 
   const std::vector<Part>& parts() const { return parts_; }
   const Head* head() const { return head_.get(); }
@@ -51,12 +55,12 @@ class Adapter {
   TensorList stored_of(size_t part, const NamedTensors& stored) const;
   AdapterTensors derive(const NamedTensors& stored, const Weights& weights,
                         Experts experts = Experts::kMerged) const;
-  RowLayout layout() const;                                                      // rows that its edits need beside the tokens
+  RowLayout layout() const;  // rows that its edits need beside the tokens
   Weights rewritten(const AdapterTensors& derived,
                     const Weights& weights) const;  // with the edits that rewrite in every step
-  bool acts_in_forward() const;          // some part changes activations
-  bool changes(const Site& site) const;  // some part acts at it
-  bool rewrites_trunk() const;           // some part replaces the trunk's tensors in every step
+  bool acts_in_forward() const;                     // some part changes activations
+  bool changes(const Site& site) const;             // some part acts at it
+  bool rewrites_trunk() const;  // some part replaces the trunk's tensors in every step
 
  private:
   void add_part(std::unique_ptr<Edit> edit, const std::string& kind);

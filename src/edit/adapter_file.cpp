@@ -42,46 +42,56 @@ Provenance read_provenance(Options& options) {
           .ignored_config_keys = options.texts("ignored_config_keys", std::vector<std::string>{})};
 }
 
-// The base tensors whose values the adapter's results depend on: all of them but an unused pooler cannot be told apart, so all.
+// The base tensors whose values the adapter's results depend on: all of them but an unused pooler
+// cannot be told apart, so all.
 Node base_node(const Model& model) {
   Node tensors = Node::map();
-  for (const auto& [name, digest] : model.weights.base_fingerprints()) tensors.members.emplace_back(name, Node::text(digest));
-  return Node::map({{"model_type", Node::text(model.config.model_type)}, {"tensors", std::move(tensors)}});
+  for (const auto& [name, digest] : model.weights.base_fingerprints())
+    tensors.members.emplace_back(name, Node::text(digest));
+  return Node::map(
+      {{"model_type", Node::text(model.config.model_type)}, {"tensors", std::move(tensors)}});
 }
 
 // Tensors of which one side has another fingerprint, or none.
-std::vector<std::string> differing_tensors(const AdapterHeader& header, const std::map<std::string, std::string>& found) {
+std::vector<std::string> differing_tensors(const AdapterHeader& header,
+                                           const std::map<std::string, std::string>& found) {
   std::vector<std::string> differing;
   for (const auto& [name, digest] : header.base) {
     const auto it = found.find(name);
     if (it == found.end() || it->second != digest) differing.push_back(name);
   }
   for (const auto& [name, digest] : found) {
-    if (std::none_of(header.base.begin(), header.base.end(), [&own = name](const auto& entry) { return entry.first == own; }))
+    if (std::none_of(header.base.begin(), header.base.end(),
+                     [&own = name](const auto& entry) { return entry.first == own; }))
       differing.push_back(name);
   }
   return differing;
 }
 
-// What graft 0.1.0 recorded of a GGUF file that a bfloat16 trunk was made of: the tensors after they were rounded.
+// What graft 0.1.0 recorded of a GGUF file that a bfloat16 trunk was made of: the tensors after
+// they were rounded.
 std::map<std::string, std::string> rounded_fingerprints(const Model& model) {
   std::map<std::string, std::string> out;
-  for (const auto& [name, tensor] : model.weights.all_base()) out.emplace(name, fingerprint(tensor.to(at::kBFloat16)));
+  for (const auto& [name, tensor] : model.weights.all_base())
+    out.emplace(name, fingerprint(tensor.to(at::kBFloat16)));
   return out;
 }
 
 void check_base(const AdapterHeader& header, const Model& model, const std::string& source) {
   if (header.model_type != model.config.model_type) {
-    throw InputError(source + ": trained on a " + header.model_type + " model, but " + model.source + " is a " +
-                     model.config.model_type + " model; give the adapter's own base" +
-                     (header.provenance.model.empty() ? "" : " (it was " + header.provenance.model + ")"));
+    throw InputError(
+        source + ": trained on a " + header.model_type + " model, but " + model.source + " is a " +
+        model.config.model_type + " model; give the adapter's own base" +
+        (header.provenance.model.empty() ? "" : " (it was " + header.provenance.model + ")"));
   }
   const std::map<std::string, std::string>& found = model.weights.base_fingerprints();
   const std::vector<std::string> differing = differing_tensors(header, found);
   if (differing.empty()) return;
-  if (is_gguf(model.source) && differing_tensors(header, rounded_fingerprints(model)).empty()) return;
-  throw InputError(source + ": trained on another base than " + model.source + ": " + std::to_string(differing.size()) + " of " +
-                   std::to_string(found.size()) + " tensors differ (" + joined_first(differing, 4) +
+  if (is_gguf(model.source) && differing_tensors(header, rounded_fingerprints(model)).empty())
+    return;
+  throw InputError(source + ": trained on another base than " + model.source + ": " +
+                   std::to_string(differing.size()) + " of " + std::to_string(found.size()) +
+                   " tensors differ (" + joined_first(differing, 4) +
                    "); give the base it was trained on" +
                    (header.provenance.model.empty() ? "" : ", " + header.provenance.model));
 }
@@ -99,8 +109,9 @@ NamedTensors read_tensors(const Path& file, const Adapter& adapter) {
     }
     const Tensor& tensor = found->second;
     if (tensor.sizes() != at::IntArrayRef(param.shape) || tensor.scalar_type() != at::kFloat) {
-      faults.push_back("tensor '" + param.name + "': expected F32 " + shape_text(param.shape) + ", found " +
-                       safetensors_dtype(tensor.scalar_type()) + " " + shape_text(tensor.sizes()));
+      faults.push_back("tensor '" + param.name + "': expected F32 " + shape_text(param.shape) +
+                       ", found " + safetensors_dtype(tensor.scalar_type()) + " " +
+                       shape_text(tensor.sizes()));
     } else if (!at::isfinite(tensor).all().item<bool>()) {
       faults.push_back("tensor '" + param.name + "' holds numbers that are not finite");
     } else {
@@ -109,26 +120,30 @@ NamedTensors read_tensors(const Path& file, const Adapter& adapter) {
   }
   for (const auto& [name, tensor] : stored) {
     if (std::find(known.begin(), known.end(), name) == known.end())
-      faults.push_back("tensor " + named(name) + " belongs to no part of the adapter" + did_you_mean(name, known));
+      faults.push_back("tensor " + named(name) + " belongs to no part of the adapter" +
+                       did_you_mean(name, known));
   }
   if (faults.empty()) return out;
   std::string message;
-  for (size_t i = 0; i < faults.size() && i < 10; ++i) message += (i == 0 ? "" : "\n") + file.string() + ": " + faults[i];
+  for (size_t i = 0; i < faults.size() && i < 10; ++i)
+    message += (i == 0 ? "" : "\n") + file.string() + ": " + faults[i];
   if (faults.size() > 10) message += "\n... and " + std::to_string(faults.size() - 10) + " more";
   throw InputError(message);
 }
 
 }  // namespace
 
-void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model,
-                  const Provenance& provenance) {
-  Node json = Node::map({{"format", Node::text(kFormat)}, {"version", Node::integer(kAdapterFormatVersion)}});
+void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& tensors,
+                  const Model& model, const Provenance& provenance) {
+  Node json = Node::map(
+      {{"format", Node::text(kFormat)}, {"version", Node::integer(kAdapterFormatVersion)}});
   const Node definition = adapter.describe();
   for (const auto& [key, value] : definition.members) json[key] = value;
   if (adapter.task()) json["task"] = task_to_node(*adapter.task());
   json["base"] = base_node(model);
   json["provenance"] = provenance_node(provenance);
-  if (!model.config.ignored_keys.empty()) json["provenance"]["ignored_config_keys"] = Node::texts(model.config.ignored_keys);
+  if (!model.config.ignored_keys.empty())
+    json["provenance"]["ignored_config_keys"] = Node::texts(model.config.ignored_keys);
   NamedTensors plain;
   for (const auto& [name, tensor] : tensors) plain[name] = tensor.detach().contiguous();
   make_directories(dir);
@@ -139,12 +154,15 @@ void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& t
 AdapterHeader read_adapter_header(const Path& dir) {
   const Path file = dir / "adapter.json";
   const Path inner = dir / "adapter" / "adapter.json";
-  if (std::error_code error; !std::filesystem::exists(file, error) && std::filesystem::exists(inner, error)) {
-    throw InputError("'" + file.string() + "': no such file; '" + dir.string() + "' is a run: give its adapter, " +
-                     inner.parent_path().string());
+  if (std::error_code error;
+      !std::filesystem::exists(file, error) && std::filesystem::exists(inner, error)) {
+    throw InputError("'" + file.string() + "': no such file; '" + dir.string() +
+                     "' is a run: give its adapter, " + inner.parent_path().string());
   }
   if (std::error_code error; !std::filesystem::exists(file, error)) {
-    throw InputError("'" + file.string() + "': no such file; an adapter is the folder that graft train wrote, RUN/adapter");
+    throw InputError(
+        "'" + file.string() +
+        "': no such file; an adapter is the folder that graft train wrote, RUN/adapter");
   }
   return parse_adapter_header(read_file(file), file.string());
 }
@@ -156,8 +174,9 @@ AdapterHeader parse_adapter_header(std::string_view text, const std::string& sou
   options.choice("format", std::nullopt, {kFormat});
   const int64_t version = options.integer("version", std::nullopt, 1, 1'000'000);
   if (version > kAdapterFormatVersion) {
-    throw InputError(source + ": version " + std::to_string(version) + " is newer than this graft reads (" +
-                     std::to_string(kAdapterFormatVersion) + "): update graft");
+    throw InputError(source + ": version " + std::to_string(version) +
+                     " is newer than this graft reads (" + std::to_string(kAdapterFormatVersion) +
+                     "): update graft");
   }
   for (const char* key : {"edits", "head"}) {
     if (const Node* node = options.raw(key)) header.definition[key] = *node;
@@ -165,12 +184,16 @@ AdapterHeader parse_adapter_header(std::string_view text, const std::string& sou
   if (const Node* task = options.raw("task")) header.task = parse_task(*task, source);
   Options& base = options.section("base");
   header.model_type = base.text("model_type", std::nullopt);
-  if (const Node* tensors = base.raw("tensors"); tensors != nullptr && tensors->kind == Node::Kind::kMap) {
+  if (const Node* tensors = base.raw("tensors");
+      tensors != nullptr && tensors->kind == Node::Kind::kMap) {
     for (const auto& [name, digest] : tensors->members) {
       const bool is_digest =
-          digest.scalar.size() == 32 && digest.scalar.find_first_not_of("0123456789abcdef") == std::string::npos;
+          digest.scalar.size() == 32 &&
+          digest.scalar.find_first_not_of("0123456789abcdef") == std::string::npos;
       if (!is_digest)
-        base.fault("tensors", quote(name) + ": expected a fingerprint of 32 hexadecimal digits, found " + quote(digest.scalar));
+        base.fault("tensors", quote(name) +
+                                  ": expected a fingerprint of 32 hexadecimal digits, found " +
+                                  quote(digest.scalar));
       header.base.emplace_back(name, digest.scalar);
     }
   } else {

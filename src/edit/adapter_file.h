@@ -1,5 +1,6 @@
-// An adapter on disk: adapter.json + adapter.safetensors (doc/adapter_file.md). Loading is strict: every key is read, every slot
-// filled, and the base model must be the one the adapter was trained on.
+// An adapter on disk: adapter.json + adapter.safetensors (doc/adapter_file.md). Loading is strict:
+// every key is read, every slot filled, and the base model must be the one the adapter was trained
+// on.
 #pragma once
 
 #include <string>
@@ -22,8 +23,9 @@ struct Provenance {
   int64_t seed = 0;
   int64_t steps = 0;
   std::string data;
-  std::string origin = {};                            // of an imported adapter: "peft 0.21.2 (LORA), FOLDER"
-  std::vector<std::string> ignored_config_keys = {};  // of the base: IgnoredKeys::remembered. Written from the model itself
+  std::string origin = {};  // of an imported adapter: "peft 0.21.2 (LORA), FOLDER"
+  std::vector<std::string> ignored_config_keys =
+      {};  // of the base: IgnoredKeys::remembered. Written from the model itself
 };
 
 struct LoadedAdapter {
@@ -41,9 +43,10 @@ struct AdapterHeader {
   Provenance provenance;
 };
 
-// Writes into folder `dir` (made if missing); adapter.json comes last, so that a half-written folder is no adapter.
-void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model,
-                  const Provenance& provenance);
+// Writes into folder `dir` (made if missing); adapter.json comes last, so that a half-written
+// folder is no adapter.
+void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& tensors,
+                  const Model& model, const Provenance& provenance);
 
 // Throws InputError naming every difference of the base, each missing, surplus or misshapen tensor.
 LoadedAdapter load_adapter(const Path& dir, const Model& model);

@@ -1,14 +1,17 @@
-// Affine: a learned scale, a learned shift, or both, of what leaves a site: y' = scale * y + shift, elementwise.
+// Affine: a learned scale, a learned shift, or both, of what leaves a site: y' = scale * y + shift,
+// elementwise.
 //
-//   (IA)^3            scale at attn.k, attn.v, ffn.act        Liu et al. 2022 (arXiv:2205.05638) eq. in sec. 3.3
-//   RED               scale and shift                         Wu et al. 2024 (arXiv:2402.15179)
-//   steering vectors  shift at the residual stream `out`, that is activation addition with a trained vector
+//   (IA)^3            scale at attn.k, attn.v, ffn.act        Liu et al. 2022 (arXiv:2205.05638)
+//   eq. in sec. 3.3 RED               scale and shift                         Wu et al. 2024
+//   (arXiv:2402.15179) steering vectors  shift at the residual stream `out`, that is activation
+//   addition with a trained vector
 //
-// The sites carry what the literature leaves open. The feed-forward vector of (IA)^3 stands behind the activation (`ffn.act`, as
-// its equation has it) or at the output of the layer before it (`ffn.up`). RED's released code changes the output of the second
-// feed-forward layer (`ffn.down`); the reading "hidden states of every layer" is `out`. In a gated FFN `ffn.act` is the gate's
-// branch, `ffn.up` the other one and `ffn.mid` their product: three places for the vector of (IA)^3 that differ by rounding
-// alone, until a router reads what it scales.
+// The sites carry what the literature leaves open. The feed-forward vector of (IA)^3 stands behind
+// the activation (`ffn.act`, as its equation has it) or at the output of the layer before it
+// (`ffn.up`). RED's released code changes the output of the second feed-forward layer (`ffn.down`);
+// the reading "hidden states of every layer" is `out`. In a gated FFN `ffn.act` is the gate's
+// branch, `ffn.up` the other one and `ffn.mid` their product: three places for the vector of (IA)^3
+// that differ by rounding alone, until a router reads what it scales.
 #include <ATen/ops/bmm.h>
 
 #include "base/error.h"
@@ -44,7 +47,8 @@ class Affine final : public Edit {
       options.fault("scale", "expected scale or shift to be true, found neither");
     for (const Site& site : options_.where.sites) {
       if (site.kind == SiteKind::kAttention)
-        options.fault("sites", "affine acts on what leaves a site; " + site.name + " is an attention site");
+        options.fault("sites",
+                      "affine acts on what leaves a site; " + site.name + " is an attention site");
     }
     spec_.sites = options_.where.sites;
     spec_.traits = {.acts = Acts::kFoldable, .identity_at_init = true};
@@ -65,7 +69,8 @@ class Affine final : public Edit {
   Tensor input(const SiteView& view) const override { return view.y; }
 
   // A weight w: y' = y + w ((scale - 1) * y + shift), so that none is no change.
-  Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight, Context&) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight,
+                Context&) const override {
     const auto [scale_id, shift_id] = vectors_.at(view.site);
     const bool is_plain = !weight.rows.defined() && weight.scale == 1.0;
     Change change;
@@ -78,11 +83,12 @@ class Affine final : public Edit {
     return change;
   }
 
-  // y' = (sum_e w_e scale_e) * y + sum_e w_e shift_e: the mixture is one of vectors, as Zadouri et al. 2023 (arXiv:2309.05444)
-  // have it, and not the default sum of changes 1 + sum_e w_e (scale_e - 1). Both agree while the weights add up to one; where a
-  // router keeps the k largest and does not renormalise, they do not, and the activation itself shrinks.
-  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor&, const Weight& weight,
-               Context&) const override {
+  // y' = (sum_e w_e scale_e) * y + sum_e w_e shift_e: the mixture is one of vectors, as Zadouri et
+  // al. 2023 (arXiv:2309.05444) have it, and not the default sum of changes 1 + sum_e w_e (scale_e
+  // - 1). Both agree while the weights add up to one; where a router keeps the k largest and does
+  // not renormalise, they do not, and the activation itself shrinks.
+  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor&,
+               const Weight& weight, Context&) const override {
     Change change;
     const auto [scale, shift] = vectors_.at(view.site);
     if (options_.has_scale) change.mul = mixed(stacked[scale], experts, weight);
@@ -118,15 +124,15 @@ class Affine final : public Edit {
   }
 
  private:
-  // A shift needs a bias to go into, and behind an activation nothing between itself and the layer that reads it: at ffn.act the
-  // other branch of a gated FFN multiplies it.
+  // A shift needs a bias to go into, and behind an activation nothing between itself and the layer
+  // that reads it: at ffn.act the other branch of a gated FFN multiplies it.
   bool folds_at(const Site& site) const {
     if (site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) return false;
     const Part layer = layer_of(site).part;
-    const bool has_bias = layer == Part::kPooler         ? true
-                          : is_ffn_layer(layer)          ? config_.has_ffn_bias
-                          : is_attention_output(layer)   ? config_.has_attention_output_bias
-                                                         : config_.has_attention_bias;
+    const bool has_bias = layer == Part::kPooler       ? true
+                          : is_ffn_layer(layer)        ? config_.has_ffn_bias
+                          : is_attention_output(layer) ? config_.has_attention_output_bias
+                                                       : config_.has_attention_bias;
     return !options_.has_shift ||
            (has_bias && !(config_.has_gated_ffn && site.part == Part::kFfnAct));
   }

@@ -33,7 +33,8 @@ Node plain_entry(const Node& entry) {
   return out;
 }
 
-// "0.stochastic/expert.2/enc.0.attn.q.lora_a" -> "enc.0.attn.q.lora_a" behind the path that the plain part has.
+// "0.stochastic/expert.2/enc.0.attn.q.lora_a" -> "enc.0.attn.q.lora_a" behind the path that the
+// plain part has.
 std::string plain_name(const std::string& name, const std::vector<Adapter::Part>& old_parts,
                        const std::vector<Adapter::Part>& new_parts) {
   for (size_t i = 0; i < old_parts.size(); ++i) {
@@ -50,22 +51,26 @@ Tensor weighted_sum(const std::vector<Tensor>& tensors, const std::vector<double
   return sum.to(at::kFloat);
 }
 
-void check_alike(const std::vector<LoadedAdapter>& adapters, const std::vector<std::string>& names) {
+void check_alike(const std::vector<LoadedAdapter>& adapters,
+                 const std::vector<std::string>& names) {
   const LoadedAdapter& first = adapters.front();
   for (size_t i = 1; i < adapters.size(); ++i) {
     if (to_yaml(adapters[i].adapter.describe()) != to_yaml(first.adapter.describe())) {
       throw InputError("'" + names[i] + "' and '" + names[0] +
-                       "' are not of one shape: their edits or heads differ; compare them with graft inspect adapter");
+                       "' are not of one shape: their edits or heads differ; compare them with "
+                       "graft inspect adapter");
     }
     if (adapters[i].adapter.task() != first.adapter.task()) {
-      throw InputError("'" + names[i] + "' and '" + names[0] + "' were trained on different tasks or labels");
+      throw InputError("'" + names[i] + "' and '" + names[0] +
+                       "' were trained on different tasks or labels");
     }
   }
 }
 
 }  // namespace
 
-NamedTensors average_adapters(const std::vector<LoadedAdapter>& adapters, const std::vector<double>& weights,
+NamedTensors average_adapters(const std::vector<LoadedAdapter>& adapters,
+                              const std::vector<double>& weights,
                               const std::vector<std::string>& names) {
   ensure(!adapters.empty() && adapters.size() == weights.size() && adapters.size() == names.size(),
          "a weight and a name per adapter");
@@ -81,7 +86,8 @@ NamedTensors average_adapters(const std::vector<LoadedAdapter>& adapters, const 
     if (param.role == Role::kBuffer) {
       for (size_t i = 1; i < adapters.size(); ++i) {
         if (adapters[i].tensors.at(param.name).equal(first)) continue;
-        throw InputError("'" + names[i] + "' and '" + names[0] + "' have rotations in different frames ('" + param.name +
+        throw InputError("'" + names[i] + "' and '" + names[0] +
+                         "' have rotations in different frames ('" + param.name +
                          "'), whose mean means nothing; train them from one start (start_from)");
       }
       out[param.name] = first;
@@ -103,21 +109,25 @@ Node without_mixtures(const Node& definition) {
   return out;
 }
 
-PlainAdapter average_experts(const LoadedAdapter& loaded, const std::string& name, const EditTarget& target) {
+PlainAdapter average_experts(const LoadedAdapter& loaded, const std::string& name,
+                             const EditTarget& target) {
   const Node definition = loaded.adapter.describe(), plain = without_mixtures(definition);
   if (to_yaml(plain) == to_yaml(definition)) {
     throw InputError("'" + name +
-                     "' has no stochastic mixture, so no experts to average; give several adapters to average those");
+                     "' has no stochastic mixture, so no experts to average; give several adapters "
+                     "to average those");
   }
   PlainAdapter out{Adapter(plain, name, target, loaded.adapter.task()), {}};
   std::map<std::string, std::vector<Tensor>> members;
   for (const auto& [stored, tensor] : loaded.tensors)
-    members[plain_name(stored, loaded.adapter.parts(), out.adapter.parts())].push_back(tensor.detach());
+    members[plain_name(stored, loaded.adapter.parts(), out.adapter.parts())].push_back(
+        tensor.detach());
   for (const ParamSpec& param : out.adapter.params()) {
     const auto found = members.find(param.name);
     ensure(found != members.end(), "every plain tensor has its experts: " + param.name);
     const size_t count = found->second.size();
-    out.tensors[param.name] = weighted_sum(found->second, std::vector<double>(count, 1.0 / static_cast<double>(count)));
+    out.tensors[param.name] =
+        weighted_sum(found->second, std::vector<double>(count, 1.0 / static_cast<double>(count)));
   }
   return out;
 }

@@ -1,17 +1,23 @@
-// Bottleneck: a small two-layer network beside or behind a part of a block, y' = y + s A(u) with A(u) = U f(D u + b) + c.
+// Bottleneck: a small two-layer network beside or behind a part of a block, y' = y + s A(u) with
+// A(u) = U f(D u + b) + c.
 //
 //   placement     u                     sites
-//   sequential    y                     any    attn.out and ffn.out: Houlsby et al. 2019 (arXiv:1902.00751) fig. 2;
-//                                              ffn.down, before dropout: Wang et al. 2022 (AdaMix, arXiv:2205.12410), released
-//                                              code
-//   pfeiffer      norm(y + residual)    sublayers   Pfeiffer et al. 2021 (arXiv:2005.00247): the block's own frozen norm acts
-//                                                   twice, around A and again on y' + residual. A pre-norm block has none behind
-//                                                   a sublayer: u = y + residual there, as in AdapterHub
-//   parallel      residual              sublayers   He et al. 2022 (arXiv:2110.04366) sec. 4.1: what the sublayer itself read; in
-//                                                   a pre-norm block the stream before its norm, as in AdapterHub
+//   sequential    y                     any    attn.out and ffn.out: Houlsby et al. 2019
+//   (arXiv:1902.00751) fig. 2;
+//                                              ffn.down, before dropout: Wang et al. 2022 (AdaMix,
+//                                              arXiv:2205.12410), released code
+//   pfeiffer      norm(y + residual)    sublayers   Pfeiffer et al. 2021 (arXiv:2005.00247): the
+//   block's own frozen norm acts
+//                                                   twice, around A and again on y' + residual. A
+//                                                   pre-norm block has none behind a sublayer: u =
+//                                                   y + residual there, as in AdapterHub
+//   parallel      residual              sublayers   He et al. 2022 (arXiv:2110.04366) sec. 4.1:
+//   what the sublayer itself read; in
+//                                                   a pre-norm block the stream before its norm, as
+//                                                   in AdapterHub
 //
-// D is [M, C], U [C, M]; M is given as `width`, or as C divided by `reduction` and rounded down. The residual connection around A
-// is always y itself.
+// D is [M, C], U [C, M]; M is given as `width`, or as C divided by `reduction` and rounded down.
+// The residual connection around A is always y itself.
 #include <ATen/ATen.h>
 
 #include <cctype>
@@ -143,7 +149,8 @@ class Bottleneck final : public Edit {
   // A gate or router replaces the number; a trained scaling is a part of A and stays.
   double scale(const Site&) const override { return options_.factor; }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight, Context&) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input,
+                const Weight& weight, Context&) const override {
     const Network& own = networks_.at(view.site);
     const Tensor up = derived[own.up_weight];
     Tensor code = options_.activation(
@@ -158,15 +165,16 @@ class Bottleneck final : public Edit {
                                      weighted_vector(derived[own.scaling], weight),
                                      weighted_vector(bias, weight))};
     }
-    if (!weight.rows.defined()) return {.add = bias * weight.scale, .code = weighted_code(code, weight), .basis = up};
+    if (!weight.rows.defined())
+      return {.add = bias * weight.scale, .code = weighted_code(code, weight), .basis = up};
     const Tensor rows = weight.rows * weight.scale;  // [T, G]
     if (rows.size(1) == 1) return weighted(code, rows, up.unsqueeze(0), bias.unsqueeze(0));
     return {.add = scale_and_shift(graft::linear(code, up, bias.to(code.scalar_type())), rows, {})};
   }
 
   // One product down for all experts and one up, E*M wide.
-  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
-               Context& context) const override {
+  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input,
+               const Weight& weight, Context& context) const override {
     if (weight.rows.size(1) != experts || options_.scaling == Scaling::kChannel)
       return Edit::blend(stacked, experts, view, input, weight, context);
     const Network& own = networks_.at(view.site);
@@ -230,7 +238,8 @@ class Bottleneck final : public Edit {
 
   void check_site(Options& options, const Site& site) const {
     if (site.kind == SiteKind::kAttention) {
-      options.fault("sites", "bottleneck acts on what leaves a site; " + site.name + " is an attention site");
+      options.fault(
+          "sites", "bottleneck acts on what leaves a site; " + site.name + " is an attention site");
     } else if (options_.placement != Placement::kSequential && site.kind != SiteKind::kSublayer) {
       options.fault("sites", std::string("placement ") + word_of(kPlacements, options_.placement) +
                                  " acts on sublayer sites; " + site.name + " is a " +
@@ -241,13 +250,15 @@ class Bottleneck final : public Edit {
     }
   }
 
-  // sum_e w_e (U_e code_e + c_e) in the low-rank form, the biases as one more unit each; beside bfloat16 as two, since the weight
-  // itself is a number there: its rounded part and the rest.
+  // sum_e w_e (U_e code_e + c_e) in the low-rank form, the biases as one more unit each; beside
+  // bfloat16 as two, since the weight itself is a number there: its rounded part and the rest.
   // code: [T, E*M]; w: [T, E]; up: [E, C, M]; bias: [E, C].
-  static Change weighted(const Tensor& code, const Tensor& w, const Tensor& up, const Tensor& bias) {
+  static Change weighted(const Tensor& code, const Tensor& w, const Tensor& up,
+                         const Tensor& bias) {
     const at::ScalarType dtype = code.scalar_type();
     const Tensor near = w.to(dtype), c = bias.t().to(dtype);
-    std::vector<Tensor> codes{weighted_code(code, {1.0, w}), near}, bases{up.transpose(0, 1).flatten(1), c};
+    std::vector<Tensor> codes{weighted_code(code, {1.0, w}), near},
+        bases{up.transpose(0, 1).flatten(1), c};
     if (dtype == at::kBFloat16) {
       codes.push_back((w - near.detach().to(w.scalar_type())).detach().to(dtype));
       bases.push_back(c);

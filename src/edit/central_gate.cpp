@@ -1,10 +1,12 @@
 // The central gate: one softmax per layer shares a weight of one among several edits.
 //
-// An option of UniPELT's released code (Mao et al. 2022, arXiv:2110.07577) without published results. For a layer whose input has
-// rows x_t,
-//   c = softmax_k( mean_t relu(x_t W^T + b)_k )                    W = gate.weight [E, C], b = gate.bias [E]; one pair a layer
-// and c_k takes the place of the own factor of edit k at all of its sites in that layer. Each edit must read the layer's input.
-// In a decoder the mean is over the prompt (edit/gate.cpp, prompt_mean).
+// An option of UniPELT's released code (Mao et al. 2022, arXiv:2110.07577) without published
+// results. For a layer whose input has rows x_t,
+//   c = softmax_k( mean_t relu(x_t W^T + b)_k )                    W = gate.weight [E, C], b =
+//   gate.bias [E]; one pair a layer
+// and c_k takes the place of the own factor of edit k at all of its sites in that layer. Each edit
+// must read the layer's input. In a decoder the mean is over the prompt (edit/gate.cpp,
+// prompt_mean).
 #include <ATen/ops/relu.h>
 #include <ATen/ops/softmax.h>
 
@@ -39,7 +41,8 @@ class CentralGate final : public Combinator {
         options_(read_options(options,
                               CentralGateOptions{.pooling = GatePooling::defaults(target, true)})),
         keeps_scale_(options_.multiplier == Multiplier::kGateTimesScale) {
-    if (children().size() < 2) options.fault("", "a central gate shares weights among two edits or more");
+    if (children().size() < 2)
+      options.fault("", "a central gate shares weights among two edits or more");
     for (const Child& child : children()) check_sites(options, child);
     const std::vector<Site> sites = children_sites();
     pooling_ =
@@ -63,10 +66,12 @@ class CentralGate final : public Combinator {
         std::max(spec_.traits.layout.padded_length, pooling_.padded_length());
   }
 
-  double scale(const Site& site) const override { return keeps_scale_ ? child_at(site).edit->scale(site) : 1.0; }
+  double scale(const Site& site) const override {
+    return keeps_scale_ ? child_at(site).edit->scale(site) : 1.0;
+  }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
-                Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input,
+                const Weight& weight, Context& context) const override {
     const size_t k = index_at(view.site);
     Context inner = inside(context, k);
     const Tensor shares = shares_of(derived, view, k, context);  // [N, 1]
@@ -74,8 +79,8 @@ class CentralGate final : public Combinator {
                                       times_rows(weight, spread_to_rows(view, shares)), inner);
   }
 
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
-                                   Context& context) const override {
+  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
+                                   const Weight& weight, Context& context) const override {
     const size_t k = index_at(view.site);
     Context inner = inside(context, k);
     return children()[k].edit->prefix(derived_of(k, derived), view,
@@ -93,9 +98,12 @@ class CentralGate final : public Combinator {
  private:
   void check_sites(Options& options, const Child& child) {
     for (const Site& site : child.edit->spec().sites) {
-      if (!reads_attention_input(site) || (site.kind != SiteKind::kAttention && child.kind != "lora")) {
-        options.fault("", "a central gate goes around lora at attn.q, attn.k and attn.v, and prefix, which read a layer's input; " +
-                              child.kind + " at " + site.name + " does not");
+      if (!reads_attention_input(site) ||
+          (site.kind != SiteKind::kAttention && child.kind != "lora")) {
+        options.fault("",
+                      "a central gate goes around lora at attn.q, attn.k and attn.v, and prefix, "
+                      "which read a layer's input; " +
+                          child.kind + " at " + site.name + " does not");
       } else if (!seen_.insert(site.index).second) {
         options.fault("", "two edits of a central gate act at " + site.name + ": put both in one");
       }
@@ -103,7 +111,8 @@ class CentralGate final : public Combinator {
   }
 
   // c_k of every sequence, [N, 1].
-  Tensor shares_of(const Params& derived, const SiteView& view, size_t child, Context& context) const {
+  Tensor shares_of(const Params& derived, const SiteView& view, size_t child,
+                   Context& context) const {
     const auto k = static_cast<int64_t>(child);
     const Tensor share = once(
         context.memory, {.edit = this, .expert = context.expert, .site = view.site.index}, [&] {
@@ -132,7 +141,8 @@ class CentralGate final : public Combinator {
 
 }  // namespace
 
-std::unique_ptr<Edit> make_central_gate(Options& options, const EditTarget& target, std::vector<Child> children) {
+std::unique_ptr<Edit> make_central_gate(Options& options, const EditTarget& target,
+                                        std::vector<Child> children) {
   return std::make_unique<CentralGate>(options, target, std::move(children));
 }
 

@@ -61,7 +61,8 @@ Context Combinator::context_of(size_t index, const Context& context) const {
 Node Combinator::describe() const {
   std::vector<Node> of;
   for (const Child& child : children_) of.push_back(child.edit->describe());
-  return Node::map({{kind_, describe_options()}, {"of", is_list_ ? Node::list(std::move(of)) : std::move(of.front())}});
+  return Node::map({{kind_, describe_options()},
+                    {"of", is_list_ ? Node::list(std::move(of)) : std::move(of.front())}});
 }
 
 TensorList Combinator::derive_own(const Params& stored, const Weights& weights) const {
@@ -119,7 +120,9 @@ int64_t input_width(const Edit& edit, const Site& site) {
   // The edit is shown no rows of the site's widths.
   const Tensor x = at::zeros({0, site.input_width}), y = at::zeros({0, site.output_width});
   const Pack nothing;
-  return edit.input({site, nothing, {}, x, y, y, [](const Tensor& own, const Tensor&) { return own; }}).size(1);
+  return edit
+      .input({site, nothing, {}, x, y, y, [](const Tensor& own, const Tensor&) { return own; }})
+      .size(1);
 }
 
 }  // namespace graft

@@ -1,4 +1,5 @@
-// The base of gate, stochastic and router: an edit around others. What a combinator does not change goes on to the edits inside.
+// The base of gate, stochastic and router: an edit around others. What a combinator does not change
+// goes on to the edits inside.
 #pragma once
 
 #include <memory>
@@ -21,12 +22,15 @@ class Combinator : public Edit {
   TensorList init(const Weights& weights, RandomKey key) const override;
   TensorList derive(const Params& stored, const Weights& weights, Experts experts) const override;
   size_t num_derived() const override;
-  at::Tensor input(const SiteView& view) const override { return child_at(view.site).edit->input(view); }
+  at::Tensor input(const SiteView& view) const override {
+    return child_at(view.site).edit->input(view);
+  }
   double scale(const Site& site) const override { return child_at(site).edit->scale(site); }
   std::optional<Flattened> flattened(const Params& stored) const override;
 
  protected:
-  // `kind`: its name in YAML. One child stands below "of/", those of a list below "of.0/", "of.1/", ...
+  // `kind`: its name in YAML. One child stands below "of/", those of a list below "of.0/", "of.1/",
+  // ...
   Combinator(std::string kind, std::vector<Child> children, bool is_list = false);
 
   // Where any child acts, in order of execution.

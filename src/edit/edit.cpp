@@ -48,12 +48,13 @@ Tensor Edit::input(const SiteView& view) const { return view.x; }
 
 double Edit::scale(const Site&) const { return 1.0; }
 
-Change Edit::change(const Params&, const SiteView& view, const Tensor&, const Weight&, Context&) const {
+Change Edit::change(const Params&, const SiteView& view, const Tensor&, const Weight&,
+                    Context&) const {
   throw InternalError("an edit without change() was asked at " + view.site.name);
 }
 
-Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
-                   Context& context) const {
+Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view,
+                   const Tensor& input, const Weight& weight, Context& context) const {
   const Tensor by_expert = weight.rows.unflatten(1, {-1, experts});  // [T, G, E]
   Tensor sum;
   for (int64_t e = 0; e < experts; ++e) {
@@ -69,7 +70,10 @@ Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view,
   return {.add = sum};
 }
 
-std::optional<LanePrefix> Edit::prefix(const Params&, const SiteView&, const Weight&, Context&) const { return std::nullopt; }
+std::optional<LanePrefix> Edit::prefix(const Params&, const SiteView&, const Weight&,
+                                       Context&) const {
+  return std::nullopt;
+}
 
 TrunkTensors Edit::rewrite(const Params&, const Weights&) const { return {}; }
 
@@ -82,7 +86,8 @@ Tensor apply_change(const Tensor& y, const Change& change) {
     return y.index_copy(0, change.rows, apply_change(y.index_select(0, change.rows), dense));
   }
   Tensor out = scale_and_shift(y, change.mul, change.add);
-  if (change.code.defined()) out = add_low_rank(out, change.code.to(out.scalar_type()), change.basis);
+  if (change.code.defined())
+    out = add_low_rank(out, change.code.to(out.scalar_type()), change.basis);
   return out;
 }
 

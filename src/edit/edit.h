@@ -1,8 +1,9 @@
 // The contract of an edit: a learned change at sites of a frozen trunk.
 //
-// An edit is options, named tensors and pure functions over them. It never owns the forward pass: at each of its sites it is
-// shown x and y and answers with a Change. Combinators (a gate, a stochastic mixture, a router) are edits made of edits.
-// doc/extending.md lists what a new method touches. Thread-safe: all methods are const and hold no state.
+// An edit is options, named tensors and pure functions over them. It never owns the forward pass:
+// at each of its sites it is shown x and y and answers with a Change. Combinators (a gate, a
+// stochastic mixture, a router) are edits made of edits. doc/extending.md lists what a new method
+// touches. Thread-safe: all methods are const and hold no state.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -32,7 +33,8 @@ enum class Role { kTrained, kBuffer };
 // What a tensor is for, in counts and in the estimate of memory.
 enum class ParamUse { kOther, kExpert, kRouter, kGate, kHead };
 
-// What a tensor does to y where a combinator must know it: a mixture of scales is one of whole results, not of changes.
+// What a tensor does to y where a combinator must know it: a mixture of scales is one of whole
+// results, not of changes.
 enum class Effect { kAny, kScalesY };
 
 struct ParamSpec;
@@ -50,8 +52,8 @@ struct ParamSpec {
   std::string label = {};
   // The trunk's tensor whose place it takes (`rewrite`).
   std::optional<TensorId> replaces = {};
-  // Tensors of one site and bank are drawn together by a stochastic mixture: "down", "up", ... A derived tensor may depend on one
-  // bank only.
+  // Tensors of one site and bank are drawn together by a stochastic mixture: "down", "up", ... A
+  // derived tensor may depend on one bank only.
   std::string bank = {};
   Role role = Role::kTrained;
   // Computes in float32 on a bfloat16 trunk: a scale of 1.003 would be 1 there.
@@ -75,7 +77,8 @@ struct ParamSpec {
   }
 };
 
-// What `derive` makes of a stochastic mixture: its experts as they are, for a route to choose from, or their mean.
+// What `derive` makes of a stochastic mixture: its experts as they are, for a route to choose from,
+// or their mean.
 enum class Experts { kApart, kMerged };
 
 struct EditSpec {
@@ -84,17 +87,20 @@ struct EditSpec {
   Traits traits;
 };
 
-// The factor of a change: a number, times a column per output group and row where a gate or router gives one.
+// The factor of a change: a number, times a column per output group and row where a gate or router
+// gives one.
 struct Weight {
   double scale = 1.0;
-  at::Tensor rows = {};  // [T, G] float32, or undefined; G divides the output width (1, or heads). At `prefix`: [N, G]
+  at::Tensor rows = {};  // [T, G] float32, or undefined; G divides the output width (1, or heads).
+                         // At `prefix`: [N, G]
 };
 
 // y' = mul * y + add + code basis^T, on `rows` only where given. Undefined parts are left out.
 struct Change {
   at::Tensor mul = {};               // broadcasts to [T, out]
   at::Tensor add = {};               // broadcasts to [T, out]
-  at::Tensor code = {}, basis = {};  // [T, R], [out, R]: the low-rank form, added without making a [T, out] tensor of its own
+  at::Tensor code = {}, basis = {};  // [T, R], [out, R]: the low-rank form, added without making a
+                                     // [T, out] tensor of its own
   at::Tensor rows = {};              // [P] int64, distinct: the parts above then have P rows
 };
 
@@ -103,8 +109,9 @@ struct Context {
   bool is_training = false;
   std::string_view path = {};  // of the edit in its adapter, "0.gate/", or below `outer`: goes
                                // before the names of losses and records
-  RandomKey key = {};     // (seed, step, micro-batch, pass, edit path, site): for dropout
-  RandomKey route = {};   // (seed, step, micro-batch, pass, edit path): for a stochastic choice; not of the site
+  RandomKey key = {};          // (seed, step, micro-batch, pass, edit path, site): for dropout
+  RandomKey route =
+      {};  // (seed, step, micro-batch, pass, edit path): for a stochastic choice; not of the site
   Experts experts = Experts::kMerged;        // as the derived tensors have them
   std::optional<int64_t> fixed_expert = {};  // every stochastic choice gives this expert
   Memory* memory = nullptr;  // where a text is written token by token: what edits keep of its
@@ -132,7 +139,8 @@ class Edit {
   // Its tensors, sites and traits: declared by the constructor, fixed from then on.
   const EditSpec& spec() const { return spec_; }
 
-  // Options with every default filled in: building from it gives an equal edit. One key, the kind: {lora: {rank: 8, ...}}.
+  // Options with every default filled in: building from it gives an equal edit. One key, the kind:
+  // {lora: {rank: 8, ...}}.
   virtual Node describe() const = 0;
 
   // Initial values of every param of `spec`, float32. `key` is the edit's own.
@@ -147,29 +155,32 @@ class Edit {
   // What the edit (and a gate or router around it) reads. Default: view.x.
   virtual at::Tensor input(const SiteView& view) const;
 
-  // The factor when nobody else gives one: alpha/r for LoRA. A gate or router replaces it. Default 1.
+  // The factor when nobody else gives one: alpha/r for LoRA. A gate or router replaces it.
+  // Default 1.
   virtual double scale(const Site& site) const;
 
   // `derived`: by the numbers that derive() gave. Called for sites in spec().sites that are not
   // attention sites.
-  virtual Change change(const Params& derived, const SiteView& view, const at::Tensor& input, const Weight& weight,
-                        Context& context) const;
+  virtual Change change(const Params& derived, const SiteView& view, const at::Tensor& input,
+                        const Weight& weight, Context& context) const;
 
-  // E experts stacked along dimension 0 of every tensor, weight.rows [T, G*E] (expert fastest). Default: the sum of `change` over
-  // the experts, one after the other; methods with a fused form override it.
-  virtual Change blend(const Params& stacked, int64_t experts, const SiteView& view, const at::Tensor& input,
-                       const Weight& weight, Context& context) const;
+  // E experts stacked along dimension 0 of every tensor, weight.rows [T, G*E] (expert fastest).
+  // Default: the sum of `change` over the experts, one after the other; methods with a fused form
+  // override it.
+  virtual Change blend(const Params& stacked, int64_t experts, const SiteView& view,
+                       const at::Tensor& input, const Weight& weight, Context& context) const;
 
-  // Prefix rows at an attention site. Here weight.rows is [N, G], a row per sequence of the lane and not per token: G = 1, or 2
-  // for keys and values apart.
-  virtual std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
-                                           Context& context) const;
+  // Prefix rows at an attention site. Here weight.rows is [N, G], a row per sequence of the lane
+  // and not per token: G = 1, or 2 for keys and values apart.
+  virtual std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
+                                           const Weight& weight, Context& context) const;
 
-  // Tensors of the trunk with the edit folded in. Asked in every step where traits.acts is kReplacesWeights, else at merge.
+  // Tensors of the trunk with the edit folded in. Asked in every step where traits.acts is
+  // kReplacesWeights, else at merge.
   virtual TrunkTensors rewrite(const Params& derived, const Weights& weights) const;
 
-  // The edit without what served its training only (the network behind a prefix), computing the same; nothing where there is no
-  // such part. float32, detached or not as `stored` is.
+  // The edit without what served its training only (the network behind a prefix), computing the
+  // same; nothing where there is no such part. float32, detached or not as `stored` is.
   virtual std::optional<Flattened> flattened(const Params& stored) const;
 
  protected:

@@ -1,21 +1,25 @@
 // A gate: a learned weight per example for the edit inside it.
 //
-// Mao et al. 2022, "UniPELT" (arXiv:2110.07577), sec. 3.2, pooled as in its released code. For the T rows z_t of a sequence that
-// the edit reads,
-//   g = mean_t sigmoid(z_t w + b)                                  w = gate.weight [1, C], b = gate.bias [1]; one pair a site
-// and g takes the place of the edit's own factor: y' = y + g * delta(z); keys and values of a prefix become g P_K and g P_V.
-// pool: mean      over the tokens of the sequence
-//       mean_all  over all of its rows; with padded_to, over the pad rows that the released code appended (their keys stay
+// Mao et al. 2022, "UniPELT" (arXiv:2110.07577), sec. 3.2, pooled as in its released code. For the
+// T rows z_t of a sequence that the edit reads,
+//   g = mean_t sigmoid(z_t w + b)                                  w = gate.weight [1, C], b =
+//   gate.bias [1]; one pair a site
+// and g takes the place of the edit's own factor: y' = y + g * delta(z); keys and values of a
+// prefix become g P_K and g P_V. pool: mean      over the tokens of the sequence
+//       mean_all  over all of its rows; with padded_to, over the pad rows that the released code
+//       appended (their keys stay
 //                 masked)
-//       causal_mean  for row t the mean over the tokens up to t; a row before every token has its own value
-//       prompt_mean  over the tokens of the prompt (of a decoder beside an encoder: over its start token), for all rows that
+//       causal_mean  for row t the mean over the tokens up to t; a row before every token has its
+//       own value prompt_mean  over the tokens of the prompt (of a decoder beside an encoder: over
+//       its start token), for all rows that
 //                    follow too
-//       auto      mean, but where the rows are a decoder's causal_mean, around a prefix (one weight for all rows) prompt_mean
-// In a decoder the first two would show a token those that it is to predict (published implementations do); they are refused
-// there, but for a task with a head, which predicts no tokens.
-// Departs: the released code counts padding, so the value depends on the batch's shape; the mean over tokens is the default here.
-// A prefix whose rows are scaled to zero still draws attention (its logits are 0, not -inf); prefix_logits: log adds log g to
-// them.
+//       auto      mean, but where the rows are a decoder's causal_mean, around a prefix (one weight
+//       for all rows) prompt_mean
+// In a decoder the first two would show a token those that it is to predict (published
+// implementations do); they are refused there, but for a task with a head, which predicts no
+// tokens. Departs: the released code counts padding, so the value depends on the batch's shape; the
+// mean over tokens is the default here. A prefix whose rows are scaled to zero still draws
+// attention (its logits are 0, not -inf); prefix_logits: log adds log g to them.
 #include "edit/gate.h"
 
 #include <ATen/ops/full.h>
@@ -88,7 +92,8 @@ GatePooling::GatePooling(Options& options, const Choice& choice, const EditTarge
     const bool is_of_decoder = holds_decoder_rows(site, target.config);
     const Kind kind = choice.kind.value_or(is_of_decoder ? of_decoder : Kind::kMean);
     kinds_[site.index] = kind;
-    if (is_of_decoder && !target.has_head && sees_whole_text(kind) && refused == nullptr) refused = &site;
+    if (is_of_decoder && !target.has_head && sees_whole_text(kind) && refused == nullptr)
+      refused = &site;
     if (is_of_decoder || !target.config.has_decoder()) reads_ = std::max(reads_, reads_of(kind));
   }
   if (refused != nullptr) {
@@ -98,22 +103,27 @@ GatePooling::GatePooling(Options& options, const Choice& choice, const EditTarge
             refused->name + "): set it to " + word_of(kPoolings, of_decoder) + ", or leave it out");
   }
   if (choice.kind == Kind::kMeanAll) padded_length_ = choice.padded_to;
-  else if (options.has("padded_to")) options.fault("padded_to", "padding counts only with pool: mean_all");
+  else if (options.has("padded_to"))
+    options.fault("padded_to", "padding counts only with pool: mean_all");
 }
 
 bool GatePooling::has(Kind kind) const {
-  return std::any_of(kinds_.begin(), kinds_.end(), [kind](const auto& entry) { return entry.second == kind; });
+  return std::any_of(kinds_.begin(), kinds_.end(),
+                     [kind](const auto& entry) { return entry.second == kind; });
 }
 
 RowsCounted GatePooling::counted(const Site& site) const {
   const Kind kind = at(site);
-  return kind == Kind::kMeanAll ? RowsCounted::kAll : kind == Kind::kPromptMean ? RowsCounted::kPromptTokens : RowsCounted::kTokens;
+  return kind == Kind::kMeanAll      ? RowsCounted::kAll
+         : kind == Kind::kPromptMean ? RowsCounted::kPromptTokens
+                                     : RowsCounted::kTokens;
 }
 
 GatePooling::Choice GatePooling::described() const {
   Choice out = choice_;
   const Kind first = kinds_.empty() ? Kind::kMean : kinds_.begin()->second;
-  const bool is_one = std::all_of(kinds_.begin(), kinds_.end(), [first](const auto& entry) { return entry.second == first; });
+  const bool is_one = std::all_of(kinds_.begin(), kinds_.end(),
+                                  [first](const auto& entry) { return entry.second == first; });
   if (is_one) out.kind = first;
   return out;
 }
@@ -158,7 +168,8 @@ Place attention_of(const Site& site) {
 }
 
 bool reads_attention_input(const Site& site) {
-  return is_queries(site.part) || site.part == Part::kAttnK || site.part == Part::kAttnV || site.kind == SiteKind::kAttention;
+  return is_queries(site.part) || site.part == Part::kAttnK || site.part == Part::kAttnV ||
+         site.kind == SiteKind::kAttention;
 }
 
 Weight times_rows(const Weight& weight, const Tensor& rows) {
@@ -174,8 +185,11 @@ void record_gate(Context& context, const Site& site, const Tensor& by_sequence) 
 
 namespace {
 
-// Through float64: the float32 kernels round the last few values of a tensor another way, and a row must not depend on its place.
-Tensor open(const Tensor& logits) { return at::sigmoid(logits.to(at::kDouble)).to(logits.scalar_type()); }
+// Through float64: the float32 kernels round the last few values of a tensor another way, and a row
+// must not depend on its place.
+Tensor open(const Tensor& logits) {
+  return at::sigmoid(logits.to(at::kDouble)).to(logits.scalar_type());
+}
 
 enum class GateKind { kOwn, kCentral };
 constexpr Name<GateKind> kGateKinds[] = {{GateKind::kOwn, "own"}, {GateKind::kCentral, "central"}};
@@ -243,16 +257,16 @@ class Gate final : public Combinator {
     return options_.multiplier == Multiplier::kGateTimesScale ? child().edit->scale(site) : 1.0;
   }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
-                Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input,
+                const Weight& weight, Context& context) const override {
     Context inner = context_of(0, context);
     const Weight own = options_.value ? fixed(view, weight, context)
                                       : times_rows(weight, row_gate(derived, view, input, context));
     return child().edit->change(derived_of(0, derived), view, input, own, inner);
   }
 
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
-                                   Context& context) const override {
+  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
+                                   const Weight& weight, Context& context) const override {
     Context inner = context_of(0, context);
     const Params of = derived_of(0, derived);
     if (options_.value) {
@@ -284,15 +298,20 @@ class Gate final : public Combinator {
       if (options_.prefix_gates == 2 && options_.adds_logarithm)
         options.fault("prefix_logits", "log needs prefix: shared, one weight for keys and values");
       if (pooling_.has(Kind::kCausalMean))
-        options.fault("pool", "a prefix has one weight for a whole sequence; causal_mean has one a row");
-      if (options.has("share")) options.fault("share", "only for edits at linear sites; a prefix has one gate a layer already");
+        options.fault("pool",
+                      "a prefix has one weight for a whole sequence; causal_mean has one a row");
+      if (options.has("share"))
+        options.fault("share",
+                      "only for edits at linear sites; a prefix has one gate a layer already");
       return;
     }
     if (options.has("prefix"))
       options.fault("prefix", "only for a gate around a prefix, found " + child().kind);
     for (const Site& site : inner_.sites) {
       if (!options_.is_shared || reads_attention_input(site)) continue;
-      options.fault("share", "layer: attn.q, attn.k and attn.v read one input and may share a gate; " + site.name + " does not");
+      options.fault("share",
+                    "layer: attn.q, attn.k and attn.v read one input and may share a gate; " +
+                        site.name + " does not");
       return;
     }
   }
@@ -308,7 +327,8 @@ class Gate final : public Combinator {
   }
 
   // [T, 1]: the weight of every row.
-  Tensor row_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
+  Tensor row_gate(const Params& derived, const SiteView& view, const Tensor& z,
+                  Context& context) const {
     const GatePooling::Kind kind = pooling_.at(view.site);
     if (kind == GatePooling::Kind::kCausalMean) return running_gate(derived, view, z, context);
     if (kind != GatePooling::Kind::kPromptMean || context.memory == nullptr)
@@ -319,7 +339,8 @@ class Gate final : public Combinator {
   }
 
   // [T, 1], a value of its own for each row.
-  Tensor running_gate(const Params& derived, const SiteView& view, const Tensor& z, Context& context) const {
+  Tensor running_gate(const Params& derived, const SiteView& view, const Tensor& z,
+                      Context& context) const {
     const Tensor values = open(gate_logits(derived, gates_.at(view.site), z));  // [T, 1]
     if (context.records != nullptr)
       record_gate(context, view.site, mean_by_sequence(view, values));  // the last ones
@@ -356,9 +377,11 @@ class Gate final : public Combinator {
 
   // Adds log g to the logits of the prefix: g -> 0 takes its rows out of the softmax.
   // At least log 1e-30, so that the gradient is finite.
-  std::optional<LanePrefix> with_logarithm(std::optional<LanePrefix> prefix, const Tensor& gates) const {
+  std::optional<LanePrefix> with_logarithm(std::optional<LanePrefix> prefix,
+                                           const Tensor& gates) const {
     if (!prefix || !options_.adds_logarithm) return prefix;
-    const Tensor bias = at::log(gates.to(at::kDouble).clamp_min(1e-30)).to(gates.scalar_type()).squeeze(1);  // [N]
+    const Tensor bias =
+        at::log(gates.to(at::kDouble).clamp_min(1e-30)).to(gates.scalar_type()).squeeze(1);  // [N]
     prefix->logit_bias = prefix->logit_bias.defined() ? prefix->logit_bias + bias : bias;
     return prefix;
   }
@@ -369,10 +392,12 @@ class Gate final : public Combinator {
   GatePooling pooling_;
 };
 
-std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target, std::vector<Child> children) {
+std::unique_ptr<Edit> make_gate(Options& options, const EditTarget& target,
+                                std::vector<Child> children) {
   if (options.choice("kind", GateKind::kOwn, kGateKinds) == GateKind::kCentral)
     return make_central_gate(options, target, std::move(children));
-  if (children.size() > 1) options.fault("", "of: one edit has one gate; a list goes with kind: central");
+  if (children.size() > 1)
+    options.fault("", "of: one edit has one gate; a list goes with kind: central");
   children.resize(1);
   return std::make_unique<Gate>(options, target, std::move(children));
 }

@@ -51,7 +51,7 @@ class GatePooling {
  private:
   Choice choice_;
   std::map<int64_t, Kind> kinds_;  // by the site's index
-  int64_t padded_length_ = 0;      // of kMeanAll: shorter sequences get pad rows, which count; 0 = none
+  int64_t padded_length_ = 0;  // of kMeanAll: shorter sequences get pad rows, which count; 0 = none
   Reads reads_ = Reads::kRow;
 };
 
@@ -80,8 +80,9 @@ at::Tensor gate_logits(const Params& derived, const GateParams& gate, const at::
 
 // enc.3.attn for the site enc.3.attn.q, dec.3.cross for dec.3.cross.q.
 Place attention_of(const Site& site);
-// What enters the site is what the queries of its attention are made of: attn.q, attn.k, attn.v and the rows before the keys at
-// attn; cross.q and those at cross. (cross.k and cross.v are made of the encoder's rows.)
+// What enters the site is what the queries of its attention are made of: attn.q, attn.k, attn.v and
+// the rows before the keys at attn; cross.q and those at cross. (cross.k and cross.v are made of
+// the encoder's rows.)
 bool reads_attention_input(const Site& site);
 
 // weight.rows * rows, where there were any.
@@ -90,6 +91,7 @@ Weight times_rows(const Weight& weight, const at::Tensor& rows);
 void record_gate(Context& context, const Site& site, const at::Tensor& by_sequence);
 
 // One softmax per layer over several edits (src/edit/central_gate.cpp).
-std::unique_ptr<Edit> make_central_gate(Options& options, const EditTarget& target, std::vector<Child> children);
+std::unique_ptr<Edit> make_central_gate(Options& options, const EditTarget& target,
+                                        std::vector<Child> children);
 
 }  // namespace graft

@@ -26,7 +26,9 @@ void HeadOptions::visit(OptionVisitor& v) {
 }
 
 Head::Head(Options& options, const ModelConfig& config, int64_t outputs, bool is_cloze)
-    : config_(config), style_(is_cloze ? HeadStyle::kMask : family_of(config.model_type).head_style), outputs_(outputs) {
+    : config_(config),
+      style_(is_cloze ? HeadStyle::kMask : family_of(config.model_type).head_style),
+      outputs_(outputs) {
   if (is_cloze) {
     if (family_of(config.model_type).mask_names.empty())
       throw InputError("head: a cloze needs a model that fills masks in; a " + config.model_type +
@@ -66,13 +68,16 @@ TensorList Head::init(const Weights& weights, RandomKey key) const {
     out[pooler_.weight] = weights.base(weight_of(kPoolerPlace)).to(at::kFloat).clone();
     out[pooler_.bias] = weights.base(bias_of(kPoolerPlace)).to(at::kFloat).clone();
   }
-  const bool can_fill_masks = weights.has(weight_of({.part = Part::kMaskDense})) && (config_.has_tied_output || weights.has(kOutputTable));
+  const bool can_fill_masks = weights.has(weight_of({.part = Part::kMaskDense})) &&
+                              (config_.has_tied_output || weights.has(kOutputTable));
   if (style_ == HeadStyle::kMask && !can_fill_masks) {
     throw InputError(
-        "the checkpoint has no head that fills masks in, which a cloze reads: take one that was saved as a masked language "
+        "the checkpoint has no head that fills masks in, which a cloze reads: take one that was "
+        "saved as a masked language "
         "model");
   }
-  if (style_ == HeadStyle::kPooler && !options_.trains_pooler && !weights.has(weight_of(kPoolerPlace))) {
+  if (style_ == HeadStyle::kPooler && !options_.trains_pooler &&
+      !weights.has(weight_of(kPoolerPlace))) {
     throw InputError("the model has no pooler for the head to read: set head.pooler to trained");
   }
   return out;
@@ -80,20 +85,24 @@ TensorList Head::init(const Weights& weights, RandomKey key) const {
 
 TrunkTensors Head::rewrite(const Params& derived) const {
   if (!options_.trains_pooler) return {};
-  return {{weight_of(kPoolerPlace), derived[pooler_.weight]}, {bias_of(kPoolerPlace), derived[pooler_.bias]}};
+  return {{weight_of(kPoolerPlace), derived[pooler_.weight]},
+          {bias_of(kPoolerPlace), derived[pooler_.bias]}};
 }
 
-Tensor Head::word_logits(const Weights& weights, const Tensor& mask_rows, const std::vector<int64_t>& words) const {
+Tensor Head::word_logits(const Weights& weights, const Tensor& mask_rows,
+                         const std::vector<int64_t>& words) const {
   ensure(static_cast<int64_t>(words.size()) == outputs_, "a word for every label");
   const Tensor z = mask_states(config_, weights, mask_rows);  // [N, C]
   const auto dtype = z.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const Tensor index = at::tensor(words, at::kLong);
   const TensorId output = config_.has_tied_output ? kWordTable : kOutputTable;
   const TensorId bias = bias_of({.part = Part::kMask});
-  return graft::linear(z.to(dtype), weights.rows(output, index).to(dtype), weights.rows(bias, index).to(dtype));
+  return graft::linear(z.to(dtype), weights.rows(output, index).to(dtype),
+                       weights.rows(bias, index).to(dtype));
 }
 
-Tensor Head::logits(const Params& derived, const Tensor& rows, const std::shared_ptr<const RowIds>& ids, const Context& context,
+Tensor Head::logits(const Params& derived, const Tensor& rows,
+                    const std::shared_ptr<const RowIds>& ids, const Context& context,
                     Tensor* pooled) const {
   const auto dtype = rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto dropped = [&](const Tensor& x, const char* use) {

@@ -1,13 +1,20 @@
-// The task head: logits from one row of each sequence. Which row is the family's ReadRow (model/families.h); this is what is
-// computed of it. Part of an adapter, but not an edit (logits are not y + change).
+// The task head: logits from one row of each sequence. Which row is the family's ReadRow
+// (model/families.h); this is what is computed of it. Part of an adapter, but not an edit (logits
+// are not y + change).
 //
-//   pooler style (BERT):   z = dropout(tanh(W_p h + b_p));  logits = W_o z + b_o.   W_p is the model's pooler, frozen or trained,
-//                                                                                 and a site of the model like other layers.
-//   mask style (a cloze): z = norm(f(W_m h + b_m));  logits = E_words z + c_words, of the frozen head for masks and the word
+//   pooler style (BERT):   z = dropout(tanh(W_p h + b_p));  logits = W_o z + b_o.   W_p is the
+//   model's pooler, frozen or trained,
+//                                                                                 and a site of the
+//                                                                                 model like other
+//                                                                                 layers.
+//   mask style (a cloze): z = norm(f(W_m h + b_m));  logits = E_words z + c_words, of the frozen
+//   head for masks and the word
 //                                                    table E.
-//   dense style (RoBERTa, T5, BART): z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z + b_o.   W_d is new and trained.
-//   score style (decoders alone): logits = W_o dropout(h), without a bias.
-// Computed in float32 (float64 for a float64 trunk). New weights start as N(0, 0.02^2), new biases as 0.
+//   dense style (RoBERTa, T5, BART): z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z +
+//   b_o.   W_d is new and trained. score style (decoders alone): logits = W_o dropout(h), without a
+//   bias.
+// Computed in float32 (float64 for a float64 trunk). New weights start as N(0, 0.02^2), new biases
+// as 0.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -40,15 +47,18 @@ class Head {
   // The pooler, when the head trains it: takes the place of the model's own.
   TrunkTensors rewrite(const Params& derived) const;
 
-  // Whether `rows` below are what leaves the model's pooler (W_p h + b_p), and not the last states themselves.
+  // Whether `rows` below are what leaves the model's pooler (W_p h + b_p), and not the last states
+  // themselves.
   bool reads_pooler() const { return style_ == HeadStyle::kPooler; }
   bool trains_pooler() const { return options_.trains_pooler; }
   // rows: [N, C] -> logits [N, outputs] float32. `ids` names the examples, for dropout.
   // `pooled` receives z before its dropout; not in the score style, which has none.
-  at::Tensor logits(const Params& derived, const at::Tensor& rows, const std::shared_ptr<const RowIds>& ids,
-                    const Context& context, at::Tensor* pooled = nullptr) const;
+  at::Tensor logits(const Params& derived, const at::Tensor& rows,
+                    const std::shared_ptr<const RowIds>& ids, const Context& context,
+                    at::Tensor* pooled = nullptr) const;
   // The same of a cloze: [N, words].
-  at::Tensor word_logits(const Weights& weights, const at::Tensor& mask_rows, const std::vector<int64_t>& words) const;
+  at::Tensor word_logits(const Weights& weights, const at::Tensor& mask_rows,
+                         const std::vector<int64_t>& words) const;
 
   int64_t outputs() const { return outputs_; }
 

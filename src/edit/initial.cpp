@@ -20,7 +20,8 @@ at::Tensor filled(const std::vector<int64_t>& shape, RandomKey key, Draw draw) {
 }  // namespace
 
 at::Tensor uniform_tensor(const std::vector<int64_t>& shape, double bound, RandomKey key) {
-  return filled(shape, key, [bound](Random& random) { return bound * (2.0 * random.uniform() - 1.0); });
+  return filled(shape, key,
+                [bound](Random& random) { return bound * (2.0 * random.uniform() - 1.0); });
 }
 
 at::Tensor normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key) {

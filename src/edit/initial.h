@@ -1,4 +1,5 @@
-// Small pieces that methods share: initial values drawn from a key, and dropout on the rows of a lane.
+// Small pieces that methods share: initial values drawn from a key, and dropout on the rows of a
+// lane.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -25,8 +25,12 @@ Context context_at(const Lane& lane, const Adapter::Part& part, const Site& site
 
 }  // namespace
 
-Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored, Experts experts)
-    : adapter_(adapter), derived_(adapter.derive(stored, model.weights, experts)), weights_(model.weights), experts_(experts) {
+Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored,
+             Experts experts)
+    : adapter_(adapter),
+      derived_(adapter.derive(stored, model.weights, experts)),
+      weights_(model.weights),
+      experts_(experts) {
   leaves_ = derived_;
   const auto cut = [](TensorList& tensors) {
     for (Tensor& tensor : tensors) {
@@ -37,7 +41,8 @@ Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& sto
   cut(leaves_.head);
   weights_ = adapter.rewritten(leaves_, model.weights);
   if (adapter.changes(model.sites.pooler()) && !weights_.has(weight_of(kPoolerPlace)))
-    throw InputError("the adapter changes the pooler, which the model '" + model.source + "' has not");
+    throw InputError("the adapter changes the pooler, which the model '" + model.source +
+                     "' has not");
 }
 
 void Bound::join() {
@@ -75,10 +80,12 @@ LaneHooks::LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache)
       for (const Site& site : spec.sites) {
         by_site[static_cast<size_t>(site.index)].push_back(p);
         wanted_[static_cast<size_t>(site.index)] = true;
-        const bool is_last = site.stack == model.config.last_stack() && site.layer + 1 == model.config.last().layers;
+        const bool is_last =
+            site.stack == model.config.last_stack() && site.layer + 1 == model.config.last().layers;
         // Self-attention shows an edit all rows even where the block computes only some of them.
         const bool shows_all_rows = site.part == Part::kAttn;
-        if (spec.traits.reads != Reads::kRow && is_last && !shows_all_rows) allows_missing_rows_ = false;
+        if (spec.traits.reads != Reads::kRow && is_last && !shows_all_rows)
+          allows_missing_rows_ = false;
       }
     }
   }
@@ -108,10 +115,12 @@ Tensor LaneHooks::apply(const SiteView& view) {
   const auto split = [&](const Tensor& tensor) {
     return tensor.defined() ? tensor.split_with_sizes(sizes, 0) : std::vector<Tensor>(sizes.size());
   };
-  const std::vector<Tensor> xs = split(view.x), ys = split(view.y), residuals = split(view.residual);
+  const std::vector<Tensor> xs = split(view.x), ys = split(view.y),
+                            residuals = split(view.residual);
   std::vector<Tensor> changed;
   for (size_t i = 0; i < lanes_.size(); ++i) {
-    changed.push_back(apply_to_lane(i, {view.site, view.pack, view.pack.lanes[i], xs[i], ys[i], residuals[i], view.norm}));
+    changed.push_back(apply_to_lane(
+        i, {view.site, view.pack, view.pack.lanes[i], xs[i], ys[i], residuals[i], view.norm}));
   }
   return at::cat(changed, 0);  // [T, out]
 }
@@ -123,7 +132,8 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
     if (range.num_sequences == 0) continue;
     SiteView seen = view;
     seen.lane = range;
-    if (lanes_.size() > 1) seen.x = view.x.slice(0, range.first_row, range.first_row + range.num_rows);
+    if (lanes_.size() > 1)
+      seen.x = view.x.slice(0, range.first_row, range.first_row + range.num_rows);
     for (const size_t p : active_[i][static_cast<size_t>(view.site.index)]) {
       const Adapter::Part& part = lanes_[i].bound->adapter().parts()[p];
       Context context = context_at(lanes_[i], part, view.site);
@@ -151,14 +161,16 @@ std::shared_ptr<Hooks> LaneHooks::lasting() const {
 std::vector<SideLoss> LaneHooks::take_losses() {
   std::vector<SideLoss> out;
   for (size_t i = 0; i < own_losses_.size(); ++i) {
-    for (auto& [name, value] : own_losses_[i]) out.push_back({i, std::move(name), std::move(value)});
+    for (auto& [name, value] : own_losses_[i])
+      out.push_back({i, std::move(name), std::move(value)});
     own_losses_[i].clear();
   }
   return out;
 }
 
 void LaneHooks::add_losses(const std::vector<SideLoss>& losses) {
-  for (const SideLoss& loss : losses) lanes_[loss.lane].context.losses->emplace_back(loss.name, loss.value);
+  for (const SideLoss& loss : losses)
+    lanes_[loss.lane].context.losses->emplace_back(loss.name, loss.value);
 }
 
 void LaneHooks::begin_repeat() {
@@ -169,24 +181,29 @@ void check_decoding(const ModelConfig& config, const Adapter& adapter) {
   for (const Adapter::Part& part : adapter.parts()) {
     if (part.spec().traits.reads != Reads::kSequence) continue;
     for (const Site& site : part.spec().sites) {
-      if (!holds_decoder_rows(site, config)) continue;  // an encoder's rows are all there before the first token
-      const std::string reason = "edit " + quote(part.path) + ": what it does at " + site.name +
-                                 " to a token depends on the tokens after it, which are still to be written; ";
-      throw InputError(
-          reason +
-          (site.kind == SiteKind::kAttention
-               ? "a gate around a prefix has one weight for a whole text: give it a fixed one (value: 1), or leave the gate out"
-               : "train its gate with pool: causal_mean"));
+      if (!holds_decoder_rows(site, config))
+        continue;  // an encoder's rows are all there before the first token
+      const std::string reason =
+          "edit " + quote(part.path) + ": what it does at " + site.name +
+          " to a token depends on the tokens after it, which are still to be written; ";
+      throw InputError(reason + (site.kind == SiteKind::kAttention
+                                     ? "a gate around a prefix has one weight for a whole text: "
+                                       "give it a fixed one (value: 1), or leave the gate out"
+                                     : "train its gate with pool: causal_mean"));
     }
   }
 }
 
-ForwardResult forward_lanes(const Model& model, const ModelInput& input, const std::vector<Lane>& lanes, ForwardOptions options) {
+ForwardResult forward_lanes(const Model& model, const ModelInput& input,
+                            const std::vector<Lane>& lanes, ForwardOptions options) {
   ensure(!lanes.empty() && lanes.size() == input.last().lanes.size(), "one adapter per lane");
   for (const Lane& lane : lanes) {
-    const bool shares_weights = lane.bound == lanes.front().bound ||
-                                !(lane.bound->adapter().rewrites_trunk() || lanes.front().bound->adapter().rewrites_trunk());
-    ensure(shares_weights, "a lane that rewrites the trunk's weights shares a pass only with lanes of its own adapter");
+    const bool shares_weights =
+        lane.bound == lanes.front().bound || !(lane.bound->adapter().rewrites_trunk() ||
+                                               lanes.front().bound->adapter().rewrites_trunk());
+    ensure(shares_weights,
+           "a lane that rewrites the trunk's weights shares a pass only with lanes of its own "
+           "adapter");
   }
   if (options.cache != nullptr && !options.cache->is_begun()) {
     for (const Lane& lane : lanes) check_decoding(model.config, lane.bound->adapter());
@@ -205,22 +222,28 @@ ForwardResult forward_lanes(const Model& model, const ModelInput& input, const s
 
 namespace {
 
-// What leaves the pooler for the rows that one lane's head reads; undefined where the model has none.
-Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<Lane>& lanes, size_t lane,
-                             const Tensor& rows) {
+// What leaves the pooler for the rows that one lane's head reads; undefined where the model has
+// none.
+Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<Lane>& lanes,
+                      size_t lane, const Tensor& rows) {
   const Site& site = model.sites.pooler();
   const Weights& weights = lanes[lane].bound->weights();
   const Head* head = lanes[lane].bound->adapter().head();
-  const bool has_its_own = head != nullptr && head->trains_pooler();  // which `weights` holds in the place of the model's
+  const bool has_its_own =
+      head != nullptr &&
+      head->trains_pooler();  // which `weights` holds in the place of the model's
   if (site.index < 0 || !(has_its_own || weights.has(weight_of(kPoolerPlace)))) return {};
   const Tensor y = weights.linear(kPoolerPlace, rows);
   LaneHooks hooks(model, lanes);
-  return hooks.wants(site) ? hooks.apply_to_lane(lane, {site, firsts, firsts.lanes[lane], rows, y, {}, {}}) : y;
+  return hooks.wants(site)
+             ? hooks.apply_to_lane(lane, {site, firsts, firsts.lanes[lane], rows, y, {}, {}})
+             : y;
 }
 
 }  // namespace
 
-LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes, ForwardOptions options) {
+LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes,
+                            ForwardOptions options) {
   const ClassifiedPack texts = classified_pack(model, pack);
   options.wanted = texts.wanted;
   ForwardResult trunk = forward_lanes(model, texts.input(model.config), lanes, options);
@@ -231,8 +254,9 @@ LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vec
   result.decoder_hidden = std::move(trunk.decoder_hidden);
   std::vector<int64_t> sizes;
   for (const LaneRange& range : read.lanes) sizes.push_back(range.num_sequences);
-  const std::vector<Tensor> by_lane =
-      lanes.size() == 1 ? std::vector<Tensor>{trunk.last} : trunk.last.split_with_sizes(sizes, 0);  // [N, C] each
+  const std::vector<Tensor> by_lane = lanes.size() == 1
+                                          ? std::vector<Tensor>{trunk.last}
+                                          : trunk.last.split_with_sizes(sizes, 0);  // [N, C] each
   for (size_t i = 0; i < lanes.size(); ++i) {
     const Bound& bound = *lanes[i].bound;
     const Head* head = bound.adapter().head();
@@ -241,13 +265,17 @@ LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vec
       continue;
     }
     const bool reads_pooler = head == nullptr || head->reads_pooler();
-    const Tensor rows = reads_pooler ? leaving_pooler(model, read, lanes, i, by_lane[i]) : by_lane[i];
+    const Tensor rows =
+        reads_pooler ? leaving_pooler(model, read, lanes, i, by_lane[i]) : by_lane[i];
     if (head == nullptr) {
-      if (rows.defined()) result.pooled = at::tanh(rows.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
+      if (rows.defined())
+        result.pooled =
+            at::tanh(rows.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
       continue;
     }
     const LaneRange& range = read.lanes[i];
-    const std::shared_ptr<const RowIds> ids = slice_rows(*read.rows, range.first_row, range.num_rows);
+    const std::shared_ptr<const RowIds> ids =
+        slice_rows(*read.rows, range.first_row, range.num_rows);
     Context context = lanes[i].context;
     context.key = context.key.with(Adapter::kHeadPath);
     result.logits.push_back(

@@ -1,7 +1,9 @@
-// Lanes: how adapters listen to a forward pass. Each lane of a pack goes through one adapter with one route.
+// Lanes: how adapters listen to a forward pass. Each lane of a pack goes through one adapter with
+// one route.
 //
-// One lane: the site's tensors pass through unsplit. Several: one split per tensor, each lane's edits, one concatenation. (Slices
-// per lane by `narrow` would each make a full-size zero tensor in the backward pass.)
+// One lane: the site's tensors pass through unsplit. Several: one split per tensor, each lane's
+// edits, one concatenation. (Slices per lane by `narrow` would each make a full-size zero tensor in
+// the backward pass.)
 #pragma once
 
 #include <memory>
@@ -13,14 +15,17 @@
 
 namespace graft {
 
-// An adapter's tensors bound to a model for one step: derived tensors, cut from the graph of the stored ones, and live weights.
+// An adapter's tensors bound to a model for one step: derived tensors, cut from the graph of the
+// stored ones, and live weights.
 //
-// Several micro-batches may run on one Bound; their gradients gather in the derived leaves and `join` carries them to the stored
-// tensors once, so that what `derive` computes is differentiated once a step.
+// Several micro-batches may run on one Bound; their gradients gather in the derived leaves and
+// `join` carries them to the stored tensors once, so that what `derive` computes is differentiated
+// once a step.
 class Bound {
  public:
   // `experts`: apart in training, and where a route is to be followed; merged otherwise.
-  Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored, Experts experts = Experts::kMerged);
+  Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored,
+        Experts experts = Experts::kMerged);
 
   const Adapter& adapter() const { return adapter_; }
   const AdapterTensors& derived() const { return leaves_; }
@@ -42,8 +47,8 @@ struct Lane {
 
 class LaneHooks final : public Hooks {
  public:
-  // `cache`: of a decoder that writes token by token. Edits remember in it what they need; after the first pass those that act on
-  // the prompt alone are silent.
+  // `cache`: of a decoder that writes token by token. Edits remember in it what they need; after
+  // the first pass those that act on the prompt alone are silent.
   LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache = nullptr);
 
   bool wants(const Site& site) const override;
@@ -62,31 +67,37 @@ class LaneHooks final : public Hooks {
 
  private:
   std::vector<Lane> lanes_;
-  std::vector<std::vector<std::vector<size_t>>> active_;  // [lane][site index]: parts of the lane's adapter, in order
-  std::vector<bool> wanted_;                              // [site index]
+  std::vector<std::vector<std::vector<size_t>>>
+      active_;                // [lane][site index]: parts of the lane's adapter, in order
+  std::vector<bool> wanted_;  // [site index]
   bool allows_missing_rows_ = true;
-  std::vector<std::vector<std::pair<std::string, at::Tensor>>> own_losses_;  // [lane], of a lasting copy
+  std::vector<std::vector<std::pair<std::string, at::Tensor>>>
+      own_losses_;  // [lane], of a lasting copy
 };
 
-// Throws InputError naming an edit whose change of one token depends on later ones, which a cache cannot serve, and the way out.
+// Throws InputError naming an edit whose change of one token depends on later ones, which a cache
+// cannot serve, and the way out.
 void check_decoding(const ModelConfig& config, const Adapter& adapter);
 
-// One forward pass whose lanes are `lanes`, in every pack of `input`. With options.cache every adapter must pass check_decoding
-// (asked on the first pass). All lanes must share one set of weights (a lane that rewrites weights goes alone). Of
-// options.wanted, `last` has those rows and no others, whether or not the last block skips the rest.
-ForwardResult forward_lanes(const Model& model, const ModelInput& input, const std::vector<Lane>& lanes, ForwardOptions options);
+// One forward pass whose lanes are `lanes`, in every pack of `input`. With options.cache every
+// adapter must pass check_decoding (asked on the first pass). All lanes must share one set of
+// weights (a lane that rewrites weights goes alone). Of options.wanted, `last` has those rows and
+// no others, whether or not the last block skips the rest.
+ForwardResult forward_lanes(const Model& model, const ModelInput& input,
+                            const std::vector<Lane>& lanes, ForwardOptions options);
 
 struct LogitsResult {
   std::vector<at::Tensor> logits;  // per lane [N, outputs] float32
-  // [N, C] of a single lane: what its head reads last, or without a head tanh of the pooler. Undefined where a head scores the row
-  // itself, or there is neither.
+  // [N, C] of a single lane: what its head reads last, or without a head tanh of the pooler.
+  // Undefined where a head scores the row itself, or there is neither.
   at::Tensor pooled;
-  std::vector<at::Tensor> hidden;  // with keep_hidden: of the first stack
+  std::vector<at::Tensor> hidden;          // with keep_hidden: of the first stack
   std::vector<at::Tensor> decoder_hidden;  // the same of a decoder beside an encoder
 };
 
-// One forward pass of a pack of texts through the trunk and the heads of its lanes, which read one row of each sequence
-// (model/classified.h).
-LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes, ForwardOptions options);
+// One forward pass of a pack of texts through the trunk and the heads of its lanes, which read one
+// row of each sequence (model/classified.h).
+LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes,
+                            ForwardOptions options);
 
 }  // namespace graft

@@ -1,13 +1,15 @@
-// LoRA: a low-rank update beside a frozen linear layer; DoRA: the same with a learned length for every row of the updated weight.
+// LoRA: a low-rank update beside a frozen linear layer; DoRA: the same with a learned length for
+// every row of the updated weight.
 //
-// lora: Hu et al. 2021 (arXiv:2106.09685) eq. 3, scaled as in sec. 4.1: h = W0 x + (alpha/R) B A x, with A = lora_a [R, in] and
-// B = lora_b [out, R]. rsLoRA (Kalajdzievski 2023, arXiv:2312.03732): alpha/sqrt(R) instead. Dropout acts on x in the branch
-// only. LoRA+ (Hayou et al. 2024, arXiv:2402.12354): `b_rate` multiplies the learning rate of B.
+// lora: Hu et al. 2021 (arXiv:2106.09685) eq. 3, scaled as in sec. 4.1: h = W0 x + (alpha/R) B A x,
+// with A = lora_a [R, in] and B = lora_b [out, R]. rsLoRA (Kalajdzievski 2023, arXiv:2312.03732):
+// alpha/sqrt(R) instead. Dropout acts on x in the branch only. LoRA+ (Hayou et al. 2024,
+// arXiv:2402.12354): `b_rate` multiplies the learning rate of B.
 //
-// dora: Liu et al. 2024 (arXiv:2402.09353) eq. 5 and sec. 4.3, W' = m (W0 + s B A) / |W0 + s B A|, norms by output row,
-// s = alpha/R, m = magnitude [out], at first the norms of W0. The norm counts as a constant in the backward pass, unless
-// `norm_gradient` is set. Departs: with dropout, W0 x keeps its x; released code then multiplies it by (m/norm - 1) after
-// dropping entries of x.
+// dora: Liu et al. 2024 (arXiv:2402.09353) eq. 5 and sec. 4.3, W' = m (W0 + s B A) / |W0 + s B A|,
+// norms by output row, s = alpha/R, m = magnitude [out], at first the norms of W0. The norm counts
+// as a constant in the backward pass, unless `norm_gradient` is set. Departs: with dropout, W0 x
+// keeps its x; released code then multiplies it by (m/norm - 1) after dropping entries of x.
 #include <cmath>
 
 #include "base/error.h"
@@ -62,8 +64,8 @@ class Lora : public Edit {
         kind_(options_.is_dora ? "dora" : "lora") {
     for (const Site& site : options_.where.sites) {
       if (site.kind != SiteKind::kLinear)
-        options.fault("sites",
-                      std::string(kind_) + " acts on linear sites; " + site.name + " is a " + kind_name(site.kind) + " site");
+        options.fault("sites", std::string(kind_) + " acts on linear sites; " + site.name +
+                                   " is a " + kind_name(site.kind) + " site");
     }
     for (const Site& site : options_.where.sites) {
       branches_[site] = {.a = declare(site, "lora_a",
@@ -84,8 +86,8 @@ class Lora : public Edit {
 
   double scale(const Site&) const override { return branch_scale(); }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
-                Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input,
+                const Weight& weight, Context& context) const override {
     const auto [a, b] = branches_.at(view.site);
     const Tensor code =
         graft::linear(branch_dropout(view, input, context), derived[a], Tensor());  // [T, R]
@@ -96,10 +98,12 @@ class Lora : public Edit {
                                    weight.rows * weight.scale, {})};
   }
 
-  // One product down for all experts and one up, E*R wide: sum_e w_e B_e A_e x = [B_1 .. B_E] (w_e A_e x)_e.
-  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
-               Context& context) const override {
-    if (weight.rows.size(1) != experts) return Edit::blend(stacked, experts, view, input, weight, context);
+  // One product down for all experts and one up, E*R wide: sum_e w_e B_e A_e x = [B_1 .. B_E] (w_e
+  // A_e x)_e.
+  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input,
+               const Weight& weight, Context& context) const override {
+    if (weight.rows.size(1) != experts)
+      return Edit::blend(stacked, experts, view, input, weight, context);
     const auto [a, b] = branches_.at(view.site);
     const Tensor x = branch_dropout(view, input, context);
     const Tensor code = graft::linear(x, stacked[a].flatten(0, 1), Tensor());  // [T, E*R]
@@ -112,7 +116,8 @@ class Lora : public Edit {
     for (const Site& site : options_.where.sites) {
       const auto [a, b] = branches_.at(site);
       const Tensor product = at::mm(derived[b].to(at::kFloat), derived[a].to(at::kFloat));
-      out[weight_of(site)] = weights.base(weight_of(site)).to(at::kFloat) + branch_scale() * product;
+      out[weight_of(site)] =
+          weights.base(weight_of(site)).to(at::kFloat) + branch_scale() * product;
     }
     return out;
   }
@@ -195,8 +200,8 @@ class Dora final : public Lora {
   }
 
   // y = W0 x + bias  ->  y + (f - 1) (y - bias) + f s B A x with f = m/norm.
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
-                Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input,
+                const Weight& weight, Context& context) const override {
     Change change = Lora::change(derived, view, input, weight, context);
     const Length& own = lengths_.at(view.site);
     change.mul = 1.0 + weighted_vector(derived[own.stretch], weight);
@@ -207,8 +212,8 @@ class Dora final : public Lora {
   }
 
   // LoRA's fused form knows nothing of rows that are stretched.
-  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input, const Weight& weight,
-               Context& context) const override {
+  Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input,
+               const Weight& weight, Context& context) const override {
     return Edit::blend(stacked, experts, view, input, weight, context);
   }
 
@@ -224,14 +229,17 @@ class Dora final : public Lora {
   }
 
  private:
-  // |W0 + s B A| by rows, [out], without making the sum: |W0|^2 + 2 s (W0 A^T) . B + s^2 (B A A^T) . B. With B = 0 it is |W0| to
-  // the last bit, so that m/norm is 1 at first. The stored W0 counts, not its copy in the trunk's dtype.
-  Tensor norms(const Params& params, const Weights& weights, const Site& site, at::ScalarType dtype) const {
+  // |W0 + s B A| by rows, [out], without making the sum: |W0|^2 + 2 s (W0 A^T) . B + s^2 (B A A^T)
+  // . B. With B = 0 it is |W0| to the last bit, so that m/norm is 1 at first. The stored W0 counts,
+  // not its copy in the trunk's dtype.
+  Tensor norms(const Params& params, const Weights& weights, const Site& site,
+               at::ScalarType dtype) const {
     const at::AutoGradMode enabled(lora_options().has_norm_gradient && at::GradMode::is_enabled());
     const double s = branch_scale();
     const Tensor w = weights.base(weight_of(site)).to(dtype), a = params[branch(site).a].to(dtype),
                  b = params[branch(site).b].to(dtype);
-    const Tensor cross = graft::linear(w, a, Tensor()) * (2 * s) + at::mm(b, at::mm(a, a.t())) * (s * s);  // [out, R]
+    const Tensor cross = graft::linear(w, a, Tensor()) * (2 * s) +
+                         at::mm(b, at::mm(a, a.t())) * (s * s);  // [out, R]
     return at::sqrt(at::sum(w * w, 1) + at::sum(cross * b, 1));
   }
 

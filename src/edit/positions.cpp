@@ -21,7 +21,8 @@ constexpr const char* kGrammar = "expected fN, lN, fN+lM, last or all";
 // "f3" with side 'f' -> 3; nothing when `part` is not of that form.
 std::optional<int64_t> count_of(const std::string& part, char side) {
   if (part.size() < 2 || part.size() > 6 || part[0] != side) return std::nullopt;
-  if (!std::all_of(part.begin() + 1, part.end(), [](char c) { return c >= '0' && c <= '9'; })) return std::nullopt;
+  if (!std::all_of(part.begin() + 1, part.end(), [](char c) { return c >= '0' && c <= '9'; }))
+    return std::nullopt;
   return std::stoll(part.substr(1));
 }
 
@@ -31,14 +32,17 @@ PositionChoice parse_positions(const std::string& text) {
   if (text == "all") return {.is_all = true};
   if (text == "last") return {.last = 1};
   const size_t plus = text.find('+');
-  const std::string left = text.substr(0, plus), right = plus == std::string::npos ? "" : text.substr(plus + 1);
+  const std::string left = text.substr(0, plus),
+                    right = plus == std::string::npos ? "" : text.substr(plus + 1);
   if (plus != std::string::npos && count_of(left, 'l') && count_of(right, 'f'))
     refuse(text, ": the first tokens stand first, write " + right + "+" + left);
-  const std::optional<int64_t> first = count_of(left, 'f'), last = count_of(plus == std::string::npos ? left : right, 'l');
+  const std::optional<int64_t> first = count_of(left, 'f'),
+                               last = count_of(plus == std::string::npos ? left : right, 'l');
   if (count_of("f" + text, 'f')) refuse(text, ": say which side, f" + text + " or l" + text);
   if (plus == std::string::npos ? !first && !last : !first || !last) refuse(text, "");
   for (const std::optional<int64_t>& count : {first, last}) {
-    if (count && (*count < 1 || *count > kMost)) refuse(text, ": a count is in 1.." + std::to_string(kMost));
+    if (count && (*count < 1 || *count > kMost))
+      refuse(text, ": a count is in 1.." + std::to_string(kMost));
   }
   return {.first = first.value_or(0), .last = last.value_or(0)};
 }
@@ -50,17 +54,20 @@ EditedTokens edited_tokens(const PositionChoice& positions, int64_t tokens, Clam
     return {std::min(tokens - suffix, positions.first), suffix};
   }
   const int64_t half = tokens / 2;
-  return {std::min(half, positions.first), std::min(clamp == Clamp::kCode ? half : tokens - half, positions.last)};
+  return {std::min(half, positions.first),
+          std::min(clamp == Clamp::kCode ? half : tokens - half, positions.last)};
 }
 
 EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Clamp clamp) {
   std::vector<int64_t> prefix, suffix;
   int64_t rows = 0;
-  for (int64_t n = view.lane.first_sequence; n < view.lane.first_sequence + view.lane.num_sequences; ++n) {
+  for (int64_t n = view.lane.first_sequence; n < view.lane.first_sequence + view.lane.num_sequences;
+       ++n) {
     const auto sequence = static_cast<size_t>(n);
     const int64_t tokens = view.pack.prompts[sequence];
     const EditedTokens edited = edited_tokens(positions, tokens, clamp);
-    for (int64_t row = view.pack.offsets[sequence]; row < view.pack.offsets[sequence + 1]; ++row, ++rows) {
+    for (int64_t row = view.pack.offsets[sequence]; row < view.pack.offsets[sequence + 1];
+         ++row, ++rows) {
       const int64_t token = view.pack.token[static_cast<size_t>(row)];
       if (token < 0) continue;
       if (token < edited.prefix || positions.is_all) prefix.push_back(row - view.lane.first_row);

@@ -1,7 +1,7 @@
 // Token positions that an edit acts on: the first and last tokens of each sequence.
 //
-// Wu et al. 2024 (arXiv:2404.03592) sec. 3.3: a prefix of p and a suffix of s positions, shortened for short sequences so that
-// the two never share a token.
+// Wu et al. 2024 (arXiv:2404.03592) sec. 3.3: a prefix of p and a suffix of s positions, shortened
+// for short sequences so that the two never share a token.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,13 +20,15 @@ struct PositionChoice {
   bool is_two_sided() const { return first > 0 && last > 0; }
 };
 
-// "f3", "l7", "f3+l2", "last" (one token) or "all". Throws InputError saying what is wrong and what to write instead.
+// "f3", "l7", "f3+l2", "last" (one token) or "all". Throws InputError saying what is wrong and what
+// to write instead.
 PositionChoice parse_positions(const std::string& text);
 
 // How many positions a sequence of n tokens really has.
-//   kCode   p' = min(n/2, p), s' = min(n/2, s), both rounded down and also when there is one side only: the released code
-//   kPaper  s' = min(ceil(n/2), s): the middle token of an odd n counts as suffix
-//   kLength s' = min(n, s), p' = min(n - s', p): as many as there are, and a token that both sides claim is suffix (AdapterHub)
+//   kCode   p' = min(n/2, p), s' = min(n/2, s), both rounded down and also when there is one side
+//   only: the released code kPaper  s' = min(ceil(n/2), s): the middle token of an odd n counts as
+//   suffix kLength s' = min(n, s), p' = min(n - s', p): as many as there are, and a token that both
+//   sides claim is suffix (AdapterHub)
 enum class Clamp { kCode, kPaper, kLength };
 
 // Tokens 0 .. prefix-1 and n-suffix .. n-1 of n; never overlapping.
@@ -35,12 +37,13 @@ struct EditedTokens {
 };
 EditedTokens edited_tokens(const PositionChoice& positions, int64_t tokens, Clamp clamp);
 
-// Rows of the view, counted from its first, by side and in the order of the pack. Rows of no token (fillers, padding, a prompt)
-// and rows that are not there (the last block may hold first rows only) are left out.
-// With `is_all` every token's row is `prefix`.
+// Rows of the view, counted from its first, by side and in the order of the pack. Rows of no token
+// (fillers, padding, a prompt) and rows that are not there (the last block may hold first rows
+// only) are left out. With `is_all` every token's row is `prefix`.
 struct EditedRows {
   at::Tensor prefix, suffix;  // [P], [S] int64, distinct
-  bool is_every_row = false;  // every row of every sequence is in `prefix`: an edit may act on the whole tensor instead
+  bool is_every_row = false;  // every row of every sequence is in `prefix`: an edit may act on the
+                              // whole tensor instead
 };
 EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Clamp clamp);
 

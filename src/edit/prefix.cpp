@@ -1,14 +1,18 @@
-// Prefix tuning: P learned keys and values before those of the tokens, in every attention of the chosen layers.
+// Prefix tuning: P learned keys and values before those of the tokens, in every attention of the
+// chosen layers.
 //
 // Li and Liang 2021 (arXiv:2101.00190). For each head, with K and V of the tokens,
 //   K' = [P_K; K],  V' = [P_V; V],  O = softmax(Q K'^T / sqrt(D)) V'
-// The rows stand in the heads' own space (no W_k or W_v acts on them), take no position (unless counts_positions) and are seen by
-// every query.
-// mlp: 0        P_K and P_V are trained themselves: keys [P, K*D], values [P, K*D] at each site (K heads of keys)
-//      M > 0    one network serves all L layers (their sec. 4.3; UniPELT's released code): a table E [P, C] gives
-//               [P, 2 L K D] = tanh(E W_in^T + b_in) W_out^T + b_out,  columns ordered (layer, key or value, head, dimension)
-//               and only its result is needed once training is over (`flattened`).
-// counts_positions: true   the tokens' positions begin at P, as where a prefix is a cache of keys and values (PEFT)
+// The rows stand in the heads' own space (no W_k or W_v acts on them), take no position (unless
+// counts_positions) and are seen by every query. mlp: 0        P_K and P_V are trained themselves:
+// keys [P, K*D], values [P, K*D] at each site (K heads of keys)
+//      M > 0    one network serves all L layers (their sec. 4.3; UniPELT's released code): a table
+//      E [P, C] gives
+//               [P, 2 L K D] = tanh(E W_in^T + b_in) W_out^T + b_out,  columns ordered (layer, key
+//               or value, head, dimension) and only its result is needed once training is over
+//               (`flattened`).
+// counts_positions: true   the tokens' positions begin at P, as where a prefix is a cache of keys
+// and values (PEFT)
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 
@@ -54,12 +58,13 @@ class Prefix final : public Edit {
   Prefix(Options& options, const EditTarget& target)
       : options_(read_options_at(options, target, PrefixOptions{})), config_(target.config) {
     if (options_.counts_positions && target.config.is_encoder_decoder()) {
-      options.fault("counts_positions",
-                    "positions are counted in one stack; " + target.config.model_type + " has two: leave it out");
+      options.fault("counts_positions", "positions are counted in one stack; " +
+                                            target.config.model_type + " has two: leave it out");
     }
     for (const Site& site : options_.where.sites) {
       if (site.kind != SiteKind::kAttention)
-        options.fault("sites", "prefix acts on attention sites; " + site.name + " is a " + kind_name(site.kind) + " site");
+        options.fault("sites", "prefix acts on attention sites; " + site.name + " is a " +
+                                   kind_name(site.kind) + " site");
     }
     declare_tensors();
   }
@@ -82,7 +87,8 @@ class Prefix final : public Edit {
   }
 
   // weight.rows: [N, G] by sequence; G = 2: for keys and values apart.
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight, Context&) const override {
+  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
+                                   const Weight& weight, Context&) const override {
     LanePrefix out;
     out.keys = derived[rows_.at(view.site).keys];
     out.values = derived[rows_.at(view.site).values];

@@ -1,8 +1,10 @@
-// Prompt tuning: P learned vectors in the place of word embeddings, before the tokens or after the first of them.
+// Prompt tuning: P learned vectors in the place of word embeddings, before the tokens or after the
+// first of them.
 //
-// Lester et al. 2021 (arXiv:2104.08691). The rows are tokens to all that follows: they get positions and token type 0, pass the
-// embedding norm, attend and are attended to. position: before puts them in front of everything, so that a classifier reads the
-// first of them; after_first keeps the model's own first token in its place. Losses and gates skip them.
+// Lester et al. 2021 (arXiv:2104.08691). The rows are tokens to all that follows: they get
+// positions and token type 0, pass the embedding norm, attend and are attended to. position: before
+// puts them in front of everything, so that a classifier reads the first of them; after_first keeps
+// the model's own first token in its place. Losses and gates skip them.
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
@@ -58,15 +60,19 @@ class PromptEdit final : public Edit {
 
   Node describe() const override { return Node::map({{"prompt", options_node(options_)}}); }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight, Context&) const override {
-    ensure(!weight.rows.defined() && weight.scale == 1.0, "a prompt is in a sequence or not: it has no weight");
+  Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight,
+                Context&) const override {
+    ensure(!weight.rows.defined() && weight.scale == 1.0,
+           "a prompt is in a sequence or not: it has no weight");
     const int64_t first = options_.position == PromptPosition::kAfterFirst ? 1 : 0,
                   count = view.lane.num_sequences;
     std::vector<int64_t> rows;
     for (int64_t n = 0; n < count; ++n) {
-      const int64_t begin = view.pack.offsets[static_cast<size_t>(view.lane.first_sequence + n)] + first;
+      const int64_t begin =
+          view.pack.offsets[static_cast<size_t>(view.lane.first_sequence + n)] + first;
       for (int64_t p = 0; p < options_.length; ++p) {
-        ensure(view.pack.token[static_cast<size_t>(begin + p)] < 0, "a pack has rows for the prompt of its lane");
+        ensure(view.pack.token[static_cast<size_t>(begin + p)] < 0,
+               "a pack has rows for the prompt of its lane");
         rows.push_back(begin + p - view.lane.first_row);
       }
     }

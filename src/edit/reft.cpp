@@ -8,15 +8,17 @@
 //
 //   LoReFT    rotation true,  source linear,   subtract true     eq. 2
 //   NoReFT    rotation false, source linear,   subtract true
-//   DiReFT    rotation false, source linear,   subtract false    eq. 3; "Nodireft" in pyreft, whose own "Direft" has rotation
+//   DiReFT    rotation false, source linear,   subtract false    eq. 3; "Nodireft" in pyreft, whose
+//   own "Direft" has rotation
 //                                                                true
 //   ConsReFT  rotation true,  source constant, subtract true
 //   LobiReFT  rotation true,  source constant, subtract false
 //
-// Where the source is affine in h all are h + B (A h + c) with B = P^T: A = W - P, -P, W or nothing, c = b. A and c are made once
-// a step. Params per site and set of positions ("tied", or "prefix" and "suffix"): "<site>.<set>.chart" and ".base" [C,R], or
-// ".projection" [R,C]; ".weight" [R,C]; ".bias" [R]. They compute in float32 whatever the trunk's dtype.
-// Departs: W and b are float32; released code trains them in bfloat16 without a master copy.
+// Where the source is affine in h all are h + B (A h + c) with B = P^T: A = W - P, -P, W or
+// nothing, c = b. A and c are made once a step. Params per site and set of positions ("tied", or
+// "prefix" and "suffix"): "<site>.<set>.chart" and ".base" [C,R], or
+// ".projection" [R,C]; ".weight" [R,C]; ".bias" [R]. They compute in float32 whatever the trunk's
+// dtype. Departs: W and b are float32; released code trains them in bfloat16 without a master copy.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -148,19 +150,21 @@ class Reft final : public Edit {
   Tensor input(const SiteView& view) const override { return view.y; }
 
   // Two sets share one change: code [[prefix, 0], [0, suffix]], basis [B_prefix, B_suffix].
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
-                Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input,
+                const Weight& weight, Context& context) const override {
     const EditedRows found = edited_rows(view, positions_, options_.clamp);
     const std::vector<Set>& sets = sets_.at(view.site);
     const Set& first = sets.front();
     if (found.is_every_row && positions_.is_all)
       return finished(view, input, code_of(derived, first, input), derived[first.basis], {}, weight,
                       context);
-    const Tensor rows = at::cat({found.prefix, found.suffix}), h = input.index_select(0, rows);  // [P,C]
+    const Tensor rows = at::cat({found.prefix, found.suffix}),
+                 h = input.index_select(0, rows);  // [P,C]
     if (sets.size() == 1)
       return finished(view, h, code_of(derived, first, h), derived[first.basis], rows, weight,
                       context);
-    const std::vector<Tensor> parts = h.split_with_sizes({found.prefix.numel(), found.suffix.numel()}, 0);
+    const std::vector<Tensor> parts =
+        h.split_with_sizes({found.prefix.numel(), found.suffix.numel()}, 0);
     const Tensor code =
         at::block_diag({code_of(derived, sets[0], parts[0]), code_of(derived, sets[1], parts[1])});
     const Tensor basis = at::cat({derived[sets[0].basis], derived[sets[1].basis]}, 1);
@@ -241,22 +245,26 @@ class Reft final : public Edit {
       options.fault("positions", error.what());
     }
     for (const Site& site : options_.where.sites) {
-      if (positions_.is_all || !config_.has_encoder() || !holds_decoder_rows(site, config_)) continue;
+      if (positions_.is_all || !config_.has_encoder() || !holds_decoder_rows(site, config_))
+        continue;
       options.fault("sites",
-                    "positions count the tokens of a prompt, and a decoder beside an encoder reads none: choose sites of the "
+                    "positions count the tokens of a prompt, and a decoder beside an encoder reads "
+                    "none: choose sites of the "
                     "encoder (such as enc.*.out) or positions: all; found " +
                         site.name);
       break;
     }
     if (options_.has_projection_bias && options_.has_rotation)
-      options.fault("projection_bias", "a rotation has no bias: set rotation to false or leave this out");
+      options.fault("projection_bias",
+                    "a rotation has no bias: set rotation to false or leave this out");
     else if (options_.has_projection_bias && !options_.subtracts)
       options.fault("projection_bias", "nothing reads it unless the projection is subtracted");
     if (options_.activation != nullptr && !has_linear_source())
       options.fault("activation", "it acts on a linear source, and the source is constant");
     std::vector<int64_t> sorted = options_.subspace;
     std::sort(sorted.begin(), sorted.end());
-    if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) options.fault("subspace", "expected distinct rows");
+    if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+      options.fault("subspace", "expected distinct rows");
     if (!sorted.empty() && sorted.back() >= options_.rank)
       options.fault("subspace", "expected rows below the rank " + std::to_string(options_.rank) +
                                     ", found " + std::to_string(sorted.back()));
@@ -291,14 +299,16 @@ class Reft final : public Edit {
                         derived.has(set.subtracted_bias) ? derived[set.subtracted_bias] : Tensor());
   }
 
-  // The weight multiplies the code. Dropout needs the change itself: on it, or, as released code has it, on the whole edited
-  // vector h + change, which also sets entries of h to zero.
-  Change finished(const SiteView& view, const Tensor& h, Tensor code, const Tensor& basis, const Tensor& rows,
-                  const Weight& weight, Context& context) const {
+  // The weight multiplies the code. Dropout needs the change itself: on it, or, as released code
+  // has it, on the whole edited vector h + change, which also sets entries of h to zero.
+  Change finished(const SiteView& view, const Tensor& h, Tensor code, const Tensor& basis,
+                  const Tensor& rows, const Weight& weight, Context& context) const {
     if (weight.scale != 1.0) code = code * weight.scale;
     if (weight.rows.defined()) {
       ensure(weight.rows.size(1) == 1, "reft takes one weight a row");
-      code = code * (rows.defined() ? weight.rows.index_select(0, rows) : weight.rows).to(code.scalar_type());
+      code =
+          code *
+          (rows.defined() ? weight.rows.index_select(0, rows) : weight.rows).to(code.scalar_type());
     }
     if (!context.is_training || options_.dropout == 0.0)
       return {.code = code, .basis = basis, .rows = rows};

@@ -7,9 +7,20 @@ namespace graft {
 namespace {
 
 constexpr const Method* kMethods[] = {
-    &kLora, &kDora, &kReft, &kAffine, &kBottleneck, &kPrefix, &kPrompt, &kBitfit, &kFull, &kTopLayers,
+    &kLora,
+    &kDora,
+    &kReft,
+    &kAffine,
+    &kBottleneck,
+    &kPrefix,
+    &kPrompt,
+    &kBitfit,
+    &kFull,
+    &kTopLayers,
     // Combinators.
-    &kGate, &kStochastic, &kRouter,
+    &kGate,
+    &kStochastic,
+    &kRouter,
 };
 
 const Method* find_method(const std::string& name) {
@@ -36,7 +47,8 @@ void collect_kinds(const Node& described, std::vector<std::string>& kinds) {
 }
 
 // What stands below `of`: one edit, or a list of them.
-std::vector<Child> make_children(Options& outer, const Method& combinator, const EditTarget& target, const std::string& path) {
+std::vector<Child> make_children(Options& outer, const Method& combinator, const EditTarget& target,
+                                 const std::string& path) {
   const std::string name = combinator.name;
   const Node* of = outer.raw("of");
   if (of == nullptr || (of->kind != Node::Kind::kMap && of->kind != Node::Kind::kList)) {
@@ -44,11 +56,13 @@ std::vector<Child> make_children(Options& outer, const Method& combinator, const
     return {};
   }
   const bool is_list = of->kind == Node::Kind::kList;
-  if (is_list && !combinator.takes_several) outer.fault("of", name + " takes one edit, found a list");
+  if (is_list && !combinator.takes_several)
+    outer.fault("of", name + " takes one edit, found a list");
   std::vector<Child> children;
   for (size_t i = 0; i < (is_list ? of->items.size() : 1); ++i) {
     const std::string place = path + "/of" + (is_list ? "/" + std::to_string(i) : "");
-    std::unique_ptr<Edit> edit = make_edit(is_list ? of->items[i] : *of, target, outer.source(), place);
+    std::unique_ptr<Edit> edit =
+        make_edit(is_list ? of->items[i] : *of, target, outer.source(), place);
     std::vector<std::string> kinds;
     collect_kinds(edit->describe(), kinds);
     for (const std::string& inner : kinds) {
@@ -63,10 +77,12 @@ std::vector<Child> make_children(Options& outer, const Method& combinator, const
   return children;
 }
 
-std::unique_ptr<Edit> make_one(const Method& method, Options& outer, const EditTarget& target, const std::string& path) {
+std::unique_ptr<Edit> make_one(const Method& method, Options& outer, const EditTarget& target,
+                               const std::string& path) {
   if (!method.is_combinator()) {
     if (outer.has("of")) {
-      outer.fault("of", std::string(method.name) + " is put around no other edit; combinators are " +
+      outer.fault("of", std::string(method.name) +
+                            " is put around no other edit; combinators are " +
                             joined(known_combinators(), "and"));
       outer.ignore("of");
     }
@@ -104,7 +120,8 @@ std::string kind_of(const Edit& edit) { return edit.describe().members.front().f
 
 const Method& method_of(const Edit& edit) { return method_at(kind_of(edit)); }
 
-std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target, const std::string& source, const std::string& path) {
+std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target,
+                                const std::string& source, const std::string& path) {
   Options outer(entry, source, path);
   std::vector<std::string> found;
   for (const std::string& name : known_edits()) {
@@ -114,14 +131,16 @@ std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target, con
     outer.fault(found[i], "expected one edit in an entry of the list, found two");
     outer.ignore(found[i]);
   }
-  if (found.empty() && entry.members.empty()) outer.fault("", "expected an edit: " + joined(known_edits(), "or"));
+  if (found.empty() && entry.members.empty())
+    outer.fault("", "expected an edit: " + joined(known_edits(), "or"));
   std::unique_ptr<Edit> edit;
   if (!found.empty()) edit = make_one(method_at(found.front()), outer, target, path);
   outer.finish();
   return edit;
 }
 
-std::optional<std::string> composition_fault(const std::string& combinator, const std::string& child) {
+std::optional<std::string> composition_fault(const std::string& combinator,
+                                             const std::string& child) {
   const char* reason = method_at(child).nesting.*method_at(combinator).refusal;
   return reason == nullptr ? std::nullopt : std::optional<std::string>(reason);
 }

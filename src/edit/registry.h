@@ -21,10 +21,12 @@ struct Method {
   Nesting nesting;
   // Of a plain edit, else null. Faults go into `options`.
   std::unique_ptr<Edit> (*make)(Options& options, const EditTarget& target) = nullptr;
-  // Of a combinator, else null. It gets the edits below `of`, at least one, each of a kind that it takes.
-  std::unique_ptr<Edit> (*make_around)(Options& options, const EditTarget& target, std::vector<Child> children) = nullptr;
+  // Of a combinator, else null. It gets the edits below `of`, at least one, each of a kind that it
+  // takes.
+  std::unique_ptr<Edit> (*make_around)(Options& options, const EditTarget& target,
+                                       std::vector<Child> children) = nullptr;
   // Of a combinator: the reason why it may not stand around an edit.
-  const char* Nesting::* refusal = nullptr;
+  const char* Nesting::*refusal = nullptr;
   // Why it cannot be folded into weights; of a method that can at some sites, why not at others.
   const char* no_fold = "not all of its sites are followed or made by weights that could hold it";
   // Of a combinator: `of` may be a list.
@@ -33,12 +35,14 @@ struct Method {
   bool is_combinator() const { return make_around != nullptr; }
 };
 
-extern const Method kLora, kDora, kReft, kAffine, kBottleneck, kPrefix, kPrompt, kBitfit, kFull, kTopLayers;
+extern const Method kLora, kDora, kReft, kAffine, kBottleneck, kPrefix, kPrompt, kBitfit, kFull,
+    kTopLayers;
 extern const Method kGate, kStochastic, kRouter;
 
-// Builds one entry of an `edits:` list, such as {lora: {rank: 8}} or {gate: {}, of: {lora: {}}}. `source` and `path` name the
-// entry in messages. Throws InputError.
-std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target, const std::string& source, const std::string& path);
+// Builds one entry of an `edits:` list, such as {lora: {rank: 8}} or {gate: {}, of: {lora: {}}}.
+// `source` and `path` name the entry in messages. Throws InputError.
+std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target,
+                                const std::string& source, const std::string& path);
 
 // Names; those of combinators stand last.
 std::vector<std::string> known_edits();
@@ -48,10 +52,13 @@ const Method& method_named(const std::string& name);
 std::string kind_of(const Edit& edit);  // its name here
 const Method& method_of(const Edit& edit);
 
-// Why `combinator` may not be put around `child`; nothing when it may. Both are names of the registry.
-std::optional<std::string> composition_fault(const std::string& combinator, const std::string& child);
+// Why `combinator` may not be put around `child`; nothing when it may. Both are names of the
+// registry.
+std::optional<std::string> composition_fault(const std::string& combinator,
+                                             const std::string& child);
 
-// A line per edit, a column per combinator (Markdown), for `graft inspect compositions` and doc/methods.md.
+// A line per edit, a column per combinator (Markdown), for `graft inspect compositions` and
+// doc/methods.md.
 std::string composition_table();
 
 }  // namespace graft

@@ -1,8 +1,10 @@
-// Full fine-tuning, BitFit and top-layer tuning: copies of the trunk's own tensors are trained and take their places.
+// Full fine-tuning, BitFit and top-layer tuning: copies of the trunk's own tensors are trained and
+// take their places.
 //
 //   full        every tensor
-//   bitfit      every bias: of linear layers, of norms, of the pooler (Ben Zaken et al. 2022, arXiv:2106.10199)
-//   top-layers  every tensor of the last K blocks, of the decoder where there is one
+//   bitfit      every bias: of linear layers, of norms, of the pooler (Ben Zaken et al. 2022,
+//   arXiv:2106.10199) top-layers  every tensor of the last K blocks, of the decoder where there is
+//   one
 //
 // The copies are float32 masters whatever the trunk's dtype.
 #include <algorithm>
@@ -98,7 +100,8 @@ std::unique_ptr<Edit> make_full(Options& options, const EditTarget& target) {
 std::unique_ptr<Edit> make_bitfit(Options& options, const EditTarget& target) {
   const auto own = read_options(options, PoolerOptions{});
   const std::vector<TensorSlot> slots = tensor_slots(target.config);
-  if (std::none_of(slots.begin(), slots.end(), [](const TensorSlot& slot) { return is_bias(slot.id); })) {
+  if (std::none_of(slots.begin(), slots.end(),
+                   [](const TensorSlot& slot) { return is_bias(slot.id); })) {
     options.fault("", target.config.model_type + " models have no biases to train");
   }
   return make_retrain("bitfit", options_node(own), target, [own](const TensorId& tensor) {

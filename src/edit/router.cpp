@@ -1,15 +1,16 @@
 // A router: E experts of one edit, mixed for every token by a softmax.
 //
-// Zadouri et al. 2023, "Pushing Mixture of Experts to the Limit" (arXiv:2309.05444): mixtures of (IA)^3 vectors (MoV) and of LoRA
-// pairs (MoLoRA), as in the released code. At a site whose router reads u [T, W] (what the edit itself reads), with R [W, E]:
+// Zadouri et al. 2023, "Pushing Mixture of Experts to the Limit" (arXiv:2309.05444): mixtures of
+// (IA)^3 vectors (MoV) and of LoRA pairs (MoLoRA), as in the released code. At a site whose router
+// reads u [T, W] (what the edit itself reads), with R [W, E]:
 //   p = softmax(u R)  [T, E], in float32;      y' = y + sum_e p_e change_e(y)
-// Keys and values are routed per head: u is a head's slice [T, H, D], R [D, E] serves all heads, p is [T, H, E].
-// top_k: q = p * (1 at the k largest, else 0) instead of p, ties to the lower index; not renormalised unless asked for. A mixture
-// of scales is one of whole results, y' = sum_e q_e y_e, so that without renormalising it begins near k/E of y, as in released
-// code.
-// balance: lambda * mean over sites of E * mean over sequences of sum_e F_e P_e, where P and F are means of p and of the mask
-// over the tokens (and heads) of a sequence: k for uniform routing, E for k = 1 and one expert. Departs: released code takes the
-// mean of attention sites over heads within a token.
+// Keys and values are routed per head: u is a head's slice [T, H, D], R [D, E] serves all heads, p
+// is [T, H, E]. top_k: q = p * (1 at the k largest, else 0) instead of p, ties to the lower index;
+// not renormalised unless asked for. A mixture of scales is one of whole results, y' = sum_e q_e
+// y_e, so that without renormalising it begins near k/E of y, as in released code. balance: lambda
+// * mean over sites of E * mean over sequences of sum_e F_e P_e, where P and F are means of p and
+// of the mask over the tokens (and heads) of a sequence: k for uniform routing, E for k = 1 and one
+// expert. Departs: released code takes the mean of attention sites over heads within a token.
 #include <ATen/ops/scatter.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sort.h>
@@ -30,7 +31,9 @@ namespace {
 
 using at::Tensor;
 
-bool is_per_head_site(const Site& site) { return is_keys_or_values(site.part) || is_queries(site.part); }
+bool is_per_head_site(const Site& site) {
+  return is_keys_or_values(site.part) || is_queries(site.part);
+}
 
 enum class RouterInput { kSite, kBlockInput, kProduct };
 constexpr Name<RouterInput> kRouterInputs[] = {{RouterInput::kSite, "site"},
@@ -94,8 +97,8 @@ class Router final : public Combinator {
     return out;
   }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
-                Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input,
+                const Weight& weight, Context& context) const override {
     const Tensor p = probabilities(derived[routers_.at(view.site)], view, input);  // [T, G, E]
     Tensor shares = p, mask;
     if (options_.top_k > 0) {
@@ -105,18 +108,23 @@ class Router final : public Combinator {
     }
     report(view, p, mask, context);
     // A weight from outside has one column or one per head, as the shares have.
-    const Tensor outer = weight.rows.defined() ? weight.rows.to(p.scalar_type()) : Tensor();  // [T, G']
+    const Tensor outer =
+        weight.rows.defined() ? weight.rows.to(p.scalar_type()) : Tensor();  // [T, G']
     if (outer.defined()) {
-      ensure(outer.size(1) == 1 || p.size(1) == 1 || outer.size(1) == p.size(1), "a weight per row, or per row and head");
+      ensure(outer.size(1) == 1 || p.size(1) == 1 || outer.size(1) == p.size(1),
+             "a weight per row, or per row and head");
       shares = shares * outer.unsqueeze(2);
     }
     Context inner = context_of(0, context);
     inner.records = nullptr;  // those of the experts would all have one name
     Change out = child().edit->blend(derived_of(0, derived), options_.experts, view, input,
                                      {weight.scale, shares.flatten(1)}, inner);
-    // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y + g (sum_e q_e y_e - y).
-    if (scales_y_ && outer.defined()) out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
-    if (scales_y_ && !outer.defined() && weight.scale != 1.0) out.mul = out.mul + (1.0 - weight.scale);
+    // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y
+    // + g (sum_e q_e y_e - y).
+    if (scales_y_ && outer.defined())
+      out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
+    if (scales_y_ && !outer.defined() && weight.scale != 1.0)
+      out.mul = out.mul + (1.0 - weight.scale);
     return out;
   }
 
@@ -173,24 +181,31 @@ class Router final : public Combinator {
     for (const Site& site : inner_.sites) {
       if (options_.input == RouterInput::kBlockInput && site.kind != SiteKind::kLinear &&
           site.kind != SiteKind::kActivation) {
-        options.fault("input", "block_input is what enters a linear or activation site; " + site.name + " is a " +
-                                   kind_name(site.kind) + " site");
+        options.fault("input", "block_input is what enters a linear or activation site; " +
+                                   site.name + " is a " + kind_name(site.kind) + " site");
       }
       const bool is_product =
-          site.part == Part::kFfnMid || (site.part == Part::kFfnAct && !config_.has_gated_ffn);  // what enters ffn.down
+          site.part == Part::kFfnMid ||
+          (site.part == Part::kFfnAct && !config_.has_gated_ffn);  // what enters ffn.down
       if (options_.input == RouterInput::kProduct && (!is_product || child().kind != "affine"))
-        options.fault("input", "product is for an affine edit at " + std::string(config_.has_gated_ffn ? "ffn.mid" : "ffn.act") +
-                                   ", where it reads what enters ffn.down; found " + child().kind + " at " + site.name);
+        options.fault("input", "product is for an affine edit at " +
+                                   std::string(config_.has_gated_ffn ? "ffn.mid" : "ffn.act") +
+                                   ", where it reads what enters ffn.down; found " + child().kind +
+                                   " at " + site.name);
       if (options_.per_head != PerHead::kYes) continue;
       if (options_.input != RouterInput::kSite || options_.embedding > 0)
-        options.fault("per_head", "a head routes on its own slice: expected input: site and no embedding");
+        options.fault("per_head",
+                      "a head routes on its own slice: expected input: site and no embedding");
       if (child().kind != "affine" || !is_per_head_site(site))
-        options.fault("per_head", "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " + child().kind +
-                                      " at " + site.name);
+        options.fault(
+            "per_head",
+            "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " +
+                child().kind + " at " + site.name);
     }
     for (const ParamSpec& param : inner_.params) {
       if (param.role == Role::kBuffer)
-        options.fault("", "experts share no buffer such as '" + param.name + "' of " + child().kind);
+        options.fault("",
+                      "experts share no buffer such as '" + param.name + "' of " + child().kind);
     }
   }
 
@@ -201,7 +216,8 @@ class Router final : public Combinator {
     if (options_.per_head != PerHead::kYes &&
         !(child().kind == "affine" && is_keys_or_values(site.part)))
       return 1;
-    const StackConfig& stack = site.stack == StackId::kNone ? config_.last() : config_.stack(site.stack);
+    const StackConfig& stack =
+        site.stack == StackId::kNone ? config_.last() : config_.stack(site.stack);
     return is_keys_or_values(site.part) ? stack.key_heads : stack.heads;
   }
 
@@ -224,12 +240,17 @@ class Router final : public Combinator {
                          std::to_string(view.pack.embedding.size(1)));
       }
       const Tensor own =
-          view.pack.embedding.slice(0, view.lane.first_sequence, view.lane.first_sequence + view.lane.num_sequences);  // [N, S]
-      return at::softmax(spread_to_rows(view, graft::linear(own.to(router.scalar_type()), router, Tensor())), 1).unsqueeze(1);
+          view.pack.embedding.slice(0, view.lane.first_sequence,
+                                    view.lane.first_sequence + view.lane.num_sequences);  // [N, S]
+      return at::softmax(spread_to_rows(
+                             view, graft::linear(own.to(router.scalar_type()), router, Tensor())),
+                         1)
+          .unsqueeze(1);
     }
     const int64_t groups = groups_of(view.site);
     const Tensor& read = options_.input == RouterInput::kBlockInput ? view.x : input;
-    const Tensor u = read.to(router.scalar_type()).reshape({read.size(0) * groups, -1});  // [T*G, W]
+    const Tensor u =
+        read.to(router.scalar_type()).reshape({read.size(0) * groups, -1});  // [T*G, W]
     return at::softmax(graft::linear(u, router, Tensor()), 1)
         .view({read.size(0), groups, options_.experts});
   }
@@ -237,7 +258,8 @@ class Router final : public Combinator {
   // 1 at the k largest of the last dimension, ties to the lower index.
   Tensor largest(const Tensor& p) const {
     const Tensor plain = p.detach();
-    const Tensor order = std::get<1>(at::sort(plain, /*stable=*/true, /*dim=*/-1, /*descending=*/true));
+    const Tensor order =
+        std::get<1>(at::sort(plain, /*stable=*/true, /*dim=*/-1, /*descending=*/true));
     return at::zeros_like(plain).scatter(-1, order.slice(-1, 0, options_.top_k), 1.0);
   }
 
@@ -247,7 +269,9 @@ class Router final : public Combinator {
   }
 
   void report(const SiteView& view, const Tensor& p, const Tensor& mask, Context& context) const {
-    const auto by_sequence = [&](const Tensor& values) { return mean_by_sequence(view, values.mean(1)); };  // [T, G, K] -> [N, K]
+    const auto by_sequence = [&](const Tensor& values) {
+      return mean_by_sequence(view, values.mean(1));
+    };  // [T, G, K] -> [N, K]
     const auto name_of = [&](const char* what) {
       return context.full_path() + view.site.name + what;
     };

@@ -14,11 +14,13 @@ namespace {
 
 bool is_counted(const Pack& pack, size_t sequence, int64_t row, RowsCounted counted) {
   const int64_t token = pack.token[static_cast<size_t>(row)];
-  if (counted == RowsCounted::kPromptTokens) return token >= 0 && token < std::max<int64_t>(1, pack.prompts[sequence]);
+  if (counted == RowsCounted::kPromptTokens)
+    return token >= 0 && token < std::max<int64_t>(1, pack.prompts[sequence]);
   return counted == RowsCounted::kAll || token >= 0;
 }
 
-// [T]: the sequence of each row of the view, counted from the lane's first; N for rows that do not count.
+// [T]: the sequence of each row of the view, counted from the lane's first; N for rows that do not
+// count.
 Tensor sequence_index(const SiteView& view, RowsCounted counted, std::vector<double>* counts) {
   const int64_t count = view.lane.num_sequences;
   std::vector<int64_t> index(static_cast<size_t>(view.lane.num_rows), count);
@@ -45,7 +47,8 @@ std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCount
     out.begin.push_back(view.pack.offsets[sequence] - view.lane.first_row);
     out.end.push_back(view.pack.offsets[sequence + 1] - view.lane.first_row);
     for (int64_t row = out.begin.back(); row < out.end.back(); ++row) {
-      out.counts[static_cast<size_t>(row)] = is_counted(view.pack, sequence, row + view.lane.first_row, counted);
+      out.counts[static_cast<size_t>(row)] =
+          is_counted(view.pack, sequence, row + view.lane.first_row, counted);
     }
   }
   return std::make_shared<const RowGroups>(std::move(out));
@@ -54,15 +57,17 @@ std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCount
 Tensor mean_by_sequence(const SiteView& view, const Tensor& values, RowsCounted counted) {
   std::vector<double> counts;
   const Tensor index = sequence_index(view, counted, &counts);
-  const Tensor sums =
-      at::zeros({view.lane.num_sequences + 1, values.size(1)}, values.options()).index_add(0, index, values);  // [N+1, K]
+  const Tensor sums = at::zeros({view.lane.num_sequences + 1, values.size(1)}, values.options())
+                          .index_add(0, index, values);  // [N+1, K]
   // Divided, not multiplied by 1/rows: the mean of equal values is that value.
-  return sums.narrow(0, 0, view.lane.num_sequences) / at::tensor(counts, at::kDouble).to(values.scalar_type()).unsqueeze(1);
+  return sums.narrow(0, 0, view.lane.num_sequences) /
+         at::tensor(counts, at::kDouble).to(values.scalar_type()).unsqueeze(1);
 }
 
 Tensor spread_to_rows(const SiteView& view, const Tensor& by_sequence) {
   const Tensor index = sequence_index(view, RowsCounted::kAll, nullptr);
-  return at::cat({by_sequence, at::zeros({1, by_sequence.size(1)}, by_sequence.options())}).index_select(0, index);  // [T, K]
+  return at::cat({by_sequence, at::zeros({1, by_sequence.size(1)}, by_sequence.options())})
+      .index_select(0, index);  // [T, K]
 }
 
 Tensor running_mean(const SiteView& view, const Tensor& values, Memory* memory, MemoryKey key) {
@@ -72,12 +77,14 @@ Tensor running_mean(const SiteView& view, const Tensor& values, Memory* memory, 
     return memory == nullptr ? nullptr : &(*memory)[key];
   };
   Tensor *const kept_sums = kept(0), *const kept_counts = kept(1);  // [N, K], [N] float64
-  std::vector<double> is_token, counts, is_before, totals;                        // [T] thrice, [N]
+  std::vector<double> is_token, counts, is_before, totals;          // [T] thrice, [N]
   std::vector<int64_t> sizes;
   for (int64_t n = 0; n < sequences; ++n) {
     const auto sequence = static_cast<size_t>(view.lane.first_sequence + n);
     sizes.push_back(view.pack.offsets[sequence + 1] - view.pack.offsets[sequence]);
-    double tokens = kept_counts != nullptr && kept_counts->defined() ? kept_counts->const_data_ptr<double>()[n] : 0;
+    double tokens = kept_counts != nullptr && kept_counts->defined()
+                        ? kept_counts->const_data_ptr<double>()[n]
+                        : 0;
     for (int64_t row = view.pack.offsets[sequence]; row < view.pack.offsets[sequence + 1]; ++row) {
       is_token.push_back(view.pack.token[static_cast<size_t>(row)] < 0 ? 0.0 : 1.0);
       tokens += is_token.back();
@@ -94,8 +101,10 @@ Tensor running_mean(const SiteView& view, const Tensor& values, Memory* memory, 
   std::vector<Tensor> parts, lasts;  // one sum a sequence, so that no neighbour enters its rounding
   for (const Tensor& part : (own * column(is_token)).split_with_sizes(sizes, 0)) {
     const auto n = static_cast<int64_t>(parts.size());
-    const Tensor before = kept_sums != nullptr && kept_sums->defined() ? kept_sums->narrow(0, n, 1) : Tensor();
-    parts.push_back(before.defined() ? at::cat({before, part}).cumsum(0).narrow(0, 1, part.size(0)) : part.cumsum(0));
+    const Tensor before =
+        kept_sums != nullptr && kept_sums->defined() ? kept_sums->narrow(0, n, 1) : Tensor();
+    parts.push_back(before.defined() ? at::cat({before, part}).cumsum(0).narrow(0, 1, part.size(0))
+                                     : part.cumsum(0));
     if (memory != nullptr) lasts.push_back(parts.back().narrow(0, part.size(0) - 1, 1));
   }
   if (memory != nullptr) {
@@ -103,7 +112,8 @@ Tensor running_mean(const SiteView& view, const Tensor& values, Memory* memory, 
     *kept_counts = at::tensor(totals, at::kDouble);
   }
   const Tensor means = at::cat(parts) / column(counts) + own * column(is_before);
-  return at::cat({means, at::zeros({view.lane.num_rows - used, values.size(1)}, values.options())});  // fillers come last
+  return at::cat({means, at::zeros({view.lane.num_rows - used, values.size(1)},
+                                   values.options())});  // fillers come last
 }
 
 }  // namespace graft

@@ -1,4 +1,5 @@
-// What edits ask about the sequences of a lane: means over a sequence's rows, and values of a sequence spread over its rows.
+// What edits ask about the sequences of a lane: means over a sequence's rows, and values of a
+// sequence spread over its rows.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,15 +12,16 @@
 
 namespace graft {
 
-// Which rows of a sequence count: its tokens; every row it has (those of a prompt and of padding too); or the tokens of its
-// prompt, at least the first. Fillers never do.
+// Which rows of a sequence count: its tokens; every row it has (those of a prompt and of padding
+// too); or the tokens of its prompt, at least the first. Fillers never do.
 enum class RowsCounted { kTokens, kAll, kPromptTokens };
 
 // The rows of each sequence of the view's lane, and which of them count.
 std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCounted counted);
 
 // values: [T, K] of the view's rows -> [N, K], the mean over each sequence's rows. Differentiable.
-at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values, RowsCounted counted = RowsCounted::kTokens);
+at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values,
+                            RowsCounted counted = RowsCounted::kTokens);
 
 // by_sequence: [N, K] -> [T, K]; zero at rows of no sequence. Differentiable.
 at::Tensor spread_to_rows(const SiteView& view, const at::Tensor& by_sequence);

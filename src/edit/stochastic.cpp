@@ -1,10 +1,14 @@
-// A stochastic mixture: M experts of one edit, one of them drawn for each pass; at the end their mean.
+// A stochastic mixture: M experts of one edit, one of them drawn for each pass; at the end their
+// mean.
 //
-// Wang et al. 2022, "AdaMix" (arXiv:2205.12410), sec. 3, as in the released code. The tensors of a site lie in banks (the two
-// projections of an adapter or of LoRA). A bank is shared (one member) or kept apart (M members). A pass draws one member of each
-// bank, uniformly and independently; merged, every bank is the arithmetic mean of its members:
-//   drawn:  y' = edit(y; down_i, up_j),  i, j ~ Uniform{0..M-1}        merged:  y' = edit(y; mean_i down_i, mean_j up_j)
-// The mean is that of the stored tensors; what the edit derives from them is derived once, from the mean.
+// Wang et al. 2022, "AdaMix" (arXiv:2205.12410), sec. 3, as in the released code. The tensors of a
+// site lie in banks (the two projections of an adapter or of LoRA). A bank is shared (one member)
+// or kept apart (M members). A pass draws one member of each bank, uniformly and independently;
+// merged, every bank is the arithmetic mean of its members:
+//   drawn:  y' = edit(y; down_i, up_j),  i, j ~ Uniform{0..M-1}        merged:  y' = edit(y; mean_i
+//   down_i, mean_j up_j)
+// The mean is that of the stored tensors; what the edit derives from them is derived once, from the
+// mean.
 #include "edit/stochastic.h"
 
 #include <ATen/ops/stack.h>
@@ -19,7 +23,8 @@ namespace graft {
 
 int64_t drawn_expert(RandomKey route, std::string_view site, std::string_view bank,
                      int64_t experts) {
-  return static_cast<int64_t>(Random(route.with(site).with(bank)).below(static_cast<uint64_t>(experts)));
+  return static_cast<int64_t>(
+      Random(route.with(site).with(bank)).below(static_cast<uint64_t>(experts)));
 }
 
 namespace {
@@ -71,15 +76,16 @@ class Stochastic final : public Combinator {
       return;
     }
     check_share(options, banks);
-    // A buffer is what the trained tensors are relative to: their mean has a meaning only if all have the same.
+    // A buffer is what the trained tensors are relative to: their mean has a meaning only if all
+    // have the same.
     for (const ParamSpec& param : inner_.params)
       members_.push_back({param.site ? to_name(*param.site) : "", param.bank,
                           param.role == Role::kBuffer || is_shared(param.bank)});
     declare_experts();
   }
 
-  // independent: every expert drawn anew (released code for classification); copies: all equal the first (released code for LoRA,
-  // where different routes are all that tells them apart).
+  // independent: every expert drawn anew (released code for classification); copies: all equal the
+  // first (released code for LoRA, where different routes are all that tells them apart).
   TensorList init(const Weights& weights, RandomKey key) const override {
     TensorList out(spec().params.size());
     for (int64_t expert = -1; expert < options_.experts; ++expert) {
@@ -121,14 +127,14 @@ class Stochastic final : public Combinator {
     return child().edit->num_derived() * static_cast<size_t>(1 + options_.experts);
   }
 
-  Change change(const Params& derived, const SiteView& view, const Tensor& input, const Weight& weight,
-                Context& context) const override {
+  Change change(const Params& derived, const SiteView& view, const Tensor& input,
+                const Weight& weight, Context& context) const override {
     Context inner = context_of(0, context);
     return child().edit->change(one_edit(derived, view.site, context), view, input, weight, inner);
   }
 
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view, const Weight& weight,
-                                   Context& context) const override {
+  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
+                                   const Weight& weight, Context& context) const override {
     Context inner = context_of(0, context);
     return child().edit->prefix(one_edit(derived, view.site, context), view, weight, inner);
   }
@@ -156,14 +162,17 @@ class Stochastic final : public Combinator {
     for (const std::string& bank : options_.share) {
       if (banks.contains(bank)) continue;
       const std::vector<std::string> known(banks.begin(), banks.end());
-      options.fault("share",
-                    child().kind + " has no bank " + quote(bank) +
-                        (banks.empty() ? ": all of its tensors are exchanged together" : ": expected " + joined(known, "or")));
+      options.fault("share", child().kind + " has no bank " + quote(bank) +
+                                 (banks.empty() ? ": all of its tensors are exchanged together"
+                                                : ": expected " + joined(known, "or")));
     }
-    const bool is_choice = std::any_of(inner_.params.begin(), inner_.params.end(), [&](const ParamSpec& param) {
-      return param.role == Role::kTrained && !is_shared(param.bank);
-    });
-    if (!is_choice) options.fault("share", "every bank of " + child().kind + " is shared: nothing is left to choose");
+    const bool is_choice =
+        std::any_of(inner_.params.begin(), inner_.params.end(), [&](const ParamSpec& param) {
+          return param.role == Role::kTrained && !is_shared(param.bank);
+        });
+    if (!is_choice)
+      options.fault("share",
+                    "every bank of " + child().kind + " is shared: nothing is left to choose");
   }
 
   // The shared members first, then those of every expert.
@@ -241,10 +250,10 @@ class Stochastic final : public Combinator {
   }
 
   StochasticOptions options_;
-  const EditSpec& inner_;                  // of one expert
-  std::vector<Member> members_;            // by the child's numbers
-  int64_t own_members_ = 0;                // of every expert
-  bool has_unnamed_bank_ = false;          // what the child derives under new names is made of its tensors
+  const EditSpec& inner_;          // of one expert
+  std::vector<Member> members_;    // by the child's numbers
+  int64_t own_members_ = 0;        // of every expert
+  bool has_unnamed_bank_ = false;  // what the child derives under new names is made of its tensors
 };
 
 }  // namespace

@@ -1,11 +1,13 @@
-// What an edit promises about its change, so that the passes around it may rely on it without knowing the edit.
+// What an edit promises about its change, so that the passes around it may rely on it without
+// knowing the edit.
 #pragma once
 
 #include "model/pack.h"
 
 namespace graft {
 
-// What a row's change depends on beside the row itself, in the model's last stack. From least to most.
+// What a row's change depends on beside the row itself, in the model's last stack. From least to
+// most.
 enum class Reads {
   kRow,          // nothing: the last block may leave out rows that nobody reads
   kEarlierRows,  // rows of its sequence before it
@@ -16,7 +18,8 @@ enum class Reads {
 // The rows that an edit changes. From fewest to most.
 enum class ActsOn { kPrompt, kEveryRow };
 
-// How an edit acts. What stands behind acts more loosely: of several edits together the last of their kinds holds.
+// How an edit acts. What stands behind acts more loosely: of several edits together the last of
+// their kinds holds.
 enum class Acts {
   kReplacesWeights,  // through `rewrite` in every step, never through `change`
   kFoldable,         // through `change`, and `rewrite` gives weights that compute the same
@@ -37,7 +40,8 @@ struct Traits {
 
 // What holds of two edits that act together.
 Traits join(const Traits& a, const Traits& b);
-// The rows that both need. (Two prompts, or two lengths of padding, are refused before: see Adapter.)
+// The rows that both need. (Two prompts, or two lengths of padding, are refused before: see
+// Adapter.)
 RowLayout join(const RowLayout& a, const RowLayout& b);
 
 }  // namespace graft

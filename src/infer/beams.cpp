@@ -13,19 +13,23 @@ constexpr double kNoBeam = -1e9;  // the sum of a beam that is there in name onl
 
 }  // namespace
 
-BeamSearch::BeamSearch(BeamOptions options) : options_(std::move(options)), running_(static_cast<size_t>(options_.beams)) {
-  ensure(options_.beams > 0 && options_.max_new_tokens > 0, "beam search has beams and tokens to write");
+BeamSearch::BeamSearch(BeamOptions options)
+    : options_(std::move(options)), running_(static_cast<size_t>(options_.beams)) {
+  ensure(options_.beams > 0 && options_.max_new_tokens > 0,
+         "beam search has beams and tokens to write");
   for (size_t b = 1; b < running_.size(); ++b) running_[b].sum = kNoBeam;
 }
 
 bool BeamSearch::ends(int64_t token) const {
-  return std::find(options_.end_ids.begin(), options_.end_ids.end(), token) != options_.end_ids.end();
+  return std::find(options_.end_ids.begin(), options_.end_ids.end(), token) !=
+         options_.end_ids.end();
 }
 
 // The K best, best first; of equals the one of the lower beam, then of the lower token.
-std::vector<BeamSearch::Continuation> BeamSearch::best_continuations(const std::vector<std::span<const float>>& scores) const {
-  const auto wanted =
-      static_cast<size_t>(std::max<int64_t>(2, 1 + static_cast<int64_t>(options_.end_ids.size())) * options_.beams);
+std::vector<BeamSearch::Continuation> BeamSearch::best_continuations(
+    const std::vector<std::span<const float>>& scores) const {
+  const auto wanted = static_cast<size_t>(
+      std::max<int64_t>(2, 1 + static_cast<int64_t>(options_.end_ids.size())) * options_.beams);
   const auto is_better = [](const Continuation& a, const Continuation& b) {
     if (a.sum != b.sum) return a.sum > b.sum;
     return a.beam != b.beam ? a.beam < b.beam : a.token < b.token;
@@ -34,7 +38,8 @@ std::vector<BeamSearch::Continuation> BeamSearch::best_continuations(const std::
   for (size_t b = 0; b < scores.size(); ++b) {
     const double before = running_[b].sum;
     for (size_t v = 0; v < scores[b].size(); ++v) {
-      const Continuation each{before + static_cast<double>(scores[b][v]), static_cast<int64_t>(b), static_cast<int64_t>(v)};
+      const Continuation each{before + static_cast<double>(scores[b][v]), static_cast<int64_t>(b),
+                              static_cast<int64_t>(v)};
       if (best.size() == wanted) {
         if (!is_better(each, best.front())) continue;
         std::pop_heap(best.begin(), best.end(), is_better);
@@ -48,10 +53,12 @@ std::vector<BeamSearch::Continuation> BeamSearch::best_continuations(const std::
   return best;
 }
 
-std::vector<int64_t> BeamSearch::advance(const std::vector<std::span<const float>>& scores,
-                                         const std::vector<std::span<const float>>& log_probabilities) {
-  ensure(!is_over_ && scores.size() == running_.size() && log_probabilities.size() == running_.size(),
-         "scores of every running beam");
+std::vector<int64_t> BeamSearch::advance(
+    const std::vector<std::span<const float>>& scores,
+    const std::vector<std::span<const float>>& log_probabilities) {
+  ensure(
+      !is_over_ && scores.size() == running_.size() && log_probabilities.size() == running_.size(),
+      "scores of every running beam");
   const auto length = static_cast<int64_t>(running_.front().tokens.size()) + 1;
   const bool is_last = length == options_.max_new_tokens;
   std::vector<Beam> next;
@@ -65,7 +72,8 @@ std::vector<int64_t> BeamSearch::advance(const std::vector<std::span<const float
     Beam grown = running_[static_cast<size_t>(beam)];
     grown.tokens.push_back(token);
     grown.sum = sum;
-    grown.log_probability += static_cast<double>(log_probabilities[static_cast<size_t>(beam)][static_cast<size_t>(token)]);
+    grown.log_probability += static_cast<double>(
+        log_probabilities[static_cast<size_t>(beam)][static_cast<size_t>(token)]);
     if (!goes_on) {
       const double score = sum / std::pow(static_cast<double>(length), options_.length_penalty);
       ended.push_back({std::move(grown), score, has_ended});
@@ -76,7 +84,8 @@ std::vector<int64_t> BeamSearch::advance(const std::vector<std::span<const float
   }
   finish(std::move(ended));
   const bool is_full = finished_.size() == running_.size();
-  is_over_ = next.size() < running_.size() || (is_full && options_.early_stopping == EarlyStopping::kYes);
+  is_over_ =
+      next.size() < running_.size() || (is_full && options_.early_stopping == EarlyStopping::kYes);
   if (next.empty()) return from;
   running_ = std::move(next);
   is_over_ = is_over_ || !may_improve(length);
@@ -87,13 +96,15 @@ void BeamSearch::finish(std::vector<FinishedBeam> more) {
   std::move(more.begin(), more.end(), std::back_inserter(finished_));
   std::stable_sort(finished_.begin(), finished_.end(),
                    [](const FinishedBeam& a, const FinishedBeam& b) { return a.score > b.score; });
-  if (static_cast<int64_t>(finished_.size()) > options_.beams) finished_.resize(static_cast<size_t>(options_.beams));
+  if (static_cast<int64_t>(finished_.size()) > options_.beams)
+    finished_.resize(static_cast<size_t>(options_.beams));
 }
 
 // Whether the best running beam may still become better than a finished one.
 bool BeamSearch::may_improve(int64_t length) const {
   if (static_cast<int64_t>(finished_.size()) < options_.beams) return true;
-  const bool grows = options_.early_stopping == EarlyStopping::kNever && options_.length_penalty > 0;
+  const bool grows =
+      options_.early_stopping == EarlyStopping::kNever && options_.length_penalty > 0;
   const auto judged = static_cast<double>(grows ? options_.max_new_tokens : length);
   return running_.front().sum / std::pow(judged, options_.length_penalty) > finished_.back().score;
 }

@@ -1,8 +1,12 @@
-// Beam search over one prompt: the bookkeeping, without a model. Equal to that of `transformers` 4.57, choice for choice:
-//   - of each step's continuations of all beams the K best by the sum of their scores are looked at,
+// Beam search over one prompt: the bookkeeping, without a model. Equal to that of
+// `transformers` 4.57, choice for choice:
+//   - of each step's continuations of all beams the K best by the sum of their scores are looked
+//   at,
 //     K = max(2, 1 + end tokens) * beams;
-//   - those of the first `beams` that end, or are as long as asked for, are finished, with the score sum / length^length_penalty,
-//     length the number of new tokens, the end token included; the best `beams` finished ones are kept;
+//   - those of the first `beams` that end, or are as long as asked for, are finished, with the
+//   score sum / length^length_penalty,
+//     length the number of new tokens, the end token included; the best `beams` finished ones are
+//     kept;
 //   - the best `beams` that have not ended go on;
 //   - the search is over when no beam can go on, or by EarlyStopping.
 // Scores are log-probabilities after repetition penalty and the rest of change_scores (sampling.h).
@@ -15,9 +19,11 @@
 namespace graft {
 
 enum class EarlyStopping {
-  kNo,     // over when the best beam, at its present length, is no better than the worst of `beams` finished ones
+  kNo,     // over when the best beam, at its present length, is no better than the worst of `beams`
+           // finished ones
   kYes,    // over when `beams` are finished
-  kNever,  // as kNo, but where length_penalty > 0 the best beam is judged as if it grew to the greatest length
+  kNever,  // as kNo, but where length_penalty > 0 the best beam is judged as if it grew to the
+           // greatest length
 };
 
 struct BeamOptions {
@@ -44,12 +50,13 @@ class BeamSearch {
  public:
   explicit BeamSearch(BeamOptions options);
 
-  // The sequences that go on. Before the first step all but the first are there in name only: they have the same text.
+  // The sequences that go on. Before the first step all but the first are there in name only: they
+  // have the same text.
   const std::vector<Beam>& running() const { return running_; }
   bool is_over() const { return is_over_; }
 
-  // scores[b]: of every next token after running beam b, finite or -inf; log_probabilities[b]: the same of the model alone.
-  // Returns which beam each new running beam goes on from.
+  // scores[b]: of every next token after running beam b, finite or -inf; log_probabilities[b]: the
+  // same of the model alone. Returns which beam each new running beam goes on from.
   std::vector<int64_t> advance(const std::vector<std::span<const float>>& scores,
                                const std::vector<std::span<const float>>& log_probabilities);
 
@@ -62,7 +69,8 @@ class BeamSearch {
     int64_t beam, token;
   };
 
-  std::vector<Continuation> best_continuations(const std::vector<std::span<const float>>& scores) const;
+  std::vector<Continuation> best_continuations(
+      const std::vector<std::span<const float>>& scores) const;
   bool ends(int64_t token) const;
   void finish(std::vector<FinishedBeam> more);
   bool may_improve(int64_t length) const;

@@ -26,9 +26,11 @@ std::vector<size_t> beginnings(const std::vector<Turn>& turns) {
 
 }  // namespace
 
-ChatTokens encode_chat(const ChatFormat& format, const Tokenizer& tokenizer, const std::vector<Turn>& turns, bool asks,
-                       int64_t max_length) {
-  const auto from = [&](size_t first) { return encode_pieces(tokenizer, render_chat(format, turns_from(turns, first), asks)); };
+ChatTokens encode_chat(const ChatFormat& format, const Tokenizer& tokenizer,
+                       const std::vector<Turn>& turns, bool asks, int64_t max_length) {
+  const auto from = [&](size_t first) {
+    return encode_pieces(tokenizer, render_chat(format, turns_from(turns, first), asks));
+  };
   const auto is_long = [&](const PieceTokens& tokens) {
     return max_length > 0 && static_cast<int64_t>(tokens.ids.size()) > max_length;
   };
@@ -37,7 +39,8 @@ ChatTokens encode_chat(const ChatFormat& format, const Tokenizer& tokenizer, con
   if (!is_long(out.tokens) || begins.empty()) return out;
   const auto whole = static_cast<int64_t>(out.tokens.ids.size());
   const auto begin =  // the longest of the conversations that fit, or the shortest of all
-      std::partition_point(begins.begin(), begins.end() - 1, [&](size_t first) { return is_long(from(first)); });
+      std::partition_point(begins.begin(), begins.end() - 1,
+                           [&](size_t first) { return is_long(from(first)); });
   out.tokens = from(*begin);
   out.cut_tokens = whole - static_cast<int64_t>(out.tokens.ids.size());
   out.cut_turns = static_cast<int64_t>(turns.size() - turns_from(turns, *begin).size());

@@ -39,15 +39,19 @@ Group group_of(const Dataset& data, const std::vector<int64_t>& rows) {
 std::vector<Lane> lane_of(const Bound& bound) { return {Lane{&bound, {}}}; }
 
 // -log p of every token of every option, end to end.
-Tensor option_losses(const Model& model, const Bound& bound, const Tensor& states, const Group& group) {
+Tensor option_losses(const Model& model, const Bound& bound, const Tensor& states,
+                     const Group& group) {
   Ids targets;
-  for (const Ids* option : group.options) targets.insert(targets.end(), option->begin(), option->end());
+  for (const Ids* option : group.options)
+    targets.insert(targets.end(), option->begin(), option->end());
   return vocabulary_loss(states, bound.weights().output_layer(model.config), targets).rows;
 }
 
-// A decoder that stands alone: the prompts fill a cache, then each option follows a copy of its prompt. The state of a prompt's
-// last token predicts the first token of each of its options, so the last row of an option is not read.
-Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLane& prompts, const Group& group) {
+// A decoder that stands alone: the prompts fill a cache, then each option follows a copy of its
+// prompt. The state of a prompt's last token predicts the first token of each of its options, so
+// the last row of an option is not read.
+Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLane& prompts,
+                            const Group& group) {
   const Pack pack = make_pack({prompts}, pack_options(model));
   Ids room(prompts.sequences.size(), 0);  // for the longest of a row's own options
   for (size_t i = 0; i < group.options.size(); ++i) {
@@ -58,7 +62,8 @@ Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLa
   ForwardOptions options;
   options.cache = &cache;
   options.wanted = last_token_rows(pack);
-  const Tensor last = forward_lanes(model, {nullptr, &pack}, lane_of(bound), options).last;  // [rows, C]
+  const Tensor last =
+      forward_lanes(model, {nullptr, &pack}, lane_of(bound), options).last;  // [rows, C]
   cache.select(group.source);
   std::vector<Ids> next;
   for (const Ids* option : group.options) next.push_back(*option);
@@ -69,19 +74,23 @@ Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLa
   Ids index;  // into [last; states]
   for (size_t i = 0; i < group.options.size(); ++i) {
     index.push_back(group.source[i]);
-    for (int64_t row = step.offsets[i]; row + 1 < step.offsets[i + 1]; ++row) index.push_back(last.size(0) + row);
+    for (int64_t row = step.offsets[i]; row + 1 < step.offsets[i + 1]; ++row)
+      index.push_back(last.size(0) + row);
   }
-  return option_losses(model, bound, at::cat({last, states}).index_select(0, at::tensor(index, at::kLong)), group);
+  return option_losses(
+      model, bound, at::cat({last, states}).index_select(0, at::tensor(index, at::kLong)), group);
 }
 
 // Beside an encoder, whose states all options of a row read.
-Tensor losses_beside_encoder(const Model& model, const Bound& bound, const PackLane& prompts, const Group& group) {
+Tensor losses_beside_encoder(const Model& model, const Bound& bound, const PackLane& prompts,
+                             const Group& group) {
   const Pack encoder = make_pack({prompts}, pack_options(model));
   std::vector<Sequence> read;
   for (size_t i = 0; i < group.options.size(); ++i) {
     const Sequence& prompt = *prompts.sequences[static_cast<size_t>(group.source[i])];
-    Sequence& sequence = read.emplace_back(
-        Sequence{.example = prompt.example, .ids = {model.config.decoder_start_id}, .embedding = prompt.embedding});
+    Sequence& sequence = read.emplace_back(Sequence{.example = prompt.example,
+                                                    .ids = {model.config.decoder_start_id},
+                                                    .embedding = prompt.embedding});
     sequence.ids.insert(sequence.ids.end(), group.options[i]->begin(), group.options[i]->end() - 1);
   }
   PackLane beside;
@@ -94,8 +103,10 @@ Tensor losses_beside_encoder(const Model& model, const Bound& bound, const PackL
 
 }  // namespace
 
-Choices choose(const Model& model, const Bound& bound, const Task& task, const Dataset& data, const PredictOptions& options) {
-  ensure(task.choice.has_value() && data.options.size() == data.sequences.size(), "a data set of a choice");
+Choices choose(const Model& model, const Bound& bound, const Task& task, const Dataset& data,
+               const PredictOptions& options) {
+  ensure(task.choice.has_value() && data.options.size() == data.sequences.size(),
+         "a data set of a choice");
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
   Choices out;
@@ -104,18 +115,22 @@ Choices choose(const Model& model, const Bound& bound, const Task& task, const D
   double right_sum = 0, right_tokens = 0;
   const auto cost = [&](int64_t row) {
     int64_t tokens = data.sequences[static_cast<size_t>(row)].num_tokens();
-    for (const Ids& option : data.options[static_cast<size_t>(row)]) tokens += static_cast<int64_t>(option.size());
+    for (const Ids& option : data.options[static_cast<size_t>(row)])
+      tokens += static_cast<int64_t>(option.size());
     return tokens;
   };
   int64_t done = 0;
-  for (const std::vector<int64_t>& together : groups_of_rows(data.sequences, options.token_budget, cost)) {
+  for (const std::vector<int64_t>& together :
+       groups_of_rows(data.sequences, options.token_budget, cost)) {
     const Group group = group_of(data, together);
     for (const int64_t row : together) out.num_tokens += cost(row);
     PackLane prompts{{}, 0, bound.adapter().layout()};
-    for (const int64_t row : group.rows) prompts.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
-    const Tensor losses = (model.config.has_encoder() ? losses_beside_encoder(model, bound, prompts, group)
-                                                      : losses_after_prompts(model, bound, prompts, group))
-                              .to(at::kDouble);
+    for (const int64_t row : group.rows)
+      prompts.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
+    const Tensor losses =
+        (model.config.has_encoder() ? losses_beside_encoder(model, bound, prompts, group)
+                                    : losses_after_prompts(model, bound, prompts, group))
+            .to(at::kDouble);
     int64_t token = 0;
     for (size_t i = 0; i < group.options.size(); ++i) {
       const auto row = static_cast<size_t>(group.rows[static_cast<size_t>(group.source[i])]);
@@ -126,13 +141,15 @@ Choices choose(const Model& model, const Bound& bound, const Task& task, const D
       if (!label) right_sum = std::nan("");
       else if (static_cast<size_t>(*label) == out.scores[row].size())
         right_sum += loss, right_tokens += static_cast<double>(count);
-      out.scores[row].push_back(task.choice->score == OptionScore::kMean ? -loss / static_cast<double>(count) : -loss);
+      out.scores[row].push_back(
+          task.choice->score == OptionScore::kMean ? -loss / static_cast<double>(count) : -loss);
     }
     done += static_cast<int64_t>(together.size());
     if (options.progress) options.progress(done, data.size());
   }
   for (size_t row = 0; row < out.scores.size(); ++row)
-    out.chosen[row] = std::max_element(out.scores[row].begin(), out.scores[row].end()) - out.scores[row].begin();
+    out.chosen[row] =
+        std::max_element(out.scores[row].begin(), out.scores[row].end()) - out.scores[row].begin();
   out.loss = right_sum / right_tokens;
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return out;

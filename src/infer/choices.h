@@ -1,5 +1,5 @@
-// Rank classification: the option of a row that the model finds most probable after its prompt (Sanh et al. 2022,
-// arXiv:2110.08207, sec. 5).
+// Rank classification: the option of a row that the model finds most probable after its prompt
+// (Sanh et al. 2022, arXiv:2110.08207, sec. 5).
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,15 @@ struct Choices {
   // of log p(token | prompt, tokens before it), in nats.
   std::vector<std::vector<double>> scores;
   std::vector<int64_t> chosen;  // [row]: index of the largest; the first of equals
-  double loss = 0;              // mean of -log p over the tokens of the right options; NaN where a row has none
+  double loss = 0;  // mean of -log p over the tokens of the right options; NaN where a row has none
   double seconds = 0;
   int64_t num_tokens = 0;  // of prompts and options
 };
 
-// A row's options share its prompt, which is computed once: its keys and values, or the encoder's states. Requires: a data set of
-// kind kChoice encoded with TargetUse::kLeaveOut; an adapter whose edits may decode with a cache.
-Choices choose(const Model& model, const Bound& bound, const Task& task, const Dataset& data, const PredictOptions& options = {});
+// A row's options share its prompt, which is computed once: its keys and values, or the encoder's
+// states. Requires: a data set of kind kChoice encoded with TargetUse::kLeaveOut; an adapter whose
+// edits may decode with a cache.
+Choices choose(const Model& model, const Bound& bound, const Task& task, const Dataset& data,
+               const PredictOptions& options = {});
 
 }  // namespace graft

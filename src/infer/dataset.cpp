@@ -13,15 +13,18 @@ namespace graft {
 void check_task(const Task& task, const ModelConfig& config) {
   const bool is_text = task.is_answered_in_words();
   const std::string about = "task " + quote(task.name) + ": a " + config.model_type + " model ";
-  if (is_text && !config.has_decoder()) throw InputError(about + "is an encoder and writes no text; take a decoder");
+  if (is_text && !config.has_decoder())
+    throw InputError(about + "is an encoder and writes no text; take a decoder");
   if (is_text && !config.has_output_layer()) {
-    throw InputError(about + "whose folder holds a classifier has no layer over the vocabulary, so it writes no text; take the "
+    throw InputError(about +
+                     "whose folder holds a classifier has no layer over the vocabulary, so it "
+                     "writes no text; take the "
                      "folder of a language model");
   }
 }
 
-Dataset encode_examples(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config,
-                        int64_t max_length, TargetUse targets) {
+Dataset encode_examples(std::vector<Example> examples, const Task& task, const ModelText& text,
+                        const ModelConfig& config, int64_t max_length, TargetUse targets) {
   Dataset data;
   data.max_length = max_length;
   const RowEncoder encoder(task, text, config, max_length, targets);
@@ -36,7 +39,9 @@ void append_rows(Dataset part, Dataset& all) {
     cut.row += all.size();
     all.cut.push_back(cut);
   }
-  const auto move_all = [](auto& from, auto& to) { std::move(from.begin(), from.end(), std::back_inserter(to)); };
+  const auto move_all = [](auto& from, auto& to) {
+    std::move(from.begin(), from.end(), std::back_inserter(to));
+  };
   move_all(part.examples, all.examples);
   move_all(part.sequences, all.sequences);
   move_all(part.options, all.options);
@@ -60,8 +65,8 @@ void CutRows::add(const Dataset& data) {
 
 std::string CutRows::message() const {
   if (count_ == 0) return "";
-  std::string out =
-      count_text(count_) + " of " + count_text(rows_) + " " + plural(rows_, "row") + " cut to " + count_text(max_length_) + " tokens: ";
+  std::string out = count_text(count_) + " of " + count_text(rows_) + " " + plural(rows_, "row") +
+                    " cut to " + count_text(max_length_) + " tokens: ";
   for (size_t i = 0; i < named_.size(); ++i) out += (i > 0 ? ", " : "") + named_[i];
   const int64_t more = count_ - std::ssize(named_);
   return more > 0 ? out + " and " + count_text(more) + " more" : out;
@@ -75,7 +80,8 @@ std::string cut_message(const Dataset& data, size_t most) {
 
 const CutRow* cut_of(const Dataset& data, int64_t row) {
   const auto found =
-      std::lower_bound(data.cut.begin(), data.cut.end(), row, [](const CutRow& cut, int64_t wanted) { return cut.row < wanted; });
+      std::lower_bound(data.cut.begin(), data.cut.end(), row,
+                       [](const CutRow& cut, int64_t wanted) { return cut.row < wanted; });
   return found != data.cut.end() && found->row == row ? &*found : nullptr;
 }
 
@@ -83,11 +89,13 @@ std::vector<int64_t> longest_first(const std::vector<Sequence>& sequences) {
   std::vector<int64_t> order(sequences.size());
   std::iota(order.begin(), order.end(), int64_t{0});
   const auto length = [&](int64_t i) { return sequences[static_cast<size_t>(i)].num_tokens(); };
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return length(a) > length(b); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return length(a) > length(b); });
   return order;
 }
 
-std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& sequences, int64_t token_budget,
+std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& sequences,
+                                                 int64_t token_budget,
                                                  const std::function<int64_t(int64_t row)>& cost) {
   std::vector<std::vector<int64_t>> groups;
   int64_t spent = 0;
@@ -105,15 +113,18 @@ std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& se
 
 int64_t resolve_max_length(int64_t max_length, const ModelConfig& config, const RowLayout& layout) {
   constexpr int64_t kUsual = 512;
-  const int64_t taken = layout.virtual_rows + layout.first_position, longest = config.max_positions - taken;
-  const std::string beside = taken == 0 ? "" : " beside the " + std::to_string(taken) + " rows of the adapter's prompt or prefix";
+  const int64_t taken = layout.virtual_rows + layout.first_position,
+                longest = config.max_positions - taken;
+  const std::string beside = taken == 0 ? ""
+                                        : " beside the " + std::to_string(taken) +
+                                              " rows of the adapter's prompt or prefix";
   if (longest < 1)
-    throw InputError("max_length: this model has " + std::to_string(config.max_positions) + " positions, none of them left" +
-                     beside);
+    throw InputError("max_length: this model has " + std::to_string(config.max_positions) +
+                     " positions, none of them left" + beside);
   if (max_length <= 0) return std::min(kUsual, longest);
   if (max_length > longest) {
-    throw InputError("max_length: this model serves at most " + std::to_string(longest) + " tokens" + beside + ", found " +
-                     std::to_string(max_length));
+    throw InputError("max_length: this model serves at most " + std::to_string(longest) +
+                     " tokens" + beside + ", found " + std::to_string(max_length));
   }
   return max_length;
 }

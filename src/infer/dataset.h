@@ -22,35 +22,39 @@ struct CutRow {
 
 struct Dataset {
   std::vector<Example> examples;
-  std::vector<Sequence> sequences;                              // one per example, in order
-  std::vector<std::vector<std::vector<int64_t>>> options = {};  // kChoice: [example][option], its tokens with the end of text
-  int64_t num_tokens = 0;                                       // of all sequences
-  int64_t max_length = 0;                                       // as given
-  std::vector<CutRow> cut = {};                                 // in order
+  std::vector<Sequence> sequences;  // one per example, in order
+  std::vector<std::vector<std::vector<int64_t>>> options =
+      {};                        // kChoice: [example][option], its tokens with the end of text
+  int64_t num_tokens = 0;        // of all sequences
+  int64_t max_length = 0;        // as given
+  std::vector<CutRow> cut = {};  // in order
 
   int64_t size() const { return static_cast<int64_t>(examples.size()); }
   int64_t num_cut() const { return static_cast<int64_t>(cut.size()); }
 };
 
-// What a data set is encoded for. Training reads the target behind the prompt (of kChoice: the right option), evaluation of texts
-// the prompt alone.
+// What a data set is encoded for. Training reads the target behind the prompt (of kChoice: the
+// right option), evaluation of texts the prompt alone.
 enum class TargetUse { kFollow, kLeaveOut };
 
-// Throws InputError when the model cannot do what the task asks: an encoder writes no text. Needs no rows, so that it can be
-// asked before they are read.
+// Throws InputError when the model cannot do what the task asks: an encoder writes no text. Needs
+// no rows, so that it can be asked before they are read.
 void check_task(const Task& task, const ModelConfig& config);
 
 // Rows longer than max_length (0: no bound) are cut and noted in `cut`:
-//   a chat     loses its oldest turns, each up to the next turn of the user; never one of the system nor the last question, the
+//   a chat     loses its oldest turns, each up to the next turn of the user; never one of the
+//   system nor the last question, the
 //              user's last turn. If that is not enough, the last answer loses its end.
-//   a text     is cut at the task's truncation_side and keeps what the tokenizer puts around it; so is a prompt. A target that
-//              follows its prompt loses its end, first where that side is the right, else when the prompt is used up. One beside
-//              an encoder is cut at its end and keeps what closes it.
-// Throws InputError where check_task does, when the tokenizer's ids or types do not fit the model, or a special token that it
-// needs is missing; with the row's file and line where a chat's roles are wrong or a cut would leave no question, no mask or no
-// token of the target.
-Dataset encode_examples(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config,
-                        int64_t max_length, TargetUse targets = TargetUse::kFollow);
+//   a text     is cut at the task's truncation_side and keeps what the tokenizer puts around it; so
+//   is a prompt. A target that
+//              follows its prompt loses its end, first where that side is the right, else when the
+//              prompt is used up. One beside an encoder is cut at its end and keeps what closes it.
+// Throws InputError where check_task does, when the tokenizer's ids or types do not fit the model,
+// or a special token that it needs is missing; with the row's file and line where a chat's roles
+// are wrong or a cut would leave no question, no mask or no token of the target.
+Dataset encode_examples(std::vector<Example> examples, const Task& task, const ModelText& text,
+                        const ModelConfig& config, int64_t max_length,
+                        TargetUse targets = TargetUse::kFollow);
 
 // Puts the rows of `part` behind those of `all`.
 void append_rows(Dataset part, Dataset& all);
@@ -61,7 +65,8 @@ class CutRows {
 
   void add(const Dataset& data);
   int64_t count() const { return count_; }
-  // "2 of 80 rows cut to 128 tokens: data.jsonl:5 by 12, data.jsonl:9 by 40 in 2 turns"; "" where none is.
+  // "2 of 80 rows cut to 128 tokens: data.jsonl:5 by 12, data.jsonl:9 by 40 in 2 turns"; "" where
+  // none is.
   std::string message() const;
 
  private:
@@ -78,12 +83,15 @@ const CutRow* cut_of(const Dataset& data, int64_t row);
 // Indices of the sequences, the longest first.
 std::vector<int64_t> longest_first(const std::vector<Sequence>& sequences);
 
-// The rows that pass together: in that order, as many as have costs of `token_budget` in all, and one at least.
-std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& sequences, int64_t token_budget,
+// The rows that pass together: in that order, as many as have costs of `token_budget` in all, and
+// one at least.
+std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& sequences,
+                                                 int64_t token_budget,
                                                  const std::function<int64_t(int64_t row)>& cost);
 
-// max_length if positive, else the model's longest, at most 512, less the positions that `layout` takes for itself. Throws
-// InputError when it is beyond what the model serves.
-int64_t resolve_max_length(int64_t max_length, const ModelConfig& config, const RowLayout& layout = {});
+// max_length if positive, else the model's longest, at most 512, less the positions that `layout`
+// takes for itself. Throws InputError when it is beyond what the model serves.
+int64_t resolve_max_length(int64_t max_length, const ModelConfig& config,
+                           const RowLayout& layout = {});
 
 }  // namespace graft

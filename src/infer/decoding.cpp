@@ -14,8 +14,9 @@ namespace {
 
 using at::Tensor;
 
-// A pass over few rows reads weights more than it computes, so it gets no more rows than it needs (one is computed as two
-// anyway). Many sequences leave one by one: then each number of rows would make the matrix library compile kernels anew.
+// A pass over few rows reads weights more than it computes, so it gets no more rows than it needs
+// (one is computed as two anyway). Many sequences leave one by one: then each number of rows would
+// make the matrix library compile kernels anew.
 int64_t step_rounding(int64_t sequences) { return sequences <= 8 ? 2 : 8; }
 
 std::vector<int64_t> for_each_prompt(const std::vector<PromptLane>& prompts, int64_t value) {
@@ -30,16 +31,19 @@ std::vector<int64_t> Decoding::text_of(const ModelConfig& config, const Sequence
   return config.has_encoder() ? std::vector<int64_t>{config.decoder_start_id} : prompt.ids;
 }
 
-int64_t Decoding::room_behind(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt) {
-  const int64_t rows =
-      config.has_encoder() ? 1 : std::max<int64_t>(1, std::ssize(prompt.ids)) + layout.virtual_rows + layout.first_position;
+int64_t Decoding::room_behind(const ModelConfig& config, const RowLayout& layout,
+                              const Sequence& prompt) {
+  const int64_t rows = config.has_encoder() ? 1
+                                            : std::max<int64_t>(1, std::ssize(prompt.ids)) +
+                                                  layout.virtual_rows + layout.first_position;
   return config.max_positions - rows + 1;
 }
 
 Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, int64_t new_tokens)
     : Decoding(model, prompts, for_each_prompt(prompts, new_tokens)) {}
 
-Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, const std::vector<int64_t>& new_tokens)
+Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts,
+                   const std::vector<int64_t>& new_tokens)
     : model_(model) {
   check(prompts);
   const at::NoGradGuard no_grad;
@@ -59,7 +63,9 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, c
   std::vector<Sequence> starts;
   for (const PackLane& lane : read) {
     for (const Sequence* prompt : lane.sequences) {
-      starts.push_back({.example = prompt->example, .ids = text_of(model.config, *prompt), .embedding = prompt->embedding});
+      starts.push_back({.example = prompt->example,
+                        .ids = text_of(model.config, *prompt),
+                        .embedding = prompt->embedding});
     }
   }
   const Pack decoder = make_pack_beside(read, starts, options);
@@ -71,21 +77,26 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, c
 void Decoding::check(const std::vector<PromptLane>& prompts) const {
   const ModelConfig& config = model_.config;
   if (!config.has_decoder())
-    throw InputError(model_.source + ": a " + config.model_type + " model is an encoder and writes no text; take a decoder");
-  ensure(!config.has_encoder() || config.decoder_start_id >= 0, "a decoder beside an encoder has a start token");
+    throw InputError(model_.source + ": a " + config.model_type +
+                     " model is an encoder and writes no text; take a decoder");
+  ensure(!config.has_encoder() || config.decoder_start_id >= 0,
+         "a decoder beside an encoder has a start token");
   ensure(!prompts.empty(), "some prompts");
   for (const PromptLane& each : prompts) {
-    ensure(each.lane.bound != nullptr && !each.prompts.empty(), "a lane has an adapter and a prompt");
+    ensure(each.lane.bound != nullptr && !each.prompts.empty(),
+           "a lane has an adapter and a prompt");
     check_decoding(config, each.lane.bound->adapter());
     for (const Sequence* prompt : each.prompts) {
       const auto length = static_cast<int64_t>(prompt->ids.size());
       ensure(prompt->prompt_length() == length, "a prompt has no targets");
     }
     const bool shares = each.lane.bound == prompts.front().lane.bound ||
-                        !(each.lane.bound->adapter().rewrites_trunk() || prompts.front().lane.bound->adapter().rewrites_trunk());
+                        !(each.lane.bound->adapter().rewrites_trunk() ||
+                          prompts.front().lane.bound->adapter().rewrites_trunk());
     if (!shares)
       throw InputError(
-          "an adapter that replaces weights of the model does not write beside another one: give each its own batch");
+          "an adapter that replaces weights of the model does not write beside another one: give "
+          "each its own batch");
   }
 }
 
@@ -93,20 +104,25 @@ void Decoding::check_room(const Pack& first, const std::vector<int64_t>& new_tok
   const int64_t* positions = first.positions.const_data_ptr<int64_t>();
   for (int64_t n = 0; n < first.num_sequences(); ++n) {
     const int64_t last = first.offsets[static_cast<size_t>(n) + 1] - 1;
-    const int64_t used = positions[last] + 1 - model_.config.position_offset, left = model_.config.max_positions - used;
+    const int64_t used = positions[last] + 1 - model_.config.position_offset,
+                  left = model_.config.max_positions - used;
     const int64_t asked = new_tokens[static_cast<size_t>(n)];
     if (asked <= left) continue;
     throw InputError(
-        "example " + std::to_string(first.spans->sequences[static_cast<size_t>(n)].example) + " takes " + std::to_string(used) +
-        " of the " + std::to_string(model_.config.max_positions) + " positions that " + model_.source + " has, and " +
-        std::to_string(asked + 1) + " new tokens are asked for: " +
-        (left < 0 ? "shorten the prompt" : "ask for at most " + std::to_string(left + 1) + ", or shorten the prompt"));
+        "example " + std::to_string(first.spans->sequences[static_cast<size_t>(n)].example) +
+        " takes " + std::to_string(used) + " of the " +
+        std::to_string(model_.config.max_positions) + " positions that " + model_.source +
+        " has, and " + std::to_string(asked + 1) + " new tokens are asked for: " +
+        (left < 0 ? "shorten the prompt"
+                  : "ask for at most " + std::to_string(left + 1) + ", or shorten the prompt"));
   }
 }
 
 void Decoding::run(const ModelInput& input, std::vector<RowRange> wanted) {
   const int64_t sequences = input.last().num_sequences();
-  ForwardOptions options{.wanted = std::move(wanted), .round_rows_to = step_rounding(sequences), .cache = cache_.get()};
+  ForwardOptions options{.wanted = std::move(wanted),
+                         .round_rows_to = step_rounding(sequences),
+                         .cache = cache_.get()};
   const Tensor last = forward_lanes(model_, input, lanes_, options).last;  // [N and fillers, C]
   logits_ = whole_logits(last, lanes_.front().bound->weights().output_layer(model_.config))
                 .slice(0, 0, sequences);  // rows in front: contiguous

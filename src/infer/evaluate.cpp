@@ -13,7 +13,8 @@ namespace graft {
 namespace {
 
 constexpr const char* kPerplexity = "perplexity";
-constexpr int64_t kTogether = 32;  // prompts that are written at once: each keeps its keys and values
+constexpr int64_t kTogether =
+    32;  // prompts that are written at once: each keeps its keys and values
 
 // The metrics of a task that are of texts, not of the loss.
 Task without_perplexity(Task task) {
@@ -21,7 +22,8 @@ Task without_perplexity(Task task) {
   return task;
 }
 
-Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text,
+Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& task,
+                          const Judged& data, const ModelText& text,
                           const EvaluateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const TextLosses losses = text_losses(model, bound, data.rows, options.predict);
@@ -35,7 +37,8 @@ Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& ta
     writing.generate = options.generate;
     writing.chat = task.generation->chat;
     writing.batch = kTogether;
-    Written written = write_texts(model, {&bound, {}}, data.prompts->sequences, text, std::move(writing));
+    Written written =
+        write_texts(model, {&bound, {}}, data.prompts->sequences, text, std::move(writing));
     for (WrittenText& each : written.texts) out.outputs.push_back(std::move(each.text));
     out.num_tokens += written.num_tokens;
     of_texts = score_texts(without_perplexity(task), data.prompts->examples, out.outputs);
@@ -47,8 +50,8 @@ Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& ta
   return out;
 }
 
-Evaluation evaluate_choices(const Model& model, const Bound& bound, const Task& task, const Judged& data,
-                            const EvaluateOptions& options) {
+Evaluation evaluate_choices(const Model& model, const Bound& bound, const Task& task,
+                            const Judged& data, const EvaluateOptions& options) {
   Choices choices = choose(model, bound, task, data.rows, options.predict);
   Evaluation out;
   out.loss = choices.loss;
@@ -68,8 +71,8 @@ void compare_with_majority(const Task& task, const Dataset& rows, Evaluation& ev
   evaluation.only_answer = only_answer(task, evaluation.answers);
 }
 
-Evaluation evaluate_labels(const Model& model, const Bound& bound, const Task& task, const Judged& data,
-                           const EvaluateOptions& options) {
+Evaluation evaluate_labels(const Model& model, const Bound& bound, const Task& task,
+                           const Judged& data, const EvaluateOptions& options) {
   Predictions predictions = predict(model, bound, data.rows, options.predict);
   Evaluation out;
   out.loss = mean_loss(task, data.rows, predictions.logits);
@@ -89,7 +92,8 @@ void put_scores(Node& out, const Evaluation& evaluation) {
   for (const Score& score : evaluation.scores) out[score.name] = metric_node(score.value);
   if (!evaluation.majority) return;
   Node& majority = out["majority"] = Node::map({{"label", Node::text(evaluation.majority->label)}});
-  for (const Score& score : evaluation.majority->scores) majority[score.name] = metric_node(score.value);
+  for (const Score& score : evaluation.majority->scores)
+    majority[score.name] = metric_node(score.value);
   out["only_answer"] = evaluation.only_answer ? Node::text(*evaluation.only_answer) : Node::null();
 }
 
@@ -101,30 +105,37 @@ std::string scores_text(const Evaluation& evaluation) {
     for (const Score& majority : evaluation.majority->scores)
       if (majority.name == score.name) out += " (majority " + number_text(majority.value) + ")";
   }
-  return out + (evaluation.only_answer ? "; every answer is " + quote(*evaluation.only_answer) : "");
+  return out +
+         (evaluation.only_answer ? "; every answer is " + quote(*evaluation.only_answer) : "");
 }
 
 bool is_less_better(const std::string& metric) { return metric == kPerplexity || metric == "ter"; }
 
-bool writes_texts(const Task& task) { return task.kind == TaskKind::kGeneration && !without_perplexity(task).metrics.empty(); }
+bool writes_texts(const Task& task) {
+  return task.kind == TaskKind::kGeneration && !without_perplexity(task).metrics.empty();
+}
 
-Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config,
-                     int64_t max_length) {
+Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text,
+                     const ModelConfig& config, int64_t max_length) {
   Judged out;
   if (writes_texts(task)) {
-    out.prompts = encode_examples(join_references(examples, task), task, text, config, max_length, TargetUse::kLeaveOut);
+    out.prompts = encode_examples(join_references(examples, task), task, text, config, max_length,
+                                  TargetUse::kLeaveOut);
   }
-  const TargetUse targets = task.kind == TaskKind::kChoice ? TargetUse::kLeaveOut : TargetUse::kFollow;
+  const TargetUse targets =
+      task.kind == TaskKind::kChoice ? TargetUse::kLeaveOut : TargetUse::kFollow;
   out.rows = encode_examples(std::move(examples), task, text, config, max_length, targets);
   return out;
 }
 
-Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text,
-                    const EvaluateOptions& options) {
+Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data,
+                    const ModelText& text, const EvaluateOptions& options) {
   const at::NoGradGuard no_grad;
-  if (task.kind == TaskKind::kGeneration) return evaluate_texts(model, bound, task, data, text, options);
-  Evaluation out = task.kind == TaskKind::kChoice ? evaluate_choices(model, bound, task, data, options)
-                                                  : evaluate_labels(model, bound, task, data, options);
+  if (task.kind == TaskKind::kGeneration)
+    return evaluate_texts(model, bound, task, data, text, options);
+  Evaluation out = task.kind == TaskKind::kChoice
+                       ? evaluate_choices(model, bound, task, data, options)
+                       : evaluate_labels(model, bound, task, data, options);
   compare_with_majority(task, data.rows, out);
   return out;
 }

@@ -13,18 +13,21 @@
 
 namespace graft {
 
-// Rows to be judged. A generation is judged twice: by the loss of its targets, and by what it writes after its prompts.
+// Rows to be judged. A generation is judged twice: by the loss of its targets, and by what it
+// writes after its prompts.
 struct Judged {
   Dataset rows;                    // with targets; of a choice prompts and options
-  std::optional<Dataset> prompts;  // of a generation with metrics of texts: rows with equal prompts joined where the task says so
+  std::optional<Dataset> prompts;  // of a generation with metrics of texts: rows with equal prompts
+                                   // joined where the task says so
 };
 
-// Whether scoring the task writes texts: a generation with metrics beside perplexity, which needs none.
+// Whether scoring the task writes texts: a generation with metrics beside perplexity, which needs
+// none.
 bool writes_texts(const Task& task);
 
 // Encodes rows for that.
-Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text, const ModelConfig& config,
-                     int64_t max_length);
+Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text,
+                     const ModelConfig& config, int64_t max_length);
 
 struct EvaluateOptions {
   PredictOptions predict = {};
@@ -32,25 +35,26 @@ struct EvaluateOptions {
 };
 
 struct Evaluation {
-  double loss = 0;  // mean over rows (classification, regression: cross entropy in nats or squared error) or target tokens
+  double loss = 0;  // mean over rows (classification, regression: cross entropy in nats or squared
+                    // error) or target tokens
   std::vector<Score> scores = {};  // the task's metrics, in its order
   NamedTensors records = {};       // [rows, K]: of gates and routers, where asked for
   int64_t num_tokens = 0;          // read and written
   double seconds = 0;
-  std::vector<std::string> outputs = {};                // of a generation, one a prompt
-  std::vector<double> answers = {};                     // else one a row: class, value, or index of an option
-  at::Tensor logits = {};                               // of a head: [rows, outputs]
+  std::vector<std::string> outputs = {};  // of a generation, one a prompt
+  std::vector<double> answers = {};       // else one a row: class, value, or index of an option
+  at::Tensor logits = {};                 // of a head: [rows, outputs]
   std::vector<std::vector<double>> option_scores = {};  // of a choice: [row][option]
   std::optional<Majority> majority = {};                // what its scores are to be compared with
   std::optional<std::string> only_answer = {};          // every row was answered so
 };
 
 // Nothing is differentiated. Requires: what score_predictions, choose and generate require.
-Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data, const ModelText& text,
-                    const EvaluateOptions& options = {});
+Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data,
+                    const ModelText& text, const EvaluateOptions& options = {});
 
-// Puts {loss, each metric} into `out`; of tasks with classes also majority {label, each metric} and only_answer (null where
-// answers differ).
+// Puts {loss, each metric} into `out`; of tasks with classes also majority {label, each metric} and
+// only_answer (null where answers differ).
 void put_scores(Node& out, const Evaluation& evaluation);
 
 // "loss 0.69  accuracy 0.51 (majority 0.509); every answer is "good"".

@@ -17,19 +17,22 @@ using at::Tensor;
 // What is written after one prompt.
 struct Text {
   const Sequence* prompt = nullptr;
-  int64_t limit = 0;             // of new tokens
-  std::vector<int64_t> written;  // prompt or start token, and the new tokens: what processors look at
+  int64_t limit = 0;  // of new tokens
+  std::vector<int64_t>
+      written;  // prompt or start token, and the new tokens: what processors look at
   Generated out = {};
 
   int64_t example() const { return prompt->example; }
 };
 
-std::vector<Text> texts_of(const ModelConfig& config, const std::vector<PromptLane>& prompts, const GenerateOptions& options) {
+std::vector<Text> texts_of(const ModelConfig& config, const std::vector<PromptLane>& prompts,
+                           const GenerateOptions& options) {
   std::vector<Text> texts;
   for (const PromptLane& lane : prompts) {
     const RowLayout layout = lane.lane.bound->adapter().layout();
     for (const Sequence* prompt : lane.prompts)
-      texts.push_back({prompt, limit_of(config, layout, *prompt, options), Decoding::text_of(config, *prompt)});
+      texts.push_back(
+          {prompt, limit_of(config, layout, *prompt, options), Decoding::text_of(config, *prompt)});
   }
   return texts;
 }
@@ -45,21 +48,23 @@ std::vector<int64_t> room_of(const std::vector<Text>& texts) {
 std::vector<std::span<const float>> rows_of(const Tensor& logits) {
   std::vector<std::span<const float>> rows;
   const auto width = static_cast<size_t>(logits.size(1));
-  for (int64_t n = 0; n < logits.size(0); ++n) rows.emplace_back(logits.const_data_ptr<float>() + n * logits.size(1), width);
+  for (int64_t n = 0; n < logits.size(0); ++n)
+    rows.emplace_back(logits.const_data_ptr<float>() + n * logits.size(1), width);
   return rows;
 }
 
 double denominator(std::span<const float> logits, int64_t example) {
   const double sum = log_sum_exp(logits);
   if (std::isfinite(sum)) return sum;
-  throw InputError(
-      "example " + std::to_string(example) +
-      ": the model gives numbers that are not finite; try --precision fp32, and see whether model or adapter are damaged");
+  throw InputError("example " + std::to_string(example) +
+                   ": the model gives numbers that are not finite; try --precision fp32, and see "
+                   "whether model or adapter are damaged");
 }
 
 [[noreturn]] void refuse_no_token(const Text& text) {
   throw InputError("example " + std::to_string(text.example()) +
-                   ": no token is left to go on with: lower no_repeat_ngram or min_new_tokens, or suppress fewer tokens");
+                   ": no token is left to go on with: lower no_repeat_ngram or min_new_tokens, or "
+                   "suppress fewer tokens");
 }
 
 // Adds the next token of a text.
@@ -75,14 +80,17 @@ void choose(Text& text, std::span<const float> logits, const SamplingOptions& op
   }
   int64_t token = largest_score(scores);
   if (!std::isfinite(scores[static_cast<size_t>(token)])) refuse_no_token(text);
-  if (options.temperature > 0) token = draw_token(scores, options, token_uniform(options.seed, text.example(), position));
+  if (options.temperature > 0)
+    token = draw_token(scores, options, token_uniform(options.seed, text.example(), position));
   text.written.push_back(token);
   text.out.tokens.push_back(token);
   text.out.log_probability += static_cast<double>(logits[static_cast<size_t>(token)]) - sum;
 }
 
-std::vector<std::vector<Generated>> write_texts(const Model& model, const std::vector<PromptLane>& prompts,
-                                                const GenerateOptions& options, const OnToken& on_token) {
+std::vector<std::vector<Generated>> write_texts(const Model& model,
+                                                const std::vector<PromptLane>& prompts,
+                                                const GenerateOptions& options,
+                                                const OnToken& on_token) {
   std::vector<Text> texts = texts_of(model.config, prompts, options);
   Decoding decoding(model, prompts, room_of(texts));
   const std::vector<int64_t>& ends = options.sampling.end_ids;
@@ -92,7 +100,8 @@ std::vector<std::vector<Generated>> write_texts(const Model& model, const std::v
     const Tensor logits = decoding.logits().to(at::kFloat);
     const std::vector<std::span<const float>> rows = rows_of(logits);
     parallel_tasks(static_cast<int64_t>(active.size()), [&](int64_t n) {
-      choose(texts[static_cast<size_t>(active[static_cast<size_t>(n)])], rows[static_cast<size_t>(n)], options.sampling);
+      choose(texts[static_cast<size_t>(active[static_cast<size_t>(n)])],
+             rows[static_cast<size_t>(n)], options.sampling);
     });
     std::vector<int64_t> from, still, tokens;
     for (size_t n = 0; n < active.size(); ++n) {
@@ -125,7 +134,8 @@ struct Search {
   bool has_started = false;  // until then all beams are one sequence
 
   // Which rows the running beams go on from.
-  std::vector<int64_t> advance(const std::vector<std::span<const float>>& rows, const SamplingOptions& options) {
+  std::vector<int64_t> advance(const std::vector<std::span<const float>>& rows,
+                               const SamplingOptions& options) {
     std::vector<std::vector<float>> plain, changed;
     for (size_t b = 0; b < beams.running().size(); ++b) {
       if (b > 0 && !has_started) {
@@ -142,8 +152,10 @@ struct Search {
       const std::vector<int64_t>& tokens = beams.running()[b].tokens;
       std::vector<int64_t> written = text.written;
       written.insert(written.end(), tokens.begin(), tokens.end());
-      change_scores(changed.back(), {written, std::ssize(tokens), text.limit, text.prompt->ids}, options);
-      if (!std::isfinite(changed.back()[static_cast<size_t>(largest_score(changed.back()))])) refuse_no_token(text);
+      change_scores(changed.back(), {written, std::ssize(tokens), text.limit, text.prompt->ids},
+                    options);
+      if (!std::isfinite(changed.back()[static_cast<size_t>(largest_score(changed.back()))]))
+        refuse_no_token(text);
     }
     const auto spans = [](const std::vector<std::vector<float>>& all) {
       return std::vector<std::span<const float>>(all.begin(), all.end());
@@ -158,18 +170,21 @@ struct Search {
 std::vector<Generated> finished_of(const Search& search) {
   std::vector<Generated> out;
   for (const FinishedBeam& each : search.beams.finished()) {
-    out.push_back({each.beam.tokens, each.beam.log_probability, each.score, each.has_ended ? Finish::kEnd : Finish::kLength});
+    out.push_back({each.beam.tokens, each.beam.log_probability, each.score,
+                   each.has_ended ? Finish::kEnd : Finish::kLength});
   }
   return out;
 }
 
-std::vector<std::vector<Generated>> search_beams(const Model& model, const std::vector<PromptLane>& prompts,
+std::vector<std::vector<Generated>> search_beams(const Model& model,
+                                                 const std::vector<PromptLane>& prompts,
                                                  const GenerateOptions& options) {
   std::vector<Text> texts = texts_of(model.config, prompts, options);
   Decoding decoding(model, prompts, room_of(texts));
   std::vector<Search> all;
   for (Text& text : texts) {
-    const BeamOptions beams{options.beams, options.length_penalty, options.early_stopping, text.limit, options.sampling.end_ids};
+    const BeamOptions beams{options.beams, options.length_penalty, options.early_stopping,
+                            text.limit, options.sampling.end_ids};
     all.push_back({std::move(text), BeamSearch(beams), std::ssize(all)});
   }
   while (true) {
@@ -201,7 +216,8 @@ std::vector<std::vector<Generated>> search_beams(const Model& model, const std::
 
 void check_generation(const GenerateOptions& options, const ModelConfig& config) {
   if (options.max_total_tokens < 0 || options.max_total_tokens > ModelConfig::kAnyLength)
-    throw InputError("max_total_tokens: expected 0 (no bound) or more, found " + std::to_string(options.max_total_tokens));
+    throw InputError("max_total_tokens: expected 0 (no bound) or more, found " +
+                     std::to_string(options.max_total_tokens));
   const bool counts_new = options.max_total_tokens == 0;
   if (counts_new && (options.max_new_tokens < 1 || options.max_new_tokens > kMostNewTokens)) {
     throw InputError("max_new_tokens: expected 1.." + std::to_string(kMostNewTokens) + ", found " +
@@ -209,33 +225,45 @@ void check_generation(const GenerateOptions& options, const ModelConfig& config)
   }
   check_sampling(options.sampling, config.vocabulary);
   if (counts_new && options.sampling.min_new_tokens > options.max_new_tokens) {
-    throw InputError("min_new_tokens: " + std::to_string(options.sampling.min_new_tokens) + " are more than max_new_tokens, " +
-                     std::to_string(options.max_new_tokens));
+    throw InputError("min_new_tokens: " + std::to_string(options.sampling.min_new_tokens) +
+                     " are more than max_new_tokens, " + std::to_string(options.max_new_tokens));
   }
   if (options.beams < 1 || options.beams > kMostBeams)
-    throw InputError("beams: expected 1.." + std::to_string(kMostBeams) + ", found " + std::to_string(options.beams));
+    throw InputError("beams: expected 1.." + std::to_string(kMostBeams) + ", found " +
+                     std::to_string(options.beams));
   if (!std::isfinite(options.length_penalty)) throw InputError("length_penalty: expected a number");
-  if (options.beams == 1 && (options.length_penalty != 1 || options.early_stopping != EarlyStopping::kNo)) {
-    throw InputError("length_penalty and early_stopping are for beam search: set beams to 2 or more");
+  if (options.beams == 1 &&
+      (options.length_penalty != 1 || options.early_stopping != EarlyStopping::kNo)) {
+    throw InputError(
+        "length_penalty and early_stopping are for beam search: set beams to 2 or more");
   }
   if (options.beams > 1 && options.sampling.temperature > 0)
-    throw InputError("beam search takes the most probable beams: leave the temperature at 0, or beams at 1");
+    throw InputError(
+        "beam search takes the most probable beams: leave the temperature at 0, or beams at 1");
 }
 
-int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt, const GenerateOptions& options) {
+int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt,
+                 const GenerateOptions& options) {
   if (options.max_total_tokens == 0) return options.max_new_tokens;
-  const int64_t length = std::ssize(Decoding::text_of(config, prompt)), limit = options.max_total_tokens - length;
-  if (limit > 0) return std::max<int64_t>(1, std::min(limit, Decoding::room_behind(config, layout, prompt)));
-  throw InputError("example " + std::to_string(prompt.example) + ": the prompt has " + std::to_string(length) +
-                   " tokens, and texts of at most " + std::to_string(options.max_total_tokens) +
-                   " tokens in all are asked for (max_total_tokens, which a model's own settings may give); give max_new_tokens, "
+  const int64_t length = std::ssize(Decoding::text_of(config, prompt)),
+                limit = options.max_total_tokens - length;
+  if (limit > 0)
+    return std::max<int64_t>(1, std::min(limit, Decoding::room_behind(config, layout, prompt)));
+  throw InputError("example " + std::to_string(prompt.example) + ": the prompt has " +
+                   std::to_string(length) + " tokens, and texts of at most " +
+                   std::to_string(options.max_total_tokens) +
+                   " tokens in all are asked for (max_total_tokens, which a model's own settings "
+                   "may give); give max_new_tokens, "
                    "or shorten the prompt");
 }
 
-std::vector<std::vector<Generated>> generate(const Model& model, const std::vector<PromptLane>& prompts,
-                                             const GenerateOptions& options, const OnToken& on_token) {
+std::vector<std::vector<Generated>> generate(const Model& model,
+                                             const std::vector<PromptLane>& prompts,
+                                             const GenerateOptions& options,
+                                             const OnToken& on_token) {
   check_generation(options, model.config);
-  return options.beams > 1 ? search_beams(model, prompts, options) : write_texts(model, prompts, options, on_token);
+  return options.beams > 1 ? search_beams(model, prompts, options)
+                           : write_texts(model, prompts, options, on_token);
 }
 
 }  // namespace graft

@@ -1,4 +1,5 @@
-// Texts that a language model writes after prompts: greedily, at random, or by beam search. On tokens; texts.h has the words.
+// Texts that a language model writes after prompts: greedily, at random, or by beam search. On
+// tokens; texts.h has the words.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ constexpr int64_t kMostNewTokens = 1 << 20, kMostBeams = 1024;
 
 struct GenerateOptions {
   int64_t max_new_tokens = 128;
-  int64_t max_total_tokens = 0;   // of a text, its prompt or start token included; above 0 it counts instead of max_new_tokens
+  int64_t max_total_tokens = 0;  // of a text, its prompt or start token included; above 0 it counts
+                                 // instead of max_new_tokens
   SamplingOptions sampling = {};  // with beams: temperature 0
   int64_t beams = 1;              // 1: no beam search
   double length_penalty = 1;      // of beam search, like the next
@@ -26,25 +28,32 @@ enum class Finish { kEnd, kLength, kStopped };  // an end token, max_new_tokens,
 
 struct Generated {
   std::vector<int64_t> tokens;  // the end token included
-  double log_probability = 0;   // their sum under the model alone, before anything that changes scores; in nats
-  double score = 0;             // of beam search (beams.h); else as log_probability
+  double log_probability =
+      0;  // their sum under the model alone, before anything that changes scores; in nats
+  double score = 0;  // of beam search (beams.h); else as log_probability
   Finish finish = Finish::kLength;
 };
 
-// Called for each token as it is chosen; false ends that text. Not called by beam search, which knows its tokens at the end.
+// Called for each token as it is chosen; false ends that text. Not called by beam search, which
+// knows its tokens at the end.
 using OnToken = std::function<bool(int64_t prompt, int64_t token)>;
 
 // Throws InputError naming the option that is out of range or goes with another one only.
 void check_generation(const GenerateOptions& options, const ModelConfig& config);
 
-// How many new tokens a text may have behind its prompt: max_new_tokens, or as many as max_total_tokens and the model's positions
-// leave room for. Throws InputError where those leave none.
-int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt, const GenerateOptions& options);
+// How many new tokens a text may have behind its prompt: max_new_tokens, or as many as
+// max_total_tokens and the model's positions leave room for. Throws InputError where those leave
+// none.
+int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt,
+                 const GenerateOptions& options);
 
-// A list for each prompt, in the order of the lanes and their prompts: one text, or the finished beams, best first. All prompts
-// are written at once; a text that is done leaves the batch. Neither a text nor its numbers depend on what is written beside it.
-// Throws InputError as Decoding does, and where no token is left to be chosen.
-std::vector<std::vector<Generated>> generate(const Model& model, const std::vector<PromptLane>& prompts,
-                                             const GenerateOptions& options, const OnToken& on_token = {});
+// A list for each prompt, in the order of the lanes and their prompts: one text, or the finished
+// beams, best first. All prompts are written at once; a text that is done leaves the batch. Neither
+// a text nor its numbers depend on what is written beside it. Throws InputError as Decoding does,
+// and where no token is left to be chosen.
+std::vector<std::vector<Generated>> generate(const Model& model,
+                                             const std::vector<PromptLane>& prompts,
+                                             const GenerateOptions& options,
+                                             const OnToken& on_token = {});
 
 }  // namespace graft

@@ -25,9 +25,11 @@ std::vector<std::vector<int64_t>> read_words(Options& options, const char* key) 
     const Node word = Node::map({{"ids", list->items[i]}});
     Options one(word, options.source());
     words.push_back(one.integers("ids", std::nullopt, 0, kMostIds));
-    is_good = list->items[i].kind == Node::Kind::kList && std::ssize(words.back()) == std::ssize(list->items[i].items);
+    is_good = list->items[i].kind == Node::Kind::kList &&
+              std::ssize(words.back()) == std::ssize(list->items[i].items);
   }
-  if (!is_good) options.fault(key, "expected a list of lists of tokens, found " + to_json(*list, -1));
+  if (!is_good)
+    options.fault(key, "expected a list of lists of tokens, found " + to_json(*list, -1));
   return words;
 }
 
@@ -42,7 +44,9 @@ OptionForm words_form(const char* key, std::vector<std::vector<int64_t>>& words)
           .write = write};
 }
 
-bool is_above(const Node* number, double bound) { return number != nullptr && std::stod(number->scalar) > bound; }
+bool is_above(const Node* number, double bound) {
+  return number != nullptr && std::stod(number->scalar) > bound;
+}
 
 const Node* find_in(const Node& own, const Node& model, const char* key) {
   const Node* node = own.find(key);
@@ -50,7 +54,9 @@ const Node* find_in(const Node& own, const Node& model, const char* key) {
 }
 
 void drop(Node& settings, const std::vector<std::string>& keys) {
-  std::erase_if(settings.members, [&](const auto& member) { return std::find(keys.begin(), keys.end(), member.first) != keys.end(); });
+  std::erase_if(settings.members, [&](const auto& member) {
+    return std::find(keys.begin(), keys.end(), member.first) != keys.end();
+  });
 }
 
 // What is left of a model's settings beside the user's.
@@ -63,7 +69,8 @@ Node that_count(const Node& own, Node model) {
   if (own.find("min_new_tokens") != nullptr || own.find("min_total_tokens") != nullptr)
     drop(model, {"min_new_tokens", "min_total_tokens"});
   const Node *most = own.find("max_new_tokens"), *least = model.find("min_new_tokens");
-  if (most != nullptr && least != nullptr && is_above(least, std::stod(most->scalar)) && std::stod(most->scalar) > 0)
+  if (most != nullptr && least != nullptr && is_above(least, std::stod(most->scalar)) &&
+      std::stod(most->scalar) > 0)
     model["min_new_tokens"] = *most;  // no end at all, which is what a longer one says, too
   if (!is_above(find_in(own, model, "temperature"), 0)) drop(model, {"top_k", "top_p"});
   if (!is_above(find_in(own, model, "beams"), 1)) drop(model, {"length_penalty", "early_stopping"});
@@ -135,11 +142,13 @@ Node unusual_generation(const GenerateOptions& options) {
 JoinedGeneration join_generation(const Node& own, const Node& model, const std::string& source) {
   JoinedGeneration out;
   out.from_model = that_count(own, model.kind == Node::Kind::kMap ? model : Node::map());
-  const bool draws = is_above(find_in(own, model, "temperature"), 0), has_beams = is_above(find_in(own, model, "beams"), 1);
+  const bool draws = is_above(find_in(own, model, "temperature"), 0),
+             has_beams = is_above(find_in(own, model, "beams"), 1);
   const bool is_own = own.find("temperature") != nullptr && own.find("beams") != nullptr;
   if (draws && has_beams && !is_own) {
     throw InputError(
-        "the model's own settings and yours together ask for random choices (do_sample) among several beams, which is not "
+        "the model's own settings and yours together ask for random choices (do_sample) among "
+        "several beams, which is not "
         "supported: set temperature to 0 or beams to 1");
   }
   Node joined = own.kind == Node::Kind::kMap ? own : Node::map();

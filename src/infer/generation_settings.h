@@ -1,5 +1,5 @@
-// The settings by which texts are written, as documents hold them (`generation` in run.yaml, flags, a model's own files), and which
-// of them count.
+// The settings by which texts are written, as documents hold them (`generation` in run.yaml, flags,
+// a model's own files), and which of them count.
 #pragma once
 
 #include <string>
@@ -16,7 +16,8 @@ inline constexpr Name<EarlyStopping> kEarlyStoppings[] = {
 // Every setting. What ends a text and the seed are not among them.
 void visit_generation(OptionVisitor& v, GenerateOptions& options);
 
-// Of a map of settings, by the names of doc/run_folder.md; what is missing has its usual value. Faults go to `options`.
+// Of a map of settings, by the names of doc/run_folder.md; what is missing has its usual value.
+// Faults go to `options`.
 GenerateOptions read_generation(Options& options);
 
 // Every setting; read_generation gives equal options.
@@ -30,9 +31,10 @@ struct JoinedGeneration {
   Node from_model;  // what the model's settings contribute
 };
 
-// The user's settings over the model's. As in transformers' generate(): a length in new tokens counts instead of one in all tokens,
-// what is of random choices counts only where a token is drawn, what is of beam search only where there are beams. `source` opens
-// messages about `own`. Throws InputError where the two ask for random choices among beams.
+// The user's settings over the model's. As in transformers' generate(): a length in new tokens
+// counts instead of one in all tokens, what is of random choices counts only where a token is
+// drawn, what is of beam search only where there are beams. `source` opens messages about `own`.
+// Throws InputError where the two ask for random choices among beams.
 JoinedGeneration join_generation(const Node& own, const Node& model, const std::string& source);
 
 }  // namespace graft

@@ -12,7 +12,8 @@ namespace graft {
 
 namespace {
 
-// Beside an encoder: what the decoder reads of a sequence, its targets moved by one behind the start token.
+// Beside an encoder: what the decoder reads of a sequence, its targets moved by one behind the
+// start token.
 Sequence shifted(const Sequence& sequence, int64_t start_id) {
   ensure(!sequence.target_ids.empty(), "a sequence of an encoder-decoder has target ids");
   Sequence out{.example = sequence.example, .embedding = sequence.embedding};
@@ -23,9 +24,10 @@ Sequence shifted(const Sequence& sequence, int64_t start_id) {
   return out;
 }
 
-// Notes the rows of sequence n that predict targets[t + 1] for the token t that they hold. `targets`: -1 where none is asked for.
-void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>& next, std::vector<int64_t>& rows,
-                     int64_t& wanted_rows) {
+// Notes the rows of sequence n that predict targets[t + 1] for the token t that they hold.
+// `targets`: -1 where none is asked for.
+void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>& next,
+                     std::vector<int64_t>& rows, int64_t& wanted_rows) {
   const int64_t begin = batch.decoder.offsets[n], end = batch.decoder.offsets[n + 1];
   std::vector<int64_t> own;
   for (int64_t row = begin; row < end; ++row) {
@@ -35,7 +37,8 @@ void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>&
     batch.targets.push_back(next[static_cast<size_t>(token)]);
     batch.sequence.push_back(static_cast<int64_t>(n));
   }
-  const RowRange range = own.empty() ? RowRange{0, 0} : RowRange{own.front() - begin, own.back() + 1 - begin};
+  const RowRange range =
+      own.empty() ? RowRange{0, 0} : RowRange{own.front() - begin, own.back() + 1 - begin};
   batch.wanted.push_back(range);
   for (const int64_t row : own) rows.push_back(wanted_rows + row - begin - range.begin);
   wanted_rows += range.end - range.begin;
@@ -54,10 +57,13 @@ std::vector<int64_t> next_targets(const Sequence& sequence) {
 
 int64_t num_targets(const Sequence& sequence) {
   if (!sequence.target_ids.empty()) return static_cast<int64_t>(sequence.target_ids.size());
-  return sequence.is_target.empty() ? 0 : std::count(sequence.is_target.begin() + 1, sequence.is_target.end(), true);
+  return sequence.is_target.empty()
+             ? 0
+             : std::count(sequence.is_target.begin() + 1, sequence.is_target.end(), true);
 }
 
-LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane>& lanes, const PackOptions& options) {
+LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane>& lanes,
+                                  const PackOptions& options) {
   LanguageBatch batch;
   std::vector<int64_t> rows;
   int64_t wanted_rows = 0;
@@ -65,41 +71,49 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane
   if (!model.config.has_encoder()) {
     batch.decoder = make_pack(lanes, options);
     for (const PackLane& lane : lanes) {
-      for (const Sequence* sequence : lane.sequences) add_predictions(batch, n++, next_targets(*sequence), rows, wanted_rows);
+      for (const Sequence* sequence : lane.sequences)
+        add_predictions(batch, n++, next_targets(*sequence), rows, wanted_rows);
     }
   } else {
     std::vector<Sequence> read;
     for (const PackLane& lane : lanes) {
-      for (const Sequence* sequence : lane.sequences) read.push_back(shifted(*sequence, model.config.decoder_start_id));
+      for (const Sequence* sequence : lane.sequences)
+        read.push_back(shifted(*sequence, model.config.decoder_start_id));
     }
     batch.encoder = make_pack(lanes, options);
     batch.decoder = make_pack_beside(lanes, read, options);
     for (const PackLane& lane : lanes) {
-      for (const Sequence* sequence : lane.sequences) add_predictions(batch, n++, sequence->target_ids, rows, wanted_rows);
+      for (const Sequence* sequence : lane.sequences)
+        add_predictions(batch, n++, sequence->target_ids, rows, wanted_rows);
     }
   }
   batch.rows = at::tensor(rows, at::kLong);
   return batch;
 }
 
-at::Tensor predicting_states(const Model& model, const LanguageBatch& batch, const std::vector<Lane>& lanes,
-                             ForwardOptions options) {
+at::Tensor predicting_states(const Model& model, const LanguageBatch& batch,
+                             const std::vector<Lane>& lanes, ForwardOptions options) {
   options.wanted = batch.wanted;
   options.round_rows_to = kRowsRounding;
   const at::Tensor last = forward_lanes(model, batch.input(), lanes, options).last;
-  const bool is_all = last.size(0) == batch.rows.numel();  // rows come in order: as many means the same
+  const bool is_all =
+      last.size(0) == batch.rows.numel();  // rows come in order: as many means the same
   return is_all ? last : last.index_select(0, batch.rows);
 }
 
-TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data, const PredictOptions& options) {
+TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data,
+                       const PredictOptions& options) {
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
   TextLosses out;
   out.sums.resize(data.sequences.size());
   int64_t targets = 0;
-  const auto cost = [&](int64_t row) { return data.sequences[static_cast<size_t>(row)].num_tokens(); };
+  const auto cost = [&](int64_t row) {
+    return data.sequences[static_cast<size_t>(row)].num_tokens();
+  };
   int64_t done = 0;
-  for (const std::vector<int64_t>& group : groups_of_rows(data.sequences, options.token_budget, cost)) {
+  for (const std::vector<int64_t>& group :
+       groups_of_rows(data.sequences, options.token_budget, cost)) {
     PackLane rows{{}, 0, bound.adapter().layout()};
     for (const int64_t row : group) {
       rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
@@ -111,9 +125,11 @@ TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& da
     if (options.keep_records) lane.context.records = &records;
     const at::Tensor states = predicting_states(model, batch, {lane}, {});
     const at::Tensor index = at::tensor(group, at::kLong);
-    for (const auto& [name, kept] : records) keep_record(out.records, name, data.size(), index, kept);
+    for (const auto& [name, kept] : records)
+      keep_record(out.records, name, data.size(), index, kept);
     const at::Tensor losses =
-        vocabulary_loss(states, bound.weights().output_layer(model.config), batch.targets).rows.to(at::kDouble);
+        vocabulary_loss(states, bound.weights().output_layer(model.config), batch.targets)
+            .rows.to(at::kDouble);
     const double* values = losses.const_data_ptr<double>();
     for (size_t i = 0; i < batch.targets.size(); ++i)
       out.sums[static_cast<size_t>(group[static_cast<size_t>(batch.sequence[i])])] += values[i];

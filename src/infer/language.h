@@ -1,4 +1,5 @@
-// A batch as a language model is trained and judged on it: packs for its stacks, and which rows predict which tokens.
+// A batch as a language model is trained and judged on it: packs for its stacks, and which rows
+// predict which tokens.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,8 +17,9 @@ namespace graft {
 struct LanguageBatch {
   std::optional<Pack> encoder;  // of an encoder-decoder
   Pack decoder;
-  std::vector<RowRange> wanted;   // [N] rows of the decoder, from the first that predicts a target to the last
-  at::Tensor rows;                // [R] int64: the predicting rows among the wanted ones; lanes follow each other
+  std::vector<RowRange>
+      wanted;       // [N] rows of the decoder, from the first that predicts a target to the last
+  at::Tensor rows;  // [R] int64: the predicting rows among the wanted ones; lanes follow each other
   std::vector<int64_t> targets;   // [R]: the tokens that they predict
   std::vector<int64_t> sequence;  // [R]: the sequence of each, in the decoder's pack
 
@@ -25,17 +27,19 @@ struct LanguageBatch {
   int64_t num_targets() const { return static_cast<int64_t>(targets.size()); }
 };
 
-// Each lane's sequences with their targets: marked in `ids` for a decoder that stands alone, where the row of a token predicts
-// the next one (the first token of a text is predicted by none); in `target_ids` beside an encoder, where the decoder reads them
-// behind its start token. Every sequence of an encoder-decoder needs target_ids.
-LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane>& lanes, const PackOptions& options);
+// Each lane's sequences with their targets: marked in `ids` for a decoder that stands alone, where
+// the row of a token predicts the next one (the first token of a text is predicted by none); in
+// `target_ids` beside an encoder, where the decoder reads them behind its start token. Every
+// sequence of an encoder-decoder needs target_ids.
+LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane>& lanes,
+                                  const PackOptions& options);
 
 // Tokens of a sequence that such a batch predicts.
 int64_t num_targets(const Sequence& sequence);
 
 // States of the predicting rows, [R, C], after the last norm. One adapter a lane.
-at::Tensor predicting_states(const Model& model, const LanguageBatch& batch, const std::vector<Lane>& lanes,
-                             ForwardOptions options);
+at::Tensor predicting_states(const Model& model, const LanguageBatch& batch,
+                             const std::vector<Lane>& lanes, ForwardOptions options);
 
 // Of the targets of every row of a data set, without a gradient.
 struct TextLosses {
@@ -46,6 +50,7 @@ struct TextLosses {
   double seconds = 0;
 };
 // Of `options` token_budget, keep_records and progress.
-TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data, const PredictOptions& options = {});
+TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data,
+                       const PredictOptions& options = {});
 
 }  // namespace graft

@@ -12,22 +12,26 @@ namespace {
 // Puts those with the largest `badness` first.
 void keep_worst(std::vector<std::pair<double, Mistake>> found, int64_t most, Mistakes& out) {
   out.count = static_cast<int64_t>(found.size());
-  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::stable_sort(found.begin(), found.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
   for (auto& [badness, mistake] : found) {
     if (static_cast<int64_t>(out.worst.size()) == most) break;
     out.worst.push_back(std::move(mistake));
   }
 }
 
-Mistakes of_labels(const Task& task, const Dataset& rows, const Evaluation& evaluation, int64_t most) {
+Mistakes of_labels(const Task& task, const Dataset& rows, const Evaluation& evaluation,
+                   int64_t most) {
   const at::Tensor probabilities = evaluation.logits.to(at::kDouble).softmax(1).contiguous();
   const auto* const first = probabilities.const_data_ptr<double>();
   std::vector<std::pair<double, Mistake>> found;
   for (size_t i = 0; i < rows.examples.size(); ++i) {
-    const auto truth = static_cast<size_t>(*rows.examples[i].label), answer = static_cast<size_t>(evaluation.answers[i]);
+    const auto truth = static_cast<size_t>(*rows.examples[i].label),
+               answer = static_cast<size_t>(evaluation.answers[i]);
     if (truth == answer) continue;
     const double probability = first[i * task.labels.size() + truth];
-    found.emplace_back(-probability, Mistake{&rows.examples[i], task.labels[truth], task.labels[answer], probability});
+    found.emplace_back(-probability, Mistake{&rows.examples[i], task.labels[truth],
+                                             task.labels[answer], probability});
   }
   Mistakes out{"probability", {}, 0};
   keep_worst(std::move(found), most, out);
@@ -38,8 +42,9 @@ Mistakes of_values(const Dataset& rows, const Evaluation& evaluation, int64_t mo
   std::vector<std::pair<double, Mistake>> found;
   for (size_t i = 0; i < rows.examples.size(); ++i) {
     const double truth = *rows.examples[i].label, answer = evaluation.answers[i];
-    found.emplace_back(std::abs(answer - truth), Mistake{&rows.examples[i], Node::number(truth).scalar,
-                                                         Node::number(static_cast<float>(answer)).scalar, answer - truth});
+    found.emplace_back(std::abs(answer - truth),
+                       Mistake{&rows.examples[i], Node::number(truth).scalar,
+                               Node::number(static_cast<float>(answer)).scalar, answer - truth});
   }
   Mistakes out{"error", {}, 0};
   keep_worst(std::move(found), most, out);
@@ -50,7 +55,8 @@ Mistakes of_choices(const Dataset& rows, const Evaluation& evaluation, int64_t m
   std::vector<std::pair<double, Mistake>> found;
   for (size_t i = 0; i < rows.examples.size(); ++i) {
     const Example& row = rows.examples[i];
-    const auto truth = static_cast<size_t>(*row.label), answer = static_cast<size_t>(evaluation.answers[i]);
+    const auto truth = static_cast<size_t>(*row.label),
+               answer = static_cast<size_t>(evaluation.answers[i]);
     if (truth == answer) continue;
     const double margin = evaluation.option_scores[i][answer] - evaluation.option_scores[i][truth];
     found.emplace_back(margin, Mistake{&row, row.options[truth], row.options[answer], margin});
@@ -80,8 +86,11 @@ Mistakes of_texts(Task task, const Dataset& prompts, const Evaluation& evaluatio
     const double score = score_texts(task, {row}, {evaluation.outputs[i]}).front().value;
     if (score == best) continue;
     const bool is_by_answer = out.measure.starts_with("answer_") && row.answer;
-    const std::string expected = is_by_answer ? *row.answer : row.references.empty() ? "" : row.references.front();
-    found.emplace_back(is_less_good ? -score : score, Mistake{&row, expected, evaluation.outputs[i], score});
+    const std::string expected = is_by_answer             ? *row.answer
+                                 : row.references.empty() ? ""
+                                                          : row.references.front();
+    found.emplace_back(is_less_good ? -score : score,
+                       Mistake{&row, expected, evaluation.outputs[i], score});
   }
   keep_worst(std::move(found), most, out);
   return out;
@@ -89,7 +98,8 @@ Mistakes of_texts(Task task, const Dataset& prompts, const Evaluation& evaluatio
 
 }  // namespace
 
-Mistakes find_mistakes(const Task& task, const Judged& data, const Evaluation& evaluation, int64_t most) {
+Mistakes find_mistakes(const Task& task, const Judged& data, const Evaluation& evaluation,
+                       int64_t most) {
   switch (task.kind) {
     case TaskKind::kClassification: return of_labels(task, data.rows, evaluation, most);
     case TaskKind::kRegression: return of_values(data.rows, evaluation, most);

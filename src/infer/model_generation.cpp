@@ -13,7 +13,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMost = int64_t{1} << 31;
-constexpr const char* kUsualLength = "20";       // max_length of transformers, which counts new tokens where it is this
+constexpr const char* kUsualLength =
+    "20";  // max_length of transformers, which counts new tokens where it is this
 constexpr int64_t kUsualTopK = 50;               // of its random choices
 constexpr int64_t kBartBegin = 0, kBartEnd = 2;  // of a BART whose config.json does not say them
 
@@ -61,9 +62,11 @@ const Pairs kUnsupported = {{"num_beam_groups", "1"},
                             {"watermarking_config", ""}};
 
 // The same of random choices.
-const Pairs kUnsupportedDraws = {{"min_p", "0"}, {"typical_p", "1"}, {"epsilon_cutoff", "0"}, {"eta_cutoff", "0"}};
+const Pairs kUnsupportedDraws = {
+    {"min_p", "0"}, {"typical_p", "1"}, {"epsilon_cutoff", "0"}, {"eta_cutoff", "0"}};
 
-// Tokens that begin, end or fill texts are read elsewhere (model_text.h, config.h); the rest changes no text.
+// Tokens that begin, end or fill texts are read elsewhere (model_text.h, config.h); the rest
+// changes no text.
 const std::vector<std::string> kHarmless = {"_commit_hash",
                                             "_from_model_config",
                                             "assistant_confidence_threshold",
@@ -116,8 +119,9 @@ bool is_value(const Node& node, const std::string& text) {
 }
 
 void refuse_setting(Options& options, const std::string& key, const Node& found) {
-  options.fault(key, "changes texts and is not supported, found " + to_json(found, -1) +
-                         "; --ignore-generation-config writes texts without the model's own settings");
+  options.fault(key,
+                "changes texts and is not supported, found " + to_json(found, -1) +
+                    "; --ignore-generation-config writes texts without the model's own settings");
 }
 
 void put_integer(Options& options, const char* theirs, Node& out, const char* ours, int64_t least) {
@@ -133,25 +137,30 @@ void read_lengths(Options& options, Node& out) {
   const Node* length = options.raw("max_length");
   const bool is_usual = length != nullptr && is_value(*length, kUsualLength);
   if (is_usual) out["max_new_tokens"] = *length;
-  else if (!options.has("max_new_tokens")) put_integer(options, "max_length", out, "max_total_tokens", 1);
-  if (!options.has("min_new_tokens")) put_integer(options, "min_length", out, "min_total_tokens", 0);
+  else if (!options.has("max_new_tokens"))
+    put_integer(options, "max_length", out, "max_total_tokens", 1);
+  if (!options.has("min_new_tokens"))
+    put_integer(options, "min_length", out, "min_total_tokens", 0);
   options.ignore("min_length");
   put_integer(options, "max_new_tokens", out, "max_new_tokens", 1);
   put_integer(options, "min_new_tokens", out, "min_new_tokens", 0);
 }
 
-// Random choices are what do_sample asks for; what narrows them counts for those that the user asks for, too.
+// Random choices are what do_sample asks for; what narrows them counts for those that the user asks
+// for, too.
 void read_draws(Options& options, bool has_top_k, Node& out) {
   const bool draws = options.boolean("do_sample", false);
   const double temperature = options.number("temperature", 1, 0, 1e6);
   put_integer(options, "top_k", out, "top_k", 0);
   put_number(options, "top_p", out, "top_p");
-  if (draws && temperature == 0) options.fault("temperature", "expected a number above 0 beside do_sample: true, found 0");
+  if (draws && temperature == 0)
+    options.fault("temperature", "expected a number above 0 beside do_sample: true, found 0");
   if (draws) out["temperature"] = Node::number(temperature);
   if (draws && !has_top_k) out["top_k"] = Node::integer(kUsualTopK);
   for (const auto& [key, neutral] : kUnsupportedDraws) {
     const Node* found = options.raw(key);
-    if (found != nullptr && draws && !is_value(*found, neutral)) refuse_setting(options, key, *found);
+    if (found != nullptr && draws && !is_value(*found, neutral))
+      refuse_setting(options, key, *found);
   }
 }
 
@@ -162,7 +171,8 @@ void read_beams(Options& options, Node& out) {
   if (early == nullptr) return;
   const std::string word = early->kind == Node::Kind::kScalar ? early->scalar : "";
   if (word != "true" && word != "false" && word != "never")
-    options.fault("early_stopping", "expected true, false or \"never\", found " + to_json(*early, -1));
+    options.fault("early_stopping",
+                  "expected true, false or \"never\", found " + to_json(*early, -1));
   out["early_stopping"] = Node::text(word == "true" ? "yes" : word == "never" ? "never" : "no");
 }
 
@@ -171,19 +181,21 @@ void read_tokens(Options& options, Node& out) {
   put_integer(options, "no_repeat_ngram_size", out, "no_repeat_ngram", 0);
   put_integer(options, "encoder_no_repeat_ngram_size", out, "encoder_no_repeat_ngram", 0);
   put_integer(options, "forced_bos_token_id", out, "forced_bos", 0);
-  for (const auto& [theirs, ours] :
-       {std::pair{"forced_eos_token_id", "forced_eos"}, std::pair{"suppress_tokens", "suppress_tokens"},
-        std::pair{"begin_suppress_tokens", "begin_suppress_tokens"}, std::pair{"bad_words_ids", "bad_words"}}) {
+  for (const auto& [theirs, ours] : {std::pair{"forced_eos_token_id", "forced_eos"},
+                                     std::pair{"suppress_tokens", "suppress_tokens"},
+                                     std::pair{"begin_suppress_tokens", "begin_suppress_tokens"},
+                                     std::pair{"bad_words_ids", "bad_words"}}) {
     if (const Node* ids = options.raw(theirs)) out[ours] = *ids;
   }
 }
 
 void check_start(Options& options, const ModelConfig& config) {
   if (!config.has_encoder()) return;
-  const int64_t start = options.integer("decoder_start_token_id", config.decoder_start_id, 0, kMost);
+  const int64_t start =
+      options.integer("decoder_start_token_id", config.decoder_start_id, 0, kMost);
   if (start == config.decoder_start_id) return;
-  options.fault("decoder_start_token_id",
-                "expected " + std::to_string(config.decoder_start_id) + " as in config.json, found " + std::to_string(start));
+  options.fault("decoder_start_token_id", "expected " + std::to_string(config.decoder_start_id) +
+                                              " as in config.json, found " + std::to_string(start));
 }
 
 ModelGeneration translate(const Node& file, const std::string& source, const ModelConfig& config) {
@@ -191,7 +203,8 @@ ModelGeneration translate(const Node& file, const std::string& source, const Mod
   out.source = source;
   Node stated = Node::map();  // null says what a missing key says, but for top_k
   for (const auto& [key, value] : file.members) {
-    const bool is_known = usual_value(key) != nullptr || std::find(kHarmless.begin(), kHarmless.end(), key) != kHarmless.end();
+    const bool is_known = usual_value(key) != nullptr ||
+                          std::find(kHarmless.begin(), kHarmless.end(), key) != kHarmless.end();
     if (!is_known) out.other.push_back(key);
     else if (value.kind != Node::Kind::kNull) stated[key] = value;
   }
@@ -212,7 +225,8 @@ ModelGeneration translate(const Node& file, const std::string& source, const Mod
 
 Node read_map(const Path& file) {
   Node json = parse_json(read_file(file), file.string());
-  if (json.kind != Node::Kind::kMap) throw InputError(file.string() + ": expected an object of keys and values");
+  if (json.kind != Node::Kind::kMap)
+    throw InputError(file.string() + ": expected an object of keys and values");
   return json;
 }
 
@@ -222,11 +236,14 @@ Node settings_in(const Node& config) {
   for (const auto& [key, value] : config.members) {
     if (usual_value(key) != nullptr) out[key] = value;
   }
-  const Node *type = config.find("model_type"), *old = config.find("force_bos_token_to_be_generated");
+  const Node *type = config.find("model_type"),
+             *old = config.find("force_bos_token_to_be_generated");
   if (type == nullptr || type->scalar != "bart") return out;
-  if (out.find("forced_eos_token_id") == nullptr) out["forced_eos_token_id"] = Node::integer(kBartEnd);
+  if (out.find("forced_eos_token_id") == nullptr)
+    out["forced_eos_token_id"] = Node::integer(kBartEnd);
   const Node* forced = out.find("forced_bos_token_id");
-  if (old != nullptr && is_value(*old, "true") && (forced == nullptr || forced->kind == Node::Kind::kNull)) {
+  if (old != nullptr && is_value(*old, "true") &&
+      (forced == nullptr || forced->kind == Node::Kind::kNull)) {
     const Node* begin = config.find("bos_token_id");
     out["forced_bos_token_id"] = begin != nullptr ? *begin : Node::integer(kBartBegin);
   }
@@ -248,7 +265,8 @@ bool has_settings(const Node& settings, const Node& config) {
 std::string shown(const Node& value) {
   constexpr size_t kMany = 4;
   if (value.kind == Node::Kind::kScalar) return value.scalar;
-  return value.items.size() > kMany ? "(" + std::to_string(value.items.size()) + " entries)" : to_json(value, -1);
+  return value.items.size() > kMany ? "(" + std::to_string(value.items.size()) + " entries)"
+                                    : to_json(value, -1);
 }
 
 }  // namespace
@@ -257,8 +275,12 @@ std::string ModelGeneration::note(const Node& counted) const {
   std::vector<std::string> told;
   for (const auto& [key, value] : counted.members) told.push_back(key + " " + shown(value));
   std::string out;
-  if (!told.empty()) out = "texts are written as " + source + " says: " + joined(told) + " (--ignore-generation-config leaves that out)";
-  if (!other.empty()) out += (out.empty() ? source + ": " : "; ") + std::string("keys without a meaning: ") + joined_first(other, 5);
+  if (!told.empty())
+    out = "texts are written as " + source + " says: " + joined(told) +
+          " (--ignore-generation-config leaves that out)";
+  if (!other.empty())
+    out += (out.empty() ? source + ": " : "; ") + std::string("keys without a meaning: ") +
+           joined_first(other, 5);
   return out;
 }
 

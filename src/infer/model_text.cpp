@@ -24,7 +24,9 @@ int64_t id_of(const Node& node, const Path& file) {
   try {
     return std::stoll(node.scalar);
   } catch (const std::exception&) {
-    throw InputError(file.string() + ": eos_token_id: expected a token id or a list of them, found " + quote(node.scalar));
+    throw InputError(file.string() +
+                     ": eos_token_id: expected a token id or a list of them, found " +
+                     quote(node.scalar));
   }
 }
 
@@ -56,14 +58,17 @@ Path tokenizer_file(const Path& dir) {
   for (const char* name : {"tokenizer.json", "spiece.model", "tokenizer.model"}) {
     if (fs::exists(dir / name)) return dir / name;
   }
-  throw InputError("'" + dir.string() + "' has no tokenizer: expected tokenizer.json, spiece.model or tokenizer.model");
+  throw InputError("'" + dir.string() +
+                   "' has no tokenizer: expected tokenizer.json, spiece.model or tokenizer.model");
 }
 
 }  // namespace
 
 int64_t ModelText::end_id() const {
   if (end_ids.empty())
-    throw InputError(source + " names no token that ends a text: set eos_token_id in its generation_config.json");
+    throw InputError(
+        source +
+        " names no token that ends a text: set eos_token_id in its generation_config.json");
   return end_ids.front();
 }
 
@@ -78,18 +83,22 @@ std::vector<int64_t> ModelText::ends_of(const std::string& name) const {
 
 std::string ModelText::mask_token() const {
   for (const char* token : {"[MASK]", "<mask>"}) {
-    if (const std::optional<int64_t> id = tokenizer->token_to_id(token); id && tokenizer->is_special(*id)) return token;
+    if (const std::optional<int64_t> id = tokenizer->token_to_id(token);
+        id && tokenizer->is_special(*id))
+      return token;
   }
-  throw InputError(source + ": the tokenizer has no mask token ([MASK] or <mask>), which a cloze needs");
+  throw InputError(source +
+                   ": the tokenizer has no mask token ([MASK] or <mask>), which a cloze needs");
 }
 
 const ChatFormat* ModelText::chat(const std::string& name) const {
   if (name == "none") return nullptr;
   if (name == "model" && !chat_template) {
-    throw InputError(source + " has no chat template: name a format in the task (chat: " + chat_format_names().front() +
-                     "), or chat: none");
+    throw InputError(source + " has no chat template: name a format in the task (chat: " +
+                     chat_format_names().front() + "), or chat: none");
   }
-  const ChatFormat& format = name == "model" ? recognise_chat(*chat_template, source) : chat_format(name);
+  const ChatFormat& format =
+      name == "model" ? recognise_chat(*chat_template, source) : chat_format(name);
   check_chat(format, *tokenizer);
   return &format;
 }
@@ -98,10 +107,11 @@ ModelText load_model_text(const Path& model) {
   if (is_gguf(model)) {
     const GgufFile file(gguf_file(model));
     const GgufMetadata& metadata = file.metadata();
-    return {file.source(), Tokenizer::parse(gguf_tokenizer_json(metadata), file.source()), gguf_special_tokens(metadata).eos,
-            gguf_chat_template(metadata)};
+    return {file.source(), Tokenizer::parse(gguf_tokenizer_json(metadata), file.source()),
+            gguf_special_tokens(metadata).eos, gguf_chat_template(metadata)};
   }
-  return {model.string(), Tokenizer::load(tokenizer_file(model)), end_ids_of(model), chat_template_of(model)};
+  return {model.string(), Tokenizer::load(tokenizer_file(model)), end_ids_of(model),
+          chat_template_of(model)};
 }
 
 }  // namespace graft

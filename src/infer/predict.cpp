@@ -24,16 +24,18 @@ Tensor labels_of(const Dataset& data) {
   return at::tensor(labels, at::kDouble);
 }
 
-int64_t num_routes(const RouteOptions& route) {
-  return is_ensemble(route) ? route.routes : 1;
-}
+int64_t num_routes(const RouteOptions& route) { return is_ensemble(route) ? route.routes : 1; }
 
 // One lane per route. Records come from the first.
-std::vector<Lane> lanes_of(const Bound& bound, const RouteOptions& route, std::vector<std::pair<std::string, Tensor>>* records) {
+std::vector<Lane> lanes_of(const Bound& bound, const RouteOptions& route,
+                           std::vector<std::pair<std::string, Tensor>>* records) {
   std::vector<Lane> lanes;
   for (int64_t r = 0; r < num_routes(route); ++r) {
     Lane& lane = lanes.emplace_back(Lane{&bound, {}});
-    lane.context.route = RandomKey{}.with("route").with(static_cast<uint64_t>(route.seed)).with(static_cast<uint64_t>(r));
+    lane.context.route = RandomKey{}
+                             .with("route")
+                             .with(static_cast<uint64_t>(route.seed))
+                             .with(static_cast<uint64_t>(r));
     if (route.routing == Routing::kFixed) lane.context.fixed_expert = 0;
     if (r == 0) lane.context.records = records;
   }
@@ -49,36 +51,47 @@ Tensor joined_routes(const Tensor& by_route, Routing routing) {
 
 }  // namespace
 
-void keep_record(NamedTensors& records, const std::string& name, int64_t rows, const Tensor& index, const Tensor& values) {
+void keep_record(NamedTensors& records, const std::string& name, int64_t rows, const Tensor& index,
+                 const Tensor& values) {
   const Tensor wide = (values.dim() == 1 ? values.unsqueeze(1) : values).to(at::kFloat);  // [N, K]
   Tensor& all = records[name];
   if (!all.defined()) all = at::zeros({rows, wide.size(1)}, at::kFloat);
   all.index_copy_(0, index, wide);
 }
 
-Predictions predict(const Model& model, const Bound& bound, const Dataset& data, const PredictOptions& options) {
+Predictions predict(const Model& model, const Bound& bound, const Dataset& data,
+                    const PredictOptions& options) {
   ensure(bound.adapter().head() != nullptr, "predictions need a head");
-  ensure(bound.experts() == experts_of(options.route.routing), "experts apart for routes, merged without");
+  ensure(bound.experts() == experts_of(options.route.routing),
+         "experts apart for routes, merged without");
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
   const int64_t routes = num_routes(options.route);
-  const at::Tensor by_route = at::empty({routes, data.size(), bound.adapter().head()->outputs()}, at::kFloat);
+  const at::Tensor by_route =
+      at::empty({routes, data.size(), bound.adapter().head()->outputs()}, at::kFloat);
   Predictions out;
-  const auto cost = [&](int64_t row) { return routes * data.sequences[static_cast<size_t>(row)].num_tokens(); };
+  const auto cost = [&](int64_t row) {
+    return routes * data.sequences[static_cast<size_t>(row)].num_tokens();
+  };
   int64_t done = 0;
-  for (const std::vector<int64_t>& group : groups_of_rows(data.sequences, options.token_budget, cost)) {
+  for (const std::vector<int64_t>& group :
+       groups_of_rows(data.sequences, options.token_budget, cost)) {
     PackLane rows{{}, 0, bound.adapter().layout()};
     for (const int64_t row : group) {
       rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
       out.num_tokens += rows.sequences.back()->num_tokens();
     }
     std::vector<std::pair<std::string, Tensor>> records;
-    const std::vector<Lane> lanes = lanes_of(bound, options.route, options.keep_records ? &records : nullptr);
-    const Pack pack = make_pack(std::vector<PackLane>(static_cast<size_t>(routes), rows), pack_options(model));
+    const std::vector<Lane> lanes =
+        lanes_of(bound, options.route, options.keep_records ? &records : nullptr);
+    const Pack pack =
+        make_pack(std::vector<PackLane>(static_cast<size_t>(routes), rows), pack_options(model));
     const LogitsResult result = compute_logits(model, pack, lanes, {});
     const Tensor where = at::tensor(group, at::kLong);
-    for (int64_t r = 0; r < routes; ++r) by_route[r].index_copy_(0, where, result.logits[static_cast<size_t>(r)].to(at::kFloat));
-    for (const auto& [name, values] : records) keep_record(out.records, name, data.size(), where, values);
+    for (int64_t r = 0; r < routes; ++r)
+      by_route[r].index_copy_(0, where, result.logits[static_cast<size_t>(r)].to(at::kFloat));
+    for (const auto& [name, values] : records)
+      keep_record(out.records, name, data.size(), where, values);
     done += static_cast<int64_t>(group.size());
     if (options.progress) options.progress(done, data.size());
   }
@@ -90,20 +103,24 @@ Predictions predict(const Model& model, const Bound& bound, const Dataset& data,
 
 std::vector<double> answers_of(const Task& task, const Tensor& logits) {
   const Tensor answers =
-      (task.kind == TaskKind::kRegression ? logits.select(1, 0) : logits.argmax(1)).to(at::kDouble).contiguous();
+      (task.kind == TaskKind::kRegression ? logits.select(1, 0) : logits.argmax(1))
+          .to(at::kDouble)
+          .contiguous();
   const auto* const first = answers.const_data_ptr<double>();
   return {first, first + answers.numel()};
 }
 
 std::vector<Score> score_predictions(const Task& task, const Dataset& data, const Tensor& logits) {
   const Tensor truth = labels_of(data);
-  return score(task, Values(truth.const_data_ptr<double>(), static_cast<size_t>(truth.numel())), answers_of(task, logits));
+  return score(task, Values(truth.const_data_ptr<double>(), static_cast<size_t>(truth.numel())),
+               answers_of(task, logits));
 }
 
 double mean_loss(const Task& task, const Dataset& data, const Tensor& logits) {
   const Tensor truth = labels_of(data);
   const Tensor wide = logits.to(at::kDouble);
-  if (task.kind == TaskKind::kRegression) return at::mse_loss(wide.select(1, 0), truth).item<double>();
+  if (task.kind == TaskKind::kRegression)
+    return at::mse_loss(wide.select(1, 0), truth).item<double>();
   return at::cross_entropy_loss(wide, truth.to(at::kLong)).item<double>();
 }
 

@@ -12,14 +12,15 @@
 
 namespace graft {
 
-// Which experts of a stochastic mixture answer. Every row goes through the same route or routes, so that a row's answer does not
-// depend on its batch.
+// Which experts of a stochastic mixture answer. Every row goes through the same route or routes, so
+// that a row's answer does not depend on its batch.
 enum class Routing {
   kMerged,                 // the mean of the experts: AdaMix's default
   kRandom,                 // one route, drawn from the seed
   kFixed,                  // the first expert of every bank
   kEnsembleLogits,         // the mean of the logits of several random routes
-  kEnsembleProbabilities,  // the mean of their probabilities; its logarithm stands in for the logits
+  kEnsembleProbabilities,  // the mean of their probabilities; its logarithm stands in for the
+                           // logits
 };
 
 struct RouteOptions {
@@ -29,11 +30,14 @@ struct RouteOptions {
 };
 
 inline bool is_ensemble(const RouteOptions& route) {
-  return route.routing == Routing::kEnsembleLogits || route.routing == Routing::kEnsembleProbabilities;
+  return route.routing == Routing::kEnsembleLogits ||
+         route.routing == Routing::kEnsembleProbabilities;
 }
 
 // What a Bound must hold for it.
-inline Experts experts_of(Routing routing) { return routing == Routing::kMerged ? Experts::kMerged : Experts::kApart; }
+inline Experts experts_of(Routing routing) {
+  return routing == Routing::kMerged ? Experts::kMerged : Experts::kApart;
+}
 
 struct Predictions {
   at::Tensor logits;     // [rows, outputs] float32, in the order of the data set
@@ -50,18 +54,22 @@ struct PredictOptions {
   std::function<void(int64_t done, int64_t total)> progress = {};  // rows; may be empty
 };
 
-// Sequences of similar length share a forward pass; a row's result does not depend on which. Nothing is differentiated.
-// Requires: `bound` made with experts_of(route.routing).
-Predictions predict(const Model& model, const Bound& bound, const Dataset& data, const PredictOptions& options = {});
+// Sequences of similar length share a forward pass; a row's result does not depend on which.
+// Nothing is differentiated. Requires: `bound` made with experts_of(route.routing).
+Predictions predict(const Model& model, const Bound& bound, const Dataset& data,
+                    const PredictOptions& options = {});
 
-// Puts `values` [N] or [N, K] of the rows `index` [N] into records[name], [rows, K] float32 and zero where no value came yet.
-void keep_record(NamedTensors& records, const std::string& name, int64_t rows, const at::Tensor& index, const at::Tensor& values);
+// Puts `values` [N] or [N, K] of the rows `index` [N] into records[name], [rows, K] float32 and
+// zero where no value came yet.
+void keep_record(NamedTensors& records, const std::string& name, int64_t rows,
+                 const at::Tensor& index, const at::Tensor& values);
 
 // Of each row the class of the largest logit, or the value. logits: [rows, outputs].
 std::vector<double> answers_of(const Task& task, const at::Tensor& logits);
 
 // The task's metrics. Requires every example to have a label.
-std::vector<Score> score_predictions(const Task& task, const Dataset& data, const at::Tensor& logits);
+std::vector<Score> score_predictions(const Task& task, const Dataset& data,
+                                     const at::Tensor& logits);
 
 // Mean loss over the rows: cross entropy in nats, or squared error.
 double mean_loss(const Task& task, const Dataset& data, const at::Tensor& logits);

@@ -13,31 +13,43 @@ namespace {
 using Ids = std::vector<int64_t>;
 
 bool has_beyond(const Ids& values, int64_t bound) {
-  return std::any_of(values.begin(), values.end(), [bound](int64_t value) { return value >= bound; });
+  return std::any_of(values.begin(), values.end(),
+                     [bound](int64_t value) { return value >= bound; });
 }
 
-// The turns of a chat; a row without turns of its own is one question. `with_target`: with the last answer.
+// The turns of a chat; a row without turns of its own is one question. `with_target`: with the last
+// answer.
 std::vector<Turn> turns_of(const Example& example, bool with_target) {
   std::vector<Turn> turns = example.turns;
   if (turns.empty()) {
     turns.push_back({"user", example.text});
-    if (with_target && example.segments.size() > 1) turns.push_back({"assistant", example.segments.back().text});
+    if (with_target && example.segments.size() > 1)
+      turns.push_back({"assistant", example.segments.back().text});
   }
   if (!with_target && turns.back().role == "assistant") turns.pop_back();
   return turns;
 }
 
 void erase(Ids& ids, size_t begin, size_t end) {
-  ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(begin), ids.begin() + static_cast<std::ptrdiff_t>(end));
+  ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(begin),
+            ids.begin() + static_cast<std::ptrdiff_t>(end));
 }
 
 }  // namespace
 
-RowEncoder::RowEncoder(const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length, TargetUse targets)
-    : task_(task), text_(text), tokenizer_(*text.tokenizer), config_(config), max_length_(max_length), targets_(targets) {
+RowEncoder::RowEncoder(const Task& task, const ModelText& text, const ModelConfig& config,
+                       int64_t max_length, TargetUse targets)
+    : task_(task),
+      text_(text),
+      tokenizer_(*text.tokenizer),
+      config_(config),
+      max_length_(max_length),
+      targets_(targets) {
   check_task(task, config);
-  if (task.kind == TaskKind::kGeneration) set_text(task.generation->chat, task.generation->prompt_end, task.generation->loss);
-  if (task.kind == TaskKind::kChoice) set_text(task.choice->chat, task.choice->prompt_end, LossOn::kTarget);
+  if (task.kind == TaskKind::kGeneration)
+    set_text(task.generation->chat, task.generation->prompt_end, task.generation->loss);
+  if (task.kind == TaskKind::kChoice)
+    set_text(task.choice->chat, task.choice->prompt_end, LossOn::kTarget);
   if (task.cloze) set_mask(*task.cloze);
 }
 
@@ -47,8 +59,10 @@ void RowEncoder::add(const Example& example, Dataset& data) const {
   try {
     sequence = encoded(example, data, cut);
     if (sequence.ids.empty()) {
-      throw InputError((example.text.empty() ? "the text is empty" : quote(example.text) + " has no tokens") +
-                       ", and the model's tokenizer puts none before a text; give it a word, or leave the row out");
+      throw InputError(
+          (example.text.empty() ? "the text is empty" : quote(example.text) + " has no tokens") +
+          ", and the model's tokenizer puts none before a text; give it a word, or leave the row "
+          "out");
     }
   } catch (const InputError& error) {
     throw InputError(example.at() + error.what());
@@ -67,13 +81,15 @@ void RowEncoder::set_text(const std::string& format, PromptEnd end, LossOn loss)
   ends_prompt_ = end == PromptEnd::kEos;
   counts_all_ = loss == LossOn::kAll;
   if (chat_ != nullptr && is_beside_)
-    throw InputError("task " + quote(task_.name) + ": chat is for decoders; a " + config_.model_type +
-                     " model reads prompt and target apart");
-  const bool ends_targets = !is_beside_ && chat_ == nullptr && (task_.choice || targets_ == TargetUse::kFollow);
+    throw InputError("task " + quote(task_.name) + ": chat is for decoders; a " +
+                     config_.model_type + " model reads prompt and target apart");
+  const bool ends_targets =
+      !is_beside_ && chat_ == nullptr && (task_.choice || targets_ == TargetUse::kFollow);
   if (ends_prompt_ || ends_targets) text_.end_id();  // refused now, not by the first row
 }
 
-// A word must be one token, as it is written at the mask: behind a blank where the template has one there.
+// A word must be one token, as it is written at the mask: behind a blank where the template has one
+// there.
 void RowEncoder::set_mask(const Cloze& cloze) {
   mask_token_ = text_.mask_token();
   auto words = std::make_shared<Ids>();
@@ -81,8 +97,9 @@ void RowEncoder::set_mask(const Cloze& cloze) {
     Ids ids = tokenizer_.encode(" " + cloze.words[label], {.add_special = false}).ids;
     if (ids.size() != 1) ids = tokenizer_.encode(cloze.words[label], {.add_special = false}).ids;
     if (ids.size() != 1) {
-      throw InputError("task " + quote(task_.name) + ": the word " + quote(cloze.words[label]) + " of label " +
-                       quote(task_.labels[label]) + " is " + std::to_string(ids.size()) +
+      throw InputError("task " + quote(task_.name) + ": the word " + quote(cloze.words[label]) +
+                       " of label " + quote(task_.labels[label]) + " is " +
+                       std::to_string(ids.size()) +
                        " tokens of this model; a cloze needs words of one");
     }
     words->push_back(ids.front());
@@ -103,23 +120,30 @@ Sequence RowEncoder::encoded(const Example& example, Dataset& data, CutRow& cut)
 Sequence RowEncoder::classified(const Example& example, CutRow& cut) const {
   std::optional<std::string_view> second;
   if (example.second) second = *example.second;
-  Encoding encoding =
-      tokenizer_.encode(example.text, second, {.add_special = true, .max_length = max_length_, .side = task_.truncation_side});
+  Encoding encoding = tokenizer_.encode(
+      example.text, second,
+      {.add_special = true, .max_length = max_length_, .side = task_.truncation_side});
   cut.tokens = encoding.num_truncated;
   return {.ids = std::move(encoding.ids), .type_ids = std::move(encoding.type_ids)};
 }
 
 Sequence RowEncoder::masked(const Example& example, CutRow& cut) const {
   std::string text;
-  for (const Segment& segment : example.segments) text += segment.is_target ? mask_token_ : segment.text;
-  Encoding encoding = tokenizer_.encode(text, {.add_special = true, .max_length = max_length_, .side = task_.truncation_side});
+  for (const Segment& segment : example.segments)
+    text += segment.is_target ? mask_token_ : segment.text;
+  Encoding encoding = tokenizer_.encode(
+      text, {.add_special = true, .max_length = max_length_, .side = task_.truncation_side});
   cut.tokens = encoding.num_truncated;
-  const auto found = std::find(encoding.ids.begin(), encoding.ids.end(), *tokenizer_.token_to_id(mask_token_));
+  const auto found =
+      std::find(encoding.ids.begin(), encoding.ids.end(), *tokenizer_.token_to_id(mask_token_));
   if (found == encoding.ids.end())
-    throw InputError("the row loses its mask when cut to max_length " + std::to_string(max_length_) +
+    throw InputError("the row loses its mask when cut to max_length " +
+                     std::to_string(max_length_) +
                      "; raise it, or cut at the other side (truncation_side in the task)");
   const int64_t token = found - encoding.ids.begin();
-  return {.ids = std::move(encoding.ids), .type_ids = std::move(encoding.type_ids), .mask = Mask{token, words_}};
+  return {.ids = std::move(encoding.ids),
+          .type_ids = std::move(encoding.type_ids),
+          .mask = Mask{token, words_}};
 }
 
 Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) const {
@@ -128,18 +152,22 @@ Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) 
   std::vector<Ids> options;
   Sequence sequence;
   if (is_beside_) {
-    for (const std::string& option : example.options) options.push_back(tokenizer_.encode(option).ids);
+    for (const std::string& option : example.options)
+      options.push_back(tokenizer_.encode(option).ids);
     sequence = beside(example.text, follows ? &example.options[right] : nullptr, cut);
   } else {
     PromptTokens prompt;
     if (chat_ != nullptr) {
       const std::vector<Turn> turns = turns_of(example, false);
       for (const Piece& piece : render_chat(*chat_, turns, true)) prompt.opening.text += piece.text;
-      prompt.ids = prompt.opening.ids = tokenizer_.encode(prompt.opening.text, {.add_special = false}).ids;
-      for (const std::string& option : example.options) options.push_back(answer_ids(prompt.opening, turns, option));
+      prompt.ids = prompt.opening.ids =
+          tokenizer_.encode(prompt.opening.text, {.add_special = false}).ids;
+      for (const std::string& option : example.options)
+        options.push_back(answer_ids(prompt.opening, turns, option));
     } else {
       prompt = prompt_tokens(example.text);
-      for (const std::string& option : example.options) options.push_back(target_ids(prompt.opening, option));
+      for (const std::string& option : example.options)
+        options.push_back(target_ids(prompt.opening, option));
     }
     sequence = following(std::move(prompt), follows ? &options[right] : nullptr, cut);
   }
@@ -152,14 +180,17 @@ Sequence RowEncoder::generation(const Example& example, CutRow& cut) const {
   if (chat_ != nullptr) {
     try {
       const std::vector<Turn> turns = turns_of(example, has_target);
-      if (has_target && turns.back().role != "assistant") throw InputError("the row has no target to train on");
+      if (has_target && turns.back().role != "assistant")
+        throw InputError("the row has no target to train on");
       return chat(turns, !has_target, cut);
     } catch (const InputError& error) {
-      const std::string column = example.turns_column.empty() ? "" : "column " + quote(example.turns_column) + ": ";
+      const std::string column =
+          example.turns_column.empty() ? "" : "column " + quote(example.turns_column) + ": ";
       throw InputError(column + error.what());
     }
   }
-  if (has_target && example.segments.size() < 2) throw InputError("the row has no target to train on");
+  if (has_target && example.segments.size() < 2)
+    throw InputError("the row has no target to train on");
   const std::string* target = has_target ? &example.segments.back().text : nullptr;
   if (is_beside_) return beside(example.text, target, cut);
   PromptTokens prompt = prompt_tokens(example.text);
@@ -176,12 +207,14 @@ Sequence RowEncoder::chat(const std::vector<Turn>& turns, bool asks, CutRow& cut
   const int64_t beyond = excess(sequence.ids.size());
   if (asks) {
     if (beyond == 0) return sequence;
-    throw InputError("the last question and what must stay beside it take " + std::to_string(sequence.ids.size()) +
-                     " tokens, and max_length is " + std::to_string(max_length_) + "; raise it, or shorten the question");
+    throw InputError("the last question and what must stay beside it take " +
+                     std::to_string(sequence.ids.size()) + " tokens, and max_length is " +
+                     std::to_string(max_length_) + "; raise it, or shorten the question");
   }
   sequence.is_target = std::move(found.tokens.is_target);
   if (counts_all_) {
-    for (size_t i = 0; i < sequence.is_target.size(); ++i) sequence.is_target[i] = !found.tokens.is_muted[i];
+    for (size_t i = 0; i < sequence.is_target.size(); ++i)
+      sequence.is_target[i] = !found.tokens.is_muted[i];
   }
   cut.tokens += beyond;
   sequence.ids.resize(sequence.ids.size() - static_cast<size_t>(beyond));
@@ -191,8 +224,10 @@ Sequence RowEncoder::chat(const std::vector<Turn>& turns, bool asks, CutRow& cut
 }
 
 // An encoder-decoder reads prompt and target apart, each with what the template puts around it.
-Sequence RowEncoder::beside(const std::string& prompt, const std::string* target, CutRow& cut) const {
-  const int64_t room = max_length_ > 0 && ends_prompt_ ? std::max<int64_t>(1, max_length_ - 1) : max_length_;
+Sequence RowEncoder::beside(const std::string& prompt, const std::string* target,
+                            CutRow& cut) const {
+  const int64_t room =
+      max_length_ > 0 && ends_prompt_ ? std::max<int64_t>(1, max_length_ - 1) : max_length_;
   Encoding read = tokenizer_.encode(prompt, {.max_length = room, .side = task_.truncation_side});
   cut.tokens = read.num_truncated;
   Sequence sequence{.ids = std::move(read.ids)};
@@ -227,7 +262,8 @@ Ids RowEncoder::target_ids(const Opening& opening, const std::string& target) co
   return ids;
 }
 
-Ids RowEncoder::answer_ids(const Opening& opening, std::vector<Turn> turns, const std::string& option) const {
+Ids RowEncoder::answer_ids(const Opening& opening, std::vector<Turn> turns,
+                           const std::string& option) const {
   turns.push_back({"assistant", option});
   std::string answer;
   for (const Piece& piece : render_chat(*chat_, turns, false)) {
@@ -244,7 +280,8 @@ Sequence RowEncoder::following(PromptTokens prompt, const Ids* target, CutRow& c
   int64_t of_target = 0;
   if (beyond > 0 && target != nullptr) {
     const bool keeps_end = task_.truncation_side == TruncationSide::kLeft && chat_ == nullptr;
-    const auto spare = keeps_end ? std::max<int64_t>(0, static_cast<int64_t>(prompt.length()) - 1) : int64_t{0};
+    const auto spare =
+        keeps_end ? std::max<int64_t>(0, static_cast<int64_t>(prompt.length()) - 1) : int64_t{0};
     of_target = std::max<int64_t>(0, beyond - spare);
   }
   if (beyond > of_target) shorten(prompt, beyond - of_target);
@@ -253,7 +290,8 @@ Sequence RowEncoder::following(PromptTokens prompt, const Ids* target, CutRow& c
   if (target == nullptr) return sequence;
   const size_t prompt_length = sequence.ids.size();
   if (of_target >= static_cast<int64_t>(target_length)) {
-    throw InputError("cut to max_length " + std::to_string(max_length_) + ", the row keeps no token of its target behind the " +
+    throw InputError("cut to max_length " + std::to_string(max_length_) +
+                     ", the row keeps no token of its target behind the " +
                      std::to_string(prompt_length) + " of its prompt; raise it" +
                      (chat_ == nullptr ? ", or set truncation_side: left in the task" : ""));
   }
@@ -266,11 +304,13 @@ Sequence RowEncoder::following(PromptTokens prompt, const Ids* target, CutRow& c
 // Takes tokens from a prompt at the task's side, never what the template put around it.
 void RowEncoder::shorten(PromptTokens& prompt, int64_t tokens) const {
   if (chat_ != nullptr || tokens >= static_cast<int64_t>(prompt.length())) {
-    throw InputError("the prompt has " + std::to_string(prompt.ids.size()) + " tokens and cannot be cut to max_length " +
-                     std::to_string(max_length_) + "; raise it");
+    throw InputError("the prompt has " + std::to_string(prompt.ids.size()) +
+                     " tokens and cannot be cut to max_length " + std::to_string(max_length_) +
+                     "; raise it");
   }
   const auto count = static_cast<size_t>(tokens);
-  if (task_.truncation_side == TruncationSide::kLeft) erase(prompt.ids, prompt.begin, prompt.begin + count);
+  if (task_.truncation_side == TruncationSide::kLeft)
+    erase(prompt.ids, prompt.begin, prompt.begin + count);
   else erase(prompt.ids, prompt.end - count, prompt.end);
 }
 
@@ -281,14 +321,16 @@ void RowEncoder::check_targets(const Sequence& sequence) const {
 }
 
 void RowEncoder::check_ids(Sequence& sequence) const {
-  if (has_beyond(sequence.ids, config_.vocabulary) || has_beyond(sequence.target_ids, config_.vocabulary)) {
-    throw InputError("the tokenizer gives ids beyond the model's vocabulary of " + std::to_string(config_.vocabulary) +
-                     ": the two do not belong together");
+  if (has_beyond(sequence.ids, config_.vocabulary) ||
+      has_beyond(sequence.target_ids, config_.vocabulary)) {
+    throw InputError("the tokenizer gives ids beyond the model's vocabulary of " +
+                     std::to_string(config_.vocabulary) + ": the two do not belong together");
   }
-  if (config_.type_vocabulary == 0) sequence.type_ids.clear();  // a model without segments reads a pair as one text
+  if (config_.type_vocabulary == 0)
+    sequence.type_ids.clear();  // a model without segments reads a pair as one text
   if (has_beyond(sequence.type_ids, config_.type_vocabulary)) {
-    throw InputError("the tokenizer gives segment types beyond the model's " + std::to_string(config_.type_vocabulary) +
-                     ": the two do not belong together");
+    throw InputError("the tokenizer gives segment types beyond the model's " +
+                     std::to_string(config_.type_vocabulary) + ": the two do not belong together");
   }
 }
 

@@ -14,7 +14,8 @@ namespace graft {
 class RowEncoder {
  public:
   // All arguments must outlive it. Throws InputError where the model cannot do what the task asks.
-  RowEncoder(const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length, TargetUse targets);
+  RowEncoder(const Task& task, const ModelText& text, const ModelConfig& config, int64_t max_length,
+             TargetUse targets);
 
   // Appends the row's sequence, options and cut. Throws InputError with the row's file and line.
   void add(const Example& example, Dataset& data) const;
@@ -45,7 +46,8 @@ class RowEncoder {
   PromptTokens prompt_tokens(const std::string& text) const;
   std::vector<int64_t> target_ids(const Opening& opening, const std::string& target) const;
   // An option as the answer to a chat.
-  std::vector<int64_t> answer_ids(const Opening& opening, std::vector<Turn> turns, const std::string& option) const;
+  std::vector<int64_t> answer_ids(const Opening& opening, std::vector<Turn> turns,
+                                  const std::string& option) const;
   void shorten(PromptTokens& prompt, int64_t tokens) const;
   void check_targets(const Sequence& sequence) const;
   void check_ids(Sequence& sequence) const;

@@ -32,7 +32,8 @@ void forbid(std::span<float> scores, std::span<const int64_t> tokens) {
 }
 
 // What would close an n-gram of `seen` behind `text`.
-void forbid_ngrams(std::span<float> scores, std::span<const int64_t> text, std::span<const int64_t> seen, int64_t length) {
+void forbid_ngrams(std::span<float> scores, std::span<const int64_t> text,
+                   std::span<const int64_t> seen, int64_t length) {
   const auto n = static_cast<size_t>(length);
   if (text.size() + 1 < n) return;
   const auto last = text.last(n - 1);  // what an n-gram would begin with
@@ -42,13 +43,17 @@ void forbid_ngrams(std::span<float> scores, std::span<const int64_t> text, std::
   }
 }
 
-// As `transformers` has it, a sequence longer than the text is not looked for, not even where the text is all but its last token.
-void forbid_words(std::span<float> scores, std::span<const int64_t> text, const SamplingOptions& options) {
+// As `transformers` has it, a sequence longer than the text is not looked for, not even where the
+// text is all but its last token.
+void forbid_words(std::span<float> scores, std::span<const int64_t> text,
+                  const SamplingOptions& options) {
   const std::vector<int64_t>& ends = options.end_ids;
   for (const std::vector<int64_t>& word : options.bad_words) {
-    const bool is_end = word.size() == 1 && std::find(ends.begin(), ends.end(), word.front()) != ends.end();
+    const bool is_end =
+        word.size() == 1 && std::find(ends.begin(), ends.end(), word.front()) != ends.end();
     if (is_end || (word.size() > 1 && word.size() > text.size())) continue;
-    if (std::equal(word.begin(), word.end() - 1, text.end() - static_cast<std::ptrdiff_t>(word.size() - 1)))
+    if (std::equal(word.begin(), word.end() - 1,
+                   text.end() - static_cast<std::ptrdiff_t>(word.size() - 1)))
       scores[static_cast<size_t>(word.back())] = kNever;
   }
 }
@@ -76,27 +81,31 @@ std::vector<Weighted> weights_of(std::span<const float> scores, const SamplingOp
   std::vector<Weighted> out;
   for (size_t v = 0; v < scores.size(); ++v) {
     if (scores[v] >= least && scores[v] > kNever)
-      out.push_back({static_cast<int64_t>(v), std::exp((static_cast<double>(scores[v]) - top) / options.temperature)});
+      out.push_back({static_cast<int64_t>(v),
+                     std::exp((static_cast<double>(scores[v]) - top) / options.temperature)});
   }
   return out;
 }
 
-// Leaves out the least probable tokens that have 1 - p together at most, never the most probable one.
+// Leaves out the least probable tokens that have 1 - p together at most, never the most probable
+// one.
 void keep_top_p(std::vector<Weighted>& all, double p) {
   double total = 0;
   for (const Weighted& each : all) total += each.weight;
   const double allowance = (1 - p) * total;
-  // As many tokens of this weight or less cannot have more than the allowance: most of a vocabulary goes without being sorted.
+  // As many tokens of this weight or less cannot have more than the allowance: most of a vocabulary
+  // goes without being sorted.
   const double surely_out = allowance / static_cast<double>(all.size());
-  const auto first_out =
-      std::stable_partition(all.begin(), all.end(), [&](const Weighted& each) { return each.weight >= surely_out; });
+  const auto first_out = std::stable_partition(
+      all.begin(), all.end(), [&](const Weighted& each) { return each.weight >= surely_out; });
   double left_out = 0;
   for (auto each = first_out; each != all.end(); ++each) left_out += each->weight;
   all.erase(first_out, all.end());
   std::vector<size_t> order(all.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::sort(order.begin(), order.end(),
-            [&](size_t a, size_t b) { return all[a].weight != all[b].weight ? all[a].weight < all[b].weight : a < b; });
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return all[a].weight != all[b].weight ? all[a].weight < all[b].weight : a < b;
+  });
   for (size_t i = 0; i + 1 < order.size(); ++i) {
     left_out += all[order[i]].weight;
     if (left_out > allowance) break;
@@ -108,28 +117,35 @@ void keep_top_p(std::vector<Weighted>& all, double p) {
 }  // namespace
 
 void check_sampling(const SamplingOptions& options, int64_t vocabulary) {
-  const auto check = [](bool is_good, const std::string& name, const std::string& expected, double found) {
-    if (!is_good) throw InputError(name + ": expected " + expected + ", found " + Node::number(found).scalar);
+  const auto check = [](bool is_good, const std::string& name, const std::string& expected,
+                        double found) {
+    if (!is_good)
+      throw InputError(name + ": expected " + expected + ", found " + Node::number(found).scalar);
   };
-  check(options.temperature >= 0 && std::isfinite(options.temperature), "temperature", "0 (the most probable token) or more",
-        options.temperature);
+  check(options.temperature >= 0 && std::isfinite(options.temperature), "temperature",
+        "0 (the most probable token) or more", options.temperature);
   check(options.top_k >= 0, "top_k", "0 (all tokens) or more", static_cast<double>(options.top_k));
-  check(options.top_p > 0 && options.top_p <= 1, "top_p", "a number above 0, at most 1", options.top_p);
-  check(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty), "repetition_penalty", "a number above 0",
-        options.repetition_penalty);
-  check(options.no_repeat_ngram >= 0, "no_repeat_ngram", "0 (off) or more", static_cast<double>(options.no_repeat_ngram));
+  check(options.top_p > 0 && options.top_p <= 1, "top_p", "a number above 0, at most 1",
+        options.top_p);
+  check(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty),
+        "repetition_penalty", "a number above 0", options.repetition_penalty);
+  check(options.no_repeat_ngram >= 0, "no_repeat_ngram", "0 (off) or more",
+        static_cast<double>(options.no_repeat_ngram));
   check(options.encoder_no_repeat_ngram >= 0, "encoder_no_repeat_ngram", "0 (off) or more",
         static_cast<double>(options.encoder_no_repeat_ngram));
-  check(options.min_new_tokens >= 0, "min_new_tokens", "0 or more", static_cast<double>(options.min_new_tokens));
-  check(options.min_total_tokens >= 0, "min_total_tokens", "0 or more", static_cast<double>(options.min_total_tokens));
+  check(options.min_new_tokens >= 0, "min_new_tokens", "0 or more",
+        static_cast<double>(options.min_new_tokens));
+  check(options.min_total_tokens >= 0, "min_total_tokens", "0 or more",
+        static_cast<double>(options.min_total_tokens));
   if (options.temperature == 0 && (options.top_k > 0 || options.top_p < 1)) {
     throw InputError(
-        "top_k and top_p choose among random tokens; at temperature 0 the most probable one is taken: set a temperature");
+        "top_k and top_p choose among random tokens; at temperature 0 the most probable one is "
+        "taken: set a temperature");
   }
   const auto check_ids = [&](const std::vector<int64_t>& ids, const std::string& name) {
     for (const int64_t id : ids) {
-      check(id >= 0 && id < vocabulary, name, "tokens below the vocabulary's " + std::to_string(vocabulary),
-            static_cast<double>(id));
+      check(id >= 0 && id < vocabulary, name,
+            "tokens below the vocabulary's " + std::to_string(vocabulary), static_cast<double>(id));
     }
   };
   check_ids(options.end_ids, "end_ids");
@@ -142,28 +158,34 @@ void check_sampling(const SamplingOptions& options, int64_t vocabulary) {
 }
 
 bool SamplingOptions::changes_scores() const {
-  return repetition_penalty != 1 || no_repeat_ngram > 0 || encoder_no_repeat_ngram > 0 || !bad_words.empty() ||
-         min_new_tokens > 0 || min_total_tokens > 0 || forced_bos >= 0 || !forced_eos.empty() || !suppress_tokens.empty() ||
-         !begin_suppress_tokens.empty();
+  return repetition_penalty != 1 || no_repeat_ngram > 0 || encoder_no_repeat_ngram > 0 ||
+         !bad_words.empty() || min_new_tokens > 0 || min_total_tokens > 0 || forced_bos >= 0 ||
+         !forced_eos.empty() || !suppress_tokens.empty() || !begin_suppress_tokens.empty();
 }
 
 void change_scores(std::span<float> scores, const TextSoFar& text, const SamplingOptions& options) {
   const auto length = static_cast<int64_t>(text.tokens.size()), prompt = length - text.new_tokens;
   const bool has_forced_bos = options.forced_bos >= 0;
   if (options.repetition_penalty != 1) penalize(scores, text.tokens, options.repetition_penalty);
-  if (options.no_repeat_ngram > 0) forbid_ngrams(scores, text.tokens, text.tokens, options.no_repeat_ngram);
-  if (options.encoder_no_repeat_ngram > 0) forbid_ngrams(scores, text.tokens, text.source, options.encoder_no_repeat_ngram);
+  if (options.no_repeat_ngram > 0)
+    forbid_ngrams(scores, text.tokens, text.tokens, options.no_repeat_ngram);
+  if (options.encoder_no_repeat_ngram > 0)
+    forbid_ngrams(scores, text.tokens, text.source, options.encoder_no_repeat_ngram);
   forbid_words(scores, text.tokens, options);
-  if (length < options.min_total_tokens || text.new_tokens < options.min_new_tokens) forbid(scores, options.end_ids);
+  if (length < options.min_total_tokens || text.new_tokens < options.min_new_tokens)
+    forbid(scores, options.end_ids);
   if (has_forced_bos && length == 1) force(scores, std::span(&options.forced_bos, 1));
-  if (!options.forced_eos.empty() && text.new_tokens == text.limit - 1) force(scores, options.forced_eos);
+  if (!options.forced_eos.empty() && text.new_tokens == text.limit - 1)
+    force(scores, options.forced_eos);
   forbid(scores, options.suppress_tokens);
   // A forced first token is not what the text begins with.
   const int64_t first = has_forced_bos && prompt == 1 ? 1 : 0;
   if (text.new_tokens == first) forbid(scores, options.begin_suppress_tokens);
 }
 
-int64_t largest_score(std::span<const float> scores) { return std::max_element(scores.begin(), scores.end()) - scores.begin(); }
+int64_t largest_score(std::span<const float> scores) {
+  return std::max_element(scores.begin(), scores.end()) - scores.begin();
+}
 
 int64_t draw_token(std::span<const float> scores, const SamplingOptions& options, double uniform) {
   std::vector<Weighted> all = weights_of(scores, options);
@@ -180,8 +202,8 @@ int64_t draw_token(std::span<const float> scores, const SamplingOptions& options
 }
 
 double token_uniform(uint64_t seed, int64_t example, int64_t position) {
-  const auto words =
-      philox(RandomKey{}.with("token").with(seed), static_cast<uint64_t>(example), static_cast<uint64_t>(position));
+  const auto words = philox(RandomKey{}.with("token").with(seed), static_cast<uint64_t>(example),
+                            static_cast<uint64_t>(position));
   return static_cast<double>((static_cast<uint64_t>(words[0]) << 21) | (words[1] >> 11)) * 0x1p-53;
 }
 

@@ -17,7 +17,8 @@ std::string StopWatch::push(const std::string& piece) {
   has_stopped_ = end != std::string::npos;
   size_t kept = 0;  // bytes at the end that a stop text may begin with
   for (const std::string& stop : stop_) {
-    for (size_t length = std::min(stop.size() - 1, held_.size()); !has_stopped_ && length > kept; --length) {
+    for (size_t length = std::min(stop.size() - 1, held_.size()); !has_stopped_ && length > kept;
+         --length) {
       if (held_.ends_with(stop.substr(0, length))) kept = length;
     }
   }
@@ -32,7 +33,8 @@ namespace {
 
 // One text under way.
 struct Stream {
-  Stream(const ModelText& model_text, const std::vector<std::string>& stop) : decoder(model_text.tokenizer), watch(stop) {}
+  Stream(const ModelText& model_text, const std::vector<std::string>& stop)
+      : decoder(model_text.tokenizer), watch(stop) {}
 
   StreamDecoder decoder;
   StopWatch watch;
@@ -54,14 +56,17 @@ class Writer {
     }
     const auto tell = [&](size_t i, const std::string& piece) {
       streams[i].text += piece;
-      if (options_.on_text && options_.generate.beams == 1 && !piece.empty()) options_.on_text(rows[i], piece);
+      if (options_.on_text && options_.generate.beams == 1 && !piece.empty())
+        options_.on_text(rows[i], piece);
     };
     const auto read = [&](int64_t prompt, int64_t token) {
       const auto i = static_cast<size_t>(prompt);
-      if (!is_end(token) && has_text(token)) tell(i, streams[i].watch.push(streams[i].decoder.push(token)));
+      if (!is_end(token) && has_text(token))
+        tell(i, streams[i].watch.push(streams[i].decoder.push(token)));
       return !streams[i].watch.has_stopped();
     };
-    std::vector<std::vector<Generated>> generated = generate(model_, {lane}, options_.generate, read);
+    std::vector<std::vector<Generated>> generated =
+        generate(model_, {lane}, options_.generate, read);
     for (size_t i = 0; i < generated.size(); ++i) {
       Generated& best = generated[i].front();
       if (options_.generate.beams > 1) {  // read as a whole
@@ -78,7 +83,8 @@ class Writer {
   }
 
  private:
-  // A word table may have more rows than there are tokens, so that its size is round: such a row says nothing.
+  // A word table may have more rows than there are tokens, so that its size is round: such a row
+  // says nothing.
   bool has_text(int64_t token) const { return text_.tokenizer->id_to_token(token).has_value(); }
 
   bool is_end(int64_t token) const {
@@ -94,9 +100,11 @@ class Writer {
 
 }  // namespace
 
-int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout, const std::vector<Sequence>& prompts) {
+int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout,
+                       const std::vector<Sequence>& prompts) {
   int64_t least = Decoding::room_behind(config, layout, {});
-  for (const Sequence& prompt : prompts) least = std::min(least, Decoding::room_behind(config, layout, prompt));
+  for (const Sequence& prompt : prompts)
+    least = std::min(least, Decoding::room_behind(config, layout, prompt));
   return least;
 }
 
@@ -105,13 +113,16 @@ int64_t fitting_tokens(int64_t room) {
   return std::clamp<int64_t>(room, 1, kUsual);
 }
 
-Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts, const ModelText& text,
-                    WriteOptions options) {
+Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts,
+                    const ModelText& text, WriteOptions options) {
   ensure(options.batch > 0, "some prompts at once");
-  ensure(std::find(options.stop.begin(), options.stop.end(), "") == options.stop.end(), "a stop text has a letter");
-  if (options.generate.sampling.end_ids.empty()) options.generate.sampling.end_ids = text.ends_of(options.chat);
+  ensure(std::find(options.stop.begin(), options.stop.end(), "") == options.stop.end(),
+         "a stop text has a letter");
+  if (options.generate.sampling.end_ids.empty())
+    options.generate.sampling.end_ids = text.ends_of(options.chat);
   if (options.generate.max_new_tokens == kAsFits && options.generate.max_total_tokens == 0) {
-    options.generate.max_new_tokens = fitting_tokens(room_for_texts(model.config, lane.bound->adapter().layout(), prompts));
+    options.generate.max_new_tokens =
+        fitting_tokens(room_for_texts(model.config, lane.bound->adapter().layout(), prompts));
   }
   const auto start = std::chrono::steady_clock::now();
   Written out;

@@ -10,20 +10,24 @@
 
 namespace graft {
 
-// max_new_tokens of write_texts, where max_total_tokens is 0: 128, or as many as the model's positions leave room for behind the longest prompt.
+// max_new_tokens of write_texts, where max_total_tokens is 0: 128, or as many as the model's
+// positions leave room for behind the longest prompt.
 constexpr int64_t kAsFits = 0;
 
 // How many new tokens a model's positions leave room for behind the longest prompt, maybe none.
-int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout, const std::vector<Sequence>& prompts);
+int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout,
+                       const std::vector<Sequence>& prompts);
 // What kAsFits stands for where there is so much room: 128 tokens at most.
 int64_t fitting_tokens(int64_t room);
 
 struct WriteOptions {
   GenerateOptions generate = {.max_new_tokens = kAsFits};  // without end_ids: those of the model
-  std::string chat = "none";  // the format that the prompts are in: the token that ends its turns ends a text, too
-  std::vector<std::string> stop = {};                      // a text ends before the first of these; none may be empty
-  int64_t batch = 16;                                      // prompts written at once; of beam search beams
-  // Text as it is final, in the order in which it comes; not with beams. `prompt` counts all prompts.
+  std::string chat =
+      "none";  // the format that the prompts are in: the token that ends its turns ends a text, too
+  std::vector<std::string> stop = {};  // a text ends before the first of these; none may be empty
+  int64_t batch = 16;                  // prompts written at once; of beam search beams
+  // Text as it is final, in the order in which it comes; not with beams. `prompt` counts all
+  // prompts.
   std::function<void(int64_t prompt, const std::string& piece)> on_text = {};
   std::function<void(int64_t done, int64_t total)> progress = {};  // prompts; may be empty
 };
@@ -39,11 +43,13 @@ struct Written {
   double seconds = 0;
 };
 
-// The best text after each prompt; prompts of similar length are written together. Throws what `generate` throws.
-Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts, const ModelText& text,
-                    WriteOptions options);
+// The best text after each prompt; prompts of similar length are written together. Throws what
+// `generate` throws.
+Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts,
+                    const ModelText& text, WriteOptions options);
 
-// Text that comes in pieces, up to the first of some stop texts. What might become one is held back.
+// Text that comes in pieces, up to the first of some stop texts. What might become one is held
+// back.
 class StopWatch {
  public:
   explicit StopWatch(std::vector<std::string> stop) : stop_(std::move(stop)) {}

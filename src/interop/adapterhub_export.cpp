@@ -12,19 +12,25 @@ namespace graft {
 
 namespace {
 
-constexpr const char* kName = "graft";              // of the adapter, which AdapterHub puts into every tensor's name
+constexpr const char* kName =
+    "graft";  // of the adapter, which AdapterHub puts into every tensor's name
 
 // Why AdapterHub has no form for an edit.
 const std::map<std::string, std::string>& reasons() {
   static const std::map<std::string, std::string> kReasons = {
-      {"stochastic", "AdapterHub has no stochastic mixtures: make it one adapter first with graft average"},
+      {"stochastic",
+       "AdapterHub has no stochastic mixtures: make it one adapter first with graft average"},
       {"router", "AdapterHub has no routed mixtures of this kind (MoV, MoLoRA)"},
       {"dora",
-       "AdapterHub's DoRA is another function (alpha/r outside the norm, a bias that is stretched); --to peft has this one"},
-      {"prompt", "AdapterHub puts a prompt's vectors behind the embedding's norm; --to peft has prompts of word embeddings"},
+       "AdapterHub's DoRA is another function (alpha/r outside the norm, a bias that is "
+       "stretched); --to peft has this one"},
+      {"prompt",
+       "AdapterHub puts a prompt's vectors behind the embedding's norm; --to peft has prompts of "
+       "word embeddings"},
       {"bitfit", "AdapterHub keeps no trained biases"},
       {"full", "a fully trained model is no adapter: merge it into the weights with graft merge"},
-      {"top-layers", "trained blocks are no adapter: merge them into the weights with graft merge"}};
+      {"top-layers",
+       "trained blocks are no adapter: merge them into the weights with graft merge"}};
   return kReasons;
 }
 
@@ -38,16 +44,19 @@ HubWriter::HubWriter(const Adapter& adapter, const NamedTensors& tensors, const 
 }
 
 void HubWriter::build() {
-  if (!faults_.empty()) throw InputError("the adapter cannot be exported to AdapterHub: " + faults_);
+  if (!faults_.empty())
+    throw InputError("the adapter cannot be exported to AdapterHub: " + faults_);
   if (parts_.empty())
     throw InputError(
-        "the adapter cannot be exported to AdapterHub: it changes nothing but the head, and AdapterHub keeps no head without "
+        "the adapter cannot be exported to AdapterHub: it changes nothing but the head, and "
+        "AdapterHub keeps no head without "
         "an adapter");
   std::set<std::string> seen;
   for (size_t i = 0; i < parts_.size(); ++i) {
     const std::string method = method_of(parts_[i].kind);
     if (!seen.insert(method).second) {
-      if (method != "bottleneck") refuse(parts_[i], "AdapterHub keeps one " + method + " in a folder");
+      if (method != "bottleneck")
+        refuse(parts_[i], "AdapterHub keeps one " + method + " in a folder");
       continue;  // all bottlenecks make one configuration
     }
     if (method == "bottleneck") write_bottlenecks();
@@ -64,7 +73,8 @@ Node HubWriter::config() const {
 }
 
 void HubWriter::refuse(const Part& part, const std::string& why) {
-  throw InputError("the adapter cannot be exported to AdapterHub: " + part.gate.substr(0, part.gate.size() - 1) + ": " + why);
+  throw InputError("the adapter cannot be exported to AdapterHub: " +
+                   part.gate.substr(0, part.gate.size() - 1) + ": " + why);
 }
 
 void HubWriter::fault(const std::string& path, const std::string& why) {
@@ -86,9 +96,11 @@ void HubWriter::add(const Adapter::Part& part) {
   } else {
     out.options = *described.find(out.kind);
   }
-  if (const auto reason = reasons().find(out.kind); reason != reasons().end()) return fault(part.path, reason->second);
+  if (const auto reason = reasons().find(out.kind); reason != reasons().end())
+    return fault(part.path, reason->second);
   static const std::set<std::string> kKnown = {"bottleneck", "lora", "affine", "prefix", "reft"};
-  if (!kKnown.contains(out.kind)) return fault(part.path, "AdapterHub has no form for it that is known here");
+  if (!kKnown.contains(out.kind))
+    return fault(part.path, "AdapterHub has no form for it that is known here");
   parts_.push_back(std::move(out));
 }
 
@@ -98,11 +110,12 @@ std::string HubWriter::gate_fault(const Part& part) {
     return "AdapterHub has no gate around " + part.kind;
   if (word(gate, "value") != "learned") return "AdapterHub has no gates of a fixed value";
   if (word(gate, "pool") != "mean")
-    return "AdapterHub's gates average over the rows of a text: expected pool mean, found " + word(gate, "pool");
+    return "AdapterHub's gates average over the rows of a text: expected pool mean, found " +
+           word(gate, "pool");
   if (part.kind == "prefix")
-    return word(gate, "prefix_logits") == "off"
-               ? ""
-               : "AdapterHub scales a prefix and leaves its logits alone: expected prefix_logits off";
+    return word(gate, "prefix_logits") == "off" ? ""
+                                                : "AdapterHub scales a prefix and leaves its "
+                                                  "logits alone: expected prefix_logits off";
   if (word(gate, "share") != "separate")
     return "AdapterHub has a gate a module: expected share separate, found " + word(gate, "share");
   if (part.kind == "lora" && word(gate, "multiplier") != "gate")
@@ -111,21 +124,25 @@ std::string HubWriter::gate_fault(const Part& part) {
 }
 
 void HubWriter::put_gate(const Part& part, const Site& site, const std::string& theirs) {
-  for (const char* tensor : {"weight", "bias"}) put(theirs + tensor, stored(part.gate + site.name + ".gate." + tensor));
+  for (const char* tensor : {"weight", "bias"})
+    put(theirs + tensor, stored(part.gate + site.name + ".gate." + tensor));
 }
 
-HubWriter::SiteParts HubWriter::rectangle(const Part& part, const std::vector<Site>& sites, Node& config) const {
+HubWriter::SiteParts HubWriter::rectangle(const Part& part, const std::vector<Site>& sites,
+                                          Node& config) const {
   std::map<int64_t, SiteParts> by_layer;
   for (const Site& site : sites) {
-    if (site.layer < 0) refuse(part, "AdapterHub changes the blocks of a model alone; found " + site.name);
+    if (site.layer < 0)
+      refuse(part, "AdapterHub changes the blocks of a model alone; found " + site.name);
     if (!by_layer[site.layer].insert(site.part).second)
       refuse(part, "AdapterHub keeps one change of a module, and " + site.name + " has two");
   }
   const SiteParts& parts = by_layer.begin()->second;
   for (const auto& [layer, own] : by_layer) {
     if (own != parts)
-      refuse(part, "AdapterHub changes the same modules in every layer that it changes; layer " + std::to_string(layer) +
-                       " has others than layer " + std::to_string(by_layer.begin()->first));
+      refuse(part, "AdapterHub changes the same modules in every layer that it changes; layer " +
+                       std::to_string(layer) + " has others than layer " +
+                       std::to_string(by_layer.begin()->first));
   }
   std::vector<Node> left_out;
   for (int64_t layer = 0; layer < model_.config.encoder_layers(); ++layer) {
@@ -135,10 +152,12 @@ HubWriter::SiteParts HubWriter::rectangle(const Part& part, const std::vector<Si
   return parts;
 }
 
-void write_adapterhub(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model) {
+void write_adapterhub(const Path& dir, const Adapter& adapter, const NamedTensors& tensors,
+                      const Model& model) {
   if (model.config.has_decoder())
-    throw InputError("folders of AdapterHub are written for BERT and RoBERTa; the model is of type " +
-                     quote(model.config.model_type));
+    throw InputError(
+        "folders of AdapterHub are written for BERT and RoBERTa; the model is of type " +
+        quote(model.config.model_type));
   const at::NoGradGuard no_grad;
   HubWriter writer(adapter, tensors, model);
   writer.build();

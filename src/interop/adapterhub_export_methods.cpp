@@ -1,4 +1,5 @@
-// What a folder of AdapterHub is given of each method: bottlenecks, LoRA and (IA)^3, prefixes, ReFT.
+// What a folder of AdapterHub is given of each method: bottlenecks, LoRA and (IA)^3, prefixes,
+// ReFT.
 #include <cmath>
 #include <map>
 #include <set>
@@ -44,7 +45,8 @@ Node with_point(double value) {
 Node factor_for(int64_t width, int64_t units) {
   const auto exact = static_cast<double>(width) / static_cast<double>(units);
   const auto whole = static_cast<int64_t>(std::floor(exact));
-  if (whole > 0 && hub_units(width, static_cast<double>(whole)) == units) return Node::integer(whole);
+  if (whole > 0 && hub_units(width, static_cast<double>(whole)) == units)
+    return Node::integer(whole);
   for (double factor = exact;; factor = std::nextafter(factor, 0.0)) {
     if (hub_units(width, factor) == units) return Node::number(factor);
   }
@@ -63,14 +65,16 @@ void HubWriter::write_bottlenecks() {
   std::map<int64_t, int64_t> units;  // by layer
   for (const Part* part : all) {
     if (!is_alike(*part, first))
-      refuse(*part, "AdapterHub keeps one kind of bottleneck in a folder: expected the options of " +
-                        first.gate.substr(0, first.gate.size() - 1) + ", but for layers and width");
+      refuse(*part,
+             "AdapterHub keeps one kind of bottleneck in a folder: expected the options of " +
+                 first.gate.substr(0, first.gate.size() - 1) + ", but for layers and width");
     for (const Site& site : part->sites) {
       const int64_t width = stored(part->own + site.name + ".down.bias").size(0);
       const auto [found, is_new] = units.emplace(site.layer, width);
       if (found->second != width)
-        refuse(*part, "AdapterHub has one width a layer: expected " + std::to_string(found->second) + " at " + site.name +
-                          ", found " + std::to_string(width));
+        refuse(*part, "AdapterHub has one width a layer: expected " +
+                          std::to_string(found->second) + " at " + site.name + ", found " +
+                          std::to_string(width));
       sites.push_back(site);
       write_bottleneck_site(*part, site);
     }
@@ -81,11 +85,15 @@ void HubWriter::write_bottlenecks() {
   const Node& options = first.options;
   config["non_linearity"] = Node::text(our_activation_to_hub(word(options, "activation")));
   const std::string& initial = word(options, "init");
-  config["init_weights"] = Node::text(initial == "normal" ? "bert" : initial == "houlsby" ? "houlsby" : "mam_adapter");
+  config["init_weights"] = Node::text(initial == "normal"    ? "bert"
+                                      : initial == "houlsby" ? "houlsby"
+                                                             : "mam_adapter");
   config["use_gating"] = Node::boolean(first.is_gated());
   const bool is_word = options.find("scaling")->is_string;
-  const bool is_replaced = first.is_gated() && word(first.gate_options, "multiplier") == "gate";  // by the gate
-  config["scaling"] = is_word ? *options.find("scaling") : with_point(is_replaced ? 1.0 : number(options, "scaling"));
+  const bool is_replaced =
+      first.is_gated() && word(first.gate_options, "multiplier") == "gate";  // by the gate
+  config["scaling"] = is_word ? *options.find("scaling")
+                              : with_point(is_replaced ? 1.0 : number(options, "scaling"));
   configs_.push_back(std::move(config));
 }
 
@@ -93,7 +101,8 @@ bool HubWriter::is_alike(const Part& a, const Part& b) {
   const auto rest = [](const Part& part) {
     Node options = part.options;
     std::erase_if(options.members, [](const auto& member) {
-      return member.first == "sites" || member.first == "layers" || member.first == "width" || member.first == "reduction";
+      return member.first == "sites" || member.first == "layers" || member.first == "width" ||
+             member.first == "reduction";
     });
     return std::pair{to_json(options), to_json(part.gate_options)};
   };
@@ -104,11 +113,14 @@ void HubWriter::write_placement(const Part& part, const SiteParts& parts, Node& 
   const std::string& placement = word(part.options, "placement");
   using graft::Part;
   const bool is_behind_norm = is_norm(*parts.begin());
-  const auto [attention, ffn] = is_behind_norm ? std::pair{Part::kAttnNorm, Part::kFfnNorm} : std::pair{Part::kAttnOut, Part::kFfnOut};
+  const auto [attention, ffn] = is_behind_norm ? std::pair{Part::kAttnNorm, Part::kFfnNorm}
+                                               : std::pair{Part::kAttnOut, Part::kFfnOut};
   for (const Part each : parts) {
     if (each != attention && each != ffn)
-      refuse(part, "AdapterHub's bottlenecks stand at attn.out and ffn.out, or at attn.norm and ffn.norm; found " +
-                       std::string(part_name(each)));
+      refuse(part,
+             "AdapterHub's bottlenecks stand at attn.out and ffn.out, or at attn.norm and "
+             "ffn.norm; found " +
+                 std::string(part_name(each)));
   }
   config["mh_adapter"] = Node::boolean(parts.contains(attention));
   config["output_adapter"] = Node::boolean(parts.contains(ffn));
@@ -155,7 +167,8 @@ Node HubWriter::linear_config(const Part& part, const char* what) const {
       case graft::Part::kFfnUp: config["intermediate_lora"] = Node::boolean(true); break;
       case graft::Part::kFfnDown: config["output_lora"] = Node::boolean(true); break;
       default:
-        refuse(part, std::string("AdapterHub's ") + what + " acts at attn.q, attn.k, attn.v, ffn.up and ffn.down; found " +
+        refuse(part, std::string("AdapterHub's ") + what +
+                         " acts at attn.q, attn.k, attn.v, ffn.up and ffn.down; found " +
                          std::string(part_name(each)));
     }
   }
@@ -168,7 +181,8 @@ void HubWriter::write_lora(const Part& part) {
   Node config = linear_config(part, "LoRA");
   const double rank = number(part.options, "rank");
   config["r"] = Node::integer(static_cast<int64_t>(rank));
-  config["alpha"] = Node::number(number(part.options, "alpha") * (is_true(part.options, "rslora") ? std::sqrt(rank) : 1.0));
+  config["alpha"] = Node::number(number(part.options, "alpha") *
+                                 (is_true(part.options, "rslora") ? std::sqrt(rank) : 1.0));
   config["dropout"] = with_point(number(part.options, "dropout"));
   config["init_weights"] = Node::text(word(part.options, "init") == "normal" ? "bert" : "lora");
   config["use_gating"] = Node::boolean(part.is_gated());
@@ -196,7 +210,9 @@ void HubWriter::write_scales(const Part& part) {
 // ---- prefixes
 void HubWriter::write_prefix(const Part& part) {
   if (is_true(part.options, "counts_positions"))
-    refuse(part, "AdapterHub's prefix takes no positions: expected counts_positions: false, as it must be trained");
+    refuse(part,
+           "AdapterHub's prefix takes no positions: expected counts_positions: false, as it must "
+           "be trained");
   Node config = parse_json(kPrefixFields, "AdapterHub's fields");
   rectangle(part, part.sites, config);
   const auto hidden = static_cast<int64_t>(number(part.options, "mlp"));
@@ -204,12 +220,14 @@ void HubWriter::write_prefix(const Part& part) {
   config["flat"] = Node::boolean(hidden == 0);
   if (hidden > 0) config["bottleneck_size"] = Node::integer(hidden);
   config["use_gating"] = Node::boolean(part.is_gated());
-  if (part.is_gated()) config["shared_gating"] = Node::boolean(word(part.gate_options, "prefix") == "shared");
+  if (part.is_gated())
+    config["shared_gating"] = Node::boolean(word(part.gate_options, "prefix") == "shared");
   const std::string theirs = names_.of_prefix();
   if (hidden == 0) {
     std::vector<Tensor> rows;
     for (const Site& site : part.sites) {
-      for (const char* name : {".keys", ".values"}) rows.push_back(stored(part.own + site.name + name));
+      for (const char* name : {".keys", ".values"})
+        rows.push_back(stored(part.own + site.name + name));
     }
     put(theirs + "control_trans", at::cat(rows, 1).flatten());
   } else {
@@ -228,25 +246,31 @@ void HubWriter::write_prefix(const Part& part) {
 // ---- ReFT
 void HubWriter::check_reft(const Part& part, const PositionChoice& positions) const {
   const Node& options = part.options;
-  if (word(options, "source") != "linear") refuse(part, "AdapterHub's ReFT has a linear source; --to pyreft has constant ones");
-  if (is_true(options, "projection_bias")) refuse(part, "AdapterHub's ReFT has no bias in its projection");
+  if (word(options, "source") != "linear")
+    refuse(part, "AdapterHub's ReFT has a linear source; --to pyreft has constant ones");
+  if (is_true(options, "projection_bias"))
+    refuse(part, "AdapterHub's ReFT has no bias in its projection");
   if (!options.find("subspace")->items.empty()) refuse(part, "AdapterHub's ReFT has no subspaces");
   if (positions.is_all) refuse(part, "AdapterHub's ReFT edits first and last tokens, not all");
   if (!is_true(options, "subtract") && word(options, "activation") != "linear") {
     refuse(part,
-           "AdapterHub reads every folder as one that subtracts the projection; without it an edit goes into that form where "
+           "AdapterHub reads every folder as one that subtracts the projection; without it an edit "
+           "goes into that form where "
            "its activation is linear, found " +
                word(options, "activation"));
   }
   if (word(options, "clamp") != "length")
     refuse(part,
-           "AdapterHub edits the first and last tokens of short texts too: expected clamp length, as it must be trained, found " +
+           "AdapterHub edits the first and last tokens of short texts too: expected clamp length, "
+           "as it must be trained, found " +
                word(options, "clamp"));
   if (number(options, "dropout") > 0 && word(options, "dropout_on") != "output")
     refuse(part,
-           "AdapterHub's dropout acts on the edited vector: expected dropout_on output, found " + word(options, "dropout_on"));
+           "AdapterHub's dropout acts on the edited vector: expected dropout_on output, found " +
+               word(options, "dropout_on"));
   for (const Site& site : part.sites) {
-    if (site.part != graft::Part::kOut) refuse(part, "AdapterHub's ReFT stands behind whole blocks (out); found " + site.name);
+    if (site.part != graft::Part::kOut)
+      refuse(part, "AdapterHub's ReFT stands behind whole blocks (out); found " + site.name);
   }
 }
 
@@ -257,22 +281,26 @@ void HubWriter::write_reft(const Part& part) {
   Node config = parse_json(kReftFields, "AdapterHub's fields");
   std::vector<Node> layers;
   for (const Site& site : part.sites) layers.push_back(Node::integer(site.layer));
-  if (static_cast<int64_t>(layers.size()) < model_.config.encoder_layers()) config["layers"] = Node::list(std::move(layers));
-  const bool is_rotation = is_true(options, "rotation"), is_untied = positions.is_two_sided() && !is_true(options, "tied");
+  if (static_cast<int64_t>(layers.size()) < model_.config.encoder_layers())
+    config["layers"] = Node::list(std::move(layers));
+  const bool is_rotation = is_true(options, "rotation"),
+             is_untied = positions.is_two_sided() && !is_true(options, "tied");
   config["prefix_positions"] = Node::integer(positions.first);
   config["suffix_positions"] = Node::integer(positions.last);
   config["r"] = Node::integer(static_cast<int64_t>(number(options, "rank")));
   config["orthogonality"] = Node::boolean(is_rotation);
   config["tied_weights"] = Node::boolean(!is_untied);
   config["dropout"] = with_point(number(options, "dropout"));
-  if (word(options, "activation") != "linear") config["non_linearity"] = Node::text(word(options, "activation"));
-  // Its own files lack this field, and its reader forgets it: what it makes of any folder subtracts.
-  // Here it tells NoReFT from DiReFT.
+  if (word(options, "activation") != "linear")
+    config["non_linearity"] = Node::text(word(options, "activation"));
+  // Its own files lack this field, and its reader forgets it: what it makes of any folder
+  // subtracts. Here it tells NoReFT from DiReFT.
   if (!is_rotation) config["subtract_projection"] = Node::boolean(true);
   const bool subtracts = is_true(options, "subtract");
   for (const Site& site : part.sites) {
     const std::string ours = part.own + site.name + ".";
-    if (!is_untied) write_unit(names_.of_reft(site.layer, 0), ours + "tied.", is_rotation, subtracts);
+    if (!is_untied)
+      write_unit(names_.of_reft(site.layer, 0), ours + "tied.", is_rotation, subtracts);
     else
       write_unit(names_.of_reft(site.layer, 0), ours + "prefix.", is_rotation, subtracts),
           write_unit(names_.of_reft(site.layer, 1), ours + "suffix.", is_rotation, subtracts);
@@ -281,9 +309,11 @@ void HubWriter::write_reft(const Part& part) {
 }
 
 // Without subtraction: W h + b = (W + P) h + b - P h, so that W + P is written for W.
-void HubWriter::write_unit(const std::string& theirs, const std::string& ours, bool is_rotation, bool subtracts) {
+void HubWriter::write_unit(const std::string& theirs, const std::string& ours, bool is_rotation,
+                           bool subtracts) {
   const auto put_source = [&](const Tensor& projection) {
-    put(theirs + "learned_source.weight", subtracts ? stored(ours + "weight") : stored(ours + "weight") + projection);
+    put(theirs + "learned_source.weight",
+        subtracts ? stored(ours + "weight") : stored(ours + "weight") + projection);
   };
   put(theirs + "learned_source.bias", stored(ours + "bias"));
   if (!is_rotation) {
@@ -291,9 +321,11 @@ void HubWriter::write_unit(const std::string& theirs, const std::string& ours, b
     return put(theirs + "projection.weight", stored(ours + "projection"));
   }
   const Tensor q =
-      rotation_of(stored(ours + "chart").to(at::kDouble), stored(ours + "base").to(at::kDouble)).to(at::kFloat);  // [C,R]
+      rotation_of(stored(ours + "chart").to(at::kDouble), stored(ours + "base").to(at::kDouble))
+          .to(at::kFloat);  // [C,R]
   put_source(q.t());
-  put(theirs + "projection.parametrizations.weight.original", initial_chart(q.size(0), q.size(1)).t());
+  put(theirs + "projection.parametrizations.weight.original",
+      initial_chart(q.size(0), q.size(1)).t());
   put(theirs + "projection.parametrizations.weight.0.base", completed(q));
 }
 

@@ -14,7 +14,8 @@ namespace {
 constexpr const char* kConfigFile = "head_config.json";
 constexpr const char* kTask = "ForSequenceClassification";
 
-// Our layers of a head, and where a flex head of so many layers keeps them: dropout, linear, activation, dropout, linear.
+// Our layers of a head, and where a flex head of so many layers keeps them: dropout, linear,
+// activation, dropout, linear.
 using HeadLayers = std::vector<std::pair<std::string, std::string>>;
 
 class HeadReader {
@@ -58,8 +59,8 @@ class HeadReader {
     ignore_fields(config_, {"name", "num_labels"});
     const std::string name = config_.text("model_class", family_.classifier_class);
     if (name != family_.classifier_class)
-      config_.fault("model_class", "expected " + family_.classifier_class + ", found " + quote(name) +
-                                       ": heads for other tasks have no place here");
+      config_.fault("model_class", "expected " + family_.classifier_class + ", found " +
+                                       quote(name) + ": heads for other tasks have no place here");
     read_labels(config_);
     return name == family_.classifier_class ? family_.head_names : HeadLayers();
   }
@@ -69,14 +70,16 @@ class HeadReader {
     ignore_fields(c, {"num_labels"});
     const std::string type = c.text("head_type", "classification");
     if (type != "classification")
-      c.fault("head_type", "expected classification, found " + quote(type) + ": heads for other tasks have no place here");
+      c.fault("head_type", "expected classification, found " + quote(type) +
+                               ": heads for other tasks have no place here");
     if (!c.boolean("bias", true)) c.fault("bias", "expected true: a head here has a bias");
     if (!is_unused(c.raw("dropout_prob")))
       foreign_.head["dropout"] = Node::number(c.number("dropout_prob", std::nullopt, 0, 0.99));
     read_labels(c);
     const int64_t layers = c.integer("layers", 2, 1, 100);
     const bool uses_pooler = c.boolean("use_pooler", false);
-    const std::string function = is_unused(c.raw("activation_function")) ? "null" : c.text("activation_function", "tanh");
+    const std::string function =
+        is_unused(c.raw("activation_function")) ? "null" : c.text("activation_function", "tanh");
     const std::string start = "heads." + config_.text("name", std::nullopt) + ".";
     const bool has_pooler = family_.head_style == HeadStyle::kPooler;
     if (layers == 1 && uses_pooler && has_pooler) return {{"out", start + "1"}};
@@ -85,8 +88,10 @@ class HeadReader {
       return {{has_pooler ? "pooler" : "dense", start + "1"}, {"out", start + "4"}};
     }
     c.fault("layers", "expected 2 layers with tanh between them on the first token" +
-                          std::string(has_pooler ? ", or 1 layer on the pooler" : "") + "; found " + std::to_string(layers) +
-                          (uses_pooler ? " on the pooler" : " on the first token") + ", activation_function " + function);
+                          std::string(has_pooler ? ", or 1 layer on the pooler" : "") + "; found " +
+                          std::to_string(layers) +
+                          (uses_pooler ? " on the pooler" : " on the first token") +
+                          ", activation_function " + function);
     return {};
   }
 
@@ -99,11 +104,15 @@ class HeadReader {
     bool are_named = labels.size() > 1;
     Options& section = c.section("label2id");
     for (const auto& [label, number] : node->members) {
-      const int64_t index = section.integer(label, std::nullopt, 0, static_cast<int64_t>(labels.size()) - 1);
-      are_named &= label != "LABEL_" + std::to_string(index) && label.find(',') == std::string::npos;
-      labels[static_cast<size_t>(std::clamp<int64_t>(index, 0, static_cast<int64_t>(labels.size()) - 1))] = label;
+      const int64_t index =
+          section.integer(label, std::nullopt, 0, static_cast<int64_t>(labels.size()) - 1);
+      are_named &=
+          label != "LABEL_" + std::to_string(index) && label.find(',') == std::string::npos;
+      labels[static_cast<size_t>(
+          std::clamp<int64_t>(index, 0, static_cast<int64_t>(labels.size()) - 1))] = label;
     }
-    const bool are_distinct = std::none_of(labels.begin(), labels.end(), [](const std::string& label) { return label.empty(); });
+    const bool are_distinct = std::none_of(labels.begin(), labels.end(),
+                                           [](const std::string& label) { return label.empty(); });
     if (are_named && are_distinct) foreign_.task = load_task("text:" + joined_plain(labels), "");
   }
 
@@ -117,10 +126,12 @@ class HeadReader {
     const int64_t width = model_.config.width;
     const auto found = tensors_.all().find(theirs + ".weight");
     const bool is_last = ours == "out";
-    const int64_t rows = is_last && found != tensors_.all().end() && found->second.dim() > 0 ? found->second.size(0) : width;
+    const int64_t rows = is_last && found != tensors_.all().end() && found->second.dim() > 0
+                             ? found->second.size(0)
+                             : width;
     if (is_last) foreign_.head_outputs = rows;
-    for (const auto& [suffix, shape] :
-         {std::pair{".weight", std::vector<int64_t>{rows, width}}, std::pair{".bias", std::vector<int64_t>{rows}}}) {
+    for (const auto& [suffix, shape] : {std::pair{".weight", std::vector<int64_t>{rows, width}},
+                                        std::pair{".bias", std::vector<int64_t>{rows}}}) {
       const at::Tensor tensor = tensors_.take(theirs + suffix, shape);
       if (tensor.defined()) foreign_.tensors[Adapter::kHeadPath + ours + suffix] = tensor;
     }
@@ -136,8 +147,10 @@ class HeadReader {
 
 Node numbers_by_label(const Task& task) {
   Node out = Node::map();
-  const std::vector<std::string> labels = task.kind == TaskKind::kRegression ? std::vector<std::string>{"LABEL_0"} : task.labels;
-  for (size_t i = 0; i < labels.size(); ++i) out[labels[i]] = Node::integer(static_cast<int64_t>(i));
+  const std::vector<std::string> labels =
+      task.kind == TaskKind::kRegression ? std::vector<std::string>{"LABEL_0"} : task.labels;
+  for (size_t i = 0; i < labels.size(); ++i)
+    out[labels[i]] = Node::integer(static_cast<int64_t>(i));
   return out;
 }
 
@@ -156,11 +169,12 @@ bool has_static_head(const Adapter& adapter) { return !adapter.head()->trains_po
 std::string hub_model_class(const Adapter& adapter, const Model& model) {
   const std::string& full = family_of(model.config).classifier_class;
   if (adapter.head() != nullptr && has_static_head(adapter)) return full;
-  return full.substr(0, full.size() - std::string_view(kTask).size()) + (adapter.head() == nullptr ? "Model" : "AdapterModel");
+  return full.substr(0, full.size() - std::string_view(kTask).size()) +
+         (adapter.head() == nullptr ? "Model" : "AdapterModel");
 }
 
-void write_hub_head(const Path& dir, const Adapter& adapter, const NamedTensors& tensors, const Model& model,
-                    const std::string& name) {
+void write_hub_head(const Path& dir, const Adapter& adapter, const NamedTensors& tensors,
+                    const Model& model, const std::string& name) {
   const Head& head = *adapter.head();
   const Task& task = *adapter.task();
   const Family& family = family_of(model.config);
@@ -170,14 +184,16 @@ void write_hub_head(const Path& dir, const Adapter& adapter, const NamedTensors&
   if (!is_static) {
     layers = {{"pooler", "heads." + name + ".1"}, {"out", "heads." + name + ".4"}};
     const double dropout = std::stod(head.describe().find("dropout")->scalar);
-    inner = Node::map({{"activation_function", Node::text("tanh")},
-                       {"bias", Node::boolean(true)},
-                       {"dropout_prob", dropout == model.config.classifier_dropout ? Node::null() : Node::number(dropout)},
-                       {"head_type", Node::text("classification")},
-                       {"label2id", numbers_by_label(task)},
-                       {"layers", Node::integer(2)},
-                       {"num_labels", Node::integer(head.outputs())},
-                       {"use_pooler", Node::boolean(false)}});
+    inner = Node::map(
+        {{"activation_function", Node::text("tanh")},
+         {"bias", Node::boolean(true)},
+         {"dropout_prob",
+          dropout == model.config.classifier_dropout ? Node::null() : Node::number(dropout)},
+         {"head_type", Node::text("classification")},
+         {"label2id", numbers_by_label(task)},
+         {"layers", Node::integer(2)},
+         {"num_labels", Node::integer(head.outputs())},
+         {"use_pooler", Node::boolean(false)}});
   }
   config["config"] = inner;
   config["hidden_size"] = Node::integer(model.config.width);

@@ -12,11 +12,13 @@ namespace graft {
 namespace {
 
 // In files without a version these meant other functions.
-const std::map<std::string, std::string> kOldActivations = {{"gelu", "gelu_new"}, {"gelu_orig", "gelu"}};
+const std::map<std::string, std::string> kOldActivations = {{"gelu", "gelu_new"},
+                                                            {"gelu_orig", "gelu"}};
 
 }  // namespace
 
-HubReader::HubReader(const Path& dir, const Model& model, const Node& json, const ImportAnswers& answers)
+HubReader::HubReader(const Path& dir, const Model& model, const Node& json,
+                     const ImportAnswers& answers)
     : dir_(dir),
       model_(model),
       answers_(answers),
@@ -38,7 +40,8 @@ ForeignAdapter HubReader::read() {
     top_.fault("config", "--reft-kind: the folder says what there is to say; leave the flag out");
   std::string notes;
   for (const std::string& note : notes_) notes += "; " + note;
-  foreign_.origin = (version_.empty() ? "adapters of an unknown version" : version_) + " (" + joined(methods_) + notes + ")";
+  foreign_.origin = (version_.empty() ? "adapters of an unknown version" : version_) + " (" +
+                    joined(methods_) + notes + ")";
   ignore_unused(top_, json_);
   std::string faults = faults_of(top_);
   for (const std::string& more : {inner_faults_, read_hub_head(dir_, model_, foreign_)}) {
@@ -65,9 +68,12 @@ void HubReader::read_config(Options& c) {
   else if (kind == "union") read_union(c);
   else if (kind == "prompt_tuning")
     refuse_all(c,
-               "prompt tuning puts its vectors behind the embedding's norm and gives them no positions; a prompt here is made "
+               "prompt tuning puts its vectors behind the embedding's norm and gives them no "
+               "positions; a prompt here is made "
                "of word embeddings");
-  else refuse_all(c, "expected null (bottleneck), lora, prefix_tuning, reft or union, found " + quote(kind));
+  else
+    refuse_all(
+        c, "expected null (bottleneck), lora, prefix_tuning, reft or union, found " + quote(kind));
 }
 
 void HubReader::refuse_all(Options& c, const std::string& why) {
@@ -84,7 +90,8 @@ void HubReader::read_union(Options& c) {
   methods_.clear();
   for (size_t i = 0; i < configs->items.size(); ++i) {
     Options inner(configs->items[i], top_.source(), "/config/configs/" + std::to_string(i));
-    if (const Node* architecture = inner.raw("architecture"); architecture != nullptr && architecture->scalar == "union")
+    if (const Node* architecture = inner.raw("architecture");
+        architecture != nullptr && architecture->scalar == "union")
       inner.fault("architecture", "a union in a union");
     else read_config(inner);
     ignore_unused(inner, configs->items[i]);
@@ -103,22 +110,27 @@ std::vector<int64_t> HubReader::kept_layers(Options& c) {
   return kept;
 }
 
-std::vector<Site> HubReader::sites_at(const std::vector<int64_t>& layers, const std::vector<std::string>& parts) const {
+std::vector<Site> HubReader::sites_at(const std::vector<int64_t>& layers,
+                                      const std::vector<std::string>& parts) const {
   std::vector<Site> sites;
   for (const int64_t layer : layers) {
-    for (const std::string& part : parts) sites.push_back(model_.sites.at("enc." + std::to_string(layer) + "." + part));
+    for (const std::string& part : parts)
+      sites.push_back(model_.sites.at("enc." + std::to_string(layer) + "." + part));
   }
-  std::sort(sites.begin(), sites.end(), [](const Site& a, const Site& b) { return a.index < b.index; });
+  std::sort(sites.begin(), sites.end(),
+            [](const Site& a, const Site& b) { return a.index < b.index; });
   return sites;
 }
 
-HubReader::Place HubReader::add(const std::string& kind, Node options, bool is_gated, Node gate_options) {
+HubReader::Place HubReader::add(const std::string& kind, Node options, bool is_gated,
+                                Node gate_options) {
   if (!is_gated) {
     const std::string path = foreign_.add(kind, std::move(options));
     return {path, path};
   }
   gate_options["pool"] = Node::text("mean");
-  foreign_.edits.push_back(Node::map({{"gate", std::move(gate_options)}, {"of", Node::map({{kind, std::move(options)}})}}));
+  foreign_.edits.push_back(Node::map(
+      {{"gate", std::move(gate_options)}, {"of", Node::map({{kind, std::move(options)}})}}));
   const std::string path = std::to_string(foreign_.edits.size() - 1) + ".gate/";
   return {path + "of/", path};
 }
@@ -127,14 +139,17 @@ void HubReader::put(const std::string& name, at::Tensor tensor) {
   if (tensor.defined()) foreign_.tensors[name] = std::move(tensor);
 }
 
-void HubReader::put_gate(const Place& place, const std::string& site, const std::string& theirs, int64_t outputs, int64_t width) {
+void HubReader::put_gate(const Place& place, const std::string& site, const std::string& theirs,
+                         int64_t outputs, int64_t width) {
   put(place.gate + site + ".gate.weight", tensors_.take(theirs + "weight", {outputs, width}));
   put(place.gate + site + ".gate.bias", tensors_.take(theirs + "bias", {outputs}));
 }
 
 void HubReader::note_training_only(Options& c, const char* key) {
   const double rate = c.number(key, 0.0, 0, 1);
-  if (rate > 0) notes_.push_back(std::string(key) + " " + Node::number(rate).scalar + " of its training left out");
+  if (rate > 0)
+    notes_.push_back(std::string(key) + " " + Node::number(rate).scalar +
+                     " of its training left out");
 }
 
 std::string HubReader::activation(Options& c, const char* fallback) {
@@ -145,8 +160,10 @@ std::string HubReader::activation(Options& c, const char* fallback) {
 
 ForeignAdapter read_adapterhub(const Path& dir, const Model& model, const ImportAnswers& answers) {
   if (model.config.has_decoder()) {
-    throw InputError("'" + dir.string() + "': folders of AdapterHub are read for BERT and RoBERTa; the model is of type " +
-                     quote(model.config.model_type));
+    throw InputError(
+        "'" + dir.string() +
+        "': folders of AdapterHub are read for BERT and RoBERTa; the model is of type " +
+        quote(model.config.model_type));
   }
   const Path file = dir / "adapter_config.json";
   const Node json = parse_json(read_file(file), file.string());

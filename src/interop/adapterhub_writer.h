@@ -1,6 +1,7 @@
 // Writes one adapter in AdapterHub's words. Internal to src/interop.
 //
-// adapterhub_export.cpp holds what every method shares, adapterhub_export_methods.cpp the fields and tensors of each.
+// adapterhub_export.cpp holds what every method shares, adapterhub_export_methods.cpp the fields
+// and tensors of each.
 #pragma once
 
 #include <map>
@@ -34,20 +35,29 @@ class HubWriter {
 
   // ---- what every method shares
   static std::string method_of(const std::string& kind) { return kind == "affine" ? "lora" : kind; }
-  static double number(const Node& options, const char* name) { return std::stod(options.find(name)->scalar); }
-  static bool is_true(const Node& options, const char* name) { return options.find(name)->scalar == "true"; }
-  static const std::string& word(const Node& options, const char* name) { return options.find(name)->scalar; }
+  static double number(const Node& options, const char* name) {
+    return std::stod(options.find(name)->scalar);
+  }
+  static bool is_true(const Node& options, const char* name) {
+    return options.find(name)->scalar == "true";
+  }
+  static const std::string& word(const Node& options, const char* name) {
+    return options.find(name)->scalar;
+  }
   [[noreturn]] static void refuse(const Part& part, const std::string& why);
   void fault(const std::string& path, const std::string& why);
   void add(const Adapter::Part& part);
   static std::string gate_fault(const Part& part);
-  void put(const std::string& name, const at::Tensor& tensor) { out_[name] = tensor.detach().to(at::kFloat).contiguous(); }
+  void put(const std::string& name, const at::Tensor& tensor) {
+    out_[name] = tensor.detach().to(at::kFloat).contiguous();
+  }
   const at::Tensor& stored(const std::string& name) const { return tensors_.at(name); }
   void put_gate(const Part& part, const Site& site, const std::string& theirs);
   struct ByName {
     bool operator()(graft::Part a, graft::Part b) const { return part_name(a) < part_name(b); }
   };
-  using SiteParts = std::set<graft::Part, ByName>;  // in the order of their names, as lists in files have them
+  using SiteParts =
+      std::set<graft::Part, ByName>;  // in the order of their names, as lists in files have them
   // The parts that every layer of `sites` has; fills leave_out. Refuses layers that differ.
   SiteParts rectangle(const Part& part, const std::vector<Site>& sites, Node& config) const;
 
@@ -69,7 +79,8 @@ class HubWriter {
   // ---- ReFT
   void check_reft(const Part& part, const PositionChoice& positions) const;
   void write_reft(const Part& part);
-  void write_unit(const std::string& theirs, const std::string& ours, bool is_rotation, bool subtracts);
+  void write_unit(const std::string& theirs, const std::string& ours, bool is_rotation,
+                  bool subtracts);
 
   const NamedTensors& tensors_;
   const Model& model_;

@@ -24,18 +24,22 @@ constexpr size_t kMostNamed = 10;  // faults of tensors in one message
 
 std::string listed(const std::vector<std::string>& faults) {
   std::string out;
-  for (size_t i = 0; i < faults.size() && i < kMostNamed; ++i) out += (i == 0 ? "" : "\n") + faults[i];
-  if (faults.size() > kMostNamed) out += "\n... and " + std::to_string(faults.size() - kMostNamed) + " more";
+  for (size_t i = 0; i < faults.size() && i < kMostNamed; ++i)
+    out += (i == 0 ? "" : "\n") + faults[i];
+  if (faults.size() > kMostNamed)
+    out += "\n... and " + std::to_string(faults.size() - kMostNamed) + " more";
   return out;
 }
 
 // The task of the head's outputs; without a head, a task whose answers are texts.
-std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optional<Task>& given, const Path& source) {
+std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optional<Task>& given,
+                                 const Path& source) {
   const int64_t outputs = foreign.head_outputs;
   if (outputs == 0) {
     if (given && !given->is_answered_in_words())
       throw InputError("--task: the adapter in '" + source.string() +
-                       "' has no head, so no labels; leave the flag out, or give a task whose answers are texts");
+                       "' has no head, so no labels; leave the flag out, or give a task whose "
+                       "answers are texts");
     return given;
   }
   const std::string count = std::to_string(outputs) + " " + plural(outputs, "output");
@@ -43,23 +47,27 @@ std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optio
   if (!task && outputs > 1) task = plain_task_of(outputs);
   if (!task) {
     throw InputError("'" + source.string() + "': the head has " + count +
-                     ", but the folder does not say what it means: give --task with a ready task or a YAML file (a regression)");
+                     ", but the folder does not say what it means: give --task with a ready task "
+                     "or a YAML file (a regression)");
   }
   const int64_t wanted = task->kind == TaskKind::kRegression ? 1 : task->num_labels();
   if (wanted != outputs) {
-    throw InputError((given ? "--task: " : "'" + source.string() + "': ") + "the task " + quote(task->name) + " needs " +
-                     std::to_string(wanted) + " " + plural(wanted, "output") + ", but the head has " + count);
+    throw InputError((given ? "--task: " : "'" + source.string() + "': ") + "the task " +
+                     quote(task->name) + " needs " + std::to_string(wanted) + " " +
+                     plural(wanted, "output") + ", but the head has " + count);
   }
   return task;
 }
 
-// Outputs that the folder names come in the order of the task's labels, where these are the same names.
+// Outputs that the folder names come in the order of the task's labels, where these are the same
+// names.
 void order_outputs(ForeignAdapter& foreign, const std::optional<Task>& task) {
   if (!task || !foreign.task) return;
   OwnHead named;
   named.task = *foreign.task;
   named.tensors = std::move(foreign.tensors);
-  foreign.tensors = matched_outputs(named, *task) ? matched_tensors(named, *task) : std::move(named.tensors);
+  foreign.tensors =
+      matched_outputs(named, *task) ? matched_tensors(named, *task) : std::move(named.tensors);
 }
 
 }  // namespace
@@ -72,8 +80,9 @@ Tensor ForeignTensors::take(const std::string& name, at::IntArrayRef shape) {
   }
   taken_.push_back(name);
   if (found->second.sizes() != shape || !found->second.is_floating_point()) {
-    fault("tensor " + quote(name) + ": expected numbers of shape " + shape_text(shape) + ", found " +
-          safetensors_dtype(found->second.scalar_type()) + " " + shape_text(found->second.sizes()));
+    fault("tensor " + quote(name) + ": expected numbers of shape " + shape_text(shape) +
+          ", found " + safetensors_dtype(found->second.scalar_type()) + " " +
+          shape_text(found->second.sizes()));
     return {};
   }
   return found->second.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
@@ -83,7 +92,8 @@ void ForeignTensors::finish(const std::string& before) {
   std::sort(taken_.begin(), taken_.end());
   for (const auto& [name, tensor] : tensors_) {
     if (!std::binary_search(taken_.begin(), taken_.end(), name))
-      fault("tensor " + quote(name) + " " + shape_text(tensor.sizes()) + " has no place in a Graft adapter");
+      fault("tensor " + quote(name) + " " + shape_text(tensor.sizes()) +
+            " has no place in a Graft adapter");
   }
   std::string message = before;
   if (!faults_.empty()) message += (message.empty() ? "" : "\n") + listed(faults_);
@@ -95,9 +105,11 @@ std::string ForeignAdapter::add(const std::string& kind, Node options) {
   return std::to_string(edits.size() - 1) + "." + kind + "/";
 }
 
-LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::optional<Task>& task, const Path& source) {
+LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::optional<Task>& task,
+                       const Path& source) {
   const Node definition = Node::map({{"edits", Node::list(foreign.edits)}, {"head", foreign.head}});
-  Adapter adapter(definition, source.string(), {model.config, model.sites}, task_of_head(foreign, task, source));
+  Adapter adapter(definition, source.string(), {model.config, model.sites},
+                  task_of_head(foreign, task, source));
   order_outputs(foreign, task);
   NamedTensors tensors;
   std::vector<std::string> faults;
@@ -106,19 +118,23 @@ LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::op
     if (found == foreign.tensors.end()) {
       faults.push_back(source.string() + ": holds nothing for '" + param.name + "'");
     } else if (found->second.sizes() != at::IntArrayRef(param.shape)) {
-      faults.push_back(source.string() + ": '" + param.name + "': expected " + shape_text(param.shape) + ", found " +
-                       shape_text(found->second.sizes()));
+      faults.push_back(source.string() + ": '" + param.name + "': expected " +
+                       shape_text(param.shape) + ", found " + shape_text(found->second.sizes()));
     } else if (!at::isfinite(found->second).all().item<bool>()) {
-      faults.push_back(source.string() + ": '" + param.name + "' holds numbers that are not finite");
+      faults.push_back(source.string() + ": '" + param.name +
+                       "' holds numbers that are not finite");
     } else {
-      tensors[param.name] = found->second.detach().clone().requires_grad_(param.role == Role::kTrained);
+      tensors[param.name] =
+          found->second.detach().clone().requires_grad_(param.role == Role::kTrained);
     }
     if (found != foreign.tensors.end()) foreign.tensors.erase(found);
   }
   for (const auto& [name, tensor] : foreign.tensors)
     faults.push_back(source.string() + ": " + named(name) + " fits no slot of the adapter");
-  const bool needs_pooler = adapter.head() != nullptr && family_of(model.config).head_style == HeadStyle::kPooler;
-  if (needs_pooler && !model.weights.has(weight_of(kPoolerPlace)) && !tensors.contains("head/pooler.weight")) {
+  const bool needs_pooler =
+      adapter.head() != nullptr && family_of(model.config).head_style == HeadStyle::kPooler;
+  if (needs_pooler && !model.weights.has(weight_of(kPoolerPlace)) &&
+      !tensors.contains("head/pooler.weight")) {
     faults.push_back(source.string() + ": its head reads a pooler, but the model '" + model.source +
                      "' has none; give the base it was trained on");
   }
@@ -166,14 +182,16 @@ NamedTensors head_named(const Adapter& adapter, const NamedTensors& tensors,
   return out;
 }
 
-ForeignTensors load_foreign_tensors(const Path& dir, const std::string& name, const std::string& bin) {
+ForeignTensors load_foreign_tensors(const Path& dir, const std::string& name,
+                                    const std::string& bin) {
   const auto exists = [](const Path& path) {
     std::error_code error;
     return std::filesystem::exists(path, error);
   };
   const Path safe = dir / name, legacy = dir / bin;
   if (exists(safe) && exists(legacy))
-    throw InputError("'" + dir.string() + "': holds both " + name + " and " + bin + ": leave the one out that is not meant");
+    throw InputError("'" + dir.string() + "': holds both " + name + " and " + bin +
+                     ": leave the one out that is not meant");
   if (exists(safe)) return {load_safetensors(safe).tensors, safe.string()};
   if (exists(legacy)) return {load_torch_file(legacy), legacy.string()};
   throw InputError("'" + dir.string() + "': expected " + name + " or " + bin + ", found neither");
@@ -189,7 +207,8 @@ bool is_unused(const Node* node) {
   return node->items.empty() && node->members.empty();
 }
 
-void refuse_fields(Options& options, const std::vector<std::pair<const char*, const char*>>& keys_and_reasons) {
+void refuse_fields(Options& options,
+                   const std::vector<std::pair<const char*, const char*>>& keys_and_reasons) {
   for (const auto& [key, reason] : keys_and_reasons) {
     if (!is_unused(options.raw(key))) options.fault(key, reason);
   }

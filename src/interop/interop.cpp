@@ -28,18 +28,22 @@ struct Format {
   bool asks_positions, asks_reft_kind;
 };
 
-ForeignAdapter read_peft_alone(const Path& dir, const Model& model, const ImportAnswers&) { return read_peft(dir, model); }
+ForeignAdapter read_peft_alone(const Path& dir, const Model& model, const ImportAnswers&) {
+  return read_peft(dir, model);
+}
 ImportAnswers no_answers(const Adapter&) { return {}; }
 
 constexpr Format kFormats[] = {
     {"peft", "adapter_config.json", read_peft_alone, write_peft, no_answers, false, false},
-    {"adapterhub", "adapter_config.json", read_adapterhub, write_adapterhub, no_answers, false, true},
+    {"adapterhub", "adapter_config.json", read_adapterhub, write_adapterhub, no_answers, false,
+     true},
     {"pyreft", "config.json", read_pyreft, write_pyreft, pyreft_answers, true, false},
 };
 
 void check_answers(const Format& format, const ImportAnswers& answers) {
   const auto refuse = [&](const char* flag) {
-    throw InputError(std::string(flag) + ": folders of " + format.name + " do not need it; leave it out");
+    throw InputError(std::string(flag) + ": folders of " + format.name +
+                     " do not need it; leave it out");
   };
   if (!format.asks_positions && !answers.positions.empty()) refuse("--positions");
   if (!format.asks_positions && answers.is_untied) refuse("--untied");
@@ -51,17 +55,19 @@ const Format& format_named(const std::string& name) {
   for (const Format& format : kFormats) {
     if (name == format.name) return format;
   }
-  throw InputError("unknown format " + quote(name) + did_you_mean(name, foreign_formats()) + "; expected " +
-                   joined(foreign_formats(), "or"));
+  throw InputError("unknown format " + quote(name) + did_you_mean(name, foreign_formats()) +
+                   "; expected " + joined(foreign_formats(), "or"));
 }
 
-// The last hidden states of the first stack, and the logits where there is a head; of what answers in words the logits of all
-// tokens.
-std::vector<Tensor> computed(const Model& model, const Adapter& adapter, const NamedTensors& tensors) {
+// The last hidden states of the first stack, and the logits where there is a head; of what answers
+// in words the logits of all tokens.
+std::vector<Tensor> computed(const Model& model, const Adapter& adapter,
+                             const NamedTensors& tensors) {
   const at::NoGradGuard no_grad;
   const Bound bound(model, adapter, tensors);
   const std::vector<Sequence> probe =
-      made_up_probes(model.config, kProbeSequences, adapter.layout().virtual_rows + adapter.layout().first_position);
+      made_up_probes(model.config, kProbeSequences,
+                     adapter.layout().virtual_rows + adapter.layout().first_position);
   if (model.config.has_decoder() && adapter.head() == nullptr) {
     std::vector<Tensor> logits;
     for (const Sequence& sequence : probe) logits.push_back(token_logits(model, bound, sequence));
@@ -98,35 +104,42 @@ std::vector<std::string> foreign_formats() {
   return names;
 }
 
-LoadedAdapter import_adapter(const std::string& format, const Path& dir, const Model& model, const std::optional<Task>& task,
-                             const ImportAnswers& answers) {
+LoadedAdapter import_adapter(const std::string& format, const Path& dir, const Model& model,
+                             const std::optional<Task>& task, const ImportAnswers& answers) {
   const Format& known = format_named(format);
   check_answers(known, answers);
   if (std::error_code error; !std::filesystem::exists(dir / known.config, error)) {
-    throw InputError("'" + dir.string() + "': holds no " + known.config + ", so it is no adapter folder of " + format);
+    throw InputError("'" + dir.string() + "': holds no " + known.config +
+                     ", so it is no adapter folder of " + format);
   }
   return assemble(known.read(dir, model, answers), model, task, dir);
 }
 
-ExportReport export_adapter(const std::string& format, const Path& dir, const LoadedAdapter& loaded, const Model& model) {
+ExportReport export_adapter(const std::string& format, const Path& dir, const LoadedAdapter& loaded,
+                            const Model& model) {
   const Format& known = format_named(format);
   if (std::error_code error; std::filesystem::exists(dir / known.config, error)) {
-    throw InputError("'" + dir.string() + "': holds an adapter already (" + known.config + "); choose another folder");
+    throw InputError("'" + dir.string() + "': holds an adapter already (" + known.config +
+                     "); choose another folder");
   }
   const bool is_new = !std::filesystem::exists(dir);
   known.write(dir, loaded.adapter, loaded.tensors, model);
   try {
-    const LoadedAdapter again = import_adapter(format, dir, model, loaded.adapter.task(), known.answers(loaded.adapter));
-    const double difference =
-        largest_difference(computed(model, loaded.adapter, loaded.tensors), computed(model, again.adapter, again.tensors));
+    const LoadedAdapter again =
+        import_adapter(format, dir, model, loaded.adapter.task(), known.answers(loaded.adapter));
+    const double difference = largest_difference(computed(model, loaded.adapter, loaded.tensors),
+                                                 computed(model, again.adapter, again.tensors));
     if (!(difference <= kMostDifference))
-      throw InternalError("the exported adapter computes something else: a difference of " + std::to_string(difference));
+      throw InternalError("the exported adapter computes something else: a difference of " +
+                          std::to_string(difference));
     return {difference};
   } catch (const Error& error) {
     std::error_code ignored;
     if (is_new) std::filesystem::remove_all(dir, ignored);
-    else std::filesystem::remove(dir / known.config, ignored);  // without it the folder is no adapter
-    throw InternalError("the folder that was written does not read back: " + std::string(error.what()));
+    else
+      std::filesystem::remove(dir / known.config, ignored);  // without it the folder is no adapter
+    throw InternalError("the folder that was written does not read back: " +
+                        std::string(error.what()));
   }
 }
 

@@ -20,7 +20,8 @@ namespace fs = std::filesystem;
 namespace {
 
 // The answers to all probes together: logits, or the last states of an encoder without a head.
-Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& tensors, const std::vector<Sequence>& probes) {
+Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& tensors,
+               const std::vector<Sequence>& probes) {
   const at::NoGradGuard no_grad;
   const Bound bound(model, adapter, tensors);
   std::vector<Tensor> out;
@@ -34,26 +35,33 @@ Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& t
       out.push_back(compute_logits(model, pack, {{&bound, {}}}, {}).logits.front().to(at::kFloat));
       continue;
     }
-    const ForwardResult result = forward_lanes(model, input_of(model.config, pack), {{&bound, {}}}, {});
+    const ForwardResult result =
+        forward_lanes(model, input_of(model.config, pack), {{&bound, {}}}, {});
     out.push_back(result.last.slice(0, 0, pack.num_tokens).to(at::kFloat));
   }
   return at::cat(out);
 }
 
-// First what replaces tensors; then the others as they act; last what changes the input of a layer (ffn.down, attn.o), where a
-// later part has changed that layer itself: the columns that it scales are those of the changed layer.
+// First what replaces tensors; then the others as they act; last what changes the input of a layer
+// (ffn.down, attn.o), where a later part has changed that layer itself: the columns that it scales
+// are those of the changed layer.
 std::vector<const Adapter::Part*> folding_order(const Adapter& adapter, const Sites& sites) {
   std::vector<const Adapter::Part*> first, middle, last;
   for (size_t i = 0; i < adapter.parts().size(); ++i) {
     const Adapter::Part& part = adapter.parts()[i];
     const auto is_changed_later = [&](const Site& layer) {
-      return std::any_of(adapter.parts().begin() + static_cast<std::ptrdiff_t>(i) + 1, adapter.parts().end(),
+      return std::any_of(adapter.parts().begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                         adapter.parts().end(),
                          [&](const Adapter::Part& later) { return later.acts_at(layer); });
     };
-    const bool is_behind = std::any_of(part.spec().sites.begin(), part.spec().sites.end(), [&](const Site& site) {
-      return site.kind == SiteKind::kActivation && is_changed_later(sites.reader_of(site));
-    });
-    (part.spec().traits.acts == Acts::kReplacesWeights ? first : is_behind ? last : middle).push_back(&part);
+    const bool is_behind =
+        std::any_of(part.spec().sites.begin(), part.spec().sites.end(), [&](const Site& site) {
+          return site.kind == SiteKind::kActivation && is_changed_later(sites.reader_of(site));
+        });
+    (part.spec().traits.acts == Acts::kReplacesWeights ? first
+     : is_behind                                       ? last
+                                                       : middle)
+        .push_back(&part);
   }
   first.insert(first.end(), middle.begin(), middle.end());
   first.insert(first.end(), last.begin(), last.end());
@@ -77,7 +85,8 @@ Node bare_definition(const Adapter& adapter) {
   return head;
 }
 
-Node report_node(const MergeReport& report, const MergeOptions& options, const LoadedAdapter& loaded) {
+Node report_node(const MergeReport& report, const MergeOptions& options,
+                 const LoadedAdapter& loaded) {
   Node node = Node::map({{"version", Node::integer(1)},
                          {"adapter", loaded.adapter.describe()},
                          {"precision", Node::text(word_of(kPrecisions, options.precision))},
@@ -86,7 +95,8 @@ Node report_node(const MergeReport& report, const MergeOptions& options, const L
                          {"mean_drift", Node::number(report.mean)},
                          {"largest_value", Node::number(report.largest_value)},
                          {"max_drift", Node::number(options.max_drift)}});
-  if (loaded.adapter.task()) node["task"] = task_to_node(*loaded.adapter.task());  // what its own head will answer
+  if (loaded.adapter.task())
+    node["task"] = task_to_node(*loaded.adapter.task());  // what its own head will answer
   return node;
 }
 
@@ -104,7 +114,9 @@ std::vector<std::string> merge_faults(const Adapter& adapter) {
 
 NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
   const std::vector<std::string> faults = merge_faults(loaded.adapter);
-  if (!faults.empty()) throw InputError(joined(faults, "and") + "; keep the adapter beside its base (graft predict runs both)");
+  if (!faults.empty())
+    throw InputError(joined(faults, "and") +
+                     "; keep the adapter beside its base (graft predict runs both)");
   const at::NoGradGuard no_grad;
   const AdapterTensors derived = loaded.adapter.derive(loaded.tensors, model.weights);
   NamedTensors base = model.weights.all_base();
@@ -121,35 +133,46 @@ NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model) {
 }
 
 MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir,
-                          const std::vector<Sequence>& probes, const Path& out, const MergeOptions& options) {
+                          const std::vector<Sequence>& probes, const Path& out,
+                          const MergeOptions& options) {
   ensure(model.weights.dtype() == at::kFloat, "merging starts from a float32 trunk");
   if (is_gguf(model_dir)) {
-    throw InputError(
-        "'" + model_dir.string() +
-        "' is a GGUF file: a merged model is a Hugging Face folder, which takes config.json and the tokenizer from its base's; "
-        "keep the adapter beside the file (graft predict runs both), or train on a model folder and merge there");
+    throw InputError("'" + model_dir.string() +
+                     "' is a GGUF file: a merged model is a Hugging Face folder, which takes "
+                     "config.json and the tokenizer from its base's; "
+                     "keep the adapter beside the file (graft predict runs both), or train on a "
+                     "model folder and merge there");
   }
-  if (fs::exists(out)) throw InputError("--out: '" + out.string() + "' is there already; choose a new folder");
+  if (fs::exists(out))
+    throw InputError("--out: '" + out.string() + "' is there already; choose a new folder");
   NamedTensors merged = merged_tensors(loaded, model);
   const Path unfinished = out.string() + ".unfinished." + std::to_string(getpid());
   MergeReport report;
   try {
-    write_model_folder(unfinished, model_dir, model.config, merged, loaded, scalar_type(options.precision));
-    const auto written = load_model(unfinished, options.precision, {.remembered = model.config.ignored_keys});
-    const Adapter bare(bare_definition(loaded.adapter), "merged", {written->config, written->sites}, loaded.adapter.task());
+    write_model_folder(unfinished, model_dir, model.config, merged, loaded,
+                       scalar_type(options.precision));
+    const auto written =
+        load_model(unfinished, options.precision, {.remembered = model.config.ignored_keys});
+    const Adapter bare(bare_definition(loaded.adapter), "merged", {written->config, written->sites},
+                       loaded.adapter.task());
     const Tensor expected = answers(model, loaded.adapter, loaded.tensors, probes);
-    const Tensor drift = (answers(*written, bare, head_tensors(loaded, bare), probes) - expected).abs();
+    const Tensor drift =
+        (answers(*written, bare, head_tensors(loaded, bare), probes) - expected).abs();
     const bool has_logits = loaded.adapter.head() != nullptr || model.config.has_decoder();
-    report = {has_logits ? "logit" : "hidden value", drift.max().item<double>(), drift.mean().item<double>(),
-              expected.abs().max().item<double>(), static_cast<int64_t>(probes.size())};
+    report = {has_logits ? "logit" : "hidden value", drift.max().item<double>(),
+              drift.mean().item<double>(), expected.abs().max().item<double>(),
+              static_cast<int64_t>(probes.size())};
     if (!(report.largest <= options.max_drift * std::max(1.0, report.largest_value))) {
-      throw InputError("merging moves a " + report.what + " by " + Node::number(report.largest).scalar + " (" +
+      throw InputError("merging moves a " + report.what + " by " +
+                       Node::number(report.largest).scalar + " (" +
                        Node::number(report.mean).scalar + " in the mean; the largest is " +
                        Node::number(report.largest_value).scalar + "), more than --max-drift " +
                        Node::number(options.max_drift).scalar +
-                       " allows; keep the adapter beside its base, merge in fp32, compare on real rows (--data), or allow more");
+                       " allows; keep the adapter beside its base, merge in fp32, compare on real "
+                       "rows (--data), or allow more");
     }
-    write_file_atomically(unfinished / "merge.json", to_json(report_node(report, options, loaded)) + "\n");
+    write_file_atomically(unfinished / "merge.json",
+                          to_json(report_node(report, options, loaded)) + "\n");
     fs::rename(unfinished, out);
   } catch (...) {
     std::error_code ignored;

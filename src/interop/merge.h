@@ -1,4 +1,5 @@
-// Merging: an adapter folded into the weights of its base, as a complete model folder of the Hugging Face format.
+// Merging: an adapter folded into the weights of its base, as a complete model folder of the
+// Hugging Face format.
 #pragma once
 
 #include <string>
@@ -11,14 +12,16 @@ namespace graft {
 // One line per part that cannot be folded, with the reason; empty when all can.
 std::vector<std::string> merge_faults(const Adapter& adapter);
 
-// The base's tensors with every part folded in, float32, canonical names. Parts that replace tensors come first, then the others
-// in the order in which they act. Throws InputError with merge_faults.
+// The base's tensors with every part folded in, float32, canonical names. Parts that replace
+// tensors come first, then the others in the order in which they act. Throws InputError with
+// merge_faults.
 NamedTensors merged_tensors(const LoadedAdapter& loaded, const Model& model);
 
 struct MergeOptions {
-  Precision precision = Precision::kFloat32;  // of the weights on disk, and of the trunk that the check runs
-  double max_drift =
-      1e-3;  // largest difference of a logit that is let through, as a part of the largest logit where that is above 1
+  Precision precision =
+      Precision::kFloat32;  // of the weights on disk, and of the trunk that the check runs
+  double max_drift = 1e-3;  // largest difference of a logit that is let through, as a part of the
+                            // largest logit where that is above 1
 };
 
 // How far the merged model's answers are from the adapter's, over probe rows:
@@ -30,10 +33,12 @@ struct MergeReport {
   int64_t probes = 0;
 };
 
-// Writes `out` (which must not exist): config.json, model.safetensors under the checkpoint's names with the head, the tokenizer's
-// files, merge.json. The folder is read back, run over `probes` and compared with the adapter on its float32 base before it takes
-// its name. Throws InputError, and leaves nothing, when the drift is above options.max_drift.
+// Writes `out` (which must not exist): config.json, model.safetensors under the checkpoint's names
+// with the head, the tokenizer's files, merge.json. The folder is read back, run over `probes` and
+// compared with the adapter on its float32 base before it takes its name. Throws InputError, and
+// leaves nothing, when the drift is above options.max_drift.
 MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const Path& model_dir,
-                          const std::vector<Sequence>& probes, const Path& out, const MergeOptions& options);
+                          const std::vector<Sequence>& probes, const Path& out,
+                          const MergeOptions& options);
 
 }  // namespace graft

@@ -32,7 +32,8 @@ Node with_head(Node json, const Family& family, const Task& task) {
   json["architectures"] = Node::list({Node::text(family.classifier_class)});
   Node names = Node::map(), numbers = Node::map();
   const bool is_regression = task.kind == TaskKind::kRegression;
-  const std::vector<std::string> labels = is_regression ? std::vector<std::string>{"value"} : task.labels;
+  const std::vector<std::string> labels =
+      is_regression ? std::vector<std::string>{"value"} : task.labels;
   for (size_t i = 0; i < labels.size(); ++i) {
     names[std::to_string(i)] = Node::text(labels[i]);
     numbers[labels[i]] = Node::integer(static_cast<int64_t>(i));
@@ -43,20 +44,25 @@ Node with_head(Node json, const Family& family, const Task& task) {
   return json;
 }
 
-NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tensors, const LoadedAdapter& loaded,
-                                  at::ScalarType dtype) {
+NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tensors,
+                                  const LoadedAdapter& loaded, at::ScalarType dtype) {
   const Head* head = loaded.adapter.head();
-  const bool has_classifier = head != nullptr && !head->params().empty();  // a cloze has the head for masks, which is the model's
+  const bool has_classifier =
+      head != nullptr &&
+      !head->params().empty();  // a cloze has the head for masks, which is the model's
   const std::string& prefix = family.trunk_prefix(head != nullptr);
   NamedTensors out;
-  const auto add = [&](const std::string& name, const Tensor& tensor) { out[name] = tensor.detach().to(dtype).contiguous(); };
+  const auto add = [&](const std::string& name, const Tensor& tensor) {
+    out[name] = tensor.detach().to(dtype).contiguous();
+  };
   std::map<std::string, std::vector<Tensor>> pieces;  // of layers that the checkpoint holds as one
   for (const auto& [name, tensor] : tensors) {
     const TensorId id = parse_tensor(name).value();
     const std::optional<std::string> theirs = checkpoint_name(family, id);
     ensure(theirs.has_value(), "every tensor of a trunk has a name in its checkpoint: " + name);
     const CheckpointPiece piece = piece_of(*theirs);
-    const bool is_beside = id == kOutputTable || is_of_mask_head(id.place.part);  // no part of the trunk
+    const bool is_beside =
+        id == kOutputTable || is_of_mask_head(id.place.part);  // no part of the trunk
     if (is_beside && has_classifier) continue;  // the class with a classifier has neither
     std::vector<Tensor>& own = pieces[(is_beside ? "" : prefix) + piece.tensor];
     own.resize(static_cast<size_t>(piece.count));
@@ -64,7 +70,9 @@ NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tens
     own[static_cast<size_t>(piece.index)] = is_transposed ? tensor.detach().t() : tensor.detach();
   }
   for (const auto& [name, parts] : pieces) {  // along their outputs
-    add(name, parts.size() == 1 ? parts.front() : at::cat(parts, family.stores_transposed ? parts.front().dim() - 1 : 0));
+    add(name, parts.size() == 1
+                  ? parts.front()
+                  : at::cat(parts, family.stores_transposed ? parts.front().dim() - 1 : 0));
   }
   if (head == nullptr) return out;
   for (const auto& [name, tensor] : head_named(loaded.adapter, loaded.tensors, family.head_names))
@@ -74,21 +82,26 @@ NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tens
 
 }  // namespace
 
-void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfig& config, const NamedTensors& tensors,
-                        const LoadedAdapter& loaded, at::ScalarType dtype) {
+void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfig& config,
+                        const NamedTensors& tensors, const LoadedAdapter& loaded,
+                        at::ScalarType dtype) {
   const Family& family = family_of(config);
   make_directories(dir);
   const Path source = model_dir / "config.json";
   Node json = parse_json(read_file(source), source.string());
   const Head* head = loaded.adapter.head();
-  if (head != nullptr && !head->params().empty()) json = with_head(std::move(json), family, *loaded.adapter.task());
+  if (head != nullptr && !head->params().empty())
+    json = with_head(std::move(json), family, *loaded.adapter.task());
   for (const char* key : {"dtype", "torch_dtype"}) {
-    if (json.find(key) != nullptr) json[key] = Node::text(dtype == at::kBFloat16 ? "bfloat16" : "float32");
+    if (json.find(key) != nullptr)
+      json[key] = Node::text(dtype == at::kBFloat16 ? "bfloat16" : "float32");
   }
-  save_safetensors(dir / "model.safetensors", named_for_checkpoint(family, tensors, loaded, dtype), {{"format", "pt"}});
+  save_safetensors(dir / "model.safetensors", named_for_checkpoint(family, tensors, loaded, dtype),
+                   {{"format", "pt"}});
   for (const char* name : kTokenizerFiles) {
     std::error_code error;
-    if (fs::exists(model_dir / name, error)) write_file_atomically(dir / name, read_file(model_dir / name));
+    if (fs::exists(model_dir / name, error))
+      write_file_atomically(dir / name, read_file(model_dir / name));
   }
   write_file_atomically(dir / "config.json", to_json(json) + "\n");
 }

@@ -1,14 +1,16 @@
-// Writing a model as a folder of the Hugging Face format: config.json, model.safetensors, the tokenizer's files.
+// Writing a model as a folder of the Hugging Face format: config.json, model.safetensors, the
+// tokenizer's files.
 #pragma once
 
 #include "edit/adapter_file.h"
 
 namespace graft {
 
-// `tensors`: the trunk's, canonical names; they and the head of `loaded` are stored in `dtype` under the checkpoint's names. The
-// rest of config.json and the tokenizer's files come from `model_dir`.
-// Where there is a head, config.json names its class and labels.
-void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfig& config, const NamedTensors& tensors,
-                        const LoadedAdapter& loaded, at::ScalarType dtype);
+// `tensors`: the trunk's, canonical names; they and the head of `loaded` are stored in `dtype`
+// under the checkpoint's names. The rest of config.json and the tokenizer's files come from
+// `model_dir`. Where there is a head, config.json names its class and labels.
+void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfig& config,
+                        const NamedTensors& tensors, const LoadedAdapter& loaded,
+                        at::ScalarType dtype);
 
 }  // namespace graft

@@ -19,7 +19,8 @@ constexpr int32_t kMaxStackBytes = 8 << 20;
 
 // Python's named groups, which ICU writes without the P.
 std::string for_icu(std::string pattern) {
-  for (size_t at = 0; (at = pattern.find("(?P<", at)) != std::string::npos;) pattern.erase(at + 2, 1);
+  for (size_t at = 0; (at = pattern.find("(?P<", at)) != std::string::npos;)
+    pattern.erase(at + 2, 1);
   return pattern;
 }
 
@@ -30,18 +31,22 @@ struct ModulePattern::Compiled {
   std::string where;
 };
 
-ModulePattern::ModulePattern(const std::string& pattern, const std::string& where) : compiled_(std::make_unique<Compiled>()) {
+ModulePattern::ModulePattern(const std::string& pattern, const std::string& where)
+    : compiled_(std::make_unique<Compiled>()) {
   if (pattern.empty() || pattern.size() > kMaxPatternBytes) {
-    throw InputError(where + ": expected a regular expression of 1.." + std::to_string(kMaxPatternBytes) + " bytes, found " +
+    throw InputError(where + ": expected a regular expression of 1.." +
+                     std::to_string(kMaxPatternBytes) + " bytes, found " +
                      std::to_string(pattern.size()));
   }
   UErrorCode status = U_ZERO_ERROR;
   UParseError error{};
-  compiled_->pattern.reset(icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(for_icu(pattern)), 0, error, status));
+  compiled_->pattern.reset(
+      icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(for_icu(pattern)), 0, error, status));
   compiled_->where = where;
   if (U_FAILURE(status) != 0) {
-    throw InputError(where + ": not a regular expression that is known here: " + quote(pattern) + " (at character " +
-                     std::to_string(error.offset) + ": " + u_errorName(status) + ")");
+    throw InputError(where + ": not a regular expression that is known here: " + quote(pattern) +
+                     " (at character " + std::to_string(error.offset) + ": " + u_errorName(status) +
+                     ")");
   }
 }
 
@@ -57,7 +62,8 @@ bool ModulePattern::matches(const std::string& path) const {
   matcher->setStackLimit(kMaxStackBytes, status);
   const bool found = matcher->matches(status) != 0;
   if (U_FAILURE(status) != 0)
-    throw InputError(compiled_->where + ": the regular expression takes too many steps on " + quote(path));
+    throw InputError(compiled_->where + ": the regular expression takes too many steps on " +
+                     quote(path));
   return found;
 }
 
@@ -66,7 +72,9 @@ std::string head_module(const Family& family) {
   return path.substr(0, path.find('.'));
 }
 
-bool has_suffix(const std::string& path, const std::string& name) { return path == name || path.ends_with("." + name); }
+bool has_suffix(const std::string& path, const std::string& name) {
+  return path == name || path.ends_with("." + name);
+}
 
 Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
   const Family& family = family_of(model.config);
@@ -75,24 +83,28 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
     const std::string name = to_name(slot.id.place);
     const CheckpointPiece piece = piece_of(checkpoint_name(family, slot.id).value());
     const bool is_output = slot.id == kOutputTable;  // which stands beside the trunk
-    const std::string path = (is_output ? "" : prefix) + piece.tensor.substr(0, piece.tensor.size() - 7);
+    const std::string path =
+        (is_output ? "" : prefix) + piece.tensor.substr(0, piece.tensor.size() - 7);
     if (piece.count > 1) {
       if (layers_.back().path != path) layers_.push_back({"", path, true});
       layers_.back().pieces.push_back(name);
       continue;
     }
     const bool is_matrix = slot.shape.size() == 2,
-               is_layer = slot.id.place.layer >= 0 || slot.id.place == kPoolerPlace;  // else a table, or the output layer
+               is_layer = slot.id.place.layer >= 0 ||
+                          slot.id.place == kPoolerPlace;  // else a table, or the output layer
     layers_.push_back({is_matrix && !is_layer ? "" : name, path, is_matrix && is_layer});
   }
   for (const auto& [ours, theirs] : family.head_names) {
     if (has_head) layers_.push_back({"head/" + ours, theirs, true});
   }
   // The bare class has a pooler that its checkpoints lack.
-  if (!has_head && family.model_type == "roberta") layers_.push_back({"", prefix + "pooler.dense", true});
+  if (!has_head && family.model_type == "roberta")
+    layers_.push_back({"", prefix + "pooler.dense", true});
   std::set<std::string> all;
   for (const Layer& layer : layers_) {
-    for (size_t end = layer.path.find('.'); end != std::string::npos; end = layer.path.find('.', end + 1))
+    for (size_t end = layer.path.find('.'); end != std::string::npos;
+         end = layer.path.find('.', end + 1))
       all.insert(layer.path.substr(0, end));
     all.insert(layer.path);
   }
@@ -100,13 +112,15 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
 }
 
 const Modules::Layer* Modules::by_path(const std::string& path) const {
-  const auto found = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& layer) { return layer.path == path; });
+  const auto found = std::find_if(layers_.begin(), layers_.end(),
+                                  [&](const Layer& layer) { return layer.path == path; });
   return found == layers_.end() ? nullptr : &*found;
 }
 
 const Modules::Layer& Modules::by_name(const std::string& name) const {
   const auto found = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& layer) {
-    return layer.name == name || std::find(layer.pieces.begin(), layer.pieces.end(), name) != layer.pieces.end();
+    return layer.name == name ||
+           std::find(layer.pieces.begin(), layer.pieces.end(), name) != layer.pieces.end();
   });
   ensure(found != layers_.end(), "a layer of the model: " + name);
   return *found;

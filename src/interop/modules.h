@@ -1,7 +1,9 @@
-// The names of a trunk's layers in the peers' own model classes, and which of them a config's patterns choose.
+// The names of a trunk's layers in the peers' own model classes, and which of them a config's
+// patterns choose.
 //
-// Peers name modules by their path in a Hugging Face class: "bert.encoder.layer.3.attention.self.query" below a classifier,
-// "encoder.layer.3..." in the bare class. Graft's layers are its sites of kind linear, and the tensors' names less ".weight".
+// Peers name modules by their path in a Hugging Face class:
+// "bert.encoder.layer.3.attention.self.query" below a classifier, "encoder.layer.3..." in the bare
+// class. Graft's layers are its sites of kind linear, and the tensors' names less ".weight".
 #pragma once
 
 #include <memory>
@@ -32,19 +34,23 @@ class ModulePattern {
 class Modules {
  public:
   struct Layer {
-    std::string name;  // ours: "enc.3.attn.q"; a head's layers: "head/out"; empty for one that has no place here (a word table)
+    std::string name;  // ours: "enc.3.attn.q"; a head's layers: "head/out"; empty for one that has
+                       // no place here (a word table)
     std::string path;  // theirs
     bool is_linear = false;
-    std::vector<std::string> pieces = {};  // instead of `name`: our layers that they have as one, in the order of its outputs
+    std::vector<std::string> pieces =
+        {};  // instead of `name`: our layers that they have as one, in the order of its outputs
   };
 
-  // `prefix`: what stands before the trunk's paths, "bert." or "". `has_head`: a classifier lies beside the encoder.
+  // `prefix`: what stands before the trunk's paths, "bert." or "". `has_head`: a classifier lies
+  // beside the encoder.
   Modules(const Model& model, const std::string& prefix, bool has_head);
 
   const std::vector<Layer>& layers() const { return layers_; }
   const Layer* by_path(const std::string& path) const;  // null when unknown
   const Layer& by_name(const std::string& name) const;  // Requires: known
-  // Every path, of layers and of the modules around them: "bert", "bert.encoder", "bert.encoder.layer.0", ...
+  // Every path, of layers and of the modules around them: "bert", "bert.encoder",
+  // "bert.encoder.layer.0", ...
   const std::vector<std::string>& paths() const { return paths_; }
 
  private:
@@ -52,7 +58,8 @@ class Modules {
   std::vector<std::string> paths_;
 };
 
-// The module that a classifier's head is, beside the trunk: "classifier", "score", "classification_head".
+// The module that a classifier's head is, beside the trunk: "classifier", "score",
+// "classification_head".
 std::string head_module(const Family& family);
 
 // `path` is `name` or ends in ".name".

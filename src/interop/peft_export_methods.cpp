@@ -56,8 +56,9 @@ struct PeftWriter::Branch {
 
 void PeftWriter::write_lora(bool is_dora) {
   config_ = parse_json(kLoraFields, "PEFT's fields");
-  const auto stabilised =
-      std::count_if(parts_.begin(), parts_.end(), [](const Part& part) { return is_true(part.options, "rslora"); });
+  const auto stabilised = std::count_if(parts_.begin(), parts_.end(), [](const Part& part) {
+    return is_true(part.options, "rslora");
+  });
   const bool all_stabilised = stabilised == static_cast<std::ptrdiff_t>(parts_.size());
   std::map<std::string, Scale> scales;
   std::vector<std::string> layers;
@@ -65,7 +66,8 @@ void PeftWriter::write_lora(bool is_dora) {
   for (const Part& part : parts_) {
     Scale scale{static_cast<int64_t>(number(part.options, "rank")), number(part.options, "alpha")};
     // rsLoRA is one switch in PEFT: where only some edits have it, their alpha carries it.
-    if (is_true(part.options, "rslora") && !all_stabilised) scale.alpha *= std::sqrt(static_cast<double>(scale.rank));
+    if (is_true(part.options, "rslora") && !all_stabilised)
+      scale.alpha *= std::sqrt(static_cast<double>(scale.rank));
     for (const Site& site : part.spec->sites) {
       scales.emplace(site.name, scale);
       layers.push_back(site.name);
@@ -88,10 +90,11 @@ void PeftWriter::write_lora(bool is_dora) {
   if (!biases_.empty()) write_biases(scales);
 }
 
-// Branches of several of our layers as one over all outputs of theirs: where they share an A its B's lie end to end, else the
-// ranks add up, and each A reaches its own outputs only. With alpha' = alpha R' / R the product keeps its weight alpha / R.
-void PeftWriter::write_joint(const std::string& to, const std::vector<Branch>& branches, bool is_dora,
-                             std::map<std::string, Scale>& scales) {
+// Branches of several of our layers as one over all outputs of theirs: where they share an A its
+// B's lie end to end, else the ranks add up, and each A reaches its own outputs only. With alpha' =
+// alpha R' / R the product keeps its weight alpha / R.
+void PeftWriter::write_joint(const std::string& to, const std::vector<Branch>& branches,
+                             bool is_dora, std::map<std::string, Scale>& scales) {
   const std::vector<std::string>& pieces = modules_.by_name(branches.front().site->name).pieces;
   const auto path = [](const Branch& branch) { return branch.part->path + branch.site->name; };
   const Branch& first = branches.front();
@@ -101,21 +104,25 @@ void PeftWriter::write_joint(const std::string& to, const std::vector<Branch>& b
     const Scale& own = scales.at(branch.site->name);
     const bool is_same = own.rank == scale.rank && own.alpha == scale.alpha;
     if (!is_same)
-      refuse(branch.part->path, "PEFT has " + joined(pieces) + " as one layer, with one rank and alpha: expected those of " +
+      refuse(branch.part->path, "PEFT has " + joined(pieces) +
+                                    " as one layer, with one rank and alpha: expected those of " +
                                     first.site->name + " for " + branch.site->name);
     shares &= stored(path(branch) + ".lora_a").equal(stored(path(first) + ".lora_a"));
   }
   if (is_dora && (!shares || branches.size() != pieces.size()))
-    refuse(first.part->path, "PEFT has " + joined(pieces) + " as one layer: DoRA there needs all of them, with one lora_a");
+    refuse(first.part->path, "PEFT has " + joined(pieces) +
+                                 " as one layer: DoRA there needs all of them, with one lora_a");
   const bool is_stabilised = is_true(first.part->options, "rslora");
   if (is_stabilised && !shares)
     refuse(first.part->path,
-           "PEFT has " + joined(pieces) + " as one layer, whose joint rank rslora would count: expected rslora: false");
+           "PEFT has " + joined(pieces) +
+               " as one layer, whose joint rank rslora would count: expected rslora: false");
   std::vector<Tensor> a, b, magnitudes;
   const int64_t rank = shares ? scale.rank : scale.rank * static_cast<int64_t>(branches.size());
   for (const std::string& piece : pieces) {
-    const auto found =
-        std::find_if(branches.begin(), branches.end(), [&](const Branch& branch) { return branch.site->name == piece; });
+    const auto found = std::find_if(branches.begin(), branches.end(), [&](const Branch& branch) {
+      return branch.site->name == piece;
+    });
     Tensor rows = at::zeros({model_.sites.at(piece).output_width, rank});
     if (found != branches.end()) {
       const auto place = shares ? 0 : static_cast<int64_t>(a.size()) * scale.rank;
@@ -129,7 +136,8 @@ void PeftWriter::write_joint(const std::string& to, const std::vector<Branch>& b
   put(to + ".lora_B.weight", at::cat(b));
   if (is_dora) put(to + ".lora_magnitude_vector", at::cat(magnitudes));
   for (const Branch& branch : branches)
-    scales[branch.site->name] = {rank, scale.alpha * static_cast<double>(rank) / static_cast<double>(scale.rank)};
+    scales[branch.site->name] = {
+        rank, scale.alpha * static_cast<double>(rank) / static_cast<double>(scale.rank)};
 }
 
 // The most frequent rank and alpha stand in r and lora_alpha, the others in patterns.
@@ -158,7 +166,8 @@ void PeftWriter::write_biases(const std::map<std::string, Scale>& adapted) {
       if (trains_pooler()) continue;  // the pooler's, which the head holds
       refuse(biases_, "bias: all holds every bias of the model, but " + name + " was not trained");
     }
-    put(key(layer) + (adapted.contains(layer) ? ".base_layer.bias" : ".bias"), stored(biases_ + name));
+    put(key(layer) + (adapted.contains(layer) ? ".base_layer.bias" : ".bias"),
+        stored(biases_ + name));
   }
 }
 
@@ -166,19 +175,23 @@ void PeftWriter::write_biases(const std::map<std::string, Scale>& adapted) {
 void PeftWriter::write_ia3() {
   config_ = parse_json(kIa3Fields, "PEFT's fields");
   std::vector<std::string> layers, inputs;
-  std::map<std::string, std::map<std::string, Tensor>> joint;  // of layers that PEFT has as one: our layer -> its scales
+  std::map<std::string, std::map<std::string, Tensor>>
+      joint;  // of layers that PEFT has as one: our layer -> its scales
   for (const Part& part : parts_) {
     if (is_true(part.options, "shift") || !is_true(part.options, "scale"))
       refuse(part.path, "PEFT's (IA)^3 scales and does not shift");
     for (const Site& site : part.spec->sites) {
       const Site& target = site.kind == SiteKind::kActivation ? model_.sites.reader_of(site) : site;
-      const bool is_input = site.kind == SiteKind::kActivation && model_.sites.input_of(target)->index == site.index;
+      const bool is_input =
+          site.kind == SiteKind::kActivation && model_.sites.input_of(target)->index == site.index;
       if (!is_input && site.kind != SiteKind::kLinear)
         refuse(part.path,
-               "PEFT's (IA)^3 scales what leaves a linear layer or all that enters it; " + site.name + " is neither");
+               "PEFT's (IA)^3 scales what leaves a linear layer or all that enters it; " +
+                   site.name + " is neither");
       const std::string& layer = target.name;
       if (std::find(layers.begin(), layers.end(), layer) != layers.end())
-        refuse(part.path, "PEFT's (IA)^3 scales what enters or what leaves " + modules_.by_name(layer).path + ", not both");
+        refuse(part.path, "PEFT's (IA)^3 scales what enters or what leaves " +
+                              modules_.by_name(layer).path + ", not both");
       layers.push_back(layer);
       if (is_input) inputs.push_back(layer);
       const Tensor& scale = stored(part.path + site.name + ".scale");
@@ -191,7 +204,8 @@ void PeftWriter::write_ia3() {
     std::vector<Tensor> all;
     for (const std::string& piece : modules_.by_name(own.begin()->first).pieces) {
       const auto found = own.find(piece);
-      all.push_back(found == own.end() ? at::ones({model_.sites.at(piece).output_width}) : found->second.detach());
+      all.push_back(found == own.end() ? at::ones({model_.sites.at(piece).output_width})
+                                       : found->second.detach());
     }
     put(to + ".ia3_l", at::cat(all).unsqueeze(1));
   }
@@ -202,7 +216,8 @@ void PeftWriter::write_ia3() {
 void PeftWriter::write_shape(int64_t length) {
   config_["num_virtual_tokens"] = Node::integer(length);
   const ModelConfig& c = model_.config;
-  const bool is_prefix = config_.find("prefix_projection") != nullptr;  // whose rows are keys, of as many heads as there are
+  const bool is_prefix = config_.find("prefix_projection") !=
+                         nullptr;  // whose rows are keys, of as many heads as there are
   config_["num_layers"] = Node::integer(c.all_layers());
   config_["num_attention_heads"] = Node::integer(is_prefix ? c.last().key_heads : c.last().heads);
   config_["token_dim"] = Node::integer(is_prefix ? c.last().key_width() : c.width);
@@ -213,15 +228,18 @@ void PeftWriter::write_prefix() {
   const Part& part = parts_.front();
   const int64_t layers = model_.config.all_layers();
   if (static_cast<int64_t>(part.spec->sites.size()) != layers)
-    refuse(part.path, "PEFT's prefix stands in every layer, found " + std::to_string(part.spec->sites.size()) + " of " +
+    refuse(part.path, "PEFT's prefix stands in every layer, found " +
+                          std::to_string(part.spec->sites.size()) + " of " +
                           std::to_string(layers));
   if (!is_true(part.options, "counts_positions"))
     refuse(part.path,
-           "PEFT counts the rows of a prefix as positions before the tokens': expected counts_positions: true, as it must be "
+           "PEFT counts the rows of a prefix as positions before the tokens': expected "
+           "counts_positions: true, as it must be "
            "trained");
   std::vector<Tensor> rows;
   for (const Site& site : part.spec->sites) {
-    for (const char* name : {".keys", ".values"}) rows.push_back(stored(part.path + site.name + name));
+    for (const char* name : {".keys", ".values"})
+      rows.push_back(stored(part.path + site.name + name));
   }
   write_shape(rows.front().size(0));
   config_["encoder_hidden_size"] = Node::integer(model_.config.width);
@@ -232,8 +250,8 @@ void PeftWriter::write_prompt() {
   config_ = parse_json(kPromptFields, "PEFT's fields");
   const Part& part = parts_.front();
   if (part.options.find("position")->scalar != "before")
-    refuse(part.path,
-           "PEFT's prompt stands before all tokens: expected position before, found " + part.options.find("position")->scalar);
+    refuse(part.path, "PEFT's prompt stands before all tokens: expected position before, found " +
+                          part.options.find("position")->scalar);
   const Tensor& prompt = stored(part.path + "embed.word.prompt");
   write_shape(prompt.size(0));
   put(kPeftPromptTensor, prompt);

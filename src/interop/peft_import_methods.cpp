@@ -46,8 +46,8 @@ void PeftReader::read_lora() {
                           {"kasa_config", "KaSA has no place here"},
                           {"velora_config", "VeLoRA has no place here"},
                           {"monteclora_config", "MonteCLoRA has no place here"}});
-  ignore_fields(config_, {"megatron_core", "qalora_group_size", "loftq_config", "eva_config", "corda_config", "lora_ga_config",
-                          "ensure_weight_tying"});
+  ignore_fields(config_, {"megatron_core", "qalora_group_size", "loftq_config", "eva_config",
+                          "corda_config", "lora_ga_config", "ensure_weight_tying"});
   refuse_changed_base();
   const bool is_dora = config_.boolean("use_dora", false);
   Node shared = Node::map({{"dropout", Node::number(config_.number("lora_dropout", 0.0, 0, 0.99))},
@@ -58,7 +58,8 @@ void PeftReader::read_lora() {
     options["alpha"] = Node::number(group.alpha);
     for (const auto& [name, value] : shared.members) options[name] = value;
     const std::string path = foreign_.add(is_dora ? "dora" : "lora", std::move(options));
-    for (const Modules::Layer* layer : group.layers) read_lora_layer(path, *layer, group.rank, is_dora);
+    for (const Modules::Layer* layer : group.layers)
+      read_lora_layer(path, *layer, group.rank, is_dora);
   }
   read_biases(config_.choice("bias", "none", {"none", "all", "lora_only"}));
 }
@@ -66,18 +67,25 @@ void PeftReader::read_lora() {
 // How the model stores its weights, which says nothing of the adapter's.
 void PeftReader::read_transposition() {
   if (family_.stores_transposed) ignore_fields(config_, {"fan_in_fan_out"});
-  else refuse_fields(config_, {{"fan_in_fan_out", "transposed weights are of other models; expected false"}});
+  else
+    refuse_fields(config_,
+                  {{"fan_in_fan_out", "transposed weights are of other models; expected false"}});
 }
 
-// Versions 0.1 and 0.2 gave GPT-2's joint layer a branch in two of its three parts, each with an A of its own.
+// Versions 0.1 and 0.2 gave GPT-2's joint layer a branch in two of its three parts, each with an A
+// of its own.
 void PeftReader::read_enabled() {
   const Node* node = config_.raw("enable_lora");
   if (is_unused(node)) return;
   for (const Node& item : node->items) enabled_.push_back(item.scalar == "true");
   const bool are_two = std::count(enabled_.begin(), enabled_.end(), true) == 2;
-  const auto fits = [&](const Modules::Layer& layer) { return layer.pieces.size() == enabled_.size(); };
+  const auto fits = [&](const Modules::Layer& layer) {
+    return layer.pieces.size() == enabled_.size();
+  };
   if (!are_two || std::none_of(modules_.layers().begin(), modules_.layers().end(), fits)) {
-    config_.fault("enable_lora", "branches in some parts of a layer are read for two of the three parts of GPT-2's c_attn alone");
+    config_.fault("enable_lora",
+                  "branches in some parts of a layer are read for two of the three parts of "
+                  "GPT-2's c_attn alone");
     enabled_.clear();
   }
 }
@@ -93,11 +101,13 @@ std::vector<Site> PeftReader::sites_of(const Modules::Layer& layer) const {
 }
 
 // A tensor over all outputs of a layer, cut for its sites and put at path + site + suffix.
-void PeftReader::put_by_outputs(const Tensor& tensor, const std::vector<Site>& sites, const std::string& path,
-                                const std::string& suffix) {
+void PeftReader::put_by_outputs(const Tensor& tensor, const std::vector<Site>& sites,
+                                const std::string& path, const std::string& suffix) {
   int64_t begin = 0;
   for (const Site& site : sites) {
-    if (tensor.defined()) put(path + site.name + suffix, tensor.slice(0, begin, begin + site.output_width).contiguous().clone());
+    if (tensor.defined())
+      put(path + site.name + suffix,
+          tensor.slice(0, begin, begin + site.output_width).contiguous().clone());
     begin += site.output_width;
   }
 }
@@ -107,9 +117,11 @@ void PeftReader::refuse_changed_base() {
   if (init == nullptr || !init->is_string) return;
   for (const std::string& name : kBaseChanging) {
     if (!init->scalar.starts_with(name)) continue;
-    config_.fault("init_lora_weights", quote(init->scalar) +
-                                           " changes the base before training, and this folder holds no changed base: save it "
-                                           "in PEFT with path_initial_model_for_weight_conversion first");
+    config_.fault(
+        "init_lora_weights",
+        quote(init->scalar) +
+            " changes the base before training, and this folder holds no changed base: save it "
+            "in PEFT with path_initial_model_for_weight_conversion first");
   }
 }
 
@@ -118,19 +130,26 @@ std::vector<PeftReader::Group> PeftReader::lora_groups(bool is_dora) {
   const int64_t rank = config_.integer("r", 8, 1, 4096);
   const double alpha = config_.number("lora_alpha", 8.0, 0, 1e6);
   const PeftPattern ranks(config_, "rank_pattern"), alphas(config_, "alpha_pattern");
-  if (model_.config.position_kind == PositionKind::kDistanceBias && !is_unused(config_.raw("layers_to_transform"))) {
-    config_.fault("layers_to_transform", "PEFT counts the sublayers of a " + model_.config.model_type +
-                                             " block here, not its blocks; choose by target_modules");
+  if (model_.config.position_kind == PositionKind::kDistanceBias &&
+      !is_unused(config_.raw("layers_to_transform"))) {
+    config_.fault("layers_to_transform",
+                  "PEFT counts the sublayers of a " + model_.config.model_type +
+                      " block here, not its blocks; choose by target_modules");
   }
-  const PeftTargets targets(config_, saved_, peft_defaults(model_.config.model_type).lora, /*by_layer=*/true);
+  const PeftTargets targets(config_, saved_, peft_defaults(model_.config.model_type).lora,
+                            /*by_layer=*/true);
   std::vector<Group> groups;
   for (const Modules::Layer& layer : modules_.layers()) {
-    const auto own_rank = static_cast<int64_t>(ranks.number_for(layer.path, static_cast<double>(rank)));
+    const auto own_rank =
+        static_cast<int64_t>(ranks.number_for(layer.path, static_cast<double>(rank)));
     const double own_alpha = alphas.number_for(layer.path, alpha);
-    const bool is_of_head = layer.name.starts_with("head/") && tensors_.has(key(layer) + ".lora_A.weight");
+    const bool is_of_head =
+        layer.name.starts_with("head/") && tensors_.has(key(layer) + ".lora_A.weight");
     if (is_of_head) read_head_branch(layer, own_rank, own_alpha, is_dora);
     if (is_of_head || !layer.is_linear || !is_changed(targets, layer, ".lora_A.weight")) continue;
-    const auto same = [&](const Group& group) { return group.rank == own_rank && group.alpha == own_alpha; };
+    const auto same = [&](const Group& group) {
+      return group.rank == own_rank && group.alpha == own_alpha;
+    };
     auto found = std::find_if(groups.begin(), groups.end(), same);
     if (found == groups.end()) found = groups.insert(found, {own_rank, own_alpha, {}, {}});
     for (const Site& site : sites_of(layer)) found->sites.push_back(site);
@@ -142,47 +161,63 @@ std::vector<PeftReader::Group> PeftReader::lora_groups(bool is_dora) {
 }
 
 // One branch over several of our layers is one branch in each, with the same A.
-void PeftReader::read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank, bool is_dora) {
+void PeftReader::read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank,
+                                 bool is_dora) {
   const std::vector<Site> sites = sites_of(layer);
   const std::string theirs = key(layer);
   if (!enabled_.empty()) return read_enabled_parts(path, layer, sites, rank);
   const Tensor a = tensors_.take(theirs + ".lora_A.weight", {rank, sites.front().input_width});
   for (const Site& site : sites) put(path + site.name + ".lora_a", a.defined() ? a.clone() : a);
-  put_by_outputs(tensors_.take(theirs + ".lora_B.weight", {outputs_of(sites), rank}), sites, path, ".lora_b");
-  if (is_dora) put_by_outputs(tensors_.take(theirs + ".lora_magnitude_vector", {outputs_of(sites)}), sites, path, ".magnitude");
+  put_by_outputs(tensors_.take(theirs + ".lora_B.weight", {outputs_of(sites), rank}), sites, path,
+                 ".lora_b");
+  if (is_dora)
+    put_by_outputs(tensors_.take(theirs + ".lora_magnitude_vector", {outputs_of(sites)}), sites,
+                   path, ".magnitude");
 }
 
 // The A's of the parts lie end to end, and so do the B's, as a convolution of width one has them.
-void PeftReader::read_enabled_parts(const std::string& path, const Modules::Layer& layer, const std::vector<Site>& sites,
-                                    int64_t rank) {
+void PeftReader::read_enabled_parts(const std::string& path, const Modules::Layer& layer,
+                                    const std::vector<Site>& sites, int64_t rank) {
   const auto parts = static_cast<int64_t>(sites.size());
-  const Tensor a = tensors_.take(key(layer) + ".lora_A.weight", {parts * rank, sites.front().input_width}),
+  const Tensor a = tensors_.take(key(layer) + ".lora_A.weight",
+                                 {parts * rank, sites.front().input_width}),
                b = tensors_.take(key(layer) + ".lora_B.weight", {outputs_of(sites), rank, 1});
   if (layer.pieces.size() != enabled_.size())
-    config_.fault("enable_lora", "expected nothing beside a module that is no joint layer (" + layer.path + ")");
+    config_.fault("enable_lora",
+                  "expected nothing beside a module that is no joint layer (" + layer.path + ")");
   for (int64_t i = 0; a.defined() && i < parts; ++i)
-    put(path + sites[static_cast<size_t>(i)].name + ".lora_a", a.slice(0, i * rank, (i + 1) * rank).clone());
+    put(path + sites[static_cast<size_t>(i)].name + ".lora_a",
+        a.slice(0, i * rank, (i + 1) * rank).clone());
   put_by_outputs(b.defined() ? b.squeeze(2) : b, sites, path, ".lora_b");
 }
 
-// "all" saves every bias of the model: the bitfit edit. "lora_only" saves those of changed layers, which no edit trains alone.
+// "all" saves every bias of the model: the bitfit edit. "lora_only" saves those of changed layers,
+// which no edit trains alone.
 void PeftReader::read_biases(const std::string& which) {
   if (which == "lora_only")
-    config_.fault("bias", "lora_only trains the biases of some layers, which has no place here; expected none or all");
+    config_.fault("bias",
+                  "lora_only trains the biases of some layers, which has no place here; expected "
+                  "none or all");
   if (which != "all") return;
   if (model_.config.has_decoder()) {
-    config_.fault("bias", "biases of a " + model_.config.model_type + " model are not read from PEFT; expected none");
+    config_.fault("bias", "biases of a " + model_.config.model_type +
+                              " model are not read from PEFT; expected none");
     return;
   }
-  const std::string pooler_bias =
-      trains_pooler() || family_.head_style != HeadStyle::kPooler ? "" : key(modules_.by_name("pooler")) + ".bias";
+  const std::string pooler_bias = trains_pooler() || family_.head_style != HeadStyle::kPooler
+                                      ? ""
+                                      : key(modules_.by_name("pooler")) + ".bias";
   const bool with_pooler = !pooler_bias.empty() && tensors_.has(pooler_bias);
-  const std::string path = foreign_.add("bitfit", Node::map({{"pooler", Node::boolean(with_pooler)}}));
+  const std::string path =
+      foreign_.add("bitfit", Node::map({{"pooler", Node::boolean(with_pooler)}}));
   for (const TensorSlot& slot : tensor_slots(model_.config)) {
-    if (slot.id.kind != TensorKind::kBias || (slot.id.place == kPoolerPlace && !with_pooler)) continue;
+    if (slot.id.kind != TensorKind::kBias || (slot.id.place == kPoolerPlace && !with_pooler))
+      continue;
     const std::string layer = to_name(slot.id.place);
     put(path + slot.name(),
-        tensors_.take(key(modules_.by_name(layer)) + (adapted_.contains(layer) ? ".base_layer.bias" : ".bias"), slot.shape));
+        tensors_.take(key(modules_.by_name(layer)) +
+                          (adapted_.contains(layer) ? ".base_layer.bias" : ".bias"),
+                      slot.shape));
   }
 }
 
@@ -193,8 +228,9 @@ void PeftReader::read_ia3() {
   const PeftDefaults& defaults = peft_defaults(model_.config.model_type);
   const PeftTargets targets(config_, saved_, defaults.ia3, /*by_layer=*/false);
   constexpr auto kAny = NameChoice::Ending::kAny;
-  const NameChoice feedforward = config_.has("feedforward_modules") ? NameChoice(config_, "feedforward_modules", kAny)
-                                                                    : NameChoice(defaults.ia3_feedforward, kAny);
+  const NameChoice feedforward = config_.has("feedforward_modules")
+                                     ? NameChoice(config_, "feedforward_modules", kAny)
+                                     : NameChoice(defaults.ia3_feedforward, kAny);
   std::vector<Site> sites;
   std::vector<std::pair<std::string, Tensor>> scales;
   for (const Modules::Layer& layer : modules_.layers()) {
@@ -204,21 +240,24 @@ void PeftReader::read_ia3() {
     if (is_of_head || !layer.is_linear || !is_changed(targets, layer, ".ia3_l")) continue;
     const std::vector<Site> own = sites_of(layer);
     const Site& linear = own.front();
-    const std::vector<int64_t> shape =
-        scales_input ? std::vector<int64_t>{1, linear.input_width} : std::vector<int64_t>{outputs_of(own), 1};
+    const std::vector<int64_t> shape = scales_input ? std::vector<int64_t>{1, linear.input_width}
+                                                    : std::vector<int64_t>{outputs_of(own), 1};
     const Tensor scale = tensors_.take(key(layer) + ".ia3_l", shape);
     const Site* input = model_.sites.input_of(linear);
     if (scales_input && input == nullptr) {
-      config_.fault("feedforward_modules", "scales the input of " + layer.path +
-                                               "; only what enters the last layer of an attention or a feed-forward is a site "
-                                               "(attn.mid, cross.mid, ffn.act, ffn.mid)");
+      config_.fault(
+          "feedforward_modules",
+          "scales the input of " + layer.path +
+              "; only what enters the last layer of an attention or a feed-forward is a site "
+              "(attn.mid, cross.mid, ffn.act, ffn.mid)");
       continue;
     }
     int64_t begin = 0;
     for (const Site& site : own) {
       sites.push_back(scales_input ? *input : site);
       const int64_t end = begin + (scales_input ? linear.input_width : site.output_width);
-      if (scale.defined()) scales.emplace_back(sites.back().name, scale.flatten().slice(0, begin, end).clone());
+      if (scale.defined())
+        scales.emplace_back(sites.back().name, scale.flatten().slice(0, begin, end).clone());
       begin = end;
     }
   }
@@ -226,7 +265,8 @@ void PeftReader::read_ia3() {
     tensors_.fault("holds no ia3_l of any layer");
     return;
   }
-  std::sort(sites.begin(), sites.end(), [](const Site& a, const Site& b) { return a.index < b.index; });
+  std::sort(sites.begin(), sites.end(),
+            [](const Site& a, const Site& b) { return a.index < b.index; });
   Node options = site_options(sites, model_.sites);
   options["scale"] = Node::boolean(true);
   options["shift"] = Node::boolean(false);
@@ -239,12 +279,15 @@ void PeftReader::read_prompt() {
   const ModelConfig& c = model_.config;
   if (c.is_encoder_decoder()) {
     throw InputError(config_.source() + ": /peft_type: " + type_ +
-                     " beside an encoder and a decoder is not read: PEFT gives rows to both in its own way; train it here, or "
+                     " beside an encoder and a decoder is not read: PEFT gives rows to both in its "
+                     "own way; train it here, or "
                      "take LORA or IA3");
   }
   const int64_t layers = c.all_layers();
-  const bool is_prefix = type_ == "PREFIX_TUNING";  // whose rows are keys, of as many heads as there are
-  const int64_t width = is_prefix ? c.last().key_width() : c.width, heads = is_prefix ? c.last().key_heads : c.last().heads;
+  const bool is_prefix =
+      type_ == "PREFIX_TUNING";  // whose rows are keys, of as many heads as there are
+  const int64_t width = is_prefix ? c.last().key_width() : c.width,
+                heads = is_prefix ? c.last().key_heads : c.last().heads;
   const int64_t length = config_.integer("num_virtual_tokens", std::nullopt, 1, 1 << 20);
   config_.integer("num_transformer_submodules", 1, 1, 1);
   config_.integer("token_dim", width, width, width);
@@ -252,16 +295,18 @@ void PeftReader::read_prompt() {
   config_.integer("num_attention_heads", heads, heads, heads);
   ignore_fields(config_, {"encoder_hidden_size"});
   if (type_ == "PREFIX_TUNING") {
-    ignore_fields(config_, {"prefix_projection", "init_weights"});  // the file holds what the projection gave
+    ignore_fields(
+        config_, {"prefix_projection", "init_weights"});  // the file holds what the projection gave
     return read_prefix(length);
   }
   if (type_ == "PROMPT_TUNING")
-    ignore_fields(config_, {"prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs"});
+    ignore_fields(config_, {"prompt_tuning_init", "prompt_tuning_init_text",
+                            "tokenizer_name_or_path", "tokenizer_kwargs"});
   else
     ignore_fields(config_, {"encoder_reparameterization_type", "encoder_num_layers",
                             "encoder_dropout"});  // the file holds what the encoder gave
-  const std::string path =
-      foreign_.add("prompt", Node::map({{"length", Node::integer(length)}, {"position", Node::text("before")}}));
+  const std::string path = foreign_.add(
+      "prompt", Node::map({{"length", Node::integer(length)}, {"position", Node::text("before")}}));
   put(path + "embed.word.prompt", tensors_.take(kPeftPromptTensor, {length, c.width}));
 }
 
@@ -269,12 +314,14 @@ void PeftReader::read_prefix(int64_t length) {
   const ModelConfig& c = model_.config;
   const int64_t layers = c.all_layers(), width = c.last().key_width();
   const Tensor all = tensors_.take(kPeftPromptTensor, {length, layers * 2 * width});
-  const std::string path =
-      foreign_.add("prefix", Node::map({{"length", Node::integer(length)}, {"counts_positions", Node::boolean(true)}}));
+  const std::string path = foreign_.add(
+      "prefix",
+      Node::map({{"length", Node::integer(length)}, {"counts_positions", Node::boolean(true)}}));
   if (!all.defined()) return;
   const Tensor parts = all.view({length, 2 * layers, width});
   for (int64_t layer = 0; layer < layers; ++layer) {
-    const std::string site = path + model_.sites.at({c.last_stack(), static_cast<int16_t>(layer), Part::kAttn}).name;
+    const std::string site =
+        path + model_.sites.at({c.last_stack(), static_cast<int16_t>(layer), Part::kAttn}).name;
     put(site + ".keys", parts.select(1, 2 * layer).contiguous());
     put(site + ".values", parts.select(1, 2 * layer + 1).contiguous());
   }

@@ -1,7 +1,7 @@
 // Reads one folder of PEFT. Internal to src/interop.
 //
-// peft_import.cpp holds what every method shares, peft_import_head.cpp the head, peft_import_methods.cpp the fields and tensors
-// of each method.
+// peft_import.cpp holds what every method shares, peft_import_head.cpp the head,
+// peft_import_methods.cpp the fields and tensors of each method.
 #pragma once
 
 #include <set>
@@ -33,7 +33,8 @@ class PeftReader {
   bool is_unread(const Modules::Layer& layer) const;
   bool has_sites(const Modules::Layer& layer) const;
   // True where both the config and the tensors change `layer`; a fault where they disagree.
-  bool is_changed(const PeftTargets& targets, const Modules::Layer& layer, const std::string& suffix);
+  bool is_changed(const PeftTargets& targets, const Modules::Layer& layer,
+                  const std::string& suffix);
 
   // ---- the head
   bool trains_pooler() const;
@@ -52,12 +53,14 @@ class PeftReader {
   void read_transposition();
   void read_enabled();
   std::vector<Site> sites_of(const Modules::Layer& layer) const;
-  void put_by_outputs(const at::Tensor& tensor, const std::vector<Site>& sites, const std::string& path,
-                      const std::string& suffix);
+  void put_by_outputs(const at::Tensor& tensor, const std::vector<Site>& sites,
+                      const std::string& path, const std::string& suffix);
   void refuse_changed_base();
   std::vector<Group> lora_groups(bool is_dora);
-  void read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank, bool is_dora);
-  void read_enabled_parts(const std::string& path, const Modules::Layer& layer, const std::vector<Site>& sites, int64_t rank);
+  void read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank,
+                       bool is_dora);
+  void read_enabled_parts(const std::string& path, const Modules::Layer& layer,
+                          const std::vector<Site>& sites, int64_t rank);
   void read_biases(const std::string& which);
 
   // ---- (IA)^3
@@ -77,7 +80,8 @@ class PeftReader {
   Modules modules_;
   std::vector<std::string> saved_;  // modules_to_save that the model has
   std::set<std::string> adapted_;   // layers with a LoRA branch, which PEFT wraps
-  std::vector<bool> enabled_;       // parts of joint layers that have a branch; empty: one branch over all of them
+  std::vector<bool>
+      enabled_;  // parts of joint layers that have a branch; empty: one branch over all of them
   std::vector<std::string> notes_;  // what was left out, for the origin
   ForeignAdapter foreign_;
 };

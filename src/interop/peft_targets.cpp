@@ -52,17 +52,20 @@ bool NameChoice::chooses(const std::string& path) const {
 
 PeftTargets::PeftTargets(Options& options, const std::vector<std::string>& modules_to_save,
                          const std::vector<std::string>& defaults, bool by_layer)
-    : targets_(options.has("target_modules") ? NameChoice(options, "target_modules") : NameChoice(defaults)),
+    : targets_(options.has("target_modules") ? NameChoice(options, "target_modules")
+                                             : NameChoice(defaults)),
       excluded_(options, "exclude_modules"),
       saved_(modules_to_save) {
   if (!targets_.is_given() && !is_all_linear(targets_.pattern_text()))
     options.fault("target_modules", "expected a list of module names or a regular expression");
   if (!by_layer) return;
-  if (!is_unused(options.raw("layers_to_transform"))) layers_ = options.integers("layers_to_transform", std::nullopt, 0, 1 << 20);
+  if (!is_unused(options.raw("layers_to_transform")))
+    layers_ = options.integers("layers_to_transform", std::nullopt, 0, 1 << 20);
   if (is_unused(options.raw("layers_pattern"))) return;
   for (const std::string& pattern : options.texts("layers_pattern", std::nullopt)) {
     try {
-      layer_patterns_.emplace_back("(?:^|.*?\\.)" + pattern + "\\.\\d+\\..*", place(options, "layers_pattern"));
+      layer_patterns_.emplace_back("(?:^|.*?\\.)" + pattern + "\\.\\d+\\..*",
+                                   place(options, "layers_pattern"));
     } catch (const InputError& error) {
       options.fault("layers_pattern", error.what());
     }
@@ -72,16 +75,20 @@ PeftTargets::PeftTargets(Options& options, const std::vector<std::string>& modul
 bool PeftTargets::is_in_layers(const Modules::Layer& layer) const {
   if (layers_.empty()) return true;
   const bool is_named =
-      layer_patterns_.empty() || std::any_of(layer_patterns_.begin(), layer_patterns_.end(),
-                                             [&](const ModulePattern& pattern) { return pattern.matches(layer.path); });
-  const std::optional<Place> place = parse_place(layer.pieces.empty() ? layer.name : layer.pieces.front());
-  return is_named && std::find(layers_.begin(), layers_.end(), place ? place->layer : -1) != layers_.end();
+      layer_patterns_.empty() ||
+      std::any_of(layer_patterns_.begin(), layer_patterns_.end(),
+                  [&](const ModulePattern& pattern) { return pattern.matches(layer.path); });
+  const std::optional<Place> place =
+      parse_place(layer.pieces.empty() ? layer.name : layer.pieces.front());
+  return is_named &&
+         std::find(layers_.begin(), layers_.end(), place ? place->layer : -1) != layers_.end();
 }
 
 bool PeftTargets::chooses(const Modules::Layer& layer) const {
   const std::string dotted = "." + layer.path + ".";
-  const bool is_saved = std::any_of(saved_.begin(), saved_.end(),
-                                    [&](const std::string& name) { return dotted.find("." + name + ".") != std::string::npos; });
+  const bool is_saved = std::any_of(saved_.begin(), saved_.end(), [&](const std::string& name) {
+    return dotted.find("." + name + ".") != std::string::npos;
+  });
   if (is_saved || excluded_.chooses(layer.path)) return false;
   if (is_all_linear(targets_.pattern_text())) return layer.is_linear;
   if (targets_.pattern_text()) return targets_.chooses(layer.path);
@@ -99,7 +106,8 @@ PeftPattern::PeftPattern(Options& options, const char* key) {
   for (const auto& [pattern, value] : node->members) {
     const double number = section.number(pattern, std::nullopt, 0, 1e6);
     try {
-      entries_.emplace_back(ModulePattern("(.*\\.)?(" + pattern + ")", place(options, key)), number);
+      entries_.emplace_back(ModulePattern("(.*\\.)?(" + pattern + ")", place(options, key)),
+                            number);
     } catch (const InputError& error) {
       options.fault(key, error.what());
     }
@@ -107,8 +115,12 @@ PeftPattern::PeftPattern(Options& options, const char* key) {
 }
 
 const PeftDefaults& peft_defaults(const std::string& model_type) {
-  static const PeftDefaults kBert = {{"query", "value"}, {"key", "value", "output.dense"}, {"output.dense"}},
-                            kLlama = {{"q_proj", "v_proj"}, {"k_proj", "v_proj", "down_proj"}, {"down_proj"}};
+  static const PeftDefaults kBert = {{"query", "value"},
+                                     {"key", "value", "output.dense"},
+                                     {"output.dense"}},
+                            kLlama = {{"q_proj", "v_proj"},
+                                      {"k_proj", "v_proj", "down_proj"},
+                                      {"down_proj"}};
   static const std::map<std::string, PeftDefaults> kDefaults = {
       {"bert", kBert},
       {"roberta", kBert},
@@ -119,7 +131,8 @@ const PeftDefaults& peft_defaults(const std::string& model_type) {
       {"llama", kLlama},
       {"mistral", kLlama},
       {"qwen2", {{"q_proj", "v_proj"}, {"q_proj", "v_proj", "down_proj"}, {"down_proj"}}}};
-  static const PeftDefaults kNone{};  // a family that PEFT does not know: the config must name its targets
+  static const PeftDefaults
+      kNone{};  // a family that PEFT does not know: the config must name its targets
   const auto found = kDefaults.find(model_type);
   return found == kDefaults.end() ? kNone : found->second;
 }

@@ -1,7 +1,8 @@
 // Which modules a PEFT config chooses: target_modules less exclude_modules, narrowed by layers.
 //
-// The rules are PEFT's (0.21): a list holds whole paths or dotted endings; a text is a regular expression over the whole path, or
-// "all-linear"; modules_to_save are never targets; layers_to_transform narrows a list's endings, not its whole paths.
+// The rules are PEFT's (0.21): a list holds whole paths or dotted endings; a text is a regular
+// expression over the whole path, or "all-linear"; modules_to_save are never targets;
+// layers_to_transform narrows a list's endings, not its whole paths.
 #pragma once
 
 #include <optional>
@@ -37,10 +38,10 @@ class NameChoice {
 
 class PeftTargets {
  public:
-  // Reads target_modules, exclude_modules, and with `by_layer` layers_to_transform and layers_pattern. `defaults`: the targets
-  // where the config names none.
-  PeftTargets(Options& options, const std::vector<std::string>& modules_to_save, const std::vector<std::string>& defaults,
-              bool by_layer);
+  // Reads target_modules, exclude_modules, and with `by_layer` layers_to_transform and
+  // layers_pattern. `defaults`: the targets where the config names none.
+  PeftTargets(Options& options, const std::vector<std::string>& modules_to_save,
+              const std::vector<std::string>& defaults, bool by_layer);
 
   bool chooses(const Modules::Layer& layer) const;
 
@@ -53,13 +54,15 @@ class PeftTargets {
   std::vector<ModulePattern> layer_patterns_;
 };
 
-// What PEFT chooses in a family when a config says nothing. Its versions 0.1 to 0.21 agree, but for families that early ones lack.
+// What PEFT chooses in a family when a config says nothing. Its versions 0.1 to 0.21 agree, but for
+// families that early ones lack.
 struct PeftDefaults {
   std::vector<std::string> lora, ia3, ia3_feedforward;
 };
 const PeftDefaults& peft_defaults(const std::string& model_type);
 
-// PEFT's rank_pattern and alpha_pattern: the first key that matches the end of a path gives its number.
+// PEFT's rank_pattern and alpha_pattern: the first key that matches the end of a path gives its
+// number.
 class PeftPattern {
  public:
   PeftPattern(Options& options, const char* key);

@@ -1,6 +1,7 @@
 // Writes one adapter in PEFT's words. Internal to src/interop.
 //
-// peft_export.cpp holds what every method shares and the head, peft_export_methods.cpp the fields and tensors of each method.
+// peft_export.cpp holds what every method shares and the head, peft_export_methods.cpp the fields
+// and tensors of each method.
 #pragma once
 
 #include <map>
@@ -35,7 +36,8 @@ class PeftWriter {
 
   // ---- what every method shares
   [[noreturn]] void refuse(const std::string& path, const std::string& why) const;
-  // The one method of the adapter, after everything that PEFT has no form for is refused; fills parts_ (biases apart).
+  // The one method of the adapter, after everything that PEFT has no form for is refused; fills
+  // parts_ (biases apart).
   std::string method();
   void check_distinct_sites() const;
   const at::Tensor& stored(const std::string& name) const { return tensors_.at(name); }
@@ -43,11 +45,16 @@ class PeftWriter {
     out_[name] = tensor.detach().to(at::kFloat).contiguous().clone();
   }
   std::string key(const std::string& layer) const { return root_ + modules_.by_name(layer).path; }
-  static double number(const Node& options, const char* name) { return std::stod(options.find(name)->scalar); }
-  static bool is_true(const Node& options, const char* name) { return options.find(name)->scalar == "true"; }
+  static double number(const Node& options, const char* name) {
+    return std::stod(options.find(name)->scalar);
+  }
+  static bool is_true(const Node& options, const char* name) {
+    return options.find(name)->scalar == "true";
+  }
   // A number that all parts share, or an error.
   double shared(const char* name, const std::string& theirs) const;
-  // The shortest endings of `layers` by which PEFT chooses them and nothing else, or whole paths where no endings do.
+  // The shortest endings of `layers` by which PEFT chooses them and nothing else, or whole paths
+  // where no endings do.
   std::vector<std::string> target_names(const std::vector<std::string>& layers) const;
   std::string shortest_ending(const std::string& path, const std::set<std::string>& wanted) const;
 
@@ -67,7 +74,9 @@ class PeftWriter {
   void write_prompt();
 
   // ---- the head
-  bool trains_pooler() const { return tensors_.contains(std::string(Adapter::kHeadPath) + "pooler.weight"); }
+  bool trains_pooler() const {
+    return tensors_.contains(std::string(Adapter::kHeadPath) + "pooler.weight");
+  }
   void write_head();
 
   const Adapter& adapter_;

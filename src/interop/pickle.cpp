@@ -21,13 +21,25 @@ constexpr size_t kMaxPickleBytes = size_t{64} << 20;
 constexpr size_t kMaxDimensions = 16;
 
 // What torch.save calls storages, and what they hold.
-constexpr std::pair<const char*, at::ScalarType> kStorages[] = {{"FloatStorage", at::kFloat}, {"DoubleStorage", at::kDouble},
-                                                                {"HalfStorage", at::kHalf},   {"BFloat16Storage", at::kBFloat16},
-                                                                {"LongStorage", at::kLong},   {"IntStorage", at::kInt},
-                                                                {"ShortStorage", at::kShort}, {"CharStorage", at::kChar},
-                                                                {"ByteStorage", at::kByte},   {"BoolStorage", at::kBool}};
+constexpr std::pair<const char*, at::ScalarType> kStorages[] = {
+    {"FloatStorage", at::kFloat},       {"DoubleStorage", at::kDouble}, {"HalfStorage", at::kHalf},
+    {"BFloat16Storage", at::kBFloat16}, {"LongStorage", at::kLong},     {"IntStorage", at::kInt},
+    {"ShortStorage", at::kShort},       {"CharStorage", at::kChar},     {"ByteStorage", at::kByte},
+    {"BoolStorage", at::kBool}};
 
-enum class Kind { kNone, kBool, kInteger, kReal, kText, kList, kTuple, kMap, kTensor, kStorage, kName };
+enum class Kind {
+  kNone,
+  kBool,
+  kInteger,
+  kReal,
+  kText,
+  kList,
+  kTuple,
+  kMap,
+  kTensor,
+  kStorage,
+  kName
+};
 
 // A value of the pickle. What it holds lies in the machine, which owns everything:
 // a list that holds itself neither leaks nor recurses.
@@ -39,8 +51,9 @@ struct Value {
 };
 
 const char* kind_text(Kind kind) {
-  constexpr const char* kNames[] = {"None",    "a truth value", "an integer", "a number",  "a text", "a list",
-                                    "a tuple", "a dictionary",  "a tensor",   "a storage", "a name"};
+  constexpr const char* kNames[] = {"None",     "a truth value", "an integer", "a number",
+                                    "a text",   "a list",        "a tuple",    "a dictionary",
+                                    "a tensor", "a storage",     "a name"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -66,7 +79,8 @@ class Machine {
 
   // ---- reading the program
   std::string_view bytes(size_t count) {
-    if (count > program_.size() - position_) fail("the pickle ends in the middle of an instruction");
+    if (count > program_.size() - position_)
+      fail("the pickle ends in the middle of an instruction");
     position_ += count;
     return program_.substr(position_ - count, count);
   }
@@ -74,7 +88,8 @@ class Machine {
   uint64_t little(size_t count) {
     uint64_t out = 0;
     const std::string_view raw = bytes(count);
-    for (size_t i = 0; i < count; ++i) out |= static_cast<uint64_t>(static_cast<unsigned char>(raw[i])) << (8 * i);
+    for (size_t i = 0; i < count; ++i)
+      out |= static_cast<uint64_t>(static_cast<unsigned char>(raw[i])) << (8 * i);
     return out;
   }
 
@@ -148,7 +163,9 @@ class Machine {
   }
 
   Value expect(const Value& value, Kind kind, const char* what) const {
-    if (value.kind != kind) fail(std::string("expected ") + kind_text(kind) + " as " + what + ", found " + kind_text(value.kind));
+    if (value.kind != kind)
+      fail(std::string("expected ") + kind_text(kind) + " as " + what + ", found " +
+           kind_text(value.kind));
     return value;
   }
 
@@ -157,7 +174,8 @@ class Machine {
   std::vector<int64_t> integers(const Value& value, const char* what) const {
     std::vector<int64_t> out;
     const std::vector<Value>& parts = items(expect(value, Kind::kTuple, what));
-    if (parts.size() > kMaxDimensions) fail("more than " + std::to_string(kMaxDimensions) + " dimensions");
+    if (parts.size() > kMaxDimensions)
+      fail("more than " + std::to_string(kMaxDimensions) + " dimensions");
     for (const Value& part : parts) out.push_back(expect(part, Kind::kInteger, what).number);
     return out;
   }
@@ -170,15 +188,18 @@ class Machine {
         if (name == storage) return text(Kind::kName, full);
       }
     }
-    for (const char* known : {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "collections.OrderedDict"}) {
+    for (const char* known : {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter",
+                              "collections.OrderedDict"}) {
       if (full == known) return text(Kind::kName, full);
     }
-    fail("the file asks for " + quote(full) +
-         "; only tensors in plain dictionaries, lists and tuples are read, and nothing is ever run");
+    fail(
+        "the file asks for " + quote(full) +
+        "; only tensors in plain dictionaries, lists and tuples are read, and nothing is ever run");
   }
 
   at::ScalarType dtype_of(const Value& storage_class) const {
-    const std::string& name = texts_[expect(storage_class, Kind::kName, "the class of a storage").at];
+    const std::string& name =
+        texts_[expect(storage_class, Kind::kName, "the class of a storage").at];
     for (const auto& [storage, dtype] : kStorages) {
       if (name == std::string("torch.") + storage) return dtype;
     }
@@ -192,13 +213,16 @@ class Machine {
     const std::span<const std::byte> record = archive_.at(record_name);
     const auto item = static_cast<uint64_t>(c10::elementSize(dtype));
     if (static_cast<uint64_t>(numel) != record.size() / item || record.size() % item != 0) {
-      throw InputError(what + ": expected " + std::to_string(numel) + " elements of " + std::to_string(item) + " bytes, found " +
-                       std::to_string(record.size()) + " bytes");
+      throw InputError(what + ": expected " + std::to_string(numel) + " elements of " +
+                       std::to_string(item) + " bytes, found " + std::to_string(record.size()) +
+                       " bytes");
     }
-    const auto wrong =
-        std::find_if(record.begin(), record.end(), [&](std::byte byte) { return dtype == at::kBool && byte > std::byte{1}; });
+    const auto wrong = std::find_if(record.begin(), record.end(), [&](std::byte byte) {
+      return dtype == at::kBool && byte > std::byte{1};
+    });
     if (wrong != record.end())
-      throw InputError(what + ": expected truth values 0 and 1, found " + std::to_string(std::to_integer<int>(*wrong)));
+      throw InputError(what + ": expected truth values 0 and 1, found " +
+                       std::to_string(std::to_integer<int>(*wrong)));
     Tensor out = at::empty({numel}, dtype);
     if (numel > 0) std::memcpy(out.mutable_data_ptr(), record.data(), record.size());
     return out;
@@ -207,7 +231,8 @@ class Machine {
   // ('storage', class, key, device, number of elements)
   Value persistent(const Value& id) {
     const std::vector<Value>& parts = items(expect(id, Kind::kTuple, "the address of a storage"));
-    if (parts.size() != 5 || texts_[expect(parts[0], Kind::kText, "the kind of an address").at] != "storage")
+    if (parts.size() != 5 ||
+        texts_[expect(parts[0], Kind::kText, "the kind of an address").at] != "storage")
       fail("expected the address of a storage, of five parts");
     const at::ScalarType dtype = dtype_of(parts[1]);
     const std::string& key = texts_[expect(parts[2], Kind::kText, "the key of a storage").at];
@@ -220,7 +245,8 @@ class Machine {
       return made;
     }
     const Tensor& old = tensors_[known->second.at];
-    if (old.scalar_type() != dtype || old.numel() != numel) fail("storage " + quote(key) + " is described in two ways");
+    if (old.scalar_type() != dtype || old.numel() != numel)
+      fail("storage " + quote(key) + " is described in two ways");
     return known->second;
   }
 
@@ -228,26 +254,34 @@ class Machine {
   Value rebuild_tensor(const std::vector<Value>& arguments) {
     if (arguments.size() < 6 || arguments.size() > 7)
       fail("expected six arguments of a tensor, found " + std::to_string(arguments.size()));
-    const Tensor& storage = tensors_[expect(arguments[0], Kind::kStorage, "what a tensor lies in").at];
+    const Tensor& storage =
+        tensors_[expect(arguments[0], Kind::kStorage, "what a tensor lies in").at];
     const int64_t offset = expect(arguments[1], Kind::kInteger, "the offset of a tensor").number;
-    const std::vector<int64_t> sizes = integers(arguments[2], "sizes"), strides = integers(arguments[3], "strides");
+    const std::vector<int64_t> sizes = integers(arguments[2], "sizes"),
+                               strides = integers(arguments[3], "strides");
     if (sizes.size() != strides.size())
-      fail("a tensor has " + std::to_string(sizes.size()) + " sizes and " + std::to_string(strides.size()) + " strides");
+      fail("a tensor has " + std::to_string(sizes.size()) + " sizes and " +
+           std::to_string(strides.size()) + " strides");
     expect(arguments[4], Kind::kBool, "whether a tensor needs a gradient");
-    if (arguments[5].kind == Kind::kMap ? !maps_[arguments[5].at].empty() : arguments[5].kind != Kind::kNone)
+    if (arguments[5].kind == Kind::kMap ? !maps_[arguments[5].at].empty()
+                                        : arguments[5].kind != Kind::kNone)
       fail("a tensor with hooks");
     int64_t count = 1, last = offset;
     bool is_sound = offset >= 0;
     for (size_t d = 0; d < sizes.size() && is_sound; ++d) {
       int64_t reach = 0;
-      is_sound = sizes[d] >= 0 && strides[d] >= 0 && !__builtin_mul_overflow(count, sizes[d], &count) &&
+      is_sound = sizes[d] >= 0 && strides[d] >= 0 &&
+                 !__builtin_mul_overflow(count, sizes[d], &count) &&
                  !__builtin_mul_overflow(std::max<int64_t>(sizes[d] - 1, 0), strides[d], &reach) &&
                  !__builtin_add_overflow(last, reach, &last);
     }
-    if (is_sound) is_sound = count == 0 ? offset <= storage.numel() : last < storage.numel() && count <= storage.numel();
+    if (is_sound)
+      is_sound = count == 0 ? offset <= storage.numel()
+                            : last < storage.numel() && count <= storage.numel();
     if (!is_sound) {
-      fail("a tensor of sizes " + shape_text(sizes) + " and strides " + shape_text(strides) + " at " + std::to_string(offset) +
-           " does not lie in its storage of " + std::to_string(storage.numel()) + " elements");
+      fail("a tensor of sizes " + shape_text(sizes) + " and strides " + shape_text(strides) +
+           " at " + std::to_string(offset) + " does not lie in its storage of " +
+           std::to_string(storage.numel()) + " elements");
     }
     if (count == 0) return tensor(Kind::kTensor, empty_tensor(sizes, storage));
     return tensor(Kind::kTensor, storage.as_strided(sizes, strides, offset));
@@ -289,7 +323,10 @@ class Machine {
       case '\x89': push({.kind = Kind::kBool, .number = 0}); break;
       case 'K': push({.kind = Kind::kInteger, .number = static_cast<int64_t>(little(1))}); break;
       case 'M': push({.kind = Kind::kInteger, .number = static_cast<int64_t>(little(2))}); break;
-      case 'J': push({.kind = Kind::kInteger, .number = static_cast<int32_t>(static_cast<uint32_t>(little(4)))}); break;
+      case 'J':
+        push({.kind = Kind::kInteger,
+              .number = static_cast<int32_t>(static_cast<uint32_t>(little(4)))});
+        break;
       case '\x8a': push({.kind = Kind::kInteger, .number = long_integer()}); break;
       case 'G': push({.kind = Kind::kReal, .real = real()}); break;
       case 'X': push(text(Kind::kText, std::string(bytes(little(4))))); break;
@@ -312,7 +349,9 @@ class Machine {
       case 'Q': push(persistent(pop())); break;
       case 'R': call(); break;
       case 'b': build(); break;
-      default: fail("instruction " + quote(std::string(1, code)) + " is none that a plain dictionary of tensors needs");
+      default:
+        fail("instruction " + quote(std::string(1, code)) +
+             " is none that a plain dictionary of tensors needs");
     }
     return true;
   }
@@ -357,22 +396,27 @@ class Machine {
     push(reduce(function, arguments));
   }
 
-  // Attributes of an OrderedDict (a state dict's _metadata): versions of its modules, of no use here.
+  // Attributes of an OrderedDict (a state dict's _metadata): versions of its modules, of no use
+  // here.
   void build() {
     const Value state = pop();
     expect(top(), Kind::kMap, "what gets attributes");
-    if (state.kind != Kind::kMap) fail(std::string("expected a dictionary of attributes, found ") + kind_text(state.kind));
+    if (state.kind != Kind::kMap)
+      fail(std::string("expected a dictionary of attributes, found ") + kind_text(state.kind));
   }
 
   NamedTensors as_tensors(const Value& value) const {
     if (value.kind != Kind::kMap)
-      throw InputError(source_ + ": expected a dictionary of tensors, found " + kind_text(value.kind));
+      throw InputError(source_ + ": expected a dictionary of tensors, found " +
+                       kind_text(value.kind));
     NamedTensors out;
     for (const auto& [key, item] : maps_[value.at]) {
-      if (key.kind != Kind::kText) throw InputError(source_ + ": expected names of tensors, found " + kind_text(key.kind));
+      if (key.kind != Kind::kText)
+        throw InputError(source_ + ": expected names of tensors, found " + kind_text(key.kind));
       const std::string& name = texts_[key.at];
       if (item.kind != Kind::kTensor)
-        throw InputError(source_ + ": " + quote(name) + ": expected a tensor, found " + kind_text(item.kind));
+        throw InputError(source_ + ": " + quote(name) + ": expected a tensor, found " +
+                         kind_text(item.kind));
       if (!out.emplace(name, tensors_[item.at]).second)
         throw InputError(source_ + ": tensor " + quote(name) + " is stored twice");
     }
@@ -398,15 +442,18 @@ class Machine {
 NamedTensors parse_torch_file(std::span<const std::byte> bytes, const std::string& source) {
   if (bytes.size() < 4 || std::memcmp(bytes.data(), "PK\x03\x04", 4) != 0) {
     throw InputError(source +
-                     ": not a file of torch 1.6 or newer; load it in Python and save it again with safetensors or a newer torch");
+                     ": not a file of torch 1.6 or newer; load it in Python and save it again with "
+                     "safetensors or a newer torch");
   }
   const TorchArchive archive(bytes, source);
-  if (!archive.has("data.pkl")) throw InputError(source + ": a zip archive without data.pkl, so not a file of torch.save");
+  if (!archive.has("data.pkl"))
+    throw InputError(source + ": a zip archive without data.pkl, so not a file of torch.save");
   if (archive.has("byteorder") && archive.text("byteorder") != "little")
     throw InputError(source + ": expected little-endian bytes");
   const std::string_view program = archive.text("data.pkl");
   if (program.size() > kMaxPickleBytes)
-    throw InputError(source + ": data.pkl is larger than " + std::to_string(kMaxPickleBytes) + " bytes");
+    throw InputError(source + ": data.pkl is larger than " + std::to_string(kMaxPickleBytes) +
+                     " bytes");
   return Machine(program, archive, source).run();
 }
 

@@ -47,12 +47,16 @@ struct Intervention {
 class Reader {
  public:
   Reader(const Path& dir, const Model& model, const Node& json, const ImportAnswers& answers)
-      : dir_(dir), model_(model), answers_(answers), config_(json, (dir / "config.json").string()) {}
+      : dir_(dir),
+        model_(model),
+        answers_(answers),
+        config_(json, (dir / "config.json").string()) {}
 
   ForeignAdapter read() {
-    // Of pyvene and of the library that its configurations come from; none says anything of the interventions.
-    ignore_fields(config_, {"model_type", "transformers_version", "intervention_constant_sources", "intervention_dimensions",
-                            "architectures", "dtype", "torch_dtype"});
+    // Of pyvene and of the library that its configurations come from; none says anything of the
+    // interventions.
+    ignore_fields(config_, {"model_type", "transformers_version", "intervention_constant_sources",
+                            "intervention_dimensions", "architectures", "dtype", "torch_dtype"});
     config_.choice("mode", "parallel", {"parallel"});
     read_types();
     read_representations();
@@ -76,17 +80,19 @@ class Reader {
     for (const std::string& type : types) {
       if (type != types.front())
         return config_.fault("intervention_types",
-                             "expected one class for all interventions, found " + quote(types.front()) + " and " + quote(type));
+                             "expected one class for all interventions, found " +
+                                 quote(types.front()) + " and " + quote(type));
     }
     num_types_ = types.size();
     std::vector<std::string> known;
     for (const PyreftKind& kind : kPyreftKinds) {
       known.emplace_back(kind.name);
-      if (!types.empty() && types.front().ends_with("." + std::string(kind.name) + "'>")) kind_ = &kind;
+      if (!types.empty() && types.front().ends_with("." + std::string(kind.name) + "'>"))
+        kind_ = &kind;
     }
     if (kind_ == nullptr)
-      config_.fault("intervention_types",
-                    "expected " + joined(known, "or") + ", found " + (types.empty() ? "nothing" : quote(types.front())));
+      config_.fault("intervention_types", "expected " + joined(known, "or") + ", found " +
+                                              (types.empty() ? "nothing" : quote(types.front())));
   }
 
   void read_representations() {
@@ -94,8 +100,9 @@ class Reader {
     if (list == nullptr || list->kind != Node::Kind::kList || list->items.empty())
       return config_.fault("representations", "expected a list of interventions");
     if (num_types_ != list->items.size())
-      config_.fault("intervention_types", "expected one for each of " + std::to_string(list->items.size()) +
-                                              " representations, found " + std::to_string(num_types_));
+      config_.fault("intervention_types",
+                    "expected one for each of " + std::to_string(list->items.size()) +
+                        " representations, found " + std::to_string(num_types_));
     std::map<std::string, int64_t> seen;
     for (size_t i = 0; i < list->items.size(); ++i) {
       const Node& item = list->items[i];
@@ -103,49 +110,61 @@ class Reader {
         config_.fault("representations", "number " + std::to_string(i) + ": " + what);
       };
       if (item.kind != Node::Kind::kList || item.items.size() != kFields) {
-        fault("expected a list of " + std::to_string(kFields) + " fields, found " + std::to_string(item.items.size()));
+        fault("expected a list of " + std::to_string(kFields) + " fields, found " +
+              std::to_string(item.items.size()));
         continue;
       }
       for (const auto& [place, name] : kUnusedFields) {
-        if (!is_unused(&item.items[place])) fault(std::string(name) + " has no place here; expected null");
+        if (!is_unused(&item.items[place]))
+          fault(std::string(name) + " has no place here; expected null");
       }
       if (item.items[kUnit].scalar != "pos" || item.items[kUnits].scalar != "1")
-        fault("expected unit pos and 1 unit, found " + item.items[kUnit].scalar + " and " + item.items[kUnits].scalar);
+        fault("expected unit pos and 1 unit, found " + item.items[kUnit].scalar + " and " +
+              item.items[kUnits].scalar);
       if (rank_text_.empty()) rank_text_ = item.items[kRank].scalar;
       if (item.items[kRank].scalar != rank_text_)
-        fault("expected low_rank_dimension " + rank_text_ + " as of the first, found " + item.items[kRank].scalar);
+        fault("expected low_rank_dimension " + rank_text_ + " as of the first, found " +
+              item.items[kRank].scalar);
       const std::string component = item.items[kComponent].scalar;
       const std::optional<int64_t> layer = layer_of(component, item.items[kLayer].scalar);
       if (!layer) {
-        fault("component " + quote(component) + ": only the output of a whole block is a place here (" +
-              component_name(model_, 0) + " or block_output)");
+        fault("component " + quote(component) +
+              ": only the output of a whole block is a place here (" + component_name(model_, 0) +
+              " or block_output)");
         continue;
       }
       const int64_t layers = model_.config.all_layers();
-      if (*layer >= layers) fault("layer " + std::to_string(*layer) + ": the model has " + std::to_string(layers));
+      if (*layer >= layers)
+        fault("layer " + std::to_string(*layer) + ": the model has " + std::to_string(layers));
       const int64_t before = seen[component + "@" + std::to_string(*layer)]++;
       found_.push_back({pyreft_key(component, *layer, before), *layer, before});
     }
   }
 
-  static std::string component_name(const Model& model, int64_t layer) { return pyreft_component(model, layer); }
+  static std::string component_name(const Model& model, int64_t layer) {
+    return pyreft_component(model, layer);
+  }
 
   // The block whose output a component is.
   std::optional<int64_t> layer_of(const std::string& component, const std::string& layer) const {
     const std::string whole = pyreft_component(model_, 0);  // with a prefix, which may be missing
     const std::string prefix = family_of(model_.config).prefixes.front(),
-                      kStart = whole.substr(prefix.size(), whole.find('[') + 1 - prefix.size()), kEnd = "].output";
+                      kStart = whole.substr(prefix.size(), whole.find('[') + 1 - prefix.size()),
+                      kEnd = "].output";
     const size_t start = component.rfind(kStart);
-    const bool is_path = start != std::string::npos && (start == 0 || component[start - 1] == '.') && component.ends_with(kEnd) &&
+    const bool is_path = start != std::string::npos &&
+                         (start == 0 || component[start - 1] == '.') && component.ends_with(kEnd) &&
                          component.size() >= start + kStart.size() + kEnd.size();
     if (is_path)
-      return small_number(component.substr(start + kStart.size(), component.size() - kEnd.size() - start - kStart.size()));
+      return small_number(component.substr(start + kStart.size(),
+                                           component.size() - kEnd.size() - start - kStart.size()));
     return component == "block_output" ? small_number(layer) : std::nullopt;
   }
 
   static std::optional<int64_t> small_number(const std::string& text) {
     const bool is_number =
-        !text.empty() && text.size() < 7 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+        !text.empty() && text.size() < 7 &&
+        std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
     return is_number ? std::optional<int64_t>(std::stoll(text)) : std::nullopt;
   }
 
@@ -155,13 +174,15 @@ class Reader {
     for (std::string& key : keys) key = with_underscores(key);
     for (const Intervention& one : found_) own.push_back(one.key);
     std::sort(keys.begin(), keys.end()), std::sort(own.begin(), own.end());
-    if (keys != own) config_.fault("sorted_keys", "expected the keys of the representations: " + joined(own));
+    if (keys != own)
+      config_.fault("sorted_keys", "expected the keys of the representations: " + joined(own));
   }
 
   void read_answers() {
     if (answers_.positions.empty()) {
       config_.fault("representations",
-                    "pyreft does not write which tokens are edited: say so with --positions, for instance --positions f3, and "
+                    "pyreft does not write which tokens are edited: say so with --positions, for "
+                    "instance --positions f3, and "
                     "--untied where each side has tensors of its own");
       return;
     }
@@ -176,11 +197,12 @@ class Reader {
     for (const Intervention& one : found_) counts[one.layer]++;
     for (const auto& [layer, count] : counts) {
       if (count == wanted) continue;
-      return config_.fault("representations",
-                           "layer " + std::to_string(layer) + " has " + std::to_string(count) + " " +
-                               plural(count, "intervention") + ", but positions " + answers_.positions +
-                               (answers_.is_untied ? ", untied," : "") + " make " + std::to_string(wanted) +
-                               (count == 2 && wanted == 1 ? ": give --untied, and positions of two sides" : ""));
+      return config_.fault(
+          "representations",
+          "layer " + std::to_string(layer) + " has " + std::to_string(count) + " " +
+              plural(count, "intervention") + ", but positions " + answers_.positions +
+              (answers_.is_untied ? ", untied," : "") + " make " + std::to_string(wanted) +
+              (count == 2 && wanted == 1 ? ": give --untied, and positions of two sides" : ""));
     }
   }
 
@@ -188,13 +210,16 @@ class Reader {
   void read_interventions() {
     const std::optional<int64_t> rank = small_number(rank_text_);
     if (!rank)
-      throw InputError(config_.source() + ": /representations: expected a low_rank_dimension, found " + quote(rank_text_));
+      throw InputError(config_.source() +
+                       ": /representations: expected a low_rank_dimension, found " +
+                       quote(rank_text_));
     rank_ = *rank;
     std::vector<Site> sites;
     for (const Intervention& one : found_) {
       if (one.set == 0) sites.push_back(out_of(one.layer));
     }
-    std::sort(sites.begin(), sites.end(), [](const Site& a, const Site& b) { return a.index < b.index; });
+    std::sort(sites.begin(), sites.end(),
+              [](const Site& a, const Site& b) { return a.index < b.index; });
     std::vector<std::pair<Intervention, ForeignTensors>> files;
     bool has_bias = false;
     for (const Intervention& one : found_) {
@@ -243,7 +268,8 @@ class Reader {
     for (const char* size : {"embed_dim", "interchange_dim"}) {
       if (tensors.has(size)) tensors.drop(size);
     }
-    const bool is_compact = std::string_view(kind_->name) == "LoreftIntervention";  // which writes Q, and no chart
+    const bool is_compact =
+        std::string_view(kind_->name) == "LoreftIntervention";  // which writes Q, and no chart
     const std::string source = is_compact ? "" : "learned_source.";
     if (kind_->has_linear_source) {
       put(ours + "weight", tensors.take(source + "weight", {rank_, width}));
@@ -262,11 +288,14 @@ class Reader {
     if (is_compact) {
       q = tensors.take("rotate_layer", {width, rank_});
     } else {
-      const Tensor original = tensors.take("rotate_layer.parametrizations.weight.original", {width, rank_});
-      const Tensor base = tensors.take("rotate_layer.parametrizations.weight.0.base", {width, width});
+      const Tensor original =
+          tensors.take("rotate_layer.parametrizations.weight.original", {width, rank_});
+      const Tensor base =
+          tensors.take("rotate_layer.parametrizations.weight.0.base", {width, width});
       if (original.defined() && base.defined()) q = rotation_of_parametrization(original, base);
     }
-    if (q.defined()) put_rotation(tensors, ours, q, tensors.source() + ": rotate_layer", foreign_.tensors);
+    if (q.defined())
+      put_rotation(tensors, ours, q, tensors.source() + ": rotate_layer", foreign_.tensors);
   }
 
   // The file of a key, in either way of writing keys; empty when there is none.
@@ -299,8 +328,9 @@ class Reader {
     const Family& family = family_of(model_.config);
     for (const auto& [ours, theirs] : family.head_names) {
       const auto found = tensors.all().find(theirs + ".weight");
-      const int64_t rows =
-          ours == "out" && found != tensors.all().end() && found->second.dim() > 0 ? found->second.size(0) : width;
+      const int64_t rows = ours == "out" && found != tensors.all().end() && found->second.dim() > 0
+                               ? found->second.size(0)
+                               : width;
       if (ours == "out") foreign_.head_outputs = rows;
       put(Adapter::kHeadPath + ours + ".weight", tensors.take(theirs + ".weight", {rows, width}));
       if (family.head_style != HeadStyle::kScore)
@@ -333,15 +363,19 @@ std::string pyreft_component(const Model& model, int64_t layer) {
   const Family& family = family_of(model.config);
   const bool is_encoder = !model.config.has_decoder();
   if (!is_encoder && (model.config.has_encoder() || family.model_type == "bart")) {
-    throw InputError("folders of pyreft are read and written for one stack of blocks; a " + family.model_type + " model has two");
+    throw InputError("folders of pyreft are read and written for one stack of blocks; a " +
+                     family.model_type + " model has two");
   }
-  const std::string blocks = is_encoder ? "encoder.layer[" : family.model_type == "gpt2" ? "h[" : "layers[";
+  const std::string blocks = is_encoder                    ? "encoder.layer["
+                             : family.model_type == "gpt2" ? "h["
+                                                           : "layers[";
   return family.prefixes.front() + blocks + std::to_string(layer) + "].output";
 }
 
 std::string pyreft_key(const std::string& component, int64_t layer, int64_t before) {
   const bool is_path = component.find('.') != std::string::npos;
-  return (is_path ? "comp_" + with_underscores(component) : "layer_" + std::to_string(layer) + "_comp_" + component) +
+  return (is_path ? "comp_" + with_underscores(component)
+                  : "layer_" + std::to_string(layer) + "_comp_" + component) +
          "_unit_pos_nunit_1#" + std::to_string(before);
 }
 

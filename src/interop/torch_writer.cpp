@@ -12,7 +12,8 @@ namespace {
 
 using at::Tensor;
 
-// The instructions of pickle protocol 2 that a dictionary of dense tensors needs. Letters as in Python's pickletools.
+// The instructions of pickle protocol 2 that a dictionary of dense tensors needs. Letters as in
+// Python's pickletools.
 class Pickle {
  public:
   Pickle() : bytes_("\x80\x02") {}
@@ -23,7 +24,9 @@ class Pickle {
     little(value.size(), 4);
     bytes_ += value;
   }
-  void name(const std::string& module, const std::string& of) { bytes_ += "c" + module + "\n" + of + "\n"; }
+  void name(const std::string& module, const std::string& of) {
+    bytes_ += "c" + module + "\n" + of + "\n";
+  }
   void integer(int64_t value) {
     ensure(value >= 0, "sizes and strides are no negative numbers");
     bytes_ += "\x8a\x08";
@@ -44,10 +47,11 @@ class Pickle {
   std::string bytes_;
 };
 
-// torch._utils._rebuild_tensor_v2(storage, 0, sizes, strides, requires_grad=False, hooks=OrderedDict()),
-// the storage by its record's name.
+// torch._utils._rebuild_tensor_v2(storage, 0, sizes, strides, requires_grad=False,
+// hooks=OrderedDict()), the storage by its record's name.
 void put_tensor(Pickle& pickle, const Tensor& tensor, const std::string& key) {
-  ensure(tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kLong, "a tensor of float32 or int64");
+  ensure(tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kLong,
+         "a tensor of float32 or int64");
   pickle.name("torch._utils", "_rebuild_tensor_v2");
   pickle.letter('(');
   pickle.letter('(');
@@ -88,7 +92,8 @@ void save_torch_file(const Path& path, const NamedTensors& tensors) {
     const std::string order = "little";
     writer.writeRecord("byteorder", order.data(), order.size());
     for (size_t i = 0; i < stored.size(); ++i)
-      writer.writeRecord("data/" + std::to_string(i), stored[i].const_data_ptr(), stored[i].nbytes());
+      writer.writeRecord("data/" + std::to_string(i), stored[i].const_data_ptr(),
+                         stored[i].nbytes());
     writer.writeEndOfFile();
   }
   write_file_atomically(path, bytes);

@@ -14,7 +14,8 @@ namespace graft {
 
 using at::Tensor;
 
-Cache::Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first, const std::vector<int64_t>& new_tokens)
+Cache::Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first,
+             const std::vector<int64_t>& new_tokens)
     : key_width_(config.last().key_width()),
       dtype_(dtype),
       lanes_(first.lanes),
@@ -23,13 +24,15 @@ Cache::Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first,
       values_(keys_.size()),
       embedding_(first.embedding) {
   cross.resize(keys_.size());
-  ensure(static_cast<int64_t>(new_tokens.size()) == first.num_sequences(), "room for every sequence");
+  ensure(static_cast<int64_t>(new_tokens.size()) == first.num_sequences(),
+         "room for every sequence");
   const int64_t* positions = first.positions.const_data_ptr<int64_t>();
   int64_t begin = 0, lane = 0;
   for (int64_t n = 0; n < first.num_sequences(); ++n) {
     const auto sequence = static_cast<size_t>(n);
     const int64_t rows = first.offsets[sequence + 1] - first.offsets[sequence];
-    while (n >= first.lanes[static_cast<size_t>(lane)].first_sequence + first.lanes[static_cast<size_t>(lane)].num_sequences)
+    while (n >= first.lanes[static_cast<size_t>(lane)].first_sequence +
+                    first.lanes[static_cast<size_t>(lane)].num_sequences)
       ++lane;
     Slot slot{.begin = begin, .capacity = rows + new_tokens[sequence], .lane = lane};
     slot.position = positions[first.offsets[sequence]];  // until the first pass is closed
@@ -37,9 +40,11 @@ Cache::Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first,
     slot.prompt = first.prompts[sequence];
     const int64_t length = slot.position - config.position_offset + slot.capacity;
     if (length > config.max_positions) {
-      throw InputError("example " + std::to_string(slot.example) + " takes " + std::to_string(length - new_tokens[sequence]) +
-                       " positions and " + std::to_string(new_tokens[sequence]) +
-                       " new tokens are asked for; the model serves at most " + std::to_string(config.max_positions) +
+      throw InputError("example " + std::to_string(slot.example) + " takes " +
+                       std::to_string(length - new_tokens[sequence]) + " positions and " +
+                       std::to_string(new_tokens[sequence]) +
+                       " new tokens are asked for; the model serves at most " +
+                       std::to_string(config.max_positions) +
                        ": ask for fewer, or shorten the prompt");
     }
     begin += slot.capacity;
@@ -75,7 +80,8 @@ Pack Cache::next(const std::vector<std::vector<int64_t>>& ids, const PackOptions
   for (size_t n = 0; n < ids.size(); ++n) {
     const Slot& slot = slots_[n];
     const auto count = static_cast<int64_t>(ids[n].size());
-    ensure(count > 0 && slot.rows + count <= slot.capacity, "new tokens fit the room that was asked for");
+    ensure(count > 0 && slot.rows + count <= slot.capacity,
+           "new tokens fit the room that was asked for");
     for (int64_t i = 0; i < count; ++i) {
       all_ids.push_back(ids[n][static_cast<size_t>(i)]);
       positions.push_back(slot.position + i);
@@ -84,7 +90,8 @@ Pack Cache::next(const std::vector<std::vector<int64_t>>& ids, const PackOptions
       rows.position.push_back(slot.rows + i);
     }
     const int64_t begin = pack.offsets.back();
-    spans.sequences.push_back({begin, begin + count, 0, 0, slot.rows, slot.example});  // keys lie in the cache
+    spans.sequences.push_back(
+        {begin, begin + count, 0, 0, slot.rows, slot.example});  // keys lie in the cache
     pack.offsets.push_back(begin + count);
     pack.prompts.push_back(slot.prompt);
   }
@@ -117,7 +124,8 @@ void Cache::open(const Pack& pack) {
 
 std::vector<RowRange> Cache::key_rows() const {
   std::vector<RowRange> rows;
-  for (size_t n = 0; n < slots_.size(); ++n) rows.push_back({slots_[n].begin, slots_[n].begin + slots_[n].rows + added_[n]});
+  for (size_t n = 0; n < slots_.size(); ++n)
+    rows.push_back({slots_[n].begin, slots_[n].begin + slots_[n].rows + added_[n]});
   return rows;
 }
 
@@ -174,7 +182,8 @@ void Cache::select(const std::vector<int64_t>& from) {
   if (num_rows_ > old_rows) allocate();
   slots_ = std::move(to);
   if (!source_rows.empty()) {
-    const Tensor source = at::tensor(source_rows, at::kLong), target = at::tensor(target_rows, at::kLong);
+    const Tensor source = at::tensor(source_rows, at::kLong),
+                 target = at::tensor(target_rows, at::kLong);
     for (std::vector<Tensor>* tensors : {&keys_, &values_}) {
       for (Tensor& each : *tensors) each.index_copy_(0, target, each.index_select(0, source));
     }
@@ -182,7 +191,8 @@ void Cache::select(const std::vector<int64_t>& from) {
   select_lanes(from);
 }
 
-// Where a copy of `source` may go: the free slot that has most of its rows already, or a new one behind all others.
+// Where a copy of `source` may go: the free slot that has most of its rows already, or a new one
+// behind all others.
 Cache::Slot Cache::free_slot(const Slot& source) {
   auto best = free_.end();
   int64_t most = -1;
@@ -205,9 +215,12 @@ Cache::Slot Cache::free_slot(const Slot& source) {
 // Rows of `own` that equal those of `other` already.
 int64_t Cache::first_difference(const Slot& own, const Slot& other) {
   if (own.example != other.example || own.lane != other.lane) return 0;
-  const auto [mine, its] = std::mismatch(own.tokens.begin(), own.tokens.end(), other.tokens.begin(), other.tokens.end());
+  const auto [mine, its] =
+      std::mismatch(own.tokens.begin(), own.tokens.end(), other.tokens.begin(), other.tokens.end());
   const int64_t same = mine - own.tokens.begin();
-  if (same < other.prompt) return 0;  // rows of virtual tokens lie among the prompt's, the same in sequences of one example
+  if (same < other.prompt)
+    return 0;  // rows of virtual tokens lie among the prompt's, the same in sequences of one
+               // example
   return other.rows - (static_cast<int64_t>(other.tokens.size()) - same);
 }
 
@@ -224,7 +237,8 @@ void Cache::select_lanes(const std::vector<int64_t>& from) {
   auto next = from.begin();
   for (size_t lane = 0; lane < lanes_.size(); ++lane) {
     const int64_t first = lanes_[lane].first_sequence, end = first + lanes_[lane].num_sequences;
-    const auto stop = std::find_if(next, from.end(), [&](int64_t source) { return source < first || source >= end; });
+    const auto stop = std::find_if(next, from.end(),
+                                   [&](int64_t source) { return source < first || source >= end; });
     const int64_t begin = next - from.begin(), count = stop - next;
     lanes.push_back({0, 0, begin, count});
     const Tensor own = index.slice(0, begin, begin + count) - first;
@@ -235,14 +249,15 @@ void Cache::select_lanes(const std::vector<int64_t>& from) {
   for (auto& at_site : prefixes) {
     if (!at_site) continue;
     for (LanePrefix& prefix : *at_site) {
-      const auto lane =
-          static_cast<size_t>(std::find_if(lanes_.begin(), lanes_.end(),
-                                           [&](const LaneRange& range) {
-                                             return range.first_sequence == prefix.first_sequence &&
-                                                    range.first_sequence + range.num_sequences == prefix.end_sequence;
-                                           }) -
-                              lanes_.begin());
-      const Tensor own = index.slice(0, lanes[lane].first_sequence, lanes[lane].first_sequence + lanes[lane].num_sequences) -
+      const auto lane = static_cast<size_t>(
+          std::find_if(lanes_.begin(), lanes_.end(),
+                       [&](const LaneRange& range) {
+                         return range.first_sequence == prefix.first_sequence &&
+                                range.first_sequence + range.num_sequences == prefix.end_sequence;
+                       }) -
+          lanes_.begin());
+      const Tensor own = index.slice(0, lanes[lane].first_sequence,
+                                     lanes[lane].first_sequence + lanes[lane].num_sequences) -
                          prefix.first_sequence;
       for (Tensor* scale : {&prefix.key_scale, &prefix.value_scale, &prefix.logit_bias}) {
         if (scale->defined()) *scale = scale->index_select(0, own);

@@ -1,8 +1,10 @@
-// What a decoder keeps of the rows it has seen, so that each new row is computed once: keys and values of every layer, prefix
-// rows as edits gave them at the first pass, the encoder's keys and values, and what edits remember of a sequence.
+// What a decoder keeps of the rows it has seen, so that each new row is computed once: keys and
+// values of every layer, prefix rows as edits gave them at the first pass, the encoder's keys and
+// values, and what edits remember of a sequence.
 //
-// Each sequence has a slot of rows [begin, begin + capacity) in one tensor per layer; attention reads the filled part of a slot
-// as one range of keys. Used by one generation at a time; nothing in it is differentiated.
+// Each sequence has a slot of rows [begin, begin + capacity) in one tensor per layer; attention
+// reads the filled part of a slot as one range of keys. Used by one generation at a time; nothing
+// in it is differentiated.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -34,22 +36,29 @@ using Memory = std::map<MemoryKey, at::Tensor>;
 
 class Cache {
  public:
-  // For the sequences of `first`, the decoder's pack of the first pass (prompts, or the start token beside an encoder), each with
-  // room for new_tokens[n] more. Throws InputError when a sequence would pass max_positions.
-  Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first, const std::vector<int64_t>& new_tokens);
+  // For the sequences of `first`, the decoder's pack of the first pass (prompts, or the start token
+  // beside an encoder), each with room for new_tokens[n] more. Throws InputError when a sequence
+  // would pass max_positions.
+  Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first,
+        const std::vector<int64_t>& new_tokens);
 
   int64_t num_sequences() const { return static_cast<int64_t>(slots_.size()); }
   bool is_begun() const { return is_begun_; }  // the first pass is over
   // Tokens held of a sequence, those of its prompt first.
-  const std::vector<int64_t>& tokens(int64_t sequence) const { return slots_[static_cast<size_t>(sequence)].tokens; }
-  const std::vector<LaneRange>& lanes() const { return lanes_; }  // of sequences; their rows are not told
+  const std::vector<int64_t>& tokens(int64_t sequence) const {
+    return slots_[static_cast<size_t>(sequence)].tokens;
+  }
+  const std::vector<LaneRange>& lanes() const {
+    return lanes_;
+  }  // of sequences; their rows are not told
 
   // The pack of the next pass: ids[n] follow the tokens of sequence n; at least one each.
   // Throws InternalError when the room is used up.
   Pack next(const std::vector<std::vector<int64_t>>& ids, const PackOptions& options) const;
 
-  // Sequence n becomes a copy of the present sequence from[n], which need not be another, nor only one of its kind. Sequences of
-  // a lane stay side by side: `from` names lanes in their order. Rows are copied only for sequences named more than once.
+  // Sequence n becomes a copy of the present sequence from[n], which need not be another, nor only
+  // one of its kind. Sequences of a lane stay side by side: `from` names lanes in their order. Rows
+  // are copied only for sequences named more than once.
   void select(const std::vector<int64_t>& from);
 
   // Below: for the trunk, and for edits.
@@ -67,13 +76,14 @@ class Cache {
   // k, v: [T, K*D] of the open pack.
   Rows add(int64_t layer, const at::Tensor& k, const at::Tensor& v);
 
-  // Keys and values that do not grow: of the encoder's rows (cross-attention), and prefix rows by attention site.
+  // Keys and values that do not grow: of the encoder's rows (cross-attention), and prefix rows by
+  // attention site.
   struct Fixed {
     at::Tensor keys, values;
   };
   std::vector<std::optional<Fixed>> cross;                       // [layer]
   std::vector<std::optional<std::vector<LanePrefix>>> prefixes;  // [site index]; scales by sequence
-  std::vector<RowRange> encoder_rows;                            // [N]: in `cross`; of a decoder beside an encoder
+  std::vector<RowRange> encoder_rows;  // [N]: in `cross`; of a decoder beside an encoder
 
   // What the edits of a lane remember of its sequences: [sequences of the lane, ...] each.
   Memory& memory(int64_t lane) { return memories_[static_cast<size_t>(lane)]; }

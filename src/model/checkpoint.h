@@ -12,10 +12,11 @@
 
 namespace graft {
 
-// Of a folder: its safetensors, one file or shards. A tensor that the file holds under a second name only (Family::copies) is
-// read there. Names of other heads that the family lists as unused are left out. Any other surplus, a missing or misshapen
-// tensor, or a NaN is an InputError that calls the tensors by their names in the file. Of a GGUF file: its tensors in `dtype`,
-// the trunk's.
+// Of a folder: its safetensors, one file or shards. A tensor that the file holds under a second
+// name only (Family::copies) is read there. Names of other heads that the family lists as unused
+// are left out. Any other surplus, a missing or misshapen tensor, or a NaN is an InputError that
+// calls the tensors by their names in the file. Of a GGUF file: its tensors in `dtype`, the
+// trunk's.
 //
 // Settles config.has_tied_output where it may be untied. `files` receives the mapped files.
 NamedTensors load_base(const Path& model, ModelConfig& config, at::ScalarType dtype,

@@ -13,7 +13,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Autograd takes no undefined tensors: it sees the others in their order, and a last one of its own.
+// Autograd takes no undefined tensors: it sees the others in their order, and a last one of its
+// own.
 struct Call {
   Computation compute;
   std::vector<bool> is_defined;
@@ -37,12 +38,14 @@ struct CheckpointedFunction : torch::autograd::Function<CheckpointedFunction> {
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const Call& call = kept<Call>(context);
     variable_list seen = context->get_saved_variables();
-    for (size_t i = 0; i < seen.size(); ++i) seen[i] = seen[i].detach().requires_grad_(context->needs_input_grad(i));
+    for (size_t i = 0; i < seen.size(); ++i)
+      seen[i] = seen[i].detach().requires_grad_(context->needs_input_grad(i));
     variable_list roots, gradients;
     {
       const at::AutoGradMode grad_mode(true);
       const variable_list outputs = call.compute(call.inputs(seen));
-      ensure(outputs.size() == grads.size(), "a computation that is repeated gives as much as before");
+      ensure(outputs.size() == grads.size(),
+             "a computation that is repeated gives as much as before");
       for (size_t i = 0; i < outputs.size(); ++i) {
         if (!grads[i].defined() || !outputs[i].requires_grad()) continue;
         roots.push_back(outputs[i]);
@@ -66,7 +69,8 @@ std::vector<at::Tensor> checkpointed(Computation compute, const std::vector<at::
     call.is_defined.push_back(input.defined());
     if (input.defined()) seen.push_back(input);
   }
-  // Leaves that are read inside are hidden from autograd: a tensor that learns has the call recorded even if no input does.
+  // Leaves that are read inside are hidden from autograd: a tensor that learns has the call
+  // recorded even if no input does.
   seen.push_back(at::zeros({}).requires_grad_(true));
   return CheckpointedFunction::apply(call, at::TensorList(seen));
 }

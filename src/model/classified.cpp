@@ -40,8 +40,8 @@ size_t last_end(const Tokens& tokens, const ModelConfig& config, int64_t stream)
                      " model reads where the text ends: config.json must name one eos_token_id");
   }
   throw InputError("example " + std::to_string(example_of(stream)) + " has no end token (id " +
-                   std::to_string(config.end_id) + "), where a classifier on a " + config.model_type +
-                   " model reads: its tokenizer must end every text with one");
+                   std::to_string(config.end_id) + "), where a classifier on a " +
+                   config.model_type + " model reads: its tokenizer must end every text with one");
 }
 
 // What a decoder reads of the texts that its encoder reads.
@@ -85,7 +85,8 @@ ClassifiedPack classified_pack(const Model& model, const Pack& texts) {
       row = tokens.rows[last_token(tokens, config)];
     }
     if (read == ReadRow::kLastEnd)  // a decoder has rows of tokens alone
-      row = static_cast<int64_t>(last_end(tokens_of(texts, n), config, texts.spans->sequences[sequence].example));
+      row = static_cast<int64_t>(
+          last_end(tokens_of(texts, n), config, texts.spans->sequences[sequence].example));
     out.wanted.push_back({row, row + 1});
   }
   if (config.is_encoder_decoder()) out.decoder = decoder_pack(model, texts);

@@ -11,16 +11,18 @@ namespace graft {
 
 struct ClassifiedPack {
   const Pack* texts = nullptr;
-  // Beside an encoder what the decoder reads: the tokens of each text behind the start token, without the last.
+  // Beside an encoder what the decoder reads: the tokens of each text behind the start token,
+  // without the last.
   std::optional<Pack> decoder;
-  std::vector<RowRange> wanted;  // [N] of the last stack's pack: one row a sequence, by the family's ReadRow or a mask
+  std::vector<RowRange> wanted;  // [N] of the last stack's pack: one row a sequence, by the
+                                 // family's ReadRow or a mask
 
   const Pack& last() const { return decoder ? *decoder : *texts; }
   ModelInput input(const ModelConfig& config) const;
 };
 
-// `texts` must live as long as the result. Throws InputError naming the example of a text without an end token where the family
-// reads at one.
+// `texts` must live as long as the result. Throws InputError naming the example of a text without
+// an end token where the family reads at one.
 ClassifiedPack classified_pack(const Model& model, const Pack& texts);
 
 }  // namespace graft

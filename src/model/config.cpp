@@ -34,8 +34,10 @@ ModelConfig parse_config(const Node& json, const std::string& source, const Igno
   Options options(json, source);
   ModelConfig config;
   config.model_type = options.choice("model_type", std::nullopt, known_families());
-  if (const Node* type = options.raw("model_type"); type == nullptr || type->scalar != config.model_type) {
-    for (const std::string& key : options.unread()) options.ignore(key);  // of a family that is not known here
+  if (const Node* type = options.raw("model_type");
+      type == nullptr || type->scalar != config.model_type) {
+    for (const std::string& key : options.unread())
+      options.ignore(key);  // of a family that is not known here
     options.finish();
   }
   family_of(config.model_type).read_config(options, config);
@@ -49,14 +51,14 @@ ModelConfig read_config(const Path& model, const IgnoredKeys& ignored) {
   if (is_gguf(model)) return read_gguf_config(model, ignored);
   const Path file = std::filesystem::is_directory(model) ? model / "config.json" : model;
   if (!std::filesystem::exists(file)) {
-    throw InputError(
-        "'" + file.string() +
-        "': no such file; a model is a Hugging Face folder with config.json, *.safetensors and a tokenizer, or a GGUF file");
+    throw InputError("'" + file.string() +
+                     "': no such file; a model is a Hugging Face folder with config.json, "
+                     "*.safetensors and a tokenizer, or a GGUF file");
   }
   if (file.extension() != ".json" && std::filesystem::is_regular_file(file)) {
-    throw InputError(
-        "'" + file.string() +
-        "': expected a Hugging Face folder with config.json, *.safetensors and a tokenizer, or a GGUF file; found another file");
+    throw InputError("'" + file.string() +
+                     "': expected a Hugging Face folder with config.json, *.safetensors and a "
+                     "tokenizer, or a GGUF file; found another file");
   }
   return parse_config(parse_json(read_file(file), file.string()), file.string(), ignored);
 }

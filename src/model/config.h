@@ -1,6 +1,7 @@
 // What a model folder's config.json says about the mathematics of the trunk.
 //
-// A key is read here, or stands in the table of config_keys.h, or is refused by name: never ignored, unless the user says so.
+// A key is read here, or stands in the table of config_keys.h, or is refused by name: never
+// ignored, unless the user says so.
 #pragma once
 
 #include <cstdint>
@@ -32,16 +33,19 @@ enum class StackId : uint8_t { kNone, kEncoder, kDecoder };
 
 // One column of blocks: an encoder or a decoder.
 struct StackConfig {
-  int64_t layers = 0;            // L
-  int64_t heads = 0;             // H
-  int64_t key_heads = 0;         // K: heads of keys and values; H unless several queries' heads share one
+  int64_t layers = 0;     // L
+  int64_t heads = 0;      // H
+  int64_t key_heads = 0;  // K: heads of keys and values; H unless several queries' heads share one
   int64_t attention_width = 0;   // H * D: all heads together; C in most families
   int64_t ffn_width = 0;         // F
   double attention_scale = 1.0;  // factor of attention logits: 1 / sqrt(D), but 1 in T5
-  bool has_head_norms = false;   // each head's queries and keys pass a norm of D weights before their positions turn them
+  bool has_head_norms = false;   // each head's queries and keys pass a norm of D weights before
+                                 // their positions turn them
 
   int64_t head_width() const { return attention_width / heads; }  // D
-  int64_t key_width() const { return key_heads * head_width(); }  // of all keys of a token together, K * D
+  int64_t key_width() const {
+    return key_heads * head_width();
+  }  // of all keys of a token together, K * D
 
   friend bool operator==(const StackConfig&, const StackConfig&) = default;
 };
@@ -52,13 +56,15 @@ struct ModelConfig {
 
   std::string model_type;  // the family's name in config.json, e.g. "bert"
   std::optional<StackConfig> encoder, decoder;
-  int64_t width = 0;            // C, of both
-  int64_t vocabulary = 0;       // V
-  int64_t max_positions = 0;    // longest sequence that is served; without the rows below position_offset
+  int64_t width = 0;       // C, of both
+  int64_t vocabulary = 0;  // V
+  int64_t max_positions =
+      0;  // longest sequence that is served; without the rows below position_offset
   int64_t position_offset = 0;  // row of the position table for the first token
   int64_t type_vocabulary = 0;  // rows of the segment table; 0 = no such table
   int64_t pad_id = 0;
-  bool has_pad_id = true;         // the file names one; else pad_id is only what virtual and filler rows hold
+  bool has_pad_id =
+      true;  // the file names one; else pad_id is only what virtual and filler rows hold
   int64_t decoder_start_id = -1;  // first token of what a decoder beside an encoder reads
   int64_t end_id = -1;            // of an encoder-decoder: the token that ends a text; -1 = none
   double norm_epsilon = 1e-12;
@@ -70,30 +76,37 @@ struct ModelConfig {
   Activation activation = Activation::kGelu;
   Activation mask_activation = Activation::kGelu;  // of the head that fills masks in
 
-  bool has_gated_ffn = false;             // W_down (activation(W_gate x) * W_up x) instead of W_down activation(W_up x)
+  bool has_gated_ffn =
+      false;  // W_down (activation(W_gate x) * W_up x) instead of W_down activation(W_up x)
   bool has_attention_bias = true;         // of the linear layers q, k and v of attention
   bool has_attention_output_bias = true;  // of its layer o
   bool has_ffn_bias = true;
-  bool is_pre_norm = false;  // x + f(norm(x)), and one norm after the last block; else norm(x + f(x))
+  bool is_pre_norm =
+      false;  // x + f(norm(x)), and one norm after the last block; else norm(x + f(x))
   Norm norm = Norm::kLayer;
   PositionKind position_kind = PositionKind::kTable;
-  int64_t distance_buckets = 0;  // kDistanceBias (Raffel et al. 2020): rows of the table of biases [buckets, H], one a stack
+  int64_t distance_buckets = 0;  // kDistanceBias (Raffel et al. 2020): rows of the table of biases
+                                 // [buckets, H], one a stack
   int64_t max_distance = 0;      // from which on all distances share a bucket
   double rotary_base = 10000.0;  // kRotary (Su et al. 2021)
   RotaryScaling rotary_scaling = {};
   double embedding_scale = 1.0;  // factor of word embeddings
-  double output_scale = 1.0;     // factor of the last hidden states before the vocabulary's output layer
-  bool has_tied_output = true;   // that layer is the word table; else a tensor of its own
-  bool is_classifier = false;    // the folder holds a trunk with a classifier's head, as `architectures` says
-  // has_tied_output is true only where the file holds no other output layer: what transformers 5 means by tie_word_embeddings.
-  // Settled when the tensors are loaded.
+  double output_scale =
+      1.0;  // factor of the last hidden states before the vocabulary's output layer
+  bool has_tied_output = true;  // that layer is the word table; else a tensor of its own
+  bool is_classifier =
+      false;  // the folder holds a trunk with a classifier's head, as `architectures` says
+  // has_tied_output is true only where the file holds no other output layer: what transformers 5
+  // means by tie_word_embeddings. Settled when the tensors are loaded.
   bool may_be_untied = false;
   std::vector<std::string> ignored_keys = {};  // of the file: passed over because the user said so
 
   bool has_encoder() const { return encoder.has_value(); }
   bool has_decoder() const { return decoder.has_value(); }
   bool is_encoder_decoder() const { return encoder && decoder; }
-  const StackConfig& stack(StackId id) const { return id == StackId::kEncoder ? encoder.value() : decoder.value(); }
+  const StackConfig& stack(StackId id) const {
+    return id == StackId::kEncoder ? encoder.value() : decoder.value();
+  }
   // What writes can be computed: a classifier's folder lacks the layer unless it is the word table.
   bool has_output_layer() const { return has_decoder() && (has_tied_output || !is_classifier); }
   StackId last_stack() const { return has_decoder() ? StackId::kDecoder : StackId::kEncoder; }
@@ -105,12 +118,14 @@ struct ModelConfig {
 
 // Unknown keys of config.json (or of a GGUF file's metadata) that are to be passed over.
 struct IgnoredKeys {
-  std::vector<std::string> named = {};       // by the user: the file must have them, and graft must not know them
+  std::vector<std::string> named =
+      {};  // by the user: the file must have them, and graft must not know them
   std::vector<std::string> remembered = {};  // by an adapter that was trained so: they may be gone
 };
 
 // Throws InputError listing every fault of the file.
-ModelConfig parse_config(const Node& json, const std::string& source, const IgnoredKeys& ignored = {});
+ModelConfig parse_config(const Node& json, const std::string& source,
+                         const IgnoredKeys& ignored = {});
 
 // Of a folder with config.json, or of such a file alone.
 ModelConfig read_config(const Path& model, const IgnoredKeys& ignored = {});

@@ -18,8 +18,8 @@ const std::vector<KeyRule> kRules = {
     {{"quantization_config", "compression_config"}, {"null"}},
 
     // ---- What other keys or another file say
-    {{"bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "unk_token_id", "mask_token_id", "decoder_start_token_id",
-      "tokenizer_class", "processor_class"}},
+    {{"bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "unk_token_id",
+      "mask_token_id", "decoder_start_token_id", "tokenizer_class", "processor_class"}},
     {{"max_length",
       "min_length",
       "max_new_tokens",
@@ -76,18 +76,20 @@ const std::vector<KeyRule> kRules = {
       "predict_special_tokens"}},
 
     // ---- Training: initial values, noise, how a smaller model was made
-    {{"initializer_range", "initializer_factor", "init_std", "neftune_noise_alpha", "gradient_checkpointing", "save_step",
-      "replacing_rate", "student_encoder_layers", "student_decoder_layers"}},
+    {{"initializer_range", "initializer_factor", "init_std", "neftune_noise_alpha",
+      "gradient_checkpointing", "save_step", "replacing_rate", "student_encoder_layers",
+      "student_decoder_layers"}},
 
     // ---- What other programs do with the model: types, kernels, what they return
-    {{"torch_dtype", "dtype", "use_bfloat16", "torchscript", "tf_legacy_loss", "use_cache", "return_dict", "output_attentions",
-      "output_hidden_states", "output_past", "tie_last_hidden_states", "attn_implementation", "_attn_implementation",
+    {{"torch_dtype", "dtype", "use_bfloat16", "torchscript", "tf_legacy_loss", "use_cache",
+      "return_dict", "output_attentions", "output_hidden_states", "output_past",
+      "tie_last_hidden_states", "attn_implementation", "_attn_implementation",
       "_attn_implementation_internal", "_attn_implementation_autoset", "use_flash_attn"}},
 
     // ---- Where the file comes from
-    {{"_name_or_path", "_model_name_or_path", "name", "author", "language", "architectures", "auto_map", "transformers_version",
-      "adapters_version", "kobart_version", "_commit_hash", "transformers.js_config", "is_llama_config", "unsloth_fixed",
-      "unsloth_version"}}};
+    {{"_name_or_path", "_model_name_or_path", "name", "author", "language", "architectures",
+      "auto_map", "transformers_version", "adapters_version", "kobart_version", "_commit_hash",
+      "transformers.js_config", "is_llama_config", "unsloth_fixed", "unsloth_version"}}};
 
 bool holds(const std::vector<std::string>& list, const std::string& word) {
   return std::find(list.begin(), list.end(), word) != list.end();
@@ -102,16 +104,23 @@ const KeyRule* rule_of(const std::string& key, const std::string& model_type) {
   return nullptr;
 }
 
-std::string shown(const Node& node) { return node.kind == Node::Kind::kScalar ? node.scalar : to_json(node, -1); }
+std::string shown(const Node& node) {
+  return node.kind == Node::Kind::kScalar ? node.scalar : to_json(node, -1);
+}
 
 void check_value(Options& options, const std::string& key, const KeyRule& rule) {
   const Node& found = *options.raw(key);
-  const bool is_empty = found.kind == Node::Kind::kList && found.items.empty();  // some writers' empty section
+  const bool is_empty =
+      found.kind == Node::Kind::kList && found.items.empty();  // some writers' empty section
   // To the programs that read these keys, null is as good as false.
-  const bool is_off = found.kind == Node::Kind::kNull && !holds(rule.values, "true") && !holds(rule.values, "absolute");
-  if (rule.values.empty() || is_off || holds(rule.values, shown(found)) || (is_empty && holds(rule.values, "{}"))) return;
+  const bool is_off = found.kind == Node::Kind::kNull && !holds(rule.values, "true") &&
+                      !holds(rule.values, "absolute");
+  if (rule.values.empty() || is_off || holds(rule.values, shown(found)) ||
+      (is_empty && holds(rule.values, "{}")))
+    return;
   options.fault(key, "another value than " + joined(rule.values, "or") +
-                         " changes what the model computes and is not supported, found " + quote(shown(found)));
+                         " changes what the model computes and is not supported, found " +
+                         quote(shown(found)));
 }
 
 std::vector<std::string> known_keys(const Options& options, const std::string& model_type) {
@@ -130,11 +139,13 @@ std::string ignore_hint(const std::string& key) {
   return "if the model computes the same without it, load it with --ignore-config-key " + key;
 }
 
-std::vector<std::string> take_ignored(std::vector<std::string>& unknown, const IgnoredKeys& ignored, const std::string& source) {
+std::vector<std::string> take_ignored(std::vector<std::string>& unknown, const IgnoredKeys& ignored,
+                                      const std::string& source) {
   for (const std::string& key : ignored.named) {
     if (holds(unknown, key)) continue;
-    throw InputError("--ignore-config-key " + key + ": only a key of " + source + " that graft does not know can be ignored" +
-                     did_you_mean(key, unknown) + (unknown.empty() ? "; it has none" : "; it has " + joined_first(unknown, 5)));
+    throw InputError("--ignore-config-key " + key + ": only a key of " + source +
+                     " that graft does not know can be ignored" + did_you_mean(key, unknown) +
+                     (unknown.empty() ? "; it has none" : "; it has " + joined_first(unknown, 5)));
   }
   std::vector<std::string> taken;
   std::erase_if(unknown, [&](const std::string& key) {
@@ -145,7 +156,8 @@ std::vector<std::string> take_ignored(std::vector<std::string>& unknown, const I
   return taken;
 }
 
-std::vector<std::string> check_unread_keys(Options& options, const std::string& model_type, const IgnoredKeys& ignored) {
+std::vector<std::string> check_unread_keys(Options& options, const std::string& model_type,
+                                           const IgnoredKeys& ignored) {
   const std::vector<std::string> known = known_keys(options, model_type);
   std::vector<std::string> unknown;
   for (const std::string& key : options.unread()) {
@@ -153,7 +165,8 @@ std::vector<std::string> check_unread_keys(Options& options, const std::string& 
     else if (options.raw(key)->kind != Node::Kind::kNull) unknown.push_back(key);
   }
   std::vector<std::string> taken = take_ignored(unknown, ignored, options.source());
-  for (const std::string& key : unknown) options.fault(key, "unknown key" + did_you_mean(key, known) + "; " + ignore_hint(key));
+  for (const std::string& key : unknown)
+    options.fault(key, "unknown key" + did_you_mean(key, known) + "; " + ignore_hint(key));
   return taken;
 }
 

@@ -22,7 +22,8 @@ bool is_present(const TensorId& tensor, const Family& family, const ModelConfig&
 std::vector<int64_t> slot_shape(const TensorId& tensor, const ModelConfig& c) {
   const StackConfig& s = tensor.place.stack == StackId::kEncoder ? *c.encoder : c.last();
   const auto layer = [&](int64_t out, int64_t in) {
-    return tensor.kind == TensorKind::kBias ? std::vector<int64_t>{out} : std::vector<int64_t>{out, in};
+    return tensor.kind == TensorKind::kBias ? std::vector<int64_t>{out}
+                                            : std::vector<int64_t>{out, in};
   };
   switch (tensor.place.part) {
     case Part::kAttnQ:
@@ -66,7 +67,8 @@ std::string with_layer(std::string pattern, const std::string& layer) {
 const std::vector<Family>& all_families() {
   static const std::vector<Family> table = [] {
     std::vector<Family> all;
-    for (const auto& families : {bert_families(), bart_families(), t5_families(), gpt2_families(), llama_families(), qwen3_families()})
+    for (const auto& families : {bert_families(), bart_families(), t5_families(), gpt2_families(),
+                                 llama_families(), qwen3_families()})
       all.insert(all.end(), families.begin(), families.end());
     return all;
   }();
@@ -77,23 +79,28 @@ const Family& family_of(const std::string& model_type) {
   for (const Family& family : all_families()) {
     if (family.model_type == model_type) return family;
   }
-  throw InputError("model_type " + quote(model_type) + " is not supported" + did_you_mean(model_type, known_families()) +
+  throw InputError("model_type " + quote(model_type) + " is not supported" +
+                   did_you_mean(model_type, known_families()) +
                    "; known families: " + joined(known_families()));
 }
 
 const Family& family_of(const ModelConfig& config) {
   for (const Family& family : all_families()) {
-    if (family.model_type == config.model_type && family.has_gated_ffn == config.has_gated_ffn) return family;
+    if (family.model_type == config.model_type && family.has_gated_ffn == config.has_gated_ffn)
+      return family;
   }
   return family_of(config.model_type);
 }
 
-bool has_pooler(const ModelConfig& config) { return family_of(config).head_style == HeadStyle::kPooler; }
+bool has_pooler(const ModelConfig& config) {
+  return family_of(config).head_style == HeadStyle::kPooler;
+}
 
 std::vector<std::string> known_families() {
   std::vector<std::string> names;
   for (const Family& family : all_families()) {
-    if (std::find(names.begin(), names.end(), family.model_type) == names.end()) names.push_back(family.model_type);
+    if (std::find(names.begin(), names.end(), family.model_type) == names.end())
+      names.push_back(family.model_type);
   }
   return names;
 }
@@ -106,10 +113,12 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
     tensor.place.layer = static_cast<int16_t>(layer);
     slots.push_back({tensor, slot_shape(tensor, config), tensor.place.part == Part::kPooler});
   };
-  for (auto it = family.names.begin(); it != family.names.end();) {  // those of a block follow each other
+  for (auto it = family.names.begin();
+       it != family.names.end();) {  // those of a block follow each other
     const Place& first = it->first.place;
     const auto end = std::find_if(it, family.names.end(), [&](const auto& name) {
-      return is_of_block(name.first.place.part) != is_of_block(first.part) || name.first.place.stack != first.stack;
+      return is_of_block(name.first.place.part) != is_of_block(first.part) ||
+             name.first.place.stack != first.stack;
     });
     const bool is_block = is_of_block(first.part);
     const int64_t times = is_block ? config.stack(first.stack).layers : 1;
@@ -124,7 +133,8 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
 std::vector<TensorSlot> mask_head_slots(const ModelConfig& config) {
   std::vector<TensorSlot> slots;
   for (const auto& [ours, theirs] : family_of(config).mask_names) {
-    if (is_present(ours, family_of(config), config)) slots.push_back({ours, slot_shape(ours, config), true});
+    if (is_present(ours, family_of(config), config))
+      slots.push_back({ours, slot_shape(ours, config), true});
   }
   return slots;
 }
@@ -143,7 +153,8 @@ CheckpointPiece piece_of(const std::string& checkpoint_name) {
   const size_t open = checkpoint_name.find('[');
   if (open == std::string::npos) return {checkpoint_name};
   const size_t slash = checkpoint_name.find('/', open);
-  return {checkpoint_name.substr(0, open), std::stoll(checkpoint_name.substr(open + 1, slash - open - 1)),
+  return {checkpoint_name.substr(0, open),
+          std::stoll(checkpoint_name.substr(open + 1, slash - open - 1)),
           std::stoll(checkpoint_name.substr(slash + 1))};
 }
 

@@ -25,24 +25,36 @@ std::vector<Path> gguf_files_in(const Path& folder) {
 }
 
 // ggml's names; '#' stands for the layer.
-constexpr std::pair<Part, const char*> kLayers[] = {
-    {Part::kEmbedWord, "token_embd"},    {Part::kAttnNorm, "blk.#.attn_norm"}, {Part::kAttnQ, "blk.#.attn_q"},
-    {Part::kAttnK, "blk.#.attn_k"}, {Part::kAttnQNorm, "blk.#.attn_q_norm"}, {Part::kAttnKNorm, "blk.#.attn_k_norm"},      {Part::kAttnV, "blk.#.attn_v"},       {Part::kAttnO, "blk.#.attn_output"},
-    {Part::kFfnNorm, "blk.#.ffn_norm"},  {Part::kFfnGate, "blk.#.ffn_gate"},   {Part::kFfnUp, "blk.#.ffn_up"},
-    {Part::kFfnDown, "blk.#.ffn_down"},  {Part::kNorm, "output_norm"},         {Part::kLm, "output"}};
+constexpr std::pair<Part, const char*> kLayers[] = {{Part::kEmbedWord, "token_embd"},
+                                                    {Part::kAttnNorm, "blk.#.attn_norm"},
+                                                    {Part::kAttnQ, "blk.#.attn_q"},
+                                                    {Part::kAttnK, "blk.#.attn_k"},
+                                                    {Part::kAttnQNorm, "blk.#.attn_q_norm"},
+                                                    {Part::kAttnKNorm, "blk.#.attn_k_norm"},
+                                                    {Part::kAttnV, "blk.#.attn_v"},
+                                                    {Part::kAttnO, "blk.#.attn_output"},
+                                                    {Part::kFfnNorm, "blk.#.ffn_norm"},
+                                                    {Part::kFfnGate, "blk.#.ffn_gate"},
+                                                    {Part::kFfnUp, "blk.#.ffn_up"},
+                                                    {Part::kFfnDown, "blk.#.ffn_down"},
+                                                    {Part::kNorm, "output_norm"},
+                                                    {Part::kLm, "output"}};
 
 // dec.3.attn.q.weight -> "blk.3.attn_q.weight".
 std::string gguf_name(const TensorId& tensor) {
-  const auto* const found = std::find_if(std::begin(kLayers), std::end(kLayers),
-                                         [&](const auto& layer) { return layer.first == tensor.place.part; });
-  if (found == std::end(kLayers)) throw InternalError("no GGUF name for the tensor '" + to_name(tensor) + "'");
+  const auto* const found =
+      std::find_if(std::begin(kLayers), std::end(kLayers),
+                   [&](const auto& layer) { return layer.first == tensor.place.part; });
+  if (found == std::end(kLayers))
+    throw InternalError("no GGUF name for the tensor '" + to_name(tensor) + "'");
   std::string name = found->second;
   if (tensor.place.layer >= 0) name.replace(name.find('#'), 1, std::to_string(tensor.place.layer));
   return name + (tensor.kind == TensorKind::kWeight ? ".weight" : ".bias");
 }
 
-// Rotary positions turn pairs of a head's numbers. ggml's llama pairs neighbours (2i, 2i + 1), the trunk i with i + D/2, so the
-// converter laid the rows of q and k out anew: back to the trunk's order. `rows` [K * D, ...]
+// Rotary positions turn pairs of a head's numbers. ggml's llama pairs neighbours (2i, 2i + 1), the
+// trunk i with i + D/2, so the converter laid the rows of q and k out anew: back to the trunk's
+// order. `rows` [K * D, ...]
 at::Tensor split_pairs(const at::Tensor& rows, int64_t heads) {
   const int64_t pairs = rows.size(0) / heads / 2;
   return rows.view({heads, pairs, 2, -1}).transpose(1, 2).reshape(rows.sizes());
@@ -51,19 +63,23 @@ at::Tensor split_pairs(const at::Tensor& rows, int64_t heads) {
 void check_finite(const at::Tensor& tensor, const std::string& about) {
   const auto [least, most] = at::aminmax(tensor);  // both are NaN if any number is
   if (at::isfinite(least + most).item<bool>() && at::isfinite(most).item<bool>()) return;
-  throw InputError(about + "holds numbers that are not finite: the file is damaged; copy or download it again");
+  throw InputError(
+      about + "holds numbers that are not finite: the file is damaged; copy or download it again");
 }
 
-at::Tensor load_tensor(const GgufFile& file, const GgufTensor& stored, const TensorSlot& slot, const ModelConfig& config,
-                       bool has_neighbour_pairs, at::ScalarType dtype) {
+at::Tensor load_tensor(const GgufFile& file, const GgufTensor& stored, const TensorSlot& slot,
+                       const ModelConfig& config, bool has_neighbour_pairs, at::ScalarType dtype) {
   const std::string about = file.source() + ": tensor " + quote(stored.name) + ": ";
   if (stored.shape != slot.shape)
-    throw InputError(about + "expected " + shape_text(slot.shape) + ", found " + shape_text(stored.shape));
+    throw InputError(about + "expected " + shape_text(slot.shape) + ", found " +
+                     shape_text(stored.shape));
   at::Tensor tensor = file.read(stored, dtype);
   check_finite(tensor, about);
   const Part part = slot.id.place.part;
-  if (has_neighbour_pairs && part == Part::kAttnQ) tensor = split_pairs(tensor, config.last().heads);
-  if (has_neighbour_pairs && part == Part::kAttnK) tensor = split_pairs(tensor, config.last().key_heads);
+  if (has_neighbour_pairs && part == Part::kAttnQ)
+    tensor = split_pairs(tensor, config.last().heads);
+  if (has_neighbour_pairs && part == Part::kAttnK)
+    tensor = split_pairs(tensor, config.last().key_heads);
   return tensor;
 }
 
@@ -75,7 +91,8 @@ void refuse_unused(const GgufFile& file, std::set<std::string> used) {
   }
   if (unknown.empty()) return;
   throw InputError(file.source() + ": " + std::to_string(unknown.size()) +
-                   " tensors belong to no part of the model that the metadata describes: " + joined_first(unknown, 5));
+                   " tensors belong to no part of the model that the metadata describes: " +
+                   joined_first(unknown, 5));
 }
 
 ModelConfig config_of(const GgufFile& file, const IgnoredKeys& ignored) {
@@ -87,12 +104,15 @@ ModelConfig config_of(const GgufFile& file, const IgnoredKeys& ignored) {
 }
 
 // The tensor of one slot.
-at::Tensor load_slot(const GgufFile& file, const TensorSlot& slot, const ModelConfig& config, at::ScalarType dtype) {
+at::Tensor load_slot(const GgufFile& file, const TensorSlot& slot, const ModelConfig& config,
+                     at::ScalarType dtype) {
   const GgufForm& form = gguf_form(file.metadata()).second;
   const std::string name = gguf_name(slot.id);
   const GgufTensor* const stored = file.find(name);
-  if (stored != nullptr) return load_tensor(file, *stored, slot, config, form.pairs_neighbours, dtype);
-  const bool is_output_bias = slot.id == bias_of({StackId::kDecoder, slot.id.place.layer, Part::kAttnO});
+  if (stored != nullptr)
+    return load_tensor(file, *stored, slot, config, form.pairs_neighbours, dtype);
+  const bool is_output_bias =
+      slot.id == bias_of({StackId::kDecoder, slot.id.place.layer, Part::kAttnO});
   if (is_output_bias && form.lacks_output_bias) return at::zeros(slot.shape, dtype);
   throw InputError(file.source() + ": tensor " + quote(name) + " is missing");
 }
@@ -122,8 +142,9 @@ Path gguf_file(const Path& model) {
   if (files.size() == 1) return files[0];
   std::vector<std::string> names;
   for (const Path& file : files) names.push_back(quote(file.filename().string()));
-  throw InputError("'" + model.string() + "': expected one .gguf file, found " +
-                   (files.empty() ? "none" : joined_first(names, 5) + "; name the one that is meant"));
+  throw InputError(
+      "'" + model.string() + "': expected one .gguf file, found " +
+      (files.empty() ? "none" : joined_first(names, 5) + "; name the one that is meant"));
 }
 
 GgufModel load_gguf_model(const Path& model, at::ScalarType dtype, const IgnoredKeys& ignored) {
@@ -135,7 +156,8 @@ GgufModel load_gguf_model(const Path& model, at::ScalarType dtype, const Ignored
 
 void visit_gguf_tensors(const GgufFile& file, const ModelConfig& config,
                         const std::function<void(const std::string&, const at::Tensor&)>& visit) {
-  for (const TensorSlot& slot : tensor_slots(config)) visit(slot.name(), load_slot(file, slot, config, at::kFloat));
+  for (const TensorSlot& slot : tensor_slots(config))
+    visit(slot.name(), load_slot(file, slot, config, at::kFloat));
 }
 
 ModelConfig read_gguf_config(const Path& model, const IgnoredKeys& ignored) {

@@ -1,11 +1,13 @@
-// Models in GGUF files: ggml's metadata and tensor names as a config, tensors and a tokenizer of ours.
-// doc/gguf.md says what is read.
+// Models in GGUF files: ggml's metadata and tensor names as a config, tensors and a tokenizer of
+// ours. doc/gguf.md says what is read.
 //
-// Architectures: those that a family lists (model/families.h): llama (LLaMA 1 to 3, Mistral without a window, SmolLM2 ...), qwen2
-// and qwen3. Quantised weights are turned into plain numbers when they are loaded: a trunk knows nothing of them.
+// Architectures: those that a family lists (model/families.h): llama (LLaMA 1 to 3, Mistral without
+// a window, SmolLM2 ...), qwen2 and qwen3. Quantised weights are turned into plain numbers when
+// they are loaded: a trunk knows nothing of them.
 //
-// In all functions `model` is a .gguf file, or a folder that holds one and no config.json. All throw InputError for a file that
-// is not valid or says something that would change what the model computes and is not supported, IoError if the system refuses.
+// In all functions `model` is a .gguf file, or a folder that holds one and no config.json. All
+// throw InputError for a file that is not valid or says something that would change what the model
+// computes and is not supported, IoError if the system refuses.
 #pragma once
 
 #include <cstdint>
@@ -32,17 +34,21 @@ Path gguf_file(const Path& model);
 
 struct GgufModel {
   ModelConfig config;
-  NamedTensors tensors;  // by canonical names; READ-ONLY memory where the file holds them in `dtype`
+  NamedTensors
+      tensors;  // by canonical names; READ-ONLY memory where the file holds them in `dtype`
   std::vector<std::shared_ptr<const MappedFile>> files;  // what those are views into
 };
 
-// Every tensor of the trunk in `dtype` (float32 or bfloat16). Queries and keys come in the order of rows that our rotary
-// positions expect. Beside the result no more than one tensor is in memory at a time.
+// Every tensor of the trunk in `dtype` (float32 or bfloat16). Queries and keys come in the order of
+// rows that our rotary positions expect. Beside the result no more than one tensor is in memory at
+// a time.
 GgufModel load_gguf_model(const Path& model, at::ScalarType dtype, const IgnoredKeys& ignored = {});
 
-// Shows every tensor of the trunk, by canonical name and in float32, where every type of a GGUF file is exact; one at a time.
-void visit_gguf_tensors(const GgufFile& file, const ModelConfig& config,
-                        const std::function<void(const std::string& name, const at::Tensor& tensor)>& visit);
+// Shows every tensor of the trunk, by canonical name and in float32, where every type of a GGUF
+// file is exact; one at a time.
+void visit_gguf_tensors(
+    const GgufFile& file, const ModelConfig& config,
+    const std::function<void(const std::string& name, const at::Tensor& tensor)>& visit);
 
 ModelConfig read_gguf_config(const Path& model, const IgnoredKeys& ignored = {});
 
@@ -52,8 +58,10 @@ std::pair<const Family&, const GgufForm&> gguf_form(const GgufMetadata& metadata
 // The same as the config.json that a folder of this model would have.
 Node gguf_config_json(const Path& model);
 
-// The same of a file that is open. `ignored`: keys of the metadata; those that are passed over are added to `passed_over`.
-Node gguf_config_json(const GgufFile& file, const IgnoredKeys& ignored = {}, std::vector<std::string>* passed_over = nullptr);
+// The same of a file that is open. `ignored`: keys of the metadata; those that are passed over are
+// added to `passed_over`.
+Node gguf_config_json(const GgufFile& file, const IgnoredKeys& ignored = {},
+                      std::vector<std::string>* passed_over = nullptr);
 
 // The tokenizer as the text of a tokenizer.json, for Tokenizer::parse.
 std::string gguf_tokenizer_json(const GgufMetadata& metadata);
@@ -63,7 +71,8 @@ std::optional<std::string> gguf_chat_template(const GgufMetadata& metadata);
 
 struct GgufTokens {
   std::optional<int64_t> bos, pad;
-  std::vector<int64_t> eos;  // any of them ends a text: of the text, of a turn (eot), of a message (eom); no id twice
+  std::vector<int64_t> eos;  // any of them ends a text: of the text, of a turn (eot), of a message
+                             // (eom); no id twice
 };
 GgufTokens gguf_special_tokens(const GgufMetadata& metadata);
 

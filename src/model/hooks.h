@@ -1,4 +1,5 @@
-// What a trunk offers to whoever wants to change it. The trunk does not know who listens; edit/ implements this.
+// What a trunk offers to whoever wants to change it. The trunk does not know who listens; edit/
+// implements this.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,7 +15,8 @@
 
 namespace graft {
 
-// A site at the moment the forward pass reaches it: T rows, those of one lane of `pack` or of all of it.
+// A site at the moment the forward pass reaches it: T rows, those of one lane of `pack` or of all
+// of it.
 struct SiteView {
   const Site& site;
   const Pack& pack;
@@ -22,7 +24,8 @@ struct SiteView {
   at::Tensor x;         // [T, in]: what entered the site; undefined where y is all there is
   at::Tensor y;         // [T, out]: what leaves it unless changed
   at::Tensor residual;  // [T, C], sublayers only: what y will be added to
-  // Sublayers only: (y, residual) -> norm(y + residual), the norm behind the sum; empty in a pre-norm block.
+  // Sublayers only: (y, residual) -> norm(y + residual), the norm behind the sum; empty in a
+  // pre-norm block.
   std::function<at::Tensor(const at::Tensor&, const at::Tensor&)> norm;
 };
 
@@ -43,8 +46,9 @@ class Hooks {
   // Prefix rows per lane for an attention site; view.x is the block's input, view.y undefined.
   virtual std::vector<LanePrefix> prefix(const SiteView& view) = 0;
 
-  // For blocks that the backward pass computes again. A copy that outlives the forward pass; what edits add to the loss stays
-  // with it until `take_losses`. Null: these hooks cannot be asked twice.
+  // For blocks that the backward pass computes again. A copy that outlives the forward pass; what
+  // edits add to the loss stays with it until `take_losses`. Null: these hooks cannot be asked
+  // twice.
   virtual std::shared_ptr<Hooks> lasting() const { return nullptr; }
   // Of a lasting copy: the losses since the last call, in order.
   virtual std::vector<SideLoss> take_losses() { return {}; }

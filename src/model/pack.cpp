@@ -29,18 +29,24 @@ int64_t row_of(int64_t token, const RowLayout& layout) {
 }
 
 // Appends the rows of one sequence; returns how many of them others attend to.
-int64_t add_rows(const Sequence& sequence, const RowLayout& layout, const PackOptions& options, RowLists& lists, Pack& pack) {
+int64_t add_rows(const Sequence& sequence, const RowLayout& layout, const PackOptions& options,
+                 RowLists& lists, Pack& pack) {
   const auto length = static_cast<int64_t>(sequence.ids.size());
-  const int64_t visible = length + layout.virtual_rows, all = std::max(visible, layout.padded_length);
+  const int64_t visible = length + layout.virtual_rows,
+                all = std::max(visible, layout.padded_length);
   const int64_t first_virtual = layout.virtual_rows_follow_first ? 1 : 0;
   for (int64_t p = 0; p < all; ++p) {
-    const bool is_pad = p >= visible, is_virtual = p >= first_virtual && p < first_virtual + layout.virtual_rows;
-    const int64_t token = is_pad || is_virtual ? -1 : p - (p < first_virtual ? 0 : layout.virtual_rows);
+    const bool is_pad = p >= visible,
+               is_virtual = p >= first_virtual && p < first_virtual + layout.virtual_rows;
+    const int64_t token =
+        is_pad || is_virtual ? -1 : p - (p < first_virtual ? 0 : layout.virtual_rows);
     lists.ids.push_back(token < 0 ? options.pad_id : sequence.ids[static_cast<size_t>(token)]);
-    lists.type_ids.push_back(token < 0 || sequence.type_ids.empty() ? 0 : sequence.type_ids[static_cast<size_t>(token)]);
+    lists.type_ids.push_back(
+        token < 0 || sequence.type_ids.empty() ? 0 : sequence.type_ids[static_cast<size_t>(token)]);
     // A family whose table begins after the pad id keeps one row of it for pad tokens.
-    lists.positions.push_back(is_pad && options.position_offset > 0 ? options.position_offset - 1
-                                                                    : layout.first_position + p + options.position_offset);
+    lists.positions.push_back(is_pad && options.position_offset > 0
+                                  ? options.position_offset - 1
+                                  : layout.first_position + p + options.position_offset);
     pack.token.push_back(token);
   }
   return visible;
@@ -66,7 +72,8 @@ at::Tensor embeddings_of(const std::vector<PackLane>& lanes) {
 
 int64_t example_of(int64_t stream) { return stream & kExamples; }
 
-void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t round_rows_to, RowIds rows, Spans spans) {
+void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t round_rows_to,
+                   RowIds rows, Spans spans) {
   const int64_t used = pack.offsets.back();
   pack.num_rows = (used + round_rows_to - 1) / round_rows_to * round_rows_to;
   const auto all = static_cast<size_t>(pack.num_rows);
@@ -94,7 +101,8 @@ Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
     ranges.push_back({0, 0, pack.num_sequences(), static_cast<int64_t>(lane.sequences.size())});
     for (const Sequence* sequence : lane.sequences) {
       const auto length = static_cast<int64_t>(sequence->ids.size());
-      if (length == 0) throw InputError("example " + std::to_string(sequence->example) + " has no tokens");
+      if (length == 0)
+        throw InputError("example " + std::to_string(sequence->example) + " has no tokens");
       ensure(sequence->type_ids.empty() || sequence->type_ids.size() == sequence->ids.size(),
              "a sequence has as many type ids as ids, or none");
       ensure(sequence->is_target.empty() || sequence->is_target.size() == sequence->ids.size(),
@@ -127,7 +135,8 @@ Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
   return pack;
 }
 
-Pack make_pack_beside(const std::vector<PackLane>& lanes, const std::vector<Sequence>& read, const PackOptions& options) {
+Pack make_pack_beside(const std::vector<PackLane>& lanes, const std::vector<Sequence>& read,
+                      const PackOptions& options) {
   std::vector<PackLane> beside;
   size_t n = 0;
   for (const PackLane& lane : lanes) {
@@ -140,8 +149,10 @@ Pack make_pack_beside(const std::vector<PackLane>& lanes, const std::vector<Sequ
   return pack;
 }
 
-Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t round_rows_to, at::Tensor& index) {
-  ensure(static_cast<int64_t>(ranges.size()) == pack.num_sequences(), "one range of rows a sequence");
+Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t round_rows_to,
+              at::Tensor& index) {
+  ensure(static_cast<int64_t>(ranges.size()) == pack.num_sequences(),
+         "one range of rows a sequence");
   Pack out;
   RowIds rows;
   Spans spans;
@@ -149,7 +160,8 @@ Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t rou
   out.offsets.push_back(0);
   for (size_t n = 0; n < ranges.size(); ++n) {
     const int64_t begin = pack.offsets[n] + ranges[n].begin, end = pack.offsets[n] + ranges[n].end;
-    ensure(pack.offsets[n] <= begin && begin <= end && end <= pack.offsets[n + 1], "a range lies inside its sequence");
+    ensure(pack.offsets[n] <= begin && begin <= end && end <= pack.offsets[n + 1],
+           "a range lies inside its sequence");
     for (int64_t row = begin; row < end; ++row) {
       kept.push_back(row);
       out.token.push_back(pack.token[static_cast<size_t>(row)]);
@@ -158,8 +170,8 @@ Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t rou
     }
     const Spans::Span& span = pack.spans->sequences[n];
     const auto last = static_cast<int64_t>(kept.size());
-    spans.sequences.push_back(
-        {out.offsets.back(), last, span.key_begin, span.key_end, span.first_position + ranges[n].begin, span.example});
+    spans.sequences.push_back({out.offsets.back(), last, span.key_begin, span.key_end,
+                               span.first_position + ranges[n].begin, span.example});
     out.offsets.push_back(last);
   }
   out.num_tokens = out.offsets.back();

@@ -79,7 +79,8 @@ bool is_place(const Place& place) {
 
 bool holds(Part part, TensorKind kind) {
   const Holds held = row_of(part).holds;
-  return held == Holds::kBoth || held == (kind == TensorKind::kWeight ? Holds::kWeight : Holds::kBias);
+  return held == Holds::kBoth ||
+         held == (kind == TensorKind::kWeight ? Holds::kWeight : Holds::kBias);
 }
 
 // Takes "<layer>." off the front of `rest`; nothing where no number stands there.
@@ -87,8 +88,10 @@ std::optional<int16_t> take_layer(std::string_view& rest) {
   int16_t layer = 0;
   const auto [stop, error] = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
   const auto digits = static_cast<size_t>(stop - rest.data());
-  const bool is_number = error == std::errc{} && layer >= 0 && digits < rest.size() && rest[digits] == '.';
-  if (!is_number || rest.front() == '-' || (rest.front() == '0' && digits > 1)) return std::nullopt;  // one spelling a number
+  const bool is_number =
+      error == std::errc{} && layer >= 0 && digits < rest.size() && rest[digits] == '.';
+  if (!is_number || rest.front() == '-' || (rest.front() == '0' && digits > 1))
+    return std::nullopt;  // one spelling a number
   rest.remove_prefix(digits + 1);
   return layer;
 }

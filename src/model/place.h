@@ -1,7 +1,9 @@
-// Places: where something stands in a trunk, as a small value. A place may be a site (model/sites.h), hold tensors, or both.
+// Places: where something stands in a trunk, as a small value. A place may be a site
+// (model/sites.h), hold tensors, or both.
 //
-// Code compares places and looks things up by them. Their names ("enc.3.attn.q", "enc.3.attn.q.weight") are for people and
-// files; `to_name` and `parse_...` are inverse to each other, and nothing else makes or reads a name.
+// Code compares places and looks things up by them. Their names ("enc.3.attn.q",
+// "enc.3.attn.q.weight") are for people and files; `to_name` and `parse_...` are inverse to each
+// other, and nothing else makes or reads a name.
 #pragma once
 
 #include <compare>
@@ -16,17 +18,49 @@
 namespace graft {
 
 enum class Part : uint8_t {
-  // Of a block: attention to the stack's own rows, attention to an encoder's, the FFN, and the block as a whole.
-  kAttnQ, kAttnK, kAttnV, kAttn, kAttnMid, kAttnO, kAttnOut, kAttnNorm, kAttnQNorm, kAttnKNorm,
-  kCrossQ, kCrossK, kCrossV, kCross, kCrossMid, kCrossO, kCrossOut, kCrossNorm,
-  kFfnGate, kFfnAct, kFfnUp, kFfnMid, kFfnDown, kFfnOut, kFfnNorm,
+  // Of a block: attention to the stack's own rows, attention to an encoder's, the FFN, and the
+  // block as a whole.
+  kAttnQ,
+  kAttnK,
+  kAttnV,
+  kAttn,
+  kAttnMid,
+  kAttnO,
+  kAttnOut,
+  kAttnNorm,
+  kAttnQNorm,
+  kAttnKNorm,
+  kCrossQ,
+  kCrossK,
+  kCrossV,
+  kCross,
+  kCrossMid,
+  kCrossO,
+  kCrossOut,
+  kCrossNorm,
+  kFfnGate,
+  kFfnAct,
+  kFfnUp,
+  kFfnMid,
+  kFfnDown,
+  kFfnOut,
+  kFfnNorm,
   kOut,
   // Of a stack: its last norm, and its table of biases by distance.
-  kNorm, kDistance,
+  kNorm,
+  kDistance,
   // Of the trunk; a decoder beside an encoder has a position table and norm of its own.
-  kEmbedPosition, kEmbedNorm,
+  kEmbedPosition,
+  kEmbedNorm,
   // Of the trunk.
-  kEmbedWord, kEmbed, kEmbedType, kPooler, kLm, kMaskDense, kMaskNorm, kMask,
+  kEmbedWord,
+  kEmbed,
+  kEmbedType,
+  kPooler,
+  kLm,
+  kMaskDense,
+  kMaskNorm,
+  kMask,
 };
 inline constexpr size_t kBlockParts = static_cast<size_t>(Part::kOut) + 1;
 inline constexpr size_t kParts = static_cast<size_t>(Part::kMask) + 1;
@@ -70,27 +104,36 @@ std::string_view part_name(Part part);
 struct AttentionParts {
   Part q, k, v, whole, mid, o, out, norm;
 };
-inline constexpr AttentionParts kOwnAttention = {Part::kAttnQ,   Part::kAttnK, Part::kAttnV,   Part::kAttn,
-                                                 Part::kAttnMid, Part::kAttnO, Part::kAttnOut, Part::kAttnNorm};
-inline constexpr AttentionParts kCrossAttention = {Part::kCrossQ,   Part::kCrossK, Part::kCrossV,   Part::kCross,
-                                                   Part::kCrossMid, Part::kCrossO, Part::kCrossOut, Part::kCrossNorm};
+inline constexpr AttentionParts kOwnAttention = {Part::kAttnQ,   Part::kAttnK,   Part::kAttnV,
+                                                 Part::kAttn,    Part::kAttnMid, Part::kAttnO,
+                                                 Part::kAttnOut, Part::kAttnNorm};
+inline constexpr AttentionParts kCrossAttention = {Part::kCrossQ,   Part::kCrossK,   Part::kCrossV,
+                                                   Part::kCross,    Part::kCrossMid, Part::kCrossO,
+                                                   Part::kCrossOut, Part::kCrossNorm};
 
 constexpr bool is_of_block(Part part) { return static_cast<size_t>(part) < kBlockParts; }
 constexpr bool is_queries(Part part) { return part == Part::kAttnQ || part == Part::kCrossQ; }
 constexpr bool is_keys_or_values(Part part) {
-  return part == Part::kAttnK || part == Part::kAttnV || part == Part::kCrossK || part == Part::kCrossV;
+  return part == Part::kAttnK || part == Part::kAttnV || part == Part::kCrossK ||
+         part == Part::kCrossV;
 }
-constexpr bool is_attention_output(Part part) { return part == Part::kAttnO || part == Part::kCrossO; }
-constexpr bool is_ffn_layer(Part part) { return part == Part::kFfnUp || part == Part::kFfnGate || part == Part::kFfnDown; }
+constexpr bool is_attention_output(Part part) {
+  return part == Part::kAttnO || part == Part::kCrossO;
+}
+constexpr bool is_ffn_layer(Part part) {
+  return part == Part::kFfnUp || part == Part::kFfnGate || part == Part::kFfnDown;
+}
 constexpr bool is_cross(Part part) { return part >= Part::kCrossQ && part <= Part::kCrossNorm; }
 constexpr bool is_norm(Part part) {
-  return part == Part::kAttnNorm || part == Part::kAttnQNorm || part == Part::kAttnKNorm || part == Part::kCrossNorm || part == Part::kFfnNorm || part == Part::kNorm ||
+  return part == Part::kAttnNorm || part == Part::kAttnQNorm || part == Part::kAttnKNorm ||
+         part == Part::kCrossNorm || part == Part::kFfnNorm || part == Part::kNorm ||
          part == Part::kEmbedNorm || part == Part::kMaskNorm;
 }
 constexpr bool is_of_mask_head(Part part) { return part >= Part::kMaskDense; }
 // What stands under the first block of the trunk: tables, and the norm of what they give.
 constexpr bool is_embedding(const Place& place) {
-  return place.stack == StackId::kNone && place.part >= Part::kEmbedPosition && place.part <= Part::kEmbedType;
+  return place.stack == StackId::kNone && place.part >= Part::kEmbedPosition &&
+         place.part <= Part::kEmbedType;
 }
 
 // Numbers the places that a trunk may have, for tables.
@@ -105,7 +148,8 @@ class PlaceIndex {
   std::optional<size_t> of(const Place& place) const {
     const auto part = static_cast<size_t>(place.part);
     if (place.layer < 0)
-      return (encoder_layers_ + decoder_layers_) * kBlockParts + static_cast<size_t>(place.stack) * kParts + part;
+      return (encoder_layers_ + decoder_layers_) * kBlockParts +
+             static_cast<size_t>(place.stack) * kParts + part;
     const bool is_decoder = place.stack == StackId::kDecoder;
     const auto layer = static_cast<size_t>(place.layer);
     if (layer >= (is_decoder ? decoder_layers_ : encoder_layers_)) return std::nullopt;

@@ -40,7 +40,8 @@ std::string first_matching(const std::string& joined, const std::vector<Site>& s
   std::string_view left = joined;
   for (size_t bar = left.find('|'); bar != std::string_view::npos; bar = left.find('|')) {
     const std::string_view pattern = left.substr(0, bar);
-    if (std::any_of(sites.begin(), sites.end(), [&](const Site& site) { return matches(pattern, site); }))
+    if (std::any_of(sites.begin(), sites.end(),
+                    [&](const Site& site) { return matches(pattern, site); }))
       return std::string(pattern);
     left.remove_prefix(bar + 1);
   }
@@ -51,19 +52,25 @@ std::string first_matching(const std::string& joined, const std::vector<Site>& s
 std::vector<std::string> parts_of(const std::vector<Site>& sites) {
   std::vector<std::string> parts;
   for (const Site& site : sites) {
-    if (std::find(parts.begin(), parts.end(), part_name(site.part)) == parts.end()) parts.emplace_back(part_name(site.part));
+    if (std::find(parts.begin(), parts.end(), part_name(site.part)) == parts.end())
+      parts.emplace_back(part_name(site.part));
   }
   return parts;
 }
 
-// What the user of another tool, or of half a name, may have meant by `pattern`: " (did you mean 'attn.q' or 'cross.q'?)".
-std::string nearest_sites(const std::string& pattern, const std::vector<Site>& sites, const std::vector<std::string>& parts) {
+// What the user of another tool, or of half a name, may have meant by `pattern`: " (did you mean
+// 'attn.q' or 'cross.q'?)".
+std::string nearest_sites(const std::string& pattern, const std::vector<Site>& sites,
+                          const std::vector<std::string>& parts) {
   std::vector<std::string> near;
   for (const std::string& own : own_names(pattern)) {
-    if (std::any_of(sites.begin(), sites.end(), [&](const Site& site) { return matches(own, site); })) near.push_back(own);
+    if (std::any_of(sites.begin(), sites.end(),
+                    [&](const Site& site) { return matches(own, site); }))
+      near.push_back(own);
   }
   for (const std::string& part : parts) {
-    const bool is_half = !pattern.empty() && (part.starts_with(pattern + ".") || part.ends_with("." + pattern));
+    const bool is_half =
+        !pattern.empty() && (part.starts_with(pattern + ".") || part.ends_with("." + pattern));
     if (is_half && std::find(near.begin(), near.end(), part) == near.end()) near.push_back(part);
   }
   if (near.empty()) return did_you_mean(pattern, parts);
@@ -71,7 +78,8 @@ std::string nearest_sites(const std::string& pattern, const std::vector<Site>& s
   return " (did you mean " + joined(near, "or") + "?)";
 }
 
-// The numbers of `layers` for a stack of `count` layers, from 0; those that it does not have are left out.
+// The numbers of `layers` for a stack of `count` layers, from 0; those that it does not have are
+// left out.
 std::set<int64_t> layers_within(const std::vector<int64_t>& layers, int64_t count) {
   std::set<int64_t> out;
   for (const int64_t layer : layers) {
@@ -83,7 +91,10 @@ std::set<int64_t> layers_within(const std::vector<int64_t>& layers, int64_t coun
 }  // namespace
 
 Sites::Sites(const ModelConfig& c)
-    : encoder_layers_(c.encoder_layers()), decoder_layers_(c.decoder_layers()), places_(c), index_(places_.size(), -1) {
+    : encoder_layers_(c.encoder_layers()),
+      decoder_layers_(c.decoder_layers()),
+      places_(c),
+      index_(places_.size(), -1) {
   add(kWordTable.place, SiteKind::kEmbed, c.width, c.width);
   add({.part = Part::kEmbed}, SiteKind::kEmbed, c.width, c.width);
   for (int64_t i = 0; i < encoder_layers_; ++i) add_block(c, StackId::kEncoder, i);
@@ -97,16 +108,21 @@ Site Sites::add(const Place& place, SiteKind kind, int64_t in, int64_t out) {
   return all_.back();
 }
 
-// Order of execution: a pre-norm block takes each norm before its sublayer, a gated FFN its gate first.
+// Order of execution: a pre-norm block takes each norm before its sublayer, a gated FFN its gate
+// first.
 void Sites::add_block(const ModelConfig& c, StackId stack, int64_t layer) {
   const StackConfig& s = c.stack(stack);
   const auto one = [&](Part part, SiteKind kind, int64_t in, int64_t out) {
     add({stack, static_cast<int16_t>(layer), part}, kind, in, out);
   };
-  const auto linear = [&](Part part, int64_t in, int64_t out) { one(part, SiteKind::kLinear, in, out); };
+  const auto linear = [&](Part part, int64_t in, int64_t out) {
+    one(part, SiteKind::kLinear, in, out);
+  };
   const auto wide = [&](Part part, SiteKind kind) { one(part, kind, c.width, c.width); };
   // x of an activation site is what enters its sublayer.
-  const auto inner = [&](Part part, int64_t width) { one(part, SiteKind::kActivation, c.width, width); };
+  const auto inner = [&](Part part, int64_t width) {
+    one(part, SiteKind::kActivation, c.width, width);
+  };
   const auto attention = [&](const AttentionParts& own) {
     if (c.is_pre_norm) wide(own.norm, SiteKind::kNorm);
     linear(own.q, c.width, s.attention_width);
@@ -156,7 +172,8 @@ const Site& Sites::at(const std::string& name) const {
 }
 
 const Site& Sites::reader_of(const Site& activation) const {
-  ensure(activation.kind == SiteKind::kActivation, "a linear layer reads what leaves an activation site");
+  ensure(activation.kind == SiteKind::kActivation,
+         "a linear layer reads what leaves an activation site");
   const Part reader = activation.part == kOwnAttention.mid     ? kOwnAttention.o
                       : activation.part == kCrossAttention.mid ? kCrossAttention.o
                                                                : Part::kFfnDown;
@@ -167,42 +184,52 @@ const Site& Sites::reader_of(const Site& activation) const {
 const Site* Sites::input_of(const Site& linear) const {
   if (linear.index == 0) return nullptr;
   const Site& before = all_[static_cast<size_t>(linear.index - 1)];
-  return before.kind == SiteKind::kActivation && reader_of(before).index == linear.index ? &before : nullptr;
+  return before.kind == SiteKind::kActivation && reader_of(before).index == linear.index ? &before
+                                                                                         : nullptr;
 }
 
-std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) const {
+std::vector<Site> Sites::match(const std::vector<std::string>& patterns,
+                               const std::vector<int64_t>& layers) const {
   const int64_t deepest = std::max(encoder_layers_, decoder_layers_);
   for (const int64_t layer : layers) {
     if (layer >= deepest || layer < -deepest) {
-      throw InputError("layers: expected numbers in 0.." + std::to_string(deepest - 1) + " (or -1 for the last), found " +
-                       std::to_string(layer));
+      throw InputError("layers: expected numbers in 0.." + std::to_string(deepest - 1) +
+                       " (or -1 for the last), found " + std::to_string(layer));
     }
   }
-  const std::set<int64_t> in_encoder = layers_within(layers, encoder_layers_), in_decoder = layers_within(layers, decoder_layers_);
+  const std::set<int64_t> in_encoder = layers_within(layers, encoder_layers_),
+                          in_decoder = layers_within(layers, decoder_layers_);
   if (patterns.empty()) throw InputError("expected at least one site, found an empty list");
   std::set<int64_t> chosen;
   for (const std::string& written : patterns) {
     const bool is_optional = written.ends_with('?');
-    const std::string pattern = first_matching(written.substr(0, written.size() - (is_optional ? 1 : 0)), all_);
+    const std::string pattern =
+        first_matching(written.substr(0, written.size() - (is_optional ? 1 : 0)), all_);
     size_t hits = 0, kept = 0;
     for (const Site& site : all_) {
       if (!matches(pattern, site)) continue;
       ++hits;
-      if (!layers.empty() && site.layer >= 0 && !(site.stack == StackId::kEncoder ? in_encoder : in_decoder).contains(site.layer)) continue;
+      if (!layers.empty() && site.layer >= 0 &&
+          !(site.stack == StackId::kEncoder ? in_encoder : in_decoder).contains(site.layer))
+        continue;
       ++kept;
       chosen.insert(site.index);
     }
     if (hits == 0 && is_optional) continue;
     if (hits == 0) {
       const std::vector<std::string> parts = parts_of(all_);
-      throw InputError("site pattern " + quote(pattern) + " matches no site of this model" + nearest_sites(pattern, all_, parts) +
-                       "; here are " + joined(parts) + " (graft inspect model shows their shapes)");
+      throw InputError("site pattern " + quote(pattern) + " matches no site of this model" +
+                       nearest_sites(pattern, all_, parts) + "; here are " + joined(parts) +
+                       " (graft inspect model shows their shapes)");
     }
     if (kept == 0)
-      throw InputError("site pattern " + quote(pattern) + " matches no site in the layers asked for; change one of the two");
+      throw InputError("site pattern " + quote(pattern) +
+                       " matches no site in the layers asked for; change one of the two");
   }
   if (chosen.empty())
-    throw InputError("expected at least one site; none of the patterns, which all end in '?', matches one of this model");
+    throw InputError(
+        "expected at least one site; none of the patterns, which all end in '?', matches one of "
+        "this model");
   std::vector<Site> out;
   for (const int64_t index : chosen) out.push_back(all_[static_cast<size_t>(index)]);
   return out;
@@ -210,7 +237,8 @@ std::vector<Site> Sites::match(const std::vector<std::string>& patterns, const s
 
 bool holds_decoder_rows(const Site& site, const ModelConfig& config) {
   if (!config.has_encoder()) return true;
-  return site.stack == StackId::kDecoder && site.part != Part::kCrossK && site.part != Part::kCrossV;
+  return site.stack == StackId::kDecoder && site.part != Part::kCrossK &&
+         site.part != Part::kCrossV;
 }
 
 const char* kind_name(SiteKind kind) {

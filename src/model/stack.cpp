@@ -11,8 +11,9 @@ namespace graft {
 
 using at::Tensor;
 
-Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, StackId id,
-             const Pack& pack, const EncoderStates& encoder)
+Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks,
+             const ForwardOptions& options, StackId id, const Pack& pack,
+             const EncoderStates& encoder)
     : config_(model.config),
       stack_config_(model.config.stack(id)),
       sites_(model.sites),
@@ -38,11 +39,14 @@ void Stack::make_positions() {
   for (const Spans::Span& span : pack_.spans->sequences)
     range = std::max(range, span.first_position + span.query_end - span.query_begin);
   const Tensor table = weights_.at(weight_of({id_, -1, Part::kDistance}));  // [buckets, H]
-  const Tensor by_distance = table.index_select(0, distance_buckets(config_, is_decoder_, range)).t();
-  distance_bias_ = by_distance.to(table.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
+  const Tensor by_distance =
+      table.index_select(0, distance_buckets(config_, is_decoder_, range)).t();
+  distance_bias_ =
+      by_distance.to(table.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
 }
 
-// Where the keys of each sequence lie, when not among the rows of the pack itself: the same in every block.
+// Where the keys of each sequence lie, when not among the rows of the pack itself: the same in
+// every block.
 void Stack::make_keys() {
   if (!is_decoder_) return;
   Cache* cache = options_.cache;
@@ -54,7 +58,8 @@ void Stack::make_keys() {
     cross_keys_ = cache->encoder_rows;
     return;
   }
-  ensure(static_cast<int64_t>(pack_.sources.size()) == pack_.num_sequences(), "each sequence of a decoder has one that it reads");
+  ensure(static_cast<int64_t>(pack_.sources.size()) == pack_.num_sequences(),
+         "each sequence of a decoder has one that it reads");
   for (const int64_t source : pack_.sources) {
     const Spans::Span& span = encoder_.pack->spans->sequences[static_cast<size_t>(source)];
     cross_keys_.push_back({span.key_begin, span.key_end});
@@ -77,13 +82,16 @@ Tensor Stack::embed() {
   if (is_first) x = changed(sites_.word(), pack_, {}, x);
   if (config_.position_kind == PositionKind::kTable)
     x = x + weights_.rows(weight_of({owner, -1, Part::kEmbedPosition}), pack_.positions);
-  if (config_.type_vocabulary > 0) x = x + weights_.rows(weight_of({.part = Part::kEmbedType}), pack_.type_ids);
+  if (config_.type_vocabulary > 0)
+    x = x + weights_.rows(weight_of({.part = Part::kEmbedType}), pack_.type_ids);
   if (!config_.is_pre_norm) x = norm({owner, -1, Part::kEmbedNorm}, x);
   x = dropout(x, row_dropout(options_.embed_dropout, is_first ? "embed" : "dec.embed", pack_));
   return is_first ? changed(sites_.embed(), pack_, {}, x) : x;
 }
 
-const Site& Stack::site(int64_t layer, Part part) const { return sites_.at({id_, static_cast<int16_t>(layer), part}); }
+const Site& Stack::site(int64_t layer, Part part) const {
+  return sites_.at({id_, static_cast<int16_t>(layer), part});
+}
 
 Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted) {
   const auto at = [&](Part part) -> const Site& { return site(layer, part); };
@@ -101,7 +109,8 @@ Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>&
     flow = {flow.stream.index_select(0, index), flow.read.index_select(0, index)};
   }
   const Site &attn_norm = at(Part::kAttnNorm), &ffn_norm = at(Part::kFfnNorm);
-  Tensor mixed = changed(at(Part::kAttnMid), *rows_, flow.read, attend(layer, flow.read, read_by_all));  // [T', H*D]
+  Tensor mixed = changed(at(Part::kAttnMid), *rows_, flow.read,
+                         attend(layer, flow.read, read_by_all));  // [T', H*D]
   flow = leave(at(Part::kAttnOut), attn_norm, has_cross ? &at(Part::kCrossNorm) : &ffn_norm, mixed,
                changed_linear(at(Part::kAttnO), *rows_, mixed), flow.stream);
   if (has_cross) {
@@ -119,7 +128,8 @@ Tensor Stack::finish(const Tensor& x) {
   const Tensor last = norm({id_, -1, Part::kNorm}, x);
   // T5 drops out here; the other pre-norm families do not.
   return config_.position_kind == PositionKind::kDistanceBias
-             ? dropout(last, row_dropout(options_.hidden_dropout, is_decoder_ ? "dec.norm" : "enc.norm", *rows_))
+             ? dropout(last, row_dropout(options_.hidden_dropout,
+                                         is_decoder_ ? "dec.norm" : "enc.norm", *rows_))
              : last;
 }
 
@@ -129,15 +139,19 @@ void Stack::share(const Shared& shared) {
 }
 
 bool Stack::learns(int64_t layer) const {
-  const auto listens = [&](const Site& site) { return site.stack == id_ && site.layer == layer && hooks_.wants(site); };
-  return weights_.replaces_in(id_, layer) || std::any_of(sites_.all().begin(), sites_.all().end(), listens);
+  const auto listens = [&](const Site& site) {
+    return site.stack == id_ && site.layer == layer && hooks_.wants(site);
+  };
+  return weights_.replaces_in(id_, layer) ||
+         std::any_of(sites_.all().begin(), sites_.all().end(), listens);
 }
 
 // read: what queries are made of, [T', C]; read_by_all: the same of every row, for keys and values.
 Tensor Stack::attend(int64_t layer, const Tensor& read, const Tensor& read_by_all) {
-  const Site &q_site = site(layer, Part::kAttnQ), &k_site = site(layer, Part::kAttnK), &v_site = site(layer, Part::kAttnV),
-             &whole = site(layer, Part::kAttn);
-  const bool is_joint = options_.cache != nullptr && rows_ == &pack_;  // all three read the same rows
+  const Site &q_site = site(layer, Part::kAttnQ), &k_site = site(layer, Part::kAttnK),
+             &v_site = site(layer, Part::kAttnV), &whole = site(layer, Part::kAttn);
+  const bool is_joint =
+      options_.cache != nullptr && rows_ == &pack_;  // all three read the same rows
   const auto [plain_q, plain_k, plain_v] =
       is_joint ? joint_linears<3>({q_site, k_site, v_site}, read)
                : std::array{weights_.linear(q_site, read), weights_.linear(k_site, read_by_all),
@@ -157,7 +171,8 @@ Tensor Stack::attend(int64_t layer, const Tensor& read, const Tensor& read_by_al
   AttentionOptions options = attention_options(whole);
   options.is_causal = is_decoder_;
   options.distance_bias = distance_bias_;
-  if (options_.cache == nullptr || !is_decoder_) return packed_attention(q, k, v, own_spans_, options, before);
+  if (options_.cache == nullptr || !is_decoder_)
+    return packed_attention(q, k, v, own_spans_, options, before);
   const Cache::Rows cached = options_.cache->add(layer, k, v);
   return packed_attention(q, cached.keys, cached.values, own_spans_, options, before);
 }
@@ -169,9 +184,11 @@ Tensor Stack::attend_encoder(int64_t layer, const Tensor& read) {
   const auto l = static_cast<size_t>(layer);
   Cache* cache = options_.cache;
   if (cache != nullptr && cache->cross[l]) {
-    return packed_attention(q, cache->cross[l]->keys, cache->cross[l]->values, cross_spans_, attention_options(whole), before);
+    return packed_attention(q, cache->cross[l]->keys, cache->cross[l]->values, cross_spans_,
+                            attention_options(whole), before);
   }
-  ensure(encoder_.pack != nullptr, "the first pass of a decoder beside an encoder gets the encoder's rows");
+  ensure(encoder_.pack != nullptr,
+         "the first pass of a decoder beside an encoder gets the encoder's rows");
   const Tensor k = changed_linear(site(layer, Part::kCrossK), *encoder_.pack, encoder_.rows),
                v = changed_linear(site(layer, Part::kCrossV), *encoder_.pack, encoder_.rows);
   if (cache != nullptr) cache->cross[l] = Cache::Fixed{k, v};
@@ -183,15 +200,19 @@ Tensor Stack::ffn(int64_t layer, const Tensor& read) {
   Tensor a;  // [T', F]: what enters ffn.down
   if (config_.has_gated_ffn) {
     const Site& gate_site = site(layer, Part::kFfnGate);
-    const auto [plain_gate, plain_up] = options_.cache != nullptr
-                                            ? joint_linears<2>({gate_site, up_site}, read)
-                                            : std::array{weights_.linear(gate_site, read), weights_.linear(up_site, read)};
-    const Tensor gate = changed(gate_site, *rows_, read, plain_gate), up = changed(up_site, *rows_, read, plain_up);
+    const auto [plain_gate, plain_up] =
+        options_.cache != nullptr
+            ? joint_linears<2>({gate_site, up_site}, read)
+            : std::array{weights_.linear(gate_site, read), weights_.linear(up_site, read)};
+    const Tensor gate = changed(gate_site, *rows_, read, plain_gate),
+                 up = changed(up_site, *rows_, read, plain_up);
     const bool is_heard = hooks_.wants(act);
-    a = is_heard ? changed(act, *rows_, read, activate(gate, config_.activation)) * up : gated(gate, up, config_.activation);
+    a = is_heard ? changed(act, *rows_, read, activate(gate, config_.activation)) * up
+                 : gated(gate, up, config_.activation);
     a = changed(site(layer, Part::kFfnMid), *rows_, read, a);
   } else {
-    a = changed(act, *rows_, read, activate(changed_linear(up_site, *rows_, read), config_.activation));
+    a = changed(act, *rows_, read,
+                activate(changed_linear(up_site, *rows_, read), config_.activation));
   }
   const RowDropout drop = row_dropout(options_.activation_dropout, act.name, *rows_);
   return changed_linear(site(layer, Part::kFfnDown), *rows_, dropout(a, drop));
@@ -202,27 +223,32 @@ Stack::Flow Stack::enter(const Site& norm_site, const Tensor& x) {
   return {x, config_.is_pre_norm ? changed(norm_site, pack_, {}, norm(norm_site, x)) : x};
 }
 
-// Adds a sublayer's y to the residual stream, in one pass over the rows with the norm that comes next, unless somebody listens
-// between dropout and sum. `next_norm`: of the block's next sublayer, in a pre-norm stack; null after the last.
-Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const Tensor& x, const Tensor& y,
-                         const Tensor& residual) {
+// Adds a sublayer's y to the residual stream, in one pass over the rows with the norm that comes
+// next, unless somebody listens between dropout and sum. `next_norm`: of the block's next sublayer,
+// in a pre-norm stack; null after the last.
+Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site* next_norm,
+                         const Tensor& x, const Tensor& y, const Tensor& residual) {
   RowDropout drop = row_dropout(options_.hidden_dropout, sublayer.name, *rows_);
   Tensor added = y;
   if (hooks_.wants(sublayer)) {
     std::function<Tensor(const Tensor&, const Tensor&)> post_norm;
     if (!config_.is_pre_norm)
-      post_norm = [&](const Tensor& own, const Tensor& beside) { return layer_norm(own_norm, own, beside); };
-    added = hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, drop), residual, post_norm});
+      post_norm = [&](const Tensor& own, const Tensor& beside) {
+        return layer_norm(own_norm, own, beside);
+      };
+    added =
+        hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, drop), residual, post_norm});
     drop = {};
   }
   if (!config_.is_pre_norm) {
-    const Tensor stream = changed(own_norm, *rows_, {}, layer_norm(own_norm, added, residual, drop));
+    const Tensor stream =
+        changed(own_norm, *rows_, {}, layer_norm(own_norm, added, residual, drop));
     return {stream, stream};
   }
   if (next_norm == nullptr) return {residual + dropout(added, drop), {}};
   const Tensor bias = config_.norm == Norm::kLayer ? weights_.at(bias_of(*next_norm)) : Tensor();
-  Normed normed =
-      add_then_norm(residual, added, config_.norm, weights_.at(weight_of(*next_norm)), bias, config_.norm_epsilon, drop);
+  Normed normed = add_then_norm(residual, added, config_.norm, weights_.at(weight_of(*next_norm)),
+                                bias, config_.norm_epsilon, drop);
   return {std::move(normed.sum), changed(*next_norm, *rows_, {}, normed.normed)};
 }
 
@@ -245,7 +271,8 @@ std::array<Tensor, N> Stack::joint_linears(const std::array<Place, N>& layers, c
 
 Tensor Stack::norm(const Place& place, const Tensor& x) {
   if (config_.norm == Norm::kLayer) return layer_norm(place, x, {});
-  return add_then_norm(x, {}, config_.norm, weights_.at(weight_of(place)), {}, config_.norm_epsilon).normed;
+  return add_then_norm(x, {}, config_.norm, weights_.at(weight_of(place)), {}, config_.norm_epsilon)
+      .normed;
 }
 
 // x: [T, heads * D]; each head by itself.
@@ -253,14 +280,17 @@ Tensor Stack::head_norm(const Place& place, const Tensor& x) {
   return norm(place, x.reshape({-1, stack_config_.head_width()})).view(x.sizes());
 }
 
-Tensor Stack::layer_norm(const Place& place, const Tensor& x, const Tensor& residual, const RowDropout& drop) {
-  return add_norm(x, residual, weights_.at(weight_of(place)), weights_.at(bias_of(place)), config_.norm_epsilon, drop);
+Tensor Stack::layer_norm(const Place& place, const Tensor& x, const Tensor& residual,
+                         const RowDropout& drop) {
+  return add_norm(x, residual, weights_.at(weight_of(place)), weights_.at(bias_of(place)),
+                  config_.norm_epsilon, drop);
 }
 
 // Prefix rows are made of what the first pass shows; later passes find them in the cache.
 std::vector<LanePrefix> Stack::prefixes(const Site& site, const Pack& pack, const Tensor& x) {
   if (!hooks_.wants(site)) return {};
-  if (options_.cache == nullptr || !is_decoder_) return hooks_.prefix({site, pack, pack.whole(), x, {}, {}, {}});
+  if (options_.cache == nullptr || !is_decoder_)
+    return hooks_.prefix({site, pack, pack.whole(), x, {}, {}, {}});
   auto& kept = options_.cache->prefixes;
   if (kept.empty()) kept.resize(sites_.all().size());
   auto& own = kept[static_cast<size_t>(site.index)];
@@ -271,7 +301,8 @@ std::vector<LanePrefix> Stack::prefixes(const Site& site, const Pack& pack, cons
 void Stack::narrow(const std::vector<RowRange>& wanted, Tensor& index) {
   narrowed_ = narrowed(pack_, wanted, options_.round_rows_to, index);
   use_rows(narrowed_);
-  if (!frequencies_.empty()) rotary_rows_ = {rotary_.cosine.index_select(0, index), rotary_.sine.index_select(0, index)};
+  if (!frequencies_.empty())
+    rotary_rows_ = {rotary_.cosine.index_select(0, index), rotary_.sine.index_select(0, index)};
 }
 
 // The queries of rows_ over other rows as keys, a range of them a sequence.

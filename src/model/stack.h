@@ -1,8 +1,10 @@
-// One stack of a trunk, an encoder or a decoder: blocks of attention, attention to an encoder, and FFN.
+// One stack of a trunk, an encoder or a decoder: blocks of attention, attention to an encoder, and
+// FFN.
 //
-// Post-norm (BERT, BART; Vaswani et al. 2017):  h = norm(x + dropout(f(x)))            for each sublayer f
-// Pre-norm (GPT-2, T5, LLaMA):                  h = x + dropout(f(norm(x)))            and one norm after the last block
-// FFN:  W_down act(W_up x), or gated  W_down (act(W_gate x) * W_up x)  (Shazeer 2020).
+// Post-norm (BERT, BART; Vaswani et al. 2017):  h = norm(x + dropout(f(x)))            for each
+// sublayer f Pre-norm (GPT-2, T5, LLaMA):                  h = x + dropout(f(norm(x))) and one norm
+// after the last block FFN:  W_down act(W_up x), or gated  W_down (act(W_gate x) * W_up x) (Shazeer
+// 2020).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,18 +28,21 @@ struct EncoderStates {
 
 class Stack {
  public:
-  // `encoder`: of a decoder that attends to one; without rows where the cache holds what it reads of them.
-  Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options, StackId id, const Pack& pack,
-        const EncoderStates& encoder = {});
+  // `encoder`: of a decoder that attends to one; without rows where the cache holds what it reads
+  // of them.
+  Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options,
+        StackId id, const Pack& pack, const EncoderStates& encoder = {});
 
   // Every row's vector before the first block, [T, C].
   at::Tensor embed();
-  // x: [T, C]. `wanted`: ranges of rows, one a sequence, that are computed of the block's output; empty = all.
+  // x: [T, C]. `wanted`: ranges of rows, one a sequence, that are computed of the block's output;
+  // empty = all.
   at::Tensor block(int64_t layer, const at::Tensor& x, const std::vector<RowRange>& wanted);
   // The norm after the last block of a pre-norm stack; x itself elsewhere.
   at::Tensor finish(const at::Tensor& x);
 
-  // What every block reads beside x; to compute a block again, other tensors with the same values can be given.
+  // What every block reads beside x; to compute a block again, other tensors with the same values
+  // can be given.
   struct Shared {
     at::Tensor encoder_rows;   // [S, C] of a decoder that attends to one, else undefined
     at::Tensor distance_bias;  // [H, 2R-1], or undefined
@@ -48,7 +53,8 @@ class Stack {
   bool learns(int64_t layer) const;
 
  private:
-  // Between two sublayers: the residual stream, and what the next sublayer reads of it (the same in a post-norm stack).
+  // Between two sublayers: the residual stream, and what the next sublayer reads of it (the same in
+  // a post-norm stack).
   struct Flow {
     at::Tensor stream, read;
   };
@@ -58,8 +64,8 @@ class Stack {
   at::Tensor attend_encoder(int64_t layer, const at::Tensor& read);
   at::Tensor ffn(int64_t layer, const at::Tensor& read);
   Flow enter(const Site& norm_site, const at::Tensor& x);
-  Flow leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const at::Tensor& x, const at::Tensor& y,
-             const at::Tensor& residual);
+  Flow leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const at::Tensor& x,
+             const at::Tensor& y, const at::Tensor& residual);
 
   at::Tensor changed(const Site& site, const Pack& pack, const at::Tensor& x, const at::Tensor& y);
   at::Tensor changed_linear(const Site& site, const Pack& pack, const at::Tensor& x);
@@ -89,8 +95,10 @@ class Stack {
   const Pack& pack_;
   EncoderStates encoder_;
   Pack narrowed_;
-  const Pack* rows_ = nullptr;                   // of what a block computes: pack_, or narrowed_ once only some rows are wanted
-  std::vector<RowRange> own_keys_, cross_keys_;  // [N] in the cache; in the encoder's rows; empty without
+  const Pack* rows_ =
+      nullptr;  // of what a block computes: pack_, or narrowed_ once only some rows are wanted
+  std::vector<RowRange> own_keys_,
+      cross_keys_;  // [N] in the cache; in the encoder's rows; empty without
   std::shared_ptr<const Spans> own_spans_, cross_spans_;  // of rows_ over their keys
   std::vector<double> frequencies_;                       // of rotary positions; empty without
   RotaryTable rotary_, rotary_rows_;                      // of pack_; of rows_

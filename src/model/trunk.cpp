@@ -18,20 +18,25 @@ using at::Tensor;
 void check_pack(const Model& model, const Pack& pack) {
   const int64_t* positions = pack.positions.const_data_ptr<int64_t>();
   for (int64_t n = 0; n < pack.num_sequences(); ++n) {
-    const int64_t begin = pack.offsets[static_cast<size_t>(n)], rows = pack.offsets[static_cast<size_t>(n) + 1] - begin;
+    const int64_t begin = pack.offsets[static_cast<size_t>(n)],
+                  rows = pack.offsets[static_cast<size_t>(n) + 1] - begin;
     const int64_t length =
-        rows + positions[begin] - model.config.position_offset;  // with positions that a prefix counts as its own
+        rows + positions[begin] -
+        model.config.position_offset;  // with positions that a prefix counts as its own
     if (length <= model.config.max_positions) continue;
-    throw InputError("example " + std::to_string(pack.spans->sequences[static_cast<size_t>(n)].example) + " takes " +
-                     std::to_string(length) + " positions; " + model.source + " serves at most " +
-                     std::to_string(model.config.max_positions) + ": set max_length lower");
+    throw InputError(
+        "example " + std::to_string(pack.spans->sequences[static_cast<size_t>(n)].example) +
+        " takes " + std::to_string(length) + " positions; " + model.source + " serves at most " +
+        std::to_string(model.config.max_positions) + ": set max_length lower");
   }
 }
 
-// A stack with all that its blocks read, which lives until the backward pass has computed them again.
+// A stack with all that its blocks read, which lives until the backward pass has computed them
+// again.
 struct LastingStack {
-  LastingStack(const Model& model, const Weights& shared_weights, const Hooks& listening, const ForwardOptions& given,
-               StackId id, const Pack& own, const EncoderStates& encoder)
+  LastingStack(const Model& model, const Weights& shared_weights, const Hooks& listening,
+               const ForwardOptions& given, StackId id, const Pack& own,
+               const EncoderStates& encoder)
       : weights(shared_weights),
         hooks(listening.lasting()),
         options(given),
@@ -54,8 +59,8 @@ struct LastingStack {
 
 // A block of which nothing is kept but what it reads. `hooks`: those of the forward pass,
 // which get the losses that its edits make.
-Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hooks, int64_t layer, const Tensor& x,
-                          const std::vector<RowRange>& wanted) {
+Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hooks, int64_t layer,
+                          const Tensor& x, const std::vector<RowRange>& wanted) {
   const Stack::Shared shared = kept->stack.shared();
   auto losses = std::make_shared<std::vector<SideLoss>>();
   const auto compute = [kept, losses, layer, wanted](const std::vector<Tensor>& inputs) {
@@ -65,7 +70,8 @@ Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hook
     for (SideLoss& loss : *losses) outputs.push_back(std::exchange(loss.value, {}));
     return outputs;
   };
-  const std::vector<Tensor> outputs = checkpointed(compute, {x, shared.encoder_rows, shared.distance_bias});
+  const std::vector<Tensor> outputs =
+      checkpointed(compute, {x, shared.encoder_rows, shared.distance_bias});
   kept->stack.share(shared);
   for (size_t i = 0; i < losses->size(); ++i) (*losses)[i].value = outputs[i + 1];
   hooks.add_losses(*losses);
@@ -73,7 +79,8 @@ Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hook
   return outputs.front();
 }
 
-using Block = std::function<Tensor(int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted)>;
+using Block =
+    std::function<Tensor(int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted)>;
 
 // One forward pass: what its stacks are made of.
 struct Pass {
@@ -96,16 +103,22 @@ struct Pass {
     };
     if (!options.saves_memory || !at::GradMode::is_enabled()) {
       Stack stack(model, weights, hooks, options, id, pack, encoder);
-      return run(stack,
-                 [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) { return stack.block(layer, x, rows); });
+      return run(stack, [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) {
+        return stack.block(layer, x, rows);
+      });
     }
     ensure(options.cache == nullptr, "nothing in a cache is differentiated");
-    const auto kept = std::make_shared<LastingStack>(model, weights, hooks, options, id, pack, encoder);
-    const Tensor last = run(kept->stack, [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) {
-      hooks.add_losses(kept->hooks->take_losses());  // made since the last block: where the rows are embedded
+    const auto kept =
+        std::make_shared<LastingStack>(model, weights, hooks, options, id, pack, encoder);
+    const Tensor last = run(kept->stack, [&](int64_t layer, const Tensor& x,
+                                             const std::vector<RowRange>& rows) {
+      hooks.add_losses(
+          kept->hooks->take_losses());  // made since the last block: where the rows are embedded
       const Stack::Shared shared = kept->stack.shared();
-      const bool is_recorded = needs_graph({x, shared.encoder_rows, shared.distance_bias}) || kept->stack.learns(layer);
-      return is_recorded ? checkpointed_block(kept, hooks, layer, x, rows) : kept->stack.block(layer, x, rows);
+      const bool is_recorded =
+          needs_graph({x, shared.encoder_rows, shared.distance_bias}) || kept->stack.learns(layer);
+      return is_recorded ? checkpointed_block(kept, hooks, layer, x, rows)
+                         : kept->stack.block(layer, x, rows);
     });
     hooks.add_losses(kept->hooks->take_losses());
     kept->hooks->begin_repeat();
@@ -115,7 +128,8 @@ struct Pass {
 
 }  // namespace
 
-std::shared_ptr<const Model> load_model(const Path& path, Precision precision, const IgnoredKeys& ignored) {
+std::shared_ptr<const Model> load_model(const Path& path, Precision precision,
+                                        const IgnoredKeys& ignored) {
   ModelConfig config = read_config(path, ignored);
   std::vector<std::shared_ptr<const MappedFile>> files;
   NamedTensors base = load_base(path, config, scalar_type(precision), &files);
@@ -124,13 +138,16 @@ std::shared_ptr<const Model> load_model(const Path& path, Precision precision, c
   with_context("loading the model in '" + path.string() + "'", [&] {
     Weights weights(config, std::move(base), precision, std::move(files));
     weights.release_pages();  // all of it was read to check it
-    model = std::make_shared<const Model>(Model{path.string(), std::move(config), std::move(sites), std::move(weights)});
+    model = std::make_shared<const Model>(
+        Model{path.string(), std::move(config), std::move(sites), std::move(weights)});
   });
   return model;
 }
 
 PackOptions pack_options(const Model& model) {
-  return {.round_rows_to = kRowsRounding, .position_offset = model.config.position_offset, .pad_id = model.config.pad_id};
+  return {.round_rows_to = kRowsRounding,
+          .position_offset = model.config.position_offset,
+          .pad_id = model.config.pad_id};
 }
 
 void set_dropout(ForwardOptions& options, const ModelConfig& config, std::optional<double> rate) {
@@ -141,9 +158,11 @@ void set_dropout(ForwardOptions& options, const ModelConfig& config, std::option
 }
 
 Tensor mask_states(const ModelConfig& config, const Weights& weights, const Tensor& rows) {
-  const Tensor activated = activate(weights.linear({.part = Part::kMaskDense}, rows), config.mask_activation);
+  const Tensor activated =
+      activate(weights.linear({.part = Part::kMaskDense}, rows), config.mask_activation);
   const Place norm{.part = Part::kMaskNorm};
-  return add_norm(activated, {}, weights.at(weight_of(norm)), weights.at(bias_of(norm)), config.norm_epsilon);
+  return add_norm(activated, {}, weights.at(weight_of(norm)), weights.at(bias_of(norm)),
+                  config.norm_epsilon);
 }
 
 ModelInput input_of(const ModelConfig& config, const Pack& pack) {
@@ -151,26 +170,31 @@ ModelInput input_of(const ModelConfig& config, const Pack& pack) {
   return config.has_encoder() ? ModelInput{&pack, nullptr} : ModelInput{nullptr, &pack};
 }
 
-ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input, Hooks& hooks,
-                      const ForwardOptions& options) {
+ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input,
+                      Hooks& hooks, const ForwardOptions& options) {
   const ModelConfig& config = model.config;
-  ensure(!(options.keep_hidden && !options.wanted.empty()), "hidden states of all rows are kept only by a full forward pass");
-  ensure(input.decoder != nullptr || (input.encoder != nullptr && !config.has_decoder()), "every stack that runs gets its rows");
+  ensure(!(options.keep_hidden && !options.wanted.empty()),
+         "hidden states of all rows are kept only by a full forward pass");
+  ensure(input.decoder != nullptr || (input.encoder != nullptr && !config.has_decoder()),
+         "every stack that runs gets its rows");
   const Pass pass{model, weights, hooks, options};
   ForwardResult result;
   EncoderStates encoder;
   if (input.encoder != nullptr) {
     check_pack(model, *input.encoder);
-    const std::vector<RowRange> wanted = config.has_decoder() ? std::vector<RowRange>{} : options.wanted;
-    result.last = pass.stack(StackId::kEncoder, config.encoder_layers(), *input.encoder, {}, wanted, result.hidden);
+    const std::vector<RowRange> wanted =
+        config.has_decoder() ? std::vector<RowRange>{} : options.wanted;
+    result.last = pass.stack(StackId::kEncoder, config.encoder_layers(), *input.encoder, {}, wanted,
+                             result.hidden);
     encoder = {result.last, input.encoder};
   }
   if (input.decoder == nullptr) return result;
   check_pack(model, *input.decoder);
   if (config.has_encoder()) result.encoder_last = std::move(result.last);
   if (options.cache != nullptr) options.cache->open(*input.decoder);
-  result.last = pass.stack(StackId::kDecoder, config.decoder_layers(), *input.decoder, encoder, options.wanted,
-                           config.has_encoder() ? result.decoder_hidden : result.hidden);
+  result.last =
+      pass.stack(StackId::kDecoder, config.decoder_layers(), *input.decoder, encoder,
+                 options.wanted, config.has_encoder() ? result.decoder_hidden : result.hidden);
   if (options.cache != nullptr) options.cache->close();
   return result;
 }

@@ -26,10 +26,11 @@ struct Model {
 };
 
 // `path`: a Hugging Face folder, or a GGUF file (or a folder with one).
-std::shared_ptr<const Model> load_model(const Path& path, Precision precision, const IgnoredKeys& ignored = {});
+std::shared_ptr<const Model> load_model(const Path& path, Precision precision,
+                                        const IgnoredKeys& ignored = {});
 
-// A new number of rows makes the matrix library compile and keep new kernels, so packs are rounded up to a multiple of this
-// (rounded to 16, a run was 15 % slower and 100 MB larger).
+// A new number of rows makes the matrix library compile and keep new kernels, so packs are rounded
+// up to a multiple of this (rounded to 16, a run was 15 % slower and 100 MB larger).
 constexpr int64_t kRowsRounding = 64;
 
 // How packs are made for a model.
@@ -40,43 +41,49 @@ struct ForwardOptions {
   double hidden_dropout = 0.0;
   double attention_dropout = 0.0;
   double activation_dropout = 0.0;
-  RandomKey key = {};         // (seed, step, micro-batch); each use adds its site
-  bool keep_hidden = false;   // collect every block's output
-  bool saves_memory = false;  // keep only each block's input for the backward pass, which computes the block anew; until then
-                              // the model must live, and what the hooks refer to
-  std::vector<RowRange> wanted = {};  // rows, one range a sequence, that the last block of the last stack computes; empty = all
+  RandomKey key = {};        // (seed, step, micro-batch); each use adds its site
+  bool keep_hidden = false;  // collect every block's output
+  bool saves_memory =
+      false;  // keep only each block's input for the backward pass, which computes the block anew;
+              // until then the model must live, and what the hooks refer to
+  std::vector<RowRange> wanted = {};  // rows, one range a sequence, that the last block of the last
+                                      // stack computes; empty = all
   int64_t round_rows_to = 1;          // the number of those rows becomes a multiple of this
-  Cache* cache = nullptr;             // of a decoder: holds the rows before those of the pack, and gets theirs
+  Cache* cache = nullptr;  // of a decoder: holds the rows before those of the pack, and gets theirs
 };
 
 // The model's own rates, or one rate for all of them.
 void set_dropout(ForwardOptions& options, const ModelConfig& config, std::optional<double> rate);
 
-// What goes through a trunk: the pack of its encoder, of its decoder, or of both. Of a decoder that reads its encoder's rows from
-// the cache: the decoder's alone.
+// What goes through a trunk: the pack of its encoder, of its decoder, or of both. Of a decoder that
+// reads its encoder's rows from the cache: the decoder's alone.
 struct ModelInput {
   const Pack* encoder = nullptr;
   const Pack* decoder = nullptr;
 
-  const Pack& last() const { return decoder != nullptr ? *decoder : *encoder; }  // of the last stack
+  const Pack& last() const {
+    return decoder != nullptr ? *decoder : *encoder;
+  }  // of the last stack
 };
 
 // A single pack: of the model's only stack.
 ModelInput input_of(const ModelConfig& config, const Pack& pack);
 
 struct ForwardResult {
-  at::Tensor last;                 // [T, C] of the last stack, after its last norm; with `wanted` those rows only
-  std::vector<at::Tensor> hidden;  // with keep_hidden: embeddings, then each block's output, [T, C] each, of the first stack
+  at::Tensor last;  // [T, C] of the last stack, after its last norm; with `wanted` those rows only
+  std::vector<at::Tensor> hidden;  // with keep_hidden: embeddings, then each block's output, [T, C]
+                                   // each, of the first stack
   std::vector<at::Tensor> decoder_hidden;  // the same of a decoder beside an encoder
-  at::Tensor encoder_last;                 // [T, C] of an encoder beside a decoder, after its last norm
+  at::Tensor encoder_last;  // [T, C] of an encoder beside a decoder, after its last norm
 };
 
-// What the head for masks makes of rows of the last states, before the output layer: norm(f(W x + b)). rows: [N, C].
+// What the head for masks makes of rows of the last states, before the output layer: norm(f(W x +
+// b)). rows: [N, C].
 at::Tensor mask_states(const ModelConfig& config, const Weights& weights, const at::Tensor& rows);
 
-// All stacks in turn (src/model/stack.h holds the equations). `weights` may be the model's own or a set with replaced tensors.
-// Throws InputError for a sequence longer than the model serves.
-ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input, Hooks& hooks,
-                      const ForwardOptions& options);
+// All stacks in turn (src/model/stack.h holds the equations). `weights` may be the model's own or a
+// set with replaced tensors. Throws InputError for a sequence longer than the model serves.
+ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input,
+                      Hooks& hooks, const ForwardOptions& options);
 
 }  // namespace graft

@@ -33,7 +33,8 @@ namespace {
 
 // A safetensors file does not: it begins with its header's length, which would be a gigabyte.
 bool begins_as_gguf(const MappedFile& file) {
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
+                              file.bytes().size());
   return text.starts_with("GGUF");
 }
 
@@ -64,10 +65,11 @@ class Once {
 
 // What the checkpoint holds at one place, and what is made of it.
 struct FrozenPlace {
-  std::array<Tensor, 2> base;             // by TensorKind, in the file's dtype; undefined where it lacks one
+  std::array<Tensor, 2> base;  // by TensorKind, in the file's dtype; undefined where it lacks one
   std::array<Once<Tensor>, 2> converted;  // norms and biases, in the trunk's dtype
   Once<FrozenLinear> layer, layer_without_bias;
-  Once<std::optional<JoinedLinears>> joined;  // of the layers that begin here; none where only some have a bias
+  Once<std::optional<JoinedLinears>>
+      joined;  // of the layers that begin here; none where only some have a bias
 };
 
 struct Weights::Frozen {
@@ -96,16 +98,18 @@ struct Weights::Frozen {
     return place.converted[kind].get([&] { return place.base[kind].to(dtype); });
   }
 
-  // As the files have it, whatever the trunk's dtype. All of them is read for it; their pages go back on the way, or they would
-  // make the peak of every run.
+  // As the files have it, whatever the trunk's dtype. All of them is read for it; their pages go
+  // back on the way, or they would make the peak of every run.
   std::map<std::string, std::string> hashed_base() const {
     const auto release = [this] { release_pages(); };
-    const bool is_rounded = dtype == at::kBFloat16 && files.size() == 1 && begins_as_gguf(*files.front());
+    const bool is_rounded =
+        dtype == at::kBFloat16 && files.size() == 1 && begins_as_gguf(*files.front());
     if (!is_rounded) return fingerprints(base, release);
     std::map<std::string, std::string> out;
     const GgufFile file(files.front()->bytes(), files.front(), "the base model");
-    visit_gguf_tensors(file, config,
-                       [&](const std::string& name, const Tensor& tensor) { out.emplace(name, fingerprint(tensor, release)); });
+    visit_gguf_tensors(file, config, [&](const std::string& name, const Tensor& tensor) {
+      out.emplace(name, fingerprint(tensor, release));
+    });
     return out;
   }
 
@@ -164,7 +168,8 @@ Weights::Weights(const ModelConfig& config, NamedTensors base, Precision precisi
   }
   for (const auto& [name, tensor] : base) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      throw InputError("tensor " + named(name) + " is none of this model's" + did_you_mean(name, known));
+      throw InputError("tensor " + named(name) + " is none of this model's" +
+                       did_you_mean(name, known));
     }
   }
   frozen_->base = std::move(base);
@@ -188,9 +193,10 @@ const std::map<std::string, std::string>& Weights::base_fingerprints() const {
 bool Weights::replaces_in(StackId stack, int64_t layer) const {
   if (replaced_.empty()) return false;
   const size_t first = frozen_->index.of({stack, static_cast<int16_t>(layer), Part{}}).value();
-  return std::any_of(replaced_.begin() + static_cast<std::ptrdiff_t>(first),
-                     replaced_.begin() + static_cast<std::ptrdiff_t>(first + kBlockParts),
-                     [](const Replaced& at_place) { return at_place[0].defined() || at_place[1].defined(); });
+  return std::any_of(
+      replaced_.begin() + static_cast<std::ptrdiff_t>(first),
+      replaced_.begin() + static_cast<std::ptrdiff_t>(first + kBlockParts),
+      [](const Replaced& at_place) { return at_place[0].defined() || at_place[1].defined(); });
 }
 
 at::ScalarType Weights::dtype() const { return frozen_->dtype; }
@@ -206,7 +212,8 @@ const Tensor* Weights::replacement(const TensorId& tensor) const {
 Tensor Weights::at(const TensorId& tensor) const {
   const Tensor* replaced = replacement(tensor);
   if (replaced == nullptr) return frozen_->converted(tensor);
-  if (frozen_->dtype != at::kBFloat16 || replaced->dim() != 1 || !has(tensor)) return replaced->to(frozen_->dtype);
+  if (frozen_->dtype != at::kBFloat16 || replaced->dim() != 1 || !has(tensor))
+    return replaced->to(frozen_->dtype);
   return frozen_->converted(tensor).to(at::kFloat) + (*replaced - base(tensor).to(at::kFloat));
 }
 
@@ -219,7 +226,9 @@ Tensor Weights::linear(const Place& layer, const Tensor& x) const {
   }
   const Tensor y = frozen_->layer(layer, true)(x);
   if (replaced_bias == nullptr) return y;
-  return scale_and_shift(y, {}, has(bias) ? *replaced_bias - base(bias).to(replaced_bias->scalar_type()) : *replaced_bias);
+  return scale_and_shift(
+      y, {},
+      has(bias) ? *replaced_bias - base(bias).to(replaced_bias->scalar_type()) : *replaced_bias);
 }
 
 std::vector<Tensor> Weights::linears(std::span<const Place> layers, const Tensor& x) const {
@@ -236,7 +245,9 @@ std::vector<Tensor> Weights::linears(std::span<const Place> layers, const Tensor
 
 OutputLayer Weights::output_layer(const ModelConfig& config) const {
   if (!config.has_output_layer())
-    throw InputError("the model's folder holds a classifier, which has no layer over the vocabulary and answers no text");
+    throw InputError(
+        "the model's folder holds a classifier, which has no layer over the vocabulary and answers "
+        "no text");
   const TensorId table = config.has_tied_output ? kWordTable : kOutputTable;
   OutputLayer out;
   out.scale = config.output_scale;
@@ -248,15 +259,18 @@ OutputLayer Weights::output_layer(const ModelConfig& config) const {
 Tensor Weights::rows(const TensorId& table, const Tensor& index) const {
   const Tensor* replaced = replacement(table);
   const Tensor& source = replaced != nullptr ? *replaced : base(table);
-  return source.index_select(0, index).to(frozen_->dtype);  // [T, C]: only the rows read are converted
+  return source.index_select(0, index).to(
+      frozen_->dtype);  // [T, C]: only the rows read are converted
 }
 
 Weights Weights::with(TrunkTensors replaced) const {
   Weights out = *this;
   if (!replaced.empty()) out.replaced_.resize(frozen_->index.size());
   for (auto& [id, tensor] : replaced) {
-    // A tensor that the checkpoint may lack (the pooler) can be given here; those who read it check its shape.
-    ensure(!has(id) || base(id).sizes() == tensor.sizes(), "a replaced tensor keeps its shape: " + to_name(id));
+    // A tensor that the checkpoint may lack (the pooler) can be given here; those who read it check
+    // its shape.
+    ensure(!has(id) || base(id).sizes() == tensor.sizes(),
+           "a replaced tensor keeps its shape: " + to_name(id));
     out.replaced_[frozen_->index.of(id.place).value()][at_kind(id.kind)] = std::move(tensor);
   }
   return out;

@@ -1,8 +1,9 @@
 // The tensors a trunk computes with.
 //
-// The checkpoint stays memory-mapped and untouched; linear layers are packed for the matrix kernels on first use. After that a
-// layer is found by its place, without a lock. A set of
-// weights with some tensors replaced (full fine-tuning, BitFit) shares everything else with the set it came from.
+// The checkpoint stays memory-mapped and untouched; linear layers are packed for the matrix kernels
+// on first use. After that a layer is found by its place, without a lock. A set of weights with
+// some tensors replaced (full fine-tuning, BitFit) shares everything else with the set it came
+// from.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,7 +24,11 @@
 
 namespace graft {
 
-enum class Precision { kFloat32, kBFloat16, kFloat64 };  // of the trunk; kFloat64 is for gradient checks
+enum class Precision {
+  kFloat32,
+  kBFloat16,
+  kFloat64
+};  // of the trunk; kFloat64 is for gradient checks
 inline constexpr Name<Precision> kPrecisions[] = {{Precision::kFloat32, "fp32"},
                                                   {Precision::kBFloat16, "bf16"}};
 
@@ -35,14 +40,14 @@ using TrunkTensors = std::map<TensorId, at::Tensor>;
 // Thread-safe.
 class Weights {
  public:
-  // `base`: every slot of the family's table, canonical names. Throws InputError for a missing, surplus or misshapen tensor.
-  // `files`: what the base's tensors are views into, if they are.
+  // `base`: every slot of the family's table, canonical names. Throws InputError for a missing,
+  // surplus or misshapen tensor. `files`: what the base's tensors are views into, if they are.
   Weights(const ModelConfig& config, NamedTensors base, Precision precision,
           std::vector<std::shared_ptr<const MappedFile>> files = {});
 
   bool has(const TensorId& tensor) const;
-  // The stored tensor in its own dtype, never replaced: what a training starts from, what a merge adds to. Throws InputError for
-  // one that the checkpoint lacks.
+  // The stored tensor in its own dtype, never replaced: what a training starts from, what a merge
+  // adds to. Throws InputError for one that the checkpoint lacks.
   const at::Tensor& base(const TensorId& tensor) const;
   // All of them by canonical name, for files.
   const NamedTensors& all_base() const;
@@ -52,17 +57,19 @@ class Weights {
   at::Tensor at(const TensorId& tensor) const;
   // y = x W^T + b of a linear layer. x: [T, in].
   at::Tensor linear(const Place& layer, const at::Tensor& x) const;
-  // The same for layers that read one x, in one product over their outputs side by side: for passes over few rows, which cost a
-  // read of the weights and a call each. Nothing is differentiated, and where tensors are replaced each layer goes alone. Same
-  // bits. Requires: the same layers whenever the first is the same.
+  // The same for layers that read one x, in one product over their outputs side by side: for passes
+  // over few rows, which cost a read of the weights and a call each. Nothing is differentiated, and
+  // where tensors are replaced each layer goes alone. Same bits. Requires: the same layers whenever
+  // the first is the same.
   std::vector<at::Tensor> linears(std::span<const Place> layers, const at::Tensor& x) const;
-  // The output layer over the vocabulary: "lm" where the model has one, else its word table. Throws InputError where a
-  // classifier's folder lacks it.
+  // The output layer over the vocabulary: "lm" where the model has one, else its word table. Throws
+  // InputError where a classifier's folder lacks it.
   OutputLayer output_layer(const ModelConfig& config) const;
   // Rows of a table, in the trunk's dtype. index: [T] int64.
   at::Tensor rows(const TensorId& table, const at::Tensor& index) const;
 
-  // Replaced tensors keep their graph; they must have the base's shapes. An optional one (the pooler) may be new.
+  // Replaced tensors keep their graph; they must have the base's shapes. An optional one (the
+  // pooler) may be new.
   Weights with(TrunkTensors replaced) const;
 
   // Whether any tensor of a block is replaced.

@@ -1,5 +1,5 @@
-// One call of packed attention as its tasks see it: typed pointers, the keys of one sequence and head, blocks of query rows.
-// Internal to src/tensor.
+// One call of packed attention as its tasks see it: typed pointers, the keys of one sequence and
+// head, blocks of query rows. Internal to src/tensor.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,7 +21,8 @@ namespace graft {
 // Prefix rows in the accumulator's type, ready to read.
 template <class A>
 struct PrefixData {
-  at::Tensor keys, values, key_scale, value_scale, logit_bias;  // contiguous; the last three may be undefined
+  at::Tensor keys, values, key_scale, value_scale,
+      logit_bias;  // contiguous; the last three may be undefined
 
   static A at(const at::Tensor& values, int64_t i, A otherwise) {
     return values.defined() ? values.const_data_ptr<A>()[i] : otherwise;
@@ -40,8 +41,9 @@ struct Call {
   std::vector<PrefixData<A>> prefixes;
   at::Tensor distances;  // the distance bias, contiguous in the accumulator's type, or undefined
 
-  Call(const AttentionPlan& the_plan, const at::Tensor& the_q, const at::Tensor& the_k, const at::Tensor& the_v,
-       const at::Tensor& distance_bias, const std::vector<LanePrefix>& lanes)
+  Call(const AttentionPlan& the_plan, const at::Tensor& the_q, const at::Tensor& the_k,
+       const at::Tensor& the_v, const at::Tensor& distance_bias,
+       const std::vector<LanePrefix>& lanes)
       : plan(the_plan),
         q(the_q),
         k(the_k),
@@ -50,22 +52,26 @@ struct Call {
         wide(padded(width)),
         rate(plan.options.dropout) {
     const auto prepared = [&](const at::Tensor& tensor) {
-      return tensor.defined() ? tensor.detach().to(accumulator_type(q.scalar_type())).contiguous() : tensor;
+      return tensor.defined() ? tensor.detach().to(accumulator_type(q.scalar_type())).contiguous()
+                              : tensor;
     };
     distances = prepared(distance_bias);
     for (const LanePrefix& lane : lanes) {
-      prefixes.push_back({prepared(lane.keys), prepared(lane.values), prepared(lane.key_scale), prepared(lane.value_scale),
-                          prepared(lane.logit_bias)});
+      prefixes.push_back({prepared(lane.keys), prepared(lane.values), prepared(lane.key_scale),
+                          prepared(lane.value_scale), prepared(lane.logit_bias)});
     }
   }
 
-  int64_t key_head(int64_t head) const { return head / (plan.options.num_heads / plan.options.num_key_heads); }
+  int64_t key_head(int64_t head) const {
+    return head / (plan.options.num_heads / plan.options.num_key_heads);
+  }
 
   Rows<const T> rows_of(const at::Tensor& matrix, int64_t row, int64_t head) const {
     return Rows<const T>{matrix.const_data_ptr<T>() + head * width, matrix.stride(0)}.from(row);
   }
 
-  // The first of the columns of the distance bias that belong to the keys 0, 1, ... of the query at `position`.
+  // The first of the columns of the distance bias that belong to the keys 0, 1, ... of the query at
+  // `position`.
   int64_t first_distance(int64_t position) const { return distances.size(1) / 2 - position; }
 };
 
@@ -96,34 +102,45 @@ struct SequenceKeys {
   }
 
   // float32 and float64 rows are read where they are.
-  bool borrows() const { return std::is_same_v<T, A> && prefix_rows == 0 && call.width == call.wide; }
+  bool borrows() const {
+    return std::is_same_v<T, A> && prefix_rows == 0 && call.width == call.wide;
+  }
 
   // Room for `rows` rows of K' or V'; none where they are read in place.
-  Scratch<A> room(int64_t rows) const { return borrows() ? Scratch<A>() : Scratch<A>(rows, call.wide); }
+  Scratch<A> room(int64_t rows) const {
+    return borrows() ? Scratch<A>() : Scratch<A>(rows, call.wide);
+  }
 
   // The rows [begin, end) of K', of V'. Rows in scratch are `wide`, and end in zeros.
-  Rows<const A> keys(int64_t begin, int64_t end, const Scratch<A>& room) const { return read(call.k, true, begin, end, room); }
-  Rows<const A> values(int64_t begin, int64_t end, const Scratch<A>& room) const { return read(call.v, false, begin, end, room); }
+  Rows<const A> keys(int64_t begin, int64_t end, const Scratch<A>& room) const {
+    return read(call.k, true, begin, end, room);
+  }
+  Rows<const A> values(int64_t begin, int64_t end, const Scratch<A>& room) const {
+    return read(call.v, false, begin, end, room);
+  }
 
   // Columns that query row i of the sequence sees.
   int64_t visible(int64_t i) const {
-    return call.plan.options.is_causal ? std::min(count, prefix_rows + span.first_position + i + 1) : count;
+    return call.plan.options.is_causal ? std::min(count, prefix_rows + span.first_position + i + 1)
+                                       : count;
   }
 
  private:
-  Rows<const A> read(const at::Tensor& matrix, bool are_keys, int64_t begin, int64_t end, const Scratch<A>& room) const {
+  Rows<const A> read(const at::Tensor& matrix, bool are_keys, int64_t begin, int64_t end,
+                     const Scratch<A>& room) const {
     if constexpr (std::is_same_v<T, A>) {
       if (borrows()) return call.rows_of(matrix, span.key_begin + begin, head);
     }
     const int64_t own = std::max(begin, prefix_rows);  // the first row that is a key
     if (own < end) {
-      copy_padded(call.rows_of(matrix, span.key_begin + own - prefix_rows, head), room.rows().from(own - begin), end - own,
-                  call.width, A{1});
+      copy_padded(call.rows_of(matrix, span.key_begin + own - prefix_rows, head),
+                  room.rows().from(own - begin), end - own, call.width, A{1});
     }
     if (begin < prefix_rows) {
       const at::Tensor &rows = are_keys ? prefix->keys : prefix->values,
                        &scale = are_keys ? prefix->key_scale : prefix->value_scale;
-      const Rows<const A> from{rows.const_data_ptr<A>() + head * call.width, call.plan.options.num_key_heads * call.width};
+      const Rows<const A> from{rows.const_data_ptr<A>() + head * call.width,
+                               call.plan.options.num_key_heads * call.width};
       copy_padded(from.from(begin), room.rows(), std::min(end, prefix_rows) - begin, call.width,
                   PrefixData<A>::at(scale, index_in_lane, 1));
     }
@@ -157,8 +174,9 @@ struct QueryBlock {
   int64_t visible;     // columns that the last row sees
 };
 
-// Query rows of a block over `count` keys. Under a causal mask a block computes what its last row sees, so lower blocks skip
-// more; they are cut alike, in whole tiles, so that no small rest is left.
+// Query rows of a block over `count` keys. Under a causal mask a block computes what its last row
+// sees, so lower blocks skip more; they are cut alike, in whole tiles, so that no small rest is
+// left.
 inline int64_t block_rows(const AttentionOptions& options, const Spans::Span& span, int64_t count) {
   constexpr int64_t kBlockValues = 1 << 16, kLeast = 12, kTile = 6, kCausal = 48;
   const int64_t queries = span.query_end - span.query_begin;
@@ -180,8 +198,9 @@ void for_blocks(const SequenceKeys<T>& keys, F f) {
   }
 }
 
-// Turns products of query row i with K' into logits: biases, and -infinity from the first column that it does not see. Returns
-// the columns that are worth a look: whole chunks. Of the others nothing is written.
+// Turns products of query row i with K' into logits: biases, and -infinity from the first column
+// that it does not see. Returns the columns that are worth a look: whole chunks. Of the others
+// nothing is written.
 template <class T, class A>
 int64_t finish_logits(const SequenceKeys<T>& keys, int64_t head, int64_t i, A* row) {
   const int64_t visible = keys.visible(i), columns = padded(visible);
@@ -189,7 +208,8 @@ int64_t finish_logits(const SequenceKeys<T>& keys, int64_t head, int64_t i, A* r
   for (int64_t c = 0; c < keys.prefix_rows; ++c) row[c] += keys.bias;
   const at::Tensor& table = keys.call.distances;
   if (table.defined()) {
-    const A* from = table.const_data_ptr<A>() + head * table.size(1) + keys.call.first_distance(keys.span.first_position + i);
+    const A* from = table.const_data_ptr<A>() + head * table.size(1) +
+                    keys.call.first_distance(keys.span.first_position + i);
     add_row(from, row + keys.prefix_rows, visible - keys.prefix_rows);
   }
   return columns;

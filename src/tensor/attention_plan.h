@@ -1,5 +1,5 @@
-// What packed attention works out from the spans before it touches a number: which prefix a sequence has, which sequences share
-// keys, and in which order to run. Internal to src/tensor.
+// What packed attention works out from the spans before it touches a number: which prefix a
+// sequence has, which sequences share keys, and in which order to run. Internal to src/tensor.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@
 
 namespace graft {
 
-// Sequences whose key ranges overlap, directly or through others: their key gradients are summed by one task.
+// Sequences whose key ranges overlap, directly or through others: their key gradients are summed by
+// one task.
 struct KeyGroup {
   std::vector<int64_t> sequences;
   int64_t key_begin = 0, key_end = 0;
@@ -36,6 +37,7 @@ struct AttentionPlan {
 
 // Throws InternalError unless every span and prefix is valid for `query_rows` and `key_rows` rows.
 AttentionPlan plan_attention(std::shared_ptr<const Spans> spans, const AttentionOptions& options,
-                             const std::vector<LanePrefix>& prefixes, int64_t query_rows, int64_t key_rows, int64_t head_width);
+                             const std::vector<LanePrefix>& prefixes, int64_t query_rows,
+                             int64_t key_rows, int64_t head_width);
 
 }  // namespace graft

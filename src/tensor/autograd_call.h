@@ -18,7 +18,8 @@ struct Kept : torch::CustomClassHolder {
 
 template <class T>
 void keep(torch::autograd::AutogradContext* context, T value) {
-  context->saved_data["kept"] = c10::IValue::make_capsule(c10::make_intrusive<Kept<T>>(std::move(value)));
+  context->saved_data["kept"] =
+      c10::IValue::make_capsule(c10::make_intrusive<Kept<T>>(std::move(value)));
 }
 
 template <class T>
@@ -28,7 +29,9 @@ const T& kept(torch::autograd::AutogradContext* context) {
 }
 
 // A tensor that may be undefined, as torch::autograd::Function takes it.
-inline std::optional<at::Tensor> optional_of(const at::Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
+inline std::optional<at::Tensor> optional_of(const at::Tensor& x) {
+  return x.defined() ? std::optional(x) : std::nullopt;
+}
 
 // Whether a call with these inputs must be recorded.
 inline bool needs_graph(std::initializer_list<at::Tensor> inputs) {

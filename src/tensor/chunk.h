@@ -1,5 +1,5 @@
-// One way to write a kernel over rows for float32, bfloat16 and float64: a chunk is sixteen float32 lanes, or one double.
-// Internal to src/tensor.
+// One way to write a kernel over rows for float32, bfloat16 and float64: a chunk is sixteen float32
+// lanes, or one double. Internal to src/tensor.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,7 +23,9 @@ void with_scalar(at::ScalarType type, F f) {
 }
 
 // The type that sums and statistics run in.
-inline at::ScalarType accumulator_type(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
+inline at::ScalarType accumulator_type(at::ScalarType type) {
+  return type == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 // The values of a tensor that may be undefined: then null.
 template <class T>
@@ -35,7 +37,8 @@ T* data(const at::Tensor& x) {
   return x.defined() ? x.mutable_data_ptr<T>() : nullptr;
 }
 
-// Says that a chunk lies inside its row. Code for the end of a row takes a count instead; lanes past it load as zero.
+// Says that a chunk lies inside its row. Code for the end of a row takes a count instead; lanes
+// past it load as zero.
 struct Full {};
 
 template <class T>
@@ -44,9 +47,13 @@ struct Chunk {
   using Value = simd::Floats;
   static constexpr int64_t kWidth = simd::kLanes;
   [[gnu::always_inline]] static Value load(const T* from, Full = {}) { return simd::load(from); }
-  [[gnu::always_inline]] static Value load(const T* from, int64_t count) { return simd::load(from, count); }
+  [[gnu::always_inline]] static Value load(const T* from, int64_t count) {
+    return simd::load(from, count);
+  }
   [[gnu::always_inline]] static void store(T* to, Value x, Full = {}) { simd::store(to, x); }
-  [[gnu::always_inline]] static void store(T* to, Value x, int64_t count) { simd::store(to, x, count); }
+  [[gnu::always_inline]] static void store(T* to, Value x, int64_t count) {
+    simd::store(to, x, count);
+  }
   [[gnu::always_inline]] static Value max(Value a, Value b) { return simd::max(a, b); }
   [[gnu::always_inline]] static float sum(Value x) { return simd::sum(x); }
   [[gnu::always_inline]] static float largest(Value x) { return simd::largest(x); }
@@ -66,8 +73,8 @@ struct Chunk<double> {
   [[gnu::always_inline]] static double largest(double x) { return x; }
 };
 
-// f(c, Full()) for the whole chunks of a row of `columns` values, then f(c, count) for what is left: two instances of f, so that
-// the first has no branches.
+// f(c, Full()) for the whole chunks of a row of `columns` values, then f(c, count) for what is
+// left: two instances of f, so that the first has no branches.
 template <class T, class F>
 void for_chunks(int64_t columns, F f) {
   constexpr int64_t width = Chunk<T>::kWidth;

@@ -17,13 +17,18 @@ namespace {
 
 // ggml's types (enum ggml_type in ggml.h), those that it has given up left out.
 constexpr BlockFormat kFormats[] = {
-    {0, "F32", 1, 4},        {1, "F16", 1, 2},         {2, "Q4_0", 32, 18},    {3, "Q4_1", 32, 20},    {6, "Q5_0", 32, 22},
-    {7, "Q5_1", 32, 24},     {8, "Q8_0", 32, 34},      {9, "Q8_1", 32, 40},    {10, "Q2_K", 256, 84},  {11, "Q3_K", 256, 110},
-    {12, "Q4_K", 256, 144},  {13, "Q5_K", 256, 176},   {14, "Q6_K", 256, 210}, {15, "Q8_K", 256, 292}, {16, "IQ2_XXS", 256, 66},
-    {17, "IQ2_XS", 256, 74}, {18, "IQ3_XXS", 256, 98}, {19, "IQ1_S", 256, 50}, {20, "IQ4_NL", 32, 18}, {21, "IQ3_S", 256, 110},
-    {22, "IQ2_S", 256, 82},  {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},       {25, "I16", 1, 2},      {26, "I32", 1, 4},
-    {27, "I64", 1, 8},       {28, "F64", 1, 8},        {29, "IQ1_M", 256, 56}, {30, "BF16", 1, 2},     {34, "TQ1_0", 256, 54},
-    {35, "TQ2_0", 256, 66},  {39, "MXFP4", 32, 17},    {40, "NVFP4", 64, 36},  {41, "Q1_0", 128, 18}};
+    {0, "F32", 1, 4},         {1, "F16", 1, 2},         {2, "Q4_0", 32, 18},
+    {3, "Q4_1", 32, 20},      {6, "Q5_0", 32, 22},      {7, "Q5_1", 32, 24},
+    {8, "Q8_0", 32, 34},      {9, "Q8_1", 32, 40},      {10, "Q2_K", 256, 84},
+    {11, "Q3_K", 256, 110},   {12, "Q4_K", 256, 144},   {13, "Q5_K", 256, 176},
+    {14, "Q6_K", 256, 210},   {15, "Q8_K", 256, 292},   {16, "IQ2_XXS", 256, 66},
+    {17, "IQ2_XS", 256, 74},  {18, "IQ3_XXS", 256, 98}, {19, "IQ1_S", 256, 50},
+    {20, "IQ4_NL", 32, 18},   {21, "IQ3_S", 256, 110},  {22, "IQ2_S", 256, 82},
+    {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},         {25, "I16", 1, 2},
+    {26, "I32", 1, 4},        {27, "I64", 1, 8},        {28, "F64", 1, 8},
+    {29, "IQ1_M", 256, 56},   {30, "BF16", 1, 2},       {34, "TQ1_0", 256, 54},
+    {35, "TQ2_0", 256, 66},   {39, "MXFP4", 32, 17},    {40, "NVFP4", 64, 36},
+    {41, "Q1_0", 128, 18}};
 
 float half_at(const uint8_t* from) {
   uint16_t bits;
@@ -31,8 +36,8 @@ float half_at(const uint8_t* from) {
   return c10::detail::fp16_ieee_to_fp32_value(bits);
 }
 
-// Each decoder below turns one block into its numbers. Low halves of the bytes are the first 16 (or 32) weights,
-// high halves the next.
+// Each decoder below turns one block into its numbers. Low halves of the bytes are the first 16 (or
+// 32) weights, high halves the next.
 
 struct Q40 {  // d, 16 bytes of halves; q from -8
   static constexpr int64_t kValues = 32, kBytes = 18;
@@ -99,8 +104,9 @@ struct Q80 {  // d, 32 signed bytes
   }
 };
 
-// Scale and least value of each 32 weights of a K block, 6 bits each in 12 bytes: the first four of both in the low 6 bits of
-// bytes 0..3 and 4..7; of the last four the low 4 bits in bytes 8..11 and the high 2 bits atop the first four.
+// Scale and least value of each 32 weights of a K block, 6 bits each in 12 bytes: the first four of
+// both in the low 6 bits of bytes 0..3 and 4..7; of the last four the low 4 bits in bytes 8..11 and
+// the high 2 bits atop the first four.
 struct SubScales {
   float scale[8], least[8];
   SubScales(float d, float m, const uint8_t* packed) {
@@ -127,7 +133,8 @@ struct Q4K {  // d, m, scales [12], 128 bytes of halves
   }
 };
 
-struct Q5K {  // d, m, scales [12], 32 bytes of fifth bits (bit j: of the j-th 32 weights), 128 bytes of halves
+struct Q5K {  // d, m, scales [12], 32 bytes of fifth bits (bit j: of the j-th 32 weights), 128
+              // bytes of halves
   static constexpr int64_t kValues = 256, kBytes = 176;
   static void decode(const uint8_t* block, float* to) {
     const SubScales s(half_at(block), half_at(block + 2), block + 4);
@@ -135,14 +142,18 @@ struct Q5K {  // d, m, scales [12], 32 bytes of fifth bits (bit j: of the j-th 3
     const uint8_t* q = block + 48;
     for (int j = 0; j < 8; j += 2, q += 32, to += 64) {
       for (int i = 0; i < 32; ++i) {
-        to[i] = s.scale[j] * static_cast<float>((q[i] & 15) | (((high[i] >> j) & 1) << 4)) - s.least[j];
-        to[i + 32] = s.scale[j + 1] * static_cast<float>((q[i] >> 4) | (((high[i] >> (j + 1)) & 1) << 4)) - s.least[j + 1];
+        to[i] =
+            s.scale[j] * static_cast<float>((q[i] & 15) | (((high[i] >> j) & 1) << 4)) - s.least[j];
+        to[i + 32] =
+            s.scale[j + 1] * static_cast<float>((q[i] >> 4) | (((high[i] >> (j + 1)) & 1) << 4)) -
+            s.least[j + 1];
       }
     }
   }
 };
 
-struct Q6K {  // 128 bytes of halves, 64 bytes of pairs of high bits, 16 signed scales, d; q from -32
+struct Q6K {  // 128 bytes of halves, 64 bytes of pairs of high bits, 16 signed scales, d; q from
+              // -32
   static constexpr int64_t kValues = 256, kBytes = 210;
   static void decode(const uint8_t* block, float* to) {
     const uint8_t *low = block, *high = block + 128, *scales = block + 192;
@@ -153,9 +164,12 @@ struct Q6K {  // 128 bytes of halves, 64 bytes of pairs of high bits, 16 signed 
       for (int i = 0; i < 32; ++i) {
         const int group = i / 16;
         to[i] = scale[group] * static_cast<float>(((low[i] & 15) | ((high[i] & 3) << 4)) - 32);
-        to[i + 32] = scale[group + 2] * static_cast<float>(((low[i + 32] & 15) | (((high[i] >> 2) & 3) << 4)) - 32);
-        to[i + 64] = scale[group + 4] * static_cast<float>(((low[i] >> 4) | (((high[i] >> 4) & 3) << 4)) - 32);
-        to[i + 96] = scale[group + 6] * static_cast<float>(((low[i + 32] >> 4) | ((high[i] >> 6) << 4)) - 32);
+        to[i + 32] = scale[group + 2] *
+                     static_cast<float>(((low[i + 32] & 15) | (((high[i] >> 2) & 3) << 4)) - 32);
+        to[i + 64] = scale[group + 4] *
+                     static_cast<float>(((low[i] >> 4) | (((high[i] >> 4) & 3) << 4)) - 32);
+        to[i + 96] = scale[group + 6] *
+                     static_cast<float>(((low[i + 32] >> 4) | ((high[i] >> 6) << 4)) - 32);
       }
     }
   }
@@ -170,14 +184,16 @@ template <class Block>
 void decode_block(const uint8_t* from, c10::BFloat16* to) {
   float numbers[Block::kValues];
   Block::decode(from, numbers);
-  for (int64_t i = 0; i < Block::kValues; i += simd::kLanes) simd::store(to + i, simd::load(numbers + i));
+  for (int64_t i = 0; i < Block::kValues; i += simd::kLanes)
+    simd::store(to + i, simd::load(numbers + i));
 }
 
 template <class Block, class Out>
 void decode_all(const uint8_t* from, int64_t blocks, Out* to) {
   constexpr int64_t kGrain = (int64_t{1} << 16) / Block::kValues;
   parallel_ranges(blocks, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) decode_block<Block>(from + i * Block::kBytes, to + i * Block::kValues);
+    for (int64_t i = begin; i < end; ++i)
+      decode_block<Block>(from + i * Block::kBytes, to + i * Block::kValues);
   });
 }
 
@@ -188,7 +204,8 @@ void decode_into(const uint8_t* from, at::Tensor& to) {
   else decode_all<Block>(from, blocks, to.mutable_data_ptr<c10::BFloat16>());
 }
 
-// Whole numbers of the file need no decoder of ours. The copy is for their alignment: `bytes` may begin anywhere.
+// Whole numbers of the file need no decoder of ours. The copy is for their alignment: `bytes` may
+// begin anywhere.
 void copy_into(at::ScalarType stored, const std::byte* bytes, size_t count, at::Tensor& to) {
   if (reinterpret_cast<uintptr_t>(bytes) % c10::elementSize(stored) == 0) {
     to.copy_(at::from_blob(const_cast<std::byte*>(bytes), to.sizes(), stored));
@@ -220,15 +237,16 @@ constexpr std::array<NamedDecoder, 11> kDecoders{{{"F32", nullptr},
 
 const NamedDecoder* find_decoder(const BlockFormat& format) {
   const auto* const found =
-      std::find_if(kDecoders.begin(), kDecoders.end(), [&](const NamedDecoder& d) { return d.name == format.name; });
+      std::find_if(kDecoders.begin(), kDecoders.end(),
+                   [&](const NamedDecoder& d) { return d.name == format.name; });
   return found == kDecoders.end() ? nullptr : found;
 }
 
 }  // namespace
 
 const BlockFormat* find_block_format(uint32_t id) {
-  const auto* const found =
-      std::find_if(std::begin(kFormats), std::end(kFormats), [&](const BlockFormat& f) { return f.id == id; });
+  const auto* const found = std::find_if(std::begin(kFormats), std::end(kFormats),
+                                         [&](const BlockFormat& f) { return f.id == id; });
   return found == std::end(kFormats) ? nullptr : found;
 }
 
@@ -240,19 +258,23 @@ std::string dequantizable_formats() {
   return joined(names);
 }
 
-at::Tensor dequantize(const BlockFormat& format, std::span<const std::byte> bytes, at::IntArrayRef shape, at::ScalarType dtype,
-                      const std::string& about) {
+at::Tensor dequantize(const BlockFormat& format, std::span<const std::byte> bytes,
+                      at::IntArrayRef shape, at::ScalarType dtype, const std::string& about) {
   const NamedDecoder* const decoder = find_decoder(format);
   if (decoder == nullptr) {
     throw InputError(about + "weights of type " + std::string(format.name) +
-                     " cannot be read; types that can: " + dequantizable_formats() + ". Take a file of the model in one of them");
+                     " cannot be read; types that can: " + dequantizable_formats() +
+                     ". Take a file of the model in one of them");
   }
-  ensure(dtype == at::kFloat || dtype == at::kBFloat16, "dequantize: only float32 and bfloat16 are made");
+  ensure(dtype == at::kFloat || dtype == at::kBFloat16,
+         "dequantize: only float32 and bfloat16 are made");
   at::Tensor out = at::empty(shape, dtype);
-  ensure(out.numel() % format.values == 0 && bytes.size() == static_cast<size_t>(out.numel() / format.values * format.bytes),
+  ensure(out.numel() % format.values == 0 &&
+             bytes.size() == static_cast<size_t>(out.numel() / format.values * format.bytes),
          "dequantize: the bytes are not those of the shape");
   if (out.numel() == 0) return out;
-  if (decoder->decode != nullptr) decoder->decode(reinterpret_cast<const uint8_t*>(bytes.data()), out);
+  if (decoder->decode != nullptr)
+    decoder->decode(reinterpret_cast<const uint8_t*>(bytes.data()), out);
   else
     copy_into(format.name == "F32"   ? at::kFloat
               : format.name == "F16" ? at::kHalf

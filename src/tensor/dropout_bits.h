@@ -1,8 +1,9 @@
-// Dropout draws for a row: 16 bits a column from Philox4x32-10, sixteen counters side by side so that the rounds run in vector
-// registers. Internal to src/tensor.
+// Dropout draws for a row: 16 bits a column from Philox4x32-10, sixteen counters side by side so
+// that the rounds run in vector registers. Internal to src/tensor.
 //
-// Column c of a row takes lane c % 16, word (c / 16) % 4 and half (c / 64) % 2 of the sixteen blocks of group c / 128: a draw
-// depends on the key, the row's name and the column alone, and no lanes need to be moved.
+// Column c of a row takes lane c % 16, word (c / 16) % 4 and half (c / 64) % 2 of the sixteen
+// blocks of group c / 128: a draw depends on the key, the row's name and the column alone, and no
+// lanes need to be moved.
 #pragma once
 
 #if defined(__AVX512F__)
@@ -34,10 +35,12 @@ inline RowName row_name(int64_t example, int64_t position) {
 
 // Heads are counted below 2^16, examples below 2^48.
 inline RowName row_name(int64_t example, int64_t head, int64_t position) {
-  return {(static_cast<uint64_t>(example) << 16) ^ static_cast<uint64_t>(head), static_cast<uint32_t>(position)};
+  return {(static_cast<uint64_t>(example) << 16) ^ static_cast<uint64_t>(head),
+          static_cast<uint32_t>(position)};
 }
 
-// Eight 64-bit lanes whose low halves are 32-bit words; the high halves hold whatever the last product left there.
+// Eight 64-bit lanes whose low halves are 32-bit words; the high halves hold whatever the last
+// product left there.
 using WideWords = uint64_t __attribute__((vector_size(64)));
 using Draws = uint16_t __attribute__((vector_size(16)));
 
@@ -46,7 +49,8 @@ inline WideWords low_products(WideWords x, uint64_t factor) {
 #if defined(__AVX512F__)
   // The masked form, all lanes on: g++ 12 warns of the undefined operand inside the plain one.
   const auto factors = reinterpret_cast<__m512i>(WideWords{} + factor);
-  return reinterpret_cast<WideWords>(_mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(x), factors));
+  return reinterpret_cast<WideWords>(
+      _mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(x), factors));
 #else
   return (x & 0xFFFFFFFFu) * factor;
 #endif
@@ -65,7 +69,8 @@ inline void draw_group(RandomKey key, RowName row, uint32_t group, uint16_t* dra
   uint32_t k0 = static_cast<uint32_t>(key.value), k1 = static_cast<uint32_t>(key.value >> 32);
   for (int round = 0; round < 10; ++round) {
     for (auto& words : c) {
-      const WideWords p0 = low_products(words[0], 0xD2511F53), p1 = low_products(words[2], 0xCD9E8D57);
+      const WideWords p0 = low_products(words[0], 0xD2511F53),
+                      p1 = low_products(words[2], 0xCD9E8D57);
       words[0] = (p1 >> 32) ^ words[1] ^ uint64_t { k0 };
       words[2] = (p0 >> 32) ^ words[3] ^ uint64_t { k1 };
       words[1] = p1;
@@ -84,7 +89,8 @@ inline void draw_group(RandomKey key, RowName row, uint32_t group, uint16_t* dra
   }
 }
 
-// A probability as a threshold: a draw below it drops. The kept values are scaled by the exact inverse of the kept share.
+// A probability as a threshold: a draw below it drops. The kept values are scaled by the exact
+// inverse of the kept share.
 struct DropRate {
   uint32_t threshold = 0;
   double scale = 1.0;
@@ -99,13 +105,17 @@ struct DropRate {
 };
 
 // Values that fill_mask writes for a row of `columns`: whole chunks.
-inline int64_t mask_room(int64_t columns) { return (columns + simd::kLanes - 1) / simd::kLanes * simd::kLanes; }
+inline int64_t mask_room(int64_t columns) {
+  return (columns + simd::kLanes - 1) / simd::kLanes * simd::kLanes;
+}
 
 inline void mask_of_draws(const uint16_t* draws, DropRate rate, float* row) {
   simd::Halves halves;
   std::memcpy(&halves, draws, sizeof halves);
   const simd::Ints values = __builtin_convertvector(halves, simd::Ints);
-  simd::store(row, values < static_cast<int32_t>(rate.threshold) ? simd::Floats{} : simd::splat(static_cast<float>(rate.scale)));
+  simd::store(row, values < static_cast<int32_t>(rate.threshold)
+                       ? simd::Floats{}
+                       : simd::splat(static_cast<float>(rate.scale)));
 }
 
 inline void mask_of_draws(const uint16_t* draws, DropRate rate, double* row) {
@@ -119,7 +129,8 @@ void fill_mask(RandomKey key, RowName name, DropRate rate, int64_t columns, A* r
   for (int64_t begin = 0; begin < columns; begin += kDrawGroup) {
     draw_group(key, name, static_cast<uint32_t>(begin / kDrawGroup), draws);
     const int64_t count = std::min(columns - begin, kDrawGroup);
-    for (int64_t c = 0; c < count; c += simd::kLanes) mask_of_draws(draws + c, rate, row + begin + c);
+    for (int64_t c = 0; c < count; c += simd::kLanes)
+      mask_of_draws(draws + c, rate, row + begin + c);
   }
 }
 

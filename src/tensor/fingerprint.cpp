@@ -31,7 +31,8 @@ XXH128_hash_t hash_of(const at::Tensor& dense, const std::function<void()>& afte
 }  // namespace
 
 std::string fingerprint(const at::Tensor& tensor, const std::function<void()>& after_piece) {
-  ensure(tensor.defined() && tensor.device().is_cpu(), "fingerprint: expected a defined CPU tensor");
+  ensure(tensor.defined() && tensor.device().is_cpu(),
+         "fingerprint: expected a defined CPU tensor");
   XXH128_canonical_t content;
   XXH128_canonicalFromHash(&content, hash_of(tensor.contiguous(), after_piece));
   // The content's hash is hashed once more together with the dtype's name and the shape.
@@ -44,7 +45,8 @@ std::string fingerprint(const at::Tensor& tensor, const std::function<void()>& a
   return hex;
 }
 
-std::map<std::string, std::string> fingerprints(const NamedTensors& tensors, const std::function<void()>& after_piece) {
+std::map<std::string, std::string> fingerprints(const NamedTensors& tensors,
+                                                const std::function<void()>& after_piece) {
   std::map<std::string, std::string> out;
   for (const auto& [name, tensor] : tensors) out.emplace(name, fingerprint(tensor, after_piece));
   return out;

@@ -1,6 +1,8 @@
-// Fingerprints: a stable 128-bit hash of what a tensor holds, for "is this the base that the adapter was trained on?".
+// Fingerprints: a stable 128-bit hash of what a tensor holds, for "is this the base that the
+// adapter was trained on?".
 //
-// Fast (XXH3, memory speed), not cryptographic: it tells apart models, it does not prove who made them.
+// Fast (XXH3, memory speed), not cryptographic: it tells apart models, it does not prove who made
+// them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,13 +15,14 @@
 
 namespace graft {
 
-// 32 hexadecimal digits over (dtype, shape, bytes in row-major order): equal content gives equal text on every machine, whatever
-// the strides. The dtype and the shape count: the same bytes as another dtype or shape differ. Throws InternalError unless
-// `tensor` is a CPU tensor of a dtype that a safetensors file can hold.
-// `after_piece` is called after every 16 MiB, and at the end.
+// 32 hexadecimal digits over (dtype, shape, bytes in row-major order): equal content gives equal
+// text on every machine, whatever the strides. The dtype and the shape count: the same bytes as
+// another dtype or shape differ. Throws InternalError unless `tensor` is a CPU tensor of a dtype
+// that a safetensors file can hold. `after_piece` is called after every 16 MiB, and at the end.
 std::string fingerprint(const at::Tensor& tensor, const std::function<void()>& after_piece = {});
 
 // The fingerprint of each tensor, by name.
-std::map<std::string, std::string> fingerprints(const NamedTensors& tensors, const std::function<void()>& after_piece = {});
+std::map<std::string, std::string> fingerprints(const NamedTensors& tensors,
+                                                const std::function<void()>& after_piece = {});
 
 }  // namespace graft

@@ -25,22 +25,26 @@ at::Tensor masked(const at::Tensor& input, const RowDropout& options) {
     using C = Chunk<T>;
     const T* from = x.const_data_ptr<T>();
     T* to = y.mutable_data_ptr<T>();
-    parallel_ranges(x.size(0), kGrainValues / std::max<int64_t>(columns, 1), [&](int64_t begin, int64_t end) {
-      RowMask<typename C::Accumulator> mask(options, columns);
-      for (int64_t t = begin; t < end; ++t) {
-        const auto* factors = mask.of(t);
-        for_chunks<T>(columns, [&](int64_t c, auto n) {
-          C::store(to + t * columns + c,
-                   C::load(from + t * columns + c, n) * Chunk<typename C::Accumulator>::load(factors + c, n), n);
-        });
-      }
-    });
+    parallel_ranges(x.size(0), kGrainValues / std::max<int64_t>(columns, 1),
+                    [&](int64_t begin, int64_t end) {
+                      RowMask<typename C::Accumulator> mask(options, columns);
+                      for (int64_t t = begin; t < end; ++t) {
+                        const auto* factors = mask.of(t);
+                        for_chunks<T>(columns, [&](int64_t c, auto n) {
+                          C::store(to + t * columns + c,
+                                   C::load(from + t * columns + c, n) *
+                                       Chunk<typename C::Accumulator>::load(factors + c, n),
+                                   n);
+                        });
+                      }
+                    });
   });
   return y;
 }
 
 struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const RowDropout& options) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                            const RowDropout& options) {
     keep(context, options);
     return masked(x, options);
   }

@@ -20,24 +20,30 @@ static_assert(std::endian::native == std::endian::little, "numbers are read in p
 
 constexpr char kMagic[] = {'G', 'G', 'U', 'F'};
 constexpr uint64_t kStringLengthBytes = sizeof(uint64_t);
-constexpr uint64_t kLeastKeyBytes = kStringLengthBytes + sizeof(uint32_t) + 1;                            // no name, a one-byte value
-constexpr uint64_t kLeastTensorBytes = kStringLengthBytes + 2 * sizeof(uint32_t) + 2 * sizeof(uint64_t);  // no name, one dimension
+constexpr uint64_t kLeastKeyBytes =
+    kStringLengthBytes + sizeof(uint32_t) + 1;  // no name, a one-byte value
+constexpr uint64_t kLeastTensorBytes =
+    kStringLengthBytes + 2 * sizeof(uint32_t) + 2 * sizeof(uint64_t);  // no name, one dimension
 constexpr uint64_t kDefaultAlignment = 32;
 constexpr int64_t kLeastAlignment = 8, kMaxAlignment = 1 << 16;
 
 // A place in the file that only moves forward, and never past the end.
 class Cursor {
  public:
-  Cursor(std::span<const std::byte> bytes, const std::string& source) : bytes_(bytes), source_(source) {}
+  Cursor(std::span<const std::byte> bytes, const std::string& source)
+      : bytes_(bytes), source_(source) {}
 
   uint64_t place() const { return place_; }
   uint64_t left() const { return bytes_.size() - place_; }
-  [[noreturn]] void fail(const std::string& message) const { throw InputError(source_ + ": " + message); }
+  [[noreturn]] void fail(const std::string& message) const {
+    throw InputError(source_ + ": " + message);
+  }
 
   std::span<const std::byte> take(uint64_t count, const std::string& what) {
     if (count > left()) {
-      fail(what + ": expected " + std::to_string(count) + " bytes at byte " + std::to_string(place_) +
-           ", found the end of the file after " + std::to_string(left()) + "; is the file cut short?");
+      fail(what + ": expected " + std::to_string(count) + " bytes at byte " +
+           std::to_string(place_) + ", found the end of the file after " + std::to_string(left()) +
+           "; is the file cut short?");
     }
     place_ += count;
     return bytes_.subspan(place_ - count, count);
@@ -50,23 +56,29 @@ class Cursor {
     return value;
   }
 
-  // A number of items of at least `least_bytes` each: more than the file has room for is refused before anything is allocated.
+  // A number of items of at least `least_bytes` each: more than the file has room for is refused
+  // before anything is allocated.
   uint64_t count(uint64_t most, uint64_t least_bytes, const std::string& what) {
     const auto found = number<uint64_t>(what);
-    if (found > most) fail(what + ": expected at most " + std::to_string(most) + ", found " + std::to_string(found));
+    if (found > most)
+      fail(what + ": expected at most " + std::to_string(most) + ", found " +
+           std::to_string(found));
     if (found > left() / least_bytes) {
-      fail(what + ": the file has no room for " + std::to_string(found) + " of them (" + std::to_string(left()) +
-           " bytes left); is it cut short?");
+      fail(what + ": the file has no room for " + std::to_string(found) + " of them (" +
+           std::to_string(left()) + " bytes left); is it cut short?");
     }
     return found;
   }
 
   std::string text(uint64_t most, const std::string& what) {
     const auto length = number<uint64_t>(what);
-    if (length > most) fail(what + ": expected at most " + std::to_string(most) + " bytes, found " + std::to_string(length));
+    if (length > most)
+      fail(what + ": expected at most " + std::to_string(most) + " bytes, found " +
+           std::to_string(length));
     const std::span<const std::byte> found = take(length, what);
     std::string out(reinterpret_cast<const char*>(found.data()), found.size());
-    if (find_invalid_utf8(out) != std::string::npos) fail(what + ": expected UTF-8, found " + quote(out));
+    if (find_invalid_utf8(out) != std::string::npos)
+      fail(what + ": expected UTF-8, found " + quote(out));
     return out;
   }
 
@@ -84,7 +96,8 @@ void check_head(Cursor& cursor) {
   }
   const auto version = cursor.number<uint32_t>("version");
   if (version == 2 || version == 3) return;
-  if ((version & 0xFFFF) == 0 && version != 0) cursor.fail("a big-endian GGUF file cannot be read; expected little endian");
+  if ((version & 0xFFFF) == 0 && version != 0)
+    cursor.fail("a big-endian GGUF file cannot be read; expected little endian");
   cursor.fail("expected GGUF version 2 or 3, found " + std::to_string(version) +
               (version == 1 ? "; convert the model again with a newer converter" : ""));
 }
@@ -92,19 +105,22 @@ void check_head(Cursor& cursor) {
 GgufKind read_kind(Cursor& cursor, const std::string& what) {
   const auto kind = static_cast<GgufKind>(cursor.number<uint32_t>(what));
   if (gguf_kind_name(kind).empty())
-    cursor.fail(what + ": expected a value type in 0..12, found " + std::to_string(static_cast<uint32_t>(kind)));
+    cursor.fail(what + ": expected a value type in 0..12, found " +
+                std::to_string(static_cast<uint32_t>(kind)));
   return kind;
 }
 
 void check_bools(std::span<const std::byte> bytes, const Cursor& cursor, const std::string& what) {
-  const auto wrong = std::find_if(bytes.begin(), bytes.end(), [](std::byte b) { return std::to_integer<unsigned>(b) > 1; });
+  const auto wrong = std::find_if(bytes.begin(), bytes.end(),
+                                  [](std::byte b) { return std::to_integer<unsigned>(b) > 1; });
   if (wrong != bytes.end())
-    cursor.fail(what + ": expected a bool of 0 or 1, found " + std::to_string(std::to_integer<int>(*wrong)));
+    cursor.fail(what + ": expected a bool of 0 or 1, found " +
+                std::to_string(std::to_integer<int>(*wrong)));
 }
 
 // Walks over `count` values of one type and returns their bytes.
-std::span<const std::byte> read_values(Cursor& cursor, std::span<const std::byte> file, GgufKind kind, uint64_t count,
-                                       const std::string& what) {
+std::span<const std::byte> read_values(Cursor& cursor, std::span<const std::byte> file,
+                                       GgufKind kind, uint64_t count, const std::string& what) {
   const uint64_t begin = cursor.place();
   if (kind == GgufKind::kString) {
     for (uint64_t i = 0; i < count; ++i) cursor.take(cursor.number<uint64_t>(what), what);
@@ -123,24 +139,28 @@ GgufValue read_value(Cursor& cursor, std::span<const std::byte> file, const std:
     value.is_list = true;
     value.kind = read_kind(cursor, what);
     if (value.kind == GgufKind::kArray) cursor.fail(what + ": lists of lists are not supported");
-    const uint64_t least_bytes = value.kind == GgufKind::kString ? kStringLengthBytes : gguf_kind_bytes(value.kind);
+    const uint64_t least_bytes =
+        value.kind == GgufKind::kString ? kStringLengthBytes : gguf_kind_bytes(value.kind);
     value.count = cursor.count(std::numeric_limits<int64_t>::max(), least_bytes, what);
   }
   value.bytes = read_values(cursor, file, value.kind, value.count, what);
   return value;
 }
 
-void read_metadata(Cursor& cursor, std::span<const std::byte> file, uint64_t count, GgufMetadata& metadata) {
+void read_metadata(Cursor& cursor, std::span<const std::byte> file, uint64_t count,
+                   GgufMetadata& metadata) {
   for (uint64_t i = 0; i < count; ++i) {
     std::string key = cursor.text(kMaxGgufKeyBytes, "the name of key " + std::to_string(i));
     if (key.empty()) cursor.fail("key " + std::to_string(i) + " has an empty name");
     const std::string what = quote(key);
-    if (!metadata.add(std::move(key), read_value(cursor, file, what))) cursor.fail(what + " appears twice in the metadata");
+    if (!metadata.add(std::move(key), read_value(cursor, file, what)))
+      cursor.fail(what + " appears twice in the metadata");
   }
 }
 
 uint64_t read_alignment(const GgufMetadata& metadata) {
-  const int64_t found = metadata.integer("general.alignment", kDefaultAlignment, kLeastAlignment, kMaxAlignment);
+  const int64_t found =
+      metadata.integer("general.alignment", kDefaultAlignment, kLeastAlignment, kMaxAlignment);
   if (!std::has_single_bit(static_cast<uint64_t>(found))) {
     metadata.fail("general.alignment", "expected a power of two, found " + std::to_string(found));
   }
@@ -154,13 +174,16 @@ struct Entry {
   uint64_t end() const { return begin + size; }
 };
 
-std::string range_text(const Entry& e) { return "[" + std::to_string(e.begin) + ", " + std::to_string(e.end()) + ")"; }
+std::string range_text(const Entry& e) {
+  return "[" + std::to_string(e.begin) + ", " + std::to_string(e.end()) + ")";
+}
 
 // Fills in shape and size. No product may leave int64: strides are such products.
 void read_shape(Cursor& cursor, Entry& entry, const std::string& about) {
   const auto rank = cursor.number<uint32_t>(about);
   if (rank < 1 || rank > kMaxGgufDimensions) {
-    cursor.fail(about + ": expected 1 to " + std::to_string(kMaxGgufDimensions) + " dimensions, found " + std::to_string(rank));
+    cursor.fail(about + ": expected 1 to " + std::to_string(kMaxGgufDimensions) +
+                " dimensions, found " + std::to_string(rank));
   }
   for (uint32_t i = 0; i < rank; ++i) {
     const auto size = cursor.number<uint64_t>(about);
@@ -175,12 +198,14 @@ void check_size(const Cursor& cursor, Entry& entry, const std::string& about) {
   const BlockFormat& format = *entry.tensor.format;
   const std::vector<int64_t>& shape = entry.tensor.shape;
   if (shape.back() % format.values != 0) {
-    cursor.fail(about + ": rows of type " + std::string(format.name) + " are made of blocks of " + std::to_string(format.values) +
-                " numbers, found rows of " + std::to_string(shape.back()));
+    cursor.fail(about + ": rows of type " + std::string(format.name) + " are made of blocks of " +
+                std::to_string(format.values) + " numbers, found rows of " +
+                std::to_string(shape.back()));
   }
   int64_t values = 1, bytes = 0;
   bool overflows = false;
-  for (const int64_t size : shape) overflows = overflows || __builtin_mul_overflow(values, size, &values);
+  for (const int64_t size : shape)
+    overflows = overflows || __builtin_mul_overflow(values, size, &values);
   // 4 bytes a number bound what any of these types is turned into.
   overflows = overflows || __builtin_mul_overflow(values, int64_t{4}, &bytes) ||
               __builtin_mul_overflow(values / format.values, format.bytes, &bytes);
@@ -191,50 +216,59 @@ void check_size(const Cursor& cursor, Entry& entry, const std::string& about) {
 Entry read_entry(Cursor& cursor, uint64_t index, uint64_t alignment) {
   Entry entry;
   entry.tensor.name = cursor.text(kMaxGgufNameBytes, "the name of tensor " + std::to_string(index));
-  if (entry.tensor.name.empty()) cursor.fail("tensor " + std::to_string(index) + " has an empty name");
+  if (entry.tensor.name.empty())
+    cursor.fail("tensor " + std::to_string(index) + " has an empty name");
   const std::string about = "tensor " + quote(entry.tensor.name);
   read_shape(cursor, entry, about);
   const auto type = cursor.number<uint32_t>(about);
   entry.tensor.format = find_block_format(type);
-  if (entry.tensor.format == nullptr) cursor.fail(about + ": no type of weights has the number " + std::to_string(type));
+  if (entry.tensor.format == nullptr)
+    cursor.fail(about + ": no type of weights has the number " + std::to_string(type));
   check_size(cursor, entry, about);
   entry.begin = cursor.number<uint64_t>(about);
   if (entry.begin % alignment != 0) {
-    cursor.fail(about + ": expected an offset that is a multiple of " + std::to_string(alignment) + ", found " +
-                std::to_string(entry.begin));
+    cursor.fail(about + ": expected an offset that is a multiple of " + std::to_string(alignment) +
+                ", found " + std::to_string(entry.begin));
   }
   return entry;
 }
 
-// Sorted by place, each tensor begins where the padding after the one before it ends; nothing but padding follows the last one.
-void check_tiling(const std::vector<Entry>& entries, uint64_t data_bytes, uint64_t alignment, const Cursor& cursor) {
+// Sorted by place, each tensor begins where the padding after the one before it ends; nothing but
+// padding follows the last one.
+void check_tiling(const std::vector<Entry>& entries, uint64_t data_bytes, uint64_t alignment,
+                  const Cursor& cursor) {
   std::vector<const Entry*> sorted;
   for (const Entry& entry : entries) {
     if (entry.size > data_bytes || entry.begin > data_bytes - entry.size) {
-      cursor.fail("tensor " + quote(entry.tensor.name) + ": " + std::to_string(entry.size) + " bytes from " +
-                  std::to_string(entry.begin) + " lie beyond the end of the data (" + std::to_string(data_bytes) +
+      cursor.fail("tensor " + quote(entry.tensor.name) + ": " + std::to_string(entry.size) +
+                  " bytes from " + std::to_string(entry.begin) +
+                  " lie beyond the end of the data (" + std::to_string(data_bytes) +
                   " bytes); is the file cut short?");
     }
     sorted.push_back(&entry);
   }
-  std::sort(sorted.begin(), sorted.end(), [](const Entry* a, const Entry* b) { return a->begin < b->begin; });
-  const auto padded = [&](uint64_t place) { return (place + alignment - 1) / alignment * alignment; };
+  std::sort(sorted.begin(), sorted.end(),
+            [](const Entry* a, const Entry* b) { return a->begin < b->begin; });
+  const auto padded = [&](uint64_t place) {
+    return (place + alignment - 1) / alignment * alignment;
+  };
   const Entry* previous = nullptr;
   uint64_t covered = 0;
   for (const Entry* entry : sorted) {
     if (previous != nullptr && entry->begin < previous->end()) {
-      cursor.fail("tensors " + quote(previous->tensor.name) + " and " + quote(entry->tensor.name) + " overlap: bytes " +
-                  range_text(*previous) + " and " + range_text(*entry));
+      cursor.fail("tensors " + quote(previous->tensor.name) + " and " + quote(entry->tensor.name) +
+                  " overlap: bytes " + range_text(*previous) + " and " + range_text(*entry));
     }
     if (entry->begin > covered) {
-      cursor.fail("bytes [" + std::to_string(covered) + ", " + std::to_string(entry->begin) + ") before tensor " +
-                  quote(entry->tensor.name) + " belong to no tensor");
+      cursor.fail("bytes [" + std::to_string(covered) + ", " + std::to_string(entry->begin) +
+                  ") before tensor " + quote(entry->tensor.name) + " belong to no tensor");
     }
     covered = padded(entry->end());
     previous = entry;
   }
   if (data_bytes > covered)
-    cursor.fail(std::to_string(data_bytes - covered) + " bytes follow the last tensor and belong to none");
+    cursor.fail(std::to_string(data_bytes - covered) +
+                " bytes follow the last tensor and belong to none");
 }
 
 }  // namespace
@@ -242,7 +276,8 @@ void check_tiling(const std::vector<Entry>& entries, uint64_t data_bytes, uint64
 void GgufFile::parse(std::span<const std::byte> bytes) {
   Cursor cursor(bytes, metadata_.source());
   check_head(cursor);
-  const uint64_t tensors = cursor.count(kMaxGgufTensors, kLeastTensorBytes, "the number of tensors");
+  const uint64_t tensors =
+      cursor.count(kMaxGgufTensors, kLeastTensorBytes, "the number of tensors");
   const uint64_t keys = cursor.count(kMaxGgufKeys, kLeastKeyBytes, "the number of metadata keys");
   read_metadata(cursor, bytes, keys, metadata_);
   const uint64_t alignment = read_alignment(metadata_);
@@ -254,8 +289,8 @@ void GgufFile::parse(std::span<const std::byte> bytes) {
     if (!names.insert(name).second) cursor.fail("tensor " + quote(name) + " appears twice");
   }
   const uint64_t padding = (alignment - cursor.place() % alignment) % alignment;
-  const std::span<const std::byte> data =
-      bytes.subspan(cursor.place() + std::min(padding, cursor.left()));  // a file without tensors may end here
+  const std::span<const std::byte> data = bytes.subspan(
+      cursor.place() + std::min(padding, cursor.left()));  // a file without tensors may end here
   check_tiling(entries, data.size(), alignment, cursor);
   for (Entry& entry : entries) {
     entry.tensor.bytes = data.subspan(entry.begin, entry.size);
@@ -264,30 +299,36 @@ void GgufFile::parse(std::span<const std::byte> bytes) {
 }
 
 GgufFile::GgufFile(const Path& path)
-    : mapping_(std::make_shared<const MappedFile>(path)), owner_(mapping_), metadata_(path.string()) {
+    : mapping_(std::make_shared<const MappedFile>(path)),
+      owner_(mapping_),
+      metadata_(path.string()) {
   parse(mapping_->bytes());
 }
 
-GgufFile::GgufFile(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const std::string& source)
+GgufFile::GgufFile(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                   const std::string& source)
     : owner_(std::move(owner)), metadata_(source) {
   parse(bytes);
 }
 
 const GgufTensor* GgufFile::find(std::string_view name) const {
-  const auto found =
-      std::find_if(tensors_.begin(), tensors_.end(), [&](const GgufTensor& tensor) { return tensor.name == name; });
+  const auto found = std::find_if(tensors_.begin(), tensors_.end(),
+                                  [&](const GgufTensor& tensor) { return tensor.name == name; });
   return found == tensors_.end() ? nullptr : &*found;
 }
 
 at::Tensor GgufFile::read(const GgufTensor& tensor, at::ScalarType dtype) const {
-  const bool is_stored_so =
-      (tensor.format->name == "F32" && dtype == at::kFloat) || (tensor.format->name == "BF16" && dtype == at::kBFloat16);
-  if (is_stored_so && reinterpret_cast<uintptr_t>(tensor.bytes.data()) % c10::elementSize(dtype) == 0) {
+  const bool is_stored_so = (tensor.format->name == "F32" && dtype == at::kFloat) ||
+                            (tensor.format->name == "BF16" && dtype == at::kBFloat16);
+  if (is_stored_so &&
+      reinterpret_cast<uintptr_t>(tensor.bytes.data()) % c10::elementSize(dtype) == 0) {
     // from_blob wants a mutable pointer; the header says that the memory is read-only.
     return at::from_blob(
-        const_cast<std::byte*>(tensor.bytes.data()), tensor.shape, [owner = owner_](void*) {}, at::TensorOptions().dtype(dtype));
+        const_cast<std::byte*>(tensor.bytes.data()), tensor.shape, [owner = owner_](void*) {},
+        at::TensorOptions().dtype(dtype));
   }
-  return dequantize(*tensor.format, tensor.bytes, tensor.shape, dtype, source() + ": tensor " + quote(tensor.name) + ": ");
+  return dequantize(*tensor.format, tensor.bytes, tensor.shape, dtype,
+                    source() + ": tensor " + quote(tensor.name) + ": ");
 }
 
 void GgufFile::release_pages() const {

@@ -1,8 +1,10 @@
-// GGUF files (version 2 and 3, little endian): ggml's container of metadata and tensors, described in doc/gguf.md.
+// GGUF files (version 2 and 3, little endian): ggml's container of metadata and tensors, described
+// in doc/gguf.md.
 //
-// Read-only, from a mapping. Nothing in a file is believed: lengths and counts are compared with the bytes that are left before
-// anything is allocated, every tensor's type, shape and place are checked, and the tensors must tile the data up to the padding
-// that their alignment asks for. Writing is not offered.
+// Read-only, from a mapping. Nothing in a file is believed: lengths and counts are compared with
+// the bytes that are left before anything is allocated, every tensor's type, shape and place are
+// checked, and the tensors must tile the data up to the padding that their alignment asks for.
+// Writing is not offered.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,7 +31,8 @@ inline constexpr uint32_t kMaxGgufDimensions = 4;
 struct GgufTensor {
   std::string name;
   const BlockFormat* format = nullptr;
-  std::vector<int64_t> shape;        // row-major as everywhere here: the file lists the innermost dimension first
+  std::vector<int64_t>
+      shape;  // row-major as everywhere here: the file lists the innermost dimension first
   std::span<const std::byte> bytes;  // in the file
 };
 
@@ -37,21 +40,28 @@ class GgufFile {
  public:
   // Throws InputError "path: ..." for whatever is wrong in the file, IoError if the system refuses.
   explicit GgufFile(const Path& path);
-  // A file's bytes; `owner` keeps them alive and is held by every tensor that is a view. `source` opens the messages.
-  GgufFile(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const std::string& source);
+  // A file's bytes; `owner` keeps them alive and is held by every tensor that is a view. `source`
+  // opens the messages.
+  GgufFile(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+           const std::string& source);
 
   const GgufMetadata& metadata() const { return metadata_; }
-  const std::vector<GgufTensor>& tensors() const { return tensors_; }  // in the order of the file's list; names are unique
-  const GgufTensor* find(std::string_view name) const;                 // null when absent
+  const std::vector<GgufTensor>& tensors() const {
+    return tensors_;
+  }  // in the order of the file's list; names are unique
+  const GgufTensor* find(std::string_view name) const;  // null when absent
 
-  // The numbers of one of `tensors()` in `dtype` (float32 or bfloat16). A view of READ-ONLY memory where the file holds them so,
-  // else new memory. Throws InputError for a type that cannot be read.
+  // The numbers of one of `tensors()` in `dtype` (float32 or bfloat16). A view of READ-ONLY memory
+  // where the file holds them so, else new memory. Throws InputError for a type that cannot be
+  // read.
   at::Tensor read(const GgufTensor& tensor, at::ScalarType dtype) const;
 
   // Gives the memory of pages read so far back to the system.
   void release_pages() const;
   const std::string& source() const { return metadata_.source(); }
-  const std::shared_ptr<const MappedFile>& mapping() const { return mapping_; }  // null for bytes in memory
+  const std::shared_ptr<const MappedFile>& mapping() const {
+    return mapping_;
+  }  // null for bytes in memory
 
  private:
   void parse(std::span<const std::byte> bytes);

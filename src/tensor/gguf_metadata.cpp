@@ -39,8 +39,8 @@ T load(const std::byte* from) {
 }
 
 bool is_integer(GgufKind kind) {
-  return kind != GgufKind::kFloat32 && kind != GgufKind::kFloat64 && kind != GgufKind::kBool && kind != GgufKind::kString &&
-         kind != GgufKind::kArray;
+  return kind != GgufKind::kFloat32 && kind != GgufKind::kFloat64 && kind != GgufKind::kBool &&
+         kind != GgufKind::kString && kind != GgufKind::kArray;
 }
 
 bool is_number(GgufKind kind) { return kind == GgufKind::kFloat32 || kind == GgufKind::kFloat64; }
@@ -68,7 +68,8 @@ double number_at(GgufKind kind, const std::byte* from) {
 
 // The text at the front of `bytes`: 8 bytes of length, then the text.
 std::string_view text_at(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()) + sizeof(uint64_t), load<uint64_t>(bytes.data())};
+  return {reinterpret_cast<const char*>(bytes.data()) + sizeof(uint64_t),
+          load<uint64_t>(bytes.data())};
 }
 
 std::string number_text(double value) {
@@ -90,8 +91,10 @@ std::string shown(const GgufValue& value) {
   const std::string kind(gguf_kind_name(value.kind));
   if (value.is_list) return "a list of " + std::to_string(value.count) + " " + kind + " values";
   if (value.kind == GgufKind::kString) return "the text " + quote(text_at(value.bytes));
-  if (value.kind == GgufKind::kBool) return load<uint8_t>(value.bytes.data()) != 0 ? "true" : "false";
-  if (is_number(value.kind)) return number_text(number_at(value.kind, value.bytes.data())) + " (" + kind + ")";
+  if (value.kind == GgufKind::kBool)
+    return load<uint8_t>(value.bytes.data()) != 0 ? "true" : "false";
+  if (is_number(value.kind))
+    return number_text(number_at(value.kind, value.bytes.data())) + " (" + kind + ")";
   const std::optional<int64_t> integer = integer_at(value.kind, value.bytes.data());
   return integer ? std::to_string(*integer) : std::to_string(load<uint64_t>(value.bytes.data()));
 }
@@ -100,7 +103,8 @@ void GgufMetadata::fail(const std::string& key, const std::string& message) cons
   throw InputError(source_ + ": " + quote(key) + ": " + message);
 }
 
-void GgufMetadata::expected(const std::string& key, const std::string& what, const GgufValue& found) const {
+void GgufMetadata::expected(const std::string& key, const std::string& what,
+                            const GgufValue& found) const {
   fail(key, "expected " + what + ", found " + shown(found));
 }
 
@@ -111,17 +115,20 @@ const GgufValue* GgufMetadata::find(const std::string& key, bool is_required) co
   return nullptr;
 }
 
-int64_t GgufMetadata::integer(const std::string& key, std::optional<int64_t> fallback, int64_t least, int64_t most) const {
+int64_t GgufMetadata::integer(const std::string& key, std::optional<int64_t> fallback,
+                              int64_t least, int64_t most) const {
   const GgufValue* const value = find(key, !fallback);
   if (value == nullptr) return *fallback;
   const bool fits = !value->is_list && is_integer(value->kind);
-  const std::optional<int64_t> found = fits ? integer_at(value->kind, value->bytes.data()) : std::nullopt;
+  const std::optional<int64_t> found =
+      fits ? integer_at(value->kind, value->bytes.data()) : std::nullopt;
   if (!found || *found < least || *found > most)
     expected(key, "an integer in " + std::to_string(least) + ".." + std::to_string(most), *value);
   return *found;
 }
 
-double GgufMetadata::number(const std::string& key, std::optional<double> fallback, double least, double most) const {
+double GgufMetadata::number(const std::string& key, std::optional<double> fallback, double least,
+                            double most) const {
   const GgufValue* const value = find(key, !fallback);
   if (value == nullptr) return *fallback;
   const bool fits = !value->is_list && is_number(value->kind);
@@ -152,12 +159,14 @@ const GgufValue& GgufMetadata::list(const std::string& key, uint64_t most, const
                                     const std::function<bool(GgufKind)>& fits) const {
   const GgufValue& value = *find(key, true);
   if (!value.is_list || !fits(value.kind)) expected(key, "a list of " + what, value);
-  if (value.count > most) expected(key, "a list of at most " + std::to_string(most) + " " + what, value);
+  if (value.count > most)
+    expected(key, "a list of at most " + std::to_string(most) + " " + what, value);
   return value;
 }
 
 std::vector<std::string_view> GgufMetadata::texts(const std::string& key, uint64_t most) const {
-  const GgufValue& value = list(key, most, "texts", [](GgufKind kind) { return kind == GgufKind::kString; });
+  const GgufValue& value =
+      list(key, most, "texts", [](GgufKind kind) { return kind == GgufKind::kString; });
   std::vector<std::string_view> out;
   out.reserve(value.count);
   std::span<const std::byte> rest = value.bytes;
@@ -188,7 +197,8 @@ std::vector<double> GgufMetadata::numbers(const std::string& key, uint64_t most)
   const uint64_t width = gguf_kind_bytes(value.kind);
   std::vector<double> out;
   out.reserve(value.count);
-  for (uint64_t i = 0; i < value.count; ++i) out.push_back(number_at(value.kind, value.bytes.data() + i * width));
+  for (uint64_t i = 0; i < value.count; ++i)
+    out.push_back(number_at(value.kind, value.bytes.data() + i * width));
   return out;
 }
 

@@ -1,7 +1,8 @@
-// The metadata of a GGUF file: keys with typed values, read strictly. Values stay in the file's memory until they are asked for.
+// The metadata of a GGUF file: keys with typed values, read strictly. Values stay in the file's
+// memory until they are asked for.
 //
-// Every getter throws InputError "source: key: expected ..., found ..." at once: in a foreign file the first fault already says
-// that the file is not for us.
+// Every getter throws InputError "source: key: expected ..., found ..." at once: in a foreign file
+// the first fault already says that the file is not for us.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +39,8 @@ std::string_view gguf_kind_name(GgufKind kind);
 // Bytes of one value; 0 for texts and lists, whose size differs from value to value.
 uint64_t gguf_kind_bytes(GgufKind kind);
 
-// One value, or a list of `count` values of one type. `bytes` were checked: they hold exactly `count` values.
+// One value, or a list of `count` values of one type. `bytes` were checked: they hold exactly
+// `count` values.
 struct GgufValue {
   GgufKind kind = GgufKind::kUint8;
   bool is_list = false;
@@ -51,15 +53,20 @@ class GgufMetadata {
   explicit GgufMetadata(std::string source) : source_(std::move(source)) {}
 
   // Returns false when the key is there already.
-  bool add(std::string key, const GgufValue& value) { return values_.emplace(std::move(key), value).second; }
+  bool add(std::string key, const GgufValue& value) {
+    return values_.emplace(std::move(key), value).second;
+  }
 
   bool has(const std::string& key) const { return values_.contains(key); }
   const std::map<std::string, GgufValue>& values() const { return values_; }
 
-  // Each returns `fallback` when the key is absent; without one (std::nullopt) absence is a fault. An integer may have any
-  // integer type, a number either floating type; one never stands for the other.
-  int64_t integer(const std::string& key, std::optional<int64_t> fallback, int64_t least, int64_t most) const;
-  double number(const std::string& key, std::optional<double> fallback, double least, double most) const;
+  // Each returns `fallback` when the key is absent; without one (std::nullopt) absence is a fault.
+  // An integer may have any integer type, a number either floating type; one never stands for the
+  // other.
+  int64_t integer(const std::string& key, std::optional<int64_t> fallback, int64_t least,
+                  int64_t most) const;
+  double number(const std::string& key, std::optional<double> fallback, double least,
+                double most) const;
   bool boolean(const std::string& key, std::optional<bool> fallback) const;
   std::string text(const std::string& key, std::optional<std::string> fallback) const;  // UTF-8
   // Lists; views into the file. Throws when the key is absent.
@@ -74,7 +81,8 @@ class GgufMetadata {
   const GgufValue* find(const std::string& key, bool is_required) const;
   const GgufValue& list(const std::string& key, uint64_t most, const std::string& what,
                         const std::function<bool(GgufKind)>& fits) const;
-  [[noreturn]] void expected(const std::string& key, const std::string& what, const GgufValue& found) const;
+  [[noreturn]] void expected(const std::string& key, const std::string& what,
+                             const GgufValue& found) const;
 
   std::string source_;
   std::map<std::string, GgufValue> values_;

@@ -20,7 +20,8 @@ inline double log_sum_exp(std::span<const float> logits) {
   C::Value sums[kWays]{};
   int64_t c = 0;
   for (; c + kWays * C::kWidth <= columns; c += kWays * C::kWidth) {
-    for (int64_t way = 0; way < kWays; ++way) sums[way] += simd::exp(C::load(row + c + way * C::kWidth) - shift);
+    for (int64_t way = 0; way < kWays; ++way)
+      sums[way] += simd::exp(C::load(row + c + way * C::kWidth) - shift);
   }
   double sum = C::sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
   for (; c < columns; ++c) sum += std::exp(static_cast<double>(row[c]) - shift);

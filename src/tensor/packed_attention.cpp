@@ -1,4 +1,5 @@
-// Packed attention as autograd sees it; the work is in attention_forward.cpp and attention_backward.cpp.
+// Packed attention as autograd sees it; the work is in attention_forward.cpp and
+// attention_backward.cpp.
 #include "tensor/packed_attention.h"
 
 #include <ATen/ATen.h>
@@ -20,15 +21,16 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Every tensor of a call in one list: q, k, v, the distance bias, then keys, values, key_scale, value_scale, logit_bias of every
-// lane. Autograd takes no undefined tensors, so it sees the defined ones,
-// and `place` says where each of the list went (-1: undefined).
+// Every tensor of a call in one list: q, k, v, the distance bias, then keys, values, key_scale,
+// value_scale, logit_bias of every lane. Autograd takes no undefined tensors, so it sees the
+// defined ones, and `place` says where each of the list went (-1: undefined).
 constexpr size_t kFirstLane = 4, kLaneTensors = 5;
 
 variable_list flattened(const AttentionInputs& inputs) {
   variable_list flat{inputs.q, inputs.k, inputs.v, inputs.distance_bias};
   for (const LanePrefix& lane : inputs.lanes) {
-    for (const at::Tensor& each : {lane.keys, lane.values, lane.key_scale, lane.value_scale, lane.logit_bias})
+    for (const at::Tensor& each :
+         {lane.keys, lane.values, lane.key_scale, lane.value_scale, lane.logit_bias})
       flat.push_back(each);
   }
   return flat;
@@ -40,7 +42,8 @@ struct Recorded {
 
   variable_list restored(at::TensorList defined) const {
     variable_list flat;
-    for (const int64_t i : place) flat.push_back(i < 0 ? at::Tensor() : defined[static_cast<size_t>(i)]);
+    for (const int64_t i : place)
+      flat.push_back(i < 0 ? at::Tensor() : defined[static_cast<size_t>(i)]);
     return flat;
   }
 };
@@ -49,15 +52,17 @@ AttentionInputs inputs_of(const AttentionPlan& plan, const variable_list& flat) 
   AttentionInputs inputs{flat[0], flat[1], flat[2], flat[3], {}};
   for (size_t lane = 0; lane < plan.lane_rows.size(); ++lane) {
     const size_t i = kFirstLane + lane * kLaneTensors;
-    inputs.lanes.push_back(
-        {plan.lane_first[lane], plan.lane_end[lane], flat[i], flat[i + 1], flat[i + 2], flat[i + 3], flat[i + 4]});
+    inputs.lanes.push_back({plan.lane_first[lane], plan.lane_end[lane], flat[i], flat[i + 1],
+                            flat[i + 2], flat[i + 3], flat[i + 4]});
   }
   return inputs;
 }
 
-// From the gradient of the scaled rows of each sequence [N, P, K, D]: that of the rows themselves, and of the scale.
+// From the gradient of the scaled rows of each sequence [N, P, K, D]: that of the rows themselves,
+// and of the scale.
 at::Tensor rows_gradient(const at::Tensor& sums, const at::Tensor& scale, const at::Tensor& rows) {
-  const at::Tensor scaled = scale.defined() ? sums * scale.to(sums.scalar_type()).view({-1, 1, 1, 1}) : sums;
+  const at::Tensor scaled =
+      scale.defined() ? sums * scale.to(sums.scalar_type()).view({-1, 1, 1, 1}) : sums;
   return scaled.sum(0).to(rows.scalar_type());
 }
 
@@ -66,11 +71,13 @@ at::Tensor scale_gradient(const at::Tensor& sums, const at::Tensor& scale, const
 }
 
 struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
-  static at::Tensor forward(AutogradContext* context, const Recorded& call, at::TensorList defined) {
+  static at::Tensor forward(AutogradContext* context, const Recorded& call,
+                            at::TensorList defined) {
     const at::Tensor& q = defined[0];
-    const at::Tensor log_sums =
-        at::empty({call.plan->options.num_heads, q.size(0)}, q.options().dtype(accumulator_type(q.scalar_type())));
-    const at::Tensor out = attention_forward(*call.plan, inputs_of(*call.plan, call.restored(defined)), log_sums);
+    const at::Tensor log_sums = at::empty({call.plan->options.num_heads, q.size(0)},
+                                          q.options().dtype(accumulator_type(q.scalar_type())));
+    const at::Tensor out =
+        attention_forward(*call.plan, inputs_of(*call.plan, call.restored(defined)), log_sums);
     variable_list saved = defined.vec();
     saved.push_back(log_sums);
     context->save_for_backward(saved);
@@ -90,11 +97,13 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
       wants.prefix_values.push_back(needs(i + 1) || needs(i + 3));
       wants.prefix_bias.push_back(needs(i + 4));
     }
-    const AttentionGradients out =
-        attention_backward(*call.plan, inputs_of(*call.plan, flat), grads[0].contiguous(), saved.back(), wants);
+    const AttentionGradients out = attention_backward(*call.plan, inputs_of(*call.plan, flat),
+                                                      grads[0].contiguous(), saved.back(), wants);
 
     variable_list result(saved.size());  // one for the call, one for each defined tensor
-    const auto give = [&](size_t i, const at::Tensor& gradient) { result[static_cast<size_t>(call.place[i]) + 1] = gradient; };
+    const auto give = [&](size_t i, const at::Tensor& gradient) {
+      result[static_cast<size_t>(call.place[i]) + 1] = gradient;
+    };
     give(0, out.q);
     give(1, out.k);
     give(2, out.v);
@@ -112,26 +121,36 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   }
 };
 
-at::Tensor dense_columns(const at::Tensor& x) { return x.stride(1) == 1 || x.size(1) <= 1 ? x : x.contiguous(); }
+at::Tensor dense_columns(const at::Tensor& x) {
+  return x.stride(1) == 1 || x.size(1) <= 1 ? x : x.contiguous();
+}
 
-void check_matrices(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionOptions& options) {
-  ensure(q.dim() == 2 && k.dim() == 2 && k.sizes() == v.sizes(), "attention: q must be [T, H*D], k and v [S, K*D]");
-  ensure(options.num_heads > 0 && options.num_key_heads > 0 && options.num_heads % options.num_key_heads == 0,
+void check_matrices(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                    const AttentionOptions& options) {
+  ensure(q.dim() == 2 && k.dim() == 2 && k.sizes() == v.sizes(),
+         "attention: q must be [T, H*D], k and v [S, K*D]");
+  ensure(options.num_heads > 0 && options.num_key_heads > 0 &&
+             options.num_heads % options.num_key_heads == 0,
          "attention: the number of key heads must divide the number of heads");
-  ensure(q.size(1) % options.num_heads == 0 && k.size(1) == q.size(1) / options.num_heads * options.num_key_heads,
+  ensure(q.size(1) % options.num_heads == 0 &&
+             k.size(1) == q.size(1) / options.num_heads * options.num_key_heads,
          "attention: the widths of q, k and v do not fit the number of heads");
-  ensure(q.scalar_type() == k.scalar_type() && k.scalar_type() == v.scalar_type(), "attention: q, k and v must have one dtype");
+  ensure(q.scalar_type() == k.scalar_type() && k.scalar_type() == v.scalar_type(),
+         "attention: q, k and v must have one dtype");
 }
 
 }  // namespace
 
-at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::shared_ptr<const Spans> spans,
-                            const AttentionOptions& options, const std::vector<LanePrefix>& prefixes) {
+at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            std::shared_ptr<const Spans> spans, const AttentionOptions& options,
+                            const std::vector<LanePrefix>& prefixes) {
   check_matrices(q, k, v, options);
-  const auto plan = std::make_shared<const AttentionPlan>(
-      plan_attention(spans, options, prefixes, q.size(0), k.size(0), q.size(1) / options.num_heads));
-  if (!uses_kernels(q)) return plain::packed_attention(q, k, v, std::move(spans), options, prefixes);
-  const AttentionInputs inputs{dense_columns(q), dense_columns(k), dense_columns(v), options.distance_bias, prefixes};
+  const auto plan = std::make_shared<const AttentionPlan>(plan_attention(
+      spans, options, prefixes, q.size(0), k.size(0), q.size(1) / options.num_heads));
+  if (!uses_kernels(q))
+    return plain::packed_attention(q, k, v, std::move(spans), options, prefixes);
+  const AttentionInputs inputs{dense_columns(q), dense_columns(k), dense_columns(v),
+                               options.distance_bias, prefixes};
   const variable_list flat = flattened(inputs);
   Recorded call{plan, {}};
   variable_list defined;
@@ -141,7 +160,8 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
     if (each.defined()) defined.push_back(each);
     needs = needs || needs_graph({each});
   }
-  return needs ? AttentionFunction::apply(call, at::TensorList(defined)) : attention_forward(*plan, inputs, {});
+  return needs ? AttentionFunction::apply(call, at::TensorList(defined))
+               : attention_forward(*plan, inputs, {});
 }
 
 }  // namespace graft

@@ -12,12 +12,13 @@ namespace graft {
 
 namespace {
 
-// What a compiler emits for `#pragma omp parallel`. Zero threads means the pool's own number: asking for another makes libgomp
-// rebuild its pool.
+// What a compiler emits for `#pragma omp parallel`. Zero threads means the pool's own number:
+// asking for another makes libgomp rebuild its pool.
 using ParallelRegion = void (*)(void (*)(void*), void*, unsigned threads, unsigned flags);
 
 ParallelRegion find_runtime() {
-  return reinterpret_cast<ParallelRegion>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));  // null: one thread
+  return reinterpret_cast<ParallelRegion>(
+      dlsym(RTLD_DEFAULT, "GOMP_parallel"));  // null: one thread
 }
 
 struct Work {
@@ -51,9 +52,11 @@ void parallel_tasks(int64_t count, const std::function<void(int64_t)>& task) {
   if (work.failure) std::rethrow_exception(work.failure);
 }
 
-void parallel_ranges(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& work) {
+void parallel_ranges(int64_t count, int64_t grain,
+                     const std::function<void(int64_t, int64_t)>& work) {
   grain = std::max<int64_t>(grain, 1);
-  parallel_tasks((count + grain - 1) / grain, [&](int64_t piece) { work(piece * grain, std::min(count, (piece + 1) * grain)); });
+  parallel_tasks((count + grain - 1) / grain,
+                 [&](int64_t piece) { work(piece * grain, std::min(count, (piece + 1) * grain)); });
 }
 
 }  // namespace graft

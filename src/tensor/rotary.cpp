@@ -17,7 +17,10 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-enum class Direction { kForward, kBack };  // by the angle, or by its negative: the transpose, so the gradient
+enum class Direction {
+  kForward,
+  kBack
+};  // by the angle, or by its negative: the transpose, so the gradient
 
 struct Rotation {
   at::Tensor cosine, sine;  // contiguous, in the accumulator's type
@@ -33,7 +36,8 @@ at::Tensor rotated(const at::Tensor& x, const Rotation& rotation, Direction dire
     using A = typename C::Accumulator;
     using CA = Chunk<A>;
     const T* in = x.const_data_ptr<T>();
-    const A *cosine = rotation.cosine.const_data_ptr<A>(), *sine = rotation.sine.const_data_ptr<A>();
+    const A *cosine = rotation.cosine.const_data_ptr<A>(),
+            *sine = rotation.sine.const_data_ptr<A>();
     T* y = out.mutable_data_ptr<T>();
     const A sign = direction == Direction::kForward ? A{1} : A{-1};
     parallel_ranges(rows, kGrainValues / x.size(1), [&](int64_t begin, int64_t end) {
@@ -42,8 +46,10 @@ at::Tensor rotated(const at::Tensor& x, const Rotation& rotation, Direction dire
           const T* from = in + t * x.stride(0) + head * 2 * half;
           T* to = y + (t * heads + head) * 2 * half;
           for_chunks<T>(half, [&](int64_t c, auto n) {
-            const typename C::Value cos = CA::load(cosine + t * half + c, n), sin = CA::load(sine + t * half + c, n) * sign;
-            const typename C::Value first = C::load(from + c, n), second = C::load(from + half + c, n);
+            const typename C::Value cos = CA::load(cosine + t * half + c, n),
+                                    sin = CA::load(sine + t * half + c, n) * sign;
+            const typename C::Value first = C::load(from + c, n),
+                                    second = C::load(from + half + c, n);
             C::store(to + c, first * cos - second * sin, n);
             C::store(to + half + c, second * cos + first * sin, n);
           });
@@ -57,7 +63,8 @@ at::Tensor rotated(const at::Tensor& x, const Rotation& rotation, Direction dire
 at::Tensor dense_columns(const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
 
 struct RotateFunction : torch::autograd::Function<RotateFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const Rotation& rotation) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                            const Rotation& rotation) {
     keep(context, rotation);
     return rotated(x, rotation, Direction::kForward);
   }
@@ -73,13 +80,16 @@ at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, int64_t num_hea
          "rotate: x must be [T, heads * D], D even");
   const int64_t half = x.size(1) / num_heads / 2;
   for (const at::Tensor& each : {table.cosine, table.sine}) {
-    ensure(each.dim() == 2 && each.size(0) == x.size(0) && each.size(1) == half, "rotate: the tables must be [T, D/2]");
+    ensure(each.dim() == 2 && each.size(0) == x.size(0) && each.size(1) == half,
+           "rotate: the tables must be [T, D/2]");
   }
   if (!uses_kernels(x)) return plain::rotate(x, table, num_heads);
   const at::ScalarType type = accumulator_type(x.scalar_type());
-  const Rotation rotation{table.cosine.to(type).contiguous(), table.sine.to(type).contiguous(), num_heads};
+  const Rotation rotation{table.cosine.to(type).contiguous(), table.sine.to(type).contiguous(),
+                          num_heads};
   const at::Tensor rows = dense_columns(x);
-  return needs_graph({x}) ? RotateFunction::apply(rows, rotation) : rotated(rows, rotation, Direction::kForward);
+  return needs_graph({x}) ? RotateFunction::apply(rows, rotation)
+                          : rotated(rows, rotation, Direction::kForward);
 }
 
 }  // namespace graft

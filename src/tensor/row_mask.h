@@ -11,14 +11,15 @@
 
 namespace graft {
 
-inline constexpr int64_t kGrainValues = 1 << 15;  // values of a piece of work: some ten microseconds
+inline constexpr int64_t kGrainValues = 1
+                                        << 15;  // values of a piece of work: some ten microseconds
 
 inline void check_mask(const RowDropout& dropout, int64_t rows) {
   if (!DropRate(dropout.probability).active()) return;
   ensure(dropout.rows != nullptr, "dropout: row ids are missing");
-  ensure(
-      static_cast<int64_t>(dropout.rows->example.size()) == rows && static_cast<int64_t>(dropout.rows->position.size()) == rows,
-      "dropout: there must be one row id per row");
+  ensure(static_cast<int64_t>(dropout.rows->example.size()) == rows &&
+             static_cast<int64_t>(dropout.rows->position.size()) == rows,
+         "dropout: there must be one row id per row");
 }
 
 // Multiplies rows by their masks; does nothing when the probability is zero.
@@ -35,7 +36,8 @@ class RowMask {
   // The factors of row t: 0 or 1/(1-p). Valid until the next call.
   const A* of(int64_t t) {
     const auto row = static_cast<size_t>(t);
-    fill_mask(dropout_.key, row_name(dropout_.rows->example[row], dropout_.rows->position[row]), rate_, columns_, mask_.data());
+    fill_mask(dropout_.key, row_name(dropout_.rows->example[row], dropout_.rows->position[row]),
+              rate_, columns_, mask_.data());
     return mask_.data();
   }
 

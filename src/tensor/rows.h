@@ -1,7 +1,9 @@
-// Which example and which position every packed row belongs to, and dropout masks keyed by that meaning.
+// Which example and which position every packed row belongs to, and dropout masks keyed by that
+// meaning.
 //
-// A mask value is a pure function of (key, example, position, column), so it does not depend on the order of a batch, on
-// batch-mates or on threads, and a backward pass recomputes it instead of keeping it.
+// A mask value is a pure function of (key, example, position, column), so it does not depend on the
+// order of a batch, on batch-mates or on threads, and a backward pass recomputes it instead of
+// keeping it.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +16,8 @@ namespace graft {
 
 // One entry per packed row; both vectors have T entries. Filler rows have example -1.
 struct RowIds {
-  std::vector<int64_t> example;   // id that names the example in the whole data set, the same in every epoch
+  std::vector<int64_t>
+      example;  // id that names the example in the whole data set, the same in every epoch
   std::vector<int64_t> position;  // index of the row inside its sequence, from 0
 };
 

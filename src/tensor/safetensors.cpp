@@ -18,25 +18,29 @@ namespace graft {
 
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "the format is little endian and tensors are read in place");
+static_assert(std::endian::native == std::endian::little,
+              "the format is little endian and tensors are read in place");
 
 constexpr uint64_t kHeaderLengthBytes = 8;
 
 // Any byte but 0 and 1 would be undefined behaviour once read as a bool.
 void check_booleans(const std::byte* bytes, size_t count, const std::string& about) {
-  const auto* const wrong = std::find_if(bytes, bytes + count, [](std::byte b) { return std::to_integer<unsigned>(b) > 1; });
+  const auto* const wrong = std::find_if(
+      bytes, bytes + count, [](std::byte b) { return std::to_integer<unsigned>(b) > 1; });
   if (wrong == bytes + count) return;
-  throw InputError(about + "BOOL data: expected 0 or 1, found " + std::to_string(std::to_integer<int>(*wrong)) + " at byte " +
+  throw InputError(about + "BOOL data: expected 0 or 1, found " +
+                   std::to_string(std::to_integer<int>(*wrong)) + " at byte " +
                    std::to_string(wrong - bytes));
 }
 
-at::Tensor make_tensor(const SafetensorsEntry& entry, const std::byte* data, const std::shared_ptr<const void>& owner,
-                       const std::string& source) {
+at::Tensor make_tensor(const SafetensorsEntry& entry, const std::byte* data,
+                       const std::shared_ptr<const void>& owner, const std::string& source) {
   const auto options = at::TensorOptions().dtype(entry.dtype);
   const size_t count = entry.end - entry.begin;
   if (count == 0) return at::empty(entry.shape, options);
   const std::byte* const begin = data + entry.begin;
-  if (entry.dtype == at::kBool) check_booleans(begin, count, source + ": tensor " + quote(entry.name) + ": ");
+  if (entry.dtype == at::kBool)
+    check_booleans(begin, count, source + ": tensor " + quote(entry.name) + ": ");
   if (reinterpret_cast<uintptr_t>(begin) % c10::elementSize(entry.dtype) != 0) {
     at::Tensor copy = at::empty(entry.shape, options);
     std::memcpy(copy.data_ptr(), begin, count);
@@ -49,23 +53,27 @@ at::Tensor make_tensor(const SafetensorsEntry& entry, const std::byte* data, con
 
 }  // namespace
 
-SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
-                                  const std::string& source) {
+SafetensorsFile parse_safetensors(std::span<const std::byte> bytes,
+                                  std::shared_ptr<const void> owner, const std::string& source) {
   if (bytes.size() < kHeaderLengthBytes) {
-    throw InputError(source + ": expected a safetensors file of at least 8 bytes, found " + std::to_string(bytes.size()));
+    throw InputError(source + ": expected a safetensors file of at least 8 bytes, found " +
+                     std::to_string(bytes.size()));
   }
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), kHeaderLengthBytes);
   if (header_bytes > kMaxSafetensorsHeaderBytes) {
-    throw InputError(source + ": expected a header of at most " + std::to_string(kMaxSafetensorsHeaderBytes) + " bytes, found " +
+    throw InputError(source + ": expected a header of at most " +
+                     std::to_string(kMaxSafetensorsHeaderBytes) + " bytes, found " +
                      std::to_string(header_bytes) + "; is this a safetensors file?");
   }
   if (header_bytes > bytes.size() - kHeaderLengthBytes) {
-    throw InputError(source + ": the header's " + std::to_string(header_bytes) + " bytes reach beyond the end of the file (" +
-                     std::to_string(bytes.size()) + " bytes); is the file cut short?");
+    throw InputError(source + ": the header's " + std::to_string(header_bytes) +
+                     " bytes reach beyond the end of the file (" + std::to_string(bytes.size()) +
+                     " bytes); is the file cut short?");
   }
   const std::span<const std::byte> data = bytes.subspan(kHeaderLengthBytes + header_bytes);
-  const std::string_view json(reinterpret_cast<const char*>(bytes.data()) + kHeaderLengthBytes, header_bytes);
+  const std::string_view json(reinterpret_cast<const char*>(bytes.data()) + kHeaderLengthBytes,
+                              header_bytes);
   SafetensorsHeader header = parse_safetensors_header(json, data.size(), source);
   SafetensorsFile file;
   file.metadata = std::move(header.metadata);
@@ -90,7 +98,8 @@ std::map<std::string, std::string> read_weight_map(const Path& index) {
   Options options(root, source);
   options.ignore("metadata");  // total_size, which writers do not agree on
   const Node* const map = options.raw("weight_map");
-  if (map == nullptr) options.fault("weight_map", "missing; expected a section of tensor names and files");
+  if (map == nullptr)
+    options.fault("weight_map", "missing; expected a section of tensor names and files");
   options.finish();
   if (map == nullptr || map->kind != Node::Kind::kMap || map->members.empty()) {
     throw InputError(source + ": /weight_map: expected a section of tensor names and files");
@@ -98,10 +107,13 @@ std::map<std::string, std::string> read_weight_map(const Path& index) {
   std::map<std::string, std::string> out;
   for (const auto& [name, file] : map->members) {
     const bool is_plain = file.kind == Node::Kind::kScalar && file.is_string &&
-                          file.scalar.find_first_of("/\\") == std::string::npos && file.scalar.ends_with(".safetensors");
+                          file.scalar.find_first_of("/\\") == std::string::npos &&
+                          file.scalar.ends_with(".safetensors");
     if (!is_plain) {
-      throw InputError(source + ": /weight_map: " + quote(name) +
-                       ": expected a file name such as \"model-00001-of-00002.safetensors\", found " + quote(file.scalar));
+      throw InputError(
+          source + ": /weight_map: " + quote(name) +
+          ": expected a file name such as \"model-00001-of-00002.safetensors\", found " +
+          quote(file.scalar));
     }
     out.emplace(name, file.scalar);
   }
@@ -109,8 +121,9 @@ std::map<std::string, std::string> read_weight_map(const Path& index) {
 }
 
 // Moves the tensors of one shard into `all`; each must be given to this shard by the index.
-void add_shard(SafetensorsFile shard, const std::string& file, const std::map<std::string, std::string>& weight_map,
-               const Path& index, NamedTensors& all) {
+void add_shard(SafetensorsFile shard, const std::string& file,
+               const std::map<std::string, std::string>& weight_map, const Path& index,
+               NamedTensors& all) {
   for (auto& [name, tensor] : shard.tensors) {
     const auto listed = weight_map.find(name);
     if (listed == weight_map.end()) {
@@ -125,14 +138,16 @@ void add_shard(SafetensorsFile shard, const std::string& file, const std::map<st
   }
 }
 
-void keep_common(std::map<std::string, std::string>& metadata, const std::map<std::string, std::string>& other) {
+void keep_common(std::map<std::string, std::string>& metadata,
+                 const std::map<std::string, std::string>& other) {
   std::erase_if(metadata, [&](const auto& entry) {
     const auto found = other.find(entry.first);
     return found == other.end() || found->second != entry.second;
   });
 }
 
-SafetensorsFile load_by_index(const Path& folder, const Path& index, const std::map<std::string, std::string>& weight_map) {
+SafetensorsFile load_by_index(const Path& folder, const Path& index,
+                              const std::map<std::string, std::string>& weight_map) {
   std::set<std::string> files;
   for (const auto& [name, file] : weight_map) files.insert(file);
   SafetensorsFile all;
@@ -160,34 +175,43 @@ SafetensorsFile load_sharded(const Path& folder) {
   if (!std::filesystem::exists(index)) {
     if (std::filesystem::exists(single)) return load_safetensors(single);
     const bool has_pickle = std::filesystem::exists(folder / "pytorch_model.bin");
-    throw InputError("'" + folder.string() + "': expected model.safetensors or model.safetensors.index.json, found neither" +
-                     (has_pickle ? "; pytorch_model.bin is a pickle, which is never run: convert it to safetensors" : ""));
+    throw InputError(
+        "'" + folder.string() +
+        "': expected model.safetensors or model.safetensors.index.json, found neither" +
+        (has_pickle
+             ? "; pytorch_model.bin is a pickle, which is never run: convert it to safetensors"
+             : ""));
   }
   const std::map<std::string, std::string> weight_map = read_weight_map(index);
-  const bool uses_single =
-      std::any_of(weight_map.begin(), weight_map.end(), [](const auto& e) { return e.second == "model.safetensors"; });
+  const bool uses_single = std::any_of(weight_map.begin(), weight_map.end(), [](const auto& e) {
+    return e.second == "model.safetensors";
+  });
   if (std::filesystem::exists(single) && !uses_single) {
     throw InputError("'" + folder.string() +
-                     "': holds model.safetensors and an index that does not use it: remove the one that does not belong");
+                     "': holds model.safetensors and an index that does not use it: remove the one "
+                     "that does not belong");
   }
   return load_by_index(folder, index, weight_map);
 }
 
-void save_safetensors(const Path& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
+void save_safetensors(const Path& path, const NamedTensors& tensors,
+                      const std::map<std::string, std::string>& metadata) {
   SafetensorsHeader header;
   header.metadata = metadata;
   for (const auto& [name, tensor] : tensors) {
     const std::string about = "save_safetensors: tensor " + quote(name) + ": ";
-    ensure(!name.empty() && name.size() <= kMaxSafetensorsNameBytes && name != "__metadata__", about + "not a name for a tensor");
-    ensure(tensor.defined() && tensor.layout() == at::kStrided && tensor.device().is_cpu() && tensor.is_contiguous() &&
-               !tensor.is_conj() && !tensor.is_neg(),
+    ensure(!name.empty() && name.size() <= kMaxSafetensorsNameBytes && name != "__metadata__",
+           about + "not a name for a tensor");
+    ensure(tensor.defined() && tensor.layout() == at::kStrided && tensor.device().is_cpu() &&
+               tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg(),
            about + "expected a contiguous CPU tensor");
     header.entries.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), 0, 0});
   }
-  std::sort(header.entries.begin(), header.entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
-    const size_t width_a = c10::elementSize(a.dtype), width_b = c10::elementSize(b.dtype);
-    return std::tie(width_b, a.name) < std::tie(width_a, b.name);
-  });
+  std::sort(header.entries.begin(), header.entries.end(),
+            [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
+              const size_t width_a = c10::elementSize(a.dtype), width_b = c10::elementSize(b.dtype);
+              return std::tie(width_b, a.name) < std::tie(width_a, b.name);
+            });
   uint64_t place = 0;
   for (SafetensorsEntry& entry : header.entries) {
     entry.begin = place;
@@ -201,7 +225,9 @@ void save_safetensors(const Path& path, const NamedTensors& tensors, const std::
     write_all(descriptor, text, path);
     for (const SafetensorsEntry& entry : header.entries) {
       const at::Tensor& tensor = tensors.at(entry.name);
-      if (tensor.numel() > 0) write_all(descriptor, {static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()}, path);
+      if (tensor.numel() > 0)
+        write_all(descriptor, {static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()},
+                  path);
     }
   });
 }

@@ -37,8 +37,9 @@ std::string known_dtypes() {
   return joined(names, "or");
 }
 
-// Takes nlohmann's events for {"__metadata__": {text: text}, name: {"dtype": text, "shape": [...], "data_offsets": [begin, end]}}
-// and refuses all else at once. No tree is built, so memory stays in proportion to the entries.
+// Takes nlohmann's events for {"__metadata__": {text: text}, name: {"dtype": text, "shape": [...],
+// "data_offsets": [begin, end]}} and refuses all else at once. No tree is built, so memory stays in
+// proportion to the entries.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit HeaderReader(const std::string& source) : source_(source) {}
@@ -56,14 +57,16 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
       if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
         fail(about() + "shape overflows at " + std::to_string(value));
       if (entry_.shape.size() == kMaxSafetensorsDimensions) {
-        fail(about() + "expected at most " + std::to_string(kMaxSafetensorsDimensions) + " dimensions, found more");
+        fail(about() + "expected at most " + std::to_string(kMaxSafetensorsDimensions) +
+             " dimensions, found more");
       }
       entry_.shape.push_back(static_cast<int64_t>(value));
       return true;
     }
     if (place_ == Place::kOffsets) {
       offsets_.push_back(value);
-      if (offsets_.size() > 2) fail(about() + "data_offsets: expected [begin, end], found more than 2 numbers");
+      if (offsets_.size() > 2)
+        fail(about() + "data_offsets: expected [begin, end], found more than 2 numbers");
       return true;
     }
     return unexpected(std::to_string(value));
@@ -75,8 +78,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
       return true;
     }
     if (place_ == Place::kEntry && key_ == "dtype") {
-      const auto known = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const DtypeName& d) { return d.name == value; });
-      if (known == kDtypes.end()) fail(about() + "dtype " + quote(value) + " is not supported; expected " + known_dtypes());
+      const auto known = std::find_if(kDtypes.begin(), kDtypes.end(),
+                                      [&](const DtypeName& d) { return d.name == value; });
+      if (known == kDtypes.end())
+        fail(about() + "dtype " + quote(value) + " is not supported; expected " + known_dtypes());
       entry_.dtype = known->dtype;
       has_dtype_ = true;
       return true;
@@ -117,7 +122,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override {
     (place_ == Place::kShape ? has_shape_ : has_offsets_) = true;
     if (place_ == Place::kOffsets && offsets_.size() != 2) {
-      fail(about() + "data_offsets: expected [begin, end], found " + std::to_string(offsets_.size()) + " numbers");
+      fail(about() + "data_offsets: expected [begin, end], found " +
+           std::to_string(offsets_.size()) + " numbers");
     }
     place_ = Place::kEntry;
     return true;
@@ -128,21 +134,25 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     switch (place_) {
       case Place::kTop: top_key(); break;
       case Place::kMetadata:
-        if (header_.metadata.contains(key_)) fail("__metadata__: key " + quote(key_) + " appears twice");
+        if (header_.metadata.contains(key_))
+          fail("__metadata__: key " + quote(key_) + " appears twice");
         break;
       default: entry_key(); break;
     }
     return true;
   }
 
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) override {
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::json::exception&) override {
     fail("the header is not valid JSON at its byte " + std::to_string(position));
   }
 
  private:
   enum class Place { kStart, kTop, kMetadata, kEntry, kShape, kOffsets, kEnd };
 
-  [[noreturn]] void fail(const std::string& message) const { throw InputError(source_ + ": " + message); }
+  [[noreturn]] void fail(const std::string& message) const {
+    throw InputError(source_ + ": " + message);
+  }
 
   std::string about() const { return "tensor " + quote(entry_.name) + ": "; }
 
@@ -152,16 +162,17 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
         fail("expected at most " + std::to_string(kMaxSafetensorsTensors) + " tensors, found more");
       if (key_.empty()) fail("a tensor has an empty name");
       if (key_.size() > kMaxSafetensorsNameBytes) {
-        fail("tensor " + quote(key_) + ": expected a name of at most " + std::to_string(kMaxSafetensorsNameBytes) +
-             " bytes, found " + std::to_string(key_.size()));
+        fail("tensor " + quote(key_) + ": expected a name of at most " +
+             std::to_string(kMaxSafetensorsNameBytes) + " bytes, found " +
+             std::to_string(key_.size()));
       }
     }
     if (!names_.insert(key_).second) fail("tensor " + quote(key_) + " appears twice");
   }
 
   void entry_key() const {
-    const bool repeated =
-        (key_ == "dtype" && has_dtype_) || (key_ == "shape" && has_shape_) || (key_ == "data_offsets" && has_offsets_);
+    const bool repeated = (key_ == "dtype" && has_dtype_) || (key_ == "shape" && has_shape_) ||
+                          (key_ == "data_offsets" && has_offsets_);
     if (repeated) fail(about() + "field " + quote(key_) + " appears twice");
     if (key_ != "dtype" && key_ != "shape" && key_ != "data_offsets") {
       fail(about() + "unknown field " + quote(key_) + "; expected dtype, shape and data_offsets");
@@ -171,10 +182,14 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool unexpected(const std::string& found) const {
     switch (place_) {
       case Place::kStart: fail("expected the header to be a JSON object, found " + found);
-      case Place::kTop: fail((key_ == "__metadata__" ? key_ : "tensor " + quote(key_)) + ": expected an object, found " + found);
-      case Place::kMetadata: fail("__metadata__: " + quote(key_) + ": expected a text, found " + found);
+      case Place::kTop:
+        fail((key_ == "__metadata__" ? key_ : "tensor " + quote(key_)) +
+             ": expected an object, found " + found);
+      case Place::kMetadata:
+        fail("__metadata__: " + quote(key_) + ": expected a text, found " + found);
       case Place::kEntry:
-        fail(about() + key_ + ": expected " + (key_ == "dtype" ? "a text" : "a list of integers") + ", found " + found);
+        fail(about() + key_ + ": expected " + (key_ == "dtype" ? "a text" : "a list of integers") +
+             ", found " + found);
       default: fail(about() + key_ + ": expected integers from 0, found " + found);
     }
   }
@@ -200,7 +215,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool has_dtype_ = false, has_shape_ = false, has_offsets_ = false;
 };
 
-// product(shape) * item size; nothing if any partial product, zeros aside, leaves int64 (strides are such products).
+// product(shape) * item size; nothing if any partial product, zeros aside, leaves int64 (strides
+// are such products).
 std::optional<uint64_t> checked_bytes(const SafetensorsEntry& entry) {
   int64_t product = static_cast<int64_t>(c10::elementSize(entry.dtype));
   bool is_empty = false;
@@ -218,62 +234,72 @@ std::string range_text(const SafetensorsEntry& entry) {
 void check_entry(const SafetensorsEntry& entry, uint64_t data_bytes, const std::string& source) {
   const std::string about = source + ": tensor " + quote(entry.name) + ": ";
   if (entry.begin > entry.end) {
-    throw InputError(about + "data_offsets: begin " + std::to_string(entry.begin) + " lies after end " +
-                     std::to_string(entry.end));
+    throw InputError(about + "data_offsets: begin " + std::to_string(entry.begin) +
+                     " lies after end " + std::to_string(entry.end));
   }
   if (entry.end > data_bytes) {
-    throw InputError(about + "bytes " + range_text(entry) + " lie beyond the end of the data (" + std::to_string(data_bytes) +
-                     " bytes); is the file cut short?");
+    throw InputError(about + "bytes " + range_text(entry) + " lie beyond the end of the data (" +
+                     std::to_string(data_bytes) + " bytes); is the file cut short?");
   }
   const std::optional<uint64_t> bytes = checked_bytes(entry);
   if (!bytes) throw InputError(about + "shape " + shape_text(entry.shape) + " overflows");
   if (*bytes != entry.end - entry.begin) {
-    throw InputError(about + safetensors_dtype(entry.dtype) + " " + shape_text(entry.shape) + " takes " + std::to_string(*bytes) +
-                     " bytes, found data_offsets of " + std::to_string(entry.end - entry.begin) + " bytes");
+    throw InputError(about + safetensors_dtype(entry.dtype) + " " + shape_text(entry.shape) +
+                     " takes " + std::to_string(*bytes) + " bytes, found data_offsets of " +
+                     std::to_string(entry.end - entry.begin) + " bytes");
   }
 }
 
 // The format leaves no room for holes or overlaps: sorted, the entries tile the data.
-void check_tiling(const std::vector<SafetensorsEntry>& entries, uint64_t data_bytes, const std::string& source) {
+void check_tiling(const std::vector<SafetensorsEntry>& entries, uint64_t data_bytes,
+                  const std::string& source) {
   uint64_t covered = 0;
   const SafetensorsEntry* previous = nullptr;
   for (const SafetensorsEntry& entry : entries) {
     if (entry.begin < covered) {
-      throw InputError(source + ": tensors " + quote(previous->name) + " and " + quote(entry.name) + " overlap: bytes " +
-                       range_text(*previous) + " and " + range_text(entry));
+      throw InputError(source + ": tensors " + quote(previous->name) + " and " + quote(entry.name) +
+                       " overlap: bytes " + range_text(*previous) + " and " + range_text(entry));
     }
     if (entry.begin > covered) {
-      throw InputError(source + ": bytes [" + std::to_string(covered) + ", " + std::to_string(entry.begin) + ") before tensor " +
-                       quote(entry.name) + " belong to no tensor");
+      throw InputError(source + ": bytes [" + std::to_string(covered) + ", " +
+                       std::to_string(entry.begin) + ") before tensor " + quote(entry.name) +
+                       " belong to no tensor");
     }
     covered = entry.end;
     previous = &entry;
   }
   if (covered < data_bytes) {
-    throw InputError(source + ": " + std::to_string(data_bytes - covered) + " bytes follow the last tensor and belong to none");
+    throw InputError(source + ": " + std::to_string(data_bytes - covered) +
+                     " bytes follow the last tensor and belong to none");
   }
 }
 
 }  // namespace
 
 std::string safetensors_dtype(at::ScalarType dtype) {
-  const auto known = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const DtypeName& d) { return d.dtype == dtype; });
-  ensure(known != kDtypes.end(), std::string("dtype ") + c10::toString(dtype) + " has no name in safetensors");
+  const auto known = std::find_if(kDtypes.begin(), kDtypes.end(),
+                                  [&](const DtypeName& d) { return d.dtype == dtype; });
+  ensure(known != kDtypes.end(),
+         std::string("dtype ") + c10::toString(dtype) + " has no name in safetensors");
   return std::string(known->name);
 }
 
-SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes, const std::string& source) {
-  // The format wants "{" as the first byte; only spaces may follow the object (JSON's other white space is tolerated).
+SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes,
+                                           const std::string& source) {
+  // The format wants "{" as the first byte; only spaces may follow the object (JSON's other white
+  // space is tolerated).
   if (json.empty() || json.front() != '{') {
-    throw InputError(source + ": expected the header to be a JSON object, found " + quote(json.substr(0, 16)));
+    throw InputError(source + ": expected the header to be a JSON object, found " +
+                     quote(json.substr(0, 16)));
   }
   HeaderReader reader(source);
   nlohmann::json::sax_parse(json.begin(), json.end(), &reader);
   SafetensorsHeader header = reader.take();
   for (const SafetensorsEntry& entry : header.entries) check_entry(entry, data_bytes, source);
-  std::sort(header.entries.begin(), header.entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
-    return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
-  });
+  std::sort(header.entries.begin(), header.entries.end(),
+            [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
+              return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
+            });
   check_tiling(header.entries, data_bytes, source);
   return header;
 }
@@ -290,8 +316,9 @@ std::string write_safetensors_header(const SafetensorsHeader& header) {
       fields["dtype"] = safetensors_dtype(entry.dtype);
       fields["shape"] = entry.shape;
       fields["data_offsets"] = {entry.begin, entry.end};
-      text.insert(text.size() - 1,
-                  (text.size() > 2 ? "," : "") + nlohmann::ordered_json(entry.name).dump() + ":" + fields.dump());
+      text.insert(text.size() - 1, (text.size() > 2 ? "," : "") +
+                                       nlohmann::ordered_json(entry.name).dump() + ":" +
+                                       fields.dump());
     }
   } catch (const nlohmann::json::exception& e) {
     throw InternalError("a safetensors header could not be written: " + std::string(e.what()));

@@ -1,4 +1,5 @@
-// The header of a safetensors file: JSON text to checked entries and back. Knows nothing of files, mappings or tensors' bytes.
+// The header of a safetensors file: JSON text to checked entries and back. Knows nothing of files,
+// mappings or tensors' bytes.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -23,10 +24,13 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-// Parses `json` and checks it against `data_bytes`, the number of bytes that follow the header. Throws InputError "source: ...".
-SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes, const std::string& source);
+// Parses `json` and checks it against `data_bytes`, the number of bytes that follow the header.
+// Throws InputError "source: ...".
+SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes,
+                                           const std::string& source);
 
-// The JSON text of a header, entries in the order given, padded with spaces to a multiple of 8 bytes.
+// The JSON text of a header, entries in the order given, padded with spaces to a multiple of 8
+// bytes.
 std::string write_safetensors_header(const SafetensorsHeader& header);
 
 }  // namespace graft

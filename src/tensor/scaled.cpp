@@ -22,7 +22,8 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kMaxPieces = 64;  // of a backward pass with partial sums
 
-// Odd multipliers; the first is 2^32 over the golden ratio, which spreads consecutive numbers evenly (Knuth 1973, sec. 6.4).
+// Odd multipliers; the first is 2^32 over the golden ratio, which spreads consecutive numbers
+// evenly (Knuth 1973, sec. 6.4).
 constexpr uint32_t kOfValue = 0x9E3779B1u, kOfColumn = 0x85EBCA77u;
 
 [[gnu::always_inline]] inline simd::Words columns_from(int64_t first) {
@@ -30,10 +31,12 @@ constexpr uint32_t kOfValue = 0x9E3779B1u, kOfColumn = 0x85EBCA77u;
   return (kLane + static_cast<uint32_t>(first)) * kOfColumn;
 }
 
-// Rounds `x` to one of the two values of bfloat16 around it, by the draw of (y, column). Adding 16 bits and cutting 16 off rounds
-// the magnitude up with the probability that the bits cut off stand for; infinities stay, a NaN stays one.
+// Rounds `x` to one of the two values of bfloat16 around it, by the draw of (y, column). Adding 16
+// bits and cutting 16 off rounds the magnitude up with the probability that the bits cut off stand
+// for; infinities stay, a NaN stays one.
 [[gnu::always_inline]] inline simd::Words dithered(simd::Floats x, simd::Floats y, int64_t column) {
-  const simd::Words draw = (reinterpret_cast<simd::Words>(y) >> 16) * kOfValue + columns_from(column);
+  const simd::Words draw =
+      (reinterpret_cast<simd::Words>(y) >> 16) * kOfValue + columns_from(column);
   const simd::Words rounded = (reinterpret_cast<simd::Words>(x) + (draw >> 16)) >> 16;
   return x == x ? rounded : simd::Words{} + 0x7FC0u;
 }
@@ -49,14 +52,15 @@ constexpr uint32_t kOfValue = 0x9E3779B1u, kOfColumn = 0x85EBCA77u;
 
 // Stores x, which was made of y at `column`.
 template <class T>
-[[gnu::always_inline]] inline void put(T* to, typename Chunk<T>::Value x, typename Chunk<T>::Value y, int64_t column, Full) {
+[[gnu::always_inline]] inline void put(T* to, typename Chunk<T>::Value x,
+                                       typename Chunk<T>::Value y, int64_t column, Full) {
   if constexpr (std::is_same_v<T, c10::BFloat16>) store_words(to, dithered(x, y, column));
   else Chunk<T>::store(to, x);
 }
 
 template <class T>
-[[gnu::always_inline]] inline void put(T* to, typename Chunk<T>::Value x, typename Chunk<T>::Value y, int64_t column,
-                                       int64_t count) {
+[[gnu::always_inline]] inline void put(T* to, typename Chunk<T>::Value x,
+                                       typename Chunk<T>::Value y, int64_t column, int64_t count) {
   T buffer[Chunk<T>::kWidth];
   put(buffer, x, y, column, Full());
   std::memcpy(static_cast<void*>(to), buffer, static_cast<size_t>(count) * sizeof(T));
@@ -81,13 +85,14 @@ struct Operand {
 template <class T, class F>
 [[gnu::always_inline]] inline void for_groups(int64_t columns, int64_t groups, F f) {
   const int64_t width = columns / groups;
-  for (int64_t g = 0; g < groups; ++g) for_chunks<T>(width, [&](int64_t c, auto n) { f(g, g * width + c, n); });
+  for (int64_t g = 0; g < groups; ++g)
+    for_chunks<T>(width, [&](int64_t c, auto n) { f(g, g * width + c, n); });
 }
 
 // S: the type of add, T or the accumulator's.
 template <class T, class S>
-void scale_rows(const T* in, const Operand<typename Chunk<T>::Accumulator>& mul, const Operand<S>& add, T* out, int64_t columns,
-                int64_t begin, int64_t end) {
+void scale_rows(const T* in, const Operand<typename Chunk<T>::Accumulator>& mul,
+                const Operand<S>& add, T* out, int64_t columns, int64_t begin, int64_t end) {
   using C = Chunk<T>;
   using CA = Chunk<typename C::Accumulator>;
   const bool has_groups = mul.values != nullptr && mul.groups != columns;
@@ -113,9 +118,11 @@ Tensor scaled(const Tensor& y, const Tensor& mul, const Tensor& add) {
     using A = typename Chunk<T>::Accumulator;
     const Operand<A> factor(mul);
     const auto run = [&](const auto& shift) {
-      parallel_ranges(y.size(0), std::max<int64_t>(kGrainValues / std::max<int64_t>(y.size(1), 1), 1),
+      parallel_ranges(y.size(0),
+                      std::max<int64_t>(kGrainValues / std::max<int64_t>(y.size(1), 1), 1),
                       [&](int64_t begin, int64_t end) {
-                        scale_rows(y.const_data_ptr<T>(), factor, shift, out.mutable_data_ptr<T>(), y.size(1), begin, end);
+                        scale_rows(y.const_data_ptr<T>(), factor, shift, out.mutable_data_ptr<T>(),
+                                   y.size(1), begin, end);
                       });
     };
     if (add.defined() && add.scalar_type() != y.scalar_type()) run(Operand<A>(add));
@@ -128,10 +135,12 @@ struct Gradients {
   Tensor y, mul, add;
 };
 
-// What the backward pass makes; `wants` says by being defined which of the three, in the shape of its operand.
+// What the backward pass makes; `wants` says by being defined which of the three, in the shape of
+// its operand.
 template <class T>
-void gradient_rows(const T* grad, const T* in, const Operand<typename Chunk<T>::Accumulator>& mul, int64_t columns, T* d_y,
-                   typename Chunk<T>::Accumulator* d_mul, bool adds_up, int64_t mul_groups, int64_t begin, int64_t end) {
+void gradient_rows(const T* grad, const T* in, const Operand<typename Chunk<T>::Accumulator>& mul,
+                   int64_t columns, T* d_y, typename Chunk<T>::Accumulator* d_mul, bool adds_up,
+                   int64_t mul_groups, int64_t begin, int64_t end) {
   using C = Chunk<T>;
   using CA = Chunk<typename C::Accumulator>;
   const bool has_groups = mul_groups != columns;
@@ -141,7 +150,8 @@ void gradient_rows(const T* grad, const T* in, const Operand<typename Chunk<T>::
     if (to != nullptr && has_groups && !adds_up) std::fill_n(to, mul_groups, 0);
     for_groups<T>(columns, has_groups ? mul_groups : 1, [&](int64_t g, int64_t c, auto n) {
       const typename C::Value d = C::load(grad + t * columns + c, n);
-      if (d_y != nullptr) C::store(d_y + t * columns + c, has_groups ? d * m[g] : d * CA::load(m + c, n), n);
+      if (d_y != nullptr)
+        C::store(d_y + t * columns + c, has_groups ? d * m[g] : d * CA::load(m + c, n), n);
       if (to == nullptr) return;
       const typename C::Value product = d * C::load(in + t * columns + c, n);
       if (has_groups) to[g] += C::sum(product);
@@ -151,22 +161,25 @@ void gradient_rows(const T* grad, const T* in, const Operand<typename Chunk<T>::
 }
 
 // mul: [T or 1, G], defined; wants_y, wants_mul: which gradients.
-Gradients mul_gradients(const Tensor& grad, const Tensor& y, const Tensor& mul, bool wants_y, bool wants_mul) {
+Gradients mul_gradients(const Tensor& grad, const Tensor& y, const Tensor& mul, bool wants_y,
+                        bool wants_mul) {
   const int64_t rows = grad.size(0), columns = grad.size(1), groups = mul.size(1);
   const bool adds_up = mul.size(0) == 1;  // one row of factors serves all rows
-  const int64_t grain =
-      std::max({kGrainValues / std::max<int64_t>(columns, 1), (rows + kMaxPieces - 1) / kMaxPieces, int64_t{1}});
+  const int64_t grain = std::max({kGrainValues / std::max<int64_t>(columns, 1),
+                                  (rows + kMaxPieces - 1) / kMaxPieces, int64_t{1}});
   Gradients out;
   if (wants_y) out.y = at::empty_like(grad);
-  if (wants_mul) out.mul = adds_up ? at::zeros({(rows + grain - 1) / grain, groups}, mul.options()) : at::empty_like(mul);
+  if (wants_mul)
+    out.mul = adds_up ? at::zeros({(rows + grain - 1) / grain, groups}, mul.options())
+                      : at::empty_like(mul);
   with_scalar(grad.scalar_type(), [&]<class T>(T*) {
     using A = typename Chunk<T>::Accumulator;
     const Operand<A> factor(mul);
     A* const d_mul = data<A>(out.mul);
     parallel_ranges(rows, grain, [&](int64_t begin, int64_t end) {
       A* const own = d_mul != nullptr && adds_up ? d_mul + begin / grain * groups : d_mul;
-      gradient_rows(grad.const_data_ptr<T>(), const_data<T>(y), factor, columns, data<T>(out.y), own, adds_up, groups, begin,
-                    end);
+      gradient_rows(grad.const_data_ptr<T>(), const_data<T>(y), factor, columns, data<T>(out.y),
+                    own, adds_up, groups, begin, end);
     });
   });
   if (wants_mul && adds_up) out.mul = out.mul.sum(0, /*keepdim=*/true);
@@ -200,8 +213,10 @@ struct ScaleFunction : torch::autograd::Function<ScaleFunction> {
     }
     if (add_rows >= 0 && context->needs_input_grad(add_place)) {
       const auto type = static_cast<at::ScalarType>(context->saved_data.at("add_type").toInt());
-      result[2] =
-          (add_rows == 1 && grad.size(0) != 1 ? at::sum(grad, {0}, true, accumulator_type(grad.scalar_type())) : grad).to(type);
+      result[2] = (add_rows == 1 && grad.size(0) != 1
+                       ? at::sum(grad, {0}, true, accumulator_type(grad.scalar_type()))
+                       : grad)
+                      .to(type);
     }
     return result;
   }
@@ -216,7 +231,8 @@ Tensor operand(const Tensor& x, at::ScalarType type) {
 void check(const Tensor& y, const Tensor& x, bool may_have_groups) {
   if (!x.defined()) return;
   const int64_t columns = y.size(1), groups = x.size(1);
-  ensure(x.size(0) == 1 || x.size(0) == y.size(0), "scale_and_shift: a row of factors for all rows, or one for each");
+  ensure(x.size(0) == 1 || x.size(0) == y.size(0),
+         "scale_and_shift: a row of factors for all rows, or one for each");
   ensure(groups == columns || (may_have_groups && groups > 0 && columns % groups == 0),
          "scale_and_shift: a number for each column, or for each group of equally many");
 }
@@ -227,7 +243,8 @@ Tensor scale_and_shift(const Tensor& y, const Tensor& mul, const Tensor& add) {
   ensure(y.dim() == 2, "scale_and_shift: y must be [T, C]");
   const at::ScalarType wide = accumulator_type(y.scalar_type());
   const Tensor factor = operand(mul, wide);
-  const Tensor shift = operand(add, add.defined() && add.scalar_type() == y.scalar_type() ? y.scalar_type() : wide);
+  const Tensor shift =
+      operand(add, add.defined() && add.scalar_type() == y.scalar_type() ? y.scalar_type() : wide);
   check(y, factor, true);
   check(y, shift, false);
   if (!factor.defined() && !shift.defined()) return y;

@@ -1,8 +1,9 @@
-// Added tokens: texts that are found whole before the model sees anything ("[MASK]", "<s>", a user's own words).
+// Added tokens: texts that are found whole before the model sees anything ("[MASK]", "<s>", a
+// user's own words).
 //
-// As in Hugging Face `tokenizers`: tokens that are not `normalized` are found in the user's text, the others in the normalized
-// one; the longest match wins, the leftmost first; `single_word` wants no word character beside it; `lstrip` and `rstrip` take
-// the white space beside it along.
+// As in Hugging Face `tokenizers`: tokens that are not `normalized` are found in the user's text,
+// the others in the normalized one; the longest match wins, the leftmost first; `single_word` wants
+// no word character beside it; `lstrip` and `rstrip` take the white space beside it along.
 #pragma once
 
 #include <cstdint>
@@ -32,12 +33,16 @@ struct AddedSplit {
 
 class AddedTokens {
  public:
-  // Reads the list at "added_tokens" of `map` (null or absent: none). A token that the model lacks gets the next free id, which
-  // must be the one in the file. Throws InputError naming the JSON pointer of a fault.
-  static AddedTokens read(const FieldMap& map, const Vocabulary& model, const Normalizer& normalizer);
+  // Reads the list at "added_tokens" of `map` (null or absent: none). A token that the model lacks
+  // gets the next free id, which must be the one in the file. Throws InputError naming the JSON
+  // pointer of a fault.
+  static AddedTokens read(const FieldMap& map, const Vocabulary& model,
+                          const Normalizer& normalizer);
 
   std::vector<AddedSplit> split_raw(std::u32string_view text) const { return split(text, raw_); }
-  std::vector<AddedSplit> split_normalized(std::u32string_view text) const { return split(text, normalized_); }
+  std::vector<AddedSplit> split_normalized(std::u32string_view text) const {
+    return split(text, normalized_);
+  }
   bool has_raw() const { return !raw_.is_empty(); }
   bool has_normalized() const { return !normalized_.is_empty(); }
 

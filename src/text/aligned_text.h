@@ -1,8 +1,9 @@
-// A text under work: its code points now, and for each the code point of the user's text that it stands for.
+// A text under work: its code points now, and for each the code point of the user's text that it
+// stands for.
 //
-// Every normalizer and pre-tokenizer keeps the two in step, which is all that offsets need. As in Hugging Face `tokenizers`, a
-// character that was inserted points where its predecessor points, and a composite points at the first of its parts;
-// so origins never decrease.
+// Every normalizer and pre-tokenizer keeps the two in step, which is all that offsets need. As in
+// Hugging Face `tokenizers`, a character that was inserted points where its predecessor points, and
+// a composite points at the first of its parts; so origins never decrease.
 #pragma once
 
 #include <cstdint>

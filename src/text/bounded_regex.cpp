@@ -29,12 +29,15 @@ std::optional<std::string> differing_construct(std::string_view pattern) {
     if (c == '\\') {
       if (rest.size() < 2) return "a backslash at the end";
       const char e = rest[1];
-      const bool is_letter_or_digit = (e >= 'a' && e <= 'z') || (e >= 'A' && e <= 'Z') || (e >= '0' && e <= '9');
-      if (is_letter_or_digit && std::string_view("pPsSrnt").find(e) == std::string_view::npos) return "\\" + std::string(1, e);
+      const bool is_letter_or_digit =
+          (e >= 'a' && e <= 'z') || (e >= 'A' && e <= 'Z') || (e >= '0' && e <= '9');
+      if (is_letter_or_digit && std::string_view("pPsSrnt").find(e) == std::string_view::npos)
+        return "\\" + std::string(1, e);
       if (e == 'p' || e == 'P') {
         const std::string_view name = rest.substr(2, 3);
         if (name != "{L}" && name != "{N}")
-          return std::string(rest.substr(0, std::min(rest.find('}'), rest.size() - 1) + 1)) + " (only L and N are known)";
+          return std::string(rest.substr(0, std::min(rest.find('}'), rest.size() - 1) + 1)) +
+                 " (only L and N are known)";
         i += 3;
       }
       ++i;
@@ -51,12 +54,14 @@ std::optional<std::string> differing_construct(std::string_view pattern) {
     }
     if (c == '[') ++class_depth;
     if (c == '^' || c == '$') return std::string(1, c);
-    if (rest.starts_with("(?") && !rest.starts_with("(?:") && !rest.starts_with("(?i:") && !rest.starts_with("(?!") &&
-        !rest.starts_with("(?=") && !rest.starts_with("(?<=") && !rest.starts_with("(?<!") && !rest.starts_with("(?>")) {
+    if (rest.starts_with("(?") && !rest.starts_with("(?:") && !rest.starts_with("(?i:") &&
+        !rest.starts_with("(?!") && !rest.starts_with("(?=") && !rest.starts_with("(?<=") &&
+        !rest.starts_with("(?<!") && !rest.starts_with("(?>")) {
       return std::string(rest.substr(0, 3));
     }
     if (after_count && c == '+') return "a possessive count";
-    if (after_count && c == '?' && pattern.substr(count_start, i - count_start).find(',') == std::string_view::npos)
+    if (after_count && c == '?' &&
+        pattern.substr(count_start, i - count_start).find(',') == std::string_view::npos)
       return "a lazy fixed count";
     if (c == '{') count_start = i;
     after_count = c == '}';
@@ -72,10 +77,12 @@ std::string with_own_classes(const std::string& pattern, const std::string& wher
   for (size_t i = 0; i < pattern.size(); ++i) {
     const std::string_view rest = std::string_view(pattern).substr(i);
     const std::string_view name = rest.substr(0, 5);
-    const bool is_letter = name == "\\p{L}" || name == "\\P{L}", is_number = name == "\\p{N}" || name == "\\P{N}";
+    const bool is_letter = name == "\\p{L}" || name == "\\P{L}",
+               is_number = name == "\\p{N}" || name == "\\P{N}";
     if (is_letter || is_number) {
       if (++num_sets > kMaxSets)
-        throw InputError(where + ": more than " + std::to_string(kMaxSets) + " uses of \\p{L} or \\p{N} are not supported");
+        throw InputError(where + ": more than " + std::to_string(kMaxSets) +
+                         " uses of \\p{L} or \\p{N} are not supported");
       std::string set = regex_set(is_letter ? CharClass::kLetter : CharClass::kNumber);
       if (name[1] == 'P') set.insert(1, "^");
       out += set;
@@ -88,15 +95,17 @@ std::string with_own_classes(const std::string& pattern, const std::string& wher
   return out;
 }
 
-std::unique_ptr<icu::RegexPattern> compile(const std::string& pattern, const std::string& shown, const std::string& where) {
+std::unique_ptr<icu::RegexPattern> compile(const std::string& pattern, const std::string& shown,
+                                           const std::string& where) {
   UErrorCode status = U_ZERO_ERROR;
   UParseError error{};
   // UNIX_LINES: '.' stops at \n only, as in Oniguruma.
-  std::unique_ptr<icu::RegexPattern> out(
-      icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(pattern), UREGEX_UNIX_LINES, error, status));
+  std::unique_ptr<icu::RegexPattern> out(icu::RegexPattern::compile(
+      icu::UnicodeString::fromUTF8(pattern), UREGEX_UNIX_LINES, error, status));
   if (U_FAILURE(status) != 0) {
-    throw InputError(where + ": not a valid regular expression: " + quote(shown) + " (at character " +
-                     std::to_string(error.offset) + ": " + u_errorName(status) + ")");
+    throw InputError(where + ": not a valid regular expression: " + quote(shown) +
+                     " (at character " + std::to_string(error.offset) + ": " + u_errorName(status) +
+                     ")");
   }
   return out;
 }
@@ -110,13 +119,16 @@ struct BoundedRegex::Compiled {
 BoundedRegex::BoundedRegex(const std::string& pattern, const std::string& where)
     : compiled_(std::make_unique<Compiled>()), pattern_(pattern) {
   if (pattern.empty() || pattern.size() > kMaxPatternBytes) {
-    throw InputError(where + ": expected a regular expression of 1.." + std::to_string(kMaxPatternBytes) + " bytes, found " +
+    throw InputError(where + ": expected a regular expression of 1.." +
+                     std::to_string(kMaxPatternBytes) + " bytes, found " +
                      std::to_string(pattern.size()));
   }
   if (const auto construct = differing_construct(pattern)) {
-    throw InputError(where + ": the regular expression " + quote(pattern) + " uses " + *construct + ", which is not supported");
+    throw InputError(where + ": the regular expression " + quote(pattern) + " uses " + *construct +
+                     ", which is not supported");
   }
-  compile(pattern, pattern, where);  // as written first, so that a fault is placed in what the file says
+  compile(pattern, pattern,
+          where);  // as written first, so that a fault is placed in what the file says
   compiled_->pattern = compile(with_own_classes(pattern, where), pattern, where);
 }
 
@@ -124,8 +136,8 @@ BoundedRegex::~BoundedRegex() = default;
 
 std::vector<Span> BoundedRegex::matches(std::u32string_view text) const {
   static_assert(sizeof(UChar32) == sizeof(char32_t));
-  const icu::UnicodeString units =
-      icu::UnicodeString::fromUTF32(reinterpret_cast<const UChar32*>(text.data()), static_cast<int32_t>(text.size()));
+  const icu::UnicodeString units = icu::UnicodeString::fromUTF32(
+      reinterpret_cast<const UChar32*>(text.data()), static_cast<int32_t>(text.size()));
   UErrorCode status = U_ZERO_ERROR;
   const std::unique_ptr<icu::RegexMatcher> matcher(compiled_->pattern->matcher(units, status));
   ensure(U_SUCCESS(status) != 0, "ICU made no matcher");
@@ -147,8 +159,9 @@ std::vector<Span> BoundedRegex::matches(std::u32string_view text) const {
     out.push_back({begin, to_point(end)});
   }
   if (U_FAILURE(status) != 0) {
-    throw InputError("the regular expression " + quote(pattern_) + " takes too many steps on a text of " +
-                     std::to_string(text.size()) + " characters (" + u_errorName(status) + ")");
+    throw InputError("the regular expression " + quote(pattern_) +
+                     " takes too many steps on a text of " + std::to_string(text.size()) +
+                     " characters (" + u_errorName(status) + ")");
   }
   return out;
 }

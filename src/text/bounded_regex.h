@@ -1,9 +1,10 @@
-// A regular expression over code points that behaves alike in ICU and in Oniguruma (which Hugging Face `tokenizers` uses),
-// with bounded work.
+// A regular expression over code points that behaves alike in ICU and in Oniguruma (which Hugging
+// Face `tokenizers` uses), with bounded work.
 //
-// Constructs whose meaning differs between the two (anchors, \w, \b, inline flags other than (?i:...), possessive counts, ...)
-// are refused. \p{L}, \p{N} and \s mean what text/unicode.h says; other properties, such as \p{Lu} or \p{Han}, would follow the
-// installed ICU's Unicode version and are refused.
+// Constructs whose meaning differs between the two (anchors, \w, \b, inline flags other than
+// (?i:...), possessive counts, ...) are refused. \p{L}, \p{N} and \s mean what text/unicode.h says;
+// other properties, such as \p{Lu} or \p{Han}, would follow the installed ICU's Unicode version and
+// are refused.
 #pragma once
 
 #include <memory>

@@ -27,7 +27,10 @@ uint64_t pair_key(int32_t left, int32_t right) {
 class Bpe : public TokenModel {
  public:
   Bpe(Vocabulary vocabulary, HashTable<Merge> merges, BpeOptions options)
-      : TokenModel(std::move(vocabulary)), merges_(std::move(merges)), options_(options), bytes_(byte_tokens(vocabulary_)) {
+      : TokenModel(std::move(vocabulary)),
+        merges_(std::move(merges)),
+        options_(options),
+        bytes_(byte_tokens(vocabulary_)) {
     low_.fill(-1);
     for (int64_t id = 0; id < vocabulary_.id_bound(); ++id) {
       const std::string* token = vocabulary_.token_of(id);
@@ -72,7 +75,8 @@ class Bpe : public TokenModel {
         continue;
       }
       if (options_.byte_fallback) {
-        for (const char byte : to_utf8(word.substr(i, 1))) out.push_back({bytes_[static_cast<uint8_t>(byte)], i, i + 1});
+        for (const char byte : to_utf8(word.substr(i, 1)))
+          out.push_back({bytes_[static_cast<uint8_t>(byte)], i, i + 1});
         previous_unknown = false;
         continue;
       }
@@ -91,7 +95,8 @@ class Bpe : public TokenModel {
     return found == nullptr ? Merge{} : *found;
   }
 
-  // Merges the tokens from `first` on, in place. The lowest rank goes first, the leftmost of equals.
+  // Merges the tokens from `first` on, in place. The lowest rank goes first, the leftmost of
+  // equals.
   void merge_short(std::vector<WordToken>& tokens, size_t first) const {
     std::array<Merge, kShort> merges;  // of the pair (i, i + 1)
     WordToken* const t = tokens.data() + first;
@@ -107,7 +112,8 @@ class Bpe : public TokenModel {
       t[best].id = merges[best].id;
       t[best].end = t[best + 1].end;
       std::copy(t + best + 2, t + count, t + best + 1);
-      std::copy(merges.begin() + static_cast<ptrdiff_t>(best) + 1, merges.begin() + static_cast<ptrdiff_t>(count) - 1,
+      std::copy(merges.begin() + static_cast<ptrdiff_t>(best) + 1,
+                merges.begin() + static_cast<ptrdiff_t>(count) - 1,
                 merges.begin() + static_cast<ptrdiff_t>(best));
       --count;
       merges[count - 1] = {};
@@ -120,7 +126,9 @@ class Bpe : public TokenModel {
   struct Candidate {
     uint32_t rank, at;
     int32_t id;
-    bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
+    bool operator>(const Candidate& other) const {
+      return rank != other.rank ? rank > other.rank : at > other.at;
+    }
   };
 
   void merge_long(std::vector<WordToken>& tokens, size_t first) const {
@@ -141,7 +149,8 @@ class Bpe : public TokenModel {
       const Candidate top = queue.top();
       queue.pop();
       const uint32_t right = t[top.at].id < 0 ? kNone : next[top.at];
-      if (right == kNone || merge_of(t[top.at].id, t[right].id).id != top.id) continue;  // a pair that is gone
+      if (right == kNone || merge_of(t[top.at].id, t[right].id).id != top.id)
+        continue;  // a pair that is gone
       t[top.at].id = top.id;
       t[top.at].end = t[right].end;
       t[right].id = -1;
@@ -163,18 +172,23 @@ class Bpe : public TokenModel {
 };
 
 // "left right" (older files) or ["left", "right"].
-std::pair<std::string, std::string> read_pair(const FieldMap& map, const Node& item, const std::string& where) {
+std::pair<std::string, std::string> read_pair(const FieldMap& map, const Node& item,
+                                              const std::string& where) {
   if (item.kind == Node::Kind::kScalar && item.is_string) {
     const size_t space = item.scalar.find(' ');
     if (space != std::string::npos && item.scalar.find(' ', space + 1) == std::string::npos) {
       return {item.scalar.substr(0, space), item.scalar.substr(space + 1)};
     }
   }
-  const auto is_text = [](const Node& node) { return node.kind == Node::Kind::kScalar && node.is_string; };
-  if (item.kind == Node::Kind::kList && item.items.size() == 2 && is_text(item.items[0]) && is_text(item.items[1])) {
+  const auto is_text = [](const Node& node) {
+    return node.kind == Node::Kind::kScalar && node.is_string;
+  };
+  if (item.kind == Node::Kind::kList && item.items.size() == 2 && is_text(item.items[0]) &&
+      is_text(item.items[1])) {
     return {item.items[0].scalar, item.items[1].scalar};
   }
-  map.fail("merges", where + "expected \"left right\" or [\"left\", \"right\"], found " + shown(item));
+  map.fail("merges",
+           where + "expected \"left right\" or [\"left\", \"right\"], found " + shown(item));
 }
 
 HashTable<Merge> read_merges(const FieldMap& map, const Vocabulary& vocabulary) {
@@ -183,7 +197,8 @@ HashTable<Merge> read_merges(const FieldMap& map, const Vocabulary& vocabulary) 
   uint32_t rank = 0;
   for (size_t i = 0; i < list.items.size(); ++i) {
     const Node& item = list.items[i];
-    if (item.kind == Node::Kind::kScalar && item.scalar.starts_with("#version")) continue;  // the head of an older merges file
+    if (item.kind == Node::Kind::kScalar && item.scalar.starts_with("#version"))
+      continue;  // the head of an older merges file
     const std::string where = "item " + std::to_string(i) + ": ";
     const auto [left, right] = read_pair(map, item, where);
     const auto id = [&](const std::string& token) {
@@ -192,8 +207,11 @@ HashTable<Merge> read_merges(const FieldMap& map, const Vocabulary& vocabulary) 
       return static_cast<int32_t>(*found);
     };
     const int32_t left_id = id(left), right_id = id(right);
-    const auto [place, is_new] = merges.insert(pair_key(left_id, right_id), {rank, id(left + right)});
-    if (!is_new) map.fail("merges", where + "the pair " + quote(left) + ", " + quote(right) + " appears twice");
+    const auto [place, is_new] =
+        merges.insert(pair_key(left_id, right_id), {rank, id(left + right)});
+    if (!is_new)
+      map.fail("merges",
+               where + "the pair " + quote(left) + ", " + quote(right) + " appears twice");
     ++rank;
   }
   return merges;
@@ -233,15 +251,19 @@ std::unique_ptr<const TokenModel> read_bpe(const FieldMap& map) {
   if (map.has("byte_fallback") && map.boolean("byte_fallback")) {
     options.byte_fallback = has_byte_tokens(vocabulary);
     if (!options.byte_fallback && byte_tokens(vocabulary) != no_byte_tokens())
-      map.fail("byte_fallback", "a vocabulary that has some of the tokens <0x00> to <0xFF> but not all of them is not supported");
+      map.fail("byte_fallback",
+               "a vocabulary that has some of the tokens <0x00> to <0xFF> but not all of them is "
+               "not supported");
   }
   map.finish();
   return std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), options);
 }
 
-std::unique_ptr<const TokenModel> make_bpe_by_score(Vocabulary vocabulary, const std::vector<ScoredPiece>& pieces,
+std::unique_ptr<const TokenModel> make_bpe_by_score(Vocabulary vocabulary,
+                                                    const std::vector<ScoredPiece>& pieces,
                                                     const BpeOptions& options) {
-  ensure(static_cast<size_t>(vocabulary.size()) == pieces.size(), "make_bpe_by_score: one piece per token");
+  ensure(static_cast<size_t>(vocabulary.size()) == pieces.size(),
+         "make_bpe_by_score: one piece per token");
   // The rank of a merge is that of the score of what it makes; equal scores, equal ranks.
   std::vector<double> order;
   for (const ScoredPiece& piece : pieces) order.push_back(piece.score);
@@ -254,12 +276,14 @@ std::unique_ptr<const TokenModel> make_bpe_by_score(Vocabulary vocabulary, const
   HashTable<Merge> merges(pieces.size() * 2);
   for (size_t id = 0; id < pieces.size(); ++id) {
     const std::string_view token = pieces[id].token;
-    const auto place = std::lower_bound(order.begin(), order.end(), pieces[id].score, std::greater<>());
+    const auto place =
+        std::lower_bound(order.begin(), order.end(), pieces[id].score, std::greater<>());
     for (size_t cut = 1; pieces[id].is_matched && cut < token.size(); ++cut) {
       if ((static_cast<uint8_t>(token[cut]) & 0xC0) == 0x80) continue;
       const int32_t left = matched_id(token.substr(0, cut)), right = matched_id(token.substr(cut));
       if (left >= 0 && right >= 0)
-        merges.insert(pair_key(left, right), {static_cast<uint32_t>(place - order.begin()), static_cast<int32_t>(id)});
+        merges.insert(pair_key(left, right),
+                      {static_cast<uint32_t>(place - order.begin()), static_cast<int32_t>(id)});
     }
   }
   return std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), options);
@@ -276,9 +300,12 @@ std::array<int32_t, 256> byte_tokens(const Vocabulary& vocabulary) {
 }
 
 std::unique_ptr<const TokenModel> TokenModel::read(const FieldMap& map) {
-  // Files made before the field "type" existed name a WordPiece or BPE model by its other fields; asking for it costs nobody.
+  // Files made before the field "type" existed name a WordPiece or BPE model by its other fields;
+  // asking for it costs nobody.
   const std::string type = map.type({"WordPiece", "BPE", "Unigram"});
-  return type == "BPE" ? read_bpe(map) : type == "Unigram" ? read_unigram(map) : read_wordpiece(map);
+  return type == "BPE"       ? read_bpe(map)
+         : type == "Unigram" ? read_unigram(map)
+                             : read_wordpiece(map);
 }
 
 }  // namespace graft

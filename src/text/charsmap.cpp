@@ -25,12 +25,13 @@ uint32_t offset_of(uint32_t unit) { return (unit >> 10) << ((unit & 0x200u) >> 6
 
 Charsmap::Charsmap(std::string_view bytes, const std::string& where) : where_(where) {
   if (bytes.size() > kMaxBytes)
-    throw InputError(where + ": expected a charsmap of at most " + std::to_string(kMaxBytes) + " bytes, found " +
-                     std::to_string(bytes.size()));
+    throw InputError(where + ": expected a charsmap of at most " + std::to_string(kMaxBytes) +
+                     " bytes, found " + std::to_string(bytes.size()));
   const size_t size = bytes.size() < 4 ? 0 : read_u32(bytes, 0);
   if (size == 0 || size % 4 != 0 || size > bytes.size() - 4) {
-    throw InputError(where + ": expected a charsmap whose trie lies inside it, found " + std::to_string(bytes.size()) +
-                     " bytes with a trie of " + std::to_string(size));
+    throw InputError(where + ": expected a charsmap whose trie lies inside it, found " +
+                     std::to_string(bytes.size()) + " bytes with a trie of " +
+                     std::to_string(size));
   }
   units_.reserve(size / 4);
   for (size_t at = 4; at < 4 + size; at += 4) units_.push_back(read_u32(bytes, at));
@@ -38,7 +39,8 @@ Charsmap::Charsmap(std::string_view bytes, const std::string& where) : where_(wh
 }
 
 uint32_t Charsmap::unit(size_t at) const {
-  if (at >= units_.size()) throw InputError(where_ + ": the charsmap is damaged: its trie points outside of itself");
+  if (at >= units_.size())
+    throw InputError(where_ + ": the charsmap is damaged: its trie points outside of itself");
   return units_[at];
 }
 
@@ -58,7 +60,8 @@ std::optional<Charsmap::Match> Charsmap::find(std::string_view text, bool stop_a
     if (stop_at_first) break;
   }
   if (length == 0) return std::nullopt;
-  if (value > texts_.size()) throw InputError(where_ + ": the charsmap is damaged: a text lies outside of it");
+  if (value > texts_.size())
+    throw InputError(where_ + ": the charsmap is damaged: a text lies outside of it");
   const size_t end = std::min(texts_.find('\0', value), texts_.size());
   return Match{length, decode_utf8(std::string_view(texts_).substr(value, end - value), where_)};
 }
@@ -71,7 +74,9 @@ std::string decode_base64(std::string_view text, const std::string& where) {
     return c == '+' ? 62 : c == '/' ? 63 : -1;
   };
   const size_t padding = text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0;
-  const auto fail = [&](const std::string& why) { throw InputError(where + ": expected base64, found " + why); };
+  const auto fail = [&](const std::string& why) {
+    throw InputError(where + ": expected base64, found " + why);
+  };
   if (text.size() % 4 != 0) fail("a text of " + std::to_string(text.size()) + " characters");
   std::string out;
   out.reserve(text.size() / 4 * 3);
@@ -81,7 +86,8 @@ std::string decode_base64(std::string_view text, const std::string& where) {
     if (value < 0) fail(quote(text.substr(i, 1)) + " at character " + std::to_string(i));
     bits = bits << 6 | static_cast<uint32_t>(value);
     if (i % 4 != 3) continue;
-    for (const int shift : {16, 8, 0}) out.push_back(static_cast<char>(static_cast<unsigned char>(bits >> shift & 0xFF)));
+    for (const int shift : {16, 8, 0})
+      out.push_back(static_cast<char>(static_cast<unsigned char>(bits >> shift & 0xFF)));
     bits = 0;
   }
   out.resize(out.size() - padding);

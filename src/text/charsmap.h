@@ -1,8 +1,8 @@
 // SentencePiece's table of replaced strings ("precompiled charsmap", such as nmt_nfkc):
 // a double-array trie from UTF-8 keys to UTF-8 texts.
 //
-// Layout, little-endian: the trie's size in bytes as u32; its units, u32 each, as darts-clone packs them; the texts, each ended
-// by a zero byte.
+// Layout, little-endian: the trie's size in bytes as u32; its units, u32 each, as darts-clone packs
+// them; the texts, each ended by a zero byte.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,16 @@ namespace graft {
 
 class Charsmap {
  public:
-  // Throws InputError "where: ..." when the sizes do not fit. A damaged trie shows up while texts are looked up.
+  // Throws InputError "where: ..." when the sizes do not fit. A damaged trie shows up while texts
+  // are looked up.
   Charsmap(std::string_view bytes, const std::string& where);
 
   struct Match {
     size_t length;           // bytes of the text that the key takes
     std::u32string content;  // what stands in its place
   };
-  // The shortest or longest key that `text` starts with. Throws InputError if the trie points outside of the table.
+  // The shortest or longest key that `text` starts with. Throws InputError if the trie points
+  // outside of the table.
   std::optional<Match> shortest(std::string_view text) const { return find(text, true); }
   std::optional<Match> longest(std::string_view text) const { return find(text, false); }
 

@@ -26,7 +26,8 @@ ChatFormat chatml(std::string name, std::string default_system, std::vector<std:
 
 // Answers come without thoughts: the empty one stands in the prompt, as with enable_thinking=false.
 ChatFormat qwen3() {
-  ChatFormat out = chatml("qwen3", "", {"87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5"});
+  ChatFormat out =
+      chatml("qwen3", "", {"87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5"});
   out.no_thought = "<think>\n\n</think>\n\n";
   out.prompt = out.assistant.open + out.no_thought;
   return out;
@@ -53,7 +54,9 @@ ChatFormat llama3() {
   ChatFormat out;
   out.name = "llama-3";
   out.start = "<|begin_of_text|>";
-  const auto open = [](const std::string& role) { return "<|start_header_id|>" + role + "<|end_header_id|>\n\n"; };
+  const auto open = [](const std::string& role) {
+    return "<|start_header_id|>" + role + "<|end_header_id|>\n\n";
+  };
   out.system = {open("system"), "<|eot_id|>"};
   out.user = {open("user"), "<|eot_id|>"};
   out.assistant = {open("assistant"), "<|eot_id|>"};
@@ -129,7 +132,8 @@ const std::vector<ChatFormat>& formats() {
       mistral("mistral", "",
               {"6439f642d4e619817cc31f7d857831db78e40ec1b55500e84957d1e428169ed2",
                "26a59556925c987317ce5291811ba3b7f32ec4c647c400c6cc7e3a9993007ba7"}),
-      mistral("mistral-v0.1", " ", {"7e995b379ec01747807246483647cd99030abf331653f1119e16d7ac041a3495"}),
+      mistral("mistral-v0.1", " ",
+              {"7e995b379ec01747807246483647cd99030abf331653f1119e16d7ac041a3495"}),
       gemma(),
   };
   return all;
@@ -146,20 +150,25 @@ std::string stripped(const std::string& text) {
 }
 
 [[noreturn]] void refuse_turn(const ChatFormat& format, size_t i, const std::string& why) {
-  throw InputError("turn " + std::to_string(i + 1) + ": " + why + " (chat format " + format.name + ")");
+  throw InputError("turn " + std::to_string(i + 1) + ": " + why + " (chat format " + format.name +
+                   ")");
 }
 
 void check_roles(const ChatFormat& format, const std::vector<Turn>& turns) {
-  const size_t first = format.system_place == ChatFormat::System::kInFirstUser && turns[0].role == "system" ? 1 : 0;
+  const size_t first =
+      format.system_place == ChatFormat::System::kInFirstUser && turns[0].role == "system" ? 1 : 0;
   for (size_t i = 0; i < turns.size(); ++i) {
     const std::string& role = turns[i].role;
     if (role != "system" && role != "user" && role != "assistant")
       refuse_turn(format, i, "expected the role system, user or assistant, found " + quote(role));
     if (role == "system" && format.system_place == ChatFormat::System::kRefused)
-      refuse_turn(format, i, "this format has no system turn; put the text into the user's first turn");
+      refuse_turn(format, i,
+                  "this format has no system turn; put the text into the user's first turn");
     if (!format.alternates || i < first) continue;
     const std::string expected = (i - first) % 2 == 0 ? "user" : "assistant";
-    if (role != expected) refuse_turn(format, i, "user and assistant must take turns; expected " + expected + ", found " + role);
+    if (role != expected)
+      refuse_turn(format, i,
+                  "user and assistant must take turns; expected " + expected + ", found " + role);
   }
   if (first == turns.size()) refuse_turn(format, 0, "a system turn alone; a user's must follow");
 }
@@ -169,7 +178,8 @@ class Pieces {
   void add(const std::string& text, bool is_answer = false, bool is_learnt = false) {
     if (text.empty()) return;
     const Piece piece{text, is_answer && is_learnt, is_answer && !is_learnt};
-    const bool joins = !out_.empty() && out_.back().is_target == piece.is_target && out_.back().is_muted == piece.is_muted;
+    const bool joins = !out_.empty() && out_.back().is_target == piece.is_target &&
+                       out_.back().is_muted == piece.is_muted;
     if (joins) out_.back().text += text;
     else out_.push_back(piece);
   }
@@ -197,14 +207,16 @@ Thought thought_of(const std::string& content) {
   const size_t begin = thought.rfind(open);
   if (begin != std::string::npos) thought.erase(0, begin + open.size());
   const std::string answer = content.substr(last + close.size());
-  return {stripped_of_line_ends(thought), answer.substr(std::min(answer.find_first_not_of('\n'), answer.size()))};
+  return {stripped_of_line_ends(thought),
+          answer.substr(std::min(answer.find_first_not_of('\n'), answer.size()))};
 }
 
 bool is_tool_response(const Turn& turn) {
   return turn.content.starts_with("<tool_response>") && turn.content.ends_with("</tool_response>");
 }
 
-// From which turn on answers show their thoughts: behind the last question. The number of turns where there is none.
+// From which turn on answers show their thoughts: behind the last question. The number of turns
+// where there is none.
 size_t first_answer_to_last_question(const std::vector<Turn>& turns) {
   for (size_t i = turns.size(); i-- > 0;) {
     if (turns[i].role == "user" && !is_tool_response(turns[i])) return i + 1;
@@ -221,7 +233,8 @@ struct Answer {
 Answer thinking_answer(const ChatFormat& format, const std::vector<Turn>& turns, size_t i) {
   const auto [thought, answer] = thought_of(turns[i].content);
   const bool is_last = i + 1 == turns.size();
-  if (i < first_answer_to_last_question(turns) || (!is_last && thought.empty())) return {"", answer};
+  if (i < first_answer_to_last_question(turns) || (!is_last && thought.empty()))
+    return {"", answer};
   const std::string own = answer.substr(std::min(answer.find_first_not_of('\n'), answer.size()));
   if (thought.empty()) return {format.no_thought, own};
   return {"", "<think>\n" + thought + "\n</think>\n\n" + own};
@@ -240,22 +253,27 @@ const ChatFormat& chat_format(std::string_view name) {
     if (format.name == name) return format;
   }
   const std::vector<std::string> names = chat_format_names();
-  throw InputError("chat: expected " + joined(names, "or") + ", found " + quote(name) + did_you_mean(name, names));
+  throw InputError("chat: expected " + joined(names, "or") + ", found " + quote(name) +
+                   did_you_mean(name, names));
 }
 
 const ChatFormat& recognise_chat(std::string_view template_text, const std::string& source) {
   const std::string digest = sha256(template_text);
   for (const ChatFormat& format : formats()) {
-    if (std::find(format.digests.begin(), format.digests.end(), digest) != format.digests.end()) return format;
+    if (std::find(format.digests.begin(), format.digests.end(), digest) != format.digests.end())
+      return format;
   }
-  throw InputError(source + ": this chat template is not a known one (SHA-256 " + digest.substr(0, 12) +
-                   "...), and templates are not run; name the format in the task file, such as \"chat: chatml\"; known: " +
+  throw InputError(source + ": this chat template is not a known one (SHA-256 " +
+                   digest.substr(0, 12) +
+                   "...), and templates are not run; name the format in the task file, such as "
+                   "\"chat: chatml\"; known: " +
                    joined(chat_format_names()));
 }
 
 const std::string& end_of_turn(const ChatFormat& format) {
-  const auto found = std::find_if(format.marks.begin(), format.marks.end(),
-                                  [&](const std::string& mark) { return format.assistant.close.ends_with(mark); });
+  const auto found =
+      std::find_if(format.marks.begin(), format.marks.end(),
+                   [&](const std::string& mark) { return format.assistant.close.ends_with(mark); });
   ensure(found != format.marks.end(), "an assistant's turn ends in a token");
   return *found;
 }
@@ -268,7 +286,8 @@ void check_chat(const ChatFormat& format, const Tokenizer& tokenizer) {
   }
 }
 
-std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>& turns, bool add_generation_prompt) {
+std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>& turns,
+                               bool add_generation_prompt) {
   if (turns.empty()) throw InputError("a conversation without a turn");
   check_roles(format, turns);
   Pieces out;
@@ -286,7 +305,8 @@ std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>
     const std::string whole = std::exchange(before, "") + turn.content;
     const std::string content = format.strips ? stripped(whole) : whole;
     if (turn.role == "assistant") {
-      const Answer answer = format.no_thought.empty() ? Answer{"", content} : thinking_answer(format, turns, i);
+      const Answer answer =
+          format.no_thought.empty() ? Answer{"", content} : thinking_answer(format, turns, i);
       out.add(format.assistant.open + answer.before);
       out.add(format.lead + answer.own + format.assistant.close, true, turn.is_learnt);
       out.add(format.tail);

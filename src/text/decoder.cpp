@@ -20,17 +20,18 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 }
 
 // In this order; " do not" is the reference's own oddity.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kCleanups = {{{" .", "."},
-                                                                                      {" ?", "?"},
-                                                                                      {" !", "!"},
-                                                                                      {" ,", ","},
-                                                                                      {" ' ", "'"},
-                                                                                      {" n't", "n't"},
-                                                                                      {" 'm", "'m"},
-                                                                                      {" do not", " don't"},
-                                                                                      {" 's", "'s"},
-                                                                                      {" 've", "'ve"},
-                                                                                      {" 're", "'re"}}};
+constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kCleanups = {
+    {{" .", "."},
+     {" ?", "?"},
+     {" !", "!"},
+     {" ,", ","},
+     {" ' ", "'"},
+     {" n't", "n't"},
+     {" 'm", "'m"},
+     {" do not", " don't"},
+     {" 's", "'s"},
+     {" 've", "'ve"},
+     {" 're", "'re"}}};
 
 // The bytes that a token stands for; the token itself when one of its characters stands for none.
 void append_bytes(std::string& out, std::string_view token) {
@@ -62,7 +63,8 @@ std::optional<char> byte_of(std::string_view token) {
 }
 
 std::string wordpiece_text(const DecoderStep& step, std::string token, bool is_first) {
-  if (!is_first) token = token.starts_with(step.text) ? token.substr(step.text.size()) : " " + token;
+  if (!is_first)
+    token = token.starts_with(step.text) ? token.substr(step.text.size()) : " " + token;
   if (step.flag) {
     for (const auto& [from, to] : kCleanups) replace_all(token, from, to);
   }
@@ -70,14 +72,16 @@ std::string wordpiece_text(const DecoderStep& step, std::string token, bool is_f
 }
 
 void read_steps(const FieldMap& map, std::vector<DecoderStep>& steps) {
-  const std::string type =
-      map.type({"WordPiece", "ByteLevel", "Metaspace", "Replace", "ByteFallback", "Fuse", "Strip", "Sequence"});
+  const std::string type = map.type({"WordPiece", "ByteLevel", "Metaspace", "Replace",
+                                     "ByteFallback", "Fuse", "Strip", "Sequence"});
   // From there on a text is one token that comes in parts.
   const bool is_fused = std::any_of(steps.begin(), steps.end(), [](const DecoderStep& earlier) {
     return earlier.kind == Kind::kFuse || earlier.kind == Kind::kByteLevel;
   });
   if (is_fused && type != "Strip" && type != "Fuse" && type != "Sequence")
-    map.fail("type", quote(type) + " after Fuse or ByteLevel is not supported; supported there: Strip and Fuse");
+    map.fail(
+        "type",
+        quote(type) + " after Fuse or ByteLevel is not supported; supported there: Strip and Fuse");
   DecoderStep step;
   if (type == "Sequence") {
     for (const FieldMap& item : map.maps("decoders")) read_steps(item, steps);
@@ -88,7 +92,8 @@ void read_steps(const FieldMap& map, std::vector<DecoderStep>& steps) {
     step = {Kind::kWordPiece, map.text("prefix"), "", 0, map.boolean("cleanup")};
   } else if (type == "ByteLevel") {
     step.kind = Kind::kByteLevel;
-    for (const char* key : {"add_prefix_space", "trim_offsets", "use_regex"}) map.ignore(key);  // no meaning for decoding
+    for (const char* key : {"add_prefix_space", "trim_offsets", "use_regex"})
+      map.ignore(key);  // no meaning for decoding
   } else if (type == "Metaspace") {
     const MetaspaceSplit options = read_metaspace(map);
     step.kind = Kind::kMetaspace;
@@ -127,7 +132,9 @@ std::string Decoder::decode(const std::vector<std::string_view>& tokens) const {
 
 DecoderRun::DecoderRun(const Decoder& decoder) : steps_(decoder.steps()), states_(steps_.size()) {}
 
-void DecoderRun::push(std::string_view token, std::string& out) { feed(0, std::string(token), true, out); }
+void DecoderRun::push(std::string_view token, std::string& out) {
+  feed(0, std::string(token), true, out);
+}
 
 void DecoderRun::finish(std::string& out) {
   for (size_t i = 0; i < steps_.size(); ++i) flush(i, out);
@@ -140,7 +147,8 @@ void DecoderRun::flush(size_t step, std::string& out) {
   if (state.held.empty()) return;
   std::string held;
   held.swap(state.held);
-  if (steps_[step].kind == Kind::kByteLevel) return feed(step + 1, replace_invalid_utf8(held), false, out);
+  if (steps_[step].kind == Kind::kByteLevel)
+    return feed(step + 1, replace_invalid_utf8(held), false, out);
   // Byte fallback: a run of bytes that is not UTF-8 as a whole becomes one U+FFFD a byte.
   if (is_utf8(held)) return feed(step + 1, std::move(held), true, out);
   for (size_t i = 0; i < held.size(); ++i) feed(step + 1, "\xEF\xBF\xBD", true, out);
@@ -156,18 +164,22 @@ void DecoderRun::feed(size_t i, std::string text, bool begins_token, std::string
   const bool is_first = std::exchange(state.is_first, false);
   switch (step.kind) {
     case Kind::kJoin: return feed(i + 1, is_first ? std::move(text) : " " + text, true, out);
-    case Kind::kWordPiece: return feed(i + 1, wordpiece_text(step, std::move(text), is_first), true, out);
+    case Kind::kWordPiece:
+      return feed(i + 1, wordpiece_text(step, std::move(text), is_first), true, out);
     case Kind::kByteLevel: {
       append_bytes(state.held, text);
       const size_t complete = state.held.size() - incomplete_utf8_suffix(state.held);
-      const std::string done = replace_invalid_utf8(std::string_view(state.held).substr(0, complete));
+      const std::string done =
+          replace_invalid_utf8(std::string_view(state.held).substr(0, complete));
       state.held.erase(0, complete);
       return feed(i + 1, done, is_first, out);
     }
     case Kind::kMetaspace:
       replace_all(text, step.text, is_first && step.flag ? "" : " ");
       return feed(i + 1, std::move(text), true, out);
-    case Kind::kReplace: replace_all(text, step.text, step.content); return feed(i + 1, std::move(text), true, out);
+    case Kind::kReplace:
+      replace_all(text, step.text, step.content);
+      return feed(i + 1, std::move(text), true, out);
     case Kind::kByteFallback:
       if (const auto byte = byte_of(text)) {
         state.held.push_back(*byte);

@@ -1,7 +1,8 @@
 // Decoders: tokens back to text, one token after the other.
 //
-// Read from the "decoder" of tokenizer.json: WordPiece, ByteLevel, Metaspace, Replace (of a string), ByteFallback, Fuse, Strip
-// (at the start) and a Sequence of them; without one, tokens are joined by spaces. Everything else is refused by name.
+// Read from the "decoder" of tokenizer.json: WordPiece, ByteLevel, Metaspace, Replace (of a
+// string), ByteFallback, Fuse, Strip (at the start) and a Sequence of them; without one, tokens are
+// joined by spaces. Everything else is refused by name.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +16,22 @@
 namespace graft {
 
 struct DecoderStep {
-  enum class Kind { kJoin, kWordPiece, kByteLevel, kMetaspace, kReplace, kByteFallback, kFuse, kStrip };
+  enum class Kind {
+    kJoin,
+    kWordPiece,
+    kByteLevel,
+    kMetaspace,
+    kReplace,
+    kByteFallback,
+    kFuse,
+    kStrip
+  };
 
   Kind kind = Kind::kJoin;
-  // kWordPiece: the prefix that goes, else a space comes before every token but the first; with `flag`, no space stays before
-  // English punctuation and contractions. kMetaspace: the sign that becomes a space; with `flag`, it goes in the first token.
-  // kReplace: what becomes `content`. kStrip: the character that goes, up to `count` times, at the start of each token.
+  // kWordPiece: the prefix that goes, else a space comes before every token but the first; with
+  // `flag`, no space stays before English punctuation and contractions. kMetaspace: the sign that
+  // becomes a space; with `flag`, it goes in the first token. kReplace: what becomes `content`.
+  // kStrip: the character that goes, up to `count` times, at the start of each token.
   std::string text, content;
   int64_t count = 0;
   bool flag = false;
@@ -42,8 +53,9 @@ class Decoder {
   std::vector<DecoderStep> steps_;
 };
 
-// Decoding under way. What push() appends to `out` is final: no later token changes it, and it ends at a whole character. All
-// that push() and finish() append together is what Decoder::decode makes of the tokens.
+// Decoding under way. What push() appends to `out` is final: no later token changes it, and it ends
+// at a whole character. All that push() and finish() append together is what Decoder::decode makes
+// of the tokens.
 class DecoderRun {
  public:
   explicit DecoderRun(const Decoder& decoder);  // `decoder` must outlive the object

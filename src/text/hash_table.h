@@ -1,4 +1,5 @@
-// A hash table from 64-bit keys to small values: open addressing, linear probing, no erasure. For tables built once and read hot.
+// A hash table from 64-bit keys to small values: open addressing, linear probing, no erasure. For
+// tables built once and read hot.
 #pragma once
 
 #include <cstddef>
@@ -40,7 +41,9 @@ class HashTable {
  private:
   static constexpr uint64_t kFree = ~uint64_t{0};
 
-  size_t slot(uint64_t key) const { return static_cast<size_t>((key * 0x9E3779B97F4A7C15ull) >> shift_) & mask_; }
+  size_t slot(uint64_t key) const {
+    return static_cast<size_t>((key * 0x9E3779B97F4A7C15ull) >> shift_) & mask_;
+  }
 
   void resize(size_t wanted) {
     size_t size = 16;

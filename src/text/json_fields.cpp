@@ -47,7 +47,8 @@ void FieldMap::fail(std::string_view key, const std::string& message) const {
   const std::string pointer = key.empty() ? pointer_ : pointer_ + pointer_step(key);
   const Node* found = key.empty() || node_->kind != Node::Kind::kMap ? nullptr : node_->find(key);
   const Node& place = found == nullptr ? *node_ : *found;
-  const std::string position = place.line > 0 ? ":" + std::to_string(place.line) + ":" + std::to_string(place.column) : "";
+  const std::string position =
+      place.line > 0 ? ":" + std::to_string(place.line) + ":" + std::to_string(place.column) : "";
   throw InputError(source_ + position + ": " + (pointer.empty() ? "" : pointer + ": ") + message);
 }
 
@@ -78,16 +79,19 @@ int64_t FieldMap::integer(std::string_view key, int64_t least, int64_t most) con
   const char* const begin = found.scalar.data();
   const char* const end = begin + found.scalar.size();
   const auto [stop, error] = std::from_chars(begin, end, value);
-  const bool is_number = found.kind == Node::Kind::kScalar && !found.is_string && error == std::errc{} && stop == end;
+  const bool is_number =
+      found.kind == Node::Kind::kScalar && !found.is_string && error == std::errc{} && stop == end;
   if (!is_number || value < least || value > most) {
-    fail(key, "expected an integer in " + std::to_string(least) + ".." + std::to_string(most) + ", found " + shown(found));
+    fail(key, "expected an integer in " + std::to_string(least) + ".." + std::to_string(most) +
+                  ", found " + shown(found));
   }
   return value;
 }
 
 const std::string& FieldMap::text(std::string_view key) const {
   const Node& found = raw(key);
-  if (found.kind != Node::Kind::kScalar || !found.is_string) fail(key, "expected a text, found " + shown(found));
+  if (found.kind != Node::Kind::kScalar || !found.is_string)
+    fail(key, "expected a text, found " + shown(found));
   return found.scalar;
 }
 
@@ -100,7 +104,8 @@ std::u32string FieldMap::chars(std::string_view key) const {
 std::string FieldMap::choice(std::string_view key, const std::vector<std::string>& choices) const {
   const std::string& found = text(key);
   if (std::find(choices.begin(), choices.end(), found) == choices.end()) {
-    fail(key, "expected " + joined(choices, "or") + ", found " + quote(found) + did_you_mean(found, choices));
+    fail(key, "expected " + joined(choices, "or") + ", found " + quote(found) +
+                  did_you_mean(found, choices));
   }
   return found;
 }
@@ -115,19 +120,23 @@ std::string FieldMap::type(const std::vector<std::string>& supported) const {
 
 std::u32string FieldMap::string_pattern(std::string_view key) const {
   const FieldMap pattern = map(key);
-  if (pattern.has("Regex")) pattern.fail("Regex", "a regular expression is not supported here; supported: String");
+  if (pattern.has("Regex"))
+    pattern.fail("Regex", "a regular expression is not supported here; supported: String");
   std::u32string out = pattern.chars("String");
   pattern.finish();
   return out;
 }
 
-FieldMap FieldMap::map(std::string_view key) const { return {raw(key), source_, pointer_ + pointer_step(key)}; }
+FieldMap FieldMap::map(std::string_view key) const {
+  return {raw(key), source_, pointer_ + pointer_step(key)};
+}
 
 const Node& FieldMap::list(std::string_view key, size_t most) const {
   const Node& found = raw(key);
   if (found.kind != Node::Kind::kList) fail(key, "expected a list, found " + shown(found));
   if (found.items.size() > most)
-    fail(key, "expected at most " + std::to_string(most) + " items, found " + std::to_string(found.items.size()));
+    fail(key, "expected at most " + std::to_string(most) + " items, found " +
+                  std::to_string(found.items.size()));
   return found;
 }
 
@@ -135,7 +144,8 @@ std::vector<FieldMap> FieldMap::maps(std::string_view key) const {
   const Node& found = list(key, kMaxItems);
   std::vector<FieldMap> out;
   for (size_t i = 0; i < found.items.size(); ++i) {
-    out.emplace_back(found.items[i], source_, pointer_ + pointer_step(key) + "/" + std::to_string(i));
+    out.emplace_back(found.items[i], source_,
+                     pointer_ + pointer_step(key) + "/" + std::to_string(i));
   }
   return out;
 }

@@ -9,7 +9,8 @@ namespace graft {
 
 AlignedText AlignedText::slice(size_t begin, size_t end) const {
   const auto from = static_cast<ptrdiff_t>(begin), to = static_cast<ptrdiff_t>(end);
-  return {chars.substr(begin, end - begin), std::vector<uint32_t>(origin.begin() + from, origin.begin() + to)};
+  return {chars.substr(begin, end - begin),
+          std::vector<uint32_t>(origin.begin() + from, origin.begin() + to)};
 }
 
 void AlignedText::replace(const std::vector<Edited>& edited, size_t skipped) {
@@ -69,12 +70,15 @@ void to_lower(AlignedText& text) {
 
 // A file can chain replacements that each double the text; no honest one comes near this.
 void check_growth(size_t size, size_t limit) {
-  if (size > limit) throw InputError("the normalizer makes more than " + std::to_string(limit) + " characters of the text");
+  if (size > limit)
+    throw InputError("the normalizer makes more than " + std::to_string(limit) +
+                     " characters of the text");
 }
 
 std::vector<Span> places_of(std::u32string_view pattern, std::u32string_view text) {
   std::vector<Span> out;
-  for (size_t at = text.find(pattern); at != std::u32string_view::npos; at = text.find(pattern, at + pattern.size()))
+  for (size_t at = text.find(pattern); at != std::u32string_view::npos;
+       at = text.find(pattern, at + pattern.size()))
     out.push_back({at, at + pattern.size()});
   return out;
 }
@@ -95,7 +99,8 @@ struct Apply {
     if (options.handle_chinese_chars) set_ideographs_apart(text);
     if (options.strip_accents) {
       to_form(text, NormalForm::kNfd);
-      text.filter([&](char32_t c) { return c < 0x300 || !classes.is_in(c, CharClass::kNonspacingMark); });
+      text.filter(
+          [&](char32_t c) { return c < 0x300 || !classes.is_in(c, CharClass::kNonspacingMark); });
     }
     if (options.lowercase) to_lower(text);
   }
@@ -111,18 +116,21 @@ struct Apply {
     if (begin > 0 || end < text.size()) text = text.slice(begin, end);
   }
   void operator()(const ReplaceNormalizer& options) const {
-    const std::vector<Span> found =
-        options.regex != nullptr ? options.regex->matches(text.chars) : places_of(options.pattern, text.chars);
+    const std::vector<Span> found = options.regex != nullptr
+                                        ? options.regex->matches(text.chars)
+                                        : places_of(options.pattern, text.chars);
     if (found.empty()) return;
     AlignedText out;
     size_t done = 0;
     for (const Span& span : found) {
       if (span.begin == span.end)
-        throw InputError("the normalizer's regular expression matches nothing at character " + std::to_string(span.begin));
+        throw InputError("the normalizer's regular expression matches nothing at character " +
+                         std::to_string(span.begin));
       for (size_t i = done; i < span.begin; ++i) out.push(text.chars[i], text.origin[i]);
       done = span.end;
       for (const char32_t c : options.content)
-        out.push(c, text.origin[done - 1]);  // the last character of the match, as the reference has it
+        out.push(
+            c, text.origin[done - 1]);  // the last character of the match, as the reference has it
       check_growth(out.size(), limit);
     }
     for (size_t i = done; i < text.size(); ++i) out.push(text.chars[i], text.origin[i]);
@@ -135,7 +143,9 @@ struct Apply {
     text.origin.insert(text.origin.begin(), options.text.size(), text.origin[0]);
   }
   void operator()(const PrecompiledNormalizer& options) const { apply(options, text, limit); }
-  void operator()(const SentencePieceNormalizer& options) const { apply(options, text, continues, limit); }
+  void operator()(const SentencePieceNormalizer& options) const {
+    apply(options, text, continues, limit);
+  }
 };
 
 NormalForm form_named(const std::string& name) {
@@ -144,17 +154,20 @@ NormalForm form_named(const std::string& name) {
   return name == "NFKC" ? NormalForm::kNfkc : NormalForm::kNfkd;
 }
 
-const std::vector<std::string> kTypes = {"BertNormalizer", "NFC",   "NFD",     "NFKC",    "NFKD",        "Lowercase",
-                                         "StripAccents",   "Strip", "Replace", "Prepend", "Precompiled", "Sequence"};
+const std::vector<std::string> kTypes = {"BertNormalizer", "NFC",       "NFD",          "NFKC",
+                                         "NFKD",           "Lowercase", "StripAccents", "Strip",
+                                         "Replace",        "Prepend",   "Precompiled",  "Sequence"};
 
 ReplaceNormalizer read_replace(const FieldMap& map) {
   ReplaceNormalizer step;
   const FieldMap pattern = map.map("pattern");
   if (pattern.has("Regex")) {
-    step.regex = std::make_shared<const BoundedRegex>(pattern.text("Regex"), map.source() + ": " + pattern.pointer() + "/Regex");
+    step.regex = std::make_shared<const BoundedRegex>(
+        pattern.text("Regex"), map.source() + ": " + pattern.pointer() + "/Regex");
     if (!step.regex->matches(U"").empty())
       pattern.fail("Regex",
-                   "a regular expression that matches nothing at all is not supported, found " + shown(pattern.raw("Regex")));
+                   "a regular expression that matches nothing at all is not supported, found " +
+                       shown(pattern.raw("Regex")));
   } else {
     step.pattern = pattern.chars("String");
   }
@@ -172,7 +185,8 @@ void read_step(const FieldMap& map, std::vector<NormalizerStep>& steps) {
     step.clean_text = map.boolean("clean_text");
     step.handle_chinese_chars = map.boolean("handle_chinese_chars");
     step.lowercase = map.boolean("lowercase");
-    step.strip_accents = map.is_null("strip_accents") ? step.lowercase : map.boolean("strip_accents");
+    step.strip_accents =
+        map.is_null("strip_accents") ? step.lowercase : map.boolean("strip_accents");
     steps.emplace_back(step);
   } else if (type == "Lowercase") {
     steps.emplace_back(LowercaseNormalizer{});

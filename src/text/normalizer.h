@@ -1,7 +1,8 @@
-// Normalizers: what is done to a text before it is split. Each keeps the alignment with the user's text.
+// Normalizers: what is done to a text before it is split. Each keeps the alignment with the user's
+// text.
 //
-// Read from the "normalizer" of tokenizer.json: BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Replace,
-// Prepend, Precompiled, Sequence. Everything else is refused by name.
+// Read from the "normalizer" of tokenizer.json: BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase,
+// StripAccents, Strip, Replace, Prepend, Precompiled, Sequence. Everything else is refused by name.
 #pragma once
 
 #include <memory>
@@ -38,8 +39,10 @@ struct PrependNormalizer {
   std::u32string text;
 };
 
-using NormalizerStep = std::variant<BertNormalizer, FormNormalizer, LowercaseNormalizer, StripAccentsNormalizer, StripNormalizer,
-                                    ReplaceNormalizer, PrependNormalizer, PrecompiledNormalizer, SentencePieceNormalizer>;
+using NormalizerStep =
+    std::variant<BertNormalizer, FormNormalizer, LowercaseNormalizer, StripAccentsNormalizer,
+                 StripNormalizer, ReplaceNormalizer, PrependNormalizer, PrecompiledNormalizer,
+                 SentencePieceNormalizer>;
 
 class Normalizer {
  public:
@@ -49,7 +52,8 @@ class Normalizer {
   static Normalizer read(const FieldMap& map);
 
   // `continues`: the text goes on from another one, so that nothing is put before it.
-  // Throws InputError when the text would grow past kMaxGrowth times its length and kMaxGrown characters more.
+  // Throws InputError when the text would grow past kMaxGrowth times its length and kMaxGrown
+  // characters more.
   void apply(AlignedText& text, bool continues = false) const;
 
   static constexpr size_t kMaxGrowth = 32;  // NFKD of one character is 18 at most

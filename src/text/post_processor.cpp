@@ -23,7 +23,8 @@ struct PostProcessor::Reader {
   bool has_template = false;
 
   void check_id(const FieldMap& map, std::string_view key, int64_t id) const {
-    if (model.token_of(id) == nullptr && added.find(id) == nullptr) map.fail(key, "no token has the id " + std::to_string(id));
+    if (model.token_of(id) == nullptr && added.find(id) == nullptr)
+      map.fail(key, "no token has the id " + std::to_string(id));
   }
 
   // ["[SEP]", 102]
@@ -32,8 +33,8 @@ struct PostProcessor::Reader {
     const bool fits = pair.items.size() == 2 && pair.items[0].is_string && !pair.items[1].is_string;
     const Node wrapped = Node::map({{"id", fits ? pair.items[1] : Node::null()}});
     if (!fits) map.fail(key, "expected [\"token\", id]");
-    const int64_t id =
-        FieldMap(wrapped, map.source(), map.pointer() + "/" + std::string(key)).integer("id", 0, Vocabulary::kMaxId);
+    const int64_t id = FieldMap(wrapped, map.source(), map.pointer() + "/" + std::string(key))
+                           .integer("id", 0, Vocabulary::kMaxId);
     check_id(map, key, id);
     return id;
   }
@@ -46,7 +47,8 @@ struct PostProcessor::Reader {
     std::vector<int64_t> ids;
     for (const Node& item : token.list("ids", kMaxPieces).items) {
       const Node wrapped = Node::map({{"ids", item}});
-      ids.push_back(FieldMap(wrapped, token.source(), token.pointer()).integer("ids", 0, Vocabulary::kMaxId));
+      ids.push_back(
+          FieldMap(wrapped, token.source(), token.pointer()).integer("ids", 0, Vocabulary::kMaxId));
       check_id(token, "ids", ids.back());
     }
     token.finish();
@@ -61,12 +63,14 @@ struct PostProcessor::Reader {
     for (const FieldMap& item : map.maps(key)) {
       if (item.has("SpecialToken")) {
         const FieldMap piece = item.map("SpecialToken");
-        read.push_back({-1, special_ids(tokens, piece.text("id")), piece.integer("type_id", 0, kMaxTypeId)});
+        read.push_back(
+            {-1, special_ids(tokens, piece.text("id")), piece.integer("type_id", 0, kMaxTypeId)});
         piece.finish();
       } else {
         const FieldMap piece = item.map("Sequence");
         const int sequence = piece.choice("id", {"A", "B"}) == "A" ? 0 : 1;
-        if (sequence == 1 && !is_pair) piece.fail("id", "the template for one text cannot use the second one");
+        if (sequence == 1 && !is_pair)
+          piece.fail("id", "the template for one text cannot use the second one");
         used[static_cast<size_t>(sequence)] = true;
         read.push_back(text_piece(sequence, piece.integer("type_id", 0, kMaxTypeId)));
         piece.finish();
@@ -74,7 +78,8 @@ struct PostProcessor::Reader {
       item.finish();
     }
     if (!used[0] || (is_pair && !used[1]))
-      map.fail(key, is_pair ? "the template must use both texts" : "the template must use the text");
+      map.fail(key,
+               is_pair ? "the template must use both texts" : "the template must use the text");
     return read;
   }
 
@@ -86,7 +91,8 @@ struct PostProcessor::Reader {
   }
 
   void read(const FieldMap& map) {
-    const std::string type = map.type({"BertProcessing", "RobertaProcessing", "TemplateProcessing", "ByteLevel", "Sequence"});
+    const std::string type = map.type(
+        {"BertProcessing", "RobertaProcessing", "TemplateProcessing", "ByteLevel", "Sequence"});
     if (type == "Sequence") {
       for (const FieldMap& item : map.maps("processors")) read(item);
     } else if (type == "TemplateProcessing") {
@@ -113,16 +119,19 @@ struct PostProcessor::Reader {
   void read_trim(const FieldMap& map) {
     const bool trims = map.boolean("trim_offsets"), added_space = map.boolean("add_prefix_space");
     if (!trims) return;
-    if (has_template) map.fail("type", "trimming offsets after a template is not supported; put ByteLevel first");
+    if (has_template)
+      map.fail("type", "trimming offsets after a template is not supported; put ByteLevel first");
     if (out.trims_.size() >= kMaxPieces)
       map.fail("type", "more than " + std::to_string(kMaxPieces) + " processors are not supported");
     out.trims_.push_back(added_space);
   }
 };
 
-PostProcessor::PostProcessor() : single_({text_piece(0, 0)}), pair_({text_piece(0, 0), text_piece(1, 1)}) {}
+PostProcessor::PostProcessor()
+    : single_({text_piece(0, 0)}), pair_({text_piece(0, 0), text_piece(1, 1)}) {}
 
-PostProcessor PostProcessor::read(const FieldMap& map, const Vocabulary& model, const AddedTokens& added) {
+PostProcessor PostProcessor::read(const FieldMap& map, const Vocabulary& model,
+                                  const AddedTokens& added) {
   PostProcessor out;
   Reader{out, model, added}.read(map);
   return out;

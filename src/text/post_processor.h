@@ -1,8 +1,9 @@
-// Post-processors: how encoded texts become what the model reads: offsets trimmed, special tokens and type ids by a template, cut
-// to a length.
+// Post-processors: how encoded texts become what the model reads: offsets trimmed, special tokens
+// and type ids by a template, cut to a length.
 //
-// Read from the "post_processor" of tokenizer.json: BertProcessing, RobertaProcessing, TemplateProcessing, ByteLevel, and a
-// Sequence of trims followed by at most one template. Everything else is refused by name.
+// Read from the "post_processor" of tokenizer.json: BertProcessing, RobertaProcessing,
+// TemplateProcessing, ByteLevel, and a Sequence of trims followed by at most one template.
+// Everything else is refused by name.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +28,12 @@ class PostProcessor {
   using Template = std::vector<Piece>;
 
   PostProcessor();  // texts in order, type ids 0 and 1, nothing added
-  // Throws InputError naming the JSON pointer of what is wrong or not supported, such as a special token whose id no token has.
+  // Throws InputError naming the JSON pointer of what is wrong or not supported, such as a special
+  // token whose id no token has.
   static PostProcessor read(const FieldMap& map, const Vocabulary& model, const AddedTokens& added);
 
-  // One flag per trim, in order: whether the first space of a text was added and so stays inside its token's offsets.
+  // One flag per trim, in order: whether the first space of a text was added and so stays inside
+  // its token's offsets.
   const std::vector<bool>& trims() const { return trims_; }
   const Template& pieces(bool is_pair) const { return is_pair ? pair_ : single_; }
   int64_t num_added(bool is_pair) const;

@@ -16,17 +16,20 @@ struct Part {
   bool is_match;
 };
 
-// Oniguruma's reading of GPT-2's pattern 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ : the end of
-// the match at `begin`.
+// Oniguruma's reading of GPT-2's pattern 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+|
+// ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ : the end of the match at `begin`.
 size_t end_of_gpt2_word(std::u32string_view text, size_t begin, const CharClasses& classes) {
-  constexpr uint16_t kLetter = static_cast<uint16_t>(CharClass::kLetter), kNumber = static_cast<uint16_t>(CharClass::kNumber),
-                     kSpace = static_cast<uint16_t>(CharClass::kSpace), kAny = kLetter | kNumber | kSpace;
+  constexpr uint16_t kLetter = static_cast<uint16_t>(CharClass::kLetter),
+                     kNumber = static_cast<uint16_t>(CharClass::kNumber),
+                     kSpace = static_cast<uint16_t>(CharClass::kSpace),
+                     kAny = kLetter | kNumber | kSpace;
   const size_t size = text.size();
   if (text[begin] == '\'' && begin + 1 < size) {
     const char32_t a = text[begin + 1];
     if (a == 's' || a == 't' || a == 'm' || a == 'd') return begin + 2;
     const char32_t b = begin + 2 < size ? text[begin + 2] : 0;
-    if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l')) return begin + 3;
+    if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l'))
+      return begin + 3;
   }
   const auto kind = [&](size_t at) -> uint16_t { return classes.bits(text[at]) & kAny; };
   size_t at = begin;
@@ -37,7 +40,8 @@ size_t end_of_gpt2_word(std::u32string_view text, size_t begin, const CharClasse
     return at;
   }
   while (at < size && (kind(at) & kSpace) != 0) ++at;
-  return at < size && at - begin > 1 ? at - 1 : at;  // leave the last space to the word that follows
+  return at < size && at - begin > 1 ? at - 1
+                                     : at;  // leave the last space to the word that follows
 }
 
 // Folds parts into words by what becomes of the delimiters.
@@ -54,7 +58,8 @@ void fold(const std::vector<Part>& parts, DelimiterBehavior behavior, std::vecto
     case DelimiterBehavior::kContiguous:
     case DelimiterBehavior::kMergedWithPrevious:
       for (const Part& part : parts) {
-        const bool joins = behavior == DelimiterBehavior::kContiguous ? part.is_match == previous : part.is_match && !previous;
+        const bool joins = behavior == DelimiterBehavior::kContiguous ? part.is_match == previous
+                                                                      : part.is_match && !previous;
         if (joins && !out.empty()) out.back().end = part.span.end;
         else out.push_back(part.span);
         previous = part.is_match;
@@ -74,7 +79,8 @@ void fold(const std::vector<Part>& parts, DelimiterBehavior behavior, std::vecto
   }
 }
 
-// Parts of `span` from the matches in it (given relative to its beginning); the gaps between them are the rest.
+// Parts of `span` from the matches in it (given relative to its beginning); the gaps between them
+// are the rest.
 std::vector<Part> parts_from(const std::vector<Span>& matches, Span span) {
   std::vector<Part> parts;
   size_t done = span.begin;
@@ -140,7 +146,8 @@ struct Cut {
           }
           buffer.clear();
           append_utf8(buffer, chars[at]);
-          for (const char byte : buffer) bytes.push(byte_to_char(static_cast<uint8_t>(byte)), origin[at]);
+          for (const char byte : buffer)
+            bytes.push(byte_to_char(static_cast<uint8_t>(byte)), origin[at]);
         }
         out.push_back({first, bytes.size()});
       }
@@ -158,8 +165,10 @@ struct Cut {
       size_t first = signs.size();
       const char32_t c = text.chars[span.begin];
       const bool prepends =
-          options.prepend == PrependScheme::kAlways || (options.prepend == PrependScheme::kFirst && text.origin[span.begin] == 0);
-      if (prepends && c != ' ' && c != options.sign && !goes_on(span)) signs.push(options.sign, text.origin[span.begin]);
+          options.prepend == PrependScheme::kAlways ||
+          (options.prepend == PrependScheme::kFirst && text.origin[span.begin] == 0);
+      if (prepends && c != ' ' && c != options.sign && !goes_on(span))
+        signs.push(options.sign, text.origin[span.begin]);
       for (size_t i = span.begin; i < span.end; ++i) {
         const bool is_sign = text.chars[i] == ' ' || text.chars[i] == options.sign;
         if (is_sign && options.split && signs.size() > first) {
@@ -175,7 +184,8 @@ struct Cut {
   }
 
   void operator()(const WordSplit&) const {
-    constexpr uint16_t kWord = static_cast<uint16_t>(CharClass::kWord), kKinds = kWord | static_cast<uint16_t>(CharClass::kSpace);
+    constexpr uint16_t kWord = static_cast<uint16_t>(CharClass::kWord),
+                       kKinds = kWord | static_cast<uint16_t>(CharClass::kSpace);
     const CharClasses& classes = char_classes();
     each([&](Span span, std::vector<Span>& out) {
       for (size_t i = span.begin; i < span.end;) {
@@ -187,8 +197,12 @@ struct Cut {
     });
   }
 
-  void operator()(const SpaceSplit&) const { by_class(CharClass::kSpace, DelimiterBehavior::kRemoved); }
-  void operator()(const ClassSplit& options) const { by_class(options.delimiter, options.behavior); }
+  void operator()(const SpaceSplit&) const {
+    by_class(CharClass::kSpace, DelimiterBehavior::kRemoved);
+  }
+  void operator()(const ClassSplit& options) const {
+    by_class(options.delimiter, options.behavior);
+  }
 
   void operator()(const PatternSplit& options) const {
     each([&](Span span, std::vector<Span>& out) {
@@ -225,15 +239,17 @@ struct Cut {
     each([&](Span span, std::vector<Span>& out) {
       std::vector<Span> matches;
       for (size_t i = span.begin; i < span.end; ++i) {
-        if (classes.is_in(text.chars[i], delimiter)) matches.push_back({i - span.begin, i - span.begin + 1});
+        if (classes.is_in(text.chars[i], delimiter))
+          matches.push_back({i - span.begin, i - span.begin + 1});
       }
       fold(parts_from(matches, span), behavior, out);
     });
   }
 };
 
-const std::vector<std::string> kTypes = {"BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit", "Punctuation",
-                                         "Digits",           "Split",     "Metaspace",  "Sequence"};
+const std::vector<std::string> kTypes = {
+    "BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit", "Punctuation",
+    "Digits",           "Split",     "Metaspace",  "Sequence"};
 constexpr Name<DelimiterBehavior> kBehaviors[] = {
     {DelimiterBehavior::kRemoved, "Removed"},
     {DelimiterBehavior::kIsolated, "Isolated"},
@@ -251,7 +267,8 @@ PatternSplit read_pattern(const FieldMap& map) {
   step.invert = map.boolean("invert");
   const FieldMap pattern = map.map("pattern");
   if (pattern.has("Regex")) {
-    step.regex = std::make_shared<const BoundedRegex>(pattern.text("Regex"), map.source() + ": " + pattern.pointer() + "/Regex");
+    step.regex = std::make_shared<const BoundedRegex>(
+        pattern.text("Regex"), map.source() + ": " + pattern.pointer() + "/Regex");
   } else {
     step.text = pattern.chars("String");
   }
@@ -269,7 +286,8 @@ void read_step(const FieldMap& map, std::vector<SplitStep>& steps) {
     steps.emplace_back(BertSplit{});
   } else if (type == "ByteLevel") {
     map.boolean("trim_offsets");  // the post-processor's own flag decides; checked, then harmless
-    steps.emplace_back(ByteLevelSplit{map.boolean("add_prefix_space"), map.has("use_regex") ? map.boolean("use_regex") : true});
+    steps.emplace_back(ByteLevelSplit{map.boolean("add_prefix_space"),
+                                      map.has("use_regex") ? map.boolean("use_regex") : true});
   } else if (type == "Metaspace") {
     steps.emplace_back(read_metaspace(map));
   } else if (type == "Whitespace") {
@@ -277,11 +295,13 @@ void read_step(const FieldMap& map, std::vector<SplitStep>& steps) {
   } else if (type == "WhitespaceSplit") {
     steps.emplace_back(SpaceSplit{});
   } else if (type == "Punctuation") {
-    steps.emplace_back(
-        ClassSplit{CharClass::kPunctuation, map.has("behavior") ? read_behavior(map) : DelimiterBehavior::kIsolated});
+    steps.emplace_back(ClassSplit{CharClass::kPunctuation, map.has("behavior")
+                                                               ? read_behavior(map)
+                                                               : DelimiterBehavior::kIsolated});
   } else if (type == "Digits") {
     const bool alone = map.boolean("individual_digits");
-    steps.emplace_back(ClassSplit{CharClass::kNumeric, alone ? DelimiterBehavior::kIsolated : DelimiterBehavior::kContiguous});
+    steps.emplace_back(ClassSplit{CharClass::kNumeric, alone ? DelimiterBehavior::kIsolated
+                                                             : DelimiterBehavior::kContiguous});
   } else {
     steps.emplace_back(read_pattern(map));
   }
@@ -312,12 +332,15 @@ int char_to_byte(char32_t c) { return c < kByteTable.bytes.size() ? kByteTable.b
 MetaspaceSplit read_metaspace(const FieldMap& map) {
   MetaspaceSplit out;
   const std::u32string sign = map.chars("replacement");
-  if (sign.size() != 1) map.fail("replacement", "expected one character, found " + quote(to_utf8(sign)));
+  if (sign.size() != 1)
+    map.fail("replacement", "expected one character, found " + quote(to_utf8(sign)));
   out.sign = sign[0];
   map.ignore("str_rep");  // older files: the same sign again
   if (map.has("prepend_scheme")) {
     const std::string scheme = map.choice("prepend_scheme", {"first", "never", "always"});
-    out.prepend = scheme == "first" ? PrependScheme::kFirst : scheme == "never" ? PrependScheme::kNever : PrependScheme::kAlways;
+    out.prepend = scheme == "first"   ? PrependScheme::kFirst
+                  : scheme == "never" ? PrependScheme::kNever
+                                      : PrependScheme::kAlways;
   }
   if (!map.is_null("add_prefix_space") && !map.boolean("add_prefix_space")) {
     if (out.prepend != PrependScheme::kNever)

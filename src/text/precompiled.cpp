@@ -18,14 +18,17 @@ size_t utf8_size(std::u32string_view chars) {
 
 // A charsmap may hold long texts.
 void check(size_t size, size_t limit) {
-  if (size > limit) throw InputError("the normalizer makes more than " + std::to_string(limit) + " characters of the text");
+  if (size > limit)
+    throw InputError("the normalizer makes more than " + std::to_string(limit) +
+                     " characters of the text");
 }
 
-// Writes `content` in place of `count` characters: those that are too many are inserted, those that are missing are swallowed by
-// the last one written, even if an earlier cluster wrote it.
+// Writes `content` in place of `count` characters: those that are too many are inserted, those that
+// are missing are swallowed by the last one written, even if an earlier cluster wrote it.
 void put(std::vector<Edited>& out, std::u32string_view content, size_t count) {
   for (size_t i = 0; i < content.size(); ++i) out.push_back({content[i], i < count ? 0 : 1});
-  if (content.size() < count && !out.empty()) out.back().change -= static_cast<int32_t>(count - content.size());
+  if (content.size() < count && !out.empty())
+    out.back().change -= static_cast<int32_t>(count - content.size());
 }
 
 }  // namespace
@@ -53,22 +56,27 @@ void apply(const PrecompiledNormalizer& options, AlignedText& text, size_t limit
   if (is_changed) text.replace(out);
 }
 
-void apply(const SentencePieceNormalizer& options, AlignedText& text, bool continues, size_t limit) {
+void apply(const SentencePieceNormalizer& options, AlignedText& text, bool continues,
+           size_t limit) {
   const std::string bytes = to_utf8(text.chars);
   const char32_t space = options.escape_whitespaces ? char32_t{0x2581} : U' ';
   AlignedText out;
   out.chars.reserve(text.size() + 1);
   out.origin.reserve(text.size() + 1);
-  const bool is_inside = continues || (options.only_at_start && text.size() > 0 && text.origin[0] > 0);
+  const bool is_inside =
+      continues || (options.only_at_start && text.size() > 0 && text.origin[0] > 0);
   bool after_space = options.remove_extra_whitespaces && !is_inside, is_begun = is_inside;
   std::optional<uint32_t> prefix_origin;
   for (size_t at = 0, i = 0; i < text.size();) {  // the same place in bytes and in characters
-    const auto match = options.charsmap == nullptr ? std::nullopt : options.charsmap->longest(std::string_view(bytes).substr(at));
+    const auto match = options.charsmap == nullptr
+                           ? std::nullopt
+                           : options.charsmap->longest(std::string_view(bytes).substr(at));
     const std::u32string content = match ? match->content : text.chars.substr(i, 1);
     const uint32_t origin = text.origin[i];
     size_t left = match ? match->length : static_cast<size_t>(utf8_length(text.chars[i]));
     at += left;
-    for (; left > 0 && i < text.size(); ++i) left -= std::min(left, static_cast<size_t>(utf8_length(text.chars[i])));
+    for (; left > 0 && i < text.size(); ++i)
+      left -= std::min(left, static_cast<size_t>(utf8_length(text.chars[i])));
     // Spaces at the start go, but a text that is nothing else leaves no dummy prefix either.
     if (!is_begun && options.remove_extra_whitespaces && content == U" ") {
       prefix_origin = origin;
@@ -80,9 +88,11 @@ void apply(const SentencePieceNormalizer& options, AlignedText& text, bool conti
     while (after_space && first < content.size() && content[first] == ' ') ++first;
     if (first > 0 && out.size() > 0 && out.chars.back() == space)
       out.origin.back() = origin;  // of several spaces, the last one stays
-    for (size_t k = first; k < content.size(); ++k) out.push(content[k] == ' ' ? space : content[k], origin);
+    for (size_t k = first; k < content.size(); ++k)
+      out.push(content[k] == ' ' ? space : content[k], origin);
     check(out.size(), limit);
-    if (first < content.size()) after_space = options.remove_extra_whitespaces && content.back() == ' ';
+    if (first < content.size())
+      after_space = options.remove_extra_whitespaces && content.back() == ' ';
   }
   while (options.remove_extra_whitespaces && out.size() > 0 && out.chars.back() == space) {
     out.chars.pop_back();

@@ -11,8 +11,8 @@ namespace graft {
 
 namespace {
 
-// Walks the fields of one message. The wire format: a tag (number << 3 | kind), then a varint (kind 0), 8 bytes (1), a length and
-// that many bytes (2) or 4 bytes (5).
+// Walks the fields of one message. The wire format: a tag (number << 3 | kind), then a varint (kind
+// 0), 8 bytes (1), a length and that many bytes (2) or 4 bytes (5).
 class Message {
  public:
   Message(std::string_view bytes, size_t begin, size_t end, const std::string& source)
@@ -55,13 +55,15 @@ class Message {
     return {bytes_, data_, data_ + size_, source_};
   }
   [[noreturn]] void fail(const std::string& why) const {
-    throw InputError(source_ + ": byte " + std::to_string(start_) + ": not a SentencePiece model: " + why);
+    throw InputError(source_ + ": byte " + std::to_string(start_) +
+                     ": not a SentencePiece model: " + why);
   }
 
  private:
   void expect(uint64_t kind) const {
     if (kind_ != kind)
-      fail("expected field " + std::to_string(field_) + " of kind " + std::to_string(kind) + ", found " + std::to_string(kind_));
+      fail("expected field " + std::to_string(field_) + " of kind " + std::to_string(kind) +
+           ", found " + std::to_string(kind_));
   }
 
   uint64_t varint() {
@@ -77,7 +79,8 @@ class Message {
 
   void take(uint64_t size) {
     if (size > end_ - at_)
-      fail("a field of " + std::to_string(size) + " bytes where " + std::to_string(end_ - at_) + " are left");
+      fail("a field of " + std::to_string(size) + " bytes where " + std::to_string(end_ - at_) +
+           " are left");
     data_ = at_;
     size_ = static_cast<size_t>(size);
     at_ += size_;
@@ -97,8 +100,8 @@ SentencePieceFile::Piece read_piece(Message message) {
       if (find_invalid_utf8(piece.text) != std::string_view::npos)
         message.fail("the piece " + quote(piece.text) + " is not UTF-8");
       if (piece.text.empty() || piece.text.size() > Vocabulary::kMaxTokenBytes)
-        message.fail("expected a piece of 1.." + std::to_string(Vocabulary::kMaxTokenBytes) + " bytes, found " +
-                     std::to_string(piece.text.size()));
+        message.fail("expected a piece of 1.." + std::to_string(Vocabulary::kMaxTokenBytes) +
+                     " bytes, found " + std::to_string(piece.text.size()));
     } else if (message.field() == 2) {
       piece.score = message.real();
       if (!std::isfinite(piece.score)) message.fail("a score that is not finite");
@@ -149,7 +152,8 @@ SentencePieceFile parse_sentencepiece_file(std::string_view bytes, const std::st
       }
     }
   }
-  if (out.pieces.empty()) throw InputError(source + ": not a SentencePiece model: it has no pieces");
+  if (out.pieces.empty())
+    throw InputError(source + ": not a SentencePiece model: it has no pieces");
   return out;
 }
 

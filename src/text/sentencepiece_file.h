@@ -1,5 +1,6 @@
-// SentencePiece's model file (spiece.model, tokenizer.model): a protocol buffer, "ModelProto" of sentencepiece_model.proto. What
-// encoding needs of it is read; how the model was trained is passed over.
+// SentencePiece's model file (spiece.model, tokenizer.model): a protocol buffer, "ModelProto" of
+// sentencepiece_model.proto. What encoding needs of it is read; how the model was trained is passed
+// over.
 //
 // Read by hand: Debian's libsentencepiece has no accessors for these fields,
 // and its protobuf clashes with the one inside libtorch.
@@ -12,7 +13,14 @@
 
 namespace graft {
 
-enum class PieceType : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum class PieceType : uint8_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 struct SentencePieceFile {
   struct Piece {

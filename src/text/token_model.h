@@ -1,5 +1,5 @@
-// Models: how one word becomes tokens. WordPiece, BPE (byte-level or with byte fallback) and Unigram; a further kind is one more
-// class and one more line in read().
+// Models: how one word becomes tokens. WordPiece, BPE (byte-level or with byte fallback) and
+// Unigram; a further kind is one more class and one more line in read().
 //
 // WordLevel, and BPE with dropout, a prefix or a suffix, are refused by name.
 #pragma once
@@ -24,13 +24,14 @@ struct WordToken {
 class TokenModel {
  public:
   virtual ~TokenModel() = default;
-  // Appends the tokens of `word` (not empty). Throws InputError if a character has no token and the model no token for the
-  // unknown. Thread-safe.
+  // Appends the tokens of `word` (not empty). Throws InputError if a character has no token and the
+  // model no token for the unknown. Thread-safe.
   virtual void tokenize(std::u32string_view word, std::vector<WordToken>& out) const = 0;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
-  // Reads the "model" of tokenizer.json. Throws InputError naming the JSON pointer of what is wrong or not supported.
+  // Reads the "model" of tokenizer.json. Throws InputError naming the JSON pointer of what is wrong
+  // or not supported.
   static std::unique_ptr<const TokenModel> read(const FieldMap& map);
 
  protected:

@@ -1,4 +1,5 @@
-// A trie over code points with an id at the end of each entry: longest match in one walk. Built once, then read from any thread.
+// A trie over code points with an id at the end of each entry: longest match in one walk. Built
+// once, then read from any thread.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ class Trie {
     size_t length = 0;  // in code points
   };
 
-  // An entry that is there already keeps its first id; returns false then. Requires: `entry` is not empty.
+  // An entry that is there already keeps its first id; returns false then. Requires: `entry` is not
+  // empty.
   bool add(std::u32string_view entry, int32_t id) {
     uint32_t node = 0;
     for (const char32_t c : entry) {

@@ -32,7 +32,8 @@ struct LowerRun {
 
 constexpr char32_t kEnd = 0x110000;
 
-// Hugging Face's normalizer knows Unicode 9.0: later characters neither decompose, compose nor reorder.
+// Hugging Face's normalizer knows Unicode 9.0: later characters neither decompose, compose nor
+// reorder.
 bool is_known_to_normalizer(char32_t c) {
   if (c < 0x300) return true;
   UVersionInfo age;
@@ -48,8 +49,8 @@ int combining_class(char32_t c) {
 
 const icu::Normalizer2& composer(bool compatible) {
   UErrorCode status = U_ZERO_ERROR;
-  const icu::Normalizer2* found =
-      compatible ? icu::Normalizer2::getNFKCInstance(status) : icu::Normalizer2::getNFCInstance(status);
+  const icu::Normalizer2* found = compatible ? icu::Normalizer2::getNFKCInstance(status)
+                                             : icu::Normalizer2::getNFCInstance(status);
   ensure(U_SUCCESS(status) != 0 && found != nullptr, "ICU has no normalization data");
   return *found;
 }
@@ -61,7 +62,9 @@ std::vector<Edited> decompose(std::u32string_view text, const icu::Normalizer2& 
   const auto sort_pending = [&] {
     if (out.size() - pending > 1) {
       std::stable_sort(out.begin() + static_cast<ptrdiff_t>(pending), out.end(),
-                       [](const Edited& a, const Edited& b) { return combining_class(a.c) < combining_class(b.c); });
+                       [](const Edited& a, const Edited& b) {
+                         return combining_class(a.c) < combining_class(b.c);
+                       });
     }
   };
   const auto push = [&](char32_t c, bool first) {
@@ -72,17 +75,20 @@ std::vector<Edited> decompose(std::u32string_view text, const icu::Normalizer2& 
   };
   icu::UnicodeString parts;
   for (const char32_t c : text) {
-    if (c < 0xA0 || !is_known_to_normalizer(c) || !normalizer.getDecomposition(static_cast<UChar32>(c), parts)) {
+    if (c < 0xA0 || !is_known_to_normalizer(c) ||
+        !normalizer.getDecomposition(static_cast<UChar32>(c), parts)) {
       push(c, true);
       continue;
     }
-    for (int32_t i = 0; i < parts.length(); i = parts.moveIndex32(i, 1)) push(static_cast<char32_t>(parts.char32At(i)), i == 0);
+    for (int32_t i = 0; i < parts.length(); i = parts.moveIndex32(i, 1))
+      push(static_cast<char32_t>(parts.char32At(i)), i == 0);
   }
   sort_pending();
   return out;
 }
 
-// Canonical composition (Unicode 3.11, D117); a composite takes the alignment of its parts together.
+// Canonical composition (Unicode 3.11, D117); a composite takes the alignment of its parts
+// together.
 std::vector<Edited> compose(const std::vector<Edited>& parts, const icu::Normalizer2& normalizer) {
   std::vector<Edited> out;
   out.reserve(parts.size());
@@ -92,7 +98,8 @@ std::vector<Edited> compose(const std::vector<Edited>& parts, const icu::Normali
     const int part_class = combining_class(part.c);
     if (starter && (last_class == -1 || last_class < part_class)) {
       Edited& base = out[*starter];
-      const UChar32 composite = normalizer.composePair(static_cast<UChar32>(base.c), static_cast<UChar32>(part.c));
+      const UChar32 composite =
+          normalizer.composePair(static_cast<UChar32>(base.c), static_cast<UChar32>(part.c));
       if (composite >= 0 && is_known_to_normalizer(static_cast<char32_t>(composite))) {
         base = {static_cast<char32_t>(composite), base.change + part.change - 1};
         continue;
@@ -176,8 +183,9 @@ std::u32string decode_utf8(std::string_view text, std::string_view source) {
     UChar32 c = 0;
     U8_NEXT(bytes, i, size, c);
     if (c < 0) {
-      throw InputError(std::string(source) + ": byte " + std::to_string(start) + ": not valid UTF-8, found byte value " +
-                       std::to_string(bytes[start]) + "; convert the text to UTF-8");
+      throw InputError(std::string(source) + ": byte " + std::to_string(start) +
+                       ": not valid UTF-8, found byte value " + std::to_string(bytes[start]) +
+                       "; convert the text to UTF-8");
     }
     out.push_back(static_cast<char32_t>(c));
   }
@@ -185,7 +193,9 @@ std::u32string decode_utf8(std::string_view text, std::string_view source) {
 }
 
 void append_utf8(std::string& out, char32_t c) {
-  const auto put = [&](char32_t byte) { out.push_back(static_cast<char>(static_cast<unsigned char>(byte))); };
+  const auto put = [&](char32_t byte) {
+    out.push_back(static_cast<char>(static_cast<unsigned char>(byte)));
+  };
   if (c < 0x80) {
     put(c);
   } else if (c < 0x800) {
@@ -239,7 +249,12 @@ size_t incomplete_utf8_suffix(std::string_view bytes) {
     if (wanted <= n) return 0;
     if (n == 1) return 1;
     // The second byte has a narrower range behind some leads (Unicode, table 3-7).
-    const int least = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80, most = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    const int least = lead == 0xE0   ? 0xA0
+                      : lead == 0xF0 ? 0x90
+                                     : 0x80,
+              most = lead == 0xED   ? 0x9F
+                     : lead == 0xF4 ? 0x8F
+                                    : 0xBF;
     return at(1) >= least && at(1) <= most ? n : 0;
   }
   return 0;
@@ -256,7 +271,8 @@ std::vector<size_t> grapheme_ends(std::u32string_view text) {
     return out;
   }
   UErrorCode status = U_ZERO_ERROR;
-  const std::unique_ptr<icu::BreakIterator> breaks(icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), status));
+  const std::unique_ptr<icu::BreakIterator> breaks(
+      icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), status));
   ensure(U_SUCCESS(status) != 0 && breaks != nullptr, "ICU has no rules for characters");
   icu::UnicodeString units;
   for (const char32_t c : text) units.append(static_cast<UChar32>(for_clusters(c)));
@@ -289,8 +305,8 @@ bool is_bert_ideograph(char32_t c) {
 
 char32_t lower(char32_t c) {
   if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
-  const auto* const run =
-      std::partition_point(std::begin(kLowerRuns), std::end(kLowerRuns), [c](const LowerRun& r) { return r.last < c; });
+  const auto* const run = std::partition_point(std::begin(kLowerRuns), std::end(kLowerRuns),
+                                               [c](const LowerRun& r) { return r.last < c; });
   if (run == std::end(kLowerRuns) || c < run->first || (c - run->first) % run->step != 0) return c;
   return static_cast<char32_t>(static_cast<int32_t>(c) + run->delta);
 }

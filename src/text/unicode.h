@@ -1,8 +1,10 @@
-// Unicode as the tokenizers need it: UTF-8 in and out, character classes, lower case and normal forms.
+// Unicode as the tokenizers need it: UTF-8 in and out, character classes, lower case and normal
+// forms.
 //
-// Classes and lower case come from a table asked of Hugging Face `tokenizers` (tools/unicode_tables.py); normal forms from ICU,
-// held to Unicode 9.0, which is what that library's normalizer knows. Both keep token ids equal whatever ICU is installed. Not a
-// general text library.
+// Classes and lower case come from a table asked of Hugging Face `tokenizers`
+// (tools/unicode_tables.py); normal forms from ICU, held to Unicode 9.0, which is what that
+// library's normalizer knows. Both keep token ids equal whatever ICU is installed. Not a general
+// text library.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +25,14 @@ int utf8_length(char32_t c);  // 1..4
 // `bytes` with every ill-formed part (maximal subpart) replaced by U+FFFD.
 std::string replace_invalid_utf8(std::string_view bytes);
 bool is_utf8(std::string_view bytes);
-// How many bytes at the end (0..3) are the start of a character whose other bytes have not come yet.
+// How many bytes at the end (0..3) are the start of a character whose other bytes have not come
+// yet.
 size_t incomplete_utf8_suffix(std::string_view bytes);
 
 enum class CharClass : uint16_t {
-  kBertRemoved = 1,     // what BERT's clean_text drops: control, format, private use, U+0000, U+FFFD (not unassigned ones)
-  kPunctuation = 2,     // BERT's and Punctuation's: ASCII symbols and category P of an old Unicode
+  kBertRemoved = 1,  // what BERT's clean_text drops: control, format, private use, U+0000, U+FFFD
+                     // (not unassigned ones)
+  kPunctuation = 2,  // BERT's and Punctuation's: ASCII symbols and category P of an old Unicode
   kNonspacingMark = 4,  // category Mn
   kCombiningMark = 8,   // category M
   kLetter = 16,         // \p{L} of the regular expression engine
@@ -42,7 +46,9 @@ enum class CharClass : uint16_t {
 class CharClasses {
  public:
   CharClasses();
-  bool is_in(char32_t c, CharClass wanted) const { return (bits(c) & static_cast<uint16_t>(wanted)) != 0; }
+  bool is_in(char32_t c, CharClass wanted) const {
+    return (bits(c) & static_cast<uint16_t>(wanted)) != 0;
+  }
   uint16_t bits(char32_t c) const { return bits_[c]; }  // Requires: c <= U+10FFFF
 
  private:
@@ -50,7 +56,8 @@ class CharClasses {
 };
 const CharClasses& char_classes();
 
-// Letters or numbers as a set of a regular expression: [\x{41}-\x{5A}...]. `which`: kLetter or kNumber.
+// Letters or numbers as a set of a regular expression: [\x{41}-\x{5A}...]. `which`: kLetter or
+// kNumber.
 std::string regex_set(CharClass which);
 
 inline bool is_space(char32_t c) {
@@ -61,12 +68,14 @@ inline bool is_space(char32_t c) {
 // The ideographs that BERT sets apart, by its own list of blocks.
 bool is_bert_ideograph(char32_t c);
 
-// Lower case of one character; U+0130 becomes two and is the caller's to handle (kDottedCapitalI -> i, U+0307).
+// Lower case of one character; U+0130 becomes two and is the caller's to handle (kDottedCapitalI ->
+// i, U+0307).
 inline constexpr char32_t kDottedCapitalI = 0x130;
 char32_t lower(char32_t c);
 
 // One character of a transformed text and how it relates to the one it comes from:
-// 0 replaces the next old character, +1 is inserted after it, -N replaces it and swallows the N that follow.
+// 0 replaces the next old character, +1 is inserted after it, -N replaces it and swallows the N
+// that follow.
 struct Edited {
   char32_t c;
   int32_t change;

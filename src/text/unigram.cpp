@@ -18,7 +18,8 @@ constexpr double kUnknownPenalty = 10;
 
 class Unigram : public TokenModel {
  public:
-  Unigram(Vocabulary vocabulary, const std::vector<ScoredPiece>& pieces, const UnigramOptions& options)
+  Unigram(Vocabulary vocabulary, const std::vector<ScoredPiece>& pieces,
+          const UnigramOptions& options)
       : TokenModel(std::move(vocabulary)), options_(options), bytes_(byte_tokens(vocabulary_)) {
     scores_.reserve(pieces.size());
     for (const ScoredPiece& piece : pieces) {
@@ -36,7 +37,9 @@ class Unigram : public TokenModel {
         improve(best[at + length], best[at].score + scores_[static_cast<size_t>(id)], at, id);
         has_single |= length == 1;
       });
-      if (!has_single) improve(best[at + 1], best[at].score + rounded(options_.least_score - kUnknownPenalty), at, kUnknown);
+      if (!has_single)
+        improve(best[at + 1], best[at].score + rounded(options_.least_score - kUnknownPenalty), at,
+                kUnknown);
     }
     const size_t first = out.size();
     bool follows_unknown = false;  // the token to the right, which was put just before
@@ -71,7 +74,8 @@ class Unigram : public TokenModel {
     if (step.id == -1 || candidate > step.score) step = {candidate, begin, id};
   }
 
-  // An unknown stretch is a token after all if the vocabulary has it as a whole, else its bytes, else the unknown token.
+  // An unknown stretch is a token after all if the vocabulary has it as a whole, else its bytes,
+  // else the unknown token.
   void resolve_unknown(std::u32string_view word, std::vector<WordToken>& out, size_t first) const {
     const std::vector<WordToken> found(out.begin() + static_cast<ptrdiff_t>(first), out.end());
     out.resize(first);
@@ -84,12 +88,14 @@ class Unigram : public TokenModel {
       const auto byte_id = [&](char c) { return bytes_[static_cast<uint8_t>(c)]; };
       if (const auto id = vocabulary_.id_of(text)) {
         out.push_back({static_cast<int32_t>(*id), token.begin, token.end});
-      } else if (options_.byte_fallback && std::all_of(text.begin(), text.end(), [&](char c) { return byte_id(c) >= 0; })) {
+      } else if (options_.byte_fallback &&
+                 std::all_of(text.begin(), text.end(), [&](char c) { return byte_id(c) >= 0; })) {
         for (const char c : text) out.push_back({byte_id(c), token.begin, token.end});
       } else if (options_.unknown) {
         out.push_back({*options_.unknown, token.begin, token.end});
       } else {
-        throw InputError("the characters " + quote(text) + " have no token, and the model has no unk_id to stand for them");
+        throw InputError("the characters " + quote(text) +
+                         " have no token, and the model has no unk_id to stand for them");
       }
     }
   }
@@ -102,14 +108,17 @@ class Unigram : public TokenModel {
 
 // ["token", score]
 ScoredPiece read_piece(const FieldMap& map, const Node& item, const std::string& where) {
-  const bool fits = item.kind == Node::Kind::kList && item.items.size() == 2 && item.items[0].kind == Node::Kind::kScalar &&
-                    item.items[0].is_string && item.items[1].kind == Node::Kind::kScalar && !item.items[1].is_string;
+  const bool fits = item.kind == Node::Kind::kList && item.items.size() == 2 &&
+                    item.items[0].kind == Node::Kind::kScalar && item.items[0].is_string &&
+                    item.items[1].kind == Node::Kind::kScalar && !item.items[1].is_string;
   ScoredPiece piece;
   bool is_number = false;
   if (fits) {
     const std::string& number = item.items[1].scalar;
-    const auto [stop, error] = std::from_chars(number.data(), number.data() + number.size(), piece.score);
-    is_number = error == std::errc{} && stop == number.data() + number.size() && std::isfinite(piece.score);
+    const auto [stop, error] =
+        std::from_chars(number.data(), number.data() + number.size(), piece.score);
+    is_number =
+        error == std::errc{} && stop == number.data() + number.size() && std::isfinite(piece.score);
     piece.token = item.items[0].scalar;
   }
   if (!is_number) map.fail("vocab", where + "expected [\"token\", score], found " + shown(item));
@@ -121,9 +130,11 @@ ScoredPiece read_piece(const FieldMap& map, const Node& item, const std::string&
 
 }  // namespace
 
-std::unique_ptr<const TokenModel> make_unigram(Vocabulary vocabulary, const std::vector<ScoredPiece>& pieces,
+std::unique_ptr<const TokenModel> make_unigram(Vocabulary vocabulary,
+                                               const std::vector<ScoredPiece>& pieces,
                                                const UnigramOptions& options) {
-  ensure(static_cast<size_t>(vocabulary.size()) == pieces.size(), "make_unigram: one token per piece");
+  ensure(static_cast<size_t>(vocabulary.size()) == pieces.size(),
+         "make_unigram: one token per piece");
   return std::make_unique<Unigram>(std::move(vocabulary), pieces, options);
 }
 
@@ -145,7 +156,8 @@ std::unique_ptr<const TokenModel> read_unigram(const FieldMap& map) {
     options.least_score = std::min(options.least_score, pieces.back().score);
   }
   if (!map.is_null("unk_id"))
-    options.unknown = static_cast<int32_t>(map.integer("unk_id", 0, static_cast<int64_t>(pieces.size()) - 1));
+    options.unknown =
+        static_cast<int32_t>(map.integer("unk_id", 0, static_cast<int64_t>(pieces.size()) - 1));
   options.byte_fallback = map.has("byte_fallback") && map.boolean("byte_fallback");
   map.finish();
   return make_unigram(std::move(vocabulary), pieces, options);

@@ -14,14 +14,16 @@ namespace graft {
 
 class Vocabulary {
  public:
-  static constexpr int64_t kMaxTokens = int64_t{1} << 21;  // five times the largest vocabulary in use
-  static constexpr int64_t kMaxId = int64_t{1} << 22;      // ids may have gaps
+  static constexpr int64_t kMaxTokens = int64_t{1}
+                                        << 21;         // five times the largest vocabulary in use
+  static constexpr int64_t kMaxId = int64_t{1} << 22;  // ids may have gaps
   static constexpr size_t kMaxTokenBytes = 4096;
 
   Vocabulary() = default;
   Vocabulary(Vocabulary&&) = default;
   Vocabulary& operator=(Vocabulary&&) = default;
-  // Reads {"token": id, ...} at `key`. Throws InputError on a bad id, an id used twice or a size over the caps above.
+  // Reads {"token": id, ...} at `key`. Throws InputError on a bad id, an id used twice or a size
+  // over the caps above.
   static Vocabulary read(const FieldMap& map, std::string_view key);
 
   // Requires: neither the token nor the id is there yet.
@@ -29,7 +31,9 @@ class Vocabulary {
   std::optional<int64_t> id_of(std::string_view token) const;
   const std::string* token_of(int64_t id) const;  // null when no token has that id
   int64_t size() const { return static_cast<int64_t>(ids_.size()); }
-  int64_t id_bound() const { return static_cast<int64_t>(tokens_.size()); }  // one more than the largest id
+  int64_t id_bound() const {
+    return static_cast<int64_t>(tokens_.size());
+  }  // one more than the largest id
 
  private:
   struct Hash {

@@ -1,5 +1,5 @@
-// WordPiece: the longest token that a word starts with, then the longest continuation ("##..."), and so on; one unknown token
-// when that fails anywhere.
+// WordPiece: the longest token that a word starts with, then the longest continuation ("##..."),
+// and so on; one unknown token when that fails anywhere.
 #include "base/error.h"
 #include "text/token_model.h"
 #include "text/trie.h"
@@ -19,7 +19,9 @@ class WordPiece : public TokenModel {
       // A token with the prefix may also begin a word, when the text itself has "##".
       starts_.add(decode_utf8(*token, "vocabulary"), static_cast<int32_t>(id));
       if (token->size() > prefix.size() && token->starts_with(prefix)) {
-        continuations_.add(decode_utf8(std::string_view(*token).substr(prefix.size()), "vocabulary"), static_cast<int32_t>(id));
+        continuations_.add(
+            decode_utf8(std::string_view(*token).substr(prefix.size()), "vocabulary"),
+            static_cast<int32_t>(id));
       }
     }
   }
@@ -58,7 +60,8 @@ std::unique_ptr<const TokenModel> read_wordpiece(const FieldMap& map) {
   map.finish();
   const std::optional<int64_t> id = vocabulary.id_of(unknown);
   if (!id) map.fail("unk_token", quote(unknown) + " is not in the vocabulary");
-  return std::make_unique<WordPiece>(std::move(vocabulary), prefix, static_cast<int32_t>(*id), longest);
+  return std::make_unique<WordPiece>(std::move(vocabulary), prefix, static_cast<int32_t>(*id),
+                                     longest);
 }
 
 }  // namespace graft

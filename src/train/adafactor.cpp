@@ -12,14 +12,18 @@ using at::Tensor;
 
 namespace {
 
-constexpr double kDecayExponent = 0.8, kSquareFloor = 1e-30, kClipThreshold = 1.0, kScaleFloor = 1e-3;
+constexpr double kDecayExponent = 0.8, kSquareFloor = 1e-30, kClipThreshold = 1.0,
+                 kScaleFloor = 1e-3;
 constexpr const char* kCount = "t/steps";
 
-double root_mean_square(const Tensor& tensor) { return std::sqrt(tensor.square().mean(at::kDouble).item<double>()); }
+double root_mean_square(const Tensor& tensor) {
+  return std::sqrt(tensor.square().mean(at::kDouble).item<double>());
+}
 
 }  // namespace
 
-Adafactor::Adafactor(const std::vector<ParamSpec>& params, const AdafactorConfig& config) : config_(config) {
+Adafactor::Adafactor(const std::vector<ParamSpec>& params, const AdafactorConfig& config)
+    : config_(config) {
   for (const ParamSpec& param : params) {
     if (param.role == Role::kTrained) slots_.push_back({param, {}});
   }
@@ -37,7 +41,8 @@ void Adafactor::step(NamedTensors& tensors, double learning_rate) {
     slot.v.mul_(decay).add_(gradient.square().add_(kSquareFloor), 1.0 - decay);
     Tensor update = gradient / slot.v.sqrt();
     update.div_(std::max(1.0, root_mean_square(update) / kClipThreshold));
-    const double scale = config_.scales_by_parameter ? std::max(root_mean_square(param), kScaleFloor) : 1.0;
+    const double scale =
+        config_.scales_by_parameter ? std::max(root_mean_square(param), kScaleFloor) : 1.0;
     param.detach().sub_(update, learning_rate * slot.spec.rate_scale * scale);
     param.mutable_grad().reset();
   }
@@ -47,7 +52,8 @@ void Adafactor::step(NamedTensors& tensors, double learning_rate) {
 std::vector<std::string> Adafactor::still_tensors() const {
   std::vector<std::string> names;
   for (const Slot& slot : slots_) {
-    if (slot.v.defined() && slot.v.max().item<double>() < 2 * kSquareFloor) names.push_back(slot.spec.name);
+    if (slot.v.defined() && slot.v.max().item<double>() < 2 * kSquareFloor)
+      names.push_back(slot.spec.name);
   }
   return names;
 }
@@ -64,9 +70,11 @@ void Adafactor::restore(const NamedTensors& state) {
   size_t used = 0;
   steps_ = saved_state(state, kCount, {}, used).item<int64_t>();
   for (Slot& slot : slots_) {
-    if (state.contains("v/" + slot.spec.name)) slot.v = saved_state(state, "v/" + slot.spec.name, slot.spec.shape, used);
+    if (state.contains("v/" + slot.spec.name))
+      slot.v = saved_state(state, "v/" + slot.spec.name, slot.spec.shape, used);
   }
-  if (used != state.size()) throw InputError("checkpoint: optimizer state of tensors that this run does not train");
+  if (used != state.size())
+    throw InputError("checkpoint: optimizer state of tensors that this run does not train");
 }
 
 }  // namespace graft

@@ -42,8 +42,9 @@ void AdamW::step(NamedTensors& tensors, double learning_rate) {
   for (auto& [kind, group] : groups) {
     const auto [decays, rate_scale] = kind;
     for (Tensor& t : group.t) t.add_(1);
-    at::_fused_adamw_(group.params, group.gradients, group.m, group.v, {}, group.t, learning_rate * rate_scale, options_.beta1,
-                      options_.beta2, decays ? options_.weight_decay : 0.0, options_.epsilon, /*amsgrad=*/false,
+    at::_fused_adamw_(group.params, group.gradients, group.m, group.v, {}, group.t,
+                      learning_rate * rate_scale, options_.beta1, options_.beta2,
+                      decays ? options_.weight_decay : 0.0, options_.epsilon, /*amsgrad=*/false,
                       /*maximize=*/false);
   }
 }
@@ -51,7 +52,8 @@ void AdamW::step(NamedTensors& tensors, double learning_rate) {
 std::vector<std::string> AdamW::still_tensors() const {
   std::vector<std::string> names;
   for (const Slot& slot : slots_) {
-    if (slot.v.defined() && slot.v.count_nonzero().item<int64_t>() == 0) names.push_back(slot.spec.name);
+    if (slot.v.defined() && slot.v.count_nonzero().item<int64_t>() == 0)
+      names.push_back(slot.spec.name);
   }
   return names;
 }
@@ -75,7 +77,8 @@ void AdamW::restore(const NamedTensors& state) {
     slot.v = saved_state(state, "v/" + slot.spec.name, slot.spec.shape, used);
     slot.t = saved_state(state, "t/" + slot.spec.name, {}, used);
   }
-  if (used != state.size()) throw InputError("checkpoint: optimizer state of tensors that this run does not train");
+  if (used != state.size())
+    throw InputError("checkpoint: optimizer state of tensors that this run does not train");
 }
 
 }  // namespace graft

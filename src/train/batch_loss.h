@@ -1,4 +1,5 @@
-// The loss of one batch of a step: rows to packs, one pass through trunk and edits or two, the objective.
+// The loss of one batch of a step: rows to packs, one pass through trunk and edits or two, the
+// objective.
 #pragma once
 
 #include "edit/lanes.h"
@@ -16,17 +17,20 @@ struct BatchLoss {
 double loss_units(const RunInputs& inputs, const Batch& batch);
 
 // `key`: (seed, step, micro-batch). `units`: of the whole step, by which every sum is divided.
-// With a consistency loss the rows pass twice, as two lanes of one forward pass that differ in route and dropout:
+// With a consistency loss the rows pass twice, as two lanes of one forward pass that differ in
+// route and dropout:
 //   loss = CE(first) + consistency * summed_consistency(first, second)
-BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& batch, RandomKey key, double units);
+BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& batch, RandomKey key,
+                     double units);
 
 struct StepLoss {
   double loss = 0;  // mean over the step's units
   int64_t tokens = 0;
 };
 
-// Forward and backward over the micro-batches of step 0, 1, ...: adds the gradients to those of `tensors`.
-StepLoss step_gradients(const RunInputs& inputs, const Adapter& adapter, NamedTensors& tensors, const std::vector<Batch>& batches,
-                        int64_t step);
+// Forward and backward over the micro-batches of step 0, 1, ...: adds the gradients to those of
+// `tensors`.
+StepLoss step_gradients(const RunInputs& inputs, const Adapter& adapter, NamedTensors& tensors,
+                        const std::vector<Batch>& batches, int64_t step);
 
 }  // namespace graft

@@ -1,4 +1,5 @@
-// Which rows each step of an epoch sees. A pure function of (lengths, settings, seed, epoch): nothing to save for a resume.
+// Which rows each step of an epoch sees. A pure function of (lengths, settings, seed, epoch):
+// nothing to save for a resume.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@ namespace graft {
 
 using Batch = std::vector<int64_t>;  // indices of rows
 
-// Of several data sets end to end: how many rows each has, and how often it is drawn (data/mixture.h).
+// Of several data sets end to end: how many rows each has, and how often it is drawn
+// (data/mixture.h).
 struct DrawnParts {
   std::vector<int64_t> sizes;
   std::vector<double> rates;
@@ -31,6 +33,7 @@ struct BatchOptions {
 int64_t epoch_rows(const std::vector<int64_t>& lengths, const BatchOptions& options);
 
 // Every row exactly once, of a mixture those drawn for this epoch; the last batch may be smaller.
-std::vector<Batch> plan_epoch(const std::vector<int64_t>& lengths, const BatchOptions& options, int64_t epoch);
+std::vector<Batch> plan_epoch(const std::vector<int64_t>& lengths, const BatchOptions& options,
+                              int64_t epoch);
 
 }  // namespace graft

@@ -23,7 +23,8 @@ constexpr const char* kOptimizerPrefix = "optimizer/";
 
 constexpr double kWorstLoss = 1e300;
 
-// What decides between equal values, as state.json holds it: without a loss it would not decide as before a resume.
+// What decides between equal values, as state.json holds it: without a loss it would not decide as
+// before a resume.
 double known_loss(double loss) { return std::isfinite(loss) ? loss : kWorstLoss; }
 
 Path folder_of(const Path& run_dir) { return run_dir / "checkpoints"; }
@@ -37,7 +38,8 @@ std::vector<std::pair<int64_t, Path>> step_folders(const Path& run_dir) {
     int64_t step = 0;
     if (!name.starts_with("step-")) continue;
     const auto [stop, bad] = std::from_chars(name.data() + 5, name.data() + name.size(), step);
-    if (bad == std::errc{} && stop == name.data() + name.size()) found.emplace_back(step, entry.path());
+    if (bad == std::errc{} && stop == name.data() + name.size())
+      found.emplace_back(step, entry.path());
   }
   std::sort(found.rbegin(), found.rend());
   return found;
@@ -68,13 +70,14 @@ std::string digest_of(const NamedTensors& state) {
 }
 
 // The bytes of state.json are those whose digest `complete` holds, and the step is the folder's.
-void check_state(const std::string& text, int64_t version, int64_t step, int64_t folder_step, const Path& dir) {
+void check_state(const std::string& text, int64_t version, int64_t step, int64_t folder_step,
+                 const Path& dir) {
   const std::string marker = read_file(dir / kMarker), source = (dir / "state.json").string();
   if (version == kOldestVersion ? !marker.empty() : marker != sha256(text))
     throw InputError(source + ": the bytes are not those that were written");
   if (step != folder_step)
-    throw InputError(source + ": expected step " + std::to_string(folder_step) + ", as its folder is named, found " +
-                     std::to_string(step));
+    throw InputError(source + ": expected step " + std::to_string(folder_step) +
+                     ", as its folder is named, found " + std::to_string(step));
 }
 
 Checkpoint read_checkpoint(const Path& dir, int64_t folder_step) {
@@ -89,25 +92,30 @@ Checkpoint read_checkpoint(const Path& dir, int64_t folder_step) {
   c.tokens = options.integer("tokens", std::nullopt, 0, kMost);
   c.seconds = options.number("seconds", std::nullopt, 0, 1e15);
   c.config = options.text("config", std::nullopt);
-  if (const Node* inputs = options.raw("inputs"); inputs != nullptr && inputs->kind == Node::Kind::kMap) {
+  if (const Node* inputs = options.raw("inputs");
+      inputs != nullptr && inputs->kind == Node::Kind::kMap) {
     for (const auto& [what, digest] : inputs->members) c.inputs[what] = digest.scalar;
   } else {
     options.fault("inputs", "missing; expected the digests of what the run reads");
   }
   c.best.step = options.integer("best_step", std::nullopt, -1, kMost);
   c.best.value = options.number("best_value", std::nullopt, -1e300, 1e300);
-  c.best.loss = options.number("best_loss", kWorstLoss, -kWorstLoss, kWorstLoss);  // older checkpoints have none
+  c.best.loss = options.number("best_loss", kWorstLoss, -kWorstLoss,
+                               kWorstLoss);  // older checkpoints have none
   c.best.stale = options.integer("stale", std::nullopt, 0, kMost);
   const std::string digest = options.text("state", std::nullopt);
   options.finish();
   check_state(text, version, c.step, folder_step, dir);
   const NamedTensors tensors = load_safetensors(dir / "state.safetensors").tensors;
   if (digest_of(tensors) != digest)
-    throw InputError((dir / "state.safetensors").string() + ": the bytes are not those that were written");
+    throw InputError((dir / "state.safetensors").string() +
+                     ": the bytes are not those that were written");
   for (const auto& [name, tensor] : tensors) {
     if (name.starts_with(kTensorPrefix)) c.tensors[name.substr(7)] = tensor;
     else if (name.starts_with(kOptimizerPrefix)) c.optimizer[name.substr(10)] = tensor;
-    else throw InputError(dir.string() + ": tensor " + quote(name) + " belongs to no part of a checkpoint");
+    else
+      throw InputError(dir.string() + ": tensor " + quote(name) +
+                       " belongs to no part of a checkpoint");
   }
   return c;
 }
@@ -129,12 +137,15 @@ bool BestSoFar::is_better_than(const BestSoFar& other) const {
 void save_checkpoint(const Path& run_dir, const Checkpoint& checkpoint) {
   const Path dir = folder_of(run_dir) / ("step-" + std::to_string(checkpoint.step));
   std::error_code ignored;
-  if (fs::exists(dir / kMarker)) return;  // written after this very step, before a signal asked for it again
-  fs::remove_all(dir, ignored);           // what a killed try left
+  if (fs::exists(dir / kMarker))
+    return;                      // written after this very step, before a signal asked for it again
+  fs::remove_all(dir, ignored);  // what a killed try left
   make_directories(dir);
   NamedTensors all;
-  for (const auto& [name, tensor] : checkpoint.tensors) all[kTensorPrefix + name] = tensor.detach().contiguous();
-  for (const auto& [name, tensor] : checkpoint.optimizer) all[kOptimizerPrefix + name] = tensor.contiguous();
+  for (const auto& [name, tensor] : checkpoint.tensors)
+    all[kTensorPrefix + name] = tensor.detach().contiguous();
+  for (const auto& [name, tensor] : checkpoint.optimizer)
+    all[kOptimizerPrefix + name] = tensor.contiguous();
   save_safetensors(dir / "state.safetensors", all);
   const std::string state = to_json(to_node(checkpoint, digest_of(all)));
   write_file_atomically(dir / "state.json", state);
@@ -157,8 +168,8 @@ std::optional<Checkpoint> load_newest_checkpoint(const Path& run_dir) {
     try {
       return read_checkpoint(dir, step);
     } catch (const InputError& error) {
-      throw InputError(std::string(error.what()) + "\n  the checkpoint is damaged; remove " + dir.string() +
-                       " to go on from an earlier one, or from the start");
+      throw InputError(std::string(error.what()) + "\n  the checkpoint is damaged; remove " +
+                       dir.string() + " to go on from an earlier one, or from the start");
     }
   }
   return std::nullopt;

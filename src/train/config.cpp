@@ -10,9 +10,12 @@ namespace {
 
 // What goes with one file of training rows only.
 void check_mixture(Options& options, const DataConfig& data) {
-  if (!data.train.empty()) options.fault("train", "data.mixture is given; leave one of the two out");
-  if (data.held_out > 0) options.fault("held_out", "a mixture is not split; give data.eval, or data.eval_tasks");
-  if (data.rows > 0) options.fault("rows", "counts the rows of data.train; parts of a mixture have a rate or a cap");
+  if (!data.train.empty())
+    options.fault("train", "data.mixture is given; leave one of the two out");
+  if (data.held_out > 0)
+    options.fault("held_out", "a mixture is not split; give data.eval, or data.eval_tasks");
+  if (data.rows > 0)
+    options.fault("rows", "counts the rows of data.train; parts of a mixture have a rate or a cap");
 }
 
 void check_data(Options& options, const DataConfig& data) {
@@ -20,19 +23,22 @@ void check_data(Options& options, const DataConfig& data) {
     options.fault("mixture_rows", "counts the rows of data.mixture, which is missing");
   if (data.splits_eval && (data.eval.empty() || !data.test.empty()))
     options.fault("split_eval", "needs data.eval, and no data.test: both come from data.eval");
-  if (!data.eval.empty() && data.held_out > 0) options.fault("held_out", "data.eval is given; leave one of the two out");
+  if (!data.eval.empty() && data.held_out > 0)
+    options.fault("held_out", "data.eval is given; leave one of the two out");
   if (!data.mixture.empty()) check_mixture(options, data);
 }
 
-// A setting that has no effect beside `reason`: a fault where the user gave it another value than the usual one, and the usual
-// value again where only a preset did. `section` names where `options` lies: "" or "adafactor.".
+// A setting that has no effect beside `reason`: a fault where the user gave it another value than
+// the usual one, and the usual value again where only a preset did. `section` names where `options`
+// lies: "" or "adafactor.".
 template <typename T>
-void expect_usual(Options& options, const RunConfig& c, const std::string& section, const char* key, T& value, const T& usual,
-                  const std::string& reason) {
+void expect_usual(Options& options, const RunConfig& c, const std::string& section, const char* key,
+                  T& value, const T& usual, const std::string& reason) {
   if (value == usual) return;
   const Node* found = options.raw(key);
   if (!c.is_suggested(section + key))
-    options.fault(key, "found " + (found != nullptr ? found->scalar : "") + ", and " + reason + ", or leave it out");
+    options.fault(key, "found " + (found != nullptr ? found->scalar : "") + ", and " + reason +
+                           ", or leave it out");
   value = usual;
 }
 
@@ -42,14 +48,17 @@ void refuse_other_optimizer(Options& options, RunConfig& c) {
   if (c.optimizer == OptimizerKind::kAdamW) {
     Options& adafactor = options.section("adafactor");
     const std::string reason = "the optimizer is adamw; set optimizer: adafactor";
-    expect_usual(adafactor, c, "adafactor.", "first_step", c.adafactor.first_step, usual.adafactor.first_step, reason);
+    expect_usual(adafactor, c, "adafactor.", "first_step", c.adafactor.first_step,
+                 usual.adafactor.first_step, reason);
     expect_usual(adafactor, c, "adafactor.", "scales_by_parameter", c.adafactor.scales_by_parameter,
                  usual.adafactor.scales_by_parameter, reason);
     return;
   }
-  const std::string reason = "the optimizer is adafactor, which has none of it; set optimizer: adamw";
+  const std::string reason =
+      "the optimizer is adafactor, which has none of it; set optimizer: adamw";
   if (c.weight_decay != 0)
-    expect_usual(options, c, "", "weight_decay", c.weight_decay, usual.weight_decay, reason);  // none is what it does
+    expect_usual(options, c, "", "weight_decay", c.weight_decay, usual.weight_decay,
+                 reason);  // none is what it does
   expect_usual(options, c, "", "beta1", c.beta1, usual.beta1, reason);
   expect_usual(options, c, "", "beta2", c.beta2, usual.beta2, reason);
   expect_usual(options, c, "", "epsilon", c.epsilon, usual.epsilon, reason);
@@ -61,10 +70,12 @@ void refuse_ineffective(Options& options, RunConfig& c) {
   refuse_other_optimizer(options, c);
   const RunConfig usual;
   if (c.objective.consistency == 0) {
-    expect_usual(options, c, "", "consistency_targets", c.objective.targets, usual.objective.targets,
+    expect_usual(options, c, "", "consistency_targets", c.objective.targets,
+                 usual.objective.targets,
                  "consistency is 0, which is one pass; give consistency a weight");
   }
-  if (c.token_budget > 0 && c.order != Order::kLength) {  // by length, batch_size makes the windows that are sorted
+  if (c.token_budget > 0 &&
+      c.order != Order::kLength) {  // by length, batch_size makes the windows that are sorted
     expect_usual(options, c, "", "batch_size", c.batch_size, usual.batch_size,
                  "batches are made of token_budget; set token_budget: 0");
   }
@@ -76,7 +87,8 @@ void refuse_ineffective(Options& options, RunConfig& c) {
 
 // `over` on top of `under`, key by key.
 Node overlaid(const Node& under, const Node& over) {
-  if (under.kind != Node::Kind::kMap || over.kind != Node::Kind::kMap) return over.kind == Node::Kind::kNull ? under : over;
+  if (under.kind != Node::Kind::kMap || over.kind != Node::Kind::kMap)
+    return over.kind == Node::Kind::kNull ? under : over;
   Node out = over;
   for (const auto& [key, value] : under.members) {
     if (const Node* own = over.find(key)) out[key] = overlaid(value, *own);
@@ -86,7 +98,8 @@ Node overlaid(const Node& under, const Node& over) {
 }
 
 // Keys that `under` gives and `over` does not.
-void collect_suggested(const Node& under, const Node* over, const std::string& path, std::vector<std::string>& out) {
+void collect_suggested(const Node& under, const Node* over, const std::string& path,
+                       std::vector<std::string>& out) {
   for (const auto& [key, value] : under.members) {
     const Node* own = over != nullptr && over->kind == Node::Kind::kMap ? over->find(key) : nullptr;
     if (value.kind == Node::Kind::kMap) collect_suggested(value, own, path + key + ".", out);
@@ -110,16 +123,20 @@ RunConfig parse_run_config(const Node& document, const Node& defaults, const std
   }
   config = read_options(options, std::move(config));
   check_data(options.section("data"), config.data);
-  if (config.task.empty() && !config.data.mixture.empty()) config.task = config.data.mixture.front().task;
+  if (config.task.empty() && !config.data.mixture.empty())
+    config.task = config.data.mixture.front().task;
   refuse_ineffective(options, config);
-  for (const auto& [key, flag, value] : {std::tuple{"model", "--model", &config.model},
-                                         std::tuple{"task", "--task", &config.task}, std::tuple{"out", "--out", &config.out}}) {
-    if (value->empty()) options.fault(key, std::string("missing; give ") + flag + " or write it in the file");
+  for (const auto& [key, flag, value] :
+       {std::tuple{"model", "--model", &config.model}, std::tuple{"task", "--task", &config.task},
+        std::tuple{"out", "--out", &config.out}}) {
+    if (value->empty())
+      options.fault(key, std::string("missing; give ") + flag + " or write it in the file");
   }
   if (config.epochs == 0 && config.max_steps == 0)
     options.fault("epochs", "a run of no steps trains nothing; give epochs or max_steps");
   if (config.data.train.empty() && config.data.mixture.empty())
-    options.fault("data", "train is missing; give --data or write data.train in the file (or data.mixture)");
+    options.fault(
+        "data", "train is missing; give --data or write data.train in the file (or data.mixture)");
   if (!config.data.mixture.empty() && config.order == Order::kFile)
     options.fault("order", "a mixture is drawn at random; expected shuffle or length");
   options.finish();

@@ -1,4 +1,5 @@
-// The settings of one training run: run.yaml, the flags of `graft train` and --set, resolved and checked.
+// The settings of one training run: run.yaml, the flags of `graft train` and --set, resolved and
+// checked.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +17,15 @@
 
 namespace graft {
 
-// "How often": a number with its unit. "500" or "500 steps"; "1 epoch", "0.5 epochs"; "never"; "auto".
+// "How often": a number with its unit. "500" or "500 steps"; "1 epoch", "0.5 epochs"; "never";
+// "auto".
 struct Period {
-  enum class Unit { kNever, kSteps, kEpochs, kAuto } unit = Unit::kAuto;  // kAuto: an epoch, unless settle_length says more
+  enum class Unit {
+    kNever,
+    kSteps,
+    kEpochs,
+    kAuto
+  } unit = Unit::kAuto;  // kAuto: an epoch, unless settle_length says more
   double count = 1;
 };
 
@@ -29,7 +36,11 @@ struct Warmup {
 };
 
 enum class Schedule { kLinear, kCosine, kConstant };
-enum class Order { kShuffle, kLength, kFile };  // kLength: shuffled, then sorted by length within windows of batches
+enum class Order {
+  kShuffle,
+  kLength,
+  kFile
+};  // kLength: shuffled, then sorted by length within windows of batches
 
 enum class OptimizerKind { kAdamW, kAdafactor };
 enum class Idle {
@@ -38,7 +49,7 @@ enum class Idle {
 };  // kMoves: a missing gradient counts as zero, as published for AdaMix; kRests: the tensor waits
 
 struct AdafactorConfig {
-  int64_t first_step = 0;           // what the step counter starts at: a restored T5 starts at 1,100,000
+  int64_t first_step = 0;  // what the step counter starts at: a restored T5 starts at 1,100,000
   bool scales_by_parameter = true;  // the step is relative to the size of the tensor
 
   void visit(OptionVisitor& v);
@@ -53,16 +64,17 @@ struct EvalTask {
 };
 
 struct DataConfig {
-  std::string train, eval, test;     // paths; eval and test may be empty, train where there is a mixture
+  std::string train, eval,
+      test;  // paths; eval and test may be empty, train where there is a mixture
   std::vector<MixturePart> mixture;  // instead of train
   int64_t mixture_rows = 0;          // of an epoch; 0 = as many as its parts have together
   std::vector<EvalTask> eval_tasks;  // beside eval
   double held_out = 0;               // share of train kept for evaluation when eval is empty
   int64_t rows = 0;                  // use the first rows of train only; 0 = all
-  int64_t per_label = 0;             // few-shot: so many rows of each label, drawn by the run's seed; 0 = all
-  bool splits_eval =
-      false;  // eval chooses on one part of its rows and is tested on the rest, drawn by the run's seed (ReFT's GLUE protocol)
-  int64_t eval_rows = 0;  // the same of eval
+  int64_t per_label = 0;  // few-shot: so many rows of each label, drawn by the run's seed; 0 = all
+  bool splits_eval = false;  // eval chooses on one part of its rows and is tested on the rest,
+                             // drawn by the run's seed (ReFT's GLUE protocol)
+  int64_t eval_rows = 0;     // the same of eval
 
   void visit(OptionVisitor& v);
 };
@@ -79,15 +91,17 @@ struct RunConfig {
   std::vector<std::string> ignored_keys;  // of the model's config.json, which graft does not know
   Node adapter;                           // {edits, head}: the preset or file, with --set applied
   std::string adapter_name;               // as the user named it
-  std::string start_from;                 // an adapter folder whose tensors are the initial values; may be empty
+  std::string start_from;  // an adapter folder whose tensors are the initial values; may be empty
   DataConfig data;
-  std::vector<RunLength> lengthened_from = {};  // lengths that the run had before (train/lengthen.h), the first one first
+  std::vector<RunLength> lengthened_from =
+      {};  // lengths that the run had before (train/lengthen.h), the first one first
 
   std::optional<double> epochs;  // unset: by the number of rows (train/length.h)
   int64_t max_steps = 0;         // 0 = as many as `epochs` gives
-  int64_t batch_size = 32;       // rows; where token_budget is set, only the windows of Order::kLength are made of it
-  int64_t token_budget = 0;      // tokens of a batch; 0 = by rows
-  int64_t accumulate = 1;        // batches per step
+  int64_t batch_size =
+      32;  // rows; where token_budget is set, only the windows of Order::kLength are made of it
+  int64_t token_budget = 0;  // tokens of a batch; 0 = by rows
+  int64_t accumulate = 1;    // batches per step
   Order order = Order::kShuffle;
   double learning_rate = 1e-3;
   Warmup warmup;
@@ -101,26 +115,29 @@ struct RunConfig {
   double clip = 1.0;              // largest gradient norm; 0 = off
   std::optional<double> dropout;  // of trunk and head; unset = the model's own
   Precision precision = Precision::kFloat32;
-  bool saves_memory = false;  // activation checkpointing: a block is computed anew for its backward pass
-  int64_t max_length = 0;     // tokens; 0 = the model's longest, at most 512
+  bool saves_memory =
+      false;  // activation checkpointing: a block is computed anew for its backward pass
+  int64_t max_length = 0;  // tokens; 0 = the model's longest, at most 512
   int64_t seed = 42;
   Period evaluate_every, checkpoint_every;
-  int64_t early_stop = 0;                                 // evaluations without improvement; 0 = off
-  bool keep_best = true;                                  // else the last
-  GenerateOptions generation{.max_new_tokens = kAsFits};  // how texts are written when they are scored
-  bool uses_model_generation = true;                      // over what the model's own settings say
+  int64_t early_stop = 0;  // evaluations without improvement; 0 = off
+  bool keep_best = true;   // else the last
+  GenerateOptions generation{.max_new_tokens =
+                                 kAsFits};  // how texts are written when they are scored
+  bool uses_model_generation = true;        // over what the model's own settings say
   std::vector<std::string> given_generation =
       {};  // settings of `generation` that the user or a preset gave; no part of the document
-  std::vector<std::string> suggested =
-      {};  // keys ("adafactor.first_step") that a preset gave and the user did not; no part of the document
+  std::vector<std::string> suggested = {};  // keys ("adafactor.first_step") that a preset gave and
+                                            // the user did not; no part of the document
 
   // Every setting (train/settings.cpp).
   void visit(OptionVisitor& v);
   bool is_suggested(const std::string& key) const;
 };
 
-// `defaults` (a preset's `train:` section) lies under `document`. Throws InputError listing every fault. A setting that another
-// one leaves without effect is a fault where the user gave it, and its default again where only the preset did.
+// `defaults` (a preset's `train:` section) lies under `document`. Throws InputError listing every
+// fault. A setting that another one leaves without effect is a fault where the user gave it, and
+// its default again where only the preset did.
 RunConfig parse_run_config(const Node& document, const Node& defaults, const std::string& source);
 
 // The resolved document; parse_run_config gives an equal config.

@@ -32,19 +32,24 @@ std::string digest_of(const Dataset& data) {
 
 std::string digest_of(const Model& model) {
   std::string text;
-  for (const auto& [name, digest] : model.weights.base_fingerprints()) text += name + " " + digest + "\n";
+  for (const auto& [name, digest] : model.weights.base_fingerprints())
+    text += name + " " + digest + "\n";
   return sha256(text);
 }
 
-// Settings that graft 0.1.0 did not know: they count where they say something, so that its checkpoints are still resumed.
+// Settings that graft 0.1.0 did not know: they count where they say something, so that its
+// checkpoints are still resumed.
 const std::vector<std::string> kNewer = {"ignore_config_keys", "lengthened_from"};
 const std::vector<std::string> kNewerOfGeneration = {
-    "max_total_tokens", "early_stopping",  "encoder_no_repeat_ngram", "bad_words",     "min_total_tokens", "forced_bos",
-    "forced_eos",       "suppress_tokens", "begin_suppress_tokens",   "model_defaults"};
+    "max_total_tokens", "early_stopping",   "encoder_no_repeat_ngram",
+    "bad_words",        "min_total_tokens", "forced_bos",
+    "forced_eos",       "suppress_tokens",  "begin_suppress_tokens",
+    "model_defaults"};
 
 void leave_out_usual(Node& node, const Node& usual, const std::vector<std::string>& keys) {
   std::erase_if(node.members, [&](const auto& member) {
-    return std::find(keys.begin(), keys.end(), member.first) != keys.end() && member.second == *usual.find(member.first);
+    return std::find(keys.begin(), keys.end(), member.first) != keys.end() &&
+           member.second == *usual.find(member.first);
   });
 }
 

@@ -8,10 +8,12 @@
 
 namespace graft {
 
-// Of the settings. Where the run lies does not count: its folder may be moved, or named in another way.
+// Of the settings. Where the run lies does not count: its folder may be moved, or named in another
+// way.
 std::string digest_of(RunConfig config);
 
-// Of data, tokenizer and base model, by what a message calls them ("the training data"). Reads all of the model's files.
+// Of data, tokenizer and base model, by what a message calls them ("the training data"). Reads all
+// of the model's files.
 std::map<std::string, std::string> digests_of(const RunInputs& inputs);
 
 }  // namespace graft

@@ -1,4 +1,5 @@
-// Steps and epochs: which batches make up step k, and when something that happens "every so often" falls due.
+// Steps and epochs: which batches make up step k, and when something that happens "every so often"
+// falls due.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,10 @@ namespace graft {
 
 class Epochs {
  public:
-  // `accumulate` batches make a step; the last step of an epoch may have fewer. `max_steps` 0: as many as `epochs` gives.
-  Epochs(std::vector<int64_t> lengths, BatchOptions options, int64_t accumulate, double epochs, int64_t max_steps);
+  // `accumulate` batches make a step; the last step of an epoch may have fewer. `max_steps` 0: as
+  // many as `epochs` gives.
+  Epochs(std::vector<int64_t> lengths, BatchOptions options, int64_t accumulate, double epochs,
+         int64_t max_steps);
 
   int64_t total_steps() const { return total_steps_; }
   // The micro-batches of step 0 <= step < total_steps.

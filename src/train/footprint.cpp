@@ -1,5 +1,6 @@
-// Counted: weights in the file and packed, trained tensors, what autograd keeps of each block (by the edits that read its rows),
-// logits. Measured once: the process itself, and what one block has in work.
+// Counted: weights in the file and packed, trained tensors, what autograd keeps of each block (by
+// the edits that read its rows), logits. Measured once: the process itself, and what one block has
+// in work.
 #include "train/footprint.h"
 
 #include <c10/util/accumulate.h>
@@ -17,11 +18,16 @@ namespace {
 
 // Program and libraries, as far as they are read; their heap, with that of compiled kernels.
 constexpr double kProgramBytes = 77e6, kHeapBytes = 95e6;
-constexpr double kLogitBytes = 2.0 * kChunkBytes;  // a chunk of logits, and its copy while gradients are made
+constexpr double kLogitBytes =
+    2.0 * kChunkBytes;  // a chunk of logits, and its copy while gradients are made
 
-double count_of(const std::vector<int64_t>& shape) { return static_cast<double>(c10::multiply_integers(shape)); }
+double count_of(const std::vector<int64_t>& shape) {
+  return static_cast<double>(c10::multiply_integers(shape));
+}
 
-double item_of(Precision precision) { return precision == Precision::kBFloat16 ? 2 : precision == Precision::kFloat64 ? 8 : 4; }
+double item_of(Precision precision) {
+  return precision == Precision::kBFloat16 ? 2 : precision == Precision::kFloat64 ? 8 : 4;
+}
 
 struct StackShape {
   StackId id;
@@ -46,10 +52,12 @@ std::vector<StackShape> stacks_of(const ModelConfig& config, const PlanShape& sh
 double kept_by_block(const ModelConfig& c, const StackConfig& stack, bool has_cross) {
   const auto width = static_cast<double>(c.width), keys = static_cast<double>(stack.key_width());
   const double sums =
-      (has_cross ? 3 : 2) * (width + 2);  // pre-norm the residual stream, post-norm normalised rows; two numbers a row
+      (has_cross ? 3 : 2) *
+      (width + 2);  // pre-norm the residual stream, post-norm normalised rows; two numbers a row
   const double attention = static_cast<double>(stack.attention_width + stack.heads) + 2 * keys;
   const double cross = has_cross ? static_cast<double>(stack.attention_width + stack.heads) : 0;
-  return sums + attention + cross + static_cast<double>(stack.ffn_width) * (c.has_gated_ffn ? 2 : 1);
+  return sums + attention + cross +
+         static_cast<double>(stack.ffn_width) * (c.has_gated_ffn ? 2 : 1);
 }
 
 // Of the sites that read the same rows one.
@@ -74,7 +82,8 @@ enum class Kept { kRead, kScaled, kRouted, kCode };
 class KeptByEdits {
  public:
   // `widening`: how many numbers of the trunk's type one of float32 takes.
-  KeptByEdits(const Adapter& adapter, const ModelConfig& config, double widening) : sites_(config), widening_(widening) {
+  KeptByEdits(const Adapter& adapter, const ModelConfig& config, double widening)
+      : sites_(config), widening_(widening) {
     for (const Adapter::Part& part : adapter.parts()) {
       if (part.spec().traits.acts == Acts::kReplacesWeights) add_rewritten(part.spec());
       else add_edit(part.spec());
@@ -92,7 +101,9 @@ class KeptByEdits {
   double at_pooler() const { return in_block(StackId::kNone, -1); }  // by row that the head reads
 
  private:
-  double& kept(const Site& site, Part part, Kept what) { return kept_[{site.stack, site.layer}][{part, what}]; }
+  double& kept(const Site& site, Part part, Kept what) {
+    return kept_[{site.stack, site.layer}][{part, what}];
+  }
   void keep(const Site& site, Part part, double numbers) {
     double& own = kept(site, part, Kept::kRead);
     own = std::max(own, numbers);
@@ -102,9 +113,11 @@ class KeptByEdits {
   void reach(const Site& site) {
     if (site != kPoolerPlace) reach(site.stack, site.layer);
   }
-  // What belongs to no stack stands under the encoder, whose blocks come before those of the decoder.
+  // What belongs to no stack stands under the encoder, whose blocks come before those of the
+  // decoder.
   void reach(StackId stack, int64_t layer) {
-    lowest_ = std::min(lowest_, std::pair{std::max(stack, StackId::kEncoder), std::max<int64_t>(0, layer)});
+    lowest_ = std::min(lowest_,
+                       std::pair{std::max(stack, StackId::kEncoder), std::max<int64_t>(0, layer)});
   }
 
   void add_rewritten(const EditSpec& spec) {
@@ -131,17 +144,23 @@ class KeptByEdits {
       // The gradient of a factor reads what it scaled; mixed by token, the factor's reads it, too.
       if (param.effect == Effect::kScalesY) {
         const bool is_mixed = param.shape.size() > 1;
-        kept(site, site.part, Kept::kScaled) += static_cast<double>(site.output_width) * (is_mixed ? 2 : 1);
+        kept(site, site.part, Kept::kScaled) +=
+            static_cast<double>(site.output_width) * (is_mixed ? 2 : 1);
         continue;
       }
       if (param.shape.size() < 2) continue;
       const bool reads_x = site.kind == SiteKind::kLinear;
-      const bool is_routing = param.use == ParamUse::kRouter && widening_ > 1;  // routers read a float32 copy of the rows
-      if (is_routing) kept(site, site.part, Kept::kRouted) += static_cast<double>(param.shape.front()) * widening_;
+      const bool is_routing = param.use == ParamUse::kRouter &&
+                              widening_ > 1;  // routers read a float32 copy of the rows
+      if (is_routing)
+        kept(site, site.part, Kept::kRouted) +=
+            static_cast<double>(param.shape.front()) * widening_;
       if (reads_x) keep(site, reader_at(site.part), read_width(site));
       else keep(site, site.part, static_cast<double>(site.output_width));
-      const double widest = static_cast<double>(*std::max_element(param.shape.begin(), param.shape.end()));
-      kept(site, site.part, Kept::kCode) += std::min(count_of(param.shape) / widest, widest) * (param.shape.size() > 2 ? 2 : 1);
+      const double widest =
+          static_cast<double>(*std::max_element(param.shape.begin(), param.shape.end()));
+      kept(site, site.part, Kept::kCode) +=
+          std::min(count_of(param.shape) / widest, widest) * (param.shape.size() > 2 ? 2 : 1);
     }
   }
 
@@ -156,7 +175,8 @@ struct WeightBytes {
   double file = 0, heap = 0;
 };
 
-WeightBytes frozen_bytes(const ModelConfig& config, const PlanShape& shape, bool is_text, bool rewrites) {
+WeightBytes frozen_bytes(const ModelConfig& config, const PlanShape& shape, bool is_text,
+                         bool rewrites) {
   const double item = item_of(shape.precision);
   const bool is_converted = shape.is_mapped && shape.stored_item != item;
   WeightBytes out;
@@ -165,7 +185,8 @@ WeightBytes frozen_bytes(const ModelConfig& config, const PlanShape& shape, bool
     const bool is_output = is_text && config.has_tied_output && slot.id == kWordTable;
     const bool is_linear = slot.shape.size() == 2 && (!is_embedding(slot.id.place) || is_output) &&
                            slot.id.place.part != Part::kDistance;
-    const bool is_turned = slot.shape.size() == 2 && is_stored_transposed(family_of(config), slot.id);
+    const bool is_turned =
+        slot.shape.size() == 2 && is_stored_transposed(family_of(config), slot.id);
     if (!shape.is_mapped) out.heap += count * item;
     else if (is_turned) out.heap += count * shape.stored_item;
     else if (!rewrites && (!is_linear || !is_converted))
@@ -176,21 +197,27 @@ WeightBytes frozen_bytes(const ModelConfig& config, const PlanShape& shape, bool
   return out;
 }
 
-// What a step has in memory beside weights and optimizer: rows kept for backward, rows in work, and logits.
-double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape, bool is_text) {
+// What a step has in memory beside weights and optimizer: rows kept for backward, rows in work, and
+// logits.
+double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape,
+                  bool is_text) {
   const double item = item_of(shape.precision);
   const KeptByEdits edits(adapter, config, std::max(1.0, 4 / item));
   const auto width = static_cast<double>(config.width);
   double kept = 0, largest_block = 0, most_working = 0;
   for (const StackShape& stack : stacks_of(config, shape, is_text)) {
     const bool has_cross = stack.encoder_rows > 0;
-    const double working = 2 * width + 2 * static_cast<double>(stack.config.ffn_width) * (config.has_gated_ffn ? 1.5 : 1);
+    const double working = 2 * width + 2 * static_cast<double>(stack.config.ffn_width) *
+                                           (config.has_gated_ffn ? 1.5 : 1);
     most_working = std::max(most_working, stack.rows * working);  // of a block
     for (int64_t layer = 0; layer < stack.config.layers; ++layer) {
       if (!edits.trains(stack.id, layer)) continue;
       const double rows = layer + 1 == stack.config.layers ? stack.last_rows : stack.rows;
-      const double cross = has_cross ? stack.encoder_rows * 2 * static_cast<double>(stack.config.key_width()) : 0;
-      const double block = rows * (kept_by_block(config, stack.config, has_cross) + edits.in_block(stack.id, layer)) + cross;
+      const double cross =
+          has_cross ? stack.encoder_rows * 2 * static_cast<double>(stack.config.key_width()) : 0;
+      const double block = rows * (kept_by_block(config, stack.config, has_cross) +
+                                   edits.in_block(stack.id, layer)) +
+                           cross;
       largest_block = std::max(largest_block, block);
       kept += shape.saves_memory ? stack.rows * width : block;
     }
@@ -215,14 +242,17 @@ int64_t peak_bytes(const Adapter& adapter, const ModelConfig& config, const Plan
   }
   const bool trains_much = rewrites && trained > 0.5 * count_of({config.vocabulary, config.width});
   const WeightBytes weights = frozen_bytes(config, shape, is_text, trains_much);
-  // Values and two moments stay; gradients grow while kept rows are freed. A word table's come from both of its ends.
+  // Values and two moments stay; gradients grow while kept rows are freed. A word table's come from
+  // both of its ends.
   const double ends = is_text && config.has_tied_output ? 3 : 1;
   const double gradients = trained * 4 + word_table * 4 * ends;
   const double casts = item_of(shape.precision) < 4 ? trained * item_of(shape.precision) : 0;
   const double step = step_bytes(adapter, config, shape, is_text);
-  const double in_work =
-      trains_much ? std::max(step + casts + output_table * 4, gradients + 0.3 * step) : step + gradients + casts;
-  return static_cast<int64_t>(kProgramBytes + kHeapBytes + weights.file + weights.heap + trained * 12 + in_work);
+  const double in_work = trains_much
+                             ? std::max(step + casts + output_table * 4, gradients + 0.3 * step)
+                             : step + gradients + casts;
+  return static_cast<int64_t>(kProgramBytes + kHeapBytes + weights.file + weights.heap +
+                              trained * 12 + in_work);
 }
 
 }  // namespace graft

@@ -17,15 +17,17 @@ namespace graft {
 
 namespace {
 
-constexpr uint64_t kSplitSeed = 0;  // the split belongs to the data, not to the run's seed: seeds stay comparable
+constexpr uint64_t kSplitSeed =
+    0;  // the split belongs to the data, not to the run's seed: seeds stay comparable
 
 // The first `count` rows; all of them when it is 0.
-std::vector<Example> first_rows(std::vector<Example> rows, int64_t count, const std::string& key, const std::string& path) {
+std::vector<Example> first_rows(std::vector<Example> rows, int64_t count, const std::string& key,
+                                const std::string& path) {
   if (count == 0) return rows;
   const auto found = static_cast<int64_t>(rows.size());
   if (count > found)
-    throw InputError(key + ": '" + path + "' has " + std::to_string(found) + " " + plural(found, "row") + ", " +
-                     std::to_string(count) + " were asked for");
+    throw InputError(key + ": '" + path + "' has " + std::to_string(found) + " " +
+                     plural(found, "row") + ", " + std::to_string(count) + " were asked for");
   rows.resize(static_cast<size_t>(count));
   return rows;
 }
@@ -37,36 +39,41 @@ RowLayout layout_of(const RunConfig& config, const ModelConfig& model, const Tas
 }
 
 // Few-shot: `count` rows of every label.
-std::vector<Example> rows_per_label(const std::vector<Example>& rows, const Task& task, int64_t count, int64_t seed) {
+std::vector<Example> rows_per_label(const std::vector<Example>& rows, const Task& task,
+                                    int64_t count, int64_t seed) {
   if (task.kind != TaskKind::kClassification)
-    throw InputError("data.per_label: task " + quote(task.name) + " has no classes to draw rows of");
+    throw InputError("data.per_label: task " + quote(task.name) +
+                     " has no classes to draw rows of");
   std::vector<int64_t> labels;
   for (const Example& row : rows) labels.push_back(static_cast<int64_t>(*row.label));
-  return pick(rows, random_rows_per_label(labels, task.num_labels(), count, static_cast<uint64_t>(seed)));
+  return pick(rows,
+              random_rows_per_label(labels, task.num_labels(), count, static_cast<uint64_t>(seed)));
 }
 
 // Tasks that share one adapter have no head: all answer in words.
 Task load_text_task(const std::string& name, const std::string& key, const Path& tasks_dir) {
   Task task = load_task(name, tasks_dir);
   if (!task.is_answered_in_words())
-    throw InputError(
-        key + ": task " + quote(name) +
-        " has a head of its own; tasks that are trained or scored together answer in words (kind: generation or choice)");
+    throw InputError(key + ": task " + quote(name) +
+                     " has a head of its own; tasks that are trained or scored together answer in "
+                     "words (kind: generation or choice)");
   return task;
 }
 
 // From 0 to 1, a share of rows or of a text: such metrics have a common mean.
 bool is_share(const std::string& metric) {
-  return metric.starts_with("accuracy") || metric.starts_with("answer_") || metric == "exact_match" || metric == "rouge_l";
+  return metric.starts_with("accuracy") || metric.starts_with("answer_") ||
+         metric == "exact_match" || metric == "rouge_l";
 }
 
 void check_mean(const std::vector<JudgedTask>& tasks) {
   for (const JudgedTask& other : tasks) {
-    const std::string &first = tasks.front().task.primary_metric, &metric = other.task.primary_metric;
+    const std::string &first = tasks.front().task.primary_metric,
+                      &metric = other.task.primary_metric;
     if (metric == first || (is_share(metric) && is_share(first))) continue;
-    throw InputError("data.eval_tasks: the mean over data sets needs metrics of one kind, found " + first + " of " +
-                     quote(tasks.front().name) + " and " + metric + " of " + quote(other.name) +
-                     "; change `primary` in one of the tasks");
+    throw InputError("data.eval_tasks: the mean over data sets needs metrics of one kind, found " +
+                     first + " of " + quote(tasks.front().name) + " and " + metric + " of " +
+                     quote(other.name) + "; change `primary` in one of the tasks");
   }
 }
 
@@ -85,8 +92,8 @@ void load_mixture(const Path& tasks_dir, RunInputs& in) {
   DrawnParts parts;
   for (const MixturePart& part : data.mixture) {
     const Task task = load_text_task(part.task, "data.mixture: " + part.name, tasks_dir);
-    Dataset rows =
-        encode_examples(read_examples(part.data, task, LabelUse::kRequired), task, in.text, in.model->config, in.max_length);
+    Dataset rows = encode_examples(read_examples(part.data, task, LabelUse::kRequired), task,
+                                   in.text, in.model->config, in.max_length);
     parts.sizes.push_back(rows.size());
     append(std::move(rows), part.name, in.train);
   }
@@ -100,7 +107,8 @@ Epochs epochs_for(const RunInputs& inputs, double epochs, int64_t max_steps) {
   std::vector<int64_t> lengths;
   for (const Sequence& sequence : inputs.train.sequences) lengths.push_back(sequence.num_tokens());
   return Epochs(std::move(lengths),
-                {config.batch_size, config.token_budget, config.order, key_of(config).with("data"), inputs.parts},
+                {config.batch_size, config.token_budget, config.order, key_of(config).with("data"),
+                 inputs.parts},
                 config.accumulate, epochs, max_steps);
 }
 
@@ -110,27 +118,30 @@ void load_eval_tasks(const Path& tasks_dir, RunInputs& in) {
   for (const EvalTask& each : in.config.data.eval_tasks) {
     const std::string key = "data.eval_tasks: " + each.name;
     Task task = load_text_task(each.task, key, tasks_dir);
-    std::vector<Example> rows = first_rows(read_examples(each.data, task, LabelUse::kRequired), each.rows, key, each.data);
+    std::vector<Example> rows =
+        first_rows(read_examples(each.data, task, LabelUse::kRequired), each.rows, key, each.data);
     Judged judged = encode_judged(std::move(rows), task, in.text, in.model->config, in.max_length);
     in.eval_tasks.push_back({each.name, std::move(task), std::move(judged)});
   }
   if (!in.eval_tasks.empty()) check_mean(in.eval_tasks);
 }
 
-// A head that the folder brings is where the run's starts, if its answers are the task's by name: of labels that nobody named
-// nobody knows that.
+// A head that the folder brings is where the run's starts, if its answers are the task's by name:
+// of labels that nobody named nobody knows that.
 void start_head(RunInputs& in) {
   if (in.task.is_answered_in_words() || in.task.cloze || !in.config.start_from.empty()) return;
   const std::optional<OwnHead> own = read_own_head(in.config.model, in.model->config);
   if (!own) return;
-  const bool has_same_names = own->has_names || in.task.labels == own->task.labels;  // a regression has none
+  const bool has_same_names =
+      own->has_names || in.task.labels == own->task.labels;  // a regression has none
   if (has_same_names && matched_outputs(*own, in.task)) {
     in.head_start = matched_tensors(*own, in.task);
     in.head_note = "the head starts as the model's own: " + matched_text(*own, in.task);
     return;
   }
   in.head_note = "the head starts anew: " +
-                 (own->refusal.empty() ? "the model's own answers " + answers_text(own->task) : "of the model, " + own->refusal);
+                 (own->refusal.empty() ? "the model's own answers " + answers_text(own->task)
+                                       : "of the model, " + own->refusal);
 }
 
 // `key` has no effect in this run: a fault, unless only the preset gave it.
@@ -154,8 +165,10 @@ std::vector<const Dataset*> written_after(const RunInputs& in) {
 void refuse_generation(RunInputs& in) {
   for (const auto& [name, value] : unusual_generation(in.config.generation).members) {
     refuse_given(in.config, "generation." + name,
-                 "found " + (value.kind == Node::Kind::kScalar ? value.scalar : to_json(value, -1)) +
-                     ", and no evaluation of this run writes texts: that takes a task of kind generation with a metric of "
+                 "found " +
+                     (value.kind == Node::Kind::kScalar ? value.scalar : to_json(value, -1)) +
+                     ", and no evaluation of this run writes texts: that takes a task of kind "
+                     "generation with a metric of "
                      "texts, and rows to evaluate on; leave it out");
   }
   in.config.generation = RunConfig{}.generation;
@@ -171,7 +184,8 @@ void join_model_generation(RunInputs& in) {
     if (const Node* value = all.find(key)) own[key] = *value;
   }
   const ModelGeneration model = read_model_generation(config.model, in.model->config);
-  const JoinedGeneration joined = join_generation(own, model.settings, model.source + " and generation.*");
+  const JoinedGeneration joined =
+      join_generation(own, model.settings, model.source + " and generation.*");
   config.generation = joined.options;
   in.generation_note = model.note(joined.from_model);
 }
@@ -188,13 +202,15 @@ void check_generation_settings(const RowLayout& layout, RunInputs& in) {
     if (own.max_new_tokens == kAsFits) options.max_new_tokens = fitting_tokens(room);
     with_context("checking the settings generation.*", [&] {
       check_generation(options, in.model->config);
-      for (const Sequence& prompt : prompts->sequences) limit_of(in.model->config, layout, prompt, options);
+      for (const Sequence& prompt : prompts->sequences)
+        limit_of(in.model->config, layout, prompt, options);
     });
     if (own.max_total_tokens > 0 || own.max_new_tokens <= std::max<int64_t>(room, 1)) continue;
-    throw InputError("generation.max_new_tokens: found " + std::to_string(own.max_new_tokens) + ", and of the " +
-                     std::to_string(in.model->config.max_positions) +
+    throw InputError("generation.max_new_tokens: found " + std::to_string(own.max_new_tokens) +
+                     ", and of the " + std::to_string(in.model->config.max_positions) +
                      " positions of this model the longest prompt leaves room for at most " +
-                     std::to_string(std::max<int64_t>(room, 1)) + "; give fewer, or a shorter max_length");
+                     std::to_string(std::max<int64_t>(room, 1)) +
+                     "; give fewer, or a shorter max_length");
   }
 }
 
@@ -204,31 +220,39 @@ void check_effects(const RowLayout& layout, RunInputs& in) {
   if (config.early_stop > 0 && !in.eval && in.eval_tasks.empty()) {
     refuse_given(config, "early_stop",
                  "found " + std::to_string(config.early_stop) +
-                     " evaluations, and there are no rows to evaluate on; give --eval or data.held_out, or leave early_stop out");
+                     " evaluations, and there are no rows to evaluate on; give --eval or "
+                     "data.held_out, or leave early_stop out");
     config.early_stop = 0;
   }
   if (config.objective.averages_rows && !in.task.is_answered_in_words()) {
-    refuse_given(config, "loss_unit",
-                 "found row, which is of texts, and task " + quote(in.task.name) +
-                     " is answered by labels or numbers, where rows always count alike; leave it out");
+    refuse_given(
+        config, "loss_unit",
+        "found row, which is of texts, and task " + quote(in.task.name) +
+            " is answered by labels or numbers, where rows always count alike; leave it out");
     config.objective.averages_rows = false;
   }
   check_generation_settings(layout, in);
   if (config.warmup.steps == 0) return;
   if (const int64_t steps = epochs_of(in).total_steps(); config.warmup.steps > steps) {
-    throw InputError("warmup: found " + std::to_string(config.warmup.steps) + " steps, and the run has " + std::to_string(steps) +
-                     ", so that it never comes to its learning rate; give fewer, or a share of them such as 0.06");
+    throw InputError("warmup: found " + std::to_string(config.warmup.steps) +
+                     " steps, and the run has " + std::to_string(steps) +
+                     ", so that it never comes to its learning rate; give fewer, or a share of "
+                     "them such as 0.06");
   }
 }
 
 }  // namespace
 
-RandomKey key_of(const RunConfig& config) { return RandomKey{}.with(static_cast<uint64_t>(config.seed)); }
+RandomKey key_of(const RunConfig& config) {
+  return RandomKey{}.with(static_cast<uint64_t>(config.seed));
+}
 
 Epochs epochs_of(const RunInputs& inputs) {
   const RunConfig& config = inputs.config;
   const LengthRule rule = length_rule(inputs.task.is_answered_in_words());
-  const double epochs = config.epochs ? *config.epochs : static_cast<double>(auto_epochs(rule, steps_per_epoch(inputs)));
+  const double epochs = config.epochs
+                            ? *config.epochs
+                            : static_cast<double>(auto_epochs(rule, steps_per_epoch(inputs)));
   return epochs_for(inputs, epochs, config.max_steps);
 }
 
@@ -236,27 +260,33 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   RunInputs in;
   in.config = config;
   const bool is_mixture = !config.data.mixture.empty();
-  in.task = is_mixture || !config.data.eval_tasks.empty() ? load_text_task(config.task, "task", tasks_dir)
-                                                          : load_task(config.task, tasks_dir);
+  in.task = is_mixture || !config.data.eval_tasks.empty()
+                ? load_text_task(config.task, "task", tasks_dir)
+                : load_task(config.task, tasks_dir);
   const ModelConfig model = read_config(config.model, {.named = config.ignored_keys});
-  check_task(in.task, model);  // what does not go together is refused before rows or weights are read
+  check_task(in.task,
+             model);  // what does not go together is refused before rows or weights are read
   const RowLayout layout = layout_of(config, model, in.task);
   std::vector<Example> train, eval, test;
   if (!is_mixture)
-    train = first_rows(read_examples(config.data.train, in.task, LabelUse::kRequired), config.data.rows, "data.rows",
-                       config.data.train);
-  if (config.data.per_label > 0) train = rows_per_label(train, in.task, config.data.per_label, config.seed);
-  if (!config.data.test.empty()) test = read_examples(config.data.test, in.task, LabelUse::kRequired);
+    train = first_rows(read_examples(config.data.train, in.task, LabelUse::kRequired),
+                       config.data.rows, "data.rows", config.data.train);
+  if (config.data.per_label > 0)
+    train = rows_per_label(train, in.task, config.data.per_label, config.seed);
+  if (!config.data.test.empty())
+    test = read_examples(config.data.test, in.task, LabelUse::kRequired);
   if (!config.data.eval.empty()) {
-    eval = first_rows(read_examples(config.data.eval, in.task, LabelUse::kRequired), config.data.eval_rows, "data.eval_rows",
-                      config.data.eval);
+    eval = first_rows(read_examples(config.data.eval, in.task, LabelUse::kRequired),
+                      config.data.eval_rows, "data.eval_rows", config.data.eval);
   } else if (config.data.held_out > 0) {
-    const Split split = hold_out(static_cast<int64_t>(train.size()), config.data.held_out, kSplitSeed);
+    const Split split =
+        hold_out(static_cast<int64_t>(train.size()), config.data.held_out, kSplitSeed);
     eval = pick(train, split.held_out);
     train = pick(train, split.kept);
   }
   if (config.data.splits_eval) {
-    const Split split = choose_and_test(static_cast<int64_t>(eval.size()), static_cast<uint64_t>(config.seed));
+    const Split split =
+        choose_and_test(static_cast<int64_t>(eval.size()), static_cast<uint64_t>(config.seed));
     test = pick(eval, split.kept);
     eval = pick(eval, split.held_out);
   }
@@ -266,7 +296,8 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   in.tokenizer_digest = in.text.tokenizer->digest();
   in.max_length = resolve_max_length(config.max_length, in.model->config, layout);
   if (is_mixture) load_mixture(tasks_dir, in);
-  else in.train = encode_examples(std::move(train), in.task, in.text, in.model->config, in.max_length);
+  else
+    in.train = encode_examples(std::move(train), in.task, in.text, in.model->config, in.max_length);
   load_eval_tasks(tasks_dir, in);
   const auto judged = [&](std::vector<Example> rows) {
     return encode_judged(std::move(rows), in.task, in.text, in.model->config, in.max_length);

@@ -32,14 +32,17 @@ struct RunInputs {
   std::optional<DrawnParts> parts;  // of a mixture
   std::optional<Judged> eval, test;
   std::vector<JudgedTask> eval_tasks;
-  NamedTensors head_start = {};  // the head of the model's own folder, where it answers the task's labels; else empty
-  std::string head_note = {};    // what became of such a head; empty where the folder brings none
-  std::string generation_note = {};  // a line for the user: what the model's own settings add to config.generation; may be empty
+  NamedTensors head_start =
+      {};  // the head of the model's own folder, where it answers the task's labels; else empty
+  std::string head_note = {};  // what became of such a head; empty where the folder brings none
+  std::string generation_note = {};  // a line for the user: what the model's own settings add to
+                                     // config.generation; may be empty
 };
 
-// Loads model, tokenizer and data as `config` says. `tasks_dir` holds the ready tasks. Throws InputError; of a mixture also where
-// a part is no task of texts, of eval_tasks where their primary metrics have no common mean. A setting that task, rows or length
-// leave without effect is refused where the user gave it, and its default again where only the preset did. Where texts are written,
+// Loads model, tokenizer and data as `config` says. `tasks_dir` holds the ready tasks. Throws
+// InputError; of a mixture also where a part is no task of texts, of eval_tasks where their primary
+// metrics have no common mean. A setting that task, rows or length leave without effect is refused
+// where the user gave it, and its default again where only the preset did. Where texts are written,
 // the model's own settings of generation are taken into the run's (read_model_generation).
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir);
 

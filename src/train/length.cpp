@@ -22,7 +22,8 @@ void settle_length(const LengthRule& rule, int64_t steps_per_epoch, RunConfig& c
     const int64_t epochs = auto_epochs(rule, steps_per_epoch);
     config.epochs = static_cast<double>(epochs);
     const bool counts_evaluations = config.early_stop > 0;
-    if (config.max_steps == 0 && !counts_evaluations) period.count = static_cast<double>((epochs + kTimes - 1) / kTimes);
+    if (config.max_steps == 0 && !counts_evaluations)
+      period.count = static_cast<double>((epochs + kTimes - 1) / kTimes);
   }
   for (Period* each : {&config.evaluate_every, &config.checkpoint_every}) {
     if (each->unit == Period::Unit::kAuto) *each = period;

@@ -17,9 +17,13 @@ Node with_settings(const RunConfig& config, const std::vector<std::string>& sett
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
     const std::string key = setting.substr(0, equals);
-    if (equals == std::string::npos || std::find(kLengths.begin(), kLengths.end(), key) == kLengths.end()) {
-      throw InputError("--set " + setting + ": a run that goes on keeps the settings in its run.yaml; it can be made longer by " +
-                       joined(kLengths, "or") + ", or start a new run (start_from takes an adapter to begin with)");
+    if (equals == std::string::npos ||
+        std::find(kLengths.begin(), kLengths.end(), key) == kLengths.end()) {
+      throw InputError(
+          "--set " + setting +
+          ": a run that goes on keeps the settings in its run.yaml; it can be made longer by " +
+          joined(kLengths, "or") +
+          ", or start a new run (start_from takes an adapter to begin with)");
     }
     set_path(document, key, setting.substr(equals + 1));
   }
@@ -29,8 +33,10 @@ Node with_settings(const RunConfig& config, const std::vector<std::string>& sett
 void check_schedule(const RunConfig& config, const std::string& way_out) {
   if (config.schedule == Schedule::kConstant) return;
   const bool is_linear = config.schedule == Schedule::kLinear;
-  throw InputError("--set: the run in '" + config.out + "' has schedule: " + (is_linear ? "linear" : "cosine") +
-                   ", whose learning rates depend on the length of the whole run and end at zero, so that no longer run begins "
+  throw InputError("--set: the run in '" + config.out +
+                   "' has schedule: " + (is_linear ? "linear" : "cosine") +
+                   ", whose learning rates depend on the length of the whole run and end at zero, "
+                   "so that no longer run begins "
                    "like this one; with schedule: constant it could be made longer. " +
                    way_out);
 }
@@ -38,16 +44,20 @@ void check_schedule(const RunConfig& config, const std::string& way_out) {
 }  // namespace
 
 bool keeps_last_state(const RunConfig& config) {
-  return config.schedule == Schedule::kConstant && config.checkpoint_every.unit != Period::Unit::kNever;
+  return config.schedule == Schedule::kConstant &&
+         config.checkpoint_every.unit != Period::Unit::kNever;
 }
 
 void lengthen(RunInputs& inputs, const std::vector<std::string>& settings) {
   RunConfig& config = inputs.config;
   const RunConfig asked = parse_run_config(with_settings(config, settings), Node::null(), "--set");
-  const std::string way_out = "A new run that begins with its adapter: graft train " + (Path(config.out) / "run.yaml").string() +
-                              " --out FOLDER --set start_from=" + (Path(config.out) / "adapter").string();
+  const std::string way_out =
+      "A new run that begins with its adapter: graft train " +
+      (Path(config.out) / "run.yaml").string() +
+      " --out FOLDER --set start_from=" + (Path(config.out) / "adapter").string();
   check_schedule(config, way_out);
-  if (!asked.epochs) throw InputError("--set: epochs: expected a number, found auto; say how long the run is to be");
+  if (!asked.epochs)
+    throw InputError("--set: epochs: expected a number, found auto; say how long the run is to be");
   if (config.max_steps > 0 && asked.max_steps == config.max_steps)
     throw InputError("--set: max_steps is " + std::to_string(config.max_steps) +
                      " in this run and counts instead of epochs; give max_steps");
@@ -57,8 +67,9 @@ void lengthen(RunInputs& inputs, const std::vector<std::string>& settings) {
   config.epochs = asked.epochs;
   config.max_steps = asked.max_steps;
   if (const int64_t after = epochs_of(inputs).total_steps(); after <= before)
-    throw InputError("--set: the run has " + std::to_string(before) + " steps, and these settings give it " +
-                     std::to_string(after) + "; expected more");
+    throw InputError("--set: the run has " + std::to_string(before) +
+                     " steps, and these settings give it " + std::to_string(after) +
+                     "; expected more");
 }
 
 std::vector<RunConfig> stages_of(const RunConfig& config) {

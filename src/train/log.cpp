@@ -17,10 +17,13 @@ EventLog::EventLog(const Path& path) : path_(path) {
     descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     was_made_ = descriptor_ >= 0;
   }
-  if (descriptor_ < 0) throw IoError("cannot open '" + path.string() + "': " + std::strerror(errno));
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {  // a file system without locks is let pass
+  if (descriptor_ < 0)
+    throw IoError("cannot open '" + path.string() + "': " + std::strerror(errno));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 &&
+      errno == EWOULDBLOCK) {  // a file system without locks is let pass
     ::close(descriptor_);
-    throw InputError("'" + path.string() + "': another process is writing this run; wait for it, or stop it first");
+    throw InputError("'" + path.string() +
+                     "': another process is writing this run; wait for it, or stop it first");
   }
 }
 
@@ -30,7 +33,8 @@ EventLog::~EventLog() {
 }
 
 void EventLog::keep(int64_t bytes) {
-  if (was_made_ && bytes > 0) throw InputError("'" + path_.string() + "': no such file; put it back, or start a new run");
+  if (was_made_ && bytes > 0)
+    throw InputError("'" + path_.string() + "': no such file; put it back, or start a new run");
   const off_t length = ::lseek(descriptor_, 0, SEEK_END);
   if (length < bytes) {
     throw InputError("'" + path_.string() + "': expected at least " + std::to_string(bytes) +
@@ -49,7 +53,8 @@ void EventLog::write(Node event) {
 }
 
 int64_t EventLog::sync() {
-  if (::fsync(descriptor_) != 0) throw IoError("cannot sync '" + path_.string() + "': " + std::strerror(errno));
+  if (::fsync(descriptor_) != 0)
+    throw IoError("cannot sync '" + path_.string() + "': " + std::strerror(errno));
   return bytes_;
 }
 

@@ -15,7 +15,11 @@ void note_signal(int number) {
 
 class SignalGuard {
  public:
-  SignalGuard() : interrupt_(std::signal(SIGINT, note_signal)), terminate_(std::signal(SIGTERM, note_signal)) { g_signal = 0; }
+  SignalGuard()
+      : interrupt_(std::signal(SIGINT, note_signal)),
+        terminate_(std::signal(SIGTERM, note_signal)) {
+    g_signal = 0;
+  }
   ~SignalGuard() {
     std::signal(SIGINT, interrupt_);
     std::signal(SIGTERM, terminate_);

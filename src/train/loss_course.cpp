@@ -22,16 +22,18 @@ LossCourse loss_course(const std::vector<double>& losses, std::optional<double> 
 }
 
 bool has_hardly_fallen(const LossCourse& course) {
-  return course.blind ? course.last > kOfBlind * *course.blind : course.last > kOfFirst * course.first;
+  return course.blind ? course.last > kOfBlind * *course.blind
+                      : course.last > kOfFirst * course.first;
 }
 
 std::string flat_loss_warning(const LossCourse& course, const RunConfig& config) {
-  const std::string beside =
-      course.blind ? number_text(*course.blind) + " without reading the rows" : number_text(course.first) + " at the start";
-  return "the loss hardly left its start: " + number_text(course.last) + " over the last steps, " + beside +
-         ". Try --set learning_rate=" + number_text(10 * config.learning_rate) + " (now " + number_text(config.learning_rate) +
-         ") or more epochs; where the loss rose, learning_rate=" + number_text(config.learning_rate / 10) +
-         "; graft train --find-rate looks for a rate";
+  const std::string beside = course.blind ? number_text(*course.blind) + " without reading the rows"
+                                          : number_text(course.first) + " at the start";
+  return "the loss hardly left its start: " + number_text(course.last) + " over the last steps, " +
+         beside + ". Try --set learning_rate=" + number_text(10 * config.learning_rate) + " (now " +
+         number_text(config.learning_rate) +
+         ") or more epochs; where the loss rose, learning_rate=" +
+         number_text(config.learning_rate / 10) + "; graft train --find-rate looks for a rate";
 }
 
 Node to_node(const LossCourse& course) {

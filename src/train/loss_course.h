@@ -1,4 +1,5 @@
-// Whether a run learned anything: where its loss began and ended, beside that of answers which do not read their row.
+// Whether a run learned anything: where its loss began and ended, beside that of answers which do
+// not read their row.
 #pragma once
 
 #include <optional>

@@ -27,7 +27,8 @@ int64_t kernel_figure(const char* file, const std::string& name) {
 
 }  // namespace
 
-// Not getrusage: its figure outlives exec, so a program started by a large one would begin with that one's peak.
+// Not getrusage: its figure outlives exec, so a program started by a large one would begin with
+// that one's peak.
 int64_t peak_resident_bytes() { return kernel_figure("/proc/self/status", "VmHWM"); }
 
 int64_t peak_address_bytes() { return kernel_figure("/proc/self/status", "VmPeak"); }

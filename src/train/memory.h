@@ -8,7 +8,8 @@ namespace graft {
 int64_t peak_resident_bytes();  // the most so far
 int64_t peak_address_bytes();   // the same of the address space: what a limit of ulimit -v counts
 
-// What this process may take: by its limit of addresses or data, else the memory of the machine that is free now.
+// What this process may take: by its limit of addresses or data, else the memory of the machine
+// that is free now.
 struct MemoryLimit {
   int64_t bytes = 0;
   bool is_set = false;

@@ -11,17 +11,22 @@ namespace graft {
 using at::Tensor;
 
 Tensor row_losses(const Tensor& logits, const Tensor& truth, const Objective& objective) {
-  const Tensor losses = at::cross_entropy_loss(logits, truth, {}, at::Reduction::None, -100, objective.label_smoothing);
-  return objective.z_loss == 0 ? losses : losses + objective.z_loss * at::logsumexp(logits, 1).square();
+  const Tensor losses = at::cross_entropy_loss(logits, truth, {}, at::Reduction::None, -100,
+                                               objective.label_smoothing);
+  return objective.z_loss == 0 ? losses
+                               : losses + objective.z_loss * at::logsumexp(logits, 1).square();
 }
 
-Tensor summed_loss(TaskKind kind, const Tensor& logits, const std::vector<double>& labels, const Objective& objective) {
+Tensor summed_loss(TaskKind kind, const Tensor& logits, const std::vector<double>& labels,
+                   const Objective& objective) {
   const Tensor truth = at::tensor(labels, at::kDouble);
-  if (kind == TaskKind::kRegression) return at::mse_loss(logits.select(1, 0), truth.to(logits.scalar_type()), at::Reduction::Sum);
+  if (kind == TaskKind::kRegression)
+    return at::mse_loss(logits.select(1, 0), truth.to(logits.scalar_type()), at::Reduction::Sum);
   return row_losses(logits, truth.to(at::kLong), objective).sum();
 }
 
-Tensor summed_consistency(const Tensor& a, const Tensor& b, ConsistencyTargets targets, const Tensor& weights) {
+Tensor summed_consistency(const Tensor& a, const Tensor& b, ConsistencyTargets targets,
+                          const Tensor& weights) {
   const Tensor log_p = at::log_softmax(a, 1), log_q = at::log_softmax(b, 1);  // [N, outputs]
   const auto target = [&](const Tensor& log_target) {
     return targets == ConsistencyTargets::kDetached ? log_target.detach() : log_target;

@@ -10,16 +10,20 @@ namespace graft {
 
 using at::Tensor;
 
-std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params, const RunConfig& config) {
-  if (config.optimizer == OptimizerKind::kAdafactor) return std::make_unique<Adafactor>(params, config.adafactor);
-  return std::make_unique<AdamW>(params,
-                                 AdamW::Options{config.beta1, config.beta2, config.epsilon, config.weight_decay, config.undrawn});
+std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params,
+                                          const RunConfig& config) {
+  if (config.optimizer == OptimizerKind::kAdafactor)
+    return std::make_unique<Adafactor>(params, config.adafactor);
+  return std::make_unique<AdamW>(params, AdamW::Options{config.beta1, config.beta2, config.epsilon,
+                                                        config.weight_decay, config.undrawn});
 }
 
-Tensor saved_state(const NamedTensors& state, const std::string& name, const std::vector<int64_t>& shape, size_t& used) {
+Tensor saved_state(const NamedTensors& state, const std::string& name,
+                   const std::vector<int64_t>& shape, size_t& used) {
   const Tensor& found = tensor_at(state, name, "checkpoint");
   if (found.sizes() != at::IntArrayRef(shape)) {
-    throw InputError("checkpoint: tensor '" + name + "': expected " + shape_text(shape) + ", found " + shape_text(found.sizes()));
+    throw InputError("checkpoint: tensor '" + name + "': expected " + shape_text(shape) +
+                     ", found " + shape_text(found.sizes()));
   }
   ++used;
   return found.clone();
@@ -27,7 +31,8 @@ Tensor saved_state(const NamedTensors& state, const std::string& name, const std
 
 namespace {
 
-// Sum of squares in float64, in sixteen running sums: libtorch's norm of float32 numbers in float64 takes three times as long.
+// Sum of squares in float64, in sixteen running sums: libtorch's norm of float32 numbers in float64
+// takes three times as long.
 double sum_of_squares(const float* values, int64_t count) {
   constexpr int64_t kLanes = 16;
   std::array<double, kLanes> sums{};

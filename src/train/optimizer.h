@@ -24,13 +24,16 @@ class Optimizer {
   virtual void restore(const NamedTensors& state) = 0;
 };
 
-std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params, const RunConfig& config);
+std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params,
+                                          const RunConfig& config);
 
 // AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
-//   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr wd p;  p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
-// Decay acts only where the tensor's spec says so. A tensor that never had a gradient has no state and does not move. Once it had
-// one, a missing gradient counts as zero and it keeps moving (Idle::kMoves: the zero-filled gradients of AdaMix's released code),
-// or it waits, its count too (Idle::kRests).
+//   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr wd p;  p -= lr (m / (1 - b1^t)) /
+//   (sqrt(v / (1 - b2^t)) + eps)
+// Decay acts only where the tensor's spec says so. A tensor that never had a gradient has no state
+// and does not move. Once it had one, a missing gradient counts as zero and it keeps moving
+// (Idle::kMoves: the zero-filled gradients of AdaMix's released code), or it waits, its count too
+// (Idle::kRests).
 class AdamW final : public Optimizer {
  public:
   struct Options {
@@ -53,10 +56,12 @@ class AdamW final : public Optimizer {
   std::vector<Slot> slots_;
 };
 
-// Adafactor (Shazeer & Stern 2018, arXiv:1804.04235) as T5X applies it to adapters: no momentum, no decay, nothing factored.
+// Adafactor (Shazeer & Stern 2018, arXiv:1804.04235) as T5X applies it to adapters: no momentum, no
+// decay, nothing factored.
 //   b = 1 - (t+1)^-0.8;  v = b v + (1 - b)(g^2 + 1e-30);  y = g / sqrt(v);  y /= max(1, RMS(y))
 //   p -= lr max(RMS(p), 1e-3) y
-// Each tensor is one unit: both RMS are over all experts that it stacks. t counts steps from `first_step`.
+// Each tensor is one unit: both RMS are over all experts that it stacks. t counts steps from
+// `first_step`.
 class Adafactor final : public Optimizer {
  public:
   Adafactor(const std::vector<ParamSpec>& params, const AdafactorConfig& config);
@@ -76,12 +81,14 @@ class Adafactor final : public Optimizer {
 };
 
 // The saved tensor of a slot, with its shape checked; counts it as used. For `restore`.
-at::Tensor saved_state(const NamedTensors& state, const std::string& name, const std::vector<int64_t>& shape, size_t& used);
+at::Tensor saved_state(const NamedTensors& state, const std::string& name,
+                       const std::vector<int64_t>& shape, size_t& used);
 
 // The 2-norm of all gradients together, in float64.
 double gradient_norm(const NamedTensors& tensors);
 
-// Scales all gradients so that their norm is at most `limit`: by limit / (norm + 1e-6) where that is below 1.
+// Scales all gradients so that their norm is at most `limit`: by limit / (norm + 1e-6) where that
+// is below 1.
 void clip_gradients(NamedTensors& tensors, double norm, double limit);
 
 }  // namespace graft

@@ -16,7 +16,9 @@ namespace graft {
 namespace {
 
 // "attn.q": the part of the site that a tensor serves.
-std::string part_of(const ParamSpec& param) { return param.site ? std::string(part_name(param.site->part)) : param.label; }
+std::string part_of(const ParamSpec& param) {
+  return param.site ? std::string(part_name(param.site->part)) : param.label;
+}
 
 // `path`: of the edit or the head, "0.gate/".
 void count_params(const std::string& path, const std::vector<ParamSpec>& params, Plan& plan) {
@@ -33,14 +35,16 @@ void count_params(const std::string& path, const std::vector<ParamSpec>& params,
       // A bank of a stochastic mixture comes once for each expert, and its mean is what is kept.
       if (param.expert.value_or(0) == 0) plan.kept_parameters += param.kept.value_or(count);
     }
-    const auto [found, is_new] = rows.emplace(std::pair{part_of(param), param.use}, plan.rows.size());
+    const auto [found, is_new] =
+        rows.emplace(std::pair{part_of(param), param.use}, plan.rows.size());
     if (is_new) plan.rows.push_back({owner, found->first.first, param.use, 0});
     plan.rows[found->second].parameters += count;
   }
 }
 
 void count_adapter(const Adapter& adapter, Plan& plan) {
-  for (const Adapter::Part& part : adapter.parts()) count_params(part.path, part.spec().params, plan);
+  for (const Adapter::Part& part : adapter.parts())
+    count_params(part.path, part.spec().params, plan);
   if (adapter.head() != nullptr) count_params(Adapter::kHeadPath, adapter.head()->params(), plan);
 }
 
@@ -55,21 +59,27 @@ RowFlops row_flops(const ModelConfig& c, const PlanShape& shape, bool is_text) {
   const auto width = static_cast<double>(c.width);
   const bool has_both = c.is_encoder_decoder();
   // Beside an encoder the decoder of a classifier reads the text itself.
-  const double length = shape.mean_length, target = is_text ? shape.mean_target : has_both ? length : 0;
+  const double length = shape.mean_length, target = is_text    ? shape.mean_target
+                                                    : has_both ? length
+                                                               : 0;
   const auto block = [&](const StackConfig& stack, double rows) {
-    const auto heads = static_cast<double>(stack.attention_width), keys = static_cast<double>(stack.key_width());
+    const auto heads = static_cast<double>(stack.attention_width),
+               keys = static_cast<double>(stack.key_width());
     const double ffn = (c.has_gated_ffn ? 3 : 2) * width * static_cast<double>(stack.ffn_width);
     return rows * (2 * (2 * width * (heads + keys) + ffn) + 4 * rows * heads);
   };
   const auto cross = [&](const StackConfig& stack) {
-    const auto heads = static_cast<double>(stack.attention_width), keys = static_cast<double>(stack.key_width());
+    const auto heads = static_cast<double>(stack.attention_width),
+               keys = static_cast<double>(stack.key_width());
     return target * (4 * width * heads + 4 * length * heads) + length * 4 * width * keys;
   };
   RowFlops out;
-  if (c.has_encoder()) out.blocks.assign(static_cast<size_t>(c.encoder->layers), block(*c.encoder, length));
+  if (c.has_encoder())
+    out.blocks.assign(static_cast<size_t>(c.encoder->layers), block(*c.encoder, length));
   if (c.has_decoder()) {
     const double own = block(*c.decoder, has_both ? target : length);
-    out.blocks.insert(out.blocks.end(), static_cast<size_t>(c.decoder->layers), own + (has_both ? cross(*c.decoder) : 0));
+    out.blocks.insert(out.blocks.end(), static_cast<size_t>(c.decoder->layers),
+                      own + (has_both ? cross(*c.decoder) : 0));
   }
   const double given = target > 0 ? target : length;
   if (is_text) out.output = given * 2 * width * static_cast<double>(c.vocabulary);
@@ -106,21 +116,24 @@ PlanShape shape_of(const RunConfig& config, const Model& model, const Dataset& d
   for (const Sequence& sequence : data.sequences) {
     lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
     ids += lengths.back();
-    targets +=
-        static_cast<int64_t>(sequence.target_ids.size()) + std::count(sequence.is_target.begin(), sequence.is_target.end(), true);
+    targets += static_cast<int64_t>(sequence.target_ids.size()) +
+               std::count(sequence.is_target.begin(), sequence.is_target.end(), true);
   }
   shape.mean_length = static_cast<double>(ids) / count;
   shape.mean_target = static_cast<double>(targets) / count;
   const int64_t rows = std::min(config.batch_size, data.size());
   std::sort(lengths.rbegin(), lengths.rend());
-  const int64_t most = std::accumulate(lengths.begin(), lengths.begin() + rows, int64_t{0});  // the longest rows in one batch
+  const int64_t most = std::accumulate(lengths.begin(), lengths.begin() + rows,
+                                       int64_t{0});  // the longest rows in one batch
   if (config.token_budget > 0) {
     shape.batch_tokens = config.token_budget;
     shape.batch_rows =
-        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(config.token_budget) / std::max(1.0, shape.mean_length)));
+        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(config.token_budget) /
+                                                  std::max(1.0, shape.mean_length)));
   } else {
     shape.batch_rows = rows;
-    const auto long_batch = static_cast<int64_t>(1.3 * shape.mean_length * static_cast<double>(rows));  // of a shuffled epoch
+    const auto long_batch = static_cast<int64_t>(1.3 * shape.mean_length *
+                                                 static_cast<double>(rows));  // of a shuffled epoch
     shape.batch_tokens = config.order == Order::kLength ? most : std::min(most, long_batch);
   }
   double parameters = 0, bytes = 0;
@@ -154,28 +167,37 @@ int64_t Plan::parameters_for(ParamUse use) const {
 
 Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape) {
   Plan plan;
-  for (const TensorSlot& slot : tensor_slots(config)) plan.trunk_parameters += c10::multiply_integers(slot.shape);
+  for (const TensorSlot& slot : tensor_slots(config))
+    plan.trunk_parameters += c10::multiply_integers(slot.shape);
   count_adapter(adapter, plan);
 
-  const bool rewrites = adapter.rewrites_trunk(), is_text = config.has_decoder() && adapter.head() == nullptr;
+  const bool rewrites = adapter.rewrites_trunk(),
+             is_text = config.has_decoder() && adapter.head() == nullptr;
   const RowFlops row = row_flops(config, shape, is_text);
   const auto lowest = static_cast<std::ptrdiff_t>(lowest_edited_layer(adapter, config));
   const double trained = std::accumulate(row.blocks.begin() + lowest, row.blocks.end(), row.output);
   const double edits = rewrites ? 0.0 : 2.0 * static_cast<double>(plan.kept_parameters);
-  plan.forward_flops = (std::accumulate(row.blocks.begin(), row.blocks.end(), row.output)) / row.tokens + edits;
-  plan.training_flops = plan.forward_flops + trained / row.tokens * (rewrites ? 2.0 : 1.0) + 2.0 * edits;
-  if (shape.saves_memory) plan.training_flops += (trained - row.output) / row.tokens + edits;  // every block a second time
+  plan.forward_flops =
+      (std::accumulate(row.blocks.begin(), row.blocks.end(), row.output)) / row.tokens + edits;
+  plan.training_flops =
+      plan.forward_flops + trained / row.tokens * (rewrites ? 2.0 : 1.0) + 2.0 * edits;
+  if (shape.saves_memory)
+    plan.training_flops +=
+        (trained - row.output) / row.tokens + edits;  // every block a second time
   plan.training_flops *= static_cast<double>(shape.passes);
   plan.peak_bytes = peak_bytes(adapter, config, shape);
   return plan;
 }
 
 int64_t passes_of(const Objective& objective, const Adapter& adapter) {
-  const TaskKind kind = adapter.task() ? adapter.task()->kind : TaskKind::kGeneration;  // without one the model answers in words
+  const TaskKind kind = adapter.task()
+                            ? adapter.task()->kind
+                            : TaskKind::kGeneration;  // without one the model answers in words
   return objective.needs_two_passes(kind) ? 2 : 1;
 }
 
-Plan make_plan(const Adapter& adapter, const Model& model, const RunConfig& config, const Dataset& data) {
+Plan make_plan(const Adapter& adapter, const Model& model, const RunConfig& config,
+               const Dataset& data) {
   PlanShape shape = shape_of(config, model, data);
   shape.passes = passes_of(config.objective, adapter);
   return make_plan(adapter, model.config, shape);

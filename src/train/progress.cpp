@@ -40,9 +40,11 @@ void Progress::update(int64_t done, const std::string& detail) {
 }
 
 void Progress::draw(const std::string& detail) {
-  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  const double elapsed =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   const int64_t fresh = done_ - first_;
-  const double left = fresh > 0 ? elapsed / static_cast<double>(fresh) * static_cast<double>(total_ - done_) : 0;
+  const double left =
+      fresh > 0 ? elapsed / static_cast<double>(fresh) * static_cast<double>(total_ - done_) : 0;
   const std::string counts = what_ + " " + count_text(done_) + "/" + count_text(total_);
   const std::string time = done_ < total_ && fresh > 0 ? "  " + duration_text(left) + " left" : "";
   if (!is_terminal_) {
@@ -50,9 +52,10 @@ void Progress::draw(const std::string& detail) {
     return;
   }
   const int64_t filled = total_ > 0 ? kBarWidth * done_ / total_ : kBarWidth;
-  const std::string bar =
-      std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kBarWidth - filled), '.');
-  std::fprintf(stderr, "\r\033[K[%s] %s  %s%s", bar.c_str(), counts.c_str(), detail.c_str(), time.c_str());
+  const std::string bar = std::string(static_cast<size_t>(filled), '#') +
+                          std::string(static_cast<size_t>(kBarWidth - filled), '.');
+  std::fprintf(stderr, "\r\033[K[%s] %s  %s%s", bar.c_str(), counts.c_str(), detail.c_str(),
+               time.c_str());
   std::fflush(stderr);
 }
 

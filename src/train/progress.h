@@ -1,4 +1,5 @@
-// What a person sees while a run goes on: a bar that redraws itself on a terminal, a plain line now and then elsewhere.
+// What a person sees while a run goes on: a bar that redraws itself on a terminal, a plain line now
+// and then elsewhere.
 #pragma once
 
 #include <chrono>

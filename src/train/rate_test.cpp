@@ -19,9 +19,11 @@ constexpr double kLeastFall = 0.02;
 
 }  // namespace
 
-std::optional<double> suggest_rate(const std::vector<double>& rates, const std::vector<double>& losses) {
+std::optional<double> suggest_rate(const std::vector<double>& rates,
+                                   const std::vector<double>& losses) {
   ensure(rates.size() == losses.size(), "suggest_rate: a rate for every loss");
-  std::vector<size_t> length(losses.size(), 1), before(losses.size());  // of the longest falling subsequence that ends here
+  std::vector<size_t> length(losses.size(), 1),
+      before(losses.size());  // of the longest falling subsequence that ends here
   size_t end = 0;
   for (size_t i = 0; i < losses.size(); ++i) {
     before[i] = i;
@@ -41,11 +43,12 @@ std::optional<double> suggest_rate(const std::vector<double>& rates, const std::
 }
 
 RateTest test_rates(RunInputs inputs, const RateTestOptions& options) {
-  ensure(options.steps > 1 && options.least > 0 && options.least < options.most, "test_rates: rates that rise");
+  ensure(options.steps > 1 && options.least > 0 && options.least < options.most,
+         "test_rates: rates that rise");
   inputs.config.max_steps = options.steps;
   const RunConfig& config = inputs.config;
-  const Adapter adapter(config.adapter, "adapter " + config.adapter_name, {inputs.model->config, inputs.model->sites},
-                        inputs.task);
+  const Adapter adapter(config.adapter, "adapter " + config.adapter_name,
+                        {inputs.model->config, inputs.model->sites}, inputs.task);
   NamedTensors tensors = start_values(inputs, adapter);
   const std::unique_ptr<Optimizer> optimizer = make_optimizer(adapter.params(), config);
   Epochs epochs = epochs_of(inputs);
@@ -54,7 +57,8 @@ RateTest test_rates(RunInputs inputs, const RateTestOptions& options) {
   for (int64_t step = 0; step < options.steps; ++step) {
     const double way = static_cast<double>(step) / static_cast<double>(options.steps - 1);
     const double rate = options.least * std::pow(options.most / options.least, way);
-    const double loss = step_gradients(inputs, adapter, tensors, epochs.batches_of(step), step).loss;
+    const double loss =
+        step_gradients(inputs, adapter, tensors, epochs.batches_of(step), step).loss;
     const double norm = gradient_norm(tensors);
     mean = kSmoothing * mean + (1 - kSmoothing) * loss;
     const double smooth = mean / (1 - std::pow(kSmoothing, static_cast<double>(step + 1)));

@@ -22,7 +22,8 @@ namespace graft {
 
 namespace {
 
-// A tensor behind one that starts at zero needs a step or two before a gradient reaches it: shorter runs tell nothing.
+// A tensor behind one that starts at zero needs a step or two before a gradient reaches it: shorter
+// runs tell nothing.
 constexpr int64_t kStillSteps = 10;
 
 using at::Tensor;
@@ -36,7 +37,8 @@ void remove_temp_files(const Path& dir) {
     for (const char* file : {"run.yaml", "metrics.json", "adapter.json", "adapter.safetensors"}) {
       const std::string start = "." + std::string(file) + ".";
       std::error_code ignored;
-      if (name.starts_with(start) && name.size() == start.size() + 6) fs::remove(entry.path(), ignored);
+      if (name.starts_with(start) && name.size() == start.size() + 6)
+        fs::remove(entry.path(), ignored);
     }
   }
 }
@@ -47,10 +49,13 @@ Node records_event(int64_t step, const NamedTensors& records) {
   for (const auto& [name, values] : records) {
     const Tensor mean = values.mean(0);  // [K]
     std::vector<Node> numbers;
-    for (int64_t k = 0; k < mean.numel(); ++k) numbers.push_back(Node::number(mean[k].item<float>()));
+    for (int64_t k = 0; k < mean.numel(); ++k)
+      numbers.push_back(Node::number(mean[k].item<float>()));
     means[name] = Node::list(std::move(numbers));
   }
-  return Node::map({{"event", Node::text("records")}, {"step", Node::integer(step)}, {"means", std::move(means)}});
+  return Node::map({{"event", Node::text("records")},
+                    {"step", Node::integer(step)},
+                    {"means", std::move(means)}});
 }
 
 // Of each part its rows, and its share of the rows drawn.
@@ -59,16 +64,17 @@ Node mixture_event(const RunInputs& inputs) {
   const double sum = std::accumulate(parts.rates.begin(), parts.rates.end(), 0.0);
   Node out = Node::map();
   for (size_t i = 0; i < parts.sizes.size(); ++i) {
-    out[inputs.config.data.mixture[i].name] =
-        Node::map({{"rows", Node::integer(parts.sizes[i])}, {"share", Node::number(parts.rates[i] / sum)}});
+    out[inputs.config.data.mixture[i].name] = Node::map(
+        {{"rows", Node::integer(parts.sizes[i])}, {"share", Node::number(parts.rates[i] / sum)}});
   }
   return out;
 }
 
 // Of a head that has not learned to tell the labels apart.
-std::string one_answer_warning(const std::string& side, const Judged& data, const Evaluation& evaluation) {
-  return side + ": all " + count_text(data.rows.size()) + " " + plural(data.rows.size(), "row") + " are answered " +
-         quote(*evaluation.only_answer);
+std::string one_answer_warning(const std::string& side, const Judged& data,
+                               const Evaluation& evaluation) {
+  return side + ": all " + count_text(data.rows.size()) + " " + plural(data.rows.size(), "row") +
+         " are answered " + quote(*evaluation.only_answer);
 }
 
 // What the adapter says that it was trained on.
@@ -83,8 +89,8 @@ std::string data_text(const DataConfig& data) {
 Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
     : inputs_(std::move(inputs)),
       dir_(inputs_.config.out),
-      adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name, {inputs_.model->config, inputs_.model->sites},
-               inputs_.task),
+      adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name,
+               {inputs_.model->config, inputs_.model->sites}, inputs_.task),
       tensors_(start_values(inputs_, adapter_)),
       optimizer_(make_optimizer(adapter_.params(), inputs_.config)),
       epochs_(epochs_of(inputs_)),
@@ -101,12 +107,13 @@ void Run::open_folder(StartMode mode) {
   const Path run_yaml = dir_ / "run.yaml";
   if (mode == StartMode::kFresh) {
     if (fs::exists(run_yaml))
-      throw InputError("'" + dir_.string() + "' holds a run already: go on with --resume " + dir_.string() +
-                       ", or choose another --out");
+      throw InputError("'" + dir_.string() + "' holds a run already: go on with --resume " +
+                       dir_.string() + ", or choose another --out");
     make_directories(dir_ / "checkpoints");
     write_file_atomically(run_yaml, to_yaml(run_config_node(inputs_.config)));
   }
-  log_ = std::make_unique<EventLog>(dir_ / "log.jsonl");  // before anything is read or changed that another process may write
+  log_ = std::make_unique<EventLog>(
+      dir_ / "log.jsonl");  // before anything is read or changed that another process may write
   remove_temp_files(dir_);
   remove_temp_files(dir_ / "adapter");
   const std::optional<Checkpoint> newest = load_newest_checkpoint(dir_);
@@ -120,15 +127,17 @@ void Run::open_folder(StartMode mode) {
                          {"total_steps", Node::integer(epochs_.total_steps())}}));
 }
 
-// From here on the run is one of the new length that has stopped at step_. The end of the shorter one goes first: without it a
-// resume comes to that end again.
+// From here on the run is one of the new length that has stopped at step_. The end of the shorter
+// one goes first: without it a resume comes to that end again.
 void Run::take_new_length(const std::optional<Checkpoint>& newest) {
   if (!newest) {
     throw InputError("'" + dir_.string() +
-                     "': no checkpoint is left to go on from; a run keeps its last one where checkpoint_every is not never");
+                     "': no checkpoint is left to go on from; a run keeps its last one where "
+                     "checkpoint_every is not never");
   }
   if (is_done()) {
-    throw InputError("'" + dir_.string() + "': the run ended by early_stop, after " + std::to_string(best_.stale) +
+    throw InputError("'" + dir_.string() + "': the run ended by early_stop, after " +
+                     std::to_string(best_.stale) +
                      " evaluations without improvement; more steps would end it again");
   }
   fs::remove(dir_ / "metrics.json");
@@ -152,22 +161,26 @@ void Run::log_start() {
 
 void Run::restore(const Checkpoint& checkpoint) {
   const std::vector<RunConfig> stages = stages_of(inputs_.config);
-  const auto is_its_own = [&](const RunConfig& stage) { return digest_of(stage) == checkpoint.config; };
+  const auto is_its_own = [&](const RunConfig& stage) {
+    return digest_of(stage) == checkpoint.config;
+  };
   if (std::none_of(stages.begin(), stages.end(), is_its_own)) {
-    throw InputError("'" + dir_.string() + "': run.yaml is not the one that the checkpoint at step " +
-                     std::to_string(checkpoint.step) + " was made with; restore run.yaml, or start a new run");
+    throw InputError(
+        "'" + dir_.string() + "': run.yaml is not the one that the checkpoint at step " +
+        std::to_string(checkpoint.step) + " was made with; restore run.yaml, or start a new run");
   }
   for (const auto& [what, digest] : input_digests()) {
     const auto then = checkpoint.inputs.find(what);
     if (then != checkpoint.inputs.end() && then->second == digest) continue;
     throw InputError("'" + dir_.string() + "': " + what + " is not what the checkpoint at step " +
-                     std::to_string(checkpoint.step) + " was made with; restore it, or start a new run");
+                     std::to_string(checkpoint.step) +
+                     " was made with; restore it, or start a new run");
   }
   for (auto& [name, tensor] : tensors_) {
     const Tensor& saved = tensor_at(checkpoint.tensors, name, "checkpoint");
     if (saved.sizes() != tensor.sizes())
-      throw InputError("checkpoint: tensor '" + name + "': expected " + shape_text(tensor.sizes()) + ", found " +
-                       shape_text(saved.sizes()));
+      throw InputError("checkpoint: tensor '" + name + "': expected " + shape_text(tensor.sizes()) +
+                       ", found " + shape_text(saved.sizes()));
     const at::NoGradGuard no_grad;
     tensor.copy_(saved);
   }
@@ -196,8 +209,9 @@ void Run::step() {
   const RunConfig& config = inputs_.config;
   const std::vector<Batch> batches = epochs_.batches_of(step_);
   const double rate =
-      config.learning_rate *
-      rate_factor(config.schedule, step_, warmup_steps(config.warmup, epochs_.total_steps()), epochs_.total_steps());
+      config.learning_rate * rate_factor(config.schedule, step_,
+                                         warmup_steps(config.warmup, epochs_.total_steps()),
+                                         epochs_.total_steps());
   const auto [loss, tokens] = step_gradients(inputs_, adapter_, tensors_, batches, step_);
   const double norm = gradient_norm(tensors_);
   check_finite(loss, norm, rate, batches);
@@ -206,7 +220,8 @@ void Run::step() {
   optimizer_->step(tensors_, rate);
   ++step_;
   tokens_ += tokens;
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   seconds_ += seconds;
   log_->write(Node::map({{"event", Node::text("step")},
                          {"step", Node::integer(step_)},
@@ -216,15 +231,19 @@ void Run::step() {
                          {"tokens", Node::integer(tokens)},
                          {"seconds", Node::number(seconds)}}));
   name_still_tensors();
-  progress_.update(step_, "loss " + number_text(loss) + "  " +
-                              count_text(static_cast<int64_t>(static_cast<double>(tokens) / seconds)) + " tok/s");
+  progress_.update(step_,
+                   "loss " + number_text(loss) + "  " +
+                       count_text(static_cast<int64_t>(static_cast<double>(tokens) / seconds)) +
+                       " tok/s");
 
-  const bool is_last = step_ == epochs_.total_steps(), is_due = epochs_.falls_due(config.evaluate_every, step_);
+  const bool is_last = step_ == epochs_.total_steps(),
+             is_due = epochs_.falls_due(config.evaluate_every, step_);
   if (is_judged() && (is_last || is_due)) evaluate(is_due);
   if (!is_done() && epochs_.falls_due(config.checkpoint_every, step_)) checkpoint();
 }
 
-void Run::check_finite(double loss, double norm, double rate, const std::vector<Batch>& batches) const {
+void Run::check_finite(double loss, double norm, double rate,
+                       const std::vector<Batch>& batches) const {
   if (std::isfinite(loss) && std::isfinite(norm)) return;
   std::string ids;
   for (const Batch& batch : batches) {
@@ -233,21 +252,26 @@ void Run::check_finite(double loss, double norm, double rate, const std::vector<
       ids += (ids.empty() ? "" : ", ") + inputs_.train.examples[static_cast<size_t>(row)].id_text;
     }
   }
-  throw InputError("step " + std::to_string(step_ + 1) + ": the loss is " + number_text(loss) + " and the gradient norm " +
-                   number_text(norm) + " at learning rate " + number_text(rate) + "; examples " + ids +
-                   ". Lower learning_rate or set clip; the run stopped before this step changed anything");
+  throw InputError(
+      "step " + std::to_string(step_ + 1) + ": the loss is " + number_text(loss) +
+      " and the gradient norm " + number_text(norm) + " at learning rate " + number_text(rate) +
+      "; examples " + ids +
+      ". Lower learning_rate or set clip; the run stopped before this step changed anything");
 }
 
-// A tensor without a gradient is out of the loss's reach. (An expert may wait for a route that draws it.)
+// A tensor without a gradient is out of the loss's reach. (An expert may wait for a route that
+// draws it.)
 void Run::check_first_gradients() const {
   std::vector<std::string> unreached;
   for (const ParamSpec& param : adapter_.params()) {
-    if (param.role != Role::kTrained || param.expert || tensors_.at(param.name).grad().defined()) continue;
+    if (param.role != Role::kTrained || param.expert || tensors_.at(param.name).grad().defined())
+      continue;
     unreached.push_back("'" + param.name + "'");
   }
   if (unreached.empty()) return;
   throw InputError("step 1: no gradient for " + joined_first(unreached, 5) +
-                   ": the loss does not reach these tensors, so they would never train; take their sites out of the adapter");
+                   ": the loss does not reach these tensors, so they would never train; take their "
+                   "sites out of the adapter");
 }
 
 // Once, after the warm-up: what every gradient so far has left where it was.
@@ -261,27 +285,30 @@ void Run::name_still_tensors() {
     quoted.push_back("'" + name + "'");
   }
   if (names.empty()) return;
-  log_->write(
-      Node::map({{"event", Node::text("still")}, {"step", Node::integer(step_)}, {"tensors", Node::list(std::move(names))}}));
-  progress_.note("every gradient of the first " + count_text(step_) + " steps was zero for " + joined_first(quoted, 3) +
-                 ": nothing trains there");
+  log_->write(Node::map({{"event", Node::text("still")},
+                         {"step", Node::integer(step_)},
+                         {"tensors", Node::list(std::move(names))}}));
+  progress_.note("every gradient of the first " + count_text(step_) + " steps was zero for " +
+                 joined_first(quoted, 3) + ": nothing trains there");
 }
 
-// `is_due`: by evaluate_every. One that the run's end alone asks for does not count towards early_stop: made longer, the run goes
-// on behind it.
+// `is_due`: by evaluate_every. One that the run's end alone asks for does not count towards
+// early_stop: made longer, the run goes on behind it.
 void Run::evaluate(bool is_due) {
   const at::NoGradGuard no_grad;
   const Bound bound(*inputs_.model, adapter_, tensors_);
   EvaluateOptions options = evaluate_options();
   options.predict.keep_records = true;
-  Node event = Node::map(
-      {{"event", Node::text("evaluate")}, {"step", Node::integer(step_)}, {"epoch", Node::number(epochs_.epochs_done(step_))}});
+  Node event = Node::map({{"event", Node::text("evaluate")},
+                          {"step", Node::integer(step_)},
+                          {"epoch", Node::number(epochs_.epochs_done(step_))}});
   std::string line = "evaluated at step " + count_text(step_) + ":";
   double primary = 0, seconds = 0;
   std::vector<double> losses;
   NamedTensors records;
   if (inputs_.eval) {
-    Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, *inputs_.eval, inputs_.text, options);
+    Evaluation evaluation =
+        graft::evaluate(*inputs_.model, bound, inputs_.task, *inputs_.eval, inputs_.text, options);
     put_scores(event, evaluation);
     line += " " + scores_text(evaluation);
     for (const Score& score : evaluation.scores) {
@@ -292,9 +319,11 @@ void Run::evaluate(bool is_due) {
     records = std::move(evaluation.records);
   }
   if (!inputs_.eval_tasks.empty()) {  // they are what the run is judged by
-    const TaskScores scores = score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, options);
+    const TaskScores scores =
+        score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, options);
     event["eval"] = scores.node(inputs_.eval_tasks);
-    line += "  mean of " + std::to_string(inputs_.eval_tasks.size()) + " tasks " + number_text(scores.mean);
+    line += "  mean of " + std::to_string(inputs_.eval_tasks.size()) + " tasks " +
+            number_text(scores.mean);
     primary = scores.goodness;
     losses.clear();
     for (const Evaluation& evaluation : scores.evaluations) {
@@ -306,7 +335,8 @@ void Run::evaluate(bool is_due) {
   log_->write(std::move(event));
   if (!records.empty()) log_->write(records_event(step_, records));
   progress_.note(line);
-  const bool is_improved = best_.step < 0 || primary > best_.value;  // a lower loss alone is no improvement
+  const bool is_improved =
+      best_.step < 0 || primary > best_.value;  // a lower loss alone is no improvement
   const int64_t stale = is_improved ? 0 : best_.stale + (is_due ? 1 : 0);
   if (const BestSoFar now{step_, primary, mean(losses)}; now.is_better_than(best_)) {
     best_ = now;
@@ -331,7 +361,9 @@ Provenance Run::provenance() const {
           .data = data_text(inputs_.config.data)};
 }
 
-void Run::save_adapter_folder() { save_adapter(dir_ / "adapter", adapter_, tensors_, *inputs_.model, provenance()); }
+void Run::save_adapter_folder() {
+  save_adapter(dir_ / "adapter", adapter_, tensors_, *inputs_.model, provenance());
+}
 
 void Run::checkpoint() {
   Checkpoint checkpoint;
@@ -357,22 +389,29 @@ void Run::finish() {
   // What is scored and reported is what lies on disk, read back the way every user reads it.
   const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
   std::vector<Node> warnings;
-  Node metrics = Node::map({{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
+  Node metrics = Node::map(
+      {{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
   const at::NoGradGuard no_grad;
   const Bound bound(*inputs_.model, kept.adapter, kept.tensors);
-  for (const auto& [name, data] : {std::pair{"eval", &inputs_.eval}, std::pair{"test", &inputs_.test}}) {
+  for (const auto& [name, data] :
+       {std::pair{"eval", &inputs_.eval}, std::pair{"test", &inputs_.test}}) {
     if (!*data) continue;
-    const Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data, inputs_.text, evaluate_options());
+    const Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data,
+                                                  inputs_.text, evaluate_options());
     metrics[name] = scores_node(**data, evaluation);
-    if (evaluation.only_answer) warnings.push_back(Node::text(one_answer_warning(name, **data, evaluation)));
+    if (evaluation.only_answer)
+      warnings.push_back(Node::text(one_answer_warning(name, **data, evaluation)));
   }
   if (!inputs_.eval_tasks.empty()) {
     const Node scores =
-        score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, evaluate_options()).node(inputs_.eval_tasks);
+        score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, evaluate_options())
+            .node(inputs_.eval_tasks);
     for (const auto& [name, value] : scores.members) metrics["eval"][name] = value;
   }
-  const LossCourse course = loss_course(logged_losses(dir_ / "log.jsonl"), blind_loss(inputs_.task, inputs_.train.examples));
-  if (has_hardly_fallen(course)) warnings.push_back(Node::text(flat_loss_warning(course, inputs_.config)));
+  const LossCourse course = loss_course(logged_losses(dir_ / "log.jsonl"),
+                                        blind_loss(inputs_.task, inputs_.train.examples));
+  if (has_hardly_fallen(course))
+    warnings.push_back(Node::text(flat_loss_warning(course, inputs_.config)));
   metrics["loss"] = to_node(course);
   metrics["warnings"] = Node::list(std::move(warnings));
   const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
@@ -390,7 +429,8 @@ void Run::finish() {
                          {"predicted_peak_bytes", Node::integer(plan.peak_bytes)},
                          {"peak_bytes", Node::integer(peak)}}));
   log_->sync();
-  write_file_atomically(dir_ / "metrics.json", to_json(metrics));  // from here on the run is finished
+  write_file_atomically(dir_ / "metrics.json",
+                        to_json(metrics));  // from here on the run is finished
   if (!keeps_last_state(inputs_.config)) remove_checkpoints(dir_);
   progress_.finish();
 }

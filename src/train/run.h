@@ -1,4 +1,5 @@
-// One training run: an adapter, its data stream, optimizer, schedule and stop rule, and the folder it writes.
+// One training run: an adapter, its data stream, optimizer, schedule and stop rule, and the folder
+// it writes.
 #pragma once
 
 #include <map>
@@ -25,8 +26,8 @@ enum class StartMode { kFresh, kResume, kLengthen };
 class Run {
  public:
   // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint,
-  // or from the start when there is none. kLengthen: the same after lengthen(), from a checkpoint that must be there; run.yaml
-  // takes the new length.
+  // or from the start when there is none. kLengthen: the same after lengthen(), from a checkpoint
+  // that must be there; run.yaml takes the new length.
   Run(RunInputs inputs, StartMode mode, Verbosity verbosity);
   // True when `dir` holds a run that came to its end: metrics.json is written last.
   static bool is_finished(const Path& dir);
@@ -36,8 +37,9 @@ class Run {
   // Throws InputError when loss or gradients are not finite.
   void step();
   void checkpoint();
-  // Scores the evaluation and test data with the adapter kept, ends the log, writes metrics.json, removes the checkpoints but for
-  // the last one of a run that can be made longer (keeps_last_state).
+  // Scores the evaluation and test data with the adapter kept, ends the log, writes metrics.json,
+  // removes the checkpoints but for the last one of a run that can be made longer
+  // (keeps_last_state).
   void finish();
 
   const RunConfig& config() const { return inputs_.config; }

@@ -19,7 +19,8 @@ double rate_factor(Schedule schedule, int64_t step, int64_t warmup_steps, int64_
 }
 
 int64_t warmup_steps(const Warmup& warmup, int64_t total_steps) {
-  if (warmup.share > 0) return static_cast<int64_t>(std::ceil(warmup.share * static_cast<double>(total_steps)));
+  if (warmup.share > 0)
+    return static_cast<int64_t>(std::ceil(warmup.share * static_cast<double>(total_steps)));
   return warmup.steps;
 }
 

@@ -14,10 +14,13 @@ std::string shown(const Node* node) {
   return node->kind == Node::Kind::kScalar ? node->scalar : to_json(*node, -1);
 }
 
-void compare(const Node* there, const Node* here, const std::string& path, std::vector<std::string>& out) {
+void compare(const Node* there, const Node* here, const std::string& path,
+             std::vector<std::string>& out) {
   if (there != nullptr && here != nullptr && *there == *here) return;
-  if (there != nullptr && here != nullptr && there->kind == Node::Kind::kMap && here->kind == Node::Kind::kMap) {
-    for (const auto& [key, value] : there->members) compare(&value, here->find(key), path + "." + key, out);
+  if (there != nullptr && here != nullptr && there->kind == Node::Kind::kMap &&
+      here->kind == Node::Kind::kMap) {
+    for (const auto& [key, value] : there->members)
+      compare(&value, here->find(key), path + "." + key, out);
     for (const auto& [key, value] : here->members) {
       if (there->find(key) == nullptr) compare(nullptr, &value, path + "." + key, out);
     }
@@ -46,15 +49,19 @@ std::vector<std::string> differences(const Adapter& there, const Adapter& here) 
   compare_edits(part(a, "edits"), part(b, "edits"), out);
   const Node head_there = part(a, "head"), head_here = part(b, "head");
   compare(&head_there, &head_here, ".head", out);
-  const auto outputs = [](const Adapter& adapter) { return adapter.head() != nullptr ? adapter.head()->outputs() : 0; };
+  const auto outputs = [](const Adapter& adapter) {
+    return adapter.head() != nullptr ? adapter.head()->outputs() : 0;
+  };
   if (outputs(there) != outputs(here)) {
-    out.push_back("outputs of the head " + std::to_string(outputs(there)) + " there, " + std::to_string(outputs(here)) + " here");
+    out.push_back("outputs of the head " + std::to_string(outputs(there)) + " there, " +
+                  std::to_string(outputs(here)) + " here");
   }
   return out;
 }
 
 bool is_of_shape(const NamedTensors& tensors, const std::vector<ParamSpec>& params) {
-  return tensors.size() == params.size() && std::all_of(params.begin(), params.end(), [&](const ParamSpec& param) {
+  return tensors.size() == params.size() &&
+         std::all_of(params.begin(), params.end(), [&](const ParamSpec& param) {
            const auto found = tensors.find(param.name);
            return found != tensors.end() && found->second.sizes() == at::IntArrayRef(param.shape);
          });
@@ -74,9 +81,10 @@ NamedTensors start_values(const RunInputs& inputs, const Adapter& own) {
   }
   LoadedAdapter loaded = load_adapter(config.start_from, model);
   if (is_of_shape(loaded.tensors, own.params())) return std::move(loaded.tensors);
-  throw InputError("start_from: the adapter in '" + config.start_from +
-                   "' is not of this run's shape: " + joined_first(differences(loaded.adapter, own), 6) +
-                   "; without --adapter a run takes the definition that lies there");
+  throw InputError(
+      "start_from: the adapter in '" + config.start_from +
+      "' is not of this run's shape: " + joined_first(differences(loaded.adapter, own), 6) +
+      "; without --adapter a run takes the definition that lies there");
 }
 
 }  // namespace graft

@@ -32,13 +32,14 @@ Node scores_node(const Judged& data, const Evaluation& evaluation) {
 
 Node TaskScores::node(const std::vector<JudgedTask>& tasks) const {
   Node out = Node::map();
-  for (size_t i = 0; i < tasks.size(); ++i) out[tasks[i].name] = scores_node(tasks[i].data, evaluations[i]);
+  for (size_t i = 0; i < tasks.size(); ++i)
+    out[tasks[i].name] = scores_node(tasks[i].data, evaluations[i]);
   out["mean"] = metric_node(mean);
   return out;
 }
 
-TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks, const ModelText& text,
-                       const EvaluateOptions& options) {
+TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks,
+                       const ModelText& text, const EvaluateOptions& options) {
   TaskScores out;
   std::vector<double> values;
   for (const JudgedTask& each : tasks) {

@@ -1,4 +1,5 @@
-// Scores of an adapter on data sets that have tasks of their own, and their mean: what a run on a mixture is judged by.
+// Scores of an adapter on data sets that have tasks of their own, and their mean: what a run on a
+// mixture is judged by.
 #pragma once
 
 #include <string>
@@ -16,15 +17,16 @@ Node scores_node(const Judged& data, const Evaluation& evaluation);
 
 struct TaskScores {
   std::vector<Evaluation> evaluations;  // one a task, in order
-  double mean = 0;                      // over the tasks, of their primary metrics; NaN where one is undefined
-  double goodness = 0;                  // of the mean
+  double mean = 0;      // over the tasks, of their primary metrics; NaN where one is undefined
+  double goodness = 0;  // of the mean
 
   // {NAME: {rows, loss, each metric}, ..., mean: ...}
   Node node(const std::vector<JudgedTask>& tasks) const;
 };
 
-// Nothing is differentiated. Requires: at least one task; primary metrics that have a common mean (load_inputs).
-TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks, const ModelText& text,
-                       const EvaluateOptions& options);
+// Nothing is differentiated. Requires: at least one task; primary metrics that have a common mean
+// (load_inputs).
+TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks,
+                       const ModelText& text, const EvaluateOptions& options);
 
 }  // namespace graft

@@ -10,10 +10,13 @@ namespace {
 
 using testing::expect_message;
 
-std::string place(const Node& node) { return std::to_string(node.line) + ":" + std::to_string(node.column); }
+std::string place(const Node& node) {
+  return std::to_string(node.line) + ":" + std::to_string(node.column);
+}
 
 TEST(Yaml, ReadsKindsAndPositions) {
-  const Node root = parse_yaml("rank: 8\nname: \"8\"\nlist: [a, 'b']\nsub:\n  none: ~\n  block: |\n    text\n", "x.yaml");
+  const Node root = parse_yaml(
+      "rank: 8\nname: \"8\"\nlist: [a, 'b']\nsub:\n  none: ~\n  block: |\n    text\n", "x.yaml");
   ASSERT_EQ(root.kind, Node::Kind::kMap);
   ASSERT_EQ(root.members.size(), 4U);
   EXPECT_EQ(*root.find("rank"), Node::plain("8"));
@@ -39,8 +42,8 @@ TEST(Yaml, RefusesWithAPosition) {
   std::string laughs = "a0: &a0 [x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 20; ++i) {
     const std::string last = "*a" + std::to_string(i - 1);
-    laughs +=
-        "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + last + ", " + last + ", " + last + ", " + last + "]\n";
+    laughs += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + last + ", " + last +
+              ", " + last + ", " + last + "]\n";
   }
   std::string indented;
   for (size_t i = 0; i < 70; ++i) indented += std::string(i, ' ') + "a:\n";
@@ -54,9 +57,11 @@ TEST(Yaml, RefusesWithAPosition) {
       {"a: !!str [1]\n", "x.yaml:1:4: tag !!str: expected a text"},
       {"a: 1\n---\nb: 2\n", "x.yaml:2:1: expected one document, found a second"},
       {"a: \"\xff\"\n", "x.yaml: not valid UTF-8 at byte 4"},
-      {"a: \"x\\_y\"", "x.yaml:1:4: the escapes \\_ and \\N are not supported; write \\u00a0 or \\u0085"},
+      {"a: \"x\\_y\"",
+       "x.yaml:1:4: the escapes \\_ and \\N are not supported; write \\u00a0 or \\u0085"},
       {"a: 1\rb: 2", "x.yaml: control character \"\\x0d\" at byte 4"},
-      {"a: \x1b[31m\n", "x.yaml: control character \"\\x1b\" at byte 3; write it as an escape in double quotes"},
+      {"a: \x1b[31m\n",
+       "x.yaml: control character \"\\x1b\" at byte 3; write it as an escape in double quotes"},
       {std::string(65, '[') + std::string(65, ']'), "x.yaml:1:65: nested deeper than 64 levels"},
       {std::string(100'000, '['), "expected a plain key (is a bracket left open?)"},
       {std::string(100'000, '{'), "expected a plain key (is a bracket left open?)"},
@@ -67,7 +72,8 @@ TEST(Yaml, RefusesWithAPosition) {
       {",a{#me", "x.yaml:1:1: expected one document, found a second"},
       {"? [1]\n: 2\n", "x.yaml:1:3: expected a plain key"},
       {"~: 2\n", "x.yaml:1:1: expected a plain key"},
-      {std::string((size_t{64} << 20) + 1, ' '), "x.yaml: expected at most 64 MiB of text, found 67108865 bytes"},
+      {std::string((size_t{64} << 20) + 1, ' '),
+       "x.yaml: expected at most 64 MiB of text, found 67108865 bytes"},
   };
   for (const auto& [text, message] : wrong) {
     SCOPED_TRACE(message);
@@ -76,22 +82,27 @@ TEST(Yaml, RefusesWithAPosition) {
   }
 }
 
-TEST(Yaml, AcceptsDepth64) { EXPECT_NO_THROW(parse_yaml(std::string(64, '[') + std::string(64, ']'), "x")); }
+TEST(Yaml, AcceptsDepth64) {
+  EXPECT_NO_THROW(parse_yaml(std::string(64, '[') + std::string(64, ']'), "x"));
+}
 
 TEST(Json, ReadsKindsAndPositions) {
   const Node root = parse_json(
-      "{\"rank\": 8,\n \"name\" : \"a \\\"8\\\\\",\n \"list\":[1.50,-2e3, true,null],\n \"sub\": {\"x\": false}}", "x.json");
+      "{\"rank\": 8,\n \"name\" : \"a \\\"8\\\\\",\n \"list\":[1.50,-2e3, true,null],\n \"sub\": "
+      "{\"x\": false}}",
+      "x.json");
   ASSERT_EQ(root.members.size(), 4U);
   EXPECT_EQ(place(root), "1:1");
   EXPECT_EQ(*root.find("rank"), Node::plain("8"));
   EXPECT_EQ(place(*root.find("rank")), "1:10");
   EXPECT_EQ(*root.find("name"), Node::text("a \"8\\"));
   EXPECT_EQ(place(*root.find("name")), "2:11");
-  EXPECT_EQ(*root.find("list"), Node::list({Node::plain("1.50"), Node::plain("-2e3"), Node::boolean(true), Node::null()}));
+  EXPECT_EQ(*root.find("list"), Node::list({Node::plain("1.50"), Node::plain("-2e3"),
+                                            Node::boolean(true), Node::null()}));
   const std::vector<Node>& items = root.find("list")->items;
-  EXPECT_EQ(
-      place(*root.find("list")) + " " + place(items[0]) + " " + place(items[1]) + " " + place(items[2]) + " " + place(items[3]),
-      "3:9 3:10 3:15 3:21 3:26");
+  EXPECT_EQ(place(*root.find("list")) + " " + place(items[0]) + " " + place(items[1]) + " " +
+                place(items[2]) + " " + place(items[3]),
+            "3:9 3:10 3:15 3:21 3:26");
   EXPECT_EQ(place(*root.find("sub")->find("x")), "4:15");
   EXPECT_EQ(parse_json("12", "x"), Node::plain("12"));
   EXPECT_EQ(parse_json(" -0 ", "x"), Node::plain("-0"));
@@ -101,7 +112,8 @@ TEST(Json, ReadsKindsAndPositions) {
 TEST(Json, RefusesWithAPosition) {
   const std::vector<std::pair<std::string, std::string>> wrong{
       {"", "x.json:1:1: not valid JSON near \"\""},
-      {"{\"a\": 1,\n \"b\": }", "x.json:2:7: not valid JSON near \"\\\"b\\\": }\": syntax error while parsing value"},
+      {"{\"a\": 1,\n \"b\": }",
+       "x.json:2:7: not valid JSON near \"\\\"b\\\": }\": syntax error while parsing value"},
       {"[1, 2", "x.json:1:6: not valid JSON"},
       {"[01]", "x.json:1:3: not valid JSON"},
       {"[1e999]", "x.json:1:6: not valid JSON near \"1e999\": number overflow"},
@@ -111,7 +123,8 @@ TEST(Json, RefusesWithAPosition) {
       {"{\"a\": 1,\n \"b\": 2,\n \"a\": 3}", "x.json:3:2: key \"a\" appears twice"},
       {std::string(65, '[') + std::string(65, ']'), "x.json:1:65: nested deeper than 64 levels"},
       {std::string(100'000, '['), "nested deeper than 64 levels"},
-      {std::string((size_t{64} << 20) + 1, ' '), "x.json: expected at most 64 MiB of text, found 67108865 bytes"},
+      {std::string((size_t{64} << 20) + 1, ' '),
+       "x.json: expected at most 64 MiB of text, found 67108865 bytes"},
   };
   for (const auto& [text, message] : wrong) {
     SCOPED_TRACE(message);
@@ -120,20 +133,25 @@ TEST(Json, RefusesWithAPosition) {
   }
 }
 
-TEST(Json, AcceptsDepth64) { EXPECT_NO_THROW(parse_json(std::string(64, '[') + std::string(64, ']'), "x")); }
+TEST(Json, AcceptsDepth64) {
+  EXPECT_NO_THROW(parse_json(std::string(64, '[') + std::string(64, ']'), "x"));
+}
 
 TEST(Json, ManyKeysTakeLinearTime) {
   std::string text = "{";  // a quadratic search for repeated keys would take minutes
-  for (int i = 0; i < 300'000; ++i) text += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":" + std::to_string(i);
+  for (int i = 0; i < 300'000; ++i)
+    text += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":" + std::to_string(i);
   EXPECT_EQ(parse_json(text + "}", "x").members.size(), 300'000U);
 }
 
 TEST(Emit, KeepsEveryDigitAndEscapes) {
-  const std::string text = R"({"a":12345678901234567890123,"b":[1.50,-0,true,null,"1"],"c":{},"d":[],"e\n\"":"\u0001)"
-                           "\xc3\xbc\"}";
+  const std::string text =
+      R"({"a":12345678901234567890123,"b":[1.50,-0,true,null,"1"],"c":{},"d":[],"e\n\"":"\u0001)"
+      "\xc3\xbc\"}";
   const Node node = parse_json(text, "x");
   EXPECT_EQ(to_json(node, -1), text);
-  EXPECT_EQ(to_json(Node::map({{"a", Node::list({Node::integer(1), Node::text("x")})}, {"b", Node::map()}})),
+  EXPECT_EQ(to_json(Node::map(
+                {{"a", Node::list({Node::integer(1), Node::text("x")})}, {"b", Node::map()}})),
             "{\n  \"a\": [\n    1,\n    \"x\"\n  ],\n  \"b\": {}\n}\n");
   EXPECT_EQ(to_json(Node::plain("word"), -1), "\"word\"") << "a word of YAML is a text in JSON";
   EXPECT_EQ(to_json(Node::plain("0x10"), -1), "\"0x10\"");
@@ -141,12 +159,14 @@ TEST(Emit, KeepsEveryDigitAndEscapes) {
 
 TEST(Emit, YamlReadsBackEqual) {
   const Node node = Node::map(
-      {{"edits", Node::list({Node::map({{"lora", Node::map({{"sites", Node::list({Node::plain("attn.q"), Node::plain("attn.v")})},
-                                                            {"rank", Node::integer(8)}})}}),
-                             Node::list({Node::list()})})},
+      {{"edits",
+        Node::list({Node::map({{"lora", Node::map({{"sites", Node::list({Node::plain("attn.q"),
+                                                                         Node::plain("attn.v")})},
+                                                   {"rank", Node::integer(8)}})}}),
+                    Node::list({Node::list()})})},
        {"nothing", Node::null()},
-       {"texts",
-        Node::list({Node::text("8"), Node::text("true"), Node::text(""), Node::text("a: b # c\n\t\"'"), Node::text("~")})},
+       {"texts", Node::list({Node::text("8"), Node::text("true"), Node::text(""),
+                             Node::text("a: b # c\n\t\"'"), Node::text("~")})},
        {"", Node::map()},
        {"~", Node::number(0.1)},
        {"a: b", Node::boolean(false)},
@@ -178,11 +198,15 @@ TEST(SetPath, ReplacesAddsAndRefuses) {
   EXPECT_EQ(root.find("adapter")->find("sites")->items[1].line, 0) << "no line of a file";
   EXPECT_EQ(*root.find("data")->find("train"), Node::text("8"));
   EXPECT_EQ(*root.find("seed"), Node::null());
-  expect_message<InputError>([&] { set_path(root, "adapter.rank.x", "1"); },
-                             "--set \"adapter.rank.x\": \"x\" lies below a value, not below a section");
-  expect_message<InputError>([&] { set_path(root, "adapter..x", "1"); }, "--set \"adapter..x\": expected a key such as");
-  expect_message<InputError>([&] { set_path(root, "", "1"); }, "--set \"\": expected a key such as");
-  expect_message<InputError>([&] { set_path(root, "a", "[1"); }, "--set a:1:1: expected a plain key (is a bracket left open?)");
+  expect_message<InputError>(
+      [&] { set_path(root, "adapter.rank.x", "1"); },
+      "--set \"adapter.rank.x\": \"x\" lies below a value, not below a section");
+  expect_message<InputError>([&] { set_path(root, "adapter..x", "1"); },
+                             "--set \"adapter..x\": expected a key such as");
+  expect_message<InputError>([&] { set_path(root, "", "1"); },
+                             "--set \"\": expected a key such as");
+  expect_message<InputError>([&] { set_path(root, "a", "[1"); },
+                             "--set a:1:1: expected a plain key (is a bracket left open?)");
 }
 
 }  // namespace

@@ -34,8 +34,9 @@ TEST(Utf8, AcceptsOnlyWellFormedSequences) {
   EXPECT_EQ(utf8_sequence("\xf0\x9f\x98\x80", 0), 4U);
   EXPECT_EQ(utf8_sequence(std::string_view("\0", 1), 0), 1U);
   EXPECT_EQ(utf8_sequence("", 0), 0U);
-  for (const char* wrong : {"\x80", "\xc0\x80", "\xc1\xbf", "\xc3", "\xc3(", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
-                            "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff"}) {
+  for (const char* wrong :
+       {"\x80", "\xc0\x80", "\xc1\xbf", "\xc3", "\xc3(", "\xe0\x80\x80", "\xed\xa0\x80",
+        "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff"}) {
     EXPECT_EQ(utf8_sequence(wrong, 0), 0U) << quote(wrong);
   }
   EXPECT_EQ(find_invalid_utf8("ab\xc3\xbc"), std::string_view::npos);
@@ -50,7 +51,8 @@ TEST(DidYouMean, NamesTheNearestOrNothing) {
   EXPECT_EQ(did_you_mean("x", keys), "") << "a wholly different word is no suggestion";
   EXPECT_EQ(did_you_mean("", keys), "");
   EXPECT_EQ(did_you_mean("rank", {}), "");
-  EXPECT_EQ(did_you_mean(std::string(100'000, 'a'), {std::string(100'000, 'b')}), "") << "long words must not take long";
+  EXPECT_EQ(did_you_mean(std::string(100'000, 'a'), {std::string(100'000, 'b')}), "")
+      << "long words must not take long";
 }
 
 TEST(Joined, ReadsAsASentence) {
@@ -73,12 +75,16 @@ TEST(Errors, CarryTheirExitCode) {
 }
 
 TEST(WithContext, AddsALineAndKeepsTheClass) {
-  EXPECT_EQ(message_of<InputError>([] { with_context("reading x", [] { throw InputError("wrong"); }); }),
-            "wrong\n  while reading x");
-  EXPECT_EQ(message_of<IoError>([] { with_context("reading x", [] { throw IoError("full"); }); }), "full\n  while reading x");
-  EXPECT_EQ(message_of<InternalError>([] { with_context("reading x", [] { throw InternalError("bug"); }); }),
+  EXPECT_EQ(
+      message_of<InputError>([] { with_context("reading x", [] { throw InputError("wrong"); }); }),
+      "wrong\n  while reading x");
+  EXPECT_EQ(message_of<IoError>([] { with_context("reading x", [] { throw IoError("full"); }); }),
+            "full\n  while reading x");
+  EXPECT_EQ(message_of<InternalError>(
+                [] { with_context("reading x", [] { throw InternalError("bug"); }); }),
             "bug\n  while reading x");
-  EXPECT_EQ(message_of<std::runtime_error>([] { with_context("reading x", [] { throw std::runtime_error("foreign"); }); }),
+  EXPECT_EQ(message_of<std::runtime_error>(
+                [] { with_context("reading x", [] { throw std::runtime_error("foreign"); }); }),
             "foreign");
 }
 

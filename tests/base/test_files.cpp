@@ -1,4 +1,5 @@
-// Files: whole reads, mappings, and replacement that leaves the old file or the new one, never a part.
+// Files: whole reads, mappings, and replacement that leaves the old file or the new one, never a
+// part.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -20,7 +21,9 @@ namespace {
 using testing::expect_message;
 using testing::TempFolder;
 
-int64_t num_entries(const Path& folder) { return std::distance(std::filesystem::directory_iterator(folder), {}); }
+int64_t num_entries(const Path& folder) {
+  return std::distance(std::filesystem::directory_iterator(folder), {});
+}
 
 TEST(Files, WriteAndReadBack) {
   const TempFolder folder;
@@ -49,7 +52,8 @@ TEST(Files, AFailingWriteLeavesTheOldFileAndNoTempFile) {
   write_file_atomically(path, "old");
   for (const int64_t budget : {0, 1, 9}) {
     fail_writes_after(budget);
-    const std::string message = testing::message_of<IoError>([&] { write_file_atomically(path, "0123456789"); });
+    const std::string message =
+        testing::message_of<IoError>([&] { write_file_atomically(path, "0123456789"); });
     fail_writes_after(-1);
     EXPECT_EQ(message, "cannot write '" + path.string() + "': No space left on device");
     EXPECT_EQ(read_file(path), "old");
@@ -64,7 +68,8 @@ TEST(Files, AFailingWriteLeavesTheOldFileAndNoTempFile) {
 TEST(Files, AnExceptionWhileFillingLeavesTheOldFile) {
   const TempFolder folder;
   write_file_atomically(folder / "x", "old");
-  expect_message<InputError>([&] { replace_file(folder / "x", [](int) { throw InputError("stop"); }); }, "stop");
+  expect_message<InputError>(
+      [&] { replace_file(folder / "x", [](int) { throw InputError("stop"); }); }, "stop");
   EXPECT_EQ(read_file(folder / "x"), "old");
   EXPECT_EQ(num_entries(folder.path()), 1);
 }
@@ -78,14 +83,16 @@ TEST(Files, ALinkStaysAndItsTargetIsReplaced) {
   std::filesystem::create_symlink("below/new", folder / "dangling");
   write_file_atomically(folder / "chain", "bytes");
   write_file_atomically(folder / "dangling", "more");
-  for (const char* name : {"link", "chain", "dangling"}) EXPECT_TRUE(std::filesystem::is_symlink(folder / name)) << name;
+  for (const char* name : {"link", "chain", "dangling"})
+    EXPECT_TRUE(std::filesystem::is_symlink(folder / name)) << name;
   EXPECT_EQ(read_file(folder / "below/x"), "bytes");
   EXPECT_EQ(read_file(folder / "below/new"), "more");
   EXPECT_EQ(num_entries(folder.path()), 4);
   EXPECT_EQ(num_entries(folder / "below"), 2);
   std::filesystem::create_symlink("loop", folder / "loop");
-  expect_message<IoError>([&] { write_file_atomically(folder / "loop", "1"); },
-                          "'" + (folder / "loop").string() + "': Too many levels of symbolic links");
+  expect_message<IoError>(
+      [&] { write_file_atomically(folder / "loop", "1"); },
+      "'" + (folder / "loop").string() + "': Too many levels of symbolic links");
 }
 
 TEST(Files, ADeviceTakesTheBytesAndStays) {
@@ -100,18 +107,22 @@ TEST(Files, ADeviceTakesTheBytesAndStays) {
 TEST(Files, NameWhatIsWrong) {
   const TempFolder folder;
   const Path missing = folder / "none";
-  expect_message<InputError>([&] { read_file(missing); }, "'" + missing.string() + "': no such file");
+  expect_message<InputError>([&] { read_file(missing); },
+                             "'" + missing.string() + "': no such file");
   expect_message<InputError>([&] { read_file(missing / "below"); }, "no such file");
-  expect_message<InputError>([&] { read_file(folder.path()); }, "expected a file, found a directory");
+  expect_message<InputError>([&] { read_file(folder.path()); },
+                             "expected a file, found a directory");
   expect_message<InputError>([&] { MappedFile file(missing); }, "no such file");
-  expect_message<InputError>([&] { MappedFile file(folder.path()); }, "expected a file, found a directory");
+  expect_message<InputError>([&] { MappedFile file(folder.path()); },
+                             "expected a file, found a directory");
   expect_message<IoError>([&] { write_file_atomically(missing / "x", "1"); },
                           "cannot create a file beside '" + (missing / "x").string() + "'");
   std::filesystem::create_directory(folder / "taken");
   write_file_atomically(folder / "taken/inner", "1");
   expect_message<IoError>([&] { write_file_atomically(folder / "taken", "1"); }, "cannot replace");
   EXPECT_EQ(num_entries(folder.path()), 1);
-  expect_message<IoError>([&] { make_directories(folder / "taken/inner/x"); }, "cannot create folder");
+  expect_message<IoError>([&] { make_directories(folder / "taken/inner/x"); },
+                          "cannot create folder");
   expect_message<IoError>([&] { sync_directory(missing); }, "cannot sync folder");
 }
 
@@ -119,19 +130,22 @@ TEST(Files, NameWhatIsWrong) {
 TEST(Files, OnlyFilesAndPipesAreRead) {
   const TempFolder folder;
   for (const char* device : {"/dev/zero", "/dev/urandom", "/dev/null"}) {
-    const std::string message = std::string("'") + device + "': expected a file or a pipe, found a device, which has no end";
+    const std::string message = std::string("'") + device +
+                                "': expected a file or a pipe, found a device, which has no end";
     expect_message<InputError>([&] { read_file(device); }, message);
     expect_message<InputError>([&] { MappedFile file(device); }, "expected a file, found a device");
   }
   std::filesystem::create_symlink("/dev/zero", folder / "link.tsv");
-  expect_message<InputError>([&] { read_file(folder / "link.tsv"); }, "expected a file or a pipe, found a device");
+  expect_message<InputError>([&] { read_file(folder / "link.tsv"); },
+                             "expected a file or a pipe, found a device");
   const int server = ::socket(AF_UNIX, SOCK_STREAM, 0);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::strncpy(address.sun_path, (folder / "socket").c_str(), sizeof address.sun_path - 1);
   ASSERT_EQ(::bind(server, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
   ::close(server);
-  expect_message<InputError>([&] { read_file(folder / "socket"); }, "expected a file, found a socket");
+  expect_message<InputError>([&] { read_file(folder / "socket"); },
+                             "expected a file, found a socket");
 }
 
 TEST(Files, APipeIsReadToItsEnd) {
@@ -172,7 +186,8 @@ TEST(MappedFile, ShowsTheBytes) {
   ASSERT_EQ(file.bytes().size(), 3U);
   EXPECT_EQ(std::to_integer<char>(file.bytes()[2]), 'c');
   write_file_atomically(folder / "x", "new");
-  EXPECT_EQ(std::to_integer<char>(file.bytes()[2]), 'c') << "a replaced file must not change under a mapping";
+  EXPECT_EQ(std::to_integer<char>(file.bytes()[2]), 'c')
+      << "a replaced file must not change under a mapping";
   write_file_atomically(folder / "empty", "");
   EXPECT_TRUE(MappedFile(folder / "empty").bytes().empty());
 }

@@ -1,4 +1,5 @@
-// Files written piece by piece: a regular file appears whole or not at all, what is none takes each piece at once.
+// Files written piece by piece: a regular file appears whole or not at all, what is none takes each
+// piece at once.
 #include "base/output_file.h"
 
 #include <fcntl.h>
@@ -15,7 +16,9 @@ namespace {
 using testing::expect_message;
 using testing::TempFolder;
 
-int64_t num_entries(const Path& folder) { return std::distance(std::filesystem::directory_iterator(folder), {}); }
+int64_t num_entries(const Path& folder) {
+  return std::distance(std::filesystem::directory_iterator(folder), {});
+}
 
 std::string fd_path(int descriptor) { return "/dev/fd/" + std::to_string(descriptor); }
 
@@ -43,7 +46,8 @@ TEST(OutputFile, WithoutFinishTheOldFileStays) {
   }
   EXPECT_EQ(read_file(folder / "x"), "old");
   EXPECT_EQ(num_entries(folder.path()), 1);
-  expect_message<IoError>([&] { OutputFile file(folder / "none/x"); }, "cannot create a file beside");
+  expect_message<IoError>([&] { OutputFile file(folder / "none/x"); },
+                          "cannot create a file beside");
 }
 
 TEST(OutputFile, APipeTakesEachPieceAtOnce) {
@@ -66,7 +70,9 @@ TEST(OutputFile, AnOpenRegularFileIsWrittenToWhereItStands) {
   const int descriptor = ::open((folder / "log").c_str(), O_WRONLY | O_APPEND);
   ASSERT_GE(descriptor, 0);
   std::filesystem::create_symlink(fd_path(descriptor), folder / "link");
-  for (const std::string& path : {fd_path(descriptor), "/proc/self/fd/" + std::to_string(descriptor), (folder / "link").string()})
+  for (const std::string& path :
+       {fd_path(descriptor), "/proc/self/fd/" + std::to_string(descriptor),
+        (folder / "link").string()})
     write_file_atomically(path, "more\n");
   EXPECT_EQ(read_file(folder / "log"), "head\nmore\nmore\nmore\n");
   EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
@@ -81,7 +87,8 @@ TEST(NamedDescriptor, OnlyOfThisProcess) {
   EXPECT_EQ(named_descriptor("/dev/fd/17"), 17);
   EXPECT_EQ(named_descriptor("/proc/self/fd/2"), 2);
   EXPECT_EQ(named_descriptor("/proc/" + std::to_string(::getpid()) + "/fd/2"), 2);
-  for (const std::string path : {"", "1", "/dev/null", "/dev/fd", "/dev/fd/", "/dev/fd/x", "/dev/fd/-1", "/dev/fd/99999999999", "/proc/1/fd/1"})
+  for (const std::string path : {"", "1", "/dev/null", "/dev/fd", "/dev/fd/", "/dev/fd/x",
+                                 "/dev/fd/-1", "/dev/fd/99999999999", "/proc/1/fd/1"})
     EXPECT_EQ(named_descriptor(path), std::nullopt) << path;
   write_file_atomically(folder / "1", "");
   EXPECT_EQ(named_descriptor(folder / "1"), std::nullopt);
@@ -95,8 +102,10 @@ TEST(NamedDescriptor, IsReadFromWhereItStands) {
   ASSERT_EQ(::lseek(descriptor, 6, SEEK_SET), 6);
   EXPECT_EQ(read_file(fd_path(descriptor)), "second");
   ::close(descriptor);
-  expect_message<IoError>([&] { read_file(fd_path(descriptor)); }, "cannot open '" + fd_path(descriptor) + "': Bad file descriptor");
-  expect_message<IoError>([&] { write_file_atomically(fd_path(descriptor), "x"); }, "Bad file descriptor");
+  expect_message<IoError>([&] { read_file(fd_path(descriptor)); },
+                          "cannot open '" + fd_path(descriptor) + "': Bad file descriptor");
+  expect_message<IoError>([&] { write_file_atomically(fd_path(descriptor), "x"); },
+                          "Bad file descriptor");
 }
 
 }  // namespace

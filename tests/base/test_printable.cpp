@@ -1,4 +1,5 @@
-// Foreign text in messages: nothing steers a terminal, nothing fills it, whatever reader it comes through.
+// Foreign text in messages: nothing steers a terminal, nothing fills it, whatever reader it comes
+// through.
 #include <gtest/gtest.h>
 
 #include "base/document.h"
@@ -13,7 +14,8 @@ namespace {
 using testing::message_of;
 
 TEST(Printable, EscapesWhatSteersATerminal) {
-  EXPECT_EQ(printable("plain \xc3\xbc \xe4\xb8\xad \xf0\x9f\x98\x80"), "plain \xc3\xbc \xe4\xb8\xad \xf0\x9f\x98\x80");
+  EXPECT_EQ(printable("plain \xc3\xbc \xe4\xb8\xad \xf0\x9f\x98\x80"),
+            "plain \xc3\xbc \xe4\xb8\xad \xf0\x9f\x98\x80");
   EXPECT_EQ(printable("a\x1b[31m\r\n\t\x7f"), "a\\x1b[31m\\x0d\\x0a\\x09\\x7f");
   EXPECT_EQ(printable("\xc2\x9b"
                       "31m"),
@@ -50,7 +52,8 @@ TEST(MessageText, KeepsLinesAndBoundsThem) {
   for (int i = 0; i < 1000; ++i) many += "fault\n";
   const std::string cut = message_text(many + "last");
   EXPECT_TRUE(cut.ends_with("fault\n... and 801 more lines")) << cut.substr(cut.size() - 60);
-  for (const std::string& text : {line, cut, message_text(std::string(3000, '\x1b'))}) EXPECT_EQ(message_text(text), text);
+  for (const std::string& text : {line, cut, message_text(std::string(3000, '\x1b'))})
+    EXPECT_EQ(message_text(text), text);
 }
 
 TEST(Named, IsQuoted) { EXPECT_EQ(named("a\nb"), "'a\\x0ab'"); }
@@ -67,7 +70,8 @@ TEST(Messages, OfDocumentsAndOptionsAreSafe) {
       [&] { parse_yaml("a: !" + std::string(100'000, 't') + " b", "x.yaml"); },
       [&] { parse_yaml("{\"a\\e\": 1, \"a\\e\": 2}", "x.yaml"); },
       [&] {
-        const Node node = Node::map({{"rnak" + escape + "\n", Node::text("x")}, {big, Node::text(big)}});
+        const Node node =
+            Node::map({{"rnak" + escape + "\n", Node::text("x")}, {big, Node::text(big)}});
         Options options(node, "x.yaml");
         options.integer("rank", 1, 0, 2);
         options.finish();

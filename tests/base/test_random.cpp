@@ -1,4 +1,5 @@
-// Random numbers: Philox against the published vectors, and the properties of what is derived from it.
+// Random numbers: Philox against the published vectors, and the properties of what is derived from
+// it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,7 +18,8 @@ using Words = std::array<uint32_t, 4>;
 // The known answers of the Random123 library for philox4x32-10.
 TEST(Philox, GivesTheKnownAnswers) {
   EXPECT_EQ(philox({0}, 0, 0), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
-  EXPECT_EQ(philox({UINT64_MAX}, UINT64_MAX, UINT64_MAX), (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox({UINT64_MAX}, UINT64_MAX, UINT64_MAX),
+            (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   // Counter and key from the digits of pi.
   EXPECT_EQ(philox({0x299f31d0a4093822ULL}, 0x85a308d3243f6a88ULL, 0x0370734413198a2eULL),
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));

@@ -32,44 +32,55 @@ struct Leaf {
   Counts (*counts)(const ModelConfig&);
 };
 
-Counts at_layers(int64_t layers, std::map<std::string, int64_t> banks, int64_t gate_width, int64_t router_width,
-                 int64_t sites = 1) {
+Counts at_layers(int64_t layers, std::map<std::string, int64_t> banks, int64_t gate_width,
+                 int64_t router_width, int64_t sites = 1) {
   for (auto& [bank, count] : banks) count *= layers;
   return {banks, layers * gate_width, layers * router_width, layers * sites};
 }
 
 int64_t all_layers(const ModelConfig& c) { return c.all_layers(); }
-int64_t prompt_layers(const ModelConfig& c) { return c.has_encoder() ? c.encoder_layers() : c.decoder_layers(); }
+int64_t prompt_layers(const ModelConfig& c) {
+  return c.has_encoder() ? c.encoder_layers() : c.decoder_layers();
+}
 
 const Leaf kLeaves[] = {
     {"lora", "{lora: {rank: 2, alpha: 4}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"down", 4 * c.width}, {"up", 2 * (c.last().attention_width + c.last().key_width())}},
-                        2 * c.width, 2 * c.width, 2);
+       return at_layers(
+           all_layers(c),
+           {{"down", 4 * c.width}, {"up", 2 * (c.last().attention_width + c.last().key_width())}},
+           2 * c.width, 2 * c.width, 2);
      }},
     {"lora", "{lora: {sites: [ffn.up], rank: 3, alpha: 3, dropout: 0.2}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"down", 3 * c.width}, {"up", 3 * c.last().ffn_width}}, c.width, c.width);
+       return at_layers(all_layers(c), {{"down", 3 * c.width}, {"up", 3 * c.last().ffn_width}},
+                        c.width, c.width);
      }},
     {"affine", "{affine: {sites: [ffn.act]}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"", c.last().ffn_width}}, c.last().ffn_width, c.last().ffn_width);
+       return at_layers(all_layers(c), {{"", c.last().ffn_width}}, c.last().ffn_width,
+                        c.last().ffn_width);
      }},
     {"affine", "{affine: {sites: [attn.k], scale: true}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"", c.last().key_width()}}, c.last().key_width(), c.last().head_width());
+       return at_layers(all_layers(c), {{"", c.last().key_width()}}, c.last().key_width(),
+                        c.last().head_width());
      }},
     {"affine", "{affine: {sites: [ffn.out], shift: true}}",
      [](const ModelConfig& c) {
        return at_layers(all_layers(c), {{"", 2 * c.width}}, c.width, c.width);
      }},
-    {"bottleneck", "{bottleneck: {sites: [ffn.out], width: 3, activation: relu, placement: pfeiffer}}",
+    {"bottleneck",
+     "{bottleneck: {sites: [ffn.out], width: 3, activation: relu, placement: pfeiffer}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"down", 3 * c.width + 3}, {"up", 4 * c.width}}, c.width, c.width);
+       return at_layers(all_layers(c), {{"down", 3 * c.width + 3}, {"up", 4 * c.width}}, c.width,
+                        c.width);
      }},
-    {"bottleneck", "{bottleneck: {sites: [ffn.down], width: 2, activation: gelu, placement: sequential}}",
+    {"bottleneck",
+     "{bottleneck: {sites: [ffn.down], width: 2, activation: gelu, placement: sequential}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"down", 2 * c.width + 2}, {"up", 3 * c.width}}, c.width, c.width);
+       return at_layers(all_layers(c), {{"down", 2 * c.width + 2}, {"up", 3 * c.width}}, c.width,
+                        c.width);
      }},
     {"reft", "{reft: {positions: f2, rank: 2}}",
      [](const ModelConfig& c) {
@@ -85,7 +96,8 @@ const Leaf kLeaves[] = {
      }},
     {"dora", "{dora: {sites: [attn.v], rank: 1, alpha: 2}}",
      [](const ModelConfig& c) {
-       return at_layers(all_layers(c), {{"", c.width + 2 * c.last().key_width()}}, c.width, c.width);
+       return at_layers(all_layers(c), {{"", c.width + 2 * c.last().key_width()}}, c.width,
+                        c.width);
      }},
 };
 
@@ -98,14 +110,17 @@ struct Drawn {
     std::string out = leaf->definition;
     for (const std::string& combinator : around) {
       if (combinator == "gate") out = "{gate: {}, of: " + out + "}";
-      if (combinator == "stochastic") out = "{stochastic: {experts: " + std::to_string(kMembers) + "}, of: " + out + "}";
-      if (combinator == "router") out = "{router: {experts: " + std::to_string(kExperts) + "}, of: " + out + "}";
+      if (combinator == "stochastic")
+        out = "{stochastic: {experts: " + std::to_string(kMembers) + "}, of: " + out + "}";
+      if (combinator == "router")
+        out = "{router: {experts: " + std::to_string(kExperts) + "}, of: " + out + "}";
     }
     return out;
   }
 
-  // A gate has a weight per input column and a bias at each site. A mixture keeps one bank "up" and kMembers of all others. A
-  // router stacks everything and has a column per expert; only vectors right inside it are routed per head.
+  // A gate has a weight per input column and a bias at each site. A mixture keeps one bank "up" and
+  // kMembers of all others. A router stacks everything and has a column per expert; only vectors
+  // right inside it are routed per head.
   int64_t trained(const ModelConfig& config) const {
     Counts counts = leaf->counts(config);
     for (size_t i = 0; i < around.size(); ++i) {
@@ -113,10 +128,12 @@ struct Drawn {
         counts.banks["gate"] += counts.gate_widths + counts.sites;
       } else if (around[i] == "stochastic") {
         int64_t sum = 0;
-        for (const auto& [bank, count] : counts.banks) sum += bank == "up" ? count : kMembers * count;
+        for (const auto& [bank, count] : counts.banks)
+          sum += bank == "up" ? count : kMembers * count;
         counts.banks = {{"", sum}};
       } else {
-        counts.banks = {{"", kExperts * (counts.total() + (i == 0 ? counts.router_widths : counts.gate_widths))}};
+        counts.banks = {{"", kExperts * (counts.total() +
+                                         (i == 0 ? counts.router_widths : counts.gate_widths))}};
       }
     }
     return counts.total();
@@ -159,13 +176,16 @@ std::vector<Row> composition_rows() {
     size_t combinators = 0;
     for (uint64_t count = 1 + random.below(3); count > 0; --count) {
       const Drawn drawn = draw(random);
-      if (has_prefix(edits) && std::string(drawn.leaf->kind) == "prefix") continue;  // one prefix at a site
+      if (has_prefix(edits) && std::string(drawn.leaf->kind) == "prefix")
+        continue;  // one prefix at a site
       combinators += drawn.around.size();
       edits.push_back(drawn);
     }
     std::string definition;
-    for (const Drawn& edit : edits) definition += (definition.empty() ? "" : ", ") + edit.definition();
-    if (combinators == 0 || !seen.insert(definition).second) continue;  // plain edits have rows of their own
+    for (const Drawn& edit : edits)
+      definition += (definition.empty() ? "" : ", ") + edit.definition();
+    if (combinators == 0 || !seen.insert(definition).second)
+      continue;  // plain edits have rows of their own
     char name[32];
     std::snprintf(name, sizeof name, "composition_%02zu", rows.size());
     const auto trained = [edits](const ModelConfig& config) {
@@ -173,7 +193,8 @@ std::vector<Row> composition_rows() {
       for (const Drawn& edit : edits) sum += edit.trained(config);
       return sum;
     };
-    const bool has_norms = definition.find("dora") != std::string::npos;  // which count as constants
+    const bool has_norms =
+        definition.find("dora") != std::string::npos;  // which count as constants
     rows.push_back({"composition", name, definition, trained, !has_norms});
   }
   return rows;

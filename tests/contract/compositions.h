@@ -1,4 +1,5 @@
-// Compositions for the contract suite: adapters of one to three edits, nested at random from a fixed seed.
+// Compositions for the contract suite: adapters of one to three edits, nested at random from a
+// fixed seed.
 #pragma once
 
 #include <vector>
@@ -7,7 +8,8 @@
 
 namespace graft::testing {
 
-// At least 30, all different; every combinator and every leaf occurs. Row::trained is worked out here, from the shapes alone.
+// At least 30, all different; every combinator and every leaf occurs. Row::trained is worked out
+// here, from the shapes alone.
 std::vector<Row> composition_rows();
 
 }  // namespace graft::testing

@@ -19,7 +19,8 @@ namespace {
 
 constexpr const char* kLabels = "-labels";
 
-// More positions than tiny_config has; LLaMA with heads of keys that are shared, and its word table as output layer.
+// More positions than tiny_config has; LLaMA with heads of keys that are shared, and its word table
+// as output layer.
 std::shared_ptr<const Model> made(const std::string& given, Precision precision) {
   const std::string family = given.substr(0, given.find(kLabels));
   Node changes = Node::map();
@@ -34,17 +35,20 @@ std::shared_ptr<const Model> made(const std::string& given, Precision precision)
   Sites sites(config);
   NamedTensors base = random_base(config, 1);
   for (auto& [name, tensor] : base) {
-    if (tensor.dim() == 2) tensor.mul_(0.5);  // attention that is not all on one token, whose loss differences follow
+    if (tensor.dim() == 2)
+      tensor.mul_(0.5);  // attention that is not all on one token, whose loss differences follow
   }
   Weights weights(config, std::move(base), precision);
-  return std::make_shared<const Model>(Model{"tiny " + family, std::move(config), std::move(sites), std::move(weights)});
+  return std::make_shared<const Model>(
+      Model{"tiny " + family, std::move(config), std::move(sites), std::move(weights)});
 }
 
 std::vector<Lane> lanes_of(const std::vector<const Bound*>& bounds, const Pass& pass) {
   const RandomKey key = RandomKey{pass.seed}.with("pass");
   std::vector<Lane> lanes;
   for (const Bound* bound : bounds)
-    lanes.push_back({bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
+    lanes.push_back(
+        {bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
   return lanes;
 }
 
@@ -63,23 +67,28 @@ PackOptions packing_of(const Model& model, int64_t round_rows_to) {
 }
 
 std::vector<LaneOutcome> run_classes(const Model& model, const std::vector<PackLane>& lanes,
-                                     const std::vector<const Bound*>& bounds, const Pass& pass, int64_t round_rows_to) {
+                                     const std::vector<const Bound*>& bounds, const Pass& pass,
+                                     int64_t round_rows_to) {
   const LogitsResult result = run_lanes(model, pack_of(model, lanes, round_rows_to), bounds, pass);
   std::vector<LaneOutcome> out;
   for (size_t i = 0; i < lanes.size(); ++i) {
     const std::vector<double> all = class_labels(64, result.logits[i].size(1));
     std::vector<double> labels;
-    for (const Sequence* text : lanes[i].sequences) labels.push_back(all.at(static_cast<size_t>(text->example)));
-    out.push_back({result.logits[i], summed_loss(TaskKind::kClassification, result.logits[i], labels),
+    for (const Sequence* text : lanes[i].sequences)
+      labels.push_back(all.at(static_cast<size_t>(text->example)));
+    out.push_back({result.logits[i],
+                   summed_loss(TaskKind::kClassification, result.logits[i], labels),
                    std::vector<int64_t>(labels.size(), 1)});
   }
   return out;
 }
 
 std::vector<LaneOutcome> run_words(const Model& model, const std::vector<PackLane>& lanes,
-                                   const std::vector<const Bound*>& bounds, const Pass& pass, int64_t round_rows_to) {
+                                   const std::vector<const Bound*>& bounds, const Pass& pass,
+                                   int64_t round_rows_to) {
   const LanguageBatch batch = make_language_batch(model, lanes, packing_of(model, round_rows_to));
-  const Tensor states = predicting_states(model, batch, lanes_of(bounds, pass), options_of(model, pass));  // [R, C]
+  const Tensor states =
+      predicting_states(model, batch, lanes_of(bounds, pass), options_of(model, pass));  // [R, C]
   std::vector<LaneOutcome> out;
   int64_t row = 0;
   for (size_t i = 0; i < lanes.size(); ++i) {
@@ -91,14 +100,17 @@ std::vector<LaneOutcome> run_words(const Model& model, const std::vector<PackLan
     }
     const Tensor own = lanes.size() == 1 ? states : states.slice(0, first, row);
     const OutputLayer layer = bounds[i]->weights().output_layer(model.config);
-    lane.loss = vocabulary_loss(own, layer, {batch.targets.begin() + first, batch.targets.begin() + row}).sum;
+    lane.loss =
+        vocabulary_loss(own, layer, {batch.targets.begin() + first, batch.targets.begin() + row})
+            .sum;
     lane.outputs = whole_logits(own.detach(), layer);
     out.push_back(std::move(lane));
   }
   return out;
 }
 
-std::vector<StackStates> states(const Model& model, const PackLane& lane, const std::vector<const Bound*>& bounds) {
+std::vector<StackStates> states(const Model& model, const PackLane& lane,
+                                const std::vector<const Bound*>& bounds) {
   const at::NoGradGuard no_grad;
   ForwardOptions options = options_of(model, {.keep_hidden = true});
   std::optional<LanguageBatch> batch;
@@ -112,28 +124,33 @@ std::vector<StackStates> states(const Model& model, const PackLane& lane, const 
   }
   const ModelInput input = batch ? batch->input() : texts->input(model.config);
   NoHooks nothing;
-  ForwardResult result = bounds.empty() ? forward(model, model.weights, input, nothing, options)
-                                        : forward_lanes(model, input, lanes_of(bounds, {}), options);
+  ForwardResult result = bounds.empty()
+                             ? forward(model, model.weights, input, nothing, options)
+                             : forward_lanes(model, input, lanes_of(bounds, {}), options);
   std::vector<StackStates> out;
-  out.push_back({std::move(result.hidden), (input.encoder != nullptr ? input.encoder : input.decoder)->offsets});
-  if (!result.decoder_hidden.empty()) out.push_back({std::move(result.decoder_hidden), input.decoder->offsets});
+  out.push_back({std::move(result.hidden),
+                 (input.encoder != nullptr ? input.encoder : input.decoder)->offsets});
+  if (!result.decoder_hidden.empty())
+    out.push_back({std::move(result.decoder_hidden), input.decoder->offsets});
   return out;
 }
 
 }  // namespace
 
 const std::vector<std::string>& contract_families() {
-  static const std::vector<std::string> names = {"bert",     "roberta", "gpt2",         "llama",
-                                                 "t5-gated", "bart",    "llama-labels", "t5-gated-labels"};
+  static const std::vector<std::string> names = {
+      "bert", "roberta", "gpt2", "llama", "t5-gated", "bart", "llama-labels", "t5-gated-labels"};
   return names;
 }
 
-std::shared_ptr<const Model> contract_model(const std::string& family, Precision precision, bool is_small) {
+std::shared_ptr<const Model> contract_model(const std::string& family, Precision precision,
+                                            bool is_small) {
   static std::map<std::tuple<std::string, Precision, bool>, std::shared_ptr<const Model>> kept;
   const bool is_encoder = family == "bert" || family == "roberta";
   if (is_encoder && !is_small) return golden_model(family + "-tiny", precision);
   auto& model = kept[{family, precision, is_encoder}];
-  if (model == nullptr) model = is_encoder ? tiny_model(family, precision) : made(family, precision);
+  if (model == nullptr)
+    model = is_encoder ? tiny_model(family, precision) : made(family, precision);
   return model;
 }
 
@@ -141,9 +158,12 @@ std::optional<Task> contract_task(const Model& model, int64_t labels) {
   return is_classified(model) ? std::optional(class_task(labels)) : std::nullopt;
 }
 
-bool is_classified(const Model& model) { return !model.config.has_decoder() || model.config.is_classifier; }
+bool is_classified(const Model& model) {
+  return !model.config.has_decoder() || model.config.is_classifier;
+}
 
-std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest, uint64_t seed, int64_t first_example) {
+std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest,
+                                     uint64_t seed, int64_t first_example) {
   std::vector<Sequence> texts = random_sequences(model.config, count, longest, seed, first_example);
   for (Sequence& text : texts) {
     if (is_classified(model) && model.config.end_id >= 0) text.ids.back() = model.config.end_id;
@@ -158,27 +178,32 @@ std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t 
     text.type_ids.clear();
     if (text.ids.size() == 1) text.ids.push_back(text.ids.front());
     text.is_target.assign(text.ids.size(), false);
-    for (size_t t = std::max<size_t>(1, text.ids.size() * 2 / 3); t < text.ids.size(); ++t) text.is_target[t] = true;
+    for (size_t t = std::max<size_t>(1, text.ids.size() * 2 / 3); t < text.ids.size(); ++t)
+      text.is_target[t] = true;
   }
   return texts;
 }
 
 std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLane>& lanes,
-                                   const std::vector<const Bound*>& bounds, const Pass& pass, int64_t round_rows_to) {
+                                   const std::vector<const Bound*>& bounds, const Pass& pass,
+                                   int64_t round_rows_to) {
   return is_classified(model) ? run_classes(model, lanes, bounds, pass, round_rows_to)
                               : run_words(model, lanes, bounds, pass, round_rows_to);
 }
 
-LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
+LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass,
+                       int64_t round_rows_to) {
   const at::NoGradGuard no_grad;
   const Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
   return run_texts(*rig.model, {lane_of(rig, texts)}, {&bound}, pass, round_rows_to).front();
 }
 
-LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
+LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass,
+                                    int64_t round_rows_to) {
   LossAndGradients out;
   Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
-  const Tensor loss = run_texts(*rig.model, {lane_of(rig, texts)}, {&bound}, pass, round_rows_to).front().loss;
+  const Tensor loss =
+      run_texts(*rig.model, {lane_of(rig, texts)}, {&bound}, pass, round_rows_to).front().loss;
   out.loss = loss.item<double>();
   torch::autograd::backward({loss}, {});
   bound.join();
@@ -186,7 +211,9 @@ LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts
   return out;
 }
 
-std::vector<Tensor> by_sequence(const LaneOutcome& outcome) { return outcome.outputs.split_with_sizes(outcome.rows, 0); }
+std::vector<Tensor> by_sequence(const LaneOutcome& outcome) {
+  return outcome.outputs.split_with_sizes(outcome.rows, 0);
+}
 
 std::vector<StackStates> states_of(const Rig& rig, const std::vector<Sequence>& texts) {
   const at::NoGradGuard no_grad;

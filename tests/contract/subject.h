@@ -1,6 +1,8 @@
-// What the contract asks of every family alike: a model, rows of text, what comes out for them, and a loss.
+// What the contract asks of every family alike: a model, rows of text, what comes out for them, and
+// a loss.
 //
-// A classifier gives the logits of its head, one row a sequence; a decoder logits over its vocabulary for each target.
+// A classifier gives the logits of its head, one row a sequence; a decoder logits over its
+// vocabulary for each target.
 #pragma once
 
 #include <memory>
@@ -15,7 +17,8 @@ namespace graft::testing {
 // One name for each kind of trunk; then decoders under a head.
 const std::vector<std::string>& contract_families();
 // Models of 24 positions and more; `is_small` is for gradient checks.
-std::shared_ptr<const Model> contract_model(const std::string& family, Precision precision = Precision::kFloat32,
+std::shared_ptr<const Model> contract_model(const std::string& family,
+                                            Precision precision = Precision::kFloat32,
                                             bool is_small = false);
 
 // Classes for the head of a classifier; nothing for a model that answers in words.
@@ -24,23 +27,26 @@ std::optional<Task> contract_task(const Model& model, int64_t labels = 3);
 // Of an encoder, or of a family named "...-labels".
 bool is_classified(const Model& model);
 
-// As random_sequences; for a decoder that answers in words with targets: the last third of each text (of two tokens at least),
-// or target ids beside an encoder.
-std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest, uint64_t seed,
-                                     int64_t first_example = 0);
+// As random_sequences; for a decoder that answers in words with targets: the last third of each
+// text (of two tokens at least), or target ids beside an encoder.
+std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest,
+                                     uint64_t seed, int64_t first_example = 0);
 
 struct LaneOutcome {
   at::Tensor outputs;  // [R, K], of a decoder without a graph
-  at::Tensor loss;     // scalar: the sum over rows of cross entropy with the label of the sequence's example, or the target
+  at::Tensor loss;  // scalar: the sum over rows of cross entropy with the label of the sequence's
+                    // example, or the target
   std::vector<int64_t> rows;  // [N]: of the outputs, a sequence
 };
 
 std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLane>& lanes,
-                                   const std::vector<const Bound*>& bounds, const Pass& pass = {}, int64_t round_rows_to = 1);
+                                   const std::vector<const Bound*>& bounds, const Pass& pass = {},
+                                   int64_t round_rows_to = 1);
 // One lane, nothing differentiated.
-LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {}, int64_t round_rows_to = 1);
-LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {},
-                                    int64_t round_rows_to = 1);
+LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {},
+                       int64_t round_rows_to = 1);
+LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts,
+                                    const Pass& pass = {}, int64_t round_rows_to = 1);
 // The outputs of each sequence.
 std::vector<at::Tensor> by_sequence(const LaneOutcome& outcome);
 

@@ -1,4 +1,5 @@
-// The contract table: one row or more for every registered edit. A new edit gets its row here, and with it every contract test.
+// The contract table: one row or more for every registered edit. A new edit gets its row here, and
+// with it every contract test.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,9 +18,11 @@ struct Row {
   std::string name;                                    // of the row, an identifier
   std::string definition;                              // the entry of an `edits:` list
   std::function<int64_t(const ModelConfig&)> trained;  // parameters, by a formula of its own
-  bool has_exact_gradient = true;                      // false where a method defines another than that of the loss
+  bool has_exact_gradient = true;  // false where a method defines another than that of the loss
   // The reason for which a family refuses the row; empty where it does not.
-  std::function<std::string(const ModelConfig&)> refusal = [](const ModelConfig&) { return std::string(); };
+  std::function<std::string(const ModelConfig&)> refusal = [](const ModelConfig&) {
+    return std::string();
+  };
 };
 
 const std::vector<Row>& contract_rows();

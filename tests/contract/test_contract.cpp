@@ -1,5 +1,5 @@
-// The contract of an edit, for every row of the table on every family: identity, what trains, files, merging, and that nothing
-// but an example itself decides its result.
+// The contract of an edit, for every row of the table on every family: identity, what trains,
+// files, merging, and that nothing but an example itself decides its result.
 #include <gtest/gtest.h>
 
 #include <ATen/ops/cat.h>
@@ -35,17 +35,23 @@ class Contract : public ::testing::TestWithParam<Case> {
     rig.shake(0.1);
     return rig;
   }
-  std::vector<Sequence> sequences(int64_t count) const { return contract_texts(*model(), count, 23, 3); }
-  std::vector<Sequence> sequences() const { return sequences(model()->config.has_decoder() ? 4 : 7); }
+  std::vector<Sequence> sequences(int64_t count) const {
+    return contract_texts(*model(), count, 23, 3);
+  }
+  std::vector<Sequence> sequences() const {
+    return sequences(model()->config.has_decoder() ? 4 : 7);
+  }
   Traits traits(const Rig& rig) const { return traits_of(*rig.adapter); }
 };
 
 TEST_P(Contract, EqualsTheBareTrunkAtInitialValuesWherePromised) {
   const Rig rig = this->rig();
   const std::vector<Sequence> sequences = this->sequences();
-  const std::vector<StackStates> bare = bare_states_of(*model(), sequences), edited = states_of(rig, sequences);
+  const std::vector<StackStates> bare = bare_states_of(*model(), sequences),
+                                 edited = states_of(rig, sequences);
   if (!traits(rig).identity_at_init) {
-    EXPECT_FALSE(edited.back().hidden.back().equal(bare.back().hidden.back())) << "an identity that is not promised";
+    EXPECT_FALSE(edited.back().hidden.back().equal(bare.back().hidden.back()))
+        << "an identity that is not promised";
     return;
   }
   for (size_t stack = 0; stack < bare.size(); ++stack) {
@@ -86,19 +92,25 @@ TEST_P(Contract, TrainsWhatItDeclaresAndNothingElse) {
   }
 }
 
-// What the loss may leave where it is, whatever its value. The softmax does not see keys that all move alike, unless rotary
-// positions turn each by an angle of its own. Of the last block a head reads few rows: ReFT's other positions reach nothing there.
-// The relu of a central gate may be closed for every row of a tiny model.
+// What the loss may leave where it is, whatever its value. The softmax does not see keys that all
+// move alike, unless rotary positions turn each by an angle of its own. Of the last block a head
+// reads few rows: ReFT's other positions reach nothing there. The relu of a central gate may be
+// closed for every row of a tiny model.
 bool may_stand_still(const Rig& rig, const ParamSpec& param, const std::string& definition) {
-  const std::optional<Place> at = param.replaces ? std::optional(param.replaces->place) : param.site;
+  const std::optional<Place> at =
+      param.replaces ? std::optional(param.replaces->place) : param.site;
   const bool is_of_key = at && (at->part == Part::kAttnK || at->part == Part::kCrossK);
   const bool is_added = param.name.ends_with(".shift") || param.name.ends_with("bias");
-  if (is_of_key && is_added && rig.model->config.position_kind != PositionKind::kRotary) return true;
-  if (param.use == ParamUse::kGate && definition.find("kind: central") != std::string::npos) return true;
-  return definition.find("reft") != std::string::npos && definition.find("positions: all") == std::string::npos;
+  if (is_of_key && is_added && rig.model->config.position_kind != PositionKind::kRotary)
+    return true;
+  if (param.use == ParamUse::kGate && definition.find("kind: central") != std::string::npos)
+    return true;
+  return definition.find("reft") != std::string::npos &&
+         definition.find("positions: all") == std::string::npos;
 }
 
-// In float64 and away from initial values, where a tensor may stand behind one that is zero: a zero is below 1e-15 there.
+// In float64 and away from initial values, where a tensor may stand behind one that is zero: a zero
+// is below 1e-15 there.
 TEST_P(Contract, EveryTensorIsWithinReachOfTheLoss) {
   const auto wide = contract_model(GetParam().family, Precision::kFloat64);
   Rig rig(wide, GetParam().adapter(), contract_task(*wide));
@@ -117,7 +129,8 @@ TEST_P(Contract, EveryTensorIsWithinReachOfTheLoss) {
 TEST_P(Contract, DescribesItselfSoThatItCanBeBuiltAgain) {
   const Rig rig = this->rig();
   const Node described = rig.adapter->describe();
-  const Adapter again(described, "described", {model()->config, model()->sites}, contract_task(*model()));
+  const Adapter again(described, "described", {model()->config, model()->sites},
+                      contract_task(*model()));
   EXPECT_EQ(to_yaml(again.describe()), to_yaml(described));
   ASSERT_EQ(again.params().size(), rig.adapter->params().size());
   for (size_t i = 0; i < again.params().size(); ++i) {
@@ -140,11 +153,13 @@ TEST_P(Contract, SavesAndLoadsBitForBit) {
   EXPECT_EQ(loaded.adapter.task(), rig.adapter->task());
   EXPECT_EQ(loaded.provenance.steps, 4);
   for (const ParamSpec& param : rig.adapter->params()) {
-    EXPECT_EQ(loaded.tensors.at(param.name).requires_grad(), param.role == Role::kTrained) << param.name;
+    EXPECT_EQ(loaded.tensors.at(param.name).requires_grad(), param.role == Role::kTrained)
+        << param.name;
   }
   Rig read(rig.model, std::move(loaded.adapter));
   read.tensors = loaded.tensors;
-  expect_bits(outcome_of(read, sequences()).outputs, outcome_of(rig, sequences()).outputs, "logits");
+  expect_bits(outcome_of(read, sequences()).outputs, outcome_of(rig, sequences()).outputs,
+              "logits");
 }
 
 TEST_P(Contract, FoldsIntoTheWeights) {
@@ -157,25 +172,31 @@ TEST_P(Contract, FoldsIntoTheWeights) {
   const TrunkTensors rewritten = part.edit->rewrite(Params(derived.parts[0]), model()->weights);
   ASSERT_FALSE(rewritten.empty());
   for (const auto& [id, tensor] : rewritten) base.at(to_name(id)) = tensor.clone();
-  const auto merged = std::make_shared<const Model>(
-      Model{"merged", model()->config, model()->sites, Weights(model()->config, base, Precision::kFloat32)});
+  const auto merged =
+      std::make_shared<const Model>(Model{"merged", model()->config, model()->sites,
+                                          Weights(model()->config, base, Precision::kFloat32)});
   Rig bare(merged, "{}", contract_task(*model()));
   for (auto& [name, tensor] : bare.tensors) tensor = rig.tensors.at(name);
-  const Tensor expected = outcome_of(rig, sequences()).outputs, found = outcome_of(bare, sequences()).outputs;
+  const Tensor expected = outcome_of(rig, sequences()).outputs,
+               found = outcome_of(bare, sequences()).outputs;
   measured(case_name({GetParam(), 0}) + " folded", difference_of(found, expected).absolute);
   expect_near(found, expected, {1e-5, 1e-4}, "logits of the merged model");
 }
 
-// An example's result is its own: permuting and filling changes no bit, and neither do batch-mates as long as only the trunk and
-// the head compute. The narrow products of an edit that acts in the forward pass go through a kernel that adds in another order
-// for very few rows: the largest differences measured are 8.3e-7 in hidden states of about 3, and 3.3e-7 in logits of about 1.
+// An example's result is its own: permuting and filling changes no bit, and neither do batch-mates
+// as long as only the trunk and the head compute. The narrow products of an edit that acts in the
+// forward pass go through a kernel that adds in another order for very few rows: the largest
+// differences measured are 8.3e-7 in hidden states of about 3, and 3.3e-7 in logits of about 1.
 constexpr double kAloneBound = 1e-6;
 // Of a decoder: hidden states of about 10, logits of about 20.
 constexpr double kDecoderAloneBound = 2e-5;
 
-double alone_bound(const Rig& rig) { return rig.model->config.has_decoder() ? kDecoderAloneBound : kAloneBound; }
+double alone_bound(const Rig& rig) {
+  return rig.model->config.has_decoder() ? kDecoderAloneBound : kAloneBound;
+}
 
-void expect_own(const Rig& rig, const Tensor& alone, const Tensor& together, double bound, const std::string& what) {
+void expect_own(const Rig& rig, const Tensor& alone, const Tensor& together, double bound,
+                const std::string& what) {
   if (rig.adapter->acts_in_forward()) expect_near(alone, together, {bound, 0}, what);
   else expect_bits(alone, together.contiguous(), what);
 }
@@ -205,10 +226,11 @@ TEST_P(Contract, OrderBatchMatesAndFillersChangeNothing) {
     }
     for (size_t i = 0; i < sequences.size(); ++i) {
       const Tensor alone = outcome_of(rig, {sequences[i]}, pass).outputs;
-      measured(case_name({GetParam(), 0}) + " alone " + std::to_string(i) + " of " + std::to_string(sequences[i].ids.size()) +
-                   " tokens",
+      measured(case_name({GetParam(), 0}) + " alone " + std::to_string(i) + " of " +
+                   std::to_string(sequences[i].ids.size()) + " tokens",
                difference_of(alone, together[i]).absolute);
-      expect_own(rig, alone, together[i], alone_bound(rig), "sequence " + std::to_string(i) + " alone");
+      expect_own(rig, alone, together[i], alone_bound(rig),
+                 "sequence " + std::to_string(i) + " alone");
     }
   }
 }
@@ -221,10 +243,11 @@ TEST_P(Contract, HiddenStatesAreThoseOfTheSequenceAlone) {
   for (size_t i = 0; i < sequences.size(); ++i) {
     const std::vector<StackStates> alone = states_of(rig, {sequences[i]});
     for (size_t stack = 0; stack < together.size(); ++stack) {
-      const std::vector<int64_t>& offsets = together[stack].offsets;  // its tokens, and the rows that the edit puts beside them
+      const std::vector<int64_t>& offsets =
+          together[stack].offsets;  // its tokens, and the rows that the edit puts beside them
       for (size_t layer = 0; layer < together[stack].hidden.size(); ++layer) {
-        const std::string what =
-            "hidden state " + std::to_string(layer) + " of stack " + std::to_string(stack) + " of sequence " + std::to_string(i);
+        const std::string what = "hidden state " + std::to_string(layer) + " of stack " +
+                                 std::to_string(stack) + " of sequence " + std::to_string(i);
         const Tensor own = together[stack].hidden[layer].slice(0, offsets[i], offsets[i + 1]);
         // The pack that a classifier's decoder reads ends in fillers.
         const Tensor found = alone[stack].hidden[layer].slice(0, 0, alone[stack].offsets.back());
@@ -235,27 +258,29 @@ TEST_P(Contract, HiddenStatesAreThoseOfTheSequenceAlone) {
   }
 }
 
-// The last block may compute only the rows that are read; that changes no result, masks of dropout included.
+// The last block may compute only the rows that are read; that changes no result, masks of dropout
+// included.
 TEST_P(Contract, SkippedRowsOfTheLastBlockChangeNothing) {
   const Rig rig = shaken();
   for (const bool is_training : {false, true}) {
     const Pass narrow{.dropout = 0.1, .is_training = is_training},
         wide{.dropout = 0.1, .is_training = is_training, .keep_hidden = true};
-    expect_near(outcome_of(rig, sequences(), narrow).outputs, outcome_of(rig, sequences(), wide).outputs, {alone_bound(rig), 0},
-                "logits");
+    expect_near(outcome_of(rig, sequences(), narrow).outputs,
+                outcome_of(rig, sequences(), wide).outputs, {alone_bound(rig), 0}, "logits");
   }
 }
 
 // The text with another token at `index` of what its decoder reads.
 Sequence with_other_token(Sequence text, const Model& model, size_t index) {
-  int64_t& id =
-      model.config.has_encoder() ? text.target_ids[index - 1] : text.ids[index];  // beside an encoder the start token comes first
+  int64_t& id = model.config.has_encoder()
+                    ? text.target_ids[index - 1]
+                    : text.ids[index];  // beside an encoder the start token comes first
   id = id + 1 < model.config.vocabulary ? id + 1 : 1;
   return text;
 }
 
-// Rows of a decoder from before a changed token: no bit of them moves; where an edit reads all of the prompt, they move with
-// every token of it and with none that follows it.
+// Rows of a decoder from before a changed token: no bit of them moves; where an edit reads all of
+// the prompt, they move with every token of it and with none that follows it.
 TEST_P(Contract, NothingKnowsWhatFollows) {
   if (is_classified(*model())) return;
   const Rig rig = shaken();
@@ -263,19 +288,23 @@ TEST_P(Contract, NothingKnowsWhatFollows) {
   EXPECT_NE(reads, Reads::kSequence);
   const bool reads_prompt = reads == Reads::kPrompt;
   for (const Sequence& text : sequences(3)) {
-    const size_t length =
-        model()->config.has_encoder() ? text.target_ids.size() : text.ids.size();  // tokens that the decoder reads
-    const auto prompt = static_cast<size_t>(model()->config.has_encoder() ? 1 : text.prompt_length());
+    const size_t length = model()->config.has_encoder()
+                              ? text.target_ids.size()
+                              : text.ids.size();  // tokens that the decoder reads
+    const auto prompt =
+        static_cast<size_t>(model()->config.has_encoder() ? 1 : text.prompt_length());
     const StackStates before = states_of(rig, {text}).back();
     for (const size_t changed : {size_t{1}, prompt - 1, prompt, length - 1}) {
       if (changed == 0 || changed >= length) continue;
       const StackStates after = states_of(rig, {with_other_token(text, *model(), changed)}).back();
-      const auto extra = before.offsets[1] - static_cast<int64_t>(length);  // rows of a prompt of vectors
+      const auto extra =
+          before.offsets[1] - static_cast<int64_t>(length);  // rows of a prompt of vectors
       for (size_t layer = 0; layer < before.hidden.size(); ++layer) {
-        const std::string what =
-            "hidden state " + std::to_string(layer) + ", token " + std::to_string(changed) + " of " + std::to_string(length);
+        const std::string what = "hidden state " + std::to_string(layer) + ", token " +
+                                 std::to_string(changed) + " of " + std::to_string(length);
         const auto rows = static_cast<int64_t>(changed) + extra;
-        const Tensor own = before.hidden[layer].slice(0, 0, rows), other = after.hidden[layer].slice(0, 0, rows);
+        const Tensor own = before.hidden[layer].slice(0, 0, rows),
+                     other = after.hidden[layer].slice(0, 0, rows);
         const bool is_last = layer + 1 == before.hidden.size();
         if (!reads_prompt || changed >= prompt) {
           expect_bits(other, own, what);
@@ -301,11 +330,13 @@ TEST_P(Contract, SameSeedSameBits) {
   expect_all_bits(second.gradients, first.gradients, "gradients");
   EXPECT_NE(first.loss, other.loss);
   expect_all_bits(Rig(rig.model, GetParam().adapter(), rig.adapter->task(), 3).tensors,
-                  Rig(rig.model, GetParam().adapter(), rig.adapter->task(), 3).tensors, "initial values");
+                  Rig(rig.model, GetParam().adapter(), rig.adapter->task(), 3).tensors,
+                  "initial values");
 }
 
-// A classifier learns eight labels by heart; a decoder's, which is one linear layer, needs most of the steps. A decoder without a
-// head could not, and a vector at its first token moves its frozen output layer little: there the loss of one text has to fall.
+// A classifier learns eight labels by heart; a decoder's, which is one linear layer, needs most of
+// the steps. A decoder without a head could not, and a vector at its first token moves its frozen
+// output layer little: there the loss of one text has to fall.
 TEST_P(Contract, OverfitsOneBatch) {
   Rig rig = this->rig();
   const bool has_head = rig.adapter->head() != nullptr;
@@ -329,15 +360,18 @@ TEST_P(Contract, OverfitsOneBatch) {
 INSTANTIATE_TEST_SUITE_P(Edits, Contract, ::testing::ValuesIn(contract_cases()), case_name);
 
 TEST(ContractCounts, ArePublishedOnes) {
-  const Node json = parse_json(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+  const Node json = parse_json(
+      R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
       "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})",
-                               "bert-base");
+      "bert-base");
   const ModelConfig config = parse_config(json, "bert-base");
   const Sites sites(config);
   const auto count = [&](const std::string& definition) {
-    return make_plan(Adapter(yaml(definition), "test", {config, sites}, class_task(2)), config, {}).edit_parameters;
+    return make_plan(Adapter(yaml(definition), "test", {config, sites}, class_task(2)), config, {})
+        .edit_parameters;
   };
-  // UniPELT (Mao et al. 2022), table of trainable parameters: BitFit and LoRA (r 8, query and value) on BERT-base.
+  // UniPELT (Mao et al. 2022), table of trainable parameters: BitFit and LoRA (r 8, query and
+  // value) on BERT-base.
   EXPECT_EQ(count("{edits: [{bitfit: {}}]}"), 102'912);
   EXPECT_EQ(count("{edits: [{lora: {rank: 8}}]}"), 294'912);
   EXPECT_EQ(count("{edits: [{full: {}}]}"), 109'482'240);
@@ -360,7 +394,11 @@ TEST(ContractTable, RefusesWhatAFamilyCannotDo) {
       const std::string reason = row.refusal(model->config);
       if (reason.empty()) continue;
       ++refused;
-      expect_message<InputError>([&] { Rig(model, Case{&row, family}.adapter(), contract_task(*model)); }, reason);
+      expect_message<InputError>(
+          [&] {
+            Rig(model, Case{&row, family}.adapter(), contract_task(*model));
+          },
+          reason);
     }
   }
   EXPECT_EQ(refused, 71U);
@@ -372,8 +410,9 @@ TEST(ContractTable, ComposesEveryCombinatorAndLeaf) {
   for (const Row& row : composition_rows()) all += row.definition + "\n";
   EXPECT_GE(composition_rows().size(), 30U);
   for (const char* part :
-       {"gate: {}", "stochastic: {", "router: {", "{lora: {rank", "{lora: {sites", "sites: [ffn.act]", "sites: [attn.k]",
-        "shift: true", "pfeiffer", "sequential", "positions: f2", "positions: all", "{prefix", "{dora"}) {
+       {"gate: {}", "stochastic: {", "router: {", "{lora: {rank", "{lora: {sites",
+        "sites: [ffn.act]", "sites: [attn.k]", "shift: true", "pfeiffer", "sequential",
+        "positions: f2", "positions: all", "{prefix", "{dora"}) {
     EXPECT_NE(all.find(part), std::string::npos) << part << " is in no composition:\n" << all;
   }
 }

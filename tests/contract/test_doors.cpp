@@ -1,5 +1,5 @@
-// The contract's rarer doors, by toy edits: prefix rows per lane, weights per example and per expert, chosen rows, mul and add,
-// and every kind of site.
+// The contract's rarer doors, by toy edits: prefix rows per lane, weights per example and per
+// expert, chosen rows, mul and add, and every kind of site.
 #include <gtest/gtest.h>
 
 #include "edit/registry.h"
@@ -26,8 +26,9 @@ std::vector<Site> sites_of(const Model& model, const std::vector<std::string>& p
 
 const char* const kLora = "{lora: {sites: [attn.q, ffn.down], rank: 2, alpha: 2}}";
 // Every site that shows a y; the attention sites take prefix rows instead.
-const std::vector<std::string> kEverywhere = {"embed",   "attn.[qkvo]", "attn.out", "attn.norm", "ffn.up", "pooler?",
-                                              "ffn.act", "ffn.down",    "ffn.out",  "ffn.norm",  "out",    "attn.mid"};
+const std::vector<std::string> kEverywhere = {"embed",   "attn.[qkvo]", "attn.out", "attn.norm",
+                                              "ffn.up",  "pooler?",     "ffn.act",  "ffn.down",
+                                              "ffn.out", "ffn.norm",    "out",      "attn.mid"};
 
 struct Door {
   const char* name;
@@ -47,7 +48,9 @@ const Door kDoors[] = {
 Rig rig_of(const Door& door, std::shared_ptr<const Model> model, uint64_t seed) {
   std::vector<std::unique_ptr<Edit>> edits;
   edits.push_back(door.make(*model));
-  Rig rig(model, Adapter(std::move(edits), {door.name}, {model->config, model->sites}, class_task(3)), seed);
+  Rig rig(model,
+          Adapter(std::move(edits), {door.name}, {model->config, model->sites}, class_task(3)),
+          seed);
   rig.shake(0.1, seed + 1);
   return rig;
 }
@@ -68,22 +71,27 @@ TEST_P(Doors, ASequenceDependsOnNoOther) {
   const Rig rig = rig_of(GetParam(), model, 1);
   const std::vector<Sequence> rows = random_sequences(model->config, 6, 15, 2);
   const Tensor together = logits_of(rig, rows, {}, 64);
-  expect_near(logits_of(rig, rows, {.keep_hidden = true}), together, kLaneBound, "all rows of the last block");
+  expect_near(logits_of(rig, rows, {.keep_hidden = true}), together, kLaneBound,
+              "all rows of the last block");
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto n = static_cast<int64_t>(i);
-    expect_near(logits_of(rig, {rows[i]}), together.slice(0, n, n + 1), kLaneBound, "sequence " + std::to_string(i) + " alone");
+    expect_near(logits_of(rig, {rows[i]}), together.slice(0, n, n + 1), kLaneBound,
+                "sequence " + std::to_string(i) + " alone");
   }
 }
 
 TEST_P(Doors, TwoLanesEqualEachAlone) {
   const auto model = golden_model("roberta-tiny");
   const Rig first = rig_of(GetParam(), model, 1), second = rig_of(GetParam(), model, 2);
-  const std::vector<Sequence> a = random_sequences(model->config, 4, 15, 2), b = random_sequences(model->config, 3, 19, 3, 4);
+  const std::vector<Sequence> a = random_sequences(model->config, 4, 15, 2),
+                              b = random_sequences(model->config, 3, 19, 3, 4);
   const at::NoGradGuard no_grad;
-  const Bound one(*model, *first.adapter, first.tensors), two(*model, *second.adapter, second.tensors);
+  const Bound one(*model, *first.adapter, first.tensors),
+      two(*model, *second.adapter, second.tensors);
   for (const bool keep_hidden : {false, true}) {
     const Pass pass{.dropout = 0.1, .is_training = true, .keep_hidden = keep_hidden};
-    const LogitsResult both = run_lanes(*model, pack_of(*model, {lane_of(a), lane_of(b)}, 64), {&one, &two}, pass);
+    const LogitsResult both =
+        run_lanes(*model, pack_of(*model, {lane_of(a), lane_of(b)}, 64), {&one, &two}, pass);
     expect_near(both.logits[0], logits_of(first, a, pass), kLaneBound, "first lane");
     expect_near(both.logits[1], logits_of(second, b, pass), kLaneBound, "second lane");
   }
@@ -94,11 +102,13 @@ TEST_P(Doors, GradientsEqualCentralDifferences) {
   Rig first = rig_of(GetParam(), model, 1), second = rig_of(GetParam(), model, 2);
   first.widen();
   second.widen();
-  const std::vector<Sequence> a = random_sequences(model->config, 3, 7, 2), b = random_sequences(model->config, 2, 6, 3, 4);
+  const std::vector<Sequence> a = random_sequences(model->config, 3, 7, 2),
+                              b = random_sequences(model->config, 2, 6, 3, 4);
   const std::vector<double> labels_a = class_labels(3, 3), labels_b = class_labels(2, 3);
   const Pass pass{.dropout = 0.1, .is_training = true};
   const auto loss_of = [&](Bound& one, Bound& two) {
-    const LogitsResult both = run_lanes(*model, pack_of(*model, {lane_of(a), lane_of(b)}), {&one, &two}, pass);
+    const LogitsResult both =
+        run_lanes(*model, pack_of(*model, {lane_of(a), lane_of(b)}), {&one, &two}, pass);
     return summed_loss(TaskKind::kClassification, both.logits[0], labels_a) +
            summed_loss(TaskKind::kClassification, both.logits[1], labels_b);
   };
@@ -118,12 +128,15 @@ TEST_P(Doors, GradientsEqualCentralDifferences) {
       ASSERT_TRUE(tensor.grad().defined()) << name;
       gradients[name] = tensor.grad();
     }
-    expect_gradients(loss, rig->tensors, gradients, 8, rig == &first ? "first lane" : "second lane");
+    expect_gradients(loss, rig->tensors, gradients, 8,
+                     rig == &first ? "first lane" : "second lane");
   }
-  for (const auto& [name, tensor] : model->weights.all_base()) EXPECT_FALSE(tensor.grad().defined()) << name;
+  for (const auto& [name, tensor] : model->weights.all_base())
+    EXPECT_FALSE(tensor.grad().defined()) << name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Toys, Doors, ::testing::ValuesIn(kDoors), [](const auto& door) { return std::string(door.param.name); });
+INSTANTIATE_TEST_SUITE_P(Toys, Doors, ::testing::ValuesIn(kDoors),
+                         [](const auto& door) { return std::string(door.param.name); });
 
 // One site, called by hand, against the formula.
 struct ByHand {
@@ -134,11 +147,13 @@ struct ByHand {
   Tensor x = at::sin(at::arange(pack.num_rows * 8, at::kDouble)).view({-1, 8}),
          y = at::cos(at::arange(pack.num_rows * 8, at::kDouble)).view({-1, 8});
   SiteView view{site, pack, pack.whole(), x, y, {}, {}};
-  std::unique_ptr<Edit> lora = edit_of(*model, "{lora: {sites: attn.q, layers: [0], rank: 2, alpha: 6}}");
+  std::unique_ptr<Edit> lora =
+      edit_of(*model, "{lora: {sites: attn.q, layers: [0], rank: 2, alpha: 6}}");
   Context context;
 
   Tensor drawn(std::vector<int64_t> shape, double phase) const {
-    return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape);
+    return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase)
+        .view(shape);
   }
 };
 
@@ -146,7 +161,8 @@ TEST(ByHandTest, BlendIsTheSumOverExperts) {
   ByHand h;
   const Tensor a = h.drawn({3, 2, 8}, 0.1), b = h.drawn({3, 8, 2}, 0.2);
   const TensorList stacked{a, b};
-  for (const int64_t groups : {1, 2}) {  // one weight a row and expert, or one for each half of the outputs
+  for (const int64_t groups :
+       {1, 2}) {  // one weight a row and expert, or one for each half of the outputs
     const Tensor weights = h.drawn({h.pack.num_rows, groups, 3}, 0.3);
     const Change found = h.lora->blend(Params(stacked), 3, h.view, h.x,
                                        {h.lora->scale(h.site), weights.flatten(1)}, h.context);
@@ -169,16 +185,19 @@ TEST(ByHandTest, AWeightReplacesTheScaleAndActsPerRow) {
   };
   EXPECT_EQ(h.lora->scale(h.site), 3.0);
   expect_near(changed({0.5, {}}), h.y + 0.5 * product, {1e-12, 0}, "a number");
-  const Tensor gate = h.drawn({h.pack.num_rows, 1}, 0.4), heads = h.drawn({h.pack.num_rows, 2}, 0.5);
+  const Tensor gate = h.drawn({h.pack.num_rows, 1}, 0.4),
+               heads = h.drawn({h.pack.num_rows, 2}, 0.5);
   expect_near(changed({2.0, gate}), h.y + 2.0 * gate * product, {1e-12, 0}, "a number a row");
-  expect_near(changed({2.0, heads}), h.y + 2.0 * heads.repeat_interleave(4, 1) * product, {1e-12, 0}, "a number a row and head");
+  expect_near(changed({2.0, heads}), h.y + 2.0 * heads.repeat_interleave(4, 1) * product,
+              {1e-12, 0}, "a number a row and head");
 }
 
 TEST(ByHandTest, AChangeIsMulThenAddThenTheLowRankPart) {
   ByHand h;
-  const Tensor mul = h.drawn({8}, 0.1), add = h.drawn({8}, 0.2), code = h.drawn({h.pack.num_rows, 2}, 0.3),
-               basis = h.drawn({8, 2}, 0.4);
-  expect_near(apply_change(h.y, {mul, add, code, basis, {}}), mul * h.y + add + at::mm(code, basis.t()), {1e-12, 0}, "all rows");
+  const Tensor mul = h.drawn({8}, 0.1), add = h.drawn({8}, 0.2),
+               code = h.drawn({h.pack.num_rows, 2}, 0.3), basis = h.drawn({8, 2}, 0.4);
+  expect_near(apply_change(h.y, {mul, add, code, basis, {}}),
+              mul * h.y + add + at::mm(code, basis.t()), {1e-12, 0}, "all rows");
   expect_bits(apply_change(h.y, {}), h.y, "nothing");
 
   const Tensor rows = at::tensor({3, 0}, at::kLong), two = code.slice(0, 0, 2);
@@ -197,16 +216,18 @@ TEST(Affine, AtALinearSiteIsAnotherWeight) {
   const auto model = golden_model("bert-tiny");
   std::vector<std::unique_ptr<Edit>> edits;
   edits.push_back(make_toy_affine(sites_of(*model, {"attn.[qkvo]", "ffn.up", "ffn.down"})));
-  const Rig rig(model, Adapter(std::move(edits), {"affine"}, {model->config, model->sites}, class_task(3)));
+  const Rig rig(
+      model, Adapter(std::move(edits), {"affine"}, {model->config, model->sites}, class_task(3)));
   const at::NoGradGuard no_grad;
   NamedTensors base = model->weights.all_base();
   for (const Site& site : rig.adapter->parts().front().spec().sites) {
-    const Tensor mul = rig.tensors.at("0.affine/" + site.name + ".mul"), add = rig.tensors.at("0.affine/" + site.name + ".add");
+    const Tensor mul = rig.tensors.at("0.affine/" + site.name + ".mul"),
+                 add = rig.tensors.at("0.affine/" + site.name + ".add");
     base.at(site.name + ".weight") = base.at(site.name + ".weight") * mul.unsqueeze(1);
     base.at(site.name + ".bias") = base.at(site.name + ".bias") * mul + add;
   }
-  Rig other(std::make_shared<const Model>(
-                Model{"changed", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)}),
+  Rig other(std::make_shared<const Model>(Model{"changed", model->config, model->sites,
+                                                Weights(model->config, base, Precision::kFloat32)}),
             "{}");
   for (auto& [name, tensor] : other.tensors) tensor = rig.tensors.at(name);
   const std::vector<Sequence> rows = random_sequences(model->config, 6, 15, 2);
@@ -236,7 +257,8 @@ TEST(Order, OfTheListCounts) {
     edits.push_back(edit_of(*model, "{lora: {sites: attn.q, rank: 2, alpha: 2}}"));
     std::vector<std::string> kinds = {"affine", "lora"};
     if (lora_first) std::swap(edits[0], edits[1]), std::swap(kinds[0], kinds[1]);
-    return Rig(model, Adapter(std::move(edits), kinds, {model->config, model->sites}, class_task(3)));
+    return Rig(model,
+               Adapter(std::move(edits), kinds, {model->config, model->sites}, class_task(3)));
   };
   Rig affine_first = rig_with(false), lora_first = rig_with(true);
   affine_first.shake(0.2);
@@ -250,13 +272,15 @@ TEST(Order, OfTheListCounts) {
   const std::vector<Sequence> rows = random_sequences(model->config, 6, 15, 2);
   const Tensor first = logits_of(affine_first, rows);
   EXPECT_GT(difference_of(logits_of(lora_first, rows), first).absolute, 1e-4);
-  // mul y + add, then + B A x, is mul y + add + (B A / mul) mul x only when LoRA comes first with B / mul.
+  // mul y + add, then + B A x, is mul y + add + (B A / mul) mul x only when LoRA comes first with B
+  // / mul.
   for (auto& [name, tensor] : lora_first.tensors) {
     if (!name.ends_with(".lora_b")) continue;
     const std::string site = name.substr(7, name.size() - 7 - 7);  // "0.lora/" ... ".lora_b"
     tensor.div_(lora_first.tensors.at("1.affine/" + site + ".mul").unsqueeze(1));
   }
-  expect_near(logits_of(lora_first, rows), first, {1e-4, 1e-4}, "the same function in the other order");  // 1/mul is up to 100
+  expect_near(logits_of(lora_first, rows), first, {1e-4, 1e-4},
+              "the same function in the other order");  // 1/mul is up to 100
 }
 
 }  // namespace

@@ -28,11 +28,14 @@ bool rewrites(const Rig& rig) { return rig.adapter->rewrites_trunk(); }
 
 TEST_P(Lanes, OfDifferentAdaptersEqualEachAlone) {
   Rig own(model(), GetParam().adapter(), contract_task(*model()));
-  Rig other(model(), "{edits: [{lora: {sites: [attn.v, attn.o, ffn.up, 'cross.k?'], rank: 5, dropout: 0.2}}]}",
-            contract_task(*model(), 2), 8);
+  Rig other(
+      model(),
+      "{edits: [{lora: {sites: [attn.v, attn.o, ffn.up, 'cross.k?'], rank: 5, dropout: 0.2}}]}",
+      contract_task(*model(), 2), 8);
   own.shake(0.1);
   other.shake(0.1, 12);
-  const std::vector<Sequence> first = contract_texts(*model(), 5, 19, 31), second = contract_texts(*model(), 4, 23, 32, 5);
+  const std::vector<Sequence> first = contract_texts(*model(), 5, 19, 31),
+                              second = contract_texts(*model(), 4, 23, 32, 5);
   const at::NoGradGuard no_grad;
   const std::vector<PackLane> lanes{lane_of(own, first), lane_of(second)};
   if (rewrites(own)) {  // one set of weights serves a pass
@@ -56,22 +59,28 @@ TEST_P(Lanes, OfDifferentAdaptersEqualEachAlone) {
     const std::vector<LaneOutcome> both = run_texts(*model(), lanes, {&a, &b}, pass, 64);
     const Tensor alone = outcome_of(own, first, pass).outputs;
     expect_near(both[0].outputs, alone, {bound(), 0}, "first lane");
-    expect_near(both[1].outputs, outcome_of(other, second, pass).outputs, {bound(), 0}, "second lane");
+    expect_near(both[1].outputs, outcome_of(other, second, pass).outputs, {bound(), 0},
+                "second lane");
     measured(case_name({GetParam(), 0}) + " lane", difference_of(both[0].outputs, alone).absolute);
   }
 }
 
 TEST_P(Lanes, GradientsOfDifferentAdaptersEqualEachAlone) {
   Rig own(model(), GetParam().adapter(), contract_task(*model()));
-  Rig other(model(), "{edits: [{lora: {sites: [attn.k, ffn.down], rank: 2}}]}", contract_task(*model()), 8);
+  Rig other(model(), "{edits: [{lora: {sites: [attn.k, ffn.down], rank: 2}}]}",
+            contract_task(*model()), 8);
   if (rewrites(own)) return;
   own.shake(0.1);
   other.shake(0.1, 12);
-  const std::vector<Sequence> first = contract_texts(*model(), 5, 19, 31), second = contract_texts(*model(), 4, 23, 32, 5);
+  const std::vector<Sequence> first = contract_texts(*model(), 5, 19, 31),
+                              second = contract_texts(*model(), 4, 23, 32, 5);
   const Pass pass{.dropout = 0.1, .is_training = true};
-  const LossAndGradients alone = contract_gradients(own, first, pass), other_alone = contract_gradients(other, second, pass);
-  Bound a(*model(), *own.adapter, own.tensors, experts_in(pass)), b(*model(), *other.adapter, other.tensors, experts_in(pass));
-  const std::vector<LaneOutcome> both = run_texts(*model(), {lane_of(own, first), lane_of(second)}, {&a, &b}, pass);
+  const LossAndGradients alone = contract_gradients(own, first, pass),
+                         other_alone = contract_gradients(other, second, pass);
+  Bound a(*model(), *own.adapter, own.tensors, experts_in(pass)),
+      b(*model(), *other.adapter, other.tensors, experts_in(pass));
+  const std::vector<LaneOutcome> both =
+      run_texts(*model(), {lane_of(own, first), lane_of(second)}, {&a, &b}, pass);
   torch::autograd::backward({both[0].loss + both[1].loss}, {});
   a.join();
   b.join();
@@ -92,20 +101,24 @@ TEST_P(Lanes, OfTwoPassesDrawDifferentDropout) {
   const at::NoGradGuard no_grad;
   const auto run = [&](const Pass& pass) {
     const Bound bound(*model(), *rig.adapter, rig.tensors, experts_in(pass));
-    return run_texts(*model(), {lane_of(rig, rows, 0), lane_of(rig, rows, 1)}, {&bound, &bound}, pass);
+    return run_texts(*model(), {lane_of(rig, rows, 0), lane_of(rig, rows, 1)}, {&bound, &bound},
+                     pass);
   };
 
   const Pass training{.dropout = 0.3, .is_training = true};
   const std::vector<LaneOutcome> drawn = run(training);
   const std::vector<Tensor> one = by_sequence(drawn[0]), two = by_sequence(drawn[1]);
-  for (size_t row = 0; row < one.size(); ++row) EXPECT_FALSE(one[row].equal(two[row])) << "sequence " << row;
-  expect_near(drawn[0].outputs, outcome_of(rig, rows, training).outputs, {bound(), 0}, "pass 0 equals the rows alone");
+  for (size_t row = 0; row < one.size(); ++row)
+    EXPECT_FALSE(one[row].equal(two[row])) << "sequence " << row;
+  expect_near(drawn[0].outputs, outcome_of(rig, rows, training).outputs, {bound(), 0},
+              "pass 0 equals the rows alone");
   const std::vector<LaneOutcome> again = run(training);
   expect_bits(again[0].outputs, drawn[0].outputs, "pass 0 again");
   expect_bits(again[1].outputs, drawn[1].outputs, "pass 1 again");
 
   const std::vector<LaneOutcome> plain = run({});
-  expect_near(plain[0].outputs, plain[1].outputs, {bound(), 0}, "without dropout the passes are equal");
+  expect_near(plain[0].outputs, plain[1].outputs, {bound(), 0},
+              "without dropout the passes are equal");
 }
 
 INSTANTIATE_TEST_SUITE_P(Edits, Lanes, ::testing::ValuesIn(contract_cases()), case_name);
@@ -119,11 +132,14 @@ TEST(Bounds, AddUpInTheStoredTensors) {
   const LossAndGradients once = gradients_of(rig, rows, labels);
   for (int pass = 0; pass < 2; ++pass) {
     Bound bound(*rig.model, *rig.adapter, rig.tensors);
-    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rows)}), {&bound});
-    torch::autograd::backward({summed_loss(TaskKind::kClassification, result.logits.front(), labels)}, {});
+    const LogitsResult result =
+        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rows)}), {&bound});
+    torch::autograd::backward(
+        {summed_loss(TaskKind::kClassification, result.logits.front(), labels)}, {});
     bound.join();
   }
-  for (const auto& [name, tensor] : rig.tensors) expect_bits(tensor.grad(), once.gradients.at(name) * 2, name);
+  for (const auto& [name, tensor] : rig.tensors)
+    expect_bits(tensor.grad(), once.gradients.at(name) * 2, name);
 }
 
 }  // namespace

@@ -35,7 +35,8 @@ class Prefix final : public ToyEdit {
                         .bias = declare(site, "bias", {.shape = {1}})};
     }
   }
-  std::optional<LanePrefix> prefix(const Params& p, const SiteView& view, const Weight&, Context&) const override {
+  std::optional<LanePrefix> prefix(const Params& p, const SiteView& view, const Weight&,
+                                   Context&) const override {
     const auto [keys, values, bias] = tensors_.at(view.site);
     return LanePrefix{0, 0, p[keys], p[values], {}, {}, p[bias].expand({view.lane.num_sequences})};
   }
@@ -50,7 +51,8 @@ class Prefix final : public ToyEdit {
 // Rows of sequence n of the lane, counted from the lane's first row.
 std::pair<int64_t, int64_t> rows_of(const SiteView& view, int64_t n) {
   const auto index = static_cast<size_t>(view.lane.first_sequence + n);
-  return {view.pack.offsets[index] - view.lane.first_row, view.pack.offsets[index + 1] - view.lane.first_row};
+  return {view.pack.offsets[index] - view.lane.first_row,
+          view.pack.offsets[index + 1] - view.lane.first_row};
 }
 
 class Around : public ToyEdit {
@@ -100,17 +102,20 @@ class Gate final : public Around {
       gates.push_back(at::sigmoid((mean * p[own_.at(view.site)]).sum()).expand({end - begin}));
       done = end;
     }
-    if (done < view.lane.num_rows) gates.push_back(at::zeros({view.lane.num_rows - done}, view.y.options()));  // fillers
+    if (done < view.lane.num_rows)
+      gates.push_back(at::zeros({view.lane.num_rows - done}, view.y.options()));  // fillers
     return child_->change(of(p), view, input, {weight.scale, at::cat(gates).unsqueeze(1)}, context);
   }
 };
 
 class Router final : public Around {
  public:
-  Router(std::unique_ptr<Edit> child, int64_t experts) : Around(std::move(child)), experts_(experts) {
+  Router(std::unique_ptr<Edit> child, int64_t experts)
+      : Around(std::move(child)), experts_(experts) {
     declare_around_child("router", &Site::input_width, {experts_}, {experts_});
   }
-  Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight&, Context& context) const override {
+  Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight&,
+                Context& context) const override {
     const Tensor shares = at::softmax(at::mm(input, p[own_.at(view.site)]), 1);  // [T, E]
     return child_->blend(of(p), experts_, view, input, {child_->scale(view.site), shares}, context);
   }
@@ -135,7 +140,8 @@ class AtSites : public ToyEdit {
 class Affine final : public AtSites {
  public:
   explicit Affine(std::vector<Site> sites) : AtSites(std::move(sites), {"mul", "add"}) {}
-  Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&, Context&) const override {
+  Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&,
+                Context&) const override {
     const std::vector<ParamId>& own = vectors_.at(view.site);
     return {.mul = p[own[0]], .add = p[own[1]], .code = {}, .basis = {}, .rows = {}};
   }
@@ -144,7 +150,8 @@ class Affine final : public AtSites {
 class FirstRows final : public AtSites {
  public:
   explicit FirstRows(std::vector<Site> sites) : AtSites(std::move(sites), {"add"}) {}
-  Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&, Context&) const override {
+  Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&,
+                Context&) const override {
     std::vector<int64_t> rows;
     for (int64_t n = 0; n < view.lane.num_sequences; ++n) rows.push_back(rows_of(view, n).first);
     return {.mul = {},
@@ -160,11 +167,17 @@ class FirstRows final : public AtSites {
 std::unique_ptr<Edit> make_toy_prefix(const ModelConfig& config, const Sites& sites, int64_t rows) {
   return std::make_unique<Prefix>(config, sites, rows);
 }
-std::unique_ptr<Edit> make_toy_gate(std::unique_ptr<Edit> child) { return std::make_unique<Gate>(std::move(child)); }
+std::unique_ptr<Edit> make_toy_gate(std::unique_ptr<Edit> child) {
+  return std::make_unique<Gate>(std::move(child));
+}
 std::unique_ptr<Edit> make_toy_router(std::unique_ptr<Edit> child, int64_t experts) {
   return std::make_unique<Router>(std::move(child), experts);
 }
-std::unique_ptr<Edit> make_toy_affine(std::vector<Site> sites) { return std::make_unique<Affine>(std::move(sites)); }
-std::unique_ptr<Edit> make_toy_first_rows(std::vector<Site> sites) { return std::make_unique<FirstRows>(std::move(sites)); }
+std::unique_ptr<Edit> make_toy_affine(std::vector<Site> sites) {
+  return std::make_unique<Affine>(std::move(sites));
+}
+std::unique_ptr<Edit> make_toy_first_rows(std::vector<Site> sites) {
+  return std::make_unique<FirstRows>(std::move(sites));
+}
 
 }  // namespace graft::testing

@@ -24,7 +24,10 @@ const json& golden() {
 
 void expect_equal(double found, const json& expected, const std::string& metric) {
   if (expected.is_null()) EXPECT_TRUE(std::isnan(found)) << metric << ": found " << found;
-  else EXPECT_NEAR(found, expected.get<double>(), 1e-12 * std::max(1.0, std::abs(expected.get<double>()))) << metric;
+  else
+    EXPECT_NEAR(found, expected.get<double>(),
+                1e-12 * std::max(1.0, std::abs(expected.get<double>())))
+        << metric;
 }
 
 std::vector<double> values_of(const json& list) {
@@ -37,12 +40,14 @@ TEST(Metrics, ClassificationEqualsScikitLearn) {
   ASSERT_GE(golden()["classification"].size(), 130u);
   for (const json& c : golden()["classification"]) {
     SCOPED_TRACE(c["name"].get<std::string>());
-    const auto truth = c["truth"].get<std::vector<int64_t>>(), predicted = c["predicted"].get<std::vector<int64_t>>();
+    const auto truth = c["truth"].get<std::vector<int64_t>>(),
+               predicted = c["predicted"].get<std::vector<int64_t>>();
     expect_equal(accuracy(truth, predicted), c["accuracy"], "accuracy");
     expect_equal(f1_macro(truth, predicted), c["f1_macro"], "f1_macro");
     expect_equal(matthews(truth, predicted), c["matthews"], "matthews");
     for (int64_t k = 0; k < 3; ++k)
-      expect_equal(f1(truth, predicted, k), c["f1"][std::to_string(k)], "f1 of class " + std::to_string(k));
+      expect_equal(f1(truth, predicted, k), c["f1"][std::to_string(k)],
+                   "f1 of class " + std::to_string(k));
   }
 }
 
@@ -112,16 +117,24 @@ TEST(Metrics, NodeOfNanIsNull) {
 TEST(MetricMessages, EveryBadRequest) {
   const std::vector<int64_t> none, one = {1}, two = {1, 0};
   const std::vector<double> no_values, one_value = {1};
-  EXPECT_EQ(input_error([&] { accuracy(none, none); }), "metric: expected at least one row, found none");
+  EXPECT_EQ(input_error([&] { accuracy(none, none); }),
+            "metric: expected at least one row, found none");
   EXPECT_EQ(input_error([&] { f1(none, none); }), "metric: expected at least one row, found none");
-  EXPECT_EQ(input_error([&] { f1_macro(none, none); }), "metric: expected at least one row, found none");
-  EXPECT_EQ(input_error([&] { matthews(none, none); }), "metric: expected at least one row, found none");
-  EXPECT_EQ(input_error([&] { pearson(no_values, no_values); }), "metric: expected at least one row, found none");
-  EXPECT_EQ(input_error([&] { spearman(no_values, no_values); }), "metric: expected at least one row, found none");
-  EXPECT_EQ(input_error([&] { accuracy(two, one); }), "metric: expected as many predictions as labels, found 1 and 2");
-  EXPECT_EQ(input_error([&] { pearson(one_value, no_values); }), "metric: expected as many predictions as labels, found 0 and 1");
+  EXPECT_EQ(input_error([&] { f1_macro(none, none); }),
+            "metric: expected at least one row, found none");
+  EXPECT_EQ(input_error([&] { matthews(none, none); }),
+            "metric: expected at least one row, found none");
+  EXPECT_EQ(input_error([&] { pearson(no_values, no_values); }),
+            "metric: expected at least one row, found none");
+  EXPECT_EQ(input_error([&] { spearman(no_values, no_values); }),
+            "metric: expected at least one row, found none");
+  EXPECT_EQ(input_error([&] { accuracy(two, one); }),
+            "metric: expected as many predictions as labels, found 1 and 2");
+  EXPECT_EQ(input_error([&] { pearson(one_value, no_values); }),
+            "metric: expected as many predictions as labels, found 0 and 1");
   EXPECT_EQ(input_error([&] { mean(no_values); }), "mean: expected at least one value, found none");
-  EXPECT_EQ(input_error([&] { sample_deviation(no_values); }), "mean: expected at least one value, found none");
+  EXPECT_EQ(input_error([&] { sample_deviation(no_values); }),
+            "mean: expected at least one value, found none");
 }
 
 }  // namespace

@@ -14,8 +14,10 @@ Proposal proposed(const std::string& text, TableFormat format = TableFormat::kCs
 }
 
 // The rows of the same text by the proposed task, which is what a user does next.
-std::vector<Example> read_by(const Task& task, const std::string& text, TableFormat format = TableFormat::kCsv) {
-  return to_examples(parse_table(text, format, "rows", {.format = {}, .columns = task.columns}), task, LabelUse::kRequired);
+std::vector<Example> read_by(const Task& task, const std::string& text,
+                             TableFormat format = TableFormat::kCsv) {
+  return to_examples(parse_table(text, format, "rows", {.format = {}, .columns = task.columns}),
+                     task, LabelUse::kRequired);
 }
 
 const std::string kTickets =
@@ -33,9 +35,10 @@ TEST(Propose, JoinsSpellingsAndCountsThem) {
   EXPECT_EQ(found.task.label_column, "category");
   EXPECT_EQ(found.task.id_column, "id");
   EXPECT_EQ(found.task.labels, (std::vector<std::string>{"billing", "bug"}));
-  EXPECT_EQ(found.task.spellings, (std::map<std::string, std::string>{{"Billing ", "billing"}, {"Bug", "bug"}}));
-  for (const char* part :
-       {"- \"billing\"                           # 3 rows\n", "\"Billing \": \"billing\"", "# 1 row\n", "# \"rows\": 6 rows\n"})
+  EXPECT_EQ(found.task.spellings,
+            (std::map<std::string, std::string>{{"Billing ", "billing"}, {"Bug", "bug"}}));
+  for (const char* part : {"- \"billing\"                           # 3 rows\n",
+                           "\"Billing \": \"billing\"", "# 1 row\n", "# \"rows\": 6 rows\n"})
     EXPECT_NE(found.yaml.find(part), std::string::npos) << part << " is not in:\n" << found.yaml;
   const std::vector<Example> rows = read_by(found.task, kTickets);
   ASSERT_EQ(rows.size(), 6u);
@@ -45,7 +48,8 @@ TEST(Propose, JoinsSpellingsAndCountsThem) {
 }
 
 TEST(Propose, TellsAFileWithoutAHeaderLine) {
-  const std::string text = "0,how far is it\n1,who was galileo\n0,how deep is it\n1,who wrote it\n0,how old is it\n";
+  const std::string text =
+      "0,how far is it\n1,who was galileo\n0,how deep is it\n1,who wrote it\n0,how old is it\n";
   const Proposal found = proposed(text);
   EXPECT_EQ(found.task.columns, (std::vector<std::string>{"label", "text"}));
   EXPECT_EQ(found.task.labels, (std::vector<std::string>{"0", "1"}));
@@ -70,21 +74,26 @@ TEST(Propose, AmountsMakeARegression) {
 
 TEST(Propose, PromptsAndChatsMakeAGeneration) {
   const std::string pairs =
-      "{\"instruction\": \"add 1 and 2\", \"output\": \"3\"}\n{\"instruction\": \"name a colour\", \"output\": \"red\"}\n";
+      "{\"instruction\": \"add 1 and 2\", \"output\": \"3\"}\n{\"instruction\": \"name a colour\", "
+      "\"output\": \"red\"}\n";
   const Task task = proposed(pairs, TableFormat::kJsonl).task;
   EXPECT_EQ(task.kind, TaskKind::kGeneration);
-  EXPECT_EQ(read_by(task, pairs, TableFormat::kJsonl)[1].references, std::vector<std::string>{"red"});
+  EXPECT_EQ(read_by(task, pairs, TableFormat::kJsonl)[1].references,
+            std::vector<std::string>{"red"});
   const std::string chat =
-      "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n";
+      "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
+      "\"content\": \"b\"}]}\n";
   EXPECT_EQ(proposed(chat, TableFormat::kJsonl).task.generation->messages_column, "messages");
 }
 
 TEST(Propose, SaysWhatIsEmptyAndWhatIsLeft) {
-  const std::string text = "body,priority,label\nsome text,1,yes\nmore text,2,\nother text,1,no\nlast text,2,yes\nand one,1,no\n";
+  const std::string text =
+      "body,priority,label\nsome text,1,yes\nmore text,2,\nother text,1,no\nlast text,2,yes\nand "
+      "one,1,no\n";
   const Proposal found = proposed(text);
   EXPECT_EQ(found.task.label_column, "label");
-  for (const char* part :
-       {"# column \"label\" is empty in 1 row, first in line 3\n", "# not used: column \"priority\", 2 values\n"})
+  for (const char* part : {"# column \"label\" is empty in 1 row, first in line 3\n",
+                           "# not used: column \"priority\", 2 values\n"})
     EXPECT_NE(found.yaml.find(part), std::string::npos) << part << " is not in:\n" << found.yaml;
 }
 
@@ -97,8 +106,8 @@ TEST(Propose, AMajorityOfFourFifthsIsJudgedByF1) {
 
 TEST(Propose, RefusesWhereNothingLooksLikeALabel) {
   const std::string message = input_error([] { proposed("title,body\na,one\nb,two\nc,three\n"); });
-  for (const char* part :
-       {"rows: no column can be told to be a label", "\"title\": 3 values in 3 rows, such as \"a\"", "doc/data.md"})
+  for (const char* part : {"rows: no column can be told to be a label",
+                           "\"title\": 3 values in 3 rows, such as \"a\"", "doc/data.md"})
     EXPECT_NE(message.find(part), std::string::npos) << message;
 }
 

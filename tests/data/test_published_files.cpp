@@ -1,6 +1,6 @@
-// The published files, row by row counted. They are not part of the repository: set GRAFT_DATA_DIR to a folder that holds
-// glue/{CoLA,RTE,SST-2}, text/{CR,MR,TREC} and, as its authors ship them, nlg, commonsense and arithmetic;
-// without it the test is skipped.
+// The published files, row by row counted. They are not part of the repository: set GRAFT_DATA_DIR
+// to a folder that holds glue/{CoLA,RTE,SST-2}, text/{CR,MR,TREC} and, as its authors ship them,
+// nlg, commonsense and arithmetic; without it the test is skipped.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -21,9 +21,15 @@ TEST(PublishedFiles, EveryRowIsRead) {
   const char* const folder = std::getenv("GRAFT_DATA_DIR");
   if (folder == nullptr) GTEST_SKIP() << "GRAFT_DATA_DIR is not set";
   const std::vector<PublishedFile> files = {
-      {"glue/CoLA/train.tsv", "CoLA", {2528, 6023}, "Our friends won't buy this analysis, let alone the next one we propose."},
+      {"glue/CoLA/train.tsv",
+       "CoLA",
+       {2528, 6023},
+       "Our friends won't buy this analysis, let alone the next one we propose."},
       {"glue/CoLA/dev.tsv", "cola", {322, 721}, "The sailors rode the breeze clear of the rocks."},
-      {"glue/RTE/train.tsv", "RTE", {1249, 1241}, "No Weapons of Mass Destruction Found in Iraq Yet."},
+      {"glue/RTE/train.tsv",
+       "RTE",
+       {1249, 1241},
+       "No Weapons of Mass Destruction Found in Iraq Yet."},
       {"glue/RTE/dev.tsv", "rte", {146, 131}, nullptr},
       {"glue/SST-2/train.tsv", "SST-2", {29780, 37569}, nullptr},
       {"glue/SST-2/dev.tsv", "sst2", {428, 444}, "it 's a charming and often affecting journey . "},
@@ -31,14 +37,21 @@ TEST(PublishedFiles, EveryRowIsRead) {
       {"text/CR/dev.tsv", "cr", {288, 467}, nullptr},
       {"text/MR/train.tsv", "mr", {4309, 4220}, nullptr},
       {"text/MR/dev.tsv", "mr", {1022, 1111}, nullptr},
-      {"text/TREC/train.csv", "trec", {1162, 1250, 1223, 896, 835, 86}, "how did serfdom develop in and then leave russia"},
-      {"text/TREC/test.csv", "trec", {138, 94, 65, 113, 81, 9}, "how far is it from denver to aspen"},
+      {"text/TREC/train.csv",
+       "trec",
+       {1162, 1250, 1223, 896, 835, 86},
+       "how did serfdom develop in and then leave russia"},
+      {"text/TREC/test.csv",
+       "trec",
+       {138, 94, 65, 113, 81, 9},
+       "how far is it from denver to aspen"},
   };
   for (const PublishedFile& file : files) {
     SCOPED_TRACE(file.path);
     const Task task = load_task(file.task, std::string(GRAFT_SOURCE_DIR) + "/tasks");
     std::vector<int64_t> per_label(task.labels.size());
-    const std::vector<Example> examples = read_examples(Path(folder) / file.path, task, LabelUse::kRequired);
+    const std::vector<Example> examples =
+        read_examples(Path(folder) / file.path, task, LabelUse::kRequired);
     for (const Example& example : examples) {
       ++per_label[static_cast<size_t>(example.label.value())];
       EXPECT_EQ(example.second.has_value(), task.second.has_value());
@@ -87,7 +100,8 @@ TEST(PublishedFiles, EveryTextIsRead) {
   for (const PublishedTexts& file : files) {
     SCOPED_TRACE(file.path);
     const Task task = load_task(file.task, std::string(GRAFT_SOURCE_DIR) + "/tasks");
-    const std::vector<Example> examples = read_examples(Path(folder) / file.path, task, LabelUse::kRequired);
+    const std::vector<Example> examples =
+        read_examples(Path(folder) / file.path, task, LabelUse::kRequired);
     EXPECT_EQ(examples.size(), file.rows);
     if (file.prompts != 0) {
       EXPECT_EQ(join_references(examples, task).size(), file.prompts);

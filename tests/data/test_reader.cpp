@@ -25,7 +25,8 @@ TEST(Tsv, QuotesAreLettersAndNothingIsTrimmed) {
 }
 
 TEST(Tsv, WithoutHeaderTheTaskNamesTheColumns) {
-  const Table table = parse("gj04\t1\t\tHello", TableFormat::kTsv, {"source", "label", "mark", "sentence"});
+  const Table table =
+      parse("gj04\t1\t\tHello", TableFormat::kTsv, {"source", "label", "mark", "sentence"});
   ASSERT_EQ(table.rows.size(), 1u);
   EXPECT_EQ(table.rows[0].cells, (Cells{"gj04", "1", "", "Hello"}));
   EXPECT_EQ(table.rows[0].line, 1);
@@ -46,7 +47,8 @@ TEST(Tsv, BlankLinesAtTheEndAreNoRowsButInOneColumnTheyAre) {
 }
 
 TEST(Csv, QuotedFieldsHoldCommasQuotesAndLineBreaks) {
-  const Table table = parse("id,text\n1,\"a,\"\"b\"\"\r\nc\"\n2,\"\"\n\"3\",plain 'x'\n", TableFormat::kCsv);
+  const Table table =
+      parse("id,text\n1,\"a,\"\"b\"\"\r\nc\"\n2,\"\"\n\"3\",plain 'x'\n", TableFormat::kCsv);
   ASSERT_EQ(table.rows.size(), 3u);
   EXPECT_EQ(table.rows[0].cells, (Cells{"1", "a,\"b\"\r\nc"}));
   EXPECT_EQ(table.rows[1].cells, (Cells{"2", ""}));
@@ -61,30 +63,35 @@ TEST(Csv, AnEmptyColumnNameIsAName) {  // pandas writes its index so
 TEST(JsonLines, CellsKeepTheirKindAndNumbersAreCanonical) {
   const Table table = parse(
       "{\"id\": 7, \"text\": \"a\\n\\u00e9\", \"x\": 1.50}\n"
-      "{\"text\": null, \"x\": true, \"id\": 12345678901234567890123, \"y\": {\"k\": [1, null, \"q\\\"\", false, {}]}}\r\n\n",
+      "{\"text\": null, \"x\": true, \"id\": 12345678901234567890123, \"y\": {\"k\": [1, null, "
+      "\"q\\\"\", false, {}]}}\r\n\n",
       TableFormat::kJsonl);
   EXPECT_EQ(table.columns, (Cells{"id", "text", "x", "y"}));
   ASSERT_EQ(table.rows.size(), 2u);
   EXPECT_EQ(table.rows[0].cells, (Cells{"7", "a\n\xC3\xA9", "1.5", ""}));
-  EXPECT_EQ(table.rows[0].kinds,
-            (std::vector<CellKind>{CellKind::kNumber, CellKind::kText, CellKind::kNumber, CellKind::kMissing}));
-  EXPECT_EQ(table.rows[1].cells, (Cells{"12345678901234567890123", "", "true", "{\"k\":[1,null,\"q\\\"\",false,{}]}"}));
-  EXPECT_EQ(table.rows[1].kinds,
-            (std::vector<CellKind>{CellKind::kNumber, CellKind::kNull, CellKind::kBoolean, CellKind::kTree}));
+  EXPECT_EQ(table.rows[0].kinds, (std::vector<CellKind>{CellKind::kNumber, CellKind::kText,
+                                                        CellKind::kNumber, CellKind::kMissing}));
+  EXPECT_EQ(table.rows[1].cells,
+            (Cells{"12345678901234567890123", "", "true", "{\"k\":[1,null,\"q\\\"\",false,{}]}"}));
+  EXPECT_EQ(table.rows[1].kinds, (std::vector<CellKind>{CellKind::kNumber, CellKind::kNull,
+                                                        CellKind::kBoolean, CellKind::kTree}));
   EXPECT_EQ(table.rows[1].line, 2);
 }
 
 TEST(JsonLines, EqualNumbersGiveEqualTexts) {
   for (const char* one : {"1", "1.0", "1e0", "10E-1"}) {
-    EXPECT_EQ(parse("{\"a\": " + std::string(one) + "}", TableFormat::kJsonl).rows[0].cells[0], "1") << one;
+    EXPECT_EQ(parse("{\"a\": " + std::string(one) + "}", TableFormat::kJsonl).rows[0].cells[0], "1")
+        << one;
   }
   EXPECT_EQ(parse("{\"a\": -0.0}", TableFormat::kJsonl).rows[0].cells[0], "0");
   EXPECT_EQ(parse("{\"a\": 0.1}", TableFormat::kJsonl).rows[0].cells[0], "0.1");
 }
 
 TEST(JsonList, RowsKnowTheirLines) {
-  const Table table = parse("[\n  {\"text\": \"a\"},\n  {\n    \"text\": \"b\",\n    \"more\": []\n  }, {\"text\": \"c\"}\n]\n",
-                            TableFormat::kJson);
+  const Table table = parse(
+      "[\n  {\"text\": \"a\"},\n  {\n    \"text\": \"b\",\n    \"more\": []\n  }, {\"text\": "
+      "\"c\"}\n]\n",
+      TableFormat::kJson);
   ASSERT_EQ(table.rows.size(), 3u);
   EXPECT_EQ(table.rows[0].line, 2);
   EXPECT_EQ(table.rows[1].line, 3);
@@ -105,8 +112,20 @@ TEST(ReadTable, FormatByExtensionOrByTheCaller) {
 }
 
 std::string random_text(Random& random) {
-  static const std::vector<std::string> kPieces = {
-      "a", "b c", ",", "\"", "\n", "\r\n", "\r", "\t", "\xC3\xA9", "\xF0\x9F\x98\x80", "\xEF\xBB\xBF", "\\", " ", ""};
+  static const std::vector<std::string> kPieces = {"a",
+                                                   "b c",
+                                                   ",",
+                                                   "\"",
+                                                   "\n",
+                                                   "\r\n",
+                                                   "\r",
+                                                   "\t",
+                                                   "\xC3\xA9",
+                                                   "\xF0\x9F\x98\x80",
+                                                   "\xEF\xBB\xBF",
+                                                   "\\",
+                                                   " ",
+                                                   ""};
   std::string out;
   for (uint64_t i = random.below(5); i > 0; --i) out += kPieces[random.below(kPieces.size())];
   return out;
@@ -118,16 +137,19 @@ TEST(WriteTable, ReadsBackEqual) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Random random(RandomKey{}.with(seed));
     Table table;
-    for (uint64_t c = 0; c <= random.below(3); ++c) table.columns.push_back(std::to_string(c) + random_text(random));
+    for (uint64_t c = 0; c <= random.below(3); ++c)
+      table.columns.push_back(std::to_string(c) + random_text(random));
     for (uint64_t r = 0; r <= random.below(4); ++r) {
       table.rows.emplace_back();
-      for (size_t c = 0; c < table.columns.size(); ++c) table.rows.back().cells.push_back(random_text(random));
+      for (size_t c = 0; c < table.columns.size(); ++c)
+        table.rows.back().cells.push_back(random_text(random));
     }
     const auto check = [](const Table& expected, TableFormat format) {
       const Table back = parse(write_table(expected, format), format);
       EXPECT_EQ(back.columns, expected.columns);
       ASSERT_EQ(back.rows.size(), expected.rows.size());
-      for (size_t r = 0; r < back.rows.size(); ++r) EXPECT_EQ(back.rows[r].cells, expected.rows[r].cells);
+      for (size_t r = 0; r < back.rows.size(); ++r)
+        EXPECT_EQ(back.rows[r].cells, expected.rows[r].cells);
     };
     check(table, TableFormat::kCsv);
     check(table, TableFormat::kJsonl);

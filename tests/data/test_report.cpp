@@ -27,7 +27,10 @@ const json& golden() {
 
 void expect_near(double found, const json& expected, const std::string& what) {
   if (expected.is_null()) EXPECT_TRUE(std::isnan(found)) << what << ": found " << found;
-  else EXPECT_NEAR(found, expected.get<double>(), 1e-12 * std::max(1.0, std::abs(expected.get<double>()))) << what;
+  else
+    EXPECT_NEAR(found, expected.get<double>(),
+                1e-12 * std::max(1.0, std::abs(expected.get<double>())))
+        << what;
 }
 
 // [precision, recall, f1, support]
@@ -42,15 +45,18 @@ TEST(Report, OfClassesEqualsScikitLearn) {
   ASSERT_GE(golden()["classification"].size(), 130u);
   for (const json& c : golden()["classification"]) {
     SCOPED_TRACE(c["name"].get<std::string>());
-    const auto truth = c["truth"].get<std::vector<int64_t>>(), predicted = c["predicted"].get<std::vector<int64_t>>();
+    const auto truth = c["truth"].get<std::vector<int64_t>>(),
+               predicted = c["predicted"].get<std::vector<int64_t>>();
     const ClassReport found = class_report(truth, predicted, kLabels);
     const json& expected = c["report"];
-    for (size_t k = 0; k < kLabels; ++k) expect_scores(found.classes[k], expected["classes"][k], "class " + std::to_string(k));
+    for (size_t k = 0; k < kLabels; ++k)
+      expect_scores(found.classes[k], expected["classes"][k], "class " + std::to_string(k));
     expect_scores(found.macro, expected["macro"], "macro");
     expect_scores(found.weighted, expected["weighted"], "weighted");
     expect_near(found.accuracy, c["accuracy"], "accuracy");
     EXPECT_EQ(found.confusion, expected["confusion"].get<std::vector<std::vector<int64_t>>>());
-    EXPECT_NEAR(found.macro.f1, f1_macro(truth, predicted), 1e-15) << "the metric of that name is the same number";
+    EXPECT_NEAR(found.macro.f1, f1_macro(truth, predicted), 1e-15)
+        << "the metric of that name is the same number";
   }
 }
 
@@ -59,29 +65,38 @@ TEST(Report, OfValuesEqualsScikitLearn) {
   for (const json& c : golden()["regression"]) {
     if (!c.contains("r2")) continue;
     SCOPED_TRACE(c["name"].get<std::string>());
-    const ValueReport found = value_report(c["truth"].get<Numbers>(), c["predicted"].get<Numbers>());
+    const ValueReport found =
+        value_report(c["truth"].get<Numbers>(), c["predicted"].get<Numbers>());
     expect_near(found.mean_absolute_error, c["mean_absolute_error"], "mean absolute error");
-    expect_near(found.root_mean_squared_error, c["root_mean_squared_error"], "root mean squared error");
+    expect_near(found.root_mean_squared_error, c["root_mean_squared_error"],
+                "root mean squared error");
     // 1 - a quotient of sums: where the answers are far off, rounding grows with it.
     if (c["r2"].is_null()) EXPECT_TRUE(std::isnan(found.r2));
-    else EXPECT_NEAR(found.r2, c["r2"].get<double>(), 1e-10 * std::max(1.0, std::abs(c["r2"].get<double>())));
+    else
+      EXPECT_NEAR(found.r2, c["r2"].get<double>(),
+                  1e-10 * std::max(1.0, std::abs(c["r2"].get<double>())));
     ++compared;
   }
   EXPECT_GE(compared, 130);
 }
 
 TEST(Report, NeedsRowsAndEqualSides) {
-  EXPECT_NE(input_error([] { class_report(std::vector<int64_t>{}, std::vector<int64_t>{}, 2); }).find("at least one row"),
+  EXPECT_NE(input_error([] {
+              class_report(std::vector<int64_t>{}, std::vector<int64_t>{}, 2);
+            }).find("at least one row"),
             std::string::npos);
-  EXPECT_NE(input_error([] { value_report(Numbers{1}, Numbers{1, 2}); }).find("found 2 and 1"), std::string::npos);
+  EXPECT_NE(input_error([] {
+              value_report(Numbers{1}, Numbers{1, 2});
+            }).find("found 2 and 1"),
+            std::string::npos);
 }
 
 Task task_of(TaskKind kind) {
   Task task;
   task.kind = kind;
   task.labels = {"billing", "bug", "praise"};
-  task.metrics =
-      kind == TaskKind::kRegression ? std::vector<std::string>{"pearson"} : std::vector<std::string>{"accuracy", "f1_macro"};
+  task.metrics = kind == TaskKind::kRegression ? std::vector<std::string>{"pearson"}
+                                               : std::vector<std::string>{"accuracy", "f1_macro"};
   return task;
 }
 
@@ -118,7 +133,8 @@ std::vector<Example> rows_of(const Numbers& labels) {
 TEST(BlindLoss, IsTheEntropyOfTheSharesOrTheVariance) {
   const Task classes = task_of(TaskKind::kClassification);
   EXPECT_NEAR(*blind_loss(classes, rows_of({0, 1, 2})), std::log(3.0), 1e-15);
-  EXPECT_NEAR(*blind_loss(classes, rows_of({0, 0, 0, 1})), -0.75 * std::log(0.75) - 0.25 * std::log(0.25), 1e-15);
+  EXPECT_NEAR(*blind_loss(classes, rows_of({0, 0, 0, 1})),
+              -0.75 * std::log(0.75) - 0.25 * std::log(0.25), 1e-15);
   EXPECT_NEAR(*blind_loss(task_of(TaskKind::kRegression), rows_of({1, 3})), 1.0, 1e-15);
   EXPECT_FALSE(blind_loss(task_of(TaskKind::kGeneration), rows_of({1, 3})));
 }

@@ -52,7 +52,8 @@ TEST(RowStream, GivesARowWhenItIsWhole) {
   EXPECT_EQ(second->first_row, 1);
   ASSERT_EQ(second->rows.size(), 2U);
   EXPECT_EQ(second->rows[0].line, 4);
-  EXPECT_EQ(second->rows[1].cells, (std::vector<std::string>{"3,5", "c"})) << "the delimiter is that of the first line";
+  EXPECT_EQ(second->rows[1].cells, (std::vector<std::string>{"3,5", "c"}))
+      << "the delimiter is that of the first line";
   pipe.close();
   EXPECT_FALSE(stream.next());
 }
@@ -63,10 +64,12 @@ TEST(RowStream, FaultsNameTheLineOfTheFile) {
   pipe.write("{\"a\": 1}\n{\"a\": 2}\n");
   EXPECT_EQ(stream.next()->rows.size(), 2U);
   pipe.write("\n{\"a\": 3}\n");
-  testing::expect_message<InputError>([&] { stream.next(); }, pipe.path() + ":3:1: expected one object a line, found a blank line");
+  testing::expect_message<InputError>(
+      [&] { stream.next(); }, pipe.path() + ":3:1: expected one object a line, found a blank line");
 }
 
-// With any line ends, in every format, given before the end of the file is known or after: the tables together are the whole.
+// With any line ends, in every format, given before the end of the file is known or after: the
+// tables together are the whole.
 TEST(RowStream, PiecesMakeTheWhole) {
   const struct {
     TableFormat format;
@@ -92,7 +95,8 @@ TEST(RowStream, PiecesMakeTheWhole) {
       ASSERT_EQ(rows.size(), whole.rows.size()) << file.text;
       for (size_t r = 0; r < rows.size(); ++r) {
         EXPECT_EQ(rows[r].line, whole.rows[r].line);
-        for (size_t c = 0; c < rows[r].cells.size(); ++c) EXPECT_EQ(rows[r].cells[c], whole.rows[r].cells[c]);
+        for (size_t c = 0; c < rows[r].cells.size(); ++c)
+          EXPECT_EQ(rows[r].cells[c], whole.rows[r].cells[c]);
       }
     }
   }
@@ -114,8 +118,9 @@ TEST(RowStream, ANamedPipeIsOpenedBeforeItsWriterComes) {
 TEST(RowStream, ADeviceIsRefused) {
   const testing::TempFolder folder;
   std::filesystem::create_symlink("/dev/zero", folder / "x.json");
-  testing::expect_message<InputError>([&] { RowStream stream(folder / "x.json", {}); },
-                                      "x.json': expected a file or a pipe, found a device, which has no end");
+  testing::expect_message<InputError>(
+      [&] { RowStream stream(folder / "x.json", {}); },
+      "x.json': expected a file or a pipe, found a device, which has no end");
 }
 
 TEST(RowStream, KnowsWhatComesInPieces) {

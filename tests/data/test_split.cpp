@@ -16,12 +16,13 @@ TEST(HoldOut, CoversEveryRowExactlyOnce) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     for (const int64_t count : {2, 3, 10, 101, 2000}) {
       for (const double fraction : {0.001, 0.1, 0.25, 0.5, 0.999}) {
-        SCOPED_TRACE("seed " + std::to_string(seed) + ", " + std::to_string(count) + " rows, fraction " +
-                     std::to_string(fraction));
+        SCOPED_TRACE("seed " + std::to_string(seed) + ", " + std::to_string(count) +
+                     " rows, fraction " + std::to_string(fraction));
         const Split split = hold_out(count, fraction, seed);
         EXPECT_TRUE(std::is_sorted(split.kept.begin(), split.kept.end()));
         EXPECT_TRUE(std::is_sorted(split.held_out.begin(), split.held_out.end()));
-        const int64_t expected = std::clamp<int64_t>(std::llround(fraction * static_cast<double>(count)), 1, count - 1);
+        const int64_t expected =
+            std::clamp<int64_t>(std::llround(fraction * static_cast<double>(count)), 1, count - 1);
         EXPECT_EQ(static_cast<int64_t>(split.held_out.size()), expected);
         std::vector<int64_t> all = split.kept, rows(static_cast<size_t>(count));
         all.insert(all.end(), split.held_out.begin(), split.held_out.end());
@@ -50,8 +51,8 @@ TEST(HoldOut, TakesRowsEvenly) {
 
 // Wu et al. 2024: 1,000 rows choose when there are more than 5,000, else half.
 TEST(ChooseAndTest, SizesOfTheProtocol) {
-  for (const auto& [count, choosing] :
-       std::vector<std::pair<int64_t, size_t>>{{2, 1}, {277, 138}, {872, 436}, {5000, 2500}, {5001, 1000}, {9815, 1000}}) {
+  for (const auto& [count, choosing] : std::vector<std::pair<int64_t, size_t>>{
+           {2, 1}, {277, 138}, {872, 436}, {5000, 2500}, {5001, 1000}, {9815, 1000}}) {
     SCOPED_TRACE(count);
     const Split split = choose_and_test(count, 42);
     EXPECT_EQ(split.held_out.size(), choosing);
@@ -83,7 +84,9 @@ TEST(Rows, PerLabel) {
   for (int64_t i = 0; i < 60; ++i) labels.push_back(i % 7 == 0 ? 1 : 0);
   const std::vector<int64_t> rows = random_rows_per_label(labels, 2, 5, 11);
   ASSERT_EQ(rows.size(), 10u);
-  EXPECT_EQ(std::count_if(rows.begin(), rows.end(), [&](int64_t row) { return labels[static_cast<size_t>(row)] == 1; }), 5);
+  EXPECT_EQ(std::count_if(rows.begin(), rows.end(),
+                          [&](int64_t row) { return labels[static_cast<size_t>(row)] == 1; }),
+            5);
   EXPECT_TRUE(std::is_sorted(rows.begin(), rows.end()));
 }
 
@@ -92,10 +95,15 @@ TEST(SplitMessages, EveryBadRequest) {
             "held-out fraction: expected a number between 0 and 1, both excluded, found 1.5");
   EXPECT_EQ(input_error([] { hold_out(10, std::nan(""), 0); }),
             "held-out fraction: expected a number between 0 and 1, both excluded, found nan");
-  EXPECT_EQ(input_error([] { hold_out(1, 0.5, 0); }), "held-out fraction: expected at least two rows to divide, found 1");
+  EXPECT_EQ(input_error([] { hold_out(1, 0.5, 0); }),
+            "held-out fraction: expected at least two rows to divide, found 1");
   EXPECT_EQ(input_error([] { head_rows(10, 0); }), "limit: expected at least one row, found 0");
-  EXPECT_EQ(input_error([] { random_rows(10, 11, 0); }), "random rows: expected a number of rows in 1..10, found 11");
-  EXPECT_EQ(input_error([] { random_rows_per_label({0, 1}, 2, 0, 0); }), "rows per label: expected at least one, found 0");
+  EXPECT_EQ(input_error([] { random_rows(10, 11, 0); }),
+            "random rows: expected a number of rows in 1..10, found 11");
+  EXPECT_EQ(input_error([] {
+              random_rows_per_label({0, 1}, 2, 0, 0);
+            }),
+            "rows per label: expected at least one, found 0");
   EXPECT_EQ(input_error([] {
               random_rows_per_label({0, 0, 1}, 2, 2, 0);
             }),

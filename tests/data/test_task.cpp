@@ -64,21 +64,23 @@ TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
 }
 
 TEST(ReadyTasks, NamesAsUsersTypeThem) {
-  for (const auto& [typed, name] : std::vector<std::pair<std::string, std::string>>{{"SST-2", "sst2"},
-                                                                                    {"sst_2", "sst2"},
-                                                                                    {"STS-B", "stsb"},
-                                                                                    {"CoLA", "cola"},
-                                                                                    {"MNLI", "mnli"},
-                                                                                    {"Trec", "trec"},
-                                                                                    {"ARC-Easy", "arc-easy"},
-                                                                                    {"arc_challenge", "arc-challenge"},
-                                                                                    {"WebNLG", "webnlg"}}) {
+  for (const auto& [typed, name] :
+       std::vector<std::pair<std::string, std::string>>{{"SST-2", "sst2"},
+                                                        {"sst_2", "sst2"},
+                                                        {"STS-B", "stsb"},
+                                                        {"CoLA", "cola"},
+                                                        {"MNLI", "mnli"},
+                                                        {"Trec", "trec"},
+                                                        {"ARC-Easy", "arc-easy"},
+                                                        {"arc_challenge", "arc-challenge"},
+                                                        {"WebNLG", "webnlg"}}) {
     EXPECT_EQ(load_task(typed, kTasks).name, name);
   }
 }
 
 TEST(ReadyTasks, LabelsAreThePublishedOnes) {
-  const Task sst2 = load_task("sst2", kTasks), rte = load_task("rte", kTasks), mnli = load_task("mnli", kTasks);
+  const Task sst2 = load_task("sst2", kTasks), rte = load_task("rte", kTasks),
+             mnli = load_task("mnli", kTasks);
   EXPECT_EQ(sst2.find_label("1"), 1);
   EXPECT_EQ(sst2.find_label("positive"), 1);
   EXPECT_EQ(sst2.find_label("2"), std::nullopt);
@@ -100,12 +102,14 @@ TEST(ShortForm, OneTextAndItsLabels) {
 }
 
 TEST(TaskFile, EveryKey) {
-  const Task task = parse_task(
-      parse_yaml("name: pairs\nkind: classification\ntext: a\nsecond: b\nlabel: y\nid: key\nlabels: ['no', 'yes']\n"
-                 "spellings: {0: 'no', 1: 'yes'}\npositive: 'no'\ncolumns: [key, a, b, y]\nformat: csv\ndelimiter: \"\\t\"\n"
-                 "metrics: [f1, accuracy]\nprimary: accuracy\nabout: not kept\n",
-                 "t"),
-      "t");
+  const Task task =
+      parse_task(parse_yaml("name: pairs\nkind: classification\ntext: a\nsecond: b\nlabel: y\nid: "
+                            "key\nlabels: ['no', 'yes']\n"
+                            "spellings: {0: 'no', 1: 'yes'}\npositive: 'no'\ncolumns: [key, a, b, "
+                            "y]\nformat: csv\ndelimiter: \"\\t\"\n"
+                            "metrics: [f1, accuracy]\nprimary: accuracy\nabout: not kept\n",
+                            "t"),
+                 "t");
   EXPECT_EQ(task.second->text, "b");
   EXPECT_EQ(task.id_column, "key");
   EXPECT_EQ(task.positive, 0);
@@ -122,13 +126,15 @@ TEST(TaskFile, EveryKey) {
 
 std::vector<Example> examples_of(const std::string& text, TableFormat format, const Task& task,
                                  LabelUse use = LabelUse::kRequired) {
-  return to_examples(parse_table(text, format, "f", {.format = {}, .columns = task.columns}), task, use);
+  return to_examples(parse_table(text, format, "f", {.format = {}, .columns = task.columns}), task,
+                     use);
 }
 
 TEST(Examples, IdsTextsAndLabels) {
   const Task task = load_task("text:ham,spam", kTasks);
   const auto rows = examples_of(
-      "{\"id\": \"x1\", \"text\": \"hello\", \"label\": \"spam\"}\n{\"text\": \"\", \"label\": \"ham\"}\n"
+      "{\"id\": \"x1\", \"text\": \"hello\", \"label\": \"spam\"}\n{\"text\": \"\", \"label\": "
+      "\"ham\"}\n"
       "{\"id\": 70, \"label\": \"ham\", \"text\": \"three\"}\n",
       TableFormat::kJsonl, task);
   ASSERT_EQ(rows.size(), 3u);
@@ -149,24 +155,27 @@ TEST(Examples, IdsTextsAndLabels) {
 TEST(Examples, LabelsAsNumbersOfJson) {
   const Task task = load_task("sst2", kTasks);
   const auto rows =
-      examples_of("[{\"sentence\": \"a\", \"label\": 1}, {\"sentence\": \"b\", \"label\": 0.0}]", TableFormat::kJson, task);
+      examples_of("[{\"sentence\": \"a\", \"label\": 1}, {\"sentence\": \"b\", \"label\": 0.0}]",
+                  TableFormat::kJson, task);
   EXPECT_EQ(rows[0].label, 1.0);
   EXPECT_EQ(rows[1].label, 0.0);
 }
 
 TEST(Examples, PredictionNeedsNoLabels) {
   const Task sst2 = load_task("sst2", kTasks);
-  const auto test_file =
-      examples_of("index\tsentence\n0\tuneasy mishmash of styles and genres .\n", TableFormat::kTsv, sst2, LabelUse::kOptional);
+  const auto test_file = examples_of("index\tsentence\n0\tuneasy mishmash of styles and genres .\n",
+                                     TableFormat::kTsv, sst2, LabelUse::kOptional);
   EXPECT_EQ(test_file[0].label, std::nullopt);
-  const auto mixed = examples_of("sentence\tlabel\na\t\nb\t1\n", TableFormat::kTsv, sst2, LabelUse::kOptional);
+  const auto mixed =
+      examples_of("sentence\tlabel\na\t\nb\t1\n", TableFormat::kTsv, sst2, LabelUse::kOptional);
   EXPECT_EQ(mixed[0].label, std::nullopt);
   EXPECT_EQ(mixed[1].label, 1.0);
 }
 
 TEST(Examples, PairsAndValues) {
   const Task task = load_task("stsb", kTasks);
-  const auto rows = examples_of("index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.800\n", TableFormat::kTsv, task);
+  const auto rows =
+      examples_of("index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.800\n", TableFormat::kTsv, task);
   EXPECT_EQ(rows[0].second, "b");
   EXPECT_EQ(rows[0].label, 3.8);
 }

@@ -11,9 +11,12 @@ const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
 
 Task parsed(const std::string& yaml) { return parse_task(parse_yaml(yaml, "t.yaml"), "t.yaml"); }
 
-std::vector<Example> rows(const std::string& text, const Task& task, LabelUse use = LabelUse::kRequired,
+std::vector<Example> rows(const std::string& text, const Task& task,
+                          LabelUse use = LabelUse::kRequired,
                           TableFormat otherwise = TableFormat::kJsonl) {
-  return to_examples(parse_table(text, task.format.value_or(otherwise), "f", {.format = {}, .columns = task.columns}), task, use);
+  return to_examples(parse_table(text, task.format.value_or(otherwise), "f",
+                                 {.format = {}, .columns = task.columns}),
+                     task, use);
 }
 
 const char* const kWebNlg =
@@ -24,12 +27,14 @@ const char* const kWebNlg =
 TEST(DataToText, E2e) {
   const Task task = load_task("e2e", kTasks);
   const std::string file =
-      "name : Blue Spice | area : riverside||At the riverside || yes . \nname : X||It's X .\r\nname : Blue Spice | area : "
+      "name : Blue Spice | area : riverside||At the riverside || yes . \nname : X||It's X "
+      ".\r\nname : Blue Spice | area : "
       "riverside||Blue Spice .\n";
   const auto examples = rows(file, task);
   ASSERT_EQ(examples.size(), 3u);
   EXPECT_EQ(examples[0].segments,
-            (std::vector<Segment>{{"name : Blue Spice | area : riverside", false}, {" At the riverside || yes .", true}}));
+            (std::vector<Segment>{{"name : Blue Spice | area : riverside", false},
+                                  {" At the riverside || yes .", true}}));
   EXPECT_EQ(examples[1].segments[1].text, " It's X .");
   EXPECT_EQ(examples[1].line, 2);
   EXPECT_EQ(examples[0].group, "e2e");
@@ -37,7 +42,8 @@ TEST(DataToText, E2e) {
   EXPECT_EQ(task.generation->prompt_end, PromptEnd::kEos);
   const auto joined = join_references(examples, task);
   ASSERT_EQ(joined.size(), 2u);
-  EXPECT_EQ(joined[0].references, (std::vector<std::string>{" At the riverside || yes .", " Blue Spice ."}));
+  EXPECT_EQ(joined[0].references,
+            (std::vector<std::string>{" At the riverside || yes .", " Blue Spice ."}));
   EXPECT_EQ(joined[1].id, 1);
   EXPECT_EQ(joined[0].segments[1].text, " At the riverside || yes .");
 }
@@ -54,7 +60,8 @@ TEST(DataToText, WebNlg) {
   EXPECT_EQ(examples[2].text, "x : y : z");  // a test file without texts
   EXPECT_TRUE(examples[2].references.empty());
   EXPECT_EQ(examples[2].segments.size(), 1u);
-  EXPECT_EQ(input_error([&] { rows(kWebNlg, task); }), "f:3: column \"target\": expected a text, found no such key");
+  EXPECT_EQ(input_error([&] { rows(kWebNlg, task); }),
+            "f:3: column \"target\": expected a text, found no such key");
 }
 
 TEST(DataToText, Dart) {
@@ -70,7 +77,8 @@ TEST(DataToText, Dart) {
 }
 
 TEST(DataToText, Messages) {
-  const Task e2e = load_task("e2e", kTasks), webnlg = load_task("webnlg", kTasks), dart = load_task("dart", kTasks);
+  const Task e2e = load_task("e2e", kTasks), webnlg = load_task("webnlg", kTasks),
+             dart = load_task("dart", kTasks);
   for (const auto& [task, text, message] : std::vector<std::tuple<Task, std::string, std::string>>{
            {e2e, "a||b\nc|d\n", "f:2: expected data||text, found \"c|d\""},
            {e2e, "a||b\n\nc||d\n", "f:2: expected data||text, found \"\"; remove the blank line"},
@@ -79,11 +87,13 @@ TEST(DataToText, Messages) {
            {webnlg, "{}", "f:1:1: expected the key \"entries\", found none"},
            {webnlg, "{\"entries\": []}", "f: expected rows, found none"},
            {webnlg, "{\"entries\": 1}", "f:1:13: expected a list of entries, found \"1\""},
-           {webnlg, "{\"entries\": [{}]}", "f:1:14: expected an object with one numbered entry, found an object"},
+           {webnlg, "{\"entries\": [{}]}",
+            "f:1:14: expected an object with one numbered entry, found an object"},
            {webnlg, "{\"entries\": [{\"1\": {\"modifiedtripleset\": [{\"subject\": []}]}}]}",
             "f:1:55: expected a text, found a list"},
            {dart, "{}", "f:1:1: expected a list of objects, found an object"},
-           {dart, "[{\"tripleset\": [[\"a\", \"b\"]]}]", "f:1:17: expected a list of subject, relation and object, found a list"},
+           {dart, "[{\"tripleset\": [[\"a\", \"b\"]]}]",
+            "f:1:17: expected a list of subject, relation and object, found a list"},
            {dart, "[{\"tripleset\": null}]", "f:1:16: expected a list of triples, found null"}}) {
     SCOPED_TRACE(text);
     EXPECT_EQ(input_error([&task = task, &text = text] { rows(text, task); }), message);
@@ -95,39 +105,50 @@ TEST(Generation, CommonsenseAndArithmeticPrompts) {
   const std::string row =
       R"({"instruction": "Which?\n\nAnswer format: answer1/answer2", "input": "", "output": "the correct answer is answer2", "answer": "answer2"})";
   const auto arc = rows(row, load_task("arc-easy", kTasks));
-  EXPECT_EQ(arc[0].segments, (std::vector<Segment>{{"Which?\n\nAnswer format: answer1/answer2\n", false},
-                                                   {"the correct answer is answer2", true}}));
+  EXPECT_EQ(arc[0].segments,
+            (std::vector<Segment>{{"Which?\n\nAnswer format: answer1/answer2\n", false},
+                                  {"the correct answer is answer2", true}}));
   EXPECT_EQ(arc[0].answer, "answer2");
   const auto sum =
-      rows(R"({"instruction": "1+1?", "input": "", "output": "\nA: 2.", "answer": "2.0"})", load_task("svamp", kTasks));
+      rows(R"({"instruction": "1+1?", "input": "", "output": "\nA: 2.", "answer": "2.0"})",
+           load_task("svamp", kTasks));
   EXPECT_EQ(sum[0].text,
-            "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### "
+            "Below is an instruction that describes a task. Write a response that appropriately "
+            "completes the request.\n\n### "
             "Instruction:\n1+1?\n\n### Response:\n");
   EXPECT_EQ(sum[0].references, (std::vector<std::string>{"\nA: 2."}));
-  const auto raw = rows(R"([{"id": 926, "original_text": "How much ?", "equation": "x", "ans": 2.0}])",
-                        load_task("mawps", kTasks), LabelUse::kRequired, TableFormat::kJson);
+  const auto raw =
+      rows(R"([{"id": 926, "original_text": "How much ?", "equation": "x", "ans": 2.0}])",
+           load_task("mawps", kTasks), LabelUse::kRequired, TableFormat::kJson);
   EXPECT_EQ(raw[0].answer, "2");
   EXPECT_EQ(raw[0].segments[1], (Segment{"2", true}));
   EXPECT_EQ(raw[0].id_text, "926");
   const Task alpaca = load_task("alpaca", kTasks);
   const auto both = rows(
-      "{\"instruction\": \"i\", \"input\": \"\", \"output\": \"o\"}\n{\"instruction\": \"i\", \"input\": \"x\", \"output\": "
+      "{\"instruction\": \"i\", \"input\": \"\", \"output\": \"o\"}\n{\"instruction\": \"i\", "
+      "\"input\": \"x\", \"output\": "
       "\"o\"}\n{\"instruction\": \"i\", \"output\": \"o\"}\n",
       alpaca);
   EXPECT_EQ(both[0].text,
-            "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### "
+            "Below is an instruction that describes a task. Write a response that appropriately "
+            "completes the request.\n\n### "
             "Instruction:\ni\n\n### Response:\n");
   EXPECT_EQ(both[1].text,
-            "Below is an instruction that describes a task, paired with an input that provides further context. Write a response "
+            "Below is an instruction that describes a task, paired with an input that provides "
+            "further context. Write a response "
             "that appropriately completes "
             "the request.\n\n### Instruction:\ni\n\n### Input:\nx\n\n### Response:\n");
   EXPECT_EQ(both[2].text, both[0].text);
 }
 
 TEST(Generation, AnEmptyTargetOnlyBesideAnAnswer) {
-  EXPECT_EQ(rows(R"({"instruction": "q", "output": "", "answer": "3"})", load_task("gsm8k", kTasks))[0].segments[1],
-            (Segment{"", true}));
-  EXPECT_EQ(input_error([] { rows("{\"prompt\": \"q\", \"response\": \"\"}", load_task("instructions", kTasks)); }),
+  EXPECT_EQ(
+      rows(R"({"instruction": "q", "output": "", "answer": "3"})", load_task("gsm8k", kTasks))[0]
+          .segments[1],
+      (Segment{"", true}));
+  EXPECT_EQ(input_error([] {
+              rows("{\"prompt\": \"q\", \"response\": \"\"}", load_task("instructions", kTasks));
+            }),
             "f:1: expected a target, found an empty text");
 }
 
@@ -141,12 +162,14 @@ TEST(Generation, ChatsAndPrompts) {
   ASSERT_EQ(examples.size(), 3u);
   EXPECT_EQ(examples[0].turns, (std::vector<Turn>{{"user", "Hi"}, {"assistant", "Hello."}}));
   EXPECT_EQ(examples[0].segments, (std::vector<Segment>{{"Hi", false}, {"Hello.", true}}));
-  EXPECT_EQ(examples[1].turns, (std::vector<Turn>{{"system", "Be brief."}, {"user", "a"}, {"assistant", "b"}}));
+  EXPECT_EQ(examples[1].turns,
+            (std::vector<Turn>{{"system", "Be brief."}, {"user", "a"}, {"assistant", "b"}}));
   EXPECT_EQ(examples[1].references, (std::vector<std::string>{"b"}));
   EXPECT_TRUE(examples[1].segments.empty());
   EXPECT_EQ(examples[2].turns.size(), 2u);
   const auto asked =
-      rows("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{\"prompt\": \"b\"}\n", task, LabelUse::kOptional);
+      rows("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{\"prompt\": \"b\"}\n",
+           task, LabelUse::kOptional);
   EXPECT_EQ(asked[0].turns.size(), 1u);
   EXPECT_TRUE(asked[0].references.empty());
   EXPECT_EQ(asked[1].turns, (std::vector<Turn>{{"user", "b"}}));
@@ -160,11 +183,12 @@ TEST(Generation, ReferencesOfAColumn) {
 
 TEST(Choice, RowsOfPromptsource) {
   const Task task = load_task("choice", kTasks);
-  const auto examples = rows(R"({"template": "t1", "input": "A? ", "options": ["Yes", "No"], "target": "No"}
+  const auto examples =
+      rows(R"({"template": "t1", "input": "A? ", "options": ["Yes", "No"], "target": "No"}
 {"template": "t2", "input": "B?", "options": ["1", "2", "3"], "target": 0}
 {"input": "C?", "options": ["x", "x", "y"], "target": 1}
 )",
-                             task);
+           task);
   EXPECT_EQ(examples[0].text, "A? ");
   EXPECT_EQ(examples[0].options, (std::vector<std::string>{"Yes", "No"}));
   EXPECT_EQ(examples[0].label, 1);
@@ -172,59 +196,77 @@ TEST(Choice, RowsOfPromptsource) {
   EXPECT_EQ(examples[1].label, 0);
   EXPECT_EQ(examples[2].label, 1);
   EXPECT_EQ(examples[2].group, "choice");
-  EXPECT_EQ(rows("{\"input\": \"C?\", \"options\": [\"x\", \"y\"]}", task, LabelUse::kOptional)[0].label, std::nullopt);
+  EXPECT_EQ(
+      rows("{\"input\": \"C?\", \"options\": [\"x\", \"y\"]}", task, LabelUse::kOptional)[0].label,
+      std::nullopt);
 }
 
 TEST(Choice, OptionsOfAnInstructionAndOfColumns) {
-  const auto one = rows(R"({"instruction": "Answer format: no\n\nAnswer format: answer1/answer2/answer3", "answer": "answer3"})",
-                        load_task("commonsense-choice", kTasks));
-  EXPECT_EQ(one[0].options, (std::vector<std::string>{"the correct answer is answer1", "the correct answer is answer2",
+  const auto one = rows(
+      R"({"instruction": "Answer format: no\n\nAnswer format: answer1/answer2/answer3", "answer": "answer3"})",
+      load_task("commonsense-choice", kTasks));
+  EXPECT_EQ(one[0].options, (std::vector<std::string>{"the correct answer is answer1",
+                                                      "the correct answer is answer2",
                                                       "the correct answer is answer3"}));
   EXPECT_EQ(one[0].label, 2);
   const Task task = parsed(
-      "name: c\nkind: choice\nprompt: goal\noptions: ['{sol1}', '{sol2}', neither]\nas: ' {option|lower_first}'\ntarget: "
+      "name: c\nkind: choice\nprompt: goal\noptions: ['{sol1}', '{sol2}', neither]\nas: ' "
+      "{option|lower_first}'\ntarget: "
       "label\ntarget_form: index\n");
-  const auto two = rows("goal\tsol1\tsol2\tlabel\ng\tDo a\tDo b\t1\n", task, LabelUse::kRequired, TableFormat::kTsv);
+  const auto two = rows("goal\tsol1\tsol2\tlabel\ng\tDo a\tDo b\t1\n", task, LabelUse::kRequired,
+                        TableFormat::kTsv);
   EXPECT_EQ(two[0].options, (std::vector<std::string>{" do a", " do b", " neither"}));
   EXPECT_EQ(two[0].label, 1);
 }
 
 TEST(Cloze, BeforeMaskAfter) {
-  const auto rte = rows("index\tsentence1\tsentence2\tlabel\n0\tNo weapons were found.\tWeapons were found.\tnot_entailment\n",
-                        load_task("rte-cloze", kTasks), LabelUse::kRequired, TableFormat::kTsv);
-  EXPECT_EQ(rte[0].segments,
-            (std::vector<Segment>{{"No weapons were found ? ", false}, {"", true}, {", weapons were found.", false}}));
+  const auto rte = rows(
+      "index\tsentence1\tsentence2\tlabel\n0\tNo weapons were found.\tWeapons were "
+      "found.\tnot_entailment\n",
+      load_task("rte-cloze", kTasks), LabelUse::kRequired, TableFormat::kTsv);
+  EXPECT_EQ(rte[0].segments, (std::vector<Segment>{{"No weapons were found ? ", false},
+                                                   {"", true},
+                                                   {", weapons were found.", false}}));
   EXPECT_EQ(rte[0].label, 1);
   EXPECT_EQ(rte[0].text, "No weapons were found.");
-  const auto sst2 =
-      rows("sentence\tlabel\na fine film . \t1\n", load_task("sst2-cloze", kTasks), LabelUse::kRequired, TableFormat::kTsv);
-  EXPECT_EQ(sst2[0].segments, (std::vector<Segment>{{"a fine film . It was ", false}, {"", true}, {".", false}}));
+  const auto sst2 = rows("sentence\tlabel\na fine film . \t1\n", load_task("sst2-cloze", kTasks),
+                         LabelUse::kRequired, TableFormat::kTsv);
+  EXPECT_EQ(sst2[0].segments,
+            (std::vector<Segment>{{"a fine film . It was ", false}, {"", true}, {".", false}}));
 }
 
 TEST(TextExampleMessages, EveryBadRow) {
-  const Task chat = parsed("name: g\nkind: generation\nmessages: m\nchat: model\n"), choice = load_task("choice", kTasks),
-             arc = load_task("arc-easy", kTasks),
-             references = parsed("name: g\nkind: generation\nprompt: q\ntarget: a\nreferences: r\n"),
+  const Task chat = parsed("name: g\nkind: generation\nmessages: m\nchat: model\n"),
+             choice = load_task("choice", kTasks), arc = load_task("arc-easy", kTasks),
+             references =
+                 parsed("name: g\nkind: generation\nprompt: q\ntarget: a\nreferences: r\n"),
              both = load_task("instructions", kTasks);
   const std::string m = "f:1: column \"m\": ";
   for (const auto& [task, text, message] : std::vector<std::tuple<Task, std::string, std::string>>{
            {arc, R"({"instruktion": "a"})",
-            "f: no column \"instruction\" for the prompt of task 'arc-easy' (did you mean 'instruktion'?); columns here: "
+            "f: no column \"instruction\" for the prompt of task 'arc-easy' (did you mean "
+            "'instruktion'?); columns here: "
             "\"instruktion\""},
            {arc, R"({"instruction": "a", "answer": "answer6"})",
-            "f:1: column \"answer\": expected one of the answer's options as answer, found \"answer6\" (did you mean "
+            "f:1: column \"answer\": expected one of the answer's options as answer, found "
+            "\"answer6\" (did you mean "
             "'answer1'?)"},
-           {arc, R"({"instruction": "a", "answer": " "})", "f:1: column \"answer\": expected an answer, found an empty text"},
+           {arc, R"({"instruction": "a", "answer": " "})",
+            "f:1: column \"answer\": expected an answer, found an empty text"},
            {arc, R"({"instruction": true, "answer": "answer1"})",
-            "f:1: column \"instruction\": expected a text, found a truth value true; put it in quotes"},
+            "f:1: column \"instruction\": expected a text, found a truth value true; put it in "
+            "quotes"},
            {load_task("svamp", kTasks), R"({"instruction": "a", "output": "b", "answer": "B"})",
             "f:1: column \"answer\": expected a number as answer, found \"B\""},
            {load_task("aqua", kTasks), R"({"instruction": "a", "output": "b", "answer": "F"})",
             "f:1: column \"answer\": expected one of the letters ABCDE as answer, found \"F\""},
-           {references, R"({"q": "a", "a": "b", "r": "b"})", "f:1: column \"r\": expected a list of texts, found a text"},
-           {references, R"({"q": "a", "a": "b", "r": {}})", "f:1: column \"r\": expected a list of texts, found an object"},
+           {references, R"({"q": "a", "a": "b", "r": "b"})",
+            "f:1: column \"r\": expected a list of texts, found a text"},
+           {references, R"({"q": "a", "a": "b", "r": {}})",
+            "f:1: column \"r\": expected a list of texts, found an object"},
            {references, R"({"q": "a", "a": "b", "r": ["x", 1]})",
-            "f:1: column \"r\": expected a list of texts, found an element 1 that is none; put it in quotes"},
+            "f:1: column \"r\": expected a list of texts, found an element 1 that is none; put it "
+            "in quotes"},
            {references, R"({"q": "a", "a": "b", "r": []})",
             "f:1: column \"r\": expected at least one reference, found an empty list"},
            {chat, R"({"m": []})", m + "expected at least one turn, found an empty list"},
@@ -232,20 +274,25 @@ TEST(TextExampleMessages, EveryBadRow) {
            {chat, R"({"m": null})", m + "expected a chat, found null"},
            {chat, R"({"m": [{"role": "user", "content": "x"}]})",
             m + "expected a last turn of the assistant, found one of the user"},
-           {both, R"({"messages": null, "x": "y"})", "f:1: column \"messages\": expected a chat, found null"},
-           {choice, R"({"input": "a", "options": ["x"], "target": 0})", "f:1: expected at least two options, found 1"},
+           {both, R"({"messages": null, "x": "y"})",
+            "f:1: column \"messages\": expected a chat, found null"},
+           {choice, R"({"input": "a", "options": ["x"], "target": 0})",
+            "f:1: expected at least two options, found 1"},
            {choice, R"({"input": "a", "options": ["x", "y"], "target": 2})",
             "f:1: column \"target\": expected an option's index in 0..1, found \"2\""},
            {choice, R"({"input": "a", "options": ["x", "y"], "target": 0.5})",
             "f:1: column \"target\": expected an option's index in 0..1, found \"0.5\""},
            {choice, R"({"input": "a", "options": ["yes", "no"], "target": "yess"})",
-            "f:1: column \"target\": expected one of the options, found \"yess\" (did you mean 'yes'?); here are yes and no"},
+            "f:1: column \"target\": expected one of the options, found \"yess\" (did you mean "
+            "'yes'?); here are yes and no"},
            {choice, R"({"input": "a", "options": ["x", "x"], "target": "x"})",
-            "f:1: column \"target\": the right option \"x\" appears twice among the options; give its index"},
+            "f:1: column \"target\": the right option \"x\" appears twice among the options; give "
+            "its index"},
            {choice, R"({"input": "a", "options": ["x", "y"], "target": null})",
             "f:1: column \"target\": expected an option or its index, found null"},
            {load_task("commonsense-choice", kTasks), R"({"instruction": "a", "answer": "x"})",
-            "f:1: column \"instruction\": expected options after \"Answer format: \", found none"}}) {
+            "f:1: column \"instruction\": expected options after \"Answer format: \", found "
+            "none"}}) {
     SCOPED_TRACE(text);
     EXPECT_EQ(input_error([&task = task, &text = text] { rows(text, task); }), message);
   }

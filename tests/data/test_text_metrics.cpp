@@ -33,8 +33,11 @@ TEST(TextMetrics, EqualThePackages) {
     for (const auto& [name, metric] : metrics) {
       SCOPED_TRACE(c["name"].get<std::string>() + ": " + name);
       const double found = metric(texts, references);
-      if (c[name].is_null()) EXPECT_TRUE(std::isfinite(found));  // the package divides by zero; ours: NoWordsNoScore
-      else EXPECT_NEAR(found, c[name].get<double>(), 1e-9 * std::max(1.0, c[name].get<double>()));  // sums in another order
+      if (c[name].is_null())
+        EXPECT_TRUE(std::isfinite(found));  // the package divides by zero; ours: NoWordsNoScore
+      else
+        EXPECT_NEAR(found, c[name].get<double>(),
+                    1e-9 * std::max(1.0, c[name].get<double>()));  // sums in another order
     }
   }
 }
@@ -47,7 +50,8 @@ TEST(TextMetrics, WordsEqualSacrebleuAndPython) {
     EXPECT_EQ(words_13a(text), c["tokens"].get<Words>());
     EXPECT_EQ(split_words(lower_text(text)), c["lower"].get<Words>());
   }
-  EXPECT_EQ(words_rouge("Don't STOP: 3rd É-time\tİ"), (Words{"don", "t", "stop", "3rd", "time", "i"}));
+  EXPECT_EQ(words_rouge("Don't STOP: 3rd É-time\tİ"),
+            (Words{"don", "t", "stop", "3rd", "time", "i"}));
   EXPECT_EQ(strip("\u3000 a b\u00a0\n"), "a b");
   EXPECT_EQ(strip(" \u2028 "), "");
 }
@@ -67,12 +71,15 @@ TEST(TextMetrics, OrderOfReferencesDoesNotCount) {
   for (const json& c : golden()["cases"]) {
     const auto texts = c["texts"].get<Texts>();
     auto references = c["references"].get<References>();
-    const double before[] = {bleu(texts, references), ter(texts, references), nist(texts, references), rouge_l(texts, references),
+    const double before[] = {bleu(texts, references), ter(texts, references),
+                             nist(texts, references), rouge_l(texts, references),
                              cider(texts, references)};
     for (auto& of_text : references) std::reverse(of_text.begin(), of_text.end());
-    const double after[] = {bleu(texts, references), ter(texts, references), nist(texts, references), rouge_l(texts, references),
+    const double after[] = {bleu(texts, references), ter(texts, references),
+                            nist(texts, references), rouge_l(texts, references),
                             cider(texts, references)};
-    for (size_t i = 0; i < std::size(before); ++i) EXPECT_NEAR(before[i], after[i], 1e-9 * std::max(1.0, before[i])) << c["name"];
+    for (size_t i = 0; i < std::size(before); ++i)
+      EXPECT_NEAR(before[i], after[i], 1e-9 * std::max(1.0, before[i])) << c["name"];
   }
 }
 

@@ -69,9 +69,10 @@ std::vector<Example> commonsense(const std::vector<std::string>& answers) {
 
 TEST(ScoreTexts, BothPublishedScoresOfCommonsense) {
   const Task task = load_task("arc-easy", kTasks);
-  const auto scores = score_texts(
-      task, commonsense({"answer1", "answer2", "answer3", "answer4"}),
-      {"the correct answer is answer1", "the correct answer is answer2 answer1", "answer3", "the correct answer is answer1"});
+  const auto scores =
+      score_texts(task, commonsense({"answer1", "answer2", "answer3", "answer4"}),
+                  {"the correct answer is answer1", "the correct answer is answer2 answer1",
+                   "answer3", "the correct answer is answer1"});
   ASSERT_EQ(scores.size(), 2u);
   EXPECT_EQ(scores[0].name, "answer_after");
   EXPECT_EQ(scores[0].value, 0.25);
@@ -96,12 +97,14 @@ TEST(ScoreTexts, Messages) {
   const Task task = load_task("arc-easy", kTasks), e2e = load_task("e2e", kTasks);
   EXPECT_EQ(input_error([&] { score_texts(task, commonsense({"answer1"}), {}); }),
             "metric: expected one output for each of 1 examples, found 0");
-  EXPECT_EQ(input_error([&] { score_texts(task, {}, {}); }), "metric: expected at least one example, found none");
+  EXPECT_EQ(input_error([&] { score_texts(task, {}, {}); }),
+            "metric: expected at least one example, found none");
   std::vector<Example> bare(1);
   bare[0].id_text = "x7";
   EXPECT_EQ(input_error([&] { score_texts(task, bare, {"a"}); }),
             "metric answer_after: example 'x7' has no answer to compare with");
-  EXPECT_EQ(input_error([&] { score_texts(e2e, bare, {"a"}); }), "metric: example 'x7' has no reference to compare with");
+  EXPECT_EQ(input_error([&] { score_texts(e2e, bare, {"a"}); }),
+            "metric: example 'x7' has no reference to compare with");
 }
 
 TEST(ScoreChoices, AccuracyOfTemplatesAndTheirMedian) {
@@ -109,7 +112,8 @@ TEST(ScoreChoices, AccuracyOfTemplatesAndTheirMedian) {
   std::vector<Example> examples;
   std::vector<int64_t> chosen;
   // Right of four rows each: t1 4, t2 1, t3 3, t4 2.
-  for (const auto& [name, right] : std::vector<std::pair<std::string, int>>{{"t1", 4}, {"t2", 1}, {"t3", 3}, {"t4", 2}}) {
+  for (const auto& [name, right] :
+       std::vector<std::pair<std::string, int>>{{"t1", 4}, {"t2", 1}, {"t3", 3}, {"t4", 2}}) {
     for (int i = 0; i < 4; ++i) {
       Example example;
       example.group = name;

@@ -25,29 +25,41 @@ TEST(Templates, LiteralsColumnsAndFilters) {
   EXPECT_EQ(text.pieces[2].column, "#2 two");
   EXPECT_EQ(text.columns(), (std::vector<std::string>{"one", "#2 two"}));
   EXPECT_EQ(column_or_template("a b").columns(), (std::vector<std::string>{"a b"}));
-  EXPECT_EQ(apply_filters(" Ünder. \n", {TextFilter::kStrip, TextFilter::kNoFinalPunctuation, TextFilter::kLowerFirst}), "ünder");
+  EXPECT_EQ(apply_filters(" Ünder. \n", {TextFilter::kStrip, TextFilter::kNoFinalPunctuation,
+                                         TextFilter::kLowerFirst}),
+            "ünder");
   EXPECT_EQ(apply_filters("what ?", {TextFilter::kNoFinalPunctuation}), "what");
   EXPECT_EQ(apply_filters("wow!!", {TextFilter::kNoFinalPunctuation}), "wow!");
-  EXPECT_EQ(apply_filters("", {TextFilter::kStrip, TextFilter::kNoFinalPunctuation, TextFilter::kLowerFirst}), "");
+  EXPECT_EQ(apply_filters(
+                "", {TextFilter::kStrip, TextFilter::kNoFinalPunctuation, TextFilter::kLowerFirst}),
+            "");
 }
 
 TEST(Templates, Messages) {
-  EXPECT_EQ(input_error([] { parse_template("a {b"); }), "a '{' is never closed; a brace that is meant is written twice");
-  EXPECT_EQ(input_error([] { parse_template("a {b{c}}"); }), "a '{' is never closed; a brace that is meant is written twice");
-  EXPECT_EQ(input_error([] { parse_template("a } b"); }), "a '}' closes nothing; a brace that is meant is written twice");
-  EXPECT_EQ(input_error([] { parse_template("{}"); }), "braces without a column's name; a brace that is meant is written twice");
+  EXPECT_EQ(input_error([] { parse_template("a {b"); }),
+            "a '{' is never closed; a brace that is meant is written twice");
+  EXPECT_EQ(input_error([] { parse_template("a {b{c}}"); }),
+            "a '{' is never closed; a brace that is meant is written twice");
+  EXPECT_EQ(input_error([] { parse_template("a } b"); }),
+            "a '}' closes nothing; a brace that is meant is written twice");
+  EXPECT_EQ(input_error([] { parse_template("{}"); }),
+            "braces without a column's name; a brace that is meant is written twice");
   EXPECT_EQ(input_error([] { parse_template("{a|stripp}"); }),
-            "unknown filter \"stripp\" (did you mean 'strip'?); there are strip, no_final_punctuation and lower_first");
-  EXPECT_EQ(input_error([] { column_or_template(""); }), "expected a column's name or a text with {column}, found an empty text");
+            "unknown filter \"stripp\" (did you mean 'strip'?); there are strip, "
+            "no_final_punctuation and lower_first");
+  EXPECT_EQ(input_error([] { column_or_template(""); }),
+            "expected a column's name or a text with {column}, found an empty text");
 }
 
 TEST(TextTask, EveryKeyOfAGeneration) {
   const Task task = parsed(
-      "name: g\nkind: generation\nid: key\ngroup: set\nformat: jsonl\nprompt: \"Q: {q|strip}\\n\"\nprompt_with: {column: c, "
+      "name: g\nkind: generation\nid: key\ngroup: set\nformat: jsonl\nprompt: \"Q: "
+      "{q|strip}\\n\"\nprompt_with: {column: c, "
       "template: \"C: {c}\\nQ: {q}\\n\"}\n"
       "target: a\nmessages: m\nreferences: r\nchat: chatml\nloss: all\nstop: [\"\\n\\n\", END]\n"
       "answer: {column: gold, after: 'answer is ', options: [x, y], letters: ABC, tolerance: 0.5}\n"
-      "metrics: [answer_after, answer_option, answer_number, answer_letter, exact_match, bleu, ter, nist, rouge_l, "
+      "metrics: [answer_after, answer_option, answer_number, answer_letter, exact_match, bleu, "
+      "ter, nist, rouge_l, "
       "cider]\nprimary: bleu\n");
   ASSERT_TRUE(task.generation);
   EXPECT_EQ(task.generation->prompt->text.columns(), (std::vector<std::string>{"q"}));
@@ -60,13 +72,16 @@ TEST(TextTask, EveryKeyOfAGeneration) {
   EXPECT_EQ(task.group_column, "set");
   EXPECT_EQ(task.num_labels(), 0);
   expect_reads_back(task);
-  expect_reads_back(parsed("name: g\nkind: generation\nprompt: q\ntarget: a\nprompt_end: eos\ngroup_references: true\n"));
+  expect_reads_back(
+      parsed("name: g\nkind: generation\nprompt: q\ntarget: a\nprompt_end: eos\ngroup_references: "
+             "true\n"));
   expect_reads_back(parsed("name: g\nkind: generation\nmessages: m\nchat: model\n"));
 }
 
 TEST(TextTask, EveryKeyOfAChoice) {
   const Task task = parsed(
-      "name: c\nkind: choice\nprompt: q\noptions: ['{a}', '{b}', neither]\nas: ' {option|strip}'\ntarget: y\ntarget_form: "
+      "name: c\nkind: choice\nprompt: q\noptions: ['{a}', '{b}', neither]\nas: ' "
+      "{option|strip}'\ntarget: y\ntarget_form: "
       "index\nprompt_end: eos\n"
       "score: mean\ngroup: g\nmetrics: [accuracy_median, accuracy, accuracy_by_group]\n");
   EXPECT_EQ(task.choice->options.texts.size(), 3u);
@@ -74,14 +89,17 @@ TEST(TextTask, EveryKeyOfAChoice) {
   EXPECT_EQ(task.choice->score, OptionScore::kMean);
   EXPECT_EQ(task.primary_metric, "accuracy_median");
   expect_reads_back(task);
-  expect_reads_back(parsed("name: c\nkind: choice\nprompt: q\noptions: o\ntarget: y\nchat: model\ntarget_form: text\n"));
+  expect_reads_back(parsed(
+      "name: c\nkind: choice\nprompt: q\noptions: o\ntarget: y\nchat: model\ntarget_form: text\n"));
   expect_reads_back(
-      parsed("name: c\nkind: choice\nprompt: q\noptions: {column: q, after: 'format: ', separator: /}\ntarget: y\n"));
+      parsed("name: c\nkind: choice\nprompt: q\noptions: {column: q, after: 'format: ', separator: "
+             "/}\ntarget: y\n"));
 }
 
 TEST(TextTask, Cloze) {
   const Task task = parsed(
-      "name: z\ntext: s\nlabel: y\nlabels: [bad, good]\ncloze: {template: '{s} It was {mask}.', words: {good: great, bad: "
+      "name: z\ntext: s\nlabel: y\nlabels: [bad, good]\ncloze: {template: '{s} It was {mask}.', "
+      "words: {good: great, bad: "
       "terrible}}\n");
   EXPECT_EQ(task.cloze->words, (std::vector<std::string>{"terrible", "great"}));
   expect_reads_back(task);
@@ -97,70 +115,95 @@ TEST(TextTask, EveryFault) {
   const std::vector<Bad> cases = {
       {g + "target: a\n", "t.yaml: /prompt: missing; expected a text"},
       {g + "prompt: q\n", "t.yaml: /target: missing; expected a text"},
-      {g + "prompt: '{q'\ntarget: a\n", "t.yaml:3:9: /prompt: a '{' is never closed; a brace that is meant is written twice"},
+      {g + "prompt: '{q'\ntarget: a\n",
+       "t.yaml:3:9: /prompt: a '{' is never closed; a brace that is meant is written twice"},
       {text + "text: q\n",
-       "t.yaml:5:7: /text: a generation has prompt and target instead; remove it, or set kind: classification"},
+       "t.yaml:5:7: /text: a generation has prompt and target instead; remove it, or set kind: "
+       "classification"},
       {co + "labels: [a, b]\n",
-       "t.yaml:6:9: /labels: a choice has prompt and target instead; remove it, or set kind: classification"},
-      {text + "prompt_with: {column: c}\n", "t.yaml: /prompt_with/template: missing; expected a text"},
-      {text + "chat: chatlm\n",
-       "t.yaml:5:7: /chat: expected " + joined(chat_names(), "or") + ", found \"chatlm\" (did you mean 'chatml'?)"},
+       "t.yaml:6:9: /labels: a choice has prompt and target instead; remove it, or set kind: "
+       "classification"},
+      {text + "prompt_with: {column: c}\n",
+       "t.yaml: /prompt_with/template: missing; expected a text"},
+      {text + "chat: chatlm\n", "t.yaml:5:7: /chat: expected " + joined(chat_names(), "or") +
+                                    ", found \"chatlm\" (did you mean 'chatml'?)"},
       {text + "chat: model\nprompt_end: eos\n",
-       "t.yaml:6:13: /prompt_end: a chat format says itself how a prompt ends; remove it, or set chat: none"},
-      {text + "loss: target_only\n", "t.yaml:5:7: /loss: expected target or all, found \"target_only\""},
-      {text + "stop: ['']\n", "t.yaml:5:7: /stop: an empty text ends every output before it begins"},
+       "t.yaml:6:13: /prompt_end: a chat format says itself how a prompt ends; remove it, or set "
+       "chat: none"},
+      {text + "loss: target_only\n",
+       "t.yaml:5:7: /loss: expected target or all, found \"target_only\""},
+      {text + "stop: ['']\n",
+       "t.yaml:5:7: /stop: an empty text ends every output before it begins"},
       {g + "messages: m\n",
-       "t.yaml:3:11: /messages: turns need a chat format; set chat: model, or one of " + joined(chat_format_names())},
+       "t.yaml:3:11: /messages: turns need a chat format; set chat: model, or one of " +
+           joined(chat_format_names())},
       {g + "messages: m\nchat: model\ngroup_references: true\n",
-       "t.yaml:5:19: /group_references: rows are grouped by their prompts, which chats do not have"},
+       "t.yaml:5:19: /group_references: rows are grouped by their prompts, which chats do not "
+       "have"},
       {text + "references: r\ngroup_references: true\n",
-       "t.yaml:6:19: /group_references: the references already stand in a column; remove one of the two"},
+       "t.yaml:6:19: /group_references: the references already stand in a column; remove one of "
+       "the two"},
       {text + "answer: {after: x}\n", "t.yaml: /answer/column: missing; expected a text"},
       {text + "answer: {column: a, after: ''}\n",
-       "t.yaml:5:28: /answer/after: expected the words that announce an answer, found an empty text"},
+       "t.yaml:5:28: /answer/after: expected the words that announce an answer, found an empty "
+       "text"},
       {text + "answer: {column: a, options: []}\n",
        "t.yaml:5:30: /answer/options: expected the answers that can be found in an output"},
-      {text + "answer: {column: a, options: ['']}\n", "t.yaml:5:30: /answer/options: an option is empty"},
+      {text + "answer: {column: a, options: ['']}\n",
+       "t.yaml:5:30: /answer/options: an option is empty"},
       {text + "answer: {column: a, letters: abc}\n",
        "t.yaml:5:30: /answer/letters: expected capital letters such as ABCDE, found \"abc\""},
       {text + "metrics: answer_after\n",
        "t.yaml:5:10: /metrics: answer_after needs answer.after: the words that announce an answer"},
       {text + "metrics: answer_option\n",
-       "t.yaml:5:10: /metrics: answer_option needs answer.options: the answers that can be found in an output"},
+       "t.yaml:5:10: /metrics: answer_option needs answer.options: the answers that can be found "
+       "in an output"},
       {text + "metrics: answer_number\n",
        "t.yaml:5:10: /metrics: answer_number needs answer.column: where the right number stands"},
       {text + "metrics: answer_letter\n",
        "t.yaml:5:10: /metrics: answer_letter needs answer.column: where the right letter stands"},
       {text + "metrics: blue\nprimary: blue\n",
-       "t.yaml:5:10: /metrics: expected exact_match, perplexity, bleu, ter, nist, rouge_l, cider, answer_after, answer_option, "
+       "t.yaml:5:10: /metrics: expected exact_match, perplexity, bleu, ter, nist, rouge_l, cider, "
+       "answer_after, answer_option, "
        "answer_number or "
        "answer_letter, found \"blue\" (did you mean 'bleu'?)"},
       {text + "metrics: [bleu, ter]\nprimary: ter\n",
-       "t.yaml:6:10: /primary: the best checkpoint has the largest score, and a smaller ter is better; choose another metric"},
+       "t.yaml:6:10: /primary: the best checkpoint has the largest score, and a smaller ter is "
+       "better; choose another metric"},
       {text + "metrics: ter\n",
-       "t.yaml: /primary: the best checkpoint has the largest score, and a smaller ter is better; choose another metric"},
-      {text + "columns: [q, b]\n", "t.yaml:4:9: /target: \"a\" is not in columns; there are q and b"},
+       "t.yaml: /primary: the best checkpoint has the largest score, and a smaller ter is better; "
+       "choose another metric"},
+      {text + "columns: [q, b]\n",
+       "t.yaml:4:9: /target: \"a\" is not in columns; there are q and b"},
       {c,
-       "t.yaml: /options: missing; expected a column with a list of texts, or a list of texts, or a section with column, after "
+       "t.yaml: /options: missing; expected a column with a list of texts, or a list of texts, or "
+       "a section with column, after "
        "and separator"},
       {c + "options: [a]\n", "t.yaml:5:10: /options: expected 2..10000 options, found 1"},
-      {c + "options: [a, '{']\n", "t.yaml:5:10: /options: a '{' is never closed; a brace that is meant is written twice"},
+      {c + "options: [a, '{']\n",
+       "t.yaml:5:10: /options: a '{' is never closed; a brace that is meant is written twice"},
       {c + "options: [a, [b]]\n", "t.yaml:5:10: /options: expected a list of texts"},
       {c + "options: {column: q, after: x, separator: ''}\n",
-       "t.yaml:5:43: /options/separator: expected the text between two options, found an empty one"},
-      {co + "as: '{opt}'\n", "t.yaml:6:5: /as: expected a text with {option} as its one place, found \"{opt}\""},
+       "t.yaml:5:43: /options/separator: expected the text between two options, found an empty "
+       "one"},
+      {co + "as: '{opt}'\n",
+       "t.yaml:6:5: /as: expected a text with {option} as its one place, found \"{opt}\""},
       {co + "metrics: [accuracy, accuracy_by_group]\nprimary: accuracy_by_group\n",
-       "t.yaml:7:10: /primary: accuracy_by_group is several scores; choose accuracy_median or accuracy"},
+       "t.yaml:7:10: /primary: accuracy_by_group is several scores; choose accuracy_median or "
+       "accuracy"},
       {z + "cloze: {template: '{s}', words: {a: x, b: y}}\n",
        "t.yaml:5:19: /cloze/template: expected {mask} once, found \"{s}\""},
-      {z + "cloze: {template: '{mask}', words: {a: x}}\n", "t.yaml: /cloze/words/b: missing; expected a text"},
+      {z + "cloze: {template: '{mask}', words: {a: x}}\n",
+       "t.yaml: /cloze/words/b: missing; expected a text"},
       {z + "cloze: {template: '{mask}', words: {a: x, b: x}}\n",
        "t.yaml:5:46: /cloze/words/b: the word \"x\" already stands for another label"},
       {z + "cloze: {template: '{mask}', words: {a: x, b: ''}}\n",
        "t.yaml:5:46: /cloze/words/b: expected a word, found an empty text"},
-      {z + "cloze: {template: '{mask}', words: {a: x, b: y, c: z}}\n", "t.yaml:5:52: /cloze/words/c: unknown key"},
+      {z + "cloze: {template: '{mask}', words: {a: x, b: y, c: z}}\n",
+       "t.yaml:5:52: /cloze/words/c: unknown key"},
       {"name: r\nkind: regression\ntext: s\nlabel: y\ncloze: {template: '{mask}'}\n",
-       "t.yaml:5:8: /cloze: a regression has values, not labels; remove it, or set kind: classification"},
+       "t.yaml:5:8: /cloze: a regression has values, not labels; remove it, or set kind: "
+       "classification"},
   };
   for (const Bad& bad : cases) {
     SCOPED_TRACE(bad.yaml);

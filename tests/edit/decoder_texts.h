@@ -1,6 +1,6 @@
-// Texts of tiny decoders with edits: written with a cache, judged by the bare trunk or by one pass over the whole text with the
-// written tokens as targets. What the tests of the methods' acceptance lines share that only
-// a decoder or an encoder-decoder can show.
+// Texts of tiny decoders with edits: written with a cache, judged by the bare trunk or by one pass
+// over the whole text with the written tokens as targets. What the tests of the methods' acceptance
+// lines share that only a decoder or an encoder-decoder can show.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -25,7 +25,8 @@ using Ids = std::vector<int64_t>;
 
 constexpr Tolerance kExact{1e-11, 1e-11};  // float64, logits of about 20
 
-// Log-probabilities of texts of at most six tokens: generation chooses by float32 scores, of logits of about 20.
+// Log-probabilities of texts of at most six tokens: generation chooses by float32 scores, of logits
+// of about 20.
 constexpr double kWritten = 1e-5;
 
 // A tiny model of any family with 40 positions, as those with a table or an end of them have 10.
@@ -36,10 +37,12 @@ inline std::shared_ptr<const Model> long_model(const std::string& name, Precisio
   ModelConfig config = parse_config(tiny_config(name, changes), "tiny");
   Sites sites(config);
   Weights weights(config, random_base(config, 1), precision);
-  return std::make_shared<const Model>(Model{"long " + name, std::move(config), std::move(sites), std::move(weights)});
+  return std::make_shared<const Model>(
+      Model{"long " + name, std::move(config), std::move(sites), std::move(weights)});
 }
 
-inline Rig wide_rig(const std::shared_ptr<const Model>& model, const std::string& edits, double shaken) {
+inline Rig wide_rig(const std::shared_ptr<const Model>& model, const std::string& edits,
+                    double shaken) {
   Rig rig(model, "{edits: [" + edits + "]}", std::nullopt);
   if (shaken > 0) rig.shake(shaken);
   rig.widen();
@@ -54,7 +57,8 @@ inline Dataset rows_of(std::vector<Sequence> sequences) {
 }
 
 // The prompt with what was written as targets.
-inline Sequence with_targets(const ModelConfig& config, const Sequence& prompt, const Ids& written) {
+inline Sequence with_targets(const ModelConfig& config, const Sequence& prompt,
+                             const Ids& written) {
   Sequence text{.example = prompt.example, .ids = prompt.ids};
   if (config.has_encoder()) {
     text.target_ids = written;
@@ -69,7 +73,9 @@ inline Sequence with_targets(const ModelConfig& config, const Sequence& prompt, 
 // log p(written | prompt) of one pass over everything, nothing kept.
 inline double teacher_forced(const Rig& rig, const Sequence& prompt, const Ids& written) {
   const Bound bound(*rig.model, *rig.adapter, rig.tensors);
-  return -text_losses(*rig.model, bound, rows_of({with_targets(rig.model->config, prompt, written)})).sums.front();
+  return -text_losses(*rig.model, bound,
+                      rows_of({with_targets(rig.model->config, prompt, written)}))
+              .sums.front();
 }
 
 inline PromptLane prompts_of(const Bound& bound, const std::vector<Sequence>& prompts) {
@@ -79,19 +85,21 @@ inline PromptLane prompts_of(const Bound& bound, const std::vector<Sequence>& pr
   return out;
 }
 
-inline std::vector<std::vector<Generated>> written_by(const Rig& rig, const std::vector<Sequence>& prompts,
+inline std::vector<std::vector<Generated>> written_by(const Rig& rig,
+                                                      const std::vector<Sequence>& prompts,
                                                       const GenerateOptions& options) {
   const Bound bound(*rig.model, *rig.adapter, rig.tensors);
   return generate(*rig.model, {prompts_of(bound, prompts)}, options);
 }
 
-inline void expect_teacher_forced(const Rig& rig, const std::vector<Sequence>& prompts, const GenerateOptions& options,
-                                  const std::string& what) {
+inline void expect_teacher_forced(const Rig& rig, const std::vector<Sequence>& prompts,
+                                  const GenerateOptions& options, const std::string& what) {
   const auto texts = written_by(rig, prompts, options);
   for (size_t n = 0; n < prompts.size(); ++n) {
     EXPECT_EQ(texts[n].size(), static_cast<size_t>(options.beams)) << what;
     for (const Generated& text : texts[n])
-      EXPECT_NEAR(text.log_probability, teacher_forced(rig, prompts[n], text.tokens), kWritten) << what << " prompt " << n;
+      EXPECT_NEAR(text.log_probability, teacher_forced(rig, prompts[n], text.tokens), kWritten)
+          << what << " prompt " << n;
   }
 }
 
@@ -100,9 +108,13 @@ struct Recorded {
   NamedTensors xs, ys;
 };
 
-inline Recorded recorded(const Rig& rig, const std::vector<Sequence>& texts, const std::set<std::string>& sites) {
+inline Recorded recorded(const Rig& rig, const std::vector<Sequence>& texts,
+                         const std::set<std::string>& sites) {
   const at::NoGradGuard no_grad;
-  Recorded out{.batch = make_language_batch(*rig.model, {lane_of(rig, texts)}, pack_options(*rig.model)), .xs = {}, .ys = {}};
+  Recorded out{
+      .batch = make_language_batch(*rig.model, {lane_of(rig, texts)}, pack_options(*rig.model)),
+      .xs = {},
+      .ys = {}};
   const Bound bound(*rig.model, *rig.adapter, rig.tensors);
   LaneHooks lanes(*rig.model, {{&bound, {}}});
   Recorder recorder(lanes, sites);
@@ -119,7 +131,9 @@ class DecoderAcceptance : public ::testing::TestWithParam<std::string> {
   std::shared_ptr<const Model> model(Precision precision = Precision::kFloat64) const {
     return long_model(GetParam(), precision);
   }
-  std::vector<Sequence> texts(const Model& model) const { return random_texts(model.config, 4, 9, 3); }
+  std::vector<Sequence> texts(const Model& model) const {
+    return random_texts(model.config, 4, 9, 3);
+  }
 };
 
 }  // namespace graft::testing

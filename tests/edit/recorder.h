@@ -14,7 +14,9 @@ namespace graft::testing {
 class Recorder final : public Hooks {
  public:
   Recorder(Hooks& inner, std::set<std::string> names) : inner_(inner), names_(std::move(names)) {}
-  bool wants(const Site& site) const override { return names_.contains(site.name) || inner_.wants(site); }
+  bool wants(const Site& site) const override {
+    return names_.contains(site.name) || inner_.wants(site);
+  }
   at::Tensor apply(const SiteView& view) override {
     const at::Tensor y = inner_.wants(view.site) ? inner_.apply(view) : view.y;
     if (names_.contains(view.site.name)) xs[view.site.name] = view.x, ys[view.site.name] = y;

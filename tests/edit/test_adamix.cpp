@@ -1,4 +1,5 @@
-// Stochastic mixtures: what a route draws, what merging keeps exactly and what it does not, counts, and each refusal.
+// Stochastic mixtures: what a route draws, what merging keeps exactly and what it does not, counts,
+// and each refusal.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -16,7 +17,8 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* kBottleneck = "{bottleneck: {sites: ffn.down, placement: sequential, width: 3, activation: gelu}}";
+constexpr const char* kBottleneck =
+    "{bottleneck: {sites: ffn.down, placement: sequential, width: 3, activation: gelu}}";
 constexpr const char* kLora = "{lora: {sites: attn.v, rank: 2}}";
 
 std::string mixture(const std::string& options, const std::string& of) {
@@ -28,14 +30,16 @@ double chi_square(const std::map<int64_t, int64_t>& counts, int64_t cells, int64
   double sum = 0;
   for (int64_t cell = 0; cell < cells; ++cell) {
     const auto found = counts.find(cell);
-    const double off = (found == counts.end() ? 0.0 : static_cast<double>(found->second)) - expected;
+    const double off =
+        (found == counts.end() ? 0.0 : static_cast<double>(found->second)) - expected;
     sum += off * off / expected;
   }
   return sum;
 }
 
-// Routing indices are uniform per bank, and independent between banks, sites and passes. The bounds are the 0.1 % points of
-// chi-square with 3 and 15 degrees of freedom; the draws are fixed by their keys.
+// Routing indices are uniform per bank, and independent between banks, sites and passes. The bounds
+// are the 0.1 % points of chi-square with 3 and 15 degrees of freedom; the draws are fixed by their
+// keys.
 TEST(Route, IsUniformAndIndependent) {
   constexpr int64_t kExperts = 4, kDraws = 20'000;
   std::map<int64_t, int64_t> down, up, banks, sites, passes;
@@ -52,7 +56,8 @@ TEST(Route, IsUniformAndIndependent) {
     ++passes[d * kExperts + drawn_expert(second, "enc.0.ffn.down", "down", kExperts)];
   }
   for (const auto* one : {&down, &up}) EXPECT_LT(chi_square(*one, kExperts, kDraws), 16.27);
-  for (const auto* pair : {&banks, &sites, &passes}) EXPECT_LT(chi_square(*pair, kExperts * kExperts, kDraws), 37.70);
+  for (const auto* pair : {&banks, &sites, &passes})
+    EXPECT_LT(chi_square(*pair, kExperts * kExperts, kDraws), 37.70);
 }
 
 // One site of a float64 model, its mixture called by hand.
@@ -75,7 +80,8 @@ struct OneSite {
     rig.widen();
   }
   static Tensor wave(std::vector<int64_t> shape, double phase) {
-    return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape);
+    return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase)
+        .view(shape);
   }
 
   const Adapter::Part& part() const { return rig.adapter->parts().front(); }
@@ -91,20 +97,22 @@ struct OneSite {
     return apply_change(y, edit.change(Params(derived.parts[0]), view, edit.input(view),
                                        {edit.scale(site), {}}, context));
   }
-  // The mean of y' over all choices of the site's banks. A choice that no key draws would leave the mean incomplete: after 100
-  // keys a choice (a fair draw misses one of nine with a probability below 1e-40) the search fails.
+  // The mean of y' over all choices of the site's banks. A choice that no key draws would leave the
+  // mean incomplete: after 100 keys a choice (a fair draw misses one of nine with a probability
+  // below 1e-40) the search fails.
   Tensor mean_over_routes(const std::vector<std::string>& banks, int64_t experts) const {
     std::map<std::vector<int64_t>, Tensor> seen;
     size_t all = 1;
     for (size_t i = 0; i < banks.size(); ++i) all *= static_cast<size_t>(experts);
     for (uint64_t key = 0; seen.size() < all; ++key) {
       if (key == 100 * all) {
-        ADD_FAILURE() << site.name << ": " << key << " routes reached " << seen.size() << " of " << all
-                      << " choices: the banks are not drawn independently";
+        ADD_FAILURE() << site.name << ": " << key << " routes reached " << seen.size() << " of "
+                      << all << " choices: the banks are not drawn independently";
         return at::zeros_like(y);
       }
       std::vector<int64_t> choice;
-      for (const std::string& bank : banks) choice.push_back(drawn_expert(RandomKey{key}, site.name, bank, experts));
+      for (const std::string& bank : banks)
+        choice.push_back(drawn_expert(RandomKey{key}, site.name, bank, experts));
       if (!seen.contains(choice)) seen[choice] = changed(Experts::kApart, RandomKey{key});
     }
     Tensor sum = at::zeros_like(y);
@@ -117,7 +125,8 @@ constexpr Tolerance kExact{1e-12, 0};  // float64, sums of a few terms
 
 TEST(Merging, TheUpBankGivesTheExactExpectationOverItsRoutes) {  // fact (a)
   const OneSite at(mixture("{experts: 3, share: [down]}", kBottleneck));
-  expect_near(at.mean_over_routes({"up"}, 3), at.changed(Experts::kMerged), kExact, "mean over routes");
+  expect_near(at.mean_over_routes({"up"}, 3), at.changed(Experts::kMerged), kExact,
+              "mean over routes");
 }
 
 TEST(Merging, BothBanksOfLoraGiveTheExactExpectation) {  // fact (b), and exhaustive averaging
@@ -125,8 +134,10 @@ TEST(Merging, BothBanksOfLoraGiveTheExactExpectation) {  // fact (b), and exhaus
   const Tensor merged = at.changed(Experts::kMerged);
   expect_near(at.mean_over_routes({"down", "up"}, 3), merged, kExact, "mean over all pairs");
   Tensor paired = at::zeros_like(merged);
-  for (int64_t expert = 0; expert < 3; ++expert) paired += at.changed(Experts::kApart, {}, expert) / 3.0;
-  EXPECT_GT(difference_of(paired, merged).absolute, 1e-2) << "pairs with equal indices have a covariance term";
+  for (int64_t expert = 0; expert < 3; ++expert)
+    paired += at.changed(Experts::kApart, {}, expert) / 3.0;
+  EXPECT_GT(difference_of(paired, merged).absolute, 1e-2)
+      << "pairs with equal indices have a covariance term";
 }
 
 TEST(Merging, TheDownBankIsOnlyFirstOrderThroughTheActivation) {  // fact (c)
@@ -137,15 +148,20 @@ TEST(Merging, TheDownBankIsOnlyFirstOrderThroughTheActivation) {  // fact (c)
       const auto name = [&](int expert) {
         return "0.stochastic/expert." + std::to_string(expert) + "/" + at.site.name + "." + tensor;
       };
-      const Tensor centre = (at.rig.tensors.at(name(0)) + at.rig.tensors.at(name(1)) + at.rig.tensors.at(name(2))).detach() / 3.0;
+      const Tensor centre =
+          (at.rig.tensors.at(name(0)) + at.rig.tensors.at(name(1)) + at.rig.tensors.at(name(2)))
+              .detach() /
+          3.0;
       const at::NoGradGuard no_grad;
       for (int expert = 0; expert < 3; ++expert)
         at.rig.tensors.at(name(expert)).sub_(centre).mul_(halvings == 0 ? 0.1 : 0.05).add_(centre);
     }
-    errors[halvings] = difference_of(at.mean_over_routes({"down"}, 3), at.changed(Experts::kMerged)).absolute;
+    errors[halvings] =
+        difference_of(at.mean_over_routes({"down"}, 3), at.changed(Experts::kMerged)).absolute;
   }
   EXPECT_GT(errors[0], 1e-6);
-  EXPECT_NEAR(errors[0] / errors[1], 4.0, 0.4) << "second order: half the spread, a quarter of the error";
+  EXPECT_NEAR(errors[0] / errors[1], 4.0, 0.4)
+      << "second order: half the spread, a quarter of the error";
 }
 
 TEST(Merging, IdenticalExpertsIsTheIdentity) {  // fact (d)
@@ -157,7 +173,8 @@ TEST(Merging, IdenticalExpertsIsTheIdentity) {  // fact (d)
         tensor.copy_(at.rig.tensors.at("0.stochastic/expert.0" + name.substr(name.find('/', 13))));
     }
     const Tensor merged = at.changed(Experts::kMerged);
-    for (uint64_t route = 0; route < 4; ++route) expect_bits(at.changed(Experts::kApart, RandomKey{route}), merged, of);
+    for (uint64_t route = 0; route < 4; ++route)
+      expect_bits(at.changed(Experts::kApart, RandomKey{route}), merged, of);
   }
 }
 
@@ -169,21 +186,24 @@ TEST(Merging, OfOneExpertIsThePlainEditBitForBit) {  // fact (e)
     const at::NoGradGuard no_grad;
     for (auto& [name, tensor] : plain.tensors) {
       const std::string inner = name.starts_with("head/") ? "" : name.substr(name.find('/') + 1);
-      tensor.copy_(one.tensors.at(inner.empty()                                          ? name
-                                  : one.tensors.contains("0.stochastic/shared/" + inner) ? "0.stochastic/shared/" + inner
-                                                                                         : "0.stochastic/expert.0/" + inner));
+      tensor.copy_(one.tensors.at(inner.empty() ? name
+                                  : one.tensors.contains("0.stochastic/shared/" + inner)
+                                      ? "0.stochastic/shared/" + inner
+                                      : "0.stochastic/expert.0/" + inner));
     }
     const std::vector<Sequence> rows = random_sequences(model->config, 5, 13, 2);
     expect_bits(logits_of(one, rows), logits_of(plain, rows), of + " merged");
-    expect_bits(logits_of(one, rows, {.is_training = true}), logits_of(plain, rows, {.is_training = true}).contiguous(),
-                of + " drawn");
+    expect_bits(logits_of(one, rows, {.is_training = true}),
+                logits_of(plain, rows, {.is_training = true}).contiguous(), of + " drawn");
   }
 }
 
-// Evaluation has no route, and no memory: it is the plain edit with the means of what is stored now.
+// Evaluation has no route, and no memory: it is the plain edit with the means of what is stored
+// now.
 TEST(Merging, IsOfTheTensorsAsTheyAreNow) {
   const auto model = golden_model("bert-tiny");
-  Rig rig(model, mixture("{experts: 3, share: []}", kBottleneck)), plain(model, std::string("{edits: [") + kBottleneck + "]}");
+  Rig rig(model, mixture("{experts: 3, share: []}", kBottleneck)),
+      plain(model, std::string("{edits: [") + kBottleneck + "]}");
   const std::vector<Sequence> rows = random_sequences(model->config, 5, 13, 2);
   for (uint64_t round = 0; round < 3; ++round) {
     rig.shake(0.3, 20 + round);
@@ -200,12 +220,15 @@ TEST(Merging, IsOfTheTensorsAsTheyAreNow) {
         tensor.add_(rig.tensors.at("0.stochastic/expert." + std::to_string(expert) + "/" + inner));
       tensor.div_(3);
     }
-    expect_near(logits_of(rig, rows), logits_of(plain, rows), {1e-6, 0}, "round " + std::to_string(round));
-    expect_bits(logits_of(rig, rows, {.seed = 1}), logits_of(rig, rows, {.seed = 2}), "another seed");
+    expect_near(logits_of(rig, rows), logits_of(plain, rows), {1e-6, 0},
+                "round " + std::to_string(round));
+    expect_bits(logits_of(rig, rows, {.seed = 1}), logits_of(rig, rows, {.seed = 2}),
+                "another seed");
   }
 }
 
-// Exactly the drawn members and the shared bank have gradients; two lanes give them to the members of both routes.
+// Exactly the drawn members and the shared bank have gradients; two lanes give them to the members
+// of both routes.
 TEST(StochasticBackward, ReachesTheDrawnMembersAlone) {
   const auto model = golden_model("bert-tiny");
   constexpr int64_t kExperts = 5;
@@ -221,11 +244,13 @@ TEST(StochasticBackward, ReachesTheDrawnMembersAlone) {
       const RandomKey route = RandomKey{kKey}.with(pass);
       lanes.push_back({&bound, {.is_training = true, .route = route}});
       for (const Site& site : rig.adapter->parts().front().spec().sites) {
-        const int64_t expert = drawn_expert(route.with("0.stochastic/"), site.name, "down", kExperts);
+        const int64_t expert =
+            drawn_expert(route.with("0.stochastic/"), site.name, "down", kExperts);
         expected.insert("0.stochastic/expert." + std::to_string(expert) + "/" + site.name);
       }
     }
-    const LogitsResult result = compute_logits(*model, pack_of(*model, {lane_of(rows, 0), lane_of(rows, 1)}), lanes, {});
+    const LogitsResult result =
+        compute_logits(*model, pack_of(*model, {lane_of(rows, 0), lane_of(rows, 1)}), lanes, {});
     torch::autograd::backward({result.logits[0].sum() + result.logits[1].pow(2).sum()}, {});
     bound.join();
   }
@@ -242,7 +267,8 @@ TEST(InitialExperts, AreIndependentOrCopies) {
   const auto at = [](const Rig& rig, int expert) {
     return rig.tensors.at("0.stochastic/expert." + std::to_string(expert) + "/enc.0.attn.v.lora_a");
   };
-  const Rig independent(model, mixture("{experts: 3}", kLora)), copies(model, mixture("{experts: 3, init: copies}", kLora));
+  const Rig independent(model, mixture("{experts: 3}", kLora)),
+      copies(model, mixture("{experts: 3, init: copies}", kLora));
   for (int expert = 1; expert < 3; ++expert) {
     EXPECT_FALSE(at(independent, expert).equal(at(independent, 0)));
     expect_bits(at(copies, expert), at(copies, 0), "copy");
@@ -251,26 +277,35 @@ TEST(InitialExperts, AreIndependentOrCopies) {
       << "layers differ all the same";
 }
 
-// Wang et al. 2022: trained and merged parameters without heads; GPT-2 medium has the widths and depth of RoBERTa-large.
+// Wang et al. 2022: trained and merged parameters without heads; GPT-2 medium has the widths and
+// depth of RoBERTa-large.
 TEST(AdamixCounts, ArePublishedOnes) {
   const auto count = [](const char* shape, const std::string& definition) {
     const Node json = parse_json(
-        std::string(R"({"model_type": "bert", "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2, )") +
+        std::string(
+            R"({"model_type": "bert", "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2, )") +
             shape + "}",
         "config");
     const ModelConfig config = parse_config(json, "config");
     const Sites sites(config);
-    return make_plan(Adapter(yaml(definition), "test", {config, sites}, class_task(2)), config, {}).edit_parameters;
+    return make_plan(Adapter(yaml(definition), "test", {config, sites}, class_task(2)), config, {})
+        .edit_parameters;
   };
-  const char *base = R"("hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072)",
-             *large = R"("hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096)";
+  const char *
+      base =
+         R"("hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072)",
+     *large =
+         R"("hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096)";
   const struct {
     const char *shape, *of, *experts;
     int64_t shared, apart, merged;
   } rows[] = {
-      {large, "{bottleneck: {sites: ffn.down, placement: sequential, width: 16}}", "4", 1'992'192, 3'245'568, 811'392},
-      {base, "{bottleneck: {sites: ffn.down, placement: sequential, width: 48}}", "4", 2'223'360, 3'578'112, 894'528},
-      {large, "{bottleneck: {sites: ffn.down, placement: sequential, width: 8}}", "8", 1'795'584, 0, 417'984},
+      {large, "{bottleneck: {sites: ffn.down, placement: sequential, width: 16}}", "4", 1'992'192,
+       3'245'568, 811'392},
+      {base, "{bottleneck: {sites: ffn.down, placement: sequential, width: 48}}", "4", 2'223'360,
+       3'578'112, 894'528},
+      {large, "{bottleneck: {sites: ffn.down, placement: sequential, width: 8}}", "8", 1'795'584, 0,
+       417'984},
       {large, "{lora: {rank: 4}}", "8", 1'769'472, 0, 393'216},
   };
   for (const auto& row : rows) {
@@ -288,22 +323,30 @@ TEST(StochasticDefinitions, RefuseEachByItsPlace) {
   const struct {
     const char *options, *of, *message;
   } rows[] = {
-      {"{experts: 0}", kLora, R"(/edits/0/stochastic/experts: expected an integer in 1..1024, found "0")"},
-      {"{init: copy}", kLora, R"(/edits/0/stochastic/init: expected independent or copies, found "copy")"},
-      {"{share: [upp]}", kLora, R"(/edits/0/stochastic/share: lora has no bank "upp": expected down or up)"},
+      {"{experts: 0}", kLora,
+       R"(/edits/0/stochastic/experts: expected an integer in 1..1024, found "0")"},
+      {"{init: copy}", kLora,
+       R"(/edits/0/stochastic/init: expected independent or copies, found "copy")"},
+      {"{share: [upp]}", kLora,
+       R"(/edits/0/stochastic/share: lora has no bank "upp": expected down or up)"},
       {"{share: [up]}", "{affine: {}}",
        R"(/edits/0/stochastic/share: affine has no bank "up": all of its tensors are exchanged together)"},
-      {"{share: [up, down]}", kLora, "/edits/0/stochastic/share: every bank of lora is shared: nothing is left to choose"},
+      {"{share: [up, down]}", kLora,
+       "/edits/0/stochastic/share: every bank of lora is shared: nothing is left to choose"},
       {"{}", "{full: {}}",
-       "/edits/0/of: stochastic does not go around full: it changes the trunk's own weights, which all rows share"},
+       "/edits/0/of: stochastic does not go around full: it changes the trunk's own weights, which "
+       "all rows share"},
       {"{}", "{stochastic: {}, of: {lora: {}}}",
        "/edits/0/of: stochastic does not go around stochastic: both choose among experts"},
       {"{}", "{gate: {}, of: {router: {}, of: {lora: {}}}}",
-       "/edits/0/of: stochastic does not go around gate of router: the mean of routers is not a router of the mean"},
+       "/edits/0/of: stochastic does not go around gate of router: the mean of routers is not a "
+       "router of the mean"},
       {"{}", "{prefix: {length: 2, mlp: 4}}",
-       "/edits/0/stochastic: an expert belongs to a site, but 'table' of prefix serves all of its sites"},
+       "/edits/0/stochastic: an expert belongs to a site, but 'table' of prefix serves all of its "
+       "sites"},
   };
-  for (const auto& row : rows) expect_message<InputError>([&] { Rig(model, mixture(row.options, row.of)); }, row.message);
+  for (const auto& row : rows)
+    expect_message<InputError>([&] { Rig(model, mixture(row.options, row.of)); }, row.message);
   expect_message<InputError>([&] { Rig(model, "{edits: [{stochastic: {}}]}"); },
                              "/edits/0/of: expected the edit that stochastic is put around");
   expect_message<InputError>([&] { Rig(model, mixture("{}", "[{lora: {}}]")); },
@@ -312,7 +355,8 @@ TEST(StochasticDefinitions, RefuseEachByItsPlace) {
 
 TEST(StochasticDefinitions, InternalFaultsAreNamed) {
   const OneSite at(mixture("{experts: 2}", kLora));
-  expect_message<InternalError>([&] { at.changed(Experts::kApart, {}, 2); }, "an expert that the mixture has");
+  expect_message<InternalError>([&] { at.changed(Experts::kApart, {}, 2); },
+                                "an expert that the mixture has");
   const AdapterTensors derived =
       at.rig.adapter->derive(at.rig.tensors, at.model->weights, Experts::kApart);
   expect_message<InternalError>(

@@ -37,14 +37,18 @@ struct Saved {
     for (const auto& [name, tensor] : mapped) out[name] = tensor.clone();
     return out;
   }
-  void write(const NamedTensors& tensors) const { save_safetensors(dir / "adapter.safetensors", tensors); }
+  void write(const NamedTensors& tensors) const {
+    save_safetensors(dir / "adapter.safetensors", tensors);
+  }
   std::string refusal(const std::shared_ptr<const Model>& model = golden_model("bert-tiny")) const {
     return message_of<InputError>([&] { load_adapter(dir, *model); });
   }
   void expect_refused(const std::string& part) const {
     const std::string message = refusal();
-    EXPECT_NE(message.find(part), std::string::npos) << "expected: " << part << "\n   found: " << message;
-    EXPECT_NE(message.find(dir.string()), std::string::npos) << "the folder is not named: " << message;
+    EXPECT_NE(message.find(part), std::string::npos)
+        << "expected: " << part << "\n   found: " << message;
+    EXPECT_NE(message.find(dir.string()), std::string::npos)
+        << "the folder is not named: " << message;
   }
 };
 
@@ -65,14 +69,17 @@ TEST(AdapterFile, RefusesAnotherBase) {
   // bert-sharded has the same shapes and other numbers.
   const std::string message = saved.refusal(golden_model("bert-sharded"));
   EXPECT_NE(message.find("trained on another base than "), std::string::npos) << message;
-  EXPECT_NE(message.find(
-                "39 of 39 tensors differ (embed.norm.bias, embed.norm.weight, embed.position.weight and embed.type.weight, ...)"),
+  EXPECT_NE(message.find("39 of 39 tensors differ (embed.norm.bias, embed.norm.weight, "
+                         "embed.position.weight and embed.type.weight, ...)"),
             std::string::npos)
       << message;
-  EXPECT_NE(message.find("give the base it was trained on, models/mine"), std::string::npos) << message;
+  EXPECT_NE(message.find("give the base it was trained on, models/mine"), std::string::npos)
+      << message;
   const std::string family = saved.refusal(golden_model("roberta-tiny"));
   EXPECT_NE(family.find("trained on a bert model, but "), std::string::npos) << family;
-  EXPECT_NE(family.find("is a roberta model; give the adapter's own base (it was models/mine)"), std::string::npos) << family;
+  EXPECT_NE(family.find("is a roberta model; give the adapter's own base (it was models/mine)"),
+            std::string::npos)
+      << family;
 }
 
 TEST(AdapterFile, RefusesABaseThatDiffersInOneTensor) {
@@ -81,20 +88,25 @@ TEST(AdapterFile, RefusesABaseThatDiffersInOneTensor) {
   NamedTensors base = model->weights.all_base();
   base.at("enc.1.ffn.up.bias") = base.at("enc.1.ffn.up.bias").clone();
   base.at("enc.1.ffn.up.bias")[3] += 1e-6;
-  const auto other = std::make_shared<const Model>(
-      Model{"other", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
-  EXPECT_NE(saved.refusal(other).find("1 of 39 tensors differ (enc.1.ffn.up.bias)"), std::string::npos) << saved.refusal(other);
+  const auto other = std::make_shared<const Model>(Model{
+      "other", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
+  EXPECT_NE(saved.refusal(other).find("1 of 39 tensors differ (enc.1.ffn.up.bias)"),
+            std::string::npos)
+      << saved.refusal(other);
   base.erase("pooler.bias");
   base.erase("pooler.weight");
-  const auto without = std::make_shared<const Model>(
-      Model{"other", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
-  EXPECT_NE(saved.refusal(without).find("3 of 37 tensors differ"), std::string::npos) << saved.refusal(without);
+  const auto without = std::make_shared<const Model>(Model{
+      "other", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
+  EXPECT_NE(saved.refusal(without).find("3 of 37 tensors differ"), std::string::npos)
+      << saved.refusal(without);
 }
 
-// A quantised file is turned into plain numbers of the trunk's dtype; what an adapter belongs to is the file.
+// A quantised file is turned into plain numbers of the trunk's dtype; what an adapter belongs to is
+// the file.
 TEST(AdapterFile, BelongsToAGgufFileInEveryPrecision) {
   const Path file = golden_dir("gguf") / "llama.gguf";
-  const auto wide = load_model(file, Precision::kFloat32), narrow = load_model(file, Precision::kBFloat16);
+  const auto wide = load_model(file, Precision::kFloat32),
+             narrow = load_model(file, Precision::kBFloat16);
   EXPECT_EQ(narrow->weights.base_fingerprints(), wide->weights.base_fingerprints());
   for (const auto& [trained_on, used_on] : {std::pair{narrow, wide}, std::pair{wide, narrow}}) {
     const TempFolder folder;
@@ -115,7 +127,8 @@ TEST(AdapterFile, OfABfloat16RunOfGraft010IsStillReadOnItsGgufFile) {
   const Rig rig(narrow, "{edits: [{lora: {rank: 2}}]}", std::nullopt);
   save_adapter(folder.path(), *rig.adapter, rig.tensors, *rig.model, {});
   Node json = parse_json(read_file(folder / "adapter.json"), "adapter.json");
-  for (auto& [name, digest] : json["base"]["tensors"].members) digest = Node::text(fingerprint(narrow->weights.base(tensor_id(name))));
+  for (auto& [name, digest] : json["base"]["tensors"].members)
+    digest = Node::text(fingerprint(narrow->weights.base(tensor_id(name))));
   write_file_atomically(folder / "adapter.json", to_json(json));
   for (const Precision precision : {Precision::kBFloat16, Precision::kFloat32})
     EXPECT_NO_THROW(load_adapter(folder.path(), *load_model(file, precision)));
@@ -131,9 +144,11 @@ TEST(AdapterFile, RefusesTensorsThatDoNotFit) {
     std::function<void(NamedTensors&)> spoil;
     const char* message;
   } rows[] = {
-      {"missing", [&](NamedTensors& t) { t.erase(name); }, "adapter.safetensors: tensor '0.lora/enc.0.attn.q.lora_a' is missing"},
+      {"missing", [&](NamedTensors& t) { t.erase(name); },
+       "adapter.safetensors: tensor '0.lora/enc.0.attn.q.lora_a' is missing"},
       {"surplus", [](NamedTensors& t) { t["0.lora/enc.0.attn.q.lora_c"] = at::zeros({2}); },
-       "tensor '0.lora/enc.0.attn.q.lora_c' belongs to no part of the adapter (did you mean '0.lora/enc.0.attn.q.lora_a'?)"},
+       "tensor '0.lora/enc.0.attn.q.lora_c' belongs to no part of the adapter (did you mean "
+       "'0.lora/enc.0.attn.q.lora_a'?)"},
       {"misshapen",
        [&](NamedTensors& t) {
          t.at(name) = at::zeros({32, 2});
@@ -141,9 +156,11 @@ TEST(AdapterFile, RefusesTensorsThatDoNotFit) {
        "tensor '0.lora/enc.0.attn.q.lora_a': expected F32 [2, 32], found F32 [32, 2]"},
       {"dtype", [&](NamedTensors& t) { t.at(name) = t.at(name).to(at::kBFloat16); },
        "tensor '0.lora/enc.0.attn.q.lora_a': expected F32 [2, 32], found BF16 [2, 32]"},
-      {"NaN", [&](NamedTensors& t) { t.at(name)[1][31] = std::numeric_limits<double>::quiet_NaN(); },
+      {"NaN",
+       [&](NamedTensors& t) { t.at(name)[1][31] = std::numeric_limits<double>::quiet_NaN(); },
        "tensor '0.lora/enc.0.attn.q.lora_a' holds numbers that are not finite"},
-      {"head", [](NamedTensors& t) { t.erase("head/out.bias"); }, "tensor 'head/out.bias' is missing"},
+      {"head", [](NamedTensors& t) { t.erase("head/out.bias"); },
+       "tensor 'head/out.bias' is missing"},
   };
   for (const auto& row : rows) {
     SCOPED_TRACE(row.what);
@@ -170,17 +187,26 @@ TEST(AdapterFile, RefusesJsonThatDoesNotFit) {
        "version 2 is newer than this graft reads (1): update graft"},
       {"version", [](Node& n) { n["version"] = Node::text("one"); },
        R"(/version: expected an integer in 1..1000000, found "one")"},
-      {"format", [](Node& n) { n["format"] = Node::text("peft"); }, R"(/format: expected graft-adapter, found "peft")"},
-      {"unknown key", [](Node& n) { n["edit"] = Node::null(); }, "/edit: unknown key (did you mean 'edits'?)"},
+      {"format", [](Node& n) { n["format"] = Node::text("peft"); },
+       R"(/format: expected graft-adapter, found "peft")"},
+      {"unknown key", [](Node& n) { n["edit"] = Node::null(); },
+       "/edit: unknown key (did you mean 'edits'?)"},
       {"unknown option", [](Node& n) { n["edits"].items[0]["lora"]["rnak"] = Node::integer(2); },
        "/edits/0/lora/rnak: unknown key (did you mean 'rank'?)"},
       {"unknown edit", [](Node& n) { n["edits"].items[0].members[0].first = "lorra"; },
        "/edits/0/lorra: unknown key (did you mean 'lora'?)"},
-      {"provenance", [](Node& n) { n["provenance"]["moon"] = Node::null(); }, "/provenance/moon: unknown key"},
+      {"provenance", [](Node& n) { n["provenance"]["moon"] = Node::null(); },
+       "/provenance/moon: unknown key"},
       {"task", [](Node& n) { n["task"]["moon"] = Node::null(); }, "unknown key"},
-      {"model type", [](Node& n) { std::erase_if(n["base"].members, [](const auto& m) { return m.first == "model_type"; }); },
+      {"model type",
+       [](Node& n) {
+         std::erase_if(n["base"].members, [](const auto& m) { return m.first == "model_type"; });
+       },
        "/base/model_type: missing; expected a text"},
-      {"base", [](Node& n) { std::erase_if(n["base"].members, [](const auto& m) { return m.first == "tensors"; }); },
+      {"base",
+       [](Node& n) {
+         std::erase_if(n["base"].members, [](const auto& m) { return m.first == "tensors"; });
+       },
        "/base/tensors: missing; expected the fingerprints of the base's tensors"},
   };
   for (const auto& row : rows) {
@@ -201,13 +227,16 @@ TEST(AdapterFile, RefusesAFolderThatIsNone) {
   saved.expect_refused("adapter.safetensors");
 }
 
-// adapter.json comes last: a write that fails half-way leaves the older adapter's description, or none at all.
+// adapter.json comes last: a write that fails half-way leaves the older adapter's description, or
+// none at all.
 TEST(AdapterFile, AFailedWriteLeavesNoNewAdapter) {
   const Saved saved;
   const TempFolder folder;
   for (const int64_t bytes : {0, 100, 4000}) {
     fail_writes_after(bytes);
-    EXPECT_THROW(save_adapter(folder / "new", *saved.rig.adapter, saved.rig.tensors, *saved.rig.model, {}), IoError);
+    EXPECT_THROW(
+        save_adapter(folder / "new", *saved.rig.adapter, saved.rig.tensors, *saved.rig.model, {}),
+        IoError);
     fail_writes_after(-1);
     EXPECT_FALSE(std::filesystem::exists(folder / "new" / "adapter.json")) << bytes << " bytes";
   }

@@ -1,5 +1,6 @@
-// Affine: what it computes at a site, alone, weighted and mixed; what folds; published counts; the message for each wrong option.
-// That it trains as PEFT's (IA)^3 does is shown by tests/golden/test_training.cpp.
+// Affine: what it computes at a site, alone, weighted and mixed; what folds; published counts; the
+// message for each wrong option. That it trains as PEFT's (IA)^3 does is shown by
+// tests/golden/test_training.cpp.
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -14,7 +15,8 @@ namespace {
 using at::Tensor;
 
 Adapter built(const std::string& options, const ModelConfig& config) {
-  return Adapter(yaml("{edits: [{affine: " + options + "}]}"), "run.yaml", {config, Sites(config)}, std::nullopt);
+  return Adapter(yaml("{edits: [{affine: " + options + "}]}"), "run.yaml", {config, Sites(config)},
+                 std::nullopt);
 }
 
 Adapter built(const std::string& options, const std::string& config) {
@@ -36,7 +38,8 @@ int64_t count(const Adapter& adapter) {
 
 // Smooth numbers without zeros or ones.
 Tensor drawn(const std::vector<int64_t>& shape, double phase) {
-  return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape) + 0.05;
+  return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).view(shape) +
+         0.05;
 }
 
 // enc.0.attn.k of a tiny model in float64, called by hand.
@@ -57,7 +60,8 @@ struct Keys {
     const TensorList own = listed(edit, params);
     return apply_change(y, edit.change(Params(own), view, edit.input(view), weight, context));
   }
-  Tensor mixed(const Tensor& scales, const Tensor& shifts, const Tensor& shares) {  // shares: [T, G, E]
+  Tensor mixed(const Tensor& scales, const Tensor& shifts,
+               const Tensor& shares) {  // shares: [T, G, E]
     const NamedTensors params{{"enc.0.attn.k.scale", scales}, {"enc.0.attn.k.shift", shifts}};
     const TensorList own = listed(edit, params);
     return apply_change(y, edit.blend(Params(own), scales.size(0), view, edit.input(view),
@@ -82,10 +86,12 @@ TEST(AffineTest, AWeightMultipliesTheChange) {
   expect_near(k.changed({0.0, {}}), k.y, kExact, "none");
   const Tensor gate = drawn({k.rows, 1}, 0.5), heads = drawn({k.rows, 2}, 0.6);
   expect_near(k.changed({2.0, gate}), k.y + 2.0 * gate * delta, kExact, "a number a row");
-  expect_near(k.changed({2.0, heads}), k.y + 2.0 * heads.repeat_interleave(4, 1) * delta, kExact, "a number a row and head");
+  expect_near(k.changed({2.0, heads}), k.y + 2.0 * heads.repeat_interleave(4, 1) * delta, kExact,
+              "a number a row and head");
 }
 
-// MoV: y' = (p V) y. Shares that do not add up to one, as the largest k of a softmax, shrink y itself.
+// MoV: y' = (p V) y. Shares that do not add up to one, as the largest k of a softmax, shrink y
+// itself.
 TEST(AffineTest, AMixtureIsOneOfVectors) {
   Keys k;
   const Tensor scales = drawn({3, 8}, 0.7), shifts = drawn({3, 8}, 0.8);
@@ -93,15 +99,18 @@ TEST(AffineTest, AMixtureIsOneOfVectors) {
     const Tensor shares = drawn({k.rows, groups, 3}, 0.9);              // sums from -2 to 2
     const Tensor of_columns = shares.repeat_interleave(8 / groups, 1);  // [T, 8, E]
     const Tensor scale = (of_columns * scales.t()).sum(2), shift = (of_columns * shifts.t()).sum(2);
-    expect_near(k.mixed(scales, shifts, shares), scale * k.y + shift, kExact, std::to_string(groups) + " groups");
+    expect_near(k.mixed(scales, shifts, shares), scale * k.y + shift, kExact,
+                std::to_string(groups) + " groups");
   }
   const Tensor half = at::full({k.rows, 1, 3}, 1.0 / 6, at::kDouble);
-  expect_near(k.mixed(at::ones_like(scales), at::zeros_like(shifts), half), 0.5 * k.y, kExact, "shares that add up to one half");
+  expect_near(k.mixed(at::ones_like(scales), at::zeros_like(shifts), half), 0.5 * k.y, kExact,
+              "shares that add up to one half");
 }
 
 TEST(AffineTest, AMixtureWhoseSharesAddUpToOneIsTheSumOfItsChanges) {
   Keys k;
-  const Tensor scales = drawn({3, 8}, 0.7), shifts = drawn({3, 8}, 0.8), shares = at::softmax(drawn({k.rows, 2, 3}, 0.9), 2);
+  const Tensor scales = drawn({3, 8}, 0.7), shifts = drawn({3, 8}, 0.8),
+               shares = at::softmax(drawn({k.rows, 2, 3}, 0.9), 2);
   const NamedTensors params{{"enc.0.attn.k.scale", scales}, {"enc.0.attn.k.shift", shifts}};
   const TensorList own = listed(k.edit, params);
   const Change one_by_one =
@@ -121,7 +130,8 @@ TEST(AffineTest, TrainsPublishedNumbersOfParameters) {
   EXPECT_EQ(count(built("{}", "bert-base")), 12 * (2 * 768 + 3072));
   // RED (Wu et al. 2024) on LLaMA-7B.
   EXPECT_EQ(count(built("{sites: ffn.down, shift: true}", "llama-7b")), 262'144);
-  EXPECT_EQ(count(built("{sites: out, layers: [15], scale: false, shift: true}", "llama-7b")), 4096);
+  EXPECT_EQ(count(built("{sites: out, layers: [15], scale: false, shift: true}", "llama-7b")),
+            4096);
 }
 
 TEST(AffineTest, DecaysScalesOnly) {
@@ -148,7 +158,8 @@ TEST(AffineTest, FoldsWhereALayerCanTakeIt) {
   };
   for (const auto& row : rows)
     EXPECT_EQ(folds(row.options, row.config), row.folds) << row.options << " on " << row.config;
-  // A gated FFN with biases: the other branch multiplies a shift behind the activation, but not one of their product.
+  // A gated FFN with biases: the other branch multiplies a shift behind the activation, but not one
+  // of their product.
   ModelConfig gated = read_config(golden_dir("configs") / "llama-7b.json");
   gated.has_ffn_bias = true;
   EXPECT_FALSE(folds("{sites: ffn.act, shift: true}", gated));
@@ -160,13 +171,16 @@ TEST(AffineTest, RefusesEachWrongOptionByItsPlace) {
   const struct {
     const char *options, *message;
   } rows[] = {
-      {"{scale: false}", "/edits/0/affine/scale: expected scale or shift to be true, found neither"},
+      {"{scale: false}",
+       "/edits/0/affine/scale: expected scale or shift to be true, found neither"},
       {"{scale: 2}", R"(/edits/0/affine/scale: expected true or false, found "2")"},
       {"{shift: x}", R"(/edits/0/affine/shift: expected true or false, found "x")"},
-      {"{sites: [attn.k, attn]}", "/edits/0/affine/sites: affine acts on what leaves a site; enc.0.attn is an attention site"},
+      {"{sites: [attn.k, attn]}",
+       "/edits/0/affine/sites: affine acts on what leaves a site; enc.0.attn is an attention site"},
       {"{shfit: true}", "/edits/0/affine/shfit: unknown key (did you mean 'shift'?)"},
   };
-  for (const auto& row : rows) expect_message<InputError>([&] { built(row.options, "bert-base"); }, row.message);
+  for (const auto& row : rows)
+    expect_message<InputError>([&] { built(row.options, "bert-base"); }, row.message);
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
-// Changes that are small beside a bfloat16 trunk's steps: their direction and size are those of float32.
+// Changes that are small beside a bfloat16 trunk's steps: their direction and size are those of
+// float32.
 //
-// A number of bfloat16 is 2^-9 of itself off in the mean, and what an (IA)^3 vector of 1.003 changes is 3 in 1,000: of one number
-// in one row little can be said, whatever is computed how. What is asked for is that no change is lost or one-sided: the mean
-// over many rows, where rounding cancels, is that of float32 (cosine above 0.9, size within 20 %).
+// A number of bfloat16 is 2^-9 of itself off in the mean, and what an (IA)^3 vector of 1.003
+// changes is 3 in 1,000: of one number in one row little can be said, whatever is computed how.
+// What is asked for is that no change is lost or one-sided: the mean over many rows, where rounding
+// cancels, is that of float32 (cosine above 0.9, size within 20 %).
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -25,7 +27,8 @@ struct Agreement {
 
 Agreement agreement_of(const Tensor& found, const Tensor& expected) {
   const Tensor a = found.flatten().to(at::kDouble), b = expected.flatten().to(at::kDouble);
-  const double ab = a.dot(b).item<double>(), aa = a.dot(a).item<double>(), bb = b.dot(b).item<double>();
+  const double ab = a.dot(b).item<double>(), aa = a.dot(a).item<double>(),
+               bb = b.dot(b).item<double>();
   return {aa > 0 ? ab / std::sqrt(aa * bb) : 0.0, std::sqrt(aa / bb)};
 }
 
@@ -50,8 +53,11 @@ struct ManyRows {
         sequences(random_sequences(rig.model->config, 800, 8, 3)),
         pack(pack_of(*rig.model, {lane_of(sequences)})),
         site(rig.model->sites.at(name)) {
-    const auto drawn = [&](int64_t columns, uint64_t key) {  // on bfloat16's grid in both precisions
-      return normal_tensor({pack.num_rows, columns}, 1, RandomKey{key}).to(at::kBFloat16).to(rig.model->weights.dtype());
+    const auto drawn = [&](int64_t columns,
+                           uint64_t key) {  // on bfloat16's grid in both precisions
+      return normal_tensor({pack.num_rows, columns}, 1, RandomKey{key})
+          .to(at::kBFloat16)
+          .to(rig.model->weights.dtype());
     };
     x = drawn(site.input_width, 1);
     y = drawn(site.output_width, 2);
@@ -80,9 +86,12 @@ struct ManyRows {
 
 using SetTensors = std::function<void(NamedTensors&)>;
 
-// Sets the adapter's tensors alike in both precisions; compares what the change of them changes, or all of y' - y.
-void compare_at(const std::string& definition, const std::string& site, const SetTensors& set, const std::string& what) {
-  ManyRows wide(definition, site, Precision::kFloat32), narrow(definition, site, Precision::kBFloat16);
+// Sets the adapter's tensors alike in both precisions; compares what the change of them changes, or
+// all of y' - y.
+void compare_at(const std::string& definition, const std::string& site, const SetTensors& set,
+                const std::string& what) {
+  ManyRows wide(definition, site, Precision::kFloat32),
+      narrow(definition, site, Precision::kBFloat16);
   set(wide.rig.tensors);
   set(narrow.rig.tensors);
   // Over rows in hundreds: enough that rounding cancels, and few enough that the changes do not.
@@ -99,7 +108,8 @@ SetTensors scales(const std::string& part, double deviation) {
     const at::NoGradGuard no_grad;
     for (auto& [name, tensor] : tensors) {
       if (!name.ends_with(part)) continue;
-      tensor.fill_(1).add_(normal_tensor(tensor.sizes().vec(), deviation, RandomKey{11}.with(name)));
+      tensor.fill_(1).add_(
+          normal_tensor(tensor.sizes().vec(), deviation, RandomKey{11}.with(name)));
     }
   };
 }
@@ -111,8 +121,10 @@ TEST(Bf16Changes, OfScalesNearOneAreThoseOfFloat32) {
   };
   for (const char* site : {"enc.0.attn.k", "enc.0.attn.v", "enc.0.ffn.act"}) {
     compare_at("{edits: [{affine: {}}]}", site, uniform, std::string("1.003 at ") + site);
-    compare_at("{edits: [{affine: {}}]}", site, scales(".scale", 0.003), std::string("1 +- 0.003 at ") + site);
-    compare_at("{edits: [{affine: {}}]}", site, scales(".scale", 0.001), std::string("1 +- 0.001 at ") + site);
+    compare_at("{edits: [{affine: {}}]}", site, scales(".scale", 0.003),
+               std::string("1 +- 0.003 at ") + site);
+    compare_at("{edits: [{affine: {}}]}", site, scales(".scale", 0.001),
+               std::string("1 +- 0.001 at ") + site);
   }
 }
 
@@ -125,25 +137,31 @@ TEST(Bf16Changes, OfMixturesOfScalesAreThoseOfFloat32) {
 TEST(Bf16Changes, OfShiftsAndStretchesAreThoseOfFloat32) {
   const auto shifts = [](NamedTensors& tensors) {
     const at::NoGradGuard no_grad;
-    for (auto& [name, tensor] : tensors) tensor.copy_(normal_tensor(tensor.sizes().vec(), 0.001, RandomKey{5}.with(name)));
+    for (auto& [name, tensor] : tensors)
+      tensor.copy_(normal_tensor(tensor.sizes().vec(), 0.001, RandomKey{5}.with(name)));
   };
-  ManyRows wide("{edits: [{affine: {sites: ffn.down, scale: false, shift: true}}]}", "enc.0.ffn.down", Precision::kFloat32);
-  ManyRows narrow("{edits: [{affine: {sites: ffn.down, scale: false, shift: true}}]}", "enc.0.ffn.down", Precision::kBFloat16);
+  ManyRows wide("{edits: [{affine: {sites: ffn.down, scale: false, shift: true}}]}",
+                "enc.0.ffn.down", Precision::kFloat32);
+  ManyRows narrow("{edits: [{affine: {sites: ffn.down, scale: false, shift: true}}]}",
+                  "enc.0.ffn.down", Precision::kBFloat16);
   shifts(wide.rig.tensors);
   shifts(narrow.rig.tensors);
   expect_agreement(narrow.delta().mean(0), wide.delta().mean(0), "RED's shift");
   const auto magnitudes = [](NamedTensors& tensors) {
     const at::NoGradGuard no_grad;
     for (auto& [name, tensor] : tensors) {
-      if (name.ends_with(".magnitude")) tensor.mul_(1 + normal_tensor(tensor.sizes().vec(), 0.003, RandomKey{6}.with(name)));
+      if (name.ends_with(".magnitude"))
+        tensor.mul_(1 + normal_tensor(tensor.sizes().vec(), 0.003, RandomKey{6}.with(name)));
     }
   };
   compare_at("{edits: [{dora: {}}]}", "enc.0.attn.q", magnitudes, "DoRA's magnitude");
 }
 
-// A gate, a share or a trained scaling that moves by less than its own step in bfloat16 moves the change.
+// A gate, a share or a trained scaling that moves by less than its own step in bfloat16 moves the
+// change.
 TEST(Bf16Changes, OfGatesMoveWithThem) {
-  const auto moved = [](const std::string& definition, const std::string& site, const std::string& part, double by) {
+  const auto moved = [](const std::string& definition, const std::string& site,
+                        const std::string& part, double by) {
     const auto delta = [&](Precision precision, bool moves) {
       ManyRows rows(definition, site, precision);
       rows.rig.shake(0.3);
@@ -159,14 +177,17 @@ TEST(Bf16Changes, OfGatesMoveWithThem) {
     expect_agreement((narrow * sign).mean(0), (wide * sign).mean(0), definition);
   };
   // A bias of 0.004 takes a gate from 0.500 to 0.501.
-  moved("{edits: [{gate: {pool: mean}, of: {lora: {alpha: 64}}}]}", "enc.0.attn.q", ".gate.bias", 0.004);
-  moved("{edits: [{gate: {pool: mean}, of: {bottleneck: {scaling: 4, width: 4}}}]}", "enc.0.ffn.out", ".gate.bias", 0.004);
+  moved("{edits: [{gate: {pool: mean}, of: {lora: {alpha: 64}}}]}", "enc.0.attn.q", ".gate.bias",
+        0.004);
+  moved("{edits: [{gate: {pool: mean}, of: {bottleneck: {scaling: 4, width: 4}}}]}",
+        "enc.0.ffn.out", ".gate.bias", 0.004);
   moved("{edits: [{gate: {pool: mean}, of: {affine: {}}}]}", "enc.0.attn.k", ".gate.bias", 0.004);
 }
 
 TEST(Bf16Changes, OfATrainedScalingAreThoseOfFloat32) {
   for (const char* kind : {"learned", "channel"}) {
-    const std::string definition = std::string("{edits: [{bottleneck: {scaling: ") + kind + ", width: 4}}]}";
+    const std::string definition =
+        std::string("{edits: [{bottleneck: {scaling: ") + kind + ", width: 4}}]}";
     const auto delta = [&](Precision precision, double scaling) {
       ManyRows rows(definition, "enc.0.ffn.out", precision);
       rows.rig.shake(0.3);
@@ -177,15 +198,18 @@ TEST(Bf16Changes, OfATrainedScalingAreThoseOfFloat32) {
       return rows.delta();
     };
     const Tensor sign = delta(Precision::kFloat32, 1).sign();
-    const auto mean = [&](Precision precision) { return ((delta(precision, 1.003) - delta(precision, 1)) * sign).mean(0); };
+    const auto mean = [&](Precision precision) {
+      return ((delta(precision, 1.003) - delta(precision, 1)) * sign).mean(0);
+    };
     expect_agreement(mean(Precision::kBFloat16), mean(Precision::kFloat32), definition);
   }
 }
 
 // A scale that is one, or that nothing has trained yet, leaves the trunk as it is, bit for bit.
 TEST(Bf16Changes, OfNothingAreNone) {
-  for (const char* definition : {"{edits: [{affine: {shift: true}}]}", "{edits: [{dora: {sites: attn.k}}]}",
-                                 "{edits: [{gate: {pool: mean}, of: {affine: {}}}]}"}) {
+  for (const char* definition :
+       {"{edits: [{affine: {shift: true}}]}", "{edits: [{dora: {sites: attn.k}}]}",
+        "{edits: [{gate: {pool: mean}, of: {affine: {}}}]}"}) {
     ManyRows rows(definition, "enc.0.attn.k", Precision::kBFloat16);
     EXPECT_EQ(at::count_nonzero(rows.delta()).item<int64_t>(), 0) << definition;
   }
@@ -198,20 +222,23 @@ Tensor hidden_of(const Rig& rig, const std::vector<Sequence>& sequences, bool is
   const Bound bound(*rig.model, *used.adapter, used.tensors);
   Pass pass;
   pass.keep_hidden = true;
-  const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}), {&bound}, pass);
+  const LogitsResult result =
+      run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}), {&bound}, pass);
   return result.hidden.back().to(at::kFloat);
 }
 
 // Through a whole encoder, with its attention, norms and residual stream in bfloat16.
 TEST(Bf16Changes, OfATrunkAreThoseOfFloat32) {
   for (const std::string& definition :
-       {std::string("{edits: [{affine: {}}]}"), std::string("{edits: [{router: {experts: 3}, of: {affine: {}}}]}")}) {
+       {std::string("{edits: [{affine: {}}]}"),
+        std::string("{edits: [{router: {experts: 3}, of: {affine: {}}}]}")}) {
     Tensor change[2];
     for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
       Rig rig(golden_model("bert-tiny", precision), definition, std::nullopt);
       scales(".scale", 0.003)(rig.tensors);
       const std::vector<Sequence> sequences = random_sequences(rig.model->config, 2000, 12, 9);
-      change[precision == Precision::kBFloat16] = (hidden_of(rig, sequences, false) - hidden_of(rig, sequences, true)).mean(0);
+      change[precision == Precision::kBFloat16] =
+          (hidden_of(rig, sequences, false) - hidden_of(rig, sequences, true)).mean(0);
     }
     expect_agreement(change[1], change[0], "hidden states under " + definition);
   }

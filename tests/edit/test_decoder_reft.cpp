@@ -1,4 +1,5 @@
-// What the description of ReFT asks of an implementation, where only a decoder or an encoder-decoder can show it.
+// What the description of ReFT asks of an implementation, where only a decoder or an
+// encoder-decoder can show it.
 #include <gtest/gtest.h>
 
 #include "edit/positions.h"
@@ -9,11 +10,13 @@ namespace {
 
 class PromptEdits : public DecoderAcceptance {};
 
-INSTANTIATE_TEST_SUITE_P(All, PromptEdits, ::testing::Values("gpt2", "llama", "t5-gated", "bart"), parameter_name);
+INSTANTIATE_TEST_SUITE_P(All, PromptEdits, ::testing::Values("gpt2", "llama", "t5-gated", "bart"),
+                         parameter_name);
 
 // ---- ReFT, section 9
 
-// Line 3: positions are counted in the prompt of a decoder that stands alone, and in what an encoder reads; never in targets.
+// Line 3: positions are counted in the prompt of a decoder that stands alone, and in what an
+// encoder reads; never in targets.
 TEST_P(PromptEdits, Reft9_3_PositionsAreThoseOfThePromptOfEveryLength) {
   const auto model = this->model();
   const bool has_encoder = model->config.has_encoder();
@@ -28,16 +31,21 @@ TEST_P(PromptEdits, Reft9_3_PositionsAreThoseOfThePromptOfEveryLength) {
   const Tensor bare = recorded(wide_rig(model, "", 0), texts, {site}).ys.at(site);
   for (const bool is_tied : {true, false}) {
     for (const auto& [rule, clamp] :
-         {std::pair{"code", Clamp::kCode}, std::pair{"paper", Clamp::kPaper}, std::pair{"length", Clamp::kLength}}) {
-      const std::string options =
-          "{sites: ['" + site + "'], rank: 2, positions: f7+l7, clamp: " + rule + ", tied: " + (is_tied ? "true}" : "false}");
+         {std::pair{"code", Clamp::kCode}, std::pair{"paper", Clamp::kPaper},
+          std::pair{"length", Clamp::kLength}}) {
+      const std::string options = "{sites: ['" + site +
+                                  "'], rank: 2, positions: f7+l7, clamp: " + rule +
+                                  ", tied: " + (is_tied ? "true}" : "false}");
       const Rig rig = wide_rig(model, "{reft: " + options + "}", 0.4);
       const Recorded found = recorded(rig, texts, {site});
       const Pack& pack = has_encoder ? *found.batch.encoder : found.batch.decoder;
       for (size_t s = 0; s < texts.size(); ++s) {
         const int64_t n = texts[s].example;
-        // By the descriptions: half of the prompt at most on each side; the paper's rule gives an odd middle to the suffix.
-        const int64_t suffix = std::min<int64_t>(7, clamp == Clamp::kCode ? n / 2 : clamp == Clamp::kPaper ? (n + 1) / 2 : n);
+        // By the descriptions: half of the prompt at most on each side; the paper's rule gives an
+        // odd middle to the suffix.
+        const int64_t suffix = std::min<int64_t>(7, clamp == Clamp::kCode    ? n / 2
+                                                    : clamp == Clamp::kPaper ? (n + 1) / 2
+                                                                             : n);
         const int64_t prefix = std::min<int64_t>(7, clamp == Clamp::kLength ? n - suffix : n / 2);
         for (int64_t row = pack.offsets[s]; row < pack.offsets[s + 1]; ++row) {
           const int64_t token = row - pack.offsets[s];
@@ -52,7 +60,8 @@ TEST_P(PromptEdits, Reft9_3_PositionsAreThoseOfThePromptOfEveryLength) {
 
 const std::vector<const char*>& refts() {
   static const std::vector<const char*> all = {
-      "{reft: {rank: 2, positions: f2+l2, tied: false}}", "{reft: {rank: 2, positions: l1, clamp: paper}}",
+      "{reft: {rank: 2, positions: f2+l2, tied: false}}",
+      "{reft: {rank: 2, positions: l1, clamp: paper}}",
       "{reft: {rank: 2, rotation: false, subtract: false, positions: f1, clamp: length}}"};
   return all;
 }
@@ -64,7 +73,8 @@ TEST_P(PromptEdits, Reft9_4_WrittenTextsAreThoseOfOnePass) {
   for (const char* edit : refts()) {
     const Rig rig = wide_rig(model, edit, 0.4);
     expect_teacher_forced(rig, short_prompts(), {.max_new_tokens = 6}, edit);
-    expect_teacher_forced(rig, short_prompts(), {.max_new_tokens = 4, .beams = 3}, std::string(edit) + " in beams");
+    expect_teacher_forced(rig, short_prompts(), {.max_new_tokens = 4, .beams = 3},
+                          std::string(edit) + " in beams");
   }
 }
 
@@ -90,7 +100,8 @@ class Counting final : public Edit {
     spec_.traits.acts_on = acts_on;
   }
   Node describe() const override { return Node::map({{"counting", Node::map()}}); }
-  Change change(const Params&, const SiteView&, const Tensor&, const Weight&, Context&) const override {
+  Change change(const Params&, const SiteView&, const Tensor&, const Weight&,
+                Context&) const override {
     ++*asked_;
     return {};
   }
@@ -99,17 +110,22 @@ class Counting final : public Edit {
   int64_t* asked_;
 };
 
-// Line 4: an edit of the prompt is asked in the first pass alone, and the released edits say that they are such.
+// Line 4: an edit of the prompt is asked in the first pass alone, and the released edits say that
+// they are such.
 TEST_P(PromptEdits, Reft9_4_NoWorkAfterThePrompt) {
   const auto model = this->model();
   for (const char* edit : refts())
-    EXPECT_EQ(wide_rig(model, edit, 0).adapter->parts().front().spec().traits.acts_on, ActsOn::kPrompt) << edit;
+    EXPECT_EQ(wide_rig(model, edit, 0).adapter->parts().front().spec().traits.acts_on,
+              ActsOn::kPrompt)
+        << edit;
   for (const ActsOn acts_on : {ActsOn::kPrompt, ActsOn::kEveryRow}) {
     int64_t asked = 0;
     std::vector<std::unique_ptr<Edit>> edits;
-    edits.push_back(std::make_unique<Counting>(std::vector<Site>{model->sites.at("dec.0.out"), model->sites.at("dec.1.out")},
-                                               acts_on, asked));
-    const Adapter adapter(std::move(edits), {"counting"}, {model->config, model->sites}, std::nullopt);
+    edits.push_back(std::make_unique<Counting>(
+        std::vector<Site>{model->sites.at("dec.0.out"), model->sites.at("dec.1.out")}, acts_on,
+        asked));
+    const Adapter adapter(std::move(edits), {"counting"}, {model->config, model->sites},
+                          std::nullopt);
     const Bound bound(*model, adapter, {});
     const auto prompts = short_prompts();
     Decoding decoding(*model, {prompts_of(bound, prompts)}, 3);
@@ -126,12 +142,17 @@ TEST_P(PromptEdits, Reft9_6_NoDropoutOutsideTraining) {
   const auto expected = written_by(plain, short_prompts(), {.max_new_tokens = 4});
   for (const char* where : {"output", "change"}) {
     Rig rig = wide_rig(
-        model, std::string("{reft: {rank: 2, positions: f2+l2, clamp: length, dropout: 0.5, dropout_on: ") + where + "}}", 0);
+        model,
+        std::string(
+            "{reft: {rank: 2, positions: f2+l2, clamp: length, dropout: 0.5, dropout_on: ") +
+            where + "}}",
+        0);
     rig.tensors = plain.tensors;
     expect_bits(text_logits_of(rig, texts(*model)), text_logits_of(plain, texts(*model)), where);
-    EXPECT_GT(
-        difference_of(text_logits_of(rig, texts(*model), {.is_training = true}), text_logits_of(plain, texts(*model))).absolute,
-        1e-3)
+    EXPECT_GT(difference_of(text_logits_of(rig, texts(*model), {.is_training = true}),
+                            text_logits_of(plain, texts(*model)))
+                  .absolute,
+              1e-3)
         << where;
     const auto found = written_by(rig, short_prompts(), {.max_new_tokens = 4});
     for (size_t n = 0; n < found.size(); ++n) {
@@ -141,7 +162,8 @@ TEST_P(PromptEdits, Reft9_6_NoDropoutOutsideTraining) {
   }
 }
 
-// Line 9: rows without an adapter keep every bit of the trunk beside rows that have one, in the prompt's pass and after it.
+// Line 9: rows without an adapter keep every bit of the trunk beside rows that have one, in the
+// prompt's pass and after it.
 TEST_P(PromptEdits, Reft9_9_RowsWithoutAnAdapterAreTheTrunksBits) {
   const auto model = this->model(Precision::kFloat32);
   const DecodingRig first(model, refts()[0]), second(model, refts()[1]), bare(model, "");

@@ -20,19 +20,22 @@ std::shared_ptr<const Model> without_pooler() {
   NamedTensors base = model->weights.all_base();
   base.erase("pooler.weight");
   base.erase("pooler.bias");
-  return std::make_shared<const Model>(
-      Model{"no pooler", model->config, model->sites, Weights(model->config, base, Precision::kFloat32)});
+  return std::make_shared<const Model>(Model{"no pooler", model->config, model->sites,
+                                             Weights(model->config, base, Precision::kFloat32)});
 }
 
-Tensor expected_logits(const Rig& rig, const std::vector<Sequence>& rows, const Tensor& weight, const Tensor& bias) {
+Tensor expected_logits(const Rig& rig, const std::vector<Sequence>& rows, const Tensor& weight,
+                       const Tensor& bias) {
   const at::NoGradGuard no_grad;
   const Pack pack = pack_of(*rig.model, {lane_of(rows)});
   NoHooks nothing;
   Tensor index;
   narrowed(pack, classified_pack(*rig.model, pack).wanted, 1, index);
   const Tensor h =
-      forward(*rig.model, rig.model->weights, input_of(rig.model->config, pack), nothing, {}).last.index_select(0, index);
-  return at::linear(at::tanh(at::linear(h, weight, bias)), rig.tensors.at("head/out.weight"), rig.tensors.at("head/out.bias"));
+      forward(*rig.model, rig.model->weights, input_of(rig.model->config, pack), nothing, {})
+          .last.index_select(0, index);
+  return at::linear(at::tanh(at::linear(h, weight, bias)), rig.tensors.at("head/out.weight"),
+                    rig.tensors.at("head/out.bias"));
 }
 
 TEST(Head, IsTheFormulaOfItsComment) {
@@ -41,29 +44,36 @@ TEST(Head, IsTheFormulaOfItsComment) {
     bert.shake(0.2);
     const bool is_trained = bert.tensors.contains("head/pooler.weight");
     const auto source = [&](const char* name) {
-      return is_trained ? bert.tensors.at(std::string("head/") + name) : bert.model->weights.base(tensor_id(name));
+      return is_trained ? bert.tensors.at(std::string("head/") + name)
+                        : bert.model->weights.base(tensor_id(name));
     };
     const std::vector<Sequence> rows = random_sequences(bert.model->config, 4, 12, 3);
-    expect_near(logits_of(bert, rows), expected_logits(bert, rows, source("pooler.weight"), source("pooler.bias")), {1e-5, 1e-5},
-                definition);
+    expect_near(logits_of(bert, rows),
+                expected_logits(bert, rows, source("pooler.weight"), source("pooler.bias")),
+                {1e-5, 1e-5}, definition);
   }
   Rig roberta(golden_model("roberta-tiny"), "{}");
   roberta.shake(0.2);
   const std::vector<Sequence> rows = random_sequences(roberta.model->config, 4, 12, 3);
   expect_near(logits_of(roberta, rows),
-              expected_logits(roberta, rows, roberta.tensors.at("head/dense.weight"), roberta.tensors.at("head/dense.bias")),
+              expected_logits(roberta, rows, roberta.tensors.at("head/dense.weight"),
+                              roberta.tensors.at("head/dense.bias")),
               {1e-5, 1e-5}, "roberta");
 }
 
-// An edit at the pooler changes that layer, whose rows are those that the head reads: one a text, in training, too.
+// An edit at the pooler changes that layer, whose rows are those that the head reads: one a text,
+// in training, too.
 TEST(Head, ReadsAPoolerThatAnEditChanges) {
   Rig rig(golden_model("bert-tiny"), "{edits: [{lora: {sites: [pooler], rank: 2, alpha: 6}}]}");
   rig.shake(0.2);
-  const Tensor a = rig.tensors.at("0.lora/pooler.lora_a").detach(), b = rig.tensors.at("0.lora/pooler.lora_b").detach();
+  const Tensor a = rig.tensors.at("0.lora/pooler.lora_a").detach(),
+               b = rig.tensors.at("0.lora/pooler.lora_b").detach();
   const Tensor product = at::mm(b, a);
   const Weights& base = rig.model->weights;
   const std::vector<Sequence> rows = random_sequences(rig.model->config, 4, 12, 3);
-  expect_near(logits_of(rig, rows), expected_logits(rig, rows, base.base(weight_of(kPoolerPlace)) + product * 3, base.base(bias_of(kPoolerPlace))),
+  expect_near(logits_of(rig, rows),
+              expected_logits(rig, rows, base.base(weight_of(kPoolerPlace)) + product * 3,
+                              base.base(bias_of(kPoolerPlace))),
               {1e-5, 1e-5}, "logits");
   const LossAndGradients found = gradients_of(rig, rows, class_labels(4, 3));
   for (const char* name : {"0.lora/pooler.lora_a", "0.lora/pooler.lora_b"})
@@ -80,22 +90,27 @@ TEST(Head, OfEachLaneReadsItsOwnPooler) {
   }
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 12, 3);
   const at::NoGradGuard no_grad;
-  const Bound first(*model, *rigs[0].adapter, rigs[0].tensors), second(*model, *rigs[1].adapter, rigs[1].tensors);
-  const LogitsResult both = run_lanes(*model, pack_of(*model, {lane_of(rows), lane_of(rows)}), {&first, &second});
-  for (size_t i = 0; i < 2; ++i) expect_near(both.logits[i], logits_of(rigs[i], rows), {1e-6, 0}, "lane " + std::to_string(i));
+  const Bound first(*model, *rigs[0].adapter, rigs[0].tensors),
+      second(*model, *rigs[1].adapter, rigs[1].tensors);
+  const LogitsResult both =
+      run_lanes(*model, pack_of(*model, {lane_of(rows), lane_of(rows)}), {&first, &second});
+  for (size_t i = 0; i < 2; ++i)
+    expect_near(both.logits[i], logits_of(rigs[i], rows), {1e-6, 0}, "lane " + std::to_string(i));
   EXPECT_GT(difference_of(both.logits[0], both.logits[1]).absolute, 1e-2);
 }
 
 TEST(Head, RefusesAnEditOfAPoolerThatItDoesNotRead) {
   const auto model = golden_model("bert-tiny");
-  expect_message<InputError>([&] { Rig(model, "{edits: [{lora: {sites: [pooler]}}], head: {pooler: trained}}"); },
-                             "head.pooler: trained takes the place of the pooler that an edit changes");
+  expect_message<InputError>(
+      [&] { Rig(model, "{edits: [{lora: {sites: [pooler]}}], head: {pooler: trained}}"); },
+      "head.pooler: trained takes the place of the pooler that an edit changes");
   Task cloze = class_task(3);
   cloze.cloze.emplace();
   expect_message<InputError>([&] { Rig(model, "{edits: [{lora: {sites: [pooler]}}]}", cloze); },
                              "reads the row of a mask and no pooler");
-  expect_message<InputError>([&] { Rig(golden_model("roberta-tiny"), "{edits: [{lora: {sites: [pooler]}}]}"); },
-                             R"(site pattern "pooler" matches no site of this model)");
+  expect_message<InputError>(
+      [&] { Rig(golden_model("roberta-tiny"), "{edits: [{lora: {sites: [pooler]}}]}"); },
+      R"(site pattern "pooler" matches no site of this model)");
   const auto bare = without_pooler();
   const Rig rig(bare, "{edits: [{lora: {sites: [pooler]}}]}", std::nullopt);
   expect_message<InputError>([&] { Bound(*bare, *rig.adapter, rig.tensors); },
@@ -104,10 +119,13 @@ TEST(Head, RefusesAnEditOfAPoolerThatItDoesNotRead) {
 
 TEST(Head, OfAModelWithoutAPoolerTrainsItsOwn) {
   const auto model = without_pooler();
-  expect_message<InputError>([&] { Rig(model, "{}"); },
-                             "the model has no pooler for the head to read: set head.pooler to trained");
-  expect_message<InputError>([&] { Rig(model, "{edits: [{bitfit: {}}], head: {pooler: trained}}"); },
-                             "the model has no 'pooler.bias' to train: set bitfit.pooler to false and head.pooler to trained");
+  expect_message<InputError>(
+      [&] { Rig(model, "{}"); },
+      "the model has no pooler for the head to read: set head.pooler to trained");
+  expect_message<InputError>(
+      [&] { Rig(model, "{edits: [{bitfit: {}}], head: {pooler: trained}}"); },
+      "the model has no 'pooler.bias' to train: set bitfit.pooler to false and head.pooler to "
+      "trained");
   Rig rig(model, "{edits: [{bitfit: {pooler: false}}], head: {pooler: trained}}");
   rig.shake(0.1);
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 12, 3);
@@ -119,7 +137,8 @@ TEST(Head, OfAModelWithoutAPoolerTrainsItsOwn) {
 TEST(Head, HasOneOutputForRegression) {
   const Rig rig(golden_model("bert-tiny"), "{}", regression_task());
   EXPECT_EQ(rig.adapter->head()->outputs(), 1);
-  EXPECT_EQ(logits_of(rig, random_sequences(rig.model->config, 3, 5, 1)).sizes(), (std::vector<int64_t>{3, 1}));
+  EXPECT_EQ(logits_of(rig, random_sequences(rig.model->config, 3, 5, 1)).sizes(),
+            (std::vector<int64_t>{3, 1}));
 }
 
 // RoBERTa's head drops twice, with masks of their own: with identity layers and p = 1/2 a
@@ -140,13 +159,15 @@ TEST(Head, DropsTwiceWithMasksOfTheirOwn) {
         .sum()
         .item<int64_t>();
   };
-  for (const uint64_t seed : {1, 2, 3}) EXPECT_NEAR(static_cast<double>(left(true, seed)) / 2048, 0.25, 0.05) << "seed " << seed;
+  for (const uint64_t seed : {1, 2, 3})
+    EXPECT_NEAR(static_cast<double>(left(true, seed)) / 2048, 0.25, 0.05) << "seed " << seed;
   EXPECT_EQ(left(false, 1), 2048);
 }
 
 // Which row a classifier reads of a text, with rows beside its tokens too.
 TEST(Head, ReadsTheRowOfItsFamily) {
-  const auto rows_of = [](const char* family, std::vector<Sequence> texts, const RowLayout& layout = {}) {
+  const auto rows_of = [](const char* family, std::vector<Sequence> texts,
+                          const RowLayout& layout = {}) {
     const auto model = tiny_model(family, Precision::kFloat32);
     PackLane lane = lane_of(texts);
     lane.layout = layout;
@@ -159,23 +180,32 @@ TEST(Head, ReadsTheRowOfItsFamily) {
     return rows;
   };
   using Rows = std::vector<int64_t>;
-  const std::vector<Sequence> texts = {{0, {5, 6, 7}}, {1, {5, 0, 6, 0, 0}}, {2, {0, 0}}};  // 0 is the padding's id
+  const std::vector<Sequence> texts = {
+      {0, {5, 6, 7}}, {1, {5, 0, 6, 0, 0}}, {2, {0, 0}}};  // 0 is the padding's id
   EXPECT_EQ(rows_of("bert", texts), (Rows{0, 0, 0}));
   EXPECT_EQ(rows_of("llama", texts), (Rows{2, 2, 0}));
   EXPECT_EQ(rows_of("gpt2", texts, {.virtual_rows = 4}), (Rows{6, 6, 4}));
-  EXPECT_EQ(rows_of("llama", texts, {.virtual_rows = 2, .virtual_rows_follow_first = true}), (Rows{4, 4, 0}));
+  EXPECT_EQ(rows_of("llama", texts, {.virtual_rows = 2, .virtual_rows_follow_first = true}),
+            (Rows{4, 4, 0}));
   EXPECT_EQ(rows_of("llama", texts, {.padded_length = 9}), (Rows{2, 2, 0}));
   const std::vector<Sequence> ended = {{0, {5, 1}}, {1, {1, 5, 1, 6}}};  // 1 is T5's end
-  EXPECT_EQ(rows_of("t5", ended, {.virtual_rows = 4}), (Rows{1, 2})) << "the decoder has no virtual rows";
-  expect_message<InputError>([&] { rows_of("t5", {{0, {5, 1}}, {41, {5}}}); },
-                             "example 41 has no end token (id 1), where a classifier on a t5 model reads");
+  EXPECT_EQ(rows_of("t5", ended, {.virtual_rows = 4}), (Rows{1, 2}))
+      << "the decoder has no virtual rows";
+  expect_message<InputError>(
+      [&] {
+        rows_of("t5", {{0, {5, 1}}, {41, {5}}});
+      },
+      "example 41 has no end token (id 1), where a classifier on a t5 model reads");
 }
 
 // A trained pooler starts as the model's own.
 TEST(Head, ATrainedPoolerStartsAsTheModels) {
   const Rig rig(golden_model("bert-tiny"), "{head: {pooler: trained}}");
-  expect_bits(rig.tensors.at("head/pooler.weight"), rig.model->weights.base(tensor_id("pooler.weight")), "weight");
-  EXPECT_EQ(rig.tensors.at("head/pooler.weight").is_alias_of(rig.model->weights.base(tensor_id("pooler.weight"))), false);
+  expect_bits(rig.tensors.at("head/pooler.weight"),
+              rig.model->weights.base(tensor_id("pooler.weight")), "weight");
+  EXPECT_EQ(rig.tensors.at("head/pooler.weight")
+                .is_alias_of(rig.model->weights.base(tensor_id("pooler.weight"))),
+            false);
 }
 
 }  // namespace

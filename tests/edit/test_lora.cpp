@@ -25,7 +25,8 @@ TEST(Dora, FoldsToRowsOfItsMagnitude) {
   const Adapter::Part& part = rig.adapter->parts().front();
   const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights);
   const TrunkTensors folded = part.edit->rewrite(Params(derived.parts[0]), model->weights);
-  expect_near(folded.at(tensor_id("enc.1.attn.q.weight")).norm(2, 1), rig.tensors.at(name).abs(), {1e-6, 1e-5}, "folded");
+  expect_near(folded.at(tensor_id("enc.1.attn.q.weight")).norm(2, 1), rig.tensors.at(name).abs(),
+              {1e-6, 1e-5}, "folded");
 }
 
 // LoRA+: B's steps are `b_rate` times as long; Adam's first step is the rate itself.
@@ -41,8 +42,10 @@ TEST(LoraPlus, MovesBFaster) {
   Bound bound(*model, *rig.adapter, rig.tensors);
   const std::vector<Sequence> rows = random_sequences(model->config, 6, 15, 2);
   torch::autograd::backward(
-      {summed_loss(TaskKind::kClassification,
-                   run_lanes(*model, pack_of(*model, {lane_of(rig, rows)}), {&bound}, {}).logits.front(), class_labels(6, 3))},
+      {summed_loss(
+          TaskKind::kClassification,
+          run_lanes(*model, pack_of(*model, {lane_of(rig, rows)}), {&bound}, {}).logits.front(),
+          class_labels(6, 3))},
       {});
   bound.join();
   AdamW(rig.adapter->params(), {.weight_decay = 0}).step(rig.tensors, 1e-3);
@@ -55,9 +58,11 @@ TEST(LoraPlus, MovesBFaster) {
 
 TEST(LoraRefusals, NameTheFault) {
   const auto model = golden_model("bert-tiny");
-  expect_message<InputError>([&] { Rig(model, "{edits: [{dora: {sites: ffn.out}}]}"); },
-                             "/dora/sites: dora acts on linear sites; enc.0.ffn.out is a sublayer site");
-  expect_message<InputError>([&] { Rig(model, "{edits: [{lora: {b_rate: 0}}]}"); }, "/lora/b_rate: expected a number in");
+  expect_message<InputError>(
+      [&] { Rig(model, "{edits: [{dora: {sites: ffn.out}}]}"); },
+      "/dora/sites: dora acts on linear sites; enc.0.ffn.out is a sublayer site");
+  expect_message<InputError>([&] { Rig(model, "{edits: [{lora: {b_rate: 0}}]}"); },
+                             "/lora/b_rate: expected a number in");
   expect_message<InputError>([&] { Rig(model, "{edits: [{dora: {norm_gradient: 1}}]}"); },
                              "/dora/norm_gradient: expected true or false");
 }

@@ -1,4 +1,5 @@
-// Routers (MoV, MoLoRA): what the shares read and multiply, top-k and its balance, counts, and each refusal.
+// Routers (MoV, MoLoRA): what the shares read and multiply, top-k and its balance, counts, and each
+// refusal.
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -65,7 +66,8 @@ struct OneSite {
   }
 };
 
-TEST(Mixture, AtInitialValuesIsTheTrunk) {  // line 1; bit for bit where the contract suite has it so
+TEST(Mixture,
+     AtInitialValuesIsTheTrunk) {  // line 1; bit for bit where the contract suite has it so
   OneSite mov(routed("{experts: 7}", kVectors), 0);
   expect_near(mov.changed(), mov.y, kExact, "scales of one, shares that add up to one");
   OneSite molora(routed("{experts: 7}", kPairs), 0);
@@ -113,7 +115,8 @@ TEST(Mixture, FirstGradients) {  // line 3; differences after moving: the contra
 }
 
 TEST(Mixture, ExpertsHaveNoOrder) {  // line 4
-  for (const char* of : {kVectors, kPairs, "{bottleneck: {sites: attn.v, placement: sequential, width: 2}}"}) {
+  for (const char* of :
+       {kVectors, kPairs, "{bottleneck: {sites: attn.v, placement: sequential, width: 2}}"}) {
     OneSite at(routed("{experts: 3, top_k: 2}", of));
     const Tensor before = at.changed();
     const Tensor order = at::tensor({2, 0, 1}, at::kLong);
@@ -140,15 +143,18 @@ TEST(Mixture, KeysAndValuesAreRoutedPerHead) {  // line 5
   for (const char* part : {"attn.k", "attn.v"}) {
     OneSite at(routed("{experts: 3}", std::string("{affine: {sites: ") + part + "}}"));
     EXPECT_EQ(at.router().sizes(), (std::vector<int64_t>{4, 3})) << "D x E, for all heads";
-    const Tensor scale = at.at("of/" + at.site.name + ".scale").detach();                      // [E, C]
-    const Tensor p = at::softmax(at::matmul(at.y.view({-1, 2, 4}), at.router().detach()), 2);  // [T, H, E]
-    const Tensor expected = at.y.view({-1, 2, 4}) * at::einsum("the,ehd->thd", {p, scale.view({3, 2, 4})});
+    const Tensor scale = at.at("of/" + at.site.name + ".scale").detach();  // [E, C]
+    const Tensor p =
+        at::softmax(at::matmul(at.y.view({-1, 2, 4}), at.router().detach()), 2);  // [T, H, E]
+    const Tensor expected =
+        at.y.view({-1, 2, 4}) * at::einsum("the,ehd->thd", {p, scale.view({3, 2, 4})});
     const Tensor before = at.changed();
     expect_near(before, expected.flatten(1), kExact, part);
     at.y = at.y.clone();
     at.y.slice(1, 4, 8).mul_(1.5);  // the second head
     const Tensor after = at.changed();
-    expect_bits(after.slice(1, 0, 4).contiguous(), before.slice(1, 0, 4).contiguous(), "the first head's columns");
+    expect_bits(after.slice(1, 0, 4).contiguous(), before.slice(1, 0, 4).contiguous(),
+                "the first head's columns");
     EXPECT_GT((after.slice(1, 4, 8) - 1.5 * before.slice(1, 4, 8)).abs().max().item<double>(), 1e-3)
         << "the second head's shares moved";
   }
@@ -156,18 +162,25 @@ TEST(Mixture, KeysAndValuesAreRoutedPerHead) {  // line 5
 
 TEST(Mixture, OfPairsIsTheSumOfCompleteExperts) {  // line 6
   OneSite at(routed("{experts: 3}", kPairs));
-  const Tensor a = at.at("of/" + at.site.name + ".lora_a").detach(), b = at.at("of/" + at.site.name + ".lora_b").detach();
+  const Tensor a = at.at("of/" + at.site.name + ".lora_a").detach(),
+               b = at.at("of/" + at.site.name + ".lora_b").detach();
   const Tensor p = at::softmax(at::mm(at.x, at.router().detach()), 1);
   Tensor expected = at.y.clone(), separate = at.y.clone();
-  const auto weighted = [&](const Tensor& experts) { return at::einsum("te,eio->tio", {p, experts}); };
-  for (int64_t e = 0; e < 3; ++e) expected += 16.0 * p.slice(1, e, e + 1) * at::mm(at::mm(at.x, a[e].t()), b[e].t());
+  const auto weighted = [&](const Tensor& experts) {
+    return at::einsum("te,eio->tio", {p, experts});
+  };
+  for (int64_t e = 0; e < 3; ++e)
+    expected += 16.0 * p.slice(1, e, e + 1) * at::mm(at::mm(at.x, a[e].t()), b[e].t());
   separate += 16.0 * at::bmm(weighted(b), at::bmm(weighted(a), at.x.unsqueeze(2))).squeeze(2);
   expect_near(at.changed(), expected, kExact, "sum of experts");
-  EXPECT_GT(difference_of(separate, expected).absolute, 1e-1) << "averaging A and B apart is another function";
+  EXPECT_GT(difference_of(separate, expected).absolute, 1e-1)
+      << "averaging A and B apart is another function";
 
-  // The default blend, expert after expert, judges the fused one; dropout's mask is the same for all.
-  const auto lora = make_edit(yaml("{lora: {sites: attn.q, layers: [0], rank: 2, alpha: 32, dropout: 0.3}}"),
-                              {at.model->config, at.model->sites}, "test", "");
+  // The default blend, expert after expert, judges the fused one; dropout's mask is the same for
+  // all.
+  const auto lora =
+      make_edit(yaml("{lora: {sites: attn.q, layers: [0], rank: 2, alpha: 32, dropout: 0.3}}"),
+                {at.model->config, at.model->sites}, "test", "");
   const SiteView view{at.site, at.pack, at.pack.whole(), at.x, at.y, {}, {}};
   const TensorList stacked{a, b};
   for (const bool is_training : {false, true}) {
@@ -219,8 +232,9 @@ TEST(Balance, OfUniformRoutingIsKAndOfOneExpertIsE) {  // line 8
     const bool is_entropy = name == "0.router/enc.0.attn.k.router.entropy";
     EXPECT_TRUE(is_entropy || name == "0.router/enc.0.attn.k.router") << name;
     EXPECT_EQ(value.sizes(), is_entropy ? (std::vector<int64_t>{3}) : (std::vector<int64_t>{3, 4}));
-    expect_near(is_entropy ? value : value.select(1, 2), is_entropy ? at::zeros({3}, at::kDouble) : at::ones({3}, at::kDouble),
-                {1e-6, 0}, name);  // means over rows have float32 divisors
+    expect_near(is_entropy ? value : value.select(1, 2),
+                is_entropy ? at::zeros({3}, at::kDouble) : at::ones({3}, at::kDouble), {1e-6, 0},
+                name);  // means over rows have float32 divisors
   }
 }
 
@@ -238,26 +252,35 @@ TEST(Mixture, ObeysAWeightAroundIt) {
 }
 
 TEST(Embedding, RoutesAWholeSequenceAlike) {
-  const std::string definition = routed("{experts: 3, embedding: 2, top_k: 2, renormalize: true}", kVectors);
+  const std::string definition =
+      routed("{experts: 3, embedding: 2, top_k: 2, renormalize: true}", kVectors);
   OneSite at(definition);
   EXPECT_EQ(at.router().sizes(), (std::vector<int64_t>{2, 3}));
-  expect_message<InputError>([&] { at.changed(); }, "a router reads an embedding of 2 numbers per example; the data has none");
-  for (size_t n = 0; n < at.rows.size(); ++n) at.rows[n].embedding = {0.5F, static_cast<float>(n) - 1.0F};
+  expect_message<InputError>(
+      [&] { at.changed(); },
+      "a router reads an embedding of 2 numbers per example; the data has none");
+  for (size_t n = 0; n < at.rows.size(); ++n)
+    at.rows[n].embedding = {0.5F, static_cast<float>(n) - 1.0F};
   at.pack = pack_of(*at.model, {lane_of(at.rows)}, 4);
   const Tensor factor = at.changed() / at.y;
   for (int64_t n = 0; n < 3; ++n) {
-    const Tensor own = factor.slice(0, at.pack.offsets[static_cast<size_t>(n)], at.pack.offsets[static_cast<size_t>(n) + 1]);
+    const Tensor own = factor.slice(0, at.pack.offsets[static_cast<size_t>(n)],
+                                    at.pack.offsets[static_cast<size_t>(n) + 1]);
     expect_near(own, own.slice(0, 0, 1).expand_as(own), {1e-12, 1e-12}, "rows of a sequence");
   }
   EXPECT_TRUE(at::isfinite(factor).all().item<bool>()) << "fillers too";
   for (Sequence& row : at.rows) row.embedding = {1.0F, 2.0F, 3.0F};
   at.pack = pack_of(*at.model, {lane_of(at.rows)}, 4);
-  expect_message<InputError>([&] { at.changed(); }, "a router reads an embedding of 2 numbers per example; the data's have 3");
+  expect_message<InputError>(
+      [&] { at.changed(); },
+      "a router reads an embedding of 2 numbers per example; the data's have 3");
 }
 
 TEST(InitialRouters, HaveTheirDocumentedSpread) {
-  const Rig rig(golden_model("bert-tiny"), routed("{experts: 100}", "{lora: {sites: attn.q, layers: [0]}}"));
-  const Tensor& router = rig.tensors.at("0.router/enc.0.attn.q.router");  // 3200 draws: the deviation is known to 1.3 %
+  const Rig rig(golden_model("bert-tiny"),
+                routed("{experts: 100}", "{lora: {sites: attn.q, layers: [0]}}"));
+  const Tensor& router = rig.tensors.at(
+      "0.router/enc.0.attn.q.router");  // 3200 draws: the deviation is known to 1.3 %
   EXPECT_NEAR(router.std().item<double>() / 0.02, 1, 0.05);
   const Tensor& a = rig.tensors.at("0.router/of/enc.0.attn.q.lora_a");
   EXPECT_FALSE(a[0].equal(a[1])) << "every expert is drawn anew";
@@ -266,18 +289,23 @@ TEST(InitialRouters, HaveTheirDocumentedSpread) {
 // Line 12, as an encoder alone shows it: E (2a + f) scales and E (f + 2c) router entries a layer,
 // r (d + a) and (d + f) for pairs.
 TEST(RouterCounts, FollowTheFormula) {
-  const Node json = parse_json(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+  const Node json = parse_json(
+      R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
       "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})",
-                               "bert-base");
+      "bert-base");
   const ModelConfig config = parse_config(json, "bert-base");
   const Sites sites(config);
   const auto count = [&](const std::string& definition) {
-    return make_plan(Adapter(yaml(definition), "test", {config, sites}, class_task(2)), config, {}).edit_parameters;
+    return make_plan(Adapter(yaml(definition), "test", {config, sites}, class_task(2)), config, {})
+        .edit_parameters;
   };
-  EXPECT_EQ(count(routed("{experts: 10}", "{affine: {}}")), 10 * 12 * ((2 * 768 + 3072) + 3072 + 2 * 64));
-  EXPECT_EQ(count(routed("{experts: 10, input: block_input}", "{affine: {}}")), 10 * 12 * ((2 * 768 + 3072) + 3 * 768));
-  EXPECT_EQ(count(routed("{experts: 10}", "{lora: {sites: ['attn.[qkvo]', ffn.up, ffn.down], rank: 4}}")),
-            10 * 12 * (4 * (4 * (768 + 768) + 2 * (768 + 3072)) + 4 * 768 + 768 + 3072));
+  EXPECT_EQ(count(routed("{experts: 10}", "{affine: {}}")),
+            10 * 12 * ((2 * 768 + 3072) + 3072 + 2 * 64));
+  EXPECT_EQ(count(routed("{experts: 10, input: block_input}", "{affine: {}}")),
+            10 * 12 * ((2 * 768 + 3072) + 3 * 768));
+  EXPECT_EQ(
+      count(routed("{experts: 10}", "{lora: {sites: ['attn.[qkvo]', ffn.up, ffn.down], rank: 4}}")),
+      10 * 12 * (4 * (4 * (768 + 768) + 2 * (768 + 3072)) + 4 * 768 + 768 + 3072));
 }
 
 TEST(RouterDefinitions, RefuseEachByItsPlace) {
@@ -285,32 +313,47 @@ TEST(RouterDefinitions, RefuseEachByItsPlace) {
   const struct {
     const char *options, *of, *message;
   } rows[] = {
-      {"{experts: 0}", kPairs, R"(/edits/0/router/experts: expected an integer in 1..1024, found "0")"},
-      {"{input: token}", kPairs, R"(/edits/0/router/input: expected site, block_input or product, found "token")"},
-      {"{per_head: maybe}", kPairs, R"(/edits/0/router/per_head: expected auto, true or false, found "maybe")"},
-      {"{experts: 3, top_k: 4}", kPairs, "/edits/0/router/top_k: expected at most the 3 experts, found 4"},
-      {"{renormalize: true}", kPairs, "/edits/0/router/renormalize: without top_k the shares of the experts sum to one already"},
-      {"{balance: 0.1}", kPairs, "/edits/0/router/balance: the balancing loss is constant unless top_k leaves experts out"},
+      {"{experts: 0}", kPairs,
+       R"(/edits/0/router/experts: expected an integer in 1..1024, found "0")"},
+      {"{input: token}", kPairs,
+       R"(/edits/0/router/input: expected site, block_input or product, found "token")"},
+      {"{per_head: maybe}", kPairs,
+       R"(/edits/0/router/per_head: expected auto, true or false, found "maybe")"},
+      {"{experts: 3, top_k: 4}", kPairs,
+       "/edits/0/router/top_k: expected at most the 3 experts, found 4"},
+      {"{renormalize: true}", kPairs,
+       "/edits/0/router/renormalize: without top_k the shares of the experts sum to one already"},
+      {"{balance: 0.1}", kPairs,
+       "/edits/0/router/balance: the balancing loss is constant unless top_k leaves experts out"},
       {"{embedding: 4, input: block_input}", kPairs,
-       "/edits/0/router/embedding: a router that reads an embedding reads no other input; found input: block_input"},
+       "/edits/0/router/embedding: a router that reads an embedding reads no other input; found "
+       "input: block_input"},
       {"{input: block_input}", "{bottleneck: {}}",
-       "/edits/0/router/input: block_input is what enters a linear or activation site; enc.0.ffn.out is a sublayer site"},
+       "/edits/0/router/input: block_input is what enters a linear or activation site; "
+       "enc.0.ffn.out is a sublayer site"},
       {"{input: product}", kVectors,
-       "/edits/0/router/input: product is for an affine edit at ffn.act, where it reads what enters ffn.down; found affine at "
+       "/edits/0/router/input: product is for an affine edit at ffn.act, where it reads what "
+       "enters ffn.down; found affine at "
        "enc.0.attn.k"},
       {"{per_head: true, input: block_input}", kVectors,
-       "/edits/0/router/per_head: a head routes on its own slice: expected input: site and no embedding"},
+       "/edits/0/router/per_head: a head routes on its own slice: expected input: site and no "
+       "embedding"},
       {"{per_head: true}", kPairs,
-       "/edits/0/router/per_head: heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found lora at "
+       "/edits/0/router/per_head: heads are routed apart for an affine edit at attn.q, attn.k and "
+       "attn.v; found lora at "
        "enc.0.attn.q"},
       {"{}", "{dora: {}}",
-       "/edits/0/of: router does not go around dora: its norms are derived of several tensors, which cannot be stacked"},
+       "/edits/0/of: router does not go around dora: its norms are derived of several tensors, "
+       "which cannot be stacked"},
       {"{}", "{gate: {}, of: {stochastic: {}, of: {lora: {}}}}",
        "/edits/0/of: router does not go around gate of stochastic: both choose among experts"},
-      {"{}", "{prefix: {}}", "/edits/0/of: router does not go around prefix: keys and values of a prefix belong to no token"},
+      {"{}", "{prefix: {}}",
+       "/edits/0/of: router does not go around prefix: keys and values of a prefix belong to no "
+       "token"},
       {"{}", "{reft: {}}", "/edits/0/of: router does not go around reft: "},
   };
-  for (const auto& row : rows) expect_message<InputError>([&] { Rig(model, routed(row.options, row.of)); }, row.message);
+  for (const auto& row : rows)
+    expect_message<InputError>([&] { Rig(model, routed(row.options, row.of)); }, row.message);
 }
 
 }  // namespace

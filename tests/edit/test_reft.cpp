@@ -1,4 +1,5 @@
-// ReFT against its formulas: the rotation's chart, positions, the six functions by hand, published counts, and what is refused.
+// ReFT against its formulas: the rotation's chart, positions, the six functions by hand, published
+// counts, and what is refused.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -21,7 +22,10 @@ using at::Tensor;
 
 // R R^T - I, the largest entry.
 double skewness(const Tensor& rotation) {
-  return (at::mm(rotation.t(), rotation) - at::eye(rotation.size(1), rotation.options())).abs().max().item<double>();
+  return (at::mm(rotation.t(), rotation) - at::eye(rotation.size(1), rotation.options()))
+      .abs()
+      .max()
+      .item<double>();
 }
 
 Tensor rotation_in(const Rig& rig, const std::string& set) {
@@ -33,14 +37,18 @@ void train(Rig& rig, int64_t steps) {
   AdamW optimizer(rig.adapter->params(), {.weight_decay = 0.1});
   for (int64_t step = 0; step < steps; ++step) {
     Bound bound(*rig.model, *rig.adapter, rig.tensors);
-    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {&bound}, {});
-    torch::autograd::backward({summed_loss(TaskKind::kClassification, result.logits.front(), class_labels(8, 3)) / 8.0}, {});
+    const LogitsResult result =
+        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {&bound}, {});
+    torch::autograd::backward(
+        {summed_loss(TaskKind::kClassification, result.logits.front(), class_labels(8, 3)) / 8.0},
+        {});
     bound.join();
     optimizer.step(rig.tensors, 3e-2);
   }
 }
 
-// Checklist 1: R R^T = I to 1e-6 after training and after save, load and more training; nothing decays the chart.
+// Checklist 1: R R^T = I to 1e-6 after training and after save, load and more training; nothing
+// decays the chart.
 TEST(Rotation, StaysOrthonormalThroughTrainingSavingAndMoreTraining) {
   const auto model = golden_model("roberta-tiny");
   Rig rig(model, "{edits: [{reft: {rank: 5, positions: f3+l2, tied: false}}]}");
@@ -78,7 +86,8 @@ TEST(Rotation, StartsAtItsBaseAndAnyOrthonormalMatrixCanBeOne) {
   for (const int64_t rank : {1, 2, 7, 15}) {
     const Tensor base = random_rotation(16, rank, RandomKey{static_cast<uint64_t>(rank)});
     EXPECT_LT(skewness(base), 1e-6);
-    expect_near(rotation_of(initial_chart(16, rank), base), base, {1e-6, 0}, "rank " + std::to_string(rank));
+    expect_near(rotation_of(initial_chart(16, rank), base), base, {1e-6, 0},
+                "rank " + std::to_string(rank));
   }
 }
 
@@ -87,21 +96,23 @@ TEST(Rotation, IsTheProductOfItsReflectors) {
   const int64_t width = 6, rank = 3;
   const Tensor base = random_rotation(width, rank, RandomKey{4}).to(at::kDouble);
   const Tensor chart = normal_tensor({width, rank}, 1.0, RandomKey{5}).to(at::kDouble);
-  const auto product_of = [&](const Tensor& columns) {  // of I - 2 v v^T / |v|^2, v_j = e_j + below the diagonal
-    Tensor product = at::eye(width, at::kDouble);
-    for (int64_t j = 0; j < rank; ++j) {
-      Tensor v = columns.select(1, j).clone();
-      v.slice(0, 0, j).zero_();
-      v[j] = 1.0;
-      product = product.mm(at::eye(width, at::kDouble) - 2 * at::outer(v, v) / v.dot(v));
-    }
-    return product;
-  };
+  const auto product_of =
+      [&](const Tensor& columns) {  // of I - 2 v v^T / |v|^2, v_j = e_j + below the diagonal
+        Tensor product = at::eye(width, at::kDouble);
+        for (int64_t j = 0; j < rank; ++j) {
+          Tensor v = columns.select(1, j).clone();
+          v.slice(0, 0, j).zero_();
+          v[j] = 1.0;
+          product = product.mm(at::eye(width, at::kDouble) - 2 * at::outer(v, v) / v.dot(v));
+        }
+        return product;
+      };
   const Tensor around_zero = -product_of(chart).slice(1, 0, rank);
   const auto [reflectors, triangle] = at::geqrf(base);
   Tensor full = product_of(reflectors);
   for (int64_t j = 0; j < rank; ++j)
-    full.select(1, j).mul_(full.select(1, j).dot(base.select(1, j)).item<double>() < 0 ? -1.0 : 1.0);
+    full.select(1, j).mul_(full.select(1, j).dot(base.select(1, j)).item<double>() < 0 ? -1.0
+                                                                                       : 1.0);
   expect_near(full.slice(1, 0, rank), base, {1e-6, 0}, "the completed base begins with the base");
   expect_near(rotation_of(chart, base), full.mm(around_zero), {1e-12, 0}, "Q");
 }
@@ -109,7 +120,8 @@ TEST(Rotation, IsTheProductOfItsReflectors) {
 TEST(Rotation, PassesNoGradientOnAndAboveTheDiagonal) {
   Tensor chart = normal_tensor({8, 3}, 0.5, RandomKey{6}).to(at::kDouble).requires_grad_(true);
   const Tensor base = random_rotation(8, 3, RandomKey{7}).to(at::kDouble);
-  torch::autograd::backward({(rotation_of(chart, base) * normal_tensor({8, 3}, 1.0, RandomKey{8})).sum()}, {});
+  torch::autograd::backward(
+      {(rotation_of(chart, base) * normal_tensor({8, 3}, 1.0, RandomKey{8})).sum()}, {});
   EXPECT_EQ(at::triu(chart.grad()).abs().max().item<double>(), 0);
   EXPECT_EQ(at::tril(chart.grad(), -1).count_nonzero().item<int64_t>(), 7 + 6 + 5);
 }
@@ -130,7 +142,9 @@ struct ByHand {
   }
   SiteView view() const { return {site, pack, pack.whole(), {}, h, {}, {}}; }
   const Edit& edit() const { return *rig.adapter->parts().front().edit; }
-  Tensor stored(const std::string& name) const { return rig.tensors.at("0.reft/enc.0.out." + name).detach(); }
+  Tensor stored(const std::string& name) const {
+    return rig.tensors.at("0.reft/enc.0.out." + name).detach();
+  }
   Tensor r(const std::string& set = "tied") const {
     return rotation_of(stored(set + ".chart"), stored(set + ".base")).t();
   }  // [R,C]
@@ -146,9 +160,11 @@ struct ByHand {
 TEST(Function, LoreftPutsItsSourceIntoTheSubspaceAndTouchesNothingElse) {
   ByHand hand("{rank: 3, positions: all}");
   const Tensor found = hand.changed(), r = hand.r();
-  expect_near(found.mm(r.t()), hand.h.mm(hand.stored("tied.weight").t()) + hand.stored("tied.bias"), {1e-12, 0}, "R Phi(h)");
+  expect_near(found.mm(r.t()), hand.h.mm(hand.stored("tied.weight").t()) + hand.stored("tied.bias"),
+              {1e-12, 0}, "R Phi(h)");
   const Tensor delta = found - hand.h;
-  expect_near(delta - delta.mm(r.t()).mm(r), at::zeros_like(delta), {1e-12, 0}, "outside the subspace");
+  expect_near(delta - delta.mm(r.t()).mm(r), at::zeros_like(delta), {1e-12, 0},
+              "outside the subspace");
   EXPECT_GT(delta.abs().max().item<double>(), 0.1);
 }
 
@@ -159,43 +175,48 @@ TEST(Function, EachHasItsNormalForm) {
     bool rotation, weight, subtract;
   } rows[] = {
       {"LoReFT", "{rank: 3, positions: all}", true, true, true},
-      {"NoReFT", "{rank: 3, positions: all, rotation: false, projection_bias: true}", false, true, true},
+      {"NoReFT", "{rank: 3, positions: all, rotation: false, projection_bias: true}", false, true,
+       true},
       {"ConsReFT", "{rank: 3, positions: all, source: constant}", true, false, true},
-      {"LobiReFT", "{rank: 3, positions: all, source: constant, subtract: false}", true, false, false},
+      {"LobiReFT", "{rank: 3, positions: all, source: constant, subtract: false}", true, false,
+       false},
       {"rotated DiReFT", "{rank: 3, positions: all, subtract: false}", true, true, false},
       {"DiReFT", "{rank: 3, positions: all, rotation: false, subtract: false}", false, true, false},
   };
   for (const auto& row : rows) {
     ByHand hand(row.options);
     const Tensor p = row.rotation ? hand.r() : hand.stored("tied.projection");
-    Tensor a = row.weight ? hand.stored("tied.weight") : at::zeros({3, 8}, at::kDouble), c = hand.stored("tied.bias");
+    Tensor a = row.weight ? hand.stored("tied.weight") : at::zeros({3, 8}, at::kDouble),
+           c = hand.stored("tied.bias");
     if (row.subtract) a = a - p;
     if (std::string(row.name) == "NoReFT") c = c - hand.stored("tied.projection_bias");
     expect_near(hand.changed(), hand.h + (hand.h.mm(a.t()) + c).mm(p), {1e-12, 0}, row.name);
     // A weight replaces nothing but multiplies the change.
     const Tensor gate = at::sin(at::arange(hand.pack.num_rows, at::kDouble)).unsqueeze(1);
-    expect_near(hand.changed({2.0, gate}), hand.h + 2.0 * gate * (hand.h.mm(a.t()) + c).mm(p), {1e-12, 0},
-                std::string(row.name) + " weighed");
+    expect_near(hand.changed({2.0, gate}), hand.h + 2.0 * gate * (hand.h.mm(a.t()) + c).mm(p),
+                {1e-12, 0}, std::string(row.name) + " weighed");
   }
 }
 
 TEST(Function, AnActivationActsOnTheSourceAlone) {
   ByHand hand("{rank: 3, positions: all, activation: tanh}");
-  const Tensor r = hand.r(), source = at::tanh(hand.h.mm(hand.stored("tied.weight").t()) + hand.stored("tied.bias"));
+  const Tensor r = hand.r(), source = at::tanh(hand.h.mm(hand.stored("tied.weight").t()) +
+                                               hand.stored("tied.bias"));
   expect_near(hand.changed(), hand.h + (source - hand.h.mm(r.t())).mm(r), {1e-12, 0}, "Phi(h)");
 }
 
 TEST(Function, ASubspaceIsSomeRowsOfTheRotation) {
   ByHand hand("{rank: 4, positions: all, subspace: [2, 0]}");
   const Tensor index = at::tensor({0, 2}, at::kLong), r = hand.r().index_select(0, index);
-  const Tensor source =
-      hand.h.mm(hand.stored("tied.weight").index_select(0, index).t()) + hand.stored("tied.bias").index_select(0, index);
+  const Tensor source = hand.h.mm(hand.stored("tied.weight").index_select(0, index).t()) +
+                        hand.stored("tied.bias").index_select(0, index);
   expect_near(hand.changed(), hand.h + (source - hand.h.mm(r.t())).mm(r), {1e-12, 0}, "Phi_S(h)");
   for (const ParamSpec& param : hand.rig.adapter->parts().front().spec().params)
     EXPECT_FALSE(param.decays) << param.name << ": rows outside stand still";
 }
 
-// Checklist 3, the rows of a pack: sequences of 7, 1 and some tokens, with padding, a prompt or fillers around them.
+// Checklist 3, the rows of a pack: sequences of 7, 1 and some tokens, with padding, a prompt or
+// fillers around them.
 TEST(Function, UntiedSetsActOnTheirOwnTokensWhateverOtherRowsThereAre) {
   ByHand hand("{rank: 2, positions: f2+l3, tied: false}");
   for (const bool has_more_rows : {false, true}) {
@@ -208,7 +229,8 @@ TEST(Function, UntiedSetsActOnTheirOwnTokensWhateverOtherRowsThereAre) {
     Tensor expected = hand.h.clone();
     for (int64_t n = 0; n < hand.pack.num_sequences(); ++n) {
       const int64_t tokens = hand.pack.prompts[static_cast<size_t>(n)];
-      for (int64_t row = hand.pack.offsets[static_cast<size_t>(n)]; row < hand.pack.offsets[static_cast<size_t>(n + 1)]; ++row) {
+      for (int64_t row = hand.pack.offsets[static_cast<size_t>(n)];
+           row < hand.pack.offsets[static_cast<size_t>(n + 1)]; ++row) {
         const int64_t token = hand.pack.token[static_cast<size_t>(row)];
         const bool is_prefix = token >= 0 && token < std::min<int64_t>(2, tokens / 2),
                    is_suffix = token >= tokens - std::min<int64_t>(3, tokens / 2);
@@ -216,14 +238,18 @@ TEST(Function, UntiedSetsActOnTheirOwnTokensWhateverOtherRowsThereAre) {
         const std::string set = is_prefix ? "prefix" : "suffix";
         const Tensor one = hand.h.slice(0, row, row + 1), r = hand.r(set);
         expected.slice(0, row, row + 1)
-            .add_((one.mm(hand.stored(set + ".weight").t()) + hand.stored(set + ".bias") - one.mm(r.t())).mm(r));
+            .add_((one.mm(hand.stored(set + ".weight").t()) + hand.stored(set + ".bias") -
+                   one.mm(r.t()))
+                      .mm(r));
       }
     }
-    expect_near(hand.changed(), expected, {1e-12, 0}, has_more_rows ? "with a prompt and padding" : "tokens only");
+    expect_near(hand.changed(), expected, {1e-12, 0},
+                has_more_rows ? "with a prompt and padding" : "tokens only");
   }
 }
 
-// Checklist 6: dropout on the whole edited vector (released code) or on the change; off outside training.
+// Checklist 6: dropout on the whole edited vector (released code) or on the change; off outside
+// training.
 TEST(Function, DropoutActsWhereItIsAskedTo) {
   const std::string options = "{rank: 3, positions: f2, dropout: 0.5, dropout_on: ";
   for (const bool on_output : {false, true}) {
@@ -232,10 +258,12 @@ TEST(Function, DropoutActsWhereItIsAskedTo) {
     hand.context.is_training = true;
     hand.context.key = RandomKey{3};
     const Change change = hand.change();
-    const Tensor found = apply_change(hand.h, change).index_select(0, change.rows), full = plain.index_select(0, change.rows),
-                 h = hand.h.index_select(0, change.rows);
-    const Tensor kept = on_output ? 2 * full : h + 2 * (full - h), dropped = on_output ? at::zeros_like(h) : h;
-    const Tensor is_kept = (found - kept).abs().lt(1e-12), is_dropped = (found - dropped).abs().lt(1e-12);
+    const Tensor found = apply_change(hand.h, change).index_select(0, change.rows),
+                 full = plain.index_select(0, change.rows), h = hand.h.index_select(0, change.rows);
+    const Tensor kept = on_output ? 2 * full : h + 2 * (full - h),
+                 dropped = on_output ? at::zeros_like(h) : h;
+    const Tensor is_kept = (found - kept).abs().lt(1e-12),
+                 is_dropped = (found - dropped).abs().lt(1e-12);
     EXPECT_TRUE((is_kept | is_dropped).all().item<bool>());
     EXPECT_TRUE(is_kept.any().item<bool>() && is_dropped.any().item<bool>());
   }
@@ -254,13 +282,17 @@ void expect_tokens(const std::string& text, Clamp clamp, const std::vector<Expec
   }
 }
 
-// Checklist 3: both rules of section 2.1. (The released rule is compared with pyreft itself in tests/golden.)
+// Checklist 3: both rules of section 2.1. (The released rule is compared with pyreft itself in
+// tests/golden.)
 TEST(PositionRules, ClampAsReleasedOrAsPublished) {
-  expect_tokens("f7+l7", Clamp::kCode, {{0, 0, 0}, {1, 0, 0}, {10, 5, 5}, {11, 5, 5}, {13, 6, 6}, {14, 7, 7}, {20, 7, 7}});
-  expect_tokens("f7+l7", Clamp::kPaper, {{0, 0, 0}, {1, 0, 1}, {10, 5, 5}, {11, 5, 6}, {13, 6, 7}, {14, 7, 7}, {20, 7, 7}});
+  expect_tokens("f7+l7", Clamp::kCode,
+                {{0, 0, 0}, {1, 0, 0}, {10, 5, 5}, {11, 5, 5}, {13, 6, 6}, {14, 7, 7}, {20, 7, 7}});
+  expect_tokens("f7+l7", Clamp::kPaper,
+                {{0, 0, 0}, {1, 0, 1}, {10, 5, 5}, {11, 5, 6}, {13, 6, 7}, {14, 7, 7}, {20, 7, 7}});
   expect_tokens("f3", Clamp::kCode, {{5, 2, 0}, {6, 3, 0}});
   expect_tokens("l3", Clamp::kPaper, {{5, 0, 3}, {6, 0, 3}});
-  expect_tokens("f3+l2", Clamp::kLength, {{0, 0, 0}, {1, 0, 1}, {3, 1, 2}, {4, 2, 2}, {5, 3, 2}, {9, 3, 2}});
+  expect_tokens("f3+l2", Clamp::kLength,
+                {{0, 0, 0}, {1, 0, 1}, {3, 1, 2}, {4, 2, 2}, {5, 3, 2}, {9, 3, 2}});
   expect_tokens("f3", Clamp::kLength, {{2, 2, 0}, {4, 3, 0}});
   expect_tokens("last", Clamp::kCode, {{1, 0, 0}, {2, 0, 1}, {9, 0, 1}});
   expect_tokens("all", Clamp::kCode, {{1, 1, 0}, {9, 9, 0}});
@@ -268,13 +300,15 @@ TEST(PositionRules, ClampAsReleasedOrAsPublished) {
 
 int64_t count_of(int64_t width, int64_t layers, const std::string& edit) {
   const Node json = parse_json(
-      R"({"model_type": "roberta", "hidden_size": )" + std::to_string(width) + R"(, "num_hidden_layers": )" +
-          std::to_string(layers) +
+      R"({"model_type": "roberta", "hidden_size": )" + std::to_string(width) +
+          R"(, "num_hidden_layers": )" + std::to_string(layers) +
           R"(, "num_attention_heads": 16, "intermediate_size": 64, "vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1})",
       "roberta");
   const ModelConfig config = parse_config(json, "roberta");
   const Sites sites(config);
-  return make_plan(Adapter(Node::map({{"edits", Node::list({yaml(edit)})}}), "test", {config, sites}, class_task(2)), config, {})
+  return make_plan(Adapter(Node::map({{"edits", Node::list({yaml(edit)})}}), "test",
+                           {config, sites}, class_task(2)),
+                   config, {})
       .edit_parameters;
 }
 
@@ -282,41 +316,56 @@ int64_t count_of(int64_t width, int64_t layers, const std::string& edit) {
 TEST(Counts, ArePublishedOnes) {
   for (const char* f : {"f1", "f3", "f11"}) {
     EXPECT_EQ(count_of(768, 12, std::string("{reft: {rank: 1, positions: ") + f + "}}"), 18'444);
-    EXPECT_EQ(count_of(1024, 24, std::string("{reft: {rank: 1, tied: false, positions: ") + f + "}}"), 49'176);
+    EXPECT_EQ(
+        count_of(1024, 24, std::string("{reft: {rank: 1, tied: false, positions: ") + f + "}}"),
+        49'176);
   }
   EXPECT_EQ(count_of(4096, 32, "{reft: {rank: 8, positions: f7+l7}}"), 2'097'408);
   EXPECT_EQ(count_of(4096, 32, "{reft: {rank: 4, positions: f7+l7, tied: false}}"), 2'097'408);
-  EXPECT_EQ(count_of(4096, 32, "{reft: {rank: 4, positions: f5+l5, tied: false, layers: [3, 9, 18, 24]}}"), 262'176);
-  EXPECT_EQ(count_of(4096, 32, "{reft: {rank: 1, positions: last, source: constant, layers: [15]}}"), 4'097);
+  EXPECT_EQ(count_of(4096, 32,
+                     "{reft: {rank: 4, positions: f5+l5, tied: false, layers: [3, 9, 18, 24]}}"),
+            262'176);
+  EXPECT_EQ(
+      count_of(4096, 32, "{reft: {rank: 1, positions: last, source: constant, layers: [15]}}"),
+      4'097);
 }
 
 // The presets are the published settings: the GLUE rows of the table above.
 TEST(Counts, OfThePresetsArePublishedOnes) {
   for (const char* name : {"loreft", "noreft", "direft"}) {
     const Path file = Path(GRAFT_SOURCE_DIR) / "presets" / (std::string(name) + ".yaml");
-    const std::string edit = to_yaml(parse_yaml(read_file(file), file.string()).find("edits")->items.front());
+    const std::string edit =
+        to_yaml(parse_yaml(read_file(file), file.string()).find("edits")->items.front());
     EXPECT_EQ(count_of(768, 12, edit), 18'444) << name;
   }
 }
 
-// Checklist 9: a row that is not edited, and a sequence too short to be, keep every bit of the trunk's result.
+// Checklist 9: a row that is not edited, and a sequence too short to be, keep every bit of the
+// trunk's result.
 TEST(Untouched, RowsKeepTheirBits) {
   const auto model = golden_model("bert-tiny");
   const Rig rig(model, "{edits: [{reft: {positions: f2, layers: [-1]}}]}");
   Rig bare(model, "{}");
-  const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);  // the second has one token
+  const std::vector<Sequence> rows =
+      random_sequences(model->config, 4, 9, 3);  // the second has one token
   const at::NoGradGuard no_grad;
   const Bound bound(*model, *rig.adapter, rig.tensors), none(*model, *bare.adapter, bare.tensors);
-  const Tensor found = run_lanes(*model, pack_of(*model, {lane_of(rows)}), {&bound}, {.keep_hidden = true}).hidden.back();
-  const Tensor expected = run_lanes(*model, pack_of(*model, {lane_of(rows)}), {&none}, {.keep_hidden = true}).hidden.back();
-  expect_bits(found.slice(0, 2, 10), expected.slice(0, 2, 10), "rows after the prefix, and the sequence of one token");
+  const Tensor found =
+      run_lanes(*model, pack_of(*model, {lane_of(rows)}), {&bound}, {.keep_hidden = true})
+          .hidden.back();
+  const Tensor expected =
+      run_lanes(*model, pack_of(*model, {lane_of(rows)}), {&none}, {.keep_hidden = true})
+          .hidden.back();
+  expect_bits(found.slice(0, 2, 10), expected.slice(0, 2, 10),
+              "rows after the prefix, and the sequence of one token");
   EXPECT_GT(difference_of(found.slice(0, 0, 2), expected.slice(0, 0, 2)).absolute, 1e-3);
 }
 
 // A bfloat16 trunk: codes are made in float32 from rounded rows,
 // so an edited trunk is as far from its float32 self as the bare one is.
 TEST(Precisions, ABfloat16TrunkIsFollowedAsWellAsItCanBe) {
-  const auto narrow = golden_model("bert-tiny", Precision::kBFloat16), wide = golden_model("bert-tiny");
+  const auto narrow = golden_model("bert-tiny", Precision::kBFloat16),
+             wide = golden_model("bert-tiny");
   const std::vector<Sequence> rows = random_sequences(wide->config, 6, 15, 2);
   const auto deviation = [&](const std::string& edits) {
     Rig exact(wide, "{edits: [" + edits + "]}"), rounded(narrow, "{edits: [" + edits + "]}");
@@ -325,8 +374,9 @@ TEST(Precisions, ABfloat16TrunkIsFollowedAsWellAsItCanBe) {
     return difference_of(logits_of(rounded, rows), logits_of(exact, rows)).absolute;
   };
   const double bare = deviation("");
-  for (const char* edit : {"{reft: {rank: 3, positions: f2+l3, tied: false}}", "{reft: {rank: 3, positions: all}}",
-                           "{reft: {rank: 3, activation: gelu}}", "{dora: {rank: 3}}"}) {
+  for (const char* edit :
+       {"{reft: {rank: 3, positions: f2+l3, tied: false}}", "{reft: {rank: 3, positions: all}}",
+        "{reft: {rank: 3, activation: gelu}}", "{dora: {rank: 3}}"}) {
     const double own = deviation(edit);
     measured(std::string("bfloat16 ") + edit, own);
     EXPECT_LT(own, 4 * bare) << edit << ": the bare trunk differs by " << bare;
@@ -339,7 +389,8 @@ TEST(Refusals, NameTheFault) {
   const struct {
     const char *options, *message;
   } rows[] = {
-      {"{positions: 3}", R"(/reft/positions: expected fN, lN, fN+lM, last or all, found "3": say which side, f3 or l3)"},
+      {"{positions: 3}",
+       R"(/reft/positions: expected fN, lN, fN+lM, last or all, found "3": say which side, f3 or l3)"},
       {"{positions: l7+f5}", "the first tokens stand first, write f5+l7"},
       {"{positions: f0}", "found \"f0\": a count is in 1..4096"},
       {"{positions: f3+l9999}", "a count is in 1..4096"},
@@ -350,9 +401,12 @@ TEST(Refusals, NameTheFault) {
       {"{source: learned}", R"(/reft/source: expected linear or constant, found "learned")"},
       {"{dropout_on: input}", "expected change or output"},
       {"{activation: relu6}", "/reft/activation: expected"},
-      {"{activation: relu, source: constant}", "it acts on a linear source, and the source is constant"},
-      {"{projection_bias: true}", "a rotation has no bias: set rotation to false or leave this out"},
-      {"{projection_bias: true, rotation: false, subtract: false}", "nothing reads it unless the projection is subtracted"},
+      {"{activation: relu, source: constant}",
+       "it acts on a linear source, and the source is constant"},
+      {"{projection_bias: true}",
+       "a rotation has no bias: set rotation to false or leave this out"},
+      {"{projection_bias: true, rotation: false, subtract: false}",
+       "nothing reads it unless the projection is subtracted"},
       {"{rank: 32}", "a rank of 32 does not fit enc.0.out of width 32: a rotation needs less"},
       {"{rank: 33, rotation: false}", "a rank of 33 does not fit enc.0.out of width 32"},
       {"{sites: attn}", "reft changes the values of a site; enc.0.attn has none"},
@@ -361,7 +415,8 @@ TEST(Refusals, NameTheFault) {
       {"{subspace: x}", "/reft/subspace: expected a list of integers"},
   };
   for (const auto& row : rows) {
-    expect_message<InputError>([&] { Rig(model, std::string("{edits: [{reft: ") + row.options + "}]}"); }, row.message);
+    expect_message<InputError>(
+        [&] { Rig(model, std::string("{edits: [{reft: ") + row.options + "}]}"); }, row.message);
   }
 }
 

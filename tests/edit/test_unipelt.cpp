@@ -24,14 +24,17 @@ namespace {
 using at::Tensor;
 
 const char* const kApl =
-    "{edits: [{gate: {}, of: {prefix: {length: 3, mlp: 5}}}, {gate: {}, of: {bottleneck: {reduction: 4}}}, {gate: {}, of: {lora: "
+    "{edits: [{gate: {}, of: {prefix: {length: 3, mlp: 5}}}, {gate: {}, of: {bottleneck: "
+    "{reduction: 4}}}, {gate: {}, of: {lora: "
     "{rank: 2}}}]}";
 
 ModelConfig bert_base() {
-  return parse_config(parse_json(R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+  return parse_config(
+      parse_json(
+          R"({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
       "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2})",
-                                 "bert-base"),
-                      "bert-base");
+          "bert-base"),
+      "bert-base");
 }
 
 Plan plan_of(const std::string& definition) {
@@ -53,7 +56,8 @@ std::shared_ptr<const Model> long_model() {
   NamedTensors base = random_base(config, 3);
   Sites sites(config);
   Weights weights(config, std::move(base), Precision::kFloat32);
-  return std::make_shared<const Model>(Model{"long", std::move(config), std::move(sites), std::move(weights)});
+  return std::make_shared<const Model>(
+      Model{"long", std::move(config), std::move(sites), std::move(weights)});
 }
 
 struct Seen {
@@ -80,12 +84,15 @@ Seen run(const Rig& rig, const std::vector<Sequence>& rows, int64_t padded = 0) 
 std::vector<Tensor> hidden_of(const Rig& rig, const std::vector<Sequence>& rows) {
   const at::NoGradGuard no_grad;
   const Bound bound(*rig.model, *rig.adapter, rig.tensors);
-  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {&bound}, {.keep_hidden = true}).hidden;
+  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {&bound},
+                   {.keep_hidden = true})
+      .hidden;
 }
 
 // ---- counts
 
-// Mao et al. 2022, table 4, and what the released code logs (head of two labels included, without its unused gates).
+// Mao et al. 2022, table 4, and what the released code logs (head of two labels included, without
+// its unused gates).
 TEST(UnipeltCounts, AreThoseOfThePaperAndTheReleasedCode) {
   EXPECT_EQ(plan_of("{edits: [{bottleneck: {reduction: 16}}]}").edit_parameters, 894'528);
   const Plan prefix = plan_of_preset("prefix");
@@ -93,21 +100,25 @@ TEST(UnipeltCounts, AreThoseOfThePaperAndTheReleasedCode) {
   EXPECT_EQ(prefix.kept_parameters, 184'320);
   EXPECT_EQ(plan_of("{edits: [{prefix: {length: 50, mlp: 512}}]}").kept_parameters, 921'600);
   EXPECT_EQ(plan_of("{edits: [{prefix: {length: 10}}]}").edit_parameters, 184'320);
-  EXPECT_EQ(plan_of("{edits: [{gate: {}, of: {bottleneck: {reduction: 16}}}]}").edit_parameters, 894'528 + 9'228);
+  EXPECT_EQ(plan_of("{edits: [{gate: {}, of: {bottleneck: {reduction: 16}}}]}").edit_parameters,
+            894'528 + 9'228);
 
-  const Plan ap = plan_of_preset("unipelt-ap"), apl = plan_of_preset("unipelt-apl"), aplb = plan_of_preset("unipelt-aplb");
+  const Plan ap = plan_of_preset("unipelt-ap"), apl = plan_of_preset("unipelt-apl"),
+             aplb = plan_of_preset("unipelt-aplb");
   EXPECT_EQ(ap.edit_parameters + ap.head_parameters, 10'771'546);
   EXPECT_EQ(apl.edit_parameters + apl.head_parameters, 11'084'914);
   EXPECT_EQ(aplb.edit_parameters + aplb.head_parameters, 11'187'826);
   EXPECT_EQ(ap.kept_parameters, 1'097'304);
   EXPECT_EQ(apl.kept_parameters, 1'410'672);
   // One LoRA gate a layer, as the paper draws it.
-  EXPECT_EQ(plan_of("{edits: [{gate: {share: layer}, of: {lora: {rank: 8}}}]}").edit_parameters, 294'912 + 9'228);
+  EXPECT_EQ(plan_of("{edits: [{gate: {share: layer}, of: {lora: {rank: 8}}}]}").edit_parameters,
+            294'912 + 9'228);
 }
 
 TEST(UnipeltCounts, MixAndMatchIsAPrefixAndParallelAdapters) {
   const Plan mam = plan_of_preset("mam");
-  EXPECT_EQ(mam.edit_parameters, 30 * 768 + 800 * 769 + 24 * 768 * 801 + 12 * (2 * 768 * 384 + 384 + 768));
+  EXPECT_EQ(mam.edit_parameters,
+            30 * 768 + 800 * 769 + 24 * 768 * 801 + 12 * (2 * 768 * 384 + 384 + 768));
   EXPECT_EQ(mam.kept_parameters, 24 * 768 * 30 + 12 * (2 * 768 * 384 + 384 + 768));
   EXPECT_EQ(plan_of_preset("prompt").edit_parameters, 20 * 768);
 }
@@ -129,7 +140,8 @@ TEST(Gate, OfAnyValueLeavesALoraOfZeroBitForBit) {
 // LN2(f + a) exactly.
 TEST(Gate, ClosedBeforeAnAdapterIsTheBareTrunk) {
   const auto model = golden_model("roberta-tiny");
-  Rig rig(model, "{edits: [{gate: {value: 0}, of: {bottleneck: {reduction: 4}}}]}"), bare(model, "{}");
+  Rig rig(model, "{edits: [{gate: {value: 0}, of: {bottleneck: {reduction: 4}}}]}"),
+      bare(model, "{}");
   rig.shake(0.3);
   const std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3);
   const std::vector<Tensor> found = hidden_of(rig, rows), expected = hidden_of(bare, rows);
@@ -149,33 +161,42 @@ FirstAttention first_attention(const Rig& rig, const Pack& pack) {
   ForwardOptions options;
   options.keep_hidden = true;
   forward(*rig.model, bound.weights(), input_of(rig.model->config, pack), recorder, options);
-  return {recorder.ys.at("enc.0.attn.q"), recorder.ys.at("enc.0.attn.k"), recorder.ys.at("enc.0.attn.v"),
-          recorder.xs.at("enc.0.attn.o")};
+  return {recorder.ys.at("enc.0.attn.q"), recorder.ys.at("enc.0.attn.k"),
+          recorder.ys.at("enc.0.attn.v"), recorder.xs.at("enc.0.attn.o")};
 }
 
 // For each query and head: softmax over `extra` rows of logits and values, then the tokens'.
-Tensor attention_by_hand(const FirstAttention& seen, const Pack& pack, int64_t heads, const Tensor& keys, const Tensor& values) {
+Tensor attention_by_hand(const FirstAttention& seen, const Pack& pack, int64_t heads,
+                         const Tensor& keys, const Tensor& values) {
   Tensor out = at::zeros_like(seen.q);
   const int64_t width = seen.q.size(1) / heads;
   for (int64_t n = 0; n < pack.num_sequences(); ++n) {
-    const int64_t begin = pack.offsets[static_cast<size_t>(n)], end = pack.offsets[static_cast<size_t>(n) + 1];
+    const int64_t begin = pack.offsets[static_cast<size_t>(n)],
+                  end = pack.offsets[static_cast<size_t>(n) + 1];
     for (int64_t h = 0; h < heads; ++h) {
-      const auto part = [&](const Tensor& all) { return all.slice(0, begin, end).slice(1, h * width, (h + 1) * width); };
-      const Tensor k = at::cat({keys.select(1, h), part(seen.k)}), v = at::cat({values.select(1, h), part(seen.v)});
-      const Tensor shares = at::softmax(at::mm(part(seen.q), k.t()) / std::sqrt(static_cast<double>(width)), 1);
+      const auto part = [&](const Tensor& all) {
+        return all.slice(0, begin, end).slice(1, h * width, (h + 1) * width);
+      };
+      const Tensor k = at::cat({keys.select(1, h), part(seen.k)}),
+                   v = at::cat({values.select(1, h), part(seen.v)});
+      const Tensor shares =
+          at::softmax(at::mm(part(seen.q), k.t()) / std::sqrt(static_cast<double>(width)), 1);
       part(out).copy_(at::mm(shares, v));
     }
   }
   return out;
 }
 
-// With its rows at zero, a prefix of L takes exp(0) = 1 a row: the output is Z/(Z+L) of the bare one, Z = sum_j exp(s_j).
+// With its rows at zero, a prefix of L takes exp(0) = 1 a row: the output is Z/(Z+L) of the bare
+// one, Z = sum_j exp(s_j).
 TEST(Gate, ClosedBeforeAPrefixShrinksAttentionByItsClosedForm) {
   const auto model = golden_model("bert-tiny", Precision::kFloat64);
-  const int64_t length = 3, heads = model->config.last().heads, width = model->config.last().head_width();
+  const int64_t length = 3, heads = model->config.last().heads,
+                width = model->config.last().head_width();
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
   const Pack pack = pack_of(*model, {lane_of(rows)});
-  Rig rig(model, "{edits: [{gate: {value: 0}, of: {prefix: {length: 3, init: default}}}]}"), bare(model, "{}");
+  Rig rig(model, "{edits: [{gate: {value: 0}, of: {prefix: {length: 3, init: default}}}]}"),
+      bare(model, "{}");
   rig.widen();
   const FirstAttention closed = first_attention(rig, pack), plain = [&] {
     Rig none(model, "{edits: [{lora: {rank: 1}}]}");  // leaves every value as it is
@@ -183,10 +204,15 @@ TEST(Gate, ClosedBeforeAPrefixShrinksAttentionByItsClosedForm) {
     return first_attention(none, pack);
   }();
   for (int64_t n = 0; n < pack.num_sequences(); ++n) {
-    const int64_t begin = pack.offsets[static_cast<size_t>(n)], end = pack.offsets[static_cast<size_t>(n) + 1];
+    const int64_t begin = pack.offsets[static_cast<size_t>(n)],
+                  end = pack.offsets[static_cast<size_t>(n) + 1];
     for (int64_t h = 0; h < heads; ++h) {
-      const auto part = [&](const Tensor& all) { return all.slice(0, begin, end).slice(1, h * width, (h + 1) * width); };
-      const Tensor z = at::exp(at::mm(part(plain.q), part(plain.k).t()) / std::sqrt(static_cast<double>(width))).sum(1, true);
+      const auto part = [&](const Tensor& all) {
+        return all.slice(0, begin, end).slice(1, h * width, (h + 1) * width);
+      };
+      const Tensor z =
+          at::exp(at::mm(part(plain.q), part(plain.k).t()) / std::sqrt(static_cast<double>(width)))
+              .sum(1, true);
       expect_near(part(closed.mixed), part(plain.mixed) * z / (z + length), {1e-12, 0},
                   "sequence " + std::to_string(n) + " head " + std::to_string(h));
     }
@@ -195,23 +221,30 @@ TEST(Gate, ClosedBeforeAPrefixShrinksAttentionByItsClosedForm) {
 
 TEST(Gate, ClosedBeforeAPrefixWithLogarithmTakesItOut) {
   const auto model = golden_model("bert-tiny");
-  Rig rig(model, "{edits: [{gate: {value: 0, prefix_logits: log}, of: {prefix: {length: 3, init: default}}}]}"),
+  Rig rig(model,
+          "{edits: [{gate: {value: 0, prefix_logits: log}, of: {prefix: {length: 3, init: "
+          "default}}}]}"),
       bare(model, "{}");
   for (auto& [name, tensor] : bare.tensors) tensor = rig.tensors.at(name);
   const std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3);
   expect_near(logits_of(rig, rows), logits_of(bare, rows), {1e-6, 0}, "logits");
 }
 
-// Slots 2i and 2i+1 of the network are keys and values of layer i; they stand before the tokens', in the heads' own space.
+// Slots 2i and 2i+1 of the network are keys and values of layer i; they stand before the tokens',
+// in the heads' own space.
 TEST(Prefix, HasItsSlotsInOrderBeforeTheTokens) {
   const auto model = golden_model("bert-tiny", Precision::kFloat64);
   Rig rig(model, "{edits: [{prefix: {length: 3, mlp: 5, init: default}}]}");
   rig.widen();
   const at::NoGradGuard no_grad;
-  const auto stored = [&](const char* name) { return rig.tensors.at(std::string("0.prefix/") + name); };
-  const Tensor inner = at::tanh(at::mm(stored("table"), stored("mlp.in.weight").t()) + stored("mlp.in.bias"));
+  const auto stored = [&](const char* name) {
+    return rig.tensors.at(std::string("0.prefix/") + name);
+  };
+  const Tensor inner =
+      at::tanh(at::mm(stored("table"), stored("mlp.in.weight").t()) + stored("mlp.in.bias"));
   const int64_t layers = model->config.encoder_layers(), heads = model->config.last().heads;
-  const Tensor slots = (at::mm(inner, stored("mlp.out.weight").t()) + stored("mlp.out.bias")).view({3, 2 * layers, heads, -1});
+  const Tensor slots = (at::mm(inner, stored("mlp.out.weight").t()) + stored("mlp.out.bias"))
+                           .view({3, 2 * layers, heads, -1});
   const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights);
   for (int64_t layer = 0; layer < layers; ++layer) {
     const std::string what = "layer " + std::to_string(layer);
@@ -225,7 +258,9 @@ TEST(Prefix, HasItsSlotsInOrderBeforeTheTokens) {
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
   const Pack pack = pack_of(*model, {lane_of(rows)});
   const FirstAttention seen = first_attention(rig, pack);
-  expect_near(seen.mixed, attention_by_hand(seen, pack, heads, slots.select(1, 0), slots.select(1, 1)), {1e-12, 0}, "attention");
+  expect_near(seen.mixed,
+              attention_by_hand(seen, pack, heads, slots.select(1, 0), slots.select(1, 1)),
+              {1e-12, 0}, "attention");
 }
 
 // What is left of a prefix after training computes the same, also inside gates.
@@ -233,7 +268,8 @@ TEST(Prefix, FlattenedComputesTheSame) {
   const auto model = golden_model("bert-tiny");
   const std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3);
   for (const char* definition :
-       {"{prefix: {length: 3, mlp: 5}}", "{gate: {prefix: split}, of: {prefix: {length: 3, mlp: 5, layers: [1]}}}",
+       {"{prefix: {length: 3, mlp: 5}}",
+        "{gate: {prefix: split}, of: {prefix: {length: 3, mlp: 5, layers: [1]}}}",
         "{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 3, mlp: 5}}]}"}) {
     Rig rig(model, std::string("{edits: [") + definition + "]}");
     rig.shake(0.3);
@@ -267,8 +303,9 @@ TEST(Gate, CountsPaddingOnlyWhereAskedTo) {
   const auto model = long_model();
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 12, 3);
   const auto rig_with = [&](const std::string& gate) {
-    Rig rig(model, "{edits: [{gate: {" + gate + "}, of: {prefix: {length: 3, mlp: 5}}}, {gate: {" + gate +
-                       "}, of: {bottleneck: {reduction: 4}}}, {gate: {" + gate + "}, of: {lora: {rank: 2}}}]}");
+    Rig rig(model, "{edits: [{gate: {" + gate + "}, of: {prefix: {length: 3, mlp: 5}}}, {gate: {" +
+                       gate + "}, of: {bottleneck: {reduction: 4}}}, {gate: {" + gate +
+                       "}, of: {lora: {rank: 2}}}]}");
     rig.shake(0.3);
     return rig;
   };
@@ -292,7 +329,8 @@ TEST(Gate, OfAnExampleIsTheSameInEveryBatch) {
   rig.shake(0.3);
   const std::vector<Sequence> rows = random_sequences(model->config, 7, 15, 3);
   const Seen first = run(rig, {rows[0], rows[3], rows[4]}), second = run(rig, {rows[6], rows[3]});
-  for (const auto& [name, value] : first.gates) expect_near(value[1], second.gates.at(name)[1], {1e-6, 0}, name);
+  for (const auto& [name, value] : first.gates)
+    expect_near(value[1], second.gates.at(name)[1], {1e-6, 0}, name);
   expect_near(first.logits[1], second.logits[1], {1e-6, 0}, "logits");
 }
 
@@ -309,13 +347,15 @@ TEST(Gate, StartsNearOneHalfAndIsOneHalfWithoutWeights) {
   for (auto& [name, tensor] : rig.tensors) {
     if (name.ends_with(".gate.weight")) tensor.zero_();
   }
-  for (const auto& [name, value] : run(rig, rows).gates) EXPECT_TRUE(value.equal(at::full_like(value, 0.5))) << name;
+  for (const auto& [name, value] : run(rig, rows).gates)
+    EXPECT_TRUE(value.equal(at::full_like(value, 0.5))) << name;
 }
 
 TEST(Gate, OfALoraGetsNoGradientInTheFirstStep) {
   const auto model = golden_model("bert-tiny");
   Rig rig(model, "{edits: [{gate: {}, of: {lora: {rank: 2}}}]}");
-  const LossAndGradients found = gradients_of(rig, random_sequences(model->config, 6, 9, 3), class_labels(6, 3));
+  const LossAndGradients found =
+      gradients_of(rig, random_sequences(model->config, 6, 9, 3), class_labels(6, 3));
   for (const auto& [name, gradient] : found.gradients) {
     const double largest = gradient.abs().max().item<double>();
     if (name.find(".gate.") != std::string::npos || name.ends_with(".lora_a")) {
@@ -340,10 +380,12 @@ TEST(Gate, ReplacesTheScaleUnlessItIsToKeepIt) {
     }
     return logits_of(rig, rows);
   };
-  expect_near(logits("{gate: {value: 0.25}, of: {lora: {rank: 2, alpha: 8}}}"), logits("{lora: {rank: 2, alpha: 0.5}}"),
-              {1e-6, 0}, "gate");
-  expect_near(logits("{gate: {value: 0.25, multiplier: gate_times_scale}, of: {lora: {rank: 2, alpha: 8}}}"),
-              logits("{lora: {rank: 2, alpha: 2}}"), {1e-6, 0}, "gate times scale");
+  expect_near(logits("{gate: {value: 0.25}, of: {lora: {rank: 2, alpha: 8}}}"),
+              logits("{lora: {rank: 2, alpha: 0.5}}"), {1e-6, 0}, "gate");
+  expect_near(
+      logits(
+          "{gate: {value: 0.25, multiplier: gate_times_scale}, of: {lora: {rank: 2, alpha: 8}}}"),
+      logits("{lora: {rank: 2, alpha: 2}}"), {1e-6, 0}, "gate times scale");
 }
 
 // One gate a layer gives queries and values the same number; separate ones do not.
@@ -351,7 +393,8 @@ TEST(Gate, SharedByALayerIsOneNumber) {
   const auto model = golden_model("bert-tiny");
   const std::vector<Sequence> rows = random_sequences(model->config, 6, 9, 3);
   for (const bool is_shared : {true, false}) {
-    Rig rig(model, std::string("{edits: [{gate: {share: ") + (is_shared ? "layer" : "separate") + "}, of: {lora: {rank: 2}}}]}");
+    Rig rig(model, std::string("{edits: [{gate: {share: ") + (is_shared ? "layer" : "separate") +
+                       "}, of: {lora: {rank: 2}}}]}");
     rig.shake(0.3);
     const NamedTensors gates = run(rig, rows).gates;
     const Tensor q = gates.at("0.gate/enc.1.attn.q.gate"), v = gates.at("0.gate/enc.1.attn.v.gate");
@@ -370,19 +413,23 @@ TEST(Gate, OfARunningMeanSeesNoLaterToken) {
   const Tensor means = running_mean(view, values);
   for (int64_t n = 0; n < pack.num_sequences(); ++n) {
     double sum = 0, tokens = 0;
-    for (int64_t row = pack.offsets[static_cast<size_t>(n)]; row < pack.offsets[static_cast<size_t>(n) + 1]; ++row) {
+    for (int64_t row = pack.offsets[static_cast<size_t>(n)];
+         row < pack.offsets[static_cast<size_t>(n) + 1]; ++row) {
       const double own = values[row].item<double>();
       if (pack.token[static_cast<size_t>(row)] >= 0) sum += own, tokens += 1;
-      EXPECT_NEAR(means[row].item<double>(), tokens > 0 ? sum / tokens : own, 1e-14) << "row " << row;
+      EXPECT_NEAR(means[row].item<double>(), tokens > 0 ? sum / tokens : own, 1e-14)
+          << "row " << row;
     }
   }
   EXPECT_EQ(means.slice(0, pack.offsets.back()).abs().max().item<double>(), 0) << "fillers";
 }
 
-// softmax of the mean of relu, by hand from the block's input; dead for all tokens it is one half, and has no gradient.
+// softmax of the mean of relu, by hand from the block's input; dead for all tokens it is one half,
+// and has no gradient.
 TEST(CentralGate, SharesOneAmongItsEdits) {
   const auto model = golden_model("bert-tiny");
-  Rig rig(model, "{edits: [{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 2}}]}]}");
+  Rig rig(model,
+          "{edits: [{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 2}}]}]}");
   rig.shake(0.5);
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
   const NamedTensors gates = run(rig, rows).gates;
@@ -391,12 +438,15 @@ TEST(CentralGate, SharesOneAmongItsEdits) {
   for (int64_t n = 0; n < 4; ++n) {
     const int64_t end = begin + static_cast<int64_t>(rows[static_cast<size_t>(n)].ids.size());
     const Tensor x = hidden[1].slice(0, begin, end);
-    const Tensor open =
-        at::relu(at::mm(x, rig.tensors.at("0.gate/enc.1.attn.gate.weight").t()) + rig.tensors.at("0.gate/enc.1.attn.gate.bias"));
+    const Tensor open = at::relu(at::mm(x, rig.tensors.at("0.gate/enc.1.attn.gate.weight").t()) +
+                                 rig.tensors.at("0.gate/enc.1.attn.gate.bias"));
     const Tensor shares = at::softmax(open.mean(0), 0);
-    EXPECT_NEAR(gates.at("0.gate/enc.1.attn.q.gate")[n].item<double>(), shares[0].item<double>(), 1e-6);
-    EXPECT_NEAR(gates.at("0.gate/enc.1.attn.v.gate")[n].item<double>(), shares[0].item<double>(), 1e-6);
-    EXPECT_NEAR(gates.at("0.gate/enc.1.attn.gate")[n].item<double>(), shares[1].item<double>(), 1e-6);
+    EXPECT_NEAR(gates.at("0.gate/enc.1.attn.q.gate")[n].item<double>(), shares[0].item<double>(),
+                1e-6);
+    EXPECT_NEAR(gates.at("0.gate/enc.1.attn.v.gate")[n].item<double>(), shares[0].item<double>(),
+                1e-6);
+    EXPECT_NEAR(gates.at("0.gate/enc.1.attn.gate")[n].item<double>(), shares[1].item<double>(),
+                1e-6);
     begin = end;
   }
   {
@@ -405,7 +455,8 @@ TEST(CentralGate, SharesOneAmongItsEdits) {
       if (name.ends_with(".gate.bias")) tensor.fill_(-1e3);
     }
   }
-  for (const auto& [name, value] : run(rig, rows).gates) EXPECT_TRUE(value.equal(at::full_like(value, 0.5))) << name;
+  for (const auto& [name, value] : run(rig, rows).gates)
+    EXPECT_TRUE(value.equal(at::full_like(value, 0.5))) << name;
   for (const auto& [name, gradient] : gradients_of(rig, rows, class_labels(4, 3)).gradients) {
     if (name.find(".gate.") != std::string::npos) {
       EXPECT_EQ(gradient.abs().max().item<double>(), 0) << name;
@@ -418,7 +469,9 @@ TEST(CentralGate, SharesOneAmongItsEdits) {
 // What an edit needs beside the tokens is needed behind a central gate, too.
 TEST(CentralGate, KeepsTheLayoutOfItsEdits) {
   const auto model = golden_model("bert-tiny");
-  const Rig rig(model, "{edits: [{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 3, counts_positions: true}}]}]}");
+  const Rig rig(model,
+                "{edits: [{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 3, "
+                "counts_positions: true}}]}]}");
   EXPECT_EQ(rig.adapter->layout().first_position, 3);
 }
 
@@ -434,12 +487,15 @@ TEST(Unipelt, SavesAndLoadsAllItsPartsAndIsNotMerged) {
   Rig again(model, std::move(loaded.adapter));
   again.tensors = loaded.tensors;
   expect_bits(logits_of(again, rows), before, "logits");
-  for (const Adapter::Part& part : rig.adapter->parts()) EXPECT_EQ(part.spec().traits.acts, Acts::kInForward) << part.path;
+  for (const Adapter::Part& part : rig.adapter->parts())
+    EXPECT_EQ(part.spec().traits.acts, Acts::kInForward) << part.path;
 }
 
 TEST(InitialValues, OfPrefixAndPromptHaveTheirDocumentedSpread) {
   const auto model = golden_model("bert-tiny");
-  const auto deviation = [](const Rig& rig, const std::string& name) { return rig.tensors.at(name).std().item<double>(); };
+  const auto deviation = [](const Rig& rig, const std::string& name) {
+    return rig.tensors.at(name).std().item<double>();
+  };
   const Rig normal(model, "{edits: [{prefix: {length: 40, mlp: 32}}]}"),
       torch(model, "{edits: [{prefix: {length: 40, mlp: 32, init: default}}]}");
   for (const char* name : {"0.prefix/table", "0.prefix/mlp.in.weight", "0.prefix/mlp.out.weight"})
@@ -449,11 +505,17 @@ TEST(InitialValues, OfPrefixAndPromptHaveTheirDocumentedSpread) {
   EXPECT_NEAR(deviation(torch, "0.prefix/mlp.in.weight") * std::sqrt(3.0 * 32), 1, 0.08);
   EXPECT_NEAR(deviation(torch, "0.prefix/mlp.out.weight") * std::sqrt(3.0 * 32), 1, 0.08);
   EXPECT_NEAR(deviation(torch, "0.prefix/mlp.out.bias") * std::sqrt(3.0 * 32), 1, 0.15);
-  EXPECT_NEAR(deviation(Rig(model, "{edits: [{prefix: {length: 40, init: default}}]}"), "0.prefix/enc.0.attn.keys"), 1, 0.08);
-  EXPECT_NEAR(deviation(Rig(model, "{edits: [{prompt: {length: 30}}]}"), "0.prompt/embed.word.prompt") / 0.02, 1, 0.1);
+  EXPECT_NEAR(deviation(Rig(model, "{edits: [{prefix: {length: 40, init: default}}]}"),
+                        "0.prefix/enc.0.attn.keys"),
+              1, 0.08);
+  EXPECT_NEAR(
+      deviation(Rig(model, "{edits: [{prompt: {length: 30}}]}"), "0.prompt/embed.word.prompt") /
+          0.02,
+      1, 0.1);
 
   const Rig words(model, "{edits: [{prompt: {length: 6, init: words}}]}");
-  const Tensor table = model->weights.base(tensor_id("embed.word.weight")), prompt = words.tensors.at("0.prompt/embed.word.prompt");
+  const Tensor table = model->weights.base(tensor_id("embed.word.weight")),
+               prompt = words.tensors.at("0.prompt/embed.word.prompt");
   for (int64_t row = 0; row < 6; ++row)
     EXPECT_TRUE((table == prompt[row]).all(1).any().item<bool>()) << "row " << row << " is no word";
 }
@@ -462,20 +524,23 @@ TEST(InitialValues, OfPrefixAndPromptHaveTheirDocumentedSpread) {
 TEST(Prompt, OfWordsIsATextWithTheseWordsBeforeIt) {
   const auto model = golden_model("roberta-tiny");
   for (const bool follows : {false, true}) {
-    Rig rig(model, std::string("{edits: [{prompt: {length: 3, position: ") + (follows ? "after_first" : "before") + "}}]}"),
+    Rig rig(model, std::string("{edits: [{prompt: {length: 3, position: ") +
+                       (follows ? "after_first" : "before") + "}}]}"),
         bare(model, "{}");
     for (auto& [name, tensor] : bare.tensors) tensor = rig.tensors.at(name);
     const std::vector<int64_t> words = {7, 42, 9};
     const at::NoGradGuard no_grad;
     rig.tensors.at("0.prompt/embed.word.prompt")
-        .copy_(model->weights.base(tensor_id("embed.word.weight")).index_select(0, at::tensor(words, at::kLong)));
+        .copy_(model->weights.base(tensor_id("embed.word.weight"))
+                   .index_select(0, at::tensor(words, at::kLong)));
     std::vector<Sequence> rows = random_sequences(model->config, 5, 11, 3), longer = rows;
     for (Sequence& sequence : longer) {
       sequence.ids.insert(sequence.ids.begin() + (follows ? 1 : 0), words.begin(), words.end());
       sequence.type_ids.assign(sequence.ids.size(), 0);
     }
     for (Sequence& sequence : rows) sequence.type_ids.assign(sequence.ids.size(), 0);
-    expect_bits(logits_of(rig, rows), logits_of(bare, longer), follows ? "after the first token" : "before the tokens");
+    expect_bits(logits_of(rig, rows), logits_of(bare, longer),
+                follows ? "after the first token" : "before the tokens");
   }
 }
 
@@ -489,13 +554,19 @@ TEST(Definitions, AMeanOverAWholeTextIsForDecodersUnderAHead) {
   for (const std::string pool : {"mean", "mean_all"}) {
     const Node definition = yaml("{edits: [{gate: {pool: " + pool + "}, of: {lora: {}}}]}");
     const Adapter adapter(definition, "test", {config, sites}, class_task(2));
-    EXPECT_NE(to_json(adapter.describe()).find("\"pool\": \"" + pool + "\""), std::string::npos) << to_json(adapter.describe());
-    EXPECT_NO_THROW(Adapter(definition, "test", {config, sites, true}, std::nullopt)) << "its task is not known yet";
-    for (const bool is_of_classifier : {false, true}) {  // a classifier's folder may be asked to answer in words, too
+    EXPECT_NE(to_json(adapter.describe()).find("\"pool\": \"" + pool + "\""), std::string::npos)
+        << to_json(adapter.describe());
+    EXPECT_NO_THROW(Adapter(definition, "test", {config, sites, true}, std::nullopt))
+        << "its task is not known yet";
+    for (const bool is_of_classifier :
+         {false, true}) {  // a classifier's folder may be asked to answer in words, too
       config.is_classifier = is_of_classifier;
       for (const std::optional<Task>& task : {std::optional<Task>(), std::optional<Task>(words)}) {
-        expect_message<InputError>([&] { Adapter(definition, "test", {config, sites}, task); },
-                                   "a decoder's token would see those that it is to predict (at dec.0.attn.q)");
+        expect_message<InputError>(
+            [&] {
+              Adapter(definition, "test", {config, sites}, task);
+            },
+            "a decoder's token would see those that it is to predict (at dec.0.attn.q)");
       }
     }
     config.is_classifier = false;
@@ -506,43 +577,65 @@ TEST(Definitions, OfGatesPrefixesAndPromptsAreRefusedEachByItsPlace) {
   const struct {
     const char *definition, *message;
   } rows[] = {
-      {"{prefix: {length: 0}}", R"(/edits/0/prefix/length: expected an integer in 1..4096, found "0")"},
-      {"{prefix: {mlp: -1}}", R"(/edits/0/prefix/mlp: expected an integer in 0..1048576, found "-1")"},
-      {"{prefix: {init: zeros}}", R"(/edits/0/prefix/init: expected normal or default, found "zeros")"},
-      {"{prefix: {sites: attn.q}}", "/edits/0/prefix/sites: prefix acts on attention sites; enc.0.attn.q is a linear site"},
-      {"{prompt: {length: 40}}", R"(/edits/0/prompt/length: expected an integer in 1..39, found "40")"},
-      {"{prompt: {position: behind}}", R"(/edits/0/prompt/position: expected before or after_first, found "behind")"},
+      {"{prefix: {length: 0}}",
+       R"(/edits/0/prefix/length: expected an integer in 1..4096, found "0")"},
+      {"{prefix: {mlp: -1}}",
+       R"(/edits/0/prefix/mlp: expected an integer in 0..1048576, found "-1")"},
+      {"{prefix: {init: zeros}}",
+       R"(/edits/0/prefix/init: expected normal or default, found "zeros")"},
+      {"{prefix: {sites: attn.q}}",
+       "/edits/0/prefix/sites: prefix acts on attention sites; enc.0.attn.q is a linear site"},
+      {"{prompt: {length: 40}}",
+       R"(/edits/0/prompt/length: expected an integer in 1..39, found "40")"},
+      {"{prompt: {position: behind}}",
+       R"(/edits/0/prompt/position: expected before or after_first, found "behind")"},
       {"{prompt: {init: text}}", R"(/edits/0/prompt/init: expected normal or words, found "text")"},
       {"{gate: {}}", "/edits/0/of: expected the edit that gate is put around"},
-      {"{gate: {}, of: {bitfit: {}}}", "gate does not go around bitfit: it changes the trunk's own weights"},
-      {"{gate: {}, of: {prompt: {}}}", "gate does not go around prompt: its rows are in a sequence or not"},
-      {"{gate: {}, of: [{lora: {}}, {prefix: {}}]}", "of: one edit has one gate; a list goes with kind: central"},
-      {"{gate: {kind: middle}, of: {lora: {}}}", R"(/edits/0/gate/kind: expected own or central, found "middle")"},
+      {"{gate: {}, of: {bitfit: {}}}",
+       "gate does not go around bitfit: it changes the trunk's own weights"},
+      {"{gate: {}, of: {prompt: {}}}",
+       "gate does not go around prompt: its rows are in a sequence or not"},
+      {"{gate: {}, of: [{lora: {}}, {prefix: {}}]}",
+       "of: one edit has one gate; a list goes with kind: central"},
+      {"{gate: {kind: middle}, of: {lora: {}}}",
+       R"(/edits/0/gate/kind: expected own or central, found "middle")"},
       {"{gate: {pool: max}, of: {lora: {}}}",
        R"(/edits/0/gate/pool: expected auto, mean, mean_all, causal_mean or prompt_mean, found "max")"},
-      {"{gate: {padded_to: 64}, of: {lora: {}}}", "/edits/0/gate/padded_to: padding counts only with pool: mean_all"},
+      {"{gate: {padded_to: 64}, of: {lora: {}}}",
+       "/edits/0/gate/padded_to: padding counts only with pool: mean_all"},
       {"{gate: {pool: mean_all, padded_to: 41}, of: {lora: {}}}",
        R"(/edits/0/gate/padded_to: expected an integer in 0..40, found "41")"},
       {"{gate: {multiplier: scale}, of: {lora: {}}}",
        R"(/edits/0/gate/multiplier: expected gate or gate_times_scale, found "scale")"},
-      {"{gate: {share: all}, of: {lora: {}}}", R"(/edits/0/gate/share: expected separate or layer, found "all")"},
+      {"{gate: {share: all}, of: {lora: {}}}",
+       R"(/edits/0/gate/share: expected separate or layer, found "all")"},
       {"{gate: {share: layer}, of: {lora: {sites: [attn.q, attn.o]}}}",
-       "/edits/0/gate/share: layer: attn.q, attn.k and attn.v read one input and may share a gate; enc.0.attn.o does not"},
+       "/edits/0/gate/share: layer: attn.q, attn.k and attn.v read one input and may share a gate; "
+       "enc.0.attn.o does not"},
       {"{gate: {share: layer}, of: {prefix: {}}}",
-       "/edits/0/gate/share: only for edits at linear sites; a prefix has one gate a layer already"},
-      {"{gate: {prefix: split}, of: {lora: {}}}", "/edits/0/gate/prefix: only for a gate around a prefix, found lora"},
-      {"{gate: {prefix: both}, of: {prefix: {}}}", R"(/edits/0/gate/prefix: expected shared or split, found "both")"},
+       "/edits/0/gate/share: only for edits at linear sites; a prefix has one gate a layer "
+       "already"},
+      {"{gate: {prefix: split}, of: {lora: {}}}",
+       "/edits/0/gate/prefix: only for a gate around a prefix, found lora"},
+      {"{gate: {prefix: both}, of: {prefix: {}}}",
+       R"(/edits/0/gate/prefix: expected shared or split, found "both")"},
       {"{gate: {prefix_logits: log}, of: {lora: {}}}",
        "/edits/0/gate/prefix_logits: only for a gate around a prefix, found lora"},
-      {"{gate: {prefix_logits: yes}, of: {prefix: {}}}", R"(/edits/0/gate/prefix_logits: expected off or log, found "yes")"},
+      {"{gate: {prefix_logits: yes}, of: {prefix: {}}}",
+       R"(/edits/0/gate/prefix_logits: expected off or log, found "yes")"},
       {"{gate: {prefix_logits: log, prefix: split}, of: {prefix: {}}}",
        "/edits/0/gate/prefix_logits: log needs prefix: shared, one weight for keys and values"},
       {"{gate: {pool: causal_mean}, of: {prefix: {}}}",
-       "/edits/0/gate/pool: a prefix has one weight for a whole sequence; causal_mean has one a row"},
-      {"{gate: {value: 2}, of: {lora: {}}}", R"(/edits/0/gate/value: expected a number in 0..1, found "2")"},
-      {"{gate: {value: open}, of: {lora: {}}}", R"(/edits/0/gate/value: expected a number in 0..1, found "open")"},
-      {"{gate: {value: 0.5, pool: mean}, of: {lora: {}}}", "/edits/0/gate/pool: a gate of a fixed value reads no row"},
-      {"{gate: {kind: central}, of: {lora: {}}}", "a central gate shares weights among two edits or more"},
+       "/edits/0/gate/pool: a prefix has one weight for a whole sequence; causal_mean has one a "
+       "row"},
+      {"{gate: {value: 2}, of: {lora: {}}}",
+       R"(/edits/0/gate/value: expected a number in 0..1, found "2")"},
+      {"{gate: {value: open}, of: {lora: {}}}",
+       R"(/edits/0/gate/value: expected a number in 0..1, found "open")"},
+      {"{gate: {value: 0.5, pool: mean}, of: {lora: {}}}",
+       "/edits/0/gate/pool: a gate of a fixed value reads no row"},
+      {"{gate: {kind: central}, of: {lora: {}}}",
+       "a central gate shares weights among two edits or more"},
       {"{gate: {kind: central, pool: causal_mean}, of: [{lora: {}}, {prefix: {}}]}",
        R"(/edits/0/gate/pool: expected auto, mean, mean_all or prompt_mean, found "causal_mean")"},
       {"{gate: {kind: central}, of: [{lora: {sites: ffn.up}}, {prefix: {}}]}",
@@ -554,14 +647,17 @@ TEST(Definitions, OfGatesPrefixesAndPromptsAreRefusedEachByItsPlace) {
   };
   const auto model = golden_model("bert-tiny");
   for (const auto& row : rows) {
-    expect_message<InputError>([&] { Rig(model, std::string("{edits: [") + row.definition + "]}"); }, row.message);
+    expect_message<InputError>(
+        [&] { Rig(model, std::string("{edits: [") + row.definition + "]}"); }, row.message);
   }
-  expect_message<InputError>([&] { Rig(model, "{edits: [{prefix: {}}, {gate: {}, of: {prefix: {}}}]}"); },
-                             "two edits put a prefix at enc.0.attn");
+  expect_message<InputError>(
+      [&] { Rig(model, "{edits: [{prefix: {}}, {gate: {}, of: {prefix: {}}}]}"); },
+      "two edits put a prefix at enc.0.attn");
   expect_message<InputError>(
       [&] {
         Rig(model,
-            "{edits: [{gate: {pool: mean_all, padded_to: 20}, of: {lora: {}}}, {gate: {pool: mean_all, padded_to: 30}, of: "
+            "{edits: [{gate: {pool: mean_all, padded_to: 20}, of: {lora: {}}}, {gate: {pool: "
+            "mean_all, padded_to: 30}, of: "
             "{prefix: {}}}]}");
       },
       "gates that pad to different lengths (20 and 30)");

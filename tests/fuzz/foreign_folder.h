@@ -18,7 +18,8 @@ namespace graft {
 
 class ForeignFolder {
  public:
-  // `golden`: a folder of tests/golden, whose files are copied but for `config` and the head's, which would need a task.
+  // `golden`: a folder of tests/golden, whose files are copied but for `config` and the head's,
+  // which would need a task.
   ForeignFolder(const std::string& golden, std::string config, const std::set<std::string>& head)
       : config_(std::move(config)),
         dir_(std::filesystem::temp_directory_path() / ("graft-fuzz-" + std::to_string(getpid()))),
@@ -34,7 +35,8 @@ class ForeignFolder {
   ForeignFolder& operator=(const ForeignFolder&) = delete;
   ~ForeignFolder() { std::filesystem::remove_all(dir_); }
 
-  // Reads the folder with `bytes` as its config, and makes an adapter of what was read. Only InputError may escape `read`.
+  // Reads the folder with `bytes` as its config, and makes an adapter of what was read. Only
+  // InputError may escape `read`.
   template <class Read>
   void read(const uint8_t* bytes, size_t size, Read read) const {
     std::ofstream(dir_ / config_, std::ios::binary)

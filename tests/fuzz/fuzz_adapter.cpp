@@ -7,9 +7,11 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
-    const graft::AdapterHeader header = graft::parse_adapter_header({reinterpret_cast<const char*>(data), size}, "fuzz");
+    const graft::AdapterHeader header =
+        graft::parse_adapter_header({reinterpret_cast<const char*>(data), size}, "fuzz");
     graft::ensure(!header.model_type.empty(), "the base has a family");
-    for (const auto& [name, digest] : header.base) graft::ensure(digest.size() == 32, "a fingerprint has 32 digits: " + name);
+    for (const auto& [name, digest] : header.base)
+      graft::ensure(digest.size() == 32, "a fingerprint has 32 digits: " + name);
     if (header.task) graft::task_to_node(*header.task);
     graft::to_json(header.definition);
   } catch (const graft::InputError&) {

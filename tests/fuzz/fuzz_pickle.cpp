@@ -1,5 +1,6 @@
-// Fuzz target: any bytes as a file of torch.save, or, where they do not begin as a zip archive, as the pickle in a sound one.
-// Only InputError may escape, and every tensor that is read must lie in memory.
+// Fuzz target: any bytes as a file of torch.save, or, where they do not begin as a zip archive, as
+// the pickle in a sound one. Only InputError may escape, and every tensor that is read must lie in
+// memory.
 #include <ATen/ops/clone.h>
 #include <caffe2/serialize/inline_container.h>
 
@@ -29,10 +30,13 @@ std::string archive_of(const uint8_t* data, size_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool is_archive = size >= 4 && std::memcmp(data, "PK\x03\x04", 4) == 0;
-  const std::string bytes = is_archive ? std::string(reinterpret_cast<const char*>(data), size) : archive_of(data, size);
+  const std::string bytes =
+      is_archive ? std::string(reinterpret_cast<const char*>(data), size) : archive_of(data, size);
   try {
-    for (const auto& [name, tensor] : graft::parse_torch_file(std::as_bytes(std::span(bytes)), "fuzz")) {
-      if (tensor.nbytes() <= bytes.size()) tensor.clone(at::MemoryFormat::Contiguous);  // touches every element
+    for (const auto& [name, tensor] :
+         graft::parse_torch_file(std::as_bytes(std::span(bytes)), "fuzz")) {
+      if (tensor.nbytes() <= bytes.size())
+        tensor.clone(at::MemoryFormat::Contiguous);  // touches every element
     }
   } catch (const graft::InputError&) {
   }

@@ -1,5 +1,6 @@
-// Any bytes as a data file. The first byte chooses: t, c, l, j = TSV, CSV, JSONL, JSON; T, C = without a header line, three
-// columns; e, w, d = E2E, WebNLG, DART. Only InputError may come out, and what was read is written and read back equal.
+// Any bytes as a data file. The first byte chooses: t, c, l, j = TSV, CSV, JSONL, JSON; T, C =
+// without a header line, three columns; e, w, d = E2E, WebNLG, DART. Only InputError may come out,
+// and what was read is written and read back equal.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -12,10 +13,12 @@ using namespace graft;
 namespace {
 
 void expect_equal(const Table& a, const Table& b) {
-  ensure(a.columns == b.columns && a.rows.size() == b.rows.size(), "columns or rows changed on the way");
+  ensure(a.columns == b.columns && a.rows.size() == b.rows.size(),
+         "columns or rows changed on the way");
   for (size_t r = 0; r < a.rows.size(); ++r) {
     ensure(a.rows[r].cells == b.rows[r].cells, "cells changed on the way");
-    for (size_t c = 0; c < a.columns.size(); ++c) ensure(a.rows[r].kind(c) == b.rows[r].kind(c), "a kind changed on the way");
+    for (size_t c = 0; c < a.columns.size(); ++c)
+      ensure(a.rows[r].kind(c) == b.rows[r].kind(c), "a kind changed on the way");
   }
 }
 
@@ -23,7 +26,8 @@ void check_rows(const Table& table) {
   int64_t line = 0;
   for (const Row& row : table.rows) {
     ensure(row.cells.size() == table.columns.size(), "a row is not as wide as the table");
-    ensure(row.kinds.empty() || row.kinds.size() == row.cells.size(), "a row has another number of kinds");
+    ensure(row.kinds.empty() || row.kinds.size() == row.cells.size(),
+           "a row has another number of kinds");
     ensure(row.line >= 1 && row.line >= line, "lines run backwards");
     line = row.line;
   }
@@ -86,14 +90,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check_rows(table);
   check_examples(table);
   check_texts(table);
-  if (format == TableFormat::kWebNlg) return 0;  // a target that no row has would leave no column behind
+  if (format == TableFormat::kWebNlg)
+    return 0;  // a target that no row has would leave no column behind
   const bool is_delimited = format == TableFormat::kTsv || format == TableFormat::kCsv;
   const TableFormat back = is_delimited ? format : TableFormat::kJsonl;
   std::string written;
   try {
     written = write_table(table, back);
   } catch (const InputError&) {
-    ensure(back == TableFormat::kTsv && text.find('\r') != std::string_view::npos, "a table that was read cannot be written");
+    ensure(back == TableFormat::kTsv && text.find('\r') != std::string_view::npos,
+           "a table that was read cannot be written");
     return 0;
   }
   expect_equal(table, parse_table(written, back, "written"));

@@ -1,5 +1,6 @@
-// Fuzz target: any YAML as run.yaml, as an adapter's definition and as a task, against a tiny model. Only InputError may escape;
-// what is accepted gives the same again after it was resolved, written and read.
+// Fuzz target: any YAML as run.yaml, as an adapter's definition and as a task, against a tiny
+// model. Only InputError may escape; what is accepted gives the same again after it was resolved,
+// written and read.
 #include <cstdint>
 #include <string_view>
 
@@ -38,7 +39,8 @@ void check_run(const Node& node) {
   }
   const Node resolved = run_config_node(config);
   const Node again = parse_yaml(to_yaml(resolved), "written");
-  ensure(run_config_node(parse_run_config(again, Node::null(), "written")) == resolved, "a resolved run.yaml reads back equal");
+  ensure(run_config_node(parse_run_config(again, Node::null(), "written")) == resolved,
+         "a resolved run.yaml reads back equal");
 }
 
 void check_adapter(const Node& node) {
@@ -62,7 +64,8 @@ void check_task(const Node& node) {
   } catch (const InputError&) {
     return;
   }
-  ensure(parse_task(parse_yaml(to_yaml(task_to_node(task)), "written"), "written") == task, "a task reads back equal");
+  ensure(parse_task(parse_yaml(to_yaml(task_to_node(task)), "written"), "written") == task,
+         "a task reads back equal");
 }
 
 }  // namespace

@@ -24,7 +24,8 @@ bool same_bytes(const at::Tensor& a, const at::Tensor& b) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const graft::Path path = graft::Path("/tmp") / ("graft-fuzz-" + std::to_string(::getpid()) + ".safetensors");
+  static const graft::Path path =
+      graft::Path("/tmp") / ("graft-fuzz-" + std::to_string(::getpid()) + ".safetensors");
   const auto owner = std::make_shared<const std::vector<uint8_t>>(data, data + size);
   graft::SafetensorsFile file;
   try {
@@ -36,6 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const graft::SafetensorsFile again = graft::load_safetensors(path);
   std::filesystem::remove(path);
   require(again.metadata == file.metadata && again.tensors.size() == file.tensors.size());
-  for (const auto& [name, tensor] : file.tensors) require(same_bytes(tensor, again.tensors.at(name)));
+  for (const auto& [name, tensor] : file.tensors)
+    require(same_bytes(tensor, again.tensors.at(name)));
   return 0;
 }

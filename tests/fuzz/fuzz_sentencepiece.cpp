@@ -1,5 +1,6 @@
-// Fuzz target: any SentencePiece file and any text. The input is the text's length as one byte, the text, then the file. Only
-// InputError may escape; what was encoded can be decoded, at once and as a stream.
+// Fuzz target: any SentencePiece file and any text. The input is the text's length as one byte, the
+// text, then the file. Only InputError may escape; what was encoded can be decoded, at once and as
+// a stream.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -1,6 +1,6 @@
-// Fuzz target: any tokenizer.json and any text. The input is the file, then a zero byte, then the text; without one the file is
-// also the text. Only InputError may escape; offsets lie in the text, all parts of an encoding have one length, and what was
-// encoded can be decoded.
+// Fuzz target: any tokenizer.json and any text. The input is the file, then a zero byte, then the
+// text; without one the file is also the text. Only InputError may escape; offsets lie in the text,
+// all parts of an encoding have one length, and what was encoded can be decoded.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -23,17 +23,21 @@ int64_t num_code_points(std::string_view text) {
   return count;
 }
 
-void check(const std::shared_ptr<const graft::Tokenizer>& tokenizer, std::string_view text, std::optional<std::string_view> pair,
-           const graft::EncodeOptions& options) {
+void check(const std::shared_ptr<const graft::Tokenizer>& tokenizer, std::string_view text,
+           std::optional<std::string_view> pair, const graft::EncodeOptions& options) {
   const graft::Encoding encoding = tokenizer->encode(text, pair, options);
   const size_t size = encoding.ids.size();
-  require(encoding.type_ids.size() == size && encoding.offsets.size() == size && encoding.special.size() == size, "one length");
-  require(options.max_length == 0 || static_cast<int64_t>(size) <= options.max_length, "max_length");
+  require(encoding.type_ids.size() == size && encoding.offsets.size() == size &&
+              encoding.special.size() == size,
+          "one length");
+  require(options.max_length == 0 || static_cast<int64_t>(size) <= options.max_length,
+          "max_length");
   const int64_t longest = std::max(num_code_points(text), pair ? num_code_points(*pair) : 0);
   for (size_t i = 0; i < size; ++i) {
     const auto [begin, end] = encoding.offsets[i];
     require(begin >= 0 && begin <= end && end <= longest, "offsets in the text");
-    require(encoding.ids[i] >= 0 && encoding.ids[i] < tokenizer->id_bound(), "ids in the vocabulary");
+    require(encoding.ids[i] >= 0 && encoding.ids[i] < tokenizer->id_bound(),
+            "ids in the vocabulary");
   }
   const std::string decoded = tokenizer->decode(encoding.ids, graft::SpecialTokens::kKeep);
   require(graft::find_invalid_utf8(decoded) == std::string_view::npos, "decoded text is UTF-8");
@@ -56,8 +60,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } catch (const graft::InputError&) {
     return 0;
   }
-  // Each on its own: one may be refused (not UTF-8, no unknown token, too short to cut) and the next not.
-  const auto attempt = [&](std::string_view first, std::optional<std::string_view> second, const graft::EncodeOptions& options) {
+  // Each on its own: one may be refused (not UTF-8, no unknown token, too short to cut) and the
+  // next not.
+  const auto attempt = [&](std::string_view first, std::optional<std::string_view> second,
+                           const graft::EncodeOptions& options) {
     try {
       check(tokenizer, first, second, options);
     } catch (const graft::InputError&) {

@@ -1,9 +1,11 @@
-// mutate_files COUNT [SEED [FIRST]]: damages COUNT sound checkpoints, adapters, models, tokenizers, GGUF, YAML and data files,
-// each by the draw of (SEED, its number), and reads each in this process.
+// mutate_files COUNT [SEED [FIRST]]: damages COUNT sound checkpoints, adapters, models, tokenizers,
+// GGUF, YAML and data files, each by the draw of (SEED, its number), and reads each in this
+// process.
 //
-// A reader refuses with InputError or IoError, in a message fit for a terminal, or accepts; what it accepts is used and checked
-// (tests/fuzz/subject.cpp). Anything else is a failure, named by its number: mutate_files 1 SEED NUMBER does it again. A case
-// that takes more than a minute ends the program.
+// A reader refuses with InputError or IoError, in a message fit for a terminal, or accepts; what it
+// accepts is used and checked (tests/fuzz/subject.cpp). Anything else is a failure, named by its
+// number: mutate_files 1 SEED NUMBER does it again. A case that takes more than a minute ends the
+// program.
 #include <unistd.h>
 
 #include <cstdio>
@@ -26,9 +28,10 @@ struct Counts {
   int64_t accepted = 0, refused = 0, failed = 0;
 };
 
-Outcome failed(uint64_t number, const Subject& subject, const std::string& done, const std::string& why) {
-  std::printf("FAILED: case %llu, %s, %s: %s\n", static_cast<unsigned long long>(number), subject.name.c_str(), done.c_str(),
-              printable(why, 1000).c_str());
+Outcome failed(uint64_t number, const Subject& subject, const std::string& done,
+               const std::string& why) {
+  std::printf("FAILED: case %llu, %s, %s: %s\n", static_cast<unsigned long long>(number),
+              subject.name.c_str(), done.c_str(), printable(why, 1000).c_str());
   return Outcome::kFailed;
 }
 
@@ -50,7 +53,8 @@ Outcome run_case(uint64_t seed, uint64_t number) {
       return failed(number, subject, done, "a message that steers or fills a terminal: " + message);
     return Outcome::kRefused;
   } catch (const std::exception& error) {
-    return failed(number, subject, done, std::string("an exception of another kind: ") + error.what());
+    return failed(number, subject, done,
+                  std::string("an exception of another kind: ") + error.what());
   }
 }
 
@@ -64,7 +68,8 @@ bool accepts_sound_ones() {
       try {
         subject.read(folder.path());
       } catch (const std::exception& error) {
-        std::printf("FAILED: sound %s %llu: %s\n", subject.name.c_str(), static_cast<unsigned long long>(number), error.what());
+        std::printf("FAILED: sound %s %llu: %s\n", subject.name.c_str(),
+                    static_cast<unsigned long long>(number), error.what());
         all = false;
       }
     }
@@ -79,7 +84,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: mutate_files COUNT [SEED [FIRST]]\n");
     return 2;
   }
-  const uint64_t count = std::strtoull(argv[1], nullptr, 10), seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1,
+  const uint64_t count = std::strtoull(argv[1], nullptr, 10),
+                 seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1,
                  first = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 0;
   if (!accepts_sound_ones()) return 1;
   std::vector<Counts> counts(subjects().size());
@@ -93,16 +99,19 @@ int main(int argc, char** argv) {
   }
   Counts sum;
   for (size_t i = 0; i < counts.size(); ++i) {
-    std::printf("%-16s %6lld refused, %6lld accepted and right, %lld failed\n", subjects()[i].name.c_str(),
-                static_cast<long long>(counts[i].refused), static_cast<long long>(counts[i].accepted),
+    std::printf("%-16s %6lld refused, %6lld accepted and right, %lld failed\n",
+                subjects()[i].name.c_str(), static_cast<long long>(counts[i].refused),
+                static_cast<long long>(counts[i].accepted),
                 static_cast<long long>(counts[i].failed));
     sum.accepted += counts[i].accepted;
     sum.refused += counts[i].refused;
     sum.failed += counts[i].failed;
   }
-  ensure(sum.accepted + sum.refused + sum.failed == static_cast<int64_t>(count), "every case has an outcome");
+  ensure(sum.accepted + sum.refused + sum.failed == static_cast<int64_t>(count),
+         "every case has an outcome");
   std::printf("%llu mutations by seed %llu: %lld refused, %lld accepted and right, %lld failed\n",
-              static_cast<unsigned long long>(count), static_cast<unsigned long long>(seed), static_cast<long long>(sum.refused),
-              static_cast<long long>(sum.accepted), static_cast<long long>(sum.failed));
+              static_cast<unsigned long long>(count), static_cast<unsigned long long>(seed),
+              static_cast<long long>(sum.refused), static_cast<long long>(sum.accepted),
+              static_cast<long long>(sum.failed));
   return sum.failed == 0 && (count < 100 || (sum.refused > 0 && sum.accepted > 0)) ? 0 : 1;
 }

@@ -17,7 +17,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-size_t place(const std::string& bytes, Random& random) { return static_cast<size_t>(random.below(bytes.size() + 1)); }
+size_t place(const std::string& bytes, Random& random) {
+  return static_cast<size_t>(random.below(bytes.size() + 1));
+}
 
 // A stretch [begin, begin + size), mostly short.
 struct Stretch {
@@ -37,7 +39,8 @@ void change_number(std::string& bytes, Random& random) {
   std::vector<size_t> starts;
   for (size_t i = 0; i < bytes.size(); ++i) {
     const bool is_digit = std::isdigit(static_cast<unsigned char>(bytes[i])) != 0;
-    if (is_digit && (i == 0 || std::isalnum(static_cast<unsigned char>(bytes[i - 1])) == 0)) starts.push_back(i);
+    if (is_digit && (i == 0 || std::isalnum(static_cast<unsigned char>(bytes[i - 1])) == 0))
+      starts.push_back(i);
   }
   if (starts.empty()) return;
   const size_t start = starts[random.below(starts.size())];
@@ -77,7 +80,9 @@ void mutate_once(std::string& bytes, Random& random) {
       bytes.insert(place(bytes, random), moved);
       break;
     }
-    case 5: std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(part.begin), part.size, '\0'); break;
+    case 5:
+      std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(part.begin), part.size, '\0');
+      break;
     case 6: bytes.resize(place(bytes, random)); break;
     case 7: change_number(bytes, random); break;
     default: bytes.insert(place(bytes, random), foreign_word(random)); break;
@@ -89,9 +94,11 @@ void put_socket(const Path& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string name = path.string();
-  ensure(fd >= 0 && name.size() < sizeof address.sun_path, "a path that is short enough for a socket");
+  ensure(fd >= 0 && name.size() < sizeof address.sun_path,
+         "a path that is short enough for a socket");
   std::copy(name.begin(), name.end(), address.sun_path);
-  ensure(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0, "a socket is bound");
+  ensure(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0,
+         "a socket is bound");
   ::close(fd);
 }
 

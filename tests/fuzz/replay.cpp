@@ -1,4 +1,5 @@
-// The plain main of a fuzz target outside a fuzzing build: runs it once on every file of the folder given.
+// The plain main of a fuzz target outside a fuzzing build: runs it once on every file of the folder
+// given.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

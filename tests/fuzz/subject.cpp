@@ -49,13 +49,16 @@ Checkpoint sample(int64_t step) {
   c.best = {step - 30, 0.625, 1};
   c.tensors = {{"0.lora/a", normal_tensor({3, 4}, 1, RandomKey{static_cast<uint64_t>(step)})},
                {"head/out.weight", normal_tensor({2, 4}, 1, RandomKey{5})}};
-  c.optimizer = {{"m/0.lora/a", normal_tensor({3, 4}, 1, RandomKey{6})}, {"t/0.lora/a", at::full({}, 5.0, at::kFloat)}};
+  c.optimizer = {{"m/0.lora/a", normal_tensor({3, 4}, 1, RandomKey{6})},
+                 {"t/0.lora/a", at::full({}, 5.0, at::kFloat)}};
   return c;
 }
 
 bool equal(const NamedTensors& a, const NamedTensors& b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const auto& one, const auto& other) {
-           return one.first == other.first && one.second.sizes() == other.second.sizes() && at::equal(one.second, other.second);
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](const auto& one, const auto& other) {
+           return one.first == other.first && one.second.sizes() == other.second.sizes() &&
+                  at::equal(one.second, other.second);
          });
 }
 
@@ -64,16 +67,19 @@ void read_checkpoint(const Path& folder) {
   if (!found) return;  // it has lost its marker
   const Checkpoint c = sample(130);
   const auto numbers = [](const Checkpoint& x) {
-    return std::tie(x.step, x.log_bytes, x.tokens, x.seconds, x.config, x.inputs, x.best.step, x.best.value, x.best.stale);
+    return std::tie(x.step, x.log_bytes, x.tokens, x.seconds, x.config, x.inputs, x.best.step,
+                    x.best.value, x.best.stale);
   };
-  ensure(numbers(*found) == numbers(c) && equal(found->tensors, c.tensors) && equal(found->optimizer, c.optimizer),
+  ensure(numbers(*found) == numbers(c) && equal(found->tensors, c.tensors) &&
+             equal(found->optimizer, c.optimizer),
          "a checkpoint that is not the one written was accepted");
 }
 
 // ---- adapters and models: what is accepted computes
 
 const std::vector<Sequence>& few_texts() {
-  static const std::vector<Sequence> texts = random_sequences(golden_model("bert-tiny")->config, 3, 6, 1);
+  static const std::vector<Sequence> texts =
+      random_sequences(golden_model("bert-tiny")->config, 3, 6, 1);
   return texts;
 }
 
@@ -103,14 +109,16 @@ void read_adapter(const Path& folder) {
   const TempFolder copy;
   save_adapter(copy.path(), loaded.adapter, loaded.tensors, *model, loaded.provenance);
   const LoadedAdapter again = load_adapter(copy.path(), *model);
-  ensure(again.adapter.describe() == loaded.adapter.describe() && equal(again.tensors, loaded.tensors),
-         "an adapter reads back equal");
+  ensure(
+      again.adapter.describe() == loaded.adapter.describe() && equal(again.tensors, loaded.tensors),
+      "an adapter reads back equal");
 }
 
 // ---- adapters of peers
 
 void make_peft(const Path& folder, uint64_t number) {
-  static const std::vector<std::string> cases = {"peft/bert-ia3/peft", "peft/bert-dora/peft", "peft/bert-prefix/peft"};
+  static const std::vector<std::string> cases = {"peft/bert-ia3/peft", "peft/bert-dora/peft",
+                                                 "peft/bert-prefix/peft"};
   copy_into(golden(chosen(cases, number)), folder);
 }
 
@@ -122,18 +130,21 @@ void read_foreign(const std::string& format, const Path& folder, const std::opti
 // ---- models
 
 void make_model(const Path& folder, uint64_t number) {
-  static const std::vector<std::string> models = {"models/bert-tiny", "models/roberta-tiny", "models/bert-sharded"};
+  static const std::vector<std::string> models = {"models/bert-tiny", "models/roberta-tiny",
+                                                  "models/bert-sharded"};
   copy_into(golden(chosen(models, number)), folder);
   fs::remove(folder / "expected.safetensors");
 }
 
 void make_gguf(const Path& folder, uint64_t number) {
-  static const std::vector<std::string> files = {"gguf/llama.gguf", "gguf/qwen2.gguf", "gguf/llama3.gguf"};
+  static const std::vector<std::string> files = {"gguf/llama.gguf", "gguf/qwen2.gguf",
+                                                 "gguf/llama3.gguf"};
   fs::copy(golden(chosen(files, number)), folder / "model.gguf");
 }
 
 void make_gguf_tokenizer(const Path& folder, uint64_t number) {
-  static const std::vector<std::string> files = {"gguf/tokens-smollm.gguf", "gguf/tokens-spm.gguf", "gguf/tokens-qwen2.gguf"};
+  static const std::vector<std::string> files = {"gguf/tokens-smollm.gguf", "gguf/tokens-spm.gguf",
+                                                 "gguf/tokens-qwen2.gguf"};
   fs::copy(golden(chosen(files, number)), folder / "model.gguf");
 }
 
@@ -146,13 +157,15 @@ void read_model(const Path& folder) {
   std::vector<Sequence> texts(1);
   texts[0].ids = {0};
   texts[0].type_ids = {0};
-  ensure(run_lanes(*model, pack_of(*model, {lane_of(texts)}), {&bound}).logits.empty(), "a bare trunk has no head");
+  ensure(run_lanes(*model, pack_of(*model, {lane_of(texts)}), {&bound}).logits.empty(),
+         "a bare trunk has no head");
 }
 
 void use_tokenizer(const Tokenizer& tokenizer) {
   for (const std::string text : {"The e\u0301 \u5ddd <s>[SEP] 12's", "", "a b"}) {
     const Encoding encoding = tokenizer.encode(text);
-    for (const int64_t id : encoding.ids) ensure(id >= 0 && id < tokenizer.id_bound(), "an id that a token has");
+    for (const int64_t id : encoding.ids)
+      ensure(id >= 0 && id < tokenizer.id_bound(), "an id that a token has");
     tokenizer.decode(encoding.ids, SpecialTokens::kKeep);
   }
 }
@@ -165,7 +178,8 @@ void read_gguf_tokenizer(const Path& folder) {
 // ---- tokenizers
 
 void make_tokenizer(const Path& folder, uint64_t number) {
-  static const std::vector<std::string> files = {"text/bpe/tokenizer.json", "text/wordpiece/tokenizer.json"};
+  static const std::vector<std::string> files = {"text/bpe/tokenizer.json",
+                                                 "text/wordpiece/tokenizer.json"};
   copy_into(golden(chosen(files, number)), folder);
 }
 
@@ -175,13 +189,14 @@ void read_tokenizer(const Path& folder) { use_tokenizer(*Tokenizer::load(folder)
 
 void make_yaml(const Path& folder, uint64_t number) {
   const Path root = GRAFT_SOURCE_DIR;
-  static const std::vector<std::string> files = {"presets/lora.yaml", "presets/unipelt-apl.yaml", "tasks/sst2.yaml",
-                                                 "tasks/mail.yaml"};
+  static const std::vector<std::string> files = {"presets/lora.yaml", "presets/unipelt-apl.yaml",
+                                                 "tasks/sst2.yaml", "tasks/mail.yaml"};
   if (number % 5 < files.size()) return copy_into(root / files[number % 5], folder);
-  write_file_atomically(
-      folder / "run.yaml",
-      "model: m\ntask: sst2\nout: o\nadapter: {edits: [{lora: {rank: 2}}]}\ndata: {train: t.tsv, held_out: 0.1}\n"
-      "epochs: 2\nwarmup: 10\nlearning_rate: 1e-3\nevaluate_every: 100 steps\ngeneration: {beams: 2}\n");
+  write_file_atomically(folder / "run.yaml",
+                        "model: m\ntask: sst2\nout: o\nadapter: {edits: [{lora: {rank: "
+                        "2}}]}\ndata: {train: t.tsv, held_out: 0.1}\n"
+                        "epochs: 2\nwarmup: 10\nlearning_rate: 1e-3\nevaluate_every: 100 "
+                        "steps\ngeneration: {beams: 2}\n");
 }
 
 void read_yaml(const Path& folder) {
@@ -192,13 +207,15 @@ void read_yaml(const Path& folder) {
   ensure(parse_yaml(to_yaml(node), source) == node, "a document reads back equal");
   if (file.filename() == "run.yaml") {
     const Node config = run_config_node(parse_run_config(node, Node::null(), source));
-    ensure(run_config_node(parse_run_config(config, Node::null(), source)) == config, "settings read back equal");
+    ensure(run_config_node(parse_run_config(config, Node::null(), source)) == config,
+           "settings read back equal");
   } else if (node.find("edits") != nullptr) {
     const std::shared_ptr<const Model> model = golden_model("bert-tiny");
     const Node definition = Node::map({{"edits", *node.find("edits")}});
     const EditTarget target{model->config, model->sites};
     const Node described = Adapter(definition, source, target, std::nullopt).describe();
-    ensure(Adapter(described, source, target, std::nullopt).describe() == described, "a definition reads back equal");
+    ensure(Adapter(described, source, target, std::nullopt).describe() == described,
+           "a definition reads back equal");
   } else {
     const Task task = parse_task(node, source);
     ensure(parse_task(task_to_node(task), source) == task, "a task reads back equal");
@@ -211,8 +228,12 @@ void make_data(const Path& folder, uint64_t number) {
   static const std::vector<std::pair<std::string, std::string>> files = {
       {"x.tsv", "id\ttext\tlabel\n1\tone two\tyes\n2\tthree\tno\n"},
       {"x.csv", "id,text,label\n1,\"one, \"\"two\"\"\",yes\n2,\"three\nfour\",no\n"},
-      {"x.jsonl", "{\"text\": \"one\", \"label\": \"yes\", \"n\": 1.50}\n{\"text\": \"zw\u00f6lf\", \"label\": \"no\"}\n"},
-      {"x.json", "[{\"text\": \"one\", \"label\": \"yes\", \"n\": null},\n {\"text\": \"two\", \"label\": \"no\"}]\n"}};
+      {"x.jsonl",
+       "{\"text\": \"one\", \"label\": \"yes\", \"n\": 1.50}\n{\"text\": \"zw\u00f6lf\", "
+       "\"label\": \"no\"}\n"},
+      {"x.json",
+       "[{\"text\": \"one\", \"label\": \"yes\", \"n\": null},\n {\"text\": \"two\", \"label\": "
+       "\"no\"}]\n"}};
   const auto& [name, text] = chosen(files, number);
   write_file_atomically(folder / name, text);
 }
@@ -228,21 +249,32 @@ void read_data(const Path& folder) {
   task.metrics = {"accuracy"};
   const std::vector<Example> examples = to_examples(table, task, LabelUse::kOptional);
   ensure(examples.size() == table.rows.size(), "an example a row");
-  const Table again = parse_table(write_table(table, TableFormat::kJsonl), TableFormat::kJsonl, "written");
-  ensure(again.columns == table.columns && again.rows.size() == table.rows.size(), "rows read back equal");
-  for (size_t r = 0; r < table.rows.size(); ++r) ensure(again.rows[r].cells == table.rows[r].cells, "cells read back equal");
+  const Table again =
+      parse_table(write_table(table, TableFormat::kJsonl), TableFormat::kJsonl, "written");
+  ensure(again.columns == table.columns && again.rows.size() == table.rows.size(),
+         "rows read back equal");
+  for (size_t r = 0; r < table.rows.size(); ++r)
+    ensure(again.rows[r].cells == table.rows[r].cells, "cells read back equal");
 }
 
 }  // namespace
 
 const std::vector<Subject>& subjects() {
   static const std::vector<Subject> all = {
-      {"checkpoint", [](const Path& folder, uint64_t) { save_checkpoint(folder, sample(130)); }, read_checkpoint},
+      {"checkpoint", [](const Path& folder, uint64_t) { save_checkpoint(folder, sample(130)); },
+       read_checkpoint},
       {"adapter", make_adapter, read_adapter},
-      {"PEFT adapter", make_peft, [](const Path& folder) { read_foreign("peft", folder, class_task(3)); }},
-      {"AdapterHub's", [](const Path& folder, uint64_t) { copy_into(golden("adapterhub/bert-lora/adapterhub"), folder); },
+      {"PEFT adapter", make_peft,
+       [](const Path& folder) { read_foreign("peft", folder, class_task(3)); }},
+      {"AdapterHub's",
+       [](const Path& folder, uint64_t) {
+         copy_into(golden("adapterhub/bert-lora/adapterhub"), folder);
+       },
        [](const Path& folder) { read_foreign("adapterhub", folder, class_task(3)); }},
-      {"pickled adapter", [](const Path& folder, uint64_t) { copy_into(golden("adapterhub/bert-unipelt/adapterhub"), folder); },
+      {"pickled adapter",
+       [](const Path& folder, uint64_t) {
+         copy_into(golden("adapterhub/bert-unipelt/adapterhub"), folder);
+       },
        [](const Path& folder) { read_foreign("adapterhub", folder, std::nullopt); }},
       {"model", make_model, read_model},
       {"GGUF model", make_gguf, read_model},

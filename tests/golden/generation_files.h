@@ -1,4 +1,5 @@
-// The files of tests/golden/generation: what the reference writes and how it ranks options, a file a model.
+// The files of tests/golden/generation: what the reference writes and how it ranks options, a file
+// a model.
 #pragma once
 
 #include <cstdint>

@@ -30,7 +30,8 @@ std::string canonical_name(const std::string& name, const std::string& model_typ
     const std::string tail = theirs.substr(hole + 1);
     if (!bare.starts_with(theirs.substr(0, hole)) || !bare.ends_with(tail)) continue;
     TensorId out = ours;
-    out.place.layer = static_cast<int16_t>(std::stoi(bare.substr(hole, bare.size() - hole - tail.size())));
+    out.place.layer =
+        static_cast<int16_t>(std::stoi(bare.substr(hole, bare.size() - hole - tail.size())));
     return to_name(out);
   }
   throw InternalError("no canonical name for " + name);
@@ -38,7 +39,8 @@ std::string canonical_name(const std::string& name, const std::string& model_typ
 
 }  // namespace
 
-std::string stored_name(const std::string& name, const Node& entry, const std::string& edit, const std::string& model_type) {
+std::string stored_name(const std::string& name, const Node& entry, const std::string& edit,
+                        const std::string& model_type) {
   const std::string part = entry.find("part")->scalar, path = "0." + edit + "/";
   if (part == "head") {
     ensure(!head_name(name).empty(), "a head's tensor: " + name);

@@ -1,5 +1,5 @@
-// Rank classification and the heads for masks, against what the reference computes: tests/golden/generation ("ranks") and the
-// masked models of tests/golden/trunks.
+// Rank classification and the heads for masks, against what the reference computes:
+// tests/golden/generation ("ranks") and the masked models of tests/golden/trunks.
 #include <ATen/ops/linear.h>
 #include <gtest/gtest.h>
 
@@ -59,8 +59,10 @@ TEST_P(GoldenRanks, AreTheReferences) {
       ASSERT_EQ(sums.scores[row].size(), expected.items.size());
       for (size_t i = 0; i < expected.items.size(); ++i) {
         const auto tokens = static_cast<double>(data.options[row][i].size());
-        EXPECT_NEAR(sums.scores[row][i], number_of(expected.items[i]), kScoreBound) << "row " << row << " option " << i;
-        EXPECT_NEAR(means.scores[row][i] * tokens, number_of(expected.items[i]), kScoreBound) << "row " << row << " option " << i;
+        EXPECT_NEAR(sums.scores[row][i], number_of(expected.items[i]), kScoreBound)
+            << "row " << row << " option " << i;
+        EXPECT_NEAR(means.scores[row][i] * tokens, number_of(expected.items[i]), kScoreBound)
+            << "row " << row << " option " << i;
       }
       EXPECT_EQ(sums.chosen[row], number_of(*rank.find("best")));
       EXPECT_EQ(means.chosen[row], number_of(*rank.find("best_mean")));
@@ -104,23 +106,27 @@ TEST_P(GoldenMasks, AreTheReferences) {
   ASSERT_EQ(first, expected.size(0)) << "every sequence of the file is read";
   const Pack pack = pack_of(*golden.model, {lane_of(sequences)});
   NoHooks nothing;
-  const at::Tensor last = forward(*golden.model, golden.model->weights, input_of(config, pack), nothing, {}).last;
+  const at::Tensor last =
+      forward(*golden.model, golden.model->weights, input_of(config, pack), nothing, {}).last;
   const at::Tensor z = mask_states(config, golden.model->weights, last.slice(0, 0, first));
   const TensorId output = config.has_tied_output ? kWordTable : kOutputTable;
-  expect_near(at::linear(z, golden.model->weights.at(output), golden.model->weights.at(tensor_id("mask.bias"))), expected, kTrunkFloat,
-              "logits");
+  expect_near(at::linear(z, golden.model->weights.at(output),
+                         golden.model->weights.at(tensor_id("mask.bias"))),
+              expected, kTrunkFloat, "logits");
 
   Task task = class_task(3);
   task.cloze.emplace();
   task.cloze->words = {"a", "b", "c"};
   const Rig rig(golden.model, "{}", task);
   EXPECT_TRUE(rig.tensors.empty()) << "a cloze trains no head";
-  const at::Tensor at_masks =
-      expected.index_select(0, at::tensor(rows, at::kLong)).index_select(1, at::tensor(*words, at::kLong));
+  const at::Tensor at_masks = expected.index_select(0, at::tensor(rows, at::kLong))
+                                  .index_select(1, at::tensor(*words, at::kLong));
   expect_near(logits_of(rig, sequences), at_masks, kTrunkFloat, "cloze");
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenMasks, ::testing::Values("bert-mlm", "roberta-mlm", "bert-mlm-untied"), parameter_name);
+INSTANTIATE_TEST_SUITE_P(All, GoldenMasks,
+                         ::testing::Values("bert-mlm", "roberta-mlm", "bert-mlm-untied"),
+                         parameter_name);
 
 }  // namespace
 }  // namespace graft::testing::test_choices

@@ -1,5 +1,5 @@
-// The classifiers of tests/golden/classifiers, each with the head of its own folder: labels, logits, loss, and its gradients for
-// all weights and for LoRA.
+// The classifiers of tests/golden/classifiers, each with the head of its own folder: labels,
+// logits, loss, and its gradients for all weights and for LoRA.
 #include <gtest/gtest.h>
 
 #include <ATen/ATen.h>
@@ -43,7 +43,8 @@ struct Golden {
       : model(golden_model(name, precision, kFolder)),
         own(read_own_head(golden_dir(kFolder) / name, model->config).value()),
         expected(load_safetensors(golden_dir(kFolder) / name / "expected.safetensors").tensors),
-        sequences(cut_sequences(expected.at("ids"), at::zeros_like(expected.at("ids")), expected.at("lengths"))) {
+        sequences(cut_sequences(expected.at("ids"), at::zeros_like(expected.at("ids")),
+                                expected.at("lengths"))) {
     const Tensor wide = expected.at("labels").to(at::kDouble);
     for (int64_t i = 0; i < wide.numel(); ++i) labels.push_back(wide[i].item<double>());
   }
@@ -52,7 +53,8 @@ struct Golden {
   Rig rig(const std::string& edits) const {
     Rig out(model, "{edits: [" + edits + "]}", own.task);
     const at::NoGradGuard no_grad;
-    for (const auto& [name, tensor] : matched_tensors(own, own.task)) out.tensors.at(name).copy_(tensor);
+    for (const auto& [name, tensor] : matched_tensors(own, own.task))
+      out.tensors.at(name).copy_(tensor);
     return out;
   }
 };
@@ -69,16 +71,20 @@ TEST_P(GoldenClassifiers, AnswerByTheirOwnHead) {
   data.examples.resize(golden.sequences.size());
   for (const int64_t budget : {1, 20, 4096}) {  // alone, some together, all
     const Tensor found = predict(*golden.model, bound, data, {.token_budget = budget}).logits;
-    expect_near(found, expected, kTrunkFloat, GetParam() + " by " + std::to_string(budget) + " tokens");
+    expect_near(found, expected, kTrunkFloat,
+                GetParam() + " by " + std::to_string(budget) + " tokens");
     measured(GetParam(), difference_of(found, expected).absolute);
   }
   Rig wide = Golden(GetParam(), Precision::kFloat64).rig("");
   wide.widen();
-  expect_near(logits_of(wide, golden.sequences), expected.to(at::kDouble), kTrunkDouble, GetParam() + " in float64");
+  expect_near(logits_of(wide, golden.sequences), expected.to(at::kDouble), kTrunkDouble,
+              GetParam() + " in float64");
 }
 
-// The gradient of a tensor under its name in the checkpoint, cut and turned as weights are when they are loaded.
-Tensor checkpoint_gradient(const Golden& golden, const std::string& stored, const NamedTensors& file) {
+// The gradient of a tensor under its name in the checkpoint, cut and turned as weights are when
+// they are loaded.
+Tensor checkpoint_gradient(const Golden& golden, const std::string& stored,
+                           const NamedTensors& file) {
   const Family& family = family_of(golden.model->config);
   const std::string own = stored.substr(stored.find('/') + 1);
   if (stored.starts_with(Adapter::kHeadPath)) {
@@ -93,18 +99,20 @@ Tensor checkpoint_gradient(const Golden& golden, const std::string& stored, cons
   return whole.chunk(piece.count, 0)[static_cast<size_t>(piece.index)].contiguous();
 }
 
-// Mean loss of the batch, against the library's, and the gradient of every trained tensor. `is_full`: of all weights and the
-// head; else of LoRA under a frozen head.
+// Mean loss of the batch, against the library's, and the gradient of every trained tensor.
+// `is_full`: of all weights and the head; else of LoRA under a frozen head.
 void expect_training(const std::string& name, Precision precision, bool is_full) {
   const bool is_wide = precision == Precision::kFloat64;
   const Tolerance tolerance = is_wide ? kTrunkDouble : kTrunkFloat;
   const Golden golden(name, precision);
   const Node& entry = *manifest().find("models")->find(name);
-  const NamedTensors file = load_safetensors(golden_dir(kFolder) / name / "training.safetensors").tensors;
+  const NamedTensors file =
+      load_safetensors(golden_dir(kFolder) / name / "training.safetensors").tensors;
   const bool has_cross = golden.model->config.is_encoder_decoder();
-  Rig rig = golden.rig(is_full     ? "{full: {}}"
-                       : has_cross ? "{lora: {rank: 2, alpha: 4, sites: [attn.q, attn.v, cross.q, cross.v]}}"
-                                   : "{lora: {rank: 2, alpha: 4, sites: [attn.q, attn.v]}}");
+  Rig rig = golden.rig(
+      is_full     ? "{full: {}}"
+      : has_cross ? "{lora: {rank: 2, alpha: 4, sites: [attn.q, attn.v, cross.q, cross.v]}}"
+                  : "{lora: {rank: 2, alpha: 4, sites: [attn.q, attn.v]}}");
   NamedTensors expected;
   for (auto& [own, tensor] : rig.tensors) {
     const at::NoGradGuard no_grad;
@@ -122,11 +130,15 @@ void expect_training(const std::string& name, Precision precision, bool is_full)
   const int64_t pad = golden.model->config.pad_id;
   for (auto& [own, gradient] : found.gradients) {
     gradient = gradient / count;
-    // Most of the library's word tables give the row of their pad token no gradient (padding_idx); here it is a row like any other.
+    // Most of the library's word tables give the row of their pad token no gradient (padding_idx);
+    // here it is a row like any other.
     const bool is_word_table = is_full && own.ends_with("embed.word.weight");
-    if (is_word_table && expected.at(own).select(0, pad).abs().max().item<double>() == 0) gradient.select(0, pad).zero_();
+    if (is_word_table && expected.at(own).select(0, pad).abs().max().item<double>() == 0)
+      gradient.select(0, pad).zero_();
   }
-  if (!is_full) std::erase_if(found.gradients, [](const auto& each) { return each.first.starts_with(Adapter::kHeadPath); });
+  if (!is_full)
+    std::erase_if(found.gradients,
+                  [](const auto& each) { return each.first.starts_with(Adapter::kHeadPath); });
   const double loss = number_of(*entry.find(is_full ? "loss" : "lora_loss"));
   EXPECT_NEAR(found.loss / count, loss, tolerance.absolute + tolerance.relative * loss);
   expect_all_near(found.gradients, expected, tolerance, name + (is_full ? " full" : " lora"));
@@ -134,14 +146,20 @@ void expect_training(const std::string& name, Precision precision, bool is_full)
 }
 
 TEST_P(GoldenClassifiers, AllWeights) { expect_training(GetParam(), Precision::kFloat32, true); }
-TEST_P(GoldenClassifiers, AllWeightsInFloat64) { expect_training(GetParam(), Precision::kFloat64, true); }
+TEST_P(GoldenClassifiers, AllWeightsInFloat64) {
+  expect_training(GetParam(), Precision::kFloat64, true);
+}
 TEST_P(GoldenClassifiers, Lora) { expect_training(GetParam(), Precision::kFloat32, false); }
-TEST_P(GoldenClassifiers, LoraInFloat64) { expect_training(GetParam(), Precision::kFloat64, false); }
+TEST_P(GoldenClassifiers, LoraInFloat64) {
+  expect_training(GetParam(), Precision::kFloat64, false);
+}
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenClassifiers, ::testing::ValuesIn(names()), parameter_name);
 
 TEST(GoldenClassifierLabels, AreTheFolders) {
-  const auto labels = [](const char* name) { return Golden(name, Precision::kFloat32).own.task.labels; };
+  const auto labels = [](const char* name) {
+    return Golden(name, Precision::kFloat32).own.task.labels;
+  };
   using Words = std::vector<std::string>;
   EXPECT_EQ(labels("bert-labels"), (Words{"bad", "so so", "good"}));
   EXPECT_EQ(labels("roberta-labels"), (Words{"LABEL_0", "LABEL_1"}));

@@ -1,4 +1,5 @@
-// Every case of tests/golden/generation: greedy and beam search must choose the reference's tokens, and score them alike.
+// Every case of tests/golden/generation: greedy and beam search must choose the reference's tokens,
+// and score them alike.
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -10,7 +11,8 @@
 namespace graft::testing::test_generation {
 namespace {
 
-// Sums of up to ten float32 log-probabilities; the reference's own scores in float32 lie 2.4e-6 off at most (manifest.json).
+// Sums of up to ten float32 log-probabilities; the reference's own scores in float32 lie 2.4e-6 off
+// at most (manifest.json).
 constexpr double kScoreBound = 2e-5;
 
 GenerateOptions options_of(const Node& settings) {
@@ -41,20 +43,23 @@ struct Bare {
       : rig(model, "{}", std::nullopt), bound(*model, *rig.adapter, rig.tensors) {}
 };
 
-std::vector<std::vector<Generated>> run(const Bare& bare, const std::vector<Sequence>& prompts, const Node& settings) {
+std::vector<std::vector<Generated>> run(const Bare& bare, const std::vector<Sequence>& prompts,
+                                        const Node& settings) {
   PromptLane lane;
   lane.lane.bound = &bare.bound;
   lane.prompts = lane_of(prompts).sequences;
   return generate(*bare.rig.model, {lane}, options_of(settings));
 }
 
-void expect_result(const std::vector<Generated>& found, const Node& expected, const std::string& what) {
+void expect_result(const std::vector<Generated>& found, const Node& expected,
+                   const std::string& what) {
   const Node &tokens = *expected.find("tokens"), &sums = *expected.find("log_probabilities");
   const Node* scores = expected.find("scores");
   ASSERT_EQ(found.size(), tokens.items.size()) << what;
   for (size_t i = 0; i < found.size(); ++i) {
     EXPECT_EQ(found[i].tokens, ids_of(tokens.items[i])) << what << " beam " << i;
-    EXPECT_NEAR(found[i].log_probability, number_of(sums.items[i]), kScoreBound) << what << " beam " << i;
+    EXPECT_NEAR(found[i].log_probability, number_of(sums.items[i]), kScoreBound)
+        << what << " beam " << i;
     measured(what, std::abs(found[i].log_probability - number_of(sums.items[i])));
     const double score = scores == nullptr ? found[i].log_probability : number_of(scores->items[i]);
     EXPECT_NEAR(found[i].score, score, kScoreBound) << what << " beam " << i;
@@ -75,7 +80,8 @@ TEST_P(GoldenGeneration, Together) {
     const auto found = run(bare, prompts, *entry.find("settings"));
     ASSERT_EQ(found.size(), prompts.size());
     for (size_t n = 0; n < found.size(); ++n)
-      expect_result(found[n], entry.find("results")->items[n], GetParam() + " " + name + " prompt " + std::to_string(n));
+      expect_result(found[n], entry.find("results")->items[n],
+                    GetParam() + " " + name + " prompt " + std::to_string(n));
   }
 }
 
@@ -91,7 +97,8 @@ TEST_P(GoldenGeneration, Alone) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenGeneration, ::testing::ValuesIn(generation_models()), parameter_name);
+INSTANTIATE_TEST_SUITE_P(All, GoldenGeneration, ::testing::ValuesIn(generation_models()),
+                         parameter_name);
 
 }  // namespace
 }  // namespace graft::testing::test_generation

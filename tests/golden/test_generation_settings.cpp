@@ -1,5 +1,5 @@
-// Every case of tests/golden/generation_settings: with the settings that a model's own files give, and the user's over them, texts are
-// those of the reference's generate().
+// Every case of tests/golden/generation_settings: with the settings that a model's own files give,
+// and the user's over them, texts are those of the reference's generate().
 #include <gtest/gtest.h>
 
 #include <set>
@@ -17,7 +17,9 @@ namespace {
 void write_folder(const Path& folder, const Node& model_config, const Node& entry) {
   Node config = model_config;
   for (const auto& [key, value] : entry.find("config")->members) {
-    if (value.scalar == "absent") std::erase_if(config.members, [&name = key](const auto& member) { return member.first == name; });
+    if (value.scalar == "absent")
+      std::erase_if(config.members,
+                    [&name = key](const auto& member) { return member.first == name; });
     else config[key] = value;
   }
   std::filesystem::create_directories(folder);
@@ -50,7 +52,8 @@ TEST_P(GoldenSettings, TextsAreThoseOfTheLibrary) {
       lane.lane.bound = &bound;
       lane.prompts = lane_of(prompts).sequences;
       const std::vector<int64_t> tokens = generate(*model, {lane}, options).front().front().tokens;
-      EXPECT_EQ(tokens, ids_of(*result.find("tokens"))) << GetParam() << " " << name << " after " << to_json(*result.find("prompt"), -1);
+      EXPECT_EQ(tokens, ids_of(*result.find("tokens")))
+          << GetParam() << " " << name << " after " << to_json(*result.find("prompt"), -1);
       texts.insert(to_json(*result.find("tokens"), -1));
     }
   }

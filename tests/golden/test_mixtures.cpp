@@ -1,7 +1,9 @@
-// Every case of tests/golden/adamix and tests/golden/mixtures: first logits and gradients, ten losses and where they lead.
+// Every case of tests/golden/adamix and tests/golden/mixtures: first logits and gradients, ten
+// losses and where they lead.
 //
-// Beside the float32 trunk a float64 one runs, with float64 leaves: it must meet the reference to the rounding of the stored
-// float32 values, also after ten steps of AdamW, which makes full steps of gradients that are small.
+// Beside the float32 trunk a float64 one runs, with float64 leaves: it must meet the reference to
+// the rounding of the stored float32 values, also after ten steps of AdamW, which makes full steps
+// of gradients that are small.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -29,7 +31,9 @@ const Node& manifest(const std::string& topic) {
   return read.at(topic);
 }
 
-std::string text_of(const Node& node) { return node.kind == Node::Kind::kList ? to_json(node, -1) : node.scalar; }
+std::string text_of(const Node& node) {
+  return node.kind == Node::Kind::kList ? to_json(node, -1) : node.scalar;
+}
 
 struct GoldenCase {
   std::string topic, name;  // "adamix", "lora"
@@ -42,11 +46,15 @@ struct GoldenCase {
   std::optional<Rig> rig;
 
   GoldenCase(const std::string& of_topic, const std::string& case_name, Precision of_trunk)
-      : topic(of_topic), name(case_name), entry(manifest(topic).find("cases")->find(name)), precision(of_trunk) {
+      : topic(of_topic),
+        name(case_name),
+        entry(manifest(topic).find("cases")->find(name)),
+        precision(of_trunk) {
     file = load_safetensors(golden_dir(topic) / name / "case.safetensors").tensors;
     sequences = cut_sequences(file.at("ids"), file.at("token_types"), file.at("lengths"));
     const Tensor values = file.at("labels").to(at::kDouble).contiguous();
-    labels.assign(values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel());
+    labels.assign(values.const_data_ptr<double>(),
+                  values.const_data_ptr<double>() + values.numel());
     if (file.contains("embedding")) {
       const Tensor all = file.at("embedding").contiguous();
       const int64_t width = all.size(1);
@@ -65,23 +73,28 @@ struct GoldenCase {
   }
 
   std::string common(const char* key) const { return text_of(*manifest(topic).find(key)); }
-  int64_t batch_size() const { return static_cast<int64_t>(number_of(*manifest(topic).find("batch_size"))); }
+  int64_t batch_size() const {
+    return static_cast<int64_t>(number_of(*manifest(topic).find("batch_size")));
+  }
   Tolerance tolerance() const { return precision == Precision::kFloat64 ? kDouble : kFloat; }
 
   std::string of() const {
     const std::string sites = text_of(*entry->find("sites"));
     if (entry->find("kind")->scalar == "affine") return "{affine: {sites: " + sites + "}}";
     if (entry->find("kind")->scalar == "lora")
-      return "{lora: {sites: " + sites + ", rank: " + common("rank") + ", alpha: " + common("alpha") + "}}";
-    return "{bottleneck: {sites: " + sites + ", placement: sequential, activation: gelu, width: " + common("width") + "}}";
+      return "{lora: {sites: " + sites + ", rank: " + common("rank") +
+             ", alpha: " + common("alpha") + "}}";
+    return "{bottleneck: {sites: " + sites +
+           ", placement: sequential, activation: gelu, width: " + common("width") + "}}";
   }
   std::string adamix_definition() const {
-    return "{edits: [{stochastic: {experts: " + common("experts") + ", share: " + text_of(*entry->find("share")) +
-           "}, of: " + of() + "}], head: {dropout: 0}}";
+    return "{edits: [{stochastic: {experts: " + common("experts") +
+           ", share: " + text_of(*entry->find("share")) + "}, of: " + of() +
+           "}], head: {dropout: 0}}";
   }
   std::string router_definition() const {
-    std::string options =
-        "experts: " + common("experts") + ", per_head: " + (entry->find("per_head")->scalar == "true" ? "auto" : "false");
+    std::string options = "experts: " + common("experts") + ", per_head: " +
+                          (entry->find("per_head")->scalar == "true" ? "auto" : "false");
     for (const char* key : {"input", "top_k", "renormalize", "balance", "embedding"})
       options += std::string(", ") + key + ": " + text_of(*entry->find(key));
     return "{edits: [{router: {" + options + "}, of: " + of() + "}], head: {dropout: 0}}";
@@ -105,8 +118,8 @@ struct GoldenCase {
     return {begin, begin + batch_size()};
   }
 
-  // A key whose draws are those of the manifest: there is one among few thousand, so that none among a million means a route that
-  // cannot give them.
+  // A key whose draws are those of the manifest: there is one among few thousand, so that none
+  // among a million means a route that cannot give them.
   RandomKey route(int64_t step, size_t pass) const {
     const Node& wanted = entry->find("routes")->items[static_cast<size_t>(step)].items[pass];
     const auto experts = static_cast<int64_t>(number_of(*manifest(topic).find("experts")));
@@ -115,12 +128,13 @@ struct GoldenCase {
       bool fits = true;
       for (const auto& [place, expert] : wanted.members) {
         const size_t blank = place.find(' ');
-        fits = fits && drawn_expert(own, place.substr(0, blank), place.substr(blank + 1), experts) ==
-                           static_cast<int64_t>(number_of(expert));
+        fits = fits && drawn_expert(own, place.substr(0, blank), place.substr(blank + 1),
+                                    experts) == static_cast<int64_t>(number_of(expert));
       }
       if (fits) return key;
     }
-    throw std::runtime_error("no key draws the experts of step " + std::to_string(step) + ", pass " + std::to_string(pass));
+    throw std::runtime_error("no key draws the experts of step " + std::to_string(step) +
+                             ", pass " + std::to_string(pass));
   }
 
   struct StepResult {
@@ -138,13 +152,17 @@ struct GoldenCase {
     std::vector<Lane> lanes;
     for (size_t pass = 0; pass < (has_two ? 2 : 1); ++pass) {
       passes.push_back(lane_of(rows, static_cast<int64_t>(pass)));
-      lanes.push_back({&bound, {.is_training = true, .route = has_two ? route(step, pass) : RandomKey{}, .losses = &out.losses}});
+      lanes.push_back({&bound,
+                       {.is_training = true,
+                        .route = has_two ? route(step, pass) : RandomKey{},
+                        .losses = &out.losses}});
     }
     out.logits = compute_logits(*rig->model, pack_of(*rig->model, passes), lanes, {}).logits;
     out.loss = summed_loss(TaskKind::kClassification, out.logits[0], expected);
     if (has_two)
       out.loss = out.loss + number_of(*manifest(topic).find("consistency")) *
-                                summed_consistency(out.logits[0], out.logits[1], ConsistencyTargets::kDetached);
+                                summed_consistency(out.logits[0], out.logits[1],
+                                                   ConsistencyTargets::kDetached);
     out.loss = out.loss / static_cast<double>(rows.size());
     for (const auto& [where, loss] : out.losses) out.loss = out.loss + loss;
     return out;
@@ -157,7 +175,8 @@ std::vector<Parameter> parameters() {
   std::vector<Parameter> out;
   for (const char* topic : {"adamix", "mixtures"}) {
     for (const auto& [name, entry] : manifest(topic).find("cases")->members) {
-      for (const Precision precision : {Precision::kFloat32, Precision::kFloat64}) out.emplace_back(topic, name, precision);
+      for (const Precision precision : {Precision::kFloat32, Precision::kFloat64})
+        out.emplace_back(topic, name, precision);
     }
   }
   return out;
@@ -183,10 +202,13 @@ TEST_P(GoldenMixtures, FirstLogitsAndGradients) {
     const GoldenCase::StepResult first = golden.step_loss(bound, 0);
     if (golden.topic == "adamix") {
       for (size_t pass = 0; pass < 2; ++pass)
-        expect_near(first.logits[pass], golden.file.at("logits." + std::to_string(pass)).to(first.logits[pass].scalar_type()),
-                    golden.tolerance(), "pass " + std::to_string(pass));
+        expect_near(
+            first.logits[pass],
+            golden.file.at("logits." + std::to_string(pass)).to(first.logits[pass].scalar_type()),
+            golden.tolerance(), "pass " + std::to_string(pass));
     } else {
-      expect_near(first.logits[0], golden.file.at("logits").to(first.logits[0].scalar_type()), golden.tolerance(), "logits");
+      expect_near(first.logits[0], golden.file.at("logits").to(first.logits[0].scalar_type()),
+                  golden.tolerance(), "logits");
     }
     torch::autograd::backward({first.loss}, {});
     bound.join();
@@ -203,30 +225,36 @@ TEST_P(GoldenMixtures, TenSteps) {
   const bool is_wide = std::get<2>(GetParam()) == Precision::kFloat64;
   const Node& given = *manifest(golden.topic).find("optimizer");
   const auto option = [&](const char* key) { return number_of(*given.find(key)); };
-  AdamW optimizer(
-      golden.rig->adapter->params(),
-      {.beta1 = option("beta1"), .beta2 = option("beta2"), .epsilon = option("eps"), .weight_decay = option("weight_decay")});
+  AdamW optimizer(golden.rig->adapter->params(), {.beta1 = option("beta1"),
+                                                  .beta2 = option("beta2"),
+                                                  .epsilon = option("eps"),
+                                                  .weight_decay = option("weight_decay")});
   const auto merged = [&] { return logits_of(*golden.rig, golden.batch(0)).to(at::kFloat); };
   if (golden.topic == "adamix")
-    expect_near(merged(), golden.file.at("merged.before"), golden.tolerance(), "mean of the experts before");
+    expect_near(merged(), golden.file.at("merged.before"), golden.tolerance(),
+                "mean of the experts before");
   const std::vector<Node>& losses = golden.entry->find("losses")->items;
   ASSERT_EQ(losses.size(), 10U);
   for (int64_t step = 0; step < 10; ++step) {
     Bound bound(*golden.rig->model, *golden.rig->adapter, golden.rig->tensors, Experts::kApart);
     const Tensor loss = golden.step_loss(bound, step).loss;
     const double expected = number_of(losses[static_cast<size_t>(step)]);
-    EXPECT_NEAR(loss.item<double>(), expected, is_wide ? 1e-10 : 1e-5 + 1e-4 * expected) << "step " << step + 1;
+    EXPECT_NEAR(loss.item<double>(), expected, is_wide ? 1e-10 : 1e-5 + 1e-4 * expected)
+        << "step " << step + 1;
     torch::autograd::backward({loss}, {});
     bound.join();
     optimizer.step(golden.rig->tensors, option("learning_rate"));
   }
   NamedTensors final;
-  for (const auto& [name, tensor] : golden.rig->tensors) final[name] = tensor.detach().to(at::kFloat);
-  // Float32: AdamW's step of an entry whose gradients are near zero has the size of the learning rate and the sign of rounding.
+  for (const auto& [name, tensor] : golden.rig->tensors)
+    final[name] = tensor.detach().to(at::kFloat);
+  // Float32: AdamW's step of an entry whose gradients are near zero has the size of the learning
+  // rate and the sign of rounding.
   if (is_wide) expect_all_near(final, golden.tensors("final"), kDouble, "tensors after ten steps");
   measured(golden.name + " final", largest_difference(final, golden.tensors("final")));
   if (golden.topic != "adamix") return;
-  expect_near(merged(), golden.file.at("merged.after"), golden.tolerance(), "mean of the experts after");
+  expect_near(merged(), golden.file.at("merged.after"), golden.tolerance(),
+              "mean of the experts after");
   const NamedTensors init = golden.tensors("init");
   std::set<std::string> still, expected;
   for (const auto& [name, tensor] : final) {
@@ -245,14 +273,15 @@ TEST_P(GoldenMixtures, RecordsTheMeanSharesOfASequence) {
   std::vector<std::pair<std::string, Tensor>> records;
   ForwardOptions options;
   options.keep_hidden = true;  // else the last block has first rows alone
-  compute_logits(*golden.rig->model, pack_of(*golden.rig->model, {lane_of(golden.batch(0))}), {{&bound, {.records = &records}}},
-                 options);
+  compute_logits(*golden.rig->model, pack_of(*golden.rig->model, {lane_of(golden.batch(0))}),
+                 {{&bound, {.records = &records}}}, options);
   const NamedTensors expected = golden.tensors("shares");
   EXPECT_EQ(records.size(), 2 * expected.size());
   for (const auto& [name, value] : records) {
     if (name.ends_with(".entropy")) continue;
-    const std::string site = name.substr(9, name.size() - 9 - 7);        // "0.router/" ... ".router"
-    expect_near(value.to(at::kFloat), expected.at(site), kFloat, name);  // means have float32 divisors
+    const std::string site = name.substr(9, name.size() - 9 - 7);  // "0.router/" ... ".router"
+    expect_near(value.to(at::kFloat), expected.at(site), kFloat,
+                name);  // means have float32 divisors
   }
 }
 

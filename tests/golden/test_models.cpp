@@ -1,4 +1,5 @@
-// Every model folder of tests/golden/models: what the reference computes, from a batch of all sequences and from each alone.
+// Every model folder of tests/golden/models: what the reference computes, from a batch of all
+// sequences and from each alone.
 #include <gtest/gtest.h>
 
 #include "tensor/safetensors.h"
@@ -19,7 +20,8 @@ std::vector<std::string> model_names() {
   return names;
 }
 
-// The folder with its expected values, and an adapter with the checkpoint's own head (or a new one, for the sake of `pooled`).
+// The folder with its expected values, and an adapter with the checkpoint's own head (or a new one,
+// for the sake of `pooled`).
 struct GoldenModel {
   std::shared_ptr<const Model> model;
   NamedTensors expected;
@@ -28,9 +30,11 @@ struct GoldenModel {
 
   explicit GoldenModel(const std::string& name) : model(golden_model(name)) {
     expected = load_safetensors(golden_dir("models") / name / "expected.safetensors").tensors;
-    sequences = cut_sequences(expected.at("ids"), expected.at("token_types"), expected.at("lengths"));
+    sequences =
+        cut_sequences(expected.at("ids"), expected.at("token_types"), expected.at("lengths"));
     const int64_t outputs = expected.contains("logits") ? expected.at("logits").size(1) : 2;
-    rig = std::make_unique<Rig>(model, "{}", outputs == 1 ? regression_task() : class_task(outputs));
+    rig =
+        std::make_unique<Rig>(model, "{}", outputs == 1 ? regression_task() : class_task(outputs));
     if (!expected.contains("logits")) return;
     const at::NoGradGuard no_grad;
     const NamedTensors stored = load_sharded(golden_dir("models") / name).tensors;
@@ -39,15 +43,19 @@ struct GoldenModel {
     }
   }
 
-  LogitsResult run(const std::vector<Sequence>& some, bool keep_hidden, int64_t round_rows_to) const {
+  LogitsResult run(const std::vector<Sequence>& some, bool keep_hidden,
+                   int64_t round_rows_to) const {
     const at::NoGradGuard no_grad;
     const Bound bound(*model, *rig->adapter, rig->tensors);
-    return run_lanes(*model, pack_of(*model, {lane_of(some)}, round_rows_to), {&bound}, {.keep_hidden = keep_hidden});
+    return run_lanes(*model, pack_of(*model, {lane_of(some)}, round_rows_to), {&bound},
+                     {.keep_hidden = keep_hidden});
   }
 
   // z of the head is the pooler's output for BERT and the dense layer's for RoBERTa.
   std::string pooled_name() const {
-    return expected.contains("pooled") ? "pooled" : expected.contains("head.pooled") ? "head.pooled" : "";
+    return expected.contains("pooled")        ? "pooled"
+           : expected.contains("head.pooled") ? "head.pooled"
+                                              : "";
   }
 };
 
@@ -58,7 +66,8 @@ TEST_P(GoldenModels, PackedTogether) {
   const int64_t tokens = golden.expected.at("ids").numel();
   for (const int64_t rounding : {1, 64}) {
     const LogitsResult result = golden.run(golden.sequences, true, rounding);
-    ASSERT_EQ(static_cast<int64_t>(result.hidden.size()), golden.model->config.encoder_layers() + 1);
+    ASSERT_EQ(static_cast<int64_t>(result.hidden.size()),
+              golden.model->config.encoder_layers() + 1);
     for (size_t layer = 0; layer < result.hidden.size(); ++layer) {
       const std::string name = "hidden." + std::to_string(layer);
       const at::Tensor rows = result.hidden[layer].slice(0, 0, tokens);
@@ -66,9 +75,11 @@ TEST_P(GoldenModels, PackedTogether) {
       measured(GetParam() + " " + name, difference_of(rows, golden.expected.at(name)).absolute);
     }
     if (!golden.pooled_name().empty())
-      expect_near(result.pooled, golden.expected.at(golden.pooled_name()), kFloat, GetParam() + " pooled");
+      expect_near(result.pooled, golden.expected.at(golden.pooled_name()), kFloat,
+                  GetParam() + " pooled");
     if (golden.expected.contains("logits"))
-      expect_near(result.logits.front(), golden.expected.at("logits"), kFloat, GetParam() + " logits");
+      expect_near(result.logits.front(), golden.expected.at("logits"), kFloat,
+                  GetParam() + " logits");
   }
 }
 
@@ -81,14 +92,17 @@ TEST_P(GoldenModels, Alone) {
     const LogitsResult result = golden.run({golden.sequences[i]}, true, 1);
     for (size_t layer = 0; layer < result.hidden.size(); ++layer) {
       const std::string name = "hidden." + std::to_string(layer);
-      expect_near(result.hidden[layer], golden.expected.at(name).slice(0, begin, begin + length), kFloat, what + " " + name);
+      expect_near(result.hidden[layer], golden.expected.at(name).slice(0, begin, begin + length),
+                  kFloat, what + " " + name);
     }
     const auto n = static_cast<int64_t>(i);
     if (!golden.pooled_name().empty()) {
-      expect_near(result.pooled, golden.expected.at(golden.pooled_name()).slice(0, n, n + 1), kFloat, what + " pooled");
+      expect_near(result.pooled, golden.expected.at(golden.pooled_name()).slice(0, n, n + 1),
+                  kFloat, what + " pooled");
     }
     if (golden.expected.contains("logits"))
-      expect_near(result.logits.front(), golden.expected.at("logits").slice(0, n, n + 1), kFloat, what + " logits");
+      expect_near(result.logits.front(), golden.expected.at("logits").slice(0, n, n + 1), kFloat,
+                  what + " logits");
     begin += length;
   }
 }
@@ -98,9 +112,11 @@ TEST_P(GoldenModels, FirstRowsOnly) {
   const GoldenModel golden(GetParam());
   const LogitsResult result = golden.run(golden.sequences, false, 64);
   if (!golden.pooled_name().empty())
-    expect_near(result.pooled, golden.expected.at(golden.pooled_name()), kFloat, GetParam() + " pooled");
+    expect_near(result.pooled, golden.expected.at(golden.pooled_name()), kFloat,
+                GetParam() + " pooled");
   if (golden.expected.contains("logits"))
-    expect_near(result.logits.front(), golden.expected.at("logits"), kFloat, GetParam() + " logits");
+    expect_near(result.logits.front(), golden.expected.at("logits"), kFloat,
+                GetParam() + " logits");
 }
 
 // The longest sequence fills the position table; one token more is refused.
@@ -110,8 +126,10 @@ TEST_P(GoldenModels, RefusesATokenMoreThanThePositionTableServes) {
   EXPECT_TRUE(full.positions.equal(golden.expected.at("positions")));
   EXPECT_EQ(golden.model->config.max_positions, 40);
   const Sequence long_one{123, std::vector<int64_t>(41, 5), std::vector<int64_t>(41, 0)};
-  expect_message<InputError>([&] { golden.run({long_one}, false, 1); }, "example 123 takes 41 positions; ");
-  expect_message<InputError>([&] { golden.run({long_one}, false, 1); }, "serves at most 40: set max_length lower");
+  expect_message<InputError>([&] { golden.run({long_one}, false, 1); },
+                             "example 123 takes 41 positions; ");
+  expect_message<InputError>([&] { golden.run({long_one}, false, 1); },
+                             "serves at most 40: set max_length lower");
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenModels, ::testing::ValuesIn(model_names()), parameter_name);

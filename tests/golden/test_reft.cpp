@@ -1,4 +1,5 @@
-// tests/golden/reft: pyreft's six functions, its positions, and ten training steps of pyreft and AdapterHub.
+// tests/golden/reft: pyreft's six functions, its positions, and ten training steps of pyreft and
+// AdapterHub.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -46,9 +47,11 @@ class GoldenReftFunction : public ::testing::TestWithParam<std::string> {};
 
 // Phi(h) and the gradients of sum(Phi(h) g), at a site of width 32 called by hand.
 TEST_P(GoldenReftFunction, EqualsThePeer) {
-  const NamedTensors file = load_safetensors(golden_dir("reft") / ("function-" + GetParam() + ".safetensors")).tensors;
+  const NamedTensors file =
+      load_safetensors(golden_dir("reft") / ("function-" + GetParam() + ".safetensors")).tensors;
   const auto model = golden_model("bert-tiny");
-  Rig rig(model, "{edits: [{reft: {rank: 3, positions: all, layers: [0]" + kFunctions.at(GetParam()) + "}}]}");
+  Rig rig(model, "{edits: [{reft: {rank: 3, positions: all, layers: [0]" +
+                     kFunctions.at(GetParam()) + "}}]}");
   const std::string path = "0.reft/enc.0.out.tied.";
   size_t set = 0;
   for (auto& [name, tensor] : rig.tensors) {
@@ -57,14 +60,15 @@ TEST_P(GoldenReftFunction, EqualsThePeer) {
     tensor.copy_(file.at("init." + name.substr(path.size())));
     ++set;
   }
-  EXPECT_EQ(set, static_cast<size_t>(std::count_if(file.begin(), file.end(),
-                                                   [](const auto& entry) { return entry.first.starts_with("init."); })));
+  EXPECT_EQ(set, static_cast<size_t>(std::count_if(file.begin(), file.end(), [](const auto& entry) {
+              return entry.first.starts_with("init.");
+            })));
   if (file.contains("rotation")) {
-    expect_near(rotation_of(rig.tensors.at(path + "chart"), rig.tensors.at(path + "base")).t(), file.at("rotation"), {1e-6, 1e-6},
-                "R");
+    expect_near(rotation_of(rig.tensors.at(path + "chart"), rig.tensors.at(path + "base")).t(),
+                file.at("rotation"), {1e-6, 1e-6}, "R");
   }
-  const std::vector<Sequence> rows =
-      cut_sequences(at::ones({11}, at::kLong), at::zeros({11}, at::kLong), at::tensor({11}, at::kLong));
+  const std::vector<Sequence> rows = cut_sequences(
+      at::ones({11}, at::kLong), at::zeros({11}, at::kLong), at::tensor({11}, at::kLong));
   const Pack pack = pack_of(*model, {lane_of(rows)});
   const Tensor h = file.at("h").clone().requires_grad_(true);
   const SiteView view{model->sites.at("enc.0.out"), pack, pack.whole(), {}, h, {}, {}};
@@ -78,7 +82,8 @@ TEST_P(GoldenReftFunction, EqualsThePeer) {
   NamedTensors found, expected;
   found["h"] = h.grad();
   for (const auto& [name, tensor] : rig.tensors) {
-    if (name.starts_with(path) && tensor.requires_grad()) found[name.substr(path.size())] = tensor.grad();
+    if (name.starts_with(path) && tensor.requires_grad())
+      found[name.substr(path.size())] = tensor.grad();
   }
   for (const auto& [name, tensor] : file) {
     if (name.starts_with("grad.")) expected[name.substr(5)] = tensor;
@@ -86,7 +91,8 @@ TEST_P(GoldenReftFunction, EqualsThePeer) {
   expect_all_near(found, expected, kFloat, "gradients");
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenReftFunction, ::testing::ValuesIn(names_of("functions")), parameter_name);
+INSTANTIATE_TEST_SUITE_P(All, GoldenReftFunction, ::testing::ValuesIn(names_of("functions")),
+                         parameter_name);
 
 // ---- positions
 // ------------------------------------------------------------------------------------------------
@@ -107,10 +113,14 @@ TEST(GoldenReftPositions, EqualThePeersForEveryLength) {
       std::vector<std::vector<int64_t>> expected;
       for (const Node& list : row.find("positions")->items) {
         auto& one = expected.emplace_back();
-        for (const Node& position : list.items) one.push_back(static_cast<int64_t>(number_of(position)));
+        for (const Node& position : list.items)
+          one.push_back(static_cast<int64_t>(number_of(position)));
       }
-      const bool is_untied = expected.size() == 2 && tokens > 1;  // with nothing to edit the peer falls into its tied branch
-      const std::vector<std::vector<int64_t>> own = is_untied ? std::vector{prefix, suffix} : std::vector(expected.size(), both);
+      const bool is_untied =
+          expected.size() == 2 &&
+          tokens > 1;  // with nothing to edit the peer falls into its tied branch
+      const std::vector<std::vector<int64_t>> own =
+          is_untied ? std::vector{prefix, suffix} : std::vector(expected.size(), both);
       EXPECT_EQ(own, expected) << spec.find("text")->scalar << " of " << tokens;
       ++compared;
     }
@@ -129,11 +139,13 @@ struct ReftCase {
   std::vector<double> labels;
 
   explicit ReftCase(const std::string& name)
-      : entry(manifest().find("cases")->find(name)), model(golden_model(entry->find("model")->scalar)) {
+      : entry(manifest().find("cases")->find(name)),
+        model(golden_model(entry->find("model")->scalar)) {
     file = load_safetensors(golden_dir("reft") / name / "case.safetensors").tensors;
     sequences = cut_sequences(file.at("ids"), file.at("token_types"), file.at("lengths"));
     const Tensor values = file.at("labels").to(at::kDouble).contiguous();
-    labels.assign(values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel());
+    labels.assign(values.const_data_ptr<double>(),
+                  values.const_data_ptr<double>() + values.numel());
   }
 
   // Tensors "init.NAME", "grad.NAME" or "final.NAME" by stored name.
@@ -154,16 +166,20 @@ struct ReftCase {
     const NamedTensors start = expected("init");
     for (auto& [name, tensor] : rig.tensors) {
       if (start.contains(name)) tensor.copy_(start.at(name));
-      else EXPECT_TRUE(name.starts_with("head/")) << name << " has no start value";  // the model folder's own head is it
+      else
+        EXPECT_TRUE(name.starts_with("head/"))
+            << name << " has no start value";  // the model folder's own head is it
     }
     return rig;
   }
 
   std::vector<Sequence> batch(size_t step) const {
-    return {sequences.begin() + static_cast<int64_t>(8 * step), sequences.begin() + static_cast<int64_t>(8 * step + 8)};
+    return {sequences.begin() + static_cast<int64_t>(8 * step),
+            sequences.begin() + static_cast<int64_t>(8 * step + 8)};
   }
   std::vector<double> batch_labels(size_t step) const {
-    return {labels.begin() + static_cast<int64_t>(8 * step), labels.begin() + static_cast<int64_t>(8 * step + 8)};
+    return {labels.begin() + static_cast<int64_t>(8 * step),
+            labels.begin() + static_cast<int64_t>(8 * step + 8)};
   }
 };
 
@@ -172,8 +188,10 @@ class GoldenReft : public ::testing::TestWithParam<std::string> {};
 TEST_P(GoldenReft, FirstBatch) {
   const ReftCase golden(GetParam());
   Rig rig = golden.rig();
-  expect_near(logits_of(rig, golden.batch(0), {.is_training = true}, 64), golden.file.at("logits"), kFloat, "logits");
-  LossAndGradients found = gradients_of(rig, golden.batch(0), golden.batch_labels(0), {.is_training = true}, 64);
+  expect_near(logits_of(rig, golden.batch(0), {.is_training = true}, 64), golden.file.at("logits"),
+              kFloat, "logits");
+  LossAndGradients found =
+      gradients_of(rig, golden.batch(0), golden.batch_labels(0), {.is_training = true}, 64);
   for (auto& [name, gradient] : found.gradients) gradient = gradient / 8;
   expect_all_near(found.gradients, golden.expected("grad"), kFloat, "gradients of the first batch");
   measured(GetParam() + " gradients", largest_difference(found.gradients, golden.expected("grad")));
@@ -187,8 +205,11 @@ TEST_P(GoldenReft, TenSteps) {
   for (size_t step = 0; step < 10; ++step) {
     Bound bound(*golden.model, *rig.adapter, rig.tensors);
     const LogitsResult result =
-        run_lanes(*golden.model, pack_of(*golden.model, {lane_of(rig, golden.batch(step))}), {&bound}, {.is_training = true});
-    const Tensor loss = summed_loss(TaskKind::kClassification, result.logits.front(), golden.batch_labels(step)) / 8.0;
+        run_lanes(*golden.model, pack_of(*golden.model, {lane_of(rig, golden.batch(step))}),
+                  {&bound}, {.is_training = true});
+    const Tensor loss =
+        summed_loss(TaskKind::kClassification, result.logits.front(), golden.batch_labels(step)) /
+        8.0;
     const double expected = number_of(golden.entry->find("losses")->items[step]),
                  norm = number_of(golden.entry->find("gradient_norms")->items[step]);
     EXPECT_NEAR(loss.item<double>(), expected, 1e-5 + 1e-4 * expected) << "step " << step + 1;

@@ -1,5 +1,5 @@
-// Every case of tests/golden/training and tests/golden/bottleneck: first logits, loss and gradients, then ten steps through Run,
-// the code that users train with.
+// Every case of tests/golden/training and tests/golden/bottleneck: first logits, loss and
+// gradients, then ten steps through Run, the code that users train with.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -32,11 +32,14 @@ constexpr EditOfCase kEdits[] = {
     {"dora", "dora", "[{dora: {rank: 4, alpha: 8}}]"},
     {"ia3", "affine", "[{affine: {}}]"},
     {"houlsby", "bottleneck",
-     "[{bottleneck: {sites: [attn.out, ffn.out], placement: sequential, reduction: 4, activation: swish}}]"},
+     "[{bottleneck: {sites: [attn.out, ffn.out], placement: sequential, reduction: 4, activation: "
+     "swish}}]"},
     {"pfeiffer", "bottleneck", "[{bottleneck: {reduction: 4}}]"},
     {"parallel", "bottleneck", "[{bottleneck: {placement: parallel, reduction: 4, scaling: 4}}]"},
-    {"pfeiffer-learned", "bottleneck", "[{bottleneck: {reduction: 8, activation: gelu, scaling: learned}}]"},
-    {"parallel-channel", "bottleneck", "[{bottleneck: {placement: parallel, reduction: 8, activation: tanh, scaling: channel}}]"},
+    {"pfeiffer-learned", "bottleneck",
+     "[{bottleneck: {reduction: 8, activation: gelu, scaling: learned}}]"},
+    {"parallel-channel", "bottleneck",
+     "[{bottleneck: {placement: parallel, reduction: 8, activation: tanh, scaling: channel}}]"},
     {"full", "full", "[{full: {}}]"},
     {"bitfit", "bitfit", "[{bitfit: {}}]"},
     {"head", "", "[]"},
@@ -87,7 +90,9 @@ struct TrainingCase {
   std::vector<double> labels;
 
   explicit TrainingCase(const std::string& case_name)
-      : name(case_name), folder(folder_of(case_name)), entry(manifest(folder).find("cases")->find(case_name)) {
+      : name(case_name),
+        folder(folder_of(case_name)),
+        entry(manifest(folder).find("cases")->find(case_name)) {
     model = golden_model(entry->find("model")->scalar);
     const std::string suffix = name.substr(model->config.model_type.size() + 1);
     for (const EditOfCase& known : kEdits) {
@@ -99,10 +104,13 @@ struct TrainingCase {
     file = load_safetensors(golden_dir(folder) / name / "case.safetensors").tensors;
     sequences = cut_sequences(file.at("ids"), file.at("token_types"), file.at("lengths"));
     const at::Tensor values = file.at("labels").to(at::kDouble).contiguous();
-    labels.assign(values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel());
+    labels.assign(values.const_data_ptr<double>(),
+                  values.const_data_ptr<double>() + values.numel());
   }
 
-  std::string definition() const { return std::string("{edits: ") + edit->definition + ", head: {dropout: 0}}"; }
+  std::string definition() const {
+    return std::string("{edits: ") + edit->definition + ", head: {dropout: 0}}";
+  }
 
   // Tensors "init.NAME", "grad.NAME" or "final.NAME" by stored name.
   NamedTensors expected(const std::string& kind) const {
@@ -119,7 +127,8 @@ struct TrainingCase {
   std::set<std::string> zero_gradient() const {
     std::set<std::string> out;
     for (const Node& item : entry->find("zero_gradient")->items) {
-      out.insert(stored_name(item.scalar, *entry->find("trained")->find(item.scalar), edit->kind, model->config.model_type));
+      out.insert(stored_name(item.scalar, *entry->find("trained")->find(item.scalar), edit->kind,
+                             model->config.model_type));
     }
     return out;
   }
@@ -139,12 +148,14 @@ TEST_P(GoldenTraining, TrainsTheTensorsThatTheReferenceTrains) {
   std::map<std::string, std::pair<std::vector<int64_t>, bool>> expected, found;
   for (const auto& [theirs, about] : golden.entry->find("trained")->members) {
     std::vector<int64_t> shape;
-    for (const Node& size : about.find("shape")->items) shape.push_back(static_cast<int64_t>(number_of(size)));
+    for (const Node& size : about.find("shape")->items)
+      shape.push_back(static_cast<int64_t>(number_of(size)));
     if (is_vector(about)) shape = {std::max(shape[0], shape[1])};
     expected[stored_name(theirs, about, golden.edit->kind, golden.model->config.model_type)] = {
         shape, about.find("decays")->scalar == "true"};
   }
-  for (const ParamSpec& param : golden.rig().adapter->params()) found[param.name] = {param.shape, param.decays};
+  for (const ParamSpec& param : golden.rig().adapter->params())
+    found[param.name] = {param.shape, param.decays};
   EXPECT_EQ(found, expected);
 }
 
@@ -153,7 +164,8 @@ TEST_P(GoldenTraining, FirstBatch) {
   Rig rig = golden.rig();
   const std::vector<Sequence> batch(golden.sequences.begin(), golden.sequences.begin() + 8);
   const std::vector<double> labels(golden.labels.begin(), golden.labels.begin() + 8);
-  expect_near(logits_of(rig, batch, {.is_training = true}, 64), golden.file.at("logits"), kFloat, "logits");
+  expect_near(logits_of(rig, batch, {.is_training = true}, 64), golden.file.at("logits"), kFloat,
+              "logits");
 
   LossAndGradients found = gradients_of(rig, batch, labels, {.is_training = true}, 64);
   const double loss = number_of(golden.entry->find("losses")->items.front());
@@ -168,8 +180,10 @@ struct StepRow {
   double loss, rate, norm;
 };
 
-// Ten steps through Run: initial tensors from an adapter folder, batches in file order, the manifest's optimizer and schedule.
-std::vector<StepRow> run_ten_steps(const TrainingCase& golden, int64_t accumulate, NamedTensors& tensors) {
+// Ten steps through Run: initial tensors from an adapter folder, batches in file order, the
+// manifest's optimizer and schedule.
+std::vector<StepRow> run_ten_steps(const TrainingCase& golden, int64_t accumulate,
+                                   NamedTensors& tensors) {
   const TempFolder folder;
   const Rig start = golden.rig();
   save_adapter(folder / "start", *start.adapter, start.tensors, *golden.model, {});
@@ -183,7 +197,8 @@ std::vector<StepRow> run_ten_steps(const TrainingCase& golden, int64_t accumulat
   inputs.config.start_from = (folder / "start").string();
   inputs.config.epochs = 1;
   inputs.config.accumulate = accumulate;
-  inputs.config.batch_size = static_cast<int64_t>(number_of(*about.find("batch_size"))) / accumulate;
+  inputs.config.batch_size =
+      static_cast<int64_t>(number_of(*about.find("batch_size"))) / accumulate;
   inputs.config.order = Order::kFile;
   inputs.config.learning_rate = number_of(*given.find("learning_rate"));
   inputs.config.warmup = {0, static_cast<int64_t>(number_of(*given.find("warmup_steps")))};
@@ -215,8 +230,8 @@ std::vector<StepRow> run_ten_steps(const TrainingCase& golden, int64_t accumulat
   for (std::string line; std::getline(log, line);) {
     const Node event = parse_json(line, "log.jsonl");
     if (event.find("event")->scalar != "step") continue;
-    rows.push_back(
-        {number_of(*event.find("loss")), number_of(*event.find("learning_rate")), number_of(*event.find("gradient_norm"))});
+    rows.push_back({number_of(*event.find("loss")), number_of(*event.find("learning_rate")),
+                    number_of(*event.find("gradient_norm"))});
   }
   return rows;
 }
@@ -231,12 +246,14 @@ void expect_ten_steps(const TrainingCase& golden, int64_t accumulate, const char
     const double norm = number_of(golden.entry->find("gradient_norms")->items[i]);
     EXPECT_NEAR(rows[i].loss, loss, 1e-5 + 1e-4 * loss) << "step " << i + 1;
     EXPECT_NEAR(rows[i].norm, norm, 1e-5 + 1e-4 * norm) << "gradient norm of step " << i + 1;
-    EXPECT_NEAR(rows[i].rate, number_of(golden.entry->find("learning_rates")->items[i]), 1e-12) << "rate of step " << i + 1;
+    EXPECT_NEAR(rows[i].rate, number_of(golden.entry->find("learning_rates")->items[i]), 1e-12)
+        << "rate of step " << i + 1;
     worst = std::max(worst, std::abs(rows[i].loss - loss));
   }
   measured(golden.name + " losses", worst);
   NamedTensors expected = golden.expected("final");
-  // The gradient of a key's bias is zero but for rounding, and Adam turns noise of any size into steps of the full rate.
+  // The gradient of a key's bias is zero but for rounding, and Adam turns noise of any size into
+  // steps of the full rate.
   for (const std::string& name : golden.zero_gradient()) {
     EXPECT_EQ(expected.erase(name) + found.erase(name), 2U) << name;
   }
@@ -246,7 +263,9 @@ void expect_ten_steps(const TrainingCase& golden, int64_t accumulate, const char
 
 TEST_P(GoldenTraining, TenSteps) { expect_ten_steps(TrainingCase(GetParam()), 1, "losses"); }
 
-TEST_P(GoldenTraining, TenStepsOfTwoBatches) { expect_ten_steps(TrainingCase(GetParam()), 2, "losses_accumulate_2"); }
+TEST_P(GoldenTraining, TenStepsOfTwoBatches) {
+  expect_ten_steps(TrainingCase(GetParam()), 2, "losses_accumulate_2");
+}
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenTraining, ::testing::ValuesIn(case_names()), parameter_name);
 

@@ -1,4 +1,5 @@
-// config.json as transformers 5 writes it: with it every model of tests/golden computes what it computes with its own.
+// config.json as transformers 5 writes it: with it every model of tests/golden computes what it
+// computes with its own.
 #include <gtest/gtest.h>
 
 #include "model/trunk.h"
@@ -10,7 +11,8 @@ namespace graft::testing::test_transformers5 {
 namespace {
 
 // The files of a golden model beside another config.json.
-std::shared_ptr<const Model> with_config(const Path& folder, const Path& config, const TempFolder& place) {
+std::shared_ptr<const Model> with_config(const Path& folder, const Path& config,
+                                         const TempFolder& place) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with("model")) std::filesystem::create_symlink(entry.path(), place / name);
@@ -42,7 +44,8 @@ TEST(Transformers5, ConfigsSayWhatTheOldOnesSay) {
     const std::string folder = entry.find("folder")->scalar;
     const auto old = golden_model(name, Precision::kFloat32, folder);
     const TempFolder place;
-    const auto now = with_config(golden_dir(folder) / name, golden_dir("transformers5") / (name + ".json"), place);
+    const auto now = with_config(golden_dir(folder) / name,
+                                 golden_dir("transformers5") / (name + ".json"), place);
     EXPECT_EQ(now->config.encoder, old->config.encoder);
     EXPECT_EQ(now->config.decoder, old->config.decoder);
     EXPECT_EQ(now->config.rotary_base, old->config.rotary_base);

@@ -1,4 +1,5 @@
-// The loss of the target tokens of each folder of tests/golden/trunks, and its gradients for all weights and for LoRA.
+// The loss of the target tokens of each folder of tests/golden/trunks, and its gradients for all
+// weights and for LoRA.
 #include <gtest/gtest.h>
 
 #include <ATen/ATen.h>
@@ -46,10 +47,14 @@ LossAndTensors train(const GoldenTrunk& golden, Rig& rig, int64_t round_rows_to)
   {
     Bound bound(*golden.model, *rig.adapter, rig.tensors);
     ForwardOptions options{.wanted = targets.wanted, .round_rows_to = round_rows_to};
-    const Tensor last = forward_lanes(*golden.model, packs.input, {{&bound, {.is_training = true}}}, options).last;
+    const Tensor last =
+        forward_lanes(*golden.model, packs.input, {{&bound, {.is_training = true}}}, options).last;
     const auto count = static_cast<int64_t>(targets.tokens.size());
     const Tensor loss =
-        vocabulary_loss(last.slice(0, 0, count), bound.weights().output_layer(golden.model->config), targets.tokens).sum / count;
+        vocabulary_loss(last.slice(0, 0, count), bound.weights().output_layer(golden.model->config),
+                        targets.tokens)
+            .sum /
+        count;
     out.loss = loss.item<double>();
     torch::autograd::backward({loss}, {});
     bound.join();
@@ -60,8 +65,10 @@ LossAndTensors train(const GoldenTrunk& golden, Rig& rig, int64_t round_rows_to)
   return out;
 }
 
-// The gradient of a tensor under its name in the checkpoint, cut and turned as weights are when they are loaded.
-Tensor checkpoint_gradient(const GoldenTrunk& golden, const std::string& canonical, const NamedTensors& file) {
+// The gradient of a tensor under its name in the checkpoint, cut and turned as weights are when
+// they are loaded.
+Tensor checkpoint_gradient(const GoldenTrunk& golden, const std::string& canonical,
+                           const NamedTensors& file) {
   const Family& family = family_of(golden.model->config);
   const CheckpointPiece piece = piece_of(checkpoint_name(family, tensor_id(canonical)).value());
   for (const std::string& prefix : family.prefixes) {
@@ -76,18 +83,20 @@ Tensor checkpoint_gradient(const GoldenTrunk& golden, const std::string& canonic
 
 class GoldenTrunkTraining : public ::testing::TestWithParam<std::string> {};
 
-void expect_training(const std::string& name, Precision precision, bool is_full, int64_t round_rows_to,
-                     const Tolerance& tolerance) {
+void expect_training(const std::string& name, Precision precision, bool is_full,
+                     int64_t round_rows_to, const Tolerance& tolerance) {
   const GoldenTrunk golden(name, precision);
   const Node& entry = trunk_entry(name);
-  const NamedTensors file = load_safetensors(golden_dir("trunks") / name / "training.safetensors").tensors;
+  const NamedTensors file =
+      load_safetensors(golden_dir("trunks") / name / "training.safetensors").tensors;
   std::string definition = "{edits: [{full: {}}]}";
   if (!is_full) {
     const Node& lora = *entry.find("lora");
     std::string sites;
-    for (const Node& site : lora.find("sites")->items) sites += (sites.empty() ? "" : ", ") + site.scalar;
-    definition = "{edits: [{lora: {rank: " + lora.find("rank")->scalar + ", alpha: " + lora.find("alpha")->scalar + ", sites: [" +
-                 sites + "]}}]}";
+    for (const Node& site : lora.find("sites")->items)
+      sites += (sites.empty() ? "" : ", ") + site.scalar;
+    definition = "{edits: [{lora: {rank: " + lora.find("rank")->scalar +
+                 ", alpha: " + lora.find("alpha")->scalar + ", sites: [" + sites + "]}}]}";
   }
   Rig rig(golden.model, definition, std::nullopt);
   NamedTensors expected;
@@ -111,10 +120,18 @@ void expect_training(const std::string& name, Precision precision, bool is_full,
   measured(name + (is_full ? " full" : " lora"), largest_difference(found.gradients, expected));
 }
 
-TEST_P(GoldenTrunkTraining, AllWeights) { expect_training(GetParam(), Precision::kFloat32, true, 64, kTrunkFloat); }
-TEST_P(GoldenTrunkTraining, AllWeightsInFloat64) { expect_training(GetParam(), Precision::kFloat64, true, 1, kTrunkDouble); }
-TEST_P(GoldenTrunkTraining, Lora) { expect_training(GetParam(), Precision::kFloat32, false, 64, kTrunkFloat); }
-TEST_P(GoldenTrunkTraining, LoraInFloat64) { expect_training(GetParam(), Precision::kFloat64, false, 1, kTrunkDouble); }
+TEST_P(GoldenTrunkTraining, AllWeights) {
+  expect_training(GetParam(), Precision::kFloat32, true, 64, kTrunkFloat);
+}
+TEST_P(GoldenTrunkTraining, AllWeightsInFloat64) {
+  expect_training(GetParam(), Precision::kFloat64, true, 1, kTrunkDouble);
+}
+TEST_P(GoldenTrunkTraining, Lora) {
+  expect_training(GetParam(), Precision::kFloat32, false, 64, kTrunkFloat);
+}
+TEST_P(GoldenTrunkTraining, LoraInFloat64) {
+  expect_training(GetParam(), Precision::kFloat64, false, 1, kTrunkDouble);
+}
 
 std::vector<std::string> decoder_names() {
   std::vector<std::string> names = trained_trunk_names();
@@ -122,7 +139,8 @@ std::vector<std::string> decoder_names() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenTrunkTraining, ::testing::ValuesIn(decoder_names()), parameter_name);
+INSTANTIATE_TEST_SUITE_P(All, GoldenTrunkTraining, ::testing::ValuesIn(decoder_names()),
+                         parameter_name);
 
 }  // namespace
 }  // namespace graft::testing::test_trunk_training

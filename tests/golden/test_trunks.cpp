@@ -1,5 +1,5 @@
-// Every model folder of tests/golden/trunks: hidden states and logits of a batch, of each sequence alone, and pass by pass
-// through a cache.
+// Every model folder of tests/golden/trunks: hidden states and logits of a batch, of each sequence
+// alone, and pass by pass through a cache.
 #include <gtest/gtest.h>
 
 #include <ATen/ATen.h>
@@ -17,12 +17,14 @@ namespace {
 using at::Tensor;
 
 // The result by the names of expected.safetensors, fillers cut off.
-NamedTensors named(const GoldenTrunk& golden, const ForwardResult& result, const TrunkPacks& packs) {
+NamedTensors named(const GoldenTrunk& golden, const ForwardResult& result,
+                   const TrunkPacks& packs) {
   NamedTensors out;
   const auto add = [&](const std::string& name, const Tensor& tensor, const Pack& pack) {
     out[name] = tensor.slice(0, 0, pack.num_tokens);
   };
-  for (size_t i = 0; i < result.hidden.size(); ++i) add("hidden." + std::to_string(i), result.hidden[i], packs.first);
+  for (size_t i = 0; i < result.hidden.size(); ++i)
+    add("hidden." + std::to_string(i), result.hidden[i], packs.first);
   for (size_t i = 0; i < result.decoder_hidden.size(); ++i)
     add("dec.hidden." + std::to_string(i), result.decoder_hidden[i], packs.second);
   const bool has_two = golden.has_two_stacks();
@@ -35,16 +37,21 @@ NamedTensors named(const GoldenTrunk& golden, const ForwardResult& result, const
     if (has_two) expect_bits(result.last, result.decoder_hidden.back(), "dec.last");
   }
   if (golden.model->config.has_decoder())
-    add("logits", whole_logits(result.last, golden.model->weights.output_layer(golden.model->config)), packs.input.last());
+    add("logits",
+        whole_logits(result.last, golden.model->weights.output_layer(golden.model->config)),
+        packs.input.last());
   return out;
 }
 
-NamedTensors run(const GoldenTrunk& golden, const std::vector<Sequence>& sequences, const std::vector<Sequence>& targets,
-                 int64_t round_rows_to) {
+NamedTensors run(const GoldenTrunk& golden, const std::vector<Sequence>& sequences,
+                 const std::vector<Sequence>& targets, int64_t round_rows_to) {
   const at::NoGradGuard no_grad;
   const TrunkPacks packs(*golden.model, sequences, targets, round_rows_to);
   NoHooks hooks;
-  return named(golden, forward(*golden.model, golden.model->weights, packs.input, hooks, {.keep_hidden = true}), packs);
+  return named(
+      golden,
+      forward(*golden.model, golden.model->weights, packs.input, hooks, {.keep_hidden = true}),
+      packs);
 }
 
 class GoldenTrunks : public ::testing::TestWithParam<std::string> {};
@@ -54,7 +61,8 @@ TEST_P(GoldenTrunks, PackedTogether) {
   const NamedTensors expected = golden.outputs();
   for (const int64_t rounding : {1, 64}) {
     const NamedTensors found = run(golden, golden.sequences, golden.targets, rounding);
-    expect_all_near(found, expected, kTrunkFloat, GetParam() + " rounded to " + std::to_string(rounding));
+    expect_all_near(found, expected, kTrunkFloat,
+                    GetParam() + " rounded to " + std::to_string(rounding));
     measured(GetParam(), largest_difference(found, expected));
   }
 }
@@ -62,10 +70,12 @@ TEST_P(GoldenTrunks, PackedTogether) {
 TEST_P(GoldenTrunks, Alone) {
   const GoldenTrunk golden(GetParam(), Precision::kFloat32);
   for (size_t n = 0; n < golden.sequences.size(); ++n) {
-    const std::vector<Sequence> targets =
-        golden.has_two_stacks() ? std::vector<Sequence>{golden.targets[n]} : std::vector<Sequence>{};
+    const std::vector<Sequence> targets = golden.has_two_stacks()
+                                              ? std::vector<Sequence>{golden.targets[n]}
+                                              : std::vector<Sequence>{};
     const NamedTensors found = run(golden, {golden.sequences[n]}, targets, 1);
-    expect_all_near(found, golden.outputs(static_cast<int64_t>(n)), kTrunkFloat, GetParam() + " sequence " + std::to_string(n));
+    expect_all_near(found, golden.outputs(static_cast<int64_t>(n)), kTrunkFloat,
+                    GetParam() + " sequence " + std::to_string(n));
   }
 }
 
@@ -92,18 +102,22 @@ class Listener final : public Hooks {
   std::vector<std::string> visited;
 };
 
-// Every site is passed once, and what is computed for those who listen is what the fused path computes.
+// Every site is passed once, and what is computed for those who listen is what the fused path
+// computes.
 TEST_P(GoldenTrunks, HeardEverywhere) {
   const GoldenTrunk golden(GetParam(), Precision::kFloat32);
   const at::NoGradGuard no_grad;
   const TrunkPacks packs(*golden.model, golden.sequences, golden.targets, 64);
   Listener hooks;
-  const NamedTensors found =
-      named(golden, forward(*golden.model, golden.model->weights, packs.input, hooks, {.keep_hidden = true}), packs);
+  const NamedTensors found = named(
+      golden,
+      forward(*golden.model, golden.model->weights, packs.input, hooks, {.keep_hidden = true}),
+      packs);
   expect_all_near(found, golden.outputs(), kTrunkFloat, GetParam());
   std::multiset<std::string> sites;
   for (const Site& site : golden.model->sites.all()) {
-    if (site.index != golden.model->sites.pooler().index) sites.insert(site.name);  // it stands behind the trunk's last states
+    if (site.index != golden.model->sites.pooler().index)
+      sites.insert(site.name);  // it stands behind the trunk's last states
   }
   EXPECT_EQ((std::multiset<std::string>{hooks.visited.begin(), hooks.visited.end()}), sites);
 }
@@ -116,16 +130,21 @@ TEST_P(GoldenTrunks, WantedRows) {
   const Pack& last = packs.input.last();
   ForwardOptions options{.round_rows_to = 16};
   std::vector<int64_t> index;
-  for (size_t n = 0; n < golden.answered().size(); ++n) {  // the second half of each, of the second sequence nothing
+  for (size_t n = 0; n < golden.answered().size();
+       ++n) {  // the second half of each, of the second sequence nothing
     const auto length = static_cast<int64_t>(golden.answered()[n].ids.size());
     options.wanted.push_back({n == 1 ? length : length / 2, length});
-    for (int64_t row = options.wanted.back().begin; row < length; ++row) index.push_back(last.offsets[n] + row);
+    for (int64_t row = options.wanted.back().begin; row < length; ++row)
+      index.push_back(last.offsets[n] + row);
   }
   NoHooks hooks;
-  const ForwardResult result = forward(*golden.model, golden.model->weights, packs.input, hooks, options);
+  const ForwardResult result =
+      forward(*golden.model, golden.model->weights, packs.input, hooks, options);
   EXPECT_EQ(result.last.size(0) % 16, 0);
   const Tensor rows = result.last.slice(0, 0, static_cast<int64_t>(index.size()));
-  expect_near(rows, golden.rows_of(golden.last_states()).index_select(0, at::tensor(index, at::kLong)), kTrunkFloat, GetParam());
+  expect_near(rows,
+              golden.rows_of(golden.last_states()).index_select(0, at::tensor(index, at::kLong)),
+              kTrunkFloat, GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenTrunks, ::testing::ValuesIn(trunk_names()), parameter_name);
@@ -133,19 +152,22 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenTrunks, ::testing::ValuesIn(trunk_names()), 
 // --- Through a cache ---
 
 // Rows of the last states that a cached pass gives, against those of the whole text.
-void expect_rows(const GoldenTrunk& golden, const Tensor& last, const Pack& pack, const std::vector<int64_t>& sequences,
-                 const std::vector<int64_t>& begins) {
+void expect_rows(const GoldenTrunk& golden, const Tensor& last, const Pack& pack,
+                 const std::vector<int64_t>& sequences, const std::vector<int64_t>& begins) {
   for (size_t n = 0; n < sequences.size(); ++n) {
     const int64_t count = pack.offsets[n + 1] - pack.offsets[n];
-    const Tensor expected = golden.rows_of(golden.last_states(), sequences[n]).slice(0, begins[n], begins[n] + count);
+    const Tensor expected =
+        golden.rows_of(golden.last_states(), sequences[n]).slice(0, begins[n], begins[n] + count);
     expect_near(last.slice(0, pack.offsets[n], pack.offsets[n + 1]), expected, kTrunkFloat,
-                golden.name + " sequence " + std::to_string(sequences[n]) + " from " + std::to_string(begins[n]));
+                golden.name + " sequence " + std::to_string(sequences[n]) + " from " +
+                    std::to_string(begins[n]));
   }
 }
 
 class GoldenTrunkCache : public ::testing::TestWithParam<std::string> {};
 
-// All but three tokens at once, one more, then the last two; between passes sequences change places, and one goes on twice.
+// All but three tokens at once, one more, then the last two; between passes sequences change
+// places, and one goes on twice.
 TEST_P(GoldenTrunkCache, PassByPass) {
   const GoldenTrunk golden(GetParam(), Precision::kFloat32);
   const Model& model = *golden.model;
@@ -164,7 +186,8 @@ TEST_P(GoldenTrunkCache, PassByPass) {
   const TrunkPacks packs(model, golden.has_two_stacks() ? read : beginnings,
                          golden.has_two_stacks() ? beginnings : std::vector<Sequence>{}, 64);
   const Pack& first = packs.input.last();
-  Cache cache(model.config, model.weights.dtype(), first, std::vector<int64_t>(static_cast<size_t>(first.num_sequences()), 3));
+  Cache cache(model.config, model.weights.dtype(), first,
+              std::vector<int64_t>(static_cast<size_t>(first.num_sequences()), 3));
   NoHooks hooks;
   const ForwardOptions options{.cache = &cache};
   expect_rows(golden, forward(model, model.weights, packs.input, hooks, options).last, first, order,
@@ -179,13 +202,15 @@ TEST_P(GoldenTrunkCache, PassByPass) {
     for (const int64_t n : from) {
       new_order.push_back(order[static_cast<size_t>(n)]);
       new_done.push_back(done[static_cast<size_t>(n)]);
-      const auto begin = golden.answered()[static_cast<size_t>(new_order.back())].ids.begin() + new_done.back();
+      const auto begin =
+          golden.answered()[static_cast<size_t>(new_order.back())].ids.begin() + new_done.back();
       ids.emplace_back(begin, begin + count);
     }
     PackOptions rounding = pack_options(model);
     rounding.round_rows_to = 8;
     const Pack next = cache.next(ids, rounding);
-    expect_rows(golden, forward(model, model.weights, {nullptr, &next}, hooks, options).last, next, new_order, new_done);
+    expect_rows(golden, forward(model, model.weights, {nullptr, &next}, hooks, options).last, next,
+                new_order, new_done);
     order = new_order;
     done = new_done;
     for (int64_t& length : done) length += count;
@@ -194,7 +219,8 @@ TEST_P(GoldenTrunkCache, PassByPass) {
 
 std::vector<std::string> decoders() {
   std::vector<std::string> names = trunk_names();
-  std::erase_if(names, [](const std::string& name) { return name.find("-mlm") != std::string::npos; });
+  std::erase_if(names,
+                [](const std::string& name) { return name.find("-mlm") != std::string::npos; });
   return names;
 }
 
@@ -203,17 +229,20 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenTrunkCache, ::testing::ValuesIn(decoders()),
 // --- Refusals, buckets, the list ---
 
 TEST(GoldenTrunkRefusals, ABiasOfLogitsThatIsNotZero) {
-  expect_message<InputError>([] { load_model(golden_dir("trunks") / "bart-logits-bias", Precision::kFloat32); },
-                             "tensor 'final_logits_bias' is not zero, which graft does not add to logits");
+  expect_message<InputError>(
+      [] { load_model(golden_dir("trunks") / "bart-logits-bias", Precision::kFloat32); },
+      "tensor 'final_logits_bias' is not zero, which graft does not add to logits");
 }
 
-// Dynamic rotary angles differ for every length beyond those that the model was trained on: such texts are refused.
+// Dynamic rotary angles differ for every length beyond those that the model was trained on: such
+// texts are refused.
 TEST(GoldenTrunkRefusals, DynamicAnglesBeyondTheTrainedLength) {
   const GoldenTrunk golden("llama-dynamic", Precision::kFloat32);
   EXPECT_EQ(golden.model->config.max_positions, 12);
   EXPECT_EQ(golden.sequences.size(), 5U);
   const Sequence longer{7, std::vector<int64_t>(13, 5)};
-  expect_message<InputError>([&] { run(golden, {longer}, {}, 1); }, "example 7 takes 13 positions; ");
+  expect_message<InputError>([&] { run(golden, {longer}, {}, 1); },
+                             "example 7 takes 13 positions; ");
 }
 
 TEST(GoldenTrunkBuckets, OfEveryDistance) {
@@ -224,9 +253,11 @@ TEST(GoldenTrunkBuckets, OfEveryDistance) {
     ModelConfig config;
     config.distance_buckets = static_cast<int64_t>(number_of(*table.find("num_buckets")));
     config.max_distance = static_cast<int64_t>(number_of(*table.find("max_distance")));
-    const std::string what = std::to_string(config.distance_buckets) + " buckets to " + std::to_string(config.max_distance);
-    for (const auto& [key, sign, is_causal] :
-         {std::tuple{"encoder_before", -1, false}, {"encoder_after", 1, false}, {"decoder_before", -1, true}}) {
+    const std::string what = std::to_string(config.distance_buckets) + " buckets to " +
+                             std::to_string(config.max_distance);
+    for (const auto& [key, sign, is_causal] : {std::tuple{"encoder_before", -1, false},
+                                               {"encoder_after", 1, false},
+                                               {"decoder_before", -1, true}}) {
       const Node* column = table.find(key);
       if (column == nullptr) continue;
       const auto range = static_cast<int64_t>(column->items.size());
@@ -234,7 +265,8 @@ TEST(GoldenTrunkBuckets, OfEveryDistance) {
       std::vector<int64_t> own, expected;
       for (int64_t distance = 0; distance < range; ++distance) {
         own.push_back(found[static_cast<size_t>(range - 1 + sign * distance)]);
-        expected.push_back(static_cast<int64_t>(number_of(column->items[static_cast<size_t>(distance)])));
+        expected.push_back(
+            static_cast<int64_t>(number_of(column->items[static_cast<size_t>(distance)])));
       }
       EXPECT_EQ(own, expected) << what << " " << key;
     }

@@ -43,7 +43,8 @@ struct UnipeltCase {
         file(load_safetensors(golden_dir("unipelt") / name / "case.safetensors").tensors) {
     sequences = cut_sequences(file.at("ids"), file.at("token_types"), file.at("lengths"));
     const Tensor values = file.at("labels").to(at::kDouble).contiguous();
-    labels.assign(values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel());
+    labels.assign(values.const_data_ptr<double>(),
+                  values.const_data_ptr<double>() + values.numel());
   }
 
   NamedTensors stored(const std::string& kind) const {
@@ -55,23 +56,27 @@ struct UnipeltCase {
   }
 
   Rig rig() const {
-    Rig rig(golden_model(entry->find("model")->scalar), "{edits: " + entry->find("edits")->scalar + ", head: {dropout: 0}}",
+    Rig rig(golden_model(entry->find("model")->scalar),
+            "{edits: " + entry->find("edits")->scalar + ", head: {dropout: 0}}",
             class_task(static_cast<int64_t>(number_of(*entry->find("num_labels")))));
     const at::NoGradGuard no_grad;
     const NamedTensors init = stored("init");
     for (const auto& [name, tensor] : rig.tensors) {
       const Tensor& value = init.at(name);
-      if (value.sizes() != tensor.sizes()) throw InternalError("another shape than the reference's: " + name);
+      if (value.sizes() != tensor.sizes())
+        throw InternalError("another shape than the reference's: " + name);
       tensor.copy_(value);
     }
     return rig;
   }
 
   std::vector<Sequence> sequences_of(size_t step) const {
-    return {sequences.begin() + static_cast<int64_t>(step * batch), sequences.begin() + static_cast<int64_t>((step + 1) * batch)};
+    return {sequences.begin() + static_cast<int64_t>(step * batch),
+            sequences.begin() + static_cast<int64_t>((step + 1) * batch)};
   }
   std::vector<double> labels_of(size_t step) const {
-    return {labels.begin() + static_cast<int64_t>(step * batch), labels.begin() + static_cast<int64_t>((step + 1) * batch)};
+    return {labels.begin() + static_cast<int64_t>(step * batch),
+            labels.begin() + static_cast<int64_t>((step + 1) * batch)};
   }
 };
 
@@ -80,10 +85,13 @@ class GoldenUnipelt : public ::testing::TestWithParam<std::string> {};
 TEST_P(GoldenUnipelt, FirstBatch) {
   const UnipeltCase golden(GetParam());
   Rig rig = golden.rig();
-  EXPECT_EQ(rig.tensors.size(), golden.stored("init").size()) << "tensors that the reference trains";
-  expect_near(logits_of(rig, golden.sequences_of(0), {}, 64), golden.file.at("logits"), kFloat, "logits");
+  EXPECT_EQ(rig.tensors.size(), golden.stored("init").size())
+      << "tensors that the reference trains";
+  expect_near(logits_of(rig, golden.sequences_of(0), {}, 64), golden.file.at("logits"), kFloat,
+              "logits");
   LossAndGradients found = gradients_of(rig, golden.sequences_of(0), golden.labels_of(0), {}, 64);
-  for (auto& [name, gradient] : found.gradients) gradient = gradient / static_cast<double>(golden.batch);
+  for (auto& [name, gradient] : found.gradients)
+    gradient = gradient / static_cast<double>(golden.batch);
   expect_all_near(found.gradients, golden.stored("grad"), kFloat, "gradients of the first batch");
   measured(GetParam() + " gradients", largest_difference(found.gradients, golden.stored("grad")));
 }
@@ -117,9 +125,11 @@ TEST_P(GoldenUnipelt, TenLosses) {
   for (size_t step = 0; step < 10; ++step) {
     Bound bound(*rig.model, *rig.adapter, rig.tensors);
     const std::vector<Sequence> rows = golden.sequences_of(step);
-    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}, 64), {&bound});
+    const LogitsResult result =
+        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}, 64), {&bound});
     const Tensor loss =
-        summed_loss(TaskKind::kClassification, result.logits.front(), golden.labels_of(step)) / static_cast<double>(golden.batch);
+        summed_loss(TaskKind::kClassification, result.logits.front(), golden.labels_of(step)) /
+        static_cast<double>(golden.batch);
     torch::autograd::backward({loss}, {});
     bound.join();
     optimizer.step(rig.tensors, number_of(*given.find("learning_rate")));

@@ -15,19 +15,23 @@ const Node& trunk_manifest() {
   return node;
 }
 
-const Node& trunk_entry(const std::string& name) { return *trunk_manifest().find("models")->find(name); }
+const Node& trunk_entry(const std::string& name) {
+  return *trunk_manifest().find("models")->find(name);
+}
 
 std::vector<std::string> trunk_names() {
   std::vector<std::string> names;
   for (const auto& [name, entry] : trunk_manifest().find("models")->members) {
-    if (entry.find("storage")->scalar != "logits-bias") names.push_back(name);  // that one is refused
+    if (entry.find("storage")->scalar != "logits-bias")
+      names.push_back(name);  // that one is refused
   }
   return names;
 }
 
 std::vector<std::string> trained_trunk_names() {
   std::vector<std::string> names = trunk_names();
-  std::erase_if(names, [](const std::string& name) { return trunk_entry(name).find("loss") == nullptr; });
+  std::erase_if(names,
+                [](const std::string& name) { return trunk_entry(name).find("loss") == nullptr; });
   return names;
 }
 
@@ -38,8 +42,10 @@ std::vector<int64_t> integers_of(const Tensor& tensor) {
 
 namespace {
 
-// Sequences cut from rows end to end, but for those of more than `most` tokens; `index` [T] receives the rows that stay.
-std::vector<Sequence> cut(const NamedTensors& file, const std::string& prefix, int64_t most, Tensor& index) {
+// Sequences cut from rows end to end, but for those of more than `most` tokens; `index` [T]
+// receives the rows that stay.
+std::vector<Sequence> cut(const NamedTensors& file, const std::string& prefix, int64_t most,
+                          Tensor& index) {
   const Tensor& ids = file.at(prefix + "ids");
   std::vector<Sequence> kept;
   std::vector<int64_t> rows;
@@ -60,7 +66,8 @@ GoldenTrunk::GoldenTrunk(const std::string& given, Precision precision)
     : name(given), model(golden_model(given, precision, "trunks")) {
   expected = load_safetensors(golden_dir("trunks") / name / "expected.safetensors").tensors;
   sequences = cut(expected, "", model->config.max_positions, rows);
-  if (has_two_stacks()) targets = cut(expected, "target_", model->config.max_positions, target_rows);
+  if (has_two_stacks())
+    targets = cut(expected, "target_", model->config.max_positions, target_rows);
 }
 
 bool GoldenTrunk::is_of_targets(const std::string& tensor) const {
@@ -73,8 +80,10 @@ Tensor GoldenTrunk::rows_of(const std::string& tensor, int64_t n) const {
   if (n < 0) return all;
   const std::vector<Sequence>& cut_from = is_second ? targets : sequences;
   int64_t begin = 0;
-  for (int64_t i = 0; i < n; ++i) begin += static_cast<int64_t>(cut_from[static_cast<size_t>(i)].ids.size());
-  return all.slice(0, begin, begin + static_cast<int64_t>(cut_from[static_cast<size_t>(n)].ids.size()));
+  for (int64_t i = 0; i < n; ++i)
+    begin += static_cast<int64_t>(cut_from[static_cast<size_t>(i)].ids.size());
+  return all.slice(0, begin,
+                   begin + static_cast<int64_t>(cut_from[static_cast<size_t>(n)].ids.size()));
 }
 
 std::string GoldenTrunk::last_states() const {
@@ -85,7 +94,8 @@ std::string GoldenTrunk::last_states() const {
 }
 
 NamedTensors GoldenTrunk::outputs(int64_t n) const {
-  static const std::set<std::string> kInputs = {"ids", "lengths", "target_ids", "target_lengths", "prompt_lengths", "labels"};
+  static const std::set<std::string> kInputs = {
+      "ids", "lengths", "target_ids", "target_lengths", "prompt_lengths", "labels"};
   NamedTensors out;
   for (const auto& [tensor, values] : expected) {
     if (kInputs.contains(tensor) || (tensor == "logits" && !model->config.has_decoder())) continue;
@@ -94,8 +104,8 @@ NamedTensors GoldenTrunk::outputs(int64_t n) const {
   return out;
 }
 
-TrunkPacks::TrunkPacks(const Model& model, const std::vector<Sequence>& sequences, const std::vector<Sequence>& targets,
-                       int64_t round_rows_to) {
+TrunkPacks::TrunkPacks(const Model& model, const std::vector<Sequence>& sequences,
+                       const std::vector<Sequence>& targets, int64_t round_rows_to) {
   first = pack_of(model, {lane_of(sequences)}, round_rows_to);
   if (targets.empty()) {
     input = input_of(model.config, first);

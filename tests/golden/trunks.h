@@ -1,4 +1,5 @@
-// The model folders of tests/golden/trunks with what they must compute, for the tests that read them.
+// The model folders of tests/golden/trunks with what they must compute, for the tests that read
+// them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -38,7 +39,8 @@ struct GoldenTrunk {
   bool has_two_stacks() const { return model->config.is_encoder_decoder(); }
   // What the last stack reads.
   const std::vector<Sequence>& answered() const { return has_two_stacks() ? targets : sequences; }
-  // An expected tensor that holds a row a token of the last stack: "logits", "dec.hidden.1", of a lone stack all.
+  // An expected tensor that holds a row a token of the last stack: "logits", "dec.hidden.1", of a
+  // lone stack all.
   bool is_of_targets(const std::string& tensor) const;
   // Its rows, of all sequences or of sequence n.
   at::Tensor rows_of(const std::string& tensor, int64_t n = -1) const;
@@ -53,8 +55,8 @@ struct TrunkPacks {
   Pack first, second;
   ModelInput input;
 
-  TrunkPacks(const Model& model, const std::vector<Sequence>& sequences, const std::vector<Sequence>& targets,
-             int64_t round_rows_to);
+  TrunkPacks(const Model& model, const std::vector<Sequence>& sequences,
+             const std::vector<Sequence>& targets, int64_t round_rows_to);
   TrunkPacks(const TrunkPacks&) = delete;  // `input` points into it
   TrunkPacks& operator=(const TrunkPacks&) = delete;
 };

@@ -1,4 +1,5 @@
-// Rows of every kind of task as token ids: what a model reads, what it shall give, and what is refused.
+// Rows of every kind of task as token ids: what a model reads, what it shall give, and what is
+// refused.
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -13,14 +14,18 @@ namespace {
 using Ids = std::vector<int64_t>;
 
 ModelText text_of(const std::string& family) {
-  ModelText text{"tests", Tokenizer::load(golden_dir("text") / "families" / family / "tokenizer.json")};
+  ModelText text{"tests",
+                 Tokenizer::load(golden_dir("text") / "families" / family / "tokenizer.json")};
   text.end_ids = {*text.tokenizer->token_to_id(family == "t5" ? "</s>" : "<|endoftext|>")};
   return text;
 }
 
 // A config whose vocabulary holds the tokenizer's ids.
 ModelConfig config_of(const std::string& model_type, const ModelText& text) {
-  return parse_config(tiny_config(model_type, Node::map({{"vocab_size", Node::integer(text.tokenizer->id_bound())}})), "tiny");
+  return parse_config(
+      tiny_config(model_type,
+                  Node::map({{"vocab_size", Node::integer(text.tokenizer->id_bound())}})),
+      "tiny");
 }
 
 Task task_of(const std::string& text) { return parse_task(yaml(text), "task"); }
@@ -29,7 +34,9 @@ std::vector<Example> rows_of(const Task& task, const std::string& jsonl) {
   return to_examples(parse_table(jsonl, TableFormat::kJsonl, "rows"), task, LabelUse::kOptional);
 }
 
-Ids plain(const ModelText& text, const std::string& words) { return text.tokenizer->encode(words, {.add_special = false}).ids; }
+Ids plain(const ModelText& text, const std::string& words) {
+  return text.tokenizer->encode(words, {.add_special = false}).ids;
+}
 
 Ids joined(std::initializer_list<Ids> parts) {
   Ids all;
@@ -37,7 +44,8 @@ Ids joined(std::initializer_list<Ids> parts) {
   return all;
 }
 
-constexpr const char* kQuestions = "name: q\nkind: generation\nprompt: \"{q}\"\ntarget: \"{a}\"\nmetrics: [exact_match]\n";
+constexpr const char* kQuestions =
+    "name: q\nkind: generation\nprompt: \"{q}\"\ntarget: \"{a}\"\nmetrics: [exact_match]\n";
 constexpr const char* kRow = "{\"q\": \"how are you\", \"a\": \"fine\"}\n";
 
 TEST(Encode, DecoderReadsPromptTargetAndEnd) {
@@ -52,7 +60,10 @@ TEST(Encode, DecoderReadsPromptTargetAndEnd) {
   EXPECT_EQ(num_targets(sequence), static_cast<int64_t>(target.size()) + 1);
   EXPECT_TRUE(sequence.type_ids.empty()) << "a model without segments reads none";
   EXPECT_EQ(data.num_tokens, static_cast<int64_t>(sequence.ids.size()));
-  EXPECT_EQ(encode_examples(rows_of(task, kRow), task, text, config, 0, TargetUse::kLeaveOut).sequences.front().ids, prompt);
+  EXPECT_EQ(encode_examples(rows_of(task, kRow), task, text, config, 0, TargetUse::kLeaveOut)
+                .sequences.front()
+                .ids,
+            prompt);
 }
 
 TEST(Encode, EndMayStandBehindThePromptAndLossOnAll) {
@@ -63,15 +74,18 @@ TEST(Encode, EndMayStandBehindThePromptAndLossOnAll) {
   const Ids prompt = plain(text, "how are you"), target = plain(text, "fine");
   EXPECT_EQ(encode_examples(rows_of(ended, kRow), ended, text, config, 0).sequences.front().ids,
             joined({prompt, {text.end_id()}, target, {text.end_id()}}));
-  const Sequence sequence = encode_examples(rows_of(all, kRow), all, text, config, 0).sequences.front();
-  EXPECT_EQ(num_targets(sequence), static_cast<int64_t>(sequence.ids.size()) - 1) << "all but the first, which no token predicts";
+  const Sequence sequence =
+      encode_examples(rows_of(all, kRow), all, text, config, 0).sequences.front();
+  EXPECT_EQ(num_targets(sequence), static_cast<int64_t>(sequence.ids.size()) - 1)
+      << "all but the first, which no token predicts";
 }
 
 TEST(Encode, EncoderDecoderReadsThemApart) {
   const ModelText text = text_of("t5");
   const ModelConfig config = config_of("t5", text);
   const Task task = task_of(kQuestions);
-  const Sequence sequence = encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front();
+  const Sequence sequence =
+      encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front();
   EXPECT_EQ(sequence.ids, joined({plain(text, "how are you"), {text.end_id()}}));
   EXPECT_EQ(sequence.target_ids, joined({plain(text, "fine"), {text.end_id()}}));
   EXPECT_TRUE(sequence.is_target.empty());
@@ -80,19 +94,23 @@ TEST(Encode, EncoderDecoderReadsThemApart) {
 TEST(Encode, ChatMarksWhatTheAssistantSays) {
   const ModelText text = text_of("smollm2");
   const ModelConfig config = config_of("llama", text);
-  const Task task = task_of("name: c\nkind: generation\nmessages: m\nchat: chatml\nmetrics: [perplexity]\n");
+  const Task task =
+      task_of("name: c\nkind: generation\nmessages: m\nchat: chatml\nmetrics: [perplexity]\n");
   const auto rows = rows_of(
       task,
       R"({"m": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "sure"}, {"role": "assistant", "content": "no"}]})");
   const Sequence sequence = encode_examples(rows, task, text, config, 0).sequences.front();
   std::string targets;
   for (size_t t = 0; t < sequence.ids.size(); ++t) {
-    if (sequence.is_target[t]) targets += text.tokenizer->decode(std::vector<int64_t>{sequence.ids[t]}, SpecialTokens::kKeep);
+    if (sequence.is_target[t])
+      targets +=
+          text.tokenizer->decode(std::vector<int64_t>{sequence.ids[t]}, SpecialTokens::kKeep);
   }
   EXPECT_EQ(targets.substr(0, 13), "yes<|im_end|>");
   EXPECT_NE(targets.find("no<|im_end|>"), std::string::npos);
   EXPECT_EQ(targets.find("hi"), std::string::npos);
-  const Sequence prompt = encode_examples(rows, task, text, config, 0, TargetUse::kLeaveOut).sequences.front();
+  const Sequence prompt =
+      encode_examples(rows, task, text, config, 0, TargetUse::kLeaveOut).sequences.front();
   const std::string asked = text.tokenizer->decode(prompt.ids, SpecialTokens::kKeep);
   EXPECT_TRUE(asked.ends_with("sure<|im_end|>\n<|im_start|>assistant\n")) << asked;
 }
@@ -100,7 +118,8 @@ TEST(Encode, ChatMarksWhatTheAssistantSays) {
 TEST(Encode, ChoicesEndEachOption) {
   const ModelText text = text_of("smollm2");
   const ModelConfig config = config_of("llama", text);
-  const Task task = task_of("name: r\nkind: choice\nprompt: \"{q}\"\noptions: options\ntarget: t\nmetrics: [accuracy]\n");
+  const Task task = task_of(
+      "name: r\nkind: choice\nprompt: \"{q}\"\noptions: options\ntarget: t\nmetrics: [accuracy]\n");
   const auto rows = rows_of(task, R"({"q": "is it", "options": ["yes", "no way"], "t": 1})");
   const Dataset asked = encode_examples(rows, task, text, config, 0, TargetUse::kLeaveOut);
   ASSERT_EQ(asked.options.front().size(), 2U);
@@ -115,8 +134,8 @@ TEST(Encode, CutsAtTheEndAndSaysSo) {
   const ModelText text = text_of("smollm2");
   const ModelConfig config = config_of("llama", text);
   const Task task = task_of(kQuestions);
-  const auto whole =
-      static_cast<int64_t>(encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front().ids.size());
+  const auto whole = static_cast<int64_t>(
+      encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front().ids.size());
   const Dataset cut = encode_examples(rows_of(task, kRow), task, text, config, whole - 1);
   EXPECT_EQ(cut.num_cut(), 1);
   EXPECT_EQ(static_cast<int64_t>(cut.sequences.front().is_target.size()), whole - 1);
@@ -127,27 +146,36 @@ TEST(Encode, CutsAtTheEndAndSaysSo) {
 TEST(Encode, RefusesWhatTheModelCannotDo) {
   const ModelText text = text_of("smollm2");
   const Task generation = task_of(kQuestions);
-  const ModelConfig llama = config_of("llama", text), bert = config_of("bert", text), t5 = config_of("t5", text);
-  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, bert, 0); },
-                             "is an encoder and writes no text");
+  const ModelConfig llama = config_of("llama", text), bert = config_of("bert", text),
+                    t5 = config_of("t5", text);
+  expect_message<InputError>(
+      [&] { encode_examples(rows_of(generation, kRow), generation, text, bert, 0); },
+      "is an encoder and writes no text");
   ModelConfig classifier = llama;  // untied, and without an output layer
   classifier.is_classifier = true;
   classifier.has_tied_output = false;
-  expect_message<InputError>([&] { encode_examples({}, generation, text, classifier, 0); }, "has no layer over the vocabulary");
-  const Task chat = task_of(std::string(kQuestions) + "chat: chatml\n"), own = task_of(std::string(kQuestions) + "chat: model\n");
-  expect_message<InputError>([&] { encode_examples({}, chat, text, t5, 0); }, "chat is for decoders");
-  expect_message<InputError>([&] { encode_examples({}, own, text, llama, 0); }, "has no chat template: name a format");
+  expect_message<InputError>([&] { encode_examples({}, generation, text, classifier, 0); },
+                             "has no layer over the vocabulary");
+  const Task chat = task_of(std::string(kQuestions) + "chat: chatml\n"),
+             own = task_of(std::string(kQuestions) + "chat: model\n");
+  expect_message<InputError>([&] { encode_examples({}, chat, text, t5, 0); },
+                             "chat is for decoders");
+  expect_message<InputError>([&] { encode_examples({}, own, text, llama, 0); },
+                             "has no chat template: name a format");
   ModelText endless = text;
   endless.end_ids.clear();
-  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, endless, llama, 0); },
-                             "names no token that ends a text");
+  expect_message<InputError>(
+      [&] { encode_examples(rows_of(generation, kRow), generation, endless, llama, 0); },
+      "names no token that ends a text");
   ModelConfig small = llama;
   small.vocabulary = 3;
-  expect_message<InputError>([&] { encode_examples(rows_of(generation, kRow), generation, text, small, 0); },
-                             "beyond the model's vocabulary of 3");
+  expect_message<InputError>(
+      [&] { encode_examples(rows_of(generation, kRow), generation, text, small, 0); },
+      "beyond the model's vocabulary of 3");
 }
 
-// A decoder's rows each predict the next token; beside an encoder the decoder reads its targets behind the start token.
+// A decoder's rows each predict the next token; beside an encoder the decoder reads its targets
+// behind the start token.
 TEST(LanguageBatch, PairsRowsWithTheirTargets) {
   const auto llama = tiny_model("llama", Precision::kFloat64);
   const Sequence first{.example = 0, .ids = {5, 6, 7, 8}, .is_target = {false, false, true, true}};
@@ -156,8 +184,10 @@ TEST(LanguageBatch, PairsRowsWithTheirTargets) {
   EXPECT_EQ(batch.targets, (Ids{7, 8, 10, 11})) << "no row predicts a first token";
   EXPECT_EQ(batch.sequence, (Ids{0, 0, 1, 1}));
   ASSERT_EQ(batch.wanted.size(), 2U);
-  EXPECT_EQ(std::pair(batch.wanted[0].begin, batch.wanted[0].end), std::pair(int64_t{1}, int64_t{3}));
-  EXPECT_EQ(std::pair(batch.wanted[1].begin, batch.wanted[1].end), std::pair(int64_t{0}, int64_t{2}));
+  EXPECT_EQ(std::pair(batch.wanted[0].begin, batch.wanted[0].end),
+            std::pair(int64_t{1}, int64_t{3}));
+  EXPECT_EQ(std::pair(batch.wanted[1].begin, batch.wanted[1].end),
+            std::pair(int64_t{0}, int64_t{2}));
 
   const auto bart = tiny_model("bart", Precision::kFloat64);
   const Sequence beside{.example = 0, .ids = {5, 6}, .target_ids = {7, 8, 9}};
@@ -168,13 +198,16 @@ TEST(LanguageBatch, PairsRowsWithTheirTargets) {
   EXPECT_EQ(both.decoder.sources, Ids{0});
 }
 
-// A gap between targets, as in a chat of two answers, is left out of the rows; a prompt's virtual rows move them.
+// A gap between targets, as in a chat of two answers, is left out of the rows; a prompt's virtual
+// rows move them.
 TEST(LanguageBatch, LeavesOutWhatStandsBetween) {
   const auto llama = tiny_model("llama", Precision::kFloat64);
-  const Sequence chat{.example = 0, .ids = {5, 6, 7, 8, 9}, .is_target = {false, true, false, false, true}};
+  const Sequence chat{
+      .example = 0, .ids = {5, 6, 7, 8, 9}, .is_target = {false, true, false, false, true}};
   const LanguageBatch batch = make_language_batch(*llama, {{{&chat}, 0, {.virtual_rows = 2}}}, {});
   EXPECT_EQ(batch.targets, (Ids{6, 9}));
-  EXPECT_EQ(std::pair(batch.wanted[0].begin, batch.wanted[0].end), std::pair(int64_t{2}, int64_t{6}));
+  EXPECT_EQ(std::pair(batch.wanted[0].begin, batch.wanted[0].end),
+            std::pair(int64_t{2}, int64_t{6}));
   const int64_t* rows = batch.rows.const_data_ptr<int64_t>();
   EXPECT_EQ(Ids(rows, rows + 2), (Ids{0, 3}));
 }

@@ -18,7 +18,8 @@ namespace {
 using at::Tensor;
 using Ids = std::vector<int64_t>;
 
-// Rounding of a float32 pass over a tiny trunk; a cached step adds in the same order but for the running mean of a gate.
+// Rounding of a float32 pass over a tiny trunk; a cached step adds in the same order but for the
+// running mean of a gate.
 constexpr Tolerance kFloat{2e-5, 1e-4};
 constexpr Tolerance kDouble{1e-12, 1e-12};
 
@@ -31,7 +32,8 @@ Sequence whole_text(const ModelConfig& config, const Sequence& prompt, const Ids
   return out;
 }
 
-// [1 + written, V]: logits after the prompt and after each written token, of one pass over everything.
+// [1 + written, V]: logits after the prompt and after each written token, of one pass over
+// everything.
 Tensor recomputed(const DecodingRig& own, const Sequence& prompt, const Ids& written) {
   const at::NoGradGuard no_grad;
   const Model& model = *own.rig.model;
@@ -64,21 +66,27 @@ struct Writing {
   Ids written;
 };
 
-void expect_recomputed(const Decoding& decoding, const std::vector<const DecodingRig*>& rigs, const std::vector<Writing>& all,
-                       const Tolerance& tolerance, const std::string& what) {
+void expect_recomputed(const Decoding& decoding, const std::vector<const DecodingRig*>& rigs,
+                       const std::vector<Writing>& all, const Tolerance& tolerance,
+                       const std::string& what) {
   ASSERT_EQ(decoding.logits().size(0), static_cast<int64_t>(all.size()));
   for (size_t n = 0; n < all.size(); ++n) {
     const Tensor expected = recomputed(*rigs[all[n].rig], all[n].prompt, all[n].written);
     const auto step = static_cast<int64_t>(all[n].written.size());
     expect_near(decoding.logits()[static_cast<int64_t>(n)], expected[step], tolerance,
                 what + " sequence " + std::to_string(n) + " step " + std::to_string(step));
-    measured(what, (decoding.logits()[static_cast<int64_t>(n)] - expected[step]).abs().max().item<double>());
+    measured(
+        what,
+        (decoding.logits()[static_cast<int64_t>(n)] - expected[step]).abs().max().item<double>());
   }
 }
 
-// Steps and selections in turn, compared after each. `orders`: one selection before each step; empty: none.
-void write_and_compare(const std::vector<const DecodingRig*>& rigs, const std::vector<std::vector<Sequence>>& prompts,
-                       const std::vector<Ids>& orders, const Tolerance& tolerance, const std::string& what) {
+// Steps and selections in turn, compared after each. `orders`: one selection before each step;
+// empty: none.
+void write_and_compare(const std::vector<const DecodingRig*>& rigs,
+                       const std::vector<std::vector<Sequence>>& prompts,
+                       const std::vector<Ids>& orders, const Tolerance& tolerance,
+                       const std::string& what) {
   std::vector<PromptLane> lanes;
   std::vector<Writing> all;
   for (size_t r = 0; r < rigs.size(); ++r) {
@@ -97,7 +105,8 @@ void write_and_compare(const std::vector<const DecodingRig*>& rigs, const std::v
     }
     Ids tokens;
     for (Writing& each : all) {
-      tokens.push_back((next_token(each.prompt, each.written) + copies++ % 3) % 11 + 2);  // copies part ways
+      tokens.push_back((next_token(each.prompt, each.written) + copies++ % 3) % 11 +
+                       2);  // copies part ways
       each.written.push_back(tokens.back());
     }
     decoding.write(tokens);
@@ -114,30 +123,40 @@ const std::vector<Case>& cases() {
       {"bare", ""},
       {"lora", "{lora: {rank: 2, sites: ['attn.[qkvo]', ffn.up, ffn.down]}}"},
       {"dora", "{dora: {rank: 2}}"},
-      {"mov", "{router: {experts: 3}, of: {affine: {sites: [attn.k, attn.v, 'cross.[kv]?', ffn.act]}}}"},
+      {"mov",
+       "{router: {experts: 3}, of: {affine: {sites: [attn.k, attn.v, 'cross.[kv]?', ffn.act]}}}"},
       {"molora",
-       "{router: {experts: 2, top_k: 1}, of: {lora: {sites: ['attn.[qkvo]', 'cross.[qkvo]?', ffn.down], rank: 2, init: "
+       "{router: {experts: 2, top_k: 1}, of: {lora: {sites: ['attn.[qkvo]', 'cross.[qkvo]?', "
+       "ffn.down], rank: 2, init: "
        "normal}}}"},
       {"loreft", "{reft: {sites: ['enc.*.out|out'], rank: 2, positions: f2+l2, tied: false}}"},
       {"loreft_f1", "{reft: {sites: ['enc.*.out|out'], rank: 2, positions: f1}}"},
-      {"direft_all", "{reft: {sites: [out], rank: 2, rotation: false, subtract: false, positions: all}}"},
+      {"direft_all",
+       "{reft: {sites: [out], rank: 2, rotation: false, subtract: false, positions: all}}"},
       {"prefix", "{prefix: {length: 3}}"},
       {"prefix_counted", "{prefix: {length: 2, counts_positions: true}}"},
       {"prefix_fixed_gate", "{gate: {value: 0.4, prefix_logits: log}, of: {prefix: {length: 3}}}"},
       {"prompt", "{prompt: {length: 2}}"},
       {"prompt_after_first", "{prompt: {length: 2, position: after_first}}"},
       {"bottleneck", "{bottleneck: {sites: [ffn.out], placement: sequential, width: 3}}"},
-      {"adamix", "{stochastic: {experts: 3}, of: {bottleneck: {sites: [ffn.down], placement: sequential, width: 3}}}"},
+      {"adamix",
+       "{stochastic: {experts: 3}, of: {bottleneck: {sites: [ffn.down], placement: sequential, "
+       "width: 3}}}"},
       {"causal_gate", "{gate: {}, of: {lora: {sites: [attn.q, attn.v], rank: 2}}}"},
-      {"causal_gate_shared", "{gate: {share: layer}, of: {lora: {sites: [attn.q, attn.v], rank: 2}}}"},
-      {"causal_gate_last", "{gate: {}, of: {bottleneck: {sites: [ffn.out], placement: sequential, width: 3}}}"},
+      {"causal_gate_shared",
+       "{gate: {share: layer}, of: {lora: {sites: [attn.q, attn.v], rank: 2}}}"},
+      {"causal_gate_last",
+       "{gate: {}, of: {bottleneck: {sites: [ffn.out], placement: sequential, width: 3}}}"},
       {"causal_gates_mixed", "{router: {experts: 2}, of: {gate: {}, of: {lora: {rank: 2}}}}"},
-      {"prompt_gate", "{gate: {pool: prompt_mean}, of: {lora: {rank: 2, sites: ['attn.[qv]', ffn.down]}}}"},
+      {"prompt_gate",
+       "{gate: {pool: prompt_mean}, of: {lora: {rank: 2, sites: ['attn.[qv]', ffn.down]}}}"},
       {"gate_of_prefix", "{gate: {}, of: {prefix: {length: 2}}}"},
       {"central_gate", "{gate: {kind: central}, of: [{lora: {rank: 2}}, {prefix: {length: 2}}]}"},
-      {"gate_of_reft", "{gate: {}, of: {reft: {sites: ['enc.*.out|out'], rank: 2, positions: f1+l1}}}"},
+      {"gate_of_reft",
+       "{gate: {}, of: {reft: {sites: ['enc.*.out|out'], rank: 2, positions: f1+l1}}}"},
       {"everything",
-       "{prompt: {length: 2}}, {prefix: {length: 2}}, {lora: {rank: 2}}, {reft: {sites: ['enc.*.out|out'], rank: 2, positions: "
+       "{prompt: {length: 2}}, {prefix: {length: 2}}, {lora: {rank: 2}}, {reft: {sites: "
+       "['enc.*.out|out'], rank: 2, positions: "
        "l2}}, {gate: {}, of: {affine: {sites: [ffn.act]}}}"},
       {"full", "{full: {}}"},
       {"bitfit", "{bitfit: {}}"},
@@ -151,19 +170,22 @@ class CachedDecoding : public ::testing::TestWithParam<std::string> {
   // Of the table, what this family can have.
   void for_cases(const std::function<void(const Case&)>& f) {
     for (const Case& each : cases()) {
-      if (each.name == "bitfit" && (GetParam() == "llama" || GetParam() == "t5")) continue;  // no biases
-      if (each.name == "prefix_counted" && has_two_stacks()) continue;                       // refused there
+      if (each.name == "bitfit" && (GetParam() == "llama" || GetParam() == "t5"))
+        continue;                                                       // no biases
+      if (each.name == "prefix_counted" && has_two_stacks()) continue;  // refused there
       f(each);
     }
   }
 };
 
 TEST_P(CachedDecoding, EqualsOnePassOverTheText) {
-  for (const auto& [precision, tolerance] : {std::pair{Precision::kFloat64, kDouble}, std::pair{Precision::kFloat32, kFloat}}) {
+  for (const auto& [precision, tolerance] :
+       {std::pair{Precision::kFloat64, kDouble}, std::pair{Precision::kFloat32, kFloat}}) {
     const auto model = tiny_model(GetParam(), precision);
     for_cases([&, &bound = tolerance](const Case& each) {
       const DecodingRig rig(model, each.edits);
-      write_and_compare({&rig}, {short_prompts()}, {{}, {}, {}, {}}, bound, GetParam() + " " + each.name);
+      write_and_compare({&rig}, {short_prompts()}, {{}, {}, {}, {}}, bound,
+                        GetParam() + " " + each.name);
     });
   }
 }
@@ -172,8 +194,10 @@ TEST_P(CachedDecoding, EqualsItAfterSelections) {
   const auto model = tiny_model(GetParam(), Precision::kFloat64);
   for_cases([&](const Case& each) {
     const DecodingRig rig(model, each.edits);
-    // More copies than there are slots; an exchange in which one is dropped and its slot taken by a copy; fewer.
-    write_and_compare({&rig}, {short_prompts()}, {{3, 0, 0, 2, 2, 2}, {1, 2, 1, 0, 1, 3}, {5, 5, 0}, {1, 0, 1}}, kDouble,
+    // More copies than there are slots; an exchange in which one is dropped and its slot taken by a
+    // copy; fewer.
+    write_and_compare({&rig}, {short_prompts()},
+                      {{3, 0, 0, 2, 2, 2}, {1, 2, 1, 0, 1, 3}, {5, 5, 0}, {1, 0, 1}}, kDouble,
                       GetParam() + " " + each.name);
   });
 }
@@ -182,37 +206,44 @@ TEST_P(CachedDecoding, OfSeveralAdapters) {
   const auto model = tiny_model(GetParam(), Precision::kFloat64);
   std::vector<std::unique_ptr<DecodingRig>> rigs;
   for_cases([&](const Case& each) {
-    if (each.name != "full" && each.name != "bitfit") rigs.push_back(std::make_unique<DecodingRig>(model, each.edits));
+    if (each.name != "full" && each.name != "bitfit")
+      rigs.push_back(std::make_unique<DecodingRig>(model, each.edits));
   });
   for (size_t i = 0; i + 2 < rigs.size(); i += 3) {
     // The same examples in every lane: only lanes tell their rows apart.
     // In the end the second lane has no text left, then the last.
     const std::vector<Sequence> prompts = short_prompts();
-    write_and_compare({rigs[i].get(), rigs[i + 1].get(), rigs[i + 2].get()}, {prompts, prompts, prompts},
-                      {{3, 0, 7, 6, 6, 6, 8, 8, 9}, {1, 0, 0, 3, 3, 5, 8}, {0, 0, 2, 6}, {1, 0, 2}}, kDouble,
-                      GetParam() + " lanes from " + std::to_string(i));
+    write_and_compare({rigs[i].get(), rigs[i + 1].get(), rigs[i + 2].get()},
+                      {prompts, prompts, prompts},
+                      {{3, 0, 7, 6, 6, 6, 8, 8, 9}, {1, 0, 0, 3, 3, 5, 8}, {0, 0, 2, 6}, {1, 0, 2}},
+                      kDouble, GetParam() + " lanes from " + std::to_string(i));
   }
 }
 
-// What is written beside a sequence does not show in it: not in a bit of the trunk, and not beyond the rounding of what edits
-// add, whose small products a library computes another way for other numbers of rows.
+// What is written beside a sequence does not show in it: not in a bit of the trunk, and not beyond
+// the rounding of what edits add, whose small products a library computes another way for other
+// numbers of rows.
 TEST_P(CachedDecoding, DoesNotDependOnTheBatch) {
   const auto model = tiny_model(GetParam(), Precision::kFloat32);
   for (const bool is_bare : {true, false}) {
     const DecodingRig first(model, is_bare ? "" : cases()[1].edits),
-        second(model, is_bare ? "" : "{gate: {}, of: {bottleneck: {sites: [ffn.out], placement: sequential, width: 3}}}");
+        second(model, is_bare ? ""
+                              : "{gate: {}, of: {bottleneck: {sites: [ffn.out], placement: "
+                                "sequential, width: 3}}}");
     const std::vector<Sequence> prompts = short_prompts();
     Decoding together(*model, {first.lane(prompts), second.lane(prompts)}, 2);
     std::vector<std::unique_ptr<Decoding>> alone;
     for (const DecodingRig* rig : {&first, &second}) {
       for (const Sequence& prompt : prompts)
-        alone.push_back(std::make_unique<Decoding>(*model, std::vector<PromptLane>{rig->lane({prompt})}, 2));
+        alone.push_back(
+            std::make_unique<Decoding>(*model, std::vector<PromptLane>{rig->lane({prompt})}, 2));
     }
     const Ids tokens = {3, 4, 5, 6, 7, 8, 9, 10};
     for (int step = 0; step < 3; ++step) {
       for (size_t n = 0; n < alone.size(); ++n) {
         const std::string what = "sequence " + std::to_string(n) + " step " + std::to_string(step);
-        const Tensor own = together.logits()[static_cast<int64_t>(n)], expected = alone[n]->logits()[0];
+        const Tensor own = together.logits()[static_cast<int64_t>(n)],
+                     expected = alone[n]->logits()[0];
         if (is_bare) expect_bits(own, expected, what);
         else expect_near(own, expected, {5e-6, 0}, what);
         if (step < 2) alone[n]->write({tokens[n]});
@@ -222,13 +253,16 @@ TEST_P(CachedDecoding, DoesNotDependOnTheBatch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CachedDecoding, ::testing::Values("gpt2", "llama", "t5", "bart"), parameter_name);
+INSTANTIATE_TEST_SUITE_P(All, CachedDecoding, ::testing::Values("gpt2", "llama", "t5", "bart"),
+                         parameter_name);
 
-// All rows of an encoder are there before the first token, and keys and values that a decoder reads of them, too.
+// All rows of an encoder are there before the first token, and keys and values that a decoder reads
+// of them, too.
 TEST(Decoding, PoolsAnEncodersRows) {
   for (const char* sites : {"'enc.*.attn.[qv]'", "'dec.*.cross.[kv]'"}) {
-    const DecodingRig rig(tiny_model("bart", Precision::kFloat64),
-                          std::string("{gate: {pool: mean}, of: {lora: {rank: 2, sites: [") + sites + "]}}}");
+    const DecodingRig rig(
+        tiny_model("bart", Precision::kFloat64),
+        std::string("{gate: {pool: mean}, of: {lora: {rank: 2, sites: [") + sites + "]}}}");
     write_and_compare({&rig}, {short_prompts()}, {{}, {2, 2, 0}, {}}, kDouble, sites);
   }
 }
@@ -245,28 +279,34 @@ class LooksAhead final : public Edit {
 
 TEST(Decoding, RefusesEditsThatLookAhead) {
   const auto model = tiny_model("bart", Precision::kFloat32);
-  for (const auto& [site, is_refused] :
-       {std::pair{"dec.0.out", true}, {"enc.0.out", false}, {"dec.1.cross.v", false}, {"embed", false}}) {
+  for (const auto& [site, is_refused] : {std::pair{"dec.0.out", true},
+                                         {"enc.0.out", false},
+                                         {"dec.1.cross.v", false},
+                                         {"embed", false}}) {
     std::vector<std::unique_ptr<Edit>> edits;
     edits.push_back(std::make_unique<LooksAhead>(model->sites.at(site)));
-    const Adapter adapter(std::move(edits), {"looks_ahead"}, {model->config, model->sites}, std::nullopt);
+    const Adapter adapter(std::move(edits), {"looks_ahead"}, {model->config, model->sites},
+                          std::nullopt);
     if (!is_refused) check_decoding(model->config, adapter);
     else
       expect_message<InputError>([&] { check_decoding(model->config, adapter); },
-                                 "edit \"0.looks_ahead/\": what it does at dec.0.out to a token depends on the tokens after it, "
+                                 "edit \"0.looks_ahead/\": what it does at dec.0.out to a token "
+                                 "depends on the tokens after it, "
                                  "which are still to be written");
   }
 }
 
 TEST(Decoding, RefusesAnEncoderAndPromptsWithoutRoom) {
   const DecodingRig bert(tiny_model("bert", Precision::kFloat32), ""),
-      gpt2(tiny_model("gpt2", Precision::kFloat32), "{prompt: {length: 2}}"), full(gpt2.rig.model, "{full: {}}");
+      gpt2(tiny_model("gpt2", Precision::kFloat32), "{prompt: {length: 2}}"),
+      full(gpt2.rig.model, "{full: {}}");
   expect_message<InputError>([&] { Decoding(*bert.rig.model, {bert.lane(short_prompts())}, 2); },
                              "a bert model is an encoder and writes no text; take a decoder");
   const std::vector<Sequence> prompts = {{4, {5, 3, 9}}, {9, {5, 3, 9, 4}}};
   Decoding(*gpt2.rig.model, {gpt2.lane(prompts)}, 4);
   expect_message<InputError>([&] { Decoding(*gpt2.rig.model, {gpt2.lane(prompts)}, 5); },
-                             "example 9 takes 6 of the 10 positions that tiny gpt2 has, and 6 new tokens are asked for: ask for "
+                             "example 9 takes 6 of the 10 positions that tiny gpt2 has, and 6 new "
+                             "tokens are asked for: ask for "
                              "at most 5, or shorten the prompt");
   expect_message<InputError>(
       [&] {

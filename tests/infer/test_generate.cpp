@@ -25,21 +25,26 @@ constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 // --- Scores ---
 
-std::vector<float> changed(std::vector<float> scores, const Ids& text, int64_t new_tokens, const SamplingOptions& options,
-                           const Ids& source = {}, int64_t limit = 100) {
+std::vector<float> changed(std::vector<float> scores, const Ids& text, int64_t new_tokens,
+                           const SamplingOptions& options, const Ids& source = {},
+                           int64_t limit = 100) {
   change_scores(scores, {text, new_tokens, limit, source}, options);
   return scores;
 }
 
 TEST(ChangeScores, PenalizesEachTokenOnce) {
-  EXPECT_EQ(changed({4, -4, 4, 0}, {0, 1, 0}, 0, {.repetition_penalty = 2}), (std::vector<float>{2, -8, 4, 0}));
+  EXPECT_EQ(changed({4, -4, 4, 0}, {0, 1, 0}, 0, {.repetition_penalty = 2}),
+            (std::vector<float>{2, -8, 4, 0}));
 }
 
 TEST(ChangeScores, ForbidsWhatClosesAnNgramAgain) {
   const std::vector<float> four(4, 1.0F);
-  EXPECT_EQ(changed(four, {1, 2, 1, 3, 1}, 0, {.no_repeat_ngram = 2}), (std::vector<float>{1, 1, kNever, kNever}));
-  EXPECT_EQ(changed(four, {1, 2, 3, 1, 2}, 0, {.no_repeat_ngram = 3}), (std::vector<float>{1, 1, 1, kNever}));
-  EXPECT_EQ(changed(four, {1, 2}, 0, {.no_repeat_ngram = 1}), (std::vector<float>{1, kNever, kNever, 1}));
+  EXPECT_EQ(changed(four, {1, 2, 1, 3, 1}, 0, {.no_repeat_ngram = 2}),
+            (std::vector<float>{1, 1, kNever, kNever}));
+  EXPECT_EQ(changed(four, {1, 2, 3, 1, 2}, 0, {.no_repeat_ngram = 3}),
+            (std::vector<float>{1, 1, 1, kNever}));
+  EXPECT_EQ(changed(four, {1, 2}, 0, {.no_repeat_ngram = 1}),
+            (std::vector<float>{1, kNever, kNever, 1}));
   EXPECT_EQ(changed(four, {1}, 0, {.no_repeat_ngram = 3}), four);  // no trigram yet
   EXPECT_EQ(changed(four, {}, 0, {.no_repeat_ngram = 4}), four);
 }
@@ -59,7 +64,8 @@ TEST(ChangeScores, CountsAllTokensForAnEndInAll) {
 TEST(ChangeScores, ForbidsNgramsOfWhatTheEncoderRead) {
   const std::vector<float> four(4, 1.0F);
   const SamplingOptions bigrams{.encoder_no_repeat_ngram = 2}, single{.encoder_no_repeat_ngram = 1};
-  EXPECT_EQ(changed(four, {0, 1}, 1, bigrams, {1, 2, 1, 3}), (std::vector<float>{1, 1, kNever, kNever}));
+  EXPECT_EQ(changed(four, {0, 1}, 1, bigrams, {1, 2, 1, 3}),
+            (std::vector<float>{1, 1, kNever, kNever}));
   EXPECT_EQ(changed(four, {0, 2}, 1, bigrams, {1, 2}), four) << "nothing follows it there";
   EXPECT_EQ(changed(four, {0}, 0, single, {1, 3}), (std::vector<float>{1, kNever, 1, kNever}));
 }
@@ -67,29 +73,36 @@ TEST(ChangeScores, ForbidsNgramsOfWhatTheEncoderRead) {
 TEST(ChangeScores, ForbidsWords) {
   const std::vector<float> four(4, 1.0F);
   EXPECT_EQ(changed(four, {0}, 0, {.bad_words = {{2}}}), (std::vector<float>{1, 1, kNever, 1}));
-  EXPECT_EQ(changed(four, {3, 0, 1}, 0, {.bad_words = {{0, 1, 2}, {1, 3}, {0, 0}}}), (std::vector<float>{1, 1, kNever, kNever}));
-  EXPECT_EQ(changed(four, {1}, 0, {.bad_words = {{1, 3}}}), four) << "as long as the text and its next token: not looked for";
-  EXPECT_EQ(changed(four, {0}, 0, {.bad_words = {{2}, {3}}, .end_ids = {2}}), (std::vector<float>{1, 1, 1, kNever}));
+  EXPECT_EQ(changed(four, {3, 0, 1}, 0, {.bad_words = {{0, 1, 2}, {1, 3}, {0, 0}}}),
+            (std::vector<float>{1, 1, kNever, kNever}));
+  EXPECT_EQ(changed(four, {1}, 0, {.bad_words = {{1, 3}}}), four)
+      << "as long as the text and its next token: not looked for";
+  EXPECT_EQ(changed(four, {0}, 0, {.bad_words = {{2}, {3}}, .end_ids = {2}}),
+            (std::vector<float>{1, 1, 1, kNever}));
 }
 
 TEST(ChangeScores, ForcesTheFirstAndTheLastToken) {
   const SamplingOptions first{.forced_bos = 2}, last{.forced_eos = {0, 1}};
   EXPECT_EQ(changed({5, 6, 7}, {1}, 0, first), (std::vector<float>{kNever, kNever, 0}));
-  EXPECT_EQ(changed({5, 6, 7}, {1, 1}, 0, first), (std::vector<float>{5, 6, 7})) << "a prompt of two tokens";
+  EXPECT_EQ(changed({5, 6, 7}, {1, 1}, 0, first), (std::vector<float>{5, 6, 7}))
+      << "a prompt of two tokens";
   EXPECT_EQ(changed({5, 6, 7}, {1, 1}, 1, last, {}, 2), (std::vector<float>{0, 0, kNever}));
   EXPECT_EQ(changed({5, 6, 7}, {1, 1}, 1, last, {}, 3), (std::vector<float>{5, 6, 7}));
-  EXPECT_EQ(changed({5, 6, 7}, {1}, 0, {.min_new_tokens = 9, .forced_eos = {1}, .end_ids = {1}}, {}, 1),
-            (std::vector<float>{kNever, 0, kNever}))
+  EXPECT_EQ(
+      changed({5, 6, 7}, {1}, 0, {.min_new_tokens = 9, .forced_eos = {1}, .end_ids = {1}}, {}, 1),
+      (std::vector<float>{kNever, 0, kNever}))
       << "the last token is forced whatever is held back";
 }
 
 TEST(ChangeScores, SuppressesTokens) {
-  EXPECT_EQ(changed({5, 6, 7}, {1}, 0, {.suppress_tokens = {-1, 0, 99}}), (std::vector<float>{kNever, 6, 7}));
+  EXPECT_EQ(changed({5, 6, 7}, {1}, 0, {.suppress_tokens = {-1, 0, 99}}),
+            (std::vector<float>{kNever, 6, 7}));
   const SamplingOptions begin{.begin_suppress_tokens = {1}};
   EXPECT_EQ(changed({5, 6, 7}, {0, 0}, 0, begin), (std::vector<float>{5, kNever, 7}));
   EXPECT_EQ(changed({5, 6, 7}, {0, 0}, 1, begin), (std::vector<float>{5, 6, 7}));
   const SamplingOptions after{.forced_bos = 2, .begin_suppress_tokens = {1, 2}};
-  EXPECT_EQ(changed({5, 6, 7}, {0}, 0, after), (std::vector<float>{kNever, kNever, 0})) << "a forced token may be one of them";
+  EXPECT_EQ(changed({5, 6, 7}, {0}, 0, after), (std::vector<float>{kNever, kNever, 0}))
+      << "a forced token may be one of them";
   EXPECT_EQ(changed({5, 6, 7}, {0, 2}, 1, after), (std::vector<float>{5, kNever, kNever}));
 }
 
@@ -109,10 +122,12 @@ TEST(LargestScore, IsTheFirstOfEquals) { EXPECT_EQ(largest_score(std::vector<flo
 // --- Sampling ---
 
 // How often each token is drawn for 0 <= u < 1 in equal steps: its probability but for one step.
-std::vector<double> shares(const std::vector<float>& scores, const SamplingOptions& options, int64_t draws = 20000) {
+std::vector<double> shares(const std::vector<float>& scores, const SamplingOptions& options,
+                           int64_t draws = 20000) {
   std::vector<double> out(scores.size());
   for (int64_t i = 0; i < draws; ++i)
-    out[static_cast<size_t>(draw_token(scores, options, (static_cast<double>(i) + 0.5) / static_cast<double>(draws)))] +=
+    out[static_cast<size_t>(draw_token(
+        scores, options, (static_cast<double>(i) + 0.5) / static_cast<double>(draws)))] +=
         1.0 / static_cast<double>(draws);
   return out;
 }
@@ -131,12 +146,14 @@ std::vector<float> logs(const std::vector<double>& probabilities) {
 TEST(DrawToken, FollowsTheProbabilities) {
   const std::vector<double> p = {0.1, 0.4, 0.2, 0.3};
   expect_shares(shares(logs(p), {.temperature = 1}), p);
-  expect_shares(shares(logs(p), {.temperature = 0.5}), {0.01 / 0.3, 0.16 / 0.3, 0.04 / 0.3, 0.09 / 0.3});  // squares
+  expect_shares(shares(logs(p), {.temperature = 0.5}),
+                {0.01 / 0.3, 0.16 / 0.3, 0.04 / 0.3, 0.09 / 0.3});  // squares
   expect_shares(shares(logs(p), {.temperature = 1, .top_k = 2}), {0, 4.0 / 7, 0, 3.0 / 7});
   expect_shares(shares(logs(p), {.temperature = 1, .top_k = 9}), p);
   expect_shares(shares(logs({0.25, 0.25, 0.5}), {.temperature = 1, .top_k = 2}),
                 {0.25, 0.25, 0.5});  // as probable as the second: stays
-  expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.65}), {0, 4.0 / 7, 0, 3.0 / 7});  // 0.4 alone falls short
+  expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.65}),
+                {0, 4.0 / 7, 0, 3.0 / 7});  // 0.4 alone falls short
   expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.75}), {0, 4.0 / 9, 2.0 / 9, 3.0 / 9});
   expect_shares(shares(logs(p), {.temperature = 1, .top_p = 0.01}), {0, 1, 0, 0});
   expect_shares(shares(logs(p), {.temperature = 1, .top_k = 3, .top_p = 0.75}),
@@ -151,15 +168,15 @@ TEST(TokenUniform, HasAStreamForEachExample) {
   EXPECT_NE(token_uniform(1, 2, 3), token_uniform(1, 2, 4));
 }
 
-// 2,000 first tokens of one prompt against softmax(logits / t): chi-square with 12 degrees of freedom;
-// 32.9 is its 0.999 quantile.
+// 2,000 first tokens of one prompt against softmax(logits / t): chi-square with 12 degrees of
+// freedom; 32.9 is its 0.999 quantile.
 TEST(Generate, DrawsFromTheModelsDistribution) {
   const DecodingRig rig(tiny_model("gpt2", Precision::kFloat32), "");
   constexpr int64_t kTexts = 2000;
   std::vector<Sequence> prompts;
   for (int64_t i = 0; i < kTexts; ++i) prompts.push_back({i, {5, 3, 9}});
-  const auto texts =
-      generate(*rig.rig.model, {rig.lane(prompts)}, {.max_new_tokens = 1, .sampling = {.temperature = 1.5, .seed = 4}});
+  const auto texts = generate(*rig.rig.model, {rig.lane(prompts)},
+                              {.max_new_tokens = 1, .sampling = {.temperature = 1.5, .seed = 4}});
   const Decoding one(*rig.rig.model, {rig.lane({prompts[0]})}, 0);
   const at::Tensor p = at::softmax(one.logits()[0].to(at::kDouble) / 1.5, 0);
   std::vector<double> counts(13);
@@ -175,7 +192,8 @@ TEST(Generate, DrawsFromTheModelsDistribution) {
 
 // --- Whole texts ---
 
-void expect_same(const std::vector<Generated>& found, const std::vector<Generated>& expected, const std::string& what) {
+void expect_same(const std::vector<Generated>& found, const std::vector<Generated>& expected,
+                 const std::string& what) {
   ASSERT_EQ(found.size(), expected.size()) << what;
   for (size_t i = 0; i < found.size(); ++i) {
     EXPECT_EQ(found[i].tokens, expected[i].tokens) << what;
@@ -188,10 +206,12 @@ void expect_same(const std::vector<Generated>& found, const std::vector<Generate
 const std::vector<GenerateOptions>& ways() {
   static const std::vector<GenerateOptions> all = {
       {.max_new_tokens = 5, .sampling = {.end_ids = {2, 8}}},
-      {.max_new_tokens = 5, .sampling = {.temperature = 1.3, .top_k = 8, .top_p = 0.95, .end_ids = {2, 8}, .seed = 11}},
+      {.max_new_tokens = 5,
+       .sampling = {.temperature = 1.3, .top_k = 8, .top_p = 0.95, .end_ids = {2, 8}, .seed = 11}},
       {.max_new_tokens = 5, .sampling = {.end_ids = {2, 8}}, .beams = 3},
       {.max_new_tokens = 5,
-       .sampling = {.repetition_penalty = 1.3, .no_repeat_ngram = 2, .min_new_tokens = 2, .end_ids = {2}},
+       .sampling =
+           {.repetition_penalty = 1.3, .no_repeat_ngram = 2, .min_new_tokens = 2, .end_ids = {2}},
        .beams = 2,
        .length_penalty = 0.7,
        .early_stopping = EarlyStopping::kYes},
@@ -219,7 +239,8 @@ TEST_P(Generating, AloneOrTogether) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Generating, ::testing::Values("gpt2", "llama", "t5", "bart"), parameter_name);
+INSTANTIATE_TEST_SUITE_P(All, Generating, ::testing::Values("gpt2", "llama", "t5", "bart"),
+                         parameter_name);
 
 TEST(Generate, SeedsGiveOtherTexts) {
   const DecodingRig rig(tiny_model("llama", Precision::kFloat32), "");
@@ -241,10 +262,11 @@ TEST(Generate, TellsTokensAndStopsWhenTold) {
   const GenerateOptions options{.max_new_tokens = 4, .sampling = {.no_repeat_ngram = 1}};
   const auto whole = generate(*rig.rig.model, {rig.lane(short_prompts())}, options);
   std::vector<Ids> told(4);
-  const auto stopped = generate(*rig.rig.model, {rig.lane(short_prompts())}, options, [&](int64_t prompt, int64_t token) {
-    told[static_cast<size_t>(prompt)].push_back(token);
-    return prompt != 2 || told[2].size() < 2;
-  });
+  const auto stopped = generate(*rig.rig.model, {rig.lane(short_prompts())}, options,
+                                [&](int64_t prompt, int64_t token) {
+                                  told[static_cast<size_t>(prompt)].push_back(token);
+                                  return prompt != 2 || told[2].size() < 2;
+                                });
   for (size_t n = 0; n < 4; ++n) {
     EXPECT_EQ(told[n], stopped[n].front().tokens);
     Ids expected = whole[n].front().tokens;
@@ -261,43 +283,63 @@ TEST(Generate, RefusesOptionsThatMakeNoSense) {
   };
   check_generation({}, config);
   expect_refused({.max_new_tokens = 0}, "max_new_tokens: expected 1..1048576, found 0");
-  expect_refused({.sampling = {.temperature = -1}}, "temperature: expected 0 (the most probable token) or more, found -1");
-  expect_refused({.sampling = {.temperature = 1, .top_p = 0}}, "top_p: expected a number above 0, at most 1, found 0");
+  expect_refused({.sampling = {.temperature = -1}},
+                 "temperature: expected 0 (the most probable token) or more, found -1");
+  expect_refused({.sampling = {.temperature = 1, .top_p = 0}},
+                 "top_p: expected a number above 0, at most 1, found 0");
   expect_refused({.sampling = {.top_k = 5}}, "set a temperature");
-  expect_refused({.sampling = {.repetition_penalty = 0}}, "repetition_penalty: expected a number above 0");
-  expect_refused({.max_new_tokens = 3, .sampling = {.min_new_tokens = 4}}, "min_new_tokens: 4 are more than max_new_tokens, 3");
-  expect_refused({.sampling = {.end_ids = {13}}}, "end_ids: expected tokens below the vocabulary's 13, found 13");
-  expect_refused({.sampling = {.forced_bos = 13}}, "forced_bos: expected tokens below the vocabulary's 13, found 13");
-  expect_refused({.sampling = {.forced_eos = {1, 99}}}, "forced_eos: expected tokens below the vocabulary's 13, found 99");
-  expect_refused({.sampling = {.bad_words = {{1, 13}}}}, "bad_words: expected tokens below the vocabulary's 13, found 13");
-  expect_refused({.sampling = {.bad_words = {{}}}}, "bad_words: expected lists of tokens, found an empty one");
-  expect_refused({.max_total_tokens = -1}, "max_total_tokens: expected 0 (no bound) or more, found -1");
-  check_generation({.max_new_tokens = 0, .max_total_tokens = 4, .sampling = {.min_new_tokens = 9}}, config);
+  expect_refused({.sampling = {.repetition_penalty = 0}},
+                 "repetition_penalty: expected a number above 0");
+  expect_refused({.max_new_tokens = 3, .sampling = {.min_new_tokens = 4}},
+                 "min_new_tokens: 4 are more than max_new_tokens, 3");
+  expect_refused({.sampling = {.end_ids = {13}}},
+                 "end_ids: expected tokens below the vocabulary's 13, found 13");
+  expect_refused({.sampling = {.forced_bos = 13}},
+                 "forced_bos: expected tokens below the vocabulary's 13, found 13");
+  expect_refused({.sampling = {.forced_eos = {1, 99}}},
+                 "forced_eos: expected tokens below the vocabulary's 13, found 99");
+  expect_refused({.sampling = {.bad_words = {{1, 13}}}},
+                 "bad_words: expected tokens below the vocabulary's 13, found 13");
+  expect_refused({.sampling = {.bad_words = {{}}}},
+                 "bad_words: expected lists of tokens, found an empty one");
+  expect_refused({.max_total_tokens = -1},
+                 "max_total_tokens: expected 0 (no bound) or more, found -1");
+  check_generation({.max_new_tokens = 0, .max_total_tokens = 4, .sampling = {.min_new_tokens = 9}},
+                   config);
   expect_refused({.beams = 0}, "beams: expected 1..1024, found 0");
   expect_refused({.length_penalty = 2}, "length_penalty and early_stopping are for beam search");
-  expect_refused({.sampling = {.temperature = 1}, .beams = 2}, "beam search takes the most probable beams");
+  expect_refused({.sampling = {.temperature = 1}, .beams = 2},
+                 "beam search takes the most probable beams");
 }
 
 TEST(Generate, CountsThePromptWhereALengthIsOfAllTokens) {
-  const DecodingRig gpt2(tiny_model("gpt2", Precision::kFloat32), ""), t5(tiny_model("t5", Precision::kFloat32), "");
+  const DecodingRig gpt2(tiny_model("gpt2", Precision::kFloat32), ""),
+      t5(tiny_model("t5", Precision::kFloat32), "");
   const GenerateOptions five{.max_new_tokens = 1, .max_total_tokens = 5};
   const auto lengths = [&](const DecodingRig& rig, const GenerateOptions& options) {
     std::vector<size_t> out;
-    for (const auto& text : generate(*rig.rig.model, {rig.lane(short_prompts())}, options)) out.push_back(text.front().tokens.size());
+    for (const auto& text : generate(*rig.rig.model, {rig.lane(short_prompts())}, options))
+      out.push_back(text.front().tokens.size());
     return out;
   };
   EXPECT_EQ(lengths(gpt2, five), (std::vector<size_t>{2, 4, 3, 2}));
   EXPECT_EQ(lengths(gpt2, {.max_total_tokens = 5, .beams = 2}), (std::vector<size_t>{2, 4, 3, 2}));
-  EXPECT_EQ(lengths(t5, five), (std::vector<size_t>{4, 4, 4, 4})) << "beside an encoder the start token counts";
-  EXPECT_EQ(lengths(gpt2, {.max_total_tokens = 5000}), (std::vector<size_t>{8, 10, 9, 8})) << "as many as the positions hold";
-  expect_message<InputError>([&] { lengths(gpt2, {.max_total_tokens = 3}); },
-                             "example 0: the prompt has 3 tokens, and texts of at most 3 tokens in all are asked for");
+  EXPECT_EQ(lengths(t5, five), (std::vector<size_t>{4, 4, 4, 4}))
+      << "beside an encoder the start token counts";
+  EXPECT_EQ(lengths(gpt2, {.max_total_tokens = 5000}), (std::vector<size_t>{8, 10, 9, 8}))
+      << "as many as the positions hold";
+  expect_message<InputError>(
+      [&] { lengths(gpt2, {.max_total_tokens = 3}); },
+      "example 0: the prompt has 3 tokens, and texts of at most 3 tokens in all are asked for");
 }
 
 TEST(Generate, RefusesToGoOnWithoutAToken) {
   const DecodingRig rig(tiny_model("t5", Precision::kFloat32), "");
   expect_message<InputError>(
-      [&] { generate(*rig.rig.model, {rig.lane(short_prompts())}, {.max_new_tokens = 20, .sampling = {.no_repeat_ngram = 1}}); },
+      [&] {
+        generate(*rig.rig.model, {rig.lane(short_prompts())},
+                 {.max_new_tokens = 20, .sampling = {.no_repeat_ngram = 1}});
+      },
       "example 0: no token is left to go on with: lower no_repeat_ngram or min_new_tokens");
 }
 

@@ -16,13 +16,17 @@ using Ids = std::vector<int64_t>;
 
 // A tokenizer of single letters and the marks of a chat format, from id 3 on.
 std::string tokenizer_json(const ChatFormat& format) {
-  Node vocabulary = Node::map({{"a", Node::integer(0)}, {"b", Node::integer(1)}, {"[UNK]", Node::integer(2)}});
+  Node vocabulary =
+      Node::map({{"a", Node::integer(0)}, {"b", Node::integer(1)}, {"[UNK]", Node::integer(2)}});
   std::vector<Node> added;
   for (const std::string& mark : format.marks) {
     const int64_t id = 3 + std::ssize(added);
     vocabulary[mark] = Node::integer(id);
-    Node token = Node::map({{"id", Node::integer(id)}, {"content", Node::text(mark)}, {"special", Node::boolean(true)}});
-    for (const char* key : {"single_word", "lstrip", "rstrip", "normalized"}) token[key] = Node::boolean(false);
+    Node token = Node::map({{"id", Node::integer(id)},
+                            {"content", Node::text(mark)},
+                            {"special", Node::boolean(true)}});
+    for (const char* key : {"single_word", "lstrip", "rstrip", "normalized"})
+      token[key] = Node::boolean(false);
     added.push_back(std::move(token));
   }
   Node model = Node::map({{"type", Node::text("WordPiece")},
@@ -30,7 +34,9 @@ std::string tokenizer_json(const ChatFormat& format) {
                           {"continuing_subword_prefix", Node::text("##")},
                           {"max_input_chars_per_word", Node::integer(10)},
                           {"vocab", std::move(vocabulary)}});
-  return to_json(Node::map({{"version", Node::text("1.0")}, {"added_tokens", Node::list(std::move(added))}, {"model", std::move(model)}}));
+  return to_json(Node::map({{"version", Node::text("1.0")},
+                            {"added_tokens", Node::list(std::move(added))},
+                            {"model", std::move(model)}}));
 }
 
 ModelText text_of(const ChatFormat& format, Ids end_ids) {
@@ -39,9 +45,10 @@ ModelText text_of(const ChatFormat& format, Ids end_ids) {
 
 TEST(ModelText, EndsAtTheEndOfATurnOfEveryChatFormat) {
   const std::map<std::string, std::string> marks = {
-      {"chatml", "<|im_end|>"}, {"smollm2", "<|im_end|>"}, {"qwen2", "<|im_end|>"}, {"qwen3", "<|im_end|>"},
-      {"llama-2", "</s>"}, {"llama-3", "<|eot_id|>"},
-      {"zephyr", "</s>"},       {"mistral", "</s>"},       {"mistral-v0.1", "</s>"}, {"gemma", "<end_of_turn>"}};
+      {"chatml", "<|im_end|>"},  {"smollm2", "<|im_end|>"}, {"qwen2", "<|im_end|>"},
+      {"qwen3", "<|im_end|>"},   {"llama-2", "</s>"},       {"llama-3", "<|eot_id|>"},
+      {"zephyr", "</s>"},        {"mistral", "</s>"},       {"mistral-v0.1", "</s>"},
+      {"gemma", "<end_of_turn>"}};
   for (const std::string& name : chat_format_names()) {
     const ChatFormat& format = chat_format(name);
     ASSERT_TRUE(marks.contains(name)) << name << ": say here what ends its turns";
@@ -54,7 +61,8 @@ TEST(ModelText, EndsAtTheEndOfATurnOfEveryChatFormat) {
     EXPECT_EQ(text_of(format, {}).ends_of(name), Ids{end}) << "of a model that names none";
     EXPECT_EQ(text_of(format, {0}).end_id(), 0) << "what training appends stays the model's own";
   }
-  expect_message<InputError>([] { text_of(chat_format("gemma"), {0}).ends_of("chatml"); }, "needs the token \"<|im_start|>\"");
+  expect_message<InputError>([] { text_of(chat_format("gemma"), {0}).ends_of("chatml"); },
+                             "needs the token \"<|im_start|>\"");
 }
 
 TEST(ModelText, ReadsAListOfEndTokens) {

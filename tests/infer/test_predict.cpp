@@ -39,10 +39,11 @@ TEST(Predict, KeepsTheOrderOfTheRowsWhateverTheBudget) {
   for (const int64_t budget : {1, 40, 4096}) {
     std::vector<int64_t> progress;
     const Predictions found =
-        predict(*rig.model, bound, data, {.token_budget = budget, .progress = [&](int64_t done, int64_t total) {
-                                            EXPECT_EQ(total, 23);
-                                            progress.push_back(done);
-                                          }});
+        predict(*rig.model, bound, data,
+                {.token_budget = budget, .progress = [&](int64_t done, int64_t total) {
+                   EXPECT_EQ(total, 23);
+                   progress.push_back(done);
+                 }});
     expect_near(found.logits, expected, {5e-6, 0}, "budget " + std::to_string(budget));
     EXPECT_EQ(found.num_tokens, data.num_tokens);
     EXPECT_EQ(progress.back(), 23);
@@ -53,24 +54,30 @@ TEST(Predict, KeepsTheOrderOfTheRowsWhateverTheBudget) {
 
 TEST(Predict, ScoresAndMeanLoss) {
   const Dataset data = dataset(golden_model("bert-tiny")->config, 4, {0, 1, 2, 1});
-  const Tensor logits = at::tensor({2.0, 0.0, 0.0, 0.0, 1.0, 0.0, 5.0, 0.0, 0.0, 0.0, 3.0, 0.0}).view({4, 3}).to(at::kFloat);
+  const Tensor logits = at::tensor({2.0, 0.0, 0.0, 0.0, 1.0, 0.0, 5.0, 0.0, 0.0, 0.0, 3.0, 0.0})
+                            .view({4, 3})
+                            .to(at::kFloat);
   const Task task = class_task(3);
   EXPECT_NEAR(score_predictions(task, data, logits).front().value, 0.75, 1e-12);
   const double e = std::exp(1.0);
-  const double loss = (std::log((e * e + 2) / (e * e)) + std::log((e + 2) / e) + std::log(std::exp(5.0) + 2) +
-                       std::log((std::exp(3.0) + 2) / std::exp(3.0))) /
-                      4;
+  const double loss =
+      (std::log((e * e + 2) / (e * e)) + std::log((e + 2) / e) + std::log(std::exp(5.0) + 2) +
+       std::log((std::exp(3.0) + 2) / std::exp(3.0))) /
+      4;
   EXPECT_NEAR(mean_loss(task, data, logits), loss, 1e-9);
-  EXPECT_NEAR(mean_loss(regression_task(), data, at::tensor({1.0, 1.0, 2.0, -1.0}).view({4, 1})), (1 + 0 + 0 + 4) / 4.0, 1e-12);
+  EXPECT_NEAR(mean_loss(regression_task(), data, at::tensor({1.0, 1.0, 2.0, -1.0}).view({4, 1})),
+              (1 + 0 + 0 + 4) / 4.0, 1e-12);
   const Dataset unlabelled = dataset(golden_model("bert-tiny")->config, 2, {});
-  expect_message<InternalError>([&] { mean_loss(task, unlabelled, logits.slice(0, 0, 2)); }, "scores need a label on every row");
+  expect_message<InternalError>([&] { mean_loss(task, unlabelled, logits.slice(0, 0, 2)); },
+                                "scores need a label on every row");
 }
 
 TEST(Predict, NeedsAHead) {
   const Rig rig(golden_model("bert-tiny"), "{}", std::nullopt);
   const Bound bound(*rig.model, *rig.adapter, rig.tensors);
-  expect_message<InternalError>([&] { predict(*rig.model, bound, dataset(rig.model->config, 2, {})); },
-                                "predictions need a head");
+  expect_message<InternalError>(
+      [&] { predict(*rig.model, bound, dataset(rig.model->config, 2, {})); },
+      "predictions need a head");
 }
 
 TEST(MaxLength, IsTheModelsUnlessAskedForLess) {
@@ -78,8 +85,9 @@ TEST(MaxLength, IsTheModelsUnlessAskedForLess) {
   EXPECT_EQ(resolve_max_length(0, config), 40);
   EXPECT_EQ(resolve_max_length(12, config), 12);
   EXPECT_EQ(resolve_max_length(0, config, {.virtual_rows = 5, .first_position = 3}), 32);
-  expect_message<InputError>([&] { resolve_max_length(33, config, {.virtual_rows = 8}); },
-                             "serves at most 32 tokens beside the 8 rows of the adapter's prompt or prefix, found 33");
+  expect_message<InputError>(
+      [&] { resolve_max_length(33, config, {.virtual_rows = 8}); },
+      "serves at most 32 tokens beside the 8 rows of the adapter's prompt or prefix, found 33");
   expect_message<InputError>([&] { resolve_max_length(0, config, {.virtual_rows = 40}); },
                              "has 40 positions, none of them left beside the 40 rows");
   expect_message<InputError>([&] { resolve_max_length(41, config); },

@@ -21,11 +21,13 @@ TEST(Uncertainty, IsNoneWhereRoutesAgreeAndAtMostTheLogOfTheirNumber) {
   EXPECT_EQ(uncertainty_of(TaskKind::kClassification, same).information[0].item<double>(), 0);
   EXPECT_EQ(uncertainty_of(TaskKind::kClassification, same).disagreement[0].item<double>(), 0);
   const at::Tensor opposed = at::tensor({100.0F, 0.0F, 0.0F, 100.0F}).view({2, 1, 2});
-  EXPECT_NEAR(uncertainty_of(TaskKind::kClassification, opposed).information[0].item<double>(), std::log(2.0), 1e-6);
+  EXPECT_NEAR(uncertainty_of(TaskKind::kClassification, opposed).information[0].item<double>(),
+              std::log(2.0), 1e-6);
 }
 
 TEST(Uncertainty, OfARegressionIsTheVarianceOfItsRoutes) {
-  const Uncertainty found = uncertainty_of(TaskKind::kRegression, at::tensor({1.0F, 2.0F, 6.0F}).view({3, 1, 1}));
+  const Uncertainty found =
+      uncertainty_of(TaskKind::kRegression, at::tensor({1.0F, 2.0F, 6.0F}).view({3, 1, 1}));
   EXPECT_NEAR(found.information[0].item<double>(), 7.0, 1e-6);  // (4 + 1 + 9) / 2
   EXPECT_FALSE(found.entropy.defined());
 }

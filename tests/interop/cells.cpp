@@ -32,9 +32,11 @@ std::string without_wrapper(std::string name) {
 // Numbers in -1/4 .. 1/4 by splitmix64, around 1 where a tensor multiplies.
 at::Tensor filled(const std::string& stored_name, const std::vector<int64_t>& shape) {
   const std::string name = without_wrapper(stored_name);
-  const size_t pool = name.find("prefix_tunings.");  // which every layer of AdapterHub holds again, under another name
+  const size_t pool = name.find(
+      "prefix_tunings.");  // which every layer of AdapterHub holds again, under another name
   const uint64_t seed = seed_of(pool == std::string::npos ? name : name.substr(pool));
-  const bool is_factor = name.find("ia3_l") != std::string::npos || name.find("magnitude") != std::string::npos;
+  const bool is_factor =
+      name.find("ia3_l") != std::string::npos || name.find("magnitude") != std::string::npos;
   at::Tensor out = at::empty(shape, at::kFloat);
   float* const values = out.mutable_data_ptr<float>();
   for (int64_t i = 0; i < out.numel(); ++i) {
@@ -42,7 +44,8 @@ at::Tensor filled(const std::string& stored_name, const std::vector<int64_t>& sh
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
     z = z ^ (z >> 31);
-    values[i] = (static_cast<float>(z >> 40) / 16777216.0F - 0.5F) * 0.5F + (is_factor ? 1.0F : 0.0F);
+    values[i] =
+        (static_cast<float>(z >> 40) / 16777216.0F - 0.5F) * 0.5F + (is_factor ? 1.0F : 0.0F);
   }
   return out;
 }
@@ -70,7 +73,9 @@ std::vector<std::vector<int64_t>> cut(const at::Tensor& ids, const at::Tensor& l
   return out;
 }
 
-NamedTensors stored_of(const std::string& golden) { return load_safetensors(golden_dir(golden) / "cells.safetensors").tensors; }
+NamedTensors stored_of(const std::string& golden) {
+  return load_safetensors(golden_dir(golden) / "cells.safetensors").tensors;
+}
 
 }  // namespace
 
@@ -97,13 +102,15 @@ std::map<std::string, Cell> load_cells(const std::string& golden) {
 
 std::shared_ptr<const Model> model_of(const Cell& cell) {
   const size_t slash = cell.model.find('/');
-  return golden_model(cell.model.substr(slash + 1), Precision::kFloat32, cell.model.substr(0, slash));
+  return golden_model(cell.model.substr(slash + 1), Precision::kFloat32,
+                      cell.model.substr(0, slash));
 }
 
 void write_folder(const Cell& cell, const std::string& format, const Path& dir) {
   make_directories(dir);
   write_file_atomically(dir / "adapter_config.json", to_json(cell.config));
-  save_safetensors(dir / (format == "peft" ? "adapter_model.safetensors" : "adapter.safetensors"), cell.tensors);
+  save_safetensors(dir / (format == "peft" ? "adapter_model.safetensors" : "adapter.safetensors"),
+                   cell.tensors);
   if (cell.head_tensors.empty()) return;
   write_file_atomically(dir / "head_config.json", to_json(cell.head));
   save_safetensors(dir / "model_head.safetensors", cell.head_tensors);
@@ -113,7 +120,8 @@ LoadedAdapter import_cell(const Cell& cell, const std::string& format, const Pat
   write_folder(cell, format, dir);
   ImportAnswers answers;
   answers.reft_kind = cell.reft_kind;
-  const std::optional<Task> task = cell.labels == 1 ? std::optional(regression_task()) : std::nullopt;
+  const std::optional<Task> task =
+      cell.labels == 1 ? std::optional(regression_task()) : std::nullopt;
   return import_adapter(format, dir, *model_of(cell), task, answers);
 }
 
@@ -123,7 +131,8 @@ void expect_cell_logits(const Cell& cell, const std::string& golden, const Loade
   const std::string rows = "rows/" + cell.model + "/";
   const auto texts = cut(file.at(rows + "ids"), file.at(rows + "lengths"));
   std::vector<std::vector<int64_t>> targets(texts.size());
-  if (file.contains(rows + "target_ids")) targets = cut(file.at(rows + "target_ids"), file.at(rows + "target_lengths"));
+  if (file.contains(rows + "target_ids"))
+    targets = cut(file.at(rows + "target_ids"), file.at(rows + "target_lengths"));
   const at::NoGradGuard no_grad;
   const Bound bound(*model, loaded.adapter, loaded.tensors);
   std::vector<at::Tensor> logits;

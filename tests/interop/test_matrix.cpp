@@ -1,5 +1,6 @@
-// What PEFT and AdapterHub write by default, method by family: imported it computes what they compute, or it is refused with the
-// reason that doc/interop.md states. The tables of that page are these results.
+// What PEFT and AdapterHub write by default, method by family: imported it computes what they
+// compute, or it is refused with the reason that doc/interop.md states. The tables of that page are
+// these results.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -19,7 +20,9 @@ struct Refusal {
 };
 
 const std::vector<Refusal> kPeftRefusals = {
-    {"lora, bias all", {"gpt2", "llama", "mistral", "qwen2", "t5", "mt5", "bart"}, "are not read from PEFT; expected none"},
+    {"lora, bias all",
+     {"gpt2", "llama", "mistral", "qwen2", "t5", "mt5", "bart"},
+     "are not read from PEFT; expected none"},
     {"lora, bias lora_only", {}, "/bias: lora_only trains the biases of some layers"},
     {"lora, one layer", {"t5", "mt5"}, "/layers_to_transform: PEFT counts the sublayers"},
     {"lora, pissa/", {}, "/init_lora_weights: \"pissa\" changes the base before training"},
@@ -28,7 +31,8 @@ const std::vector<Refusal> kPeftRefusals = {
     {"prompt", {"t5", "mt5", "bart"}, "beside an encoder and a decoder is not read"},
     {"p-tuning", {"t5", "mt5", "bart"}, "beside an encoder and a decoder is not read"},
 };
-constexpr const char* kOtherKind = "/peft_type: expected LORA, IA3, PREFIX_TUNING, PROMPT_TUNING or P_TUNING, found";
+constexpr const char* kOtherKind =
+    "/peft_type: expected LORA, IA3, PREFIX_TUNING, PROMPT_TUNING or P_TUNING, found";
 
 const std::vector<Refusal> kPeftHeadRefusals = {
     {"lora, bias all", {}, "are not read from PEFT; expected none"},
@@ -40,12 +44,18 @@ const std::vector<Refusal> kHubRefusals = {
     {"double_seq_bn_inv", {}, "/config/inv_adapter: invertible adapters"},
     {"pfeiffer+inv", {}, "/config/inv_adapter: invertible adapters"},
     {"houlsby+inv", {}, "/config/inv_adapter: invertible adapters"},
-    {"prompt_tuning", {}, "/config/architecture: prompt tuning puts its vectors behind the embedding's norm"},
-    {"mtl_lora", {}, "/config/architecture: expected null (bottleneck), lora, prefix_tuning, reft or union"},
+    {"prompt_tuning",
+     {},
+     "/config/architecture: prompt tuning puts its vectors behind the embedding's norm"},
+    {"mtl_lora",
+     {},
+     "/config/architecture: expected null (bottleneck), lora, prefix_tuning, reft or union"},
     {"vera", {}, "VeRA has no place here"},
     {"dora", {}, "/config/use_dora: AdapterHub's DoRA leaves alpha/r out of the norm"},
     {"dvora", {}, "/config/use_dora: AdapterHub's DoRA leaves alpha/r out of the norm"},
-    {"", {"gpt2", "llama", "mistral", "t5", "bart"}, "folders of AdapterHub are read for BERT and RoBERTa"},
+    {"",
+     {"gpt2", "llama", "mistral", "t5", "bart"},
+     "folders of AdapterHub are read for BERT and RoBERTa"},
 };
 
 std::string family_of_key(const std::string& key) { return key.substr(key.rfind('/') + 1); }
@@ -54,7 +64,8 @@ std::string method_of_key(const std::string& key) { return key.substr(0, key.rfi
 // The refusal of a cell, or null where it must load.
 const char* refusal_of(const std::string& key, const std::vector<Refusal>& refusals) {
   for (const Refusal& refusal : refusals) {
-    const bool is_family = refusal.families.empty() || refusal.families.contains(family_of_key(key));
+    const bool is_family =
+        refusal.families.empty() || refusal.families.contains(family_of_key(key));
     if (is_family && key.starts_with(refusal.method)) return refusal.message;
   }
   return nullptr;
@@ -65,7 +76,8 @@ struct Outcome {
   std::map<std::string, std::map<std::string, char>> table;  // method -> family -> '=' or 'x'
 };
 
-Outcome run(const std::string& golden, const std::string& format, const std::vector<Refusal>& refusals) {
+Outcome run(const std::string& golden, const std::string& format,
+            const std::vector<Refusal>& refusals) {
   Outcome out;
   for (const auto& [key, cell] : load_cells(golden)) {
     SCOPED_TRACE(key);
@@ -75,7 +87,8 @@ Outcome run(const std::string& golden, const std::string& format, const std::vec
     out.table[method_of_key(key)][family_of_key(key)] = refusal != nullptr ? 'x' : '=';
     if (refusal != nullptr) {
       ++out.refused;
-      expect_message<InputError>([&, &one = cell] { import_cell(one, format, folder / "in"); }, refusal);
+      expect_message<InputError>([&, &one = cell] { import_cell(one, format, folder / "in"); },
+                                 refusal);
       continue;
     }
     try {
@@ -88,12 +101,14 @@ Outcome run(const std::string& golden, const std::string& format, const std::vec
   return out;
 }
 
-// Each row of the table must stand in the page, as "| method | = | x | - |": equal, refused, not to be had from the peer.
+// Each row of the table must stand in the page, as "| method | = | x | - |": equal, refused, not to
+// be had from the peer.
 void expect_rows_in_page(const Outcome& outcome, const std::vector<std::string>& families) {
   const std::string page = read_file(Path(GRAFT_SOURCE_DIR) / "doc" / "interop.md");
   for (const auto& [method, cells] : outcome.table) {
     std::string row = "| " + method + " |";
-    for (const std::string& family : families) row += std::string(" ") + (cells.contains(family) ? cells.at(family) : '-') + " |";
+    for (const std::string& family : families)
+      row += std::string(" ") + (cells.contains(family) ? cells.at(family) : '-') + " |";
     EXPECT_NE(page.find(row), std::string::npos) << "doc/interop.md has no row " << row;
   }
 }
@@ -110,8 +125,11 @@ TEST(Matrix, OfPeftsDefaults) {
   EXPECT_EQ(outcome.equal, 83);
   EXPECT_EQ(outcome.refused, 84);
   static const std::string kOfTypes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
-  std::erase_if(outcome.table, [](const auto& row) { return row.first.find_first_not_of(kOfTypes) == std::string::npos; });
-  expect_rows_in_page(outcome, {"bert", "roberta", "gpt2", "llama", "mistral", "qwen2", "t5", "mt5", "bart"});
+  std::erase_if(outcome.table, [](const auto& row) {
+    return row.first.find_first_not_of(kOfTypes) == std::string::npos;
+  });
+  expect_rows_in_page(
+      outcome, {"bert", "roberta", "gpt2", "llama", "mistral", "qwen2", "t5", "mt5", "bart"});
   expect_counts_in_page(outcome, "folders that PEFT writes by default");
 }
 
@@ -120,8 +138,8 @@ TEST(Matrix, OfPeftsHeads) {
   const Outcome outcome = run("peft_heads", "peft", kPeftHeadRefusals);
   EXPECT_EQ(outcome.equal, 88);
   EXPECT_EQ(outcome.refused, 10);
-  expect_rows_in_page(outcome,
-                      {"gpt2", "gpt2-value", "llama", "llama-value", "mistral", "qwen2", "t5", "t5-value", "mt5", "bart"});
+  expect_rows_in_page(outcome, {"gpt2", "gpt2-value", "llama", "llama-value", "mistral", "qwen2",
+                                "t5", "t5-value", "mt5", "bart"});
   expect_counts_in_page(outcome, "classifiers of PEFT on decoders, T5 and BART");
 }
 

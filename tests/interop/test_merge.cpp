@@ -1,4 +1,5 @@
-// Merging: what folds gives a folder that runs alone with the same logits; what does not is refused with the reason.
+// Merging: what folds gives a folder that runs alone with the same logits; what does not is refused
+// with the reason.
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -20,8 +21,8 @@ struct Made {
   Path base;
 };
 
-Made made(const std::string& definition, const std::string& family = "bert", const std::optional<Task>& task = class_task(3),
-          double shake = 0.1) {
+Made made(const std::string& definition, const std::string& family = "bert",
+          const std::optional<Task>& task = class_task(3), double shake = 0.1) {
   const auto model = golden_model(family + "-tiny");
   Rig rig(model, definition, task);
   rig.shake(shake);
@@ -31,7 +32,8 @@ Made made(const std::string& definition, const std::string& family = "bert", con
 }
 
 MergeReport merge(const Made& m, const Path& out, MergeOptions options = {}) {
-  return merge_adapter(m.loaded, *m.model, m.base, made_up_probes(m.model->config, 12), out, options);
+  return merge_adapter(m.loaded, *m.model, m.base, made_up_probes(m.model->config, 12), out,
+                       options);
 }
 
 class Merges : public ::testing::TestWithParam<const char*> {};
@@ -49,26 +51,31 @@ TEST_P(Merges, GiveTheAdaptersLogits) {
 
 INSTANTIATE_TEST_SUITE_P(
     Foldable, Merges,
-    ::testing::Values("{edits: [{lora: {sites: ['attn.[qkvo]', ffn.up, ffn.down]}}]}", "{edits: [{dora: {}}]}",
-                      "{edits: [{affine: {}}]}", "{edits: [{affine: {sites: ['attn.[qkvo]', 'ffn.up', ffn.act], shift: true}}]}",
-                      "{edits: [{bitfit: {}}]}", "{edits: [{full: {}}]}", "{edits: [{top-layers: {count: 1}}]}",
-                      "{edits: [{stochastic: {experts: 3}, of: {lora: {rank: 2}}}]}",
-                      "{edits: [{lora: {rank: 2}}, {bitfit: {}}, {lora: {sites: attn.q, rank: 1}}]}",
-                      "{edits: [{affine: {}}, {lora: {sites: [attn.q, attn.v]}}]}",
-                      "{edits: [{affine: {}}, {lora: {sites: [ffn.down]}}]}",
-                      "{edits: [{affine: {sites: [attn.mid, attn.o, ffn.act], shift: true}}]}",
-                      "{edits: [{affine: {sites: [attn.mid]}}, {lora: {sites: [attn.o]}}]}", "{edits: [{lora: {rank: 2}}, {full: {}}]}", "{}"));
+    ::testing::Values(
+        "{edits: [{lora: {sites: ['attn.[qkvo]', ffn.up, ffn.down]}}]}", "{edits: [{dora: {}}]}",
+        "{edits: [{affine: {}}]}",
+        "{edits: [{affine: {sites: ['attn.[qkvo]', 'ffn.up', ffn.act], shift: true}}]}",
+        "{edits: [{bitfit: {}}]}", "{edits: [{full: {}}]}", "{edits: [{top-layers: {count: 1}}]}",
+        "{edits: [{stochastic: {experts: 3}, of: {lora: {rank: 2}}}]}",
+        "{edits: [{lora: {rank: 2}}, {bitfit: {}}, {lora: {sites: attn.q, rank: 1}}]}",
+        "{edits: [{affine: {}}, {lora: {sites: [attn.q, attn.v]}}]}",
+        "{edits: [{affine: {}}, {lora: {sites: [ffn.down]}}]}",
+        "{edits: [{affine: {sites: [attn.mid, attn.o, ffn.act], shift: true}}]}",
+        "{edits: [{affine: {sites: [attn.mid]}}, {lora: {sites: [attn.o]}}]}",
+        "{edits: [{lora: {rank: 2}}, {full: {}}]}", "{}"));
 
 // BERT's pooler is a layer like others.
 TEST(Merging, FoldsIntoThePooler) {
   for (const char* edit : {"{lora: {sites: [attn.v, pooler]}}", "{dora: {sites: [pooler]}}",
-                           "{affine: {sites: [pooler], shift: true}}", "{stochastic: {experts: 2}, of: {lora: {sites: [pooler]}}}"}) {
+                           "{affine: {sites: [pooler], shift: true}}",
+                           "{stochastic: {experts: 2}, of: {lora: {sites: [pooler]}}}"}) {
     const TempFolder folder;
     const Made m = made(std::string("{edits: [") + edit + "]}");
     EXPECT_LT(merge(m, folder / "merged").largest, 1e-5) << edit;
     const NamedTensors before = load_safetensors(m.base / "model.safetensors").tensors,
                        after = load_safetensors(folder / "merged/model.safetensors").tensors;
-    EXPECT_FALSE(after.at("bert.pooler.dense.weight").equal(before.at("bert.pooler.dense.weight"))) << edit;
+    EXPECT_FALSE(after.at("bert.pooler.dense.weight").equal(before.at("bert.pooler.dense.weight")))
+        << edit;
   }
 }
 
@@ -78,17 +85,22 @@ TEST(Merging, WritesTheCheckpointsNamesWithTheHeadAndItsLabels) {
   merge(m, folder / "merged");
   const SafetensorsFile file = load_safetensors(folder / "merged/model.safetensors");
   EXPECT_TRUE(file.tensors.contains("bert.encoder.layer.0.attention.self.query.weight"));
-  expect_bits(file.tensors.at("classifier.weight"), m.loaded.tensors.at("head/out.weight").detach(), "head");
-  expect_bits(file.tensors.at("bert.pooler.dense.weight"), m.loaded.tensors.at("head/pooler.weight").detach(), "trained pooler");
+  expect_bits(file.tensors.at("classifier.weight"), m.loaded.tensors.at("head/out.weight").detach(),
+              "head");
+  expect_bits(file.tensors.at("bert.pooler.dense.weight"),
+              m.loaded.tensors.at("head/pooler.weight").detach(), "trained pooler");
   EXPECT_EQ(file.metadata.at("format"), "pt");
   const Node json = parse_json(read_file(folder / "merged/config.json"), "config.json");
   EXPECT_EQ(json.find("architectures")->items.front().scalar, "BertForSequenceClassification");
   EXPECT_EQ(json.find("id2label")->members.size(), 3U);
   EXPECT_EQ(json.find("problem_type")->scalar, "single_label_classification");
-  EXPECT_EQ(parse_json(read_file(folder / "merged/merge.json"), "merge.json").find("version")->scalar, "1");
+  EXPECT_EQ(
+      parse_json(read_file(folder / "merged/merge.json"), "merge.json").find("version")->scalar,
+      "1");
 }
 
-// A merged classifier of every kind of family answers by itself, with the labels that it was trained on.
+// A merged classifier of every kind of family answers by itself, with the labels that it was
+// trained on.
 TEST(Merging, OfAClassifierGivesAFolderThatAnswers) {
   for (const char* name : {"gpt2-tiny", "llama-tiny", "t5-tiny", "t5-gated", "bart-tiny"}) {
     const TempFolder folder;
@@ -96,11 +108,15 @@ TEST(Merging, OfAClassifierGivesAFolderThatAnswers) {
     const std::string definition = "{edits: [{lora: {}}]}";
     Rig rig(model, definition, class_task(3));
     rig.shake(0.1);
-    const LoadedAdapter loaded{Adapter(yaml(definition), "test", {model->config, model->sites}, class_task(3)), rig.tensors, {}};
+    const LoadedAdapter loaded{
+        Adapter(yaml(definition), "test", {model->config, model->sites}, class_task(3)),
+        rig.tensors,
+        {}};
     const std::vector<Sequence> probes = made_up_probes(model->config, 12);
     merge_adapter(loaded, *model, golden_dir("trunks") / name, probes, folder / "merged", {});
     const auto merged = load_model(folder / "merged", Precision::kFloat32);
-    EXPECT_FALSE(merged->weights.has(tensor_id("lm.weight"))) << "no class with a classifier has one";
+    EXPECT_FALSE(merged->weights.has(tensor_id("lm.weight")))
+        << "no class with a classifier has one";
     const OwnHead own = read_own_head(folder / "merged", merged->config).value();
     EXPECT_EQ(own.task, class_task(3));
     Rig alone(merged, own_head_adapter(own, *merged, own.task).adapter);
@@ -119,11 +135,13 @@ TEST(Merging, OfAClozeKeepsTheHeadForMasks) {
   const std::string definition = "{edits: [{lora: {}}]}";
   Rig rig(model, definition, task);
   rig.shake(0.1);
-  const LoadedAdapter loaded{Adapter(yaml(definition), "test", {model->config, model->sites}, task), rig.tensors, {}};
+  const LoadedAdapter loaded{
+      Adapter(yaml(definition), "test", {model->config, model->sites}, task), rig.tensors, {}};
   std::vector<Sequence> probes = made_up_probes(model->config, 4);
   const auto words = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{5, 6});
   for (Sequence& probe : probes) probe.mask = Mask{1, words};
-  merge_adapter(loaded, *model, golden_dir("trunks") / "roberta-mlm", probes, folder / "merged", {});
+  merge_adapter(loaded, *model, golden_dir("trunks") / "roberta-mlm", probes, folder / "merged",
+                {});
   const Node json = parse_json(read_file(folder / "merged/config.json"), "config.json");
   EXPECT_EQ(json.find("architectures")->items.front().scalar, "RobertaForMaskedLM");
   const SafetensorsFile file = load_safetensors(folder / "merged/model.safetensors");
@@ -138,7 +156,10 @@ TEST(Merging, InBFloat16SaysHowMuchItMoves) {
   EXPECT_GT(report.largest, 1e-4);  // 8 bits of mantissa
   EXPECT_LT(report.largest, 0.2);
   EXPECT_LE(report.mean, report.largest);
-  EXPECT_EQ(load_safetensors(folder / "merged/model.safetensors").tensors.at("classifier.weight").scalar_type(), at::kBFloat16);
+  EXPECT_EQ(load_safetensors(folder / "merged/model.safetensors")
+                .tensors.at("classifier.weight")
+                .scalar_type(),
+            at::kBFloat16);
 }
 
 TEST(Merging, RefusesADriftAndLeavesNothing) {
@@ -151,16 +172,17 @@ TEST(Merging, RefusesADriftAndLeavesNothing) {
       "more than --max-drift 1e-09 allows");
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
   merge(m, folder / "merged");
-  expect_message<InputError>([&] { merge(m, folder / "merged"); }, "is there already; choose a new folder");
+  expect_message<InputError>([&] { merge(m, folder / "merged"); },
+                             "is there already; choose a new folder");
 }
 
 TEST(Merging, OntoAGgufFileSaysWhatElseThereIs) {
   const TempFolder folder;
   Made m = made("{edits: [{lora: {}}]}");
   m.base = folder / "model.gguf";
-  expect_message<InputError>(
-      [&] { merge(m, folder / "merged"); },
-      "keep the adapter beside the file (graft predict runs both), or train on a model folder and merge there");
+  expect_message<InputError>([&] { merge(m, folder / "merged"); },
+                             "keep the adapter beside the file (graft predict runs both), or train "
+                             "on a model folder and merge there");
   EXPECT_FALSE(std::filesystem::exists(folder / "merged"));
 }
 
@@ -174,11 +196,16 @@ TEST(Merging, RefusesWhatDoesNotFoldWithTheReason) {
        "0.router cannot be folded into weights: its weights are other ones for every token"},
       {"{edits: [{bottleneck: {width: 2}}]}",
        "0.bottleneck cannot be folded into weights: a nonlinear function stands beside the layer"},
-      {"{edits: [{prefix: {}}]}", "0.prefix cannot be folded into weights: its keys and values come from no token"},
-      {"{edits: [{prompt: {length: 2}}]}", "0.prompt cannot be folded into weights: its rows come before every text"},
-      {"{edits: [{lora: {}}, {reft: {}}]}", "1.reft cannot be folded into weights: it edits the residual stream"},
-      {"{edits: [{affine: {sites: out}}]}", "0.affine cannot be folded into weights: not all of its sites"},
-      {"{edits: [{stochastic: {}, of: {bottleneck: {width: 2}}}]}", "0.stochastic cannot be folded into weights"},
+      {"{edits: [{prefix: {}}]}",
+       "0.prefix cannot be folded into weights: its keys and values come from no token"},
+      {"{edits: [{prompt: {length: 2}}]}",
+       "0.prompt cannot be folded into weights: its rows come before every text"},
+      {"{edits: [{lora: {}}, {reft: {}}]}",
+       "1.reft cannot be folded into weights: it edits the residual stream"},
+      {"{edits: [{affine: {sites: out}}]}",
+       "0.affine cannot be folded into weights: not all of its sites"},
+      {"{edits: [{stochastic: {}, of: {bottleneck: {width: 2}}}]}",
+       "0.stochastic cannot be folded into weights"},
   };
   for (const auto& row : rows) {
     const TempFolder folder;

@@ -1,4 +1,5 @@
-// Folders of every version of PEFT from 0.1 on, and what their configs and tensors may leave out or hold beside.
+// Folders of every version of PEFT from 0.1 on, and what their configs and tensors may leave out or
+// hold beside.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -24,7 +25,8 @@ LoadedAdapter imported(const Cell& cell) {
   return import_cell(cell, "peft", folder / "in");
 }
 
-// GPT-2's joint layer had branches in two of its parts in 0.1; to 0.17 targets reached into the saved copy of a head.
+// GPT-2's joint layer had branches in two of its parts in 0.1; to 0.17 targets reached into the
+// saved copy of a head.
 TEST(PeftVersions, ComputeWhatEachVersionComputed) {
   std::set<std::string> versions;
   for (const auto& [key, cell] : cells()) {
@@ -41,7 +43,8 @@ TEST(PeftVersions, ComputeWhatEachVersionComputed) {
 }
 
 bool has_default_targets(const std::string& key) {
-  for (const char* name : {"bert-lora", "roberta-lora", "bert-ia3", "bert-dora", "gpt2-lora", "t5-lora", "t5-ia3"}) {
+  for (const char* name :
+       {"bert-lora", "roberta-lora", "bert-ia3", "bert-dora", "gpt2-lora", "t5-lora", "t5-ia3"}) {
     if (key.ends_with(std::string("/") + name)) return true;
   }
   return false;
@@ -57,7 +60,9 @@ TEST(PeftFolder, WithoutTargetsHasThoseOfItsFamily) {
       Cell bare = cell;
       for (const char* field : {"target_modules", "feedforward_modules"}) {
         if (is_null) bare.config[field] = Node::null();
-        else std::erase_if(bare.config.members, [&](const auto& member) { return member.first == field; });
+        else
+          std::erase_if(bare.config.members,
+                        [&](const auto& member) { return member.first == field; });
       }
       expect_all_bits(imported(bare).tensors, imported(cell).tensors, key);
     }
@@ -66,11 +71,13 @@ TEST(PeftFolder, WithoutTargetsHasThoseOfItsFamily) {
   EXPECT_GT(count, 100);
 }
 
-// An empty list is no default: (IA)^3 then scales outputs alone, and the tensors are of another shape.
+// An empty list is no default: (IA)^3 then scales outputs alone, and the tensors are of another
+// shape.
 TEST(PeftFolder, WithAnEmptyListOfFeedForwardsHasNone) {
   Cell cell = cells().at("0.20.0/bert-ia3");
   cell.config["feedforward_modules"] = Node::list({});
-  expect_message<InputError>([&] { imported(cell); }, "expected numbers of shape [32, 1], found F32 [1, 32]");
+  expect_message<InputError>([&] { imported(cell); },
+                             "expected numbers of shape [32, 1], found F32 [1, 32]");
 }
 
 std::string with_adapter_name(std::string name) {
@@ -79,12 +86,15 @@ std::string with_adapter_name(std::string name) {
     if (at != std::string::npos) return name.insert(at + std::string_view(part).size(), ".default");
   }
   const size_t at = name.find("classifier.");
-  return at == std::string::npos ? name : name.insert(at + std::string_view("classifier").size(), ".modules_to_save.default");
+  return at == std::string::npos
+             ? name
+             : name.insert(at + std::string_view("classifier").size(), ".modules_to_save.default");
 }
 
 // Tensors of a whole training state, which other tools cut out: with the adapter's name in memory.
 TEST(PeftFolder, MayHaveTheAdaptersNameInItsTensors) {
-  for (const char* key : {"0.20.0/bert-lora", "0.20.0/bert-dora", "0.20.0/bert-ia3", "0.20.0/roberta-lora"}) {
+  for (const char* key :
+       {"0.20.0/bert-lora", "0.20.0/bert-dora", "0.20.0/bert-ia3", "0.20.0/roberta-lora"}) {
     SCOPED_TRACE(key);
     const Cell& cell = cells().at(key);
     Cell named = cell;
@@ -93,7 +103,8 @@ TEST(PeftFolder, MayHaveTheAdaptersNameInItsTensors) {
     EXPECT_FALSE(named.tensors.begin()->first == cell.tensors.begin()->first);
     expect_all_bits(imported(named).tensors, imported(cell).tensors, key);
     named.tensors.insert(cell.tensors.begin(), cell.tensors.end());
-    expect_message<InputError>([&] { imported(named); }, "twice, with and without the adapter's name");
+    expect_message<InputError>([&] { imported(named); },
+                               "twice, with and without the adapter's name");
   }
 }
 
@@ -120,16 +131,19 @@ TEST(PeftFolder, OfTheFirstVersionsKeepsWhatItSaysOfParts) {
   cell.config["merge_weights"] = Node::boolean(true);
   EXPECT_NO_THROW(imported(cell));
   cell.config["enable_lora"] = yaml("[true, false, true]");
-  expect_message<InputError>([&] { imported(cell); }, "/enable_lora: branches in some parts of a layer are read for");
+  expect_message<InputError>([&] { imported(cell); },
+                             "/enable_lora: branches in some parts of a layer are read for");
   Cell joint = cells().at("0.1.0/gpt2-lora");
   joint.config["enable_lora"] = yaml("[true, true, true]");
-  expect_message<InputError>([&] { imported(joint); }, "/enable_lora: branches in some parts of a layer are read for");
+  expect_message<InputError>([&] { imported(joint); },
+                             "/enable_lora: branches in some parts of a layer are read for");
 }
 
 // Classes that nobody has named are called as transformers calls them.
 TEST(PeftHead, NumbersLabelsThatHaveNoNames) {
   const LoadedAdapter loaded = imported(cells().at("0.20.0/bert-lora"));
-  EXPECT_EQ(loaded.adapter.task()->labels, (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
+  EXPECT_EQ(loaded.adapter.task()->labels,
+            (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
   EXPECT_TRUE(has_numbered_labels(*loaded.adapter.task()));
   EXPECT_FALSE(has_numbered_labels(class_task(3)));
   EXPECT_FALSE(has_numbered_labels(regression_task()));
@@ -137,8 +151,9 @@ TEST(PeftHead, NumbersLabelsThatHaveNoNames) {
   for (auto& [name, tensor] : one.tensors) {
     if (name.find("classifier") != std::string::npos) tensor = tensor.slice(0, 0, 1).clone();
   }
-  expect_message<InputError>([&] { imported(one); },
-                             "the head has 1 output, but the folder does not say what it means: give --task");
+  expect_message<InputError>(
+      [&] { imported(one); },
+      "the head has 1 output, but the folder does not say what it means: give --task");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Writes what a GGUF model is read as: config.json, model.safetensors under canonical names, tokenizer.json. For
-// tools/parity/gguf_model.py.
+// Writes what a GGUF model is read as: config.json, model.safetensors under canonical names,
+// tokenizer.json. For tools/parity/gguf_model.py.
 //
 //   gguf_dump MODEL FOLDER [bf16]
 #include <ATen/ATen.h>
@@ -21,11 +21,14 @@ int main(int count, char** arguments) {
     const graft::Path model = arguments[1], folder = arguments[2];
     const bool is_half = count > 3 && std::string_view(arguments[3]) == "bf16";
     graft::make_directories(folder);
-    graft::write_file_atomically(folder / "config.json", graft::to_json(graft::gguf_config_json(model)));
-    graft::write_file_atomically(folder / "tokenizer.json",
-                                 graft::gguf_tokenizer_json(graft::GgufFile(graft::gguf_file(model)).metadata()));
-    graft::save_safetensors(folder / "model.safetensors",
-                            graft::load_gguf_model(model, is_half ? at::kBFloat16 : at::kFloat).tensors);
+    graft::write_file_atomically(folder / "config.json",
+                                 graft::to_json(graft::gguf_config_json(model)));
+    graft::write_file_atomically(
+        folder / "tokenizer.json",
+        graft::gguf_tokenizer_json(graft::GgufFile(graft::gguf_file(model)).metadata()));
+    graft::save_safetensors(
+        folder / "model.safetensors",
+        graft::load_gguf_model(model, is_half ? at::kBFloat16 : at::kFloat).tensors);
   } catch (const graft::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return static_cast<int>(error.code());

@@ -1,4 +1,5 @@
-// Saving memory changes nothing but memory: losses, gradients and records of a pass whose blocks are computed anew in backward.
+// Saving memory changes nothing but memory: losses, gradients and records of a pass whose blocks
+// are computed anew in backward.
 #include <gtest/gtest.h>
 
 #include <ATen/ATen.h>
@@ -27,9 +28,11 @@ struct Outcome {
 Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
   const Model& model = *rig.model;
   const bool is_text = model.config.has_decoder();
-  const std::vector<Sequence> rows = is_text ? random_texts(model.config, 4, 6, 3) : random_sequences(model.config, 4, 6, 3);
+  const std::vector<Sequence> rows =
+      is_text ? random_texts(model.config, 4, 6, 3) : random_sequences(model.config, 4, 6, 3);
   std::vector<PackLane> pack_lanes;
-  for (size_t pass = 0; pass < passes; ++pass) pack_lanes.push_back(lane_of(rig, rows, static_cast<int64_t>(pass)));
+  for (size_t pass = 0; pass < passes; ++pass)
+    pack_lanes.push_back(lane_of(rig, rows, static_cast<int64_t>(pass)));
 
   Outcome out;
   std::vector<std::pair<std::string, Tensor>> losses, records;
@@ -42,20 +45,27 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
     Bound bound(model, *rig.adapter, rig.tensors, Experts::kApart);
     std::vector<Lane> lanes;
     for (size_t pass = 0; pass < passes; ++pass) {
-      lanes.push_back(
-          {&bound,
-           {.is_training = true, .key = key, .route = key.with("route").with(pass), .losses = &losses, .records = &records}});
+      lanes.push_back({&bound,
+                       {.is_training = true,
+                        .key = key,
+                        .route = key.with("route").with(pass),
+                        .losses = &losses,
+                        .records = &records}});
     }
     Tensor loss = at::zeros({}, at::kDouble);
     if (is_text) {  // the batch and its packs are gone when backward runs, as they are in training
       const LanguageBatch batch = make_language_batch(
-          model, pack_lanes, {.position_offset = model.config.position_offset, .pad_id = model.config.pad_id});
-      loss = loss + vocabulary_loss(predicting_states(model, batch, lanes, options), bound.weights().output_layer(model.config),
-                                    batch.targets)
+          model, pack_lanes,
+          {.position_offset = model.config.position_offset, .pad_id = model.config.pad_id});
+      loss = loss + vocabulary_loss(predicting_states(model, batch, lanes, options),
+                                    bound.weights().output_layer(model.config), batch.targets)
                         .sum;
     } else {
-      for (const Tensor& logits : compute_logits(model, pack_of(model, pack_lanes), lanes, options).logits) {
-        loss = loss + (logits * at::arange(1, logits.numel() + 1, logits.options()).view_as(logits)).sin().sum();
+      for (const Tensor& logits :
+           compute_logits(model, pack_of(model, pack_lanes), lanes, options).logits) {
+        loss = loss + (logits * at::arange(1, logits.numel() + 1, logits.options()).view_as(logits))
+                          .sin()
+                          .sum();
       }
     }
     out.losses = losses.size();
@@ -88,9 +98,14 @@ const std::vector<Case>& cases() {
   static const std::vector<Case> all{
       {"lora", "{edits: [{lora: {rank: 2, dropout: 0.3, sites: [attn.q, ffn.down]}}]}"},
       {"upper_block", "{edits: [{lora: {rank: 2, sites: [attn.v], layers: [-1]}}]}"},
-      {"balanced", "{edits: [{router: {experts: 3, top_k: 2, balance: 0.7}, of: {lora: {rank: 2, sites: [attn.v]}}}]}", 1, true},
+      {"balanced",
+       "{edits: [{router: {experts: 3, top_k: 2, balance: 0.7}, of: {lora: {rank: 2, sites: "
+       "[attn.v]}}}]}",
+       1, true},
       {"full", "{edits: [{full: {}}]}"},
-      {"gate", "{edits: [{gate: {}, of: {prefix: {length: 2}}}, {gate: {}, of: {bottleneck: {reduction: 2}}}]}"},
+      {"gate",
+       "{edits: [{gate: {}, of: {prefix: {length: 2}}}, {gate: {}, of: {bottleneck: {reduction: "
+       "2}}}]}"},
       {"two_passes", "{edits: [{stochastic: {experts: 3}, of: {bottleneck: {reduction: 2}}}]}", 2},
   };
   return all;
@@ -108,7 +123,8 @@ TEST_P(SavesMemory, GivesTheSameLossAndGradients) {
   const Outcome kept = step(rig, false, c.passes, 0.2), anew = step(rig, true, c.passes, 0.2);
   EXPECT_NEAR(anew.loss, kept.loss, 1e-12 * std::abs(kept.loss));
   ASSERT_FALSE(kept.gradients.empty());
-  // The same products in the same order, but for the order in which a tensor's gradients are added up.
+  // The same products in the same order, but for the order in which a tensor's gradients are added
+  // up.
   expect_all_near(anew.gradients, kept.gradients, {1e-12, 1e-12}, c.name);
   expect_all_bits(anew.records, kept.records, c.name);
   EXPECT_EQ(anew.losses, kept.losses);
@@ -119,7 +135,9 @@ TEST_P(SavesMemory, GivesTheSameLossAndGradients) {
 INSTANTIATE_TEST_SUITE_P(Trunks, SavesMemory,
                          ::testing::Combine(::testing::Values("bert", "llama", "t5", "bart"),
                                             ::testing::Range(size_t{0}, size_t{6})),
-                         [](const auto& p) { return std::get<0>(p.param) + "_" + cases()[std::get<1>(p.param)].name; });
+                         [](const auto& p) {
+                           return std::get<0>(p.param) + "_" + cases()[std::get<1>(p.param)].name;
+                         });
 
 TEST(Checkpointed, RunsOnceInForwardAndOnceInBackward) {
   int runs = 0;
@@ -141,8 +159,11 @@ TEST(Checkpointed, RunsOnceInForwardAndOnceInBackward) {
 
 TEST(Checkpointed, ReachesALeafWhereNoInputLearns) {
   Tensor leaf = at::full({2}, 3.0, at::kDouble).requires_grad_(true);
-  const auto compute = [&](const std::vector<Tensor>& in) { return std::vector<Tensor>{in[0] * leaf * leaf}; };
-  torch::autograd::backward({checkpointed(compute, {at::ones({2}, at::kDouble)}).front().sum()}, {});
+  const auto compute = [&](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{in[0] * leaf * leaf};
+  };
+  torch::autograd::backward({checkpointed(compute, {at::ones({2}, at::kDouble)}).front().sum()},
+                            {});
   expect_near(leaf.grad(), at::full({2}, 6.0, at::kDouble), {0, 1e-15}, "of the leaf");
 }
 
@@ -150,7 +171,8 @@ TEST(Checkpointed, RecordsNothingWithoutAGraph) {
   const at::NoGradGuard no_grad;
   int runs = 0;
   const auto compute = [&](const std::vector<Tensor>& in) { return ++runs, in; };
-  EXPECT_FALSE(checkpointed(compute, {at::ones({2}).requires_grad_(true) * 2}).front().requires_grad());
+  EXPECT_FALSE(
+      checkpointed(compute, {at::ones({2}).requires_grad_(true) * 2}).front().requires_grad());
   EXPECT_EQ(runs, 1);
 }
 

@@ -19,7 +19,9 @@ ModelConfig parsed(const std::string& family, const std::string& changes) {
 }
 
 TEST(Config, ReadsBert) {
-  const ModelConfig c = parsed("bert", R"({"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3, "pad_token_id": 4})");
+  const ModelConfig c = parsed(
+      "bert",
+      R"({"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3, "pad_token_id": 4})");
   EXPECT_EQ(c.model_type, "bert");
   EXPECT_EQ(c.width, 8);
   EXPECT_EQ(c.encoder_layers(), 2);
@@ -47,9 +49,12 @@ TEST(Config, RobertaCountsPositionsAfterThePadRow) {
 
 TEST(Config, ReadsActivationsAndClassifierDropout) {
   for (const auto& [name, activation] :
-       {std::pair{"gelu", Activation::kGelu}, std::pair{"relu", Activation::kRelu}, std::pair{"gelu_new", Activation::kGeluTanh},
+       {std::pair{"gelu", Activation::kGelu}, std::pair{"relu", Activation::kRelu},
+        std::pair{"gelu_new", Activation::kGeluTanh},
         std::pair{"gelu_pytorch_tanh", Activation::kGeluTanh}}) {
-    EXPECT_EQ(parsed("bert", std::string(R"({"hidden_act": ")") + name + "\"}").activation, activation) << name;
+    EXPECT_EQ(parsed("bert", std::string(R"({"hidden_act": ")") + name + "\"}").activation,
+              activation)
+        << name;
   }
   EXPECT_EQ(parsed("bert", R"({"classifier_dropout": 0.4})").classifier_dropout, 0.4);
   EXPECT_EQ(parsed("bert", R"({"classifier_dropout": null})").classifier_dropout, 0.1);
@@ -57,13 +62,15 @@ TEST(Config, ReadsActivationsAndClassifierDropout) {
 
 TEST(Config, AcceptsKeysThatChangeNothingHere) {
   for (const char* key :
-       {"_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version", "use_cache", "gradient_checkpointing",
-        "initializer_range", "bos_token_id", "eos_token_id", "id2label", "label2id", "num_labels", "problem_type",
-        "finetuning_task", "pooler_fc_size", "pooler_type", "directionality", "output_attentions"}) {
+       {"_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version",
+        "use_cache", "gradient_checkpointing", "initializer_range", "bos_token_id", "eos_token_id",
+        "id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "pooler_fc_size",
+        "pooler_type", "directionality", "output_attentions"}) {
     EXPECT_NO_THROW(parsed("bert", std::string("{\"") + key + R"(": ["anything"]})")) << key;
   }
-  EXPECT_NO_THROW(
-      parsed("bert", R"({"pruned_heads": {}, "is_decoder": false, "add_cross_attention": false, "chunk_size_feed_forward": 0,
+  EXPECT_NO_THROW(parsed(
+      "bert",
+      R"({"pruned_heads": {}, "is_decoder": false, "add_cross_attention": false, "chunk_size_feed_forward": 0,
                                       "position_embedding_type": "absolute", "is_encoder_decoder": false})"));
 }
 
@@ -75,31 +82,45 @@ TEST(Config, RefusesEachByName) {
        R"(/model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral, qwen2 or qwen3, found "berd" (did you mean 'bert'?))"},
       {R"({"hidden_size": 0})", R"(/hidden_size: expected an integer in 1..1048576, found "0")"},
       {R"({"hidden_size": "8"})", R"(/hidden_size: expected an integer in 1..1048576, found "8")"},
-      {R"({"num_hidden_layers": -1})", R"(/num_hidden_layers: expected an integer in 1..1000, found "-1")"},
-      {R"({"num_attention_heads": 3})", R"(/num_attention_heads: expected a divisor of hidden_size 8, found "3")"},
-      {R"({"intermediate_size": 1.5})", R"(/intermediate_size: expected an integer in 1..1048576, found "1.5")"},
-      {R"({"vocab_size": 99999999})", R"(/vocab_size: expected an integer in 1..16777216, found "99999999")"},
-      {R"({"max_position_embeddings": 0})", R"(/max_position_embeddings: expected an integer in 1..4194304, found "0")"},
-      {R"({"type_vocab_size": 0})", R"(/type_vocab_size: expected an integer in 1..65536, found "0")"},
+      {R"({"num_hidden_layers": -1})",
+       R"(/num_hidden_layers: expected an integer in 1..1000, found "-1")"},
+      {R"({"num_attention_heads": 3})",
+       R"(/num_attention_heads: expected a divisor of hidden_size 8, found "3")"},
+      {R"({"intermediate_size": 1.5})",
+       R"(/intermediate_size: expected an integer in 1..1048576, found "1.5")"},
+      {R"({"vocab_size": 99999999})",
+       R"(/vocab_size: expected an integer in 1..16777216, found "99999999")"},
+      {R"({"max_position_embeddings": 0})",
+       R"(/max_position_embeddings: expected an integer in 1..4194304, found "0")"},
+      {R"({"type_vocab_size": 0})",
+       R"(/type_vocab_size: expected an integer in 1..65536, found "0")"},
       {R"({"pad_token_id": 13})", R"(/pad_token_id: expected an integer in -1..12, found "13")"},
       {R"({"layer_norm_eps": -1})", R"(/layer_norm_eps: expected a number in 0..1, found "-1")"},
-      {R"({"hidden_dropout_prob": 1.5})", R"(/hidden_dropout_prob: expected a number in 0..1, found "1.5")"},
-      {R"({"attention_probs_dropout_prob": "x"})", R"(/attention_probs_dropout_prob: expected a number in 0..1, found "x")"},
-      {R"({"classifier_dropout": 2})", R"(/classifier_dropout: expected a number in 0..1, found "2")"},
-      {R"({"hidden_act": "silu"})", R"(/hidden_act: expected gelu, gelu_new, gelu_pytorch_tanh or relu, found "silu")"},
+      {R"({"hidden_dropout_prob": 1.5})",
+       R"(/hidden_dropout_prob: expected a number in 0..1, found "1.5")"},
+      {R"({"attention_probs_dropout_prob": "x"})",
+       R"(/attention_probs_dropout_prob: expected a number in 0..1, found "x")"},
+      {R"({"classifier_dropout": 2})",
+       R"(/classifier_dropout: expected a number in 0..1, found "2")"},
+      {R"({"hidden_act": "silu"})",
+       R"(/hidden_act: expected gelu, gelu_new, gelu_pytorch_tanh or relu, found "silu")"},
       {R"({"position_embedding_type": "relative_key"})",
-       "/position_embedding_type: another value than absolute changes what the model computes and is not supported, found "
+       "/position_embedding_type: another value than absolute changes what the model computes and "
+       "is not supported, found "
        "\"relative_key\""},
       {R"({"is_decoder": true})", "/is_decoder: another value than false changes"},
-      {R"({"add_cross_attention": true})", "/add_cross_attention: another value than false changes"},
+      {R"({"add_cross_attention": true})",
+       "/add_cross_attention: another value than false changes"},
       {R"({"is_encoder_decoder": true})", "/is_encoder_decoder: another value than false changes"},
-      {R"({"chunk_size_feed_forward": 64})", "/chunk_size_feed_forward: another value than 0 changes"},
+      {R"({"chunk_size_feed_forward": 64})",
+       "/chunk_size_feed_forward: another value than 0 changes"},
       {R"({"pruned_heads": {"1": [0]}})", "/pruned_heads: another value than {} changes"},
       {R"({"rope_theta": 10000})", "/rope_theta: unknown key"},
       {R"({"hidden_sizes": 8})", "/hidden_sizes: unknown key (did you mean 'hidden_size'?)"},
       {R"({"quantization_config": {}})", "/quantization_config: another value than null changes"},
   };
-  for (const auto& row : rows) expect_message<InputError>([&] { parsed("bert", row.changes); }, row.message);
+  for (const auto& row : rows)
+    expect_message<InputError>([&] { parsed("bert", row.changes); }, row.message);
   expect_message<InputError>([&] { parsed("roberta", R"({"max_position_embeddings": 2})"); },
                              "/max_position_embeddings: expected more rows than pad_token_id + 1");
 }
@@ -118,7 +139,8 @@ TEST(Config, ReadsBart) {
   EXPECT_EQ(c.pad_id, 4);
   EXPECT_EQ(c.decoder_start_id, 5);
   EXPECT_EQ(c.norm_epsilon, 1e-5);
-  EXPECT_EQ(std::tuple(c.hidden_dropout, c.embed_dropout, c.attention_dropout, c.activation_dropout, c.classifier_dropout),
+  EXPECT_EQ(std::tuple(c.hidden_dropout, c.embed_dropout, c.attention_dropout, c.activation_dropout,
+                       c.classifier_dropout),
             std::tuple(0.2, 0.2, 0.3, 0.4, 0.5));
   EXPECT_EQ(c.embedding_scale, std::sqrt(8.0));
   EXPECT_EQ(c.encoder->attention_scale, 0.5);
@@ -135,8 +157,10 @@ TEST(Config, ReadsT5) {
   EXPECT_EQ(plain.decoder->key_width(), 6);
   EXPECT_EQ(plain.max_positions, ModelConfig::kAnyLength);
   EXPECT_EQ(plain.position_kind, PositionKind::kDistanceBias);
-  EXPECT_EQ(std::pair(plain.distance_buckets, plain.max_distance), std::pair(int64_t{4}, int64_t{8}));
-  EXPECT_EQ(std::tuple(plain.hidden_dropout, plain.embed_dropout, plain.attention_dropout, plain.activation_dropout),
+  EXPECT_EQ(std::pair(plain.distance_buckets, plain.max_distance),
+            std::pair(int64_t{4}, int64_t{8}));
+  EXPECT_EQ(std::tuple(plain.hidden_dropout, plain.embed_dropout, plain.attention_dropout,
+                       plain.activation_dropout),
             std::tuple(0.3, 0.3, 0.3, 0.3));
   EXPECT_EQ(plain.decoder->attention_scale, 1.0);
   EXPECT_EQ(plain.output_scale, 1 / std::sqrt(8.0));
@@ -159,18 +183,21 @@ TEST(Config, ReadsT5) {
 }
 
 TEST(Config, ReadsGpt2) {
-  const ModelConfig c = parsed("gpt2", R"({"embd_pdrop": 0.2, "resid_pdrop": 0.3, "attn_pdrop": 0.4, "n_inner": null})");
+  const ModelConfig c = parsed(
+      "gpt2", R"({"embd_pdrop": 0.2, "resid_pdrop": 0.3, "attn_pdrop": 0.4, "n_inner": null})");
   EXPECT_EQ(std::pair(c.encoder_layers(), c.decoder_layers()), std::pair(int64_t{0}, int64_t{2}));
   EXPECT_EQ(c.decoder->ffn_width, 32);
   EXPECT_EQ(c.max_positions, 10);
-  EXPECT_EQ(std::tuple(c.embed_dropout, c.hidden_dropout, c.attention_dropout), std::tuple(0.2, 0.3, 0.4));
+  EXPECT_EQ(std::tuple(c.embed_dropout, c.hidden_dropout, c.attention_dropout),
+            std::tuple(0.2, 0.3, 0.4));
   EXPECT_EQ(c.activation, Activation::kGeluTanh);
   EXPECT_TRUE(c.is_pre_norm && c.has_tied_output && c.has_attention_bias);
 }
 
 TEST(Config, ReadsLlama) {
   const ModelConfig c = parsed(
-      "llama", R"({"head_dim": 6, "rope_theta": 5000, "attention_bias": true, "tie_word_embeddings": true, "pad_token_id": -1})");
+      "llama",
+      R"({"head_dim": 6, "rope_theta": 5000, "attention_bias": true, "tie_word_embeddings": true, "pad_token_id": -1})");
   EXPECT_EQ(std::pair(c.encoder_layers(), c.decoder_layers()), std::pair(int64_t{0}, int64_t{2}));
   EXPECT_EQ(c.decoder->attention_width, 12);
   EXPECT_EQ(c.decoder->key_width(), 6);
@@ -183,17 +210,22 @@ TEST(Config, ReadsLlama) {
   EXPECT_TRUE(c.has_gated_ffn && c.is_pre_norm && c.has_attention_bias && c.has_tied_output);
   EXPECT_FALSE(c.has_ffn_bias);
   const RotaryScaling scaling =
-      parsed("llama", R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1.5, "high_freq_factor": 4.5,
+      parsed(
+          "llama",
+          R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1.5, "high_freq_factor": 4.5,
                                                    "original_max_position_embeddings": 5}})")
           .rotary_scaling;
-  EXPECT_EQ(std::tuple(scaling.kind, scaling.factor, scaling.low_frequency_factor, scaling.high_frequency_factor,
-                       scaling.original_positions),
+  EXPECT_EQ(std::tuple(scaling.kind, scaling.factor, scaling.low_frequency_factor,
+                       scaling.high_frequency_factor, scaling.original_positions),
             std::tuple(std::string("llama3"), 8.0, 1.5, 4.5, int64_t{5}));
-  EXPECT_EQ(parsed("llama", R"({"rope_scaling": {"type": "linear", "factor": 2}})").rotary_scaling.factor, 2);
+  EXPECT_EQ(
+      parsed("llama", R"({"rope_scaling": {"type": "linear", "factor": 2}})").rotary_scaling.factor,
+      2);
 }
 
 TEST(Config, ReadsStacksOfDifferentShapes) {
-  const ModelConfig c = parsed("bart", R"({"decoder_attention_heads": 4, "decoder_ffn_dim": 16, "decoder_layers": 1})");
+  const ModelConfig c = parsed(
+      "bart", R"({"decoder_attention_heads": 4, "decoder_ffn_dim": 16, "decoder_layers": 1})");
   EXPECT_EQ(std::tuple(c.encoder->layers, c.encoder->heads, c.encoder->ffn_width),
             std::tuple(int64_t{2}, int64_t{2}, int64_t{12}));
   EXPECT_EQ(std::tuple(c.decoder->layers, c.decoder->heads, c.decoder->ffn_width),
@@ -207,9 +239,11 @@ TEST(Config, ReadsRopeParameters) {
   const struct {
     const char *now, *before;
   } rows[] = {
-      {R"({"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}})", R"({"rope_theta": 500000.0})"},
+      {R"({"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}})",
+       R"({"rope_theta": 500000.0})"},
       {R"({"rope_parameters": {"rope_theta": 500000.0}})", R"({"rope_theta": 500000.0})"},
-      {R"({"rope_parameters": null, "rope_theta": 300})", R"({"rope_theta": 300, "rope_scaling": null})"},
+      {R"({"rope_parameters": null, "rope_theta": 300})",
+       R"({"rope_theta": 300, "rope_scaling": null})"},
       {R"({"rope_parameters": {"rope_theta": 7, "rope_type": "linear", "factor": 2}})",
        R"({"rope_theta": 7, "rope_scaling": {"type": "linear", "factor": 2}})"},
       {R"({"rope_parameters": {"rope_theta": 7, "rope_type": "dynamic", "factor": 2.5}, "rope_theta": 7.0})",
@@ -241,15 +275,22 @@ TEST(Config, ReadsTheOutputLayerAsItsWriterMeansIt) {
   } rows[] = {
       {"t5", R"({})", true, false, scale},
       {"t5", R"({"tie_word_embeddings": false})", false, false, 1},
-      {"t5", R"({"transformers_version": "4.57.6", "tie_word_embeddings": true})", true, false, scale},
-      {"t5", R"({"transformers_version": "5.24.0", "tie_word_embeddings": true, "scale_decoder_outputs": true})", true, true,
+      {"t5", R"({"transformers_version": "4.57.6", "tie_word_embeddings": true})", true, false,
        scale},
-      {"t5", R"({"transformers_version": "5.24.0", "tie_word_embeddings": true, "scale_decoder_outputs": false})", true, true, 1},
-      {"mt5", R"({"transformers_version": "4.57.6", "tie_word_embeddings": true})", true, false, scale},
-      {"mt5", R"({"transformers_version": "5.0.0.dev0", "tie_word_embeddings": true})", true, true, 1},
+      {"t5",
+       R"({"transformers_version": "5.24.0", "tie_word_embeddings": true, "scale_decoder_outputs": true})",
+       true, true, scale},
+      {"t5",
+       R"({"transformers_version": "5.24.0", "tie_word_embeddings": true, "scale_decoder_outputs": false})",
+       true, true, 1},
+      {"mt5", R"({"transformers_version": "4.57.6", "tie_word_embeddings": true})", true, false,
+       scale},
+      {"mt5", R"({"transformers_version": "5.0.0.dev0", "tie_word_embeddings": true})", true, true,
+       1},
       {"mt5", R"({"tie_word_embeddings": false, "scale_decoder_outputs": false})", false, false, 1},
       {"llama", R"({"transformers_version": "5.1.0", "tie_word_embeddings": true})", true, true, 1},
-      {"llama", R"({"transformers_version": "5.1.0", "tie_word_embeddings": false})", false, false, 1},
+      {"llama", R"({"transformers_version": "5.1.0", "tie_word_embeddings": false})", false, false,
+       1},
       {"gpt2", R"({"tie_word_embeddings": false})", false, false, 1},
       {"bart", R"({"transformers_version": "5.1.0"})", true, true, 1},
   };
@@ -264,17 +305,28 @@ TEST(Config, ReadsTheOutputLayerAsItsWriterMeansIt) {
 }
 
 TEST(Config, ServesTextsWithinAWindow) {
-  EXPECT_EQ(parsed("llama", R"({"max_position_embeddings": 9000, "sliding_window": 4})").max_positions, 4);
   EXPECT_EQ(
-      parsed("llama", R"({"max_position_embeddings": 9000, "sliding_window": 4, "use_sliding_window": false})").max_positions,
+      parsed("llama", R"({"max_position_embeddings": 9000, "sliding_window": 4})").max_positions,
+      4);
+  EXPECT_EQ(
+      parsed(
+          "llama",
+          R"({"max_position_embeddings": 9000, "sliding_window": 4, "use_sliding_window": false})")
+          .max_positions,
       9000);
-  EXPECT_EQ(parsed("mistral", R"({"max_position_embeddings": 9000})").max_positions, 4096);  // what transformers takes
-  EXPECT_EQ(parsed("mistral", R"({"max_position_embeddings": 9000, "sliding_window": null})").max_positions, 9000);
-  EXPECT_EQ(parsed("qwen2", R"({"max_position_embeddings": 9000, "sliding_window": 4})").max_positions, 9000);
+  EXPECT_EQ(parsed("mistral", R"({"max_position_embeddings": 9000})").max_positions,
+            4096);  // what transformers takes
+  EXPECT_EQ(parsed("mistral", R"({"max_position_embeddings": 9000, "sliding_window": null})")
+                .max_positions,
+            9000);
+  EXPECT_EQ(
+      parsed("qwen2", R"({"max_position_embeddings": 9000, "sliding_window": 4})").max_positions,
+      9000);
 }
 
 TEST(Config, NeedsNoPaddingId) {
-  for (const std::string family : {"bert", "bart", "t5", "mt5", "gpt2", "llama", "mistral", "qwen2"}) {
+  for (const std::string family :
+       {"bert", "bart", "t5", "mt5", "gpt2", "llama", "mistral", "qwen2"}) {
     EXPECT_GE(parsed(family, R"({"pad_token_id": null})").pad_id, 0) << family;
     EXPECT_EQ(parsed(family, R"({"pad_token_id": -1})").pad_id, 0) << family;
   }
@@ -284,31 +336,45 @@ TEST(Config, RefusesEachOfOtherFamiliesByName) {
   const struct {
     const char *family, *changes, *message;
   } rows[] = {
-      {"bart", R"({"encoder_attention_heads": 3})", R"(/encoder_attention_heads: expected a divisor of d_model 8, found "3")"},
-      {"bart", R"({"decoder_attention_heads": 3})", R"(/decoder_attention_heads: expected a divisor of d_model 8, found "3")"},
-      {"bart", R"({"decoder_layerdrop": 0.1})", "/decoder_layerdrop: another value than 0 or 0.0 changes"},
-      {"bart", R"({"normalize_before": true})", "/normalize_before: another value than false changes"},
-      {"bart", R"({"normalize_embedding": false})", "/normalize_embedding: another value than true changes"},
-      {"bart", R"({"extra_pos_embeddings": 0})", "/extra_pos_embeddings: another value than 2 changes"},
-      {"bart", R"({"tie_word_embeddings": false})", R"(/tie_word_embeddings: only "true" is supported, found "false")"},
-      {"roberta", R"({"pad_token_id": null})", "/pad_token_id: expected a token id: positions of a roberta model"},
+      {"bart", R"({"encoder_attention_heads": 3})",
+       R"(/encoder_attention_heads: expected a divisor of d_model 8, found "3")"},
+      {"bart", R"({"decoder_attention_heads": 3})",
+       R"(/decoder_attention_heads: expected a divisor of d_model 8, found "3")"},
+      {"bart", R"({"decoder_layerdrop": 0.1})",
+       "/decoder_layerdrop: another value than 0 or 0.0 changes"},
+      {"bart", R"({"normalize_before": true})",
+       "/normalize_before: another value than false changes"},
+      {"bart", R"({"normalize_embedding": false})",
+       "/normalize_embedding: another value than true changes"},
+      {"bart", R"({"extra_pos_embeddings": 0})",
+       "/extra_pos_embeddings: another value than 2 changes"},
+      {"bart", R"({"tie_word_embeddings": false})",
+       R"(/tie_word_embeddings: only "true" is supported, found "false")"},
+      {"roberta", R"({"pad_token_id": null})",
+       "/pad_token_id: expected a token id: positions of a roberta model"},
       {"bart", R"({"hidden_size": 8})", "/hidden_size: unknown key"},
       {"t5", R"({"feed_forward_proj": "gated-tanh"})",
        R"(/feed_forward_proj: expected relu, gated-gelu or gated-silu, found "gated-tanh")"},
-      {"t5", R"({"dense_act_fn": "silu"})", R"(/dense_act_fn: only "relu" is supported, found "silu")"},
-      {"t5", R"({"is_gated_act": true})", R"(/is_gated_act: only "false" is supported, found "true")"},
+      {"t5", R"({"dense_act_fn": "silu"})",
+       R"(/dense_act_fn: only "relu" is supported, found "silu")"},
+      {"t5", R"({"is_gated_act": true})",
+       R"(/is_gated_act: only "false" is supported, found "true")"},
       {"t5", R"({"scalable_attention": true})", "/scalable_attention: unknown key"},
       {"gpt2", R"({"scale_attn_by_inverse_layer_idx": true})",
        "/scale_attn_by_inverse_layer_idx: another value than false changes"},
-      {"gpt2", R"({"scale_attn_weights": false})", "/scale_attn_weights: another value than true changes"},
-      {"gpt2", R"({"scale_attn_weights": null})", "/scale_attn_weights: another value than true changes"},  // as good as false
+      {"gpt2", R"({"scale_attn_weights": false})",
+       "/scale_attn_weights: another value than true changes"},
+      {"gpt2", R"({"scale_attn_weights": null})",
+       "/scale_attn_weights: another value than true changes"},  // as good as false
       {"gpt2", R"({"n_head": 3})", R"(/n_head: expected a divisor of n_embd 8, found "3")"},
       {"llama", R"({"num_key_value_heads": 3})",
        R"(/num_key_value_heads: expected a divisor of num_attention_heads 2, found "3")"},
-      {"llama", R"({"head_dim": 3})", R"(/head_dim: rotary positions take heads of even width, found "3")"},
+      {"llama", R"({"head_dim": 3})",
+       R"(/head_dim: rotary positions take heads of even width, found "3")"},
       {"llama", R"({"rope_scaling": {"rope_type": "yarn", "factor": 2}})",
        R"(/rope_scaling/rope_type: expected default, linear, dynamic or llama3, found "yarn")"},
-      {"llama", R"({"rope_scaling": {"rope_type": "linear"}})", "/rope_scaling/factor: missing; expected a number"},
+      {"llama", R"({"rope_scaling": {"rope_type": "linear"}})",
+       "/rope_scaling/factor: missing; expected a number"},
       {"llama", R"({"rope_scaling": {"rope_type": "linear", "factor": 2, "beta_fast": 32}})",
        "/rope_scaling/beta_fast: unknown key"},
       {"llama", R"({"rope_scaling": {"rope_type": "default", "factor": 2}})",
@@ -316,19 +382,24 @@ TEST(Config, RefusesEachOfOtherFamiliesByName) {
       {"llama", R"({"rope_parameters": {"rope_type": "longrope", "rope_theta": 10000}})",
        R"(/rope_parameters/rope_type: expected default, linear, dynamic or llama3, found "longrope")"},
       {"llama", R"({"rope_parameters": {"rope_theta": 1e5, "partial_rotary_factor": 0.5}})",
-       "/rope_parameters/partial_rotary_factor: heads of which only a part turns are not supported; expected 1"},
+       "/rope_parameters/partial_rotary_factor: heads of which only a part turns are not "
+       "supported; expected 1"},
       {"llama", R"({"rope_parameters": {"full_attention": {"rope_theta": 1e5}}})",
        "/rope_parameters/full_attention: unknown key"},
       {"llama", R"({"rope_theta": 1e4, "rope_parameters": {"rope_theta": 1e5}})",
        R"(/rope_theta: expected 1e+05 as in rope_parameters, found "10000")"},
-      {"llama", R"({"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"type": "linear", "factor": 3}})",
+      {"llama",
+       R"({"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"type": "linear", "factor": 3}})",
        "/rope_scaling: expected the same as rope_parameters says"},
-      {"llama", R"({"partial_rotary_factor": 0.5})", "/partial_rotary_factor: another value than 1 or 1.0 changes"},
-      {"llama", R"({"rope_interleaved": true})", "/rope_interleaved: another value than false changes"},
+      {"llama", R"({"partial_rotary_factor": 0.5})",
+       "/partial_rotary_factor: another value than 1 or 1.0 changes"},
+      {"llama", R"({"rope_interleaved": true})",
+       "/rope_interleaved: another value than false changes"},
       {"qwen2", R"({"use_mrope": true})", "/use_mrope: another value than false changes"},
       {"llama", R"({"pretraining_tp": 2})", "/pretraining_tp: another value than 1 changes"},
   };
-  for (const auto& row : rows) expect_message<InputError>([&] { parsed(row.family, row.changes); }, row.message);
+  for (const auto& row : rows)
+    expect_message<InputError>([&] { parsed(row.family, row.changes); }, row.message);
 }
 
 TEST(Config, IsReadOfAFolderOrAFile) {
@@ -341,11 +412,15 @@ TEST(Config, IsReadOfAFolderOrAFile) {
 }
 
 TEST(Config, ListsEveryFaultAtOnce) {
-  const std::string message = message_of<InputError>(
-      [] { parse_config(parse_json(R"({"model_type": "bert", "hidden_size": 8, "rank": 1})", "c.json"), "c.json"); });
-  for (const char* key : {"num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
-                          "max_position_embeddings", "type_vocab_size"}) {
-    EXPECT_NE(message.find(std::string("/") + key + ": missing; expected an integer"), std::string::npos) << message;
+  const std::string message = message_of<InputError>([] {
+    parse_config(parse_json(R"({"model_type": "bert", "hidden_size": 8, "rank": 1})", "c.json"),
+                 "c.json");
+  });
+  for (const char* key : {"num_hidden_layers", "num_attention_heads", "intermediate_size",
+                          "vocab_size", "max_position_embeddings", "type_vocab_size"}) {
+    EXPECT_NE(message.find(std::string("/") + key + ": missing; expected an integer"),
+              std::string::npos)
+        << message;
   }
   EXPECT_NE(message.find("/rank: unknown key"), std::string::npos) << message;
 }
@@ -356,7 +431,8 @@ TEST(Config, NamesTheFile) {
   write_file_atomically(folder / "config.json", "{\n \"model_type\": 3}");
   expect_message<InputError>([&] { read_config(folder.path()); },
                              (folder / "config.json").string() +
-                                 ":2:16: /model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral, qwen2 or qwen3");
+                                 ":2:16: /model_type: expected bert, roberta, bart, t5, mt5, gpt2, "
+                                 "llama, mistral, qwen2 or qwen3");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Keys of config.json that no family reads: published key sets, values that are refused, keys that a user may pass over.
+// Keys of config.json that no family reads: published key sets, values that are refused, keys that
+// a user may pass over.
 #include "model/config_keys.h"
 
 #include <gtest/gtest.h>
@@ -18,7 +19,8 @@ Node published(const std::string& file) {
   return parse_json(read_file(path), path.string());
 }
 
-ModelConfig parsed(const std::string& family, const std::string& changes, const IgnoredKeys& ignored = {}) {
+ModelConfig parsed(const std::string& family, const std::string& changes,
+                   const IgnoredKeys& ignored = {}) {
   return parse_config(tiny_config(family, parse_json(changes, "changes")), "config.json", ignored);
 }
 
@@ -37,8 +39,10 @@ TEST(PublishedConfigs, OfOtherFamiliesAreRefusedByName) {
   const Node all = published("refused.json");
   for (const auto& [name, config] : all.members) {
     SCOPED_TRACE(name);
-    const std::string message = message_of<InputError>([&own = config, &about = name] { parse_config(own, about); });
-    EXPECT_NE(message.find(": /model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, mistral, qwen2 or qwen3, found \"" +
+    const std::string message =
+        message_of<InputError>([&own = config, &about = name] { parse_config(own, about); });
+    EXPECT_NE(message.find(": /model_type: expected bert, roberta, bart, t5, mt5, gpt2, llama, "
+                           "mistral, qwen2 or qwen3, found \"" +
                            config.find("model_type")->scalar + "\""),
               std::string::npos)
         << message;
@@ -49,8 +53,10 @@ TEST(PublishedConfigs, OfOtherFamiliesAreRefusedByName) {
 
 // The rules of every family, and those of each.
 std::vector<std::pair<std::string, std::vector<KeyRule>>> all_rules() {
-  std::vector<std::pair<std::string, std::vector<KeyRule>>> out = {{"bert", {common_key_rules().begin(), common_key_rules().end()}}};
-  for (const std::string& family : known_families()) out.emplace_back(family, family_of(family).keys);
+  std::vector<std::pair<std::string, std::vector<KeyRule>>> out = {
+      {"bert", {common_key_rules().begin(), common_key_rules().end()}}};
+  for (const std::string& family : known_families())
+    out.emplace_back(family, family_of(family).keys);
   return out;
 }
 
@@ -59,7 +65,8 @@ TEST(ConfigKeys, HaveOneRuleEach) {
     std::set<std::string> seen;
     for (const KeyRule& rule : rules) {
       EXPECT_FALSE(rule.keys.empty());
-      for (const std::string& key : rule.keys) EXPECT_TRUE(seen.insert(key).second) << family << " " << key;
+      for (const std::string& key : rule.keys)
+        EXPECT_TRUE(seen.insert(key).second) << family << " " << key;
     }
   }
 }
@@ -77,12 +84,14 @@ TEST(ConfigKeys, LoadWithTheValuesOfTheirRule) {
                                                                      : rule.values.front();
         // Some of them say the same to read_config, which takes a list of one kind.
         if (key != "layer_types") {
-          EXPECT_NO_THROW(parsed(family, "{\"" + key + "\": " + fine + "}")) << family << " " << key;
+          EXPECT_NO_THROW(parsed(family, "{\"" + key + "\": " + fine + "}"))
+              << family << " " << key;
         }
         if (rule.values.empty() || rule.values.size() == 2U) continue;
         expect_message<InputError>(
             [&, &name = family] { parsed(name, "{\"" + key + R"(": "other"})"); },
-            "/" + key + ": another value than " + rule.values.front() + " changes what the model computes");
+            "/" + key + ": another value than " + rule.values.front() +
+                " changes what the model computes");
         ++refused;
       }
     }
@@ -91,22 +100,27 @@ TEST(ConfigKeys, LoadWithTheValuesOfTheirRule) {
 }
 
 TEST(ConfigKeys, WithNullSayWhatTheirAbsenceSays) {
-  EXPECT_NO_THROW(parsed("bert", R"({"rope_scaling": null, "something_new": null, "pruned_heads": null})"));
-  EXPECT_NO_THROW(parsed("llama", R"({"rope_interleaved": null, "pretraining_tp": null, "sliding_window": null})"));
+  EXPECT_NO_THROW(
+      parsed("bert", R"({"rope_scaling": null, "something_new": null, "pruned_heads": null})"));
+  EXPECT_NO_THROW(parsed(
+      "llama", R"({"rope_interleaved": null, "pretraining_tp": null, "sliding_window": null})"));
 }
 
 TEST(ConfigKeys, ThatAreUnknownNameTheNearestAndTheWayOut) {
   expect_message<InputError>([] { parsed("llama", R"({"rope_interleavd": false})"); },
-                             "/rope_interleavd: unknown key (did you mean 'rope_interleaved'?); if the model computes the same "
+                             "/rope_interleavd: unknown key (did you mean 'rope_interleaved'?); if "
+                             "the model computes the same "
                              "without it, load it with --ignore-config-key rope_interleavd");
-  const std::string message = message_of<InputError>([] { parsed("bert", R"({"aa_new": 1, "bb_new": {"x": [1]}})"); });
+  const std::string message =
+      message_of<InputError>([] { parsed("bert", R"({"aa_new": 1, "bb_new": {"x": [1]}})"); });
   EXPECT_NE(message.find("/aa_new: unknown key; if"), std::string::npos) << message;
   EXPECT_NE(message.find("/bb_new: unknown key; if"), std::string::npos) << message;
   EXPECT_LT(message.size(), 400U) << "a list of all known keys helps nobody";
 }
 
 TEST(ConfigKeys, CanBePassedOver) {
-  const ModelConfig c = parsed("bert", R"({"aa_new": 1, "bb_new": {"x": [1]}})", {.named = {"aa_new", "bb_new"}});
+  const ModelConfig c =
+      parsed("bert", R"({"aa_new": 1, "bb_new": {"x": [1]}})", {.named = {"aa_new", "bb_new"}});
   EXPECT_EQ(c.ignored_keys, (std::vector<std::string>{"aa_new", "bb_new"}));
   EXPECT_EQ(parsed("bert", R"({"aa_new": 1})", {.remembered = {"aa_new", "gone"}}).ignored_keys,
             std::vector<std::string>{"aa_new"});
@@ -117,15 +131,19 @@ TEST(ConfigKeys, ThatCountCannotBePassedOver) {
   const struct {
     const char *changes, *named, *message;
   } rows[] = {
-      {"{}", "hidden_size", "--ignore-config-key hidden_size: only a key of config.json that graft does not know can be ignored"},
+      {"{}", "hidden_size",
+       "--ignore-config-key hidden_size: only a key of config.json that graft does not know can be "
+       "ignored"},
       {R"({"is_decoder": true})", "is_decoder", "--ignore-config-key is_decoder: only a key"},
       {R"({"aa_new": 1})", "aa_nwe",
-       "--ignore-config-key aa_nwe: only a key of config.json that graft does not know can be ignored "
+       "--ignore-config-key aa_nwe: only a key of config.json that graft does not know can be "
+       "ignored "
        "(did you mean 'aa_new'?); it has aa_new"},
       {R"({"aa_new": 1, "bb_new": 2})", "aa_new", "/bb_new: unknown key"},
   };
   for (const auto& row : rows)
-    expect_message<InputError>([&] { parsed("bert", row.changes, {.named = {row.named}}); }, row.message);
+    expect_message<InputError>([&] { parsed("bert", row.changes, {.named = {row.named}}); },
+                               row.message);
 }
 
 }  // namespace

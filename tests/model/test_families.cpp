@@ -14,7 +14,9 @@
 namespace graft::testing::test_families {
 namespace {
 
-ModelConfig known_model(const std::string& json) { return parse_config(parse_json(json, "known"), "known"); }
+ModelConfig known_model(const std::string& json) {
+  return parse_config(parse_json(json, "known"), "known");
+}
 
 int64_t count(const ModelConfig& config) {
   int64_t sum = 0;
@@ -26,7 +28,8 @@ int64_t count(const ModelConfig& config) {
   return sum;
 }
 
-// Published sizes: embeddings (30522 + 512 + 2) 768 + 1536, twelve layers of 7,087,872, pooler 590,592.
+// Published sizes: embeddings (30522 + 512 + 2) 768 + 1536, twelve layers of 7,087,872, pooler
+// 590,592.
 TEST(Families, CountBertBase) {
   EXPECT_EQ(
       count(known_model(
@@ -75,7 +78,8 @@ TEST(Families, NamesAreABijection) {
   }
 }
 
-// Every linear and norm site of a block has its tensors under the site's name, with the site's widths.
+// Every linear and norm site of a block has its tensors under the site's name, with the site's
+// widths.
 TEST(Families, HaveATensorForEverySite) {
   for (const Family& family : all_families()) {
     const ModelConfig config = tiny_of(family);
@@ -84,10 +88,12 @@ TEST(Families, HaveATensorForEverySite) {
     const Sites sites(config);
     for (const Site& site : sites.all()) {
       if (site.kind == SiteKind::kLinear) {
-        EXPECT_EQ(shapes[site.name + ".weight"], (std::vector<int64_t>{site.output_width, site.input_width}))
+        EXPECT_EQ(shapes[site.name + ".weight"],
+                  (std::vector<int64_t>{site.output_width, site.input_width}))
             << family.model_type << " " << site.name;
       } else if (site.kind == SiteKind::kNorm) {
-        EXPECT_EQ(shapes[site.name + ".weight"], std::vector<int64_t>{config.width}) << family.model_type << " " << site.name;
+        EXPECT_EQ(shapes[site.name + ".weight"], std::vector<int64_t>{config.width})
+            << family.model_type << " " << site.name;
       }
     }
   }
@@ -95,18 +101,27 @@ TEST(Families, HaveATensorForEverySite) {
 
 TEST(Families, NameTensors) {
   const Family& bert = family_of("bert");
-  EXPECT_EQ(checkpoint_name(bert, tensor_id("enc.11.attn.q.weight")), "encoder.layer.11.attention.self.query.weight");
+  EXPECT_EQ(checkpoint_name(bert, tensor_id("enc.11.attn.q.weight")),
+            "encoder.layer.11.attention.self.query.weight");
   EXPECT_EQ(checkpoint_name(bert, tensor_id("embed.norm.bias")), "embeddings.LayerNorm.bias");
   EXPECT_EQ(checkpoint_name(bert, tensor_id("dec.0.attn.q.weight")), std::nullopt);
-  EXPECT_EQ(checkpoint_name(family_of("bart"), tensor_id("dec.3.cross.norm.bias")), "decoder.layers.3.encoder_attn_layer_norm.bias");
-  EXPECT_EQ(checkpoint_name(family_of("gpt2"), tensor_id("dec.3.attn.k.weight")), "h.3.attn.c_attn.weight[1/3]");
-  EXPECT_EQ(checkpoint_name(family_of("llama"), tensor_id("dec.3.ffn.gate.weight")), "layers.3.mlp.gate_proj.weight");
-  const Family& gated = family_of(parse_config(tiny_config("mt5"), "tiny"));  // the branch that is activated is the first
-  EXPECT_EQ(checkpoint_name(gated, tensor_id("enc.3.ffn.gate.weight")), "encoder.block.3.layer.1.DenseReluDense.wi_0.weight");
-  EXPECT_EQ(checkpoint_name(gated, tensor_id("dec.3.ffn.up.weight")), "decoder.block.3.layer.2.DenseReluDense.wi_1.weight");
-  expect_message<InputError>([] { family_of("robert"); }, R"(model_type "robert" is not supported)");
+  EXPECT_EQ(checkpoint_name(family_of("bart"), tensor_id("dec.3.cross.norm.bias")),
+            "decoder.layers.3.encoder_attn_layer_norm.bias");
+  EXPECT_EQ(checkpoint_name(family_of("gpt2"), tensor_id("dec.3.attn.k.weight")),
+            "h.3.attn.c_attn.weight[1/3]");
+  EXPECT_EQ(checkpoint_name(family_of("llama"), tensor_id("dec.3.ffn.gate.weight")),
+            "layers.3.mlp.gate_proj.weight");
+  const Family& gated = family_of(
+      parse_config(tiny_config("mt5"), "tiny"));  // the branch that is activated is the first
+  EXPECT_EQ(checkpoint_name(gated, tensor_id("enc.3.ffn.gate.weight")),
+            "encoder.block.3.layer.1.DenseReluDense.wi_0.weight");
+  EXPECT_EQ(checkpoint_name(gated, tensor_id("dec.3.ffn.up.weight")),
+            "decoder.block.3.layer.2.DenseReluDense.wi_1.weight");
   expect_message<InputError>([] { family_of("robert"); },
-                             "known families: bert, roberta, bart, t5, mt5, gpt2, llama, mistral, qwen2 and qwen3");
+                             R"(model_type "robert" is not supported)");
+  expect_message<InputError>(
+      [] { family_of("robert"); },
+      "known families: bert, roberta, bart, t5, mt5, gpt2, llama, mistral, qwen2 and qwen3");
 }
 
 }  // namespace

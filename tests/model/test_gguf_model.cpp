@@ -68,7 +68,8 @@ TEST(GgufModel, ConfigHoldsWhatTheMetadataSay) {
   EXPECT_EQ(c.rotary_base, 10000);
   EXPECT_EQ(c.rotary_scaling.kind, "default");
   EXPECT_FLOAT_EQ(static_cast<float>(c.norm_epsilon), 1e-5F);
-  EXPECT_TRUE(c.has_tied_output && c.has_gated_ffn && c.is_pre_norm && !c.has_attention_bias && !c.has_ffn_bias);
+  EXPECT_TRUE(c.has_tied_output && c.has_gated_ffn && c.is_pre_norm && !c.has_attention_bias &&
+              !c.has_ffn_bias);
   const ModelConfig q = read_gguf_config(kGolden / "qwen2.gguf");
   EXPECT_TRUE(!q.has_tied_output && q.has_attention_bias && !q.has_ffn_bias);
   EXPECT_EQ(q.rotary_base, 1e6);
@@ -85,7 +86,8 @@ TEST(GgufModel, FrequencyFactorsBecomeLlama3Scaling) {
   EXPECT_EQ(scaling.low_frequency_factor, 1);
   EXPECT_EQ(scaling.high_frequency_factor, 4);
   EXPECT_EQ(scaling.original_positions, 8192);
-  EXPECT_EQ(load_gguf_model(kGolden / "llama3.gguf", at::kFloat).tensors.count("rope_freqs.weight"), 0U);
+  EXPECT_EQ(load_gguf_model(kGolden / "llama3.gguf", at::kFloat).tensors.count("rope_freqs.weight"),
+            0U);
 }
 
 TEST(GgufModel, SpecialTokensAndChatTemplate) {
@@ -106,18 +108,27 @@ TEST(GgufModel, FindsTheFileOfAFolder) {
   EXPECT_TRUE(is_gguf(folder.path()));
   EXPECT_EQ(gguf_file(folder.path()), folder / "a.gguf");
   std::ofstream(folder / "b.gguf") << "";
-  expect_message<InputError>([&] { gguf_file(folder.path()); },
-                             "expected one .gguf file, found \"a.gguf\" and \"b.gguf\"; name the one that is meant");
+  expect_message<InputError>(
+      [&] { gguf_file(folder.path()); },
+      "expected one .gguf file, found \"a.gguf\" and \"b.gguf\"; name the one that is meant");
   std::ofstream(folder / "config.json") << "{}";
   EXPECT_FALSE(is_gguf(folder.path()));
 }
 
 // ---- files made here ----
 
-std::string text_key(const std::string& name, const std::string& value) { return text(name) + raw(uint32_t{8}) + text(value); }
-std::string int_key(const std::string& name, uint32_t value) { return text(name) + raw(uint32_t{4}) + raw(value); }
-std::string float_key(const std::string& name, float value) { return text(name) + raw(uint32_t{6}) + raw(value); }
-std::string bool_key(const std::string& name, bool value) { return text(name) + raw(uint32_t{7}) + raw(uint8_t{value}); }
+std::string text_key(const std::string& name, const std::string& value) {
+  return text(name) + raw(uint32_t{8}) + text(value);
+}
+std::string int_key(const std::string& name, uint32_t value) {
+  return text(name) + raw(uint32_t{4}) + raw(value);
+}
+std::string float_key(const std::string& name, float value) {
+  return text(name) + raw(uint32_t{6}) + raw(value);
+}
+std::string bool_key(const std::string& name, bool value) {
+  return text(name) + raw(uint32_t{7}) + raw(uint8_t{value});
+}
 std::string texts_key(const std::string& name, const std::vector<std::string>& values) {
   std::string out = text(name) + raw(uint32_t{9}) + raw(uint32_t{8}) + raw(uint64_t{values.size()});
   for (const std::string& value : values) out += text(value);
@@ -130,11 +141,14 @@ std::string numbers_key(const std::string& name, uint32_t kind, const std::vecto
   return out;
 }
 
-using Shapes = std::vector<std::pair<std::string, std::vector<uint64_t>>>;  // innermost dimension first, as in the file
+using Shapes = std::vector<std::pair<std::string, std::vector<uint64_t>>>;  // innermost dimension
+                                                                            // first, as in the file
 
 // Float32 tensors of ones, each 32-byte aligned.
 GgufFile made(const std::vector<std::string>& keys, const Shapes& tensors, float value = 1) {
-  std::string bytes = "GGUF" + raw(uint32_t{3}) + raw(uint64_t{tensors.size()}) + raw(uint64_t{keys.size()}), data;
+  std::string bytes = "GGUF" + raw(uint32_t{3}) + raw(uint64_t{tensors.size()}) +
+                      raw(uint64_t{keys.size()}),
+              data;
   for (const std::string& key : keys) bytes += key;
   for (const auto& [name, dims] : tensors) {
     bytes += text(name) + raw(static_cast<uint32_t>(dims.size()));
@@ -166,8 +180,10 @@ std::vector<std::string> llama_keys(const std::vector<std::string>& more = {}) {
 
 const Shapes kTable{{"token_embd.weight", {8, 5}}};
 
-void expect_config_refused(const std::vector<std::string>& more, const std::string& message, const Shapes& tensors = kTable) {
-  expect_message<InputError>([&] { gguf_config_json(made(llama_keys(more), tensors)); }, "x.gguf: " + message);
+void expect_config_refused(const std::vector<std::string>& more, const std::string& message,
+                           const Shapes& tensors = kTable) {
+  expect_message<InputError>([&] { gguf_config_json(made(llama_keys(more), tensors)); },
+                             "x.gguf: " + message);
 }
 
 TEST(GgufModel, DefaultsOfAbsentKeys) {
@@ -180,64 +196,84 @@ TEST(GgufModel, DefaultsOfAbsentKeys) {
 
 TEST(GgufModel, LinearScalingIsHonoured) {
   for (const std::vector<std::string>& keys :
-       {std::vector<std::string>{text_key("llama.rope.scaling.type", "linear"), float_key("llama.rope.scaling.factor", 4)},
+       {std::vector<std::string>{text_key("llama.rope.scaling.type", "linear"),
+                                 float_key("llama.rope.scaling.factor", 4)},
         std::vector<std::string>{float_key("llama.rope.scale_linear", 4)}}) {
-    const RotaryScaling scaling = parse_config(gguf_config_json(made(llama_keys(keys), kTable)), "x").rotary_scaling;
+    const RotaryScaling scaling =
+        parse_config(gguf_config_json(made(llama_keys(keys), kTable)), "x").rotary_scaling;
     EXPECT_EQ(scaling.kind, "linear");
     EXPECT_EQ(scaling.factor, 4);
   }
 }
 
 TEST(GgufModel, RefusesConfigsThatItCannotHonour) {
-  expect_message<InputError>([] { gguf_config_json(made({text_key("general.architecture", "gemma")}, {})); },
-                             "x.gguf: \"general.architecture\": expected \"llama\", \"qwen2\" or \"qwen3\", found \"gemma\"");
-  expect_message<InputError>([] { gguf_config_json(made({text_key("general.architecture", "llama")}, {})); },
-                             "x.gguf: the metadata lacks \"llama.embedding_length\"");
+  expect_message<InputError>(
+      [] { gguf_config_json(made({text_key("general.architecture", "gemma")}, {})); },
+      "x.gguf: \"general.architecture\": expected \"llama\", \"qwen2\" or \"qwen3\", found "
+      "\"gemma\"");
+  expect_message<InputError>(
+      [] { gguf_config_json(made({text_key("general.architecture", "llama")}, {})); },
+      "x.gguf: the metadata lacks \"llama.embedding_length\"");
   expect_config_refused({}, "tensor \"token_embd.weight\" is missing", {});
-  expect_config_refused({}, "tensor \"token_embd.weight\": expected two dimensions, found [8]", {{"token_embd.weight", {8}}});
-  expect_config_refused({text_key("general.type", "adapter")}, "\"general.type\": expected a whole model, found \"adapter\"");
+  expect_config_refused({}, "tensor \"token_embd.weight\": expected two dimensions, found [8]",
+                        {{"token_embd.weight", {8}}});
+  expect_config_refused({text_key("general.type", "adapter")},
+                        "\"general.type\": expected a whole model, found \"adapter\"");
   expect_config_refused({int_key("general.quantization_version", 1)},
                         "\"general.quantization_version\": expected an integer in 2..2, found 1");
-  expect_config_refused({int_key("split.count", 3)}, "\"split.count\": the model is cut into 3 files");
-  expect_config_refused({int_key("llama.expert_count", 8)}, "\"llama.expert_count\": expected an integer in 0..0, found 8");
-  expect_config_refused({int_key("llama.attention.sliding_window", 8)},
-                        "\"llama.attention.sliding_window\": a window of 8 tokens is not supported");
+  expect_config_refused({int_key("split.count", 3)},
+                        "\"split.count\": the model is cut into 3 files");
+  expect_config_refused({int_key("llama.expert_count", 8)},
+                        "\"llama.expert_count\": expected an integer in 0..0, found 8");
+  expect_config_refused(
+      {int_key("llama.attention.sliding_window", 8)},
+      "\"llama.attention.sliding_window\": a window of 8 tokens is not supported");
   expect_config_refused({int_key("llama.rope.dimension_count", 2)},
                         "\"llama.rope.dimension_count\": expected 4, the width of a head, found 2");
-  expect_config_refused({int_key("llama.attention.value_length", 8)},
-                        "\"llama.attention.value_length\": expected 4, the width of a head, found 8");
+  expect_config_refused(
+      {int_key("llama.attention.value_length", 8)},
+      "\"llama.attention.value_length\": expected 4, the width of a head, found 8");
   expect_config_refused({int_key("llama.vocab_size", 6)},
                         "\"llama.vocab_size\": expected 5, the rows of token_embd.weight, found 6");
-  expect_config_refused({texts_key("tokenizer.ggml.tokens", {"a"})},
-                        "\"tokenizer.ggml.tokens\": expected 5 tokens, one a row of token_embd.weight, found 1");
   expect_config_refused(
-      {int_key("tokenizer.ggml.eos_token_id", 5), texts_key("tokenizer.ggml.tokens", {"a", "b", "c", "d", "e"})},
-      "\"tokenizer.ggml.eos_token_id\": expected an integer in 0..4, found 5");
-  expect_config_refused({text_key("llama.rope.scaling.type", "yarn"), float_key("llama.rope.scaling.factor", 4)},
-                        "\"llama.rope.scaling.type\": expected \"none\" or \"linear\", found \"yarn\"");
-  expect_config_refused({text_key("llama.rope.scaling.type", "linear"), float_key("llama.rope.scaling.factor", 0.5)},
-                        "\"llama.rope.scaling.factor\": expected a factor from 1");
+      {texts_key("tokenizer.ggml.tokens", {"a"})},
+      "\"tokenizer.ggml.tokens\": expected 5 tokens, one a row of token_embd.weight, found 1");
+  expect_config_refused({int_key("tokenizer.ggml.eos_token_id", 5),
+                         texts_key("tokenizer.ggml.tokens", {"a", "b", "c", "d", "e"})},
+                        "\"tokenizer.ggml.eos_token_id\": expected an integer in 0..4, found 5");
+  expect_config_refused(
+      {text_key("llama.rope.scaling.type", "yarn"), float_key("llama.rope.scaling.factor", 4)},
+      "\"llama.rope.scaling.type\": expected \"none\" or \"linear\", found \"yarn\"");
+  expect_config_refused(
+      {text_key("llama.rope.scaling.type", "linear"), float_key("llama.rope.scaling.factor", 0.5)},
+      "\"llama.rope.scaling.factor\": expected a factor from 1");
   expect_config_refused({float_key("llama.rope.scaling.attn_factor", 2)},
                         "\"llama.rope.scaling.attn_factor\": expected a number in 1..1, found 2");
-  expect_config_refused({bool_key("llama.attention.causal", false)}, "\"llama.attention.causal\": only true is supported");
-  expect_config_refused({text_key("llama.tensor_data_layout", "reference")},
-                        "\"llama.tensor_data_layout\": expected \"Meta AI original pth\", found \"reference\"");
+  expect_config_refused({bool_key("llama.attention.causal", false)},
+                        "\"llama.attention.causal\": only true is supported");
+  expect_config_refused(
+      {text_key("llama.tensor_data_layout", "reference")},
+      "\"llama.tensor_data_layout\": expected \"Meta AI original pth\", found \"reference\"");
   expect_config_refused({float_key("llama.logit_scale", 2), int_key("clip.layers", 2)},
-                        "the metadata has keys that are not supported and may change what the model computes: \"clip.layers\" "
+                        "the metadata has keys that are not supported and may change what the "
+                        "model computes: \"clip.layers\" "
                         "and \"llama.logit_scale\"");
 }
 
 TEST(GgufModel, RefusesOddFrequencyFactors) {
   const auto config = [](float factor) {
-    return gguf_config_json(made(llama_keys(), {{"rope_freqs.weight", {2}}, {"token_embd.weight", {8, 5}}}, factor));
+    return gguf_config_json(
+        made(llama_keys(), {{"rope_freqs.weight", {2}}, {"token_embd.weight", {8, 5}}}, factor));
   };
   EXPECT_EQ(config(1).find("rope_scaling")->kind, Node::Kind::kNull);
-  expect_message<InputError>(
-      [&] { config(8); }, "x.gguf: tensor \"rope_freqs.weight\": its factors are not those of LLaMA 3's rule over 8192 tokens");
+  expect_message<InputError>([&] { config(8); },
+                             "x.gguf: tensor \"rope_freqs.weight\": its factors are not those of "
+                             "LLaMA 3's rule over 8192 tokens");
 }
 
 // Saves bytes of a golden with one edit of equal length.
-void write_edited(const Path& from, const Path& to, const std::string& what, const std::string& by) {
+void write_edited(const Path& from, const Path& to, const std::string& what,
+                  const std::string& by) {
   std::string bytes = read_file(from);
   const size_t at = bytes.find(what);
   ASSERT_NE(at, std::string::npos);
@@ -247,16 +283,19 @@ void write_edited(const Path& from, const Path& to, const std::string& what, con
 
 TEST(GgufModel, RefusesTensorsThatDoNotFit) {
   const TempFolder folder;
-  const auto refused = [&](const std::string& what, const std::string& by, const std::string& message) {
+  const auto refused = [&](const std::string& what, const std::string& by,
+                           const std::string& message) {
     write_edited(kGolden / "llama.gguf", folder / "x.gguf", what, by);
     expect_message<InputError>([&] { load_gguf_model(folder / "x.gguf", at::kFloat); }, message);
   };
-  refused("blk.0.attn_q.weight", "blk.0.attn_z.weight", "tensor \"blk.0.attn_q.weight\" is missing");
+  refused("blk.0.attn_q.weight", "blk.0.attn_z.weight",
+          "tensor \"blk.0.attn_q.weight\" is missing");
   refused(text("llama.block_count") + raw(uint32_t{4}) + raw(uint32_t{2}),
           text("llama.block_count") + raw(uint32_t{4}) + raw(uint32_t{1}),
           "9 tensors belong to no part of the model that the metadata describes: \"blk.1.");
   refused(text("llama.feed_forward_length") + raw(uint32_t{4}) + raw(uint32_t{32}),
-          text("llama.feed_forward_length") + raw(uint32_t{4}) + raw(uint32_t{64}), "expected [64, 32], found [32, 32]");
+          text("llama.feed_forward_length") + raw(uint32_t{4}) + raw(uint32_t{64}),
+          "expected [64, 32], found [32, 32]");
 }
 
 TEST(GgufModel, RefusesNumbersThatAreNotFinite) {
@@ -265,7 +304,8 @@ TEST(GgufModel, RefusesNumbersThatAreNotFinite) {
   const GgufFile file(kGolden / "llama.gguf");
   const GgufTensor* const norm = file.find("output_norm.weight");
   const auto at = static_cast<size_t>(norm->bytes.data() - file.mapping()->bytes().data());
-  std::ofstream(folder / "x.gguf", std::ios::binary) << bytes.replace(at, 4, raw(std::numeric_limits<float>::infinity()));
+  std::ofstream(folder / "x.gguf", std::ios::binary)
+      << bytes.replace(at, 4, raw(std::numeric_limits<float>::infinity()));
   expect_message<InputError>([&] { load_gguf_model(folder / "x.gguf", at::kFloat); },
                              "tensor \"output_norm.weight\": holds numbers that are not finite");
 }
@@ -278,18 +318,22 @@ TEST_P(GgufTokenizer, CutsTextsAsTheModelsOwn) {
   const Node golden = parse_json(read_file(kGolden / "tokens.json"), "tokens.json");
   const Node& one = *golden.find("cases")->find(GetParam());
   const Node& texts = one.find("texts") != nullptr ? *one.find("texts") : *golden.find("texts");
-  const auto tokenizer =
-      Tokenizer::parse(gguf_tokenizer_json(GgufFile(kGolden / ("tokens-" + GetParam() + ".gguf")).metadata()), GetParam());
+  const auto tokenizer = Tokenizer::parse(
+      gguf_tokenizer_json(GgufFile(kGolden / ("tokens-" + GetParam() + ".gguf")).metadata()),
+      GetParam());
   for (size_t i = 0; i < texts.items.size(); ++i) {
     SCOPED_TRACE(texts.items[i].scalar);
     std::vector<int64_t> expected;
-    for (const Node& id : one.find("ids")->items[i].items) expected.push_back(std::stoll(id.scalar));
+    for (const Node& id : one.find("ids")->items[i].items)
+      expected.push_back(std::stoll(id.scalar));
     EXPECT_EQ(tokenizer->encode(texts.items[i].scalar).ids, expected);
     EXPECT_EQ(tokenizer->decode(expected), one.find("decoded")->items[i].scalar);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, GgufTokenizer, ::testing::Values("gpt2", "smollm", "llama-bpe", "qwen2", "spm", "spm-plain"),
+INSTANTIATE_TEST_SUITE_P(, GgufTokenizer,
+                         ::testing::Values("gpt2", "smollm", "llama-bpe", "qwen2", "spm",
+                                           "spm-plain"),
                          [](const auto& made_of) {
                            std::string name = made_of.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -298,16 +342,20 @@ INSTANTIATE_TEST_SUITE_P(, GgufTokenizer, ::testing::Values("gpt2", "smollm", "l
 
 TEST(GgufModel, RefusesTokenizersThatItCannotHonour) {
   const auto refused = [](std::vector<std::string> keys, const std::string& message) {
-    expect_message<InputError>([&] { gguf_tokenizer_json(made(keys, {}).metadata()); }, "x.gguf: " + message);
+    expect_message<InputError>([&] { gguf_tokenizer_json(made(keys, {}).metadata()); },
+                               "x.gguf: " + message);
   };
-  const std::string model = text_key("tokenizer.ggml.model", "gpt2"), pre = text_key("tokenizer.ggml.pre", "gpt-2"),
+  const std::string model = text_key("tokenizer.ggml.model", "gpt2"),
+                    pre = text_key("tokenizer.ggml.pre", "gpt-2"),
                     spm = text_key("tokenizer.ggml.model", "llama");
   const std::string tokens = texts_key("tokenizer.ggml.tokens", {"a", "b"}),
                     types = numbers_key<int32_t>("tokenizer.ggml.token_type", 5, {1, 1});
   refused({}, "the metadata lacks \"tokenizer.ggml.model\"");
-  refused({text_key("tokenizer.ggml.model", "bert")}, "\"tokenizer.ggml.model\": expected \"gpt2\" or \"llama\", found \"bert\"");
-  refused({model, texts_key("tokenizer.ggml.precompiled_charsmap", {})},
-          "\"tokenizer.ggml.precompiled_charsmap\": not supported; it may change how texts are cut");
+  refused({text_key("tokenizer.ggml.model", "bert")},
+          "\"tokenizer.ggml.model\": expected \"gpt2\" or \"llama\", found \"bert\"");
+  refused(
+      {model, texts_key("tokenizer.ggml.precompiled_charsmap", {})},
+      "\"tokenizer.ggml.precompiled_charsmap\": not supported; it may change how texts are cut");
   refused({model, pre, tokens}, "the metadata lacks \"tokenizer.ggml.token_type\"");
   refused({model, pre, tokens, numbers_key<int32_t>("tokenizer.ggml.token_type", 5, {1})},
           "\"tokenizer.ggml.token_type\": expected 2 types, one a token, found 1");
@@ -315,29 +363,39 @@ TEST(GgufModel, RefusesTokenizersThatItCannotHonour) {
           "\"tokenizer.ggml.token_type\": expected types in 1..6, found 7");
   refused({model, pre, texts_key("tokenizer.ggml.tokens", {"a", "a"}), types},
           "\"tokenizer.ggml.tokens\": tokens 0 and 1 are both \"a\"");
-  refused({model, tokens, types}, "\"tokenizer.ggml.pre\": the file does not say how its model cuts words");
-  refused({model, tokens, types, text_key("tokenizer.ggml.pre", "tekken")}, "\"tokenizer.ggml.pre\": expected \"gpt-2\", ");
+  refused({model, tokens, types},
+          "\"tokenizer.ggml.pre\": the file does not say how its model cuts words");
+  refused({model, tokens, types, text_key("tokenizer.ggml.pre", "tekken")},
+          "\"tokenizer.ggml.pre\": expected \"gpt-2\", ");
   refused({model, pre, tokens, types}, "the metadata lacks \"tokenizer.ggml.merges\"");
   refused({model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {"ab"})},
           "\"tokenizer.ggml.merges\": item 0: expected two tokens with a space between them");
-  refused({model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {}), bool_key("tokenizer.ggml.add_bos_token", true)},
+  refused({model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {}),
+           bool_key("tokenizer.ggml.add_bos_token", true)},
           "the metadata lacks \"tokenizer.ggml.bos_token_id\"");
-  refused({model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {}), bool_key("tokenizer.ggml.add_eos_token", true),
-           int_key("tokenizer.ggml.eos_token_id", 2)},
-          "\"tokenizer.ggml.eos_token_id\": no token has the id 2");
+  refused(
+      {model, pre, tokens, types, texts_key("tokenizer.ggml.merges", {}),
+       bool_key("tokenizer.ggml.add_eos_token", true), int_key("tokenizer.ggml.eos_token_id", 2)},
+      "\"tokenizer.ggml.eos_token_id\": no token has the id 2");
   refused({spm, tokens, types}, "the metadata lacks \"tokenizer.ggml.scores\"");
-  refused({spm, pre, tokens, types}, "\"tokenizer.ggml.pre\": expected \"default\" beside the model \"llama\", found \"gpt-2\"");
+  refused(
+      {spm, pre, tokens, types},
+      "\"tokenizer.ggml.pre\": expected \"default\" beside the model \"llama\", found \"gpt-2\"");
   refused({spm, tokens, types, numbers_key<float>("tokenizer.ggml.scores", 6, {0})},
           "\"tokenizer.ggml.scores\": expected 2 scores, one a token, found 1");
-  refused({spm, tokens, types, numbers_key<float>("tokenizer.ggml.scores", 6, {0, std::numeric_limits<float>::quiet_NaN()})},
+  refused({spm, tokens, types,
+           numbers_key<float>("tokenizer.ggml.scores", 6,
+                              {0, std::numeric_limits<float>::quiet_NaN()})},
           "\"tokenizer.ggml.scores\": item 1 is not a number");
   refused({spm, tokens, types, bool_key("tokenizer.ggml.remove_extra_whitespaces", true)},
           "\"tokenizer.ggml.remove_extra_whitespaces\": only false is supported");
 }
 
 TEST(GgufModel, TakesTheModelsOwnTokenizerWhole) {
-  EXPECT_EQ(gguf_tokenizer_json(made({text_key("tokenizer.huggingface.json", "{\"version\": \"1.0\"}")}, {}).metadata()),
-            "{\"version\": \"1.0\"}");
+  EXPECT_EQ(
+      gguf_tokenizer_json(
+          made({text_key("tokenizer.huggingface.json", "{\"version\": \"1.0\"}")}, {}).metadata()),
+      "{\"version\": \"1.0\"}");
 }
 
 }  // namespace

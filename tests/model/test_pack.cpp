@@ -19,7 +19,8 @@ const std::vector<Sequence> kFirst = {{7, {5, 6, 8}, {0, 0, 1}}, {9, {4}, {0}}};
 const std::vector<Sequence> kSecond = {{7, {5, 6, 8}, {0, 0, 1}}};
 
 TEST(Pack, LaysSequencesEndToEnd) {
-  const Pack pack = make_pack({lane_of(kFirst)}, {.round_rows_to = 3, .position_offset = 2, .pad_id = 1});
+  const Pack pack =
+      make_pack({lane_of(kFirst)}, {.round_rows_to = 3, .position_offset = 2, .pad_id = 1});
   EXPECT_EQ(values(pack.ids), (Ints{5, 6, 8, 4, 1, 1}));
   EXPECT_EQ(values(pack.type_ids), (Ints{0, 0, 1, 0, 0, 0}));
   EXPECT_EQ(values(pack.positions), (Ints{2, 3, 4, 2, 2, 2}));
@@ -34,12 +35,14 @@ TEST(Pack, LaysSequencesEndToEnd) {
 }
 
 TEST(Pack, LanesLieSideBySideAndTheLastHoldsTheFillers) {
-  const Pack pack = make_pack({lane_of(kFirst, 0), lane_of(kSecond, 1)}, {.round_rows_to = 8, .position_offset = 0, .pad_id = 0});
+  const Pack pack = make_pack({lane_of(kFirst, 0), lane_of(kSecond, 1)},
+                              {.round_rows_to = 8, .position_offset = 0, .pad_id = 0});
   ASSERT_EQ(pack.lanes.size(), 2U);
   const LaneRange a = pack.lanes[0], b = pack.lanes[1];
   EXPECT_EQ((Ints{a.first_row, a.num_rows, a.first_sequence, a.num_sequences}), (Ints{0, 4, 0, 2}));
   EXPECT_EQ((Ints{b.first_row, b.num_rows, b.first_sequence, b.num_sequences}), (Ints{4, 4, 2, 1}));
-  EXPECT_NE(pack.rows->example[0], pack.rows->example[4]) << "two passes over one example draw apart";
+  EXPECT_NE(pack.rows->example[0], pack.rows->example[4])
+      << "two passes over one example draw apart";
   EXPECT_EQ(pack.rows->example[0], 7) << "pass 0 is the plain one";
 }
 
@@ -54,7 +57,8 @@ TEST(Pack, FirstRowsReadTheKeysOfAll) {
   EXPECT_EQ(pack.lanes[1].first_row, 2);
   EXPECT_EQ(pack.lanes[1].num_rows, 1);
   const Spans::Span& last = pack.spans->sequences[2];
-  EXPECT_EQ((Ints{last.query_begin, last.query_end, last.key_begin, last.key_end}), (Ints{2, 3, 4, 7}));
+  EXPECT_EQ((Ints{last.query_begin, last.query_end, last.key_begin, last.key_end}),
+            (Ints{2, 3, 4, 7}));
   EXPECT_EQ(last.example, pack.rows->example[2]);
 }
 

@@ -1,4 +1,5 @@
-// Places and tensors of a trunk: their names are a bijection, and the numbers of an index are distinct.
+// Places and tensors of a trunk: their names are a bijection, and the numbers of an index are
+// distinct.
 #include "model/place.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +18,8 @@ std::vector<Place> all_values() {
   std::vector<Place> out;
   for (const StackId stack : {StackId::kNone, StackId::kEncoder, StackId::kDecoder}) {
     for (int16_t layer = -1; layer < 3; ++layer) {
-      for (size_t part = 0; part < kParts; ++part) out.push_back({stack, layer, static_cast<Part>(part)});
+      for (size_t part = 0; part < kParts; ++part)
+        out.push_back({stack, layer, static_cast<Part>(part)});
     }
   }
   return out;
@@ -64,7 +66,8 @@ TEST(Place, NamesOfSitesAndTensorsOfEveryFamilyComeBack) {
 TEST(Place, NamesAreThoseOfFiles) {
   EXPECT_EQ(to_name(Place{StackId::kEncoder, 3, Part::kAttnQ}), "enc.3.attn.q");
   EXPECT_EQ(to_name(bias_of({StackId::kDecoder, 12, Part::kCrossNorm})), "dec.12.cross.norm.bias");
-  EXPECT_EQ(to_name(weight_of({StackId::kDecoder, -1, Part::kEmbedPosition})), "dec.embed.position.weight");
+  EXPECT_EQ(to_name(weight_of({StackId::kDecoder, -1, Part::kEmbedPosition})),
+            "dec.embed.position.weight");
   EXPECT_EQ(to_name(weight_of({StackId::kEncoder, -1, Part::kDistance})), "enc.distance.weight");
   EXPECT_EQ(to_name(bias_of({.part = Part::kMask})), "mask.bias");
   EXPECT_EQ(to_name(kWordTable), "embed.word.weight");
@@ -73,15 +76,39 @@ TEST(Place, NamesAreThoseOfFiles) {
 }
 
 TEST(Place, OtherNamesAreRefused) {
-  for (const char* name : {"", "enc", "enc.", "enc.3", "enc.3.", "enc.3.attn.", "enc.3.attn.qq", "enc..attn.q", "enc.x3.out",
-                           "enc.-1.out", "enc.+1.out", "enc.03.out", "enc.99999.out", "enc. 3.out", "enc.3.norm", "enc.attn.q", "attn.q",
-                           "out", "norm", "enc.pooler", "dec.0.pooler", "enc.embed.norm", "dec.embed.word", "decoder.3.out",
-                           "enc.3.out ", "Enc.3.out", "enc.3.out.weight"}) {
+  for (const char* name : {"",
+                           "enc",
+                           "enc.",
+                           "enc.3",
+                           "enc.3.",
+                           "enc.3.attn.",
+                           "enc.3.attn.qq",
+                           "enc..attn.q",
+                           "enc.x3.out",
+                           "enc.-1.out",
+                           "enc.+1.out",
+                           "enc.03.out",
+                           "enc.99999.out",
+                           "enc. 3.out",
+                           "enc.3.norm",
+                           "enc.attn.q",
+                           "attn.q",
+                           "out",
+                           "norm",
+                           "enc.pooler",
+                           "dec.0.pooler",
+                           "enc.embed.norm",
+                           "dec.embed.word",
+                           "decoder.3.out",
+                           "enc.3.out ",
+                           "Enc.3.out",
+                           "enc.3.out.weight"}) {
     EXPECT_EQ(parse_place(name), std::nullopt) << name;
   }
-  for (const char* name : {"", ".weight", "enc.3.attn.q", "enc.3.attn.q.", "enc.3.attn.q.weights", "enc.3.attn.weight",
-                           "enc.3.out.weight", "embed.weight", "embed.word.bias", "lm.bias", "mask.weight",
-                           "enc.3.attn.q.weight.weight"}) {
+  for (const char* name :
+       {"", ".weight", "enc.3.attn.q", "enc.3.attn.q.", "enc.3.attn.q.weights", "enc.3.attn.weight",
+        "enc.3.out.weight", "embed.weight", "embed.word.bias", "lm.bias", "mask.weight",
+        "enc.3.attn.q.weight.weight"}) {
     EXPECT_EQ(parse_tensor(name), std::nullopt) << name;
   }
 }

@@ -10,11 +10,16 @@
 namespace graft::testing::test_sites {
 namespace {
 
-Sites tiny_sites() { return Sites(parse_config(tiny_config("bert", parse_json(R"({"num_hidden_layers": 3})", "")), "tiny")); }
+Sites tiny_sites() {
+  return Sites(
+      parse_config(tiny_config("bert", parse_json(R"({"num_hidden_layers": 3})", "")), "tiny"));
+}
 
-std::string names(const std::vector<std::string>& patterns, const std::vector<int64_t>& layers = {}) {
+std::string names(const std::vector<std::string>& patterns,
+                  const std::vector<int64_t>& layers = {}) {
   std::string out;
-  for (const Site& site : tiny_sites().match(patterns, layers)) out += (out.empty() ? "" : " ") + site.name;
+  for (const Site& site : tiny_sites().match(patterns, layers))
+    out += (out.empty() ? "" : " ") + site.name;
   return out;
 }
 
@@ -26,13 +31,15 @@ TEST(Sites, AreTheSameForEveryFamilyInOrderOfExecution) {
     for (size_t i = 0; i < sites.all().size(); ++i) {
       const Site& site = sites.all()[i];
       EXPECT_EQ(site.index, static_cast<int64_t>(i));
-      if (site.layer == 1) second_layer += std::string(part_name(site.part)) + ":" + kind_name(site.kind) + " ";
+      if (site.layer == 1)
+        second_layer += std::string(part_name(site.part)) + ":" + kind_name(site.kind) + " ";
     }
     EXPECT_EQ(sites.embed().name, "embed");
-    EXPECT_EQ(
-        second_layer,
-        "attn.q:linear attn.k:linear attn.v:linear attn:attention attn.mid:activation attn.o:linear attn.out:sublayer attn.norm:norm "
-        "ffn.up:linear ffn.act:activation ffn.down:linear ffn.out:sublayer ffn.norm:norm out:layer ");
+    EXPECT_EQ(second_layer,
+              "attn.q:linear attn.k:linear attn.v:linear attn:attention attn.mid:activation "
+              "attn.o:linear attn.out:sublayer attn.norm:norm "
+              "ffn.up:linear ffn.act:activation ffn.down:linear ffn.out:sublayer ffn.norm:norm "
+              "out:layer ");
     EXPECT_EQ(sites.at("enc.1.ffn.up").output_width, 12);
     EXPECT_EQ(sites.at("enc.1.ffn.act").input_width, 8);  // what enters ffn.up
     EXPECT_EQ(sites.at("enc.1.ffn.act").output_width, 12);
@@ -51,26 +58,33 @@ std::string parts_of(const Sites& sites, StackId stack, int64_t layer) {
 }
 
 TEST(Sites, MayBeOptional) {
-  const Sites bert(parse_config(tiny_config("bert"), "tiny")), t5(parse_config(tiny_config("mt5"), "tiny"));
+  const Sites bert(parse_config(tiny_config("bert"), "tiny")),
+      t5(parse_config(tiny_config("mt5"), "tiny"));
   EXPECT_EQ(bert.match({"attn.k", "cross.k?"}, {}).size(), bert.match({"attn.k"}, {}).size());
   EXPECT_EQ(t5.match({"cross.k?"}, {}).size(), t5.match({"cross.k"}, {}).size());
-  expect_message<InputError>([&] { bert.match({"cross.k?"}, {}); }, "none of the patterns, which all end in '?', matches");
+  expect_message<InputError>([&] { bert.match({"cross.k?"}, {}); },
+                             "none of the patterns, which all end in '?', matches");
 }
 
 TEST(Sites, OfDecodersHaveTheSameNames) {
-  const Sites bart(parse_config(tiny_config("bart"), "tiny")), t5(parse_config(tiny_config("mt5"), "tiny")),
+  const Sites bart(parse_config(tiny_config("bart"), "tiny")),
+      t5(parse_config(tiny_config("mt5"), "tiny")),
       llama(parse_config(tiny_config("llama"), "tiny"));
   EXPECT_EQ(parts_of(bart, StackId::kEncoder, 1),
-            "attn.q attn.k attn.v attn attn.mid attn.o attn.out attn.norm ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
+            "attn.q attn.k attn.v attn attn.mid attn.o attn.out attn.norm ffn.up ffn.act ffn.down "
+            "ffn.out ffn.norm out ");
   EXPECT_EQ(parts_of(bart, StackId::kDecoder, 1),
-            "attn.q attn.k attn.v attn attn.mid attn.o attn.out attn.norm cross.q cross.k cross.v cross cross.mid cross.o cross.out cross.norm "
+            "attn.q attn.k attn.v attn attn.mid attn.o attn.out attn.norm cross.q cross.k cross.v "
+            "cross cross.mid cross.o cross.out cross.norm "
             "ffn.up ffn.act ffn.down ffn.out ffn.norm out ");
   EXPECT_EQ(parts_of(t5, StackId::kDecoder, 0),
-            "attn.norm attn.q attn.k attn.v attn attn.mid attn.o attn.out cross.norm cross.q cross.k cross.v cross cross.mid cross.o cross.out "
+            "attn.norm attn.q attn.k attn.v attn attn.mid attn.o attn.out cross.norm cross.q "
+            "cross.k cross.v cross cross.mid cross.o cross.out "
             "ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
   EXPECT_EQ(parts_of(llama, StackId::kEncoder, 0), "");
   EXPECT_EQ(parts_of(llama, StackId::kDecoder, 0),
-            "attn.norm attn.q attn.k attn.v attn attn.mid attn.o attn.out ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
+            "attn.norm attn.q attn.k attn.v attn attn.mid attn.o attn.out ffn.norm ffn.gate "
+            "ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
   EXPECT_EQ(bart.at({StackId::kDecoder, 1, Part::kCrossK}).name, "dec.1.cross.k");
   EXPECT_EQ(bart.find({StackId::kEncoder, 1, Part::kCrossK}), nullptr);
   EXPECT_EQ(bart.find({StackId::kDecoder, 1, Part::kFfnGate}), nullptr);
@@ -79,9 +93,12 @@ TEST(Sites, OfDecodersHaveTheSameNames) {
 }
 
 TEST(Sites, KnowTheWidthsOfHeads) {
-  const auto widths = [](const Site& site) { return std::pair(site.input_width, site.output_width); };
+  const auto widths = [](const Site& site) {
+    return std::pair(site.input_width, site.output_width);
+  };
   const auto pair = [](int64_t in, int64_t out) { return std::pair(in, out); };
-  const Sites t5(parse_config(tiny_config("t5"), "tiny")), llama(parse_config(tiny_config("llama"), "tiny"));
+  const Sites t5(parse_config(tiny_config("t5"), "tiny")),
+      llama(parse_config(tiny_config("llama"), "tiny"));
   EXPECT_EQ(widths(t5.at("dec.1.cross.q")), pair(8, 6));  // two heads of 3 beside a width of 8
   EXPECT_EQ(widths(t5.at("dec.1.cross.k")), pair(8, 6));
   EXPECT_EQ(widths(t5.at("dec.1.cross.o")), pair(6, 8));
@@ -95,13 +112,15 @@ TEST(Sites, KnowTheWidthsOfHeads) {
 
 // The pooler belongs to no stack: BERT's alone.
 TEST(Sites, HaveAPoolerWhereTheFamilyHasOne) {
-  const Sites bert(parse_config(tiny_config("bert"), "tiny")), roberta(parse_config(tiny_config("roberta"), "tiny"));
+  const Sites bert(parse_config(tiny_config("bert"), "tiny")),
+      roberta(parse_config(tiny_config("roberta"), "tiny"));
   EXPECT_EQ(bert.all().back().name, "pooler");
   EXPECT_EQ(bert.pooler().index, bert.all().back().index);
   EXPECT_EQ(bert.pooler().stack, StackId::kNone);
   EXPECT_EQ(bert.match({"attn.q", "pooler"}, {0}).size(), 2U);
   EXPECT_EQ(roberta.pooler().index, -1);
-  expect_message<InputError>([&] { roberta.match({"pooler"}, {}); }, R"(site pattern "pooler" matches no site)");
+  expect_message<InputError>([&] { roberta.match({"pooler"}, {}); },
+                             R"(site pattern "pooler" matches no site)");
 }
 
 // Which layer reads an activation, and which activation a layer reads alone.
@@ -119,7 +138,8 @@ TEST(Sites, KnowWhatReadsAnActivation) {
       EXPECT_EQ(sites.input_of(site) != nullptr, is_last) << site.name;
     }
   }
-  const Sites t5(parse_config(tiny_config("mt5"), "tiny")), bert(parse_config(tiny_config("bert"), "tiny"));
+  const Sites t5(parse_config(tiny_config("mt5"), "tiny")),
+      bert(parse_config(tiny_config("bert"), "tiny"));
   EXPECT_EQ(t5.reader_of(t5.at("dec.1.ffn.act")).name, "dec.1.ffn.down");
   EXPECT_EQ(t5.input_of(t5.at("dec.1.ffn.down"))->name, "dec.1.ffn.mid");
   EXPECT_EQ(t5.input_of(t5.at("dec.1.cross.o"))->name, "dec.1.cross.mid");
@@ -127,10 +147,13 @@ TEST(Sites, KnowWhatReadsAnActivation) {
 }
 
 TEST(Sites, CountLayersInEachStack) {
-  const Sites sites(parse_config(tiny_config("bart", parse_json(R"({"decoder_layers": 3})", "")), "tiny"));
-  const auto matched = [&](const std::vector<std::string>& patterns, const std::vector<int64_t>& layers) {
+  const Sites sites(
+      parse_config(tiny_config("bart", parse_json(R"({"decoder_layers": 3})", "")), "tiny"));
+  const auto matched = [&](const std::vector<std::string>& patterns,
+                           const std::vector<int64_t>& layers) {
     std::string out;
-    for (const Site& site : sites.match(patterns, layers)) out += (out.empty() ? "" : " ") + site.name;
+    for (const Site& site : sites.match(patterns, layers))
+      out += (out.empty() ? "" : " ") + site.name;
     return out;
   };
   EXPECT_EQ(matched({"out"}, {0}), "enc.0.out dec.0.out");
@@ -138,13 +161,15 @@ TEST(Sites, CountLayersInEachStack) {
   EXPECT_EQ(matched({"out"}, {2}), "dec.2.out");
   EXPECT_EQ(matched({"dec.*.out"}, {}), "dec.0.out dec.1.out dec.2.out");
   EXPECT_EQ(matched({"cross.[kv]"}, {1}), "dec.1.cross.k dec.1.cross.v");
-  expect_message<InputError>([&] { matched({"out"}, {3}); }, "layers: expected numbers in 0..2 (or -1 for the last), found 3");
+  expect_message<InputError>([&] { matched({"out"}, {3}); },
+                             "layers: expected numbers in 0..2 (or -1 for the last), found 3");
 }
 
 TEST(Sites, AreMatchedByPatterns) {
   EXPECT_EQ(names({"enc.1.attn.q"}), "enc.1.attn.q");
   EXPECT_EQ(names({"attn.[qv]"}, {1}), "enc.1.attn.q enc.1.attn.v");
-  EXPECT_EQ(names({"attn.v", "attn.q", "attn.[qv]"}, {2}), "enc.2.attn.q enc.2.attn.v");  // once, in order of execution
+  EXPECT_EQ(names({"attn.v", "attn.q", "attn.[qv]"}, {2}),
+            "enc.2.attn.q enc.2.attn.v");  // once, in order of execution
   EXPECT_EQ(names({"enc.0.*.out"}), "enc.0.attn.out enc.0.ffn.out");
   EXPECT_EQ(names({"enc.*.out"}), "enc.0.out enc.1.out enc.2.out");  // '*' crosses no dot
   EXPECT_EQ(names({"*"}, {0}), "embed enc.0.attn enc.0.out pooler");
@@ -155,14 +180,22 @@ TEST(Sites, AreMatchedByPatterns) {
 }
 
 TEST(Sites, RefuseWhatMatchesNothing) {
-  expect_message<InputError>([] { names({"attn.qq"}); },
-                             R"(site pattern "attn.qq" matches no site of this model (did you mean 'attn.q'?))");
-  expect_message<InputError>([] { names({"out", "attn.[xy]"}); }, R"(site pattern "attn.[xy]" matches no site)");
-  expect_message<InputError>([] { names({"attn.[q"}); }, R"(site pattern "attn.[q" matches no site)");
+  expect_message<InputError>(
+      [] { names({"attn.qq"}); },
+      R"(site pattern "attn.qq" matches no site of this model (did you mean 'attn.q'?))");
+  expect_message<InputError>(
+      [] {
+        names({"out", "attn.[xy]"});
+      },
+      R"(site pattern "attn.[xy]" matches no site)");
+  expect_message<InputError>([] { names({"attn.[q"}); },
+                             R"(site pattern "attn.[q" matches no site)");
   expect_message<InputError>([] { names({""}); }, R"(site pattern "" matches no site)");
   expect_message<InputError>([] { names({}); }, "expected at least one site, found an empty list");
-  expect_message<InputError>([] { names({"out"}, {3}); }, "layers: expected numbers in 0..2 (or -1 for the last), found 3");
-  expect_message<InputError>([] { names({"out"}, {-4}); }, "layers: expected numbers in 0..2 (or -1 for the last), found -4");
+  expect_message<InputError>([] { names({"out"}, {3}); },
+                             "layers: expected numbers in 0..2 (or -1 for the last), found 3");
+  expect_message<InputError>([] { names({"out"}, {-4}); },
+                             "layers: expected numbers in 0..2 (or -1 for the last), found -4");
   expect_message<InputError>(
       [] {
         names({"out", "enc.1.out"}, {0});
@@ -176,7 +209,8 @@ TEST(Sites, RefuseWhatMatchesNothing) {
 TEST(Sites, TakeTheFirstOfSeveralPatterns) {
   const auto names = [](const char* family, const char* pattern) {
     std::string out;
-    for (const Site& site : Sites(parse_config(tiny_config(family), "tiny")).match({pattern}, {0})) out += site.name + " ";
+    for (const Site& site : Sites(parse_config(tiny_config(family), "tiny")).match({pattern}, {0}))
+      out += site.name + " ";
     return out;
   };
   EXPECT_EQ(names("gpt2", "ffn.gate|ffn.up"), "dec.0.ffn.up ");

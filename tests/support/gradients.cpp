@@ -6,8 +6,8 @@
 
 namespace graft::testing {
 
-double expect_gradients(const std::function<double()>& loss, NamedTensors& tensors, const NamedTensors& gradients, int64_t most,
-                        const std::string& what) {
+double expect_gradients(const std::function<double()>& loss, NamedTensors& tensors,
+                        const NamedTensors& gradients, int64_t most, const std::string& what) {
   constexpr double kStep = 1e-5, kBound = 1e-6;
   const at::NoGradGuard no_grad;
   double worst = 0;
@@ -28,7 +28,8 @@ double expect_gradients(const std::function<double()>& loss, NamedTensors& tenso
       const double error = std::abs(quotient - own) / std::max(1.0, std::abs(quotient));
       worst = std::max(worst, error);
       if (error <= kBound) continue;
-      ADD_FAILURE() << what << ": " << name << " entry " << i << ": autograd " << own << ", differences " << quotient;
+      ADD_FAILURE() << what << ": " << name << " entry " << i << ": autograd " << own
+                    << ", differences " << quotient;
       break;
     }
   }

@@ -20,8 +20,8 @@ using at::Tensor;
 
 namespace {
 
-// Tiny tensors gain nothing from threads, and threads that wait by spinning make a test thirty times slower on a busy machine.
-// tests/tensor covers the threaded kernels.
+// Tiny tensors gain nothing from threads, and threads that wait by spinning make a test thirty
+// times slower on a busy machine. tests/tensor covers the threaded kernels.
 class OneThread final : public ::testing::Environment {
   void SetUp() override { at::set_num_threads(1); }
 };
@@ -29,7 +29,9 @@ class OneThread final : public ::testing::Environment {
 
 }  // namespace
 
-Path golden_dir(const std::string& folder) { return Path(GRAFT_SOURCE_DIR) / "tests" / "golden" / folder; }
+Path golden_dir(const std::string& folder) {
+  return Path(GRAFT_SOURCE_DIR) / "tests" / "golden" / folder;
+}
 
 Node golden_manifest(const std::string& folder) {
   const Path file = golden_dir(folder) / "manifest.json";
@@ -38,8 +40,10 @@ Node golden_manifest(const std::string& folder) {
 
 double number_of(const Node& node) { return std::stod(node.scalar); }
 
-std::shared_ptr<const Model> golden_model(const std::string& name, Precision precision, const std::string& folder) {
-  static std::map<std::tuple<std::string, std::string, Precision>, std::shared_ptr<const Model>> loaded;
+std::shared_ptr<const Model> golden_model(const std::string& name, Precision precision,
+                                          const std::string& folder) {
+  static std::map<std::tuple<std::string, std::string, Precision>, std::shared_ptr<const Model>>
+      loaded;
   auto& model = loaded[{folder, name, precision}];
   if (model == nullptr) model = load_model(golden_dir(folder) / name, precision);
   return model;
@@ -78,7 +82,8 @@ const char* tiny_json(const std::string& model_type) {
 }  // namespace
 
 const std::vector<std::string>& tiny_names() {
-  static const std::vector<std::string> names = {"bert", "roberta", "gpt2", "llama", "t5", "t5-gated", "bart"};
+  static const std::vector<std::string> names = {"bert", "roberta",  "gpt2", "llama",
+                                                 "t5",   "t5-gated", "bart"};
   return names;
 }
 
@@ -110,31 +115,38 @@ TensorList listed(const Edit& edit, const NamedTensors& tensors) {
 NamedTensors random_base(const ModelConfig& config, uint64_t seed) {
   NamedTensors base;
   for (const TensorSlot& slot : tensor_slots(config)) {
-    Tensor& tensor = base[slot.name()] = normal_tensor(slot.shape, 0.4, RandomKey{seed}.with(slot.name()));
+    Tensor& tensor = base[slot.name()] =
+        normal_tensor(slot.shape, 0.4, RandomKey{seed}.with(slot.name()));
     if (is_norm(slot.id.place.part) && slot.id.kind == TensorKind::kWeight) tensor += 1.0;
   }
   return base;
 }
 
-std::shared_ptr<const Model> tiny_model(const std::string& model_type, Precision precision, uint64_t seed) {
+std::shared_ptr<const Model> tiny_model(const std::string& model_type, Precision precision,
+                                        uint64_t seed) {
   ModelConfig config = parse_config(tiny_config(model_type), "tiny");
   NamedTensors base = random_base(config, seed);
   Sites sites(config);
   Weights weights(config, std::move(base), precision);
-  return std::make_shared<const Model>(Model{"tiny " + model_type, std::move(config), std::move(sites), std::move(weights)});
+  return std::make_shared<const Model>(
+      Model{"tiny " + model_type, std::move(config), std::move(sites), std::move(weights)});
 }
 
-std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed,
-                                       int64_t first_example) {
+std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count, int64_t longest,
+                                       uint64_t seed, int64_t first_example) {
   Random random(RandomKey{seed}.with("sequences"));
   std::vector<Sequence> out;
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t length = i == 0 ? longest : i == 1 ? 1 : 1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(longest)));
+    const int64_t length =
+        i == 0   ? longest
+        : i == 1 ? 1
+                 : 1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(longest)));
     Sequence& sequence = out.emplace_back();
     sequence.example = first_example + i;
     for (int64_t p = 0; p < length; ++p) {
       int64_t id = config.pad_id;
-      while (id == config.pad_id) id = static_cast<int64_t>(random.below(static_cast<uint64_t>(config.vocabulary)));
+      while (id == config.pad_id)
+        id = static_cast<int64_t>(random.below(static_cast<uint64_t>(config.vocabulary)));
       sequence.ids.push_back(id);
       sequence.type_ids.push_back(config.type_vocabulary > 1 && p > length / 2 ? 1 : 0);
     }
@@ -142,8 +154,8 @@ std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count,
   return out;
 }
 
-std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int64_t longest, uint64_t seed,
-                                   int64_t first_example) {
+std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int64_t longest,
+                                   uint64_t seed, int64_t first_example) {
   std::vector<Sequence> texts = random_sequences(config, count, longest, seed, first_example);
   const std::vector<Sequence> targets = random_sequences(config, count, 5, seed + 1, first_example);
   for (size_t n = 0; n < texts.size(); ++n) {
@@ -153,7 +165,8 @@ std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int
       continue;
     }
     texts[n].is_target.assign(texts[n].ids.size(), true);
-    for (size_t t = 0; t < std::min(n % 3 + 1, texts[n].ids.size()); ++t) texts[n].is_target[t] = false;
+    for (size_t t = 0; t < std::min(n % 3 + 1, texts[n].ids.size()); ++t)
+      texts[n].is_target[t] = false;
   }
   return texts;
 }
@@ -161,7 +174,8 @@ std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int
 std::vector<Sequence> cut_sequences(const Tensor& ids, const Tensor& types, const Tensor& lengths) {
   const auto values = [](const Tensor& tensor) {
     const Tensor plain = tensor.to(at::kLong).contiguous();
-    return std::vector<int64_t>(plain.const_data_ptr<int64_t>(), plain.const_data_ptr<int64_t>() + plain.numel());
+    return std::vector<int64_t>(plain.const_data_ptr<int64_t>(),
+                                plain.const_data_ptr<int64_t>() + plain.numel());
   };
   const std::vector<int64_t> all_ids = values(ids), all_types = values(types);
   std::vector<Sequence> out;
@@ -222,7 +236,8 @@ std::vector<double> class_labels(int64_t rows, int64_t labels) {
   return out;
 }
 
-Rig::Rig(std::shared_ptr<const Model> given, const std::string& definition, const std::optional<Task>& task, uint64_t seed)
+Rig::Rig(std::shared_ptr<const Model> given, const std::string& definition,
+         const std::optional<Task>& task, uint64_t seed)
     : Rig(given, Adapter(yaml(definition), "test", {given->config, given->sites}, task), seed) {}
 
 Rig::Rig(std::shared_ptr<const Model> given, Adapter made, uint64_t seed)
@@ -234,19 +249,23 @@ void Rig::shake(double deviation, uint64_t seed) {
   const at::NoGradGuard no_grad;
   for (const ParamSpec& param : adapter->params()) {
     if (param.role != Role::kTrained) continue;
-    tensors.at(param.name).add_(normal_tensor(param.shape, deviation, RandomKey{seed}.with(param.name)));
+    tensors.at(param.name)
+        .add_(normal_tensor(param.shape, deviation, RandomKey{seed}.with(param.name)));
   }
 }
 
 void Rig::widen() {
-  for (auto& [name, tensor] : tensors) tensor = tensor.detach().to(at::kDouble).requires_grad_(tensor.requires_grad());
+  for (auto& [name, tensor] : tensors)
+    tensor = tensor.detach().to(at::kDouble).requires_grad_(tensor.requires_grad());
 }
 
-LogitsResult run_lanes(const Model& model, const Pack& pack, const std::vector<const Bound*>& bounds, const Pass& pass) {
+LogitsResult run_lanes(const Model& model, const Pack& pack,
+                       const std::vector<const Bound*>& bounds, const Pass& pass) {
   const RandomKey key = RandomKey{pass.seed}.with("pass");
   std::vector<Lane> lanes;
   for (const Bound* bound : bounds)
-    lanes.push_back({bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
+    lanes.push_back(
+        {bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
   ForwardOptions options;
   if (pass.is_training) set_dropout(options, model.config, pass.dropout);
   options.key = key.with("trunk");
@@ -254,7 +273,9 @@ LogitsResult run_lanes(const Model& model, const Pack& pack, const std::vector<c
   return compute_logits(model, pack, lanes, options);
 }
 
-Experts experts_in(const Pass& pass) { return pass.is_training ? Experts::kApart : Experts::kMerged; }
+Experts experts_in(const Pass& pass) {
+  return pass.is_training ? Experts::kApart : Experts::kMerged;
+}
 
 PackLane lane_of(const Rig& rig, const std::vector<Sequence>& sequences, int64_t pass) {
   PackLane lane = lane_of(sequences, pass);
@@ -262,10 +283,13 @@ PackLane lane_of(const Rig& rig, const std::vector<Sequence>& sequences, int64_t
   return lane;
 }
 
-Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const Pass& pass, int64_t round_rows_to) {
+Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const Pass& pass,
+                 int64_t round_rows_to) {
   const at::NoGradGuard no_grad;
   const Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
-  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to), {&bound}, pass).logits.front();
+  return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to),
+                   {&bound}, pass)
+      .logits.front();
 }
 
 NamedTensors taken_gradients(Rig& rig) {
@@ -278,13 +302,14 @@ NamedTensors taken_gradients(Rig& rig) {
   return out;
 }
 
-LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, const std::vector<double>& labels,
-                              const Pass& pass, int64_t round_rows_to) {
+LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences,
+                              const std::vector<double>& labels, const Pass& pass,
+                              int64_t round_rows_to) {
   LossAndGradients out;
   {
     Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
-    const LogitsResult result =
-        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to), {&bound}, pass);
+    const LogitsResult result = run_lanes(
+        *rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to), {&bound}, pass);
     const Tensor loss = summed_loss(rig.adapter->task()->kind, result.logits.front(), labels);
     out.loss = loss.item<double>();
     torch::autograd::backward({loss}, {});
@@ -297,21 +322,24 @@ LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences, 
 namespace {
 
 // States of the rows that predict, and the batch that says what.
-Tensor states_of(const Rig& rig, const Bound& bound, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to,
-                 LanguageBatch& batch) {
+Tensor states_of(const Rig& rig, const Bound& bound, const std::vector<Sequence>& texts,
+                 const Pass& pass, int64_t round_rows_to, LanguageBatch& batch) {
   PackOptions packing = pack_options(*rig.model);
   packing.round_rows_to = round_rows_to;
   batch = make_language_batch(*rig.model, {lane_of(rig, texts)}, packing);
   const RandomKey key = RandomKey{pass.seed}.with("pass");
   ForwardOptions options{.key = key.with("trunk")};
   if (pass.is_training) set_dropout(options, rig.model->config, pass.dropout);
-  return predicting_states(*rig.model, batch,
-                           {{&bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}}}, options);
+  return predicting_states(
+      *rig.model, batch,
+      {{&bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}}},
+      options);
 }
 
 }  // namespace
 
-Tensor text_logits_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
+Tensor text_logits_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass,
+                      int64_t round_rows_to) {
   const at::NoGradGuard no_grad;
   const Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
   LanguageBatch batch;
@@ -319,12 +347,14 @@ Tensor text_logits_of(const Rig& rig, const std::vector<Sequence>& texts, const 
   return whole_logits(states, bound.weights().output_layer(rig.model->config));
 }
 
-LossAndGradients text_gradients_of(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass, int64_t round_rows_to) {
+LossAndGradients text_gradients_of(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass,
+                                   int64_t round_rows_to) {
   LossAndGradients out;
   Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
   LanguageBatch batch;
   const Tensor states = states_of(rig, bound, texts, pass, round_rows_to, batch);
-  const Tensor loss = vocabulary_loss(states, bound.weights().output_layer(rig.model->config), batch.targets).sum;
+  const Tensor loss =
+      vocabulary_loss(states, bound.weights().output_layer(rig.model->config), batch.targets).sum;
   out.loss = loss.item<double>();
   torch::autograd::backward({loss}, {});
   bound.join();

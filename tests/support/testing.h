@@ -31,7 +31,8 @@ class TempFolder {
   std::filesystem::path path_;
 };
 
-// The message of the `Error` that `f` throws; a test failure and "" if it throws nothing or another type.
+// The message of the `Error` that `f` throws; a test failure and "" if it throws nothing or another
+// type.
 template <typename Error>
 std::string message_of(const std::function<void()>& f) {
   try {
@@ -50,7 +51,8 @@ std::string message_of(const std::function<void()>& f) {
 template <typename Error>
 void expect_message(const std::function<void()>& f, const std::string& part) {
   const std::string message = message_of<Error>(f);
-  EXPECT_NE(message.find(part), std::string::npos) << "expected: " << part << "\n   found: " << message;
+  EXPECT_NE(message.find(part), std::string::npos)
+      << "expected: " << part << "\n   found: " << message;
 }
 
 }  // namespace graft::testing

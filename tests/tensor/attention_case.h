@@ -18,14 +18,17 @@ namespace graft {
 
 using SpanList = std::vector<Spans::Span>;
 
-inline std::shared_ptr<const Spans> shared(SpanList list) { return std::make_shared<const Spans>(Spans{std::move(list)}); }
+inline std::shared_ptr<const Spans> shared(SpanList list) {
+  return std::make_shared<const Spans>(Spans{std::move(list)});
+}
 
 // Self-attention over sequences of these lengths, end to end.
 inline SpanList self_spans(const std::vector<int64_t>& lengths) {
   SpanList list;
   int64_t row = 0;
   for (const int64_t length : lengths) {
-    list.push_back({row, row + length, row, row + length, 0, static_cast<int64_t>(list.size()) + 100});
+    list.push_back(
+        {row, row + length, row, row + length, 0, static_cast<int64_t>(list.size()) + 100});
     row += length;
   }
   return list;
@@ -49,14 +52,16 @@ struct Case {
   std::vector<at::Tensor> inputs() const {
     std::vector<at::Tensor> all{q, k, v};
     for (const LanePrefix& lane : prefixes) {
-      for (const at::Tensor& each : {lane.keys, lane.values, lane.key_scale, lane.value_scale, lane.logit_bias})
+      for (const at::Tensor& each :
+           {lane.keys, lane.values, lane.key_scale, lane.value_scale, lane.logit_bias})
         all.push_back(each);
     }
     all.push_back(options.distance_bias);
     return all;
   }
 
-  // The same case over other tensors, in the order of inputs(); the last, the distance bias, may be missing.
+  // The same case over other tensors, in the order of inputs(); the last, the distance bias, may be
+  // missing.
   Case over(const std::vector<at::Tensor>& all) const {
     Case out = *this;
     out.q = all[0];
@@ -76,14 +81,17 @@ struct Case {
   }
 
   at::Tensor packed() const { return packed_attention(q, k, v, spans, options, prefixes); }
-  at::Tensor plain() const { return graft::plain::packed_attention(q, k, v, spans, options, prefixes); }
+  at::Tensor plain() const {
+    return graft::plain::packed_attention(q, k, v, spans, options, prefixes);
+  }
 };
 
 inline at::Tensor random(at::IntArrayRef shape, at::ScalarType type = at::kDouble) {
   return at::randn(shape, at::kDouble).to(type);
 }
 
-inline Case make_case(SpanList spans, AttentionOptions options, int64_t width, at::ScalarType type, int64_t extra_rows = 0) {
+inline Case make_case(SpanList spans, AttentionOptions options, int64_t width, at::ScalarType type,
+                      int64_t extra_rows = 0) {
   int64_t queries = 0, keys = 0;
   for (const Spans::Span& span : spans) {
     queries = std::max(queries, span.query_end);
@@ -98,9 +106,15 @@ inline Case make_case(SpanList spans, AttentionOptions options, int64_t width, a
   return out;
 }
 
-inline LanePrefix make_prefix(int64_t first, int64_t end, int64_t rows, int64_t key_heads, int64_t width, at::ScalarType type,
-                              bool scaled) {
-  LanePrefix lane{first, end, random({rows, key_heads, width}, type), random({rows, key_heads, width}, type), {}, {}, {}};
+inline LanePrefix make_prefix(int64_t first, int64_t end, int64_t rows, int64_t key_heads,
+                              int64_t width, at::ScalarType type, bool scaled) {
+  LanePrefix lane{first,
+                  end,
+                  random({rows, key_heads, width}, type),
+                  random({rows, key_heads, width}, type),
+                  {},
+                  {},
+                  {}};
   if (scaled) {
     lane.key_scale = at::rand({end - first}, at::kDouble).to(type);
     lane.value_scale = at::rand({end - first}, at::kDouble).to(type);
@@ -109,13 +123,16 @@ inline LanePrefix make_prefix(int64_t first, int64_t end, int64_t rows, int64_t 
   return lane;
 }
 
-inline std::vector<at::Tensor> leaves_of(const std::vector<at::Tensor>& inputs, at::ScalarType type) {
+inline std::vector<at::Tensor> leaves_of(const std::vector<at::Tensor>& inputs,
+                                         at::ScalarType type) {
   std::vector<at::Tensor> out;
-  for (const at::Tensor& input : inputs) out.push_back(input.defined() ? leaf(input.to(type)) : input);
+  for (const at::Tensor& input : inputs)
+    out.push_back(input.defined() ? leaf(input.to(type)) : input);
   return out;
 }
 
-inline std::vector<at::Tensor> gradients(const at::Tensor& out, const std::vector<at::Tensor>& leaves) {
+inline std::vector<at::Tensor> gradients(const at::Tensor& out,
+                                         const std::vector<at::Tensor>& leaves) {
   std::vector<at::Tensor> wanted;
   for (const at::Tensor& each : leaves) {
     if (each.defined()) wanted.push_back(each);
@@ -124,10 +141,12 @@ inline std::vector<at::Tensor> gradients(const at::Tensor& out, const std::vecto
 }
 
 // Output and gradients of the packed kernel in `type` against the plain form in float64.
-inline void expect_same_as_plain(const Case& test, at::ScalarType type, double absolute, double relative) {
+inline void expect_same_as_plain(const Case& test, at::ScalarType type, double absolute,
+                                 double relative) {
   const auto mine = leaves_of(test.inputs(), type);
   std::vector<at::Tensor> judge;  // the same values, after rounding to `type`
-  for (const at::Tensor& each : mine) judge.push_back(each.defined() ? leaf(each.to(at::kDouble)) : each);
+  for (const at::Tensor& each : mine)
+    judge.push_back(each.defined() ? leaf(each.to(at::kDouble)) : each);
   const at::Tensor got = test.over(mine).packed(), expected = test.over(judge).plain();
   ASSERT_EQ(got.scalar_type(), type);
   expect_close(got, expected, absolute, relative, "output");
@@ -135,7 +154,8 @@ inline void expect_same_as_plain(const Case& test, at::ScalarType type, double a
   for (size_t i = 0; i < got_gradients.size(); ++i) {
     ASSERT_EQ(got_gradients[i].scalar_type(), type);
     const double largest = std::max(1.0, expected_gradients[i].abs().max().item<double>());
-    expect_close(got_gradients[i], expected_gradients[i], absolute * largest, relative, "gradient " + std::to_string(i));
+    expect_close(got_gradients[i], expected_gradients[i], absolute * largest, relative,
+                 "gradient " + std::to_string(i));
   }
 }
 
@@ -147,7 +167,8 @@ inline void expect_same_as_plain(const Case& test) {
 inline void expect_gradients_of(const Case& test) {
   std::vector<at::Tensor> inputs;
   for (const at::Tensor& each : test.inputs()) inputs.push_back(each.defined() ? leaf(each) : each);
-  expect_gradients([&](const std::vector<at::Tensor>& all) { return test.over(all).packed(); }, inputs);
+  expect_gradients([&](const std::vector<at::Tensor>& all) { return test.over(all).packed(); },
+                   inputs);
 }
 
 }  // namespace graft

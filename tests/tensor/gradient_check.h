@@ -1,4 +1,5 @@
-// What the tests of the kernels share: gradients against central differences in float64, and refusals of wrong calls.
+// What the tests of the kernels share: gradients against central differences in float64, and
+// refusals of wrong calls.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -29,12 +30,14 @@ inline at::Tensor probe(at::IntArrayRef shape) {
   return (at::arange(count, at::kDouble) * 0.7).sin().add(0.3).view(shape);
 }
 
-// Inputs are float64 leaves; undefined ones and integers are passed on. Every entry of every input that requires a gradient is
-// moved by h = 1e-5; the error relative to max(1, |gradient|) must stay below 1e-6.
+// Inputs are float64 leaves; undefined ones and integers are passed on. Every entry of every input
+// that requires a gradient is moved by h = 1e-5; the error relative to max(1, |gradient|) must stay
+// below 1e-6.
 inline void expect_gradients(const TensorFunction& f, const std::vector<at::Tensor>& inputs) {
   std::vector<at::Tensor> leaves, wanted;
   for (const at::Tensor& input : inputs) {
-    leaves.push_back(input.defined() ? input.detach().clone().set_requires_grad(input.requires_grad()) : input);
+    leaves.push_back(
+        input.defined() ? input.detach().clone().set_requires_grad(input.requires_grad()) : input);
     if (input.defined() && input.requires_grad()) wanted.push_back(leaves.back());
   }
   const at::Tensor out = f(leaves);
@@ -55,7 +58,8 @@ inline void expect_gradients(const TensorFunction& f, const std::vector<at::Tens
       values[j] = kept;
       const double numeric = (up - down) / (2 * h), analytic = grad.const_data_ptr<double>()[j];
       ASSERT_LE(std::abs(numeric - analytic) / std::max(1.0, std::abs(numeric)), 1e-6)
-          << "input " << i << " entry " << j << ": autograd " << analytic << ", differences " << numeric;
+          << "input " << i << " entry " << j << ": autograd " << analytic << ", differences "
+          << numeric;
     }
   }
 }
@@ -67,12 +71,14 @@ inline void expect_close(const at::Tensor& a, const at::Tensor& b, double absolu
   const at::Tensor x = a.to(at::kDouble), y = b.to(at::kDouble);
   const at::Tensor excess = (x - y).abs() - absolute - relative * y.abs();
   if (x.numel() == 0) return;
-  EXPECT_LE(excess.max().item<double>(), 0.0) << what << ": largest difference " << (x - y).abs().max().item<double>()
-                                              << ", largest value " << y.abs().max().item<double>();
+  EXPECT_LE(excess.max().item<double>(), 0.0)
+      << what << ": largest difference " << (x - y).abs().max().item<double>() << ", largest value "
+      << y.abs().max().item<double>();
   EXPECT_TRUE(x.isfinite().all().item<bool>()) << what;
 }
 
-inline void expect_same_bits(const at::Tensor& a, const at::Tensor& b, const std::string& what = "") {
+inline void expect_same_bits(const at::Tensor& a, const at::Tensor& b,
+                             const std::string& what = "") {
   ASSERT_EQ(a.sizes(), b.sizes()) << what;
   EXPECT_TRUE(a.equal(b)) << what << ": largest difference "
                           << (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();

@@ -16,14 +16,16 @@ class AttentionDecoding : public ::testing::Test {
   void SetUp() override { at::manual_seed(20240615); }
 };
 
-// The last queries of every sequence of `full`, over the keys of a cache with rows between the sequences that nobody may read.
+// The last queries of every sequence of `full`, over the keys of a cache with rows between the
+// sequences that nobody may read.
 Case last_queries(const Case& full, const std::vector<int64_t>& counts) {
   constexpr int64_t kGap = 7;
   Case out = full;
   SpanList spans;
   std::vector<at::Tensor> queries, keys, values;
   int64_t row = 0, key_row = kGap;
-  const at::Tensor gap = at::full({kGap, full.k.size(1)}, std::numeric_limits<double>::quiet_NaN(), full.k.options());
+  const at::Tensor gap =
+      at::full({kGap, full.k.size(1)}, std::numeric_limits<double>::quiet_NaN(), full.k.options());
   for (size_t n = 0; n < counts.size(); ++n) {
     const Spans::Span& span = full.spans->sequences[n];
     const int64_t length = span.query_end - span.query_begin, count = std::min(counts[n], length);
@@ -41,7 +43,8 @@ Case last_queries(const Case& full, const std::vector<int64_t>& counts) {
   return out;
 }
 
-// Recorded for a backward pass, the full causal pass takes the general way; without a graph, a few queries take their own.
+// Recorded for a backward pass, the full causal pass takes the general way; without a graph, a few
+// queries take their own.
 void expect_bits_of_the_full_pass(Case full) {
   const std::vector<int64_t> counts{1, 4, 2, 1, 5, 3};  // the fifth is too many for the short way
   const Case few = last_queries(full, counts);
@@ -51,8 +54,10 @@ void expect_bits_of_the_full_pass(Case full) {
   for (size_t n = 0; n < counts.size(); ++n) {
     const Spans::Span &mine = few.spans->sequences[n], &whole = full.spans->sequences[n];
     const int64_t count = mine.query_end - mine.query_begin;
-    const at::Tensor got = out.narrow(0, mine.query_begin, count), expected = all.narrow(0, whole.query_end - count, count);
-    if (full.q.scalar_type() == at::kDouble) {  // one value at a time: the compiler may contract products differently
+    const at::Tensor got = out.narrow(0, mine.query_begin, count),
+                     expected = all.narrow(0, whole.query_end - count, count);
+    if (full.q.scalar_type() ==
+        at::kDouble) {  // one value at a time: the compiler may contract products differently
       expect_close(got, expected, 1e-14, 1e-14, "sequence " + std::to_string(n));
     } else {
       expect_same_bits(got, expected, "sequence " + std::to_string(n));
@@ -77,18 +82,22 @@ TEST_F(AttentionDecoding, HasTheBitsOfTheFullPassWithPrefixesAndDistances) {
     Case test = make_case(self_spans(kLengths), heads(4, 2, 32, true), 32, type);
     test.options.distance_bias = random({4, 399}, at::kFloat);
     expect_bits_of_the_full_pass(test);
-    test.prefixes = {make_prefix(0, 2, 5, 2, 32, type, true), make_prefix(2, 5, 80, 2, 32, type, false)};
+    test.prefixes = {make_prefix(0, 2, 5, 2, 32, type, true),
+                     make_prefix(2, 5, 80, 2, 32, type, false)};
     expect_bits_of_the_full_pass(test);
   }
 }
 
 TEST_F(AttentionDecoding, MatchesPadding) {
-  // Sequences that share a prompt, cross-attention that sees all of it, and a sequence without queries.
-  const SpanList spans{{0, 1, 0, 90, 89, 0}, {1, 2, 0, 91, 90, 1}, {2, 2, 0, 91, 0, 2}, {2, 5, 20, 100, 3, 3}};
+  // Sequences that share a prompt, cross-attention that sees all of it, and a sequence without
+  // queries.
+  const SpanList spans{
+      {0, 1, 0, 90, 89, 0}, {1, 2, 0, 91, 90, 1}, {2, 2, 0, 91, 0, 2}, {2, 5, 20, 100, 3, 3}};
   for (const bool causal : {false, true}) {
     const Case test = make_case(spans, heads(6, 2, 24, causal), 24, at::kDouble);
     expect_close(test.packed(), test.plain(), 1e-12, 1e-12);
-    const Case narrow = test.over({test.q.to(at::kFloat), test.k.to(at::kFloat), test.v.to(at::kFloat)});
+    const Case narrow =
+        test.over({test.q.to(at::kFloat), test.k.to(at::kFloat), test.v.to(at::kFloat)});
     expect_close(narrow.packed(), test.plain(), 1e-5, 1e-4);
   }
 }

@@ -1,4 +1,5 @@
-// The distance bias of packed_attention against its plain form, central differences, and the definition written out.
+// The distance bias of packed_attention against its plain form, central differences, and the
+// definition written out.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -31,7 +32,8 @@ TEST_F(DistanceBias, IsTheColumnOfKeyMinusQuery) {
       std::vector<double> logits;
       for (int64_t j = 0; j < 6; ++j) {
         const double product = test.q[i].narrow(0, head * 3, 3).dot(test.k[j]).item<double>();
-        logits.push_back(product + test.options.distance_bias[head][j - (2 + i) + 5].item<double>());
+        logits.push_back(product +
+                         test.options.distance_bias[head][j - (2 + i) + 5].item<double>());
       }
       rows.push_back(at::tensor(logits, at::kDouble).softmax(0).matmul(test.v));
     }
@@ -42,11 +44,15 @@ TEST_F(DistanceBias, IsTheColumnOfKeyMinusQuery) {
 }
 
 TEST_F(DistanceBias, Gradients) {
-  expect_gradients_of(with_bias(make_case(self_spans({3, 1, 5}), heads(2, 2, 3), 3, at::kDouble), 5));
-  expect_gradients_of(with_bias(make_case(self_spans({4, 2}), heads(4, 2, 3, true), 3, at::kDouble), 7));
+  expect_gradients_of(
+      with_bias(make_case(self_spans({3, 1, 5}), heads(2, 2, 3), 3, at::kDouble), 5));
+  expect_gradients_of(
+      with_bias(make_case(self_spans({4, 2}), heads(4, 2, 3, true), 3, at::kDouble), 7));
   // Keys shared by two sequences, and a first position.
   expect_gradients_of(
-      with_bias(make_case({{0, 2, 0, 4, 2, 0}, {2, 3, 0, 4, 0, 1}, {3, 6, 2, 6, 1, 2}}, heads(2, 1, 3), 3, at::kDouble), 6));
+      with_bias(make_case({{0, 2, 0, 4, 2, 0}, {2, 3, 0, 4, 0, 1}, {3, 6, 2, 6, 1, 2}},
+                          heads(2, 1, 3), 3, at::kDouble),
+                6));
 }
 
 TEST_F(DistanceBias, GradientsBesidePrefixesAndDropout) {
@@ -60,7 +66,8 @@ TEST_F(DistanceBias, GradientsBesidePrefixesAndDropout) {
 
 TEST_F(DistanceBias, MatchesPadding) {
   for (const bool causal : {false, true}) {
-    Case test = with_bias(make_case(self_spans({1, 9, 24, 130, 17}), heads(6, 3, 20, causal), 20, at::kDouble), 130);
+    Case test = with_bias(
+        make_case(self_spans({1, 9, 24, 130, 17}), heads(6, 3, 20, causal), 20, at::kDouble), 130);
     test.q = test.q * 0.2;  // logits of the usual size without a scale
     expect_same_as_plain(test);
     test.prefixes = {make_prefix(2, 4, 5, 3, 20, at::kDouble, true)};
@@ -84,12 +91,15 @@ TEST_F(DistanceBias, Bfloat16WithinItsRounding) {
   const auto expected_grads = gradients(expected, {judge.options.distance_bias, judge.q});
   ASSERT_EQ(grads[0].scalar_type(), at::kFloat);
   for (size_t i = 0; i < 2; ++i) {
-    expect_close(grads[i], expected_grads[i], 4e-3 * std::max(1.0, expected_grads[i].abs().max().item<double>()), 8e-3);
+    expect_close(grads[i], expected_grads[i],
+                 4e-3 * std::max(1.0, expected_grads[i].abs().max().item<double>()), 8e-3);
   }
 }
 
 TEST_F(DistanceBias, ThreadsChangeNothing) {
-  const Case test = with_bias(make_case(self_spans({5, 40, 17, 200, 33}), heads(4, 2, 16), 16, at::kFloat), 200, at::kFloat);
+  const Case test =
+      with_bias(make_case(self_spans({5, 40, 17, 200, 33}), heads(4, 2, 16), 16, at::kFloat), 200,
+                at::kFloat);
   const int threads = at::get_num_threads();
   std::vector<std::vector<at::Tensor>> grads;
   for (const int count : {1, 2}) {
@@ -102,7 +112,8 @@ TEST_F(DistanceBias, ThreadsChangeNothing) {
 }
 
 TEST_F(DistanceBias, LearnsAlone) {
-  Case test = with_bias(make_case(self_spans({3, 4}), heads(2, 2, 8), 8, at::kFloat), 4, at::kFloat);
+  Case test =
+      with_bias(make_case(self_spans({3, 4}), heads(2, 2, 8), 8, at::kFloat), 4, at::kFloat);
   const auto leaves = leaves_of(test.inputs(), at::kFloat);
   const auto all = gradients(test.over(leaves).packed(), leaves);
   test.options.distance_bias = leaf(test.options.distance_bias);
@@ -111,12 +122,15 @@ TEST_F(DistanceBias, LearnsAlone) {
 
 TEST_F(DistanceBias, RefusesWrongCalls) {
   const Case good = make_case({{0, 2, 0, 4, 3, 0}}, heads(2, 2, 8), 8, at::kFloat);
-  const char* outside = "attention: a distance between query and key lies outside the distance bias";
-  expect_refused([&] { with_bias(good, 4, at::kFloat).packed(); }, outside);  // position 4 and key 0
+  const char* outside =
+      "attention: a distance between query and key lies outside the distance bias";
+  expect_refused([&] { with_bias(good, 4, at::kFloat).packed(); },
+                 outside);  // position 4 and key 0
   EXPECT_NO_THROW(with_bias(good, 5, at::kFloat).packed());
   expect_refused(
       [&] {
-        with_bias(make_case({{0, 1, 0, 5, 1, 0}}, heads(2, 2, 8), 8, at::kFloat), 3, at::kFloat).packed();
+        with_bias(make_case({{0, 1, 0, 5, 1, 0}}, heads(2, 2, 8), 8, at::kFloat), 3, at::kFloat)
+            .packed();
       },
       outside);
   Case wrong = with_bias(good, 5, at::kFloat);

@@ -1,4 +1,5 @@
-// Fingerprints: equal content gives equal text, anything else another; the text never changes between versions.
+// Fingerprints: equal content gives equal text, anything else another; the text never changes
+// between versions.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -19,13 +20,16 @@ TEST(Fingerprint, DependsOnContentDtypeAndShapeOnly) {
   EXPECT_NE(text, fingerprint(a.view(at::kInt)));
   EXPECT_NE(text, fingerprint(a + 1));
   EXPECT_NE(fingerprint(at::empty({0})), fingerprint(at::empty({0, 2})));
-  EXPECT_NE(fingerprint(at::zeros({1})), fingerprint(at::zeros({1}).neg())) << "0 and -0 are different bytes";
+  EXPECT_NE(fingerprint(at::zeros({1})), fingerprint(at::zeros({1}).neg()))
+      << "0 and -0 are different bytes";
 }
 
 TEST(Fingerprint, NeverChanges) {
-  EXPECT_EQ(fingerprint(at::arange(6, at::kFloat).reshape({2, 3})), "4ce41b3c5f1aeb69e352e55da4ffca06");
+  EXPECT_EQ(fingerprint(at::arange(6, at::kFloat).reshape({2, 3})),
+            "4ce41b3c5f1aeb69e352e55da4ffca06");
   EXPECT_EQ(fingerprint(at::empty({0})), "40d32a606fbaaff29fd9669436bfd0a4");
-  EXPECT_EQ(fingerprint(at::arange(100'000, at::kLong).to(at::kBFloat16)), "48f7bca68fda58916b0c391005c68b9d");
+  EXPECT_EQ(fingerprint(at::arange(100'000, at::kLong).to(at::kBFloat16)),
+            "48f7bca68fda58916b0c391005c68b9d");
 }
 
 TEST(Fingerprint, OfPiecesIsThatOfTheWhole) {
@@ -44,8 +48,10 @@ TEST(Fingerprint, NamesEveryTensor) {
 }
 
 TEST(Fingerprint, RefusesWhatHasNoBytes) {
-  testing::expect_message<InternalError>([] { fingerprint(at::Tensor()); }, "expected a defined CPU tensor");
-  testing::expect_message<InternalError>([] { fingerprint(at::ones({1}, at::kComplexFloat)); }, "has no name in safetensors");
+  testing::expect_message<InternalError>([] { fingerprint(at::Tensor()); },
+                                         "expected a defined CPU tensor");
+  testing::expect_message<InternalError>([] { fingerprint(at::ones({1}, at::kComplexFloat)); },
+                                         "has no name in safetensors");
 }
 
 }  // namespace

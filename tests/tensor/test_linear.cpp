@@ -22,36 +22,44 @@ struct Shape {
   int64_t rows, in, out;
 };
 
-const std::vector<Shape> kShapes{{1, 768, 768}, {2, 8, 5},      {7, 384, 1536}, {33, 1536, 384}, {64, 768, 8},
-                                 {64, 4, 768},  {130, 768, 64}, {200, 64, 768}, {5, 1, 1},       {500, 384, 384}};
+const std::vector<Shape> kShapes{{1, 768, 768}, {2, 8, 5},      {7, 384, 1536}, {33, 1536, 384},
+                                 {64, 768, 8},  {64, 4, 768},   {130, 768, 64}, {200, 64, 768},
+                                 {5, 1, 1},     {500, 384, 384}};
 
-// Sums of `in` products in float32, in whatever order: a few rounding errors of the largest partial sum. In bfloat16 the
-// result is rounded once.
-double tolerance(at::ScalarType type, double largest) { return (type == at::kFloat ? 2e-6 : 6e-3) * largest; }
+// Sums of `in` products in float32, in whatever order: a few rounding errors of the largest partial
+// sum. In bfloat16 the result is rounded once.
+double tolerance(at::ScalarType type, double largest) {
+  return (type == at::kFloat ? 2e-6 : 6e-3) * largest;
+}
 
 TEST_F(Linear, GradientsOfTrainedWeights) {
-  expect_gradients(
-      [](const auto& in) { return linear(in[0], in[1], in[2]); },
-      {leaf(at::randn({5, 4}, at::kDouble)), leaf(at::randn({3, 4}, at::kDouble)), leaf(at::randn({3}, at::kDouble))});
+  expect_gradients([](const auto& in) { return linear(in[0], in[1], in[2]); },
+                   {leaf(at::randn({5, 4}, at::kDouble)), leaf(at::randn({3, 4}, at::kDouble)),
+                    leaf(at::randn({3}, at::kDouble))});
   expect_gradients([](const auto& in) { return linear(in[0], in[1], at::Tensor()); },
                    {leaf(at::randn({5, 4}, at::kDouble)), leaf(at::randn({3, 4}, at::kDouble))});
 }
 
 TEST_F(Linear, GradientOfFrozenWeights) {
   const FrozenLinear layer(at::randn({3, 4}, at::kDouble), at::randn({3}, at::kDouble));
-  expect_gradients([&](const auto& in) { return layer(in[0]); }, {leaf(at::randn({5, 4}, at::kDouble))});
+  expect_gradients([&](const auto& in) { return layer(in[0]); },
+                   {leaf(at::randn({5, 4}, at::kDouble))});
 }
 
 TEST_F(Linear, MatchesFloat64) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     for (const Shape& shape : kShapes) {
-      SCOPED_TRACE(::testing::Message() << at::toString(type) << " T=" << shape.rows << " in=" << shape.in
-                                        << " out=" << shape.out);
-      const at::Tensor x = leaf(at::randn({shape.rows, shape.in}).to(type)), w = leaf(at::randn({shape.out, shape.in}).to(type)),
-                       b = leaf(at::randn({shape.out}).to(type)), grad = at::randn({shape.rows, shape.out}).to(type);
-      const at::Tensor xd = leaf(x.to(at::kDouble)), wd = leaf(w.to(at::kDouble)), bd = leaf(b.to(at::kDouble));
+      SCOPED_TRACE(::testing::Message() << at::toString(type) << " T=" << shape.rows
+                                        << " in=" << shape.in << " out=" << shape.out);
+      const at::Tensor x = leaf(at::randn({shape.rows, shape.in}).to(type)),
+                       w = leaf(at::randn({shape.out, shape.in}).to(type)),
+                       b = leaf(at::randn({shape.out}).to(type)),
+                       grad = at::randn({shape.rows, shape.out}).to(type);
+      const at::Tensor xd = leaf(x.to(at::kDouble)), wd = leaf(w.to(at::kDouble)),
+                       bd = leaf(b.to(at::kDouble));
       const at::Tensor expected = plain::linear(xd, wd, bd);
-      const auto expected_grads = torch::autograd::grad({expected}, {xd, wd, bd}, {grad.to(at::kDouble)});
+      const auto expected_grads =
+          torch::autograd::grad({expected}, {xd, wd, bd}, {grad.to(at::kDouble)});
       const auto close = [&](const at::Tensor& a, const at::Tensor& e, const std::string& what) {
         ASSERT_EQ(a.scalar_type(), type);
         expect_close(a, e, tolerance(type, e.abs().max().item<double>()), 0, what);
@@ -59,12 +67,14 @@ TEST_F(Linear, MatchesFloat64) {
       const at::Tensor trained = linear(x, w, b);
       close(trained, expected, "linear");
       const auto grads = torch::autograd::grad({trained}, {x, w, b}, {grad});
-      for (size_t i = 0; i < 3; ++i) close(grads[i], expected_grads[i], "gradient " + std::to_string(i));
+      for (size_t i = 0; i < 3; ++i)
+        close(grads[i], expected_grads[i], "gradient " + std::to_string(i));
 
       const FrozenLinear layer(w.detach(), b.detach());
       const at::Tensor frozen = layer(x);
       close(frozen, expected, "FrozenLinear");
-      close(torch::autograd::grad({frozen}, {x}, {grad})[0], expected_grads[0], "FrozenLinear's gradient");
+      close(torch::autograd::grad({frozen}, {x}, {grad})[0], expected_grads[0],
+            "FrozenLinear's gradient");
       close(FrozenLinear(w.detach(), {})(x), expected - bd, "FrozenLinear without a bias");
     }
   }
@@ -90,25 +100,29 @@ TEST_F(Linear, TakesStridedAndEmptyInputs) {
     const FrozenLinear layer(w, {});
     expect_same_bits(layer(wide.narrow(1, 16, 32)), layer(wide.narrow(1, 16, 32).contiguous()));
     const at::Tensor x = leaf(wide.narrow(1, 16, 32));
-    const at::Tensor grad = at::ones({1, 1}).to(type).expand({6, 16});  // as from a sum: no row of its own
+    const at::Tensor grad =
+        at::ones({1, 1}).to(type).expand({6, 16});  // as from a sum: no row of its own
     const auto grads = torch::autograd::grad({layer(x)}, {x}, {grad});
     expect_same_bits(grads[0], torch::autograd::grad({layer(x)}, {x}, {grad.contiguous()})[0]);
     const at::Tensor none = leaf(at::zeros({0, 32}).to(type)), trained = leaf(w);
     EXPECT_EQ(layer(none).sizes(), (std::vector<int64_t>{0, 16}));
-    const auto empty =
-        torch::autograd::grad({linear(none, trained, at::Tensor())}, {none, trained}, {at::zeros({0, 16}).to(type)});
+    const auto empty = torch::autograd::grad({linear(none, trained, at::Tensor())}, {none, trained},
+                                             {at::zeros({0, 16}).to(type)});
     EXPECT_EQ(empty[0].sizes(), none.sizes());
     EXPECT_TRUE(empty[1].eq(0).all().item<bool>());
   }
 }
 
-// A row's result is the same bits alone, in front, in the middle and at the end of any number of rows.
+// A row's result is the same bits alone, in front, in the middle and at the end of any number of
+// rows.
 TEST_F(Linear, ARowDoesNotDependOnItsNeighbours) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    for (const auto& [in, out] : {std::pair<int64_t, int64_t>{384, 384}, {768, 768}, {3072, 768}, {768, 3072}, {64, 96}}) {
+    for (const auto& [in, out] :
+         {std::pair<int64_t, int64_t>{384, 384}, {768, 768}, {3072, 768}, {768, 3072}, {64, 96}}) {
       const FrozenLinear layer(at::randn({out, in}).to(type), at::randn({out}).to(type));
       const at::Tensor x = at::randn({200, in}).to(type), all = layer(x);
-      for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 1}, {199, 1}, {3, 7}, {17, 32}, {64, 100}, {1, 199}}) {
+      for (const auto& [first, count] :
+           {std::pair<int64_t, int64_t>{0, 1}, {199, 1}, {3, 7}, {17, 32}, {64, 100}, {1, 199}}) {
         expect_same_bits(layer(x.narrow(0, first, count)), all.narrow(0, first, count));
       }
     }
@@ -130,7 +144,8 @@ TEST_F(Linear, JoinedLayersGiveTheBitsOfEach) {
         const std::vector<at::Tensor> each = joined(x);
         ASSERT_EQ(each.size(), weights.size());
         for (size_t i = 0; i < weights.size(); ++i)
-          expect_same_bits(each[i], FrozenLinear(weights[i], has_bias ? biases[i] : at::Tensor())(x));
+          expect_same_bits(each[i],
+                           FrozenLinear(weights[i], has_bias ? biases[i] : at::Tensor())(x));
       }
       EXPECT_EQ(joined(at::zeros({0, 576}).to(type))[1].sizes(), (std::vector<int64_t>{0, 192}));
     }
@@ -138,11 +153,17 @@ TEST_F(Linear, JoinedLayersGiveTheBitsOfEach) {
 }
 
 TEST_F(Linear, JoinedLayersInDoubleEqualTheProductsAlone) {
-  const at::Tensor a = at::randn({5, 7}, at::kDouble), b = at::randn({3, 7}, at::kDouble), x = at::randn({4, 7}, at::kDouble);
+  const at::Tensor a = at::randn({5, 7}, at::kDouble), b = at::randn({3, 7}, at::kDouble),
+                   x = at::randn({4, 7}, at::kDouble);
   const std::vector<at::Tensor> each = JoinedLinears({a, b}, {})(x);
-  EXPECT_LT((each[0] - at::linear(x, a)).abs().max().item<double>(), 1e-14);  // a product of 7 terms
+  EXPECT_LT((each[0] - at::linear(x, a)).abs().max().item<double>(),
+            1e-14);  // a product of 7 terms
   EXPECT_LT((each[1] - at::linear(x, b)).abs().max().item<double>(), 1e-14);
-  expect_refused([&] { JoinedLinears({a, b}, {at::randn({5})}); }, "JoinedLinears: a bias for every layer, or for none");
+  expect_refused(
+      [&] {
+        JoinedLinears({a, b}, {at::randn({5})});
+      },
+      "JoinedLinears: a bias for every layer, or for none");
 }
 
 TEST_F(Linear, ManyThreadsShareALayer) {
@@ -164,11 +185,18 @@ TEST_F(Linear, ManyThreadsShareALayer) {
 
 TEST_F(Linear, RefusesWrongCalls) {
   const at::Tensor w = at::randn({3, 4}), x = at::randn({2, 4});
-  expect_refused([&] { linear(at::randn({2, 5}), w, at::Tensor()); }, "linear: x must be [T, in] and the weight [out, in]");
+  expect_refused(
+      [&] {
+        linear(at::randn({2, 5}), w, at::Tensor());
+      },
+      "linear: x must be [T, in] and the weight [out, in]");
   expect_refused([&] { linear(x, w, at::randn({4})); }, "linear: the bias must be [out]");
-  expect_refused([&] { linear(x.to(at::kDouble), w, at::Tensor()); }, "linear: x and the weight must have one dtype");
-  expect_refused([&] { FrozenLinear(at::randn({4}), {}); }, "FrozenLinear: the weight must be [out, in]");
-  expect_refused([&] { FrozenLinear(leaf(w), {}); }, "FrozenLinear: its tensors must not require a gradient");
+  expect_refused([&] { linear(x.to(at::kDouble), w, at::Tensor()); },
+                 "linear: x and the weight must have one dtype");
+  expect_refused([&] { FrozenLinear(at::randn({4}), {}); },
+                 "FrozenLinear: the weight must be [out, in]");
+  expect_refused([&] { FrozenLinear(leaf(w), {}); },
+                 "FrozenLinear: its tensors must not require a gradient");
   expect_refused([&] { FrozenLinear(w, at::randn({4})); }, "FrozenLinear: the bias must be [out]");
 }
 

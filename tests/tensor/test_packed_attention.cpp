@@ -29,13 +29,15 @@ TEST_F(PackedAttention, GradientsOfCausalGroupedQuery) {
 
 TEST_F(PackedAttention, GradientsOfSharedKeysAndRowsInNoSpan) {
   // Two sequences share all keys, a third overlaps them, a fourth has its own.
-  expect_gradients_of(make_case({{0, 2, 0, 4, 0, 0}, {2, 3, 0, 4, 0, 1}, {4, 6, 2, 6, 0, 2}, {6, 8, 7, 8, 0, 3}}, heads(2, 1, 3),
-                                3, at::kDouble, 1));
+  expect_gradients_of(
+      make_case({{0, 2, 0, 4, 0, 0}, {2, 3, 0, 4, 0, 1}, {4, 6, 2, 6, 0, 2}, {6, 8, 7, 8, 0, 3}},
+                heads(2, 1, 3), 3, at::kDouble, 1));
 }
 
 TEST_F(PackedAttention, GradientsOfPrefixes) {
   Case test = make_case(self_spans({2, 3, 1, 2}), heads(4, 2, 3), 3, at::kDouble);
-  test.prefixes = {make_prefix(0, 2, 2, 2, 3, at::kDouble, true), make_prefix(3, 4, 3, 2, 3, at::kDouble, true)};
+  test.prefixes = {make_prefix(0, 2, 2, 2, 3, at::kDouble, true),
+                   make_prefix(3, 4, 3, 2, 3, at::kDouble, true)};
   expect_gradients_of(test);
   test.options.is_causal = true;
   test.prefixes[1].key_scale = test.prefixes[1].logit_bias = at::Tensor();
@@ -64,12 +66,14 @@ TEST_F(PackedAttention, MatchesPaddingOnLongSequences) {
 TEST_F(PackedAttention, MatchesPaddingAtTheWidthsOfRealModels) {
   for (const auto& [width, count] : {std::pair<int64_t, int64_t>{384, 12}, {768, 12}, {1024, 16}}) {
     SCOPED_TRACE(width);
-    expect_same_as_plain(make_case(self_spans({9, 24, 37, 5}), heads(count, count, width / count), width / count, at::kDouble));
+    expect_same_as_plain(make_case(self_spans({9, 24, 37, 5}), heads(count, count, width / count),
+                                   width / count, at::kDouble));
   }
 }
 
 TEST_F(PackedAttention, MatchesPaddingWithManyQueryHeadsPerKeyHead) {
-  expect_same_as_plain(make_case(self_spans({9, 24, 37, 5}), heads(9, 3, 64, true), 64, at::kDouble));
+  expect_same_as_plain(
+      make_case(self_spans({9, 24, 37, 5}), heads(9, 3, 64, true), 64, at::kDouble));
 }
 
 TEST_F(PackedAttention, MatchesPaddingWithKeysFromACache) {
@@ -80,12 +84,16 @@ TEST_F(PackedAttention, MatchesPaddingWithKeysFromACache) {
 
 TEST_F(PackedAttention, MatchesPaddingWithSharedKeys) {
   SpanList spans;
-  for (int64_t n = 0; n < 6; ++n) spans.push_back({n * 3, n * 3 + 3, n < 4 ? 0 : 20, n < 4 ? 20 : 33, 0, n});
+  for (int64_t n = 0; n < 6; ++n)
+    spans.push_back({n * 3, n * 3 + 3, n < 4 ? 0 : 20, n < 4 ? 20 : 33, 0, n});
   expect_same_as_plain(make_case(spans, heads(4, 4, 16), 16, at::kDouble, 2));
 }
 
 TEST_F(PackedAttention, MatchesPaddingWithPrefixesAlone) {
-  SpanList spans{{0, 3, 0, 0, 0, 0}, {3, 5, 0, 4, 0, 1}, {5, 8, 2, 2, 0, 2}, {8, 9, 3, 6, 0, 3}};  // two sequences have no keys
+  SpanList spans{{0, 3, 0, 0, 0, 0},
+                 {3, 5, 0, 4, 0, 1},
+                 {5, 8, 2, 2, 0, 2},
+                 {8, 9, 3, 6, 0, 3}};  // two sequences have no keys
   Case test = make_case(spans, heads(2, 2, 8), 8, at::kDouble);
   test.prefixes = {make_prefix(0, 3, 5, 2, 8, at::kDouble, true)};
   expect_same_as_plain(test);
@@ -93,7 +101,8 @@ TEST_F(PackedAttention, MatchesPaddingWithPrefixesAlone) {
 
 TEST_F(PackedAttention, MatchesPaddingWithPrefixes) {
   Case test = make_case(self_spans({7, 30, 19, 4, 50}), heads(4, 4, 16), 16, at::kDouble);
-  test.prefixes = {make_prefix(3, 5, 17, 4, 16, at::kDouble, true), make_prefix(0, 2, 10, 4, 16, at::kDouble, false)};
+  test.prefixes = {make_prefix(3, 5, 17, 4, 16, at::kDouble, true),
+                   make_prefix(0, 2, 10, 4, 16, at::kDouble, false)};
   expect_same_as_plain(test);
   test.options.is_causal = true;
   expect_same_as_plain(test);
@@ -105,11 +114,13 @@ TEST_F(PackedAttention, MatchesPaddingWithDropout) {
   test.options.dropout = 0.3;
   test.options.dropout_key = RandomKey{7}.with("attention");
   expect_same_as_plain(test);
-  test.prefixes = {make_prefix(3, 5, 17, 2, 16, at::kDouble, true), make_prefix(0, 2, 10, 2, 16, at::kDouble, false)};
+  test.prefixes = {make_prefix(3, 5, 17, 2, 16, at::kDouble, true),
+                   make_prefix(0, 2, 10, 2, 16, at::kDouble, false)};
   expect_same_as_plain(test);
 }
 
-// One prefix row whose logit_bias is very low is as good as none, and a very high one takes all the attention.
+// One prefix row whose logit_bias is very low is as good as none, and a very high one takes all the
+// attention.
 TEST_F(PackedAttention, LogitBiasSwitchesAPrefix) {
   Case test = make_case(self_spans({5, 6}), heads(2, 2, 8), 8, at::kFloat);
   const at::Tensor without = test.packed();
@@ -117,7 +128,8 @@ TEST_F(PackedAttention, LogitBiasSwitchesAPrefix) {
   test.prefixes[0].logit_bias = at::tensor({-1e4f, 1e4f});
   const at::Tensor with = test.packed();
   expect_close(with.narrow(0, 0, 5), without.narrow(0, 0, 5), 1e-6, 1e-6);
-  expect_close(with.narrow(0, 5, 6), test.prefixes[0].values.view({1, 16}).expand({6, 16}), 1e-6, 1e-6);
+  expect_close(with.narrow(0, 5, 6), test.prefixes[0].values.view({1, 16}).expand({6, 16}), 1e-6,
+               1e-6);
 }
 
 TEST_F(PackedAttention, ReadsStridedRows) {
@@ -155,8 +167,9 @@ TEST_F(PackedAttention, NothingToDo) {
   EXPECT_EQ(no_queries.packed().size(0), 0);
 }
 
-// bfloat16 keeps 8 bits: inputs are rounded alike, logits and sums run in float32, and the output (below 4 in size) is rounded
-// once, by at most 2^-8 relative. Gradients round twice: the incoming one and the result.
+// bfloat16 keeps 8 bits: inputs are rounded alike, logits and sums run in float32, and the output
+// (below 4 in size) is rounded once, by at most 2^-8 relative. Gradients round twice: the incoming
+// one and the result.
 TEST_F(PackedAttention, Bfloat16WithinItsRounding) {
   Case test = make_case(self_spans({9, 24, 100, 1}), heads(4, 2, 32), 32, at::kDouble);
   test.prefixes = {make_prefix(1, 3, 10, 2, 32, at::kDouble, true)};
@@ -189,7 +202,8 @@ TEST_F(PackedAttention, APrefixAloneCanLearn) {
     auto inputs = test.inputs();
     inputs[only] = leaf(inputs[only]);
     const at::Tensor out = test.over(inputs).packed();
-    const auto grad = torch::autograd::grad({(out * probe(out.sizes()).to(at::kFloat)).sum()}, {inputs[only]})[0];
+    const auto grad =
+        torch::autograd::grad({(out * probe(out.sizes()).to(at::kFloat)).sum()}, {inputs[only]})[0];
     expect_same_bits(grad, all[only]);
   }
 }
@@ -208,7 +222,10 @@ TEST_F(PackedAttention, DropoutKeepsTheRightShareAndTheMean) {
   Case test = dropout_case(200, 0.25);
   test.q.zero_();
   test.v.fill_(1);
-  const at::Tensor kept = test.packed().view({-1, 4, 8}).select(2, 0).to(at::kDouble);  // [T, H], one draw of 200 masks each
+  const at::Tensor kept = test.packed()
+                              .view({-1, 4, 8})
+                              .select(2, 0)
+                              .to(at::kDouble);  // [T, H], one draw of 200 masks each
   EXPECT_NEAR(kept.mean().item<double>(), 1.0, 4 * std::sqrt(0.25 / 0.75 / (2400.0 * 200)));
   EXPECT_NEAR(kept.var().item<double>(), 0.25 / 0.75 / 200, 0.1 * 0.25 / 0.75 / 200);
   // Heads, examples and positions draw apart from each other.
@@ -234,7 +251,8 @@ TEST_F(PackedAttention, DropoutBelongsToTheExampleNotToItsPlace) {
     next += length;
   }
   const at::Tensor index = at::cat(rows);
-  Case permuted = test.over({test.q.index_select(0, index), test.k.index_select(0, index), test.v.index_select(0, index)});
+  Case permuted = test.over({test.q.index_select(0, index), test.k.index_select(0, index),
+                             test.v.index_select(0, index)});
   permuted.spans = shared(moved);
   expect_same_bits(permuted.packed(), test.packed().index_select(0, index));
 }
@@ -262,7 +280,8 @@ TEST_F(PackedAttention, BatchMatesChangeNothing) {
   const at::Tensor out = together.packed();
   for (const Spans::Span& span : together.spans->sequences) {
     const int64_t length = span.query_end - span.query_begin;
-    Case alone = together.over({together.q.narrow(0, span.query_begin, length), together.k.narrow(0, span.query_begin, length),
+    Case alone = together.over({together.q.narrow(0, span.query_begin, length),
+                                together.k.narrow(0, span.query_begin, length),
                                 together.v.narrow(0, span.query_begin, length)});
     alone.spans = shared({{0, length, 0, length, 0, span.example}});
     expect_same_bits(alone.packed(), out.narrow(0, span.query_begin, length));
@@ -277,12 +296,36 @@ TEST_F(PackedAttention, RefusesWrongCalls) {
     test.spans = shared(std::move(spans));
     return test;
   };
-  expect_refused([&] { with_spans({{0, 5, 0, 4, 0, 0}}).packed(); }, "attention: a query range lies outside q");
-  expect_refused([&] { with_spans({{0, 4, 0, 5, 0, 0}}).packed(); }, "attention: a key range lies outside k");
-  expect_refused([&] { with_spans({{0, 4, 1, 0, 0, 0}}).packed(); }, "attention: a key range lies outside k");
-  expect_refused([&] { with_spans({{0, 4, 0, 4, -1, 0}}).packed(); }, "attention: a first position is negative");
-  expect_refused([&] { with_spans({{0, 4, 2, 2, 0, 0}}).packed(); }, "attention: a sequence has neither keys nor prefix rows");
-  expect_refused([&] { with_spans({{0, 3, 0, 4, 0, 0}, {2, 4, 0, 4, 0, 1}}).packed(); }, "attention: two query ranges overlap");
+  expect_refused(
+      [&] {
+        with_spans({{0, 5, 0, 4, 0, 0}}).packed();
+      },
+      "attention: a query range lies outside q");
+  expect_refused(
+      [&] {
+        with_spans({{0, 4, 0, 5, 0, 0}}).packed();
+      },
+      "attention: a key range lies outside k");
+  expect_refused(
+      [&] {
+        with_spans({{0, 4, 1, 0, 0, 0}}).packed();
+      },
+      "attention: a key range lies outside k");
+  expect_refused(
+      [&] {
+        with_spans({{0, 4, 0, 4, -1, 0}}).packed();
+      },
+      "attention: a first position is negative");
+  expect_refused(
+      [&] {
+        with_spans({{0, 4, 2, 2, 0, 0}}).packed();
+      },
+      "attention: a sequence has neither keys nor prefix rows");
+  expect_refused(
+      [&] {
+        with_spans({{0, 3, 0, 4, 0, 0}, {2, 4, 0, 4, 0, 1}}).packed();
+      },
+      "attention: two query ranges overlap");
 
   const Case good = make_case(self_spans({4, 3}), heads(2, 2, 8), 8, at::kFloat);
   const auto with_prefix = [&](LanePrefix prefix) {
@@ -299,15 +342,18 @@ TEST_F(PackedAttention, RefusesWrongCalls) {
   expect_refused([&] { with_prefix(prefix).packed(); },
                  "attention: scales and bias of a prefix need one value per sequence of the lane");
   Case twice = good;
-  twice.prefixes = {make_prefix(0, 2, 2, 2, 8, at::kFloat, false), make_prefix(1, 2, 2, 2, 8, at::kFloat, false)};
+  twice.prefixes = {make_prefix(0, 2, 2, 2, 8, at::kFloat, false),
+                    make_prefix(1, 2, 2, 2, 8, at::kFloat, false)};
   expect_refused([&] { twice.packed(); }, "attention: two prefix lanes share a sequence");
 
   Case wrong = good;
   wrong.options.num_key_heads = 3;
-  expect_refused([&] { wrong.packed(); }, "attention: the number of key heads must divide the number of heads");
+  expect_refused([&] { wrong.packed(); },
+                 "attention: the number of key heads must divide the number of heads");
   wrong = good;
   wrong.k = wrong.v = at::zeros({7, 24});
-  expect_refused([&] { wrong.packed(); }, "attention: the widths of q, k and v do not fit the number of heads");
+  expect_refused([&] { wrong.packed(); },
+                 "attention: the widths of q, k and v do not fit the number of heads");
   wrong = good;
   wrong.v = at::zeros({6, 16});
   expect_refused([&] { wrong.packed(); }, "attention: q must be [T, H*D], k and v [S, K*D]");

@@ -25,7 +25,8 @@ TEST(DropoutBits, AreThePlainGeneratorsWords) {
     for (uint32_t c = 0; c < kDrawGroup; ++c) {
       const uint64_t block = group * 16 + c % 16;
       const auto words = philox(key, (uint64_t{name.position} << 32) | block, name.high);
-      EXPECT_EQ(draws[c], static_cast<uint16_t>(words[(c / 16) % 4] >> (c / 64 * 16))) << "column " << c;
+      EXPECT_EQ(draws[c], static_cast<uint16_t>(words[(c / 16) % 4] >> (c / 64 * 16)))
+          << "column " << c;
     }
   }
 }
@@ -49,7 +50,8 @@ TEST(DropoutBits, DrawsAreUniform) {
   }
   double chi_square = 0;
   for (const int64_t count : counts)
-    chi_square += (static_cast<double>(count) - 8000.0) * (static_cast<double>(count) - 8000.0) / 8000.0;
+    chi_square +=
+        (static_cast<double>(count) - 8000.0) * (static_cast<double>(count) - 8000.0) / 8000.0;
   EXPECT_LT(chi_square, 37.7);  // 15 degrees of freedom, one in a thousand
 }
 
@@ -74,8 +76,9 @@ TEST(Parallel, CutsRangesTheSameWayForAnyNumberOfThreads) {
   for (const int count : {1, 2}) {
     at::set_num_threads(count);
     std::vector<std::atomic<int>> sizes(4);
-    parallel_ranges(10, 3,
-                    [&](int64_t begin, int64_t end) { sizes[static_cast<size_t>(begin / 3)] += static_cast<int>(end - begin); });
+    parallel_ranges(10, 3, [&](int64_t begin, int64_t end) {
+      sizes[static_cast<size_t>(begin / 3)] += static_cast<int>(end - begin);
+    });
     EXPECT_EQ(sizes[0], 3);
     EXPECT_EQ(sizes[3], 1);
   }
@@ -85,7 +88,8 @@ TEST(Parallel, CutsRangesTheSameWayForAnyNumberOfThreads) {
 TEST(Parallel, UsesAllThreads) {
   const int threads = at::get_num_threads();
   at::set_num_threads(2);
-  // Each task waits until the other has begun: with one thread this would not end, so it gives up after a while.
+  // Each task waits until the other has begun: with one thread this would not end, so it gives up
+  // after a while.
   std::atomic<int> begun{0};
   parallel_tasks(2, [&](int64_t) {
     ++begun;

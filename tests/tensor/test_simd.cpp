@@ -11,7 +11,8 @@ namespace {
 
 constexpr float kSmallestNormal = std::numeric_limits<float>::min();
 
-// All upper halves that a float32 can have, each with lower halves around the point where rounding turns.
+// All upper halves that a float32 can have, each with lower halves around the point where rounding
+// turns.
 TEST(Simd, BFloat16IsRoundedAsTorchRoundsIt) {
   int64_t compared = 0;
   for (uint32_t upper = 0; upper < 0x10000; ++upper) {
@@ -26,17 +27,20 @@ TEST(Simd, BFloat16IsRoundedAsTorchRoundsIt) {
     for (int i = 0; i < 6; ++i) {
       const float value = x[i];
       if (std::isnan(value)) {
-        EXPECT_TRUE(std::isnan(static_cast<float>(stored[i]))) << std::hex << upper << " " << lower[i];
+        EXPECT_TRUE(std::isnan(static_cast<float>(stored[i])))
+            << std::hex << upper << " " << lower[i];
       } else if (std::fabs(value) >= kSmallestNormal) {
         EXPECT_EQ(stored[i].x, c10::BFloat16(value).x) << std::hex << upper << " " << lower[i];
         ++compared;
       } else {
-        EXPECT_LE(std::fabs(static_cast<float>(stored[i])), kSmallestNormal) << std::hex << upper << " " << lower[i];
+        EXPECT_LE(std::fabs(static_cast<float>(stored[i])), kSmallestNormal)
+            << std::hex << upper << " " << lower[i];
       }
     }
   }
   EXPECT_EQ(compared,
-            6 * 2 * 254 * 128 + 2);  // lower halves, signs, exponents of normal values, bits above the cut; two infinities
+            6 * 2 * 254 * 128 + 2);  // lower halves, signs, exponents of normal values, bits above
+                                     // the cut; two infinities
 }
 
 // exp leans on what comes out of a comparison with a NaN.

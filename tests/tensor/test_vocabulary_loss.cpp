@@ -1,4 +1,5 @@
-// vocabulary_loss and chunked_loss against the plain form, which holds all logits, and central differences.
+// vocabulary_loss and chunked_loss against the plain form, which holds all logits, and central
+// differences.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -30,15 +31,21 @@ std::vector<int64_t> random_targets(int64_t rows, int64_t vocabulary) {
 }
 
 TEST_F(VocabularyLosses, Gradients) {
-  const at::Tensor hidden = leaf(at::randn({5, 4}, at::kDouble)), weight = leaf(at::randn({19, 4}, at::kDouble)),
+  const at::Tensor hidden = leaf(at::randn({5, 4}, at::kDouble)),
+                   weight = leaf(at::randn({19, 4}, at::kDouble)),
                    bias = leaf(at::randn({19}, at::kDouble));
   const std::vector<int64_t> targets = random_targets(5, 19);
-  for (const VocabularyLossOptions& options : {VocabularyLossOptions{}, VocabularyLossOptions{0.2, 0.03}}) {
+  for (const VocabularyLossOptions& options :
+       {VocabularyLossOptions{}, VocabularyLossOptions{0.2, 0.03}}) {
     expect_gradients(
-        [&](const auto& in) { return vocabulary_loss(in[0], plain_layer(in[1], in[2], 0.7), targets, options).sum * 0.3; },
+        [&](const auto& in) {
+          return vocabulary_loss(in[0], plain_layer(in[1], in[2], 0.7), targets, options).sum * 0.3;
+        },
         {hidden, weight, bias});
     const OutputLayer frozen = frozen_layer(weight.detach(), {}, 0.7);
-    expect_gradients([&](const auto& in) { return vocabulary_loss(in[0], frozen, targets, options).sum; }, {hidden});
+    expect_gradients(
+        [&](const auto& in) { return vocabulary_loss(in[0], frozen, targets, options).sum; },
+        {hidden});
   }
 }
 
@@ -48,24 +55,28 @@ struct Problem {
 };
 
 Problem make_problem(int64_t rows, int64_t width, int64_t vocabulary, at::ScalarType type) {
-  return {at::randn({rows, width}, at::kDouble).to(type), (at::randn({vocabulary, width}, at::kDouble) * 0.5).to(type),
+  return {at::randn({rows, width}, at::kDouble).to(type),
+          (at::randn({vocabulary, width}, at::kDouble) * 0.5).to(type),
           at::randn({vocabulary}, at::kDouble).to(type), random_targets(rows, vocabulary)};
 }
 
-// The bounds are relative to the largest value of a tensor. float32: logits of about 10 are good to 1e-6 of themselves, and their
-// error enters probabilities as it is. bfloat16: logits below 16 round by up to 2^-5, which is the relative error of a
-// probability; the products then round to 2^-8.
+// The bounds are relative to the largest value of a tensor. float32: logits of about 10 are good to
+// 1e-6 of themselves, and their error enters probabilities as it is. bfloat16: logits below 16
+// round by up to 2^-5, which is the relative error of a probability; the products then round to
+// 2^-8.
 void expect_like_plain_form(const Problem& p, at::ScalarType type, bool is_frozen, double scale,
                             const VocabularyLossOptions& options) {
   const double bound = type == at::kDouble ? 1e-12 : type == at::kFloat ? 2e-5 : 4e-2;
   const at::Tensor hidden = leaf(p.hidden), weight = is_frozen ? p.weight : leaf(p.weight),
                    bias = is_frozen ? p.bias : leaf(p.bias);
   const VocabularyLoss loss = vocabulary_loss(
-      hidden, is_frozen ? frozen_layer(weight, bias, scale) : plain_layer(weight, bias, scale), p.targets, options);
-  const at::Tensor wide_hidden = leaf(p.hidden.to(at::kDouble)), wide_weight = leaf(p.weight.to(at::kDouble)),
+      hidden, is_frozen ? frozen_layer(weight, bias, scale) : plain_layer(weight, bias, scale),
+      p.targets, options);
+  const at::Tensor wide_hidden = leaf(p.hidden.to(at::kDouble)),
+                   wide_weight = leaf(p.weight.to(at::kDouble)),
                    wide_bias = leaf(p.bias.to(at::kDouble));
-  const VocabularyLoss judge =
-      plain::vocabulary_loss(wide_hidden, plain_layer(wide_weight, wide_bias, scale), p.targets, options);
+  const VocabularyLoss judge = plain::vocabulary_loss(
+      wide_hidden, plain_layer(wide_weight, wide_bias, scale), p.targets, options);
   ASSERT_EQ(loss.sum.scalar_type(), type == at::kDouble ? at::kDouble : at::kFloat);
   ASSERT_EQ(loss.sum.dim(), 0);
   EXPECT_FALSE(loss.rows.requires_grad());
@@ -79,7 +90,8 @@ void expect_like_plain_form(const Problem& p, at::ScalarType type, bool is_froze
     mine.insert(mine.end(), {weight, bias});
     judges.insert(judges.end(), {wide_weight, wide_bias});
   }
-  const auto grads = torch::autograd::grad({loss.sum / 8}, mine), expected = torch::autograd::grad({judge.sum / 8}, judges);
+  const auto grads = torch::autograd::grad({loss.sum / 8}, mine),
+             expected = torch::autograd::grad({judge.sum / 8}, judges);
   for (size_t i = 0; i < grads.size(); ++i) {
     ASSERT_EQ(grads[i].scalar_type(), type);
     expect_like(grads[i], expected[i], "gradient " + std::to_string(i));
@@ -90,7 +102,8 @@ TEST_F(VocabularyLosses, MatchThePlainForm) {
   for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
     for (const int64_t vocabulary : {1, 2, 15, 64, 100, 1003}) {
       for (const bool is_frozen : {false, true}) {
-        SCOPED_TRACE(::testing::Message() << at::toString(type) << " V=" << vocabulary << " frozen=" << is_frozen);
+        SCOPED_TRACE(::testing::Message()
+                     << at::toString(type) << " V=" << vocabulary << " frozen=" << is_frozen);
         const Problem p = make_problem(23, 24, vocabulary, type);
         expect_like_plain_form(p, type, is_frozen, 1.0, {});
         expect_like_plain_form(p, type, is_frozen, 0.25, {0.1, 1e-2});
@@ -102,8 +115,10 @@ TEST_F(VocabularyLosses, MatchThePlainForm) {
 // 40000 columns: 209 float32 rows, 419 bfloat16 rows a chunk.
 TEST_F(VocabularyLosses, MatchThePlainFormOverSeveralChunks) {
   expect_like_plain_form(make_problem(250, 16, 40000, at::kFloat), at::kFloat, true, 1.0, {});
-  expect_like_plain_form(make_problem(210, 16, 40000, at::kFloat), at::kFloat, false, 0.5, {0.1, 1e-3});  // one row is left over
-  expect_like_plain_form(make_problem(430, 16, 40000, at::kBFloat16), at::kBFloat16, false, 1.0, {});
+  expect_like_plain_form(make_problem(210, 16, 40000, at::kFloat), at::kFloat, false, 0.5,
+                         {0.1, 1e-3});  // one row is left over
+  expect_like_plain_form(make_problem(430, 16, 40000, at::kBFloat16), at::kBFloat16, false, 1.0,
+                         {});
 }
 
 TEST_F(VocabularyLosses, ARowDoesNotDependOnItsBatch) {
@@ -115,13 +130,16 @@ TEST_F(VocabularyLosses, ARowDoesNotDependOnItsBatch) {
     const at::Tensor grad = torch::autograd::grad({all.sum}, {hidden})[0];
     const int threads = at::get_num_threads();
     at::set_num_threads(1);
-    for (const auto& [begin, count] : {std::pair<int64_t, int64_t>{0, 1}, {208, 1}, {207, 5}, {249, 1}}) {
+    for (const auto& [begin, count] :
+         {std::pair<int64_t, int64_t>{0, 1}, {208, 1}, {207, 5}, {249, 1}}) {
       const at::Tensor part = leaf(p.hidden.narrow(0, begin, count));
-      const VocabularyLoss loss = vocabulary_loss(part, layer, {p.targets.begin() + begin, p.targets.begin() + begin + count});
+      const VocabularyLoss loss = vocabulary_loss(
+          part, layer, {p.targets.begin() + begin, p.targets.begin() + begin + count});
       expect_same_bits(loss.rows, all.rows.narrow(0, begin, count));
-      // A product over 40000 columns may be cut into parts that depend on the rows: only the order of its additions.
-      expect_close(torch::autograd::grad({loss.sum}, {part})[0], grad.narrow(0, begin, count), type == at::kFloat ? 1e-5 : 1e-2,
-                   8e-3);
+      // A product over 40000 columns may be cut into parts that depend on the rows: only the order
+      // of its additions.
+      expect_close(torch::autograd::grad({loss.sum}, {part})[0], grad.narrow(0, begin, count),
+                   type == at::kFloat ? 1e-5 : 1e-2, 8e-3);
     }
     at::set_num_threads(threads);
   }
@@ -143,7 +161,8 @@ TEST_F(VocabularyLosses, WithoutAGraphOnlyLosses) {
 }
 
 TEST_F(VocabularyLosses, NoRows) {
-  const at::Tensor hidden = leaf(at::empty({0, 8})), weight = leaf(at::randn({30, 8})), bias = leaf(at::randn({30}));
+  const at::Tensor hidden = leaf(at::empty({0, 8})), weight = leaf(at::randn({30, 8})),
+                   bias = leaf(at::randn({30}));
   const VocabularyLoss loss = vocabulary_loss(hidden, plain_layer(weight, bias), {});
   EXPECT_EQ(loss.sum.item<float>(), 0.0f);
   EXPECT_EQ(loss.rows.size(0), 0);
@@ -154,7 +173,8 @@ TEST_F(VocabularyLosses, NoRows) {
 
 TEST_F(VocabularyLosses, AGradientCanBeTakenTwice) {
   const Problem p = make_problem(9, 8, 77, at::kFloat);
-  const at::Tensor hidden = leaf(p.hidden), loss = vocabulary_loss(hidden, plain_layer(p.weight, p.bias), p.targets).sum;
+  const at::Tensor hidden = leaf(p.hidden),
+                   loss = vocabulary_loss(hidden, plain_layer(p.weight, p.bias), p.targets).sum;
   const at::Tensor first = torch::autograd::grad({loss}, {hidden}, {}, true)[0],
                    second = torch::autograd::grad({loss}, {hidden}, {at::scalar_tensor(2.0f)})[0];
   expect_same_bits(second, first * 2);
@@ -177,11 +197,22 @@ at::Tensor both_ways(const at::Tensor& a, const at::Tensor& b) {
 
 TEST_F(VocabularyLosses, ChunkedGradientsOfTwoPasses) {
   const OutputLayer frozen = frozen_layer(at::randn({11, 4}, at::kDouble), {}, 0.5);
-  const at::Tensor a = leaf(at::randn({3, 4}, at::kDouble)), b = leaf(at::randn({3, 4}, at::kDouble)),
+  const at::Tensor a = leaf(at::randn({3, 4}, at::kDouble)),
+                   b = leaf(at::randn({3, 4}, at::kDouble)),
                    weight = leaf(at::randn({11, 4}, at::kDouble));
-  const auto loss = [](const std::vector<at::Tensor>& logits, int64_t) { return both_ways(logits[0], logits[1]); };
-  expect_gradients([&](const auto& in) { return chunked_loss({in[0], in[1]}, frozen, loss); }, {a, b});
-  expect_gradients([&](const auto& in) { return chunked_loss({in[0], in[1]}, plain_layer(in[2], {}), loss); }, {a, b, weight});
+  const auto loss = [](const std::vector<at::Tensor>& logits, int64_t) {
+    return both_ways(logits[0], logits[1]);
+  };
+  expect_gradients(
+      [&](const auto& in) {
+        return chunked_loss({in[0], in[1]}, frozen, loss);
+      },
+      {a, b});
+  expect_gradients(
+      [&](const auto& in) {
+        return chunked_loss({in[0], in[1]}, plain_layer(in[2], {}), loss);
+      },
+      {a, b, weight});
 }
 
 TEST_F(VocabularyLosses, ChunkedLossKnowsItsRows) {
@@ -191,20 +222,26 @@ TEST_F(VocabularyLosses, ChunkedLossKnowsItsRows) {
   std::vector<int64_t> firsts;
   const auto loss = [&](const std::vector<at::Tensor>& logits, int64_t first_row) {
     firsts.push_back(first_row);
-    const std::vector<int64_t> own(p.targets.begin() + first_row, p.targets.begin() + first_row + logits[0].size(0));
-    return at::cross_entropy_loss(logits[0], at::tensor(own, at::kLong), {}, at::Reduction::Sum) + 0 * logits[1].sum();
+    const std::vector<int64_t> own(p.targets.begin() + first_row,
+                                   p.targets.begin() + first_row + logits[0].size(0));
+    return at::cross_entropy_loss(logits[0], at::tensor(own, at::kLong), {}, at::Reduction::Sum) +
+           0 * logits[1].sum();
   };
   const at::Tensor sum = chunked_loss({a, b}, layer, loss);
-  EXPECT_EQ(firsts, (std::vector<int64_t>{0, 104, 208}));  // half as many rows a chunk as with one pass
+  EXPECT_EQ(firsts,
+            (std::vector<int64_t>{0, 104, 208}));  // half as many rows a chunk as with one pass
   const VocabularyLoss direct = vocabulary_loss(alone, layer, p.targets);
   expect_close(sum, direct.sum, 0, 1e-6);
-  expect_close(torch::autograd::grad({sum}, {a})[0], torch::autograd::grad({direct.sum}, {alone})[0], 1e-6, 1e-4);
+  expect_close(torch::autograd::grad({sum}, {a})[0],
+               torch::autograd::grad({direct.sum}, {alone})[0], 1e-6, 1e-4);
 }
 
 TEST_F(VocabularyLosses, ChunkedLossMayIgnoreAPassAndTheGraph) {
   const Problem p = make_problem(5, 8, 30, at::kFloat);
   const at::Tensor a = leaf(p.hidden), b = leaf(p.hidden);
-  const auto loss = [](const std::vector<at::Tensor>& logits, int64_t) { return logits[0].square().sum(); };
+  const auto loss = [](const std::vector<at::Tensor>& logits, int64_t) {
+    return logits[0].square().sum();
+  };
   chunked_loss({a, b}, plain_layer(p.weight, {}), loss).backward();
   expect_close(a.grad(), p.hidden.matmul(p.weight.t()).matmul(p.weight) * 2, 1e-3, 1e-5);
   EXPECT_TRUE(b.grad().eq(0).all().item<bool>());
@@ -215,9 +252,21 @@ TEST_F(VocabularyLosses, ChunkedLossMayIgnoreAPassAndTheGraph) {
 TEST_F(VocabularyLosses, RefuseWrongCalls) {
   const Problem p = make_problem(3, 8, 30, at::kFloat);
   const OutputLayer layer = plain_layer(p.weight, {});
-  expect_refused([&] { vocabulary_loss(p.hidden, layer, {1, 2}); }, "vocabulary loss: there must be one target per row");
-  expect_refused([&] { vocabulary_loss(p.hidden, layer, {1, 2, 30}); }, "vocabulary loss: a target lies outside the vocabulary");
-  expect_refused([&] { vocabulary_loss(p.hidden, layer, {1, -1, 2}); }, "vocabulary loss: a target lies outside the vocabulary");
+  expect_refused(
+      [&] {
+        vocabulary_loss(p.hidden, layer, {1, 2});
+      },
+      "vocabulary loss: there must be one target per row");
+  expect_refused(
+      [&] {
+        vocabulary_loss(p.hidden, layer, {1, 2, 30});
+      },
+      "vocabulary loss: a target lies outside the vocabulary");
+  expect_refused(
+      [&] {
+        vocabulary_loss(p.hidden, layer, {1, -1, 2});
+      },
+      "vocabulary loss: a target lies outside the vocabulary");
   expect_refused([&] { vocabulary_loss(p.hidden.to(at::kDouble), layer, p.targets); },
                  "vocabulary loss: the hidden states do not fit the output layer");
   expect_refused(
@@ -226,7 +275,8 @@ TEST_F(VocabularyLosses, RefuseWrongCalls) {
       },
       "vocabulary loss: the hidden states do not fit the output layer");
   const auto any = [](const std::vector<at::Tensor>& logits, int64_t) { return logits[0].sum(); };
-  expect_refused([&] { chunked_loss({}, layer, any); }, "vocabulary loss: there must be one pass at least");
+  expect_refused([&] { chunked_loss({}, layer, any); },
+                 "vocabulary loss: there must be one pass at least");
   expect_refused(
       [&] {
         chunked_loss({p.hidden, at::randn({2, 8})}, layer, any);

@@ -1,4 +1,5 @@
-// A few-token tokenizer.json for tests, as a tree whose parts a test replaces, and what a call is refused with.
+// A few-token tokenizer.json for tests, as a tree whose parts a test replaces, and what a call is
+// refused with.
 #pragma once
 
 #include <memory>

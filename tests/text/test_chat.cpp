@@ -1,5 +1,5 @@
-// Chat formats: the text equals what transformers makes of the same turns with the published template (tools/golden/chat.py), and
-// the pieces to learn are the assistant's.
+// Chat formats: the text equals what transformers makes of the same turns with the published
+// template (tools/golden/chat.py), and the pieces to learn are the assistant's.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -53,7 +53,8 @@ TEST(TextChat, TextsEqualTheTemplates) {
 }
 
 TEST(TextChat, TargetsAreTheAssistants) {
-  const std::vector<Turn> turns = {{"user", "a"}, {"assistant", " b "}, {"user", "c"}, {"assistant", "d"}};
+  const std::vector<Turn> turns = {
+      {"user", "a"}, {"assistant", " b "}, {"user", "c"}, {"assistant", "d"}};
   const std::vector<std::pair<std::string, std::vector<std::string>>> rows = {
       {"chatml", {" b <|im_end|>", "d<|im_end|>"}},
       {"smollm2", {" b <|im_end|>", "d<|im_end|>"}},
@@ -89,27 +90,36 @@ TEST(TextChat, TargetsAreTheAssistants) {
 
 TEST(TextChat, Refusals) {
   EXPECT_EQ(message_of([] { chat_format("chatlm"); }),
-            "chat: expected chatml, smollm2, qwen2, qwen3, llama-2, llama-3, zephyr, mistral, mistral-v0.1 or gemma, found \"chatlm\" "
+            "chat: expected chatml, smollm2, qwen2, qwen3, llama-2, llama-3, zephyr, mistral, "
+            "mistral-v0.1 or gemma, found \"chatlm\" "
             "(did you mean 'chatml'?)");
-  EXPECT_EQ(message_of([] { recognise_chat("{{ messages }}", "tokenizer_config.json: chat_template"); }),
-            "tokenizer_config.json: chat_template: this chat template is not a known one (SHA-256 f24189f08c85...), and "
-            "templates are not run; name "
-            "the format in the task file, such as \"chat: chatml\"; known: chatml, smollm2, qwen2, qwen3, llama-2, llama-3, zephyr, "
-            "mistral, mistral-v0.1 and "
-            "gemma");
+  EXPECT_EQ(
+      message_of([] { recognise_chat("{{ messages }}", "tokenizer_config.json: chat_template"); }),
+      "tokenizer_config.json: chat_template: this chat template is not a known one (SHA-256 "
+      "f24189f08c85...), and "
+      "templates are not run; name "
+      "the format in the task file, such as \"chat: chatml\"; known: chatml, smollm2, qwen2, "
+      "qwen3, llama-2, llama-3, zephyr, "
+      "mistral, mistral-v0.1 and "
+      "gemma");
   const auto render = [](const char* name, std::vector<Turn> turns) {
     return message_of([&] { render_chat(chat_format(name), turns, false); });
   };
   EXPECT_EQ(render("chatml", {}), "a conversation without a turn");
-  EXPECT_EQ(render("chatml", {{"user", "a"}, {"tool", "b"}}),
-            "turn 2: expected the role system, user or assistant, found \"tool\" (chat format chatml)");
+  EXPECT_EQ(
+      render("chatml", {{"user", "a"}, {"tool", "b"}}),
+      "turn 2: expected the role system, user or assistant, found \"tool\" (chat format chatml)");
   EXPECT_EQ(render("gemma", {{"system", "a"}}),
-            "turn 1: this format has no system turn; put the text into the user's first turn (chat format gemma)");
+            "turn 1: this format has no system turn; put the text into the user's first turn (chat "
+            "format gemma)");
   EXPECT_EQ(render("mistral", {{"user", "a"}, {"user", "b"}}),
-            "turn 2: user and assistant must take turns; expected assistant, found user (chat format mistral)");
-  EXPECT_EQ(render("llama-2", {{"system", "a"}}), "turn 1: a system turn alone; a user's must follow (chat format llama-2)");
+            "turn 2: user and assistant must take turns; expected assistant, found user (chat "
+            "format mistral)");
+  EXPECT_EQ(render("llama-2", {{"system", "a"}}),
+            "turn 1: a system turn alone; a user's must follow (chat format llama-2)");
   EXPECT_EQ(message_of([] { check_chat(chat_format("chatml"), *make(small_bpe())); }),
-            "the chat format chatml needs the token \"<|im_start|>\", which this tokenizer does not have");
+            "the chat format chatml needs the token \"<|im_start|>\", which this tokenizer does "
+            "not have");
 }
 
 }  // namespace

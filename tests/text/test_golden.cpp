@@ -1,5 +1,6 @@
-// Ids, offsets, type ids, special flags and decoded texts equal what Hugging Face `tokenizers` and `sentencepiece` gave
-// (tools/golden/text.py, tools/golden/text_families.py), decoded at once or as a stream.
+// Ids, offsets, type ids, special flags and decoded texts equal what Hugging Face `tokenizers` and
+// `sentencepiece` gave (tools/golden/text.py, tools/golden/text_families.py), decoded at once or as
+// a stream.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -29,8 +30,8 @@ EncodeOptions options_of(const Json& c) {
 }
 
 // Every part ends at a whole character, and all of them are the text.
-void expect_stream(const std::shared_ptr<const Tokenizer>& tokenizer, const std::vector<int64_t>& ids,
-                   const std::string& expected) {
+void expect_stream(const std::shared_ptr<const Tokenizer>& tokenizer,
+                   const std::vector<int64_t>& ids, const std::string& expected) {
   StreamDecoder stream(tokenizer);
   for (int round = 0; round < 2; ++round) {  // a stream can be used again
     std::string all;
@@ -45,13 +46,15 @@ void expect_stream(const std::shared_ptr<const Tokenizer>& tokenizer, const std:
   }
 }
 
-void expect_case(const std::shared_ptr<const Tokenizer>& shared, const Json& c, const std::string& name) {
+void expect_case(const std::shared_ptr<const Tokenizer>& shared, const Json& c,
+                 const std::string& name) {
   SCOPED_TRACE(name + ": " + c.dump());
   const Tokenizer& tokenizer = *shared;
   const std::string text = c["text"];
   const bool has_pair = c.contains("pair") && !c["pair"].is_null();
   const std::string pair = has_pair ? c["pair"].get<std::string>() : "";
-  const std::optional<std::string_view> second = has_pair ? std::optional<std::string_view>(pair) : std::nullopt;
+  const std::optional<std::string_view> second =
+      has_pair ? std::optional<std::string_view>(pair) : std::nullopt;
   if (c.contains("refused")) {
     EXPECT_THROW(tokenizer.encode(text, second, options_of(c)), InputError);
     return;
@@ -65,8 +68,8 @@ void expect_case(const std::shared_ptr<const Tokenizer>& shared, const Json& c, 
   std::vector<int64_t> offsets;
   for (const auto& [begin, end] : encoding.offsets) offsets.insert(offsets.end(), {begin, end});
   EXPECT_EQ(offsets, c["offsets"].get<std::vector<int64_t>>());
-  EXPECT_EQ(encoding.type_ids,
-            c.contains("type_ids") ? c["type_ids"].get<std::vector<int64_t>>() : std::vector<int64_t>(size, 0));
+  EXPECT_EQ(encoding.type_ids, c.contains("type_ids") ? c["type_ids"].get<std::vector<int64_t>>()
+                                                      : std::vector<int64_t>(size, 0));
   std::vector<bool> special(size, false);
   if (c.contains("special")) {
     for (const size_t i : c["special"].get<std::vector<size_t>>()) special[i] = true;

@@ -62,8 +62,8 @@ TEST(TextProperties, ByteLevelDecodingIsLossless) {
   }
 }
 
-// Byte-pair encoding as it is defined: merge the pair of the lowest rank, leftmost first, until none is left. Requires: merged
-// tokens have their ids in the order of their ranks.
+// Byte-pair encoding as it is defined: merge the pair of the lowest rank, leftmost first, until
+// none is left. Requires: merged tokens have their ids in the order of their ranks.
 std::vector<int64_t> merged_by_definition(const Tokenizer& tokenizer, const std::string& text) {
   std::vector<std::string> parts;
   for (const char c : text) parts.emplace_back(1, c);
@@ -89,7 +89,8 @@ void expect_merges(const Tokenizer& tokenizer, const std::string& letters) {
   for (int round = 0; round < 300; ++round) {
     std::string text(1 + random.below(80), ' ');
     for (char& c : text) c = letters[random.below(letters.size())];
-    ASSERT_EQ(tokenizer.encode(text, {.add_special = false}).ids, merged_by_definition(tokenizer, text))
+    ASSERT_EQ(tokenizer.encode(text, {.add_special = false}).ids,
+              merged_by_definition(tokenizer, text))
         << "seed " << kSeed << ", " << text;
   }
 }
@@ -105,7 +106,8 @@ TEST(TextProperties, WordsMergeAsDefined) {
 
 TEST(TextProperties, CuttingKeepsTheBeginning) {
   const auto tokenizer = Tokenizer::load(kFolder / "wordpiece/tokenizer.json");
-  const std::string text = "The river rose in the night, and by morning the lower road was under water.";
+  const std::string text =
+      "The river rose in the night, and by morning the lower road was under water.";
   const Encoding whole = tokenizer->encode(text);
   const auto size = static_cast<int64_t>(whole.ids.size());
   for (int64_t length = 2; length <= size + 1; ++length) {
@@ -128,7 +130,8 @@ TEST(TextProperties, ThreadsDoNotDisturbEachOther) {
   std::vector<std::thread> threads;
   for (size_t t = 0; t < wrong.size(); ++t) {
     threads.emplace_back([&, t] {
-      for (size_t i = 0; i < texts.size(); ++i) wrong[t] += tokenizer->encode(texts[i]).ids == expected[i] ? 0 : 1;
+      for (size_t i = 0; i < texts.size(); ++i)
+        wrong[t] += tokenizer->encode(texts[i]).ids == expected[i] ? 0 : 1;
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -137,7 +140,8 @@ TEST(TextProperties, ThreadsDoNotDisturbEachOther) {
 
 TEST(TextTokenizer, TellsWhatTheFileHolds) {
   auto json = small_wordpiece();
-  json["truncation"] = {{"max_length", 128}, {"strategy", "OnlySecond"}, {"stride", 0}, {"direction", "Right"}};
+  json["truncation"] = {
+      {"max_length", 128}, {"strategy", "OnlySecond"}, {"stride", 0}, {"direction", "Right"}};
   json["padding"] = {{"strategy", {{"Fixed", 128}}}};
   json["added_tokens"].push_back({{"id", 8},
                                   {"content", "<x>"},
@@ -191,7 +195,8 @@ TEST(TextInspect, PrintsALineOfJsonPerLine) {
   } catch (const InputError& error) {
     EXPECT_EQ(
         std::string(error.what()),
-        (folder / "bad.txt").string() + ":2: text: byte 1: not valid UTF-8, found byte value 255; convert the text to UTF-8");
+        (folder / "bad.txt").string() +
+            ":2: text: byte 1: not valid UTF-8, found byte value 255; convert the text to UTF-8");
   }
   testing::internal::GetCapturedStdout();
   std::filesystem::remove_all(folder);

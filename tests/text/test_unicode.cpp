@@ -27,7 +27,7 @@ TEST(Unicode, Utf8RoundTripsEveryCodePoint) {
 
 TEST(Unicode, IllFormedPartsBecomeReplacementCharacters) {
   EXPECT_EQ(replace_invalid_utf8("a\xFFz"), "a\uFFFDz");
-  EXPECT_EQ(replace_invalid_utf8("\xE2\x82"), "\uFFFD");                  // a sequence cut short is one part
+  EXPECT_EQ(replace_invalid_utf8("\xE2\x82"), "\uFFFD");  // a sequence cut short is one part
   EXPECT_EQ(replace_invalid_utf8("\xED\xA0\x80"), "\uFFFD\uFFFD\uFFFD");  // a surrogate is three
   EXPECT_EQ(replace_invalid_utf8("\xF0\x9F\x98\x80"), "\U0001F600");
 }
@@ -65,20 +65,25 @@ TEST(Unicode, Classes) {
 TEST(Unicode, NormalForms) {
   EXPECT_EQ(chars_of(normal_form(U"\u00E9", NormalForm::kNfd)), U"e\u0301");
   EXPECT_EQ(chars_of(normal_form(U"e\u0301", NormalForm::kNfc)), U"\u00E9");
-  EXPECT_EQ(chars_of(normal_form(U"a\u0301\u0316", NormalForm::kNfd)), U"a\u0316\u0301");  // canonical order
-  EXPECT_EQ(chars_of(normal_form(U"a\u0316\u0301", NormalForm::kNfc)), U"\u00E1\u0316");   // over a mark of a lower class
-  EXPECT_EQ(chars_of(normal_form(U"a\u0305\u0301", NormalForm::kNfc)), U"a\u0305\u0301");  // blocked by a mark of its own class
+  EXPECT_EQ(chars_of(normal_form(U"a\u0301\u0316", NormalForm::kNfd)),
+            U"a\u0316\u0301");  // canonical order
+  EXPECT_EQ(chars_of(normal_form(U"a\u0316\u0301", NormalForm::kNfc)),
+            U"\u00E1\u0316");  // over a mark of a lower class
+  EXPECT_EQ(chars_of(normal_form(U"a\u0305\u0301", NormalForm::kNfc)),
+            U"a\u0305\u0301");  // blocked by a mark of its own class
   EXPECT_EQ(chars_of(normal_form(U"\uAC01", NormalForm::kNfd)), U"\u1100\u1161\u11A8");
   EXPECT_EQ(chars_of(normal_form(U"\u1100\u1161\u11A8", NormalForm::kNfc)), U"\uAC01");
   EXPECT_EQ(chars_of(normal_form(U"\uFB03", NormalForm::kNfkc)), U"ffi");
   EXPECT_EQ(chars_of(normal_form(U"\uFB03", NormalForm::kNfc)), U"\uFB03");
-  EXPECT_EQ(chars_of(normal_form(U"\u0958", NormalForm::kNfc)), U"\u0915\u093C");  // excluded from composition
+  EXPECT_EQ(chars_of(normal_form(U"\u0958", NormalForm::kNfc)),
+            U"\u0915\u093C");  // excluded from composition
   EXPECT_EQ(chars_of(normal_form(U"\u1E9B\u0323", NormalForm::kNfkc)), U"\u1E69");
 }
 
 TEST(Unicode, NormalFormsStopAtUnicode9) {
-  EXPECT_EQ(chars_of(normal_form(U"\U00011938", NormalForm::kNfd)), U"\U00011938");  // Unicode 13, decomposes since
-  EXPECT_EQ(chars_of(normal_form(U"\u32FF", NormalForm::kNfkc)), U"\u32FF");         // Unicode 12.1
+  EXPECT_EQ(chars_of(normal_form(U"\U00011938", NormalForm::kNfd)),
+            U"\U00011938");  // Unicode 13, decomposes since
+  EXPECT_EQ(chars_of(normal_form(U"\u32FF", NormalForm::kNfkc)), U"\u32FF");  // Unicode 12.1
 }
 
 TEST(Digest, KnownAnswers) {  // FIPS 180-4 examples
@@ -86,7 +91,8 @@ TEST(Digest, KnownAnswers) {  // FIPS 180-4 examples
   EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-  EXPECT_EQ(sha256(std::string(1000000, 'a')), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+  EXPECT_EQ(sha256(std::string(1000000, 'a')),
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
 }  // namespace

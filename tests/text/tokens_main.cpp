@@ -12,7 +12,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    return graft::inspect_tokens(*graft::Tokenizer::load(argv[1]), argv[2], argc > 3 && std::string_view(argv[3]) == "--json");
+    return graft::inspect_tokens(*graft::Tokenizer::load(argv[1]), argv[2],
+                                 argc > 3 && std::string_view(argv[3]) == "--json");
   } catch (const graft::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return static_cast<int>(error.code());

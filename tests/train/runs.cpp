@@ -4,9 +4,11 @@
 
 namespace graft::testing {
 
-RunInputs run_inputs(const std::string& definition, const Path& out, const std::string& settings, int64_t rows) {
-  const std::string least = "model: golden\ntask: test\nout: " + out.string() +
-                            "\ndata: {train: rows}\ndropout: 0\ncheckpoint_every: never\nadapter: " + definition;
+RunInputs run_inputs(const std::string& definition, const Path& out, const std::string& settings,
+                     int64_t rows) {
+  const std::string least =
+      "model: golden\ntask: test\nout: " + out.string() +
+      "\ndata: {train: rows}\ndropout: 0\ncheckpoint_every: never\nadapter: " + definition;
   RunInputs inputs;
   inputs.config = parse_run_config(yaml(settings), yaml(least), "test");
   inputs.model = golden_model("bert-tiny", inputs.config.precision);
@@ -19,7 +21,8 @@ RunInputs run_inputs(const std::string& definition, const Path& out, const std::
     example.id_text = "row " + std::to_string(i);
     example.label = labels[static_cast<size_t>(i)];
     inputs.train.examples.push_back(std::move(example));
-    inputs.train.num_tokens += static_cast<int64_t>(inputs.train.sequences[static_cast<size_t>(i)].ids.size());
+    inputs.train.num_tokens +=
+        static_cast<int64_t>(inputs.train.sequences[static_cast<size_t>(i)].ids.size());
   }
   return inputs;
 }

@@ -9,9 +9,11 @@ namespace graft::testing {
 
 using TrainingRun = graft::Run;  // inside a TEST, Run is GoogleTest's
 
-// `rows` training rows of 1..20 tokens with three labels; no evaluation data, dropout 0, no checkpoints unless `settings` says
-// so. `settings`: YAML over the defaults, as in run.yaml. `out`: the run's folder.
-RunInputs run_inputs(const std::string& definition, const Path& out, const std::string& settings, int64_t rows = 24);
+// `rows` training rows of 1..20 tokens with three labels; no evaluation data, dropout 0, no
+// checkpoints unless `settings` says so. `settings`: YAML over the defaults, as in run.yaml. `out`:
+// the run's folder.
+RunInputs run_inputs(const std::string& definition, const Path& out, const std::string& settings,
+                     int64_t rows = 24);
 
 // Drives a run to its end (or to `steps`), without finishing it.
 void drive_to(Run& run, int64_t steps = INT64_MAX);

@@ -1,4 +1,5 @@
-// Several micro-batches equal one large batch, also when they are uneven; with dropout, too, since a mask belongs to its example.
+// Several micro-batches equal one large batch, also when they are uneven; with dropout, too, since
+// a mask belongs to its example.
 #include <gtest/gtest.h>
 
 #include <torch/csrc/autograd/autograd.h>
@@ -11,15 +12,17 @@ namespace graft::testing::test_accumulation {
 namespace {
 
 // Gradients of the mean loss over all rows, from micro-batches of the given sizes on one Bound.
-NamedTensors gathered(Rig& rig, const std::vector<Sequence>& rows, const std::vector<double>& labels,
-                      const std::vector<int64_t>& sizes, const Pass& pass) {
+NamedTensors gathered(Rig& rig, const std::vector<Sequence>& rows,
+                      const std::vector<double>& labels, const std::vector<int64_t>& sizes,
+                      const Pass& pass) {
   Bound bound(*rig.model, *rig.adapter, rig.tensors);
   int64_t begin = 0;
   for (const int64_t size : sizes) {
     const std::vector<Sequence> some(rows.begin() + begin, rows.begin() + begin + size);
-    const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(some)}, 64), {&bound}, pass);
-    const at::Tensor loss =
-        summed_loss(TaskKind::kClassification, result.logits.front(), {labels.begin() + begin, labels.begin() + begin + size});
+    const LogitsResult result =
+        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(some)}, 64), {&bound}, pass);
+    const at::Tensor loss = summed_loss(TaskKind::kClassification, result.logits.front(),
+                                        {labels.begin() + begin, labels.begin() + begin + size});
     torch::autograd::backward({loss / static_cast<double>(rows.size())}, {});
     begin += size;
   }
@@ -49,7 +52,8 @@ TEST(Accumulation, EqualsALargeBatch) {
           const NamedTensors parts = gathered(rig, rows, labels, sizes, pass);
           expect_all_near(parts, whole, {is_wide ? 1e-13 : 2e-6, is_wide ? 1e-12 : 1e-5},
                           std::string(edit) + (has_dropout ? " with dropout" : ""));
-          measured(std::string("accumulation ") + edit + (is_wide ? " float64" : ""), largest_difference(parts, whole));
+          measured(std::string("accumulation ") + edit + (is_wide ? " float64" : ""),
+                   largest_difference(parts, whole));
         }
       }
     }
@@ -69,13 +73,16 @@ TEST(Accumulation, OfARunEqualsALargeBatch) {
     run.finish();
     return load_adapter(out / "adapter", *golden_model("bert-tiny")).tensors;
   };
-  const NamedTensors whole = trained("whole", "batch_size: 8"), uneven = trained("uneven", "batch_size: 5, accumulate: 2");
+  const NamedTensors whole = trained("whole", "batch_size: 8"),
+                     uneven = trained("uneven", "batch_size: 5, accumulate: 2");
   expect_all_near(uneven, whole, {1e-5, 1e-4}, "tensors after four steps");
-  const std::vector<Node> a = log_events(folder / "whole", "step"), b = log_events(folder / "uneven", "step");
+  const std::vector<Node> a = log_events(folder / "whole", "step"),
+                          b = log_events(folder / "uneven", "step");
   ASSERT_EQ(a.size(), 4U);
   ASSERT_EQ(b.size(), 4U);
   for (size_t i = 0; i < 4; ++i) {
-    EXPECT_NEAR(number_of(*a[i].find("loss")), number_of(*b[i].find("loss")), 1e-5) << "step " << i + 1;
+    EXPECT_NEAR(number_of(*a[i].find("loss")), number_of(*b[i].find("loss")), 1e-5)
+        << "step " << i + 1;
     EXPECT_EQ(a[i].find("tokens")->scalar, b[i].find("tokens")->scalar);
   }
 }

@@ -1,4 +1,5 @@
-// Adafactor against traces worked out by hand from its recurrence (the values in the comments), and its state.
+// Adafactor against traces worked out by hand from its recurrence (the values in the comments), and
+// its state.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -18,10 +19,13 @@ std::vector<ParamSpec> params(const std::vector<std::string>& names, int64_t siz
   return out;
 }
 
-Tensor leaf(std::vector<float> values) { return at::tensor(values, at::kFloat).requires_grad_(true); }
+Tensor leaf(std::vector<float> values) {
+  return at::tensor(values, at::kFloat).requires_grad_(true);
+}
 
 // Two entries, gradients (g0, g1) per step; the recurrence in plain numbers.
-std::vector<double> by_hand(std::vector<double> p, const std::vector<std::vector<double>>& gradients, double first_step,
+std::vector<double> by_hand(std::vector<double> p,
+                            const std::vector<std::vector<double>>& gradients, double first_step,
                             double rate) {
   std::vector<double> v(p.size(), 0.0);
   const auto rms = [](const std::vector<double>& x) {
@@ -45,22 +49,27 @@ std::vector<double> by_hand(std::vector<double> p, const std::vector<std::vector
 TEST(Adafactor, MovMoloraTraces) {
   const std::vector<std::vector<double>> gradients{{0.5, -2}, {1, 0.25}, {-0.5, 1}};
   for (const int64_t first_step : {int64_t{0}, int64_t{1'100'000}}) {
-    for (const std::vector<float>& start : {std::vector<float>{1, 1}, std::vector<float>{0, 0}}) {  // zero: the floor of 1e-3
+    for (const std::vector<float>& start :
+         {std::vector<float>{1, 1}, std::vector<float>{0, 0}}) {  // zero: the floor of 1e-3
       Adafactor optimizer(params({"p"}, 2), {.first_step = first_step});
       NamedTensors tensors{{"p", leaf(start)}};
       for (const auto& g : gradients) {
-        tensors.at("p").mutable_grad() = at::tensor({static_cast<float>(g[0]), static_cast<float>(g[1])});
+        tensors.at("p").mutable_grad() =
+            at::tensor({static_cast<float>(g[0]), static_cast<float>(g[1])});
         optimizer.step(tensors, 3e-4);
         EXPECT_FALSE(tensors.at("p").grad().defined());
       }
-      const std::vector<double> expected = by_hand({start[0], start[1]}, gradients, static_cast<double>(first_step), 3e-4);
+      const std::vector<double> expected =
+          by_hand({start[0], start[1]}, gradients, static_cast<double>(first_step), 3e-4);
       for (int64_t i = 0; i < 2; ++i)
-        EXPECT_NEAR(tensors.at("p")[i].item<double>(), expected[static_cast<size_t>(i)], 3e-7) << first_step;  // float32 near 1
+        EXPECT_NEAR(tensors.at("p")[i].item<double>(), expected[static_cast<size_t>(i)], 3e-7)
+            << first_step;  // float32 near 1
     }
   }
 }
 
-// At the first step every entry moves by the rate times the tensor's size, whatever the gradient: with t = 0, v = g^2.
+// At the first step every entry moves by the rate times the tensor's size, whatever the gradient:
+// with t = 0, v = g^2.
 TEST(Adafactor, FirstStepHasThePublishedSize) {
   Adafactor optimizer(params({"vectors", "b"}, 2), {});
   NamedTensors tensors{{"vectors", leaf({1, 1})}, {"b", leaf({0, 0})}};
@@ -71,10 +80,12 @@ TEST(Adafactor, FirstStepHasThePublishedSize) {
   EXPECT_NEAR(tensors.at("b")[1].item<double>(), 3e-7, 1e-12);  // the floor of 1e-3
 }
 
-// One tensor of all experts is one unit: the size and the clip are over the stack, so a small expert moves as far as a large one.
+// One tensor of all experts is one unit: the size and the clip are over the stack, so a small
+// expert moves as far as a large one.
 TEST(Adafactor, MovMoloraStackIsOneUnit) {
   Adafactor whole(params({"p"}, 4), {}), halves(params({"a", "b"}, 2), {});
-  NamedTensors stacked{{"p", leaf({1, 1, 0.1F, 0.1F})}}, apart{{"a", leaf({1, 1})}, {"b", leaf({0.1F, 0.1F})}};
+  NamedTensors stacked{{"p", leaf({1, 1, 0.1F, 0.1F})}},
+      apart{{"a", leaf({1, 1})}, {"b", leaf({0.1F, 0.1F})}};
   stacked.at("p").mutable_grad() = at::ones({4});
   for (auto& [name, tensor] : apart) tensor.mutable_grad() = at::ones({2});
   whole.step(stacked, 1e-2);

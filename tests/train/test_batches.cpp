@@ -1,4 +1,5 @@
-// Batches: every row exactly once, whatever the order and the budget; a pure function of its arguments.
+// Batches: every row exactly once, whatever the order and the budget; a pure function of its
+// arguments.
 #include "train/batches.h"
 
 #include <gtest/gtest.h>
@@ -27,17 +28,20 @@ TEST(Batches, HoldEveryRowExactlyOnce) {
     for (const int64_t budget : {0, 1, 40, 100, 100'000}) {
       for (const int64_t rows : {1, 7, 8, 9, 433}) {
         for (const uint64_t seed : {1, 2}) {
-          SCOPED_TRACE("order " + std::to_string(static_cast<int>(order)) + " budget " + std::to_string(budget) + " rows " +
-                       std::to_string(rows) + " seed " + std::to_string(seed));
+          SCOPED_TRACE("order " + std::to_string(static_cast<int>(order)) + " budget " +
+                       std::to_string(budget) + " rows " + std::to_string(rows) + " seed " +
+                       std::to_string(seed));
           const std::vector<int64_t> lengths = random_lengths(rows, seed);
-          const BatchOptions options{.batch_size = 8, .token_budget = budget, .order = order, .key = RandomKey{seed}};
+          const BatchOptions options{
+              .batch_size = 8, .token_budget = budget, .order = order, .key = RandomKey{seed}};
           const std::vector<Batch> batches = plan_epoch(lengths, options, 3);
           std::vector<int64_t> seen;
           size_t smaller = 0;
           for (const Batch& batch : batches) {
             ASSERT_FALSE(batch.empty());
             seen.insert(seen.end(), batch.begin(), batch.end());
-            EXPECT_TRUE(budget > 0 ? tokens_of(batch, lengths) <= budget || batch.size() == 1 : batch.size() <= 8);
+            EXPECT_TRUE(budget > 0 ? tokens_of(batch, lengths) <= budget || batch.size() == 1
+                                   : batch.size() <= 8);
             smaller += batch.size() < 8 ? 1 : 0;
           }
           EXPECT_TRUE(budget > 0 || smaller == (rows % 8 == 0 ? 0U : 1U));
@@ -45,7 +49,8 @@ TEST(Batches, HoldEveryRowExactlyOnce) {
           std::vector<int64_t> all(static_cast<size_t>(rows));
           std::iota(all.begin(), all.end(), int64_t{0});
           EXPECT_EQ(seen, all);
-          EXPECT_EQ(plan_epoch(lengths, options, 3), batches) << "the same arguments give the same plan";
+          EXPECT_EQ(plan_epoch(lengths, options, 3), batches)
+              << "the same arguments give the same plan";
         }
       }
     }
@@ -73,16 +78,19 @@ TEST(Batches, DifferBetweenEpochsAndSeeds) {
 
 TEST(Batches, LengthOrderPutsSimilarLengthsTogether) {
   const std::vector<int64_t> lengths = random_lengths(400, 5);
-  const auto waste = [&](Order order) {  // share of rows' room that padding to the longest would waste
-    int64_t room = 0, tokens = 0;
-    for (const Batch& batch : plan_epoch(lengths, {.batch_size = 8, .order = order, .key = RandomKey{5}}, 0)) {
-      int64_t longest = 0;
-      for (const int64_t row : batch) longest = std::max(longest, lengths[static_cast<size_t>(row)]);
-      room += longest * static_cast<int64_t>(batch.size());
-      tokens += tokens_of(batch, lengths);
-    }
-    return 1.0 - static_cast<double>(tokens) / static_cast<double>(room);
-  };
+  const auto waste =
+      [&](Order order) {  // share of rows' room that padding to the longest would waste
+        int64_t room = 0, tokens = 0;
+        for (const Batch& batch :
+             plan_epoch(lengths, {.batch_size = 8, .order = order, .key = RandomKey{5}}, 0)) {
+          int64_t longest = 0;
+          for (const int64_t row : batch)
+            longest = std::max(longest, lengths[static_cast<size_t>(row)]);
+          room += longest * static_cast<int64_t>(batch.size());
+          tokens += tokens_of(batch, lengths);
+        }
+        return 1.0 - static_cast<double>(tokens) / static_cast<double>(room);
+      };
   EXPECT_LT(waste(Order::kLength), 0.05);
   EXPECT_GT(waste(Order::kShuffle), 0.3);
 }

@@ -26,7 +26,9 @@ Checkpoint sample(int64_t step) {
   c.config = "digest";
   c.inputs = {{"data", "one"}, {"model", "two"}};
   c.best = {.step = step - 1, .value = 0.1 + 0.2, .loss = 1.0 / 7, .stale = 2};
-  c.tensors = {{"head/out.weight", normal_tensor({3, 4}, 1, RandomKey{static_cast<uint64_t>(step)}).requires_grad_(true)}};
+  c.tensors = {
+      {"head/out.weight",
+       normal_tensor({3, 4}, 1, RandomKey{static_cast<uint64_t>(step)}).requires_grad_(true)}};
   c.optimizer = {{"m/head/out.weight", normal_tensor({3, 4}, 1, RandomKey{7})},
                  {"t/head/out.weight", at::full({}, 5.0, at::kFloat)}};
   return c;
@@ -51,8 +53,10 @@ TEST(Checkpoint, ReadsBackEqual) {
 TEST(Checkpoint, TakesThePlaceOfOlderOnes) {
   const TempFolder run;
   for (const int64_t step : {9, 10, 100}) save_checkpoint(run.path(), sample(step));
-  expect_equal(load_newest_checkpoint(run.path()).value(), sample(100));  // by number, not by spelling
-  EXPECT_EQ(std::distance(fs::directory_iterator(run / "checkpoints"), fs::directory_iterator()), 1);
+  expect_equal(load_newest_checkpoint(run.path()).value(),
+               sample(100));  // by number, not by spelling
+  EXPECT_EQ(std::distance(fs::directory_iterator(run / "checkpoints"), fs::directory_iterator()),
+            1);
 }
 
 TEST(Checkpoint, WithoutItsMarkerDoesNotCount) {
@@ -70,7 +74,8 @@ TEST(Checkpoint, AFailedWriteLeavesTheOlderOne) {
   const TempFolder run;
   save_checkpoint(run.path(), sample(3));
   int64_t failures = 0, bytes = 0;
-  for (bool is_written = false; !is_written; bytes += 37) {  // the disk fills up at every 37th byte of what is written
+  for (bool is_written = false; !is_written;
+       bytes += 37) {  // the disk fills up at every 37th byte of what is written
     fail_writes_after(bytes);
     try {
       save_checkpoint(run.path(), sample(4));
@@ -85,7 +90,8 @@ TEST(Checkpoint, AFailedWriteLeavesTheOlderOne) {
   expect_equal(load_newest_checkpoint(run.path()).value(), sample(4));
 }
 
-// An interrupt right after a periodic checkpoint saves the same step again: the one that is there must not be lost.
+// An interrupt right after a periodic checkpoint saves the same step again: the one that is there
+// must not be lost.
 TEST(Checkpoint, AFailedRewriteOfOneStepLeavesIt) {
   const TempFolder run;
   save_checkpoint(run.path(), sample(3));
@@ -103,7 +109,8 @@ TEST(Checkpoint, AFailedRewriteOfOneStepLeavesIt) {
 }
 
 TEST(Checkpoint, RefusesADamagedOne) {
-  const auto spoiled = [](const std::function<void(const Path&)>& spoil, const std::string& message) {
+  const auto spoiled = [](const std::function<void(const Path&)>& spoil,
+                          const std::string& message) {
     const TempFolder run;
     save_checkpoint(run.path(), sample(3));
     spoil(run / "checkpoints/step-3");
@@ -113,7 +120,8 @@ TEST(Checkpoint, RefusesADamagedOne) {
   spoiled([](const Path& dir) { write_file_atomically(dir / "state.json", "{\"version\": 3}"); },
           "/version: expected an integer in 1..2, found \"3\"");
   spoiled([](const Path& dir) { fs::remove(dir / "state.safetensors"); }, "state.safetensors");
-  spoiled([](const Path& dir) { fs::resize_file(dir / "state.safetensors", 150); }, "state.safetensors");
+  spoiled([](const Path& dir) { fs::resize_file(dir / "state.safetensors", 150); },
+          "state.safetensors");
   spoiled(
       [](const Path& dir) {
         save_safetensors(dir / "state.safetensors", {{"other", at::zeros({1})}});
@@ -135,7 +143,8 @@ TEST(Checkpoint, RefusesADamagedOne) {
       "/inputs: missing; expected the digests of what the run reads");
 }
 
-// A number changed by hand reads as well as the one that was written: only a digest tells them apart.
+// A number changed by hand reads as well as the one that was written: only a digest tells them
+// apart.
 TEST(Checkpoint, RefusesChangedNumbers) {
   const auto changed = [](const std::string& key, Node value, const std::string& message) {
     const TempFolder run;
@@ -161,7 +170,8 @@ TEST(Checkpoint, RefusesAFolderOfAnotherName) {
   const TempFolder run;
   save_checkpoint(run.path(), sample(130));
   fs::rename(run / "checkpoints/step-130", run / "checkpoints/step-131");
-  expect_message<InputError>([&] { load_newest_checkpoint(run.path()); }, "expected step 131, as its folder is named, found 130");
+  expect_message<InputError>([&] { load_newest_checkpoint(run.path()); },
+                             "expected step 131, as its folder is named, found 130");
 }
 
 TEST(Checkpoint, RefusesAnotherMarker) {
@@ -169,7 +179,8 @@ TEST(Checkpoint, RefusesAnotherMarker) {
     const TempFolder run;
     save_checkpoint(run.path(), sample(3));
     write_file_atomically(run / "checkpoints/step-3/complete", marker);
-    expect_message<InputError>([&] { load_newest_checkpoint(run.path()); }, "the bytes are not those that were written");
+    expect_message<InputError>([&] { load_newest_checkpoint(run.path()); },
+                               "the bytes are not those that were written");
   }
 }
 
@@ -185,13 +196,16 @@ TEST(Checkpoint, OfAnOlderVersionIsReadAndItsStepChecked) {
   expect_equal(load_newest_checkpoint(run.path()).value(), sample(3));
   json["step"] = Node::integer(2);
   write_file_atomically(dir / "state.json", to_json(json));
-  expect_message<InputError>([&] { load_newest_checkpoint(run.path()); }, "expected step 3, as its folder is named, found 2");
+  expect_message<InputError>([&] { load_newest_checkpoint(run.path()); },
+                             "expected step 3, as its folder is named, found 2");
 }
 
-// Its settings have the digest that graft 0.1.0 wrote; one that came later counts where it says something.
+// Its settings have the digest that graft 0.1.0 wrote; one that came later counts where it says
+// something.
 TEST(Checkpoint, OfAnOlderVersionHasTheDigestOfItsSettings) {
   const std::string text =
-      "{model: m, task: sst2, out: o, adapter_name: lora, adapter: {edits: [{lora: {rank: 2}}]}, data: {train: t.tsv}, epochs: "
+      "{model: m, task: sst2, out: o, adapter_name: lora, adapter: {edits: [{lora: {rank: 2}}]}, "
+      "data: {train: t.tsv}, epochs: "
       "3, "
       "learning_rate: 0.001, evaluate_every: 1 epochs, checkpoint_every: 20 steps}";
   const char* first =

@@ -15,7 +15,8 @@ namespace {
 constexpr const char* kLeast = "model: m\ntask: sst2\nout: o\ndata: {train: t.tsv}\n";
 
 RunConfig parsed(const std::string& text, const std::string& defaults = "{}") {
-  return parse_run_config(parse_yaml(kLeast + text, "run.yaml"), parse_yaml(defaults, "preset"), "run.yaml");
+  return parse_run_config(parse_yaml(kLeast + text, "run.yaml"), parse_yaml(defaults, "preset"),
+                          "run.yaml");
 }
 
 TEST(RunConfig, HasTheDocumentedDefaults) {
@@ -35,7 +36,9 @@ TEST(RunConfig, HasTheDocumentedDefaults) {
 }
 
 TEST(RunConfig, ReadsPeriodsAndWarmUps) {
-  const auto period = [](const std::string& text) { return parsed("evaluate_every: " + text + "\n").evaluate_every; };
+  const auto period = [](const std::string& text) {
+    return parsed("evaluate_every: " + text + "\n").evaluate_every;
+  };
   EXPECT_EQ(period("500").unit, Period::Unit::kSteps);
   EXPECT_EQ(period("500").count, 500);
   EXPECT_EQ(period("1 step").unit, Period::Unit::kSteps);
@@ -52,7 +55,8 @@ TEST(RunConfig, ReadsPeriodsAndWarmUps) {
 }
 
 TEST(RunConfig, LiesOverThePresetsTrainSection) {
-  const RunConfig c = parsed("epochs: 7\n", "{epochs: 5, learning_rate: 0.1, data: {held_out: 0.2}}");
+  const RunConfig c =
+      parsed("epochs: 7\n", "{epochs: 5, learning_rate: 0.1, data: {held_out: 0.2}}");
   EXPECT_EQ(c.epochs, 7);
   EXPECT_EQ(c.learning_rate, 0.1);
   EXPECT_EQ(c.data.held_out, 0.2);
@@ -68,7 +72,8 @@ TEST(RunConfig, RefusesEachByItsPlace) {
       {"batch_size: 0", R"(/batch_size: expected an integer in 1..1048576, found "0")"},
       {"token_budget: x", "/token_budget: expected an integer in 0..16777216"},
       {"accumulate: 0", "/accumulate: expected an integer in 1..1048576"},
-      {"order: lenght", R"(/order: expected shuffle, length or file, found "lenght" (did you mean 'length'?))"},
+      {"order: lenght",
+       R"(/order: expected shuffle, length or file, found "lenght" (did you mean 'length'?))"},
       {"learning_rate: nan", "/learning_rate: expected a number in 0..100"},
       {"warmup: 2.5", "/warmup: expected a share below 1 or a whole number of steps"},
       {"warmup: -1", "/warmup: expected a number in 0..1e+12"},
@@ -84,7 +89,8 @@ TEST(RunConfig, RefusesEachByItsPlace) {
       {"seed: -5", "/seed: expected an integer in 0.."},
       {"early_stop: -1", "/early_stop: expected an integer in 0..1048576"},
       {"keep_best: perhaps", "/keep_best: expected true or false"},
-      {"optimizer: adam", "/optimizer: expected adamw or adafactor, found \"adam\" (did you mean 'adamw'?)"},
+      {"optimizer: adam",
+       "/optimizer: expected adamw or adafactor, found \"adam\" (did you mean 'adamw'?)"},
       {"device: cuda", "/device: expected cpu, found \"cuda\""},
       {"evaluate_every: soon",
        R"(/evaluate_every: expected steps such as 500, epochs such as '1 epoch', never, or auto, found "soon")"},
@@ -103,40 +109,48 @@ TEST(RunConfig, RefusesEachByItsPlace) {
   const auto whole = [](const std::string& text) {
     return [text] { parse_run_config(parse_yaml(text, "run.yaml"), {}, "run.yaml"); };
   };
-  expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, eval: b, held_out: 0.1}"),
-                             "/data/held_out: data.eval is given; leave one of the two out");
+  expect_message<InputError>(
+      whole("model: m\ntask: t\nout: o\ndata: {train: a, eval: b, held_out: 0.1}"),
+      "/data/held_out: data.eval is given; leave one of the two out");
   expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, tset: b}"),
                              "/data/tset: unknown key (did you mean 'test'?)");
   expect_message<InputError>(whole("model: m\ntask: t\nout: o\ndata: {train: a, held_out: 0.95}"),
                              "/data/held_out: expected a number in 0..0.9");
 }
 
-// What has no effect is refused where the user wrote it, and dropped where only the adapter's own suggestions have it.
+// What has no effect is refused where the user wrote it, and dropped where only the adapter's own
+// suggestions have it.
 TEST(RunConfig, RefusesWhatHasNoEffect) {
+  expect_message<InputError>([] { parsed("adafactor: {first_step: 7}\n"); },
+                             "/adafactor/first_step: found 7, and the optimizer is adamw; set "
+                             "optimizer: adafactor, or leave it out");
   expect_message<InputError>(
-      [] { parsed("adafactor: {first_step: 7}\n"); },
-      "/adafactor/first_step: found 7, and the optimizer is adamw; set optimizer: adafactor, or leave it out");
-  expect_message<InputError>([] { parsed("adafactor: {scales_by_parameter: false}\n"); },
-                             "/adafactor/scales_by_parameter: found false, and the optimizer is adamw");
+      [] { parsed("adafactor: {scales_by_parameter: false}\n"); },
+      "/adafactor/scales_by_parameter: found false, and the optimizer is adamw");
   expect_message<InputError>([] { parsed("early_stop: 3\nevaluate_every: never\n"); },
-                             "/early_stop: found 3, and evaluate_every is never; give evaluate_every a period, or leave it out");
-  for (const char* key : {"weight_decay: 0.1", "beta1: 0.8", "beta2: 0.9", "epsilon: 1e-6", "undrawn: rest"}) {
+                             "/early_stop: found 3, and evaluate_every is never; give "
+                             "evaluate_every a period, or leave it out");
+  for (const char* key :
+       {"weight_decay: 0.1", "beta1: 0.8", "beta2: 0.9", "epsilon: 1e-6", "undrawn: rest"}) {
     const std::string setting = key;
     const size_t colon = setting.find(':');
-    expect_message<InputError>(
-        [&] { parsed("optimizer: adafactor\n" + setting + "\n"); },
-        "/" + setting.substr(0, colon) + ": found " + setting.substr(colon + 2) + ", and the optimizer is adafactor");
+    expect_message<InputError>([&] { parsed("optimizer: adafactor\n" + setting + "\n"); },
+                               "/" + setting.substr(0, colon) + ": found " +
+                                   setting.substr(colon + 2) + ", and the optimizer is adafactor");
   }
-  EXPECT_EQ(parsed("optimizer: adafactor\nweight_decay: 0\n").weight_decay, 0) << "no decay is what adafactor does";
+  EXPECT_EQ(parsed("optimizer: adafactor\nweight_decay: 0\n").weight_decay, 0)
+      << "no decay is what adafactor does";
   expect_message<InputError>([] { parsed("consistency_targets: attached\n"); },
                              "/consistency_targets: found attached, and consistency is 0");
   expect_message<InputError>([] { parsed("token_budget: 100\nbatch_size: 4\n"); },
                              "/batch_size: found 4, and batches are made of token_budget");
-  EXPECT_EQ(parsed("token_budget: 100\nbatch_size: 4\norder: length\n").batch_size, 4) << "of it the sorted windows are made";
-  EXPECT_EQ(parsed("adafactor: {first_step: 7}\n", "{optimizer: adafactor}").adafactor.first_step, 7);
-  const RunConfig dropped =
-      parsed("optimizer: adamw\nevaluate_every: never\n",
-             "{optimizer: adafactor, adafactor: {first_step: 7, scales_by_parameter: false}, early_stop: 3}");
+  EXPECT_EQ(parsed("token_budget: 100\nbatch_size: 4\norder: length\n").batch_size, 4)
+      << "of it the sorted windows are made";
+  EXPECT_EQ(parsed("adafactor: {first_step: 7}\n", "{optimizer: adafactor}").adafactor.first_step,
+            7);
+  const RunConfig dropped = parsed("optimizer: adamw\nevaluate_every: never\n",
+                                   "{optimizer: adafactor, adafactor: {first_step: 7, "
+                                   "scales_by_parameter: false}, early_stop: 3}");
   EXPECT_EQ(dropped.adafactor.first_step, 0);
   EXPECT_TRUE(dropped.adafactor.scales_by_parameter);
   EXPECT_EQ(dropped.early_stop, 0);
@@ -146,23 +160,30 @@ TEST(RunConfig, RefusesWhatHasNoEffect) {
 }
 
 TEST(RunConfig, ReportsEveryFaultAtOnce) {
-  const std::string message = message_of<InputError>(
-      [] { parse_run_config(parse_yaml("epochs: x\nclip: y\nlearning_rat: 1\ndata: {tain: a}", "run.yaml"), {}, "run.yaml"); });
+  const std::string message = message_of<InputError>([] {
+    parse_run_config(parse_yaml("epochs: x\nclip: y\nlearning_rat: 1\ndata: {tain: a}", "run.yaml"),
+                     {}, "run.yaml");
+  });
   for (const char* part : {"/epochs: ", "/clip: ", "/learning_rat: ", "/data/tain: ",
-                           "/model: missing; give --model or write it in the file", "/task: missing; give --task",
-                           "/out: missing; give --out", "train is missing; give --data or write data.train in the file"}) {
+                           "/model: missing; give --model or write it in the file",
+                           "/task: missing; give --task", "/out: missing; give --out",
+                           "train is missing; give --data or write data.train in the file"}) {
     EXPECT_NE(message.find(part), std::string::npos) << part << " is not in: " << message;
   }
 }
 
 TEST(RunConfig, ResolvedReadsBackEqual) {
-  for (const char* text :
-       {"", "dropout: 0.1\nwarmup: 30\nevaluate_every: 20 steps\ncheckpoint_every: never\nprecision: bf16\n",
-        "warmup: 0\nevaluate_every: 0.25 epochs\n",
-        "adapter: {edits: [{lora: {rank: 4}}], head: {dropout: 0}}\nadapter_name: lora\nstart_from: s\n",
-        "epochs: 0.1\nmax_steps: 9\nbatch_size: 3\ntoken_budget: 1024\naccumulate: 2\norder: length\nlearning_rate: "
-        "0.1\nschedule: cosine\nweight_decay: 0.3\n"
-        "beta1: 0.8\nbeta2: 0.98\nepsilon: 1e-6\nclip: 0\nmax_length: 64\nseed: 0\nearly_stop: 3\nkeep_best: false\n"}) {
+  for (const char* text : {"",
+                           "dropout: 0.1\nwarmup: 30\nevaluate_every: 20 steps\ncheckpoint_every: "
+                           "never\nprecision: bf16\n",
+                           "warmup: 0\nevaluate_every: 0.25 epochs\n",
+                           "adapter: {edits: [{lora: {rank: 4}}], head: {dropout: "
+                           "0}}\nadapter_name: lora\nstart_from: s\n",
+                           "epochs: 0.1\nmax_steps: 9\nbatch_size: 3\ntoken_budget: "
+                           "1024\naccumulate: 2\norder: length\nlearning_rate: "
+                           "0.1\nschedule: cosine\nweight_decay: 0.3\n"
+                           "beta1: 0.8\nbeta2: 0.98\nepsilon: 1e-6\nclip: 0\nmax_length: 64\nseed: "
+                           "0\nearly_stop: 3\nkeep_best: false\n"}) {
     const RunConfig config = parsed(text);
     const Node node = run_config_node(config);
     const RunConfig again = parse_run_config(parse_yaml(to_yaml(node), "again"), {}, "again");
@@ -186,11 +207,13 @@ TEST(RunConfig, ResolvedHoldsEveryKeyThatIsKnown) {
   const Node node = run_config_node(parsed(""));
   std::string keys = message.substr(message.find("known here: ") + 12);
   for (const std::string& sign : {std::string(" and "), std::string(", ")}) {
-    for (size_t at = keys.find(sign); at != std::string::npos; at = keys.find(sign)) keys.replace(at, sign.size(), "\n");
+    for (size_t at = keys.find(sign); at != std::string::npos; at = keys.find(sign))
+      keys.replace(at, sign.size(), "\n");
   }
   std::istringstream lines(keys);
   int64_t count = 0;
-  for (std::string key; std::getline(lines, key); ++count) EXPECT_NE(node.find(key), nullptr) << key;
+  for (std::string key; std::getline(lines, key); ++count)
+    EXPECT_NE(node.find(key), nullptr) << key;
   EXPECT_EQ(count, static_cast<int64_t>(node.members.size()));
 }
 
@@ -206,7 +229,8 @@ TEST(RunConfig, ListsEverySettingWithItsDefault) {
     if (found != nullptr && dot != std::string::npos) found = found->find(row.name.substr(dot + 1));
     ASSERT_NE(found, nullptr) << row.name;
     if (found->kind != Node::Kind::kScalar || found->scalar.empty()) continue;
-    const bool is_given = row.name == "model" || row.name == "task" || row.name == "out" || row.name == "data.train";
+    const bool is_given =
+        row.name == "model" || row.name == "task" || row.name == "out" || row.name == "data.train";
     if (is_given || row.name == "max_length") continue;  // 0 there; the table says what it means
     EXPECT_EQ(found->scalar, row.usual) << row.name;
     ++compared;

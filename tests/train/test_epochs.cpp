@@ -9,9 +9,11 @@
 namespace graft::testing::test_epochs {
 namespace {
 
-Epochs epochs_of(int64_t rows, int64_t batch_size, int64_t accumulate, double epochs, int64_t max_steps) {
+Epochs epochs_of(int64_t rows, int64_t batch_size, int64_t accumulate, double epochs,
+                 int64_t max_steps) {
   return Epochs(std::vector<int64_t>(static_cast<size_t>(rows), 4),
-                {.batch_size = batch_size, .order = Order::kShuffle, .key = RandomKey{1}}, accumulate, epochs, max_steps);
+                {.batch_size = batch_size, .order = Order::kShuffle, .key = RandomKey{1}},
+                accumulate, epochs, max_steps);
 }
 
 std::vector<int64_t> due(const Epochs& epochs, const Period& period) {
@@ -28,7 +30,8 @@ constexpr auto kSteps = Period::Unit::kSteps, kEpochs = Period::Unit::kEpochs;
 TEST(Epochs, CountSteps) {
   EXPECT_EQ(epochs_of(80, 8, 1, 1, 0).total_steps(), 10);
   EXPECT_EQ(epochs_of(81, 8, 1, 1, 0).total_steps(), 11);
-  EXPECT_EQ(epochs_of(81, 8, 2, 3, 0).total_steps(), 18);  // 11 batches an epoch: 6 steps, the last of one batch
+  EXPECT_EQ(epochs_of(81, 8, 2, 3, 0).total_steps(),
+            18);  // 11 batches an epoch: 6 steps, the last of one batch
   EXPECT_EQ(epochs_of(80, 8, 1, 2.5, 0).total_steps(), 25);
   EXPECT_EQ(epochs_of(80, 8, 1, 0.01, 0).total_steps(), 1);
   EXPECT_EQ(epochs_of(80, 8, 1, 0, 0).total_steps(), 0);
@@ -61,7 +64,8 @@ TEST(Epochs, WithATokenBudgetFollowTheirOwnPlans) {
   const BatchOptions options{.token_budget = 40, .order = Order::kShuffle, .key = RandomKey{1}};
   Epochs epochs(lengths, options, 1, 3, 0);
   int64_t batches = 0;
-  for (int64_t epoch = 0; epoch < 3; ++epoch) batches += static_cast<int64_t>(plan_epoch(lengths, options, epoch).size());
+  for (int64_t epoch = 0; epoch < 3; ++epoch)
+    batches += static_cast<int64_t>(plan_epoch(lengths, options, epoch).size());
   EXPECT_EQ(epochs.total_steps(), batches);
   std::multiset<int64_t> seen;
   for (int64_t step = 0; step < batches; ++step) {
@@ -88,10 +92,12 @@ TEST(Periods, FallDueAtTheirBorders) {
   EXPECT_EQ(due(ten, {kEpochs, 3}), Ints{});
   EXPECT_EQ(due(ten, {Period::Unit::kNever, 0}), Ints{});
   EXPECT_EQ(due(epochs_of(81, 8, 1, 2, 0), {kEpochs, 0.5}),
-            (Ints{6, 11, 17, 22}));                                       // 11 steps: the first step at or past the border
-  EXPECT_EQ(due(epochs_of(80, 8, 1, 3, 0), {kEpochs, 0.1}).size(), 30U);  // no border is lost to rounding
+            (Ints{6, 11, 17, 22}));  // 11 steps: the first step at or past the border
+  EXPECT_EQ(due(epochs_of(80, 8, 1, 3, 0), {kEpochs, 0.1}).size(),
+            30U);  // no border is lost to rounding
   EXPECT_EQ(due(epochs_of(80, 8, 1, 1, 25), {kEpochs, 1}), (Ints{10, 20}));
-  EXPECT_EQ(due(epochs_of(8, 8, 1, 4, 0), {kEpochs, 0.25}), (Ints{1, 2, 3, 4}));  // several borders in a step: once
+  EXPECT_EQ(due(epochs_of(8, 8, 1, 4, 0), {kEpochs, 0.25}),
+            (Ints{1, 2, 3, 4}));  // several borders in a step: once
 }
 
 }  // namespace

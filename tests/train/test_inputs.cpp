@@ -14,10 +14,12 @@ namespace {
 
 RunInputs toy_inputs(const std::string& data) {
   const std::string toy = std::string(GRAFT_SOURCE_DIR) + "/examples/toy";
-  const std::string text = "{model: " + toy +
-                           "/model, task: 'text:no,yes', out: unused, adapter: {edits: [{lora: {}}]}, data: {train: " + toy +
-                           "/train.tsv, eval: " + toy + "/dev.tsv, " + data + "}}";
-  return load_inputs(parse_run_config(yaml(text), {}, "run"), std::string(GRAFT_SOURCE_DIR) + "/tasks");
+  const std::string text =
+      "{model: " + toy +
+      "/model, task: 'text:no,yes', out: unused, adapter: {edits: [{lora: {}}]}, data: {train: " +
+      toy + "/train.tsv, eval: " + toy + "/dev.tsv, " + data + "}}";
+  return load_inputs(parse_run_config(yaml(text), {}, "run"),
+                     std::string(GRAFT_SOURCE_DIR) + "/tasks");
 }
 
 TEST(Inputs, SplitsEvalBySeed) {
@@ -27,7 +29,8 @@ TEST(Inputs, SplitsEvalBySeed) {
   EXPECT_EQ(split.eval->rows.size(), whole.eval->rows.size() / 2);
   std::set<int64_t> ids;
   for (const Judged* side : {&*split.eval, &*split.test}) {
-    for (const Example& example : side->rows.examples) EXPECT_TRUE(ids.insert(example.id).second) << "no row is on both sides";
+    for (const Example& example : side->rows.examples)
+      EXPECT_TRUE(ids.insert(example.id).second) << "no row is on both sides";
   }
   EXPECT_EQ(static_cast<int64_t>(ids.size()), whole.eval->rows.size());
 }
@@ -41,7 +44,8 @@ TEST(Inputs, FewShotRowsOfEveryLabel) {
 
 TEST(Inputs, RefusesWhatCannotBe) {
   expect_message<InputError>([] { toy_inputs("per_label: 100000"); }, "100000");
-  expect_message<InputError>([] { toy_inputs("split_eval: true, test: x.tsv"); }, "needs data.eval, and no data.test");
+  expect_message<InputError>([] { toy_inputs("split_eval: true, test: x.tsv"); },
+                             "needs data.eval, and no data.test");
   expect_message<InputError>([] { toy_inputs("eval_rows: 100000"); }, "data.eval_rows");
 }
 

@@ -47,7 +47,8 @@ TEST(Length, PutsNumbersInThePlaceOfAuto) {
 
 TEST(Length, OfARunIsByItsRows) {
   const TempFolder folder;
-  const RunInputs inputs = run_inputs("{edits: [{lora: {rank: 2}}]}", folder / "run", "{batch_size: 5}", 24);
+  const RunInputs inputs =
+      run_inputs("{edits: [{lora: {rank: 2}}]}", folder / "run", "{batch_size: 5}", 24);
   EXPECT_EQ(epochs_of(inputs).total_steps(), 300);  // 5 steps an epoch
 }
 

@@ -28,8 +28,8 @@ TEST(LossCourse, IsInTheMetricsOfARun) {
   for (const bool learns : {false, true}) {
     const TempFolder folder;
     const std::string rate = learns ? "0.01" : "1e-7";
-    RunInputs inputs =
-        run_inputs("{edits: [{full: {}}]}", folder / "run", "{epochs: 30, batch_size: 8, learning_rate: " + rate + "}");
+    RunInputs inputs = run_inputs("{edits: [{full: {}}]}", folder / "run",
+                                  "{epochs: 30, batch_size: 8, learning_rate: " + rate + "}");
     inputs.eval = Judged{inputs.train, std::nullopt};
     TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
     drive_to(run);
@@ -37,14 +37,17 @@ TEST(LossCourse, IsInTheMetricsOfARun) {
     const Node metrics = parse_json(read_file(folder / "run" / "metrics.json"), "metrics.json");
     const Node& loss = *metrics.find("loss");
     std::vector<double> losses;
-    for (const Node& event : log_events(folder / "run", "step")) losses.push_back(number_of(*event.find("loss")));
+    for (const Node& event : log_events(folder / "run", "step"))
+      losses.push_back(number_of(*event.find("loss")));
     EXPECT_DOUBLE_EQ(number_of(*loss.find("first")), loss_course(losses, std::nullopt).first);
     EXPECT_NEAR(number_of(*loss.find("blind")), std::log(3.0), 0.1);
     std::string warnings;
     for (const Node& warning : metrics.find("warnings")->items) warnings += warning.scalar + "\n";
-    EXPECT_EQ(warnings.find("the loss hardly left its start") != std::string::npos, !learns) << warnings;
+    EXPECT_EQ(warnings.find("the loss hardly left its start") != std::string::npos, !learns)
+        << warnings;
     if (!learns) {
-      EXPECT_NE(warnings.find("--set learning_rate=1e-06 (now 1e-07)"), std::string::npos) << warnings;
+      EXPECT_NE(warnings.find("--set learning_rate=1e-06 (now 1e-07)"), std::string::npos)
+          << warnings;
     }
   }
 }

@@ -1,4 +1,5 @@
-// Runs on a mixture of tasks, judged by tasks held out: what an epoch holds, resuming bit for bit, scores and their mean.
+// Runs on a mixture of tasks, judged by tasks held out: what an epoch holds, resuming bit for bit,
+// scores and their mean.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,20 +22,27 @@ class MixtureRun : public ::testing::Test {
   void SetUp() override {
     std::filesystem::copy(golden_dir("trunks") / "gpt2-tiny", folder / "model");
     std::string vocabulary = R"("<s>": 0, "<pad>": 1, "</s>": 2, "Ġ": 3)";
-    for (int i = 0; i < 26; ++i) vocabulary += std::string(", \"") + kLetters[i] + "\": " + std::to_string(4 + i);
-    write("model/tokenizer.json",
-          R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+    for (int i = 0; i < 26; ++i)
+      vocabulary += std::string(", \"") + kLetters[i] + "\": " + std::to_string(4 + i);
+    write(
+        "model/tokenizer.json",
+        R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}, "post_processor": null,
       "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
       "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
                 "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "merges": [], "vocab": {)" +
-              vocabulary + "}}}");
-    write("copy.yaml", "{name: copy, kind: generation, prompt: a, target: ' {b}', metrics: [exact_match]}");
+            vocabulary + "}}}");
+    write("copy.yaml",
+          "{name: copy, kind: generation, prompt: a, target: ' {b}', metrics: [exact_match]}");
     write("pick.yaml",
-          "{name: pick, kind: choice, prompt: input, options: options, target: target, group: template, metrics: "
+          "{name: pick, kind: choice, prompt: input, options: options, target: target, group: "
+          "template, metrics: "
           "[accuracy_median, accuracy]}");
-    write("fluent.yaml", "{name: fluent, kind: generation, prompt: a, target: ' {b}', metrics: [perplexity]}");
-    write("label.yaml", "{name: label, kind: classification, text: a, label: b, labels: [x, y], metrics: [accuracy]}");
+    write("fluent.yaml",
+          "{name: fluent, kind: generation, prompt: a, target: ' {b}', metrics: [perplexity]}");
+    write("label.yaml",
+          "{name: label, kind: classification, text: a, label: b, labels: [x, y], metrics: "
+          "[accuracy]}");
     std::string copies, picks, few;
     for (int i = 0; i < 12; ++i) {
       const std::string word(static_cast<size_t>(1 + i % 4), kLetters[i]);
@@ -48,7 +56,9 @@ class MixtureRun : public ::testing::Test {
     write("few.jsonl", few);
   }
 
-  void write(const std::string& name, const std::string& text) const { write_file_atomically(folder / name, text); }
+  void write(const std::string& name, const std::string& text) const {
+    write_file_atomically(folder / name, text);
+  }
   std::string at(const std::string& name) const { return (folder / name).string(); }
   std::string part(const std::string& name, const std::string& task, const std::string& data,
                    const std::string& more = "") const {
@@ -59,18 +69,21 @@ class MixtureRun : public ::testing::Test {
            part("picking", "pick.yaml", "pick.jsonl", ", rate: 36") + "]";
   }
   std::string held_out() const {
-    return "eval_tasks: [" + part("one", "pick.yaml", "pick.jsonl") + ", " + part("two", "copy.yaml", "few.jsonl", ", rows: 2") +
-           "]";
+    return "eval_tasks: [" + part("one", "pick.yaml", "pick.jsonl") + ", " +
+           part("two", "copy.yaml", "few.jsonl", ", rows: 2") + "]";
   }
 
-  RunConfig config(const std::string& data, const std::string& out, const std::string& settings = "{}") const {
-    const std::string least =
-        "model: " + at("model") + "\nout: " + at(out) + "\nadapter: " + kLora +
-        "\ncheckpoint_every: never\nepochs: 3\nbatch_size: 5\nlearning_rate: 0.01\ngeneration: {max_new_tokens: 4}\ndata: {" +
-        data + "}\n";
+  RunConfig config(const std::string& data, const std::string& out,
+                   const std::string& settings = "{}") const {
+    const std::string least = "model: " + at("model") + "\nout: " + at(out) +
+                              "\nadapter: " + kLora +
+                              "\ncheckpoint_every: never\nepochs: 3\nbatch_size: 5\nlearning_rate: "
+                              "0.01\ngeneration: {max_new_tokens: 4}\ndata: {" +
+                              data + "}\n";
     return parse_run_config(yaml(settings), yaml(least), "test");
   }
-  RunInputs inputs(const std::string& data, const std::string& out, const std::string& settings = "{}") const {
+  RunInputs inputs(const std::string& data, const std::string& out,
+                   const std::string& settings = "{}") const {
     return load_inputs(config(data, out, settings), folder.path());
   }
 
@@ -94,24 +107,28 @@ TEST_F(MixtureRun, ResumesBitForBit) {
                       data = mixture() + ", mixture_rows: 33, " + held_out();
     const Path straight = folder / (order + "-straight"), broken = folder / (order + "-broken");
     {
-      TrainingRun run(inputs(data, order + "-straight", settings), StartMode::kFresh, Verbosity::kQuiet);
+      TrainingRun run(inputs(data, order + "-straight", settings), StartMode::kFresh,
+                      Verbosity::kQuiet);
       EXPECT_EQ(run.total_steps(), 12);  // 7 batches of 5 rows, 4 steps an epoch
       drive_to(run);
       run.finish();
     }
     {
-      TrainingRun run(inputs(data, order + "-broken", settings), StartMode::kFresh, Verbosity::kQuiet);
+      TrainingRun run(inputs(data, order + "-broken", settings), StartMode::kFresh,
+                      Verbosity::kQuiet);
       drive_to(run, 6);
       run.checkpoint();
       drive_to(run, 7);
     }
     {
-      TrainingRun run(inputs(data, order + "-broken", settings), StartMode::kResume, Verbosity::kQuiet);
+      TrainingRun run(inputs(data, order + "-broken", settings), StartMode::kResume,
+                      Verbosity::kQuiet);
       EXPECT_EQ(run.steps_done(), 6);
       drive_to(run);
       run.finish();
     }
-    EXPECT_EQ(read_file(broken / "adapter" / "adapter.safetensors"), read_file(straight / "adapter" / "adapter.safetensors"));
+    EXPECT_EQ(read_file(broken / "adapter" / "adapter.safetensors"),
+              read_file(straight / "adapter" / "adapter.safetensors"));
     EXPECT_EQ(history(broken), history(straight));
   }
 }
@@ -125,7 +142,8 @@ TEST_F(MixtureRun, EpochsHoldWhatTheMixtureDraws) {
   EXPECT_EQ(in.train.examples[13].id_text, "picking:1");
   EXPECT_EQ(in.train.sequences[13].example, 13) << "rows of two parts draw dropout apart";
   for (const Order order : {Order::kShuffle, Order::kLength}) {
-    const BatchOptions options{.batch_size = 7, .order = order, .key = RandomKey{3}, .parts = in.parts};
+    const BatchOptions options{
+        .batch_size = 7, .order = order, .key = RandomKey{3}, .parts = in.parts};
     const std::vector<int64_t> lengths(24, 4);
     std::vector<int64_t> counts(24, 0);
     std::vector<std::vector<Batch>> epochs;
@@ -144,10 +162,13 @@ TEST_F(MixtureRun, EpochsHoldWhatTheMixtureDraws) {
       of_first += row < 12 ? counts[row] : 0;
     }
     EXPECT_EQ(all, 4000);
-    EXPECT_NEAR(static_cast<double>(of_first), 1000, 4 * std::sqrt(4000 * 0.25 * 0.75)) << "four deviations of a binomial";
-    for (size_t row = 0; row < 12; ++row) {  // every row of a part once before any comes twice, in each of ten epochs
+    EXPECT_NEAR(static_cast<double>(of_first), 1000, 4 * std::sqrt(4000 * 0.25 * 0.75))
+        << "four deviations of a binomial";
+    for (size_t row = 0; row < 12;
+         ++row) {  // every row of a part once before any comes twice, in each of ten epochs
       EXPECT_NEAR(static_cast<double>(counts[row]), static_cast<double>(of_first) / 12, 10);
-      EXPECT_NEAR(static_cast<double>(counts[12 + row]), static_cast<double>(all - of_first) / 12, 10);
+      EXPECT_NEAR(static_cast<double>(counts[12 + row]), static_cast<double>(all - of_first) / 12,
+                  10);
     }
   }
 }
@@ -159,7 +180,8 @@ TEST_F(MixtureRun, EncodesEachPartByItsOwnTask) {
   const auto text = [&](size_t row, bool is_target) {
     std::vector<int64_t> ids;
     for (size_t i = 0; i < in.train.sequences[row].ids.size(); ++i) {
-      if (in.train.sequences[row].is_target[i] == is_target) ids.push_back(in.train.sequences[row].ids[i]);
+      if (in.train.sequences[row].is_target[i] == is_target)
+        ids.push_back(in.train.sequences[row].ids[i]);
     }
     return in.text.tokenizer->decode(ids, SpecialTokens::kKeep);
   };
@@ -168,14 +190,15 @@ TEST_F(MixtureRun, EncodesEachPartByItsOwnTask) {
   EXPECT_EQ(text(12, true), " yes</s>");
   EXPECT_EQ(text(13, false), "bb");
   EXPECT_EQ(text(13, true), " no</s>");
-  EXPECT_EQ(in.task.name, "copy") << "without a task of its own the run's is that of the first part";
+  EXPECT_EQ(in.task.name, "copy")
+      << "without a task of its own the run's is that of the first part";
 }
 
 TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
   Path dir = folder / "run";
   {
-    RunInputs in =
-        inputs(mixture() + ", eval: " + at("few.jsonl") + ", " + held_out(), "run", "{evaluate_every: 2 steps, epochs: 6}");
+    RunInputs in = inputs(mixture() + ", eval: " + at("few.jsonl") + ", " + held_out(), "run",
+                          "{evaluate_every: 2 steps, epochs: 6}");
     TrainingRun run(std::move(in), StartMode::kFresh, Verbosity::kQuiet);
     drive_to(run);
     run.finish();
@@ -189,8 +212,11 @@ TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
     const double mean = number_of(*eval.find("mean"));
     EXPECT_NEAR(mean, (one + two) / 2, 1e-12);
     EXPECT_NE(event.find("exact_match"), nullptr) << "data.eval, by the run's own task";
-    const double loss = (number_of(*eval.find("one")->find("loss")) + number_of(*eval.find("two")->find("loss"))) / 2;
-    if (mean > best || (mean == best && loss < least)) best = mean, least = loss, at_step = event.find("step")->scalar;
+    const double loss =
+        (number_of(*eval.find("one")->find("loss")) + number_of(*eval.find("two")->find("loss"))) /
+        2;
+    if (mean > best || (mean == best && loss < least))
+      best = mean, least = loss, at_step = event.find("step")->scalar;
   }
   const Node metrics = parse_json(read_file(dir / "metrics.json"), "metrics.json");
   EXPECT_EQ(metrics.find("step")->scalar, at_step);
@@ -206,12 +232,15 @@ TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
   const RunInputs again = inputs(mixture() + ", " + held_out(), "other");
   const LoadedAdapter kept = load_adapter(dir / "adapter", *again.model);
   const Bound bound(*again.model, kept.adapter, kept.tensors);
-  const Choices choices = choose(*again.model, bound, again.eval_tasks[0].task, again.eval_tasks[0].data.rows);
+  const Choices choices =
+      choose(*again.model, bound, again.eval_tasks[0].task, again.eval_tasks[0].data.rows);
   std::map<std::string, std::vector<double>> right;
   for (size_t i = 0; i < 12; ++i)
-    right["t" + std::to_string(i % 3)].push_back(choices.chosen[i] == static_cast<int64_t>(i % 2) ? 1 : 0);
+    right["t" + std::to_string(i % 3)].push_back(
+        choices.chosen[i] == static_cast<int64_t>(i % 2) ? 1 : 0);
   std::vector<double> shares_right;
-  for (const auto& [name, rows] : right) shares_right.push_back((rows[0] + rows[1] + rows[2] + rows[3]) / 4);
+  for (const auto& [name, rows] : right)
+    shares_right.push_back((rows[0] + rows[1] + rows[2] + rows[3]) / 4);
   std::sort(shares_right.begin(), shares_right.end());
   EXPECT_NEAR(number_of(*eval.find("one")->find("accuracy_median")), shares_right[1], 1e-12);
 }
@@ -219,39 +248,51 @@ TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
 TEST_F(MixtureRun, RefusesAResumeOnOtherRows) {
   const std::string data = mixture() + ", " + held_out();
   {
-    TrainingRun run(inputs(data, "run", "{evaluate_every: never}"), StartMode::kFresh, Verbosity::kQuiet);
+    TrainingRun run(inputs(data, "run", "{evaluate_every: never}"), StartMode::kFresh,
+                    Verbosity::kQuiet);
     drive_to(run, 1);
     run.checkpoint();
   }
   std::string rows = read_file(folder / "pick.jsonl");
   rows.replace(rows.find(" no"), 3, " oh");
   write("pick.jsonl", rows);
-  const std::string message = message_of<InputError>(
-      [&] { TrainingRun(inputs(data, "run", "{evaluate_every: never}"), StartMode::kResume, Verbosity::kQuiet); });
-  EXPECT_NE(message.find("the data of evaluation task 'one' is not what the checkpoint at step 1 was made with"),
-            std::string::npos)
+  const std::string message = message_of<InputError>([&] {
+    TrainingRun(inputs(data, "run", "{evaluate_every: never}"), StartMode::kResume,
+                Verbosity::kQuiet);
+  });
+  EXPECT_NE(
+      message.find(
+          "the data of evaluation task 'one' is not what the checkpoint at step 1 was made with"),
+      std::string::npos)
       << message;
 }
 
 TEST_F(MixtureRun, RefusesWhatHasNoSense) {
-  const auto refused = [&](const std::string& data, const std::string& message, const std::string& settings = "{}") {
+  const auto refused = [&](const std::string& data, const std::string& message,
+                           const std::string& settings = "{}") {
     expect_message<InputError>([&] { inputs(data, "run", settings); }, message);
   };
   refused(mixture() + ", train: x", "/data/train: data.mixture is given; leave one of the two out");
   refused(mixture() + ", held_out: 0.1", "/data/held_out: a mixture is not split");
   refused(mixture() + ", rows: 3", "/data/rows: counts the rows of data.train");
   refused(mixture(), "/order: a mixture is drawn at random", "{order: file}");
-  refused("train: x, mixture_rows: 3", "/data/mixture_rows: counts the rows of data.mixture, which is missing");
+  refused("train: x, mixture_rows: 3",
+          "/data/mixture_rows: counts the rows of data.mixture, which is missing");
   refused("mixture: [{name: a, task: t}]", "/data/mixture/0/data: ");
-  refused("mixture: [" + part("copying", "copy.yaml", "copy.jsonl") + ", " + part("labelling", "label.yaml", "copy.jsonl") + "]",
+  refused("mixture: [" + part("copying", "copy.yaml", "copy.jsonl") + ", " +
+              part("labelling", "label.yaml", "copy.jsonl") + "]",
           "data.mixture: labelling: task \"" + at("label.yaml") + "\" has a head of its own");
-  refused(mixture() + ", eval_tasks: [{name: mean, task: t, data: d}]", "/data/eval_tasks/0/name: expected letters");
-  refused(mixture() + ", eval_tasks: [{name: accuracy, task: t, data: d}]", "/data/eval_tasks/0/name: expected letters");
-  refused(mixture() + ", eval_tasks: [{name: a, task: t, data: d}, {name: a, task: t, data: d, row: 1}]",
+  refused(mixture() + ", eval_tasks: [{name: mean, task: t, data: d}]",
+          "/data/eval_tasks/0/name: expected letters");
+  refused(mixture() + ", eval_tasks: [{name: accuracy, task: t, data: d}]",
+          "/data/eval_tasks/0/name: expected letters");
+  refused(mixture() +
+              ", eval_tasks: [{name: a, task: t, data: d}, {name: a, task: t, data: d, row: 1}]",
           "/data/eval_tasks/1/name: the name \"a\" appears twice");
-  refused(
-      mixture() + ", eval_tasks: [" + part("a", "copy.yaml", "few.jsonl") + ", " + part("b", "fluent.yaml", "few.jsonl") + "]",
-      "the mean over data sets needs metrics of one kind, found exact_match of \"a\" and perplexity of \"b\"");
+  refused(mixture() + ", eval_tasks: [" + part("a", "copy.yaml", "few.jsonl") + ", " +
+              part("b", "fluent.yaml", "few.jsonl") + "]",
+          "the mean over data sets needs metrics of one kind, found exact_match of \"a\" and "
+          "perplexity of \"b\"");
   refused(mixture() + ", eval_tasks: [" + part("a", "copy.yaml", "few.jsonl", ", rows: 9") + "]",
           "data.eval_tasks: a: '" + at("few.jsonl") + "' has 3 rows, 9 were asked for");
 }

@@ -1,4 +1,5 @@
-// Losses against hand-worked values: the consistency of two passes, smoothing, z-loss, and what a step makes of them.
+// Losses against hand-worked values: the consistency of two passes, smoothing, z-loss, and what a
+// step makes of them.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -13,9 +14,12 @@ namespace {
 
 using at::Tensor;
 
-Tensor matrix(std::vector<double> values, int64_t columns) { return at::tensor(values, at::kDouble).view({-1, columns}); }
+Tensor matrix(std::vector<double> values, int64_t columns) {
+  return at::tensor(values, at::kDouble).view({-1, columns});
+}
 
-// Values worked out by hand to six digits from the formulas of AdaMix (Wang et al. 2022, arXiv:2205.12410, sec. 3).
+// Values worked out by hand to six digits from the formulas of AdaMix (Wang et al. 2022,
+// arXiv:2205.12410, sec. 3).
 constexpr double kSixDigits = 6e-7;
 
 struct Oracle {
@@ -40,19 +44,24 @@ TEST(Objective, AdamixAttachedTargetsHaveAnotherGradient) {
   const Oracle o;
   torch::autograd::backward({summed_consistency(o.a, o.b, ConsistencyTargets::kAttached) / 2}, {});
   const std::vector<double> expected{-0.205246, 0.055199, 0.150047};
-  for (int64_t c = 0; c < 3; ++c) EXPECT_NEAR(o.a.grad()[0][c].item<double>(), expected[static_cast<size_t>(c)], kSixDigits);
+  for (int64_t c = 0; c < 3; ++c)
+    EXPECT_NEAR(o.a.grad()[0][c].item<double>(), expected[static_cast<size_t>(c)], kSixDigits);
 }
 
 TEST(Objective, AdamixTotal) {
   const Oracle o;
-  const double cross_entropy = summed_loss(TaskKind::kClassification, o.a, {2, 0}).item<double>() / 2;
+  const double cross_entropy =
+      summed_loss(TaskKind::kClassification, o.a, {2, 0}).item<double>() / 2;
   EXPECT_NEAR(cross_entropy, 0.505868, kSixDigits);
-  EXPECT_NEAR(cross_entropy + summed_consistency(o.a, o.b, ConsistencyTargets::kDetached).item<double>() / 2, 0.937276,
-              2 * kSixDigits);
+  EXPECT_NEAR(cross_entropy +
+                  summed_consistency(o.a, o.b, ConsistencyTargets::kDetached).item<double>() / 2,
+              0.937276, 2 * kSixDigits);
 }
 
 TEST(Objective, AdamixRegressionNeedsOnePass) {
-  EXPECT_EQ(summed_consistency(matrix({3, -1}, 1), matrix({0, 5}, 1), ConsistencyTargets::kDetached).item<double>(), 0);
+  EXPECT_EQ(summed_consistency(matrix({3, -1}, 1), matrix({0, 5}, 1), ConsistencyTargets::kDetached)
+                .item<double>(),
+            0);
   Objective objective;
   objective.consistency = 1;
   EXPECT_FALSE(objective.needs_two_passes(TaskKind::kRegression));
@@ -62,15 +71,18 @@ TEST(Objective, AdamixRegressionNeedsOnePass) {
 TEST(Objective, AdamixLabelSmoothing) {
   Objective objective;
   objective.label_smoothing = 0.1;
-  EXPECT_NEAR(summed_loss(TaskKind::kClassification, matrix({1, 2, 3}, 3), {2}, objective).item<double>(), 0.507606, kSixDigits);
+  EXPECT_NEAR(
+      summed_loss(TaskKind::kClassification, matrix({1, 2, 3}, 3), {2}, objective).item<double>(),
+      0.507606, kSixDigits);
 }
 
 TEST(Objective, AddsTheSquaredLogOfTheDenominator) {
   Objective objective;
   objective.z_loss = 1e-2;
   const double z = std::log(std::exp(1.0) + std::exp(2.0) + std::exp(3.0));
-  EXPECT_NEAR(summed_loss(TaskKind::kClassification, matrix({1, 2, 3}, 3), {2}, objective).item<double>(), z - 3 + 1e-2 * z * z,
-              1e-12);
+  EXPECT_NEAR(
+      summed_loss(TaskKind::kClassification, matrix({1, 2, 3}, 3), {2}, objective).item<double>(),
+      z - 3 + 1e-2 * z * z, 1e-12);
 }
 
 // With dropout off and no routes the passes are equal: the loss is that of one pass.
@@ -78,14 +90,17 @@ TEST(Objective, AddsTheSquaredLogOfTheDenominator) {
 TEST(BatchLosses, AdamixNoConsistencyWithoutRandomness) {
   const TempFolder folder;
   const auto loss = [&](const std::string& settings) {
-    const RunInputs inputs = run_inputs("{edits: [{lora: {}}], head: {dropout: 0}}", folder / "run", settings);
-    const Adapter adapter(inputs.config.adapter, "test", {inputs.model->config, inputs.model->sites}, inputs.task);
+    const RunInputs inputs =
+        run_inputs("{edits: [{lora: {}}], head: {dropout: 0}}", folder / "run", settings);
+    const Adapter adapter(inputs.config.adapter, "test",
+                          {inputs.model->config, inputs.model->sites}, inputs.task);
     NamedTensors tensors = adapter.init(inputs.model->weights, RandomKey{1});
     const Bound bound(*inputs.model, adapter, tensors, Experts::kApart);
     const BatchLoss batch = batch_loss(inputs, bound, {0, 1, 2, 3, 4}, RandomKey{3}, 5);
-    EXPECT_EQ(batch.tokens, inputs.train.sequences[0].ids.size() + inputs.train.sequences[1].ids.size() +
-                                inputs.train.sequences[2].ids.size() + inputs.train.sequences[3].ids.size() +
-                                inputs.train.sequences[4].ids.size());
+    EXPECT_EQ(batch.tokens,
+              inputs.train.sequences[0].ids.size() + inputs.train.sequences[1].ids.size() +
+                  inputs.train.sequences[2].ids.size() + inputs.train.sequences[3].ids.size() +
+                  inputs.train.sequences[4].ids.size());
     return batch.loss.item<double>();
   };
   EXPECT_NEAR(loss("{dropout: 0, consistency: 1}"), loss("{dropout: 0}"), 1e-6);

@@ -1,4 +1,5 @@
-// AdamW and clipping. That AdamW equals torch's over ten steps is in tests/golden; here: what the golden runs do not meet.
+// AdamW and clipping. That AdamW equals torch's over ten steps is in tests/golden; here: what the
+// golden runs do not meet.
 #include "train/optimizer.h"
 
 #include <gtest/gtest.h>
@@ -31,9 +32,9 @@ void give(NamedTensors& tensors, const std::string& name, double gradient) {
   tensors.at(name).mutable_grad() = at::full({2}, gradient);
 }
 
-// As in the released code of AdaMix, whose gradients are zero-filled: one gradient of 1, then nine of none. It moves on: 4.187611
-// learning rates in all, where 1 would be if the empty steps were skipped. A tensor that never had a gradient stays where it is,
-// weight decay or not.
+// As in the released code of AdaMix, whose gradients are zero-filled: one gradient of 1, then nine
+// of none. It moves on: 4.187611 learning rates in all, where 1 would be if the empty steps were
+// skipped. A tensor that never had a gradient stays where it is, weight decay or not.
 TEST(AdamW, KeepsMovingWhatItOnceMoved) {
   for (const bool is_zero : {false, true}) {  // a missing gradient and one of zeros are the same
     AdamW optimizer(params({"drawn", "undrawn"}), {.weight_decay = 0});
@@ -53,9 +54,11 @@ TEST(AdamW, KeepsMovingWhatItOnceMoved) {
   }
 }
 
-// The other way: a tensor without a gradient waits, and its next step is what its second would have been.
+// The other way: a tensor without a gradient waits, and its next step is what its second would have
+// been.
 TEST(AdamW, LetsTensorsWaitWhereAsked) {
-  AdamW waiting(params({"a"}), {.weight_decay = 0.5, .idle = Idle::kRests}), busy(params({"a"}), {.weight_decay = 0.5});
+  AdamW waiting(params({"a"}), {.weight_decay = 0.5, .idle = Idle::kRests}),
+      busy(params({"a"}), {.weight_decay = 0.5});
   NamedTensors a = zeros({"a"}), b = zeros({"a"});
   const auto step = [](AdamW& optimizer, NamedTensors& tensors, bool has_gradient) {
     if (has_gradient) give(tensors, "a", 1);
@@ -84,7 +87,8 @@ TEST(AdamW, FollowsTheSpecOfEachTensor) {
   const AdamW::Options options{.beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-3, .weight_decay = 0.1};
   AdamW optimizer(specs, options);
   NamedTensors tensors;
-  for (const char* name : {"plain", "bias", "fast", "fixed"}) tensors[name] = at::full({2}, 2.0).requires_grad_(true);
+  for (const char* name : {"plain", "bias", "fast", "fixed"})
+    tensors[name] = at::full({2}, 2.0).requires_grad_(true);
   const double gradients[] = {0.5, -1, 2};
   std::map<std::string, double> expected = {{"plain", 2}, {"bias", 2}, {"fast", 2}, {"fixed", 2}};
   double m = 0, v = 0;
@@ -92,15 +96,16 @@ TEST(AdamW, FollowsTheSpecOfEachTensor) {
     const double g = gradients[t - 1], rate = 0.01;
     m = options.beta1 * m + (1 - options.beta1) * g;
     v = options.beta2 * v + (1 - options.beta2) * g * g;
-    const double move =
-        m / (1 - std::pow(options.beta1, t)) / (std::sqrt(v / (1 - std::pow(options.beta2, t))) + options.epsilon);
+    const double move = m / (1 - std::pow(options.beta1, t)) /
+                        (std::sqrt(v / (1 - std::pow(options.beta2, t))) + options.epsilon);
     expected["plain"] = expected["plain"] * (1 - rate * 0.1) - rate * move;
     expected["bias"] -= rate * move;
     expected["fast"] = expected["fast"] * (1 - 3 * rate * 0.1) - 3 * rate * move;
     for (auto& [name, tensor] : tensors) give(tensors, name, g);
     optimizer.step(tensors, rate);
   }
-  for (const auto& [name, value] : expected) EXPECT_NEAR(tensors.at(name)[1].item<double>(), value, 1e-6) << name;
+  for (const auto& [name, value] : expected)
+    EXPECT_NEAR(tensors.at(name)[1].item<double>(), value, 1e-6) << name;
 }
 
 TEST(AdamW, GoesOnFromItsState) {

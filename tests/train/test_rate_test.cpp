@@ -16,8 +16,10 @@ std::vector<double> decades(size_t count) {
 }
 
 TEST(RateTest, SuggestsTheMiddleOfTheLongestFall) {
-  EXPECT_EQ(suggest_rate(decades(7), {1.0, 1.0, 0.9, 0.7, 0.5, 0.8, 2.0}), decades(7)[2]) << "from step 0 to step 4";
-  EXPECT_EQ(suggest_rate(decades(7), {1.0, 1.1, 1.05, 0.9, 0.7, 0.5, 3.0}), decades(7)[3]) << "steps that rise are left out";
+  EXPECT_EQ(suggest_rate(decades(7), {1.0, 1.0, 0.9, 0.7, 0.5, 0.8, 2.0}), decades(7)[2])
+      << "from step 0 to step 4";
+  EXPECT_EQ(suggest_rate(decades(7), {1.0, 1.1, 1.05, 0.9, 0.7, 0.5, 3.0}), decades(7)[3])
+      << "steps that rise are left out";
   EXPECT_EQ(suggest_rate(decades(4), {1.0, 1.1, 1.2, 1.3}), std::nullopt) << "nothing falls";
   EXPECT_EQ(suggest_rate(decades(3), {1.0, 0.999, 0.995}), std::nullopt) << "by less than 2 %";
   EXPECT_EQ(suggest_rate({}, {}), std::nullopt);
@@ -25,14 +27,17 @@ TEST(RateTest, SuggestsTheMiddleOfTheLongestFall) {
 
 TEST(RateTest, RaisesTheRateAndKeepsNothing) {
   const TempFolder folder;
-  const auto inputs = [&] { return run_inputs("{edits: [{full: {}}]}", folder / "run", "{batch_size: 8}"); };
+  const auto inputs = [&] {
+    return run_inputs("{edits: [{full: {}}]}", folder / "run", "{batch_size: 8}");
+  };
   RateTestOptions options;
   options.steps = 40;
   const RateTest found = test_rates(inputs(), options);
   ASSERT_FALSE(found.rates.empty());
   EXPECT_DOUBLE_EQ(found.rates.front(), 1e-6);
   EXPECT_LE(found.rates.back(), 1 + 1e-12);
-  for (size_t i = 1; i < found.rates.size(); ++i) EXPECT_NEAR(found.rates[i] / found.rates[i - 1], std::pow(1e6, 1.0 / 39), 1e-9);
+  for (size_t i = 1; i < found.rates.size(); ++i)
+    EXPECT_NEAR(found.rates[i] / found.rates[i - 1], std::pow(1e6, 1.0 / 39), 1e-9);
   ASSERT_TRUE(found.suggestion);
   EXPECT_GT(*found.suggestion, 1e-5);
   EXPECT_LT(*found.suggestion, 0.1);

@@ -15,13 +15,16 @@ namespace {
 
 constexpr const char* kLora = "{edits: [{lora: {rank: 2, dropout: 0.1}}]}";
 
-NamedTensors tensors_of(const Path& run) { return load_adapter(run / "adapter", *golden_model("bert-tiny")).tensors; }
+NamedTensors tensors_of(const Path& run) {
+  return load_adapter(run / "adapter", *golden_model("bert-tiny")).tensors;
+}
 
 // Losses and norms of every step, as text: equal text is equal bits.
 std::string history(const Path& run) {
   std::string out;
   for (const Node& event : log_events(run, "step")) {
-    for (const char* key : {"step", "loss", "learning_rate", "gradient_norm", "tokens"}) out += event.find(key)->scalar + " ";
+    for (const char* key : {"step", "loss", "learning_rate", "gradient_norm", "tokens"})
+      out += event.find(key)->scalar + " ";
     out += "\n";
   }
   return out;
@@ -31,21 +34,25 @@ class Resumed : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(Resumed, GoesOnBitForBit) {
   const TempFolder folder;
-  const std::string settings = "{epochs: 3, batch_size: 5, accumulate: 2, dropout: 0.1, order: length" + GetParam() + "}";
+  const std::string settings =
+      "{epochs: 3, batch_size: 5, accumulate: 2, dropout: 0.1, order: length" + GetParam() + "}";
   {
-    TrainingRun run(run_inputs(kLora, folder / "straight", settings), StartMode::kFresh, Verbosity::kQuiet);
+    TrainingRun run(run_inputs(kLora, folder / "straight", settings), StartMode::kFresh,
+                    Verbosity::kQuiet);
     EXPECT_EQ(run.total_steps(), 9);
     drive_to(run);
     run.finish();
   }
   {
-    TrainingRun run(run_inputs(kLora, folder / "broken", settings), StartMode::kFresh, Verbosity::kQuiet);
+    TrainingRun run(run_inputs(kLora, folder / "broken", settings), StartMode::kFresh,
+                    Verbosity::kQuiet);
     drive_to(run, 4);
     run.checkpoint();
     drive_to(run, 6);  // two steps that no checkpoint holds: the log is cut back
   }
   {
-    TrainingRun run(run_inputs(kLora, folder / "broken", settings), StartMode::kResume, Verbosity::kQuiet);
+    TrainingRun run(run_inputs(kLora, folder / "broken", settings), StartMode::kResume,
+                    Verbosity::kQuiet);
     EXPECT_EQ(run.steps_done(), 4);
     drive_to(run);
     run.finish();
@@ -64,10 +71,16 @@ TEST(Run, RefusesAFolderThatHoldsARunAndAChangedRunFile) {
     drive_to(run, 1);
     run.checkpoint();
   }
-  expect_message<InputError>([&] { TrainingRun(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh, Verbosity::kQuiet); },
-                             "holds a run already: go on with --resume");
   expect_message<InputError>(
-      [&] { TrainingRun(run_inputs(kLora, folder / "run", "{learning_rate: 0.1}"), StartMode::kResume, Verbosity::kQuiet); },
+      [&] {
+        TrainingRun(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh, Verbosity::kQuiet);
+      },
+      "holds a run already: go on with --resume");
+  expect_message<InputError>(
+      [&] {
+        TrainingRun(run_inputs(kLora, folder / "run", "{learning_rate: 0.1}"), StartMode::kResume,
+                    Verbosity::kQuiet);
+      },
       "run.yaml is not the one that the checkpoint at step 1 was made with");
 }
 
@@ -78,8 +91,8 @@ TEST(Run, StopsAtNumbersThatAreNotFinite) {
   inputs.train.examples[3].label = 1e30;  // its square is beyond float32
   TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
   const std::string message = message_of<InputError>([&] { run.step(); });
-  for (const char* part :
-       {"step 1: the loss is inf", "learning rate 0", "examples row 0, row 1", "before this step changed anything"}) {
+  for (const char* part : {"step 1: the loss is inf", "learning rate 0", "examples row 0, row 1",
+                           "before this step changed anything"}) {
     EXPECT_NE(message.find(part), std::string::npos) << message;
   }
   EXPECT_EQ(run.steps_done(), 0);
@@ -107,25 +120,30 @@ TEST(Run, RefusesATensorThatTheLossDoesNotReach) {
   const TempFolder folder;
   const auto bare = tiny_model("bert", Precision::kFloat32);
   NamedTensors base = bare->weights.all_base();
-  for (const TensorSlot& slot : mask_head_slots(bare->config)) base[slot.name()] = at::full(slot.shape, 0.1);
+  for (const TensorSlot& slot : mask_head_slots(bare->config))
+    base[slot.name()] = at::full(slot.shape, 0.1);
   RunInputs inputs = run_inputs("{edits: [{full: {}}]}", folder / "run", "{epochs: 1}");
   inputs.model = std::make_shared<const Model>(
-      Model{bare->source, bare->config, bare->sites, Weights(bare->config, std::move(base), Precision::kFloat32)});
-  inputs.train.sequences = random_sequences(bare->config, 24, 8, 17);  // of the positions that it serves
+      Model{bare->source, bare->config, bare->sites,
+            Weights(bare->config, std::move(base), Precision::kFloat32)});
+  inputs.train.sequences =
+      random_sequences(bare->config, 24, 8, 17);  // of the positions that it serves
   const auto words = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{1, 2, 3});
   for (Sequence& sequence : inputs.train.sequences) sequence.mask = Mask{0, words};
   inputs.task.cloze = Cloze{{}, {"a", "b", "c"}};
   TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
   const std::string message = message_of<InputError>([&] { run.step(); });
-  EXPECT_NE(message.find("step 1: no gradient for '0.full/pooler.weight' and '0.full/pooler.bias'"), std::string::npos)
+  EXPECT_NE(message.find("step 1: no gradient for '0.full/pooler.weight' and '0.full/pooler.bias'"),
+            std::string::npos)
       << message;
   EXPECT_NE(message.find("the loss does not reach these tensors"), std::string::npos) << message;
 }
 
 TEST(Run, KeepsTheBestAndStopsEarly) {
   const TempFolder folder;
-  RunInputs inputs = run_inputs(kLora, folder / "run",
-                                "{epochs: 40, batch_size: 8, evaluate_every: 1 step, early_stop: 4, learning_rate: 0.02}");
+  RunInputs inputs = run_inputs(
+      kLora, folder / "run",
+      "{epochs: 40, batch_size: 8, evaluate_every: 1 step, early_stop: 4, learning_rate: 0.02}");
   inputs.eval = Judged{inputs.train, std::nullopt};
   TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
   drive_to(run);
@@ -135,15 +153,21 @@ TEST(Run, KeepsTheBestAndStopsEarly) {
   int64_t at = 0, reached = 0, last = 0;
   for (const Node& event : log_events(folder / "run", "evaluate")) {
     last = static_cast<int64_t>(number_of(*event.find("step")));
-    const double accuracy = number_of(*event.find("accuracy")), its_loss = number_of(*event.find("loss"));
+    const double accuracy = number_of(*event.find("accuracy")),
+                 its_loss = number_of(*event.find("loss"));
     if (accuracy > best) reached = last;
-    if (accuracy > best || (accuracy == best && its_loss < loss)) best = accuracy, loss = its_loss, at = last;
+    if (accuracy > best || (accuracy == best && its_loss < loss))
+      best = accuracy, loss = its_loss, at = last;
   }
   EXPECT_EQ(last - reached, 4);
-  EXPECT_NEAR(number_of(*parse_json(read_file(folder / "run" / "metrics.json"), "m").find("eval")->find("loss")), loss, 1e-6);
+  EXPECT_NEAR(
+      number_of(
+          *parse_json(read_file(folder / "run" / "metrics.json"), "m").find("eval")->find("loss")),
+      loss, 1e-6);
   const Node metrics = parse_json(read_file(folder / "run" / "metrics.json"), "metrics.json");
   EXPECT_EQ(metrics.find("step")->scalar, std::to_string(at));
-  EXPECT_NEAR(number_of(*metrics.find("eval")->find("accuracy")), best, 1e-12) << "what is on disk is the best one";
+  EXPECT_NEAR(number_of(*metrics.find("eval")->find("accuracy")), best, 1e-12)
+      << "what is on disk is the best one";
   EXPECT_FALSE(std::filesystem::exists(folder / "run" / "checkpoints"));
 }
 
@@ -163,27 +187,33 @@ TEST(Run, StartsFromAnAdapterOfItsOwnShapeOnly) {
   save_adapter(folder / "start", *rig.adapter, rig.tensors, *rig.model, {});
   const std::string settings = "{start_from: " + (folder / "start").string() + "}";
   expect_message<InputError>(
-      [&] { TrainingRun(run_inputs(kLora, folder / "run", settings), StartMode::kFresh, Verbosity::kQuiet); },
+      [&] {
+        TrainingRun(run_inputs(kLora, folder / "run", settings), StartMode::kFresh,
+                    Verbosity::kQuiet);
+      },
       "' is not of this run's shape: lora.rank 3 there, 2 here");
   EXPECT_FALSE(std::filesystem::exists(folder / "run")) << "refused before the folder is touched";
 }
 
-// bf16: the trunk and the products of trained tensors in bfloat16 (8 bits of mantissa, one part in 256), the tensors themselves
-// in float32. Ten steps stay within a few parts in a hundred of the float32 run's losses.
+// bf16: the trunk and the products of trained tensors in bfloat16 (8 bits of mantissa, one part in
+// 256), the tensors themselves in float32. Ten steps stay within a few parts in a hundred of the
+// float32 run's losses.
 TEST(Run, TrainsInBfloat16) {
   const TempFolder folder;
   std::vector<std::vector<Node>> events;
   for (const std::string& precision : {std::string("fp32"), std::string("bf16")}) {
-    TrainingRun run(run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", folder / precision,
-                               "{max_steps: 10, batch_size: 8, precision: " + precision + "}"),
-                    StartMode::kFresh, Verbosity::kQuiet);
+    TrainingRun run(
+        run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", folder / precision,
+                   "{max_steps: 10, batch_size: 8, precision: " + precision + "}"),
+        StartMode::kFresh, Verbosity::kQuiet);
     drive_to(run);
     run.finish();
     events.push_back(log_events(folder / precision, "step"));
   }
   double worst = 0;
   for (size_t i = 0; i < 10; ++i)
-    worst = std::max(worst, std::abs(number_of(*events[0][i].find("loss")) - number_of(*events[1][i].find("loss"))));
+    worst = std::max(worst, std::abs(number_of(*events[0][i].find("loss")) -
+                                     number_of(*events[1][i].find("loss"))));
   measured("bf16 losses", worst);
   EXPECT_LT(worst, 0.03);
   EXPECT_GT(worst, 0) << "bf16 was not used";

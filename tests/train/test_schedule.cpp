@@ -1,4 +1,5 @@
-// Learning-rate schedules: continuous at the end of the warm-up, and equal to the transformers library's.
+// Learning-rate schedules: continuous at the end of the warm-up, and equal to the transformers
+// library's.
 #include "train/schedule.h"
 
 #include <gtest/gtest.h>
@@ -9,8 +10,10 @@ namespace graft::testing::test_schedule {
 namespace {
 
 TEST(Schedule, HasTheValuesOfTransformers) {
-  // get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup with 3 warm-up steps of 10, transformers 4.57.
-  const double linear[] = {0, 1.0 / 3, 2.0 / 3, 1, 6.0 / 7, 5.0 / 7, 4.0 / 7, 3.0 / 7, 2.0 / 7, 1.0 / 7};
+  // get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup with 3 warm-up steps of 10,
+  // transformers 4.57.
+  const double linear[] = {0,       1.0 / 3, 2.0 / 3, 1,       6.0 / 7,
+                           5.0 / 7, 4.0 / 7, 3.0 / 7, 2.0 / 7, 1.0 / 7};
   const double cosine[] = {0,
                            1.0 / 3,
                            2.0 / 3,
@@ -24,8 +27,8 @@ TEST(Schedule, HasTheValuesOfTransformers) {
   for (int64_t step = 0; step < 10; ++step) {
     EXPECT_NEAR(rate_factor(Schedule::kLinear, step, 3, 10), linear[step], 1e-15) << step;
     EXPECT_NEAR(rate_factor(Schedule::kCosine, step, 3, 10), cosine[step], 1e-15) << step;
-    EXPECT_NEAR(rate_factor(Schedule::kConstant, step, 3, 10), std::min(1.0, linear[step] >= 1 || step > 3 ? 1.0 : linear[step]),
-                1e-15)
+    EXPECT_NEAR(rate_factor(Schedule::kConstant, step, 3, 10),
+                std::min(1.0, linear[step] >= 1 || step > 3 ? 1.0 : linear[step]), 1e-15)
         << step;
   }
   EXPECT_EQ(rate_factor(Schedule::kLinear, 10, 3, 10), 0);
@@ -44,7 +47,8 @@ TEST(Schedule, IsContinuousAndInRange) {
         const double steepest = warmup > 1 && step <= warmup ? 1.0 / static_cast<double>(warmup)
                                 : warmup == 1 && step <= 1   ? 1.0
                                                              : 0.002;
-        EXPECT_LE(std::abs(factor - before), steepest + 1e-12) << "warm-up " << warmup << " step " << step;
+        EXPECT_LE(std::abs(factor - before), steepest + 1e-12)
+            << "warm-up " << warmup << " step " << step;
         before = factor;
       }
       EXPECT_TRUE(warmup == 1000 || rate_factor(schedule, warmup, warmup, 1000) == 1.0)

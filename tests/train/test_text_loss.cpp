@@ -15,7 +15,9 @@ using at::Tensor;
 RunInputs text_inputs(const Objective& objective, double dropout) {
   RunInputs inputs;
   inputs.model = tiny_model("llama", Precision::kFloat64);
-  inputs.task = parse_task(yaml("name: t\nkind: generation\nprompt: \"{q}\"\ntarget: \"{a}\"\nmetrics: [perplexity]\n"), "task");
+  inputs.task = parse_task(
+      yaml("name: t\nkind: generation\nprompt: \"{q}\"\ntarget: \"{a}\"\nmetrics: [perplexity]\n"),
+      "task");
   inputs.train.sequences = random_texts(inputs.model->config, 4, 9, 3);
   inputs.train.examples.resize(4);
   inputs.config.objective = objective;
@@ -47,7 +49,8 @@ double plain_loss(const RunInputs& inputs, bool averages_rows) {
     double own = 0, count = 0;
     for (size_t t = 1; t < sequence.ids.size(); ++t) {
       if (!sequence.is_target[t]) continue;
-      own -= at::log_softmax(logits[static_cast<int64_t>(count)], 0)[sequence.ids[t]].item<double>();
+      own -=
+          at::log_softmax(logits[static_cast<int64_t>(count)], 0)[sequence.ids[t]].item<double>();
       count += 1;
     }
     sum += averages_rows ? own / count : own;
@@ -62,19 +65,22 @@ TEST(TextLoss, IsTheMeanOverTargetsOrRows) {
     objective.averages_rows = averages_rows;
     const RunInputs inputs = text_inputs(objective, 0);
     double units = 0;
-    EXPECT_NEAR(loss_of(inputs, "{edits: [{lora: {sites: [attn.q]}}]}", &units), plain_loss(inputs, averages_rows), 1e-12);
+    EXPECT_NEAR(loss_of(inputs, "{edits: [{lora: {sites: [attn.q]}}]}", &units),
+                plain_loss(inputs, averages_rows), 1e-12);
     int64_t targets = 0;
     for (const Sequence& sequence : inputs.train.sequences) targets += num_targets(sequence);
     EXPECT_EQ(units, averages_rows ? 4 : static_cast<double>(targets));
   }
 }
 
-// Passes that draw nothing agree; with dropout, or with two routes, they do not, and the loss grows with the weight.
+// Passes that draw nothing agree; with dropout, or with two routes, they do not, and the loss grows
+// with the weight.
 TEST(TextLoss, ConsistencyIsZeroOnlyWithoutRandomness) {
   Objective two;
   two.consistency = 10;
   const char* lora = "{edits: [{lora: {sites: [attn.q]}}]}";
-  const char* adamix = "{edits: [{stochastic: {experts: 4}, of: {lora: {sites: [attn.q, attn.v]}}}]}";
+  const char* adamix =
+      "{edits: [{stochastic: {experts: 4}, of: {lora: {sites: [attn.q, attn.v]}}}]}";
   EXPECT_NEAR(loss_of(text_inputs(two, 0), lora), loss_of(text_inputs({}, 0), lora), 1e-12);
   EXPECT_GT(loss_of(text_inputs(two, 0.3), lora), loss_of(text_inputs({}, 0.3), lora) + 1e-3);
   EXPECT_GT(loss_of(text_inputs(two, 0), adamix), loss_of(text_inputs({}, 0), adamix) + 1e-4);

@@ -1,4 +1,5 @@
-// The families of models, a file each. A family's entries: one for every kind of blocks that its model_type may have.
+// The families of models, a file each. A family's entries: one for every kind of blocks that its
+// model_type may have.
 #pragma once
 
 #include <vector>

@@ -1,5 +1,6 @@
-// BART (Lewis et al. 2020, arXiv:1910.13461): post-norm encoder and decoder with position tables and norms of their own, which
-// share the word table. A classifier reads the decoder's last end token, the text behind a start token.
+// BART (Lewis et al. 2020, arXiv:1910.13461): post-norm encoder and decoder with position tables
+// and norms of their own, which share the word table. A classifier reads the decoder's last end
+// token, the text behind a start token.
 #include <cmath>
 
 #include "model/families/all.h"
@@ -10,7 +11,8 @@ namespace graft {
 
 namespace {
 
-CheckpointNames bart_attention(StackId stack, const AttentionParts& ours, const std::string& theirs) {
+CheckpointNames bart_attention(StackId stack, const AttentionParts& ours,
+                               const std::string& theirs) {
   return with_biases({{in_stack(stack, ours.q), theirs + ".q_proj"},
                       {in_stack(stack, ours.k), theirs + ".k_proj"},
                       {in_stack(stack, ours.v), theirs + ".v_proj"},
@@ -26,21 +28,24 @@ CheckpointNames bart_ffn(StackId stack, const std::string& theirs) {
 
 CheckpointNames bart_names() {
   CheckpointNames names =
-      without_biases({{trunk(Part::kEmbedWord), "shared"}, {trunk(Part::kEmbedPosition), "encoder.embed_positions"}});
+      without_biases({{trunk(Part::kEmbedWord), "shared"},
+                      {trunk(Part::kEmbedPosition), "encoder.embed_positions"}});
   append(names, with_biases({{trunk(Part::kEmbedNorm), "encoder.layernorm_embedding"}}));
   append(names, bart_attention(StackId::kEncoder, kOwnAttention, "encoder.layers.#.self_attn"));
   append(names, bart_ffn(StackId::kEncoder, "encoder.layers.#"));
   append(names, without_biases({{dec(Part::kEmbedPosition), "decoder.embed_positions"}}));
   append(names, with_biases({{dec(Part::kEmbedNorm), "decoder.layernorm_embedding"}}));
   append(names, bart_attention(StackId::kDecoder, kOwnAttention, "decoder.layers.#.self_attn"));
-  append(names, bart_attention(StackId::kDecoder, kCrossAttention, "decoder.layers.#.encoder_attn"));
+  append(names,
+         bart_attention(StackId::kDecoder, kCrossAttention, "decoder.layers.#.encoder_attn"));
   append(names, bart_ffn(StackId::kDecoder, "decoder.layers.#"));
   append(names, without_biases({{trunk(Part::kLm), "lm_head"}}));
   return names;
 }
 
 void read_bart(Options& options, ModelConfig& c) {
-  const StackKeys encoder{"encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "d_model"},
+  const StackKeys encoder{"encoder_layers", "encoder_attention_heads", "encoder_ffn_dim",
+                          "d_model"},
       decoder{"decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "d_model"};
   c.width = options.integer("d_model", std::nullopt, 1, kMaxWidth);
   c.encoder = read_stack(options, encoder);
@@ -52,14 +57,17 @@ void read_bart(Options& options, ModelConfig& c) {
   c.position_offset = 2;  // both position tables begin with two rows that are never read
   read_pad_id(options, c, 1);
   read_end_id(options, c, 2);
-  c.decoder_start_id = integer_or(options, "decoder_start_token_id", 2, 0, std::max<int64_t>(1, c.vocabulary - 1));
+  c.decoder_start_id =
+      integer_or(options, "decoder_start_token_id", 2, 0, std::max<int64_t>(1, c.vocabulary - 1));
   c.norm_epsilon = 1e-5;  // no key of the file
   c.embed_dropout = c.hidden_dropout = dropout_rate(options, "dropout", 0.1);
   c.attention_dropout = dropout_rate(options, "attention_dropout", 0);
   c.activation_dropout = dropout_rate(options, "activation_dropout", 0);
   c.classifier_dropout = dropout_rate(options, "classifier_dropout", 0);
-  c.activation = parse_activation(options.choice("activation_function", "gelu", plain_activations()));
-  if (options.boolean("scale_embedding", false)) c.embedding_scale = std::sqrt(static_cast<double>(c.width));
+  c.activation =
+      parse_activation(options.choice("activation_function", "gelu", plain_activations()));
+  if (options.boolean("scale_embedding", false))
+    c.embedding_scale = std::sqrt(static_cast<double>(c.width));
   // Untied, transformers unties the tables of both stacks as well, which no file holds.
   require_value(options, "tie_word_embeddings", "true");
   c.may_be_untied = is_of_transformers_5(options);
@@ -72,8 +80,8 @@ std::vector<Family> bart_families() {
            .read_config = read_bart,
            .keys = {{{"is_encoder_decoder"}, {"true"}},
                     {{"encoder_layerdrop", "decoder_layerdrop"}, {"0", "0.0"}},
-                    {{"normalize_before", "add_final_layer_norm", "add_bias_logits", "static_position_embeddings",
-                      "do_blenderbot_90_layernorm"},
+                    {{"normalize_before", "add_final_layer_norm", "add_bias_logits",
+                      "static_position_embeddings", "do_blenderbot_90_layernorm"},
                      {"false"}},
                     {{"normalize_embedding"}, {"true"}},
                     {{"extra_pos_embeddings"}, {"2"}},

@@ -1,5 +1,6 @@
-// BERT (Devlin et al. 2019, arXiv:1810.04805) and RoBERTa (Liu et al. 2019, arXiv:1907.11692): one post-norm encoder; RoBERTa
-// counts positions from the padding id on, and its classifier reads the first token by two layers of its own.
+// BERT (Devlin et al. 2019, arXiv:1810.04805) and RoBERTa (Liu et al. 2019, arXiv:1907.11692): one
+// post-norm encoder; RoBERTa counts positions from the padding id on, and its classifier reads the
+// first token by two layers of its own.
 #include "model/families/all.h"
 #include "model/families/config_reader.h"
 #include "model/families/names.h"
@@ -9,9 +10,10 @@ namespace graft {
 namespace {
 
 CheckpointNames bert_names() {
-  CheckpointNames names = without_biases({{trunk(Part::kEmbedWord), "embeddings.word_embeddings"},
-                                {trunk(Part::kEmbedPosition), "embeddings.position_embeddings"},
-                                {trunk(Part::kEmbedType), "embeddings.token_type_embeddings"}});
+  CheckpointNames names =
+      without_biases({{trunk(Part::kEmbedWord), "embeddings.word_embeddings"},
+                      {trunk(Part::kEmbedPosition), "embeddings.position_embeddings"},
+                      {trunk(Part::kEmbedType), "embeddings.token_type_embeddings"}});
   append(names, with_biases({{trunk(Part::kEmbedNorm), "embeddings.LayerNorm"},
                              {enc(Part::kAttnQ), "encoder.layer.#.attention.self.query"},
                              {enc(Part::kAttnK), "encoder.layer.#.attention.self.key"},
@@ -25,9 +27,12 @@ CheckpointNames bert_names() {
   return names;
 }
 
-CheckpointNames mask_names(const std::string& dense, const std::string& norm, const std::string& head) {
-  CheckpointNames names = with_biases({{trunk(Part::kMaskDense), dense}, {trunk(Part::kMaskNorm), norm}});
-  append(names, {{bias_of(trunk(Part::kMask)), head + ".bias"}, {kOutputTable, head + ".decoder.weight"}});
+CheckpointNames mask_names(const std::string& dense, const std::string& norm,
+                           const std::string& head) {
+  CheckpointNames names =
+      with_biases({{trunk(Part::kMaskDense), dense}, {trunk(Part::kMaskNorm), norm}});
+  append(names,
+         {{bias_of(trunk(Part::kMask)), head + ".bias"}, {kOutputTable, head + ".decoder.weight"}});
   return names;
 }
 
@@ -50,15 +55,20 @@ void read_bert(Options& options, ModelConfig& c) {
   read_output(options, c, true);
   if (!is_roberta) return;
   // Position ids start after the padding id's row.
-  if (options.has("pad_token_id") && (!is_given(options, "pad_token_id") || options.raw("pad_token_id")->scalar == "-1"))
-    options.fault("pad_token_id", "expected a token id: positions of a roberta model are counted from the row after it");
+  if (options.has("pad_token_id") &&
+      (!is_given(options, "pad_token_id") || options.raw("pad_token_id")->scalar == "-1"))
+    options.fault(
+        "pad_token_id",
+        "expected a token id: positions of a roberta model are counted from the row after it");
   c.position_offset = c.pad_id + 1;
   c.max_positions -= c.position_offset;
-  if (c.max_positions < 1) options.fault("max_position_embeddings", "expected more rows than pad_token_id + 1");
+  if (c.max_positions < 1)
+    options.fault("max_position_embeddings", "expected more rows than pad_token_id + 1");
 }
 
 const std::vector<KeyRule>& encoder_keys() {
-  static const std::vector<KeyRule> kOwnKeys = {{{"position_embedding_type"}, {"absolute"}}, {{"embedding_size"}}};
+  static const std::vector<KeyRule> kOwnKeys = {{{"position_embedding_type"}, {"absolute"}},
+                                                {{"embedding_size"}}};
   return kOwnKeys;
 }
 
@@ -75,8 +85,8 @@ std::vector<Family> bert_families() {
            .unused = {"cls.", "classifier.", "embeddings.position_ids"},
            .classifier_class = "BertForSequenceClassification",
            .head_names = {{"out", "classifier"}},
-           .mask_names = mask_names("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
-                                    "cls.predictions")},
+           .mask_names = mask_names("cls.predictions.transform.dense",
+                                    "cls.predictions.transform.LayerNorm", "cls.predictions")},
           {.model_type = "roberta",
            .read_config = read_bert,
            .keys = encoder_keys(),

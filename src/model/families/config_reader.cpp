@@ -22,7 +22,8 @@ Activation parse_activation(const std::string& name) {
 
 void require_value(Options& options, const char* key, const std::string& value) {
   const std::string found = options.text(key, value);
-  if (found != value) options.fault(key, "only " + quote(value) + " is supported, found " + quote(found));
+  if (found != value)
+    options.fault(key, "only " + quote(value) + " is supported, found " + quote(found));
 }
 
 bool is_given(Options& options, const char* key) {
@@ -30,7 +31,8 @@ bool is_given(Options& options, const char* key) {
   return node != nullptr && node->kind != Node::Kind::kNull;
 }
 
-int64_t integer_or(Options& options, const char* key, int64_t fallback, int64_t least, int64_t most) {
+int64_t integer_or(Options& options, const char* key, int64_t fallback, int64_t least,
+                   int64_t most) {
   return is_given(options, key) ? options.integer(key, fallback, least, most) : fallback;
 }
 
@@ -41,11 +43,13 @@ double dropout_rate(Options& options, const char* key, double fallback) {
 }
 
 void read_pad_id(Options& options, ModelConfig& c, int64_t fallback) {
-  c.pad_id = std::max<int64_t>(0, integer_or(options, "pad_token_id", fallback, -1, std::max<int64_t>(1, c.vocabulary - 1)));
+  c.pad_id = std::max<int64_t>(
+      0, integer_or(options, "pad_token_id", fallback, -1, std::max<int64_t>(1, c.vocabulary - 1)));
 }
 
 void read_pad_id(Options& options, ModelConfig& c) {
-  const int64_t found = integer_or(options, "pad_token_id", -1, -1, std::max<int64_t>(1, c.vocabulary - 1));
+  const int64_t found =
+      integer_or(options, "pad_token_id", -1, -1, std::max<int64_t>(1, c.vocabulary - 1));
   c.has_pad_id = found >= 0;
   c.pad_id = std::max<int64_t>(0, found);
 }
@@ -74,10 +78,12 @@ StackConfig read_stack(Options& options, const StackKeys& keys) {
   return stack;
 }
 
-void split_width(Options& options, const ModelConfig& c, const StackKeys& keys, StackConfig& stack) {
+void split_width(Options& options, const ModelConfig& c, const StackKeys& keys,
+                 StackConfig& stack) {
   stack.attention_width = c.width;
   if (c.width % stack.heads != 0) {
-    options.fault(keys.heads, std::string("expected a divisor of ") + keys.width + " " + std::to_string(c.width) + ", found " +
+    options.fault(keys.heads, std::string("expected a divisor of ") + keys.width + " " +
+                                  std::to_string(c.width) + ", found " +
                                   quote(std::to_string(stack.heads)));
   }
   stack.attention_scale = 1.0 / std::sqrt(static_cast<double>(stack.head_width()));
@@ -88,12 +94,16 @@ namespace {
 // A section of settings of rotary positions.
 RotaryScaling read_rotary_scaling(Options& section, int64_t max_positions) {
   RotaryScaling scaling;
-  const char* key = section.has("rope_type") ? "rope_type" : "type";  // the second is the older name; a file may have both
+  const char* key = section.has("rope_type")
+                        ? "rope_type"
+                        : "type";  // the second is the older name; a file may have both
   scaling.kind = section.choice(key, "default", {"default", "linear", "dynamic", "llama3"});
   section.ignore("type");
   if (section.number("partial_rotary_factor", 1, 0, 1) != 1)
-    section.fault("partial_rotary_factor", "heads of which only a part turns are not supported; expected 1");
-  scaling.original_positions = integer_or(section, "original_max_position_embeddings", max_positions, 1, kMaxPositions);
+    section.fault("partial_rotary_factor",
+                  "heads of which only a part turns are not supported; expected 1");
+  scaling.original_positions =
+      integer_or(section, "original_max_position_embeddings", max_positions, 1, kMaxPositions);
   if (scaling.kind == "default") {
     if (section.number("factor", 1, 0, 1e6) != 1)
       section.fault("factor", "positions of rope_type default are not stretched; expected 1");
@@ -114,25 +124,31 @@ RotaryScaling read_rotary_scaling(Options& section, int64_t max_positions) {
 void read_rotary(Options& options, ModelConfig& c) {
   c.position_kind = PositionKind::kRotary;
   c.rotary_base = options.number("rope_theta", 10000, 1, 1e12);
-  const bool has_old = is_given(options, "rope_scaling"), has_new = is_given(options, "rope_parameters");
+  const bool has_old = is_given(options, "rope_scaling"),
+             has_new = is_given(options, "rope_parameters");
   if (has_old) {
     Options& section = options.section("rope_scaling");
     c.rotary_scaling = read_rotary_scaling(section, c.max_positions);
     c.rotary_base = section.number("rope_theta", c.rotary_base, 1, 1e12);
   }
-  const int64_t trained = integer_or(options, "original_max_position_embeddings", 0, 1, kMaxPositions);
+  const int64_t trained =
+      integer_or(options, "original_max_position_embeddings", 0, 1, kMaxPositions);
   const auto check_trained = [&] {
-    if (trained > 0 && c.rotary_scaling.kind == "llama3" && trained != c.rotary_scaling.original_positions)
-      options.fault("original_max_position_embeddings", "expected the same as beside the llama3 factors");
+    if (trained > 0 && c.rotary_scaling.kind == "llama3" &&
+        trained != c.rotary_scaling.original_positions)
+      options.fault("original_max_position_embeddings",
+                    "expected the same as beside the llama3 factors");
   };
   if (!has_new) return check_trained();
   Options& section = options.section("rope_parameters");
   const RotaryScaling scaling = read_rotary_scaling(section, c.max_positions);
   const double base = section.number("rope_theta", c.rotary_base, 1, 1e12);
   if (options.has("rope_theta") && base != c.rotary_base)
-    options.fault("rope_theta", "expected " + Node::number(base).scalar + " as in rope_parameters, found " +
+    options.fault("rope_theta", "expected " + Node::number(base).scalar +
+                                    " as in rope_parameters, found " +
                                     quote(Node::number(c.rotary_base).scalar));
-  if (has_old && scaling != c.rotary_scaling) options.fault("rope_scaling", "expected the same as rope_parameters says");
+  if (has_old && scaling != c.rotary_scaling)
+    options.fault("rope_scaling", "expected the same as rope_parameters says");
   c.rotary_base = base;
   c.rotary_scaling = scaling;
   check_trained();

@@ -1,5 +1,5 @@
-// GPT-2 (Radford et al. 2019): a pre-norm decoder with a position table. One layer makes queries, keys and values, and checkpoints
-// hold linear layers as [in, out].
+// GPT-2 (Radford et al. 2019): a pre-norm decoder with a position table. One layer makes queries,
+// keys and values, and checkpoints hold linear layers as [in, out].
 #include "model/families/all.h"
 #include "model/families/config_reader.h"
 #include "model/families/names.h"
@@ -9,10 +9,12 @@ namespace graft {
 namespace {
 
 CheckpointNames gpt2_names() {
-  CheckpointNames names = without_biases({{trunk(Part::kEmbedWord), "wte"}, {trunk(Part::kEmbedPosition), "wpe"}});
+  CheckpointNames names =
+      without_biases({{trunk(Part::kEmbedWord), "wte"}, {trunk(Part::kEmbedPosition), "wpe"}});
   append(names, with_biases({{dec(Part::kAttnNorm), "h.#.ln_1"}}));
-  for (const auto& [ours, piece] : {std::pair{Part::kAttnQ, "[0/3]"}, std::pair{Part::kAttnK, "[1/3]"},
-                                    std::pair{Part::kAttnV, "[2/3]"}}) {  // one layer makes all three
+  for (const auto& [ours, piece] :
+       {std::pair{Part::kAttnQ, "[0/3]"}, std::pair{Part::kAttnK, "[1/3]"},
+        std::pair{Part::kAttnV, "[2/3]"}}) {  // one layer makes all three
     names.emplace_back(weight_of(dec(ours)), std::string("h.#.attn.c_attn.weight") + piece);
     names.emplace_back(bias_of(dec(ours)), std::string("h.#.attn.c_attn.bias") + piece);
   }
@@ -42,7 +44,8 @@ void read_gpt2(Options& options, ModelConfig& c) {
   c.hidden_dropout = dropout_rate(options, "resid_pdrop", 0.1);
   c.classifier_dropout = 0;
   c.attention_dropout = dropout_rate(options, "attn_pdrop", 0.1);
-  c.activation = parse_activation(options.choice("activation_function", "gelu_new", plain_activations()));
+  c.activation =
+      parse_activation(options.choice("activation_function", "gelu_new", plain_activations()));
   read_output(options, c, true);
 }
 

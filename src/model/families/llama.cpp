@@ -1,5 +1,5 @@
-// LLaMA (Touvron et al. 2023, arXiv:2302.13971; versions 2 and 3 share key heads between query heads), Mistral
-// (arXiv:2310.06825), and Qwen2 (arXiv:2407.10671), which has biases at q, k and v.
+// LLaMA (Touvron et al. 2023, arXiv:2302.13971; versions 2 and 3 share key heads between query
+// heads), Mistral (arXiv:2310.06825), and Qwen2 (arXiv:2407.10671), which has biases at q, k and v.
 #include "model/families/llama.h"
 
 #include <algorithm>
@@ -17,18 +17,22 @@ void read_llama_blocks(Options& options, ModelConfig& c, const LlamaDefaults& de
   c.width = options.integer("hidden_size", std::nullopt, 1, kMaxWidth);
   StackConfig& stack = c.decoder.emplace(read_stack(options, keys));
   c.vocabulary = options.integer("vocab_size", std::nullopt, 1, kMaxVocabulary);
-  c.max_positions = options.integer("max_position_embeddings", defaults.positions, 1, kMaxPositions);
+  c.max_positions =
+      options.integer("max_position_embeddings", defaults.positions, 1, kMaxPositions);
   if (is_given(options, "head_dim") || defaults.head_width > 0) {
-    stack.attention_width = stack.heads * integer_or(options, "head_dim", defaults.head_width, 1, kMaxWidth);
+    stack.attention_width =
+        stack.heads * integer_or(options, "head_dim", defaults.head_width, 1, kMaxWidth);
     stack.attention_scale = 1.0 / std::sqrt(static_cast<double>(stack.head_width()));
   } else {
     split_width(options, c, keys, stack);
   }
   if (stack.head_width() % 2 != 0)
-    options.fault("head_dim", "rotary positions take heads of even width, found " + quote(std::to_string(stack.head_width())));
+    options.fault("head_dim", "rotary positions take heads of even width, found " +
+                                  quote(std::to_string(stack.head_width())));
   stack.key_heads = integer_or(options, "num_key_value_heads", stack.heads, 1, kMaxHeads);
   if (stack.heads % stack.key_heads != 0) {
-    options.fault("num_key_value_heads", "expected a divisor of num_attention_heads " + std::to_string(stack.heads) + ", found " +
+    options.fault("num_key_value_heads", "expected a divisor of num_attention_heads " +
+                                             std::to_string(stack.heads) + ", found " +
                                              quote(std::to_string(stack.key_heads)));
   }
   read_pad_id(options, c);
@@ -39,29 +43,33 @@ void read_llama_blocks(Options& options, ModelConfig& c, const LlamaDefaults& de
   c.embed_dropout = c.hidden_dropout = c.classifier_dropout = 0;
   c.attention_dropout = dropout_rate(options, "attention_dropout", 0);
   c.has_gated_ffn = true;
-  c.activation =
-      parse_activation(options.choice("hidden_act", "silu", {"silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu"}));
+  c.activation = parse_activation(options.choice(
+      "hidden_act", "silu", {"silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu"}));
   c.has_attention_bias = c.has_attention_output_bias = c.has_ffn_bias = false;
   read_output(options, c, false);
 }
 
 void read_window(Options& options, ModelConfig& c, const WindowKeys& keys) {
-  const bool is_switched_on = options.boolean("use_sliding_window", keys.switched_on.value_or(true));
+  const bool is_switched_on =
+      options.boolean("use_sliding_window", keys.switched_on.value_or(true));
   const bool is_used = is_switched_on || !keys.switched_on;
-  const int64_t window = keys.width && !options.has("sliding_window")
-                             ? *keys.width  // null says that there is none
-                             : integer_or(options, "sliding_window", c.max_positions, 1, kMaxPositions);
+  const int64_t window =
+      keys.width && !options.has("sliding_window")
+          ? *keys.width  // null says that there is none
+          : integer_or(options, "sliding_window", c.max_positions, 1, kMaxPositions);
   if (is_used) c.max_positions = std::min(c.max_positions, window);
   const Node* types = options.raw("layer_types");
   if (types == nullptr || is_used) return;
   for (const Node& type : types->items) {
     if (type.scalar != "full_attention")
-      options.fault("layer_types", "only \"full_attention\" is supported, found " + quote(type.scalar));
+      options.fault("layer_types",
+                    "only \"full_attention\" is supported, found " + quote(type.scalar));
   }
 }
 
 CheckpointNames llama_names() {
-  CheckpointNames names = without_biases({{trunk(Part::kEmbedWord), "embed_tokens"}, {dec(Part::kAttnNorm), "layers.#.input_layernorm"}});
+  CheckpointNames names = without_biases({{trunk(Part::kEmbedWord), "embed_tokens"},
+                                          {dec(Part::kAttnNorm), "layers.#.input_layernorm"}});
   append(names, with_biases({{dec(Part::kAttnQ), "layers.#.self_attn.q_proj"},
                              {dec(Part::kAttnK), "layers.#.self_attn.k_proj"},
                              {dec(Part::kAttnV), "layers.#.self_attn.v_proj"},
@@ -75,25 +83,28 @@ CheckpointNames llama_names() {
 }
 
 Family llama_family(const std::string& model_type, const std::string& classifier_class) {
-  return {.model_type = model_type,
-          .keys = {{{"is_decoder"}, {"false", "true"}},
-                   {{"pretraining_tp"}, {"1"}},
-                   {{"partial_rotary_factor", "rotary_pct"}, {"1", "1.0"}},
-                   {{"rope_interleaved", "use_mrope", "use_qk_norm", "qk_layernorm", "alibi", "use_alibi", "use_parallel_residual"},
-                    {"false"}},
-                   {{"is_causal"}, {"true"}},
-                   {{"embd_pdrop", "resid_pdrop", "hidden_dropout", "residual_dropout"}, {"0", "0.0"}},
-                   {{"embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale"}, {"1", "1.0"}},
-                   {{"num_experts", "num_local_experts"}, {"0"}},
-                   {{"max_sequence_length", "layer_types", "max_window_layers", "classifier_dropout"}}},
-          .has_gated_ffn = true,
-          .read_row = ReadRow::kLastToken,
-          .prefixes = {"model.", ""},
-          .plain_prefix = "model.",
-          .names = llama_names(),
-          .unused = {"layers.#.self_attn.rotary_emb.", "rotary_emb.", "score."},
-          .classifier_class = classifier_class,
-          .head_names = score_alone()};
+  return {
+      .model_type = model_type,
+      .keys = {{{"is_decoder"}, {"false", "true"}},
+               {{"pretraining_tp"}, {"1"}},
+               {{"partial_rotary_factor", "rotary_pct"}, {"1", "1.0"}},
+               {{"rope_interleaved", "use_mrope", "use_qk_norm", "qk_layernorm", "alibi",
+                 "use_alibi", "use_parallel_residual"},
+                {"false"}},
+               {{"is_causal"}, {"true"}},
+               {{"embd_pdrop", "resid_pdrop", "hidden_dropout", "residual_dropout"}, {"0", "0.0"}},
+               {{"embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale"},
+                {"1", "1.0"}},
+               {{"num_experts", "num_local_experts"}, {"0"}},
+               {{"max_sequence_length", "layer_types", "max_window_layers", "classifier_dropout"}}},
+      .has_gated_ffn = true,
+      .read_row = ReadRow::kLastToken,
+      .prefixes = {"model.", ""},
+      .plain_prefix = "model.",
+      .names = llama_names(),
+      .unused = {"layers.#.self_attn.rotary_emb.", "rotary_emb.", "score."},
+      .classifier_class = classifier_class,
+      .head_names = score_alone()};
 }
 
 namespace {
@@ -124,7 +135,8 @@ const KeyRule kBiases = {{"attention_bias", "mlp_bias", "qkv_bias"}};
 std::vector<Family> llama_families() {
   Family llama = llama_family("llama", "LlamaForSequenceClassification");
   llama.read_config = read_llama;
-  llama.gguf = {{.architecture = "llama", .pairs_neighbours = true}, {.architecture = "qwen2", .lacks_output_bias = true}};
+  llama.gguf = {{.architecture = "llama", .pairs_neighbours = true},
+                {.architecture = "qwen2", .lacks_output_bias = true}};
   Family mistral = llama_family("mistral", "MistralForSequenceClassification");
   mistral.read_config = read_mistral;
   mistral.keys.push_back(kBiases);

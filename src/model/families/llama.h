@@ -1,5 +1,5 @@
-// What families with LLaMA's blocks share: a pre-norm decoder with root-mean-square norms, rotary positions, a gated FFN, and key
-// heads that several query heads may share.
+// What families with LLaMA's blocks share: a pre-norm decoder with root-mean-square norms, rotary
+// positions, a gated FFN, and key heads that several query heads may share.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,8 @@ struct LlamaDefaults {
 // All keys of the blocks but those of biases, which are left off, and of windows.
 void read_llama_blocks(Options& options, ModelConfig& c, const LlamaDefaults& defaults = {});
 
-// Attention to a window of the last tokens is attention to all of them in texts that are no longer: those are served.
+// Attention to a window of the last tokens is attention to all of them in texts that are no longer:
+// those are served.
 struct WindowKeys {
   std::optional<bool> switched_on = {};  // by default; nothing: always on, whatever the key says
   std::optional<int64_t> width = {};     // where the key is missing; nothing: no window

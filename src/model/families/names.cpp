@@ -2,7 +2,9 @@
 
 namespace graft {
 
-void append(CheckpointNames& names, const CheckpointNames& more) { names.insert(names.end(), more.begin(), more.end()); }
+void append(CheckpointNames& names, const CheckpointNames& more) {
+  names.insert(names.end(), more.begin(), more.end());
+}
 
 CheckpointNames with_biases(const Layers& layers) {
   CheckpointNames names;
@@ -25,6 +27,8 @@ CheckpointNames stack_tables() {
 
 HeadNames score_alone() { return {{"out", "score"}}; }
 
-HeadNames dense_beside_decoder() { return {{"dense", "classification_head.dense"}, {"out", "classification_head.out_proj"}}; }
+HeadNames dense_beside_decoder() {
+  return {{"dense", "classification_head.dense"}, {"out", "classification_head.out_proj"}};
+}
 
 }  // namespace graft

@@ -26,7 +26,8 @@ CheckpointNames without_biases(const Layers& layers);
 // Each stack of an encoder-decoder may hold the one word table under a name of its own.
 CheckpointNames stack_tables();
 
-// Heads of classifiers beside a decoder: a score for every label, or RoBERTa's two layers under another name.
+// Heads of classifiers beside a decoder: a score for every label, or RoBERTa's two layers under
+// another name.
 using HeadNames = std::vector<std::pair<std::string, std::string>>;
 HeadNames score_alone();
 HeadNames dense_beside_decoder();

@@ -1,5 +1,5 @@
-// Qwen3 (arXiv:2505.09388): LLaMA's blocks, with heads of a width of their own, each of whose queries and keys passes a
-// root-mean-square norm before it is turned by its position.
+// Qwen3 (arXiv:2505.09388): LLaMA's blocks, with heads of a width of their own, each of whose
+// queries and keys passes a root-mean-square norm before it is turned by its position.
 #include "model/families/all.h"
 #include "model/families/config_reader.h"
 #include "model/families/llama.h"

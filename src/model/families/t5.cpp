@@ -1,5 +1,6 @@
-// T5 (Raffel et al. 2020, arXiv:1910.10683) and mT5 (Xue et al. 2021, arXiv:2010.11934): pre-norm encoder and decoder whose
-// attention has a bias by distance. Version 1.1 and mT5 have a gated FFN and an output layer of their own.
+// T5 (Raffel et al. 2020, arXiv:1910.10683) and mT5 (Xue et al. 2021, arXiv:2010.11934): pre-norm
+// encoder and decoder whose attention has a bias by distance. Version 1.1 and mT5 have a gated FFN
+// and an output layer of their own.
 #include <cmath>
 
 #include "model/families/all.h"
@@ -11,7 +12,8 @@ namespace graft {
 namespace {
 
 // One sublayer of a block of T5: its own norm stands beside it.
-CheckpointNames t5_attention(StackId stack, const AttentionParts& ours, const std::string& layer, const std::string& kind) {
+CheckpointNames t5_attention(StackId stack, const AttentionParts& ours, const std::string& layer,
+                             const std::string& kind) {
   return without_biases({{in_stack(stack, ours.q), layer + "." + kind + ".q"},
                          {in_stack(stack, ours.k), layer + "." + kind + ".k"},
                          {in_stack(stack, ours.v), layer + "." + kind + ".v"},
@@ -32,19 +34,23 @@ CheckpointNames t5_ffn(StackId stack, const std::string& layer, bool is_gated) {
 CheckpointNames t5_names(bool is_gated) {
   const std::string relative = ".block.0.layer.0.SelfAttention.relative_attention_bias";
   const std::string encoder = "encoder.block.#.layer.", decoder = "decoder.block.#.layer.";
-  CheckpointNames names = without_biases({{trunk(Part::kEmbedWord), "shared"}, {enc(Part::kDistance), "encoder" + relative}});
+  CheckpointNames names = without_biases(
+      {{trunk(Part::kEmbedWord), "shared"}, {enc(Part::kDistance), "encoder" + relative}});
   append(names, t5_attention(StackId::kEncoder, kOwnAttention, encoder + "0", "SelfAttention"));
   append(names, t5_ffn(StackId::kEncoder, encoder + "1", is_gated));
-  append(names, without_biases({{enc(Part::kNorm), "encoder.final_layer_norm"}, {dec(Part::kDistance), "decoder" + relative}}));
+  append(names, without_biases({{enc(Part::kNorm), "encoder.final_layer_norm"},
+                                {dec(Part::kDistance), "decoder" + relative}}));
   append(names, t5_attention(StackId::kDecoder, kOwnAttention, decoder + "0", "SelfAttention"));
   append(names, t5_attention(StackId::kDecoder, kCrossAttention, decoder + "1", "EncDecAttention"));
   append(names, t5_ffn(StackId::kDecoder, decoder + "2", is_gated));
-  append(names, without_biases({{dec(Part::kNorm), "decoder.final_layer_norm"}, {trunk(Part::kLm), "lm_head"}}));
+  append(names, without_biases({{dec(Part::kNorm), "decoder.final_layer_norm"},
+                                {trunk(Part::kLm), "lm_head"}}));
   return names;
 }
 
-// Version 1.0 scales what enters the output layer, and says so by tying it to the word table. transformers 5 ties the two in
-// every file that it writes and has a key for the scale instead; of mT5 it never scales.
+// Version 1.0 scales what enters the output layer, and says so by tying it to the word table.
+// transformers 5 ties the two in every file that it writes and has a key for the scale instead; of
+// mT5 it never scales.
 void read_t5_output(Options& options, ModelConfig& c) {
   const bool is_multilingual = c.model_type == "mt5";
   read_output(options, c, !is_multilingual || is_of_transformers_5(options));
@@ -68,18 +74,25 @@ void read_t5(Options& options, ModelConfig& c) {
   c.max_distance = options.integer("relative_attention_max_distance", 128, 2, kMaxPositions);
   read_pad_id(options, c, 0);
   read_end_id(options, c, 1);
-  c.decoder_start_id = integer_or(options, "decoder_start_token_id", 0, 0, std::max<int64_t>(1, c.vocabulary - 1));
+  c.decoder_start_id =
+      integer_or(options, "decoder_start_token_id", 0, 0, std::max<int64_t>(1, c.vocabulary - 1));
   c.norm = Norm::kRootMeanSquare;
   c.is_pre_norm = true;
   c.norm_epsilon = options.number("layer_norm_epsilon", 1e-6, 0, 1);
-  c.embed_dropout = c.hidden_dropout = c.attention_dropout = c.activation_dropout = dropout_rate(options, "dropout_rate", 0.1);
+  c.embed_dropout = c.hidden_dropout = c.attention_dropout = c.activation_dropout =
+      dropout_rate(options, "dropout_rate", 0.1);
   c.classifier_dropout = dropout_rate(options, "classifier_dropout", 0);
   const std::string ffn =
-      options.choice("feed_forward_proj", is_multilingual ? "gated-gelu" : "relu", {"relu", "gated-gelu", "gated-silu"});
+      options.choice("feed_forward_proj", is_multilingual ? "gated-gelu" : "relu",
+                     {"relu", "gated-gelu", "gated-silu"});
   c.has_gated_ffn = ffn.starts_with("gated-");
-  c.activation = ffn == "gated-gelu" ? Activation::kGeluTanh : parse_activation(c.has_gated_ffn ? ffn.substr(6) : ffn);
+  c.activation = ffn == "gated-gelu" ? Activation::kGeluTanh
+                                     : parse_activation(c.has_gated_ffn ? ffn.substr(6) : ffn);
   // What transformers derives from feed_forward_proj and writes beside it.
-  require_value(options, "dense_act_fn", ffn == "gated-gelu" ? "gelu_new" : c.has_gated_ffn ? ffn.substr(6) : ffn);
+  require_value(options, "dense_act_fn",
+                ffn == "gated-gelu" ? "gelu_new"
+                : c.has_gated_ffn   ? ffn.substr(6)
+                                    : ffn);
   require_value(options, "is_gated_act", c.has_gated_ffn ? "true" : "false");
   c.has_attention_bias = c.has_attention_output_bias = c.has_ffn_bias = false;
   read_t5_output(options, c);
@@ -99,15 +112,18 @@ Family t5_family(const std::string& model_type, bool is_gated) {
           .names = t5_names(is_gated),
           .copies = stack_tables(),
           // Of old checkpoints: a table that the decoder never reads.
-          .unused = {"classification_head.", "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."},
-          .classifier_class = model_type == "t5" ? "T5ForSequenceClassification" : "MT5ForSequenceClassification",
+          .unused = {"classification_head.",
+                     "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."},
+          .classifier_class =
+              model_type == "t5" ? "T5ForSequenceClassification" : "MT5ForSequenceClassification",
           .head_names = dense_beside_decoder()};
 }
 
 }  // namespace
 
 std::vector<Family> t5_families() {
-  return {t5_family("t5", false), t5_family("t5", true), t5_family("mt5", true), t5_family("mt5", false)};
+  return {t5_family("t5", false), t5_family("t5", true), t5_family("mt5", true),
+          t5_family("mt5", false)};
 }
 
 }  // namespace graft
