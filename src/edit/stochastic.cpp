@@ -239,14 +239,18 @@ class Stochastic final : public Combinator {
     return derived.through(
         [this, &site, route = context.route, fixed = context.fixed_expert](int32_t number) {
           const auto index = static_cast<size_t>(number);
-          const bool is_param = index < members_.size();
-          const int64_t expert = is_shared_member(index) ? 0
-                                 : fixed                 ? *fixed
-                                 : is_param              ? drawn_expert(route, members_[index].site,
-                                                                        members_[index].bank, options_.experts)
-                                            : drawn_expert(route, site.name, "", options_.experts);
-          return derived_as(index, expert).number;
+          return derived_as(index, is_shared_member(index) ? 0
+                                   : fixed                 ? *fixed
+                                                           : drawn_for(index, site, route))
+              .number;
         });
+  }
+
+  // What the child only derives is drawn by its site alone.
+  int64_t drawn_for(size_t index, const Site& site, RandomKey route) const {
+    if (index >= members_.size()) return drawn_expert(route, site.name, "", options_.experts);
+    const Member& own = members_[index];
+    return drawn_expert(route, own.site, own.bank, options_.experts);
   }
 
   StochasticOptions options_;
