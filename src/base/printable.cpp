@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "base/error.h"
 #include "base/utf8.h"
 
 namespace graft {
@@ -52,6 +53,12 @@ std::string printable(std::string_view text, size_t most, std::string_view escap
 }
 
 std::string named(std::string_view name) { return "'" + printable(name, 1000) + "'"; }
+
+std::string listed_names(const std::vector<std::string>& names) {
+  std::vector<std::string> shown;
+  for (const std::string& name : names) shown.push_back(printable(name));
+  return shown.size() > 50 ? joined_first(shown, 50) : joined(shown);
+}
 
 std::string message_text(std::string_view message) {
   constexpr size_t kLongestLine = 2000, kMostLines = 200;

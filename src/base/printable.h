@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace graft {
 
@@ -18,6 +19,9 @@ std::string printable(std::string_view text, size_t most = 80, std::string_view 
 // A path or name of a file, a tensor, a part, in single quotes, as `printable` shows it; cut after
 // 1,000 bytes.
 std::string named(std::string_view name);
+
+// "a, b and c": names out of a file, each as `printable` shows it; the first 50.
+std::string listed_names(const std::vector<std::string>& names);
 
 // A message of several lines: line ends stay, each line is as `printable` makes it, of at most
 // 2,000 bytes; at most 200 lines, then the count of the rest. Of its own result it changes nothing.

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/wording.h"
 #include "data/rows.h"
 
@@ -164,7 +165,7 @@ std::string wrong_count(const Table& table, const Record& record, const Dialect&
   const size_t expected = table.columns.size();
   std::string message =
       table.source + ":" + std::to_string(record.line) + ": expected " + std::to_string(expected) +
-      " " + plural(static_cast<int64_t>(expected), "field") + " (" + joined(table.columns) +
+      " " + plural(static_cast<int64_t>(expected), "field") + " (" + listed_names(table.columns) +
       "), found " + (record.is_blank_line ? "a blank line" : std::to_string(record.fields.size()));
   if (record.is_blank_line) return message + "; remove it";
   if (!dialect.has_quotes)

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "base/printable.h"
 #include "data/metrics.h"
 #include "data/plain_task.h"
 #include "data/task_parts.h"
@@ -121,7 +122,7 @@ void read_columns(Options& options, Task& task) {
     if (!column || column->empty() || seen.contains(*column))
       return;  // an empty one has its fault already, or the kind has none
     options.fault(key, quote(*column) + " is not in columns" + did_you_mean(*column, task.columns) +
-                           "; there are " + joined(task.columns));
+                           "; there are " + listed_names(task.columns));
   };
   for (const std::string& column : task.text.columns()) check("text", column);
   if (task.second) {

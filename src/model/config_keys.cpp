@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "model/families.h"
 
 namespace graft {
@@ -136,7 +137,8 @@ std::vector<std::string> known_keys(const Options& options, const std::string& m
 std::span<const KeyRule> common_key_rules() { return kRules; }
 
 std::string ignore_hint(const std::string& key) {
-  return "if the model computes the same without it, load it with --ignore-config-key " + key;
+  return "if the model computes the same without it, load it with --ignore-config-key " +
+         printable(key);
 }
 
 std::vector<std::string> take_ignored(std::vector<std::string>& unknown, const IgnoredKeys& ignored,

@@ -76,6 +76,12 @@ const std::vector<BadFile>& bad_files() {
        {},
        "f:3: expected 2 fields (a and b), found 3; a TSV field holds no tab and no line break: use "
        "CSV with quotes or JSONL"},
+      {"TSV fields whose names steer a terminal",
+       kTsv,
+       "a\t\x1b[31mb\n1\n",
+       {},
+       "f:2: expected 2 fields (a and \\x1b[31mb), found 1; a TSV field holds no tab and no line "
+       "break: use CSV with quotes or JSONL"},
       {"CSV fields",
        kCsv,
        "1,2\n",

@@ -106,6 +106,12 @@ TEST(ConfigKeys, WithNullSayWhatTheirAbsenceSays) {
       "llama", R"({"rope_interleaved": null, "pretraining_tp": null, "sliding_window": null})"));
 }
 
+TEST(ConfigKeys, ThatAreLongDoNotFillAMessage) {
+  const std::string message =
+      message_of<InputError>([] { parsed("bert", "{\"" + std::string(20'000, 'x') + "\": 1}"); });
+  EXPECT_LT(message.size(), 2'000U);
+}
+
 TEST(ConfigKeys, ThatAreUnknownNameTheNearestAndTheWayOut) {
   expect_message<InputError>([] { parsed("llama", R"({"rope_interleavd": false})"); },
                              "/rope_interleavd: unknown key (did you mean 'rope_interleaved'?); if "
