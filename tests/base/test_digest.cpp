@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace graft {
+namespace graft::test_digest {
 namespace {
 
 TEST(Sha256, PiecesMakeTheWhole) {
@@ -27,4 +27,4 @@ TEST(Sha256, ADigestDoesNotEndTheText) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_digest

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_kept_files {
 namespace {
 
 using testing::expect_message;
@@ -201,4 +201,4 @@ TEST(KeptFiles, LieBesideWhatALinkNames) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_kept_files

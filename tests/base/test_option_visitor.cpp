@@ -5,7 +5,7 @@
 #include "base/option_visitor.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_option_visitor {
 namespace {
 
 using testing::message_of;
@@ -112,4 +112,4 @@ TEST(Names, GoBothWaysAndRefuseOthers) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_option_visitor

@@ -121,6 +121,7 @@ def write_pairs(path, count, seed):
     return str(path)
 
 
+GO_ON_TASK = "name: go-on\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [perplexity]\n"
 PAIR_TASK = "name: alike\nkind: regression\ntext: first\nsecond: second\nlabel: score\nmetrics: [pearson, spearman]\n"
 
 
@@ -229,6 +230,15 @@ class Case(unittest.TestCase):
         self.assertLess(len(done.stderr), 30_000, "a message that fills a terminal")
         for part in ("internal error", "terminate called", "what():", "Exception raised from", "basic_string", "std::", "c10::", "Segmentation", ".cpp:"):
             self.assertNotIn(part, done.stderr, told)
+
+
+class SharedCase(Case):
+    """Tests that read one folder, made once (cls.root) and removed with the last of them."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
+        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
 
 
 def main():

@@ -31,11 +31,10 @@ def lines(path):
     return [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()]
 
 
-class Classifiers(support.Case):
+class Classifiers(support.SharedCase):
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         rows = support.rows(24, 5, 8)
         support.write_tsv(cls.root / "rows.tsv", rows)
         (cls.root / "texts.tsv").write_text("text\n" + "".join(text + "\n" for text, _ in rows))

@@ -2,10 +2,8 @@
 
 import json
 import math
-import pathlib
 import re
 import shutil
-import tempfile
 
 import support
 from support import run
@@ -14,13 +12,12 @@ COMMANDS = [["train"], ["eval"], ["predict"], ["generate"], ["trace"], ["plan"],
 SCORES = {"rows", "loss", "accuracy"}
 
 
-class Flow(support.Case):
+class Flow(support.SharedCase):
     """One trained run of each kind, shared by the tests that read it."""
 
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         for name in ("bert-tiny", "roberta-tiny"):
             support.make_model(cls.root / name, name)
         (cls.root / "data").mkdir()

@@ -2,10 +2,7 @@
 
 import gzip
 import json
-import pathlib
-import shutil
 import subprocess
-import tempfile
 
 import support
 from support import run
@@ -21,11 +18,10 @@ def delimited(separator, line_end="\n", header=True):
     return line_end.join(lines) + line_end
 
 
-class DataFiles(support.Case):
+class DataFiles(support.SharedCase):
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         support.make_model(cls.root / "model")
         (cls.root / "data").mkdir()
         support.write_tsv(cls.root / "data/train.tsv", support.rows(20, 1))

@@ -6,13 +6,11 @@ same folder: a tiny model, data, and (for the rows that need them) a finished ru
 
 import json
 import os
-import pathlib
 import resource
 import shutil
 import signal
 import struct
 import subprocess
-import tempfile
 import unittest
 
 import support
@@ -426,28 +424,27 @@ def change_json(path, edit):
     path.write_text(json.dumps(tree))
 
 
-class Refusals(support.Case):
+class Refusals(support.SharedCase):
     @classmethod
     def setUpClass(cls):
-        cls.template = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.template, ignore_errors=True)
-        support.make_model(cls.template / "model")
-        support.make_model(cls.template / "roberta", "roberta-tiny")
-        (cls.template / "data").mkdir()
-        support.write_tsv(cls.template / "data/train.tsv", support.rows(40, 1))
-        support.write_tsv(cls.template / "data/dev.tsv", support.rows(20, 2))
+        super().setUpClass()
+        support.make_model(cls.root / "model")
+        support.make_model(cls.root / "roberta", "roberta-tiny")
+        (cls.root / "data").mkdir()
+        support.write_tsv(cls.root / "data/train.tsv", support.rows(40, 1))
+        support.write_tsv(cls.root / "data/dev.tsv", support.rows(20, 2))
         done = run(
-            *train("--quiet", "--set", "max_steps=3", "--set", "batch_size=8", "--set", "rank=8", out="run"), cwd=cls.template)
+            *train("--quiet", "--set", "max_steps=3", "--set", "batch_size=8", "--set", "rank=8", out="run"), cwd=cls.root)
         assert done.returncode == 0, done.stderr
         cls.stop_a_run()
 
     @classmethod
     def stop_a_run(cls):
-        """Leaves template/stopped: a run with a checkpoint and steps to go."""
+        """Leaves root/stopped: a run with a checkpoint and steps to go."""
         args = train("--quiet", "--set", "max_steps=3000", "--set", "batch_size=8", "--set", "rank=8", "--set", "learning_rate=0.003", "--set", "evaluate_every=never",
                      out="stopped")
-        log = cls.template / "stopped/log.jsonl"
-        process = subprocess.Popen(support.command(*args), cwd=cls.template, env=support.environment(), stderr=subprocess.PIPE, encoding="utf-8")
+        log = cls.root / "stopped/log.jsonl"
+        process = subprocess.Popen(support.command(*args), cwd=cls.root, env=support.environment(), stderr=subprocess.PIPE, encoding="utf-8")
         while process.poll() is None:
             if log.exists() and log.read_bytes().count(b"\n") > 20:
                 process.send_signal(signal.SIGTERM)
@@ -457,7 +454,7 @@ class Refusals(support.Case):
 
     def check(self, change, args, code, parts):
         root = self.dir / "root"
-        shutil.copytree(self.template, root)
+        shutil.copytree(self.root, root)
         change(root)
         before = support.tree_digest(root)
         done = subprocess.run([support.GRAFT, *args], cwd=root, env=support.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -473,7 +470,7 @@ class Refusals(support.Case):
     def test_without_memory(self):
         """A batch that does not fit under the limit: what is needed, what there is, what lowers it; the system's exit code."""
         root = self.dir / "root"
-        shutil.copytree(self.template, root)
+        shutil.copytree(self.root, root)
         support.write_tsv(root / "many.tsv", support.rows(24_000, 3))
         limit = 700 << 20    # of addresses; the program and its libraries take 400 MiB of them
         args = train("--quiet", "--set", "batch_size=24000", "--set", "max_steps=1", "--set", "warmup=0", adapter="full", data="many.tsv")
@@ -486,7 +483,7 @@ class Refusals(support.Case):
     def test_damaged_checkpoint_without_its_marker(self):
         """What a killed save left does not count: the older checkpoint, or the start, is used."""
         root = self.dir / "root"
-        shutil.copytree(self.template, root)
+        shutil.copytree(self.root, root)
         later = root / "stopped/checkpoints/step-999"
         later.mkdir()
         (later / "state.json").write_text('{"version"')

@@ -4,11 +4,9 @@ import csv
 import gzip
 import json
 import math
-import pathlib
 import re
 import shutil
 import subprocess
-import tempfile
 
 import support
 from support import run
@@ -25,11 +23,10 @@ def scores_by_hand(truth, answers):
     return out
 
 
-class FirstHour(support.Case):
+class FirstHour(support.SharedCase):
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         support.make_model(cls.root / "model", "bert-tiny")
         (cls.root / "data").mkdir()
         support.write_tsv(cls.root / "data/train.tsv", support.rows(60, 1))

@@ -3,7 +3,6 @@
 import json
 import pathlib
 import shutil
-import tempfile
 
 import support
 from support import run
@@ -24,14 +23,13 @@ def make_decoder(folder, name="gpt2-tiny"):
     return folder
 
 
-class Generate(support.Case):
+class Generate(support.SharedCase):
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         make_decoder(cls.root / "gpt2")
         support.make_model(cls.root / "bert")
-        (cls.root / "task.yaml").write_text("name: go-on\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [perplexity]\n")
+        (cls.root / "task.yaml").write_text(support.GO_ON_TASK)
         rows = [{"id": f"row {i}", "text": text, "answer": "kind"} for i, text in enumerate(["fine great", "happy", "warm bright lovely", "kind fine"])]
         (cls.root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 

@@ -2,12 +2,9 @@
 
 import json
 import math
-import pathlib
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 
 import support
 from support import run
@@ -49,11 +46,10 @@ def shares_of_first_query(model, adapter, ids):
     return shares
 
 
-class Methods(support.Case):
+class Methods(support.SharedCase):
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-methods-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         support.make_model(cls.root / "model", "bert-tiny")
         (cls.root / "data").mkdir()
         support.write_tsv(cls.root / "data/train.tsv", support.rows(48, 1))

@@ -1,9 +1,7 @@
 """How texts end and are chosen by what the model's folder says: end-of-turn tokens of chat formats, generation_config.json, and flags over it."""
 
 import json
-import pathlib
 import shutil
-import tempfile
 
 import support
 import test_generate
@@ -56,11 +54,10 @@ class ChatEnds(support.Case):
                 self.check(family)
 
 
-class Settings(support.Case):
+class Settings(support.SharedCase):
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         for family in ("gpt2-tiny", "bart-tiny"):
             test_generate.make_decoder(cls.root / family, family)
         (cls.root / "task.yaml").write_text("name: go-on\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [exact_match]\n")

@@ -6,11 +6,9 @@ Kills and full disks come from fault.cpp (GRAFT_FAULT), at a chosen system call.
 import fcntl
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
-import tempfile
 import unittest
 
 import support
@@ -23,18 +21,17 @@ ROWS = 2 * WINDOW + 150
 
 
 @unittest.skipUnless(FAULT, "GRAFT_FAULT does not name the library")
-class Resumed(support.Case):
+class Resumed(support.SharedCase):
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         support.make_model(cls.root / "model")
         make_decoder(cls.root / "gpt2")
         support.write_tsv(cls.root / "train.tsv", support.rows(40, 1))
         rows = [{"text": text, "label": label, "note": i} for i, (text, label) in enumerate(support.rows(ROWS, 2, longest=3))]
         (cls.root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (cls.root / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:40]))
-        (cls.root / "go-on.yaml").write_text("name: go-on\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [perplexity]\n")
+        (cls.root / "go-on.yaml").write_text(support.GO_ON_TASK)
         (cls.root / "gated.yaml").write_text("edits:\n  - gate: {}\n    of: {lora: {sites: ['attn.v']}}\n")
         for out, adapter, seed in (("run", "lora", 1), ("other", "lora", 2), ("gated", "./gated.yaml", 1)):
             done = run("train", "--model", "model", "--task", "text:bad,good", "--data", "train.tsv", "--adapter", adapter, "--out", out, "--threads", 1,

@@ -4,10 +4,7 @@ import csv
 import io
 import json
 import os
-import pathlib
-import shutil
 import subprocess
-import tempfile
 import threading
 
 import support
@@ -15,13 +12,12 @@ from support import run
 from test_generate import make_decoder
 
 
-class Rows(support.Case):
+class Rows(support.SharedCase):
     """One trained classifier and one regression, shared."""
 
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         support.make_model(cls.root / "model")
         make_decoder(cls.root / "gpt2")
         (cls.root / "data").mkdir()
@@ -29,7 +25,7 @@ class Rows(support.Case):
         support.write_tsv(cls.root / "data/dev.tsv", support.rows(30, 2))
         support.write_pairs(cls.root / "pairs.tsv", 20, 4)
         (cls.root / "pairs.yaml").write_text(support.PAIR_TASK)
-        (cls.root / "go-on.yaml").write_text("name: go-on\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [perplexity]\n")
+        (cls.root / "go-on.yaml").write_text(support.GO_ON_TASK)
         (cls.root / "choice.yaml").write_text("name: pick\nkind: choice\nprompt: text\noptions: [fine, sad]\ntarget: answer\n")
         rows = [{"id": i, "text": text, "label": label, "source": {"site": f"s{i}"}, "note": None if i % 2 else 'a "b", c\nd'}
                 for i, (text, label) in enumerate(support.rows(30, 2))]

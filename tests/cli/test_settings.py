@@ -1,18 +1,15 @@
 """--set in both of its forms, names of other tools, sites that are not there, and what inspect lists."""
 
-import pathlib
 import shutil
-import tempfile
 
 import support
 from support import run
 
 
-class Settings(support.Case):
+class Settings(support.SharedCase):
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         support.make_model(cls.root / "model")
         support.write_tsv(cls.root / "train.tsv", support.rows(20, 1))
 

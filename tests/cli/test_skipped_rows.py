@@ -1,26 +1,22 @@
 """--on-error skip: rows that cannot be read or encoded are left out, told by line and reason, and written to --skipped."""
 
 import json
-import pathlib
-import shutil
 import subprocess
-import tempfile
 
 import support
 from support import run
 from test_generate import make_decoder
 
 
-class Skipped(support.Case):
+class Skipped(support.SharedCase):
     @classmethod
     def setUpClass(cls):
-        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="graft-cli-"))
-        cls.addClassCleanup(shutil.rmtree, cls.root, ignore_errors=True)
+        super().setUpClass()
         support.make_model(cls.root / "model")
         make_decoder(cls.root / "gpt2")
         support.write_tsv(cls.root / "train.tsv", support.rows(40, 1))
         (cls.root / "task.yaml").write_text("name: mood\nkind: classification\ntext: text\nlabel: label\nlabels: [bad, good]\nid: key\nmetrics: [accuracy]\n")
-        (cls.root / "go-on.yaml").write_text("name: go-on\nkind: generation\nprompt: text\ntarget: answer\nmetrics: [perplexity]\n")
+        (cls.root / "go-on.yaml").write_text(support.GO_ON_TASK)
         done = run("train", "--model", "model", "--task", "./task.yaml", "--data", "train.tsv", "--adapter", "lora", "--out", "run", "--threads", 1, "--quiet",
                    "--set", "max_steps=2", cwd=cls.root)
         assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@
 #include "data/task.h"
 #include "tests/support/testing.h"
 
-namespace graft {
+namespace graft::test_row_file {
 namespace {
 
 using testing::expect_message;
@@ -119,4 +119,4 @@ TEST(RowFile, AFaultyRowIsRefusedAsAnExample) {
 }
 
 }  // namespace
-}  // namespace graft
+}  // namespace graft::test_row_file

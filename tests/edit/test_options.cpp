@@ -9,7 +9,7 @@
 #include "edit/registry.h"
 #include "tests/support/models.h"
 
-namespace graft::testing {
+namespace graft::testing::test_options {
 namespace {
 
 // Defaults that depend on the model or on other options: a table has words for them.
@@ -82,4 +82,4 @@ TEST(DeclaredOptions, SayWhatTheyAreFor) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_options

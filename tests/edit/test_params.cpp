@@ -9,7 +9,7 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_params {
 namespace {
 
 // Tensor i holds the numbers 10 i, 10 i + 1.
@@ -85,4 +85,4 @@ TEST(Params, AreNumberedInTheOrderOfTheSpec) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_params

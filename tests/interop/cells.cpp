@@ -7,6 +7,7 @@
 #include "tensor/safetensors.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
+#include "tests/support/testing.h"
 
 namespace graft::testing {
 
@@ -79,7 +80,9 @@ NamedTensors stored_of(const std::string& golden) {
 
 }  // namespace
 
-std::map<std::string, Cell> load_cells(const std::string& golden) {
+namespace {
+
+std::map<std::string, Cell> read_cells(const std::string& golden) {
   const Path file = golden_dir(golden) / "cells.json";
   const Node json = parse_json(read_file(file), file.string());
   const NamedTensors stored = stored_of(golden);
@@ -100,6 +103,14 @@ std::map<std::string, Cell> load_cells(const std::string& golden) {
   return out;
 }
 
+}  // namespace
+
+const std::map<std::string, Cell>& load_cells(const std::string& golden) {
+  static std::map<std::string, std::map<std::string, Cell>> loaded;
+  const auto found = loaded.find(golden);
+  return found != loaded.end() ? found->second : loaded[golden] = read_cells(golden);
+}
+
 std::shared_ptr<const Model> model_of(const Cell& cell) {
   const size_t slash = cell.model.find('/');
   return golden_model(cell.model.substr(slash + 1), Precision::kFloat32,
@@ -116,13 +127,14 @@ void write_folder(const Cell& cell, const std::string& format, const Path& dir) 
   save_safetensors(dir / "model_head.safetensors", cell.head_tensors);
 }
 
-LoadedAdapter import_cell(const Cell& cell, const std::string& format, const Path& dir) {
-  write_folder(cell, format, dir);
+LoadedAdapter import_cell(const Cell& cell, const std::string& format) {
+  const TempFolder folder;
+  write_folder(cell, format, folder / "in");
   ImportAnswers answers;
   answers.reft_kind = cell.reft_kind;
   const std::optional<Task> task =
       cell.labels == 1 ? std::optional(regression_task()) : std::nullopt;
-  return import_adapter(format, dir, *model_of(cell), task, answers);
+  return import_adapter(format, folder / "in", *model_of(cell), task, answers);
 }
 
 void expect_cell_logits(const Cell& cell, const std::string& golden, const LoadedAdapter& loaded) {

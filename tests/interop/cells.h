@@ -19,13 +19,14 @@ struct Cell {
   at::Tensor logits;  // what the peer computes; undefined where only the refusal counts
 };
 
-// By key.
-std::map<std::string, Cell> load_cells(const std::string& golden);
+// By key; loaded once.
+const std::map<std::string, Cell>& load_cells(const std::string& golden);
 
 std::shared_ptr<const Model> model_of(const Cell& cell);
 // A folder as the peer left it.
 void write_folder(const Cell& cell, const std::string& format, const Path& dir);
-LoadedAdapter import_cell(const Cell& cell, const std::string& format, const Path& dir);
+// Of a folder that is gone again.
+LoadedAdapter import_cell(const Cell& cell, const std::string& format = "peft");
 // The logits of the cell's rows by an imported adapter against the peer's. `golden`: as for
 // load_cells.
 void expect_cell_logits(const Cell& cell, const std::string& golden, const LoadedAdapter& loaded);

@@ -82,18 +82,16 @@ Outcome run(const std::string& golden, const std::string& format,
   Outcome out;
   for (const auto& [key, cell] : load_cells(golden)) {
     SCOPED_TRACE(key);
-    const TempFolder folder;
     const bool is_other_kind = format == "peft" && cell.tensors.empty();
     const char* refusal = is_other_kind ? kOtherKind : refusal_of(key, refusals);
     out.table[method_of_key(key)][family_of_key(key)] = refusal != nullptr ? 'x' : '=';
     if (refusal != nullptr) {
       ++out.refused;
-      expect_message<InputError>([&, &one = cell] { import_cell(one, format, folder / "in"); },
-                                 refusal);
+      expect_message<InputError>([&, &one = cell] { import_cell(one, format); }, refusal);
       continue;
     }
     try {
-      expect_cell_logits(cell, golden, import_cell(cell, format, folder / "in"));
+      expect_cell_logits(cell, golden, import_cell(cell, format));
       ++out.equal;
     } catch (const Error& error) {
       ADD_FAILURE() << error.what();

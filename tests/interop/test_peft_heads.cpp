@@ -13,29 +13,19 @@
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 
-namespace graft::testing {
+namespace graft::testing::test_peft_heads {
 namespace {
 
 constexpr const char* kGolden = "peft_heads";
 
-const std::map<std::string, Cell>& cells() {
-  static const std::map<std::string, Cell> loaded = load_cells(kGolden);
-  return loaded;
-}
-
-LoadedAdapter imported(const Cell& cell) {
-  const TempFolder folder;
-  return import_cell(cell, "peft", folder / "in");
-}
-
 TEST(PeftHeads, ComeBackFromAnExport) {
   int64_t count = 0;
-  for (const auto& [key, cell] : cells()) {
+  for (const auto& [key, cell] : load_cells(kGolden)) {
     if (key.starts_with("lora, bias all")) continue;
     SCOPED_TRACE(key);
     const TempFolder folder;
     const auto model = model_of(cell);
-    const LoadedAdapter first = imported(cell);
+    const LoadedAdapter first = import_cell(cell);
     export_adapter("peft", folder / "out", first, *model);
     const LoadedAdapter again =
         import_adapter("peft", folder / "out", *model, first.adapter.task());
@@ -54,7 +44,8 @@ TEST(PeftHeads, AreWrittenWhereTheConfigListsThem) {
                                     {"lora/llama", "score"}}) {
     SCOPED_TRACE(key);
     const TempFolder folder;
-    export_adapter("peft", folder / "out", imported(cells().at(key)), *model_of(cells().at(key)));
+    export_adapter("peft", folder / "out", import_cell(load_cells(kGolden).at(key)),
+                   *model_of(load_cells(kGolden).at(key)));
     const Node config =
         parse_json(read_file(folder / "out/adapter_config.json"), "adapter_config.json");
     EXPECT_EQ(config.find("task_type")->scalar, "SEQ_CLS");
@@ -71,7 +62,7 @@ TEST(PeftHeads, AreWrittenWhereTheConfigListsThem) {
 }
 
 TEST(PeftHeads, AreTheModelsOwnWhereTheFolderHoldsNone) {
-  const LoadedAdapter loaded = imported(cells().at("lora/t5"));
+  const LoadedAdapter loaded = import_cell(load_cells(kGolden).at("lora/t5"));
   EXPECT_EQ(loaded.adapter.task()->labels, (std::vector<std::string>{"bad", "so so", "good"}));
   EXPECT_NE(loaded.provenance.origin.find("with the model's own head"), std::string::npos);
   const NamedTensors base =
@@ -84,18 +75,19 @@ TEST(PeftHeads, AreTheModelsOwnWhereTheFolderHoldsNone) {
                   base.at(std::string("classification_head.") + layer + tensor), ours);
     }
   }
-  EXPECT_EQ(imported(cells().at("lora/t5-value")).adapter.task()->kind, TaskKind::kRegression);
+  EXPECT_EQ(import_cell(load_cells(kGolden).at("lora/t5-value")).adapter.task()->kind,
+            TaskKind::kRegression);
 }
 
 // Outputs that have names are the task's by name; the order counts where the names are others.
 TEST(PeftHeads, FollowTheLabelsOfATask) {
-  const Cell& cell = cells().at("lora/t5");
+  const Cell& cell = load_cells(kGolden).at("lora/t5");
   const TempFolder folder;
   write_folder(cell, "peft", folder / "in");
   const auto with = [&](const std::vector<std::string>& labels) {
     return import_adapter("peft", folder / "in", *model_of(cell), plain_task(labels));
   };
-  const at::Tensor own = imported(cell).tensors.at("head/out.weight").detach();
+  const at::Tensor own = import_cell(cell).tensors.at("head/out.weight").detach();
   const LoadedAdapter turned = with({"good", "Bad", "so so"}), renamed = with({"x", "y", "z"});
   EXPECT_EQ(turned.adapter.task()->labels, (std::vector<std::string>{"good", "Bad", "so so"}));
   expect_bits(turned.tensors.at("head/out.weight").detach(),
@@ -104,48 +96,48 @@ TEST(PeftHeads, FollowTheLabelsOfATask) {
 }
 
 TEST(PeftHeads, ThatNobodyHoldsAreAskedFor) {
-  Cell cell = cells().at("lora/t5");
+  Cell cell = load_cells(kGolden).at("lora/t5");
   cell.model = "trunks/t5-tiny";
-  expect_message<InputError>([&] { imported(cell); },
+  expect_message<InputError>([&] { import_cell(cell); },
                              "holds no \"base_model.model.classification_head.dense.weight\", so "
                              "the head is the model's own");
   expect_message<InputError>(
-      [&] { imported(cell); },
+      [&] { import_cell(cell); },
       "brings none; give --model the classifier that the adapter was trained on");
-  Cell saved =
-      cells().at("lora, head saved/t5");  // what a config lists is not looked for elsewhere
+  Cell saved = load_cells(kGolden).at(
+      "lora, head saved/t5");  // what a config lists is not looked for elsewhere
   std::erase_if(saved.tensors, [](const auto& each) {
     return each.first.find("classification_head") != std::string::npos;
   });
   expect_message<InputError>(
-      [&] { imported(saved); },
+      [&] { import_cell(saved); },
       "tensor \"base_model.model.classification_head.dense.weight\" is missing");
 }
 
 TEST(PeftHeads, OfOtherTasksAreRefusedByName) {
   for (const auto& [key, in_words] :
        {std::pair{"lora/llama", "CAUSAL_LM"}, {"lora/t5", "SEQ_2_SEQ_LM"}}) {
-    Cell cell = cells().at(key);
+    Cell cell = load_cells(kGolden).at(key);
     cell.config["task_type"] = Node::text("TOKEN_CLS");
-    expect_message<InputError>([&] { imported(cell); },
+    expect_message<InputError>([&] { import_cell(cell); },
                                std::string("/task_type: expected ") + in_words +
                                    ", SEQ_CLS, FEATURE_EXTRACTION or null, found \"TOKEN_CLS\"");
   }
-  Cell words = cells().at("lora/llama");
+  Cell words = load_cells(kGolden).at("lora/llama");
   words.config["task_type"] = Node::text("CAUSAL_LM");
-  expect_message<InputError>([&] { imported(words); },
+  expect_message<InputError>([&] { import_cell(words); },
                              "tensor \"base_model.model.score.weight\" [3, 16] has no place");
-  Cell unnamed = cells().at("lora/llama");
+  Cell unnamed = load_cells(kGolden).at("lora/llama");
   unnamed.config["task_type"] = Node::null();
-  expect_all_bits(imported(unnamed).tensors, imported(cells().at("lora/llama")).tensors,
-                  "no task_type");
+  expect_all_bits(import_cell(unnamed).tensors,
+                  import_cell(load_cells(kGolden).at("lora/llama")).tensors, "no task_type");
 }
 
 // The head's layers have places of their own: a copy of more is refused.
 TEST(PeftHeads, SaveNothingElse) {
-  Cell cell = cells().at("lora/bart");
+  Cell cell = load_cells(kGolden).at("lora/bart");
   cell.config["modules_to_save"] = Node::texts({"out_proj"});  // of every attention, too
-  expect_message<InputError>([&] { imported(cell); },
+  expect_message<InputError>([&] { import_cell(cell); },
                              "/modules_to_save: expected classification_head (of a model with a "
                              "classifier), found \"out_proj\"");
 }
@@ -176,4 +168,4 @@ TEST(PeftHeads, TrainedHereAreWritten) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_peft_heads

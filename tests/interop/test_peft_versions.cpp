@@ -15,31 +15,21 @@ namespace {
 
 constexpr const char* kGolden = "peft_versions";
 
-const std::map<std::string, Cell>& cells() {
-  static const std::map<std::string, Cell> loaded = load_cells(kGolden);
-  return loaded;
-}
-
-LoadedAdapter imported(const Cell& cell) {
-  const TempFolder folder;
-  return import_cell(cell, "peft", folder / "in");
-}
-
 // GPT-2's joint layer had branches in two of its parts in 0.1; to 0.17 targets reached into the
 // saved copy of a head.
 TEST(PeftVersions, ComputeWhatEachVersionComputed) {
   std::set<std::string> versions;
-  for (const auto& [key, cell] : cells()) {
+  for (const auto& [key, cell] : load_cells(kGolden)) {
     SCOPED_TRACE(key);
     versions.insert(key.substr(0, key.find('/')));
     try {
-      expect_cell_logits(cell, kGolden, imported(cell));
+      expect_cell_logits(cell, kGolden, import_cell(cell));
     } catch (const Error& error) {
       ADD_FAILURE() << error.what();
     }
   }
   EXPECT_EQ(versions.size(), 20U);  // 0.1 to 0.20
-  EXPECT_EQ(cells().size(), 302U);
+  EXPECT_EQ(load_cells(kGolden).size(), 302U);
 }
 
 bool has_default_targets(const std::string& key) {
@@ -53,7 +43,7 @@ bool has_default_targets(const std::string& key) {
 // A config without target_modules means the family's default; so does one that says null.
 TEST(PeftFolder, WithoutTargetsHasThoseOfItsFamily) {
   int64_t count = 0;
-  for (const auto& [key, cell] : cells()) {
+  for (const auto& [key, cell] : load_cells(kGolden)) {
     if (!has_default_targets(key)) continue;
     SCOPED_TRACE(key);
     for (const bool is_null : {false, true}) {
@@ -64,7 +54,7 @@ TEST(PeftFolder, WithoutTargetsHasThoseOfItsFamily) {
           std::erase_if(bare.config.members,
                         [&](const auto& member) { return member.first == field; });
       }
-      expect_all_bits(imported(bare).tensors, imported(cell).tensors, key);
+      expect_all_bits(import_cell(bare).tensors, import_cell(cell).tensors, key);
     }
     ++count;
   }
@@ -74,9 +64,9 @@ TEST(PeftFolder, WithoutTargetsHasThoseOfItsFamily) {
 // An empty list is no default: (IA)^3 then scales outputs alone, and the tensors are of another
 // shape.
 TEST(PeftFolder, WithAnEmptyListOfFeedForwardsHasNone) {
-  Cell cell = cells().at("0.20.0/bert-ia3");
+  Cell cell = load_cells(kGolden).at("0.20.0/bert-ia3");
   cell.config["feedforward_modules"] = Node::list({});
-  expect_message<InputError>([&] { imported(cell); },
+  expect_message<InputError>([&] { import_cell(cell); },
                              "expected numbers of shape [32, 1], found F32 [1, 32]");
 }
 
@@ -96,14 +86,14 @@ TEST(PeftFolder, MayHaveTheAdaptersNameInItsTensors) {
   for (const char* key :
        {"0.20.0/bert-lora", "0.20.0/bert-dora", "0.20.0/bert-ia3", "0.20.0/roberta-lora"}) {
     SCOPED_TRACE(key);
-    const Cell& cell = cells().at(key);
+    const Cell& cell = load_cells(kGolden).at(key);
     Cell named = cell;
     named.tensors.clear();
     for (const auto& [name, tensor] : cell.tensors) named.tensors[with_adapter_name(name)] = tensor;
     EXPECT_FALSE(named.tensors.begin()->first == cell.tensors.begin()->first);
-    expect_all_bits(imported(named).tensors, imported(cell).tensors, key);
+    expect_all_bits(import_cell(named).tensors, import_cell(cell).tensors, key);
     named.tensors.insert(cell.tensors.begin(), cell.tensors.end());
-    expect_message<InputError>([&] { imported(named); },
+    expect_message<InputError>([&] { import_cell(named); },
                                "twice, with and without the adapter's name");
   }
 }
@@ -112,47 +102,47 @@ TEST(PeftFolder, MayHaveTheAdaptersNameInItsTensors) {
 TEST(PeftFolder, MayHaveFieldsOfALaterVersionWhileTheyAreUnused) {
   for (const char* key : {"0.20.0/bert-lora", "0.20.0/bert-ia3", "0.20.0/bert-prompt"}) {
     SCOPED_TRACE(key);
-    Cell cell = cells().at(key);
+    Cell cell = load_cells(kGolden).at(key);
     for (const char* value : {"null", "false", "[]", "{}"}) {
       cell.config["use_tomorrow"] = yaml(value);
-      EXPECT_NO_THROW(imported(cell)) << value;
+      EXPECT_NO_THROW(import_cell(cell)) << value;
     }
     for (const char* value : {"true", "0", "1.5", "none", "[1]", "{a: 1}"}) {
       cell.config["use_tomorrow"] = yaml(value);
-      expect_message<InputError>([&] { imported(cell); }, "/use_tomorrow: unknown key");
+      expect_message<InputError>([&] { import_cell(cell); }, "/use_tomorrow: unknown key");
     }
   }
 }
 
 TEST(PeftFolder, OfTheFirstVersionsKeepsWhatItSaysOfParts) {
-  Cell cell = cells().at("0.2.0/bert-lora");
+  Cell cell = load_cells(kGolden).at("0.2.0/bert-lora");
   EXPECT_EQ(cell.config.find("enable_lora")->kind, Node::Kind::kNull);
   EXPECT_EQ(cell.config.find("merge_weights")->scalar, "false");
   cell.config["merge_weights"] = Node::boolean(true);
-  EXPECT_NO_THROW(imported(cell));
+  EXPECT_NO_THROW(import_cell(cell));
   cell.config["enable_lora"] = yaml("[true, false, true]");
-  expect_message<InputError>([&] { imported(cell); },
+  expect_message<InputError>([&] { import_cell(cell); },
                              "/enable_lora: branches in some parts of a layer are read for");
-  Cell joint = cells().at("0.1.0/gpt2-lora");
+  Cell joint = load_cells(kGolden).at("0.1.0/gpt2-lora");
   joint.config["enable_lora"] = yaml("[true, true, true]");
-  expect_message<InputError>([&] { imported(joint); },
+  expect_message<InputError>([&] { import_cell(joint); },
                              "/enable_lora: branches in some parts of a layer are read for");
 }
 
 // Classes that nobody has named are called as transformers calls them.
 TEST(PeftHead, NumbersLabelsThatHaveNoNames) {
-  const LoadedAdapter loaded = imported(cells().at("0.20.0/bert-lora"));
+  const LoadedAdapter loaded = import_cell(load_cells(kGolden).at("0.20.0/bert-lora"));
   EXPECT_EQ(loaded.adapter.task()->labels,
             (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
   EXPECT_TRUE(has_numbered_labels(*loaded.adapter.task()));
   EXPECT_FALSE(has_numbered_labels(class_task(3)));
   EXPECT_FALSE(has_numbered_labels(regression_task()));
-  Cell one = cells().at("0.20.0/bert-lora");
+  Cell one = load_cells(kGolden).at("0.20.0/bert-lora");
   for (auto& [name, tensor] : one.tensors) {
     if (name.find("classifier") != std::string::npos) tensor = tensor.slice(0, 0, 1).clone();
   }
   expect_message<InputError>(
-      [&] { imported(one); },
+      [&] { import_cell(one); },
       "the head has 1 output, but the folder does not say what it means: give --task");
 }
 

@@ -10,7 +10,7 @@
 #include "model/sites.h"
 #include "tests/support/models.h"
 
-namespace graft::testing {
+namespace graft::testing::test_place {
 namespace {
 
 // Every value that a place can have, of three layers.
@@ -121,4 +121,4 @@ TEST(PlaceIndex, HasNoCellForALayerThatIsNotThere) {
 }
 
 }  // namespace
-}  // namespace graft::testing
+}  // namespace graft::testing::test_place
