@@ -19,20 +19,6 @@ namespace {
 
 std::atomic<int64_t> g_bytes_until_failure{-1};
 
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 }  // namespace
 
 void fail_writes_after(int64_t count) { g_bytes_until_failure = count; }

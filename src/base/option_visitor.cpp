@@ -18,11 +18,6 @@ std::string value_text(const Node& value) {
   return "[" + out + "]";
 }
 
-bool is_given(Options& options, const char* key) {
-  const Node* node = options.raw(key);
-  return node != nullptr && node->kind != Node::Kind::kNull;
-}
-
 class Reader final : public OptionVisitor {
  public:
   explicit Reader(Options& options) : OptionVisitor(Purpose::kRead), options_(options) {}
@@ -110,7 +105,7 @@ void OptionVisitor::number(const char* key, double& value, NumberLimits limits, 
 void OptionVisitor::optional_integer(const char* key, std::optional<int64_t>& value,
                                      IntegerLimits limits, OptionHelp help) {
   const auto read = [&](Options& options) {
-    if (is_given(options, key)) value = options.integer(key, value, limits.least, limits.most);
+    if (options.is_given(key)) value = options.integer(key, value, limits.least, limits.most);
   };
   const auto write = [&] { return value ? Node::integer(*value) : Node::null(); };
   option(key, {limits_text(limits), read, write}, help);
@@ -119,7 +114,7 @@ void OptionVisitor::optional_integer(const char* key, std::optional<int64_t>& va
 void OptionVisitor::optional_number(const char* key, std::optional<double>& value,
                                     NumberLimits limits, OptionHelp help) {
   const auto read = [&](Options& options) {
-    if (is_given(options, key)) value = options.number(key, value, limits.least, limits.most);
+    if (options.is_given(key)) value = options.number(key, value, limits.least, limits.most);
   };
   const auto write = [&] { return value ? Node::number(*value) : Node::null(); };
   option(key, {limits_text(limits), read, write}, help);
@@ -128,7 +123,7 @@ void OptionVisitor::optional_number(const char* key, std::optional<double>& valu
 void OptionVisitor::number_or(const char* word, const char* key, std::optional<double>& value,
                               NumberLimits limits, OptionHelp help) {
   const auto read = [&](Options& options) {
-    if (is_given(options, key) && options.raw(key)->scalar != word)
+    if (options.is_given(key) && options.raw(key)->scalar != word)
       value = options.number(key, value, limits.least, limits.most);
   };
   const auto write = [&] { return value ? Node::number(*value) : Node::text(word); };

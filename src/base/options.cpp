@@ -73,6 +73,11 @@ void Options::expected(std::string_view key, const std::string& what, const Node
 
 bool Options::has(std::string_view key) { return take(key) != nullptr; }
 
+bool Options::is_given(std::string_view key) {
+  const Node* node = raw(key);
+  return node != nullptr && node->kind != Node::Kind::kNull;
+}
+
 void Options::ignore(std::string_view key) { take(key); }
 
 const Node* Options::raw(std::string_view key) { return take(key); }

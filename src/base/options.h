@@ -26,6 +26,7 @@ class Options {
   Options(const Node& node, std::string source, std::string path = "");
 
   bool has(std::string_view key);
+  bool is_given(std::string_view key);  // there, and not null
   // Each returns `fallback` when the key is absent; without one (std::nullopt) absence is a
   // fault and the result is a neutral value.
   int64_t integer(std::string_view key, std::optional<int64_t> fallback, int64_t least,

@@ -2,9 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <map>
 
 #include "base/error.h"
+#include "base/names.h"
 #include "base/printable.h"
 #include "base/wording.h"
 #include "cli/files.h"
@@ -17,8 +17,7 @@ namespace {
 
 constexpr int64_t kNamed = 5;  // rows left out that are told one by one
 
-const std::map<std::string, OnError> kOnError = {{"stop", OnError::kStop},
-                                                 {"skip", OnError::kSkip}};
+constexpr Name<OnError> kOnErrors[] = {{OnError::kStop, "stop"}, {OnError::kSkip, "skip"}};
 
 TableOptions options_of(const Task& task, OnError on_error) {
   TableOptions options = table_options(task);
@@ -31,10 +30,11 @@ TableOptions options_of(const Task& task, OnError on_error) {
 void add_error_flags(CLI::App& command, RowFlags& flags) {
   command
       .add_option_function<std::string>(
-          "--on-error", [&flags](const std::string& name) { flags.on_error = kOnError.at(name); },
+          "--on-error",
+          [&flags](const std::string& name) { flags.on_error = value_of(kOnErrors, name); },
           "a row that cannot be read or encoded: stop (default) before anything is answered, or "
           "skip it, with a note")
-      ->check(CLI::IsMember({"stop", "skip"}));
+      ->check(CLI::IsMember(words_of(kOnErrors)));
   accept_standard_output(*command.add_option(
       "--skipped", flags.skipped,
       "with --on-error skip: also write id, line and reason of every row left out (JSONL)"));
@@ -51,7 +51,7 @@ void check_skipped(const RowFlags& flags) {
     throw InputError("--skipped: no row is left out; give --on-error skip, or leave it out");
 }
 
-const char* on_error_name(OnError on_error) { return on_error == OnError::kSkip ? "skip" : "stop"; }
+const char* on_error_name(OnError on_error) { return word_of(kOnErrors, on_error); }
 
 RowFeed::RowFeed(Options options, const RowFlags& flags, const Task& task, Encode encode)
     : options_(std::move(options)), flags_(flags), task_(task), encode_(std::move(encode)) {

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -43,12 +42,10 @@ RowOutput::State state_of(const Node& node) {
 }
 
 std::string content_digest(const Path& path) {
-  const int descriptor = open_for_reading(path);
-  const std::unique_ptr<const int, void (*)(const int*)> closer(
-      &descriptor, [](const int* file) { ::close(*file); });
+  const Descriptor file(open_for_reading(path));
   Sha256 hash;
   std::vector<char> buffer(size_t{1} << 20);
-  while (const size_t got = read_some(descriptor, buffer.data(), buffer.size(), 0, path))
+  while (const size_t got = read_some(file.get(), buffer.data(), buffer.size(), 0, path))
     hash.update({buffer.data(), got});
   return hash.digest();
 }
@@ -98,7 +95,7 @@ Node about_answers(const AnswerSources& sources) {
        {"what --adapter names", Node::text(adapter_mark(sources.adapter))},
        {"the content of --data", Node::text(content_digest(sources.data))},
        {"the task", Node::text(sha256(to_json(task_to_node(*sources.task), -1)))},
-       {"--precision", Node::text(sources.precision == Precision::kFloat32 ? "fp32" : "bf16")},
+       {"--precision", Node::text(word_of(kPrecisions, sources.precision))},
        {"--max-length", number(sources.max_length)},
        {"--threads",
         number(at::get_num_threads())},  // sums are made in another order by another count

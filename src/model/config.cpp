@@ -1,8 +1,6 @@
 #include "model/config.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
 
 #include "base/error.h"
 #include "base/options.h"

@@ -104,9 +104,8 @@ ModelConfig config_of(const GgufFile& file, const IgnoredKeys& ignored) {
 }
 
 // The tensor of one slot.
-at::Tensor load_slot(const GgufFile& file, const TensorSlot& slot, const ModelConfig& config,
-                     at::ScalarType dtype) {
-  const GgufForm& form = gguf_form(file.metadata()).second;
+at::Tensor load_slot(const GgufFile& file, const GgufForm& form, const TensorSlot& slot,
+                     const ModelConfig& config, at::ScalarType dtype) {
   const std::string name = gguf_name(slot.id);
   const GgufTensor* const stored = file.find(name);
   if (stored != nullptr)
@@ -118,10 +117,11 @@ at::Tensor load_slot(const GgufFile& file, const TensorSlot& slot, const ModelCo
 }
 
 NamedTensors load_tensors(const GgufFile& file, const ModelConfig& config, at::ScalarType dtype) {
+  const GgufForm& form = gguf_form(file.metadata()).second;
   NamedTensors tensors;
   std::set<std::string> used;
   for (const TensorSlot& slot : tensor_slots(config)) {
-    tensors.emplace(slot.name(), load_slot(file, slot, config, dtype));
+    tensors.emplace(slot.name(), load_slot(file, form, slot, config, dtype));
     used.insert(gguf_name(slot.id));
     file.release_pages();
   }
@@ -156,8 +156,9 @@ GgufModel load_gguf_model(const Path& model, at::ScalarType dtype, const Ignored
 
 void visit_gguf_tensors(const GgufFile& file, const ModelConfig& config,
                         const std::function<void(const std::string&, const at::Tensor&)>& visit) {
+  const GgufForm& form = gguf_form(file.metadata()).second;
   for (const TensorSlot& slot : tensor_slots(config))
-    visit(slot.name(), load_slot(file, slot, config, at::kFloat));
+    visit(slot.name(), load_slot(file, form, slot, config, at::kFloat));
 }
 
 ModelConfig read_gguf_config(const Path& model, const IgnoredKeys& ignored) {

@@ -189,9 +189,12 @@ class Pieces {
   std::vector<Piece> out_;
 };
 
-std::string stripped_of_line_ends(std::string_view text) {
-  const size_t begin = text.find_first_not_of('\n'), end = text.find_last_not_of('\n');
-  return begin == std::string_view::npos ? "" : std::string(text.substr(begin, end - begin + 1));
+std::string without_first_line_ends(const std::string& text) {
+  return text.substr(std::min(text.find_first_not_of('\n'), text.size()));
+}
+
+std::string without_last_line_ends(const std::string& text) {
+  return text.substr(0, text.find_last_not_of('\n') + 1);
 }
 
 // An assistant's content, taken apart.
@@ -207,8 +210,8 @@ Thought thought_of(const std::string& content) {
   const size_t begin = thought.rfind(open);
   if (begin != std::string::npos) thought.erase(0, begin + open.size());
   const std::string answer = content.substr(last + close.size());
-  return {stripped_of_line_ends(thought),
-          answer.substr(std::min(answer.find_first_not_of('\n'), answer.size()))};
+  return {without_last_line_ends(without_first_line_ends(thought)),
+          without_first_line_ends(answer)};
 }
 
 bool is_tool_response(const Turn& turn) {
@@ -230,12 +233,11 @@ struct Answer {
 };
 
 // Answers to earlier questions lose their thoughts.
-Answer thinking_answer(const ChatFormat& format, const std::vector<Turn>& turns, size_t i) {
-  const auto [thought, answer] = thought_of(turns[i].content);
-  const bool is_last = i + 1 == turns.size();
-  if (i < first_answer_to_last_question(turns) || (!is_last && thought.empty()))
-    return {"", answer};
-  const std::string own = answer.substr(std::min(answer.find_first_not_of('\n'), answer.size()));
+Answer thinking_answer(const ChatFormat& format, const std::string& content, bool is_to_last,
+                       bool is_last_turn) {
+  const auto [thought, answer] = thought_of(content);
+  if (!is_to_last || (!is_last_turn && thought.empty())) return {"", answer};
+  const std::string own = without_first_line_ends(answer);
   if (thought.empty()) return {format.no_thought, own};
   return {"", "<think>\n" + thought + "\n</think>\n\n" + own};
 }
@@ -295,6 +297,7 @@ std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>
   if (!format.default_system.empty() && turns[0].role != "system")
     out.add(format.system.open + format.default_system + format.system.close);
   std::string before;  // a system turn that waits for the user's
+  const size_t to_last = first_answer_to_last_question(turns);
   for (size_t i = 0; i < turns.size(); ++i) {
     const Turn& turn = turns[i];
     const bool is_system = turn.role == "system";
@@ -306,7 +309,9 @@ std::vector<Piece> render_chat(const ChatFormat& format, const std::vector<Turn>
     const std::string content = format.strips ? stripped(whole) : whole;
     if (turn.role == "assistant") {
       const Answer answer =
-          format.no_thought.empty() ? Answer{"", content} : thinking_answer(format, turns, i);
+          format.no_thought.empty()
+              ? Answer{"", content}
+              : thinking_answer(format, content, i >= to_last, i + 1 == turns.size());
       out.add(format.assistant.open + answer.before);
       out.add(format.lead + answer.own + format.assistant.close, true, turn.is_learnt);
       out.add(format.tail);

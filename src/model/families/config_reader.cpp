@@ -26,18 +26,13 @@ void require_value(Options& options, const char* key, const std::string& value) 
     options.fault(key, "only " + quote(value) + " is supported, found " + quote(found));
 }
 
-bool is_given(Options& options, const char* key) {
-  const Node* node = options.raw(key);
-  return node != nullptr && node->kind != Node::Kind::kNull;
-}
-
 int64_t integer_or(Options& options, const char* key, int64_t fallback, int64_t least,
                    int64_t most) {
-  return is_given(options, key) ? options.integer(key, fallback, least, most) : fallback;
+  return options.is_given(key) ? options.integer(key, fallback, least, most) : fallback;
 }
 
 double dropout_rate(Options& options, const char* key, double fallback) {
-  const double rate = is_given(options, key) ? options.number(key, fallback, 0, 1) : fallback;
+  const double rate = options.is_given(key) ? options.number(key, fallback, 0, 1) : fallback;
   if (rate == 1) options.fault(key, "expected a rate below 1; dropout at 1 leaves nothing");
   return rate;
 }
@@ -124,8 +119,8 @@ RotaryScaling read_rotary_scaling(Options& section, int64_t max_positions) {
 void read_rotary(Options& options, ModelConfig& c) {
   c.position_kind = PositionKind::kRotary;
   c.rotary_base = options.number("rope_theta", 10000, 1, 1e12);
-  const bool has_old = is_given(options, "rope_scaling"),
-             has_new = is_given(options, "rope_parameters");
+  const bool has_old = options.is_given("rope_scaling"),
+             has_new = options.is_given("rope_parameters");
   if (has_old) {
     Options& section = options.section("rope_scaling");
     c.rotary_scaling = read_rotary_scaling(section, c.max_positions);

@@ -19,7 +19,6 @@ Activation parse_activation(const std::string& name);
 // A switch that must have the value under which the trunk computes.
 void require_value(Options& options, const char* key, const std::string& value);
 
-bool is_given(Options& options, const char* key);  // and not null
 int64_t integer_or(Options& options, const char* key, int64_t fallback, int64_t least,
                    int64_t most);
 double dropout_rate(Options& options, const char* key, double fallback);

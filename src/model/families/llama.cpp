@@ -19,7 +19,7 @@ void read_llama_blocks(Options& options, ModelConfig& c, const LlamaDefaults& de
   c.vocabulary = options.integer("vocab_size", std::nullopt, 1, kMaxVocabulary);
   c.max_positions =
       options.integer("max_position_embeddings", defaults.positions, 1, kMaxPositions);
-  if (is_given(options, "head_dim") || defaults.head_width > 0) {
+  if (options.is_given("head_dim") || defaults.head_width > 0) {
     stack.attention_width =
         stack.heads * integer_or(options, "head_dim", defaults.head_width, 1, kMaxWidth);
     stack.attention_scale = 1.0 / std::sqrt(static_cast<double>(stack.head_width()));
