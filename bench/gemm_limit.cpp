@@ -1,8 +1,8 @@
 // The speed limit of a training step: nothing but the matrix products of the trunk's linear layers,
 // at the best rate the library has.
 //
-//   bench_gemm_limit CONFIG_JSON lora|full fp32|bf16 TOKENS THREADS     prints
-//   {"tokens_per_second": ...}
+//   bench_gemm_limit CONFIG_JSON lora|full fp32|bf16 TOKENS THREADS
+// prints {"tokens_per_second": ...}.
 //
 // lora: forward and input gradient of every linear layer, but no input gradient into the
 // embeddings. full: weight gradients too.

@@ -1,7 +1,7 @@
 // Trains a LoRA adapter on a file of rows and applies it to a sentence, through the library.
 //
-//   train_and_apply MODEL_DIR TRAIN.tsv RUN_DIR "a sentence"      (columns text and label; labels
-//   no and yes)
+//   train_and_apply MODEL_DIR TRAIN.tsv RUN_DIR "a sentence"
+// TRAIN.tsv has the columns text and label; the labels are no and yes.
 #include <ATen/ATen.h>
 
 #include <cstdio>

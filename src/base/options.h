@@ -3,8 +3,7 @@
 //
 //   Options options(node, "run.yaml");
 //   const int64_t rank = options.integer("rank", 8, 1, 4096);
-//   options.finish();                     // throws InputError listing all faults; unknown keys get
-//   a "did you mean"
+//   options.finish();  // throws InputError listing all faults; unknown keys get a "did you mean"
 #pragma once
 
 #include <cstdint>

@@ -16,8 +16,7 @@ namespace graft {
 // Which columns a row of predictions has. Graft's own are, by the kind of task:
 //   all             id, text, second (of pairs), gold (the row's own answer, or null), prediction
 //   classification  probability (of the prediction), probabilities (by label), logits; of an
-//   ensemble of routes also entropy,
-//                   information, disagreement
+//                   ensemble of routes also entropy, information, disagreement
 //   regression      logits; of an ensemble also information
 //   choice          chosen (the option's index), scores, options
 // Any other name is a column of the file; "input.NAME" is one, too, where Graft has a column of

@@ -6,15 +6,15 @@
 // "\n" or "\r\n" ends a line, no NUL byte anywhere. Nothing is trimmed, dropped or repaired: a file
 // is read as it stands or refused with path:line:column.
 //   TSV    GLUE's kind: a tab separates, a quote is a letter like any other, a field holds neither
-//   a tab nor a line break. CSV    RFC 4180: a comma separates; a field in quotes may hold commas,
-//   line breaks and doubled quotes. Where the first line has
-//          no comma outside of quotes, and either semicolons or tabs, these separate (spreadsheets
-//          write them), or what the caller says.
+//          a tab nor a line break.
+//   CSV    RFC 4180: a comma separates; a field in quotes may hold commas, line breaks and doubled
+//          quotes. Where the first line has no comma outside of quotes, and either semicolons or
+//          tabs, these separate (spreadsheets write them), or what the caller says.
 //   JSONL  one object a line.    JSON  one list of objects.
-//   E2E, WebNLG, DART  as their authors ship them; one row a text. Columns: input (slots or triples
-//   on one line), target, and
-//          category (WebNLG) or source (DART). What becomes the input is in nlg_rows.cpp. Chosen by
-//          a task, never by an extension.
+//   E2E, WebNLG, DART
+//          as their authors ship them; one row a text. Columns: input (slots or triples on one
+//          line), target, and category (WebNLG) or source (DART). What becomes the input is in
+//          nlg_rows.cpp. Chosen by a task, never by an extension.
 // A file that gzip wrote is read as what is inside; its name ends in .gz behind the format's
 // ending. Blank lines are refused between rows and accepted at the end of the file (in a table of
 // one TSV or CSV column a blank line is a row whose text is empty, so there they are rows).

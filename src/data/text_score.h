@@ -16,9 +16,9 @@ namespace graft {
 // white space at both ends (cut_output); references are stripped too.
 //   exact_match    share of outputs equal to one of their references
 //   bleu ter nist rouge_l cider    text_metrics.h, with all references of an example
-//   (join_references) answer_after answer_option answer_number answer_letter    share of outputs
-//   right by that rule (answers.h), against the row's
-//                                                             answer
+//                                  (join_references)
+//   answer_after answer_option answer_number answer_letter    share of outputs right by that rule
+//                                                             (answers.h), against the row's answer
 // Throws InputError when outputs and examples differ in number, there are none, or an example lacks
 // what a metric needs, naming it.
 std::vector<Score> score_texts(const Task& task, const std::vector<Example>& examples,
@@ -27,8 +27,8 @@ std::vector<Score> score_texts(const Task& task, const std::vector<Example>& exa
 // The metrics of a choice, `chosen` being an option's index for each example.
 //   accuracy            share of rows whose chosen option is the right one
 //   accuracy_median     median over groups (templates) of their accuracies; of an even number, the
-//   mean of the middle two accuracy_by_group   one score a group, named "accuracy[GROUP]", in order
-//   of first appearance
+//                       mean of the middle two
+//   accuracy_by_group   one score a group, named "accuracy[GROUP]", in order of first appearance
 // Throws InputError as above, and for an example without a right option.
 std::vector<Score> score_choices(const Task& task, const std::vector<Example>& examples,
                                  std::span<const int64_t> chosen);

@@ -2,9 +2,10 @@
 // elementwise.
 //
 //   (IA)^3            scale at attn.k, attn.v, ffn.act        Liu et al. 2022 (arXiv:2205.05638)
-//   eq. in sec. 3.3 RED               scale and shift                         Wu et al. 2024
-//   (arXiv:2402.15179) steering vectors  shift at the residual stream `out`, that is activation
-//   addition with a trained vector
+//                                                             eq. in sec. 3.3
+//   RED               scale and shift                         Wu et al. 2024 (arXiv:2402.15179)
+//   steering vectors  shift at the residual stream `out`, that is activation addition with a
+//                     trained vector
 //
 // The sites carry what the literature leaves open. The feed-forward vector of (IA)^3 stands behind
 // the activation (`ffn.act`, as its equation has it) or at the output of the layer before it

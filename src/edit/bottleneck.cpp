@@ -3,18 +3,18 @@
 //
 //   placement     u                     sites
 //   sequential    y                     any    attn.out and ffn.out: Houlsby et al. 2019
-//   (arXiv:1902.00751) fig. 2;
-//                                              ffn.down, before dropout: Wang et al. 2022 (AdaMix,
-//                                              arXiv:2205.12410), released code
+//                                              (arXiv:1902.00751) fig. 2; ffn.down, before dropout:
+//                                              Wang et al. 2022 (AdaMix, arXiv:2205.12410),
+//                                              released code
 //   pfeiffer      norm(y + residual)    sublayers   Pfeiffer et al. 2021 (arXiv:2005.00247): the
-//   block's own frozen norm acts
-//                                                   twice, around A and again on y' + residual. A
-//                                                   pre-norm block has none behind a sublayer: u =
-//                                                   y + residual there, as in AdapterHub
+//                                                   block's own frozen norm acts twice, around A
+//                                                   and again on y' + residual. A pre-norm block
+//                                                   has none behind a sublayer: u = y + residual
+//                                                   there, as in AdapterHub
 //   parallel      residual              sublayers   He et al. 2022 (arXiv:2110.04366) sec. 4.1:
-//   what the sublayer itself read; in
-//                                                   a pre-norm block the stream before its norm, as
-//                                                   in AdapterHub
+//                                                   what the sublayer itself read; in a pre-norm
+//                                                   block the stream before its norm, as in
+//                                                   AdapterHub
 //
 // D is [M, C], U [C, M]; M is given as `width`, or as C divided by `reduction` and rounded down.
 // The residual connection around A is always y itself.

@@ -2,8 +2,8 @@
 //
 // An option of UniPELT's released code (Mao et al. 2022, arXiv:2110.07577) without published
 // results. For a layer whose input has rows x_t,
-//   c = softmax_k( mean_t relu(x_t W^T + b)_k )                    W = gate.weight [E, C], b =
-//   gate.bias [E]; one pair a layer
+//   c = softmax_k( mean_t relu(x_t W^T + b)_k )    one pair a layer: W = gate.weight [E, C],
+//                                                  b = gate.bias [E]
 // and c_k takes the place of the own factor of edit k at all of its sites in that layer. Each edit
 // must read the layer's input. In a decoder the mean is over the prompt (edit/gate.cpp,
 // prompt_mean).

@@ -2,23 +2,24 @@
 //
 // Mao et al. 2022, "UniPELT" (arXiv:2110.07577), sec. 3.2, pooled as in its released code. For the
 // T rows z_t of a sequence that the edit reads,
-//   g = mean_t sigmoid(z_t w + b)                                  w = gate.weight [1, C], b =
-//   gate.bias [1]; one pair a site
+//   g = mean_t sigmoid(z_t w + b)    one pair a site: w = gate.weight [1, C], b = gate.bias [1]
 // and g takes the place of the edit's own factor: y' = y + g * delta(z); keys and values of a
-// prefix become g P_K and g P_V. pool: mean      over the tokens of the sequence
-//       mean_all  over all of its rows; with padded_to, over the pad rows that the released code
-//       appended (their keys stay
-//                 masked)
+// prefix become g P_K and g P_V.
+// pool: mean         over the tokens of the sequence
+//       mean_all     over all of its rows; with padded_to, over the pad rows that the released code
+//                    appended (their keys stay masked)
 //       causal_mean  for row t the mean over the tokens up to t; a row before every token has its
-//       own value prompt_mean  over the tokens of the prompt (of a decoder beside an encoder: over
-//       its start token), for all rows that
-//                    follow too
-//       auto      mean, but where the rows are a decoder's causal_mean, around a prefix (one weight
-//       for all rows) prompt_mean
+//                    own value
+//       prompt_mean  over the tokens of the prompt (in a decoder beside an encoder: over its start
+//                    token), for all rows that follow too
+//       auto         mean in an encoder, causal_mean in a decoder; around a prefix, which has one
+//                    weight for all rows, prompt_mean in a decoder
 // In a decoder the first two would show a token those that it is to predict (published
 // implementations do); they are refused there, but for a task with a head, which predicts no
-// tokens. Departs: the released code counts padding, so the value depends on the batch's shape; the
-// mean over tokens is the default here. A prefix whose rows are scaled to zero still draws
+// tokens.
+// Departs: the released code counts padding, so the value depends on the batch's shape; the mean
+// over tokens is the default here.
+// A prefix whose rows are scaled to zero still draws
 // attention (its logits are 0, not -inf); prefix_logits: log adds log g to them.
 #include "edit/gate.h"
 

@@ -2,17 +2,14 @@
 // (model/families.h); this is what is computed of it. Part of an adapter, but not an edit (logits
 // are not y + change).
 //
-//   pooler style (BERT):   z = dropout(tanh(W_p h + b_p));  logits = W_o z + b_o.   W_p is the
-//   model's pooler, frozen or trained,
-//                                                                                 and a site of the
-//                                                                                 model like other
-//                                                                                 layers.
-//   mask style (a cloze): z = norm(f(W_m h + b_m));  logits = E_words z + c_words, of the frozen
-//   head for masks and the word
-//                                                    table E.
-//   dense style (RoBERTa, T5, BART): z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z +
-//   b_o.   W_d is new and trained. score style (decoders alone): logits = W_o dropout(h), without a
-//   bias.
+//   pooler  z = dropout(tanh(W_p h + b_p));  logits = W_o z + b_o
+//           BERT. W_p is the model's pooler, frozen or trained, and a site like other layers.
+//   mask    z = norm(f(W_m h + b_m));  logits = E_words z + c_words
+//           A cloze: the frozen head for masks, and the word table E.
+//   dense   z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z + b_o
+//           RoBERTa, T5, BART. W_d is new and trained.
+//   score   logits = W_o dropout(h)
+//           Decoder-only families; no bias.
 // Computed in float32 (float64 for a float64 trunk). New weights start as N(0, 0.02^2), new biases
 // as 0.
 #pragma once

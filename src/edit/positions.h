@@ -26,9 +26,10 @@ PositionChoice parse_positions(const std::string& text);
 
 // How many positions a sequence of n tokens really has.
 //   kCode   p' = min(n/2, p), s' = min(n/2, s), both rounded down and also when there is one side
-//   only: the released code kPaper  s' = min(ceil(n/2), s): the middle token of an odd n counts as
-//   suffix kLength s' = min(n, s), p' = min(n - s', p): as many as there are, and a token that both
-//   sides claim is suffix (AdapterHub)
+//           only: the released code
+//   kPaper  s' = min(ceil(n/2), s): the middle token of an odd n counts as suffix
+//   kLength s' = min(n, s), p' = min(n - s', p): as many as there are, and a token that both sides
+//           claim is suffix (AdapterHub)
 enum class Clamp { kCode, kPaper, kLength };
 
 // Tokens 0 .. prefix-1 and n-suffix .. n-1 of n; never overlapping.

@@ -4,15 +4,16 @@
 // Li and Liang 2021 (arXiv:2101.00190). For each head, with K and V of the tokens,
 //   K' = [P_K; K],  V' = [P_V; V],  O = softmax(Q K'^T / sqrt(D)) V'
 // The rows stand in the heads' own space (no W_k or W_v acts on them), take no position (unless
-// counts_positions) and are seen by every query. mlp: 0        P_K and P_V are trained themselves:
-// keys [P, K*D], values [P, K*D] at each site (K heads of keys)
+// counts_positions) and are seen by every query.
+// mlp: 0        P_K and P_V are trained themselves: keys [P, K*D], values [P, K*D] at each site (K
+//               heads of keys)
 //      M > 0    one network serves all L layers (their sec. 4.3; UniPELT's released code): a table
-//      E [P, C] gives
-//               [P, 2 L K D] = tanh(E W_in^T + b_in) W_out^T + b_out,  columns ordered (layer, key
-//               or value, head, dimension) and only its result is needed once training is over
-//               (`flattened`).
+//               E [P, C] gives
+//                 [P, 2 L K D] = tanh(E W_in^T + b_in) W_out^T + b_out
+//               with columns in the order (layer, key or value, head, dimension), and only this
+//               result is needed once training is over (`flattened`).
 // counts_positions: true   the tokens' positions begin at P, as where a prefix is a cache of keys
-// and values (PEFT)
+//                          and values (PEFT)
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 

@@ -9,16 +9,15 @@
 //   LoReFT    rotation true,  source linear,   subtract true     eq. 2
 //   NoReFT    rotation false, source linear,   subtract true
 //   DiReFT    rotation false, source linear,   subtract false    eq. 3; "Nodireft" in pyreft, whose
-//   own "Direft" has rotation
-//                                                                true
+//                                                                own "Direft" has rotation true
 //   ConsReFT  rotation true,  source constant, subtract true
 //   LobiReFT  rotation true,  source constant, subtract false
 //
 // Where the source is affine in h all are h + B (A h + c) with B = P^T: A = W - P, -P, W or
 // nothing, c = b. A and c are made once a step. Params per site and set of positions ("tied", or
-// "prefix" and "suffix"): "<site>.<set>.chart" and ".base" [C,R], or
-// ".projection" [R,C]; ".weight" [R,C]; ".bias" [R]. They compute in float32 whatever the trunk's
-// dtype. Departs: W and b are float32; released code trains them in bfloat16 without a master copy.
+// "prefix" and "suffix"): "<site>.<set>.chart" and ".base" [C,R], or ".projection" [R,C]; ".weight"
+// [R,C]; ".bias" [R]. They compute in float32 whatever the trunk's dtype.
+// Departs: W and b are float32; released code trains them in bfloat16 without a master copy.
 #include <ATen/ATen.h>
 
 #include <algorithm>

@@ -3,8 +3,8 @@
 //
 //   full        every tensor
 //   bitfit      every bias: of linear layers, of norms, of the pooler (Ben Zaken et al. 2022,
-//   arXiv:2106.10199) top-layers  every tensor of the last K blocks, of the decoder where there is
-//   one
+//               arXiv:2106.10199)
+//   top-layers  every tensor of the last K blocks, of the decoder where there is one
 //
 // The copies are float32 masters whatever the trunk's dtype.
 #include <algorithm>

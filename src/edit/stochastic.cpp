@@ -5,8 +5,8 @@
 // site lie in banks (the two projections of an adapter or of LoRA). A bank is shared (one member)
 // or kept apart (M members). A pass draws one member of each bank, uniformly and independently;
 // merged, every bank is the arithmetic mean of its members:
-//   drawn:  y' = edit(y; down_i, up_j),  i, j ~ Uniform{0..M-1}        merged:  y' = edit(y; mean_i
-//   down_i, mean_j up_j)
+//   drawn:   y' = edit(y; down_i, up_j),  i, j ~ Uniform{0..M-1}
+//   merged:  y' = edit(y; mean_i down_i, mean_j up_j)
 // The mean is that of the stored tensors; what the edit derives from them is derived once, from the
 // mean.
 #include "edit/stochastic.h"

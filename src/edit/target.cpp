@@ -5,7 +5,7 @@
 namespace graft {
 
 void SiteChoice::visit(OptionVisitor& v) {
-  v.texts("sites", patterns, "places to edit, by pattern (doc/design.md, section 2)");
+  v.texts("sites", patterns, "places to edit, by pattern (doc/sites.md)");
   v.integers("layers", layers, {-1000, 1000},
              "only these layers, counted from 0, or from the end with -1; []: all");
 }

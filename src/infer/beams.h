@@ -1,12 +1,10 @@
-// Beam search over one prompt: the bookkeeping, without a model. Equal to that of
-// `transformers` 4.57, choice for choice:
+// Beam search over one prompt: the bookkeeping, without a model. Equal to that of `transformers`
+// 4.57, choice for choice:
 //   - of each step's continuations of all beams the K best by the sum of their scores are looked
-//   at,
-//     K = max(2, 1 + end tokens) * beams;
+//     at, K = max(2, 1 + end tokens) * beams;
 //   - those of the first `beams` that end, or are as long as asked for, are finished, with the
-//   score sum / length^length_penalty,
-//     length the number of new tokens, the end token included; the best `beams` finished ones are
-//     kept;
+//     score sum / length^length_penalty, length the number of new tokens, the end token included;
+//     the best `beams` finished ones are kept;
 //   - the best `beams` that have not ended go on;
 //   - the search is over when no beam can go on, or by EarlyStopping.
 // Scores are log-probabilities after repetition penalty and the rest of change_scores (sampling.h).

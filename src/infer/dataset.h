@@ -43,12 +43,12 @@ void check_task(const Task& task, const ModelConfig& config);
 
 // Rows longer than max_length (0: no bound) are cut and noted in `cut`:
 //   a chat     loses its oldest turns, each up to the next turn of the user; never one of the
-//   system nor the last question, the
-//              user's last turn. If that is not enough, the last answer loses its end.
+//              system nor the last question, the user's last turn. If that is not enough, the last
+//              answer loses its end.
 //   a text     is cut at the task's truncation_side and keeps what the tokenizer puts around it; so
-//   is a prompt. A target that
-//              follows its prompt loses its end, first where that side is the right, else when the
-//              prompt is used up. One beside an encoder is cut at its end and keeps what closes it.
+//              is a prompt. A target that follows its prompt loses its end, first where that side
+//              is the right, else when the prompt is used up. One beside an encoder is cut at its
+//              end and keeps what closes it.
 // Throws InputError where check_task does, when the tokenizer's ids or types do not fit the model,
 // or a special token that it needs is missing; with the row's file and line where a chat's roles
 // are wrong or a cut would leave no question, no mask or no token of the target.

@@ -3,22 +3,22 @@
 //
 // In this order (that of `transformers`):
 //   repetition_penalty p   z_v / p where z_v > 0, z_v * p where z_v < 0, for tokens v that stand in
-//   the text (Keskar et al. 2019,
-//                          arXiv:1909.05858)
+//                          the text (Keskar et al. 2019, arXiv:1909.05858)
 //   no_repeat_ngram n      z_v = -inf where v would close an n-gram that stands in the text
 //   encoder_no_repeat_ngram n   the same of n-grams that stand in what the encoder read
 //   bad_words              z_v = -inf where v would close one of these sequences of tokens
 //   min_total_tokens, min_new_tokens   z = -inf for the tokens that end a text, until the text, or
-//   what is new of it, is so long forced_bos             z = 0 for this token and -inf for all
-//   others, where the text has one token forced_eos             the same for these tokens, where
-//   the text may have one token more suppress_tokens        z = -inf for these tokens;
-//   begin_suppress_tokens: where nothing is written yet
+//                                      what is new of it, is so long
+//   forced_bos             z = 0 for this token and -inf for all others, where the text has one
+//                          token
+//   forced_eos             the same for these tokens, where the text may have one token more
+//   suppress_tokens        z = -inf for these tokens; begin_suppress_tokens: where nothing is
+//                          written yet
 // and for a random choice
 //   temperature t          z / t
 //   top_k                  only tokens at least as probable as the k-th
 //   top_p                  only the most probable tokens whose probabilities reach p together
-//   (Holtzman et al. 2020,
-//                          arXiv:1904.09751)
+//                          (Holtzman et al. 2020, arXiv:1904.09751)
 #pragma once
 
 #include <cstdint>

@@ -14,8 +14,7 @@ namespace graft {
 //   linear   f_i / factor
 //   dynamic  f_i: the base grows only beyond max_positions, which no text here is
 //   llama3   f_i / factor for wavelengths beyond original_positions / low_frequency_factor, f_i
-//   below original_positions /
-//            high_frequency_factor, and a blend of both in between
+//            below original_positions / high_frequency_factor, and a blend of both in between
 // [D/2] float64.
 std::vector<double> rotary_frequencies(const ModelConfig& config);
 

@@ -6,18 +6,24 @@
 //   enc.3.attn           attention   prefix rows before the keys and values
 //   enc.3.attn.mid       activation  y = the heads side by side, what enters attn.o; H*D wide
 //   enc.3.attn.out       sublayer    y = dropout(o), before the residual is added; residual and
-//   norm in reach dec.3.cross...       the same for attention to the encoder's output:
-//   cross.q|k|v|o, cross, cross.mid, cross.out, cross.norm enc.3.ffn.up|down    linear      C -> F,
-//   F -> C enc.3.ffn.gate       linear      C -> F, gated FFN only: the branch that goes through
-//   the activation; ffn.up is the other one enc.3.ffn.act        activation  y = activation(up), or
-//   of gate where the FFN is gated enc.3.ffn.mid        activation  gated FFN only: y = act * up,
-//   what enters ffn.down enc.3.ffn.out        sublayer    y = dropout(down), before the residual is
-//   added enc.3.attn.norm, enc.3.ffn.norm  norm: y = norm(...), after the sublayer or, in pre-norm
-//   families, before it enc.3.out            layer       the residual stream after the block
+//                                    norm in reach
+//   dec.3.cross...       the same for attention to the encoder's output: cross.q|k|v|o, cross,
+//                        cross.mid, cross.out, cross.norm
+//   enc.3.ffn.up|down    linear      C -> F, F -> C
+//   enc.3.ffn.gate       linear      C -> F, gated FFN only: the branch that goes through the
+//                                    activation; ffn.up is the other one
+//   enc.3.ffn.act        activation  y = activation(up), or of gate where the FFN is gated
+//   enc.3.ffn.mid        activation  gated FFN only: y = act * up, what enters ffn.down
+//   enc.3.ffn.out        sublayer    y = dropout(down), before the residual is added
+//   enc.3.attn.norm, enc.3.ffn.norm  norm: y = norm(...), after the sublayer or, in pre-norm
+//                                    families, before it
+//   enc.3.out            layer       the residual stream after the block
 //   embed.word           embed       y = word embeddings, before those of position and type are
-//   added embed                embed       what enters the first block (of the encoder where there
-//   is one) pooler               linear      BERT only: the layer under a classifier, C -> C, of
-//   the rows that it reads and no others
+//                                    added
+//   embed                embed       what enters the first block (of the encoder where there is
+//                                    one)
+//   pooler               linear      BERT only: the layer under a classifier, C -> C, of the rows
+//                                    that it reads and no others
 #pragma once
 
 #include <cstdint>

@@ -1,10 +1,11 @@
 // One stack of a trunk, an encoder or a decoder: blocks of attention, attention to an encoder, and
 // FFN.
 //
-// Post-norm (BERT, BART; Vaswani et al. 2017):  h = norm(x + dropout(f(x)))            for each
-// sublayer f Pre-norm (GPT-2, T5, LLaMA):                  h = x + dropout(f(norm(x))) and one norm
-// after the last block FFN:  W_down act(W_up x), or gated  W_down (act(W_gate x) * W_up x) (Shazeer
-// 2020).
+// For each sublayer f:
+//   post-norm (BERT, BART; Vaswani et al. 2017)   h = norm(x + dropout(f(x)))
+//   pre-norm (GPT-2, T5, LLaMA)                   h = x + dropout(f(norm(x))), and one norm after
+//                                                 the last block
+// FFN:  W_down act(W_up x), or gated  W_down (act(W_gate x) * W_up x)  (Shazeer 2020).
 #pragma once
 
 #include <ATen/core/Tensor.h>

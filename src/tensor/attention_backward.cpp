@@ -1,6 +1,6 @@
 // The idea: P = exp(logits - the logarithm of the denominator) is made again, and
-//   dV = Pd^T dO,  dP = mask * (dO V^T),  dS = P * (dP - rowsum(P * dP)),  dQ = scale dS K,  dK =
-//   scale dS^T Q,
+//   dV = Pd^T dO,  dP = mask * (dO V^T),  dS = P * (dP - rowsum(P * dP)),  dQ = scale dS K,
+//   dK = scale dS^T Q,
 // with Pd = mask * P; the gradient of the biases is dS itself. Sequences that share keys, and query
 // heads that share a key head, are summed inside one task, in order: no two threads write to one
 // place, and the sums do not depend on the number of threads.

@@ -28,8 +28,8 @@ std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params,
                                           const RunConfig& config);
 
 // AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
-//   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr wd p;  p -= lr (m / (1 - b1^t)) /
-//   (sqrt(v / (1 - b2^t)) + eps)
+//   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr wd p;
+//   p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 // Decay acts only where the tensor's spec says so. A tensor that never had a gradient has no state
 // and does not move. Once it had one, a missing gradient counts as zero and it keeps moving
 // (Idle::kMoves: the zero-filled gradients of AdaMix's released code), or it waits, its count too

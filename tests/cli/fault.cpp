@@ -4,9 +4,10 @@
 // It counts the calls that change files: write (above descriptor 2), fsync, ftruncate, rename,
 // mkostemp, mkdir and removals.
 //   FAULT_KILL_AT=N   the Nth call is half done (a write writes half its bytes, the others
-//   nothing), then SIGKILL FAULT_FULL_AT=N   from the Nth call on, write and mkostemp fail with
-//   ENOSPC, a write after half of its bytes FAULT_COUNT=PATH  the number of calls is written there
-//   when the program ends
+//                     nothing), then SIGKILL
+//   FAULT_FULL_AT=N   from the Nth call on, write and mkostemp fail with ENOSPC, a write after half
+//                     of its bytes
+//   FAULT_COUNT=PATH  the number of calls is written there when the program ends
 // Counting calls instead of waiting makes every moment reachable and the tests repeatable.
 #include <dlfcn.h>
 #include <fcntl.h>

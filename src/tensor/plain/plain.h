@@ -8,8 +8,7 @@
 //   bits    a row's last bits may depend on the rows beside it and on the number of threads
 //   checks  the operation has made them; a wrong call gets ATen's message
 //   memory  attention pads all sequences to the longest and holds the probabilities;
-//   vocabulary_loss
-//           holds the logits
+//           vocabulary_loss holds the logits
 // Inside they compute in float32 (float64 for float64), as the kernels do, and round once.
 #pragma once
 
