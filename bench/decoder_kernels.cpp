@@ -126,7 +126,7 @@ void pre_norm(benchmark::State& state) {
   for (auto _ : state) {
     Normed out;
     if (kOurs) {
-      out = add_then_norm(x, y, Norm::kRootMeanSquare, w, {}, 1e-5);
+      out = sum_and_norm(x, y, Norm::kRootMeanSquare, w, {}, 1e-5);
     } else {
       out.sum = x + y;
       const at::Tensor wide = out.sum.to(at::kFloat);

@@ -190,7 +190,7 @@ void add_norm_all(benchmark::State& state) {
   const RowDropout dropped{state.range(1) != 0 ? 0.1 : 0.0, RandomKey{1}, ids};
   for (auto _ : state) {
     const at::Tensor y =
-        kOurs ? add_norm(x, r, w, b, 1e-5, dropped)
+        kOurs ? norm_of_sum(x, r, w, b, 1e-5, dropped)
               : at::layer_norm(at::dropout(x, dropped.probability, dropped.probability > 0) + r,
                                {768}, w, b, 1e-5);
     benchmark::DoNotOptimize(torch::autograd::grad({y}, {x, r}, {grad}));

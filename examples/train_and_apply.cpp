@@ -36,7 +36,7 @@ int run(const std::string& model_dir, const std::string& data, const std::string
   const Dataset rows = encode_examples({example}, *loaded.adapter.task(), text, model->config,
                                        loaded.provenance.max_length);
   const at::Tensor probabilities =
-      predict(*model, Bound(*model, loaded.adapter, loaded.tensors), rows).logits.softmax(1);
+      predict(*model, BoundAdapter(*model, loaded.adapter, loaded.tensors), rows).logits.softmax(1);
   std::printf("\"%s\": no %.3f, yes %.3f\n", sentence.c_str(), probabilities[0][0].item<double>(),
               probabilities[0][1].item<double>());
   return 0;

@@ -75,10 +75,10 @@ Node cut_node(const Dataset& data) {
 }
 
 // All rows, encoded; `num_skipped`: those that cannot be and are left out.
-Judged read_judged(const EvalFlags& flags, const Subject& subject, int64_t& num_skipped) {
+EvalData read_eval_data(const EvalFlags& flags, const Subject& subject, int64_t& num_skipped) {
   const auto encode = [&](std::vector<Example> examples) {
-    return encode_judged(std::move(examples), subject.task, subject.text, subject.model->config,
-                         subject.max_length);
+    return encode_eval_data(std::move(examples), subject.task, subject.text, subject.model->config,
+                            subject.max_length);
   };
   check_skipped(flags.rows);
   if (flags.rows.on_error == OnError::kStop)
@@ -115,11 +115,11 @@ int evaluate_file(const EvalFlags& flags) {
                      "with a metric of texts");
   }
   int64_t num_skipped = 0;
-  const Judged data = read_judged(flags, subject, num_skipped);
+  const EvalData data = read_eval_data(flags, subject, num_skipped);
   tell_cut(data.rows, "data");
   if (data.prompts) tell_cut(*data.prompts, "prompts");
-  const Bound bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors,
-                    experts_of(flags.subject.route.routing));
+  const BoundAdapter bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors,
+                           experts_of(flags.subject.route.routing));
   Progress progress("row", data.rows.size(), 0,
                     flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
   EvaluateOptions options;

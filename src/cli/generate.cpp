@@ -191,7 +191,7 @@ WriteOptions write_options(const GenerateFlags& flags, const Writer& writer, con
 }
 
 // The answer to --prompt as it comes, on the standard output.
-void stream_answer(const Dataset& data, const Writer& writer, const Bound& bound,
+void stream_answer(const Dataset& data, const Writer& writer, const BoundAdapter& bound,
                    WriteOptions options, Totals& totals) {
   bool has_text = false;
   options.on_text = [&](int64_t, const std::string& piece) {
@@ -217,7 +217,7 @@ TableFormat format_of(const GenerateFlags& flags) {
 // Answers to rows, written window by window in the order of the file.
 class AnswerFile {
  public:
-  AnswerFile(const GenerateFlags& flags, const Writer& writer, const Bound& bound,
+  AnswerFile(const GenerateFlags& flags, const Writer& writer, const BoundAdapter& bound,
              WriteOptions options)
       : flags_(flags),
         writer_(writer),
@@ -319,7 +319,7 @@ class AnswerFile {
 
   const GenerateFlags& flags_;
   const Writer& writer_;
-  const Bound& bound_;
+  const BoundAdapter& bound_;
   WriteOptions options_;
   TableFormat format_;
   std::optional<RowOutput> output_;
@@ -361,7 +361,7 @@ int generate_texts(GenerateFlags flags) {
   if (flags.has_prompt) flags.prompt = prompt_text(flags.prompt);
   const Writer writer = load_writer(flags);
   const Task task = task_of(flags, writer);
-  const Bound bound(*writer.model, writer.loaded.adapter, writer.loaded.tensors);
+  const BoundAdapter bound(*writer.model, writer.loaded.adapter, writer.loaded.tensors);
   if (!writer.loaded.adapter.rewrites_trunk()) warm_up(*writer.model);
   const WriteOptions options = write_options(flags, writer, task);
   AnswerFile answers(flags, writer, bound, options);

@@ -38,26 +38,26 @@ double calibrate(const Model& model, const Adapter& adapter, const Objective& ob
   NamedTensors tensors = adapter.init(model.weights, {});
   std::vector<Sequence> sequences(static_cast<size_t>(flags.batch_size));
   Random random({7});
-  PackLane rows{{}, 0, adapter.layout()};
+  LaneInput rows{{}, 0, adapter.layout()};
   for (Sequence& sequence : sequences) {
     for (int64_t i = 0; i < flags.length; ++i)
       sequence.ids.push_back(
           static_cast<int64_t>(random.below(static_cast<uint64_t>(model.config.vocabulary))));
     if (model.config.end_id >= 0)
-      sequence.ids.back() = model.config.end_id;  // where classifiers beside an encoder read
+      sequence.ids.back() = model.config.end_id;  // where encoder-decoder classifiers read
     sequence.type_ids.assign(sequence.ids.size(), 0);
     rows.sequences.push_back(&sequence);
   }
-  std::vector<PackLane> passes{rows};
+  std::vector<LaneInput> passes{rows};
   if (passes_of(objective, adapter) == 2) passes.push_back({rows.sequences, 1, rows.layout});
   const Pack pack = make_pack(passes, pack_options(model));
   std::vector<double> seconds;
   for (int i = 0; i < kWarmup + kTimed; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    Bound bound(model, adapter, tensors, Experts::kApart);
+    BoundAdapter bound(model, adapter, tensors, Experts::kApart);
     ForwardOptions options;
     set_dropout(options, model.config, std::nullopt);
-    const std::vector<Lane> lanes(passes.size(), {&bound, {.is_training = true}});
+    const std::vector<LaneAdapter> lanes(passes.size(), {&bound, {.is_training = true}});
     const std::vector<at::Tensor> logits = compute_logits(model, pack, lanes, options).logits;
     at::Tensor loss = summed_loss(adapter.task()->kind, logits.front(),
                                   std::vector<double>(sequences.size(), 0.0));
@@ -65,7 +65,7 @@ double calibrate(const Model& model, const Adapter& adapter, const Objective& ob
       loss = loss +
              summed_consistency(logits[0], logits[1], objective.targets) * objective.consistency;
     torch::autograd::backward({loss}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
     for (auto& [name, tensor] : tensors) tensor.mutable_grad().reset();
     if (i >= kWarmup)
       seconds.push_back(
@@ -246,7 +246,7 @@ int plan(PlanFlags flags) {
   }
   PlanShape shape;
   shape.mean_length = static_cast<double>(flags.length);
-  // Beside an encoder the decoder has rows of its own; a decoder that stands alone learns to
+  // In an encoder-decoder the decoder has rows of its own; a decoder-only model learns to
   // give the last of a row's tokens, or all.
   const bool has_both = config.is_encoder_decoder();
   if (flags.target_length > flags.length && !has_both) {

@@ -157,7 +157,7 @@ class Predictor {
   const Subject& subject_;
   TableFormat format_;
   PredictionColumns columns_;
-  Bound bound_;
+  BoundAdapter bound_;
   PredictOptions options_;
   RowFeed feed_;
   std::optional<RowOutput> output_;

@@ -150,7 +150,7 @@ void print_mistakes(std::FILE* out, const Mistakes& mistakes) {
 
 }  // namespace
 
-Report make_report(const Task& task, const Judged& data, const Evaluation& evaluation,
+Report make_report(const Task& task, const EvalData& data, const Evaluation& evaluation,
                    int64_t most) {
   Report out;
   out.mistakes = find_mistakes(task, data, evaluation, most);

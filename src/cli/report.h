@@ -18,7 +18,7 @@ struct Report {
 };
 
 // `most`: mistakes to keep.
-Report make_report(const Task& task, const Judged& data, const Evaluation& evaluation,
+Report make_report(const Task& task, const EvalData& data, const Evaluation& evaluation,
                    int64_t most);
 
 // {classes, macro, weighted, accuracy, confusion} or {values}, and {measure, wrong_rows, mistakes};

@@ -66,7 +66,7 @@ Sequence read_sequence(const TraceFlags& flags, const Model& model) {
   return sequence;
 }
 
-// What the decoder beside an encoder reads: the ids given, or its start token alone. Nothing for
+// What the encoder-decoder's decoder reads: the ids given, or its start token alone. Nothing for
 // other models, and under a head, whose decoder reads the text itself.
 std::optional<Sequence> read_targets(const TraceFlags& flags, const ModelConfig& config,
                                      bool has_head) {
@@ -96,7 +96,7 @@ void add_hidden(NamedTensors& out, const std::string& prefix,
 }
 
 // What an encoder computes, or any model under a head.
-NamedTensors trace_classifier(const Model& model, const Pack& pack, const Lane& lane,
+NamedTensors trace_classifier(const Model& model, const Pack& pack, const LaneAdapter& lane,
                               const ForwardOptions& options) {
   const LogitsResult result = compute_logits(model, pack, {lane}, options);
   NamedTensors out;
@@ -107,7 +107,7 @@ NamedTensors trace_classifier(const Model& model, const Pack& pack, const Lane& 
   return out;
 }
 
-NamedTensors trace_decoder(const Model& model, const ModelInput& input, const Lane& lane,
+NamedTensors trace_decoder(const Model& model, const ModelInput& input, const LaneAdapter& lane,
                            const ForwardOptions& options) {
   const ForwardResult result = forward_lanes(model, input, {lane}, options);
   NamedTensors out;
@@ -136,8 +136,8 @@ int trace(const TraceFlags& flags) {
   const std::optional<Sequence> targets = read_targets(flags, config, has_head);
   const EditTarget target{config, model->sites};
   const Adapter bare(Node::map(), "no adapter", target, std::nullopt);
-  const Bound bound(*model, loaded ? loaded->adapter : bare,
-                    loaded ? loaded->tensors : NamedTensors{});
+  const BoundAdapter bound(*model, loaded ? loaded->adapter : bare,
+                           loaded ? loaded->tensors : NamedTensors{});
   const PackOptions rows{1, config.position_offset, config.pad_id};
   const Pack pack = make_pack({{{&sequence}, 0, bound.adapter().layout()}}, rows);
   ForwardOptions options;

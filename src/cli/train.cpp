@@ -305,7 +305,7 @@ void tell_cuts(const RunInputs& inputs) {
   tell_cut(inputs.train, "training data");
   if (inputs.eval) tell_cut(inputs.eval->rows, "evaluation data");
   if (inputs.test) tell_cut(inputs.test->rows, "test data");
-  for (const JudgedTask& each : inputs.eval_tasks) tell_cut(each.data.rows, each.name);
+  for (const EvalTaskData& each : inputs.eval_tasks) tell_cut(each.data.rows, each.name);
 }
 
 int train(const TrainFlags& flags) {

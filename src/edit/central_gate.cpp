@@ -114,7 +114,7 @@ class CentralGate final : public Combinator {
   Tensor shares_of(const Params& derived, const SiteView& view, size_t child,
                    Context& context) const {
     const auto k = static_cast<int64_t>(child);
-    const Tensor share = once(
+    const Tensor share = cached(
         context.memory, {.edit = this, .expert = context.expert, .site = view.site.index}, [&] {
           const Tensor open =
               at::relu(gate_logits(derived, gates_.at(view.site), view.x));  // [T, E]

@@ -10,7 +10,7 @@
 //                    appended (their keys stay masked)
 //       causal_mean  for row t the mean over the tokens up to t; a row before every token has its
 //                    own value
-//       prompt_mean  over the tokens of the prompt (in a decoder beside an encoder: over its start
+//       prompt_mean  over the tokens of the prompt (in an encoder-decoder: over its start
 //                    token), for all rows that follow too
 //       auto         mean in an encoder, causal_mean in a decoder; around a prefix, which has one
 //                    weight for all rows, prompt_mean in a decoder
@@ -134,7 +134,7 @@ void visit_multiplier(OptionVisitor& v, Multiplier& multiplier) {
            "the gate takes the place of the edit's own factor (alpha/R), or multiplies it");
 }
 
-Tensor once(Memory* memory, const MemoryKey& key, const std::function<Tensor()>& values) {
+Tensor cached(Memory* memory, const MemoryKey& key, const std::function<Tensor()>& values) {
   if (memory == nullptr) return values();
   const auto found = memory->find(key);
   return found != memory->end() ? found->second : (*memory)[key] = values();
@@ -188,7 +188,7 @@ namespace {
 
 // Through float64: the float32 kernels round the last few values of a tensor another way, and a row
 // must not depend on its place.
-Tensor open(const Tensor& logits) {
+Tensor sigmoid_exact(const Tensor& logits) {
   return at::sigmoid(logits.to(at::kDouble)).to(logits.scalar_type());
 }
 
@@ -334,15 +334,15 @@ class Gate final : public Combinator {
     if (kind == GatePooling::Kind::kCausalMean) return running_gate(derived, view, z, context);
     if (kind != GatePooling::Kind::kPromptMean || context.memory == nullptr)
       return gate(derived, view, z, context).by_row;
-    const Tensor kept = once(context.memory, memory_key(view, context),
-                             [&] { return gate(derived, view, z, context).by_group; });
+    const Tensor kept = cached(context.memory, memory_key(view, context),
+                               [&] { return gate(derived, view, z, context).by_group; });
     return spread_to_rows(view, kept);
   }
 
   // [T, 1], a value of its own for each row.
   Tensor running_gate(const Params& derived, const SiteView& view, const Tensor& z,
                       Context& context) const {
-    const Tensor values = open(gate_logits(derived, gates_.at(view.site), z));  // [T, 1]
+    const Tensor values = sigmoid_exact(gate_logits(derived, gates_.at(view.site), z));  // [T, 1]
     if (context.records != nullptr)
       record_gate(context, view.site, mean_by_sequence(view, values));  // the last ones
     return running_mean(view, values, context.memory, memory_key(view, context));

@@ -64,7 +64,7 @@ void visit_multiplier(OptionVisitor& v, Multiplier& multiplier);
 
 // What was kept under `key` while a text is written token by token, else values() which is then
 // kept: [N, K]. `memory` may be null.
-at::Tensor once(Memory* memory, const MemoryKey& key, const std::function<at::Tensor()>& values);
+at::Tensor cached(Memory* memory, const MemoryKey& key, const std::function<at::Tensor()>& values);
 
 // The tensors of a gate, weight [outputs, width] and bias [outputs], wide.
 struct GateParams {

@@ -14,7 +14,7 @@ using at::Tensor;
 namespace {
 
 // The lane's context as one part sees it at one site.
-Context context_at(const Lane& lane, const Adapter::Part& part, const Site& site) {
+Context context_at(const LaneAdapter& lane, const Adapter::Part& part, const Site& site) {
   Context context = lane.context;
   context.path = part.path;
   context.key = context.key.with(part.path).with(site.name);
@@ -25,8 +25,8 @@ Context context_at(const Lane& lane, const Adapter::Part& part, const Site& site
 
 }  // namespace
 
-Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored,
-             Experts experts)
+BoundAdapter::BoundAdapter(const Model& model, const Adapter& adapter, const NamedTensors& stored,
+                           Experts experts)
     : adapter_(adapter),
       derived_(adapter.derive(stored, model.weights, experts)),
       weights_(model.weights),
@@ -45,7 +45,7 @@ Bound::Bound(const Model& model, const Adapter& adapter, const NamedTensors& sto
                      "' has not");
 }
 
-void Bound::join() {
+void BoundAdapter::add_gradients_to_stored() {
   std::vector<Tensor> roots, gradients;
   const auto carry = [&](const TensorList& derived, TensorList& leaves) {
     auto cut_off = leaves.begin();
@@ -67,10 +67,10 @@ void Bound::join() {
   if (!roots.empty()) torch::autograd::backward(roots, gradients);
 }
 
-LaneHooks::LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache)
+LaneHooks::LaneHooks(const Model& model, std::vector<LaneAdapter> lanes, Cache* cache)
     : lanes_(std::move(lanes)), wanted_(model.sites.all().size(), false) {
   for (size_t i = 0; i < lanes_.size(); ++i) {
-    Lane& lane = lanes_[i];
+    LaneAdapter& lane = lanes_[i];
     if (cache != nullptr) lane.context.memory = &cache->memory(static_cast<int64_t>(i));
     auto& by_site = active_.emplace_back(model.sites.all().size());
     const auto& parts = lane.bound->adapter().parts();
@@ -95,7 +95,7 @@ bool LaneHooks::wants(const Site& site) const { return wanted_[static_cast<size_
 
 Tensor LaneHooks::apply_to_lane(size_t index, const SiteView& view) {
   if (view.lane.num_sequences == 0) return view.y;  // all of its texts are written
-  const Lane& lane = lanes_[index];
+  const LaneAdapter& lane = lanes_[index];
   SiteView seen = view;
   for (const size_t p : active_[index][static_cast<size_t>(view.site.index)]) {
     const Adapter::Part& part = lane.bound->adapter().parts()[p];
@@ -111,7 +111,7 @@ Tensor LaneHooks::apply(const SiteView& view) {
   if (lanes_.size() == 1) return apply_to_lane(0, view);
   ensure(view.pack.lanes.size() == lanes_.size(), "a pack has the lanes that listen to it");
   std::vector<int64_t> sizes;
-  for (const LaneRange& range : view.pack.lanes) sizes.push_back(range.num_rows);
+  for (const LaneRows& range : view.pack.lanes) sizes.push_back(range.num_rows);
   const auto split = [&](const Tensor& tensor) {
     return tensor.defined() ? tensor.split_with_sizes(sizes, 0) : std::vector<Tensor>(sizes.size());
   };
@@ -128,7 +128,7 @@ Tensor LaneHooks::apply(const SiteView& view) {
 std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
   std::vector<LanePrefix> out;
   for (size_t i = 0; i < lanes_.size(); ++i) {
-    const LaneRange& range = view.pack.lanes[i];
+    const LaneRows& range = view.pack.lanes[i];
     if (range.num_sequences == 0) continue;
     SiteView seen = view;
     seen.lane = range;
@@ -174,7 +174,7 @@ void LaneHooks::add_losses(const std::vector<SideLoss>& losses) {
 }
 
 void LaneHooks::begin_repeat() {
-  for (Lane& lane : lanes_) lane.context.records = nullptr;
+  for (LaneAdapter& lane : lanes_) lane.context.records = nullptr;
 }
 
 void check_decoding(const ModelConfig& config, const Adapter& adapter) {
@@ -195,9 +195,9 @@ void check_decoding(const ModelConfig& config, const Adapter& adapter) {
 }
 
 ForwardResult forward_lanes(const Model& model, const ModelInput& input,
-                            const std::vector<Lane>& lanes, ForwardOptions options) {
+                            const std::vector<LaneAdapter>& lanes, ForwardOptions options) {
   ensure(!lanes.empty() && lanes.size() == input.last().lanes.size(), "one adapter per lane");
-  for (const Lane& lane : lanes) {
+  for (const LaneAdapter& lane : lanes) {
     const bool shares_weights =
         lane.bound == lanes.front().bound || !(lane.bound->adapter().rewrites_trunk() ||
                                                lanes.front().bound->adapter().rewrites_trunk());
@@ -206,7 +206,7 @@ ForwardResult forward_lanes(const Model& model, const ModelInput& input,
            "adapter");
   }
   if (options.cache != nullptr && !options.cache->is_begun()) {
-    for (const Lane& lane : lanes) check_decoding(model.config, lane.bound->adapter());
+    for (const LaneAdapter& lane : lanes) check_decoding(model.config, lane.bound->adapter());
   }
   LaneHooks hooks(model, lanes, options.cache);
   const std::vector<RowRange> wanted = std::move(options.wanted);
@@ -224,7 +224,7 @@ namespace {
 
 // What leaves the pooler for the rows that one lane's head reads; undefined where the model has
 // none.
-Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<Lane>& lanes,
+Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<LaneAdapter>& lanes,
                       size_t lane, const Tensor& rows) {
   const Site& site = model.sites.pooler();
   const Weights& weights = lanes[lane].bound->weights();
@@ -242,8 +242,8 @@ Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<
 
 }  // namespace
 
-LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes,
-                            ForwardOptions options) {
+LogitsResult compute_logits(const Model& model, const Pack& pack,
+                            const std::vector<LaneAdapter>& lanes, ForwardOptions options) {
   const ClassifiedPack texts = classified_pack(model, pack);
   options.wanted = texts.wanted;
   ForwardResult trunk = forward_lanes(model, texts.input(model.config), lanes, options);
@@ -253,12 +253,12 @@ LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vec
   result.hidden = std::move(trunk.hidden);
   result.decoder_hidden = std::move(trunk.decoder_hidden);
   std::vector<int64_t> sizes;
-  for (const LaneRange& range : read.lanes) sizes.push_back(range.num_sequences);
+  for (const LaneRows& range : read.lanes) sizes.push_back(range.num_sequences);
   const std::vector<Tensor> by_lane = lanes.size() == 1
                                           ? std::vector<Tensor>{trunk.last}
                                           : trunk.last.split_with_sizes(sizes, 0);  // [N, C] each
   for (size_t i = 0; i < lanes.size(); ++i) {
-    const Bound& bound = *lanes[i].bound;
+    const BoundAdapter& bound = *lanes[i].bound;
     const Head* head = bound.adapter().head();
     if (pack.words != nullptr && head != nullptr) {
       result.logits.push_back(head->word_logits(bound.weights(), by_lane[i], *pack.words));
@@ -273,7 +273,7 @@ LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vec
             at::tanh(rows.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
       continue;
     }
-    const LaneRange& range = read.lanes[i];
+    const LaneRows& range = read.lanes[i];
     const std::shared_ptr<const RowIds> ids =
         slice_rows(*read.rows, range.first_row, range.num_rows);
     Context context = lanes[i].context;

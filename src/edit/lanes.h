@@ -18,20 +18,20 @@ namespace graft {
 // An adapter's tensors bound to a model for one step: derived tensors, cut from the graph of the
 // stored ones, and live weights.
 //
-// Several micro-batches may run on one Bound; their gradients gather in the derived leaves and
-// `join` carries them to the stored tensors once, so that what `derive` computes is differentiated
-// once a step.
-class Bound {
+// Several micro-batches may run on one BoundAdapter; their gradients gather in the derived leaves
+// and `join` carries them to the stored tensors once, so that what `derive` computes is
+// differentiated once a step.
+class BoundAdapter {
  public:
   // `experts`: apart in training, and where a route is to be followed; merged otherwise.
-  Bound(const Model& model, const Adapter& adapter, const NamedTensors& stored,
-        Experts experts = Experts::kMerged);
+  BoundAdapter(const Model& model, const Adapter& adapter, const NamedTensors& stored,
+               Experts experts = Experts::kMerged);
 
   const Adapter& adapter() const { return adapter_; }
   const AdapterTensors& derived() const { return leaves_; }
   const Weights& weights() const { return weights_; }
   Experts experts() const { return experts_; }
-  void join();  // stored.grad() += ...; at most once
+  void add_gradients_to_stored();  // stored.grad() += ...; at most once
 
  private:
   const Adapter& adapter_;
@@ -40,8 +40,8 @@ class Bound {
   Experts experts_;
 };
 
-struct Lane {
-  const Bound* bound = nullptr;
+struct LaneAdapter {
+  const BoundAdapter* bound = nullptr;
   Context context;  // key and route still without edit path and site
 };
 
@@ -49,7 +49,7 @@ class LaneHooks final : public Hooks {
  public:
   // `cache`: of a decoder that writes token by token. Edits remember in it what they need; after
   // the first pass those that act on the prompt alone are silent.
-  LaneHooks(const Model& model, std::vector<Lane> lanes, Cache* cache = nullptr);
+  LaneHooks(const Model& model, std::vector<LaneAdapter> lanes, Cache* cache = nullptr);
 
   bool wants(const Site& site) const override;
   at::Tensor apply(const SiteView& view) override;
@@ -66,7 +66,7 @@ class LaneHooks final : public Hooks {
   bool allows_missing_rows() const { return allows_missing_rows_; }
 
  private:
-  std::vector<Lane> lanes_;
+  std::vector<LaneAdapter> lanes_;
   std::vector<std::vector<std::vector<size_t>>>
       active_;                // [lane][site index]: parts of the lane's adapter, in order
   std::vector<bool> wanted_;  // [site index]
@@ -84,7 +84,7 @@ void check_decoding(const ModelConfig& config, const Adapter& adapter);
 // weights (a lane that rewrites weights goes alone). Of options.wanted, `last` has those rows and
 // no others, whether or not the last block skips the rest.
 ForwardResult forward_lanes(const Model& model, const ModelInput& input,
-                            const std::vector<Lane>& lanes, ForwardOptions options);
+                            const std::vector<LaneAdapter>& lanes, ForwardOptions options);
 
 struct LogitsResult {
   std::vector<at::Tensor> logits;  // per lane [N, outputs] float32
@@ -92,12 +92,12 @@ struct LogitsResult {
   // Undefined where a head scores the row itself, or there is neither.
   at::Tensor pooled;
   std::vector<at::Tensor> hidden;          // with keep_hidden: of the first stack
-  std::vector<at::Tensor> decoder_hidden;  // the same of a decoder beside an encoder
+  std::vector<at::Tensor> decoder_hidden;  // the same of an encoder-decoder's decoder
 };
 
 // One forward pass of a pack of texts through the trunk and the heads of its lanes, which read one
 // row of each sequence (model/classified.h).
-LogitsResult compute_logits(const Model& model, const Pack& pack, const std::vector<Lane>& lanes,
-                            ForwardOptions options);
+LogitsResult compute_logits(const Model& model, const Pack& pack,
+                            const std::vector<LaneAdapter>& lanes, ForwardOptions options);
 
 }  // namespace graft

@@ -246,11 +246,12 @@ class Reft final : public Edit {
     for (const Site& site : options_.where.sites) {
       if (positions_.is_all || !config_.has_encoder() || !holds_decoder_rows(site, config_))
         continue;
-      options.fault("sites",
-                    "positions count the tokens of a prompt, and a decoder beside an encoder reads "
-                    "none: choose sites of the "
-                    "encoder (such as enc.*.out) or positions: all; found " +
-                        site.name);
+      options.fault(
+          "sites",
+          "positions count the tokens of a prompt, and an encoder-decoder's decoder reads "
+          "none: choose sites of the "
+          "encoder (such as enc.*.out) or positions: all; found " +
+              site.name);
       break;
     }
     if (options_.has_projection_bias && options_.has_rotation)

@@ -36,10 +36,10 @@ Group group_of(const Dataset& data, const std::vector<int64_t>& rows) {
   return group;
 }
 
-std::vector<Lane> lane_of(const Bound& bound) { return {Lane{&bound, {}}}; }
+std::vector<LaneAdapter> lane_of(const BoundAdapter& bound) { return {LaneAdapter{&bound, {}}}; }
 
 // -log p of every token of every option, end to end.
-Tensor option_losses(const Model& model, const Bound& bound, const Tensor& states,
+Tensor option_losses(const Model& model, const BoundAdapter& bound, const Tensor& states,
                      const Group& group) {
   Ids targets;
   for (const Ids* option : group.options)
@@ -47,10 +47,10 @@ Tensor option_losses(const Model& model, const Bound& bound, const Tensor& state
   return vocabulary_loss(states, bound.weights().output_layer(model.config), targets).rows;
 }
 
-// A decoder that stands alone: the prompts fill a cache, then each option follows a copy of its
+// A decoder-only model: the prompts fill a cache, then each option follows a copy of its
 // prompt. The state of a prompt's last token predicts the first token of each of its options, so
 // the last row of an option is not read.
-Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLane& prompts,
+Tensor losses_after_prompts(const Model& model, const BoundAdapter& bound, const LaneInput& prompts,
                             const Group& group) {
   const Pack pack = make_pack({prompts}, pack_options(model));
   Ids room(prompts.sequences.size(), 0);  // for the longest of a row's own options
@@ -81,9 +81,9 @@ Tensor losses_after_prompts(const Model& model, const Bound& bound, const PackLa
       model, bound, at::cat({last, states}).index_select(0, at::tensor(index, at::kLong)), group);
 }
 
-// Beside an encoder, whose states all options of a row read.
-Tensor losses_beside_encoder(const Model& model, const Bound& bound, const PackLane& prompts,
-                             const Group& group) {
+// In an encoder-decoder, whose states all options of a row read.
+Tensor encoder_decoder_losses(const Model& model, const BoundAdapter& bound,
+                              const LaneInput& prompts, const Group& group) {
   const Pack encoder = make_pack({prompts}, pack_options(model));
   std::vector<Sequence> read;
   for (size_t i = 0; i < group.options.size(); ++i) {
@@ -93,7 +93,7 @@ Tensor losses_beside_encoder(const Model& model, const Bound& bound, const PackL
                                                     .embedding = prompt.embedding});
     sequence.ids.insert(sequence.ids.end(), group.options[i]->begin(), group.options[i]->end() - 1);
   }
-  PackLane beside;
+  LaneInput beside;
   for (const Sequence& sequence : read) beside.sequences.push_back(&sequence);
   Pack decoder = make_pack({beside}, pack_options(model));
   decoder.sources = group.source;
@@ -103,7 +103,7 @@ Tensor losses_beside_encoder(const Model& model, const Bound& bound, const PackL
 
 }  // namespace
 
-Choices choose(const Model& model, const Bound& bound, const Task& task, const Dataset& data,
+Choices choose(const Model& model, const BoundAdapter& bound, const Task& task, const Dataset& data,
                const PredictOptions& options) {
   ensure(task.choice.has_value() && data.options.size() == data.sequences.size(),
          "a data set of a choice");
@@ -124,11 +124,11 @@ Choices choose(const Model& model, const Bound& bound, const Task& task, const D
        groups_of_rows(data.sequences, options.token_budget, cost)) {
     const Group group = group_of(data, together);
     for (const int64_t row : together) out.num_tokens += cost(row);
-    PackLane prompts{{}, 0, bound.adapter().layout()};
+    LaneInput prompts{{}, 0, bound.adapter().layout()};
     for (const int64_t row : group.rows)
       prompts.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
     const Tensor losses =
-        (model.config.has_encoder() ? losses_beside_encoder(model, bound, prompts, group)
+        (model.config.has_encoder() ? encoder_decoder_losses(model, bound, prompts, group)
                                     : losses_after_prompts(model, bound, prompts, group))
             .to(at::kDouble);
     int64_t token = 0;

@@ -24,7 +24,7 @@ struct Choices {
 // A row's options share its prompt, which is computed once: its keys and values, or the encoder's
 // states. Requires: a data set of kind kChoice encoded with TargetUse::kLeaveOut; an adapter whose
 // edits may decode with a cache.
-Choices choose(const Model& model, const Bound& bound, const Task& task, const Dataset& data,
+Choices choose(const Model& model, const BoundAdapter& bound, const Task& task, const Dataset& data,
                const PredictOptions& options = {});
 
 }  // namespace graft

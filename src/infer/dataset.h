@@ -47,7 +47,7 @@ void check_task(const Task& task, const ModelConfig& config);
 //              answer loses its end.
 //   a text     is cut at the task's truncation_side and keeps what the tokenizer puts around it; so
 //              is a prompt. A target that follows its prompt loses its end, first where that side
-//              is the right, else when the prompt is used up. One beside an encoder is cut at its
+//              is the right, else when the prompt is used up. An encoder-decoder's is cut at its
 //              end and keeps what closes it.
 // Throws InputError where check_task does, when the tokenizer's ids or types do not fit the model,
 // or a special token that it needs is missing; with the row's file and line where a chat's roles

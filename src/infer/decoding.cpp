@@ -47,7 +47,7 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts,
     : model_(model) {
   check(prompts);
   const at::NoGradGuard no_grad;
-  std::vector<PackLane> read;
+  std::vector<LaneInput> read;
   for (const PromptLane& each : prompts) {
     lanes_.push_back(each.lane);
     read.push_back({each.prompts, 0, each.lane.bound->adapter().layout()});
@@ -61,14 +61,14 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts,
     return;
   }
   std::vector<Sequence> starts;
-  for (const PackLane& lane : read) {
+  for (const LaneInput& lane : read) {
     for (const Sequence* prompt : lane.sequences) {
       starts.push_back({.example = prompt->example,
                         .ids = text_of(model.config, *prompt),
                         .embedding = prompt->embedding});
     }
   }
-  const Pack decoder = make_pack_beside(read, starts, options);
+  const Pack decoder = make_decoder_pack(read, starts, options);
   check_room(decoder, new_tokens);
   cache_ = std::make_unique<Cache>(model.config, model.weights.dtype(), decoder, new_tokens);
   run({&first, &decoder}, last_token_rows(decoder));
@@ -80,7 +80,7 @@ void Decoding::check(const std::vector<PromptLane>& prompts) const {
     throw InputError(model_.source + ": a " + config.model_type +
                      " model is an encoder and writes no text; take a decoder");
   ensure(!config.has_encoder() || config.decoder_start_id >= 0,
-         "a decoder beside an encoder has a start token");
+         "an encoder-decoder's decoder has a start token");
   ensure(!prompts.empty(), "some prompts");
   for (const PromptLane& each : prompts) {
     ensure(each.lane.bound != nullptr && !each.prompts.empty(),
@@ -145,7 +145,7 @@ void Decoding::write(const std::vector<int64_t>& tokens) {
 
 void warm_up(const Model& model) {
   const Adapter bare(Node::map(), "no adapter", {model.config, model.sites}, std::nullopt);
-  const Bound bound(model, bare, {});
+  const BoundAdapter bound(model, bare, {});
   const Sequence token{.ids = {0}};
   std::vector<PromptLane> prompts(1);
   prompts.front().lane.bound = &bound;

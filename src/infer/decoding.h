@@ -16,7 +16,7 @@ namespace graft {
 
 // Prompts that go through one adapter with one route.
 struct PromptLane {
-  Lane lane;
+  LaneAdapter lane;
   std::vector<const Sequence*> prompts;
 };
 
@@ -24,9 +24,9 @@ struct PromptLane {
 // sequence's logits have the same bits whatever is written beside it. Nothing is differentiated.
 class Decoding {
  public:
-  // Runs the prompts (and an encoder, once). Of a decoder that stands alone a prompt is what it
-  // goes on from; beside an encoder, what the encoder reads. Prompt n, counted over all lanes, may
-  // grow by new_tokens[n] tokens, or each by as many. Throws InputError for a model without a
+  // Runs the prompts (and an encoder, once). Of a decoder-only model a prompt is what it
+  // goes on from; in an encoder-decoder, what the encoder reads. Prompt n, counted over all lanes,
+  // may grow by new_tokens[n] tokens, or each by as many. Throws InputError for a model without a
   // decoder, an adapter whose edits cannot be decoded (check_decoding), or a prompt that leaves no
   // room for the new tokens.
   Decoding(const Model& model, const std::vector<PromptLane>& prompts,
@@ -43,10 +43,10 @@ class Decoding {
   // One more token each, and the logits after it.
   void write(const std::vector<int64_t>& tokens);
 
-  // What a decoder has of a prompt's text: the prompt, or beside an encoder the start token.
+  // What a decoder has of a prompt's text: the prompt, or in an encoder-decoder the start token.
   static std::vector<int64_t> text_of(const ModelConfig& config, const Sequence& prompt);
-  // How many new tokens the model's positions leave room for behind a prompt; beside an encoder,
-  // behind the start token. Maybe none.
+  // How many new tokens the model's positions leave room for behind a prompt; in an
+  // encoder-decoder, behind the start token. Maybe none.
   static int64_t room_behind(const ModelConfig& config, const RowLayout& layout,
                              const Sequence& prompt);
 
@@ -56,7 +56,7 @@ class Decoding {
   void run(const ModelInput& input, std::vector<RowRange> wanted);
 
   const Model& model_;
-  std::vector<Lane> lanes_;
+  std::vector<LaneAdapter> lanes_;
   std::unique_ptr<Cache> cache_;
   at::Tensor logits_;
 };

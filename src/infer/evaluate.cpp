@@ -22,8 +22,8 @@ Task without_perplexity(Task task) {
   return task;
 }
 
-Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& task,
-                          const Judged& data, const ModelText& text,
+Evaluation evaluate_texts(const Model& model, const BoundAdapter& bound, const Task& task,
+                          const EvalData& data, const ModelText& text,
                           const EvaluateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const TextLosses losses = text_losses(model, bound, data.rows, options.predict);
@@ -50,8 +50,8 @@ Evaluation evaluate_texts(const Model& model, const Bound& bound, const Task& ta
   return out;
 }
 
-Evaluation evaluate_choices(const Model& model, const Bound& bound, const Task& task,
-                            const Judged& data, const EvaluateOptions& options) {
+Evaluation evaluate_choices(const Model& model, const BoundAdapter& bound, const Task& task,
+                            const EvalData& data, const EvaluateOptions& options) {
   Choices choices = choose(model, bound, task, data.rows, options.predict);
   Evaluation out;
   out.loss = choices.loss;
@@ -71,8 +71,8 @@ void compare_with_majority(const Task& task, const Dataset& rows, Evaluation& ev
   evaluation.only_answer = only_answer(task, evaluation.answers);
 }
 
-Evaluation evaluate_labels(const Model& model, const Bound& bound, const Task& task,
-                           const Judged& data, const EvaluateOptions& options) {
+Evaluation evaluate_labels(const Model& model, const BoundAdapter& bound, const Task& task,
+                           const EvalData& data, const EvaluateOptions& options) {
   Predictions predictions = predict(model, bound, data.rows, options.predict);
   Evaluation out;
   out.loss = mean_loss(task, data.rows, predictions.logits);
@@ -115,9 +115,9 @@ bool writes_texts(const Task& task) {
   return task.kind == TaskKind::kGeneration && !without_perplexity(task).metrics.empty();
 }
 
-Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text,
-                     const ModelConfig& config, int64_t max_length) {
-  Judged out;
+EvalData encode_eval_data(std::vector<Example> examples, const Task& task, const ModelText& text,
+                          const ModelConfig& config, int64_t max_length) {
+  EvalData out;
   if (writes_texts(task)) {
     out.prompts = encode_examples(join_references(examples, task), task, text, config, max_length,
                                   TargetUse::kLeaveOut);
@@ -128,8 +128,8 @@ Judged encode_judged(std::vector<Example> examples, const Task& task, const Mode
   return out;
 }
 
-Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data,
-                    const ModelText& text, const EvaluateOptions& options) {
+Evaluation evaluate(const Model& model, const BoundAdapter& bound, const Task& task,
+                    const EvalData& data, const ModelText& text, const EvaluateOptions& options) {
   const at::NoGradGuard no_grad;
   if (task.kind == TaskKind::kGeneration)
     return evaluate_texts(model, bound, task, data, text, options);

@@ -15,7 +15,7 @@ namespace graft {
 
 // Rows to be judged. A generation is judged twice: by the loss of its targets, and by what it
 // writes after its prompts.
-struct Judged {
+struct EvalData {
   Dataset rows;                    // with targets; of a choice prompts and options
   std::optional<Dataset> prompts;  // of a generation with metrics of texts: rows with equal prompts
                                    // joined where the task says so
@@ -26,8 +26,8 @@ struct Judged {
 bool writes_texts(const Task& task);
 
 // Encodes rows for that.
-Judged encode_judged(std::vector<Example> examples, const Task& task, const ModelText& text,
-                     const ModelConfig& config, int64_t max_length);
+EvalData encode_eval_data(std::vector<Example> examples, const Task& task, const ModelText& text,
+                          const ModelConfig& config, int64_t max_length);
 
 struct EvaluateOptions {
   PredictOptions predict = {};
@@ -50,8 +50,9 @@ struct Evaluation {
 };
 
 // Nothing is differentiated. Requires: what score_predictions, choose and generate require.
-Evaluation evaluate(const Model& model, const Bound& bound, const Task& task, const Judged& data,
-                    const ModelText& text, const EvaluateOptions& options = {});
+Evaluation evaluate(const Model& model, const BoundAdapter& bound, const Task& task,
+                    const EvalData& data, const ModelText& text,
+                    const EvaluateOptions& options = {});
 
 // Puts {loss, each metric} into `out`; of tasks with classes also majority {label, each metric} and
 // only_answer (null where answers differ).

@@ -12,7 +12,7 @@ namespace graft {
 
 namespace {
 
-// Beside an encoder: what the decoder reads of a sequence, its targets moved by one behind the
+// In an encoder-decoder: what the decoder reads of a sequence, its targets moved by one behind the
 // start token.
 Sequence shifted(const Sequence& sequence, int64_t start_id) {
   ensure(!sequence.target_ids.empty(), "a sequence of an encoder-decoder has target ids");
@@ -62,7 +62,7 @@ int64_t num_targets(const Sequence& sequence) {
              : std::count(sequence.is_target.begin() + 1, sequence.is_target.end(), true);
 }
 
-LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane>& lanes,
+LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInput>& lanes,
                                   const PackOptions& options) {
   LanguageBatch batch;
   std::vector<int64_t> rows;
@@ -70,19 +70,19 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane
   size_t n = 0;
   if (!model.config.has_encoder()) {
     batch.decoder = make_pack(lanes, options);
-    for (const PackLane& lane : lanes) {
+    for (const LaneInput& lane : lanes) {
       for (const Sequence* sequence : lane.sequences)
         add_predictions(batch, n++, next_targets(*sequence), rows, wanted_rows);
     }
   } else {
     std::vector<Sequence> read;
-    for (const PackLane& lane : lanes) {
+    for (const LaneInput& lane : lanes) {
       for (const Sequence* sequence : lane.sequences)
         read.push_back(shifted(*sequence, model.config.decoder_start_id));
     }
     batch.encoder = make_pack(lanes, options);
-    batch.decoder = make_pack_beside(lanes, read, options);
-    for (const PackLane& lane : lanes) {
+    batch.decoder = make_decoder_pack(lanes, read, options);
+    for (const LaneInput& lane : lanes) {
       for (const Sequence* sequence : lane.sequences)
         add_predictions(batch, n++, sequence->target_ids, rows, wanted_rows);
     }
@@ -92,7 +92,7 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane
 }
 
 at::Tensor predicting_states(const Model& model, const LanguageBatch& batch,
-                             const std::vector<Lane>& lanes, ForwardOptions options) {
+                             const std::vector<LaneAdapter>& lanes, ForwardOptions options) {
   options.wanted = batch.wanted;
   options.round_rows_to = kRowsRounding;
   const at::Tensor last = forward_lanes(model, batch.input(), lanes, options).last;
@@ -101,7 +101,7 @@ at::Tensor predicting_states(const Model& model, const LanguageBatch& batch,
   return is_all ? last : last.index_select(0, batch.rows);
 }
 
-TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data,
+TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Dataset& data,
                        const PredictOptions& options) {
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
@@ -114,14 +114,14 @@ TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& da
   int64_t done = 0;
   for (const std::vector<int64_t>& group :
        groups_of_rows(data.sequences, options.token_budget, cost)) {
-    PackLane rows{{}, 0, bound.adapter().layout()};
+    LaneInput rows{{}, 0, bound.adapter().layout()};
     for (const int64_t row : group) {
       rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
       out.num_tokens += cost(row);
     }
     const LanguageBatch batch = make_language_batch(model, {rows}, pack_options(model));
     std::vector<std::pair<std::string, at::Tensor>> records;
-    Lane lane{&bound, {}};
+    LaneAdapter lane{&bound, {}};
     if (options.keep_records) lane.context.records = &records;
     const at::Tensor states = predicting_states(model, batch, {lane}, {});
     const at::Tensor index = at::tensor(group, at::kLong);

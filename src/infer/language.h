@@ -27,11 +27,11 @@ struct LanguageBatch {
   int64_t num_targets() const { return static_cast<int64_t>(targets.size()); }
 };
 
-// Each lane's sequences with their targets: marked in `ids` for a decoder that stands alone, where
+// Each lane's sequences with their targets: marked in `ids` for a decoder-only model, where
 // the row of a token predicts the next one (the first token of a text is predicted by none); in
-// `target_ids` beside an encoder, where the decoder reads them behind its start token. Every
+// `target_ids` in an encoder-decoder, where the decoder reads them behind its start token. Every
 // sequence of an encoder-decoder needs target_ids.
-LanguageBatch make_language_batch(const Model& model, const std::vector<PackLane>& lanes,
+LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInput>& lanes,
                                   const PackOptions& options);
 
 // Tokens of a sequence that such a batch predicts.
@@ -39,7 +39,7 @@ int64_t num_targets(const Sequence& sequence);
 
 // States of the predicting rows, [R, C], after the last norm. One adapter a lane.
 at::Tensor predicting_states(const Model& model, const LanguageBatch& batch,
-                             const std::vector<Lane>& lanes, ForwardOptions options);
+                             const std::vector<LaneAdapter>& lanes, ForwardOptions options);
 
 // Of the targets of every row of a data set, without a gradient.
 struct TextLosses {
@@ -50,7 +50,7 @@ struct TextLosses {
   double seconds = 0;
 };
 // Of `options` token_budget, keep_records and progress.
-TextLosses text_losses(const Model& model, const Bound& bound, const Dataset& data,
+TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Dataset& data,
                        const PredictOptions& options = {});
 
 }  // namespace graft

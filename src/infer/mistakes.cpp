@@ -98,7 +98,7 @@ Mistakes of_texts(Task task, const Dataset& prompts, const Evaluation& evaluatio
 
 }  // namespace
 
-Mistakes find_mistakes(const Task& task, const Judged& data, const Evaluation& evaluation,
+Mistakes find_mistakes(const Task& task, const EvalData& data, const Evaluation& evaluation,
                        int64_t most) {
   switch (task.kind) {
     case TaskKind::kClassification: return of_labels(task, data.rows, evaluation, most);

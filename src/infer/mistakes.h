@@ -28,7 +28,7 @@ struct Mistakes {
 // At most `most` of them, the worst first, of equals the first in the file. A text is wrong where
 // its own score by the task's first metric is not 1; metrics that no single text has (bleu, nist,
 // cider) give way to rouge_l, and perplexity alone gives none.
-Mistakes find_mistakes(const Task& task, const Judged& data, const Evaluation& evaluation,
+Mistakes find_mistakes(const Task& task, const EvalData& data, const Evaluation& evaluation,
                        int64_t most);
 
 }  // namespace graft

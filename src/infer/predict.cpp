@@ -27,11 +27,11 @@ Tensor labels_of(const Dataset& data) {
 int64_t num_routes(const RouteOptions& route) { return is_ensemble(route) ? route.routes : 1; }
 
 // One lane per route. Records come from the first.
-std::vector<Lane> lanes_of(const Bound& bound, const RouteOptions& route,
-                           std::vector<std::pair<std::string, Tensor>>* records) {
-  std::vector<Lane> lanes;
+std::vector<LaneAdapter> lanes_of(const BoundAdapter& bound, const RouteOptions& route,
+                                  std::vector<std::pair<std::string, Tensor>>* records) {
+  std::vector<LaneAdapter> lanes;
   for (int64_t r = 0; r < num_routes(route); ++r) {
-    Lane& lane = lanes.emplace_back(Lane{&bound, {}});
+    LaneAdapter& lane = lanes.emplace_back(LaneAdapter{&bound, {}});
     lane.context.route = RandomKey{}
                              .with("route")
                              .with(static_cast<uint64_t>(route.seed))
@@ -59,7 +59,7 @@ void keep_record(NamedTensors& records, const std::string& name, int64_t rows, c
   all.index_copy_(0, index, wide);
 }
 
-Predictions predict(const Model& model, const Bound& bound, const Dataset& data,
+Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset& data,
                     const PredictOptions& options) {
   ensure(bound.adapter().head() != nullptr, "predictions need a head");
   ensure(bound.experts() == experts_of(options.route.routing),
@@ -76,16 +76,16 @@ Predictions predict(const Model& model, const Bound& bound, const Dataset& data,
   int64_t done = 0;
   for (const std::vector<int64_t>& group :
        groups_of_rows(data.sequences, options.token_budget, cost)) {
-    PackLane rows{{}, 0, bound.adapter().layout()};
+    LaneInput rows{{}, 0, bound.adapter().layout()};
     for (const int64_t row : group) {
       rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
       out.num_tokens += rows.sequences.back()->num_tokens();
     }
     std::vector<std::pair<std::string, Tensor>> records;
-    const std::vector<Lane> lanes =
+    const std::vector<LaneAdapter> lanes =
         lanes_of(bound, options.route, options.keep_records ? &records : nullptr);
     const Pack pack =
-        make_pack(std::vector<PackLane>(static_cast<size_t>(routes), rows), pack_options(model));
+        make_pack(std::vector<LaneInput>(static_cast<size_t>(routes), rows), pack_options(model));
     const LogitsResult result = compute_logits(model, pack, lanes, {});
     const Tensor where = at::tensor(group, at::kLong);
     for (int64_t r = 0; r < routes; ++r)

@@ -34,7 +34,7 @@ inline bool is_ensemble(const RouteOptions& route) {
          route.routing == Routing::kEnsembleProbabilities;
 }
 
-// What a Bound must hold for it.
+// What a BoundAdapter must hold for it.
 inline Experts experts_of(Routing routing) {
   return routing == Routing::kMerged ? Experts::kMerged : Experts::kApart;
 }
@@ -56,7 +56,7 @@ struct PredictOptions {
 
 // Sequences of similar length share a forward pass; a row's result does not depend on which.
 // Nothing is differentiated. Requires: `bound` made with experts_of(route.routing).
-Predictions predict(const Model& model, const Bound& bound, const Dataset& data,
+Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset& data,
                     const PredictOptions& options = {});
 
 // Puts `values` [N] or [N, K] of the rows `index` [N] into records[name], [rows, K] float32 and

@@ -77,14 +77,14 @@ void RowEncoder::add(const Example& example, Dataset& data) const {
 
 void RowEncoder::set_text(const std::string& format, PromptEnd end, LossOn loss) {
   chat_ = text_.chat(format);
-  is_beside_ = config_.has_encoder();
+  is_encoder_decoder_ = config_.has_encoder();
   ends_prompt_ = end == PromptEnd::kEos;
   counts_all_ = loss == LossOn::kAll;
-  if (chat_ != nullptr && is_beside_)
+  if (chat_ != nullptr && is_encoder_decoder_)
     throw InputError("task " + quote(task_.name) + ": chat is for decoders; a " +
                      config_.model_type + " model reads prompt and target apart");
   const bool ends_targets =
-      !is_beside_ && chat_ == nullptr && (task_.choice || targets_ == TargetUse::kFollow);
+      !is_encoder_decoder_ && chat_ == nullptr && (task_.choice || targets_ == TargetUse::kFollow);
   if (ends_prompt_ || ends_targets) text_.end_id();  // refused now, not by the first row
 }
 
@@ -151,7 +151,7 @@ Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) 
   const size_t right = follows ? static_cast<size_t>(*example.label) : 0;
   std::vector<Ids> options;
   Sequence sequence;
-  if (is_beside_) {
+  if (is_encoder_decoder_) {
     for (const std::string& option : example.options)
       options.push_back(tokenizer_.encode(option).ids);
     sequence = beside(example.text, follows ? &example.options[right] : nullptr, cut);
@@ -192,7 +192,7 @@ Sequence RowEncoder::generation(const Example& example, CutRow& cut) const {
   if (has_target && example.segments.size() < 2)
     throw InputError("the row has no target to train on");
   const std::string* target = has_target ? &example.segments.back().text : nullptr;
-  if (is_beside_) return beside(example.text, target, cut);
+  if (is_encoder_decoder_) return beside(example.text, target, cut);
   PromptTokens prompt = prompt_tokens(example.text);
   if (target == nullptr) return following(std::move(prompt), nullptr, cut);
   const Ids ids = target_ids(prompt.opening, *target);

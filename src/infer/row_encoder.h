@@ -62,7 +62,7 @@ class RowEncoder {
   const ChatFormat* chat_ = nullptr;
   std::string mask_token_;
   std::shared_ptr<const std::vector<int64_t>> words_;
-  bool is_beside_ = false, ends_prompt_ = false, counts_all_ = false;
+  bool is_encoder_decoder_ = false, ends_prompt_ = false, counts_all_ = false;
 };
 
 }  // namespace graft

@@ -52,8 +52,8 @@ struct SamplingOptions {
 
 // What is known of a text when its next token is chosen.
 struct TextSoFar {
-  // Prompt and new tokens of a decoder that stands alone; start token and new ones of a decoder
-  // beside an encoder.
+  // Prompt and new tokens of a decoder-only model; start token and new ones of a decoder
+  // in an encoder-decoder.
   std::span<const int64_t> tokens;
   int64_t new_tokens = 0;                // of those
   int64_t limit = 0;                     // new tokens that it may have

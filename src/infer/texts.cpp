@@ -43,7 +43,8 @@ struct Stream {
 
 class Writer {
  public:
-  Writer(const Model& model, const Lane& lane, const ModelText& text, const WriteOptions& options)
+  Writer(const Model& model, const LaneAdapter& lane, const ModelText& text,
+         const WriteOptions& options)
       : model_(model), lane_(lane), text_(text), options_(options) {}
 
   // `rows`: the prompts that are written together.
@@ -93,7 +94,7 @@ class Writer {
   }
 
   const Model& model_;
-  const Lane& lane_;
+  const LaneAdapter& lane_;
   const ModelText& text_;
   const WriteOptions& options_;
 };
@@ -113,8 +114,9 @@ int64_t fitting_tokens(int64_t room) {
   return std::clamp<int64_t>(room, 1, kUsual);
 }
 
-Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts,
-                    const ModelText& text, WriteOptions options) {
+Written write_texts(const Model& model, const LaneAdapter& lane,
+                    const std::vector<Sequence>& prompts, const ModelText& text,
+                    WriteOptions options) {
   ensure(options.batch > 0, "some prompts at once");
   ensure(std::find(options.stop.begin(), options.stop.end(), "") == options.stop.end(),
          "a stop text has a letter");

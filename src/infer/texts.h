@@ -45,8 +45,9 @@ struct Written {
 
 // The best text after each prompt; prompts of similar length are written together. Throws what
 // `generate` throws.
-Written write_texts(const Model& model, const Lane& lane, const std::vector<Sequence>& prompts,
-                    const ModelText& text, WriteOptions options);
+Written write_texts(const Model& model, const LaneAdapter& lane,
+                    const std::vector<Sequence>& prompts, const ModelText& text,
+                    WriteOptions options);
 
 // Text that comes in pieces, up to the first of some stop texts. What might become one is held
 // back.

@@ -64,7 +64,7 @@ const Format& format_named(const std::string& name) {
 std::vector<Tensor> computed(const Model& model, const Adapter& adapter,
                              const NamedTensors& tensors) {
   const at::NoGradGuard no_grad;
-  const Bound bound(model, adapter, tensors);
+  const BoundAdapter bound(model, adapter, tensors);
   const std::vector<Sequence> probe =
       made_up_probes(model.config, kProbeSequences,
                      adapter.layout().virtual_rows + adapter.layout().first_position);
@@ -73,7 +73,7 @@ std::vector<Tensor> computed(const Model& model, const Adapter& adapter,
     for (const Sequence& sequence : probe) logits.push_back(token_logits(model, bound, sequence));
     return logits;
   }
-  PackLane lane;
+  LaneInput lane;
   for (const Sequence& sequence : probe) lane.sequences.push_back(&sequence);
   lane.layout = adapter.layout();
   const Pack pack = make_pack({lane}, {1, model.config.position_offset, model.config.pad_id});

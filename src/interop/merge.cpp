@@ -23,7 +23,7 @@ namespace {
 Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& tensors,
                const std::vector<Sequence>& probes) {
   const at::NoGradGuard no_grad;
-  const Bound bound(model, adapter, tensors);
+  const BoundAdapter bound(model, adapter, tensors);
   std::vector<Tensor> out;
   for (const Sequence& probe : probes) {  // one by one: no probe depends on how they are batched
     if (model.config.has_decoder() && adapter.head() == nullptr) {

@@ -61,10 +61,10 @@ NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tens
     const std::optional<std::string> theirs = checkpoint_name(family, id);
     ensure(theirs.has_value(), "every tensor of a trunk has a name in its checkpoint: " + name);
     const CheckpointPiece piece = piece_of(*theirs);
-    const bool is_beside =
+    const bool is_encoder_decoder =
         id == kOutputTable || is_of_mask_head(id.place.part);  // no part of the trunk
-    if (is_beside && has_classifier) continue;  // the class with a classifier has neither
-    std::vector<Tensor>& own = pieces[(is_beside ? "" : prefix) + piece.tensor];
+    if (is_encoder_decoder && has_classifier) continue;  // the class with a classifier has neither
+    std::vector<Tensor>& own = pieces[(is_encoder_decoder ? "" : prefix) + piece.tensor];
     own.resize(static_cast<size_t>(piece.count));
     const bool is_transposed = is_stored_transposed(family, id) && tensor.dim() == 2;
     own[static_cast<size_t>(piece.index)] = is_transposed ? tensor.detach().t() : tensor.detach();

@@ -279,7 +279,7 @@ void PeftReader::read_prompt() {
   const ModelConfig& c = model_.config;
   if (c.is_encoder_decoder()) {
     throw InputError(config_.source() + ": /peft_type: " + type_ +
-                     " beside an encoder and a decoder is not read: PEFT gives rows to both in its "
+                     " in an encoder-decoder is not read: PEFT gives rows to both in its "
                      "own way; train it here, or "
                      "take LORA or IA3");
   }

@@ -24,34 +24,36 @@ std::vector<Sequence> made_up_probes(const ModelConfig& config, int64_t count, i
       probe.ids.push_back(
           static_cast<int64_t>(random.below(static_cast<uint64_t>(config.vocabulary))));
     if (config.end_id >= 0)
-      probe.ids.back() = config.end_id;  // where classifiers beside an encoder read
+      probe.ids.back() = config.end_id;  // where encoder-decoder classifiers read
     probe.type_ids.assign(probe.ids.size(), 0);
   }
   return probes;
 }
 
-at::Tensor token_logits(const Model& model, const Bound& bound, const Sequence& read,
+at::Tensor token_logits(const Model& model, const BoundAdapter& bound, const Sequence& read,
                         const std::vector<int64_t>& written) {
   const at::NoGradGuard no_grad;
   const RowLayout layout = bound.adapter().layout();
-  const std::vector<PackLane> lanes{PackLane{{&read}, 0, layout}};
+  const std::vector<LaneInput> lanes{LaneInput{{&read}, 0, layout}};
   const Pack first = make_pack(lanes, pack_options(model));
-  const bool is_beside = model.config.has_encoder();
+  const bool is_encoder_decoder = model.config.has_encoder();
   std::optional<Pack> second;
-  if (is_beside)
+  if (is_encoder_decoder)
     second =
-        make_pack_beside(lanes, {{.example = read.example, .ids = written}}, pack_options(model));
-  const Pack& last = is_beside ? *second : first;
+        make_decoder_pack(lanes, {{.example = read.example, .ids = written}}, pack_options(model));
+  const Pack& last = is_encoder_decoder ? *second : first;
   ForwardOptions options;
-  options.wanted = {
-      {is_beside ? 0 : last.offsets[1] - last.offsets[0] - static_cast<int64_t>(read.ids.size()),
-       last.offsets[1] - last.offsets[0]}};
-  const at::Tensor states =
-      forward_lanes(model, {is_beside ? &first : nullptr, &last}, {Lane{&bound, {}}}, options).last;
+  options.wanted = {{is_encoder_decoder ? 0
+                                        : last.offsets[1] - last.offsets[0] -
+                                              static_cast<int64_t>(read.ids.size()),
+                     last.offsets[1] - last.offsets[0]}};
+  const at::Tensor states = forward_lanes(model, {is_encoder_decoder ? &first : nullptr, &last},
+                                          {LaneAdapter{&bound, {}}}, options)
+                                .last;
   return whole_logits(states, bound.weights().output_layer(model.config));
 }
 
-at::Tensor token_logits(const Model& model, const Bound& bound, const Sequence& probe) {
+at::Tensor token_logits(const Model& model, const BoundAdapter& bound, const Sequence& probe) {
   std::vector<int64_t> written = {std::max<int64_t>(0, model.config.decoder_start_id)};
   written.insert(written.end(), probe.ids.begin(),
                  probe.ids.begin() + static_cast<std::ptrdiff_t>(probe.ids.size() / 2));

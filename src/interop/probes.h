@@ -14,12 +14,12 @@ std::vector<Sequence> made_up_probes(const ModelConfig& config, int64_t count,
                                      int64_t reserved = 0);
 
 // What a model that answers in words computes for `read`: logits [T, V] float32 of all its tokens;
-// beside an encoder those of `written`, which its decoder reads. Without rows of a prompt. Nothing
-// is differentiated.
-at::Tensor token_logits(const Model& model, const Bound& bound, const Sequence& read,
+// in an encoder-decoder those of `written`, which its decoder reads. Without rows of a prompt.
+// Nothing is differentiated.
+at::Tensor token_logits(const Model& model, const BoundAdapter& bound, const Sequence& read,
                         const std::vector<int64_t>& written);
 
 // The same for a made-up row, whose written part is its own.
-at::Tensor token_logits(const Model& model, const Bound& bound, const Sequence& probe);
+at::Tensor token_logits(const Model& model, const BoundAdapter& bound, const Sequence& probe);
 
 }  // namespace graft

@@ -233,7 +233,7 @@ void Cache::select_lanes(const std::vector<int64_t>& from) {
     for (const int64_t source : from) rows.push_back(encoder_rows[static_cast<size_t>(source)]);
     encoder_rows = std::move(rows);
   }
-  std::vector<LaneRange> lanes;
+  std::vector<LaneRows> lanes;
   auto next = from.begin();
   for (size_t lane = 0; lane < lanes_.size(); ++lane) {
     const int64_t first = lanes_[lane].first_sequence, end = first + lanes_[lane].num_sequences;
@@ -251,7 +251,7 @@ void Cache::select_lanes(const std::vector<int64_t>& from) {
     for (LanePrefix& prefix : *at_site) {
       const auto lane = static_cast<size_t>(
           std::find_if(lanes_.begin(), lanes_.end(),
-                       [&](const LaneRange& range) {
+                       [&](const LaneRows& range) {
                          return range.first_sequence == prefix.first_sequence &&
                                 range.first_sequence + range.num_sequences == prefix.end_sequence;
                        }) -

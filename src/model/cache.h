@@ -37,8 +37,8 @@ using Memory = std::map<MemoryKey, at::Tensor>;
 class Cache {
  public:
   // For the sequences of `first`, the decoder's pack of the first pass (prompts, or the start token
-  // beside an encoder), each with room for new_tokens[n] more. Throws InputError when a sequence
-  // would pass max_positions.
+  // in an encoder-decoder), each with room for new_tokens[n] more. Throws InputError when a
+  // sequence would pass max_positions.
   Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first,
         const std::vector<int64_t>& new_tokens);
 
@@ -48,7 +48,7 @@ class Cache {
   const std::vector<int64_t>& tokens(int64_t sequence) const {
     return slots_[static_cast<size_t>(sequence)].tokens;
   }
-  const std::vector<LaneRange>& lanes() const {
+  const std::vector<LaneRows>& lanes() const {
     return lanes_;
   }  // of sequences; their rows are not told
 
@@ -83,7 +83,7 @@ class Cache {
   };
   std::vector<std::optional<Fixed>> cross;                       // [layer]
   std::vector<std::optional<std::vector<LanePrefix>>> prefixes;  // [site index]; scales by sequence
-  std::vector<RowRange> encoder_rows;  // [N]: in `cross`; of a decoder beside an encoder
+  std::vector<RowRange> encoder_rows;  // [N]: in `cross`; of an encoder-decoder's decoder
 
   // What the edits of a lane remember of its sequences: [sequences of the lane, ...] each.
   Memory& memory(int64_t lane) { return memories_[static_cast<size_t>(lane)]; }
@@ -108,7 +108,7 @@ class Cache {
   std::vector<Slot> free_;  // no sequence's; rows as its last one left them
   int64_t num_rows_ = 0;    // of all slots, the free ones too
   bool is_begun_ = false;
-  std::vector<LaneRange> lanes_;
+  std::vector<LaneRows> lanes_;
   std::vector<Memory> memories_;
   std::vector<at::Tensor> keys_, values_;  // [layer]: [rows of all slots, K*D]
   at::Tensor embedding_;                   // [N, S] of the sequences, where routers read one

@@ -54,9 +54,9 @@ Pack decoder_pack(const Model& model, const Pack& texts) {
     own.ids.insert(own.ids.begin(), model.config.decoder_start_id);
     own.ids.pop_back();
   }
-  std::vector<PackLane> lanes;
-  for (const LaneRange& lane : texts.lanes) {
-    PackLane& own = lanes.emplace_back();
+  std::vector<LaneInput> lanes;
+  for (const LaneRows& lane : texts.lanes) {
+    LaneInput& own = lanes.emplace_back();
     for (int64_t n = lane.first_sequence; n < lane.first_sequence + lane.num_sequences; ++n)
       own.sequences.push_back(&behind[static_cast<size_t>(n)]);
   }

@@ -11,7 +11,7 @@ namespace graft {
 
 struct ClassifiedPack {
   const Pack* texts = nullptr;
-  // Beside an encoder what the decoder reads: the tokens of each text behind the start token,
+  // In an encoder-decoder what the decoder reads: the tokens of each text behind the start token,
   // without the last.
   std::optional<Pack> decoder;
   std::vector<RowRange> wanted;  // [N] of the last stack's pack: one row a sequence, by the

@@ -65,7 +65,7 @@ struct ModelConfig {
   int64_t pad_id = 0;
   bool has_pad_id =
       true;  // the file names one; else pad_id is only what virtual and filler rows hold
-  int64_t decoder_start_id = -1;  // first token of what a decoder beside an encoder reads
+  int64_t decoder_start_id = -1;  // first token of what an encoder-decoder's decoder reads
   int64_t end_id = -1;            // of an encoder-decoder: the token that ends a text; -1 = none
   double norm_epsilon = 1e-12;
   double embed_dropout = 0.1;   // of the embeddings

@@ -21,8 +21,8 @@ enum class ReadRow {
   kFirst,      // of the text's first token: encoders
   kMask,       // of the mask of a cloze
   kLastToken,  // of its last token that is no padding: decoders
-  kLastEnd,  // beside an encoder: of its last end token, in the decoder, which reads the same text
-             // behind its start token
+  kLastEnd,    // in an encoder-decoder: of its last end token, in the decoder, which reads the same
+             // text behind its start token
 };
 enum class HeadStyle { kPooler, kDense, kMask, kScore };
 

@@ -20,7 +20,7 @@ namespace graft {
 struct SiteView {
   const Site& site;
   const Pack& pack;
-  LaneRange lane;       // the rows and sequences of `pack` that x and y hold
+  LaneRows lane;        // the rows and sequences of `pack` that x and y hold
   at::Tensor x;         // [T, in]: what entered the site; undefined where y is all there is
   at::Tensor y;         // [T, out]: what leaves it unless changed
   at::Tensor residual;  // [T, C], sublayers only: what y will be added to

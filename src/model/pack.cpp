@@ -53,10 +53,10 @@ int64_t add_rows(const Sequence& sequence, const RowLayout& layout, const PackOp
 }
 
 // [N, S] of all sequences, or undefined when none has an embedding.
-at::Tensor embeddings_of(const std::vector<PackLane>& lanes) {
+at::Tensor embeddings_of(const std::vector<LaneInput>& lanes) {
   std::vector<float> values;
   int64_t count = 0, width = -1;
-  for (const PackLane& lane : lanes) {
+  for (const LaneInput& lane : lanes) {
     for (const Sequence* sequence : lane.sequences) {
       const auto own = static_cast<int64_t>(sequence->embedding.size());
       ensure(width < 0 || own == width, "all sequences of a pack have embeddings of one width");
@@ -72,7 +72,7 @@ at::Tensor embeddings_of(const std::vector<PackLane>& lanes) {
 
 int64_t example_of(int64_t stream) { return stream & kExamples; }
 
-void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t round_rows_to,
+void complete_rows(Pack& pack, const std::vector<LaneRows>& lanes, int64_t round_rows_to,
                    RowIds rows, Spans spans) {
   const int64_t used = pack.offsets.back();
   pack.num_rows = (used + round_rows_to - 1) / round_rows_to * round_rows_to;
@@ -80,7 +80,7 @@ void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t roun
   pack.token.resize(all, -1);
   rows.example.resize(all, -1);
   rows.position.resize(all, 0);
-  for (const LaneRange& lane : lanes) {
+  for (const LaneRows& lane : lanes) {
     const int64_t first = pack.offsets[static_cast<size_t>(lane.first_sequence)],
                   end = pack.offsets[static_cast<size_t>(lane.first_sequence + lane.num_sequences)];
     pack.lanes.push_back({first, end - first, lane.first_sequence, lane.num_sequences});
@@ -90,14 +90,14 @@ void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t roun
   pack.spans = std::make_shared<const Spans>(std::move(spans));
 }
 
-Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
+Pack make_pack(const std::vector<LaneInput>& lanes, const PackOptions& options) {
   RowLists lists;
   RowIds rows;
   Spans spans;
   Pack pack;
-  std::vector<LaneRange> ranges;
+  std::vector<LaneRows> ranges;
   pack.offsets.push_back(0);
-  for (const PackLane& lane : lanes) {
+  for (const LaneInput& lane : lanes) {
     ranges.push_back({0, 0, pack.num_sequences(), static_cast<int64_t>(lane.sequences.size())});
     for (const Sequence* sequence : lane.sequences) {
       const auto length = static_cast<int64_t>(sequence->ids.size());
@@ -135,12 +135,12 @@ Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options) {
   return pack;
 }
 
-Pack make_pack_beside(const std::vector<PackLane>& lanes, const std::vector<Sequence>& read,
-                      const PackOptions& options) {
-  std::vector<PackLane> beside;
+Pack make_decoder_pack(const std::vector<LaneInput>& lanes, const std::vector<Sequence>& read,
+                       const PackOptions& options) {
+  std::vector<LaneInput> beside;
   size_t n = 0;
-  for (const PackLane& lane : lanes) {
-    PackLane& own = beside.emplace_back(PackLane{{}, lane.pass, {}});
+  for (const LaneInput& lane : lanes) {
+    LaneInput& own = beside.emplace_back(LaneInput{{}, lane.pass, {}});
     for (size_t i = 0; i < lane.sequences.size(); ++i) own.sequences.push_back(&read.at(n++));
   }
   ensure(n == read.size(), "a decoder's sequence for each of the encoder's");

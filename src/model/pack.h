@@ -30,8 +30,8 @@ struct Sequence {
   std::vector<float> embedding = {};   // of the whole text, where routers read one; else empty
   std::optional<Mask> mask = {};
   std::vector<bool> is_target =
-      {};  // of a decoder that stands alone: tokens that it shall learn to give; empty: none
-  std::vector<int64_t> target_ids = {};  // of a decoder beside an encoder: all that it shall give
+      {};  // of a decoder-only model: tokens that it shall learn to give; empty: none
+  std::vector<int64_t> target_ids = {};  // of an encoder-decoder's decoder: all that it shall give
 
   // Of both sides.
   int64_t num_tokens() const { return static_cast<int64_t>(ids.size() + target_ids.size()); }
@@ -56,7 +56,7 @@ struct RowRange {
 
 // Rows and sequences that go through one adapter with one route. Lanes lie end to end and cover the
 // whole pack.
-struct LaneRange {
+struct LaneRows {
   int64_t first_row = 0, num_rows = 0;
   int64_t first_sequence = 0, num_sequences = 0;
 };
@@ -70,17 +70,17 @@ struct Pack {
       token;  // [T]: index of the row's token in its sequence; -1 for virtual, pad and filler rows
   std::vector<int64_t>
       prompts;  // [N]: tokens of each sequence's prompt, also of one whose rows are not all here
-  std::vector<int64_t> sources;    // [N], of a decoder beside an encoder: the sequence that each
+  std::vector<int64_t> sources;    // [N], of an encoder-decoder's decoder: the sequence that each
                                    // reads there; else empty
   std::vector<int64_t> mask_rows;  // [N]: the row of each sequence's mask; empty without masks
   std::shared_ptr<const std::vector<int64_t>> words;  // the masks' words; null without masks
-  at::Tensor embedding;          // [N, S] float32 of the sequences; undefined when they have none
-  std::vector<LaneRange> lanes;  // at least one
-  int64_t num_rows = 0;          // T, fillers included
-  int64_t num_tokens = 0;        // real rows
+  at::Tensor embedding;         // [N, S] float32 of the sequences; undefined when they have none
+  std::vector<LaneRows> lanes;  // at least one
+  int64_t num_rows = 0;         // T, fillers included
+  int64_t num_tokens = 0;       // real rows
 
   int64_t num_sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
-  LaneRange whole() const { return {0, num_rows, 0, num_sequences()}; }
+  LaneRows whole() const { return {0, num_rows, 0, num_sequences()}; }
 };
 
 // Of a stream that rows and spans are named by: an example and its pass.
@@ -95,7 +95,7 @@ struct PackOptions {
 
 // Sequences of one lane. `pass` tells apart lanes over the same examples (AdaMix's two passes), so
 // that their dropout differs.
-struct PackLane {
+struct LaneInput {
   std::vector<const Sequence*> sequences;
   int64_t pass = 0;
   RowLayout layout = {};
@@ -103,17 +103,17 @@ struct PackLane {
 
 // Requires: at least one lane, no empty sequence. Throws InputError naming the example of one that
 // is empty.
-Pack make_pack(const std::vector<PackLane>& lanes, const PackOptions& options);
+Pack make_pack(const std::vector<LaneInput>& lanes, const PackOptions& options);
 
-// The pack of a decoder beside an encoder: read[i] attends to the i-th sequence of `lanes`, the
+// The pack of an encoder-decoder's decoder: read[i] attends to the i-th sequence of `lanes`, the
 // encoder's, and is of its lane and pass. Requires: as many as those sequences; `read` outlives the
 // call only.
-Pack make_pack_beside(const std::vector<PackLane>& lanes, const std::vector<Sequence>& read,
-                      const PackOptions& options);
+Pack make_decoder_pack(const std::vector<LaneInput>& lanes, const std::vector<Sequence>& read,
+                       const PackOptions& options);
 
 // What follows from a pack's sequences and tokens: fillers up to a multiple of `round_rows_to`
 // rows, and the rows of its lanes, of which `lanes` tells the sequences.
-void complete_rows(Pack& pack, const std::vector<LaneRange>& lanes, int64_t round_rows_to,
+void complete_rows(Pack& pack, const std::vector<LaneRows>& lanes, int64_t round_rows_to,
                    RowIds rows, Spans spans);
 
 // The pack of some rows of every sequence, as queries over the keys of the whole pack: all that is

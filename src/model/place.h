@@ -49,7 +49,7 @@ enum class Part : uint8_t {
   // Of a stack: its last norm, and its table of biases by distance.
   kNorm,
   kDistance,
-  // Of the trunk; a decoder beside an encoder has a position table and norm of its own.
+  // Of the trunk; an encoder-decoder's decoder has a position table and norm of its own.
   kEmbedPosition,
   kEmbedNorm,
   // Of the trunk.

@@ -54,7 +54,7 @@ void Stack::make_keys() {
   if (!config_.has_encoder()) return;
   if (encoder_.pack == nullptr) {
     ensure(cache != nullptr && !cache->encoder_rows.empty(),
-           "a decoder beside an encoder gets its rows, or a cache that holds them");
+           "an encoder-decoder's decoder gets its rows, or a cache that holds them");
     cross_keys_ = cache->encoder_rows;
     return;
   }
@@ -79,14 +79,14 @@ Tensor Stack::embed() {
   const StackId owner = is_first ? StackId::kNone : id_;         // of the tensors below
   Tensor x = weights_.rows(kWordTable, pack_.ids);
   if (config_.embedding_scale != 1.0) x = x * config_.embedding_scale;
-  if (is_first) x = changed(sites_.word(), pack_, {}, x);
+  if (is_first) x = apply_site(sites_.word(), pack_, {}, x);
   if (config_.position_kind == PositionKind::kTable)
     x = x + weights_.rows(weight_of({owner, -1, Part::kEmbedPosition}), pack_.positions);
   if (config_.type_vocabulary > 0)
     x = x + weights_.rows(weight_of({.part = Part::kEmbedType}), pack_.type_ids);
   if (!config_.is_pre_norm) x = norm({owner, -1, Part::kEmbedNorm}, x);
   x = dropout(x, row_dropout(options_.embed_dropout, is_first ? "embed" : "dec.embed", pack_));
-  return is_first ? changed(sites_.embed(), pack_, {}, x) : x;
+  return is_first ? apply_site(sites_.embed(), pack_, {}, x) : x;
 }
 
 const Site& Stack::site(int64_t layer, Part part) const {
@@ -101,7 +101,7 @@ Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>&
     rotary_rows_ = rotary_;
   }
 
-  Flow flow = enter(at(Part::kAttnNorm), x);
+  Flow flow = read_stream(at(Part::kAttnNorm), x);
   const Tensor read_by_all = flow.read;
   if (!wanted.empty()) {
     Tensor index;
@@ -109,18 +109,18 @@ Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>&
     flow = {flow.stream.index_select(0, index), flow.read.index_select(0, index)};
   }
   const Site &attn_norm = at(Part::kAttnNorm), &ffn_norm = at(Part::kFfnNorm);
-  Tensor mixed = changed(at(Part::kAttnMid), *rows_, flow.read,
-                         attend(layer, flow.read, read_by_all));  // [T', H*D]
-  flow = leave(at(Part::kAttnOut), attn_norm, has_cross ? &at(Part::kCrossNorm) : &ffn_norm, mixed,
-               changed_linear(at(Part::kAttnO), *rows_, mixed), flow.stream);
+  Tensor mixed = apply_site(at(Part::kAttnMid), *rows_, flow.read,
+                            attend(layer, flow.read, read_by_all));  // [T', H*D]
+  flow = add_sublayer(at(Part::kAttnOut), attn_norm, has_cross ? &at(Part::kCrossNorm) : &ffn_norm,
+                      mixed, changed_linear(at(Part::kAttnO), *rows_, mixed), flow.stream);
   if (has_cross) {
-    mixed = changed(at(Part::kCrossMid), *rows_, flow.read, attend_encoder(layer, flow.read));
-    flow = leave(at(Part::kCrossOut), at(Part::kCrossNorm), &ffn_norm, mixed,
-                 changed_linear(at(Part::kCrossO), *rows_, mixed), flow.stream);
+    mixed = apply_site(at(Part::kCrossMid), *rows_, flow.read, attend_encoder(layer, flow.read));
+    flow = add_sublayer(at(Part::kCrossOut), at(Part::kCrossNorm), &ffn_norm, mixed,
+                        changed_linear(at(Part::kCrossO), *rows_, mixed), flow.stream);
   }
   const Tensor read = flow.read;
-  flow = leave(at(Part::kFfnOut), ffn_norm, nullptr, read, ffn(layer, read), flow.stream);
-  return changed(at(Part::kOut), *rows_, {}, flow.stream);
+  flow = add_sublayer(at(Part::kFfnOut), ffn_norm, nullptr, read, ffn(layer, read), flow.stream);
+  return apply_site(at(Part::kOut), *rows_, {}, flow.stream);
 }
 
 Tensor Stack::finish(const Tensor& x) {
@@ -133,12 +133,12 @@ Tensor Stack::finish(const Tensor& x) {
              : last;
 }
 
-void Stack::share(const Shared& shared) {
+void Stack::replace_inputs(const Shared& shared) {
   encoder_.rows = shared.encoder_rows;
   distance_bias_ = shared.distance_bias;
 }
 
-bool Stack::learns(int64_t layer) const {
+bool Stack::has_trained_tensors(int64_t layer) const {
   const auto listens = [&](const Site& site) {
     return site.stack == id_ && site.layer == layer && hooks_.wants(site);
   };
@@ -156,10 +156,10 @@ Tensor Stack::attend(int64_t layer, const Tensor& read, const Tensor& read_by_al
       is_joint ? joint_linears<3>({q_site, k_site, v_site}, read)
                : std::array{weights_.linear(q_site, read), weights_.linear(k_site, read_by_all),
                             weights_.linear(v_site, read_by_all)};
-  Tensor k = changed(k_site, pack_, read_by_all, plain_k);  // [T, K*D]
-  const Tensor v = changed(v_site, pack_, read_by_all, plain_v);
+  Tensor k = apply_site(k_site, pack_, read_by_all, plain_k);  // [T, K*D]
+  const Tensor v = apply_site(v_site, pack_, read_by_all, plain_v);
   const std::vector<LanePrefix> before = prefixes(whole, pack_, read_by_all);
-  Tensor q = changed(q_site, *rows_, read, plain_q);  // [T', H*D]
+  Tensor q = apply_site(q_site, *rows_, read, plain_q);  // [T', H*D]
   if (stack_config_.has_head_norms) {
     k = head_norm({id_, static_cast<int16_t>(layer), Part::kAttnKNorm}, k);
     q = head_norm({id_, static_cast<int16_t>(layer), Part::kAttnQNorm}, q);
@@ -188,7 +188,7 @@ Tensor Stack::attend_encoder(int64_t layer, const Tensor& read) {
                             attention_options(whole), before);
   }
   ensure(encoder_.pack != nullptr,
-         "the first pass of a decoder beside an encoder gets the encoder's rows");
+         "the first pass of an encoder-decoder's decoder gets the encoder's rows");
   const Tensor k = changed_linear(site(layer, Part::kCrossK), *encoder_.pack, encoder_.rows),
                v = changed_linear(site(layer, Part::kCrossV), *encoder_.pack, encoder_.rows);
   if (cache != nullptr) cache->cross[l] = Cache::Fixed{k, v};
@@ -204,30 +204,30 @@ Tensor Stack::ffn(int64_t layer, const Tensor& read) {
         options_.cache != nullptr
             ? joint_linears<2>({gate_site, up_site}, read)
             : std::array{weights_.linear(gate_site, read), weights_.linear(up_site, read)};
-    const Tensor gate = changed(gate_site, *rows_, read, plain_gate),
-                 up = changed(up_site, *rows_, read, plain_up);
+    const Tensor gate = apply_site(gate_site, *rows_, read, plain_gate),
+                 up = apply_site(up_site, *rows_, read, plain_up);
     const bool is_heard = hooks_.wants(act);
-    a = is_heard ? changed(act, *rows_, read, activate(gate, config_.activation)) * up
+    a = is_heard ? apply_site(act, *rows_, read, activate(gate, config_.activation)) * up
                  : gated(gate, up, config_.activation);
-    a = changed(site(layer, Part::kFfnMid), *rows_, read, a);
+    a = apply_site(site(layer, Part::kFfnMid), *rows_, read, a);
   } else {
-    a = changed(act, *rows_, read,
-                activate(changed_linear(up_site, *rows_, read), config_.activation));
+    a = apply_site(act, *rows_, read,
+                   activate(changed_linear(up_site, *rows_, read), config_.activation));
   }
   const RowDropout drop = row_dropout(options_.activation_dropout, act.name, *rows_);
   return changed_linear(site(layer, Part::kFfnDown), *rows_, dropout(a, drop));
 }
 
 // What the first sublayer of a block reads: the stream, or its norm.
-Stack::Flow Stack::enter(const Site& norm_site, const Tensor& x) {
-  return {x, config_.is_pre_norm ? changed(norm_site, pack_, {}, norm(norm_site, x)) : x};
+Stack::Flow Stack::read_stream(const Site& norm_site, const Tensor& x) {
+  return {x, config_.is_pre_norm ? apply_site(norm_site, pack_, {}, norm(norm_site, x)) : x};
 }
 
 // Adds a sublayer's y to the residual stream, in one pass over the rows with the norm that comes
 // next, unless somebody listens between dropout and sum. `next_norm`: of the block's next sublayer,
 // in a pre-norm stack; null after the last.
-Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site* next_norm,
-                         const Tensor& x, const Tensor& y, const Tensor& residual) {
+Stack::Flow Stack::add_sublayer(const Site& sublayer, const Site& own_norm, const Site* next_norm,
+                                const Tensor& x, const Tensor& y, const Tensor& residual) {
   RowDropout drop = row_dropout(options_.hidden_dropout, sublayer.name, *rows_);
   Tensor added = y;
   if (hooks_.wants(sublayer)) {
@@ -242,22 +242,22 @@ Stack::Flow Stack::leave(const Site& sublayer, const Site& own_norm, const Site*
   }
   if (!config_.is_pre_norm) {
     const Tensor stream =
-        changed(own_norm, *rows_, {}, layer_norm(own_norm, added, residual, drop));
+        apply_site(own_norm, *rows_, {}, layer_norm(own_norm, added, residual, drop));
     return {stream, stream};
   }
   if (next_norm == nullptr) return {residual + dropout(added, drop), {}};
   const Tensor bias = config_.norm == Norm::kLayer ? weights_.at(bias_of(*next_norm)) : Tensor();
-  Normed normed = add_then_norm(residual, added, config_.norm, weights_.at(weight_of(*next_norm)),
-                                bias, config_.norm_epsilon, drop);
-  return {std::move(normed.sum), changed(*next_norm, *rows_, {}, normed.normed)};
+  Normed normed = sum_and_norm(residual, added, config_.norm, weights_.at(weight_of(*next_norm)),
+                               bias, config_.norm_epsilon, drop);
+  return {std::move(normed.sum), apply_site(*next_norm, *rows_, {}, normed.normed)};
 }
 
-Tensor Stack::changed(const Site& site, const Pack& pack, const Tensor& x, const Tensor& y) {
+Tensor Stack::apply_site(const Site& site, const Pack& pack, const Tensor& x, const Tensor& y) {
   return hooks_.wants(site) ? hooks_.apply({site, pack, pack.whole(), x, y, {}, {}}) : y;
 }
 
 Tensor Stack::changed_linear(const Site& site, const Pack& pack, const Tensor& x) {
-  return changed(site, pack, x, weights_.linear(site, x));
+  return apply_site(site, pack, x, weights_.linear(site, x));
 }
 
 // Passes over a cache have few rows; nothing of them is differentiated.
@@ -271,7 +271,7 @@ std::array<Tensor, N> Stack::joint_linears(const std::array<Place, N>& layers, c
 
 Tensor Stack::norm(const Place& place, const Tensor& x) {
   if (config_.norm == Norm::kLayer) return layer_norm(place, x, {});
-  return add_then_norm(x, {}, config_.norm, weights_.at(weight_of(place)), {}, config_.norm_epsilon)
+  return sum_and_norm(x, {}, config_.norm, weights_.at(weight_of(place)), {}, config_.norm_epsilon)
       .normed;
 }
 
@@ -282,8 +282,8 @@ Tensor Stack::head_norm(const Place& place, const Tensor& x) {
 
 Tensor Stack::layer_norm(const Place& place, const Tensor& x, const Tensor& residual,
                          const RowDropout& drop) {
-  return add_norm(x, residual, weights_.at(weight_of(place)), weights_.at(bias_of(place)),
-                  config_.norm_epsilon, drop);
+  return norm_of_sum(x, residual, weights_.at(weight_of(place)), weights_.at(bias_of(place)),
+                     config_.norm_epsilon, drop);
 }
 
 // Prefix rows are made of what the first pass shows; later passes find them in the cache.

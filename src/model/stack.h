@@ -21,7 +21,7 @@
 
 namespace graft {
 
-// What a decoder beside an encoder reads: [T, C] of the encoder's last states, and their pack.
+// What an encoder-decoder's decoder reads: [T, C] of the encoder's last states, and their pack.
 struct EncoderStates {
   at::Tensor rows;
   const Pack* pack = nullptr;
@@ -49,9 +49,9 @@ class Stack {
     at::Tensor distance_bias;  // [H, 2R-1], or undefined
   };
   Shared shared() const { return {encoder_.rows, distance_bias_}; }
-  void share(const Shared& shared);
+  void replace_inputs(const Shared& shared);
   // Whether tensors of the block itself may be trained.
-  bool learns(int64_t layer) const;
+  bool has_trained_tensors(int64_t layer) const;
 
  private:
   // Between two sublayers: the residual stream, and what the next sublayer reads of it (the same in
@@ -64,11 +64,12 @@ class Stack {
   at::Tensor attend(int64_t layer, const at::Tensor& read, const at::Tensor& read_by_all);
   at::Tensor attend_encoder(int64_t layer, const at::Tensor& read);
   at::Tensor ffn(int64_t layer, const at::Tensor& read);
-  Flow enter(const Site& norm_site, const at::Tensor& x);
-  Flow leave(const Site& sublayer, const Site& own_norm, const Site* next_norm, const at::Tensor& x,
-             const at::Tensor& y, const at::Tensor& residual);
+  Flow read_stream(const Site& norm_site, const at::Tensor& x);
+  Flow add_sublayer(const Site& sublayer, const Site& own_norm, const Site* next_norm,
+                    const at::Tensor& x, const at::Tensor& y, const at::Tensor& residual);
 
-  at::Tensor changed(const Site& site, const Pack& pack, const at::Tensor& x, const at::Tensor& y);
+  at::Tensor apply_site(const Site& site, const Pack& pack, const at::Tensor& x,
+                        const at::Tensor& y);
   at::Tensor changed_linear(const Site& site, const Pack& pack, const at::Tensor& x);
   template <size_t N>
   std::array<at::Tensor, N> joint_linears(const std::array<Place, N>& layers, const at::Tensor& x);

@@ -64,7 +64,7 @@ Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hook
   const Stack::Shared shared = kept->stack.shared();
   auto losses = std::make_shared<std::vector<SideLoss>>();
   const auto compute = [kept, losses, layer, wanted](const std::vector<Tensor>& inputs) {
-    kept->stack.share({inputs[1], inputs[2]});
+    kept->stack.replace_inputs({inputs[1], inputs[2]});
     std::vector<Tensor> outputs{kept->stack.block(layer, inputs[0], wanted)};
     *losses = kept->hooks->take_losses();
     for (SideLoss& loss : *losses) outputs.push_back(std::exchange(loss.value, {}));
@@ -72,7 +72,7 @@ Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hook
   };
   const std::vector<Tensor> outputs =
       checkpointed(compute, {x, shared.encoder_rows, shared.distance_bias});
-  kept->stack.share(shared);
+  kept->stack.replace_inputs(shared);
   for (size_t i = 0; i < losses->size(); ++i) (*losses)[i].value = outputs[i + 1];
   hooks.add_losses(*losses);
   losses->clear();
@@ -115,8 +115,8 @@ struct Pass {
       hooks.add_losses(
           kept->hooks->take_losses());  // made since the last block: where the rows are embedded
       const Stack::Shared shared = kept->stack.shared();
-      const bool is_recorded =
-          needs_graph({x, shared.encoder_rows, shared.distance_bias}) || kept->stack.learns(layer);
+      const bool is_recorded = needs_graph({x, shared.encoder_rows, shared.distance_bias}) ||
+                               kept->stack.has_trained_tensors(layer);
       return is_recorded ? checkpointed_block(kept, hooks, layer, x, rows)
                          : kept->stack.block(layer, x, rows);
     });
@@ -161,8 +161,8 @@ Tensor mask_states(const ModelConfig& config, const Weights& weights, const Tens
   const Tensor activated =
       activate(weights.linear({.part = Part::kMaskDense}, rows), config.mask_activation);
   const Place norm{.part = Part::kMaskNorm};
-  return add_norm(activated, {}, weights.at(weight_of(norm)), weights.at(bias_of(norm)),
-                  config.norm_epsilon);
+  return norm_of_sum(activated, {}, weights.at(weight_of(norm)), weights.at(bias_of(norm)),
+                     config.norm_epsilon);
 }
 
 ModelInput input_of(const ModelConfig& config, const Pack& pack) {

@@ -73,7 +73,7 @@ struct ForwardResult {
   at::Tensor last;  // [T, C] of the last stack, after its last norm; with `wanted` those rows only
   std::vector<at::Tensor> hidden;  // with keep_hidden: embeddings, then each block's output, [T, C]
                                    // each, of the first stack
-  std::vector<at::Tensor> decoder_hidden;  // the same of a decoder beside an encoder
+  std::vector<at::Tensor> decoder_hidden;  // the same of an encoder-decoder's decoder
   at::Tensor encoder_last;  // [T, C] of an encoder beside a decoder, after its last norm
 };
 

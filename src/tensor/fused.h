@@ -16,8 +16,8 @@ at::Tensor dropout(const at::Tensor& x, const RowDropout& options);
 // LayerNorm(dropout(x) + residual) * weight + bias, by rows (Ba et al. 2016). x, residual: [T, C];
 // weight, bias: [C], of x's dtype or float32; residual may be undefined. Gradients for x and
 // residual, and for weight and bias when they require one.
-at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
-                    const at::Tensor& bias, double epsilon, const RowDropout& dropout = {});
+at::Tensor norm_of_sum(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
+                       const at::Tensor& bias, double epsilon, const RowDropout& dropout = {});
 
 enum class Norm { kLayer, kRootMeanSquare };  // the second has no bias and takes no mean off
 
@@ -30,8 +30,8 @@ struct Normed {
 // Sennrich 2019), whose bias is undefined. x, y: [T, C]; without y the sum is x itself, and nothing
 // is dropped. weight, bias: [C], of x's dtype or float32. normed is rounded once, after weight and
 // bias. Gradients for x, y, weight and bias where they require one, from either output or both.
-Normed add_then_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const at::Tensor& weight,
-                     const at::Tensor& bias, double epsilon, const RowDropout& dropout = {});
+Normed sum_and_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const at::Tensor& weight,
+                    const at::Tensor& bias, double epsilon, const RowDropout& dropout = {});
 
 enum class Activation { kGelu, kGeluTanh, kRelu, kSilu };
 

@@ -240,7 +240,7 @@ struct AddNormFunction : torch::autograd::Function<AddNormFunction> {
   }
 };
 
-// The tensors of add_then_norm that autograd sees, in the order x, weight, then bias and y where
+// The tensors of sum_and_norm that autograd sees, in the order x, weight, then bias and y where
 // they are defined.
 struct ThenNormCall {
   NormCall norm;
@@ -316,12 +316,12 @@ void check_norm(const std::string& what, const at::Tensor& x, const at::Tensor& 
 
 }  // namespace
 
-at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
-                    const at::Tensor& bias, double epsilon, const RowDropout& dropout) {
-  check_norm("add_norm", x, residual, weight, bias);
-  ensure(bias.defined(), "add_norm: weight and bias must be [C]");
+at::Tensor norm_of_sum(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
+                       const at::Tensor& bias, double epsilon, const RowDropout& dropout) {
+  check_norm("norm_of_sum", x, residual, weight, bias);
+  ensure(bias.defined(), "norm_of_sum: weight and bias must be [C]");
   check_mask(dropout, x.size(0));
-  if (!uses_kernels(x)) return plain::add_norm(x, residual, weight, bias, epsilon, dropout);
+  if (!uses_kernels(x)) return plain::norm_of_sum(x, residual, weight, bias, epsilon, dropout);
   const NormCall call{Norm::kLayer, epsilon, dropout};
   if (needs_graph({x, residual, weight, bias}))
     return AddNormFunction::apply(x, weight, bias, optional_of(residual), call);
@@ -330,13 +330,13 @@ at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::T
       .y;
 }
 
-Normed add_then_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const at::Tensor& weight,
-                     const at::Tensor& bias, double epsilon, const RowDropout& dropout) {
-  check_norm("add_then_norm", x, y, weight, bias);
+Normed sum_and_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const at::Tensor& weight,
+                    const at::Tensor& bias, double epsilon, const RowDropout& dropout) {
+  check_norm("sum_and_norm", x, y, weight, bias);
   ensure(kind == Norm::kLayer || !bias.defined(),
-         "add_then_norm: a root mean square norm has no bias");
+         "sum_and_norm: a root mean square norm has no bias");
   check_mask(dropout, x.size(0));
-  if (!uses_kernels(x)) return plain::add_then_norm(x, y, kind, weight, bias, epsilon, dropout);
+  if (!uses_kernels(x)) return plain::sum_and_norm(x, y, kind, weight, bias, epsilon, dropout);
   const NormCall call{kind, epsilon, y.defined() ? dropout : RowDropout()};
   if (needs_graph({x, y, weight, bias})) {
     variable_list inputs{x, weight};

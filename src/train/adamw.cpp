@@ -25,7 +25,9 @@ void AdamW::step(NamedTensors& tensors, double learning_rate) {
   for (Slot& slot : slots_) {
     Tensor& param = tensors.at(slot.spec.name);
     Tensor gradient = param.grad();
-    if (!gradient.defined() && (!slot.m.defined() || options_.idle == Idle::kRests)) continue;
+    if (!gradient.defined() &&
+        (!slot.m.defined() || options_.missing_gradient == MissingGradient::kSkip))
+      continue;
     if (!slot.m.defined()) {
       slot.m = at::zeros_like(param);
       slot.v = at::zeros_like(param);

@@ -73,23 +73,23 @@ double loss_units(const RunInputs& inputs, const Batch& batch) {
   return static_cast<double>(units);
 }
 
-BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& batch, RandomKey key,
-                     double units) {
+BatchLoss batch_loss(const RunInputs& inputs, const BoundAdapter& bound, const Batch& batch,
+                     RandomKey key, double units) {
   const RunConfig& config = inputs.config;
   const Model& model = *inputs.model;
-  PackLane rows{{}, 0, bound.adapter().layout()};
+  LaneInput rows{{}, 0, bound.adapter().layout()};
   BatchLoss out;
   for (const int64_t row : batch) {
     const Sequence& sequence = inputs.train.sequences[static_cast<size_t>(row)];
     rows.sequences.push_back(&sequence);
     out.tokens += sequence.num_tokens();
   }
-  std::vector<PackLane> passes{rows};
+  std::vector<LaneInput> passes{rows};
   if (config.objective.needs_two_passes(inputs.task.kind))
     passes.push_back({rows.sequences, 1, rows.layout});
 
   std::vector<std::pair<std::string, Tensor>> losses;
-  std::vector<Lane> lanes;
+  std::vector<LaneAdapter> lanes;
   for (size_t pass = 0; pass < passes.size(); ++pass) {
     lanes.push_back({&bound,
                      {.is_training = true,
@@ -123,7 +123,7 @@ StepLoss step_gradients(const RunInputs& inputs, const Adapter& adapter, NamedTe
                         const std::vector<Batch>& batches, int64_t step) {
   double units = 0;
   for (const Batch& batch : batches) units += loss_units(inputs, batch);
-  Bound bound(*inputs.model, adapter, tensors, Experts::kApart);
+  BoundAdapter bound(*inputs.model, adapter, tensors, Experts::kApart);
   StepLoss out;
   for (size_t i = 0; i < batches.size(); ++i) {
     const RandomKey key =
@@ -133,7 +133,7 @@ StepLoss step_gradients(const RunInputs& inputs, const Adapter& adapter, NamedTe
     torch::autograd::backward({batch.loss}, {});
     out.tokens += batch.tokens;
   }
-  bound.join();
+  bound.add_gradients_to_stored();
   return out;
 }
 

@@ -20,8 +20,8 @@ double loss_units(const RunInputs& inputs, const Batch& batch);
 // With a consistency loss the rows pass twice, as two lanes of one forward pass that differ in
 // route and dropout:
 //   loss = CE(first) + consistency * summed_consistency(first, second)
-BatchLoss batch_loss(const RunInputs& inputs, const Bound& bound, const Batch& batch, RandomKey key,
-                     double units);
+BatchLoss batch_loss(const RunInputs& inputs, const BoundAdapter& bound, const Batch& batch,
+                     RandomKey key, double units);
 
 struct StepLoss {
   double loss = 0;  // mean over the step's units

@@ -29,59 +29,60 @@ void check_data(Options& options, const DataConfig& data) {
 }
 
 // A setting that has no effect beside `reason`: a fault where the user gave it another value than
-// the usual one, and the usual value again where only a preset did. `section` names where `options`
+// the default, and the default again where only a preset did. `section` names where `options`
 // lies: "" or "adafactor.".
 template <typename T>
-void expect_usual(Options& options, const RunConfig& c, const std::string& section, const char* key,
-                  T& value, const T& usual, const std::string& reason) {
-  if (value == usual) return;
+void reset_or_refuse(Options& options, const RunConfig& c, const std::string& section,
+                     const char* key, T& value, const T& default_, const std::string& reason) {
+  if (value == default_) return;
   const Node* found = options.raw(key);
   if (!c.is_suggested(section + key))
     options.fault(key, "found " + (found != nullptr ? found->scalar : "") + ", and " + reason +
                            ", or leave it out");
-  value = usual;
+  value = default_;
 }
 
 // What the other optimizer has.
 void refuse_other_optimizer(Options& options, RunConfig& c) {
-  const RunConfig usual;
+  const RunConfig default_;
   if (c.optimizer == OptimizerKind::kAdamW) {
     Options& adafactor = options.section("adafactor");
     const std::string reason = "the optimizer is adamw; set optimizer: adafactor";
-    expect_usual(adafactor, c, "adafactor.", "first_step", c.adafactor.first_step,
-                 usual.adafactor.first_step, reason);
-    expect_usual(adafactor, c, "adafactor.", "scales_by_parameter", c.adafactor.scales_by_parameter,
-                 usual.adafactor.scales_by_parameter, reason);
+    reset_or_refuse(adafactor, c, "adafactor.", "first_step", c.adafactor.first_step,
+                    default_.adafactor.first_step, reason);
+    reset_or_refuse(adafactor, c, "adafactor.", "scales_by_parameter",
+                    c.adafactor.scales_by_parameter, default_.adafactor.scales_by_parameter,
+                    reason);
     return;
   }
   const std::string reason =
       "the optimizer is adafactor, which has none of it; set optimizer: adamw";
   if (c.weight_decay != 0)
-    expect_usual(options, c, "", "weight_decay", c.weight_decay, usual.weight_decay,
-                 reason);  // none is what it does
-  expect_usual(options, c, "", "beta1", c.beta1, usual.beta1, reason);
-  expect_usual(options, c, "", "beta2", c.beta2, usual.beta2, reason);
-  expect_usual(options, c, "", "epsilon", c.epsilon, usual.epsilon, reason);
-  expect_usual(options, c, "", "undrawn", c.undrawn, usual.undrawn, reason);
+    reset_or_refuse(options, c, "", "weight_decay", c.weight_decay, default_.weight_decay,
+                    reason);  // none is what it does
+  reset_or_refuse(options, c, "", "beta1", c.beta1, default_.beta1, reason);
+  reset_or_refuse(options, c, "", "beta2", c.beta2, default_.beta2, reason);
+  reset_or_refuse(options, c, "", "epsilon", c.epsilon, default_.epsilon, reason);
+  reset_or_refuse(options, c, "", "undrawn", c.missing_gradient, default_.missing_gradient, reason);
 }
 
 // Settings that other settings leave without effect.
 void refuse_ineffective(Options& options, RunConfig& c) {
   refuse_other_optimizer(options, c);
-  const RunConfig usual;
+  const RunConfig default_;
   if (c.objective.consistency == 0) {
-    expect_usual(options, c, "", "consistency_targets", c.objective.targets,
-                 usual.objective.targets,
-                 "consistency is 0, which is one pass; give consistency a weight");
+    reset_or_refuse(options, c, "", "consistency_targets", c.objective.targets,
+                    default_.objective.targets,
+                    "consistency is 0, which is one pass; give consistency a weight");
   }
   if (c.token_budget > 0 &&
       c.order != Order::kLength) {  // by length, batch_size makes the windows that are sorted
-    expect_usual(options, c, "", "batch_size", c.batch_size, usual.batch_size,
-                 "batches are made of token_budget; set token_budget: 0");
+    reset_or_refuse(options, c, "", "batch_size", c.batch_size, default_.batch_size,
+                    "batches are made of token_budget; set token_budget: 0");
   }
   if (c.evaluate_every.unit == Period::Unit::kNever) {
-    expect_usual(options, c, "", "early_stop", c.early_stop, usual.early_stop,
-                 "evaluate_every is never; give evaluate_every a period");
+    reset_or_refuse(options, c, "", "early_stop", c.early_stop, default_.early_stop,
+                    "evaluate_every is never; give evaluate_every a period");
   }
 }
 

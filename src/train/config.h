@@ -43,10 +43,10 @@ enum class Order {
 };  // kLength: shuffled, then sorted by length within windows of batches
 
 enum class OptimizerKind { kAdamW, kAdafactor };
-enum class Idle {
-  kMoves,
-  kRests
-};  // kMoves: a missing gradient counts as zero, as published for AdaMix; kRests: the tensor waits
+enum class MissingGradient {
+  kZero,
+  kSkip
+};  // kZero: a missing gradient counts as zero, as published for AdaMix; kSkip: the tensor waits
 
 struct AdafactorConfig {
   int64_t first_step = 0;  // what the step counter starts at: a restored T5 starts at 1,100,000
@@ -110,7 +110,8 @@ struct RunConfig {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   OptimizerKind optimizer = OptimizerKind::kAdamW;
   AdafactorConfig adafactor;
-  Idle undrawn = Idle::kMoves;  // what AdamW does with a tensor that gets no gradient any more
+  MissingGradient missing_gradient =
+      MissingGradient::kZero;  // what AdamW does with a tensor that gets no gradient any more
   Objective objective;
   double clip = 1.0;              // largest gradient norm; 0 = off
   std::optional<double> dropout;  // of trunk and head; unset = the model's own

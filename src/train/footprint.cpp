@@ -104,18 +104,18 @@ class KeptByEdits {
   double& kept(const Site& site, Part part, Kept what) {
     return kept_[{site.stack, site.layer}][{part, what}];
   }
-  void keep(const Site& site, Part part, double numbers) {
+  void keep_for_backward(const Site& site, Part part, double numbers) {
     double& own = kept(site, part, Kept::kRead);
     own = std::max(own, numbers);
   }
 
   // Below the pooler nothing is differentiated for it.
-  void reach(const Site& site) {
-    if (site != kPoolerPlace) reach(site.stack, site.layer);
+  void mark_lowest(const Site& site) {
+    if (site != kPoolerPlace) mark_lowest(site.stack, site.layer);
   }
   // What belongs to no stack stands under the encoder, whose blocks come before those of the
   // decoder.
-  void reach(StackId stack, int64_t layer) {
+  void mark_lowest(StackId stack, int64_t layer) {
     lowest_ = std::min(lowest_,
                        std::pair{std::max(stack, StackId::kEncoder), std::max<int64_t>(0, layer)});
   }
@@ -123,9 +123,10 @@ class KeptByEdits {
   void add_rewritten(const EditSpec& spec) {
     for (const ParamSpec& param : spec.params) {
       const Place& at = param.replaces.value().place;
-      if (at.layer >= 0 || is_embedding(at)) reach(at.stack, at.layer);
+      if (at.layer >= 0 || is_embedding(at)) mark_lowest(at.stack, at.layer);
       if (param.replaces->kind != TensorKind::kWeight || param.shape.size() != 2) continue;
-      if (const Site* site = sites_.find(at)) keep(*site, reader_at(site->part), read_width(*site));
+      if (const Site* site = sites_.find(at))
+        keep_for_backward(*site, reader_at(site->part), read_width(*site));
     }
   }
 
@@ -134,7 +135,7 @@ class KeptByEdits {
   }
 
   void add_edit(const EditSpec& spec) {
-    for (const Site& site : spec.sites) reach(site);
+    for (const Site& site : spec.sites) mark_lowest(site);
     for (const ParamSpec& param : spec.params) {
       if (!param.site || param.role != Role::kTrained) continue;
       const Site& site = sites_.at(*param.site);
@@ -155,8 +156,8 @@ class KeptByEdits {
       if (is_routing)
         kept(site, site.part, Kept::kRouted) +=
             static_cast<double>(param.shape.front()) * widening_;
-      if (reads_x) keep(site, reader_at(site.part), read_width(site));
-      else keep(site, site.part, static_cast<double>(site.output_width));
+      if (reads_x) keep_for_backward(site, reader_at(site.part), read_width(site));
+      else keep_for_backward(site, site.part, static_cast<double>(site.output_width));
       const double widest =
           static_cast<double>(*std::max_element(param.shape.begin(), param.shape.end()));
       kept(site, site.part, Kept::kCode) +=

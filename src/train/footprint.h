@@ -14,7 +14,7 @@ namespace graft {
 struct PlanShape {
   double mean_length = 32;  // tokens of a row, in the first stack
   double mean_target =
-      0;  // tokens of a row that are to be given; beside an encoder those of the decoder
+      0;  // tokens of a row that are to be given; in an encoder-decoder those of the decoder
   int64_t batch_rows = 32;
   int64_t batch_tokens = 1024;  // real tokens of a micro-batch, in the first stack
   int64_t passes = 1;           // over the rows: two with a consistency loss

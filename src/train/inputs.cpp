@@ -66,8 +66,8 @@ bool is_share(const std::string& metric) {
          metric == "exact_match" || metric == "rouge_l";
 }
 
-void check_mean(const std::vector<JudgedTask>& tasks) {
-  for (const JudgedTask& other : tasks) {
+void check_mean(const std::vector<EvalTaskData>& tasks) {
+  for (const EvalTaskData& other : tasks) {
     const std::string &first = tasks.front().task.primary_metric,
                       &metric = other.task.primary_metric;
     if (metric == first || (is_share(metric) && is_share(first))) continue;
@@ -120,8 +120,10 @@ void load_eval_tasks(const Path& tasks_dir, RunInputs& in) {
     Task task = load_text_task(each.task, key, tasks_dir);
     std::vector<Example> rows =
         first_rows(read_examples(each.data, task, LabelUse::kRequired), each.rows, key, each.data);
-    Judged judged = encode_judged(std::move(rows), task, in.text, in.model->config, in.max_length);
-    in.eval_tasks.push_back({each.name, std::move(task), std::move(judged)});
+    in.eval_tasks.push_back({each.name, std::move(task), {}});
+    EvalTaskData& own = in.eval_tasks.back();
+    own.data =
+        encode_eval_data(std::move(rows), own.task, in.text, in.model->config, in.max_length);
   }
   if (!in.eval_tasks.empty()) check_mean(in.eval_tasks);
 }
@@ -152,12 +154,12 @@ void refuse_given(const RunConfig& config, const std::string& key, const std::st
 // The prompts after which evaluations write.
 std::vector<const Dataset*> written_after(const RunInputs& in) {
   std::vector<const Dataset*> out;
-  const auto add = [&](const Judged& data) {
+  const auto add = [&](const EvalData& data) {
     if (data.prompts) out.push_back(&*data.prompts);
   };
   if (in.eval) add(*in.eval);
   if (in.test) add(*in.test);
-  for (const JudgedTask& each : in.eval_tasks) add(each.data);
+  for (const EvalTaskData& each : in.eval_tasks) add(each.data);
   return out;
 }
 
@@ -299,11 +301,11 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   else
     in.train = encode_examples(std::move(train), in.task, in.text, in.model->config, in.max_length);
   load_eval_tasks(tasks_dir, in);
-  const auto judged = [&](std::vector<Example> rows) {
-    return encode_judged(std::move(rows), in.task, in.text, in.model->config, in.max_length);
+  const auto encode = [&](std::vector<Example> rows) {
+    return encode_eval_data(std::move(rows), in.task, in.text, in.model->config, in.max_length);
   };
-  if (!eval.empty()) in.eval = judged(std::move(eval));
-  if (!test.empty()) in.test = judged(std::move(test));
+  if (!eval.empty()) in.eval = encode(std::move(eval));
+  if (!test.empty()) in.test = encode(std::move(test));
   settle_length(length_rule(in.task.is_answered_in_words()), steps_per_epoch(in), in.config);
   check_effects(layout, in);
   return in;

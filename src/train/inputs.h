@@ -14,10 +14,10 @@
 namespace graft {
 
 // A data set that is scored by a task of its own.
-struct JudgedTask {
+struct EvalTaskData {
   std::string name;
   Task task;
-  Judged data;
+  EvalData data;
 };
 
 // Everything a run reads, loaded and checked before its folder is touched.
@@ -30,8 +30,8 @@ struct RunInputs {
   int64_t max_length = 0;
   Dataset train;                    // of a mixture the rows of all parts, end to end
   std::optional<DrawnParts> parts;  // of a mixture
-  std::optional<Judged> eval, test;
-  std::vector<JudgedTask> eval_tasks;
+  std::optional<EvalData> eval, test;
+  std::vector<EvalTaskData> eval_tasks;
   NamedTensors head_start =
       {};  // the head of the model's own folder, where it answers the task's labels; else empty
   std::string head_note = {};  // what became of such a head; empty where the folder brings none

@@ -14,8 +14,9 @@ std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params,
                                           const RunConfig& config) {
   if (config.optimizer == OptimizerKind::kAdafactor)
     return std::make_unique<Adafactor>(params, config.adafactor);
-  return std::make_unique<AdamW>(params, AdamW::Options{config.beta1, config.beta2, config.epsilon,
-                                                        config.weight_decay, config.undrawn});
+  return std::make_unique<AdamW>(
+      params, AdamW::Options{config.beta1, config.beta2, config.epsilon, config.weight_decay,
+                             config.missing_gradient});
 }
 
 Tensor saved_state(const NamedTensors& state, const std::string& name,

@@ -32,13 +32,13 @@ std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params,
 //   p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 // Decay acts only where the tensor's spec says so. A tensor that never had a gradient has no state
 // and does not move. Once it had one, a missing gradient counts as zero and it keeps moving
-// (Idle::kMoves: the zero-filled gradients of AdaMix's released code), or it waits, its count too
-// (Idle::kRests).
+// (MissingGradient::kZero: the zero-filled gradients of AdaMix's released code), or it waits, its
+// count too (MissingGradient::kSkip).
 class AdamW final : public Optimizer {
  public:
   struct Options {
     double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.01;
-    Idle idle = Idle::kMoves;
+    MissingGradient missing_gradient = MissingGradient::kZero;
   };
 
   AdamW(const std::vector<ParamSpec>& params, const Options& options);

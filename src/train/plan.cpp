@@ -58,7 +58,7 @@ struct RowFlops {
 RowFlops row_flops(const ModelConfig& c, const PlanShape& shape, bool is_text) {
   const auto width = static_cast<double>(c.width);
   const bool has_both = c.is_encoder_decoder();
-  // Beside an encoder the decoder of a classifier reads the text itself.
+  // In an encoder-decoder the decoder of a classifier reads the text itself.
   const double length = shape.mean_length, target = is_text    ? shape.mean_target
                                                     : has_both ? length
                                                                : 0;

@@ -71,7 +71,7 @@ Node mixture_event(const RunInputs& inputs) {
 }
 
 // Of a head that has not learned to tell the labels apart.
-std::string one_answer_warning(const std::string& side, const Judged& data,
+std::string one_answer_warning(const std::string& side, const EvalData& data,
                                const Evaluation& evaluation) {
   return side + ": all " + count_text(data.rows.size()) + " " + plural(data.rows.size(), "row") +
          " are answered " + quote(*evaluation.only_answer);
@@ -238,7 +238,7 @@ void Run::step() {
 
   const bool is_last = step_ == epochs_.total_steps(),
              is_due = epochs_.falls_due(config.evaluate_every, step_);
-  if (is_judged() && (is_last || is_due)) evaluate(is_due);
+  if (has_eval() && (is_last || is_due)) evaluate(is_due);
   if (!is_done() && epochs_.falls_due(config.checkpoint_every, step_)) checkpoint();
 }
 
@@ -296,7 +296,7 @@ void Run::name_still_tensors() {
 // early_stop: made longer, the run goes on behind it.
 void Run::evaluate(bool is_due) {
   const at::NoGradGuard no_grad;
-  const Bound bound(*inputs_.model, adapter_, tensors_);
+  const BoundAdapter bound(*inputs_.model, adapter_, tensors_);
   EvaluateOptions options = evaluate_options();
   options.predict.keep_records = true;
   Node event = Node::map({{"event", Node::text("evaluate")},
@@ -381,7 +381,7 @@ void Run::checkpoint() {
 
 void Run::finish() {
   if (keeps_last_state(inputs_.config)) checkpoint();
-  const bool has_best = is_judged() && inputs_.config.keep_best;
+  const bool has_best = has_eval() && inputs_.config.keep_best;
   if (!has_best) save_adapter_folder();
   optimizer_.reset();  // neither is needed any more, and the scores below need room of their own
   tensors_.clear();
@@ -392,7 +392,7 @@ void Run::finish() {
   Node metrics = Node::map(
       {{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
   const at::NoGradGuard no_grad;
-  const Bound bound(*inputs_.model, kept.adapter, kept.tensors);
+  const BoundAdapter bound(*inputs_.model, kept.adapter, kept.tensors);
   for (const auto& [name, data] :
        {std::pair{"eval", &inputs_.eval}, std::pair{"test", &inputs_.test}}) {
     if (!*data) continue;

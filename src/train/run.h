@@ -57,7 +57,7 @@ class Run {
   void check_finite(double loss, double norm, double rate, const std::vector<Batch>& batches) const;
   void evaluate(bool is_due);
   EvaluateOptions evaluate_options() const;
-  bool is_judged() const { return inputs_.eval || !inputs_.eval_tasks.empty(); }
+  bool has_eval() const { return inputs_.eval || !inputs_.eval_tasks.empty(); }
   void save_adapter_folder();
   Provenance provenance() const;
 

@@ -18,7 +18,8 @@ constexpr Name<Order> kOrders[] = {
     {Order::kShuffle, "shuffle"}, {Order::kLength, "length"}, {Order::kFile, "file"}};
 constexpr Name<OptimizerKind> kOptimizers[] = {{OptimizerKind::kAdamW, "adamw"},
                                                {OptimizerKind::kAdafactor, "adafactor"}};
-constexpr Name<Idle> kIdles[] = {{Idle::kMoves, "move"}, {Idle::kRests, "rest"}};
+constexpr Name<MissingGradient> kMissingGradients[] = {{MissingGradient::kZero, "move"},
+                                                       {MissingGradient::kSkip, "rest"}};
 constexpr Name<ConsistencyTargets> kTargets[] = {{ConsistencyTargets::kDetached, "detached"},
                                                  {ConsistencyTargets::kAttached, "attached"}};
 constexpr Name<bool> kLossUnits[] = {{false, "token"}, {true, "row"}};  // averages_rows
@@ -84,7 +85,7 @@ void RunConfig::visit(OptionVisitor& v) {
   v.choice("optimizer", optimizer, kOptimizers,
            "adafactor: no momentum, no decay, nothing factored, steps relative to a tensor's size");
   v.section("adafactor", [this](OptionVisitor& part) { adafactor.visit(part); });
-  v.choice("undrawn", undrawn, kIdles,
+  v.choice("undrawn", missing_gradient, kMissingGradients,
            "what AdamW does with a tensor that had gradients and has none now (an expert not "
            "drawn): the gradient is zero, as "
            "published, or the tensor waits");

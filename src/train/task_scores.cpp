@@ -24,13 +24,13 @@ double goodness(const std::string& metric, double value) {
   return std::clamp(is_less_better(metric) ? -value : value, kWorst, -kWorst);
 }
 
-Node scores_node(const Judged& data, const Evaluation& evaluation) {
+Node scores_node(const EvalData& data, const Evaluation& evaluation) {
   Node scores = Node::map({{"rows", Node::integer(data.rows.size())}});
   put_scores(scores, evaluation);
   return scores;
 }
 
-Node TaskScores::node(const std::vector<JudgedTask>& tasks) const {
+Node TaskScores::node(const std::vector<EvalTaskData>& tasks) const {
   Node out = Node::map();
   for (size_t i = 0; i < tasks.size(); ++i)
     out[tasks[i].name] = scores_node(tasks[i].data, evaluations[i]);
@@ -38,11 +38,12 @@ Node TaskScores::node(const std::vector<JudgedTask>& tasks) const {
   return out;
 }
 
-TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks,
-                       const ModelText& text, const EvaluateOptions& options) {
+TaskScores score_tasks(const Model& model, const BoundAdapter& bound,
+                       const std::vector<EvalTaskData>& tasks, const ModelText& text,
+                       const EvaluateOptions& options) {
   TaskScores out;
   std::vector<double> values;
-  for (const JudgedTask& each : tasks) {
+  for (const EvalTaskData& each : tasks) {
     out.evaluations.push_back(evaluate(model, bound, each.task, each.data, text, options));
     values.push_back(primary_of(each.task, out.evaluations.back()));
   }

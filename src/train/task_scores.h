@@ -13,7 +13,7 @@ namespace graft {
 double goodness(const std::string& metric, double value);
 
 // {rows, and what put_scores gives}; null where undefined.
-Node scores_node(const Judged& data, const Evaluation& evaluation);
+Node scores_node(const EvalData& data, const Evaluation& evaluation);
 
 struct TaskScores {
   std::vector<Evaluation> evaluations;  // one a task, in order
@@ -21,12 +21,13 @@ struct TaskScores {
   double goodness = 0;  // of the mean
 
   // {NAME: {rows, loss, each metric}, ..., mean: ...}
-  Node node(const std::vector<JudgedTask>& tasks) const;
+  Node node(const std::vector<EvalTaskData>& tasks) const;
 };
 
 // Nothing is differentiated. Requires: at least one task; primary metrics that have a common mean
 // (load_inputs).
-TaskScores score_tasks(const Model& model, const Bound& bound, const std::vector<JudgedTask>& tasks,
-                       const ModelText& text, const EvaluateOptions& options);
+TaskScores score_tasks(const Model& model, const BoundAdapter& bound,
+                       const std::vector<EvalTaskData>& tasks, const ModelText& text,
+                       const EvaluateOptions& options);
 
 }  // namespace graft

@@ -43,10 +43,11 @@ std::shared_ptr<const Model> made(const std::string& given, Precision precision)
       Model{"tiny " + family, std::move(config), std::move(sites), std::move(weights)});
 }
 
-std::vector<Lane> lanes_of(const std::vector<const Bound*>& bounds, const Pass& pass) {
+std::vector<LaneAdapter> lanes_of(const std::vector<const BoundAdapter*>& bounds,
+                                  const Pass& pass) {
   const RandomKey key = RandomKey{pass.seed}.with("pass");
-  std::vector<Lane> lanes;
-  for (const Bound* bound : bounds)
+  std::vector<LaneAdapter> lanes;
+  for (const BoundAdapter* bound : bounds)
     lanes.push_back(
         {bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
   return lanes;
@@ -66,9 +67,9 @@ PackOptions packing_of(const Model& model, int64_t round_rows_to) {
   return options;
 }
 
-std::vector<LaneOutcome> run_classes(const Model& model, const std::vector<PackLane>& lanes,
-                                     const std::vector<const Bound*>& bounds, const Pass& pass,
-                                     int64_t round_rows_to) {
+std::vector<LaneOutcome> run_classes(const Model& model, const std::vector<LaneInput>& lanes,
+                                     const std::vector<const BoundAdapter*>& bounds,
+                                     const Pass& pass, int64_t round_rows_to) {
   const LogitsResult result = run_lanes(model, pack_of(model, lanes, round_rows_to), bounds, pass);
   std::vector<LaneOutcome> out;
   for (size_t i = 0; i < lanes.size(); ++i) {
@@ -83,8 +84,8 @@ std::vector<LaneOutcome> run_classes(const Model& model, const std::vector<PackL
   return out;
 }
 
-std::vector<LaneOutcome> run_words(const Model& model, const std::vector<PackLane>& lanes,
-                                   const std::vector<const Bound*>& bounds, const Pass& pass,
+std::vector<LaneOutcome> run_words(const Model& model, const std::vector<LaneInput>& lanes,
+                                   const std::vector<const BoundAdapter*>& bounds, const Pass& pass,
                                    int64_t round_rows_to) {
   const LanguageBatch batch = make_language_batch(model, lanes, packing_of(model, round_rows_to));
   const Tensor states =
@@ -109,8 +110,8 @@ std::vector<LaneOutcome> run_words(const Model& model, const std::vector<PackLan
   return out;
 }
 
-std::vector<StackStates> states(const Model& model, const PackLane& lane,
-                                const std::vector<const Bound*>& bounds) {
+std::vector<StackStates> states(const Model& model, const LaneInput& lane,
+                                const std::vector<const BoundAdapter*>& bounds) {
   const at::NoGradGuard no_grad;
   ForwardOptions options = options_of(model, {.keep_hidden = true});
   std::optional<LanguageBatch> batch;
@@ -184,8 +185,8 @@ std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t 
   return texts;
 }
 
-std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLane>& lanes,
-                                   const std::vector<const Bound*>& bounds, const Pass& pass,
+std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<LaneInput>& lanes,
+                                   const std::vector<const BoundAdapter*>& bounds, const Pass& pass,
                                    int64_t round_rows_to) {
   return is_classified(model) ? run_classes(model, lanes, bounds, pass, round_rows_to)
                               : run_words(model, lanes, bounds, pass, round_rows_to);
@@ -194,19 +195,19 @@ std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLan
 LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass,
                        int64_t round_rows_to) {
   const at::NoGradGuard no_grad;
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
   return run_texts(*rig.model, {lane_of(rig, texts)}, {&bound}, pass, round_rows_to).front();
 }
 
 LossAndGradients contract_gradients(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass,
                                     int64_t round_rows_to) {
   LossAndGradients out;
-  Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+  BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
   const Tensor loss =
       run_texts(*rig.model, {lane_of(rig, texts)}, {&bound}, pass, round_rows_to).front().loss;
   out.loss = loss.item<double>();
   torch::autograd::backward({loss}, {});
-  bound.join();
+  bound.add_gradients_to_stored();
   out.gradients = taken_gradients(rig);
   return out;
 }
@@ -217,7 +218,7 @@ std::vector<Tensor> by_sequence(const LaneOutcome& outcome) {
 
 std::vector<StackStates> states_of(const Rig& rig, const std::vector<Sequence>& texts) {
   const at::NoGradGuard no_grad;
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   return states(*rig.model, lane_of(rig, texts), {&bound});
 }
 

@@ -28,7 +28,7 @@ std::optional<Task> contract_task(const Model& model, int64_t labels = 3);
 bool is_classified(const Model& model);
 
 // As random_sequences; for a decoder that answers in words with targets: the last third of each
-// text (of two tokens at least), or target ids beside an encoder.
+// text (of two tokens at least), or target ids in an encoder-decoder.
 std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t longest,
                                      uint64_t seed, int64_t first_example = 0);
 
@@ -39,9 +39,9 @@ struct LaneOutcome {
   std::vector<int64_t> rows;  // [N]: of the outputs, a sequence
 };
 
-std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<PackLane>& lanes,
-                                   const std::vector<const Bound*>& bounds, const Pass& pass = {},
-                                   int64_t round_rows_to = 1);
+std::vector<LaneOutcome> run_texts(const Model& model, const std::vector<LaneInput>& lanes,
+                                   const std::vector<const BoundAdapter*>& bounds,
+                                   const Pass& pass = {}, int64_t round_rows_to = 1);
 // One lane, nothing differentiated.
 LaneOutcome outcome_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass = {},
                        int64_t round_rows_to = 1);

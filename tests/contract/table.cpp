@@ -79,7 +79,7 @@ std::string has_no_biases(const ModelConfig& c) {
   return !c.has_attention_bias && !has_norm_bias(c) ? "models have no biases to train" : "";
 }
 std::string has_no_prompt_in_decoder(const ModelConfig& c) {
-  return X(c) > 0 ? "a decoder beside an encoder reads none" : "";
+  return X(c) > 0 ? "an encoder-decoder's decoder reads none" : "";
 }
 std::string has_no_pooler(const ModelConfig& c) {
   return is_bert(c) ? "" : "matches no site of this model";

@@ -274,7 +274,7 @@ TEST_P(Contract, SkippedRowsOfTheLastBlockChangeNothing) {
 Sequence with_other_token(Sequence text, const Model& model, size_t index) {
   int64_t& id = model.config.has_encoder()
                     ? text.target_ids[index - 1]
-                    : text.ids[index];  // beside an encoder the start token comes first
+                    : text.ids[index];  // in an encoder-decoder the start token comes first
   id = id + 1 < model.config.vocabulary ? id + 1 : 1;
   return text;
 }
@@ -344,14 +344,14 @@ TEST_P(Contract, OverfitsOneBatch) {
   AdamW optimizer(rig.adapter->params(), {.weight_decay = 0});
   double loss = 0, enough = 0.05;
   for (int step = 0; step < 600; ++step) {
-    Bound bound(*rig.model, *rig.adapter, rig.tensors);
+    BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
     const LaneOutcome outcome = run_texts(*rig.model, {lane_of(rig, sequences)}, {&bound}).front();
     const Tensor mean = outcome.loss / static_cast<double>(outcome.outputs.size(0));
     loss = mean.item<double>();
     if (step == 0 && !has_head) enough = loss * 0.999;
     if (loss < enough) break;
     torch::autograd::backward({mean}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
     optimizer.step(rig.tensors, 1e-2);
   }
   EXPECT_LT(loss, enough);

@@ -86,7 +86,7 @@ TEST_P(Doors, TwoLanesEqualEachAlone) {
   const std::vector<Sequence> a = random_sequences(model->config, 4, 15, 2),
                               b = random_sequences(model->config, 3, 19, 3, 4);
   const at::NoGradGuard no_grad;
-  const Bound one(*model, *first.adapter, first.tensors),
+  const BoundAdapter one(*model, *first.adapter, first.tensors),
       two(*model, *second.adapter, second.tensors);
   for (const bool keep_hidden : {false, true}) {
     const Pass pass{.dropout = 0.1, .is_training = true, .keep_hidden = keep_hidden};
@@ -106,20 +106,22 @@ TEST_P(Doors, GradientsEqualCentralDifferences) {
                               b = random_sequences(model->config, 2, 6, 3, 4);
   const std::vector<double> labels_a = class_labels(3, 3), labels_b = class_labels(2, 3);
   const Pass pass{.dropout = 0.1, .is_training = true};
-  const auto loss_of = [&](Bound& one, Bound& two) {
+  const auto loss_of = [&](BoundAdapter& one, BoundAdapter& two) {
     const LogitsResult both =
         run_lanes(*model, pack_of(*model, {lane_of(a), lane_of(b)}), {&one, &two}, pass);
     return summed_loss(TaskKind::kClassification, both.logits[0], labels_a) +
            summed_loss(TaskKind::kClassification, both.logits[1], labels_b);
   };
   {
-    Bound one(*model, *first.adapter, first.tensors), two(*model, *second.adapter, second.tensors);
+    BoundAdapter one(*model, *first.adapter, first.tensors),
+        two(*model, *second.adapter, second.tensors);
     torch::autograd::backward({loss_of(one, two)}, {});
-    one.join();
-    two.join();
+    one.add_gradients_to_stored();
+    two.add_gradients_to_stored();
   }
   const auto loss = [&] {
-    Bound one(*model, *first.adapter, first.tensors), two(*model, *second.adapter, second.tensors);
+    BoundAdapter one(*model, *first.adapter, first.tensors),
+        two(*model, *second.adapter, second.tensors);
     return loss_of(one, two).item<double>();
   };
   for (Rig* rig : {&first, &second}) {

@@ -37,9 +37,10 @@ TEST_P(Lanes, OfDifferentAdaptersEqualEachAlone) {
   const std::vector<Sequence> first = contract_texts(*model(), 5, 19, 31),
                               second = contract_texts(*model(), 4, 23, 32, 5);
   const at::NoGradGuard no_grad;
-  const std::vector<PackLane> lanes{lane_of(own, first), lane_of(second)};
+  const std::vector<LaneInput> lanes{lane_of(own, first), lane_of(second)};
   if (rewrites(own)) {  // one set of weights serves a pass
-    const Bound a(*model(), *own.adapter, own.tensors), b(*model(), *other.adapter, other.tensors);
+    const BoundAdapter a(*model(), *own.adapter, own.tensors),
+        b(*model(), *other.adapter, other.tensors);
     expect_message<InternalError>(
         [&] {
           run_texts(*model(), lanes, {&a, &b});
@@ -54,7 +55,7 @@ TEST_P(Lanes, OfDifferentAdaptersEqualEachAlone) {
   }
   for (const bool is_training : {false, true}) {
     const Pass pass{.dropout = 0.1, .is_training = is_training};
-    const Bound a(*model(), *own.adapter, own.tensors, experts_in(pass)),
+    const BoundAdapter a(*model(), *own.adapter, own.tensors, experts_in(pass)),
         b(*model(), *other.adapter, other.tensors, experts_in(pass));
     const std::vector<LaneOutcome> both = run_texts(*model(), lanes, {&a, &b}, pass, 64);
     const Tensor alone = outcome_of(own, first, pass).outputs;
@@ -77,13 +78,13 @@ TEST_P(Lanes, GradientsOfDifferentAdaptersEqualEachAlone) {
   const Pass pass{.dropout = 0.1, .is_training = true};
   const LossAndGradients alone = contract_gradients(own, first, pass),
                          other_alone = contract_gradients(other, second, pass);
-  Bound a(*model(), *own.adapter, own.tensors, experts_in(pass)),
+  BoundAdapter a(*model(), *own.adapter, own.tensors, experts_in(pass)),
       b(*model(), *other.adapter, other.tensors, experts_in(pass));
   const std::vector<LaneOutcome> both =
       run_texts(*model(), {lane_of(own, first), lane_of(second)}, {&a, &b}, pass);
   torch::autograd::backward({both[0].loss + both[1].loss}, {});
-  a.join();
-  b.join();
+  a.add_gradients_to_stored();
+  b.add_gradients_to_stored();
   for (const auto& [rig, expected] : {std::pair{&own, &alone}, std::pair{&other, &other_alone}}) {
     for (const auto& [name, tensor] : rig->tensors) {
       ASSERT_EQ(tensor.grad().defined(), expected->gradients.contains(name)) << name;
@@ -100,7 +101,7 @@ TEST_P(Lanes, OfTwoPassesDrawDifferentDropout) {
   const std::vector<Sequence> rows = contract_texts(*model(), 5, 19, 31);
   const at::NoGradGuard no_grad;
   const auto run = [&](const Pass& pass) {
-    const Bound bound(*model(), *rig.adapter, rig.tensors, experts_in(pass));
+    const BoundAdapter bound(*model(), *rig.adapter, rig.tensors, experts_in(pass));
     return run_texts(*model(), {lane_of(rig, rows, 0), lane_of(rig, rows, 1)}, {&bound, &bound},
                      pass);
   };
@@ -131,12 +132,12 @@ TEST(Bounds, AddUpInTheStoredTensors) {
   const std::vector<double> labels = class_labels(4, 3);
   const LossAndGradients once = gradients_of(rig, rows, labels);
   for (int pass = 0; pass < 2; ++pass) {
-    Bound bound(*rig.model, *rig.adapter, rig.tensors);
+    BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
     const LogitsResult result =
         run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rows)}), {&bound});
     torch::autograd::backward(
         {summed_loss(TaskKind::kClassification, result.logits.front(), labels)}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
   }
   for (const auto& [name, tensor] : rig.tensors)
     expect_bits(tensor.grad(), once.gradients.at(name) * 2, name);

@@ -72,13 +72,13 @@ inline Sequence with_targets(const ModelConfig& config, const Sequence& prompt,
 
 // log p(written | prompt) of one pass over everything, nothing kept.
 inline double teacher_forced(const Rig& rig, const Sequence& prompt, const Ids& written) {
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   return -text_losses(*rig.model, bound,
                       rows_of({with_targets(rig.model->config, prompt, written)}))
               .sums.front();
 }
 
-inline PromptLane prompts_of(const Bound& bound, const std::vector<Sequence>& prompts) {
+inline PromptLane prompts_of(const BoundAdapter& bound, const std::vector<Sequence>& prompts) {
   PromptLane out;
   out.lane.bound = &bound;
   out.prompts = lane_of(prompts).sequences;
@@ -88,7 +88,7 @@ inline PromptLane prompts_of(const Bound& bound, const std::vector<Sequence>& pr
 inline std::vector<std::vector<Generated>> written_by(const Rig& rig,
                                                       const std::vector<Sequence>& prompts,
                                                       const GenerateOptions& options) {
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   return generate(*rig.model, {prompts_of(bound, prompts)}, options);
 }
 
@@ -115,7 +115,7 @@ inline Recorded recorded(const Rig& rig, const std::vector<Sequence>& texts,
       .batch = make_language_batch(*rig.model, {lane_of(rig, texts)}, pack_options(*rig.model)),
       .xs = {},
       .ys = {}};
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   LaneHooks lanes(*rig.model, {{&bound, {}}});
   Recorder recorder(lanes, sites);
   ForwardOptions options;

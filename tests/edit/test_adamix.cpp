@@ -238,8 +238,8 @@ TEST(StochasticBackward, ReachesTheDrawnMembersAlone) {
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 2);
   std::set<std::string> expected;
   {
-    Bound bound(*model, *rig.adapter, rig.tensors, Experts::kApart);
-    std::vector<Lane> lanes;
+    BoundAdapter bound(*model, *rig.adapter, rig.tensors, Experts::kApart);
+    std::vector<LaneAdapter> lanes;
     for (uint64_t pass = 0; pass < 2; ++pass) {
       const RandomKey route = RandomKey{kKey}.with(pass);
       lanes.push_back({&bound, {.is_training = true, .route = route}});
@@ -252,7 +252,7 @@ TEST(StochasticBackward, ReachesTheDrawnMembersAlone) {
     const LogitsResult result =
         compute_logits(*model, pack_of(*model, {lane_of(rows, 0), lane_of(rows, 1)}), lanes, {});
     torch::autograd::backward({result.logits[0].sum() + result.logits[1].pow(2).sum()}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
   }
   ASSERT_EQ(expected.size(), 4U) << "choose another key: the passes should differ at both sites";
   for (const auto& [name, tensor] : rig.tensors) {

@@ -219,7 +219,7 @@ Tensor hidden_of(const Rig& rig, const std::vector<Sequence>& sequences, bool is
   const at::NoGradGuard no_grad;
   const Rig bare(rig.model, "{edits: []}", std::nullopt);
   const Rig& used = is_bare ? bare : rig;
-  const Bound bound(*rig.model, *used.adapter, used.tensors);
+  const BoundAdapter bound(*rig.model, *used.adapter, used.tensors);
   Pass pass;
   pass.keep_hidden = true;
   const LogitsResult result =

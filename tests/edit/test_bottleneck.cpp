@@ -117,7 +117,7 @@ TEST(BottleneckTest, PfeifferInTheTrunkEqualsTheEquationOfTheBlock) {
   const Rig bare(model, "{}");
   const std::vector<Sequence> sequences = random_sequences(model->config, 3, 7, 4);
   const at::NoGradGuard no_grad;
-  const Bound bound(*model, *rig.adapter, rig.tensors),
+  const BoundAdapter bound(*model, *rig.adapter, rig.tensors),
       nothing(*model, *bare.adapter, bare.tensors);
   const Pack pack = pack_of(*model, {lane_of(sequences)});
   const std::vector<Tensor> hidden =

@@ -108,7 +108,7 @@ TEST_P(MixedAndGated, Unipelt12_2_ClosedGatesAreTheBareTrunk) {
         "{reft: {rank: 2, positions: f2+l2}}", "{lora: {rank: 2}}"}) {
     const Rig rig = wide_rig(model, std::string("{gate: {value: 0}, of: ") + of + "}", 0.3);
     expect_bits(text_logits_of(rig, texts(*model)), text_logits_of(bare, texts(*model)), of);
-    const Bound closed(*model, *rig.adapter, rig.tensors),
+    const BoundAdapter closed(*model, *rig.adapter, rig.tensors),
         none(*model, *bare.adapter, bare.tensors);
     const auto prompts = short_prompts();
     Decoding found(*model, {prompts_of(closed, prompts)}, 1),
@@ -191,7 +191,7 @@ TEST_P(MixedAndGated, Unipelt12_7_GatesStartNearOneHalfAlikeInEveryBatch) {
                      0);
   const Dataset data = rows_of(texts(*rig.model));
   const auto gates = [&](int64_t budget) {
-    const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+    const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
     return text_losses(*rig.model, bound, data, {.token_budget = budget, .keep_records = true});
   };
   const TextLosses together = gates(4096), alone = gates(1);
@@ -261,7 +261,7 @@ TEST(EncoderOfTwoStacks, Unipelt12_5_GatesCountPaddingOnlyWhereAskedTo) {
   const auto run = [&](const std::string& gate) {
     const Rig rig = wide_rig(
         model, "{gate: {" + gate + "}, of: {lora: {rank: 2, sites: ['enc.*.attn.[qv]']}}}", 0.4);
-    const Bound bound(*model, *rig.adapter, rig.tensors);
+    const BoundAdapter bound(*model, *rig.adapter, rig.tensors);
     return text_losses(*model, bound, rows_of(texts), {.keep_records = true});
   };
   const TextLosses shorter = run("pool: mean_all, padded_to: 12"),

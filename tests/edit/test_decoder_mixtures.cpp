@@ -161,7 +161,7 @@ TEST_P(Ranked, MovMolora15_11_SumAndMeanChooseDifferently) {
   task.choice.emplace();
   Dataset data = rows_of({prompt});
   data.options = {{longer, shorter}};
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   for (const bool by_mean : {false, true}) {
     task.choice->score = by_mean ? OptionScore::kMean : OptionScore::kSum;
     const Choices found = choose(*rig.model, bound, task, data);

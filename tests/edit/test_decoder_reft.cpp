@@ -15,7 +15,7 @@ INSTANTIATE_TEST_SUITE_P(All, PromptEdits, ::testing::Values("gpt2", "llama", "t
 
 // ---- ReFT, section 9
 
-// Line 3: positions are counted in the prompt of a decoder that stands alone, and in what an
+// Line 3: positions are counted in the prompt of a decoder-only model, and in what an
 // encoder reads; never in targets.
 TEST_P(PromptEdits, Reft9_3_PositionsAreThoseOfThePromptOfEveryLength) {
   const auto model = this->model();
@@ -126,7 +126,7 @@ TEST_P(PromptEdits, Reft9_4_NoWorkAfterThePrompt) {
         asked));
     const Adapter adapter(std::move(edits), {"counting"}, {model->config, model->sites},
                           std::nullopt);
-    const Bound bound(*model, adapter, {});
+    const BoundAdapter bound(*model, adapter, {});
     const auto prompts = short_prompts();
     Decoding decoding(*model, {prompts_of(bound, prompts)}, 3);
     EXPECT_EQ(asked, 2);

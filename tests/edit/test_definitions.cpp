@@ -108,7 +108,7 @@ TEST(Definitions, RefuseTwoPartsThatTrainOneTensor) {
   for (const char* definition :
        {"{edits: [{full: {}}, {bitfit: {}}]}", "{edits: [{full: {}}], head: {pooler: trained}}"}) {
     const Rig rig(model, definition);
-    expect_message<InputError>([&] { Bound(*rig.model, *rig.adapter, rig.tensors); },
+    expect_message<InputError>([&] { BoundAdapter(*rig.model, *rig.adapter, rig.tensors); },
                                "two parts of the adapter train '");
   }
 }

@@ -90,7 +90,7 @@ TEST(Head, OfEachLaneReadsItsOwnPooler) {
   }
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 12, 3);
   const at::NoGradGuard no_grad;
-  const Bound first(*model, *rigs[0].adapter, rigs[0].tensors),
+  const BoundAdapter first(*model, *rigs[0].adapter, rigs[0].tensors),
       second(*model, *rigs[1].adapter, rigs[1].tensors);
   const LogitsResult both =
       run_lanes(*model, pack_of(*model, {lane_of(rows), lane_of(rows)}), {&first, &second});
@@ -113,7 +113,7 @@ TEST(Head, RefusesAnEditOfAPoolerThatItDoesNotRead) {
       R"(site pattern "pooler" matches no site of this model)");
   const auto bare = without_pooler();
   const Rig rig(bare, "{edits: [{lora: {sites: [pooler]}}]}", std::nullopt);
-  expect_message<InputError>([&] { Bound(*bare, *rig.adapter, rig.tensors); },
+  expect_message<InputError>([&] { BoundAdapter(*bare, *rig.adapter, rig.tensors); },
                              "the adapter changes the pooler, which the model 'no pooler' has not");
 }
 
@@ -169,7 +169,7 @@ TEST(Head, ReadsTheRowOfItsFamily) {
   const auto rows_of = [](const char* family, std::vector<Sequence> texts,
                           const RowLayout& layout = {}) {
     const auto model = tiny_model(family, Precision::kFloat32);
-    PackLane lane = lane_of(texts);
+    LaneInput lane = lane_of(texts);
     lane.layout = layout;
     const Pack pack = make_pack({lane}, pack_options(*model));
     std::vector<int64_t> rows;

@@ -39,7 +39,7 @@ TEST(LoraPlus, MovesBFaster) {
     for (const auto& [name, tensor] : rig.tensors) copy[name] = tensor.detach().clone();
     return copy;
   }();
-  Bound bound(*model, *rig.adapter, rig.tensors);
+  BoundAdapter bound(*model, *rig.adapter, rig.tensors);
   const std::vector<Sequence> rows = random_sequences(model->config, 6, 15, 2);
   torch::autograd::backward(
       {summed_loss(
@@ -47,7 +47,7 @@ TEST(LoraPlus, MovesBFaster) {
           run_lanes(*model, pack_of(*model, {lane_of(rig, rows)}), {&bound}, {}).logits.front(),
           class_labels(6, 3))},
       {});
-  bound.join();
+  bound.add_gradients_to_stored();
   AdamW(rig.adapter->params(), {.weight_decay = 0}).step(rig.tensors, 1e-3);
   const at::NoGradGuard no_grad;
   for (const auto& [name, tensor] : rig.tensors) {

@@ -36,13 +36,13 @@ void train(Rig& rig, int64_t steps) {
   const std::vector<Sequence> rows = random_sequences(rig.model->config, 8, 17, 3);
   AdamW optimizer(rig.adapter->params(), {.weight_decay = 0.1});
   for (int64_t step = 0; step < steps; ++step) {
-    Bound bound(*rig.model, *rig.adapter, rig.tensors);
+    BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
     const LogitsResult result =
         run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {&bound}, {});
     torch::autograd::backward(
         {summed_loss(TaskKind::kClassification, result.logits.front(), class_labels(8, 3)) / 8.0},
         {});
-    bound.join();
+    bound.add_gradients_to_stored();
     optimizer.step(rig.tensors, 3e-2);
   }
 }
@@ -221,7 +221,7 @@ TEST(Function, UntiedSetsActOnTheirOwnTokensWhateverOtherRowsThereAre) {
   ByHand hand("{rank: 2, positions: f2+l3, tied: false}");
   for (const bool has_more_rows : {false, true}) {
     if (has_more_rows) {
-      PackLane lane = lane_of(hand.rows);
+      LaneInput lane = lane_of(hand.rows);
       lane.layout = {.virtual_rows = 2, .virtual_rows_follow_first = true, .padded_length = 10};
       hand.pack = pack_of(*hand.model, {lane}, 4);
       hand.h = at::cos(at::arange(hand.pack.num_rows * 8, at::kDouble)).view({-1, 8});
@@ -349,7 +349,8 @@ TEST(Untouched, RowsKeepTheirBits) {
   const std::vector<Sequence> rows =
       random_sequences(model->config, 4, 9, 3);  // the second has one token
   const at::NoGradGuard no_grad;
-  const Bound bound(*model, *rig.adapter, rig.tensors), none(*model, *bare.adapter, bare.tensors);
+  const BoundAdapter bound(*model, *rig.adapter, rig.tensors),
+      none(*model, *bare.adapter, bare.tensors);
   const Tensor found =
       run_lanes(*model, pack_of(*model, {lane_of(rows)}), {&bound}, {.keep_hidden = true})
           .hidden.back();

@@ -68,11 +68,11 @@ struct Seen {
 // One pass; `padded`: pad rows that no edit asked for.
 Seen run(const Rig& rig, const std::vector<Sequence>& rows, int64_t padded = 0) {
   const at::NoGradGuard no_grad;
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   std::vector<std::pair<std::string, Tensor>> records;
-  Lane lane{&bound, {}};
+  LaneAdapter lane{&bound, {}};
   lane.context.records = &records;
-  PackLane pack = lane_of(rig, rows);
+  LaneInput pack = lane_of(rig, rows);
   if (padded > 0) pack.layout.padded_length = padded;
   Seen seen;
   seen.logits = compute_logits(*rig.model, pack_of(*rig.model, {pack}), {lane}, {}).logits.front();
@@ -83,7 +83,7 @@ Seen run(const Rig& rig, const std::vector<Sequence>& rows, int64_t padded = 0) 
 
 std::vector<Tensor> hidden_of(const Rig& rig, const std::vector<Sequence>& rows) {
   const at::NoGradGuard no_grad;
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {&bound},
                    {.keep_hidden = true})
       .hidden;
@@ -155,7 +155,7 @@ struct FirstAttention {
 
 FirstAttention first_attention(const Rig& rig, const Pack& pack) {
   const at::NoGradGuard no_grad;
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   LaneHooks lanes(*rig.model, {{&bound, {}}});
   Recorder recorder(lanes, {"enc.0.attn.q", "enc.0.attn.k", "enc.0.attn.v", "enc.0.attn.o"});
   ForwardOptions options;
@@ -405,7 +405,7 @@ TEST(Gate, SharedByALayerIsOneNumber) {
 TEST(Gate, OfARunningMeanSeesNoLaterToken) {
   const auto model = golden_model("bert-tiny");
   const std::vector<Sequence> rows = random_sequences(model->config, 3, 5, 3);
-  PackLane lane = lane_of(rows);
+  LaneInput lane = lane_of(rows);
   lane.layout = {.virtual_rows = 2};
   const Pack pack = pack_of(*model, {lane}, 64);
   const Tensor values = at::sin(at::arange(pack.num_rows, at::kDouble)).view({-1, 1});

@@ -86,8 +86,8 @@ const std::vector<Sequence>& few_texts() {
 // One pass of the model with an adapter over three short texts.
 void run_adapter(const LoadedAdapter& loaded, const Model& model) {
   const at::NoGradGuard no_grad;
-  const Bound bound(model, loaded.adapter, loaded.tensors);
-  PackLane lane = lane_of(few_texts());
+  const BoundAdapter bound(model, loaded.adapter, loaded.tensors);
+  LaneInput lane = lane_of(few_texts());
   lane.layout = loaded.adapter.layout();
   run_lanes(model, pack_of(model, {lane}), {&bound});
 }
@@ -153,7 +153,7 @@ void read_model(const Path& folder) {
   const std::shared_ptr<const Model> model = load_model(folder, Precision::kFloat32);
   const at::NoGradGuard no_grad;
   const Rig bare(model, "{edits: []}", std::nullopt);
-  const Bound bound(*model, *bare.adapter, bare.tensors);
+  const BoundAdapter bound(*model, *bare.adapter, bare.tensors);
   std::vector<Sequence> texts(1);
   texts[0].ids = {0};
   texts[0].type_ids = {0};

@@ -45,7 +45,7 @@ TEST_P(GoldenRanks, AreTheReferences) {
   const Node& ranks = *json.find("ranks");
   const auto model = golden_model(GetParam(), Precision::kFloat32, "trunks");
   const Rig rig(model, "{}", std::nullopt);
-  const Bound bound(*model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*model, *rig.adapter, rig.tensors);
   const Dataset data = ranked_rows(ranks);
   double right_sum = 0, right_tokens = 0;
   for (const int64_t budget : {int64_t{4096}, int64_t{1}}) {

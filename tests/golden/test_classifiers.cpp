@@ -65,7 +65,7 @@ TEST_P(GoldenClassifiers, AnswerByTheirOwnHead) {
   const Golden golden(GetParam(), Precision::kFloat32);
   const Tensor& expected = golden.expected.at("logits");
   const LoadedAdapter loaded = own_head_adapter(golden.own, *golden.model, golden.own.task);
-  const Bound bound(*golden.model, loaded.adapter, loaded.tensors);
+  const BoundAdapter bound(*golden.model, loaded.adapter, loaded.tensors);
   Dataset data;
   data.sequences = golden.sequences;
   data.examples.resize(golden.sequences.size());

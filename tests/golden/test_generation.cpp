@@ -37,7 +37,7 @@ GenerateOptions options_of(const Node& settings) {
 
 struct Bare {
   Rig rig;
-  Bound bound;
+  BoundAdapter bound;
 
   explicit Bare(const std::shared_ptr<const Model>& model)
       : rig(model, "{}", std::nullopt), bound(*model, *rig.adapter, rig.tensors) {}

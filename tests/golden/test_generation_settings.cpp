@@ -35,7 +35,7 @@ TEST_P(GoldenSettings, TextsAreThoseOfTheLibrary) {
   const Node file = parse_json(read_file(path), path.string());
   const auto model = golden_model(GetParam(), Precision::kFloat32, "trunks");
   const Rig rig(model, "{}", std::nullopt);
-  const Bound bound(*model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*model, *rig.adapter, rig.tensors);
   const Path config = golden_dir("trunks") / GetParam() / "config.json";
   const Node config_json = parse_json(read_file(config), config.string());
   const TempFolder folder;

@@ -143,13 +143,13 @@ struct GoldenCase {
     std::vector<std::pair<std::string, Tensor>> losses;
   };
 
-  StepResult step_loss(const Bound& bound, int64_t step) const {
+  StepResult step_loss(const BoundAdapter& bound, int64_t step) const {
     const std::vector<Sequence> rows = batch(step);
     const std::vector<double> expected = batch_labels(step);
     const bool has_two = topic == "adamix";
     StepResult out;
-    std::vector<PackLane> passes;
-    std::vector<Lane> lanes;
+    std::vector<LaneInput> passes;
+    std::vector<LaneAdapter> lanes;
     for (size_t pass = 0; pass < (has_two ? 2 : 1); ++pass) {
       passes.push_back(lane_of(rows, static_cast<int64_t>(pass)));
       lanes.push_back({&bound,
@@ -198,7 +198,8 @@ TEST_P(GoldenMixtures, FirstLogitsAndGradients) {
   GoldenCase golden = this->golden();
   NamedTensors found;
   {
-    Bound bound(*golden.rig->model, *golden.rig->adapter, golden.rig->tensors, Experts::kApart);
+    BoundAdapter bound(*golden.rig->model, *golden.rig->adapter, golden.rig->tensors,
+                       Experts::kApart);
     const GoldenCase::StepResult first = golden.step_loss(bound, 0);
     if (golden.topic == "adamix") {
       for (size_t pass = 0; pass < 2; ++pass)
@@ -211,7 +212,7 @@ TEST_P(GoldenMixtures, FirstLogitsAndGradients) {
                   golden.tolerance(), "logits");
     }
     torch::autograd::backward({first.loss}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
   }
   for (auto& [name, tensor] : golden.rig->tensors) {
     if (tensor.grad().defined()) found[name] = tensor.grad().to(at::kFloat);
@@ -236,13 +237,14 @@ TEST_P(GoldenMixtures, TenSteps) {
   const std::vector<Node>& losses = golden.entry->find("losses")->items;
   ASSERT_EQ(losses.size(), 10U);
   for (int64_t step = 0; step < 10; ++step) {
-    Bound bound(*golden.rig->model, *golden.rig->adapter, golden.rig->tensors, Experts::kApart);
+    BoundAdapter bound(*golden.rig->model, *golden.rig->adapter, golden.rig->tensors,
+                       Experts::kApart);
     const Tensor loss = golden.step_loss(bound, step).loss;
     const double expected = number_of(losses[static_cast<size_t>(step)]);
     EXPECT_NEAR(loss.item<double>(), expected, is_wide ? 1e-10 : 1e-5 + 1e-4 * expected)
         << "step " << step + 1;
     torch::autograd::backward({loss}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
     optimizer.step(golden.rig->tensors, option("learning_rate"));
   }
   NamedTensors final;
@@ -269,7 +271,7 @@ TEST_P(GoldenMixtures, RecordsTheMeanSharesOfASequence) {
   const GoldenCase golden = this->golden();
   if (golden.topic != "mixtures") return;
   const at::NoGradGuard no_grad;
-  const Bound bound(*golden.rig->model, *golden.rig->adapter, golden.rig->tensors);
+  const BoundAdapter bound(*golden.rig->model, *golden.rig->adapter, golden.rig->tensors);
   std::vector<std::pair<std::string, Tensor>> records;
   ForwardOptions options;
   options.keep_hidden = true;  // else the last block has first rows alone

@@ -46,7 +46,7 @@ struct GoldenModel {
   LogitsResult run(const std::vector<Sequence>& some, bool keep_hidden,
                    int64_t round_rows_to) const {
     const at::NoGradGuard no_grad;
-    const Bound bound(*model, *rig->adapter, rig->tensors);
+    const BoundAdapter bound(*model, *rig->adapter, rig->tensors);
     return run_lanes(*model, pack_of(*model, {lane_of(some)}, round_rows_to), {&bound},
                      {.keep_hidden = keep_hidden});
   }

@@ -203,7 +203,7 @@ TEST_P(GoldenReft, TenSteps) {
   Rig rig = golden.rig();
   AdamW optimizer(rig.adapter->params(), {.weight_decay = number_of(*given.find("weight_decay"))});
   for (size_t step = 0; step < 10; ++step) {
-    Bound bound(*golden.model, *rig.adapter, rig.tensors);
+    BoundAdapter bound(*golden.model, *rig.adapter, rig.tensors);
     const LogitsResult result =
         run_lanes(*golden.model, pack_of(*golden.model, {lane_of(rig, golden.batch(step))}),
                   {&bound}, {.is_training = true});
@@ -214,7 +214,7 @@ TEST_P(GoldenReft, TenSteps) {
                  norm = number_of(golden.entry->find("gradient_norms")->items[step]);
     EXPECT_NEAR(loss.item<double>(), expected, 1e-5 + 1e-4 * expected) << "step " << step + 1;
     torch::autograd::backward({loss}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
     const double found_norm = gradient_norm(rig.tensors);
     EXPECT_NEAR(found_norm, norm, 1e-5 + 1e-4 * norm) << "step " << step + 1;
     clip_gradients(rig.tensors, found_norm, number_of(*given.find("clip")));

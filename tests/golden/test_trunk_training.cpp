@@ -45,7 +45,7 @@ LossAndTensors train(const GoldenTrunk& golden, Rig& rig, int64_t round_rows_to)
   const Targets targets = targets_of(golden);
   LossAndTensors out;
   {
-    Bound bound(*golden.model, *rig.adapter, rig.tensors);
+    BoundAdapter bound(*golden.model, *rig.adapter, rig.tensors);
     ForwardOptions options{.wanted = targets.wanted, .round_rows_to = round_rows_to};
     const Tensor last =
         forward_lanes(*golden.model, packs.input, {{&bound, {.is_training = true}}}, options).last;
@@ -57,7 +57,7 @@ LossAndTensors train(const GoldenTrunk& golden, Rig& rig, int64_t round_rows_to)
         count;
     out.loss = loss.item<double>();
     torch::autograd::backward({loss}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
   }
   for (auto& [name, tensor] : rig.tensors) {
     if (tensor.grad().defined()) out.gradients[name] = tensor.grad().clone();

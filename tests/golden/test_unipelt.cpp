@@ -101,9 +101,9 @@ TEST_P(GoldenUnipelt, Gates) {
   const UnipeltCase golden(GetParam());
   const Rig rig = golden.rig();
   const at::NoGradGuard no_grad;
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   std::vector<std::pair<std::string, Tensor>> records;
-  Lane lane{&bound, {}};
+  LaneAdapter lane{&bound, {}};
   lane.context.records = &records;
   const std::vector<Sequence> rows = golden.sequences_of(0);
   compute_logits(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {lane}, {});
@@ -123,7 +123,7 @@ TEST_P(GoldenUnipelt, TenLosses) {
                                           .weight_decay = number_of(*given.find("weight_decay"))});
   double worst = 0;
   for (size_t step = 0; step < 10; ++step) {
-    Bound bound(*rig.model, *rig.adapter, rig.tensors);
+    BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
     const std::vector<Sequence> rows = golden.sequences_of(step);
     const LogitsResult result =
         run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}, 64), {&bound});
@@ -131,7 +131,7 @@ TEST_P(GoldenUnipelt, TenLosses) {
         summed_loss(TaskKind::kClassification, result.logits.front(), golden.labels_of(step)) /
         static_cast<double>(golden.batch);
     torch::autograd::backward({loss}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
     optimizer.step(rig.tensors, number_of(*given.find("learning_rate")));
     const double expected = number_of(golden.entry->find("losses")->items[step]);
     EXPECT_NEAR(loss.item<double>(), expected, 1e-5 + 1e-4 * expected) << "step " << step + 1;

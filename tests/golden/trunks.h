@@ -31,7 +31,7 @@ struct GoldenTrunk {
   std::shared_ptr<const Model> model;
   NamedTensors expected;            // expected.safetensors
   std::vector<Sequence> sequences;  // of the only stack, or of the encoder
-  std::vector<Sequence> targets;    // of a decoder beside an encoder: what it reads
+  std::vector<Sequence> targets;    // of an encoder-decoder's decoder: what it reads
   at::Tensor rows, target_rows;     // those of the expected tensors that these sequences stand for
 
   GoldenTrunk(const std::string& name, Precision precision);

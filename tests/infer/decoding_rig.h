@@ -12,13 +12,13 @@ namespace graft::testing {
 
 struct DecodingRig {
   Rig rig;
-  std::unique_ptr<Bound> bound;
+  std::unique_ptr<BoundAdapter> bound;
 
   DecodingRig(std::shared_ptr<const Model> model, const std::string& edits, uint64_t seed = 7)
       : rig(std::move(model), "{edits: [" + edits + "]}", std::nullopt, seed) {
     rig.shake(0.3, seed + 1);
     if (rig.model->weights.dtype() == at::kDouble) rig.widen();
-    bound = std::make_unique<Bound>(*rig.model, *rig.adapter, rig.tensors);
+    bound = std::make_unique<BoundAdapter>(*rig.model, *rig.adapter, rig.tensors);
   }
 
   PromptLane lane(const std::vector<Sequence>& prompts) const {

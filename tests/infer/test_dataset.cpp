@@ -174,7 +174,7 @@ TEST(Encode, RefusesWhatTheModelCannotDo) {
       "beyond the model's vocabulary of 3");
 }
 
-// A decoder's rows each predict the next token; beside an encoder the decoder reads its targets
+// A decoder's rows each predict the next token; in an encoder-decoder the decoder reads its targets
 // behind the start token.
 TEST(LanguageBatch, PairsRowsWithTheirTargets) {
   const auto llama = tiny_model("llama", Precision::kFloat64);

@@ -325,7 +325,7 @@ TEST(Generate, CountsThePromptWhereALengthIsOfAllTokens) {
   EXPECT_EQ(lengths(gpt2, five), (std::vector<size_t>{2, 4, 3, 2}));
   EXPECT_EQ(lengths(gpt2, {.max_total_tokens = 5, .beams = 2}), (std::vector<size_t>{2, 4, 3, 2}));
   EXPECT_EQ(lengths(t5, five), (std::vector<size_t>{4, 4, 4, 4}))
-      << "beside an encoder the start token counts";
+      << "in an encoder-decoder the start token counts";
   EXPECT_EQ(lengths(gpt2, {.max_total_tokens = 5000}), (std::vector<size_t>{8, 10, 9, 8}))
       << "as many as the positions hold";
   expect_message<InputError>(

@@ -32,7 +32,7 @@ TEST(Predict, KeepsTheOrderOfTheRowsWhateverTheBudget) {
   Rig rig(golden_model("bert-tiny"), "{edits: [{lora: {rank: 2}}]}");
   rig.shake(0.2);
   const Dataset data = dataset(rig.model->config, 23, {});
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   std::vector<Tensor> alone;
   for (const Sequence& sequence : data.sequences) alone.push_back(logits_of(rig, {sequence}));
   const Tensor expected = at::cat(alone);
@@ -74,7 +74,7 @@ TEST(Predict, ScoresAndMeanLoss) {
 
 TEST(Predict, NeedsAHead) {
   const Rig rig(golden_model("bert-tiny"), "{}", std::nullopt);
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   expect_message<InternalError>(
       [&] { predict(*rig.model, bound, dataset(rig.model->config, 2, {})); },
       "predictions need a head");

@@ -146,7 +146,7 @@ void expect_cell_logits(const Cell& cell, const std::string& golden, const Loade
   if (file.contains(rows + "target_ids"))
     targets = cut(file.at(rows + "target_ids"), file.at(rows + "target_lengths"));
   const at::NoGradGuard no_grad;
-  const Bound bound(*model, loaded.adapter, loaded.tensors);
+  const BoundAdapter bound(*model, loaded.adapter, loaded.tensors);
   std::vector<at::Tensor> logits;
   for (size_t i = 0; i < texts.size(); ++i) {
     const Sequence text{.example = static_cast<int64_t>(i), .ids = texts[i]};
@@ -154,7 +154,7 @@ void expect_cell_logits(const Cell& cell, const std::string& golden, const Loade
       logits.push_back(token_logits(*model, bound, text, targets[i]));
       continue;
     }
-    const PackLane lane{{&text}, 0, loaded.adapter.layout()};
+    const LaneInput lane{{&text}, 0, loaded.adapter.layout()};
     logits.push_back(run_lanes(*model, pack_of(*model, {lane}), {&bound}).logits.front());
   }
   expect_near(at::cat(logits), cell.logits, kFloat, cell.key);

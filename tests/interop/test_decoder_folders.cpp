@@ -61,7 +61,7 @@ std::vector<std::vector<int64_t>> cut(const at::Tensor& ids, const at::Tensor& l
 }
 
 void expect_logits(const Model& model, const LoadedAdapter& loaded, const NamedTensors& file) {
-  const Bound bound(model, loaded.adapter, loaded.tensors);
+  const BoundAdapter bound(model, loaded.adapter, loaded.tensors);
   const auto rows = cut(file.at("ids"), file.at("lengths"));
   std::vector<std::vector<int64_t>> targets(rows.size());
   if (file.contains("target_ids")) targets = cut(file.at("target_ids"), file.at("target_lengths"));
@@ -77,7 +77,7 @@ TEST_P(DecoderFolder, ImportedItComputesWhatThePeerComputes) {
       load_safetensors(golden_dir("decoder_folders") / GetParam() / "case.safetensors").tensors;
   expect_logits(*model, imported(), file);
   const Adapter bare(yaml("{}"), "bare", {model->config, model->sites}, std::nullopt);
-  const Bound without(*model, bare, {});
+  const BoundAdapter without(*model, bare, {});
   const auto rows = cut(file.at("ids"), file.at("lengths"));
   const std::vector<int64_t> target =
       file.contains("target_ids") ? cut(file.at("target_ids"), file.at("target_lengths")).front()

@@ -97,7 +97,7 @@ TEST_P(GoldenFolder, ImportedItComputesWhatThePeerComputes) {
   if (file.contains("logits"))
     return expect_near(logits_of(rig, sequences), file.at("logits"), kFloat, "logits");
   const at::NoGradGuard no_grad;
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}),
                                         {&bound}, {.keep_hidden = true});
   expect_near(result.hidden.back(), file.at("last"), kFloat, "last hidden states");

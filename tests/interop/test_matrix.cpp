@@ -28,9 +28,9 @@ const std::vector<Refusal> kPeftRefusals = {
     {"lora, one layer", {"t5", "mt5"}, "/layers_to_transform: PEFT counts the sublayers"},
     {"lora, pissa/", {}, "/init_lora_weights: \"pissa\" changes the base before training"},
     {"lora, token rows", {}, "/trainable_token_indices: trained token rows have no place here"},
-    {"prefix", {"t5", "mt5", "bart"}, "beside an encoder and a decoder is not read"},
-    {"prompt", {"t5", "mt5", "bart"}, "beside an encoder and a decoder is not read"},
-    {"p-tuning", {"t5", "mt5", "bart"}, "beside an encoder and a decoder is not read"},
+    {"prefix", {"t5", "mt5", "bart"}, "in an encoder-decoder is not read"},
+    {"prompt", {"t5", "mt5", "bart"}, "in an encoder-decoder is not read"},
+    {"p-tuning", {"t5", "mt5", "bart"}, "in an encoder-decoder is not read"},
 };
 constexpr const char* kOtherKind =
     "/peft_type: expected LORA, IA3, PREFIX_TUNING, PROMPT_TUNING or P_TUNING, found";

@@ -85,7 +85,7 @@ TEST_P(GoldenPeft, ImportedItComputesWhatPeftComputes) {
   const Rig rig = rig_of(model(), imported(golden().folder));
   if (golden().outputs == 0) {
     const at::NoGradGuard no_grad;
-    const Bound bound(*rig.model, *rig.adapter, rig.tensors);
+    const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
     const LogitsResult result =
         run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}), {&bound},
                   {.keep_hidden = true});

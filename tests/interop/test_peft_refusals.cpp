@@ -281,12 +281,12 @@ TEST(PeftPrefix, LeavesFewerPositionsForTokens) {
   const auto model = golden_model("bert-tiny");
   const LoadedAdapter loaded =
       import_adapter("peft", golden_dir("peft") / "bert-prefix" / "peft", *model, class_task(3));
-  const Bound bound(*model, loaded.adapter, loaded.tensors);
+  const BoundAdapter bound(*model, loaded.adapter, loaded.tensors);
   for (const int64_t length : {37, 38}) {
     Sequence sequence;
     sequence.ids.assign(static_cast<size_t>(length), 5);
     sequence.type_ids.assign(static_cast<size_t>(length), 0);
-    PackLane lane;
+    LaneInput lane;
     lane.sequences = {&sequence};
     lane.layout = loaded.adapter.layout();
     const auto run = [&] { run_lanes(*model, pack_of(*model, {lane}), {&bound}); };

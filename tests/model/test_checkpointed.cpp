@@ -30,7 +30,7 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
   const bool is_text = model.config.has_decoder();
   const std::vector<Sequence> rows =
       is_text ? random_texts(model.config, 4, 6, 3) : random_sequences(model.config, 4, 6, 3);
-  std::vector<PackLane> pack_lanes;
+  std::vector<LaneInput> pack_lanes;
   for (size_t pass = 0; pass < passes; ++pass)
     pack_lanes.push_back(lane_of(rig, rows, static_cast<int64_t>(pass)));
 
@@ -42,8 +42,8 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
   options.key = key.with("trunk");
   options.saves_memory = saves_memory;
   {
-    Bound bound(model, *rig.adapter, rig.tensors, Experts::kApart);
-    std::vector<Lane> lanes;
+    BoundAdapter bound(model, *rig.adapter, rig.tensors, Experts::kApart);
+    std::vector<LaneAdapter> lanes;
     for (size_t pass = 0; pass < passes; ++pass) {
       lanes.push_back({&bound,
                        {.is_training = true,
@@ -77,7 +77,7 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
     out.loss = loss.item<double>();
     lanes.clear();
     torch::autograd::backward({loss}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
   }
   EXPECT_TRUE(losses.empty()) << "a repeated block gives its losses once";
   out.gradients = taken_gradients(rig);

@@ -38,7 +38,7 @@ TEST(Pack, LanesLieSideBySideAndTheLastHoldsTheFillers) {
   const Pack pack = make_pack({lane_of(kFirst, 0), lane_of(kSecond, 1)},
                               {.round_rows_to = 8, .position_offset = 0, .pad_id = 0});
   ASSERT_EQ(pack.lanes.size(), 2U);
-  const LaneRange a = pack.lanes[0], b = pack.lanes[1];
+  const LaneRows a = pack.lanes[0], b = pack.lanes[1];
   EXPECT_EQ((Ints{a.first_row, a.num_rows, a.first_sequence, a.num_sequences}), (Ints{0, 4, 0, 2}));
   EXPECT_EQ((Ints{b.first_row, b.num_rows, b.first_sequence, b.num_sequences}), (Ints{4, 4, 2, 1}));
   EXPECT_NE(pack.rows->example[0], pack.rows->example[4])

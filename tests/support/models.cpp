@@ -190,14 +190,14 @@ std::vector<Sequence> cut_sequences(const Tensor& ids, const Tensor& types, cons
   return out;
 }
 
-PackLane lane_of(const std::vector<Sequence>& sequences, int64_t pass) {
-  PackLane lane;
+LaneInput lane_of(const std::vector<Sequence>& sequences, int64_t pass) {
+  LaneInput lane;
   for (const Sequence& sequence : sequences) lane.sequences.push_back(&sequence);
   lane.pass = pass;
   return lane;
 }
 
-Pack pack_of(const Model& model, const std::vector<PackLane>& lanes, int64_t round_rows_to) {
+Pack pack_of(const Model& model, const std::vector<LaneInput>& lanes, int64_t round_rows_to) {
   PackOptions options = pack_options(model);
   options.round_rows_to = round_rows_to;
   return make_pack(lanes, options);
@@ -260,10 +260,10 @@ void Rig::widen() {
 }
 
 LogitsResult run_lanes(const Model& model, const Pack& pack,
-                       const std::vector<const Bound*>& bounds, const Pass& pass) {
+                       const std::vector<const BoundAdapter*>& bounds, const Pass& pass) {
   const RandomKey key = RandomKey{pass.seed}.with("pass");
-  std::vector<Lane> lanes;
-  for (const Bound* bound : bounds)
+  std::vector<LaneAdapter> lanes;
+  for (const BoundAdapter* bound : bounds)
     lanes.push_back(
         {bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
   ForwardOptions options;
@@ -277,8 +277,8 @@ Experts experts_in(const Pass& pass) {
   return pass.is_training ? Experts::kApart : Experts::kMerged;
 }
 
-PackLane lane_of(const Rig& rig, const std::vector<Sequence>& sequences, int64_t pass) {
-  PackLane lane = lane_of(sequences, pass);
+LaneInput lane_of(const Rig& rig, const std::vector<Sequence>& sequences, int64_t pass) {
+  LaneInput lane = lane_of(sequences, pass);
   lane.layout = rig.adapter->layout();
   return lane;
 }
@@ -286,7 +286,7 @@ PackLane lane_of(const Rig& rig, const std::vector<Sequence>& sequences, int64_t
 Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const Pass& pass,
                  int64_t round_rows_to) {
   const at::NoGradGuard no_grad;
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
   return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to),
                    {&bound}, pass)
       .logits.front();
@@ -307,13 +307,13 @@ LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences,
                               int64_t round_rows_to) {
   LossAndGradients out;
   {
-    Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+    BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
     const LogitsResult result = run_lanes(
         *rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to), {&bound}, pass);
     const Tensor loss = summed_loss(rig.adapter->task()->kind, result.logits.front(), labels);
     out.loss = loss.item<double>();
     torch::autograd::backward({loss}, {});
-    bound.join();
+    bound.add_gradients_to_stored();
   }
   out.gradients = taken_gradients(rig);
   return out;
@@ -322,7 +322,7 @@ LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences,
 namespace {
 
 // States of the rows that predict, and the batch that says what.
-Tensor states_of(const Rig& rig, const Bound& bound, const std::vector<Sequence>& texts,
+Tensor states_of(const Rig& rig, const BoundAdapter& bound, const std::vector<Sequence>& texts,
                  const Pass& pass, int64_t round_rows_to, LanguageBatch& batch) {
   PackOptions packing = pack_options(*rig.model);
   packing.round_rows_to = round_rows_to;
@@ -341,7 +341,7 @@ Tensor states_of(const Rig& rig, const Bound& bound, const std::vector<Sequence>
 Tensor text_logits_of(const Rig& rig, const std::vector<Sequence>& texts, const Pass& pass,
                       int64_t round_rows_to) {
   const at::NoGradGuard no_grad;
-  const Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+  const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
   LanguageBatch batch;
   const Tensor states = states_of(rig, bound, texts, pass, round_rows_to, batch);
   return whole_logits(states, bound.weights().output_layer(rig.model->config));
@@ -350,14 +350,14 @@ Tensor text_logits_of(const Rig& rig, const std::vector<Sequence>& texts, const 
 LossAndGradients text_gradients_of(Rig& rig, const std::vector<Sequence>& texts, const Pass& pass,
                                    int64_t round_rows_to) {
   LossAndGradients out;
-  Bound bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
+  BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
   LanguageBatch batch;
   const Tensor states = states_of(rig, bound, texts, pass, round_rows_to, batch);
   const Tensor loss =
       vocabulary_loss(states, bound.weights().output_layer(rig.model->config), batch.targets).sum;
   out.loss = loss.item<double>();
   torch::autograd::backward({loss}, {});
-  bound.join();
+  bound.add_gradients_to_stored();
   out.gradients = taken_gradients(rig);
   return out;
 }

@@ -44,16 +44,16 @@ NamedTensors random_base(const ModelConfig& config, uint64_t seed);
 // the pad id.
 std::vector<Sequence> random_sequences(const ModelConfig& config, int64_t count, int64_t longest,
                                        uint64_t seed, int64_t first_example = 0);
-// The same with targets: beside an encoder 1 to 5 target ids each, else all tokens behind a prompt
-// of 1 to 3 (the sequence of one token has none).
+// The same with targets: in an encoder-decoder 1 to 5 target ids each, else all tokens behind a
+// prompt of 1 to 3 (the sequence of one token has none).
 std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int64_t longest,
                                    uint64_t seed, int64_t first_example = 0);
 // Sequences cut from end-to-end ids and types, as the golden files hold them.
 std::vector<Sequence> cut_sequences(const at::Tensor& ids, const at::Tensor& types,
                                     const at::Tensor& lengths);
 
-PackLane lane_of(const std::vector<Sequence>& sequences, int64_t pass = 0);
-Pack pack_of(const Model& model, const std::vector<PackLane>& lanes, int64_t round_rows_to = 1);
+LaneInput lane_of(const std::vector<Sequence>& sequences, int64_t pass = 0);
+Pack pack_of(const Model& model, const std::vector<LaneInput>& lanes, int64_t round_rows_to = 1);
 
 // Names a test by its parameter: "bert-tiny" -> "bert_tiny".
 std::string parameter_name(const ::testing::TestParamInfo<std::string>& parameter);
@@ -90,10 +90,10 @@ struct Pass {
 };
 
 // A lane with the rows that the rig's adapter needs; what a pass makes of stochastic mixtures.
-PackLane lane_of(const Rig& rig, const std::vector<Sequence>& sequences, int64_t pass = 0);
+LaneInput lane_of(const Rig& rig, const std::vector<Sequence>& sequences, int64_t pass = 0);
 Experts experts_in(const Pass& pass);
 LogitsResult run_lanes(const Model& model, const Pack& pack,
-                       const std::vector<const Bound*>& bounds, const Pass& pass = {});
+                       const std::vector<const BoundAdapter*>& bounds, const Pass& pass = {});
 // One lane, nothing differentiated: logits [N, outputs].
 at::Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const Pass& pass = {},
                      int64_t round_rows_to = 1);

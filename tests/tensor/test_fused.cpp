@@ -36,10 +36,10 @@ TEST_F(Fused, GradientsOfAddNorm) {
     for (const double probability : {0.0, 0.3}) {
       const RowDropout dropout = make_dropout(probability, 4);
       expect_gradients(
-          [&](const auto& in) { return add_norm(in[0], in[1], in[2], in[3], 1e-5, dropout); },
+          [&](const auto& in) { return norm_of_sum(in[0], in[1], in[2], in[3], 1e-5, dropout); },
           inputs);
       expect_gradients(
-          [&](const auto& in) { return add_norm(in[0], {}, in[1], in[2], 1e-5, dropout); },
+          [&](const auto& in) { return norm_of_sum(in[0], {}, in[1], in[2], 1e-5, dropout); },
           {inputs[0], inputs[2], inputs[3]});
     }
   }
@@ -82,16 +82,16 @@ TEST_F(Fused, AddNormMatchesItsPlainForm) {
           mine.push_back(r);
           judge.push_back(leaf(r.to(at::kDouble)));
         }
-        const at::Tensor got = add_norm(x, r, w, b, 1e-5);
+        const at::Tensor got = norm_of_sum(x, r, w, b, 1e-5);
         const at::Tensor expected =
-            plain::add_norm(judge[0], adds ? judge[3] : at::Tensor(), judge[1], judge[2], 1e-5);
+            plain::norm_of_sum(judge[0], adds ? judge[3] : at::Tensor(), judge[1], judge[2], 1e-5);
         const double absolute = type == at::kDouble ? 1e-11 : type == at::kFloat ? 1e-5 : 1e-2;
         const double relative = type == at::kDouble ? 1e-11 : type == at::kFloat ? 1e-5 : 8e-3;
         ASSERT_EQ(got.scalar_type(), type);
         expect_close(got, expected, absolute, relative, "output");
-        expect_same_bits(got,
-                         add_norm(x.detach(), adds ? r.detach() : r, w.detach(), b.detach(), 1e-5),
-                         "without a graph");
+        expect_same_bits(
+            got, norm_of_sum(x.detach(), adds ? r.detach() : r, w.detach(), b.detach(), 1e-5),
+            "without a graph");
         const auto grads = torch::autograd::grad({got}, mine, {grad});
         const auto expected_grads =
             torch::autograd::grad({expected}, judge, {grad.to(at::kDouble)});
@@ -109,20 +109,20 @@ TEST_F(Fused, AddNormMatchesItsPlainForm) {
 // A large mean must not cancel: the variance is taken around it.
 TEST_F(Fused, AddNormSurvivesALargeMean) {
   const at::Tensor x = at::randn({3, 768}) + 1000, w = at::ones({768}), b = at::zeros({768});
-  expect_close(add_norm(x, {}, w, b, 1e-5), at::layer_norm(x.to(at::kDouble), {768}), 2e-4, 0);
+  expect_close(norm_of_sum(x, {}, w, b, 1e-5), at::layer_norm(x.to(at::kDouble), {768}), 2e-4, 0);
 }
 
 TEST_F(Fused, FrozenNormGetsNoGradient) {
   const at::Tensor x = leaf(at::randn({5, 32})), r = leaf(at::randn({5, 32})), w = at::randn({32}),
                    b = at::randn({32});
-  add_norm(x, r, w, b, 1e-5, make_dropout(0.1, 5)).sum().backward();
+  norm_of_sum(x, r, w, b, 1e-5, make_dropout(0.1, 5)).sum().backward();
   EXPECT_TRUE(x.grad().defined() && r.grad().defined());
   EXPECT_FALSE(w.grad().defined() || b.grad().defined());
   const at::Tensor only = leaf(b);
-  add_norm(x.detach(), r.detach(), w, only, 1e-5).sum().backward();
+  norm_of_sum(x.detach(), r.detach(), w, only, 1e-5).sum().backward();
   expect_close(only.grad(), at::full({32}, 5.0), 1e-6, 0);
   const at::Tensor rest = leaf(r);
-  add_norm(x.detach(), rest, w, b, 1e-5, make_dropout(0.1, 5)).pow(2).sum().backward();
+  norm_of_sum(x.detach(), rest, w, b, 1e-5, make_dropout(0.1, 5)).pow(2).sum().backward();
   EXPECT_TRUE(rest.grad().defined());
 }
 
@@ -210,8 +210,8 @@ TEST_F(Fused, DropoutIsOneMaskForEveryDtypeAndForAddNorm) {
   EXPECT_TRUE(dropout(x.to(at::kBFloat16), options).ne(0).equal(kept));
   EXPECT_TRUE(dropout(x.to(at::kDouble), options).ne(0).equal(kept));
   const at::Tensor r = at::randn({20, 77}), w = at::randn({77}), b = at::randn({77});
-  expect_close(add_norm(x, r, w, b, 1e-5, options), add_norm(dropout(x, options), r, w, b, 1e-5),
-               1e-6, 1e-6);
+  expect_close(norm_of_sum(x, r, w, b, 1e-5, options),
+               norm_of_sum(dropout(x, options), r, w, b, 1e-5), 1e-6, 1e-6);
   EXPECT_FALSE(dropout(x, make_dropout(0.3, 20, 6)).ne(0).equal(kept))
       << "another key, another mask";
 }
@@ -225,7 +225,7 @@ TEST_F(Fused, ThreadsChangeNothing) {
   for (const int count : {1, 2}) {
     at::set_num_threads(count);
     const at::Tensor y =
-        add_norm(activate(dropout(x, options), Activation::kGelu), r, w, b, 1e-5, options);
+        norm_of_sum(activate(dropout(x, options), Activation::kGelu), r, w, b, 1e-5, options);
     results.push_back(torch::autograd::grad({y.pow(2).sum()}, {x, w, b}));
     results.back().push_back(y);
   }
@@ -237,7 +237,7 @@ TEST_F(Fused, NoRows) {
   const at::Tensor none = leaf(at::zeros({0, 16}));
   EXPECT_EQ(dropout(none, make_dropout(0.1, 0)).size(0), 0);
   const at::Tensor w = leaf(at::ones({16}));
-  const auto grads = torch::autograd::grad({add_norm(none, none, w, w, 1e-5).sum()}, {none, w});
+  const auto grads = torch::autograd::grad({norm_of_sum(none, none, w, w, 1e-5).sum()}, {none, w});
   EXPECT_EQ(grads[0].size(0), 0);
   EXPECT_TRUE(grads[1].eq(0).all().item<bool>());
 }
@@ -256,12 +256,12 @@ TEST_F(Fused, RefusesWrongCalls) {
   expect_refused([&] { dropout(x[0], make_dropout(0.1, 4)); }, "dropout: x must be [T, C]");
   expect_refused(
       [&] {
-        add_norm(x, at::randn({4, 7}), w, w, 1e-5);
+        norm_of_sum(x, at::randn({4, 7}), w, w, 1e-5);
       },
-      "add_norm: the residual must have x's shape and dtype");
-  expect_refused([&] { add_norm(x, {}, at::ones({7}), w, 1e-5); },
-                 "add_norm: weight and bias must be [C]");
-  expect_refused([&] { add_norm(x[0], {}, w, w, 1e-5); }, "add_norm: x must be [T, C]");
+      "norm_of_sum: the residual must have x's shape and dtype");
+  expect_refused([&] { norm_of_sum(x, {}, at::ones({7}), w, 1e-5); },
+                 "norm_of_sum: weight and bias must be [C]");
+  expect_refused([&] { norm_of_sum(x[0], {}, w, w, 1e-5); }, "norm_of_sum: x must be [T, C]");
   expect_refused([&] { activate(x.to(at::kHalf), Activation::kRelu); },
                  "kernels of src/tensor: expected float64, float32 or bfloat16");
 }

@@ -22,8 +22,8 @@ using Tensors = std::vector<Tensor>;
 // One struct for both forms: that it compiles says that their signatures are the same.
 struct Operations {
   decltype(&graft::dropout) dropout;
-  decltype(&graft::add_norm) add_norm;
-  decltype(&graft::add_then_norm) add_then_norm;
+  decltype(&graft::norm_of_sum) norm_of_sum;
+  decltype(&graft::sum_and_norm) sum_and_norm;
   decltype(&graft::activate) activate;
   decltype(&graft::gated) gated;
   decltype(&graft::scale_and_shift) scale_and_shift;
@@ -36,12 +36,12 @@ struct Operations {
 };
 
 const Operations kOperations{
-    &graft::dropout,     &graft::add_norm,        &graft::add_then_norm,
+    &graft::dropout,     &graft::norm_of_sum,     &graft::sum_and_norm,
     &graft::activate,    &graft::gated,           &graft::scale_and_shift,
     &graft::rotate,      &graft::linear,          &graft::add_low_rank,
     &graft::pooled_gate, &graft::vocabulary_loss, &graft::packed_attention};
 const Operations kPlainForms{
-    &plain::dropout,     &plain::add_norm,        &plain::add_then_norm,
+    &plain::dropout,     &plain::norm_of_sum,     &plain::sum_and_norm,
     &plain::activate,    &plain::gated,           &plain::scale_and_shift,
     &plain::rotate,      &plain::linear,          &plain::add_low_rank,
     &plain::pooled_gate, &plain::vocabulary_loss, &plain::packed_attention};
@@ -87,19 +87,20 @@ void add_row_calls(std::vector<Call>& calls) {
   calls.push_back({"dropout", {{x}}, [=](const Operations& of, const Tensors& in) {
                      return Tensors{of.dropout(in[0], drop)};
                    }});
+  calls.push_back({"norm_of_sum",
+                   {{x}, {y}, {w, true}, {b, true}},
+                   [=](const Operations& of, const Tensors& in) {
+                     return Tensors{of.norm_of_sum(in[0], in[1], in[2], in[3], 1e-5, drop)};
+                   }});
   calls.push_back(
-      {"add_norm", {{x}, {y}, {w, true}, {b, true}}, [=](const Operations& of, const Tensors& in) {
-         return Tensors{of.add_norm(in[0], in[1], in[2], in[3], 1e-5, drop)};
-       }});
-  calls.push_back(
-      {"add_then_norm, layer", {{x}, {y}, {w}, {b}}, [=](const Operations& of, const Tensors& in) {
-         const Normed out = of.add_then_norm(in[0], in[1], Norm::kLayer, in[2], in[3], 1e-5, drop);
+      {"sum_and_norm, layer", {{x}, {y}, {w}, {b}}, [=](const Operations& of, const Tensors& in) {
+         const Normed out = of.sum_and_norm(in[0], in[1], Norm::kLayer, in[2], in[3], 1e-5, drop);
          return Tensors{out.sum, out.normed};
        }});
   calls.push_back(
-      {"add_then_norm, root mean square", {{x}, {w}}, [=](const Operations& of, const Tensors& in) {
+      {"sum_and_norm, root mean square", {{x}, {w}}, [=](const Operations& of, const Tensors& in) {
          const Normed out =
-             of.add_then_norm(in[0], {}, Norm::kRootMeanSquare, in[1], {}, 1e-5, drop);
+             of.sum_and_norm(in[0], {}, Norm::kRootMeanSquare, in[1], {}, 1e-5, drop);
          return Tensors{out.sum * 1, out.normed};
        }});
   for (const Activation each :

@@ -1,4 +1,4 @@
-// add_then_norm against its plain form and central differences.
+// sum_and_norm against its plain form and central differences.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -36,7 +36,7 @@ TEST_F(PreNorm, GradientsOfTheRootMeanSquareNorm) {
     for (const double probability : {0.0, 0.3}) {
       const RowDropout drop = make_dropout(probability, 4);
       const auto of = [&](const auto& in) {
-        return add_then_norm(in[0], in[1], Norm::kRootMeanSquare, in[2], {}, 1e-5, drop);
+        return sum_and_norm(in[0], in[1], Norm::kRootMeanSquare, in[2], {}, 1e-5, drop);
       };
       expect_gradients([&](const auto& in) { return joined(of(in)); }, {x, y, w});
       expect_gradients([&](const auto& in) { return of(in).normed; }, {x, y, w});
@@ -47,7 +47,7 @@ TEST_F(PreNorm, GradientsOfTheRootMeanSquareNorm) {
           {x, y});
     }
     const auto alone = [&](const auto& in) {
-      return joined(add_then_norm(in[0], {}, Norm::kRootMeanSquare, in[1], {}, 1e-5));
+      return joined(sum_and_norm(in[0], {}, Norm::kRootMeanSquare, in[1], {}, 1e-5));
     };
     expect_gradients(alone, {x, w});
   }
@@ -60,17 +60,17 @@ TEST_F(PreNorm, GradientsOfTheLayerNorm) {
   const RowDropout drop = make_dropout(0.3, 4);
   expect_gradients(
       [&](const auto& in) {
-        return joined(add_then_norm(in[0], in[1], Norm::kLayer, in[2], in[3], 1e-5, drop));
+        return joined(sum_and_norm(in[0], in[1], Norm::kLayer, in[2], in[3], 1e-5, drop));
       },
       {x, y, w, b});
   expect_gradients(
       [&](const auto& in) {
-        return joined(add_then_norm(in[0], {}, Norm::kLayer, in[1], in[2], 1e-5));
+        return joined(sum_and_norm(in[0], {}, Norm::kLayer, in[1], in[2], 1e-5));
       },
       {x, w, b});
   expect_gradients(
       [&](const auto& in) {
-        return joined(add_then_norm(in[0], in[1], Norm::kLayer, in[2], {}, 1e-5));
+        return joined(sum_and_norm(in[0], in[1], Norm::kLayer, in[2], {}, 1e-5));
       },
       {x, y, w});
 }
@@ -96,23 +96,22 @@ TEST_F(PreNorm, MatchesItsPlainForm) {
                                                   : at::Tensor();
         const at::Tensor d_sum = values({37, columns}, type),
                          d_normed = values({37, columns}, type);
-        const Normed out = add_then_norm(x, y, kind, w, b, 1e-5);
+        const Normed out = sum_and_norm(x, y, kind, w, b, 1e-5);
         ASSERT_EQ(out.normed.scalar_type(), type);
         expect_same_bits(out.sum, x + y, "sum");
         const at::Tensor sum = leaf(out.sum.to(at::kDouble)), wide_w = leaf(w.to(at::kDouble)),
                          wide_b = b.defined() ? leaf(b.to(at::kDouble)) : b;
-        const at::Tensor expected =
-            plain::add_then_norm(sum, {}, kind, wide_w, wide_b, 1e-5).normed;
+        const at::Tensor expected = plain::sum_and_norm(sum, {}, kind, wide_w, wide_b, 1e-5).normed;
         const double absolute = type == at::kDouble ? 1e-11 : type == at::kFloat ? 1e-5 : 1e-6;
         const double relative = type == at::kDouble  ? 1e-11
                                 : type == at::kFloat ? 1e-5
                                                      : 4e-3;  // 2^-8
         expect_close(out.normed, expected, absolute, relative, "normed");
-        const Normed bare = add_then_norm(x.detach(), y.detach(), kind, w.detach(),
-                                          b.defined() ? b.detach() : b, 1e-5);
+        const Normed bare = sum_and_norm(x.detach(), y.detach(), kind, w.detach(),
+                                         b.defined() ? b.detach() : b, 1e-5);
         expect_same_bits(out.normed, bare.normed, "without a graph");
         expect_same_bits(out.sum, bare.sum, "sum without a graph");
-        const Normed alone = add_then_norm(out.sum.detach(), {}, kind, w, b, 1e-5);
+        const Normed alone = sum_and_norm(out.sum.detach(), {}, kind, w, b, 1e-5);
         expect_same_bits(alone.normed, out.normed, "of a sum made elsewhere");
 
         std::vector<at::Tensor> mine{x, y, w}, judges{sum, wide_w};
@@ -137,16 +136,16 @@ TEST_F(PreNorm, MatchesItsPlainForm) {
 TEST_F(PreNorm, DropsWhatIsAddedNotWhatIsThere) {
   const RowDropout drop = make_dropout(0.4, 9);
   const at::Tensor x = at::randn({9, 70}), y = at::randn({9, 70}), w = at::ones({70});
-  expect_same_bits(add_then_norm(x, y, Norm::kRootMeanSquare, w, {}, 1e-6, drop).sum,
+  expect_same_bits(sum_and_norm(x, y, Norm::kRootMeanSquare, w, {}, 1e-6, drop).sum,
                    x + dropout(y, drop));
-  expect_same_bits(add_then_norm(x, {}, Norm::kRootMeanSquare, w, {}, 1e-6, drop).sum, x);
+  expect_same_bits(sum_and_norm(x, {}, Norm::kRootMeanSquare, w, {}, 1e-6, drop).sum, x);
 }
 
 TEST_F(PreNorm, AnUnusedOutputAddsNothing) {
   const at::Tensor x = leaf(at::randn({5, 32})), y = leaf(at::randn({5, 32})),
                    w = leaf(at::randn({32}));
   const auto of = [&] {
-    return add_then_norm(x, y, Norm::kRootMeanSquare, w, {}, 1e-6, make_dropout(0.2, 5));
+    return sum_and_norm(x, y, Norm::kRootMeanSquare, w, {}, 1e-6, make_dropout(0.2, 5));
   };
   const Normed out = of();
   const auto both = torch::autograd::grad({(out.sum * 2).sum() + (out.normed * 3).sum()}, {x, y});
@@ -161,12 +160,12 @@ TEST_F(PreNorm, FrozenTensorsGetNoGradient) {
   const at::Tensor x = at::randn({5, 32}), y = at::randn({5, 32}), w = at::randn({32}),
                    b = at::randn({32});
   const at::Tensor only_y = leaf(y);
-  const Normed out = add_then_norm(x, only_y, Norm::kLayer, w, b, 1e-5);
+  const Normed out = sum_and_norm(x, only_y, Norm::kLayer, w, b, 1e-5);
   (out.sum.sum() + out.normed.pow(2).sum()).backward();
   EXPECT_TRUE(only_y.grad().defined());
   EXPECT_FALSE(x.grad().defined() || w.grad().defined() || b.grad().defined());
   const at::Tensor only_b = leaf(b);
-  add_then_norm(x, y, Norm::kLayer, w, only_b, 1e-5).normed.sum().backward();
+  sum_and_norm(x, y, Norm::kLayer, w, only_b, 1e-5).normed.sum().backward();
   expect_close(only_b.grad(), at::full({32}, 5.0), 1e-6, 0);
 }
 
@@ -174,8 +173,8 @@ TEST_F(PreNorm, RowsAndThreadsDoNotMatter) {
   const at::Tensor x = at::randn({300, 576}), y = at::randn({300, 576}), w = leaf(at::randn({576})),
                    grad = at::randn({300, 576});
   const auto of = [&](int64_t begin, int64_t rows) {
-    return add_then_norm(x.narrow(0, begin, rows), y.narrow(0, begin, rows), Norm::kRootMeanSquare,
-                         w, {}, 1e-6);
+    return sum_and_norm(x.narrow(0, begin, rows), y.narrow(0, begin, rows), Norm::kRootMeanSquare,
+                        w, {}, 1e-6);
   };
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
@@ -192,18 +191,18 @@ TEST_F(PreNorm, RowsAndThreadsDoNotMatter) {
 
 TEST_F(PreNorm, RefusesWrongCalls) {
   const at::Tensor x = at::randn({2, 8}), w = at::ones({8});
-  expect_refused([&] { add_then_norm(x, {}, Norm::kRootMeanSquare, w, w, 1e-6); },
-                 "add_then_norm: a root mean square norm has no bias");
+  expect_refused([&] { sum_and_norm(x, {}, Norm::kRootMeanSquare, w, w, 1e-6); },
+                 "sum_and_norm: a root mean square norm has no bias");
   expect_refused(
       [&] {
-        add_then_norm(x, at::randn({2, 7}), Norm::kLayer, w, w, 1e-6);
+        sum_and_norm(x, at::randn({2, 7}), Norm::kLayer, w, w, 1e-6);
       },
-      "add_then_norm: the residual must have x's shape and dtype");
-  expect_refused([&] { add_then_norm(x, {}, Norm::kLayer, at::ones({7}), {}, 1e-6); },
-                 "add_then_norm: weight and bias must be [C]");
+      "sum_and_norm: the residual must have x's shape and dtype");
+  expect_refused([&] { sum_and_norm(x, {}, Norm::kLayer, at::ones({7}), {}, 1e-6); },
+                 "sum_and_norm: weight and bias must be [C]");
   expect_refused(
       [&] {
-        add_then_norm(x, x, Norm::kLayer, w, w, 1e-6, {0.5, RandomKey{1}, nullptr});
+        sum_and_norm(x, x, Norm::kLayer, w, w, 1e-6, {0.5, RandomKey{1}, nullptr});
       },
       "dropout: row ids are missing");
 }

@@ -11,11 +11,12 @@
 namespace graft::testing::test_accumulation {
 namespace {
 
-// Gradients of the mean loss over all rows, from micro-batches of the given sizes on one Bound.
+// Gradients of the mean loss over all rows, from micro-batches of the given sizes on one
+// BoundAdapter.
 NamedTensors gathered(Rig& rig, const std::vector<Sequence>& rows,
                       const std::vector<double>& labels, const std::vector<int64_t>& sizes,
                       const Pass& pass) {
-  Bound bound(*rig.model, *rig.adapter, rig.tensors);
+  BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   int64_t begin = 0;
   for (const int64_t size : sizes) {
     const std::vector<Sequence> some(rows.begin() + begin, rows.begin() + begin + size);
@@ -27,7 +28,7 @@ NamedTensors gathered(Rig& rig, const std::vector<Sequence>& rows,
     begin += size;
   }
   EXPECT_EQ(begin, static_cast<int64_t>(rows.size()));
-  bound.join();
+  bound.add_gradients_to_stored();
   NamedTensors out;
   for (auto& [name, tensor] : rig.tensors) {
     out[name] = tensor.grad();

@@ -385,7 +385,7 @@ TEST(Counts, OfRetrainedBlocks) {
                              "llama models have no biases to train");
 }
 
-// A score a label; beside an encoder a dense layer and its bias under it. What is not read, an
+// A score a label; in an encoder-decoder a dense layer and its bias under it. What is not read, an
 // output layer, is not trained.
 TEST(Counts, OfHeadsOnDecoders) {
   EXPECT_EQ(plan_of("llama-7b", "", class_task(3)).head_parameters, 3 * 4096);

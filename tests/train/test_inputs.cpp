@@ -28,7 +28,7 @@ TEST(Inputs, SplitsEvalBySeed) {
   ASSERT_TRUE(split.test.has_value());
   EXPECT_EQ(split.eval->rows.size(), whole.eval->rows.size() / 2);
   std::set<int64_t> ids;
-  for (const Judged* side : {&*split.eval, &*split.test}) {
+  for (const EvalData* side : {&*split.eval, &*split.test}) {
     for (const Example& example : side->rows.examples)
       EXPECT_TRUE(ids.insert(example.id).second) << "no row is on both sides";
   }

@@ -231,7 +231,7 @@ TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
   // The scores are those of the same task alone.
   const RunInputs again = inputs(mixture() + ", " + held_out(), "other");
   const LoadedAdapter kept = load_adapter(dir / "adapter", *again.model);
-  const Bound bound(*again.model, kept.adapter, kept.tensors);
+  const BoundAdapter bound(*again.model, kept.adapter, kept.tensors);
   const Choices choices =
       choose(*again.model, bound, again.eval_tasks[0].task, again.eval_tasks[0].data.rows);
   std::map<std::string, std::vector<double>> right;

@@ -95,7 +95,7 @@ TEST(BatchLosses, AdamixNoConsistencyWithoutRandomness) {
     const Adapter adapter(inputs.config.adapter, "test",
                           {inputs.model->config, inputs.model->sites}, inputs.task);
     NamedTensors tensors = adapter.init(inputs.model->weights, RandomKey{1});
-    const Bound bound(*inputs.model, adapter, tensors, Experts::kApart);
+    const BoundAdapter bound(*inputs.model, adapter, tensors, Experts::kApart);
     const BatchLoss batch = batch_loss(inputs, bound, {0, 1, 2, 3, 4}, RandomKey{3}, 5);
     EXPECT_EQ(batch.tokens,
               inputs.train.sequences[0].ids.size() + inputs.train.sequences[1].ids.size() +

@@ -57,7 +57,7 @@ TEST(AdamW, KeepsMovingWhatItOnceMoved) {
 // The other way: a tensor without a gradient waits, and its next step is what its second would have
 // been.
 TEST(AdamW, LetsTensorsWaitWhereAsked) {
-  AdamW waiting(params({"a"}), {.weight_decay = 0.5, .idle = Idle::kRests}),
+  AdamW waiting(params({"a"}), {.weight_decay = 0.5, .missing_gradient = MissingGradient::kSkip}),
       busy(params({"a"}), {.weight_decay = 0.5});
   NamedTensors a = zeros({"a"}), b = zeros({"a"});
   const auto step = [](AdamW& optimizer, NamedTensors& tensors, bool has_gradient) {

@@ -144,7 +144,7 @@ TEST(Run, KeepsTheBestAndStopsEarly) {
   RunInputs inputs = run_inputs(
       kLora, folder / "run",
       "{epochs: 40, batch_size: 8, evaluate_every: 1 step, early_stop: 4, learning_rate: 0.02}");
-  inputs.eval = Judged{inputs.train, std::nullopt};
+  inputs.eval = EvalData{inputs.train, std::nullopt};
   TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
   drive_to(run);
   EXPECT_LT(run.steps_done(), run.total_steps());

@@ -29,7 +29,7 @@ double loss_of(const RunInputs& inputs, const std::string& definition, double* u
   Rig rig(inputs.model, definition, std::nullopt);
   rig.shake(0.3);
   rig.widen();
-  const Bound bound(*inputs.model, *rig.adapter, rig.tensors, Experts::kApart);
+  const BoundAdapter bound(*inputs.model, *rig.adapter, rig.tensors, Experts::kApart);
   const Batch batch{0, 1, 2, 3};
   const double all = loss_units(inputs, batch);
   if (units != nullptr) *units = all;

@@ -39,7 +39,7 @@ def fill(name, shape):
 
 
 def rows_of(config, is_classifier=False):
-    """Two rows of ids, and what a decoder beside an encoder reads of each. A classifier beside an encoder reads where a row ends."""
+    """Two rows of ids, and what an encoder-decoder's decoder reads of each. An encoder-decoder classifier reads where a row ends."""
     random = np.random.default_rng(7)
     rows = [random.integers(3, config.vocab_size, length).tolist() for length in LENGTHS]
     if is_classifier and config.is_encoder_decoder:

@@ -41,7 +41,7 @@ CASES = {
 }
 
 
-def is_beside_encoder(config):
+def is_encoder_decoder(config):
     return config.is_encoder_decoder
 
 
@@ -51,7 +51,7 @@ def make_rows(config, seed):
     random, rows = np.random.default_rng(seed), []
     for i, length in enumerate(LENGTHS):
         ids = trunks.words(random, config, length)
-        if is_beside_encoder(config):
+        if is_encoder_decoder(config):
             ids[-1] = config.eos_token_id
             if i == 3:
                 ids[4] = config.eos_token_id

@@ -43,7 +43,7 @@ CASES = {
 
 
 def start_of(model):
-    """What a decoder beside an encoder begins with; nothing for one that stands alone."""
+    """What an encoder-decoder's decoder begins with; nothing for one that stands alone."""
     return [model.config.decoder_start_token_id] if model.config.is_encoder_decoder else []
 
 

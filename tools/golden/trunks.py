@@ -39,7 +39,7 @@ def words(random, config, count):
 
 
 def make_rows(model, seed):
-    """Rows of (ids, targets, number of prompt ids or None, labels): `targets` is what a decoder beside an encoder reads, its start id first."""
+    """Rows of (ids, targets, number of prompt ids or None, labels): `targets` is what an encoder-decoder's decoder reads, its start id first."""
     random, config, rows = np.random.default_rng(seed), model.config, []
     for i, length in enumerate(LENGTHS):
         ids, targets, prompt, labels = words(random, config, length), None, PROMPTS[i], None

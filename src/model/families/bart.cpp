@@ -94,7 +94,7 @@ std::vector<Family> bart_families() {
            .copies = stack_tables(),
            .unused = {"classification_head."},
            .classifier_class = "BartForSequenceClassification",
-           .head_names = dense_beside_decoder(),
+           .head_names = dense_of_encoder_decoder(),
            .zero = {"final_logits_bias"}}};
 }
 

@@ -27,7 +27,7 @@ CheckpointNames stack_tables() {
 
 HeadNames score_alone() { return {{"out", "score"}}; }
 
-HeadNames dense_beside_decoder() {
+HeadNames dense_of_encoder_decoder() {
   return {{"dense", "classification_head.dense"}, {"out", "classification_head.out_proj"}};
 }
 

@@ -30,6 +30,6 @@ CheckpointNames stack_tables();
 // another name.
 using HeadNames = std::vector<std::pair<std::string, std::string>>;
 HeadNames score_alone();
-HeadNames dense_beside_decoder();
+HeadNames dense_of_encoder_decoder();
 
 }  // namespace graft

@@ -116,7 +116,7 @@ Family t5_family(const std::string& model_type, bool is_gated) {
                      "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."},
           .classifier_class =
               model_type == "t5" ? "T5ForSequenceClassification" : "MT5ForSequenceClassification",
-          .head_names = dense_beside_decoder()};
+          .head_names = dense_of_encoder_decoder()};
 }
 
 }  // namespace

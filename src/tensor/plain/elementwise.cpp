@@ -80,15 +80,15 @@ Tensor dropout(const Tensor& x, const RowDropout& options) {
   return dropped(x, options).to(x.scalar_type());
 }
 
-Tensor add_norm(const Tensor& x, const Tensor& residual, const Tensor& weight, const Tensor& bias,
-                double epsilon, const RowDropout& dropout) {
+Tensor norm_of_sum(const Tensor& x, const Tensor& residual, const Tensor& weight,
+                   const Tensor& bias, double epsilon, const RowDropout& dropout) {
   Tensor sum = dropped(x, dropout);
   if (residual.defined()) sum = sum + wide(residual);
   return normalized(sum, Norm::kLayer, weight, bias, epsilon).to(x.scalar_type());
 }
 
-Normed add_then_norm(const Tensor& x, const Tensor& y, Norm kind, const Tensor& weight,
-                     const Tensor& bias, double epsilon, const RowDropout& dropout) {
+Normed sum_and_norm(const Tensor& x, const Tensor& y, Norm kind, const Tensor& weight,
+                    const Tensor& bias, double epsilon, const RowDropout& dropout) {
   const Tensor sum = y.defined() ? (wide(x) + dropped(y, dropout)).to(x.scalar_type()) : x;
   return {sum, normalized(wide(sum), kind, weight, bias, epsilon).to(x.scalar_type())};
 }

@@ -31,10 +31,10 @@ namespace graft::plain {
 
 // fused.h
 at::Tensor dropout(const at::Tensor& x, const RowDropout& options);
-at::Tensor add_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
+at::Tensor norm_of_sum(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
+                       const at::Tensor& bias, double epsilon, const RowDropout& dropout = {});
+Normed sum_and_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const at::Tensor& weight,
                     const at::Tensor& bias, double epsilon, const RowDropout& dropout = {});
-Normed add_then_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const at::Tensor& weight,
-                     const at::Tensor& bias, double epsilon, const RowDropout& dropout = {});
 at::Tensor activate(const at::Tensor& x, Activation activation);
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Activation activation);
 
