@@ -158,12 +158,6 @@ double mean(Values values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-double sample_deviation(Values values) {
-  const double length = deviations(values).length;
-  if (values.size() == 1) return kUndefined;
-  return length / std::sqrt(static_cast<double>(values.size() - 1));
-}
-
 const std::vector<std::string>& metric_names(TaskKind kind) {
   static const std::vector<std::string> kOfClasses = {"accuracy", "f1", "f1_macro", "matthews"},
                                         kOfValues = {"pearson", "spearman"},

@@ -1,5 +1,5 @@
 // Scores of predictions against labels, equal to scikit-learn's and SciPy's
-// (tests/golden/data/metrics.json), and the two statistics that tables over seeds need.
+// (tests/golden/data/metrics.json).
 //
 // Classes are indices from 0. A score that does not exist (a correlation with a constant) is NaN,
 // null in JSON: metric_node(). Every function throws InputError when there are no rows or the two
@@ -39,9 +39,8 @@ double pearson(Values truth, Values predicted);
 // holds a NaN, and for one row.
 double spearman(Values truth, Values predicted);
 
-// Arithmetic mean; sample deviation (divisor n - 1), NaN for one value.
+// Arithmetic mean. Throws InputError without values.
 double mean(Values values);
-double sample_deviation(Values values);
 
 // The metrics that a kind of task can ask for, by the names used in task files and metrics.json.
 const std::vector<std::string>& metric_names(TaskKind kind);

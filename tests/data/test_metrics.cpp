@@ -59,7 +59,6 @@ TEST(Metrics, RegressionEqualsScipy) {
     expect_equal(pearson(truth, predicted), c["pearson"], "pearson");
     expect_equal(spearman(truth, predicted), c["spearman"], "spearman");
     expect_equal(mean(truth), c["mean"], "mean");
-    expect_equal(sample_deviation(truth), c["sample_deviation"], "sample_deviation");
   }
 }
 
@@ -133,8 +132,6 @@ TEST(MetricMessages, EveryBadRequest) {
   EXPECT_EQ(input_error([&] { pearson(one_value, no_values); }),
             "metric: expected as many predictions as labels, found 0 and 1");
   EXPECT_EQ(input_error([&] { mean(no_values); }), "mean: expected at least one value, found none");
-  EXPECT_EQ(input_error([&] { sample_deviation(no_values); }),
-            "mean: expected at least one value, found none");
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ import tempfile
 # What a folder may link: the design (doc/design.md, The rooms). Fewer is fine.
 MAY_LINK = {
     "base": set(),
+    "stats": {"base"},
     "text": {"base"},
     "data": {"base", "text"},
     "tensor": {"base"},
@@ -27,7 +28,7 @@ MAY_LINK = {
     "interop": {"base", "text", "data", "tensor", "model", "edit", "infer"},
     "cli": {"base", "text", "data", "tensor", "model", "edit", "infer", "train", "interop"},
 }
-WITHOUT_TORCH = {"base", "text", "data"}
+WITHOUT_TORCH = {"base", "stats", "text", "data"}
 TORCH = ("torch/", "ATen/", "c10/")
 NOT_IN_HEADERS = ("nlohmann/", "yaml-cpp/", "CLI/")
 LONGEST = 600

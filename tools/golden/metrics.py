@@ -64,7 +64,6 @@ def regression(name, truth, predicted):
         case["mean_absolute_error"] = plain(metrics.mean_absolute_error(truth, predicted))
         case["root_mean_squared_error"] = plain(metrics.root_mean_squared_error(truth, predicted))
         case["r2"] = plain(metrics.r2_score(truth, predicted))
-    case["sample_deviation"] = plain(statistics.stdev(truth)) if len(truth) > 1 else None  # exact, so also without overflow
     return case
 
 
