@@ -5,6 +5,7 @@ find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(ICU REQUIRED COMPONENTS uc i18n)
 find_package(ZLIB REQUIRED)
+find_package(SQLite3 3.37 REQUIRED)   # strict tables
 find_package(Boost 1.74 REQUIRED)   # headers: Boost.Math has the distributions of src/stats
 if(GRAFT_BUILD_TESTS)
   find_package(GTest REQUIRED)

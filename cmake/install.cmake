@@ -10,7 +10,7 @@ set(GRAFT_SHARED_DIR ${CMAKE_INSTALL_LIBDIR}/graft)
 set(GRAFT_TORCH_INCLUDE_DIR ${CMAKE_INSTALL_INCLUDEDIR}/graft/libtorch)
 
 set(GRAFT_INSTALLED_LIBRARIES "")
-foreach(folder base stats text data tensor model edit infer train interop)
+foreach(folder base stats text data tensor model edit infer train study interop)
   set_target_properties(graft_${folder} PROPERTIES EXPORT_NAME ${folder})
   target_include_directories(graft_${folder} INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/graft>)
   target_compile_features(graft_${folder} PUBLIC cxx_std_20)

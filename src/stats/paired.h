@@ -41,9 +41,9 @@ McNemar mcnemar(int64_t only_first, int64_t only_second);
 int64_t fewest_pairs(double alpha);
 
 // How many pairs would decide that a mean difference is not 0, in `power` of all studies, were mean
-// and deviation the true ones: the least n at which Student's paired test has that power, which the
-// sign-flip test has for large n, and at least fewest_pairs. None where the mean is 0, or above a
-// million.
+// and deviation the true ones: the least n at which Student's paired test has that power at the
+// largest p below alpha that n signs can give. Few pairs have few such p, and for many both tests
+// have the same power. None where the mean is 0, or above a million.
 std::optional<int64_t> pairs_to_decide(double mean, double deviation, double alpha = 0.05,
                                        double power = 0.8);
 

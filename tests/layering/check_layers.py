@@ -25,8 +25,9 @@ MAY_LINK = {
     "edit": {"base", "text", "data", "tensor", "model"},
     "infer": {"base", "text", "data", "tensor", "model", "edit"},
     "train": {"base", "text", "data", "tensor", "model", "edit", "infer"},
+    "study": {"base", "stats", "text", "data", "tensor", "model", "edit", "infer", "train"},
     "interop": {"base", "text", "data", "tensor", "model", "edit", "infer"},
-    "cli": {"base", "text", "data", "tensor", "model", "edit", "infer", "train", "interop"},
+    "cli": {"base", "text", "data", "tensor", "model", "edit", "infer", "train", "study", "interop"},
 }
 WITHOUT_TORCH = {"base", "stats", "text", "data"}
 TORCH = ("torch/", "ATen/", "c10/")

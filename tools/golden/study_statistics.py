@@ -203,6 +203,12 @@ def best_cases(rng):
                                         for n in range(1, len(scores) + 1)]} for scores in lists]
 
 
+def reached(alpha, pairs):
+    """The largest p below alpha that a sign-flip test of so many pairs can give."""
+    return max((k / 2 ** (pairs - 1) for k in range(min(2 ** (pairs - 1), 600)) if k / 2 ** (pairs - 1) < alpha), default=0) \
+        if pairs <= 12 else alpha if pairs > 50 else (math.ceil(alpha * 2 ** (pairs - 1)) - 1) / 2 ** (pairs - 1)
+
+
 def power_cases(rng):
     test = power.TTestPower()
     cases = []
@@ -210,9 +216,9 @@ def power_cases(rng):
         for alpha in (0.05, 0.01, 0.005):
             for target in (0.5, 0.8, 0.95):
                 pairs = 2
-                while test.power(effect, pairs, alpha) < target:
+                while reached(alpha, pairs) <= 0 or test.power(effect, pairs, reached(alpha, pairs)) < target:
                     pairs += 1
-                cases.append({"effect": effect, "alpha": alpha, "power": target, "student": pairs})
+                cases.append({"effect": effect, "alpha": alpha, "power": target, "pairs": pairs})
     return cases
 
 
