@@ -357,10 +357,9 @@ class Reader {
         if (key == kMethod) method_name = shown;
         else if (key == kTask) task_name = shown;
         else member.settings.push_back({long_name(key), to_json(value, -1), place_of(value)});
-        const bool is_name = key == kMethod || key == kTask;
-        member.name += (member.name.empty() ? "" : ", ") + (is_name ? shown : key + " " + shown);
       }
     }
+    name_member(member);
     member.folder = folder_name(member.name);
     for (const Method& method : methods_) {
       if (method.name == method_name) take(method, member);
@@ -370,6 +369,19 @@ class Reader {
     }
     member.settings.insert(member.settings.end(), common_.begin(), common_.end());
     return member;
+  }
+
+  // Method and task come first, whatever moves faster.
+  static void name_member(MemberDraft& member) {
+    const auto rank = [](const auto& factor) {
+      return factor.first == kMethod ? 0 : factor.first == kTask ? 1 : 2;
+    };
+    std::stable_sort(member.factors.begin(), member.factors.end(),
+                     [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+    for (const auto& [key, shown] : member.factors) {
+      const bool is_name = key == kMethod || key == kTask;
+      member.name += (member.name.empty() ? "" : ", ") + (is_name ? shown : key + " " + shown);
+    }
   }
 
   static void take(const Method& method, MemberDraft& member) {

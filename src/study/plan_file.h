@@ -31,7 +31,7 @@ struct StudySetting {
 struct MemberDraft {
   std::string name;                                          // "lora, cola, rows 100, seed 1"
   std::string folder;                                        // the same as a name on a disk
-  std::vector<std::pair<std::string, std::string>> factors;  // in the order of the name
+  std::vector<std::pair<std::string, std::string>> factors;  // method, task, others
   std::string adapter;                        // a preset or a file; empty where `definition` stands
   std::string definition;                     // a YAML text
   std::string task, data, train, eval, test;  // of a task the paths that are given

@@ -73,7 +73,7 @@ TEST(PlanFile, ListsChooseMethodsAndTasks) {
   const StudyFile study = parse_study(
       with(kStudy, "grid:\n", "grid:\n  task: [rte]\n  method: [own, lora]\n"), "s.yaml");
   ASSERT_EQ(study.members.size(), 2u * 2 * 3 * 2);
-  EXPECT_EQ(study.members.front().name.substr(0, 9), "rte, own,");
+  EXPECT_EQ(study.members.front().name.substr(0, 9), "own, rte,");
   const StudyFile paired =
       parse_study(with(kStudy, "batch_size: [8, 32]", "method: [own, lora]"), "s.yaml");
   ASSERT_EQ(paired.members.size(), 2u * 2 * 3 * 2);

@@ -1,0 +1,165 @@
+#include "study/sweep.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+#include <map>
+
+#include "base/error.h"
+#include "base/wording.h"
+
+namespace graft {
+
+namespace {
+
+constexpr size_t kMostFaults = 20;  // that are told
+
+// Where in the file the fault of a member comes from: a setting that the message names, else the
+// task where it is about that, else the method.
+std::string place_of(const MemberDraft& member, const std::string& message) {
+  for (const StudySetting& setting : member.settings) {
+    const std::string key = setting.key.substr(setting.key.rfind('.') + 1);
+    for (const std::string& form : {"--set " + setting.key + "=", "/" + setting.key + ":",
+                                    "/" + key + ":", setting.key + ": "}) {
+      if (message.find(form) != std::string::npos) return setting.place;
+    }
+  }
+  return message.find("task") != std::string::npos ? member.task_place : member.method_place;
+}
+
+// The settings that make a run: what it is called does not.
+Node run_of(Node settings) {
+  std::erase_if(settings.members, [](const auto& each) {
+    return each.first == "adapter_name" || each.first == "out";
+  });
+  return settings;
+}
+
+// One process at a time works at the results of a folder.
+class FolderLock {
+ public:
+  explicit FolderLock(const Path& folder) : descriptor_(::open(folder.c_str(), O_RDONLY)) {
+    if (descriptor_ < 0)
+      throw IoError("cannot open '" + folder.string() + "': " + std::strerror(errno));
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+    ::close(descriptor_);
+    throw InputError("'" + folder.string() +
+                     "': another process is running this study; wait for it, or stop it first");
+  }
+  ~FolderLock() { ::close(descriptor_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+}  // namespace
+
+StudyPlan plan_study(const StudyFile& study, StudyEngine& engine) {
+  StudyPlan plan{study.name, study.text, {}};
+  std::vector<std::string> faults;
+  std::map<std::string, std::string> seen;  // settings, and the member that has them
+  for (const MemberDraft& member : study.members) {
+    try {
+      const Node settings = engine.resolve(study, member);
+      const auto [first, is_new] = seen.emplace(to_json(run_of(settings), -1), member.name);
+      if (!is_new)
+        faults.push_back(member.method_place + ": members " + quote(first->second) + " and " +
+                         quote(member.name) + " are the same run; leave one out");
+      plan.members.push_back({member.name, member.factors, to_json(settings, -1)});
+    } catch (const InputError& error) {
+      faults.push_back(place_of(member, error.what()) + ": member " + quote(member.name) + ": " +
+                       error.what());
+    }
+  }
+  if (faults.empty()) return plan;
+  std::string message;
+  const size_t told = std::min(faults.size(), kMostFaults);
+  for (size_t i = 0; i < told; ++i) message += (i == 0 ? "" : "\n") + faults[i];
+  if (told < faults.size())
+    message += "\nand " + std::to_string(faults.size() - told) + " more of this kind";
+  throw InputError(message);
+}
+
+Shard parse_shard(const std::string& text) {
+  Shard shard;
+  const char* const end = text.data() + text.size();
+  const auto index = std::from_chars(text.data(), end, shard.index);
+  const bool has_slash = index.ec == std::errc{} && index.ptr != end && *index.ptr == '/';
+  if (has_slash) {
+    const auto count = std::from_chars(index.ptr + 1, end, shard.count);
+    const bool is_whole = count.ec == std::errc{} && count.ptr == end;
+    if (is_whole && shard.index >= 1 && shard.index <= shard.count) return shard;
+  }
+  throw InputError("--shard: expected K/N, the K-th of N parts, such as 2/8, found " + quote(text));
+}
+
+Path store_path(const Path& out, const Shard& shard) {
+  if (shard.count == 1) return out / "study.db";
+  return out /
+         ("shard-" + std::to_string(shard.index) + "-of-" + std::to_string(shard.count) + ".db");
+}
+
+Path runs_path(const Path& out, const Shard& shard) {
+  if (shard.count == 1) return out / "runs";
+  return out / ("runs-" + std::to_string(shard.index) + "-of-" + std::to_string(shard.count));
+}
+
+SweepEnd sweep(const StudyFile& study, const StudyPlan& plan, StudyEngine& engine,
+               const SweepOptions& options) {
+  using Clock = std::chrono::steady_clock;
+  ensure(study.members.size() == plan.members.size(), "a plan is of its study");
+  const Path runs = runs_path(options.out, options.shard);
+  make_directories(runs);
+  const FolderLock lock(runs);
+  StudyStore store = StudyStore::open(store_path(options.out, options.shard), plan);
+  const std::vector<MemberStatus> statuses = store.statuses();
+  SweepEnd end;
+  std::vector<size_t> left;
+  for (size_t i = 0; i < plan.members.size(); ++i) {
+    if (!options.shard.has(i)) continue;
+    ++end.total;
+    const bool is_failed = statuses[i].state == MemberState::kFailed;
+    if (statuses[i].state == MemberState::kDone) ++end.done;
+    else if (is_failed && !options.retries_failed) ++end.failed;
+    else left.push_back(i);
+  }
+  const auto start = Clock::now();
+  for (size_t k = 0; k < left.size(); ++k) {
+    const size_t member = left[k];
+    const std::string& name = plan.members[member].name;
+    if (options.starts) {
+      SweepProgress progress{name, end.done + end.failed, end.total, std::nullopt};
+      const std::chrono::duration<double> spent = Clock::now() - start;
+      if (k > 0)
+        progress.seconds_left =
+            spent.count() / static_cast<double>(k) * static_cast<double>(left.size() - k);
+      options.starts(progress);
+    }
+    try {
+      const Node settings = parse_json(plan.members[member].settings, "member " + quote(name));
+      const std::optional<MemberResult> result =
+          engine.run(settings, runs / study.members[member].folder);
+      if (!result) {
+        end.is_stopped = true;
+        return end;
+      }
+      store.finish(member, *result);
+      ++end.done;
+    } catch (const InputError& error) {
+      store.fail(member, error.what());
+      ++end.failed;
+      if (options.failed) options.failed(name, error.what());
+    }
+  }
+  return end;
+}
+
+}  // namespace graft

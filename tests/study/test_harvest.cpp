@@ -1,0 +1,65 @@
+// A run's folder as rows of a study.
+#include "study/harvest.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "tests/support/testing.h"
+
+namespace graft::test_harvest {
+namespace {
+
+using testing::TempFolder;
+
+TEST(Harvest, TakesScoresCurvesRecordsAndFacts) {
+  const TempFolder folder;
+  write_file_atomically(folder / "metrics.json", R"({
+    "version": 1, "step": 4,
+    "eval": {"rows": 30, "loss": 0.5, "accuracy": 0.75, "matthews": null,
+             "majority": {"label": "no", "accuracy": 0.6}, "only_answer": null,
+             "other": {"rows": 5, "loss": 1.5, "exact_match": 0.25}},
+    "test": {"rows": 9, "loss": 0.25, "accuracy": 1},
+    "loss": {"first": 0.7, "last": 0.4, "blind": null}, "warnings": [],
+    "edit_parameters": 1200, "head_parameters": 34, "steps": 5, "tokens": 900,
+    "seconds": 1.25, "peak_bytes": 1000})");
+  write_file_atomically(folder / "log.jsonl",
+                        R"({"event": "start", "total_steps": 5}
+{"event": "step", "step": 1, "loss": 0.9, "learning_rate": 0.001, "gradient_norm": 2, "tokens": 9, "seconds": 0.1}
+{"event": "evaluate", "step": 1, "epoch": 0.5, "loss": 0.6, "accuracy": null, "majority": {"label": "no", "accuracy": 0.6}, "only_answer": "no", "eval": {"other": {"rows": 5, "exact_match": 0.5}, "mean": 0.5}, "seconds": 0.2}
+{"event": "records", "step": 1, "means": {"enc.0.gate": [0.25, 0.75]}}
+{"event": "done", "steps": 5}
+)");
+  const MemberResult result = read_run_folder(folder.path(), "matthews");
+  EXPECT_EQ(result.scores, (std::vector<FinalScore>{{"eval", "matthews", std::nullopt},
+                                                    {"eval", "accuracy", 0.75},
+                                                    {"eval", "loss", 0.5},
+                                                    {"other", "exact_match", 0.25},
+                                                    {"other", "loss", 1.5},
+                                                    {"test", "accuracy", 1},
+                                                    {"test", "loss", 0.25}}));
+  EXPECT_EQ(result.curve, (std::vector<CurvePoint>{{"train", "loss", 1, 0.9},
+                                                   {"train", "gradient_norm", 1, 2},
+                                                   {"train", "learning_rate", 1, 0.001},
+                                                   {"eval", "loss", 1, 0.6},
+                                                   {"eval", "accuracy", 1, std::nullopt},
+                                                   {"eval", "mean", 1, 0.5},
+                                                   {"other", "exact_match", 1, 0.5}}));
+  EXPECT_EQ(result.records, (std::vector<RecordedMeans>{{1, "enc.0.gate", "[0.25,0.75]"}}));
+  EXPECT_EQ(result.facts, (std::vector<NamedNumber>{{"step", 4},
+                                                    {"steps", 5},
+                                                    {"tokens", 900},
+                                                    {"edit_parameters", 1200},
+                                                    {"head_parameters", 34},
+                                                    {"loss_first", 0.7},
+                                                    {"loss_last", 0.4}}));
+  EXPECT_EQ(result.readings, (std::vector<NamedNumber>{{"seconds", 1.25}, {"peak_bytes", 1000}}));
+}
+
+TEST(Harvest, AnUnfinishedRunIsRefused) {
+  const TempFolder folder;
+  testing::expect_message<InputError>([&] { read_run_folder(folder.path(), "accuracy"); },
+                                      "metrics.json");
+}
+
+}  // namespace
+}  // namespace graft::test_harvest
