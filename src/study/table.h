@@ -20,10 +20,10 @@
 namespace graft {
 
 struct TableOptions {
-  std::string side;                 // empty: test where there is one, else eval
-  std::string metric;               // empty: the first that a member has
+  std::string side = {};            // empty: test where there is one, else eval
+  std::string metric = {};          // empty: the first that a member has
   std::string compared = "method";  // the factor whose values are compared
-  std::string baseline;             // compare with this value only; empty: every two
+  std::string baseline = {};        // compare with this value only; empty: every two
   double alpha = 0.05, level = 0.95;
   std::function<bool(const std::string& metric)> is_less_better = {};  // unset: loss alone
 };
@@ -32,13 +32,13 @@ using Factors = std::vector<std::pair<std::string, std::string>>;
 
 struct ResultCell {
   Factors factors;  // but for the seeds
-  std::string metric;
-  std::map<std::string, double> by_seed;  // score by seeds, as "1" or "1, 7"
-  std::vector<size_t> members;            // in the same order
-  Summary summary;
-  std::optional<Interval> interval;           // Student's; of one member none
-  std::optional<double> agreement, kappa;     // of the answers of its members; none of one
-  std::optional<double> parameters, seconds;  // of edits, the mean of training
+  std::string metric = {};
+  std::map<std::string, double> by_seed = {};  // score by seeds, as "1" or "1, 7"
+  std::vector<size_t> members = {};            // in the order of the study
+  Summary summary = {};
+  std::optional<Interval> interval = {};             // Student's; of one member none
+  std::optional<double> agreement = {}, kappa = {};  // of the answers of its members; none of one
+  std::optional<double> parameters = {}, seconds = {};  // of edits, the mean of training
   int64_t waiting = 0, failed = 0;
 };
 
