@@ -179,6 +179,12 @@ NamedTensors Adapter::init(const Weights& weights, RandomKey key) const {
   return out;
 }
 
+void Adapter::draw(NamedTensors& tensors, const Weights& weights) const {
+  for (const ParamSpec& param : params()) {
+    if (param.role == Role::kDrawn) tensors[param.name] = param.initial_value(weights, RandomKey{});
+  }
+}
+
 TensorList Adapter::stored_of(size_t part, const NamedTensors& stored) const {
   return listed(parts_[part].names, stored);
 }

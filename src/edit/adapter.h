@@ -52,6 +52,8 @@ class Adapter {
 
   std::vector<ParamSpec> params() const;  // names with their paths; of all parts, then of the head
   NamedTensors init(const Weights& weights, RandomKey key) const;  // float32 leaves, by stored name
+  // Adds the tensors that no file holds (Role::kDrawn).
+  void draw(NamedTensors& tensors, const Weights& weights) const;
   TensorList stored_of(size_t part, const NamedTensors& stored) const;
   AdapterTensors derive(const NamedTensors& stored, const Weights& weights,
                         Experts experts = Experts::kMerged) const;

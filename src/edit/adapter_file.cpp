@@ -101,6 +101,7 @@ NamedTensors read_tensors(const Path& file, const Adapter& adapter) {
   NamedTensors out;
   std::vector<std::string> faults, known;
   for (const ParamSpec& param : adapter.params()) {
+    if (param.role == Role::kDrawn) continue;
     known.push_back(param.name);
     const auto found = stored.find(param.name);
     if (found == stored.end()) {
@@ -145,7 +146,10 @@ void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& t
   if (!model.config.ignored_keys.empty())
     json["provenance"]["ignored_config_keys"] = Node::texts(model.config.ignored_keys);
   NamedTensors plain;
-  for (const auto& [name, tensor] : tensors) plain[name] = tensor.detach().contiguous();
+  for (const ParamSpec& param : adapter.params()) {
+    if (param.role != Role::kDrawn)
+      plain[param.name] = tensors.at(param.name).detach().contiguous();
+  }
   make_directories(dir);
   save_safetensors(dir / "adapter.safetensors", plain);
   write_file_atomically(dir / "adapter.json", to_json(json));
@@ -210,6 +214,7 @@ LoadedAdapter load_adapter(const Path& dir, const Model& model) {
   check_base(header, model, source);
   Adapter adapter(header.definition, source, {model.config, model.sites}, header.task);
   NamedTensors tensors = read_tensors(dir / "adapter.safetensors", adapter);
+  adapter.draw(tensors, model.weights);
   return {std::move(adapter), std::move(tensors), std::move(header.provenance)};
 }
 

@@ -83,12 +83,13 @@ NamedTensors average_adapters(const std::vector<LoadedAdapter>& adapters,
   NamedTensors out;
   for (const ParamSpec& param : adapters.front().adapter.params()) {
     const Tensor& first = adapters.front().tensors.at(param.name);
-    if (param.role == Role::kBuffer) {
+    if (param.role != Role::kTrained) {
       for (size_t i = 1; i < adapters.size(); ++i) {
         if (adapters[i].tensors.at(param.name).equal(first)) continue;
         throw InputError("'" + names[i] + "' and '" + names[0] +
-                         "' have rotations in different frames ('" + param.name +
-                         "'), whose mean means nothing; train them from one start (start_from)");
+                         "' are relative to different fixed tensors ('" + param.name +
+                         "'), such as rotations in different frames: their mean means nothing; "
+                         "train them from one start (start_from)");
       }
       out[param.name] = first;
       continue;

@@ -28,7 +28,10 @@
 
 namespace graft {
 
-enum class Role { kTrained, kBuffer };
+// kTrained: moved by a run. The others stand still: kBuffer is stored with the adapter, kDrawn is
+// in no file, since its initial value is a pure function of the adapter's definition (of a seed
+// that stands there, and not of the run's) and is made anew when the adapter is loaded.
+enum class Role { kTrained, kBuffer, kDrawn };
 
 // What a tensor is for, in counts and in the estimate of memory.
 enum class ParamUse { kOther, kExpert, kRouter, kGate, kHead };
@@ -36,6 +39,13 @@ enum class ParamUse { kOther, kExpert, kRouter, kGate, kHead };
 // What a tensor does to y where a combinator must know it: a mixture of scales is one of whole
 // results, not of changes.
 enum class Effect { kAny, kScalesY };
+
+// What a tensor costs at its site, for one row.
+struct Cost {
+  double flops = 0;          // of the products that it is in, forward
+  double kept = 0;           // numbers that stay for the backward pass
+  bool keeps_input = false;  // and what the site reads, once for all who read it
+};
 
 struct ParamSpec;
 // How a tensor starts, float32. `key` is that of its name.
@@ -66,9 +76,12 @@ struct ParamSpec {
   std::optional<int64_t> kept = {};
   ParamUse use = ParamUse::kOther;
   Effect effect = Effect::kAny;
+  // By its shape where not given (train/plan.cpp, train/footprint.cpp), as for the matrices of
+  // LoRA.
+  std::optional<Cost> cost = {};
   // Of a stochastic mixture: the expert that it belongs to.
   std::optional<int64_t> expert = {};
-  // None where the edit's own `init` gives the values.
+  // None where the edit's own `init` gives the values. Of kDrawn it ignores the key.
   Initial initial = {};
 
   // `key`: of the edit.

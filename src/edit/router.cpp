@@ -83,7 +83,7 @@ class Router final : public Combinator {
     declare_experts();
   }
 
-  // Every expert drawn anew.
+  // Every expert drawn anew. What is not trained is one tensor for all of them.
   TensorList init(const Weights& weights, RandomKey key) const override {
     TensorList out = init_own(weights, key);
     std::vector<TensorList> experts;
@@ -92,7 +92,20 @@ class Router final : public Combinator {
     for (size_t i = 0; i < inner_.params.size(); ++i) {
       std::vector<Tensor> each;
       for (const TensorList& own : experts) each.push_back(own[param_at(i)]);
-      out.append(at::stack(each));
+      out.append(is_shared(inner_.params[i]) ? each.front() : at::stack(each));
+    }
+    return out;
+  }
+
+  // What all experts share appears once for each of them, as a view.
+  TensorList derive(const Params& stored, const Weights& weights, Experts experts) const override {
+    TensorList out = Combinator::derive(stored, weights, experts);
+    for (size_t i = 0; i < inner_.params.size(); ++i) {
+      Tensor& own = out[param_at(num_own() + i)];
+      if (!is_shared(inner_.params[i])) continue;
+      std::vector<int64_t> shape = own.sizes().vec();
+      shape.insert(shape.begin(), options_.experts);
+      own = own.unsqueeze(0).expand(shape);
     }
     return out;
   }
@@ -156,6 +169,11 @@ class Router final : public Combinator {
     declare_children();
     for (size_t i = num_own(); i < spec_.params.size(); ++i) {
       ParamSpec& param = spec_.params[i];
+      if (is_shared(param)) continue;
+      if (param.cost) {
+        param.cost->flops *= static_cast<double>(options_.experts);
+        param.cost->kept *= static_cast<double>(options_.experts);
+      }
       param.shape.insert(param.shape.begin(), options_.experts);
       if (param.use == ParamUse::kOther) param.use = ParamUse::kExpert;
     }
@@ -202,12 +220,9 @@ class Router final : public Combinator {
             "heads are routed apart for an affine edit at attn.q, attn.k and attn.v; found " +
                 child().kind + " at " + site.name);
     }
-    for (const ParamSpec& param : inner_.params) {
-      if (param.role == Role::kBuffer)
-        options.fault("",
-                      "experts share no buffer such as '" + param.name + "' of " + child().kind);
-    }
   }
+
+  static bool is_shared(const ParamSpec& param) { return param.role != Role::kTrained; }
 
   int64_t groups_of(const Site& site) const {
     if (options_.per_head == PerHead::kNo || options_.input != RouterInput::kSite ||

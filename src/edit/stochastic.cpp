@@ -76,11 +76,11 @@ class Stochastic final : public Combinator {
       return;
     }
     check_share(options, banks);
-    // A buffer is what the trained tensors are relative to: their mean has a meaning only if all
-    // have the same.
+    // What is not trained is what the trained tensors are relative to: their mean has a meaning
+    // only if all have the same.
     for (const ParamSpec& param : inner_.params)
       members_.push_back({param.site ? to_name(*param.site) : "", param.bank,
-                          param.role == Role::kBuffer || is_shared(param.bank)});
+                          param.role != Role::kTrained || is_shared(param.bank)});
     declare_experts();
   }
 

@@ -114,6 +114,7 @@ LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::op
   NamedTensors tensors;
   std::vector<std::string> faults;
   for (const ParamSpec& param : adapter.params()) {
+    if (param.role == Role::kDrawn) continue;
     const auto found = foreign.tensors.find(param.name);
     if (found == foreign.tensors.end()) {
       faults.push_back(source.string() + ": holds nothing for '" + param.name + "'");
@@ -139,6 +140,7 @@ LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::op
                      "' has none; give the base it was trained on");
   }
   if (!faults.empty()) throw InputError(listed(faults));
+  adapter.draw(tensors, model.weights);
   Provenance provenance;
   provenance.graft_version = kVersionText;
   provenance.model = model.source;

@@ -142,6 +142,12 @@ class KeptByEdits {
       if (site.kind == SiteKind::kAttention || site.kind == SiteKind::kEmbed) continue;
       // Of the members of a stochastic mixture one is drawn.
       if (param.expert.value_or(0) != 0) continue;
+      if (param.cost) {
+        kept(site, site.part, Kept::kCode) += param.cost->kept;
+        if (param.cost->keeps_input)
+          keep_for_backward(site, reader_at(site.part), read_width(site));
+        continue;
+      }
       // The gradient of a factor reads what it scaled; mixed by token, the factor's reads it, too.
       if (param.effect == Effect::kScalesY) {
         const bool is_mixed = param.shape.size() > 1;
@@ -233,10 +239,10 @@ double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanS
 int64_t peak_bytes(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape) {
   const bool is_text = config.has_decoder() && adapter.head() == nullptr;
   const bool rewrites = adapter.rewrites_trunk();
-  double trained = 0, word_table = 0, output_table = 0;
+  double trained = 0, standing = 0, word_table = 0, output_table = 0;
   const TensorId output = config.has_tied_output ? kWordTable : kOutputTable;
   for (const ParamSpec& param : adapter.params()) {
-    if (param.role == Role::kTrained) trained += count_of(param.shape);
+    (param.role == Role::kTrained ? trained : standing) += count_of(param.shape);
     if (param.replaces == kWordTable) word_table = count_of(param.shape);
     if (is_text && param.replaces == output)
       output_table = count_of(param.shape);  // its gradient is made with the loss
@@ -247,13 +253,14 @@ int64_t peak_bytes(const Adapter& adapter, const ModelConfig& config, const Plan
   // both of its ends.
   const double ends = is_text && config.has_tied_output ? 3 : 1;
   const double gradients = trained * 4 + word_table * 4 * ends;
-  const double casts = item_of(shape.precision) < 4 ? trained * item_of(shape.precision) : 0;
+  const double casts =
+      item_of(shape.precision) < 4 ? (trained + standing) * item_of(shape.precision) : 0;
   const double step = step_bytes(adapter, config, shape, is_text);
   const double in_work = trains_much
                              ? std::max(step + casts + output_table * 4, gradients + 0.3 * step)
                              : step + gradients + casts;
   return static_cast<int64_t>(kProgramBytes + kHeapBytes + weights.file + weights.heap +
-                              trained * 12 + in_work);
+                              trained * 12 + standing * 4 + in_work);
 }
 
 }  // namespace graft

@@ -21,19 +21,25 @@ std::string part_of(const ParamSpec& param) {
 }
 
 // `path`: of the edit or the head, "0.gate/".
-void count_params(const std::string& path, const std::vector<ParamSpec>& params, Plan& plan) {
+// Adds to `edit_flops` what the edit computes for a token in a forward pass.
+void count_params(const std::string& path, const std::vector<ParamSpec>& params, Plan& plan,
+                  double& edit_flops) {
   const std::string owner = path.substr(0, path.size() - 1);
   std::map<std::pair<std::string, ParamUse>, size_t> rows;
   for (const ParamSpec& param : params) {
     const int64_t count = c10::multiply_integers(param.shape);
-    plan.stored_parameters += count;
+    if (param.role != Role::kDrawn) plan.stored_parameters += count;
     if (param.role != Role::kTrained) continue;
     if (param.use == ParamUse::kHead) {
       plan.head_parameters += count;
     } else {
       plan.edit_parameters += count;
       // A bank of a stochastic mixture comes once for each expert, and its mean is what is kept.
-      if (param.expert.value_or(0) == 0) plan.kept_parameters += param.kept.value_or(count);
+      if (param.expert.value_or(0) == 0) {
+        const int64_t kept = param.kept.value_or(count);
+        plan.kept_parameters += kept;
+        edit_flops += param.cost ? param.cost->flops : 2.0 * static_cast<double>(kept);
+      }
     }
     const auto [found, is_new] =
         rows.emplace(std::pair{part_of(param), param.use}, plan.rows.size());
@@ -42,10 +48,14 @@ void count_params(const std::string& path, const std::vector<ParamSpec>& params,
   }
 }
 
-void count_adapter(const Adapter& adapter, Plan& plan) {
+// Returns the operations of its edits for a token.
+double count_adapter(const Adapter& adapter, Plan& plan) {
+  double flops = 0;
   for (const Adapter::Part& part : adapter.parts())
-    count_params(part.path, part.spec().params, plan);
-  if (adapter.head() != nullptr) count_params(Adapter::kHeadPath, adapter.head()->params(), plan);
+    count_params(part.path, part.spec().params, plan, flops);
+  if (adapter.head() != nullptr)
+    count_params(Adapter::kHeadPath, adapter.head()->params(), plan, flops);
+  return flops;
 }
 
 // Matrix products for one row of the data, 2 operations a multiply-add.
@@ -169,14 +179,14 @@ Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShap
   Plan plan;
   for (const TensorSlot& slot : tensor_slots(config))
     plan.trunk_parameters += c10::multiply_integers(slot.shape);
-  count_adapter(adapter, plan);
+  const double own_flops = count_adapter(adapter, plan);
 
   const bool rewrites = adapter.rewrites_trunk(),
              is_text = config.has_decoder() && adapter.head() == nullptr;
   const RowFlops row = row_flops(config, shape, is_text);
   const auto lowest = static_cast<std::ptrdiff_t>(lowest_edited_layer(adapter, config));
   const double trained = std::accumulate(row.blocks.begin() + lowest, row.blocks.end(), row.output);
-  const double edits = rewrites ? 0.0 : 2.0 * static_cast<double>(plan.kept_parameters);
+  const double edits = rewrites ? 0.0 : own_flops;
   plan.forward_flops =
       (std::accumulate(row.blocks.begin(), row.blocks.end(), row.output)) / row.tokens + edits;
   plan.training_flops =

@@ -83,7 +83,7 @@ TEST_P(Contract, TrainsWhatItDeclaresAndNothingElse) {
   const LossAndGradients found = contract_gradients(rig, sequences);
   for (const ParamSpec& param : rig.adapter->params()) {
     ASSERT_EQ(found.gradients.contains(param.name), param.role == Role::kTrained) << param.name;
-    if (param.role == Role::kBuffer) continue;
+    if (param.role != Role::kTrained) continue;
     EXPECT_TRUE(at::isfinite(found.gradients.at(param.name)).all().item<bool>()) << param.name;
   }
   for (const auto& [name, tensor] : model()->weights.all_base()) {
@@ -118,7 +118,7 @@ TEST_P(Contract, EveryTensorIsWithinReachOfTheLoss) {
   rig.widen();
   const LossAndGradients found = contract_gradients(rig, sequences());
   for (const ParamSpec& param : rig.adapter->params()) {
-    if (param.role == Role::kBuffer) continue;
+    if (param.role != Role::kTrained) continue;
     const Tensor& gradient = found.gradients.at(param.name);
     ASSERT_TRUE(gradient.defined()) << param.name;
     if (may_stand_still(rig, param, GetParam().row->definition)) continue;
@@ -412,7 +412,7 @@ TEST(ContractTable, ComposesEveryCombinatorAndLeaf) {
   for (const char* part :
        {"gate: {}", "stochastic: {", "router: {", "{lora: {rank", "{lora: {sites",
         "sites: [ffn.act]", "sites: [attn.k]", "shift: true", "pfeiffer", "sequential",
-        "positions: f2", "positions: all", "{prefix", "{dora"}) {
+        "positions: f2", "positions: all", "{prefix", "{dora", "{vera"}) {
     EXPECT_NE(all.find(part), std::string::npos) << part << " is in no composition:\n" << all;
   }
 }
