@@ -4,6 +4,9 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
+#include <random>
+
 namespace graft {
 
 namespace {
@@ -26,6 +29,22 @@ at::Tensor uniform_tensor(const std::vector<int64_t>& shape, double bound, Rando
 
 at::Tensor normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key) {
   return filled(shape, key, [deviation](Random& random) { return deviation * random.normal(); });
+}
+
+// A Mersenne Twister of 32 bits, whose lower 24 are the fraction.
+at::Tensor torch_uniform_tensor(const std::vector<int64_t>& shape, double bound, int64_t seed,
+                                int64_t skip) {
+  std::mt19937 generator(static_cast<uint32_t>(static_cast<uint64_t>(seed) & 0xFFFFFFFFU));
+  generator.discard(static_cast<uint64_t>(skip));
+  const auto from = static_cast<float>(-bound), to = static_cast<float>(bound);
+  at::Tensor out = at::empty(shape, at::kFloat);
+  float* values = out.data_ptr<float>();
+  for (int64_t i = 0; i < out.numel(); ++i) {
+    const auto fraction =
+        static_cast<float>(generator() & 0xFFFFFFU) / static_cast<float>(1U << 24U);
+    values[i] = std::fma(fraction, to - from, from);  // rounded once, as torch's kernels do
+  }
+  return out;
 }
 
 Initial uniform(double bound) {

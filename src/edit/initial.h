@@ -18,6 +18,12 @@ at::Tensor uniform_tensor(const std::vector<int64_t>& shape, double bound, Rando
 // float32, entries normal with mean 0.
 at::Tensor normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key);
 
+// float32, entries uniform in [-bound, bound): the numbers `skip`, skip + 1, ... that torch's CPU
+// generator draws after manual_seed(seed). For tensors that other software draws by a seed; ours
+// have keys.
+at::Tensor torch_uniform_tensor(const std::vector<int64_t>& shape, double bound, int64_t seed,
+                                int64_t skip);
+
 // How tensors start: entries uniform in [-bound, bound), normal with mean 0, or all the same.
 Initial uniform(double bound);
 Initial normal(double deviation);

@@ -17,6 +17,7 @@ constexpr const Method* kMethods[] = {
     &kBitfit,
     &kFull,
     &kTopLayers,
+    &kVera,
     // Combinators.
     &kGate,
     &kStochastic,

@@ -159,8 +159,8 @@ void HubReader::read_lora(Options& c) {
   refuse_fields(c, {{"use_dora",
                      "AdapterHub's DoRA leaves alpha/r out of the norm and stretches the bias, "
                      "which has no place here; expected false"},
-                    {"vera_d", "VeRA has no place here; expected null"},
-                    {"vera_b", "VeRA has no place here; expected null"}});
+                    {"vera_d", "VeRA of AdapterHub is not read; expected null"},
+                    {"vera_b", "VeRA of AdapterHub is not read; expected null"}});
   ignore_fields(c, {"init_weights_seed", "dtype"});
   std::vector<std::string> parts;
   const std::vector<std::string> matrices =

@@ -1,5 +1,5 @@
-// Adapter folders of Hugging Face PEFT (0.21): LoRA, DoRA, (IA)^3, prefix, prompt and p-tuning,
-// with a classifier beside them.
+// Adapter folders of Hugging Face PEFT (0.21): LoRA, DoRA, (IA)^3, VeRA, prefix, prompt and
+// p-tuning, with a classifier beside them.
 //
 // doc/interop.md lists what becomes of every field.
 #pragma once
@@ -21,6 +21,8 @@ void write_peft(const Path& dir, const Adapter& adapter, const NamedTensors& ten
 inline constexpr const char* kPeftLayersRoot = "base_model.model.";
 inline constexpr const char* kPeftPromptRoot = "base_model.";
 inline constexpr const char* kPeftPromptTensor = "prompt_embeddings";
+inline constexpr const char* kPeftVeraA = "base_model.vera_A";
+inline constexpr const char* kPeftVeraB = "base_model.vera_B";
 
 // {sites, layers} of exactly `sites`: parts and layers where these make a rectangle, else one name
 // a site.

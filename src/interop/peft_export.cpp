@@ -45,6 +45,7 @@ void PeftWriter::build() {
   root_ = kind == "prefix" || kind == "prompt" ? kPeftPromptRoot : kPeftLayersRoot;
   if (kind == "lora" || kind == "dora") write_lora(kind == "dora");
   else if (kind == "affine") write_ia3();
+  else if (kind == "vera") write_vera();
   else if (kind == "prefix") write_prefix();
   else write_prompt();
   write_head();
@@ -72,8 +73,8 @@ std::string PeftWriter::method() {
     if (own == "bitfit") biases_ = part.path;
     else if (const auto reason = reasons().find(own); reason != reasons().end())
       faults.emplace_back(part.path, reason->second);
-    else if (own != "lora" && own != "dora" && own != "affine" && own != "prefix" &&
-             own != "prompt")
+    else if (own != "lora" && own != "dora" && own != "affine" && own != "vera" &&
+             own != "prefix" && own != "prompt")
       faults.emplace_back(part.path, "PEFT has no form for it that is known here");
     else if (!kind.empty() && own != kind)
       faults.emplace_back(part.path,

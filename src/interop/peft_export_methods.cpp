@@ -1,4 +1,4 @@
-// What a folder of PEFT is given of each method: LoRA and DoRA, (IA)^3, prefix and prompt.
+// What a folder of PEFT is given of each method: LoRA and DoRA, (IA)^3, VeRA, prefix and prompt.
 #include <ATen/ops/cat.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
@@ -30,6 +30,11 @@ constexpr const char* kIa3Fields =
     R"({"auto_mapping": null, "base_model_name_or_path": null, "exclude_modules": null, "fan_in_fan_out": false,
   "feedforward_modules": [], "inference_mode": true, "init_ia3_weights": true, "modules_to_save": null, "peft_type": "IA3", "peft_version": null,
   "revision": null, "target_modules": null, "task_type": null})";
+constexpr const char* kVeraFields =
+    R"({"auto_mapping": null, "base_model_name_or_path": null, "bias": "none", "d_initial": 0.1, "fan_in_fan_out": false,
+  "inference_mode": true, "init_weights": true, "layers_pattern": null, "layers_to_transform": null, "modules_to_save": null,
+  "peft_type": "VERA", "peft_version": null, "projection_prng_key": 0, "r": 256, "revision": null, "save_projection": true,
+  "target_modules": null, "task_type": null, "vera_dropout": 0.0})";
 constexpr const char* kPrefixFields =
     R"({"auto_mapping": null, "base_model_name_or_path": null, "encoder_hidden_size": null, "inference_mode": true,
   "init_weights": null, "modules_to_save": null, "num_attention_heads": 0, "num_layers": 0, "num_transformer_submodules": 1, "num_virtual_tokens": 0,
@@ -210,6 +215,36 @@ void PeftWriter::write_ia3() {
     put(to + ".ia3_l", at::cat(all).unsqueeze(1));
   }
   config_["feedforward_modules"] = Node::texts(target_names(inputs));
+}
+
+// ---- VeRA
+void PeftWriter::write_vera() {
+  config_ = parse_json(kVeraFields, "PEFT's fields");
+  const Part& part = parts_.front();
+  if (parts_.size() > 1)
+    refuse(parts_[1].path,
+           "PEFT keeps one pair of projections, as wide as all layers need: give "
+           "one vera edit all of the sites");
+  std::vector<std::string> layers;
+  for (const Site& site : part.spec->sites) {
+    if (!modules_.by_name(site.name).pieces.empty())
+      refuse(part.path, "PEFT has " + joined(modules_.by_name(site.name).pieces) +
+                            " as one layer, with one pair of vectors");
+    layers.push_back(site.name);
+    put(key(site.name) + ".vera_lambda_d", stored(part.path + site.name + ".vera_d"));
+    put(key(site.name) + ".vera_lambda_b", stored(part.path + site.name + ".vera_b"));
+  }
+  const bool is_saved = is_true(part.options, "save_projection");
+  if (is_saved) {
+    put(kPeftVeraA, stored(part.path + "projection_a"));
+    put(kPeftVeraB, stored(part.path + "projection_b"));
+  }
+  config_["r"] = *part.options.find("rank");
+  config_["d_initial"] = *part.options.find("d_initial");
+  config_["vera_dropout"] = *part.options.find("dropout");
+  config_["projection_prng_key"] = *part.options.find("projection_seed");
+  config_["save_projection"] = Node::boolean(is_saved);
+  config_["target_modules"] = Node::texts(target_names(layers));
 }
 
 // ---- prefix and prompt

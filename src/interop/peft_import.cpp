@@ -9,8 +9,8 @@ namespace graft {
 
 namespace {
 
-const std::vector<std::string> kTypes = {"LORA", "IA3", "PREFIX_TUNING", "PROMPT_TUNING",
-                                         "P_TUNING"};
+const std::vector<std::string> kTypes = {"LORA",          "IA3",           "VERA",
+                                         "PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING"};
 
 // A field of PEFT that is null has its default, like one that is not there.
 Node without_nulls(Node json) {
@@ -23,7 +23,8 @@ Node without_nulls(Node json) {
 // PEFT itself; so does the wrapper of a saved module.
 std::string plain_name(std::string name) {
   for (const char* kept :
-       {".lora_A", ".lora_B", ".lora_magnitude_vector", ".ia3_l", ".modules_to_save"}) {
+       {".lora_A", ".lora_B", ".lora_magnitude_vector", ".ia3_l", ".vera_lambda_d",
+        ".vera_lambda_b", ".vera_A", ".vera_B", ".modules_to_save"}) {
     const std::string named = std::string(kept) + ".default";
     const size_t at = name.find(named);
     if (at != std::string::npos)
@@ -63,7 +64,8 @@ PeftReader::PeftReader(const Path& dir, const Model& model, const Node& json, st
       tensors_(without_adapter_name(
           load_foreign_tensors(dir, "adapter_model.safetensors", "adapter_model.bin"))),
       type_(std::move(type)),
-      root_(type_ == "LORA" || type_ == "IA3" ? kPeftLayersRoot : kPeftPromptRoot),
+      root_(type_ == "LORA" || type_ == "IA3" || type_ == "VERA" ? kPeftLayersRoot
+                                                                 : kPeftPromptRoot),
       has_head_(read_task_type()),
       modules_(model, prefix(), has_head_) {}
 
@@ -74,6 +76,7 @@ ForeignAdapter PeftReader::read() {
   read_head();
   if (type_ == "LORA") read_lora();
   else if (type_ == "IA3") read_ia3();
+  else if (type_ == "VERA") read_vera();
   else read_prompt();
   drop_wrappers();
   std::string notes;

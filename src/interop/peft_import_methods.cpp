@@ -1,4 +1,5 @@
-// What a folder of PEFT holds of each method: LoRA and DoRA, (IA)^3, prefix, prompt and p-tuning.
+// What a folder of PEFT holds of each method: LoRA and DoRA, (IA)^3, VeRA, prefix, prompt and
+// p-tuning.
 #include <algorithm>
 
 #include "base/error.h"
@@ -125,17 +126,21 @@ void PeftReader::refuse_changed_base() {
   }
 }
 
+void PeftReader::refuse_counted_sublayers() {
+  if (model_.config.position_kind != PositionKind::kDistanceBias ||
+      is_unused(config_.raw("layers_to_transform")))
+    return;
+  config_.fault("layers_to_transform", "PEFT counts the sublayers of a " +
+                                           model_.config.model_type +
+                                           " block here, not its blocks; choose by target_modules");
+}
+
 // Layers of one rank and alpha together, since an edit has one of each.
 std::vector<PeftReader::Group> PeftReader::lora_groups(bool is_dora) {
   const int64_t rank = config_.integer("r", 8, 1, 4096);
   const double alpha = config_.number("lora_alpha", 8.0, 0, 1e6);
   const PeftPattern ranks(config_, "rank_pattern"), alphas(config_, "alpha_pattern");
-  if (model_.config.position_kind == PositionKind::kDistanceBias &&
-      !is_unused(config_.raw("layers_to_transform"))) {
-    config_.fault("layers_to_transform",
-                  "PEFT counts the sublayers of a " + model_.config.model_type +
-                      " block here, not its blocks; choose by target_modules");
-  }
+  refuse_counted_sublayers();
   const PeftTargets targets(config_, saved_, peft_defaults(model_.config.model_type).lora,
                             /*by_layer=*/true);
   std::vector<Group> groups;
@@ -272,6 +277,52 @@ void PeftReader::read_ia3() {
   options["shift"] = Node::boolean(false);
   const std::string path = foreign_.add("affine", std::move(options));
   for (auto& [site, scale] : scales) put(path + site + ".scale", scale);
+}
+
+// ---- VeRA
+void PeftReader::read_vera() {
+  read_transposition();
+  refuse_counted_sublayers();
+  ignore_fields(config_, {"init_weights"});
+  config_.choice("bias", "none", {"none"});
+  const int64_t rank = config_.integer("r", 256, 1, 4096);
+  const double dropout = config_.number("vera_dropout", 0.0, 0, 0.99),
+               first = config_.number("d_initial", 0.1, -1e6, 1e6);
+  const int64_t seed = config_.integer("projection_prng_key", 0, 0, INT64_MAX);
+  const bool is_saved = config_.boolean("save_projection", true);
+  const PeftTargets targets(config_, saved_, peft_defaults(model_.config.model_type).lora,
+                            /*by_layer=*/true);
+  std::vector<Site> sites;
+  std::vector<std::pair<std::string, Tensor>> vectors;
+  int64_t widest_in = 0, widest_out = 0;
+  for (const Modules::Layer& layer : modules_.layers()) {
+    if (!layer.is_linear || !is_changed(targets, layer, ".vera_lambda_b")) continue;
+    if (!layer.pieces.empty()) {
+      tensors_.fault(layer.path + " is " + joined(layer.pieces) +
+                     " here, which would share their vectors and each take other rows of the "
+                     "projection; choose other target_modules in PEFT");
+      continue;
+    }
+    const Site& site = sites.emplace_back(model_.sites.at(layer.name));
+    widest_in = std::max(widest_in, site.input_width);
+    widest_out = std::max(widest_out, site.output_width);
+    vectors.emplace_back(site.name + ".vera_d",
+                         tensors_.take(key(layer) + ".vera_lambda_d", {rank}));
+    vectors.emplace_back(site.name + ".vera_b",
+                         tensors_.take(key(layer) + ".vera_lambda_b", {site.output_width}));
+  }
+  if (sites.empty()) return tensors_.fault("holds no vera_lambda_b of any layer");
+  Node options = site_options(sites, model_.sites);
+  options["rank"] = Node::integer(rank);
+  options["d_initial"] = Node::number(first);
+  options["dropout"] = Node::number(dropout);
+  options["projection_seed"] = Node::integer(seed);
+  options["save_projection"] = Node::boolean(is_saved);
+  const std::string path = foreign_.add("vera", std::move(options));
+  for (auto& [name, vector] : vectors) put(path + name, vector);
+  if (!is_saved) return;
+  put(path + "projection_a", tensors_.take(kPeftVeraA, {rank, widest_in}));
+  put(path + "projection_b", tensors_.take(kPeftVeraB, {widest_out, rank}));
 }
 
 // ---- prefix, prompt, p-tuning

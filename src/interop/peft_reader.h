@@ -56,6 +56,8 @@ class PeftReader {
   void put_by_outputs(const at::Tensor& tensor, const std::vector<Site>& sites,
                       const std::string& path, const std::string& suffix);
   void refuse_changed_base();
+  // PEFT's layers_to_transform, where they are not the blocks of the model.
+  void refuse_counted_sublayers();
   std::vector<Group> lora_groups(bool is_dora);
   void read_lora_layer(const std::string& path, const Modules::Layer& layer, int64_t rank,
                        bool is_dora);
@@ -65,6 +67,9 @@ class PeftReader {
 
   // ---- (IA)^3
   void read_ia3();
+
+  // ---- VeRA
+  void read_vera();
 
   // ---- prefix, prompt, p-tuning
   void read_prompt();

@@ -68,6 +68,9 @@ class PeftWriter {
   // ---- (IA)^3
   void write_ia3();
 
+  // ---- VeRA
+  void write_vera();
+
   // ---- prefix and prompt
   void write_shape(int64_t length);
   void write_prefix();

@@ -94,6 +94,11 @@ const Leaf kLeaves[] = {
      [](const ModelConfig& c) {
        return at_layers(all_layers(c), {{"", 4 * c.last().key_width()}}, c.width, c.width);
      }},
+    {"vera", "{vera: {sites: [attn.q], rank: 2}}",
+     [](const ModelConfig& c) {
+       return at_layers(all_layers(c), {{"down", 2}, {"up", c.last().attention_width}}, c.width,
+                        c.width);
+     }},
     {"dora", "{dora: {sites: [attn.v], rank: 1, alpha: 2}}",
      [](const ModelConfig& c) {
        return at_layers(all_layers(c), {{"", c.width + 2 * c.last().key_width()}}, c.width,

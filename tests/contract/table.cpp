@@ -121,6 +121,19 @@ const std::vector<Row>& contract_rows() {
                 (lora_at(C(c), Q(c), 2) + 2 * lora_at(C(c), K(c), 2) + lora_at(Q(c), C(c), 2) +
                  2 * lora_at(C(c), F(c), 2) + Q(c) + 2 * K(c) + 2 * C(c) + F(c));
        }},
+      {"vera", "vera", "{vera: {rank: 3}}",
+       [](const ModelConfig& c) { return L(c) * (2 * 3 + Q(c) + K(c)); }},
+      {"vera", "vera_everywhere",
+       "{vera: {sites: ['attn.[qkvo]', ffn.up, ffn.down], rank: 2, dropout: 0.1, "
+       "projection_seed: 5, save_projection: true}}",
+       [](const ModelConfig& c) { return L(c) * (6 * 2 + Q(c) + 2 * K(c) + F(c) + 2 * C(c)); }},
+      {"gate", "gate_vera", "{gate: {}, of: {vera: {sites: [attn.v, ffn.up], rank: 3}}}",
+       [](const ModelConfig& c) { return L(c) * (2 * 3 + K(c) + F(c) + 2 * gate_at(C(c))); }},
+      {"stochastic", "stochastic_vera",
+       "{stochastic: {experts: 2, share: []}, of: {vera: {rank: 2, save_projection: true}}}",
+       [](const ModelConfig& c) { return 2 * L(c) * (2 * 2 + Q(c) + K(c)); }},
+      {"router", "router_vera", "{router: {experts: 2}, of: {vera: {rank: 2}}}",
+       [](const ModelConfig& c) { return 2 * L(c) * (2 * 2 + Q(c) + K(c) + 2 * C(c)); }},
       {"reft", "loreft", "{reft: {rank: 3}}",
        [](const ModelConfig& c) { return P(c) * 3 * (2 * C(c) + 1); }},
       {"reft", "loreft_untied",

@@ -48,7 +48,7 @@ TEST(PeftFields, ThatAreNotUnderstoodAreRefusedByName) {
     const char* message;
   } rows[] = {
       {"bert-patterns", "peft_type", "LOHA",
-       R"(/peft_type: expected LORA, IA3, PREFIX_TUNING, PROMPT_TUNING or P_TUNING, found "LOHA")"},
+       R"(/peft_type: expected LORA, IA3, VERA, PREFIX_TUNING, PROMPT_TUNING or P_TUNING, found "LOHA")"},
       {"bert-patterns", "peft_type", "LORE", "(did you mean 'LORA'?)"},
       {"bert-patterns", "task_type", "TOKEN_CLS",
        R"(/task_type: expected SEQ_CLS, FEATURE_EXTRACTION or null, found "TOKEN_CLS": heads for other tasks have no place here)"},

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import peft
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
+from peft import IA3Config, LoraConfig, PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, VeraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
@@ -34,12 +34,13 @@ METHODS = {
     "lora, bias all": (LoraConfig, {"bias": "all"}), "lora, bias lora_only": (LoraConfig, {"bias": "lora_only"}),
     "lora, pissa": (LoraConfig, {"init_lora_weights": "pissa"}), "lora, pissa converted": (LoraConfig, {"init_lora_weights": "pissa"}),
     "lora, token rows": (LoraConfig, {"trainable_token_indices": [1, 2]}),
-    "ia3": (IA3Config, {}), "prefix": (PrefixTuningConfig, {"num_virtual_tokens": 3}),
+    "ia3": (IA3Config, {}), "vera": (VeraConfig, {}),
+    "vera, drawn": (VeraConfig, {"r": 5, "save_projection": False, "projection_prng_key": 7, "target_modules": "all-linear"}), "prefix": (PrefixTuningConfig, {"num_virtual_tokens": 3}),
     "prefix, projection": (PrefixTuningConfig, {"num_virtual_tokens": 3, "prefix_projection": True}),
     "prompt": (PromptTuningConfig, {"num_virtual_tokens": 3}), "p-tuning": (PromptEncoderConfig, {"num_virtual_tokens": 3, "encoder_hidden_size": 6}),
 }
 # Of other kinds: what they need beside defaults.
-OTHERS = {"ADALORA": ("AdaLoraConfig", {"total_step": 10}), "LOHA": ("LoHaConfig", {}), "LOKR": ("LoKrConfig", {}), "VERA": ("VeraConfig", {}), "OFT": ("OFTConfig", {}),
+OTHERS = {"ADALORA": ("AdaLoraConfig", {"total_step": 10}), "LOHA": ("LoHaConfig", {}), "LOKR": ("LoKrConfig", {}), "OFT": ("OFTConfig", {}),
           "BOFT": ("BOFTConfig", {}), "HRA": ("HRAConfig", {}), "FOURIERFT": ("FourierFTConfig", {"n_frequency": 10}), "LN_TUNING": ("LNTuningConfig", {"target_modules": ["LayerNorm"]}),
           "POLY": ("PolyConfig", {}), "VBLORA": ("VBLoRAConfig", {"vector_length": 4, "num_vectors": 4, "topk": 2}), "MISS": ("MissConfig", {}), "RANDLORA": ("RandLoraConfig", {}),
           "ROAD": ("RoadConfig", {}), "SHIRA": ("ShiraConfig", {}), "C3A": ("C3AConfig", {"block_size": 8}), "WAVEFT": ("WaveFTConfig", {"n_frequency": 10}),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import IA3Config, LoraConfig, get_peft_model
+from peft import IA3Config, LoraConfig, VeraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 from transformers.trainer_pt_utils import get_parameter_names
 
@@ -48,6 +48,9 @@ CASES = {
                  IA3Config(task_type="SEQ_CLS", target_modules=r".*\.layer\.\d+\.(attention\.self\.(key|value)|output\.dense)",
                            feedforward_modules=r".*\.layer\.\d+\.output\.dense"),
                  2, False, "(IA)3: scales of the key and value outputs and of the input of the second FFN linear"),
+    "bert-vera": ("bert-tiny",
+                  VeraConfig(task_type="SEQ_CLS", r=6, target_modules=LINEARS, save_projection=False, projection_prng_key=3),
+                  2, False, "VeRA r 6 on all six linears of a layer; its projections drawn by key 3 and not saved"),
     "roberta-lora": ("roberta-tiny", lora(ATTENTION), 3, False, "LoRA r 4, alpha 8 on query and value; dense and out_proj"),
     "roberta-full": ("roberta-tiny", "full", 3, False, "all weights: embeddings, layers, dense and out_proj"),
     "roberta-bitfit": ("roberta-tiny", "bitfit", 3, False, "all biases and the head (dense and out_proj)"),
@@ -57,7 +60,7 @@ CASES = {
 SITES = {"attention.self.query": "attn.q", "attention.self.key": "attn.k", "attention.self.value": "attn.v",
          "attention.output.dense": "attn.o", "intermediate.dense": "ffn.up", "output.dense": "ffn.down"}
 ROLES = {"lora_A.weight": "lora_a", "lora_B.weight": "lora_b", "lora_magnitude_vector.weight": "magnitude",
-         "ia3_l": "ia3"}
+         "ia3_l": "ia3", "vera_lambda_d": "vera_d", "vera_lambda_b": "vera_b"}
 
 
 def plain_name(name):
@@ -74,7 +77,7 @@ def where(name):
     """Graft's place of a plain name: the site and the tensor's role there, or part 'trunk' or 'head'."""
     if name.startswith("classifier."):
         return {"part": "head"}
-    match = re.fullmatch(r"\w+\.encoder\.layer\.(\d+)\.(.+?)\.(lora_\w+\.weight|ia3_l)", name)
+    match = re.fullmatch(r"\w+\.encoder\.layer\.(\d+)\.(.+?)\.(lora_\w+\.weight|ia3_l|vera_lambda_[db])", name)
     if match:
         layer, module, tensor = match.groups()
         site = SITES[module]
@@ -140,6 +143,8 @@ def make_model(models, case, seed):
                 fill(parameter, parameter.detach().numpy(), 0.05)
             elif "ia3_l" in name:
                 fill(parameter, 1.0, 0.2)
+            elif "vera_lambda" in name:
+                fill(parameter, 0.0, 0.2)  # b too: otherwise d would have no gradient at first
         return model
     for name, parameter in base.named_parameters():
         is_head = name.startswith("classifier.")
