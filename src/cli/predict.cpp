@@ -125,6 +125,8 @@ class Predictor {
     about["--routing"] = Node::text(routing_name(subject.route.routing));
     if (is_ensemble(subject.route))
       about["--routes"] = Node::text(std::to_string(subject.route.routes));
+    if (subject.route.unit != RouteUnit::kPass)
+      about["--route-unit"] = Node::text(route_unit_name(subject.route.unit));
     about["--route-seed"] = Node::text(std::to_string(subject.route.seed));
     return about;
   }

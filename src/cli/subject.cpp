@@ -20,6 +20,9 @@ constexpr Name<Routing> kRoutings[] = {{Routing::kEnsembleLogits, "ensemble-logi
                                        {Routing::kMerged, "merged"},
                                        {Routing::kRandom, "random"}};
 
+constexpr Name<RouteUnit> kRouteUnits[] = {
+    {RouteUnit::kPass, "all"}, {RouteUnit::kText, "text"}, {RouteUnit::kToken, "token"}};
+
 void check_routing(const Subject& subject, const SubjectFlags& flags) {
   if (flags.route.routing == Routing::kMerged) return;
   const auto& parts = subject.loaded.adapter.parts();
@@ -45,6 +48,11 @@ void check_route_flags(const SubjectFlags& flags) {
   if (flags.gives_route_seed && !is_ensemble(route) && route.routing != Routing::kRandom) {
     throw InputError(
         "--route-seed: found " + std::to_string(route.seed) +
+        ", and no route is drawn; give --routing random or that of an ensemble, or leave it out");
+  }
+  if (flags.gives_route_unit && !is_ensemble(route) && route.routing != Routing::kRandom) {
+    throw InputError(
+        "--route-unit: found " + route_unit_name(route.unit) +
         ", and no route is drawn; give --routing random or that of an ensemble, or leave it out");
   }
 }
@@ -93,6 +101,7 @@ LoadedAdapter without_adapter(const SubjectFlags& flags, const Model& model,
 }  // namespace
 
 std::string routing_name(Routing routing) { return word_of(kRoutings, routing); }
+std::string route_unit_name(RouteUnit unit) { return word_of(kRouteUnits, unit); }
 
 Subject load_subject(const SubjectFlags& flags) {
   set_threads(flags.threads);
@@ -172,6 +181,16 @@ void add_subject(CLI::App& command, SubjectFlags& flags) {
           },
           "draws the routes of --routing random or of an ensemble")
       ->check(not_negative());
+  command
+      .add_option_function<std::string>(
+          "--route-unit",
+          [&flags](const std::string& name) {
+            flags.route.unit = value_of(kRouteUnits, name);
+            flags.gives_route_unit = true;
+          },
+          "who draws an expert for itself: all rows together (default), each text, or each token "
+          "(AdaMix's released inference levels 1 and 0)")
+      ->check(CLI::IsMember(words_of(kRouteUnits)));
   command.add_flag("--quiet", flags.is_quiet, "no progress");
 }
 

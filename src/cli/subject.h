@@ -20,7 +20,7 @@ struct SubjectFlags {
   std::string model, adapter, task, data, data_format;
   std::vector<std::string> ignored_keys;
   RouteOptions route;
-  bool gives_routes = false, gives_route_seed = false;
+  bool gives_routes = false, gives_route_seed = false, gives_route_unit = false;
   GenerationFlags generate;
   Precision precision = Precision::kFloat32;
   int64_t threads = 0;
@@ -39,6 +39,8 @@ struct Subject {
 
 // The name of --routing.
 std::string routing_name(Routing routing);
+// That of --route-unit.
+std::string route_unit_name(RouteUnit unit);
 
 // The flags that both commands have.
 void add_subject(CLI::App& command, SubjectFlags& flags);

@@ -1,9 +1,6 @@
 #include "edit/average.h"
 
-#include <map>
-
 #include "base/error.h"
-#include "edit/stochastic.h"
 
 namespace graft {
 
@@ -31,17 +28,6 @@ Node plain_entry(const Node& entry) {
     }
   }
   return out;
-}
-
-// "0.stochastic/expert.2/enc.0.attn.q.lora_a" -> "enc.0.attn.q.lora_a" behind the path that the
-// plain part has.
-std::string plain_name(const std::string& name, const std::vector<Adapter::Part>& old_parts,
-                       const std::vector<Adapter::Part>& new_parts) {
-  for (size_t i = 0; i < old_parts.size(); ++i) {
-    if (name.starts_with(old_parts[i].path))
-      return new_parts[i].path + name_without_members(name.substr(old_parts[i].path.size()));
-  }
-  return name;  // of the head
 }
 
 // sum_i weights_i tensors_i, summed in float64.
@@ -119,16 +105,19 @@ PlainAdapter average_experts(const LoadedAdapter& loaded, const std::string& nam
                      "to average those");
   }
   PlainAdapter out{Adapter(plain, name, target, loaded.adapter.task()), {}};
-  std::map<std::string, std::vector<Tensor>> members;
-  for (const auto& [stored, tensor] : loaded.tensors)
-    members[plain_name(stored, loaded.adapter.parts(), out.adapter.parts())].push_back(
-        tensor.detach());
-  for (const ParamSpec& param : out.adapter.params()) {
-    const auto found = members.find(param.name);
-    ensure(found != members.end(), "every plain tensor has its experts: " + param.name);
-    const size_t count = found->second.size();
-    out.tensors[param.name] =
-        weighted_sum(found->second, std::vector<double>(count, 1.0 / static_cast<double>(count)));
+  const at::NoGradGuard no_grad;
+  NamedTensors wide;
+  for (const auto& [stored, tensor] : loaded.tensors) wide[stored] = tensor.to(at::kDouble);
+  for (size_t i = 0; i < loaded.adapter.parts().size(); ++i) {
+    const TensorList stored = loaded.adapter.stored_of(i, wide),
+                     mean = loaded.adapter.parts()[i].edit->averaged(Params(stored));
+    const std::vector<std::string>& names = out.adapter.parts()[i].names;
+    ensure(names.size() == mean.size(), "every plain tensor has its experts");
+    for (size_t k = 0; k < names.size(); ++k)
+      out.tensors[names[k]] = mean[param_at(k)].to(at::kFloat);
+  }
+  for (const auto& [stored, tensor] : loaded.tensors) {
+    if (stored.starts_with(Adapter::kHeadPath)) out.tensors[stored] = tensor.detach();
   }
   return out;
 }

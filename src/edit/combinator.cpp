@@ -116,6 +116,14 @@ std::optional<Flattened> Combinator::flattened(const Params& stored) const {
   return is_flat ? std::nullopt : std::optional(std::move(out));
 }
 
+TensorList Combinator::averaged(const Params& stored) const {
+  TensorList out;
+  for (size_t i = 0; i < num_own(); ++i) out.append(stored[param_at(i)]);
+  for (size_t k = 0; k < children_.size(); ++k)
+    out.append(children_[k].edit->averaged(stored_of(k, stored)));
+  return out;
+}
+
 int64_t input_width(const Edit& edit, const Site& site) {
   // The edit is shown no rows of the site's widths.
   const Tensor x = at::zeros({0, site.input_width}), y = at::zeros({0, site.output_width});

@@ -27,6 +27,7 @@ class Combinator : public Edit {
   }
   double scale(const Site& site) const override { return child_at(site).edit->scale(site); }
   std::optional<Flattened> flattened(const Params& stored) const override;
+  TensorList averaged(const Params& stored) const override;
 
  protected:
   // `kind`: its name in YAML. One child stands below "of/", those of a list below "of.0/", "of.1/",

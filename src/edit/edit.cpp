@@ -79,6 +79,12 @@ TrunkTensors Edit::rewrite(const Params&, const Weights&) const { return {}; }
 
 std::optional<Flattened> Edit::flattened(const Params&) const { return std::nullopt; }
 
+TensorList Edit::averaged(const Params& stored) const {
+  TensorList out;
+  for (size_t i = 0; i < spec_.params.size(); ++i) out.append(stored[param_at(i)]);
+  return out;
+}
+
 Tensor apply_change(const Tensor& y, const Change& change) {
   if (change.rows.defined()) {
     Change dense = change;

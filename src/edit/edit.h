@@ -94,6 +94,9 @@ struct ParamSpec {
 // or their mean.
 enum class Experts { kApart, kMerged };
 
+// Who shares the choice of a stochastic mixture: all rows of a lane, or those of a text, or none.
+enum class RouteUnit { kPass, kText, kToken };
+
 struct EditSpec {
   std::vector<ParamSpec> params;
   std::vector<Site> sites;  // where `change` or `prefix` is asked
@@ -120,11 +123,15 @@ struct Change {
 // What an edit may know of the pass it is in, beside its tensors.
 struct Context {
   bool is_training = false;
-  std::string_view path = {};  // of the edit in its adapter, "0.gate/", or below `outer`: goes
-                               // before the names of losses and records
-  RandomKey key = {};          // (seed, step, micro-batch, pass, edit path, site): for dropout
+  std::string_view path = {};    // of the edit in its adapter, "0.gate/", or below `outer`: goes
+                                 // before the names of losses and records
+  RandomKey key = {};            // (seed, step, micro-batch, pass, edit path, site): for dropout
+  RandomKey site_free_key = {};  // the same without the site: for what several sites share
   RandomKey route =
       {};  // (seed, step, micro-batch, pass, edit path): for a stochastic choice; not of the site
+  std::optional<RandomKey> first_route = {};  // of a second pass: the route of the first, which a
+                                              // stochastic choice may have to differ from
+  RouteUnit route_unit = RouteUnit::kPass;
   Experts experts = Experts::kMerged;        // as the derived tensors have them
   std::optional<int64_t> fixed_expert = {};  // every stochastic choice gives this expert
   Memory* memory = nullptr;  // where a text is written token by token: what edits keep of its
@@ -195,6 +202,10 @@ class Edit {
   // The edit without what served its training only (the network behind a prefix), computing the
   // same; nothing where there is no such part. float32, detached or not as `stored` is.
   virtual std::optional<Flattened> flattened(const Params& stored) const;
+
+  // The stored tensors of the edit that is left when the experts of every stochastic mixture are
+  // averaged, in the order of the params of an edit so defined.
+  virtual TensorList averaged(const Params& stored) const;
 
  protected:
   // For constructors. A tensor of one site, "<site>.<tensor>".

@@ -17,8 +17,10 @@ namespace {
 Context context_at(const LaneAdapter& lane, const Adapter::Part& part, const Site& site) {
   Context context = lane.context;
   context.path = part.path;
-  context.key = context.key.with(part.path).with(site.name);
+  context.site_free_key = context.key.with(part.path);
+  context.key = context.site_free_key.with(site.name);
   context.route = context.route.with(part.path);
+  if (context.first_route) context.first_route = context.first_route->with(part.path);
   context.experts = lane.bound->experts();
   return context;
 }

@@ -32,11 +32,25 @@ constexpr Name<LoraInit> kLoraInits[] = {{LoraInit::kKaiming, "kaiming"},
                                          {LoraInit::kGaussian, "gaussian"},
                                          {LoraInit::kNormal, "normal"}};
 
+// Who draws a mask of dropout: each site, or those of a layer that read the same x together.
+enum class MaskOf { kSite, kInput };
+constexpr Name<MaskOf> kMasksOf[] = {{MaskOf::kSite, "site"}, {MaskOf::kInput, "input"}};
+
+// Queries, keys and values read the same rows, and so do what enters both halves of a gated
+// feed-forward and both parts of what attention reads of an encoder.
+Place first_reader(Place at) {
+  if (at.part == Part::kAttnK || at.part == Part::kAttnV) at.part = Part::kAttnQ;
+  if (at.part == Part::kCrossV) at.part = Part::kCrossK;
+  if (at.part == Part::kFfnGate) at.part = Part::kFfnUp;
+  return at;
+}
+
 struct LoraOptions {
   bool is_dora = false;  // what they are options of
   SiteChoice where{{"attn.q", "attn.v"}};
   int64_t rank = 8;
   double alpha = 16, dropout = 0;
+  MaskOf mask = MaskOf::kSite;
   bool is_rank_stabilised = false;
   LoraInit init = LoraInit::kKaiming;
   double b_rate = 1;
@@ -47,6 +61,9 @@ struct LoraOptions {
     v.integer("rank", rank, {1, 4096}, "width R of the update");
     v.number("alpha", alpha, {0, 1e6}, "the update counts alpha/R times");
     v.number("dropout", dropout, {0, 0.99}, "of what enters the update");
+    v.choice("dropout_mask", mask, kMasksOf,
+             "each site drops entries of its own, or sites that read one x drop the same, as where "
+             "queries, keys and values are one layer");
     v.boolean("rslora", is_rank_stabilised, "the update counts alpha/sqrt(R) times instead");
     v.choice("init", init, kLoraInits,
              "A at first: uniform within 1/sqrt(in), N(0, 1/R^2), or N(0, 0.02^2); B is zero");
@@ -139,7 +156,10 @@ class Lora : public Edit {
  private:
   Tensor branch_dropout(const SiteView& view, const Tensor& x, const Context& context) const {
     if (!context.is_training || options_.dropout == 0.0) return x;
-    return dropout(x, rows_of_lane(view, options_.dropout, context.key.with("lora dropout")));
+    const RandomKey key = options_.mask == MaskOf::kSite
+                              ? context.key
+                              : context.site_free_key.with(to_name(first_reader(view.site)));
+    return dropout(x, rows_of_lane(view, options_.dropout, key.with("lora dropout")));
   }
 
   // kaiming: A ~ U(-1/sqrt(in), 1/sqrt(in)), the released code; gaussian: A ~ N(0, 1/R^2); normal:

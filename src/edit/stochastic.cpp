@@ -8,23 +8,39 @@
 //   drawn:   y' = edit(y; down_i, up_j),  i, j ~ Uniform{0..M-1}
 //   merged:  y' = edit(y; mean_i down_i, mean_j up_j)
 // The mean is that of the stored tensors; what the edit derives from them is derived once, from the
-// mean.
+// mean. With learned scores s of a bank nothing is drawn: the edit is always that of
+// sum_i softmax(s)_i down_i (the released code's `expert_weight_tune`). Departs: each bank has
+// scores of its own; released LoRA has one vector a layer for both of its banks.
 #include "edit/stochastic.h"
 
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
+#include <tuple>
 
 #include "base/error.h"
+#include "edit/initial.h"
 #include "edit/registry.h"
+#include "edit/stochastic_options.h"
 
 namespace graft {
 
-int64_t drawn_expert(RandomKey route, std::string_view site, std::string_view bank,
+int64_t drawn_expert(RandomKey route, std::string_view place, std::string_view bank,
                      int64_t experts) {
   return static_cast<int64_t>(
-      Random(route.with(site).with(bank)).below(static_cast<uint64_t>(experts)));
+      Random(route.with(place).with(bank)).below(static_cast<uint64_t>(experts)));
+}
+
+int64_t drawn_other_expert(RandomKey route, RandomKey first, std::string_view place,
+                           std::string_view bank, int64_t experts) {
+  const int64_t taken = drawn_expert(first, place, bank, experts),
+                drawn = drawn_expert(route, place, bank, experts - 1);
+  return drawn + (drawn < taken ? 0 : 1);
 }
 
 namespace {
@@ -36,24 +52,6 @@ constexpr const char* kShared =
 constexpr const char* kExpert = "expert.";
 
 std::string part_of(int64_t expert) { return kExpert + std::to_string(expert); }
-
-enum class ExpertsInit { kIndependent, kCopies };
-constexpr Name<ExpertsInit> kExpertsInits[] = {{ExpertsInit::kIndependent, "independent"},
-                                               {ExpertsInit::kCopies, "copies"}};
-
-struct StochasticOptions {
-  int64_t experts = 4;
-  std::vector<std::string> share = {};
-  ExpertsInit init = ExpertsInit::kIndependent;
-
-  void visit(OptionVisitor& v) {
-    v.integer("experts", experts, {1, 1024}, "number M of experts");
-    v.texts("share", share,
-            {"banks of tensors that all experts share, such as up, the second projection",
-             "[up], where the edit has it"});
-    v.choice("init", init, kExpertsInits, "every expert drawn anew, or all equal to the first");
-  }
-};
 
 class Stochastic final : public Combinator {
  public:
@@ -79,31 +77,36 @@ class Stochastic final : public Combinator {
     // What is not trained is what the trained tensors are relative to: their mean has a meaning
     // only if all have the same.
     for (const ParamSpec& param : inner_.params)
-      members_.push_back({param.site ? to_name(*param.site) : "", param.bank,
+      members_.push_back({param.site ? drawing_place(*param.site) : "", param.bank,
                           param.role != Role::kTrained || is_shared(param.bank)});
     declare_experts();
+    if (is_learned()) declare_scores();
   }
 
   // independent: every expert drawn anew (released code for classification); copies: all equal the
-  // first (released code for LoRA, where different routes are all that tells them apart).
+  // first (released code for LoRA, where different routes are all that tells them apart);
+  // layer_copies: so do those of all layers, since released code copies one block.
   TensorList init(const Weights& weights, RandomKey key) const override {
     TensorList out(spec().params.size());
     for (int64_t expert = -1; expert < options_.experts; ++expert) {
-      const RandomKey own = options_.init == ExpertsInit::kCopies
-                                ? key.with("copies")
-                                : key.with(static_cast<uint64_t>(expert + 1));
-      const TensorList values = child().edit->init(weights, own);
+      const RandomKey own = options_.init == ExpertsInit::kIndependent
+                                ? key.with(static_cast<uint64_t>(expert + 1))
+                                : key.with("copies");
+      TensorList values = child().edit->init(weights, own);
+      if (options_.init == ExpertsInit::kLayerCopies) copy_to_layers(values);
       for (size_t i = 0; i < members_.size(); ++i) {
         if (members_[i].is_shared == (expert < 0)) out[stored_as(i, expert)] = values[param_at(i)];
       }
     }
+    for (size_t i = first_score_; i < spec().params.size(); ++i)
+      out[param_at(i)] = spec().params[i].initial_value(weights, key);
     return out;
   }
 
   // The mean as the child derives it, or as much for every expert.
   TensorList derive(const Params& stored, const Weights& weights, Experts experts) const override {
     TensorList out(num_derived());
-    if (experts == Experts::kMerged) {
+    if (experts == Experts::kMerged || is_learned()) {
       const TensorList mean = merged(stored),
                        derived = child().edit->derive(Params(mean), weights, experts);
       for (size_t i = 0; i < derived.size(); ++i) out[param_at(i)] = derived[param_at(i)];
@@ -129,12 +132,18 @@ class Stochastic final : public Combinator {
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
                 const Weight& weight, Context& context) const override {
+    if (draws_by_row(context)) return change_by_row(derived, view, input, weight, context);
     Context inner = context_of(0, context);
     return child().edit->change(one_edit(derived, view.site, context), view, input, weight, inner);
   }
 
   std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
                                    const Weight& weight, Context& context) const override {
+    if (draws_by_row(context))
+      throw InputError(
+          "routes of their own for texts or tokens cannot choose among prefixes, which stand "
+          "before "
+          "all texts of a pass alike: give --route-unit all");
     Context inner = context_of(0, context);
     return child().edit->prefix(one_edit(derived, view.site, context), view, weight, inner);
   }
@@ -147,16 +156,29 @@ class Stochastic final : public Combinator {
   }
 
   std::optional<Flattened> flattened(const Params&) const override { return std::nullopt; }
+  TensorList averaged(const Params& stored) const override {
+    const TensorList mean = merged(stored);
+    return child().edit->averaged(Params(mean));
+  }
 
  protected:
   Node describe_options() const override { return options_node(options_); }
 
  private:
   struct Member {
-    std::string site, bank;  // its site's name: a draw is a function of it
+    std::string place, bank;  // who draws: a draw is a function of it
     bool is_shared = false;
-    int32_t first = 0;  // its number among the mixture's params, of the first expert
+    int32_t first = 0;    // its number among the mixture's params, of the first expert
+    ParamId scores = {};  // that weigh its experts, where they are learned
   };
+
+  bool is_learned() const { return options_.scores == Scores::kLearned; }
+
+  // Its site, or its layer under the name of what leaves the block. What is in no layer is alone.
+  std::string drawing_place(Place at) const {
+    if (options_.couple == Couple::kLayer && at.layer >= 0) at.part = Part::kOut;
+    return to_name(at);
+  }
 
   void check_share(Options& options, const std::set<std::string>& banks) const {
     for (const std::string& bank : options_.share) {
@@ -173,6 +195,10 @@ class Stochastic final : public Combinator {
     if (!is_choice)
       options.fault("share",
                     "every bank of " + child().kind + " is shared: nothing is left to choose");
+    if (options_.second_pass == SecondPass::kOther && options_.experts < 2)
+      options.fault("second_pass", "other needs at least two experts");
+    if (options_.second_pass == SecondPass::kOther && is_learned())
+      options.fault("second_pass", "with learned scores nothing is drawn: leave it out");
   }
 
   // The shared members first, then those of every expert.
@@ -193,6 +219,44 @@ class Stochastic final : public Combinator {
     }
     own_members_ = std::count_if(members_.begin(), members_.end(),
                                  [](const Member& member) { return !member.is_shared; });
+    first_score_ = spec_.params.size();
+  }
+
+  // One vector for each bank of each place; they stand at its first site, and start equal.
+  void declare_scores() {
+    spec_.traits.is_stochastic = false;
+    std::map<std::pair<std::string, std::string>, ParamId> scores;
+    for (size_t i = 0; i < members_.size(); ++i) {
+      Member& own = members_[i];
+      if (own.is_shared) continue;
+      ParamId& id = scores[{own.place, own.bank}];
+      if (id.number < 0)
+        id = declare({.name = to_name(*inner_.params[i].site) + ".scores" +
+                              (own.bank.empty() ? "" : "." + own.bank),
+                      .shape = {options_.experts},
+                      .site = inner_.params[i].site,
+                      .is_wide = true,
+                      .use = ParamUse::kRouter,
+                      .cost = Cost{},
+                      .initial = zeros()});
+      own.scores = id;
+    }
+  }
+
+  // A tensor of a later layer starts as that of the first layer in which it has the same name.
+  void copy_to_layers(TensorList& values) const {
+    std::map<std::tuple<StackId, Part, std::string>, size_t> firsts;
+    for (size_t i = 0; i < inner_.params.size(); ++i) {
+      const ParamSpec& param = inner_.params[i];
+      if (!param.site || param.site->layer < 0) continue;
+      std::string tensor = param.name;
+      const std::string site = to_name(*param.site);
+      tensor.erase(tensor.find(site), site.size());
+      const size_t first =
+          firsts.try_emplace({param.site->stack, param.site->part, tensor}, i).first->second;
+      if (inner_.params[first].shape == param.shape)
+        values[param_at(i)] = values[param_at(first)].clone();
+    }
   }
 
   bool is_shared(const std::string& bank) const {
@@ -227,52 +291,109 @@ class Stochastic final : public Combinator {
       std::vector<Tensor> experts;
       for (int64_t expert = 0; expert < options_.experts; ++expert)
         experts.push_back(stored[stored_as(i, expert)]);
-      out[param_at(i)] = at::stack(experts).mean(0);
+      const Tensor all = at::stack(experts);
+      if (!is_learned()) {
+        out[param_at(i)] = all.mean(0);
+        continue;
+      }
+      std::vector<int64_t> by_expert(static_cast<size_t>(all.dim()), 1);
+      by_expert.front() = options_.experts;
+      const Tensor shares = at::softmax(stored[members_[i].scores], 0).view(by_expert);
+      out[param_at(i)] = (all * shares).sum(0);
     }
     return out;
   }
 
   // The derived tensors of one edit: the mean, or the members that the context's route draws.
   Params one_edit(const Params& derived, const Site& site, const Context& context) const {
-    if (context.experts == Experts::kMerged) return derived;
+    if (context.experts == Experts::kMerged || is_learned()) return derived;
     ensure(context.fixed_expert.value_or(0) < options_.experts, "an expert that the mixture has");
-    return derived.through(
-        [this, &site, route = context.route, fixed = context.fixed_expert](int32_t number) {
-          const auto index = static_cast<size_t>(number);
-          return derived_as(index, is_shared_member(index) ? 0
-                                   : fixed                 ? *fixed
-                                                           : drawn_for(index, site, route))
-              .number;
-        });
+    return derived.through([this, place = drawing_place(site), &context](int32_t number) {
+      const auto index = static_cast<size_t>(number);
+      return derived_as(index, is_shared_member(index) ? 0
+                               : context.fixed_expert  ? *context.fixed_expert
+                                                       : drawn(context, place, bank_of(index)))
+          .number;
+    });
   }
 
-  // What the child only derives is drawn by its site alone.
-  int64_t drawn_for(size_t index, const Site& site, RandomKey route) const {
-    if (index >= members_.size()) return drawn_expert(route, site.name, "", options_.experts);
-    const Member& own = members_[index];
-    return drawn_expert(route, own.site, own.bank, options_.experts);
+  // What the child only derives has no bank.
+  std::string bank_of(size_t index) const {
+    return index < members_.size() ? members_[index].bank : "";
+  }
+
+  int64_t drawn(const Context& context, const std::string& place, const std::string& bank) const {
+    return options_.second_pass == SecondPass::kOther && context.first_route
+               ? drawn_other_expert(context.route, *context.first_route, place, bank,
+                                    options_.experts)
+               : drawn_expert(context.route, place, bank, options_.experts);
+  }
+
+  bool draws_by_row(const Context& context) const {
+    return context.route_unit != RouteUnit::kPass && context.experts == Experts::kApart &&
+           !is_learned() && !context.fixed_expert;
+  }
+
+  // Banks whose members act at a site.
+  std::vector<std::string> banks_at(const Site& site) const {
+    std::set<std::string> banks;
+    if (has_unnamed_bank_) banks.insert("");
+    for (size_t i = 0; i < members_.size(); ++i) {
+      if (!members_[i].is_shared && inner_.params[i].site == std::optional<Place>(site))
+        banks.insert(members_[i].bank);
+    }
+    return {banks.begin(), banks.end()};
+  }
+
+  // Every text or token draws for itself, by its example and position. All experts that somebody
+  // drew answer all rows, as in released code, and each row takes the y' of its own.
+  Change change_by_row(const Params& derived, const SiteView& view, const Tensor& input,
+                       const Weight& weight, Context& context) const {
+    ensure(!context.is_training, "a run draws once a pass");
+    const std::vector<std::string> banks = banks_at(view.site);
+    std::map<std::vector<int64_t>, std::vector<int64_t>> rows_of;  // the drawn, by bank
+    const std::string place = drawing_place(view.site);
+    const RowIds& ids = *view.pack.rows;
+    for (int64_t row = 0; row < view.y.size(0); ++row) {
+      const auto at = static_cast<size_t>(view.lane.first_row + row);
+      Context own = context;
+      own.route = own.route.with(static_cast<uint64_t>(ids.example[at]));
+      if (context.route_unit == RouteUnit::kToken)
+        own.route = own.route.with(static_cast<uint64_t>(ids.position[at]));
+      std::vector<int64_t> members;
+      for (const std::string& bank : banks) members.push_back(drawn(own, place, bank));
+      rows_of[members].push_back(row);
+    }
+    Tensor out = view.y.clone();
+    for (const auto& [members, rows] : rows_of) {
+      const Params own = derived.through([&, &members = members](int32_t number) {
+        const auto index = static_cast<size_t>(number);
+        const auto bank = std::find(banks.begin(), banks.end(), bank_of(index)) - banks.begin();
+        return derived_as(index,
+                          is_shared_member(index) ? 0 : members.at(static_cast<size_t>(bank)))
+            .number;
+      });
+      Context inner = context_of(0, context);
+      if (&members != &rows_of.begin()->first) inner.records = nullptr;  // one name for all of them
+      const Tensor changed =
+          apply_change(view.y, child().edit->change(own, view, input, weight, inner));
+      const Tensor index = at::tensor(rows, at::kLong);
+      out.index_copy_(0, index, changed.index_select(0, index));
+    }
+    const Tensor none =
+        at::zeros({1}, view.y.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+    return {.mul = none, .add = out};  // y' as a whole
   }
 
   StochasticOptions options_;
   const EditSpec& inner_;          // of one expert
   std::vector<Member> members_;    // by the child's numbers
   int64_t own_members_ = 0;        // of every expert
+  size_t first_score_ = 0;         // the number of its param; as many as there are without scores
   bool has_unnamed_bank_ = false;  // what the child derives under new names is made of its tensors
 };
 
 }  // namespace
-
-std::string name_without_members(const std::string& name) {
-  std::string out;
-  for (size_t begin = 0; begin < name.size();) {
-    const size_t end = std::min(name.find('/', begin), name.size());
-    const std::string step = name.substr(begin, end - begin);
-    const bool is_member = end < name.size() && (step == kShared || step.starts_with(kExpert));
-    if (!is_member) out += name.substr(begin, end - begin + 1);
-    begin = end + 1;
-  }
-  return out;
-}
 
 const Method kStochastic = {
     .name = "stochastic",

@@ -36,6 +36,7 @@ std::vector<LaneAdapter> lanes_of(const BoundAdapter& bound, const RouteOptions&
                              .with("route")
                              .with(static_cast<uint64_t>(route.seed))
                              .with(static_cast<uint64_t>(r));
+    lane.context.route_unit = route.unit;
     if (route.routing == Routing::kFixed) lane.context.fixed_expert = 0;
     if (r == 0) lane.context.records = records;
   }

@@ -12,11 +12,11 @@
 
 namespace graft {
 
-// Which experts of a stochastic mixture answer. Every row goes through the same route or routes, so
-// that a row's answer does not depend on its batch.
+// Which experts of a stochastic mixture answer. A route is drawn from the seed, for all rows or by
+// example and position, so that a row's answer does not depend on its batch.
 enum class Routing {
   kMerged,                 // the mean of the experts: AdaMix's default
-  kRandom,                 // one route, drawn from the seed
+  kRandom,                 // one route
   kFixed,                  // the first expert of every bank
   kEnsembleLogits,         // the mean of the logits of several random routes
   kEnsembleProbabilities,  // the mean of their probabilities; its logarithm stands in for the
@@ -27,6 +27,7 @@ struct RouteOptions {
   Routing routing = Routing::kMerged;
   int64_t routes = 4;  // of an ensemble
   int64_t seed = 0;
+  RouteUnit unit = RouteUnit::kPass;  // of every random route
 };
 
 inline bool is_ensemble(const RouteOptions& route) {

@@ -1,6 +1,7 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -9,6 +10,19 @@
 namespace graft {
 
 using at::Tensor;
+
+namespace {
+
+// Of one tensor, in the form of transformers, after m, v and t are those of this step.
+void transformers_update(const Tensor& param, const Tensor& m, const Tensor& v, double t,
+                         double rate, double decay, const AdamW::Options& options) {
+  const double size =
+      rate * std::sqrt(1.0 - std::pow(options.beta2, t)) / (1.0 - std::pow(options.beta1, t));
+  param.addcdiv_(m, v.sqrt().add_(options.epsilon), -size);
+  if (decay > 0) param.sub_(param * (rate * decay));
+}
+
+}  // namespace
 
 AdamW::AdamW(const std::vector<ParamSpec>& params, const Options& options) : options_(options) {
   for (const ParamSpec& param : params) {
@@ -43,10 +57,20 @@ void AdamW::step(NamedTensors& tensors, double learning_rate) {
   }
   for (auto& [kind, group] : groups) {
     const auto [decays, rate_scale] = kind;
+    const double rate = learning_rate * rate_scale, decay = decays ? options_.weight_decay : 0.0;
     for (Tensor& t : group.t) t.add_(1);
-    at::_fused_adamw_(group.params, group.gradients, group.m, group.v, {}, group.t,
-                      learning_rate * rate_scale, options_.beta1, options_.beta2,
-                      decays ? options_.weight_decay : 0.0, options_.epsilon, /*amsgrad=*/false,
+    if (options_.form == AdamWForm::kTransformers) {
+      for (size_t i = 0; i < group.params.size(); ++i) {
+        const Tensor& gradient = group.gradients[i];
+        group.m[i].mul_(options_.beta1).add_(gradient, 1.0 - options_.beta1);
+        group.v[i].mul_(options_.beta2).addcmul_(gradient, gradient, 1.0 - options_.beta2);
+        transformers_update(group.params[i], group.m[i], group.v[i], group.t[i].item<double>(),
+                            rate, decay, options_);
+      }
+      continue;
+    }
+    at::_fused_adamw_(group.params, group.gradients, group.m, group.v, {}, group.t, rate,
+                      options_.beta1, options_.beta2, decay, options_.epsilon, /*amsgrad=*/false,
                       /*maximize=*/false);
   }
 }

@@ -90,11 +90,13 @@ BatchLoss batch_loss(const RunInputs& inputs, const BoundAdapter& bound, const B
 
   std::vector<std::pair<std::string, Tensor>> losses;
   std::vector<LaneAdapter> lanes;
+  const auto route_of = [&key](size_t pass) { return key.with("route").with(pass); };
   for (size_t pass = 0; pass < passes.size(); ++pass) {
     lanes.push_back({&bound,
                      {.is_training = true,
                       .key = key,
-                      .route = key.with("route").with(pass),
+                      .route = route_of(pass),
+                      .first_route = pass > 0 ? std::optional(route_of(0)) : std::nullopt,
                       .losses = &losses}});
   }
   ForwardOptions options;

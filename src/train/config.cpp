@@ -63,6 +63,7 @@ void refuse_other_optimizer(Options& options, RunConfig& c) {
   reset_or_refuse(options, c, "", "beta1", c.beta1, default_.beta1, reason);
   reset_or_refuse(options, c, "", "beta2", c.beta2, default_.beta2, reason);
   reset_or_refuse(options, c, "", "epsilon", c.epsilon, default_.epsilon, reason);
+  reset_or_refuse(options, c, "", "adamw_form", c.adamw_form, default_.adamw_form, reason);
   reset_or_refuse(options, c, "", "undrawn", c.missing_gradient, default_.missing_gradient, reason);
 }
 

@@ -43,6 +43,10 @@ enum class Order {
 };  // kLength: shuffled, then sorted by length within windows of batches
 
 enum class OptimizerKind { kAdamW, kAdafactor };
+// kTorch: AdamW's epsilon stands behind the bias correction, and decay comes before the step;
+// kTransformers: epsilon before the correction and decay after the step, as in the AdamW of
+// transformers, which AdaMix's released code has.
+enum class AdamWForm { kTorch, kTransformers };
 enum class MissingGradient {
   kZero,
   kSkip
@@ -109,6 +113,7 @@ struct RunConfig {
   double weight_decay = 0.01;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   OptimizerKind optimizer = OptimizerKind::kAdamW;
+  AdamWForm adamw_form = AdamWForm::kTorch;
   AdafactorConfig adafactor;
   MissingGradient missing_gradient =
       MissingGradient::kZero;  // what AdamW does with a tensor that gets no gradient any more

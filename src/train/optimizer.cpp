@@ -16,7 +16,7 @@ std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params,
     return std::make_unique<Adafactor>(params, config.adafactor);
   return std::make_unique<AdamW>(
       params, AdamW::Options{config.beta1, config.beta2, config.epsilon, config.weight_decay,
-                             config.missing_gradient});
+                             config.missing_gradient, config.adamw_form});
 }
 
 Tensor saved_state(const NamedTensors& state, const std::string& name,

@@ -30,6 +30,8 @@ std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParamSpec>& params,
 // AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 //   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr wd p;
 //   p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+// In the form of transformers (AdamWForm::kTransformers) the last two are
+//   p -= lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps);  p -= lr wd p
 // Decay acts only where the tensor's spec says so. A tensor that never had a gradient has no state
 // and does not move. Once it had one, a missing gradient counts as zero and it keeps moving
 // (MissingGradient::kZero: the zero-filled gradients of AdaMix's released code), or it waits, its
@@ -39,6 +41,7 @@ class AdamW final : public Optimizer {
   struct Options {
     double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.01;
     MissingGradient missing_gradient = MissingGradient::kZero;
+    AdamWForm form = AdamWForm::kTorch;
   };
 
   AdamW(const std::vector<ParamSpec>& params, const Options& options);

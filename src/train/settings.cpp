@@ -18,6 +18,8 @@ constexpr Name<Order> kOrders[] = {
     {Order::kShuffle, "shuffle"}, {Order::kLength, "length"}, {Order::kFile, "file"}};
 constexpr Name<OptimizerKind> kOptimizers[] = {{OptimizerKind::kAdamW, "adamw"},
                                                {OptimizerKind::kAdafactor, "adafactor"}};
+constexpr Name<AdamWForm> kAdamWForms[] = {{AdamWForm::kTorch, "torch"},
+                                           {AdamWForm::kTransformers, "transformers"}};
 constexpr Name<MissingGradient> kMissingGradients[] = {{MissingGradient::kZero, "move"},
                                                        {MissingGradient::kSkip, "rest"}};
 constexpr Name<ConsistencyTargets> kTargets[] = {{ConsistencyTargets::kDetached, "detached"},
@@ -125,6 +127,9 @@ void RunConfig::visit(OptionVisitor& v) {
   v.number("beta1", beta1, {0, 0.999999}, "of AdamW");
   v.number("beta2", beta2, {0, 0.9999999}, "of AdamW");
   v.number("epsilon", epsilon, {0, 1}, "of AdamW");
+  v.choice("adamw_form", adamw_form, kAdamWForms,
+           "epsilon behind the bias correction and decay before the step, or epsilon before it and "
+           "decay after, as in transformers' AdamW and AdaMix's released code");
   v.number("clip", clip, {0, 1e9}, "largest gradient norm; 0: off");
   v.optional_number(
       "dropout", dropout, {0, 0.99},
