@@ -33,7 +33,7 @@ Adapter::Adapter(const Node& definition, const std::string& source, const EditTa
     options.fault("edits", "expected a list of edits");
   Options& head = options.section("head");
   if (task) make_head(head, target.config);
-  else head.ignore("pooler"), head.ignore("dropout");
+  else head.ignore("pooler"), head.ignore("dropout"), head.ignore("trains");
   std::string faults;
   const auto collect = [&faults](const std::function<void()>& read) {
     try {
@@ -76,6 +76,9 @@ void Adapter::add_part(std::unique_ptr<Edit> edit, const std::string& kind) {
 // each.
 void Adapter::check_rows(const std::string& source) const {
   std::map<int64_t, std::string> prefixed;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    for (size_t k = 0; k < i; ++k) check_claims(source, parts_[k], parts_[i]);
+  }
   for (const Part& part : parts_) {
     for (const Site& site : part.spec().sites) {
       if (site.kind != SiteKind::kAttention) continue;
@@ -94,6 +97,19 @@ void Adapter::check_rows(const std::string& source) const {
     if (padded > 0 && padded != layout().padded_length)
       throw InputError(source + ": gates that pad to different lengths (" + std::to_string(padded) +
                        " and " + std::to_string(layout().padded_length) + "): give them one");
+  }
+}
+
+// Interventions of one layer have positions of their own (Wu et al. 2024, arXiv:2404.03592, sec.
+// 3.3).
+void Adapter::check_claims(const std::string& source, const Part& a, const Part& b) const {
+  for (const TokenClaim& one : a.spec().claims) {
+    for (const TokenClaim& other : b.spec().claims) {
+      if (!share_a_token(one, other)) continue;
+      throw InputError(source + ": two edits change the same tokens at " + to_name(one.site) +
+                       " (" + a.path + " and " + b.path +
+                       "): give them other positions, layers or sites, or make one of them wider");
+    }
   }
 }
 
@@ -120,6 +136,7 @@ void Adapter::make_head(Options& options, const ModelConfig& config) {
   if (task_->is_answered_in_words()) {
     options.ignore("pooler");
     options.ignore("dropout");
+    options.ignore("trains");
     return;
   }
   head_ = std::make_unique<Head>(options, config,

@@ -67,6 +67,7 @@ class Adapter {
  private:
   void add_part(std::unique_ptr<Edit> edit, const std::string& kind);
   void check_rows(const std::string& source) const;
+  void check_claims(const std::string& source, const Part& a, const Part& b) const;
   void check_pooler(const std::string& source, const Site& pooler) const;
   void make_head(Options& options, const ModelConfig& config);
 

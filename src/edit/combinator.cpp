@@ -40,6 +40,7 @@ void Combinator::declare_children() {
       declare(std::move(param));
     }
     for (const Site& site : child.spec().sites) child_at_[site] = k;
+    spec_.claims.insert(spec_.claims.end(), child.spec().claims.begin(), child.spec().claims.end());
     spec_.traits = k == 0 ? child.spec().traits : join(spec_.traits, child.spec().traits);
   }
   spec_.sites = children_sites();

@@ -19,6 +19,7 @@
 #include "base/document.h"
 #include "base/random.h"
 #include "edit/params.h"
+#include "edit/positions.h"
 #include "edit/target.h"
 #include "edit/traits.h"
 #include "model/cache.h"
@@ -101,6 +102,8 @@ struct EditSpec {
   std::vector<ParamSpec> params;
   std::vector<Site> sites;  // where `change` or `prefix` is asked
   Traits traits;
+  // Tokens that it takes for itself: no other edit may take them at that site.
+  std::vector<TokenClaim> claims = {};
 };
 
 // The factor of a change: a number, times a column per output group and row where a gate or router

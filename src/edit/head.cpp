@@ -14,6 +14,8 @@ namespace {
 
 constexpr double kInitialDeviation = 0.02;
 
+constexpr Name<HeadTrains> kHeadTrains[] = {
+    {HeadTrains::kAll, "all"}, {HeadTrains::kBiases, "biases"}, {HeadTrains::kNothing, "nothing"}};
 constexpr Name<bool> kPoolers[] = {{false, "frozen"}, {true, "trained"}};  // trains_pooler
 
 }  // namespace
@@ -22,6 +24,9 @@ void HeadOptions::visit(OptionVisitor& v) {
   if (has_pooler)
     v.choice("pooler", trains_pooler, kPoolers,
              "the model's pooler as it is, or trained; where the head reads one");
+  v.choice("trains", trains, kHeadTrains,
+           "all of the head, its biases alone, or nothing: it stays as it was drawn, as released "
+           "code of UniPELT leaves it beside LoRA or a prefix");
   v.number("dropout", dropout, {0, 0.99}, {"before the last layer of the head", "the model's"});
 }
 
@@ -37,9 +42,16 @@ Head::Head(Options& options, const ModelConfig& config, int64_t outputs, bool is
   }
   options_ = read_options(
       options, HeadOptions{.has_pooler = reads_pooler(), .dropout = config.classifier_dropout});
+  if (options_.trains_pooler && options_.trains != HeadTrains::kAll)
+    options.fault("pooler", "trained, but head.trains leaves the weights of the head as they are");
   if (options_.trains_pooler) pooler_ = declare("pooler", config_.width);
   if (style_ == HeadStyle::kDense) dense_ = declare("dense", config_.width);
   out_ = declare("out", outputs_);
+}
+
+bool Head::is_moved(bool is_matrix) const {
+  return options_.trains == HeadTrains::kAll ||
+         (options_.trains == HeadTrains::kBiases && !is_matrix);
 }
 
 Head::Layer Head::declare(const std::string& name, int64_t out) {
@@ -48,6 +60,7 @@ Head::Layer Head::declare(const std::string& name, int64_t out) {
     params_.push_back({.name = name + tensor,
                        .shape = std::move(shape),
                        .label = name,
+                       .role = is_moved(is_matrix) ? Role::kTrained : Role::kBuffer,
                        .decays = is_matrix,
                        .use = ParamUse::kHead,
                        .initial = std::move(initial)});

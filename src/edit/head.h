@@ -23,9 +23,14 @@
 
 namespace graft {
 
+// What a run moves of the head. Released code of UniPELT leaves it as drawn beside methods without
+// an adapter (kNothing), and beside BitFit its biases move alone (kBiases).
+enum class HeadTrains { kAll, kBiases, kNothing };
+
 struct HeadOptions {
   bool has_pooler = true;  // of the pooler style
   bool trains_pooler = false;
+  HeadTrains trains = HeadTrains::kAll;
   double dropout = 0.1;
 
   void visit(OptionVisitor& v);
@@ -65,6 +70,7 @@ class Head {
     ParamId weight, bias;
   };
   Layer declare(const std::string& name, int64_t out);
+  bool is_moved(bool is_matrix) const;
 
   const ModelConfig config_;
   HeadStyle style_;

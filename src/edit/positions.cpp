@@ -58,13 +58,36 @@ EditedTokens edited_tokens(const PositionChoice& positions, int64_t tokens, Clam
           std::min(clamp == Clamp::kCode ? half : tokens - half, positions.last)};
 }
 
-EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Clamp clamp) {
+bool share_a_token(const TokenClaim& a, const TokenClaim& b) {
+  if (a.site != b.site) return false;
+  if (a.positions.is_all || b.positions.is_all) return true;
+  // Longer prompts keep the two sides apart.
+  const int64_t longest = 2 * (a.positions.most() + b.positions.most()) + 2;
+  const auto edited = [](const TokenClaim& claim, int64_t tokens) {
+    const int64_t counted = tokens - (claim.skips_last ? 1 : 0);
+    const EditedTokens own = edited_tokens(claim.positions, counted, claim.clamp);
+    std::vector<bool> is_edited(static_cast<size_t>(tokens), false);
+    std::fill_n(is_edited.begin(), own.prefix, true);
+    std::fill_n(is_edited.begin() + counted - own.suffix, own.suffix, true);
+    return is_edited;
+  };
+  for (int64_t tokens = 1; tokens <= longest; ++tokens) {
+    const std::vector<bool> one = edited(a, tokens), other = edited(b, tokens);
+    for (size_t t = 0; t < one.size(); ++t) {
+      if (one[t] && other[t]) return true;
+    }
+  }
+  return false;
+}
+
+EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Clamp clamp,
+                       bool skips_last) {
   std::vector<int64_t> prefix, suffix;
   int64_t rows = 0;
   for (int64_t n = view.lane.first_sequence; n < view.lane.first_sequence + view.lane.num_sequences;
        ++n) {
     const auto sequence = static_cast<size_t>(n);
-    const int64_t tokens = view.pack.prompts[sequence];
+    const int64_t tokens = view.pack.prompts[sequence] - (skips_last ? 1 : 0);
     const EditedTokens edited = edited_tokens(positions, tokens, clamp);
     for (int64_t row = view.pack.offsets[sequence]; row < view.pack.offsets[sequence + 1];
          ++row, ++rows) {

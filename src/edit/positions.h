@@ -17,6 +17,8 @@ struct PositionChoice {
   int64_t first = 0, last = 0;  // p and s
   bool is_all = false;          // every token; first and last are 0 then
 
+  // Every token that is edited is one of the first or last `most()`, unless all are.
+  int64_t most() const { return first + last; }
   bool is_two_sided() const { return first > 0 && last > 0; }
 };
 
@@ -38,14 +40,26 @@ struct EditedTokens {
 };
 EditedTokens edited_tokens(const PositionChoice& positions, int64_t tokens, Clamp clamp);
 
+// What an edit takes for itself of the prompt's tokens at a site.
+struct TokenClaim {
+  Place site;
+  PositionChoice positions;
+  Clamp clamp = Clamp::kCode;
+  bool skips_last = false;  // counts a prompt of n tokens as one of n-1
+};
+// Whether there is a length of prompts for which two claims share a token.
+bool share_a_token(const TokenClaim& a, const TokenClaim& b);
+
 // Rows of the view, counted from its first, by side and in the order of the pack. Rows of no token
 // (fillers, padding, a prompt) and rows that are not there (the last block may hold first rows
-// only) are left out. With `is_all` every token's row is `prefix`.
+// only) are left out. With `is_all` every token's row is `prefix`. `skips_last`: of prompts of n
+// tokens the first n-1 count.
 struct EditedRows {
   at::Tensor prefix, suffix;  // [P], [S] int64, distinct
   bool is_every_row = false;  // every row of every sequence is in `prefix`: an edit may act on the
                               // whole tensor instead
 };
-EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Clamp clamp);
+EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Clamp clamp,
+                       bool skips_last = false);
 
 }  // namespace graft

@@ -16,7 +16,8 @@
 // Where the source is affine in h all are h + B (A h + c) with B = P^T: A = W - P, -P, W or
 // nothing, c = b. A and c are made once a step. Params per site and set of positions ("tied", or
 // "prefix" and "suffix"): "<site>.<set>.chart" and ".base" [C,R], or ".projection" [R,C]; ".weight"
-// [R,C]; ".bias" [R]. They compute in float32 whatever the trunk's dtype.
+// [R,C]; ".bias" [R]. They compute in float32 whatever the trunk's dtype, and so does the change,
+// which a bfloat16 trunk rounds once, where it is added.
 // Departs: W and b are float32; released code trains them in bfloat16 without a master copy.
 #include <ATen/ATen.h>
 
@@ -67,8 +68,10 @@ struct ReftOptions {
   bool subtracts = true, has_projection_bias = false;
   Activate activation = nullptr;
   std::string positions = "f3";
+  bool skips_last = false;
   bool is_tied = true;
   Clamp clamp = Clamp::kCode;
+  bool decays = false;
   double dropout = 0;
   DropoutOn dropout_on = DropoutOn::kChange;
   std::vector<int64_t> subspace = {};
@@ -87,6 +90,11 @@ struct ReftOptions {
     v.choice("clamp", clamp, kClamps,
              "positions of short texts: at most half a side, as in released code; as in the paper; "
              "or all there are");
+    v.boolean("skip_last", skips_last,
+              "positions count the prompt without its last token, as the dataset classes of "
+              "pyreft's library do, but not its scripts");
+    v.boolean("decay", decays,
+              "whether weight_decay acts on W and on a free P; pyreft decays neither");
     v.number("dropout", dropout, {0, 0.99}, "at the edited tokens");
     v.choice("dropout_on", dropout_on, kDropoutPlaces,
              "what dropout acts on: the change, or h and the change");
@@ -113,12 +121,14 @@ class Reft final : public Edit {
       : options_(read_options_at(options, target, ReftOptions{})), config_(target.config) {
     check(options);
     declare_tensors();
+    for (const Site& site : spec_.sites)
+      spec_.claims.push_back({site, positions_, options_.clamp, options_.skips_last});
   }
 
   Node describe() const override { return Node::map({{"reft", options_node(options_)}}); }
 
   // Per site and set: A [R,C] and c [R] (the source, minus what is subtracted where the activation
-  // lets them be one product), P and its bias where it does not, and B [C,R] in the trunk's dtype.
+  // lets them be one product), P and its bias where it does not, and B [C,R].
   TensorList derive(const Params& stored, const Weights& weights, Experts) const override {
     const at::ScalarType wide = weights.wide_dtype();
     TensorList out(num_derived());
@@ -140,7 +150,7 @@ class Reft final : public Edit {
         }
         if (a.defined()) out[set.a] = a.contiguous();
         out[set.c] = c;
-        out[set.basis] = p.t().to(weights.dtype());
+        out[set.basis] = p.t();
       }
     }
     return out;
@@ -151,7 +161,7 @@ class Reft final : public Edit {
   // Two sets share one change: code [[prefix, 0], [0, suffix]], basis [B_prefix, B_suffix].
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
                 const Weight& weight, Context& context) const override {
-    const EditedRows found = edited_rows(view, positions_, options_.clamp);
+    const EditedRows found = edited_rows(view, positions_, options_.clamp, options_.skips_last);
     const std::vector<Set>& sets = sets_.at(view.site);
     const Set& first = sets.front();
     if (found.is_every_row && positions_.is_all)
@@ -191,7 +201,7 @@ class Reft final : public Edit {
           // Rows that a subspace leaves out stand still.
           return declare(site, std::string(name) + "." + part,
                          {.shape = std::move(shape),
-                          .decays = decays && options_.subspace.empty(),
+                          .decays = decays && options_.decays && options_.subspace.empty(),
                           .initial = std::move(initial)});
         };
         const Initial drawn = uniform(1.0 / std::sqrt(static_cast<double>(width)));
@@ -254,6 +264,8 @@ class Reft final : public Edit {
               site.name);
       break;
     }
+    if (options_.skips_last && positions_.is_all)
+      options.fault("skip_last", "positions: all counts nothing; leave it out");
     if (options_.has_projection_bias && options_.has_rotation)
       options.fault("projection_bias",
                     "a rotation has no bias: set rotation to false or leave this out");
@@ -310,11 +322,14 @@ class Reft final : public Edit {
           code *
           (rows.defined() ? weight.rows.index_select(0, rows) : weight.rows).to(code.scalar_type());
     }
-    if (!context.is_training || options_.dropout == 0.0)
+    const bool is_narrow = h.scalar_type() != basis.scalar_type();
+    if (!context.is_training || options_.dropout == 0.0) {
+      if (is_narrow) return {.add = graft::linear(code, basis, Tensor()), .rows = rows};
       return {.code = code, .basis = basis, .rows = rows};
+    }
     const RowDropout mask =
         at_rows(rows_of_lane(view, options_.dropout, context.key.with("reft dropout")), rows);
-    const Tensor delta = at::mm(code.to(basis.scalar_type()), basis.t());
+    const Tensor delta = at::mm(code, basis.t()).to(h.scalar_type());
     if (options_.dropout_on == DropoutOn::kChange)
       return {.add = dropout(delta, mask), .rows = rows};
     const Tensor kept = dropout(at::ones_like(h), mask);  // 0 or 1/(1-p)

@@ -204,6 +204,7 @@ class Stochastic final : public Combinator {
   // The shared members first, then those of every expert.
   void declare_experts() {
     spec_.sites = inner_.sites;
+    spec_.claims = inner_.claims;
     spec_.traits = inner_.traits;
     spec_.traits.is_stochastic = true;
     for (int64_t expert = -1; expert < options_.experts; ++expert) {
