@@ -128,7 +128,9 @@ class CentralGate final : public Combinator {
   Context inside(const Context& context, size_t child) const {
     Context inner = context_of(child, context);
     inner.key = inner.key.with(step(child));
+    inner.site_free_key = inner.site_free_key.with(step(child));
     inner.route = inner.route.with(step(child));
+    if (inner.first_route) inner.first_route = inner.first_route->with(step(child));
     return inner;
   }
 

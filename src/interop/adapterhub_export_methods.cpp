@@ -264,6 +264,8 @@ void HubWriter::check_reft(const Part& part, const PositionChoice& positions) co
            "AdapterHub edits the first and last tokens of short texts too: expected clamp length, "
            "as it must be trained, found " +
                word(options, "clamp"));
+  if (is_true(options, "skip_last"))
+    refuse(part, "AdapterHub counts the last token, too: expected skip_last: false");
   if (number(options, "dropout") > 0 && word(options, "dropout_on") != "output")
     refuse(part,
            "AdapterHub's dropout acts on the edited vector: expected dropout_on output, found " +

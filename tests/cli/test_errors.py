@@ -383,6 +383,7 @@ ROWS = [
     ("text that is not UTF-8", NOTHING, ["trace", "--model", "model", "--text", b"caf\xe9", "--out", "t.safetensors"], 2, ["UTF-8"]),
     ("trace below a file", NOTHING, ["trace", "--model", "model", "--text", "a", "--out", "data/dev.tsv/t"], 3, ["data/dev.tsv/t"]),
     ("routes without an ensemble", NOTHING, EVAL + ["--routes", "3"], 2, ["--routes: found 3", "--routing ensemble-logits", "leave it out"]),
+    ("a unit of routes that are not drawn", NOTHING, PREDICT + ["--routing", "fixed", "--route-unit", "text"], 2, ["--route-unit: found text", "--routing random", "leave it out"]),
     ("a seed of routes that are not drawn", NOTHING, PREDICT + ["--route-seed", "3"], 2, ["--route-seed: found 3", "--routing random", "leave it out"]),
     ("beams for a task of labels", NOTHING, EVAL + ["--beams", "3", "--max-new-tokens", "8"], 2, ["--max-new-tokens and --beams: ", "writes no texts", "leave"]),
     ("records without a gate", NOTHING, EVAL + ["--records", "r.jsonl"], 2, ["--records", "'run/adapter'", "neither a gate nor a router"]),

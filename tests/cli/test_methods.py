@@ -135,6 +135,19 @@ class Methods(support.SharedCase):
                 self.assertAlmostEqual(x, y, places=5)
         self.assert_refused(run("average", "routes/adapter", "--model", "model", "--out", self.dir / "plain", cwd=self.root), 2, "holds an adapter already")
 
+    def test_routes_of_texts_and_tokens(self):
+        self.train("units", "adamix")
+        logits = {unit: [row["logits"] for row in self.predict("units/adapter", "--routing", "random", "--route-unit", unit)] for unit in ("all", "text", "token")}
+        self.assertEqual(len({json.dumps(rows) for rows in logits.values()}), 3)
+        for unit in ("text", "token"):
+            again = [row["logits"] for row in self.predict("units/adapter", "--routing", "random", "--route-unit", unit)]
+            self.assertEqual(again, logits[unit])
+        learned = self.dir / "learned.yaml"
+        learned.write_text("edits:\n  - stochastic: {experts: 3, scores: learned}\n    of: {lora: {}}\n")
+        self.train("learned", learned)
+        done = run("eval", "--model", "model", "--adapter", "learned/adapter", "--data", "data/dev.tsv", "--routing", "random", cwd=self.root)
+        self.assert_refused(done, 2, "has no stochastic mixture to route through")
+
     def test_routing_needs_a_mixture(self):
         self.train("plain-lora", "lora")
         done = run("eval", "--model", "model", "--adapter", "plain-lora/adapter", "--data", "data/dev.tsv", "--routing", "random", cwd=self.root)
@@ -222,7 +235,7 @@ class Methods(support.SharedCase):
         told = self.ok("inspect", "method", "lora").stdout.splitlines()
         self.assertEqual(told[0], "lora: a low-rank update beside a linear layer")
         self.assertEqual(told[2].split(), ["option", "default", "values", "meaning"])
-        self.assertIn("rank     8                 1 to 4096", told[5])
+        self.assertIn("rank          8                 1 to 4096", told[5])
         self.assertEqual(json.loads(self.ok("inspect", "method", "lora", "--json").stdout)["options"][2],
                          {"name": "rank", "default": "8", "values": "1 to 4096", "meaning": "width R of the update"})
         self.assert_refused(run("inspect", "method", "lroa"), 2, 'unknown method "lroa" (did you mean \'lora\'?); there are lora, dora,')

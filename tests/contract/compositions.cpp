@@ -1,5 +1,6 @@
 #include "tests/contract/compositions.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -163,11 +164,11 @@ Drawn draw(Random& random) {
   return drawn;
 }
 
-bool has_prefix(const std::vector<Drawn>& edits) {
-  for (const Drawn& edit : edits) {
-    if (std::string(edit.leaf->kind) == "prefix") return true;
-  }
-  return false;
+// There is one prefix at a site, and one edit of a token.
+bool has_another(const std::vector<Drawn>& edits, const std::string& kind) {
+  return (kind == "prefix" || kind == "reft") &&
+         std::any_of(edits.begin(), edits.end(),
+                     [&](const Drawn& edit) { return kind == edit.leaf->kind; });
 }
 
 }  // namespace
@@ -181,8 +182,7 @@ std::vector<Row> composition_rows() {
     size_t combinators = 0;
     for (uint64_t count = 1 + random.below(3); count > 0; --count) {
       const Drawn drawn = draw(random);
-      if (has_prefix(edits) && std::string(drawn.leaf->kind) == "prefix")
-        continue;  // one prefix at a site
+      if (has_another(edits, drawn.leaf->kind)) continue;
       combinators += drawn.around.size();
       edits.push_back(drawn);
     }

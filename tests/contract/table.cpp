@@ -311,6 +311,14 @@ const std::vector<Row>& contract_rows() {
       {"stochastic", "stochastic_unshared",
        "{stochastic: {experts: 2, share: []}, of: {lora: {sites: attn.q, rank: 2}}}",
        [](const ModelConfig& c) { return L(c) * 2 * lora_at(C(c), Q(c), 2); }},
+      {"stochastic", "adamix_scores",
+       "{stochastic: {experts: 3, scores: learned}, of: {bottleneck: {sites: ffn.down, placement: "
+       "sequential, width: 2, activation: gelu}}}",
+       [](const ModelConfig& c) { return L(c) * (3 * (2 * C(c) + 2) + 2 * C(c) + C(c) + 3); }},
+      {"stochastic", "adamix_coupled",
+       "{stochastic: {experts: 3, init: layer_copies, couple: layer, second_pass: other}, of: "
+       "{lora: {rank: 2, dropout: 0.1, dropout_mask: input}}}",
+       [](const ModelConfig& c) { return L(c) * (3 * 2 * 2 * C(c) + 2 * (Q(c) + K(c))); }},
       {"stochastic", "stochastic_ia3", "{stochastic: {experts: 2}, of: {affine: {}}}",
        [](const ModelConfig& c) { return 2 * L(c) * (2 * K(c) + F(c)); }},
       {"router", "mov", "{router: {experts: 3}, of: {affine: {}}}",

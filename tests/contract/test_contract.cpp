@@ -117,13 +117,17 @@ TEST_P(Contract, EveryTensorIsWithinReachOfTheLoss) {
   rig.shake(0.1);
   rig.widen();
   const LossAndGradients found = contract_gradients(rig, sequences());
+  std::optional<double> of_gates;
   for (const ParamSpec& param : rig.adapter->params()) {
     if (param.role != Role::kTrained) continue;
     const Tensor& gradient = found.gradients.at(param.name);
     ASSERT_TRUE(gradient.defined()) << param.name;
+    if (param.use == ParamUse::kGate)
+      of_gates = std::max(of_gates.value_or(0), gradient.abs().max().item<double>());
     if (may_stand_still(rig, param, GetParam().row->definition)) continue;
     EXPECT_GT(gradient.abs().max().item<double>(), 1e-10) << param.name;
   }
+  EXPECT_GT(of_gates.value_or(1), 1e-10) << "some gate is open";
 }
 
 TEST_P(Contract, DescribesItselfSoThatItCanBeBuiltAgain) {

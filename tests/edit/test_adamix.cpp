@@ -273,8 +273,16 @@ TEST(InitialExperts, AreIndependentOrCopies) {
     EXPECT_FALSE(at(independent, expert).equal(at(independent, 0)));
     expect_bits(at(copies, expert), at(copies, 0), "copy");
   }
-  EXPECT_FALSE(at(copies, 0).equal(copies.tensors.at("0.stochastic/expert.0/enc.1.attn.v.lora_a")))
-      << "layers differ all the same";
+  const auto in_layer_1 = [](const Rig& rig) {
+    return rig.tensors.at("0.stochastic/expert.0/enc.1.attn.v.lora_a");
+  };
+  EXPECT_FALSE(at(copies, 0).equal(in_layer_1(copies))) << "layers differ all the same";
+  const Rig layers(model, mixture("{experts: 3, init: layer_copies}",
+                                  "{lora: {sites: [attn.q, attn.v], rank: 2}}"));
+  expect_bits(at(layers, 2), at(layers, 0), "copy");
+  expect_bits(in_layer_1(layers), at(layers, 0), "copy of the first layer's");
+  EXPECT_FALSE(at(layers, 0).equal(layers.tensors.at("0.stochastic/expert.0/enc.0.attn.q.lora_a")))
+      << "queries and values have their own";
 }
 
 // Wang et al. 2022: trained and merged parameters without heads; GPT-2 medium has the widths and
@@ -326,7 +334,7 @@ TEST(StochasticDefinitions, RefuseEachByItsPlace) {
       {"{experts: 0}", kLora,
        R"(/edits/0/stochastic/experts: expected an integer in 1..1024, found "0")"},
       {"{init: copy}", kLora,
-       R"(/edits/0/stochastic/init: expected independent or copies, found "copy")"},
+       R"(/edits/0/stochastic/init: expected independent, copies or layer_copies, found "copy")"},
       {"{share: [upp]}", kLora,
        R"(/edits/0/stochastic/share: lora has no bank "upp": expected down or up)"},
       {"{share: [up]}", "{affine: {}}",

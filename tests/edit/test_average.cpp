@@ -83,7 +83,9 @@ TEST(Averages, OfExpertsGiveTheLogitsOfTheMergedMixture) {
         "{edits: [{affine: {}}, {stochastic: {experts: 2, share: []}, of: {lora: {rank: 2}}}]}",
         "{edits: [{gate: {}, of: {stochastic: {experts: 2}, of: {lora: {rank: 2}}}}]}",
         "{edits: [{stochastic: {experts: 2}, of: {gate: {}, of: {lora: {rank: 2}}}}]}",
-        "{edits: [{stochastic: {experts: 2}, of: {reft: {rank: 2}}}]}"}) {
+        "{edits: [{stochastic: {experts: 2}, of: {reft: {rank: 2}}}]}",
+        "{edits: [{stochastic: {experts: 3, scores: learned}, of: {lora: {rank: 2}}}]}",
+        "{edits: [{stochastic: {experts: 2}, of: {vera: {rank: 2}}}]}"}) {
     const LoadedAdapter mixture = loaded(definition, 4);
     const PlainAdapter plain = average_experts(mixture, "mixture", target());
     EXPECT_EQ(to_yaml(plain.adapter.describe()).find("stochastic"), std::string::npos)

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/error.h"
 #include "model/classified.h"
 #include "model/families.h"
@@ -132,6 +134,26 @@ TEST(Head, OfAModelWithoutAPoolerTrainsItsOwn) {
   const LossAndGradients found = gradients_of(rig, rows, class_labels(4, 3));
   EXPECT_GT(found.gradients.at("head/pooler.weight").abs().max().item<double>(), 0);
   EXPECT_GT(found.gradients.at("head/pooler.bias").abs().max().item<double>(), 0);
+}
+
+// As released beside methods without an adapter: nothing of the head moves, or its biases alone.
+TEST(Head, MayStayAsItWasDrawn) {
+  const auto trained = [](const char* trains) {
+    std::set<std::string> names;
+    const Rig rig(golden_model("roberta-tiny"), std::string("{head: {trains: ") + trains + "}}");
+    for (const ParamSpec& param : rig.adapter->params()) {
+      EXPECT_EQ(rig.tensors.at(param.name).requires_grad(), param.role == Role::kTrained);
+      if (param.role == Role::kTrained) names.insert(param.name);
+    }
+    EXPECT_GT(rig.tensors.at("head/out.weight").abs().max().item<double>(), 0) << "it is drawn";
+    return names;
+  };
+  EXPECT_EQ(trained("all").size(), 4U);
+  EXPECT_EQ(trained("biases"), (std::set<std::string>{"head/dense.bias", "head/out.bias"}));
+  EXPECT_TRUE(trained("nothing").empty());
+  expect_message<InputError>(
+      [] { Rig(golden_model("bert-tiny"), "{head: {pooler: trained, trains: nothing}}"); },
+      "head.trains leaves the weights of the head as they are");
 }
 
 TEST(Head, HasOneOutputForRegression) {

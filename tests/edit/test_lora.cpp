@@ -56,6 +56,41 @@ TEST(LoraPlus, MovesBFaster) {
   }
 }
 
+// Queries and values drop entries of their own, or the same ones of the x that both read; what
+// enters the feed-forward is another x.
+TEST(LoraDropout, MayBeOneForAllThatReadTheSame) {
+  const auto model = golden_model("bert-tiny");
+  const Tensor x = at::ones({16, 32});
+  const auto code_at = [&](const std::string& mask, const char* part) {
+    Rig rig(model,
+            "{edits: [{lora: {sites: ['attn.[qv]', ffn.up], layers: [0], rank: 32, dropout: 0.5, "
+            "dropout_mask: " +
+                mask + "}}]}");
+    const at::NoGradGuard no_grad;
+    for (auto& [name, tensor] : rig.tensors) {
+      if (name.ends_with("lora_a")) tensor.copy_(at::eye(32));  // shows what is left of x
+    }
+    const Site& site = model->sites.at(std::string("enc.0.") + part);
+    const Pack pack = pack_of(*model, {lane_of(random_sequences(model->config, 2, 8, 4))});
+    const Tensor rows = x.slice(0, 0, pack.num_rows),
+                 y = at::zeros({rows.size(0), site.output_width});
+    Context context;
+    context.is_training = true;
+    context.site_free_key = RandomKey{4};
+    context.key = context.site_free_key.with(site.name);
+    const AdapterTensors derived = rig.adapter->derive(rig.tensors, model->weights);
+    return rig.adapter->parts()
+        .front()
+        .edit
+        ->change(Params(derived.parts[0]), {site, pack, pack.whole(), rows, y, {}, {}}, rows, {},
+                 context)
+        .code;
+  };
+  expect_bits(code_at("input", "attn.v"), code_at("input", "attn.q"), "one mask");
+  EXPECT_FALSE(code_at("site", "attn.v").equal(code_at("site", "attn.q")));
+  EXPECT_FALSE(code_at("input", "ffn.up").equal(code_at("input", "attn.q")));
+}
+
 TEST(LoraRefusals, NameTheFault) {
   const auto model = golden_model("bert-tiny");
   expect_message<InputError>(

@@ -28,7 +28,7 @@ Tensor wave(std::vector<int64_t> shape, double phase) {
 
 // One site of a float64 model (C 8, H 2), its router called by hand.
 struct OneSite {
-  std::shared_ptr<const Model> model = tiny_model("bert", Precision::kFloat64);
+  std::shared_ptr<const Model> model;
   Rig rig;
   std::vector<Sequence> rows = random_sequences(model->config, 3, 5, 5);
   Pack pack = pack_of(*model, {lane_of(rows)}, 4);
@@ -36,8 +36,10 @@ struct OneSite {
   Tensor x, y;
   std::vector<std::pair<std::string, Tensor>> losses, records;
 
-  explicit OneSite(const std::string& definition, double shaken = 0.5)
-      : rig(model, definition, class_task(3)),
+  explicit OneSite(const std::string& definition, double shaken = 0.5,
+                   std::shared_ptr<const Model> of_model = tiny_model("bert", Precision::kFloat64))
+      : model(std::move(of_model)),
+        rig(model, definition, class_task(3)),
         site(rig.adapter->parts().front().spec().sites.front()),
         x(wave({pack.num_rows, site.input_width}, 0.3)),
         y(wave({pack.num_rows, site.output_width}, 1.1)) {
@@ -158,6 +160,39 @@ TEST(Mixture, KeysAndValuesAreRoutedPerHead) {  // line 5
     EXPECT_GT((after.slice(1, 4, 8) - 1.5 * before.slice(1, 4, 8)).abs().max().item<double>(), 1e-3)
         << "the second head's shares moved";
   }
+}
+
+// What enters ffn.down: the gated product, which leaves the site ffn.mid, or without a gate what
+// leaves ffn.act.
+TEST(Mixture, MayRouteOnTheProduct) {
+  const auto changed_by_hand = [](OneSite& at, const Tensor& read) {
+    const Tensor scale = at.at("of/" + at.site.name + ".scale").detach();  // [E, F]
+    const Tensor p = at::softmax(at::mm(read, at.router().detach()), 1);
+    return at.y * at::mm(p, scale);
+  };
+  OneSite at(routed("{experts: 3, input: product}", "{affine: {sites: ffn.act}}"));
+  const Tensor product = at.changed();
+  expect_near(product, changed_by_hand(at, at.y), kExact, "product");
+  OneSite site(routed("{experts: 3, input: site}", "{affine: {sites: ffn.act}}"));
+  expect_bits(site.changed(), product, "the site is where the product leaves");
+  OneSite gated(routed("{experts: 3, input: product}", "{affine: {sites: ffn.mid}}"), 0.5,
+                tiny_model("llama", Precision::kFloat64));
+  expect_near(gated.changed(), changed_by_hand(gated, gated.y), kExact, "gated product");
+  OneSite block(routed("{experts: 3, input: block_input}", "{affine: {sites: ffn.act}}"));
+  expect_near(block.changed(), changed_by_hand(block, block.x), kExact, "block input");
+}
+
+TEST(Mixture, QueriesMayBeRoutedPerHead) {
+  OneSite at(routed("{experts: 3, per_head: true}", "{affine: {sites: attn.q}}"));
+  EXPECT_EQ(at.router().sizes(), (std::vector<int64_t>{4, 3})) << "D x E, for all heads";
+  const Tensor scale = at.at("of/" + at.site.name + ".scale").detach();  // [E, C]
+  const Tensor heads = at.y.view({-1, 2, 4});
+  const Tensor p = at::softmax(at::matmul(heads, at.router().detach()), 2);  // [T, H, E]
+  expect_near(at.changed(),
+              (heads * at::einsum("the,ehd->thd", {p, scale.view({3, 2, 4})})).flatten(1), kExact,
+              "attn.q");
+  OneSite whole(routed("{experts: 3}", "{affine: {sites: attn.q}}"));
+  EXPECT_EQ(whole.router().size(0), 8) << "auto: queries are routed as a whole";
 }
 
 TEST(Mixture, OfPairsIsTheSumOfCompleteExperts) {  // line 6

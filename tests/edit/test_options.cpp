@@ -48,7 +48,7 @@ TEST(DeclaredOptions, HaveTheDefaultsOfAnEmptyDocument) {
       ++compared;
     }
   }
-  EXPECT_EQ(compared, 70);
+  EXPECT_EQ(compared, 84);
 }
 
 TEST(DeclaredOptions, AreThoseOfADescription) {

@@ -8,6 +8,7 @@
 #include "edit/initial.h"
 #include "edit/positions.h"
 #include "edit/rotation.h"
+#include "edit/weighting.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
@@ -269,6 +270,11 @@ TEST(Function, DropoutActsWhereItIsAskedTo) {
   }
 }
 
+std::vector<int64_t> integers(const Tensor& tensor) {
+  const Tensor own = tensor.contiguous();
+  return {own.const_data_ptr<int64_t>(), own.const_data_ptr<int64_t>() + own.numel()};
+}
+
 struct ExpectedTokens {
   int64_t tokens, prefix, suffix;
 };
@@ -328,6 +334,125 @@ TEST(Counts, ArePublishedOnes) {
   EXPECT_EQ(
       count_of(4096, 32, "{reft: {rank: 1, positions: last, source: constant, layers: [15]}}"),
       4'097);
+}
+
+// Without the last token of a prompt, the others count as a prompt of their own.
+TEST(PositionRules, MayLeaveTheLastTokenOut) {
+  ByHand hand("{rank: 2, positions: f1+l2, skip_last: true}");
+  std::vector<int64_t> prefix, suffix;
+  for (int64_t n = 0; n < hand.pack.num_sequences(); ++n) {
+    const auto at = static_cast<size_t>(n);
+    const int64_t begin = hand.pack.offsets[at], counted = hand.pack.prompts[at] - 1;
+    const int64_t half = counted / 2;
+    for (int64_t t = 0; t < std::min<int64_t>(half, 1); ++t) prefix.push_back(begin + t);
+    for (int64_t t = counted - std::min<int64_t>(half, 2); t < counted; ++t)
+      suffix.push_back(begin + t);
+  }
+  prefix.insert(prefix.end(), suffix.begin(), suffix.end());
+  EXPECT_EQ(integers(hand.change().rows), prefix);
+  ByHand whole("{rank: 2, positions: f1+l2}");
+  EXPECT_NE(integers(whole.change().rows), prefix);
+}
+
+// On a bfloat16 trunk the change itself is float32: as that of a float32 trunk for the same rows.
+TEST(Precisions, TheChangeIsMadeInFloat32) {
+  const char* definition = "{edits: [{reft: {rank: 3, positions: all, layers: [0]}}]}";
+  const auto change_of = [&](Precision precision, const Tensor& rows) {
+    Rig rig(golden_model("bert-tiny", precision), definition);
+    rig.shake(0.3);
+    const Pack pack = pack_of(*rig.model, {lane_of(random_sequences(rig.model->config, 2, 6, 4))});
+    const Adapter::Part& part = rig.adapter->parts().front();
+    const Tensor y = rows.slice(0, 0, pack.num_rows);
+    const SiteView view{part.spec().sites.front(), pack, pack.whole(), {}, y, {}, {}};
+    const at::NoGradGuard no_grad;
+    const AdapterTensors derived = rig.adapter->derive(rig.tensors, rig.model->weights);
+    Context context;
+    return delta_of(y, part.edit->change(Params(derived.parts[0]), view, y, {}, context));
+  };
+  const Tensor rows =
+      at::sin(at::arange(64 * 32, at::kFloat) * 0.7).view({64, 32}).to(at::kBFloat16);
+  expect_near(change_of(Precision::kBFloat16, rows),
+              change_of(Precision::kFloat32, rows.to(at::kFloat)), {1e-6, 1e-6}, "change");
+}
+
+// As released: W, b and a free P uniform within 1/sqrt(C), as torch's Linear; a constant source
+// uniform in [0, 1), as torch.rand.
+TEST(InitialValues, HaveThePublishedSpread) {
+  const auto numbers = [](const std::string& options, const std::string& tensor) {
+    const Rig rig(golden_model("bert-tiny"), "{edits: [{reft: " + options + "}]}");
+    std::vector<Tensor> out;
+    for (const auto& [name, value] : rig.tensors) {
+      if (name.ends_with(tensor)) out.push_back(value.detach().flatten());
+    }
+    return at::cat(out).to(at::kDouble);
+  };
+  // A thousand numbers: the largest is within 1 % of the bound, the variance within 10 %.
+  const double bound = 1 / std::sqrt(32.0);
+  const char* free = "{rank: 16, rotation: false, positions: f1+l1, tied: false}";
+  for (const char* tensor : {".weight", ".projection", ".bias"}) {
+    const Tensor drawn = numbers(free, tensor);
+    const bool is_bias = std::string(tensor) == ".bias";  // 64 numbers
+    EXPECT_LE(drawn.abs().max().item<double>(), bound) << tensor;
+    EXPECT_GT(drawn.abs().max().item<double>(), bound * (is_bias ? 0.9 : 0.99)) << tensor;
+    EXPECT_NEAR(drawn.square().mean().item<double>() / (bound * bound / 3), 1, is_bias ? 0.4 : 0.1)
+        << tensor;
+  }
+  const Tensor constant =
+      numbers("{rank: 31, source: constant, positions: f1+l1, tied: false}", ".bias");
+  EXPECT_GE(constant.min().item<double>(), 0);
+  EXPECT_LT(constant.max().item<double>(), 1);
+  EXPECT_NEAR(constant.mean().item<double>(), 0.5, 0.1);  // 124 numbers: 0.5 +- 0.026
+  EXPECT_NEAR(constant.var().item<double>() * 12, 1, 0.4);
+}
+
+// pyreft decays none of its tensors.
+TEST(Decay, IsOffUnlessAskedFor) {
+  for (const bool decays : {false, true}) {
+    const std::string options =
+        "{rank: 2, rotation: false, decay: " + std::string(decays ? "true" : "false") + "}";
+    const Rig rig(golden_model("bert-tiny"), "{edits: [{reft: " + options + "}]}");
+    for (const ParamSpec& param : rig.adapter->parts().front().spec().params)
+      EXPECT_EQ(param.decays, decays && !param.name.ends_with("bias")) << param.name;
+  }
+}
+
+// Two edits of a site have tokens of their own, at every length of prompt.
+TEST(Overlaps, AreRefused) {
+  const auto model = golden_model("bert-tiny");
+  const auto reft = [](const std::string& options) { return "{reft: {rank: 1, " + options + "}}"; };
+  const struct {
+    const char *one, *other;
+    bool is_refused;
+  } rows[] = {
+      {"positions: f2", "positions: f1", true},
+      {"positions: f2", "positions: l2", false},
+      {"positions: f2", "positions: all", true},
+      {"positions: f2", "positions: f2, layers: [1]", true},
+      {"positions: f2, layers: [0]", "positions: f2, layers: [1]", false},
+      {"positions: f2", "positions: f2, sites: [ffn.out]", false},
+      {"positions: f2, clamp: paper", "positions: l2, clamp: paper", false},
+      {"positions: f2, clamp: paper", "positions: l2, clamp: paper, skip_last: true", true},
+      {"positions: f2, clamp: length", "positions: l2, clamp: length", true},
+      {"positions: f2", "positions: l2, clamp: length", true},
+      {"positions: f3+l3", "positions: last", true},
+  };
+  for (const auto& row : rows) {
+    for (const bool is_gated : {false, true}) {
+      const std::string second = reft(row.other),
+                        definition = "{edits: [" + reft(row.one) + ", " +
+                                     (is_gated ? "{gate: {}, of: " + second + "}" : second) + "]}";
+      SCOPED_TRACE(definition);
+      if (row.is_refused) {
+        expect_message<InputError>([&] { Rig(model, definition); },
+                                   "two edits change the same tokens at enc.");
+      } else {
+        EXPECT_NO_THROW(Rig(model, definition));
+      }
+    }
+  }
+  expect_message<InputError>(
+      [&] { Rig(model, "{edits: [" + reft("positions: all, skip_last: true") + "]}"); },
+      "/edits/0/reft/skip_last: positions: all counts nothing");
 }
 
 // The presets are the published settings: the GLUE rows of the table above.

@@ -351,6 +351,24 @@ TEST(Gate, StartsNearOneHalfAndIsOneHalfWithoutWeights) {
     EXPECT_TRUE(value.equal(at::full_like(value, 0.5))) << name;
 }
 
+// Weights N(0, 0.02^2), biases zero. 448 numbers: the deviation is known to 3.3 %.
+TEST(Gate, StartsWithThePublishedDeviation) {
+  const Rig rig(golden_model("bert-tiny"),
+                "{edits: [{gate: {}, of: {lora: {sites: ['attn.[qkvo]', ffn.up, ffn.down], rank: "
+                "1}}}]}");
+  std::vector<Tensor> weights;
+  for (const auto& [name, tensor] : rig.tensors) {
+    if (name.ends_with("gate.weight")) weights.push_back(tensor.detach().flatten());
+    if (name.ends_with("gate.bias")) {
+      EXPECT_EQ(tensor.abs().max().item<double>(), 0) << name;
+    }
+  }
+  const Tensor all = at::cat(weights);
+  EXPECT_EQ(all.numel(), 2 * (5 * 32 + 64));
+  EXPECT_NEAR(all.std().item<double>() / 0.02, 1, 0.14);
+  EXPECT_NEAR(all.mean().item<double>() / 0.02, 0, 0.2);
+}
+
 TEST(Gate, OfALoraGetsNoGradientInTheFirstStep) {
   const auto model = golden_model("bert-tiny");
   Rig rig(model, "{edits: [{gate: {}, of: {lora: {rank: 2}}}]}");
