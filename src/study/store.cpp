@@ -290,8 +290,12 @@ MemberResult StudyStore::result(size_t member) const {
   while (records.step())
     out.records.push_back({records.integer(0), records.text(1), records.text(2)});
   out.facts = read_numbers(*database_, "facts", id);
-  out.readings = read_numbers(*database_, "readings", id);
+  out.readings = readings(member);
   return out;
+}
+
+std::vector<NamedNumber> StudyStore::readings(size_t member) const {
+  return read_numbers(*database_, "readings", static_cast<int64_t>(member));
 }
 
 void StudyStore::set_state(size_t member, MemberState state, const std::string& reason) {

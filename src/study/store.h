@@ -113,6 +113,7 @@ class StudyStore {
   // Of every member, in the order of the plan; members are named by their index there.
   std::vector<MemberStatus> statuses() const;
   MemberResult result(size_t member) const;  // of one that is done
+  std::vector<NamedNumber> readings(size_t member) const;
 
   void finish(size_t member, const MemberResult& result);
   void fail(size_t member, const std::string& reason);

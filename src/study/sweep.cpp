@@ -30,7 +30,30 @@ std::string place_of(const MemberDraft& member, const std::string& message) {
       if (message.find(form) != std::string::npos) return setting.place;
     }
   }
-  return message.find("task") != std::string::npos ? member.task_place : member.method_place;
+  for (const std::string& word :
+       {std::string("task"), member.task, member.data, member.train, member.eval, member.test}) {
+    if (!word.empty() && message.find(word) != std::string::npos) return member.task_place;
+  }
+  return member.method_place;
+}
+
+struct MemberFault {
+  std::string place, member, message;
+  size_t others = 0;  // members with the same one
+};
+
+std::string faults_text(const std::vector<MemberFault>& faults) {
+  std::string out;
+  const size_t told = std::min(faults.size(), kMostFaults);
+  for (size_t i = 0; i < told; ++i) {
+    const MemberFault& fault = faults[i];
+    const std::string others =
+        fault.others == 0 ? "" : " and " + std::to_string(fault.others) + " more";
+    out += (i == 0 ? "" : "\n") + fault.place + ": member " + quote(fault.member) + others + ": " +
+           fault.message;
+  }
+  if (told < faults.size()) out += "\nand " + std::to_string(faults.size() - told) + " more faults";
+  return out;
 }
 
 // The settings that make a run: what it is called does not.
@@ -64,28 +87,32 @@ class FolderLock {
 
 StudyPlan plan_study(const StudyFile& study, StudyEngine& engine) {
   StudyPlan plan{study.name, study.text, {}};
-  std::vector<std::string> faults;
-  std::map<std::string, std::string> seen;  // settings, and the member that has them
+  std::vector<MemberFault> faults;
+  std::map<std::string, std::string> seen;  // settings, and where their method stands
+  const auto tell = [&](const std::string& place, const std::string& member,
+                        const std::string& message) {
+    for (MemberFault& fault : faults) {
+      if (fault.place == place && fault.message == message) {
+        ++fault.others;
+        return;
+      }
+    }
+    faults.push_back({place, member, message});
+  };
   for (const MemberDraft& member : study.members) {
     try {
       const Node settings = engine.resolve(study, member);
-      const auto [first, is_new] = seen.emplace(to_json(run_of(settings), -1), member.name);
+      const auto [first, is_new] = seen.emplace(to_json(run_of(settings), -1), member.method_place);
       if (!is_new)
-        faults.push_back(member.method_place + ": members " + quote(first->second) + " and " +
-                         quote(member.name) + " are the same run; leave one out");
+        tell(member.method_place, member.name,
+             "is the same run as a member of the method at " + first->second + "; leave one out");
       plan.members.push_back({member.name, member.factors, to_json(settings, -1)});
     } catch (const InputError& error) {
-      faults.push_back(place_of(member, error.what()) + ": member " + quote(member.name) + ": " +
-                       error.what());
+      tell(place_of(member, error.what()), member.name, error.what());
     }
   }
-  if (faults.empty()) return plan;
-  std::string message;
-  const size_t told = std::min(faults.size(), kMostFaults);
-  for (size_t i = 0; i < told; ++i) message += (i == 0 ? "" : "\n") + faults[i];
-  if (told < faults.size())
-    message += "\nand " + std::to_string(faults.size() - told) + " more of this kind";
-  throw InputError(message);
+  if (!faults.empty()) throw InputError(faults_text(faults));
+  return plan;
 }
 
 Shard parse_shard(const std::string& text) {

@@ -47,7 +47,7 @@ struct MemberData {
 
 class TableMaker {
  public:
-  TableMaker(const StudyStore& store, const TableOptions& options)
+  TableMaker(const StudyStore& store, const StudyTableOptions& options)
       : options_(options), plan_(store.plan()), statuses_(store.statuses()) {
     for (size_t i = 0; i < plan_.members.size(); ++i) {
       if (statuses_[i].state == MemberState::kDone) done_.emplace(i, data_of(store, i));
@@ -319,7 +319,7 @@ class TableMaker {
     out_.ranked_cells = static_cast<int64_t>(scores.size());
   }
 
-  const TableOptions& options_;
+  const StudyTableOptions& options_;
   const StudyPlan& plan_;
   std::vector<MemberStatus> statuses_;
   std::map<size_t, MemberData> done_;
@@ -328,7 +328,7 @@ class TableMaker {
 
 }  // namespace
 
-StudyTable make_table(const StudyStore& store, const TableOptions& options) {
+StudyTable make_table(const StudyStore& store, const StudyTableOptions& options) {
   return TableMaker(store, options).make();
 }
 

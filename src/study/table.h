@@ -19,7 +19,7 @@
 
 namespace graft {
 
-struct TableOptions {
+struct StudyTableOptions {
   std::string side = {};            // empty: test where there is one, else eval
   std::string metric = {};          // empty: the first that a member has
   std::string compared = "method";  // the factor whose values are compared
@@ -75,6 +75,6 @@ struct StudyTable {
 
 // Throws InputError where no member is done, or nobody has the side, metric, factor or baseline
 // that is asked for; the message says which there are.
-StudyTable make_table(const StudyStore& store, const TableOptions& options = {});
+StudyTable make_table(const StudyStore& store, const StudyTableOptions& options = {});
 
 }  // namespace graft

@@ -24,6 +24,10 @@ std::string p_text(double p) {
   return buffer;
 }
 
+std::string counted(int64_t count, const char* noun) {
+  return count_text(count) + " " + plural(count, noun);
+}
+
 std::string full(double value) { return Node::number(value).scalar; }
 std::string full(const std::optional<double>& value) { return value ? full(*value) : ""; }
 
@@ -40,9 +44,10 @@ std::string interval_text(const std::optional<Interval>& interval) {
   return score_text(interval->low) + " to " + score_text(interval->high);
 }
 
-std::string plus_minus(double mean, const std::optional<Interval>& interval, TableFormat format) {
+std::string plus_minus(double mean, const std::optional<Interval>& interval,
+                       StudyTableFormat format) {
   if (!interval) return score_text(mean);
-  const char* sign = format == TableFormat::kLatex ? " $\\pm$ " : " ± ";
+  const char* sign = format == StudyTableFormat::kLatex ? " $\\pm$ " : " ± ";
   return score_text(mean) + sign + score_text((interval->high - interval->low) / 2);
 }
 
@@ -50,9 +55,9 @@ void put_factors(const Factors& factors, bool as_header, std::vector<std::string
   for (const auto& [name, value] : factors) row.push_back(as_header ? name : value);
 }
 
-TextTable results(const StudyTable& table, TableFormat format) {
+TextTable results(const StudyTable& table, StudyTableFormat format) {
   TextTable out;
-  const bool is_csv = format == TableFormat::kCsv;
+  const bool is_csv = format == StudyTableFormat::kCsv;
   put_factors(table.cells.front().factors, true, out.header);
   const std::vector<std::string> columns =
       is_csv ? std::vector<std::string>{"metric",     "members", "mean",      "deviation",
@@ -105,10 +110,10 @@ std::string verdict(const Comparison& each, double alpha) {
   return "not decided";
 }
 
-TextTable comparisons(const StudyTable& table, TableFormat format) {
+TextTable comparisons(const StudyTable& table, StudyTableFormat format) {
   TextTable out;
   if (!table.comparisons.empty()) put_factors(table.comparisons.front().group, true, out.header);
-  const bool is_csv = format == TableFormat::kCsv;
+  const bool is_csv = format == StudyTableFormat::kCsv;
   const std::vector<std::string> columns =
       is_csv ? std::vector<std::string>{"first",
                                         "second",
@@ -176,9 +181,9 @@ TextTable comparisons(const StudyTable& table, TableFormat format) {
   return out;
 }
 
-TextTable ranks(const StudyTable& table, TableFormat format) {
+TextTable ranks(const StudyTable& table, StudyTableFormat format) {
   TextTable out;
-  const bool is_csv = format == TableFormat::kCsv;
+  const bool is_csv = format == StudyTableFormat::kCsv;
   out.header = is_csv ? std::vector<std::string>{table.compared, "rank", "low", "high"}
                       : std::vector<std::string>{table.compared, "average rank", "interval"};
   for (const RankRow& each : table.ranks) {
@@ -191,28 +196,27 @@ TextTable ranks(const StudyTable& table, TableFormat format) {
   return out;
 }
 
-std::string note_of(const StudyTable& table, TablePart part) {
+std::string note_of(const StudyTable& table, StudyTablePart part) {
   const std::string level = percent_text(table.level);
   switch (part) {
-    case TablePart::kResults:
+    case StudyTablePart::kResults:
       return "Scores of " + table.side + ": mean over seeds ± half of Student's " + level +
              " interval, and the deviation of a sample. agreement: rows that two seeds answer "
              "alike; kappa: Fleiss'.";
-    case TablePart::kComparisons:
+    case StudyTablePart::kComparisons:
       return "difference: first - second over equal seeds, above 0 where the first is better, ± "
              "half of Student's " +
              level + " interval. p: sign flips, two-sided; Holm's over " +
-             count_text(static_cast<int64_t>(table.comparisons.size())) +
-             " comparisons. rows: only the first right : only the second, by most of the seeds, "
+             counted(static_cast<int64_t>(table.comparisons.size()), "comparison") +
+             ". rows: only the first right : only the second, by most of the seeds, "
              "with McNemar's exact p. Decided where Holm's p is below " +
              number_text(table.alpha) + " and both intervals leave 0 out.";
-    case TablePart::kRanks:
-      return table.friedman
-                 ? "Over " + count_text(table.ranked_cells) + " cells, 1 the best; BCa " + level +
-                       " intervals over the cells. Friedman: chi-square " +
-                       number_text(table.friedman->chi_square) + ", p " +
-                       p_text(table.friedman->p) + "."
-                 : "No cell has a score of every " + table.compared + ".";
+    case StudyTablePart::kRanks:
+      return table.friedman ? "Over " + counted(table.ranked_cells, "cell") + ", 1 the best; BCa " +
+                                  level + " intervals over the cells. Friedman: chi-square " +
+                                  number_text(table.friedman->chi_square) + ", p " +
+                                  p_text(table.friedman->p) + "."
+                            : "No cell has a score of every " + table.compared + ".";
   }
   return "";
 }
@@ -288,22 +292,22 @@ std::string latex(const TextTable& table) {
 
 }  // namespace
 
-TextTable text_table(const StudyTable& table, TablePart part, TableFormat format) {
+TextTable text_table(const StudyTable& table, StudyTablePart part, StudyTableFormat format) {
   switch (part) {
-    case TablePart::kResults: return results(table, format);
-    case TablePart::kComparisons: return comparisons(table, format);
-    case TablePart::kRanks: return ranks(table, format);
+    case StudyTablePart::kResults: return results(table, format);
+    case StudyTablePart::kComparisons: return comparisons(table, format);
+    case StudyTablePart::kRanks: return ranks(table, format);
   }
   return {};
 }
 
-std::string to_text(const StudyTable& table, TablePart part, TableFormat format) {
+std::string to_text(const StudyTable& table, StudyTablePart part, StudyTableFormat format) {
   const TextTable text = text_table(table, part, format);
   const std::string note = note_of(table, part);
   switch (format) {
-    case TableFormat::kCsv: return csv(text);
-    case TableFormat::kMarkdown: return markdown(text) + "\n" + note + "\n";
-    case TableFormat::kLatex: return latex(text) + "% " + note + "\n";
+    case StudyTableFormat::kCsv: return csv(text);
+    case StudyTableFormat::kMarkdown: return markdown(text) + "\n" + note + "\n";
+    case StudyTableFormat::kLatex: return latex(text) + "% " + note + "\n";
   }
   return "";
 }

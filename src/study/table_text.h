@@ -10,15 +10,17 @@
 
 namespace graft {
 
-enum class TableFormat { kMarkdown, kCsv, kLatex };
-inline constexpr Name<TableFormat> kTableFormats[] = {{TableFormat::kCsv, "csv"},
-                                                      {TableFormat::kLatex, "latex"},
-                                                      {TableFormat::kMarkdown, "markdown"}};
+enum class StudyTableFormat { kMarkdown, kCsv, kLatex };
+inline constexpr Name<StudyTableFormat> kStudyTableFormats[] = {
+    {StudyTableFormat::kCsv, "csv"},
+    {StudyTableFormat::kLatex, "latex"},
+    {StudyTableFormat::kMarkdown, "markdown"}};
 
-enum class TablePart { kResults, kComparisons, kRanks };
-inline constexpr Name<TablePart> kTableParts[] = {{TablePart::kComparisons, "comparisons"},
-                                                  {TablePart::kRanks, "ranks"},
-                                                  {TablePart::kResults, "results"}};
+enum class StudyTablePart { kResults, kComparisons, kRanks };
+inline constexpr Name<StudyTablePart> kStudyTableParts[] = {
+    {StudyTablePart::kComparisons, "comparisons"},
+    {StudyTablePart::kRanks, "ranks"},
+    {StudyTablePart::kResults, "results"}};
 
 // Rows of cells, all of one width; of CSV full digits and no signs between numbers.
 struct TextTable {
@@ -26,9 +28,9 @@ struct TextTable {
   std::vector<std::vector<std::string>> rows;
 };
 
-TextTable text_table(const StudyTable& table, TablePart part, TableFormat format);
+TextTable text_table(const StudyTable& table, StudyTablePart part, StudyTableFormat format);
 
 // With what belongs below it as a note, but in CSV.
-std::string to_text(const StudyTable& table, TablePart part, TableFormat format);
+std::string to_text(const StudyTable& table, StudyTablePart part, StudyTableFormat format);
 
 }  // namespace graft

@@ -109,13 +109,17 @@ TEST(Sweep, WhatIsWrongIsToldBeforeAnythingRuns) {
     expect_message<InputError>([&] { Study(with(kStudy, from, to)); }, message);
   };
   expect("[lora, head]", "[lora, bad]",
-         "s.yaml:4:15: member \"bad, cola, seed 1\": adapter 'bad' does not fit the task");
+         "s.yaml:4:15: member \"bad, cola, seed 1\" and 3 more: adapter 'bad' does not fit");
   expect("seed: [1, 2, 3, 4]", "width: [4, 8]",
-         "s.yaml:5:38: member \"lora, cola, width 4\": --set width=4: no edit has the option");
-  expect("head: head", "head: lora",
-         "s.yaml:3:29: members \"lora, cola, seed 1\" and \"head, cola, seed 1\" are the same run");
-  expect("1, 2, 3, 4", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], width: [1, 2",
-         "and 40 more of this kind");
+         "s.yaml:5:38: member \"lora, cola, width 4\" and 1 more: --set width=4: no edit has");
+  expect(
+      "head: head", "head: lora",
+      "s.yaml:3:29: member \"head, cola, seed 1\" and 3 more: is the same run as a member of the "
+      "method at s.yaml:3:17; leave one out");
+  expect("1, 2, 3, 4",
+         "1, 2], width: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, "
+         "17, 18, 19, 20, 21, 22, 23, 24",
+         "and 5 more faults");
 }
 
 TEST(Sweep, AMemberThatFailsLeavesTheOthersAlone) {

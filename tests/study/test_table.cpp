@@ -147,7 +147,7 @@ TEST(StudyTable, MissingMembersAreSaid) {
   EXPECT_FALSE(table.cells[0].interval);
   EXPECT_TRUE(table.comparisons.empty());
   EXPECT_TRUE(table.ranks.empty());
-  const std::string text = to_text(table, TablePart::kResults, TableFormat::kMarkdown);
+  const std::string text = to_text(table, StudyTablePart::kResults, StudyTableFormat::kMarkdown);
   EXPECT_NE(text.find("| 1 (5 waiting) (1 failed) | 0.8000 | - |"), std::string::npos) << text;
   expect_message<InputError>([&] { make_table(store, {.side = "test"}); },
                              "no scores of \"test\"; there are eval");
@@ -166,7 +166,8 @@ TEST(StudyTable, MissingMembersAreSaid) {
 TEST(StudyTable, IsWrittenAsMarkdownCsvAndLatex) {
   const TempFolder folder;
   const StudyTable table = make_table(full_store(folder / "s.db"));
-  const std::string markdown = to_text(table, TablePart::kResults, TableFormat::kMarkdown);
+  const std::string markdown =
+      to_text(table, StudyTablePart::kResults, StudyTableFormat::kMarkdown);
   EXPECT_EQ(markdown.substr(0, markdown.find('\n')),
             "| method | rows | metric | n | mean | deviation | agreement | kappa | parameters | "
             "seconds |");
@@ -174,13 +175,13 @@ TEST(StudyTable, IsWrittenAsMarkdownCsvAndLatex) {
             std::string::npos)
       << markdown;
   EXPECT_NE(markdown.find("| odd\\|_one | 100 |"), std::string::npos);
-  const std::string latex = to_text(table, TablePart::kComparisons, TableFormat::kLatex);
+  const std::string latex = to_text(table, StudyTablePart::kComparisons, StudyTableFormat::kLatex);
   EXPECT_NE(latex.find("100 & lora & head & 7 & 0.1043 $\\pm$"), std::string::npos) << latex;
   EXPECT_NE(latex.find("odd|\\_one"), std::string::npos);
-  const std::string csv = to_text(table, TablePart::kResults, TableFormat::kCsv);
+  const std::string csv = to_text(table, StudyTablePart::kResults, StudyTableFormat::kCsv);
   EXPECT_NE(csv.find("\nlora,100,accuracy,7,0.81,0.0081649"), std::string::npos) << csv;
-  for (const Name<TablePart>& part : kTableParts) {
-    for (const Name<TableFormat>& format : kTableFormats) {
+  for (const Name<StudyTablePart>& part : kStudyTableParts) {
+    for (const Name<StudyTableFormat>& format : kStudyTableFormats) {
       const TextTable text = text_table(table, part.value, format.value);
       EXPECT_FALSE(text.rows.empty());
       for (const auto& row : text.rows) EXPECT_EQ(row.size(), text.header.size());

@@ -1,0 +1,220 @@
+// graft sweep: a study's members trained one after another, where they stand, and its tables.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/printable.h"
+#include "base/wording.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/study_engine.h"
+#include "infer/evaluate.h"
+#include "study/sweep.h"
+#include "study/table_text.h"
+
+namespace graft {
+
+namespace {
+
+struct SweepFlags {
+  std::string study, out, shard = "1/1";
+  int64_t threads = 0;
+  bool retries_failed = false, is_quiet = false, only_checks = false;
+};
+
+struct TableFlags {
+  std::string file;
+  StudyTableOptions options;
+  StudyTableFormat format = StudyTableFormat::kMarkdown;
+  std::vector<StudyTablePart> parts;
+};
+
+// The file itself, or that of a folder.
+Path store_in(const std::string& name) {
+  return std::filesystem::is_directory(name) ? store_path(name, {}) : Path(name);
+}
+
+void tell_start(const SweepProgress& progress) {
+  const std::string left =
+      progress.seconds_left ? "  left " + duration_text(*progress.seconds_left) : "";
+  std::fprintf(stderr, "%zu/%zu %s%s\n", progress.done + 1, progress.total,
+               message_text(progress.member).c_str(), left.c_str());
+}
+
+void tell_failure(const std::string& member, const std::string& reason) {
+  std::fprintf(stderr, "failed: %s: %s\n", message_text(member).c_str(),
+               message_text(reason).c_str());
+}
+
+int run_sweep(const SweepFlags& flags) {
+  if (flags.out.empty() && !flags.only_checks)
+    throw InputError("--out: missing; give the folder for the study's results and runs");
+  set_threads(flags.threads);
+  const Shard shard = parse_shard(flags.shard);
+  const StudyFile study = read_study(flags.study);
+  RunEngine engine;
+  const StudyPlan plan = plan_study(study, engine);
+  if (!flags.is_quiet)
+    std::fprintf(stderr, "%s: %s %s\n", message_text(study.name).c_str(),
+                 count_text(static_cast<int64_t>(plan.members.size())).c_str(),
+                 plural(static_cast<int64_t>(plan.members.size()), "member").c_str());
+  if (flags.only_checks) return 0;
+  SweepOptions options{flags.out, shard, flags.retries_failed};
+  if (!flags.is_quiet) options.starts = tell_start;
+  options.failed = tell_failure;
+  const SweepEnd end = sweep(study, plan, engine, options);
+  const Path store = store_path(flags.out, shard);
+  if (end.is_stopped) {
+    std::fprintf(stderr, "\nstopped after %zu of %zu members; the same command goes on\n",
+                 end.done + end.failed, end.total);
+    return 128 + engine.signal();
+  }
+  std::printf("done: %zu of %zu%s\nnext: graft sweep table %s\n", end.done, end.total,
+              end.failed > 0 ? (", failed: " + std::to_string(end.failed)).c_str() : "",
+              store.c_str());
+  return 0;
+}
+
+int show_status(const std::string& file) {
+  const StudyStore store = StudyStore::read(store_in(file));
+  const std::vector<MemberStatus> statuses = store.statuses();
+  int64_t done = 0, failed = 0;
+  double seconds = 0;
+  for (size_t i = 0; i < statuses.size(); ++i) {
+    done += statuses[i].state == MemberState::kDone ? 1 : 0;
+    failed += statuses[i].state == MemberState::kFailed ? 1 : 0;
+    if (statuses[i].state != MemberState::kDone) continue;
+    for (const NamedNumber& reading : store.readings(i))
+      seconds += reading.name == "seconds" ? reading.value : 0;
+  }
+  const auto total = static_cast<int64_t>(statuses.size()), waiting = total - done - failed;
+  std::printf("%s: %s done, %s failed, %s waiting of %s\n", message_text(store.plan().name).c_str(),
+              count_text(done).c_str(), count_text(failed).c_str(), count_text(waiting).c_str(),
+              count_text(total).c_str());
+  if (done > 0)
+    std::printf(
+        "trained %s%s\n", duration_text(seconds).c_str(),
+        waiting > 0
+            ? ("; about " +
+               duration_text(seconds / static_cast<double>(done) * static_cast<double>(waiting)) +
+               " left, one after another")
+                  .c_str()
+            : "");
+  for (size_t i = 0; i < statuses.size(); ++i) {
+    if (statuses[i].state == MemberState::kFailed)
+      std::printf("failed: %s: %s\n", message_text(store.plan().members[i].name).c_str(),
+                  message_text(statuses[i].reason).c_str());
+  }
+  return 0;
+}
+
+int show_table(TableFlags flags) {
+  if (flags.parts.empty())
+    flags.parts = flags.format == StudyTableFormat::kCsv
+                      ? std::vector{StudyTablePart::kResults}
+                      : std::vector{StudyTablePart::kResults, StudyTablePart::kComparisons,
+                                    StudyTablePart::kRanks};
+  if (flags.format == StudyTableFormat::kCsv && flags.parts.size() > 1)
+    throw InputError("--part: a CSV file holds one table; give one of " +
+                     joined(words_of(kStudyTableParts), "or"));
+  flags.options.is_less_better = [](const std::string& metric) {
+    return metric == "loss" || is_less_better(metric);
+  };
+  const StudyTable table = make_table(StudyStore::read(store_in(flags.file)), flags.options);
+  for (size_t i = 0; i < flags.parts.size(); ++i)
+    std::printf("%s%s", i == 0 ? "" : "\n", to_text(table, flags.parts[i], flags.format).c_str());
+  return 0;
+}
+
+void add_status(CLI::App& sweep, Action& action) {
+  CLI::App* command = sweep.add_subcommand("status", "How far a study is, and what failed");
+  auto file = std::make_shared<std::string>();
+  command->add_option("study", *file, "the folder of --out, or a file in it")->required();
+  command->footer("Example:\n  graft sweep status studies/few-shot");
+  command->callback([file, &action] { action = [file] { return show_status(*file); }; });
+}
+
+void add_table(CLI::App& sweep, Action& action) {
+  CLI::App* command =
+      sweep.add_subcommand("table", "Means with intervals, paired comparisons and ranks");
+  auto flags = std::make_shared<TableFlags>();
+  command->add_option("study", flags->file, "the folder of --out, or a file in it")->required();
+  command
+      ->add_option_function<std::string>(
+          "--format",
+          [flags](const std::string& word) { flags->format = value_of(kStudyTableFormats, word); },
+          "markdown, csv or latex")
+      ->check(CLI::IsMember(words_of(kStudyTableFormats)));
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "--part",
+          [flags](const std::vector<std::string>& words) {
+            for (const std::string& word : words)
+              flags->parts.push_back(value_of(kStudyTableParts, word));
+          },
+          "results, comparisons or ranks (default: all; of CSV results)")
+      ->check(CLI::IsMember(words_of(kStudyTableParts)));
+  command->add_option("--side", flags->options.side,
+                      "eval, test or a data set of its own (default: test where there is one)");
+  command->add_option("--metric", flags->options.metric, "(default: the task's primary one)");
+  command->add_option("--compare", flags->options.compared,
+                      "the factor whose values are compared (default: method)");
+  command->add_option("--baseline", flags->options.baseline,
+                      "compare with this value only (default: every two)");
+  command->add_option("--alpha", flags->options.alpha, "of the tests (default: 0.05)")
+      ->check(CLI::Range(1e-6, 0.5));
+  command->footer(
+      "Example:\n  graft sweep table studies/few-shot --baseline lora\n  graft sweep table "
+      "studies/few-shot --format csv --part comparisons > comparisons.csv");
+  command->callback([flags, &action] { action = [flags] { return show_table(*flags); }; });
+}
+
+void add_join(CLI::App& sweep, Action& action) {
+  CLI::App* command = sweep.add_subcommand("join", "Put the files of a study's shards together");
+  auto out = std::make_shared<std::string>();
+  auto files = std::make_shared<std::vector<std::string>>();
+  command->add_option("--out", *out, "the new file")->required();
+  command->add_option("files", *files, "files of one study")->required();
+  command->footer(
+      "Example:\n  graft sweep join studies/a/shard-1-of-2.db studies/b/shard-2-of-2.db --out "
+      "few-shot.db");
+  command->callback([out, files, &action] {
+    action = [out, files] {
+      join_studies({files->begin(), files->end()}, *out);
+      return 0;
+    };
+  });
+}
+
+}  // namespace
+
+void add_sweep(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("sweep", "Train and compare the members of a study");
+  auto flags = std::make_shared<SweepFlags>();
+  command->add_option("study", flags->study, "STUDY.yaml: methods, tasks, sizes, seeds, settings");
+  command->add_option("--out", flags->out,
+                      "folder of the study: results in one file, and the runs; where there are "
+                      "some, the rest is done");
+  command->add_option("--shard", flags->shard,
+                      "K/N: only every N-th member from the K-th on, into a file of its own");
+  command->add_flag("--retry-failed", flags->retries_failed, "try again what failed");
+  command->add_flag("--check", flags->only_checks, "check the file and all members, train nothing");
+  add_threads(*command, flags->threads);
+  command->add_flag("--quiet", flags->is_quiet, "no progress");
+  command->require_subcommand(0, 1);
+  add_status(*command, action);
+  add_table(*command, action);
+  add_join(*command, action);
+  command->footer(
+      "Example:\n  graft sweep few-shot.yaml --out studies/few-shot\n  graft sweep table "
+      "studies/few-shot\nCtrl-C finishes the step and writes a checkpoint; the same command goes "
+      "on. doc/studies.md has the file.");
+  command->callback([command, flags, &action] {
+    if (!command->get_subcommands().empty()) return;
+    if (flags->study.empty())
+      throw CLI::ValidationError("study", "expected a STUDY.yaml, or status, table or join");
+    action = [flags] { return run_sweep(*flags); };
+  });
+}
+
+}  // namespace graft

@@ -1,0 +1,237 @@
+"""graft sweep: a study's members are the runs that graft train makes of them; killed and resumed it ends as one never interrupted;
+shards joined equal one file; what is wrong is told, with its place, before anything is written."""
+
+import json
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+
+import support
+from support import run
+
+KILLS = 20
+
+STUDY = """\
+study: moods
+model: {root}/bert-tiny
+methods:
+  lora: {{adapter: lora, set: {{rank: 2}}}}
+  head: head
+tasks:
+  mood: {{task: "text:bad,good", data: {root}/data}}
+set: {{batch_size: 8, dropout: 0.1, checkpoint_every: 2 steps, evaluate_every: 3 steps}}
+grid:
+  rows: [20, 40]
+  seed: [1, 2, 3]
+together:
+  - {{max_steps: [8, 12], learning_rate: [1e-2, 5e-3]}}
+"""
+
+
+def content(path):
+    """Every table's rows, clock and memory readings aside."""
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
+        return {table: database.execute(f"SELECT * FROM {table}").fetchall() for table in tables if table != "readings"}
+
+
+class SweepCase(support.SharedCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        support.make_model(cls.root / "bert-tiny")
+        (cls.root / "data").mkdir()
+        support.write_tsv(cls.root / "data" / "train.tsv", support.rows(60, 1))
+        support.write_tsv(cls.root / "data" / "dev.tsv", support.rows(20, 2))
+        support.write_tsv(cls.root / "data" / "test.tsv", support.rows(12, 3))
+
+    def study(self, *changes):
+        text = STUDY.format(root=self.root)
+        for old, new in changes:
+            self.assertIn(old, text)
+            text = text.replace(old, new)
+        path = self.dir / "study.yaml"
+        path.write_text(text)
+        return path
+
+    def sweep(self, study, out, *more):
+        return run("sweep", study, "--out", out, "--threads", 1, "--quiet", *more)
+
+
+class Whole(SweepCase):
+    def test_members_are_the_runs_of_train(self):
+        out = self.dir / "out"
+        done = self.assert_done(self.sweep(self.study(("rows: [20, 40]", "rows: [20]"), ("[1, 2, 3]", "[2]")), out))
+        self.assertIn("done: 4 of 4", done.stdout)
+        folder = out / "runs" / "lora_mood_rows-20_seed-2_max_steps-12_learning_rate-5e-3"
+        expected = support.end_state(folder)
+        shutil.rmtree(folder)   # the run's folder is part of its settings
+        self.assert_done(run("train", "--model", self.root / "bert-tiny", "--task", "text:bad,good", "--data", self.root / "data",
+                             "--adapter", "lora", "--out", folder, "--threads", 1, "--quiet", "--set", "rank=2", "batch_size=8",
+                             "dropout=0.1", "checkpoint_every=2 steps", "evaluate_every=3 steps", "data.rows=20", "seed=2",
+                             "max_steps=12", "learning_rate=5e-3"))
+        self.assertEqual(support.end_state(folder), expected)
+        rows = content(out / "study.db")
+        member = next(id for id, name, *_ in rows["members"] if name.startswith("lora") and "max_steps 12" in name)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        scores = {(side, metric): value for each, _, side, metric, value in rows["scores"] if each == member}
+        self.assertEqual(scores["eval", "accuracy"], metrics["eval"]["accuracy"])
+        self.assertEqual(scores["test", "loss"], metrics["test"]["loss"])
+        answers = [(truth, answer) for each, side, _, _, truth, answer in rows["answers"] if each == member and side == "eval"]
+        self.assertEqual(len(answers), 20)
+        self.assertEqual(sum(truth == answer for truth, answer in answers) / 20, metrics["eval"]["accuracy"])
+        losses = [value for each, _, side, metric, _, value in rows["curve"]
+                  if each == member and (side, metric) == ("train", "loss")]
+        self.assertEqual(losses, [event["loss"] for event in support.log_events(folder) if event["event"] == "step"])
+
+    def test_shards_joined_equal_one_file(self):
+        study = self.study()
+        self.assert_done(self.sweep(study, self.dir / "whole"))
+        shards = []
+        for k in (1, 2, 3):
+            done = self.assert_done(self.sweep(study, self.dir / "parts", "--shard", f"{k}/3"))
+            self.assertIn("done: 8 of 8", done.stdout)
+            shards.append(self.dir / "parts" / f"shard-{k}-of-3.db")
+        self.assert_done(run("sweep", "join", *shards, "--out", self.dir / "joined.db"))
+        whole, joined = content(self.dir / "whole" / "study.db"), content(self.dir / "joined.db")
+        self.assertEqual(len(whole["members"]), 24)
+        self.assertEqual(joined, whole)
+        self.assert_refused(run("sweep", "join", *shards, "--out", self.dir / "joined.db"), 2, "is there already")
+        status = self.assert_done(run("sweep", "status", shards[0]))
+        self.assertIn("8 done, 0 failed, 16 waiting of 24", status.stdout)
+        table = self.assert_done(run("sweep", "table", self.dir / "whole", "--side", "eval", "--format", "csv"))
+        lines = [line.split(",") for line in table.stdout.splitlines()]
+        self.assertEqual(len(lines), 1 + 8)
+        first = dict(zip(lines[0], lines[1]))
+        scores = [value for member, _, side, metric, value in whole["scores"]
+                  if member in (0, 2, 4) and (side, metric) == ("eval", "accuracy")]
+        self.assertEqual(len(scores), 3)
+        self.assertAlmostEqual(float(first["mean"]), sum(scores) / 3, places=12)
+        text = self.assert_done(run("sweep", "table", self.dir / "whole")).stdout
+        self.assertIn("Scores of test", text)
+        self.assertIn("pairs would", text)
+
+    def test_a_member_that_fails_leaves_the_others_alone(self):
+        out = self.dir / "out"
+        study = self.study(("rows: [20, 40]", "rows: [1000, 20]"), ("[1, 2, 3]", "[1]"))
+        done = self.assert_done(self.sweep(study, out))
+        self.assertIn("done: 4 of 8, failed: 4", done.stdout)
+        self.assertIn("failed: lora, mood, rows 1000, seed 1", done.stderr)
+        status = self.assert_done(run("sweep", "status", out)).stdout
+        self.assertIn("4 done, 4 failed, 0 waiting of 8", status)
+        self.assertIn("has 60 rows, 1000 were asked for", status)
+        before = support.tree_digest(out)
+        self.assertIn("failed: 4", self.assert_done(self.sweep(study, out)).stdout)   # not tried again
+        self.assertEqual(support.tree_digest(out), before)
+        support.write_tsv(self.root / "data" / "train.tsv", support.rows(1000, 1))
+        self.addCleanup(support.write_tsv, self.root / "data" / "train.tsv", support.rows(60, 1))
+        self.assertIn("done: 8 of 8", self.assert_done(self.sweep(study, out, "--retry-failed")).stdout)
+
+
+class Killed(SweepCase):
+    def test_killed_and_resumed_ends_as_one_never_interrupted(self):
+        study, out = self.study(("seed: [1, 2, 3]", "seed: [1, 2]")), self.dir / "out"
+        begin = time.monotonic()
+        self.assert_done(self.sweep(study, out))
+        seconds = time.monotonic() - begin
+        expected = content(out / "study.db")
+        runs = {folder.name: support.end_state(folder) for folder in (out / "runs").iterdir()}
+        self.assertEqual(len(runs), 16)
+        shutil.rmtree(out)
+        rng, killed = random.Random(5), 0
+        while killed < KILLS:
+            process = subprocess.Popen(support.command("sweep", study, "--out", out, "--threads", 1, "--quiet"),
+                                       env=support.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            try:
+                process.wait(timeout=rng.uniform(0.3, 1.2) * seconds / 6)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                killed += 1
+            _, told = process.communicate()
+            self.assertIn(process.returncode, (0, -signal.SIGKILL), told)
+            if process.returncode == 0:   # done before the last kill: begin again
+                self.assertEqual(content(out / "study.db"), expected)
+                shutil.rmtree(out)
+        self.assert_done(self.sweep(study, out))
+        self.assertEqual(content(out / "study.db"), expected)
+        for name, state in runs.items():
+            with self.subTest(run=name):
+                self.assertEqual(support.end_state(out / "runs" / name), state)
+        self.assertEqual(sorted(path.name for path in out.iterdir()), ["runs", "study.db"])
+        before = support.tree_digest(out)
+        self.assertIn("done: 16 of 16", self.assert_done(self.sweep(study, out)).stdout)
+        self.assertEqual(support.tree_digest(out), before)
+
+    def test_a_signal_stops_it_and_the_same_command_goes_on(self):
+        study, out = self.study(("max_steps: [8, 12]", "max_steps: [8, 1000]")), self.dir / "out"
+        process = subprocess.Popen(support.command("sweep", study, "--out", out, "--threads", 1), env=support.environment(),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        for line in process.stderr:
+            if line.startswith("2/24"):
+                break
+        log = out / "runs" / "lora_mood_rows-20_seed-1_max_steps-1000_learning_rate-5e-3" / "log.jsonl"
+        while not log.exists() or log.stat().st_size == 0:   # the handler stands before the first step
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 130, told)
+        self.assertIn("stopped after 1 of 24 members; the same command goes on", told)
+
+
+class Refused(SweepCase):
+    def refuse(self, changes, *parts):
+        out = self.dir / "out"
+        self.assert_refused(self.sweep(self.study(*changes), out), 2, *parts)
+        self.assertFalse(out.exists())
+
+    def test_faults_have_a_place_and_nothing_is_written(self):
+        self.refuse([("grid:", "gird:")], "study.yaml:10:3: /gird: unknown key", "grid")
+        self.refuse([("[1, 2, 3]", "[]")], "study.yaml:11:9: /grid/seed: expected one or more values")
+        self.refuse([("[1, 2, 3]", "[1, 1]")], "/grid/seed: the value 1 stands twice")
+        self.refuse([("  head: head", "  head: prefx")], "study.yaml:5:9: member \"head, mood, rows 20, seed 1",
+                    "unknown adapter \"prefx\" (did you mean 'prefix'?)")
+        self.refuse([("rank: 2", "rnk: 2")], "study.yaml:4:36: member \"lora", "did you mean 'rank'?")
+        self.refuse([("batch_size: 8", "batch_size: none")], "study.yaml:8:19: member", "/batch_size")
+        self.refuse([("text:bad,good", "cloze-of-mine.yaml")], "study.yaml:7:", "member")
+        self.refuse([("  head: head", "  head: {adapter: lora, set: {rank: 2}}")], "and 11 more: is the same run as a member of the method at")
+        self.refuse([("/data}", "/nowhere}")], "study.yaml:7:", "no such file or folder")
+
+    def test_a_method_that_does_not_fit_the_task_is_refused_before_anything_runs(self):
+        task = self.dir / "go-on.yaml"
+        task.write_text("name: go-on\nkind: generation\nprompt: text\ntarget: label\nmetrics: [perplexity]\n")
+        self.refuse([('"text:bad,good"', str(task))], "study.yaml:7:", "member \"lora, mood, rows 20, seed 1")
+
+    def test_a_file_of_another_study_or_of_something_else_is_left_as_it_is(self):
+        out = self.dir / "out"
+        out.mkdir()
+        (out / "study.db").write_text("my notes")
+        self.assert_refused(self.sweep(self.study(), out), 2, "study.db", "nothing was written to it")
+        self.assertEqual((out / "study.db").read_text(), "my notes")
+        (out / "study.db").unlink()
+        small = [("rows: [20, 40]", "rows: [20]"), ("[1, 2, 3]", "[1]")]
+        self.assert_done(self.sweep(self.study(*small), out))
+        before = support.tree_digest(out)
+        self.assert_refused(self.sweep(self.study(*small, ("max_steps: [8, 12]", "max_steps: [9, 12]")), out), 2,
+                            "holds another study than this one: its member 1 is")
+        self.assertEqual(support.tree_digest(out), before)
+        whole = (out / "study.db").read_bytes()
+        (out / "study.db").write_bytes(whole[:len(whole) // 2])
+        self.assert_refused(self.sweep(self.study(*small), out), 2, "is damaged")
+        self.assertEqual((out / "study.db").read_bytes(), whole[:len(whole) // 2])
+
+    def test_words_of_the_command(self):
+        study = self.study()
+        self.assert_refused(run("sweep", study), 2, "--out: missing")
+        self.assert_refused(run("sweep"), 2, "sweep")
+        self.assert_refused(self.sweep(study, self.dir / "out", "--shard", "9/8"), 2, "--shard: expected K/N")
+        self.assert_refused(run("sweep", "table", self.dir / "none.db"), 2, "none.db", "no such file")
+        self.assert_refused(run("sweep", "status", self.root / "data" / "train.tsv"), 2, "no SQLite file")
+        done = self.assert_done(run("sweep", study, "--check"))
+        self.assertIn("moods: 24 members", done.stderr)
+
+
+if __name__ == "__main__":
+    support.main()
