@@ -5,6 +5,7 @@
 #   tools/setup.sh demo      build, and the small model of the demo (into .venv) and npm
 #   tools/setup.sh peers     build, and .venv-peers with the Python libraries that Graft is compared with
 #   tools/setup.sh fuzz      build, and clang 14 with its tools
+#   tools/setup.sh browser   build, and the Chromium in which a test opens reports; without it that test is skipped
 #
 # GRAFT_TORCH_INDEX=<address>  a pip index with CPU wheels of torch, asked when pip's own configuration has no torch==2.13.0+cpu.
 #                              Without one, plain torch==2.13.0 is taken, which on PyPI is the large CUDA build.
@@ -133,8 +134,8 @@ need_peers() {
 what=${1:-build}
 [[ $# -le 1 ]] || fail "expected one word, found: $*"
 case "$what" in
-  build | demo | peers | fuzz) ;;
-  *) fail "expected build, demo, peers or fuzz, found '$what'" ;;
+  build | demo | peers | fuzz | browser) ;;
+  *) fail "expected build, demo, peers, fuzz or browser, found '$what'" ;;
 esac
 check_machine
 if [[ "$what" == fuzz ]]; then need_packages "${BUILD_PACKAGES[@]}" "${FUZZ_PACKAGES[@]}"; else need_packages "${BUILD_PACKAGES[@]}"; fi
@@ -145,5 +146,6 @@ case "$what" in
     need_model
     ;;
   peers) need_peers ;;
+  browser) need_packages chromium ;;
 esac
 say "ready for '$what'"

@@ -9,6 +9,7 @@
 #include "cli/common.h"
 #include "cli/study_engine.h"
 #include "infer/evaluate.h"
+#include "study/report.h"
 #include "study/sweep.h"
 #include "study/table_text.h"
 
@@ -28,6 +29,16 @@ struct TableFlags {
   StudyTableFormat format = StudyTableFormat::kMarkdown;
   std::vector<StudyTablePart> parts;
 };
+
+struct ReportFlags {
+  std::vector<std::string> files;
+  std::string out;
+  StudyTableOptions options;
+};
+
+bool less_is_better(const std::string& metric) {
+  return metric == "loss" || is_less_better(metric);
+}
 
 // The file itself, or that of a folder.
 Path store_in(const std::string& name) {
@@ -117,12 +128,20 @@ int show_table(TableFlags flags) {
   if (flags.format == StudyTableFormat::kCsv && flags.parts.size() > 1)
     throw InputError("--part: a CSV file holds one table; give one of " +
                      joined(words_of(kStudyTableParts), "or"));
-  flags.options.is_less_better = [](const std::string& metric) {
-    return metric == "loss" || is_less_better(metric);
-  };
+  flags.options.is_less_better = less_is_better;
   const StudyTable table = make_table(StudyStore::read(store_in(flags.file)), flags.options);
   for (size_t i = 0; i < flags.parts.size(); ++i)
     std::printf("%s%s", i == 0 ? "" : "\n", to_text(table, flags.parts[i], flags.format).c_str());
+  return 0;
+}
+
+int write_report(const ReportFlags& flags) {
+  std::vector<StudyStore> stores;
+  for (const std::string& file : flags.files) stores.push_back(StudyStore::read(store_in(file)));
+  std::vector<ReportedStudy> studies;
+  for (const StudyStore& store : stores) studies.push_back({&store, flags.options});
+  for (ReportedStudy& study : studies) study.options.is_less_better = less_is_better;
+  write_file_atomically(flags.out, report_page(studies));
   return 0;
 }
 
@@ -132,6 +151,19 @@ void add_status(CLI::App& sweep, Action& action) {
   command->add_option("study", *file, "the folder of --out, or a file in it")->required();
   command->footer("Example:\n  graft sweep status studies/few-shot");
   command->callback([file, &action] { action = [file] { return show_status(*file); }; });
+}
+
+// What tables and reports have in common.
+void add_table_options(CLI::App& command, StudyTableOptions& options) {
+  command.add_option("--side", options.side,
+                     "eval, test or a data set of its own (default: test where there is one)");
+  command.add_option("--metric", options.metric, "(default: the task's primary one)");
+  command.add_option("--compare", options.compared,
+                     "the factor whose values are compared (default: method)");
+  command.add_option("--baseline", options.baseline,
+                     "compare with this value only (default: every two)");
+  command.add_option("--alpha", options.alpha, "of the tests (default: 0.05)")
+      ->check(CLI::Range(1e-6, 0.5));
 }
 
 void add_table(CLI::App& sweep, Action& action) {
@@ -154,15 +186,7 @@ void add_table(CLI::App& sweep, Action& action) {
           },
           "results, comparisons or ranks (default: all; of CSV results)")
       ->check(CLI::IsMember(words_of(kStudyTableParts)));
-  command->add_option("--side", flags->options.side,
-                      "eval, test or a data set of its own (default: test where there is one)");
-  command->add_option("--metric", flags->options.metric, "(default: the task's primary one)");
-  command->add_option("--compare", flags->options.compared,
-                      "the factor whose values are compared (default: method)");
-  command->add_option("--baseline", flags->options.baseline,
-                      "compare with this value only (default: every two)");
-  command->add_option("--alpha", flags->options.alpha, "of the tests (default: 0.05)")
-      ->check(CLI::Range(1e-6, 0.5));
+  add_table_options(*command, flags->options);
   command->footer(
       "Example:\n  graft sweep table studies/few-shot --baseline lora\n  graft sweep table "
       "studies/few-shot --format csv --part comparisons > comparisons.csv");
@@ -215,6 +239,18 @@ void add_sweep(CLI::App& app, Action& action) {
       throw CLI::ValidationError("study", "expected a STUDY.yaml, or status, table or join");
     action = [flags] { return run_sweep(*flags); };
   });
+}
+
+void add_report(CLI::App& app, Action& action) {
+  CLI::App* command =
+      app.add_subcommand("report", "A study as one web page: tables, comparisons, every setting");
+  auto flags = std::make_shared<ReportFlags>();
+  command->add_option("studies", flags->files, "folders of graft sweep --out, or files in them")
+      ->required();
+  command->add_option("--out", flags->out, "the page, which needs no network")->required();
+  add_table_options(*command, flags->options);
+  command->footer("Example:\n  graft report studies/few-shot --out few-shot.html");
+  command->callback([flags, &action] { action = [flags] { return write_report(*flags); }; });
 }
 
 }  // namespace graft

@@ -11,7 +11,7 @@ namespace graft {
 
 namespace {
 
-bool is_seed(const std::string& factor) { return factor == "seed" || factor.ends_with("_seed"); }
+bool is_seed(const std::string& factor) { return factor == "seed" || factor.starts_with("seeds."); }
 
 std::string value_in(const Factors& factors, const std::string& name) {
   for (const auto& [factor, value] : factors) {

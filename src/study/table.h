@@ -1,9 +1,9 @@
 // What came out of a study: every method with its mean and interval, every two methods compared
 // pair by pair, and ranks.
 //
-// A cell is what members share that differ in seeds alone: factors called `seed`, or ending in
-// `_seed`. Two methods are compared where all other factors are the same, over the seeds that both
-// have.
+// A cell is what members share that differ in seeds alone: factors called `seed`, `seeds.initial`
+// and the like. Two methods are compared where all other factors are the same, over the seeds that
+// both have.
 #pragma once
 
 #include <functional>

@@ -196,31 +196,6 @@ TextTable ranks(const StudyTable& table, StudyTableFormat format) {
   return out;
 }
 
-std::string note_of(const StudyTable& table, StudyTablePart part) {
-  const std::string level = percent_text(table.level);
-  switch (part) {
-    case StudyTablePart::kResults:
-      return "Scores of " + table.side + ": mean over seeds ± half of Student's " + level +
-             " interval, and the deviation of a sample. agreement: rows that two seeds answer "
-             "alike; kappa: Fleiss'.";
-    case StudyTablePart::kComparisons:
-      return "difference: first - second over equal seeds, above 0 where the first is better, ± "
-             "half of Student's " +
-             level + " interval. p: sign flips, two-sided; Holm's over " +
-             counted(static_cast<int64_t>(table.comparisons.size()), "comparison") +
-             ". rows: only the first right : only the second, by most of the seeds, "
-             "with McNemar's exact p. Decided where Holm's p is below " +
-             number_text(table.alpha) + " and both intervals leave 0 out.";
-    case StudyTablePart::kRanks:
-      return table.friedman ? "Over " + counted(table.ranked_cells, "cell") + ", 1 the best; BCa " +
-                                  level + " intervals over the cells. Friedman: chi-square " +
-                                  number_text(table.friedman->chi_square) + ", p " +
-                                  p_text(table.friedman->p) + "."
-                            : "No cell has a score of every " + table.compared + ".";
-  }
-  return "";
-}
-
 std::string csv_cell(const std::string& cell) {
   if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
   std::string out = "\"";
@@ -292,6 +267,31 @@ std::string latex(const TextTable& table) {
 
 }  // namespace
 
+std::string table_note(const StudyTable& table, StudyTablePart part) {
+  const std::string level = percent_text(table.level);
+  switch (part) {
+    case StudyTablePart::kResults:
+      return "Scores of " + table.side + ": mean over seeds ± half of Student's " + level +
+             " interval, and the deviation of a sample. agreement: rows that two seeds answer "
+             "alike; kappa: Fleiss'.";
+    case StudyTablePart::kComparisons:
+      return "difference: first - second over equal seeds, above 0 where the first is better, ± "
+             "half of Student's " +
+             level + " interval. p: sign flips, two-sided; Holm's over " +
+             counted(static_cast<int64_t>(table.comparisons.size()), "comparison") +
+             ". rows: only the first right : only the second, by most of the seeds, "
+             "with McNemar's exact p. Decided where Holm's p is below " +
+             number_text(table.alpha) + " and both intervals leave 0 out.";
+    case StudyTablePart::kRanks:
+      return table.friedman ? "Over " + counted(table.ranked_cells, "cell") + ", 1 the best; BCa " +
+                                  level + " intervals over the cells. Friedman: chi-square " +
+                                  number_text(table.friedman->chi_square) + ", p " +
+                                  p_text(table.friedman->p) + "."
+                            : "No cell has a score of every " + table.compared + ".";
+  }
+  return "";
+}
+
 TextTable text_table(const StudyTable& table, StudyTablePart part, StudyTableFormat format) {
   switch (part) {
     case StudyTablePart::kResults: return results(table, format);
@@ -303,7 +303,7 @@ TextTable text_table(const StudyTable& table, StudyTablePart part, StudyTableFor
 
 std::string to_text(const StudyTable& table, StudyTablePart part, StudyTableFormat format) {
   const TextTable text = text_table(table, part, format);
-  const std::string note = note_of(table, part);
+  const std::string note = table_note(table, part);
   switch (format) {
     case StudyTableFormat::kCsv: return csv(text);
     case StudyTableFormat::kMarkdown: return markdown(text) + "\n" + note + "\n";

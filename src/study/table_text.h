@@ -30,7 +30,10 @@ struct TextTable {
 
 TextTable text_table(const StudyTable& table, StudyTablePart part, StudyTableFormat format);
 
-// With what belongs below it as a note, but in CSV.
+// What a reader of the part must know.
+std::string table_note(const StudyTable& table, StudyTablePart part);
+
+// With its note, but in CSV.
 std::string to_text(const StudyTable& table, StudyTablePart part, StudyTableFormat format);
 
 }  // namespace graft

@@ -129,7 +129,7 @@ StepLoss step_gradients(const RunInputs& inputs, const Adapter& adapter, NamedTe
   StepLoss out;
   for (size_t i = 0; i < batches.size(); ++i) {
     const RandomKey key =
-        key_of(inputs.config).with("step").with(static_cast<uint64_t>(step)).with(i);
+        key_of(inputs.config, Draws::kSteps).with(static_cast<uint64_t>(step)).with(i);
     const BatchLoss batch = batch_loss(inputs, bound, batches[i], key, units);
     out.loss += batch.loss.item<double>();
     torch::autograd::backward({batch.loss}, {});

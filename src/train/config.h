@@ -59,6 +59,16 @@ struct AdafactorConfig {
   void visit(OptionVisitor& v);
 };
 
+// Seeds of single uses, in the place of the run's: one may move while the others stay.
+struct SeedConfig {
+  std::optional<int64_t> initial;  // values that are trained
+  std::optional<int64_t> order;    // of the rows
+  std::optional<int64_t> steps;    // what a step draws: dropout, routes of experts
+  std::optional<int64_t> rows;     // which rows data.rows, per_label and split_eval take
+
+  void visit(OptionVisitor& v);
+};
+
 // A data set that is evaluated by a task of its own.
 struct EvalTask {
   std::string name;  // in metrics.json
@@ -125,6 +135,7 @@ struct RunConfig {
       false;  // activation checkpointing: a block is computed anew for its backward pass
   int64_t max_length = 0;  // tokens; 0 = the model's longest, at most 512
   int64_t seed = 42;
+  SeedConfig seeds = {};
   Period evaluate_every, checkpoint_every;
   int64_t early_stop = 0;  // evaluations without improvement; 0 = off
   bool keep_best = true;   // else the last

@@ -32,6 +32,24 @@ std::vector<Example> first_rows(std::vector<Example> rows, int64_t count, const 
   return rows;
 }
 
+// data.rows of the training rows: the first ones, or where seeds.rows is given those that it draws,
+// in the order of the file.
+std::vector<Example> taken_rows(std::vector<Example> rows, const RunConfig& config) {
+  const int64_t count = config.data.rows;
+  const auto found = static_cast<int64_t>(rows.size());
+  if (!config.seeds.rows || count == 0 || count > found)
+    return first_rows(std::move(rows), count, "data.rows", config.data.train);
+  return pick(rows, random_rows(found, count, static_cast<uint64_t>(*config.seeds.rows)));
+}
+
+void check_row_seed(const RunConfig& config) {
+  const DataConfig& data = config.data;
+  if (!config.seeds.rows || data.rows > 0 || data.per_label > 0 || data.splits_eval) return;
+  throw InputError("seeds.rows: found " + std::to_string(*config.seeds.rows) +
+                   ", and no rows are drawn by it: that takes data.rows, data.per_label or "
+                   "data.split_eval; leave it out");
+}
+
 // Rows that the run's adapter needs beside the tokens.
 RowLayout layout_of(const RunConfig& config, const ModelConfig& model, const Task& task) {
   const Sites sites(model);
@@ -107,8 +125,8 @@ Epochs epochs_for(const RunInputs& inputs, double epochs, int64_t max_steps) {
   std::vector<int64_t> lengths;
   for (const Sequence& sequence : inputs.train.sequences) lengths.push_back(sequence.num_tokens());
   return Epochs(std::move(lengths),
-                {config.batch_size, config.token_budget, config.order, key_of(config).with("data"),
-                 inputs.parts},
+                {config.batch_size, config.token_budget, config.order,
+                 key_of(config, Draws::kOrder), inputs.parts},
                 config.accumulate, epochs, max_steps);
 }
 
@@ -245,8 +263,16 @@ void check_effects(const RowLayout& layout, RunInputs& in) {
 
 }  // namespace
 
-RandomKey key_of(const RunConfig& config) {
-  return RandomKey{}.with(static_cast<uint64_t>(config.seed));
+RandomKey key_of(const RunConfig& config, Draws draws) {
+  const auto key = [&](const std::optional<int64_t>& own, const char* use) {
+    return RandomKey{}.with(static_cast<uint64_t>(own.value_or(config.seed))).with(use);
+  };
+  switch (draws) {
+    case Draws::kInitialValues: return key(config.seeds.initial, "init");
+    case Draws::kOrder: return key(config.seeds.order, "data");
+    case Draws::kSteps: return key(config.seeds.steps, "step");
+  }
+  throw InternalError("unknown kind of draws");
 }
 
 Epochs epochs_of(const RunInputs& inputs) {
@@ -269,12 +295,13 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   check_task(in.task,
              model);  // what does not go together is refused before rows or weights are read
   const RowLayout layout = layout_of(config, model, in.task);
+  check_row_seed(config);
+  const int64_t row_seed = config.seeds.rows.value_or(config.seed);
   std::vector<Example> train, eval, test;
   if (!is_mixture)
-    train = first_rows(read_examples(config.data.train, in.task, LabelUse::kRequired),
-                       config.data.rows, "data.rows", config.data.train);
+    train = taken_rows(read_examples(config.data.train, in.task, LabelUse::kRequired), config);
   if (config.data.per_label > 0)
-    train = rows_per_label(train, in.task, config.data.per_label, config.seed);
+    train = rows_per_label(train, in.task, config.data.per_label, row_seed);
   if (!config.data.test.empty())
     test = read_examples(config.data.test, in.task, LabelUse::kRequired);
   if (!config.data.eval.empty()) {
@@ -288,7 +315,7 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   }
   if (config.data.splits_eval) {
     const Split split =
-        choose_and_test(static_cast<int64_t>(eval.size()), static_cast<uint64_t>(config.seed));
+        choose_and_test(static_cast<int64_t>(eval.size()), static_cast<uint64_t>(row_seed));
     test = pick(eval, split.kept);
     eval = pick(eval, split.held_out);
   }

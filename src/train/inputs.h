@@ -47,7 +47,8 @@ struct RunInputs {
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir);
 
 // What all random draws of a run begin with.
-RandomKey key_of(const RunConfig& config);
+enum class Draws { kInitialValues, kOrder, kSteps };
+RandomKey key_of(const RunConfig& config, Draws draws);
 // The batches of the run.
 Epochs epochs_of(const RunInputs& inputs);
 

@@ -44,7 +44,8 @@ void DataConfig::visit(OptionVisitor& v) {
   v.option("eval_tasks", detail::eval_tasks_form(eval_tasks),
            "data sets that are scored by tasks of their own; keep_best and early_stop go by their "
            "mean, else by the primary metric of data.eval");
-  v.integer("rows", rows, {0, kMostRows}, "use the first rows of data.train only; 0: all");
+  v.integer("rows", rows, {0, kMostRows},
+            "use the first rows of data.train only, or those that seeds.rows draws; 0: all");
   v.integer("eval_rows", eval_rows, {0, kMostRows}, "use the first rows of data.eval only; 0: all");
   v.integer("per_label", per_label, {0, kMostRows},
             "few-shot: so many rows of each label, drawn by seed; 0: all");
@@ -59,6 +60,20 @@ void AdafactorConfig::visit(OptionVisitor& v) {
             "what the step counter starts at (a restored T5: 1100000)");
   v.boolean("scales_by_parameter", scales_by_parameter,
             "whether steps are relative to a tensor's size");
+}
+
+void SeedConfig::visit(OptionVisitor& v) {
+  constexpr const char* kUsual = "the run's";
+  const IntegerLimits limits{0, INT64_MAX};
+  v.optional_integer("initial", initial, limits, {"of initial values", kUsual});
+  v.optional_integer("order", order, limits, {"of the order of the rows", kUsual});
+  v.optional_integer("steps", steps, limits,
+                     {"of what a step draws: dropout, the routes of experts", kUsual});
+  v.optional_integer(
+      "rows", rows, limits,
+      {"of the rows that data.per_label and data.split_eval take; where it is given, "
+       "data.rows are drawn by it instead of the first ones",
+       kUsual});
 }
 
 void RunConfig::visit(OptionVisitor& v) {
@@ -138,6 +153,7 @@ void RunConfig::visit(OptionVisitor& v) {
   v.integer("max_length", max_length, {0, 1 << 22},
             {"tokens of a row", "what the model serves, at most 512"});
   v.integer("seed", seed, {0, INT64_MAX}, "of initial values, order and dropout");
+  v.section("seeds", [this](OptionVisitor& part) { seeds.visit(part); });
   v.option("evaluate_every", detail::period_form("evaluate_every", evaluate_every),
            "auto: every epoch, of epochs: auto without early_stop at most ten times");
   v.option("checkpoint_every", detail::period_form("checkpoint_every", checkpoint_every),

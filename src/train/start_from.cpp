@@ -73,7 +73,7 @@ NamedTensors start_values(const RunInputs& inputs, const Adapter& own) {
   const RunConfig& config = inputs.config;
   const Model& model = *inputs.model;
   if (config.start_from.empty()) {
-    NamedTensors tensors = own.init(model.weights, key_of(config).with("init"));
+    NamedTensors tensors = own.init(model.weights, key_of(config, Draws::kInitialValues));
     model.weights.release_pages();  // copies of the trunk's tensors may have been made
     const at::NoGradGuard no_grad;
     for (const auto& [name, tensor] : inputs.head_start) tensors.at(name).copy_(tensor);

@@ -81,6 +81,34 @@ class Settings(support.SharedCase):
                 self.assertEqual(done.stderr.count("matches no site"), 1)
         self.assert_refused(self.train("--set", "sites=zzzzzz"), 2, 'site pattern "zzzzzz" matches no site of this model; here are')
 
+    def end_of(self, *settings):
+        """The first step's loss and the tensors after three."""
+        self.assert_done(self.train("--quiet", "--set", "max_steps=3", "batch_size=8", "learning_rate=0.01", "warmup=0", *settings))
+        run_dir = self.root / "run"
+        losses = [event["loss"] for event in support.log_events(run_dir) if event["event"] == "step"]
+        tensors = support.read_safetensors(run_dir / "adapter" / "adapter.safetensors")
+        rows = support.log_events(run_dir)[0]["train_tokens"]
+        shutil.rmtree(run_dir)
+        return losses, tensors, rows
+
+    def test_seeds_of_single_uses(self):
+        every = ["seeds.initial=1", "seeds.order=1", "seeds.steps=1"]
+        base = self.end_of("dropout=0.2", "seed=1")
+        self.assertEqual(self.end_of("dropout=0.2", "seed=9", *every), base)   # nothing else is drawn by the run's
+        for use in every:
+            with self.subTest(changed=use):
+                other = self.end_of("dropout=0.2", "seed=1", use.replace("=1", "=2"))
+                self.assertNotEqual(other[0][0], base[0][0])
+                self.assertNotEqual(other[1], base[1])
+        still = self.end_of("dropout=0", "seed=1")
+        self.assertEqual(self.end_of("dropout=0", "seed=1", "seeds.steps=2"), still)   # a step without dropout draws nothing
+        first = self.end_of("seed=1", "data.rows=10")
+        drawn = [self.end_of("seed=1", "data.rows=10", f"seeds.rows={k}") for k in (1, 2, 1)]
+        self.assertEqual(drawn[0], drawn[2])
+        self.assertEqual(len({first[2], drawn[0][2], drawn[1][2]}), 3)
+        self.refused("seeds.rows=1", "seeds.rows: found 1, and no rows are drawn by it", "data.per_label")
+        self.refused("seeds.routes=1", "seeds", "routes")
+
     def test_what_inspect_lists(self):
         told = self.assert_done(run("inspect", "model", "model", cwd=self.root)).stdout
         for part in ("model: bert, width 32, 2 layers, 4 heads of 8, FFN 64", " parameters in ", "enc.0.attn.q       linear             32       32", "attn.[qv]"):
