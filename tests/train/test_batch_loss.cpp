@@ -122,8 +122,7 @@ TEST(StepGradients, DrawAnewForEveryBatch) {
   step_gradients(one.inputs, *one.rig.adapter, one.rig.tensors, batches, 2);
   std::set<std::string> expected, found;
   for (uint64_t i = 0; i < batches.size(); ++i) {
-    const RandomKey route = key_of(one.inputs.config)
-                                .with("step")
+    const RandomKey route = key_of(one.inputs.config, Draws::kSteps)
                                 .with(2)
                                 .with(i)
                                 .with("route")
