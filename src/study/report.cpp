@@ -1,5 +1,8 @@
 #include "study/report.h"
 
+#include <algorithm>
+#include <map>
+
 #include "base/document.h"
 #include "base/version.h"
 #include "study/page/page.h"
@@ -49,16 +52,20 @@ Node member_node(const StudyStore& store, size_t index, const MemberStatus& stat
   return out;
 }
 
+std::string name_of(const ResultCell& cell) {
+  std::string name;
+  for (const auto& [factor, value] : cell.factors) name += (name.empty() ? "" : ", ") + value;
+  return name;
+}
+
 // Of each cell what charts are made of: mean, interval and costs.
 Node cells_node(const StudyTable& table) {
   std::vector<Node> cells;
   for (const ResultCell& cell : table.cells) {
     if (cell.members.empty()) continue;
-    std::string name;
-    for (const auto& [factor, value] : cell.factors) name += (name.empty() ? "" : ", ") + value;
     std::vector<Node> scores;
     for (const auto& [seed, score] : cell.by_seed) scores.push_back(Node::number(score));
-    Node node = Node::map({{"name", Node::text(name)},
+    Node node = Node::map({{"name", Node::text(name_of(cell))},
                            {"metric", Node::text(cell.metric)},
                            {"mean", Node::number(cell.summary.mean)},
                            {"scores", Node::list(std::move(scores))},
@@ -71,6 +78,46 @@ Node cells_node(const StudyTable& table) {
     cells.push_back(std::move(node));
   }
   return Node::list(std::move(cells));
+}
+
+using Curves =
+    std::map<std::pair<std::string, std::string>, std::map<int64_t, std::vector<double>>>;
+
+// By side and metric, of each step what the members of a cell have there.
+Curves curves_of(const StudyStore& store, const ResultCell& cell) {
+  Curves curves;
+  for (const size_t member : cell.members) {
+    for (const CurvePoint& point : store.result(member).curve) {
+      const bool is_score = point.metric != "gradient_norm" && point.metric != "learning_rate";
+      if (is_score && point.value)
+        curves[{point.side, point.metric}][point.step].push_back(*point.value);
+    }
+  }
+  return curves;
+}
+
+// Steps with mean, least and greatest value over the members, at most some hundred of a curve.
+Node curves_node(const StudyStore& store, const StudyTable& table) {
+  constexpr size_t kMostPoints = 100;
+  std::vector<Node> out;
+  for (const ResultCell& cell : table.cells) {
+    for (const auto& [what, by_step] : curves_of(store, cell)) {
+      const size_t every = (by_step.size() + kMostPoints - 1) / kMostPoints;
+      std::vector<Node> points;
+      size_t index = 0;
+      for (const auto& [step, values] : by_step) {
+        const bool is_last = index + 1 == by_step.size();
+        if (index++ % every != 0 && !is_last) continue;
+        const auto [least, greatest] = std::minmax_element(values.begin(), values.end());
+        points.push_back(Node::list({Node::integer(step), Node::number(summarise(values).mean),
+                                     Node::number(*least), Node::number(*greatest)}));
+      }
+      out.push_back(Node::map({{"cell", Node::text(name_of(cell))},
+                               {"name", Node::text(what.first + " " + what.second)},
+                               {"points", Node::list(std::move(points))}}));
+    }
+  }
+  return Node::list(std::move(out));
 }
 
 Node study_node(const ReportedStudy& study) {
@@ -88,6 +135,7 @@ Node study_node(const ReportedStudy& study) {
                     {"comparisons", part_node(table, StudyTablePart::kComparisons)},
                     {"ranks", part_node(table, StudyTablePart::kRanks)},
                     {"cells", cells_node(table)},
+                    {"curves", curves_node(store, table)},
                     {"members", Node::list(std::move(members))}});
 }
 
@@ -106,9 +154,12 @@ std::string report_page(const std::vector<ReportedStudy>& studies) {
   for (const ReportedStudy& study : studies) nodes.push_back(study_node(study));
   const Node data =
       Node::map({{"graft", Node::text(kVersionText)}, {"studies", Node::list(std::move(nodes))}});
-  constexpr std::string_view kMark = "@DATA@";
   std::string page(kPage);
-  page.replace(page.find(kMark), kMark.size(), embedded(data));
+  const auto put = [&](std::string_view mark, std::string_view text) {
+    page.replace(page.find(mark), mark.size(), text);
+  };
+  put("@CHARTS@", kCharts);
+  put("@DATA@", embedded(data));
   return page;
 }
 
