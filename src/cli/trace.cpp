@@ -114,7 +114,7 @@ NamedTensors trace_decoder(const Model& model, const ModelInput& input, const La
   const bool has_encoder = input.encoder != nullptr;
   add_hidden(out, "", result.hidden);
   add_hidden(out, "dec.", result.decoder_hidden);
-  if (model.config.is_pre_norm) {
+  if (model.config.last().final_norm) {
     if (has_encoder) out["last"] = result.encoder_last.to(at::kFloat).contiguous();
     out[has_encoder ? "dec.last" : "last"] = result.last.to(at::kFloat).contiguous();
   }

@@ -130,12 +130,12 @@ class Affine final : public Edit {
   bool folds_at(const Site& site) const {
     if (site.kind != SiteKind::kLinear && site.kind != SiteKind::kActivation) return false;
     const Part layer = layer_of(site).part;
-    const bool has_bias = layer == Part::kPooler       ? true
-                          : is_ffn_layer(layer)        ? config_.has_ffn_bias
-                          : is_attention_output(layer) ? config_.has_attention_output_bias
-                                                       : config_.has_attention_bias;
-    return !options_.has_shift ||
-           (has_bias && !(config_.has_gated_ffn && site.part == Part::kFfnAct));
+    if (layer == Part::kPooler || !options_.has_shift) return true;
+    const StackConfig& stack = config_.stack(site.stack);
+    const bool has_bias = is_ffn_layer(layer)          ? stack.has_ffn_bias
+                          : is_attention_output(layer) ? stack.has_attention_output_bias
+                                                       : stack.has_attention_bias;
+    return has_bias && !(stack.has_gated_ffn && site.part == Part::kFfnAct);
   }
 
   // The layer whose weights hold what is done at a linear or activation site.

@@ -103,8 +103,15 @@ GatePooling::GatePooling(Options& options, const Choice& choice, const EditTarge
         "by a mean over a whole text a decoder's token would see those that it is to predict (at " +
             refused->name + "): set it to " + word_of(kPoolings, of_decoder) + ", or leave it out");
   }
+  const auto has_windows = [](const std::optional<StackConfig>& stack) {
+    return stack && stack->local;
+  };
   if (choice.kind == Kind::kMeanAll) padded_length_ = choice.padded_to;
-  else if (options.has("padded_to"))
+  if (padded_length_ > 0 &&
+      (has_windows(target.config.encoder) || has_windows(target.config.decoder)))
+    options.fault("padded_to",
+                  "pad rows far from every token see no key in blocks with windows: set it to 0");
+  if (choice.kind != Kind::kMeanAll && options.has("padded_to"))
     options.fault("padded_to", "padding counts only with pool: mean_all");
 }
 

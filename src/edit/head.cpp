@@ -20,6 +20,24 @@ constexpr Name<bool> kPoolers[] = {{false, "frozen"}, {true, "trained"}};  // tr
 
 }  // namespace
 
+bool is_under_head(const Place& place, const ModelConfig& config) {
+  if (config.head_style == HeadStyle::kPooler) return place == kPoolerPlace;
+  return config.head_style == HeadStyle::kMaskStates &&
+         (place.part == Part::kMaskDense || place.part == Part::kMaskNorm);
+}
+
+std::string layer_under_head(const ModelConfig& config) {
+  return config.head_style == HeadStyle::kPooler ? "pooler" : "head for masks";
+}
+
+bool has_layer_under_head(const ModelConfig& config, const Weights& weights) {
+  switch (config.head_style) {
+    case HeadStyle::kPooler: return weights.has(weight_of(kPoolerPlace));
+    case HeadStyle::kMaskStates: return weights.has(weight_of({.part = Part::kMaskDense}));
+    default: return true;
+  }
+}
+
 void HeadOptions::visit(OptionVisitor& v) {
   if (has_pooler)
     v.choice("pooler", trains_pooler, kPoolers,
@@ -31,11 +49,9 @@ void HeadOptions::visit(OptionVisitor& v) {
 }
 
 Head::Head(Options& options, const ModelConfig& config, int64_t outputs, bool is_cloze)
-    : config_(config),
-      style_(is_cloze ? HeadStyle::kMask : family_of(config.model_type).head_style),
-      outputs_(outputs) {
+    : config_(config), style_(is_cloze ? HeadStyle::kMask : config.head_style), outputs_(outputs) {
   if (is_cloze) {
-    if (family_of(config.model_type).mask_names.empty())
+    if (!config.mask_head)
       throw InputError("head: a cloze needs a model that fills masks in; a " + config.model_type +
                        " model does not");
     return;
@@ -89,9 +105,12 @@ TensorList Head::init(const Weights& weights, RandomKey key) const {
         "saved as a masked language "
         "model");
   }
-  if (style_ == HeadStyle::kPooler && !options_.trains_pooler &&
-      !weights.has(weight_of(kPoolerPlace))) {
-    throw InputError("the model has no pooler for the head to read: set head.pooler to trained");
+  if (style_ != HeadStyle::kMask && !options_.trains_pooler &&
+      !has_layer_under_head(config_, weights)) {
+    throw InputError("the model has no " + layer_under_head(config_) + " for the head to read: " +
+                     (reads_pooler() ? "set head.pooler to trained"
+                                     : "take a checkpoint that was saved as a masked language "
+                                       "model, or with a classifier"));
   }
   return out;
 }
@@ -109,9 +128,10 @@ Tensor Head::word_logits(const Weights& weights, const Tensor& mask_rows,
   const auto dtype = z.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const Tensor index = at::tensor(words, at::kLong);
   const TensorId output = config_.has_tied_output ? kWordTable : kOutputTable;
-  const TensorId bias = bias_of({.part = Part::kMask});
-  return graft::linear(z.to(dtype), weights.rows(output, index).to(dtype),
-                       weights.rows(bias, index).to(dtype));
+  const Tensor bias = config_.mask_head.value().has_output_bias
+                          ? weights.rows(bias_of({.part = Part::kMask}), index).to(dtype)
+                          : Tensor();
+  return graft::linear(z.to(dtype), weights.rows(output, index).to(dtype), bias);
 }
 
 Tensor Head::logits(const Params& derived, const Tensor& rows,
@@ -125,9 +145,11 @@ Tensor Head::logits(const Params& derived, const Tensor& rows,
   if (style_ == HeadStyle::kScore)
     return graft::linear(dropped(rows.to(dtype), "head output"), derived[out_.weight].to(dtype),
                          {});  // [N, outputs]
-  Tensor z;
+  Tensor z;                    // [N, C]
   if (style_ == HeadStyle::kPooler) {
-    z = at::tanh(rows.to(dtype));  // [N, C]
+    z = at::tanh(rows.to(dtype));
+  } else if (style_ == HeadStyle::kMaskStates) {
+    z = rows.to(dtype);
   } else {
     const Tensor h = dropped(rows.to(dtype), "head input");
     z = at::tanh(

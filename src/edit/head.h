@@ -1,9 +1,11 @@
-// The task head: logits from one row of each sequence. Which row is the family's ReadRow
-// (model/families.h); this is what is computed of it. Part of an adapter, but not an edit (logits
+// The task head: logits from one row of each sequence. Which row is the model's ReadRow
+// (model/config.h); this is what is computed of it. Part of an adapter, but not an edit (logits
 // are not y + change).
 //
 //   pooler  z = dropout(tanh(W_p h + b_p));  logits = W_o z + b_o
 //           BERT. W_p is the model's pooler, frozen or trained, and a site like other layers.
+//   states  z = dropout(norm(f(W_m h + b_m)));  logits = W_o z + b_o
+//           ModernBERT. W_m and the norm are the model's head for masks, frozen.
 //   mask    z = norm(f(W_m h + b_m));  logits = E_words z + c_words
 //           A cloze: the frozen head for masks, and the word table E.
 //   dense   z = dropout(tanh(W_d dropout(h) + b_d));  logits = W_o z + b_o
@@ -27,6 +29,12 @@ namespace graft {
 // an adapter (kNothing), and beside BitFit its biases move alone (kBiases).
 enum class HeadTrains { kAll, kBiases, kNothing };
 
+// Where the classifier reads a layer of the model itself: whether a place is of that layer, what it
+// is called, and whether the checkpoint holds it (true where it reads none).
+bool is_under_head(const Place& place, const ModelConfig& config);
+std::string layer_under_head(const ModelConfig& config);
+bool has_layer_under_head(const ModelConfig& config, const Weights& weights);
+
 struct HeadOptions {
   bool has_pooler = true;  // of the pooler style
   bool trains_pooler = false;
@@ -49,9 +57,10 @@ class Head {
   // The pooler, when the head trains it: takes the place of the model's own.
   TrunkTensors rewrite(const Params& derived) const;
 
-  // Whether `rows` below are what leaves the model's pooler (W_p h + b_p), and not the last states
-  // themselves.
+  // Whether `rows` below are what leaves the model's pooler (W_p h + b_p) or its head for masks
+  // (norm(f(W_m h + b_m))), and not the last states themselves.
   bool reads_pooler() const { return style_ == HeadStyle::kPooler; }
+  bool reads_mask_states() const { return style_ == HeadStyle::kMaskStates; }
   bool trains_pooler() const { return options_.trains_pooler; }
   // rows: [N, C] -> logits [N, outputs] float32. `ids` names the examples, for dropout.
   // `pooled` receives z before its dropout; not in the score style, which has none.

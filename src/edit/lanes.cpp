@@ -247,10 +247,11 @@ Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<
 LogitsResult compute_logits(const Model& model, const Pack& pack,
                             const std::vector<LaneAdapter>& lanes, ForwardOptions options) {
   const ClassifiedPack texts = classified_pack(model, pack);
-  options.wanted = texts.wanted;
+  if (!texts.reads_mean) options.wanted = texts.wanted;
   ForwardResult trunk = forward_lanes(model, texts.input(model.config), lanes, options);
+  if (texts.reads_mean) trunk.last = sequence_means(texts.last(), trunk.last);
   Tensor index;
-  const Pack read = narrowed(texts.last(), options.wanted, 1, index);
+  const Pack read = narrowed(texts.last(), texts.wanted, 1, index);
   LogitsResult result;
   result.hidden = std::move(trunk.hidden);
   result.decoder_hidden = std::move(trunk.decoder_hidden);
@@ -267,8 +268,10 @@ LogitsResult compute_logits(const Model& model, const Pack& pack,
       continue;
     }
     const bool reads_pooler = head == nullptr || head->reads_pooler();
-    const Tensor rows =
-        reads_pooler ? leaving_pooler(model, read, lanes, i, by_lane[i]) : by_lane[i];
+    const Tensor rows = reads_pooler ? leaving_pooler(model, read, lanes, i, by_lane[i])
+                        : head->reads_mask_states()
+                            ? mask_states(model.config, bound.weights(), by_lane[i])
+                            : by_lane[i];
     if (head == nullptr) {
       if (rows.defined())
         result.pooled =

@@ -77,7 +77,7 @@ NamedTensors read_tensors(const Path& folder, const ModelConfig& config) {
     const Tensor weight =
         head_tensor(file, theirs + ".weight", outputs, config.width, folder.string());
     out[path + ".weight"] = weight;
-    if (family.head_style == HeadStyle::kScore) continue;
+    if (config.head_style == HeadStyle::kScore) continue;
     out[path + ".bias"] =
         head_tensor(file, theirs + ".bias", weight.size(0), std::nullopt, folder.string());
   }
@@ -200,10 +200,9 @@ LoadedAdapter own_head_adapter(const OwnHead& own, const Model& model, const Tas
         ", and task " + quote(task.name) + " asks for " + answers_text(task) +
         "; name the head's answers in the task's labels or spellings, or give --adapter");
   }
-  if (family_of(model.config).head_style == HeadStyle::kPooler &&
-      !model.weights.has(weight_of(kPoolerPlace)))
-    throw InputError("'" + own.source +
-                     "': the folder's own head reads a pooler, and the folder holds none");
+  if (!has_layer_under_head(model.config, model.weights))
+    throw InputError("'" + own.source + "': the folder's own head reads a " +
+                     layer_under_head(model.config) + ", and the folder holds none");
   Adapter adapter(Node::map(), "own head", {model.config, model.sites}, task);
   return {std::move(adapter), matched_tensors(own, task), {}};
 }

@@ -202,14 +202,15 @@ class Router final : public Combinator {
         options.fault("input", "block_input is what enters a linear or activation site; " +
                                    site.name + " is a " + kind_name(site.kind) + " site");
       }
-      const bool is_product =
+      const bool is_product =  // what enters ffn.down
           site.part == Part::kFfnMid ||
-          (site.part == Part::kFfnAct && !config_.has_gated_ffn);  // what enters ffn.down
+          (site.part == Part::kFfnAct && !config_.stack(site.stack).has_gated_ffn);
       if (options_.input == RouterInput::kProduct && (!is_product || child().kind != "affine"))
-        options.fault("input", "product is for an affine edit at " +
-                                   std::string(config_.has_gated_ffn ? "ffn.mid" : "ffn.act") +
-                                   ", where it reads what enters ffn.down; found " + child().kind +
-                                   " at " + site.name);
+        options.fault("input",
+                      "product is for an affine edit at " +
+                          std::string(config_.last().has_gated_ffn ? "ffn.mid" : "ffn.act") +
+                          ", where it reads what enters ffn.down; found " + child().kind + " at " +
+                          site.name);
       if (options_.per_head != PerHead::kYes) continue;
       if (options_.input != RouterInput::kSite || options_.embedding > 0)
         options.fault("per_head",

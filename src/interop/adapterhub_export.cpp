@@ -154,7 +154,7 @@ HubWriter::SiteParts HubWriter::rectangle(const Part& part, const std::vector<Si
 
 void write_adapterhub(const Path& dir, const Adapter& adapter, const NamedTensors& tensors,
                       const Model& model) {
-  if (model.config.has_decoder())
+  if (!family_of(model.config).is_in_adapterhub)
     throw InputError(
         "folders of AdapterHub are written for BERT and RoBERTa; the model is of type " +
         quote(model.config.model_type));

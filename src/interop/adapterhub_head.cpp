@@ -81,7 +81,7 @@ class HeadReader {
     const std::string function =
         is_unused(c.raw("activation_function")) ? "null" : c.text("activation_function", "tanh");
     const std::string start = "heads." + config_.text("name", std::nullopt) + ".";
-    const bool has_pooler = family_.head_style == HeadStyle::kPooler;
+    const bool has_pooler = graft::has_pooler(model_.config);
     if (layers == 1 && uses_pooler && has_pooler) return {{"out", start + "1"}};
     if (layers == 2 && !uses_pooler && function == "tanh") {
       if (has_pooler) foreign_.head["pooler"] = Node::text("trained");

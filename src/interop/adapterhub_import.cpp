@@ -159,7 +159,7 @@ std::string HubReader::activation(Options& c, const char* fallback) {
 }
 
 ForeignAdapter read_adapterhub(const Path& dir, const Model& model, const ImportAnswers& answers) {
-  if (model.config.has_decoder()) {
+  if (!family_of(model.config).is_in_adapterhub) {
     throw InputError(
         "'" + dir.string() +
         "': folders of AdapterHub are read for BERT and RoBERTa; the model is of type " +

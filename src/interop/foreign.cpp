@@ -132,11 +132,11 @@ LoadedAdapter assemble(ForeignAdapter foreign, const Model& model, const std::op
   }
   for (const auto& [name, tensor] : foreign.tensors)
     faults.push_back(source.string() + ": " + named(name) + " fits no slot of the adapter");
-  const bool needs_pooler =
-      adapter.head() != nullptr && family_of(model.config).head_style == HeadStyle::kPooler;
-  if (needs_pooler && !model.weights.has(weight_of(kPoolerPlace)) &&
-      !tensors.contains("head/pooler.weight")) {
-    faults.push_back(source.string() + ": its head reads a pooler, but the model '" + model.source +
+  const bool lacks_layer = adapter.head() != nullptr && !adapter.head()->trains_pooler() &&
+                           !has_layer_under_head(model.config, model.weights);
+  if (lacks_layer) {
+    faults.push_back(source.string() + ": its head reads a " + layer_under_head(model.config) +
+                     ", but the model '" + model.source +
                      "' has none; give the base it was trained on");
   }
   if (!faults.empty()) throw InputError(listed(faults));

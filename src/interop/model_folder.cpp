@@ -45,7 +45,8 @@ Node with_head(Node json, const Family& family, const Task& task) {
 }
 
 NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tensors,
-                                  const LoadedAdapter& loaded, at::ScalarType dtype) {
+                                  const ModelConfig& config, const LoadedAdapter& loaded,
+                                  at::ScalarType dtype) {
   const Head* head = loaded.adapter.head();
   const bool has_classifier =
       head != nullptr &&
@@ -61,10 +62,9 @@ NamedTensors named_for_checkpoint(const Family& family, const NamedTensors& tens
     const std::optional<std::string> theirs = checkpoint_name(family, id);
     ensure(theirs.has_value(), "every tensor of a trunk has a name in its checkpoint: " + name);
     const CheckpointPiece piece = piece_of(*theirs);
-    const bool is_encoder_decoder =
-        id == kOutputTable || is_of_mask_head(id.place.part);  // no part of the trunk
-    if (is_encoder_decoder && has_classifier) continue;  // the class with a classifier has neither
-    std::vector<Tensor>& own = pieces[(is_encoder_decoder ? "" : prefix) + piece.tensor];
+    const bool is_beside_trunk = id == kOutputTable || is_of_mask_head(id.place.part);
+    if (is_beside_trunk && has_classifier && !is_under_head(id.place, config)) continue;
+    std::vector<Tensor>& own = pieces[(is_beside_trunk ? "" : prefix) + piece.tensor];
     own.resize(static_cast<size_t>(piece.count));
     const bool is_transposed = is_stored_transposed(family, id) && tensor.dim() == 2;
     own[static_cast<size_t>(piece.index)] = is_transposed ? tensor.detach().t() : tensor.detach();
@@ -96,7 +96,8 @@ void write_model_folder(const Path& dir, const Path& model_dir, const ModelConfi
     if (json.find(key) != nullptr)
       json[key] = Node::text(dtype == at::kBFloat16 ? "bfloat16" : "float32");
   }
-  save_safetensors(dir / "model.safetensors", named_for_checkpoint(family, tensors, loaded, dtype),
+  save_safetensors(dir / "model.safetensors",
+                   named_for_checkpoint(family, tensors, config, loaded, dtype),
                    {{"format", "pt"}});
   for (const char* name : kTokenizerFiles) {
     std::error_code error;

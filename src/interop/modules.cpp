@@ -98,9 +98,8 @@ Modules::Modules(const Model& model, const std::string& prefix, bool has_head) {
   for (const auto& [ours, theirs] : family.head_names) {
     if (has_head) layers_.push_back({"head/" + ours, theirs, true});
   }
-  // The bare class has a pooler that its checkpoints lack.
-  if (!has_head && family.model_type == "roberta")
-    layers_.push_back({"", prefix + "pooler.dense", true});
+  if (!has_head && !family.bare_layer.empty())
+    layers_.push_back({"", prefix + family.bare_layer, true});
   std::set<std::string> all;
   for (const Layer& layer : layers_) {
     for (size_t end = layer.path.find('.'); end != std::string::npos;

@@ -34,7 +34,7 @@ bool PeftReader::is_saved(const std::string& path) const {
 void PeftReader::read_modules_to_save() {
   if (is_unused(config_.raw("modules_to_save"))) return;
   const std::string module = head_module(family_);
-  const bool may_have_pooler = family_.head_style == HeadStyle::kPooler;
+  const bool may_have_pooler = has_pooler(model_.config);
   for (const std::string& name : config_.texts("modules_to_save", std::nullopt)) {
     bool is_there = false, has_place = true;
     for (const std::string& path : modules_.paths()) {
@@ -81,7 +81,7 @@ void PeftReader::read_head_layer(const std::string& theirs, const std::string& o
                            : width;
   if (is_last) foreign_.head_outputs = rows;
   put(ours + ".weight", tensors_.take(theirs + within + ".weight", {rows, width}));
-  if (family_.head_style != HeadStyle::kScore)
+  if (model_.config.head_style != HeadStyle::kScore)
     put(ours + ".bias", tensors_.take(theirs + within + ".bias", {rows}));
 }
 

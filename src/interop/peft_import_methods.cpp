@@ -127,7 +127,7 @@ void PeftReader::refuse_changed_base() {
 }
 
 void PeftReader::refuse_counted_sublayers() {
-  if (model_.config.position_kind != PositionKind::kDistanceBias ||
+  if (model_.config.last().distance_bias() == nullptr ||
       is_unused(config_.raw("layers_to_transform")))
     return;
   config_.fault("layers_to_transform", "PEFT counts the sublayers of a " +
@@ -141,7 +141,7 @@ std::vector<PeftReader::Group> PeftReader::lora_groups(bool is_dora) {
   const double alpha = config_.number("lora_alpha", 8.0, 0, 1e6);
   const PeftPattern ranks(config_, "rank_pattern"), alphas(config_, "alpha_pattern");
   refuse_counted_sublayers();
-  const PeftTargets targets(config_, saved_, peft_defaults(model_.config.model_type).lora,
+  const PeftTargets targets(config_, saved_, family_.peft.lora,
                             /*by_layer=*/true);
   std::vector<Group> groups;
   for (const Modules::Layer& layer : modules_.layers()) {
@@ -209,7 +209,7 @@ void PeftReader::read_biases(const std::string& which) {
                               " model are not read from PEFT; expected none");
     return;
   }
-  const std::string pooler_bias = trains_pooler() || family_.head_style != HeadStyle::kPooler
+  const std::string pooler_bias = trains_pooler() || !has_pooler(model_.config)
                                       ? ""
                                       : key(modules_.by_name("pooler")) + ".bias";
   const bool with_pooler = !pooler_bias.empty() && tensors_.has(pooler_bias);
@@ -230,7 +230,7 @@ void PeftReader::read_biases(const std::string& which) {
 void PeftReader::read_ia3() {
   read_transposition();
   ignore_fields(config_, {"init_ia3_weights"});
-  const PeftDefaults& defaults = peft_defaults(model_.config.model_type);
+  const PeftDefaults& defaults = family_.peft;
   const PeftTargets targets(config_, saved_, defaults.ia3, /*by_layer=*/false);
   constexpr auto kAny = NameChoice::Ending::kAny;
   const NameChoice feedforward = config_.has("feedforward_modules")
@@ -290,7 +290,7 @@ void PeftReader::read_vera() {
                first = config_.number("d_initial", 0.1, -1e6, 1e6);
   const int64_t seed = config_.integer("projection_prng_key", 0, 0, INT64_MAX);
   const bool is_saved = config_.boolean("save_projection", true);
-  const PeftTargets targets(config_, saved_, peft_defaults(model_.config.model_type).lora,
+  const PeftTargets targets(config_, saved_, family_.peft.lora,
                             /*by_layer=*/true);
   std::vector<Site> sites;
   std::vector<std::pair<std::string, Tensor>> vectors;

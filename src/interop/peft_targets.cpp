@@ -1,7 +1,6 @@
 #include "interop/peft_targets.h"
 
 #include <algorithm>
-#include <map>
 
 #include "base/error.h"
 #include "interop/foreign.h"
@@ -112,29 +111,6 @@ PeftPattern::PeftPattern(Options& options, const char* key) {
       options.fault(key, error.what());
     }
   }
-}
-
-const PeftDefaults& peft_defaults(const std::string& model_type) {
-  static const PeftDefaults kBert = {{"query", "value"},
-                                     {"key", "value", "output.dense"},
-                                     {"output.dense"}},
-                            kLlama = {{"q_proj", "v_proj"},
-                                      {"k_proj", "v_proj", "down_proj"},
-                                      {"down_proj"}};
-  static const std::map<std::string, PeftDefaults> kDefaults = {
-      {"bert", kBert},
-      {"roberta", kBert},
-      {"bart", {{"q_proj", "v_proj"}, {"q_proj", "v_proj", "fc2"}, {"fc2"}}},
-      {"t5", {{"q", "v"}, {"k", "v", "wo"}, {"wo"}}},
-      {"mt5", {{"q", "v"}, {"k", "v", "wi_1"}, {}}},
-      {"gpt2", {{"c_attn"}, {"c_attn", "mlp.c_proj"}, {"mlp.c_proj"}}},
-      {"llama", kLlama},
-      {"mistral", kLlama},
-      {"qwen2", {{"q_proj", "v_proj"}, {"q_proj", "v_proj", "down_proj"}, {"down_proj"}}}};
-  static const PeftDefaults
-      kNone{};  // a family that PEFT does not know: the config must name its targets
-  const auto found = kDefaults.find(model_type);
-  return found == kDefaults.end() ? kNone : found->second;
 }
 
 double PeftPattern::number_for(const std::string& path, double otherwise) const {

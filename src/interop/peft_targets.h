@@ -54,13 +54,6 @@ class PeftTargets {
   std::vector<ModulePattern> layer_patterns_;
 };
 
-// What PEFT chooses in a family when a config says nothing. Its versions 0.1 to 0.21 agree, but for
-// families that early ones lack.
-struct PeftDefaults {
-  std::vector<std::string> lora, ia3, ia3_feedforward;
-};
-const PeftDefaults& peft_defaults(const std::string& model_type);
-
 // PEFT's rank_pattern and alpha_pattern: the first key that matches the end of a path gives its
 // number.
 class PeftPattern {

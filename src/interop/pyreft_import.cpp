@@ -333,7 +333,7 @@ class Reader {
                                : width;
       if (ours == "out") foreign_.head_outputs = rows;
       put(Adapter::kHeadPath + ours + ".weight", tensors.take(theirs + ".weight", {rows, width}));
-      if (family.head_style != HeadStyle::kScore)
+      if (model_.config.head_style != HeadStyle::kScore)
         put(Adapter::kHeadPath + ours + ".bias", tensors.take(theirs + ".bias", {rows}));
     }
     try {
@@ -361,15 +361,11 @@ class Reader {
 
 std::string pyreft_component(const Model& model, int64_t layer) {
   const Family& family = family_of(model.config);
-  const bool is_encoder = !model.config.has_decoder();
-  if (!is_encoder && (model.config.has_encoder() || family.model_type == "bart")) {
+  if (model.config.is_encoder_decoder()) {
     throw InputError("folders of pyreft are read and written for one stack of blocks; a " +
                      family.model_type + " model has two");
   }
-  const std::string blocks = is_encoder                    ? "encoder.layer["
-                             : family.model_type == "gpt2" ? "h["
-                                                           : "layers[";
-  return family.prefixes.front() + blocks + std::to_string(layer) + "].output";
+  return family.prefixes.front() + blocks_path(family) + "[" + std::to_string(layer) + "].output";
 }
 
 std::string pyreft_key(const std::string& component, int64_t layer, int64_t before) {

@@ -1,7 +1,11 @@
 #include "model/classified.h"
 
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
 #include "base/error.h"
-#include "model/families.h"
 
 namespace graft {
 
@@ -74,8 +78,9 @@ ModelInput ClassifiedPack::input(const ModelConfig& config) const {
 
 ClassifiedPack classified_pack(const Model& model, const Pack& texts) {
   const ModelConfig& config = model.config;
-  ClassifiedPack out{.texts = &texts, .decoder = {}, .wanted = {}};
-  const ReadRow read = texts.mask_rows.empty() ? family_of(config).read_row : ReadRow::kMask;
+  ClassifiedPack out{.texts = &texts, .decoder = {}, .wanted = {}, .reads_mean = false};
+  const ReadRow read = texts.mask_rows.empty() ? config.read_row : ReadRow::kMask;
+  out.reads_mean = read == ReadRow::kMean;
   for (int64_t n = 0; n < texts.num_sequences(); ++n) {
     const auto sequence = static_cast<size_t>(n);
     int64_t row = 0;
@@ -91,6 +96,22 @@ ClassifiedPack classified_pack(const Model& model, const Pack& texts) {
   }
   if (config.is_encoder_decoder()) out.decoder = decoder_pack(model, texts);
   return out;
+}
+
+at::Tensor sequence_means(const Pack& pack, const at::Tensor& states) {
+  const int64_t count = pack.num_sequences();
+  std::vector<int64_t> index(static_cast<size_t>(pack.num_rows), count);
+  std::vector<double> counts;
+  for (int64_t n = 0; n < count; ++n) {
+    const Spans::Span& span = pack.spans->sequences[static_cast<size_t>(n)];
+    std::fill(index.begin() + span.key_begin, index.begin() + span.key_end, n);
+    counts.push_back(static_cast<double>(span.key_end - span.key_begin));
+  }
+  const auto dtype = states.scalar_type() == at::kBFloat16 ? at::kFloat : states.scalar_type();
+  const at::Tensor sums = at::zeros({count + 1, states.size(1)}, states.options().dtype(dtype))
+                              .index_add(0, at::tensor(index, at::kLong), states.to(dtype));
+  const at::Tensor divisors = at::tensor(counts, at::kDouble).to(dtype).unsqueeze(1);
+  return (sums.narrow(0, 0, count) / divisors).to(states.scalar_type());  // [N, C]
 }
 
 }  // namespace graft

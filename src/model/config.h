@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/document.h"
@@ -15,8 +16,6 @@
 #include "tensor/fused.h"
 
 namespace graft {
-
-enum class PositionKind { kTable, kDistanceBias, kRotary };
 
 // How rotary angles are stretched for longer texts.
 struct RotaryScaling {
@@ -29,6 +28,45 @@ struct RotaryScaling {
   friend bool operator==(const RotaryScaling&, const RotaryScaling&) = default;
 };
 
+// How a stack knows where a token stands: by a row added to its embedding, by angles that turn
+// queries and keys (Su et al. 2021), or by a bias of the logits (Raffel et al. 2020).
+struct PositionTable {
+  friend bool operator==(const PositionTable&, const PositionTable&) = default;
+};
+struct Rotary {
+  double base = 10000.0;
+  RotaryScaling scaling = {};
+
+  friend bool operator==(const Rotary&, const Rotary&) = default;
+};
+struct DistanceBias {
+  int64_t buckets = 0;       // rows of the table of biases [buckets, H]
+  int64_t max_distance = 0;  // from which on all distances share a bucket
+
+  friend bool operator==(const DistanceBias&, const DistanceBias&) = default;
+};
+using Positions = std::variant<PositionTable, Rotary, DistanceBias>;
+
+// Blocks whose attention sees a window of keys (AttentionOptions::window) and not all of them.
+struct LocalAttention {
+  int64_t window = 0;
+  std::vector<bool> blocks;  // [L]: which they are
+  Rotary rotary;             // of these blocks, where positions are rotary
+
+  friend bool operator==(const LocalAttention&, const LocalAttention&) = default;
+};
+
+struct NormConfig {
+  Norm kind = Norm::kLayer;
+  double epsilon = 1e-12;
+  bool has_bias = true;
+
+  friend bool operator==(const NormConfig&, const NormConfig&) = default;
+};
+
+// Where the norm of a sublayer f stands: norm(x + f(x)), or x + f(norm(x)).
+enum class NormPlace : uint8_t { kAfter, kBefore };
+
 enum class StackId : uint8_t { kNone, kEncoder, kDecoder };
 
 // One column of blocks: an encoder or a decoder.
@@ -36,18 +74,61 @@ struct StackConfig {
   int64_t layers = 0;     // L
   int64_t heads = 0;      // H
   int64_t key_heads = 0;  // K: heads of keys and values; H unless several queries' heads share one
-  int64_t attention_width = 0;   // H * D: all heads together; C in most families
-  int64_t ffn_width = 0;         // F
-  double attention_scale = 1.0;  // factor of attention logits: 1 / sqrt(D), but 1 in T5
-  bool has_head_norms = false;   // each head's queries and keys pass a norm of D weights before
-                                 // their positions turn them
+  int64_t attention_width = 0;            // H * D: all heads together; C in most families
+  double attention_scale = 1.0;           // factor of attention logits: 1 / sqrt(D), but 1 in T5
+  bool has_attention_bias = true;         // of the linear layers q, k and v
+  bool has_attention_output_bias = true;  // of the layer o
+  Positions positions = {};
+  std::optional<LocalAttention> local = {};  // nothing: every block sees all keys
 
+  int64_t ffn_width = 0;       // F
+  bool has_gated_ffn = false;  // W_down (act(W_gate x) * W_up x), not W_down act(W_up x)
+  bool has_ffn_bias = true;
+  Activation activation = Activation::kGelu;
+
+  NormPlace norm_place = NormPlace::kAfter;
+  NormConfig norm = {};                       // of the sublayers
+  bool has_first_norm = true;                 // before the first block's attention; kBefore alone
+  std::optional<NormConfig> head_norm = {};   // of each head's queries and keys [D], before their
+                                              // positions turn them
+  std::optional<NormConfig> embed_norm = {};  // of the embeddings
+  std::optional<NormConfig> final_norm = {};  // after the last block
+  bool drops_last_states = false;             // a dropout behind that one
+
+  bool is_local(int64_t layer) const { return local && local->blocks[static_cast<size_t>(layer)]; }
+  bool has_attention_norm(int64_t layer) const { return has_first_norm || layer > 0; }
+  const Rotary* rotary() const { return std::get_if<Rotary>(&positions); }
+  const DistanceBias* distance_bias() const { return std::get_if<DistanceBias>(&positions); }
+  bool has_position_table() const { return std::holds_alternative<PositionTable>(positions); }
   int64_t head_width() const { return attention_width / heads; }  // D
   int64_t key_width() const {
     return key_heads * head_width();
   }  // of all keys of a token together, K * D
 
   friend bool operator==(const StackConfig&, const StackConfig&) = default;
+};
+
+// A classifier is which row of a text it reads, and what it computes of that row (the equations:
+// edit/head.h).
+enum class ReadRow : uint8_t {
+  kFirst,      // of the text's first token
+  kMask,       // of the mask of a cloze
+  kMean,       // the mean over its tokens, and the rows of a prompt
+  kLastToken,  // of its last token that is no padding: decoders
+  kLastEnd,    // in an encoder-decoder: of its last end token, in the decoder, which reads the same
+               // text behind its start token
+};
+enum class HeadStyle : uint8_t { kPooler, kMaskStates, kDense, kMask, kScore };
+
+// What fills masks in: norm(act(W x + b)) of a row of the last states, then the output layer over
+// the vocabulary.
+struct MaskHeadConfig {
+  Activation activation = Activation::kGelu;
+  NormConfig norm = {};
+  bool has_dense_bias = true;
+  bool has_output_bias = true;
+
+  friend bool operator==(const MaskHeadConfig&, const MaskHeadConfig&) = default;
 };
 
 struct ModelConfig {
@@ -67,29 +148,15 @@ struct ModelConfig {
       true;  // the file names one; else pad_id is only what virtual and filler rows hold
   int64_t decoder_start_id = -1;  // first token of what an encoder-decoder's decoder reads
   int64_t end_id = -1;            // of an encoder-decoder: the token that ends a text; -1 = none
-  double norm_epsilon = 1e-12;
-  double embed_dropout = 0.1;   // of the embeddings
-  double hidden_dropout = 0.1;  // of what a block adds to its residual stream
+  double embed_dropout = 0.1;     // of the embeddings
+  double hidden_dropout = 0.1;    // of what a block adds to its residual stream
   double attention_dropout = 0.1;
-  double activation_dropout = 0.0;  // of what enters ffn.down
-  double classifier_dropout = 0.1;  // before the last linear layer of the head
-  Activation activation = Activation::kGelu;
-  Activation mask_activation = Activation::kGelu;  // of the head that fills masks in
+  double activation_dropout = 0.0;     // of what enters ffn.down
+  double classifier_dropout = 0.1;     // before the last linear layer of the head
+  ReadRow read_row = ReadRow::kFirst;  // of a classifier; a cloze reads its mask
+  HeadStyle head_style = HeadStyle::kScore;
+  std::optional<MaskHeadConfig> mask_head = {};  // of a family whose checkpoints may hold one
 
-  bool has_gated_ffn =
-      false;  // W_down (activation(W_gate x) * W_up x) instead of W_down activation(W_up x)
-  bool has_attention_bias = true;         // of the linear layers q, k and v of attention
-  bool has_attention_output_bias = true;  // of its layer o
-  bool has_ffn_bias = true;
-  bool is_pre_norm =
-      false;  // x + f(norm(x)), and one norm after the last block; else norm(x + f(x))
-  Norm norm = Norm::kLayer;
-  PositionKind position_kind = PositionKind::kTable;
-  int64_t distance_buckets = 0;  // kDistanceBias (Raffel et al. 2020): rows of the table of biases
-                                 // [buckets, H], one a stack
-  int64_t max_distance = 0;      // from which on all distances share a bucket
-  double rotary_base = 10000.0;  // kRotary (Su et al. 2021)
-  RotaryScaling rotary_scaling = {};
   double embedding_scale = 1.0;  // factor of word embeddings
   double output_scale =
       1.0;  // factor of the last hidden states before the vocabulary's output layer
@@ -109,6 +176,7 @@ struct ModelConfig {
   }
   // What writes can be computed: a classifier's folder lacks the layer unless it is the word table.
   bool has_output_layer() const { return has_decoder() && (has_tied_output || !is_classifier); }
+  StackId first_stack() const { return has_encoder() ? StackId::kEncoder : StackId::kDecoder; }
   StackId last_stack() const { return has_decoder() ? StackId::kDecoder : StackId::kEncoder; }
   const StackConfig& last() const { return stack(last_stack()); }
   int64_t encoder_layers() const { return encoder ? encoder->layers : 0; }

@@ -1,6 +1,7 @@
 #include "model/families.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/error.h"
 #include "model/families/all.h"
@@ -9,18 +10,29 @@ namespace graft {
 
 namespace {
 
-bool is_present(const TensorId& tensor, const Family& family, const ModelConfig& c) {
+// Of the stack that a tensor belongs to; of the trunk's own, those of the first.
+const StackConfig& stack_of(const TensorId& tensor, const ModelConfig& c) {
+  const StackId id = tensor.place.stack;
+  return c.stack(id == StackId::kNone ? c.first_stack() : id);
+}
+
+bool is_present(const TensorId& tensor, const ModelConfig& c) {
   const Part part = tensor.place.part;
-  if (part == Part::kPooler) return family.head_style == HeadStyle::kPooler;
+  const StackConfig& s = stack_of(tensor, c);
+  if (part == Part::kPooler) return c.head_style == HeadStyle::kPooler;
   if (part == Part::kLm)  // of an encoder it belongs to the head that fills masks in
     return !c.has_tied_output && (c.has_output_layer() || !c.has_decoder());
-  if (tensor.kind == TensorKind::kWeight || is_norm(part)) return true;
-  if (is_attention_output(part)) return c.has_attention_output_bias;
-  return is_ffn_layer(part) ? c.has_ffn_bias : c.has_attention_bias;
+  if (part == Part::kAttnNorm && !s.has_attention_norm(tensor.place.layer)) return false;
+  if (tensor.kind == TensorKind::kWeight) return true;
+  if (is_norm(part)) return norm_at(tensor.place, c).has_bias;
+  if (part == Part::kMaskDense) return c.mask_head.value().has_dense_bias;
+  if (part == Part::kMask) return c.mask_head.value().has_output_bias;
+  if (is_attention_output(part)) return s.has_attention_output_bias;
+  return is_ffn_layer(part) ? s.has_ffn_bias : s.has_attention_bias;
 }
 
 std::vector<int64_t> slot_shape(const TensorId& tensor, const ModelConfig& c) {
-  const StackConfig& s = tensor.place.stack == StackId::kEncoder ? *c.encoder : c.last();
+  const StackConfig& s = stack_of(tensor, c);
   const auto layer = [&](int64_t out, int64_t in) {
     return tensor.kind == TensorKind::kBias ? std::vector<int64_t>{out}
                                             : std::vector<int64_t>{out, in};
@@ -45,7 +57,7 @@ std::vector<int64_t> slot_shape(const TensorId& tensor, const ModelConfig& c) {
     case Part::kNorm:
     case Part::kEmbedNorm:
     case Part::kMaskNorm: return {c.width};
-    case Part::kDistance: return {c.distance_buckets, s.heads};
+    case Part::kDistance: return {s.distance_bias()->buckets, s.heads};
     case Part::kEmbedPosition: return {c.max_positions + c.position_offset, c.width};
     case Part::kEmbedType: return {c.type_vocabulary, c.width};
     case Part::kEmbedWord:
@@ -67,9 +79,10 @@ std::string with_layer(std::string pattern, const std::string& layer) {
 const std::vector<Family>& all_families() {
   static const std::vector<Family> table = [] {
     std::vector<Family> all;
-    for (const auto& families : {bert_families(), bart_families(), t5_families(), gpt2_families(),
-                                 llama_families(), qwen3_families()})
-      all.insert(all.end(), families.begin(), families.end());
+    for (const auto& make : kFamilies) {
+      std::vector<Family> families = make();
+      std::move(families.begin(), families.end(), std::back_inserter(all));
+    }
     return all;
   }();
   return table;
@@ -86,15 +99,14 @@ const Family& family_of(const std::string& model_type) {
 
 const Family& family_of(const ModelConfig& config) {
   for (const Family& family : all_families()) {
-    if (family.model_type == config.model_type && family.has_gated_ffn == config.has_gated_ffn)
+    if (family.model_type == config.model_type &&
+        family.has_gated_ffn == config.last().has_gated_ffn)
       return family;
   }
   return family_of(config.model_type);
 }
 
-bool has_pooler(const ModelConfig& config) {
-  return family_of(config).head_style == HeadStyle::kPooler;
-}
+bool has_pooler(const ModelConfig& config) { return config.head_style == HeadStyle::kPooler; }
 
 std::vector<std::string> known_families() {
   std::vector<std::string> names;
@@ -109,8 +121,8 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
   const Family& family = family_of(config);
   std::vector<TensorSlot> slots;
   const auto add = [&](TensorId tensor, int64_t layer) {
-    if (!is_present(tensor, family, config)) return;
     tensor.place.layer = static_cast<int16_t>(layer);
+    if (!is_present(tensor, config)) return;
     slots.push_back({tensor, slot_shape(tensor, config), tensor.place.part == Part::kPooler});
   };
   for (auto it = family.names.begin();
@@ -133,8 +145,7 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config) {
 std::vector<TensorSlot> mask_head_slots(const ModelConfig& config) {
   std::vector<TensorSlot> slots;
   for (const auto& [ours, theirs] : family_of(config).mask_names) {
-    if (is_present(ours, family_of(config), config))
-      slots.push_back({ours, slot_shape(ours, config), true});
+    if (is_present(ours, config)) slots.push_back({ours, slot_shape(ours, config), true});
   }
   return slots;
 }
@@ -147,6 +158,13 @@ std::vector<TensorSlot> all_slots(const ModelConfig& config) {
 
 bool is_stored_transposed(const Family& family, const TensorId& tensor) {
   return family.stores_transposed && !is_embedding(tensor.place) && tensor != kOutputTable;
+}
+
+std::string blocks_path(const Family& family) {
+  const auto block = std::find_if(family.names.begin(), family.names.end(), [](const auto& name) {
+    return is_of_block(name.first.place.part);
+  });
+  return block->second.substr(0, block->second.find(".#"));
 }
 
 CheckpointPiece piece_of(const std::string& checkpoint_name) {

@@ -15,17 +15,6 @@
 
 namespace graft {
 
-// A classifier is which row of a text it reads, and what it computes of that row (the equations:
-// edit/head.h).
-enum class ReadRow {
-  kFirst,      // of the text's first token: encoders
-  kMask,       // of the mask of a cloze
-  kLastToken,  // of its last token that is no padding: decoders
-  kLastEnd,    // in an encoder-decoder: of its last end token, in the decoder, which reads the same
-             // text behind its start token
-};
-enum class HeadStyle { kPooler, kDense, kMask, kScore };
-
 struct TensorSlot {
   TensorId id;
   std::vector<int64_t> shape;  // of a linear layer: [out, in]
@@ -46,16 +35,20 @@ struct GgufForm {
       false;  // attn.o has none beside the biases of q, k and v: ours are zero then
 };
 
+// The layers that PEFT chooses when a config says nothing. Its versions 0.1 to 0.21 agree, but for
+// families that early ones lack; empty for a family that it does not know: a config names them.
+struct PeftDefaults {
+  std::vector<std::string> lora = {}, ia3 = {}, ia3_feedforward = {};
+};
+
 // In checkpoint names "name[1/3]" is the second of three equal pieces of a tensor, along its
 // outputs.
 struct Family {
   std::string model_type;
   void (*read_config)(Options& options,
                       ModelConfig& config) = nullptr;  // config.json; faults go into options
-  std::vector<KeyRule> keys = {};      // of config.json that read_config does not read
-  bool has_gated_ffn = false;          // a model_type with both kinds has two entries
-  ReadRow read_row = ReadRow::kFirst;  // of a classifier; a cloze reads its mask
-  HeadStyle head_style = HeadStyle::kScore;
+  std::vector<KeyRule> keys = {};     // of config.json that read_config does not read
+  bool has_gated_ffn = false;         // a model_type with both kinds has two entries
   std::vector<std::string> prefixes;  // of checkpoint names, tried in order: "bert.", ""
   std::string plain_prefix =
       {};  // that of a model without a classifier, as it is written; with one it is the first
@@ -76,6 +69,11 @@ struct Family {
       {};  // checkpoint tensors that are left out, and must be zero for that
   bool stores_transposed = false;  // see is_stored_transposed
   std::vector<GgufForm> gguf = {};
+  PeftDefaults peft = {};
+  bool is_in_adapterhub = false;  // its folders are read and written
+  // A linear layer of the class without a head, which checkpoints of the family lack and nothing
+  // here reads.
+  std::string bare_layer = {};
 
   // What stands before the trunk's names in a folder of the class with a classifier, or without.
   const std::string& trunk_prefix(bool has_head) const {
@@ -105,6 +103,10 @@ std::vector<TensorSlot> all_slots(const ModelConfig& config);
 // Whether the checkpoint holds a matrix as [in, out]: never a table, nor the output layer over the
 // vocabulary.
 bool is_stored_transposed(const Family& family, const TensorId& tensor);
+
+// Where a checkpoint has the family's blocks, without prefix: "encoder.layer". Of two stacks the
+// first's.
+std::string blocks_path(const Family& family);
 
 // A part of a checkpoint's tensor: "h.#.attn.c_attn.weight[1/3]" is the second third of its
 // outputs.

@@ -112,6 +112,19 @@ std::string to_name(const TensorId& tensor) {
   return to_name(tensor.place).append(kKindNames[static_cast<size_t>(tensor.kind)]);
 }
 
+const NormConfig& norm_at(const Place& place, const ModelConfig& config) {
+  if (place.part == Part::kMaskNorm) return config.mask_head.value().norm;
+  const StackConfig& stack =
+      config.stack(place.stack == StackId::kNone ? config.first_stack() : place.stack);
+  switch (place.part) {
+    case Part::kEmbedNorm: return stack.embed_norm.value();
+    case Part::kNorm: return stack.final_norm.value();
+    case Part::kAttnQNorm:
+    case Part::kAttnKNorm: return stack.head_norm.value();
+    default: return stack.norm;
+  }
+}
+
 std::optional<Place> parse_place(std::string_view name) {
   Place place;
   for (const StackId stack : {StackId::kEncoder, StackId::kDecoder}) {

@@ -136,6 +136,9 @@ constexpr bool is_embedding(const Place& place) {
          place.part <= Part::kEmbedType;
 }
 
+// Of a place with a norm.
+const NormConfig& norm_at(const Place& place, const ModelConfig& config);
+
 // Numbers the places that a trunk may have, for tables.
 class PlaceIndex {
  public:

@@ -26,13 +26,12 @@ double stretched(double frequency, const RotaryScaling& scaling) {
 
 }  // namespace
 
-std::vector<double> rotary_frequencies(const ModelConfig& config) {
-  const int64_t width = config.last().head_width();
-  const RotaryScaling& scaling = config.rotary_scaling;
+std::vector<double> rotary_frequencies(const Rotary& rotary, int64_t width) {
+  const RotaryScaling& scaling = rotary.scaling;
   std::vector<double> frequencies;
   for (int64_t i = 0; i < width / 2; ++i) {
     double frequency =
-        std::pow(config.rotary_base, -2.0 * static_cast<double>(i) / static_cast<double>(width));
+        std::pow(rotary.base, -2.0 * static_cast<double>(i) / static_cast<double>(width));
     if (scaling.kind == "linear") frequency /= scaling.factor;
     if (scaling.kind == "llama3") frequency = stretched(frequency, scaling);
     frequencies.push_back(frequency);
@@ -48,13 +47,12 @@ RotaryTable rotary_table(const std::vector<double>& frequencies, const at::Tenso
   return {angles.cos().to(kept), angles.sin().to(kept)};
 }
 
-at::Tensor distance_buckets(const ModelConfig& config, bool is_causal, int64_t range) {
-  const int64_t side = is_causal ? config.distance_buckets : config.distance_buckets / 2,
-                exact = side / 2;
+at::Tensor distance_buckets(const DistanceBias& bias, bool is_causal, int64_t range) {
+  const int64_t side = is_causal ? bias.buckets : bias.buckets / 2, exact = side / 2;
   // In float32, as the released code: a distance on the edge of two buckets falls where rounding
   // puts it.
   const auto span = static_cast<float>(
-      std::log(static_cast<double>(config.max_distance) / static_cast<double>(exact)));
+      std::log(static_cast<double>(bias.max_distance) / static_cast<double>(exact)));
   const auto bucket = [&](int64_t distance) {
     if (distance < exact) return distance;
     const float place = std::log(static_cast<float>(distance) / static_cast<float>(exact)) / span *

@@ -108,8 +108,7 @@ Site Sites::add(const Place& place, SiteKind kind, int64_t in, int64_t out) {
   return all_.back();
 }
 
-// Order of execution: a pre-norm block takes each norm before its sublayer, a gated FFN its gate
-// first.
+// Order of execution: norms where the stack has them, a gated FFN's gate first.
 void Sites::add_block(const ModelConfig& c, StackId stack, int64_t layer) {
   const StackConfig& s = c.stack(stack);
   const auto one = [&](Part part, SiteKind kind, int64_t in, int64_t out) {
@@ -123,8 +122,9 @@ void Sites::add_block(const ModelConfig& c, StackId stack, int64_t layer) {
   const auto inner = [&](Part part, int64_t width) {
     one(part, SiteKind::kActivation, c.width, width);
   };
-  const auto attention = [&](const AttentionParts& own) {
-    if (c.is_pre_norm) wide(own.norm, SiteKind::kNorm);
+  const bool is_before = s.norm_place == NormPlace::kBefore;
+  const auto attention = [&](const AttentionParts& own, bool has_norm) {
+    if (is_before && has_norm) wide(own.norm, SiteKind::kNorm);
     linear(own.q, c.width, s.attention_width);
     linear(own.k, c.width, s.key_width());
     linear(own.v, c.width, s.key_width());
@@ -132,12 +132,12 @@ void Sites::add_block(const ModelConfig& c, StackId stack, int64_t layer) {
     inner(own.mid, s.attention_width);
     linear(own.o, s.attention_width, c.width);
     wide(own.out, SiteKind::kSublayer);
-    if (!c.is_pre_norm) wide(own.norm, SiteKind::kNorm);
+    if (!is_before) wide(own.norm, SiteKind::kNorm);
   };
-  attention(kOwnAttention);
-  if (stack == StackId::kDecoder && c.has_encoder()) attention(kCrossAttention);
-  if (c.is_pre_norm) wide(Part::kFfnNorm, SiteKind::kNorm);
-  if (c.has_gated_ffn) {
+  attention(kOwnAttention, s.has_attention_norm(layer));
+  if (stack == StackId::kDecoder && c.has_encoder()) attention(kCrossAttention, true);
+  if (is_before) wide(Part::kFfnNorm, SiteKind::kNorm);
+  if (s.has_gated_ffn) {
     linear(Part::kFfnGate, c.width, s.ffn_width);
     inner(Part::kFfnAct, s.ffn_width);
     linear(Part::kFfnUp, c.width, s.ffn_width);
@@ -148,7 +148,7 @@ void Sites::add_block(const ModelConfig& c, StackId stack, int64_t layer) {
   }
   linear(Part::kFfnDown, s.ffn_width, c.width);
   wide(Part::kFfnOut, SiteKind::kSublayer);
-  if (!c.is_pre_norm) wide(Part::kFfnNorm, SiteKind::kNorm);
+  if (!is_before) wide(Part::kFfnNorm, SiteKind::kNorm);
   wide(Part::kOut, SiteKind::kLayer);
 }
 

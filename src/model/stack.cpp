@@ -30,17 +30,22 @@ Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks,
 }
 
 void Stack::make_positions() {
-  if (config_.position_kind == PositionKind::kRotary) {
-    frequencies_ = rotary_frequencies(config_);
-    rotary_ = rotary_rows_ = rotary_table(frequencies_, pack_.positions, weights_.dtype());
+  const auto add_angles = [&](const Rotary& rotary) {
+    const RotaryTable table = rotary_table(rotary_frequencies(rotary, stack_config_.head_width()),
+                                           pack_.positions, weights_.dtype());
+    angles_.push_back({table, table});
+  };
+  if (const Rotary* rotary = stack_config_.rotary()) {
+    add_angles(*rotary);
+    if (stack_config_.local) add_angles(stack_config_.local->rotary);
   }
-  if (config_.position_kind != PositionKind::kDistanceBias) return;
+  const DistanceBias* bias = stack_config_.distance_bias();
+  if (bias == nullptr) return;
   int64_t range = 1;
   for (const Spans::Span& span : pack_.spans->sequences)
     range = std::max(range, span.first_position + span.query_end - span.query_begin);
   const Tensor table = weights_.at(weight_of({id_, -1, Part::kDistance}));  // [buckets, H]
-  const Tensor by_distance =
-      table.index_select(0, distance_buckets(config_, is_decoder_, range)).t();
+  const Tensor by_distance = table.index_select(0, distance_buckets(*bias, is_decoder_, range)).t();
   distance_bias_ =
       by_distance.to(table.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
 }
@@ -80,11 +85,11 @@ Tensor Stack::embed() {
   Tensor x = weights_.rows(kWordTable, pack_.ids);
   if (config_.embedding_scale != 1.0) x = x * config_.embedding_scale;
   if (is_first) x = apply_site(sites_.word(), pack_, {}, x);
-  if (config_.position_kind == PositionKind::kTable)
+  if (stack_config_.has_position_table())
     x = x + weights_.rows(weight_of({owner, -1, Part::kEmbedPosition}), pack_.positions);
   if (config_.type_vocabulary > 0)
     x = x + weights_.rows(weight_of({.part = Part::kEmbedType}), pack_.type_ids);
-  if (!config_.is_pre_norm) x = norm({owner, -1, Part::kEmbedNorm}, x);
+  if (stack_config_.embed_norm) x = norm({owner, -1, Part::kEmbedNorm}, x);
   x = dropout(x, row_dropout(options_.embed_dropout, is_first ? "embed" : "dec.embed", pack_));
   return is_first ? apply_site(sites_.embed(), pack_, {}, x) : x;
 }
@@ -98,36 +103,37 @@ Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>&
   const bool has_cross = is_decoder_ && config_.has_encoder();
   if (rows_ != &pack_) {  // a block may be computed again after the last one narrowed them
     use_rows(pack_);
-    rotary_rows_ = rotary_;
+    for (Angles& angles : angles_) angles.rows = angles.all;
   }
 
-  Flow flow = read_stream(at(Part::kAttnNorm), x);
+  Flow flow = read_stream(norm_before(layer, Part::kAttnNorm), x);
   const Tensor read_by_all = flow.read;
   if (!wanted.empty()) {
     Tensor index;
     narrow(wanted, index);
     flow = {flow.stream.index_select(0, index), flow.read.index_select(0, index)};
   }
-  const Site &attn_norm = at(Part::kAttnNorm), &ffn_norm = at(Part::kFfnNorm);
+  const Site* ffn_norm = norm_before(layer, Part::kFfnNorm);
   Tensor mixed = apply_site(at(Part::kAttnMid), *rows_, flow.read,
                             attend(layer, flow.read, read_by_all));  // [T', H*D]
-  flow = add_sublayer(at(Part::kAttnOut), attn_norm, has_cross ? &at(Part::kCrossNorm) : &ffn_norm,
-                      mixed, changed_linear(at(Part::kAttnO), *rows_, mixed), flow.stream);
+  flow = add_sublayer(at(Part::kAttnOut), norm_after(layer, Part::kAttnNorm),
+                      has_cross ? norm_before(layer, Part::kCrossNorm) : ffn_norm, mixed,
+                      changed_linear(at(Part::kAttnO), *rows_, mixed), flow.stream);
   if (has_cross) {
     mixed = apply_site(at(Part::kCrossMid), *rows_, flow.read, attend_encoder(layer, flow.read));
-    flow = add_sublayer(at(Part::kCrossOut), at(Part::kCrossNorm), &ffn_norm, mixed,
+    flow = add_sublayer(at(Part::kCrossOut), norm_after(layer, Part::kCrossNorm), ffn_norm, mixed,
                         changed_linear(at(Part::kCrossO), *rows_, mixed), flow.stream);
   }
   const Tensor read = flow.read;
-  flow = add_sublayer(at(Part::kFfnOut), ffn_norm, nullptr, read, ffn(layer, read), flow.stream);
+  flow = add_sublayer(at(Part::kFfnOut), norm_after(layer, Part::kFfnNorm), nullptr, read,
+                      ffn(layer, read), flow.stream);
   return apply_site(at(Part::kOut), *rows_, {}, flow.stream);
 }
 
 Tensor Stack::finish(const Tensor& x) {
-  if (!config_.is_pre_norm) return x;
+  if (!stack_config_.final_norm) return x;
   const Tensor last = norm({id_, -1, Part::kNorm}, x);
-  // T5 drops out here; the other pre-norm families do not.
-  return config_.position_kind == PositionKind::kDistanceBias
+  return stack_config_.drops_last_states
              ? dropout(last, row_dropout(options_.hidden_dropout,
                                          is_decoder_ ? "dec.norm" : "enc.norm", *rows_))
              : last;
@@ -160,16 +166,17 @@ Tensor Stack::attend(int64_t layer, const Tensor& read, const Tensor& read_by_al
   const Tensor v = apply_site(v_site, pack_, read_by_all, plain_v);
   const std::vector<LanePrefix> before = prefixes(whole, pack_, read_by_all);
   Tensor q = apply_site(q_site, *rows_, read, plain_q);  // [T', H*D]
-  if (stack_config_.has_head_norms) {
+  if (stack_config_.head_norm) {
     k = head_norm({id_, static_cast<int16_t>(layer), Part::kAttnKNorm}, k);
     q = head_norm({id_, static_cast<int16_t>(layer), Part::kAttnQNorm}, q);
   }
-  if (!frequencies_.empty()) {
-    k = rotate(k, rotary_, stack_config_.key_heads);
-    q = rotate(q, rotary_rows_, stack_config_.heads);
+  if (const Angles* angles = angles_of(layer)) {
+    k = rotate(k, angles->all, stack_config_.key_heads);
+    q = rotate(q, angles->rows, stack_config_.heads);
   }
   AttentionOptions options = attention_options(whole);
   options.is_causal = is_decoder_;
+  if (stack_config_.is_local(layer)) options.window = stack_config_.local->window;
   options.distance_bias = distance_bias_;
   if (options_.cache == nullptr || !is_decoder_)
     return packed_attention(q, k, v, own_spans_, options, before);
@@ -198,7 +205,8 @@ Tensor Stack::attend_encoder(int64_t layer, const Tensor& read) {
 Tensor Stack::ffn(int64_t layer, const Tensor& read) {
   const Site &up_site = site(layer, Part::kFfnUp), &act = site(layer, Part::kFfnAct);
   Tensor a;  // [T', F]: what enters ffn.down
-  if (config_.has_gated_ffn) {
+  const Activation activation = stack_config_.activation;
+  if (stack_config_.has_gated_ffn) {
     const Site& gate_site = site(layer, Part::kFfnGate);
     const auto [plain_gate, plain_up] =
         options_.cache != nullptr
@@ -207,48 +215,58 @@ Tensor Stack::ffn(int64_t layer, const Tensor& read) {
     const Tensor gate = apply_site(gate_site, *rows_, read, plain_gate),
                  up = apply_site(up_site, *rows_, read, plain_up);
     const bool is_heard = hooks_.wants(act);
-    a = is_heard ? apply_site(act, *rows_, read, activate(gate, config_.activation)) * up
-                 : gated(gate, up, config_.activation);
+    a = is_heard ? apply_site(act, *rows_, read, activate(gate, activation)) * up
+                 : gated(gate, up, activation);
     a = apply_site(site(layer, Part::kFfnMid), *rows_, read, a);
   } else {
-    a = apply_site(act, *rows_, read,
-                   activate(changed_linear(up_site, *rows_, read), config_.activation));
+    a = apply_site(act, *rows_, read, activate(changed_linear(up_site, *rows_, read), activation));
   }
   const RowDropout drop = row_dropout(options_.activation_dropout, act.name, *rows_);
   return changed_linear(site(layer, Part::kFfnDown), *rows_, dropout(a, drop));
 }
 
+// The norm of a sublayer, where it stands after it, or before it; null elsewhere.
+const Site* Stack::norm_after(int64_t layer, Part part) const {
+  return stack_config_.norm_place == NormPlace::kAfter ? &site(layer, part) : nullptr;
+}
+
+const Site* Stack::norm_before(int64_t layer, Part part) const {
+  const bool is_there = stack_config_.norm_place == NormPlace::kBefore &&
+                        (part != Part::kAttnNorm || stack_config_.has_attention_norm(layer));
+  return is_there ? &site(layer, part) : nullptr;
+}
+
 // What the first sublayer of a block reads: the stream, or its norm.
-Stack::Flow Stack::read_stream(const Site& norm_site, const Tensor& x) {
-  return {x, config_.is_pre_norm ? apply_site(norm_site, pack_, {}, norm(norm_site, x)) : x};
+Stack::Flow Stack::read_stream(const Site* norm_site, const Tensor& x) {
+  return {x, norm_site != nullptr ? apply_site(*norm_site, pack_, {}, norm(*norm_site, x)) : x};
 }
 
 // Adds a sublayer's y to the residual stream, in one pass over the rows with the norm that comes
-// next, unless somebody listens between dropout and sum. `next_norm`: of the block's next sublayer,
-// in a pre-norm stack; null after the last.
-Stack::Flow Stack::add_sublayer(const Site& sublayer, const Site& own_norm, const Site* next_norm,
+// next, unless somebody listens between dropout and sum. `own_norm`: of the sum, or null;
+// `next_norm`: before the block's next sublayer, or null.
+Stack::Flow Stack::add_sublayer(const Site& sublayer, const Site* own_norm, const Site* next_norm,
                                 const Tensor& x, const Tensor& y, const Tensor& residual) {
   RowDropout drop = row_dropout(options_.hidden_dropout, sublayer.name, *rows_);
   Tensor added = y;
   if (hooks_.wants(sublayer)) {
     std::function<Tensor(const Tensor&, const Tensor&)> post_norm;
-    if (!config_.is_pre_norm)
+    if (own_norm != nullptr)
       post_norm = [&](const Tensor& own, const Tensor& beside) {
-        return layer_norm(own_norm, own, beside);
+        return norm_with(*own_norm, own, beside);
       };
     added =
         hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, drop), residual, post_norm});
     drop = {};
   }
-  if (!config_.is_pre_norm) {
+  if (own_norm != nullptr) {
     const Tensor stream =
-        apply_site(own_norm, *rows_, {}, layer_norm(own_norm, added, residual, drop));
+        apply_site(*own_norm, *rows_, {}, norm_with(*own_norm, added, residual, drop));
     return {stream, stream};
   }
   if (next_norm == nullptr) return {residual + dropout(added, drop), {}};
-  const Tensor bias = config_.norm == Norm::kLayer ? weights_.at(bias_of(*next_norm)) : Tensor();
-  Normed normed = sum_and_norm(residual, added, config_.norm, weights_.at(weight_of(*next_norm)),
-                               bias, config_.norm_epsilon, drop);
+  const NormConfig& next = norm_at(*next_norm, config_);
+  Normed normed = sum_and_norm(residual, added, next.kind, weights_.at(weight_of(*next_norm)),
+                               norm_bias(*next_norm), next.epsilon, drop);
   return {std::move(normed.sum), apply_site(*next_norm, *rows_, {}, normed.normed)};
 }
 
@@ -269,10 +287,10 @@ std::array<Tensor, N> Stack::joint_linears(const std::array<Place, N>& layers, c
   return out;
 }
 
-Tensor Stack::norm(const Place& place, const Tensor& x) {
-  if (config_.norm == Norm::kLayer) return layer_norm(place, x, {});
-  return sum_and_norm(x, {}, config_.norm, weights_.at(weight_of(place)), {}, config_.norm_epsilon)
-      .normed;
+Tensor Stack::norm(const Place& place, const Tensor& x) { return norm_with(place, x, {}); }
+
+Tensor Stack::norm_bias(const Place& place) {
+  return norm_at(place, config_).has_bias ? weights_.at(bias_of(place)) : Tensor();
 }
 
 // x: [T, heads * D]; each head by itself.
@@ -280,10 +298,16 @@ Tensor Stack::head_norm(const Place& place, const Tensor& x) {
   return norm(place, x.reshape({-1, stack_config_.head_width()})).view(x.sizes());
 }
 
-Tensor Stack::layer_norm(const Place& place, const Tensor& x, const Tensor& residual,
-                         const RowDropout& drop) {
-  return norm_of_sum(x, residual, weights_.at(weight_of(place)), weights_.at(bias_of(place)),
-                     config_.norm_epsilon, drop);
+Tensor Stack::norm_with(const Place& place, const Tensor& x, const Tensor& residual,
+                        const RowDropout& drop) {
+  const NormConfig& config = norm_at(place, config_);
+  const Tensor weight = weights_.at(weight_of(place)), bias = norm_bias(place);
+  if (config.kind == Norm::kLayer)
+    return norm_of_sum(x, residual, weight, bias, config.epsilon, drop);
+  const bool is_sum = residual.defined();
+  return sum_and_norm(is_sum ? residual : x, is_sum ? x : Tensor(), config.kind, weight, bias,
+                      config.epsilon, drop)
+      .normed;
 }
 
 // Prefix rows are made of what the first pass shows; later passes find them in the cache.
@@ -301,8 +325,15 @@ std::vector<LanePrefix> Stack::prefixes(const Site& site, const Pack& pack, cons
 void Stack::narrow(const std::vector<RowRange>& wanted, Tensor& index) {
   narrowed_ = narrowed(pack_, wanted, options_.round_rows_to, index);
   use_rows(narrowed_);
-  if (!frequencies_.empty())
-    rotary_rows_ = {rotary_.cosine.index_select(0, index), rotary_.sine.index_select(0, index)};
+  for (Angles& angles : angles_)
+    angles.rows = {angles.all.cosine.index_select(0, index),
+                   angles.all.sine.index_select(0, index)};
+}
+
+// Null without rotary positions.
+const Stack::Angles* Stack::angles_of(int64_t layer) const {
+  if (angles_.empty()) return nullptr;
+  return stack_config_.is_local(layer) ? &angles_.back() : &angles_.front();
 }
 
 // The queries of rows_ over other rows as keys, a range of them a sequence.

@@ -1,10 +1,9 @@
 // One stack of a trunk, an encoder or a decoder: blocks of attention, attention to an encoder, and
 // FFN.
 //
-// For each sublayer f:
-//   post-norm (BERT, BART; Vaswani et al. 2017)   h = norm(x + dropout(f(x)))
-//   pre-norm (GPT-2, T5, LLaMA)                   h = x + dropout(f(norm(x))), and one norm after
-//                                                 the last block
+// For each sublayer f, as NormPlace says:
+//   kAfter  (post-norm: BERT, BART; Vaswani et al. 2017)   h = norm(x + dropout(f(x)))
+//   kBefore (pre-norm: GPT-2, T5, LLaMA)                   h = x + dropout(f(norm(x)))
 // FFN:  W_down act(W_up x), or gated  W_down (act(W_gate x) * W_up x)  (Shazeer 2020).
 #pragma once
 
@@ -39,7 +38,7 @@ class Stack {
   // x: [T, C]. `wanted`: ranges of rows, one a sequence, that are computed of the block's output;
   // empty = all.
   at::Tensor block(int64_t layer, const at::Tensor& x, const std::vector<RowRange>& wanted);
-  // The norm after the last block of a pre-norm stack; x itself elsewhere.
+  // The norm after the last block; x itself in a stack without one.
   at::Tensor finish(const at::Tensor& x);
 
   // What every block reads beside x; to compute a block again, other tensors with the same values
@@ -54,18 +53,23 @@ class Stack {
   bool has_trained_tensors(int64_t layer) const;
 
  private:
-  // Between two sublayers: the residual stream, and what the next sublayer reads of it (the same in
-  // a post-norm stack).
+  // Between two sublayers: the residual stream, and what the next sublayer reads of it (the same
+  // unless a norm stands before it).
   struct Flow {
     at::Tensor stream, read;
+  };
+  struct Angles {
+    RotaryTable all, rows;  // of pack_; of rows_
   };
 
   const Site& site(int64_t layer, Part part) const;
   at::Tensor attend(int64_t layer, const at::Tensor& read, const at::Tensor& read_by_all);
   at::Tensor attend_encoder(int64_t layer, const at::Tensor& read);
   at::Tensor ffn(int64_t layer, const at::Tensor& read);
-  Flow read_stream(const Site& norm_site, const at::Tensor& x);
-  Flow add_sublayer(const Site& sublayer, const Site& own_norm, const Site* next_norm,
+  const Site* norm_after(int64_t layer, Part part) const;
+  const Site* norm_before(int64_t layer, Part part) const;
+  Flow read_stream(const Site* norm_site, const at::Tensor& x);
+  Flow add_sublayer(const Site& sublayer, const Site* own_norm, const Site* next_norm,
                     const at::Tensor& x, const at::Tensor& y, const at::Tensor& residual);
 
   at::Tensor apply_site(const Site& site, const Pack& pack, const at::Tensor& x,
@@ -74,15 +78,17 @@ class Stack {
   template <size_t N>
   std::array<at::Tensor, N> joint_linears(const std::array<Place, N>& layers, const at::Tensor& x);
   at::Tensor norm(const Place& place, const at::Tensor& x);
+  at::Tensor norm_bias(const Place& place);  // undefined without
   at::Tensor head_norm(const Place& place, const at::Tensor& x);
-  at::Tensor layer_norm(const Place& place, const at::Tensor& x, const at::Tensor& residual,
-                        const RowDropout& drop = {});  // of dropout(x) + residual
+  at::Tensor norm_with(const Place& place, const at::Tensor& x, const at::Tensor& residual,
+                       const RowDropout& drop = {});  // of dropout(x) + residual
   std::vector<LanePrefix> prefixes(const Site& site, const Pack& pack, const at::Tensor& x);
   void make_positions();
   void make_keys();
   void use_rows(const Pack& rows);
   void narrow(const std::vector<RowRange>& wanted, at::Tensor& index);
   std::shared_ptr<const Spans> spans_over(const std::vector<RowRange>& keys) const;
+  const Angles* angles_of(int64_t layer) const;
   AttentionOptions attention_options(const Site& site) const;
   RowDropout row_dropout(double probability, std::string_view use, const Pack& pack) const;
 
@@ -102,9 +108,9 @@ class Stack {
   std::vector<RowRange> own_keys_,
       cross_keys_;  // [N] in the cache; in the encoder's rows; empty without
   std::shared_ptr<const Spans> own_spans_, cross_spans_;  // of rows_ over their keys
-  std::vector<double> frequencies_;                       // of rotary positions; empty without
-  RotaryTable rotary_, rotary_rows_;                      // of pack_; of rows_
-  at::Tensor distance_bias_;                              // [H, 2R-1], or undefined
+  std::vector<Angles> angles_;  // of rotary positions: of blocks that see all keys, then of local
+                                // blocks; empty without
+  at::Tensor distance_bias_;    // [H, 2R-1], or undefined
 };
 
 }  // namespace graft

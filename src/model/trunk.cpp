@@ -158,11 +158,12 @@ void set_dropout(ForwardOptions& options, const ModelConfig& config, std::option
 }
 
 Tensor mask_states(const ModelConfig& config, const Weights& weights, const Tensor& rows) {
+  const MaskHeadConfig& head = config.mask_head.value();
   const Tensor activated =
-      activate(weights.linear({.part = Part::kMaskDense}, rows), config.mask_activation);
+      activate(weights.linear({.part = Part::kMaskDense}, rows), head.activation);
   const Place norm{.part = Part::kMaskNorm};
-  return norm_of_sum(activated, {}, weights.at(weight_of(norm)), weights.at(bias_of(norm)),
-                     config.norm_epsilon);
+  const Tensor bias = head.norm.has_bias ? weights.at(bias_of(norm)) : Tensor();
+  return norm_of_sum(activated, {}, weights.at(weight_of(norm)), bias, head.norm.epsilon);
 }
 
 ModelInput input_of(const ModelConfig& config, const Pack& pack) {

@@ -61,8 +61,9 @@ void attend_backward(const WholeKeys<T>& keys, int64_t sequence, int64_t head,
   const Call<T>& call = keys.call;
   const Spans::Span& span = keys.span;
   const int64_t width = call.width, wide = call.wide, prefix = keys.prefix_rows;
-  const int64_t most_rows = block_rows(call.plan.options, span, keys.count),
-                stride = padded(keys.count);
+  const int64_t most_columns = keys.block_columns(),
+                most_rows = block_rows(call.plan.options, span, most_columns),
+                stride = padded(most_columns);
   const Scratch<A> q(most_rows, wide), d_o(most_rows, wide), p(most_rows, stride),
       d_p(most_rows, stride), mask(1, stride);
   const A* log_sum = log_sums.const_data_ptr<A>() + head * call.q.size(0) + span.query_begin;
@@ -74,21 +75,26 @@ void attend_backward(const WholeKeys<T>& keys, int64_t sequence, int64_t head,
                             lane.bias != nullptr || wants.distance_bias;
 
   for_blocks(keys, [&](QueryBlock block) {
-    const int64_t rows = block.end - block.begin, columns = padded(block.visible),
-                  own = block.visible - prefix;
+    const int64_t rows = block.end - block.begin, first = block.first,
+                  columns = padded(block.visible - first), own = block.visible - first - prefix;
     copy_padded(call.rows_of(call.q, span.query_begin + block.begin, head), q.rows(), rows, width,
                 scale);
     copy_padded(grad_rows.from(block.begin), d_o.rows(), rows, width, A{1});
-    multiply<A>(rows, columns, width, q.factor(), keys.transposed_keys.rows(), p.rows());
+    multiply<A>(rows, columns, width, q.factor(), keys.keys_from(first), p.rows());
     if (wants_logits)
-      multiply<A>(rows, columns, width, d_o.factor(), transposed_values, d_p.rows());
+      multiply<A>(rows, columns, width, d_o.factor(), columns_from(transposed_values, first),
+                  d_p.rows());
+    if (keys.has_window()) {
+      for (int64_t i = 0; i < rows; ++i)
+        hide_before_window(keys, block.begin + i, first, p.rows().row(i));
+    }
     for (int64_t i = 0; i < rows; ++i) {
       A *p_row = p.rows().row(i), *d_row = d_p.rows().row(i);
-      const int64_t seen = finish_logits(keys, head, block.begin + i, p_row);
+      const int64_t seen = finish_logits(keys, head, block.begin + i, first, p_row);
       exponentiate(p_row, seen, log_sum[block.begin + i]);
       if (call.rate.active()) {
         fill_mask(call.plan.options.dropout_key, mask_name(span, head, block.begin + i), call.rate,
-                  seen, mask.data.get());
+                  first, seen, mask.data.get());
         if (wants_logits) apply_mask(d_row, mask.data.get(), seen);
       }
       if (wants_logits) softmax_backward(p_row, d_row, seen);
@@ -96,19 +102,19 @@ void attend_backward(const WholeKeys<T>& keys, int64_t sequence, int64_t head,
       std::fill(p_row + seen, p_row + columns, A{0});
       std::fill(d_row + seen, d_row + columns, A{0});
       if (target.distance_bias != nullptr) {
-        const int64_t first = call.first_distance(span.first_position + block.begin + i);
-        add_row(d_row + prefix, target.distance_bias + first,
-                keys.visible(block.begin + i) - prefix);
+        const int64_t column = call.first_distance(span.first_position + block.begin + i) + first;
+        add_row(d_row + prefix, target.distance_bias + column,
+                keys.visible(block.begin + i) - first - prefix);
       }
     }
     // Columns of P and dS are rows of dV' and dK': the prefix first, then the keys.
-    const auto add_columns = [&](const Scratch<A>& matrix, int64_t first, int64_t count,
+    const auto add_columns = [&](const Scratch<A>& matrix, int64_t from, int64_t count,
                                  const Scratch<A>& by, Rows<A> sum) {
-      multiply<A>(count, wide, rows, Factor<A>{matrix.data.get() + first, 1, stride}, by.rows(),
-                  sum, true);
+      multiply<A>(count, wide, rows, Factor<A>{matrix.data.get() + from, 1, stride}, by.rows(), sum,
+                  true);
     };
-    if (wants.v && own > 0) add_columns(p, prefix, own, d_o, target.values);
-    if (wants.k && own > 0) add_columns(d_p, prefix, own, q, target.keys);
+    if (wants.v && own > 0) add_columns(p, prefix, own, d_o, target.values.from(first));
+    if (wants.k && own > 0) add_columns(d_p, prefix, own, q, target.keys.from(first));
     if (lane.values.data != nullptr) add_columns(p, 0, prefix, d_o, lane.values);
     if (lane.keys.data != nullptr) add_columns(d_p, 0, prefix, q, lane.keys);
     if (lane.bias != nullptr) {
@@ -116,7 +122,7 @@ void attend_backward(const WholeKeys<T>& keys, int64_t sequence, int64_t head,
         *lane.bias = std::accumulate(d_p.rows().row(i), d_p.rows().row(i) + prefix, *lane.bias);
     }
     if (wants.q) {
-      multiply<A>(rows, wide, block.visible, d_p.factor(), keys.all_keys,
+      multiply<A>(rows, wide, block.visible - first, d_p.factor(), keys.all_keys.from(first),
                   q.rows());  // q is free now
       T* to = out.q.mutable_data_ptr<T>() + (span.query_begin + block.begin) * out.q.size(1) +
               head * width;

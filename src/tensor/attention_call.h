@@ -75,6 +75,9 @@ struct Call {
   int64_t first_distance(int64_t position) const { return distances.size(1) / 2 - position; }
 };
 
+// The most query rows of a block under a causal mask or a window.
+inline constexpr int64_t kCutRows = 48;
+
 // A sequence as one head sees it: K' and V' = prefix rows, then keys.
 template <class T>
 struct SequenceKeys {
@@ -87,6 +90,7 @@ struct SequenceKeys {
   const PrefixData<A>* prefix = nullptr;
   int64_t index_in_lane = 0;
   A bias = 0;
+  int64_t behind = kNoLimit, ahead = kNoLimit;  // keys that a query sees before and after its own
 
   SequenceKeys(const Call<T>& the_call, int64_t sequence, int64_t key_head)
       : call(the_call),
@@ -94,6 +98,9 @@ struct SequenceKeys {
         head(key_head),
         prefix_rows(call.plan.prefix_rows(sequence)),
         count(prefix_rows + span.key_end - span.key_begin) {
+    const AttentionOptions& options = call.plan.options;
+    if (options.window) behind = ahead = *options.window;
+    if (options.is_causal) ahead = 0;
     if (prefix_rows == 0) return;
     const auto lane = static_cast<size_t>(call.plan.lane_of[static_cast<size_t>(sequence)]);
     prefix = &call.prefixes[lane];
@@ -119,13 +126,27 @@ struct SequenceKeys {
     return read(call.v, false, begin, end, room);
   }
 
-  // Columns that query row i of the sequence sees.
+  // The end of the columns that query row i of the sequence sees.
   int64_t visible(int64_t i) const {
-    return call.plan.options.is_causal ? std::min(count, prefix_rows + span.first_position + i + 1)
-                                       : count;
+    return std::min(count, prefix_rows + span.first_position + i + 1 + ahead);
+  }
+  // The first of the keys that it sees, counted without the prefix.
+  int64_t first_key(int64_t i) const {
+    return std::max<int64_t>(0, span.first_position + i - behind);
+  }
+  // The column from which on the rows i, i + 1, ... are computed: that of a whole chunk, 0 with a
+  // prefix, which all of them see.
+  int64_t first_column(int64_t i) const { return prefix_rows > 0 ? 0 : first_key(i) / kPad * kPad; }
+  bool has_window() const { return behind < kNoLimit; }
+  // The most that a block of queries reads.
+  int64_t block_columns() const {
+    if (!has_window() || prefix_rows > 0) return count;
+    return std::min(count, behind + std::min(ahead, behind) + kCutRows + kPad);
   }
 
  private:
+  static constexpr int64_t kNoLimit = int64_t{1} << 60;
+
   Rows<const A> read(const at::Tensor& matrix, bool are_keys, int64_t begin, int64_t end,
                      const Scratch<A>& room) const {
     if constexpr (std::is_same_v<T, A>) {
@@ -148,6 +169,12 @@ struct SequenceKeys {
   }
 };
 
+// The columns of a matrix from `first` on.
+template <class A>
+Rows<const A> columns_from(Rows<const A> matrix, int64_t first) {
+  return {matrix.data + first, matrix.stride};
+}
+
 // All of K' and V' of a sequence, and what the products need of their transposes.
 template <class T>
 struct WholeKeys : SequenceKeys<T> {
@@ -166,23 +193,30 @@ struct WholeKeys : SequenceKeys<T> {
         transposed_keys(the_call.wide, padded(this->count)) {
     transpose(all_keys, this->count, the_call.width, transposed_keys.rows());
   }
+
+  Rows<const A> keys_from(int64_t first) const {
+    return columns_from<A>(transposed_keys.rows(), first);
+  }
 };
 
-// The query rows [begin, end) of a sequence, cut so that a block of logits stays small.
+// The query rows [begin, end) of a sequence, cut so that a block of logits stays small, over the
+// columns [first, visible) of K'.
 struct QueryBlock {
   int64_t begin, end;  // inside the sequence
-  int64_t visible;     // columns that the last row sees
+  int64_t first;       // see SequenceKeys::first_column
+  int64_t visible;     // end of the columns that the last row sees
 };
 
-// Query rows of a block over `count` keys. Under a causal mask a block computes what its last row
-// sees, so lower blocks skip more; they are cut alike, in whole tiles, so that no small rest is
-// left.
-inline int64_t block_rows(const AttentionOptions& options, const Spans::Span& span, int64_t count) {
-  constexpr int64_t kBlockValues = 1 << 16, kLeast = 12, kTile = 6, kCausal = 48;
+// Query rows of a block over `columns` of K'. Under a causal mask or a window a block computes what
+// any of its rows sees, so smaller blocks skip more; they are cut alike, in whole tiles, so that no
+// small rest is left.
+inline int64_t block_rows(const AttentionOptions& options, const Spans::Span& span,
+                          int64_t columns) {
+  constexpr int64_t kBlockValues = 1 << 16, kLeast = 12, kTile = 6;
   const int64_t queries = span.query_end - span.query_begin;
-  int64_t rows = std::max(kLeast, kBlockValues / padded(std::max<int64_t>(count, 1)));
-  if (options.is_causal && queries > 0) {
-    const int64_t blocks = (queries + kCausal - 1) / kCausal;
+  int64_t rows = std::max(kLeast, kBlockValues / padded(std::max<int64_t>(columns, 1)));
+  if ((options.is_causal || options.window) && queries > 0) {
+    const int64_t blocks = (queries + kCutRows - 1) / kCutRows;
     rows = std::min(rows, ((queries + blocks - 1) / blocks + kTile - 1) / kTile * kTile);
   }
   return std::min(rows, queries);
@@ -191,25 +225,34 @@ inline int64_t block_rows(const AttentionOptions& options, const Spans::Span& sp
 template <class T, class F>
 void for_blocks(const SequenceKeys<T>& keys, F f) {
   const int64_t queries = keys.span.query_end - keys.span.query_begin;
-  const int64_t rows = block_rows(keys.call.plan.options, keys.span, keys.count);
+  const int64_t rows = block_rows(keys.call.plan.options, keys.span, keys.block_columns());
   for (int64_t begin = 0; begin < queries; begin += rows) {
     const int64_t end = std::min(queries, begin + rows);
-    f(QueryBlock{begin, end, keys.visible(end - 1)});
+    f(QueryBlock{begin, end, keys.first_column(begin), keys.visible(end - 1)});
   }
 }
 
-// Turns products of query row i with K' into logits: biases, and -infinity from the first column
-// that it does not see. Returns the columns that are worth a look: whole chunks. Of the others
-// nothing is written.
+// -infinity for the keys that lie before the window of query row i, in a row of products with the
+// columns from `first` on.
 template <class T, class A>
-int64_t finish_logits(const SequenceKeys<T>& keys, int64_t head, int64_t i, A* row) {
-  const int64_t visible = keys.visible(i), columns = padded(visible);
+void hide_before_window(const SequenceKeys<T>& keys, int64_t i, int64_t first, A* row) {
+  std::fill(row + std::max(first, keys.prefix_rows) - first,
+            row + std::min(keys.count, keys.prefix_rows + keys.first_key(i)) - first,
+            -std::numeric_limits<A>::infinity());
+}
+
+// Turns products of query row i with the columns of K' from `first` on into logits: biases, and
+// -infinity from the first column behind those that it sees. Returns the columns that are worth a
+// look: whole chunks. Of the others nothing is written.
+template <class T, class A>
+int64_t finish_logits(const SequenceKeys<T>& keys, int64_t head, int64_t i, int64_t first, A* row) {
+  const int64_t visible = keys.visible(i) - first, columns = padded(visible);
   std::fill(row + visible, row + columns, -std::numeric_limits<A>::infinity());
   for (int64_t c = 0; c < keys.prefix_rows; ++c) row[c] += keys.bias;
   const at::Tensor& table = keys.call.distances;
   if (table.defined()) {
     const A* from = table.const_data_ptr<A>() + head * table.size(1) +
-                    keys.call.first_distance(keys.span.first_position + i);
+                    keys.call.first_distance(keys.span.first_position + i) + first;
     add_row(from, row + keys.prefix_rows, visible - keys.prefix_rows);
   }
   return columns;

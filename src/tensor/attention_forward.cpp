@@ -26,14 +26,16 @@ struct Task {
   int64_t sequence, first_head, end_head;
 };
 
-// Turns the products of query row i into probabilities; returns log(sum e^logit).
+// Turns the products of query row i with `columns` columns from `first` on into probabilities;
+// returns log(sum e^logit).
 template <class T, class A>
-A soften(const SequenceKeys<T>& keys, int64_t head, int64_t i, int64_t columns, A* row, A* mask) {
-  const int64_t seen = finish_logits(keys, head, i, row);
+A soften(const SequenceKeys<T>& keys, int64_t head, int64_t i, int64_t first, int64_t columns,
+         A* row, A* mask) {
+  const int64_t seen = finish_logits(keys, head, i, first, row);
   const A largest = largest_of(row, seen), sum = exponentiate(row, seen, largest);
   if (keys.call.rate.active()) {
     fill_mask(keys.call.plan.options.dropout_key, mask_name(keys.span, head, i), keys.call.rate,
-              seen, mask);
+              first, seen, mask);
     apply_mask(row, mask, seen);
   }
   scale_row(row, seen, A{1} / sum);
@@ -54,8 +56,9 @@ void attend(const WholeKeys<T>& keys, int64_t head, const at::Tensor& out,
   using A = typename Chunk<T>::Accumulator;
   const Call<T>& call = keys.call;
   const Spans::Span& span = keys.span;
-  const int64_t most_rows = block_rows(call.plan.options, span, keys.count),
-                stride = padded(keys.count);
+  const int64_t most_columns = keys.block_columns(),
+                most_rows = block_rows(call.plan.options, span, most_columns),
+                stride = padded(most_columns);
   const Scratch<A> q(most_rows, call.wide), p(most_rows, stride), o(most_rows, call.wide),
       mask(1, stride);
   A* log_sum = log_sums.defined()
@@ -63,15 +66,22 @@ void attend(const WholeKeys<T>& keys, int64_t head, const at::Tensor& out,
                    : nullptr;
   const Rows<T> to = output_rows(call, span, head, out);
   for_blocks(keys, [&](QueryBlock block) {
-    const int64_t rows = block.end - block.begin, columns = padded(block.visible);
+    const int64_t rows = block.end - block.begin, first = block.first,
+                  columns = padded(block.visible - first);
     copy_padded(call.rows_of(call.q, span.query_begin + block.begin, head), q.rows(), rows,
                 call.width, static_cast<A>(call.plan.options.scale));
-    multiply<A>(rows, columns, call.width, q.factor(), keys.transposed_keys.rows(), p.rows());
+    multiply<A>(rows, columns, call.width, q.factor(), keys.keys_from(first), p.rows());
+    if (keys.has_window()) {
+      for (int64_t i = 0; i < rows; ++i)
+        hide_before_window(keys, block.begin + i, first, p.rows().row(i));
+    }
     for (int64_t i = 0; i < rows; ++i) {
-      const A sum = soften(keys, head, block.begin + i, columns, p.rows().row(i), mask.data.get());
+      const A sum =
+          soften(keys, head, block.begin + i, first, columns, p.rows().row(i), mask.data.get());
       if (log_sum != nullptr) log_sum[block.begin + i] = sum;
     }
-    multiply<A>(rows, call.wide, block.visible, p.factor(), keys.all_values, o.rows());
+    multiply<A>(rows, call.wide, block.visible - first, p.factor(), keys.all_values.from(first),
+                o.rows());
     copy_rows<A>(o.rows(), to.from(block.begin), rows, call.width, A{1});
   });
 }
@@ -84,7 +94,8 @@ void attend_few(const Call<T>& call, const Task& task, const at::Tensor& out) {
   const Spans::Span& span = keys.span;
   const int64_t queries = span.query_end - span.query_begin,
                 rows = (task.end_head - task.first_head) * queries;
-  const int64_t visible = keys.visible(queries - 1), columns = padded(visible);
+  const int64_t first = keys.first_column(0), visible = keys.visible(queries - 1),
+                columns = padded(visible - first);
   const Scratch<A> q(rows, call.wide), p(rows, columns), o(rows, call.wide),
       room = keys.room(kKeyBlock), block(call.wide, kKeyBlock);
   for (int64_t head = task.first_head; head < task.end_head; ++head) {
@@ -92,20 +103,24 @@ void attend_few(const Call<T>& call, const Task& task, const at::Tensor& out) {
                 q.rows().from((head - task.first_head) * queries), queries, call.width,
                 static_cast<A>(call.plan.options.scale));
   }
-  for (int64_t c = 0; c < visible; c += kKeyBlock) {
+  for (int64_t c = first; c < visible; c += kKeyBlock) {
     const int64_t end = std::min(c + kKeyBlock, visible);
     transpose(keys.keys(c, end, room), end - c, call.width, block.rows());
     multiply<A>(rows, padded(end - c), call.width, q.factor(), block.rows(),
-                Rows<A>{p.data.get() + c, columns});
+                Rows<A>{p.data.get() + c - first, columns});
+  }
+  if (keys.has_window()) {
+    for (int64_t row = 0; row < rows; ++row)
+      hide_before_window(keys, row % queries, first, p.rows().row(row));
   }
   for (int64_t row = 0; row < rows; ++row) {
-    soften<T, A>(keys, task.first_head + row / queries, row % queries, columns, p.rows().row(row),
-                 nullptr);
+    soften<T, A>(keys, task.first_head + row / queries, row % queries, first, columns,
+                 p.rows().row(row), nullptr);
   }
-  for (int64_t c = 0; c < visible; c += kKeyBlock) {
+  for (int64_t c = first; c < visible; c += kKeyBlock) {
     const int64_t end = std::min(c + kKeyBlock, visible);
-    multiply<A>(rows, call.wide, end - c, Factor<A>{p.data.get() + c, columns, 1},
-                keys.values(c, end, room), o.rows(), c > 0);
+    multiply<A>(rows, call.wide, end - c, Factor<A>{p.data.get() + c - first, columns, 1},
+                keys.values(c, end, room), o.rows(), c > first);
   }
   for (int64_t head = task.first_head; head < task.end_head; ++head) {
     copy_rows<A>(o.rows().from((head - task.first_head) * queries),

@@ -58,6 +58,26 @@ void check_distance_bias(const AttentionOptions& options, const Spans& spans) {
   }
 }
 
+void check_window(const AttentionOptions& options, const Spans& spans, const AttentionPlan& plan) {
+  if (!options.window) return;
+  ensure(*options.window >= 0, "attention: the window is negative");
+  for (size_t n = 0; n < spans.sequences.size(); ++n) {
+    const Spans::Span& span = spans.sequences[n];
+    if (span.query_begin == span.query_end || plan.prefix_rows(static_cast<int64_t>(n)) > 0)
+      continue;
+    const int64_t last_query = span.first_position + span.query_end - span.query_begin - 1;
+    ensure(last_query - *options.window < span.key_end - span.key_begin,
+           "attention: no key of a sequence lies in the window of a query");
+  }
+}
+
+// Columns of K' that a query sees at most, for the order of the work.
+int64_t seen_columns(const AttentionOptions& options, const Spans::Span& span,
+                     int64_t prefix_rows) {
+  const int64_t keys = span.key_end - span.key_begin;
+  return prefix_rows + (options.window ? std::min(keys, 2 * *options.window + 1) : keys);
+}
+
 std::vector<KeyGroup> key_groups(const Spans& spans, const std::vector<int64_t>& costs) {
   std::vector<int64_t> order(spans.sequences.size());
   std::iota(order.begin(), order.end(), int64_t{0});
@@ -120,13 +140,14 @@ AttentionPlan plan_attention(std::shared_ptr<const Spans> spans, const Attention
   }
   check_spans(*spans, plan, query_rows, key_rows);
   check_distance_bias(options, *spans);
+  check_window(options, *spans, plan);
 
   std::vector<int64_t> costs;
   std::vector<std::pair<int64_t, int64_t>> queries, keys;
   for (int64_t n = 0; n < num_sequences; ++n) {
     const Spans::Span& span = spans->sequences[static_cast<size_t>(n)];
     costs.push_back((span.query_end - span.query_begin) *
-                    (span.key_end - span.key_begin + plan.prefix_rows(n)));
+                    seen_columns(options, span, plan.prefix_rows(n)));
     if (span.query_end > span.query_begin) {
       plan.by_cost.push_back(n);
       keys.emplace_back(span.key_begin, span.key_end);

@@ -122,15 +122,17 @@ inline void mask_of_draws(const uint16_t* draws, DropRate rate, double* row) {
   for (int64_t i = 0; i < simd::kLanes; ++i) row[i] = draws[i] < rate.threshold ? 0.0 : rate.scale;
 }
 
-// row[c] = scale if column c is kept, else 0, for c in 0..mask_room(columns)-1.
+// row[c - first] = scale if column c is kept, else 0, for mask_room(columns) columns from `first`
+// on, which is a multiple of simd::kLanes.
 template <class A>
-void fill_mask(RandomKey key, RowName name, DropRate rate, int64_t columns, A* row) {
+void fill_mask(RandomKey key, RowName name, DropRate rate, int64_t first, int64_t columns, A* row) {
   uint16_t draws[kDrawGroup];
-  for (int64_t begin = 0; begin < columns; begin += kDrawGroup) {
-    draw_group(key, name, static_cast<uint32_t>(begin / kDrawGroup), draws);
-    const int64_t count = std::min(columns - begin, kDrawGroup);
-    for (int64_t c = 0; c < count; c += simd::kLanes)
-      mask_of_draws(draws + c, rate, row + begin + c);
+  const int64_t end = first + columns;
+  for (int64_t begin = first; begin < end;) {
+    const int64_t group = begin / kDrawGroup, next = (group + 1) * kDrawGroup;
+    draw_group(key, name, static_cast<uint32_t>(group), draws);
+    for (; begin < std::min(end, next); begin += simd::kLanes)
+      mask_of_draws(draws + begin % kDrawGroup, rate, row + begin - first);
   }
 }
 

@@ -14,8 +14,8 @@ namespace graft {
 at::Tensor dropout(const at::Tensor& x, const RowDropout& options);
 
 // LayerNorm(dropout(x) + residual) * weight + bias, by rows (Ba et al. 2016). x, residual: [T, C];
-// weight, bias: [C], of x's dtype or float32; residual may be undefined. Gradients for x and
-// residual, and for weight and bias when they require one.
+// weight, bias: [C], of x's dtype or float32; residual and bias may be undefined. Gradients for x
+// and residual, and for weight and bias when they require one.
 at::Tensor norm_of_sum(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
                        const at::Tensor& bias, double epsilon, const RowDropout& dropout = {});
 
@@ -27,9 +27,10 @@ struct Normed {
 
 // What a pre-norm block does between two sublayers: sum = x + dropout(y), normed = norm(sum) *
 // weight + bias, by rows; LayerNorm (Ba et al. 2016), or x / sqrt(mean x^2 + epsilon) (Zhang and
-// Sennrich 2019), whose bias is undefined. x, y: [T, C]; without y the sum is x itself, and nothing
-// is dropped. weight, bias: [C], of x's dtype or float32. normed is rounded once, after weight and
-// bias. Gradients for x, y, weight and bias where they require one, from either output or both.
+// Sennrich 2019). bias may be undefined, and is in the second. x, y: [T, C]; without y the sum is x
+// itself, and nothing is dropped. weight, bias: [C], of x's dtype or float32. normed is rounded
+// once, after weight and bias. Gradients for x, y, weight and bias where they require one, from
+// either output or both.
 Normed sum_and_norm(const at::Tensor& x, const at::Tensor& y, Norm kind, const at::Tensor& weight,
                     const at::Tensor& bias, double epsilon, const RowDropout& dropout = {});
 

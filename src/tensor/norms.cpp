@@ -201,29 +201,31 @@ at::Tensor widened(const at::Tensor& x, const at::Tensor& like) {
 }
 
 struct AddNormFunction : torch::autograd::Function<AddNormFunction> {
-  // The residual comes last: autograd does not count an absent tensor.
+  // bias and residual come last: autograd does not count an absent tensor.
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias, const std::optional<at::Tensor>& residual,
-                            const NormCall& call) {
+                            const std::optional<at::Tensor>& bias,
+                            const std::optional<at::Tensor>& residual, const NormCall& call) {
     const at::Tensor scale = widened(weight, x);
     const NormOutputs out =
         norm_forward(x.contiguous(), contiguous(residual.value_or(at::Tensor())), scale,
-                     widened(bias, x), call, false, Keeps::kUnit);
+                     widened(bias.value_or(at::Tensor()), x), call, false, Keeps::kUnit);
     keep(context, call);
     context->save_for_backward({out.unit, out.inverse_deviation, scale});
     context->saved_data["weight_type"] = static_cast<int64_t>(weight.scalar_type());
-    context->saved_data["bias_type"] = static_cast<int64_t>(bias.scalar_type());
+    if (bias) context->saved_data["bias_type"] = static_cast<int64_t>(bias->scalar_type());
+    context->saved_data["has_bias"] = bias.has_value();
     context->saved_data["has_residual"] = residual.has_value();
     return out.y;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const variable_list saved = context->get_saved_variables();
-    const bool has_residual = context->saved_data.at("has_residual").toBool();
+    const bool has_bias = context->saved_data.at("has_bias").toBool(),
+               has_residual = context->saved_data.at("has_residual").toBool();
     const NormWants wants{.dropped = context->needs_input_grad(0),
-                          .other = has_residual && context->needs_input_grad(3),
+                          .other = has_residual && context->needs_input_grad(has_bias ? 3 : 2),
                           .weight = context->needs_input_grad(1),
-                          .bias = context->needs_input_grad(2)};
+                          .bias = has_bias && context->needs_input_grad(2)};
     NormGradients out = norm_backward(grads[0].contiguous(), {},
                                       {.unit = saved[0],
                                        .sum = {},
@@ -319,12 +321,11 @@ void check_norm(const std::string& what, const at::Tensor& x, const at::Tensor& 
 at::Tensor norm_of_sum(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
                        const at::Tensor& bias, double epsilon, const RowDropout& dropout) {
   check_norm("norm_of_sum", x, residual, weight, bias);
-  ensure(bias.defined(), "norm_of_sum: weight and bias must be [C]");
   check_mask(dropout, x.size(0));
   if (!uses_kernels(x)) return plain::norm_of_sum(x, residual, weight, bias, epsilon, dropout);
   const NormCall call{Norm::kLayer, epsilon, dropout};
   if (needs_graph({x, residual, weight, bias}))
-    return AddNormFunction::apply(x, weight, bias, optional_of(residual), call);
+    return AddNormFunction::apply(x, weight, optional_of(bias), optional_of(residual), call);
   return norm_forward(x.contiguous(), contiguous(residual), widened(weight, x), widened(bias, x),
                       call, false, Keeps::kNothing)
       .y;

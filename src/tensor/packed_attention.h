@@ -2,7 +2,7 @@
 // sees where one ends.
 //
 // For sequence n with queries Q, keys K and values V (Vaswani et al. 2017, eq. 1):
-//   O = dropout(softmax(scale * Q K^T [+ distance bias] [+ causal mask])) V
+//   O = dropout(softmax(scale * Q K^T [+ distance bias] [+ causal mask] [+ window])) V
 // With a prefix, P rows come before the keys: K' = [key_scale_n * PK; K], V' = [value_scale_n * PV;
 // V], and logit_bias_n is added to the logits of the prefix rows. The backward pass recomputes the
 // probabilities.
@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/random.h"
@@ -45,6 +46,10 @@ struct AttentionOptions {
   double scale = 1.0;
   bool is_causal =
       false;  // the query at position p sees keys 0..p of its range, and the whole prefix
+  // The query at position p sees of its range the keys p - window..p + window alone, and the whole
+  // prefix (Beltagy et al. 2020, arXiv:2004.05150, sec. 3.1; their w is 2 * window). Work grows
+  // with the window, not with the range. Nothing: all keys.
+  std::optional<int64_t> window = {};
   double dropout =
       0.0;  // on the probabilities, drawn by (key, example, head, query position, column of K')
   RandomKey dropout_key = {};
@@ -64,7 +69,7 @@ struct AttentionOptions {
 // memory grows with rows of k and v that are in no span (a cache with room); up to 4 queries of a
 // sequence then read its keys once for all heads that share them, and get the bits that a full
 // causal pass gives the same rows (float64: to its rounding). Requires: spans inside the tensors;
-// every sequence has a key or a prefix row. Throws InternalError otherwise.
+// every query sees a key or a prefix row. Throws InternalError otherwise.
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             std::shared_ptr<const Spans> spans, const AttentionOptions& options,
                             const std::vector<LanePrefix>& prefixes = {});

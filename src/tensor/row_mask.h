@@ -37,7 +37,7 @@ class RowMask {
   const A* of(int64_t t) {
     const auto row = static_cast<size_t>(t);
     fill_mask(dropout_.key, row_name(dropout_.rows->example[row], dropout_.rows->position[row]),
-              rate_, columns_, mask_.data());
+              rate_, 0, columns_, mask_.data());
     return mask_.data();
   }
 

@@ -42,22 +42,23 @@ std::vector<StackShape> stacks_of(const ModelConfig& config, const PlanShape& sh
   const double targets = shape.mean_target > 0 ? shape.mean_target * rows : tokens;
   const double read = is_text ? std::min(targets + rows, tokens) : rows;
   if (!config.has_encoder()) return {{StackId::kDecoder, *config.decoder, tokens, read, 0}};
-  if (!config.has_decoder()) return {{StackId::kEncoder, *config.encoder, tokens, rows, 0}};
+  const double rows_read = config.read_row == ReadRow::kMean ? tokens : rows;
+  if (!config.has_decoder()) return {{StackId::kEncoder, *config.encoder, tokens, rows_read, 0}};
   const StackShape encoder{StackId::kEncoder, *config.encoder, tokens, tokens, 0};
   if (!is_text) return {encoder, {StackId::kDecoder, *config.decoder, tokens, rows, tokens}};
   return {encoder, {StackId::kDecoder, *config.decoder, targets, targets, tokens}};
 }
 
 // Numbers a row that autograd keeps of a block for its own sake.
-double kept_by_block(const ModelConfig& c, const StackConfig& stack, bool has_cross) {
-  const auto width = static_cast<double>(c.width), keys = static_cast<double>(stack.key_width());
+double kept_by_block(const StackConfig& stack, double width, bool has_cross) {
+  const auto keys = static_cast<double>(stack.key_width());
   const double sums =
       (has_cross ? 3 : 2) *
       (width + 2);  // pre-norm the residual stream, post-norm normalised rows; two numbers a row
   const double attention = static_cast<double>(stack.attention_width + stack.heads) + 2 * keys;
   const double cross = has_cross ? static_cast<double>(stack.attention_width + stack.heads) : 0;
   return sums + attention + cross +
-         static_cast<double>(stack.ffn_width) * (c.has_gated_ffn ? 2 : 1);
+         static_cast<double>(stack.ffn_width) * (stack.has_gated_ffn ? 2 : 1);
 }
 
 // Of the sites that read the same rows one.
@@ -215,16 +216,16 @@ double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanS
   for (const StackShape& stack : stacks_of(config, shape, is_text)) {
     const bool has_cross = stack.encoder_rows > 0;
     const double working = 2 * width + 2 * static_cast<double>(stack.config.ffn_width) *
-                                           (config.has_gated_ffn ? 1.5 : 1);
+                                           (stack.config.has_gated_ffn ? 1.5 : 1);
     most_working = std::max(most_working, stack.rows * working);  // of a block
     for (int64_t layer = 0; layer < stack.config.layers; ++layer) {
       if (!edits.trains(stack.id, layer)) continue;
       const double rows = layer + 1 == stack.config.layers ? stack.last_rows : stack.rows;
       const double cross =
           has_cross ? stack.encoder_rows * 2 * static_cast<double>(stack.config.key_width()) : 0;
-      const double block = rows * (kept_by_block(config, stack.config, has_cross) +
-                                   edits.in_block(stack.id, layer)) +
-                           cross;
+      const double block =
+          rows * (kept_by_block(stack.config, width, has_cross) + edits.in_block(stack.id, layer)) +
+          cross;
       largest_block = std::max(largest_block, block);
       kept += shape.saves_memory ? stack.rows * width : block;
     }

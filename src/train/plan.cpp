@@ -72,11 +72,14 @@ RowFlops row_flops(const ModelConfig& c, const PlanShape& shape, bool is_text) {
   const double length = shape.mean_length, target = is_text    ? shape.mean_target
                                                     : has_both ? length
                                                                : 0;
-  const auto block = [&](const StackConfig& stack, double rows) {
+  const auto block = [&](const StackConfig& stack, int64_t layer, double rows) {
     const auto heads = static_cast<double>(stack.attention_width),
                keys = static_cast<double>(stack.key_width());
-    const double ffn = (c.has_gated_ffn ? 3 : 2) * width * static_cast<double>(stack.ffn_width);
-    return rows * (2 * (2 * width * (heads + keys) + ffn) + 4 * rows * heads);
+    const double ffn = (stack.has_gated_ffn ? 3 : 2) * width * static_cast<double>(stack.ffn_width);
+    const double seen = stack.is_local(layer)
+                            ? std::min(rows, 2 * static_cast<double>(stack.local->window) + 1)
+                            : rows;
+    return rows * (2 * (2 * width * (heads + keys) + ffn) + 4 * seen * heads);
   };
   const auto cross = [&](const StackConfig& stack) {
     const auto heads = static_cast<double>(stack.attention_width),
@@ -84,12 +87,11 @@ RowFlops row_flops(const ModelConfig& c, const PlanShape& shape, bool is_text) {
     return target * (4 * width * heads + 4 * length * heads) + length * 4 * width * keys;
   };
   RowFlops out;
-  if (c.has_encoder())
-    out.blocks.assign(static_cast<size_t>(c.encoder->layers), block(*c.encoder, length));
-  if (c.has_decoder()) {
-    const double own = block(*c.decoder, has_both ? target : length);
-    out.blocks.insert(out.blocks.end(), static_cast<size_t>(c.decoder->layers),
-                      own + (has_both ? cross(*c.decoder) : 0));
+  for (int64_t i = 0; i < c.encoder_layers(); ++i)
+    out.blocks.push_back(block(*c.encoder, i, length));
+  for (int64_t i = 0; i < c.decoder_layers(); ++i) {
+    out.blocks.push_back(block(*c.decoder, i, has_both ? target : length) +
+                         (has_both ? cross(*c.decoder) : 0));
   }
   const double given = target > 0 ? target : length;
   if (is_text) out.output = given * 2 * width * static_cast<double>(c.vocabulary);

@@ -27,15 +27,17 @@ int64_t P(const ModelConfig& c) {
 }  // blocks of the stack that reads the prompt
 
 bool is_bert(const ModelConfig& c) { return c.model_type == "bert"; }
-bool has_norm_bias(const ModelConfig& c) { return c.norm == Norm::kLayer; }
+bool has_norm_bias(const ModelConfig& c) { return c.last().norm.has_bias; }
 
 int64_t attention_weights(const ModelConfig& c) { return 2 * C(c) * Q(c) + 2 * C(c) * K(c); }
 int64_t attention_biases(const ModelConfig& c) {
-  return (c.has_attention_bias ? Q(c) + 2 * K(c) : 0) + (c.has_attention_output_bias ? C(c) : 0);
+  return (c.last().has_attention_bias ? Q(c) + 2 * K(c) : 0) +
+         (c.last().has_attention_output_bias ? C(c) : 0);
 }
-int64_t ffn_weights(const ModelConfig& c) { return (c.has_gated_ffn ? 3 : 2) * C(c) * F(c); }
+bool is_gated(const ModelConfig& c) { return c.last().has_gated_ffn; }
+int64_t ffn_weights(const ModelConfig& c) { return (is_gated(c) ? 3 : 2) * C(c) * F(c); }
 int64_t ffn_biases(const ModelConfig& c) {
-  return c.has_ffn_bias ? (c.has_gated_ffn ? 2 : 1) * F(c) + C(c) : 0;
+  return c.last().has_ffn_bias ? (is_gated(c) ? 2 : 1) * F(c) + C(c) : 0;
 }
 int64_t norm_biases(const ModelConfig& c) { return has_norm_bias(c) ? C(c) : 0; }
 // Of `blocks` blocks, `crossing` of which attend to an encoder.
@@ -48,19 +50,24 @@ int64_t block_biases(const ModelConfig& c, int64_t blocks, int64_t crossing) {
          crossing * (attention_biases(c) + norm_biases(c));
 }
 int64_t pooler(const ModelConfig& c) { return is_bert(c) ? C(c) * C(c) + C(c) : 0; }
-// Tables, norms of embeddings (post-norm) or after the last block (pre-norm): one a stack, and the
-// output layer.
+// Norms of embeddings, and after the last block.
+int64_t outer_norms(const ModelConfig& c) {
+  return S(c) * ((c.last().embed_norm ? 1 : 0) + (c.last().final_norm ? 1 : 0));
+}
+// Norms that the first block lacks.
+int64_t missing_norms(const ModelConfig& c) { return c.last().has_first_norm ? 0 : S(c); }
+// Tables, outer norms and the output layer.
 int64_t outer_weights(const ModelConfig& c) {
+  const StackConfig& s = c.last();
   const int64_t positions =
-      c.position_kind == PositionKind::kTable ? (c.max_positions + c.position_offset) * C(c) : 0;
-  const int64_t distances =
-      c.position_kind == PositionKind::kDistanceBias ? c.distance_buckets * c.last().heads : 0;
+      s.has_position_table() ? (c.max_positions + c.position_offset) * C(c) : 0;
+  const int64_t distances = s.distance_bias() ? s.distance_bias()->buckets * s.heads : 0;
   const bool has_own_output = c.has_output_layer() && !c.has_tied_output;
   return (c.vocabulary * (has_own_output ? 2 : 1) + c.type_vocabulary) * C(c) +
-         S(c) * (positions + distances + C(c));
+         S(c) * (positions + distances) + (outer_norms(c) - missing_norms(c)) * C(c);
 }
 int64_t all_biases(const ModelConfig& c) {
-  return block_biases(c, L(c), X(c)) + S(c) * norm_biases(c);
+  return block_biases(c, L(c), X(c)) + (outer_norms(c) - missing_norms(c)) * norm_biases(c);
 }
 
 int64_t gate_at(int64_t width) { return width + 1; }
@@ -75,8 +82,12 @@ std::string shows_targets(const ModelConfig& c) {
              ? "by a mean over a whole text a decoder's token would see those that it is to predict"
              : "";
 }
+std::string shows_targets_or_padding(const ModelConfig& c) {
+  const bool has_windows = (c.encoder && c.encoder->local) || (c.decoder && c.decoder->local);
+  return has_windows ? "pad rows far from every token see no key" : shows_targets(c);
+}
 std::string has_no_biases(const ModelConfig& c) {
-  return !c.has_attention_bias && !has_norm_bias(c) ? "models have no biases to train" : "";
+  return !c.last().has_attention_bias && !has_norm_bias(c) ? "models have no biases to train" : "";
 }
 std::string has_no_prompt_in_decoder(const ModelConfig& c) {
   return X(c) > 0 ? "an encoder-decoder's decoder reads none" : "";
@@ -161,8 +172,8 @@ const std::vector<Row>& contract_rows() {
        [](const ModelConfig& c) { return L(c) * 2 * C(c); }},
       {"affine", "affine_everywhere", "{affine: {sites: ['embed*', '*.*', out], shift: true}}",
        [](const ModelConfig& c) {
-         return 2 * (2 * C(c) +
-                     L(c) * (2 * Q(c) + 2 * K(c) + 7 * C(c) + (c.has_gated_ffn ? 4 : 2) * F(c)) +
+         return 2 * (2 * C(c) - missing_norms(c) * C(c) +
+                     L(c) * (2 * Q(c) + 2 * K(c) + 7 * C(c) + (is_gated(c) ? 4 : 2) * F(c)) +
                      X(c) * (2 * Q(c) + 2 * K(c) + 3 * C(c)));
        }},
       {"affine", "affine_foldable",
@@ -253,7 +264,7 @@ const std::vector<Row>& contract_rows() {
       {"gate", "gate_over_padding",
        "{gate: {pool: mean_all, padded_to: 9}, of: {bottleneck: {reduction: 2}}}",
        [](const ModelConfig& c) { return L(c) * (bottleneck(C(c), C(c) / 2) + gate_at(C(c))); },
-       true, shows_targets},
+       true, shows_targets_or_padding},
       {"gate", "gate_affine",
        "{gate: {}, of: {affine: {sites: [attn.k, ffn.act, out], shift: true}}}",
        [](const ModelConfig& c) {
@@ -376,8 +387,8 @@ const std::vector<Row>& contract_rows() {
        }},
       {"top-layers", "top_layers_and_pooler", "{top-layers: {count: 2, pooler: true}}",
        [](const ModelConfig& c) {
-         return block_weights(c, 2, 2 * (S(c) - 1)) + block_biases(c, 2, 2 * (S(c) - 1)) +
-                pooler(c);
+         return block_weights(c, 2, 2 * (S(c) - 1)) + block_biases(c, 2, 2 * (S(c) - 1)) -
+                missing_norms(c) * (C(c) + norm_biases(c)) + pooler(c);
        }},
       {"lora", "lora_across",
        "{lora: {sites: [attn.q, 'cross.[qkvo]?', 'ffn.gate|ffn.up'], rank: 2}}",
@@ -447,7 +458,7 @@ std::vector<Case> contract_cases() {
     }
   }
   static const std::vector<Row> compositions = composition_rows();
-  constexpr size_t kTrunks = 6;  // what follows in contract_families() is the same under a head
+  constexpr size_t kTrunks = 6;  // the first of contract_families(), one of each kind
   for (size_t i = 0; i < compositions.size(); ++i)
     cases.push_back({&compositions[i], contract_families()[i % kTrunks]});
   return cases;

@@ -161,7 +161,7 @@ TEST(AffineTest, FoldsWhereALayerCanTakeIt) {
   // A gated FFN with biases: the other branch multiplies a shift behind the activation, but not one
   // of their product.
   ModelConfig gated = read_config(golden_dir("configs") / "llama-7b.json");
-  gated.has_ffn_bias = true;
+  gated.decoder->has_ffn_bias = true;
   EXPECT_FALSE(folds("{sites: ffn.act, shift: true}", gated));
   EXPECT_TRUE(folds("{sites: ffn.act}", gated));
   EXPECT_TRUE(folds("{sites: ffn.mid, shift: true}", gated));

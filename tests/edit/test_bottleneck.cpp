@@ -135,7 +135,7 @@ TEST(BottleneckTest, PfeifferInTheTrunkEqualsTheEquationOfTheBlock) {
   const auto norm = [&](const Tensor& u) {
     return at::layer_norm(u, {8}, model->weights.at(tensor_id("enc.1.ffn.norm.weight")),
                           model->weights.at(tensor_id("enc.1.ffn.norm.bias")),
-                          model->config.norm_epsilon);
+                          model->config.encoder->norm.epsilon);
   };
   const auto tensor = [&](const char* part) {
     return rig.tensors.at(std::string("0.bottleneck/enc.1.ffn.out.") + part).detach();

@@ -230,5 +230,76 @@ TEST(Head, ATrainedPoolerStartsAsTheModels) {
             false);
 }
 
+// The same model with another classifier.
+std::shared_ptr<const Model> with_classifier(const std::shared_ptr<const Model>& model, ReadRow row,
+                                             HeadStyle style) {
+  auto out = std::make_shared<Model>(*model);
+  out->config.read_row = row;
+  out->config.head_style = style;
+  return out;
+}
+
+TEST(Head, ReadsTheMeanOfASequence) {
+  const auto model =
+      with_classifier(tiny_model("bert", Precision::kFloat64), ReadRow::kMean, HeadStyle::kPooler);
+  Rig rig(model, "{}", class_task(3));
+  rig.widen();
+  const std::vector<Sequence> texts = random_sequences(model->config, 5, 9, 3);
+  NoHooks nothing;
+  std::vector<Tensor> means;
+  for (const Sequence& text : texts) {
+    const Pack alone = pack_of(*model, {lane_of({text})});
+    means.push_back(
+        forward(*model, model->weights, input_of(model->config, alone), nothing, {}).last.mean(0));
+  }
+  const Tensor pooled = at::tanh(model->weights.linear(kPoolerPlace, at::stack(means)));
+  const at::NoGradGuard no_grad;
+  const Tensor expected =
+      at::linear(pooled, rig.tensors.at("head/out.weight"), rig.tensors.at("head/out.bias"));
+  for (const int64_t rounding : {1, 16})
+    expect_near(logits_of(rig, texts, {}, rounding), expected, {1e-12, 1e-12}, "logits");
+}
+
+// Rows of a prompt count, those of padding and fillers do not.
+TEST(Head, MeansAreOfRowsThatAreAttendedTo) {
+  const auto model = tiny_model("bert", Precision::kFloat32);
+  const std::vector<Sequence> texts = random_sequences(model->config, 3, 4, 3);
+  LaneInput lane = lane_of(texts);
+  lane.layout = {.virtual_rows = 2, .padded_length = 9};
+  PackOptions options = pack_options(*model);
+  options.round_rows_to = 16;
+  const Pack pack = make_pack({lane}, options);
+  const Tensor rows = at::arange(pack.num_rows, at::kDouble).unsqueeze(1);
+  const Tensor means = sequence_means(pack, rows);
+  for (int64_t n = 0; n < 3; ++n) {
+    const auto attended = 2 + static_cast<double>(texts[static_cast<size_t>(n)].ids.size());
+    const auto first = static_cast<double>(pack.offsets[static_cast<size_t>(n)]);
+    EXPECT_EQ(means[n][0].item<double>(), first + (attended - 1) / 2) << n;
+  }
+}
+
+TEST(Head, ReadsTheStatesOfTheHeadForMasks) {
+  const auto model = with_classifier(golden_model("roberta-mlm", Precision::kFloat32, "trunks"),
+                                     ReadRow::kFirst, HeadStyle::kMaskStates);
+  const Rig rig(model, "{}", class_task(3));
+  EXPECT_EQ(rig.tensors.size(), 2U) << "the model's own layers stay as they are";
+  const std::vector<Sequence> texts = random_sequences(model->config, 4, 12, 3);
+  const Pack pack = pack_of(*model, {lane_of(texts)});
+  NoHooks nothing;
+  Tensor index;
+  narrowed(pack, classified_pack(*model, pack).wanted, 1, index);
+  const at::NoGradGuard no_grad;
+  const Tensor last =
+      forward(*model, model->weights, input_of(model->config, pack), nothing, {}).last;
+  const Tensor z = mask_states(model->config, model->weights, last.index_select(0, index));
+  expect_near(logits_of(rig, texts),
+              at::linear(z, rig.tensors.at("head/out.weight"), rig.tensors.at("head/out.bias")),
+              {1e-6, 1e-6}, "logits");
+  const auto without = with_classifier(tiny_model("bert", Precision::kFloat32), ReadRow::kFirst,
+                                       HeadStyle::kMaskStates);
+  expect_message<InputError>([&] { Rig(without, "{}", class_task(3)); },
+                             "the model has no head for masks for the head to read");
+}
+
 }  // namespace
 }  // namespace graft::testing::test_head

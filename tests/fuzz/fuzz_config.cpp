@@ -24,6 +24,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     ensure(stack->attention_width % stack->heads == 0 && stack->heads % stack->key_heads == 0 &&
                stack->head_width() > 0,
            "heads divide attention, key heads divide heads");
+    ensure(stack->norm.epsilon >= 0 && stack->norm.epsilon <= 1, "the norm's epsilon is small");
+    ensure(!stack->local || static_cast<int64_t>(stack->local->blocks.size()) == stack->layers,
+           "it is known of every block whether it is local");
   }
   ensure(c.max_positions > 0 && c.position_offset >= 0 && c.type_vocabulary >= 0,
          "positions and types are there");
@@ -31,6 +34,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const double rate : {c.embed_dropout, c.hidden_dropout, c.attention_dropout,
                             c.activation_dropout, c.classifier_dropout})
     ensure(rate >= 0 && rate < 1, "a dropout rate leaves something");
-  ensure(c.norm_epsilon >= 0 && c.norm_epsilon <= 1, "the norm's epsilon is small");
   return 0;
 }

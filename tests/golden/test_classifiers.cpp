@@ -166,7 +166,7 @@ TEST(GoldenClassifierLabels, AreTheFolders) {
   EXPECT_EQ(labels("qwen2-labels"), (Words{"LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3"}));
   for (const char* name : {"mistral-value", "t5-gated-value"})
     EXPECT_EQ(Golden(name, Precision::kFloat32).own.task.kind, TaskKind::kRegression) << name;
-  EXPECT_EQ(names().size(), 10U);
+  EXPECT_GE(names().size(), 10U);
 }
 
 }  // namespace

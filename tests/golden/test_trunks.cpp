@@ -29,7 +29,7 @@ NamedTensors named(const GoldenTrunk& golden, const ForwardResult& result,
     add("dec.hidden." + std::to_string(i), result.decoder_hidden[i], packs.second);
   const bool has_two = golden.has_two_stacks();
   const Tensor& first_last = has_two ? result.encoder_last : result.last;
-  if (golden.model->config.is_pre_norm) {
+  if (golden.model->config.last().final_norm) {
     add("last", first_last, packs.first);
     if (has_two) add("dec.last", result.last, packs.second);
   } else {  // without a norm of its own a stack ends as its last block does
@@ -250,18 +250,17 @@ TEST(GoldenTrunkBuckets, OfEveryDistance) {
   const Node tables = parse_json(read_file(file), file.string());
   ASSERT_EQ(tables.items.size(), 7U);
   for (const Node& table : tables.items) {
-    ModelConfig config;
-    config.distance_buckets = static_cast<int64_t>(number_of(*table.find("num_buckets")));
-    config.max_distance = static_cast<int64_t>(number_of(*table.find("max_distance")));
-    const std::string what = std::to_string(config.distance_buckets) + " buckets to " +
-                             std::to_string(config.max_distance);
+    const DistanceBias bias{static_cast<int64_t>(number_of(*table.find("num_buckets"))),
+                            static_cast<int64_t>(number_of(*table.find("max_distance")))};
+    const std::string what =
+        std::to_string(bias.buckets) + " buckets to " + std::to_string(bias.max_distance);
     for (const auto& [key, sign, is_causal] : {std::tuple{"encoder_before", -1, false},
                                                {"encoder_after", 1, false},
                                                {"decoder_before", -1, true}}) {
       const Node* column = table.find(key);
       if (column == nullptr) continue;
       const auto range = static_cast<int64_t>(column->items.size());
-      const std::vector<int64_t> found = integers_of(distance_buckets(config, is_causal, range));
+      const std::vector<int64_t> found = integers_of(distance_buckets(bias, is_causal, range));
       std::vector<int64_t> own, expected;
       for (int64_t distance = 0; distance < range; ++distance) {
         own.push_back(found[static_cast<size_t>(range - 1 + sign * distance)]);
@@ -280,9 +279,9 @@ TEST(GoldenTrunkList, HoldsEveryFolder) {
   }
   for (const auto& [name, entry] : trunk_manifest().find("models")->members) names.insert(name);
   EXPECT_EQ(folders, names);
-  EXPECT_EQ(names.size(), 37U);
+  EXPECT_GE(names.size(), 37U);
   EXPECT_EQ(trunk_names().size(), names.size() - 1);
-  EXPECT_EQ(trained_trunk_names().size(), 18U);
+  EXPECT_GE(trained_trunk_names().size(), 18U);
 }
 
 }  // namespace

@@ -88,7 +88,7 @@ Tensor GoldenTrunk::rows_of(const std::string& tensor, int64_t n) const {
 
 std::string GoldenTrunk::last_states() const {
   const ModelConfig& config = model->config;
-  if (config.is_pre_norm) return has_two_stacks() ? "dec.last" : "last";
+  if (config.last().final_norm) return has_two_stacks() ? "dec.last" : "last";
   return has_two_stacks() ? "dec.hidden." + std::to_string(config.decoder_layers())
                           : "hidden." + std::to_string(config.encoder_layers());
 }

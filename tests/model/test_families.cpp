@@ -117,11 +117,12 @@ TEST(Families, NameTensors) {
             "encoder.block.3.layer.1.DenseReluDense.wi_0.weight");
   EXPECT_EQ(checkpoint_name(gated, tensor_id("dec.3.ffn.up.weight")),
             "decoder.block.3.layer.2.DenseReluDense.wi_1.weight");
+  EXPECT_EQ(blocks_path(bert), "encoder.layer");
+  EXPECT_EQ(blocks_path(family_of("gpt2")), "h");
   expect_message<InputError>([] { family_of("robert"); },
                              R"(model_type "robert" is not supported)");
-  expect_message<InputError>(
-      [] { family_of("robert"); },
-      "known families: bert, roberta, bart, t5, mt5, gpt2, llama, mistral, qwen2 and qwen3");
+  expect_message<InputError>([] { family_of("robert"); },
+                             "known families: " + joined(known_families()));
 }
 
 }  // namespace

@@ -65,22 +65,24 @@ TEST(GgufModel, ConfigHoldsWhatTheMetadataSay) {
   EXPECT_EQ(c.vocabulary, 40);
   EXPECT_EQ(c.max_positions, 64);
   EXPECT_EQ(c.pad_id, 2);
-  EXPECT_EQ(c.rotary_base, 10000);
-  EXPECT_EQ(c.rotary_scaling.kind, "default");
-  EXPECT_FLOAT_EQ(static_cast<float>(c.norm_epsilon), 1e-5F);
-  EXPECT_TRUE(c.has_tied_output && c.has_gated_ffn && c.is_pre_norm && !c.has_attention_bias &&
-              !c.has_ffn_bias);
+  const StackConfig& stack = *c.decoder;
+  EXPECT_EQ(stack.positions, Positions(Rotary{10000, {}}));
+  EXPECT_FLOAT_EQ(static_cast<float>(stack.norm.epsilon), 1e-5F);
+  EXPECT_TRUE(c.has_tied_output && stack.has_gated_ffn && stack.final_norm &&
+              !stack.has_attention_bias && !stack.has_ffn_bias);
   const ModelConfig q = read_gguf_config(kGolden / "qwen2.gguf");
-  EXPECT_TRUE(!q.has_tied_output && q.has_attention_bias && !q.has_ffn_bias);
-  EXPECT_EQ(q.rotary_base, 1e6);
+  EXPECT_TRUE(!q.has_tied_output && q.decoder->has_attention_bias && !q.decoder->has_ffn_bias);
+  EXPECT_EQ(q.decoder->rotary()->base, 1e6);
   const ModelConfig norms = read_gguf_config(kGolden / "qwen3.gguf");
   EXPECT_EQ(norms.model_type, "qwen3");
-  EXPECT_TRUE(norms.has_tied_output && norms.decoder->has_head_norms && !norms.has_attention_bias);
+  EXPECT_TRUE(norms.has_tied_output && norms.decoder->head_norm &&
+              !norms.decoder->has_attention_bias);
   EXPECT_EQ(norms.decoder->head_width(), 128);
 }
 
 TEST(GgufModel, FrequencyFactorsBecomeLlama3Scaling) {
-  const RotaryScaling scaling = read_gguf_config(kGolden / "llama3.gguf").rotary_scaling;
+  const RotaryScaling scaling =
+      read_gguf_config(kGolden / "llama3.gguf").decoder->rotary()->scaling;
   EXPECT_EQ(scaling.kind, "llama3");
   EXPECT_FLOAT_EQ(static_cast<float>(scaling.factor), 8);
   EXPECT_EQ(scaling.low_frequency_factor, 1);
@@ -190,7 +192,7 @@ TEST(GgufModel, DefaultsOfAbsentKeys) {
   const ModelConfig c = parse_config(gguf_config_json(made(llama_keys(), kTable)), "x");
   EXPECT_EQ(c.decoder->key_heads, 2);
   EXPECT_EQ(c.decoder->head_width(), 4);
-  EXPECT_EQ(c.rotary_base, 10000);
+  EXPECT_EQ(c.decoder->rotary()->base, 10000);
   EXPECT_EQ(c.vocabulary, 5);
 }
 
@@ -199,8 +201,8 @@ TEST(GgufModel, LinearScalingIsHonoured) {
        {std::vector<std::string>{text_key("llama.rope.scaling.type", "linear"),
                                  float_key("llama.rope.scaling.factor", 4)},
         std::vector<std::string>{float_key("llama.rope.scale_linear", 4)}}) {
-    const RotaryScaling scaling =
-        parse_config(gguf_config_json(made(llama_keys(keys), kTable)), "x").rotary_scaling;
+    const ModelConfig config = parse_config(gguf_config_json(made(llama_keys(keys), kTable)), "x");
+    const RotaryScaling& scaling = config.decoder->rotary()->scaling;
     EXPECT_EQ(scaling.kind, "linear");
     EXPECT_EQ(scaling.factor, 4);
   }

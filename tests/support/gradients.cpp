@@ -18,14 +18,18 @@ double expect_gradients(const std::function<double()>& loss, NamedTensors& tenso
     const at::Tensor plain = gradient.contiguous();
     const int64_t stride = std::max<int64_t>(1, (tensor.numel() + most - 1) / most);
     for (int64_t i = 0; i < tensor.numel(); i += stride) {
-      const double kept = values[i];
-      values[i] = kept + kStep;
-      const double up = loss();
-      values[i] = kept - kStep;
-      const double down = loss();
-      values[i] = kept;
-      const double quotient = (up - down) / (2 * kStep), own = plain.const_data_ptr<double>()[i];
-      const double error = std::abs(quotient - own) / std::max(1.0, std::abs(quotient));
+      const double kept = values[i], own = plain.const_data_ptr<double>()[i];
+      double quotient = 0, error = 0;
+      for (const double step : {kStep, kStep / 100}) {  // a kink may lie within the first
+        values[i] = kept + step;
+        const double up = loss();
+        values[i] = kept - step;
+        const double down = loss();
+        values[i] = kept;
+        quotient = (up - down) / (2 * step);
+        error = std::abs(quotient - own) / std::max(1.0, std::abs(quotient));
+        if (error <= kBound) break;
+      }
       worst = std::max(worst, error);
       if (error <= kBound) continue;
       ADD_FAILURE() << what << ": " << name << " entry " << i << ": autograd " << own

@@ -114,7 +114,8 @@ TensorList listed(const Edit& edit, const NamedTensors& tensors) {
 
 NamedTensors random_base(const ModelConfig& config, uint64_t seed) {
   NamedTensors base;
-  for (const TensorSlot& slot : tensor_slots(config)) {
+  const bool has_mask_head = config.head_style == HeadStyle::kMaskStates;
+  for (const TensorSlot& slot : has_mask_head ? all_slots(config) : tensor_slots(config)) {
     Tensor& tensor = base[slot.name()] =
         normal_tensor(slot.shape, 0.4, RandomKey{seed}.with(slot.name()));
     if (is_norm(slot.id.place.part) && slot.id.kind == TensorKind::kWeight) tensor += 1.0;

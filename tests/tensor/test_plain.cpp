@@ -92,6 +92,16 @@ void add_row_calls(std::vector<Call>& calls) {
                    [=](const Operations& of, const Tensors& in) {
                      return Tensors{of.norm_of_sum(in[0], in[1], in[2], in[3], 1e-5, drop)};
                    }});
+  calls.push_back({"norm_of_sum, without bias",
+                   {{x}, {y}, {w, true}},
+                   [=](const Operations& of, const Tensors& in) {
+                     return Tensors{of.norm_of_sum(in[0], in[1], in[2], {}, 1e-5, drop)};
+                   }});
+  calls.push_back(
+      {"sum_and_norm, without bias", {{x}, {y}, {w}}, [=](const Operations& of, const Tensors& in) {
+         const Normed out = of.sum_and_norm(in[0], in[1], Norm::kLayer, in[2], {}, 1e-5, drop);
+         return Tensors{out.sum, out.normed};
+       }});
   calls.push_back(
       {"sum_and_norm, layer", {{x}, {y}, {w}, {b}}, [=](const Operations& of, const Tensors& in) {
          const Normed out = of.sum_and_norm(in[0], in[1], Norm::kLayer, in[2], in[3], 1e-5, drop);
@@ -166,7 +176,20 @@ void add_attention_calls(std::vector<Call>& calls) {
   calls.push_back({"attention", {{q}, {k}, {v}}, [=](const Operations& of, const Tensors& in) {
                      return Tensors{of.packed_attention(in[0], in[1], in[2], spans, options, {})};
                    }});
+  options.window = 2;
+  calls.push_back(
+      {"attention, window", {{q}, {k}, {v}}, [=](const Operations& of, const Tensors& in) {
+         return Tensors{of.packed_attention(in[0], in[1], in[2], spans, options, {})};
+       }});
   options.is_causal = true;
+  calls.push_back({"attention, causal, window, prefix",
+                   {{q}, {k}, {v}, {keys}, {values}},
+                   [=](const Operations& of, const Tensors& in) {
+                     const LanePrefix lane{1, 3, in[3], in[4], {}, {}, {}};
+                     return Tensors{
+                         of.packed_attention(in[0], in[1], in[2], spans, options, {lane})};
+                   }});
+  options.window = {};
   calls.push_back(
       {"attention, causal, prefixes, distances",
        {{q}, {k}, {v}, {distances}, {keys}, {values}, {scales}, {bias}},

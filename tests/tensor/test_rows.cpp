@@ -35,8 +35,11 @@ TEST(DropoutBits, ColumnsDoNotDependOnHowManyThereAre) {
   const RandomKey key{1};
   const DropRate rate(0.5);
   std::vector<float> wide(1008), narrow(144);
-  fill_mask(key, row_name(3, 4), rate, 1000, wide.data());
-  fill_mask(key, row_name(3, 4), rate, 130, narrow.data());
+  fill_mask(key, row_name(3, 4), rate, 0, 1000, wide.data());
+  fill_mask(key, row_name(3, 4), rate, 0, 130, narrow.data());
+  std::vector<float> later(160);  // of two groups, and none of them whole
+  fill_mask(key, row_name(3, 4), rate, 112, 150, later.data());
+  EXPECT_EQ(later, std::vector<float>(wide.begin() + 112, wide.begin() + 112 + 160));
   wide.resize(narrow.size());
   EXPECT_EQ(wide, narrow);
 }

@@ -15,4 +15,8 @@ std::vector<Family> gpt2_families();
 std::vector<Family> llama_families();
 std::vector<Family> qwen3_families();
 
+// In the order in which messages list them.
+inline constexpr std::vector<Family> (*kFamilies[])() = {
+    bert_families, bart_families, t5_families, gpt2_families, llama_families, qwen3_families};
+
 }  // namespace graft

@@ -55,17 +55,23 @@ void read_bart(Options& options, ModelConfig& c) {
   c.vocabulary = options.integer("vocab_size", std::nullopt, 1, kMaxVocabulary);
   c.max_positions = options.integer("max_position_embeddings", std::nullopt, 1, kMaxPositions);
   c.position_offset = 2;  // both position tables begin with two rows that are never read
+  c.read_row = ReadRow::kLastEnd;
+  c.head_style = HeadStyle::kDense;
   read_pad_id(options, c, 1);
   read_end_id(options, c, 2);
   c.decoder_start_id =
       integer_or(options, "decoder_start_token_id", 2, 0, std::max<int64_t>(1, c.vocabulary - 1));
-  c.norm_epsilon = 1e-5;  // no key of the file
   c.embed_dropout = c.hidden_dropout = dropout_rate(options, "dropout", 0.1);
   c.attention_dropout = dropout_rate(options, "attention_dropout", 0);
   c.activation_dropout = dropout_rate(options, "activation_dropout", 0);
   c.classifier_dropout = dropout_rate(options, "classifier_dropout", 0);
-  c.activation =
+  const Activation activation =
       parse_activation(options.choice("activation_function", "gelu", plain_activations()));
+  for (StackConfig* stack : {&*c.encoder, &*c.decoder}) {
+    stack->activation = activation;
+    stack->norm = {Norm::kLayer, 1e-5};  // no key of the file
+    stack->embed_norm = stack->norm;
+  }
   if (options.boolean("scale_embedding", false))
     c.embedding_scale = std::sqrt(static_cast<double>(c.width));
   // Untied, transformers unties the tables of both stacks as well, which no file holds.
@@ -86,8 +92,6 @@ std::vector<Family> bart_families() {
                     {{"normalize_embedding"}, {"true"}},
                     {{"extra_pos_embeddings"}, {"2"}},
                     {{"num_hidden_layers"}}},  // encoder_layers and decoder_layers count
-           .read_row = ReadRow::kLastEnd,
-           .head_style = HeadStyle::kDense,
            .prefixes = {"model.", ""},
            .plain_prefix = "model.",
            .names = bart_names(),
@@ -95,7 +99,8 @@ std::vector<Family> bart_families() {
            .unused = {"classification_head."},
            .classifier_class = "BartForSequenceClassification",
            .head_names = dense_of_encoder_decoder(),
-           .zero = {"final_logits_bias"}}};
+           .zero = {"final_logits_bias"},
+           .peft = {{"q_proj", "v_proj"}, {"q_proj", "v_proj", "fc2"}, {"fc2"}}}};
 }
 
 }  // namespace graft

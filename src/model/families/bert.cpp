@@ -44,13 +44,17 @@ void read_bert(Options& options, ModelConfig& c) {
   split_width(options, c, keys, *c.encoder);
   c.vocabulary = options.integer("vocab_size", std::nullopt, 1, kMaxVocabulary);
   c.max_positions = options.integer("max_position_embeddings", std::nullopt, 1, kMaxPositions);
+  c.head_style = is_roberta ? HeadStyle::kDense : HeadStyle::kPooler;
   c.type_vocabulary = options.integer("type_vocab_size", std::nullopt, 1, 1 << 16);
   read_pad_id(options, c, is_roberta ? 1 : 0);
-  c.norm_epsilon = options.number("layer_norm_eps", 1e-12, 0, 1);
+  c.encoder->norm = {Norm::kLayer, options.number("layer_norm_eps", 1e-12, 0, 1)};
+  c.encoder->embed_norm = c.encoder->norm;
   c.embed_dropout = c.hidden_dropout = dropout_rate(options, "hidden_dropout_prob", 0.1);
   c.attention_dropout = dropout_rate(options, "attention_probs_dropout_prob", 0.1);
-  c.activation = parse_activation(options.choice("hidden_act", "gelu", plain_activations()));
-  c.mask_activation = is_roberta ? Activation::kGelu : c.activation;
+  c.encoder->activation =
+      parse_activation(options.choice("hidden_act", "gelu", plain_activations()));
+  c.mask_head = {.activation = is_roberta ? Activation::kGelu : c.encoder->activation,
+                 .norm = c.encoder->norm};
   c.classifier_dropout = dropout_rate(options, "classifier_dropout", c.hidden_dropout);
   read_output(options, c, true);
   if (!is_roberta) return;
@@ -72,13 +76,16 @@ const std::vector<KeyRule>& encoder_keys() {
   return kOwnKeys;
 }
 
+PeftDefaults peft_defaults() {
+  return {{"query", "value"}, {"key", "value", "output.dense"}, {"output.dense"}};
+}
+
 }  // namespace
 
 std::vector<Family> bert_families() {
   return {{.model_type = "bert",
            .read_config = read_bert,
            .keys = encoder_keys(),
-           .head_style = HeadStyle::kPooler,
            .prefixes = {"bert.", ""},
            .names = bert_names(),
            .copies = {{bias_of(trunk(Part::kMask)), "cls.predictions.decoder.bias"}},
@@ -86,18 +93,22 @@ std::vector<Family> bert_families() {
            .classifier_class = "BertForSequenceClassification",
            .head_names = {{"out", "classifier"}},
            .mask_names = mask_names("cls.predictions.transform.dense",
-                                    "cls.predictions.transform.LayerNorm", "cls.predictions")},
+                                    "cls.predictions.transform.LayerNorm", "cls.predictions"),
+           .peft = peft_defaults(),
+           .is_in_adapterhub = true},
           {.model_type = "roberta",
            .read_config = read_bert,
            .keys = encoder_keys(),
-           .head_style = HeadStyle::kDense,
            .prefixes = {"roberta.", ""},
            .names = bert_names(),
            .copies = {{bias_of(trunk(Part::kMask)), "lm_head.decoder.bias"}},
            .unused = {"lm_head.", "classifier.", "pooler.", "embeddings.position_ids"},
            .classifier_class = "RobertaForSequenceClassification",
            .head_names = {{"dense", "classifier.dense"}, {"out", "classifier.out_proj"}},
-           .mask_names = mask_names("lm_head.dense", "lm_head.layer_norm", "lm_head")}};
+           .mask_names = mask_names("lm_head.dense", "lm_head.layer_norm", "lm_head"),
+           .peft = peft_defaults(),
+           .is_in_adapterhub = true,
+           .bare_layer = "pooler.dense"}};
 }
 
 }  // namespace graft

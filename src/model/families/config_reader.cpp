@@ -116,37 +116,41 @@ RotaryScaling read_rotary_scaling(Options& section, int64_t max_positions) {
 
 }  // namespace
 
-void read_rotary(Options& options, ModelConfig& c) {
-  c.position_kind = PositionKind::kRotary;
-  c.rotary_base = options.number("rope_theta", 10000, 1, 1e12);
+Rotary read_rotary(Options& options, int64_t max_positions) {
+  Rotary rotary;
+  rotary.base = options.number("rope_theta", 10000, 1, 1e12);
   const bool has_old = options.is_given("rope_scaling"),
              has_new = options.is_given("rope_parameters");
   if (has_old) {
     Options& section = options.section("rope_scaling");
-    c.rotary_scaling = read_rotary_scaling(section, c.max_positions);
-    c.rotary_base = section.number("rope_theta", c.rotary_base, 1, 1e12);
+    rotary.scaling = read_rotary_scaling(section, max_positions);
+    rotary.base = section.number("rope_theta", rotary.base, 1, 1e12);
   }
   const int64_t trained =
       integer_or(options, "original_max_position_embeddings", 0, 1, kMaxPositions);
   const auto check_trained = [&] {
-    if (trained > 0 && c.rotary_scaling.kind == "llama3" &&
-        trained != c.rotary_scaling.original_positions)
+    if (trained > 0 && rotary.scaling.kind == "llama3" &&
+        trained != rotary.scaling.original_positions)
       options.fault("original_max_position_embeddings",
                     "expected the same as beside the llama3 factors");
   };
-  if (!has_new) return check_trained();
+  if (!has_new) {
+    check_trained();
+    return rotary;
+  }
   Options& section = options.section("rope_parameters");
-  const RotaryScaling scaling = read_rotary_scaling(section, c.max_positions);
-  const double base = section.number("rope_theta", c.rotary_base, 1, 1e12);
-  if (options.has("rope_theta") && base != c.rotary_base)
+  const RotaryScaling scaling = read_rotary_scaling(section, max_positions);
+  const double base = section.number("rope_theta", rotary.base, 1, 1e12);
+  if (options.has("rope_theta") && base != rotary.base)
     options.fault("rope_theta", "expected " + Node::number(base).scalar +
                                     " as in rope_parameters, found " +
-                                    quote(Node::number(c.rotary_base).scalar));
-  if (has_old && scaling != c.rotary_scaling)
+                                    quote(Node::number(rotary.base).scalar));
+  if (has_old && scaling != rotary.scaling)
     options.fault("rope_scaling", "expected the same as rope_parameters says");
-  c.rotary_base = base;
-  c.rotary_scaling = scaling;
+  rotary.base = base;
+  rotary.scaling = scaling;
   check_trained();
+  return rotary;
 }
 
 }  // namespace graft

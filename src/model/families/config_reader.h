@@ -47,6 +47,6 @@ void split_width(Options& options, const ModelConfig& c, const StackKeys& keys, 
 // rope_theta and rope_scaling; transformers 5 writes both in one section, rope_parameters. A file
 // that has old and new keys must say the same with both, since it depends on the reader's version
 // which of them count.
-void read_rotary(Options& options, ModelConfig& c);
+Rotary read_rotary(Options& options, int64_t max_positions);
 
 }  // namespace graft

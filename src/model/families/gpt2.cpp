@@ -37,14 +37,16 @@ void read_gpt2(Options& options, ModelConfig& c) {
   split_width(options, c, keys, stack);
   c.vocabulary = options.integer("vocab_size", std::nullopt, 1, kMaxVocabulary);
   c.max_positions = options.integer("n_positions", std::nullopt, 1, kMaxPositions);
+  c.read_row = ReadRow::kLastToken;
   read_pad_id(options, c);
-  c.is_pre_norm = true;
-  c.norm_epsilon = options.number("layer_norm_epsilon", 1e-5, 0, 1);
+  stack.norm_place = NormPlace::kBefore;
+  stack.norm = {Norm::kLayer, options.number("layer_norm_epsilon", 1e-5, 0, 1)};
+  stack.final_norm = stack.norm;
   c.embed_dropout = dropout_rate(options, "embd_pdrop", 0.1);
   c.hidden_dropout = dropout_rate(options, "resid_pdrop", 0.1);
   c.classifier_dropout = 0;
   c.attention_dropout = dropout_rate(options, "attn_pdrop", 0.1);
-  c.activation =
+  stack.activation =
       parse_activation(options.choice("activation_function", "gelu_new", plain_activations()));
   read_output(options, c, true);
 }
@@ -58,14 +60,14 @@ std::vector<Family> gpt2_families() {
                     {{"scale_attn_weights"}, {"true"}},
                     {{"scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"}, {"false"}},
                     {{"n_ctx", "classifier_dropout"}}},
-           .read_row = ReadRow::kLastToken,
            .prefixes = {"transformer.", ""},
            .plain_prefix = "transformer.",
            .names = gpt2_names(),
            .unused = {"score.", "h.#.attn.bias", "h.#.attn.masked_bias"},
            .classifier_class = "GPT2ForSequenceClassification",
            .head_names = score_alone(),
-           .stores_transposed = true}};
+           .stores_transposed = true,
+           .peft = {{"c_attn"}, {"c_attn", "mlp.c_proj"}, {"mlp.c_proj"}}}};
 }
 
 }  // namespace graft

@@ -35,17 +35,18 @@ void read_llama_blocks(Options& options, ModelConfig& c, const LlamaDefaults& de
                                              std::to_string(stack.heads) + ", found " +
                                              quote(std::to_string(stack.key_heads)));
   }
+  c.read_row = ReadRow::kLastToken;
   read_pad_id(options, c);
-  read_rotary(options, c);
-  c.norm = Norm::kRootMeanSquare;
-  c.is_pre_norm = true;
-  c.norm_epsilon = options.number("rms_norm_eps", 1e-6, 0, 1);
+  stack.positions = read_rotary(options, c.max_positions);
+  stack.norm_place = NormPlace::kBefore;
+  stack.norm = {Norm::kRootMeanSquare, options.number("rms_norm_eps", 1e-6, 0, 1), false};
+  stack.final_norm = stack.norm;
   c.embed_dropout = c.hidden_dropout = c.classifier_dropout = 0;
   c.attention_dropout = dropout_rate(options, "attention_dropout", 0);
-  c.has_gated_ffn = true;
-  c.activation = parse_activation(options.choice(
+  stack.has_gated_ffn = true;
+  stack.activation = parse_activation(options.choice(
       "hidden_act", "silu", {"silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu"}));
-  c.has_attention_bias = c.has_attention_output_bias = c.has_ffn_bias = false;
+  stack.has_attention_bias = stack.has_attention_output_bias = stack.has_ffn_bias = false;
   read_output(options, c, false);
 }
 
@@ -98,7 +99,6 @@ Family llama_family(const std::string& model_type, const std::string& classifier
                {{"num_experts", "num_local_experts"}, {"0"}},
                {{"max_sequence_length", "layer_types", "max_window_layers", "classifier_dropout"}}},
       .has_gated_ffn = true,
-      .read_row = ReadRow::kLastToken,
       .prefixes = {"model.", ""},
       .plain_prefix = "model.",
       .names = llama_names(),
@@ -111,8 +111,10 @@ namespace {
 
 void read_llama(Options& options, ModelConfig& c) {
   read_llama_blocks(options, c);
-  c.has_attention_bias = c.has_attention_output_bias = options.boolean("attention_bias", false);
-  c.has_ffn_bias = options.boolean("mlp_bias", false);
+  StackConfig& stack = *c.decoder;
+  stack.has_attention_bias = stack.has_attention_output_bias =
+      options.boolean("attention_bias", false);
+  stack.has_ffn_bias = options.boolean("mlp_bias", false);
   read_window(options, c, {.switched_on = true});
 }
 
@@ -123,7 +125,7 @@ void read_mistral(Options& options, ModelConfig& c) {
 
 void read_qwen2(Options& options, ModelConfig& c) {
   read_llama_blocks(options, c);
-  c.has_attention_bias = true;
+  c.decoder->has_attention_bias = true;
   read_window(options, c, {.switched_on = false, .width = 4096});
 }
 
@@ -143,6 +145,9 @@ std::vector<Family> llama_families() {
   Family qwen2 = llama_family("qwen2", "Qwen2ForSequenceClassification");
   qwen2.read_config = read_qwen2;
   qwen2.keys.push_back(kBiases);
+  llama.peft =
+      mistral.peft = {{"q_proj", "v_proj"}, {"k_proj", "v_proj", "down_proj"}, {"down_proj"}};
+  qwen2.peft = {{"q_proj", "v_proj"}, {"q_proj", "v_proj", "down_proj"}, {"down_proj"}};
   return {std::move(llama), std::move(mistral), std::move(qwen2)};
 }
 

@@ -11,8 +11,10 @@ namespace {
 
 void read_qwen3(Options& options, ModelConfig& c) {
   read_llama_blocks(options, c, {.positions = 32768, .head_width = 128});
-  c.decoder->has_head_norms = true;
-  c.has_attention_bias = c.has_attention_output_bias = options.boolean("attention_bias", false);
+  StackConfig& stack = *c.decoder;
+  stack.head_norm = stack.norm;
+  stack.has_attention_bias = stack.has_attention_output_bias =
+      options.boolean("attention_bias", false);
   read_window(options, c, {.switched_on = false, .width = 4096});
 }
 

@@ -65,36 +65,39 @@ void read_t5(Options& options, ModelConfig& c) {
   c.width = options.integer("d_model", std::nullopt, 1, kMaxWidth);
   StackConfig stack = read_stack(options, {"num_layers", "num_heads", "d_ff"});
   stack.attention_width = stack.heads * options.integer("d_kv", std::nullopt, 1, kMaxWidth);
-  c.encoder = c.decoder = stack;
-  c.decoder->layers = integer_or(options, "num_decoder_layers", stack.layers, 1, kMaxLayers);
   c.vocabulary = options.integer("vocab_size", std::nullopt, 1, kMaxVocabulary);
   c.max_positions = ModelConfig::kAnyLength;
-  c.position_kind = PositionKind::kDistanceBias;
-  c.distance_buckets = options.integer("relative_attention_num_buckets", 32, 2, 1 << 16);
-  c.max_distance = options.integer("relative_attention_max_distance", 128, 2, kMaxPositions);
+  stack.positions =
+      DistanceBias{options.integer("relative_attention_num_buckets", 32, 2, 1 << 16),
+                   options.integer("relative_attention_max_distance", 128, 2, kMaxPositions)};
+  c.read_row = ReadRow::kLastEnd;
+  c.head_style = HeadStyle::kDense;
   read_pad_id(options, c, 0);
   read_end_id(options, c, 1);
   c.decoder_start_id =
       integer_or(options, "decoder_start_token_id", 0, 0, std::max<int64_t>(1, c.vocabulary - 1));
-  c.norm = Norm::kRootMeanSquare;
-  c.is_pre_norm = true;
-  c.norm_epsilon = options.number("layer_norm_epsilon", 1e-6, 0, 1);
+  stack.norm_place = NormPlace::kBefore;
+  stack.norm = {Norm::kRootMeanSquare, options.number("layer_norm_epsilon", 1e-6, 0, 1), false};
+  stack.final_norm = stack.norm;
+  stack.drops_last_states = true;
   c.embed_dropout = c.hidden_dropout = c.attention_dropout = c.activation_dropout =
       dropout_rate(options, "dropout_rate", 0.1);
   c.classifier_dropout = dropout_rate(options, "classifier_dropout", 0);
   const std::string ffn =
       options.choice("feed_forward_proj", is_multilingual ? "gated-gelu" : "relu",
                      {"relu", "gated-gelu", "gated-silu"});
-  c.has_gated_ffn = ffn.starts_with("gated-");
-  c.activation = ffn == "gated-gelu" ? Activation::kGeluTanh
-                                     : parse_activation(c.has_gated_ffn ? ffn.substr(6) : ffn);
+  const bool is_gated = stack.has_gated_ffn = ffn.starts_with("gated-");
+  stack.activation = ffn == "gated-gelu" ? Activation::kGeluTanh
+                                         : parse_activation(is_gated ? ffn.substr(6) : ffn);
   // What transformers derives from feed_forward_proj and writes beside it.
   require_value(options, "dense_act_fn",
                 ffn == "gated-gelu" ? "gelu_new"
-                : c.has_gated_ffn   ? ffn.substr(6)
+                : is_gated          ? ffn.substr(6)
                                     : ffn);
-  require_value(options, "is_gated_act", c.has_gated_ffn ? "true" : "false");
-  c.has_attention_bias = c.has_attention_output_bias = c.has_ffn_bias = false;
+  require_value(options, "is_gated_act", is_gated ? "true" : "false");
+  stack.has_attention_bias = stack.has_attention_output_bias = stack.has_ffn_bias = false;
+  c.encoder = c.decoder = stack;
+  c.decoder->layers = integer_or(options, "num_decoder_layers", stack.layers, 1, kMaxLayers);
   read_t5_output(options, c);
 }
 
@@ -106,8 +109,6 @@ Family t5_family(const std::string& model_type, bool is_gated) {
           .read_config = read_t5,
           .keys = std::move(keys),
           .has_gated_ffn = is_gated,
-          .read_row = ReadRow::kLastEnd,
-          .head_style = HeadStyle::kDense,
           .prefixes = {"transformer.", ""},
           .names = t5_names(is_gated),
           .copies = stack_tables(),
@@ -116,7 +117,9 @@ Family t5_family(const std::string& model_type, bool is_gated) {
                      "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias."},
           .classifier_class =
               model_type == "t5" ? "T5ForSequenceClassification" : "MT5ForSequenceClassification",
-          .head_names = dense_of_encoder_decoder()};
+          .head_names = dense_of_encoder_decoder(),
+          .peft = model_type == "t5" ? PeftDefaults{{"q", "v"}, {"k", "v", "wo"}, {"wo"}}
+                                     : PeftDefaults{{"q", "v"}, {"k", "v", "wi_1"}, {}}};
 }
 
 }  // namespace

@@ -187,6 +187,11 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                           at::arange(queries.length, integers).view({1, 1, -1, 1});  // [N, 1, L, 1]
   const Tensor key = at::arange(columns, integers) - prefix_rows;                    // [M]
   if (options.is_causal) visible = visible.bitwise_and(key.le(position));
+  if (options.window) {
+    const Tensor is_near =
+        key.ge(position - *options.window).bitwise_and(key.le(position + *options.window));
+    visible = visible.bitwise_and(is_near.bitwise_or(key.lt(0)));
+  }
   if (options.distance_bias.defined()) {
     logits = logits + distance_biases(options.distance_bias.to(type), key - position, prefix_rows);
   }
