@@ -3,7 +3,8 @@
 
     python tools/train_tokenizer.py --family llama-3 --out DIR --vocab-size 8000 FILE...
 
-    gpt-2, llama-3, qwen2, smollm2     byte-level BPE: their splits, normalizers and special tokens          DIR/tokenizer.json
+    gpt-2, llama-3, qwen2, smollm2,    byte-level BPE: their splits, normalizers and special tokens          DIR/tokenizer.json
+    modernbert
     llama-2, llama-2-new               BPE with byte fallback: Prepend and Replace, or Metaspace              DIR/tokenizer.json, DIR/tokenizer.model
     t5                                 Unigram                                                                DIR/tokenizer.json, DIR/spiece.model
 
@@ -25,6 +26,7 @@ SPECIAL = {
     "llama-3": ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
     "qwen2": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
     "smollm2": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+    "modernbert": ["<|padding|>", "<|endoftext|>", "[UNK]", "[CLS]", "[SEP]", "[PAD]"],
 }
 
 
@@ -36,14 +38,14 @@ def split_and_bytes(numbers):
 def byte_level(family, lines, vocab_size, min_frequency=2):
     """A Tokenizer of one of the families in SPECIAL."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=family == "llama-3"))
-    if family == "gpt-2":
+    if family in ("gpt-2", "modernbert"):
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     elif family == "smollm2":
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
                                                            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
     else:
         tokenizer.pre_tokenizer = split_and_bytes("{1,3}" if family == "llama-3" else "")
-    if family == "qwen2":
+    if family in ("qwen2", "modernbert"):
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=vocab_size, min_frequency=min_frequency, show_progress=False,
@@ -54,6 +56,11 @@ def byte_level(family, lines, vocab_size, min_frequency=2):
         bos = SPECIAL[family][0]
         trim = processors.Sequence([trim, processors.TemplateProcessing(
             single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, tokenizer.token_to_id(bos))])])
+    if family == "modernbert":  # GPT-NeoX's: runs of spaces are tokens, behind the vocabulary
+        tokenizer.add_tokens([AddedToken(" " * count, normalized=True) for count in range(24, 1, -1)])
+        tokenizer.add_special_tokens([AddedToken("[MASK]", special=True, normalized=False, lstrip=True)])
+        ends = [(t, tokenizer.token_to_id(t)) for t in ("[CLS]", "[SEP]")]
+        trim = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ends)
     tokenizer.post_processor = trim
     return tokenizer
 

@@ -29,7 +29,8 @@ std::shared_ptr<const Model> made(const std::string& given, Precision precision)
     changes["architectures"] = Node::list({Node::text(family_of(type).classifier_class)});
   }
   if (family == "gpt2") changes["n_positions"] = Node::integer(40);
-  if (family == "bart" || family == "llama") changes["max_position_embeddings"] = Node::integer(40);
+  if (family == "bart" || family == "llama" || family == "modernbert")
+    changes["max_position_embeddings"] = Node::integer(40);
   if (family == "llama") changes["tie_word_embeddings"] = Node::boolean(true);
   ModelConfig config = parse_config(tiny_config(family, changes), "tiny");
   Sites sites(config);
@@ -139,8 +140,9 @@ std::vector<StackStates> states(const Model& model, const LaneInput& lane,
 }  // namespace
 
 const std::vector<std::string>& contract_families() {
-  static const std::vector<std::string> names = {
-      "bert", "roberta", "gpt2", "llama", "t5-gated", "bart", "llama-labels", "t5-gated-labels"};
+  static const std::vector<std::string> names = {"bert",         "roberta",         "gpt2",
+                                                 "llama",        "t5-gated",        "bart",
+                                                 "llama-labels", "t5-gated-labels", "modernbert"};
   return names;
 }
 

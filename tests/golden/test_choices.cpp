@@ -125,7 +125,8 @@ TEST_P(GoldenMasks, AreTheReferences) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenMasks,
-                         ::testing::Values("bert-mlm", "roberta-mlm", "bert-mlm-untied"),
+                         ::testing::Values("bert-mlm", "roberta-mlm", "bert-mlm-untied",
+                                           "modernbert-mlm", "modernbert-biases-mlm"),
                          parameter_name);
 
 }  // namespace

@@ -230,6 +230,83 @@ TEST(Config, ReadsLlama) {
             2);
 }
 
+TEST(Config, ReadsModernBert) {
+  const ModelConfig c = parsed("modernbert", R"({"num_hidden_layers": 4, "norm_eps": 1e-4})");
+  const StackConfig& stack = *c.encoder;
+  EXPECT_FALSE(c.has_decoder());
+  EXPECT_EQ(stack.norm, (NormConfig{Norm::kLayer, 1e-4, false}));
+  EXPECT_EQ(std::tuple(stack.embed_norm, stack.final_norm, stack.head_norm),
+            std::tuple(std::optional(stack.norm), std::optional(stack.norm),
+                       std::optional<NormConfig>()));
+  EXPECT_EQ(stack.norm_place, NormPlace::kBefore);
+  EXPECT_FALSE(stack.has_attention_norm(0));
+  EXPECT_TRUE(stack.has_attention_norm(1));
+  EXPECT_EQ(stack.positions, Positions(Rotary{160000, {}}));
+  EXPECT_EQ(stack.local, (LocalAttention{2, {false, true, false, true}, Rotary{10000, {}}}));
+  EXPECT_EQ(stack.activation, Activation::kGelu);
+  EXPECT_TRUE(stack.has_gated_ffn && c.has_tied_output);
+  EXPECT_FALSE(stack.has_ffn_bias || stack.has_attention_bias || stack.has_attention_output_bias);
+  EXPECT_EQ(c.mask_head, (MaskHeadConfig{Activation::kGelu, stack.norm, false, true}));
+  EXPECT_EQ(std::tuple(c.read_row, c.head_style, c.type_vocabulary),
+            std::tuple(ReadRow::kFirst, HeadStyle::kMaskStates, int64_t{0}));
+  EXPECT_EQ(std::tuple(c.embed_dropout, c.hidden_dropout, c.attention_dropout, c.activation_dropout,
+                       c.classifier_dropout),
+            std::tuple(0.0, 0.0, 0.0, 0.0, 0.0));
+
+  const ModelConfig other = parsed(
+      "modernbert",
+      R"({"attention_bias": true, "mlp_bias": true, "norm_bias": true, "decoder_bias": false, "classifier_bias": true,
+          "classifier_activation": "relu", "classifier_pooling": "mean", "hidden_activation": "silu", "local_rope_theta": null,
+          "local_attention": 7, "global_rope_theta": 20, "mlp_dropout": 0.1, "embedding_dropout": 0.2, "classifier_dropout": 0.3})");
+  EXPECT_TRUE(other.encoder->norm.has_bias && other.encoder->has_ffn_bias &&
+              other.encoder->has_attention_bias && other.encoder->has_attention_output_bias);
+  EXPECT_EQ(other.mask_head, (MaskHeadConfig{Activation::kRelu, other.encoder->norm, true, false}));
+  EXPECT_EQ(other.encoder->local, (LocalAttention{3, {false, true}, Rotary{20, {}}}));
+  EXPECT_EQ(other.read_row, ReadRow::kMean);
+  EXPECT_EQ(std::tuple(other.embed_dropout, other.activation_dropout, other.classifier_dropout),
+            std::tuple(0.2, 0.1, 0.3));
+  EXPECT_EQ(parsed("modernbert", R"({"global_attn_every_n_layers": 1})").encoder->local,
+            std::nullopt);
+}
+
+// transformers 5 says it block by block, and both bases in one section.
+TEST(Config, ReadsModernBertOfTransformers5) {
+  const ModelConfig c = parsed(
+      "modernbert",
+      R"({"layer_types": ["sliding_attention", "full_attention"], "global_attn_every_n_layers": 3,
+          "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 50.0},
+                              "sliding_attention": {"rope_type": "default", "rope_theta": 5.0}}})");
+  EXPECT_EQ(c.encoder->positions, Positions(Rotary{50, {}}));
+  EXPECT_EQ(c.encoder->local, (LocalAttention{2, {true, false}, Rotary{5, {}}}));
+}
+
+TEST(Config, RefusesWhatModernBertCannotBe) {
+  const struct {
+    const char *changes, *message;
+  } rows[] = {
+      {R"({"attention_dropout": 0.1})", "/attention_dropout: another value than 0"},
+      {R"({"is_causal": true})", "/is_causal: another value than false"},
+      {R"({"classifier_pooling": "max"})", R"(/classifier_pooling: expected cls or mean)"},
+      {R"({"hidden_activation": "gelu_fast"})", "/hidden_activation: expected"},
+      {R"({"local_attention": 0})", "/local_attention: expected"},
+      {R"({"num_attention_heads": 8})", "rotary positions take heads of even width, found \"1\""},
+      {R"({"layer_types": ["full_attention"]})",
+       "/layer_types: expected one for each of the 2 layers, found 1"},
+      {R"({"layer_types": ["full_attention", "chunked_attention"]})",
+       R"(/layer_types: expected "full_attention" or "sliding_attention", found "chunked_attention")"},
+      {R"({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}})",
+       R"(only "default" is supported, found "yarn")"},
+      {R"({"global_rope_theta": 7, "rope_parameters": {"full_attention": {"rope_theta": 8}}})",
+       "/global_rope_theta: expected 8 as in rope_parameters"},
+      {R"({"rope_scaling": {"type": "linear", "factor": 2}})", "/rope_scaling: unknown key"},
+      {R"({"pad_token_id": 13})", "/pad_token_id: expected"},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.changes);
+    expect_message<InputError>([&] { parsed("modernbert", row.changes); }, row.message);
+  }
+}
+
 TEST(Config, ReadsStacksOfDifferentShapes) {
   const ModelConfig c = parsed(
       "bart", R"({"decoder_attention_heads": 4, "decoder_ffn_dim": 16, "decoder_layers": 1})");

@@ -81,6 +81,12 @@ TEST(Sites, OfDecodersHaveTheSameNames) {
             "attn.norm attn.q attn.k attn.v attn attn.mid attn.o attn.out cross.norm cross.q "
             "cross.k cross.v cross cross.mid cross.o cross.out "
             "ffn.norm ffn.gate ffn.act ffn.up ffn.mid ffn.down ffn.out out ");
+  const Sites modernbert(parse_config(tiny_config("modernbert"), "tiny"));
+  const std::string behind_norm =
+      "attn.q attn.k attn.v attn attn.mid attn.o attn.out ffn.norm ffn.gate ffn.act ffn.up ffn.mid "
+      "ffn.down ffn.out out ";
+  EXPECT_EQ(parts_of(modernbert, StackId::kEncoder, 0), behind_norm) << "no norm of its own";
+  EXPECT_EQ(parts_of(modernbert, StackId::kEncoder, 1), "attn.norm " + behind_norm);
   EXPECT_EQ(parts_of(llama, StackId::kEncoder, 0), "");
   EXPECT_EQ(parts_of(llama, StackId::kDecoder, 0),
             "attn.norm attn.q attn.k attn.v attn attn.mid attn.o attn.out ffn.norm ffn.gate "

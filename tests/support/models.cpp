@@ -75,6 +75,10 @@ const char* tiny_json(const std::string& model_type) {
     return R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 6, "intermediate_size": 12,
                "vocab_size": 13, "max_position_embeddings": 10})";
   }
+  if (model_type == "modernbert") {  // the second block sees two tokens on each side
+    return R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "vocab_size": 13,
+               "max_position_embeddings": 10, "global_attn_every_n_layers": 2, "local_attention": 4})";
+  }
   return R"({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "vocab_size": 13,
              "max_position_embeddings": 10, "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-5})";
 }
@@ -83,7 +87,7 @@ const char* tiny_json(const std::string& model_type) {
 
 const std::vector<std::string>& tiny_names() {
   static const std::vector<std::string> names = {"bert", "roberta",  "gpt2", "llama",
-                                                 "t5",   "t5-gated", "bart"};
+                                                 "t5",   "t5-gated", "bart", "modernbert"};
   return names;
 }
 

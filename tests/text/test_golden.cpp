@@ -91,7 +91,8 @@ TEST(TextGolden, WordPiece) { expect_folder("wordpiece", 340); }
 TEST(TextGolden, ByteLevelBpe) { expect_folder("bpe", 290); }
 
 TEST(TextGolden, Families) {
-  for (const char* name : {"gpt-2", "llama-3", "qwen2", "smollm2", "llama-2", "llama-2-new", "t5"})
+  for (const char* name :
+       {"gpt-2", "llama-3", "qwen2", "smollm2", "modernbert", "llama-2", "llama-2-new", "t5"})
     expect_folder(std::string("families/") + name, 40);
 }
 TEST(TextGolden, SentencePieceFiles) {

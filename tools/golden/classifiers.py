@@ -14,7 +14,7 @@ import torch
 from torch.func import functional_call
 from transformers import (BartForSequenceClassification, BartConfig, BertConfig, BertForSequenceClassification, GPT2Config,
                           GPT2ForSequenceClassification, LlamaConfig, LlamaForSequenceClassification, MistralConfig,
-                          MistralForSequenceClassification, MT5Config, MT5ForSequenceClassification, Qwen2Config,
+                          MistralForSequenceClassification, ModernBertConfig, ModernBertForSequenceClassification, MT5Config, MT5ForSequenceClassification, Qwen2Config,
                           Qwen2ForSequenceClassification, RobertaConfig, RobertaForSequenceClassification, T5Config,
                           T5ForSequenceClassification)
 
@@ -38,6 +38,8 @@ CASES = {
     "t5-gated-value": (T5ForSequenceClassification, T5Config(**{**tiny.T5, "num_layers": 1}, feed_forward_proj="gated-gelu", tie_word_embeddings=False, **VALUE), "gated and untied: no output layer in the file; one output; 1 + 2 layers"),
     "mt5-labels": (MT5ForSequenceClassification, MT5Config(**{**tiny.T5, "feed_forward_proj": "gated-gelu", "num_layers": 1, "num_decoder_layers": 1}, tie_word_embeddings=False, num_labels=2), "mT5's name"),
     "bart-labels": (BartForSequenceClassification, BartConfig(**tiny.BART, **THREE), "classification_head behind the last end token's row of the decoder"),
+    "modernbert-labels": (ModernBertForSequenceClassification, ModernBertConfig(**tiny.MODERNBERT, **THREE), "the first token; the head's dense and norm are those for masks"),
+    "modernbert-value": (ModernBertForSequenceClassification, ModernBertConfig(**{**tiny.MODERNBERT, "num_hidden_layers": 2, "classifier_bias": True, "norm_bias": True}, classifier_pooling="mean", **VALUE), "the mean over all tokens; one output; biases in the head"),
 }
 
 
@@ -57,7 +59,7 @@ def make_rows(config, seed):
                 ids[4] = config.eos_token_id
             if i == 4:
                 ids[-2:] = [config.eos_token_id, ids[0]]
-        elif config.pad_token_id is not None and config.model_type not in ("bert", "roberta"):
+        elif config.pad_token_id is not None and config.model_type not in ("bert", "roberta", "modernbert"):
             if i in (0, 3):
                 ids[-1] = config.pad_token_id
             if i == 4:

@@ -23,6 +23,7 @@ MODELS = {  # model_type: (class, what it is built with); the heads of masked la
     "mt5": ("MT5ForConditionalGeneration", {}),
     "gpt2": ("GPT2LMHeadModel", {}),
     "llama": ("LlamaForCausalLM", {}),
+    "modernbert": ("ModernBertModel", {}),
 }
 # peft's module names; edits of ours that act in the same places stand beside them in the test.
 ADAPTERS = {

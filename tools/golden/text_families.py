@@ -27,6 +27,7 @@ from train_tokenizer import byte_level, converted, sentencepiece_model  # noqa: 
 
 TEXTS = SENTENCES + DENSE + ["the <extra_id_0> river<extra_id_99>, and<unk>", "<s> the </s>  road<s>", "\u2581\u2581the\u2581 road ", "\u00c5\u0301 \ufb01\u0301 x\u0301\u00ad", "\ufb01\u0897 \u01c5\u0316",
                              "\x01the\x02 road\x03", "1234567 3.14 x2", "\u5ddd\u5ddd\U0001f30a\U0001f30a a\U0001f30ab", "don't DON'T we'LL\r\n\r\n\n  x\n"]
+MASKED = ["the [MASK] of  the   road[MASK]", "  [MASK]. [CLS]x[SEP]", "def f():\n        return 1"]  # of encoders
 # Replaced strings: one for one, one for many, many for one, by nothing, by a space; keys inside of keys.
 RULES = {"\ufb01": "fi", "\u01c5": "D\u017e", "\u2126": "\u03a9", "e\u0301": "\u00e9", "A\u030a": "\u00c5", "\u212b": "\u00c5", "\u00a0": " ", "\u3000": " ", "\t": " ", "\u2003": " ", "\n": " ",
          "\x01": "", "\x02": "", "\u00ad": "", "\u200d": " ", "\uff01": "!", "...": "\u2026", "a\u0316\u0301": "\u00e1\u0316", "\u0344": "\u0308\u0301", "\U0001f468": "man"}
@@ -106,11 +107,12 @@ def main():
             f.write("[\n" + ",\n".join(dump(v) for v in value) + "\n]\n" if one_per_line else dump(value) + "\n")
 
     files = {}
-    for family in ("gpt-2", "llama-3", "qwen2", "smollm2"):
+    for family in ("gpt-2", "llama-3", "qwen2", "smollm2", "modernbert"):
         tokenizer = byte_level(family, SENTENCES, 330)
         files[family] = json.loads(tokenizer.to_str())
         write(family, "tokenizer.json", files[family])
-        write(family, "cases.json", cases_of(tokenizer, 3), True)
+        masked = [expect(tokenizer, text) for text in (MASKED if family == "modernbert" else [])]
+        write(family, "cases.json", cases_of(tokenizer, 3) + masked, True)
     rules = path_of("t5-sp", "rules.tsv")
     with open(rules, "w") as f:
         for source, target in RULES.items():

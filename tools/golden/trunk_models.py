@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 from transformers import (AutoConfig, BartConfig, BartForConditionalGeneration, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel,
-                          GPT2Model, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, MT5Config, MT5ForConditionalGeneration,
+                          GPT2Model, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, ModernBertConfig, ModernBertForMaskedLM, MT5Config, MT5ForConditionalGeneration,
                           Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, RobertaConfig, RobertaForMaskedLM, T5Config, T5ForConditionalGeneration)
 from transformers.models.t5 import modeling_t5
 
@@ -29,6 +29,10 @@ BERT = dict(hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermed
             type_vocab_size=2, pad_token_id=0)
 ROBERTA = dict(BERT, vocab_size=41, max_position_embeddings=42, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
                layer_norm_eps=1e-5)
+# Windows of 3 tokens on each side, in blocks 1 and 2; blocks 0 and 3 see all of a text.
+MODERNBERT = dict(hidden_size=12, num_hidden_layers=4, num_attention_heads=3, intermediate_size=20, vocab_size=40, max_position_embeddings=40,
+                  pad_token_id=3, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2, local_attention=6, global_rope_theta=1000.0,
+                  local_rope_theta=10.0, reference_compile=False)
 LLAMA3_SCALING = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 3.0,
                   "original_max_position_embeddings": 16}
 
@@ -111,6 +115,14 @@ CASES = {
                    "norms of each head's queries and keys; H*D = 24 of C = 16; tied; sliding_window given but switched off"),
     "qwen3-biases": ((Qwen3ForCausalLM, Qwen3Config(**{**GROUPED, "num_hidden_layers": 1, "head_dim": 4, "attention_bias": True, "rms_norm_eps": 1e-3})),
                      "plain", True, "biases of all four layers of attention; output layer apart; another epsilon"),
+    "modernbert-mlm": ((ModernBertForMaskedLM, ModernBertConfig(**MODERNBERT)), "plain", True,
+                       "windows and all tokens in turn with two rotary bases; no biases but the decoder's"),
+    "modernbert-biases-mlm": ((ModernBertForMaskedLM, ModernBertConfig(**{**MODERNBERT, "num_hidden_layers": 3, "global_attn_every_n_layers": 2,
+                                                                         "local_attention": 3, "local_rope_theta": None, "attention_bias": True,
+                                                                         "mlp_bias": True, "norm_bias": True, "classifier_bias": True,
+                                                                         "hidden_activation": "silu", "classifier_activation": "relu",
+                                                                         "norm_eps": 1e-3, "vocab_size": 37, "tie_word_embeddings": False})),
+                              "plain", False, "biases everywhere; a window of 1 each side and one rotary base; silu, relu; decoder apart"),
 }
 
 
@@ -240,6 +252,9 @@ def fresh_rotary(model):
     """The rotary angles as a new model has them: dynamic scaling remembers longer texts. Exact ones inside `exactly`."""
     if hasattr(model, "model") and hasattr(model.model, "rotary_emb"):
         model.model.rotary_emb = type(model.model.rotary_emb)(model.config)
+    if model.config.model_type == "modernbert":
+        for block in model.model.layers:
+            block.attn.rotary_emb = type(block.attn.rotary_emb)(block.attn.rotary_emb.config)
 
 
 def read_config(folder):

@@ -64,6 +64,8 @@ def stacks(model):
         return [("", model.model.encoder.layers, None), ("dec.", model.model.decoder.layers, None)]
     if kind in ("bert", "roberta"):
         return [("", model.base_model.encoder.layer, None)]
+    if kind == "modernbert":
+        return [("", model.model.layers, model.model.final_norm)]
     return [("", model.model.layers, model.model.norm)]
 
 
@@ -112,7 +114,8 @@ def run_alone(model, row):
     for prefix, blocks, norm in stacks(model):
         assert len(lists[prefix]) == len(blocks) + 1
         for i, state in enumerate(lists[prefix]):
-            has_norm = norm is not None and i == len(blocks)   # the library's last entry is the normed state in pre-norm families
+            # The library's last entry is the normed state in pre-norm families, but not ModernBERT's.
+            has_norm = norm is not None and i == len(blocks) and model.config.model_type != "modernbert"
             assert torch.equal(state[0], recorder.found[f"{prefix}last" if has_norm else f"{prefix}hidden.{i}"])
     return {**recorder.found, "logits": out.logits[0]}
 
@@ -191,6 +194,10 @@ def lora_places(model):
                 width = model.config.n_embd
                 for piece, role in ((0, "q"), (2, "v")):
                     places[f"dec.{i}.attn.{role}"] = (f"transformer.h.{i}.attn.c_attn.weight", True, slice(piece * width, (piece + 1) * width))
+            elif kind == "modernbert":
+                width = model.config.hidden_size
+                for piece, role in ((0, "q"), (2, "v")):
+                    places[f"enc.{i}.attn.{role}"] = (f"model.layers.{i}.attn.Wqkv.weight", False, slice(piece * width, (piece + 1) * width))
             elif kind in ("t5", "mt5"):
                 stack = "decoder" if prefix else "encoder"
                 trunk = "transformer." if hasattr(model, "transformer") else ""
