@@ -10,6 +10,7 @@
 #include "cli/study_engine.h"
 #include "infer/evaluate.h"
 #include "study/report.h"
+#include "study/runs.h"
 #include "study/sweep.h"
 #include "study/table_text.h"
 
@@ -137,7 +138,12 @@ int show_table(TableFlags flags) {
 
 int write_report(const ReportFlags& flags) {
   std::vector<StudyStore> stores;
-  for (const std::string& file : flags.files) stores.push_back(StudyStore::read(store_in(file)));
+  std::vector<Path> runs;
+  for (const std::string& file : flags.files) {
+    if (std::filesystem::exists(Path(file) / "run.yaml")) runs.emplace_back(file);
+    else stores.push_back(StudyStore::read(store_in(file)));
+  }
+  if (!runs.empty()) stores.push_back(study_of_runs(runs));
   std::vector<ReportedStudy> studies;
   for (const StudyStore& store : stores) studies.push_back({&store, flags.options});
   for (ReportedStudy& study : studies) study.options.is_less_better = less_is_better;
@@ -242,14 +248,19 @@ void add_sweep(CLI::App& app, Action& action) {
 }
 
 void add_report(CLI::App& app, Action& action) {
-  CLI::App* command =
-      app.add_subcommand("report", "A study as one web page: tables, comparisons, every setting");
+  CLI::App* command = app.add_subcommand(
+      "report", "Studies or runs as one web page: tables, comparisons, charts, settings");
   auto flags = std::make_shared<ReportFlags>();
-  command->add_option("studies", flags->files, "folders of graft sweep --out, or files in them")
+  command
+      ->add_option(
+          "studies", flags->files,
+          "folders of graft sweep --out or files in them; folders of runs, which become one study")
       ->required();
   command->add_option("--out", flags->out, "the page, which needs no network")->required();
   add_table_options(*command, flags->options);
-  command->footer("Example:\n  graft report studies/few-shot --out few-shot.html");
+  command->footer(
+      "Example:\n  graft report studies/few-shot --out few-shot.html\n  graft report runs/* --out "
+      "runs.html");
   command->callback([flags, &action] { action = [flags] { return write_report(*flags); }; });
 }
 

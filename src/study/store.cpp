@@ -253,6 +253,12 @@ StudyStore StudyStore::open(const Path& path, const StudyPlan& plan) {
   return found;
 }
 
+StudyStore StudyStore::in_memory(const StudyPlan& plan) {
+  auto database = std::make_unique<Database>(":memory:", Database::Mode::kCreate);
+  write_plan(*database, plan);
+  return StudyStore(std::move(database));
+}
+
 StudyStore StudyStore::read(const Path& path) {
   if (!fs::exists(path)) throw InputError("'" + path.string() + "': no such file");
   return StudyStore(std::make_unique<Database>(path, Database::Mode::kOpen));

@@ -104,6 +104,8 @@ class StudyStore {
   // Opens the file at `path` for writing, or makes it where there is none. Throws InputError where
   // it holds another study than `plan`, IoError.
   static StudyStore open(const Path& path, const StudyPlan& plan);
+  // On no disk.
+  static StudyStore in_memory(const StudyPlan& plan);
   // For reading. Throws InputError where it holds no study of this version.
   static StudyStore read(const Path& path);
   ~StudyStore();

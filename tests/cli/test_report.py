@@ -84,6 +84,17 @@ class Report(support.SharedCase):
             self.assertEqual(list(csv.reader(io.StringIO(study[part]["csv"]))), self.table(part))
         self.assertEqual(json.loads(study["members"][0]["settings"])["seed"], 1)
 
+    def test_runs_that_no_study_planned(self):
+        runs = sorted((self.root / "out" / "runs").iterdir())
+        self.assert_done(run("report", *runs, "--out", self.dir / "runs.html"))
+        (study,) = json.loads(Page((self.dir / "runs.html").read_text()).data)["studies"]
+        self.assertEqual(study["results"]["header"][:2], ["method", "task"])
+        known = {row[0]: row[4] for row in self.table("results")[1:]}
+        for row in csv.DictReader(io.StringIO(study["results"]["csv"])):
+            self.assertAlmostEqual(float(row["mean"]), float(known[row["method"]]), places=12)
+            self.assertEqual(row["members"], "3")
+        self.assert_refused(run("report", runs[0], runs[0], "--out", self.dir / "twice.html"), 2, "is the same run as")
+
     def test_faults(self):
         self.assert_refused(run("report", self.root / "out", "--out", self.dir / "r.html", "--metric", "acuracy"), 2, "did you mean 'accuracy'?")
         self.assert_refused(run("report", self.dir / "none", "--out", self.dir / "r.html"), 2, "no such file")

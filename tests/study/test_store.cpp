@@ -156,6 +156,16 @@ TEST(StudyStore, ForeignAndDamagedFilesAreLeftAsTheyAre) {
   expect_left(read_file(folder / "good.db"), "expected a study of version 1, found version 2");
 }
 
+// It is there and is not: what a name that leads nowhere stands for is nobody's to replace.
+TEST(StudyStore, ALinkThatLeadsNowhereIsLeft) {
+  const TempFolder folder;
+  const Path path = folder / "study.db";
+  std::filesystem::create_symlink(folder / "nowhere", path);
+  expect_message<IoError>([&] { StudyStore::open(path, plan_of()); }, "cannot make");
+  EXPECT_TRUE(std::filesystem::is_symlink(path));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
 // A child finishes members until it is killed; what it leaves is whole, and going on ends in the
 // same study.
 TEST(StudyStore, AKilledProcessLeavesWholeMembers) {
