@@ -337,8 +337,9 @@ class Reader {
     std::set<std::string> folders;
     for (size_t index = 0; index < count; ++index) {
       MemberDraft member = member_at(index, count);
-      if (!folders.insert(member.folder).second)
-        member.folder += "-" + std::to_string(index + 1);  // names that differ in odd letters only
+      const std::string folder = member.folder;  // names may differ in odd letters only
+      for (size_t k = index + 1; !folders.insert(member.folder).second; ++k)
+        member.folder = folder + "-" + std::to_string(k);
       out_.members.push_back(std::move(member));
     }
   }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/error.h"
 #include "tests/support/testing.h"
 
@@ -67,6 +69,15 @@ TEST(PlanFile, MultipliesOut) {
   EXPECT_EQ(small.adapter, "lora");
   EXPECT_EQ(settings_of(small)[4], "rank=2");
   EXPECT_EQ(small.settings[4].place, "s.yaml:5:38");
+}
+
+TEST(PlanFile, EveryMemberHasAFolderOfItsOwn) {
+  const StudyFile study = parse_study(
+      with(kStudy, "[1, 2, 3]", "[\"a b\", \"a-b\", \"a,b\", \"a_b\", \"a-b-2\", \"a-b-3\"]"),
+      "s.yaml");
+  std::set<std::string> folders;
+  for (const MemberDraft& member : study.members) folders.insert(member.folder);
+  EXPECT_EQ(folders.size(), study.members.size());
 }
 
 TEST(PlanFile, ListsChooseMethodsAndTasks) {
