@@ -58,6 +58,9 @@ Tensor summed_row_loss(const RunInputs& inputs, const Batch& batch, const Logits
     labels.push_back(*inputs.train.examples[static_cast<size_t>(row)].label);
   const Tensor loss = summed_loss(inputs.task.kind, result.logits.front(), labels, objective);
   if (result.logits.size() == 1) return loss;
+  if (inputs.task.kind == TaskKind::kRegression)
+    return loss + summed_value_consistency(result.logits[0], result.logits[1], objective.targets) *
+                      objective.consistency;
   return loss + summed_consistency(result.logits[0], result.logits[1], objective.targets) *
                     objective.consistency;
 }

@@ -75,6 +75,9 @@ void refuse_ineffective(Options& options, RunConfig& c) {
     reset_or_refuse(options, c, "", "consistency_targets", c.objective.targets,
                     default_.objective.targets,
                     "consistency is 0, which is one pass; give consistency a weight");
+    reset_or_refuse(options, c, "", "consistent_values", c.objective.pulls_values,
+                    default_.objective.pulls_values,
+                    "consistency is 0, which is one pass; give consistency a weight");
   }
   if (c.token_budget > 0 &&
       c.order != Order::kLength) {  // by length, batch_size makes the windows that are sorted

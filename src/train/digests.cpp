@@ -40,7 +40,7 @@ std::string digest_of(const Model& model) {
 // Settings that graft 0.1.0 did not know: they count where they say something, so that its
 // checkpoints are still resumed.
 const std::vector<std::string> kNewer = {"ignore_config_keys", "lengthened_from", "adamw_form",
-                                         "seeds"};
+                                         "seeds", "consistent_values"};
 const std::vector<std::string> kNewerOfGeneration = {
     "max_total_tokens", "early_stopping",   "encoder_no_repeat_ngram",
     "bad_words",        "min_total_tokens", "forced_bos",

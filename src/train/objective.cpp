@@ -38,4 +38,11 @@ Tensor summed_consistency(const Tensor& a, const Tensor& b, ConsistencyTargets t
   return 0.5 * (divergence(target(log_q), log_p) + divergence(target(log_p), log_q));
 }
 
+Tensor summed_value_consistency(const Tensor& a, const Tensor& b, ConsistencyTargets targets) {
+  const bool is_detached = targets == ConsistencyTargets::kDetached;
+  const Tensor from_a = a - (is_detached ? b.detach() : b),
+               from_b = b - (is_detached ? a.detach() : a);
+  return 0.5 * (from_a.square().sum() + from_b.square().sum());
+}
+
 }  // namespace graft

@@ -22,9 +22,12 @@ struct Objective {
   bool averages_rows =
       false;  // of texts: every row counts alike, as in T5X, instead of every target token
 
-  // A single output has softmax 1, so two passes of a regression always agree: one is enough.
+  bool pulls_values = false;  // of a regression, too (summed_value_consistency)
+
+  // A single output has softmax 1, so two passes of a regression always agree, as published: one
+  // is enough, unless its values are pulled together.
   bool needs_two_passes(TaskKind kind) const {
-    return consistency > 0 && kind != TaskKind::kRegression;
+    return consistency > 0 && (kind != TaskKind::kRegression || pulls_values);
   }
 };
 
@@ -44,5 +47,10 @@ at::Tensor summed_loss(TaskKind kind, const at::Tensor& logits, const std::vecto
 // sign of the released code). a, b: [N, outputs]; weights: of the rows, [N], or undefined for 1.
 at::Tensor summed_consistency(const at::Tensor& a, const at::Tensor& b, ConsistencyTargets targets,
                               const at::Tensor& weights = {});
+
+// Sum over the rows of 1/2 [(a - sg(b))^2 + (b - sg(a))^2], of a regression; sg as above. No paper
+// has it: an extension of the divergence to scores. a, b: [N, 1].
+at::Tensor summed_value_consistency(const at::Tensor& a, const at::Tensor& b,
+                                    ConsistencyTargets targets);
 
 }  // namespace graft

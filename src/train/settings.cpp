@@ -112,6 +112,9 @@ void RunConfig::visit(OptionVisitor& v) {
   v.number("consistency", objective.consistency, {0, 1e6},
            "weight of the divergence of two passes over the same rows; 0: one pass. A regression "
            "needs no second one");
+  v.boolean("consistent_values", objective.pulls_values,
+            "whether consistency acts on a regression, too: by the squared difference of its "
+            "values, which no paper has");
   v.boolean(
       "save_memory", saves_memory,
       "activation checkpointing: a block's inner values are computed anew for its backward pass");

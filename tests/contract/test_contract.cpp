@@ -336,9 +336,21 @@ TEST_P(Contract, SameSeedSameBits) {
                   "initial values");
 }
 
+// Whether the loss of a frozen output layer moves little: vectors at a prompt's first tokens, rows
+// of a prompt, and queries and keys, which only say what attention looks at.
+bool reaches_little(const Rig& rig) {
+  const std::vector<Site>& sites = rig.adapter->parts().front().spec().sites;
+  const bool is_of_scores = std::all_of(sites.begin(), sites.end(), [](const Site& site) {
+    return site.part == Part::kAttnQ || site.part == Part::kCrossQ || site.part == Part::kAttnK ||
+           site.part == Part::kCrossK;
+  });
+  return is_of_scores || traits_of(*rig.adapter).acts_on == ActsOn::kPrompt ||
+         rig.adapter->layout().virtual_rows > 0;
+}
+
 // A classifier learns eight labels by heart; a decoder's, which is one linear layer, needs most of
-// the steps. A decoder without a head could not, and a vector at its first token moves its frozen
-// output layer little: there the loss of one text has to fall.
+// the steps. A decoder without a head could not: there the loss of one text has to fall by 5 %, or
+// by 0.5 % where little is within reach.
 TEST_P(Contract, OverfitsOneBatch) {
   Rig rig = this->rig();
   const bool has_head = rig.adapter->head() != nullptr;
@@ -350,7 +362,7 @@ TEST_P(Contract, OverfitsOneBatch) {
     const LaneOutcome outcome = run_texts(*rig.model, {lane_of(rig, sequences)}, {&bound}).front();
     const Tensor mean = outcome.loss / static_cast<double>(outcome.outputs.size(0));
     loss = mean.item<double>();
-    if (step == 0 && !has_head) enough = loss * 0.999;
+    if (step == 0 && !has_head) enough = loss * (reaches_little(rig) ? 0.995 : 0.95);
     if (loss < enough) break;
     torch::autograd::backward({mean}, {});
     bound.add_gradients_to_stored();

@@ -409,7 +409,7 @@ TEST(InitialValues, HaveThePublishedSpread) {
 TEST(Decay, IsOffUnlessAskedFor) {
   for (const bool decays : {false, true}) {
     const std::string options =
-        "{rank: 2, rotation: false, decay: " + std::string(decays ? "true" : "false") + "}";
+        std::string("{rank: 2, rotation: false") + (decays ? ", decay: true}" : "}");
     const Rig rig(golden_model("bert-tiny"), "{edits: [{reft: " + options + "}]}");
     for (const ParamSpec& param : rig.adapter->parts().front().spec().params)
       EXPECT_EQ(param.decays, decays && !param.name.ends_with("bias")) << param.name;

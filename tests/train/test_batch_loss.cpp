@@ -89,6 +89,28 @@ TEST(BatchLoss, OfTwoPassesIsThatOfTheFirstAndTheirDivergence) {
   EXPECT_NEAR(one.loss(kBatch, key, kUnits), (first + 3 * apart) / kUnits, kSum);
 }
 
+// The same of a regression's values, which their softmax could not tell apart.
+TEST(BatchLoss, OfARegressionMayPullItsValues) {
+  const RandomKey key{5};
+  double losses[2] = {};
+  for (const bool pulls : {false, true}) {
+    Subject one(kAdamix, std::string("{dropout: 0, consistency: 3, consistent_values: ") +
+                             (pulls ? "true}" : "false}"));
+    one.inputs.task = regression_task();
+    one.rig = Rig(one.inputs.model, kAdamix, one.inputs.task);
+    one.rig.shake(0.4);
+    const Tensor a = one.pass(kBatch, key.with("route").with(0)).first,
+                 b = one.pass(kBatch, key.with("route").with(1)).first;
+    const double own =
+        (a.select(1, 0) - one.labels(kBatch).to(at::kDouble)).square().sum().item<double>();
+    const double apart = (a - b).square().sum().item<double>();
+    EXPECT_GT(apart, 0.01);
+    losses[pulls ? 1 : 0] = one.loss(kBatch, key, kUnits);
+    EXPECT_NEAR(losses[pulls ? 1 : 0], (own + (pulls ? 3 * apart : 0)) / kUnits, kSum);
+  }
+  EXPECT_NE(losses[0], losses[1]);
+}
+
 // What edits give is a mean over a pass's sequences: a micro-batch counts by its share of the step,
 // and two passes count as one.
 TEST(BatchLoss, AddsTheBalanceByShareOfTheStep) {

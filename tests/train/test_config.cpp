@@ -235,7 +235,7 @@ TEST(RunConfig, ListsEverySettingWithItsDefault) {
     EXPECT_EQ(found->scalar, row.usual) << row.name;
     ++compared;
   }
-  EXPECT_EQ(compared, 53);
+  EXPECT_EQ(compared, 54);
 }
 
 }  // namespace

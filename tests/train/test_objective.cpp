@@ -66,6 +66,23 @@ TEST(Objective, AdamixRegressionNeedsOnePass) {
   objective.consistency = 1;
   EXPECT_FALSE(objective.needs_two_passes(TaskKind::kRegression));
   EXPECT_TRUE(objective.needs_two_passes(TaskKind::kClassification));
+  objective.pulls_values = true;
+  EXPECT_TRUE(objective.needs_two_passes(TaskKind::kRegression));
+}
+
+// (1 - 3)^2 + (4 - 3.5)^2, once for each side and halved. Detached, a is pulled by a - b; attached by
+// twice as much.
+TEST(Objective, PullsTheValuesOfARegressionTogether) {
+  for (const bool is_detached : {true, false}) {
+    Tensor a = matrix({1, 4}, 1).requires_grad_(true), b = matrix({3, 3.5}, 1).requires_grad_(true);
+    const Tensor loss = summed_value_consistency(
+        a, b, is_detached ? ConsistencyTargets::kDetached : ConsistencyTargets::kAttached);
+    EXPECT_NEAR(loss.item<double>(), 4.25, 1e-12);
+    torch::autograd::backward({loss}, {});
+    const double factor = is_detached ? 1 : 2;
+    expect_near(a.grad(), matrix({-2 * factor, 0.5 * factor}, 1), {1e-12, 0}, "a");
+    expect_near(b.grad(), matrix({2 * factor, -0.5 * factor}, 1), {1e-12, 0}, "b");
+  }
 }
 
 TEST(Objective, AdamixLabelSmoothing) {
