@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "model/families.h"
 #include "model/gguf_model.h"
 
 namespace graft {
@@ -15,8 +16,7 @@ namespace fs = std::filesystem;
 constexpr int64_t kMost = int64_t{1} << 31;
 constexpr const char* kUsualLength =
     "20";  // max_length of transformers, which counts new tokens where it is this
-constexpr int64_t kUsualTopK = 50;               // of its random choices
-constexpr int64_t kBartBegin = 0, kBartEnd = 2;  // of a BART whose config.json does not say them
+constexpr int64_t kUsualTopK = 50;  // of its random choices
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
@@ -230,33 +230,34 @@ Node read_map(const Path& file) {
   return json;
 }
 
+// The settings that the family of a config.json has by itself, where `given` does not say them.
+void add_own(const Node& config, const Node& given, Node& settings) {
+  const Node* type = config.find("model_type");
+  if (type == nullptr) return;
+  for (const Family& family : all_families()) {
+    if (family.model_type == type->scalar && family.add_generation != nullptr)
+      return family.add_generation(given, settings);
+  }
+}
+
 // The settings of generation in a config.json, those that its family has by itself among them.
 Node settings_in(const Node& config) {
   Node out = Node::map();
   for (const auto& [key, value] : config.members) {
     if (usual_value(key) != nullptr) out[key] = value;
   }
-  const Node *type = config.find("model_type"),
-             *old = config.find("force_bos_token_to_be_generated");
-  if (type == nullptr || type->scalar != "bart") return out;
-  if (out.find("forced_eos_token_id") == nullptr)
-    out["forced_eos_token_id"] = Node::integer(kBartEnd);
-  const Node* forced = out.find("forced_bos_token_id");
-  if (old != nullptr && is_value(*old, "true") &&
-      (forced == nullptr || forced->kind == Node::Kind::kNull)) {
-    const Node* begin = config.find("bos_token_id");
-    out["forced_bos_token_id"] = begin != nullptr ? *begin : Node::integer(kBartBegin);
-  }
+  add_own(config, config, out);
   return out;
 }
 
 // Whether a config.json has another setting than its family has by itself.
 bool has_settings(const Node& settings, const Node& config) {
-  const Node* type = config.find("model_type");
+  Node own = Node::map();
+  add_own(config, Node::map(), own);
   return std::any_of(settings.members.begin(), settings.members.end(), [&](const auto& member) {
     const auto& [key, value] = member;
-    const bool is_barts = key == "forced_eos_token_id" && type != nullptr && type->scalar == "bart";
-    const std::string usual = is_barts ? std::to_string(kBartEnd) : *usual_value(key);
+    const Node* of_family = own.find(key);
+    const std::string usual = of_family != nullptr ? of_family->scalar : *usual_value(key);
     return value.kind != Node::Kind::kNull && !is_value(value, usual);
   });
 }

@@ -69,6 +69,9 @@ struct Family {
       {};  // checkpoint tensors that are left out, and must be zero for that
   bool stores_transposed = false;  // see is_stored_transposed
   std::vector<GgufForm> gguf = {};
+  // Puts the settings of generation that the family has by itself, where config.json does not say
+  // them, beside those that it says.
+  void (*add_generation)(const Node& config_json, Node& settings) = nullptr;
   PeftDefaults peft = {};
   bool is_in_adapterhub = false;  // its folders are read and written
   // A linear layer of the class without a head, which checkpoints of the family lack and nothing

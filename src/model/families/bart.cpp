@@ -79,6 +79,21 @@ void read_bart(Options& options, ModelConfig& c) {
   c.may_be_untied = is_of_transformers_5(options);
 }
 
+// Texts end in </s> whatever the search finds; old files say by another key that they begin with
+// <s>.
+void add_bart_generation(const Node& config_json, Node& settings) {
+  const auto is_said = [&](const char* key) {
+    const Node* found = settings.find(key);
+    return found != nullptr && found->kind != Node::Kind::kNull;
+  };
+  if (settings.find("forced_eos_token_id") == nullptr)
+    settings["forced_eos_token_id"] = Node::integer(2);
+  const Node* old = config_json.find("force_bos_token_to_be_generated");
+  if (old == nullptr || old->scalar != "true" || is_said("forced_bos_token_id")) return;
+  const Node* begin = config_json.find("bos_token_id");
+  settings["forced_bos_token_id"] = begin != nullptr ? *begin : Node::integer(0);
+}
+
 }  // namespace
 
 std::vector<Family> bart_families() {
@@ -100,6 +115,7 @@ std::vector<Family> bart_families() {
            .classifier_class = "BartForSequenceClassification",
            .head_names = dense_of_encoder_decoder(),
            .zero = {"final_logits_bias"},
+           .add_generation = add_bart_generation,
            .peft = {{"q_proj", "v_proj"}, {"q_proj", "v_proj", "fc2"}, {"fc2"}}}};
 }
 
