@@ -70,8 +70,8 @@ TEST(Objective, AdamixRegressionNeedsOnePass) {
   EXPECT_TRUE(objective.needs_two_passes(TaskKind::kRegression));
 }
 
-// (1 - 3)^2 + (4 - 3.5)^2, once for each side and halved. Detached, a is pulled by a - b; attached by
-// twice as much.
+// (1 - 3)^2 + (4 - 3.5)^2, once for each side and halved. Detached, a is pulled by a - b; attached
+// by twice as much.
 TEST(Objective, PullsTheValuesOfARegressionTogether) {
   for (const bool is_detached : {true, false}) {
     Tensor a = matrix({1, 4}, 1).requires_grad_(true), b = matrix({3, 3.5}, 1).requires_grad_(true);
