@@ -161,6 +161,11 @@ void check_columns(const std::vector<std::string>& columns, const std::string& s
   }
 }
 
+bool names_none(const std::vector<std::string>& fields, const std::vector<std::string>& names) {
+  return std::find_first_of(fields.begin(), fields.end(), names.begin(), names.end()) ==
+         fields.end();
+}
+
 std::string wrong_count(const Table& table, const Record& record, const Dialect& dialect) {
   const size_t expected = table.columns.size();
   std::string message =
@@ -190,7 +195,11 @@ Table parse_delimited(std::string_view text, bool is_csv, const Origin& origin,
   if (is_csv) table.delimiter = dialect.separator;
   table.source = origin.source;
   table.columns = options.columns;
-  table.has_header = options.columns.empty();
+  if (table.columns.empty() && !options.headerless.empty()) {
+    RecordReader first(text, dialect, origin);
+    if (names_none(first.next().fields, options.headerless)) table.columns = options.headerless;
+  }
+  table.has_header = table.columns.empty();
   if (table.has_header) {
     table.columns = reader.next().fields;
     if (options.keeps_faulty_rows) check_text(text, 0, reader.offset(), origin);

@@ -290,7 +290,10 @@ Example named_example(const Table& table, size_t row, const Task& task) {
 }
 
 TableOptions table_options(const Task& task) {
-  return {.format = task.format, .columns = task.columns, .delimiter = task.delimiter};
+  return {.format = task.format,
+          .columns = task.columns,
+          .headerless = task.headerless,
+          .delimiter = task.delimiter};
 }
 
 std::vector<Example> read_examples(const Path& path, const Task& task, LabelUse use) {

@@ -81,6 +81,9 @@ struct TableOptions {
   // TSV, CSV: names of the columns of a file without a header line; empty: the first line names
   // them.
   std::vector<std::string> columns = {};
+  // TSV, CSV without `columns`: the columns where the first line names none of them and so is a
+  // row.
+  std::vector<std::string> headerless = {};
   char delimiter = '\0';   // CSV: what separates fields; '\0': as the first line shows
   int64_t first_line = 1;  // of the text in its file, for messages and Row::line
   std::vector<std::string> known_columns = {};  // JSON: of other texts of the file; they come first

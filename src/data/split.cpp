@@ -60,26 +60,15 @@ std::vector<int64_t> head_rows(int64_t count, int64_t limit) {
   return rows;
 }
 
-std::vector<int64_t> random_rows(int64_t count, int64_t size, uint64_t seed) {
-  if (size < 1 || size > count) {
-    throw InputError("random rows: expected a number of rows in 1.." + std::to_string(count) +
-                     ", found " + std::to_string(size));
-  }
-  std::vector<int64_t> order = permutation(count, key_of(seed, "random rows"));
-  order.resize(static_cast<size_t>(size));
-  std::sort(order.begin(), order.end());
-  return order;
-}
-
-std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels,
-                                           int64_t per_label, uint64_t seed) {
+std::vector<int64_t> first_rows_per_label(const std::vector<int64_t>& order,
+                                          const std::vector<int64_t>& labels, int64_t num_labels,
+                                          int64_t per_label) {
   if (per_label < 1)
     throw InputError("rows per label: expected at least one, found " + std::to_string(per_label));
   std::vector<int64_t> taken(static_cast<size_t>(num_labels)), rows;
-  for (const int64_t row :
-       permutation(static_cast<int64_t>(labels.size()), key_of(seed, "rows per label"))) {
+  for (const int64_t row : order) {
     const int64_t label = labels[static_cast<size_t>(row)];
-    ensure(label >= 0 && label < num_labels, "random_rows_per_label: a label is out of range");
+    ensure(label >= 0 && label < num_labels, "first_rows_per_label: a label is out of range");
     if (taken[static_cast<size_t>(label)] == per_label) continue;
     ++taken[static_cast<size_t>(label)];
     rows.push_back(row);
@@ -91,6 +80,13 @@ std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, i
   }
   std::sort(rows.begin(), rows.end());
   return rows;
+}
+
+std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels,
+                                           int64_t per_label, uint64_t seed) {
+  return first_rows_per_label(
+      permutation(static_cast<int64_t>(labels.size()), key_of(seed, "rows per label")), labels,
+      num_labels, per_label);
 }
 
 }  // namespace graft

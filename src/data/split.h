@@ -1,5 +1,5 @@
-// Choosing rows: a held-out fraction, the head of a file, a random subset. Pure functions of counts
-// and a seed.
+// Choosing rows: a held-out fraction, the head of a file, few of every label. Pure functions of
+// counts and a seed.
 #pragma once
 
 #include <cstddef>
@@ -26,14 +26,14 @@ Split choose_and_test(int64_t count, uint64_t seed);
 // 0..min(limit, count)-1. Throws InputError unless limit >= 1.
 std::vector<int64_t> head_rows(int64_t count, int64_t limit);
 
-// `size` different rows of `count`, ascending, drawn by `seed`; a larger size with the same seed
-// contains the smaller. Throws InputError unless 1 <= size <= count.
-std::vector<int64_t> random_rows(int64_t count, int64_t size, uint64_t seed);
-
 // `per_label` rows of each label 0..num_labels-1, ascending, drawn by `seed` (few-shot training
 // sets). Throws InputError naming the label that has too few rows.
 std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels,
                                            int64_t per_label, uint64_t seed);
+// The same, where the first rows of each label in `order` are taken. `order`: different rows.
+std::vector<int64_t> first_rows_per_label(const std::vector<int64_t>& order,
+                                          const std::vector<int64_t>& labels, int64_t num_labels,
+                                          int64_t per_label);
 
 // The chosen elements, in the order of `rows`.
 template <typename T>

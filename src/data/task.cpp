@@ -23,6 +23,8 @@ constexpr Name<TaskKind> kTaskKinds[] = {{TaskKind::kClassification, "classifica
 constexpr Name<TruncationSide> kTruncationSides[] = {{TruncationSide::kRight, "right"},
                                                      {TruncationSide::kLeft, "left"}};
 
+constexpr int64_t kMostTargetTokens = 1 << 22;
+
 // "SST-2", "sst_2" and "sst2" are one name.
 std::string plain_name(std::string_view name) {
   std::string out;
@@ -110,26 +112,31 @@ void read_metrics(Options& options, Task& task) {
 
 void read_columns(Options& options, Task& task) {
   task.columns = options.texts("columns", std::vector<std::string>{});
-  if (options.has("columns") && task.columns.empty())
-    options.fault("columns", "expected the names of the file's columns, in order");
+  task.headerless = options.texts("headerless", std::vector<std::string>{});
+  if (!task.columns.empty() && !task.headerless.empty())
+    options.fault("headerless", "columns says already that no file has a header line; remove one");
+  const char* list = options.has("columns") ? "columns" : "headerless";
+  const std::vector<std::string>& names = options.has("columns") ? task.columns : task.headerless;
+  if (options.has(list) && names.empty())
+    options.fault(list, "expected the names of the file's columns, in order");
   std::set<std::string> seen;
-  for (const std::string& column : task.columns) {
+  for (const std::string& column : names) {
     if (!seen.insert(column).second)
-      options.fault("columns", "column " + quote(column) + " appears twice");
+      options.fault(list, "column " + quote(column) + " appears twice");
   }
-  if (task.columns.empty()) return;
+  if (names.empty()) return;
   const auto check = [&](std::string_view key, const std::optional<std::string>& column) {
     if (!column || column->empty() || seen.contains(*column))
       return;  // an empty one has its fault already, or the kind has none
-    options.fault(key, quote(*column) + " is not in columns" + did_you_mean(*column, task.columns) +
-                           "; there are " + listed_names(task.columns));
+    options.fault(key, quote(*column) + " is not in " + list + did_you_mean(*column, names) +
+                           "; there are " + listed_names(names));
   };
   for (const std::string& column : task.text.columns()) check("text", column);
   if (task.second) {
     for (const std::string& column : task.second->columns()) check("second", column);
   }
   check("label", task.label_column);
-  check("id", task.id_column);
+  if (!task.columns.empty()) check("id", task.id_column);  // where a file has it
   check("embedding", task.embedding_column);
   check("group", task.group_column);
   for (const auto& [key, column] : detail::text_columns(task)) check(key, column);
@@ -171,6 +178,7 @@ void read_labelled(Options& options, Task& task) {
     detail::read_cloze(options, task);
     return;
   }
+  if (options.has("least")) task.least = options.number("least", std::nullopt, -1e300, 1e300);
   for (const char* key : {"labels", "spellings", "positive", "cloze"}) {
     if (options.has(key))
       options.fault(key,
@@ -190,6 +198,11 @@ void read_texts(Options& options, Task& task) {
   if (task.kind == TaskKind::kGeneration) detail::read_generation(options, task);
   else detail::read_choice(options, task);
   task.group_column = optional_text(options, "group");
+  task.max_target_length = options.integer("max_target_length", 0, 0, kMostTargetTokens);
+  const std::string& chat = task.generation ? task.generation->chat : task.choice->chat;
+  if (task.max_target_length > 0 && chat != "none")
+    options.fault("max_target_length",
+                  "a chat is cut as a whole, to max_length; remove it, or set chat: none");
 }
 
 }  // namespace
@@ -254,13 +267,28 @@ Node task_to_node(const Task& task) {
     node["positive"] = Node::text(task.labels.at(static_cast<size_t>(task.positive)));
   }
   detail::write_text_parts(node, task);
+  if (task.least) node["least"] = Node::number(*task.least);
   if (!task.columns.empty()) node["columns"] = texts(task.columns);
+  if (!task.headerless.empty()) node["headerless"] = texts(task.headerless);
   if (task.format) node["format"] = Node::text(word_of(kTableFormats, *task.format));
   node["truncation_side"] = Node::text(word_of(kTruncationSides, task.truncation_side));
   if (task.delimiter != '\0') node["delimiter"] = Node::text(std::string(1, task.delimiter));
   node["metrics"] = texts(task.metrics);
   node["primary"] = Node::text(task.primary_metric);
   return node;
+}
+
+Task with_options(const Task& task, const Node& changes, const std::string& source) {
+  Node node = task_to_node(task);
+  const auto leave_out = [&node](const std::string& key) {
+    std::erase_if(node.members, [&](const auto& member) { return member.first == key; });
+  };
+  if (changes.find("metrics") != nullptr) leave_out("primary");
+  for (const auto& [key, value] : changes.members) {
+    if (value.kind == Node::Kind::kNull) leave_out(key);
+    else node[key] = value;
+  }
+  return parse_task(node, source);
 }
 
 std::vector<std::string> task_names(const Path& tasks_dir) {

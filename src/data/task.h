@@ -44,16 +44,22 @@ struct Task {
       spellings;  // how files write a label, besides its name: {"0": "negative"}
   std::vector<std::string>
       columns;  // TSV, CSV: the file has no header line and these columns; empty: it has one
+  std::vector<std::string>
+      headerless;  // TSV, CSV: the columns of a file whose first line names none of these
   std::optional<TableFormat> format;  // where the extension does not tell
   char delimiter = '\0';  // CSV: what separates fields; '\0': as the file's first line shows
   std::vector<std::string> metrics;      // see metrics.h; at least one
   std::string primary_metric;            // one of them: picks the best checkpoint
   int64_t positive = 1;                  // label index that "f1" counts as found
+  std::optional<double> least;           // regression: what is below is answered as this
   std::optional<Cloze> cloze;            // classification by the word at a mask
   std::optional<Generation> generation;  // exactly for kGeneration
   std::optional<Choice> choice;          // exactly for kChoice
   TruncationSide truncation_side = TruncationSide::kRight;  // where a text (of texts: a prompt) is
                                                             // cut; a chat loses its oldest turns
+  // kGeneration, kChoice: tokens of a target or option, its end among them; max_length is of the
+  // prompt then. 0: one limit for both.
+  int64_t max_target_length = 0;
   std::optional<std::string>
       group_column;  // kGeneration, kChoice: the row's template or data set, where the file has it
 
@@ -76,6 +82,9 @@ struct Task {
 Task load_task(const std::string& name_or_path, const Path& tasks_dir);
 // The ready tasks of a folder, sorted.
 std::vector<std::string> task_names(const Path& tasks_dir);
+// The task with keys of its document changed, {primary: spearman}; null takes a key out, and other
+// metrics the primary one. Throws InputError as parse_task.
+Task with_options(const Task& task, const Node& changes, const std::string& source);
 // What the task file of a ready task says it is.
 std::string task_about(const std::string& name, const Path& tasks_dir);
 

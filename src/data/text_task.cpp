@@ -25,7 +25,8 @@ namespace {
 constexpr size_t kMaxOptions = 10000;
 
 constexpr Name<LossOn> kLosses[] = {{LossOn::kTarget, "target"}, {LossOn::kAll, "all"}};
-constexpr Name<PromptEnd> kPromptEnds[] = {{PromptEnd::kNone, "none"}, {PromptEnd::kEos, "eos"}};
+constexpr Name<PromptEnd> kPromptEnds[] = {
+    {PromptEnd::kNone, "none"}, {PromptEnd::kEos, "eos"}, {PromptEnd::kBare, "bare"}};
 constexpr Name<OptionScore> kOptionScores[] = {{OptionScore::kSum, "sum"},
                                                {OptionScore::kMean, "mean"}};
 constexpr Name<TargetForm> kTargetForms[] = {
@@ -63,7 +64,7 @@ std::string read_chat(Options& options) { return options.choice("chat", "none", 
 
 PromptEnd read_prompt_end(Options& options, const std::string& chat) {
   const PromptEnd end = options.choice("prompt_end", PromptEnd::kNone, kPromptEnds);
-  if (end == PromptEnd::kEos && chat != "none")
+  if (end != PromptEnd::kNone && chat != "none")
     options.fault("prompt_end",
                   "a chat format says itself how a prompt ends; remove it, or set chat: none");
   return end;
@@ -288,6 +289,7 @@ void write_text_parts(Node& node, const Task& task) {
   if (task.generation) write_generation(node, *task.generation);
   if (task.choice) write_choice(node, *task.choice);
   if (task.group_column) node["group"] = Node::text(*task.group_column);
+  if (task.max_target_length > 0) node["max_target_length"] = Node::integer(task.max_target_length);
   if (!task.cloze) return;
   Node words = Node::map(), cloze = Node::map();
   for (size_t i = 0; i < task.labels.size(); ++i)

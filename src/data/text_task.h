@@ -24,9 +24,10 @@ struct Prompt {
 
 enum class LossOn { kTarget, kAll };
 enum class PromptEnd {
-  kNone,
-  kEos
-};  // kEos: the model's end-of-text token stands between prompt and target
+  kNone,  // as the tokenizer ends a text
+  kEos,   // the model's end-of-text token stands between prompt and target
+  kBare,  // nothing, not even what the tokenizer puts behind a text: T5's </s>
+};
 
 // Where the right answer stands and how an output is searched for its own; answers.h has the rules.
 struct AnswerRule {

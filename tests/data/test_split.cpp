@@ -68,15 +68,9 @@ TEST(ChooseAndTest, SizesOfTheProtocol) {
             "choosing and testing on one file: expected at least two rows to divide, found 1");
 }
 
-TEST(Rows, HeadAndRandom) {
+TEST(Rows, Head) {
   EXPECT_EQ(head_rows(5, 3), (std::vector<int64_t>{0, 1, 2}));
   EXPECT_EQ(head_rows(2, 3), (std::vector<int64_t>{0, 1}));
-  const std::vector<int64_t> few = random_rows(100, 10, 3), more = random_rows(100, 20, 3);
-  EXPECT_EQ(few.size(), 10u);
-  EXPECT_TRUE(std::is_sorted(few.begin(), few.end()));
-  EXPECT_EQ(std::adjacent_find(more.begin(), more.end()), more.end());
-  EXPECT_TRUE(std::includes(more.begin(), more.end(), few.begin(), few.end()));
-  EXPECT_EQ(random_rows(4, 4, 9), (std::vector<int64_t>{0, 1, 2, 3}));
 }
 
 TEST(Rows, PerLabel) {
@@ -88,6 +82,7 @@ TEST(Rows, PerLabel) {
                           [&](int64_t row) { return labels[static_cast<size_t>(row)] == 1; }),
             5);
   EXPECT_TRUE(std::is_sorted(rows.begin(), rows.end()));
+  EXPECT_EQ(first_rows_per_label({5, 7, 2, 0, 3}, labels, 2, 1), (std::vector<int64_t>{5, 7}));
 }
 
 TEST(SplitMessages, EveryBadRequest) {
@@ -98,8 +93,6 @@ TEST(SplitMessages, EveryBadRequest) {
   EXPECT_EQ(input_error([] { hold_out(1, 0.5, 0); }),
             "held-out fraction: expected at least two rows to divide, found 1");
   EXPECT_EQ(input_error([] { head_rows(10, 0); }), "limit: expected at least one row, found 0");
-  EXPECT_EQ(input_error([] { random_rows(10, 11, 0); }),
-            "random rows: expected a number of rows in 1..10, found 11");
   EXPECT_EQ(input_error([] {
               random_rows_per_label({0, 1}, 2, 0, 0);
             }),

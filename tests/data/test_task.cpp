@@ -124,6 +124,18 @@ TEST(TaskFile, EveryKey) {
   std::filesystem::remove(path);
 }
 
+TEST(TaskFile, ChangesOfItsKeys) {
+  const Task stsb = load_task("stsb", kTasks);
+  EXPECT_EQ(stsb.primary_metric, "pearson");
+  const Task changed =
+      with_options(stsb, parse_yaml("primary: spearman\nleast: 0\nid:\n", "set"), "set");
+  EXPECT_EQ(changed.primary_metric, "spearman");
+  EXPECT_EQ(changed.least, 0.0);
+  EXPECT_EQ(changed.id_column, std::nullopt);
+  EXPECT_EQ(changed.metrics, stsb.metrics);
+  EXPECT_EQ(parse_task(task_to_node(changed), "memory"), changed);
+}
+
 std::vector<Example> examples_of(const std::string& text, TableFormat format, const Task& task,
                                  LabelUse use = LabelUse::kRequired) {
   return to_examples(parse_table(text, format, "f", {.format = {}, .columns = task.columns}), task,
@@ -150,6 +162,45 @@ TEST(Examples, IdsTextsAndLabels) {
   EXPECT_EQ(rows[2].id, 2);
   EXPECT_EQ(rows[2].line, 3);
   EXPECT_EQ(rows[2].second, std::nullopt);
+}
+
+// LiST's files of one data set: one begins with the columns' names, the other with a row.
+TEST(Examples, AFileMayLackItsHeaderLine) {
+  const Task task =
+      parse_task(parse_yaml("name: t\ntext: a\nsecond: b\nlabel: y\nlabels: [n, p]\nid: index\n"
+                            "headerless: [key, genre, a, b, y]\n",
+                            "t"),
+                 "t");
+  EXPECT_EQ(parse_task(task_to_node(task), "memory"), task);
+  const auto rows = [&](const std::string& text, TableFormat format) {
+    return to_examples(parse_table(text, format, "f", table_options(task)), task,
+                       LabelUse::kRequired);
+  };
+  const auto named = rows("index\tb\ta\ty\n7\ttwo\tone\tp\n", TableFormat::kTsv);
+  const auto bare = rows("0\tnews\tone\ttwo\tp\n1\tnews\tthree\tfour\tn\n", TableFormat::kTsv);
+  ASSERT_EQ(named.size(), 1U);
+  ASSERT_EQ(bare.size(), 2U);
+  EXPECT_EQ(named[0].id_text, "7");
+  EXPECT_EQ(named[0].text, "one");
+  EXPECT_EQ(bare[0].text, "one");
+  EXPECT_EQ(bare[0].second, "two");
+  EXPECT_EQ(bare[0].line, 1);
+  EXPECT_EQ(bare[1].label, 0.0);
+  EXPECT_EQ(rows("0,news,one,two,p\n", TableFormat::kCsv)[0].second, "two");
+  EXPECT_EQ(rows(R"([{"a": "one", "b": "two", "y": "p"}])", TableFormat::kJson)[0].text, "one")
+      << "of tables with lines alone";
+}
+
+TEST(Examples, ReadyTasksReadFilesWithAndWithoutNames) {
+  const auto read = [](const std::string& name, const std::string& text) {
+    const Task task = load_task(name, kTasks);
+    return to_examples(parse_table(text, TableFormat::kTsv, "f", table_options(task)), task,
+                       LabelUse::kRequired);
+  };
+  EXPECT_EQ(read("sst2-cloze", "sentence\tlabel\nfine\t1\n")[0].label, 1.0);
+  EXPECT_EQ(read("sst2-cloze", "fine\t1\ndull\t0\n").size(), 2U);
+  EXPECT_EQ(read("mnli-cloze", "0\tfiction\tIt rains .\tIt is dry .\tcontradiction\n")[0].label,
+            2.0);
 }
 
 TEST(Examples, LabelsAsNumbersOfJson) {
