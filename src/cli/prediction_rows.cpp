@@ -134,7 +134,8 @@ std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data,
     PredictedRow& row = rows.emplace_back(PredictedRow{own_of(example), std::nullopt});
     if (task.kind == TaskKind::kRegression) {
       row.own["gold"] = example.label ? Node::number(*example.label) : Node::null();
-      row.own["prediction"] = Node::number(logits[0].item<float>());
+      const float value = logits[0].item<float>();
+      row.own["prediction"] = Node::number(task.least && value < *task.least ? *task.least : value);
     } else {
       const auto label = [&](int64_t index) {
         return Node::text(task.labels[static_cast<size_t>(index)]);

@@ -8,9 +8,14 @@
 //   - the best `beams` that have not ended go on;
 //   - the search is over when no beam can go on, or by EarlyStopping.
 // Scores are log-probabilities after repetition penalty and the rest of change_scores (sampling.h).
+// Beams that are drawn: the K are drawn without replacement, each in proportion to the exponential
+// of its sum, and come in the order of their draws; those that go on are the largest sums of them.
+// Drawn by the largest sums + Gumbel noise -log(-log(u)) (Kool et al. 2019, arXiv:1903.06059, sec.
+// 2.2), which torch.multinomial does too, with other u.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -24,12 +29,19 @@ enum class EarlyStopping {
            // greatest length
 };
 
+// Whether a text of these new tokens is at its end, by what it says.
+using HasStopped = std::function<bool(const std::vector<int64_t>& tokens)>;
+
 struct BeamOptions {
   int64_t beams = 1;
   double length_penalty = 1;
   EarlyStopping early_stopping = EarlyStopping::kNo;
   int64_t max_new_tokens = 128;
   std::vector<int64_t> end_ids = {};
+  HasStopped has_stopped = {};  // ends a beam as an end token does; may be empty
+  bool draws = false;
+  uint64_t seed = 0;  // of what is drawn, like the next
+  int64_t example = 0;
 };
 
 struct Beam {
@@ -41,7 +53,8 @@ struct Beam {
 struct FinishedBeam {
   Beam beam;
   double score = 0;
-  bool has_ended = false;  // by an end token
+  bool has_ended = false;    // by an end token
+  bool has_stopped = false;  // by BeamOptions::has_stopped
 };
 
 class BeamSearch {
@@ -63,12 +76,18 @@ class BeamSearch {
 
  private:
   struct Continuation {
-    double sum;
+    double sum, rank;  // rank: by what it is chosen, the sum or what was drawn
     int64_t beam, token;
   };
+  struct Grown {
+    int64_t from;  // a running beam
+    Beam beam;
+  };
 
-  std::vector<Continuation> best_continuations(
-      const std::vector<std::span<const float>>& scores) const;
+  std::vector<Continuation> best_continuations(const std::vector<std::span<const float>>& scores,
+                                               size_t wanted) const;
+  Grown grown(const Continuation& by,
+              const std::vector<std::span<const float>>& log_probabilities) const;
   bool ends(int64_t token) const;
   void finish(std::vector<FinishedBeam> more);
   bool may_improve(int64_t length) const;

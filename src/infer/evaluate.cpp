@@ -36,6 +36,7 @@ Evaluation evaluate_texts(const Model& model, const BoundAdapter& bound, const T
     WriteOptions writing;
     writing.generate = options.generate;
     writing.chat = task.generation->chat;
+    writing.stop = task.generation->stop;
     writing.batch = kTogether;
     Written written =
         write_texts(model, {&bound, {}}, data.prompts->sequences, text, std::move(writing));

@@ -148,14 +148,17 @@ struct Search {
       std::vector<float>& own = plain.emplace_back(logits.begin(), logits.end());
       for (float& value : own) value -= sum;
       changed.push_back(own);
-      if (!options.changes_scores()) continue;
       const std::vector<int64_t>& tokens = beams.running()[b].tokens;
+      if (!options.changes_scores() && options.temperature == 0) continue;
       std::vector<int64_t> written = text.written;
       written.insert(written.end(), tokens.begin(), tokens.end());
       change_scores(changed.back(), {written, std::ssize(tokens), text.limit, text.prompt->ids},
                     options);
       if (!std::isfinite(changed.back()[static_cast<size_t>(largest_score(changed.back()))]))
         refuse_no_token(text);
+      if (options.temperature > 0)
+        keep_drawable(changed.back(), options,
+                      std::max<int64_t>(2, 1 + std::ssize(options.end_ids)));
     }
     const auto spans = [](const std::vector<std::vector<float>>& all) {
       return std::vector<std::span<const float>>(all.begin(), all.end());
@@ -171,20 +174,30 @@ std::vector<Generated> finished_of(const Search& search) {
   std::vector<Generated> out;
   for (const FinishedBeam& each : search.beams.finished()) {
     out.push_back({each.beam.tokens, each.beam.log_probability, each.score,
-                   each.has_ended ? Finish::kEnd : Finish::kLength});
+                   each.has_ended     ? Finish::kEnd
+                   : each.has_stopped ? Finish::kStopped
+                                      : Finish::kLength});
   }
   return out;
 }
 
 std::vector<std::vector<Generated>> search_beams(const Model& model,
                                                  const std::vector<PromptLane>& prompts,
-                                                 const GenerateOptions& options) {
+                                                 const GenerateOptions& options,
+                                                 const HasStopped& has_stopped) {
   std::vector<Text> texts = texts_of(model.config, prompts, options);
   Decoding decoding(model, prompts, room_of(texts));
   std::vector<Search> all;
   for (Text& text : texts) {
-    const BeamOptions beams{options.beams, options.length_penalty, options.early_stopping,
-                            text.limit, options.sampling.end_ids};
+    const BeamOptions beams{options.beams,
+                            options.length_penalty,
+                            options.early_stopping,
+                            text.limit,
+                            options.sampling.end_ids,
+                            has_stopped,
+                            options.sampling.temperature > 0,
+                            options.sampling.seed,
+                            text.example()};
     all.push_back({std::move(text), BeamSearch(beams), std::ssize(all)});
   }
   while (true) {
@@ -224,6 +237,11 @@ void check_generation(const GenerateOptions& options, const ModelConfig& config)
                      std::to_string(options.max_new_tokens));
   }
   check_sampling(options.sampling, config.vocabulary);
+  for (const int64_t id : options.further_end_ids) {
+    if (id < 0 || id >= config.vocabulary)
+      throw InputError("end_ids: expected tokens below the vocabulary's " +
+                       std::to_string(config.vocabulary) + ", found " + std::to_string(id));
+  }
   if (counts_new && options.sampling.min_new_tokens > options.max_new_tokens) {
     throw InputError("min_new_tokens: " + std::to_string(options.sampling.min_new_tokens) +
                      " are more than max_new_tokens, " + std::to_string(options.max_new_tokens));
@@ -237,9 +255,6 @@ void check_generation(const GenerateOptions& options, const ModelConfig& config)
     throw InputError(
         "length_penalty and early_stopping are for beam search: set beams to 2 or more");
   }
-  if (options.beams > 1 && options.sampling.temperature > 0)
-    throw InputError(
-        "beam search takes the most probable beams: leave the temperature at 0, or beams at 1");
 }
 
 int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt,
@@ -260,9 +275,10 @@ int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Seque
 std::vector<std::vector<Generated>> generate(const Model& model,
                                              const std::vector<PromptLane>& prompts,
                                              const GenerateOptions& options,
-                                             const OnToken& on_token) {
+                                             const OnToken& on_token,
+                                             const HasStopped& has_stopped) {
   check_generation(options, model.config);
-  return options.beams > 1 ? search_beams(model, prompts, options)
+  return options.beams > 1 ? search_beams(model, prompts, options, has_stopped)
                            : write_texts(model, prompts, options, on_token);
 }
 

@@ -18,13 +18,19 @@ struct GenerateOptions {
   int64_t max_new_tokens = 128;
   int64_t max_total_tokens = 0;  // of a text, its prompt or start token included; above 0 it counts
                                  // instead of max_new_tokens
-  SamplingOptions sampling = {};  // with beams: temperature 0
+  SamplingOptions sampling = {};  // a temperature with beams: beams are drawn
   int64_t beams = 1;              // 1: no beam search
   double length_penalty = 1;      // of beam search, like the next
   EarlyStopping early_stopping = EarlyStopping::kNo;
+  std::vector<int64_t> further_end_ids = {};  // for write_texts (texts.h): beside sampling.end_ids
 };
 
-enum class Finish { kEnd, kLength, kStopped };  // an end token, max_new_tokens, or OnToken's word
+enum class Finish {
+  kEnd,
+  kLength,
+  kStopped
+};  // an end token, max_new_tokens, or the word of
+    // OnToken or HasStopped
 
 struct Generated {
   std::vector<int64_t> tokens;  // the end token included
@@ -47,6 +53,7 @@ void check_generation(const GenerateOptions& options, const ModelConfig& config)
 int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Sequence& prompt,
                  const GenerateOptions& options);
 
+// `has_stopped` ends beams, on_token other texts; it may be asked by several threads at once.
 // A list for each prompt, in the order of the lanes and their prompts: one text, or the finished
 // beams, best first. All prompts are written at once; a text that is done leaves the batch. Neither
 // a text nor its numbers depend on what is written beside it. Throws InputError as Decoding does,
@@ -54,6 +61,7 @@ int64_t limit_of(const ModelConfig& config, const RowLayout& layout, const Seque
 std::vector<std::vector<Generated>> generate(const Model& model,
                                              const std::vector<PromptLane>& prompts,
                                              const GenerateOptions& options,
-                                             const OnToken& on_token = {});
+                                             const OnToken& on_token = {},
+                                             const HasStopped& has_stopped = {});
 
 }  // namespace graft

@@ -102,6 +102,9 @@ void visit_generation(OptionVisitor& v, GenerateOptions& o) {
            "above 1: tokens of the text so far become less probable");
   v.integer("no_repeat_ngram", s.no_repeat_ngram, {0, kMostNewTokens},
             "no sequence of so many tokens twice; 0: off");
+  v.choice("no_repeat_ngram_in", s.no_repeat_ngram_in, kNgramsOf,
+           "whose sequences no_repeat_ngram counts: the text's with its prompt, as transformers "
+           "has it, or the new tokens' alone, as published for AdaMix and LoRA");
   v.integer("encoder_no_repeat_ngram", s.encoder_no_repeat_ngram, {0, kMostNewTokens},
             "no sequence of so many tokens that stands in the prompt; 0: off");
   v.option("bad_words", words_form("bad_words", s.bad_words),
@@ -110,6 +113,8 @@ void visit_generation(OptionVisitor& v, GenerateOptions& o) {
             "no end before so many tokens");
   v.integer("min_total_tokens", s.min_total_tokens, {0, ModelConfig::kAnyLength},
             "no end before the text has so many tokens with its prompt or start token");
+  v.integers("end_ids", o.further_end_ids, {0, kMostIds},
+             "tokens that end a text, beside the model's own");
   v.integer("forced_bos", s.forced_bos, {-1, kMostIds},
             "the token behind a text's first; -1: none is forced");
   v.integers("forced_eos", s.forced_eos, {0, kMostIds},
@@ -142,15 +147,6 @@ Node unusual_generation(const GenerateOptions& options) {
 JoinedGeneration join_generation(const Node& own, const Node& model, const std::string& source) {
   JoinedGeneration out;
   out.from_model = that_count(own, model.kind == Node::Kind::kMap ? model : Node::map());
-  const bool draws = is_above(find_in(own, model, "temperature"), 0),
-             has_beams = is_above(find_in(own, model, "beams"), 1);
-  const bool is_own = own.find("temperature") != nullptr && own.find("beams") != nullptr;
-  if (draws && has_beams && !is_own) {
-    throw InputError(
-        "the model's own settings and yours together ask for random choices (do_sample) among "
-        "several beams, which is not "
-        "supported: set temperature to 0 or beams to 1");
-  }
   Node joined = own.kind == Node::Kind::kMap ? own : Node::map();
   for (const auto& [key, value] : out.from_model.members) joined[key] = value;
   Options options(joined, source);

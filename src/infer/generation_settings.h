@@ -12,8 +12,9 @@ namespace graft {
 
 inline constexpr Name<EarlyStopping> kEarlyStoppings[] = {
     {EarlyStopping::kNo, "no"}, {EarlyStopping::kYes, "yes"}, {EarlyStopping::kNever, "never"}};
+inline constexpr Name<NgramsOf> kNgramsOf[] = {{NgramsOf::kText, "text"}, {NgramsOf::kNew, "new"}};
 
-// Every setting. What ends a text and the seed are not among them.
+// Every setting. The model's own end tokens and the seed are not among them.
 void visit_generation(OptionVisitor& v, GenerateOptions& options);
 
 // Of a map of settings, by the names of doc/run_folder.md; what is missing has its usual value.
@@ -34,7 +35,6 @@ struct JoinedGeneration {
 // The user's settings over the model's. As in transformers' generate(): a length in new tokens
 // counts instead of one in all tokens, what is of random choices counts only where a token is
 // drawn, what is of beam search only where there are beams. `source` opens messages about `own`.
-// Throws InputError where the two ask for random choices among beams.
 JoinedGeneration join_generation(const Node& own, const Node& model, const std::string& source);
 
 }  // namespace graft

@@ -4,6 +4,7 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/mse_loss.h>
 
+#include <algorithm>
 #include <chrono>
 #include <numeric>
 
@@ -108,7 +109,11 @@ std::vector<double> answers_of(const Task& task, const Tensor& logits) {
           .to(at::kDouble)
           .contiguous();
   const auto* const first = answers.const_data_ptr<double>();
-  return {first, first + answers.numel()};
+  std::vector<double> out(first, first + answers.numel());
+  if (task.least) {
+    for (double& value : out) value = std::max(value, *task.least);
+  }
+  return out;
 }
 
 std::vector<Score> score_predictions(const Task& task, const Dataset& data, const Tensor& logits) {

@@ -65,7 +65,8 @@ Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset
 void keep_record(NamedTensors& records, const std::string& name, int64_t rows,
                  const at::Tensor& index, const at::Tensor& values);
 
-// Of each row the class of the largest logit, or the value. logits: [rows, outputs].
+// Of each row the class of the largest logit, or the value, at least the task's `least`. logits:
+// [rows, outputs].
 std::vector<double> answers_of(const Task& task, const at::Tensor& logits);
 
 // The task's metrics. Requires every example to have a label.

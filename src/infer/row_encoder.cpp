@@ -79,10 +79,19 @@ void RowEncoder::set_text(const std::string& format, PromptEnd end, LossOn loss)
   chat_ = text_.chat(format);
   is_encoder_decoder_ = config_.has_encoder();
   ends_prompt_ = end == PromptEnd::kEos;
+  is_bare_ = end == PromptEnd::kBare;
   counts_all_ = loss == LossOn::kAll;
   if (chat_ != nullptr && is_encoder_decoder_)
     throw InputError("task " + quote(task_.name) + ": chat is for decoders; a " +
                      config_.model_type + " model reads prompt and target apart");
+  if (task_.max_target_length > 0 && !is_encoder_decoder_ &&
+      max_length_ > config_.max_positions - task_.max_target_length) {
+    throw InputError("task " + quote(task_.name) + ": a prompt of max_length " +
+                     std::to_string(max_length_) + " and a target of max_target_length " +
+                     std::to_string(task_.max_target_length) + " are more than the " +
+                     std::to_string(config_.max_positions) +
+                     " positions of this model; give a smaller max_length");
+  }
   const bool ends_targets =
       !is_encoder_decoder_ && chat_ == nullptr && (task_.choice || targets_ == TargetUse::kFollow);
   if (ends_prompt_ || ends_targets) text_.end_id();  // refused now, not by the first row
@@ -153,7 +162,7 @@ Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) 
   Sequence sequence;
   if (is_encoder_decoder_) {
     for (const std::string& option : example.options)
-      options.push_back(tokenizer_.encode(option).ids);
+      options.push_back(written(option, /*cuts=*/false, cut));
     sequence = beside(example.text, follows ? &example.options[right] : nullptr, cut);
   } else {
     PromptTokens prompt;
@@ -168,6 +177,7 @@ Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) 
       prompt = prompt_tokens(example.text);
       for (const std::string& option : example.options)
         options.push_back(target_ids(prompt.opening, option));
+      for (Ids& option : options) shorten_target(option, cut);
     }
     sequence = following(std::move(prompt), follows ? &options[right] : nullptr, cut);
   }
@@ -195,7 +205,8 @@ Sequence RowEncoder::generation(const Example& example, CutRow& cut) const {
   if (is_encoder_decoder_) return beside(example.text, target, cut);
   PromptTokens prompt = prompt_tokens(example.text);
   if (target == nullptr) return following(std::move(prompt), nullptr, cut);
-  const Ids ids = target_ids(prompt.opening, *target);
+  Ids ids = target_ids(prompt.opening, *target);
+  shorten_target(ids, cut);
   return following(std::move(prompt), &ids, cut);
 }
 
@@ -226,17 +237,34 @@ Sequence RowEncoder::chat(const std::vector<Turn>& turns, bool asks, CutRow& cut
 // An encoder-decoder reads prompt and target apart, each with what the template puts around it.
 Sequence RowEncoder::beside(const std::string& prompt, const std::string* target,
                             CutRow& cut) const {
-  const int64_t room =
-      max_length_ > 0 && ends_prompt_ ? std::max<int64_t>(1, max_length_ - 1) : max_length_;
-  Encoding read = tokenizer_.encode(prompt, {.max_length = room, .side = task_.truncation_side});
-  cut.tokens = read.num_truncated;
-  Sequence sequence{.ids = std::move(read.ids)};
+  Sequence sequence;
+  if (is_bare_) {
+    sequence = following(prompt_tokens(prompt), nullptr, cut);
+  } else {
+    const int64_t room =
+        max_length_ > 0 && ends_prompt_ ? std::max<int64_t>(1, max_length_ - 1) : max_length_;
+    Encoding read = tokenizer_.encode(prompt, {.max_length = room, .side = task_.truncation_side});
+    cut.tokens += read.num_truncated;
+    sequence.ids = std::move(read.ids);
+  }
   if (ends_prompt_) sequence.ids.push_back(text_.end_id());
-  if (target == nullptr) return sequence;
-  Encoding written = tokenizer_.encode(*target, {.max_length = max_length_});
-  cut.tokens += written.num_truncated;
-  sequence.target_ids = std::move(written.ids);
+  if (target != nullptr) sequence.target_ids = written(*target, /*cuts=*/true, cut);
   return sequence;
+}
+
+Ids RowEncoder::written(const std::string& text, bool cuts, CutRow& cut) const {
+  const int64_t own = task_.max_target_length, limit = own > 0 ? own : cuts ? max_length_ : 0;
+  Encoding encoding = tokenizer_.encode(text, {.max_length = limit});
+  cut.tokens += encoding.num_truncated;
+  return std::move(encoding.ids);
+}
+
+// It loses the end token, too: it does not end there.
+void RowEncoder::shorten_target(Ids& target, CutRow& cut) const {
+  const auto limit = static_cast<size_t>(task_.max_target_length);
+  if (limit == 0 || target.size() <= limit) return;
+  cut.tokens += static_cast<int64_t>(target.size() - limit);
+  target.resize(limit);
 }
 
 RowEncoder::PromptTokens RowEncoder::prompt_tokens(const std::string& text) const {
@@ -245,6 +273,7 @@ RowEncoder::PromptTokens RowEncoder::prompt_tokens(const std::string& text) cons
   while (out.begin < encoding.special.size() && encoding.special[out.begin]) ++out.begin;
   out.end = encoding.special.size();
   while (out.end > out.begin && encoding.special[out.end - 1]) --out.end;
+  if (is_bare_) encoding.ids.resize(out.end);
   out.ids = std::move(encoding.ids);
   const auto at = [&](size_t i) { return out.ids.begin() + static_cast<std::ptrdiff_t>(i); };
   out.opening = {text, {at(out.begin), at(out.end)}};
@@ -274,11 +303,12 @@ Ids RowEncoder::answer_ids(const Opening& opening, std::vector<Turn> turns,
 
 // Prompt and target in one sequence, cut to max_length.
 Sequence RowEncoder::following(PromptTokens prompt, const Ids* target, CutRow& cut) const {
+  const bool has_own_limit = task_.max_target_length > 0;
   const size_t target_length = target == nullptr ? 0 : target->size();
-  const int64_t beyond = excess(prompt.ids.size() + target_length);
-  cut.tokens = beyond;
+  const int64_t beyond = excess(prompt.ids.size() + (has_own_limit ? 0 : target_length));
+  cut.tokens += beyond;
   int64_t of_target = 0;
-  if (beyond > 0 && target != nullptr) {
+  if (beyond > 0 && target != nullptr && !has_own_limit) {
     const bool keeps_end = task_.truncation_side == TruncationSide::kLeft && chat_ == nullptr;
     const auto spare =
         keeps_end ? std::max<int64_t>(0, static_cast<int64_t>(prompt.length()) - 1) : int64_t{0};

@@ -52,6 +52,10 @@ class RowEncoder {
   void check_targets(const Sequence& sequence) const;
   void check_ids(Sequence& sequence) const;
   int64_t excess(size_t length) const;  // tokens beyond max_length
+  // An option or target of an encoder-decoder, cut to its own limit, or to max_length where `cuts`.
+  std::vector<int64_t> written(const std::string& text, bool cuts, CutRow& cut) const;
+  // Takes the end of a decoder's target that has a limit of its own.
+  void shorten_target(std::vector<int64_t>& target, CutRow& cut) const;
 
   const Task& task_;
   const ModelText& text_;
@@ -62,7 +66,7 @@ class RowEncoder {
   const ChatFormat* chat_ = nullptr;
   std::string mask_token_;
   std::shared_ptr<const std::vector<int64_t>> words_;
-  bool is_encoder_decoder_ = false, ends_prompt_ = false, counts_all_ = false;
+  bool is_encoder_decoder_ = false, ends_prompt_ = false, counts_all_ = false, is_bare_ = false;
 };
 
 }  // namespace graft

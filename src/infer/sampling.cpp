@@ -1,6 +1,7 @@
 #include "infer/sampling.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -69,11 +70,13 @@ struct Weighted {
 };
 
 // exp((z - largest) / t) of every token that may be drawn, in order of tokens.
-std::vector<Weighted> weights_of(std::span<const float> scores, const SamplingOptions& options) {
+std::vector<Weighted> weights_of(std::span<const float> scores, const SamplingOptions& options,
+                                 int64_t least_tokens) {
   float least = kNever;
-  if (options.top_k > 0 && options.top_k < static_cast<int64_t>(scores.size())) {
+  const int64_t top_k = std::max(options.top_k, least_tokens);
+  if (options.top_k > 0 && top_k < static_cast<int64_t>(scores.size())) {
     std::vector<float> sorted(scores.begin(), scores.end());
-    const auto kth = sorted.begin() + options.top_k - 1;
+    const auto kth = sorted.begin() + top_k - 1;
     std::nth_element(sorted.begin(), kth, sorted.end(), std::greater<>());
     least = *kth;
   }
@@ -87,15 +90,16 @@ std::vector<Weighted> weights_of(std::span<const float> scores, const SamplingOp
   return out;
 }
 
-// Leaves out the least probable tokens that have 1 - p together at most, never the most probable
-// one.
-void keep_top_p(std::vector<Weighted>& all, double p) {
+// Leaves out the least probable tokens that have 1 - p together at most, never the `least` most
+// probable ones.
+void keep_top_p(std::vector<Weighted>& all, double p, int64_t least) {
+  if (std::ssize(all) <= least) return;
   double total = 0;
   for (const Weighted& each : all) total += each.weight;
   const double allowance = (1 - p) * total;
   // As many tokens of this weight or less cannot have more than the allowance: most of a vocabulary
   // goes without being sorted.
-  const double surely_out = allowance / static_cast<double>(all.size());
+  const double surely_out = least == 1 ? allowance / static_cast<double>(all.size()) : 0;
   const auto first_out = std::stable_partition(
       all.begin(), all.end(), [&](const Weighted& each) { return each.weight >= surely_out; });
   double left_out = 0;
@@ -106,12 +110,17 @@ void keep_top_p(std::vector<Weighted>& all, double p) {
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return all[a].weight != all[b].weight ? all[a].weight < all[b].weight : a < b;
   });
-  for (size_t i = 0; i + 1 < order.size(); ++i) {
+  for (size_t i = 0; i + static_cast<size_t>(least) < order.size(); ++i) {
     left_out += all[order[i]].weight;
     if (left_out > allowance) break;
     all[order[i]].weight = 0;
   }
   std::erase_if(all, [](const Weighted& each) { return each.weight == 0; });
+}
+
+// 53 bits as a number in [0, 1).
+double share_of(const std::array<uint32_t, 4>& words) {
+  return static_cast<double>((static_cast<uint64_t>(words[0]) << 21) | (words[1] >> 11)) * 0x1p-53;
 }
 
 }  // namespace
@@ -137,6 +146,11 @@ void check_sampling(const SamplingOptions& options, int64_t vocabulary) {
         static_cast<double>(options.min_new_tokens));
   check(options.min_total_tokens >= 0, "min_total_tokens", "0 or more",
         static_cast<double>(options.min_total_tokens));
+  if (options.no_repeat_ngram == 0 && options.no_repeat_ngram_in != NgramsOf::kText) {
+    throw InputError(
+        "no_repeat_ngram_in says whose n-grams no_repeat_ngram counts, which is 0 (off): give it a "
+        "length");
+  }
   if (options.temperature == 0 && (options.top_k > 0 || options.top_p < 1)) {
     throw InputError(
         "top_k and top_p choose among random tokens; at temperature 0 the most probable one is "
@@ -167,8 +181,12 @@ void change_scores(std::span<float> scores, const TextSoFar& text, const Samplin
   const auto length = static_cast<int64_t>(text.tokens.size()), prompt = length - text.new_tokens;
   const bool has_forced_bos = options.forced_bos >= 0;
   if (options.repetition_penalty != 1) penalize(scores, text.tokens, options.repetition_penalty);
-  if (options.no_repeat_ngram > 0)
-    forbid_ngrams(scores, text.tokens, text.tokens, options.no_repeat_ngram);
+  if (options.no_repeat_ngram > 0) {
+    const auto counted = options.no_repeat_ngram_in == NgramsOf::kText
+                             ? text.tokens
+                             : text.tokens.last(static_cast<size_t>(text.new_tokens));
+    forbid_ngrams(scores, counted, counted, options.no_repeat_ngram);
+  }
   if (options.encoder_no_repeat_ngram > 0)
     forbid_ngrams(scores, text.tokens, text.source, options.encoder_no_repeat_ngram);
   forbid_words(scores, text.tokens, options);
@@ -188,9 +206,9 @@ int64_t largest_score(std::span<const float> scores) {
 }
 
 int64_t draw_token(std::span<const float> scores, const SamplingOptions& options, double uniform) {
-  std::vector<Weighted> all = weights_of(scores, options);
+  std::vector<Weighted> all = weights_of(scores, options, 1);
   ensure(!all.empty(), "a token is drawn among some");
-  if (options.top_p < 1) keep_top_p(all, options.top_p);
+  if (options.top_p < 1) keep_top_p(all, options.top_p, 1);
   double total = 0;
   for (const Weighted& each : all) total += each.weight;
   double left = uniform * total;
@@ -201,10 +219,35 @@ int64_t draw_token(std::span<const float> scores, const SamplingOptions& options
   return all.back().token;
 }
 
+void keep_drawable(std::span<float> scores, const SamplingOptions& options, int64_t least) {
+  std::vector<Weighted> all = weights_of(scores, options, least);
+  if (options.top_p < 1) keep_top_p(all, options.top_p, least);
+  const std::vector<float> before(scores.begin(), scores.end());
+  std::fill(scores.begin(), scores.end(), kNever);
+  for (const Weighted& each : all) {
+    const auto token = static_cast<size_t>(each.token);
+    scores[token] = static_cast<float>(static_cast<double>(before[token]) / options.temperature);
+  }
+}
+
 double token_uniform(uint64_t seed, int64_t example, int64_t position) {
   const auto words = philox(RandomKey{}.with("token").with(seed), static_cast<uint64_t>(example),
                             static_cast<uint64_t>(position));
-  return static_cast<double>((static_cast<uint64_t>(words[0]) << 21) | (words[1] >> 11)) * 0x1p-53;
+  return share_of(words);
+}
+
+RandomKey beams_key(uint64_t seed, int64_t example, int64_t position) {
+  return RandomKey{}
+      .with("beams")
+      .with(seed)
+      .with(static_cast<uint64_t>(example))
+      .with(static_cast<uint64_t>(position));
+}
+
+double uniform_at(RandomKey key, int64_t token, int64_t beam) {
+  constexpr double kHalfAStep = 0x1p-54;  // so that its logarithm is finite
+  return share_of(philox(key, static_cast<uint64_t>(token), static_cast<uint64_t>(beam))) +
+         kHalfAStep;
 }
 
 }  // namespace graft

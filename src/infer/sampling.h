@@ -4,7 +4,8 @@
 // In this order (that of `transformers`):
 //   repetition_penalty p   z_v / p where z_v > 0, z_v * p where z_v < 0, for tokens v that stand in
 //                          the text (Keskar et al. 2019, arXiv:1909.05858)
-//   no_repeat_ngram n      z_v = -inf where v would close an n-gram that stands in the text
+//   no_repeat_ngram n      z_v = -inf where v would close an n-gram that stands in the text, or, as
+//                          the released code of LoRA and AdaMix has it, in what is new of it
 //   encoder_no_repeat_ngram n   the same of n-grams that stand in what the encoder read
 //   bad_words              z_v = -inf where v would close one of these sequences of tokens
 //   min_total_tokens, min_new_tokens   z = -inf for the tokens that end a text, until the text, or
@@ -29,12 +30,17 @@
 
 namespace graft {
 
+// Whose n-grams no_repeat_ngram looks at: a text's with its prompt or start token, or those of its
+// new tokens alone.
+enum class NgramsOf { kText, kNew };
+
 struct SamplingOptions {
   double temperature = 0;         // 0: always the most probable token
   int64_t top_k = 0;              // 0: all
   double top_p = 1;               // 1: all
   double repetition_penalty = 1;  // 1: none
   int64_t no_repeat_ngram = 0;    // 0: none
+  NgramsOf no_repeat_ngram_in = NgramsOf::kText;
   int64_t encoder_no_repeat_ngram = 0;
   std::vector<std::vector<int64_t>> bad_words =
       {};  // none empty; one that is an end token alone does not count
@@ -73,8 +79,17 @@ int64_t largest_score(std::span<const float> scores);
 // uniform: in [0, 1). Requires: a temperature above 0, and a finite score.
 int64_t draw_token(std::span<const float> scores, const SamplingOptions& options, double uniform);
 
+// The second part of the list, in place, for beams that are drawn: z / t where top_k and top_p
+// leave a token, at least `least` of them, and -inf elsewhere. Requires: a temperature above 0.
+void keep_drawable(std::span<float> scores, const SamplingOptions& options, int64_t least);
+
 // The number that draws new token `position` of an example: of nothing else, so that no neighbour
 // changes a text.
 double token_uniform(uint64_t seed, int64_t example, int64_t position);
+
+// The same for every continuation of an example's beams at once: the number of token v behind beam
+// b is uniform_at(key, v, b), in (0, 1).
+RandomKey beams_key(uint64_t seed, int64_t example, int64_t position);
+double uniform_at(RandomKey key, int64_t token, int64_t beam);
 
 }  // namespace graft

@@ -66,8 +66,11 @@ class Writer {
         tell(i, streams[i].watch.push(streams[i].decoder.push(token)));
       return !streams[i].watch.has_stopped();
     };
+    HasStopped has_stopped;
+    if (!options_.stop.empty())
+      has_stopped = [this](const std::vector<int64_t>& tokens) { return ends_in_stop(tokens); };
     std::vector<std::vector<Generated>> generated =
-        generate(model_, {lane}, options_.generate, read);
+        generate(model_, {lane}, options_.generate, read, has_stopped);
     for (size_t i = 0; i < generated.size(); ++i) {
       Generated& best = generated[i].front();
       if (options_.generate.beams > 1) {  // read as a whole
@@ -87,6 +90,15 @@ class Writer {
   // A word table may have more rows than there are tokens, so that its size is round: such a row
   // says nothing.
   bool has_text(int64_t token) const { return text_.tokenizer->id_to_token(token).has_value(); }
+
+  // Whether a stop text stands in a text of these new tokens.
+  bool ends_in_stop(const std::vector<int64_t>& tokens) const {
+    Stream stream(text_, options_.stop);
+    for (const int64_t token : tokens) {
+      if (has_text(token)) stream.watch.push(stream.decoder.push(token));
+    }
+    return stream.watch.has_stopped();
+  }
 
   bool is_end(int64_t token) const {
     const std::vector<int64_t>& ends = options_.generate.sampling.end_ids;
@@ -122,6 +134,10 @@ Written write_texts(const Model& model, const LaneAdapter& lane,
          "a stop text has a letter");
   if (options.generate.sampling.end_ids.empty())
     options.generate.sampling.end_ids = text.ends_of(options.chat);
+  std::vector<int64_t>& ends = options.generate.sampling.end_ids;
+  for (const int64_t id : options.generate.further_end_ids) {
+    if (std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
+  }
   if (options.generate.max_new_tokens == kAsFits && options.generate.max_total_tokens == 0) {
     options.generate.max_new_tokens =
         fitting_tokens(room_for_texts(model.config, lane.bound->adapter().layout(), prompts));

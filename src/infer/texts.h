@@ -21,11 +21,14 @@ int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout,
 int64_t fitting_tokens(int64_t room);
 
 struct WriteOptions {
-  GenerateOptions generate = {.max_new_tokens = kAsFits};  // without end_ids: those of the model
+  // Without sampling.end_ids: those of the model; further_end_ids come beside them.
+  GenerateOptions generate = {.max_new_tokens = kAsFits};
   std::string chat =
       "none";  // the format that the prompts are in: the token that ends its turns ends a text, too
-  std::vector<std::string> stop = {};  // a text ends before the first of these; none may be empty
-  int64_t batch = 16;                  // prompts written at once; of beam search beams
+  // A text ends before the first of these; none may be empty. A beam ends with its token that
+  // completes one, and is scored with it.
+  std::vector<std::string> stop = {};
+  int64_t batch = 16;  // prompts written at once; of beam search beams
   // Text as it is final, in the order in which it comes; not with beams. `prompt` counts all
   // prompts.
   std::function<void(int64_t prompt, const std::string& piece)> on_text = {};

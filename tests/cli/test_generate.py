@@ -160,6 +160,37 @@ class Generate(support.SharedCase):
         self.assertEqual(cut["output"].split(), words[:1])
         self.assertEqual(cut["finish"], "stop")
 
+    def test_end_ids_end_an_answer(self):
+        for way in ([], ["--beams", 2]):
+            whole = self.lines("--no-repeat-ngram", 1, *way)[0]
+            end = whole["tokens"][1]
+            cut = self.lines("--no-repeat-ngram", 1, "--end-ids", end, 4, *way)[0]
+            if not way:
+                self.assertEqual(cut["tokens"], whole["tokens"][:2])
+            self.assertEqual([token for token in cut["tokens"] if token in (end, 4)], cut["tokens"][-1:])
+            self.assertEqual(cut["finish"], "end")
+
+    def test_stop_text_ends_beams(self):
+        """A beam ends where the text is complete: nothing behind it takes part in its score."""
+        args = ["--no-repeat-ngram", 1, "--beams", 2, "--length-penalty", 0]
+        word = self.lines(*args)[0]["output"].split()[1]
+        cut = self.lines(*args, "--stop", word)[0]
+        if cut["finish"] == "stop":
+            self.assertEqual(len(cut["tokens"]), len(cut["output"].split()) + 1)
+        self.assertNotIn(word, cut["output"])
+        self.assertEqual(cut["finish"], "stop")
+
+    def test_ngrams_of_the_prompt_may_come_again(self):
+        """The prompt has every word that the model would write first: only --no-repeat-ngram-in new lets it."""
+        first = self.lines()[0]["output"].split()[0]
+        def answer(*args):
+            return json.loads(self.write("--prompt", f"fine great {first}", "--max-new-tokens", 4, "--json", "--no-repeat-ngram", 1, *args).stdout)
+        whole, new = answer(), answer("--no-repeat-ngram-in", "new")
+        self.assertNotIn(first, whole["output"].split())
+        self.assertEqual(len(set(new["tokens"])), len(new["tokens"]))
+        plain = json.loads(self.write("--prompt", f"fine great {first}", "--max-new-tokens", 1, "--json").stdout)
+        self.assertEqual(new["tokens"][0], plain["tokens"][0], "the first new token repeats nothing")
+
     def test_length_fits_unless_asked_for(self):
         positions = json.loads((self.root / "gpt2" / "config.json").read_text())["n_positions"]
         one = json.loads(self.write("--prompt", "fine great", "--min-new-tokens", 1, "--json").stdout)
@@ -199,7 +230,8 @@ class Generate(support.SharedCase):
             (["--model", "gpt2", "--data", "rows.jsonl", "--task", "sst2"], ["expected a task of kind: generation"]),
             (["--model", "bert", "--prompt", "fine"], ["an encoder, and writes no text; take a decoder"]),
             (["--model", "gpt2", "--prompt", "fine", "--top-k", 3], ["set a temperature"]),
-            (["--model", "gpt2", "--prompt", "fine", "--beams", 2, "--temperature", 1], ["beam search takes the most probable beams"]),
+            (["--model", "gpt2", "--prompt", "fine", "--no-repeat-ngram-in", "new"], ["no_repeat_ngram_in says whose n-grams no_repeat_ngram counts"]),
+            (["--model", "gpt2", "--prompt", "fine", "--end-ids", 4000], ["end_ids: expected tokens below the vocabulary's", "found 4000"]),
             (["--model", "gpt2", "--prompt", "fine", "--chat", "model"], ["has no chat template"]),
             (["--model", "gpt2", "--prompt", "fine", "--stop", ""], ["--stop: expected a text, found an empty one"]),
         ]:

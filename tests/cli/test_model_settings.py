@@ -126,8 +126,10 @@ class Settings(support.SharedCase):
         greedy, told = self.generate(model, "--temperature", 0)
         self.assertNotIn("top_k", told[0])
         self.assertEqual(greedy, self.generate(model, "--temperature", 0, "--seed", 2)[0])
-        done = run("generate", "--model", model, "--prompt", "fine", "--beams", 2)
-        self.assert_refused(done, 2, "random choices (do_sample) among several beams", "temperature to 0 or beams to 1")
+        beams, told = self.generate(model, "--beams", 3, "--seed", 1)
+        self.assertIn("temperature 5", told[0])
+        self.assertEqual(beams, self.generate(model, "--beams", 3, "--seed", 1)[0])
+        self.assertNotEqual(beams, self.generate(model, "--beams", 3, "--seed", 2)[0], "as in transformers, beams are drawn")
 
     def test_what_is_not_supported_is_refused_with_the_way_out(self):
         for settings, part in [({"guidance_scale": 1.5}, "/guidance_scale"), ({"num_beam_groups": 2}, "/num_beam_groups"), ({"do_sample": True, "min_p": 0.1}, "/min_p"),

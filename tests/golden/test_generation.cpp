@@ -2,6 +2,8 @@
 // and score them alike.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "infer/generate.h"
 #include "tests/golden/generation_files.h"
@@ -32,7 +34,30 @@ GenerateOptions options_of(const Node& settings) {
   options.sampling.no_repeat_ngram = integer("no_repeat_ngram_size");
   options.sampling.min_new_tokens = integer("min_new_tokens");
   options.sampling.end_ids = ids_of(*settings.find("eos_ids"));
+  if (const Node* size = settings.find("new_no_repeat_ngram_size")) {
+    options.sampling.no_repeat_ngram = static_cast<int64_t>(number_of(*size));
+    options.sampling.no_repeat_ngram_in = NgramsOf::kNew;
+  }
+  if (settings.find("do_sample") != nullptr) {
+    options.sampling.temperature = number("temperature");
+    options.sampling.seed = static_cast<uint64_t>(integer("seed"));
+    if (settings.find("top_k") != nullptr) options.sampling.top_k = integer("top_k");
+    if (settings.find("top_p") != nullptr) options.sampling.top_p = number("top_p");
+  }
   return options;
+}
+
+// Texts that end with one of the case's pairs of tokens are at their end.
+HasStopped stops_of(const Node& settings) {
+  const Node* stops = settings.find("stops");
+  if (stops == nullptr) return {};
+  std::vector<std::vector<int64_t>> pairs;
+  for (const Node& pair : stops->items) pairs.push_back(ids_of(pair));
+  return [pairs](const std::vector<int64_t>& tokens) {
+    return std::any_of(pairs.begin(), pairs.end(), [&](const std::vector<int64_t>& pair) {
+      return tokens.size() >= 2 && std::equal(pair.begin(), pair.end(), tokens.end() - 2);
+    });
+  };
 }
 
 struct Bare {
@@ -48,7 +73,7 @@ std::vector<std::vector<Generated>> run(const Bare& bare, const std::vector<Sequ
   PromptLane lane;
   lane.lane.bound = &bare.bound;
   lane.prompts = lane_of(prompts).sequences;
-  return generate(*bare.rig.model, {lane}, options_of(settings));
+  return generate(*bare.rig.model, {lane}, options_of(settings), {}, stops_of(settings));
 }
 
 void expect_result(const std::vector<Generated>& found, const Node& expected,
@@ -72,7 +97,7 @@ class GoldenGeneration : public ::testing::TestWithParam<std::string> {};
 TEST_P(GoldenGeneration, Together) {
   const Node file = generation_file(GetParam());
   const Bare bare(golden_model(GetParam(), Precision::kFloat32, "trunks"));
-  EXPECT_EQ(file.find("cases")->members.size(), 18U);
+  EXPECT_EQ(file.find("cases")->members.size(), 25U);
   for (const auto& [name, entry] : file.find("cases")->members) {
     std::vector<Sequence> prompts;
     for (const Node& result : entry.find("results")->items)
@@ -89,8 +114,11 @@ TEST_P(GoldenGeneration, Alone) {
   const Node file = generation_file(GetParam());
   const Bare bare(golden_model(GetParam(), Precision::kFloat64, "trunks"));
   for (const auto& [name, entry] : file.find("cases")->members) {
+    const bool draws = entry.find("settings")->find("do_sample") != nullptr;
+    int64_t example = 0;
     for (const Node& result : entry.find("results")->items) {
-      const std::vector<Sequence> prompts = {{7, ids_of(*result.find("prompt"))}};
+      const std::vector<Sequence> prompts = {
+          {draws ? example++ : 7, ids_of(*result.find("prompt"))}};
       const auto found = run(bare, prompts, *entry.find("settings"));
       expect_result(found.front(), result, GetParam() + " " + name + " in float64");
     }

@@ -91,6 +91,69 @@ TEST(Encode, EncoderDecoderReadsThemApart) {
   EXPECT_TRUE(sequence.is_target.empty());
 }
 
+// P3, T0 and MoV train and ask so: inputs without an end token, targets with one.
+TEST(Encode, ABarePromptHasNothingBehindIt) {
+  const ModelText text = text_of("t5");
+  const ModelConfig config = config_of("t5", text);
+  const Task task = task_of(std::string(kQuestions) + "prompt_end: bare\ntruncation_side: left\n");
+  const Ids prompt = plain(text, "how are you");
+  const Sequence sequence =
+      encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front();
+  EXPECT_EQ(sequence.ids, prompt);
+  EXPECT_EQ(sequence.target_ids, joined({plain(text, "fine"), {text.end_id()}}));
+  const auto length = static_cast<int64_t>(prompt.size());
+  const Dataset cut = encode_examples(rows_of(task, kRow), task, text, config, length - 1);
+  EXPECT_EQ(cut.sequences.front().ids, Ids(prompt.begin() + 1, prompt.end()))
+      << "at the side of the task, and no room is kept for an end token";
+  EXPECT_EQ(cut.cut.front().tokens, 1);
+  const Task ranked =
+      task_of("name: r\nkind: choice\nprompt: q\noptions: o\ntarget: t\nprompt_end: bare\n");
+  const Dataset options =
+      encode_examples(rows_of(ranked, R"({"q": "how are you", "o": ["fine", "bad"], "t": 0})"),
+                      ranked, text, config, 0);
+  EXPECT_EQ(options.sequences.front().ids, prompt);
+  EXPECT_EQ(options.options.front()[1], joined({plain(text, "bad"), {text.end_id()}}));
+}
+
+TEST(Encode, TargetsHaveALimitOfTheirOwn) {
+  const std::string own = std::string(kQuestions) + "max_target_length: 3\n";
+  const Task task = task_of(own);
+  const std::string rows = R"({"q": "how are you", "a": "fine words and more of them"})";
+  const ModelText t5 = text_of("t5"), smollm2 = text_of("smollm2");
+  const ModelConfig of_t5 = config_of("t5", t5);
+  const ModelConfig of_llama =
+      parse_config(tiny_config("llama", yaml("{max_position_embeddings: 40, vocab_size: " +
+                                             std::to_string(smollm2.tokenizer->id_bound()) + "}")),
+                   "tiny");
+  const Ids prompt = plain(t5, "how are you"), target = plain(t5, "fine words and more of them");
+  ASSERT_GT(target.size(), 3U);
+  const Dataset apart = encode_examples(rows_of(task, rows), task, t5, of_t5, 0);
+  EXPECT_EQ(apart.sequences.front().ids, joined({prompt, {t5.end_id()}})) << "no limit of its own";
+  EXPECT_EQ(apart.sequences.front().target_ids,
+            joined({Ids(target.begin(), target.begin() + 2), {t5.end_id()}}))
+      << "what closes it stays";
+  EXPECT_EQ(apart.cut.front().tokens, static_cast<int64_t>(target.size()) - 2);
+  // In a decoder max_length counts the prompt alone then.
+  const Ids question = plain(smollm2, "how are you"),
+            answer = plain(smollm2, "fine words and more of them");
+  const auto room = static_cast<int64_t>(question.size());
+  ASSERT_GT(answer.size(), 3U);
+  const Dataset one = encode_examples(rows_of(task, rows), task, smollm2, of_llama, room);
+  EXPECT_EQ(one.sequences.front().ids, joined({question, Ids(answer.begin(), answer.begin() + 3)}));
+  EXPECT_EQ(num_targets(one.sequences.front()), 3);
+  EXPECT_EQ(one.cut.front().tokens, static_cast<int64_t>(answer.size()) + 1 - 3);
+  expect_message<InputError>(
+      [&] {
+        encode_examples(rows_of(task, rows), task, smollm2, of_llama, of_llama.max_positions - 2);
+      },
+      "give a smaller max_length");
+  expect_message<InputError>(
+      [] {
+        task_of("name: c\nkind: generation\nmessages: m\nchat: chatml\nmax_target_length: 3\n");
+      },
+      "a chat is cut as a whole");
+}
+
 TEST(Encode, ChatMarksWhatTheAssistantSays) {
   const ModelText text = text_of("smollm2");
   const ModelConfig config = config_of("llama", text);

@@ -115,13 +115,14 @@ TEST(JoinGeneration, TheUsersSettingsWin) {
             yaml("{beams: 3, bad_words: [[1], [2, 3]], forced_eos: [2]}"));
 }
 
+// As transformers: do_sample with beams draws beams.
+TEST(JoinGeneration, LetsBeamsBeDrawn) {
+  EXPECT_EQ(counted("{beams: 4}", "{temperature: 1, top_k: 50}"),
+            yaml("{temperature: 1, top_k: 50}"));
+  EXPECT_EQ(counted("{temperature: 1}", "{beams: 2}"), yaml("{beams: 2}"));
+}
+
 TEST(JoinGeneration, Refuses) {
-  for (const auto& [own, model] :
-       {std::pair{"{beams: 4}", "{temperature: 1}"}, std::pair{"{temperature: 1}", "{beams: 2}"},
-        std::pair{"{}", "{temperature: 1, beams: 2}"}}) {
-    expect_message<InputError>([&, &file = own, &of = model] { counted(file, of); },
-                               "set temperature to 0 or beams to 1");
-  }
   expect_message<InputError>([&] { counted("{}", "{bad_words: [1, 2]}"); },
                              "bad_words: expected a list of lists of tokens");
   expect_message<InputError>([&] { counted("{top_p: 2}", "{}"); },
@@ -134,6 +135,7 @@ TEST(ReadGeneration, IsTheInverseOfTheNode) {
   options.early_stopping = EarlyStopping::kNever;
   options.sampling = {.repetition_penalty = 1.2,
                       .no_repeat_ngram = 2,
+                      .no_repeat_ngram_in = NgramsOf::kNew,
                       .encoder_no_repeat_ngram = 4,
                       .bad_words = {{5}, {6, 7}},
                       .min_new_tokens = 1,
@@ -142,6 +144,7 @@ TEST(ReadGeneration, IsTheInverseOfTheNode) {
                       .forced_eos = {4, 8},
                       .suppress_tokens = {9},
                       .begin_suppress_tokens = {10, 11}};
+  options.further_end_ids = {12};
   const Node node = generation_node(options);
   Options reader(node, "test");
   EXPECT_EQ(generation_node(read_generation(reader)), node);

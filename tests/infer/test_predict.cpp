@@ -72,6 +72,15 @@ TEST(Predict, ScoresAndMeanLoss) {
                                 "scores need a label on every row");
 }
 
+// STS-B's scores begin at 0: RoBERTa's code answers 0 for what is less.
+TEST(Predict, AnswersOfARegressionHaveALeastValue) {
+  Task task = regression_task();
+  const Tensor logits = at::tensor({-1.5F, 0.25F, 7.0F}).view({3, 1});
+  EXPECT_EQ(answers_of(task, logits), (std::vector<double>{-1.5, 0.25, 7}));
+  task.least = 0;
+  EXPECT_EQ(answers_of(task, logits), (std::vector<double>{0, 0.25, 7}));
+}
+
 TEST(Predict, NeedsAHead) {
   const Rig rig(golden_model("bert-tiny"), "{}", std::nullopt);
   const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, NoRepeatNGramLogitsProcessor, StoppingCriteria, StoppingCriteriaList
 
 import common
+import draws
 import trunk_models
 
 MODELS = ["gpt2-tiny", "gpt2-bare", "llama-grouped", "smollm2-tiny", "qwen2-tiny", "t5-tiny", "t5-gated", "bart-tiny", "bart-scaled"]
@@ -39,6 +40,16 @@ CASES = {
     "beam-3-never": {"eos": 2, "num_beams": 3, "early_stopping": "never"},
     "beam-3-least": {"eos": 3, "num_beams": 3, "min_new_tokens": 5},
     "beam-3-all": {"eos": 2, "num_beams": 3, "min_new_tokens": 3, "repetition_penalty": 1.2, "no_repeat_ngram_size": 2},
+    # Only of what is new: the library's processor, shown the new tokens alone.
+    "greedy-no-new-bigram-twice": {"eos": 1, "new_no_repeat_ngram_size": 2},
+    "beam-3-no-new-token-twice": {"eos": 2, "num_beams": 3, "new_no_repeat_ngram_size": 1},
+    # A text that ends with one of the model's chosen pairs of tokens is at its end, as one with a stop string is.
+    "beam-3-stops": {"eos": 1, "num_beams": 3, "stops": 3},
+    "beam-4-stops-early": {"eos": 1, "num_beams": 4, "stops": 3, "length_penalty": 0.5, "early_stopping": True},
+    # Beams drawn by the numbers of draws.py.
+    "drawn-2": {"eos": 1, "num_beams": 2, "do_sample": True, "temperature": 1.0, "seed": 3},
+    "drawn-3-cut": {"eos": 3, "num_beams": 3, "do_sample": True, "temperature": 1.5, "top_k": 5, "top_p": 0.8, "length_penalty": 0.5, "seed": 4},
+    "drawn-4-nucleus": {"eos": 2, "num_beams": 4, "do_sample": True, "temperature": 0.7, "top_p": 0.3, "repetition_penalty": 1.2, "seed": 5},
 }
 
 
@@ -47,31 +58,57 @@ def start_of(model):
     return [model.config.decoder_start_token_id] if model.config.is_encoder_decoder else []
 
 
-def settings_of(case, eos):
+class OfNewTokens(LogitsProcessor):
+    """no_repeat_ngram over the new tokens."""
+
+    def __init__(self, size, skip):
+        self.own, self.skip = NoRepeatNGramLogitsProcessor(size), skip
+
+    def __call__(self, input_ids, scores):
+        return self.own(input_ids[:, self.skip:], scores)
+
+
+class EndsWith(StoppingCriteria):
+    def __init__(self, ends, skip):
+        self.ends, self.skip = ends, skip
+
+    def __call__(self, input_ids, scores, **kwargs):
+        return torch.tensor([row[self.skip:][-2:] in self.ends for row in input_ids.tolist()])
+
+
+def settings_of(case, eos, stops=()):
     """The case as GenerationConfig and as the file tells it."""
     told = {"max_new_tokens": NEW, "num_beams": 1, "length_penalty": 1.0, "early_stopping": False, "repetition_penalty": 1.0,
             "no_repeat_ngram_size": 0, "min_new_tokens": 0, **CASES[case]}
     told["eos_ids"] = eos[: told.pop("eos")]
+    if "stops" in told:
+        told["stops"] = list(stops)[: told["stops"]]
     return told
 
 
-def generate(model, prompt, told):
+def generate(model, prompt, told, example=0):
     """Every sequence of the beam, best first: new tokens with their end token, and the library's score (None for greedy).
 
     Without the library's cache, whose number of layers is the encoder's even where the decoder has more.
     """
-    wanted = {key: value for key, value in told.items() if key not in ("eos_ids", "min_new_tokens")}
+    own = ("eos_ids", "min_new_tokens", "new_no_repeat_ngram_size", "stops", "seed", "do_sample")
+    wanted = {key: value for key, value in told.items() if key not in own}
+    if told.get("do_sample"):
+        wanted.setdefault("top_k", 0)
+    skip = 1 if model.config.is_encoder_decoder else len(prompt)
+    processors = [OfNewTokens(told["new_no_repeat_ngram_size"], skip)] if "new_no_repeat_ngram_size" in told else []
+    stopping = [EndsWith(told["stops"], skip)] if "stops" in told else []
     pad = 1 if model.config.model_type == "bart" else 0
     config = GenerationConfig(**wanted, min_new_tokens=told["min_new_tokens"] or None, eos_token_id=told["eos_ids"] or None, pad_token_id=pad,
-                              do_sample=False, use_cache=False, num_return_sequences=told["num_beams"], return_dict_in_generate=True, output_scores=True,
+                              do_sample=told.get("do_sample", False), use_cache=False, num_return_sequences=told["num_beams"], return_dict_in_generate=True, output_scores=True,
                               decoder_start_token_id=(start_of(model) or [None])[0])
     ids = torch.tensor([prompt])
-    with torch.no_grad():
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
-    skip = 1 if model.config.is_encoder_decoder else len(prompt)
+    with torch.no_grad(), draws.of_beams(told.get("seed", 0), example, model.config.vocab_size):
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config, logits_processor=LogitsProcessorList(processors),
+                             stopping_criteria=StoppingCriteriaList(stopping))
     found = []
     for row in out.sequences[:, skip:].tolist():
-        ends = [i for i, token in enumerate(row) if token in told["eos_ids"]]
+        ends = [i for i, token in enumerate(row) if token in told["eos_ids"] or row[max(0, i - 1): i + 1] in told.get("stops", [])]
         found.append(row[: ends[0] + 1] if ends else row)
     scores = out.sequences_scores.tolist() if told["num_beams"] > 1 else [None] * len(found)
     return found, scores
@@ -118,6 +155,17 @@ def choose_ends(model, prompts, random):
                                              ("greedy-one-eos", "greedy-several-eos", "beam-3-all", "beam-4")))
 
 
+def choose_stops(model, prompts, ends):
+    """The three pairs of tokens that beams without them write most often, but not at their very beginning."""
+    counts = {}
+    for prompt in prompts:
+        for tokens in generate(model, prompt, settings_of("beam-4", ends))[0]:
+            for pair in {tuple(tokens[i: i + 2]) for i in range(1, len(tokens) - 1)} - {tuple(tokens[:2])}:
+                if not set(pair) & set(ends):
+                    counts[pair] = counts.get(pair, 0) + 1
+    return [list(pair) for pair in sorted(counts, key=lambda pair: (-counts[pair], pair))[:3]]
+
+
 def make(name, seed, models):
     """The contents of one file, and by how much float32 scores lie off."""
     kind = trunk_models.CASES[name][0][0]
@@ -128,16 +176,17 @@ def make(name, seed, models):
         model.generation_config = GenerationConfig()   # no settings but those of the case
     prompts = choose_prompts(plain, random)
     ends = choose_ends(plain, prompts, random)
+    stops = choose_stops(plain, prompts, ends)
     deviation, cases = 0.0, {}
     for case in CASES:
-        told = settings_of(case, ends)
+        told = settings_of(case, ends, stops)
         results = []
-        for prompt in prompts:
-            tokens, scores = generate(plain, prompt, told)
-            nudged_tokens, _ = generate(off, prompt, told)
+        for example, prompt in enumerate(prompts):
+            tokens, scores = generate(plain, prompt, told, example)
+            nudged_tokens, _ = generate(off, prompt, told, example)
             with trunk_models.exactly(True):
                 trunk_models.fresh_rotary(exact)
-                exact_tokens, exact_scores = generate(exact, prompt, told)
+                exact_tokens, exact_scores = generate(exact, prompt, told, example)
                 log_probabilities = [log_probability(exact, prompt, each) for each in exact_tokens]
             assert tokens == nudged_tokens == exact_tokens, f"{name} {case}: a choice hangs on rounding; take another seed"
             if told["num_beams"] > 1:
