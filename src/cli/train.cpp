@@ -316,6 +316,9 @@ int train(const TrainFlags& flags) {
     throw InputError(
         "--find-rate: a run that goes on has its rate; leave --resume or --find-rate out");
   const RunConfig config = is_resume ? read_resumed(flags.resume) : resolve(flags);
+  for (const std::string& note : config.notes) {
+    if (!flags.is_quiet) std::fprintf(stderr, "note: %s\n", message_text(note).c_str());
+  }
   const bool lengthens = is_resume && !flags.settings.empty();
   if (is_resume && !lengthens && Run::is_finished(flags.resume)) {
     if (!keeps_last_state(config))

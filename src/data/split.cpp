@@ -60,6 +60,10 @@ std::vector<int64_t> head_rows(int64_t count, int64_t limit) {
   return rows;
 }
 
+std::vector<int64_t> random_order(int64_t count, uint64_t seed) {
+  return permutation(count, key_of(seed, "random rows"));
+}
+
 std::vector<int64_t> first_rows_per_label(const std::vector<int64_t>& order,
                                           const std::vector<int64_t>& labels, int64_t num_labels,
                                           int64_t per_label) {

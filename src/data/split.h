@@ -26,6 +26,9 @@ Split choose_and_test(int64_t count, uint64_t seed);
 // 0..min(limit, count)-1. Throws InputError unless limit >= 1.
 std::vector<int64_t> head_rows(int64_t count, int64_t limit);
 
+// All rows 0..count-1 in an order drawn by `seed`.
+std::vector<int64_t> random_order(int64_t count, uint64_t seed);
+
 // `per_label` rows of each label 0..num_labels-1, ascending, drawn by `seed` (few-shot training
 // sets). Throws InputError naming the label that has too few rows.
 std::vector<int64_t> random_rows_per_label(const std::vector<int64_t>& labels, int64_t num_labels,

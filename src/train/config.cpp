@@ -16,6 +16,10 @@ void check_mixture(Options& options, const DataConfig& data) {
     options.fault("held_out", "a mixture is not split; give data.eval, or data.eval_tasks");
   if (data.rows > 0)
     options.fault("rows", "counts the rows of data.train; parts of a mixture have a rate or a cap");
+  if (data.dev_rows > 0)
+    options.fault("dev_rows", "a mixture is not split; give data.eval, or data.eval_tasks");
+  if (data.shuffle != RowOrder::kNone)
+    options.fault("shuffle", "says which rows of data.train are taken; a mixture draws its own");
 }
 
 void check_data(Options& options, const DataConfig& data) {
@@ -25,6 +29,15 @@ void check_data(Options& options, const DataConfig& data) {
     options.fault("split_eval", "needs data.eval, and no data.test: both come from data.eval");
   if (!data.eval.empty() && data.held_out > 0)
     options.fault("held_out", "data.eval is given; leave one of the two out");
+  if (data.dev_rows > 0 && (!data.eval.empty() || data.held_out > 0))
+    options.fault("dev_rows", std::string(data.eval.empty() ? "data.held_out" : "data.eval") +
+                                  " is given; leave one of the two out");
+  if (data.dev_rows > 0 && data.rows == 0 && data.per_label == 0)
+    options.fault("dev_rows",
+                  "counts rows behind those that are trained on; give data.rows or data.per_label");
+  if (data.shuffle != RowOrder::kNone && data.rows == 0 && data.per_label == 0)
+    options.fault("shuffle",
+                  "says which rows data.rows and data.per_label take, and neither is given");
   if (!data.mixture.empty()) check_mixture(options, data);
 }
 
@@ -53,6 +66,8 @@ void refuse_other_optimizer(Options& options, RunConfig& c) {
     reset_or_refuse(adafactor, c, "adafactor.", "scales_by_parameter",
                     c.adafactor.scales_by_parameter, default_.adafactor.scales_by_parameter,
                     reason);
+    reset_or_refuse(adafactor, c, "adafactor.", "factored", c.adafactor.factored,
+                    default_.adafactor.factored, reason);
     return;
   }
   const std::string reason =
@@ -64,7 +79,8 @@ void refuse_other_optimizer(Options& options, RunConfig& c) {
   reset_or_refuse(options, c, "", "beta2", c.beta2, default_.beta2, reason);
   reset_or_refuse(options, c, "", "epsilon", c.epsilon, default_.epsilon, reason);
   reset_or_refuse(options, c, "", "adamw_form", c.adamw_form, default_.adamw_form, reason);
-  reset_or_refuse(options, c, "", "undrawn", c.missing_gradient, default_.missing_gradient, reason);
+  reset_or_refuse(options, c, "", "missing_gradient", c.missing_gradient, default_.missing_gradient,
+                  reason);
 }
 
 // Settings that other settings leave without effect.
@@ -88,6 +104,23 @@ void refuse_ineffective(Options& options, RunConfig& c) {
     reset_or_refuse(options, c, "", "early_stop", c.early_stop, default_.early_stop,
                     "evaluate_every is never; give evaluate_every a period");
   }
+}
+
+// Settings of earlier versions by their present names; a line for each goes to `notes`. One that
+// stands beside its present name stays, and is refused as unknown.
+Node with_present_names(Node settings, const std::string& source, std::vector<std::string>& notes) {
+  if (settings.kind != Node::Kind::kMap || settings.find("missing_gradient") != nullptr)
+    return settings;
+  for (auto& [key, value] : settings.members) {
+    if (key != "undrawn") continue;
+    const std::string old = value.scalar;
+    key = "missing_gradient";
+    if (old == "move") value.scalar = "zero";
+    if (old == "rest") value.scalar = "skip";
+    notes.push_back(source + ": undrawn: " + old + " is called missing_gradient: " + value.scalar +
+                    " now");
+  }
+  return settings;
 }
 
 // `over` on top of `under`, key by key.
@@ -118,10 +151,12 @@ bool RunConfig::is_suggested(const std::string& key) const {
   return std::find(suggested.begin(), suggested.end(), key) != suggested.end();
 }
 
-RunConfig parse_run_config(const Node& document, const Node& defaults, const std::string& source) {
+RunConfig parse_run_config(const Node& given, const Node& preset, const std::string& source) {
+  RunConfig config;
+  const Node document = with_present_names(given, source, config.notes),
+             defaults = with_present_names(preset, "the adapter's train section", config.notes);
   const Node merged = overlaid(defaults, document);
   Options options(merged, source);
-  RunConfig config;
   collect_suggested(defaults, &document, "", config.suggested);
   if (const Node* generation = merged.find("generation")) {
     for (const auto& [key, value] : generation->members) config.given_generation.push_back(key);

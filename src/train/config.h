@@ -55,6 +55,8 @@ enum class MissingGradient {
 struct AdafactorConfig {
   int64_t first_step = 0;  // what the step counter starts at: a restored T5 starts at 1,100,000
   bool scales_by_parameter = true;  // the step is relative to the size of the tensor
+  bool factored =
+      false;  // second moments of large matrices as a row and a column, as for T5 itself
 
   void visit(OptionVisitor& v);
 };
@@ -71,24 +73,33 @@ struct SeedConfig {
 
 // A data set that is evaluated by a task of its own.
 struct EvalTask {
-  std::string name;  // in metrics.json
-  std::string task;  // a ready task or a file
-  std::string data;  // a path
-  int64_t rows = 0;  // use the first rows only; 0 = all
+  std::string name;        // in metrics.json
+  std::string task;        // a ready task or a file
+  std::string data;        // a path
+  int64_t rows = 0;        // use the first rows only; 0 = all
+  std::string group = {};  // tasks of one group count once in the mean, by theirs; may be empty
+};
+
+// In which order data.rows, data.per_label and data.dev_rows take rows of the training file.
+enum class RowOrder {
+  kNone,   // the file's; per_label draws
+  kNumpy,  // numpy.random.default_rng(seed).permutation
 };
 
 struct DataConfig {
   std::string train, eval,
       test;  // paths; eval and test may be empty, train where there is a mixture
-  std::vector<MixturePart> mixture;  // instead of train
-  int64_t mixture_rows = 0;          // of an epoch; 0 = as many as its parts have together
-  std::vector<EvalTask> eval_tasks;  // beside eval
-  double held_out = 0;               // share of train kept for evaluation when eval is empty
-  int64_t rows = 0;                  // use the first rows of train only; 0 = all
-  int64_t per_label = 0;  // few-shot: so many rows of each label, drawn by the run's seed; 0 = all
-  bool splits_eval = false;  // eval chooses on one part of its rows and is tested on the rest,
-                             // drawn by the run's seed (ReFT's GLUE protocol)
-  int64_t eval_rows = 0;     // the same of eval
+  std::vector<MixturePart> mixture;    // instead of train
+  int64_t mixture_rows = 0;            // of an epoch; 0 = as many as its parts have together
+  std::vector<EvalTask> eval_tasks;    // beside eval
+  double held_out = 0;                 // share of train kept for evaluation when eval is empty
+  RowOrder shuffle = RowOrder::kNone;  // of train
+  int64_t rows = 0;                    // use the first rows of train only; 0 = all
+  int64_t per_label = 0;               // few-shot: so many rows of each label; 0 = all
+  int64_t dev_rows = 0;                // the next rows of train evaluate; 0 = none
+  // eval chooses on one part of its rows and is tested on the rest (ReFT's GLUE protocol).
+  bool splits_eval = false;
+  int64_t eval_rows = 0;  // use the first rows of eval only; 0 = all
 
   void visit(OptionVisitor& v);
 };
@@ -102,6 +113,7 @@ struct RunLength {
 
 struct RunConfig {
   std::string model, task, out;
+  Node task_options = Node::map();        // keys of the task's document that are other than it says
   std::vector<std::string> ignored_keys;  // of the model's config.json, which graft does not know
   Node adapter;                           // {edits, head}: the preset or file, with --set applied
   std::string adapter_name;               // as the user named it
@@ -144,6 +156,7 @@ struct RunConfig {
   bool uses_model_generation = true;        // over what the model's own settings say
   std::vector<std::string> given_generation =
       {};  // settings of `generation` that the user or a preset gave; no part of the document
+  std::vector<std::string> notes = {};      // lines for the user: what had another name before
   std::vector<std::string> suggested = {};  // keys ("adafactor.first_step") that a preset gave and
                                             // the user did not; no part of the document
 

@@ -60,8 +60,8 @@ Node warmup_node(const Warmup& warmup) {
 
 // A name is a key beside the scores of an evaluation.
 bool is_free_name(const std::string& name) {
-  static const std::vector<std::string> kTaken = {"rows", "loss", "mean", "majority",
-                                                  "only_answer"};
+  static const std::vector<std::string> kTaken = {"rows",     "loss",        "mean",
+                                                  "majority", "only_answer", "groups"};
   const auto is_allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '-' || c == '.' || c == '/';
@@ -87,8 +87,13 @@ std::vector<EvalTask> read_eval_tasks(const Node& list, const std::string& sourc
   for (size_t i = 0; i < list.items.size(); ++i) {
     Options& options = all.section(std::to_string(i));
     EvalTask task{options.text("name", std::nullopt), options.text("task", std::nullopt),
-                  options.text("data", std::nullopt), options.integer("rows", 0, 0, kMostRows)};
+                  options.text("data", std::nullopt), options.integer("rows", 0, 0, kMostRows),
+                  options.text("group", "")};
     const auto is_same = [&](const EvalTask& other) { return other.name == task.name; };
+    if (options.has("group") && !is_free_name(task.group))
+      options.fault("group",
+                    "expected letters, digits and _ - . / that are no metric's name, found " +
+                        quote(task.group));
     if (std::any_of(tasks.begin(), tasks.end(), is_same))
       options.fault("name", "the name " + quote(task.name) + " appears twice");
     if (options.has("name") && !is_free_name(task.name)) {
@@ -111,6 +116,7 @@ Node eval_tasks_node(const std::vector<EvalTask>& tasks) {
                               {"task", Node::text(task.task)},
                               {"data", Node::text(task.data)},
                               {"rows", Node::integer(task.rows)}}));
+    if (!task.group.empty()) list.back()["group"] = Node::text(task.group);
   }
   return Node::list(std::move(list));
 }
@@ -177,7 +183,7 @@ OptionForm eval_tasks_form(std::vector<EvalTask>& value) {
     if (const Node* list = list_at(options, "eval_tasks"))
       value = read_eval_tasks(*list, options.source());
   };
-  return {.values = "a list of {name, task, data, rows}", .read = read, .write = [&value] {
+  return {.values = "a list of {name, task, data, rows, group}", .read = read, .write = [&value] {
             return eval_tasks_node(value);
           }};
 }

@@ -40,12 +40,23 @@ std::string digest_of(const Model& model) {
 // Settings that graft 0.1.0 did not know: they count where they say something, so that its
 // checkpoints are still resumed.
 const std::vector<std::string> kNewer = {"ignore_config_keys", "lengthened_from", "adamw_form",
-                                         "seeds", "consistent_values"};
+                                         "seeds", "consistent_values", "task_options"};
+const std::vector<std::string> kNewerOfData = {"shuffle", "dev_rows"};
+const std::vector<std::string> kNewerOfAdafactor = {"factored"};
 const std::vector<std::string> kNewerOfGeneration = {
-    "max_total_tokens", "early_stopping",   "encoder_no_repeat_ngram",
-    "bad_words",        "min_total_tokens", "forced_bos",
-    "forced_eos",       "suppress_tokens",  "begin_suppress_tokens",
-    "model_defaults"};
+    "max_total_tokens", "early_stopping",     "encoder_no_repeat_ngram",
+    "bad_words",        "min_total_tokens",   "forced_bos",
+    "forced_eos",       "suppress_tokens",    "begin_suppress_tokens",
+    "model_defaults",   "no_repeat_ngram_in", "end_ids"};
+
+// As graft 0.1.0 called it.
+void use_old_names(Node& settings) {
+  for (auto& [key, value] : settings.members) {
+    if (key != "missing_gradient") continue;
+    key = "undrawn";
+    value.scalar = value.scalar == "zero" ? "move" : "rest";
+  }
+}
 
 void leave_out_usual(Node& node, const Node& usual, const std::vector<std::string>& keys) {
   std::erase_if(node.members, [&](const auto& member) {
@@ -61,7 +72,10 @@ std::string digest_of(RunConfig config) {
   Node settings = run_config_node(config);
   const Node usual = run_config_node(RunConfig{});
   leave_out_usual(settings, usual, kNewer);
+  leave_out_usual(settings["data"], *usual.find("data"), kNewerOfData);
+  leave_out_usual(settings["adafactor"], *usual.find("adafactor"), kNewerOfAdafactor);
   leave_out_usual(settings["generation"], *usual.find("generation"), kNewerOfGeneration);
+  use_old_names(settings);
   return sha256(to_json(settings, -1));
 }
 

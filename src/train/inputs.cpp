@@ -1,9 +1,11 @@
 // Loading and checking everything a run reads, before its folder is touched.
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/wording.h"
 #include "data/mixture.h"
+#include "data/numpy_random.h"
 #include "data/split.h"
 #include "edit/adapter.h"
 #include "edit/own_head.h"
@@ -20,26 +22,20 @@ namespace {
 constexpr uint64_t kSplitSeed =
     0;  // the split belongs to the data, not to the run's seed: seeds stay comparable
 
+void check_count(const std::vector<Example>& rows, int64_t wanted, const std::string& key,
+                 const std::string& path) {
+  const auto found = static_cast<int64_t>(rows.size());
+  if (wanted > found)
+    throw InputError(key + ": '" + path + "' has " + std::to_string(found) + " " +
+                     plural(found, "row") + ", " + std::to_string(wanted) + " were asked for");
+}
+
 // The first `count` rows; all of them when it is 0.
 std::vector<Example> first_rows(std::vector<Example> rows, int64_t count, const std::string& key,
                                 const std::string& path) {
-  if (count == 0) return rows;
-  const auto found = static_cast<int64_t>(rows.size());
-  if (count > found)
-    throw InputError(key + ": '" + path + "' has " + std::to_string(found) + " " +
-                     plural(found, "row") + ", " + std::to_string(count) + " were asked for");
-  rows.resize(static_cast<size_t>(count));
+  check_count(rows, count, key, path);
+  if (count > 0) rows.resize(static_cast<size_t>(count));
   return rows;
-}
-
-// data.rows of the training rows: the first ones, or where seeds.rows is given those that it draws,
-// in the order of the file.
-std::vector<Example> taken_rows(std::vector<Example> rows, const RunConfig& config) {
-  const int64_t count = config.data.rows;
-  const auto found = static_cast<int64_t>(rows.size());
-  if (!config.seeds.rows || count == 0 || count > found)
-    return first_rows(std::move(rows), count, "data.rows", config.data.train);
-  return pick(rows, random_rows(found, count, static_cast<uint64_t>(*config.seeds.rows)));
 }
 
 void check_row_seed(const RunConfig& config) {
@@ -56,16 +52,63 @@ RowLayout layout_of(const RunConfig& config, const ModelConfig& model, const Tas
   return Adapter(config.adapter, "adapter " + config.adapter_name, {model, sites}, task).layout();
 }
 
-// Few-shot: `count` rows of every label.
-std::vector<Example> rows_per_label(const std::vector<Example>& rows, const Task& task,
-                                    int64_t count, int64_t seed) {
+uint64_t row_seed(const RunConfig& config) {
+  return static_cast<uint64_t>(config.seeds.rows.value_or(config.seed));
+}
+
+// In which order rows are taken.
+std::vector<int64_t> row_order(const RunConfig& config, int64_t count) {
+  if (config.data.shuffle == RowOrder::kNumpy) return numpy_permutation(count, row_seed(config));
+  if (config.data.rows > 0 && config.seeds.rows) return random_order(count, row_seed(config));
+  std::vector<int64_t> order(static_cast<size_t>(count));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  return order;
+}
+
+// The labels of a few-shot run's rows.
+std::vector<int64_t> labels_of_rows(const std::vector<Example>& rows, const Task& task) {
   if (task.kind != TaskKind::kClassification)
     throw InputError("data.per_label: task " + quote(task.name) +
                      " has no classes to draw rows of");
   std::vector<int64_t> labels;
   for (const Example& row : rows) labels.push_back(static_cast<int64_t>(*row.label));
-  return pick(rows,
-              random_rows_per_label(labels, task.num_labels(), count, static_cast<uint64_t>(seed)));
+  return labels;
+}
+
+// The rows that are trained on, and the next of data.dev_rows.
+struct TakenRows {
+  std::vector<Example> train, dev;
+};
+
+TakenRows take_rows(const std::vector<Example>& all, const RunConfig& config, const Task& task) {
+  const DataConfig& data = config.data;
+  const auto count = static_cast<int64_t>(all.size());
+  const std::vector<int64_t> order = row_order(config, count);
+  const auto first = order.begin() + static_cast<std::ptrdiff_t>(data.rows > 0 ? data.rows : count);
+  std::vector<int64_t> chosen(order.begin(), first);
+  if (data.per_label > 0) {
+    const std::vector<int64_t> labels = labels_of_rows(all, task);
+    if (data.shuffle == RowOrder::kNumpy) {
+      chosen = first_rows_per_label(chosen, labels, task.num_labels(), data.per_label);
+    } else {
+      std::sort(chosen.begin(), chosen.end());
+      chosen = pick(chosen, random_rows_per_label(pick(labels, chosen), task.num_labels(),
+                                                  data.per_label, row_seed(config)));
+    }
+  }
+  std::sort(chosen.begin(), chosen.end());
+  std::vector<int64_t> next;
+  for (auto row = data.rows > 0 ? first : order.begin();
+       row != order.end() && std::ssize(next) < data.dev_rows; ++row) {
+    if (!std::binary_search(chosen.begin(), chosen.end(), *row)) next.push_back(*row);
+  }
+  if (std::ssize(next) < data.dev_rows) {
+    throw InputError("data.dev_rows: '" + data.train + "' has " + std::to_string(next.size()) +
+                     " " + plural(std::ssize(next), "row") + " behind those that are trained on, " +
+                     std::to_string(data.dev_rows) + " were asked for");
+  }
+  std::sort(next.begin(), next.end());
+  return {pick(all, chosen), pick(all, next)};
 }
 
 // Tasks that share one adapter have no head: all answer in words.
@@ -138,7 +181,7 @@ void load_eval_tasks(const Path& tasks_dir, RunInputs& in) {
     Task task = load_text_task(each.task, key, tasks_dir);
     std::vector<Example> rows =
         first_rows(read_examples(each.data, task, LabelUse::kRequired), each.rows, key, each.data);
-    in.eval_tasks.push_back({each.name, std::move(task), {}});
+    in.eval_tasks.push_back({each.name, std::move(task), {}, each.group});
     EvalTaskData& own = in.eval_tasks.back();
     own.data =
         encode_eval_data(std::move(rows), own.task, in.text, in.model->config, in.max_length);
@@ -291,17 +334,21 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   in.task = is_mixture || !config.data.eval_tasks.empty()
                 ? load_text_task(config.task, "task", tasks_dir)
                 : load_task(config.task, tasks_dir);
+  if (!config.task_options.members.empty())
+    in.task = with_options(in.task, config.task_options, "task_options");
   const ModelConfig model = read_config(config.model, {.named = config.ignored_keys});
   check_task(in.task,
              model);  // what does not go together is refused before rows or weights are read
   const RowLayout layout = layout_of(config, model, in.task);
   check_row_seed(config);
-  const int64_t row_seed = config.seeds.rows.value_or(config.seed);
   std::vector<Example> train, eval, test;
-  if (!is_mixture)
-    train = taken_rows(read_examples(config.data.train, in.task, LabelUse::kRequired), config);
-  if (config.data.per_label > 0)
-    train = rows_per_label(train, in.task, config.data.per_label, row_seed);
+  if (!is_mixture) {
+    const std::vector<Example> all = read_examples(config.data.train, in.task, LabelUse::kRequired);
+    check_count(all, config.data.rows, "data.rows", config.data.train);
+    TakenRows taken = take_rows(all, config, in.task);
+    train = std::move(taken.train);
+    eval = std::move(taken.dev);
+  }
   if (!config.data.test.empty())
     test = read_examples(config.data.test, in.task, LabelUse::kRequired);
   if (!config.data.eval.empty()) {
@@ -314,8 +361,7 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
     train = pick(train, split.kept);
   }
   if (config.data.splits_eval) {
-    const Split split =
-        choose_and_test(static_cast<int64_t>(eval.size()), static_cast<uint64_t>(row_seed));
+    const Split split = choose_and_test(static_cast<int64_t>(eval.size()), row_seed(config));
     test = pick(eval, split.kept);
     eval = pick(eval, split.held_out);
   }

@@ -18,6 +18,7 @@ struct EvalTaskData {
   std::string name;
   Task task;
   EvalData data;
+  std::string group = {};  // tasks of one group count once in the mean; may be empty
 };
 
 // Everything a run reads, loaded and checked before its folder is touched.

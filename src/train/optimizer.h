@@ -59,25 +59,37 @@ class AdamW final : public Optimizer {
   std::vector<Slot> slots_;
 };
 
-// Adafactor (Shazeer & Stern 2018, arXiv:1804.04235) as T5X applies it to adapters: no momentum, no
-// decay, nothing factored.
+// Adafactor (Shazeer & Stern 2018, arXiv:1804.04235) as T5X applies it: no momentum, no decay, and
+// to adapters nothing factored.
 //   b = 1 - (t+1)^-0.8;  v = b v + (1 - b)(g^2 + 1e-30);  y = g / sqrt(v);  y /= max(1, RMS(y))
 //   p -= lr max(RMS(p), 1e-3) y
 // Each tensor is one unit: both RMS are over all experts that it stacks. t counts steps from
 // `first_step`.
+// Factored (their alg. 4), where the two largest dimensions of a tensor are 128 or more:
+//   r = b r + (1 - b) mean_j(g^2 + 1e-30);  c = b c + (1 - b) mean_i(g^2 + 1e-30)
+//   v_ij = r_i c_j / mean(r)
+// j: the largest dimension, i: the next, of equals the last is the larger.
 class Adafactor final : public Optimizer {
  public:
   Adafactor(const std::vector<ParamSpec>& params, const AdafactorConfig& config);
   void step(NamedTensors& tensors, double learning_rate) override;
   std::vector<std::string> still_tensors() const override;
-  NamedTensors state() const override;  // "v/", and "t/" of the whole
+  NamedTensors state() const override;  // "v/", or "row/" and "column/", and "t/" of the whole
   void restore(const NamedTensors& state) override;
 
  private:
   struct Slot {
     ParamSpec spec;
-    at::Tensor v;  // undefined until the first gradient
+    at::Tensor v;            // undefined until the first gradient, and where factored
+    at::Tensor row, column;  // r and c, with dimensions of 1 where they are means
+    int64_t row_dim = -1, column_dim = -1;  // i and j where factored
+
+    bool is_factored() const { return row_dim >= 0; }
+    bool has_state() const { return v.defined() || row.defined(); }
   };
+  // g / sqrt(v) after its update.
+  static at::Tensor normalized(Slot& slot, const at::Tensor& gradient, double decay);
+
   AdafactorConfig config_;
   std::vector<Slot> slots_;
   int64_t steps_ = 0;

@@ -20,8 +20,9 @@ constexpr Name<OptimizerKind> kOptimizers[] = {{OptimizerKind::kAdamW, "adamw"},
                                                {OptimizerKind::kAdafactor, "adafactor"}};
 constexpr Name<AdamWForm> kAdamWForms[] = {{AdamWForm::kTorch, "torch"},
                                            {AdamWForm::kTransformers, "transformers"}};
-constexpr Name<MissingGradient> kMissingGradients[] = {{MissingGradient::kZero, "move"},
-                                                       {MissingGradient::kSkip, "rest"}};
+constexpr Name<MissingGradient> kMissingGradients[] = {{MissingGradient::kZero, "zero"},
+                                                       {MissingGradient::kSkip, "skip"}};
+constexpr Name<RowOrder> kRowOrders[] = {{RowOrder::kNone, "none"}, {RowOrder::kNumpy, "numpy"}};
 constexpr Name<ConsistencyTargets> kTargets[] = {{ConsistencyTargets::kDetached, "detached"},
                                                  {ConsistencyTargets::kAttached, "attached"}};
 constexpr Name<bool> kLossUnits[] = {{false, "token"}, {true, "row"}};  // averages_rows
@@ -44,8 +45,14 @@ void DataConfig::visit(OptionVisitor& v) {
   v.option("eval_tasks", detail::eval_tasks_form(eval_tasks),
            "data sets that are scored by tasks of their own; keep_best and early_stop go by their "
            "mean, else by the primary metric of data.eval");
+  v.choice("shuffle", shuffle, kRowOrders,
+           "the order in which rows, per_label and dev_rows take rows of data.train. none: the "
+           "file's; numpy: that of numpy.random.default_rng(seeds.rows).permutation, as datasets "
+           "shuffles, so that published subsets are the same and a larger one holds the smaller");
   v.integer("rows", rows, {0, kMostRows},
             "use the first rows of data.train only, or those that seeds.rows draws; 0: all");
+  v.integer("dev_rows", dev_rows, {0, kMostRows},
+            "the next rows of data.train, behind those of rows or per_label, evaluate; 0: none");
   v.integer("eval_rows", eval_rows, {0, kMostRows}, "use the first rows of data.eval only; 0: all");
   v.integer("per_label", per_label, {0, kMostRows},
             "few-shot: so many rows of each label, drawn by seed; 0: all");
@@ -60,6 +67,9 @@ void AdafactorConfig::visit(OptionVisitor& v) {
             "what the step counter starts at (a restored T5: 1100000)");
   v.boolean("scales_by_parameter", scales_by_parameter,
             "whether steps are relative to a tensor's size");
+  v.boolean("factored", factored,
+            "second moments of tensors with two dimensions of 128 or more as their rows' and "
+            "columns' means, as T5 was pretrained");
 }
 
 void SeedConfig::visit(OptionVisitor& v) {
@@ -71,7 +81,7 @@ void SeedConfig::visit(OptionVisitor& v) {
                      {"of what a step draws: dropout, the routes of experts", kUsual});
   v.optional_integer(
       "rows", rows, limits,
-      {"of the rows that data.per_label and data.split_eval take; where it is given, "
+      {"of the rows that data.shuffle, data.per_label and data.split_eval take; where it is given, "
        "data.rows are drawn by it instead of the first ones",
        kUsual});
 }
@@ -83,6 +93,18 @@ void RunConfig::visit(OptionVisitor& v) {
   v.texts("ignore_config_keys", ignored_keys,
           "keys of the model's config.json to pass over; the adapter remembers them");
   v.text("task", task, "ready task (sst2, cola, mail, ...), YAML file, or text:LABEL,LABEL");
+  v.option("task_options",
+           {.values = "keys of a task file (doc/data.md)",
+            .read =
+                [this](Options& options) {
+                  const Node* node = options.raw("task_options");
+                  if (node == nullptr || node->kind == Node::Kind::kNull) return;
+                  if (node->kind == Node::Kind::kMap) task_options = *node;
+                  else
+                    options.fault("task_options", "expected keys of a task such as {primary: f1}");
+                },
+            .write = [this] { return task_options; }},
+           "what is other than in the task: primary: spearman picks the best step by it");
   v.text("out", out, "folder of the run; must not hold a run yet");
   v.text("adapter_name", adapter_name, "what messages call the adapter");
   v.option("adapter",
@@ -100,12 +122,11 @@ void RunConfig::visit(OptionVisitor& v) {
            "lengths that the run had before; written by graft");
   v.section("data", [this](OptionVisitor& part) { data.visit(part); });
   v.choice("optimizer", optimizer, kOptimizers,
-           "adafactor: no momentum, no decay, nothing factored, steps relative to a tensor's size");
+           "adafactor: no momentum, no decay, steps relative to a tensor's size");
   v.section("adafactor", [this](OptionVisitor& part) { adafactor.visit(part); });
-  v.choice("undrawn", missing_gradient, kMissingGradients,
+  v.choice("missing_gradient", missing_gradient, kMissingGradients,
            "what AdamW does with a tensor that had gradients and has none now (an expert not "
-           "drawn): the gradient is zero, as "
-           "published, or the tensor waits");
+           "drawn). zero: as if it were zero, as published; skip: the tensor waits");
   v.number("label_smoothing", objective.label_smoothing, {0, 0.99}, "of the cross entropy");
   v.number("z_loss", objective.z_loss, {0, 1e3},
            "times the squared logarithm of the softmax's denominator");

@@ -34,6 +34,7 @@ Node TaskScores::node(const std::vector<EvalTaskData>& tasks) const {
   Node out = Node::map();
   for (size_t i = 0; i < tasks.size(); ++i)
     out[tasks[i].name] = scores_node(tasks[i].data, evaluations[i]);
+  for (const Score& group : groups) out["groups"][group.name] = metric_node(group.value);
   out["mean"] = metric_node(mean);
   return out;
 }
@@ -43,9 +44,22 @@ TaskScores score_tasks(const Model& model, const BoundAdapter& bound,
                        const EvaluateOptions& options) {
   TaskScores out;
   std::vector<double> values;
+  std::vector<std::pair<std::string, std::vector<double>>> groups;
   for (const EvalTaskData& each : tasks) {
     out.evaluations.push_back(evaluate(model, bound, each.task, each.data, text, options));
-    values.push_back(primary_of(each.task, out.evaluations.back()));
+    const double value = primary_of(each.task, out.evaluations.back());
+    if (each.group.empty()) {
+      values.push_back(value);
+      continue;
+    }
+    const auto found = std::find_if(groups.begin(), groups.end(),
+                                    [&](const auto& group) { return group.first == each.group; });
+    if (found != groups.end()) found->second.push_back(value);
+    else groups.push_back({each.group, {value}});
+  }
+  for (const auto& [name, of_tasks] : groups) {
+    out.groups.push_back({name, graft::mean(of_tasks)});
+    values.push_back(out.groups.back().value);
   }
   out.mean = mean(values);
   out.goodness = goodness(tasks.front().task.primary_metric, out.mean);

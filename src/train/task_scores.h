@@ -17,10 +17,14 @@ Node scores_node(const EvalData& data, const Evaluation& evaluation);
 
 struct TaskScores {
   std::vector<Evaluation> evaluations;  // one a task, in order
-  double mean = 0;      // over the tasks, of their primary metrics; NaN where one is undefined
+  std::vector<Score> groups;            // the mean of each group's tasks, in order
+  // Over the groups and the tasks without one, of their primary metrics; NaN where one is
+  // undefined.
+  double mean = 0;
   double goodness = 0;  // of the mean
 
-  // {NAME: {rows, loss, each metric}, ..., mean: ...}
+  // {NAME: {rows, loss, each metric}, ..., groups: {GROUP: ...}, mean: ...}; groups where there are
+  // some.
   Node node(const std::vector<EvalTaskData>& tasks) const;
 };
 

@@ -68,6 +68,15 @@ TEST(ChooseAndTest, SizesOfTheProtocol) {
             "choosing and testing on one file: expected at least two rows to divide, found 1");
 }
 
+TEST(Rows, InRandomOrder) {
+  std::vector<int64_t> order = random_order(100, 3);
+  EXPECT_NE(order, random_order(100, 4));
+  EXPECT_EQ(order, random_order(100, 3));
+  EXPECT_FALSE(std::is_sorted(order.begin(), order.end()));
+  std::sort(order.begin(), order.end());
+  EXPECT_EQ(order, head_rows(100, 100));
+}
+
 TEST(Rows, Head) {
   EXPECT_EQ(head_rows(5, 3), (std::vector<int64_t>{0, 1, 2}));
   EXPECT_EQ(head_rows(2, 3), (std::vector<int64_t>{0, 1}));

@@ -1,10 +1,12 @@
-// Adafactor against traces worked out by hand from its recurrence (the values in the comments), and
-// its state.
+// Adafactor against optax (tests/golden/optimizers, made by tools/golden/adafactor_optax.py),
+// traces worked out by hand from its recurrence (the values in the comments), and its state.
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "base/error.h"
+#include "tests/support/compare.h"
+#include "tests/support/models.h"
 #include "tests/support/testing.h"
 #include "train/optimizer.h"
 
@@ -94,6 +96,83 @@ TEST(Adafactor, MovMoloraStackIsOneUnit) {
   EXPECT_NEAR(stacked.at("p")[0].item<double>(), 1 - 1e-2 * scale, 1e-6);
   EXPECT_NEAR(stacked.at("p")[2].item<double>(), 0.1 - 1e-2 * scale, 1e-6);
   EXPECT_NEAR(apart.at("b")[0].item<double>(), 0.1 - 1e-2 * 0.1, 1e-6);
+}
+
+// scale * sin(rate i + shift) in row-major order.
+Tensor wave(const std::vector<int64_t>& shape, double scale, double rate, double shift) {
+  const int64_t count = c10::multiply_integers(shape);
+  const Tensor at = at::arange(count, at::kDouble) * rate + shift;
+  return (at.sin() * scale).to(at::kFloat).view(shape);
+}
+
+// Six steps, the fourth of them clipped, the last of zero gradients; all moves are 0.1 and more,
+// and float32 is off by 2e-7 at most.
+TEST(Adafactor, FollowsOptax) {
+  const Node file =
+      parse_json(read_file(golden_dir("optimizers") / "adafactor.json"), "adafactor.json");
+  const double rate = number_of(*file.find("rate"));
+  EXPECT_EQ(file.find("tensors")->members.size(), 7U);
+  for (const auto& [name, told] : file.find("tensors")->members) {
+    std::vector<int64_t> shape;
+    for (const Node& size : told.find("shape")->items)
+      shape.push_back(static_cast<int64_t>(number_of(size)));
+    for (const bool factored : {false, true}) {
+      SCOPED_TRACE(name + (factored ? ", factored" : ""));
+      Adafactor optimizer({{.name = "p", .shape = shape}}, {.factored = factored});
+      NamedTensors tensors{
+          {"p", wave(shape, number_of(*told.find("scale")), 0.7, 1).requires_grad_(true)}};
+      double t = 0;
+      for (const Node& expected : told.find(factored ? "factored" : "plain")->items) {
+        const double size = number_of(file.find("sizes")->items[static_cast<size_t>(t)]);
+        tensors.at("p").mutable_grad() = wave(shape, size, 1.3, 0.9 * t++);
+        optimizer.step(tensors, rate);
+        const Tensor flat = tensors.at("p").detach().to(at::kDouble).view({-1});
+        const int64_t stride = std::max<int64_t>(1, flat.numel() / 5);
+        int64_t i = 0;
+        for (const Node& entry : expected.find("entries")->items) {
+          EXPECT_NEAR(flat[i].item<double>(), number_of(entry), 5e-7) << "entry " << i;
+          i += stride;
+        }
+        EXPECT_NEAR(flat.mean().item<double>(),
+                    number_of(*expected.find("sum")) / static_cast<double>(flat.numel()), 2e-7);
+        EXPECT_NEAR(flat.square().mean().sqrt().item<double>(),
+                    number_of(*expected.find("root_mean_square")), 2e-7);
+      }
+    }
+  }
+}
+
+TEST(Adafactor, FactorsLargeTensorsAlone) {
+  const std::vector<ParamSpec> specs = {{.name = "narrow", .shape = {127, 200}},
+                                        {.name = "stack", .shape = {3, 128, 130}},
+                                        {.name = "vector", .shape = {300}}};
+  Adafactor whole(specs, {.factored = true}), first(specs, {.factored = true});
+  NamedTensors a, b;
+  for (const ParamSpec& spec : specs) {
+    a[spec.name] = wave(spec.shape, 1, 0.7, 0).requires_grad_(true);
+    b[spec.name] = wave(spec.shape, 1, 0.7, 0).requires_grad_(true);
+  }
+  const auto step = [&](Adafactor& optimizer, NamedTensors& tensors, double t) {
+    for (const ParamSpec& spec : specs)
+      tensors.at(spec.name).mutable_grad() = wave(spec.shape, 1, 1.3, t);
+    optimizer.step(tensors, 1e-2);
+  };
+  step(whole, a, 0);
+  step(first, b, 0);
+  const NamedTensors state = first.state();
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : state) names.push_back(name);
+  EXPECT_EQ(names, (std::vector<std::string>{"column/stack", "row/stack", "t/steps", "v/narrow",
+                                             "v/vector"}));
+  EXPECT_EQ(state.at("row/stack").numel(), 3 * 128);
+  EXPECT_EQ(state.at("column/stack").numel(), 3 * 130);
+  Adafactor second(specs, {.factored = true});
+  second.restore(state);
+  step(whole, a, 1);
+  step(second, b, 1);
+  for (const ParamSpec& spec : specs) EXPECT_TRUE(a.at(spec.name).equal(b.at(spec.name)));
+  Adafactor plain(specs, {});
+  expect_message<InputError>([&] { plain.restore(state); }, "does not train");
 }
 
 TEST(Adafactor, GoesOnFromItsState) {

@@ -130,8 +130,8 @@ TEST(RunConfig, RefusesWhatHasNoEffect) {
   expect_message<InputError>([] { parsed("early_stop: 3\nevaluate_every: never\n"); },
                              "/early_stop: found 3, and evaluate_every is never; give "
                              "evaluate_every a period, or leave it out");
-  for (const char* key :
-       {"weight_decay: 0.1", "beta1: 0.8", "beta2: 0.9", "epsilon: 1e-6", "undrawn: rest"}) {
+  for (const char* key : {"weight_decay: 0.1", "beta1: 0.8", "beta2: 0.9", "epsilon: 1e-6",
+                          "missing_gradient: skip"}) {
     const std::string setting = key;
     const size_t colon = setting.find(':');
     expect_message<InputError>([&] { parsed("optimizer: adafactor\n" + setting + "\n"); },
@@ -157,6 +157,21 @@ TEST(RunConfig, RefusesWhatHasNoEffect) {
   const Node node = run_config_node(dropped);
   EXPECT_EQ(to_yaml(run_config_node(parse_run_config(node, {}, "again"))), to_yaml(node))
       << "a resume reads it back as the user's own";
+}
+
+TEST(RunConfig, KnowsTheNamesOfEarlierVersions) {
+  const RunConfig old = parsed("undrawn: rest\n"), present = parsed("missing_gradient: skip\n");
+  EXPECT_EQ(old.missing_gradient, MissingGradient::kSkip);
+  EXPECT_EQ(to_yaml(run_config_node(old)), to_yaml(run_config_node(present)));
+  EXPECT_EQ(
+      old.notes,
+      (std::vector<std::string>{"run.yaml: undrawn: rest is called missing_gradient: skip now"}));
+  EXPECT_TRUE(present.notes.empty());
+  EXPECT_EQ(parsed("", "{undrawn: rest}").missing_gradient, MissingGradient::kSkip);
+  EXPECT_EQ(parsed("undrawn: move\n").missing_gradient, MissingGradient::kZero);
+  expect_message<InputError>([] { parsed("undrawn: sleep\n"); }, "found \"sleep\"");
+  expect_message<InputError>([] { parsed("missing_gradient: zero\nundrawn: rest\n"); },
+                             "/undrawn: unknown key (did you mean 'missing_gradient'?)");
 }
 
 TEST(RunConfig, ReportsEveryFaultAtOnce) {
@@ -235,7 +250,7 @@ TEST(RunConfig, ListsEverySettingWithItsDefault) {
     EXPECT_EQ(found->scalar, row.usual) << row.name;
     ++compared;
   }
-  EXPECT_EQ(compared, 54);
+  EXPECT_EQ(compared, 58);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "data/numpy_random.h"
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 #include "train/inputs.h"
@@ -12,14 +13,30 @@
 namespace graft::testing::test_inputs {
 namespace {
 
-RunInputs toy_inputs(const std::string& data) {
-  const std::string toy = std::string(GRAFT_SOURCE_DIR) + "/examples/toy";
+const std::string kToy = std::string(GRAFT_SOURCE_DIR) + "/examples/toy";
+
+RunInputs inputs_of(const std::string& data, const std::string& settings = "") {
   const std::string text =
-      "{model: " + toy +
-      "/model, task: 'text:no,yes', out: unused, adapter: {edits: [{lora: {}}]}, data: {train: " +
-      toy + "/train.tsv, eval: " + toy + "/dev.tsv, " + data + "}}";
+      "{model: " + kToy +
+      "/model, task: 'text:no,yes', out: unused, adapter: {edits: [{lora: {}}]}, " + settings +
+      "data: {train: " + kToy + "/train.tsv, " + data + "}}";
   return load_inputs(parse_run_config(yaml(text), {}, "run"),
                      std::string(GRAFT_SOURCE_DIR) + "/tasks");
+}
+
+RunInputs toy_inputs(const std::string& data, const std::string& settings = "") {
+  return inputs_of("eval: " + kToy + "/dev.tsv, " + data, settings);
+}
+
+std::vector<int64_t> ids_of(const Dataset& data) {
+  std::vector<int64_t> out;
+  for (const Example& example : data.examples) out.push_back(example.id);
+  return out;
+}
+
+std::vector<int64_t> sorted(std::vector<int64_t> ids) {
+  std::sort(ids.begin(), ids.end());
+  return ids;
 }
 
 TEST(Inputs, SplitsEvalBySeed) {
@@ -42,7 +59,96 @@ TEST(Inputs, FewShotRowsOfEveryLabel) {
   EXPECT_EQ(counts, (std::map<double, int>{{0, 3}, {1, 3}}));
 }
 
+// UniPELT's rows: the first K of a shuffle by the data's seed train, the next evaluate, and those
+// of a larger K hold those of a smaller.
+TEST(Inputs, RowsOfAShuffle) {
+  const int64_t all = inputs_of("").train.size();
+  const std::vector<int64_t> order = numpy_permutation(all, 111);
+  const auto part = [&](int64_t from, int64_t to) {
+    return sorted({order.begin() + from, order.begin() + to});
+  };
+  const RunInputs few = inputs_of("shuffle: numpy, rows: 8, dev_rows: 10", "seeds: {rows: 111}, ");
+  EXPECT_EQ(ids_of(few.train), part(0, 8));
+  EXPECT_EQ(ids_of(few.eval->rows), part(8, 18));
+  const RunInputs more =
+      inputs_of("shuffle: numpy, rows: 16, dev_rows: 10", "seeds: {rows: 111}, ");
+  EXPECT_EQ(ids_of(more.train), part(0, 16));
+  EXPECT_EQ(ids_of(inputs_of("shuffle: numpy, rows: 8", "seed: 111, ").train), part(0, 8))
+      << "without a seed of their own they are drawn by the run's";
+  EXPECT_EQ(ids_of(inputs_of("rows: 3, dev_rows: 2").eval->rows), (std::vector<int64_t>{3, 4}))
+      << "in the file's order";
+}
+
+TEST(Inputs, RowsOfEveryLabelOfAShuffle) {
+  const RunInputs whole = inputs_of("");
+  const std::vector<int64_t> order = numpy_permutation(whole.train.size(), 5);
+  std::vector<int64_t> chosen, next;
+  int64_t counts[2] = {0, 0};
+  for (const int64_t row : order) {
+    const auto label = static_cast<size_t>(*whole.train.examples[static_cast<size_t>(row)].label);
+    if (counts[label] < 4) {
+      ++counts[label];
+      chosen.push_back(row);
+    } else if (next.size() < 6) {
+      next.push_back(row);
+    }
+  }
+  const RunInputs few =
+      inputs_of("shuffle: numpy, per_label: 4, dev_rows: 6", "seeds: {rows: 5}, ");
+  EXPECT_EQ(ids_of(few.train), sorted(chosen));
+  EXPECT_EQ(ids_of(few.eval->rows), sorted(next));
+}
+
+// Its own seed draws the data, the run's all else: each can move while the other stands still.
+TEST(Inputs, TheDatasSeedIsApartFromTheRuns) {
+  for (const char* data :
+       {"per_label: 3", "split_eval: true", "shuffle: numpy, rows: 9", "rows: 9, per_label: 2"}) {
+    SCOPED_TRACE(data);
+    const auto rows = [&](const std::string& seeds, const std::string& settings) {
+      const RunInputs in = toy_inputs(data, seeds + settings);
+      std::vector<int64_t> ids = ids_of(in.train);
+      const std::vector<int64_t> dev = ids_of(in.eval->rows);
+      ids.insert(ids.end(), dev.begin(), dev.end());
+      return ids;
+    };
+    EXPECT_EQ(rows("seeds: {rows: 7}, ", ""), rows("seeds: {rows: 7}, ", "seed: 8, "));
+    EXPECT_NE(rows("seeds: {rows: 7}, ", ""), rows("seeds: {rows: 8}, ", ""));
+    EXPECT_EQ(rows("seeds: {rows: 7}, ", ""), rows("", "seed: 7, "));
+  }
+  EXPECT_EQ(ids_of(inputs_of("held_out: 0.2").train),
+            ids_of(inputs_of("held_out: 0.2", "seed: 8, ").train));
+}
+
+TEST(Inputs, FewRowsMayBeDrawn) {
+  const RunInputs few = inputs_of("rows: 5, dev_rows: 4", "seeds: {rows: 3}, ");
+  const RunInputs more = inputs_of("rows: 9", "seeds: {rows: 3}, ");
+  std::vector<int64_t> both = ids_of(few.train), dev = ids_of(few.eval->rows);
+  both.insert(both.end(), dev.begin(), dev.end());
+  EXPECT_EQ(sorted(both), ids_of(more.train)) << "the next rows of the same order";
+  EXPECT_NE(ids_of(few.train), (std::vector<int64_t>{0, 1, 2, 3, 4}));
+}
+
+TEST(Inputs, ATaskIsChangedByTheRun) {
+  const RunInputs in = inputs_of("rows: 4", "task_options: {metrics: [f1, accuracy]}, ");
+  EXPECT_EQ(in.task.primary_metric, "f1");
+  expect_message<InputError>(
+      [] { inputs_of("rows: 4", "task_options: {primary: rouge}, "); },
+      "/primary: expected one of the task's metrics (accuracy), found \"rouge\"");
+  expect_message<InputError>([] { inputs_of("rows: 4", "task_options: f1, "); },
+                             "/task_options: expected keys of a task such as {primary: f1}");
+}
+
 TEST(Inputs, RefusesWhatCannotBe) {
+  expect_message<InputError>([] { inputs_of("rows: 8, dev_rows: 100000"); },
+                             "behind those that are trained on, 100000 were asked for");
+  expect_message<InputError>([] { toy_inputs("rows: 8, dev_rows: 9"); },
+                             "/data/dev_rows: data.eval is given; leave one of the two out");
+  expect_message<InputError>([] { inputs_of("rows: 8, held_out: 0.5, dev_rows: 9"); },
+                             "/data/dev_rows: data.held_out is given");
+  expect_message<InputError>([] { inputs_of("dev_rows: 9"); },
+                             "/data/dev_rows: counts rows behind those that are trained on");
+  expect_message<InputError>([] { inputs_of("shuffle: numpy"); },
+                             "/data/shuffle: says which rows data.rows and data.per_label take");
   expect_message<InputError>([] { toy_inputs("per_label: 100000"); }, "100000");
   expect_message<InputError>([] { toy_inputs("split_eval: true, test: x.tsv"); },
                              "needs data.eval, and no data.test");

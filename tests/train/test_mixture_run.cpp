@@ -9,6 +9,7 @@
 #include "infer/choices.h"
 #include "tests/support/compare.h"
 #include "tests/train/runs.h"
+#include "train/task_scores.h"
 
 namespace graft::testing::test_mixture_run {
 namespace {
@@ -70,7 +71,7 @@ class MixtureRun : public ::testing::Test {
   }
   std::string held_out() const {
     return "eval_tasks: [" + part("one", "pick.yaml", "pick.jsonl") + ", " +
-           part("two", "copy.yaml", "few.jsonl", ", rows: 2") + "]";
+           part("two", "copy.yaml", "few.jsonl", ", rows: 2, group: copying") + "]";
   }
 
   RunConfig config(const std::string& data, const std::string& out,
@@ -245,6 +246,26 @@ TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
   EXPECT_NEAR(number_of(*eval.find("one")->find("accuracy_median")), shares_right[1], 1e-12);
 }
 
+// ANLI's three rounds are one column of T0's tables.
+TEST_F(MixtureRun, TasksOfAGroupCountOnceInTheMean) {
+  const std::string held = "eval_tasks: [" +
+                           part("r1", "pick.yaml", "pick.jsonl", ", group: anli") + ", " +
+                           part("other", "copy.yaml", "few.jsonl") + ", " +
+                           part("r2", "pick.yaml", "pick.jsonl", ", rows: 5, group: anli") + "]";
+  const RunInputs in = inputs(mixture() + ", " + held, "run");
+  const Rig bare(in.model, "{}", std::nullopt);
+  const BoundAdapter bound(*in.model, *bare.adapter, bare.tensors);
+  const TaskScores scores = score_tasks(*in.model, bound, in.eval_tasks, in.text, {});
+  const Node node = scores.node(in.eval_tasks);
+  const auto of = [&](const char* name, const char* metric) {
+    return number_of(*node.find(name)->find(metric));
+  };
+  const double anli = (of("r1", "accuracy_median") + of("r2", "accuracy_median")) / 2;
+  EXPECT_NEAR(of("groups", "anli"), anli, 1e-12);
+  EXPECT_NEAR(number_of(*node.find("mean")), (anli + of("other", "exact_match")) / 2, 1e-12);
+  EXPECT_NEAR(scores.mean, (anli + of("other", "exact_match")) / 2, 1e-12);
+}
+
 TEST_F(MixtureRun, RefusesAResumeOnOtherRows) {
   const std::string data = mixture() + ", " + held_out();
   {
@@ -286,6 +307,10 @@ TEST_F(MixtureRun, RefusesWhatHasNoSense) {
           "/data/eval_tasks/0/name: expected letters");
   refused(mixture() + ", eval_tasks: [{name: accuracy, task: t, data: d}]",
           "/data/eval_tasks/0/name: expected letters");
+  refused(mixture() + ", eval_tasks: [{name: a, task: t, data: d, group: mean}]",
+          "/data/eval_tasks/0/group: expected letters");
+  refused(mixture() + ", dev_rows: 3", "/data/dev_rows: a mixture is not split");
+  refused(mixture() + ", shuffle: numpy", "/data/shuffle: says which rows of data.train are taken");
   refused(mixture() +
               ", eval_tasks: [{name: a, task: t, data: d}, {name: a, task: t, data: d, row: 1}]",
           "/data/eval_tasks/1/name: the name \"a\" appears twice");
@@ -304,6 +329,8 @@ TEST_F(MixtureRun, ResolvedSettingsReadBackEqual) {
   EXPECT_EQ(to_yaml(run_config_node(again)), to_yaml(node));
   EXPECT_EQ(again.data.mixture, first.data.mixture);
   EXPECT_EQ(again.data.eval_tasks[1].rows, 2);
+  EXPECT_EQ(again.data.eval_tasks[1].group, "copying");
+  EXPECT_EQ(again.data.eval_tasks[0].group, "");
   EXPECT_EQ(again.task, at("copy.yaml"));
 }
 
