@@ -11,7 +11,8 @@ const Path kTasks = Path(GRAFT_SOURCE_DIR) / "tasks";
 
 TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
   const std::vector<std::string> names = task_names(kTasks);
-  EXPECT_EQ(names, (std::vector<std::string>{"alpaca",
+  EXPECT_EQ(names, (std::vector<std::string>{"addsub",
+                                             "alpaca",
                                              "aqua",
                                              "arc-challenge",
                                              "arc-easy",
@@ -24,8 +25,10 @@ TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
                                              "dart",
                                              "e2e",
                                              "gsm8k",
+                                             "hellaswag",
                                              "instructions",
                                              "mail",
+                                             "mathqa",
                                              "mawps",
                                              "mnli",
                                              "mnli-cloze",
@@ -33,6 +36,7 @@ TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
                                              "mpqa-cloze",
                                              "mr",
                                              "mrpc",
+                                             "multiarith",
                                              "openbookqa",
                                              "piqa",
                                              "prompt-completion",
@@ -51,7 +55,8 @@ TEST(ReadyTasks, AllLoadUnderTheirNameAndReadBackEqual) {
                                              "subj-cloze",
                                              "svamp",
                                              "trec",
-                                             "webnlg"}));
+                                             "webnlg",
+                                             "winogrande"}));
   for (const std::string& name : names) {
     SCOPED_TRACE(name);
     const Task task = load_task(name, kTasks);
