@@ -304,6 +304,14 @@ void check_effects(const RowLayout& layout, RunInputs& in) {
   }
 }
 
+// A preset's max_length that the model does not serve is the longest that it does.
+void limit_suggested_length(const RowLayout& layout, RunInputs& in) {
+  const int64_t longest =
+      in.model->config.max_positions - layout.virtual_rows - layout.first_position;
+  if (in.config.is_suggested("max_length") && in.config.max_length > longest)
+    in.config.max_length = std::max<int64_t>(0, longest);
+}
+
 }  // namespace
 
 RandomKey key_of(const RunConfig& config, Draws draws) {
@@ -369,7 +377,8 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
   start_head(in);
   in.text = load_model_text(config.model);
   in.tokenizer_digest = in.text.tokenizer->digest();
-  in.max_length = resolve_max_length(config.max_length, in.model->config, layout);
+  limit_suggested_length(layout, in);
+  in.max_length = resolve_max_length(in.config.max_length, in.model->config, layout);
   if (is_mixture) load_mixture(tasks_dir, in);
   else
     in.train = encode_examples(std::move(train), in.task, in.text, in.model->config, in.max_length);

@@ -138,6 +138,22 @@ TEST(Inputs, ATaskIsChangedByTheRun) {
                              "/task_options: expected keys of a task such as {primary: f1}");
 }
 
+TEST(Inputs, APresetsLengthIsAtMostTheModels) {
+  const auto length = [](const std::string& given, const std::string& preset) {
+    const std::string text = "{model: " + kToy + "/model, task: 'text:no,yes', out: unused, " +
+                             given + "adapter: {edits: [{lora: {}}]}, data: {train: " + kToy +
+                             "/train.tsv, rows: 4}}";
+    const RunInputs in = load_inputs(parse_run_config(yaml(text), yaml(preset), "run"),
+                                     std::string(GRAFT_SOURCE_DIR) + "/tasks");
+    EXPECT_EQ(in.config.max_length, in.max_length) << "run.yaml has the number";
+    return in.max_length;
+  };
+  EXPECT_EQ(length("", "{max_length: 7}"), 7);
+  EXPECT_EQ(length("", "{max_length: 1000000}"), read_config(kToy + "/model").max_positions);
+  expect_message<InputError>([&] { length("max_length: 1000000, ", "{}"); },
+                             "max_length: this model serves at most");
+}
+
 TEST(Inputs, RefusesWhatCannotBe) {
   expect_message<InputError>([] { inputs_of("rows: 8, dev_rows: 100000"); },
                              "behind those that are trained on, 100000 were asked for");

@@ -51,15 +51,19 @@ const std::map<std::string, const char*> kPins = {
     {"full", "train.learning_rate=5e-5 published.learning_rate=3e-5"},
     {"head", "train.learning_rate=1e-2"},
     {"houlsby",
-     "bottleneck.sites=[attn.out,ffn.out] bottleneck.placement=sequential bottleneck.reduction=16 "
-     "bottleneck.activation=swish bottleneck.init=normal train.learning_rate=1e-3 "
-     "published.learning_rate=1e-4"},
+     "bottleneck.sites=[attn.out,ffn.out] bottleneck.placement=sequential "
+     "bottleneck.reduction=16 bottleneck.activation=swish bottleneck.init=normal "
+     "train.learning_rate=1e-3 published.learning_rate=1e-4 published.batch_size=16 "
+     "published.epochs=50 published.early_stop=10 published.warmup=0 published.weight_decay=0 "
+     "published.max_length=128"},
     {"ia3",
      "affine.sites=[attn.k,attn.v,cross.[kv]?,ffn.act] affine.scale=true affine.shift=false "
      "train.learning_rate=3e-3 published.optimizer=adafactor published.learning_rate=3e-3"},
     {"lora",
      "lora.sites=[attn.q,attn.v] lora.rank=8 lora.alpha=16 lora.init=kaiming lora.b_rate=1 "
-     "train.learning_rate=1e-3 published.learning_rate=5e-4"},
+     "train.learning_rate=1e-3 published.learning_rate=5e-4 published.batch_size=16 "
+     "published.epochs=50 published.early_stop=10 published.warmup=0 published.weight_decay=0 "
+     "published.max_length=128"},
     {"lora-plus",
      "lora.sites=[attn.q,attn.v] lora.rank=8 lora.alpha=16 lora.b_rate=16 "
      "train.learning_rate=3e-4 published.learning_rate=1e-4"},
@@ -75,16 +79,20 @@ const std::map<std::string, const char*> kPins = {
      "published.learning_rate=1e-4"},
     {"molora",
      "router.experts=10 router.input=site router.top_k=0 "
-     "lora.sites=[attn.[qkvo],cross.[qkvo]?,ffn.gate|ffn.up,ffn.down] lora.rank=4 lora.alpha=16 "
-     "lora.init=normal train.learning_rate=1e-3 published.optimizer=adafactor "
+     "lora.sites=[attn.[qkvo],cross.[qkvo]?,ffn.gate|ffn.up,ffn.down] lora.rank=4 "
+     "lora.alpha=16 lora.init=normal train.learning_rate=1e-3 published.optimizer=adafactor "
      "published.adafactor.first_step=1100000 published.learning_rate=3e-4 "
-     "published.schedule=constant published.warmup=0 published.batch_size=32"},
+     "published.schedule=constant published.warmup=0 published.batch_size=32 published.clip=0 "
+     "published.dropout=0.1 published.z_loss=1e-4 published.loss_unit=row "
+     "published.max_length=1024"},
     {"mov",
      "router.experts=10 router.input=site router.per_head=auto router.top_k=0 "
      "affine.sites=[attn.k,attn.v,cross.[kv]?,ffn.act] affine.scale=true affine.shift=false "
      "train.learning_rate=3e-3 published.optimizer=adafactor "
      "published.adafactor.first_step=1100000 published.learning_rate=3e-4 "
-     "published.schedule=constant published.warmup=0 published.batch_size=32"},
+     "published.schedule=constant published.warmup=0 published.batch_size=32 published.clip=0 "
+     "published.dropout=0.1 published.z_loss=1e-4 published.loss_unit=row "
+     "published.max_length=1024"},
     {"noreft",
      "reft.sites=[enc.*.out|out] reft.rank=1 reft.rotation=false reft.source=linear "
      "reft.subtract=true reft.positions=f3 reft.dropout=0.05 reft.dropout_on=output "
@@ -92,19 +100,26 @@ const std::map<std::string, const char*> kPins = {
     {"parallel",
      "bottleneck.sites=[ffn.out] bottleneck.placement=parallel bottleneck.reduction=2 "
      "bottleneck.activation=relu bottleneck.scaling=4 bottleneck.init=zero-up "
-     "train.learning_rate=3e-4 published.learning_rate=1e-4"},
+     "train.learning_rate=3e-4 published.learning_rate=1e-4 published.batch_size=16 "
+     "published.epochs=50 published.early_stop=10 published.warmup=0 published.weight_decay=0 "
+     "published.max_length=128"},
     {"pfeiffer",
      "bottleneck.sites=[ffn.out] bottleneck.placement=pfeiffer bottleneck.reduction=16 "
      "bottleneck.activation=relu bottleneck.init=normal train.learning_rate=1e-3 "
-     "published.learning_rate=1e-4"},
+     "published.learning_rate=1e-4 published.batch_size=16 published.epochs=50 "
+     "published.early_stop=10 published.warmup=0 published.weight_decay=0 "
+     "published.max_length=128"},
     {"prefix",
      "prefix.length=10 prefix.mlp=512 prefix.init=normal train.learning_rate=3e-3 "
-     "published.learning_rate=2e-4"},
+     "published.learning_rate=2e-4 published.batch_size=16 published.epochs=50 "
+     "published.early_stop=10 published.warmup=0 published.weight_decay=0 "
+     "published.max_length=128"},
     {"prompt",
      "prompt.length=20 prompt.position=before prompt.init=words train.learning_rate=1e-2"},
     {"red",
      "affine.sites=[ffn.down] affine.scale=true affine.shift=true train.learning_rate=3e-3 "
-     "train.warmup=0.1 published.learning_rate=2e-5"},
+     "train.warmup=0.1 published.learning_rate=2e-5 published.schedule=cosine "
+     "published.batch_size=128 published.epochs=3 published.max_length=512"},
     {"steering",
      "affine.sites=[out] affine.scale=false affine.shift=true train.learning_rate=5e-3"},
     {"top-layers", "top-layers.count=2 train.learning_rate=1e-4"},
@@ -113,14 +128,15 @@ const std::map<std::string, const char*> kPins = {
      "bottleneck.placement=pfeiffer bottleneck.reduction=16 bottleneck.activation=relu "
      "bottleneck.init=normal gate.multiplier=gate train.learning_rate=1e-3 train.warmup=0 "
      "train.weight_decay=0 train.clip=1.0 published.learning_rate=5e-4 published.batch_size=16 "
-     "published.epochs=50 published.early_stop=10"},
+     "published.epochs=50 published.early_stop=10 published.max_length=128"},
     {"unipelt-apl",
      "prefix.length=10 prefix.mlp=512 prefix.init=normal bottleneck.sites=[ffn.out] "
      "bottleneck.placement=pfeiffer bottleneck.reduction=16 bottleneck.activation=relu "
-     "bottleneck.init=normal gate.share=separate gate.multiplier=gate lora.sites=[attn.q,attn.v] "
-     "lora.rank=8 lora.init=kaiming train.learning_rate=1e-3 train.warmup=0 train.weight_decay=0 "
-     "train.clip=1.0 published.learning_rate=5e-4 published.batch_size=16 published.epochs=50 "
-     "published.early_stop=10"},
+     "bottleneck.init=normal gate.share=separate gate.multiplier=gate "
+     "lora.sites=[attn.q,attn.v] lora.rank=8 lora.init=kaiming train.learning_rate=1e-3 "
+     "train.warmup=0 train.weight_decay=0 train.clip=1.0 published.learning_rate=5e-4 "
+     "published.batch_size=16 published.epochs=50 published.early_stop=10 "
+     "published.max_length=128"},
     {"unipelt-aplb",
      "prefix.length=10 prefix.mlp=512 prefix.init=normal bottleneck.sites=[ffn.out] "
      "bottleneck.placement=pfeiffer bottleneck.reduction=16 bottleneck.activation=relu "
