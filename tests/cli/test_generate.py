@@ -175,10 +175,9 @@ class Generate(support.SharedCase):
         args = ["--no-repeat-ngram", 1, "--beams", 2, "--length-penalty", 0]
         word = self.lines(*args)[0]["output"].split()[1]
         cut = self.lines(*args, "--stop", word)[0]
-        if cut["finish"] == "stop":
-            self.assertEqual(len(cut["tokens"]), len(cut["output"].split()) + 1)
-        self.assertNotIn(word, cut["output"])
         self.assertEqual(cut["finish"], "stop")
+        self.assertNotIn(word, cut["output"])
+        self.assertEqual(len(cut["tokens"]), len(cut["output"].split()) + 1, "a word a token, and that of the stop text")
 
     def test_ngrams_of_the_prompt_may_come_again(self):
         """The prompt has every word that the model would write first: only --no-repeat-ngram-in new lets it."""
