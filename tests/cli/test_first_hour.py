@@ -97,7 +97,7 @@ class FirstHour(support.SharedCase):
     def test_published_settings_have_a_name(self):
         self.train("paper", ["max_steps=1"], adapter="loreft:published")
         text = (self.root / "paper/run.yaml").read_text()
-        for part in ("learning_rate: 6e-04\n", 'adapter_name: "loreft:published"', "warmup: 0.1\n"):
+        for part in ("learning_rate: 6e-04\n", 'adapter_name: "loreft:published"', "warmup: 0.03\n"):
             self.assertIn(part, text)
         self.train("again", more=["--quiet"], adapter="lora:published", settings=["max_steps=1", "learning_rate=0.25"])
         self.assertIn("learning_rate: 0.25\n", (self.root / "again/run.yaml").read_text())

@@ -101,8 +101,7 @@ TEST(Inputs, RowsOfEveryLabelOfAShuffle) {
 
 // Its own seed draws the data, the run's all else: each can move while the other stands still.
 TEST(Inputs, TheDatasSeedIsApartFromTheRuns) {
-  for (const char* data :
-       {"per_label: 3", "split_eval: true", "shuffle: numpy, rows: 9", "rows: 9, per_label: 2"}) {
+  for (const char* data : {"per_label: 3", "split_eval: true", "shuffle: numpy, rows: 9"}) {
     SCOPED_TRACE(data);
     const auto rows = [&](const std::string& seeds, const std::string& settings) {
       const RunInputs in = toy_inputs(data, seeds + settings);

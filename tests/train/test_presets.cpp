@@ -44,7 +44,8 @@ const std::map<std::string, const char*> kPins = {
      "reft.sites=[enc.*.out|out] reft.rank=1 reft.rotation=false reft.source=linear "
      "reft.subtract=false reft.positions=f3 reft.dropout=0.05 reft.dropout_on=output "
      "reft.decay=false reft.clamp=code train.learning_rate=3e-3 train.warmup=0.1 "
-     "train.weight_decay=0 train.clip=1.0 published.learning_rate=6e-4 published.batch_size=32"},
+     "train.weight_decay=0 train.clip=1.0 published.learning_rate=6e-4 published.warmup=0.03 "
+     "published.epochs=60 published.batch_size=32 published.max_length=256"},
     {"dora",
      "dora.sites=[attn.q,attn.v] dora.rank=8 dora.alpha=16 dora.norm_gradient=false "
      "train.learning_rate=1e-3"},
@@ -58,7 +59,8 @@ const std::map<std::string, const char*> kPins = {
      "published.max_length=128"},
     {"ia3",
      "affine.sites=[attn.k,attn.v,cross.[kv]?,ffn.act] affine.scale=true affine.shift=false "
-     "train.learning_rate=3e-3 published.optimizer=adafactor published.learning_rate=3e-3"},
+     "train.learning_rate=3e-3 published.optimizer=adafactor published.learning_rate=3e-3 "
+     "published.schedule=linear published.warmup=0.06 published.batch_size=8"},
     {"lora",
      "lora.sites=[attn.q,attn.v] lora.rank=8 lora.alpha=16 lora.init=kaiming lora.b_rate=1 "
      "train.learning_rate=1e-3 published.learning_rate=5e-4 published.batch_size=16 "
@@ -71,7 +73,8 @@ const std::map<std::string, const char*> kPins = {
      "reft.sites=[enc.*.out|out] reft.rank=1 reft.rotation=true reft.source=linear "
      "reft.subtract=true reft.positions=f3 reft.dropout=0.05 reft.dropout_on=output "
      "reft.decay=false train.learning_rate=3e-3 train.warmup=0.1 train.weight_decay=0 "
-     "train.clip=1.0 published.learning_rate=6e-4 published.batch_size=32"},
+     "train.clip=1.0 published.learning_rate=6e-4 published.warmup=0.03 published.epochs=60 "
+     "published.batch_size=32 published.max_length=256"},
     {"mam",
      "prefix.length=30 prefix.mlp=800 prefix.init=default bottleneck.sites=[ffn.out] "
      "bottleneck.placement=parallel bottleneck.reduction=2 bottleneck.activation=relu "
