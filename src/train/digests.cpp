@@ -39,8 +39,9 @@ std::string digest_of(const Model& model) {
 
 // Settings that graft 0.1.0 did not know: they count where they say something, so that its
 // checkpoints are still resumed.
-const std::vector<std::string> kNewer = {"ignore_config_keys", "lengthened_from", "adamw_form",
-                                         "seeds", "consistent_values", "task_options"};
+const std::vector<std::string> kNewer = {"ignore_config_keys", "lengthened_from",
+                                         "adamw_form",         "seeds",
+                                         "consistent_values",  "task_options"};
 const std::vector<std::string> kNewerOfData = {"shuffle", "dev_rows"};
 const std::vector<std::string> kNewerOfAdafactor = {"factored"};
 const std::vector<std::string> kNewerOfGeneration = {
