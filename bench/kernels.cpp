@@ -59,7 +59,7 @@ void attention_packed(benchmark::State& state) {
   const Batch b = batch(state);
   const bool with_backward = state.range(2) != 0;
   AttentionOptions options = b.options;
-  options.dropout = state.range(3) != 0 ? 0.1 : 0.0;
+  options.dropout = {{state.range(3) != 0 ? 0.1 : 0.0, {}}};
   for (auto _ : state) {
     const at::Tensor out = packed_attention(b.q, b.k, b.v, b.spans, options);
     if (with_backward)
@@ -187,12 +187,12 @@ void add_norm_all(benchmark::State& state) {
                    b = at::zeros({768}).to(type);
   auto ids = std::make_shared<RowIds>(RowIds{std::vector<int64_t>(800), std::vector<int64_t>(800)});
   std::iota(ids->position.begin(), ids->position.end(), int64_t{0});
-  const RowDropout dropped{state.range(1) != 0 ? 0.1 : 0.0, RandomKey{1}, ids};
+  const double probability = state.range(1) != 0 ? 0.1 : 0.0;
+  const RowDropout dropped{{{probability, RandomKey{1}}}, ids};
   for (auto _ : state) {
     const at::Tensor y =
         kOurs ? norm_of_sum(x, r, w, b, 1e-5, dropped)
-              : at::layer_norm(at::dropout(x, dropped.probability, dropped.probability > 0) + r,
-                               {768}, w, b, 1e-5);
+              : at::layer_norm(at::dropout(x, probability, probability > 0) + r, {768}, w, b, 1e-5);
     benchmark::DoNotOptimize(torch::autograd::grad({y}, {x, r}, {grad}));
   }
 }

@@ -20,7 +20,7 @@ uint64_t mixed(uint64_t x) {
 }  // namespace
 
 RandomKey RandomKey::with(uint64_t part) const {
-  return {mixed(value * 0x9E3779B97F4A7C15ULL + mixed(part + 0x632BE59BD9B4E019ULL))};
+  return {mixed(value * 0x9E3779B97F4A7C15ULL + mixed(part + 0x632BE59BD9B4E019ULL)), stream};
 }
 
 RandomKey RandomKey::with(std::string_view part) const {

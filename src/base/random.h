@@ -13,17 +13,24 @@
 
 namespace graft {
 
-// A key for one stream of draws. Derive children with `with`; equal paths give equal keys.
+// A key for a stream of draws. Derive children with `with`; equal paths give equal keys. Each key
+// has 2^16 streams side by side, with independent draws at the same counters; children have the
+// stream of their parent.
 struct RandomKey {
   uint64_t value = 0;
+  uint16_t stream = 0;
 
   RandomKey with(uint64_t part) const;
   RandomKey with(std::string_view part) const;
+  RandomKey in_stream(uint16_t other) const { return {value, other}; }
+  // What the stream adds to the high half of a counter below 2^48, by exclusive or.
+  uint64_t counter() const { return uint64_t{stream} << 48; }
   friend bool operator==(RandomKey, RandomKey) = default;
 };
 
 // The four 32-bit words at `counter` of the stream `key`.
 inline std::array<uint32_t, 4> philox(RandomKey key, uint64_t counter_low, uint64_t counter_high) {
+  counter_high ^= key.counter();
   uint32_t c0 = static_cast<uint32_t>(counter_low), c1 = static_cast<uint32_t>(counter_low >> 32);
   uint32_t c2 = static_cast<uint32_t>(counter_high), c3 = static_cast<uint32_t>(counter_high >> 32);
   uint32_t k0 = static_cast<uint32_t>(key.value), k1 = static_cast<uint32_t>(key.value >> 32);

@@ -38,7 +38,7 @@ double calibrate(const Model& model, const Adapter& adapter, const Objective& ob
   NamedTensors tensors = adapter.init(model.weights, {});
   std::vector<Sequence> sequences(static_cast<size_t>(flags.batch_size));
   Random random({7});
-  LaneInput rows{{}, 0, adapter.layout()};
+  LaneInput rows{.layout = adapter.layout(), .dropout = trunk_dropout(model.config, std::nullopt)};
   for (Sequence& sequence : sequences) {
     for (int64_t i = 0; i < flags.length; ++i)
       sequence.ids.push_back(
@@ -49,21 +49,22 @@ double calibrate(const Model& model, const Adapter& adapter, const Objective& ob
     rows.sequences.push_back(&sequence);
   }
   std::vector<LaneInput> passes{rows};
-  if (passes_of(objective, adapter) == 2) passes.push_back({rows.sequences, 1, rows.layout});
+  if (passes_of(objective, adapter) == 2) {
+    passes.push_back(rows);
+    passes.back().key = rows.key.in_stream(1);
+  }
   const Pack pack = make_pack(passes, pack_options(model));
   std::vector<double> seconds;
   for (int i = 0; i < kWarmup + kTimed; ++i) {
     const auto start = std::chrono::steady_clock::now();
     BoundAdapter bound(model, adapter, tensors, Experts::kApart);
-    ForwardOptions options;
-    set_dropout(options, model.config, std::nullopt);
     const std::vector<LaneAdapter> lanes(passes.size(), {&bound, {.is_training = true}});
-    const std::vector<at::Tensor> logits = compute_logits(model, pack, lanes, options).logits;
-    at::Tensor loss = summed_loss(adapter.task()->kind, logits.front(),
+    const std::vector<LaneResult> results = compute_logits(model, pack, lanes, {});
+    at::Tensor loss = summed_loss(adapter.task()->kind, results.front().logits,
                                   std::vector<double>(sequences.size(), 0.0));
-    if (logits.size() == 2)
-      loss = loss +
-             summed_consistency(logits[0], logits[1], objective.targets) * objective.consistency;
+    if (results.size() == 2)
+      loss = loss + summed_consistency(results[0].logits, results[1].logits, objective.targets) *
+                        objective.consistency;
     torch::autograd::backward({loss}, {});
     bound.add_gradients_to_stored();
     for (auto& [name, tensor] : tensors) tensor.mutable_grad().reset();

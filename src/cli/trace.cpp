@@ -98,11 +98,11 @@ void add_hidden(NamedTensors& out, const std::string& prefix,
 // What an encoder computes, or any model under a head.
 NamedTensors trace_classifier(const Model& model, const Pack& pack, const LaneAdapter& lane,
                               const ForwardOptions& options) {
-  const LogitsResult result = compute_logits(model, pack, {lane}, options);
+  const LaneResult result = compute_logits(model, pack, {lane}, options).front();
   NamedTensors out;
   add_hidden(out, "", result.hidden);
   add_hidden(out, "dec.", result.decoder_hidden);
-  if (!result.logits.empty()) out["logits"] = result.logits.front().contiguous();
+  if (result.logits.defined()) out["logits"] = result.logits.contiguous();
   if (result.pooled.defined()) out["pooled"] = result.pooled.contiguous();
   return out;
 }
@@ -139,12 +139,12 @@ int trace(const TraceFlags& flags) {
   const BoundAdapter bound(*model, loaded ? loaded->adapter : bare,
                            loaded ? loaded->tensors : NamedTensors{});
   const PackOptions rows{1, config.position_offset, config.pad_id};
-  const Pack pack = make_pack({{{&sequence}, 0, bound.adapter().layout()}}, rows);
+  const Pack pack = make_pack({{{&sequence}, bound.adapter().layout()}}, rows);
   ForwardOptions options;
   options.keep_hidden = true;
   NamedTensors out;
   if (targets) {
-    Pack decoder = make_pack({{{&*targets}, 0, {}}}, rows);
+    Pack decoder = make_pack({{{&*targets}, {}}}, rows);
     decoder.sources = {0};
     out = trace_decoder(*model, {&pack, &decoder}, {&bound, {}}, options);
     out["dec.ids"] = decoder.ids;

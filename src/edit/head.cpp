@@ -140,7 +140,7 @@ Tensor Head::logits(const Params& derived, const Tensor& rows,
   const auto dtype = rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto dropped = [&](const Tensor& x, const char* use) {
     if (!context.is_training || options_.dropout == 0.0) return x;
-    return dropout(x, {options_.dropout, context.key.with(use), ids});
+    return dropout(x, {{{options_.dropout, context.key.with(use)}}, ids});
   };
   if (style_ == HeadStyle::kScore)
     return graft::linear(dropped(rows.to(dtype), "head output"), derived[out_.weight].to(dtype),

@@ -74,8 +74,9 @@ Initial copied(const TensorId& tensor) {
 }
 
 RowDropout rows_of_lane(const SiteView& view, double probability, RandomKey key) {
-  if (view.lane.num_rows == view.pack.num_rows) return {probability, key, view.pack.rows};
-  return {probability, key, slice_rows(*view.pack.rows, view.lane.first_row, view.lane.num_rows)};
+  if (view.lane.num_rows == view.pack.num_rows) return {{{probability, key}}, view.pack.rows};
+  return {{{probability, key}},
+          slice_rows(*view.pack.rows, view.lane.first_row, view.lane.num_rows)};
 }
 
 }  // namespace graft

@@ -1,11 +1,13 @@
 #include "edit/lanes.h"
 
+#include <ATen/ops/alias.h>
 #include <ATen/ops/cat.h>
 
 #include <algorithm>
 
 #include "base/error.h"
 #include "model/classified.h"
+#include "tensor/autograd_call.h"
 
 namespace graft {
 
@@ -13,11 +15,12 @@ using at::Tensor;
 
 namespace {
 
-// The lane's context as one part sees it at one site.
-Context context_at(const LaneAdapter& lane, const Adapter::Part& part, const Site& site) {
+// The lane's context as one part sees it at one site; `key`: of the lane's rows.
+Context context_at(const LaneAdapter& lane, RandomKey key, const Adapter::Part& part,
+                   const Site& site) {
   Context context = lane.context;
   context.path = part.path;
-  context.site_free_key = context.key.with(part.path);
+  context.site_free_key = key.with(part.path);
   context.key = context.site_free_key.with(site.name);
   context.route = context.route.with(part.path);
   if (context.first_route) context.first_route = context.first_route->with(part.path);
@@ -73,6 +76,7 @@ LaneHooks::LaneHooks(const Model& model, std::vector<LaneAdapter> lanes, Cache* 
     : lanes_(std::move(lanes)), wanted_(model.sites.all().size(), false) {
   for (size_t i = 0; i < lanes_.size(); ++i) {
     LaneAdapter& lane = lanes_[i];
+    bool needs_all_rows = false;
     if (cache != nullptr) lane.context.memory = &cache->memory(static_cast<int64_t>(i));
     auto& by_site = active_.emplace_back(model.sites.all().size());
     const auto& parts = lane.bound->adapter().parts();
@@ -86,14 +90,18 @@ LaneHooks::LaneHooks(const Model& model, std::vector<LaneAdapter> lanes, Cache* 
             site.stack == model.config.last_stack() && site.layer + 1 == model.config.last().layers;
         // Self-attention shows an edit all rows even where the block computes only some of them.
         const bool shows_all_rows = site.part == Part::kAttn;
-        if (spec.traits.reads != Reads::kRow && is_last && !shows_all_rows)
-          allows_missing_rows_ = false;
+        if (spec.traits.reads != Reads::kRow && is_last && !shows_all_rows) needs_all_rows = true;
       }
     }
+    needs_all_rows_.push_back(needs_all_rows);
   }
 }
 
 bool LaneHooks::wants(const Site& site) const { return wanted_[static_cast<size_t>(site.index)]; }
+
+bool LaneHooks::wants_in_lane(const Site& site, size_t lane) const {
+  return !active_[lane][static_cast<size_t>(site.index)].empty();
+}
 
 Tensor LaneHooks::apply_to_lane(size_t index, const SiteView& view) {
   if (view.lane.num_sequences == 0) return view.y;  // all of its texts are written
@@ -101,7 +109,7 @@ Tensor LaneHooks::apply_to_lane(size_t index, const SiteView& view) {
   SiteView seen = view;
   for (const size_t p : active_[index][static_cast<size_t>(view.site.index)]) {
     const Adapter::Part& part = lane.bound->adapter().parts()[p];
-    Context context = context_at(lane, part, view.site);
+    Context context = context_at(lane, view.pack.lanes[index].key, part, view.site);
     const Weight own{part.edit->scale(view.site), {}};
     seen.y = apply_change(seen.y, part.edit->change(Params(lane.bound->derived().parts[p]), seen,
                                                     part.edit->input(seen), own, context));
@@ -109,8 +117,23 @@ Tensor LaneHooks::apply_to_lane(size_t index, const SiteView& view) {
   return seen.y;
 }
 
+namespace {
+
+// What a lane reads, as a tensor whose gradient is summed over the lane's edits before it joins
+// that of `all`: split or not, a lane's sums then have one order.
+Tensor read_by_lane(const Tensor& all) {
+  return all.defined() && needs_graph({all}) ? at::alias(all) : all;
+}
+
+}  // namespace
+
 Tensor LaneHooks::apply(const SiteView& view) {
-  if (lanes_.size() == 1) return apply_to_lane(0, view);
+  if (lanes_.size() == 1) {
+    SiteView own = view;
+    own.x = read_by_lane(view.x);
+    own.residual = read_by_lane(view.residual);
+    return apply_to_lane(0, own);
+  }
   ensure(view.pack.lanes.size() == lanes_.size(), "a pack has the lanes that listen to it");
   std::vector<int64_t> sizes;
   for (const LaneRows& range : view.pack.lanes) sizes.push_back(range.num_rows);
@@ -134,11 +157,12 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
     if (range.num_sequences == 0) continue;
     SiteView seen = view;
     seen.lane = range;
-    if (lanes_.size() > 1)
-      seen.x = view.x.slice(0, range.first_row, range.first_row + range.num_rows);
+    seen.x = lanes_.size() == 1
+                 ? read_by_lane(view.x)
+                 : view.x.slice(0, range.first_row, range.first_row + range.num_rows);
     for (const size_t p : active_[i][static_cast<size_t>(view.site.index)]) {
       const Adapter::Part& part = lanes_[i].bound->adapter().parts()[p];
-      Context context = context_at(lanes_[i], part, view.site);
+      Context context = context_at(lanes_[i], range.key, part, view.site);
       auto rows = part.edit->prefix(Params(lanes_[i].bound->derived().parts[p]), seen,
                                     {part.edit->scale(view.site), {}}, context);
       if (!rows) continue;
@@ -196,14 +220,15 @@ void check_decoding(const ModelConfig& config, const Adapter& adapter) {
   }
 }
 
+bool can_share_pass(const BoundAdapter& one, const BoundAdapter& other) {
+  return &one == &other || !(one.adapter().rewrites_trunk() || other.adapter().rewrites_trunk());
+}
+
 ForwardResult forward_lanes(const Model& model, const ModelInput& input,
-                            const std::vector<LaneAdapter>& lanes, ForwardOptions options) {
+                            const std::vector<LaneAdapter>& lanes, const ForwardOptions& options) {
   ensure(!lanes.empty() && lanes.size() == input.last().lanes.size(), "one adapter per lane");
   for (const LaneAdapter& lane : lanes) {
-    const bool shares_weights =
-        lane.bound == lanes.front().bound || !(lane.bound->adapter().rewrites_trunk() ||
-                                               lanes.front().bound->adapter().rewrites_trunk());
-    ensure(shares_weights,
+    ensure(can_share_pass(*lane.bound, *lanes.front().bound),
            "a lane that rewrites the trunk's weights shares a pass only with lanes of its own "
            "adapter");
   }
@@ -211,15 +236,14 @@ ForwardResult forward_lanes(const Model& model, const ModelInput& input,
     for (const LaneAdapter& lane : lanes) check_decoding(model.config, lane.bound->adapter());
   }
   LaneHooks hooks(model, lanes, options.cache);
-  const std::vector<RowRange> wanted = std::move(options.wanted);
-  const bool narrows = !options.keep_hidden && hooks.allows_missing_rows();
-  options.wanted = narrows ? wanted : std::vector<RowRange>{};
-  ForwardResult result = forward(model, lanes.front().bound->weights(), input, hooks, options);
-  if (narrows || wanted.empty()) return result;
-  Tensor index;
-  narrowed(input.last(), wanted, options.round_rows_to, index);
-  result.last = result.last.index_select(0, index);
-  return result;
+  return forward(model, lanes.front().bound->weights(), input, hooks, options);
+}
+
+std::vector<Tensor> split_by_lane(const Tensor& rows, const Pack& pack) {
+  if (pack.lanes.size() == 1) return {rows};
+  std::vector<int64_t> sizes;
+  for (const LaneRows& range : pack.lanes) sizes.push_back(range.num_rows);
+  return rows.split_with_sizes(sizes, 0);
 }
 
 namespace {
@@ -242,51 +266,61 @@ Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<
              : y;
 }
 
+// Logits and what a head reads last, of the rows [N, C] that a lane's head reads, which are those
+// of the lane in `read`.
+LaneResult head_result(const Model& model, const Pack& read, const std::vector<LaneAdapter>& lanes,
+                       size_t lane, const Tensor& states) {
+  LaneResult out;
+  const BoundAdapter& bound = *lanes[lane].bound;
+  const LaneRows& range = read.lanes[lane];
+  const Head* head = bound.adapter().head();
+  if (range.words != nullptr && head != nullptr) {
+    out.logits = head->word_logits(bound.weights(), states, *range.words);
+    return out;
+  }
+  const bool reads_pooler = head == nullptr || head->reads_pooler();
+  const Tensor rows = reads_pooler ? leaving_pooler(model, read, lanes, lane, states)
+                      : head->reads_mask_states()
+                          ? mask_states(model.config, bound.weights(), states)
+                          : states;
+  if (head == nullptr) {
+    if (rows.defined())
+      out.pooled = at::tanh(rows.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
+    return out;
+  }
+  const std::shared_ptr<const RowIds> ids = slice_rows(*read.rows, range.first_row, range.num_rows);
+  Context context = lanes[lane].context;
+  context.key = range.key.with(Adapter::kHeadPath);
+  out.logits = head->logits(Params(bound.derived().head), rows, ids, context, &out.pooled);
+  return out;
+}
+
 }  // namespace
 
-LogitsResult compute_logits(const Model& model, const Pack& pack,
-                            const std::vector<LaneAdapter>& lanes, ForwardOptions options) {
+std::vector<LaneResult> compute_logits(const Model& model, const Pack& pack,
+                                       const std::vector<LaneAdapter>& lanes,
+                                       ForwardOptions options) {
   const ClassifiedPack texts = classified_pack(model, pack);
   if (!texts.reads_mean) options.wanted = texts.wanted;
-  ForwardResult trunk = forward_lanes(model, texts.input(model.config), lanes, options);
-  if (texts.reads_mean) trunk.last = sequence_means(texts.last(), trunk.last);
-  Tensor index;
-  const Pack read = narrowed(texts.last(), texts.wanted, 1, index);
-  LogitsResult result;
-  result.hidden = std::move(trunk.hidden);
-  result.decoder_hidden = std::move(trunk.decoder_hidden);
-  std::vector<int64_t> sizes;
-  for (const LaneRows& range : read.lanes) sizes.push_back(range.num_sequences);
-  const std::vector<Tensor> by_lane = lanes.size() == 1
-                                          ? std::vector<Tensor>{trunk.last}
-                                          : trunk.last.split_with_sizes(sizes, 0);  // [N, C] each
-  for (size_t i = 0; i < lanes.size(); ++i) {
-    const BoundAdapter& bound = *lanes[i].bound;
-    const Head* head = bound.adapter().head();
-    if (pack.words != nullptr && head != nullptr) {
-      result.logits.push_back(head->word_logits(bound.weights(), by_lane[i], *pack.words));
-      continue;
+  options.round_rows_to = 1;  // a head reads no filler
+  const ForwardResult trunk = forward_lanes(model, texts.input(model.config), lanes, options);
+  const Pack read = texts.reads_mean ? narrowed(texts.last(), texts.wanted, 1).pack : *trunk.wanted;
+  const std::vector<Tensor> states =
+      split_by_lane(texts.reads_mean ? sequence_means(texts.last(), trunk.last) : trunk.last,
+                    read);  // [N, C] each
+  std::vector<LaneResult> out;
+  for (size_t i = 0; i < lanes.size(); ++i)
+    out.push_back(head_result(model, read, lanes, i, states[i]));
+  const auto keep = [&](const std::vector<Tensor>& hidden, const Pack& rows,
+                        std::vector<Tensor> LaneResult::*own) {
+    for (const Tensor& layer : hidden) {
+      const std::vector<Tensor> by_lane = split_by_lane(layer, rows);
+      for (size_t i = 0; i < lanes.size(); ++i) (out[i].*own).push_back(by_lane[i]);
     }
-    const bool reads_pooler = head == nullptr || head->reads_pooler();
-    const Tensor rows = reads_pooler ? leaving_pooler(model, read, lanes, i, by_lane[i])
-                        : head->reads_mask_states()
-                            ? mask_states(model.config, bound.weights(), by_lane[i])
-                            : by_lane[i];
-    if (head == nullptr) {
-      if (rows.defined())
-        result.pooled =
-            at::tanh(rows.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
-      continue;
-    }
-    const LaneRows& range = read.lanes[i];
-    const std::shared_ptr<const RowIds> ids =
-        slice_rows(*read.rows, range.first_row, range.num_rows);
-    Context context = lanes[i].context;
-    context.key = context.key.with(Adapter::kHeadPath);
-    result.logits.push_back(
-        head->logits(Params(bound.derived().head), rows, ids, context, &result.pooled));
-  }
-  return result;
+  };
+  keep(trunk.hidden, pack, &LaneResult::hidden);
+  keep(trunk.decoder_hidden, texts.last(), &LaneResult::decoder_hidden);
+  return out;
 }
 
 }  // namespace graft

@@ -42,7 +42,7 @@ class BoundAdapter {
 
 struct LaneAdapter {
   const BoundAdapter* bound = nullptr;
-  Context context;  // key and route still without edit path and site
+  Context context;  // the route still without the edit's path; the key is that of the lane's rows
 };
 
 class LaneHooks final : public Hooks {
@@ -52,6 +52,8 @@ class LaneHooks final : public Hooks {
   LaneHooks(const Model& model, std::vector<LaneAdapter> lanes, Cache* cache = nullptr);
 
   bool wants(const Site& site) const override;
+  bool wants_in_lane(const Site& site, size_t lane) const override;
+  bool needs_all_rows(size_t lane) const override { return needs_all_rows_[lane]; }
   at::Tensor apply(const SiteView& view) override;
   std::vector<LanePrefix> prefix(const SiteView& view) override;
   // y' of one lane; `view` holds its rows alone.
@@ -62,15 +64,13 @@ class LaneHooks final : public Hooks {
   void add_losses(const std::vector<SideLoss>& losses) override;
   void begin_repeat() override;
 
-  // No edit needs more rows of the last block than those that somebody reads.
-  bool allows_missing_rows() const { return allows_missing_rows_; }
-
  private:
   std::vector<LaneAdapter> lanes_;
   std::vector<std::vector<std::vector<size_t>>>
-      active_;                // [lane][site index]: parts of the lane's adapter, in order
-  std::vector<bool> wanted_;  // [site index]
-  bool allows_missing_rows_ = true;
+      active_;                        // [lane][site index]: parts of the lane's adapter, in order
+  std::vector<bool> wanted_;          // [site index]
+  std::vector<bool> needs_all_rows_;  // [lane]: an edit there reads more of the last block than
+                                      // what is read of its output
   std::vector<std::vector<std::pair<std::string, at::Tensor>>>
       own_losses_;  // [lane], of a lasting copy
 };
@@ -79,25 +79,33 @@ class LaneHooks final : public Hooks {
 // cannot serve, and the way out.
 void check_decoding(const ModelConfig& config, const Adapter& adapter);
 
-// One forward pass whose lanes are `lanes`, in every pack of `input`. With options.cache every
-// adapter must pass check_decoding (asked on the first pass). All lanes must share one set of
-// weights (a lane that rewrites weights goes alone). Of options.wanted, `last` has those rows and
-// no others, whether or not the last block skips the rest.
-ForwardResult forward_lanes(const Model& model, const ModelInput& input,
-                            const std::vector<LaneAdapter>& lanes, ForwardOptions options);
+// Whether the two may be lanes of one pass: they read the same weights of the trunk.
+bool can_share_pass(const BoundAdapter& one, const BoundAdapter& other);
 
-struct LogitsResult {
-  std::vector<at::Tensor> logits;  // per lane [N, outputs] float32
-  // [N, C] of a single lane: what its head reads last, or without a head tanh of the pooler.
-  // Undefined where a head scores the row itself, or there is neither.
+// One forward pass whose lanes are `lanes`, in every pack of `input`. With options.cache every
+// adapter must pass check_decoding (asked on the first pass). Requires: any two lanes
+// can_share_pass.
+ForwardResult forward_lanes(const Model& model, const ModelInput& input,
+                            const std::vector<LaneAdapter>& lanes, const ForwardOptions& options);
+
+// [T, C] -> [T of the lane, C] for each lane of `pack`; of a single lane the tensor itself.
+std::vector<at::Tensor> split_by_lane(const at::Tensor& rows, const Pack& pack);
+
+// What one lane's adapter makes of its texts.
+struct LaneResult {
+  at::Tensor logits;  // [N, outputs] float32; undefined without a head
+  // [N, C]: what its head reads last, or without a head tanh of the pooler. Undefined where a head
+  // scores the row itself, or there is neither.
   at::Tensor pooled;
-  std::vector<at::Tensor> hidden;          // with keep_hidden: of the first stack
-  std::vector<at::Tensor> decoder_hidden;  // the same of an encoder-decoder's decoder
+  // With keep_hidden: embeddings, then each block's output, [T, C] each over the rows of the lane,
+  // of the first stack and of an encoder-decoder's decoder.
+  std::vector<at::Tensor> hidden, decoder_hidden;
 };
 
 // One forward pass of a pack of texts through the trunk and the heads of its lanes, which read one
-// row of each sequence (model/classified.h).
-LogitsResult compute_logits(const Model& model, const Pack& pack,
-                            const std::vector<LaneAdapter>& lanes, ForwardOptions options);
+// row of each sequence (model/classified.h). A result a lane.
+std::vector<LaneResult> compute_logits(const Model& model, const Pack& pack,
+                                       const std::vector<LaneAdapter>& lanes,
+                                       ForwardOptions options);
 
 }  // namespace graft

@@ -89,8 +89,8 @@ EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Cl
     const auto sequence = static_cast<size_t>(n);
     const int64_t tokens = view.pack.prompts[sequence] - (skips_last ? 1 : 0);
     const EditedTokens edited = edited_tokens(positions, tokens, clamp);
-    for (int64_t row = view.pack.offsets[sequence]; row < view.pack.offsets[sequence + 1];
-         ++row, ++rows) {
+    const RowRange& own = view.pack.sequences[sequence];
+    for (int64_t row = own.begin; row < own.end; ++row, ++rows) {
       const int64_t token = view.pack.token[static_cast<size_t>(row)];
       if (token < 0) continue;
       if (token < edited.prefix || positions.is_all) prefix.push_back(row - view.lane.first_row);

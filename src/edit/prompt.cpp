@@ -69,7 +69,7 @@ class PromptEdit final : public Edit {
     std::vector<int64_t> rows;
     for (int64_t n = 0; n < count; ++n) {
       const int64_t begin =
-          view.pack.offsets[static_cast<size_t>(view.lane.first_sequence + n)] + first;
+          view.pack.sequences[static_cast<size_t>(view.lane.first_sequence + n)].begin + first;
       for (int64_t p = 0; p < options_.length; ++p) {
         ensure(view.pack.token[static_cast<size_t>(begin + p)] < 0,
                "a pack has rows for the prompt of its lane");

@@ -27,7 +27,8 @@ Tensor sequence_index(const SiteView& view, RowsCounted counted, std::vector<dou
   for (int64_t n = 0; n < count; ++n) {
     const auto sequence = static_cast<size_t>(view.lane.first_sequence + n);
     int64_t rows = 0;
-    for (int64_t row = view.pack.offsets[sequence]; row < view.pack.offsets[sequence + 1]; ++row) {
+    const RowRange& own = view.pack.sequences[sequence];
+    for (int64_t row = own.begin; row < own.end; ++row) {
       if (!is_counted(view.pack, sequence, row, counted)) continue;
       index[static_cast<size_t>(row - view.lane.first_row)] = n;
       ++rows;
@@ -44,8 +45,8 @@ std::shared_ptr<const RowGroups> sequence_groups(const SiteView& view, RowsCount
   out.counts.resize(static_cast<size_t>(view.lane.num_rows));
   for (int64_t n = 0; n < view.lane.num_sequences; ++n) {
     const auto sequence = static_cast<size_t>(view.lane.first_sequence + n);
-    out.begin.push_back(view.pack.offsets[sequence] - view.lane.first_row);
-    out.end.push_back(view.pack.offsets[sequence + 1] - view.lane.first_row);
+    out.begin.push_back(view.pack.sequences[sequence].begin - view.lane.first_row);
+    out.end.push_back(view.pack.sequences[sequence].end - view.lane.first_row);
     for (int64_t row = out.begin.back(); row < out.end.back(); ++row) {
       out.counts[static_cast<size_t>(row)] =
           is_counted(view.pack, sequence, row + view.lane.first_row, counted);
@@ -81,11 +82,12 @@ Tensor running_mean(const SiteView& view, const Tensor& values, Memory* memory, 
   std::vector<int64_t> sizes;
   for (int64_t n = 0; n < sequences; ++n) {
     const auto sequence = static_cast<size_t>(view.lane.first_sequence + n);
-    sizes.push_back(view.pack.offsets[sequence + 1] - view.pack.offsets[sequence]);
+    const RowRange& range = view.pack.sequences[sequence];
+    sizes.push_back(range.end - range.begin);
     double tokens = kept_counts != nullptr && kept_counts->defined()
                         ? kept_counts->const_data_ptr<double>()[n]
                         : 0;
-    for (int64_t row = view.pack.offsets[sequence]; row < view.pack.offsets[sequence + 1]; ++row) {
+    for (int64_t row = range.begin; row < range.end; ++row) {
       is_token.push_back(view.pack.token[static_cast<size_t>(row)] < 0 ? 0.0 : 1.0);
       tokens += is_token.back();
       counts.push_back(std::max(1.0, tokens));

@@ -74,7 +74,7 @@ Tensor losses_after_prompts(const Model& model, const BoundAdapter& bound, const
   Ids index;  // into [last; states]
   for (size_t i = 0; i < group.options.size(); ++i) {
     index.push_back(group.source[i]);
-    for (int64_t row = step.offsets[i]; row + 1 < step.offsets[i + 1]; ++row)
+    for (int64_t row = step.sequences[i].begin; row + 1 < step.sequences[i].end; ++row)
       index.push_back(last.size(0) + row);
   }
   return option_losses(
@@ -98,7 +98,7 @@ Tensor encoder_decoder_losses(const Model& model, const BoundAdapter& bound,
   Pack decoder = make_pack({beside}, pack_options(model));
   decoder.sources = group.source;
   const Tensor states = forward_lanes(model, {&encoder, &decoder}, lane_of(bound), {}).last;
-  return option_losses(model, bound, states.slice(0, 0, decoder.offsets.back()), group);
+  return option_losses(model, bound, states.slice(0, 0, decoder.sequences.back().end), group);
 }
 
 }  // namespace
@@ -124,7 +124,7 @@ Choices choose(const Model& model, const BoundAdapter& bound, const Task& task, 
        groups_of_rows(data.sequences, options.token_budget, cost)) {
     const Group group = group_of(data, together);
     for (const int64_t row : together) out.num_tokens += cost(row);
-    LaneInput prompts{{}, 0, bound.adapter().layout()};
+    LaneInput prompts{{}, bound.adapter().layout()};
     for (const int64_t row : group.rows)
       prompts.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
     const Tensor losses =

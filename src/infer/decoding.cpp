@@ -50,7 +50,7 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts,
   std::vector<LaneInput> read;
   for (const PromptLane& each : prompts) {
     lanes_.push_back(each.lane);
-    read.push_back({each.prompts, 0, each.lane.bound->adapter().layout()});
+    read.push_back({each.prompts, each.lane.bound->adapter().layout()});
   }
   const PackOptions options = pack_options(model);
   const Pack first = make_pack(read, options);
@@ -103,7 +103,7 @@ void Decoding::check(const std::vector<PromptLane>& prompts) const {
 void Decoding::check_room(const Pack& first, const std::vector<int64_t>& new_tokens) const {
   const int64_t* positions = first.positions.const_data_ptr<int64_t>();
   for (int64_t n = 0; n < first.num_sequences(); ++n) {
-    const int64_t last = first.offsets[static_cast<size_t>(n) + 1] - 1;
+    const int64_t last = first.sequences[static_cast<size_t>(n)].end - 1;
     const int64_t used = positions[last] + 1 - model_.config.position_offset,
                   left = model_.config.max_positions - used;
     const int64_t asked = new_tokens[static_cast<size_t>(n)];

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 
 #include "base/error.h"
 #include "tensor/vocabulary_loss.h"
@@ -26,9 +27,8 @@ Sequence shifted(const Sequence& sequence, int64_t start_id) {
 
 // Notes the rows of sequence n that predict targets[t + 1] for the token t that they hold.
 // `targets`: -1 where none is asked for.
-void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>& next,
-                     std::vector<int64_t>& rows, int64_t& wanted_rows) {
-  const int64_t begin = batch.decoder.offsets[n], end = batch.decoder.offsets[n + 1];
+void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>& next) {
+  const int64_t begin = batch.decoder.sequences[n].begin, end = batch.decoder.sequences[n].end;
   std::vector<int64_t> own;
   for (int64_t row = begin; row < end; ++row) {
     const int64_t token = batch.decoder.token[static_cast<size_t>(row)];
@@ -40,8 +40,7 @@ void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>&
   const RowRange range =
       own.empty() ? RowRange{0, 0} : RowRange{own.front() - begin, own.back() + 1 - begin};
   batch.wanted.push_back(range);
-  for (const int64_t row : own) rows.push_back(wanted_rows + row - begin - range.begin);
-  wanted_rows += range.end - range.begin;
+  for (const int64_t row : own) batch.row.push_back(row - begin - range.begin);
 }
 
 // The token that each of a sequence's tokens predicts, or -1.
@@ -65,14 +64,18 @@ int64_t num_targets(const Sequence& sequence) {
 LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInput>& lanes,
                                   const PackOptions& options) {
   LanguageBatch batch;
-  std::vector<int64_t> rows;
-  int64_t wanted_rows = 0;
   size_t n = 0;
+  const auto end_of_lane = [&] {
+    const int64_t before =
+        std::accumulate(batch.lane_targets.begin(), batch.lane_targets.end(), int64_t{0});
+    batch.lane_targets.push_back(batch.num_targets() - before);
+  };
   if (!model.config.has_encoder()) {
     batch.decoder = make_pack(lanes, options);
     for (const LaneInput& lane : lanes) {
       for (const Sequence* sequence : lane.sequences)
-        add_predictions(batch, n++, next_targets(*sequence), rows, wanted_rows);
+        add_predictions(batch, n++, next_targets(*sequence));
+      end_of_lane();
     }
   } else {
     std::vector<Sequence> read;
@@ -84,21 +87,33 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInpu
     batch.decoder = make_decoder_pack(lanes, read, options);
     for (const LaneInput& lane : lanes) {
       for (const Sequence* sequence : lane.sequences)
-        add_predictions(batch, n++, sequence->target_ids, rows, wanted_rows);
+        add_predictions(batch, n++, sequence->target_ids);
+      end_of_lane();
     }
   }
-  batch.rows = at::tensor(rows, at::kLong);
   return batch;
 }
 
-at::Tensor predicting_states(const Model& model, const LanguageBatch& batch,
-                             const std::vector<LaneAdapter>& lanes, ForwardOptions options) {
+std::vector<at::Tensor> predicting_states(const Model& model, const LanguageBatch& batch,
+                                          const std::vector<LaneAdapter>& lanes,
+                                          ForwardOptions options) {
   options.wanted = batch.wanted;
   options.round_rows_to = kRowsRounding;
-  const at::Tensor last = forward_lanes(model, batch.input(), lanes, options).last;
-  const bool is_all =
-      last.size(0) == batch.rows.numel();  // rows come in order: as many means the same
-  return is_all ? last : last.index_select(0, batch.rows);
+  const ForwardResult result = forward_lanes(model, batch.input(), lanes, options);
+  std::vector<at::Tensor> states = split_by_lane(result.last, *result.wanted);
+  size_t target = 0;
+  for (size_t lane = 0; lane < states.size(); ++lane) {
+    std::vector<int64_t> index;
+    for (int64_t i = 0; i < batch.lane_targets[lane]; ++i, ++target) {
+      const auto sequence = static_cast<size_t>(batch.sequence[target]);
+      index.push_back(result.wanted->sequences[sequence].begin + batch.row[target] -
+                      result.wanted->lanes[lane].first_row);
+    }
+    // Rows come in order: as many means the same.
+    if (states[lane].size(0) != std::ssize(index))
+      states[lane] = states[lane].index_select(0, at::tensor(index, at::kLong));
+  }
+  return states;
 }
 
 TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Dataset& data,
@@ -114,7 +129,7 @@ TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Data
   int64_t done = 0;
   for (const std::vector<int64_t>& group :
        groups_of_rows(data.sequences, options.token_budget, cost)) {
-    LaneInput rows{{}, 0, bound.adapter().layout()};
+    LaneInput rows{{}, bound.adapter().layout()};
     for (const int64_t row : group) {
       rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
       out.num_tokens += cost(row);
@@ -123,7 +138,7 @@ TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Data
     std::vector<std::pair<std::string, at::Tensor>> records;
     LaneAdapter lane{&bound, {}};
     if (options.keep_records) lane.context.records = &records;
-    const at::Tensor states = predicting_states(model, batch, {lane}, {});
+    const at::Tensor states = predicting_states(model, batch, {lane}, {}).front();
     const at::Tensor index = at::tensor(group, at::kLong);
     for (const auto& [name, kept] : records)
       keep_record(out.records, name, data.size(), index, kept);

@@ -18,10 +18,11 @@ struct LanguageBatch {
   std::optional<Pack> encoder;  // of an encoder-decoder
   Pack decoder;
   std::vector<RowRange>
-      wanted;       // [N] rows of the decoder, from the first that predicts a target to the last
-  at::Tensor rows;  // [R] int64: the predicting rows among the wanted ones; lanes follow each other
-  std::vector<int64_t> targets;   // [R]: the tokens that they predict
-  std::vector<int64_t> sequence;  // [R]: the sequence of each, in the decoder's pack
+      wanted;  // [N] rows of the decoder, from the first that predicts a target to the last
+  // [R], lane by lane: the tokens that are predicted, the sequence of each in the decoder's pack,
+  // and the row that predicts it among the wanted ones of that sequence.
+  std::vector<int64_t> targets, sequence, row;
+  std::vector<int64_t> lane_targets;  // [lanes]: how many of them each lane has
 
   ModelInput input() const { return {encoder ? &*encoder : nullptr, &decoder}; }
   int64_t num_targets() const { return static_cast<int64_t>(targets.size()); }
@@ -37,9 +38,11 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInpu
 // Tokens of a sequence that such a batch predicts.
 int64_t num_targets(const Sequence& sequence);
 
-// States of the predicting rows, [R, C], after the last norm. One adapter a lane.
-at::Tensor predicting_states(const Model& model, const LanguageBatch& batch,
-                             const std::vector<LaneAdapter>& lanes, ForwardOptions options);
+// States of the predicting rows of each lane, [R of the lane, C], after the last norm. One adapter
+// a lane.
+std::vector<at::Tensor> predicting_states(const Model& model, const LanguageBatch& batch,
+                                          const std::vector<LaneAdapter>& lanes,
+                                          ForwardOptions options);
 
 // Of the targets of every row of a data set, without a gradient.
 struct TextLosses {

@@ -78,7 +78,7 @@ Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset
   int64_t done = 0;
   for (const std::vector<int64_t>& group :
        groups_of_rows(data.sequences, options.token_budget, cost)) {
-    LaneInput rows{{}, 0, bound.adapter().layout()};
+    LaneInput rows{{}, bound.adapter().layout()};
     for (const int64_t row : group) {
       rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
       out.num_tokens += rows.sequences.back()->num_tokens();
@@ -88,10 +88,10 @@ Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset
         lanes_of(bound, options.route, options.keep_records ? &records : nullptr);
     const Pack pack =
         make_pack(std::vector<LaneInput>(static_cast<size_t>(routes), rows), pack_options(model));
-    const LogitsResult result = compute_logits(model, pack, lanes, {});
+    const std::vector<LaneResult> result = compute_logits(model, pack, lanes, {});
     const Tensor where = at::tensor(group, at::kLong);
     for (int64_t r = 0; r < routes; ++r)
-      by_route[r].index_copy_(0, where, result.logits[static_cast<size_t>(r)].to(at::kFloat));
+      by_route[r].index_copy_(0, where, result[static_cast<size_t>(r)].logits.to(at::kFloat));
     for (const auto& [name, values] : records)
       keep_record(out.records, name, data.size(), where, values);
     done += static_cast<int64_t>(group.size());

@@ -79,8 +79,9 @@ std::vector<Tensor> computed(const Model& model, const Adapter& adapter,
   const Pack pack = make_pack({lane}, {1, model.config.position_offset, model.config.pad_id});
   ForwardOptions options;
   options.keep_hidden = true;
-  LogitsResult result = compute_logits(model, pack, {{&bound, {}}}, options);
-  std::vector<Tensor> out = std::move(result.logits);
+  const LaneResult result = compute_logits(model, pack, {{&bound, {}}}, options).front();
+  std::vector<Tensor> out;
+  if (result.logits.defined()) out.push_back(result.logits);
   out.push_back(result.hidden.back());
   if (result.pooled.defined()) out.push_back(result.pooled);
   return out;

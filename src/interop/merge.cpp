@@ -30,9 +30,9 @@ Tensor answers(const Model& model, const Adapter& adapter, const NamedTensors& t
       out.push_back(token_logits(model, bound, probe));
       continue;
     }
-    const Pack pack = make_pack({{{&probe}, 0, adapter.layout()}}, pack_options(model));
+    const Pack pack = make_pack({{{&probe}, adapter.layout()}}, pack_options(model));
     if (adapter.head() != nullptr) {
-      out.push_back(compute_logits(model, pack, {{&bound, {}}}, {}).logits.front().to(at::kFloat));
+      out.push_back(compute_logits(model, pack, {{&bound, {}}}, {}).front().logits.to(at::kFloat));
       continue;
     }
     const ForwardResult result =

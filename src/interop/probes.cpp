@@ -34,7 +34,7 @@ at::Tensor token_logits(const Model& model, const BoundAdapter& bound, const Seq
                         const std::vector<int64_t>& written) {
   const at::NoGradGuard no_grad;
   const RowLayout layout = bound.adapter().layout();
-  const std::vector<LaneInput> lanes{LaneInput{{&read}, 0, layout}};
+  const std::vector<LaneInput> lanes{LaneInput{{&read}, layout}};
   const Pack first = make_pack(lanes, pack_options(model));
   const bool is_encoder_decoder = model.config.has_encoder();
   std::optional<Pack> second;
@@ -44,9 +44,9 @@ at::Tensor token_logits(const Model& model, const BoundAdapter& bound, const Seq
   const Pack& last = is_encoder_decoder ? *second : first;
   ForwardOptions options;
   options.wanted = {{is_encoder_decoder ? 0
-                                        : last.offsets[1] - last.offsets[0] -
+                                        : last.sequences[0].end - last.sequences[0].begin -
                                               static_cast<int64_t>(read.ids.size()),
-                     last.offsets[1] - last.offsets[0]}};
+                     last.sequences[0].end - last.sequences[0].begin}};
   const at::Tensor states = forward_lanes(model, {is_encoder_decoder ? &first : nullptr, &last},
                                           {LaneAdapter{&bound, {}}}, options)
                                 .last;

@@ -30,12 +30,13 @@ Cache::Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first,
   int64_t begin = 0, lane = 0;
   for (int64_t n = 0; n < first.num_sequences(); ++n) {
     const auto sequence = static_cast<size_t>(n);
-    const int64_t rows = first.offsets[sequence + 1] - first.offsets[sequence];
+    const RowRange& own = first.sequences[sequence];
+    const int64_t rows = own.end - own.begin;
     while (n >= first.lanes[static_cast<size_t>(lane)].first_sequence +
                     first.lanes[static_cast<size_t>(lane)].num_sequences)
       ++lane;
     Slot slot{.begin = begin, .capacity = rows + new_tokens[sequence], .lane = lane};
-    slot.position = positions[first.offsets[sequence]];  // until the first pass is closed
+    slot.position = positions[own.begin];  // until the first pass is closed
     slot.example = first.spans->sequences[sequence].example;
     slot.prompt = first.prompts[sequence];
     const int64_t length = slot.position - config.position_offset + slot.capacity;
@@ -76,8 +77,7 @@ Pack Cache::next(const std::vector<std::vector<int64_t>>& ids, const PackOptions
   RowIds rows;
   Spans spans;
   std::vector<int64_t> all_ids, positions;
-  pack.offsets.push_back(0);
-  for (size_t n = 0; n < ids.size(); ++n) {
+  const auto add = [&](size_t n) {
     const Slot& slot = slots_[n];
     const auto count = static_cast<int64_t>(ids[n].size());
     ensure(count > 0 && slot.rows + count <= slot.capacity,
@@ -89,14 +89,20 @@ Pack Cache::next(const std::vector<std::vector<int64_t>>& ids, const PackOptions
       rows.example.push_back(slot.example);
       rows.position.push_back(slot.rows + i);
     }
-    const int64_t begin = pack.offsets.back();
+    const int64_t end = std::ssize(pack.token), begin = end - count;
     spans.sequences.push_back(
-        {begin, begin + count, 0, 0, slot.rows, slot.example});  // keys lie in the cache
-    pack.offsets.push_back(begin + count);
+        {begin, end, 0, 0, slot.rows, slot.example});  // keys lie in the cache
+    pack.sequences.push_back({begin, end});
     pack.prompts.push_back(slot.prompt);
+  };
+  for (size_t i = 0; i < lanes_.size(); ++i) {
+    const int64_t first = lanes_[i].first_sequence;
+    for (int64_t n = first; n < first + lanes_[i].num_sequences; ++n) add(static_cast<size_t>(n));
+    end_lane(pack, rows, lanes_[i], i + 1 == lanes_.size() ? options.round_rows_to : 1);
   }
-  pack.num_tokens = pack.offsets.back();
-  complete_rows(pack, lanes_, options.round_rows_to, std::move(rows), std::move(spans));
+  pack.num_tokens = std::ssize(all_ids);
+  pack.rows = std::make_shared<const RowIds>(std::move(rows));
+  pack.spans = std::make_shared<const Spans>(std::move(spans));
   const auto all = static_cast<size_t>(pack.num_rows);
   all_ids.resize(all, options.pad_id);
   positions.resize(all, options.position_offset);
@@ -109,11 +115,14 @@ Pack Cache::next(const std::vector<std::vector<int64_t>>& ids, const PackOptions
 
 void Cache::open(const Pack& pack) {
   ensure(pack.num_sequences() == num_sequences(), "a pass holds the cache's sequences");
+  ensure(std::none_of(pack.lanes.begin(), pack.lanes.end() - 1,
+                      [](const LaneRows& lane) { return lane.ends_run; }),
+         "the rows of a pass over a cache have no fillers between them");
   std::vector<int64_t> index;
   added_.clear();
   for (size_t n = 0; n < slots_.size(); ++n) {
     const Slot& slot = slots_[n];
-    const int64_t count = pack.offsets[n + 1] - pack.offsets[n];
+    const int64_t count = pack.sequences[n].end - pack.sequences[n].begin;
     ensure(slot.rows + count <= slot.capacity, "rows fit the room that was asked for");
     for (int64_t i = 0; i < count; ++i) index.push_back(slot.begin + slot.rows + i);
     added_.push_back(count);
@@ -133,7 +142,7 @@ void Cache::close() {
   const int64_t* ids = open_->ids.const_data_ptr<int64_t>();
   for (size_t n = 0; n < slots_.size(); ++n) {
     Slot& slot = slots_[n];
-    for (int64_t row = open_->offsets[n]; row < open_->offsets[n + 1]; ++row) {
+    for (int64_t row = open_->sequences[n].begin; row < open_->sequences[n].end; ++row) {
       if (open_->token[static_cast<size_t>(row)] >= 0) slot.tokens.push_back(ids[row]);
     }
     slot.rows += added_[n];
@@ -240,7 +249,9 @@ void Cache::select_lanes(const std::vector<int64_t>& from) {
     const auto stop = std::find_if(next, from.end(),
                                    [&](int64_t source) { return source < first || source >= end; });
     const int64_t begin = next - from.begin(), count = stop - next;
-    lanes.push_back({0, 0, begin, count});
+    lanes.push_back(lanes_[lane]);
+    lanes.back().first_sequence = begin;
+    lanes.back().num_sequences = count;
     const Tensor own = index.slice(0, begin, begin + count) - first;
     for (auto& [key, values] : memories_[lane]) values = values.index_select(0, own);
     next = stop;

@@ -20,10 +20,10 @@ Tokens tokens_of(const Pack& pack, int64_t n) {
   const int64_t* ids = pack.ids.const_data_ptr<int64_t>();
   const auto sequence = static_cast<size_t>(n);
   Tokens out;
-  for (int64_t row = pack.offsets[sequence]; row < pack.offsets[sequence + 1]; ++row) {
+  for (int64_t row = pack.sequences[sequence].begin; row < pack.sequences[sequence].end; ++row) {
     if (pack.token[static_cast<size_t>(row)] < 0) continue;
     out.ids.push_back(ids[row]);
-    out.rows.push_back(row - pack.offsets[sequence]);
+    out.rows.push_back(row - pack.sequences[sequence].begin);
   }
   return out;
 }
@@ -35,7 +35,7 @@ size_t last_token(const Tokens& tokens, const ModelConfig& config) {
   return at;
 }
 
-size_t last_end(const Tokens& tokens, const ModelConfig& config, int64_t stream) {
+size_t last_end(const Tokens& tokens, const ModelConfig& config, int64_t example) {
   for (size_t at = tokens.ids.size(); at > 0; --at) {
     if (config.end_id >= 0 && tokens.ids[at - 1] == config.end_id) return at - 1;
   }
@@ -43,7 +43,7 @@ size_t last_end(const Tokens& tokens, const ModelConfig& config, int64_t stream)
     throw InputError("a classifier on a " + config.model_type +
                      " model reads where the text ends: config.json must name one eos_token_id");
   }
-  throw InputError("example " + std::to_string(example_of(stream)) + " has no end token (id " +
+  throw InputError("example " + std::to_string(example) + " has no end token (id " +
                    std::to_string(config.end_id) + "), where a classifier on a " +
                    config.model_type + " model reads: its tokenizer must end every text with one");
 }
@@ -53,14 +53,15 @@ Pack decoder_pack(const Model& model, const Pack& texts) {
   std::vector<Sequence> behind;
   for (int64_t n = 0; n < texts.num_sequences(); ++n) {
     Sequence& own = behind.emplace_back();
-    own.example = texts.spans->sequences[static_cast<size_t>(n)].example;  // its pass included
+    own.example = texts.spans->sequences[static_cast<size_t>(n)].example;
     own.ids = tokens_of(texts, n).ids;
     own.ids.insert(own.ids.begin(), model.config.decoder_start_id);
     own.ids.pop_back();
   }
   std::vector<LaneInput> lanes;
   for (const LaneRows& lane : texts.lanes) {
-    LaneInput& own = lanes.emplace_back();
+    LaneInput& own = lanes.emplace_back(
+        LaneInput{.key = lane.key, .dropout = lane.dropout, .ends_run = lane.ends_run});
     for (int64_t n = lane.first_sequence; n < lane.first_sequence + lane.num_sequences; ++n)
       own.sequences.push_back(&behind[static_cast<size_t>(n)]);
   }
@@ -79,12 +80,12 @@ ModelInput ClassifiedPack::input(const ModelConfig& config) const {
 ClassifiedPack classified_pack(const Model& model, const Pack& texts) {
   const ModelConfig& config = model.config;
   ClassifiedPack out{.texts = &texts, .decoder = {}, .wanted = {}, .reads_mean = false};
-  const ReadRow read = texts.mask_rows.empty() ? config.read_row : ReadRow::kMask;
-  out.reads_mean = read == ReadRow::kMean;
   for (int64_t n = 0; n < texts.num_sequences(); ++n) {
     const auto sequence = static_cast<size_t>(n);
-    int64_t row = 0;
-    if (read == ReadRow::kMask) row = texts.mask_rows.at(sequence);
+    const int64_t mask_row = texts.mask_rows[sequence];
+    const ReadRow read = mask_row < 0 ? config.read_row : ReadRow::kMask;
+    out.reads_mean = read == ReadRow::kMean;
+    int64_t row = std::max<int64_t>(mask_row, 0);
     if (read == ReadRow::kLastToken) {
       const Tokens tokens = tokens_of(texts, n);
       row = tokens.rows[last_token(tokens, config)];

@@ -41,6 +41,16 @@ class Hooks {
   virtual ~Hooks() = default;
   // False keeps the fused path: the site's y is never made.
   virtual bool wants(const Site& site) const = 0;
+  // Of one lane alone: where nobody listens in it, its rows have the bits of the fused path.
+  virtual bool wants_in_lane(const Site& site, size_t lane) const {
+    static_cast<void>(lane);
+    return wants(site);
+  }
+  // Whether the lane needs all rows of the last block, whichever are read of it.
+  virtual bool needs_all_rows(size_t lane) const {
+    static_cast<void>(lane);
+    return false;
+  }
   // y', [T, out].
   virtual at::Tensor apply(const SiteView& view) = 0;
   // Prefix rows per lane for an attention site; view.x is the block's input, view.y undefined.

@@ -1,7 +1,8 @@
 // A batch as packed rows: all sequences end to end, no padding.
 //
-// Row t of every tensor in a trunk belongs to sequence `sequence_of_row[t]`; filler rows (to round
-// T up) belong to none.
+// Rows are in lanes: each lane goes through one adapter with one route, and draws its dropout by a
+// key and rates of its own. Row t of every tensor in a trunk belongs to one sequence of one lane;
+// filler rows, which round T up, belong to a lane and to no sequence.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/random.h"
 #include "tensor/packed_attention.h"
 #include "tensor/rows.h"
 
@@ -54,51 +56,66 @@ struct RowRange {
   int64_t begin = 0, end = 0;
 };
 
-// Rows and sequences that go through one adapter with one route. Lanes lie end to end and cover the
-// whole pack.
+// Where a trunk drops out, with which probability. None at evaluation.
+struct DropoutRates {
+  double embed = 0.0;       // of the embeddings
+  double hidden = 0.0;      // of what a block adds to its residual stream
+  double attention = 0.0;   // of the probabilities
+  double activation = 0.0;  // of what enters ffn.down
+};
+
+// Rows and sequences of a lane. Lanes lie end to end and cover the whole pack.
 struct LaneRows {
   int64_t first_row = 0, num_rows = 0;
   int64_t first_sequence = 0, num_sequences = 0;
+  // As its LaneInput has them.
+  RandomKey key = {};
+  DropoutRates dropout = {};
+  bool ends_run = false;
+  // Those that the masks of its texts choose among; null without masks.
+  std::shared_ptr<const std::vector<int64_t>> words = nullptr;
 };
 
 struct Pack {
   at::Tensor ids, type_ids, positions;  // [T] int64
   std::shared_ptr<const RowIds> rows;   // T entries; filler rows have example -1
   std::shared_ptr<const Spans> spans;   // self-attention
-  std::vector<int64_t> offsets;         // [N+1]: sequence n has rows offsets[n] .. offsets[n+1]-1
+  std::vector<RowRange> sequences;      // [N]: the rows of each; fillers may lie between two lanes
   std::vector<int64_t>
       token;  // [T]: index of the row's token in its sequence; -1 for virtual, pad and filler rows
   std::vector<int64_t>
       prompts;  // [N]: tokens of each sequence's prompt, also of one whose rows are not all here
   std::vector<int64_t> sources;    // [N], of an encoder-decoder's decoder: the sequence that each
                                    // reads there; else empty
-  std::vector<int64_t> mask_rows;  // [N]: the row of each sequence's mask; empty without masks
-  std::shared_ptr<const std::vector<int64_t>> words;  // the masks' words; null without masks
-  at::Tensor embedding;         // [N, S] float32 of the sequences; undefined when they have none
-  std::vector<LaneRows> lanes;  // at least one
-  int64_t num_rows = 0;         // T, fillers included
-  int64_t num_tokens = 0;       // real rows
+  std::vector<int64_t> mask_rows;  // [N]: the row of each sequence's mask, -1 without one
+  at::Tensor embedding;            // [N, S] float32 of the sequences; undefined when they have none
+  std::vector<LaneRows> lanes;     // at least one
+  int64_t num_rows = 0;            // T, fillers included
+  int64_t num_tokens = 0;          // real rows
 
-  int64_t num_sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
+  int64_t num_sequences() const { return static_cast<int64_t>(sequences.size()); }
   LaneRows whole() const { return {0, num_rows, 0, num_sequences()}; }
 };
 
-// Of a stream that rows and spans are named by: an example and its pass.
-int64_t example_of(int64_t stream);
-
 struct PackOptions {
-  int64_t round_rows_to =
-      1;  // T becomes a multiple of this: the matrix kernels are compiled once per T
+  // T becomes a multiple of this (the matrix kernels are compiled once per T), and so do the rows
+  // up to the end of each run.
+  int64_t round_rows_to = 1;
   int64_t position_offset = 0;
   int64_t pad_id = 0;
 };
 
-// Sequences of one lane. `pass` tells apart lanes over the same examples (AdaMix's two passes), so
-// that their dropout differs.
+// Sequences of one lane.
 struct LaneInput {
   std::vector<const Sequence*> sequences;
-  int64_t pass = 0;
   RowLayout layout = {};
+  // (seed, step, micro-batch): all that is drawn in the lane begins with it. Lanes over the same
+  // examples (AdaMix's two passes) have streams of their own.
+  RandomKey key = {};
+  DropoutRates dropout = {};  // of the trunk; none at evaluation
+  // The last lane of its run, when several runs share a pass: fillers end it, so that the lanes of
+  // each run have the rows that they have in a pass of their own.
+  bool ends_run = false;
 };
 
 // Requires: at least one lane, no empty sequence. Throws InputError naming the example of one that
@@ -106,21 +123,33 @@ struct LaneInput {
 Pack make_pack(const std::vector<LaneInput>& lanes, const PackOptions& options);
 
 // The pack of an encoder-decoder's decoder: read[i] attends to the i-th sequence of `lanes`, the
-// encoder's, and is of its lane and pass. Requires: as many as those sequences; `read` outlives the
-// call only.
+// encoder's, and is of its lane. Requires: as many as those sequences; `read` outlives the call
+// only.
 Pack make_decoder_pack(const std::vector<LaneInput>& lanes, const std::vector<Sequence>& read,
                        const PackOptions& options);
 
-// What follows from a pack's sequences and tokens: fillers up to a multiple of `round_rows_to`
-// rows, and the rows of its lanes, of which `lanes` tells the sequences.
-void complete_rows(Pack& pack, const std::vector<LaneRows>& lanes, int64_t round_rows_to,
-                   RowIds rows, Spans spans);
+// Ends a lane of a pack that is being made, whose sequences and tokens stand: adds fillers until it
+// has `least_rows` and all rows are a multiple of `round_rows_to`. `like`: what else the lane has.
+void end_lane(Pack& pack, RowIds& rows, const LaneRows& like, int64_t round_rows_to,
+              int64_t least_rows = 0);
 
-// The pack of some rows of every sequence, as queries over the keys of the whole pack: all that is
-// read of the last block. `ranges`: one a sequence, maybe empty. `index` [R] int64 receives the
-// rows' indices in `pack`; fillers, to a multiple of `round_rows_to`, repeat row 0.
-Pack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t round_rows_to,
-              at::Tensor& index);
+struct NarrowedPack {
+  Pack pack;
+  // [R] int64: the row of the whole pack that each row is; undefined where all are there.
+  at::Tensor index;
+};
+
+// Some rows of every sequence, as queries over the keys of the whole pack: all that is read of the
+// last block. `ranges`: one a sequence, maybe empty. A lane whose entry in `keeps_lane` is true
+// keeps all of its rows instead; an empty list: none does. Fillers, to a multiple of
+// `round_rows_to`, repeat the first row of their lane.
+NarrowedPack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int64_t round_rows_to,
+                      const std::vector<bool>& keeps_lane = {});
+
+// [R] int64: where the rows of narrowed(pack, ranges, ...) lie in narrowed(pack, ranges, ...,
+// keeps_lane).
+at::Tensor rows_within(const Pack& pack, const NarrowedPack& few, const Pack& more,
+                       const std::vector<bool>& keeps_lane);
 
 // The row of the last token of each sequence: virtual rows may come after it.
 std::vector<RowRange> last_token_rows(const Pack& pack);

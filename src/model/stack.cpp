@@ -1,11 +1,14 @@
 #include "model/stack.h"
 
+#include <ATen/ops/alias.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/index_select.h>
 
 #include <algorithm>
 
 #include "base/error.h"
 #include "model/positions.h"
+#include "tensor/autograd_call.h"
 
 namespace graft {
 
@@ -26,7 +29,7 @@ Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks,
       encoder_(encoder) {
   make_positions();
   make_keys();
-  use_rows(pack_);
+  use_rows(nullptr);
 }
 
 void Stack::make_positions() {
@@ -73,10 +76,19 @@ void Stack::make_keys() {
 }
 
 // Blocks compute these rows from here on.
-void Stack::use_rows(const Pack& rows) {
-  rows_ = &rows;
-  own_spans_ = own_keys_.empty() ? rows.spans : spans_over(own_keys_);
+void Stack::use_rows(const WantedRows& wanted) {
+  wanted_ = wanted;
+  rows_ = wanted_ != nullptr ? &wanted_->pack : &pack_;
+  own_spans_ = own_keys_.empty() ? rows_->spans : spans_over(own_keys_);
   cross_spans_ = cross_keys_.empty() ? nullptr : spans_over(cross_keys_);
+  const bool is_narrowed = wanted_ != nullptr && wanted_->index.defined();
+  for (Angles& angles : angles_) {
+    angles.rows = angles.all;
+    if (is_narrowed) {
+      angles.rows = {angles.all.cosine.index_select(0, wanted_->index),
+                     angles.all.sine.index_select(0, wanted_->index)};
+    }
+  }
 }
 
 Tensor Stack::embed() {
@@ -90,7 +102,7 @@ Tensor Stack::embed() {
   if (config_.type_vocabulary > 0)
     x = x + weights_.rows(weight_of({.part = Part::kEmbedType}), pack_.type_ids);
   if (stack_config_.embed_norm) x = norm({owner, -1, Part::kEmbedNorm}, x);
-  x = dropout(x, row_dropout(options_.embed_dropout, is_first ? "embed" : "dec.embed", pack_));
+  x = dropout(x, row_dropout(&DropoutRates::embed, is_first ? "embed" : "dec.embed", pack_));
   return is_first ? apply_site(sites_.embed(), pack_, {}, x) : x;
 }
 
@@ -98,21 +110,26 @@ const Site& Stack::site(int64_t layer, Part part) const {
   return sites_.at({id_, static_cast<int16_t>(layer), part});
 }
 
-Tensor Stack::block(int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted) {
+namespace {
+
+// Where a lane keeps all of its rows they are a tensor of their own too, so that its gradients are
+// summed in one order whether or not other lanes keep theirs.
+Tensor rows_of(const NarrowedPack& wanted, const Tensor& all) {
+  if (wanted.index.defined()) return all.index_select(0, wanted.index);
+  return needs_graph({all}) ? at::alias(all) : all;
+}
+
+}  // namespace
+
+Tensor Stack::block(int64_t layer, const Tensor& x, const WantedRows& wanted) {
   const auto at = [&](Part part) -> const Site& { return site(layer, part); };
   const bool has_cross = is_decoder_ && config_.has_encoder();
-  if (rows_ != &pack_) {  // a block may be computed again after the last one narrowed them
-    use_rows(pack_);
-    for (Angles& angles : angles_) angles.rows = angles.all;
-  }
+  // A block may be computed again after the last one computed fewer rows.
+  if (wanted != wanted_) use_rows(wanted);
 
   Flow flow = read_stream(norm_before(layer, Part::kAttnNorm), x);
   const Tensor read_by_all = flow.read;
-  if (!wanted.empty()) {
-    Tensor index;
-    narrow(wanted, index);
-    flow = {flow.stream.index_select(0, index), flow.read.index_select(0, index)};
-  }
+  if (wanted != nullptr) flow = {rows_of(*wanted, flow.stream), rows_of(*wanted, flow.read)};
   const Site* ffn_norm = norm_before(layer, Part::kFfnNorm);
   Tensor mixed = apply_site(at(Part::kAttnMid), *rows_, flow.read,
                             attend(layer, flow.read, read_by_all));  // [T', H*D]
@@ -134,7 +151,7 @@ Tensor Stack::finish(const Tensor& x) {
   if (!stack_config_.final_norm) return x;
   const Tensor last = norm({id_, -1, Part::kNorm}, x);
   return stack_config_.drops_last_states
-             ? dropout(last, row_dropout(options_.hidden_dropout,
+             ? dropout(last, row_dropout(&DropoutRates::hidden,
                                          is_decoder_ ? "dec.norm" : "enc.norm", *rows_))
              : last;
 }
@@ -157,7 +174,7 @@ Tensor Stack::attend(int64_t layer, const Tensor& read, const Tensor& read_by_al
   const Site &q_site = site(layer, Part::kAttnQ), &k_site = site(layer, Part::kAttnK),
              &v_site = site(layer, Part::kAttnV), &whole = site(layer, Part::kAttn);
   const bool is_joint =
-      options_.cache != nullptr && rows_ == &pack_;  // all three read the same rows
+      options_.cache != nullptr && (wanted_ == nullptr || !wanted_->index.defined());
   const auto [plain_q, plain_k, plain_v] =
       is_joint ? joint_linears<3>({q_site, k_site, v_site}, read)
                : std::array{weights_.linear(q_site, read), weights_.linear(k_site, read_by_all),
@@ -214,14 +231,11 @@ Tensor Stack::ffn(int64_t layer, const Tensor& read) {
             : std::array{weights_.linear(gate_site, read), weights_.linear(up_site, read)};
     const Tensor gate = apply_site(gate_site, *rows_, read, plain_gate),
                  up = apply_site(up_site, *rows_, read, plain_up);
-    const bool is_heard = hooks_.wants(act);
-    a = is_heard ? apply_site(act, *rows_, read, activate(gate, activation)) * up
-                 : gated(gate, up, activation);
-    a = apply_site(site(layer, Part::kFfnMid), *rows_, read, a);
+    a = apply_site(site(layer, Part::kFfnMid), *rows_, read, gated_activation(act, read, gate, up));
   } else {
     a = apply_site(act, *rows_, read, activate(changed_linear(up_site, *rows_, read), activation));
   }
-  const RowDropout drop = row_dropout(options_.activation_dropout, act.name, *rows_);
+  const RowDropout drop = row_dropout(&DropoutRates::activation, act.name, *rows_);
   return changed_linear(site(layer, Part::kFfnDown), *rows_, dropout(a, drop));
 }
 
@@ -236,6 +250,27 @@ const Site* Stack::norm_before(int64_t layer, Part part) const {
   return is_there ? &site(layer, part) : nullptr;
 }
 
+// act(gate) * up; in one pass over the rows of lanes in which nobody listens between the two.
+Tensor Stack::gated_activation(const Site& act, const Tensor& read, const Tensor& gate,
+                               const Tensor& up) {
+  if (!hooks_.wants(act)) return gated(gate, up, stack_config_.activation);
+  const Tensor heard = apply_site(act, *rows_, read, activate(gate, stack_config_.activation)) * up;
+  std::vector<bool> is_heard;
+  std::vector<int64_t> sizes;
+  for (size_t i = 0; i < rows_->lanes.size(); ++i) {
+    is_heard.push_back(hooks_.wants_in_lane(act, i));
+    sizes.push_back(rows_->lanes[i].num_rows);
+  }
+  if (std::find(is_heard.begin(), is_heard.end(), false) == is_heard.end()) return heard;
+  std::vector<Tensor> lanes = heard.split_with_sizes(sizes, 0);
+  const std::vector<Tensor> gates = gate.split_with_sizes(sizes, 0),
+                            ups = up.split_with_sizes(sizes, 0);
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    if (!is_heard[i]) lanes[i] = gated(gates[i], ups[i], stack_config_.activation);
+  }
+  return at::cat(lanes, 0);
+}
+
 // What the first sublayer of a block reads: the stream, or its norm.
 Stack::Flow Stack::read_stream(const Site* norm_site, const Tensor& x) {
   return {x, norm_site != nullptr ? apply_site(*norm_site, pack_, {}, norm(*norm_site, x)) : x};
@@ -246,7 +281,7 @@ Stack::Flow Stack::read_stream(const Site* norm_site, const Tensor& x) {
 // `next_norm`: before the block's next sublayer, or null.
 Stack::Flow Stack::add_sublayer(const Site& sublayer, const Site* own_norm, const Site* next_norm,
                                 const Tensor& x, const Tensor& y, const Tensor& residual) {
-  RowDropout drop = row_dropout(options_.hidden_dropout, sublayer.name, *rows_);
+  RowDropout drop = row_dropout(&DropoutRates::hidden, sublayer.name, *rows_);
   Tensor added = y;
   if (hooks_.wants(sublayer)) {
     std::function<Tensor(const Tensor&, const Tensor&)> post_norm;
@@ -254,9 +289,12 @@ Stack::Flow Stack::add_sublayer(const Site& sublayer, const Site* own_norm, cons
       post_norm = [&](const Tensor& own, const Tensor& beside) {
         return norm_with(*own_norm, own, beside);
       };
+    // Lanes in which nobody listens drop out where they are added, in one pass with the sum.
+    RowDropout heard = drop;
+    for (size_t i = 0; i < drop.lanes.size(); ++i)
+      (hooks_.wants_in_lane(sublayer, i) ? drop : heard).lanes[i].probability = 0.0;
     added =
-        hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, drop), residual, post_norm});
-    drop = {};
+        hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, heard), residual, post_norm});
   }
   if (own_norm != nullptr) {
     const Tensor stream =
@@ -322,14 +360,6 @@ std::vector<LanePrefix> Stack::prefixes(const Site& site, const Pack& pack, cons
   return *own;
 }
 
-void Stack::narrow(const std::vector<RowRange>& wanted, Tensor& index) {
-  narrowed_ = narrowed(pack_, wanted, options_.round_rows_to, index);
-  use_rows(narrowed_);
-  for (Angles& angles : angles_)
-    angles.rows = {angles.all.cosine.index_select(0, index),
-                   angles.all.sine.index_select(0, index)};
-}
-
 // Null without rotary positions.
 const Stack::Angles* Stack::angles_of(int64_t layer) const {
   if (angles_.empty()) return nullptr;
@@ -346,19 +376,42 @@ std::shared_ptr<const Spans> Stack::spans_over(const std::vector<RowRange>& keys
   return spans;
 }
 
+namespace {
+
+// By lanes of rows, or of sequences, that end where `end_of` says; none where no lane drops out.
+LaneDropouts lane_dropouts(const Pack& pack, double DropoutRates::*rate, std::string_view use,
+                           int64_t (*end_of)(const LaneRows& lane)) {
+  LaneDropouts out;
+  bool is_needed = false;
+  for (const LaneRows& lane : pack.lanes) {
+    out.push_back({lane.dropout.*rate, lane.key.with("trunk").with(use), end_of(lane)});
+    is_needed = is_needed || lane.dropout.*rate != 0.0;
+  }
+  return is_needed ? out : LaneDropouts{};
+}
+
+}  // namespace
+
 AttentionOptions Stack::attention_options(const Site& site) const {
   AttentionOptions attention;
   attention.num_heads = stack_config_.heads;
   attention.num_key_heads = stack_config_.key_heads;
   attention.scale = stack_config_.attention_scale;
-  attention.dropout = options_.attention_dropout;
-  attention.dropout_key = options_.key.with(site.name);
+  attention.dropout =
+      lane_dropouts(*rows_, &DropoutRates::attention, site.name,
+                    [](const LaneRows& lane) { return lane.first_sequence + lane.num_sequences; });
+  // Departs: the two passes of AdaMix drop out the same probabilities; the released code draws them
+  // anew. So they did when runs that are resumed today began.
+  for (LaneDropout& lane : attention.dropout) lane.key = lane.key.in_stream(0);
   return attention;
 }
 
-RowDropout Stack::row_dropout(double probability, std::string_view use, const Pack& pack) const {
-  if (probability == 0.0) return {};
-  return {probability, options_.key.with(use), pack.rows};
+RowDropout Stack::row_dropout(double DropoutRates::*rate, std::string_view use,
+                              const Pack& pack) const {
+  LaneDropouts lanes = lane_dropouts(
+      pack, rate, use, [](const LaneRows& lane) { return lane.first_row + lane.num_rows; });
+  if (lanes.empty()) return {};
+  return {std::move(lanes), pack.rows};
 }
 
 }  // namespace graft

@@ -26,6 +26,9 @@ struct EncoderStates {
   const Pack* pack = nullptr;
 };
 
+// Some of a pack's rows.
+using WantedRows = std::shared_ptr<const NarrowedPack>;
+
 class Stack {
  public:
   // `encoder`: of a decoder that attends to one; without rows where the cache holds what it reads
@@ -35,9 +38,8 @@ class Stack {
 
   // Every row's vector before the first block, [T, C].
   at::Tensor embed();
-  // x: [T, C]. `wanted`: ranges of rows, one a sequence, that are computed of the block's output;
-  // empty = all.
-  at::Tensor block(int64_t layer, const at::Tensor& x, const std::vector<RowRange>& wanted);
+  // x: [T, C]. `wanted`: the rows that are computed of the block's output; null = all.
+  at::Tensor block(int64_t layer, const at::Tensor& x, const WantedRows& wanted);
   // The norm after the last block; x itself in a stack without one.
   at::Tensor finish(const at::Tensor& x);
 
@@ -68,6 +70,8 @@ class Stack {
   at::Tensor ffn(int64_t layer, const at::Tensor& read);
   const Site* norm_after(int64_t layer, Part part) const;
   const Site* norm_before(int64_t layer, Part part) const;
+  at::Tensor gated_activation(const Site& act, const at::Tensor& read, const at::Tensor& gate,
+                              const at::Tensor& up);
   Flow read_stream(const Site* norm_site, const at::Tensor& x);
   Flow add_sublayer(const Site& sublayer, const Site* own_norm, const Site* next_norm,
                     const at::Tensor& x, const at::Tensor& y, const at::Tensor& residual);
@@ -85,12 +89,11 @@ class Stack {
   std::vector<LanePrefix> prefixes(const Site& site, const Pack& pack, const at::Tensor& x);
   void make_positions();
   void make_keys();
-  void use_rows(const Pack& rows);
-  void narrow(const std::vector<RowRange>& wanted, at::Tensor& index);
+  void use_rows(const WantedRows& wanted);
   std::shared_ptr<const Spans> spans_over(const std::vector<RowRange>& keys) const;
   const Angles* angles_of(int64_t layer) const;
   AttentionOptions attention_options(const Site& site) const;
-  RowDropout row_dropout(double probability, std::string_view use, const Pack& pack) const;
+  RowDropout row_dropout(double DropoutRates::*rate, std::string_view use, const Pack& pack) const;
 
   const ModelConfig& config_;
   const StackConfig& stack_config_;
@@ -102,9 +105,8 @@ class Stack {
   bool is_decoder_;
   const Pack& pack_;
   EncoderStates encoder_;
-  Pack narrowed_;
-  const Pack* rows_ =
-      nullptr;  // of what a block computes: pack_, or narrowed_ once only some rows are wanted
+  WantedRows wanted_;           // that the block computes; null: all
+  const Pack* rows_ = nullptr;  // pack_, or that of wanted_
   std::vector<RowRange> own_keys_,
       cross_keys_;  // [N] in the cache; in the encoder's rows; empty without
   std::shared_ptr<const Spans> own_spans_, cross_spans_;  // of rows_ over their keys

@@ -1,5 +1,6 @@
 #include "model/trunk.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -18,10 +19,9 @@ using at::Tensor;
 void check_pack(const Model& model, const Pack& pack) {
   const int64_t* positions = pack.positions.const_data_ptr<int64_t>();
   for (int64_t n = 0; n < pack.num_sequences(); ++n) {
-    const int64_t begin = pack.offsets[static_cast<size_t>(n)],
-                  rows = pack.offsets[static_cast<size_t>(n) + 1] - begin;
+    const RowRange& own = pack.sequences[static_cast<size_t>(n)];
     const int64_t length =
-        rows + positions[begin] -
+        own.end - own.begin + positions[own.begin] -
         model.config.position_offset;  // with positions that a prefix counts as its own
     if (length <= model.config.max_positions) continue;
     throw InputError(
@@ -60,7 +60,7 @@ struct LastingStack {
 // A block of which nothing is kept but what it reads. `hooks`: those of the forward pass,
 // which get the losses that its edits make.
 Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hooks, int64_t layer,
-                          const Tensor& x, const std::vector<RowRange>& wanted) {
+                          const Tensor& x, const WantedRows& wanted) {
   const Stack::Shared shared = kept->stack.shared();
   auto losses = std::make_shared<std::vector<SideLoss>>();
   const auto compute = [kept, losses, layer, wanted](const std::vector<Tensor>& inputs) {
@@ -79,8 +79,35 @@ Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hook
   return outputs.front();
 }
 
-using Block =
-    std::function<Tensor(int64_t layer, const Tensor& x, const std::vector<RowRange>& wanted)>;
+// Which rows of the last stack its last block computes, and which of them are read.
+struct RowsRead {
+  WantedRows computed, read;  // null: all
+  Tensor index;               // of the rows read among those computed; undefined: they are the same
+
+  void select(ForwardResult& result) const {
+    if (read == nullptr) return;
+    result.wanted = {read, &read->pack};
+    if (index.defined()) result.last = result.last.index_select(0, index);
+  }
+};
+
+RowsRead rows_read(const Pack& pack, const Hooks& hooks, const ForwardOptions& options) {
+  if (options.wanted.empty()) return {};
+  std::vector<bool> keeps_lane;
+  for (size_t lane = 0; lane < pack.lanes.size(); ++lane)
+    keeps_lane.push_back(options.keep_hidden || hooks.needs_all_rows(lane));
+  const auto kept = std::count(keeps_lane.begin(), keeps_lane.end(), true);
+  const auto read =
+      std::make_shared<const NarrowedPack>(narrowed(pack, options.wanted, options.round_rows_to));
+  if (kept == 0) return {read, read, {}};
+  if (kept == std::ssize(keeps_lane))
+    return {std::make_shared<const NarrowedPack>(NarrowedPack{pack, {}}), read, read->index};
+  const auto computed = std::make_shared<const NarrowedPack>(
+      narrowed(pack, options.wanted, options.round_rows_to, keeps_lane));
+  return {computed, read, rows_within(pack, *read, computed->pack, keeps_lane)};
+}
+
+using Block = std::function<Tensor(int64_t layer, const Tensor& x, const WantedRows& wanted)>;
 
 // One forward pass: what its stacks are made of.
 struct Pass {
@@ -91,19 +118,19 @@ struct Pass {
 
   // The last states of a stack, after its last norm.
   Tensor stack(StackId id, int64_t layers, const Pack& pack, const EncoderStates& encoder,
-               const std::vector<RowRange>& wanted, std::vector<Tensor>& hidden) const {
+               const WantedRows& wanted, std::vector<Tensor>& hidden) const {
     const auto run = [&](Stack& stack, const Block& block) {
       Tensor x = stack.embed();
       if (options.keep_hidden) hidden.push_back(x);
       for (int64_t layer = 0; layer < layers; ++layer) {
-        x = block(layer, x, layer + 1 == layers ? wanted : std::vector<RowRange>{});
+        x = block(layer, x, layer + 1 == layers ? wanted : nullptr);
         if (options.keep_hidden) hidden.push_back(x);
       }
       return stack.finish(x);
     };
     if (!options.saves_memory || !at::GradMode::is_enabled()) {
       Stack stack(model, weights, hooks, options, id, pack, encoder);
-      return run(stack, [&](int64_t layer, const Tensor& x, const std::vector<RowRange>& rows) {
+      return run(stack, [&](int64_t layer, const Tensor& x, const WantedRows& rows) {
         return stack.block(layer, x, rows);
       });
     }
@@ -111,7 +138,7 @@ struct Pass {
     const auto kept =
         std::make_shared<LastingStack>(model, weights, hooks, options, id, pack, encoder);
     const Tensor last = run(kept->stack, [&](int64_t layer, const Tensor& x,
-                                             const std::vector<RowRange>& rows) {
+                                             const WantedRows& rows) {
       hooks.add_losses(
           kept->hooks->take_losses());  // made since the last block: where the rows are embedded
       const Stack::Shared shared = kept->stack.shared();
@@ -150,11 +177,11 @@ PackOptions pack_options(const Model& model) {
           .pad_id = model.config.pad_id};
 }
 
-void set_dropout(ForwardOptions& options, const ModelConfig& config, std::optional<double> rate) {
-  options.embed_dropout = rate.value_or(config.embed_dropout);
-  options.hidden_dropout = rate.value_or(config.hidden_dropout);
-  options.attention_dropout = rate.value_or(config.attention_dropout);
-  options.activation_dropout = rate.value_or(config.activation_dropout);
+DropoutRates trunk_dropout(const ModelConfig& config, std::optional<double> rate) {
+  return {.embed = rate.value_or(config.embed_dropout),
+          .hidden = rate.value_or(config.hidden_dropout),
+          .attention = rate.value_or(config.attention_dropout),
+          .activation = rate.value_or(config.activation_dropout)};
 }
 
 Tensor mask_states(const ModelConfig& config, const Weights& weights, const Tensor& rows) {
@@ -174,29 +201,30 @@ ModelInput input_of(const ModelConfig& config, const Pack& pack) {
 ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input,
                       Hooks& hooks, const ForwardOptions& options) {
   const ModelConfig& config = model.config;
-  ensure(!(options.keep_hidden && !options.wanted.empty()),
-         "hidden states of all rows are kept only by a full forward pass");
   ensure(input.decoder != nullptr || (input.encoder != nullptr && !config.has_decoder()),
          "every stack that runs gets its rows");
   const Pass pass{model, weights, hooks, options};
+  const RowsRead rows = rows_read(input.last(), hooks, options);
   ForwardResult result;
   EncoderStates encoder;
   if (input.encoder != nullptr) {
     check_pack(model, *input.encoder);
-    const std::vector<RowRange> wanted =
-        config.has_decoder() ? std::vector<RowRange>{} : options.wanted;
-    result.last = pass.stack(StackId::kEncoder, config.encoder_layers(), *input.encoder, {}, wanted,
-                             result.hidden);
+    result.last = pass.stack(StackId::kEncoder, config.encoder_layers(), *input.encoder, {},
+                             config.has_decoder() ? nullptr : rows.computed, result.hidden);
     encoder = {result.last, input.encoder};
   }
-  if (input.decoder == nullptr) return result;
+  if (input.decoder == nullptr) {
+    rows.select(result);
+    return result;
+  }
   check_pack(model, *input.decoder);
   if (config.has_encoder()) result.encoder_last = std::move(result.last);
   if (options.cache != nullptr) options.cache->open(*input.decoder);
   result.last =
-      pass.stack(StackId::kDecoder, config.decoder_layers(), *input.decoder, encoder,
-                 options.wanted, config.has_encoder() ? result.decoder_hidden : result.hidden);
+      pass.stack(StackId::kDecoder, config.decoder_layers(), *input.decoder, encoder, rows.computed,
+                 config.has_encoder() ? result.decoder_hidden : result.hidden);
   if (options.cache != nullptr) options.cache->close();
+  rows.select(result);
   return result;
 }
 

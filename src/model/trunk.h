@@ -37,23 +37,19 @@ constexpr int64_t kRowsRounding = 64;
 PackOptions pack_options(const Model& model);
 
 struct ForwardOptions {
-  double embed_dropout = 0.0;  // 0 at evaluation, all four
-  double hidden_dropout = 0.0;
-  double attention_dropout = 0.0;
-  double activation_dropout = 0.0;
-  RandomKey key = {};        // (seed, step, micro-batch); each use adds its site
   bool keep_hidden = false;  // collect every block's output
   bool saves_memory =
       false;  // keep only each block's input for the backward pass, which computes the block anew;
               // until then the model must live, and what the hooks refer to
-  std::vector<RowRange> wanted = {};  // rows, one range a sequence, that the last block of the last
-                                      // stack computes; empty = all
-  int64_t round_rows_to = 1;          // the number of those rows becomes a multiple of this
+  // Rows, one range a sequence, that are read of the last stack; empty = all. The last block
+  // computes no others, but in lanes that need them (Hooks::needs_all_rows) and with keep_hidden.
+  std::vector<RowRange> wanted = {};
+  int64_t round_rows_to = 1;  // the number of those rows becomes a multiple of this
   Cache* cache = nullptr;  // of a decoder: holds the rows before those of the pack, and gets theirs
 };
 
 // The model's own rates, or one rate for all of them.
-void set_dropout(ForwardOptions& options, const ModelConfig& config, std::optional<double> rate);
+DropoutRates trunk_dropout(const ModelConfig& config, std::optional<double> rate);
 
 // What goes through a trunk: the pack of its encoder, of its decoder, or of both. Of a decoder that
 // reads its encoder's rows from the cache: the decoder's alone.
@@ -71,6 +67,7 @@ ModelInput input_of(const ModelConfig& config, const Pack& pack);
 
 struct ForwardResult {
   at::Tensor last;  // [T, C] of the last stack, after its last norm; with `wanted` those rows only
+  std::shared_ptr<const Pack> wanted;  // the pack of those rows; null where all rows are read
   std::vector<at::Tensor> hidden;  // with keep_hidden: embeddings, then each block's output, [T, C]
                                    // each, of the first stack
   std::vector<at::Tensor> decoder_hidden;  // the same of an encoder-decoder's decoder

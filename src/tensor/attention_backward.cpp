@@ -92,13 +92,13 @@ void attend_backward(const WholeKeys<T>& keys, int64_t sequence, int64_t head,
       A *p_row = p.rows().row(i), *d_row = d_p.rows().row(i);
       const int64_t seen = finish_logits(keys, head, block.begin + i, first, p_row);
       exponentiate(p_row, seen, log_sum[block.begin + i]);
-      if (call.rate.active()) {
-        fill_mask(call.plan.options.dropout_key, mask_name(span, head, block.begin + i), call.rate,
-                  first, seen, mask.data.get());
+      if (keys.rate.active()) {
+        fill_mask(keys.dropout_key, mask_name(span, head, block.begin + i), keys.rate, first, seen,
+                  mask.data.get());
         if (wants_logits) apply_mask(d_row, mask.data.get(), seen);
       }
       if (wants_logits) softmax_backward(p_row, d_row, seen);
-      if (call.rate.active()) apply_mask(p_row, mask.data.get(), seen);
+      if (keys.rate.active()) apply_mask(p_row, mask.data.get(), seen);
       std::fill(p_row + seen, p_row + columns, A{0});
       std::fill(d_row + seen, d_row + columns, A{0});
       if (target.distance_bias != nullptr) {

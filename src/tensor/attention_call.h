@@ -37,7 +37,7 @@ struct Call {
   at::Tensor q, k, v;  // kept so that the pointers below stay valid
   int64_t width;       // D
   int64_t wide;        // D rounded up to whole chunks
-  DropRate rate;
+  bool drops;          // some sequence's probabilities are dropped out
   std::vector<PrefixData<A>> prefixes;
   at::Tensor distances;  // the distance bias, contiguous in the accumulator's type, or undefined
 
@@ -50,7 +50,7 @@ struct Call {
         v(the_v),
         width(q.size(1) / plan.options.num_heads),
         wide(padded(width)),
-        rate(plan.options.dropout) {
+        drops(is_active(plan.options.dropout)) {
     const auto prepared = [&](const at::Tensor& tensor) {
       return tensor.defined() ? tensor.detach().to(accumulator_type(q.scalar_type())).contiguous()
                               : tensor;
@@ -91,6 +91,8 @@ struct SequenceKeys {
   int64_t index_in_lane = 0;
   A bias = 0;
   int64_t behind = kNoLimit, ahead = kNoLimit;  // keys that a query sees before and after its own
+  DropRate rate{0.0};
+  RandomKey dropout_key;
 
   SequenceKeys(const Call<T>& the_call, int64_t sequence, int64_t key_head)
       : call(the_call),
@@ -101,6 +103,11 @@ struct SequenceKeys {
     const AttentionOptions& options = call.plan.options;
     if (options.window) behind = ahead = *options.window;
     if (options.is_causal) ahead = 0;
+    if (call.drops) {
+      const LaneDropout& dropout = dropout_of(call.plan.options.dropout, sequence);
+      rate = DropRate(dropout.probability);
+      dropout_key = dropout.key;
+    }
     if (prefix_rows == 0) return;
     const auto lane = static_cast<size_t>(call.plan.lane_of[static_cast<size_t>(sequence)]);
     prefix = &call.prefixes[lane];

@@ -33,9 +33,8 @@ A soften(const SequenceKeys<T>& keys, int64_t head, int64_t i, int64_t first, in
          A* row, A* mask) {
   const int64_t seen = finish_logits(keys, head, i, first, row);
   const A largest = largest_of(row, seen), sum = exponentiate(row, seen, largest);
-  if (keys.call.rate.active()) {
-    fill_mask(keys.call.plan.options.dropout_key, mask_name(keys.span, head, i), keys.call.rate,
-              first, seen, mask);
+  if (keys.rate.active()) {
+    fill_mask(keys.dropout_key, mask_name(keys.span, head, i), keys.rate, first, seen, mask);
     apply_mask(row, mask, seen);
   }
   scale_row(row, seen, A{1} / sum);
@@ -153,7 +152,7 @@ at::Tensor forward(const Call<T>& call, const at::Tensor& log_sums) {
   const at::Tensor out = call.plan.covers_queries
                              ? at::empty({call.q.size(0), call.q.size(1)}, call.q.options())
                              : at::zeros({call.q.size(0), call.q.size(1)}, call.q.options());
-  const bool streams = !log_sums.defined() && !call.rate.active();
+  const bool streams = !log_sums.defined() && !call.drops;
   const std::vector<Task> tasks = tasks_of(call.plan, streams);
   parallel_tasks(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
     const Task& task = tasks[static_cast<size_t>(i)];

@@ -13,6 +13,9 @@ namespace {
 
 void check_spans(const Spans& spans, const AttentionPlan& plan, int64_t query_rows,
                  int64_t key_rows) {
+  ensure(plan.options.dropout.empty() ||
+             plan.options.dropout.back().end >= std::ssize(spans.sequences),
+         "attention: every sequence is in a lane of dropout");
   for (size_t n = 0; n < spans.sequences.size(); ++n) {
     const Spans::Span& span = spans.sequences[n];
     ensure(

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "tensor/rows.h"
 #include "tensor/simd.h"
 
 namespace graft {
@@ -59,12 +60,13 @@ inline WideWords low_products(WideWords x, uint64_t factor) {
 // The 128 draws of columns [128 group, 128 group + 128).
 inline void draw_group(RandomKey key, RowName row, uint32_t group, uint16_t* draws) {
   const WideWords lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  const uint64_t name = row.high ^ key.counter();
   WideWords c[2][4];
   for (uint64_t half = 0; half < 2; ++half) {
     c[half][0] = lane + (uint64_t{group} * 16 + half * 8);
     c[half][1] = WideWords{} + row.position;
-    c[half][2] = WideWords{} + (row.high & 0xFFFFFFFFu);
-    c[half][3] = WideWords{} + (row.high >> 32);
+    c[half][2] = WideWords{} + (name & 0xFFFFFFFFu);
+    c[half][3] = WideWords{} + (name >> 32);
   }
   uint32_t k0 = static_cast<uint32_t>(key.value), k1 = static_cast<uint32_t>(key.value >> 32);
   for (int round = 0; round < 10; ++round) {
@@ -103,6 +105,12 @@ struct DropRate {
   }
   bool active() const { return threshold > 0; }
 };
+
+// Whether any lane drops out. Throws InternalError for a probability that is none.
+inline bool is_active(const LaneDropouts& lanes) {
+  return std::any_of(lanes.begin(), lanes.end(),
+                     [](const LaneDropout& lane) { return DropRate(lane.probability).active(); });
+}
 
 // Values that fill_mask writes for a row of `columns`: whole chunks.
 inline int64_t mask_room(int64_t columns) {

@@ -58,7 +58,7 @@ struct DropoutFunction : torch::autograd::Function<DropoutFunction> {
 at::Tensor dropout(const at::Tensor& x, const RowDropout& options) {
   ensure(x.dim() == 2, "dropout: x must be [T, C]");
   check_mask(options, x.size(0));
-  if (!DropRate(options.probability).active()) return x;
+  if (!is_active(options.lanes)) return x;
   if (!uses_kernels(x)) return plain::dropout(x, options);
   return needs_graph({x}) ? DropoutFunction::apply(x, options) : masked(x, options);
 }

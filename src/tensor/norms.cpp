@@ -131,8 +131,7 @@ struct NormWants {
 NormGradients norm_backward(const at::Tensor& grad, const at::Tensor& grad_sum,
                             const NormSaved& saved, const NormCall& call, NormWants wants) {
   const int64_t rows = grad.size(0), columns = grad.size(1);
-  const bool drops = DropRate(call.dropout.probability).active(),
-             centres = call.kind == Norm::kLayer;
+  const bool drops = is_active(call.dropout.lanes), centres = call.kind == Norm::kLayer;
   const bool wants_sum = wants.other || (wants.dropped && !drops),
              wants_dropped = wants.dropped && drops;
   const int64_t grain = std::max(kGrainValues / columns, (rows + kMaxPieces - 1) / kMaxPieces);

@@ -15,7 +15,7 @@
 #include <optional>
 #include <vector>
 
-#include "base/random.h"
+#include "tensor/rows.h"
 
 namespace graft {
 
@@ -50,9 +50,9 @@ struct AttentionOptions {
   // prefix (Beltagy et al. 2020, arXiv:2004.05150, sec. 3.1; their w is 2 * window). Work grows
   // with the window, not with the range. Nothing: all keys.
   std::optional<int64_t> window = {};
-  double dropout =
-      0.0;  // on the probabilities, drawn by (key, example, head, query position, column of K')
-  RandomKey dropout_key = {};
+  // On the probabilities, by lanes of sequences; drawn by (key, example, head, query position,
+  // column of K').
+  LaneDropouts dropout = {};
 
   // What T5 adds to the logits of the keys, not of the prefix (Raffel et al. 2020, sec. 2.1): [H,
   // 2R - 1], float32 (float64 for float64), or undefined. Column (key position - query position) +

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -16,9 +17,10 @@ namespace graft {
 
 // One entry per packed row; both vectors have T entries. Filler rows have example -1.
 struct RowIds {
-  std::vector<int64_t>
-      example;  // id that names the example in the whole data set, the same in every epoch
-  std::vector<int64_t> position;  // index of the row inside its sequence, from 0
+  // Names the example in the whole data set, the same in every epoch.
+  std::vector<int64_t> example;
+  // Index of the row inside its sequence, from 0.
+  std::vector<int64_t> position;
 };
 
 // Rows [begin, begin + count) of `rows`.
@@ -29,11 +31,29 @@ inline std::shared_ptr<const RowIds> slice_rows(const RowIds& rows, int64_t begi
   return std::make_shared<const RowIds>(RowIds{cut(rows.example), cut(rows.position)});
 }
 
-// Dropout of one use: probability 0 means none. `key` already holds (seed, step, pass, site, use).
-struct RowDropout {
+// What one lane draws its dropout by; probability 0 means none. `key` already holds (seed, step,
+// micro-batch, pass, site, use). It serves the rows, in attention the sequences, up to `end`, from
+// the end of the lane before.
+struct LaneDropout {
   double probability = 0.0;
-  RandomKey key;
-  std::shared_ptr<const RowIds> rows;
+  RandomKey key = {};
+  int64_t end = std::numeric_limits<int64_t>::max();
+};
+
+// Lane by lane. None: no dropout.
+using LaneDropouts = std::vector<LaneDropout>;
+
+// The lane that serves row (or sequence) i. Requires: i is before the last end.
+inline const LaneDropout& dropout_of(const LaneDropouts& lanes, int64_t i) {
+  size_t lane = 0;
+  while (i >= lanes[lane].end) ++lane;
+  return lanes[lane];
+}
+
+// Dropout of one use.
+struct RowDropout {
+  LaneDropouts lanes = {};
+  std::shared_ptr<const RowIds> rows = nullptr;
 };
 
 }  // namespace graft

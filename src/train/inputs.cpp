@@ -312,6 +312,14 @@ void limit_suggested_length(const RowLayout& layout, RunInputs& in) {
     in.config.max_length = std::max<int64_t>(0, longest);
 }
 
+void check_in_memory(const Model& model, const RunConfig& config) {
+  if (model.source != config.model)
+    throw InputError("model: found " + quote(config.model) + ", and what is in memory is " +
+                     quote(model.source) + "; load it, or give that one");
+  if (model.weights.dtype() != scalar_type(config.precision))
+    throw InputError("precision: the model in memory has another; load it anew, or give that one");
+}
+
 }  // namespace
 
 RandomKey key_of(const RunConfig& config, Draws draws) {
@@ -335,7 +343,8 @@ Epochs epochs_of(const RunInputs& inputs) {
   return epochs_for(inputs, epochs, config.max_steps);
 }
 
-RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
+RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
+                      std::shared_ptr<const Model> model_in_memory) {
   RunInputs in;
   in.config = config;
   const bool is_mixture = !config.data.mixture.empty();
@@ -373,7 +382,10 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir) {
     test = pick(eval, split.kept);
     eval = pick(eval, split.held_out);
   }
-  in.model = load_model(config.model, config.precision, {.named = config.ignored_keys});
+  if (model_in_memory != nullptr) check_in_memory(*model_in_memory, config);
+  in.model = model_in_memory != nullptr
+                 ? std::move(model_in_memory)
+                 : load_model(config.model, config.precision, {.named = config.ignored_keys});
   start_head(in);
   in.text = load_model_text(config.model);
   in.tokenizer_digest = in.text.tokenizer->digest();

@@ -45,7 +45,10 @@ struct RunInputs {
 // metrics have no common mean. A setting that task, rows or length leave without effect is refused
 // where the user gave it, and its default again where only the preset did. Where texts are written,
 // the model's own settings of generation are taken into the run's (read_model_generation).
-RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir);
+// `model`: config.model in its precision, when it is in memory already; else it is loaded. Throws
+// InputError for another one.
+RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
+                      std::shared_ptr<const Model> model = nullptr);
 
 // What all random draws of a run begin with.
 enum class Draws { kInitialValues, kOrder, kSteps };

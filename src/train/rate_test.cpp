@@ -5,9 +5,9 @@
 #include <limits>
 
 #include "base/error.h"
-#include "train/batch_loss.h"
 #include "train/optimizer.h"
 #include "train/start_from.h"
+#include "train/step_work.h"
 
 namespace graft {
 

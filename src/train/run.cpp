@@ -8,7 +8,6 @@
 #include "base/error.h"
 #include "base/version.h"
 #include "base/wording.h"
-#include "train/batch_loss.h"
 #include "train/digests.h"
 #include "train/lengthen.h"
 #include "train/loss_course.h"
@@ -204,24 +203,39 @@ bool Run::is_done() const {
   return step_ >= epochs_.total_steps() || is_stale;
 }
 
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
 void Run::step() {
   const auto start = std::chrono::steady_clock::now();
+  StepWork work = draw();
+  run_passes({&work});
+  update(work, seconds_since(start));
+}
+
+StepWork Run::draw() { return {inputs_, adapter_, tensors_, epochs_.batches_of(step_), step_}; }
+
+void Run::update(StepWork& work, double seconds) {
+  const auto start = std::chrono::steady_clock::now();
   const RunConfig& config = inputs_.config;
-  const std::vector<Batch> batches = epochs_.batches_of(step_);
   const double rate =
       config.learning_rate * rate_factor(config.schedule, step_,
                                          warmup_steps(config.warmup, epochs_.total_steps()),
                                          epochs_.total_steps());
-  const auto [loss, tokens] = step_gradients(inputs_, adapter_, tensors_, batches, step_);
+  const auto [loss, tokens] = work.finish();
   const double norm = gradient_norm(tensors_);
-  check_finite(loss, norm, rate, batches);
+  check_finite(loss, norm, rate);
   if (step_ == 0) check_first_gradients();
   clip_gradients(tensors_, norm, config.clip);
   optimizer_->step(tensors_, rate);
   ++step_;
   tokens_ += tokens;
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  seconds += seconds_since(start);
   seconds_ += seconds;
   log_->write(Node::map({{"event", Node::text("step")},
                          {"step", Node::integer(step_)},
@@ -242,11 +256,10 @@ void Run::step() {
   if (!is_done() && epochs_.falls_due(config.checkpoint_every, step_)) checkpoint();
 }
 
-void Run::check_finite(double loss, double norm, double rate,
-                       const std::vector<Batch>& batches) const {
+void Run::check_finite(double loss, double norm, double rate) {
   if (std::isfinite(loss) && std::isfinite(norm)) return;
   std::string ids;
-  for (const Batch& batch : batches) {
+  for (const Batch& batch : epochs_.batches_of(step_)) {
     for (const int64_t row : batch) {
       if (ids.size() > 200) break;
       ids += (ids.empty() ? "" : ", ") + inputs_.train.examples[static_cast<size_t>(row)].id_text;

@@ -18,6 +18,7 @@
 #include "train/log.h"
 #include "train/optimizer.h"
 #include "train/progress.h"
+#include "train/step_work.h"
 
 namespace graft {
 
@@ -33,15 +34,24 @@ class Run {
   static bool is_finished(const Path& dir);
 
   bool is_done() const;
-  // One optimizer update, with the evaluation and the checkpoint that fall due after it.
-  // Throws InputError when loss or gradients are not finite.
+  // One optimizer update: draw, passes, update. Throws InputError when loss or gradients are not
+  // finite; the run is then as it was before the step.
   void step();
+  // What the next step reads: for a driver that lets several runs share passes.
+  StepWork draw();
+  // Ends a step that was drawn, once its passes are done: clipping, optimizer, log, and the
+  // evaluation and the checkpoint that fall due. `seconds`: the run's share of the passes. Throws
+  // as step().
+  void update(StepWork& work, double seconds);
   void checkpoint();
   // Scores the evaluation and test data with the adapter kept, ends the log, writes metrics.json,
   // removes the checkpoints but for the last one of a run that can be made longer
   // (keeps_last_state).
   void finish();
 
+  // Whether its adapter puts trained tensors in the place of the trunk's: such a run shares no
+  // pass.
+  bool rewrites_trunk() const { return adapter_.rewrites_trunk(); }
   const RunConfig& config() const { return inputs_.config; }
   int64_t steps_done() const { return step_; }
   int64_t total_steps() const { return epochs_.total_steps(); }
@@ -54,7 +64,7 @@ class Run {
   const std::map<std::string, std::string>& input_digests();
   void check_first_gradients() const;
   void name_still_tensors();
-  void check_finite(double loss, double norm, double rate, const std::vector<Batch>& batches) const;
+  void check_finite(double loss, double norm, double rate);
   void evaluate(bool is_due);
   EvaluateOptions evaluate_options() const;
   bool has_eval() const { return inputs_.eval || !inputs_.eval_tasks.empty(); }

@@ -37,6 +37,13 @@ TEST(RandomKey, EqualPathsGiveEqualKeysAndOthersDiffer) {
   EXPECT_EQ(seen.size(), 10'008U);
 }
 
+TEST(RandomKey, HasStreamsThatItsChildrenKeep) {
+  const RandomKey key{7}, second = key.in_stream(1);
+  EXPECT_EQ(philox(second, 5, 9), philox(key, 5, 9 | uint64_t{1} << 48));
+  EXPECT_EQ(second.with("dropout").with(3), key.with("dropout").with(3).in_stream(1));
+  EXPECT_FALSE(second == key);
+}
+
 TEST(Random, IsAFunctionOfItsKey) {
   Random a({1}), b({1}), c({2});
   const Words block = philox({1}, 0, 0), next = philox({1}, 1, 0);

@@ -44,22 +44,11 @@ std::shared_ptr<const Model> made(const std::string& given, Precision precision)
       Model{"tiny " + family, std::move(config), std::move(sites), std::move(weights)});
 }
 
-std::vector<LaneAdapter> lanes_of(const std::vector<const BoundAdapter*>& bounds,
-                                  const Pass& pass) {
-  const RandomKey key = RandomKey{pass.seed}.with("pass");
+std::vector<LaneAdapter> adapters_of(const std::vector<const BoundAdapter*>& bounds,
+                                     const Pass& pass) {
   std::vector<LaneAdapter> lanes;
-  for (const BoundAdapter* bound : bounds)
-    lanes.push_back(
-        {bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
+  for (const BoundAdapter* bound : bounds) lanes.push_back(adapter_of(*bound, pass));
   return lanes;
-}
-
-ForwardOptions options_of(const Model& model, const Pass& pass) {
-  ForwardOptions options;
-  if (pass.is_training) set_dropout(options, model.config, pass.dropout);
-  options.key = RandomKey{pass.seed}.with("pass").with("trunk");
-  options.keep_hidden = pass.keep_hidden;
-  return options;
 }
 
 PackOptions packing_of(const Model& model, int64_t round_rows_to) {
@@ -71,15 +60,16 @@ PackOptions packing_of(const Model& model, int64_t round_rows_to) {
 std::vector<LaneOutcome> run_classes(const Model& model, const std::vector<LaneInput>& lanes,
                                      const std::vector<const BoundAdapter*>& bounds,
                                      const Pass& pass, int64_t round_rows_to) {
-  const LogitsResult result = run_lanes(model, pack_of(model, lanes, round_rows_to), bounds, pass);
+  const std::vector<LaneResult> result =
+      run_lanes(model, pack_of(model, lanes, round_rows_to), bounds, pass);
   std::vector<LaneOutcome> out;
   for (size_t i = 0; i < lanes.size(); ++i) {
-    const std::vector<double> all = class_labels(64, result.logits[i].size(1));
+    const std::vector<double> all = class_labels(64, result[i].logits.size(1));
     std::vector<double> labels;
     for (const Sequence* text : lanes[i].sequences)
       labels.push_back(all.at(static_cast<size_t>(text->example)));
-    out.push_back({result.logits[i],
-                   summed_loss(TaskKind::kClassification, result.logits[i], labels),
+    out.push_back({result[i].logits,
+                   summed_loss(TaskKind::kClassification, result[i].logits, labels),
                    std::vector<int64_t>(labels.size(), 1)});
   }
   return out;
@@ -88,9 +78,11 @@ std::vector<LaneOutcome> run_classes(const Model& model, const std::vector<LaneI
 std::vector<LaneOutcome> run_words(const Model& model, const std::vector<LaneInput>& lanes,
                                    const std::vector<const BoundAdapter*>& bounds, const Pass& pass,
                                    int64_t round_rows_to) {
-  const LanguageBatch batch = make_language_batch(model, lanes, packing_of(model, round_rows_to));
-  const Tensor states =
-      predicting_states(model, batch, lanes_of(bounds, pass), options_of(model, pass));  // [R, C]
+  std::vector<LaneInput> drawn = lanes;
+  for (LaneInput& lane : drawn) draw_by(lane, model.config, pass);
+  const LanguageBatch batch = make_language_batch(model, drawn, packing_of(model, round_rows_to));
+  const std::vector<Tensor> states =
+      predicting_states(model, batch, adapters_of(bounds, pass), {});  // [R, C] each
   std::vector<LaneOutcome> out;
   int64_t row = 0;
   for (size_t i = 0; i < lanes.size(); ++i) {
@@ -100,7 +92,7 @@ std::vector<LaneOutcome> run_words(const Model& model, const std::vector<LaneInp
       lane.rows.push_back(num_targets(*text));
       row += lane.rows.back();
     }
-    const Tensor own = lanes.size() == 1 ? states : states.slice(0, first, row);
+    const Tensor& own = states[i];
     const OutputLayer layer = bounds[i]->weights().output_layer(model.config);
     lane.loss =
         vocabulary_loss(own, layer, {batch.targets.begin() + first, batch.targets.begin() + row})
@@ -114,7 +106,7 @@ std::vector<LaneOutcome> run_words(const Model& model, const std::vector<LaneInp
 std::vector<StackStates> states(const Model& model, const LaneInput& lane,
                                 const std::vector<const BoundAdapter*>& bounds) {
   const at::NoGradGuard no_grad;
-  ForwardOptions options = options_of(model, {.keep_hidden = true});
+  ForwardOptions options{.keep_hidden = true};
   std::optional<LanguageBatch> batch;
   std::optional<Pack> pack;
   std::optional<ClassifiedPack> texts;
@@ -128,12 +120,12 @@ std::vector<StackStates> states(const Model& model, const LaneInput& lane,
   NoHooks nothing;
   ForwardResult result = bounds.empty()
                              ? forward(model, model.weights, input, nothing, options)
-                             : forward_lanes(model, input, lanes_of(bounds, {}), options);
+                             : forward_lanes(model, input, adapters_of(bounds, {}), options);
   std::vector<StackStates> out;
   out.push_back({std::move(result.hidden),
-                 (input.encoder != nullptr ? input.encoder : input.decoder)->offsets});
+                 (input.encoder != nullptr ? input.encoder : input.decoder)->sequences});
   if (!result.decoder_hidden.empty())
-    out.push_back({std::move(result.decoder_hidden), input.decoder->offsets});
+    out.push_back({std::move(result.decoder_hidden), input.decoder->sequences});
   return out;
 }
 

@@ -52,8 +52,8 @@ std::vector<at::Tensor> by_sequence(const LaneOutcome& outcome);
 
 // Every hidden state of a stack, embeddings first, and where each sequence's rows lie.
 struct StackStates {
-  std::vector<at::Tensor> hidden;  // [T, C] each
-  std::vector<int64_t> offsets;    // [N+1]
+  std::vector<at::Tensor> hidden;   // [T, C] each
+  std::vector<RowRange> sequences;  // [N]
 };
 // The encoder's, then the decoder's, of those that the model has. Without a rig of the bare trunk.
 std::vector<StackStates> states_of(const Rig& rig, const std::vector<Sequence>& texts);

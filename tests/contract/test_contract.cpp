@@ -245,14 +245,15 @@ TEST_P(Contract, HiddenStatesAreThoseOfTheSequenceAlone) {
   for (size_t i = 0; i < sequences.size(); ++i) {
     const std::vector<StackStates> alone = states_of(rig, {sequences[i]});
     for (size_t stack = 0; stack < together.size(); ++stack) {
-      const std::vector<int64_t>& offsets =
-          together[stack].offsets;  // its tokens, and the rows that the edit puts beside them
+      // Its tokens, and the rows that the edit puts beside them.
+      const RowRange& rows = together[stack].sequences[i];
       for (size_t layer = 0; layer < together[stack].hidden.size(); ++layer) {
         const std::string what = "hidden state " + std::to_string(layer) + " of stack " +
                                  std::to_string(stack) + " of sequence " + std::to_string(i);
-        const Tensor own = together[stack].hidden[layer].slice(0, offsets[i], offsets[i + 1]);
+        const Tensor own = together[stack].hidden[layer].slice(0, rows.begin, rows.end);
         // The pack that a classifier's decoder reads ends in fillers.
-        const Tensor found = alone[stack].hidden[layer].slice(0, 0, alone[stack].offsets.back());
+        const Tensor found =
+            alone[stack].hidden[layer].slice(0, 0, alone[stack].sequences.back().end);
         expect_own(rig, found, own, 3 * alone_bound(rig), what);
         measured(case_name({GetParam(), 0}) + " " + what, difference_of(found, own).absolute);
       }
@@ -300,7 +301,7 @@ TEST_P(Contract, NothingKnowsWhatFollows) {
       if (changed == 0 || changed >= length) continue;
       const StackStates after = states_of(rig, {with_other_token(text, *model(), changed)}).back();
       const auto extra =
-          before.offsets[1] - static_cast<int64_t>(length);  // rows of a prompt of vectors
+          before.sequences[0].end - static_cast<int64_t>(length);  // rows of a prompt of vectors
       for (size_t layer = 0; layer < before.hidden.size(); ++layer) {
         const std::string what = "hidden state " + std::to_string(layer) + ", token " +
                                  std::to_string(changed) + " of " + std::to_string(length);

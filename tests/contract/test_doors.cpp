@@ -90,10 +90,10 @@ TEST_P(Doors, TwoLanesEqualEachAlone) {
       two(*model, *second.adapter, second.tensors);
   for (const bool keep_hidden : {false, true}) {
     const Pass pass{.dropout = 0.1, .is_training = true, .keep_hidden = keep_hidden};
-    const LogitsResult both =
+    const std::vector<LaneResult> both =
         run_lanes(*model, pack_of(*model, {lane_of(a), lane_of(b)}, 64), {&one, &two}, pass);
-    expect_near(both.logits[0], logits_of(first, a, pass), kLaneBound, "first lane");
-    expect_near(both.logits[1], logits_of(second, b, pass), kLaneBound, "second lane");
+    expect_near(both[0].logits, logits_of(first, a, pass), kLaneBound, "first lane");
+    expect_near(both[1].logits, logits_of(second, b, pass), kLaneBound, "second lane");
   }
 }
 
@@ -107,10 +107,10 @@ TEST_P(Doors, GradientsEqualCentralDifferences) {
   const std::vector<double> labels_a = class_labels(3, 3), labels_b = class_labels(2, 3);
   const Pass pass{.dropout = 0.1, .is_training = true};
   const auto loss_of = [&](BoundAdapter& one, BoundAdapter& two) {
-    const LogitsResult both =
+    const std::vector<LaneResult> both =
         run_lanes(*model, pack_of(*model, {lane_of(a), lane_of(b)}), {&one, &two}, pass);
-    return summed_loss(TaskKind::kClassification, both.logits[0], labels_a) +
-           summed_loss(TaskKind::kClassification, both.logits[1], labels_b);
+    return summed_loss(TaskKind::kClassification, both[0].logits, labels_a) +
+           summed_loss(TaskKind::kClassification, both[1].logits, labels_b);
   };
   {
     BoundAdapter one(*model, *first.adapter, first.tensors),

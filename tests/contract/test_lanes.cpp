@@ -133,10 +133,9 @@ TEST(Bounds, AddUpInTheStoredTensors) {
   const LossAndGradients once = gradients_of(rig, rows, labels);
   for (int pass = 0; pass < 2; ++pass) {
     BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
-    const LogitsResult result =
-        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rows)}), {&bound});
-    torch::autograd::backward(
-        {summed_loss(TaskKind::kClassification, result.logits.front(), labels)}, {});
+    const LaneResult result =
+        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rows)}), {&bound}).front();
+    torch::autograd::backward({summed_loss(TaskKind::kClassification, result.logits, labels)}, {});
     bound.add_gradients_to_stored();
   }
   for (const auto& [name, tensor] : rig.tensors)

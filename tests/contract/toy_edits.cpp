@@ -51,8 +51,8 @@ class Prefix final : public ToyEdit {
 // Rows of sequence n of the lane, counted from the lane's first row.
 std::pair<int64_t, int64_t> rows_of(const SiteView& view, int64_t n) {
   const auto index = static_cast<size_t>(view.lane.first_sequence + n);
-  return {view.pack.offsets[index] - view.lane.first_row,
-          view.pack.offsets[index + 1] - view.lane.first_row};
+  return {view.pack.sequences[index].begin - view.lane.first_row,
+          view.pack.sequences[index].end - view.lane.first_row};
 }
 
 class Around : public ToyEdit {

@@ -249,9 +249,9 @@ TEST(StochasticBackward, ReachesTheDrawnMembersAlone) {
         expected.insert("0.stochastic/expert." + std::to_string(expert) + "/" + site.name);
       }
     }
-    const LogitsResult result =
+    const std::vector<LaneResult> result =
         compute_logits(*model, pack_of(*model, {lane_of(rows, 0), lane_of(rows, 1)}), lanes, {});
-    torch::autograd::backward({result.logits[0].sum() + result.logits[1].pow(2).sum()}, {});
+    torch::autograd::backward({result[0].logits.sum() + result[1].logits.pow(2).sum()}, {});
     bound.add_gradients_to_stored();
   }
   ASSERT_EQ(expected.size(), 4U) << "choose another key: the passes should differ at both sites";

@@ -222,8 +222,8 @@ Tensor hidden_of(const Rig& rig, const std::vector<Sequence>& sequences, bool is
   const BoundAdapter bound(*rig.model, *used.adapter, used.tensors);
   Pass pass;
   pass.keep_hidden = true;
-  const LogitsResult result =
-      run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}), {&bound}, pass);
+  const LaneResult result =
+      run_lanes(*rig.model, pack_of(*rig.model, {lane_of(sequences)}), {&bound}, pass).front();
   return result.hidden.back().to(at::kFloat);
 }
 

@@ -121,7 +121,7 @@ TEST(BottleneckTest, PfeifferInTheTrunkEqualsTheEquationOfTheBlock) {
       nothing(*model, *bare.adapter, bare.tensors);
   const Pack pack = pack_of(*model, {lane_of(sequences)});
   const std::vector<Tensor> hidden =
-      run_lanes(*model, pack, {&bound}, {.keep_hidden = true}).hidden;
+      run_lanes(*model, pack, {&bound}, {.keep_hidden = true}).front().hidden;
 
   // Lifts a = the residual and f = the feed-forward output out of a bare pass, at the site itself.
   struct Reader final : Hooks {
@@ -130,8 +130,7 @@ TEST(BottleneckTest, PfeifferInTheTrunkEqualsTheEquationOfTheBlock) {
     Tensor apply(const SiteView& view) override { return a = view.residual, f = view.y; }
     std::vector<LanePrefix> prefix(const SiteView&) override { return {}; }
   } reader;
-  forward(*model, model->weights, input_of(model->config, pack), reader,
-          {.key = {}, .keep_hidden = true});
+  forward(*model, model->weights, input_of(model->config, pack), reader, {.keep_hidden = true});
   const auto norm = [&](const Tensor& u) {
     return at::layer_norm(u, {8}, model->weights.at(tensor_id("enc.1.ffn.norm.weight")),
                           model->weights.at(tensor_id("enc.1.ffn.norm.bias")),

@@ -133,8 +133,8 @@ TEST(DecoderClosedForms, Unipelt12_3_AClosedPrefixShrinksEachRowByItsOwnSum) {
     const Recorded plain = recorded(wide_rig(model, "", 0), texts, sites);
     const Pack& pack = plain.batch.decoder;
     for (int64_t n = 0; n < pack.num_sequences(); ++n) {
-      const int64_t begin = pack.offsets[static_cast<size_t>(n)],
-                    end = pack.offsets[static_cast<size_t>(n) + 1];
+      const int64_t begin = pack.sequences[static_cast<size_t>(n)].begin,
+                    end = pack.sequences[static_cast<size_t>(n)].end;
       for (int64_t h = 0; h < 2; ++h) {
         const auto part = [&](const Tensor& all) {
           return all.slice(0, begin, end).slice(1, 4 * h, 4 * h + 4);

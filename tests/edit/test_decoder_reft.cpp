@@ -47,8 +47,8 @@ TEST_P(PromptEdits, Reft9_3_PositionsAreThoseOfThePromptOfEveryLength) {
                                                     : clamp == Clamp::kPaper ? (n + 1) / 2
                                                                              : n);
         const int64_t prefix = std::min<int64_t>(7, clamp == Clamp::kLength ? n - suffix : n / 2);
-        for (int64_t row = pack.offsets[s]; row < pack.offsets[s + 1]; ++row) {
-          const int64_t token = row - pack.offsets[s];
+        for (int64_t row = pack.sequences[s].begin; row < pack.sequences[s].end; ++row) {
+          const int64_t token = row - pack.sequences[s].begin;
           const bool is_edited = token < prefix || (token >= n - suffix && token < n);
           EXPECT_EQ(found.ys.at(site)[row].equal(bare[row]), !is_edited)
               << rule << ": token " << token << " of a prompt of " << n;

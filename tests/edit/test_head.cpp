@@ -31,8 +31,7 @@ Tensor expected_logits(const Rig& rig, const std::vector<Sequence>& rows, const 
   const at::NoGradGuard no_grad;
   const Pack pack = pack_of(*rig.model, {lane_of(rows)});
   NoHooks nothing;
-  Tensor index;
-  narrowed(pack, classified_pack(*rig.model, pack).wanted, 1, index);
+  const Tensor index = narrowed(pack, classified_pack(*rig.model, pack).wanted, 1).index;
   const Tensor h =
       forward(*rig.model, rig.model->weights, input_of(rig.model->config, pack), nothing, {})
           .last.index_select(0, index);
@@ -94,11 +93,11 @@ TEST(Head, OfEachLaneReadsItsOwnPooler) {
   const at::NoGradGuard no_grad;
   const BoundAdapter first(*model, *rigs[0].adapter, rigs[0].tensors),
       second(*model, *rigs[1].adapter, rigs[1].tensors);
-  const LogitsResult both =
+  const std::vector<LaneResult> both =
       run_lanes(*model, pack_of(*model, {lane_of(rows), lane_of(rows)}), {&first, &second});
   for (size_t i = 0; i < 2; ++i)
-    expect_near(both.logits[i], logits_of(rigs[i], rows), {1e-6, 0}, "lane " + std::to_string(i));
-  EXPECT_GT(difference_of(both.logits[0], both.logits[1]).absolute, 1e-2);
+    expect_near(both[i].logits, logits_of(rigs[i], rows), {1e-6, 0}, "lane " + std::to_string(i));
+  EXPECT_GT(difference_of(both[0].logits, both[1].logits).absolute, 1e-2);
 }
 
 TEST(Head, RefusesAnEditOfAPoolerThatItDoesNotRead) {
@@ -273,7 +272,7 @@ TEST(Head, MeansAreOfRowsThatAreAttendedTo) {
   const Tensor means = sequence_means(pack, rows);
   for (int64_t n = 0; n < 3; ++n) {
     const auto attended = 2 + static_cast<double>(texts[static_cast<size_t>(n)].ids.size());
-    const auto first = static_cast<double>(pack.offsets[static_cast<size_t>(n)]);
+    const auto first = static_cast<double>(pack.sequences[static_cast<size_t>(n)].begin);
     EXPECT_EQ(means[n][0].item<double>(), first + (attended - 1) / 2) << n;
   }
 }

@@ -44,7 +44,7 @@ TEST(LoraPlus, MovesBFaster) {
   torch::autograd::backward(
       {summed_loss(
           TaskKind::kClassification,
-          run_lanes(*model, pack_of(*model, {lane_of(rig, rows)}), {&bound}, {}).logits.front(),
+          run_lanes(*model, pack_of(*model, {lane_of(rig, rows)}), {&bound}, {}).front().logits,
           class_labels(6, 3))},
       {});
   bound.add_gradients_to_stored();

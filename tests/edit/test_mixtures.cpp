@@ -299,8 +299,8 @@ TEST(Embedding, RoutesAWholeSequenceAlike) {
   at.pack = pack_of(*at.model, {lane_of(at.rows)}, 4);
   const Tensor factor = at.changed() / at.y;
   for (int64_t n = 0; n < 3; ++n) {
-    const Tensor own = factor.slice(0, at.pack.offsets[static_cast<size_t>(n)],
-                                    at.pack.offsets[static_cast<size_t>(n) + 1]);
+    const Tensor own = factor.slice(0, at.pack.sequences[static_cast<size_t>(n)].begin,
+                                    at.pack.sequences[static_cast<size_t>(n)].end);
     expect_near(own, own.slice(0, 0, 1).expand_as(own), {1e-12, 1e-12}, "rows of a sequence");
   }
   EXPECT_TRUE(at::isfinite(factor).all().item<bool>()) << "fillers too";

@@ -38,11 +38,10 @@ void train(Rig& rig, int64_t steps) {
   AdamW optimizer(rig.adapter->params(), {.weight_decay = 0.1});
   for (int64_t step = 0; step < steps; ++step) {
     BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
-    const LogitsResult result =
-        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {&bound}, {});
+    const LaneResult result =
+        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {&bound}, {}).front();
     torch::autograd::backward(
-        {summed_loss(TaskKind::kClassification, result.logits.front(), class_labels(8, 3)) / 8.0},
-        {});
+        {summed_loss(TaskKind::kClassification, result.logits, class_labels(8, 3)) / 8.0}, {});
     bound.add_gradients_to_stored();
     optimizer.step(rig.tensors, 3e-2);
   }
@@ -230,8 +229,8 @@ TEST(Function, UntiedSetsActOnTheirOwnTokensWhateverOtherRowsThereAre) {
     Tensor expected = hand.h.clone();
     for (int64_t n = 0; n < hand.pack.num_sequences(); ++n) {
       const int64_t tokens = hand.pack.prompts[static_cast<size_t>(n)];
-      for (int64_t row = hand.pack.offsets[static_cast<size_t>(n)];
-           row < hand.pack.offsets[static_cast<size_t>(n + 1)]; ++row) {
+      for (int64_t row = hand.pack.sequences[static_cast<size_t>(n)].begin;
+           row < hand.pack.sequences[static_cast<size_t>(n)].end; ++row) {
         const int64_t token = hand.pack.token[static_cast<size_t>(row)];
         const bool is_prefix = token >= 0 && token < std::min<int64_t>(2, tokens / 2),
                    is_suffix = token >= tokens - std::min<int64_t>(3, tokens / 2);
@@ -342,7 +341,7 @@ TEST(PositionRules, MayLeaveTheLastTokenOut) {
   std::vector<int64_t> prefix, suffix;
   for (int64_t n = 0; n < hand.pack.num_sequences(); ++n) {
     const auto at = static_cast<size_t>(n);
-    const int64_t begin = hand.pack.offsets[at], counted = hand.pack.prompts[at] - 1;
+    const int64_t begin = hand.pack.sequences[at].begin, counted = hand.pack.prompts[at] - 1;
     const int64_t half = counted / 2;
     for (int64_t t = 0; t < std::min<int64_t>(half, 1); ++t) prefix.push_back(begin + t);
     for (int64_t t = counted - std::min<int64_t>(half, 2); t < counted; ++t)
@@ -478,9 +477,11 @@ TEST(Untouched, RowsKeepTheirBits) {
       none(*model, *bare.adapter, bare.tensors);
   const Tensor found =
       run_lanes(*model, pack_of(*model, {lane_of(rows)}), {&bound}, {.keep_hidden = true})
+          .front()
           .hidden.back();
   const Tensor expected =
       run_lanes(*model, pack_of(*model, {lane_of(rows)}), {&none}, {.keep_hidden = true})
+          .front()
           .hidden.back();
   expect_bits(found.slice(0, 2, 10), expected.slice(0, 2, 10),
               "rows after the prefix, and the sequence of one token");

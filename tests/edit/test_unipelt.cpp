@@ -75,7 +75,7 @@ Seen run(const Rig& rig, const std::vector<Sequence>& rows, int64_t padded = 0) 
   LaneInput pack = lane_of(rig, rows);
   if (padded > 0) pack.layout.padded_length = padded;
   Seen seen;
-  seen.logits = compute_logits(*rig.model, pack_of(*rig.model, {pack}), {lane}, {}).logits.front();
+  seen.logits = compute_logits(*rig.model, pack_of(*rig.model, {pack}), {lane}, {}).front().logits;
   seen.gates = {records.begin(), records.end()};
   EXPECT_EQ(seen.gates.size(), records.size());
   return seen;
@@ -86,6 +86,7 @@ std::vector<Tensor> hidden_of(const Rig& rig, const std::vector<Sequence>& rows)
   const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {&bound},
                    {.keep_hidden = true})
+      .front()
       .hidden;
 }
 
@@ -171,8 +172,8 @@ Tensor attention_by_hand(const FirstAttention& seen, const Pack& pack, int64_t h
   Tensor out = at::zeros_like(seen.q);
   const int64_t width = seen.q.size(1) / heads;
   for (int64_t n = 0; n < pack.num_sequences(); ++n) {
-    const int64_t begin = pack.offsets[static_cast<size_t>(n)],
-                  end = pack.offsets[static_cast<size_t>(n) + 1];
+    const int64_t begin = pack.sequences[static_cast<size_t>(n)].begin,
+                  end = pack.sequences[static_cast<size_t>(n)].end;
     for (int64_t h = 0; h < heads; ++h) {
       const auto part = [&](const Tensor& all) {
         return all.slice(0, begin, end).slice(1, h * width, (h + 1) * width);
@@ -204,8 +205,8 @@ TEST(Gate, ClosedBeforeAPrefixShrinksAttentionByItsClosedForm) {
     return first_attention(none, pack);
   }();
   for (int64_t n = 0; n < pack.num_sequences(); ++n) {
-    const int64_t begin = pack.offsets[static_cast<size_t>(n)],
-                  end = pack.offsets[static_cast<size_t>(n) + 1];
+    const int64_t begin = pack.sequences[static_cast<size_t>(n)].begin,
+                  end = pack.sequences[static_cast<size_t>(n)].end;
     for (int64_t h = 0; h < heads; ++h) {
       const auto part = [&](const Tensor& all) {
         return all.slice(0, begin, end).slice(1, h * width, (h + 1) * width);
@@ -431,15 +432,15 @@ TEST(Gate, OfARunningMeanSeesNoLaterToken) {
   const Tensor means = running_mean(view, values);
   for (int64_t n = 0; n < pack.num_sequences(); ++n) {
     double sum = 0, tokens = 0;
-    for (int64_t row = pack.offsets[static_cast<size_t>(n)];
-         row < pack.offsets[static_cast<size_t>(n) + 1]; ++row) {
+    for (int64_t row = pack.sequences[static_cast<size_t>(n)].begin;
+         row < pack.sequences[static_cast<size_t>(n)].end; ++row) {
       const double own = values[row].item<double>();
       if (pack.token[static_cast<size_t>(row)] >= 0) sum += own, tokens += 1;
       EXPECT_NEAR(means[row].item<double>(), tokens > 0 ? sum / tokens : own, 1e-14)
           << "row " << row;
     }
   }
-  EXPECT_EQ(means.slice(0, pack.offsets.back()).abs().max().item<double>(), 0) << "fillers";
+  EXPECT_EQ(means.slice(0, pack.sequences.back().end).abs().max().item<double>(), 0) << "fillers";
 }
 
 // softmax of the mean of relu, by hand from the block's input; dead for all tokens it is one half,

@@ -7,7 +7,7 @@
 #include "tensor/safetensors.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
-#include "train/batch_loss.h"
+#include "train/step_work.h"
 #include "train/optimizer.h"
 
 namespace graft::testing::test_adamix_released {

@@ -157,7 +157,9 @@ struct GoldenCase {
                         .route = has_two ? route(step, pass) : RandomKey{},
                         .losses = &out.losses}});
     }
-    out.logits = compute_logits(*rig->model, pack_of(*rig->model, passes), lanes, {}).logits;
+    for (const LaneResult& result :
+         compute_logits(*rig->model, pack_of(*rig->model, passes), lanes, {}))
+      out.logits.push_back(result.logits);
     out.loss = summed_loss(TaskKind::kClassification, out.logits[0], expected);
     if (has_two)
       out.loss = out.loss + number_of(*manifest(topic).find("consistency")) *

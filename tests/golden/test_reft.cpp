@@ -204,12 +204,12 @@ TEST_P(GoldenReft, TenSteps) {
   AdamW optimizer(rig.adapter->params(), {.weight_decay = number_of(*given.find("weight_decay"))});
   for (size_t step = 0; step < 10; ++step) {
     BoundAdapter bound(*golden.model, *rig.adapter, rig.tensors);
-    const LogitsResult result =
+    const LaneResult result =
         run_lanes(*golden.model, pack_of(*golden.model, {lane_of(rig, golden.batch(step))}),
-                  {&bound}, {.is_training = true});
+                  {&bound}, {.is_training = true})
+            .front();
     const Tensor loss =
-        summed_loss(TaskKind::kClassification, result.logits.front(), golden.batch_labels(step)) /
-        8.0;
+        summed_loss(TaskKind::kClassification, result.logits, golden.batch_labels(step)) / 8.0;
     const double expected = number_of(golden.entry->find("losses")->items[step]),
                  norm = number_of(golden.entry->find("gradient_norms")->items[step]);
     EXPECT_NEAR(loss.item<double>(), expected, 1e-5 + 1e-4 * expected) << "step " << step + 1;

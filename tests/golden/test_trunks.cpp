@@ -135,7 +135,7 @@ TEST_P(GoldenTrunks, WantedRows) {
     const auto length = static_cast<int64_t>(golden.answered()[n].ids.size());
     options.wanted.push_back({n == 1 ? length : length / 2, length});
     for (int64_t row = options.wanted.back().begin; row < length; ++row)
-      index.push_back(last.offsets[n] + row);
+      index.push_back(last.sequences[n].begin + row);
   }
   NoHooks hooks;
   const ForwardResult result =
@@ -155,10 +155,11 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenTrunks, ::testing::ValuesIn(trunk_names()), 
 void expect_rows(const GoldenTrunk& golden, const Tensor& last, const Pack& pack,
                  const std::vector<int64_t>& sequences, const std::vector<int64_t>& begins) {
   for (size_t n = 0; n < sequences.size(); ++n) {
-    const int64_t count = pack.offsets[n + 1] - pack.offsets[n];
+    const int64_t count = pack.sequences[n].end - pack.sequences[n].begin;
     const Tensor expected =
         golden.rows_of(golden.last_states(), sequences[n]).slice(0, begins[n], begins[n] + count);
-    expect_near(last.slice(0, pack.offsets[n], pack.offsets[n + 1]), expected, kTrunkFloat,
+    expect_near(last.slice(0, pack.sequences[n].begin, pack.sequences[n].end), expected,
+                kTrunkFloat,
                 golden.name + " sequence " + std::to_string(sequences[n]) + " from " +
                     std::to_string(begins[n]));
   }

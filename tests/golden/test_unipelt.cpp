@@ -125,10 +125,10 @@ TEST_P(GoldenUnipelt, TenLosses) {
   for (size_t step = 0; step < 10; ++step) {
     BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
     const std::vector<Sequence> rows = golden.sequences_of(step);
-    const LogitsResult result =
-        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}, 64), {&bound});
+    const LaneResult result =
+        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}, 64), {&bound}).front();
     const Tensor loss =
-        summed_loss(TaskKind::kClassification, result.logits.front(), golden.labels_of(step)) /
+        summed_loss(TaskKind::kClassification, result.logits, golden.labels_of(step)) /
         static_cast<double>(golden.batch);
     torch::autograd::backward({loss}, {});
     bound.add_gradients_to_stored();

@@ -243,7 +243,7 @@ TEST(LanguageBatch, PairsRowsWithTheirTargets) {
   const auto llama = tiny_model("llama", Precision::kFloat64);
   const Sequence first{.example = 0, .ids = {5, 6, 7, 8}, .is_target = {false, false, true, true}};
   const Sequence second{.example = 1, .ids = {9, 10, 11}, .is_target = {true, true, true}};
-  const LanguageBatch batch = make_language_batch(*llama, {{{&first, &second}, 0, {}}}, {});
+  const LanguageBatch batch = make_language_batch(*llama, {{{&first, &second}, {}}}, {});
   EXPECT_EQ(batch.targets, (Ids{7, 8, 10, 11})) << "no row predicts a first token";
   EXPECT_EQ(batch.sequence, (Ids{0, 0, 1, 1}));
   ASSERT_EQ(batch.wanted.size(), 2U);
@@ -254,7 +254,7 @@ TEST(LanguageBatch, PairsRowsWithTheirTargets) {
 
   const auto bart = tiny_model("bart", Precision::kFloat64);
   const Sequence beside{.example = 0, .ids = {5, 6}, .target_ids = {7, 8, 9}};
-  const LanguageBatch both = make_language_batch(*bart, {{{&beside}, 0, {}}}, pack_options(*bart));
+  const LanguageBatch both = make_language_batch(*bart, {{{&beside}, {}}}, pack_options(*bart));
   const int64_t* read = both.decoder.ids.const_data_ptr<int64_t>();
   EXPECT_EQ(Ids(read, read + 3), (Ids{bart->config.decoder_start_id, 7, 8}));
   EXPECT_EQ(both.targets, (Ids{7, 8, 9}));
@@ -267,12 +267,12 @@ TEST(LanguageBatch, LeavesOutWhatStandsBetween) {
   const auto llama = tiny_model("llama", Precision::kFloat64);
   const Sequence chat{
       .example = 0, .ids = {5, 6, 7, 8, 9}, .is_target = {false, true, false, false, true}};
-  const LanguageBatch batch = make_language_batch(*llama, {{{&chat}, 0, {.virtual_rows = 2}}}, {});
+  const LanguageBatch batch = make_language_batch(*llama, {{{&chat}, {.virtual_rows = 2}}}, {});
   EXPECT_EQ(batch.targets, (Ids{6, 9}));
   EXPECT_EQ(std::pair(batch.wanted[0].begin, batch.wanted[0].end),
             std::pair(int64_t{2}, int64_t{6}));
-  const int64_t* rows = batch.rows.const_data_ptr<int64_t>();
-  EXPECT_EQ(Ids(rows, rows + 2), (Ids{0, 3}));
+  EXPECT_EQ(batch.row, (Ids{0, 3}));
+  EXPECT_EQ(batch.lane_targets, (Ids{2}));
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ Tensor recomputed(const DecodingRig& own, const Sequence& prompt, const Ids& wri
   const Model& model = *own.rig.model;
   const Sequence text = whole_text(model.config, prompt, written);
   const Pack encoder = pack_of(model, {lane_of(own.rig, {prompt})});
-  LaneInput lane{{&text}, 0, model.config.has_encoder() ? RowLayout{} : own.rig.adapter->layout()};
+  LaneInput lane{{&text}, model.config.has_encoder() ? RowLayout{} : own.rig.adapter->layout()};
   Pack decoder = pack_of(model, {lane});
   if (model.config.has_encoder()) decoder.sources = {0};
   const ModelInput input{model.config.has_encoder() ? &encoder : nullptr, &decoder};

@@ -154,8 +154,8 @@ void expect_cell_logits(const Cell& cell, const std::string& golden, const Loade
       logits.push_back(token_logits(*model, bound, text, targets[i]));
       continue;
     }
-    const LaneInput lane{{&text}, 0, loaded.adapter.layout()};
-    logits.push_back(run_lanes(*model, pack_of(*model, {lane}), {&bound}).logits.front());
+    const LaneInput lane{{&text}, loaded.adapter.layout()};
+    logits.push_back(run_lanes(*model, pack_of(*model, {lane}), {&bound}).front().logits);
   }
   expect_near(at::cat(logits), cell.logits, kFloat, cell.key);
 }

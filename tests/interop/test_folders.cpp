@@ -98,8 +98,9 @@ TEST_P(GoldenFolder, ImportedItComputesWhatThePeerComputes) {
     return expect_near(logits_of(rig, sequences), file.at("logits"), kFloat, "logits");
   const at::NoGradGuard no_grad;
   const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
-  const LogitsResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}),
-                                        {&bound}, {.keep_hidden = true});
+  const LaneResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}),
+                                      {&bound}, {.keep_hidden = true})
+                                .front();
   expect_near(result.hidden.back(), file.at("last"), kFloat, "last hidden states");
 }
 

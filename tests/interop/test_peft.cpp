@@ -86,9 +86,9 @@ TEST_P(GoldenPeft, ImportedItComputesWhatPeftComputes) {
   if (golden().outputs == 0) {
     const at::NoGradGuard no_grad;
     const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
-    const LogitsResult result =
-        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}), {&bound},
-                  {.keep_hidden = true});
+    const LaneResult result = run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}),
+                                        {&bound}, {.keep_hidden = true})
+                                  .front();
     return expect_near(result.hidden.back(), file.at("last"), kFloat, "last hidden states");
   }
   sequences.resize(

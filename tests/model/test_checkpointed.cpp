@@ -31,15 +31,15 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
   const std::vector<Sequence> rows =
       is_text ? random_texts(model.config, 4, 6, 3) : random_sequences(model.config, 4, 6, 3);
   std::vector<LaneInput> pack_lanes;
-  for (size_t pass = 0; pass < passes; ++pass)
+  for (size_t pass = 0; pass < passes; ++pass) {
     pack_lanes.push_back(lane_of(rig, rows, static_cast<int64_t>(pass)));
+    draw_by(pack_lanes.back(), model.config, {.dropout = dropout, .is_training = true});
+  }
 
   Outcome out;
   std::vector<std::pair<std::string, Tensor>> losses, records;
   const RandomKey key = RandomKey{}.with(uint64_t{5});
   ForwardOptions options;
-  set_dropout(options, model.config, dropout);
-  options.key = key.with("trunk");
   options.saves_memory = saves_memory;
   {
     BoundAdapter bound(model, *rig.adapter, rig.tensors, Experts::kApart);
@@ -47,7 +47,6 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
     for (size_t pass = 0; pass < passes; ++pass) {
       lanes.push_back({&bound,
                        {.is_training = true,
-                        .key = key,
                         .route = key.with("route").with(pass),
                         .losses = &losses,
                         .records = &records}});
@@ -57,12 +56,13 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
       const LanguageBatch batch = make_language_batch(
           model, pack_lanes,
           {.position_offset = model.config.position_offset, .pad_id = model.config.pad_id});
-      loss = loss + vocabulary_loss(predicting_states(model, batch, lanes, options),
+      loss = loss + vocabulary_loss(at::cat(predicting_states(model, batch, lanes, options)),
                                     bound.weights().output_layer(model.config), batch.targets)
                         .sum;
     } else {
-      for (const Tensor& logits :
-           compute_logits(model, pack_of(model, pack_lanes), lanes, options).logits) {
+      for (const LaneResult& result :
+           compute_logits(model, pack_of(model, pack_lanes), lanes, options)) {
+        const Tensor& logits = result.logits;
         loss = loss + (logits * at::arange(1, logits.numel() + 1, logits.options()).view_as(logits))
                           .sin()
                           .sum();

@@ -82,13 +82,12 @@ TEST(Trunk, ShowsEverySiteOnceAndChangesNothingBySo) {
 TEST(Trunk, FirstRowsOnlyIsTheFirstRowsOfAll) {
   const auto model = tiny_model("bert", Precision::kFloat64);
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
-  const Pack pack = pack_of(*model, {lane_of(rows)});
+  Pack pack = pack_of(*model, {lane_of(rows)});
   NoHooks nothing;
-  Tensor index;
-  narrowed(pack, classified_pack(*model, pack).wanted, 1, index);
+  const Tensor index = narrowed(pack, classified_pack(*model, pack).wanted, 1).index;
   for (const double dropout : {0.0, 0.2}) {
-    ForwardOptions options{.key = RandomKey{4}};
-    set_dropout(options, model->config, dropout);
+    ForwardOptions options;
+    pack.lanes.front().dropout = trunk_dropout(model->config, dropout);
     const Tensor all =
         forward(*model, model->weights, input_of(model->config, pack), nothing, options)
             .last.index_select(0, index);
@@ -103,15 +102,14 @@ TEST(Trunk, FirstRowsOnlyIsTheFirstRowsOfAll) {
 TEST(Trunk, DropoutFollowsItsKey) {
   const auto model = tiny_model("bert", Precision::kFloat64);
   const std::vector<Sequence> rows = random_sequences(model->config, 4, 9, 3);
-  const Pack pack = pack_of(*model, {lane_of(rows)});
+  Pack pack = pack_of(*model, {lane_of(rows)});
   NoHooks nothing;
   for (const bool in_attention : {false, true}) {
     const auto last = [&](uint64_t seed) {
       const double hidden = in_attention ? 0.0 : 0.3, attention = in_attention ? 0.3 : 0.0;
-      return forward(
-                 *model, model->weights, input_of(model->config, pack), nothing,
-                 {.hidden_dropout = hidden, .attention_dropout = attention, .key = RandomKey{seed}})
-          .last;
+      pack.lanes.front().key = RandomKey{seed};
+      pack.lanes.front().dropout = {.hidden = hidden, .attention = attention};
+      return forward(*model, model->weights, input_of(model->config, pack), nothing, {}).last;
     };
     expect_bits(last(1), last(1), "the same key");
     EXPECT_GT(difference_of(last(1), last(2)).absolute, 1e-3)

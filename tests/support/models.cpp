@@ -198,7 +198,7 @@ std::vector<Sequence> cut_sequences(const Tensor& ids, const Tensor& types, cons
 LaneInput lane_of(const std::vector<Sequence>& sequences, int64_t pass) {
   LaneInput lane;
   for (const Sequence& sequence : sequences) lane.sequences.push_back(&sequence);
-  lane.pass = pass;
+  lane.key = RandomKey{}.in_stream(static_cast<uint16_t>(pass));
   return lane;
 }
 
@@ -264,18 +264,22 @@ void Rig::widen() {
     tensor = tensor.detach().to(at::kDouble).requires_grad_(tensor.requires_grad());
 }
 
-LogitsResult run_lanes(const Model& model, const Pack& pack,
-                       const std::vector<const BoundAdapter*>& bounds, const Pass& pass) {
-  const RandomKey key = RandomKey{pass.seed}.with("pass");
+LaneAdapter adapter_of(const BoundAdapter& bound, const Pass& pass) {
+  return {
+      &bound,
+      {.is_training = pass.is_training, .route = RandomKey{pass.seed}.with("pass").with("route")}};
+}
+
+std::vector<LaneResult> run_lanes(const Model& model, const Pack& pack,
+                                  const std::vector<const BoundAdapter*>& bounds,
+                                  const Pass& pass) {
+  Pack drawn = pack;
+  for (LaneRows& lane : drawn.lanes) draw_by(lane, model.config, pass);
   std::vector<LaneAdapter> lanes;
-  for (const BoundAdapter* bound : bounds)
-    lanes.push_back(
-        {bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}});
+  for (const BoundAdapter* bound : bounds) lanes.push_back(adapter_of(*bound, pass));
   ForwardOptions options;
-  if (pass.is_training) set_dropout(options, model.config, pass.dropout);
-  options.key = key.with("trunk");
   options.keep_hidden = pass.keep_hidden;
-  return compute_logits(model, pack, lanes, options);
+  return compute_logits(model, drawn, lanes, options);
 }
 
 Experts experts_in(const Pass& pass) {
@@ -294,7 +298,8 @@ Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const P
   const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
   return run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to),
                    {&bound}, pass)
-      .logits.front();
+      .front()
+      .logits;
 }
 
 NamedTensors taken_gradients(Rig& rig) {
@@ -313,9 +318,11 @@ LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences,
   LossAndGradients out;
   {
     BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors, experts_in(pass));
-    const LogitsResult result = run_lanes(
-        *rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to), {&bound}, pass);
-    const Tensor loss = summed_loss(rig.adapter->task()->kind, result.logits.front(), labels);
+    const LaneResult result =
+        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to),
+                  {&bound}, pass)
+            .front();
+    const Tensor loss = summed_loss(rig.adapter->task()->kind, result.logits, labels);
     out.loss = loss.item<double>();
     torch::autograd::backward({loss}, {});
     bound.add_gradients_to_stored();
@@ -331,14 +338,10 @@ Tensor states_of(const Rig& rig, const BoundAdapter& bound, const std::vector<Se
                  const Pass& pass, int64_t round_rows_to, LanguageBatch& batch) {
   PackOptions packing = pack_options(*rig.model);
   packing.round_rows_to = round_rows_to;
-  batch = make_language_batch(*rig.model, {lane_of(rig, texts)}, packing);
-  const RandomKey key = RandomKey{pass.seed}.with("pass");
-  ForwardOptions options{.key = key.with("trunk")};
-  if (pass.is_training) set_dropout(options, rig.model->config, pass.dropout);
-  return predicting_states(
-      *rig.model, batch,
-      {{&bound, {.is_training = pass.is_training, .key = key, .route = key.with("route")}}},
-      options);
+  LaneInput lane = lane_of(rig, texts);
+  draw_by(lane, rig.model->config, pass);
+  batch = make_language_batch(*rig.model, {lane}, packing);
+  return predicting_states(*rig.model, batch, {adapter_of(bound, pass)}, {}).front();
 }
 
 }  // namespace

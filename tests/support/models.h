@@ -52,6 +52,7 @@ std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int
 std::vector<Sequence> cut_sequences(const at::Tensor& ids, const at::Tensor& types,
                                     const at::Tensor& lengths);
 
+// `pass` tells lanes over the same sequences apart: they draw different dropout.
 LaneInput lane_of(const std::vector<Sequence>& sequences, int64_t pass = 0);
 Pack pack_of(const Model& model, const std::vector<LaneInput>& lanes, int64_t round_rows_to = 1);
 
@@ -89,11 +90,20 @@ struct Pass {
   uint64_t seed = 5;
 };
 
+// What the rows of a lane draw by in a pass: a key of its own, the rates of dropout.
+template <class Lane>  // LaneInput or LaneRows
+void draw_by(Lane& lane, const ModelConfig& config, const Pass& pass) {
+  lane.key = RandomKey{pass.seed}.with("pass").in_stream(lane.key.stream);
+  if (pass.is_training) lane.dropout = trunk_dropout(config, pass.dropout);
+}
+LaneAdapter adapter_of(const BoundAdapter& bound, const Pass& pass);
+
 // A lane with the rows that the rig's adapter needs; what a pass makes of stochastic mixtures.
 LaneInput lane_of(const Rig& rig, const std::vector<Sequence>& sequences, int64_t pass = 0);
 Experts experts_in(const Pass& pass);
-LogitsResult run_lanes(const Model& model, const Pack& pack,
-                       const std::vector<const BoundAdapter*>& bounds, const Pass& pass = {});
+std::vector<LaneResult> run_lanes(const Model& model, const Pack& pack,
+                                  const std::vector<const BoundAdapter*>& bounds,
+                                  const Pass& pass = {});
 // One lane, nothing differentiated: logits [N, outputs].
 at::Tensor logits_of(const Rig& rig, const std::vector<Sequence>& sequences, const Pass& pass = {},
                      int64_t round_rows_to = 1);

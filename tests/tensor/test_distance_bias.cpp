@@ -59,8 +59,7 @@ TEST_F(DistanceBias, GradientsBesidePrefixesAndDropout) {
   Case test = with_bias(make_case(self_spans({2, 3, 1}), heads(2, 1, 3), 3, at::kDouble), 4);
   test.prefixes = {make_prefix(1, 3, 2, 1, 3, at::kDouble, true)};
   expect_gradients_of(test);
-  test.options.dropout = 0.3;
-  test.options.dropout_key = RandomKey{7};
+  test.options.dropout = {{0.3, RandomKey{7}}};
   expect_gradients_of(test);
 }
 

@@ -25,7 +25,7 @@ RowDropout make_dropout(double probability, int64_t rows, uint64_t key = 5) {
     ids->example.push_back(1000 + t / 7);
     ids->position.push_back(t % 7);
   }
-  return {probability, RandomKey{key}, ids};
+  return {{{probability, RandomKey{key}}}, ids};
 }
 
 TEST_F(Fused, GradientsOfAddNorm) {
@@ -198,7 +198,7 @@ TEST_F(Fused, DropoutBelongsToTheRowNotToItsPlace) {
       moved->position.push_back(
           options.rows->position[static_cast<size_t>(order[t].item<int64_t>())]);
     }
-    expect_same_bits(dropout(x.index_select(0, order), {0.3, options.key, moved}),
+    expect_same_bits(dropout(x.index_select(0, order), {{{0.3, options.lanes.front().key}}, moved}),
                      dropout(x, options).index_select(0, order));
   }
 }
@@ -244,7 +244,7 @@ TEST_F(Fused, NoRows) {
 
 TEST_F(Fused, RefusesWrongCalls) {
   const at::Tensor x = at::randn({4, 8}), w = at::ones({8});
-  expect_refused([&] { dropout(x, {0.1, {}, nullptr}); }, "dropout: row ids are missing");
+  expect_refused([&] { dropout(x, {{{0.1, {}}}, nullptr}); }, "dropout: row ids are missing");
   expect_refused([&] { dropout(x, make_dropout(0.1, 5)); },
                  "dropout: there must be one row id per row");
   expect_refused([&] { dropout(x, make_dropout(1.0, 4)); },

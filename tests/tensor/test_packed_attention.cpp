@@ -47,8 +47,7 @@ TEST_F(PackedAttention, GradientsOfPrefixes) {
 TEST_F(PackedAttention, GradientsWithDropout) {
   Case test = make_case(self_spans({3, 4}), heads(2, 1, 3), 3, at::kDouble);
   test.prefixes = {make_prefix(1, 2, 2, 1, 3, at::kDouble, true)};
-  test.options.dropout = 0.3;
-  test.options.dropout_key = RandomKey{7}.with("attention");
+  test.options.dropout = {{0.3, RandomKey{7}.with("attention")}};
   expect_gradients_of(test);
 }
 
@@ -111,8 +110,7 @@ TEST_F(PackedAttention, MatchesPaddingWithPrefixes) {
 // The same draws, although padding puts the columns of K' elsewhere.
 TEST_F(PackedAttention, MatchesPaddingWithDropout) {
   Case test = make_case(self_spans({7, 130, 19, 4, 50}), heads(4, 2, 16, true), 16, at::kDouble);
-  test.options.dropout = 0.3;
-  test.options.dropout_key = RandomKey{7}.with("attention");
+  test.options.dropout = {{0.3, RandomKey{7}.with("attention")}};
   expect_same_as_plain(test);
   test.prefixes = {make_prefix(3, 5, 17, 2, 16, at::kDouble, true),
                    make_prefix(0, 2, 10, 2, 16, at::kDouble, false)};
@@ -212,8 +210,7 @@ TEST_F(PackedAttention, APrefixAloneCanLearn) {
 
 Case dropout_case(int64_t length, double probability) {
   Case test = make_case(self_spans({length, length, length}), heads(4, 4, 8), 8, at::kFloat);
-  test.options.dropout = probability;
-  test.options.dropout_key = RandomKey{11};
+  test.options.dropout = {{probability, RandomKey{11}}};
   return test;
 }
 
@@ -237,8 +234,7 @@ TEST_F(PackedAttention, DropoutKeepsTheRightShareAndTheMean) {
 TEST_F(PackedAttention, DropoutBelongsToTheExampleNotToItsPlace) {
   const std::vector<int64_t> lengths{5, 40, 17, 33};
   Case test = make_case(self_spans(lengths), heads(2, 1, 16), 16, at::kFloat);
-  test.options.dropout = 0.2;
-  test.options.dropout_key = RandomKey{3};
+  test.options.dropout = {{0.2, RandomKey{3}}};
   const std::vector<size_t> order{2, 0, 3, 1};
   std::vector<at::Tensor> rows;
   SpanList moved;
@@ -259,7 +255,7 @@ TEST_F(PackedAttention, DropoutBelongsToTheExampleNotToItsPlace) {
 
 TEST_F(PackedAttention, ThreadsChangeNothing) {
   Case test = make_case(self_spans({5, 40, 17, 512, 33}), heads(4, 2, 16), 16, at::kFloat);
-  test.options.dropout = 0.1;
+  test.options.dropout = {{0.1, {}}};
   test.prefixes = {make_prefix(0, 2, 3, 2, 16, at::kFloat, true)};
   const int threads = at::get_num_threads();
   std::vector<at::Tensor> outs;
@@ -361,7 +357,7 @@ TEST_F(PackedAttention, RefusesWrongCalls) {
   wrong.v = wrong.v.to(at::kDouble);
   expect_refused([&] { wrong.packed(); }, "attention: q, k and v must have one dtype");
   wrong = good;
-  wrong.options.dropout = 1.0;
+  wrong.options.dropout = {{1.0, {}}};
   expect_refused([&] { wrong.packed(); }, "dropout: the probability must be in [0, 1)");
 }
 

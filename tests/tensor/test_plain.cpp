@@ -78,7 +78,11 @@ RowDropout drop_some(int64_t rows) {
     ids->example.push_back(t == 0 ? -1 : (int64_t{1} << 47) + t / 2);
     ids->position.push_back(t % 2);
   }
-  return {0.3, RandomKey{5}.with("plain"), ids};
+  // Two lanes, and one that drops nothing.
+  return {{{0.3, RandomKey{5}.with("plain"), 2},
+           {0.0, RandomKey{6}, 3},
+           {0.4, RandomKey{7}.with("plain")}},
+          ids};
 }
 
 void add_row_calls(std::vector<Call>& calls) {
@@ -168,8 +172,10 @@ void add_product_calls(std::vector<Call>& calls) {
 void add_attention_calls(std::vector<Call>& calls) {
   const auto spans = std::make_shared<const Spans>(
       Spans{{{0, 3, 1, 6, 2, 7}, {3, 4, 1, 6, 4, int64_t{1} << 47}, {5, 9, 5, 9, 0, 9}}});
-  AttentionOptions options{.num_heads = 4, .num_key_heads = 2, .scale = 0.5, .dropout = 0.4};
-  options.dropout_key = RandomKey{11}.with("plain");
+  AttentionOptions options{.num_heads = 4, .num_key_heads = 2, .scale = 0.5};
+  options.dropout = {{0.4, RandomKey{11}.with("plain"), 1},
+                     {0.0, RandomKey{12}, 2},
+                     {0.2, RandomKey{13}.with("plain")}};
   const Tensor q = random({9, 8}), k = random({10, 4}), v = random({10, 4});
   const Tensor distances = random({4, 13}), scales = at::rand({2}, at::kDouble), bias = random({1});
   const Tensor keys = random({3, 2, 2}), values = random({3, 2, 2});

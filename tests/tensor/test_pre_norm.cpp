@@ -23,7 +23,7 @@ RowDropout make_dropout(double probability, int64_t rows) {
     ids->example.push_back(1000 + t / 7);
     ids->position.push_back(t % 7);
   }
-  return {probability, RandomKey{5}, ids};
+  return {{{probability, RandomKey{5}}}, ids};
 }
 
 at::Tensor joined(const Normed& out) { return at::cat({out.sum, out.normed}, 1); }
@@ -202,7 +202,7 @@ TEST_F(PreNorm, RefusesWrongCalls) {
                  "sum_and_norm: weight and bias must be [C]");
   expect_refused(
       [&] {
-        sum_and_norm(x, x, Norm::kLayer, w, w, 1e-6, {0.5, RandomKey{1}, nullptr});
+        sum_and_norm(x, x, Norm::kLayer, w, w, 1e-6, {{{0.5, RandomKey{1}}}, nullptr});
       },
       "dropout: row ids are missing");
 }

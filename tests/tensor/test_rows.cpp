@@ -17,9 +17,10 @@ namespace {
 
 // The layout that the header promises, written with the plain generator.
 TEST(DropoutBits, AreThePlainGeneratorsWords) {
-  const RandomKey key = RandomKey{42}.with("dropout");
+  const RandomKey root = RandomKey{42}.with("dropout");
   const RowName name = row_name(int64_t{123456789012}, 7, 300);
-  for (const uint32_t group : {0u, 1u, 5u}) {
+  for (const uint32_t group : {0u, 1u, 5u, 6u}) {
+    const RandomKey key = root.in_stream(group < 6 ? 0 : 3);
     uint16_t draws[kDrawGroup];
     draw_group(key, name, group, draws);
     for (uint32_t c = 0; c < kDrawGroup; ++c) {

@@ -20,9 +20,9 @@ NamedTensors gathered(Rig& rig, const std::vector<Sequence>& rows,
   int64_t begin = 0;
   for (const int64_t size : sizes) {
     const std::vector<Sequence> some(rows.begin() + begin, rows.begin() + begin + size);
-    const LogitsResult result =
-        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(some)}, 64), {&bound}, pass);
-    const at::Tensor loss = summed_loss(TaskKind::kClassification, result.logits.front(),
+    const LaneResult result =
+        run_lanes(*rig.model, pack_of(*rig.model, {lane_of(some)}, 64), {&bound}, pass).front();
+    const at::Tensor loss = summed_loss(TaskKind::kClassification, result.logits,
                                         {labels.begin() + begin, labels.begin() + begin + size});
     torch::autograd::backward({loss / static_cast<double>(rows.size())}, {});
     begin += size;

@@ -8,7 +8,7 @@
 
 #include "edit/stochastic.h"
 #include "tests/train/runs.h"
-#include "train/batch_loss.h"
+#include "train/step_work.h"
 
 namespace graft::testing::test_batch_loss {
 namespace {
@@ -52,15 +52,16 @@ struct Subject {
     std::vector<std::pair<std::string, Tensor>> losses;
     const std::vector<LaneAdapter> lanes{
         {&bound, {.is_training = true, .route = route, .losses = &losses}}};
-    const LogitsResult result =
-        compute_logits(*inputs.model, pack_of(*inputs.model, {lane_of(rows(batch))}), lanes, {});
+    const LaneResult result =
+        compute_logits(*inputs.model, pack_of(*inputs.model, {lane_of(rows(batch))}), lanes, {})
+            .front();
     double added = 0;
     for (const auto& [name, loss] : losses) added += loss.item<double>();
-    return {result.logits.front().to(at::kDouble), added};
+    return {result.logits.to(at::kDouble), added};
   }
   double loss(const Batch& batch, RandomKey key, double units) const {
     const BoundAdapter bound(*inputs.model, *rig.adapter, rig.tensors, Experts::kApart);
-    return batch_loss(inputs, bound, batch, key, units).loss.item<double>();
+    return losses_of({MicroBatch(inputs, bound, batch, key, units)}).front().item<double>();
   }
 };
 

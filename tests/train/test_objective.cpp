@@ -6,7 +6,7 @@
 
 #include "tests/support/compare.h"
 #include "tests/train/runs.h"
-#include "train/batch_loss.h"
+#include "train/micro_batch.h"
 #include "train/objective.h"
 
 namespace graft::testing::test_objective {
@@ -113,12 +113,12 @@ TEST(BatchLosses, AdamixNoConsistencyWithoutRandomness) {
                           {inputs.model->config, inputs.model->sites}, inputs.task);
     NamedTensors tensors = adapter.init(inputs.model->weights, RandomKey{1});
     const BoundAdapter bound(*inputs.model, adapter, tensors, Experts::kApart);
-    const BatchLoss batch = batch_loss(inputs, bound, {0, 1, 2, 3, 4}, RandomKey{3}, 5);
-    EXPECT_EQ(batch.tokens,
+    const MicroBatch batch(inputs, bound, {0, 1, 2, 3, 4}, RandomKey{3}, 5);
+    EXPECT_EQ(batch.tokens(),
               inputs.train.sequences[0].ids.size() + inputs.train.sequences[1].ids.size() +
                   inputs.train.sequences[2].ids.size() + inputs.train.sequences[3].ids.size() +
                   inputs.train.sequences[4].ids.size());
-    return batch.loss.item<double>();
+    return losses_of({batch}).front().item<double>();
   };
   EXPECT_NEAR(loss("{dropout: 0, consistency: 1}"), loss("{dropout: 0}"), 1e-6);
   EXPECT_GT(loss("{dropout: 0.3, consistency: 100}"), loss("{dropout: 0.3}") + 1e-3);

@@ -4,7 +4,7 @@
 
 #include "infer/language.h"
 #include "tests/train/runs.h"
-#include "train/batch_loss.h"
+#include "train/micro_batch.h"
 
 namespace graft::testing::test_text_loss {
 namespace {
@@ -33,7 +33,7 @@ double loss_of(const RunInputs& inputs, const std::string& definition, double* u
   const Batch batch{0, 1, 2, 3};
   const double all = loss_units(inputs, batch);
   if (units != nullptr) *units = all;
-  return batch_loss(inputs, bound, batch, RandomKey{3}, all).loss.item<double>();
+  return losses_of({MicroBatch(inputs, bound, batch, RandomKey{3}, all)}).front().item<double>();
 }
 
 // Mean over the targets, or over the rows of their own means, of -log p[target] by whole logits.

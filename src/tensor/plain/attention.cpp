@@ -140,8 +140,10 @@ Tensor probability_mask(const Spans& spans, const AttentionOptions& options,
   const Tensor names =
       index_tensor(high, logits.device()).view({sequences, heads, 1}).expand({-1, -1, length});
   const Tensor positions = position.view({sequences, 1, length}).expand({-1, heads, -1});
-  const Tensor mask = drop_mask(options.dropout_key, {names.reshape({-1}), positions.reshape({-1})},
-                                DropRate(options.dropout), columns, logits.scalar_type());
+  LaneDropouts lanes = options.dropout;  // of sequences; here every head has `length` rows of each
+  for (LaneDropout& lane : lanes) lane.end = std::min(lane.end, sequences) * heads * length;
+  const Tensor mask = drop_mask(lanes, {names.reshape({-1}), positions.reshape({-1})}, columns,
+                                logits.scalar_type());
   const Tensor column = at::arange(columns, position.options());
   const Tensor is_key = column.ge(prefix.valid.size(1)).to(at::kLong);
   const Tensor in_lane =
@@ -199,7 +201,7 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
   // finite.
   Tensor weights =
       logits.masked_fill(visible.bitwise_not(), std::numeric_limits<float>::lowest()).softmax(-1);
-  if (DropRate(options.dropout).active())
+  if (is_active(options.dropout))
     weights = weights * probability_mask(*spans, options, prefix, position, logits);
   const Tensor out =
       at::matmul(weights, padded_v).transpose(1, 2).reshape({-1, heads * width});  // [N * L, H*D]

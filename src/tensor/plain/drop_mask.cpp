@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 
 namespace graft::plain {
@@ -40,20 +41,19 @@ std::array<Tensor, 4> philox_words(RandomKey key, std::array<Tensor, 4> c) {
   return c;
 }
 
-}  // namespace
-
 // Column c of a row takes lane c % 16, word (c / 16) % 4 and half (c / 64) % 2 of group c / 128
 // (dropout_bits.h).
-Tensor drop_mask(RandomKey key, const RowNames& names, DropRate rate, int64_t columns,
-                 at::ScalarType type) {
+Tensor mask_of_lane(RandomKey key, const RowNames& names, DropRate rate, int64_t columns,
+                    at::ScalarType type) {
   const int64_t rows = names.high.size(0), groups = (columns + kDrawGroup - 1) / kDrawGroup;
+  const Tensor high = at::bitwise_xor(names.high, static_cast<int64_t>(key.counter()));
   const Tensor zero = at::zeros({rows, groups * kLanesOfGroup}, names.high.options());
   const auto counter = [&](const Tensor& word) {
     return at::bitwise_and(word, kLow32).view({rows, 1}) + zero;
   };
   const auto words = philox_words(
       key, {zero + at::arange(groups * kLanesOfGroup, zero.options()), counter(names.position),
-            counter(names.high), counter(shifted_right(names.high, 32))});
+            counter(high), counter(shifted_right(high, 32))});
   std::vector<Tensor> by_lane;
   for (const Tensor& word : words) by_lane.push_back(word.view({rows, groups, kLanesOfGroup}));
   const Tensor word = at::stack(by_lane, 2);  // [R, groups, 4, 16]
@@ -62,6 +62,25 @@ Tensor drop_mask(RandomKey key, const RowNames& names, DropRate rate, int64_t co
                            .view({rows, groups * kDrawGroup})
                            .narrow(1, 0, columns);
   return draws.ge(static_cast<int64_t>(rate.threshold)).to(type) * rate.scale;
+}
+
+}  // namespace
+
+Tensor drop_mask(const LaneDropouts& lanes, const RowNames& names, int64_t columns,
+                 at::ScalarType type) {
+  const int64_t rows = names.high.size(0);
+  std::vector<Tensor> masks;
+  int64_t begin = 0;
+  for (const LaneDropout& lane : lanes) {
+    const int64_t end = std::min(lane.end, rows);
+    const RowNames own{names.high.slice(0, begin, end), names.position.slice(0, begin, end)};
+    const DropRate rate(lane.probability);
+    masks.push_back(rate.active()
+                        ? mask_of_lane(lane.key, own, rate, columns, type)
+                        : at::ones({end - begin, columns}, names.high.options().dtype(type)));
+    begin = end;
+  }
+  return at::cat(masks);
 }
 
 }  // namespace graft::plain

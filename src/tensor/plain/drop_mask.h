@@ -15,8 +15,9 @@ struct RowNames {
   at::Tensor high, position;
 };
 
-// [R, columns] in `type`, on the device of the names: 1/(1-p) where a value is kept, else 0.
-at::Tensor drop_mask(RandomKey key, const RowNames& names, DropRate rate, int64_t columns,
+// [R, columns] in `type`, on the device of the names: 1/(1-p) where a value is kept, else 0; 1 in a
+// lane that drops nothing. The ends of `lanes` count rows of the names.
+at::Tensor drop_mask(const LaneDropouts& lanes, const RowNames& names, int64_t columns,
                      at::ScalarType type);
 
 }  // namespace graft::plain

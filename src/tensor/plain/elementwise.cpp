@@ -19,13 +19,12 @@ Tensor wide(const Tensor& x) { return x.to(accumulator_type(x.scalar_type())); }
 
 // x in the accumulator's type, times its mask.
 Tensor dropped(const Tensor& x, const RowDropout& options) {
-  const DropRate rate(options.probability);
-  if (!rate.active()) return wide(x);
+  if (!is_active(options.lanes)) return wide(x);
   const auto names = [&](const std::vector<int64_t>& all) {
     return at::tensor(all, at::kLong).to(x.device());
   };
-  return wide(x) * drop_mask(options.key,
-                             {names(options.rows->example), names(options.rows->position)}, rate,
+  return wide(x) * drop_mask(options.lanes,
+                             {names(options.rows->example), names(options.rows->position)},
                              x.size(1), accumulator_type(x.scalar_type()));
 }
 

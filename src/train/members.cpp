@@ -1,0 +1,115 @@
+#include "train/members.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/error.h"
+
+namespace graft {
+
+Members::Members(int64_t pass_tokens) : pass_tokens_(pass_tokens) {}
+
+size_t Members::join(RunInputs inputs, StartMode mode, Verbosity verbosity) {
+  if (model_ != nullptr && inputs.model != model_) {
+    throw InputError("'" + inputs.config.out + "': a member trains on '" + inputs.model->source +
+                     "', loaded once more; all members of a study share one model in memory");
+  }
+  const std::shared_ptr<const Model> model = inputs.model;
+  Member joined{std::make_unique<Run>(std::move(inputs), mode, verbosity), {}};
+  model_ = model;
+  joined.status = {.out = joined.run->config().out, .total_steps = joined.run->total_steps()};
+  Member& member = members_.emplace_back(std::move(joined));
+  guarded(member, [&] { end_step(member); });  // a run may have stopped between last step and end
+  return members_.size() - 1;
+}
+
+void Members::leave(size_t index) {
+  Member& member = members_.at(index);
+  ensure(member.status.state == MemberState::kTraining, "a member that leaves is training");
+  member.run->checkpoint();
+  member.status.state = MemberState::kLeft;
+  member.run.reset();
+}
+
+// What goes wrong in `f` is the member's own: it leaves.
+template <class F>
+void Members::guarded(Member& member, F f) {
+  try {
+    f();
+  } catch (const InputError& error) {
+    member.status.failure = error.what();
+  } catch (const IoError& error) {
+    member.status.failure = error.what();
+  }
+  if (!member.status.failure.empty()) member.status.state = MemberState::kFailed;
+  if (member.status.state != MemberState::kTraining) member.run.reset();
+}
+
+void Members::end_step(Member& member) {
+  member.status.steps_done = member.run->steps_done();
+  if (!member.run->is_done()) return;
+  member.run->finish();
+  member.status.state = MemberState::kDone;
+}
+
+void Members::step_alone(Member& member) {
+  guarded(member, [&] {
+    member.run->step();
+    end_step(member);
+  });
+}
+
+void Members::step() {
+  std::vector<Member*> together;
+  for (Member& member : members_) {
+    if (member.status.state != MemberState::kTraining) continue;
+    if (member.run->rewrites_trunk()) step_alone(member);
+    else together.push_back(&member);
+  }
+  step_together(together);
+}
+
+void Members::step_together(const std::vector<Member*>& members) const {
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<std::pair<Member*, StepWork>> works;
+  for (Member* member : members)
+    guarded(*member, [&] { works.emplace_back(member, member->run->draw()); });
+  std::vector<StepWork*> shared;
+  for (auto& drawn : works) shared.push_back(&drawn.second);
+  try {
+    run_passes(shared, pass_tokens_);
+  } catch (const InputError&) {  // of one of them: when each goes by itself, it shows which
+    for (auto& drawn : works) step_alone(*drawn.first);
+    return;
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  int64_t tokens = 0;
+  for (const StepWork* work : shared) tokens += work->sum().tokens;
+  for (auto& drawn : works) {
+    Member& member = *drawn.first;
+    StepWork& work = drawn.second;
+    const double share =
+        static_cast<double>(work.sum().tokens) / static_cast<double>(std::max<int64_t>(tokens, 1));
+    guarded(member, [&] {
+      member.run->update(work, seconds * share);
+      end_step(member);
+    });
+  }
+}
+
+bool Members::is_done() const {
+  return std::none_of(members_.begin(), members_.end(), [](const Member& member) {
+    return member.status.state == MemberState::kTraining;
+  });
+}
+
+void Members::checkpoint() {
+  for (Member& member : members_) {
+    if (member.status.state == MemberState::kTraining)
+      guarded(member, [&] { member.run->checkpoint(); });
+  }
+}
+
+}  // namespace graft

@@ -1,0 +1,77 @@
+// Several training runs on one trunk in memory.
+//
+// A member is a run of its own: its adapter, rows, order, seed, rate, dropout, clipping, optimizer,
+// log, checkpoints, folder and stop, the files that `graft train` writes. What the members share is
+// the trunk: in each step those whose adapters read its weights as they are pass together, a lane
+// each (two for AdaMix); those that rewrite weights (full fine-tuning, BitFit, ...) take turns.
+//
+// A member has the bits that it has alone: no row of a trunk depends on the rows of another lane,
+// each lane has the rows that it has in a pass of its own, and what it draws begins with its own
+// key. One that fails (a loss that is not finite, a disk that is full) leaves with its reason, and
+// the others go on as if it had not been there.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "train/run.h"
+
+namespace graft {
+
+enum class MemberState { kTraining, kDone, kFailed, kLeft };
+
+// What is known of a member, also when its run is no longer in memory.
+struct MemberStatus {
+  std::string out;  // its folder
+  MemberState state = MemberState::kTraining;
+  std::string failure = {};  // why it failed; empty unless it has
+  int64_t steps_done = 0, total_steps = 0;
+};
+
+// Used by one thread.
+class Members {
+ public:
+  // `pass_tokens`: how many tokens of rows may share a pass; more make another one. What is
+  // computed does not depend on it.
+  explicit Members(int64_t pass_tokens = kPassTokens);
+
+  // A run joins; its place in the list. All must have one model in memory: load_inputs(config,
+  // tasks_dir, model). Throws as Run does, and InputError for another model; the others are as they
+  // were.
+  size_t join(RunInputs inputs, StartMode mode = StartMode::kFresh,
+              Verbosity verbosity = Verbosity::kQuiet);
+  // A run leaves with a checkpoint, from which it can be resumed, here or alone. Requires: it is
+  // training.
+  void leave(size_t member);
+
+  // One step of every member that trains; those that come to their end are finished (Run::finish).
+  void step();
+  // True when no member trains.
+  bool is_done() const;
+  // Of all that train.
+  void checkpoint();
+
+  size_t size() const { return members_.size(); }
+  const MemberStatus& status(size_t member) const { return members_.at(member).status; }
+
+  static constexpr int64_t kPassTokens = 4096;
+
+ private:
+  struct Member {
+    std::unique_ptr<Run> run;  // none unless it trains
+    MemberStatus status;
+  };
+
+  template <class F>
+  static void guarded(Member& member, F f);
+  static void end_step(Member& member);
+  static void step_alone(Member& member);
+  void step_together(const std::vector<Member*>& members) const;
+
+  std::vector<Member> members_;
+  std::shared_ptr<const Model> model_;  // of the first member
+  int64_t pass_tokens_;
+};
+
+}  // namespace graft

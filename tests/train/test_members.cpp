@@ -1,0 +1,203 @@
+// Members of a study: each makes the files that it makes alone, whoever trains beside it, joins or
+// leaves.
+#include "train/members.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "tests/support/compare.h"
+#include "tests/train/runs.h"
+
+namespace graft::testing::test_members {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Wanted {
+  std::string name, definition, settings;
+};
+
+// They differ in all that runs may differ in; the last three take turns.
+std::vector<Wanted> different_runs() {
+  return {
+      {"lora", "{edits: [{lora: {rank: 2, dropout: 0.1}}]}",
+       "{epochs: 2, batch_size: 5, dropout: 0.1, learning_rate: 1e-2}"},
+      {"rank", "{edits: [{lora: {rank: 5}}]}",
+       "{epochs: 3, batch_size: 8, dropout: 0.3, seed: 7, schedule: cosine, clip: 0.1}"},
+      {"adamix", "{edits: [{stochastic: {experts: 2}, of: {bottleneck: {reduction: 2}}}]}",
+       "{epochs: 2, batch_size: 6, dropout: 0.1, consistency: 1, seed: 5}"},
+      {"unipelt",
+       "{edits: [{gate: {}, of: {prefix: {length: 3}}}, {gate: {}, of: {bottleneck: {}}}, "
+       "{gate: {}, of: {lora: {rank: 2}}}]}",
+       "{epochs: 2, batch_size: 7, dropout: 0.1}"},
+      {"loreft", "{edits: [{reft: {rank: 2, positions: f2+l1}}]}",
+       "{epochs: 2, batch_size: 24, order: length, weight_decay: 0.1}"},
+      {"molora",
+       "{edits: [{router: {experts: 3, top_k: 2, balance: 0.1, input: site}, of: {lora: {rank: "
+       "2}}}]}",
+       "{epochs: 2, batch_size: 5, accumulate: 2, dropout: 0.1, save_memory: true}"},
+      {"prompt", "{edits: [{prompt: {length: 4}}]}", "{max_steps: 3, batch_size: 3, dropout: 0}"},
+      {"stops", "{edits: [{lora: {rank: 2, dropout: 0.1}}]}",
+       "{epochs: 40, batch_size: 8, evaluate_every: 1 step, early_stop: 4, learning_rate: 0.02}"},
+      {"head", "{edits: [], head: {pooler: trained}}", "{epochs: 1, batch_size: 9, dropout: 0.2}"},
+      {"full", "{edits: [{full: {}}]}", "{epochs: 1, batch_size: 5, dropout: 0.1}"},
+      {"bitfit", "{edits: [{bitfit: {}}]}", "{epochs: 2, batch_size: 5, dropout: 0.1}"},
+      {"top", "{edits: [{top-layers: {count: 1}}]}", "{epochs: 1, batch_size: 4}"},
+  };
+}
+
+RunInputs inputs_of(const Wanted& wanted, const Path& folder) {
+  RunInputs inputs = run_inputs(wanted.definition, folder / wanted.name, wanted.settings);
+  if (wanted.name == "stops") inputs.eval = EvalData{inputs.train, std::nullopt};
+  return inputs;
+}
+
+void run_alone(const Wanted& wanted, const Path& folder) {
+  TrainingRun run(inputs_of(wanted, folder), StartMode::kFresh, Verbosity::kQuiet);
+  drive_to(run);
+  run.finish();
+}
+
+// All that a run writes but for times, memory and its own name: adapter, losses, norms, scores.
+std::map<std::string, std::string> written_by(const Path& run) {
+  std::map<std::string, std::string> out;
+  out["adapter.safetensors"] = read_file(run / "adapter" / "adapter.safetensors");
+  out["adapter.json"] = read_file(run / "adapter" / "adapter.json");
+  std::string events;
+  for (const char* kind : {"start", "step", "evaluate", "records", "still", "done"}) {
+    for (Node event : log_events(run, kind)) {
+      for (const char* key : {"time", "seconds", "peak_bytes"}) {
+        if (event.find(key) != nullptr) event[key] = Node::integer(0);
+      }
+      events += to_json(event);
+    }
+  }
+  out["log.jsonl"] = events;
+  Node metrics = parse_json(read_file(run / "metrics.json"), "metrics.json");
+  for (const char* key : {"seconds", "peak_bytes"}) metrics[key] = Node::integer(0);
+  out["metrics.json"] = to_json(metrics);
+  for (const auto& entry : fs::recursive_directory_iterator(run))
+    out["files"] += entry.path().lexically_relative(run).string() + "\n";
+  return out;
+}
+
+void expect_same_files(const Path& found, const Path& expected) {
+  const auto own = written_by(found), other = written_by(expected);
+  for (const auto& [file, bytes] : other)
+    EXPECT_TRUE(own.at(file) == bytes) << found.filename() << ": " << file << "\n"
+                                       << (file == "log.jsonl" ? own.at(file) + "\n" + bytes : "");
+}
+
+TEST(Members, WriteTheFilesThatEachWritesAlone) {
+  const TempFolder folder;
+  Members members;
+  for (const Wanted& wanted : different_runs()) {
+    run_alone(wanted, folder / "alone");
+    members.join(inputs_of(wanted, folder / "together"));
+  }
+  while (!members.is_done()) members.step();
+  for (size_t i = 0; i < members.size(); ++i) {
+    EXPECT_EQ(members.status(i).state, MemberState::kDone) << members.status(i).failure;
+    EXPECT_GT(members.status(i).steps_done, 0);
+    const std::string name = different_runs()[i].name;
+    expect_same_files(folder / "together" / name, folder / "alone" / name);
+  }
+}
+
+TEST(Members, DoNotDependOnHowManyTokensShareAPass) {
+  const TempFolder folder;
+  const Wanted wanted = different_runs().front();
+  run_alone(wanted, folder / "alone");
+  for (const int64_t tokens : {int64_t{1}, int64_t{200}}) {
+    const Path own = folder / std::to_string(tokens);
+    Members members(tokens);
+    for (const Wanted& each : different_runs()) {
+      if (each.name != "full") members.join(inputs_of(each, own));
+    }
+    while (!members.is_done()) members.step();
+    expect_same_files(own / wanted.name, folder / "alone" / wanted.name);
+  }
+}
+
+TEST(Members, JoinAndLeaveBetweenSteps) {
+  const TempFolder folder;
+  const std::vector<Wanted> wanted = different_runs();
+  for (size_t i = 0; i < 3; ++i) run_alone(wanted[i], folder / "alone");
+  const Path together = folder / "together";
+  Members members;
+  members.join(inputs_of(wanted[0], together));
+  members.step();
+  members.join(inputs_of(wanted[1], together));
+  members.step();
+  members.leave(0);
+  EXPECT_EQ(members.status(0).state, MemberState::kLeft);
+  members.join(inputs_of(wanted[2], together));
+  members.step();
+  members.step();
+  // It goes on among the others, and comes to its own end.
+  const size_t again = members.join(inputs_of(wanted[0], together), StartMode::kResume);
+  EXPECT_EQ(members.status(again).steps_done, 2);
+  while (!members.is_done()) members.step();
+  for (size_t i = 0; i < 3; ++i)
+    expect_same_files(together / wanted[i].name, folder / "alone" / wanted[i].name);
+}
+
+// One whose loss overflows leaves with its reason; the passes that it was in give the others what
+// they get without it.
+TEST(Members, OneThatFailsLeavesTheOthersTheirBits) {
+  const TempFolder folder;
+  const std::vector<Wanted> wanted = different_runs();
+  run_alone(wanted[0], folder / "alone");
+  run_alone(wanted[2], folder / "alone");
+  RunInputs bad = run_inputs("{edits: [{lora: {rank: 2}}]}", folder / "together" / "bad",
+                             "{epochs: 1, batch_size: 8, order: file}");
+  bad.task = regression_task();
+  bad.train.examples[11].label = 1e30;  // in the second step; its square is beyond float32
+  RunInputs no_number = run_inputs("{edits: [{bottleneck: {}}]}", folder / "together" / "nan",
+                                   "{epochs: 2, batch_size: 8, order: file}");
+  no_number.task = regression_task();
+  no_number.train.examples[20].label = std::nan("");
+  RunInputs long_row = run_inputs("{edits: [{lora: {}}]}", folder / "together" / "long",
+                                  "{epochs: 1, batch_size: 24, order: file}");
+  long_row.train.sequences[4].ids.assign(9999, 5);
+  long_row.train.sequences[4].type_ids.assign(9999, 0);
+  Members members;
+  members.join(inputs_of(wanted[0], folder / "together"));
+  const size_t overflows = members.join(std::move(bad)),
+               is_nan = members.join(std::move(no_number)),
+               is_long = members.join(std::move(long_row));
+  members.join(inputs_of(wanted[2], folder / "together"));
+  while (!members.is_done()) members.step();
+  for (const auto& [member, steps, reason] : {std::tuple(overflows, 1, "step 2: the loss is inf"),
+                                              std::tuple(is_nan, 2, "step 3: the loss is nan"),
+                                              std::tuple(is_long, 0, "takes 9999 positions")}) {
+    const MemberStatus& status = members.status(member);
+    EXPECT_EQ(status.state, MemberState::kFailed);
+    EXPECT_EQ(status.steps_done, steps);
+    EXPECT_NE(status.failure.find(reason), std::string::npos) << status.failure;
+  }
+  for (const size_t i : {size_t{0}, size_t{2}})
+    expect_same_files(folder / "together" / wanted[i].name, folder / "alone" / wanted[i].name);
+}
+
+TEST(Members, ShareOneModelInMemory) {
+  const TempFolder folder;
+  Members members;
+  const std::vector<Wanted> wanted = different_runs();
+  members.join(inputs_of(wanted[0], folder.path()));
+  RunInputs other = inputs_of(wanted[1], folder.path());
+  other.model = std::make_shared<const Model>(*other.model);
+  expect_message<InputError>([&] { members.join(std::move(other)); },
+                             "all members of a study share one model in memory");
+  expect_message<InputError>([&] { members.join(inputs_of(wanted[0], folder.path())); },
+                             "holds a run already");
+  EXPECT_EQ(members.size(), 1U);
+  members.checkpoint();
+  EXPECT_TRUE(fs::exists(folder.path() / wanted[0].name / "checkpoints" / "step-0"));
+}
+
+}  // namespace
+}  // namespace graft::testing::test_members
