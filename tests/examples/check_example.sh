@@ -19,9 +19,15 @@ if grep -rlE "$SOURCE|$BINARY|$SCRATCH/first" "$PREFIX/lib/cmake" "$PREFIX/share
 
 cmake -S "$SOURCE/examples" -B "$SCRATCH/build" -G Ninja -DCMAKE_PREFIX_PATH="$PREFIX" -DCMAKE_BUILD_TYPE=Debug >/dev/null
 cmake --build "$SCRATCH/build" >"$SCRATCH/build.log" || { cat "$SCRATCH/build.log"; exit 1; }
-[[ $(grep -c '' "$SOURCE/examples/train_and_apply.cpp") -lt 60 ]] || fail "the example has 60 lines or more"
+for name in train_and_apply train_together; do
+  [[ $(grep -c '' "$SOURCE/examples/$name.cpp") -lt 60 ]] || fail "the example $name has 60 lines or more"
+done
 OUTPUT=$("$SCRATCH/build/train_and_apply" "$SOURCE/examples/toy/model" "$SOURCE/examples/toy/train.tsv" "$SCRATCH/run" "we saw a lovely film")
 echo "$OUTPUT"
 grep -Eq '^"we saw a lovely film": no 0\.[0-9]{3}, yes 0\.[0-9]{3}$' <<<"$OUTPUT"
 "$PREFIX/bin/graft" inspect adapter "$SCRATCH/run/adapter" >/dev/null
+TOGETHER=$("$SCRATCH/build/train_together" "$SOURCE/examples/toy/model" "$SOURCE/examples/toy/train.tsv" "$SCRATCH/together")
+echo "$TOGETHER"
+[[ $(grep -Ec '/(lora|loreft): ([0-9]+) of \2 steps $' <<<"$TOGETHER") -eq 2 ]] || fail "two runs come to their end"
+for name in lora loreft; do "$PREFIX/bin/graft" inspect adapter "$SCRATCH/together/$name/adapter" >/dev/null; done
 "$PREFIX/bin/graft" plan --model "$SOURCE/examples/toy/model" --adapter lora --no-timing >/dev/null
