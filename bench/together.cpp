@@ -1,4 +1,5 @@
-// How much faster K runs train together (src/train/members.h) than one after another, on one model in memory.
+// How much faster K runs train together (src/train/members.h) than one after another, on one model
+// in memory.
 //
 //   bench_together MODEL_DIR CoLA/train.tsv TASK STEPS ROUNDS METHOD...
 // Both ways alternate in one process, STEPS steps of every run at a time; the ratio is that of the
