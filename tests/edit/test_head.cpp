@@ -285,8 +285,7 @@ TEST(Head, ReadsTheStatesOfTheHeadForMasks) {
   const std::vector<Sequence> texts = random_sequences(model->config, 4, 12, 3);
   const Pack pack = pack_of(*model, {lane_of(texts)});
   NoHooks nothing;
-  Tensor index;
-  narrowed(pack, classified_pack(*model, pack).wanted, 1, index);
+  const Tensor index = narrowed(pack, classified_pack(*model, pack).wanted, 1).index;
   const at::NoGradGuard no_grad;
   const Tensor last =
       forward(*model, model->weights, input_of(model->config, pack), nothing, {}).last;

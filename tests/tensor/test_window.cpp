@@ -41,8 +41,7 @@ TEST_F(Window, GradientsOfCentralDifferences) {
 
 TEST_F(Window, GradientsWithPrefixesDropoutAndDistances) {
   Case test = make_case(self_spans({6, 1, 9}), windowed(heads(2, 2, 3), 2), 3, at::kDouble);
-  test.options.dropout = 0.3;
-  test.options.dropout_key = RandomKey{7}.with("attention");
+  test.options.dropout = {{0.3, RandomKey{7}.with("attention")}};
   test.options.distance_bias = random({2, 17});
   expect_gradients_of(test);
   test.prefixes = {make_prefix(1, 3, 2, 2, 3, at::kDouble, true)};
@@ -62,8 +61,7 @@ TEST_F(Window, MatchesPaddingAroundTheWindow) {
 TEST_F(Window, MatchesPaddingWithPrefixesDropoutAndDistances) {
   Case test =
       make_case(self_spans({7, 130, 19, 400}), windowed(heads(4, 2, 16), 9), 16, at::kDouble);
-  test.options.dropout = 0.3;
-  test.options.dropout_key = RandomKey{7}.with("attention");
+  test.options.dropout = {{0.3, RandomKey{7}.with("attention")}};
   test.options.distance_bias = random({4, 2 * 400 - 1});
   expect_same_as_plain(test);
   test.prefixes = {make_prefix(1, 2, 17, 2, 16, at::kDouble, true),
