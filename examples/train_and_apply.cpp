@@ -22,10 +22,8 @@ int run(const std::string& model_dir, const std::string& data, const std::string
   config.adapter = parse_yaml("edits: [{lora: {sites: [attn.q, attn.v], rank: 4}}]", "example");
   config.learning_rate = 1e-2;
   std::vector<std::unique_ptr<Run>> runs;
-  runs.push_back(
-      std::make_unique<Run>(load_inputs(config, "tasks"), StartMode::kFresh, Verbosity::kQuiet));
-  int signal = 0;
-  if (drive(runs, signal) != LoopEnd::kDone) return 128 + signal;
+  runs.push_back(std::make_unique<Run>(load_inputs(config, "tasks"), StartMode::kFresh));
+  drive(runs);
 
   // Apply: the adapter is read back as anyone else would read it.
   const auto model = load_model(model_dir, Precision::kFloat32);

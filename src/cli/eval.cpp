@@ -9,11 +9,11 @@
 #include "cli/common.h"
 #include "cli/files.h"
 #include "cli/out_of_memory.h"
+#include "cli/progress.h"
 #include "cli/records.h"
 #include "cli/report.h"
 #include "cli/row_feed.h"
 #include "cli/subject.h"
-#include "train/progress.h"
 
 namespace graft {
 

@@ -15,6 +15,7 @@
 #include "cli/files.h"
 #include "cli/generation.h"
 #include "cli/out_of_memory.h"
+#include "cli/progress.h"
 #include "cli/records.h"
 #include "cli/row_feed.h"
 #include "cli/row_output.h"
@@ -22,7 +23,6 @@
 #include "edit/adapter_file.h"
 #include "infer/dataset.h"
 #include "infer/texts.h"
-#include "train/progress.h"
 
 namespace graft {
 

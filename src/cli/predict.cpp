@@ -10,11 +10,11 @@
 #include "cli/files.h"
 #include "cli/out_of_memory.h"
 #include "cli/prediction_rows.h"
+#include "cli/progress.h"
 #include "cli/records.h"
 #include "cli/row_feed.h"
 #include "cli/row_output.h"
 #include "cli/subject.h"
-#include "train/progress.h"
 
 namespace graft {
 

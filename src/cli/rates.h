@@ -1,7 +1,7 @@
 // graft train --find-rate: the learning-rate range test as a table, with a suggestion.
 #pragma once
 
-#include "train/progress.h"
+#include "cli/progress.h"
 #include "train/rate_test.h"
 
 namespace graft {

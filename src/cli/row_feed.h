@@ -12,10 +12,10 @@
 #include <string>
 
 #include "base/output_file.h"
+#include "cli/progress.h"
 #include "data/row_file.h"
 #include "data/row_writer.h"
 #include "infer/dataset.h"
-#include "train/progress.h"
 
 namespace CLI {
 class App;

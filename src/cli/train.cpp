@@ -11,6 +11,7 @@
 #include "cli/generation.h"
 #include "cli/out_of_memory.h"
 #include "cli/rates.h"
+#include "cli/training.h"
 #include "edit/adapter.h"
 #include "edit/adapter_file.h"
 #include "train/length.h"
@@ -289,13 +290,14 @@ int64_t predicted_bytes(const RunInputs& inputs) {
 int run_to_end(RunInputs inputs, StartMode mode, Verbosity verbosity) {
   const RunConfig config = inputs.config;
   const TaskKind kind = inputs.task.kind;
+  TrainingProgress progress(verbosity);
   std::vector<std::unique_ptr<Run>> runs;
-  runs.push_back(std::make_unique<Run>(std::move(inputs), mode, verbosity));
-  int signal = 0;
-  if (drive(runs, signal) == LoopEnd::kInterrupted) {
+  runs.push_back(std::make_unique<Run>(std::move(inputs), mode, &progress));
+  const StopSignals signals;
+  if (drive(runs) == LoopEnd::kInterrupted) {
     std::fprintf(stderr, "\nstopped at step %s; go on with: graft train --resume %s\n",
                  count_text(runs.front()->steps_done()).c_str(), config.out.c_str());
-    return 128 + signal;
+    return 128 + StopSignals::caught();
   }
   if (verbosity == Verbosity::kNormal) print_summary(config, kind);
   return 0;

@@ -83,23 +83,29 @@ std::string data_text(const DataConfig& data) {
   return files.empty() ? data.train : "a mixture of " + joined(files);
 }
 
+Observer& nobody() {
+  static Observer silent;
+  return silent;
+}
+
 }  // namespace
 
-Run::Run(RunInputs inputs, StartMode mode, Verbosity verbosity)
+Run::Run(RunInputs inputs, StartMode mode, Observer* observer)
     : inputs_(std::move(inputs)),
+      observer_(observer != nullptr ? *observer : nobody()),
       dir_(inputs_.config.out),
       adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name,
                {inputs_.model->config, inputs_.model->sites}, inputs_.task),
       tensors_(start_values(inputs_, adapter_)),
       optimizer_(make_optimizer(adapter_.params(), inputs_.config)),
-      epochs_(epochs_of(inputs_)),
-      progress_("step", epochs_.total_steps(), 0, verbosity) {
+      epochs_(epochs_of(inputs_)) {
   {
     const at::NoGradGuard no_grad;
     adapter_.rewritten(adapter_.derive(tensors_, inputs_.model->weights),
                        inputs_.model->weights);  // refuses parts that train the same tensor
   }
   open_folder(mode);
+  observer_.started(step_, epochs_.total_steps());
 }
 
 void Run::open_folder(StartMode mode) {
@@ -188,7 +194,6 @@ void Run::restore(const Checkpoint& checkpoint) {
   tokens_ = checkpoint.tokens;
   seconds_ = checkpoint.seconds;
   best_ = checkpoint.best;
-  progress_ = Progress(progress_, step_);
 }
 
 const std::map<std::string, std::string>& Run::input_digests() {
@@ -245,10 +250,13 @@ void Run::update(StepWork& work, double seconds) {
                          {"tokens", Node::integer(tokens)},
                          {"seconds", Node::number(seconds)}}));
   name_still_tensors();
-  progress_.update(step_,
-                   "loss " + number_text(loss) + "  " +
-                       count_text(static_cast<int64_t>(static_cast<double>(tokens) / seconds)) +
-                       " tok/s");
+  observer_.stepped({.step = step_,
+                     .total_steps = epochs_.total_steps(),
+                     .loss = loss,
+                     .learning_rate = rate,
+                     .gradient_norm = norm,
+                     .tokens = tokens,
+                     .seconds = seconds});
 
   const bool is_last = step_ == epochs_.total_steps(),
              is_due = epochs_.falls_due(config.evaluate_every, step_);
@@ -301,8 +309,8 @@ void Run::name_still_tensors() {
   log_->write(Node::map({{"event", Node::text("still")},
                          {"step", Node::integer(step_)},
                          {"tensors", Node::list(std::move(names))}}));
-  progress_.note("every gradient of the first " + count_text(step_) + " steps was zero for " +
-                 joined_first(quoted, 3) + ": nothing trains there");
+  observer_.warned("every gradient of the first " + count_text(step_) + " steps was zero for " +
+                   joined_first(quoted, 3) + ": nothing trains there");
 }
 
 // `is_due`: by evaluate_every. One that the run's end alone asks for does not count towards
@@ -315,7 +323,7 @@ void Run::evaluate(bool is_due) {
   Node event = Node::map({{"event", Node::text("evaluate")},
                           {"step", Node::integer(step_)},
                           {"epoch", Node::number(epochs_.epochs_done(step_))}});
-  std::string line = "evaluated at step " + count_text(step_) + ":";
+  EvaluationReport report{.step = step_, .epoch = epochs_.epochs_done(step_)};
   double primary = 0, seconds = 0;
   std::vector<double> losses;
   NamedTensors records;
@@ -323,8 +331,10 @@ void Run::evaluate(bool is_due) {
     Evaluation evaluation =
         graft::evaluate(*inputs_.model, bound, inputs_.task, *inputs_.eval, inputs_.text, options);
     put_scores(event, evaluation);
-    line += " " + scores_text(evaluation);
+    report.text = scores_text(evaluation);
+    report.scores.emplace_back("loss", evaluation.loss);
     for (const Score& score : evaluation.scores) {
+      report.scores.emplace_back(score.name, score.value);
       if (score.name == inputs_.task.primary_metric) primary = goodness(score.name, score.value);
     }
     seconds += evaluation.seconds;
@@ -335,8 +345,9 @@ void Run::evaluate(bool is_due) {
     const TaskScores scores =
         score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, options);
     event["eval"] = scores.node(inputs_.eval_tasks);
-    line += "  mean of " + std::to_string(inputs_.eval_tasks.size()) + " tasks " +
-            number_text(scores.mean);
+    report.text += (report.text.empty() ? "" : "  ") + std::string("mean of ") +
+                   std::to_string(inputs_.eval_tasks.size()) + " tasks " + number_text(scores.mean);
+    report.scores.emplace_back("mean", scores.mean);
     primary = scores.goodness;
     losses.clear();
     for (const Evaluation& evaluation : scores.evaluations) {
@@ -347,11 +358,13 @@ void Run::evaluate(bool is_due) {
   event["seconds"] = Node::number(seconds);
   log_->write(std::move(event));
   if (!records.empty()) log_->write(records_event(step_, records));
-  progress_.note(line);
   const bool is_improved =
       best_.step < 0 || primary > best_.value;  // a lower loss alone is no improvement
   const int64_t stale = is_improved ? 0 : best_.stale + (is_due ? 1 : 0);
-  if (const BestSoFar now{step_, primary, mean(losses)}; now.is_better_than(best_)) {
+  const BestSoFar now{step_, primary, mean(losses)};
+  report.is_best = now.is_better_than(best_);
+  observer_.evaluated(report);
+  if (report.is_best) {
     best_ = now;
     if (inputs_.config.keep_best) save_adapter_folder();
   }
@@ -390,6 +403,7 @@ void Run::checkpoint() {
   checkpoint.tensors = tensors_;
   checkpoint.optimizer = optimizer_->state();
   save_checkpoint(dir_, checkpoint);
+  observer_.checkpointed(step_);
 }
 
 void Run::finish() {
@@ -401,7 +415,7 @@ void Run::finish() {
   release_free_memory();
   // What is scored and reported is what lies on disk, read back the way every user reads it.
   const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
-  std::vector<Node> warnings;
+  std::vector<std::string> warnings;
   Node metrics = Node::map(
       {{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
   const at::NoGradGuard no_grad;
@@ -412,8 +426,7 @@ void Run::finish() {
     const Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data,
                                                   inputs_.text, evaluate_options());
     metrics[name] = scores_node(**data, evaluation);
-    if (evaluation.only_answer)
-      warnings.push_back(Node::text(one_answer_warning(name, **data, evaluation)));
+    if (evaluation.only_answer) warnings.push_back(one_answer_warning(name, **data, evaluation));
   }
   if (!inputs_.eval_tasks.empty()) {
     const Node scores =
@@ -423,10 +436,9 @@ void Run::finish() {
   }
   const LossCourse course = loss_course(logged_losses(dir_ / "log.jsonl"),
                                         blind_loss(inputs_.task, inputs_.train.examples));
-  if (has_hardly_fallen(course))
-    warnings.push_back(Node::text(flat_loss_warning(course, inputs_.config)));
+  if (has_hardly_fallen(course)) warnings.push_back(flat_loss_warning(course, inputs_.config));
   metrics["loss"] = to_node(course);
-  metrics["warnings"] = Node::list(std::move(warnings));
+  metrics["warnings"] = Node::texts(warnings);
   const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
   const int64_t peak = peak_resident_bytes();
   metrics["edit_parameters"] = Node::integer(plan.edit_parameters);
@@ -445,7 +457,7 @@ void Run::finish() {
   write_file_atomically(dir_ / "metrics.json",
                         to_json(metrics));  // from here on the run is finished
   if (!keeps_last_state(inputs_.config)) remove_checkpoints(dir_);
-  progress_.finish();
+  observer_.finished(warnings);
 }
 
 }  // namespace graft

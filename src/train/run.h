@@ -9,6 +9,7 @@
 
 #include "edit/adapter_file.h"
 #include "edit/lanes.h"
+#include "graft/run.h"
 #include "infer/dataset.h"
 #include "infer/predict.h"
 #include "train/checkpoint.h"
@@ -17,7 +18,6 @@
 #include "train/inputs.h"
 #include "train/log.h"
 #include "train/optimizer.h"
-#include "train/progress.h"
 #include "train/step_work.h"
 
 namespace graft {
@@ -28,12 +28,15 @@ class Run {
  public:
   // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint,
   // or from the start when there is none. kLengthen: the same after lengthen(), from a checkpoint
-  // that must be there; run.yaml takes the new length.
-  Run(RunInputs inputs, StartMode mode, Verbosity verbosity);
+  // that must be there; run.yaml takes the new length. `observer`: may be null, and must outlive
+  // the run.
+  Run(RunInputs inputs, StartMode mode, Observer* observer = nullptr);
   // True when `dir` holds a run that came to its end: metrics.json is written last.
   static bool is_finished(const Path& dir);
 
   bool is_done() const;
+  // Its observer asks for the end.
+  bool wants_stop() const { return observer_.wants_stop(); }
   // One optimizer update: draw, passes, update. Throws InputError when loss or gradients are not
   // finite; the run is then as it was before the step.
   void step();
@@ -72,13 +75,13 @@ class Run {
   Provenance provenance() const;
 
   RunInputs inputs_;
+  Observer& observer_;
   Path dir_;
   Adapter adapter_;
   NamedTensors tensors_;
   std::unique_ptr<Optimizer> optimizer_;
   Epochs epochs_;
   std::unique_ptr<EventLog> log_;
-  Progress progress_;
   int64_t step_ = 0, tokens_ = 0;
   double seconds_ = 0;
   BestSoFar best_;

@@ -222,7 +222,7 @@ std::vector<StepRow> run_ten_steps(const TrainingCase& golden, int64_t accumulat
     inputs.train.examples.push_back(std::move(example));
   }
 
-  Run run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
+  Run run(std::move(inputs), StartMode::kFresh);
   EXPECT_EQ(run.total_steps(), 10);
   while (!run.is_done()) run.step();
   run.finish();

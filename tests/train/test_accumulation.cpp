@@ -68,7 +68,7 @@ TEST(Accumulation, OfARunEqualsALargeBatch) {
     const Path out = folder / name;
     TrainingRun run(run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", out,
                                "{epochs: 4, order: file, warmup: 0, " + settings + "}", 8),
-                    StartMode::kFresh, Verbosity::kQuiet);
+                    StartMode::kFresh);
     EXPECT_EQ(run.total_steps(), 4);
     drive_to(run);
     run.finish();

@@ -31,7 +31,7 @@ TEST(LossCourse, IsInTheMetricsOfARun) {
     RunInputs inputs = run_inputs("{edits: [{full: {}}]}", folder / "run",
                                   "{epochs: 30, batch_size: 8, learning_rate: " + rate + "}");
     inputs.eval = EvalData{inputs.train, std::nullopt};
-    TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
+    TrainingRun run(std::move(inputs), StartMode::kFresh);
     drive_to(run);
     run.finish();
     const Node metrics = parse_json(read_file(folder / "run" / "metrics.json"), "metrics.json");

@@ -108,22 +108,19 @@ TEST_F(MixtureRun, ResumesBitForBit) {
                       data = mixture() + ", mixture_rows: 33, " + held_out();
     const Path straight = folder / (order + "-straight"), broken = folder / (order + "-broken");
     {
-      TrainingRun run(inputs(data, order + "-straight", settings), StartMode::kFresh,
-                      Verbosity::kQuiet);
+      TrainingRun run(inputs(data, order + "-straight", settings), StartMode::kFresh);
       EXPECT_EQ(run.total_steps(), 12);  // 7 batches of 5 rows, 4 steps an epoch
       drive_to(run);
       run.finish();
     }
     {
-      TrainingRun run(inputs(data, order + "-broken", settings), StartMode::kFresh,
-                      Verbosity::kQuiet);
+      TrainingRun run(inputs(data, order + "-broken", settings), StartMode::kFresh);
       drive_to(run, 6);
       run.checkpoint();
       drive_to(run, 7);
     }
     {
-      TrainingRun run(inputs(data, order + "-broken", settings), StartMode::kResume,
-                      Verbosity::kQuiet);
+      TrainingRun run(inputs(data, order + "-broken", settings), StartMode::kResume);
       EXPECT_EQ(run.steps_done(), 6);
       drive_to(run);
       run.finish();
@@ -200,7 +197,7 @@ TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
   {
     RunInputs in = inputs(mixture() + ", eval: " + at("few.jsonl") + ", " + held_out(), "run",
                           "{evaluate_every: 2 steps, epochs: 6}");
-    TrainingRun run(std::move(in), StartMode::kFresh, Verbosity::kQuiet);
+    TrainingRun run(std::move(in), StartMode::kFresh);
     drive_to(run);
     run.finish();
   }
@@ -269,18 +266,15 @@ TEST_F(MixtureRun, TasksOfAGroupCountOnceInTheMean) {
 TEST_F(MixtureRun, RefusesAResumeOnOtherRows) {
   const std::string data = mixture() + ", " + held_out();
   {
-    TrainingRun run(inputs(data, "run", "{evaluate_every: never}"), StartMode::kFresh,
-                    Verbosity::kQuiet);
+    TrainingRun run(inputs(data, "run", "{evaluate_every: never}"), StartMode::kFresh);
     drive_to(run, 1);
     run.checkpoint();
   }
   std::string rows = read_file(folder / "pick.jsonl");
   rows.replace(rows.find(" no"), 3, " oh");
   write("pick.jsonl", rows);
-  const std::string message = message_of<InputError>([&] {
-    TrainingRun(inputs(data, "run", "{evaluate_every: never}"), StartMode::kResume,
-                Verbosity::kQuiet);
-  });
+  const std::string message = message_of<InputError>(
+      [&] { TrainingRun(inputs(data, "run", "{evaluate_every: never}"), StartMode::kResume); });
   EXPECT_NE(
       message.find(
           "the data of evaluation task 'one' is not what the checkpoint at step 1 was made with"),

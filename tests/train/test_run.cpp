@@ -37,22 +37,19 @@ TEST_P(Resumed, GoesOnBitForBit) {
   const std::string settings =
       "{epochs: 3, batch_size: 5, accumulate: 2, dropout: 0.1, order: length" + GetParam() + "}";
   {
-    TrainingRun run(run_inputs(kLora, folder / "straight", settings), StartMode::kFresh,
-                    Verbosity::kQuiet);
+    TrainingRun run(run_inputs(kLora, folder / "straight", settings), StartMode::kFresh);
     EXPECT_EQ(run.total_steps(), 9);
     drive_to(run);
     run.finish();
   }
   {
-    TrainingRun run(run_inputs(kLora, folder / "broken", settings), StartMode::kFresh,
-                    Verbosity::kQuiet);
+    TrainingRun run(run_inputs(kLora, folder / "broken", settings), StartMode::kFresh);
     drive_to(run, 4);
     run.checkpoint();
     drive_to(run, 6);  // two steps that no checkpoint holds: the log is cut back
   }
   {
-    TrainingRun run(run_inputs(kLora, folder / "broken", settings), StartMode::kResume,
-                    Verbosity::kQuiet);
+    TrainingRun run(run_inputs(kLora, folder / "broken", settings), StartMode::kResume);
     EXPECT_EQ(run.steps_done(), 4);
     drive_to(run);
     run.finish();
@@ -67,19 +64,16 @@ INSTANTIATE_TEST_SUITE_P(Run, Resumed, ::testing::Values("", ", save_memory: tru
 TEST(Run, RefusesAFolderThatHoldsARunAndAChangedRunFile) {
   const TempFolder folder;
   {
-    TrainingRun run(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh, Verbosity::kQuiet);
+    TrainingRun run(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh);
     drive_to(run, 1);
     run.checkpoint();
   }
   expect_message<InputError>(
-      [&] {
-        TrainingRun(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh, Verbosity::kQuiet);
-      },
+      [&] { TrainingRun(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh); },
       "holds a run already: go on with --resume");
   expect_message<InputError>(
       [&] {
-        TrainingRun(run_inputs(kLora, folder / "run", "{learning_rate: 0.1}"), StartMode::kResume,
-                    Verbosity::kQuiet);
+        TrainingRun(run_inputs(kLora, folder / "run", "{learning_rate: 0.1}"), StartMode::kResume);
       },
       "run.yaml is not the one that the checkpoint at step 1 was made with");
 }
@@ -89,7 +83,7 @@ TEST(Run, StopsAtNumbersThatAreNotFinite) {
   RunInputs inputs = run_inputs(kLora, folder / "run", "{epochs: 1, batch_size: 24, order: file}");
   inputs.task = regression_task();
   inputs.train.examples[3].label = 1e30;  // its square is beyond float32
-  TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
+  TrainingRun run(std::move(inputs), StartMode::kFresh);
   const std::string message = message_of<InputError>([&] { run.step(); });
   for (const char* part : {"step 1: the loss is inf", "learning rate 0", "examples row 0, row 1",
                            "before this step changed anything"}) {
@@ -108,7 +102,7 @@ TEST(Run, NamesATensorThatStandsStill) {
   Rig same(inputs.model, "{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", regression_task());
   same.tensors = same.adapter->init(inputs.model->weights, seed.with("init"));
   inputs.train.examples[0].label = logits_of(same, inputs.train.sequences, {}, 64).item<double>();
-  TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
+  TrainingRun run(std::move(inputs), StartMode::kFresh);
   while (!run.is_done()) run.step();
   const std::string log = read_file(folder / "run" / "log.jsonl");
   EXPECT_NE(log.find("\"still\""), std::string::npos) << log;
@@ -131,7 +125,7 @@ TEST(Run, RefusesATensorThatTheLossDoesNotReach) {
   const auto words = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{1, 2, 3});
   for (Sequence& sequence : inputs.train.sequences) sequence.mask = Mask{0, words};
   inputs.task.cloze = Cloze{{}, {"a", "b", "c"}};
-  TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
+  TrainingRun run(std::move(inputs), StartMode::kFresh);
   const std::string message = message_of<InputError>([&] { run.step(); });
   EXPECT_NE(message.find("step 1: no gradient for '0.full/pooler.weight' and '0.full/pooler.bias'"),
             std::string::npos)
@@ -145,7 +139,7 @@ TEST(Run, KeepsTheBestAndStopsEarly) {
       kLora, folder / "run",
       "{epochs: 40, batch_size: 8, evaluate_every: 1 step, early_stop: 4, learning_rate: 0.02}");
   inputs.eval = EvalData{inputs.train, std::nullopt};
-  TrainingRun run(std::move(inputs), StartMode::kFresh, Verbosity::kQuiet);
+  TrainingRun run(std::move(inputs), StartMode::kFresh);
   drive_to(run);
   EXPECT_LT(run.steps_done(), run.total_steps());
   run.finish();
@@ -187,10 +181,7 @@ TEST(Run, StartsFromAnAdapterOfItsOwnShapeOnly) {
   save_adapter(folder / "start", *rig.adapter, rig.tensors, *rig.model, {});
   const std::string settings = "{start_from: " + (folder / "start").string() + "}";
   expect_message<InputError>(
-      [&] {
-        TrainingRun(run_inputs(kLora, folder / "run", settings), StartMode::kFresh,
-                    Verbosity::kQuiet);
-      },
+      [&] { TrainingRun(run_inputs(kLora, folder / "run", settings), StartMode::kFresh); },
       "' is not of this run's shape: lora.rank 3 there, 2 here");
   EXPECT_FALSE(std::filesystem::exists(folder / "run")) << "refused before the folder is touched";
 }
@@ -205,7 +196,7 @@ TEST(Run, TrainsInBfloat16) {
     TrainingRun run(
         run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", folder / precision,
                    "{max_steps: 10, batch_size: 8, precision: " + precision + "}"),
-        StartMode::kFresh, Verbosity::kQuiet);
+        StartMode::kFresh);
     drive_to(run);
     run.finish();
     events.push_back(log_events(folder / precision, "step"));

@@ -1,4 +1,4 @@
-#include "train/progress.h"
+#include "cli/progress.h"
 
 #include <unistd.h>
 
@@ -27,8 +27,6 @@ Progress::Progress(std::string what, int64_t total, int64_t done, Verbosity verb
       is_terminal_(::isatty(STDERR_FILENO) == 1),
       start_(std::chrono::steady_clock::now()),
       last_(start_) {}
-
-Progress::Progress(const Progress& other, int64_t done) : Progress(other) { done_ = first_ = done; }
 
 void Progress::update(int64_t done, const std::string& detail) {
   done_ = done;

@@ -15,9 +15,6 @@ class Progress {
   // `total` units of `what` ("step", "row"). Writes to standard error.
   Progress(std::string what, int64_t total, int64_t done, Verbosity verbosity);
 
-  // The same, going on from `done`.
-  Progress(const Progress& other, int64_t done);
-
   // After each unit. `detail` is shown behind the bar: "loss 0.412  12,300 tok/s".
   void update(int64_t done, const std::string& detail);
   // A line that stays: an evaluation, a checkpoint.
