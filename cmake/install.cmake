@@ -2,17 +2,16 @@
 # last, when all targets exist. A prefix holds all that the program needs but the C library, and may be moved: nothing
 # in it names this tree or the torch wheel.
 #   component runtime      bin/graft, lib/graft/*.so, share/graft: what the packed archive has
-#   component development  static libraries, headers (libtorch's, too) and the CMake package
+#   component development  static libraries, the public headers and the CMake package
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 set(GRAFT_SHARED_DIR ${CMAKE_INSTALL_LIBDIR}/graft)
-set(GRAFT_TORCH_INCLUDE_DIR ${CMAKE_INSTALL_INCLUDEDIR}/graft/libtorch)
 
 set(GRAFT_INSTALLED_LIBRARIES "")
-foreach(folder base stats text data tensor model edit infer train study interop)
+foreach(folder base stats text data tensor model edit infer train session study interop)
   set_target_properties(graft_${folder} PROPERTIES EXPORT_NAME ${folder})
-  target_include_directories(graft_${folder} INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/graft>)
+  target_include_directories(graft_${folder} INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_compile_features(graft_${folder} PUBLIC cxx_std_20)
   list(APPEND GRAFT_INSTALLED_LIBRARIES graft_${folder})
 endforeach()
@@ -20,10 +19,8 @@ install(TARGETS ${GRAFT_INSTALLED_LIBRARIES} EXPORT graftTargets
   ARCHIVE DESTINATION ${GRAFT_SHARED_DIR} COMPONENT development)
 install(EXPORT graftTargets NAMESPACE graft:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/graft COMPONENT development)
 
-# Headers keep their folders: #include "edit/edit.h".
-install(DIRECTORY ${CMAKE_SOURCE_DIR}/src/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/graft COMPONENT development
-  FILES_MATCHING PATTERN "*.h" PATTERN "cli" EXCLUDE)
-install(DIRECTORY ${GRAFT_TORCH_DIR}/include/ DESTINATION ${GRAFT_TORCH_INCLUDE_DIR} COMPONENT development)
+# The public headers alone, which need none of libtorch's: #include "graft/session.h".
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
 
 # The program finds presets/ and tasks/ in ../share/graft beside its own folder (src/cli/common.cpp).
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/presets ${CMAKE_SOURCE_DIR}/tasks
@@ -44,7 +41,7 @@ install(RUNTIME_DEPENDENCY_SET graft_needs
 
 list(TRANSFORM GRAFT_INSTALLED_LIBRARIES REPLACE "^graft_" "graft::" OUTPUT_VARIABLE GRAFT_EXPORTED_LIBRARIES)
 configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/graftConfig.cmake.in ${CMAKE_BINARY_DIR}/graftConfig.cmake
-  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/graft PATH_VARS GRAFT_SHARED_DIR GRAFT_TORCH_INCLUDE_DIR)
+  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/graft PATH_VARS GRAFT_SHARED_DIR)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/graftConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/graftConfig.cmake ${CMAKE_BINARY_DIR}/graftConfigVersion.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/graft COMPONENT development)

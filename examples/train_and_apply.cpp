@@ -2,42 +2,44 @@
 //
 //   train_and_apply MODEL_DIR TRAIN.tsv RUN_DIR "a sentence"
 // TRAIN.tsv has the columns text and label; the labels are no and yes.
-#include <ATen/ATen.h>
-
 #include <cstdio>
+#include <exception>
 
-#include "base/error.h"
-#include "train/loop.h"
+#include "graft/run.h"
+#include "graft/session.h"
 
 using namespace graft;
 
-int run(const std::string& model_dir, const std::string& data, const std::string& out,
-        const std::string& sentence) {
+// Told of every step; a bar or a stop button would stand here.
+class Printer final : public Observer {
+  void stepped(const StepReport& report) override {
+    if (report.step % 10 == 0)
+      std::printf("step %lld of %lld: loss %.3f\n", static_cast<long long>(report.step),
+                  static_cast<long long>(report.total_steps), report.loss);
+  }
+};
+
+void run(const std::string& model, const std::string& data, const std::string& out,
+         const std::string& sentence) {
   // Train. Every setting that is not given has the default of doc/run_folder.md.
-  RunConfig config;
-  config.model = model_dir;
-  config.task = "text:no,yes";
-  config.data.train = data;
-  config.out = out;
-  config.adapter = parse_yaml("edits: [{lora: {sites: [attn.q, attn.v], rank: 4}}]", "example");
-  config.learning_rate = 1e-2;
-  std::vector<std::unique_ptr<Run>> runs;
-  runs.push_back(std::make_unique<Run>(load_inputs(config, "tasks"), StartMode::kFresh));
-  drive(runs);
+  RunRequest request;
+  request.model = model;
+  request.task = "text:no,yes";
+  request.data = data;
+  request.out = out;
+  request.definition = "edits: [{lora: {sites: [attn.q, attn.v], rank: 4}}]";
+  request.settings = {"learning_rate=1e-2"};
+  Printer printer;
+  train(request, /*share=*/"", &printer);
 
   // Apply: the adapter is read back as anyone else would read it.
-  const auto model = load_model(model_dir, Precision::kFloat32);
-  const LoadedAdapter loaded = load_adapter(Path(out) / "adapter", *model);
-  const ModelText text = load_model_text(model_dir);
-  Example example;
-  example.text = sentence;
-  const Dataset rows = encode_examples({example}, *loaded.adapter.task(), text, model->config,
-                                       loaded.provenance.max_length);
-  const at::Tensor probabilities =
-      predict(*model, BoundAdapter(*model, loaded.adapter, loaded.tensors), rows).logits.softmax(1);
-  std::printf("\"%s\": no %.3f, yes %.3f\n", sentence.c_str(), probabilities[0][0].item<double>(),
-              probabilities[0][1].item<double>());
-  return 0;
+  const Session session = Session::open(model);
+  const AdapterHandle adapter = session.load(out + "/adapter");
+  const Scores scores = session.score(adapter, data);
+  const Answer answer = session.predict({{adapter, sentence}}).front();
+  std::printf("%s of the training rows: %.3f\n", scores.metrics.front().first.c_str(),
+              scores.metrics.front().second);
+  std::printf("\"%s\": no %.3f, yes %.3f\n", sentence.c_str(), answer.scores[0], answer.scores[1]);
 }
 
 int main(int argc, char** argv) {
@@ -46,9 +48,9 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    return run(argv[1], argv[2], argv[3], argv[4]);
-  } catch (const Error& error) {
+    run(argv[1], argv[2], argv[3], argv[4]);
+  } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
-    return static_cast<int>(error.code());
+    return 2;
   }
 }

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "base/spelling.h"
 
 namespace graft {
 
@@ -96,17 +97,17 @@ void set_path(Node& root, std::string_view dotted_path, std::string_view value) 
     const size_t dot = rest.find('.');
     const std::string_view step = rest.substr(0, dot);
     if (step.empty())
-      throw InputError("--set " + quote(dotted_path) +
+      throw InputError(setting_text(quote(dotted_path)) +
                        ": expected a key such as 'optimizer' or 'adapter.rank'");
     if (place->kind != Node::Kind::kMap && place->kind != Node::Kind::kNull) {
-      throw InputError("--set " + quote(dotted_path) + ": " + quote(step) +
+      throw InputError(setting_text(quote(dotted_path)) + ": " + quote(step) +
                        " lies below a value, not below a section");
     }
     place = &(*place)[step];
     if (dot == std::string_view::npos) break;
     rest.remove_prefix(dot + 1);
   }
-  *place = parse_yaml(value, "--set " + std::string(dotted_path));
+  *place = parse_yaml(value, setting_text(dotted_path));
   forget_positions(*place);  // a message about it would cite a line of no file
 }
 

@@ -9,6 +9,7 @@
 #include "base/descriptors.h"
 #include "base/error.h"
 #include "base/printable.h"
+#include "base/spelling.h"
 
 namespace graft {
 
@@ -21,7 +22,7 @@ Path progress_path(const Path& path) {
   return beside.replace_extension(".progress");
 }
 
-// "--precision was fp32, now bf16"; long values are not for the eye.
+// "precision was fp32, now bf16"; long values are not for the eye.
 std::string difference(const std::string& name, const Node* before, const Node& now) {
   constexpr size_t kShown = 40;
   const std::string was = before == nullptr ? "" : before->scalar;
@@ -99,9 +100,10 @@ std::optional<KeptFiles::Mark> KeptFiles::read_mark(const Node& about) const {
   if (!last) return std::nullopt;
   const std::vector<std::string> differ = differences(*before, about);
   if (differ.empty()) return last;
-  throw InputError("--resume: " + named(paths_.front().string()) +
+  throw InputError(option_name("resume") + ": " + named(paths_.front().string()) +
                    " was begun otherwise: " + joined(differ) +
-                   "; give what it was begun with, or leave --resume out to begin anew");
+                   "; give what it was begun with, or leave " + option_name("resume") +
+                   " out to begin anew");
 }
 
 // Of a finished job: each file in its place, or as a part beside it.

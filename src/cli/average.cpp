@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "edit/average.h"
+#include "session/loading.h"
 
 namespace graft {
 

@@ -75,16 +75,16 @@ Node cut_node(const Dataset& data) {
 }
 
 // All rows, encoded; `num_skipped`: those that cannot be and are left out.
-EvalData read_eval_data(const EvalFlags& flags, const Subject& subject, int64_t& num_skipped) {
+EvalData read_eval_data(const EvalFlags& flags, const AskedSubject& asked, int64_t& num_skipped) {
   const auto encode = [&](std::vector<Example> examples) {
-    return encode_eval_data(std::move(examples), subject.task, subject.text, subject.model->config,
-                            subject.max_length);
+    return encode_eval_data(std::move(examples), asked.task(), asked.opened.text,
+                            asked.model().config, asked.subject.max_length);
   };
   check_skipped(flags.rows);
   if (flags.rows.on_error == OnError::kStop)
-    return encode(read_examples(flags.subject.data, subject.task, LabelUse::kRequired));
+    return encode(read_examples(flags.subject.data, asked.task(), LabelUse::kRequired));
   RowFeed feed({.data = flags.subject.data, .use = LabelUse::kRequired, .cut_name = ""}, flags.rows,
-               subject.task,
+               asked.task(),
                [&](std::vector<Example> examples) { return encode(std::move(examples)).rows; });
   std::vector<Example> examples;
   const auto keep = [&](const Dataset& data) {
@@ -104,34 +104,34 @@ int evaluate_file(const EvalFlags& flags) {
   check_apart({"--json", flags.json}, {"--records", flags.records});
   check_apart({"--json", flags.json}, {"--skipped", flags.rows.skipped});
   check_apart({"--records", flags.records}, {"--skipped", flags.rows.skipped});
-  const Subject subject = load_subject(flags.subject);
-  if (!flags.records.empty() && subject.task.kind == TaskKind::kChoice)
+  const AskedSubject asked = load_asked(flags.subject);
+  if (!flags.records.empty() && asked.task().kind == TaskKind::kChoice)
     throw InputError(
         "--records: not kept where options share a prompt; take a task of kind generation");
-  check_records(subject, flags.subject, flags.records);
-  if (!flags.writing.empty() && !writes_texts(subject.task)) {
-    throw InputError(joined(flags.writing) + ": scoring task " + quote(subject.task.name) +
+  check_records(asked, flags.subject, flags.records);
+  if (!flags.writing.empty() && !writes_texts(asked.task())) {
+    throw InputError(joined(flags.writing) + ": scoring task " + quote(asked.task().name) +
                      " writes no texts; leave such flags out, or take a task of kind generation "
                      "with a metric of texts");
   }
   int64_t num_skipped = 0;
-  const EvalData data = read_eval_data(flags, subject, num_skipped);
+  const EvalData data = read_eval_data(flags, asked, num_skipped);
   tell_cut(data.rows, "data");
   if (data.prompts) tell_cut(*data.prompts, "prompts");
-  const BoundAdapter bound(*subject.model, subject.loaded.adapter, subject.loaded.tensors,
-                           experts_of(flags.subject.route.routing));
+  const LoadedAdapter& loaded = asked.subject.loaded;
+  const BoundAdapter bound(asked.model(), loaded.adapter, loaded.tensors,
+                           experts_of(asked.route.routing));
   Progress progress("row", data.rows.size(), 0,
                     flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
   EvaluateOptions options;
-  options.predict.route = flags.subject.route;
+  options.predict.route = asked.route;
   options.predict.keep_records = !flags.records.empty();
   options.predict.progress = [&](int64_t done, int64_t) { progress.update(done, ""); };
   if (data.prompts) {
-    options.generate = resolve_generation(flags.subject.generate, flags.subject.model,
-                                          subject.model->config, flags.subject.is_quiet);
+    options.generate = generation_of(flags.subject.generate, asked.opened, flags.subject.is_quiet);
   }
   const Evaluation evaluation =
-      evaluate(*subject.model, bound, subject.task, data, subject.text, options);
+      evaluate(asked.model(), bound, asked.task(), data, asked.opened.text, options);
   progress.finish();
   Node json = Node::map({{"version", Node::integer(1)}, {"rows", Node::integer(data.rows.size())}});
   if (flags.rows.on_error == OnError::kSkip) json["skipped"] = Node::integer(num_skipped);
@@ -141,7 +141,7 @@ int evaluate_file(const EvalFlags& flags) {
   json["tokens"] = Node::integer(evaluation.num_tokens);
   json["seconds"] = Node::number(evaluation.seconds);
   std::optional<Report> report;
-  if (flags.reports) report = make_report(subject.task, data, evaluation, flags.mistakes);
+  if (flags.reports) report = make_report(asked.task(), data, evaluation, flags.mistakes);
   if (report) json["report"] = to_node(*report);
   if (!flags.records.empty())
     write_file_atomically(flags.records, record_lines(data.rows, evaluation.records));

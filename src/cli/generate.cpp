@@ -20,9 +20,6 @@
 #include "cli/row_feed.h"
 #include "cli/row_output.h"
 #include "data/row_writer.h"
-#include "edit/adapter_file.h"
-#include "infer/dataset.h"
-#include "infer/texts.h"
 
 namespace graft {
 
@@ -32,7 +29,7 @@ constexpr int64_t kBatches = 4;  // that are read at once: among these lengths a
 
 struct GenerateFlags {
   std::string model, adapter, prompt, data, data_format, task, chat, out, format;
-  GenerationFlags generate;
+  GenerationRequest generate;
   RowFlags rows;
   std::vector<std::string> stop, ignored_keys;
   int64_t batch = 16, threads = 0, max_length = 0;
@@ -42,87 +39,30 @@ struct GenerateFlags {
 
 // All that writes.
 struct Writer {
-  std::shared_ptr<const Model> model;
+  OpenedModel opened;
   LoadedAdapter loaded;
-  ModelText text;
+  Task task;
+  PromptUse use;
+
+  const Model& model() const { return *opened.model; }
 };
 
 Writer load_writer(const GenerateFlags& flags) {
   set_threads(flags.threads);
-  auto model =
-      load_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
-  if (!model->config.has_decoder())
-    throw InputError("--model: " + flags.model + " is a " + model->config.model_type +
-                     " model, an encoder, and writes no text; take a decoder");
-  if (!model->config.has_output_layer())
-    throw InputError(
-        "--model: " + flags.model +
-        " holds a classifier, which has no layer over the vocabulary and writes no text");
-  const EditTarget target{model->config, model->sites};
-  LoadedAdapter loaded =
-      flags.adapter.empty()
-          ? LoadedAdapter{Adapter(Node::map(), "no adapter", target, std::nullopt), {}, {}}
-          : load_adapter(flags.adapter, *model);
-  if (loaded.adapter.head() != nullptr)
-    throw InputError("--adapter: '" + flags.adapter +
-                     "' answers by a head, not in words; label rows with graft predict");
-  ModelText text = load_model_text(flags.model);
-  check_tokenizer(loaded.provenance, text, flags.adapter, flags.model);
-  return {std::move(model), std::move(loaded), std::move(text)};
+  OpenedModel opened =
+      open_model(flags.model, flags.precision, ignored_keys(flags.ignored_keys, {flags.adapter}));
+  check_writes(opened);
+  LoadedAdapter loaded = load_for_writing(flags.adapter, opened);
+  const PromptUse use = flags.has_prompt ? PromptUse::kAlone : PromptUse::kOfRows;
+  Task task =
+      with_format(writing_task(find_task(flags.task), loaded, use, flags.chat), flags.data_format);
+  return {std::move(opened), std::move(loaded), std::move(task), use};
 }
 
-// --task, or the adapter's own; for a single prompt any other is left aside but for its chat
-// format.
-Task task_of(const GenerateFlags& flags, const Writer& writer) {
-  std::optional<Task> task = flags.task.empty() ? writer.loaded.adapter.task()
-                                                : load_task(flags.task, share_dir() / "tasks");
-  if (task && task->kind != TaskKind::kGeneration) {
-    if (!flags.has_prompt || !flags.task.empty())
-      throw InputError("--task: " + quote(task->name) +
-                       " has no texts to write; expected a task of kind: generation");
-    task.reset();
-  }
-  if (!task) {
-    if (!flags.has_prompt)
-      throw InputError(
-          "--data: which column is the prompt? Give --task, a task of kind: generation "
-          "(doc/data.md)");
-    task.emplace();
-    task->name = "prompt";
-    task->kind = TaskKind::kGeneration;
-    task->generation.emplace();
-  }
-  if (!flags.chat.empty()) task->generation->chat = flags.chat;
-  return with_format(*task, flags.data_format);
-}
-
-// The single row of --prompt.
-std::vector<Example> example_of(const std::string& prompt) {
-  std::vector<Example> examples(1);
-  examples.front().text = prompt;
-  examples.front().id_text = "0";
-  examples.front().source = std::make_shared<const std::string>("--prompt");
-  return examples;
-}
-
-Dataset prompts_of(std::vector<Example> examples, const GenerateFlags& flags, const Writer& writer,
-                   const Task& task) {
-  const ModelConfig& config = writer.model->config;
-  const RowLayout layout = writer.loaded.adapter.layout();
-  const int64_t longest = std::min<int64_t>(
-      config.max_positions - layout.virtual_rows - layout.first_position, 1 << 20);
-  // --max-length, or what training saw of a row; a single prompt may be as long as the model
-  // serves.
-  const int64_t asked = flags.max_length > 0 ? flags.max_length
-                        : flags.has_prompt   ? 0
-                                             : writer.loaded.provenance.max_length;
-  Dataset data = encode_examples(std::move(examples), task, writer.text, config,
-                                 resolve_max_length(asked > 0 ? asked : longest, config, layout),
-                                 TargetUse::kLeaveOut);
-  if (flags.has_prompt && flags.max_length == 0 && data.num_cut() > 0)
-    throw InputError("--prompt: longer than the " + std::to_string(longest) + " tokens that " +
-                     flags.model + " serves; shorten it");
-  return data;
+Dataset prompts_of(std::vector<Example> examples, const GenerateFlags& flags,
+                   const Writer& writer) {
+  return encode_prompts(std::move(examples), writer.task, writer.opened, writer.loaded, writer.use,
+                        flags.max_length);
 }
 
 bool is_delimited(TableFormat format) {
@@ -180,12 +120,11 @@ void tell_speed(const Totals& totals, const std::string& skipped) {
                skipped.c_str());
 }
 
-WriteOptions write_options(const GenerateFlags& flags, const Writer& writer, const Task& task) {
+WriteOptions write_options(const GenerateFlags& flags, const Writer& writer) {
   WriteOptions options;
-  options.generate =
-      resolve_generation(flags.generate, flags.model, writer.model->config, flags.is_quiet);
-  options.chat = task.generation->chat;
-  options.stop = flags.stop.empty() ? task.generation->stop : flags.stop;
+  options.generate = generation_of(flags.generate, writer.opened, flags.is_quiet);
+  options.chat = writer.task.generation->chat;
+  options.stop = flags.stop.empty() ? writer.task.generation->stop : flags.stop;
   options.batch = flags.batch;
   return options;
 }
@@ -199,8 +138,8 @@ void stream_answer(const Dataset& data, const Writer& writer, const BoundAdapter
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
   };
-  const Written written =
-      write_texts(*writer.model, {&bound, {}}, data.sequences, writer.text, std::move(options));
+  const Written written = write_texts(writer.model(), {&bound, {}}, data.sequences,
+                                      writer.opened.text, std::move(options));
   if (!has_text) std::fputs(written.texts.front().text.c_str(), stdout);  // of beam search
   std::fputs("\n", stdout);
   totals.add(data.sequences, written);
@@ -232,18 +171,18 @@ class AnswerFile {
     finish();
   }
 
-  void answer(RowFeed& feed, const Task& task, Totals& totals) {
+  void answer(RowFeed& feed, Totals& totals) {
     WriteOptions options = options_;
     const RowLayout layout = writer_.loaded.adapter.layout();
     int64_t room = std::numeric_limits<int64_t>::max();
     feed.check([&](const Table&, const Dataset& data) {
       if (data.size() > 0)
-        room = std::min(room, room_for_texts(writer_.model->config, layout, data.sequences));
+        room = std::min(room, room_for_texts(writer_.model().config, layout, data.sequences));
     });
     const bool fits_all = options.generate.max_new_tokens == kAsFits && !feed.comes_in_pieces();
     if (fits_all)
       options.generate.max_new_tokens = fitting_tokens(room);  // of all rows, not of each window
-    const auto open_once = [&] { open(feed.lasts(), [&] { return about(task); }); };
+    const auto open_once = [&] { open(feed.lasts(), [&] { return about(); }); };
     if (!feed.comes_in_pieces()) open_once();
     const bool shows_progress = !flags_.is_quiet && !feed.comes_in_pieces();
     Progress progress("prompt", feed.num_rows(), done_.num_read,
@@ -283,7 +222,7 @@ class AnswerFile {
 
   void write_window(const Dataset& data, const WriteOptions& options, Totals& totals) {
     const Written written =
-        write_texts(*writer_.model, {&bound_, {}}, data.sequences, writer_.text, options);
+        write_texts(writer_.model(), {&bound_, {}}, data.sequences, writer_.opened.text, options);
     for (size_t i = 0; i < written.texts.size(); ++i) {
       rows_->write(output_node(data, i, written.texts[i], flags_.shows_prompt, format_),
                    "line " + std::to_string(data.examples[i].line) + ": ");
@@ -298,11 +237,11 @@ class AnswerFile {
   }
 
   // What the texts depend on.
-  Node about(const Task& task) const {
+  Node about() const {
     Node about = about_answers({.model = flags_.model,
                                 .adapter = flags_.adapter,
                                 .data = flags_.data,
-                                .task = &task,
+                                .task = &writer_.task,
                                 .precision = flags_.precision,
                                 .max_length = flags_.max_length,
                                 .format = format_,
@@ -360,15 +299,14 @@ int generate_texts(GenerateFlags flags) {
   check_flags(flags);
   if (flags.has_prompt) flags.prompt = prompt_text(flags.prompt);
   const Writer writer = load_writer(flags);
-  const Task task = task_of(flags, writer);
-  const BoundAdapter bound(*writer.model, writer.loaded.adapter, writer.loaded.tensors);
-  if (!writer.loaded.adapter.rewrites_trunk()) warm_up(*writer.model);
-  const WriteOptions options = write_options(flags, writer, task);
+  const BoundAdapter bound(writer.model(), writer.loaded.adapter, writer.loaded.tensors);
+  if (!writer.loaded.adapter.rewrites_trunk()) warm_up(writer.model());
+  const WriteOptions options = write_options(flags, writer);
   AnswerFile answers(flags, writer, bound, options);
   Totals totals;
   std::string skipped;
   if (flags.has_prompt) {
-    const Dataset data = prompts_of(example_of(flags.prompt), flags, writer, task);
+    const Dataset data = prompts_of({prompt_example(flags.prompt, 0, "--prompt")}, flags, writer);
     tell_cut(data, "prompts");
     if (!flags.is_json && flags.out.empty() && flags.format.empty()) {
       stream_answer(data, writer, bound, options, totals);
@@ -380,10 +318,10 @@ int generate_texts(GenerateFlags flags) {
                   .window = kBatches * flags.batch,
                   .cut_name = "prompts",
                   .verbosity = flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal},
-                 flags.rows, task, [&](std::vector<Example> examples) {
-                   return prompts_of(std::move(examples), flags, writer, task);
+                 flags.rows, writer.task, [&](std::vector<Example> examples) {
+                   return prompts_of(std::move(examples), flags, writer);
                  });
-    answers.answer(feed, task, totals);
+    answers.answer(feed, totals);
     skipped = feed.skipped_text();
   }
   if (!flags.is_quiet) tell_speed(totals, skipped);

@@ -8,7 +8,6 @@
 #include "base/printable.h"
 #include "cli/common.h"
 #include "infer/generation_settings.h"
-#include "infer/model_generation.h"
 
 namespace graft {
 
@@ -27,7 +26,7 @@ const OptionRow& declared(const std::string& setting) {
 
 // --top-k for top_k, with what the declaration says of it. `read` makes its value of the flag's.
 template <typename Value>
-CLI::Option* add_flag_of(CLI::App& command, GenerationFlags& flags, const std::string& setting,
+CLI::Option* add_flag_of(CLI::App& command, GenerationRequest& flags, const std::string& setting,
                          Node (*read)(Value value)) {
   std::string flag = "--" + setting;
   std::replace(flag.begin(), flag.end(), '_', '-');
@@ -41,13 +40,13 @@ CLI::Option* add_flag_of(CLI::App& command, GenerationFlags& flags, const std::s
       ->group(kGenerationGroup);
 }
 
-void add_integer(CLI::App& command, GenerationFlags& flags, const char* setting) {
+void add_integer(CLI::App& command, GenerationRequest& flags, const char* setting) {
   const NumberLimits limits = declared(setting).limits.value();
   add_flag_of<int64_t>(command, flags, setting, Node::integer)
       ->check(CLI::Range(static_cast<int64_t>(limits.least), static_cast<int64_t>(limits.most)));
 }
 
-void add_number(CLI::App& command, GenerationFlags& flags, const char* setting) {
+void add_number(CLI::App& command, GenerationRequest& flags, const char* setting) {
   add_flag_of<double>(command, flags, setting, Node::number);
 }
 
@@ -59,7 +58,7 @@ Node id_list(std::vector<int64_t> ids) {
 
 }  // namespace
 
-void add_generation(CLI::App& command, GenerationFlags& flags) {
+void add_generation(CLI::App& command, GenerationRequest& flags) {
   add_integer(command, flags, "max_new_tokens");
   add_integer(command, flags, "min_new_tokens");
   add_number(command, flags, "temperature");
@@ -89,16 +88,12 @@ void add_ignore_generation_config(CLI::App& command, bool& value) {
       ->group(kGenerationGroup);
 }
 
-GenerateOptions resolve_generation(const GenerationFlags& flags, const Path& model,
-                                   const ModelConfig& config, bool is_quiet) {
-  const ModelGeneration own =
-      flags.ignores_model ? ModelGeneration{} : read_model_generation(model, config);
-  JoinedGeneration joined = join_generation(
-      flags.given, own.settings, own.source.empty() ? "flags" : own.source + " and flags");
-  joined.options.sampling.seed = flags.seed;
-  if (const std::string note = own.note(joined.from_model); !note.empty() && !is_quiet)
-    std::fprintf(stderr, "%s\n", message_text(note).c_str());
-  return joined.options;
+GenerateOptions generation_of(const GenerationRequest& flags, const OpenedModel& opened,
+                              bool is_quiet) {
+  ResolvedGeneration resolved = resolve_generation(flags, opened, "flags");
+  if (!resolved.note.empty() && !is_quiet)
+    std::fprintf(stderr, "%s\n", message_text(resolved.note).c_str());
+  return std::move(resolved.options);
 }
 
 }  // namespace graft

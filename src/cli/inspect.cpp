@@ -101,7 +101,9 @@ void add_inspect(CLI::App& app, Action& action) {
   add_ignored_keys(*model, flags->ignored_keys);
   model->footer("Example:\n  graft inspect model models/minilm");
   model->callback([flags, &action] {
-    action = [flags] { return inspect_model(flags->model, ignored_keys(flags->ignored_keys, {})); };
+    action = [flags] {
+      return inspect_model(flags->model, IgnoredKeys{.named = flags->ignored_keys});
+    };
   });
 
   CLI::App* presets =

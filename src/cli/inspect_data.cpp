@@ -255,8 +255,8 @@ int inspect_data(const InspectDataFlags& flags) {
                stdout);
     return static_cast<int>(ExitCode::kDone);
   }
-  const Task task = with_format(load_task(flags.task, share_dir() / "tasks"), flags.data_format);
-  const ModelConfig config = read_config(flags.model, ignored_keys(flags.ignored_keys, {}));
+  const Task task = with_format(load_task(flags.task, share().tasks()), flags.data_format);
+  const ModelConfig config = read_config(flags.model, IgnoredKeys{.named = flags.ignored_keys});
   check_task(task, config);
   const ModelText text = load_model_text(flags.model);
   const Dataset data = encoded(read_examples(flags.data, task, LabelUse::kOptional), task, text,

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cli/common.h"
 #include "data/task.h"
+#include "session/presets.h"
 
 namespace graft {
 
@@ -25,12 +26,14 @@ void print_list(const std::vector<std::string>& names,
 }  // namespace
 
 int inspect_presets() {
-  print_list(preset_names(), [](const std::string& name) { return load_preset(name).about; });
+  const Share ready = share();
+  print_list(preset_names(ready),
+             [&](const std::string& name) { return load_preset(name, ready).about; });
   return static_cast<int>(ExitCode::kDone);
 }
 
 int inspect_tasks() {
-  const Path folder = share_dir() / "tasks";
+  const Path folder = share().tasks();
   print_list(task_names(folder), [&](const std::string& name) { return task_about(name, folder); });
   return static_cast<int>(ExitCode::kDone);
 }

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "interop/interop.h"
+#include "session/loading.h"
 
 namespace graft {
 
@@ -24,10 +25,9 @@ int import_folder(const InteropFlags& flags) {
   std::error_code error;
   if (!std::filesystem::exists(flags.adapter, error) && !error)
     throw InputError("'" + flags.adapter + "': no such folder");
-  std::optional<Task> task;
-  if (!flags.task.empty()) task = load_task(flags.task, share_dir() / "tasks");
+  const std::optional<Task> task = find_task(flags.task);
   const auto model =
-      load_model(flags.model, Precision::kFloat32, ignored_keys(flags.ignored_keys, {}));
+      load_model(flags.model, Precision::kFloat32, IgnoredKeys{.named = flags.ignored_keys});
   const LoadedAdapter loaded =
       import_adapter(flags.format, flags.adapter, *model, task, flags.answers);
   save_adapter(flags.out, loaded.adapter, loaded.tensors, *model, loaded.provenance);

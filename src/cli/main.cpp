@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "base/spelling.h"
 #include "base/version.h"
 #include "cli/commands.h"
 #include "cli/out_of_memory.h"
@@ -62,6 +63,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("graft ") + graft::kVersionText);
   app.require_subcommand(1);
   app.footer("Each command explains itself: graft train --help");
+  graft::set_spelling({.option_prefix = "--", .settings_flag = "--set"});
   graft::Action action;
   graft::add_train(app, action);
   graft::add_eval(app, action);

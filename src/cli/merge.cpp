@@ -9,6 +9,7 @@
 #include "infer/dataset.h"
 #include "interop/merge.h"
 #include "interop/probes.h"
+#include "session/loading.h"
 
 namespace graft {
 

@@ -13,6 +13,8 @@
 #include "data/task.h"
 #include "infer/predict.h"
 #include "model/gguf_model.h"
+#include "session/presets.h"
+#include "session/settings.h"
 #include "train/length.h"
 #include "train/objective.h"
 #include "train/plan.h"
@@ -210,7 +212,7 @@ int plan(PlanFlags flags) {
   set_threads(flags.threads);
   const Path given = flags.model;
   const bool is_file = !std::filesystem::is_directory(given);
-  const IgnoredKeys ignored = ignored_keys(flags.ignored_keys, {});
+  const IgnoredKeys ignored = IgnoredKeys{.named = flags.ignored_keys};
   const ModelConfig config = read_config(given, ignored);
   if (flags.length > config.max_positions) {
     throw InputError("--length: this model serves at most " + std::to_string(config.max_positions) +
@@ -222,13 +224,13 @@ int plan(PlanFlags flags) {
                      " model is an encoder, whose rows have no tokens to be given; leave it out");
   }
   const Sites sites(config);
-  AdapterPreset preset = load_preset(flags.adapter);
+  AdapterPreset preset = load_preset(flags.adapter, share());
   const RunConfig settings = settings_of(preset);
   if (flags.batch_size == 0) flags.batch_size = settings.batch_size;
   // What a decoder is to answer with, the task says: without one it answers in words.
   std::optional<Task> task;
   if (!flags.task.empty() || !config.has_decoder())
-    task = load_task(flags.task.empty() ? "text:0,1" : flags.task, share_dir() / "tasks");
+    task = find_task(flags.task.empty() ? "text:0,1" : flags.task);
   const EditTarget target{config, sites, task && !task->is_answered_in_words()};
   Node run = Node::map();
   const std::vector<std::string> notes =

@@ -35,23 +35,23 @@ struct PredictFlags {
 // Answers rows and writes them as they come.
 class Predictor {
  public:
-  Predictor(const PredictFlags& flags, const Subject& subject, TableFormat format)
+  Predictor(const PredictFlags& flags, const AskedSubject& asked, TableFormat format)
       : flags_(flags),
-        subject_(subject),
+        asked_(asked),
         format_(format),
-        columns_(flags.columns, subject.task, format, is_ensemble(flags.subject.route)),
-        bound_(*subject.model, subject.loaded.adapter, subject.loaded.tensors,
-               experts_of(flags.subject.route.routing)),
+        columns_(flags.columns, asked.task(), format, is_ensemble(asked.route)),
+        bound_(asked.model(), asked.subject.loaded.adapter, asked.subject.loaded.tensors,
+               experts_of(asked.route.routing)),
         feed_({.data = flags.subject.data,
                .use = flags.only_errors ? LabelUse::kRequired : LabelUse::kOptional,
                .window = kWindow,
                .verbosity = flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal},
-              flags.rows, subject.task, [this](std::vector<Example> examples) {
-                return encode_examples(std::move(examples), subject_.task, subject_.text,
-                                       subject_.model->config, subject_.max_length,
+              flags.rows, asked.task(), [this](std::vector<Example> examples) {
+                return encode_examples(std::move(examples), asked_.task(), asked_.opened.text,
+                                       asked_.model().config, asked_.subject.max_length,
                                        TargetUse::kLeaveOut);
               }) {
-    options_.route = flags.subject.route;
+    options_.route = asked.route;
     options_.keep_records = !flags.records.empty();
   }
 
@@ -114,20 +114,20 @@ class Predictor {
     Node about = about_answers({.model = subject.model,
                                 .adapter = subject.adapter,
                                 .data = subject.data,
-                                .task = &subject_.task,
+                                .task = &asked_.task(),
                                 .precision = subject.precision,
-                                .max_length = subject_.max_length,
+                                .max_length = asked_.subject.max_length,
                                 .format = format_,
                                 .on_error = flags_.rows.on_error});
     about["--columns"] = Node::text(list_text(flags_.columns));
     about["--errors"] = Node::text(flags_.only_errors ? "given" : "");
     about["--records"] = Node::text(flags_.records);
-    about["--routing"] = Node::text(routing_name(subject.route.routing));
-    if (is_ensemble(subject.route))
-      about["--routes"] = Node::text(std::to_string(subject.route.routes));
-    if (subject.route.unit != RouteUnit::kPass)
-      about["--route-unit"] = Node::text(route_unit_name(subject.route.unit));
-    about["--route-seed"] = Node::text(std::to_string(subject.route.seed));
+    about["--routing"] = Node::text(word_of(kRoutings, asked_.route.routing));
+    if (is_ensemble(asked_.route))
+      about["--routes"] = Node::text(std::to_string(asked_.route.routes));
+    if (asked_.route.unit != RouteUnit::kPass)
+      about["--route-unit"] = Node::text(word_of(kRouteUnits, asked_.route.unit));
+    about["--route-seed"] = Node::text(std::to_string(asked_.route.seed));
     return about;
   }
 
@@ -138,11 +138,11 @@ class Predictor {
 
   void write_window(const Dataset& data, const Table& table) {
     std::vector<PredictedRow> rows;
-    if (subject_.task.kind == TaskKind::kChoice) {
-      rows = chosen_rows(data, choose(*subject_.model, bound_, subject_.task, data, options_));
+    if (asked_.task().kind == TaskKind::kChoice) {
+      rows = chosen_rows(data, choose(asked_.model(), bound_, asked_.task(), data, options_));
     } else {
-      const Predictions predictions = predict(*subject_.model, bound_, data, options_);
-      rows = predicted_rows(subject_.task, data, predictions);
+      const Predictions predictions = predict(asked_.model(), bound_, data, options_);
+      rows = predicted_rows(asked_.task(), data, predictions);
       if (options_.keep_records) output_->file(1).write(record_lines(data, predictions.records));
     }
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -156,7 +156,7 @@ class Predictor {
   }
 
   const PredictFlags& flags_;
-  const Subject& subject_;
+  const AskedSubject& asked_;
   TableFormat format_;
   PredictionColumns columns_;
   BoundAdapter bound_;
@@ -177,20 +177,20 @@ int predict_file(const PredictFlags& flags) {
   if (flags.rows.goes_on) check_resumable({flags.out, flags.records}, flags.subject.data);
   const TableFormat format =
       flags.format.empty() ? row_format_of(flags.out, "--out") : row_format(flags.format);
-  const Subject subject = load_subject(flags.subject);
-  const Task& task = subject.task;
+  const AskedSubject asked = load_asked(flags.subject);
+  const Task& task = asked.task();
   if (task.kind == TaskKind::kGeneration)
     throw InputError("task " + quote(task.name) +
                      " is answered by a text: write it with graft generate --data");
   if (flags.only_errors && task.kind == TaskKind::kRegression)
     throw InputError("--errors: task " + quote(task.name) +
                      " is a regression, whose predictions are not right or wrong; take --columns");
-  if (!flags.records.empty() && subject.loaded.adapter.head() == nullptr)
+  if (!flags.records.empty() && asked.subject.loaded.adapter.head() == nullptr)
     throw InputError(
         "--records: only for tasks with a head; of a task of kind generation graft eval writes "
         "them");
-  check_records(subject, flags.subject, flags.records);
-  Predictor predictor(flags, subject, format);
+  check_records(asked, flags.subject, flags.records);
+  Predictor predictor(flags, asked, format);
   predictor.answer();
   predictor.tell();
   return static_cast<int>(ExitCode::kDone);

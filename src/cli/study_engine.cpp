@@ -6,9 +6,13 @@
 
 #include "base/error.h"
 #include "cli/common.h"
+#include "cli/training.h"
 #include "edit/adapter.h"
 #include "edit/adapter_file.h"
 #include "infer/evaluate.h"
+#include "session/presets.h"
+#include "session/run_request.h"
+#include "session/settings.h"
 #include "study/harvest.h"
 #include "train/loop.h"
 
@@ -118,12 +122,12 @@ Node RunEngine::resolve(const StudyFile& study, const MemberDraft& member) {
     check_there(path, key);
     if (!path.empty()) document["data"][key] = Node::text(path);
   }
-  AdapterPreset preset =
-      member.definition.empty()
-          ? load_preset(member.adapter)
-          : AdapterPreset{parse_yaml(member.definition, "method"), Node::null(), "", "method"};
+  AdapterPreset preset = member.definition.empty()
+                             ? load_preset(member.adapter, share())
+                             : AdapterPreset{parse_yaml(member.definition, "method"), Node::null(),
+                                             Node::null(), "", "method"};
   document["adapter_name"] = Node::text(member.adapter.empty() ? "own" : member.adapter);
-  const Task task = load_task(member.task, share_dir() / "tasks");
+  const Task task = load_task(member.task, share().tasks());
   check_task(task, target.config);
   const EditTarget edit_target{target.config, target.sites, !task.is_answered_in_words()};
   std::vector<std::string> settings;
@@ -149,16 +153,21 @@ std::optional<MemberResult> RunEngine::run(const Node& settings, const Path& fol
   Node document = settings;
   document["out"] = Node::text(folder.string());
   const RunConfig config = parse_run_config(document, Node::null(), "member");
-  RunInputs inputs = load_inputs(config, share_dir() / "tasks");
+  RunInputs inputs = load_inputs(config, share().tasks());
   const bool goes_on = fs::exists(folder / "run.yaml");
   if (goes_on) check_same_run(inputs.config, folder);
   const ScoredRows rows{inputs.model, inputs.task, inputs.text,
                         inputs.eval,  inputs.test, inputs.config.generation};
   if (!Run::is_finished(folder)) {
+    TrainingProgress progress(Verbosity::kQuiet);
     std::vector<std::unique_ptr<Run>> runs;
     runs.push_back(std::make_unique<Run>(
-        std::move(inputs), goes_on ? StartMode::kResume : StartMode::kFresh, Verbosity::kQuiet));
-    if (drive(runs, signal_) == LoopEnd::kInterrupted) return std::nullopt;
+        std::move(inputs), goes_on ? StartMode::kResume : StartMode::kFresh, &progress));
+    const StopSignals signals;
+    if (drive(runs) == RunEnd::kStopped) {
+      signal_ = StopSignals::caught();
+      return std::nullopt;
+    }
   }
   return result_of(rows, folder);
 }

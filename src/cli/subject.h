@@ -1,14 +1,11 @@
-// What eval and predict ask: a model, an adapter or none, and a task. Its rows come after, since
-// any fault of these is told before one of theirs.
+// What eval and predict ask: a model, an adapter or none, and a task, as flags.
 #pragma once
 
-#include <memory>
 #include <string>
+#include <vector>
 
 #include "cli/generation.h"
-#include "edit/adapter_file.h"
-#include "infer/evaluate.h"
-#include "model/trunk.h"
+#include "session/subject.h"
 
 namespace CLI {
 class App;
@@ -19,38 +16,30 @@ namespace graft {
 struct SubjectFlags {
   std::string model, adapter, task, data, data_format;
   std::vector<std::string> ignored_keys;
-  RouteOptions route;
-  bool gives_routes = false, gives_route_seed = false, gives_route_unit = false;
-  GenerationFlags generate;
+  RouteRequest route;
+  GenerationRequest generate;
   Precision precision = Precision::kFloat32;
   int64_t threads = 0;
   int64_t max_length = 0;  // tokens of a row; 0: as in training
   bool is_quiet = false;
 };
 
-struct Subject {
-  std::shared_ptr<const Model> model;
-  LoadedAdapter loaded;  // without --adapter: no edits, and the head of the model's folder where
-                         // the task needs one
-  Task task;
-  ModelText text;
-  int64_t max_length = 0;  // tokens of a row
-};
-
-// The name of --routing.
-std::string routing_name(Routing routing);
-// That of --route-unit.
-std::string route_unit_name(RouteUnit unit);
-
 // The flags that both commands have.
 void add_subject(CLI::App& command, SubjectFlags& flags);
 
-// Loads all of it. Throws InputError where task, adapter and model do not belong together, or a
-// task needs a head and has none.
-Subject load_subject(const SubjectFlags& flags);
+// All that the flags name, loaded and checked.
+struct AskedSubject {
+  OpenedModel opened;
+  Subject subject;
+  RouteOptions route;
+
+  const Model& model() const { return *opened.model; }
+  const Task& task() const { return subject.task; }
+};
+AskedSubject load_asked(const SubjectFlags& flags);
 
 // Throws InputError where `path`, the value of --records, is given and nothing in the adapter
 // records anything.
-void check_records(const Subject& subject, const SubjectFlags& flags, const std::string& path);
+void check_records(const AskedSubject& asked, const SubjectFlags& flags, const std::string& path);
 
 }  // namespace graft

@@ -10,6 +10,7 @@
 #include "edit/adapter_file.h"
 #include "infer/dataset.h"
 #include "infer/predict.h"
+#include "session/loading.h"
 #include "tensor/linear.h"
 #include "tensor/safetensors.h"
 

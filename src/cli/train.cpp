@@ -13,7 +13,7 @@
 #include "cli/rates.h"
 #include "cli/training.h"
 #include "edit/adapter.h"
-#include "edit/adapter_file.h"
+#include "session/run_request.h"
 #include "train/length.h"
 #include "train/lengthen.h"
 #include "train/loop.h"
@@ -24,185 +24,39 @@ namespace graft {
 namespace {
 
 struct TrainFlags {
-  std::string config, model, task, data, eval, test, adapter, out, resume;
-  std::vector<std::string> settings, ignored_keys;
+  RunRequest request;
+  std::string resume;
   int64_t threads = 0;
-  bool is_quiet = false, ignores_generation = false, finds_rate = false;
+  bool is_quiet = false, finds_rate = false;
 };
 
 // --set takes all words up to the next flag, so a run.yaml that stands behind its settings is among
 // them.
-void take_run_file(TrainFlags& flags) {
+void take_run_file(RunRequest& request) {
   const auto found =
-      std::find_if(flags.settings.begin(), flags.settings.end(), [](const std::string& word) {
+      std::find_if(request.settings.begin(), request.settings.end(), [](const std::string& word) {
         const bool is_path = word.ends_with(".yaml") || word.ends_with(".yml") ||
                              std::filesystem::is_regular_file(word);
         return is_path && word.find('=') == std::string::npos;
       });
-  if (!flags.config.empty() || found == flags.settings.end()) return;
-  flags.config = *found;
-  flags.settings.erase(found);
-}
-
-// The adapter folder that --set or the file begins with; "" for none.
-std::string start_of(const Node& document, const TrainFlags& flags) {
-  constexpr std::string_view kKey = "start_from=";
-  for (auto setting = flags.settings.rbegin(); setting != flags.settings.rend(); ++setting) {
-    if (setting->starts_with(kKey)) return setting->substr(kKey.size());
-  }
-  const Node* own = document.find("start_from");
-  return own != nullptr && own->kind == Node::Kind::kScalar ? own->scalar : "";
-}
-
-// run.yaml's `adapter:` is a preset's name, a file, or the definition itself; without any, that of
-// the adapter in start_from.
-AdapterPreset preset_of(Node& document, const TrainFlags& flags) {
-  if (!flags.adapter.empty()) return load_preset(flags.adapter);
-  const Node* own = document.find("adapter");
-  if (own == nullptr) {
-    if (const std::string start = start_of(document, flags); !start.empty())
-      return {read_adapter_header(start).definition, Node::null(), "", start};
-    throw InputError("no adapter: give --adapter with a preset (" + joined(preset_names()) +
-                     ") or a YAML file, or --set start_from=FOLDER with a trained one");
-  }
-  if (own->kind == Node::Kind::kScalar) return load_preset(own->scalar);
-  return {*own, Node::null(), "", flags.config};
-}
-
-// document[key] as a map, made if missing.
-Node& section_of(Node& document, const char* key, const std::string& source) {
-  Node& node = document[key];
-  if (node.kind != Node::Kind::kMap && node.kind != Node::Kind::kNull) {
-    throw InputError(source + ": /" + key + ": expected a section of keys and values, such as " +
-                     key + ": {train: rows.tsv}");
-  }
-  return node;
-}
-
-Node read_run_file(const Path& file) {
-  Node document = parse_yaml(read_file(file), file.string());
-  if (document.kind == Node::Kind::kNull) return Node::map();
-  if (document.kind != Node::Kind::kMap) {
-    throw InputError(file.string() + ": expected keys and values such as 'model: PATH', found " +
-                     (document.kind == Node::Kind::kList ? "a list" : quote(document.scalar)));
-  }
-  return document;
-}
-
-// The settings of a file win over those that another adapter than the file's suggests.
-void tell_what_stays(const Node& document, const AdapterPreset& preset, const TrainFlags& flags) {
-  if (flags.config.empty() || flags.adapter.empty() || document.find("adapter") == nullptr) return;
-  std::vector<std::string> kept;
-  for (const auto& [key, value] : preset.train.members) {
-    if (document.find(key) != nullptr) kept.push_back(key);
-  }
-  if (!kept.empty())
-    std::fprintf(stderr, "the settings in '%s' stay; of those that '%s' suggests give way: %s\n",
-                 flags.config.c_str(), flags.adapter.c_str(), joined(kept).c_str());
-}
-
-// The model of a document that is not checked yet.
-ModelConfig read_model_config(const Node& document, const std::string& source) {
-  const Node* model = document.find("model");
-  if (model == nullptr)
-    throw InputError(
-        "model: missing; give --model with a folder that holds config.json, *.safetensors and a "
-        "tokenizer, or with a GGUF file");
-  if (model->kind != Node::Kind::kScalar)
-    throw InputError(source + ": /model: expected the path of a folder or GGUF file");
-  IgnoredKeys ignored;
-  if (const Node* keys = document.find("ignore_config_keys")) {
-    for (const Node& key :
-         keys->kind == Node::Kind::kScalar ? std::vector<Node>{*keys} : keys->items)
-      ignored.named.push_back(key.scalar);
-  }
-  return read_config(model->scalar, ignored);
-}
-
-// Whether the task is answered by a head, as far as the document says.
-bool is_answered_by_head(const Node& document) {
-  const Node* task = document.find("task");
-  return task != nullptr && task->kind == Node::Kind::kScalar &&
-         !load_task(task->scalar, share_dir() / "tasks").is_answered_in_words();
-}
-
-RunConfig resolve(const TrainFlags& flags) {
-  const std::string source = flags.config.empty() ? "command line" : flags.config;
-  Node document = flags.config.empty() ? Node::map() : read_run_file(flags.config);
-  const auto put = [&](const char* key, const std::string& value) {
-    if (!value.empty()) document[key] = Node::text(value);
-  };
-  put("model", flags.model);
-  put("task", flags.task);
-  put("out", flags.out);
-  if (!flags.ignored_keys.empty()) document["ignore_config_keys"] = Node::texts(flags.ignored_keys);
-  if (flags.finds_rate && document.find("out") == nullptr)
-    document["out"] = Node::text("-");  // nothing is written
-  if (!flags.data.empty()) {
-    const DataConfig found = find_data(flags.data);
-    Node& data = section_of(document, "data", source);
-    for (const auto& [key, path] : {std::pair{"train", found.train}, std::pair{"eval", found.eval},
-                                    std::pair{"test", found.test}}) {
-      if (!path.empty()) data[key] = Node::text(path);
-    }
-  }
-  if (flags.ignores_generation)
-    section_of(document, "generation", source)["model_defaults"] = Node::boolean(false);
-  if (!flags.eval.empty()) section_of(document, "data", source)["eval"] = Node::text(flags.eval);
-  if (!flags.test.empty()) section_of(document, "data", source)["test"] = Node::text(flags.test);
-  AdapterPreset preset = preset_of(document, flags);
-  if (!flags.is_quiet) tell_what_stays(document, preset, flags);
-  const bool is_named =
-      flags.adapter.empty() &&
-      document.find("adapter_name") != nullptr;  // a resolved run.yaml says what it was
-  if (!is_named)
-    document["adapter_name"] = Node::text(flags.adapter.empty() ? preset.source : flags.adapter);
-  const ModelConfig config = read_model_config(document, source);
-  const Sites sites(config);
-  const EditTarget target{config, sites, is_answered_by_head(document)};
-  for (const std::string& note :
-       apply_settings(flags.settings, target, preset.source, preset.definition, document)) {
-    if (!flags.is_quiet) std::fprintf(stderr, "note: %s\n", note.c_str());
-  }
-  if (const Node* edits = preset.definition.find(
-          "edits")) {  // written out with every default, so that the run does not depend on them
-    preset.definition["edits"] =
-        Adapter(Node::map({{"edits", *edits}}), preset.source, target, std::nullopt)
-            .describe()["edits"];
-  }
-  if (const Node* dropout = document.find("dropout");
-      dropout != nullptr && dropout->kind == Node::Kind::kScalar) {
-    Node& head = section_of(preset.definition, "head", preset.source);
-    if (head.find("dropout") == nullptr)
-      head["dropout"] = *dropout;  // the switch covers trunk and head
-  }
-  document["adapter"] = preset.definition;
-  return parse_run_config(document, preset.train, source);
-}
-
-RunConfig read_resumed(const Path& dir) {
-  const Path file = dir / "run.yaml";
-  if (!std::filesystem::exists(file))
-    throw InputError("--resume '" + dir.string() +
-                     "': there is no run.yaml, so no run to go on with");
-  RunConfig config =
-      parse_run_config(parse_yaml(read_file(file), file.string()), Node::null(), file.string());
-  config.out = dir.string();
-  return config;
+  if (!request.file.empty() || found == request.settings.end()) return;
+  request.file = *found;
+  request.settings.erase(found);
 }
 
 // The settings of a resumed run are those of its run.yaml: a flag that would say otherwise is
 // refused.
 void refuse_other_flags(const TrainFlags& flags) {
+  const RunRequest& request = flags.request;
   std::vector<std::string> given;
   for (const auto& [name, value] :
-       {std::pair{"run.yaml", &flags.config}, std::pair{"--model", &flags.model},
-        std::pair{"--task", &flags.task}, std::pair{"--data", &flags.data},
-        std::pair{"--eval", &flags.eval}, std::pair{"--test", &flags.test},
-        std::pair{"--adapter", &flags.adapter}, std::pair{"--out", &flags.out}}) {
+       {std::pair{"run.yaml", &request.file}, std::pair{"--model", &request.model},
+        std::pair{"--task", &request.task}, std::pair{"--data", &request.data},
+        std::pair{"--eval", &request.eval}, std::pair{"--test", &request.test},
+        std::pair{"--adapter", &request.adapter}, std::pair{"--out", &request.out}}) {
     if (!value->empty()) given.emplace_back(name);
   }
-  if (!flags.ignored_keys.empty()) given.emplace_back("--ignore-config-key");
+  if (!request.ignored_keys.empty()) given.emplace_back("--ignore-config-key");
   if (given.empty()) return;
   throw InputError("--resume goes on with the settings in " +
                    (Path(flags.resume) / "run.yaml").string() + ": leave out " + joined(given) +
@@ -294,7 +148,7 @@ int run_to_end(RunInputs inputs, StartMode mode, Verbosity verbosity) {
   std::vector<std::unique_ptr<Run>> runs;
   runs.push_back(std::make_unique<Run>(std::move(inputs), mode, &progress));
   const StopSignals signals;
-  if (drive(runs) == LoopEnd::kInterrupted) {
+  if (drive(runs) == RunEnd::kStopped) {
     std::fprintf(stderr, "\nstopped at step %s; go on with: graft train --resume %s\n",
                  count_text(runs.front()->steps_done()).c_str(), config.out.c_str());
     return 128 + StopSignals::caught();
@@ -310,6 +164,15 @@ void tell_cuts(const RunInputs& inputs) {
   for (const EvalTaskData& each : inputs.eval_tasks) tell_cut(each.data.rows, each.name);
 }
 
+RunConfig resolve(const TrainFlags& flags) {
+  RunRequest request = flags.request;
+  request.source = "command line";
+  if (flags.finds_rate && request.out.empty()) request.out = "-";  // nothing is written
+  return resolve_run(request, share(), [&](const std::string& line) {
+    if (!flags.is_quiet) std::fprintf(stderr, "%s\n", line.c_str());
+  });
+}
+
 int train(const TrainFlags& flags) {
   set_threads(flags.threads);
   const bool is_resume = !flags.resume.empty();
@@ -317,11 +180,12 @@ int train(const TrainFlags& flags) {
   if (is_resume && flags.finds_rate)
     throw InputError(
         "--find-rate: a run that goes on has its rate; leave --resume or --find-rate out");
-  const RunConfig config = is_resume ? read_resumed(flags.resume) : resolve(flags);
+  const RunConfig config = is_resume ? read_run(flags.resume) : resolve(flags);
   for (const std::string& note : config.notes) {
     if (!flags.is_quiet) std::fprintf(stderr, "note: %s\n", message_text(note).c_str());
   }
-  const bool lengthens = is_resume && !flags.settings.empty();
+  const std::vector<std::string>& settings = flags.request.settings;
+  const bool lengthens = is_resume && !settings.empty();
   if (is_resume && !lengthens && Run::is_finished(flags.resume)) {
     if (!keeps_last_state(config))
       remove_checkpoints(flags.resume);  // where the process ended before they were gone
@@ -330,8 +194,8 @@ int train(const TrainFlags& flags) {
     return 0;
   }
   const Verbosity verbosity = flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal;
-  RunInputs inputs = load_inputs(config, share_dir() / "tasks");
-  if (lengthens) lengthen(inputs, flags.settings);
+  RunInputs inputs = load_inputs(config, share().tasks());
+  if (lengthens) lengthen(inputs, settings);
   if (!flags.is_quiet) {
     const Node* edits = config.adapter.find("edits");
     const bool is_head_only =
@@ -363,19 +227,19 @@ int train(const TrainFlags& flags) {
 void add_train(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("train", "Train an adapter");
   auto flags = std::make_shared<TrainFlags>();
-  command->add_option("config", flags->config,
+  command->add_option("config", flags->request.file,
                       "run.yaml with the same keys as --set; flags win over it");
-  command->add_option("--model", flags->model, setting_help("model"));
-  add_ignored_keys(*command, flags->ignored_keys);
-  command->add_option("--task", flags->task, setting_help("task"));
-  command->add_option("--data", flags->data,
+  command->add_option("--model", flags->request.model, setting_help("model"));
+  add_ignored_keys(*command, flags->request.ignored_keys);
+  command->add_option("--task", flags->request.task, setting_help("task"));
+  command->add_option("--data", flags->request.data,
                       "training rows (TSV, CSV, JSONL, JSON), or a folder with train.* and dev.*");
-  command->add_option("--eval", flags->eval, setting_help("data.eval"));
-  command->add_option("--test", flags->test, setting_help("data.test"));
-  command->add_option("--adapter", flags->adapter,
+  command->add_option("--eval", flags->request.eval, setting_help("data.eval"));
+  command->add_option("--test", flags->request.test, setting_help("data.test"));
+  command->add_option("--adapter", flags->request.adapter,
                       "what to train: a preset (lora, full, bitfit, head, ...) or a YAML file");
-  command->add_option("--out", flags->out, setting_help("out"));
-  command->add_option("--set", flags->settings,
+  command->add_option("--out", flags->request.out, setting_help("out"));
+  command->add_option("--set", flags->request.settings,
                       "key=value, such as epochs=5 learning_rate=1e-4 data.held_out=0.1 "
                       "adapter.rank=4; may be given several times");
   command->add_flag("--find-rate", flags->finds_rate,
@@ -385,7 +249,7 @@ void add_train(CLI::App& app, Action& action) {
                       "go on with an interrupted run; with --set epochs=N or max_steps=N make one "
                       "of a constant schedule longer");
   add_threads(*command, flags->threads);
-  add_ignore_generation_config(*command, flags->ignores_generation);
+  add_ignore_generation_config(*command, flags->request.ignores_model_generation);
   command->add_flag("--quiet", flags->is_quiet, "no progress, no summary");
   command->footer(
       "Example:\n  graft train --model models/minilm --task sst2 --data glue/SST-2 --adapter lora "
@@ -394,7 +258,7 @@ void add_train(CLI::App& app, Action& action) {
       "Keys of --set: graft inspect settings; options of an edit: graft inspect method. Ctrl-C "
       "finishes the step and writes a checkpoint.");
   command->callback([flags, &action] {
-    take_run_file(*flags);
+    take_run_file(flags->request);
     action = [flags] { return with_memory_need({0, kLowerMemory}, [&] { return train(*flags); }); };
   });
 }

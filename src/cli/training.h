@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "cli/progress.h"
-#include "train/observer.h"
+#include "graft/run.h"
 
 namespace graft {
 

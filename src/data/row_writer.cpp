@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "base/error.h"
+#include "base/spelling.h"
 
 namespace graft {
 
@@ -48,8 +49,8 @@ TableFormat row_format_of(const Path& path, const std::string& flag) {
     if (extension == std::string(".") + word_of(kTableFormats, format)) return format;
   }
   throw InputError(flag + ": expected a file name ending in .jsonl, .json, .csv or .tsv, found " +
-                   quote(path.filename().string()) + "; rename it, or give --format " +
-                   joined(row_format_names(), "or"));
+                   quote(path.filename().string()) + "; rename it, or give " +
+                   option_name("format") + " " + joined(row_format_names(), "or"));
 }
 
 std::string delimited_cell(const std::string& cell, TableFormat format, const std::string& place) {

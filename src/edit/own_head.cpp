@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "data/plain_task.h"
 #include "model/families.h"
 #include "model/gguf_model.h"
@@ -192,13 +193,14 @@ NamedTensors matched_tensors(const OwnHead& own, const Task& task) {
 
 LoadedAdapter own_head_adapter(const OwnHead& own, const Model& model, const Task& task) {
   if (!own.refusal.empty())
-    throw InputError("'" + own.source + "': " + own.refusal +
-                     "; give --adapter with a head for a task");
+    throw InputError("'" + own.source + "': " + own.refusal + "; give " + option_name("adapter") +
+                     " with a head for a task");
   if (!matched_outputs(own, task)) {
-    throw InputError(
-        "'" + own.source + "': the folder's own head answers " + answers_text(own.task) +
-        ", and task " + quote(task.name) + " asks for " + answers_text(task) +
-        "; name the head's answers in the task's labels or spellings, or give --adapter");
+    throw InputError("'" + own.source + "': the folder's own head answers " +
+                     answers_text(own.task) + ", and task " + quote(task.name) + " asks for " +
+                     answers_text(task) +
+                     "; name the head's answers in the task's labels or spellings, or give " +
+                     option_name("adapter"));
   }
   if (!has_layer_under_head(model.config, model.weights))
     throw InputError("'" + own.source + "': the folder's own head reads a " +

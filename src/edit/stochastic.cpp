@@ -24,6 +24,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "edit/initial.h"
 #include "edit/registry.h"
 #include "edit/stochastic_options.h"
@@ -142,8 +143,8 @@ class Stochastic final : public Combinator {
     if (draws_by_row(context))
       throw InputError(
           "routes of their own for texts or tokens cannot choose among prefixes, which stand "
-          "before "
-          "all texts of a pass alike: give --route-unit all");
+          "before all texts of a pass alike: give " +
+          option_name("route_unit") + " all");
     Context inner = context_of(0, context);
     return child().edit->prefix(one_edit(derived, view.site, context), view, weight, inner);
   }

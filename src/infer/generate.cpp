@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "tensor/log_sum_exp.h"
 #include "tensor/parallel.h"
 
@@ -57,7 +58,9 @@ double denominator(std::span<const float> logits, int64_t example) {
   const double sum = log_sum_exp(logits);
   if (std::isfinite(sum)) return sum;
   throw InputError("example " + std::to_string(example) +
-                   ": the model gives numbers that are not finite; try --precision fp32, and see "
+                   ": the model gives numbers that are not finite; try " +
+                   option_name("precision") +
+                   " fp32, and see "
                    "whether model or adapter are damaged");
 }
 

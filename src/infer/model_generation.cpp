@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "base/spelling.h"
 #include "model/families.h"
 #include "model/gguf_model.h"
 
@@ -119,9 +120,9 @@ bool is_value(const Node& node, const std::string& text) {
 }
 
 void refuse_setting(Options& options, const std::string& key, const Node& found) {
-  options.fault(key,
-                "changes texts and is not supported, found " + to_json(found, -1) +
-                    "; --ignore-generation-config writes texts without the model's own settings");
+  options.fault(key, "changes texts and is not supported, found " + to_json(found, -1) + "; " +
+                         option_name("ignore_generation_config") +
+                         " writes texts without the model's own settings");
 }
 
 void put_integer(Options& options, const char* theirs, Node& out, const char* ours, int64_t least) {
@@ -277,8 +278,8 @@ std::string ModelGeneration::note(const Node& counted) const {
   for (const auto& [key, value] : counted.members) told.push_back(key + " " + shown(value));
   std::string out;
   if (!told.empty())
-    out = "texts are written as " + source + " says: " + joined(told) +
-          " (--ignore-generation-config leaves that out)";
+    out = "texts are written as " + source + " says: " + joined(told) + " (" +
+          option_name("ignore_generation_config") + " leaves that out)";
   if (!other.empty())
     out += (out.empty() ? source + ": " : "; ") + std::string("keys without a meaning: ") +
            joined_first(other, 5);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <limits>
 
 #include "base/error.h"
 #include "infer/dataset.h"
@@ -43,16 +44,21 @@ struct Stream {
 
 class Writer {
  public:
-  Writer(const Model& model, const LaneAdapter& lane, const ModelText& text,
-         const WriteOptions& options)
-      : model_(model), lane_(lane), text_(text), options_(options) {}
+  Writer(const Model& model, const std::vector<LaneAdapter>& lanes,
+         const std::vector<size_t>& lane_of, const ModelText& text, const WriteOptions& options)
+      : model_(model), lanes_(lanes), lane_of_(lane_of), text_(text), options_(options) {}
 
   // `rows`: the prompts that are written together.
-  void write(const std::vector<Sequence>& prompts, const std::vector<int64_t>& rows, Written& out) {
-    PromptLane lane{lane_, {}};
+  void write(const std::vector<Sequence>& prompts, std::vector<int64_t> rows, Written& out) {
+    const auto lane_of = [&](int64_t row) { return lane_of_[static_cast<size_t>(row)]; };
+    std::stable_sort(rows.begin(), rows.end(),
+                     [&](int64_t a, int64_t b) { return lane_of(a) < lane_of(b); });
+    std::vector<PromptLane> lanes;
     std::deque<Stream> streams;  // a decoder stays where it is
-    for (const int64_t row : rows) {
-      lane.prompts.push_back(&prompts[static_cast<size_t>(row)]);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (i == 0 || lane_of(rows[i]) != lane_of(rows[i - 1]))
+        lanes.push_back({lanes_[lane_of(rows[i])], {}});
+      lanes.back().prompts.push_back(&prompts[static_cast<size_t>(rows[i])]);
       streams.emplace_back(text_, options_.stop);
     }
     const auto tell = [&](size_t i, const std::string& piece) {
@@ -70,7 +76,7 @@ class Writer {
     if (!options_.stop.empty())
       has_stopped = [this](const std::vector<int64_t>& tokens) { return ends_in_stop(tokens); };
     std::vector<std::vector<Generated>> generated =
-        generate(model_, {lane}, options_.generate, read, has_stopped);
+        generate(model_, lanes, options_.generate, read, has_stopped);
     for (size_t i = 0; i < generated.size(); ++i) {
       Generated& best = generated[i].front();
       if (options_.generate.beams > 1) {  // read as a whole
@@ -106,7 +112,8 @@ class Writer {
   }
 
   const Model& model_;
-  const LaneAdapter& lane_;
+  const std::vector<LaneAdapter>& lanes_;
+  const std::vector<size_t>& lane_of_;
   const ModelText& text_;
   const WriteOptions& options_;
 };
@@ -129,6 +136,14 @@ int64_t fitting_tokens(int64_t room) {
 Written write_texts(const Model& model, const LaneAdapter& lane,
                     const std::vector<Sequence>& prompts, const ModelText& text,
                     WriteOptions options) {
+  return write_texts(model, {lane}, std::vector<size_t>(prompts.size(), 0), prompts, text,
+                     std::move(options));
+}
+
+Written write_texts(const Model& model, const std::vector<LaneAdapter>& lanes,
+                    const std::vector<size_t>& lane_of, const std::vector<Sequence>& prompts,
+                    const ModelText& text, WriteOptions options) {
+  ensure(!lanes.empty() && lane_of.size() == prompts.size(), "a lane for each prompt");
   ensure(options.batch > 0, "some prompts at once");
   ensure(std::find(options.stop.begin(), options.stop.end(), "") == options.stop.end(),
          "a stop text has a letter");
@@ -139,13 +154,15 @@ Written write_texts(const Model& model, const LaneAdapter& lane,
     if (std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
   }
   if (options.generate.max_new_tokens == kAsFits && options.generate.max_total_tokens == 0) {
-    options.generate.max_new_tokens =
-        fitting_tokens(room_for_texts(model.config, lane.bound->adapter().layout(), prompts));
+    int64_t room = std::numeric_limits<int64_t>::max();
+    for (const LaneAdapter& lane : lanes)
+      room = std::min(room, room_for_texts(model.config, lane.bound->adapter().layout(), prompts));
+    options.generate.max_new_tokens = fitting_tokens(room);
   }
   const auto start = std::chrono::steady_clock::now();
   Written out;
   out.texts.resize(prompts.size());
-  Writer writer(model, lane, text, options);
+  Writer writer(model, lanes, lane_of, text, options);
   int64_t done = 0;
   for (const std::vector<int64_t>& rows :
        groups_of_rows(prompts, options.batch / options.generate.beams, [](int64_t) { return 1; })) {

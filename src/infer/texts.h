@@ -46,8 +46,13 @@ struct Written {
   double seconds = 0;
 };
 
-// The best text after each prompt; prompts of similar length are written together. Throws what
-// `generate` throws.
+// The best text after each prompt; prompts of similar length are written together. Prompt i goes
+// through lanes[lane_of[i]]; a lane that replaces the trunk's weights must be the only one. Throws
+// what `generate` throws.
+Written write_texts(const Model& model, const std::vector<LaneAdapter>& lanes,
+                    const std::vector<size_t>& lane_of, const std::vector<Sequence>& prompts,
+                    const ModelText& text, WriteOptions options);
+// The same of one lane.
 Written write_texts(const Model& model, const LaneAdapter& lane,
                     const std::vector<Sequence>& prompts, const ModelText& text,
                     WriteOptions options);

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "interop/adapterhub.h"
 #include "interop/adapterhub_head.h"
 #include "interop/adapterhub_writer.h"
@@ -23,10 +24,12 @@ const std::map<std::string, std::string>& reasons() {
       {"router", "AdapterHub has no routed mixtures of this kind (MoV, MoLoRA)"},
       {"dora",
        "AdapterHub's DoRA is another function (alpha/r outside the norm, a bias that is "
-       "stretched); --to peft has this one"},
-      {"prompt",
-       "AdapterHub puts a prompt's vectors behind the embedding's norm; --to peft has prompts of "
-       "word embeddings"},
+       "stretched); " +
+           option_name("to") + " peft has this one"},
+      {"prompt", "AdapterHub puts a prompt's vectors behind the embedding's norm; " +
+                     option_name("to") +
+                     " peft has prompts of "
+                     "word embeddings"},
       {"bitfit", "AdapterHub keeps no trained biases"},
       {"full", "a fully trained model is no adapter: merge it into the weights with graft merge"},
       {"top-layers",

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "base/spelling.h"
 #include "edit/positions.h"
 #include "edit/rotation.h"
 #include "interop/adapterhub_writer.h"
@@ -247,7 +248,8 @@ void HubWriter::write_prefix(const Part& part) {
 void HubWriter::check_reft(const Part& part, const PositionChoice& positions) const {
   const Node& options = part.options;
   if (word(options, "source") != "linear")
-    refuse(part, "AdapterHub's ReFT has a linear source; --to pyreft has constant ones");
+    refuse(part, "AdapterHub's ReFT has a linear source; " + option_name("to") +
+                     " pyreft has constant ones");
   if (is_true(options, "projection_bias"))
     refuse(part, "AdapterHub's ReFT has no bias in its projection");
   if (!options.find("subspace")->items.empty()) refuse(part, "AdapterHub's ReFT has no subspaces");

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "interop/adapterhub.h"
 #include "interop/adapterhub_head.h"
 #include "interop/adapterhub_reader.h"
@@ -37,7 +38,8 @@ ForeignAdapter HubReader::read() {
   read_config(config);
   if (const Node* own = json_.find("config")) ignore_unused(config, *own);
   if (!answers_.reft_kind.empty() && !asked_for_kind_)
-    top_.fault("config", "--reft-kind: the folder says what there is to say; leave the flag out");
+    top_.fault("config",
+               option_name("reft_kind") + ": the folder says what there is to say; leave it out");
   std::string notes;
   for (const std::string& note : notes_) notes += "; " + note;
   foreign_.origin = (version_.empty() ? "adapters of an unknown version" : version_) + " (" +

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "interop/adapterhub_reader.h"
 #include "interop/peft.h"
 #include "interop/rotations.h"
@@ -321,11 +322,11 @@ bool HubReader::subtracts(Options& c, bool is_rotation) {
   if (answers_.reft_kind.empty()) {
     c.fault("orthogonality",
             "AdapterHub writes NoReFT and DiReFT alike (subtract_projection is not in the file): "
-            "say which this is with "
-            "--reft-kind noreft or --reft-kind direft");
+            "say which this is with " +
+                option_name("reft_kind") + " noreft or " + option_name("reft_kind") + " direft");
   } else if (answers_.reft_kind != "noreft" && answers_.reft_kind != "direft") {
-    c.fault("orthogonality",
-            "--reft-kind: expected noreft or direft, found " + quote(answers_.reft_kind));
+    c.fault("orthogonality", option_name("reft_kind") + ": expected noreft or direft, found " +
+                                 quote(answers_.reft_kind));
   }
   return answers_.reft_kind != "direft";
 }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "base/spelling.h"
 #include "base/version.h"
 #include "base/wording.h"
 #include "data/plain_task.h"
@@ -37,8 +38,8 @@ std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optio
   const int64_t outputs = foreign.head_outputs;
   if (outputs == 0) {
     if (given && !given->is_answered_in_words())
-      throw InputError("--task: the adapter in '" + source.string() +
-                       "' has no head, so no labels; leave the flag out, or give a task whose "
+      throw InputError(option_name("task") + ": the adapter in '" + source.string() +
+                       "' has no head, so no labels; leave it out, or give a task whose "
                        "answers are texts");
     return given;
   }
@@ -47,13 +48,14 @@ std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optio
   if (!task && outputs > 1) task = plain_task_of(outputs);
   if (!task) {
     throw InputError("'" + source.string() + "': the head has " + count +
-                     ", but the folder does not say what it means: give --task with a ready task "
+                     ", but the folder does not say what it means: give " + option_name("task") +
+                     " with a ready task "
                      "or a YAML file (a regression)");
   }
   const int64_t wanted = task->kind == TaskKind::kRegression ? 1 : task->num_labels();
   if (wanted != outputs) {
-    throw InputError((given ? "--task: " : "'" + source.string() + "': ") + "the task " +
-                     quote(task->name) + " needs " + std::to_string(wanted) + " " +
+    throw InputError((given ? option_name("task") + ": " : "'" + source.string() + "': ") +
+                     "the task " + quote(task->name) + " needs " + std::to_string(wanted) + " " +
                      plural(wanted, "output") + ", but the head has " + count);
   }
   return task;

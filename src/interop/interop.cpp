@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "edit/lanes.h"
 #include "interop/adapterhub.h"
 #include "interop/peft.h"
@@ -41,14 +42,13 @@ constexpr Format kFormats[] = {
 };
 
 void check_answers(const Format& format, const ImportAnswers& answers) {
-  const auto refuse = [&](const char* flag) {
-    throw InputError(std::string(flag) + ": folders of " + format.name +
-                     " do not need it; leave it out");
+  const auto refuse = [&](const std::string& answer) {
+    throw InputError(answer + ": folders of " + format.name + " do not need it; leave it out");
   };
-  if (!format.asks_positions && !answers.positions.empty()) refuse("--positions");
-  if (!format.asks_positions && answers.is_untied) refuse("--untied");
-  if (!format.asks_positions && !answers.activation.empty()) refuse("--activation");
-  if (!format.asks_reft_kind && !answers.reft_kind.empty()) refuse("--reft-kind");
+  if (!format.asks_positions && !answers.positions.empty()) refuse(option_name("positions"));
+  if (!format.asks_positions && answers.is_untied) refuse(option_name("untied"));
+  if (!format.asks_positions && !answers.activation.empty()) refuse(option_name("activation"));
+  if (!format.asks_reft_kind && !answers.reft_kind.empty()) refuse(option_name("reft_kind"));
 }
 
 const Format& format_named(const std::string& name) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "edit/combinator.h"
 #include "edit/registry.h"
 #include "infer/predict.h"
@@ -144,7 +145,8 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
                      "model folder and merge there");
   }
   if (fs::exists(out))
-    throw InputError("--out: '" + out.string() + "' is there already; choose a new folder");
+    throw InputError(option_name("out") + ": '" + out.string() +
+                     "' is there already; choose a new folder");
   NamedTensors merged = merged_tensors(loaded, model);
   const Path unfinished = out.string() + ".unfinished." + std::to_string(getpid());
   MergeReport report;
@@ -166,10 +168,11 @@ MergeReport merge_adapter(const LoadedAdapter& loaded, const Model& model, const
       throw InputError("merging moves a " + report.what + " by " +
                        Node::number(report.largest).scalar + " (" +
                        Node::number(report.mean).scalar + " in the mean; the largest is " +
-                       Node::number(report.largest_value).scalar + "), more than --max-drift " +
-                       Node::number(options.max_drift).scalar +
+                       Node::number(report.largest_value).scalar + "), more than " +
+                       option_name("max_drift") + " " + Node::number(options.max_drift).scalar +
                        " allows; keep the adapter beside its base, merge in fp32, compare on real "
-                       "rows (--data), or allow more");
+                       "rows (" +
+                       option_name("data") + "), or allow more");
     }
     write_file_atomically(unfinished / "merge.json",
                           to_json(report_node(report, options, loaded)) + "\n");

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "interop/peft.h"
 #include "interop/peft_writer.h"
 #include "tensor/safetensors.h"
@@ -20,8 +21,8 @@ const std::map<std::string, std::string>& reasons() {
        "PEFT has no stochastic mixtures: make it one adapter first with graft average"},
       {"gate", "PEFT has no gates"},
       {"router", "PEFT has no routed mixtures of this kind (MoV, MoLoRA)"},
-      {"bottleneck", "PEFT has no bottleneck adapters; --to adapterhub has"},
-      {"reft", "PEFT has no edits of hidden states (ReFT); --to pyreft has"},
+      {"bottleneck", "PEFT has no bottleneck adapters; " + option_name("to") + " adapterhub has"},
+      {"reft", "PEFT has no edits of hidden states (ReFT); " + option_name("to") + " pyreft has"},
       {"bitfit", "PEFT saves biases only beside LoRA (bias: all)"},
       {"full",
        "a fully trained model is no adapter to PEFT: merge it into the weights with graft merge"},

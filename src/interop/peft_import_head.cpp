@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "edit/own_head.h"
 #include "interop/peft.h"
 #include "interop/peft_reader.h"
@@ -92,8 +93,8 @@ void PeftReader::take_own_layers(const std::vector<const Modules::Layer*>& layer
   if (!own || !own->refusal.empty()) {
     tensors_.fault("holds no " + quote(key(*layers.front()) + ".weight") +
                    ", so the head is the model's own, and '" + model_.source + "' brings none" +
-                   (own ? " that is known here: " + own->refusal : "") +
-                   "; give --model the classifier that the adapter was trained on");
+                   (own ? " that is known here: " + own->refusal : "") + "; give " +
+                   option_name("model") + " the classifier that the adapter was trained on");
     return;
   }
   for (const Modules::Layer* layer : layers) {

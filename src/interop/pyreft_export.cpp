@@ -3,6 +3,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "edit/positions.h"
 #include "edit/rotation.h"
 #include "interop/pyreft.h"
@@ -53,7 +54,8 @@ void check(const Adapter::Part& part, const Node& options, const PyreftKind& kin
   if (!kind.has_rotation) {
     refuse(part.path, std::string("pyreft 0.1.0 cannot open a ") + kind.name +
                           " that it saved: its reader does not give add_bias, which the class asks "
-                          "for; --to adapterhub has this edit");
+                          "for; " +
+                          option_name("to") + " adapterhub has this edit");
   }
   if (word(options, "clamp") != "code")
     refuse(part.path,

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "base/wording.h"
 #include "edit/positions.h"
 #include "interop/modules.h"
@@ -181,15 +182,16 @@ class Reader {
   void read_answers() {
     if (answers_.positions.empty()) {
       config_.fault("representations",
-                    "pyreft does not write which tokens are edited: say so with --positions, for "
-                    "instance --positions f3, and "
-                    "--untied where each side has tensors of its own");
+                    "pyreft does not write which tokens are edited: say so with " +
+                        option_name("positions") + ", for instance " + option_name("positions") +
+                        " f3, and " + option_name("untied") +
+                        " where each side has tensors of its own");
       return;
     }
     try {
       positions_ = parse_positions(answers_.positions);
     } catch (const InputError& error) {
-      config_.fault("representations", std::string("--positions: ") + error.what());
+      config_.fault("representations", option_name("positions") + ": " + error.what());
       return;
     }
     const int64_t wanted = answers_.is_untied && positions_.is_two_sided() ? 2 : 1;
@@ -202,7 +204,9 @@ class Reader {
           "layer " + std::to_string(layer) + " has " + std::to_string(count) + " " +
               plural(count, "intervention") + ", but positions " + answers_.positions +
               (answers_.is_untied ? ", untied," : "") + " make " + std::to_string(wanted) +
-              (count == 2 && wanted == 1 ? ": give --untied, and positions of two sides" : ""));
+              (count == 2 && wanted == 1
+                   ? ": give " + option_name("untied") + ", and positions of two sides"
+                   : ""));
     }
   }
 

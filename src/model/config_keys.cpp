@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "base/spelling.h"
 #include "model/families.h"
 
 namespace graft {
@@ -137,15 +138,15 @@ std::vector<std::string> known_keys(const Options& options, const std::string& m
 std::span<const KeyRule> common_key_rules() { return kRules; }
 
 std::string ignore_hint(const std::string& key) {
-  return "if the model computes the same without it, load it with --ignore-config-key " +
-         printable(key);
+  return "if the model computes the same without it, load it with " +
+         option_name("ignore_config_key") + " " + printable(key);
 }
 
 std::vector<std::string> take_ignored(std::vector<std::string>& unknown, const IgnoredKeys& ignored,
                                       const std::string& source) {
   for (const std::string& key : ignored.named) {
     if (holds(unknown, key)) continue;
-    throw InputError("--ignore-config-key " + key + ": only a key of " + source +
+    throw InputError(option_name("ignore_config_key") + " " + key + ": only a key of " + source +
                      " that graft does not know can be ignored" + did_you_mean(key, unknown) +
                      (unknown.empty() ? "; it has none" : "; it has " + joined_first(unknown, 5)));
   }

@@ -22,7 +22,7 @@ const std::map<std::string, std::string> kLongNames = {{"rows", "data.rows"}};
 // Settings that a study says elsewhere.
 const std::vector<std::pair<std::string, std::string>> kElsewhere = {
     {"model", "it stands at the top of the file"},
-    {"out", "--out says it"},
+    {"out", "the folder of the study says it"},
     {"adapter", "methods: say it"},
     {"adapter_name", "methods: say it"},
     {"data.train", "tasks: say it"},

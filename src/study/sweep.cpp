@@ -12,6 +12,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "base/wording.h"
 
 namespace graft {
@@ -25,7 +26,7 @@ constexpr size_t kMostFaults = 20;  // that are told
 std::string place_of(const MemberDraft& member, const std::string& message) {
   for (const StudySetting& setting : member.settings) {
     const std::string key = setting.key.substr(setting.key.rfind('.') + 1);
-    for (const std::string& form : {"--set " + setting.key + "=", "/" + setting.key + ":",
+    for (const std::string& form : {setting_text(setting.key + "="), "/" + setting.key + ":",
                                     "/" + key + ":", setting.key + ": "}) {
       if (message.find(form) != std::string::npos) return setting.place;
     }
@@ -125,7 +126,8 @@ Shard parse_shard(const std::string& text) {
     const bool is_whole = count.ec == std::errc{} && count.ptr == end;
     if (is_whole && shard.index >= 1 && shard.index <= shard.count) return shard;
   }
-  throw InputError("--shard: expected K/N, the K-th of N parts, such as 2/8, found " + quote(text));
+  throw InputError(option_name("shard") +
+                   ": expected K/N, the K-th of N parts, such as 2/8, found " + quote(text));
 }
 
 Path store_path(const Path& out, const Shard& shard) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "base/spelling.h"
 #include "stats/agreement.h"
 
 namespace graft {
@@ -110,7 +111,8 @@ class TableMaker {
       if (!score.value)
         throw InputError("member " + quote(plan_.members[member].name) + ": its " + score.metric +
                          " does not exist (a constant answer, or a loss without an end); choose "
-                         "another --metric");
+                         "another " +
+                         option_name("metric"));
       return {score.metric, *score.value};
     }
     throw InputError("member " + quote(plan_.members[member].name) + ": has no score " +

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/spelling.h"
 
 namespace graft {
 
@@ -166,17 +167,17 @@ RunConfig parse_run_config(const Node& given, const Node& preset, const std::str
   if (config.task.empty() && !config.data.mixture.empty())
     config.task = config.data.mixture.front().task;
   refuse_ineffective(options, config);
-  for (const auto& [key, flag, value] :
-       {std::tuple{"model", "--model", &config.model}, std::tuple{"task", "--task", &config.task},
-        std::tuple{"out", "--out", &config.out}}) {
+  for (const auto& [key, value] :
+       {std::pair{"model", &config.model}, std::pair{"task", &config.task},
+        std::pair{"out", &config.out}}) {
     if (value->empty())
-      options.fault(key, std::string("missing; give ") + flag + " or write it in the file");
+      options.fault(key, "missing; give " + option_name(key) + " or write it in the file");
   }
   if (config.epochs == 0 && config.max_steps == 0)
     options.fault("epochs", "a run of no steps trains nothing; give epochs or max_steps");
   if (config.data.train.empty() && config.data.mixture.empty())
-    options.fault(
-        "data", "train is missing; give --data or write data.train in the file (or data.mixture)");
+    options.fault("data", "train is missing; give " + option_name("data") +
+                              " or write data.train in the file (or data.mixture)");
   if (!config.data.mixture.empty() && config.order == Order::kFile)
     options.fault("order", "a mixture is drawn at random; expected shuffle or length");
   options.finish();

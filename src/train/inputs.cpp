@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "base/wording.h"
 #include "data/mixture.h"
 #include "data/numpy_random.h"
@@ -283,7 +284,9 @@ void check_effects(const RowLayout& layout, RunInputs& in) {
   if (config.early_stop > 0 && !in.eval && in.eval_tasks.empty()) {
     refuse_given(config, "early_stop",
                  "found " + std::to_string(config.early_stop) +
-                     " evaluations, and there are no rows to evaluate on; give --eval or "
+                     " evaluations, and there are no rows to evaluate on; give " +
+                     option_name("eval") +
+                     " or "
                      "data.held_out, or leave early_stop out");
     config.early_stop = 0;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "train/schedule.h"
 
 namespace graft {
@@ -20,7 +21,7 @@ Node with_settings(const RunConfig& config, const std::vector<std::string>& sett
     if (equals == std::string::npos ||
         std::find(kLengths.begin(), kLengths.end(), key) == kLengths.end()) {
       throw InputError(
-          "--set " + setting +
+          setting_text(setting) +
           ": a run that goes on keeps the settings in its run.yaml; it can be made longer by " +
           joined(kLengths, "or") +
           ", or start a new run (start_from takes an adapter to begin with)");
@@ -33,7 +34,7 @@ Node with_settings(const RunConfig& config, const std::vector<std::string>& sett
 void check_schedule(const RunConfig& config, const std::string& way_out) {
   if (config.schedule == Schedule::kConstant) return;
   const bool is_linear = config.schedule == Schedule::kLinear;
-  throw InputError("--set: the run in '" + config.out +
+  throw InputError(settings_name() + ": the run in '" + config.out +
                    "' has schedule: " + (is_linear ? "linear" : "cosine") +
                    ", whose learning rates depend on the length of the whole run and end at zero, "
                    "so that no longer run begins "
@@ -50,16 +51,18 @@ bool keeps_last_state(const RunConfig& config) {
 
 void lengthen(RunInputs& inputs, const std::vector<std::string>& settings) {
   RunConfig& config = inputs.config;
-  const RunConfig asked = parse_run_config(with_settings(config, settings), Node::null(), "--set");
-  const std::string way_out =
-      "A new run that begins with its adapter: graft train " +
-      (Path(config.out) / "run.yaml").string() +
-      " --out FOLDER --set start_from=" + (Path(config.out) / "adapter").string();
+  const RunConfig asked =
+      parse_run_config(with_settings(config, settings), Node::null(), settings_name());
+  const std::string way_out = "A new run that begins with its adapter: graft train " +
+                              (Path(config.out) / "run.yaml").string() + " " + option_name("out") +
+                              " FOLDER " +
+                              setting_text("start_from=" + (Path(config.out) / "adapter").string());
   check_schedule(config, way_out);
   if (!asked.epochs)
-    throw InputError("--set: epochs: expected a number, found auto; say how long the run is to be");
+    throw InputError(settings_name() +
+                     ": epochs: expected a number, found auto; say how long the run is to be");
   if (config.max_steps > 0 && asked.max_steps == config.max_steps)
-    throw InputError("--set: max_steps is " + std::to_string(config.max_steps) +
+    throw InputError(settings_name() + ": max_steps is " + std::to_string(config.max_steps) +
                      " in this run and counts instead of epochs; give max_steps");
   const int64_t before = epochs_of(inputs).total_steps();
   config.lengthened_from.push_back({config.epochs.value(), config.max_steps, config.warmup});
@@ -67,7 +70,7 @@ void lengthen(RunInputs& inputs, const std::vector<std::string>& settings) {
   config.epochs = asked.epochs;
   config.max_steps = asked.max_steps;
   if (const int64_t after = epochs_of(inputs).total_steps(); after <= before)
-    throw InputError("--set: the run has " + std::to_string(before) +
+    throw InputError(settings_name() + ": the run has " + std::to_string(before) +
                      " steps, and these settings give it " + std::to_string(after) +
                      "; expected more");
 }

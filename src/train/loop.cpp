@@ -2,7 +2,7 @@
 
 namespace graft {
 
-LoopEnd drive(std::vector<std::unique_ptr<Run>>& runs) {
+RunEnd drive(std::vector<std::unique_ptr<Run>>& runs) {
   for (auto& run : runs) {  // one that stopped between its last step and its end
     if (run->is_done()) run->finish();
   }
@@ -20,11 +20,10 @@ LoopEnd drive(std::vector<std::unique_ptr<Run>>& runs) {
         is_left = true;
         other->checkpoint();
       }
-      return is_left ? LoopEnd::kInterrupted
-                     : LoopEnd::kDone;  // it was asked for with the last step
+      return is_left ? RunEnd::kStopped : RunEnd::kDone;  // it was asked for with the last step
     }
   }
-  return LoopEnd::kDone;
+  return RunEnd::kDone;
 }
 
 }  // namespace graft

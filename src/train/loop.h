@@ -9,9 +9,7 @@
 
 namespace graft {
 
-enum class LoopEnd { kDone, kInterrupted };
-
 // Where the observer of one wants to stop, every unfinished run writes a checkpoint.
-LoopEnd drive(std::vector<std::unique_ptr<Run>>& runs);
+RunEnd drive(std::vector<std::unique_ptr<Run>>& runs);
 
 }  // namespace graft

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <sstream>
 
+#include "base/spelling.h"
 #include "base/wording.h"
 #include "data/metrics.h"
 
@@ -30,10 +31,12 @@ std::string flat_loss_warning(const LossCourse& course, const RunConfig& config)
   const std::string beside = course.blind ? number_text(*course.blind) + " without reading the rows"
                                           : number_text(course.first) + " at the start";
   return "the loss hardly left its start: " + number_text(course.last) + " over the last steps, " +
-         beside + ". Try --set learning_rate=" + number_text(10 * config.learning_rate) + " (now " +
+         beside + ". Try " +
+         setting_text("learning_rate=" + number_text(10 * config.learning_rate)) + " (now " +
          number_text(config.learning_rate) +
          ") or more epochs; where the loss rose, learning_rate=" +
-         number_text(config.learning_rate / 10) + "; graft train --find-rate looks for a rate";
+         number_text(config.learning_rate / 10) + "; graft train " + option_name("find_rate") +
+         " looks for a rate";
 }
 
 Node to_node(const LossCourse& course) {

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "base/version.h"
 #include "base/wording.h"
 #include "train/digests.h"
@@ -112,8 +113,9 @@ void Run::open_folder(StartMode mode) {
   const Path run_yaml = dir_ / "run.yaml";
   if (mode == StartMode::kFresh) {
     if (fs::exists(run_yaml))
-      throw InputError("'" + dir_.string() + "' holds a run already: go on with --resume " +
-                       dir_.string() + ", or choose another --out");
+      throw InputError("'" + dir_.string() + "' holds a run already: go on with " +
+                       option_name("resume") + " " + dir_.string() + ", or choose another " +
+                       option_name("out"));
     make_directories(dir_ / "checkpoints");
     write_file_atomically(run_yaml, to_yaml(run_config_node(inputs_.config)));
   }
@@ -323,7 +325,9 @@ void Run::evaluate(bool is_due) {
   Node event = Node::map({{"event", Node::text("evaluate")},
                           {"step", Node::integer(step_)},
                           {"epoch", Node::number(epochs_.epochs_done(step_))}});
-  EvaluationReport report{.step = step_, .epoch = epochs_.epochs_done(step_)};
+  EvaluationReport report;
+  report.step = step_;
+  report.epoch = epochs_.epochs_done(step_);
   double primary = 0, seconds = 0;
   std::vector<double> losses;
   NamedTensors records;

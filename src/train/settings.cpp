@@ -33,7 +33,7 @@ constexpr Name<Device> kDevices[] = {{Device::kCpu, "cpu"}};
 }  // namespace
 
 void DataConfig::visit(OptionVisitor& v) {
-  v.text("train", train, "training rows; --data FOLDER finds train.*, dev.* and test.*");
+  v.text("train", train, "training rows");
   v.text("eval", eval, "rows to evaluate on during training");
   v.text("test", test, "rows to score once at the end");
   v.number("held_out", held_out, {0, 0.9},

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "edit/adapter_file.h"
 
 namespace graft {
@@ -84,7 +85,7 @@ NamedTensors start_values(const RunInputs& inputs, const Adapter& own) {
   throw InputError(
       "start_from: the adapter in '" + config.start_from +
       "' is not of this run's shape: " + joined_first(differences(loaded.adapter, own), 6) +
-      "; without --adapter a run takes the definition that lies there");
+      "; without " + option_name("adapter") + " a run takes the definition that lies there");
 }
 
 }  // namespace graft

@@ -198,15 +198,13 @@ TEST(SetPath, ReplacesAddsAndRefuses) {
   EXPECT_EQ(root.find("adapter")->find("sites")->items[1].line, 0) << "no line of a file";
   EXPECT_EQ(*root.find("data")->find("train"), Node::text("8"));
   EXPECT_EQ(*root.find("seed"), Node::null());
-  expect_message<InputError>(
-      [&] { set_path(root, "adapter.rank.x", "1"); },
-      "--set \"adapter.rank.x\": \"x\" lies below a value, not below a section");
+  expect_message<InputError>([&] { set_path(root, "adapter.rank.x", "1"); },
+                             "\"adapter.rank.x\": \"x\" lies below a value, not below a section");
   expect_message<InputError>([&] { set_path(root, "adapter..x", "1"); },
-                             "--set \"adapter..x\": expected a key such as");
-  expect_message<InputError>([&] { set_path(root, "", "1"); },
-                             "--set \"\": expected a key such as");
+                             "\"adapter..x\": expected a key such as");
+  expect_message<InputError>([&] { set_path(root, "", "1"); }, "\"\": expected a key such as");
   expect_message<InputError>([&] { set_path(root, "a", "[1"); },
-                             "--set a:1:1: expected a plain key (is a bracket left open?)");
+                             "a:1:1: expected a plain key (is a bracket left open?)");
 }
 
 }  // namespace

@@ -119,10 +119,10 @@ TEST(KeptFiles, NameWhatDiffers) {
       [&] {
         KeptFiles({folder / "x", folder / "y"}, other, Start::kGoOn);
       },
-      "--resume: '" + (folder / "x").string() +
+      "resume: '" + (folder / "x").string() +
           "' was begun otherwise: --precision was fp32, now bf16, --columns was not given, now id "
           "and the "
-          "data has changed; give what it was begun with, or leave --resume out to begin anew");
+          "data has changed; give what it was begun with, or leave resume out to begin anew");
   EXPECT_EQ(names_in(folder.path()).size(), 3U) << "a later process may still go on";
 }
 

@@ -19,8 +19,8 @@ if grep -rlE "$SOURCE|$BINARY|$SCRATCH/first" "$PREFIX/lib/cmake" "$PREFIX/share
 
 cmake -S "$SOURCE/examples" -B "$SCRATCH/build" -G Ninja -DCMAKE_PREFIX_PATH="$PREFIX" -DCMAKE_BUILD_TYPE=Debug >/dev/null
 cmake --build "$SCRATCH/build" >"$SCRATCH/build.log" || { cat "$SCRATCH/build.log"; exit 1; }
-for name in train_and_apply train_together; do
-  [[ $(grep -c '' "$SOURCE/examples/$name.cpp") -lt 60 ]] || fail "the example $name has 60 lines or more"
+for program in train_and_apply two_adapters train_together; do
+  [[ $(grep -c '' "$SOURCE/examples/$program.cpp") -lt 60 ]] || fail "$program.cpp has 60 lines or more"
 done
 OUTPUT=$("$SCRATCH/build/train_and_apply" "$SOURCE/examples/toy/model" "$SOURCE/examples/toy/train.tsv" "$SCRATCH/run" "we saw a lovely film")
 echo "$OUTPUT"
@@ -30,4 +30,11 @@ TOGETHER=$("$SCRATCH/build/train_together" "$SOURCE/examples/toy/model" "$SOURCE
 echo "$TOGETHER"
 [[ $(grep -Ec '/(lora|loreft): ([0-9]+) of \2 steps $' <<<"$TOGETHER") -eq 2 ]] || fail "two runs come to their end"
 for name in lora loreft; do "$PREFIX/bin/graft" inspect adapter "$SCRATCH/together/$name/adapter" >/dev/null; done
+"$PREFIX/bin/graft" train --model "$SOURCE/examples/toy/model" --task text:no,yes --data "$SOURCE/examples/toy/train.tsv" \
+  --adapter ia3 --out "$SCRATCH/other" --set max_steps=2 --quiet
+OUTPUT=$("$SCRATCH/build/two_adapters" "$SOURCE/examples/toy/model" "$SCRATCH/run/adapter" "$SCRATCH/other/adapter" "we saw a lovely film" "a sad book")
+echo "$OUTPUT"
+[[ $(grep -cE '/(run|other)/adapter: ".*" is (no|yes) \(0\.[0-9]{3}\)$' <<<"$OUTPUT") -eq 4 ]] || fail "expected four answers"
+# The headers are the public ones, and they alone.
+diff <(cd "$SOURCE/include" && find . -type f | sort) <(cd "$PREFIX/include" && find . -type f | sort) || fail "other headers than include/'s"
 "$PREFIX/bin/graft" plan --model "$SOURCE/examples/toy/model" --adapter lora --no-timing >/dev/null

@@ -55,7 +55,7 @@ TEST(ModelGeneration, TellsKeysWithoutAMeaning) {
   EXPECT_EQ(own.other, std::vector<std::string>{"chat_format"});
   const std::string note = own.note(yaml("{beams: 2, suppress_tokens: [1, 2, 3, 4, 5]}"));
   for (const char* part : {"generation_config.json says: beams 2", "suppress_tokens (5 entries)",
-                           "--ignore-generation-config", "keys without a meaning: chat_format"}) {
+                           "ignore_generation_config", "keys without a meaning: chat_format"}) {
     EXPECT_NE(note.find(part), std::string::npos) << note;
   }
   EXPECT_EQ(note.find('\n'), std::string::npos);
@@ -74,7 +74,7 @@ TEST(ModelGeneration, RefusesWhatWouldChangeTextsAndIsNotSupported) {
     const std::string message = message_of<InputError>([&] { own_of(text); });
     EXPECT_NE(message.find("changes texts and is not supported"), std::string::npos)
         << text << " " << message;
-    EXPECT_NE(message.find("--ignore-generation-config"), std::string::npos) << message;
+    EXPECT_NE(message.find("ignore_generation_config"), std::string::npos) << message;
   }
   const std::string both = message_of<InputError>(
       [&] { own_of(R"({"guidance_scale": 2, "num_beams": 0, "max_time": 1})"); });

@@ -189,28 +189,28 @@ TEST(HubReft, MustBeSaidToBeNoReftOrDiReft) {
   expect_message<InputError>([&] { foreign.import("roberta-tiny"); },
                              "AdapterHub writes NoReFT and DiReFT alike (subtract_projection is "
                              "not in the file): say which this "
-                             "is with --reft-kind noreft or --reft-kind direft");
+                             "is with reft_kind noreft or reft_kind direft");
   expect_message<InputError>(
       [&] { foreign.import("roberta-tiny", class_task(3), {.reft_kind = "loreft"}); },
-      "--reft-kind: expected noreft or direft, found \"loreft\"");
+      "reft_kind: expected noreft or direft, found \"loreft\"");
   expect_message<InputError>(
       [&] { rotation.import("roberta-tiny", class_task(3), {.reft_kind = "noreft"}); },
-      "--reft-kind: the folder says what there is to say; leave the flag out");
+      "reft_kind: the folder says what there is to say; leave it out");
   expect_message<InputError>(
       [&] { foreign.import("roberta-tiny", class_task(3), {.positions = "f3"}); },
-      "--positions: folders of adapterhub do not need it; leave it out");
+      "positions: folders of adapterhub do not need it; leave it out");
   const Foreign pyreft("pyreft", "roberta-loreft");
   expect_message<InputError>(
       [&] {
         pyreft.import("roberta-tiny", class_task(3), {.positions = "f3", .reft_kind = "noreft"});
       },
-      "--reft-kind: folders of pyreft do not need it");
+      "reft_kind: folders of pyreft do not need it");
   expect_message<InputError>(
       [&] { foreign.import("roberta-tiny", class_task(3), {.is_untied = true}); },
-      "--untied: folders of adapterhub do not need it");
+      "untied: folders of adapterhub do not need it");
   expect_message<InputError>(
       [&] { foreign.import("roberta-tiny", class_task(3), {.activation = "gelu"}); },
-      "--activation: folders of adapterhub do not need it");
+      "activation: folders of adapterhub do not need it");
 }
 
 TEST(HubHead, MustBeAClassifierThatIsKnownHere) {
@@ -333,10 +333,10 @@ TEST(PyreftAnswers, AreNeededAndMustFit) {
   const Foreign foreign("pyreft", "roberta-loreft"), untied("pyreft", "bert-loreft-untied");
   expect_message<InputError>(
       [&] { foreign.import("roberta-tiny"); },
-      "pyreft does not write which tokens are edited: say so with --positions");
+      "pyreft does not write which tokens are edited: say so with positions");
   expect_message<InputError>(
       [&] { foreign.import("roberta-tiny", class_task(3), {.positions = "3"}); },
-      "--positions: expected fN, lN, fN+lM, last or all, found \"3\"");
+      "positions: expected fN, lN, fN+lM, last or all, found \"3\"");
   expect_message<InputError>(
       [&] {
         foreign.import("roberta-tiny", class_task(3), {.positions = "f2+l2", .is_untied = true});
@@ -344,7 +344,7 @@ TEST(PyreftAnswers, AreNeededAndMustFit) {
       "layer 0 has 1 intervention, but positions f2+l2, untied, make 2");
   expect_message<InputError>(
       [&] { untied.import("bert-tiny", class_task(3), {.positions = "f2+l2"}); },
-      "layer 0 has 2 interventions, but positions f2+l2 make 1: give --untied, and positions of "
+      "layer 0 has 2 interventions, but positions f2+l2 make 1: give untied, and positions of "
       "two sides");
   expect_message<InputError>(
       [&] {
@@ -407,7 +407,7 @@ TEST(FolderExport, RefusesWhatThePeersCannotHold) {
       {"adapterhub", "[{prefix: {counts_positions: true}}]",
        "AdapterHub's prefix takes no positions"},
       {"adapterhub", "[{reft: {clamp: length, source: constant}}]",
-       "AdapterHub's ReFT has a linear source; --to pyreft has constant ones"},
+       "AdapterHub's ReFT has a linear source; to pyreft has constant ones"},
       {"adapterhub", "[{reft: {clamp: length, rotation: false, projection_bias: true}}]",
        "AdapterHub's ReFT has no bias in its projection"},
       {"adapterhub", "[{reft: {clamp: length, subspace: [0]}}]",

@@ -169,7 +169,7 @@ TEST(Merging, RefusesADriftAndLeavesNothing) {
       [&] {
         merge(m, folder / "merged", {Precision::kBFloat16, 1e-9});
       },
-      "more than --max-drift 1e-09 allows");
+      "more than max_drift 1e-09 allows");
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
   merge(m, folder / "merged");
   expect_message<InputError>([&] { merge(m, folder / "merged"); },

@@ -103,7 +103,7 @@ TEST(PeftHeads, ThatNobodyHoldsAreAskedFor) {
                              "the head is the model's own");
   expect_message<InputError>(
       [&] { import_cell(cell); },
-      "brings none; give --model the classifier that the adapter was trained on");
+      "brings none; give model the classifier that the adapter was trained on");
   Cell saved = load_cells(kGolden).at(
       "lora, head saved/t5");  // what a config lists is not looked for elsewhere
   std::erase_if(saved.tensors, [](const auto& each) {

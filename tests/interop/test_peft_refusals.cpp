@@ -225,14 +225,13 @@ TEST(PeftHead, NeedsATaskThatFits) {
   const Foreign with("bert-patterns"), without("bert-features");
   EXPECT_EQ(with.import(std::nullopt).adapter.task()->labels,
             (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
-  expect_message<InputError>(
-      [&] { with.import(class_task(2)); },
-      "--task: the task \"test\" needs 2 outputs, but the head has 3 outputs");
+  expect_message<InputError>([&] { with.import(class_task(2)); },
+                             "task: the task \"test\" needs 2 outputs, but the head has 3 outputs");
   expect_message<InputError>([&] { with.import(regression_task()); },
                              "needs 1 output, but the head has 3 outputs");
   expect_message<InputError>(
       [&] { without.import(class_task(3)); },
-      "has no head, so no labels; leave the flag out, or give a task whose answers are texts");
+      "has no head, so no labels; leave it out, or give a task whose answers are texts");
   EXPECT_FALSE(without.import(std::nullopt).adapter.task().has_value());
 }
 
@@ -302,8 +301,8 @@ TEST(PeftExport, RefusesWhatPeftCannotHold) {
     const char* message;
   } rows[] = {
       {"[]", "it changes nothing but the head, and PEFT keeps no head alone"},
-      {"[{bottleneck: {}}]", "0.bottleneck: PEFT has no bottleneck adapters; --to adapterhub has"},
-      {"[{reft: {}}]", "0.reft: PEFT has no edits of hidden states (ReFT); --to pyreft has"},
+      {"[{bottleneck: {}}]", "0.bottleneck: PEFT has no bottleneck adapters; to adapterhub has"},
+      {"[{reft: {}}]", "0.reft: PEFT has no edits of hidden states (ReFT); to pyreft has"},
       {"[{bitfit: {}}]", "0.bitfit: PEFT saves biases only beside LoRA (bias: all)"},
       {"[{full: {}}]",
        "0.full: a fully trained model is no adapter to PEFT: merge it into the weights with graft "

@@ -143,7 +143,7 @@ TEST(PeftHead, NumbersLabelsThatHaveNoNames) {
   }
   expect_message<InputError>(
       [&] { import_cell(one); },
-      "the head has 1 output, but the folder does not say what it means: give --task");
+      "the head has 1 output, but the folder does not say what it means: give task");
 }
 
 }  // namespace

@@ -8,6 +8,9 @@ A folder of src/ is a library, and its CMakeLists.txt says which libraries it li
 - A file includes only its own folder's headers and those of folders that its own links, or that these link in turn.
 - A header that calls itself "Internal to src/x", or lies in src/x/detail/, is included in src/x and tests/x alone.
 - Every source is listed, so that none is left uncompiled.
+- A public header (include/graft/) includes public headers and the standard library alone. The folder that implements it is
+  its owner: whoever may include the owner's headers may include it.
+- Below the command line no message spells a flag ("--out"): option_name() of base/spelling.h does.
 """
 import pathlib
 import re
@@ -25,9 +28,19 @@ MAY_LINK = {
     "edit": {"base", "text", "data", "tensor", "model"},
     "infer": {"base", "text", "data", "tensor", "model", "edit"},
     "train": {"base", "text", "data", "tensor", "model", "edit", "infer"},
-    "study": {"base", "stats", "text", "data", "tensor", "model", "edit", "infer", "train"},
+    "session": {"base", "text", "data", "tensor", "model", "edit", "infer", "train"},
+    "study": {"base", "stats", "text", "data", "tensor", "model", "edit", "infer", "train", "session"},
     "interop": {"base", "text", "data", "tensor", "model", "edit", "infer"},
-    "cli": {"base", "text", "data", "tensor", "model", "edit", "infer", "train", "study", "interop"},
+    "cli": {"base", "text", "data", "tensor", "model", "edit", "infer", "train", "session", "study", "interop"},
+}
+# A public header -> the folder that implements it.
+PUBLIC = {
+    "graft/errors.h": "base",
+    "graft/run.h": "train",
+    "graft/model.h": "session",
+    "graft/task.h": "session",
+    "graft/adapter.h": "session",
+    "graft/session.h": "session",
 }
 WITHOUT_TORCH = {"base", "stats", "text", "data"}
 TORCH = ("torch/", "ATen/", "c10/")
@@ -37,6 +50,8 @@ LONGEST = 600
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 FAMILY = re.compile(r"(?<![A-Za-z])((?i:bert|roberta|gpt-?2|llama|t5|bart))(?![a-z])")
 LIBRARY = re.compile(r"graft_library\(\s*(\w+)([^)]*)\)")
+FLAG = re.compile(r'"(?:[^"\\]|\\.)*(?<![-\w])--[a-z][-a-z]*(?:[^"\\]|\\.)*"')
+FLAGS_OF_OTHERS = ("gguf-split --merge",)
 INTERNAL = re.compile(r"Internal to src/(\w+)")
 
 
@@ -107,7 +122,7 @@ def includes_of(path):
 def check_includes(path, folder, libraries, internal):
     faults = []
     for where, kind, name in includes_of(path):
-        first = name.split("/")[0]
+        first = PUBLIC.get(name, name.split("/")[0])
         if kind == '"' and first not in libraries:
             faults.append(where + f'"{name}": expected a path from src/, such as "base/error.h"')
         elif kind == '"' and first not in reachable(folder, libraries):
@@ -127,6 +142,9 @@ def check_words(path, folder):
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
         family = folder == "edit" and not INCLUDE.match(line) and FAMILY.search(without_comment(line))
+        flag = folder != "cli" and FLAG.search(without_comment(line))
+        if flag and not any(known in line for known in FLAGS_OF_OTHERS):
+            faults.append(f"{path}:{number}: only the command line spells flags, found {flag.group(0)}; take option_name()")
         if family:
             faults.append(f"{path}:{number}: edit/ knows sites, not model families, found '{family.group(1)}'")
     if len(lines) > LONGEST:
@@ -145,7 +163,7 @@ def check_folder(folder, library, libraries, internal):
         faults += check_includes(path, folder.name, libraries, internal)
         new_faults, new_notes = check_words(path, folder.name)
         faults, notes = faults + new_faults, notes + new_notes
-        used |= {name.split("/")[0] for _, kind, name in includes_of(path) if kind == '"'}
+        used |= {PUBLIC.get(name, name.split("/")[0]) for _, kind, name in includes_of(path) if kind == '"'}
         if path.suffix == ".cpp" and path.relative_to(folder).as_posix() not in library.words:
             faults.append(f"{path}: is not listed in {library.path.name}, so nothing compiles it")
     faults += [f"{library.path}: links {link}, of which no file includes anything" for link in sorted(library.links - used)]
@@ -160,6 +178,21 @@ def check_tests(source_dir, internal):
         folder = path.relative_to(tests).parts[0]
         faults += [where + f'"{name}" is internal to src/{internal[name]}'
                    for where, _, name in includes_of(path) if internal.get(name, folder) != folder]
+    return faults
+
+
+def check_public(source_dir):
+    """Public headers stand alone: a program that sees include/ alone can compile them."""
+    faults = []
+    include = source_dir / "include"
+    for path in sources_below(include):
+        name = path.relative_to(include).as_posix()
+        if name not in PUBLIC:
+            faults.append(f"{path}: no folder is known to implement this public header")
+        for where, kind, included in includes_of(path):
+            is_standard = kind == "<" and "/" not in included and not included.endswith(".h")
+            if included not in PUBLIC and not is_standard:
+                faults.append(where + f"a public header may not include {included}, which is private")
     return faults
 
 
@@ -178,6 +211,7 @@ def check_tree(source_dir):
             new_faults, new_notes, swept = check_folder(folder, libraries[folder.name], libraries, internal)
             faults, notes, count = faults + new_faults, notes + new_notes, count + swept
     faults += check_tests(pathlib.Path(source_dir), internal)
+    faults += check_public(pathlib.Path(source_dir))
     if count == 0:
         faults.append(f"{src}: no source was found, so nothing was checked")
     return faults, notes, count
@@ -186,7 +220,9 @@ def check_tree(source_dir):
 # A small tree without faults; each wrong tree below changes some of its files.
 RIGHT = {
     "src/base/CMakeLists.txt": "graft_library(base\n  SOURCES error.cpp   # (a remark)\n  LINKS yaml-cpp)\n",
-    "src/base/error.h": "",
+    "src/base/error.h": '#include "graft/errors.h"\n',
+    "include/graft/errors.h": "#include <string>\n",
+    "include/graft/run.h": '#include "graft/errors.h"\n',
     "src/base/error.cpp": '#include "base/error.h"\n#include <yaml-cpp/yaml.h>\n',
     "src/base/limits.h": "// Internal to src/base.\n",
     "src/text/CMakeLists.txt": "graft_library(text SOURCES a.cpp LINKS graft_base ICU::uc)\n",
@@ -219,6 +255,11 @@ WRONG = [
     ({"src/cli/f.h": "#include <yaml-cpp/yaml.h>\n"}, "never into a header"),
     ({"src/edit/e.cpp": "bool f() { return family == \"roberta\"; }\n"}, "found 'roberta'"),
     ({"src/edit/e.cpp": "struct T5Lora {};\n"}, "found 'T5'"),
+    ({"include/graft/run.h": '#include "base/error.h"\n'}, "may not include base/error.h, which is private"),
+    ({"include/graft/run.h": "#include <ATen/ATen.h>\n"}, "may not include ATen/ATen.h, which is private"),
+    ({"include/graft/other.h": "\n"}, "no folder is known to implement"),
+    ({"src/base/error.h": '#include "graft/run.h"\n'}, "expected a path from src/"),   # there is no train/ to implement it
+    ({"src/text/a.h": '#include "base/error.h"\nauto f() { return "give --out"; }  // not "--in"\n'}, "found \"give --out\""),
     ({"src/other/x.cpp": "\n"}, "is not a folder of the design"),
     ({"src/data/new.cpp": "\n"}, "is not listed in CMakeLists.txt"),
     ({"src/data/c.cpp": '#include "base/error.h"\n'}, "links text, of which no file includes anything"),

@@ -115,7 +115,7 @@ TEST(ConfigKeys, ThatAreUnknownNameTheNearestAndTheWayOut) {
   expect_message<InputError>([] { parsed("llama", R"({"rope_interleavd": false})"); },
                              "/rope_interleavd: unknown key (did you mean 'rope_interleaved'?); if "
                              "the model computes the same "
-                             "without it, load it with --ignore-config-key rope_interleavd");
+                             "without it, load it with ignore_config_key rope_interleavd");
   const std::string message =
       message_of<InputError>([] { parsed("bert", R"({"aa_new": 1, "bb_new": {"x": [1]}})"); });
   EXPECT_NE(message.find("/aa_new: unknown key; if"), std::string::npos) << message;
@@ -137,11 +137,11 @@ TEST(ConfigKeys, ThatCountCannotBePassedOver) {
     const char *changes, *named, *message;
   } rows[] = {
       {"{}", "hidden_size",
-       "--ignore-config-key hidden_size: only a key of config.json that graft does not know can be "
+       "ignore_config_key hidden_size: only a key of config.json that graft does not know can be "
        "ignored"},
-      {R"({"is_decoder": true})", "is_decoder", "--ignore-config-key is_decoder: only a key"},
+      {R"({"is_decoder": true})", "is_decoder", "ignore_config_key is_decoder: only a key"},
       {R"({"aa_new": 1})", "aa_nwe",
-       "--ignore-config-key aa_nwe: only a key of config.json that graft does not know can be "
+       "ignore_config_key aa_nwe: only a key of config.json that graft does not know can be "
        "ignored "
        "(did you mean 'aa_new'?); it has aa_new"},
       {R"({"aa_new": 1, "bb_new": 2})", "aa_new", "/bb_new: unknown key"},

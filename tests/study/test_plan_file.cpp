@@ -111,7 +111,7 @@ TEST(PlanFile, FaultsAreToldWithTheirPlace) {
          "s.yaml:12:18: unknown method \"smal\" (did you mean 'small'?); there are lora, small");
   expect(with(kStudy, "rows: [100, 500]", "task: [mrpc]"), "unknown task \"mrpc\"");
   expect(with(kStudy, "epochs: 10", "out: runs"),
-         "\"out\" is no setting of a study: --out says it");
+         "\"out\" is no setting of a study: the folder of the study says it");
   expect(with(kStudy, "epochs: 10", "data.train: x"), "\"data.train\" is no setting of a study");
   expect(with(kStudy, ", data: glue/CoLA", ""), "/tasks/cola: expected data: with a folder");
   expect(with(kStudy, "data: glue/CoLA", "date: glue/CoLA"), "s.yaml:8:28: /tasks/cola/date");

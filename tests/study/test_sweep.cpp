@@ -183,7 +183,7 @@ TEST(Sweep, ShardsJoinedEqualOneFile) {
   whole.sweep({other.path()});
   expect_same(folder / "joined.db", other / "study.db");
   for (const char* text : {"0/3", "4/3", "2", "2/", "/3", "2/3x", "a/b"})
-    expect_message<InputError>([&] { parse_shard(text); }, "--shard: expected K/N");
+    expect_message<InputError>([&] { parse_shard(text); }, "shard: expected K/N");
 }
 
 TEST(Sweep, KilledTwentyTimesEndsAsOneNeverInterrupted) {

@@ -179,10 +179,10 @@ TEST(RunConfig, ReportsEveryFaultAtOnce) {
     parse_run_config(parse_yaml("epochs: x\nclip: y\nlearning_rat: 1\ndata: {tain: a}", "run.yaml"),
                      {}, "run.yaml");
   });
-  for (const char* part : {"/epochs: ", "/clip: ", "/learning_rat: ", "/data/tain: ",
-                           "/model: missing; give --model or write it in the file",
-                           "/task: missing; give --task", "/out: missing; give --out",
-                           "train is missing; give --data or write data.train in the file"}) {
+  for (const char* part :
+       {"/epochs: ", "/clip: ", "/learning_rat: ", "/data/tain: ",
+        "/model: missing; give model or write it in the file", "/task: missing; give task",
+        "/out: missing; give out", "train is missing; give data or write data.train in the file"}) {
     EXPECT_NE(message.find(part), std::string::npos) << part << " is not in: " << message;
   }
 }

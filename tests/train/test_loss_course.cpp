@@ -46,7 +46,7 @@ TEST(LossCourse, IsInTheMetricsOfARun) {
     EXPECT_EQ(warnings.find("the loss hardly left its start") != std::string::npos, !learns)
         << warnings;
     if (!learns) {
-      EXPECT_NE(warnings.find("--set learning_rate=1e-06 (now 1e-07)"), std::string::npos)
+      EXPECT_NE(warnings.find("Try learning_rate=1e-06 (now 1e-07)"), std::string::npos)
           << warnings;
     }
   }

@@ -38,7 +38,7 @@ class Notes final : public Observer {
   int64_t step_ = 0, stop_after_;
 };
 
-LoopEnd drive_one(const Path& out, StartMode mode, Observer& observer) {
+RunEnd drive_one(const Path& out, StartMode mode, Observer& observer) {
   std::vector<std::unique_ptr<Run>> runs;
   runs.push_back(std::make_unique<Run>(run_inputs(kLora, out, kFourSteps), mode, &observer));
   return drive(runs);
@@ -47,7 +47,7 @@ LoopEnd drive_one(const Path& out, StartMode mode, Observer& observer) {
 TEST(Observer, IsToldEveryStepCheckpointAndTheEnd) {
   const TempFolder folder;
   Notes notes;
-  EXPECT_EQ(drive_one(folder / "run", StartMode::kFresh, notes), LoopEnd::kDone);
+  EXPECT_EQ(drive_one(folder / "run", StartMode::kFresh, notes), RunEnd::kDone);
   EXPECT_EQ(notes.text, "start 0/4, 1/4, 2/4, checkpoint 2, 3/4, 4/4, end with warnings");
   const std::vector<Node> events = log_events(folder / "run", "step");
   ASSERT_EQ(events.size(), 4U);
@@ -58,10 +58,10 @@ TEST(Observer, IsToldEveryStepCheckpointAndTheEnd) {
 TEST(Observer, StopsTheRunWithACheckpointToGoOnFrom) {
   const TempFolder folder;
   Notes first(/*stop_after=*/3);
-  EXPECT_EQ(drive_one(folder / "run", StartMode::kFresh, first), LoopEnd::kInterrupted);
+  EXPECT_EQ(drive_one(folder / "run", StartMode::kFresh, first), RunEnd::kStopped);
   EXPECT_EQ(first.text, "start 0/4, 1/4, 2/4, checkpoint 2, 3/4, checkpoint 3");
   Notes rest;
-  EXPECT_EQ(drive_one(folder / "run", StartMode::kResume, rest), LoopEnd::kDone);
+  EXPECT_EQ(drive_one(folder / "run", StartMode::kResume, rest), RunEnd::kDone);
   EXPECT_EQ(rest.text, "start 3/4, 4/4, end with warnings");
 }
 
@@ -69,7 +69,7 @@ TEST(Observer, StopsTheRunWithACheckpointToGoOnFrom) {
 TEST(Observer, CannotStopWhatIsDone) {
   const TempFolder folder;
   Notes notes(/*stop_after=*/4);
-  EXPECT_EQ(drive_one(folder / "run", StartMode::kFresh, notes), LoopEnd::kDone);
+  EXPECT_EQ(drive_one(folder / "run", StartMode::kFresh, notes), RunEnd::kDone);
   EXPECT_TRUE(Run::is_finished(folder / "run"));
 }
 

@@ -70,7 +70,7 @@ TEST(Run, RefusesAFolderThatHoldsARunAndAChangedRunFile) {
   }
   expect_message<InputError>(
       [&] { TrainingRun(run_inputs(kLora, folder / "run", "{}"), StartMode::kFresh); },
-      "holds a run already: go on with --resume");
+      "holds a run already: go on with resume");
   expect_message<InputError>(
       [&] {
         TrainingRun(run_inputs(kLora, folder / "run", "{learning_rate: 0.1}"), StartMode::kResume);

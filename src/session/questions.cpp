@@ -1,0 +1,101 @@
+#include "session/questions.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace graft {
+
+namespace {
+
+std::vector<std::string> first_columns(const Task& task) {
+  if (task.choice) return task.choice->prompt.text.columns();
+  if (task.generation)
+    return task.generation->prompt ? task.generation->prompt->text.columns()
+                                   : std::vector<std::string>{};
+  return task.text.columns();
+}
+
+std::vector<std::string> second_columns(const Task& task) {
+  return task.second ? task.second->columns() : std::vector<std::string>{};
+}
+
+void put_text(const std::vector<std::string>& columns, const std::string& text, size_t number,
+              const Task& task, std::map<std::string, std::string>& cells) {
+  if (columns.size() != 1)
+    throw InputError("question:" + std::to_string(number) + ": task " + quote(task.name) +
+                     " makes its text of " + (columns.empty() ? "a whole row" : joined(columns)) +
+                     "; give cells");
+  cells[columns.front()] = text;
+}
+
+// The row of a question, by column.
+std::map<std::string, std::string> cells_of(const Question& question, size_t number,
+                                            const Task& task) {
+  if (!question.cells.empty()) return question.cells;
+  std::map<std::string, std::string> cells;
+  put_text(first_columns(task), question.text, number, task, cells);
+  if (task.second) put_text(second_columns(task), question.second, number, task, cells);
+  return cells;
+}
+
+}  // namespace
+
+TaskInfo info_of(const Task& task) {
+  TaskInfo info{task.name, task_to_node(task).find("kind")->scalar, task.labels,
+                first_columns(task), task.metrics};
+  for (const std::string& column : second_columns(task)) info.columns.push_back(column);
+  return info;
+}
+
+std::vector<Example> examples_of(const std::vector<const Question*>& questions, const Task& task) {
+  Table table;
+  table.source = "question";
+  std::vector<std::map<std::string, std::string>> all;
+  for (size_t i = 0; i < questions.size(); ++i) {
+    all.push_back(cells_of(*questions[i], i + 1, task));
+    for (const auto& [name, cell] : all.back()) {
+      if (!table.find_column(name)) table.columns.push_back(name);
+    }
+  }
+  const std::string list = task.choice ? task.choice->options.column.value_or("") : "";
+  for (size_t i = 0; i < all.size(); ++i) {
+    Row& row = table.rows.emplace_back();
+    row.line = static_cast<int64_t>(i + 1);
+    for (const std::string& name : table.columns) {
+      const auto cell = all[i].find(name);
+      row.cells.push_back(cell == all[i].end() ? "" : cell->second);
+      const bool is_list = name == list && row.cells.back().starts_with("[");
+      row.kinds.push_back(cell == all[i].end() ? CellKind::kMissing
+                          : is_list            ? CellKind::kTree
+                                               : CellKind::kText);
+    }
+  }
+  return to_examples(table, task, LabelUse::kOptional);
+}
+
+Answer answer_of(const Task& task, const at::Tensor& logits) {
+  const auto numbers = [](const at::Tensor& values) {
+    const at::Tensor wide = values.to(at::kDouble).contiguous();
+    const auto* first = wide.const_data_ptr<double>();
+    return std::vector<double>(first, first + wide.numel());
+  };
+  Answer answer;
+  if (task.kind == TaskKind::kRegression) {
+    answer.scores = numbers(logits);
+    answer.value = answer.scores.front();
+    return answer;
+  }
+  answer.scores = numbers(logits.softmax(0));
+  const auto best = static_cast<size_t>(logits.argmax().item<int64_t>());
+  answer.label = task.labels[best];
+  answer.value = answer.scores[best];
+  return answer;
+}
+
+Answer answer_of(const Example& example, const std::vector<double>& scores, int64_t chosen) {
+  const auto best = static_cast<size_t>(chosen);
+  return {example.options[best], scores[best], scores};
+}
+
+}  // namespace graft

@@ -1,0 +1,28 @@
+// Internal to src/session.
+//
+// Questions of a program as rows of a task, and what answers them as answers.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "data/task.h"
+#include "graft/session.h"
+#include "infer/choices.h"
+
+namespace graft {
+
+// The task as a program sees it.
+TaskInfo info_of(const Task& task);
+
+// Of questions that one task answers, in order. Throws InputError "question:N: ..." where a column
+// that the task reads is missing.
+std::vector<Example> examples_of(const std::vector<const Question*>& questions, const Task& task);
+
+// Of one row: logits [outputs] float32 of a head, or the scores of its options.
+Answer answer_of(const Task& task, const at::Tensor& logits);
+Answer answer_of(const Example& example, const std::vector<double>& scores, int64_t chosen);
+
+}  // namespace graft

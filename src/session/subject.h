@@ -1,0 +1,55 @@
+// What answers rows: an adapter or the bare model, a task, and how long a row may be. Its rows come
+// after, since any fault of these is told before one of theirs.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/names.h"
+#include "infer/predict.h"
+#include "session/loading.h"
+
+namespace graft {
+
+inline constexpr Name<Routing> kRoutings[] = {
+    {Routing::kEnsembleLogits, "ensemble-logits"},
+    {Routing::kEnsembleProbabilities, "ensemble-probabilities"},
+    {Routing::kFixed, "fixed"},
+    {Routing::kMerged, "merged"},
+    {Routing::kRandom, "random"}};
+inline constexpr Name<RouteUnit> kRouteUnits[] = {
+    {RouteUnit::kPass, "all"}, {RouteUnit::kText, "text"}, {RouteUnit::kToken, "token"}};
+
+// Which experts answer, as the user asks for it.
+struct RouteRequest {
+  Routing routing = Routing::kMerged;
+  std::optional<int64_t> routes;  // of an ensemble
+  std::optional<int64_t> seed;    // draws the routes
+  std::optional<RouteUnit> unit;  // what draws for itself
+};
+
+// Throws InputError where routes, a seed or a unit are given and no route is drawn.
+RouteOptions route_options(const RouteRequest& request);
+
+struct SubjectRequest {
+  std::string adapter;       // a folder; empty: the bare model
+  std::optional<Task> task;  // unset: the adapter's, or that of the folder's own head
+  Routing routing = Routing::kMerged;
+  int64_t max_length = 0;  // tokens of a row; 0: as in training
+};
+
+struct Subject {
+  LoadedAdapter loaded;  // of the bare model: no edits, and the folder's head where one is needed
+  Task task;
+  int64_t max_length = 0;  // tokens of a row
+  std::string note;        // as BareModel's
+};
+
+// Throws InputError where adapter, task, model and routing do not belong together, or a task needs
+// a head and has none.
+Subject load_subject(const OpenedModel& opened, const SubjectRequest& request);
+
+// Whether a gate or a router is among its edits, each alone or around others.
+bool has_recorder(const Adapter& adapter);
+
+}  // namespace graft

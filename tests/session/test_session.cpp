@@ -1,0 +1,214 @@
+// A session: adapters are loaded with all checks and answer side by side as they answer alone.
+#include "graft/session.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <thread>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "graft/run.h"
+#include "tests/support/testing.h"
+
+namespace graft::testing::test_session {
+namespace {
+
+const std::string kToy = GRAFT_SOURCE_DIR "/examples/toy";
+const std::string kModel = kToy + "/model";
+const std::string kWriter = kToy + "/writer/model";
+
+// Adapters of the toy models, trained once for all tests of this file.
+class Sessions : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<TempFolder>();
+    make("lora", "edits: [{lora: {rank: 2}}]");
+    make("ia3", "edits: [{affine: {sites: [attn.k, attn.v, ffn.act], scale: true, shift: false}}]");
+    make("full", "edits: [{full: {}}]");
+    for (const char* name : {"one", "two"}) {
+      RunRequest request;
+      request.model = kWriter;
+      request.task = kToy + "/writer/next.yaml";
+      request.data = kToy + "/writer/train.jsonl";
+      request.out = *folder_ / name;
+      request.definition = "edits: [{lora: {rank: 2}}]";
+      request.settings = {"max_steps=12", "learning_rate=3e-2",
+                          std::string("seed=") + (name == std::string("one") ? "1" : "2")};
+      EXPECT_EQ(train(request), RunEnd::kDone);
+    }
+  }
+  static void TearDownTestSuite() { folder_.reset(); }
+
+  static std::string adapter(const std::string& name) { return *folder_ / (name + "/adapter"); }
+
+ private:
+  static void make(const std::string& name, const std::string& definition) {
+    RunRequest request;
+    request.model = kModel;
+    request.task = "text:no,yes";
+    request.data = kToy + "/train.tsv";
+    request.out = *folder_ / name;
+    request.definition = definition;
+    request.settings = {"max_steps=8", "learning_rate=1e-2"};
+    EXPECT_EQ(train(request), RunEnd::kDone);
+  }
+
+  static std::unique_ptr<TempFolder> folder_;
+};
+
+std::unique_ptr<TempFolder> Sessions::folder_;
+
+const std::vector<std::string> kTexts = {"we saw a lovely film", "a sad book", "happy",
+                                         "it of was sad had book door house on this stone"};
+
+std::vector<std::vector<double>> scores_of(const std::vector<Answer>& answers) {
+  std::vector<std::vector<double>> scores;
+  for (const Answer& answer : answers) scores.push_back(answer.scores);
+  return scores;
+}
+
+TEST_F(Sessions, AnswersSideBySideAsEachAlone) {
+  const Session session = Session::open(kModel);
+  std::vector<AdapterHandle> adapters;
+  for (const char* name : {"lora", "ia3", "full"}) adapters.push_back(session.load(adapter(name)));
+  std::vector<Question> mixed;
+  std::vector<std::vector<double>> alone;
+  for (const std::string& text : kTexts) {
+    for (const AdapterHandle& each : adapters) {
+      mixed.push_back({each, text});
+      alone.push_back(session.predict({{each, text}}).front().scores);
+    }
+  }
+  const std::vector<Answer> answers = session.predict(mixed);
+  EXPECT_EQ(scores_of(answers), alone);             // the same bits
+  EXPECT_NE(answers[0].scores, answers[1].scores);  // and each by its own adapter
+  EXPECT_NE(answers[1].scores, answers[2].scores);
+  for (const Answer& answer : answers) {
+    EXPECT_NEAR(answer.scores[0] + answer.scores[1], 1, 1e-6);
+    EXPECT_EQ(answer.label, answer.scores[1] > answer.scores[0] ? "yes" : "no");
+    EXPECT_EQ(answer.value, std::max(answer.scores[0], answer.scores[1]));
+  }
+}
+
+TEST_F(Sessions, AnswersFromSeveralThreadsAtOnce) {
+  const Session session = Session::open(kModel);
+  const AdapterHandle lora = session.load(adapter("lora")), ia3 = session.load(adapter("ia3"));
+  std::vector<Question> questions;
+  for (const std::string& text : kTexts)
+    questions.insert(questions.end(), {{lora, text}, {ia3, text}});
+  const auto expected = scores_of(session.predict(questions));
+  std::vector<std::vector<std::vector<double>>> found(4);
+  std::vector<std::thread> threads;
+  for (auto& own : found)
+    threads.emplace_back([&] { own = scores_of(session.predict(questions)); });
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& own : found) EXPECT_EQ(own, expected);
+}
+
+TEST_F(Sessions, ScoresAFileAndTellsWhatItHolds) {
+  const Session session = Session::open(kModel);
+  const AdapterHandle lora = session.load(adapter("lora"));
+  ASSERT_TRUE(lora.task().has_value());
+  EXPECT_EQ(lora.task()->kind, "classification");
+  EXPECT_EQ(lora.task()->labels, (std::vector<std::string>{"no", "yes"}));
+  EXPECT_EQ(lora.task()->columns, std::vector<std::string>{"text"});
+  EXPECT_EQ(session.info().type, "bert");
+  EXPECT_FALSE(session.info().writes_texts);
+  const Scores scores = session.score(lora, kToy + "/dev.tsv");
+  // Counted by hand from the answers to the file's rows.
+  const std::string file = read_file(kToy + "/dev.tsv");
+  std::vector<Question> questions;
+  std::vector<std::string> labels;
+  for (size_t at = file.find('\n') + 1; at < file.size();) {
+    const size_t tab = file.find('\t', at), end = file.find('\n', at);
+    questions.push_back({lora, file.substr(at, tab - at)});
+    labels.push_back(file.substr(tab + 1, end - tab - 1));
+    at = end + 1;
+  }
+  const std::vector<Answer> answers = session.predict(questions);
+  double right = 0, loss = 0;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    right += answers[i].label == labels[i] ? 1 : 0;
+    loss -= std::log(answers[i].scores[labels[i] == "yes" ? 1 : 0]);
+  }
+  const auto rows = static_cast<double>(answers.size());
+  EXPECT_EQ(scores.rows, std::ssize(answers));
+  EXPECT_EQ(scores.metrics.front(), (std::pair<std::string, double>{"accuracy", right / rows}));
+  EXPECT_NEAR(scores.loss, loss / rows, 1e-6);
+}
+
+TEST_F(Sessions, ARowByColumnIsThatOfItsText) {
+  const Session session = Session::open(kModel);
+  const AdapterHandle lora = session.load(adapter("lora"));
+  const std::vector<Answer> answers = session.predict(
+      {{lora, "a sad book"}, {.adapter = lora, .text = "", .cells = {{"text", "a sad book"}}}});
+  EXPECT_EQ(answers[0].scores, answers[1].scores);
+  expect_message<InputError>(
+      [&] {
+        session.predict({{.adapter = lora, .text = "", .cells = {{"txet", "sad"}}}});
+      },
+      "question: no column \"text\"");
+}
+
+TEST_F(Sessions, WritesSideBySideAsEachAlone) {
+  const Session session = Session::open(kWriter);
+  const AdapterHandle one = session.load(adapter("one")), two = session.load(adapter("two")),
+                      bare = session.bare();
+  const WritingOptions options{.settings = {"max_new_tokens=6"}};
+  std::vector<TextRequest> mixed;
+  std::vector<std::string> alone, found;
+  for (const char* prompt : {"t", "i", "x"}) {
+    for (const AdapterHandle& each : {one, two, bare}) {
+      mixed.push_back({each, prompt});
+      alone.push_back(session.generate({{each, prompt}}, options).front().text);
+    }
+  }
+  std::vector<std::string> streamed(mixed.size());
+  WritingOptions streaming = options;
+  streaming.on_text = [&](size_t request, const std::string& piece) { streamed[request] += piece; };
+  for (const GeneratedText& text : session.generate(mixed, streaming)) found.push_back(text.text);
+  EXPECT_EQ(found, alone);
+  EXPECT_EQ(streamed, found);
+  EXPECT_NE(std::set<std::string>(found.begin(), found.end()).size(), 1U);
+  EXPECT_EQ(session.generate({{one, "t"}}, {.settings = {"max_new_tokens=1"}}).front().finish,
+            "length");
+}
+
+TEST_F(Sessions, RefusesWhatDoesNotBelongTogether) {
+  const Session session = Session::open(kModel), other = Session::open(kModel),
+                writer = Session::open(kWriter);
+  const AdapterHandle lora = session.load(adapter("lora")), one = writer.load(adapter("one"));
+  expect_message<InputError>([&] { other.predict({{lora, "sad"}}); }, "loaded by another session");
+  expect_message<InputError>([&] { session.load(adapter("one")); }, "base");
+  expect_message<InputError>([&] { writer.predict({{one, "t"}}); }, "answers by a text");
+  expect_message<InputError>([&] { session.generate({{lora, "sad"}}); }, "writes no text");
+  expect_message<InputError>(
+      [&] {
+        writer.generate({{one, "t"}}, {.settings = {"max_tokens=3"}});
+      },
+      "max_tokens");
+  expect_message<InputError>([&] { session.load(adapter("lora"), "text:a,b"); },
+                             "task: the adapter in");
+  expect_message<InputError>([&] { writer.bare("text:a,b"); }, "adapter: missing");
+  expect_message<InputError>([&] { Session::open(kModel, {.precision = "fp8"}); },
+                             "expected fp32 or bf16, found \"fp8\"");
+}
+
+TEST_F(Sessions, RefusesAnAdapterOfAnotherTokenizer) {
+  const TempFolder folder;
+  std::filesystem::copy(kModel, folder / "model", std::filesystem::copy_options::recursive);
+  std::string tokenizer = read_file(folder / "model/tokenizer.json");
+  const std::string before = "\"lowercase\": true", after = "\"lowercase\": false";
+  ASSERT_NE(tokenizer.find(before), std::string::npos);
+  tokenizer.replace(tokenizer.find(before), before.size(), after);
+  write_file_atomically(folder / "model/tokenizer.json", tokenizer);
+  const Session session = Session::open(folder / "model");
+  expect_message<InputError>([&] { session.load(adapter("lora")); },
+                             "trained with another tokenizer");
+}
+
+}  // namespace
+}  // namespace graft::testing::test_session
