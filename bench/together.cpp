@@ -55,8 +55,7 @@ struct Bench {
     std::vector<std::unique_ptr<Run>> alone;
     Members members;
     for (int64_t i = 0; i < count; ++i) {
-      alone.push_back(std::make_unique<Run>(inputs(i, scratch / "alone"), StartMode::kFresh,
-                                            Verbosity::kQuiet));
+      alone.push_back(std::make_unique<Run>(inputs(i, scratch / "alone"), StartMode::kFresh));
       members.join(inputs(i, scratch / "together"));
     }
     double apart = 0, together = 0;

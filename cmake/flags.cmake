@@ -1,7 +1,8 @@
 # Compiler flags for every target of the project, as one interface target.
 add_library(graft_flags INTERFACE)
 target_compile_options(graft_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor)
-target_include_directories(graft_flags INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>)
+target_include_directories(graft_flags INTERFACE
+  $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 sees overlaps and overflows in `"text" + std::string` that are not there (GCC bug 105651); AddressSanitizer
   # finds the real ones.

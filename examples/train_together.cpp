@@ -4,39 +4,31 @@
 //   train_together MODEL_DIR TRAIN.tsv OUT_DIR
 // TRAIN.tsv has the columns text and label; the labels are no and yes.
 #include <cstdio>
+#include <exception>
 
-#include "base/error.h"
-#include "train/members.h"
+#include "graft/run.h"
 
 using namespace graft;
 
-RunConfig config_of(const std::string& model_dir, const std::string& data, const std::string& out,
-                    const char* edits, double rate) {
-  RunConfig config;
-  config.model = model_dir;
-  config.task = "text:no,yes";
-  config.data.train = data;
-  config.out = out;
-  config.adapter = parse_yaml(edits, "example");
-  config.learning_rate = rate;
-  config.batch_size = 8;
-  return config;
-}
+int run(const std::string& model, const std::string& data, const std::string& out) {
+  RunRequest lora;
+  lora.model = model;
+  lora.task = "text:no,yes";
+  lora.data = data;
+  lora.settings = {"batch_size=8", "learning_rate=0.01"};
+  RunRequest loreft = lora;
+  lora.out = out + "/lora";
+  lora.definition = "edits: [{lora: {rank: 4}}]";
+  loreft.out = out + "/loreft";
+  loreft.definition = "edits: [{reft: {rank: 1}}]";
 
-int run(const std::string& model_dir, const std::string& data, const std::string& out) {
-  const auto model = load_model(model_dir, Precision::kFloat32);
-  Members members;
-  for (const RunConfig& config :
-       {config_of(model_dir, data, out + "/lora", "edits: [{lora: {rank: 4}}]", 1e-2),
-        config_of(model_dir, data, out + "/loreft", "edits: [{reft: {rank: 1}}]", 5e-3)})
-    members.join(load_inputs(config, "tasks", model));
-  while (!members.is_done()) members.step();
-  for (size_t i = 0; i < members.size(); ++i) {
-    const MemberStatus& member = members.status(i);
-    std::printf("%s: %ld of %ld steps %s\n", member.out.c_str(), long{member.steps_done},
-                long{member.total_steps}, member.failure.c_str());
+  int failures = 0;
+  for (const RunOutcome& outcome : train_together({lora, loreft})) {
+    std::printf("%s: %ld of %ld steps %s\n", outcome.out.c_str(), long{outcome.steps_done},
+                long{outcome.total_steps}, outcome.failure.c_str());
+    failures += outcome.failure.empty() ? 0 : 1;
   }
-  return 0;
+  return failures;
 }
 
 int main(int argc, char** argv) {
@@ -46,8 +38,8 @@ int main(int argc, char** argv) {
   }
   try {
     return run(argv[1], argv[2], argv[3]);
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
-    return static_cast<int>(error.code());
+    return 2;
   }
 }

@@ -36,9 +36,9 @@ struct EvaluationReport {
   int64_t step = 0;
   double epoch = 0;
   // The loss and every metric on the evaluation rows; "mean" of data sets with tasks of their own.
-  std::vector<std::pair<std::string, double>> scores;
-  bool is_best = false;  // so far: the adapter that is kept, where the best is
-  std::string text;      // the scores in a line
+  std::vector<std::pair<std::string, double>> scores = {};
+  bool is_best = false;   // so far: the adapter that is kept, where the best is
+  std::string text = {};  // the scores in a line
 };
 
 // Called from the thread that steps the run, between its steps: a call that takes long delays it,
@@ -70,6 +70,24 @@ enum class RunEnd { kDone, kStopped };
 // written.
 RunEnd train(const RunRequest& request, const std::string& share = {},
              Observer* observer = nullptr);
+
+// How one of several runs ended.
+struct RunOutcome {
+  std::string out;  // its folder
+  RunEnd end = RunEnd::kDone;
+  std::string failure = {};  // why it failed, and the others went on; empty unless it did
+  int64_t steps_done = 0, total_steps = 0;
+};
+
+// Trains several runs of one model, which is in memory once. Those that leave its weights alone
+// share forward and backward passes; those that change them (full fine-tuning, BitFit) take turns.
+// Each writes the files that `train` writes of it, bit for bit. `observers`: none, or one a run,
+// which may be null; a run whose observer wants to stop leaves with a checkpoint, and the others go
+// on. Throws InputError as `train` does, and for requests of different models, before anything is
+// written.
+std::vector<RunOutcome> train_together(const std::vector<RunRequest>& requests,
+                                       const std::string& share = {},
+                                       const std::vector<Observer*>& observers = {});
 
 // Goes on with the run in folder `out`, bit for bit as if it had never stopped; one that is done
 // stays as it is.

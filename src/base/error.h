@@ -1,46 +1,15 @@
-// Errors. Everything that can go wrong is one of three exceptions; main() turns each into its exit
-// code.
-//
-// A message names the source (path:line:column, flag, tensor), what was expected, what was found
-// and the way out.
+// Messages of errors: parts that many have, and the claims that hold unless we erred. The classes
+// are in graft/errors.h.
 #pragma once
 
 #include <functional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "graft/errors.h"
+
 namespace graft {
-
-enum class ExitCode : int { kDone = 0, kInput = 2, kSystem = 3, kBug = 70 };
-
-class Error : public std::runtime_error {
- public:
-  Error(const std::string& message, ExitCode code) : std::runtime_error(message), code_(code) {}
-  ExitCode code() const { return code_; }
-
- private:
-  ExitCode code_;
-};
-
-// A file, flag or request is wrong; the user can mend it.
-class InputError : public Error {
- public:
-  explicit InputError(const std::string& message) : Error(message, ExitCode::kInput) {}
-};
-
-// The system refused: no such file, no space, no permission.
-class IoError : public Error {
- public:
-  explicit IoError(const std::string& message) : Error(message, ExitCode::kSystem) {}
-};
-
-// Our own bug.
-class InternalError : public Error {
- public:
-  explicit InternalError(const std::string& message) : Error(message, ExitCode::kBug) {}
-};
 
 // Throws InternalError with `message` and the place of the call, "one adapter per lane
 // (edit/lanes.cpp:169)", unless `claim` holds. Never used on input. (std::source_location is beyond

@@ -33,7 +33,7 @@ void run_pass(const Model& model, const std::vector<AdapterRows>& all,
   for (size_t i = 0; i < places.size(); ++i) {
     const AdapterRows& own = all[places[i].adapter];
     if (i == 0 || places[i].adapter != places[i - 1].adapter) {
-      inputs.push_back({{}, 0, own.bound->adapter().layout()});
+      inputs.push_back({.layout = own.bound->adapter().layout()});
       lanes.push_back({own.bound, {}});
       rows.emplace_back();
     }
@@ -41,11 +41,11 @@ void run_pass(const Model& model, const std::vector<AdapterRows>& all,
     rows.back().push_back(places[i].row);
   }
   const Pack pack = make_pack(inputs, pack_options(model));
-  const LogitsResult result = compute_logits(model, pack, lanes, {});
+  const std::vector<LaneResult> results = compute_logits(model, pack, lanes, {});
   size_t first = 0;
   for (size_t lane = 0; lane < lanes.size(); ++lane) {
     const at::Tensor where = at::tensor(rows[lane], at::kLong);
-    logits[places[first].adapter].index_copy_(0, where, result.logits[lane].to(at::kFloat));
+    logits[places[first].adapter].index_copy_(0, where, results[lane].logits.to(at::kFloat));
     first += rows[lane].size();
   }
 }

@@ -107,7 +107,7 @@ struct PackOptions {
 
 // Sequences of one lane.
 struct LaneInput {
-  std::vector<const Sequence*> sequences;
+  std::vector<const Sequence*> sequences = {};
   RowLayout layout = {};
   // (seed, step, micro-batch): all that is drawn in the lane begins with it. Lanes over the same
   // examples (AdaMix's two passes) have streams of their own.

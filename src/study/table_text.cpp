@@ -71,16 +71,14 @@ TextTable results(const StudyTable& table, StudyTableFormat format) {
     put_factors(cell.factors, false, row);
     const bool has_any = !cell.members.empty();
     const std::string count = std::to_string(cell.members.size());
-    const auto mean = has_any ? std::optional(cell.summary.mean) : std::nullopt;
+    const std::string mean = has_any ? full(cell.summary.mean) : "";
     if (is_csv) {
-      const std::optional<double> low = cell.interval ? std::optional(cell.interval->low)
-                                                      : std::nullopt,
-                                  high = cell.interval ? std::optional(cell.interval->high)
-                                                       : std::nullopt;
+      const std::string low = cell.interval ? full(cell.interval->low) : "",
+                        high = cell.interval ? full(cell.interval->high) : "";
       row.insert(row.end(),
-                 {cell.metric, count, full(mean), full(cell.summary.deviation), full(low),
-                  full(high), full(cell.agreement), full(cell.kappa), full(cell.parameters),
-                  full(cell.seconds), std::to_string(cell.waiting), std::to_string(cell.failed)});
+                 {cell.metric, count, mean, full(cell.summary.deviation), low, high,
+                  full(cell.agreement), full(cell.kappa), full(cell.parameters), full(cell.seconds),
+                  std::to_string(cell.waiting), std::to_string(cell.failed)});
       continue;
     }
     std::string members = count;

@@ -29,8 +29,8 @@ Adafactor::Adafactor(const std::vector<ParamSpec>& params, const AdafactorConfig
   constexpr int64_t kLeastFactored = 128;
   for (const ParamSpec& param : params) {
     if (param.role != Role::kTrained) continue;
-    slots_.push_back({.spec = param});
-    Slot& slot = slots_.back();
+    Slot& slot = slots_.emplace_back();
+    slot.spec = param;
     if (!config.factored || param.shape.size() < 2) continue;
     std::vector<int64_t> dims(param.shape.size());
     std::iota(dims.begin(), dims.end(), int64_t{0});

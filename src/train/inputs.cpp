@@ -182,8 +182,10 @@ void load_eval_tasks(const Path& tasks_dir, RunInputs& in) {
     Task task = load_text_task(each.task, key, tasks_dir);
     std::vector<Example> rows =
         first_rows(read_examples(each.data, task, LabelUse::kRequired), each.rows, key, each.data);
-    in.eval_tasks.push_back({each.name, std::move(task), {}, each.group});
-    EvalTaskData& own = in.eval_tasks.back();
+    EvalTaskData& own = in.eval_tasks.emplace_back();
+    own.name = each.name;
+    own.task = std::move(task);
+    own.group = each.group;
     own.data =
         encode_eval_data(std::move(rows), own.task, in.text, in.model->config, in.max_length);
   }

@@ -10,13 +10,13 @@ namespace graft {
 
 Members::Members(int64_t pass_tokens) : pass_tokens_(pass_tokens) {}
 
-size_t Members::join(RunInputs inputs, StartMode mode, Verbosity verbosity) {
+size_t Members::join(RunInputs inputs, StartMode mode, Observer* observer) {
   if (model_ != nullptr && inputs.model != model_) {
     throw InputError("'" + inputs.config.out + "': a member trains on '" + inputs.model->source +
                      "', loaded once more; all members of a study share one model in memory");
   }
   const std::shared_ptr<const Model> model = inputs.model;
-  Member joined{std::make_unique<Run>(std::move(inputs), mode, verbosity), {}};
+  Member joined{std::make_unique<Run>(std::move(inputs), mode, observer), {}};
   model_ = model;
   joined.status = {.out = joined.run->config().out, .total_steps = joined.run->total_steps()};
   Member& member = members_.emplace_back(std::move(joined));

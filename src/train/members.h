@@ -39,8 +39,7 @@ class Members {
   // A run joins; its place in the list. All must have one model in memory: load_inputs(config,
   // tasks_dir, model). Throws as Run does, and InputError for another model; the others are as they
   // were.
-  size_t join(RunInputs inputs, StartMode mode = StartMode::kFresh,
-              Verbosity verbosity = Verbosity::kQuiet);
+  size_t join(RunInputs inputs, StartMode mode = StartMode::kFresh, Observer* observer = nullptr);
   // A run leaves with a checkpoint, from which it can be resumed, here or alone. Requires: it is
   // training.
   void leave(size_t member);

@@ -125,7 +125,9 @@ TEST(SharedPasses, KeepNumbersOfOneMemberFromTheOthers) {
       if (each == &alone) run_passes({&work});
       else run_passes({&nan, &work}, INT64_MAX);
       each->update(work);
-      if (each == &member) EXPECT_TRUE(std::isnan(nan.sum().loss));
+      if (each == &member) {
+        EXPECT_TRUE(std::isnan(nan.sum().loss));
+      }
     }
     expect_all_bits(member.tensors, alone.tensors, family);
   }

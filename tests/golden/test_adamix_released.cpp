@@ -7,8 +7,8 @@
 #include "tensor/safetensors.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
-#include "train/step_work.h"
 #include "train/optimizer.h"
+#include "train/step_work.h"
 
 namespace graft::testing::test_adamix_released {
 namespace {

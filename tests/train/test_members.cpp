@@ -56,7 +56,7 @@ RunInputs inputs_of(const Wanted& wanted, const Path& folder) {
 }
 
 void run_alone(const Wanted& wanted, const Path& folder) {
-  TrainingRun run(inputs_of(wanted, folder), StartMode::kFresh, Verbosity::kQuiet);
+  TrainingRun run(inputs_of(wanted, folder), StartMode::kFresh);
   drive_to(run);
   run.finish();
 }

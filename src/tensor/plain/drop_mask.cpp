@@ -51,9 +51,9 @@ Tensor mask_of_lane(RandomKey key, const RowNames& names, DropRate rate, int64_t
   const auto counter = [&](const Tensor& word) {
     return at::bitwise_and(word, kLow32).view({rows, 1}) + zero;
   };
-  const auto words = philox_words(
-      key, {zero + at::arange(groups * kLanesOfGroup, zero.options()), counter(names.position),
-            counter(high), counter(shifted_right(high, 32))});
+  const auto words =
+      philox_words(key, {zero + at::arange(groups * kLanesOfGroup, zero.options()),
+                         counter(names.position), counter(high), counter(shifted_right(high, 32))});
   std::vector<Tensor> by_lane;
   for (const Tensor& word : words) by_lane.push_back(word.view({rows, groups, kLanesOfGroup}));
   const Tensor word = at::stack(by_lane, 2);  // [R, groups, 4, 16]

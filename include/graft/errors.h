@@ -1,0 +1,42 @@
+// Errors. Everything that can go wrong is one of three exceptions; the command turns each into its
+// exit code.
+//
+// A message names the source (path:line:column, option, tensor), what was expected, what was found
+// and the way out. Exceptions are values: any thread may catch, copy and keep them.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace graft {
+
+enum class ExitCode : int { kDone = 0, kInput = 2, kSystem = 3, kBug = 70 };
+
+class Error : public std::runtime_error {
+ public:
+  Error(const std::string& message, ExitCode code) : std::runtime_error(message), code_(code) {}
+  ExitCode code() const { return code_; }
+
+ private:
+  ExitCode code_;
+};
+
+// A file, option or request is wrong; the user can mend it.
+class InputError : public Error {
+ public:
+  explicit InputError(const std::string& message) : Error(message, ExitCode::kInput) {}
+};
+
+// The system refused: no such file, no space, no permission.
+class IoError : public Error {
+ public:
+  explicit IoError(const std::string& message) : Error(message, ExitCode::kSystem) {}
+};
+
+// Our own bug.
+class InternalError : public Error {
+ public:
+  explicit InternalError(const std::string& message) : Error(message, ExitCode::kBug) {}
+};
+
+}  // namespace graft
