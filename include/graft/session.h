@@ -86,9 +86,9 @@ class Session {
   // that of its own head, or none where it only writes.
   AdapterHandle bare(const std::string& task = {}) const;
 
-  // One a question, in order. Questions of several adapters share forward passes; no answer depends
-  // on what is answered beside it. Throws InputError for an adapter whose task is answered by a
-  // text.
+  // One a question, in order. Questions of several adapters share forward passes; what is answered
+  // beside it moves an answer in its last bits at most. Throws InputError for an adapter whose task
+  // is answered by a text.
   std::vector<Answer> predict(const std::vector<Question>& questions) const;
 
   // One a request, in order; texts of several adapters are written side by side. Throws InputError

@@ -96,7 +96,7 @@ void add_hidden(NamedTensors& out, const std::string& prefix,
     out[prefix + "hidden." + std::to_string(i)] = hidden[i].to(at::kFloat).contiguous();
 }
 
-// What an encoder computes, or any model under a head.
+// What an encoder with a pooler computes, or any model under a head.
 NamedTensors trace_classifier(const Model& model, const Pack& pack, const LaneAdapter& lane,
                               const ForwardOptions& options) {
   const LaneResult result = compute_logits(model, pack, {lane}, options).front();
@@ -108,18 +108,19 @@ NamedTensors trace_classifier(const Model& model, const Pack& pack, const LaneAd
   return out;
 }
 
-NamedTensors trace_decoder(const Model& model, const ModelInput& input, const LaneAdapter& lane,
-                           const ForwardOptions& options) {
+// What the stacks of a model without a head compute; a decoder's logits, too.
+NamedTensors trace_stacks(const Model& model, const ModelInput& input, const LaneAdapter& lane,
+                          const ForwardOptions& options) {
   const ForwardResult result = forward_lanes(model, input, {lane}, options);
   NamedTensors out;
-  const bool has_encoder = input.encoder != nullptr;
+  const bool has_both = input.encoder != nullptr && input.decoder != nullptr;
   add_hidden(out, "", result.hidden);
   add_hidden(out, "dec.", result.decoder_hidden);
   if (model.config.last().final_norm) {
-    if (has_encoder) out["last"] = result.encoder_last.to(at::kFloat).contiguous();
-    out[has_encoder ? "dec.last" : "last"] = result.last.to(at::kFloat).contiguous();
+    if (has_both) out["last"] = result.encoder_last.to(at::kFloat).contiguous();
+    out[has_both ? "dec.last" : "last"] = result.last.to(at::kFloat).contiguous();
   }
-  if (model.config.has_output_layer())
+  if (input.decoder != nullptr && model.config.has_output_layer())
     out["logits"] = whole_logits(result.last, lane.bound->weights().output_layer(model.config));
   return out;
 }
@@ -147,12 +148,13 @@ int trace(const TraceFlags& flags) {
   if (targets) {
     Pack decoder = make_pack({{{&*targets}, {}}}, rows);
     decoder.sources = {0};
-    out = trace_decoder(*model, {&pack, &decoder}, {&bound, {}}, options);
+    out = trace_stacks(*model, {&pack, &decoder}, {&bound, {}}, options);
     out["dec.ids"] = decoder.ids;
   } else {
-    const bool answers_in_words = config.has_decoder() && !has_head;
-    out = answers_in_words ? trace_decoder(*model, {nullptr, &pack}, {&bound, {}}, options)
-                           : trace_classifier(*model, pack, {&bound, {}}, options);
+    // A stack that ends in a norm has no pooler behind it.
+    const bool reads_states = !has_head && (config.has_decoder() || config.last().final_norm);
+    out = reads_states ? trace_stacks(*model, input_of(config, pack), {&bound, {}}, options)
+                       : trace_classifier(*model, pack, {&bound, {}}, options);
   }
   out["ids"] = pack.ids;
   save_safetensors(flags.out, out, {{"format", "graft-trace"}, {"version", "1"}});

@@ -141,7 +141,11 @@ void expect_training(const std::string& name, Precision precision, bool is_full)
                   [](const auto& each) { return each.first.starts_with(Adapter::kHeadPath); });
   const double loss = number_of(*entry.find(is_full ? "loss" : "lora_loss"));
   EXPECT_NEAR(found.loss / count, loss, tolerance.absolute + tolerance.relative * loss);
-  expect_all_near(found.gradients, expected, tolerance, name + (is_full ? " full" : " lora"));
+  // A gradient sums what all rows give, in the plain forms in another order than in the kernels; in
+  // float64 the same equations are held to kTrunkDouble.
+  const Tolerance of_gradients{2 * tolerance.absolute, tolerance.relative};
+  expect_all_near(found.gradients, expected, is_wide ? tolerance : of_gradients,
+                  name + (is_full ? " full" : " lora"));
   measured(name + (is_full ? " full" : " lora"), largest_difference(found.gradients, expected));
 }
 

@@ -183,14 +183,18 @@ TEST(StudyStore, AKilledProcessLeavesWholeMembers) {
       const std::vector<MemberStatus> statuses = store.statuses();
       for (size_t i = 0; i < kMembers; ++i) {
         if (statuses[i].state == MemberState::kWaiting) store.finish(i, result_of(i));
+        if (kills == 0 && i == kMembers / 2) ::raise(SIGSTOP);  // the first one gets no further
       }
       ::_exit(0);
     }
+    int status = 0;
+    if (kills == 0) {
+      ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
+    }
     if (kills < 20) {
-      ::usleep(static_cast<useconds_t>(random.below(15000)));
+      if (kills > 0) ::usleep(static_cast<useconds_t>(random.below(15000)));
       ::kill(child, SIGKILL);
     }
-    int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     is_done = WIFEXITED(status);
     cut += is_done ? 0 : 1;
