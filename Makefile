@@ -16,7 +16,7 @@ define build_preset
 	@cmake --build --preset $(1) $(if $(2),--target $(2))
 endef
 
-.PHONY: setup setup-fuzz setup-peers setup-demo
+.PHONY: setup setup-fuzz setup-peers setup-demo setup-report
 setup:
 	@tools/setup.sh build
 setup-fuzz:
@@ -25,6 +25,9 @@ setup-peers:
 	@tools/setup.sh peers
 setup-demo:
 	@tools/setup.sh demo
+setup-report:
+	@tools/setup.sh charts
+	@tools/setup.sh browser
 
 .PHONY: build
 build: setup  ## the command build/release/graft
@@ -35,7 +38,7 @@ build-all: setup  ## the command, all libraries and all tests
 	$(call build_preset,release)
 
 .PHONY: test
-test: build-all  ## all tests
+test: setup-report build-all  ## all tests; reports are opened in Chromium
 	@ctest --preset release
 
 .PHONY: test-fast
