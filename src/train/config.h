@@ -14,43 +14,28 @@
 #include "infer/texts.h"
 #include "model/weights.h"
 #include "train/objective.h"
+#include "train/schedule.h"
 
 namespace graft {
 
 // "How often": a number with its unit. "500" or "500 steps"; "1 epoch", "0.5 epochs"; "never";
 // "auto".
 struct Period {
-  enum class Unit {
-    kNever,
-    kSteps,
-    kEpochs,
-    kAuto
-  } unit = Unit::kAuto;  // kAuto: an epoch, unless settle_length says more
+  enum class Unit { kNever, kSteps, kEpochs, kAuto };
+  Unit unit = Unit::kAuto;  // kAuto: an epoch, unless settle_length says more
   double count = 1;
 };
 
-// Warm-up: a share of all steps (a number below 1), or a number of steps.
-struct Warmup {
-  double share = 0.06;
-  int64_t steps = 0;  // used when share is 0
-};
-
-enum class Schedule { kLinear, kCosine, kConstant };
-enum class Order {
-  kShuffle,
-  kLength,
-  kFile
-};  // kLength: shuffled, then sorted by length within windows of batches
+// kLength: shuffled, then sorted by length within windows of batches.
+enum class Order { kShuffle, kLength, kFile };
 
 enum class OptimizerKind { kAdamW, kAdafactor };
 // kTorch: AdamW's epsilon stands behind the bias correction, and decay comes before the step;
 // kTransformers: epsilon before the correction and decay after the step, as in the AdamW of
 // transformers, which AdaMix's released code has.
 enum class AdamWForm { kTorch, kTransformers };
-enum class MissingGradient {
-  kZero,
-  kSkip
-};  // kZero: a missing gradient counts as zero, as published for AdaMix; kSkip: the tensor waits
+// kZero: a missing gradient counts as zero, as published for AdaMix; kSkip: the tensor waits.
+enum class MissingGradient { kZero, kSkip };
 
 struct AdafactorConfig {
   int64_t first_step = 0;  // what the step counter starts at: a restored T5 starts at 1,100,000
