@@ -39,7 +39,15 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   std::vector<std::string> commands, options;
   for (const CLI::App* each : command->get_subcommands({})) commands.push_back(each->get_name());
   for (const CLI::Option* each : command->get_options()) options.push_back(each->get_name());
-  for (const std::string& extra : app.remaining(true)) {
+  const std::vector<std::string> extras = app.remaining(true);
+  // A command may take a file where its own commands stand: the word there may be one of those.
+  for (const CLI::Option* each : command->get_options()) {
+    if (extras.empty() || !each->get_positional() || each->count() == 0) continue;
+    const std::string near = graft::did_you_mean(each->results().front(), commands);
+    if (!near.empty())
+      return where + "unknown command " + graft::named(each->results().front()) + near + help;
+  }
+  for (const std::string& extra : extras) {
     if (extra.starts_with("-"))
       return where + "unknown option " + graft::named(extra) + graft::did_you_mean(extra, options) +
              help;

@@ -137,6 +137,8 @@ ROWS = [
     # the command line
     ("no command", NOTHING, [], 2, ["graft --help"]),
     ("unknown command", NOTHING, ["trian"], 2, ["graft: unknown command 'trian' (did you mean 'train'?)"]),
+    ("unknown command of a command that takes a file", NOTHING, ["sweep", "tabel", "few"], 2,
+     ["graft: sweep: unknown command 'tabel' (did you mean 'table'?)"]),
     ("option by its edit's name", NOTHING, sets("lora.rank=4"), 2, ["lora.rank", "did you mean 'adapter.rank'"]),
     ("unknown flag", NOTHING, train("--lerning-rate", "3"), 2, ["--lerning-rate"]),
     ("near flag", NOTHING, ["eval", "--modle", "model", "--adapter", "a", "--data", "d"], 2, ["--modle", "did you mean '--model'"]),
