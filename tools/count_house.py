@@ -104,7 +104,7 @@ def main():
     arguments = parser.parse_args()
     commits = arguments.commits or [None]
     tables = [counts(commit) for commit in commits]
-    print("| what | " + " | ".join(commit or "here" for commit in commits) + " |\n|---" * 1 + "|---:" * len(commits) + "|")
+    print("| what | " + " | ".join(commit or "here" for commit in commits) + " |\n|---" + "|---:" * len(commits) + "|")
     for what in dict.fromkeys(what for table in tables for what in table):
         print(f"| {what} | " + " | ".join(str(len(table[what])) if what in table else "" for table in tables) + " |")
         if arguments.list:

@@ -6,11 +6,9 @@ Everything in float64. Entry i of a tensor begins as scale * sin(0.7 i + 1); its
 counting in row-major order. A tensor is told by some entries, and by the sum and the root mean square of all.
 """
 import argparse
-import importlib.metadata
 import json
 import math
 import pathlib
-import re
 
 import jax
 
@@ -19,6 +17,8 @@ jax.config.update("jax_enable_x64", True)
 import numpy as np
 import optax
 
+from pinned import check_versions
+
 HERE = pathlib.Path(__file__).resolve().parent
 RATE = 0.05
 SIZES = [1e-3, 2e-3, 1e-3, 0.05, 1e-4, 0.0]   # the fourth is clipped
@@ -26,15 +26,6 @@ TENSORS = {  # shape, scale of the first values
     "vector": ([7], 1.0), "narrow": ([127, 200], 1.0), "square": ([128, 128], 1.0), "tall": ([160, 128], 0.5),
     "wide": ([128, 160], 0.5), "stack": ([3, 128, 130], 1.0), "zeros": ([130, 128], 0.0),
 }
-
-
-def versions():
-    pinned = dict(re.findall(r"^([\w-]+)==(\S+)$", (HERE / "requirements-optax.txt").read_text(encoding="utf-8"), re.M))
-    for name, version in pinned.items():
-        found = importlib.metadata.version(name)
-        if found != version:
-            raise SystemExit(f"{name}: expected {version}, found {found}")
-    return pinned
 
 
 def trace(shape, scale, factored):
@@ -57,7 +48,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parents[1] / "tests/golden/optimizers/adafactor.json")
     args = parser.parse_args()
-    out = {"versions": versions(), "rate": RATE, "sizes": SIZES, "tensors": {}}
+    out = {"versions": check_versions("requirements-optax.txt"), "rate": RATE, "sizes": SIZES, "tensors": {}}
     for name, (shape, scale) in TENSORS.items():
         out["tensors"][name] = {"shape": shape, "scale": scale, "factored": trace(shape, scale, True), "plain": trace(shape, scale, False)}
     args.out.write_text(json.dumps(out, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -5,7 +5,7 @@ copied here but numbers. Two parts:
 - gpt2/CASE: NLG/src/model.py as it is, with AdamixMergedLinear or ExpertSoup, on a random GPT-2: the loss with its second
   pass and label smoothing, gradients of the first step, ten losses with their AdamW, all tensors, and the merged logits.
 - bert/CASE: src/transformers/models/expert_soup.py behind the feed-forward of tiny_bert.py, in its three levels of inference.
-Experts are drawn as Graft draws them (the keys of src/base/random.h, written again below), so that a test needs no search.
+Experts are drawn as Graft draws them (draws.py), so that a test needs no search.
 All in float64, but for their consistency loss, which is float32 by its own word.
 """
 
@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import save_file
 
 import common
+from draws import key_of, key_with, philox
 from tiny_bert import MODEL, TinyBert, drawn
 
-MASK = (1 << 64) - 1
 SEED, STEPS, BATCH, EXPERTS, RANK, ALPHA, SMOOTHING = 3, 10, 3, 3, 2, 4, 0.1
 OPTIMIZER = {"learning_rate": 1e-2, "beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 0.01}  # decay of LoRA
 GPT2 = {"model_type": "gpt2", "vocab_size": 40, "n_positions": 24, "n_embd": 12, "n_head": 3, "n_layer": 2, "n_inner": 48,
@@ -36,35 +36,7 @@ GPT2_CASES = {"lora": ("lora", ["up"], False), "lora-unshared": ("lora", [], Fal
 BERT_CASES = {"tokens": 0, "texts": 1, "merged": 3}
 
 
-# ---- Graft's random numbers
-def mixed(x):
-    x ^= x >> 30
-    x = x * 0xBF58476D1CE4E5B9 & MASK
-    x ^= x >> 27
-    x = x * 0x94D049BB133111EB & MASK
-    return x ^ (x >> 31)
-
-
-def key_with(key, *parts):
-    for part in parts:
-        if isinstance(part, str):
-            value = 0xCBF29CE484222325
-            for byte in part.encode():
-                value = (value ^ byte) * 0x100000001B3 & MASK
-            part = value ^ (len(part.encode()) << 56) & MASK
-        key = mixed((key * 0x9E3779B97F4A7C15 + mixed(part + 0x632BE59BD9B4E019 & MASK)) & MASK)
-    return key
-
-
-def philox(key):
-    c, k0, k1 = [0, 0, 0, 0], key & 0xFFFFFFFF, key >> 32
-    for _ in range(10):
-        p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [(p1 >> 32) ^ c[1] ^ k0, p1 & 0xFFFFFFFF, (p0 >> 32) ^ c[3] ^ k1, p0 & 0xFFFFFFFF]
-        k0, k1 = k0 + 0x9E3779B9 & 0xFFFFFFFF, k1 + 0xBB67AE85 & 0xFFFFFFFF
-    return c
-
-
+# ---- Graft's draws
 def drawn_expert(route, place, bank):
     """As src/edit/stochastic.h; of three experts the first 64 bits are below the limit but once in 2^62."""
     bits = philox(key_with(route, place, bank))
@@ -187,7 +159,7 @@ def to_graft(case, tensors):
 def draws_of(case, step):
     """In the order in which the released code draws: pass, layer, bank."""
     kind, shared, is_learned = GPT2_CASES[case]
-    key = key_with(0, SEED, "step", step, 0)
+    key = key_of(SEED, "step", step, 0)
     out = []
     for number in range(2):
         route = key_with(key, "route", number, "0.stochastic/")
@@ -279,7 +251,7 @@ def run_bert(modules, case, folder):
     rows = [(ids, types) for ids, types in
             ((torch.tensor([1] + random.integers(3, bert.config["vocab_size"], n).tolist() + [2]), torch.zeros(n + 2, dtype=torch.long))
              for n in (3, 7, 1, 5))]
-    route = key_with(0, "route", SEED, 0, "0.stochastic/")
+    route = key_of("route", SEED, 0, "0.stochastic/")
     logits = []
     for example, (ids, types) in enumerate(rows):
         def change(site, x, y, example=example):

@@ -16,9 +16,8 @@ def mixed(x):
     return x ^ (x >> 31)
 
 
-def key_of(*parts):
-    """RandomKey{}.with(part) of each part, a number or a word."""
-    key = 0
+def key_with(key, *parts):
+    """key.with(part) of each part, a number or a word."""
     for part in parts:
         if isinstance(part, str):
             value = 0xCBF29CE484222325
@@ -29,7 +28,11 @@ def key_of(*parts):
     return key
 
 
-def philox(key, low, high):
+def key_of(*parts):
+    return key_with(0, *parts)
+
+
+def philox(key, low=0, high=0):
     """Philox4x32-10 at a counter."""
     c = [low & 0xFFFFFFFF, low >> 32, high & 0xFFFFFFFF, high >> 32]
     k = [key & 0xFFFFFFFF, key >> 32]

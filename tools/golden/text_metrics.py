@@ -8,17 +8,17 @@ texts. CIDEr: pycocoevalcap's Cider on lower-cased 13a tokens without punctuatio
 by zero) is null. "tokens" are sacrebleu's 13a tokens, "lower" Python's lower case split at white space.
 """
 import argparse
-import importlib.metadata
 import json
 import pathlib
 import random
-import re
 
 from nltk.translate.nist_score import corpus_nist
 from pycocoevalcap.cider.cider import Cider
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, TER
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+from pinned import check_versions
 
 HERE = pathlib.Path(__file__).resolve().parent
 SEED = 20240301
@@ -29,11 +29,7 @@ WORDS = ("the a of Blue Spice coffee shop is in riverside area near Crowne Plaza
 
 
 def versions():
-    pinned = dict(re.findall(r"^([\w-]+)==(\S+)$", (HERE / "requirements-text-metrics.txt").read_text(encoding="utf-8"), re.M))
-    for name, version in pinned.items():
-        found = importlib.metadata.version(name)
-        if found != version:
-            raise SystemExit(f"{name}: expected {version}, found {found}")
+    pinned = check_versions("requirements-text-metrics.txt")
     return {name: pinned[name] for name in ("sacrebleu", "nltk", "rouge_score", "pycocoevalcap", "numpy")}
 
 
