@@ -12,7 +12,6 @@
 #include "infer/evaluate.h"
 #include "session/presets.h"
 #include "session/run_request.h"
-#include "session/settings.h"
 #include "study/harvest.h"
 #include "train/loop.h"
 
@@ -120,8 +119,8 @@ Node RunEngine::resolve(const StudyFile& study, const MemberDraft& member) {
   for (const auto& [key, path] : {std::pair{"train", data.train}, std::pair{"eval", data.eval},
                                   std::pair{"test", data.test}}) {
     check_there(path, key);
-    if (!path.empty()) document["data"][key] = Node::text(path);
   }
+  put_data(data, document, study.source);
   AdapterPreset preset = member.definition.empty()
                              ? load_preset(member.adapter, share())
                              : AdapterPreset{parse_yaml(member.definition, "method"), Node::null(),
@@ -133,17 +132,8 @@ Node RunEngine::resolve(const StudyFile& study, const MemberDraft& member) {
   std::vector<std::string> settings;
   for (const StudySetting& setting : member.settings)
     settings.push_back(setting.key + "=" + setting.value);
-  apply_settings(settings, edit_target, preset.source, preset.definition, document);
-  if (const Node* edits = preset.definition.find("edits")) {
-    preset.definition["edits"] =
-        Adapter(Node::map({{"edits", *edits}}), preset.source, edit_target, std::nullopt)
-            .describe()["edits"];
-  }
-  if (const Node* dropout = document.find("dropout");
-      dropout != nullptr && preset.definition["head"].find("dropout") == nullptr)
-    preset.definition["head"]["dropout"] = *dropout;
-  document["adapter"] = preset.definition;
-  const RunConfig config = parse_run_config(document, preset.train, study.source);
+  const RunConfig config =
+      resolve_document(std::move(document), std::move(preset), settings, edit_target, study.source);
   const Adapter adapter(config.adapter, "adapter " + config.adapter_name,
                         {target.config, target.sites}, task);  // refuses what does not fit
   return without_folder(run_config_node(config));
@@ -153,18 +143,18 @@ std::optional<MemberResult> RunEngine::run(const Node& settings, const Path& fol
   Node document = settings;
   document["out"] = Node::text(folder.string());
   const RunConfig config = parse_run_config(document, Node::null(), "member");
-  RunInputs inputs = load_inputs(config, share().tasks());
+  RunInputs inputs = load_inputs(config, share().tasks(),
+                                 model_ && is_model_of(*model_, config) ? model_ : nullptr);
+  model_ = inputs.model;
   const bool goes_on = fs::exists(folder / "run.yaml");
   if (goes_on) check_same_run(inputs.config, folder);
   const ScoredRows rows{inputs.model, inputs.task, inputs.text,
                         inputs.eval,  inputs.test, inputs.config.generation};
   if (!Run::is_finished(folder)) {
     TrainingProgress progress(Verbosity::kQuiet);
-    std::vector<std::unique_ptr<Run>> runs;
-    runs.push_back(std::make_unique<Run>(
-        std::move(inputs), goes_on ? StartMode::kResume : StartMode::kFresh, &progress));
+    Run run(std::move(inputs), goes_on ? StartMode::kResume : StartMode::kFresh, &progress);
     const StopSignals signals;
-    if (drive(runs) == RunEnd::kStopped) {
+    if (drive(run) == RunEnd::kStopped) {
       signal_ = StopSignals::caught();
       return std::nullopt;
     }

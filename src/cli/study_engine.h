@@ -24,6 +24,7 @@ class RunEngine final : public StudyEngine {
   const Target& target_of(const StudyFile& study);
 
   std::shared_ptr<const Target> target_;
+  std::shared_ptr<const Model> model_;  // of the last run, for the next one
   int signal_ = 0;
 };
 

@@ -67,7 +67,8 @@ Node read_run_file(const std::string& file) {
 // The settings of a file win over those that another adapter than the file's suggests.
 void tell_what_stays(const Node& document, const AdapterPreset& preset, const RunRequest& request,
                      const Note& note) {
-  if (request.file.empty() || request.adapter.empty() || document.find("adapter") == nullptr)
+  if (!note || request.file.empty() || request.adapter.empty() ||
+      document.find("adapter") == nullptr)
     return;
   std::vector<std::string> kept;
   for (const auto& [key, value] : preset.train.members) {
@@ -113,20 +114,12 @@ void put_request(const RunRequest& request, const std::string& source, Node& doc
   put("out", request.out);
   if (!request.ignored_keys.empty())
     document["ignore_config_keys"] = Node::texts(request.ignored_keys);
-  if (!request.data.empty()) {
-    const DataConfig found = find_data(request.data);
-    Node& data = section_of(document, "data", source);
-    for (const auto& [key, path] : {std::pair{"train", found.train}, std::pair{"eval", found.eval},
-                                    std::pair{"test", found.test}}) {
-      if (!path.empty()) data[key] = Node::text(path);
-    }
-  }
+  DataConfig data = request.data.empty() ? DataConfig{} : find_data(request.data);
+  if (!request.eval.empty()) data.eval = request.eval;
+  if (!request.test.empty()) data.test = request.test;
+  put_data(data, document, source);
   if (request.ignores_model_generation)
     section_of(document, "generation", source)["model_defaults"] = Node::boolean(false);
-  for (const auto& [key, path] :
-       {std::pair{"eval", &request.eval}, std::pair{"test", &request.test}}) {
-    if (!path->empty()) section_of(document, "data", source)[key] = Node::text(*path);
-  }
 }
 
 // Written out with every default, so that the run does not depend on them; `dropout` of the run
@@ -144,6 +137,13 @@ void complete_definition(const Node& document, const EditTarget& target, Adapter
 }
 
 }  // namespace
+
+void put_data(const DataConfig& data, Node& document, const std::string& source) {
+  for (const auto& [key, path] : {std::pair{"train", &data.train}, std::pair{"eval", &data.eval},
+                                  std::pair{"test", &data.test}}) {
+    if (!path->empty()) section_of(document, "data", source)[key] = Node::text(*path);
+  }
+}
 
 DataConfig find_data(const std::string& path) {
   std::error_code error;
@@ -181,8 +181,19 @@ DataConfig find_data(const std::string& path) {
   return data;
 }
 
-RunConfig resolve_run(const RunRequest& request, const Share& share, const Note& given_note) {
-  const Note note = given_note ? given_note : [](const std::string&) {};
+RunConfig resolve_document(Node document, AdapterPreset preset,
+                           const std::vector<std::string>& settings, const EditTarget& target,
+                           const std::string& source, const Note& note) {
+  for (const std::string& line :
+       apply_settings(settings, target, preset.source, preset.definition, document)) {
+    if (note) note("note: " + line);
+  }
+  complete_definition(document, target, preset);
+  document["adapter"] = preset.definition;
+  return parse_run_config(document, preset.train, source);
+}
+
+RunConfig resolve_run(const RunRequest& request, const Share& share, const Note& note) {
   const std::string source = request.file.empty() ? request.source : request.file;
   Node document = request.file.empty() ? Node::map() : read_run_file(request.file);
   put_request(request, source, document);
@@ -197,12 +208,8 @@ RunConfig resolve_run(const RunRequest& request, const Share& share, const Note&
   const ModelConfig config = read_model_config(document, source);
   const Sites sites(config);
   const EditTarget target{config, sites, is_answered_by_head(document, share)};
-  for (const std::string& line :
-       apply_settings(request.settings, target, preset.source, preset.definition, document))
-    note("note: " + line);
-  complete_definition(document, target, preset);
-  document["adapter"] = preset.definition;
-  return parse_run_config(document, preset.train, source);
+  return resolve_document(std::move(document), std::move(preset), request.settings, target, source,
+                          note);
 }
 
 RunConfig read_run(const Path& dir) {

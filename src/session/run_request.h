@@ -5,7 +5,9 @@
 #include <functional>
 #include <string>
 
+#include "edit/target.h"
 #include "graft/run.h"
+#include "session/presets.h"
 #include "session/share.h"
 #include "train/config.h"
 
@@ -15,6 +17,17 @@ namespace graft {
 // every fault.
 RunConfig resolve_run(const RunRequest& request, const Share& share,
                       const std::function<void(const std::string& line)>& note = {});
+
+// The last part of it, where paths, task and preset stand in a document already: `settings` go over
+// the preset and the document, every default of the preset is written out, and the whole is
+// checked. `target`: of the document's model and task.
+RunConfig resolve_document(Node document, AdapterPreset preset,
+                           const std::vector<std::string>& settings, const EditTarget& target,
+                           const std::string& source,
+                           const std::function<void(const std::string& line)>& note = {});
+
+// Puts the paths that are given into document.data.
+void put_data(const DataConfig& data, Node& document, const std::string& source);
 
 // The config of the run in folder `dir`. Throws InputError where there is none.
 RunConfig read_run(const Path& dir);

@@ -76,13 +76,15 @@ std::vector<int64_t> labels_of_rows(const std::vector<Example>& rows, const Task
   return labels;
 }
 
-// The rows that are trained on, and the next of data.dev_rows.
+// The rows that are trained on, and the next of data.dev_rows. Without data.rows and data.per_label
+// all are trained on, in their order.
 struct TakenRows {
   std::vector<Example> train, dev;
 };
 
-TakenRows take_rows(const std::vector<Example>& all, const RunConfig& config, const Task& task) {
+TakenRows take_rows(std::vector<Example> all, const RunConfig& config, const Task& task) {
   const DataConfig& data = config.data;
+  if (data.rows == 0 && data.per_label == 0) return {std::move(all), {}};
   const auto count = static_cast<int64_t>(all.size());
   const std::vector<int64_t> order = row_order(config, count);
   const auto first = order.begin() + static_cast<std::ptrdiff_t>(data.rows > 0 ? data.rows : count);
@@ -318,14 +320,18 @@ void limit_suggested_length(const RowLayout& layout, RunInputs& in) {
 }
 
 void check_in_memory(const Model& model, const RunConfig& config) {
+  if (is_model_of(model, config)) return;
   if (model.source != config.model)
     throw InputError("model: found " + quote(config.model) + ", and what is in memory is " +
                      quote(model.source) + "; load it, or give that one");
-  if (model.weights.dtype() != scalar_type(config.precision))
-    throw InputError("precision: the model in memory has another; load it anew, or give that one");
+  throw InputError("precision: the model in memory has another; load it anew, or give that one");
 }
 
 }  // namespace
+
+bool is_model_of(const Model& model, const RunConfig& config) {
+  return model.source == config.model && model.weights.dtype() == scalar_type(config.precision);
+}
 
 RandomKey key_of(const RunConfig& config, Draws draws) {
   const auto key = [&](const std::optional<int64_t>& own, const char* use) {
@@ -365,9 +371,9 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
   check_row_seed(config);
   std::vector<Example> train, eval, test;
   if (!is_mixture) {
-    const std::vector<Example> all = read_examples(config.data.train, in.task, LabelUse::kRequired);
+    std::vector<Example> all = read_examples(config.data.train, in.task, LabelUse::kRequired);
     check_count(all, config.data.rows, "data.rows", config.data.train);
-    TakenRows taken = take_rows(all, config, in.task);
+    TakenRows taken = take_rows(std::move(all), config, in.task);
     train = std::move(taken.train);
     eval = std::move(taken.dev);
   }

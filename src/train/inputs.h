@@ -50,6 +50,9 @@ struct RunInputs {
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
                       std::shared_ptr<const Model> model = nullptr);
 
+// Whether `model` is config.model in its precision.
+bool is_model_of(const Model& model, const RunConfig& config);
+
 // What all random draws of a run begin with.
 enum class Draws { kInitialValues, kOrder, kSteps };
 RandomKey key_of(const RunConfig& config, Draws draws);
