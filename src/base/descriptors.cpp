@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -56,6 +57,10 @@ int open_for_reading(const Path& path) {
     throw InputError(named(path.string()) + ": no such file");
   if (errno == ENXIO) throw InputError(named(path.string()) + ": expected a file, found a socket");
   throw IoError(refused("cannot open", path));
+}
+
+bool lock_alone(int descriptor) {
+  return ::flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 }
 
 struct stat status_of(int descriptor, const Path& path) {

@@ -40,6 +40,10 @@ std::string refused(std::string_view doing, const Path& path);
 // refuses.
 int open_for_reading(const Path& path);
 
+// Locks an open file or folder until its descriptor is closed. False where another process holds
+// it; a file system without locks is let pass.
+bool lock_alone(int descriptor);
+
 struct stat status_of(int descriptor, const Path& path);  // Throws IoError.
 
 // "'x': expected a file, found a device, which has no end"; in place of a directory a file alone is

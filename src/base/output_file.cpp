@@ -140,8 +140,7 @@ void OutputFile::open_partial() {
     if (descriptor_ >= 0) ::close(descriptor_);
     descriptor_ = ::open(temp_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (descriptor_ < 0) throw IoError(refused("cannot create a file beside", path_));
-    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 &&
-        errno == EWOULDBLOCK)  // a file system without locks is let pass
+    if (!lock_alone(descriptor_))
       throw InputError(named(path_.string()) +
                        ": another process is writing it; wait for it, or stop it first");
   } while (!names(temp_, descriptor_));

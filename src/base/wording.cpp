@@ -10,6 +10,10 @@ std::string plural(int64_t count, const std::string& noun) {
   return count == 1 ? noun : noun + "s";
 }
 
+std::string counted(int64_t count, const std::string& noun) {
+  return count_text(count) + " " + plural(count, noun);
+}
+
 std::string count_text(int64_t count) {
   std::string digits = std::to_string(count);
   for (int64_t i = static_cast<int64_t>(digits.size()) - 3; i > (count < 0 ? 1 : 0); i -= 3)

@@ -9,6 +9,9 @@ namespace graft {
 // "row" of one, "rows" of any other count.
 std::string plural(int64_t count, const std::string& noun);
 
+// "1 row", "12,345 rows".
+std::string counted(int64_t count, const std::string& noun);
+
 // "12,345".
 std::string count_text(int64_t count);
 

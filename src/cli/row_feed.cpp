@@ -99,9 +99,7 @@ void RowFeed::for_each(int64_t first, const std::function<void(const Window&)>& 
 }
 
 std::string RowFeed::skipped_text() const {
-  return num_skipped_ == 0
-             ? ""
-             : "; " + count_text(num_skipped_) + " " + plural(num_skipped_, "row") + " skipped";
+  return num_skipped_ == 0 ? "" : "; " + counted(num_skipped_, "row") + " skipped";
 }
 
 void RowFeed::for_each_piece(const std::function<void(const Table&)>& use) const {
@@ -183,7 +181,7 @@ void RowFeed::tell_fault(const std::string& reason) const {
 void RowFeed::finish_notes(int64_t num_rows) {
   tell_cut();
   if (num_skipped_ == num_rows) {
-    throw InputError("--on-error skip: of " + count_text(num_rows) + " " + plural(num_rows, "row") +
+    throw InputError("--on-error skip: of " + counted(num_rows, "row") +
                      " none can be answered; the first: " + reasons_.front());
   }
   if (const int64_t more = num_skipped_ - kNamed; more > 0) {

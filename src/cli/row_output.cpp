@@ -160,8 +160,8 @@ void RowOutput::guard(const std::function<void()>& f) {
     throw;
   } catch (const IoError& error) {
     if (!kept_ || !state_) throw;
-    throw IoError(std::string(error.what()) + "\n  the answers to " + count_text(state_->num_read) +
-                  " " + plural(state_->num_read, "row") +
+    throw IoError(std::string(error.what()) + "\n  the answers to " +
+                  counted(state_->num_read, "row") +
                   " are kept; the same command with --resume goes on behind them");
   }
 }

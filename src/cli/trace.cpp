@@ -137,7 +137,7 @@ int trace(const TraceFlags& flags) {
   const bool has_head = loaded && loaded->adapter.head() != nullptr;
   const std::optional<Sequence> targets = read_targets(flags, config, has_head);
   const EditTarget target{config, model->sites};
-  const Adapter bare(Node::map(), "no adapter", target, std::nullopt);
+  const Adapter bare = Adapter::none(target);
   const BoundAdapter bound(*model, loaded ? loaded->adapter : bare,
                            loaded ? loaded->tensors : NamedTensors{});
   const PackOptions rows{1, config.position_offset, config.pad_id};

@@ -145,12 +145,11 @@ int run_to_end(RunInputs inputs, StartMode mode, Verbosity verbosity) {
   const RunConfig config = inputs.config;
   const TaskKind kind = inputs.task.kind;
   TrainingProgress progress(verbosity);
-  std::vector<std::unique_ptr<Run>> runs;
-  runs.push_back(std::make_unique<Run>(std::move(inputs), mode, &progress));
+  Run run(std::move(inputs), mode, &progress);
   const StopSignals signals;
-  if (drive(runs) == RunEnd::kStopped) {
+  if (drive(run) == RunEnd::kStopped) {
     std::fprintf(stderr, "\nstopped at step %s; go on with: graft train --resume %s\n",
-                 count_text(runs.front()->steps_done()).c_str(), config.out.c_str());
+                 count_text(run.steps_done()).c_str(), config.out.c_str());
     return 128 + StopSignals::caught();
   }
   if (verbosity == Verbosity::kNormal) print_summary(config, kind);

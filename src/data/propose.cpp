@@ -199,7 +199,7 @@ class Proposer {
     for (const Column& column : columns_) {
       message += "\n  " + quote(column.name) + ": " +
                  count_text(static_cast<int64_t>(column.groups.size())) + " values in " +
-                 count_text(column.rows) + " " + plural(column.rows, "row");
+                 counted(column.rows, "row");
       if (!column.groups.empty())
         message += ", such as " + quote(column.groups.front().spellings.front().text);
     }
@@ -237,8 +237,6 @@ std::string noted(const std::string& line, const std::string& note) {
          "\n";
 }
 
-std::string rows_text(int64_t rows) { return count_text(rows) + " " + plural(rows, "row"); }
-
 // Labels in order with their rows, and below them the spellings that are not the label's name.
 std::string labels_yaml(const Column& label) {
   std::vector<const Group*> groups;
@@ -249,11 +247,11 @@ std::string labels_yaml(const Column& label) {
   int64_t most = 0;
   for (const Group* group : groups) {
     most = std::max(most, group->rows);
-    labels += noted("  - " + yaml_text(group->name()), rows_text(group->rows));
+    labels += noted("  - " + yaml_text(group->name()), counted(group->rows, "row"));
     for (const Spelling& spelling : group->spellings) {
       if (spelling.text == group->name()) continue;
       spellings += noted("  " + yaml_text(spelling.text) + ": " + yaml_text(group->name()),
-                         rows_text(spelling.rows));
+                         counted(spelling.rows, "row"));
     }
   }
   const bool is_lopsided = most * 5 >= (label.rows - label.absent) * 4;
@@ -276,15 +274,15 @@ std::string columns_yaml(const Table& table) {
 // What is not used, and rows that training would refuse.
 std::string head_comment(const Table& table, const Proposer& proposer,
                          const std::vector<const Column*>& used) {
-  std::string out =
-      "# " + quote(table.source) + ": " + rows_text(static_cast<int64_t>(table.rows.size())) + "\n";
+  std::string out = "# " + quote(table.source) + ": " +
+                    counted(static_cast<int64_t>(table.rows.size()), "row") + "\n";
   for (const Column& column : proposer.columns()) {
     const bool is_used = std::find(used.begin(), used.end(), &column) != used.end();
     if (!is_used)
       out += "# not used: column " + quote(column.name) + ", " +
              count_text(static_cast<int64_t>(column.groups.size())) + " values\n";
     else if (column.absent > 0)
-      out += "# column " + quote(column.name) + " is empty in " + rows_text(column.absent) +
+      out += "# column " + quote(column.name) + " is empty in " + counted(column.absent, "row") +
              ", first in line " + std::to_string(column.first_absent) + "\n";
   }
   return out;

@@ -241,6 +241,10 @@ bool Adapter::acts_in_forward() const {
                      [](const Part& part) { return !part.spec().sites.empty(); });
 }
 
+Adapter Adapter::none(const EditTarget& target, const std::optional<Task>& task) {
+  return {Node::map(), "no adapter", target, task};
+}
+
 bool Adapter::Part::acts_at(const Site& site) const {
   return std::any_of(spec().sites.begin(), spec().sites.end(),
                      [&](const Site& own) { return own.index == site.index; });

@@ -31,6 +31,9 @@ class Adapter {
   Adapter(const Node& definition, const std::string& source, const EditTarget& target,
           const std::optional<Task>& task);
 
+  // No edits: the trunk as it is, and for a task the head of its kind, untrained.
+  static Adapter none(const EditTarget& target, const std::optional<Task>& task = std::nullopt);
+
   struct Part {
     std::string path;  // "0.lora/"
     std::unique_ptr<Edit> edit;

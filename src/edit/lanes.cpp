@@ -135,10 +135,8 @@ Tensor LaneHooks::apply(const SiteView& view) {
     return apply_to_lane(0, own);
   }
   ensure(view.pack.lanes.size() == lanes_.size(), "a pack has the lanes that listen to it");
-  std::vector<int64_t> sizes;
-  for (const LaneRows& range : view.pack.lanes) sizes.push_back(range.num_rows);
   const auto split = [&](const Tensor& tensor) {
-    return tensor.defined() ? tensor.split_with_sizes(sizes, 0) : std::vector<Tensor>(sizes.size());
+    return tensor.defined() ? split_by_lane(tensor, view.pack) : std::vector<Tensor>(lanes_.size());
   };
   const std::vector<Tensor> xs = split(view.x), ys = split(view.y),
                             residuals = split(view.residual);

@@ -58,15 +58,15 @@ void CutRows::add(const Dataset& data) {
     std::string at = data.examples[static_cast<size_t>(cut.row)].at();
     at.resize(at.size() - 2);  // without ": "
     at += " by " + count_text(cut.tokens);
-    if (cut.turns > 0) at += " in " + count_text(cut.turns) + " " + plural(cut.turns, "turn");
+    if (cut.turns > 0) at += " in " + counted(cut.turns, "turn");
     named_.push_back(std::move(at));
   }
 }
 
 std::string CutRows::message() const {
   if (count_ == 0) return "";
-  std::string out = count_text(count_) + " of " + count_text(rows_) + " " + plural(rows_, "row") +
-                    " cut to " + count_text(max_length_) + " tokens: ";
+  std::string out = count_text(count_) + " of " + counted(rows_, "row") + " cut to " +
+                    count_text(max_length_) + " tokens: ";
   for (size_t i = 0; i < named_.size(); ++i) out += (i > 0 ? ", " : "") + named_[i];
   const int64_t more = count_ - std::ssize(named_);
   return more > 0 ? out + " and " + count_text(more) + " more" : out;

@@ -144,7 +144,7 @@ void Decoding::write(const std::vector<int64_t>& tokens) {
 }
 
 void warm_up(const Model& model) {
-  const Adapter bare(Node::map(), "no adapter", {model.config, model.sites}, std::nullopt);
+  const Adapter bare = Adapter::none({model.config, model.sites});
   const BoundAdapter bound(model, bare, {});
   const Sequence token{.ids = {0}};
   std::vector<PromptLane> prompts(1);

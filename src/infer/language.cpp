@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 
 #include "base/error.h"
 #include "tensor/vocabulary_loss.h"
@@ -64,20 +63,8 @@ int64_t num_targets(const Sequence& sequence) {
 LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInput>& lanes,
                                   const PackOptions& options) {
   LanguageBatch batch;
-  size_t n = 0;
-  const auto end_of_lane = [&] {
-    const int64_t before =
-        std::accumulate(batch.lane_targets.begin(), batch.lane_targets.end(), int64_t{0});
-    batch.lane_targets.push_back(batch.num_targets() - before);
-  };
-  if (!model.config.has_encoder()) {
-    batch.decoder = make_pack(lanes, options);
-    for (const LaneInput& lane : lanes) {
-      for (const Sequence* sequence : lane.sequences)
-        add_predictions(batch, n++, next_targets(*sequence));
-      end_of_lane();
-    }
-  } else {
+  const bool has_encoder = model.config.has_encoder();
+  if (has_encoder) {
     std::vector<Sequence> read;
     for (const LaneInput& lane : lanes) {
       for (const Sequence* sequence : lane.sequences)
@@ -85,11 +72,15 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInpu
     }
     batch.encoder = make_pack(lanes, options);
     batch.decoder = make_decoder_pack(lanes, read, options);
-    for (const LaneInput& lane : lanes) {
-      for (const Sequence* sequence : lane.sequences)
-        add_predictions(batch, n++, sequence->target_ids);
-      end_of_lane();
-    }
+  } else {
+    batch.decoder = make_pack(lanes, options);
+  }
+  size_t n = 0;
+  for (const LaneInput& lane : lanes) {
+    const int64_t before = batch.num_targets();
+    for (const Sequence* sequence : lane.sequences)
+      add_predictions(batch, n++, has_encoder ? sequence->target_ids : next_targets(*sequence));
+    batch.lane_targets.push_back(batch.num_targets() - before);
   }
   return batch;
 }

@@ -21,7 +21,7 @@ void check_tokenizer(const LoadedAdapter& loaded, const OpenedModel& opened,
 }
 
 LoadedAdapter no_adapter(const Model& model, const Task& task) {
-  Adapter bare(Node::map(), "no adapter", {model.config, model.sites}, task);
+  Adapter bare = Adapter::none({model.config, model.sites}, task);
   if (!bare.params().empty()) {
     throw InputError(option_name("adapter") + ": missing; task " + quote(task.name) +
                      " is answered by a trained head, and the model's folder brings none. Without "

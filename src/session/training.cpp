@@ -12,9 +12,8 @@ namespace graft {
 namespace {
 
 RunEnd drive_one(RunInputs inputs, StartMode mode, Observer* observer) {
-  std::vector<std::unique_ptr<Run>> runs;
-  runs.push_back(std::make_unique<Run>(std::move(inputs), mode, observer));
-  return drive(runs);
+  Run run(std::move(inputs), mode, observer);
+  return drive(run);
 }
 
 // All that the runs read; the model of the first is that of the others.

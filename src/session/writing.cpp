@@ -28,7 +28,7 @@ void check_answers_in_words(const LoadedAdapter& loaded, const std::string& dir)
 
 LoadedAdapter load_for_writing(const std::string& dir, const OpenedModel& opened) {
   const EditTarget target{opened.model->config, opened.model->sites};
-  if (dir.empty()) return {Adapter(Node::map(), "no adapter", target, std::nullopt), {}, {}};
+  if (dir.empty()) return {Adapter::none(target), {}, {}};
   LoadedAdapter loaded = load_checked(dir, opened);
   check_answers_in_words(loaded, dir);
   return loaded;

@@ -1,16 +1,13 @@
 #include "study/sweep.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <chrono>
-#include <cstring>
 #include <map>
 
+#include "base/descriptors.h"
 #include "base/error.h"
 #include "base/spelling.h"
 #include "base/wording.h"
@@ -68,20 +65,16 @@ Node run_of(Node settings) {
 // One process at a time works at the results of a folder.
 class FolderLock {
  public:
-  explicit FolderLock(const Path& folder) : descriptor_(::open(folder.c_str(), O_RDONLY)) {
-    if (descriptor_ < 0)
-      throw IoError("cannot open '" + folder.string() + "': " + std::strerror(errno));
-    if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
-    ::close(descriptor_);
-    throw InputError("'" + folder.string() +
-                     "': another process is running this study; wait for it, or stop it first");
+  explicit FolderLock(const Path& folder)
+      : folder_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (folder_.get() < 0) throw IoError(refused("cannot open", folder));
+    if (!lock_alone(folder_.get()))
+      throw InputError("'" + folder.string() +
+                       "': another process is running this study; wait for it, or stop it first");
   }
-  ~FolderLock() { ::close(descriptor_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
 
  private:
-  int descriptor_;
+  Descriptor folder_;
 };
 
 }  // namespace

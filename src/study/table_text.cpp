@@ -24,10 +24,6 @@ std::string p_text(double p) {
   return buffer;
 }
 
-std::string counted(int64_t count, const char* noun) {
-  return count_text(count) + " " + plural(count, noun);
-}
-
 std::string full(double value) { return Node::number(value).scalar; }
 std::string full(const std::optional<double>& value) { return value ? full(*value) : ""; }
 

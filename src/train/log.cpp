@@ -1,12 +1,12 @@
 #include "train/log.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
+#include "base/descriptors.h"
 #include "base/error.h"
 
 namespace graft {
@@ -19,8 +19,7 @@ EventLog::EventLog(const Path& path) : path_(path) {
   }
   if (descriptor_ < 0)
     throw IoError("cannot open '" + path.string() + "': " + std::strerror(errno));
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 &&
-      errno == EWOULDBLOCK) {  // a file system without locks is let pass
+  if (!lock_alone(descriptor_)) {
     ::close(descriptor_);
     throw InputError("'" + path.string() +
                      "': another process is writing this run; wait for it, or stop it first");

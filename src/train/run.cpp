@@ -73,8 +73,8 @@ Node mixture_event(const RunInputs& inputs) {
 // Of a head that has not learned to tell the labels apart.
 std::string one_answer_warning(const std::string& side, const EvalData& data,
                                const Evaluation& evaluation) {
-  return side + ": all " + count_text(data.rows.size()) + " " + plural(data.rows.size(), "row") +
-         " are answered " + quote(*evaluation.only_answer);
+  return side + ": all " + counted(data.rows.size(), "row") + " are answered " +
+         quote(*evaluation.only_answer);
 }
 
 // What the adapter says that it was trained on.

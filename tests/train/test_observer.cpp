@@ -39,9 +39,8 @@ class Notes final : public Observer {
 };
 
 RunEnd drive_one(const Path& out, StartMode mode, Observer& observer) {
-  std::vector<std::unique_ptr<Run>> runs;
-  runs.push_back(std::make_unique<Run>(run_inputs(kLora, out, kFourSteps), mode, &observer));
-  return drive(runs);
+  Run run(run_inputs(kLora, out, kFourSteps), mode, &observer);
+  return drive(run);
 }
 
 TEST(Observer, IsToldEveryStepCheckpointAndTheEnd) {
