@@ -39,7 +39,11 @@ const std::map<std::string, const char*> kPins = {
      "published.learning_rate=2e-4 published.consistency=100 published.dropout=0 "
      "published.label_smoothing=0.1 published.batch_size=8 published.epochs=20 "
      "published.warmup=2000 published.epsilon=1e-6 published.adamw_form=transformers"},
-    {"bitfit", "train.learning_rate=3e-3 published.learning_rate=1e-3"},
+    {"bitfit",
+     "train.learning_rate=3e-3 published.learning_rate=1e-3 published.batch_size=16 "
+     "published.epochs=16 published.schedule=constant published.warmup=0 "
+     "published.weight_decay=0 published.epsilon=1e-6 published.adamw_form=transformers "
+     "published.clip=1.0 published.max_length=128"},
     {"direft",
      "reft.sites=[enc.*.out|out] reft.rank=1 reft.rotation=false reft.source=linear "
      "reft.subtract=false reft.positions=f3 reft.dropout=0.05 reft.dropout_on=output "
@@ -49,7 +53,10 @@ const std::map<std::string, const char*> kPins = {
     {"dora",
      "dora.sites=[attn.q,attn.v] dora.rank=8 dora.alpha=16 dora.norm_gradient=false "
      "train.learning_rate=1e-3"},
-    {"full", "train.learning_rate=5e-5 published.learning_rate=3e-5"},
+    {"full",
+     "train.learning_rate=5e-5 published.learning_rate=2e-5 published.batch_size=32 "
+     "published.epochs=3 published.warmup=0.1 published.weight_decay=0.01 published.epsilon=1e-6 "
+     "published.clip=1.0 published.max_length=128"},
     {"head", "train.learning_rate=1e-2"},
     {"houlsby",
      "bottleneck.sites=[attn.out,ffn.out] bottleneck.placement=sequential "
@@ -68,7 +75,9 @@ const std::map<std::string, const char*> kPins = {
      "published.max_length=128"},
     {"lora-plus",
      "lora.sites=[attn.q,attn.v] lora.rank=8 lora.alpha=16 lora.b_rate=16 "
-     "train.learning_rate=3e-4 published.learning_rate=1e-4"},
+     "train.learning_rate=3e-4 published.learning_rate=5e-5 published.batch_size=32 "
+     "published.epochs=3 published.warmup=0 published.weight_decay=0 published.beta2=0.99 "
+     "published.max_length=128"},
     {"loreft",
      "reft.sites=[enc.*.out|out] reft.rank=1 reft.rotation=true reft.source=linear "
      "reft.subtract=true reft.positions=f3 reft.dropout=0.05 reft.dropout_on=output "
@@ -79,7 +88,9 @@ const std::map<std::string, const char*> kPins = {
      "prefix.length=30 prefix.mlp=800 prefix.init=default bottleneck.sites=[ffn.out] "
      "bottleneck.placement=parallel bottleneck.reduction=2 bottleneck.activation=relu "
      "bottleneck.scaling=4 bottleneck.init=zero-up train.learning_rate=3e-4 "
-     "published.learning_rate=1e-4"},
+     "published.learning_rate=1e-4 published.batch_size=32 published.epochs=10 "
+     "published.warmup=0.06 published.weight_decay=0.1 published.beta2=0.98 "
+     "published.epsilon=1e-6 published.clip=1.0 published.max_length=512"},
     {"molora",
      "router.experts=10 router.input=site router.top_k=0 "
      "lora.sites=[attn.[qkvo],cross.[qkvo]?,ffn.gate|ffn.up,ffn.down] lora.rank=4 "
