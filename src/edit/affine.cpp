@@ -71,7 +71,7 @@ class Affine final : public Edit {
 
   // A weight w: y' = y + w ((scale - 1) * y + shift), so that none is no change.
   Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight,
-                Context&) const override {
+                const Context&) const override {
     const auto [scale_id, shift_id] = vectors_.at(view.site);
     const bool is_plain = !weight.rows.defined() && weight.scale == 1.0;
     Change change;
@@ -89,7 +89,7 @@ class Affine final : public Edit {
   // - 1). Both agree while the weights add up to one; where a router keeps the k largest and does
   // not renormalise, they do not, and the activation itself shrinks.
   Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor&,
-               const Weight& weight, Context&) const override {
+               const Weight& weight, const Context&) const override {
     Change change;
     const auto [scale, shift] = vectors_.at(view.site);
     if (options_.has_scale) change.mul = mixed(stacked[scale], experts, weight);

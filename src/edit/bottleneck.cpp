@@ -150,7 +150,7 @@ class Bottleneck final : public Edit {
   double scale(const Site&) const override { return options_.factor; }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
-                const Weight& weight, Context&) const override {
+                const Weight& weight, const Context&) const override {
     const Network& own = networks_.at(view.site);
     const Tensor up = derived[own.up_weight];
     Tensor code = options_.activation(
@@ -174,7 +174,7 @@ class Bottleneck final : public Edit {
 
   // One product down for all experts and one up, E*M wide.
   Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input,
-               const Weight& weight, Context& context) const override {
+               const Weight& weight, const Context& context) const override {
     if (weight.rows.size(1) != experts || options_.scaling == Scaling::kChannel)
       return Edit::blend(stacked, experts, view, input, weight, context);
     const Network& own = networks_.at(view.site);

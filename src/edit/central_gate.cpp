@@ -71,21 +71,25 @@ class CentralGate final : public Combinator {
   }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
-                const Weight& weight, Context& context) const override {
+                const Weight& weight, const Context& context) const override {
     const size_t k = index_at(view.site);
-    Context inner = inside(context, k);
     const Tensor shares = shares_of(derived, view, k, context);  // [N, 1]
-    return children()[k].edit->change(derived_of(k, derived), view, input,
-                                      times_rows(weight, spread_to_rows(view, shares)), inner);
+    Change out = children()[k].edit->change(derived_of(k, derived), view, input,
+                                            times_rows(weight, spread_to_rows(view, shares)),
+                                            inside(context, k));
+    out.side = merged_side(gate_record(context, view.site, shares), k, std::move(out.side));
+    return out;
   }
 
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
-                                   const Weight& weight, Context& context) const override {
+  std::optional<PrefixRows> prefix(const Params& derived, const SiteView& view,
+                                   const Weight& weight, const Context& context) const override {
     const size_t k = index_at(view.site);
-    Context inner = inside(context, k);
-    return children()[k].edit->prefix(derived_of(k, derived), view,
-                                      times_rows(weight, shares_of(derived, view, k, context)),
-                                      inner);
+    const Tensor shares = shares_of(derived, view, k, context);
+    std::optional<PrefixRows> out = children()[k].edit->prefix(
+        derived_of(k, derived), view, times_rows(weight, shares), inside(context, k));
+    if (out)
+      out->side = merged_side(gate_record(context, view.site, shares), k, std::move(out->side));
+    return out;
   }
 
  protected:
@@ -112,21 +116,19 @@ class CentralGate final : public Combinator {
 
   // c_k of every sequence, [N, 1].
   Tensor shares_of(const Params& derived, const SiteView& view, size_t child,
-                   Context& context) const {
+                   const Context& context) const {
     const auto k = static_cast<int64_t>(child);
-    const Tensor share = cached(
-        context.memory, {.edit = this, .expert = context.expert, .site = view.site.index}, [&] {
-          const Tensor open =
-              at::relu(gate_logits(derived, gates_.at(view.site), view.x));  // [T, E]
-          return at::softmax(mean_by_sequence(view, open, pooling_.counted(view.site)), 1)
-              .slice(1, k, k + 1);
-        });
-    record_gate(context, view.site, share);
-    return share;
+    return cached(context.memory, {.edit = this, .expert = context.expert, .site = view.site.index},
+                  [&] {
+                    const Tensor open =
+                        at::relu(gate_logits(derived, gates_.at(view.site), view.x));  // [T, E]
+                    return at::softmax(mean_by_sequence(view, open, pooling_.counted(view.site)), 1)
+                        .slice(1, k, k + 1);
+                  });
   }
 
   Context inside(const Context& context, size_t child) const {
-    Context inner = context_of(child, context);
+    Context inner = context;
     inner.key = inner.key.with(step(child));
     inner.site_free_key = inner.site_free_key.with(step(child));
     inner.route = inner.route.with(step(child));

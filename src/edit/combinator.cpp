@@ -52,11 +52,10 @@ size_t Combinator::num_derived() const {
   return derived_from_.back() + children_.back().edit->num_derived();
 }
 
-Context Combinator::context_of(size_t index, const Context& context) const {
-  Context inner = context;
-  inner.path = steps_[index];
-  inner.outer = &context;
-  return inner;
+SideOutputs Combinator::merged_side(SideOutputs own, size_t index, SideOutputs of_child) const {
+  of_child.put_below(steps_[index] + "/");
+  own.append(std::move(of_child));
+  return own;
 }
 
 Node Combinator::describe() const {

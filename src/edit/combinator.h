@@ -61,8 +61,9 @@ class Combinator : public Edit {
   const Child& child_at(const Site& site) const { return children_[index_at(site)]; }
   // Its step in names, "of" or "of.1".
   const std::string& step(size_t index) const { return steps_[index]; }
-  // The context that a child sees: what it records carries its step in the name.
-  Context context_of(size_t index, const Context& context) const;
+  // What a child gave beside its change, under names of the whole, behind what the combinator gives
+  // itself.
+  SideOutputs merged_side(SideOutputs own, size_t index, SideOutputs of_child) const;
 
  private:
   std::string kind_;

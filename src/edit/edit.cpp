@@ -9,10 +9,6 @@ namespace graft {
 
 using at::Tensor;
 
-std::string Context::full_path() const {
-  return outer == nullptr ? std::string(path) : outer->full_path().append(path).append("/");
-}
-
 ParamId Edit::declare(const Site& site, const std::string& tensor, ParamSpec param) {
   param.name = site.name + "." + tensor;
   param.site = site;
@@ -49,29 +45,30 @@ Tensor Edit::input(const SiteView& view) const { return view.x; }
 double Edit::scale(const Site&) const { return 1.0; }
 
 Change Edit::change(const Params&, const SiteView& view, const Tensor&, const Weight&,
-                    Context&) const {
+                    const Context&) const {
   throw InternalError("an edit without change() was asked at " + view.site.name);
 }
 
 Change Edit::blend(const Params& stacked, int64_t experts, const SiteView& view,
-                   const Tensor& input, const Weight& weight, Context& context) const {
+                   const Tensor& input, const Weight& weight, const Context& context) const {
   const Tensor by_expert = weight.rows.unflatten(1, {-1, experts});  // [T, G, E]
-  Tensor sum;
+  Change out;
   for (int64_t e = 0; e < experts; ++e) {
     Context inner = context;
     inner.expert = e;
-    const Change one =
+    Change one =
         change(stacked.expert(e), view, input, {weight.scale, by_expert.select(2, e)}, inner);
     ensure(!one.rows.defined(), "experts that act on some rows only have no default blend");
     // mul and add act on the same y for every expert, so the changes (not the results) are summed.
     const Tensor delta = delta_of(view.y, one);
-    sum = sum.defined() ? sum + delta : delta;
+    out.add = out.add.defined() ? out.add + delta : delta;
+    out.side.append(std::move(one.side));
   }
-  return {.add = sum};
+  return out;
 }
 
-std::optional<LanePrefix> Edit::prefix(const Params&, const SiteView&, const Weight&,
-                                       Context&) const {
+std::optional<PrefixRows> Edit::prefix(const Params&, const SiteView&, const Weight&,
+                                       const Context&) const {
   return std::nullopt;
 }
 

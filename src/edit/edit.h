@@ -115,19 +115,26 @@ struct Weight {
 };
 
 // y' = mul * y + add + code basis^T, on `rows` only where given. Undefined parts are left out.
+// Methods without losses and records leave `side` alone.
 struct Change {
   at::Tensor mul = {};               // broadcasts to [T, out]
   at::Tensor add = {};               // broadcasts to [T, out]
   at::Tensor code = {}, basis = {};  // [T, R], [out, R]: the low-rank form, added without making a
                                      // [T, out] tensor of its own
   at::Tensor rows = {};              // [P] int64, distinct: the parts above then have P rows
+  SideOutputs side = {};             // weighted losses and records, named within the edit by site
+};
+
+// Rows before keys and values.
+struct PrefixRows {
+  LanePrefix rows;
+  SideOutputs side = {};  // as that of a change
 };
 
 // What an edit may know of the pass it is in, beside its tensors.
 struct Context {
-  bool is_training = false;
-  std::string_view path = {};    // of the edit in its adapter, "0.gate/", or below `outer`: goes
-                                 // before the names of losses and records
+  bool is_training = false;      // losses are wanted
+  bool keeps_records = false;    // records are wanted
   RandomKey key = {};            // (seed, step, micro-batch, pass, edit path, site): for dropout
   RandomKey site_free_key = {};  // the same without the site: for what several sites share
   RandomKey route =
@@ -139,14 +146,7 @@ struct Context {
   std::optional<int64_t> fixed_expert = {};  // every stochastic choice gives this expert
   Memory* memory = nullptr;  // where a text is written token by token: what edits keep of its
                              // earlier rows; null elsewhere
-  std::vector<std::pair<std::string, at::Tensor>>* losses =
-      nullptr;  // weighted scalars made inside edits, to be added to the loss; null at evaluation
-  std::vector<std::pair<std::string, at::Tensor>>* records =
-      nullptr;  // [N] or [N, E] by sequence: gates, expert shares; null unless asked for
-  const Context* outer = nullptr;  // of the combinator around the edit
   int64_t expert = 0;  // of several that are asked one after the other; each remembers for itself
-
-  std::string full_path() const;  // "0.gate/of/"
 };
 
 // An edit by its definition, and its stored tensors.
@@ -185,18 +185,18 @@ class Edit {
   // `derived`: by the numbers that derive() gave. Called for sites in spec().sites that are not
   // attention sites.
   virtual Change change(const Params& derived, const SiteView& view, const at::Tensor& input,
-                        const Weight& weight, Context& context) const;
+                        const Weight& weight, const Context& context) const;
 
   // E experts stacked along dimension 0 of every tensor, weight.rows [T, G*E] (expert fastest).
   // Default: the sum of `change` over the experts, one after the other; methods with a fused form
   // override it.
   virtual Change blend(const Params& stacked, int64_t experts, const SiteView& view,
-                       const at::Tensor& input, const Weight& weight, Context& context) const;
+                       const at::Tensor& input, const Weight& weight, const Context& context) const;
 
   // Prefix rows at an attention site. Here weight.rows is [N, G], a row per sequence of the lane
   // and not per token: G = 1, or 2 for keys and values apart.
-  virtual std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
-                                           const Weight& weight, Context& context) const;
+  virtual std::optional<PrefixRows> prefix(const Params& derived, const SiteView& view,
+                                           const Weight& weight, const Context& context) const;
 
   // Tensors of the trunk with the edit folded in. Asked in every step where traits.acts is
   // kReplacesWeights, else at merge.

@@ -184,11 +184,12 @@ Weight times_rows(const Weight& weight, const Tensor& rows) {
   return {weight.scale, weight.rows.defined() ? weight.rows * rows : rows};
 }
 
-void record_gate(Context& context, const Site& site, const Tensor& by_sequence) {
-  if (context.records == nullptr) return;
+SideOutputs gate_record(const Context& context, const Site& site, const Tensor& by_sequence) {
+  if (!context.keeps_records) return {};
   const Tensor value = by_sequence.detach();
-  context.records->emplace_back(context.full_path() + site.name + ".gate",
-                                value.size(1) == 1 ? value.squeeze(1) : value);
+  SideOutputs side;
+  side.records.push_back({site.name + ".gate", value.size(1) == 1 ? value.squeeze(1) : value});
+  return side;
 }
 
 namespace {
@@ -266,26 +267,25 @@ class Gate final : public Combinator {
   }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
-                const Weight& weight, Context& context) const override {
-    Context inner = context_of(0, context);
-    const Weight own = options_.value ? fixed(view, weight, context)
-                                      : times_rows(weight, row_gate(derived, view, input, context));
-    return child().edit->change(derived_of(0, derived), view, input, own, inner);
+                const Weight& weight, const Context& context) const override {
+    const PooledGate gate =
+        options_.value ? PooledGate{fixed(view), {}} : row_gate(derived, view, input, context);
+    Change out = child().edit->change(derived_of(0, derived), view, input,
+                                      times(weight, gate.by_row), context);
+    out.side = merged_side(gate_record(context, view.site, gate.by_group), 0, std::move(out.side));
+    return out;
   }
 
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
-                                   const Weight& weight, Context& context) const override {
-    Context inner = context_of(0, context);
-    const Params of = derived_of(0, derived);
-    if (options_.value) {
-      const Tensor value = options_.adds_logarithm
-                               ? at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat)
-                               : Tensor();
-      return with_logarithm(child().edit->prefix(of, view, fixed(view, weight, context), inner),
-                            value);
-    }
-    const Tensor means = gate(derived, view, view.x, context).by_group;  // [N, 1 or 2]
-    return with_logarithm(child().edit->prefix(of, view, times_rows(weight, means), inner), means);
+  std::optional<PrefixRows> prefix(const Params& derived, const SiteView& view,
+                                   const Weight& weight, const Context& context) const override {
+    const Tensor means =
+        options_.value ? fixed(view) : pooled(derived, view, view.x).by_group;  // [N, 1 or 2]
+    std::optional<PrefixRows> out =
+        child().edit->prefix(derived_of(0, derived), view, times(weight, means), context);
+    if (!out) return out;
+    if (options_.adds_logarithm) add_logarithm(out->rows, means);
+    out->side = merged_side(gate_record(context, view.site, means), 0, std::move(out->side));
+    return out;
   }
 
  protected:
@@ -324,35 +324,31 @@ class Gate final : public Combinator {
     }
   }
 
-  // The gate's value by sequence and by row.
-  PooledGate gate(const Params& derived, const SiteView& view, const Tensor& z,
-                  Context& context) const {
+  // The learned gate's value by sequence and by row.
+  PooledGate pooled(const Params& derived, const SiteView& view, const Tensor& z) const {
     const auto [weight, bias] = gates_.at(view.site);
-    PooledGate out = pooled_gate(z, derived[weight], derived[bias],
-                                 sequence_groups(view, pooling_.counted(view.site)));
-    record_gate(context, view.site, out.by_group);
-    return out;
+    return pooled_gate(z, derived[weight], derived[bias],
+                       sequence_groups(view, pooling_.counted(view.site)));
   }
 
-  // [T, 1]: the weight of every row.
-  Tensor row_gate(const Params& derived, const SiteView& view, const Tensor& z,
-                  Context& context) const {
+  // The same where text is written token by token, too. by_group: for records.
+  PooledGate row_gate(const Params& derived, const SiteView& view, const Tensor& z,
+                      const Context& context) const {
     const GatePooling::Kind kind = pooling_.at(view.site);
     if (kind == GatePooling::Kind::kCausalMean) return running_gate(derived, view, z, context);
     if (kind != GatePooling::Kind::kPromptMean || context.memory == nullptr)
-      return gate(derived, view, z, context).by_row;
+      return pooled(derived, view, z);
     const Tensor kept = cached(context.memory, memory_key(view, context),
-                               [&] { return gate(derived, view, z, context).by_group; });
-    return spread_to_rows(view, kept);
+                               [&] { return pooled(derived, view, z).by_group; });
+    return {kept, spread_to_rows(view, kept)};
   }
 
-  // [T, 1], a value of its own for each row.
-  Tensor running_gate(const Params& derived, const SiteView& view, const Tensor& z,
-                      Context& context) const {
+  // A value of its own for each row. What is recorded of a sequence is its last one.
+  PooledGate running_gate(const Params& derived, const SiteView& view, const Tensor& z,
+                          const Context& context) const {
     const Tensor values = sigmoid_exact(gate_logits(derived, gates_.at(view.site), z));  // [T, 1]
-    if (context.records != nullptr)
-      record_gate(context, view.site, mean_by_sequence(view, values));  // the last ones
-    return running_mean(view, values, context.memory, memory_key(view, context));
+    return {context.keeps_records ? mean_by_sequence(view, values) : Tensor(),
+            running_mean(view, values, context.memory, memory_key(view, context))};
   }
 
   MemoryKey memory_key(const SiteView& view, const Context& context) const {
@@ -377,21 +373,23 @@ class Gate final : public Combinator {
     }
   }
 
-  Weight fixed(const SiteView& view, const Weight& weight, Context& context) const {
-    record_gate(context, view.site,
-                at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat));
-    return {weight.scale * *options_.value, weight.rows};
+  // [N, 1]: a fixed value, for records and logarithms; edits get it as a number.
+  Tensor fixed(const SiteView& view) const {
+    return at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat);
+  }
+
+  // weight * g. `values`: those of a learned gate, by row or by sequence.
+  Weight times(const Weight& weight, const Tensor& values) const {
+    return options_.value ? Weight{weight.scale * *options_.value, weight.rows}
+                          : times_rows(weight, values);
   }
 
   // Adds log g to the logits of the prefix: g -> 0 takes its rows out of the softmax.
   // At least log 1e-30, so that the gradient is finite.
-  std::optional<LanePrefix> with_logarithm(std::optional<LanePrefix> prefix,
-                                           const Tensor& gates) const {
-    if (!prefix || !options_.adds_logarithm) return prefix;
+  static void add_logarithm(LanePrefix& prefix, const Tensor& gates) {
     const Tensor bias =
         at::log(gates.to(at::kDouble).clamp_min(1e-30)).to(gates.scalar_type()).squeeze(1);  // [N]
-    prefix->logit_bias = prefix->logit_bias.defined() ? prefix->logit_bias + bias : bias;
-    return prefix;
+    prefix.logit_bias = prefix.logit_bias.defined() ? prefix.logit_bias + bias : bias;
   }
 
   GateOptions options_;

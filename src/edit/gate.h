@@ -88,7 +88,8 @@ bool reads_attention_input(const Site& site);
 // weight.rows * rows, where there were any.
 Weight times_rows(const Weight& weight, const at::Tensor& rows);
 
-void record_gate(Context& context, const Site& site, const at::Tensor& by_sequence);
+// The record of a gate's values [N, G], where records are wanted.
+SideOutputs gate_record(const Context& context, const Site& site, const at::Tensor& by_sequence);
 
 // One softmax per layer over several edits (src/edit/central_gate.cpp).
 std::unique_ptr<Edit> make_central_gate(Options& options, const EditTarget& target,

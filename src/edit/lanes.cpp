@@ -19,13 +19,21 @@ namespace {
 Context context_at(const LaneAdapter& lane, RandomKey key, const Adapter::Part& part,
                    const Site& site) {
   Context context = lane.context;
-  context.path = part.path;
   context.site_free_key = key.with(part.path);
   context.key = context.site_free_key.with(site.name);
   context.route = context.route.with(part.path);
   if (context.first_route) context.first_route = context.first_route->with(part.path);
   context.experts = lane.bound->experts();
   return context;
+}
+
+// What one part gave, as what its lane gave.
+SideOutputs of_lane(size_t lane, std::string_view path, SideOutputs side) {
+  side.put_below(path);
+  for (std::vector<SideOutput>* all : {&side.losses, &side.records}) {
+    for (SideOutput& each : *all) each.lane = lane;
+  }
+  return side;
 }
 
 }  // namespace
@@ -103,18 +111,21 @@ bool LaneHooks::wants_in_lane(const Site& site, size_t lane) const {
   return !active_[lane][static_cast<size_t>(site.index)].empty();
 }
 
-Tensor LaneHooks::apply_to_lane(size_t index, const SiteView& view) {
-  if (view.lane.num_sequences == 0) return view.y;  // all of its texts are written
+SiteResult LaneHooks::apply_to_lane(size_t index, const SiteView& view) const {
+  if (view.lane.num_sequences == 0) return {view.y};  // all of its texts are written
   const LaneAdapter& lane = lanes_[index];
   SiteView seen = view;
+  SideOutputs side;
   for (const size_t p : active_[index][static_cast<size_t>(view.site.index)]) {
     const Adapter::Part& part = lane.bound->adapter().parts()[p];
-    Context context = context_at(lane, view.pack.lanes[index].key, part, view.site);
+    const Context context = context_at(lane, view.pack.lanes[index].key, part, view.site);
     const Weight own{part.edit->scale(view.site), {}};
-    seen.y = apply_change(seen.y, part.edit->change(Params(lane.bound->derived().parts[p]), seen,
-                                                    part.edit->input(seen), own, context));
+    Change change = part.edit->change(Params(lane.bound->derived().parts[p]), seen,
+                                      part.edit->input(seen), own, context);
+    seen.y = apply_change(seen.y, change);
+    side.append(of_lane(index, part.path, std::move(change.side)));
   }
-  return seen.y;
+  return {std::move(seen.y), std::move(side)};
 }
 
 namespace {
@@ -127,7 +138,7 @@ Tensor read_by_lane(const Tensor& all) {
 
 }  // namespace
 
-Tensor LaneHooks::apply(const SiteView& view) {
+SiteResult LaneHooks::apply(const SiteView& view) const {
   if (lanes_.size() == 1) {
     SiteView own = view;
     own.x = read_by_lane(view.x);
@@ -141,15 +152,18 @@ Tensor LaneHooks::apply(const SiteView& view) {
   const std::vector<Tensor> xs = split(view.x), ys = split(view.y),
                             residuals = split(view.residual);
   std::vector<Tensor> changed;
+  SideOutputs side;
   for (size_t i = 0; i < lanes_.size(); ++i) {
-    changed.push_back(apply_to_lane(
-        i, {view.site, view.pack, view.pack.lanes[i], xs[i], ys[i], residuals[i], view.norm}));
+    SiteResult own = apply_to_lane(
+        i, {view.site, view.pack, view.pack.lanes[i], xs[i], ys[i], residuals[i], view.norm});
+    changed.push_back(std::move(own.y));
+    side.append(std::move(own.side));
   }
-  return at::cat(changed, 0);  // [T, out]
+  return {at::cat(changed, 0), std::move(side)};
 }
 
-std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
-  std::vector<LanePrefix> out;
+PrefixResult LaneHooks::prefix(const SiteView& view) const {
+  PrefixResult out;
   for (size_t i = 0; i < lanes_.size(); ++i) {
     const LaneRows& range = view.pack.lanes[i];
     if (range.num_sequences == 0) continue;
@@ -160,45 +174,17 @@ std::vector<LanePrefix> LaneHooks::prefix(const SiteView& view) {
                  : view.x.slice(0, range.first_row, range.first_row + range.num_rows);
     for (const size_t p : active_[i][static_cast<size_t>(view.site.index)]) {
       const Adapter::Part& part = lanes_[i].bound->adapter().parts()[p];
-      Context context = context_at(lanes_[i], range.key, part, view.site);
-      auto rows = part.edit->prefix(Params(lanes_[i].bound->derived().parts[p]), seen,
-                                    {part.edit->scale(view.site), {}}, context);
-      if (!rows) continue;
-      rows->first_sequence = range.first_sequence;
-      rows->end_sequence = range.first_sequence + range.num_sequences;
-      out.push_back(std::move(*rows));
+      const Context context = context_at(lanes_[i], range.key, part, view.site);
+      auto prefix = part.edit->prefix(Params(lanes_[i].bound->derived().parts[p]), seen,
+                                      {part.edit->scale(view.site), {}}, context);
+      if (!prefix) continue;
+      prefix->rows.first_sequence = range.first_sequence;
+      prefix->rows.end_sequence = range.first_sequence + range.num_sequences;
+      out.lanes.push_back(std::move(prefix->rows));
+      out.side.append(of_lane(i, part.path, std::move(prefix->side)));
     }
   }
   return out;
-}
-
-std::shared_ptr<Hooks> LaneHooks::lasting() const {
-  auto copy = std::make_shared<LaneHooks>(*this);
-  copy->own_losses_.resize(lanes_.size());
-  for (size_t i = 0; i < lanes_.size(); ++i) {
-    Context& context = copy->lanes_[i].context;
-    if (context.losses != nullptr) context.losses = &copy->own_losses_[i];
-  }
-  return copy;
-}
-
-std::vector<SideLoss> LaneHooks::take_losses() {
-  std::vector<SideLoss> out;
-  for (size_t i = 0; i < own_losses_.size(); ++i) {
-    for (auto& [name, value] : own_losses_[i])
-      out.push_back({i, std::move(name), std::move(value)});
-    own_losses_[i].clear();
-  }
-  return out;
-}
-
-void LaneHooks::add_losses(const std::vector<SideLoss>& losses) {
-  for (const SideLoss& loss : losses)
-    lanes_[loss.lane].context.losses->emplace_back(loss.name, loss.value);
-}
-
-void LaneHooks::begin_repeat() {
-  for (LaneAdapter& lane : lanes_) lane.context.records = nullptr;
 }
 
 void check_decoding(const ModelConfig& config, const Adapter& adapter) {
@@ -233,7 +219,7 @@ ForwardResult forward_lanes(const Model& model, const ModelInput& input,
   if (options.cache != nullptr && !options.cache->is_begun()) {
     for (const LaneAdapter& lane : lanes) check_decoding(model.config, lane.bound->adapter());
   }
-  LaneHooks hooks(model, lanes, options.cache);
+  const LaneHooks hooks(model, lanes, options.cache);
   return forward(model, lanes.front().bound->weights(), input, hooks, options);
 }
 
@@ -244,12 +230,19 @@ std::vector<Tensor> split_by_lane(const Tensor& rows, const Pack& pack) {
   return rows.split_with_sizes(sizes, 0);
 }
 
+std::vector<SideOutputs> split_by_lane(SideOutputs side, size_t lanes) {
+  std::vector<SideOutputs> out(lanes);
+  for (SideOutput& loss : side.losses) out[loss.lane].losses.push_back(std::move(loss));
+  for (SideOutput& record : side.records) out[record.lane].records.push_back(std::move(record));
+  return out;
+}
+
 namespace {
 
 // What leaves the pooler for the rows that one lane's head reads; undefined where the model has
 // none.
-Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<LaneAdapter>& lanes,
-                      size_t lane, const Tensor& rows) {
+SiteResult leaving_pooler(const Model& model, const Pack& firsts,
+                          const std::vector<LaneAdapter>& lanes, size_t lane, const Tensor& rows) {
   const Site& site = model.sites.pooler();
   const Weights& weights = lanes[lane].bound->weights();
   const Head* head = lanes[lane].bound->adapter().head();
@@ -258,10 +251,10 @@ Tensor leaving_pooler(const Model& model, const Pack& firsts, const std::vector<
       head->trains_pooler();  // which `weights` holds in the place of the model's
   if (site.index < 0 || !(has_its_own || weights.has(weight_of(kPoolerPlace)))) return {};
   const Tensor y = weights.linear(kPoolerPlace, rows);
-  LaneHooks hooks(model, lanes);
+  const LaneHooks hooks(model, lanes);
   return hooks.wants(site)
              ? hooks.apply_to_lane(lane, {site, firsts, firsts.lanes[lane], rows, y, {}, {}})
-             : y;
+             : SiteResult{y};
 }
 
 // Logits and what a head reads last, of the rows [N, C] that a lane's head reads, which are those
@@ -277,7 +270,10 @@ LaneResult head_result(const Model& model, const Pack& read, const std::vector<L
     return out;
   }
   const bool reads_pooler = head == nullptr || head->reads_pooler();
-  const Tensor rows = reads_pooler ? leaving_pooler(model, read, lanes, lane, states)
+  SiteResult pooler;
+  if (reads_pooler) pooler = leaving_pooler(model, read, lanes, lane, states);
+  out.side = std::move(pooler.side);
+  const Tensor rows = reads_pooler ? pooler.y
                       : head->reads_mask_states()
                           ? mask_states(model.config, bound.weights(), states)
                           : states;
@@ -301,14 +297,19 @@ std::vector<LaneResult> compute_logits(const Model& model, const Pack& pack,
   const ClassifiedPack texts = classified_pack(model, pack);
   if (!texts.reads_mean) options.wanted = texts.wanted;
   options.round_rows_to = 1;  // a head reads no filler
-  const ForwardResult trunk = forward_lanes(model, texts.input(model.config), lanes, options);
+  ForwardResult trunk = forward_lanes(model, texts.input(model.config), lanes, options);
   const Pack read = texts.reads_mean ? narrowed(texts.last(), texts.wanted, 1).pack : *trunk.wanted;
   const std::vector<Tensor> states =
       split_by_lane(texts.reads_mean ? sequence_means(texts.last(), trunk.last) : trunk.last,
                     read);  // [N, C] each
   std::vector<LaneResult> out;
-  for (size_t i = 0; i < lanes.size(); ++i)
-    out.push_back(head_result(model, read, lanes, i, states[i]));
+  std::vector<SideOutputs> side = split_by_lane(std::move(trunk.side), lanes.size());
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    LaneResult own = head_result(model, read, lanes, i, states[i]);
+    side[i].append(std::move(own.side));
+    own.side = std::move(side[i]);
+    out.push_back(std::move(own));
+  }
   const auto keep = [&](const std::vector<Tensor>& hidden, const Pack& rows,
                         std::vector<Tensor> LaneResult::*own) {
     for (const Tensor& layer : hidden) {

@@ -54,15 +54,12 @@ class LaneHooks final : public Hooks {
   bool wants(const Site& site) const override;
   bool wants_in_lane(const Site& site, size_t lane) const override;
   bool needs_all_rows(size_t lane) const override { return needs_all_rows_[lane]; }
-  at::Tensor apply(const SiteView& view) override;
-  std::vector<LanePrefix> prefix(const SiteView& view) override;
-  // y' of one lane; `view` holds its rows alone.
-  at::Tensor apply_to_lane(size_t lane, const SiteView& view);
-
-  std::shared_ptr<Hooks> lasting() const override;  // the lanes' Bounds must live as long
-  std::vector<SideLoss> take_losses() override;
-  void add_losses(const std::vector<SideLoss>& losses) override;
-  void begin_repeat() override;
+  SiteResult apply(const SiteView& view) const override;
+  PrefixResult prefix(const SiteView& view) const override;
+  // Of one lane; `view` holds its rows alone.
+  SiteResult apply_to_lane(size_t lane, const SiteView& view) const;
+  // The adapters of the lanes must live as long.
+  std::shared_ptr<const Hooks> copy() const override { return std::make_shared<LaneHooks>(*this); }
 
  private:
   std::vector<LaneAdapter> lanes_;
@@ -71,8 +68,6 @@ class LaneHooks final : public Hooks {
   std::vector<bool> wanted_;          // [site index]
   std::vector<bool> needs_all_rows_;  // [lane]: an edit there reads more of the last block than
                                       // what is read of its output
-  std::vector<std::vector<std::pair<std::string, at::Tensor>>>
-      own_losses_;  // [lane], of a lasting copy
 };
 
 // Throws InputError naming an edit whose change of one token depends on later ones, which a cache
@@ -91,6 +86,9 @@ ForwardResult forward_lanes(const Model& model, const ModelInput& input,
 // [T, C] -> [T of the lane, C] for each lane of `pack`; of a single lane the tensor itself.
 std::vector<at::Tensor> split_by_lane(const at::Tensor& rows, const Pack& pack);
 
+// What the edits of each lane gave, in the order of the pass.
+std::vector<SideOutputs> split_by_lane(SideOutputs side, size_t lanes);
+
 // What one lane's adapter makes of its texts.
 struct LaneResult {
   at::Tensor logits;  // [N, outputs] float32; undefined without a head
@@ -100,6 +98,7 @@ struct LaneResult {
   // With keep_hidden: embeddings, then each block's output, [T, C] each over the rows of the lane,
   // of the first stack and of an encoder-decoder's decoder.
   std::vector<at::Tensor> hidden, decoder_hidden;
+  SideOutputs side;  // of its edits
 };
 
 // One forward pass of a pack of texts through the trunk and the heads of its lanes, which read one

@@ -104,7 +104,7 @@ class Lora : public Edit {
   double scale(const Site&) const override { return branch_scale(); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
-                const Weight& weight, Context& context) const override {
+                const Weight& weight, const Context& context) const override {
     const auto [a, b] = branches_.at(view.site);
     const Tensor code =
         graft::linear(branch_dropout(view, input, context), derived[a], Tensor());  // [T, R]
@@ -118,7 +118,7 @@ class Lora : public Edit {
   // One product down for all experts and one up, E*R wide: sum_e w_e B_e A_e x = [B_1 .. B_E] (w_e
   // A_e x)_e.
   Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input,
-               const Weight& weight, Context& context) const override {
+               const Weight& weight, const Context& context) const override {
     if (weight.rows.size(1) != experts)
       return Edit::blend(stacked, experts, view, input, weight, context);
     const auto [a, b] = branches_.at(view.site);
@@ -221,7 +221,7 @@ class Dora final : public Lora {
 
   // y = W0 x + bias  ->  y + (f - 1) (y - bias) + f s B A x with f = m/norm.
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
-                const Weight& weight, Context& context) const override {
+                const Weight& weight, const Context& context) const override {
     Change change = Lora::change(derived, view, input, weight, context);
     const Length& own = lengths_.at(view.site);
     change.mul = 1.0 + weighted_vector(derived[own.stretch], weight);
@@ -233,7 +233,7 @@ class Dora final : public Lora {
 
   // LoRA's fused form knows nothing of rows that are stretched.
   Change blend(const Params& stacked, int64_t experts, const SiteView& view, const Tensor& input,
-               const Weight& weight, Context& context) const override {
+               const Weight& weight, const Context& context) const override {
     return Edit::blend(stacked, experts, view, input, weight, context);
   }
 

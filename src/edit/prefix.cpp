@@ -88,8 +88,8 @@ class Prefix final : public Edit {
   }
 
   // weight.rows: [N, G] by sequence; G = 2: for keys and values apart.
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
-                                   const Weight& weight, Context&) const override {
+  std::optional<PrefixRows> prefix(const Params& derived, const SiteView& view,
+                                   const Weight& weight, const Context&) const override {
     LanePrefix out;
     out.keys = derived[rows_.at(view.site).keys];
     out.values = derived[rows_.at(view.site).values];
@@ -101,7 +101,7 @@ class Prefix final : public Edit {
       const at::ScalarType wide = out.keys.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
       out.key_scale = out.value_scale = at::full({view.lane.num_sequences}, weight.scale, wide);
     }
-    return out;
+    return PrefixRows{std::move(out)};
   }
 
   std::optional<Flattened> flattened(const Params& stored) const override {

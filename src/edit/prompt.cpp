@@ -61,7 +61,7 @@ class PromptEdit final : public Edit {
   Node describe() const override { return Node::map({{"prompt", options_node(options_)}}); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor&, const Weight& weight,
-                Context&) const override {
+                const Context&) const override {
     ensure(!weight.rows.defined() && weight.scale == 1.0,
            "a prompt is in a sequence or not: it has no weight");
     const int64_t first = options_.position == PromptPosition::kAfterFirst ? 1 : 0,

@@ -160,7 +160,7 @@ class Reft final : public Edit {
 
   // Two sets share one change: code [[prefix, 0], [0, suffix]], basis [B_prefix, B_suffix].
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
-                const Weight& weight, Context& context) const override {
+                const Weight& weight, const Context& context) const override {
     const EditedRows found = edited_rows(view, positions_, options_.clamp, options_.skips_last);
     const std::vector<Set>& sets = sets_.at(view.site);
     const Set& first = sets.front();
@@ -314,7 +314,7 @@ class Reft final : public Edit {
   // The weight multiplies the code. Dropout needs the change itself: on it, or, as released code
   // has it, on the whole edited vector h + change, which also sets entries of h to zero.
   Change finished(const SiteView& view, const Tensor& h, Tensor code, const Tensor& basis,
-                  const Tensor& rows, const Weight& weight, Context& context) const {
+                  const Tensor& rows, const Weight& weight, const Context& context) const {
     if (weight.scale != 1.0) code = code * weight.scale;
     if (weight.rows.defined()) {
       ensure(weight.rows.size(1) == 1, "reft takes one weight a row");

@@ -111,7 +111,7 @@ class Router final : public Combinator {
   }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
-                const Weight& weight, Context& context) const override {
+                const Weight& weight, const Context& context) const override {
     const Tensor p = probabilities(derived[routers_.at(view.site)], view, input);  // [T, G, E]
     Tensor shares = p, mask;
     if (options_.top_k > 0) {
@@ -119,7 +119,6 @@ class Router final : public Combinator {
       shares = p * mask;
       if (options_.renormalizes) shares = shares / shares.sum(2, true);
     }
-    report(view, p, mask, context);
     // A weight from outside has one column or one per head, as the shares have.
     const Tensor outer =
         weight.rows.defined() ? weight.rows.to(p.scalar_type()) : Tensor();  // [T, G']
@@ -128,8 +127,8 @@ class Router final : public Combinator {
              "a weight per row, or per row and head");
       shares = shares * outer.unsqueeze(2);
     }
-    Context inner = context_of(0, context);
-    inner.records = nullptr;  // those of the experts would all have one name
+    Context inner = context;
+    inner.keeps_records = false;  // those of the experts would all have one name
     Change out = child().edit->blend(derived_of(0, derived), options_.experts, view, input,
                                      {weight.scale, shares.flatten(1)}, inner);
     // A mixture of scales is one of whole results, sum_e q_e y_e; a weight g around it stands for y
@@ -138,6 +137,7 @@ class Router final : public Combinator {
       out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
     if (scales_y_ && !outer.defined() && weight.scale != 1.0)
       out.mul = out.mul + (1.0 - weight.scale);
+    out.side = merged_side(reported(view, p, mask, context), 0, std::move(out.side));
     return out;
   }
 
@@ -284,26 +284,26 @@ class Router final : public Combinator {
     return values.unsqueeze(2).expand({-1, -1, site.output_width / values.size(1)}).flatten(1);
   }
 
-  void report(const SiteView& view, const Tensor& p, const Tensor& mask, Context& context) const {
+  SideOutputs reported(const SiteView& view, const Tensor& p, const Tensor& mask,
+                       const Context& context) const {
     const auto by_sequence = [&](const Tensor& values) {
       return mean_by_sequence(view, values.mean(1));
     };  // [T, G, K] -> [N, K]
-    const auto name_of = [&](const char* what) {
-      return context.full_path() + view.site.name + what;
-    };
-    if (context.records != nullptr) {
+    SideOutputs out;
+    if (context.keeps_records) {
       const Tensor plain = p.detach();
-      context.records->emplace_back(name_of(".router"), by_sequence(plain));
-      context.records->emplace_back(
-          name_of(".router.entropy"),
-          by_sequence(-(plain * plain.clamp_min(1e-30).log()).sum(2, true)).squeeze(1));
+      out.records.push_back({view.site.name + ".router", by_sequence(plain)});
+      out.records.push_back(
+          {view.site.name + ".router.entropy",
+           by_sequence(-(plain * plain.clamp_min(1e-30).log()).sum(2, true)).squeeze(1)});
     }
-    if (options_.balance == 0.0 || context.losses == nullptr) return;
+    if (options_.balance == 0.0 || !context.is_training) return out;
     const Tensor site_loss =
         (by_sequence(mask) * by_sequence(p)).sum(1).mean() * static_cast<double>(options_.experts);
-    context.losses->emplace_back(
-        name_of(".balance"),
-        site_loss * (options_.balance / static_cast<double>(inner_.sites.size())));
+    out.losses.push_back(
+        {view.site.name + ".balance",
+         site_loss * (options_.balance / static_cast<double>(inner_.sites.size()))});
+    return out;
   }
 
   RouterOptions options_;

@@ -132,21 +132,25 @@ class Stochastic final : public Combinator {
   }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
-                const Weight& weight, Context& context) const override {
+                const Weight& weight, const Context& context) const override {
     if (draws_by_row(context)) return change_by_row(derived, view, input, weight, context);
-    Context inner = context_of(0, context);
-    return child().edit->change(one_edit(derived, view.site, context), view, input, weight, inner);
+    Change out =
+        child().edit->change(one_edit(derived, view.site, context), view, input, weight, context);
+    out.side = merged_side({}, 0, std::move(out.side));
+    return out;
   }
 
-  std::optional<LanePrefix> prefix(const Params& derived, const SiteView& view,
-                                   const Weight& weight, Context& context) const override {
+  std::optional<PrefixRows> prefix(const Params& derived, const SiteView& view,
+                                   const Weight& weight, const Context& context) const override {
     if (draws_by_row(context))
       throw InputError(
           "routes of their own for texts or tokens cannot choose among prefixes, which stand "
           "before all texts of a pass alike: give " +
           option_name("route_unit") + " all");
-    Context inner = context_of(0, context);
-    return child().edit->prefix(one_edit(derived, view.site, context), view, weight, inner);
+    std::optional<PrefixRows> out =
+        child().edit->prefix(one_edit(derived, view.site, context), view, weight, context);
+    if (out) out->side = merged_side({}, 0, std::move(out->side));
+    return out;
   }
 
   TrunkTensors rewrite(const Params& derived, const Weights& weights) const override {
@@ -350,7 +354,7 @@ class Stochastic final : public Combinator {
   // Every text or token draws for itself, by its example and position. All experts that somebody
   // drew answer all rows, as in released code, and each row takes the y' of its own.
   Change change_by_row(const Params& derived, const SiteView& view, const Tensor& input,
-                       const Weight& weight, Context& context) const {
+                       const Weight& weight, const Context& context) const {
     ensure(!context.is_training, "a run draws once a pass");
     const std::vector<std::string> banks = banks_at(view.site);
     std::map<std::vector<int64_t>, std::vector<int64_t>> rows_of;  // the drawn, by bank
@@ -367,6 +371,7 @@ class Stochastic final : public Combinator {
       rows_of[members].push_back(row);
     }
     Tensor out = view.y.clone();
+    SideOutputs side;
     for (const auto& [members, rows] : rows_of) {
       const Params own = derived.through([&, &members = members](int32_t number) {
         const auto index = static_cast<size_t>(number);
@@ -375,16 +380,16 @@ class Stochastic final : public Combinator {
                           is_shared_member(index) ? 0 : members.at(static_cast<size_t>(bank)))
             .number;
       });
-      Context inner = context_of(0, context);
-      if (&members != &rows_of.begin()->first) inner.records = nullptr;  // one name for all of them
-      const Tensor changed =
-          apply_change(view.y, child().edit->change(own, view, input, weight, inner));
+      Change change = child().edit->change(own, view, input, weight, context);
+      const Tensor changed = apply_change(view.y, change);
+      // All experts record by the same names.
+      if (&members == &rows_of.begin()->first) side = merged_side({}, 0, std::move(change.side));
       const Tensor index = at::tensor(rows, at::kLong);
       out.index_copy_(0, index, changed.index_select(0, index));
     }
     const Tensor none =
         at::zeros({1}, view.y.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
-    return {.mul = none, .add = out};  // y' as a whole
+    return {.mul = none, .add = out, .side = std::move(side)};  // y' as a whole
   }
 
   StochasticOptions options_;

@@ -64,7 +64,7 @@ class Vera final : public Edit {
   Node describe() const override { return Node::map({{"vera", options_node(options_)}}); }
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
-                const Weight& weight, Context& context) const override {
+                const Weight& weight, const Context& context) const override {
     const Vectors own = vectors_.at(view.site);
     const Tensor x = branch_dropout(view, input, context);
     const Tensor code = scale_and_shift(graft::linear(x, a_of(derived, view.site), Tensor()),

@@ -85,13 +85,15 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInpu
   return batch;
 }
 
-std::vector<at::Tensor> predicting_states(const Model& model, const LanguageBatch& batch,
+std::vector<LaneStates> predicting_states(const Model& model, const LanguageBatch& batch,
                                           const std::vector<LaneAdapter>& lanes,
                                           ForwardOptions options) {
   options.wanted = batch.wanted;
   options.round_rows_to = kRowsRounding;
-  const ForwardResult result = forward_lanes(model, batch.input(), lanes, options);
-  std::vector<at::Tensor> states = split_by_lane(result.last, *result.wanted);
+  ForwardResult result = forward_lanes(model, batch.input(), lanes, options);
+  const std::vector<at::Tensor> states = split_by_lane(result.last, *result.wanted);
+  std::vector<SideOutputs> side = split_by_lane(std::move(result.side), lanes.size());
+  std::vector<LaneStates> out;
   size_t target = 0;
   for (size_t lane = 0; lane < states.size(); ++lane) {
     std::vector<int64_t> index;
@@ -101,10 +103,12 @@ std::vector<at::Tensor> predicting_states(const Model& model, const LanguageBatc
                       result.wanted->lanes[lane].first_row);
     }
     // Rows come in order: as many means the same.
-    if (states[lane].size(0) != std::ssize(index))
-      states[lane] = states[lane].index_select(0, at::tensor(index, at::kLong));
+    const bool is_all = states[lane].size(0) == std::ssize(index);
+    out.push_back(
+        {is_all ? states[lane] : states[lane].index_select(0, at::tensor(index, at::kLong)),
+         std::move(side[lane])});
   }
-  return states;
+  return out;
 }
 
 TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Dataset& data,
@@ -126,15 +130,13 @@ TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Data
       out.num_tokens += cost(row);
     }
     const LanguageBatch batch = make_language_batch(model, {rows}, pack_options(model));
-    std::vector<std::pair<std::string, at::Tensor>> records;
-    LaneAdapter lane{&bound, {}};
-    if (options.keep_records) lane.context.records = &records;
-    const at::Tensor states = predicting_states(model, batch, {lane}, {}).front();
+    const LaneAdapter lane{&bound, {.keeps_records = options.keep_records}};
+    const LaneStates states = predicting_states(model, batch, {lane}, {}).front();
     const at::Tensor index = at::tensor(group, at::kLong);
-    for (const auto& [name, kept] : records)
-      keep_record(out.records, name, data.size(), index, kept);
+    for (const SideOutput& record : states.side.records)
+      keep_record(out.records, record.name, data.size(), index, record.value);
     const at::Tensor losses =
-        vocabulary_loss(states, bound.weights().output_layer(model.config), batch.targets)
+        vocabulary_loss(states.rows, bound.weights().output_layer(model.config), batch.targets)
             .rows.to(at::kDouble);
     const double* values = losses.const_data_ptr<double>();
     for (size_t i = 0; i < batch.targets.size(); ++i)

@@ -38,9 +38,14 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInpu
 // Tokens of a sequence that such a batch predicts.
 int64_t num_targets(const Sequence& sequence);
 
-// States of the predicting rows of each lane, [R of the lane, C], after the last norm. One adapter
-// a lane.
-std::vector<at::Tensor> predicting_states(const Model& model, const LanguageBatch& batch,
+// What one lane's adapter makes of its texts.
+struct LaneStates {
+  at::Tensor rows;   // [R of the lane, C]: of the rows that predict, after the last norm
+  SideOutputs side;  // of its edits
+};
+
+// One forward pass; one adapter a lane.
+std::vector<LaneStates> predicting_states(const Model& model, const LanguageBatch& batch,
                                           const std::vector<LaneAdapter>& lanes,
                                           ForwardOptions options);
 

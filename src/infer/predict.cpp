@@ -29,7 +29,7 @@ int64_t num_routes(const RouteOptions& route) { return is_ensemble(route) ? rout
 
 // One lane per route. Records come from the first.
 std::vector<LaneAdapter> lanes_of(const BoundAdapter& bound, const RouteOptions& route,
-                                  std::vector<std::pair<std::string, Tensor>>* records) {
+                                  bool keeps_records) {
   std::vector<LaneAdapter> lanes;
   for (int64_t r = 0; r < num_routes(route); ++r) {
     LaneAdapter& lane = lanes.emplace_back(LaneAdapter{&bound, {}});
@@ -39,7 +39,7 @@ std::vector<LaneAdapter> lanes_of(const BoundAdapter& bound, const RouteOptions&
                              .with(static_cast<uint64_t>(r));
     lane.context.route_unit = route.unit;
     if (route.routing == Routing::kFixed) lane.context.fixed_expert = 0;
-    if (r == 0) lane.context.records = records;
+    lane.context.keeps_records = keeps_records && r == 0;
   }
   return lanes;
 }
@@ -83,17 +83,15 @@ Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset
       rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
       out.num_tokens += rows.sequences.back()->num_tokens();
     }
-    std::vector<std::pair<std::string, Tensor>> records;
-    const std::vector<LaneAdapter> lanes =
-        lanes_of(bound, options.route, options.keep_records ? &records : nullptr);
+    const std::vector<LaneAdapter> lanes = lanes_of(bound, options.route, options.keep_records);
     const Pack pack =
         make_pack(std::vector<LaneInput>(static_cast<size_t>(routes), rows), pack_options(model));
     const std::vector<LaneResult> result = compute_logits(model, pack, lanes, {});
     const Tensor where = at::tensor(group, at::kLong);
     for (int64_t r = 0; r < routes; ++r)
       by_route[r].index_copy_(0, where, result[static_cast<size_t>(r)].logits.to(at::kFloat));
-    for (const auto& [name, values] : records)
-      keep_record(out.records, name, data.size(), where, values);
+    for (const SideOutput& record : result.front().side.records)
+      keep_record(out.records, record.name, data.size(), where, record.value);
     done += static_cast<int64_t>(group.size());
     if (options.progress) options.progress(done, data.size());
   }

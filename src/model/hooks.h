@@ -7,6 +7,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/pack.h"
@@ -29,11 +31,35 @@ struct SiteView {
   std::function<at::Tensor(const at::Tensor&, const at::Tensor&)> norm;
 };
 
-// A scalar that an edit adds to the loss.
-struct SideLoss {
-  size_t lane = 0;
+// A tensor that an edit gives beside its change of y.
+struct SideOutput {
   std::string name;
   at::Tensor value;
+  size_t lane = 0;
+};
+struct SideOutputs {
+  std::vector<SideOutput> losses;   // scalars that are added to the loss
+  std::vector<SideOutput> records;  // [N] or [N, K] by sequence of the lane: gates, expert shares
+
+  void append(SideOutputs other) {
+    for (SideOutput& each : other.losses) losses.push_back(std::move(each));
+    for (SideOutput& each : other.records) records.push_back(std::move(each));
+  }
+  // Every name gets `path` in front of it.
+  void put_below(std::string_view path) {
+    for (std::vector<SideOutput>* all : {&losses, &records}) {
+      for (SideOutput& each : *all) each.name.insert(0, path);
+    }
+  }
+};
+
+struct SiteResult {
+  at::Tensor y;  // [T, out]
+  SideOutputs side = {};
+};
+struct PrefixResult {
+  std::vector<LanePrefix> lanes;
+  SideOutputs side = {};
 };
 
 class Hooks {
@@ -51,30 +77,21 @@ class Hooks {
     static_cast<void>(lane);
     return false;
   }
-  // y', [T, out].
-  virtual at::Tensor apply(const SiteView& view) = 0;
+  virtual SiteResult apply(const SiteView& view) const = 0;
   // Prefix rows per lane for an attention site; view.x is the block's input, view.y undefined.
-  virtual std::vector<LanePrefix> prefix(const SiteView& view) = 0;
-
-  // For blocks that the backward pass computes again. A copy that outlives the forward pass; what
-  // edits add to the loss stays with it until `take_losses`. Null: these hooks cannot be asked
-  // twice.
-  virtual std::shared_ptr<Hooks> lasting() const { return nullptr; }
-  // Of a lasting copy: the losses since the last call, in order.
-  virtual std::vector<SideLoss> take_losses() { return {}; }
-  // Of the hooks that it was copied from: to where their own losses go.
-  virtual void add_losses(const std::vector<SideLoss>&) {}
-  // Of a lasting copy: what follows was computed before, so nothing is recorded.
-  virtual void begin_repeat() {}
+  virtual PrefixResult prefix(const SiteView& view) const = 0;
+  // For blocks that the backward pass computes again, after the forward pass and its hooks are
+  // gone. Null: these hooks cannot be asked twice.
+  virtual std::shared_ptr<const Hooks> copy() const { return nullptr; }
 };
 
 // Listens nowhere: the bare trunk.
 class NoHooks final : public Hooks {
  public:
   bool wants(const Site&) const override { return false; }
-  at::Tensor apply(const SiteView& view) override { return view.y; }
-  std::vector<LanePrefix> prefix(const SiteView&) override { return {}; }
-  std::shared_ptr<Hooks> lasting() const override { return std::make_shared<NoHooks>(); }
+  SiteResult apply(const SiteView& view) const override { return {view.y}; }
+  PrefixResult prefix(const SiteView&) const override { return {}; }
+  std::shared_ptr<const Hooks> copy() const override { return std::make_shared<NoHooks>(); }
 };
 
 }  // namespace graft

@@ -5,6 +5,7 @@
 #include <ATen/ops/index_select.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "model/positions.h"
@@ -14,7 +15,7 @@ namespace graft {
 
 using at::Tensor;
 
-Stack::Stack(const Model& model, const Weights& weights, Hooks& hooks,
+Stack::Stack(const Model& model, const Weights& weights, const Hooks& hooks,
              const ForwardOptions& options, StackId id, const Pack& pack,
              const EncoderStates& encoder)
     : config_(model.config),
@@ -91,7 +92,12 @@ void Stack::use_rows(const WantedRows& wanted) {
   }
 }
 
-Tensor Stack::embed() {
+Stack::Result Stack::embed() {
+  Tensor x = embedded();
+  return {std::move(x), std::exchange(side_, {})};
+}
+
+Tensor Stack::embedded() {
   const bool is_first = !is_decoder_ || !config_.has_encoder();  // of the model's stacks
   const StackId owner = is_first ? StackId::kNone : id_;         // of the tensors below
   Tensor x = weights_.rows(kWordTable, pack_.ids);
@@ -121,15 +127,19 @@ Tensor rows_of(const NarrowedPack& wanted, const Tensor& all) {
 
 }  // namespace
 
-Tensor Stack::block(int64_t layer, const Tensor& x, const WantedRows& wanted) {
-  const auto at = [&](Part part) -> const Site& { return site(layer, part); };
-  const bool has_cross = is_decoder_ && config_.has_encoder();
+Stack::Result Stack::block(int64_t layer, const Tensor& x, const WantedRows& wanted) {
   // A block may be computed again after the last one computed fewer rows.
   if (wanted != wanted_) use_rows(wanted);
+  Tensor out = block_output(layer, x);
+  return {std::move(out), std::exchange(side_, {})};
+}
 
+Tensor Stack::block_output(int64_t layer, const Tensor& x) {
+  const auto at = [&](Part part) -> const Site& { return site(layer, part); };
+  const bool has_cross = is_decoder_ && config_.has_encoder();
   Flow flow = read_stream(norm_before(layer, Part::kAttnNorm), x);
   const Tensor read_by_all = flow.read;
-  if (wanted != nullptr) flow = {rows_of(*wanted, flow.stream), rows_of(*wanted, flow.read)};
+  if (wanted_ != nullptr) flow = {rows_of(*wanted_, flow.stream), rows_of(*wanted_, flow.read)};
   const Site* ffn_norm = norm_before(layer, Part::kFfnNorm);
   Tensor mixed = apply_site(at(Part::kAttnMid), *rows_, flow.read,
                             attend(layer, flow.read, read_by_all));  // [T', H*D]
@@ -293,8 +303,8 @@ Stack::Flow Stack::add_sublayer(const Site& sublayer, const Site* own_norm, cons
     RowDropout heard = drop;
     for (size_t i = 0; i < drop.lanes.size(); ++i)
       (hooks_.wants_in_lane(sublayer, i) ? drop : heard).lanes[i].probability = 0.0;
-    added =
-        hooks_.apply({sublayer, *rows_, rows_->whole(), x, dropout(y, heard), residual, post_norm});
+    added = listened(hooks_.apply(
+        {sublayer, *rows_, rows_->whole(), x, dropout(y, heard), residual, post_norm}));
   }
   if (own_norm != nullptr) {
     const Tensor stream =
@@ -308,8 +318,13 @@ Stack::Flow Stack::add_sublayer(const Site& sublayer, const Site* own_norm, cons
   return {std::move(normed.sum), apply_site(*next_norm, *rows_, {}, normed.normed)};
 }
 
+Tensor Stack::listened(SiteResult result) {
+  side_.append(std::move(result.side));
+  return std::move(result.y);
+}
+
 Tensor Stack::apply_site(const Site& site, const Pack& pack, const Tensor& x, const Tensor& y) {
-  return hooks_.wants(site) ? hooks_.apply({site, pack, pack.whole(), x, y, {}, {}}) : y;
+  return hooks_.wants(site) ? listened(hooks_.apply({site, pack, pack.whole(), x, y, {}, {}})) : y;
 }
 
 Tensor Stack::changed_linear(const Site& site, const Pack& pack, const Tensor& x) {
@@ -351,12 +366,16 @@ Tensor Stack::norm_with(const Place& place, const Tensor& x, const Tensor& resid
 // Prefix rows are made of what the first pass shows; later passes find them in the cache.
 std::vector<LanePrefix> Stack::prefixes(const Site& site, const Pack& pack, const Tensor& x) {
   if (!hooks_.wants(site)) return {};
-  if (options_.cache == nullptr || !is_decoder_)
-    return hooks_.prefix({site, pack, pack.whole(), x, {}, {}, {}});
+  const auto asked = [&] {
+    PrefixResult result = hooks_.prefix({site, pack, pack.whole(), x, {}, {}, {}});
+    side_.append(std::move(result.side));
+    return std::move(result.lanes);
+  };
+  if (options_.cache == nullptr || !is_decoder_) return asked();
   auto& kept = options_.cache->prefixes;
   if (kept.empty()) kept.resize(sites_.all().size());
   auto& own = kept[static_cast<size_t>(site.index)];
-  if (!own) own = hooks_.prefix({site, pack, pack.whole(), x, {}, {}, {}});
+  if (!own) own = asked();
   return *own;
 }
 

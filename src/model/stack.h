@@ -33,13 +33,19 @@ class Stack {
  public:
   // `encoder`: of a decoder that attends to one; without rows where the cache holds what it reads
   // of them.
-  Stack(const Model& model, const Weights& weights, Hooks& hooks, const ForwardOptions& options,
-        StackId id, const Pack& pack, const EncoderStates& encoder = {});
+  Stack(const Model& model, const Weights& weights, const Hooks& hooks,
+        const ForwardOptions& options, StackId id, const Pack& pack,
+        const EncoderStates& encoder = {});
 
-  // Every row's vector before the first block, [T, C].
-  at::Tensor embed();
+  // Rows, [T, C], and what edits gave on the way.
+  struct Result {
+    at::Tensor x;
+    SideOutputs side;
+  };
+  // Every row's vector before the first block.
+  Result embed();
   // x: [T, C]. `wanted`: the rows that are computed of the block's output; null = all.
-  at::Tensor block(int64_t layer, const at::Tensor& x, const WantedRows& wanted);
+  Result block(int64_t layer, const at::Tensor& x, const WantedRows& wanted);
   // The norm after the last block; x itself in a stack without one.
   at::Tensor finish(const at::Tensor& x);
 
@@ -64,6 +70,8 @@ class Stack {
     RotaryTable all, rows;  // of pack_; of rows_
   };
 
+  at::Tensor embedded();
+  at::Tensor block_output(int64_t layer, const at::Tensor& x);
   const Site& site(int64_t layer, Part part) const;
   at::Tensor attend(int64_t layer, const at::Tensor& read, const at::Tensor& read_by_all);
   at::Tensor attend_encoder(int64_t layer, const at::Tensor& read);
@@ -76,6 +84,7 @@ class Stack {
   Flow add_sublayer(const Site& sublayer, const Site* own_norm, const Site* next_norm,
                     const at::Tensor& x, const at::Tensor& y, const at::Tensor& residual);
 
+  at::Tensor listened(SiteResult result);
   at::Tensor apply_site(const Site& site, const Pack& pack, const at::Tensor& x,
                         const at::Tensor& y);
   at::Tensor changed_linear(const Site& site, const Pack& pack, const at::Tensor& x);
@@ -99,7 +108,7 @@ class Stack {
   const StackConfig& stack_config_;
   const Sites& sites_;
   const Weights& weights_;
-  Hooks& hooks_;
+  const Hooks& hooks_;
   const ForwardOptions& options_;
   StackId id_;
   bool is_decoder_;
@@ -113,6 +122,7 @@ class Stack {
   std::vector<Angles> angles_;  // of rotary positions: of blocks that see all keys, then of local
                                 // blocks; empty without
   at::Tensor distance_bias_;    // [H, 2R-1], or undefined
+  SideOutputs side_;            // of the block so far
 };
 
 }  // namespace graft

@@ -38,45 +38,45 @@ struct LastingStack {
                const ForwardOptions& given, StackId id, const Pack& own,
                const EncoderStates& encoder)
       : weights(shared_weights),
-        hooks(listening.lasting()),
+        hooks(listening.copy()),
         options(given),
         pack(own),
         encoder_pack(encoder.pack != nullptr ? *encoder.pack : Pack{}),
         stack(model, weights, checked(hooks), options, id, pack,
               {encoder.rows, encoder.pack != nullptr ? &encoder_pack : nullptr}) {}
 
-  static Hooks& checked(const std::shared_ptr<Hooks>& hooks) {
+  static const Hooks& checked(const std::shared_ptr<const Hooks>& hooks) {
     ensure(hooks != nullptr, "blocks are computed twice only for hooks that can be asked twice");
     return *hooks;
   }
 
   Weights weights;
-  std::shared_ptr<Hooks> hooks;
+  std::shared_ptr<const Hooks> hooks;
   ForwardOptions options;
   Pack pack, encoder_pack;
   Stack stack;
 };
 
-// A block of which nothing is kept but what it reads. `hooks`: those of the forward pass,
-// which get the losses that its edits make.
-Tensor checkpointed_block(const std::shared_ptr<LastingStack>& kept, Hooks& hooks, int64_t layer,
-                          const Tensor& x, const WantedRows& wanted) {
+// A block of which nothing is kept but what it reads. The losses of its edits are outputs of the
+// computation; what else they gave is taken when it runs first.
+Stack::Result checkpointed_block(const std::shared_ptr<LastingStack>& kept, int64_t layer,
+                                 const Tensor& x, const WantedRows& wanted) {
   const Stack::Shared shared = kept->stack.shared();
-  auto losses = std::make_shared<std::vector<SideLoss>>();
-  const auto compute = [kept, losses, layer, wanted](const std::vector<Tensor>& inputs) {
+  const auto side = std::make_shared<SideOutputs>();
+  const auto compute = [kept, side, layer, wanted](const std::vector<Tensor>& inputs) {
     kept->stack.replace_inputs({inputs[1], inputs[2]});
-    std::vector<Tensor> outputs{kept->stack.block(layer, inputs[0], wanted)};
-    *losses = kept->hooks->take_losses();
-    for (SideLoss& loss : *losses) outputs.push_back(std::exchange(loss.value, {}));
+    Stack::Result block = kept->stack.block(layer, inputs[0], wanted);
+    std::vector<Tensor> outputs{std::move(block.x)};
+    for (SideOutput& loss : block.side.losses) outputs.push_back(std::exchange(loss.value, {}));
+    *side = std::move(block.side);
     return outputs;
   };
   const std::vector<Tensor> outputs =
       checkpointed(compute, {x, shared.encoder_rows, shared.distance_bias});
   kept->stack.replace_inputs(shared);
-  for (size_t i = 0; i < losses->size(); ++i) (*losses)[i].value = outputs[i + 1];
-  hooks.add_losses(*losses);
-  losses->clear();
-  return outputs.front();
+  Stack::Result out{outputs.front(), std::exchange(*side, {})};
+  for (size_t i = 0; i < out.side.losses.size(); ++i) out.side.losses[i].value = outputs[i + 1];
+  return out;
 }
 
 // Which rows of the last stack its last block computes, and which of them are read.
@@ -107,25 +107,33 @@ RowsRead rows_read(const Pack& pack, const Hooks& hooks, const ForwardOptions& o
   return {computed, read, rows_within(pack, *read, computed->pack, keeps_lane)};
 }
 
-using Block = std::function<Tensor(int64_t layer, const Tensor& x, const WantedRows& wanted)>;
+using Block =
+    std::function<Stack::Result(int64_t layer, const Tensor& x, const WantedRows& wanted)>;
 
 // One forward pass: what its stacks are made of.
 struct Pass {
   const Model& model;
   const Weights& weights;
-  Hooks& hooks;
+  const Hooks& hooks;
   const ForwardOptions& options;
 
-  // The last states of a stack, after its last norm.
-  Tensor stack(StackId id, int64_t layers, const Pack& pack, const EncoderStates& encoder,
-               const WantedRows& wanted, std::vector<Tensor>& hidden) const {
+  // The last states of a stack, after its last norm. Hidden states and what edits gave go into
+  // `result`.
+  Tensor stack(StackId id, const Pack& pack, const EncoderStates& encoder, const WantedRows& wanted,
+               ForwardResult& result) const {
+    const int64_t layers = model.config.stack(id).layers;
+    std::vector<Tensor>& hidden = id == StackId::kDecoder && model.config.has_encoder()
+                                      ? result.decoder_hidden
+                                      : result.hidden;
     const auto run = [&](Stack& stack, const Block& block) {
-      Tensor x = stack.embed();
-      if (options.keep_hidden) hidden.push_back(x);
-      for (int64_t layer = 0; layer < layers; ++layer) {
-        x = block(layer, x, layer + 1 == layers ? wanted : nullptr);
-        if (options.keep_hidden) hidden.push_back(x);
-      }
+      const auto taken = [&](Stack::Result made) {
+        result.side.append(std::move(made.side));
+        if (options.keep_hidden) hidden.push_back(made.x);
+        return std::move(made.x);
+      };
+      Tensor x = taken(stack.embed());
+      for (int64_t layer = 0; layer < layers; ++layer)
+        x = taken(block(layer, x, layer + 1 == layers ? wanted : nullptr));
       return stack.finish(x);
     };
     if (!options.saves_memory || !at::GradMode::is_enabled()) {
@@ -137,19 +145,13 @@ struct Pass {
     ensure(options.cache == nullptr, "nothing in a cache is differentiated");
     const auto kept =
         std::make_shared<LastingStack>(model, weights, hooks, options, id, pack, encoder);
-    const Tensor last = run(kept->stack, [&](int64_t layer, const Tensor& x,
-                                             const WantedRows& rows) {
-      hooks.add_losses(
-          kept->hooks->take_losses());  // made since the last block: where the rows are embedded
+    return run(kept->stack, [&](int64_t layer, const Tensor& x, const WantedRows& rows) {
       const Stack::Shared shared = kept->stack.shared();
       const bool is_recorded = needs_graph({x, shared.encoder_rows, shared.distance_bias}) ||
                                kept->stack.has_trained_tensors(layer);
-      return is_recorded ? checkpointed_block(kept, hooks, layer, x, rows)
+      return is_recorded ? checkpointed_block(kept, layer, x, rows)
                          : kept->stack.block(layer, x, rows);
     });
-    hooks.add_losses(kept->hooks->take_losses());
-    kept->hooks->begin_repeat();
-    return last;
   }
 };
 
@@ -199,7 +201,7 @@ ModelInput input_of(const ModelConfig& config, const Pack& pack) {
 }
 
 ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input,
-                      Hooks& hooks, const ForwardOptions& options) {
+                      const Hooks& hooks, const ForwardOptions& options) {
   const ModelConfig& config = model.config;
   ensure(input.decoder != nullptr || (input.encoder != nullptr && !config.has_decoder()),
          "every stack that runs gets its rows");
@@ -209,8 +211,8 @@ ForwardResult forward(const Model& model, const Weights& weights, const ModelInp
   EncoderStates encoder;
   if (input.encoder != nullptr) {
     check_pack(model, *input.encoder);
-    result.last = pass.stack(StackId::kEncoder, config.encoder_layers(), *input.encoder, {},
-                             config.has_decoder() ? nullptr : rows.computed, result.hidden);
+    result.last = pass.stack(StackId::kEncoder, *input.encoder, {},
+                             config.has_decoder() ? nullptr : rows.computed, result);
     encoder = {result.last, input.encoder};
   }
   if (input.decoder == nullptr) {
@@ -220,9 +222,7 @@ ForwardResult forward(const Model& model, const Weights& weights, const ModelInp
   check_pack(model, *input.decoder);
   if (config.has_encoder()) result.encoder_last = std::move(result.last);
   if (options.cache != nullptr) options.cache->open(*input.decoder);
-  result.last =
-      pass.stack(StackId::kDecoder, config.decoder_layers(), *input.decoder, encoder, rows.computed,
-                 config.has_encoder() ? result.decoder_hidden : result.hidden);
+  result.last = pass.stack(StackId::kDecoder, *input.decoder, encoder, rows.computed, result);
   if (options.cache != nullptr) options.cache->close();
   rows.select(result);
   return result;

@@ -72,6 +72,7 @@ struct ForwardResult {
                                    // each, of the first stack
   std::vector<at::Tensor> decoder_hidden;  // the same of an encoder-decoder's decoder
   at::Tensor encoder_last;  // [T, C] of an encoder beside a decoder, after its last norm
+  SideOutputs side;         // what edits gave, in the order of the pass
 };
 
 // What the head for masks makes of rows of the last states, before the output layer: norm(f(W x +
@@ -81,6 +82,6 @@ at::Tensor mask_states(const ModelConfig& config, const Weights& weights, const 
 // All stacks in turn (src/model/stack.h holds the equations). `weights` may be the model's own or a
 // set with replaced tensors. Throws InputError for a sequence longer than the model serves.
 ForwardResult forward(const Model& model, const Weights& weights, const ModelInput& input,
-                      Hooks& hooks, const ForwardOptions& options);
+                      const Hooks& hooks, const ForwardOptions& options);
 
 }  // namespace graft

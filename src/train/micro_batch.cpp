@@ -76,11 +76,7 @@ double loss_units(const RunInputs& inputs, const Batch& batch) {
 
 MicroBatch::MicroBatch(const RunInputs& inputs, const BoundAdapter& bound, const Batch& batch,
                        RandomKey key, double units)
-    : inputs_(inputs),
-      bound_(bound),
-      batch_(batch),
-      units_(units),
-      losses_(std::make_shared<std::vector<std::pair<std::string, Tensor>>>()) {
+    : inputs_(inputs), bound_(bound), batch_(batch), units_(units) {
   LaneInput rows{.layout = bound.adapter().layout(),
                  .key = key,
                  .dropout = trunk_dropout(inputs.model->config, inputs.config.dropout)};
@@ -97,8 +93,7 @@ MicroBatch::MicroBatch(const RunInputs& inputs, const BoundAdapter& bound, const
     adapters_.push_back({&bound,
                          {.is_training = true,
                           .route = route_of(pass),
-                          .first_route = pass > 0 ? std::optional(route_of(0)) : std::nullopt,
-                          .losses = losses_.get()}});
+                          .first_route = pass > 0 ? std::optional(route_of(0)) : std::nullopt}});
   }
   lanes_.back().ends_run = true;
 }
@@ -116,39 +111,57 @@ bool MicroBatch::can_share_pass(const MicroBatch& other) const {
          graft::can_share_pass(bound_, other.bound_);
 }
 
+namespace {
+
+template <class Result>
+std::vector<const SideOutputs*> sides_of(const std::vector<Result>& lanes, size_t first,
+                                         size_t count) {
+  std::vector<const SideOutputs*> out;
+  for (size_t lane = first; lane < first + count; ++lane) out.push_back(&lanes[lane].side);
+  return out;
+}
+
+}  // namespace
+
 Tensor MicroBatch::loss_of(const std::vector<LaneResult>& results, size_t first_lane) const {
   const Objective& objective = inputs_.config.objective;
   std::vector<double> labels;
   for (const int64_t row : batch_)
     labels.push_back(*inputs_.train.examples[static_cast<size_t>(row)].label);
   const Tensor& logits = results[first_lane].logits;
-  const Tensor loss = summed_loss(inputs_.task.kind, logits, labels, objective);
-  if (lanes_.size() == 1) return with_edits(loss);
-  if (inputs_.task.kind == TaskKind::kRegression) {
-    return with_edits(
-        loss + summed_value_consistency(logits, results[first_lane + 1].logits, objective.targets) *
-                   objective.consistency);
+  Tensor loss = summed_loss(inputs_.task.kind, logits, labels, objective);
+  if (lanes_.size() > 1) {
+    const Tensor& second = results[first_lane + 1].logits;
+    const Tensor between = inputs_.task.kind == TaskKind::kRegression
+                               ? summed_value_consistency(logits, second, objective.targets)
+                               : summed_consistency(logits, second, objective.targets);
+    loss = loss + between * objective.consistency;
   }
-  return with_edits(loss +
-                    summed_consistency(logits, results[first_lane + 1].logits, objective.targets) *
-                        objective.consistency);
+  return with_edits(loss, sides_of(results, first_lane, lanes_.size()));
 }
 
-Tensor MicroBatch::loss_of(const std::vector<Tensor>& states, const LanguageBatch& batch,
+Tensor MicroBatch::loss_of(const std::vector<LaneStates>& states, const LanguageBatch& batch,
                            size_t first_lane) const {
-  const auto first = states.begin() + static_cast<std::ptrdiff_t>(first_lane);
-  return with_edits(summed_text_loss(
-      {first, first + std::ssize(lanes_)}, targets_of(batch, first_lane),
-      bound_.weights().output_layer(inputs_.model->config), inputs_.config.objective));
+  std::vector<Tensor> rows;
+  for (size_t lane = 0; lane < lanes_.size(); ++lane)
+    rows.push_back(states[first_lane + lane].rows);
+  return with_edits(summed_text_loss(rows, targets_of(batch, first_lane),
+                                     bound_.weights().output_layer(inputs_.model->config),
+                                     inputs_.config.objective),
+                    sides_of(states, first_lane, lanes_.size()));
 }
 
 // Edits give means over the sequences of a lane: of the rows, or of each pass over them.
-Tensor MicroBatch::with_edits(const Tensor& sum) const {
+Tensor MicroBatch::with_edits(const Tensor& sum,
+                              const std::vector<const SideOutputs*>& lanes) const {
   Tensor loss = sum / units_;
   const double mean_share =
       loss_units(inputs_, batch_) / units_ / static_cast<double>(lanes_.size());
-  for (const auto& [name, value] : *losses_)
-    loss = loss + value.to(loss.scalar_type()) * mean_share;
+  // Site by site: the lanes have the same edits.
+  for (size_t i = 0; i < lanes.front()->losses.size(); ++i) {
+    for (const SideOutputs* lane : lanes)
+      loss = loss + lane->losses.at(i).value.to(loss.scalar_type()) * mean_share;
+  }
   return loss;
 }
 
@@ -175,7 +188,7 @@ std::vector<Tensor> losses_of(const std::vector<MicroBatch>& batches) {
   };
   if (inputs.task.is_answered_in_words()) {
     const LanguageBatch language = make_language_batch(model, lanes, pack_options(model));
-    const std::vector<Tensor> states = predicting_states(model, language, adapters, options);
+    const std::vector<LaneStates> states = predicting_states(model, language, adapters, options);
     take([&](const MicroBatch& batch, size_t lane) {
       return batch.loss_of(states, language, lane);
     });

@@ -42,11 +42,12 @@ class MicroBatch {
   // [first_lane, first_lane + lanes) of the pass: from the logits of a head,
   at::Tensor loss_of(const std::vector<LaneResult>& results, size_t first_lane) const;
   // or from the states of a language model's predicting rows.
-  at::Tensor loss_of(const std::vector<at::Tensor>& states, const LanguageBatch& batch,
+  at::Tensor loss_of(const std::vector<LaneStates>& states, const LanguageBatch& batch,
                      size_t first_lane) const;
 
  private:
-  at::Tensor with_edits(const at::Tensor& sum) const;
+  // `sum` over the units, and what the edits add; `lanes`: what they gave, by lane.
+  at::Tensor with_edits(const at::Tensor& sum, const std::vector<const SideOutputs*>& lanes) const;
 
   const RunInputs& inputs_;
   const BoundAdapter& bound_;
@@ -55,8 +56,6 @@ class MicroBatch {
   std::vector<LaneInput> lanes_;
   std::vector<LaneAdapter> adapters_;
   int64_t tokens_ = 0;
-  // That edits make, in any lane.
-  std::shared_ptr<std::vector<std::pair<std::string, at::Tensor>>> losses_;
 };
 
 // The losses of all of them, from one forward pass. Requires: the first can_share_pass with each.

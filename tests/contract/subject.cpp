@@ -81,7 +81,7 @@ std::vector<LaneOutcome> run_words(const Model& model, const std::vector<LaneInp
   std::vector<LaneInput> drawn = lanes;
   for (LaneInput& lane : drawn) draw_by(lane, model.config, pass);
   const LanguageBatch batch = make_language_batch(model, drawn, packing_of(model, round_rows_to));
-  const std::vector<Tensor> states =
+  const std::vector<LaneStates> states =
       predicting_states(model, batch, adapters_of(bounds, pass), {});  // [R, C] each
   std::vector<LaneOutcome> out;
   int64_t row = 0;
@@ -92,7 +92,7 @@ std::vector<LaneOutcome> run_words(const Model& model, const std::vector<LaneInp
       lane.rows.push_back(num_targets(*text));
       row += lane.rows.back();
     }
-    const Tensor& own = states[i];
+    const Tensor& own = states[i].rows;
     const OutputLayer layer = bounds[i]->weights().output_layer(model.config);
     lane.loss =
         vocabulary_loss(own, layer, {batch.targets.begin() + first, batch.targets.begin() + row})

@@ -35,10 +35,11 @@ class Prefix final : public ToyEdit {
                         .bias = declare(site, "bias", {.shape = {1}})};
     }
   }
-  std::optional<LanePrefix> prefix(const Params& p, const SiteView& view, const Weight&,
-                                   Context&) const override {
+  std::optional<PrefixRows> prefix(const Params& p, const SiteView& view, const Weight&,
+                                   const Context&) const override {
     const auto [keys, values, bias] = tensors_.at(view.site);
-    return LanePrefix{0, 0, p[keys], p[values], {}, {}, p[bias].expand({view.lane.num_sequences})};
+    return PrefixRows{
+        {0, 0, p[keys], p[values], {}, {}, p[bias].expand({view.lane.num_sequences})}};
   }
 
  private:
@@ -93,7 +94,7 @@ class Gate final : public Around {
     spec_.traits.reads = Reads::kSequence;
   }
   Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight& weight,
-                Context& context) const override {
+                const Context& context) const override {
     std::vector<Tensor> gates;
     int64_t done = 0;
     for (int64_t n = 0; n < view.lane.num_sequences; ++n) {
@@ -115,7 +116,7 @@ class Router final : public Around {
     declare_around_child("router", &Site::input_width, {experts_}, {experts_});
   }
   Change change(const Params& p, const SiteView& view, const Tensor& input, const Weight&,
-                Context& context) const override {
+                const Context& context) const override {
     const Tensor shares = at::softmax(at::mm(input, p[own_.at(view.site)]), 1);  // [T, E]
     return child_->blend(of(p), experts_, view, input, {child_->scale(view.site), shares}, context);
   }
@@ -141,7 +142,7 @@ class Affine final : public AtSites {
  public:
   explicit Affine(std::vector<Site> sites) : AtSites(std::move(sites), {"mul", "add"}) {}
   Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&,
-                Context&) const override {
+                const Context&) const override {
     const std::vector<ParamId>& own = vectors_.at(view.site);
     return {.mul = p[own[0]], .add = p[own[1]], .code = {}, .basis = {}, .rows = {}};
   }
@@ -151,7 +152,7 @@ class FirstRows final : public AtSites {
  public:
   explicit FirstRows(std::vector<Site> sites) : AtSites(std::move(sites), {"add"}) {}
   Change change(const Params& p, const SiteView& view, const Tensor&, const Weight&,
-                Context&) const override {
+                const Context&) const override {
     std::vector<int64_t> rows;
     for (int64_t n = 0; n < view.lane.num_sequences; ++n) rows.push_back(rows_of(view, n).first);
     return {.mul = {},

@@ -13,20 +13,21 @@ namespace graft::testing {
 
 class Recorder final : public Hooks {
  public:
-  Recorder(Hooks& inner, std::set<std::string> names) : inner_(inner), names_(std::move(names)) {}
+  Recorder(const Hooks& inner, std::set<std::string> names)
+      : inner_(inner), names_(std::move(names)) {}
   bool wants(const Site& site) const override {
     return names_.contains(site.name) || inner_.wants(site);
   }
-  at::Tensor apply(const SiteView& view) override {
-    const at::Tensor y = inner_.wants(view.site) ? inner_.apply(view) : view.y;
-    if (names_.contains(view.site.name)) xs[view.site.name] = view.x, ys[view.site.name] = y;
-    return y;
+  SiteResult apply(const SiteView& view) const override {
+    SiteResult out = inner_.wants(view.site) ? inner_.apply(view) : SiteResult{view.y};
+    if (names_.contains(view.site.name)) xs[view.site.name] = view.x, ys[view.site.name] = out.y;
+    return out;
   }
-  std::vector<LanePrefix> prefix(const SiteView& view) override { return inner_.prefix(view); }
-  NamedTensors xs, ys;
+  PrefixResult prefix(const SiteView& view) const override { return inner_.prefix(view); }
+  mutable NamedTensors xs, ys;
 
  private:
-  Hooks& inner_;
+  const Hooks& inner_;
   std::set<std::string> names_;
 };
 

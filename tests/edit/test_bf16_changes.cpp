@@ -71,7 +71,6 @@ struct ManyRows {
         rig.adapter->derive(rig.tensors, rig.model->weights, Experts::kApart);
     const Adapter::Part& part = rig.adapter->parts().front();
     Context context;
-    context.path = part.path;
     context.experts = Experts::kApart;
     SiteView view{site, pack, pack.whole(), x, y, {}, {}};
     if (site.kind == SiteKind::kSublayer) {

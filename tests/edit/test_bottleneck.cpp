@@ -125,10 +125,13 @@ TEST(BottleneckTest, PfeifferInTheTrunkEqualsTheEquationOfTheBlock) {
 
   // Lifts a = the residual and f = the feed-forward output out of a bare pass, at the site itself.
   struct Reader final : Hooks {
-    Tensor f, a;
+    mutable Tensor f, a;
     bool wants(const Site& site) const override { return site.name == "enc.1.ffn.out"; }
-    Tensor apply(const SiteView& view) override { return a = view.residual, f = view.y; }
-    std::vector<LanePrefix> prefix(const SiteView&) override { return {}; }
+    SiteResult apply(const SiteView& view) const override {
+      a = view.residual, f = view.y;
+      return {view.y};
+    }
+    PrefixResult prefix(const SiteView&) const override { return {}; }
   } reader;
   forward(*model, model->weights, input_of(model->config, pack), reader, {.keep_hidden = true});
   const auto norm = [&](const Tensor& u) {

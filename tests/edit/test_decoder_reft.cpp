@@ -101,7 +101,7 @@ class Counting final : public Edit {
   }
   Node describe() const override { return Node::map({{"counting", Node::map()}}); }
   Change change(const Params&, const SiteView&, const Tensor&, const Weight&,
-                Context&) const override {
+                const Context&) const override {
     ++*asked_;
     return {};
   }

@@ -34,7 +34,7 @@ struct OneSite {
   Pack pack = pack_of(*model, {lane_of(rows)}, 4);
   const Site& site;
   Tensor x, y;
-  std::vector<std::pair<std::string, Tensor>> losses, records;
+  SideOutputs side;  // of the last change
 
   explicit OneSite(const std::string& definition, double shaken = 0.5,
                    std::shared_ptr<const Model> of_model = tiny_model("bert", Precision::kFloat64))
@@ -56,15 +56,12 @@ struct OneSite {
     const at::NoGradGuard no_grad;
     const AdapterTensors derived =
         rig.adapter->derive(rig.tensors, model->weights, Experts::kApart);
-    losses.clear();
-    records.clear();
-    Context context;
-    context.path = "0.router/";
-    context.losses = &losses;
-    context.records = &records;
+    const Context context{.is_training = true, .keeps_records = true};
     const SiteView view{site, pack, pack.whole(), x, y, {}, {}};
-    return apply_change(y, edit().change(Params(derived.parts[0]), view, edit().input(view),
-                                         {edit().scale(site), outer}, context));
+    Change change = edit().change(Params(derived.parts[0]), view, edit().input(view),
+                                  {edit().scale(site), outer}, context);
+    side = change.side;
+    return apply_change(y, change);
   }
 };
 
@@ -251,9 +248,9 @@ TEST(Balance, OfUniformRoutingIsKAndOfOneExpertIsE) {  // line 8
     const at::NoGradGuard no_grad;
     at.router().zero_();
     at.changed();
-    ASSERT_EQ(at.losses.size(), 1U);
-    EXPECT_EQ(at.losses[0].first, "0.router/enc.0.attn.k.balance");
-    EXPECT_NEAR(at.losses[0].second.item<double>(), 0.5 * static_cast<double>(k) / 2, 1e-7)
+    ASSERT_EQ(at.side.losses.size(), 1U);
+    EXPECT_EQ(at.side.losses[0].name, "enc.0.attn.k.balance");
+    EXPECT_NEAR(at.side.losses[0].value.item<double>(), 0.5 * static_cast<double>(k) / 2, 1e-7)
         << "a half of the mean over two sites";
   }
   OneSite one(routed("{experts: 4, balance: 1, top_k: 1, per_head: false}", kVectors));
@@ -262,10 +259,10 @@ TEST(Balance, OfUniformRoutingIsKAndOfOneExpertIsE) {  // line 8
   one.router().zero_();
   one.router().select(1, 2).fill_(100.0);
   one.changed();
-  EXPECT_NEAR(one.losses[0].second.item<double>(), 4.0 / 2, 1e-6);
-  for (const auto& [name, value] : one.records) {
-    const bool is_entropy = name == "0.router/enc.0.attn.k.router.entropy";
-    EXPECT_TRUE(is_entropy || name == "0.router/enc.0.attn.k.router") << name;
+  EXPECT_NEAR(one.side.losses[0].value.item<double>(), 4.0 / 2, 1e-6);
+  for (const auto& [name, value, lane] : one.side.records) {
+    const bool is_entropy = name == "enc.0.attn.k.router.entropy";
+    EXPECT_TRUE(is_entropy || name == "enc.0.attn.k.router") << name;
     EXPECT_EQ(value.sizes(), is_entropy ? (std::vector<int64_t>{3}) : (std::vector<int64_t>{3, 4}));
     expect_near(is_entropy ? value : value.select(1, 2),
                 is_entropy ? at::zeros({3}, at::kDouble) : at::ones({3}, at::kDouble), {1e-6, 0},

@@ -68,15 +68,15 @@ struct Seen {
 Seen run(const Rig& rig, const std::vector<Sequence>& rows, int64_t padded = 0) {
   const at::NoGradGuard no_grad;
   const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
-  std::vector<std::pair<std::string, Tensor>> records;
-  LaneAdapter lane{&bound, {}};
-  lane.context.records = &records;
+  const LaneAdapter lane{&bound, {.keeps_records = true}};
   LaneInput pack = lane_of(rig, rows);
   if (padded > 0) pack.layout.padded_length = padded;
   Seen seen;
-  seen.logits = compute_logits(*rig.model, pack_of(*rig.model, {pack}), {lane}, {}).front().logits;
-  seen.gates = {records.begin(), records.end()};
-  EXPECT_EQ(seen.gates.size(), records.size());
+  const LaneResult result =
+      compute_logits(*rig.model, pack_of(*rig.model, {pack}), {lane}, {}).front();
+  seen.logits = result.logits;
+  for (const SideOutput& record : result.side.records) seen.gates[record.name] = record.value;
+  EXPECT_EQ(seen.gates.size(), result.side.records.size());
   return seen;
 }
 

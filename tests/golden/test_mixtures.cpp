@@ -140,7 +140,7 @@ struct GoldenCase {
   struct StepResult {
     Tensor loss;
     std::vector<Tensor> logits;
-    std::vector<std::pair<std::string, Tensor>> losses;
+    SideOutputs side;
   };
 
   StepResult step_loss(const BoundAdapter& bound, int64_t step) const {
@@ -152,21 +152,21 @@ struct GoldenCase {
     std::vector<LaneAdapter> lanes;
     for (size_t pass = 0; pass < (has_two ? 2 : 1); ++pass) {
       passes.push_back(lane_of(rows, static_cast<int64_t>(pass)));
-      lanes.push_back({&bound,
-                       {.is_training = true,
-                        .route = has_two ? route(step, pass) : RandomKey{},
-                        .losses = &out.losses}});
+      lanes.push_back(
+          {&bound, {.is_training = true, .route = has_two ? route(step, pass) : RandomKey{}}});
     }
-    for (const LaneResult& result :
-         compute_logits(*rig->model, pack_of(*rig->model, passes), lanes, {}))
+    for (LaneResult& result :
+         compute_logits(*rig->model, pack_of(*rig->model, passes), lanes, {})) {
       out.logits.push_back(result.logits);
+      out.side.append(std::move(result.side));
+    }
     out.loss = summed_loss(TaskKind::kClassification, out.logits[0], expected);
     if (has_two)
       out.loss = out.loss + number_of(*manifest(topic).find("consistency")) *
                                 summed_consistency(out.logits[0], out.logits[1],
                                                    ConsistencyTargets::kDetached);
     out.loss = out.loss / static_cast<double>(rows.size());
-    for (const auto& [where, loss] : out.losses) out.loss = out.loss + loss;
+    for (const SideOutput& each : out.side.losses) out.loss = out.loss + each.value;
     return out;
   }
 };
@@ -274,14 +274,16 @@ TEST_P(GoldenMixtures, RecordsTheMeanSharesOfASequence) {
   if (golden.topic != "mixtures") return;
   const at::NoGradGuard no_grad;
   const BoundAdapter bound(*golden.rig->model, *golden.rig->adapter, golden.rig->tensors);
-  std::vector<std::pair<std::string, Tensor>> records;
   ForwardOptions options;
   options.keep_hidden = true;  // else the last block has first rows alone
-  compute_logits(*golden.rig->model, pack_of(*golden.rig->model, {lane_of(golden.batch(0))}),
-                 {{&bound, {.records = &records}}}, options);
+  const std::vector<SideOutput> records =
+      compute_logits(*golden.rig->model, pack_of(*golden.rig->model, {lane_of(golden.batch(0))}),
+                     {{&bound, {.keeps_records = true}}}, options)
+          .front()
+          .side.records;
   const NamedTensors expected = golden.tensors("shares");
   EXPECT_EQ(records.size(), 2 * expected.size());
-  for (const auto& [name, value] : records) {
+  for (const auto& [name, value, lane] : records) {
     if (name.ends_with(".entropy")) continue;
     const std::string site = name.substr(9, name.size() - 9 - 7);  // "0.router/" ... ".router"
     expect_near(value.to(at::kFloat), expected.at(site), kFloat,

@@ -91,15 +91,15 @@ TEST_P(GoldenTrunks, InFloat64) {
 class Listener final : public Hooks {
  public:
   bool wants(const Site&) const override { return true; }
-  Tensor apply(const SiteView& view) override {
+  SiteResult apply(const SiteView& view) const override {
     visited.push_back(view.site.name);
-    return view.y;
+    return {view.y};
   }
-  std::vector<LanePrefix> prefix(const SiteView& view) override {
+  PrefixResult prefix(const SiteView& view) const override {
     visited.push_back(view.site.name);
     return {};
   }
-  std::vector<std::string> visited;
+  mutable std::vector<std::string> visited;
 };
 
 // Every site is passed once, and what is computed for those who listen is what the fused path

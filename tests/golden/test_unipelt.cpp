@@ -102,13 +102,14 @@ TEST_P(GoldenUnipelt, Gates) {
   const Rig rig = golden.rig();
   const at::NoGradGuard no_grad;
   const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
-  std::vector<std::pair<std::string, Tensor>> records;
-  LaneAdapter lane{&bound, {}};
-  lane.context.records = &records;
+  const LaneAdapter lane{&bound, {.keeps_records = true}};
   const std::vector<Sequence> rows = golden.sequences_of(0);
-  compute_logits(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {lane}, {});
+  const std::vector<SideOutput> records =
+      compute_logits(*rig.model, pack_of(*rig.model, {lane_of(rig, rows)}), {lane}, {})
+          .front()
+          .side.records;
   NamedTensors found;
-  for (const auto& [name, value] : records) found[name.substr(name.find('/') + 1)] = value;
+  for (const auto& [name, value, of_lane] : records) found[name.substr(name.find('/') + 1)] = value;
   EXPECT_EQ(found.size(), records.size()) << "each gate is recorded once";
   expect_all_near(found, golden.stored("gate"), kFloat, "gates");
 }

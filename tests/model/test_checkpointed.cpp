@@ -37,7 +37,6 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
   }
 
   Outcome out;
-  std::vector<std::pair<std::string, Tensor>> losses, records;
   const RandomKey key = RandomKey{}.with(uint64_t{5});
   ForwardOptions options;
   options.saves_memory = saves_memory;
@@ -45,46 +44,48 @@ Outcome step(Rig& rig, bool saves_memory, size_t passes, double dropout) {
     BoundAdapter bound(model, *rig.adapter, rig.tensors, Experts::kApart);
     std::vector<LaneAdapter> lanes;
     for (size_t pass = 0; pass < passes; ++pass) {
-      lanes.push_back({&bound,
-                       {.is_training = true,
-                        .route = key.with("route").with(pass),
-                        .losses = &losses,
-                        .records = &records}});
+      lanes.push_back(
+          {&bound,
+           {.is_training = true, .keeps_records = true, .route = key.with("route").with(pass)}});
     }
     Tensor loss = at::zeros({}, at::kDouble);
+    SideOutputs side;
     if (is_text) {  // the batch and its packs are gone when backward runs, as they are in training
       const LanguageBatch batch = make_language_batch(
           model, pack_lanes,
           {.position_offset = model.config.position_offset, .pad_id = model.config.pad_id});
-      loss = loss + vocabulary_loss(at::cat(predicting_states(model, batch, lanes, options)),
-                                    bound.weights().output_layer(model.config), batch.targets)
+      std::vector<Tensor> states;
+      for (LaneStates& lane : predicting_states(model, batch, lanes, options)) {
+        states.push_back(std::move(lane.rows));
+        side.append(std::move(lane.side));
+      }
+      loss = loss + vocabulary_loss(at::cat(states), bound.weights().output_layer(model.config),
+                                    batch.targets)
                         .sum;
     } else {
-      for (const LaneResult& result :
-           compute_logits(model, pack_of(model, pack_lanes), lanes, options)) {
+      for (LaneResult& result : compute_logits(model, pack_of(model, pack_lanes), lanes, options)) {
         const Tensor& logits = result.logits;
+        side.append(std::move(result.side));
         loss = loss + (logits * at::arange(1, logits.numel() + 1, logits.options()).view_as(logits))
                           .sin()
                           .sum();
       }
     }
-    out.losses = losses.size();
-    for (const auto& [name, value] : losses) {
-      loss = loss + value;
-      out.learns_through_losses = value.requires_grad();
+    out.losses = side.losses.size();
+    for (const SideOutput& each : side.losses) {
+      loss = loss + each.value;
+      out.learns_through_losses = each.value.requires_grad();
     }
-    losses.clear();
+    for (const auto& [name, value, lane] : side.records) {
+      EXPECT_TRUE(passes > 1 || !out.records.contains(name)) << name << " is recorded twice";
+      out.records[name] = value;
+    }
     out.loss = loss.item<double>();
     lanes.clear();
     torch::autograd::backward({loss}, {});
     bound.add_gradients_to_stored();
   }
-  EXPECT_TRUE(losses.empty()) << "a repeated block gives its losses once";
   out.gradients = taken_gradients(rig);
-  for (const auto& [name, value] : records) {
-    EXPECT_TRUE(passes > 1 || !out.records.contains(name)) << name << " is recorded twice";
-    out.records[name] = value;
-  }
   return out;
 }
 

@@ -18,7 +18,7 @@ using at::Tensor;
 class Listener final : public Hooks {
  public:
   bool wants(const Site&) const override { return true; }
-  Tensor apply(const SiteView& view) override {
+  SiteResult apply(const SiteView& view) const override {
     visited.push_back(view.site.name);
     const int64_t rows = view.lane.num_rows;
     EXPECT_EQ(view.y.sizes(), (std::vector<int64_t>{rows, view.site.output_width}))
@@ -36,16 +36,16 @@ class Listener final : public Hooks {
       expect_near(view.y, expected_norm, {1e-12, 0},
                   "the norm that a sublayer shows is the block's own");
     rows_of_last = rows;
-    return view.y;
+    return {view.y};
   }
-  std::vector<LanePrefix> prefix(const SiteView& view) override {
+  PrefixResult prefix(const SiteView& view) const override {
     visited.push_back(view.site.name);
     EXPECT_EQ(view.x.size(0), view.pack.num_rows);
     return {};
   }
-  std::vector<std::string> visited;
-  Tensor expected_norm;
-  int64_t rows_of_last = 0;
+  mutable std::vector<std::string> visited;
+  mutable Tensor expected_norm;
+  mutable int64_t rows_of_last = 0;
 };
 
 TEST(Trunk, ShowsEverySiteOnceAndChangesNothingBySo) {

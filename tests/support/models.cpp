@@ -341,7 +341,7 @@ Tensor states_of(const Rig& rig, const BoundAdapter& bound, const std::vector<Se
   LaneInput lane = lane_of(rig, texts);
   draw_by(lane, rig.model->config, pass);
   batch = make_language_batch(*rig.model, {lane}, packing);
-  return predicting_states(*rig.model, batch, {adapter_of(bound, pass)}, {}).front();
+  return predicting_states(*rig.model, batch, {adapter_of(bound, pass)}, {}).front().rows;
 }
 
 }  // namespace

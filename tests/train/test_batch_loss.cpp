@@ -49,14 +49,12 @@ struct Subject {
   std::pair<Tensor, double> pass(const Batch& batch, RandomKey route) const {
     const at::NoGradGuard no_grad;
     const BoundAdapter bound(*inputs.model, *rig.adapter, rig.tensors, Experts::kApart);
-    std::vector<std::pair<std::string, Tensor>> losses;
-    const std::vector<LaneAdapter> lanes{
-        {&bound, {.is_training = true, .route = route, .losses = &losses}}};
+    const std::vector<LaneAdapter> lanes{{&bound, {.is_training = true, .route = route}}};
     const LaneResult result =
         compute_logits(*inputs.model, pack_of(*inputs.model, {lane_of(rows(batch))}), lanes, {})
             .front();
     double added = 0;
-    for (const auto& [name, loss] : losses) added += loss.item<double>();
+    for (const SideOutput& loss : result.side.losses) added += loss.value.item<double>();
     return {result.logits.to(at::kDouble), added};
   }
   double loss(const Batch& batch, RandomKey key, double units) const {
