@@ -105,7 +105,7 @@ int evaluate_file(const EvalFlags& flags) {
   check_apart({"--json", flags.json}, {"--skipped", flags.rows.skipped});
   check_apart({"--records", flags.records}, {"--skipped", flags.rows.skipped});
   const AskedSubject asked = load_asked(flags.subject);
-  if (!flags.records.empty() && asked.task().kind == TaskKind::kChoice)
+  if (!flags.records.empty() && asked.task().kind() == TaskKind::kChoice)
     throw InputError(
         "--records: not kept where options share a prompt; take a task of kind generation");
   check_records(asked, flags.subject, flags.records);

@@ -123,8 +123,8 @@ void tell_speed(const Totals& totals, const std::string& skipped) {
 WriteOptions write_options(const GenerateFlags& flags, const Writer& writer) {
   WriteOptions options;
   options.generate = generation_of(flags.generate, writer.opened, flags.is_quiet);
-  options.chat = writer.task.generation->chat;
-  options.stop = flags.stop.empty() ? writer.task.generation->stop : flags.stop;
+  options.chat = writer.task.at<Generation>().chat;
+  options.stop = flags.stop.empty() ? writer.task.at<Generation>().stop : flags.stop;
   options.batch = flags.batch;
   return options;
 }

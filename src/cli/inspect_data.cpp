@@ -119,7 +119,7 @@ class Printer {
     for (const auto& [answer, count] : answers)
       std::printf("%-24s %8s %s\n", printable(answer).c_str(), count_text(count).c_str(),
                   plural(count, "row").c_str());
-    if (task_.cloze)
+    if (task_.cloze() != nullptr)
       std::printf("The loss is taken once a row, at the mask, among the words of the labels.\n");
     else if (!task_.is_answered_in_words())
       std::printf("The loss is taken once a row, from the %s token.\n",
@@ -136,15 +136,15 @@ class Printer {
 
   std::string label_of(const Example& example) const {
     const auto index = static_cast<size_t>(*example.label);
-    return task_.kind == TaskKind::kRegression ? Node::number(*example.label).scalar
-           : task_.kind == TaskKind::kChoice   ? std::to_string(index)
-                                               : task_.labels[index];
+    return task_.kind() == TaskKind::kRegression ? Node::number(*example.label).scalar
+           : task_.kind() == TaskKind::kChoice   ? std::to_string(index)
+                                                 : task_.labels()[index];
   }
 
   std::string answer_of(const Example& example) const {
-    if (task_.kind == TaskKind::kGeneration)
+    if (task_.kind() == TaskKind::kGeneration)
       return example.references.empty() ? "no target" : "with a target";
-    return (task_.kind == TaskKind::kChoice ? "option " : "label ") +
+    return (task_.kind() == TaskKind::kChoice ? "option " : "label ") +
            (example.label ? label_of(example) : "none");
   }
 
@@ -152,7 +152,7 @@ class Printer {
   std::string group_of(const Example& example) const {
     if (task_.is_answered_in_words()) return example.group;
     if (!example.label) return "(no label)";
-    return task_.kind == TaskKind::kRegression ? "(a value)" : label_of(example);
+    return task_.kind() == TaskKind::kRegression ? "(a value)" : label_of(example);
   }
 
   // A token as the vocabulary has it; what would move a terminal's cursor is escaped.
@@ -175,8 +175,8 @@ class Printer {
 
   void print_words(const Sequence& sequence) const {
     std::printf("  words at the mask:");
-    for (size_t label = 0; label < task_.labels.size(); ++label) {
-      std::printf("%s %s %s", label == 0 ? "" : ",", printable(task_.labels[label]).c_str(),
+    for (size_t label = 0; label < task_.labels().size(); ++label) {
+      std::printf("%s %s %s", label == 0 ? "" : ",", printable(task_.labels()[label]).c_str(),
                   shown(sequence.mask->words->at(label)).c_str());
     }
     std::printf("\n");
@@ -220,7 +220,7 @@ bool lacks_target(const Example& example) {
 // As training sees the rows; of a generation those without a target as prompts.
 Dataset encoded(std::vector<Example> examples, const Task& task, const ModelText& text,
                 const ModelConfig& config, int64_t max_length) {
-  if (task.kind != TaskKind::kGeneration)
+  if (task.kind() != TaskKind::kGeneration)
     return encode_examples(std::move(examples), task, text, config, max_length);
   Dataset out;
   for (size_t begin = 0; begin < examples.size();) {  // stretches of one kind

@@ -40,7 +40,7 @@ int import_folder(const InteropFlags& flags) {
     std::printf(
         "note: the folder does not name the head's outputs; they are called %s (--task "
         "text:NAME,NAME names them)\n",
-        joined(loaded.adapter.task()->labels).c_str());
+        joined(loaded.adapter.task()->labels()).c_str());
   return 0;
 }
 
@@ -55,7 +55,7 @@ int export_folder(const InteropFlags& flags) {
   const bool names_labels = flags.format == "adapterhub";  // in head_config.json
   if (!names_labels && loaded.adapter.task() && loaded.adapter.task()->num_labels() > 0) {
     std::printf("the folder holds no label names; they are, in the order of the outputs: %s\n",
-                printable(joined(loaded.adapter.task()->labels), 2000).c_str());
+                printable(joined(loaded.adapter.task()->labels()), 2000).c_str());
   }
   return 0;
 }

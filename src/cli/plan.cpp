@@ -62,7 +62,7 @@ double calibrate(const Model& model, const Adapter& adapter, const Objective& ob
     BoundAdapter bound(model, adapter, tensors, Experts::kApart);
     const std::vector<LaneAdapter> lanes(passes.size(), {&bound, {.is_training = true}});
     const std::vector<LaneResult> results = compute_logits(model, pack, lanes, {});
-    at::Tensor loss = summed_loss(adapter.task()->kind, results.front().logits,
+    at::Tensor loss = summed_loss(adapter.task()->kind(), results.front().logits,
                                   std::vector<double>(sequences.size(), 0.0));
     if (results.size() == 2)
       loss = loss + summed_consistency(results[0].logits, results[1].logits, objective.targets) *

@@ -138,7 +138,7 @@ class Predictor {
 
   void write_window(const Dataset& data, const Table& table) {
     std::vector<PredictedRow> rows;
-    if (asked_.task().kind == TaskKind::kChoice) {
+    if (asked_.task().kind() == TaskKind::kChoice) {
       rows = chosen_rows(data, choose(asked_.model(), bound_, asked_.task(), data, options_));
     } else {
       const Predictions predictions = predict(asked_.model(), bound_, data, options_);
@@ -179,10 +179,10 @@ int predict_file(const PredictFlags& flags) {
       flags.format.empty() ? row_format_of(flags.out, "--out") : row_format(flags.format);
   const AskedSubject asked = load_asked(flags.subject);
   const Task& task = asked.task();
-  if (task.kind == TaskKind::kGeneration)
+  if (task.kind() == TaskKind::kGeneration)
     throw InputError("task " + quote(task.name) +
                      " is answered by a text: write it with graft generate --data");
-  if (flags.only_errors && task.kind == TaskKind::kRegression)
+  if (flags.only_errors && task.kind() == TaskKind::kRegression)
     throw InputError("--errors: task " + quote(task.name) +
                      " is a regression, whose predictions are not right or wrong; take --columns");
   if (!flags.records.empty() && asked.subject.loaded.adapter.head() == nullptr)

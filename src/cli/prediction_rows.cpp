@@ -18,18 +18,18 @@ struct OwnColumns {
 
 OwnColumns own_columns(const Task& task, bool has_routes) {
   OwnColumns own{{"id", "text", "gold", "prediction"}, {"id", "prediction"}};
-  if (task.second) own.all.insert(own.all.begin() + 2, "second");
+  if (task.has_second()) own.all.insert(own.all.begin() + 2, "second");
   std::vector<std::string> numbers;
-  if (task.kind == TaskKind::kChoice) numbers = {"chosen", "scores"};
-  if (task.kind == TaskKind::kClassification) numbers = {"probabilities", "logits"};
-  if (task.kind == TaskKind::kRegression) numbers = {"logits"};
-  if (has_routes && task.kind == TaskKind::kClassification)
+  if (task.kind() == TaskKind::kChoice) numbers = {"chosen", "scores"};
+  if (task.kind() == TaskKind::kClassification) numbers = {"probabilities", "logits"};
+  if (task.kind() == TaskKind::kRegression) numbers = {"logits"};
+  if (has_routes && task.kind() == TaskKind::kClassification)
     numbers.insert(numbers.end(), {"entropy", "information", "disagreement"});
-  if (has_routes && task.kind == TaskKind::kRegression) numbers.emplace_back("information");
+  if (has_routes && task.kind() == TaskKind::kRegression) numbers.emplace_back("information");
   own.all.insert(own.all.end(), numbers.begin(), numbers.end());
   own.usual.insert(own.usual.end(), numbers.begin(), numbers.end());
-  if (task.kind == TaskKind::kClassification) own.all.emplace_back("probability");
-  if (task.kind == TaskKind::kChoice) own.all.emplace_back("options");
+  if (task.kind() == TaskKind::kClassification) own.all.emplace_back("probability");
+  if (task.kind() == TaskKind::kChoice) own.all.emplace_back("options");
   return own;
 }
 
@@ -72,7 +72,7 @@ PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task&
     Column column{name, "", std::nullopt, {}};
     const bool is_own = std::find(own_.begin(), own_.end(), name) != own_.end();
     if (!is_own) column.input = name.starts_with(kInput) ? name.substr(kInput.size()) : name;
-    if (is_own && name == "probabilities" && is_flat(format)) column.keys = task.labels;
+    if (is_own && name == "probabilities" && is_flat(format)) column.keys = task.labels();
     columns_.push_back(std::move(column));
   }
 }
@@ -125,26 +125,28 @@ Node PredictionColumns::row(const Node& own, const Example& example) const {
 std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data,
                                          const Predictions& predictions) {
   const Uncertainty uncertainty = predictions.by_route.defined()
-                                      ? uncertainty_of(task.kind, predictions.by_route)
+                                      ? uncertainty_of(task.kind(), predictions.by_route)
                                       : Uncertainty{};
   std::vector<PredictedRow> rows;
   for (int64_t i = 0; i < data.size(); ++i) {
     const Example& example = data.examples[static_cast<size_t>(i)];
     const at::Tensor logits = predictions.logits[i];
     PredictedRow& row = rows.emplace_back(PredictedRow{own_of(example), std::nullopt});
-    if (task.kind == TaskKind::kRegression) {
+    if (task.kind() == TaskKind::kRegression) {
       row.own["gold"] = example.label ? Node::number(*example.label) : Node::null();
       const float value = logits[0].item<float>();
-      row.own["prediction"] = Node::number(task.least && value < *task.least ? *task.least : value);
+      const std::optional<double>& least = task.at<Regression>().least;
+      row.own["prediction"] = Node::number(least && value < *least ? *least : value);
     } else {
       const auto label = [&](int64_t index) {
-        return Node::text(task.labels[static_cast<size_t>(index)]);
+        return Node::text(task.labels()[static_cast<size_t>(index)]);
       };
       const int64_t best = logits.argmax().item<int64_t>();
       const at::Tensor shares = logits.softmax(0);
       Node probabilities = Node::map();
       for (int64_t c = 0; c < shares.numel(); ++c)
-        probabilities[task.labels[static_cast<size_t>(c)]] = Node::number(shares[c].item<float>());
+        probabilities[task.labels()[static_cast<size_t>(c)]] =
+            Node::number(shares[c].item<float>());
       row.own["gold"] = example.label ? label(static_cast<int64_t>(*example.label)) : Node::null();
       row.own["prediction"] = label(best);
       row.own["probability"] = Node::number(shares[best].item<float>());

@@ -154,15 +154,15 @@ Report make_report(const Task& task, const EvalData& data, const Evaluation& eva
                    int64_t most) {
   Report out;
   out.mistakes = find_mistakes(task, data, evaluation, most);
-  if (task.kind == TaskKind::kGeneration) return out;
+  if (task.kind() == TaskKind::kGeneration) return out;
   std::vector<double> truth;
   for (const Example& example : data.rows.examples) truth.push_back(*example.label);
-  if (task.kind == TaskKind::kRegression) {
+  if (task.kind() == TaskKind::kRegression) {
     out.values = value_report(truth, evaluation.answers);
     return out;
   }
-  out.labels = task.labels;
-  if (task.kind == TaskKind::kChoice) {
+  out.labels = task.labels();
+  if (task.kind() == TaskKind::kChoice) {
     size_t options = 0;
     for (const Example& example : data.rows.examples)
       options = std::max(options, example.options.size());

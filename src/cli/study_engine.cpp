@@ -32,14 +32,14 @@ void check_there(const std::string& path, const char* what) {
 }
 
 std::string label_text(const Task& task, double value) {
-  if (task.kind == TaskKind::kClassification) return task.labels.at(static_cast<size_t>(value));
+  if (task.kind() == TaskKind::kClassification) return task.labels().at(static_cast<size_t>(value));
   return Node::number(value).scalar;
 }
 
 // What a row was answered, and what is right.
 void add_answers(const std::string& side, const Task& task, const EvalData& data,
                  const Evaluation& evaluation, MemberResult& out) {
-  const bool is_text = task.kind == TaskKind::kGeneration;
+  const bool is_text = task.kind() == TaskKind::kGeneration;
   if (is_text && evaluation.outputs.empty()) return;  // judged by the loss alone
   const Dataset& rows = is_text ? *data.prompts : data.rows;
   for (size_t i = 0; i < rows.examples.size(); ++i) {

@@ -143,7 +143,7 @@ int64_t predicted_bytes(const RunInputs& inputs) {
 // Trains to the end or to a signal.
 int run_to_end(RunInputs inputs, StartMode mode, Verbosity verbosity) {
   const RunConfig config = inputs.config;
-  const TaskKind kind = inputs.task.kind;
+  const TaskKind kind = inputs.task.kind();
   TrainingProgress progress(verbosity);
   Run run(std::move(inputs), mode, &progress);
   const StopSignals signals;

@@ -53,14 +53,15 @@ bool is_absent_label(const Table& table, size_t r, size_t column) {
 // "task 'sst2' has negative and positive, written "0" for negative": at most 20 of each.
 std::string labels_shown(const Task& task) {
   constexpr size_t kShown = 20;
-  std::vector<std::string> shown(
-      task.labels.begin(),
-      task.labels.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, task.labels.size())));
-  if (task.labels.size() > kShown)
-    shown.push_back(std::to_string(task.labels.size() - kShown) + " more");
+  const auto& classes = task.at<Classification>();
+  std::vector<std::string> shown(classes.labels.begin(),
+                                 classes.labels.begin() + static_cast<std::ptrdiff_t>(std::min(
+                                                              kShown, classes.labels.size())));
+  if (classes.labels.size() > kShown)
+    shown.push_back(std::to_string(classes.labels.size() - kShown) + " more");
   std::string spelled;
-  for (const auto& [spelling, label] : task.spellings) {
-    if (task.spellings.size() <= kShown)
+  for (const auto& [spelling, label] : classes.spellings) {
+    if (classes.spellings.size() <= kShown)
       spelled += (spelled.empty() ? ", written " : ", ") + quote(spelling) + " for " + label;
   }
   return "task '" + task.name + "' has " + joined(shown) + spelled;
@@ -77,8 +78,9 @@ struct LabelFault {
 // first appearance.
 std::vector<LabelFault> find_label_faults(const Table& table, size_t column, const Task& task,
                                           LabelUse use) {
-  std::vector<std::string> known = task.labels;
-  for (const auto& [spelling, label] : task.spellings) known.push_back(spelling);
+  const auto& classes = task.at<Classification>();
+  std::vector<std::string> known = classes.labels;
+  for (const auto& [spelling, label] : classes.spellings) known.push_back(spelling);
   std::vector<LabelFault> faults;
   std::unordered_map<std::string, size_t>
       places;  // of a fault in `faults`, by the cell's text; "" where there is none
@@ -86,8 +88,9 @@ std::vector<LabelFault> find_label_faults(const Table& table, size_t column, con
     const CellKind kind = table.rows[r].kind(column);
     const std::string& text = table.rows[r].cells[column];
     const bool is_absent = is_absent_label(table, r, column);
-    const bool is_right = is_absent ? use == LabelUse::kOptional
-                                    : kind == CellKind::kTree || task.find_label(text).has_value();
+    const bool is_right = is_absent
+                              ? use == LabelUse::kOptional
+                              : kind == CellKind::kTree || classes.find_label(text).has_value();
     if (is_right) continue;
     const auto [place, is_new] = places.try_emplace(is_absent ? "" : text, faults.size());
     if (is_new) {
@@ -150,8 +153,9 @@ std::optional<double> label_of(const Table& table, size_t r, size_t column, cons
   }
   if (kind == CellKind::kTree)
     throw InputError(cell_at(table, r, column) + "expected a label, found " + kind_shown(kind));
-  if (task.kind != TaskKind::kClassification) return value_of(table, r, column);
-  return static_cast<double>(*task.find_label(table.rows[r].cells[column]));
+  const auto* classes = task.find<Classification>();
+  if (classes == nullptr) return value_of(table, r, column);
+  return static_cast<double>(*classes->find_label(table.rows[r].cells[column]));
 }
 
 Example numbered_example(const Table& table, size_t r) {
@@ -214,14 +218,16 @@ std::vector<float> embedding_of(const Table& table, size_t r, size_t column) {
 // Text, second text, label and cloze of a classification or regression.
 detail::Filler labelled_filler(const Table& table, const Task& task, LabelUse use) {
   const std::string of_task = " of task '" + task.name + "'";
-  const detail::CellText text = detail::text_of_row(task.text, table, "the text" + of_task);
+  const Labelled& columns = *task.labelled();
+  const detail::CellText text = detail::text_of_row(columns.text, table, "the text" + of_task);
   detail::CellText second;
-  if (task.second) second = detail::text_of_row(*task.second, table, "the second text" + of_task);
-  std::optional<size_t> label = table.find_column(task.label_column);
-  if (use == LabelUse::kRequired) label = table.column(task.label_column, "the label" + of_task);
-  if (label && task.kind == TaskKind::kClassification) check_labels(table, *label, task, use);
+  if (columns.second)
+    second = detail::text_of_row(*columns.second, table, "the second text" + of_task);
+  std::optional<size_t> label = table.find_column(columns.label_column);
+  if (use == LabelUse::kRequired) label = table.column(columns.label_column, "the label" + of_task);
+  if (label && task.kind() == TaskKind::kClassification) check_labels(table, *label, task, use);
   detail::Filler fill_cloze;
-  if (task.cloze) fill_cloze = detail::cloze_filler(table, task);
+  if (task.cloze() != nullptr) fill_cloze = detail::cloze_filler(table, task);
   return [&table, &task, use, text, second, label, fill_cloze](size_t r, Example& example) {
     example.text = text(r);
     if (second) example.second = second(r);
@@ -231,7 +237,7 @@ detail::Filler labelled_filler(const Table& table, const Task& task, LabelUse us
 }
 
 detail::Filler filler_of(const Table& table, const Task& task, LabelUse use) {
-  switch (task.kind) {
+  switch (task.kind()) {
     case TaskKind::kClassification:
     case TaskKind::kRegression: return labelled_filler(table, task, use);
     case TaskKind::kGeneration: return detail::generation_filler(table, task, use);

@@ -190,10 +190,10 @@ std::vector<std::string> default_metrics(TaskKind kind) {
 
 std::vector<Score> score(const Task& task, Values truth, Values predicted) {
   check_sides(truth, predicted);
-  ensure(task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression,
+  ensure(task.kind() == TaskKind::kClassification || task.kind() == TaskKind::kRegression,
          "score: texts and choices have functions of their own, in text_score.h");
   std::vector<int64_t> true_classes, predicted_classes;
-  if (task.kind == TaskKind::kClassification) {
+  if (task.kind() == TaskKind::kClassification) {
     true_classes = as_classes(truth);
     predicted_classes = as_classes(predicted);
   }
@@ -201,7 +201,8 @@ std::vector<Score> score(const Task& task, Values truth, Values predicted) {
   for (const std::string& name : task.metrics) {
     double value = kUndefined;
     if (name == "accuracy") value = accuracy(true_classes, predicted_classes);
-    else if (name == "f1") value = f1(true_classes, predicted_classes, task.positive);
+    else if (name == "f1")
+      value = f1(true_classes, predicted_classes, task.at<Classification>().positive);
     else if (name == "f1_macro") value = f1_macro(true_classes, predicted_classes);
     else if (name == "matthews") value = matthews(true_classes, predicted_classes);
     else if (name == "pearson") value = pearson(truth, predicted);

@@ -11,14 +11,15 @@ namespace {
 
 constexpr size_t kMaxLabels = 10000;
 
-Task with_columns(TaskKind kind) {
+template <class Question>
+Task with_columns(Question question) {
+  question.text = column_or_template("text");
+  question.label_column = "label";
   Task task;
   task.name = "text";
-  task.kind = kind;
-  task.text = column_or_template("text");
-  task.label_column = "label";
+  task.question = std::move(question);
   task.id_column = "id";
-  task.metrics = default_metrics(kind);
+  task.metrics = default_metrics(task.kind());
   task.primary_metric = task.metrics.front();
   return task;
 }
@@ -27,13 +28,13 @@ Task with_columns(TaskKind kind) {
 
 Task plain_task(const std::vector<std::string>& labels) {
   if (const std::string fault = labels_fault(labels); !fault.empty()) throw InputError(fault);
-  Task task = with_columns(TaskKind::kClassification);
-  task.labels = labels;
-  return task;
+  Classification question;
+  question.labels = labels;
+  return with_columns(std::move(question));
 }
 
 Task plain_task_of(int64_t outputs) {
-  return outputs == 1 ? with_columns(TaskKind::kRegression) : plain_task(unnamed_labels(outputs));
+  return outputs == 1 ? with_columns(Regression{}) : plain_task(unnamed_labels(outputs));
 }
 
 std::vector<std::string> unnamed_labels(int64_t outputs) {

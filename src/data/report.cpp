@@ -31,12 +31,13 @@ void add_weighted(ClassScores& sum, const ClassScores& scores, double weight) {
 }
 
 bool has_classes(const Task& task) {
-  return task.kind == TaskKind::kClassification || task.kind == TaskKind::kChoice;
+  return task.kind() == TaskKind::kClassification || task.kind() == TaskKind::kChoice;
 }
 
 std::string class_name(const Task& task, double index) {
   const auto place = static_cast<size_t>(index);
-  return task.kind == TaskKind::kChoice ? "option " + std::to_string(place) : task.labels.at(place);
+  return task.kind() == TaskKind::kChoice ? "option " + std::to_string(place)
+                                          : task.labels().at(place);
 }
 
 }  // namespace
@@ -104,7 +105,7 @@ std::optional<Majority> majority_of(const Task& task, Values truth) {
       std::max_element(counts.begin(), counts.end(),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
   Majority out{class_name(task, most->first), {}};
-  if (task.kind == TaskKind::kChoice) {
+  if (task.kind() == TaskKind::kChoice) {
     const bool is_asked =
         std::find(task.metrics.begin(), task.metrics.end(), "accuracy") != task.metrics.end();
     if (is_asked)
@@ -128,7 +129,7 @@ std::optional<double> blind_loss(const Task& task, const std::vector<Example>& r
   std::vector<double> labels;
   for (const Example& row : rows) labels.push_back(*row.label);
   double loss = 0;
-  if (task.kind == TaskKind::kRegression) {
+  if (task.kind() == TaskKind::kRegression) {
     const double center = mean(labels);
     for (const double value : labels) loss += (value - center) * (value - center) / count;
     return loss;

@@ -56,7 +56,7 @@ std::optional<std::string> optional_text(Options& options, std::string_view key)
   return options.text(key, std::nullopt);
 }
 
-void read_labels(Options& options, Task& task) {
+void read_labels(Options& options, Classification& task) {
   task.labels = options.texts("labels", std::nullopt);
   if (const std::string fault = labels_fault(task.labels); !fault.empty() && options.has("labels"))
     options.fault("labels", fault);
@@ -87,8 +87,8 @@ void read_labels(Options& options, Task& task) {
 }
 
 void read_metrics(Options& options, Task& task) {
-  const std::vector<std::string>& known = metric_names(task.kind);
-  task.metrics = options.texts("metrics", default_metrics(task.kind));
+  const std::vector<std::string>& known = metric_names(task.kind());
+  task.metrics = options.texts("metrics", default_metrics(task.kind()));
   if (task.metrics.empty())
     options.fault("metrics", "expected at least one of " + joined(known, "or"));
   std::set<std::string> seen;
@@ -97,8 +97,8 @@ void read_metrics(Options& options, Task& task) {
       options.fault("metrics", "expected " + joined(known, "or") + ", found " + quote(metric) +
                                    did_you_mean(metric, known));
     }
-    if (metric == "f1" && task.labels.size() != 2)
-      options.fault("metrics", "f1 needs two labels; with " + std::to_string(task.labels.size()) +
+    if (metric == "f1" && task.num_labels() != 2)
+      options.fault("metrics", "f1 needs two labels; with " + std::to_string(task.num_labels()) +
                                    " use f1_macro");
     if (!seen.insert(metric).second)
       options.fault("metrics", "metric " + quote(metric) + " appears twice");
@@ -131,14 +131,16 @@ void read_columns(Options& options, Task& task) {
     options.fault(key, quote(*column) + " is not in " + list + did_you_mean(*column, names) +
                            "; there are " + listed_names(names));
   };
-  for (const std::string& column : task.text.columns()) check("text", column);
-  if (task.second) {
-    for (const std::string& column : task.second->columns()) check("second", column);
+  if (const Labelled* labelled = task.labelled()) {
+    for (const std::string& column : labelled->text.columns()) check("text", column);
+    if (labelled->second) {
+      for (const std::string& column : labelled->second->columns()) check("second", column);
+    }
+    check("label", labelled->label_column);
   }
-  check("label", task.label_column);
   if (!task.columns.empty()) check("id", task.id_column);  // where a file has it
   check("embedding", task.embedding_column);
-  check("group", task.group_column);
+  if (const Prompted* prompted = task.prompted()) check("group", prompted->group_column);
   for (const auto& [key, column] : detail::text_columns(task)) check(key, column);
 }
 
@@ -160,8 +162,8 @@ char read_delimiter(Options& options) {
   return '\0';
 }
 
-// text, label and what belongs to them.
-void read_labelled(Options& options, Task& task) {
+// text and label.
+void read_labelled(Options& options, Labelled& task) {
   task.text = detail::column_or_template_at(options, "text");
   if (options.has("second")) task.second = detail::column_or_template_at(options, "second");
   task.label_column = options.text("label", std::nullopt);
@@ -173,41 +175,81 @@ void read_labelled(Options& options, Task& task) {
            (task.second && shows(*task.second, task.label_column)))
     options.fault("label",
                   "the text shows the column " + quote(task.label_column) + ", the answer");
-  if (task.kind == TaskKind::kClassification) {
-    read_labels(options, task);
-    detail::read_cloze(options, task);
-    return;
-  }
+}
+
+Classification read_classification(Options& options) {
+  Classification task;
+  read_labelled(options, task);
+  read_labels(options, task);
+  task.cloze = detail::read_cloze(options, task.labels);
+  return task;
+}
+
+Regression read_regression(Options& options) {
+  Regression task;
+  read_labelled(options, task);
   if (options.has("least")) task.least = options.number("least", std::nullopt, -1e300, 1e300);
   for (const char* key : {"labels", "spellings", "positive", "cloze"}) {
     if (options.has(key))
       options.fault(key,
                     "a regression has values, not labels; remove it, or set kind: classification");
   }
+  return task;
 }
 
-// prompt, target and what belongs to them.
-void read_texts(Options& options, Task& task) {
-  const std::string kind = word_of(kTaskKinds, task.kind);
+// A kind that has prompt and target.
+template <class Question>
+Question read_prompted(Options& options, TaskKind of) {
+  const std::string kind = word_of(kTaskKinds, of);
   for (const char* key : {"text", "second", "label", "labels", "spellings", "positive", "cloze"}) {
     if (options.has(key))
       options.fault(
           key,
           "a " + kind + " has prompt and target instead; remove it, or set kind: classification");
   }
-  if (task.kind == TaskKind::kGeneration) detail::read_generation(options, task);
-  else detail::read_choice(options, task);
+  Question task = detail::read_question<Question>(options);
   task.group_column = optional_text(options, "group");
   task.max_target_length = options.integer("max_target_length", 0, 0, kMostTargetTokens);
-  const std::string& chat = task.generation ? task.generation->chat : task.choice->chat;
-  if (task.max_target_length > 0 && chat != "none")
+  if (task.max_target_length > 0 && task.chat != "none")
     options.fault("max_target_length",
                   "a chat is cut as a whole, to max_length; remove it, or set chat: none");
+  return task;
+}
+
+decltype(Task::question) read_question(Options& options, TaskKind kind) {
+  switch (kind) {
+    case TaskKind::kClassification: return read_classification(options);
+    case TaskKind::kRegression: return read_regression(options);
+    case TaskKind::kGeneration: return read_prompted<Generation>(options, kind);
+    case TaskKind::kChoice: return read_prompted<Choice>(options, kind);
+  }
+  throw InternalError("unknown kind of task");
 }
 
 }  // namespace
 
-std::optional<int64_t> Task::find_label(std::string_view written) const {
+const Labelled* Task::labelled() const {
+  if (const auto* own = find<Classification>()) return own;
+  return find<Regression>();
+}
+
+const Prompted* Task::prompted() const {
+  if (const auto* own = find<Generation>()) return own;
+  return find<Choice>();
+}
+
+const std::vector<std::string>& Task::labels() const {
+  static const std::vector<std::string> kNone;
+  const auto* own = find<Classification>();
+  return own != nullptr ? own->labels : kNone;
+}
+
+const Cloze* Task::cloze() const {
+  const auto* own = find<Classification>();
+  return own != nullptr && own->cloze ? &*own->cloze : nullptr;
+}
+
+std::optional<int64_t> Classification::find_label(std::string_view written) const {
   std::string label(written);
   if (const auto spelling = spellings.find(label); spelling != spellings.end())
     label = spelling->second;
@@ -221,12 +263,10 @@ Task parse_task(const Node& node, const std::string& source) {
   options.ignore("about");  // for `graft inspect tasks`
   Task task;
   task.name = options.text("name", std::nullopt);
-  task.kind = options.choice("kind", TaskKind::kClassification, kTaskKinds);
+  const TaskKind kind = options.choice("kind", TaskKind::kClassification, kTaskKinds);
   task.id_column = optional_text(options, "id");
   task.embedding_column = optional_text(options, "embedding");
-  if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression)
-    read_labelled(options, task);
-  else read_texts(options, task);
+  task.question = read_question(options, kind);
   task.truncation_side =
       options.choice("truncation_side", TruncationSide::kRight, kTruncationSides);
   read_columns(options, task);
@@ -249,25 +289,27 @@ Node task_to_node(const Task& task) {
   };
   Node node = Node::map();
   node["name"] = Node::text(task.name);
-  node["kind"] = Node::text(word_of(kTaskKinds, task.kind));
-  if (task.kind == TaskKind::kClassification || task.kind == TaskKind::kRegression) {
-    node["text"] = Node::text(task.text.text);
-    if (task.second) node["second"] = Node::text(task.second->text);
-    node["label"] = Node::text(task.label_column);
+  node["kind"] = Node::text(word_of(kTaskKinds, task.kind()));
+  if (const Labelled* labelled = task.labelled()) {
+    node["text"] = Node::text(labelled->text.text);
+    if (labelled->second) node["second"] = Node::text(labelled->second->text);
+    node["label"] = Node::text(labelled->label_column);
   }
   if (task.id_column) node["id"] = Node::text(*task.id_column);
   if (task.embedding_column) node["embedding"] = Node::text(*task.embedding_column);
-  if (task.kind == TaskKind::kClassification) {
-    node["labels"] = texts(task.labels);
-    if (!task.spellings.empty()) {
+  if (const auto* classes = task.find<Classification>()) {
+    node["labels"] = texts(classes->labels);
+    if (!classes->spellings.empty()) {
       Node spellings = Node::map();
-      for (const auto& [spelling, label] : task.spellings) spellings[spelling] = Node::text(label);
+      for (const auto& [spelling, label] : classes->spellings)
+        spellings[spelling] = Node::text(label);
       node["spellings"] = std::move(spellings);
     }
-    node["positive"] = Node::text(task.labels.at(static_cast<size_t>(task.positive)));
+    node["positive"] = Node::text(classes->labels.at(static_cast<size_t>(classes->positive)));
   }
   detail::write_text_parts(node, task);
-  if (task.least) node["least"] = Node::number(*task.least);
+  if (const auto* values = task.find<Regression>(); values != nullptr && values->least)
+    node["least"] = Node::number(*values->least);
   if (!task.columns.empty()) node["columns"] = texts(task.columns);
   if (!task.headerless.empty()) node["headerless"] = texts(task.headerless);
   if (task.format) node["format"] = Node::text(word_of(kTableFormats, *task.format));

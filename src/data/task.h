@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/document.h"
@@ -29,48 +30,79 @@ enum class TaskKind {
   kChoice,      // the most probable of a row's options
 };
 
+// What classification and regression share.
+struct Labelled {
+  Template text;                   // a column, or a text with columns in it
+  std::optional<Template> second;  // text pairs: the same of the second text
+  std::string label_column;
+
+  friend bool operator==(const Labelled&, const Labelled&) = default;
+};
+
+struct Classification : Labelled {
+  std::vector<std::string> labels;  // the names, in index order; at least two
+  // How files write a label, besides its name: {"0": "negative"}.
+  std::map<std::string, std::string> spellings;
+  int64_t positive = 1;        // label index that "f1" counts as found
+  std::optional<Cloze> cloze;  // by the word at a mask
+
+  // Index of a label by name or by a file's spelling; nothing when unknown.
+  std::optional<int64_t> find_label(std::string_view written) const;
+
+  friend bool operator==(const Classification&, const Classification&) = default;
+};
+
+struct Regression : Labelled {
+  std::optional<double> least;  // what is below is answered as this
+
+  friend bool operator==(const Regression&, const Regression&) = default;
+};
+
 struct Task {
   std::string name;
-  TaskKind kind = TaskKind::kClassification;
-  Template text;  // classification, regression: a column, or a text with columns in it
-  std::optional<Template> second;  // text pairs: the same of the second text
-  std::string label_column;        // classification, regression
+  // What is asked, by its kind; in the order of TaskKind.
+  std::variant<Classification, Regression, Generation, Choice> question;
   std::optional<std::string>
       id_column;  // used where the file has it; else rows are numbered from 0
   std::optional<std::string> embedding_column;  // numbers with blanks between them: an embedding of
                                                 // the row's text, for routers
-  std::vector<std::string> labels;  // classification: the names, in index order; at least two
-  std::map<std::string, std::string>
-      spellings;  // how files write a label, besides its name: {"0": "negative"}
   std::vector<std::string>
       columns;  // TSV, CSV: the file has no header line and these columns; empty: it has one
   std::vector<std::string>
       headerless;  // TSV, CSV: the columns of a file whose first line names none of these
   std::optional<TableFormat> format;  // where the extension does not tell
   char delimiter = '\0';  // CSV: what separates fields; '\0': as the file's first line shows
-  std::vector<std::string> metrics;      // see metrics.h; at least one
-  std::string primary_metric;            // one of them: picks the best checkpoint
-  int64_t positive = 1;                  // label index that "f1" counts as found
-  std::optional<double> least;           // regression: what is below is answered as this
-  std::optional<Cloze> cloze;            // classification by the word at a mask
-  std::optional<Generation> generation;  // exactly for kGeneration
-  std::optional<Choice> choice;          // exactly for kChoice
+  std::vector<std::string> metrics;  // see metrics.h; at least one
+  std::string primary_metric;        // one of them: picks the best checkpoint
   TruncationSide truncation_side = TruncationSide::kRight;  // where a text (of texts: a prompt) is
                                                             // cut; a chat loses its oldest turns
-  // kGeneration, kChoice: tokens of a target or option, its end among them; max_length is of the
-  // prompt then. 0: one limit for both.
-  int64_t max_target_length = 0;
-  std::optional<std::string>
-      group_column;  // kGeneration, kChoice: the row's template or data set, where the file has it
 
-  bool is_answered_in_words() const {
-    return kind == TaskKind::kGeneration || kind == TaskKind::kChoice;
-  }  // else by a head
-  int64_t num_labels() const {
-    return static_cast<int64_t>(labels.size());
-  }  // 0 but for classification
-  // Index of a label by name or by a file's spelling; nothing when unknown.
-  std::optional<int64_t> find_label(std::string_view written) const;
+  TaskKind kind() const { return static_cast<TaskKind>(question.index()); }
+  // The question where it is of that kind, else null.
+  template <class Question>
+  const Question* find() const {
+    return std::get_if<Question>(&question);
+  }
+  // Requires: it is of that kind.
+  template <class Question>
+  const Question& at() const {
+    return std::get<Question>(question);
+  }
+  template <class Question>
+  Question& at() {
+    return std::get<Question>(question);
+  }
+  // Of a classification or regression, else null.
+  const Labelled* labelled() const;
+  bool has_second() const { return labelled() != nullptr && labelled()->second; }
+  // Of a generation or choice, else null: the model answers in words, not by a head.
+  const Prompted* prompted() const;
+  bool is_answered_in_words() const { return prompted() != nullptr; }
+  // Of a classification, else none.
+  const std::vector<std::string>& labels() const;
+  int64_t num_labels() const { return static_cast<int64_t>(labels().size()); }
+  // Of a classification by the word at a mask, else null.
+  const Cloze* cloze() const;
 
   friend bool operator==(const Task&, const Task&) = default;
 };

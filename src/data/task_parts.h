@@ -1,6 +1,7 @@
 // Inside src/data: the parts of a task file that task.cpp leaves to text_task.cpp.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,9 +15,14 @@ namespace graft::detail {
 Template column_or_template_at(Options& options, std::string_view key);
 
 // Each reads its keys from `options`, and its faults go there.
-void read_cloze(Options& options, Task& task);  // after the labels
-void read_generation(Options& options, Task& task);
-void read_choice(Options& options, Task& task);
+std::optional<Cloze> read_cloze(Options& options, const std::vector<std::string>& labels);
+// Generation or Choice, but for what the two share beside the chat.
+template <class Question>
+Question read_question(Options& options);
+template <>
+Generation read_question<Generation>(Options& options);
+template <>
+Choice read_question<Choice>(Options& options);
 
 // What only a text metric can do wrong; after the metrics.
 void check_text_metrics(Options& options, const Task& task);

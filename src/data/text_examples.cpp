@@ -113,7 +113,7 @@ std::string answer_cell(const Table& table, size_t row, size_t column, const Tas
       is_number ? table.rows[row].cells[column] : text_cell(table, row, column);
   for (const std::string& metric : task.metrics) {
     if (!metric.starts_with("answer_")) continue;
-    if (const std::string fault = answer_fault(metric, *task.generation->answer, answer);
+    if (const std::string fault = answer_fault(metric, *task.at<Generation>().answer, answer);
         !fault.empty())
       throw InputError(cell_at(table, row, column) + fault);
   }
@@ -121,8 +121,8 @@ std::string answer_cell(const Table& table, size_t row, size_t column, const Tas
 }
 
 std::string group_of(const Table& table, size_t row, const Task& task) {
-  const std::optional<size_t> column =
-      task.group_column ? table.find_column(*task.group_column) : std::nullopt;
+  const std::optional<std::string>& group = task.prompted()->group_column;
+  const std::optional<size_t> column = group ? table.find_column(*group) : std::nullopt;
   return column && !is_absent(table, row, *column) ? text_cell(table, row, *column) : task.name;
 }
 
@@ -130,7 +130,7 @@ class GenerationRows {
  public:
   GenerationRows(const Table& table, const Task& task, LabelUse use)
       : table_(table), task_(task), use_(use) {
-    const Generation& generation = *task.generation;
+    const Generation& generation = task.at<Generation>();
     const std::string of_task = " of task '" + task.name + "'";
     const bool needs_target = use == LabelUse::kRequired;
     if (generation.messages_column)
@@ -192,7 +192,7 @@ class GenerationRows {
   // The column of a prompt whose cell is a list of turns, as trl writes it.
   std::optional<size_t> prompt_list(size_t row) const {
     const auto column =
-        prompt_ && task_.generation->chat != "none" ? prompt_->only_column() : std::nullopt;
+        prompt_ && task_.at<Generation>().chat != "none" ? prompt_->only_column() : std::nullopt;
     return column && table_.rows[row].kind(*column) == CellKind::kTree ? column : std::nullopt;
   }
 
@@ -202,7 +202,7 @@ class GenerationRows {
     std::vector<Turn> turns = turns_cell(table_, row, column);
     for (Turn& turn : turns) {
       if (turn.role == "assistant")
-        turn.is_learnt = turn.is_learnt && task_.generation->loss == LossOn::kAll;
+        turn.is_learnt = turn.is_learnt && task_.at<Generation>().loss == LossOn::kAll;
     }
     if (target_ && (use_ == LabelUse::kRequired || !target_->lacks_cell(row))) {
       const std::optional<size_t> target = target_->only_column();
@@ -233,7 +233,7 @@ class GenerationRows {
       example.segments.push_back({*target, true});
       example.references = {*target};
     }
-    if (task_.generation->chat == "none") return;
+    if (task_.at<Generation>().chat == "none") return;
     example.turns = {{"user", example.text}};
     if (target) example.turns.push_back({"assistant", *target});
   }
@@ -252,8 +252,8 @@ class ChoiceRows {
       : table_(table),
         task_(task),
         use_(use),
-        prompt_(task.choice->prompt, table, " of task '" + task.name + "'") {
-    const Choice& choice = *task.choice;
+        prompt_(task.at<Choice>().prompt, table, " of task '" + task.name + "'") {
+    const Choice& choice = task.at<Choice>();
     const std::string of_task = " of task '" + task.name + "'";
     if (choice.options.column)
       options_ = table.column(*choice.options.column, "the options" + of_task);
@@ -268,7 +268,7 @@ class ChoiceRows {
     example.group = group_of(table_, row, task_);
     example.text = prompt_.render(row);
     example.segments = {{example.text, false}};
-    if (task_.choice->chat != "none") example.turns = {{"user", example.text}};
+    if (task_.at<Choice>().chat != "none") example.turns = {{"user", example.text}};
     const std::vector<std::string> options = options_of(row);
     if (options.size() < 2)
       throw InputError(table_.at(row) + "expected at least two options, found " +
@@ -283,7 +283,7 @@ class ChoiceRows {
 
  private:
   std::vector<std::string> options_of(size_t row) const {
-    const OptionSource& source = task_.choice->options;
+    const OptionSource& source = task_.at<Choice>().options;
     std::vector<std::string> out;
     for (const BoundTemplate& text : texts_) out.push_back(text.render(row));
     if (!options_) return out;
@@ -307,7 +307,7 @@ class ChoiceRows {
     const std::string& cell = table_.rows[row].cells[*target_];
     if (kind != CellKind::kText && kind != CellKind::kNumber)
       throw InputError(at + "expected an option or its index, found " + kind_shown(kind));
-    const TargetForm form = task_.choice->target_form;
+    const TargetForm form = task_.at<Choice>().target_form;
     if (form == TargetForm::kIndex || (form == TargetForm::kByCell && kind == CellKind::kNumber)) {
       int64_t index = -1;
       const auto [stop, error] = std::from_chars(cell.data(), cell.data() + cell.size(), index);
@@ -328,9 +328,9 @@ class ChoiceRows {
   }
 
   std::string written(const std::string& option) const {
-    if (!task_.choice->as) return option;
+    if (!task_.at<Choice>().as) return option;
     std::string out;
-    for (const Template::Piece& piece : task_.choice->as->pieces)
+    for (const Template::Piece& piece : task_.at<Choice>().as->pieces)
       out += piece.column.empty() ? piece.literal : apply_filters(option, piece.filters);
     return out;
   }
@@ -368,7 +368,7 @@ Filler choice_filler(const Table& table, const Task& task, LabelUse use) {
 Filler cloze_filler(const Table& table, const Task& task) {
   Template before, after;
   bool is_after = false;
-  for (const Template::Piece& piece : task.cloze->text.pieces) {
+  for (const Template::Piece& piece : task.cloze()->text.pieces) {
     if (piece.column == "mask") is_after = true;
     else (is_after ? after : before).pieces.push_back(piece);
   }
@@ -391,7 +391,8 @@ Filler cloze_filler(const Table& table, const Task& task) {
 }  // namespace detail
 
 std::vector<Example> join_references(std::vector<Example> examples, const Task& task) {
-  if (!task.generation || !task.generation->group_references) return examples;
+  const auto* generation = task.find<Generation>();
+  if (generation == nullptr || !generation->group_references) return examples;
   std::vector<Example> joined;
   std::unordered_map<std::string, size_t> places;
   for (Example& example : examples) {

@@ -32,14 +32,14 @@ double exact_match(const Texts& texts, const References& references) {
 
 double share_right(const std::string& metric, const Task& task,
                    const std::vector<Example>& examples, const Texts& texts) {
-  ensure(task.generation->answer.has_value(),
+  ensure(task.at<Generation>().answer.has_value(),
          "score_texts: an answer metric without an answer rule");
   int64_t right = 0;
   for (size_t i = 0; i < texts.size(); ++i) {
     if (!examples[i].answer)
       throw InputError("metric " + metric + ": example " + named(examples[i].id_text) +
                        " has no answer to compare with");
-    right += is_right(metric, *task.generation->answer, *examples[i].answer, texts[i]) ? 1 : 0;
+    right += is_right(metric, *task.at<Generation>().answer, *examples[i].answer, texts[i]) ? 1 : 0;
   }
   return static_cast<double>(right) / static_cast<double>(texts.size());
 }
@@ -105,11 +105,11 @@ double median(std::vector<double> values) {
 
 std::vector<Score> score_texts(const Task& task, const std::vector<Example>& examples,
                                const std::vector<std::string>& outputs) {
-  ensure(task.generation.has_value(), "score_texts: the task is no generation");
+  ensure(task.kind() == TaskKind::kGeneration, "score_texts: the task is no generation");
   check_numbers(examples.size(), outputs.size(), "output");
   Texts texts;
   for (const std::string& output : outputs)
-    texts.push_back(cut_output(output, task.generation->stop));
+    texts.push_back(cut_output(output, task.at<Generation>().stop));
   std::vector<Score> scores;
   for (const std::string& name : task.metrics) {
     const TextMetric metric = find_text_metric(name);

@@ -134,7 +134,7 @@ void check_answer_metrics(Options& options, const Task& task) {
         std::find(task.metrics.begin(), task.metrics.end(), metric) != task.metrics.end();
     if (is_asked && !is_there) options.fault("metrics", std::string(metric) + " needs " + what);
   };
-  const auto& answer = task.generation->answer;
+  const auto& answer = task.at<Generation>().answer;
   needs("answer_after", answer && !answer->after.empty(),
         "answer.after: the words that announce an answer");
   needs("answer_option", answer && !answer->options.empty(),
@@ -207,8 +207,8 @@ Template column_or_template_at(Options& options, std::string_view key) {
   return template_at(options, key, column_or_template);
 }
 
-void read_cloze(Options& options, Task& task) {
-  if (!options.has("cloze")) return;
+std::optional<Cloze> read_cloze(Options& options, const std::vector<std::string>& labels) {
+  if (!options.has("cloze")) return std::nullopt;
   Options& section = options.section("cloze");
   Cloze cloze;
   cloze.text = template_at(section, "template", parse_template);
@@ -217,7 +217,7 @@ void read_cloze(Options& options, Task& task) {
   if (section.has("template") && masks != 1)
     section.fault("template", "expected {mask} once, found " + quote(cloze.text.text));
   Options& words = section.section("words");
-  for (const std::string& label : task.labels) {
+  for (const std::string& label : labels) {
     const std::string word = words.text(label, std::nullopt);
     if (words.has(label) && word.empty())
       words.fault(label, "expected a word, found an empty text");
@@ -227,10 +227,11 @@ void read_cloze(Options& options, Task& task) {
     }
     cloze.words.push_back(word);
   }
-  task.cloze = std::move(cloze);
+  return cloze;
 }
 
-void read_generation(Options& options, Task& task) {
+template <>
+Generation read_question<Generation>(Options& options) {
   Generation out;
   if (options.has("messages")) out.messages_column = options.text("messages", std::nullopt);
   if (!out.messages_column || options.has("prompt") || options.has("target") ||
@@ -255,10 +256,11 @@ void read_generation(Options& options, Task& task) {
   if (out.references_column && out.group_references)
     options.fault("group_references",
                   "the references already stand in a column; remove one of the two");
-  task.generation = std::move(out);
+  return out;
 }
 
-void read_choice(Options& options, Task& task) {
+template <>
+Choice read_question<Choice>(Options& options) {
   Choice out;
   out.prompt = read_prompt(options);
   read_option_source(options, out.options);
@@ -271,11 +273,11 @@ void read_choice(Options& options, Task& task) {
   out.chat = read_chat(options);
   out.prompt_end = read_prompt_end(options, out.chat);
   out.score = options.choice("score", OptionScore::kSum, kOptionScores);
-  task.choice = std::move(out);
+  return out;
 }
 
 void check_text_metrics(Options& options, const Task& task) {
-  if (task.generation) check_answer_metrics(options, task);
+  if (task.kind() == TaskKind::kGeneration) check_answer_metrics(options, task);
   if (task.primary_metric == "ter")
     options.fault("primary",
                   "the best checkpoint has the largest score, and a smaller ter is better; choose "
@@ -286,15 +288,19 @@ void check_text_metrics(Options& options, const Task& task) {
 }
 
 void write_text_parts(Node& node, const Task& task) {
-  if (task.generation) write_generation(node, *task.generation);
-  if (task.choice) write_choice(node, *task.choice);
-  if (task.group_column) node["group"] = Node::text(*task.group_column);
-  if (task.max_target_length > 0) node["max_target_length"] = Node::integer(task.max_target_length);
-  if (!task.cloze) return;
+  if (const auto* generation = task.find<Generation>()) write_generation(node, *generation);
+  if (const auto* choice = task.find<Choice>()) write_choice(node, *choice);
+  if (const Prompted* prompted = task.prompted()) {
+    if (prompted->group_column) node["group"] = Node::text(*prompted->group_column);
+    if (prompted->max_target_length > 0)
+      node["max_target_length"] = Node::integer(prompted->max_target_length);
+  }
+  const Cloze* own = task.cloze();
+  if (own == nullptr) return;
   Node words = Node::map(), cloze = Node::map();
-  for (size_t i = 0; i < task.labels.size(); ++i)
-    words[task.labels[i]] = Node::text(task.cloze->words[i]);
-  cloze["template"] = Node::text(task.cloze->text.text);
+  for (size_t i = 0; i < task.labels().size(); ++i)
+    words[task.labels()[i]] = Node::text(own->words[i]);
+  cloze["template"] = Node::text(own->text.text);
   cloze["words"] = std::move(words);
   node["cloze"] = std::move(cloze);
 }
@@ -312,21 +318,21 @@ std::vector<std::pair<std::string, std::string>> text_columns(const Task& task) 
     add("prompt_with", prompt.with_column);
     if (prompt.with_text) add_template("prompt_with", *prompt.with_text);
   };
-  if (task.generation) {
-    if (task.generation->prompt) add_prompt(*task.generation->prompt);
-    if (task.generation->target) add_template("target", *task.generation->target);
-    add("messages", task.generation->messages_column);
-    add("references", task.generation->references_column);
-    if (task.generation->answer) add("answer", task.generation->answer->column);
+  if (const auto* generation = task.find<Generation>()) {
+    if (generation->prompt) add_prompt(*generation->prompt);
+    if (generation->target) add_template("target", *generation->target);
+    add("messages", generation->messages_column);
+    add("references", generation->references_column);
+    if (generation->answer) add("answer", generation->answer->column);
   }
-  if (task.choice) {
-    add_prompt(task.choice->prompt);
-    add("options", task.choice->options.column);
-    for (const Template& text : task.choice->options.texts) add_template("options", text);
-    add("target", task.choice->target_column);
+  if (const auto* choice = task.find<Choice>()) {
+    add_prompt(choice->prompt);
+    add("options", choice->options.column);
+    for (const Template& text : choice->options.texts) add_template("options", text);
+    add("target", choice->target_column);
   }
-  if (task.cloze) {
-    for (const std::string& column : task.cloze->text.columns()) {
+  if (const Cloze* cloze = task.cloze()) {
+    for (const std::string& column : cloze->text.columns()) {
       if (column != "mask") out.emplace_back("cloze", column);
     }
   }

@@ -40,8 +40,22 @@ struct AnswerRule {
   friend bool operator==(const AnswerRule&, const AnswerRule&) = default;
 };
 
+// What generation and choice share.
+struct Prompted {
+  // A chat format's name (text/chat.h), "model": the model's own, or "none".
+  std::string chat = "none";
+  PromptEnd prompt_end = PromptEnd::kNone;
+  // Tokens of a target or option, its end among them; max_length is of the prompt then. 0: one
+  // limit for both.
+  int64_t max_target_length = 0;
+  // The row's template or data set, where the file has it.
+  std::optional<std::string> group_column;
+
+  friend bool operator==(const Prompted&, const Prompted&) = default;
+};
+
 // kind: generation. A row has a prompt and a target, or the turns of a chat.
-struct Generation {
+struct Generation : Prompted {
   std::optional<Prompt>
       prompt;  // here with `target`, or `messages`, or all three: messages in rows that have them
   std::optional<Template> target;
@@ -50,10 +64,7 @@ struct Generation {
       references_column;  // a list of texts to score against, instead of the target
   bool group_references =
       false;  // for evaluation, rows with equal prompts become one with all their targets
-  std::string chat =
-      "none";  // a chat format's name (text/chat.h), "model": the model's own, "none"
   LossOn loss = LossOn::kTarget;
-  PromptEnd prompt_end = PromptEnd::kNone;
   std::vector<std::string> stop;  // an output ends before the first of these
   std::optional<AnswerRule> answer;
 
@@ -80,14 +91,12 @@ enum class TargetForm {
 
 // kind: choice. Rank classification: the option that the model finds most probable after the
 // prompt.
-struct Choice {
+struct Choice : Prompted {
   Prompt prompt;
   OptionSource options;
   std::optional<Template> as;  // how an option is written after the prompt: "{option}" where absent
   std::string target_column;
   TargetForm target_form = TargetForm::kByCell;
-  std::string chat = "none";
-  PromptEnd prompt_end = PromptEnd::kNone;
   OptionScore score = OptionScore::kSum;
 
   friend bool operator==(const Choice&, const Choice&) = default;

@@ -140,8 +140,8 @@ void Adapter::make_head(Options& options, const ModelConfig& config) {
     return;
   }
   head_ = std::make_unique<Head>(options, config,
-                                 task_->kind == TaskKind::kRegression ? 1 : task_->num_labels(),
-                                 task_->cloze.has_value());
+                                 task_->kind() == TaskKind::kRegression ? 1 : task_->num_labels(),
+                                 task_->cloze() != nullptr);
   for (const ParamSpec& param : head_->params()) head_names_.push_back(kHeadPath + param.name);
 }
 

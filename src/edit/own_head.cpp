@@ -110,17 +110,17 @@ std::optional<Task> merged_task(const Path& folder, const Task& plain) {
   const Node* node = json.find("task");
   if (node == nullptr) return std::nullopt;
   Task task = parse_task(*node, file.string());
-  if (task.kind != plain.kind ||
-      (task.kind == TaskKind::kClassification && task.labels != plain.labels))
+  if (task.kind() != plain.kind() ||
+      (task.kind() == TaskKind::kClassification && task.labels() != plain.labels()))
     return std::nullopt;
   return task;
 }
 
 std::optional<int64_t> find_whatever_case(const Task& task, const std::string& label) {
-  if (const auto found = task.find_label(label)) return found;
+  if (const auto found = task.at<Classification>().find_label(label)) return found;
   std::optional<int64_t> out;
-  for (size_t i = 0; i < task.labels.size(); ++i) {
-    if (lower(task.labels[i]) != lower(label)) continue;
+  for (size_t i = 0; i < task.labels().size(); ++i) {
+    if (lower(task.labels()[i]) != lower(label)) continue;
     if (out) return std::nullopt;
     out = static_cast<int64_t>(i);
   }
@@ -151,10 +151,11 @@ std::optional<OwnHead> read_own_head(const Path& folder, const ModelConfig& conf
 }
 
 std::optional<std::vector<int64_t>> matched_outputs(const OwnHead& own, const Task& task) {
-  if (!own.refusal.empty() || task.kind != own.task.kind || task.cloze) return std::nullopt;
-  if (task.kind == TaskKind::kRegression) return std::vector<int64_t>{0};
-  const std::vector<std::string>& labels = own.task.labels;
-  if (labels.size() != task.labels.size()) return std::nullopt;
+  if (!own.refusal.empty() || task.kind() != own.task.kind() || task.cloze() != nullptr)
+    return std::nullopt;
+  if (task.kind() == TaskKind::kRegression) return std::vector<int64_t>{0};
+  const std::vector<std::string>& labels = own.task.labels();
+  if (labels.size() != task.labels().size()) return std::nullopt;
   std::vector<int64_t> outputs(labels.size(), -1);
   for (size_t i = 0; i < labels.size(); ++i) {
     const std::optional<int64_t> label = own.has_names ? find_whatever_case(task, labels[i])
@@ -166,17 +167,17 @@ std::optional<std::vector<int64_t>> matched_outputs(const OwnHead& own, const Ta
 }
 
 std::string answers_text(const Task& task) {
-  return task.kind == TaskKind::kRegression ? "a number" : shown(task.labels);
+  return task.kind() == TaskKind::kRegression ? "a number" : shown(task.labels());
 }
 
 std::string matched_text(const OwnHead& own, const Task& task) {
-  if (task.kind == TaskKind::kRegression) return "a number";
+  if (task.kind() == TaskKind::kRegression) return "a number";
   const std::vector<int64_t> outputs = matched_outputs(own, task).value();
   std::vector<std::string> parts;
   for (size_t i = 0; i < outputs.size(); ++i) {
-    const std::string& theirs = own.task.labels[static_cast<size_t>(outputs[i])];
+    const std::string& theirs = own.task.labels()[static_cast<size_t>(outputs[i])];
     parts.push_back(quote(theirs) +
-                    (theirs == task.labels[i] ? "" : " as " + quote(task.labels[i])));
+                    (theirs == task.labels()[i] ? "" : " as " + quote(task.labels()[i])));
   }
   return joined_first(parts, 10) + (own.has_names ? "" : " (the folder names no labels)");
 }

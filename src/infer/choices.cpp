@@ -105,7 +105,7 @@ Tensor encoder_decoder_losses(const Model& model, const BoundAdapter& bound,
 
 Choices choose(const Model& model, const BoundAdapter& bound, const Task& task, const Dataset& data,
                const PredictOptions& options) {
-  ensure(task.choice.has_value() && data.options.size() == data.sequences.size(),
+  ensure(task.kind() == TaskKind::kChoice && data.options.size() == data.sequences.size(),
          "a data set of a choice");
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
@@ -141,8 +141,9 @@ Choices choose(const Model& model, const BoundAdapter& bound, const Task& task, 
       if (!label) right_sum = std::nan("");
       else if (static_cast<size_t>(*label) == out.scores[row].size())
         right_sum += loss, right_tokens += static_cast<double>(count);
-      out.scores[row].push_back(
-          task.choice->score == OptionScore::kMean ? -loss / static_cast<double>(count) : -loss);
+      out.scores[row].push_back(task.at<Choice>().score == OptionScore::kMean
+                                    ? -loss / static_cast<double>(count)
+                                    : -loss);
     }
     done += static_cast<int64_t>(together.size());
     if (options.progress) options.progress(done, data.size());

@@ -35,8 +35,8 @@ Evaluation evaluate_texts(const Model& model, const BoundAdapter& bound, const T
   if (data.prompts) {
     WriteOptions writing;
     writing.generate = options.generate;
-    writing.chat = task.generation->chat;
-    writing.stop = task.generation->stop;
+    writing.chat = task.at<Generation>().chat;
+    writing.stop = task.at<Generation>().stop;
     writing.batch = kTogether;
     Written written =
         write_texts(model, {&bound, {}}, data.prompts->sequences, text, std::move(writing));
@@ -113,7 +113,7 @@ std::string scores_text(const Evaluation& evaluation) {
 bool is_less_better(const std::string& metric) { return metric == kPerplexity || metric == "ter"; }
 
 bool writes_texts(const Task& task) {
-  return task.kind == TaskKind::kGeneration && !without_perplexity(task).metrics.empty();
+  return task.kind() == TaskKind::kGeneration && !without_perplexity(task).metrics.empty();
 }
 
 EvalData encode_eval_data(std::vector<Example> examples, const Task& task, const ModelText& text,
@@ -124,7 +124,7 @@ EvalData encode_eval_data(std::vector<Example> examples, const Task& task, const
                                   TargetUse::kLeaveOut);
   }
   const TargetUse targets =
-      task.kind == TaskKind::kChoice ? TargetUse::kLeaveOut : TargetUse::kFollow;
+      task.kind() == TaskKind::kChoice ? TargetUse::kLeaveOut : TargetUse::kFollow;
   out.rows = encode_examples(std::move(examples), task, text, config, max_length, targets);
   return out;
 }
@@ -132,9 +132,9 @@ EvalData encode_eval_data(std::vector<Example> examples, const Task& task, const
 Evaluation evaluate(const Model& model, const BoundAdapter& bound, const Task& task,
                     const EvalData& data, const ModelText& text, const EvaluateOptions& options) {
   const at::NoGradGuard no_grad;
-  if (task.kind == TaskKind::kGeneration)
+  if (task.kind() == TaskKind::kGeneration)
     return evaluate_texts(model, bound, task, data, text, options);
-  Evaluation out = task.kind == TaskKind::kChoice
+  Evaluation out = task.kind() == TaskKind::kChoice
                        ? evaluate_choices(model, bound, task, data, options)
                        : evaluate_labels(model, bound, task, data, options);
   compare_with_majority(task, data.rows, out);

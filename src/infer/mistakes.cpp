@@ -29,9 +29,9 @@ Mistakes of_labels(const Task& task, const Dataset& rows, const Evaluation& eval
     const auto truth = static_cast<size_t>(*rows.examples[i].label),
                answer = static_cast<size_t>(evaluation.answers[i]);
     if (truth == answer) continue;
-    const double probability = first[i * task.labels.size() + truth];
-    found.emplace_back(-probability, Mistake{&rows.examples[i], task.labels[truth],
-                                             task.labels[answer], probability});
+    const double probability = first[i * task.labels().size() + truth];
+    found.emplace_back(-probability, Mistake{&rows.examples[i], task.labels()[truth],
+                                             task.labels()[answer], probability});
   }
   Mistakes out{"probability", {}, 0};
   keep_worst(std::move(found), most, out);
@@ -100,7 +100,7 @@ Mistakes of_texts(Task task, const Dataset& prompts, const Evaluation& evaluatio
 
 Mistakes find_mistakes(const Task& task, const EvalData& data, const Evaluation& evaluation,
                        int64_t most) {
-  switch (task.kind) {
+  switch (task.kind()) {
     case TaskKind::kClassification: return of_labels(task, data.rows, evaluation, most);
     case TaskKind::kRegression: return of_values(data.rows, evaluation, most);
     case TaskKind::kChoice: return of_choices(data.rows, evaluation, most);

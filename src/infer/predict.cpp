@@ -103,13 +103,13 @@ Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset
 
 std::vector<double> answers_of(const Task& task, const Tensor& logits) {
   const Tensor answers =
-      (task.kind == TaskKind::kRegression ? logits.select(1, 0) : logits.argmax(1))
+      (task.kind() == TaskKind::kRegression ? logits.select(1, 0) : logits.argmax(1))
           .to(at::kDouble)
           .contiguous();
   const auto* const first = answers.const_data_ptr<double>();
   std::vector<double> out(first, first + answers.numel());
-  if (task.least) {
-    for (double& value : out) value = std::max(value, *task.least);
+  if (const auto* values = task.find<Regression>(); values != nullptr && values->least) {
+    for (double& value : out) value = std::max(value, *values->least);
   }
   return out;
 }
@@ -123,7 +123,7 @@ std::vector<Score> score_predictions(const Task& task, const Dataset& data, cons
 double mean_loss(const Task& task, const Dataset& data, const Tensor& logits) {
   const Tensor truth = labels_of(data);
   const Tensor wide = logits.to(at::kDouble);
-  if (task.kind == TaskKind::kRegression)
+  if (task.kind() == TaskKind::kRegression)
     return at::mse_loss(wide.select(1, 0), truth).item<double>();
   return at::cross_entropy_loss(wide, truth.to(at::kLong)).item<double>();
 }

@@ -46,11 +46,9 @@ RowEncoder::RowEncoder(const Task& task, const ModelText& text, const ModelConfi
       max_length_(max_length),
       targets_(targets) {
   check_task(task, config);
-  if (task.kind == TaskKind::kGeneration)
-    set_text(task.generation->chat, task.generation->prompt_end, task.generation->loss);
-  if (task.kind == TaskKind::kChoice)
-    set_text(task.choice->chat, task.choice->prompt_end, LossOn::kTarget);
-  if (task.cloze) set_mask(*task.cloze);
+  if (const auto* generation = task.find<Generation>()) set_text(*generation, generation->loss);
+  if (const auto* choice = task.find<Choice>()) set_text(*choice, LossOn::kTarget);
+  if (const Cloze* cloze = task.cloze()) set_mask(*cloze);
 }
 
 void RowEncoder::add(const Example& example, Dataset& data) const {
@@ -75,25 +73,26 @@ void RowEncoder::add(const Example& example, Dataset& data) const {
   data.sequences.push_back(std::move(sequence));
 }
 
-void RowEncoder::set_text(const std::string& format, PromptEnd end, LossOn loss) {
-  chat_ = text_.chat(format);
+void RowEncoder::set_text(const Prompted& prompted, LossOn loss) {
+  chat_ = text_.chat(prompted.chat);
+  max_target_length_ = prompted.max_target_length;
   is_encoder_decoder_ = config_.has_encoder();
-  ends_prompt_ = end == PromptEnd::kEos;
-  is_bare_ = end == PromptEnd::kBare;
+  ends_prompt_ = prompted.prompt_end == PromptEnd::kEos;
+  is_bare_ = prompted.prompt_end == PromptEnd::kBare;
   counts_all_ = loss == LossOn::kAll;
   if (chat_ != nullptr && is_encoder_decoder_)
     throw InputError("task " + quote(task_.name) + ": chat is for decoders; a " +
                      config_.model_type + " model reads prompt and target apart");
-  if (task_.max_target_length > 0 && !is_encoder_decoder_ &&
-      max_length_ > config_.max_positions - task_.max_target_length) {
+  if (max_target_length_ > 0 && !is_encoder_decoder_ &&
+      max_length_ > config_.max_positions - max_target_length_) {
     throw InputError("task " + quote(task_.name) + ": a prompt of max_length " +
                      std::to_string(max_length_) + " and a target of max_target_length " +
-                     std::to_string(task_.max_target_length) + " are more than the " +
+                     std::to_string(max_target_length_) + " are more than the " +
                      std::to_string(config_.max_positions) +
                      " positions of this model; give a smaller max_length");
   }
-  const bool ends_targets =
-      !is_encoder_decoder_ && chat_ == nullptr && (task_.choice || targets_ == TargetUse::kFollow);
+  const bool ends_targets = !is_encoder_decoder_ && chat_ == nullptr &&
+                            (task_.kind() == TaskKind::kChoice || targets_ == TargetUse::kFollow);
   if (ends_prompt_ || ends_targets) text_.end_id();  // refused now, not by the first row
 }
 
@@ -107,7 +106,7 @@ void RowEncoder::set_mask(const Cloze& cloze) {
     if (ids.size() != 1) ids = tokenizer_.encode(cloze.words[label], {.add_special = false}).ids;
     if (ids.size() != 1) {
       throw InputError("task " + quote(task_.name) + ": the word " + quote(cloze.words[label]) +
-                       " of label " + quote(task_.labels[label]) + " is " +
+                       " of label " + quote(task_.labels()[label]) + " is " +
                        std::to_string(ids.size()) +
                        " tokens of this model; a cloze needs words of one");
     }
@@ -121,9 +120,9 @@ int64_t RowEncoder::excess(size_t length) const {
 }
 
 Sequence RowEncoder::encoded(const Example& example, Dataset& data, CutRow& cut) const {
-  if (task_.kind == TaskKind::kChoice) return choice(example, data, cut);
-  if (task_.kind == TaskKind::kGeneration) return generation(example, cut);
-  return task_.cloze ? masked(example, cut) : classified(example, cut);
+  if (task_.kind() == TaskKind::kChoice) return choice(example, data, cut);
+  if (task_.kind() == TaskKind::kGeneration) return generation(example, cut);
+  return task_.cloze() != nullptr ? masked(example, cut) : classified(example, cut);
 }
 
 Sequence RowEncoder::classified(const Example& example, CutRow& cut) const {
@@ -253,7 +252,7 @@ Sequence RowEncoder::beside(const std::string& prompt, const std::string* target
 }
 
 Ids RowEncoder::written(const std::string& text, bool cuts, CutRow& cut) const {
-  const int64_t own = task_.max_target_length, limit = own > 0 ? own : cuts ? max_length_ : 0;
+  const int64_t own = max_target_length_, limit = own > 0 ? own : cuts ? max_length_ : 0;
   Encoding encoding = tokenizer_.encode(text, {.max_length = limit});
   cut.tokens += encoding.num_truncated;
   return std::move(encoding.ids);
@@ -261,7 +260,7 @@ Ids RowEncoder::written(const std::string& text, bool cuts, CutRow& cut) const {
 
 // It loses the end token, too: it does not end there.
 void RowEncoder::shorten_target(Ids& target, CutRow& cut) const {
-  const auto limit = static_cast<size_t>(task_.max_target_length);
+  const auto limit = static_cast<size_t>(max_target_length_);
   if (limit == 0 || target.size() <= limit) return;
   cut.tokens += static_cast<int64_t>(target.size() - limit);
   target.resize(limit);
@@ -303,7 +302,7 @@ Ids RowEncoder::answer_ids(const Opening& opening, std::vector<Turn> turns,
 
 // Prompt and target in one sequence, cut to max_length.
 Sequence RowEncoder::following(PromptTokens prompt, const Ids* target, CutRow& cut) const {
-  const bool has_own_limit = task_.max_target_length > 0;
+  const bool has_own_limit = max_target_length_ > 0;
   const size_t target_length = target == nullptr ? 0 : target->size();
   const int64_t beyond = excess(prompt.ids.size() + (has_own_limit ? 0 : target_length));
   cut.tokens += beyond;

@@ -30,7 +30,7 @@ class RowEncoder {
     size_t length() const { return end - begin; }
   };
 
-  void set_text(const std::string& format, PromptEnd end, LossOn loss);
+  void set_text(const Prompted& prompted, LossOn loss);
   void set_mask(const Cloze& cloze);
 
   Sequence encoded(const Example& example, Dataset& data, CutRow& cut) const;
@@ -61,7 +61,7 @@ class RowEncoder {
   const ModelText& text_;
   const Tokenizer& tokenizer_;
   const ModelConfig& config_;
-  int64_t max_length_;
+  int64_t max_length_, max_target_length_ = 0;
   TargetUse targets_;
   const ChatFormat* chat_ = nullptr;
   std::string mask_token_;

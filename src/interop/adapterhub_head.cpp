@@ -148,7 +148,7 @@ class HeadReader {
 Node numbers_by_label(const Task& task) {
   Node out = Node::map();
   const std::vector<std::string> labels =
-      task.kind == TaskKind::kRegression ? std::vector<std::string>{"LABEL_0"} : task.labels;
+      task.kind() == TaskKind::kRegression ? std::vector<std::string>{"LABEL_0"} : task.labels();
   for (size_t i = 0; i < labels.size(); ++i)
     out[labels[i]] = Node::integer(static_cast<int64_t>(i));
   return out;

@@ -52,7 +52,7 @@ std::optional<Task> task_of_head(const ForeignAdapter& foreign, const std::optio
                      " with a ready task "
                      "or a YAML file (a regression)");
   }
-  const int64_t wanted = task->kind == TaskKind::kRegression ? 1 : task->num_labels();
+  const int64_t wanted = task->kind() == TaskKind::kRegression ? 1 : task->num_labels();
   if (wanted != outputs) {
     throw InputError((given ? option_name("task") + ": " : "'" + source.string() + "': ") +
                      "the task " + quote(task->name) + " needs " + std::to_string(wanted) + " " +
@@ -202,7 +202,7 @@ ForeignTensors load_foreign_tensors(const Path& dir, const std::string& name,
 }
 
 bool has_numbered_labels(const Task& task) {
-  return !task.labels.empty() && task.labels == unnamed_labels(task.num_labels());
+  return !task.labels().empty() && task.labels() == unnamed_labels(task.num_labels());
 }
 
 bool is_unused(const Node* node) {

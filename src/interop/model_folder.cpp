@@ -31,9 +31,9 @@ constexpr const char* kTokenizerFiles[] = {"tokenizer.json",
 Node with_head(Node json, const Family& family, const Task& task) {
   json["architectures"] = Node::list({Node::text(family.classifier_class)});
   Node names = Node::map(), numbers = Node::map();
-  const bool is_regression = task.kind == TaskKind::kRegression;
+  const bool is_regression = task.kind() == TaskKind::kRegression;
   const std::vector<std::string> labels =
-      is_regression ? std::vector<std::string>{"value"} : task.labels;
+      is_regression ? std::vector<std::string>{"value"} : task.labels();
   for (size_t i = 0; i < labels.size(); ++i) {
     names[std::to_string(i)] = Node::text(labels[i]);
     numbers[labels[i]] = Node::integer(static_cast<int64_t>(i));

@@ -104,7 +104,7 @@ void PeftReader::take_own_layers(const std::vector<const Modules::Layer*>& layer
     }
     if (layer->name != "head/out") continue;
     foreign_.head_outputs = own->tensors.at("head/out.weight").size(0);
-    if (own->has_names || own->task.kind == TaskKind::kRegression) foreign_.task = own->task;
+    if (own->has_names || own->task.kind() == TaskKind::kRegression) foreign_.task = own->task;
   }
   notes_.push_back("with the model's own head");
 }

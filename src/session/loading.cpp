@@ -58,7 +58,7 @@ LoadedAdapter load_checked(const std::string& dir, const OpenedModel& opened) {
 
 BareModel load_bare(const OpenedModel& opened, const std::optional<Task>& task) {
   const Model& model = *opened.model;
-  const bool needs_head = !task || !(task->is_answered_in_words() || task->cloze);
+  const bool needs_head = !task || !(task->is_answered_in_words() || task->cloze() != nullptr);
   const std::optional<OwnHead> own =
       needs_head ? read_own_head(opened.path, model.config) : std::nullopt;
   if (!own) {

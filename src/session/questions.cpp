@@ -9,15 +9,14 @@ namespace graft {
 namespace {
 
 std::vector<std::string> first_columns(const Task& task) {
-  if (task.choice) return task.choice->prompt.text.columns();
-  if (task.generation)
-    return task.generation->prompt ? task.generation->prompt->text.columns()
-                                   : std::vector<std::string>{};
-  return task.text.columns();
+  if (const auto* choice = task.find<Choice>()) return choice->prompt.text.columns();
+  if (const auto* generation = task.find<Generation>())
+    return generation->prompt ? generation->prompt->text.columns() : std::vector<std::string>{};
+  return task.labelled()->text.columns();
 }
 
 std::vector<std::string> second_columns(const Task& task) {
-  return task.second ? task.second->columns() : std::vector<std::string>{};
+  return task.has_second() ? task.labelled()->second->columns() : std::vector<std::string>{};
 }
 
 void put_text(const std::vector<std::string>& columns, const std::string& text, size_t number,
@@ -35,14 +34,14 @@ std::map<std::string, std::string> cells_of(const Question& question, size_t num
   if (!question.cells.empty()) return question.cells;
   std::map<std::string, std::string> cells;
   put_text(first_columns(task), question.text, number, task, cells);
-  if (task.second) put_text(second_columns(task), question.second, number, task, cells);
+  if (task.has_second()) put_text(second_columns(task), question.second, number, task, cells);
   return cells;
 }
 
 }  // namespace
 
 TaskInfo info_of(const Task& task) {
-  TaskInfo info{task.name, task_to_node(task).find("kind")->scalar, task.labels,
+  TaskInfo info{task.name, task_to_node(task).find("kind")->scalar, task.labels(),
                 first_columns(task), task.metrics};
   for (const std::string& column : second_columns(task)) info.columns.push_back(column);
   return info;
@@ -58,7 +57,8 @@ std::vector<Example> examples_of(const std::vector<const Question*>& questions, 
       if (!table.find_column(name)) table.columns.push_back(name);
     }
   }
-  const std::string list = task.choice ? task.choice->options.column.value_or("") : "";
+  const auto* choice = task.find<Choice>();
+  const std::string list = choice != nullptr ? choice->options.column.value_or("") : "";
   for (size_t i = 0; i < all.size(); ++i) {
     Row& row = table.rows.emplace_back();
     row.line = static_cast<int64_t>(i + 1);
@@ -81,14 +81,14 @@ Answer answer_of(const Task& task, const at::Tensor& logits) {
     return std::vector<double>(first, first + wide.numel());
   };
   Answer answer;
-  if (task.kind == TaskKind::kRegression) {
+  if (task.kind() == TaskKind::kRegression) {
     answer.scores = numbers(logits);
     answer.value = answer.scores.front();
     return answer;
   }
   answer.scores = numbers(logits.softmax(0));
   const auto best = static_cast<size_t>(logits.argmax().item<int64_t>());
-  answer.label = task.labels[best];
+  answer.label = task.labels()[best];
   answer.value = answer.scores[best];
   return answer;
 }

@@ -28,7 +28,7 @@ Task task_of(const AdapterState& adapter, const WritingOptions& options) {
   const std::optional<Task>& own = adapter.loaded.adapter.task();
   Task task = writing_task(adapter.task != own ? adapter.task : std::nullopt, adapter.loaded,
                            PromptUse::kAlone, options.chat);
-  if (!options.stop.empty()) task.generation->stop = options.stop;
+  if (!options.stop.empty()) task.at<Generation>().stop = options.stop;
   return task;
 }
 
@@ -48,7 +48,7 @@ std::vector<AdapterPrompts> by_adapter(const OpenedModel& opened,
     std::vector<Example> examples;
     for (const size_t i : own.requests)
       examples.push_back(prompt_example(*prompts[i].text, static_cast<int64_t>(i), "request"));
-    own.generation = *task.generation;
+    own.generation = task.at<Generation>();
     own.sequences = encode_prompts(std::move(examples), task, opened, own.adapter->loaded,
                                    PromptUse::kAlone, /*max_length=*/0)
                         .sequences;

@@ -125,13 +125,13 @@ std::vector<Answer> Session::predict(const std::vector<Question>& questions) con
   std::vector<size_t> of_heads;  // groups
   for (size_t g = 0; g < groups.size(); ++g) {
     const auto& [held, members] = groups[g];
-    if (!held->task || held->task->kind == TaskKind::kGeneration)
+    if (!held->task || held->task->kind() == TaskKind::kGeneration)
       throw InputError("'" + held->path + "': answers by a text; generate it");
     std::vector<const Question*> own;
     for (const size_t i : members) own.push_back(&questions[i]);
     rows[g] = encode_examples(examples_of(own, *held->task), *held->task, opened.text,
                               opened.model->config, held->max_length, TargetUse::kLeaveOut);
-    if (held->task->kind != TaskKind::kChoice) {
+    if (held->task->kind() != TaskKind::kChoice) {
       side_by_side.push_back({&held->bound, &rows[g]});
       of_heads.push_back(g);
       continue;

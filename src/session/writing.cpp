@@ -37,7 +37,7 @@ LoadedAdapter load_for_writing(const std::string& dir, const OpenedModel& opened
 Task writing_task(const std::optional<Task>& given, const LoadedAdapter& loaded, PromptUse use,
                   const std::string& chat) {
   std::optional<Task> task = given ? given : loaded.adapter.task();
-  if (task && task->kind != TaskKind::kGeneration) {
+  if (task && task->kind() != TaskKind::kGeneration) {
     if (use == PromptUse::kOfRows || given)
       throw InputError(option_name("task") + ": " + quote(task->name) +
                        " has no texts to write; expected a task of kind: generation");
@@ -49,10 +49,9 @@ Task writing_task(const std::optional<Task>& given, const LoadedAdapter& loaded,
                        option_name("task") + ", a task of kind: generation (doc/data.md)");
     task.emplace();
     task->name = "prompt";
-    task->kind = TaskKind::kGeneration;
-    task->generation.emplace();
+    task->question = Generation{};
   }
-  if (!chat.empty()) task->generation->chat = chat;
+  if (!chat.empty()) task->at<Generation>().chat = chat;
   return *task;
 }
 

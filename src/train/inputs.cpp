@@ -68,7 +68,7 @@ std::vector<int64_t> row_order(const RunConfig& config, int64_t count) {
 
 // The labels of a few-shot run's rows.
 std::vector<int64_t> labels_of_rows(const std::vector<Example>& rows, const Task& task) {
-  if (task.kind != TaskKind::kClassification)
+  if (task.kind() != TaskKind::kClassification)
     throw InputError("data.per_label: task " + quote(task.name) +
                      " has no classes to draw rows of");
   std::vector<int64_t> labels;
@@ -197,11 +197,12 @@ void load_eval_tasks(const Path& tasks_dir, RunInputs& in) {
 // A head that the folder brings is where the run's starts, if its answers are the task's by name:
 // of labels that nobody named nobody knows that.
 void start_head(RunInputs& in) {
-  if (in.task.is_answered_in_words() || in.task.cloze || !in.config.start_from.empty()) return;
+  if (in.task.is_answered_in_words() || in.task.cloze() != nullptr || !in.config.start_from.empty())
+    return;
   const std::optional<OwnHead> own = read_own_head(in.config.model, in.model->config);
   if (!own) return;
   const bool has_same_names =
-      own->has_names || in.task.labels == own->task.labels;  // a regression has none
+      own->has_names || in.task.labels() == own->task.labels();  // a regression has none
   if (has_same_names && matched_outputs(*own, in.task)) {
     in.head_start = matched_tensors(*own, in.task);
     in.head_note = "the head starts as the model's own: " + matched_text(*own, in.task);

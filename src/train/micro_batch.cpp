@@ -85,7 +85,7 @@ MicroBatch::MicroBatch(const RunInputs& inputs, const BoundAdapter& bound, const
     rows.sequences.push_back(&sequence);
     tokens_ += sequence.num_tokens();
   }
-  const uint64_t passes = inputs.config.objective.needs_two_passes(inputs.task.kind) ? 2 : 1;
+  const uint64_t passes = inputs.config.objective.needs_two_passes(inputs.task.kind()) ? 2 : 1;
   const auto route_of = [&key](uint64_t pass) { return key.with("route").with(pass); };
   for (uint64_t pass = 0; pass < passes; ++pass) {
     lanes_.push_back(rows);
@@ -129,10 +129,10 @@ Tensor MicroBatch::loss_of(const std::vector<LaneResult>& results, size_t first_
   for (const int64_t row : batch_)
     labels.push_back(*inputs_.train.examples[static_cast<size_t>(row)].label);
   const Tensor& logits = results[first_lane].logits;
-  Tensor loss = summed_loss(inputs_.task.kind, logits, labels, objective);
+  Tensor loss = summed_loss(inputs_.task.kind(), logits, labels, objective);
   if (lanes_.size() > 1) {
     const Tensor& second = results[first_lane + 1].logits;
-    const Tensor between = inputs_.task.kind == TaskKind::kRegression
+    const Tensor between = inputs_.task.kind() == TaskKind::kRegression
                                ? summed_value_consistency(logits, second, objective.targets)
                                : summed_consistency(logits, second, objective.targets);
     loss = loss + between * objective.consistency;

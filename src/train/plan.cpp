@@ -203,7 +203,7 @@ Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShap
 
 int64_t passes_of(const Objective& objective, const Adapter& adapter) {
   const TaskKind kind = adapter.task()
-                            ? adapter.task()->kind
+                            ? adapter.task()->kind()
                             : TaskKind::kGeneration;  // without one the model answers in words
   return objective.needs_two_passes(kind) ? 2 : 1;
 }

@@ -90,7 +90,7 @@ TEST(Metrics, BoundsAndSymmetries) {
 TEST(Metrics, ScoreFollowsTheTask) {
   Task task;
   task.metrics = {"f1", "accuracy", "matthews", "f1_macro"};
-  task.labels = {"no", "yes"};
+  task.at<Classification>().labels = {"no", "yes"};
   const std::vector<double> truth = {0, 1, 1, 0}, predicted = {0, 1, 0, 0};
   const std::vector<Score> scores = score(task, truth, predicted);
   ASSERT_EQ(scores.size(), 4u);
@@ -99,9 +99,9 @@ TEST(Metrics, ScoreFollowsTheTask) {
   EXPECT_EQ(scores[1].value, 0.75);
   EXPECT_NEAR(scores[2].value, 0.57735026918962573, 1e-15);
   EXPECT_NEAR(scores[3].value, (2.0 / 3 + 0.8) / 2, 1e-15);
-  task.positive = 0;
+  task.at<Classification>().positive = 0;
   EXPECT_NEAR(score(task, truth, predicted)[0].value, 0.8, 1e-15);
-  task.kind = TaskKind::kRegression;
+  task.question = Regression{};
   task.metrics = {"pearson", "spearman"};
   EXPECT_NEAR(score(task, truth, predicted)[1].value, 0.57735026918962573, 1e-15);
   task.metrics = {"unknown"};

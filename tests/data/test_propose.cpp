@@ -31,11 +31,11 @@ const std::string kTickets =
 
 TEST(Propose, JoinsSpellingsAndCountsThem) {
   const Proposal found = proposed(kTickets);
-  EXPECT_EQ(found.task.text.text, "subject");
-  EXPECT_EQ(found.task.label_column, "category");
+  EXPECT_EQ(found.task.labelled()->text.text, "subject");
+  EXPECT_EQ(found.task.labelled()->label_column, "category");
   EXPECT_EQ(found.task.id_column, "id");
-  EXPECT_EQ(found.task.labels, (std::vector<std::string>{"billing", "bug"}));
-  EXPECT_EQ(found.task.spellings,
+  EXPECT_EQ(found.task.labels(), (std::vector<std::string>{"billing", "bug"}));
+  EXPECT_EQ(found.task.at<Classification>().spellings,
             (std::map<std::string, std::string>{{"Billing ", "billing"}, {"Bug", "bug"}}));
   for (const char* part : {"- \"billing\"                           # 3 rows\n",
                            "\"Billing \": \"billing\"", "# 1 row\n", "# \"rows\": 6 rows\n"})
@@ -52,7 +52,7 @@ TEST(Propose, TellsAFileWithoutAHeaderLine) {
       "0,how far is it\n1,who was galileo\n0,how deep is it\n1,who wrote it\n0,how old is it\n";
   const Proposal found = proposed(text);
   EXPECT_EQ(found.task.columns, (std::vector<std::string>{"label", "text"}));
-  EXPECT_EQ(found.task.labels, (std::vector<std::string>{"0", "1"}));
+  EXPECT_EQ(found.task.labels(), (std::vector<std::string>{"0", "1"}));
   EXPECT_EQ(read_by(found.task, text).size(), 5u);
   EXPECT_NE(found.yaml.find("the file has no header line"), std::string::npos);
 }
@@ -60,16 +60,16 @@ TEST(Propose, TellsAFileWithoutAHeaderLine) {
 TEST(Propose, NumbersInOrderOfTheirSize) {
   std::string text = "text\tstars\n";
   for (int i = 0; i < 40; ++i) text += "a review of some length\t" + std::to_string(i % 11) + "\n";
-  EXPECT_EQ(proposed(text, TableFormat::kTsv).task.labels.back(), "10");
+  EXPECT_EQ(proposed(text, TableFormat::kTsv).task.labels().back(), "10");
 }
 
 TEST(Propose, AmountsMakeARegression) {
   std::string text = "sentence1,sentence2,score\n";
   for (int i = 0; i < 8; ++i) text += "one text,another text," + std::to_string(i) + ".5\n";
   const Task task = proposed(text).task;
-  EXPECT_EQ(task.kind, TaskKind::kRegression);
-  EXPECT_EQ(task.second.value().text, "sentence2");
-  EXPECT_EQ(task.label_column, "score");
+  EXPECT_EQ(task.kind(), TaskKind::kRegression);
+  EXPECT_EQ(task.labelled()->second.value().text, "sentence2");
+  EXPECT_EQ(task.labelled()->label_column, "score");
 }
 
 TEST(Propose, PromptsAndChatsMakeAGeneration) {
@@ -77,13 +77,13 @@ TEST(Propose, PromptsAndChatsMakeAGeneration) {
       "{\"instruction\": \"add 1 and 2\", \"output\": \"3\"}\n{\"instruction\": \"name a colour\", "
       "\"output\": \"red\"}\n";
   const Task task = proposed(pairs, TableFormat::kJsonl).task;
-  EXPECT_EQ(task.kind, TaskKind::kGeneration);
+  EXPECT_EQ(task.kind(), TaskKind::kGeneration);
   EXPECT_EQ(read_by(task, pairs, TableFormat::kJsonl)[1].references,
             std::vector<std::string>{"red"});
   const std::string chat =
       "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
       "\"content\": \"b\"}]}\n";
-  EXPECT_EQ(proposed(chat, TableFormat::kJsonl).task.generation->messages_column, "messages");
+  EXPECT_EQ(proposed(chat, TableFormat::kJsonl).task.at<Generation>().messages_column, "messages");
 }
 
 TEST(Propose, SaysWhatIsEmptyAndWhatIsLeft) {
@@ -91,7 +91,7 @@ TEST(Propose, SaysWhatIsEmptyAndWhatIsLeft) {
       "body,priority,label\nsome text,1,yes\nmore text,2,\nother text,1,no\nlast text,2,yes\nand "
       "one,1,no\n";
   const Proposal found = proposed(text);
-  EXPECT_EQ(found.task.label_column, "label");
+  EXPECT_EQ(found.task.labelled()->label_column, "label");
   for (const char* part : {"# column \"label\" is empty in 1 row, first in line 3\n",
                            "# not used: column \"priority\", 2 values\n"})
     EXPECT_NE(found.yaml.find(part), std::string::npos) << part << " is not in:\n" << found.yaml;

@@ -49,12 +49,12 @@ TEST(PublishedFiles, EveryRowIsRead) {
   for (const PublishedFile& file : files) {
     SCOPED_TRACE(file.path);
     const Task task = load_task(file.task, std::string(GRAFT_SOURCE_DIR) + "/tasks");
-    std::vector<int64_t> per_label(task.labels.size());
+    std::vector<int64_t> per_label(task.labels().size());
     const std::vector<Example> examples =
         read_examples(Path(folder) / file.path, task, LabelUse::kRequired);
     for (const Example& example : examples) {
       ++per_label[static_cast<size_t>(example.label.value())];
-      EXPECT_EQ(example.second.has_value(), task.second.has_value());
+      EXPECT_EQ(example.second.has_value(), task.has_second());
       EXPECT_EQ(example.text.find_first_of("\r\n\t"), std::string::npos) << example.line;
     }
     EXPECT_EQ(per_label, file.per_label);

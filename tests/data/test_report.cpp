@@ -93,8 +93,10 @@ TEST(Report, NeedsRowsAndEqualSides) {
 
 Task task_of(TaskKind kind) {
   Task task;
-  task.kind = kind;
-  task.labels = {"billing", "bug", "praise"};
+  if (kind == TaskKind::kRegression) task.question = Regression{};
+  else if (kind == TaskKind::kGeneration) task.question = Generation{};
+  else if (kind == TaskKind::kChoice) task.question = Choice{};
+  else task.at<Classification>().labels = {"billing", "bug", "praise"};
   task.metrics = kind == TaskKind::kRegression ? std::vector<std::string>{"pearson"}
                                                : std::vector<std::string>{"accuracy", "f1_macro"};
   return task;

@@ -86,12 +86,12 @@ TEST(ReadyTasks, NamesAsUsersTypeThem) {
 TEST(ReadyTasks, LabelsAreThePublishedOnes) {
   const Task sst2 = load_task("sst2", kTasks), rte = load_task("rte", kTasks),
              mnli = load_task("mnli", kTasks);
-  EXPECT_EQ(sst2.find_label("1"), 1);
-  EXPECT_EQ(sst2.find_label("positive"), 1);
-  EXPECT_EQ(sst2.find_label("2"), std::nullopt);
-  EXPECT_EQ(rte.find_label("entailment"), 0);
-  EXPECT_EQ(rte.find_label("1"), 1);
-  EXPECT_EQ(mnli.find_label("contradiction"), 2);
+  EXPECT_EQ(sst2.at<Classification>().find_label("1"), 1);
+  EXPECT_EQ(sst2.at<Classification>().find_label("positive"), 1);
+  EXPECT_EQ(sst2.at<Classification>().find_label("2"), std::nullopt);
+  EXPECT_EQ(rte.at<Classification>().find_label("entailment"), 0);
+  EXPECT_EQ(rte.at<Classification>().find_label("1"), 1);
+  EXPECT_EQ(mnli.at<Classification>().find_label("contradiction"), 2);
   EXPECT_EQ(load_task("stsb", kTasks).num_labels(), 0);
   EXPECT_EQ(load_task("mrpc", kTasks).metrics, (std::vector<std::string>{"accuracy", "f1"}));
   EXPECT_EQ(load_task("cola", kTasks).primary_metric, "matthews");
@@ -99,9 +99,9 @@ TEST(ReadyTasks, LabelsAreThePublishedOnes) {
 
 TEST(ShortForm, OneTextAndItsLabels) {
   const Task task = load_task("text:ham,spam,not sure", kTasks);
-  EXPECT_EQ(task.labels, (std::vector<std::string>{"ham", "spam", "not sure"}));
-  EXPECT_EQ(task.text.text, "text");
-  EXPECT_EQ(task.label_column, "label");
+  EXPECT_EQ(task.labels(), (std::vector<std::string>{"ham", "spam", "not sure"}));
+  EXPECT_EQ(task.labelled()->text.text, "text");
+  EXPECT_EQ(task.labelled()->label_column, "label");
   EXPECT_EQ(task.primary_metric, "accuracy");
   EXPECT_EQ(parse_task(task_to_node(task), "memory"), task);
 }
@@ -115,13 +115,13 @@ TEST(TaskFile, EveryKey) {
                             "metrics: [f1, accuracy]\nprimary: accuracy\nabout: not kept\n",
                             "t"),
                  "t");
-  EXPECT_EQ(task.second->text, "b");
+  EXPECT_EQ(task.labelled()->second->text, "b");
   EXPECT_EQ(task.id_column, "key");
-  EXPECT_EQ(task.positive, 0);
+  EXPECT_EQ(task.at<Classification>().positive, 0);
   EXPECT_EQ(task.format, TableFormat::kCsv);
   EXPECT_EQ(task.delimiter, '\t');
   EXPECT_EQ(task.primary_metric, "accuracy");
-  EXPECT_EQ(task.find_label("0"), 0);
+  EXPECT_EQ(task.at<Classification>().find_label("0"), 0);
   EXPECT_EQ(parse_task(task_to_node(task), "memory"), task);
   const Path path = Path(::testing::TempDir()) / "graft_task.yaml";
   write_file_atomically(path, to_yaml(task_to_node(task)));
@@ -135,7 +135,7 @@ TEST(TaskFile, ChangesOfItsKeys) {
   const Task changed =
       with_options(stsb, parse_yaml("primary: spearman\nleast: 0\nid:\n", "set"), "set");
   EXPECT_EQ(changed.primary_metric, "spearman");
-  EXPECT_EQ(changed.least, 0.0);
+  EXPECT_EQ(changed.at<Regression>().least, 0.0);
   EXPECT_EQ(changed.id_column, std::nullopt);
   EXPECT_EQ(changed.metrics, stsb.metrics);
   EXPECT_EQ(parse_task(task_to_node(changed), "memory"), changed);

@@ -39,7 +39,7 @@ TEST(DataToText, E2e) {
   EXPECT_EQ(examples[1].line, 2);
   EXPECT_EQ(examples[0].group, "e2e");
   EXPECT_TRUE(examples[0].turns.empty());
-  EXPECT_EQ(task.generation->prompt_end, PromptEnd::kEos);
+  EXPECT_EQ(task.at<Generation>().prompt_end, PromptEnd::kEos);
   const auto joined = join_references(examples, task);
   ASSERT_EQ(joined.size(), 2u);
   EXPECT_EQ(joined[0].references,

@@ -61,15 +61,15 @@ TEST(TextTask, EveryKeyOfAGeneration) {
       "metrics: [answer_after, answer_option, answer_number, answer_letter, exact_match, bleu, "
       "ter, nist, rouge_l, "
       "cider]\nprimary: bleu\n");
-  ASSERT_TRUE(task.generation);
-  EXPECT_EQ(task.generation->prompt->text.columns(), (std::vector<std::string>{"q"}));
-  EXPECT_EQ(task.generation->prompt->with_column, "c");
-  EXPECT_EQ(task.generation->target->columns(), (std::vector<std::string>{"a"}));
-  EXPECT_EQ(task.generation->chat, "chatml");
-  EXPECT_EQ(task.generation->loss, LossOn::kAll);
-  EXPECT_EQ(task.generation->stop, (std::vector<std::string>{"\n\n", "END"}));
-  EXPECT_EQ(task.generation->answer->tolerance, 0.5);
-  EXPECT_EQ(task.group_column, "set");
+  ASSERT_EQ(task.kind(), TaskKind::kGeneration);
+  EXPECT_EQ(task.at<Generation>().prompt->text.columns(), (std::vector<std::string>{"q"}));
+  EXPECT_EQ(task.at<Generation>().prompt->with_column, "c");
+  EXPECT_EQ(task.at<Generation>().target->columns(), (std::vector<std::string>{"a"}));
+  EXPECT_EQ(task.at<Generation>().chat, "chatml");
+  EXPECT_EQ(task.at<Generation>().loss, LossOn::kAll);
+  EXPECT_EQ(task.at<Generation>().stop, (std::vector<std::string>{"\n\n", "END"}));
+  EXPECT_EQ(task.at<Generation>().answer->tolerance, 0.5);
+  EXPECT_EQ(task.prompted()->group_column, "set");
   EXPECT_EQ(task.num_labels(), 0);
   expect_reads_back(task);
   expect_reads_back(
@@ -84,9 +84,9 @@ TEST(TextTask, EveryKeyOfAChoice) {
       "{option|strip}'\ntarget: y\ntarget_form: "
       "index\nprompt_end: eos\n"
       "score: mean\ngroup: g\nmetrics: [accuracy_median, accuracy, accuracy_by_group]\n");
-  EXPECT_EQ(task.choice->options.texts.size(), 3u);
-  EXPECT_EQ(task.choice->target_form, TargetForm::kIndex);
-  EXPECT_EQ(task.choice->score, OptionScore::kMean);
+  EXPECT_EQ(task.at<Choice>().options.texts.size(), 3u);
+  EXPECT_EQ(task.at<Choice>().target_form, TargetForm::kIndex);
+  EXPECT_EQ(task.at<Choice>().score, OptionScore::kMean);
   EXPECT_EQ(task.primary_metric, "accuracy_median");
   expect_reads_back(task);
   expect_reads_back(parsed(
@@ -101,7 +101,7 @@ TEST(TextTask, Cloze) {
       "name: z\ntext: s\nlabel: y\nlabels: [bad, good]\ncloze: {template: '{s} It was {mask}.', "
       "words: {good: great, bad: "
       "terrible}}\n");
-  EXPECT_EQ(task.cloze->words, (std::vector<std::string>{"terrible", "great"}));
+  EXPECT_EQ(task.cloze()->words, (std::vector<std::string>{"terrible", "great"}));
   expect_reads_back(task);
 }
 

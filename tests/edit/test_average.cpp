@@ -68,7 +68,7 @@ TEST(Averages, RefuseWhatIsNotOfOneShape) {
   refused("{edits: [{lora: {rank: 2}}]}", "{edits: [{lora: {rank: 3}}]}", class_task(3),
           "'runs/b' and 'runs/a' are not of one shape");
   Task other = class_task(3);
-  other.labels = {"x", "y", "z"};
+  other.at<Classification>().labels = {"x", "y", "z"};
   refused("{edits: [{lora: {rank: 2}}]}", "{edits: [{lora: {rank: 2}}]}", other,
           "'runs/b' and 'runs/a' were trained on different tasks or labels");
   refused("{edits: [{reft: {rank: 2}}]}", "{edits: [{reft: {rank: 2}}]}", class_task(3),

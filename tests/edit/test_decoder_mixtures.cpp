@@ -157,13 +157,12 @@ TEST_P(Ranked, MovMolora15_11_SumAndMeanChooseDifferently) {
   }
   ASSERT_FALSE(shorter.empty()) << "take another prompt";
   Task task;
-  task.kind = TaskKind::kChoice;
-  task.choice.emplace();
+  task.question = Choice{};
   Dataset data = rows_of({prompt});
   data.options = {{longer, shorter}};
   const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors);
   for (const bool by_mean : {false, true}) {
-    task.choice->score = by_mean ? OptionScore::kMean : OptionScore::kSum;
+    task.at<Choice>().score = by_mean ? OptionScore::kMean : OptionScore::kSum;
     const Choices found = choose(*rig.model, bound, task, data);
     EXPECT_EQ(found.chosen, (Ids{by_mean ? 0 : 1}));
     for (size_t i = 0; i < 2; ++i)

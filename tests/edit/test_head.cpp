@@ -106,7 +106,7 @@ TEST(Head, RefusesAnEditOfAPoolerThatItDoesNotRead) {
       [&] { Rig(model, "{edits: [{lora: {sites: [pooler]}}], head: {pooler: trained}}"); },
       "head.pooler: trained takes the place of the pooler that an edit changes");
   Task cloze = class_task(3);
-  cloze.cloze.emplace();
+  cloze.at<Classification>().cloze.emplace();
   expect_message<InputError>([&] { Rig(model, "{edits: [{lora: {sites: [pooler]}}]}", cloze); },
                              "reads the row of a mask and no pooler");
   expect_message<InputError>(

@@ -44,8 +44,8 @@ struct Folder {
 Task with_labels(const std::vector<std::string>& labels,
                  const std::map<std::string, std::string>& spellings = {}) {
   Task task = class_task(0);
-  task.labels = labels;
-  task.spellings = spellings;
+  task.at<Classification>().labels = labels;
+  task.at<Classification>().spellings = spellings;
   return task;
 }
 
@@ -65,7 +65,7 @@ TEST(OwnHead, FollowsTheTasksLabels) {
   }
   for (const Task& task : {with_labels({"bad", "good"}), with_labels({"bad", "so", "good"}),
                            with_labels({"bad", "BAD", "good"}), regression_task()})
-    EXPECT_FALSE(matched_outputs(own, task)) << task.labels.size();
+    EXPECT_FALSE(matched_outputs(own, task)) << task.labels().size();
   expect_message<InputError>(
       [&] {
         own_head_adapter(own, *golden_model("llama-labels", Precision::kFloat32, "classifiers"),
@@ -78,7 +78,7 @@ TEST(OwnHead, FollowsTheTasksLabels) {
 TEST(OwnHead, WithoutNamesAnswersInOrder) {
   const OwnHead own = Folder("qwen2-labels").read().value();
   EXPECT_FALSE(own.has_names);
-  EXPECT_EQ(own.task.labels,
+  EXPECT_EQ(own.task.labels(),
             (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3"}));
   EXPECT_EQ(matched_outputs(own, class_task(4)), (Ints{0, 1, 2, 3}));
   EXPECT_FALSE(matched_outputs(own, class_task(3)));
@@ -86,19 +86,19 @@ TEST(OwnHead, WithoutNamesAnswersInOrder) {
   EXPECT_EQ(folder.config.find("id2label"), nullptr) << "the library leaves two unnamed labels out";
   folder.config["id2label"] = parse_json(R"({"1": "LABEL_1", "0": "LABEL_0"})", "names");
   EXPECT_FALSE(folder.read()->has_names);
-  EXPECT_EQ(Folder("mistral-value").read()->task.kind, TaskKind::kRegression);
+  EXPECT_EQ(Folder("mistral-value").read()->task.kind(), TaskKind::kRegression);
 }
 
 // Of a merged folder the task, with its columns, as long as it still names these labels.
 TEST(OwnHead, OfAMergedFolderKnowsItsTask) {
   Folder folder("bert-labels");
   Task task = with_labels({"bad", "so so", "good"});
-  task.text = column_or_template("sentence");
+  task.at<Classification>().text = column_or_template("sentence");
   write_file_atomically(folder.place / "merge.json",
                         to_json(Node::map({{"task", task_to_node(task)}})));
   EXPECT_EQ(folder.read()->task, task);
   folder.config["id2label"]["0"] = Node::text("awful");
-  EXPECT_EQ(folder.read()->task.text.text, "text");
+  EXPECT_EQ(folder.read()->task.labelled()->text.text, "text");
 }
 
 TEST(OwnHead, IsThereOnlyWhereTheClassIsAClassifiers) {

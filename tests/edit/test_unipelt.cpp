@@ -364,8 +364,7 @@ TEST(Unipelt, SavesAndLoadsAllItsPartsAndIsNotMerged) {
 // No row of a classifier predicts the token after it: nothing is shown too early.
 TEST(Definitions, AMeanOverAWholeTextIsForDecodersUnderAHead) {
   Task words = class_task(2);
-  words.kind = TaskKind::kChoice;
-  words.choice.emplace();
+  words.question = Choice{};
   ModelConfig config = parse_config(tiny_config("gpt2"), "gpt2");
   const Sites sites(config);
   for (const std::string pool : {"mean", "mean_all"}) {

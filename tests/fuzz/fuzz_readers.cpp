@@ -54,11 +54,12 @@ void check_texts(const Table& table) {
 void check_examples(const Table& table) {
   Task task;
   task.name = "fuzz";
-  task.text = {table.columns.front(), {{{}, table.columns.front(), {}}}};
-  task.label_column = table.columns.back();
+  auto& classes = task.at<Classification>();
+  classes.text = {table.columns.front(), {{{}, table.columns.front(), {}}}};
+  classes.label_column = table.columns.back();
   task.id_column = table.columns.front();
-  task.labels = {"a", "b"};
-  task.spellings = {{"0", "a"}, {"1", "b"}};
+  classes.labels = {"a", "b"};
+  classes.spellings = {{"0", "a"}, {"1", "b"}};
   task.metrics = {"accuracy"};
   try {
     to_examples(table, task, LabelUse::kOptional);

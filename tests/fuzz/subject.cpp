@@ -243,9 +243,10 @@ void read_data(const Path& folder) {
   const Table table = read_table(fs::directory_iterator(folder)->path());
   Task task;
   task.name = "fuzz";
-  task.text = column_or_template("text");
-  task.label_column = "label";
-  task.labels = {"yes", "no"};
+  auto& classes = task.at<Classification>();
+  classes.text = column_or_template("text");
+  classes.label_column = "label";
+  classes.labels = {"yes", "no"};
   task.metrics = {"accuracy"};
   const std::vector<Example> examples = to_examples(table, task, LabelUse::kOptional);
   ensure(examples.size() == table.rows.size(), "an example a row");

@@ -17,9 +17,8 @@ constexpr double kScoreBound = 2e-5;
 Task choice_task(OptionScore score) {
   Task task;
   task.name = "ranks";
-  task.kind = TaskKind::kChoice;
-  task.choice.emplace();
-  task.choice->score = score;
+  task.question = Choice{};
+  task.at<Choice>().score = score;
   return task;
 }
 
@@ -115,8 +114,7 @@ TEST_P(GoldenMasks, AreTheReferences) {
               expected, kTrunkFloat, "logits");
 
   Task task = class_task(3);
-  task.cloze.emplace();
-  task.cloze->words = {"a", "b", "c"};
+  task.at<Classification>().cloze = Cloze{{}, {"a", "b", "c"}};
   const Rig rig(golden.model, "{}", task);
   EXPECT_TRUE(rig.tensors.empty()) << "a cloze trains no head";
   const at::Tensor at_masks = expected.index_select(0, at::tensor(rows, at::kLong))

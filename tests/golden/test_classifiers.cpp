@@ -162,14 +162,14 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenClassifiers, ::testing::ValuesIn(names()), p
 
 TEST(GoldenClassifierLabels, AreTheFolders) {
   const auto labels = [](const char* name) {
-    return Golden(name, Precision::kFloat32).own.task.labels;
+    return Golden(name, Precision::kFloat32).own.task.labels();
   };
   using Words = std::vector<std::string>;
   EXPECT_EQ(labels("bert-labels"), (Words{"bad", "so so", "good"}));
   EXPECT_EQ(labels("roberta-labels"), (Words{"LABEL_0", "LABEL_1"}));
   EXPECT_EQ(labels("qwen2-labels"), (Words{"LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3"}));
   for (const char* name : {"mistral-value", "t5-gated-value"})
-    EXPECT_EQ(Golden(name, Precision::kFloat32).own.task.kind, TaskKind::kRegression) << name;
+    EXPECT_EQ(Golden(name, Precision::kFloat32).own.task.kind(), TaskKind::kRegression) << name;
   EXPECT_GE(names().size(), 10U);
 }
 

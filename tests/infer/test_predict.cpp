@@ -77,7 +77,7 @@ TEST(Predict, AnswersOfARegressionHaveALeastValue) {
   Task task = regression_task();
   const Tensor logits = at::tensor({-1.5F, 0.25F, 7.0F}).view({3, 1});
   EXPECT_EQ(answers_of(task, logits), (std::vector<double>{-1.5, 0.25, 7}));
-  task.least = 0;
+  task.at<Regression>().least = 0;
   EXPECT_EQ(answers_of(task, logits), (std::vector<double>{0, 0.25, 7}));
 }
 

@@ -253,7 +253,7 @@ TEST(HubHead, NamesItsLabels) {
                 ->labels,
             (std::vector<std::string>{"bad", "fair", "good"}));
   EXPECT_EQ(
-      Foreign("adapterhub", "bert-seq").import("bert-tiny", std::nullopt).adapter.task()->labels,
+      Foreign("adapterhub", "bert-seq").import("bert-tiny", std::nullopt).adapter.task()->labels(),
       (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
 }
 

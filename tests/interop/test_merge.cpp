@@ -130,8 +130,7 @@ TEST(Merging, OfAClozeKeepsTheHeadForMasks) {
   const TempFolder folder;
   const auto model = golden_model("roberta-mlm", Precision::kFloat32, "trunks");
   Task task = class_task(2);
-  task.cloze = Cloze{};
-  task.cloze->words = {"a", "b"};
+  task.at<Classification>().cloze = Cloze{{}, {"a", "b"}};
   const std::string definition = "{edits: [{lora: {}}]}";
   Rig rig(model, definition, task);
   rig.shake(0.1);

@@ -63,7 +63,7 @@ TEST(PeftHeads, AreWrittenWhereTheConfigListsThem) {
 
 TEST(PeftHeads, AreTheModelsOwnWhereTheFolderHoldsNone) {
   const LoadedAdapter loaded = import_cell(load_cells(kGolden).at("lora/t5"));
-  EXPECT_EQ(loaded.adapter.task()->labels, (std::vector<std::string>{"bad", "so so", "good"}));
+  EXPECT_EQ(loaded.adapter.task()->labels(), (std::vector<std::string>{"bad", "so so", "good"}));
   EXPECT_NE(loaded.provenance.origin.find("with the model's own head"), std::string::npos);
   const NamedTensors base =
       load_safetensors(golden_dir("classifiers") / "t5-labels/model.safetensors").tensors;
@@ -75,7 +75,7 @@ TEST(PeftHeads, AreTheModelsOwnWhereTheFolderHoldsNone) {
                   base.at(std::string("classification_head.") + layer + tensor), ours);
     }
   }
-  EXPECT_EQ(import_cell(load_cells(kGolden).at("lora/t5-value")).adapter.task()->kind,
+  EXPECT_EQ(import_cell(load_cells(kGolden).at("lora/t5-value")).adapter.task()->kind(),
             TaskKind::kRegression);
 }
 
@@ -89,7 +89,7 @@ TEST(PeftHeads, FollowTheLabelsOfATask) {
   };
   const at::Tensor own = import_cell(cell).tensors.at("head/out.weight").detach();
   const LoadedAdapter turned = with({"good", "Bad", "so so"}), renamed = with({"x", "y", "z"});
-  EXPECT_EQ(turned.adapter.task()->labels, (std::vector<std::string>{"good", "Bad", "so so"}));
+  EXPECT_EQ(turned.adapter.task()->labels(), (std::vector<std::string>{"good", "Bad", "so so"}));
   expect_bits(turned.tensors.at("head/out.weight").detach(),
               own.index_select(0, at::tensor({2, 0, 1}, at::kLong)), "turned");
   expect_bits(renamed.tensors.at("head/out.weight").detach(), own, "renamed");

@@ -223,7 +223,7 @@ TEST(Assembling, NamesEveryEmptySlotAndEveryTensorWithoutOne) {
 
 TEST(PeftHead, NeedsATaskThatFits) {
   const Foreign with("bert-patterns"), without("bert-features");
-  EXPECT_EQ(with.import(std::nullopt).adapter.task()->labels,
+  EXPECT_EQ(with.import(std::nullopt).adapter.task()->labels(),
             (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
   expect_message<InputError>([&] { with.import(class_task(2)); },
                              "task: the task \"test\" needs 2 outputs, but the head has 3 outputs");

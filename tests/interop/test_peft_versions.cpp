@@ -132,7 +132,7 @@ TEST(PeftFolder, OfTheFirstVersionsKeepsWhatItSaysOfParts) {
 // Classes that nobody has named are called as transformers calls them.
 TEST(PeftHead, NumbersLabelsThatHaveNoNames) {
   const LoadedAdapter loaded = import_cell(load_cells(kGolden).at("0.20.0/bert-lora"));
-  EXPECT_EQ(loaded.adapter.task()->labels,
+  EXPECT_EQ(loaded.adapter.task()->labels(),
             (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
   EXPECT_TRUE(has_numbered_labels(*loaded.adapter.task()));
   EXPECT_FALSE(has_numbered_labels(class_task(3)));

@@ -219,17 +219,21 @@ Node yaml(const std::string& text) { return parse_yaml(text, "test"); }
 Task class_task(int64_t labels) {
   Task task;
   task.name = "test";
-  task.text = column_or_template("text");
-  task.label_column = "label";
-  for (int64_t i = 0; i < labels; ++i) task.labels.push_back("label " + std::to_string(i));
+  auto& classes = task.at<Classification>();
+  classes.text = column_or_template("text");
+  classes.label_column = "label";
+  for (int64_t i = 0; i < labels; ++i) classes.labels.push_back("label " + std::to_string(i));
   task.metrics = {"accuracy"};
   task.primary_metric = "accuracy";
   return task;
 }
 
 Task regression_task() {
-  Task task = class_task(0);
-  task.kind = TaskKind::kRegression;
+  Task task;
+  Regression& values = task.question.emplace<Regression>();
+  values.text = column_or_template("text");
+  values.label_column = "label";
+  task.name = "test";
   task.metrics = {"pearson"};
   task.primary_metric = "pearson";
   return task;
@@ -322,7 +326,7 @@ LossAndGradients gradients_of(Rig& rig, const std::vector<Sequence>& sequences,
         run_lanes(*rig.model, pack_of(*rig.model, {lane_of(rig, sequences)}, round_rows_to),
                   {&bound}, pass)
             .front();
-    const Tensor loss = summed_loss(rig.adapter->task()->kind, result.logits, labels);
+    const Tensor loss = summed_loss(rig.adapter->task()->kind(), result.logits, labels);
     out.loss = loss.item<double>();
     torch::autograd::backward({loss}, {});
     bound.add_gradients_to_stored();

@@ -124,7 +124,7 @@ TEST(Run, RefusesATensorThatTheLossDoesNotReach) {
       random_sequences(bare->config, 24, 8, 17);  // of the positions that it serves
   const auto words = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{1, 2, 3});
   for (Sequence& sequence : inputs.train.sequences) sequence.mask = Mask{0, words};
-  inputs.task.cloze = Cloze{{}, {"a", "b", "c"}};
+  inputs.task.at<Classification>().cloze = Cloze{{}, {"a", "b", "c"}};
   TrainingRun run(std::move(inputs), StartMode::kFresh);
   const std::string message = message_of<InputError>([&] { run.step(); });
   EXPECT_NE(message.find("step 1: no gradient for '0.full/pooler.weight' and '0.full/pooler.bias'"),
