@@ -74,12 +74,13 @@ constexpr Name<Finish> kFinishes[] = {
 
 // The text, or the turns of a chat up to the answer that is asked for.
 Node prompt_node(const Example& example) {
-  if (example.turns.empty()) return Node::text(example.text);
+  const std::vector<Turn>& all = example.at<GenerationRow>().turns;
+  if (all.empty()) return Node::text(example.text);
   std::vector<Node> turns;
-  for (const Turn& turn : example.turns)
+  for (const Turn& turn : all)
     turns.push_back(
         Node::map({{"role", Node::text(turn.role)}, {"content", Node::text(turn.content)}}));
-  if (example.turns.back().role == "assistant") turns.pop_back();
+  if (all.back().role == "assistant") turns.pop_back();
   return Node::list(std::move(turns));
 }
 

@@ -143,14 +143,14 @@ class Printer {
 
   std::string answer_of(const Example& example) const {
     if (task_.kind() == TaskKind::kGeneration)
-      return example.references.empty() ? "no target" : "with a target";
+      return example.at<GenerationRow>().references.empty() ? "no target" : "with a target";
     return (task_.kind() == TaskKind::kChoice ? "option " : "label ") +
            (example.label ? label_of(example) : "none");
   }
 
   // What the counts at the end go by.
   std::string group_of(const Example& example) const {
-    if (task_.is_answered_in_words()) return example.group;
+    if (task_.is_answered_in_words()) return example.group();
     if (!example.label) return "(no label)";
     return task_.kind() == TaskKind::kRegression ? "(a value)" : label_of(example);
   }
@@ -213,8 +213,8 @@ class Printer {
 };
 
 bool lacks_target(const Example& example) {
-  return example.turns.empty() ? example.segments.size() < 2
-                               : example.turns.back().role != "assistant";
+  const auto& row = example.at<GenerationRow>();
+  return row.turns.empty() ? !row.target : row.turns.back().role != "assistant";
 }
 
 // As training sees the rows; of a generation those without a target as prompts.

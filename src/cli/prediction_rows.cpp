@@ -52,7 +52,7 @@ Node cell_node(const Table& table, size_t row, size_t column) {
 
 Node own_of(const Example& example) {
   Node own = Node::map({{"id", id_node(example)}, {"text", Node::text(example.text)}});
-  if (example.second) own["second"] = Node::text(*example.second);
+  if (const std::string* second = example.second()) own["second"] = Node::text(*second);
   return own;
 }
 
@@ -167,13 +167,14 @@ std::vector<PredictedRow> chosen_rows(const Dataset& data, const Choices& choice
   std::vector<PredictedRow> rows;
   for (size_t i = 0; i < data.examples.size(); ++i) {
     const Example& example = data.examples[i];
+    const std::vector<std::string>& texts = example.at<ChoiceRow>().options;
     const auto option = [&](int64_t index) {
-      return Node::text(example.options[static_cast<size_t>(index)]);
+      return Node::text(texts[static_cast<size_t>(index)]);
     };
     PredictedRow& row = rows.emplace_back(PredictedRow{own_of(example), std::nullopt});
     std::vector<Node> scores, options;
     for (const double score : choices.scores[i]) scores.push_back(Node::number(score));
-    for (const std::string& each : example.options) options.push_back(Node::text(each));
+    for (const std::string& each : texts) options.push_back(Node::text(each));
     row.own["gold"] = example.label ? option(static_cast<int64_t>(*example.label)) : Node::null();
     row.own["prediction"] = option(choices.chosen[i]);
     row.own["chosen"] = Node::integer(choices.chosen[i]);

@@ -55,10 +55,11 @@ void put_classes(const std::vector<std::string>& labels, const ClassReport& repo
 
 // The text of a row: its prompt, or what the user said last.
 std::string text_of(const Example& example) {
-  if (!example.text.empty() || example.turns.empty()) return example.text;
-  const auto asked = std::find_if(example.turns.rbegin(), example.turns.rend(),
+  const auto* row = example.find<GenerationRow>();
+  if (!example.text.empty() || row == nullptr || row->turns.empty()) return example.text;
+  const auto asked = std::find_if(row->turns.rbegin(), row->turns.rend(),
                                   [](const Turn& turn) { return turn.role == "user"; });
-  return asked == example.turns.rend() ? example.turns.back().content : asked->content;
+  return asked == row->turns.rend() ? row->turns.back().content : asked->content;
 }
 
 Node mistake_node(const Mistake& mistake, const std::string& measure) {
@@ -68,7 +69,7 @@ Node mistake_node(const Mistake& mistake, const std::string& measure) {
                          {"answer", Node::text(mistake.answer)},
                          {measure, metric_node(mistake.size)},
                          {"text", Node::text(text_of(*mistake.example))}});
-  if (mistake.example->second) node["second"] = Node::text(*mistake.example->second);
+  if (const std::string* second = mistake.example->second()) node["second"] = Node::text(*second);
   return node;
 }
 
@@ -143,8 +144,8 @@ void print_mistakes(std::FILE* out, const Mistakes& mistakes) {
                  number_text(mistake.size).c_str(), static_cast<long long>(mistake.example->line),
                  quote(mistake.expected).c_str(), quote(mistake.answer).c_str(),
                  quote(text_of(*mistake.example)).c_str());
-    if (mistake.example->second)
-      std::fprintf(out, "          %s\n", quote(*mistake.example->second).c_str());
+    if (const std::string* second = mistake.example->second())
+      std::fprintf(out, "          %s\n", quote(*second).c_str());
   }
 }
 
@@ -165,7 +166,7 @@ Report make_report(const Task& task, const EvalData& data, const Evaluation& eva
   if (task.kind() == TaskKind::kChoice) {
     size_t options = 0;
     for (const Example& example : data.rows.examples)
-      options = std::max(options, example.options.size());
+      options = std::max(options, example.at<ChoiceRow>().options.size());
     for (size_t i = 0; i < options; ++i) out.labels.push_back("option " + std::to_string(i));
   }
   out.classes =

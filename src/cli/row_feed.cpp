@@ -141,8 +141,9 @@ void RowFeed::check_embeddings(const std::vector<Example>& examples) {
     const size_t size = example.embedding.size();
     if (!embedding_size_) embedding_size_ = size;
     if (size == *embedding_size_) continue;
-    throw InputError(example.at() + "expected an embedding of " + std::to_string(*embedding_size_) +
-                     " numbers as in the first row, found " + std::to_string(size));
+    throw InputError(example.where() + "expected an embedding of " +
+                     std::to_string(*embedding_size_) + " numbers as in the first row, found " +
+                     std::to_string(size));
   }
 }
 

@@ -46,9 +46,7 @@ void add_answers(const std::string& side, const Task& task, const EvalData& data
     const Example& example = rows.examples[i];
     RowAnswer answer{side, static_cast<int64_t>(i), example.id_text, "", ""};
     if (is_text) {
-      answer.truth = example.answer               ? *example.answer
-                     : example.references.empty() ? ""
-                                                  : example.references.front();
+      answer.truth = example.at<GenerationRow>().truth();
       answer.answer = evaluation.outputs[i];
     } else {
       answer.truth = example.label ? label_text(task, *example.label) : "";

@@ -230,7 +230,7 @@ detail::Filler labelled_filler(const Table& table, const Task& task, LabelUse us
   if (task.cloze() != nullptr) fill_cloze = detail::cloze_filler(table, task);
   return [&table, &task, use, text, second, label, fill_cloze](size_t r, Example& example) {
     example.text = text(r);
-    if (second) example.second = second(r);
+    if (second) example.at<LabelledRow>().second = second(r);
     if (label) example.label = label_of(table, r, *label, task, use);
     if (fill_cloze) fill_cloze(r, example);
   };
@@ -248,7 +248,24 @@ detail::Filler filler_of(const Table& table, const Task& task, LabelUse use) {
 
 }  // namespace
 
-std::string Example::at() const {
+const std::string* Example::second() const {
+  const auto* own = find<LabelledRow>();
+  return own != nullptr && own->second ? &*own->second : nullptr;
+}
+
+const std::string& Example::group() const {
+  static const std::string kNone;
+  if (const auto* own = find<GenerationRow>()) return own->group;
+  const auto* own = find<ChoiceRow>();
+  return own != nullptr ? own->group : kNone;
+}
+
+const std::string& GenerationRow::truth() const {
+  static const std::string kNone;
+  return answer ? *answer : references.empty() ? kNone : references.front();
+}
+
+std::string Example::where() const {
   if (source == nullptr) return "row " + id_text + ": ";
   return *source + (line > 0 ? ":" + std::to_string(line) : "") + ": ";
 }

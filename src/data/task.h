@@ -125,34 +125,66 @@ std::string task_about(const std::string& name, const Path& tasks_dir);
 Task parse_task(const Node& node, const std::string& source);
 Node task_to_node(const Task& task);
 
-// A stretch of text, and whether the loss counts its tokens. In a cloze the target is the mask
-// itself, with an empty text.
-using Segment = Piece;
+// What a row of a classification or regression has beside its text.
+struct LabelledRow {
+  std::optional<std::string> second = {};
+  // Before the mask, the mask (a target without text), after it.
+  std::vector<Piece> cloze = {};
+};
+
+// What a row of a generation has beside its prompt.
+struct GenerationRow {
+  std::optional<std::string> target = {};
+  // Of a chat: all turns, the last one of the assistant where the row has a target.
+  std::vector<Turn> turns = {};
+  std::string turns_column = {};  // where they stand as a list; empty where they were made of texts
+  std::vector<std::string> references = {};  // what an output is scored against
+  std::optional<std::string> answer = {};    // of a task with an answer rule: the right one
+  std::string group = {};                    // the template or data set; else the task's name
+
+  // What an output is compared with: the answer, else the first reference, else "".
+  const std::string& truth() const;
+};
+
+// What a row of a choice has beside its prompt.
+struct ChoiceRow {
+  // At least two, as they follow the prompt; the example's label is the right one's index.
+  std::vector<std::string> options = {};
+  std::string group = {};  // as that of a generation
+};
 
 // One row, ready for a tokenizer.
 struct Example {
   int64_t id = 0;            // index of the row in its file, from 0: the key of everything random
   std::string id_text;       // what predictions are called: the id column as written, or `id`
   bool id_is_number = true;  // the id was a JSON number, or there was none: written without quotes
-  std::string text;          // the prompt of kGeneration and kChoice; empty for a chat
-  std::optional<std::string> second;
-  std::vector<Segment> segments;  // kGeneration: prompt, and the target where the row has one.
-                                  // Cloze: before, mask, after
-  std::vector<Turn>
-      turns;  // chat: all turns, the last one of the assistant where the row has a target
-  std::vector<std::string> references;  // kGeneration: what an output is scored against
-  std::optional<std::string> answer;    // kGeneration with an answer rule: the right answer
-  std::vector<std::string>
-      options;  // kChoice: at least two, as they follow the prompt; label: the right one's index
-  std::string group;  // kGeneration, kChoice: the template or data set; else the task's name
+  std::string text;          // the prompt of a generation or choice; empty for a chat in a list
   std::vector<float> embedding;  // as wide in every row; empty where the task has no such column
   std::optional<double> label;   // class index or value; absent where the file has none
+  std::variant<LabelledRow, GenerationRow, ChoiceRow> row;
   std::shared_ptr<const std::string> source;  // its file
   int64_t line = 0;                           // in that file
-  std::string turns_column;  // where `turns` stand as a list; empty where they were made of texts
 
+  // The row where it is of that kind, else null.
+  template <class OfKind>
+  const OfKind* find() const {
+    return std::get_if<OfKind>(&row);
+  }
+  // Requires: it is of that kind.
+  template <class OfKind>
+  const OfKind& at() const {
+    return std::get<OfKind>(row);
+  }
+  template <class OfKind>
+  OfKind& at() {
+    return std::get<OfKind>(row);
+  }
+  // The second text of a pair, else null.
+  const std::string* second() const;
+  // Of a generation or choice, else "".
+  const std::string& group() const;
   // "data.jsonl:7: ", to open a message with; "row 3: " without a file.
-  std::string at() const;
+  std::string where() const;
 };
 
 enum class LabelUse {

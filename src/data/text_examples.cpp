@@ -149,16 +149,17 @@ class GenerationRows {
   }
 
   void fill(size_t row, Example& example) const {
-    example.group = group_of(table_, row, task_);
+    auto& own = example.row.emplace<GenerationRow>();
+    own.group = group_of(table_, row, task_);
     if (answer_ && (use_ == LabelUse::kRequired || !is_absent(table_, row, *answer_)))
-      example.answer = answer_cell(table_, row, *answer_, task_);
+      own.answer = answer_cell(table_, row, *answer_, task_);
     if (messages_ && !is_absent(table_, row, *messages_))
-      fill_chat(row, turns_cell(table_, row, *messages_), *messages_, example);
-    else if (const auto list = prompt_list(row)) fill_lists(row, *list, example);
+      fill_chat(row, turns_cell(table_, row, *messages_), *messages_, own);
+    else if (const auto list = prompt_list(row)) fill_lists(row, *list, own);
     else fill_prompt(row, example);
     if (references_ && (use_ == LabelUse::kRequired || !is_absent(table_, row, *references_))) {
-      example.references = texts_cell(table_, row, *references_);
-      if (example.references.empty())
+      own.references = texts_cell(table_, row, *references_);
+      if (own.references.empty())
         throw InputError(cell_at(table_, row, *references_) +
                          "expected at least one reference, found an empty list");
     }
@@ -171,7 +172,7 @@ class GenerationRows {
   }
 
   // `column`: where the last turn stands.
-  void fill_chat(size_t row, std::vector<Turn> turns, size_t column, Example& example) const {
+  void fill_chat(size_t row, std::vector<Turn> turns, size_t column, GenerationRow& own) const {
     const bool ends_well = turns.back().role == "assistant";
     if (use_ == LabelUse::kRequired && !ends_well)
       throw InputError(cell_at(table_, row, column) +
@@ -184,9 +185,9 @@ class GenerationRows {
       throw InputError(
           cell_at(table_, row, column) +
           "every turn of the assistant has the weight 0, which leaves nothing to learn");
-    if (ends_well) example.references = {turns.back().content};
-    example.turns = std::move(turns);
-    example.turns_column = table_.columns[column];
+    if (ends_well) own.references = {turns.back().content};
+    own.turns = std::move(turns);
+    own.turns_column = table_.columns[column];
   }
 
   // The column of a prompt whose cell is a list of turns, as trl writes it.
@@ -198,7 +199,7 @@ class GenerationRows {
 
   // The turns of a prompt, which are not its target, and those of the target, a list as well or the
   // text of one turn.
-  void fill_lists(size_t row, size_t column, Example& example) const {
+  void fill_lists(size_t row, size_t column, GenerationRow& own) const {
     std::vector<Turn> turns = turns_cell(table_, row, column);
     for (Turn& turn : turns) {
       if (turn.role == "assistant")
@@ -214,28 +215,24 @@ class GenerationRows {
         turns.push_back({"assistant", target_->render(row)});
       }
     }
-    fill_chat(row, std::move(turns), column, example);
-    example.turns_column.clear();  // turns are counted through both
+    fill_chat(row, std::move(turns), column, own);
+    own.turns_column.clear();  // turns are counted through both
   }
 
   void fill_prompt(size_t row, Example& example) const {
     if (!prompt_)
       throw InputError(cell_at(table_, row, *messages_) + "expected a chat, found " +
                        kind_shown(table_.rows[row].kind(*messages_)));
+    auto& own = example.at<GenerationRow>();
     example.text = prompt_->render(row);
-    example.segments = {{example.text, false}};
-    std::optional<std::string> target;
     if (target_ && (use_ == LabelUse::kRequired || !target_->lacks_cell(row)))
-      target = target_->render(row);
-    if (target && target->empty() && !example.answer)
+      own.target = target_->render(row);
+    if (own.target && own.target->empty() && !own.answer)
       throw InputError(table_.at(row) + "expected a target, found an empty text");
-    if (target) {
-      example.segments.push_back({*target, true});
-      example.references = {*target};
-    }
+    if (own.target) own.references = {*own.target};
     if (task_.at<Generation>().chat == "none") return;
-    example.turns = {{"user", example.text}};
-    if (target) example.turns.push_back({"assistant", *target});
+    own.turns = {{"user", example.text}};
+    if (own.target) own.turns.push_back({"assistant", *own.target});
   }
 
   const Table& table_;
@@ -265,10 +262,9 @@ class ChoiceRows {
   }
 
   void fill(size_t row, Example& example) const {
-    example.group = group_of(table_, row, task_);
+    auto& own = example.row.emplace<ChoiceRow>();
+    own.group = group_of(table_, row, task_);
     example.text = prompt_.render(row);
-    example.segments = {{example.text, false}};
-    if (task_.at<Choice>().chat != "none") example.turns = {{"user", example.text}};
     const std::vector<std::string> options = options_of(row);
     if (options.size() < 2)
       throw InputError(table_.at(row) + "expected at least two options, found " +
@@ -278,7 +274,7 @@ class ChoiceRows {
         !(use_ == LabelUse::kOptional && table_.rows[row].cells[*target_].empty());
     if (is_there || use_ == LabelUse::kRequired)
       example.label = static_cast<double>(right_option(row, options));
-    for (const std::string& option : options) example.options.push_back(written(option));
+    for (const std::string& option : options) own.options.push_back(written(option));
   }
 
  private:
@@ -382,9 +378,9 @@ Filler cloze_filler(const Table& table, const Task& task) {
   sides->bound_before.emplace(sides->before, table, purpose);
   sides->bound_after.emplace(sides->after, table, purpose);
   return [sides](size_t row, Example& example) {
-    example.segments = {{sides->bound_before->render(row), false},
-                        {"", true},
-                        {sides->bound_after->render(row), false}};
+    example.at<LabelledRow>().cloze = {{sides->bound_before->render(row), false},
+                                       {"", true},
+                                       {sides->bound_after->render(row), false}};
   };
 }
 
@@ -401,9 +397,10 @@ std::vector<Example> join_references(std::vector<Example> examples, const Task& 
       joined.push_back(std::move(example));
       continue;
     }
-    std::vector<std::string>& references = joined[place->second].references;
-    references.insert(references.end(), std::make_move_iterator(example.references.begin()),
-                      std::make_move_iterator(example.references.end()));
+    std::vector<std::string>& references = joined[place->second].at<GenerationRow>().references;
+    auto& more = example.at<GenerationRow>().references;
+    references.insert(references.end(), std::make_move_iterator(more.begin()),
+                      std::make_move_iterator(more.end()));
   }
   return joined;
 }

@@ -36,10 +36,11 @@ double share_right(const std::string& metric, const Task& task,
          "score_texts: an answer metric without an answer rule");
   int64_t right = 0;
   for (size_t i = 0; i < texts.size(); ++i) {
-    if (!examples[i].answer)
+    const std::optional<std::string>& answer = examples[i].at<GenerationRow>().answer;
+    if (!answer)
       throw InputError("metric " + metric + ": example " + named(examples[i].id_text) +
                        " has no answer to compare with");
-    right += is_right(metric, *task.at<Generation>().answer, *examples[i].answer, texts[i]) ? 1 : 0;
+    right += is_right(metric, *task.at<Generation>().answer, *answer, texts[i]) ? 1 : 0;
   }
   return static_cast<double>(right) / static_cast<double>(texts.size());
 }
@@ -48,12 +49,12 @@ double share_right(const std::string& metric, const Task& task,
 References references_of(const std::vector<Example>& examples) {
   References out;
   for (const Example& example : examples) {
-    if (example.references.empty())
+    const std::vector<std::string>& references = example.at<GenerationRow>().references;
+    if (references.empty())
       throw InputError("metric: example " + named(example.id_text) +
                        " has no reference to compare with");
     auto& of_example = out.emplace_back();
-    for (const std::string& reference : example.references)
-      of_example.emplace_back(strip(reference));
+    for (const std::string& reference : references) of_example.emplace_back(strip(reference));
   }
   return out;
 }
@@ -84,10 +85,11 @@ std::vector<GroupCount> count_groups(const std::vector<Example>& examples,
     if (!example.label)
       throw InputError("metric: example " + named(example.id_text) +
                        " has no right option to compare with");
-    ensure(chosen[i] >= 0 && chosen[i] < static_cast<int64_t>(example.options.size()),
-           "score_choices: an option's index is out of range");
-    const auto [place, is_new] = places.try_emplace(example.group, groups.size());
-    if (is_new) groups.push_back({example.group});
+    ensure(
+        chosen[i] >= 0 && chosen[i] < static_cast<int64_t>(example.at<ChoiceRow>().options.size()),
+        "score_choices: an option's index is out of range");
+    const auto [place, is_new] = places.try_emplace(example.group(), groups.size());
+    if (is_new) groups.push_back({example.group()});
     ++groups[place->second].rows;
     if (static_cast<double>(chosen[i]) == *example.label) ++groups[place->second].right;
   }

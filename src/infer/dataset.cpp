@@ -55,7 +55,7 @@ void CutRows::add(const Dataset& data) {
   max_length_ = data.max_length;
   for (size_t i = 0; i < data.cut.size() && named_.size() < most_; ++i) {
     const CutRow& cut = data.cut[i];
-    std::string at = data.examples[static_cast<size_t>(cut.row)].at();
+    std::string at = data.examples[static_cast<size_t>(cut.row)].where();
     at.resize(at.size() - 2);  // without ": "
     at += " by " + count_text(cut.tokens);
     if (cut.turns > 0) at += " in " + counted(cut.turns, "turn");

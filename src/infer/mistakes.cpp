@@ -59,7 +59,8 @@ Mistakes of_choices(const Dataset& rows, const Evaluation& evaluation, int64_t m
                answer = static_cast<size_t>(evaluation.answers[i]);
     if (truth == answer) continue;
     const double margin = evaluation.option_scores[i][answer] - evaluation.option_scores[i][truth];
-    found.emplace_back(margin, Mistake{&row, row.options[truth], row.options[answer], margin});
+    const std::vector<std::string>& options = row.at<ChoiceRow>().options;
+    found.emplace_back(margin, Mistake{&row, options[truth], options[answer], margin});
   }
   Mistakes out{"margin", {}, 0};
   keep_worst(std::move(found), most, out);
@@ -85,10 +86,11 @@ Mistakes of_texts(Task task, const Dataset& prompts, const Evaluation& evaluatio
     const Example& row = prompts.examples[i];
     const double score = score_texts(task, {row}, {evaluation.outputs[i]}).front().value;
     if (score == best) continue;
-    const bool is_by_answer = out.measure.starts_with("answer_") && row.answer;
-    const std::string expected = is_by_answer             ? *row.answer
-                                 : row.references.empty() ? ""
-                                                          : row.references.front();
+    const auto& asked = row.at<GenerationRow>();
+    const bool is_by_answer = out.measure.starts_with("answer_") && asked.answer;
+    const std::string expected = is_by_answer               ? *asked.answer
+                                 : asked.references.empty() ? ""
+                                                            : asked.references.front();
     found.emplace_back(is_less_good ? -score : score,
                        Mistake{&row, expected, evaluation.outputs[i], score});
   }

@@ -20,11 +20,11 @@ bool has_beyond(const Ids& values, int64_t bound) {
 // The turns of a chat; a row without turns of its own is one question. `with_target`: with the last
 // answer.
 std::vector<Turn> turns_of(const Example& example, bool with_target) {
-  std::vector<Turn> turns = example.turns;
+  const auto* row = example.find<GenerationRow>();
+  std::vector<Turn> turns = row != nullptr ? row->turns : std::vector<Turn>{};
   if (turns.empty()) {
     turns.push_back({"user", example.text});
-    if (with_target && example.segments.size() > 1)
-      turns.push_back({"assistant", example.segments.back().text});
+    if (with_target && row != nullptr && row->target) turns.push_back({"assistant", *row->target});
   }
   if (!with_target && turns.back().role == "assistant") turns.pop_back();
   return turns;
@@ -63,7 +63,7 @@ void RowEncoder::add(const Example& example, Dataset& data) const {
           "out");
     }
   } catch (const InputError& error) {
-    throw InputError(example.at() + error.what());
+    throw InputError(example.where() + error.what());
   }
   check_ids(sequence);
   sequence.example = example.id;
@@ -127,7 +127,7 @@ Sequence RowEncoder::encoded(const Example& example, Dataset& data, CutRow& cut)
 
 Sequence RowEncoder::classified(const Example& example, CutRow& cut) const {
   std::optional<std::string_view> second;
-  if (example.second) second = *example.second;
+  if (example.second() != nullptr) second = *example.second();
   Encoding encoding = tokenizer_.encode(
       example.text, second,
       {.add_special = true, .max_length = max_length_, .side = task_.truncation_side});
@@ -137,7 +137,7 @@ Sequence RowEncoder::classified(const Example& example, CutRow& cut) const {
 
 Sequence RowEncoder::masked(const Example& example, CutRow& cut) const {
   std::string text;
-  for (const Segment& segment : example.segments)
+  for (const Piece& segment : example.at<LabelledRow>().cloze)
     text += segment.is_target ? mask_token_ : segment.text;
   Encoding encoding = tokenizer_.encode(
       text, {.add_special = true, .max_length = max_length_, .side = task_.truncation_side});
@@ -157,12 +157,12 @@ Sequence RowEncoder::masked(const Example& example, CutRow& cut) const {
 Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) const {
   const bool follows = targets_ == TargetUse::kFollow && example.label.has_value();
   const size_t right = follows ? static_cast<size_t>(*example.label) : 0;
+  const std::vector<std::string>& texts = example.at<ChoiceRow>().options;
   std::vector<Ids> options;
   Sequence sequence;
   if (is_encoder_decoder_) {
-    for (const std::string& option : example.options)
-      options.push_back(written(option, /*cuts=*/false, cut));
-    sequence = beside(example.text, follows ? &example.options[right] : nullptr, cut);
+    for (const std::string& option : texts) options.push_back(written(option, /*cuts=*/false, cut));
+    sequence = beside(example.text, follows ? &texts[right] : nullptr, cut);
   } else {
     PromptTokens prompt;
     if (chat_ != nullptr) {
@@ -170,12 +170,11 @@ Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) 
       for (const Piece& piece : render_chat(*chat_, turns, true)) prompt.opening.text += piece.text;
       prompt.ids = prompt.opening.ids =
           tokenizer_.encode(prompt.opening.text, {.add_special = false}).ids;
-      for (const std::string& option : example.options)
+      for (const std::string& option : texts)
         options.push_back(answer_ids(prompt.opening, turns, option));
     } else {
       prompt = prompt_tokens(example.text);
-      for (const std::string& option : example.options)
-        options.push_back(target_ids(prompt.opening, option));
+      for (const std::string& option : texts) options.push_back(target_ids(prompt.opening, option));
       for (Ids& option : options) shorten_target(option, cut);
     }
     sequence = following(std::move(prompt), follows ? &options[right] : nullptr, cut);
@@ -185,6 +184,7 @@ Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) 
 }
 
 Sequence RowEncoder::generation(const Example& example, CutRow& cut) const {
+  const auto& row = example.at<GenerationRow>();
   const bool has_target = targets_ == TargetUse::kFollow;
   if (chat_ != nullptr) {
     try {
@@ -194,13 +194,12 @@ Sequence RowEncoder::generation(const Example& example, CutRow& cut) const {
       return chat(turns, !has_target, cut);
     } catch (const InputError& error) {
       const std::string column =
-          example.turns_column.empty() ? "" : "column " + quote(example.turns_column) + ": ";
+          row.turns_column.empty() ? "" : "column " + quote(row.turns_column) + ": ";
       throw InputError(column + error.what());
     }
   }
-  if (has_target && example.segments.size() < 2)
-    throw InputError("the row has no target to train on");
-  const std::string* target = has_target ? &example.segments.back().text : nullptr;
+  if (has_target && !row.target) throw InputError("the row has no target to train on");
+  const std::string* target = has_target ? &*row.target : nullptr;
   if (is_encoder_decoder_) return beside(example.text, target, cut);
   PromptTokens prompt = prompt_tokens(example.text);
   if (target == nullptr) return following(std::move(prompt), nullptr, cut);

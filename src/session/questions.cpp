@@ -95,7 +95,7 @@ Answer answer_of(const Task& task, const at::Tensor& logits) {
 
 Answer answer_of(const Example& example, const std::vector<double>& scores, int64_t chosen) {
   const auto best = static_cast<size_t>(chosen);
-  return {example.options[best], scores[best], scores};
+  return {example.at<ChoiceRow>().options[best], scores[best], scores};
 }
 
 }  // namespace graft

@@ -59,6 +59,7 @@ Example prompt_example(const std::string& text, int64_t id, const std::string& s
   Example example;
   example.id = id;
   example.text = text;
+  example.row = GenerationRow{};
   example.id_text = std::to_string(id);
   example.source = std::make_shared<const std::string>(source);
   return example;

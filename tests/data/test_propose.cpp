@@ -78,7 +78,7 @@ TEST(Propose, PromptsAndChatsMakeAGeneration) {
       "\"output\": \"red\"}\n";
   const Task task = proposed(pairs, TableFormat::kJsonl).task;
   EXPECT_EQ(task.kind(), TaskKind::kGeneration);
-  EXPECT_EQ(read_by(task, pairs, TableFormat::kJsonl)[1].references,
+  EXPECT_EQ(read_by(task, pairs, TableFormat::kJsonl)[1].at<GenerationRow>().references,
             std::vector<std::string>{"red"});
   const std::string chat =
       "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "

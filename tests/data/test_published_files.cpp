@@ -54,7 +54,7 @@ TEST(PublishedFiles, EveryRowIsRead) {
         read_examples(Path(folder) / file.path, task, LabelUse::kRequired);
     for (const Example& example : examples) {
       ++per_label[static_cast<size_t>(example.label.value())];
-      EXPECT_EQ(example.second.has_value(), task.has_second());
+      EXPECT_EQ(example.second() != nullptr, task.has_second());
       EXPECT_EQ(example.text.find_first_of("\r\n\t"), std::string::npos) << example.line;
     }
     EXPECT_EQ(per_label, file.per_label);

@@ -166,7 +166,7 @@ TEST(Examples, IdsTextsAndLabels) {
   EXPECT_TRUE(rows[2].id_is_number);
   EXPECT_EQ(rows[2].id, 2);
   EXPECT_EQ(rows[2].line, 3);
-  EXPECT_EQ(rows[2].second, std::nullopt);
+  EXPECT_EQ(rows[2].second(), nullptr);
 }
 
 // LiST's files of one data set: one begins with the columns' names, the other with a row.
@@ -188,10 +188,10 @@ TEST(Examples, AFileMayLackItsHeaderLine) {
   EXPECT_EQ(named[0].id_text, "7");
   EXPECT_EQ(named[0].text, "one");
   EXPECT_EQ(bare[0].text, "one");
-  EXPECT_EQ(bare[0].second, "two");
+  EXPECT_EQ(*bare[0].second(), "two");
   EXPECT_EQ(bare[0].line, 1);
   EXPECT_EQ(bare[1].label, 0.0);
-  EXPECT_EQ(rows("0,news,one,two,p\n", TableFormat::kCsv)[0].second, "two");
+  EXPECT_EQ(rows("0,news,one,two,p\n", TableFormat::kCsv)[0].row, LabelledRow{});
   EXPECT_EQ(rows(R"([{"a": "one", "b": "two", "y": "p"}])", TableFormat::kJson)[0].text, "one")
       << "of tables with lines alone";
 }
@@ -232,7 +232,7 @@ TEST(Examples, PairsAndValues) {
   const Task task = load_task("stsb", kTasks);
   const auto rows =
       examples_of("index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.800\n", TableFormat::kTsv, task);
-  EXPECT_EQ(rows[0].second, "b");
+  EXPECT_EQ(*rows[0].second(), "b");
   EXPECT_EQ(rows[0].label, 3.8);
 }
 

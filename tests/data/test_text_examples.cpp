@@ -32,20 +32,19 @@ TEST(DataToText, E2e) {
       "riverside||Blue Spice .\n";
   const auto examples = rows(file, task);
   ASSERT_EQ(examples.size(), 3u);
-  EXPECT_EQ(examples[0].segments,
-            (std::vector<Segment>{{"name : Blue Spice | area : riverside", false},
-                                  {" At the riverside || yes .", true}}));
-  EXPECT_EQ(examples[1].segments[1].text, " It's X .");
+  EXPECT_EQ(examples[0].text, "name : Blue Spice | area : riverside");
+  EXPECT_EQ(examples[0].at<GenerationRow>().target, " At the riverside || yes .");
+  EXPECT_EQ(examples[1].at<GenerationRow>().target, " It's X .");
   EXPECT_EQ(examples[1].line, 2);
-  EXPECT_EQ(examples[0].group, "e2e");
-  EXPECT_TRUE(examples[0].turns.empty());
+  EXPECT_EQ(examples[0].group(), "e2e");
+  EXPECT_TRUE(examples[0].at<GenerationRow>().turns.empty());
   EXPECT_EQ(task.at<Generation>().prompt_end, PromptEnd::kEos);
   const auto joined = join_references(examples, task);
   ASSERT_EQ(joined.size(), 2u);
-  EXPECT_EQ(joined[0].references,
+  EXPECT_EQ(joined[0].at<GenerationRow>().references,
             (std::vector<std::string>{" At the riverside || yes .", " Blue Spice ."}));
   EXPECT_EQ(joined[1].id, 1);
-  EXPECT_EQ(joined[0].segments[1].text, " At the riverside || yes .");
+  EXPECT_EQ(joined[0].at<GenerationRow>().target, " At the riverside || yes .");
 }
 
 TEST(DataToText, WebNlg) {
@@ -53,13 +52,13 @@ TEST(DataToText, WebNlg) {
   const auto examples = rows(kWebNlg, task, LabelUse::kOptional);
   ASSERT_EQ(examples.size(), 3u);
   EXPECT_EQ(examples[0].text, "A : leader : B_b | A : length : 2702.0");
-  EXPECT_EQ(examples[0].references, (std::vector<std::string>{" One."}));
-  EXPECT_EQ(examples[1].references, (std::vector<std::string>{" Three."}));
+  EXPECT_EQ(examples[0].at<GenerationRow>().references, (std::vector<std::string>{" One."}));
+  EXPECT_EQ(examples[1].at<GenerationRow>().references, (std::vector<std::string>{" Three."}));
   EXPECT_EQ(examples[1].line, 2);
-  EXPECT_EQ(examples[0].group, "Airport");
+  EXPECT_EQ(examples[0].group(), "Airport");
   EXPECT_EQ(examples[2].text, "x : y : z");  // a test file without texts
-  EXPECT_TRUE(examples[2].references.empty());
-  EXPECT_EQ(examples[2].segments.size(), 1u);
+  EXPECT_TRUE(examples[2].at<GenerationRow>().references.empty());
+  EXPECT_FALSE(examples[2].at<GenerationRow>().target);
   EXPECT_EQ(input_error([&] { rows(kWebNlg, task); }),
             "f:3: column \"target\": expected a text, found no such key");
 }
@@ -72,8 +71,8 @@ TEST(DataToText, Dart) {
       task);
   ASSERT_EQ(examples.size(), 2u);
   EXPECT_EQ(examples[0].text, "Mars Hill : joined_in : 1973 | Mars Hill : location : N.C.");
-  EXPECT_EQ(examples[1].references, (std::vector<std::string>{" Two."}));
-  EXPECT_EQ(examples[1].group, "e2e");
+  EXPECT_EQ(examples[1].at<GenerationRow>().references, (std::vector<std::string>{" Two."}));
+  EXPECT_EQ(examples[1].group(), "e2e");
 }
 
 TEST(DataToText, Messages) {
@@ -105,10 +104,9 @@ TEST(Generation, CommonsenseAndArithmeticPrompts) {
   const std::string row =
       R"({"instruction": "Which?\n\nAnswer format: answer1/answer2", "input": "", "output": "the correct answer is answer2", "answer": "answer2"})";
   const auto arc = rows(row, load_task("arc-easy", kTasks));
-  EXPECT_EQ(arc[0].segments,
-            (std::vector<Segment>{{"Which?\n\nAnswer format: answer1/answer2\n", false},
-                                  {"the correct answer is answer2", true}}));
-  EXPECT_EQ(arc[0].answer, "answer2");
+  EXPECT_EQ(arc[0].text, "Which?\n\nAnswer format: answer1/answer2\n");
+  EXPECT_EQ(arc[0].at<GenerationRow>().target, "the correct answer is answer2");
+  EXPECT_EQ(arc[0].at<GenerationRow>().answer, "answer2");
   const auto sum =
       rows(R"({"instruction": "1+1?", "input": "", "output": "\nA: 2.", "answer": "2.0"})",
            load_task("svamp", kTasks));
@@ -116,12 +114,12 @@ TEST(Generation, CommonsenseAndArithmeticPrompts) {
             "Below is an instruction that describes a task. Write a response that appropriately "
             "completes the request.\n\n### "
             "Instruction:\n1+1?\n\n### Response:\n");
-  EXPECT_EQ(sum[0].references, (std::vector<std::string>{"\nA: 2."}));
+  EXPECT_EQ(sum[0].at<GenerationRow>().references, (std::vector<std::string>{"\nA: 2."}));
   const auto raw =
       rows(R"([{"id": 926, "original_text": "How much ?", "equation": "x", "ans": 2.0}])",
            load_task("mawps", kTasks), LabelUse::kRequired, TableFormat::kJson);
-  EXPECT_EQ(raw[0].answer, "2");
-  EXPECT_EQ(raw[0].segments[1], (Segment{"2", true}));
+  EXPECT_EQ(raw[0].at<GenerationRow>().answer, "2");
+  EXPECT_EQ(raw[0].at<GenerationRow>().target, "2");
   EXPECT_EQ(raw[0].id_text, "926");
   const Task alpaca = load_task("alpaca", kTasks);
   const auto both = rows(
@@ -144,8 +142,9 @@ TEST(Generation, CommonsenseAndArithmeticPrompts) {
 TEST(Generation, AnEmptyTargetOnlyBesideAnAnswer) {
   EXPECT_EQ(
       rows(R"({"instruction": "q", "output": "", "answer": "3"})", load_task("gsm8k", kTasks))[0]
-          .segments[1],
-      (Segment{"", true}));
+          .at<GenerationRow>()
+          .target,
+      "");
   EXPECT_EQ(input_error([] {
               rows("{\"prompt\": \"q\", \"response\": \"\"}", load_task("instructions", kTasks));
             }),
@@ -160,24 +159,29 @@ TEST(Generation, ChatsAndPrompts) {
 )",
                              task);
   ASSERT_EQ(examples.size(), 3u);
-  EXPECT_EQ(examples[0].turns, (std::vector<Turn>{{"user", "Hi"}, {"assistant", "Hello."}}));
-  EXPECT_EQ(examples[0].segments, (std::vector<Segment>{{"Hi", false}, {"Hello.", true}}));
-  EXPECT_EQ(examples[1].turns,
+  EXPECT_EQ(examples[0].at<GenerationRow>().turns,
+            (std::vector<Turn>{{"user", "Hi"}, {"assistant", "Hello."}}));
+  EXPECT_EQ(examples[0].text, "Hi");
+  EXPECT_EQ(examples[0].at<GenerationRow>().target, "Hello.");
+  EXPECT_EQ(examples[1].at<GenerationRow>().turns,
             (std::vector<Turn>{{"system", "Be brief."}, {"user", "a"}, {"assistant", "b"}}));
-  EXPECT_EQ(examples[1].references, (std::vector<std::string>{"b"}));
-  EXPECT_TRUE(examples[1].segments.empty());
-  EXPECT_EQ(examples[2].turns.size(), 2u);
+  EXPECT_EQ(examples[1].at<GenerationRow>().references, (std::vector<std::string>{"b"}));
+  EXPECT_EQ(examples[1].text, "");
+  EXPECT_FALSE(examples[1].at<GenerationRow>().target);
+  EXPECT_EQ(examples[2].at<GenerationRow>().turns.size(), 2u);
   const auto asked =
       rows("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{\"prompt\": \"b\"}\n",
            task, LabelUse::kOptional);
-  EXPECT_EQ(asked[0].turns.size(), 1u);
-  EXPECT_TRUE(asked[0].references.empty());
-  EXPECT_EQ(asked[1].turns, (std::vector<Turn>{{"user", "b"}}));
+  EXPECT_EQ(asked[0].at<GenerationRow>().turns.size(), 1u);
+  EXPECT_TRUE(asked[0].at<GenerationRow>().references.empty());
+  EXPECT_EQ(asked[1].at<GenerationRow>().turns, (std::vector<Turn>{{"user", "b"}}));
 }
 
 TEST(Generation, ReferencesOfAColumn) {
   const Task task = parsed("name: g\nkind: generation\nprompt: q\ntarget: a\nreferences: r\n");
-  EXPECT_EQ(rows("{\"q\": \"x\", \"a\": \"y\", \"r\": [\"y\", \"z\"]}", task)[0].references,
+  EXPECT_EQ(rows("{\"q\": \"x\", \"a\": \"y\", \"r\": [\"y\", \"z\"]}", task)[0]
+                .at<GenerationRow>()
+                .references,
             (std::vector<std::string>{"y", "z"}));
 }
 
@@ -190,12 +194,12 @@ TEST(Choice, RowsOfPromptsource) {
 )",
            task);
   EXPECT_EQ(examples[0].text, "A? ");
-  EXPECT_EQ(examples[0].options, (std::vector<std::string>{"Yes", "No"}));
+  EXPECT_EQ(examples[0].at<ChoiceRow>().options, (std::vector<std::string>{"Yes", "No"}));
   EXPECT_EQ(examples[0].label, 1);
-  EXPECT_EQ(examples[0].group, "t1");
+  EXPECT_EQ(examples[0].group(), "t1");
   EXPECT_EQ(examples[1].label, 0);
   EXPECT_EQ(examples[2].label, 1);
-  EXPECT_EQ(examples[2].group, "choice");
+  EXPECT_EQ(examples[2].group(), "choice");
   EXPECT_EQ(
       rows("{\"input\": \"C?\", \"options\": [\"x\", \"y\"]}", task, LabelUse::kOptional)[0].label,
       std::nullopt);
@@ -205,9 +209,10 @@ TEST(Choice, OptionsOfAnInstructionAndOfColumns) {
   const auto one = rows(
       R"({"instruction": "Answer format: no\n\nAnswer format: answer1/answer2/answer3", "answer": "answer3"})",
       load_task("commonsense-choice", kTasks));
-  EXPECT_EQ(one[0].options, (std::vector<std::string>{"the correct answer is answer1",
-                                                      "the correct answer is answer2",
-                                                      "the correct answer is answer3"}));
+  EXPECT_EQ(
+      one[0].at<ChoiceRow>().options,
+      (std::vector<std::string>{"the correct answer is answer1", "the correct answer is answer2",
+                                "the correct answer is answer3"}));
   EXPECT_EQ(one[0].label, 2);
   const Task task = parsed(
       "name: c\nkind: choice\nprompt: goal\noptions: ['{sol1}', '{sol2}', neither]\nas: ' "
@@ -215,7 +220,8 @@ TEST(Choice, OptionsOfAnInstructionAndOfColumns) {
       "label\ntarget_form: index\n");
   const auto two = rows("goal\tsol1\tsol2\tlabel\ng\tDo a\tDo b\t1\n", task, LabelUse::kRequired,
                         TableFormat::kTsv);
-  EXPECT_EQ(two[0].options, (std::vector<std::string>{" do a", " do b", " neither"}));
+  EXPECT_EQ(two[0].at<ChoiceRow>().options,
+            (std::vector<std::string>{" do a", " do b", " neither"}));
   EXPECT_EQ(two[0].label, 1);
 }
 
@@ -224,15 +230,15 @@ TEST(Cloze, BeforeMaskAfter) {
       "index\tsentence1\tsentence2\tlabel\n0\tNo weapons were found.\tWeapons were "
       "found.\tnot_entailment\n",
       load_task("rte-cloze", kTasks), LabelUse::kRequired, TableFormat::kTsv);
-  EXPECT_EQ(rte[0].segments, (std::vector<Segment>{{"No weapons were found ? ", false},
-                                                   {"", true},
-                                                   {", weapons were found.", false}}));
+  EXPECT_EQ(rte[0].at<LabelledRow>().cloze, (std::vector<Piece>{{"No weapons were found ? ", false},
+                                                                {"", true},
+                                                                {", weapons were found.", false}}));
   EXPECT_EQ(rte[0].label, 1);
   EXPECT_EQ(rte[0].text, "No weapons were found.");
   const auto sst2 = rows("sentence\tlabel\na fine film . \t1\n", load_task("sst2-cloze", kTasks),
                          LabelUse::kRequired, TableFormat::kTsv);
-  EXPECT_EQ(sst2[0].segments,
-            (std::vector<Segment>{{"a fine film . It was ", false}, {"", true}, {".", false}}));
+  EXPECT_EQ(sst2[0].at<LabelledRow>().cloze,
+            (std::vector<Piece>{{"a fine film . It was ", false}, {"", true}, {".", false}}));
 }
 
 TEST(TextExampleMessages, EveryBadRow) {

@@ -61,8 +61,8 @@ std::vector<Example> commonsense(const std::vector<std::string>& answers) {
   std::vector<Example> examples(answers.size());
   for (size_t i = 0; i < answers.size(); ++i) {
     examples[i].id_text = std::to_string(i);
-    examples[i].answer = answers[i];
-    examples[i].references = {"the correct answer is " + answers[i]};
+    examples[i].row =
+        GenerationRow{.references = {"the correct answer is " + answers[i]}, .answer = answers[i]};
   }
   return examples;
 }
@@ -83,8 +83,8 @@ TEST(ScoreTexts, CutOutputsAgainstAllReferences) {
   Task task = load_task("e2e", kTasks);
   task.metrics = {"exact_match", "bleu", "ter", "nist", "rouge_l", "cider"};
   std::vector<Example> examples(2);
-  examples[0].references = {" a b c d e .", " f g h i j k ."};
-  examples[1].references = {" x y z ."};
+  examples[0].row = GenerationRow{.references = {" a b c d e .", " f g h i j k ."}};
+  examples[1].row = GenerationRow{.references = {" x y z ."}};
   const auto scores = score_texts(task, examples, {" f g h i j k .\n\nand more", "x y z . "});
   ASSERT_EQ(scores.size(), 6u);
   EXPECT_EQ(scores[0].value, 1);
@@ -101,6 +101,7 @@ TEST(ScoreTexts, Messages) {
             "metric: expected at least one example, found none");
   std::vector<Example> bare(1);
   bare[0].id_text = "x7";
+  bare[0].row = GenerationRow{};
   EXPECT_EQ(input_error([&] { score_texts(task, bare, {"a"}); }),
             "metric answer_after: example 'x7' has no answer to compare with");
   EXPECT_EQ(input_error([&] { score_texts(e2e, bare, {"a"}); }),
@@ -116,8 +117,7 @@ TEST(ScoreChoices, AccuracyOfTemplatesAndTheirMedian) {
        std::vector<std::pair<std::string, int>>{{"t1", 4}, {"t2", 1}, {"t3", 3}, {"t4", 2}}) {
     for (int i = 0; i < 4; ++i) {
       Example example;
-      example.group = name;
-      example.options = {"a", "b"};
+      example.row = ChoiceRow{.options = {"a", "b"}, .group = name};
       example.label = i % 2;
       examples.push_back(example);
       chosen.push_back(i < right ? i % 2 : 1 - i % 2);

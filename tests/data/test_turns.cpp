@@ -22,7 +22,7 @@ Task chat_task(const std::string& more = "") {
 }
 
 std::vector<Turn> turns(const std::string& list, LabelUse use = LabelUse::kRequired) {
-  return rows("{\"m\": " + list + "}", chat_task(), use).front().turns;
+  return rows("{\"m\": " + list + "}", chat_task(), use).front().at<GenerationRow>().turns;
 }
 
 const std::vector<Turn> kShort = {{"user", "a"}, {"assistant", "b"}};
@@ -72,11 +72,11 @@ TEST(Turns, ReadyTaskForShareGpt) {
   const auto examples = rows(
       R"({"id": "x_0", "conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]})",
       task);
-  EXPECT_EQ(examples[0].turns,
+  EXPECT_EQ(examples[0].at<GenerationRow>().turns,
             (std::vector<Turn>{{"system", "s"}, {"user", "a"}, {"assistant", "b"}}));
-  EXPECT_EQ(examples[0].references, std::vector<std::string>{"b"});
-  EXPECT_EQ(examples[0].turns_column, "conversations");
-  EXPECT_EQ(examples[0].at(), "f.jsonl:1: ");
+  EXPECT_EQ(examples[0].at<GenerationRow>().references, std::vector<std::string>{"b"});
+  EXPECT_EQ(examples[0].at<GenerationRow>().turns_column, "conversations");
+  EXPECT_EQ(examples[0].where(), "f.jsonl:1: ");
 }
 
 // trl: the loss counts the completion alone.
@@ -85,27 +85,32 @@ TEST(Turns, PromptsAndCompletionsAsLists) {
   const std::string row =
       R"({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}], "completion": [{"role": "assistant", "content": "d"}]})";
   const auto examples = rows(row, task);
-  EXPECT_EQ(examples[0].turns,
+  EXPECT_EQ(examples[0].at<GenerationRow>().turns,
             (std::vector<Turn>{
                 {"user", "a"}, {"assistant", "b", false}, {"user", "c"}, {"assistant", "d"}}));
-  EXPECT_EQ(examples[0].references, std::vector<std::string>{"d"});
-  EXPECT_TRUE(examples[0].segments.empty());
-  EXPECT_EQ(
-      rows(R"({"prompt": [{"role": "user", "content": "a"}], "completion": "b"})", task)[0].turns,
-      kShort);
-  EXPECT_EQ(rows(R"({"prompt": "a", "completion": "b"})", task)[0].turns, kShort);
+  EXPECT_EQ(examples[0].at<GenerationRow>().references, std::vector<std::string>{"d"});
+  EXPECT_FALSE(examples[0].at<GenerationRow>().target);
+  EXPECT_EQ(rows(R"({"prompt": [{"role": "user", "content": "a"}], "completion": "b"})", task)[0]
+                .at<GenerationRow>()
+                .turns,
+            kShort);
+  EXPECT_EQ(rows(R"({"prompt": "a", "completion": "b"})", task)[0].at<GenerationRow>().turns,
+            kShort);
   EXPECT_EQ(
       rows(
           R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})",
           task)[0]
+          .at<GenerationRow>()
           .turns,
       kShort);
-  EXPECT_EQ(
-      rows(R"({"prompt": [{"role": "user", "content": "a"}]})", task, LabelUse::kOptional)[0].turns,
-      (std::vector<Turn>{{"user", "a"}}));
+  EXPECT_EQ(rows(R"({"prompt": [{"role": "user", "content": "a"}]})", task, LabelUse::kOptional)[0]
+                .at<GenerationRow>()
+                .turns,
+            (std::vector<Turn>{{"user", "a"}}));
   Task all = task;
-  all.generation->loss = LossOn::kAll;
-  EXPECT_TRUE(rows(row, all)[0].turns[1].is_learnt) << "the whole text is learnt";
+  all.at<Generation>().loss = LossOn::kAll;
+  EXPECT_TRUE(rows(row, all)[0].at<GenerationRow>().turns[1].is_learnt)
+      << "the whole text is learnt";
   EXPECT_EQ(
       input_error([&] {
         rows(
@@ -172,9 +177,9 @@ TEST(Turns, EveryRefusalNamesTheTurn) {
 TEST(Turns, RowsWithoutAFileAreNamedByTheirId) {
   Example example;
   example.id_text = "7";
-  EXPECT_EQ(example.at(), "row 7: ");
+  EXPECT_EQ(example.where(), "row 7: ");
   example.source = std::make_shared<const std::string>("--prompt");
-  EXPECT_EQ(example.at(), "--prompt: ");
+  EXPECT_EQ(example.where(), "--prompt: ");
 }
 
 }  // namespace
