@@ -58,11 +58,12 @@ class Printer {
       std::printf(", cut by %s", count_text(cut->tokens).c_str());
     std::printf("\n ");
     print_tokens(sequence.ids, targets_of(sequence), sequence.type_ids);
-    if (!sequence.target_ids.empty()) {
+    if (!sequence.target_ids().empty()) {
       std::printf("  to be written:");
-      print_tokens(sequence.target_ids, std::vector<bool>(sequence.target_ids.size(), true), {});
+      print_tokens(sequence.target_ids(), std::vector<bool>(sequence.target_ids().size(), true),
+                   {});
     }
-    if (sequence.mask) print_words(sequence);
+    if (sequence.mask() != nullptr) print_words(sequence);
     if (!data_.options.empty()) print_options(i);
   }
 
@@ -78,9 +79,9 @@ class Printer {
          {"is_target", Node::list(std::move(is_target))}});
     if (const CutRow* cut = cut_of(data_, static_cast<int64_t>(i)))
       row["cut"] = Node::integer(cut->tokens);
-    if (!sequence.target_ids.empty()) {
-      row["target_ids"] = ids_node(sequence.target_ids);
-      row["target_tokens"] = tokens_node(sequence.target_ids);
+    if (!sequence.target_ids().empty()) {
+      row["target_ids"] = ids_node(sequence.target_ids());
+      row["target_tokens"] = tokens_node(sequence.target_ids());
     }
     if (!data_.options.empty()) {
       std::vector<Node> options;
@@ -128,9 +129,9 @@ class Printer {
 
  private:
   std::vector<bool> targets_of(const Sequence& sequence) const {
-    std::vector<bool> targets = sequence.is_target;
+    std::vector<bool> targets = sequence.is_target();
     targets.resize(sequence.ids.size(), false);
-    if (sequence.mask) targets[static_cast<size_t>(sequence.mask->token)] = true;
+    if (const Mask* mask = sequence.mask()) targets[static_cast<size_t>(mask->token)] = true;
     return targets;
   }
 
@@ -177,7 +178,7 @@ class Printer {
     std::printf("  words at the mask:");
     for (size_t label = 0; label < task_.labels().size(); ++label) {
       std::printf("%s %s %s", label == 0 ? "" : ",", printable(task_.labels()[label]).c_str(),
-                  shown(sequence.mask->words->at(label)).c_str());
+                  shown(sequence.mask()->words->at(label)).c_str());
     }
     std::printf("\n");
   }

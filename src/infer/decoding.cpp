@@ -63,9 +63,10 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts,
   std::vector<Sequence> starts;
   for (const LaneInput& lane : read) {
     for (const Sequence* prompt : lane.sequences) {
-      starts.push_back({.example = prompt->example,
-                        .ids = text_of(model.config, *prompt),
-                        .embedding = prompt->embedding});
+      Sequence& start = starts.emplace_back();
+      start.example = prompt->example;
+      start.ids = text_of(model.config, *prompt);
+      start.embedding = prompt->embedding;
     }
   }
   const Pack decoder = make_decoder_pack(read, starts, options);

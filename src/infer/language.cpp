@@ -15,12 +15,14 @@ namespace {
 // In an encoder-decoder: what the decoder reads of a sequence, its targets moved by one behind the
 // start token.
 Sequence shifted(const Sequence& sequence, int64_t start_id) {
-  ensure(!sequence.target_ids.empty(), "a sequence of an encoder-decoder has target ids");
+  const std::vector<int64_t>& targets = sequence.target_ids();
+  ensure(!targets.empty(), "a sequence of an encoder-decoder has target ids");
   Sequence out{.example = sequence.example, .embedding = sequence.embedding};
   out.ids.push_back(start_id);
-  out.ids.insert(out.ids.end(), sequence.target_ids.begin(), sequence.target_ids.end() - 1);
-  out.is_target.assign(out.ids.size(), true);  // the start token is all of its prompt
-  out.is_target.front() = false;
+  out.ids.insert(out.ids.end(), targets.begin(), targets.end() - 1);
+  std::vector<bool> is_target(out.ids.size(), true);
+  is_target.front() = false;  // the start token is all of its prompt
+  out.asked = TargetMarks{std::move(is_target)};
   return out;
 }
 
@@ -45,8 +47,9 @@ void add_predictions(LanguageBatch& batch, size_t n, const std::vector<int64_t>&
 // The token that each of a sequence's tokens predicts, or -1.
 std::vector<int64_t> next_targets(const Sequence& sequence) {
   std::vector<int64_t> next(sequence.ids.size(), -1);
-  for (size_t t = 1; t < sequence.is_target.size(); ++t) {
-    if (sequence.is_target[t]) next[t - 1] = sequence.ids[t];
+  const std::vector<bool>& is_target = sequence.is_target();
+  for (size_t t = 1; t < is_target.size(); ++t) {
+    if (is_target[t]) next[t - 1] = sequence.ids[t];
   }
   return next;
 }
@@ -54,10 +57,9 @@ std::vector<int64_t> next_targets(const Sequence& sequence) {
 }  // namespace
 
 int64_t num_targets(const Sequence& sequence) {
-  if (!sequence.target_ids.empty()) return static_cast<int64_t>(sequence.target_ids.size());
-  return sequence.is_target.empty()
-             ? 0
-             : std::count(sequence.is_target.begin() + 1, sequence.is_target.end(), true);
+  if (!sequence.target_ids().empty()) return std::ssize(sequence.target_ids());
+  const std::vector<bool>& marks = sequence.is_target();
+  return marks.empty() ? 0 : std::count(marks.begin() + 1, marks.end(), true);
 }
 
 LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInput>& lanes,
@@ -79,7 +81,7 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInpu
   for (const LaneInput& lane : lanes) {
     const int64_t before = batch.num_targets();
     for (const Sequence* sequence : lane.sequences)
-      add_predictions(batch, n++, has_encoder ? sequence->target_ids : next_targets(*sequence));
+      add_predictions(batch, n++, has_encoder ? sequence->target_ids() : next_targets(*sequence));
     batch.lane_targets.push_back(batch.num_targets() - before);
   }
   return batch;

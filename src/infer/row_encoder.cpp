@@ -151,7 +151,7 @@ Sequence RowEncoder::masked(const Example& example, CutRow& cut) const {
   const int64_t token = found - encoding.ids.begin();
   return {.ids = std::move(encoding.ids),
           .type_ids = std::move(encoding.type_ids),
-          .mask = Mask{token, words_}};
+          .asked = Mask{token, words_}};
 }
 
 Sequence RowEncoder::choice(const Example& example, Dataset& data, CutRow& cut) const {
@@ -220,14 +220,14 @@ Sequence RowEncoder::chat(const std::vector<Turn>& turns, bool asks, CutRow& cut
                      std::to_string(sequence.ids.size()) + " tokens, and max_length is " +
                      std::to_string(max_length_) + "; raise it, or shorten the question");
   }
-  sequence.is_target = std::move(found.tokens.is_target);
+  std::vector<bool>& is_target = sequence.asked.emplace<TargetMarks>().is_target;
+  is_target = std::move(found.tokens.is_target);
   if (counts_all_) {
-    for (size_t i = 0; i < sequence.is_target.size(); ++i)
-      sequence.is_target[i] = !found.tokens.is_muted[i];
+    for (size_t i = 0; i < is_target.size(); ++i) is_target[i] = !found.tokens.is_muted[i];
   }
   cut.tokens += beyond;
   sequence.ids.resize(sequence.ids.size() - static_cast<size_t>(beyond));
-  sequence.is_target.resize(sequence.ids.size());
+  is_target.resize(sequence.ids.size());
   if (cut.tokens > 0) check_targets(sequence);
   return sequence;
 }
@@ -246,7 +246,7 @@ Sequence RowEncoder::beside(const std::string& prompt, const std::string* target
     sequence.ids = std::move(read.ids);
   }
   if (ends_prompt_) sequence.ids.push_back(text_.end_id());
-  if (target != nullptr) sequence.target_ids = written(*target, /*cuts=*/true, cut);
+  if (target != nullptr) sequence.asked = TargetIds{written(*target, /*cuts=*/true, cut)};
   return sequence;
 }
 
@@ -324,8 +324,9 @@ Sequence RowEncoder::following(PromptTokens prompt, const Ids* target, CutRow& c
                      (chat_ == nullptr ? ", or set truncation_side: left in the task" : ""));
   }
   sequence.ids.insert(sequence.ids.end(), target->begin(), target->end() - of_target);
-  sequence.is_target.assign(sequence.ids.size(), true);
-  if (!counts_all_) std::fill_n(sequence.is_target.begin(), prompt_length, false);
+  std::vector<bool> is_target(sequence.ids.size(), true);
+  if (!counts_all_) std::fill_n(is_target.begin(), prompt_length, false);
+  sequence.asked = TargetMarks{std::move(is_target)};
   return sequence;
 }
 
@@ -350,7 +351,7 @@ void RowEncoder::check_targets(const Sequence& sequence) const {
 
 void RowEncoder::check_ids(Sequence& sequence) const {
   if (has_beyond(sequence.ids, config_.vocabulary) ||
-      has_beyond(sequence.target_ids, config_.vocabulary)) {
+      has_beyond(sequence.target_ids(), config_.vocabulary)) {
     throw InputError("the tokenizer gives ids beyond the model's vocabulary of " +
                      std::to_string(config_.vocabulary) + ": the two do not belong together");
   }

@@ -12,7 +12,7 @@ namespace {
 // What a pack holds once for all of its lanes cannot be shared by adapters that differ in it.
 bool goes_alone(const AdapterRows& rows) {
   const auto is_special = [](const Sequence& sequence) {
-    return sequence.mask.has_value() || !sequence.embedding.empty();
+    return sequence.mask() != nullptr || !sequence.embedding.empty();
   };
   return rows.bound->adapter().rewrites_trunk() ||
          std::any_of(rows.data->sequences.begin(), rows.data->sequences.end(), is_special);

@@ -8,9 +8,22 @@
 
 namespace graft {
 
+const std::vector<bool>& Sequence::is_target() const {
+  static const std::vector<bool> kNone;
+  const auto* own = std::get_if<TargetMarks>(&asked);
+  return own != nullptr ? own->is_target : kNone;
+}
+
+const std::vector<int64_t>& Sequence::target_ids() const {
+  static const std::vector<int64_t> kNone;
+  const auto* own = std::get_if<TargetIds>(&asked);
+  return own != nullptr ? own->ids : kNone;
+}
+
 int64_t Sequence::prompt_length() const {
-  const auto first = std::find(is_target.begin(), is_target.end(), true);
-  return is_target.empty() ? static_cast<int64_t>(ids.size()) : first - is_target.begin();
+  const std::vector<bool>& marks = is_target();
+  const auto first = std::find(marks.begin(), marks.end(), true);
+  return marks.empty() ? static_cast<int64_t>(ids.size()) : first - marks.begin();
 }
 
 namespace {
@@ -98,7 +111,7 @@ void add_sequence(const Sequence& sequence, const LaneInput& lane, const PackOpt
     throw InputError("example " + std::to_string(sequence.example) + " has no tokens");
   ensure(sequence.type_ids.empty() || sequence.type_ids.size() == sequence.ids.size(),
          "a sequence has as many type ids as ids, or none");
-  ensure(sequence.is_target.empty() || sequence.is_target.size() == sequence.ids.size(),
+  ensure(sequence.is_target().empty() || sequence.is_target().size() == sequence.ids.size(),
          "a sequence has a mark for every id, or none");
   const auto begin = std::ssize(pack.token);
   const int64_t visible = add_rows(sequence, lane.layout, options, lists, pack);
@@ -108,14 +121,15 @@ void add_sequence(const Sequence& sequence, const LaneInput& lane, const PackOpt
   spans.sequences.push_back({begin, end, begin, begin + visible, 0, sequence.example});
   pack.sequences.push_back({begin, end});
   pack.prompts.push_back(sequence.prompt_length());
-  pack.mask_rows.push_back(sequence.mask ? row_of(sequence.mask->token, lane.layout) : -1);
+  pack.mask_rows.push_back(sequence.mask() != nullptr ? row_of(sequence.mask()->token, lane.layout)
+                                                      : -1);
   pack.num_tokens += length;
 }
 
 // The words that the masks of a lane's texts choose among; null without masks.
 std::shared_ptr<const std::vector<int64_t>> words_of(const LaneInput& lane) {
   for (const Sequence* sequence : lane.sequences) {
-    if (sequence->mask) return sequence->mask->words;
+    if (sequence->mask() != nullptr) return sequence->mask()->words;
   }
   return nullptr;
 }

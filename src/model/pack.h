@@ -9,7 +9,7 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
+#include <variant>
 #include <vector>
 
 #include "base/random.h"
@@ -24,19 +24,31 @@ struct Mask {
   std::shared_ptr<const std::vector<int64_t>> words;  // by label
 };
 
+// Of a decoder-only model: which of a text's tokens it shall learn to give.
+struct TargetMarks {
+  std::vector<bool> is_target;  // as many as ids
+};
+
+// Of an encoder-decoder: all that its decoder shall give.
+struct TargetIds {
+  std::vector<int64_t> ids;
+};
+
 // One tokenised text or pair of texts.
 struct Sequence {
   int64_t example = 0;  // names the row of the data set, for dropout and for messages
   std::vector<int64_t> ids = {};
   std::vector<int64_t> type_ids = {};  // same length as ids
   std::vector<float> embedding = {};   // of the whole text, where routers read one; else empty
-  std::optional<Mask> mask = {};
-  std::vector<bool> is_target =
-      {};  // of a decoder-only model: tokens that it shall learn to give; empty: none
-  std::vector<int64_t> target_ids = {};  // of an encoder-decoder's decoder: all that it shall give
+  // What is asked of it beside its first or last row; a prompt that is continued has nothing here.
+  std::variant<std::monostate, Mask, TargetMarks, TargetIds> asked = {};
 
+  const Mask* mask() const { return std::get_if<Mask>(&asked); }
+  // Empty where there are none.
+  const std::vector<bool>& is_target() const;
+  const std::vector<int64_t>& target_ids() const;
   // Of both sides.
-  int64_t num_tokens() const { return static_cast<int64_t>(ids.size() + target_ids.size()); }
+  int64_t num_tokens() const { return static_cast<int64_t>(ids.size() + target_ids().size()); }
   // Tokens before the first target: all, where there is none.
   int64_t prompt_length() const;
 };

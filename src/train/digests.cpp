@@ -17,8 +17,8 @@ std::string digest_of(const Dataset& data) {
     key = key.with(row.ids.size());
     for (const int64_t id : row.ids) key = key.with(static_cast<uint64_t>(id));
     for (const int64_t type : row.type_ids) key = key.with(static_cast<uint64_t>(type));
-    for (const bool is_target : row.is_target) key = key.with(static_cast<uint64_t>(is_target));
-    for (const int64_t id : row.target_ids) key = key.with(static_cast<uint64_t>(id));
+    for (const bool is_target : row.is_target()) key = key.with(static_cast<uint64_t>(is_target));
+    for (const int64_t id : row.target_ids()) key = key.with(static_cast<uint64_t>(id));
     if (!data.options.empty()) {
       for (const std::vector<int64_t>& option : data.options[i]) {
         key = key.with(option.size());

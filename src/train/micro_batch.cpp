@@ -103,7 +103,7 @@ bool MicroBatch::can_share_pass(const MicroBatch& other) const {
     return batch.lanes_.front().sequences.front()->embedding.size();
   };
   const auto has_masks = [](const MicroBatch& batch) {
-    return batch.lanes_.front().sequences.front()->mask.has_value();
+    return batch.lanes_.front().sequences.front()->mask() != nullptr;
   };
   return inputs_.model == other.inputs_.model &&
          inputs_.task.is_answered_in_words() == other.inputs_.task.is_answered_in_words() &&

@@ -128,8 +128,9 @@ PlanShape shape_of(const RunConfig& config, const Model& model, const Dataset& d
   for (const Sequence& sequence : data.sequences) {
     lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
     ids += lengths.back();
-    targets += static_cast<int64_t>(sequence.target_ids.size()) +
-               std::count(sequence.is_target.begin(), sequence.is_target.end(), true);
+    const std::vector<bool>& marks = sequence.is_target();
+    targets += static_cast<int64_t>(sequence.target_ids().size()) +
+               std::count(marks.begin(), marks.end(), true);
   }
   shape.mean_length = static_cast<double>(ids) / count;
   shape.mean_target = static_cast<double>(targets) / count;

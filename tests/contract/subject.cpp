@@ -166,15 +166,16 @@ std::vector<Sequence> contract_texts(const Model& model, int64_t count, int64_t 
   if (is_classified(model)) return texts;
   if (model.config.has_encoder()) {
     const std::vector<Sequence> targets = random_sequences(model.config, count, 4, seed + 1);
-    for (size_t n = 0; n < texts.size(); ++n) texts[n].target_ids = targets[n].ids;
+    for (size_t n = 0; n < texts.size(); ++n) texts[n].asked = TargetIds{targets[n].ids};
     return texts;
   }
   for (Sequence& text : texts) {
     text.type_ids.clear();
     if (text.ids.size() == 1) text.ids.push_back(text.ids.front());
-    text.is_target.assign(text.ids.size(), false);
+    std::vector<bool> is_target(text.ids.size(), false);
     for (size_t t = std::max<size_t>(1, text.ids.size() * 2 / 3); t < text.ids.size(); ++t)
-      text.is_target[t] = true;
+      is_target[t] = true;
+    text.asked = TargetMarks{std::move(is_target)};
   }
   return texts;
 }

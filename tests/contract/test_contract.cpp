@@ -276,7 +276,7 @@ TEST_P(Contract, SkippedRowsOfTheLastBlockChangeNothing) {
 // The text with another token at `index` of what its decoder reads.
 Sequence with_other_token(Sequence text, const Model& model, size_t index) {
   int64_t& id = model.config.has_encoder()
-                    ? text.target_ids[index - 1]
+                    ? std::get<TargetIds>(text.asked).ids[index - 1]
                     : text.ids[index];  // in an encoder-decoder the start token comes first
   id = id + 1 < model.config.vocabulary ? id + 1 : 1;
   return text;
@@ -292,7 +292,7 @@ TEST_P(Contract, NothingKnowsWhatFollows) {
   const bool reads_prompt = reads == Reads::kPrompt;
   for (const Sequence& text : sequences(3)) {
     const size_t length = model()->config.has_encoder()
-                              ? text.target_ids.size()
+                              ? text.target_ids().size()
                               : text.ids.size();  // tokens that the decoder reads
     const auto prompt =
         static_cast<size_t>(model()->config.has_encoder() ? 1 : text.prompt_length());

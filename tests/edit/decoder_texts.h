@@ -61,12 +61,13 @@ inline Sequence with_targets(const ModelConfig& config, const Sequence& prompt,
                              const Ids& written) {
   Sequence text{.example = prompt.example, .ids = prompt.ids};
   if (config.has_encoder()) {
-    text.target_ids = written;
+    text.asked = TargetIds{written};
     return text;
   }
-  text.is_target.assign(text.ids.size(), false);
+  std::vector<bool> is_target(text.ids.size(), false);
   text.ids.insert(text.ids.end(), written.begin(), written.end());
-  text.is_target.resize(text.ids.size(), true);
+  is_target.resize(text.ids.size(), true);
+  text.asked = TargetMarks{std::move(is_target)};
   return text;
 }
 

@@ -159,9 +159,9 @@ TEST(DecoderClosedForms, Unipelt12_4_APrefixOfTheKeysOfWordsIsATextBehindTheseWo
   std::set<std::string> sites;
   for (const char* site : {"dec.0.attn.k", "dec.0.attn.v", "dec.1.attn.k", "dec.1.attn.v"})
     sites.insert(site);
-  const Recorded words =
-      recorded(wide_rig(model, "", 0),
-               {{.example = 0, .ids = {5, 3, 9}, .is_target = {false, true, true}}}, sites);
+  const Recorded words = recorded(
+      wide_rig(model, "", 0),
+      {{.example = 0, .ids = {5, 3, 9}, .asked = TargetMarks{{false, true, true}}}}, sites);
   Rig rig = wide_rig(model, "{prefix: {length: 2, counts_positions: true}}", 0),
       bare = wide_rig(model, "", 0);
   {
@@ -176,7 +176,8 @@ TEST(DecoderClosedForms, Unipelt12_4_APrefixOfTheKeysOfWordsIsATextBehindTheseWo
   std::vector<Sequence> texts = random_texts(model->config, 4, 9, 3), longer = texts;
   for (Sequence& text : longer) {
     text.ids.insert(text.ids.begin(), {5, 3});
-    text.is_target.insert(text.is_target.begin(), {false, false});
+    std::vector<bool>& is_target = std::get<TargetMarks>(text.asked).is_target;
+    is_target.insert(is_target.begin(), {false, false});
   }
   expect_near(text_logits_of(rig, texts), text_logits_of(bare, longer), kExact, "logits");
 }

@@ -115,10 +115,11 @@ RunInputs inputs_of(const Released& released) {
   for (size_t i = 0; i < inputs.train.sequences.size(); ++i) {
     Sequence& text = inputs.train.sequences[i];
     text.type_ids.clear();
-    text.is_target.assign(text.ids.size(), false);
+    std::vector<bool> is_target(text.ids.size(), false);
     for (auto t = static_cast<size_t>(first[static_cast<int64_t>(i)].item<int64_t>());
          t < text.ids.size(); ++t)
-      text.is_target[t] = true;
+      is_target[t] = true;
+    text.asked = TargetMarks{std::move(is_target)};
   }
   inputs.train.examples.resize(inputs.train.sequences.size());
   return inputs;
@@ -128,8 +129,9 @@ RunInputs inputs_of(const Released& released) {
 Tensor merged_logits(const Released& released, const RunInputs& inputs) {
   std::vector<Sequence> texts(inputs.train.sequences.begin(), inputs.train.sequences.begin() + 3);
   for (Sequence& text : texts) {
-    text.is_target.assign(text.ids.size(), true);
-    text.is_target.front() = false;
+    std::vector<bool> is_target(text.ids.size(), true);
+    is_target.front() = false;
+    text.asked = TargetMarks{std::move(is_target)};
   }
   return text_logits_of(*released.rig, texts).to(at::kFloat);
 }

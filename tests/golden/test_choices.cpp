@@ -28,7 +28,9 @@ Dataset ranked_rows(const Node& ranks) {
     Example example;
     example.id = data.size();
     example.label = number_of(*rank.find("best"));
-    data.sequences.push_back({.example = example.id, .ids = ids_of(*rank.find("input"))});
+    Sequence& prompt = data.sequences.emplace_back();
+    prompt.example = example.id;
+    prompt.ids = ids_of(*rank.find("input"));
     auto& options = data.options.emplace_back();
     for (const Node& option : rank.find("options")->items) options.push_back(ids_of(option));
     data.examples.push_back(std::move(example));
@@ -98,7 +100,7 @@ TEST_P(GoldenMasks, AreTheReferences) {
   int64_t first = 0;
   for (Sequence& sequence : sequences) {
     const auto length = static_cast<int64_t>(sequence.ids.size());
-    sequence.mask = Mask{length / 2, words};
+    sequence.asked = Mask{length / 2, words};
     rows.push_back(first + length / 2);
     first += length;
   }

@@ -87,8 +87,8 @@ TEST(Encode, EncoderDecoderReadsThemApart) {
   const Sequence sequence =
       encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front();
   EXPECT_EQ(sequence.ids, joined({plain(text, "how are you"), {text.end_id()}}));
-  EXPECT_EQ(sequence.target_ids, joined({plain(text, "fine"), {text.end_id()}}));
-  EXPECT_TRUE(sequence.is_target.empty());
+  EXPECT_EQ(sequence.target_ids(), joined({plain(text, "fine"), {text.end_id()}}));
+  EXPECT_TRUE(sequence.is_target().empty());
 }
 
 // P3, T0 and MoV train and ask so: inputs without an end token, targets with one.
@@ -100,7 +100,7 @@ TEST(Encode, ABarePromptHasNothingBehindIt) {
   const Sequence sequence =
       encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front();
   EXPECT_EQ(sequence.ids, prompt);
-  EXPECT_EQ(sequence.target_ids, joined({plain(text, "fine"), {text.end_id()}}));
+  EXPECT_EQ(sequence.target_ids(), joined({plain(text, "fine"), {text.end_id()}}));
   const auto length = static_cast<int64_t>(prompt.size());
   const Dataset cut = encode_examples(rows_of(task, kRow), task, text, config, length - 1);
   EXPECT_EQ(cut.sequences.front().ids, Ids(prompt.begin() + 1, prompt.end()))
@@ -129,7 +129,7 @@ TEST(Encode, TargetsHaveALimitOfTheirOwn) {
   ASSERT_GT(target.size(), 3U);
   const Dataset apart = encode_examples(rows_of(task, rows), task, t5, of_t5, 0);
   EXPECT_EQ(apart.sequences.front().ids, joined({prompt, {t5.end_id()}})) << "no limit of its own";
-  EXPECT_EQ(apart.sequences.front().target_ids,
+  EXPECT_EQ(apart.sequences.front().target_ids(),
             joined({Ids(target.begin(), target.begin() + 2), {t5.end_id()}}))
       << "what closes it stays";
   EXPECT_EQ(apart.cut.front().tokens, static_cast<int64_t>(target.size()) - 2);
@@ -165,7 +165,7 @@ TEST(Encode, ChatMarksWhatTheAssistantSays) {
   const Sequence sequence = encode_examples(rows, task, text, config, 0).sequences.front();
   std::string targets;
   for (size_t t = 0; t < sequence.ids.size(); ++t) {
-    if (sequence.is_target[t])
+    if (sequence.is_target()[t])
       targets +=
           text.tokenizer->decode(std::vector<int64_t>{sequence.ids[t]}, SpecialTokens::kKeep);
   }
@@ -201,7 +201,7 @@ TEST(Encode, CutsAtTheEndAndSaysSo) {
       encode_examples(rows_of(task, kRow), task, text, config, 0).sequences.front().ids.size());
   const Dataset cut = encode_examples(rows_of(task, kRow), task, text, config, whole - 1);
   EXPECT_EQ(cut.num_cut(), 1);
-  EXPECT_EQ(static_cast<int64_t>(cut.sequences.front().is_target.size()), whole - 1);
+  EXPECT_EQ(static_cast<int64_t>(cut.sequences.front().is_target().size()), whole - 1);
   expect_message<InputError>([&] { encode_examples(rows_of(task, kRow), task, text, config, 1); },
                              "keeps no token of its target");
 }
@@ -241,8 +241,9 @@ TEST(Encode, RefusesWhatTheModelCannotDo) {
 // behind the start token.
 TEST(LanguageBatch, PairsRowsWithTheirTargets) {
   const auto llama = tiny_model("llama", Precision::kFloat64);
-  const Sequence first{.example = 0, .ids = {5, 6, 7, 8}, .is_target = {false, false, true, true}};
-  const Sequence second{.example = 1, .ids = {9, 10, 11}, .is_target = {true, true, true}};
+  const Sequence first{
+      .example = 0, .ids = {5, 6, 7, 8}, .asked = TargetMarks{{false, false, true, true}}};
+  const Sequence second{.example = 1, .ids = {9, 10, 11}, .asked = TargetMarks{{true, true, true}}};
   const LanguageBatch batch = make_language_batch(*llama, {{{&first, &second}, {}}}, {});
   EXPECT_EQ(batch.targets, (Ids{7, 8, 10, 11})) << "no row predicts a first token";
   EXPECT_EQ(batch.sequence, (Ids{0, 0, 1, 1}));
@@ -253,7 +254,7 @@ TEST(LanguageBatch, PairsRowsWithTheirTargets) {
             std::pair(int64_t{0}, int64_t{2}));
 
   const auto bart = tiny_model("bart", Precision::kFloat64);
-  const Sequence beside{.example = 0, .ids = {5, 6}, .target_ids = {7, 8, 9}};
+  const Sequence beside{.example = 0, .ids = {5, 6}, .asked = TargetIds{{7, 8, 9}}};
   const LanguageBatch both = make_language_batch(*bart, {{{&beside}, {}}}, pack_options(*bart));
   const int64_t* read = both.decoder.ids.const_data_ptr<int64_t>();
   EXPECT_EQ(Ids(read, read + 3), (Ids{bart->config.decoder_start_id, 7, 8}));
@@ -265,8 +266,9 @@ TEST(LanguageBatch, PairsRowsWithTheirTargets) {
 // rows move them.
 TEST(LanguageBatch, LeavesOutWhatStandsBetween) {
   const auto llama = tiny_model("llama", Precision::kFloat64);
-  const Sequence chat{
-      .example = 0, .ids = {5, 6, 7, 8, 9}, .is_target = {false, true, false, false, true}};
+  const Sequence chat{.example = 0,
+                      .ids = {5, 6, 7, 8, 9},
+                      .asked = TargetMarks{{false, true, false, false, true}}};
   const LanguageBatch batch = make_language_batch(*llama, {{{&chat}, {.virtual_rows = 2}}}, {});
   EXPECT_EQ(batch.targets, (Ids{6, 9}));
   EXPECT_EQ(std::pair(batch.wanted[0].begin, batch.wanted[0].end),

@@ -26,9 +26,10 @@ constexpr Tolerance kDouble{1e-12, 1e-12};
 // What the decoder reads: the prompt, or the start token, then what was written.
 Sequence whole_text(const ModelConfig& config, const Sequence& prompt, const Ids& written) {
   Sequence out{.example = prompt.example, .ids = Decoding::text_of(config, prompt)};
-  out.is_target.assign(out.ids.size(), false);
+  std::vector<bool> is_target(out.ids.size(), false);
   out.ids.insert(out.ids.end(), written.begin(), written.end());
-  out.is_target.resize(out.ids.size(), true);
+  is_target.resize(out.ids.size(), true);
+  out.asked = TargetMarks{std::move(is_target)};
   return out;
 }
 

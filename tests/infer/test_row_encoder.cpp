@@ -53,7 +53,7 @@ std::string shown(const ModelText& text, const Ids& ids) {
 std::string targets(const ModelText& text, const Sequence& sequence) {
   Ids ids;
   for (size_t i = 0; i < sequence.ids.size(); ++i) {
-    if (sequence.is_target[i]) ids.push_back(sequence.ids[i]);
+    if (sequence.is_target()[i]) ids.push_back(sequence.ids[i]);
   }
   return shown(text, ids);
 }
@@ -124,7 +124,7 @@ TEST(RowEncoder, WhatStandsAroundATextStaysWhenItIsCut) {
       EXPECT_EQ(sequence.ids, with_end(side == "right" ? Ids(all.begin(), all.begin() + 11)
                                                        : Ids(all.end() - 11, all.end()),
                                        text));
-      EXPECT_EQ(sequence.target_ids, with_end(Ids(all.begin(), all.begin() + 11), text))
+      EXPECT_EQ(sequence.target_ids(), with_end(Ids(all.begin(), all.begin() + 11), text))
           << "a target loses its end";
       ASSERT_EQ(data.num_cut(), 1);
       EXPECT_EQ(data.cut[0].tokens, 2 * (static_cast<int64_t>(all.size()) - 11));

@@ -138,7 +138,7 @@ TEST(Merging, OfAClozeKeepsTheHeadForMasks) {
       Adapter(yaml(definition), "test", {model->config, model->sites}, task), rig.tensors, {}};
   std::vector<Sequence> probes = made_up_probes(model->config, 4);
   const auto words = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{5, 6});
-  for (Sequence& probe : probes) probe.mask = Mask{1, words};
+  for (Sequence& probe : probes) probe.asked = Mask{1, words};
   merge_adapter(loaded, *model, golden_dir("trunks") / "roberta-mlm", probes, folder / "merged",
                 {});
   const Node json = parse_json(read_file(folder / "merged/config.json"), "config.json");

@@ -166,12 +166,12 @@ std::vector<Sequence> random_texts(const ModelConfig& config, int64_t count, int
   for (size_t n = 0; n < texts.size(); ++n) {
     texts[n].type_ids.clear();
     if (config.has_encoder()) {
-      texts[n].target_ids = targets[n].ids;
+      texts[n].asked = TargetIds{targets[n].ids};
       continue;
     }
-    texts[n].is_target.assign(texts[n].ids.size(), true);
-    for (size_t t = 0; t < std::min(n % 3 + 1, texts[n].ids.size()); ++t)
-      texts[n].is_target[t] = false;
+    std::vector<bool> is_target(texts[n].ids.size(), true);
+    for (size_t t = 0; t < std::min(n % 3 + 1, texts[n].ids.size()); ++t) is_target[t] = false;
+    texts[n].asked = TargetMarks{std::move(is_target)};
   }
   return texts;
 }

@@ -178,7 +178,7 @@ TEST_F(MixtureRun, EncodesEachPartByItsOwnTask) {
   const auto text = [&](size_t row, bool is_target) {
     std::vector<int64_t> ids;
     for (size_t i = 0; i < in.train.sequences[row].ids.size(); ++i) {
-      if (in.train.sequences[row].is_target[i] == is_target)
+      if (in.train.sequences[row].is_target()[i] == is_target)
         ids.push_back(in.train.sequences[row].ids[i]);
     }
     return in.text.tokenizer->decode(ids, SpecialTokens::kKeep);

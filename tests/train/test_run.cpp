@@ -123,7 +123,7 @@ TEST(Run, RefusesATensorThatTheLossDoesNotReach) {
   inputs.train.sequences =
       random_sequences(bare->config, 24, 8, 17);  // of the positions that it serves
   const auto words = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{1, 2, 3});
-  for (Sequence& sequence : inputs.train.sequences) sequence.mask = Mask{0, words};
+  for (Sequence& sequence : inputs.train.sequences) sequence.asked = Mask{0, words};
   inputs.task.at<Classification>().cloze = Cloze{{}, {"a", "b", "c"}};
   TrainingRun run(std::move(inputs), StartMode::kFresh);
   const std::string message = message_of<InputError>([&] { run.step(); });

@@ -48,7 +48,7 @@ double plain_loss(const RunInputs& inputs, bool averages_rows) {
     const Tensor logits = text_logits_of(rig, {sequence});  // [targets, V]
     double own = 0, count = 0;
     for (size_t t = 1; t < sequence.ids.size(); ++t) {
-      if (!sequence.is_target[t]) continue;
+      if (!sequence.is_target()[t]) continue;
       own -=
           at::log_softmax(logits[static_cast<int64_t>(count)], 0)[sequence.ids[t]].item<double>();
       count += 1;
