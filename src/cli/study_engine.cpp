@@ -132,8 +132,7 @@ Node RunEngine::resolve(const StudyFile& study, const MemberDraft& member) {
     settings.push_back(setting.key + "=" + setting.value);
   const RunConfig config =
       resolve_document(std::move(document), std::move(preset), settings, edit_target, study.source);
-  const Adapter adapter(config.adapter, "adapter " + config.adapter_name,
-                        {target.config, target.sites}, task);  // refuses what does not fit
+  defined_adapter(config, target.config, task);  // refuses what does not fit
   return without_folder(run_config_node(config));
 }
 

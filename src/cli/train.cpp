@@ -134,10 +134,7 @@ constexpr const char* kLowerMemory =
 
 // Resident bytes at the peak, as `graft plan` says.
 int64_t predicted_bytes(const RunInputs& inputs) {
-  const Model& model = *inputs.model;
-  const Adapter adapter(inputs.config.adapter, "adapter " + inputs.config.adapter_name,
-                        {model.config, model.sites}, inputs.task);
-  return make_plan(adapter, model, inputs.config, inputs.train).peak_bytes;
+  return make_plan(*inputs.adapter, *inputs.model, inputs.config, inputs.train).peak_bytes;
 }
 
 // Trains to the end or to a signal.
@@ -196,9 +193,8 @@ int train(const TrainFlags& flags) {
   RunInputs inputs = load_inputs(config, share().tasks());
   if (lengthens) lengthen(inputs, settings);
   if (!flags.is_quiet) {
-    const Node* edits = config.adapter.find("edits");
     const bool is_head_only =
-        (edits == nullptr || edits->items.empty()) && !inputs.task.is_answered_in_words();
+        inputs.adapter->parts().empty() && !inputs.task.is_answered_in_words();
     std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s\n", config.adapter_name.c_str(),
                  config.model.c_str(), count_text(inputs.train.size()).c_str(),
                  plural(inputs.train.size(), "row").c_str(),

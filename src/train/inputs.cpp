@@ -47,12 +47,6 @@ void check_row_seed(const RunConfig& config) {
                    "data.split_eval; leave it out");
 }
 
-// Rows that the run's adapter needs beside the tokens.
-RowLayout layout_of(const RunConfig& config, const ModelConfig& model, const Task& task) {
-  const Sites sites(model);
-  return Adapter(config.adapter, "adapter " + config.adapter_name, {model, sites}, task).layout();
-}
-
 uint64_t row_seed(const RunConfig& config) {
   return static_cast<uint64_t>(config.seeds.rows.value_or(config.seed));
 }
@@ -330,6 +324,13 @@ void check_in_memory(const Model& model, const RunConfig& config) {
 
 }  // namespace
 
+std::shared_ptr<const Adapter> defined_adapter(const RunConfig& config, const ModelConfig& model,
+                                               const Task& task) {
+  const Sites sites(model);
+  return std::make_shared<const Adapter>(config.adapter, "adapter " + config.adapter_name,
+                                         EditTarget{model, sites}, task);
+}
+
 bool is_model_of(const Model& model, const RunConfig& config) {
   return model.source == config.model && model.weights.dtype() == scalar_type(config.precision);
 }
@@ -368,7 +369,8 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
   const ModelConfig model = read_config(config.model, {.named = config.ignored_keys});
   check_task(in.task,
              model);  // what does not go together is refused before rows or weights are read
-  const RowLayout layout = layout_of(config, model, in.task);
+  in.adapter = defined_adapter(config, model, in.task);
+  const RowLayout layout = in.adapter->layout();
   check_row_seed(config);
   std::vector<Example> train, eval, test;
   if (!is_mixture) {
@@ -398,6 +400,9 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
   in.model = model_in_memory != nullptr
                  ? std::move(model_in_memory)
                  : load_model(config.model, config.precision, {.named = config.ignored_keys});
+  // Files may have an output layer of their own where config.json leaves that open.
+  if (in.model->config.has_tied_output != model.has_tied_output)
+    in.adapter = defined_adapter(config, in.model->config, in.task);
   start_head(in);
   in.text = load_model_text(config.model);
   in.tokenizer_digest = in.text.tokenizer->digest();

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "edit/adapter.h"
 #include "infer/evaluate.h"
 #include "model/trunk.h"
 #include "train/batches.h"
@@ -26,6 +27,7 @@ struct RunInputs {
   RunConfig config;
   std::shared_ptr<const Model> model;
   Task task;
+  std::shared_ptr<const Adapter> adapter;  // that is trained, as config.adapter defines it
   ModelText text;
   std::string tokenizer_digest;
   int64_t max_length = 0;
@@ -39,6 +41,11 @@ struct RunInputs {
   std::string generation_note = {};  // a line for the user: what the model's own settings add to
                                      // config.generation; may be empty
 };
+
+// The adapter that the settings define, with a head for a task that has one. Throws InputError for
+// a definition that does not fit the model or the task.
+std::shared_ptr<const Adapter> defined_adapter(const RunConfig& config, const ModelConfig& model,
+                                               const Task& task);
 
 // Loads model, tokenizer and data as `config` says. `tasks_dir` holds the ready tasks. Throws
 // InputError; of a mixture also where a part is no task of texts, of eval_tasks where their primary

@@ -47,8 +47,7 @@ RateTest test_rates(RunInputs inputs, const RateTestOptions& options) {
          "test_rates: rates that rise");
   inputs.config.max_steps = options.steps;
   const RunConfig& config = inputs.config;
-  const Adapter adapter(config.adapter, "adapter " + config.adapter_name,
-                        {inputs.model->config, inputs.model->sites}, inputs.task);
+  const Adapter& adapter = *inputs.adapter;
   NamedTensors tensors = start_values(inputs, adapter);
   const std::unique_ptr<Optimizer> optimizer = make_optimizer(adapter.params(), config);
   Epochs epochs = epochs_of(inputs);

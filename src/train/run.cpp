@@ -95,8 +95,7 @@ Run::Run(RunInputs inputs, StartMode mode, Observer* observer)
     : inputs_(std::move(inputs)),
       observer_(observer != nullptr ? *observer : nobody()),
       dir_(inputs_.config.out),
-      adapter_(inputs_.config.adapter, "adapter " + inputs_.config.adapter_name,
-               {inputs_.model->config, inputs_.model->sites}, inputs_.task),
+      adapter_(*inputs_.adapter),
       tensors_(start_values(inputs_, adapter_)),
       optimizer_(make_optimizer(adapter_.params(), inputs_.config)),
       epochs_(epochs_of(inputs_)) {

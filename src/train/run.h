@@ -77,7 +77,7 @@ class Run {
   RunInputs inputs_;
   Observer& observer_;
   Path dir_;
-  Adapter adapter_;
+  const Adapter& adapter_;
   NamedTensors tensors_;
   std::unique_ptr<Optimizer> optimizer_;
   Epochs epochs_;

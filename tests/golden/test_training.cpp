@@ -214,6 +214,7 @@ std::vector<StepRow> run_ten_steps(const TrainingCase& golden, int64_t accumulat
   inputs.config.checkpoint_every = {Period::Unit::kNever, 0};
   inputs.model = golden.model;
   inputs.task = golden.task;
+  inputs.adapter = defined_adapter(inputs.config, inputs.model->config, inputs.task);
   inputs.train.sequences = golden.sequences;
   for (size_t i = 0; i < golden.sequences.size(); ++i) {
     Example example;

@@ -13,6 +13,7 @@ RunInputs run_inputs(const std::string& definition, const Path& out, const std::
   inputs.config = parse_run_config(yaml(settings), yaml(least), "test");
   inputs.model = golden_model("bert-tiny", inputs.config.precision);
   inputs.task = class_task(3);
+  inputs.adapter = defined_adapter(inputs.config, inputs.model->config, inputs.task);
   inputs.train.sequences = random_sequences(inputs.model->config, rows, 20, 17);
   const std::vector<double> labels = class_labels(rows, 3);
   for (int64_t i = 0; i < rows; ++i) {
@@ -25,6 +26,11 @@ RunInputs run_inputs(const std::string& definition, const Path& out, const std::
         static_cast<int64_t>(inputs.train.sequences[static_cast<size_t>(i)].ids.size());
   }
   return inputs;
+}
+
+void set_task(RunInputs& inputs, const Task& task) {
+  inputs.task = task;
+  inputs.adapter = defined_adapter(inputs.config, inputs.model->config, task);
 }
 
 void drive_to(Run& run, int64_t steps) {

@@ -15,6 +15,9 @@ using TrainingRun = graft::Run;  // inside a TEST, Run is GoogleTest's
 RunInputs run_inputs(const std::string& definition, const Path& out, const std::string& settings,
                      int64_t rows = 24);
 
+// Another task for the run, and the adapter's head for it.
+void set_task(RunInputs& inputs, const Task& task);
+
 // Drives a run to its end (or to `steps`), without finishing it.
 void drive_to(Run& run, int64_t steps = INT64_MAX);
 

@@ -95,7 +95,7 @@ TEST(BatchLoss, OfARegressionMayPullItsValues) {
   for (const bool pulls : {false, true}) {
     Subject one(kAdamix, std::string("{dropout: 0, consistency: 3, consistent_values: ") +
                              (pulls ? "true}" : "false}"));
-    one.inputs.task = regression_task();
+    set_task(one.inputs, regression_task());
     one.rig = Rig(one.inputs.model, kAdamix, one.inputs.task);
     one.rig.shake(0.4);
     const Tensor a = one.pass(kBatch, key.with("route").with(0)).first,

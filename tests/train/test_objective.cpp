@@ -109,8 +109,7 @@ TEST(BatchLosses, AdamixNoConsistencyWithoutRandomness) {
   const auto loss = [&](const std::string& settings) {
     const RunInputs inputs =
         run_inputs("{edits: [{lora: {}}], head: {dropout: 0}}", folder / "run", settings);
-    const Adapter adapter(inputs.config.adapter, "test",
-                          {inputs.model->config, inputs.model->sites}, inputs.task);
+    const Adapter& adapter = *inputs.adapter;
     NamedTensors tensors = adapter.init(inputs.model->weights, RandomKey{1});
     const BoundAdapter bound(*inputs.model, adapter, tensors, Experts::kApart);
     const MicroBatch batch(inputs, bound, {0, 1, 2, 3, 4}, RandomKey{3}, 5);

@@ -81,7 +81,7 @@ TEST(Run, RefusesAFolderThatHoldsARunAndAChangedRunFile) {
 TEST(Run, StopsAtNumbersThatAreNotFinite) {
   const TempFolder folder;
   RunInputs inputs = run_inputs(kLora, folder / "run", "{epochs: 1, batch_size: 24, order: file}");
-  inputs.task = regression_task();
+  set_task(inputs, regression_task());
   inputs.train.examples[3].label = 1e30;  // its square is beyond float32
   TrainingRun run(std::move(inputs), StartMode::kFresh);
   const std::string message = message_of<InputError>([&] { run.step(); });
@@ -97,7 +97,7 @@ TEST(Run, NamesATensorThatStandsStill) {
   // A label equal to the logits of the initial values: the loss is zero, and so is every gradient.
   RunInputs inputs = run_inputs("{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", folder / "run",
                                 "{epochs: 12, batch_size: 1, order: file, weight_decay: 0}", 1);
-  inputs.task = regression_task();
+  set_task(inputs, regression_task());
   const RandomKey seed = RandomKey{}.with(uint64_t{42});
   Rig same(inputs.model, "{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", regression_task());
   same.tensors = same.adapter->init(inputs.model->weights, seed.with("init"));
@@ -124,7 +124,9 @@ TEST(Run, RefusesATensorThatTheLossDoesNotReach) {
       random_sequences(bare->config, 24, 8, 17);  // of the positions that it serves
   const auto words = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{1, 2, 3});
   for (Sequence& sequence : inputs.train.sequences) sequence.asked = Mask{0, words};
-  inputs.task.at<Classification>().cloze = Cloze{{}, {"a", "b", "c"}};
+  Task cloze = inputs.task;
+  cloze.at<Classification>().cloze = Cloze{{}, {"a", "b", "c"}};
+  set_task(inputs, cloze);
   TrainingRun run(std::move(inputs), StartMode::kFresh);
   const std::string message = message_of<InputError>([&] { run.step(); });
   EXPECT_NE(message.find("step 1: no gradient for '0.full/pooler.weight' and '0.full/pooler.bias'"),
