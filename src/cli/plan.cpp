@@ -1,9 +1,11 @@
 // graft plan: what a run will cost before it is run. Needs config.json only; with weights it also
 // times a few steps.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/wording.h"
@@ -11,13 +13,12 @@
 #include "cli/common.h"
 #include "cli/files.h"
 #include "data/task.h"
-#include "infer/predict.h"
 #include "model/gguf_model.h"
 #include "session/presets.h"
 #include "session/settings.h"
 #include "train/length.h"
-#include "train/objective.h"
 #include "train/plan.h"
+#include "train/step_work.h"
 
 namespace graft {
 
@@ -33,44 +34,44 @@ struct PlanFlags {
   bool no_timing = false, saves_memory = false;
 };
 
-// Median seconds of a training step over made-up rows of the given shape, after two warm-up steps.
-double calibrate(const Model& model, const Adapter& adapter, const Objective& objective,
-                 const PlanFlags& flags) {
-  constexpr int kWarmup = 2, kTimed = 5;
-  NamedTensors tensors = adapter.init(model.weights, {});
-  std::vector<Sequence> sequences(static_cast<size_t>(flags.batch_size));
+// A run with a batch of made-up rows of the given shape.
+RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task, RunConfig settings,
+                      const PlanFlags& flags) {
+  const ModelConfig& config = model->config;
+  const auto words = std::make_shared<const std::vector<int64_t>>(task.labels().size(), 0);
+  RunInputs out;
+  out.config = std::move(settings);
+  out.config.saves_memory = flags.saves_memory;
+  out.task = task;
   Random random({7});
-  LaneInput rows{.layout = adapter.layout(), .dropout = trunk_dropout(model.config, std::nullopt)};
-  for (Sequence& sequence : sequences) {
+  for (int64_t row = 0; row < flags.batch_size; ++row) {
+    Sequence& sequence = out.train.sequences.emplace_back();
+    sequence.example = row;
     for (int64_t i = 0; i < flags.length; ++i)
       sequence.ids.push_back(
-          static_cast<int64_t>(random.below(static_cast<uint64_t>(model.config.vocabulary))));
-    if (model.config.end_id >= 0)
-      sequence.ids.back() = model.config.end_id;  // where encoder-decoder classifiers read
+          static_cast<int64_t>(random.below(static_cast<uint64_t>(config.vocabulary))));
+    if (config.end_id >= 0)
+      sequence.ids.back() = config.end_id;  // where encoder-decoder classifiers read
     sequence.type_ids.assign(sequence.ids.size(), 0);
-    rows.sequences.push_back(&sequence);
+    if (task.cloze() != nullptr) sequence.asked = Mask{0, words};
+    out.train.examples.emplace_back().label = 0.0;
   }
-  std::vector<LaneInput> passes{rows};
-  if (passes_of(objective, adapter) == 2) {
-    passes.push_back(rows);
-    passes.back().key = rows.key.in_stream(1);
-  }
-  const Pack pack = make_pack(passes, pack_options(model));
+  out.model = std::move(model);
+  return out;
+}
+
+// Median seconds of a step of the run, all of its rows one batch, after two warm-up steps.
+double calibrate(const RunInputs& inputs, const Adapter& adapter) {
+  constexpr int kWarmup = 2, kTimed = 5;
+  NamedTensors tensors = adapter.init(inputs.model->weights, {});
+  Batch batch(inputs.train.sequences.size());
+  std::iota(batch.begin(), batch.end(), 0);
   std::vector<double> seconds;
-  for (int i = 0; i < kWarmup + kTimed; ++i) {
+  for (int step = 0; step < kWarmup + kTimed; ++step) {
     const auto start = std::chrono::steady_clock::now();
-    BoundAdapter bound(model, adapter, tensors, Experts::kApart);
-    const std::vector<LaneAdapter> lanes(passes.size(), {&bound, {.is_training = true}});
-    const std::vector<LaneResult> results = compute_logits(model, pack, lanes, {});
-    at::Tensor loss = summed_loss(adapter.task()->kind(), results.front().logits,
-                                  std::vector<double>(sequences.size(), 0.0));
-    if (results.size() == 2)
-      loss = loss + summed_consistency(results[0].logits, results[1].logits, objective.targets) *
-                        objective.consistency;
-    torch::autograd::backward({loss}, {});
-    bound.add_gradients_to_stored();
+    step_gradients(inputs, adapter, tensors, {batch}, step);
     for (auto& [name, tensor] : tensors) tensor.mutable_grad().reset();
-    if (i >= kWarmup)
+    if (step >= kWarmup)
       seconds.push_back(
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
@@ -270,10 +271,12 @@ int plan(PlanFlags flags) {
   const bool has_weights =
       !is_file && (std::filesystem::exists(given / "model.safetensors") ||
                    std::filesystem::exists(given / "model.safetensors.index.json"));
-  const double step_seconds = has_weights && adapter.head() != nullptr && !flags.no_timing
-                                  ? calibrate(*load_model(given, shape.precision, ignored), adapter,
-                                              settings.objective, flags)
-                                  : 0;
+  const double step_seconds =
+      has_weights && adapter.head() != nullptr && !flags.no_timing
+          ? calibrate(
+                made_up_run(load_model(given, shape.precision, ignored), *task, settings, flags),
+                adapter)
+          : 0;
   const RunLength run_length = length_of(settings, adapter.head() == nullptr, flags);
   Node node = plan_node(made, step_seconds, shape.passes, flags);
   put_length(run_length, step_seconds, node);
