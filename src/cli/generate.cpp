@@ -37,7 +37,7 @@ struct GenerateFlags {
   bool has_prompt = false, shows_prompt = false, is_json = false, is_quiet = false;
 };
 
-// All that writes.
+// A loaded model with its adapter, and the task whose prompts are continued.
 struct Writer {
   OpenedModel opened;
   LoadedAdapter loaded;

@@ -2,12 +2,12 @@
 // times a few steps.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <numeric>
 
 #include "base/error.h"
+#include "base/timer.h"
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -68,12 +68,10 @@ double calibrate(const RunInputs& inputs, const Adapter& adapter) {
   std::iota(batch.begin(), batch.end(), 0);
   std::vector<double> seconds;
   for (int step = 0; step < kWarmup + kTimed; ++step) {
-    const auto start = std::chrono::steady_clock::now();
+    const Timer timer;
     step_gradients(inputs, adapter, tensors, {batch}, step);
     for (auto& [name, tensor] : tensors) tensor.mutable_grad().reset();
-    if (step >= kWarmup)
-      seconds.push_back(
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (step >= kWarmup) seconds.push_back(timer.seconds());
   }
   std::sort(seconds.begin(), seconds.end());
   return seconds[seconds.size() / 2];

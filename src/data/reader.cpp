@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/gzip.h"
 #include "base/output_file.h"
+#include "base/utf8.h"
 #include "data/row_writer.h"
 #include "data/rows.h"
 
@@ -15,28 +16,6 @@ namespace graft {
 namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-
-// Length of the well-formed UTF-8 sequence at the start of `text` (Unicode table 3-7), or 0.
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-  };
-  const auto follows = [&](size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
-  const unsigned first = byte(0), second = byte(1);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return follows(1) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    const bool bad = (first == 0xE0 && second < 0xA0) ||
-                     (first == 0xED && second > 0x9F);  // overlong; surrogates
-    return !bad && follows(1) && follows(2) ? 3 : 0;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    const bool bad = (first == 0xF0 && second < 0x90) ||
-                     (first == 0xF4 && second > 0x8F);  // overlong; above U+10FFFF
-    return !bad && follows(1) && follows(2) && follows(3) ? 4 : 0;
-  }
-  return 0;
-}
 
 std::string json_row(const Table& table, const Row& row) {
   const auto quoted = [](const std::string& text) { return nlohmann::json(text).dump(); };
@@ -82,7 +61,7 @@ void check_text(std::string_view text, size_t begin, size_t end, const Origin& o
       throw InputError(place(origin, text, i) +
                        "expected text, found a NUL byte; is this a binary or UTF-16 file?");
     }
-    const size_t length = utf8_length(text.substr(i));
+    const size_t length = utf8_sequence(text, i);
     if (length == 0) {
       throw InputError(
           place(origin, text, i) + "expected UTF-8, found " + quote(text.substr(i, 4)) +

@@ -4,10 +4,10 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "base/error.h"
+#include "base/timer.h"
 #include "model/cache.h"
 #include "tensor/vocabulary_loss.h"
 
@@ -108,7 +108,7 @@ Choices choose(const Model& model, const BoundAdapter& bound, const Task& task, 
   ensure(task.kind() == TaskKind::kChoice && data.options.size() == data.sequences.size(),
          "a data set of a choice");
   const at::NoGradGuard no_grad;
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   Choices out;
   out.scores.resize(data.sequences.size());
   out.chosen.resize(data.sequences.size());
@@ -152,7 +152,7 @@ Choices choose(const Model& model, const BoundAdapter& bound, const Task& task, 
     out.chosen[row] =
         std::max_element(out.scores[row].begin(), out.scores[row].end()) - out.scores[row].begin();
   out.loss = right_sum / right_tokens;
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.seconds = timer.seconds();
   return out;
 }
 

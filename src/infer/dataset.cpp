@@ -111,10 +111,14 @@ std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& se
   return groups;
 }
 
+int64_t positions_for_tokens(const ModelConfig& config, const RowLayout& layout) {
+  return config.max_positions - layout.virtual_rows - layout.first_position;
+}
+
 int64_t resolve_max_length(int64_t max_length, const ModelConfig& config, const RowLayout& layout) {
   constexpr int64_t kUsual = 512;
   const int64_t taken = layout.virtual_rows + layout.first_position,
-                longest = config.max_positions - taken;
+                longest = positions_for_tokens(config, layout);
   const std::string beside = taken == 0 ? ""
                                         : " beside the " + std::to_string(taken) +
                                               " rows of the adapter's prompt or prefix";

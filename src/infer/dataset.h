@@ -89,6 +89,10 @@ std::vector<std::vector<int64_t>> groups_of_rows(const std::vector<Sequence>& se
                                                  int64_t token_budget,
                                                  const std::function<int64_t(int64_t row)>& cost);
 
+// Positions of the model that are left for a text's tokens beside the rows of `layout`; may be none
+// or negative.
+int64_t positions_for_tokens(const ModelConfig& config, const RowLayout& layout);
+
 // max_length if positive, else the model's longest, at most 512, less the positions that `layout`
 // takes for itself. Throws InputError when it is beyond what the model serves.
 int64_t resolve_max_length(int64_t max_length, const ModelConfig& config,

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "infer/dataset.h"
 #include "tensor/vocabulary_loss.h"
 
 namespace graft {
@@ -33,10 +34,8 @@ std::vector<int64_t> Decoding::text_of(const ModelConfig& config, const Sequence
 
 int64_t Decoding::room_behind(const ModelConfig& config, const RowLayout& layout,
                               const Sequence& prompt) {
-  const int64_t rows = config.has_encoder() ? 1
-                                            : std::max<int64_t>(1, std::ssize(prompt.ids)) +
-                                                  layout.virtual_rows + layout.first_position;
-  return config.max_positions - rows + 1;
+  if (config.has_encoder()) return config.max_positions;  // its decoder reads the start token
+  return positions_for_tokens(config, layout) - std::max<int64_t>(1, std::ssize(prompt.ids)) + 1;
 }
 
 Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts, int64_t new_tokens)

@@ -1,10 +1,10 @@
 #include "infer/evaluate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "base/error.h"
+#include "base/timer.h"
 #include "base/wording.h"
 #include "data/text_score.h"
 
@@ -25,7 +25,7 @@ Task without_perplexity(Task task) {
 Evaluation evaluate_texts(const Model& model, const BoundAdapter& bound, const Task& task,
                           const EvalData& data, const ModelText& text,
                           const EvaluateOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   const TextLosses losses = text_losses(model, bound, data.rows, options.predict);
   Evaluation out;
   out.loss = losses.mean;
@@ -47,7 +47,7 @@ Evaluation evaluate_texts(const Model& model, const BoundAdapter& bound, const T
   auto next = of_texts.begin();
   for (const std::string& metric : task.metrics)
     out.scores.push_back(metric == kPerplexity ? Score{metric, std::exp(losses.mean)} : *next++);
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.seconds = timer.seconds();
   return out;
 }
 

@@ -3,9 +3,9 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/error.h"
+#include "base/timer.h"
 #include "tensor/vocabulary_loss.h"
 
 namespace graft {
@@ -116,7 +116,7 @@ std::vector<LaneStates> predicting_states(const Model& model, const LanguageBatc
 TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Dataset& data,
                        const PredictOptions& options) {
   const at::NoGradGuard no_grad;
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   TextLosses out;
   out.sums.resize(data.sequences.size());
   int64_t targets = 0;
@@ -149,7 +149,7 @@ TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Data
   }
   for (const double sum : out.sums) out.mean += sum;
   out.mean /= static_cast<double>(targets);
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.seconds = timer.seconds();
   return out;
 }
 

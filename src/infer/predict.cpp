@@ -5,10 +5,10 @@
 #include <ATen/ops/mse_loss.h>
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 
 #include "base/error.h"
+#include "base/timer.h"
 
 namespace graft {
 
@@ -67,7 +67,7 @@ Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset
   ensure(bound.experts() == experts_of(options.route.routing),
          "experts apart for routes, merged without");
   const at::NoGradGuard no_grad;
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   const int64_t routes = num_routes(options.route);
   const at::Tensor by_route =
       at::empty({routes, data.size(), bound.adapter().head()->outputs()}, at::kFloat);
@@ -97,7 +97,7 @@ Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset
   }
   out.logits = joined_routes(by_route, options.route.routing);
   if (routes > 1) out.by_route = by_route;
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.seconds = timer.seconds();
   return out;
 }
 

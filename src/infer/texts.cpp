@@ -1,11 +1,11 @@
 #include "infer/texts.h"
 
 #include <algorithm>
-#include <chrono>
 #include <deque>
 #include <limits>
 
 #include "base/error.h"
+#include "base/timer.h"
 #include "infer/dataset.h"
 
 namespace graft {
@@ -159,7 +159,7 @@ Written write_texts(const Model& model, const std::vector<LaneAdapter>& lanes,
       room = std::min(room, room_for_texts(model.config, lane.bound->adapter().layout(), prompts));
     options.generate.max_new_tokens = fitting_tokens(room);
   }
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   Written out;
   out.texts.resize(prompts.size());
   Writer writer(model, lanes, lane_of, text, options);
@@ -170,7 +170,7 @@ Written write_texts(const Model& model, const std::vector<LaneAdapter>& lanes,
     done += static_cast<int64_t>(rows.size());
     if (options.progress) options.progress(done, static_cast<int64_t>(prompts.size()));
   }
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.seconds = timer.seconds();
   return out;
 }
 

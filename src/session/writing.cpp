@@ -69,8 +69,7 @@ Dataset encode_prompts(std::vector<Example> examples, const Task& task, const Op
                        const LoadedAdapter& loaded, PromptUse use, int64_t max_length) {
   const ModelConfig& config = opened.model->config;
   const RowLayout layout = loaded.adapter.layout();
-  const int64_t longest = std::min<int64_t>(
-      config.max_positions - layout.virtual_rows - layout.first_position, 1 << 20);
+  const int64_t longest = std::min<int64_t>(positions_for_tokens(config, layout), 1 << 20);
   const int64_t asked = max_length > 0             ? max_length
                         : use == PromptUse::kAlone ? 0
                                                    : loaded.provenance.max_length;

@@ -308,8 +308,7 @@ void check_effects(const RowLayout& layout, RunInputs& in) {
 
 // A preset's max_length that the model does not serve is the longest that it does.
 void limit_suggested_length(const RowLayout& layout, RunInputs& in) {
-  const int64_t longest =
-      in.model->config.max_positions - layout.virtual_rows - layout.first_position;
+  const int64_t longest = positions_for_tokens(in.model->config, layout);
   if (in.config.is_suggested("max_length") && in.config.max_length > longest)
     in.config.max_length = std::max<int64_t>(0, longest);
 }

@@ -1,12 +1,12 @@
 #include "train/run.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 
 #include "base/error.h"
 #include "base/spelling.h"
+#include "base/timer.h"
 #include "base/version.h"
 #include "base/wording.h"
 #include "train/digests.h"
@@ -209,25 +209,17 @@ bool Run::is_done() const {
   return step_ >= epochs_.total_steps() || is_stale;
 }
 
-namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-}  // namespace
-
 void Run::step() {
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   StepWork work = draw();
   run_passes({&work});
-  update(work, seconds_since(start));
+  update(work, timer.seconds());
 }
 
 StepWork Run::draw() { return {inputs_, adapter_, tensors_, epochs_.batches_of(step_), step_}; }
 
 void Run::update(StepWork& work, double seconds) {
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   const RunConfig& config = inputs_.config;
   const double rate =
       config.learning_rate * rate_factor(config.schedule, step_,
@@ -241,7 +233,7 @@ void Run::update(StepWork& work, double seconds) {
   optimizer_->step(tensors_, rate);
   ++step_;
   tokens_ += tokens;
-  seconds += seconds_since(start);
+  seconds += timer.seconds();
   seconds_ += seconds;
   log_->write(Node::map({{"event", Node::text("step")},
                          {"step", Node::integer(step_)},
