@@ -16,13 +16,13 @@ struct AdapterState;
 // and use one. It keeps its model in memory.
 class AdapterHandle {
  public:
-  // The folder; "" of the model alone.
+  // The folder that it was loaded from; "" for the model alone.
   const std::string& path() const;
-  // What it answers; nothing for one that was trained for no task.
+  // What it answers. Nothing if it was trained for no task.
   std::optional<TaskInfo> task() const;
-  // Tokens that a text is cut to: as in training.
+  // Texts are cut to this many tokens, as they were in training.
   int64_t max_length() const;
-  // A line for the user: what the model's own head answers. Mostly empty.
+  // A line for the user that says what the model's own head answers. Usually empty.
   const std::string& note() const;
 
  private:

@@ -1,5 +1,5 @@
-// Errors. Everything that can go wrong is one of three exceptions; the command turns each into its
-// exit code.
+// Errors. Everything that can go wrong is one of three exceptions. The command gives each an exit
+// code of its own.
 //
 // A message names the source (path:line:column, option, tensor), what was expected, what was found
 // and the way out. Exceptions are values: any thread may catch, copy and keep them.
@@ -21,7 +21,7 @@ class Error : public std::runtime_error {
   ExitCode code_;
 };
 
-// A file, option or request is wrong; the user can mend it.
+// A file, option or request is wrong, and the user can correct it.
 class InputError : public Error {
  public:
   explicit InputError(const std::string& message) : Error(message, ExitCode::kInput) {}
@@ -33,7 +33,7 @@ class IoError : public Error {
   explicit IoError(const std::string& message) : Error(message, ExitCode::kSystem) {}
 };
 
-// Our own bug.
+// A bug in Graft.
 class InternalError : public Error {
  public:
   explicit InternalError(const std::string& message) : Error(message, ExitCode::kBug) {}

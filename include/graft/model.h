@@ -1,4 +1,5 @@
-// A frozen model, as a program that uses one knows it. Plain values: safe to copy between threads.
+// How a frozen model is opened, and what is known of it. Plain values: safe to copy between
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -7,16 +8,17 @@
 
 namespace graft {
 
-// How a model is opened.
 struct ModelOptions {
-  // Of the trunk: "fp32" or "bf16". Trained tensors, heads and losses are float32 whatever it is.
+  // The precision of the trunk: "fp32" or "bf16". Trained tensors, heads and losses are float32 in
+  // both cases.
   std::string precision = "fp32";
-  // Keys of its config.json that graft does not know and is to pass over.
+  // Keys of config.json that Graft does not know and shall ignore.
   std::vector<std::string> ignored_keys = {};
-  // Folders of adapters that will be loaded: keys that they were trained without are passed over,
-  // too.
+  // Folders of adapters that will be loaded. Keys that were ignored in their training are ignored
+  // as well.
   std::vector<std::string> adapters = {};
-  // The folder with the tasks/ that come by name (PREFIX/share/graft); empty: none do.
+  // The folder that holds tasks/, the tasks that are known by name (PREFIX/share/graft). Empty: no
+  // task is known by name.
   std::string share = {};
 };
 
@@ -25,8 +27,8 @@ struct ModelInfo {
   std::string type;  // model_type of its config.json: "bert", "llama"
   int64_t width = 0;
   int64_t vocabulary = 0;
-  int64_t max_positions = 0;  // the longest text that it serves, in tokens
-  bool writes_texts = false;  // a decoder with a layer over the vocabulary
+  int64_t max_positions = 0;  // tokens of the longest text that it can read
+  bool writes_texts = false;  // it is a decoder with a layer over the vocabulary
 };
 
 }  // namespace graft

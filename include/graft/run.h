@@ -1,5 +1,5 @@
-// Training runs: what is asked of one, and what it tells while it goes on. A run draws nothing and
-// knows no terminal: whoever wants to see something, or to stop it, is an observer.
+// Training runs: how one is requested, and what it reports while it runs. A run prints nothing and
+// knows no terminal. An observer receives its reports and may stop it.
 #pragma once
 
 #include <cstdint>
@@ -9,40 +9,43 @@
 
 namespace graft {
 
-// Empty strings are not given; what is given wins over `file`. A plain value.
+// An empty string means "not given". What is given takes precedence over `file`. A plain value.
 struct RunRequest {
   std::string file;              // a run.yaml with any of the settings (doc/run_folder.md)
-  std::string model, task, out;  // a folder or GGUF file; a task by name or file; the run's folder
+  std::string model;             // a folder or a GGUF file
+  std::string task;              // a name or a file
+  std::string out;               // the folder of the run
   std::string adapter;           // what to train: a preset, or a YAML file
-  std::string definition;        // instead of it the text of one: "edits: [{lora: {rank: 4}}]"
-  std::string data, eval, test;  // rows; data may be a folder with train.* and dev.*
+  std::string definition;        // or its text: "edits: [{lora: {rank: 4}}]"
+  std::string data, eval, test;  // files of rows; data may be a folder with train.* and dev.*
   std::vector<std::string> settings = {};      // "epochs=5", "adapter.rank=4"
   std::vector<std::string> ignored_keys = {};  // of the model's config.json
   bool ignores_model_generation = false;       // texts are written without the model's own settings
-  std::string source = "request";              // what messages call it
+  std::string source = "request";              // the name of the request in messages
 };
 
 struct StepReport {
-  int64_t step = 0;  // done, this one included
+  int64_t step = 0;  // steps done, including this one
   int64_t total_steps = 0;
   double loss = 0;
   double learning_rate = 0;
   double gradient_norm = 0;  // before clipping
-  int64_t tokens = 0;        // of this step
-  double seconds = 0;        // of this step
+  int64_t tokens = 0;        // in this step
+  double seconds = 0;        // that this step took
 };
 
 struct EvaluationReport {
   int64_t step = 0;
   double epoch = 0;
-  // The loss and every metric on the evaluation rows; "mean" of data sets with tasks of their own.
+  // The loss and every metric on the evaluation rows. If data sets have tasks of their own, their
+  // mean is here under "mean".
   std::vector<std::pair<std::string, double>> scores = {};
-  bool is_best = false;   // so far: the adapter that is kept, where the best is
-  std::string text = {};  // the scores in a line
+  bool is_best = false;   // the best evaluation so far
+  std::string text = {};  // the scores in one line
 };
 
-// Called from the thread that steps the run, between its steps: a call that takes long delays it,
-// and an exception ends it as an error of its own would.
+// All methods are called between two steps, in the thread that steps the run. A slow call delays
+// the run. An exception ends the run in the same way as an error inside it.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -51,23 +54,26 @@ class Observer {
   virtual void started(int64_t /*steps_done*/, int64_t /*total_steps*/) {}
   virtual void stepped(const StepReport& /*report*/) {}
   virtual void evaluated(const EvaluationReport& /*report*/) {}
-  // A checkpoint of this step is whole on the disk.
+  // The checkpoint of this step is complete on disk.
   virtual void checkpointed(int64_t /*step*/) {}
   // Something is wrong that does not stop the run.
   virtual void warned(const std::string& /*warning*/) {}
   // The adapter and metrics.json are written. `warnings`: those of metrics.json.
   virtual void finished(const std::vector<std::string>& /*warnings*/) {}
-  // Asked after every step: true ends the run with a checkpoint to go on from.
+  // Asked after every step. If it returns true, the run writes a checkpoint and ends; `resume` goes
+  // on from there.
   virtual bool wants_stop() { return false; }
 };
 
 enum class RunEnd { kDone, kStopped };
 
-// Trains to the end, or until the observer wants to stop; `out` then holds the adapter and
-// metrics.json, or a checkpoint to go on from. `share`: the folder with presets/ and tasks/ that
-// come by name (PREFIX/share/graft); empty: none do. `observer` may be null. Runs in folders of
-// their own may train in several threads. Throws InputError listing every fault, before anything is
-// written.
+// Trains to the end, or until the observer wants to stop. Afterwards `out` holds the adapter and
+// metrics.json, or a checkpoint from which the run can be resumed.
+//   share     the folder that holds presets/ and tasks/, those that are known by name
+//             (PREFIX/share/graft); empty: none are
+//   observer  may be null
+// Several threads may train at once if each run has a folder of its own. Throws InputError that
+// lists every fault, before anything is written.
 RunEnd train(const RunRequest& request, const std::string& share = {},
              Observer* observer = nullptr);
 
@@ -75,22 +81,23 @@ RunEnd train(const RunRequest& request, const std::string& share = {},
 struct RunOutcome {
   std::string out;  // its folder
   RunEnd end = RunEnd::kDone;
-  std::string failure = {};  // why it failed, and the others went on; empty unless it did
+  std::string failure = {};  // why it failed; empty if it did not
   int64_t steps_done = 0, total_steps = 0;
 };
 
-// Trains several runs of one model, which is in memory once. Those that leave its weights alone
-// share forward and backward passes; those that change them (full fine-tuning, BitFit) take turns.
-// Each writes the files that `train` writes of it, bit for bit. `observers`: none, or one a run,
-// which may be null; a run whose observer wants to stop leaves with a checkpoint, and the others go
-// on. Throws InputError as `train` does, and for requests of different models, before anything is
+// Trains several runs of one model, which is in memory once. Runs that leave the model's weights
+// alone share forward and backward passes. Runs that change them (full fine-tuning, BitFit) take
+// turns. Each run writes the same files as `train` does, bit for bit.
+// `observers` is empty, or has one entry for each run, which may be null. If an observer wants to
+// stop, its run ends with a checkpoint and the others go on; so they do if a run fails. Throws
+// InputError as `train` does, and if the requests name different models, before anything is
 // written.
 std::vector<RunOutcome> train_together(const std::vector<RunRequest>& requests,
                                        const std::string& share = {},
                                        const std::vector<Observer*>& observers = {});
 
-// Goes on with the run in folder `out`, bit for bit as if it had never stopped; one that is done
-// stays as it is.
+// Continues the run in the folder `out`. The result has the same bits as a run that never stopped.
+// A run that has ended is left as it is.
 RunEnd resume(const std::string& out, const std::string& share = {}, Observer* observer = nullptr);
 
 }  // namespace graft

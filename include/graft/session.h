@@ -1,11 +1,10 @@
-// A session: one frozen model in memory, and adapters that are loaded beside each other and answer
-// side by side.
+// A session: one frozen model in memory, and several adapters that answer with it.
 //
 //   const Session session = Session::open("models/minilm");
 //   const AdapterHandle mail = session.load("runs/mail/adapter");
 //   std::puts(session.predict({{mail, "You have won!"}}).front().label.c_str());
 //
-// What is wrong with a file or a request is an InputError (graft/errors.h).
+// A fault in a file or a request is an InputError (graft/errors.h).
 #pragma once
 
 #include <cstddef>
@@ -24,79 +23,86 @@ namespace graft {
 
 struct SessionState;
 
-// One text to be answered by a label, a number or an option.
+// A text that is answered with a label, a number or an option.
 struct Question {
   AdapterHandle adapter;
-  std::string text;                               // of a task that reads one column
-  std::string second = {};                        // of a task of pairs
-  std::map<std::string, std::string> cells = {};  // a whole row by column, instead of both
+  // The text, if the task makes it of one column; else give `cells`.
+  std::string text;
+  std::string second = {};  // the second text, if the task reads pairs
+  // A whole row, cell by column name, instead of `text` and `second`.
+  std::map<std::string, std::string> cells = {};
 };
 
 struct Answer {
-  std::string label;           // the label, or the option; empty for a number
-  double value = 0;            // the number; else the score of the label or option
-  std::vector<double> scores;  // probabilities in the order of the labels; log probabilities of the
-                               // options, in nats; of a regression the number alone
+  std::string label;  // the label or the option; empty if the answer is a number
+  double value = 0;   // the number, or the score of the label or option
+  // Classification: a probability for each label, in their order. Choice: the log probability of
+  // each option, in nats. Regression: the number alone.
+  std::vector<double> scores;
 };
 
-// A text to go on from.
+// A prompt that is continued.
 struct TextRequest {
   AdapterHandle adapter;
   std::string prompt;
 };
 
 struct WritingOptions {
-  // By the names of doc/run_folder.md (`generation`): "max_new_tokens=60", "temperature=0.8",
-  // "beams=4"; and "seed=1", which draws the tokens. They win over the model's own settings.
+  // Settings by their names in doc/run_folder.md (`generation`): "max_new_tokens=60",
+  // "temperature=0.8", "beams=4"; and "seed=1", by which tokens are drawn. They take precedence
+  // over the model's own settings.
   std::vector<std::string> settings = {};
   bool ignores_model_settings = false;
-  std::string chat = {};               // a chat format, "model" or "none"; empty: the task's
-  std::vector<std::string> stop = {};  // a text ends before the first of these; empty: the task's
-  // Text as it is final, in the order in which it comes; not with beams. May be empty.
+  std::string chat = {};               // a chat format, "model" or "none"; empty: as the task says
+  std::vector<std::string> stop = {};  // a text ends before the first of these; empty: as the task
+                                       // says
+  // Receives each piece of text as soon as it is final. Not called with beams. May be empty.
   std::function<void(size_t request, const std::string& piece)> on_text = {};
 };
 
 struct GeneratedText {
-  std::string text;             // without what ends it
+  std::string text;             // without the end token or the stop text
   std::vector<int64_t> tokens;  // with the end token
-  double log_probability = 0;   // of the tokens under the model and its adapter, in nats
+  double log_probability = 0;   // of all tokens under the model and its adapter, in nats
   std::string finish;           // "end", "length" or "stop"
 };
 
 struct Scores {
   int64_t rows = 0;
-  double loss = 0;  // mean over rows, or over the tokens to be given
-  std::vector<std::pair<std::string, double>> metrics;  // of the task, in its order; NaN: undefined
+  double loss = 0;  // mean over the rows, or over the target tokens of texts
+  // The task's metrics, in its order. NaN: undefined.
+  std::vector<std::pair<std::string, double>> metrics;
 };
 
-// Never changed once it is open: every method may be called from several threads at once, also on
-// the same adapter. Cheap to copy; copies share the model.
+// A session never changes after it is opened. Several threads may call any method at once, also
+// with the same adapter. Cheap to copy: copies share the model.
 class Session {
  public:
-  // A folder or a GGUF file. Throws InputError where it is not read, or its tokenizer is not.
+  // `model` is a folder or a GGUF file. Throws InputError if the model or its tokenizer cannot be
+  // read.
   static Session open(const std::string& model, const ModelOptions& options = {});
 
   ModelInfo info() const;
 
-  // An adapter in a folder, with all checks: format, tensors, the base that it was trained on, the
-  // tokenizer, and that its task is one of this model. `task`: a task by name, a YAML file or
-  // "text:LABEL,LABEL", in the place of its own, for an adapter without a head.
+  // Loads the adapter in a folder. Checks its format and tensors, that it was trained on this model
+  // with this tokenizer, and that the model can do its task. `task` replaces the adapter's own task
+  // if it has no head: a name, a YAML file or "text:LABEL,LABEL".
   AdapterHandle load(const std::string& adapter, const std::string& task = {}) const;
-  // The model alone, for a task that needs no head or whose head its folder brings; without a task
-  // that of its own head, or none where it only writes.
+  // The model alone. `task` must need no head, or one that the model's folder holds. Without `task`
+  // the model's own head is used, if there is one; else the model only writes texts.
   AdapterHandle bare(const std::string& task = {}) const;
 
-  // One a question, in order. Questions of several adapters share forward passes; what is answered
-  // beside it moves an answer in its last bits at most. Throws InputError for an adapter whose task
-  // is answered by a text.
+  // Returns one answer for each question, in order. Questions to several adapters share forward
+  // passes; other questions change the last bits of an answer at most. Throws InputError if an
+  // adapter's task is answered by a text.
   std::vector<Answer> predict(const std::vector<Question>& questions) const;
 
-  // One a request, in order; texts of several adapters are written side by side. Throws InputError
-  // for an adapter that answers by a head.
+  // Returns one text for each request, in order. Texts of several adapters are written together.
+  // Throws InputError if an adapter answers by a head.
   std::vector<GeneratedText> generate(const std::vector<TextRequest>& requests,
                                       const WritingOptions& options = {}) const;
 
-  // The loss and the task's metrics over the labelled rows of a file.
+  // Returns the loss and the task's metrics over the labelled rows of the file `data`.
   Scores score(const AdapterHandle& adapter, const std::string& data) const;
 
  private:

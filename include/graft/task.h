@@ -1,4 +1,4 @@
-// What is asked of a text. Plain values: safe to copy between threads.
+// What a model is asked about a text. Plain values: safe to copy between threads.
 #pragma once
 
 #include <string>
@@ -6,13 +6,13 @@
 
 namespace graft {
 
-// A task as its file says it (doc/data.md).
+// A task, as its file describes it (doc/data.md).
 struct TaskInfo {
   std::string name;
   std::string kind;                  // "classification", "regression", "generation" or "choice"
-  std::vector<std::string> labels;   // of a classification, in the order of its scores
-  std::vector<std::string> columns;  // that a row's text, or pair of texts, is made of
-  std::vector<std::string> metrics;  // of Session::score, behind the loss
+  std::vector<std::string> labels;   // classification: in the order of an answer's scores
+  std::vector<std::string> columns;  // the text of a row, or its two texts, are made of these
+  std::vector<std::string> metrics;  // what Session::score gives beside the loss
 };
 
 }  // namespace graft

@@ -1,6 +1,6 @@
-// An adapter on disk: adapter.json + adapter.safetensors (doc/adapter_file.md). Loading is strict:
-// every key is read, every slot filled, and the base model must be the one the adapter was trained
-// on.
+// An adapter on disk: adapter.json and adapter.safetensors (doc/adapter_file.md). Loading is
+// strict: every key is read, every tensor must be there, and the base model must be the one that
+// the adapter was trained on.
 #pragma once
 
 #include <string>
@@ -14,18 +14,18 @@ namespace graft {
 
 inline constexpr int64_t kAdapterFormatVersion = 1;
 
-// Where an adapter comes from; shown by `graft inspect adapter`, never read by the maths.
+// Where an adapter comes from. `graft inspect adapter` shows it; nothing is computed from it.
 struct Provenance {
   std::string graft_version;
   std::string model;       // the folder as the user wrote it
   std::string tokenizer;   // digest of its tokenizer.json
-  int64_t max_length = 0;  // tokens a text was cut to in training
+  int64_t max_length = 0;  // to which texts were cut in training, in tokens
   int64_t seed = 0;
   int64_t steps = 0;
   std::string data;
-  std::string origin = {};  // of an imported adapter: "peft 0.21.2 (LORA), FOLDER"
-  std::vector<std::string> ignored_config_keys =
-      {};  // of the base: IgnoredKeys::remembered. Written from the model itself
+  std::string origin = {};  // if it was imported: "peft 0.21.2 (LORA), FOLDER"
+  // Those of the base model's config.json (IgnoredKeys::remembered); taken from the model.
+  std::vector<std::string> ignored_config_keys = {};
 };
 
 struct LoadedAdapter {
@@ -34,7 +34,7 @@ struct LoadedAdapter {
   Provenance provenance;
 };
 
-// What adapter.json says without the tensors being read: for `graft inspect adapter`.
+// What adapter.json says; the tensors are not read.
 struct AdapterHeader {
   Node definition;  // {edits, head}
   std::optional<Task> task;
@@ -43,12 +43,13 @@ struct AdapterHeader {
   Provenance provenance;
 };
 
-// Writes into folder `dir` (made if missing); adapter.json comes last, so that a half-written
-// folder is no adapter.
+// Writes into the folder `dir`, which is made if it is missing. adapter.json is written last, so
+// that a half-written folder is no adapter.
 void save_adapter(const Path& dir, const Adapter& adapter, const NamedTensors& tensors,
                   const Model& model, const Provenance& provenance);
 
-// Throws InputError naming every difference of the base, each missing, surplus or misshapen tensor.
+// Throws InputError that names every difference of the base model, and every tensor that is
+// missing, unknown or of another shape.
 LoadedAdapter load_adapter(const Path& dir, const Model& model);
 
 // adapter.json of folder `dir`, or its text. Throws InputError listing every fault.

@@ -1,5 +1,4 @@
-// Averages: several adapters of one shape into one, and the experts of stochastic mixtures into the
-// plain edits they are made of.
+// Averages of several adapters of one shape, and of the experts of stochastic mixtures.
 #pragma once
 
 #include <vector>
@@ -8,15 +7,15 @@
 
 namespace graft {
 
-// The weighted mean of the tensors of `adapters`, which must have one definition and one task;
-// weights are divided by their sum. Buffers (the frame of a rotation) must be equal, or the mean
-// would be of coordinates in different frames. Throws InputError naming what differs. `names` are
-// the adapters' in messages.
+// The weighted mean of the tensors of `adapters`, which must have the same definition and task.
+// Weights are divided by their sum. Buffers (the frame of a rotation) must be equal: otherwise the
+// mean would mix coordinates of different frames. Throws InputError that names what differs;
+// `names` are those of the adapters in messages.
 NamedTensors average_adapters(const std::vector<LoadedAdapter>& adapters,
                               const std::vector<double>& weights,
                               const std::vector<std::string>& names);
 
-// {edits, head} with every stochastic mixture replaced by what it is made of.
+// {edits, head}, with every stochastic mixture replaced by the edit inside it.
 Node without_mixtures(const Node& definition);
 
 struct PlainAdapter {
@@ -24,9 +23,9 @@ struct PlainAdapter {
   NamedTensors tensors;
 };
 
-// The adapter whose every bank is the mean of its experts (Wang et al. 2022, arXiv:2205.12410,
-// sec. 3.3): it gives the logits that the mixture gives merged. Throws InputError when there is no
-// mixture in it.
+// The adapter in which every bank is the mean of its experts (Wang et al. 2022, arXiv:2205.12410,
+// sec. 3.3). It gives the same logits as the merged mixture. Throws InputError if the adapter has
+// no mixture.
 PlainAdapter average_experts(const LoadedAdapter& loaded, const std::string& name,
                              const EditTarget& target);
 

@@ -1,5 +1,5 @@
-// The base of gate, stochastic and router: an edit around others. What a combinator does not change
-// goes on to the edits inside.
+// The base of gate, stochastic and router: an edit around other edits. By default every question
+// goes to the edits inside; a combinator overrides what it changes.
 #pragma once
 
 #include <memory>
@@ -30,16 +30,16 @@ class Combinator : public Edit {
   TensorList averaged(const Params& stored) const override;
 
  protected:
-  // `kind`: its name in YAML. One child stands below "of/", those of a list below "of.0/", "of.1/",
-  // ...
+  // `kind`: its name in YAML. The tensors of a single child have names below "of/", those of a list
+  // below "of.0/", "of.1/", ...
   Combinator(std::string kind, std::vector<Child> children, bool is_list = false);
 
-  // Where any child acts, in order of execution.
+  // The sites at which some child acts, in order of execution.
   std::vector<Site> children_sites() const;
-  // After the combinator's own tensors are declared: those of the children, and the sites and
-  // traits of all together.
+  // Declares the tensors of the children, and the sites and traits of all together. Called after
+  // the combinator has declared its own tensors.
   void declare_children();
-  // What belongs to a child, of the tensors of the whole.
+  // The tensors of one child among those of the whole.
   Params stored_of(size_t index, const Params& stored) const {
     return stored.from(stored_from_[index]);
   }
@@ -48,8 +48,8 @@ class Combinator : public Edit {
   }
   size_t num_own() const { return stored_from_.front(); }
 
-  // What a combinator adds: its options as they stand in YAML, and what it derives of tensors of
-  // its own.
+  // What a combinator adds: its options as they stand in YAML, and what it derives from its own
+  // tensors.
   virtual Node describe_options() const = 0;
   TensorList init_own(const Weights& weights, RandomKey key) const;
   virtual TensorList derive_own(const Params& stored, const Weights& weights) const;
@@ -59,10 +59,9 @@ class Combinator : public Edit {
   // The child that acts at a site of `spec`.
   size_t index_at(const Site& site) const { return children_.size() == 1 ? 0 : child_at_.at(site); }
   const Child& child_at(const Site& site) const { return children_[index_at(site)]; }
-  // Its step in names, "of" or "of.1".
+  // The child's step in names, "of" or "of.1".
   const std::string& step(size_t index) const { return steps_[index]; }
-  // What a child gave beside its change, under names of the whole, behind what the combinator gives
-  // itself.
+  // Losses and records of the combinator, then those of a child with its step before their names.
   SideOutputs merged_side(SideOutputs own, size_t index, SideOutputs of_child) const;
 
  private:
@@ -74,7 +73,7 @@ class Combinator : public Edit {
   std::vector<size_t> stored_from_, derived_from_;  // [child]: the first of its tensors
 };
 
-// Width of what the edit reads at one of its sites (Edit::input), known without a forward pass.
+// The width of what the edit reads at one of its sites (Edit::input). Needs no forward pass.
 int64_t input_width(const Edit& edit, const Site& site);
 
 }  // namespace graft

@@ -1,9 +1,9 @@
 // The contract of an edit: a learned change at sites of a frozen trunk.
 //
-// An edit is options, named tensors and pure functions over them. It never owns the forward pass:
-// at each of its sites it is shown x and y and answers with a Change. Combinators (a gate, a
-// stochastic mixture, a router) are edits made of edits. doc/extending.md lists what a new method
-// touches. Thread-safe: all methods are const and hold no state.
+// An edit consists of options, named tensors and pure functions over them. It never owns the
+// forward pass: at each of its sites it is shown x and y, and answers with a Change. Combinators (a
+// gate, a stochastic mixture, a router) are edits made of edits. doc/extending.md lists what a new
+// method touches. Thread-safe: all methods are const, and an edit holds no state.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,27 +29,27 @@
 
 namespace graft {
 
-// kTrained: moved by a run. The others stand still: kBuffer is stored with the adapter, kDrawn is
-// in no file, since its initial value is a pure function of the adapter's definition (of a seed
-// that stands there, and not of the run's) and is made anew when the adapter is loaded.
+// kTrained: a run changes the tensor. The others are constant. kBuffer is stored with the adapter.
+// kDrawn is in no file: it is made again when the adapter is loaded, since its value is a pure
+// function of the adapter's definition (of a seed given there, not of the run's seed).
 enum class Role { kTrained, kBuffer, kDrawn };
 
-// What a tensor is for, in counts and in the estimate of memory.
+// The purpose of a tensor, for counts and for the estimate of memory.
 enum class ParamUse { kOther, kExpert, kRouter, kGate, kHead };
 
-// What a tensor does to y where a combinator must know it: a mixture of scales is one of whole
-// results, not of changes.
+// How a tensor acts on y, as far as combinators must know it: a mixture of scales mixes whole
+// results, not changes.
 enum class Effect { kAny, kScalesY };
 
 // What a tensor costs at its site, for one row.
 struct Cost {
-  double flops = 0;          // of the products that it is in, forward
-  double kept = 0;           // numbers that stay for the backward pass
-  bool keeps_input = false;  // and what the site reads, once for all who read it
+  double flops = 0;          // operations of its products in the forward pass
+  double kept = 0;           // numbers that are kept for the backward pass
+  bool keeps_input = false;  // the site's input is kept as well, once for all tensors that read it
 };
 
 struct ParamSpec;
-// How a tensor starts, float32. `key` is that of its name.
+// The initial value of a tensor, float32. `key` is that of its name.
 using Initial =
     std::function<at::Tensor(const ParamSpec& param, const Weights& weights, RandomKey key)>;
 
@@ -57,165 +57,175 @@ struct ParamSpec {
   // Within its edit: "enc.3.attn.q.lora_a".
   std::string name = {};
   std::vector<int64_t> shape = {};
-  // The site it serves; none when several share it.
+  // The site that it serves; none if several sites share it.
   std::optional<Place> site = {};
-  // What tables call it where it serves no single site: "mlp.in".
+  // Its name in tables if it serves no single site: "mlp.in".
   std::string label = {};
-  // The trunk's tensor whose place it takes (`rewrite`).
+  // The tensor of the trunk that it replaces (`rewrite`).
   std::optional<TensorId> replaces = {};
   // Tensors of one site and bank are drawn together by a stochastic mixture: "down", "up", ... A
   // derived tensor may depend on one bank only.
   std::string bank = {};
   Role role = Role::kTrained;
-  // Computes in float32 on a bfloat16 trunk: a scale of 1.003 would be 1 there.
+  // It computes in float32 even on a bfloat16 trunk, where a scale of 1.003 would be 1.
   bool is_wide = false;
-  // Under weight decay.
+  // Weight decay acts on it.
   bool decays = true;
   // Multiplies the learning rate.
   double rate_scale = 1.0;
-  // Numbers left in its place by `flattened`; all of them where not given.
+  // How many numbers `flattened` leaves of it; all of them if not given.
   std::optional<int64_t> kept = {};
   ParamUse use = ParamUse::kOther;
   Effect effect = Effect::kAny;
-  // By its shape where not given (train/plan.cpp, train/footprint.cpp), as for the matrices of
-  // LoRA.
+  // If not given, it follows from the shape as for the matrices of LoRA (train/plan.cpp,
+  // train/footprint.cpp).
   std::optional<Cost> cost = {};
-  // Of a stochastic mixture: the expert that it belongs to.
+  // In a stochastic mixture: the expert that it belongs to.
   std::optional<int64_t> expert = {};
-  // None where the edit's own `init` gives the values. Of kDrawn it ignores the key.
+  // Empty if the edit's own `init` gives the values. For kDrawn it ignores the key.
   Initial initial = {};
 
-  // `key`: of the edit.
+  // `key`: that of the edit.
   at::Tensor initial_value(const Weights& weights, RandomKey key) const {
     return initial ? initial(*this, weights, key.with(name)) : at::Tensor();
   }
 };
 
-// What `derive` makes of a stochastic mixture: its experts as they are, for a route to choose from,
-// or their mean.
+// What `derive` makes of a stochastic mixture: all experts, among which a route chooses, or their
+// mean.
 enum class Experts { kApart, kMerged };
 
-// Who shares the choice of a stochastic mixture: all rows of a lane, or those of a text, or none.
+// Which rows share the choice of a stochastic mixture: all of a lane, all of a text, or none.
 enum class RouteUnit { kPass, kText, kToken };
 
 struct EditSpec {
   std::vector<ParamSpec> params;
-  std::vector<Site> sites;  // where `change` or `prefix` is asked
+  std::vector<Site> sites;  // where `change` or `prefix` is called
   Traits traits;
-  // Tokens that it takes for itself: no other edit may take them at that site.
+  // Tokens that it claims for itself: no other edit may claim them at the same site.
   std::vector<TokenClaim> claims = {};
 };
 
-// The factor of a change: a number, times a column per output group and row where a gate or router
-// gives one.
+// The factor of a change: a number, times a weight for each row and group of outputs if a gate or
+// router gives one.
 struct Weight {
   double scale = 1.0;
-  at::Tensor rows = {};  // [T, G] float32, or undefined; G divides the output width (1, or heads).
-                         // At `prefix`: [N, G]
+  // [T, G] float32, or undefined; G divides the output width (1, or the heads). In `prefix`: [N,
+  // G].
+  at::Tensor rows = {};
 };
 
-// y' = mul * y + add + code basis^T, on `rows` only where given. Undefined parts are left out.
-// Methods without losses and records leave `side` alone.
+// y' = mul * y + add + code basis^T, on `rows` alone if they are given. Undefined parts are left
+// out.
 struct Change {
-  at::Tensor mul = {};               // broadcasts to [T, out]
-  at::Tensor add = {};               // broadcasts to [T, out]
-  at::Tensor code = {}, basis = {};  // [T, R], [out, R]: the low-rank form, added without making a
-                                     // [T, out] tensor of its own
-  at::Tensor rows = {};              // [P] int64, distinct: the parts above then have P rows
-  SideOutputs side = {};             // weighted losses and records, named within the edit by site
+  at::Tensor mul = {};  // broadcasts to [T, out]
+  at::Tensor add = {};  // broadcasts to [T, out]
+  // [T, R], [out, R]: the low-rank form. It is added to y without another tensor of [T, out].
+  at::Tensor code = {}, basis = {};
+  // [P] int64, distinct. If given, the parts above have P rows.
+  at::Tensor rows = {};
+  // Losses, already weighted, and records. Their names begin with that of the site. Empty for most
+  // methods.
+  SideOutputs side = {};
 };
 
 // Rows before keys and values.
 struct PrefixRows {
   LanePrefix rows;
-  SideOutputs side = {};  // as that of a change
+  SideOutputs side = {};  // as in a change
 };
 
-// What an edit may know of the pass it is in, beside its tensors.
+// What an edit may know of the pass, beside its tensors.
 struct Context {
-  bool is_training = false;      // losses are wanted
-  bool keeps_records = false;    // records are wanted
-  RandomKey key = {};            // (seed, step, micro-batch, pass, edit path, site): for dropout
-  RandomKey site_free_key = {};  // the same without the site: for what several sites share
-  RandomKey route =
-      {};  // (seed, step, micro-batch, pass, edit path): for a stochastic choice; not of the site
-  std::optional<RandomKey> first_route = {};  // of a second pass: the route of the first, which a
-                                              // stochastic choice may have to differ from
+  bool is_training = false;    // losses are wanted
+  bool keeps_records = false;  // records are wanted
+  // (seed, step, micro-batch, pass, edit path, site): for dropout.
+  RandomKey key = {};
+  // The same without the site: for what several sites share.
+  RandomKey site_free_key = {};
+  // (seed, step, micro-batch, pass, edit path): for a stochastic choice, which is not of the site.
+  RandomKey route = {};
+  // In a second pass over the same rows: the route of the first pass. A stochastic choice may have
+  // to differ from it.
+  std::optional<RandomKey> first_route = {};
   RouteUnit route_unit = RouteUnit::kPass;
-  Experts experts = Experts::kMerged;        // as the derived tensors have them
-  std::optional<int64_t> fixed_expert = {};  // every stochastic choice gives this expert
-  Memory* memory = nullptr;  // where a text is written token by token: what edits keep of its
-                             // earlier rows; null elsewhere
-  int64_t expert = 0;  // of several that are asked one after the other; each remembers for itself
+  Experts experts = Experts::kMerged;  // as in the derived tensors
+  // Every stochastic choice takes this expert.
+  std::optional<int64_t> fixed_expert = {};
+  // Where a text is written token by token: what edits remember of its earlier rows. Else null.
+  Memory* memory = nullptr;
+  // Which of several experts is asked, if they are asked one after the other: each has a memory of
+  // its own.
+  int64_t expert = 0;
 };
 
-// An edit by its definition, and its stored tensors.
+// The definition of an edit and its stored tensors.
 struct Flattened {
   Node definition;
-  TensorList tensors;  // in the order of the params of an edit so defined
+  TensorList tensors;  // in the order of the params of an edit with that definition
 };
 
 class Edit {
  public:
   virtual ~Edit() = default;
 
-  // Its tensors, sites and traits: declared by the constructor, fixed from then on.
+  // Its tensors, sites and traits. The constructor declares them; they never change afterwards.
   const EditSpec& spec() const { return spec_; }
 
-  // Options with every default filled in: building from it gives an equal edit. One key, the kind:
-  // {lora: {rank: 8, ...}}.
+  // Its options with every default filled in; an edit built from them is equal. The one key is the
+  // method's name: {lora: {rank: 8, ...}}.
   virtual Node describe() const = 0;
 
-  // Initial values of every param of `spec`, float32. `key` is the edit's own.
+  // Initial values of all params of `spec`, float32. `key` is that of the edit.
   virtual TensorList init(const Weights& weights, RandomKey key) const;
 
-  // Tensors that `change` wants instead of the stored ones; computed once a step, differentiable.
-  // By the same numbers as those of `spec`, with what only `derive` makes behind them. Default:
-  // every tensor in the dtype that it computes in.
+  // The tensors that `change` reads instead of the stored ones. Computed once a step,
+  // differentiable. They have the numbers of the params of `spec`; tensors that only `derive` makes
+  // follow them. Default: every stored tensor in the dtype in which it computes.
   virtual TensorList derive(const Params& stored, const Weights& weights, Experts experts) const;
   virtual size_t num_derived() const { return spec_.params.size() + num_made_; }
 
-  // What the edit (and a gate or router around it) reads. Default: view.x.
+  // What the edit reads, and a gate or router around it. Default: view.x.
   virtual at::Tensor input(const SiteView& view) const;
 
-  // The factor when nobody else gives one: alpha/r for LoRA. A gate or router replaces it.
-  // Default 1.
+  // The factor of its change unless a gate or router gives another: alpha/r for LoRA. Default: 1.
   virtual double scale(const Site& site) const;
 
-  // `derived`: by the numbers that derive() gave. Called for sites in spec().sites that are not
-  // attention sites.
+  // The change of y at a site. `derived`: what derive() made. Called for the sites of `spec` that
+  // are not attention sites.
   virtual Change change(const Params& derived, const SiteView& view, const at::Tensor& input,
                         const Weight& weight, const Context& context) const;
 
-  // E experts stacked along dimension 0 of every tensor, weight.rows [T, G*E] (expert fastest).
-  // Default: the sum of `change` over the experts, one after the other; methods with a fused form
-  // override it.
+  // The weighted sum of the changes of E experts, which are stacked along dimension 0 of every
+  // tensor. weight.rows: [T, G*E], expert fastest. Default: one expert after the other; methods
+  // with a fused form override it.
   virtual Change blend(const Params& stacked, int64_t experts, const SiteView& view,
                        const at::Tensor& input, const Weight& weight, const Context& context) const;
 
-  // Prefix rows at an attention site. Here weight.rows is [N, G], a row per sequence of the lane
-  // and not per token: G = 1, or 2 for keys and values apart.
+  // Prefix rows at an attention site. Here weight.rows is [N, G], with a row for each sequence of
+  // the lane, not for each token: G = 1, or G = 2 for keys and values apart.
   virtual std::optional<PrefixRows> prefix(const Params& derived, const SiteView& view,
                                            const Weight& weight, const Context& context) const;
 
-  // Tensors of the trunk with the edit folded in. Asked in every step where traits.acts is
-  // kReplacesWeights, else at merge.
+  // Tensors of the trunk with the edit folded in. Called in every step if traits.acts is
+  // kReplacesWeights, else only when the adapter is merged.
   virtual TrunkTensors rewrite(const Params& derived, const Weights& weights) const;
 
-  // The edit without what served its training only (the network behind a prefix), computing the
-  // same; nothing where there is no such part. float32, detached or not as `stored` is.
+  // An edit that computes the same without the parts that serve training alone (the network behind
+  // a prefix); nothing if there is no such part. float32, detached or not as `stored` is.
   virtual std::optional<Flattened> flattened(const Params& stored) const;
 
-  // The stored tensors of the edit that is left when the experts of every stochastic mixture are
-  // averaged, in the order of the params of an edit so defined.
+  // The stored tensors of the edit in which the experts of every stochastic mixture are averaged,
+  // in the order of its params.
   virtual TensorList averaged(const Params& stored) const;
 
  protected:
-  // For constructors. A tensor of one site, "<site>.<tensor>".
+  // For constructors. Declares a tensor of one site, "<site>.<tensor>".
   ParamId declare(const Site& site, const std::string& tensor, ParamSpec param);
-  // One that several sites share.
+  // Declares a tensor that several sites share.
   ParamId declare(ParamSpec param);
-  // One that `derive` makes and no file holds. Requires: those that are stored are declared.
+  // Declares a tensor that `derive` makes and no file holds. Requires: all stored tensors are
+  // declared.
   ParamId declare_derived();
 
   EditSpec spec_;
@@ -224,13 +234,13 @@ class Edit {
   size_t num_made_ = 0;
 };
 
-// For the table of methods: an edit that is built from options and target alone.
+// For the table of methods: makes an edit that needs options and target alone.
 template <class T>
 std::unique_ptr<Edit> make_of(Options& options, const EditTarget& target) {
   return std::make_unique<T>(options, target);
 }
 
-// y' of `change` for a y of [T, out].
+// y' for a y of [T, out].
 at::Tensor apply_change(const at::Tensor& y, const Change& change);
 
 }  // namespace graft

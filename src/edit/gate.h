@@ -62,8 +62,8 @@ inline constexpr Name<Multiplier> kMultipliers[] = {
 // Shared by both kinds of gate.
 void visit_multiplier(OptionVisitor& v, Multiplier& multiplier);
 
-// What was kept under `key` while a text is written token by token, else values() which is then
-// kept: [N, K]. `memory` may be null.
+// [N, K]: what `memory` holds under `key`, else values(), which it then holds. For texts that are
+// written token by token; `memory` may be null.
 at::Tensor cached(Memory* memory, const MemoryKey& key, const std::function<at::Tensor()>& values);
 
 // The tensors of a gate, weight [outputs, width] and bias [outputs], wide.
@@ -71,8 +71,8 @@ struct GateParams {
   ParamId weight, bias;
 };
 
-// What they are declared with, "<place>.gate.weight" and "<place>.gate.bias": weights N(0, 0.02^2),
-// zero biases. `site`: the place, unless several sites share the gate.
+// Their declarations, "<place>.gate.weight" and "<place>.gate.bias": weights N(0, 0.02^2), zero
+// biases. `site`: the place, or nothing if several sites share the gate.
 std::array<ParamSpec, 2> gate_params(const Place& place, std::optional<Place> site, int64_t outputs,
                                      int64_t width);
 // z w^T + b, [T, outputs], in the dtype of the gate's tensors.
@@ -80,12 +80,12 @@ at::Tensor gate_logits(const Params& derived, const GateParams& gate, const at::
 
 // enc.3.attn for the site enc.3.attn.q, dec.3.cross for dec.3.cross.q.
 Place attention_of(const Site& site);
-// What enters the site is what the queries of its attention are made of: attn.q, attn.k, attn.v and
-// the rows before the keys at attn; cross.q and those at cross. (cross.k and cross.v are made of
-// the encoder's rows.)
+// Whether the site reads what the queries of its attention are made of. That holds for attn.q,
+// attn.k, attn.v and the prefix rows at attn, and for cross.q and the prefix rows at cross.
+// (cross.k and cross.v are made of the encoder's rows.)
 bool reads_attention_input(const Site& site);
 
-// weight.rows * rows, where there were any.
+// The weight with weight.rows * rows, or with `rows` if it had none.
 Weight times_rows(const Weight& weight, const at::Tensor& rows);
 
 // The record of a gate's values [N, G], where records are wanted.

@@ -25,18 +25,20 @@
 
 namespace graft {
 
-// What a run moves of the head. Released code of UniPELT leaves it as drawn beside methods without
-// an adapter (kNothing), and beside BitFit its biases move alone (kBiases).
+// The tensors of the head that a run trains. In UniPELT's released code the head keeps its initial
+// values beside methods without an adapter (kNothing), and beside BitFit only its biases are
+// trained (kBiases).
 enum class HeadTrains { kAll, kBiases, kNothing };
 
-// Where the classifier reads a layer of the model itself: whether a place is of that layer, what it
-// is called, and whether the checkpoint holds it (true where it reads none).
+// A classifier may read a layer of the model itself, such as the pooler. Whether a place belongs to
+// that layer; what the layer is called; whether the checkpoint holds it (true if the classifier
+// reads no such layer).
 bool is_under_head(const Place& place, const ModelConfig& config);
 std::string layer_under_head(const ModelConfig& config);
 bool has_layer_under_head(const ModelConfig& config, const Weights& weights);
 
 struct HeadOptions {
-  bool has_pooler = true;  // of the pooler style
+  bool has_pooler = true;  // the head is of the pooler style
   bool trains_pooler = false;
   HeadTrains trains = HeadTrains::kAll;
   double dropout = 0.1;
@@ -46,19 +48,19 @@ struct HeadOptions {
 
 class Head {
  public:
-  // `outputs`: classes, or 1 for regression. A cloze has no options, nor any param: its classes are
-  // words.
+  // `outputs`: the number of classes, or 1 for a regression. A cloze has neither options nor
+  // params: its classes are words.
   Head(Options& options, const ModelConfig& config, int64_t outputs, bool is_cloze = false);
 
   const std::vector<ParamSpec>& params() const { return params_; }
   Node describe() const;
   TensorList init(const Weights& weights, RandomKey key) const;
 
-  // The pooler, when the head trains it: takes the place of the model's own.
+  // The trained pooler, which replaces the model's own; nothing if the head does not train it.
   TrunkTensors rewrite(const Params& derived) const;
 
-  // Whether `rows` below are what leaves the model's pooler (W_p h + b_p) or its head for masks
-  // (norm(f(W_m h + b_m))), and not the last states themselves.
+  // Whether `rows` below are the output of the model's pooler (W_p h + b_p), or of its head for
+  // masks (norm(f(W_m h + b_m))); else they are the last states.
   bool reads_pooler() const { return style_ == HeadStyle::kPooler; }
   bool reads_mask_states() const { return style_ == HeadStyle::kMaskStates; }
   bool trains_pooler() const { return options_.trains_pooler; }
@@ -67,7 +69,7 @@ class Head {
   at::Tensor logits(const Params& derived, const at::Tensor& rows,
                     const std::shared_ptr<const RowIds>& ids, const Context& context,
                     at::Tensor* pooled = nullptr) const;
-  // The same of a cloze: [N, words].
+  // The same for a cloze: [N, words].
   at::Tensor word_logits(const Weights& weights, const at::Tensor& mask_rows,
                          const std::vector<int64_t>& words) const;
 

@@ -19,8 +19,8 @@ at::Tensor uniform_tensor(const std::vector<int64_t>& shape, double bound, Rando
 at::Tensor normal_tensor(const std::vector<int64_t>& shape, double deviation, RandomKey key);
 
 // float32, entries uniform in [-bound, bound): the numbers `skip`, skip + 1, ... that torch's CPU
-// generator draws after manual_seed(seed). For tensors that other software draws by a seed; ours
-// have keys.
+// generator draws after manual_seed(seed). For tensors that other software draws by a seed; Graft
+// itself draws by keys.
 at::Tensor torch_uniform_tensor(const std::vector<int64_t>& shape, double bound, int64_t seed,
                                 int64_t skip);
 

@@ -1,12 +1,12 @@
-// Which combinators may stand around an edit. Closed by default: a new edit is refused inside each
-// of them until it says that it has what that combinator needs.
+// Which combinators may stand around an edit. By default none may: a new edit is refused inside a
+// combinator until it says that it has what the combinator needs.
 #pragma once
 
 namespace graft {
 
 struct Nesting {
-  // Each is the reason why not, as it stands in messages and in the table of compositions; null
-  // where it may.
+  // Each member is the reason why not, as messages and the table of compositions give it; null if
+  // the combinator may stand around the edit.
 
   // A gate: a number from outside weighs the change of every row (`Weight`).
   const char* no_gate = "its file does not say that a weight from outside acts on it";
@@ -22,9 +22,9 @@ inline constexpr const char* kReplacesSharedWeights =
 inline constexpr const char* kChoosesExperts =
     "both choose among experts: one mixture with more experts says the same";
 
-// May stand inside all of them.
+// For an edit that may stand inside all of them.
 inline constexpr Nesting kNestsAnywhere = {nullptr, nullptr, nullptr};
-// Acts through `rewrite` alone.
+// For an edit that acts through `rewrite` alone.
 inline constexpr Nesting kNestsNowhere = {kReplacesSharedWeights, kReplacesSharedWeights,
                                           kReplacesSharedWeights};
 

@@ -14,14 +14,14 @@
 
 namespace graft {
 
-// One of an edit's tensors: its place among those that the edit declared.
+// One of an edit's tensors: its index among the tensors that the edit declared.
 struct ParamId {
   int32_t number = -1;  // -1: the edit has no such tensor
 };
 
 constexpr ParamId param_at(size_t number) { return {static_cast<int32_t>(number)}; }
 
-// By ParamId; undefined where there is none.
+// Tensors by ParamId. A tensor that is not there is undefined.
 class TensorList {
  public:
   TensorList() = default;
@@ -44,7 +44,7 @@ class TensorList {
   std::vector<at::Tensor> tensors_;
 };
 
-// What an edit sees of them. A view: the list must outlive it.
+// How an edit sees its tensors. A view: the list must outlive it.
 class Params {
  public:
   using Renumber = std::function<int32_t(int32_t)>;
@@ -53,12 +53,13 @@ class Params {
 
   at::Tensor operator[](ParamId id) const;  // Requires: it is there
   bool has(ParamId id) const;
-  // Of an edit inside a combinator, whose tensors stand from number `first` on.
+  // What an edit inside a combinator sees: its tensors begin at number `first`.
   Params from(size_t first) const;
-  // The same tensors under other numbers: `id` is looked up as renumbered(id). So the members that
-  // a route draws from their banks look like the params of one edit. Requires: not done before.
+  // The same tensors under other numbers: `id` is looked up as renumbered(id). In this way the
+  // members that a route draws from their banks look like the params of one edit. Requires: these
+  // params are not renumbered yet.
   Params through(Renumber renumbered) const;
-  // Of one expert, where each tensor holds several along its first dimension.
+  // What one expert sees, if each tensor holds several experts along its first dimension.
   Params expert(int64_t index) const;
 
  private:
@@ -67,11 +68,11 @@ class Params {
   const TensorList* tensors_;
   int32_t first_ = 0;
   std::shared_ptr<const Renumber> renumbered_;
-  int32_t inner_ = 0;  // with other numbers: added before they are asked for
+  int32_t inner_ = 0;  // added to a number before it is renumbered
   int64_t expert_ = -1;
 };
 
-// Something for each site of an edit.
+// A T for each site of an edit.
 template <class T>
 class BySite {
  public:

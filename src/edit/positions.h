@@ -15,23 +15,24 @@ namespace graft {
 
 struct PositionChoice {
   int64_t first = 0, last = 0;  // p and s
-  bool is_all = false;          // every token; first and last are 0 then
+  bool is_all = false;          // every token; then first and last are 0
 
-  // Every token that is edited is one of the first or last `most()`, unless all are.
+  // An upper bound for the tokens that are edited, unless all are.
   int64_t most() const { return first + last; }
   bool is_two_sided() const { return first > 0 && last > 0; }
 };
 
-// "f3", "l7", "f3+l2", "last" (one token) or "all". Throws InputError saying what is wrong and what
-// to write instead.
+// Reads "f3", "l7", "f3+l2", "last" (one token) or "all". Throws InputError that says what is wrong
+// and what to write instead.
 PositionChoice parse_positions(const std::string& text);
 
 // How many positions a sequence of n tokens really has.
-//   kCode   p' = min(n/2, p), s' = min(n/2, s), both rounded down and also when there is one side
-//           only: the released code
+//   kCode   p' = min(n/2, p), s' = min(n/2, s), rounded down, even if there is one side only (the
+//           released code)
 //   kPaper  s' = min(ceil(n/2), s): the middle token of an odd n counts as suffix
-//   kLength s' = min(n, s), p' = min(n - s', p): as many as there are, and a token that both sides
-//           claim is suffix (AdapterHub)
+//   kLength s' = min(n, s), p' = min(n - s', p): as many as there are; a token that both sides
+//   claim
+//           counts as suffix (AdapterHub)
 enum class Clamp { kCode, kPaper, kLength };
 
 // Tokens 0 .. prefix-1 and n-suffix .. n-1 of n; never overlapping.
@@ -40,24 +41,24 @@ struct EditedTokens {
 };
 EditedTokens edited_tokens(const PositionChoice& positions, int64_t tokens, Clamp clamp);
 
-// What an edit takes for itself of the prompt's tokens at a site.
+// The tokens of a prompt that an edit claims for itself at a site.
 struct TokenClaim {
   Place site;
   PositionChoice positions;
   Clamp clamp = Clamp::kCode;
-  bool skips_last = false;  // counts a prompt of n tokens as one of n-1
+  bool skips_last = false;  // positions are counted as if a prompt of n tokens had n-1
 };
-// Whether there is a length of prompts for which two claims share a token.
+// Whether two claims share a token of a prompt of some length.
 bool share_a_token(const TokenClaim& a, const TokenClaim& b);
 
-// Rows of the view, counted from its first, by side and in the order of the pack. Rows of no token
-// (fillers, padding, a prompt) and rows that are not there (the last block may hold first rows
-// only) are left out. With `is_all` every token's row is `prefix`. `skips_last`: of prompts of n
-// tokens the first n-1 count.
+// The rows of a view that are edited, by side and in the order of the pack; counted from the view's
+// first row. Two kinds of rows are left out: those without a token (fillers, padding, rows of a
+// prompt), and those that the view does not hold (the last block may compute first rows only). With
+// `is_all` the rows of all tokens are in `prefix`. `skips_last`: as in TokenClaim.
 struct EditedRows {
   at::Tensor prefix, suffix;  // [P], [S] int64, distinct
-  bool is_every_row = false;  // every row of every sequence is in `prefix`: an edit may act on the
-                              // whole tensor instead
+  // Every row of every sequence is in `prefix`: an edit may act on the whole tensor instead.
+  bool is_every_row = false;
 };
 EditedRows edited_rows(const SiteView& view, const PositionChoice& positions, Clamp clamp,
                        bool skips_last = false);

@@ -1,4 +1,4 @@
-// Every method there is, by the name it has in YAML.
+// All methods, by their names in YAML.
 #pragma once
 
 #include <memory>
@@ -12,24 +12,25 @@
 
 namespace graft {
 
-// One method. The file of the method defines the object; registry.cpp lists it.
+// A method. Its own file defines the object; registry.cpp lists it.
 struct Method {
   const char* name;   // the key of an entry of `edits:`
-  const char* about;  // in one line
-  // With the defaults of a document that gives none.
+  const char* about;  // what it is, in one line
+  // Its options with their defaults.
   std::vector<OptionRow> (*options)();
   Nesting nesting;
-  // Of a plain edit, else null. Faults go into `options`.
+  // Makes a plain edit; null for a combinator. Faults go into `options`.
   std::unique_ptr<Edit> (*make)(Options& options, const EditTarget& target) = nullptr;
-  // Of a combinator, else null. It gets the edits below `of`, at least one, each of a kind that it
-  // takes.
+  // Makes a combinator, else null. `children` are the edits below `of`: at least one, each of a
+  // kind that the combinator takes.
   std::unique_ptr<Edit> (*make_around)(Options& options, const EditTarget& target,
                                        std::vector<Child> children) = nullptr;
-  // Of a combinator: the reason why it may not stand around an edit.
+  // For a combinator: where an edit says why it may not stand inside.
   const char* Nesting::*refusal = nullptr;
-  // Why it cannot be folded into weights; of a method that can at some sites, why not at others.
+  // Why it cannot be folded into weights; for a method that can be at some sites, why not at the
+  // others.
   const char* no_fold = "not all of its sites are followed or made by weights that could hold it";
-  // Of a combinator: `of` may be a list.
+  // For a combinator: `of` may be a list.
   bool takes_several = false;
 
   bool is_combinator() const { return make_around != nullptr; }
@@ -44,16 +45,15 @@ extern const Method kGate, kStochastic, kRouter;
 std::unique_ptr<Edit> make_edit(const Node& entry, const EditTarget& target,
                                 const std::string& source, const std::string& path);
 
-// Names; those of combinators stand last.
+// The names of all methods, those of combinators last.
 std::vector<std::string> known_edits();
 std::vector<std::string> known_combinators();
-// Throws InputError where no method has the name.
+// Throws InputError if no method has the name.
 const Method& method_named(const std::string& name);
-std::string kind_of(const Edit& edit);  // its name here
+std::string kind_of(const Edit& edit);  // the name of its method
 const Method& method_of(const Edit& edit);
 
-// Why `combinator` may not be put around `child`; nothing when it may. Both are names of the
-// registry.
+// Why `combinator` may not stand around `child`; nothing if it may. Both are names of methods.
 std::optional<std::string> composition_fault(const std::string& combinator,
                                              const std::string& child);
 

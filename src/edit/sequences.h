@@ -1,5 +1,5 @@
-// What edits ask about the sequences of a lane: means over a sequence's rows, and values of a
-// sequence spread over its rows.
+// Sums over the sequences of a lane: means over the rows of a sequence, and values of a sequence
+// spread over its rows.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,8 +12,8 @@
 
 namespace graft {
 
-// Which rows of a sequence count: its tokens; every row it has (those of a prompt and of padding
-// too); or the tokens of its prompt, at least the first. Fillers never do.
+// Which rows of a sequence count: its tokens; all rows, also those of a prompt and of padding; or
+// the tokens of its prompt, at least the first. Fillers never count.
 enum class RowsCounted { kTokens, kAll, kPromptTokens };
 
 // The rows of each sequence of the view's lane, and which of them count.
@@ -26,10 +26,10 @@ at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values,
 // by_sequence: [N, K] -> [T, K]; zero at rows of no sequence. Differentiable.
 at::Tensor spread_to_rows(const SiteView& view, const at::Tensor& by_sequence);
 
-// values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to and including it;
-// a row before every token keeps its own values, a row of no sequence gets zero. Differentiable.
-// `memory`, where there is one, keeps under `key` (uses 0 and 1) the sums and counts that the next
-// pass of the sequences goes on from.
+// values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to this row. A row
+// before all tokens keeps its own values; a row of no sequence gets zero. Differentiable. If there
+// is a `memory`, it keeps the sums and counts under `key` (uses 0 and 1), and the next pass of the
+// sequences continues from them.
 at::Tensor running_mean(const SiteView& view, const at::Tensor& values, Memory* memory = nullptr,
                         MemoryKey key = {});
 

@@ -1,4 +1,4 @@
-// The choice that a stochastic mixture makes: which member of a bank a route takes.
+// How a stochastic mixture draws: which member of a bank a route takes.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,13 @@
 
 namespace graft {
 
-// Uniform in 0..experts-1: a pure function of the route (seed, step, micro-batch, pass, edit), of
-// who draws (a site, or a layer whose sites draw together) and the bank, and so the same for all
-// rows of a lane, and independent between banks, sites and passes. Requires: experts > 0.
+// Uniform in 0..experts-1. A pure function of the route (seed, step, micro-batch, pass, edit), of
+// who draws (a site, or a layer whose sites draw together) and of the bank. So all rows of a lane
+// draw the same, and banks, sites and passes draw independently. Requires: experts > 0.
 int64_t drawn_expert(RandomKey route, std::string_view place, std::string_view bank,
                      int64_t experts);
 
-// Uniform among those that the route `first` does not draw there. Requires: experts > 1.
+// Uniform among all experts but the one that the route `first` draws. Requires: experts > 1.
 int64_t drawn_other_expert(RandomKey route, RandomKey first, std::string_view place,
                            std::string_view bank, int64_t experts);
 

@@ -1,4 +1,4 @@
-// What an edit is built for, and the options that most methods share.
+// The model that an edit is built for, and the options that most methods share.
 #pragma once
 
 #include <cstdint>

@@ -1,13 +1,13 @@
-// What an edit promises about its change, so that the passes around it may rely on it without
-// knowing the edit.
+// What an edit promises about its change. The passes around it rely on this and know nothing else
+// of the edit.
 #pragma once
 
 #include "model/pack.h"
 
 namespace graft {
 
-// What a row's change depends on beside the row itself, in the model's last stack. From least to
-// most.
+// What the change of a row depends on beside the row itself, in the model's last stack. Ordered
+// from least to most.
 enum class Reads {
   kRow,          // nothing: the last block may leave out rows that nobody reads
   kEarlierRows,  // rows of its sequence before it
@@ -15,11 +15,11 @@ enum class Reads {
   kSequence,     // any row of its sequence: it cannot be written token by token
 };
 
-// The rows that an edit changes. From fewest to most.
+// The rows that an edit changes. Ordered from fewest to most.
 enum class ActsOn { kPrompt, kEveryRow };
 
-// How an edit acts. What stands behind acts more loosely: of several edits together the last of
-// their kinds holds.
+// How an edit acts. The later kinds are freer: several edits together have the latest of their
+// kinds.
 enum class Acts {
   kReplacesWeights,  // through `rewrite` in every step, never through `change`
   kFoldable,         // through `change`, and `rewrite` gives weights that compute the same
@@ -32,16 +32,15 @@ struct Traits {
   Acts acts = Acts::kInForward;
   // The adapted trunk equals the bare one, bit for bit, at initial values.
   bool identity_at_init = false;
-  // Has experts that a route chooses from; in training those that it leaves out get no gradient.
+  // It has experts, and a route chooses among them. In training the others get no gradient.
   bool is_stochastic = false;
-  // Rows that it needs beside the tokens: those of a prompt, or padding as released code had it.
+  // The rows that it needs beside the tokens: those of a prompt, or padding as in released code.
   RowLayout layout = {};
 };
 
-// What holds of two edits that act together.
+// The traits of two edits that act together.
 Traits join(const Traits& a, const Traits& b);
-// The rows that both need. (Two prompts, or two lengths of padding, are refused before: see
-// Adapter.)
+// The rows that both need. (Adapter refuses two prompts, and two lengths of padding.)
 RowLayout join(const RowLayout& a, const RowLayout& b);
 
 }  // namespace graft

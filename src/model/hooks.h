@@ -1,5 +1,5 @@
-// What a trunk offers to whoever wants to change it. The trunk does not know who listens; edit/
-// implements this.
+// How a trunk lets others change what it computes. It does not know who they are: src/edit
+// implements this interface.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,16 +17,16 @@
 
 namespace graft {
 
-// A site at the moment the forward pass reaches it: T rows, those of one lane of `pack` or of all
-// of it.
+// A site when the forward pass reaches it. It has T rows: those of one lane of `pack`, or of all
+// lanes.
 struct SiteView {
   const Site& site;
   const Pack& pack;
   LaneRows lane;        // the rows and sequences of `pack` that x and y hold
-  at::Tensor x;         // [T, in]: what entered the site; undefined where y is all there is
-  at::Tensor y;         // [T, out]: what leaves it unless changed
+  at::Tensor x;         // [T, in]: what enters the site; undefined if there is only y
+  at::Tensor y;         // [T, out]: what leaves the site unless it is changed
   at::Tensor residual;  // [T, C], sublayers only: what y will be added to
-  // Sublayers only: (y, residual) -> norm(y + residual), the norm behind the sum; empty in a
+  // Sublayers only: (y, residual) -> norm(y + residual), the norm after the sum; empty in a
   // pre-norm block.
   std::function<at::Tensor(const at::Tensor&, const at::Tensor&)> norm;
 };
@@ -65,27 +65,27 @@ struct PrefixResult {
 class Hooks {
  public:
   virtual ~Hooks() = default;
-  // False keeps the fused path: the site's y is never made.
+  // If false, the trunk takes its fused path and never makes the site's y.
   virtual bool wants(const Site& site) const = 0;
-  // Of one lane alone: where nobody listens in it, its rows have the bits of the fused path.
+  // The same for one lane: if false, the lane's rows have the bits of the fused path.
   virtual bool wants_in_lane(const Site& site, size_t lane) const {
     static_cast<void>(lane);
     return wants(site);
   }
-  // Whether the lane needs all rows of the last block, whichever are read of it.
+  // Whether the lane needs all rows of the last block, even if only some of its output are read.
   virtual bool needs_all_rows(size_t lane) const {
     static_cast<void>(lane);
     return false;
   }
   virtual SiteResult apply(const SiteView& view) const = 0;
-  // Prefix rows per lane for an attention site; view.x is the block's input, view.y undefined.
+  // Prefix rows for an attention site, by lane. view.x is the block's input, view.y is undefined.
   virtual PrefixResult prefix(const SiteView& view) const = 0;
-  // For blocks that the backward pass computes again, after the forward pass and its hooks are
-  // gone. Null: these hooks cannot be asked twice.
+  // A copy for blocks that the backward pass computes again, when these hooks may be gone. Null if
+  // they cannot be asked twice.
   virtual std::shared_ptr<const Hooks> copy() const { return nullptr; }
 };
 
-// Listens nowhere: the bare trunk.
+// Changes nothing: the bare trunk.
 class NoHooks final : public Hooks {
  public:
   bool wants(const Site&) const override { return false; }

@@ -1,8 +1,8 @@
 // A batch as packed rows: all sequences end to end, no padding.
 //
-// Rows are in lanes: each lane goes through one adapter with one route, and draws its dropout by a
-// key and rates of its own. Row t of every tensor in a trunk belongs to one sequence of one lane;
-// filler rows, which round T up, belong to a lane and to no sequence.
+// Rows are in lanes. Each lane goes through one adapter with one route, and has its own key and
+// rates of dropout. Row t of every tensor in a trunk belongs to one sequence of one lane. Filler
+// rows, which round T up, belong to a lane but to no sequence.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,18 +18,18 @@
 
 namespace graft {
 
-// Of a text with a mask: where it stands, and the tokens among which a classifier chooses there.
+// The mask of a text: its place, and the tokens among which a classifier chooses there.
 struct Mask {
   int64_t token = 0;                                  // index in ids
   std::shared_ptr<const std::vector<int64_t>> words;  // by label
 };
 
-// Of a decoder-only model: which of a text's tokens it shall learn to give.
+// For a decoder-only model: the tokens of a text that it shall learn to give.
 struct TargetMarks {
   std::vector<bool> is_target;  // as many as ids
 };
 
-// Of an encoder-decoder: all that its decoder shall give.
+// For an encoder-decoder: all tokens that its decoder shall give.
 struct TargetIds {
   std::vector<int64_t> ids;
 };
@@ -39,21 +39,21 @@ struct Sequence {
   int64_t example = 0;  // names the row of the data set, for dropout and for messages
   std::vector<int64_t> ids = {};
   std::vector<int64_t> type_ids = {};  // same length as ids
-  std::vector<float> embedding = {};   // of the whole text, where routers read one; else empty
-  // What is asked of it beside its first or last row; a prompt that is continued has nothing here.
+  std::vector<float> embedding = {};   // of the whole text, if routers read one; else empty
+  // What is asked of the text. Nothing for a text that a head classifies, and for a prompt.
   std::variant<std::monostate, Mask, TargetMarks, TargetIds> asked = {};
 
   const Mask* mask() const { return std::get_if<Mask>(&asked); }
-  // Empty where there are none.
+  // Of TargetMarks and TargetIds; empty if the sequence has none.
   const std::vector<bool>& is_target() const;
   const std::vector<int64_t>& target_ids() const;
-  // Of both sides.
+  // Tokens that the encoder and the decoder read.
   int64_t num_tokens() const { return static_cast<int64_t>(ids.size() + target_ids().size()); }
-  // Tokens before the first target: all, where there is none.
+  // Tokens before the first target; all tokens if there is none.
   int64_t prompt_length() const;
 };
 
-// Rows of a sequence beside its tokens.
+// The rows of a sequence beside its tokens.
 struct RowLayout {
   int64_t virtual_rows = 0;  // for the vectors of a prompt; their word embeddings are the pad
                              // token's until an edit replaces them

@@ -20,7 +20,7 @@
 
 namespace graft {
 
-// What an encoder-decoder's decoder reads: [T, C] of the encoder's last states, and their pack.
+// What the decoder of an encoder-decoder reads: the encoder's last states [T, C], and their pack.
 struct EncoderStates {
   at::Tensor rows;
   const Pack* pack = nullptr;
@@ -31,28 +31,28 @@ using WantedRows = std::shared_ptr<const NarrowedPack>;
 
 class Stack {
  public:
-  // `encoder`: of a decoder that attends to one; without rows where the cache holds what it reads
-  // of them.
+  // `encoder`: for a decoder that attends to an encoder. It has no rows if the cache holds what the
+  // decoder reads of them.
   Stack(const Model& model, const Weights& weights, const Hooks& hooks,
         const ForwardOptions& options, StackId id, const Pack& pack,
         const EncoderStates& encoder = {});
 
-  // Rows, [T, C], and what edits gave on the way.
+  // Rows [T, C], and what edits gave on the way.
   struct Result {
     at::Tensor x;
     SideOutputs side;
   };
-  // Every row's vector before the first block.
+  // The vector of every row before the first block.
   Result embed();
-  // x: [T, C]. `wanted`: the rows that are computed of the block's output; null = all.
+  // x: [T, C]. `wanted`: the rows of the block's output that are computed; null: all.
   Result block(int64_t layer, const at::Tensor& x, const WantedRows& wanted);
-  // The norm after the last block; x itself in a stack without one.
+  // The norm after the last block; x itself if the stack has none.
   at::Tensor finish(const at::Tensor& x);
 
-  // What every block reads beside x; to compute a block again, other tensors with the same values
-  // can be given.
+  // What all blocks read beside x. When a block is computed again, detached copies replace these
+  // tensors.
   struct Shared {
-    at::Tensor encoder_rows;   // [S, C] of a decoder that attends to one, else undefined
+    at::Tensor encoder_rows;   // [S, C] if the stack attends to an encoder, else undefined
     at::Tensor distance_bias;  // [H, 2R-1], or undefined
   };
   Shared shared() const { return {encoder_.rows, distance_bias_}; }
@@ -61,8 +61,8 @@ class Stack {
   bool has_trained_tensors(int64_t layer) const;
 
  private:
-  // Between two sublayers: the residual stream, and what the next sublayer reads of it (the same
-  // unless a norm stands before it).
+  // The state between two sublayers: the residual stream, and what the next sublayer reads (the
+  // stream itself, unless a norm stands before that sublayer).
   struct Flow {
     at::Tensor stream, read;
   };

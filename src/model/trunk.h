@@ -17,7 +17,7 @@
 
 namespace graft {
 
-// A model as loaded: what it is, where it may be changed, and its tensors.
+// A loaded model: its config, the sites where it may be changed, and its tensors.
 struct Model {
   std::string source;  // the folder or file, for messages
   ModelConfig config;
@@ -29,30 +29,34 @@ struct Model {
 std::shared_ptr<const Model> load_model(const Path& path, Precision precision,
                                         const IgnoredKeys& ignored = {});
 
-// A new number of rows makes the matrix library compile and keep new kernels, so packs are rounded
-// up to a multiple of this (rounded to 16, a run was 15 % slower and 100 MB larger).
+// Packs are rounded up to a multiple of this many rows, since the matrix library compiles and keeps
+// kernels for every new number of rows (rounded to 16, a run was 15 % slower and 100 MB larger).
 constexpr int64_t kRowsRounding = 64;
 
 // How packs are made for a model.
 PackOptions pack_options(const Model& model);
 
 struct ForwardOptions {
-  bool keep_hidden = false;  // collect every block's output
-  bool saves_memory =
-      false;  // keep only each block's input for the backward pass, which computes the block anew;
-              // until then the model must live, and what the hooks refer to
-  // Rows, one range a sequence, that are read of the last stack; empty = all. The last block
-  // computes no others, but in lanes that need them (Hooks::needs_all_rows) and with keep_hidden.
+  // Collect the output of every block.
+  bool keep_hidden = false;
+  // Activation checkpointing: keep only the input of each block, and compute the block again in the
+  // backward pass. The model and everything the hooks refer to must outlive that pass.
+  bool saves_memory = false;
+  // The rows of the last stack that are read, one range for each sequence; empty: all. The last
+  // block computes only these, except in lanes that need all rows (Hooks::needs_all_rows) and with
+  // keep_hidden.
   std::vector<RowRange> wanted = {};
-  int64_t round_rows_to = 1;  // the number of those rows becomes a multiple of this
-  Cache* cache = nullptr;  // of a decoder: holds the rows before those of the pack, and gets theirs
+  // The number of those rows becomes a multiple of this.
+  int64_t round_rows_to = 1;
+  // For a decoder: holds the rows before those of the pack, and receives the new ones.
+  Cache* cache = nullptr;
 };
 
 // The model's own rates, or one rate for all of them.
 DropoutRates trunk_dropout(const ModelConfig& config, std::optional<double> rate);
 
-// What goes through a trunk: the pack of its encoder, of its decoder, or of both. Of a decoder that
-// reads its encoder's rows from the cache: the decoder's alone.
+// What goes through a trunk: the pack of its encoder, of its decoder, or of both. If a decoder
+// reads its encoder's rows from the cache, its own pack is enough.
 struct ModelInput {
   const Pack* encoder = nullptr;
   const Pack* decoder = nullptr;
@@ -62,17 +66,22 @@ struct ModelInput {
   }  // of the last stack
 };
 
-// A single pack: of the model's only stack.
+// The input of a model with a single stack.
 ModelInput input_of(const ModelConfig& config, const Pack& pack);
 
 struct ForwardResult {
-  at::Tensor last;  // [T, C] of the last stack, after its last norm; with `wanted` those rows only
-  std::shared_ptr<const Pack> wanted;  // the pack of those rows; null where all rows are read
-  std::vector<at::Tensor> hidden;  // with keep_hidden: embeddings, then each block's output, [T, C]
-                                   // each, of the first stack
-  std::vector<at::Tensor> decoder_hidden;  // the same of an encoder-decoder's decoder
-  at::Tensor encoder_last;  // [T, C] of an encoder beside a decoder, after its last norm
-  SideOutputs side;         // what edits gave, in the order of the pass
+  // [T, C]: the last states of the last stack, after its last norm. With `wanted` those rows only.
+  at::Tensor last;
+  // The pack of those rows; null if all rows are read.
+  std::shared_ptr<const Pack> wanted;
+  // With keep_hidden: the embeddings, then the output of each block, [T, C], of the first stack.
+  std::vector<at::Tensor> hidden;
+  // The same for the decoder of an encoder-decoder.
+  std::vector<at::Tensor> decoder_hidden;
+  // [T, C]: the last states of an encoder-decoder's encoder, after its last norm.
+  at::Tensor encoder_last;
+  // What edits gave, in the order in which the pass reached them.
+  SideOutputs side;
 };
 
 // What the head for masks makes of rows of the last states, before the output layer: norm(f(W x +
