@@ -7,16 +7,12 @@
 #include "base/error.h"
 #include "base/spelling.h"
 #include "base/timer.h"
-#include "base/version.h"
 #include "base/wording.h"
 #include "train/digests.h"
 #include "train/lengthen.h"
-#include "train/loss_course.h"
-#include "train/memory.h"
 #include "train/plan.h"
 #include "train/schedule.h"
 #include "train/start_from.h"
-#include "train/task_scores.h"
 
 namespace graft {
 
@@ -43,21 +39,6 @@ void remove_temp_files(const Path& dir) {
   }
 }
 
-// Means over the rows of what gates and routers did.
-Node records_event(int64_t step, const NamedTensors& records) {
-  Node means = Node::map();
-  for (const auto& [name, values] : records) {
-    const Tensor mean = values.mean(0);  // [K]
-    std::vector<Node> numbers;
-    for (int64_t k = 0; k < mean.numel(); ++k)
-      numbers.push_back(Node::number(mean[k].item<float>()));
-    means[name] = Node::list(std::move(numbers));
-  }
-  return Node::map({{"event", Node::text("records")},
-                    {"step", Node::integer(step)},
-                    {"means", std::move(means)}});
-}
-
 // Of each part its rows, and its share of the rows drawn.
 Node mixture_event(const RunInputs& inputs) {
   const DrawnParts& parts = *inputs.parts;
@@ -68,20 +49,6 @@ Node mixture_event(const RunInputs& inputs) {
         {{"rows", Node::integer(parts.sizes[i])}, {"share", Node::number(parts.rates[i] / sum)}});
   }
   return out;
-}
-
-// Of a head that has not learned to tell the labels apart.
-std::string one_answer_warning(const std::string& side, const EvalData& data,
-                               const Evaluation& evaluation) {
-  return side + ": all " + counted(data.rows.size(), "row") + " are answered " +
-         quote(*evaluation.only_answer);
-}
-
-// What the adapter says that it was trained on.
-std::string data_text(const DataConfig& data) {
-  std::vector<std::string> files;
-  for (const MixturePart& part : data.mixture) files.push_back(part.data);
-  return files.empty() ? data.train : "a mixture of " + joined(files);
 }
 
 Observer& nobody() {
@@ -306,86 +273,6 @@ void Run::name_still_tensors() {
                    joined_first(quoted, 3) + ": nothing trains there");
 }
 
-// `is_due`: by evaluate_every. One that the run's end alone asks for does not count towards
-// early_stop: made longer, the run goes on behind it.
-void Run::evaluate(bool is_due) {
-  const at::NoGradGuard no_grad;
-  const BoundAdapter bound(*inputs_.model, adapter_, tensors_);
-  EvaluateOptions options = evaluate_options();
-  options.predict.keep_records = true;
-  Node event = Node::map({{"event", Node::text("evaluate")},
-                          {"step", Node::integer(step_)},
-                          {"epoch", Node::number(epochs_.epochs_done(step_))}});
-  EvaluationReport report;
-  report.step = step_;
-  report.epoch = epochs_.epochs_done(step_);
-  double primary = 0, seconds = 0;
-  std::vector<double> losses;
-  NamedTensors records;
-  if (inputs_.eval) {
-    Evaluation evaluation =
-        graft::evaluate(*inputs_.model, bound, inputs_.task, *inputs_.eval, inputs_.text, options);
-    put_scores(event, evaluation);
-    report.text = scores_text(evaluation);
-    report.scores.emplace_back("loss", evaluation.loss);
-    for (const Score& score : evaluation.scores) {
-      report.scores.emplace_back(score.name, score.value);
-      if (score.name == inputs_.task.primary_metric) primary = goodness(score.name, score.value);
-    }
-    seconds += evaluation.seconds;
-    losses = {evaluation.loss};
-    records = std::move(evaluation.records);
-  }
-  if (!inputs_.eval_tasks.empty()) {  // they are what the run is judged by
-    const TaskScores scores =
-        score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, options);
-    event["eval"] = scores.node(inputs_.eval_tasks);
-    report.text += (report.text.empty() ? "" : "  ") + std::string("mean of ") +
-                   std::to_string(inputs_.eval_tasks.size()) + " tasks " + number_text(scores.mean);
-    report.scores.emplace_back("mean", scores.mean);
-    primary = scores.goodness;
-    losses.clear();
-    for (const Evaluation& evaluation : scores.evaluations) {
-      seconds += evaluation.seconds;
-      losses.push_back(evaluation.loss);
-    }
-  }
-  event["seconds"] = Node::number(seconds);
-  log_->write(std::move(event));
-  if (!records.empty()) log_->write(records_event(step_, records));
-  const bool is_improved =
-      best_.step < 0 || primary > best_.value;  // a lower loss alone is no improvement
-  const int64_t stale = is_improved ? 0 : best_.stale + (is_due ? 1 : 0);
-  const BestSoFar now{step_, primary, mean(losses)};
-  report.is_best = now.is_better_than(best_);
-  observer_.evaluated(report);
-  if (report.is_best) {
-    best_ = now;
-    if (inputs_.config.keep_best) save_adapter_folder();
-  }
-  best_.stale = stale;
-}
-
-EvaluateOptions Run::evaluate_options() const {
-  EvaluateOptions options;
-  options.generate = inputs_.config.generation;
-  return options;
-}
-
-Provenance Run::provenance() const {
-  return {.graft_version = kVersionText,
-          .model = inputs_.config.model,
-          .tokenizer = inputs_.tokenizer_digest,
-          .max_length = inputs_.max_length,
-          .seed = inputs_.config.seed,
-          .steps = step_,
-          .data = data_text(inputs_.config.data)};
-}
-
-void Run::save_adapter_folder() {
-  save_adapter(dir_ / "adapter", adapter_, tensors_, *inputs_.model, provenance());
-}
-
 void Run::checkpoint() {
   Checkpoint checkpoint;
   checkpoint.step = step_;
@@ -399,60 +286,6 @@ void Run::checkpoint() {
   checkpoint.optimizer = optimizer_->state();
   save_checkpoint(dir_, checkpoint);
   observer_.checkpointed(step_);
-}
-
-void Run::finish() {
-  if (keeps_last_state(inputs_.config)) checkpoint();
-  const bool has_best = has_eval() && inputs_.config.keep_best;
-  if (!has_best) save_adapter_folder();
-  optimizer_.reset();  // neither is needed any more, and the scores below need room of their own
-  tensors_.clear();
-  release_free_memory();
-  // What is scored and reported is what lies on disk, read back the way every user reads it.
-  const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
-  std::vector<std::string> warnings;
-  Node metrics = Node::map(
-      {{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
-  const at::NoGradGuard no_grad;
-  const BoundAdapter bound(*inputs_.model, kept.adapter, kept.tensors);
-  for (const auto& [name, data] :
-       {std::pair{"eval", &inputs_.eval}, std::pair{"test", &inputs_.test}}) {
-    if (!*data) continue;
-    const Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data,
-                                                  inputs_.text, evaluate_options());
-    metrics[name] = scores_node(**data, evaluation);
-    if (evaluation.only_answer) warnings.push_back(one_answer_warning(name, **data, evaluation));
-  }
-  if (!inputs_.eval_tasks.empty()) {
-    const Node scores =
-        score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, evaluate_options())
-            .node(inputs_.eval_tasks);
-    for (const auto& [name, value] : scores.members) metrics["eval"][name] = value;
-  }
-  const LossCourse course = loss_course(logged_losses(dir_ / "log.jsonl"),
-                                        blind_loss(inputs_.task, inputs_.train.examples));
-  if (has_hardly_fallen(course)) warnings.push_back(flat_loss_warning(course, inputs_.config));
-  metrics["loss"] = to_node(course);
-  metrics["warnings"] = Node::texts(warnings);
-  const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
-  const int64_t peak = peak_resident_bytes();
-  metrics["edit_parameters"] = Node::integer(plan.edit_parameters);
-  metrics["head_parameters"] = Node::integer(plan.head_parameters);
-  metrics["steps"] = Node::integer(step_);
-  metrics["tokens"] = Node::integer(tokens_);
-  metrics["seconds"] = Node::number(seconds_);
-  metrics["peak_bytes"] = Node::integer(peak);
-  log_->write(Node::map({{"event", Node::text("done")},
-                         {"steps", Node::integer(step_)},
-                         {"tokens", Node::integer(tokens_)},
-                         {"seconds", Node::number(seconds_)},
-                         {"predicted_peak_bytes", Node::integer(plan.peak_bytes)},
-                         {"peak_bytes", Node::integer(peak)}}));
-  log_->sync();
-  write_file_atomically(dir_ / "metrics.json",
-                        to_json(metrics));  // from here on the run is finished
-  if (!keeps_last_state(inputs_.config)) remove_checkpoints(dir_);
-  observer_.finished(warnings);
 }
 
 }  // namespace graft
