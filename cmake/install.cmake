@@ -9,7 +9,7 @@ include(CMakePackageConfigHelpers)
 set(GRAFT_SHARED_DIR ${CMAKE_INSTALL_LIBDIR}/graft)
 
 set(GRAFT_INSTALLED_LIBRARIES "")
-foreach(folder base stats text data tensor model edit infer train session study interop)
+foreach(folder base stats text data tensor model feed edit infer train session study interop)
   set_target_properties(graft_${folder} PROPERTIES EXPORT_NAME ${folder})
   target_include_directories(graft_${folder} INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_compile_features(graft_${folder} PUBLIC cxx_std_20)

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 #include "model/weights.h"
 #include "session/share.h"
 

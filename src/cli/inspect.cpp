@@ -15,7 +15,7 @@
 #include "cli/inspect_options.h"
 #include "cli/inspect_tokens.h"
 #include "edit/adapter_file.h"
-#include "infer/model_text.h"
+#include "feed/model_text.h"
 #include "tensor/safetensors.h"
 
 namespace graft {

@@ -15,8 +15,8 @@
 #include "cli/files.h"
 #include "data/propose.h"
 #include "data/row_writer.h"
-#include "infer/dataset.h"
-#include "infer/language.h"
+#include "feed/dataset.h"
+#include "model/language_batch.h"
 
 namespace graft {
 

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 #include "interop/merge.h"
 #include "interop/probes.h"
 #include "session/loading.h"

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "data/row_writer.h"
+#include "feed/dataset.h"
 #include "infer/choices.h"
-#include "infer/dataset.h"
 #include "infer/predict.h"
 #include "infer/uncertainty.h"
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 #include "tensor/named_tensors.h"
 
 namespace graft {

@@ -15,7 +15,7 @@
 #include "cli/progress.h"
 #include "data/row_file.h"
 #include "data/row_writer.h"
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 
 namespace CLI {
 class App;

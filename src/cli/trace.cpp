@@ -8,7 +8,7 @@
 #include "cli/common.h"
 #include "cli/files.h"
 #include "edit/adapter_file.h"
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 #include "infer/predict.h"
 #include "session/loading.h"
 #include "tensor/linear.h"

@@ -2,6 +2,8 @@
 
 #include <ATen/ops/alias.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
@@ -319,6 +321,32 @@ std::vector<LaneResult> compute_logits(const Model& model, const Pack& pack,
   };
   keep(trunk.hidden, pack, &LaneResult::hidden);
   keep(trunk.decoder_hidden, texts.last(), &LaneResult::decoder_hidden);
+  return out;
+}
+
+std::vector<LaneStates> predicting_states(const Model& model, const LanguageBatch& batch,
+                                          const std::vector<LaneAdapter>& lanes,
+                                          ForwardOptions options) {
+  options.wanted = batch.wanted;
+  options.round_rows_to = kRowsRounding;
+  ForwardResult result = forward_lanes(model, batch.input(), lanes, options);
+  const std::vector<Tensor> states = split_by_lane(result.last, *result.wanted);
+  std::vector<SideOutputs> side = split_by_lane(std::move(result.side), lanes.size());
+  std::vector<LaneStates> out;
+  size_t target = 0;
+  for (size_t lane = 0; lane < states.size(); ++lane) {
+    std::vector<int64_t> index;
+    for (int64_t i = 0; i < batch.lane_targets[lane]; ++i, ++target) {
+      const auto sequence = static_cast<size_t>(batch.sequence[target]);
+      index.push_back(result.wanted->sequences[sequence].begin + batch.row[target] -
+                      result.wanted->lanes[lane].first_row);
+    }
+    // Rows come in order: as many means the same.
+    const bool is_all = states[lane].size(0) == std::ssize(index);
+    out.push_back(
+        {is_all ? states[lane] : states[lane].index_select(0, at::tensor(index, at::kLong)),
+         std::move(side[lane])});
+  }
   return out;
 }
 

@@ -11,6 +11,7 @@
 
 #include "edit/adapter.h"
 #include "model/hooks.h"
+#include "model/language_batch.h"
 #include "model/trunk.h"
 
 namespace graft {
@@ -106,5 +107,16 @@ struct LaneResult {
 std::vector<LaneResult> compute_logits(const Model& model, const Pack& pack,
                                        const std::vector<LaneAdapter>& lanes,
                                        ForwardOptions options);
+
+// What one lane's adapter makes of the texts of a language model.
+struct LaneStates {
+  at::Tensor rows;   // [R of the lane, C]: of the rows that predict, after the last norm
+  SideOutputs side;  // of its edits
+};
+
+// One forward pass; one adapter a lane.
+std::vector<LaneStates> predicting_states(const Model& model, const LanguageBatch& batch,
+                                          const std::vector<LaneAdapter>& lanes,
+                                          ForwardOptions options);
 
 }  // namespace graft

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "edit/lanes.h"
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 #include "infer/predict.h"
 
 namespace graft {

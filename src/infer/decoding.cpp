@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 #include "tensor/vocabulary_loss.h"
 
 namespace graft {

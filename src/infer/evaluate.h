@@ -7,7 +7,6 @@
 
 #include "data/report.h"
 #include "infer/choices.h"
-#include "infer/language.h"
 #include "infer/predict.h"
 #include "infer/texts.h"
 

@@ -8,7 +8,7 @@
 
 #include "data/metrics.h"
 #include "edit/lanes.h"
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 
 namespace graft {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "edit/lanes.h"
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 
 namespace graft {
 

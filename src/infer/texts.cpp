@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/timer.h"
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 
 namespace graft {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "feed/model_text.h"
 #include "infer/generate.h"
-#include "infer/model_text.h"
 
 namespace graft {
 

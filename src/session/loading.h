@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "edit/adapter_file.h"
-#include "infer/model_text.h"
+#include "feed/model_text.h"
 #include "model/trunk.h"
 
 namespace graft {

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/spelling.h"
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 
 namespace graft {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 #include "infer/texts.h"
 #include "session/loading.h"
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "edit/lanes.h"
-#include "infer/language.h"
+#include "model/language_batch.h"
 #include "train/batches.h"
 #include "train/inputs.h"
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "edit/adapter.h"
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 #include "model/trunk.h"
 #include "train/config.h"
 #include "train/footprint.h"

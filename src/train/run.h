@@ -9,8 +9,8 @@
 
 #include "edit/adapter_file.h"
 #include "edit/lanes.h"
+#include "feed/dataset.h"
 #include "graft/run.h"
-#include "infer/dataset.h"
 #include "infer/predict.h"
 #include "train/checkpoint.h"
 #include "train/config.h"

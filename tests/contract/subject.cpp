@@ -5,9 +5,10 @@
 
 #include <map>
 
-#include "infer/language.h"
+#include "edit/lanes.h"
 #include "model/classified.h"
 #include "model/families.h"
+#include "model/language_batch.h"
 #include "tensor/vocabulary_loss.h"
 #include "train/objective.h"
 

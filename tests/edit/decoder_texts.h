@@ -12,8 +12,9 @@
 #include <vector>
 
 #include "infer/generate.h"
-#include "infer/language.h"
+#include "infer/text_losses.h"
 #include "model/families.h"
+#include "model/language_batch.h"
 #include "tests/edit/recorder.h"
 #include "tests/infer/decoding_rig.h"
 #include "tests/support/compare.h"

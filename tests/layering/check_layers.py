@@ -26,12 +26,13 @@ MAY_LINK = {
     "tensor": {"base"},
     "model": {"base", "tensor"},
     "edit": {"base", "text", "data", "tensor", "model"},
-    "infer": {"base", "text", "data", "tensor", "model", "edit"},
-    "train": {"base", "text", "data", "tensor", "model", "edit", "infer"},
-    "session": {"base", "text", "data", "tensor", "model", "edit", "infer", "train"},
-    "study": {"base", "stats", "text", "data", "tensor", "model", "edit", "infer", "train", "session"},
-    "interop": {"base", "text", "data", "tensor", "model", "edit", "infer"},
-    "cli": {"base", "text", "data", "tensor", "model", "edit", "infer", "train", "session", "study", "interop"},
+    "feed": {"base", "text", "data", "tensor", "model"},
+    "infer": {"base", "text", "data", "tensor", "model", "edit", "feed"},
+    "train": {"base", "text", "data", "tensor", "model", "edit", "feed", "infer"},
+    "session": {"base", "text", "data", "tensor", "model", "edit", "feed", "infer", "train"},
+    "study": {"base", "stats", "text", "data", "tensor", "model", "edit", "feed", "infer", "train", "session"},
+    "interop": {"base", "text", "data", "tensor", "model", "edit", "feed", "infer"},
+    "cli": {"base", "text", "data", "tensor", "model", "edit", "feed", "infer", "train", "session", "study", "interop"},
 }
 # A public header -> the folder that implements it.
 PUBLIC = {

@@ -7,8 +7,9 @@
 
 #include <cmath>
 
-#include "infer/language.h"
+#include "edit/lanes.h"
 #include "model/checkpointed.h"
+#include "model/language_batch.h"
 #include "tests/support/compare.h"
 #include "tests/support/models.h"
 

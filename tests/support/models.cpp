@@ -9,9 +9,10 @@
 
 #include "base/error.h"
 #include "edit/initial.h"
-#include "infer/language.h"
+#include "edit/lanes.h"
 #include "infer/predict.h"
 #include "model/families.h"
+#include "model/language_batch.h"
 #include "train/objective.h"
 
 namespace graft::testing {

@@ -2,7 +2,7 @@
 #include <ATen/ops/log_softmax.h>
 #include <gtest/gtest.h>
 
-#include "infer/language.h"
+#include "model/language_batch.h"
 #include "tests/train/runs.h"
 #include "train/micro_batch.h"
 

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "infer/dataset.h"
-#include "infer/language.h"
+#include "feed/dataset.h"
+#include "model/language_batch.h"
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 

@@ -1,4 +1,4 @@
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 
 #include <algorithm>
 #include <iterator>
@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/wording.h"
-#include "infer/row_encoder.h"
+#include "feed/row_encoder.h"
 
 namespace graft {
 

@@ -3,8 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "infer/dataset.h"
-#include "infer/language.h"
+#include "feed/dataset.h"
 #include "tests/support/models.h"
 #include "tests/support/testing.h"
 

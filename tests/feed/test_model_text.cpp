@@ -1,5 +1,5 @@
 // The tokens that end a text: the model's own, and in a chat format the one that ends its turns.
-#include "infer/model_text.h"
+#include "feed/model_text.h"
 
 #include <gtest/gtest.h>
 

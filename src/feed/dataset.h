@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "data/task.h"
-#include "infer/model_text.h"
+#include "feed/model_text.h"
 #include "model/config.h"
 #include "model/pack.h"
 

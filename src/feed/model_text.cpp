@@ -1,4 +1,4 @@
-#include "infer/model_text.h"
+#include "feed/model_text.h"
 
 #include <algorithm>
 

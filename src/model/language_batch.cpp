@@ -1,12 +1,8 @@
-#include "infer/language.h"
-
-#include <ATen/ops/tensor.h>
+#include "model/language_batch.h"
 
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/timer.h"
-#include "tensor/vocabulary_loss.h"
 
 namespace graft {
 
@@ -85,72 +81,6 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInpu
     batch.lane_targets.push_back(batch.num_targets() - before);
   }
   return batch;
-}
-
-std::vector<LaneStates> predicting_states(const Model& model, const LanguageBatch& batch,
-                                          const std::vector<LaneAdapter>& lanes,
-                                          ForwardOptions options) {
-  options.wanted = batch.wanted;
-  options.round_rows_to = kRowsRounding;
-  ForwardResult result = forward_lanes(model, batch.input(), lanes, options);
-  const std::vector<at::Tensor> states = split_by_lane(result.last, *result.wanted);
-  std::vector<SideOutputs> side = split_by_lane(std::move(result.side), lanes.size());
-  std::vector<LaneStates> out;
-  size_t target = 0;
-  for (size_t lane = 0; lane < states.size(); ++lane) {
-    std::vector<int64_t> index;
-    for (int64_t i = 0; i < batch.lane_targets[lane]; ++i, ++target) {
-      const auto sequence = static_cast<size_t>(batch.sequence[target]);
-      index.push_back(result.wanted->sequences[sequence].begin + batch.row[target] -
-                      result.wanted->lanes[lane].first_row);
-    }
-    // Rows come in order: as many means the same.
-    const bool is_all = states[lane].size(0) == std::ssize(index);
-    out.push_back(
-        {is_all ? states[lane] : states[lane].index_select(0, at::tensor(index, at::kLong)),
-         std::move(side[lane])});
-  }
-  return out;
-}
-
-TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Dataset& data,
-                       const PredictOptions& options) {
-  const at::NoGradGuard no_grad;
-  const Timer timer;
-  TextLosses out;
-  out.sums.resize(data.sequences.size());
-  int64_t targets = 0;
-  const auto cost = [&](int64_t row) {
-    return data.sequences[static_cast<size_t>(row)].num_tokens();
-  };
-  int64_t done = 0;
-  for (const std::vector<int64_t>& group :
-       groups_of_rows(data.sequences, options.token_budget, cost)) {
-    LaneInput rows{{}, bound.adapter().layout()};
-    for (const int64_t row : group) {
-      rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
-      out.num_tokens += cost(row);
-    }
-    const LanguageBatch batch = make_language_batch(model, {rows}, pack_options(model));
-    const LaneAdapter lane{&bound, {.keeps_records = options.keep_records}};
-    const LaneStates states = predicting_states(model, batch, {lane}, {}).front();
-    const at::Tensor index = at::tensor(group, at::kLong);
-    for (const SideOutput& record : states.side.records)
-      keep_record(out.records, record.name, data.size(), index, record.value);
-    const at::Tensor losses =
-        vocabulary_loss(states.rows, bound.weights().output_layer(model.config), batch.targets)
-            .rows.to(at::kDouble);
-    const double* values = losses.const_data_ptr<double>();
-    for (size_t i = 0; i < batch.targets.size(); ++i)
-      out.sums[static_cast<size_t>(group[static_cast<size_t>(batch.sequence[i])])] += values[i];
-    targets += batch.num_targets();
-    done += static_cast<int64_t>(group.size());
-    if (options.progress) options.progress(done, data.size());
-  }
-  for (const double sum : out.sums) out.mean += sum;
-  out.mean /= static_cast<double>(targets);
-  out.seconds = timer.seconds();
-  return out;
 }
 
 }  // namespace graft

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "infer/dataset.h"
+#include "feed/dataset.h"
 #include "text/pieces.h"
 
 namespace graft {

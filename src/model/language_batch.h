@@ -2,14 +2,11 @@
 // predict which tokens.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
-#include <functional>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
-#include "edit/lanes.h"
-#include "infer/predict.h"
+#include "model/pack.h"
 #include "model/trunk.h"
 
 namespace graft {
@@ -37,28 +34,5 @@ LanguageBatch make_language_batch(const Model& model, const std::vector<LaneInpu
 
 // Tokens of a sequence that such a batch predicts.
 int64_t num_targets(const Sequence& sequence);
-
-// What one lane's adapter makes of its texts.
-struct LaneStates {
-  at::Tensor rows;   // [R of the lane, C]: of the rows that predict, after the last norm
-  SideOutputs side;  // of its edits
-};
-
-// One forward pass; one adapter a lane.
-std::vector<LaneStates> predicting_states(const Model& model, const LanguageBatch& batch,
-                                          const std::vector<LaneAdapter>& lanes,
-                                          ForwardOptions options);
-
-// Of the targets of every row of a data set, without a gradient.
-struct TextLosses {
-  double mean = 0;           // of -log p over all targets, in nats
-  std::vector<double> sums;  // [row]
-  NamedTensors records;      // [rows, K]: gate values, expert shares; where asked for
-  int64_t num_tokens = 0;
-  double seconds = 0;
-};
-// Of `options` token_budget, keep_records and progress.
-TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Dataset& data,
-                       const PredictOptions& options = {});
 
 }  // namespace graft

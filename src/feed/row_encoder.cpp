@@ -1,10 +1,10 @@
-#include "infer/row_encoder.h"
+#include "feed/row_encoder.h"
 
 #include <algorithm>
 
 #include "base/error.h"
-#include "infer/chat_rows.h"
-#include "infer/language.h"
+#include "feed/chat_rows.h"
+#include "model/language_batch.h"
 
 namespace graft {
 

@@ -1,4 +1,4 @@
-#include "infer/chat_rows.h"
+#include "feed/chat_rows.h"
 
 #include <algorithm>
 
