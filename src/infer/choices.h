@@ -15,15 +15,16 @@ struct Choices {
   // [row][option]: sum (or mean) over the option's tokens, the end of text included,
   // of log p(token | prompt, tokens before it), in nats.
   std::vector<std::vector<double>> scores;
-  std::vector<int64_t> chosen;  // [row]: index of the largest; the first of equals
-  double loss = 0;  // mean of -log p over the tokens of the right options; NaN where a row has none
+  std::vector<int64_t> chosen;  // [row]: index of the largest score, the first of equals
+  // Mean of -log p over the tokens of the right options; NaN if a row has no right option.
+  double loss = 0;
   double seconds = 0;
   int64_t num_tokens = 0;  // of prompts and options
 };
 
-// A row's options share its prompt, which is computed once: its keys and values, or the encoder's
-// states. Requires: a data set of kind kChoice encoded with TargetUse::kLeaveOut; an adapter whose
-// edits may decode with a cache.
+// The options of a row share its prompt, which is computed once: its keys and values, or the
+// encoder's states. Requires: a data set of a choice, encoded with TargetUse::kLeaveOut; an adapter
+// whose edits can decode with a cache.
 Choices choose(const Model& model, const BoundAdapter& bound, const Task& task, const Dataset& data,
                const PredictOptions& options = {});
 

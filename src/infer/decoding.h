@@ -1,5 +1,5 @@
-// Writing token by token: the passes of a decoder over a cache, from prompts to the logits of one
-// next token after the other.
+// Writing token by token: the passes of a decoder over a cache, which give the logits of one next
+// token after the other.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,33 +20,33 @@ struct PromptLane {
   std::vector<const Sequence*> prompts;
 };
 
-// Several adapters may write at once, as long as none of them replaces the trunk's weights. A
-// sequence's logits have the same bits whatever is written beside it. Nothing is differentiated.
+// Several adapters may write at once if none of them replaces the trunk's weights. The logits of a
+// sequence have the same bits whatever is written at the same time. Nothing is differentiated.
 class Decoding {
  public:
-  // Runs the prompts (and an encoder, once). Of a decoder-only model a prompt is what it
-  // goes on from; in an encoder-decoder, what the encoder reads. Prompt n, counted over all lanes,
-  // may grow by new_tokens[n] tokens, or each by as many. Throws InputError for a model without a
-  // decoder, an adapter whose edits cannot be decoded (check_decoding), or a prompt that leaves no
-  // room for the new tokens.
+  // Runs the prompts, and an encoder once. A decoder-only model continues its prompt; in an
+  // encoder-decoder the encoder reads it. Prompt n, counted over all lanes, may grow by
+  // new_tokens[n] tokens. Throws InputError for a model without a decoder, for an adapter whose
+  // edits cannot decode (check_decoding), and for a prompt that leaves no room for the new tokens.
   Decoding(const Model& model, const std::vector<PromptLane>& prompts,
            const std::vector<int64_t>& new_tokens);
   Decoding(const Model& model, const std::vector<PromptLane>& prompts, int64_t new_tokens);
 
   int64_t num_sequences() const { return cache_->num_sequences(); }
-  // [N, V] float32 (float64 of such a trunk), contiguous: of the token after each sequence.
+  // [N, V] float32 (float64 for a float64 trunk), contiguous: those of the token after each
+  // sequence.
   const at::Tensor& logits() const { return logits_; }
 
-  // The sequences become copies of the present ones from[n]; those of a lane stay side by side and
-  // lanes in their order.
+  // new[n] = old[from[n]]; indices may repeat. The sequences of a lane stay together, and the lanes
+  // in their order.
   void select(const std::vector<int64_t>& from);
-  // One more token each, and the logits after it.
+  // Appends one token to each sequence and computes the logits after it.
   void write(const std::vector<int64_t>& tokens);
 
-  // What a decoder has of a prompt's text: the prompt, or in an encoder-decoder the start token.
+  // What the decoder reads before new tokens: the prompt, or in an encoder-decoder the start token.
   static std::vector<int64_t> text_of(const ModelConfig& config, const Sequence& prompt);
-  // How many new tokens the model's positions leave room for behind a prompt; in an
-  // encoder-decoder, behind the start token. Maybe none.
+  // How many new tokens fit into the model's positions after a prompt; in an encoder-decoder, after
+  // the start token. May be 0 or negative.
   static int64_t room_behind(const ModelConfig& config, const RowLayout& layout,
                              const Sequence& prompt);
 
@@ -61,8 +61,8 @@ class Decoding {
   at::Tensor logits_;
 };
 
-// One token through the bare model: packs the weights that decoding reads and lets the matrix
-// library compile its kernels, which the first text would wait for otherwise.
+// Sends one token through the bare model. This packs the weights that decoding reads and lets the
+// matrix library compile its kernels, so that the first text does not wait for that.
 void warm_up(const Model& model);
 
 }  // namespace graft

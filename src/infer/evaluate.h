@@ -1,4 +1,4 @@
-// How good an adapter is at its task: loss and metrics over a data set, whatever the kind of task.
+// How good an adapter is at its task: loss and metrics over a data set, for every kind of task.
 #pragma once
 
 #include <optional>
@@ -12,19 +12,19 @@
 
 namespace graft {
 
-// Rows to be judged. A generation is judged twice: by the loss of its targets, and by what it
-// writes after its prompts.
+// Rows to evaluate on. A generation is judged by the loss of its targets, and by what it writes
+// after its prompts.
 struct EvalData {
-  Dataset rows;                    // with targets; of a choice prompts and options
-  std::optional<Dataset> prompts;  // of a generation with metrics of texts: rows with equal prompts
-                                   // joined where the task says so
+  Dataset rows;  // with targets; for a choice, prompts and options
+  // For a generation with metrics of texts. Rows with equal prompts are joined if the task says so.
+  std::optional<Dataset> prompts;
 };
 
-// Whether scoring the task writes texts: a generation with metrics beside perplexity, which needs
-// none.
+// Whether texts are written to score the task: it is a generation and has other metrics than
+// perplexity.
 bool writes_texts(const Task& task);
 
-// Encodes rows for that.
+// Encodes rows to evaluate on.
 EvalData encode_eval_data(std::vector<Example> examples, const Task& task, const ModelText& text,
                           const ModelConfig& config, int64_t max_length);
 
@@ -34,18 +34,23 @@ struct EvaluateOptions {
 };
 
 struct Evaluation {
-  double loss = 0;  // mean over rows (classification, regression: cross entropy in nats or squared
-                    // error) or target tokens
+  // The mean over rows (classification: cross entropy in nats; regression: squared error) or over
+  // target tokens.
+  double loss = 0;
   std::vector<Score> scores = {};  // the task's metrics, in its order
-  NamedTensors records = {};       // [rows, K]: of gates and routers, where asked for
+  NamedTensors records = {};       // [rows, K]: of gates and routers, if asked for
   int64_t num_tokens = 0;          // read and written
   double seconds = 0;
-  std::vector<std::string> outputs = {};  // of a generation, one a prompt
-  std::vector<double> answers = {};       // else one a row: class, value, or index of an option
-  at::Tensor logits = {};                 // of a head: [rows, outputs]
-  std::vector<std::vector<double>> option_scores = {};  // of a choice: [row][option]
-  std::optional<Majority> majority = {};                // what its scores are to be compared with
-  std::optional<std::string> only_answer = {};          // every row was answered so
+  // Generation: the text after each prompt.
+  std::vector<std::string> outputs = {};
+  // Other kinds: the answer to each row, a class, a value or the index of an option.
+  std::vector<double> answers = {};
+  at::Tensor logits = {};                               // [rows, outputs], of a head
+  std::vector<std::vector<double>> option_scores = {};  // [row][option], of a choice
+  // The scores of the commonest label, to compare with.
+  std::optional<Majority> majority = {};
+  // The answer to all rows, if they have the same one.
+  std::optional<std::string> only_answer = {};
 };
 
 // Nothing is differentiated. Requires: what score_predictions, choose and generate require.
@@ -53,14 +58,14 @@ Evaluation evaluate(const Model& model, const BoundAdapter& bound, const Task& t
                     const EvalData& data, const ModelText& text,
                     const EvaluateOptions& options = {});
 
-// Puts {loss, each metric} into `out`; of tasks with classes also majority {label, each metric} and
-// only_answer (null where answers differ).
+// Puts {loss, each metric} into `out`; for tasks with classes also majority {label, each metric}
+// and only_answer (null if answers differ).
 void put_scores(Node& out, const Evaluation& evaluation);
 
 // "loss 0.69  accuracy 0.51 (majority 0.509); every answer is "good"".
 std::string scores_text(const Evaluation& evaluation);
 
-// Of a metric: whether less is better (perplexity, ter).
+// Whether a smaller value of the metric is better (perplexity, ter).
 bool is_less_better(const std::string& metric);
 
 }  // namespace graft

@@ -12,15 +12,14 @@
 
 namespace graft {
 
-// Which experts of a stochastic mixture answer. A route is drawn from the seed, for all rows or by
-// example and position, so that a row's answer does not depend on its batch.
+// Which experts of a stochastic mixture answer. A route is drawn from the seed, for all rows at
+// once or by example and position, so that a row's answer does not depend on its batch.
 enum class Routing {
   kMerged,                 // the mean of the experts: AdaMix's default
   kRandom,                 // one route
   kFixed,                  // the first expert of every bank
   kEnsembleLogits,         // the mean of the logits of several random routes
-  kEnsembleProbabilities,  // the mean of their probabilities; its logarithm stands in for the
-                           // logits
+  kEnsembleProbabilities,  // the mean of their probabilities, whose logarithm replaces the logits
 };
 
 struct RouteOptions {
@@ -35,15 +34,15 @@ inline bool is_ensemble(const RouteOptions& route) {
          route.routing == Routing::kEnsembleProbabilities;
 }
 
-// What a BoundAdapter must hold for it.
+// The experts that a BoundAdapter must hold for it.
 inline Experts experts_of(Routing routing) {
   return routing == Routing::kMerged ? Experts::kMerged : Experts::kApart;
 }
 
 struct Predictions {
   at::Tensor logits;     // [rows, outputs] float32, in the order of the data set
-  at::Tensor by_route;   // [routes, rows, outputs] of an ensemble, else undefined
-  NamedTensors records;  // [rows, K]: gate values, expert shares; where asked for
+  at::Tensor by_route;   // [routes, rows, outputs] for an ensemble, else undefined
+  NamedTensors records;  // [rows, K]: gate values, expert shares; if asked for
   double seconds = 0;
   int64_t num_tokens = 0;
 };
@@ -55,18 +54,18 @@ struct PredictOptions {
   std::function<void(int64_t done, int64_t total)> progress = {};  // rows; may be empty
 };
 
-// Sequences of similar length share a forward pass; a row's result does not depend on which.
-// Nothing is differentiated. Requires: `bound` made with experts_of(route.routing).
+// Sequences of similar length share a forward pass; the result of a row does not depend on the
+// others. Nothing is differentiated. Requires: `bound` was made with experts_of(route.routing).
 Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset& data,
                     const PredictOptions& options = {});
 
-// Puts `values` [N] or [N, K] of the rows `index` [N] into records[name], [rows, K] float32 and
-// zero where no value came yet.
+// Puts `values` [N] or [N, K] of the rows `index` [N] into records[name], [rows, K] float32. Rows
+// without a value are zero.
 void keep_record(NamedTensors& records, const std::string& name, int64_t rows,
                  const at::Tensor& index, const at::Tensor& values);
 
-// Of each row the class of the largest logit, or the value, at least the task's `least`. logits:
-// [rows, outputs].
+// For each row the class with the largest logit, or the value, which is at least the task's
+// `least`. logits: [rows, outputs].
 std::vector<double> answers_of(const Task& task, const at::Tensor& logits);
 
 // The task's metrics. Requires every example to have a label.

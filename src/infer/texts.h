@@ -1,4 +1,4 @@
-// What `generate` writes, as texts: decoded as it comes, ended at stop texts, in batches.
+// Texts that a model writes: decoded as tokens come, ended at stop texts, in batches.
 #pragma once
 
 #include <functional>
@@ -10,27 +10,28 @@
 
 namespace graft {
 
-// max_new_tokens of write_texts, where max_total_tokens is 0: 128, or as many as the model's
-// positions leave room for behind the longest prompt.
+// A value of max_new_tokens for write_texts, if max_total_tokens is 0: 128 tokens, or fewer if the
+// model has not enough positions after the longest prompt.
 constexpr int64_t kAsFits = 0;
 
-// How many new tokens a model's positions leave room for behind the longest prompt, maybe none.
+// How many new tokens fit after the longest prompt into the model's positions. May be none.
 int64_t room_for_texts(const ModelConfig& config, const RowLayout& layout,
                        const std::vector<Sequence>& prompts);
-// What kAsFits stands for where there is so much room: 128 tokens at most.
+// What kAsFits means if that many tokens fit: at least 1, at most 128.
 int64_t fitting_tokens(int64_t room);
 
 struct WriteOptions {
-  // Without sampling.end_ids: those of the model; further_end_ids come beside them.
+  // If sampling.end_ids is empty, those of the model are used. further_end_ids are used in
+  // addition.
   GenerateOptions generate = {.max_new_tokens = kAsFits};
-  std::string chat =
-      "none";  // the format that the prompts are in: the token that ends its turns ends a text, too
-  // A text ends before the first of these; none may be empty. A beam ends with its token that
-  // completes one, and is scored with it.
+  // The chat format of the prompts: the token that ends its turns ends a text as well.
+  std::string chat = "none";
+  // A text ends before the first of these; none may be empty. A beam ends with the token that
+  // completes one, and that token counts in its score.
   std::vector<std::string> stop = {};
-  int64_t batch = 16;  // prompts written at once; of beam search beams
-  // Text as it is final, in the order in which it comes; not with beams. `prompt` counts all
-  // prompts.
+  int64_t batch = 16;  // prompts that are written at once; in beam search, beams
+  // Receives each piece of text as soon as it is final. Not called with beams. `prompt` is the
+  // index among all prompts.
   std::function<void(int64_t prompt, const std::string& piece)> on_text = {};
   std::function<void(int64_t done, int64_t total)> progress = {};  // prompts; may be empty
 };
@@ -41,29 +42,29 @@ struct WrittenText {
 };
 
 struct Written {
-  std::vector<WrittenText> texts;  // one a prompt, in order
-  int64_t num_tokens = 0;          // new ones, of all texts; of beam search those of the best beams
+  std::vector<WrittenText> texts;  // one for each prompt, in order
+  int64_t num_tokens = 0;          // new tokens of all texts; in beam search, of the best beams
   double seconds = 0;
 };
 
-// The best text after each prompt; prompts of similar length are written together. Prompt i goes
-// through lanes[lane_of[i]]; a lane that replaces the trunk's weights must be the only one. Throws
-// what `generate` throws.
+// Writes the best text after each prompt. Prompts of similar length are written together. Prompt i
+// goes through lanes[lane_of[i]]. A lane that replaces the trunk's weights must be the only one.
+// Throws what `generate` throws.
 Written write_texts(const Model& model, const std::vector<LaneAdapter>& lanes,
                     const std::vector<size_t>& lane_of, const std::vector<Sequence>& prompts,
                     const ModelText& text, WriteOptions options);
-// The same of one lane.
+// The same with one lane.
 Written write_texts(const Model& model, const LaneAdapter& lane,
                     const std::vector<Sequence>& prompts, const ModelText& text,
                     WriteOptions options);
 
-// Text that comes in pieces, up to the first of some stop texts. What might become one is held
-// back.
+// Cuts a text that comes in pieces at the first of some stop texts. It holds back what may become
+// the beginning of one.
 class StopWatch {
  public:
   explicit StopWatch(std::vector<std::string> stop) : stop_(std::move(stop)) {}
 
-  // What is sure to stand before every stop text; nothing more once has_stopped().
+  // The text that surely stands before every stop text; "" after has_stopped().
   std::string push(const std::string& piece);
   std::string finish();
   bool has_stopped() const { return has_stopped_; }

@@ -1,5 +1,5 @@
-// One training run: an adapter, its data stream, optimizer, schedule and stop rule, and the folder
-// it writes.
+// One training run: an adapter, its data, optimizer, schedule and stop rule, and the folder that it
+// writes.
 #pragma once
 
 #include <map>
@@ -26,34 +26,32 @@ enum class StartMode { kFresh, kResume, kLengthen };
 
 class Run {
  public:
-  // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint,
-  // or from the start when there is none. kLengthen: the same after lengthen(), from a checkpoint
-  // that must be there; run.yaml takes the new length. `observer`: may be null, and must outlive
-  // the run.
+  // kFresh: `config.out` must not hold a run yet. kResume: continues from its newest checkpoint, or
+  // begins if there is none. kLengthen: the same after lengthen(), and a checkpoint must be there;
+  // run.yaml gets the new length. `observer` may be null, and must outlive the run.
   Run(RunInputs inputs, StartMode mode, Observer* observer = nullptr);
-  // True when `dir` holds a run that came to its end: metrics.json is written last.
+  // Whether `dir` holds a run that has ended: metrics.json is written last.
   static bool is_finished(const Path& dir);
 
   bool is_done() const;
-  // Its observer asks for the end.
+  // Whether its observer wants to stop.
   bool wants_stop() const { return observer_.wants_stop(); }
-  // One optimizer update: draw, passes, update. Throws InputError when loss or gradients are not
+  // One optimizer update: draw, passes, update. Throws InputError if loss or gradients are not
   // finite; the run is then as it was before the step.
   void step();
-  // What the next step reads: for a driver that lets several runs share passes.
+  // The work of the next step, for a driver that lets several runs share passes.
   StepWork draw();
-  // Ends a step that was drawn, once its passes are done: clipping, optimizer, log, and the
-  // evaluation and the checkpoint that fall due. `seconds`: the run's share of the passes. Throws
-  // as step().
+  // Completes a step that was drawn, after its passes: clips gradients, moves the tensors, writes
+  // the log, and makes the evaluation and the checkpoint that are due. `seconds`: the run's share
+  // of the time of the passes. Throws as step().
   void update(StepWork& work, double seconds);
   void checkpoint();
-  // Scores the evaluation and test data with the adapter kept, ends the log, writes metrics.json,
-  // removes the checkpoints but for the last one of a run that can be made longer
+  // Scores the adapter that is kept on the evaluation and test data, ends the log, writes
+  // metrics.json and removes the checkpoints; the last one stays if the run can be made longer
   // (keeps_last_state).
   void finish();
 
-  // Whether its adapter puts trained tensors in the place of the trunk's: such a run shares no
-  // pass.
+  // Whether its adapter replaces tensors of the trunk. Such a run shares no pass.
   bool rewrites_trunk() const { return adapter_.rewrites_trunk(); }
   const RunConfig& config() const { return inputs_.config; }
   int64_t steps_done() const { return step_; }
