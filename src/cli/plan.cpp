@@ -157,7 +157,7 @@ Node plan_node(const Plan& plan, double step_seconds, int64_t passes, const Plan
                  {"rows", Node::list(std::move(rows))}});
   node["forward_flops_per_token"] = Node::number(plan.forward_flops);
   node["training_flops_per_token"] = Node::number(plan.training_flops);
-  node["peak_bytes"] = Node::integer(plan.peak_bytes);
+  node["peak_bytes"] = Node::integer(plan.memory.peak());
   node["passes"] = Node::integer(passes);
   node["batch_size"] = Node::integer(flags.batch_size);
   node["length"] = Node::integer(flags.length);
@@ -198,7 +198,7 @@ void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, i
                passes == 2 ? ", where every row passes twice (consistency)" : "");
   std::fprintf(out, "peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n",
                static_cast<long long>(flags.batch_size), static_cast<long long>(flags.length),
-               word_of(kPrecisions, flags.precision), bytes_text(plan.peak_bytes).c_str());
+               word_of(kPrecisions, flags.precision), bytes_text(plan.memory.peak()).c_str());
   if (step_seconds > 0) {
     std::fprintf(
         out, "measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,

@@ -1,4 +1,4 @@
-// graft sweep: a study's members trained one after another, where they stand, and its tables.
+// graft sweep: a study's members trained, where they stand, and its tables.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -7,20 +7,24 @@
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/progress.h"
 #include "cli/study_engine.h"
 #include "infer/evaluate.h"
 #include "study/report.h"
 #include "study/runs.h"
 #include "study/sweep.h"
 #include "study/table_text.h"
+#include "train/memory.h"
 
 namespace graft {
 
 namespace {
 
+constexpr int64_t kTogether = 16;
+
 struct SweepFlags {
-  std::string study, out, shard = "1/1";
-  int64_t threads = 0;
+  std::string study, out, shard = "1/1", memory;
+  int64_t threads = 0, together = kTogether;
   bool retries_failed = false, is_quiet = false, only_checks = false;
 };
 
@@ -46,16 +50,62 @@ Path store_in(const std::string& name) {
   return std::filesystem::is_directory(name) ? store_path(name, {}) : Path(name);
 }
 
-void tell_start(const SweepProgress& progress) {
-  const std::string left =
-      progress.seconds_left ? "  left " + duration_text(*progress.seconds_left) : "";
-  std::fprintf(stderr, "%zu/%zu %s%s\n", progress.done + 1, progress.total,
-               message_text(progress.member).c_str(), left.c_str());
-}
+// What a person sees of a sweep: a line a member that starts or fails, and a bar of them all.
+class SweepLines {
+ public:
+  explicit SweepLines(Verbosity verbosity) : verbosity_(verbosity) {}
 
-void tell_failure(const std::string& member, const std::string& reason) {
-  std::fprintf(stderr, "failed: %s: %s\n", message_text(member).c_str(),
-               message_text(reason).c_str());
+  void starts(const std::string& member, const SweepProgress& progress) {
+    bar_of(progress).note(std::to_string(progress.done + progress.under_way) + "/" +
+                          std::to_string(progress.total) + " " + message_text(member));
+  }
+  void advances(const SweepProgress& progress) {
+    bar_of(progress).update(
+        parts_of(progress),
+        progress.under_way > 1 ? std::to_string(progress.under_way) + " together" : "");
+  }
+  // Also under --quiet.
+  void failed(const std::string& member, const std::string& reason) {
+    if (bar_) bar_->finish();
+    std::fprintf(stderr, "failed: %s: %s\n", message_text(member).c_str(),
+                 message_text(reason).c_str());
+  }
+  void finish() {
+    if (bar_) bar_->finish();
+  }
+
+ private:
+  static constexpr int64_t kParts = 1000;
+  static int64_t parts_of(const SweepProgress& progress) {
+    return static_cast<int64_t>(progress.work * static_cast<double>(kParts));
+  }
+  Progress& bar_of(const SweepProgress& progress) {
+    if (!bar_)
+      bar_.emplace("member", static_cast<int64_t>(progress.total) * kParts, parts_of(progress),
+                   verbosity_, kParts);
+    return *bar_;
+  }
+
+  Verbosity verbosity_;
+  std::optional<Progress> bar_;
+};
+
+// Of the machine's free memory most: the plan's figures are right within 15 %.
+constexpr double kShareOfFree = 0.85;
+
+StudyLimits limits_of(const SweepFlags& flags) {
+  if (flags.together < 1)
+    throw InputError("--together: expected 1 or more, found " + std::to_string(flags.together));
+  StudyLimits limits{static_cast<size_t>(flags.together), 0};
+  if (flags.memory.empty()) {
+    limits.memory = static_cast<int64_t>(kShareOfFree * static_cast<double>(memory_limit().bytes));
+    return limits;
+  }
+  const std::optional<int64_t> bytes = bytes_of(flags.memory);
+  if (!bytes || *bytes == 0)
+    throw InputError("--memory: expected bytes such as 8G or 500M, found " + quote(flags.memory));
+  limits.memory = *bytes;
+  return limits;
 }
 
 int run_sweep(const SweepFlags& flags) {
@@ -64,17 +114,27 @@ int run_sweep(const SweepFlags& flags) {
   set_threads(flags.threads);
   const Shard shard = parse_shard(flags.shard);
   const StudyFile study = read_study(flags.study);
-  RunEngine engine;
+  RunEngine engine(limits_of(flags));
   const StudyPlan plan = plan_study(study, engine);
   if (!flags.is_quiet)
     std::fprintf(stderr, "%s: %s %s\n", message_text(study.name).c_str(),
                  count_text(static_cast<int64_t>(plan.members.size())).c_str(),
                  plural(static_cast<int64_t>(plan.members.size()), "member").c_str());
-  if (flags.only_checks) return 0;
+  if (flags.only_checks) {
+    if (!flags.is_quiet) std::fprintf(stderr, "%s", engine.forecast().c_str());
+    return 0;
+  }
   SweepOptions options{flags.out, shard, flags.retries_failed};
-  if (!flags.is_quiet) options.starts = tell_start;
-  options.failed = tell_failure;
+  SweepLines lines(flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
+  options.starts = [&](const std::string& member, const SweepProgress& progress) {
+    lines.starts(member, progress);
+  };
+  options.advances = [&](const SweepProgress& progress) { lines.advances(progress); };
+  options.failed = [&](const std::string& member, const std::string& reason) {
+    lines.failed(member, reason);
+  };
   const SweepEnd end = sweep(study, plan, engine, options);
+  lines.finish();
   const Path store = store_path(flags.out, shard);
   if (end.is_stopped) {
     std::fprintf(stderr, "\nstopped after %zu of %zu members; the same command goes on\n",
@@ -109,7 +169,7 @@ int show_status(const std::string& file) {
         waiting > 0
             ? ("; about " +
                duration_text(seconds / static_cast<double>(done) * static_cast<double>(waiting)) +
-               " left, one after another")
+               " left")
                   .c_str()
             : "");
   for (size_t i = 0; i < statuses.size(); ++i) {
@@ -228,7 +288,14 @@ void add_sweep(CLI::App& app, Action& action) {
   command->add_option("--shard", flags->shard,
                       "K/N: only every N-th member from the K-th on, into a file of its own");
   command->add_flag("--retry-failed", flags->retries_failed, "try again what failed");
-  command->add_flag("--check", flags->only_checks, "check the file and all members, train nothing");
+  command->add_flag("--check", flags->only_checks,
+                    "check the file and all members, foretell memory and time, train nothing");
+  command->add_option(
+      "--together", flags->together,
+      "how many members train at once on one model in memory, those that can in one "
+      "pass; 1: one after another; the results are the same");
+  command->add_option("--memory", flags->memory,
+                      "what they may take, such as 8G (default: most of what is free)");
   add_threads(*command, flags->threads);
   command->add_flag("--quiet", flags->is_quiet, "no progress");
   command->require_subcommand(0, 1);

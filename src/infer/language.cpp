@@ -129,7 +129,13 @@ TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Data
     std::vector<std::pair<std::string, at::Tensor>> records;
     LaneAdapter lane{&bound, {}};
     if (options.keep_records) lane.context.records = &records;
-    const at::Tensor states = predicting_states(model, batch, {lane}, {}).front();
+    KnownRows known;
+    ForwardOptions forward;
+    if (options.kept != nullptr) {
+      options.kept->add(group, known);
+      forward.from = &known;
+    }
+    const at::Tensor states = predicting_states(model, batch, {lane}, forward).front();
     const at::Tensor index = at::tensor(group, at::kLong);
     for (const auto& [name, kept] : records)
       keep_record(out.records, name, data.size(), index, kept);

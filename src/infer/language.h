@@ -52,7 +52,7 @@ struct TextLosses {
   int64_t num_tokens = 0;
   double seconds = 0;
 };
-// Of `options` token_budget, keep_records and progress.
+// Of `options` token_budget, keep_records, kept and progress.
 TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Dataset& data,
                        const PredictOptions& options = {});
 

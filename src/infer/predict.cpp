@@ -88,7 +88,13 @@ Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset
         lanes_of(bound, options.route, options.keep_records ? &records : nullptr);
     const Pack pack =
         make_pack(std::vector<LaneInput>(static_cast<size_t>(routes), rows), pack_options(model));
-    const std::vector<LaneResult> result = compute_logits(model, pack, lanes, {});
+    KnownRows known;
+    ForwardOptions forward;
+    if (options.kept != nullptr) {
+      for (int64_t r = 0; r < routes; ++r) options.kept->add(group, known);
+      forward.from = &known;
+    }
+    const std::vector<LaneResult> result = compute_logits(model, pack, lanes, forward);
     const Tensor where = at::tensor(group, at::kLong);
     for (int64_t r = 0; r < routes; ++r)
       by_route[r].index_copy_(0, where, result[static_cast<size_t>(r)].logits.to(at::kFloat));

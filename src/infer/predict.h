@@ -9,6 +9,7 @@
 #include "data/metrics.h"
 #include "edit/lanes.h"
 #include "infer/dataset.h"
+#include "infer/kept_rows.h"
 
 namespace graft {
 
@@ -52,6 +53,7 @@ struct PredictOptions {
   int64_t token_budget = 4096;  // tokens of one forward pass
   RouteOptions route = {};
   bool keep_records = false;
+  KeptRows* kept = nullptr;  // of the data set, from pass to pass; null: every pass is whole
   std::function<void(int64_t done, int64_t total)> progress = {};  // rows; may be empty
 };
 

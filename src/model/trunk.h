@@ -36,6 +36,27 @@ constexpr int64_t kRowsRounding = 64;
 // How packs are made for a model.
 PackOptions pack_options(const Model& model);
 
+// A place between the blocks of a trunk: before block `layer` of a stack, or behind its last block
+// and before its last norm, where `layer` is their number.
+struct TrunkPoint {
+  StackId stack = StackId::kNone;
+  int64_t layer = 0;
+
+  friend auto operator<=>(const TrunkPoint&, const TrunkPoint&) = default;  // by execution
+};
+
+// What stands at a point, of every sequence of a pass that begins there.
+struct KnownRows {
+  TrunkPoint at;
+  // [N]: [rows of the sequence, C] each. Behind the last block those that are read of it, where the
+  // pass says which. Before a decoder's first block none: it embeds its tokens anew.
+  std::vector<at::Tensor> rows = {};
+  // [N], where the point lies in a decoder beside an encoder: the encoder's last states, after its
+  // last norm.
+  std::vector<at::Tensor> encoder_rows = {};
+  at::Tensor filler = {}, encoder_filler = {};  // [1, C]: what stands there in a filler row
+};
+
 struct ForwardOptions {
   bool keep_hidden = false;  // collect every block's output
   bool saves_memory =
@@ -46,6 +67,8 @@ struct ForwardOptions {
   std::vector<RowRange> wanted = {};
   int64_t round_rows_to = 1;  // the number of those rows becomes a multiple of this
   Cache* cache = nullptr;  // of a decoder: holds the rows before those of the pack, and gets theirs
+  const KnownRows* from = nullptr;       // where the pass begins; null: at the tokens
+  std::optional<TrunkPoint> until = {};  // where it ends, and `last` is what stands there
 };
 
 // The model's own rates, or one rate for all of them.

@@ -130,6 +130,9 @@ struct RunConfig {
   Precision precision = Precision::kFloat32;
   bool saves_memory =
       false;  // activation checkpointing: a block is computed anew for its backward pass
+  // The most that may be kept of what lies below what is trained (train/row_cache.h), in bytes;
+  // unset: as much as kAutoCacheBytes.
+  std::optional<int64_t> cache;
   int64_t max_length = 0;  // tokens; 0 = the model's longest, at most 512
   int64_t seed = 42;
   SeedConfig seeds = {};

@@ -6,10 +6,13 @@
 #include <string>
 
 #include "infer/evaluate.h"
+#include "infer/kept_rows.h"
 #include "model/trunk.h"
 #include "train/batches.h"
 #include "train/config.h"
 #include "train/epochs.h"
+#include "train/shared_rows.h"
+#include "train/shared_rows.h"
 
 namespace graft {
 
@@ -17,7 +20,7 @@ namespace graft {
 struct EvalTaskData {
   std::string name;
   Task task;
-  EvalData data;
+  std::shared_ptr<const EvalData> data;  // runs of a process share their rows
   std::string group = {};  // tasks of one group count once in the mean; may be empty
 };
 
@@ -29,12 +32,16 @@ struct RunInputs {
   ModelText text;
   std::string tokenizer_digest;
   int64_t max_length = 0;
-  Dataset train;                    // of a mixture the rows of all parts, end to end
-  std::optional<DrawnParts> parts;  // of a mixture
-  std::optional<EvalData> eval, test;
+  // Of a mixture the rows of all parts, end to end.
+  std::shared_ptr<const Dataset> train = std::make_shared<const Dataset>();
+  std::optional<DrawnParts> parts;             // of a mixture
+  std::shared_ptr<const EvalData> eval, test;  // null where there are none
   std::vector<EvalTaskData> eval_tasks;
   NamedTensors head_start =
       {};  // the head of the model's own folder, where it answers the task's labels; else empty
+  // Of the rows that pass more than once, where that is worth it (train/row_cache.h); else null.
+  std::shared_ptr<KeptRows> kept_train = {}, kept_eval = {};
+  std::shared_ptr<KeptPool> kept_pool = std::make_shared<KeptPool>();  // of the runs that share rows
   std::string head_note = {};  // what became of such a head; empty where the folder brings none
   std::string generation_note = {};  // a line for the user: what the model's own settings add to
                                      // config.generation; may be empty
@@ -46,9 +53,10 @@ struct RunInputs {
 // where the user gave it, and its default again where only the preset did. Where texts are written,
 // the model's own settings of generation are taken into the run's (read_model_generation).
 // `model`: config.model in its precision, when it is in memory already; else it is loaded. Throws
-// InputError for another one.
+// InputError for another one. `shared`: of runs that load in one process one after another; what
+// two of them read alike is read and tokenised once, and theirs together. May be null.
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
-                      std::shared_ptr<const Model> model = nullptr);
+                      std::shared_ptr<const Model> model = nullptr, SharedRows* shared = nullptr);
 
 // Whether `model` is config.model in its precision.
 bool is_model_of(const Model& model, const RunConfig& config);

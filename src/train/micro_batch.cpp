@@ -70,7 +70,7 @@ double loss_units(const RunInputs& inputs, const Batch& batch) {
     return static_cast<double>(batch.size());
   int64_t units = 0;
   for (const int64_t row : batch)
-    units += num_targets(inputs.train.sequences[static_cast<size_t>(row)]);
+    units += num_targets(inputs.train->sequences[static_cast<size_t>(row)]);
   return static_cast<double>(units);
 }
 
@@ -85,7 +85,7 @@ MicroBatch::MicroBatch(const RunInputs& inputs, const BoundAdapter& bound, const
                  .key = key,
                  .dropout = trunk_dropout(inputs.model->config, inputs.config.dropout)};
   for (const int64_t row : batch) {
-    const Sequence& sequence = inputs.train.sequences[static_cast<size_t>(row)];
+    const Sequence& sequence = inputs.train->sequences[static_cast<size_t>(row)];
     rows.sequences.push_back(&sequence);
     tokens_ += sequence.num_tokens();
   }
@@ -103,14 +103,22 @@ MicroBatch::MicroBatch(const RunInputs& inputs, const BoundAdapter& bound, const
   lanes_.back().ends_run = true;
 }
 
+void MicroBatch::add_kept(KnownRows& known) const {
+  for (size_t lane = 0; lane < lanes_.size(); ++lane) inputs_.kept_train->add(batch_, known);
+}
+
 bool MicroBatch::can_share_pass(const MicroBatch& other) const {
+  const auto first_point = [](const MicroBatch& batch) {
+    const KeptRows* kept = batch.inputs_.kept_train.get();
+    return kept != nullptr ? std::optional(kept->place().at) : std::nullopt;
+  };
   const auto embedding_width = [](const MicroBatch& batch) {
     return batch.lanes_.front().sequences.front()->embedding.size();
   };
   const auto has_masks = [](const MicroBatch& batch) {
     return batch.lanes_.front().sequences.front()->mask.has_value();
   };
-  return inputs_.model == other.inputs_.model &&
+  return inputs_.model == other.inputs_.model && first_point(*this) == first_point(other) &&
          inputs_.task.is_answered_in_words() == other.inputs_.task.is_answered_in_words() &&
          embedding_width(*this) == embedding_width(other) && has_masks(*this) == has_masks(other) &&
          graft::can_share_pass(bound_, other.bound_);
@@ -120,7 +128,7 @@ Tensor MicroBatch::loss_of(const std::vector<LaneResult>& results, size_t first_
   const Objective& objective = inputs_.config.objective;
   std::vector<double> labels;
   for (const int64_t row : batch_)
-    labels.push_back(*inputs_.train.examples[static_cast<size_t>(row)].label);
+    labels.push_back(*inputs_.train->examples[static_cast<size_t>(row)].label);
   const Tensor& logits = results[first_lane].logits;
   const Tensor loss = summed_loss(inputs_.task.kind, logits, labels, objective);
   if (lanes_.size() == 1) return with_edits(loss);
@@ -158,6 +166,11 @@ std::vector<Tensor> losses_of(const std::vector<MicroBatch>& batches) {
   std::vector<LaneInput> lanes;
   std::vector<LaneAdapter> adapters;
   ForwardOptions options;
+  KnownRows known;
+  if (inputs.kept_train != nullptr) {
+    for (const MicroBatch& batch : batches) batch.add_kept(known);
+    options.from = &known;
+  }
   for (const MicroBatch& batch : batches) {
     ensure(batch.can_share_pass(batches.front()), "the runs of a pass can share it");
     lanes.insert(lanes.end(), batch.lanes().begin(), batch.lanes().end());

@@ -35,6 +35,8 @@ class MicroBatch {
   int64_t tokens() const { return tokens_; }
   int64_t pass_tokens() const { return tokens_ * static_cast<int64_t>(lanes_.size()); }
   const RunInputs& inputs() const { return inputs_; }
+  // Puts what is kept of its rows behind that of the lanes before its own.
+  void add_kept(KnownRows& known) const;
   // Whether the two may be in one pass.
   bool can_share_pass(const MicroBatch& other) const;
 

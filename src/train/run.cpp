@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/spelling.h"
@@ -14,6 +15,7 @@
 #include "train/loss_course.h"
 #include "train/memory.h"
 #include "train/plan.h"
+#include "train/row_cache.h"
 #include "train/schedule.h"
 #include "train/start_from.h"
 #include "train/task_scores.h"
@@ -84,6 +86,11 @@ std::string data_text(const DataConfig& data) {
   return files.empty() ? data.train : "a mixture of " + joined(files);
 }
 
+EvaluateOptions with_kept(EvaluateOptions options, const std::shared_ptr<KeptRows>& kept) {
+  options.predict.kept = kept.get();
+  return options;
+}
+
 Observer& nobody() {
   static Observer silent;
   return silent;
@@ -105,6 +112,7 @@ Run::Run(RunInputs inputs, StartMode mode, Observer* observer)
     adapter_.rewritten(adapter_.derive(tensors_, inputs_.model->weights),
                        inputs_.model->weights);  // refuses parts that train the same tensor
   }
+  keep_rows(adapter_, inputs_);
   open_folder(mode);
   observer_.started(step_, epochs_.total_steps());
 }
@@ -153,15 +161,15 @@ void Run::take_new_length(const std::optional<Checkpoint>& newest) {
 }
 
 void Run::log_start() {
-  const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
+  const Plan plan = make_plan(adapter_, inputs_);
   Node start = Node::map({{"event", Node::text("start")},
                           {"total_steps", Node::integer(epochs_.total_steps())},
-                          {"train_rows", Node::integer(inputs_.train.size())},
-                          {"train_tokens", Node::integer(inputs_.train.num_tokens)},
-                          {"train_texts_cut", Node::integer(inputs_.train.num_cut())},
+                          {"train_rows", Node::integer(inputs_.train->size())},
+                          {"train_tokens", Node::integer(inputs_.train->num_tokens)},
+                          {"train_texts_cut", Node::integer(inputs_.train->num_cut())},
                           {"edit_parameters", Node::integer(plan.edit_parameters)},
                           {"head_parameters", Node::integer(plan.head_parameters)},
-                          {"predicted_peak_bytes", Node::integer(plan.peak_bytes)}});
+                          {"predicted_peak_bytes", Node::integer(plan.memory.peak())}});
   if (inputs_.parts) start["mixture"] = mixture_event(inputs_);
   log_->write(std::move(start));
 }
@@ -272,7 +280,7 @@ void Run::check_finite(double loss, double norm, double rate) {
   for (const Batch& batch : epochs_.batches_of(step_)) {
     for (const int64_t row : batch) {
       if (ids.size() > 200) break;
-      ids += (ids.empty() ? "" : ", ") + inputs_.train.examples[static_cast<size_t>(row)].id_text;
+      ids += (ids.empty() ? "" : ", ") + inputs_.train->examples[static_cast<size_t>(row)].id_text;
     }
   }
   throw InputError(
@@ -332,8 +340,8 @@ void Run::evaluate(bool is_due) {
   std::vector<double> losses;
   NamedTensors records;
   if (inputs_.eval) {
-    Evaluation evaluation =
-        graft::evaluate(*inputs_.model, bound, inputs_.task, *inputs_.eval, inputs_.text, options);
+    Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, *inputs_.eval,
+                                            inputs_.text, with_kept(options, inputs_.kept_eval));
     put_scores(event, evaluation);
     report.text = scores_text(evaluation);
     report.scores.emplace_back("loss", evaluation.loss);
@@ -410,12 +418,13 @@ void Run::checkpoint() {
   observer_.checkpointed(step_);
 }
 
-void Run::finish() {
+FinalEvaluations Run::finish() {
   if (keeps_last_state(inputs_.config)) checkpoint();
   const bool has_best = has_eval() && inputs_.config.keep_best;
   if (!has_best) save_adapter_folder();
   optimizer_.reset();  // neither is needed any more, and the scores below need room of their own
   tensors_.clear();
+  inputs_.kept_train.reset();
   release_free_memory();
   // What is scored and reported is what lies on disk, read back the way every user reads it.
   const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
@@ -424,13 +433,16 @@ void Run::finish() {
       {{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
   const at::NoGradGuard no_grad;
   const BoundAdapter bound(*inputs_.model, kept.adapter, kept.tensors);
-  for (const auto& [name, data] :
-       {std::pair{"eval", &inputs_.eval}, std::pair{"test", &inputs_.test}}) {
+  FinalEvaluations out;
+  for (const auto& [name, data, rows, evaluation] :
+       {std::tuple("eval", &inputs_.eval, inputs_.kept_eval, &out.eval),
+        std::tuple("test", &inputs_.test, std::shared_ptr<KeptRows>(), &out.test)}) {
     if (!*data) continue;
-    const Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data,
-                                                  inputs_.text, evaluate_options());
-    metrics[name] = scores_node(**data, evaluation);
-    if (evaluation.only_answer) warnings.push_back(one_answer_warning(name, **data, evaluation));
+    *evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data, inputs_.text,
+                                  with_kept(evaluate_options(), rows));
+    metrics[name] = scores_node(**data, **evaluation);
+    if ((*evaluation)->only_answer)
+      warnings.push_back(one_answer_warning(name, **data, **evaluation));
   }
   if (!inputs_.eval_tasks.empty()) {
     const Node scores =
@@ -439,11 +451,11 @@ void Run::finish() {
     for (const auto& [name, value] : scores.members) metrics["eval"][name] = value;
   }
   const LossCourse course = loss_course(logged_losses(dir_ / "log.jsonl"),
-                                        blind_loss(inputs_.task, inputs_.train.examples));
+                                        blind_loss(inputs_.task, inputs_.train->examples));
   if (has_hardly_fallen(course)) warnings.push_back(flat_loss_warning(course, inputs_.config));
   metrics["loss"] = to_node(course);
   metrics["warnings"] = Node::texts(warnings);
-  const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
+  const Plan plan = make_plan(adapter_, inputs_);
   const int64_t peak = peak_resident_bytes();
   metrics["edit_parameters"] = Node::integer(plan.edit_parameters);
   metrics["head_parameters"] = Node::integer(plan.head_parameters);
@@ -455,13 +467,14 @@ void Run::finish() {
                          {"steps", Node::integer(step_)},
                          {"tokens", Node::integer(tokens_)},
                          {"seconds", Node::number(seconds_)},
-                         {"predicted_peak_bytes", Node::integer(plan.peak_bytes)},
+                         {"predicted_peak_bytes", Node::integer(plan.memory.peak())},
                          {"peak_bytes", Node::integer(peak)}}));
   log_->sync();
   write_file_atomically(dir_ / "metrics.json",
                         to_json(metrics));  // from here on the run is finished
   if (!keeps_last_state(inputs_.config)) remove_checkpoints(dir_);
   observer_.finished(warnings);
+  return out;
 }
 
 }  // namespace graft

@@ -24,6 +24,11 @@ namespace graft {
 
 enum class StartMode { kFresh, kResume, kLengthen };
 
+// How the adapter that was kept does at the end.
+struct FinalEvaluations {
+  std::optional<Evaluation> eval, test;
+};
+
 class Run {
  public:
   // kFresh: `config.out` must not hold a run yet. kResume: goes on from its newest checkpoint,
@@ -50,7 +55,7 @@ class Run {
   // Scores the evaluation and test data with the adapter kept, ends the log, writes metrics.json,
   // removes the checkpoints but for the last one of a run that can be made longer
   // (keeps_last_state).
-  void finish();
+  FinalEvaluations finish();
 
   // Whether its adapter puts trained tensors in the place of the trunk's: such a run shares no
   // pass.

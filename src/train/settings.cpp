@@ -174,6 +174,10 @@ void RunConfig::visit(OptionVisitor& v) {
       "dropout", dropout, {0, 0.99},
       {"of trunk and head, one switch; an edit's own dropout is its option", "the model's"});
   v.choice("precision", precision, kPrecisions, "of the trunk; what is trained is float32 always");
+  v.option("cache", detail::cache_form(cache),
+           "of what the trunk makes of the rows below all that is trained, which then costs one "
+           "pass instead of one an epoch: up to so many bytes (auto: 1 GB). Training rows are kept "
+           "with dropout: 0 alone; the results are the same");
   v.integer("max_length", max_length, {0, 1 << 22},
             {"tokens of a row", "what the model serves, at most 512"});
   v.integer("seed", seed, {0, INT64_MAX}, "of initial values, order and dropout");

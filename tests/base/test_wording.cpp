@@ -43,5 +43,16 @@ TEST(Wording, Bytes) {
   EXPECT_EQ(bytes_text(1'240'000'000), "1.24 GB");
 }
 
+TEST(Wording, BytesAreReadAsTheyAreWritten) {
+  for (const auto& [text, bytes] :
+       {std::pair("8G", 8'000'000'000), std::pair("1.5 GB", 1'500'000'000),
+        std::pair("500m", 500'000'000), std::pair("12 kB", 12'000), std::pair("4096", 4096L),
+        std::pair("4096 B", 4096L), std::pair("0", 0L), std::pair("2T", 2'000'000'000'000)}) {
+    EXPECT_EQ(bytes_of(text), bytes) << text;
+  }
+  for (const char* text : {"", "G", "8 X", "8KM", "-1", "nan", "inf", "8 GBs", "1e30"})
+    EXPECT_FALSE(bytes_of(text)) << text;
+}
+
 }  // namespace
 }  // namespace graft::test_wording

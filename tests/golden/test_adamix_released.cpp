@@ -109,24 +109,26 @@ RunInputs inputs_of(const Released& released) {
   inputs.config.objective.label_smoothing = number_of(*manifest().find("label_smoothing"));
   inputs.config.dropout = 0.0;
   const Tensor lengths = released.file.at("lengths");
-  inputs.train.sequences =
+  const auto rows = std::make_shared<Dataset>();
+  rows->sequences =
       cut_sequences(released.file.at("ids"), at::zeros_like(released.file.at("ids")), lengths);
   const Tensor first = released.file.at("first_target");
-  for (size_t i = 0; i < inputs.train.sequences.size(); ++i) {
-    Sequence& text = inputs.train.sequences[i];
+  for (size_t i = 0; i < rows->sequences.size(); ++i) {
+    Sequence& text = rows->sequences[i];
     text.type_ids.clear();
     text.is_target.assign(text.ids.size(), false);
     for (auto t = static_cast<size_t>(first[static_cast<int64_t>(i)].item<int64_t>());
          t < text.ids.size(); ++t)
       text.is_target[t] = true;
   }
-  inputs.train.examples.resize(inputs.train.sequences.size());
+  rows->examples.resize(rows->sequences.size());
+  inputs.train = rows;
   return inputs;
 }
 
 // Of the mean of the experts, for every token of the first batch but the last ones.
 Tensor merged_logits(const Released& released, const RunInputs& inputs) {
-  std::vector<Sequence> texts(inputs.train.sequences.begin(), inputs.train.sequences.begin() + 3);
+  std::vector<Sequence> texts(inputs.train->sequences.begin(), inputs.train->sequences.begin() + 3);
   for (Sequence& text : texts) {
     text.is_target.assign(text.ids.size(), true);
     text.is_target.front() = false;

@@ -214,13 +214,15 @@ std::vector<StepRow> run_ten_steps(const TrainingCase& golden, int64_t accumulat
   inputs.config.checkpoint_every = {Period::Unit::kNever, 0};
   inputs.model = golden.model;
   inputs.task = golden.task;
-  inputs.train.sequences = golden.sequences;
+  const auto rows = std::make_shared<Dataset>();
+  rows->sequences = golden.sequences;
   for (size_t i = 0; i < golden.sequences.size(); ++i) {
     Example example;
     example.id = static_cast<int64_t>(i);
     example.label = golden.labels[i];
-    inputs.train.examples.push_back(std::move(example));
+    rows->examples.push_back(std::move(example));
   }
+  inputs.train = rows;
 
   Run run(std::move(inputs), StartMode::kFresh);
   EXPECT_EQ(run.total_steps(), 10);

@@ -15,6 +15,11 @@ using TrainingRun = graft::Run;  // inside a TEST, Run is GoogleTest's
 RunInputs run_inputs(const std::string& definition, const Path& out, const std::string& settings,
                      int64_t rows = 24);
 
+// Its training rows, as a copy that may be changed.
+Dataset& own_rows(RunInputs& inputs);
+// The same rows for evaluations.
+std::shared_ptr<const EvalData> evaluation_rows(const RunInputs& inputs);
+
 // Drives a run to its end (or to `steps`), without finishing it.
 void drive_to(Run& run, int64_t steps = INT64_MAX);
 

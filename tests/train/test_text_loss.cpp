@@ -18,8 +18,9 @@ RunInputs text_inputs(const Objective& objective, double dropout) {
   inputs.task = parse_task(
       yaml("name: t\nkind: generation\nprompt: \"{q}\"\ntarget: \"{a}\"\nmetrics: [perplexity]\n"),
       "task");
-  inputs.train.sequences = random_texts(inputs.model->config, 4, 9, 3);
-  inputs.train.examples.resize(4);
+  Dataset& rows = own_rows(inputs);
+  rows.sequences = random_texts(inputs.model->config, 4, 9, 3);
+  rows.examples.resize(4);
   inputs.config.objective = objective;
   inputs.config.dropout = dropout;
   return inputs;
@@ -42,7 +43,7 @@ double plain_loss(const RunInputs& inputs, bool averages_rows) {
   rig.shake(0.3);
   rig.widen();
   double sum = 0, units = 0;
-  for (const Sequence& sequence : inputs.train.sequences) {
+  for (const Sequence& sequence : inputs.train->sequences) {
     units += averages_rows ? 1 : 0;
     if (num_targets(sequence) == 0) continue;               // a row of one token
     const Tensor logits = text_logits_of(rig, {sequence});  // [targets, V]
@@ -68,7 +69,7 @@ TEST(TextLoss, IsTheMeanOverTargetsOrRows) {
     EXPECT_NEAR(loss_of(inputs, "{edits: [{lora: {sites: [attn.q]}}]}", &units),
                 plain_loss(inputs, averages_rows), 1e-12);
     int64_t targets = 0;
-    for (const Sequence& sequence : inputs.train.sequences) targets += num_targets(sequence);
+    for (const Sequence& sequence : inputs.train->sequences) targets += num_targets(sequence);
     EXPECT_EQ(units, averages_rows ? 4 : static_cast<double>(targets));
   }
 }
