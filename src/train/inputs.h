@@ -12,7 +12,6 @@
 #include "train/config.h"
 #include "train/epochs.h"
 #include "train/shared_rows.h"
-#include "train/shared_rows.h"
 
 namespace graft {
 
@@ -21,7 +20,7 @@ struct EvalTaskData {
   std::string name;
   Task task;
   std::shared_ptr<const EvalData> data;  // runs of a process share their rows
-  std::string group = {};  // tasks of one group count once in the mean; may be empty
+  std::string group = {};                // tasks of one group count once in the mean; may be empty
 };
 
 // Everything a run reads, loaded and checked before its folder is touched.
@@ -41,7 +40,8 @@ struct RunInputs {
       {};  // the head of the model's own folder, where it answers the task's labels; else empty
   // Of the rows that pass more than once, where that is worth it (train/row_cache.h); else null.
   std::shared_ptr<KeptRows> kept_train = {}, kept_eval = {};
-  std::shared_ptr<KeptPool> kept_pool = std::make_shared<KeptPool>();  // of the runs that share rows
+  std::shared_ptr<KeptPool> kept_pool =
+      std::make_shared<KeptPool>();  // of the runs that share rows
   std::string head_note = {};  // what became of such a head; empty where the folder brings none
   std::string generation_note = {};  // a line for the user: what the model's own settings add to
                                      // config.generation; may be empty
