@@ -31,7 +31,7 @@ bool holds_recorder(const Node& edits) {
   if (edits.kind != Node::Kind::kMap) return false;
   const Node* inner = edits.find("of");
   return edits.find("gate") != nullptr || edits.find("router") != nullptr ||
-         (inner != nullptr && holds_recorder(*inner));
+         edits.find("collect") != nullptr || (inner != nullptr && holds_recorder(*inner));
 }
 
 }  // namespace
