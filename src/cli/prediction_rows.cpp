@@ -37,6 +37,14 @@ bool is_flat(TableFormat format) {
   return format == TableFormat::kCsv || format == TableFormat::kTsv;
 }
 
+Node own_of(const Example& example) {
+  Node own = Node::map({{"id", id_node(example)}, {"text", Node::text(example.text)}});
+  if (example.second) own["second"] = Node::text(*example.second);
+  return own;
+}
+
+}  // namespace
+
 Node cell_node(const Table& table, size_t row, size_t column) {
   const std::string& cell = table.rows[row].cells[column];
   switch (table.rows[row].kind(column)) {
@@ -49,14 +57,6 @@ Node cell_node(const Table& table, size_t row, size_t column) {
   }
   return Node::null();
 }
-
-Node own_of(const Example& example) {
-  Node own = Node::map({{"id", id_node(example)}, {"text", Node::text(example.text)}});
-  if (example.second) own["second"] = Node::text(*example.second);
-  return own;
-}
-
-}  // namespace
 
 PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task& task,
                                      TableFormat format, bool has_routes)

@@ -64,4 +64,7 @@ std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data,
                                          const Predictions& predictions);
 std::vector<PredictedRow> chosen_rows(const Dataset& data, const Choices& choices);
 
+// A cell of a file as it was there.
+Node cell_node(const Table& table, size_t row, size_t column);
+
 }  // namespace graft

@@ -8,7 +8,7 @@ import shutil
 import support
 from support import run
 
-COMMANDS = [["train"], ["eval"], ["predict"], ["generate"], ["trace"], ["sweep"], ["sweep", "status"], ["sweep", "table"], ["sweep", "join"], ["report"], ["plan"], ["inspect"], ["inspect", "data"], ["inspect", "model"], ["inspect", "adapter"], ["inspect", "tokens"]]
+COMMANDS = [["train"], ["eval"], ["predict"], ["generate"], ["trace"], ["collect"], ["steer"], ["sweep"], ["sweep", "status"], ["sweep", "table"], ["sweep", "join"], ["report"], ["plan"], ["inspect"], ["inspect", "data"], ["inspect", "model"], ["inspect", "adapter"], ["inspect", "tokens"]]
 SCORES = {"rows", "loss", "accuracy"}
 
 
