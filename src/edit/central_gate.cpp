@@ -114,6 +114,11 @@ class CentralGate final : public Combinator {
   Tensor shares_of(const Params& derived, const SiteView& view, size_t child,
                    Context& context) const {
     const auto k = static_cast<int64_t>(child);
+    if (const std::optional<double> value = forced_gate(inside(context, child), view.site)) {
+      const Tensor forced = at::full({view.lane.num_sequences, 1}, *value, at::kFloat);
+      record_gate(context, view.site, forced);
+      return forced;
+    }
     const Tensor share = cached(
         context.memory, {.edit = this, .expert = context.expert, .site = view.site.index}, [&] {
           const Tensor open =

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -123,6 +124,20 @@ struct Change {
   at::Tensor rows = {};              // [P] int64, distinct: the parts above then have P rows
 };
 
+// A gate that has another value than its own: those whose record, "0.gate/enc.3.attn.q", begins with
+// `name`; "" is every gate.
+struct ForcedGate {
+  std::string name;
+  double value = 0;
+};
+
+// The experts that a pass drew, by its route and the name of who drew ("0.stochastic/enc.3.attn.q
+// down").
+struct DrawnExpert {
+  int64_t expert = 0, experts = 0;  // which, and of how many
+};
+using DrawnExperts = std::map<std::pair<uint64_t, std::string>, DrawnExpert>;
+
 // What an edit may know of the pass it is in, beside its tensors.
 struct Context {
   bool is_training = false;
@@ -137,12 +152,18 @@ struct Context {
   RouteUnit route_unit = RouteUnit::kPass;
   Experts experts = Experts::kMerged;        // as the derived tensors have them
   std::optional<int64_t> fixed_expert = {};  // every stochastic choice gives this expert
+  bool draws_shares = false;  // a router takes one expert, drawn by its shares, not their mixture
   Memory* memory = nullptr;  // where a text is written token by token: what edits keep of its
                              // earlier rows; null elsewhere
   std::vector<std::pair<std::string, at::Tensor>>* losses =
       nullptr;  // weighted scalars made inside edits, to be added to the loss; null at evaluation
   std::vector<std::pair<std::string, at::Tensor>>* records =
       nullptr;  // [N] or [N, E] by sequence: gates, expert shares; null unless asked for
+  bool records_tokens = false;   // records also hold what gates and routers make of each token
+                                 // (record_tokens in edit/sequences.h)
+  bool records_changes = false;  // and how large every edit's change is
+  DrawnExperts* drawn = nullptr;  // where stochastic choices are noted; null unless asked for
+  const std::vector<ForcedGate>* forced_gates = nullptr;
   const Context* outer = nullptr;  // of the combinator around the edit
   int64_t expert = 0;  // of several that are asked one after the other; each remembers for itself
 

@@ -191,6 +191,15 @@ void record_gate(Context& context, const Site& site, const Tensor& by_sequence) 
                                 value.size(1) == 1 ? value.squeeze(1) : value);
 }
 
+std::optional<double> forced_gate(const Context& context, const Site& site) {
+  std::optional<double> value;
+  if (context.forced_gates == nullptr) return value;
+  const std::string name = context.full_path() + site.name;
+  for (const ForcedGate& gate : *context.forced_gates)
+    if (name.starts_with(gate.name)) value = gate.value;
+  return value;
+}
+
 namespace {
 
 // Through float64: the float32 kernels round the last few values of a tensor another way, and a row
@@ -268,8 +277,9 @@ class Gate final : public Combinator {
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
                 const Weight& weight, Context& context) const override {
     Context inner = context_of(0, context);
-    const Weight own = options_.value ? fixed(view, weight, context)
-                                      : times_rows(weight, row_gate(derived, view, input, context));
+    const std::optional<double> value = fixed_value(context, view.site);
+    const Weight own = value ? fixed(*value, view, weight, context)
+                             : times_rows(weight, row_gate(derived, view, input, context));
     return child().edit->change(derived_of(0, derived), view, input, own, inner);
   }
 
@@ -277,12 +287,12 @@ class Gate final : public Combinator {
                                    const Weight& weight, Context& context) const override {
     Context inner = context_of(0, context);
     const Params of = derived_of(0, derived);
-    if (options_.value) {
-      const Tensor value = options_.adds_logarithm
-                               ? at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat)
-                               : Tensor();
-      return with_logarithm(child().edit->prefix(of, view, fixed(view, weight, context), inner),
-                            value);
+    if (const std::optional<double> value = fixed_value(context, view.site)) {
+      const Tensor values = options_.adds_logarithm
+                                ? at::full({view.lane.num_sequences, 1}, *value, at::kFloat)
+                                : Tensor();
+      return with_logarithm(
+          child().edit->prefix(of, view, fixed(*value, view, weight, context), inner), values);
     }
     const Tensor means = gate(derived, view, view.x, context).by_group;  // [N, 1 or 2]
     return with_logarithm(child().edit->prefix(of, view, times_rows(weight, means), inner), means);
@@ -331,6 +341,8 @@ class Gate final : public Combinator {
     PooledGate out = pooled_gate(z, derived[weight], derived[bias],
                                  sequence_groups(view, pooling_.counted(view.site)));
     record_gate(context, view.site, out.by_group);
+    if (context.records_tokens)
+      record_values(context, view, sigmoid_exact(gate_logits(derived, gates_.at(view.site), z)));
     return out;
   }
 
@@ -352,7 +364,13 @@ class Gate final : public Combinator {
     const Tensor values = sigmoid_exact(gate_logits(derived, gates_.at(view.site), z));  // [T, 1]
     if (context.records != nullptr)
       record_gate(context, view.site, mean_by_sequence(view, values));  // the last ones
+    record_values(context, view, values);
     return running_mean(view, values, context.memory, memory_key(view, context));
+  }
+
+  // Of every token, before any mean.
+  static void record_values(Context& context, const SiteView& view, const Tensor& values) {
+    record_tokens(context, view, context.full_path() + view.site.name + ".gate", values);
   }
 
   MemoryKey memory_key(const SiteView& view, const Context& context) const {
@@ -377,10 +395,15 @@ class Gate final : public Combinator {
     }
   }
 
-  Weight fixed(const SiteView& view, const Weight& weight, Context& context) const {
-    record_gate(context, view.site,
-                at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat));
-    return {weight.scale * *options_.value, weight.rows};
+  // Forced, or its option.
+  std::optional<double> fixed_value(const Context& context, const Site& site) const {
+    const std::optional<double> forced = forced_gate(context, site);
+    return forced ? forced : options_.value;
+  }
+
+  Weight fixed(double value, const SiteView& view, const Weight& weight, Context& context) const {
+    record_gate(context, view.site, at::full({view.lane.num_sequences, 1}, value, at::kFloat));
+    return {weight.scale * value, weight.rows};
   }
 
   // Adds log g to the logits of the prefix: g -> 0 takes its rows out of the softmax.

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "edit/sequences.h"
 #include "model/classified.h"
 #include "tensor/autograd_call.h"
 
@@ -26,6 +27,15 @@ Context context_at(const LaneAdapter& lane, RandomKey key, const Adapter::Part& 
   if (context.first_route) context.first_route = context.first_route->with(part.path);
   context.experts = lane.bound->experts();
   return context;
+}
+
+// |y' - y| / |y| over the tokens of each sequence, as a record "<edit><site>.change" [N].
+void record_change(Context& context, const SiteView& view, const Tensor& before) {
+  const auto square = [&](const Tensor& rows) {
+    return mean_by_sequence(view, rows.detach().to(at::kFloat).square().sum(1, true)).squeeze(1);
+  };
+  context.records->emplace_back(context.full_path() + view.site.name + ".change",
+                                (square(view.y - before) / square(before)).sqrt());
 }
 
 }  // namespace
@@ -111,8 +121,11 @@ Tensor LaneHooks::apply_to_lane(size_t index, const SiteView& view) {
     const Adapter::Part& part = lane.bound->adapter().parts()[p];
     Context context = context_at(lane, view.pack.lanes[index].key, part, view.site);
     const Weight own{part.edit->scale(view.site), {}};
-    seen.y = apply_change(seen.y, part.edit->change(Params(lane.bound->derived().parts[p]), seen,
+    const Tensor before = seen.y;
+    seen.y = apply_change(before, part.edit->change(Params(lane.bound->derived().parts[p]), seen,
                                                     part.edit->input(seen), own, context));
+    if (context.records != nullptr && context.records_changes)
+      record_change(context, seen, before);
   }
   return seen.y;
 }
@@ -198,7 +211,10 @@ void LaneHooks::add_losses(const std::vector<SideLoss>& losses) {
 }
 
 void LaneHooks::begin_repeat() {
-  for (LaneAdapter& lane : lanes_) lane.context.records = nullptr;
+  for (LaneAdapter& lane : lanes_) {
+    lane.context.records = nullptr;
+    lane.context.drawn = nullptr;
+  }
 }
 
 void check_decoding(const ModelConfig& config, const Adapter& adapter) {

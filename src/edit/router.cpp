@@ -11,6 +11,10 @@
 // * mean over sites of E * mean over sequences of sum_e F_e P_e, where P and F are means of p and
 // of the mask over the tokens (and heads) of a sequence: k for uniform routing, E for k = 1 and one
 // expert. Departs: released code takes the mean of attention sites over heads within a token.
+// Where shares are drawn (Context::draws_shares) one expert answers a row, expert e with probability
+// q_e / sum q and with the share sum q, so that the mean over draws is the mixture. The row takes
+// the first e with u sum q < q_0 + .. + q_e, u uniform in [0, 1) by route, site and head, and, as
+// the route's unit is, by text or by token.
 #include <ATen/ops/scatter.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sort.h>
@@ -120,6 +124,7 @@ class Router final : public Combinator {
       if (options_.renormalizes) shares = shares / shares.sum(2, true);
     }
     report(view, p, mask, context);
+    if (context.draws_shares) shares = drawn(shares, view, context);
     // A weight from outside has one column or one per head, as the shares have.
     const Tensor outer =
         weight.rows.defined() ? weight.rows.to(p.scalar_type()) : Tensor();  // [T, G']
@@ -279,6 +284,31 @@ class Router final : public Combinator {
     return at::zeros_like(plain).scatter(-1, order.slice(-1, 0, options_.top_k), 1.0);
   }
 
+  // shares: [T, G, E] -> the sum of each row's at the expert that it draws, else 0.
+  Tensor drawn(const Tensor& shares, const SiteView& view, const Context& context) const {
+    const RandomKey site = context.route.with(view.site.name);
+    const RowIds& ids = *view.pack.rows;
+    std::vector<double> uniform;  // [T*G]
+    for (int64_t row = 0; row < shares.size(0); ++row) {
+      const auto at = static_cast<size_t>(view.lane.first_row + row);
+      RandomKey own = site;
+      if (context.route_unit != RouteUnit::kPass)
+        own = own.with(static_cast<uint64_t>(ids.example[at]));
+      if (context.route_unit == RouteUnit::kToken)
+        own = own.with(static_cast<uint64_t>(ids.position[at]));
+      for (int64_t group = 0; group < shares.size(1); ++group)
+        uniform.push_back(Random(own.with(static_cast<uint64_t>(group))).uniform());
+    }
+    const Tensor total = shares.sum(2, true);
+    const Tensor reached = shares.cumsum(2).slice(2, 0, options_.experts - 1) >
+                           at::tensor(uniform, shares.options().dtype(at::kDouble))
+                                   .to(shares.scalar_type())
+                                   .view({shares.size(0), shares.size(1), 1}) *
+                               total;
+    const Tensor expert = (options_.experts - 1) - reached.sum(2, true);  // the first reached
+    return at::zeros_like(shares).scatter(2, expert, total);
+  }
+
   // values: [T, G] -> [T, out], each over its group of columns.
   static Tensor by_column(const Tensor& values, const Site& site) {
     return values.unsqueeze(2).expand({-1, -1, site.output_width / values.size(1)}).flatten(1);
@@ -293,6 +323,7 @@ class Router final : public Combinator {
     };
     if (context.records != nullptr) {
       const Tensor plain = p.detach();
+      record_tokens(context, view, name_of(".router"), plain.mean(1));
       context.records->emplace_back(name_of(".router"), by_sequence(plain));
       context.records->emplace_back(
           name_of(".router.entropy"),

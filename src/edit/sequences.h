@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "edit/edit.h"
 #include "model/cache.h"
 #include "model/hooks.h"
 #include "tensor/pooled_gate.h"
@@ -25,6 +26,11 @@ at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values,
 
 // by_sequence: [N, K] -> [T, K]; zero at rows of no sequence. Differentiable.
 at::Tensor spread_to_rows(const SiteView& view, const at::Tensor& by_sequence);
+
+// Of values [T, K] those of tokens, as a record "<name>.tokens" [R, 2 + K]: the sequence of the lane
+// and the token in it, then its values. Nothing unless the context asks for it.
+void record_tokens(Context& context, const SiteView& view, const std::string& name,
+                   const at::Tensor& values);
 
 // values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to and including it;
 // a row before every token keeps its own values, a row of no sequence gets zero. Differentiable.

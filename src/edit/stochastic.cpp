@@ -134,6 +134,7 @@ class Stochastic final : public Combinator {
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
                 const Weight& weight, Context& context) const override {
     if (draws_by_row(context)) return change_by_row(derived, view, input, weight, context);
+    note_drawn(view.site, context);
     Context inner = context_of(0, context);
     return child().edit->change(one_edit(derived, view.site, context), view, input, weight, inner);
   }
@@ -329,6 +330,17 @@ class Stochastic final : public Combinator {
                ? drawn_other_expert(context.route, *context.first_route, place, bank,
                                     options_.experts)
                : drawn_expert(context.route, place, bank, options_.experts);
+  }
+
+  // Who draws together is noted once a pass.
+  void note_drawn(const Site& site, const Context& context) const {
+    if (context.drawn == nullptr || context.experts == Experts::kMerged || is_learned()) return;
+    const std::string place = drawing_place(site);
+    for (const std::string& bank : banks_at(site)) {
+      const int64_t expert = context.fixed_expert.value_or(drawn(context, place, bank));
+      const std::string name = context.full_path() + place + (bank.empty() ? "" : " " + bank);
+      (*context.drawn)[{context.route.value, name}] = {expert, options_.experts};
+    }
   }
 
   bool draws_by_row(const Context& context) const {

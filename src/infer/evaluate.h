@@ -38,12 +38,14 @@ struct Evaluation {
   double loss = 0;  // mean over rows (classification, regression: cross entropy in nats or squared
                     // error) or target tokens
   std::vector<Score> scores = {};  // the task's metrics, in its order
-  NamedTensors records = {};       // [rows, K]: of gates and routers, where asked for
+  Records records = {};            // of gates and routers, where asked for
   int64_t num_tokens = 0;          // read and written
   double seconds = 0;
   std::vector<std::string> outputs = {};  // of a generation, one a prompt
   std::vector<double> answers = {};       // else one a row: class, value, or index of an option
   at::Tensor logits = {};                 // of a head: [rows, outputs]
+  at::Tensor by_sample = {};              // of a head and several samples: [samples, rows, outputs]
+  std::optional<TextUncertainty> texts = {};  // of a generation, as text_losses has it
   std::vector<std::vector<double>> option_scores = {};  // of a choice: [row][option]
   std::optional<Majority> majority = {};                // what its scores are to be compared with
   std::optional<std::string> only_answer = {};          // every row was answered so
@@ -61,7 +63,7 @@ void put_scores(Node& out, const Evaluation& evaluation);
 // "loss 0.69  accuracy 0.51 (majority 0.509); every answer is "good"".
 std::string scores_text(const Evaluation& evaluation);
 
-// Of a metric: whether less is better (perplexity, ter).
+// Of a metric: whether less is better (perplexity, ter, brier, ece).
 bool is_less_better(const std::string& metric);
 
 }  // namespace graft

@@ -10,6 +10,7 @@
 
 #include "edit/lanes.h"
 #include "infer/predict.h"
+#include "infer/text_uncertainty.h"
 #include "model/trunk.h"
 
 namespace graft {
@@ -46,13 +47,15 @@ std::vector<at::Tensor> predicting_states(const Model& model, const LanguageBatc
 
 // Of the targets of every row of a data set, without a gradient.
 struct TextLosses {
-  double mean = 0;           // of -log p over all targets, in nats
+  double mean = 0;           // of -log p over all targets, in nats; of several samples p is the
+                             // mean of theirs, token by token
   std::vector<double> sums;  // [row]
-  NamedTensors records;      // [rows, K]: gate values, expert shares; where asked for
+  std::optional<TextUncertainty> uncertainty;  // of several samples, and where asked for
+  Records records;                             // where asked for
   int64_t num_tokens = 0;
   double seconds = 0;
 };
-// Of `options` token_budget, keep_records and progress.
+// Requires: what predict() does, but for the head.
 TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Dataset& data,
                        const PredictOptions& options = {});
 

@@ -41,8 +41,9 @@ std::string digest_of(const Model& model) {
 // checkpoints are still resumed.
 const std::vector<std::string> kNewer = {"ignore_config_keys", "lengthened_from",
                                          "adamw_form",         "seeds",
-                                         "consistent_values",  "task_options"};
-const std::vector<std::string> kNewerOfData = {"shuffle", "dev_rows"};
+                                         "consistent_values",  "task_options",
+                                         "record"};
+const std::vector<std::string> kNewerOfData = {"shuffle", "dev_rows", "forgetting"};
 const std::vector<std::string> kNewerOfAdafactor = {"factored"};
 const std::vector<std::string> kNewerOfGeneration = {
     "max_total_tokens", "early_stopping",     "encoder_no_repeat_ngram",

@@ -11,6 +11,7 @@
 #include "edit/adapter.h"
 #include "edit/own_head.h"
 #include "infer/evaluate.h"
+#include "infer/forgetting.h"
 #include "infer/generation_settings.h"
 #include "infer/model_generation.h"
 #include "train/inputs.h"
@@ -411,6 +412,8 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
   };
   if (!eval.empty()) in.eval = encode(std::move(eval));
   if (!test.empty()) in.test = encode(std::move(test));
+  if (!config.data.forgetting.empty())
+    in.plain = plain_texts(config.data.forgetting, in.text, in.model->config, in.max_length);
   settle_length(length_rule(in.task.is_answered_in_words()), steps_per_epoch(in), in.config);
   check_effects(layout, in);
   return in;

@@ -33,6 +33,7 @@ struct RunInputs {
   std::optional<DrawnParts> parts;  // of a mixture
   std::optional<EvalData> eval, test;
   std::vector<EvalTaskData> eval_tasks;
+  std::optional<Dataset> plain;  // of data.forgetting
   NamedTensors head_start =
       {};  // the head of the model's own folder, where it answers the task's labels; else empty
   std::string head_note = {};  // what became of such a head; empty where the folder brings none

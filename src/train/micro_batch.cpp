@@ -75,7 +75,7 @@ double loss_units(const RunInputs& inputs, const Batch& batch) {
 }
 
 MicroBatch::MicroBatch(const RunInputs& inputs, const BoundAdapter& bound, const Batch& batch,
-                       RandomKey key, double units)
+                       RandomKey key, double units, DrawnExperts* drawn)
     : inputs_(inputs),
       bound_(bound),
       batch_(batch),
@@ -98,7 +98,8 @@ MicroBatch::MicroBatch(const RunInputs& inputs, const BoundAdapter& bound, const
                          {.is_training = true,
                           .route = route_of(pass),
                           .first_route = pass > 0 ? std::optional(route_of(0)) : std::nullopt,
-                          .losses = losses_.get()}});
+                          .losses = losses_.get(),
+                          .drawn = drawn}});
   }
   lanes_.back().ends_run = true;
 }

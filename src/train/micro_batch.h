@@ -25,9 +25,10 @@ double loss_units(const RunInputs& inputs, const Batch& batch);
 class MicroBatch {
  public:
   // `key`: (seed, step, micro-batch). `units`: of the whole step, by which every sum is divided.
-  // `inputs` and `bound` must outlive the backward pass.
+  // `inputs` and `bound` must outlive the backward pass. `drawn`: where stochastic choices are
+  // noted, or null.
   MicroBatch(const RunInputs& inputs, const BoundAdapter& bound, const Batch& batch, RandomKey key,
-             double units);
+             double units, DrawnExperts* drawn = nullptr);
 
   const std::vector<LaneInput>& lanes() const { return lanes_; }
   const std::vector<LaneAdapter>& adapters() const { return adapters_; }

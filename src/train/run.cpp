@@ -9,11 +9,13 @@
 #include "base/spelling.h"
 #include "base/version.h"
 #include "base/wording.h"
+#include "infer/forgetting.h"
 #include "train/digests.h"
 #include "train/lengthen.h"
 #include "train/loss_course.h"
 #include "train/memory.h"
 #include "train/plan.h"
+#include "train/recording.h"
 #include "train/schedule.h"
 #include "train/start_from.h"
 #include "train/task_scores.h"
@@ -34,7 +36,8 @@ void remove_temp_files(const Path& dir) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(dir, error)) {
     const std::string name = entry.path().filename().string();
-    for (const char* file : {"run.yaml", "metrics.json", "adapter.json", "adapter.safetensors"}) {
+    for (const char* file : {"run.yaml", "records.json", "metrics.json", "adapter.json",
+                             "adapter.safetensors"}) {
       const std::string start = "." + std::string(file) + ".";
       std::error_code ignored;
       if (name.starts_with(start) && name.size() == start.size() + 6)
@@ -237,6 +240,14 @@ void Run::update(StepWork& work, double seconds) {
   const auto [loss, tokens] = work.finish();
   const double norm = gradient_norm(tensors_);
   check_finite(loss, norm, rate);
+  Node event = Node::map({{"event", Node::text("step")},
+                          {"step", Node::integer(step_ + 1)},
+                          {"loss", Node::number(loss)},
+                          {"learning_rate", Node::number(rate)},
+                          {"gradient_norm", Node::number(norm)},
+                          {"tokens", Node::integer(tokens)}});
+  if (config.record.gradients) event["gradient_norms"] = gradient_norms(adapter_, tensors_);
+  if (work.drawn() != nullptr) event["routes"] = drawn_node(*work.drawn());
   if (step_ == 0) check_first_gradients();
   clip_gradients(tensors_, norm, config.clip);
   optimizer_->step(tensors_, rate);
@@ -244,13 +255,8 @@ void Run::update(StepWork& work, double seconds) {
   tokens_ += tokens;
   seconds += seconds_since(start);
   seconds_ += seconds;
-  log_->write(Node::map({{"event", Node::text("step")},
-                         {"step", Node::integer(step_)},
-                         {"loss", Node::number(loss)},
-                         {"learning_rate", Node::number(rate)},
-                         {"gradient_norm", Node::number(norm)},
-                         {"tokens", Node::integer(tokens)},
-                         {"seconds", Node::number(seconds)}}));
+  event["seconds"] = Node::number(seconds);
+  log_->write(std::move(event));
   name_still_tensors();
   observer_.stepped({.step = step_,
                      .total_steps = epochs_.total_steps(),
@@ -343,7 +349,7 @@ void Run::evaluate(bool is_due) {
     }
     seconds += evaluation.seconds;
     losses = {evaluation.loss};
-    records = std::move(evaluation.records);
+    records = std::move(evaluation.records.rows);
   }
   if (!inputs_.eval_tasks.empty()) {  // they are what the run is judged by
     const TaskScores scores =
@@ -361,6 +367,7 @@ void Run::evaluate(bool is_due) {
   }
   event["seconds"] = Node::number(seconds);
   log_->write(std::move(event));
+  if (inputs_.config.record.experts) records.merge(expert_cosines(adapter_, tensors_));
   if (!records.empty()) log_->write(records_event(step_, records));
   const bool is_improved =
       best_.step < 0 || primary > best_.value;  // a lower loss alone is no improvement
@@ -424,20 +431,30 @@ void Run::finish() {
       {{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
   const at::NoGradGuard no_grad;
   const BoundAdapter bound(*inputs_.model, kept.adapter, kept.tensors);
+  EvaluateOptions options = evaluate_options();
+  ask_for(inputs_.config.record, options.predict);
+  Node recorded = Node::map({{"version", Node::integer(1)}});
   for (const auto& [name, data] :
        {std::pair{"eval", &inputs_.eval}, std::pair{"test", &inputs_.test}}) {
     if (!*data) continue;
-    const Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data,
-                                                  inputs_.text, evaluate_options());
+    const Evaluation evaluation =
+        graft::evaluate(*inputs_.model, bound, inputs_.task, **data, inputs_.text, options);
     metrics[name] = scores_node(**data, evaluation);
+    write_records(dir_, name, (*data)->rows, evaluation.records, recorded);
     if (evaluation.only_answer) warnings.push_back(one_answer_warning(name, **data, evaluation));
   }
   if (!inputs_.eval_tasks.empty()) {
-    const Node scores =
-        score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, evaluate_options())
-            .node(inputs_.eval_tasks);
+    const TaskScores by_task =
+        score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, options);
+    const Node scores = by_task.node(inputs_.eval_tasks);
     for (const auto& [name, value] : scores.members) metrics["eval"][name] = value;
+    for (size_t i = 0; i < inputs_.eval_tasks.size(); ++i)
+      write_records(dir_, inputs_.eval_tasks[i].name, inputs_.eval_tasks[i].data.rows,
+                    by_task.evaluations[i].records, recorded);
   }
+  if (inputs_.plain)
+    metrics["forgetting"] =
+        to_node(measure_forgetting(*inputs_.model, bound, *inputs_.plain));
   const LossCourse course = loss_course(logged_losses(dir_ / "log.jsonl"),
                                         blind_loss(inputs_.task, inputs_.train.examples));
   if (has_hardly_fallen(course)) warnings.push_back(flat_loss_warning(course, inputs_.config));
@@ -458,6 +475,8 @@ void Run::finish() {
                          {"predicted_peak_bytes", Node::integer(plan.peak_bytes)},
                          {"peak_bytes", Node::integer(peak)}}));
   log_->sync();
+  if (inputs_.config.record.of_rows())
+    write_file_atomically(dir_ / "records.json", to_json(recorded));
   write_file_atomically(dir_ / "metrics.json",
                         to_json(metrics));  // from here on the run is finished
   if (!keeps_last_state(inputs_.config)) remove_checkpoints(dir_);

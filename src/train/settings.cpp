@@ -53,6 +53,9 @@ void DataConfig::visit(OptionVisitor& v) {
             "use the first rows of data.train only, or those that seeds.rows draws; 0: all");
   v.integer("dev_rows", dev_rows, {0, kMostRows},
             "the next rows of data.train, behind those of rows or per_label, evaluate; 0: none");
+  v.text("forgetting", forgetting,
+         "plain text, a line each: when the run is over, the model's loss on it without the adapter "
+         "and with it");
   v.integer("eval_rows", eval_rows, {0, kMostRows}, "use the first rows of data.eval only; 0: all");
   v.integer("per_label", per_label, {0, kMostRows},
             "few-shot: so many rows of each label, drawn by seed; 0: all");
@@ -84,6 +87,17 @@ void SeedConfig::visit(OptionVisitor& v) {
       {"of the rows that data.shuffle, data.per_label and data.split_eval take; where it is given, "
        "data.rows are drawn by it instead of the first ones",
        kUsual});
+}
+
+void RecordConfig::visit(OptionVisitor& v) {
+  v.boolean("rows", rows,
+            "what gates and routers do with every row that is evaluated when the run is over: "
+            "RUN/records");
+  v.boolean("tokens", tokens, "there also with every token");
+  v.boolean("changes", changes, "there also how large each edit's change is beside what it changes");
+  v.boolean("routes", routes, "which experts of a stochastic mixture every step draws");
+  v.boolean("gradients", gradients, "the gradient norm of each edit in every step");
+  v.boolean("experts", experts, "how alike the experts of a mixture are, at every evaluation");
 }
 
 void RunConfig::visit(OptionVisitor& v) {
@@ -187,6 +201,7 @@ void RunConfig::visit(OptionVisitor& v) {
   v.boolean("keep_best", keep_best,
             "the adapter of the best evaluation, of equal scores the one of the lower loss; else "
             "the last");
+  v.section("record", [this](OptionVisitor& part) { record.visit(part); });
   v.section("generation", [this](OptionVisitor& part) {
     visit_generation(part, generation);
     part.boolean("model_defaults", uses_model_generation,

@@ -32,12 +32,13 @@ StepWork::StepWork(const RunInputs& inputs, const Adapter& adapter, const NamedT
       step_(step),
       bound_(std::make_unique<BoundAdapter>(*inputs.model, adapter, tensors, Experts::kApart)) {
   for (const Batch& batch : batches_) units_ += loss_units(inputs, batch);
+  if (inputs.config.record.routes) drawn_ = std::make_unique<DrawnExperts>();
 }
 
 MicroBatch StepWork::micro_batch(size_t i) const {
   const RandomKey key =
       key_of(inputs_.config, Draws::kSteps).with(static_cast<uint64_t>(step_)).with(i);
-  return {inputs_, *bound_, batches_[i], key, units_};
+  return {inputs_, *bound_, batches_[i], key, units_, drawn_.get()};
 }
 
 void StepWork::add(double loss, int64_t tokens) {

@@ -24,6 +24,8 @@ class StepWork {
   MicroBatch micro_batch(size_t i) const;
   void add(double loss, int64_t tokens);
   const StepLoss& sum() const { return sum_; }  // so far
+  // Of stochastic mixtures; null unless the run records them.
+  const DrawnExperts* drawn() const { return drawn_.get(); }
   // Carries the gradients to the stored tensors; once, after the last micro-batch.
   StepLoss finish();
 
@@ -33,6 +35,7 @@ class StepWork {
   int64_t step_;
   double units_ = 0;
   std::unique_ptr<BoundAdapter> bound_;
+  std::unique_ptr<DrawnExperts> drawn_;
   StepLoss sum_;
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "infer/trust.h"
 
 namespace graft {
 
@@ -27,6 +28,8 @@ double goodness(const std::string& metric, double value) {
 Node scores_node(const EvalData& data, const Evaluation& evaluation) {
   Node scores = Node::map({{"rows", Node::integer(data.rows.size())}});
   put_scores(scores, evaluation);
+  const bool has_classes = evaluation.logits.defined() && evaluation.logits.size(1) > 1;
+  if (has_classes) scores["calibration"] = to_node(trust_of(data.rows, evaluation.logits));
   return scores;
 }
 

@@ -195,9 +195,9 @@ TEST_P(MixedAndGated, Unipelt12_7_GatesStartNearOneHalfAlikeInEveryBatch) {
     return text_losses(*rig.model, bound, data, {.token_budget = budget, .keep_records = true});
   };
   const TextLosses together = gates(4096), alone = gates(1);
-  EXPECT_GE(together.records.size(), 8U) << "two blocks of prefix, adapter, queries and values";
-  for (const auto& [name, value] : together.records) {
-    expect_near(alone.records.at(name), value, {1e-6, 0}, name);
+  EXPECT_GE(together.records.rows.size(), 8U) << "two blocks of prefix, adapter, queries and values";
+  for (const auto& [name, value] : together.records.rows) {
+    expect_near(alone.records.rows.at(name), value, {1e-6, 0}, name);
     EXPECT_GT(value.min().item<double>(), 0.3) << name;
     EXPECT_LT(value.max().item<double>(), 0.7) << name;
     EXPECT_GT((value - 0.5).abs().max().item<double>(), 1e-6) << name << " reads nothing";
@@ -210,7 +210,7 @@ TEST_P(MixedAndGated, Unipelt12_7_GatesStartNearOneHalfAlikeInEveryBatch) {
       if (name.ends_with(".gate.weight")) tensor.zero_();
     }
   }
-  for (const auto& [name, value] : gates(4096).records)
+  for (const auto& [name, value] : gates(4096).records.rows)
     EXPECT_TRUE(value.equal(at::full_like(value, 0.5))) << name;
 }
 
