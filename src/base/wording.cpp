@@ -1,8 +1,10 @@
 #include "base/wording.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <string_view>
 
 namespace graft {
 
@@ -44,6 +46,25 @@ std::string bytes_text(int64_t bytes) {
     std::snprintf(text, sizeof text, "%.0f MB", static_cast<double>(bytes) / 1e6);
   else std::snprintf(text, sizeof text, "%ld kB", (bytes + 999) / 1000);
   return text;
+}
+
+std::optional<int64_t> bytes_of(const std::string& text) {
+  constexpr double kMost = 1e18;
+  double value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc{}) return std::nullopt;
+  std::string unit;
+  for (const char* at = stop; at != end; ++at) {
+    if (*at != ' ') unit += static_cast<char>(*at & ~0x20);  // in capitals
+  }
+  if (unit.ends_with('B')) unit.pop_back();
+  const std::string_view units = "KMGT";
+  const size_t place = unit.empty() ? 0 : units.find(unit) + 1;
+  if (unit.size() > 1 || (place == 0 && !unit.empty())) return std::nullopt;
+  const double bytes = value * std::pow(1000.0, static_cast<double>(place));
+  if (!(bytes >= 0 && bytes <= kMost)) return std::nullopt;
+  return static_cast<int64_t>(std::llround(bytes));
 }
 
 }  // namespace graft

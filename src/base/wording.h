@@ -1,7 +1,8 @@
-// Numbers as people read them.
+// Numbers as people read and write them.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace graft {
@@ -23,5 +24,7 @@ std::string duration_text(double seconds);
 
 // "1.24 GB", "340 MB", "12 kB".
 std::string bytes_text(int64_t bytes);
+// What such a text says: "8G", "1.5 GB", "500M", "12 kB", "4096"; nothing of another.
+std::optional<int64_t> bytes_of(const std::string& text);
 
 }  // namespace graft

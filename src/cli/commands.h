@@ -21,6 +21,8 @@ void add_predict(CLI::App& app, Action& action);
 void add_generate(CLI::App& app, Action& action);
 void add_sweep(CLI::App& app, Action& action);
 void add_report(CLI::App& app, Action& action);
+void add_collect(CLI::App& app, Action& action);
+void add_steer(CLI::App& app, Action& action);
 void add_trace(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
 void add_average(CLI::App& app, Action& action);

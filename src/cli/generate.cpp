@@ -16,10 +16,10 @@
 #include "cli/generation.h"
 #include "cli/out_of_memory.h"
 #include "cli/progress.h"
-#include "cli/records.h"
 #include "cli/row_feed.h"
 #include "cli/row_output.h"
 #include "data/row_writer.h"
+#include "infer/records.h"
 
 namespace graft {
 

@@ -79,6 +79,8 @@ int main(int argc, char** argv) {
   graft::add_generate(app, action);
   graft::add_sweep(app, action);
   graft::add_report(app, action);
+  graft::add_collect(app, action);
+  graft::add_steer(app, action);
   graft::add_trace(app, action);
   graft::add_plan(app, action);
   graft::add_average(app, action);

@@ -40,12 +40,13 @@ RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task, RunC
   const ModelConfig& config = model->config;
   const auto words = std::make_shared<const std::vector<int64_t>>(task.labels().size(), 0);
   RunInputs out;
+  const auto train = std::make_shared<Dataset>();
   out.config = std::move(settings);
   out.config.saves_memory = flags.saves_memory;
   out.task = task;
   Random random({7});
   for (int64_t row = 0; row < flags.batch_size; ++row) {
-    Sequence& sequence = out.train.sequences.emplace_back();
+    Sequence& sequence = train->sequences.emplace_back();
     sequence.example = row;
     for (int64_t i = 0; i < flags.length; ++i)
       sequence.ids.push_back(
@@ -54,9 +55,10 @@ RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task, RunC
       sequence.ids.back() = config.end_id;  // where encoder-decoder classifiers read
     sequence.type_ids.assign(sequence.ids.size(), 0);
     if (task.cloze() != nullptr) sequence.asked = Mask{0, words};
-    out.train.examples.emplace_back().label = 0.0;
+    train->examples.emplace_back().label = 0.0;
   }
   out.model = std::move(model);
+  out.train = train;
   return out;
 }
 
@@ -64,7 +66,7 @@ RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task, RunC
 double calibrate(const RunInputs& inputs, const Adapter& adapter) {
   constexpr int kWarmup = 2, kTimed = 5;
   NamedTensors tensors = adapter.init(inputs.model->weights, {});
-  Batch batch(inputs.train.sequences.size());
+  Batch batch(inputs.train->sequences.size());
   std::iota(batch.begin(), batch.end(), 0);
   std::vector<double> seconds;
   for (int step = 0; step < kWarmup + kTimed; ++step) {
@@ -156,7 +158,7 @@ Node plan_node(const Plan& plan, double step_seconds, int64_t passes, const Plan
                  {"rows", Node::list(std::move(rows))}});
   node["forward_flops_per_token"] = Node::number(plan.forward_flops);
   node["training_flops_per_token"] = Node::number(plan.training_flops);
-  node["peak_bytes"] = Node::integer(plan.peak_bytes);
+  node["peak_bytes"] = Node::integer(plan.memory.peak());
   node["passes"] = Node::integer(passes);
   node["batch_size"] = Node::integer(flags.batch_size);
   node["length"] = Node::integer(flags.length);
@@ -197,7 +199,7 @@ void print_plan(const Plan& plan, const Adapter& adapter, double step_seconds, i
                passes == 2 ? ", where every row passes twice (consistency)" : "");
   std::fprintf(out, "peak memory in training, batches of %lld rows of %lld tokens, %s: about %s\n",
                static_cast<long long>(flags.batch_size), static_cast<long long>(flags.length),
-               word_of(kPrecisions, flags.precision), bytes_text(plan.peak_bytes).c_str());
+               word_of(kPrecisions, flags.precision), bytes_text(plan.memory.peak()).c_str());
   if (step_seconds > 0) {
     std::fprintf(
         out, "measured on this machine: %.0f ms a step, %s tokens/s\n", 1000 * step_seconds,

@@ -11,10 +11,10 @@
 #include "cli/out_of_memory.h"
 #include "cli/prediction_rows.h"
 #include "cli/progress.h"
-#include "cli/records.h"
 #include "cli/row_feed.h"
 #include "cli/row_output.h"
 #include "cli/subject.h"
+#include "infer/records.h"
 
 namespace graft {
 
@@ -39,9 +39,8 @@ class Predictor {
       : flags_(flags),
         asked_(asked),
         format_(format),
-        columns_(flags.columns, asked.task(), format, is_ensemble(asked.route)),
-        bound_(asked.model(), asked.subject.loaded.adapter, asked.subject.loaded.tensors,
-               experts_of(asked.route.routing)),
+        columns_(flags.columns, asked.task(), format, asked.has_samples()),
+        bound_(asked),
         feed_({.data = flags.subject.data,
                .use = flags.only_errors ? LabelUse::kRequired : LabelUse::kOptional,
                .window = kWindow,
@@ -51,8 +50,9 @@ class Predictor {
                                        asked_.model().config, asked_.subject.max_length,
                                        TargetUse::kLeaveOut);
               }) {
-    options_.route = asked.route;
+    options_.samples = bound_.samples();
     options_.keep_records = !flags.records.empty();
+    options_.recording = recording_of(flags.subject);
   }
 
   void answer() {
@@ -114,6 +114,7 @@ class Predictor {
     Node about = about_answers({.model = subject.model,
                                 .adapter = subject.adapter,
                                 .data = subject.data,
+                                .beside = subject.others,
                                 .task = &asked_.task(),
                                 .precision = subject.precision,
                                 .max_length = asked_.subject.max_length,
@@ -122,13 +123,28 @@ class Predictor {
     about["--columns"] = Node::text(list_text(flags_.columns));
     about["--errors"] = Node::text(flags_.only_errors ? "given" : "");
     about["--records"] = Node::text(flags_.records);
-    about["--routing"] = Node::text(word_of(kRoutings, asked_.route.routing));
-    if (is_ensemble(asked_.route))
-      about["--routes"] = Node::text(std::to_string(asked_.route.routes));
-    if (asked_.route.unit != RouteUnit::kPass)
-      about["--route-unit"] = Node::text(word_of(kRouteUnits, asked_.route.unit));
-    about["--route-seed"] = Node::text(std::to_string(asked_.route.seed));
+    if (!flags_.subject.recording.empty())
+      about["--record"] = Node::text(list_text(flags_.subject.recording));
+    if (!flags_.subject.gates.empty())
+      about["--gate"] = Node::text(list_text(flags_.subject.gates));
+    put_samples(about);
     return about;
+  }
+
+  void put_samples(Node& about) const {
+    const RouteOptions& route = asked_.samples.route;
+    about["--routing"] = Node::text(word_of(kRoutings, route.routing));
+    if (is_ensemble(route)) about["--routes"] = Node::text(std::to_string(route.routes));
+    if (route.unit != RouteUnit::kPass)
+      about["--route-unit"] = Node::text(word_of(kRouteUnits, route.unit));
+    about["--route-seed"] = Node::text(std::to_string(route.seed));
+    const DropoutPasses& dropout = asked_.samples.dropout;
+    if (dropout.passes > 0) {
+      about["--dropout-passes"] = Node::text(std::to_string(dropout.passes));
+      about["--dropout-seed"] = Node::text(std::to_string(dropout.seed));
+      about["--dropout-rate"] =
+          Node::text(dropout.rate ? Node::number(*dropout.rate).scalar : "the model's");
+    }
   }
 
   void guarded(const std::function<void()>& f) {
@@ -139,9 +155,10 @@ class Predictor {
   void write_window(const Dataset& data, const Table& table) {
     std::vector<PredictedRow> rows;
     if (asked_.task().kind() == TaskKind::kChoice) {
-      rows = chosen_rows(data, choose(asked_.model(), bound_, asked_.task(), data, options_));
+      rows =
+          chosen_rows(data, choose(asked_.model(), bound_.first(), asked_.task(), data, options_));
     } else {
-      const Predictions predictions = predict(asked_.model(), bound_, data, options_);
+      const Predictions predictions = predict(asked_.model(), bound_.first(), data, options_);
       rows = predicted_rows(asked_.task(), data, predictions);
       if (options_.keep_records) output_->file(1).write(record_lines(data, predictions.records));
     }
@@ -159,7 +176,7 @@ class Predictor {
   const AskedSubject& asked_;
   TableFormat format_;
   PredictionColumns columns_;
-  BoundAdapter bound_;
+  BoundSubject bound_;
   PredictOptions options_;
   RowFeed feed_;
   std::optional<RowOutput> output_;
@@ -222,11 +239,7 @@ void add_predict(CLI::App& app, Action& action) {
       ->delimiter(',');
   command->add_flag("--errors", flags->only_errors,
                     "write only rows whose prediction is wrong; each needs a label");
-  accept_standard_output(*command->add_option(
-      "--records", flags->records,
-      "also write what gates and routers did, a line per row and site (JSONL): means over its "
-      "tokens, in the "
-      "last block over those read there alone (that predict, or the one that a classifier reads)"));
+  add_records(*command, flags->subject, flags->records);
   add_error_flags(*command, flags->rows);
   add_resume_flag(*command, flags->rows);
   command->footer(

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "cli/records.h"
+#include "infer/records.h"
 
 namespace graft {
 
@@ -16,19 +16,20 @@ struct OwnColumns {
   std::vector<std::string> all, usual;
 };
 
-OwnColumns own_columns(const Task& task, bool has_routes) {
+OwnColumns own_columns(const Task& task, bool has_samples) {
   OwnColumns own{{"id", "text", "gold", "prediction"}, {"id", "prediction"}};
   if (task.has_second()) own.all.insert(own.all.begin() + 2, "second");
   std::vector<std::string> numbers;
   if (task.kind() == TaskKind::kChoice) numbers = {"chosen", "scores"};
   if (task.kind() == TaskKind::kClassification) numbers = {"probabilities", "logits"};
   if (task.kind() == TaskKind::kRegression) numbers = {"logits"};
-  if (has_routes && task.kind() == TaskKind::kClassification)
-    numbers.insert(numbers.end(), {"entropy", "information", "disagreement"});
-  if (has_routes && task.kind() == TaskKind::kRegression) numbers.emplace_back("information");
+  if (has_samples && task.kind() == TaskKind::kClassification)
+    numbers.insert(numbers.end(), {"entropy", "expected_entropy", "information", "disagreement"});
+  if (has_samples && task.kind() == TaskKind::kRegression) numbers.emplace_back("information");
   own.all.insert(own.all.end(), numbers.begin(), numbers.end());
   own.usual.insert(own.usual.end(), numbers.begin(), numbers.end());
   if (task.kind() == TaskKind::kClassification) own.all.emplace_back("probability");
+  if (has_samples && task.kind() == TaskKind::kClassification) own.all.emplace_back("variances");
   if (task.kind() == TaskKind::kChoice) own.all.emplace_back("options");
   return own;
 }
@@ -36,6 +37,14 @@ OwnColumns own_columns(const Task& task, bool has_routes) {
 bool is_flat(TableFormat format) {
   return format == TableFormat::kCsv || format == TableFormat::kTsv;
 }
+
+Node own_of(const Example& example) {
+  Node own = Node::map({{"id", id_node(example)}, {"text", Node::text(example.text)}});
+  if (const std::string* second = example.second()) own["second"] = Node::text(*second);
+  return own;
+}
+
+}  // namespace
 
 Node cell_node(const Table& table, size_t row, size_t column) {
   const std::string& cell = table.rows[row].cells[column];
@@ -50,18 +59,10 @@ Node cell_node(const Table& table, size_t row, size_t column) {
   return Node::null();
 }
 
-Node own_of(const Example& example) {
-  Node own = Node::map({{"id", id_node(example)}, {"text", Node::text(example.text)}});
-  if (const std::string* second = example.second()) own["second"] = Node::text(*second);
-  return own;
-}
-
-}  // namespace
-
 PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task& task,
-                                     TableFormat format, bool has_routes)
+                                     TableFormat format, bool has_samples)
     : format_(format) {
-  OwnColumns own = own_columns(task, has_routes);
+  OwnColumns own = own_columns(task, has_samples);
   if (names.empty()) names = std::move(own.usual);
   own_ = std::move(own.all);
   for (const std::string& name : names) {
@@ -72,7 +73,8 @@ PredictionColumns::PredictionColumns(std::vector<std::string> names, const Task&
     Column column{name, "", std::nullopt, {}};
     const bool is_own = std::find(own_.begin(), own_.end(), name) != own_.end();
     if (!is_own) column.input = name.starts_with(kInput) ? name.substr(kInput.size()) : name;
-    if (is_own && name == "probabilities" && is_flat(format)) column.keys = task.labels();
+    const bool is_by_label = name == "probabilities" || name == "variances";
+    if (is_own && is_by_label && is_flat(format)) column.keys = task.labels();
     columns_.push_back(std::move(column));
   }
 }
@@ -124,8 +126,8 @@ Node PredictionColumns::row(const Node& own, const Example& example) const {
 
 std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data,
                                          const Predictions& predictions) {
-  const Uncertainty uncertainty = predictions.by_route.defined()
-                                      ? uncertainty_of(task.kind(), predictions.by_route)
+  const Uncertainty uncertainty = predictions.by_sample.defined()
+                                      ? uncertainty_of(task.kind(), predictions.by_sample)
                                       : Uncertainty{};
   std::vector<PredictedRow> rows;
   for (int64_t i = 0; i < data.size(); ++i) {
@@ -143,21 +145,27 @@ std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data,
       };
       const int64_t best = logits.argmax().item<int64_t>();
       const at::Tensor shares = logits.softmax(0);
-      Node probabilities = Node::map();
-      for (int64_t c = 0; c < shares.numel(); ++c)
-        probabilities[task.labels()[static_cast<size_t>(c)]] =
-            Node::number(shares[c].item<float>());
+      const auto by_label = [&](const at::Tensor& values) {
+        Node out = Node::map();
+        for (int64_t c = 0; c < values.numel(); ++c)
+          out[task.labels()[static_cast<size_t>(c)]] = Node::number(values[c].item<float>());
+        return out;
+      };
+      if (uncertainty.variance.defined())
+        row.own["variances"] = by_label(uncertainty.variance[i].to(at::kFloat));
       row.own["gold"] = example.label ? label(static_cast<int64_t>(*example.label)) : Node::null();
       row.own["prediction"] = label(best);
       row.own["probability"] = Node::number(shares[best].item<float>());
-      row.own["probabilities"] = std::move(probabilities);
+      row.own["probabilities"] = by_label(shares);
       if (example.label) row.is_wrong = static_cast<int64_t>(*example.label) != best;
     }
     row.own["logits"] = number_list(logits);
     for (const auto& [name, values] : {std::pair{"entropy", &uncertainty.entropy},
+                                       std::pair{"expected_entropy", &uncertainty.expected_entropy},
                                        std::pair{"information", &uncertainty.information},
                                        std::pair{"disagreement", &uncertainty.disagreement}}) {
-      if (values->defined()) row.own[name] = Node::number((*values)[i].item<float>());
+      if (values->defined())
+        row.own[name] = Node::number(static_cast<float>((*values)[i].item<double>()));
     }
   }
   return rows;

@@ -15,19 +15,20 @@ namespace graft {
 
 // Which columns a row of predictions has. Graft's own are, by the kind of task:
 //   all             id, text, second (of pairs), gold (the row's own answer, or null), prediction
-//   classification  probability (of the prediction), probabilities (by label), logits; of an
-//                   ensemble of routes also entropy, information, disagreement
-//   regression      logits; of an ensemble also information
+//   classification  probability (of the prediction), probabilities (by label), logits; of several
+//                   samples also entropy, expected_entropy, information, disagreement, variances
+//                   (by label)
+//   regression      logits; of several samples also information
 //   choice          chosen (the option's index), scores, options
 // Any other name is a column of the file; "input.NAME" is one, too, where Graft has a column of
-// that name. CSV and TSV have a column for each label in the place of probabilities:
+// that name. CSV and TSV have a column for each label in the place of probabilities and variances:
 // "probabilities.LABEL".
 class PredictionColumns {
  public:
   // names: of --columns, or empty for id, prediction and all numbers. Throws InputError for a name
   // that this kind of task has not.
   PredictionColumns(std::vector<std::string> names, const Task& task, TableFormat format,
-                    bool has_routes);
+                    bool has_samples);
 
   std::vector<std::string> header() const;
 
@@ -63,5 +64,8 @@ struct PredictedRow {
 std::vector<PredictedRow> predicted_rows(const Task& task, const Dataset& data,
                                          const Predictions& predictions);
 std::vector<PredictedRow> chosen_rows(const Dataset& data, const Choices& choices);
+
+// A cell of a file as it was there.
+Node cell_node(const Table& table, size_t row, size_t column);
 
 }  // namespace graft

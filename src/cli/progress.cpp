@@ -18,11 +18,13 @@ constexpr int64_t kBarWidth = 24;
 
 }  // namespace
 
-Progress::Progress(std::string what, int64_t total, int64_t done, Verbosity verbosity)
+Progress::Progress(std::string what, int64_t total, int64_t done, Verbosity verbosity,
+                   int64_t parts)
     : what_(std::move(what)),
       total_(total),
       done_(done),
       first_(done),
+      parts_(parts),
       is_quiet_(verbosity == Verbosity::kQuiet),
       is_terminal_(::isatty(STDERR_FILENO) == 1),
       start_(std::chrono::steady_clock::now()),
@@ -43,7 +45,8 @@ void Progress::draw(const std::string& detail) {
   const int64_t fresh = done_ - first_;
   const double left =
       fresh > 0 ? elapsed / static_cast<double>(fresh) * static_cast<double>(total_ - done_) : 0;
-  const std::string counts = what_ + " " + count_text(done_) + "/" + count_text(total_);
+  const std::string counts =
+      what_ + " " + count_text(done_ / parts_) + "/" + count_text(total_ / parts_);
   const std::string time = done_ < total_ && fresh > 0 ? "  " + duration_text(left) + " left" : "";
   if (!is_terminal_) {
     std::fprintf(stderr, "%s  %s%s\n", counts.c_str(), detail.c_str(), time.c_str());

@@ -12,8 +12,9 @@ enum class Verbosity { kQuiet, kNormal };
 
 class Progress {
  public:
-  // `total` units of `what` ("step", "row"). Writes to standard error.
-  Progress(std::string what, int64_t total, int64_t done, Verbosity verbosity);
+  // `total` units of `what` ("step", "row"). Writes to standard error. `parts`: in how many parts
+  // of a unit all counts are given.
+  Progress(std::string what, int64_t total, int64_t done, Verbosity verbosity, int64_t parts = 1);
 
   // After each unit. `detail` is shown behind the bar: "loss 0.412  12,300 tok/s".
   void update(int64_t done, const std::string& detail);
@@ -26,7 +27,7 @@ class Progress {
   void draw(const std::string& detail);
 
   std::string what_;
-  int64_t total_, done_, first_;
+  int64_t total_, done_, first_, parts_;
   bool is_quiet_, is_terminal_;
   std::chrono::steady_clock::time_point start_, last_;
 };

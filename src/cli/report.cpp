@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/wording.h"
-#include "cli/records.h"
+#include "infer/records.h"
 
 namespace graft {
 

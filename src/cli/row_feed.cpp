@@ -8,8 +8,8 @@
 #include "base/printable.h"
 #include "base/wording.h"
 #include "cli/files.h"
-#include "cli/records.h"
 #include "data/row_stream.h"
+#include "infer/records.h"
 
 namespace graft {
 

@@ -89,7 +89,7 @@ std::string adapter_mark(const std::string& adapter) {
 
 Node about_answers(const AnswerSources& sources) {
   const auto number = [](int64_t value) { return Node::text(std::to_string(value)); };
-  return Node::map(
+  Node about = Node::map(
       {{"the version of graft", Node::text(kVersionText)},
        {"what --model names", Node::text(model_mark(sources.model))},
        {"what --adapter names", Node::text(adapter_mark(sources.adapter))},
@@ -101,6 +101,12 @@ Node about_answers(const AnswerSources& sources) {
         number(at::get_num_threads())},  // sums are made in another order by another count
        {"--format", Node::text(word_of(kTableFormats, sources.format))},
        {"--on-error", Node::text(on_error_name(sources.on_error))}});
+  if (!sources.beside.empty()) {
+    std::vector<std::string> marks;
+    for (const std::string& adapter : sources.beside) marks.push_back(adapter_mark(adapter));
+    about["what --beside names"] = Node::text(list_text(marks));
+  }
+  return about;
 }
 
 std::string list_text(const std::vector<std::string>& values) {

@@ -56,6 +56,7 @@ void check_resumable(const std::vector<std::string>& outputs, const std::string&
 // What answers of every kind depend on.
 struct AnswerSources {
   std::string model, adapter, data;
+  std::vector<std::string> beside = {};  // further adapters
   const Task* task = nullptr;
   Precision precision = Precision::kFloat32;
   int64_t max_length = 0;

@@ -1,19 +1,13 @@
 #include "cli/study_engine.h"
 
-#include <ATen/core/grad_mode.h>
-
 #include <filesystem>
 
 #include "base/error.h"
 #include "cli/common.h"
 #include "cli/training.h"
 #include "edit/adapter.h"
-#include "edit/adapter_file.h"
-#include "infer/evaluate.h"
 #include "session/presets.h"
 #include "session/run_request.h"
-#include "study/harvest.h"
-#include "train/loop.h"
 
 namespace graft {
 
@@ -31,65 +25,6 @@ void check_there(const std::string& path, const char* what) {
     throw InputError(std::string(what) + ": '" + path + "': no such file, as the task says");
 }
 
-std::string label_text(const Task& task, double value) {
-  if (task.kind() == TaskKind::kClassification) return task.labels().at(static_cast<size_t>(value));
-  return Node::number(value).scalar;
-}
-
-// What a row was answered, and what is right.
-void add_answers(const std::string& side, const Task& task, const EvalData& data,
-                 const Evaluation& evaluation, MemberResult& out) {
-  const bool is_text = task.kind() == TaskKind::kGeneration;
-  if (is_text && evaluation.outputs.empty()) return;  // judged by the loss alone
-  const Dataset& rows = is_text ? *data.prompts : data.rows;
-  for (size_t i = 0; i < rows.examples.size(); ++i) {
-    const Example& example = rows.examples[i];
-    RowAnswer answer{side, static_cast<int64_t>(i), example.id_text, "", ""};
-    if (is_text) {
-      answer.truth = example.at<GenerationRow>().truth();
-      answer.answer = evaluation.outputs[i];
-    } else {
-      answer.truth = example.label ? label_text(task, *example.label) : "";
-      answer.answer = label_text(task, evaluation.answers[i]);
-    }
-    out.answers.push_back(std::move(answer));
-  }
-}
-
-// What is left of a run's inputs when it has taken them.
-struct ScoredRows {
-  std::shared_ptr<const Model> model;
-  Task task;
-  ModelText text;
-  std::optional<EvalData> eval, test;
-  GenerateOptions generation;
-};
-
-MemberResult result_of(const ScoredRows& rows, const Path& folder) {
-  MemberResult out = read_run_folder(folder, rows.task.primary_metric);
-  const at::NoGradGuard no_grad;
-  const LoadedAdapter kept = load_adapter(folder / "adapter", *rows.model);
-  const BoundAdapter bound(*rows.model, kept.adapter, kept.tensors);
-  EvaluateOptions options;
-  options.generate = rows.generation;
-  for (const auto& [side, data] : {std::pair{"eval", &rows.eval}, std::pair{"test", &rows.test}}) {
-    if (!*data) continue;
-    const Evaluation evaluation =
-        evaluate(*rows.model, bound, rows.task, **data, rows.text, options);
-    add_answers(side, rows.task, **data, evaluation, out);
-  }
-  return out;
-}
-
-// A run that an earlier process began must be this one.
-void check_same_run(const RunConfig& config, const Path& folder) {
-  const Path file = folder / "run.yaml";
-  const Node found = parse_yaml(read_file(file), file.string());
-  if (without_folder(found) == without_folder(run_config_node(config))) return;
-  throw IoError("'" + folder.string() +
-                "': holds another run than the study's; move it away, or give another --out");
-}
-
 }  // namespace
 
 struct RunEngine::Target {
@@ -99,6 +34,9 @@ struct RunEngine::Target {
   ModelConfig config;
   Sites sites;
 };
+
+RunEngine::RunEngine(StudyLimits limits)
+    : limits_(limits), inputs_(share().tasks()), forecast_(inputs_, limits) {}
 
 const RunEngine::Target& RunEngine::target_of(const StudyFile& study) {
   if (!target_) target_ = std::make_shared<const Target>(study);
@@ -136,27 +74,17 @@ Node RunEngine::resolve(const StudyFile& study, const MemberDraft& member) {
   return without_folder(run_config_node(config));
 }
 
-std::optional<MemberResult> RunEngine::run(const Node& settings, const Path& folder) {
-  Node document = settings;
-  document["out"] = Node::text(folder.string());
-  const RunConfig config = parse_run_config(document, Node::null(), "member");
-  RunInputs inputs = load_inputs(config, share().tasks(),
-                                 model_ && is_model_of(*model_, config) ? model_ : nullptr);
-  model_ = inputs.model;
-  const bool goes_on = fs::exists(folder / "run.yaml");
-  if (goes_on) check_same_run(inputs.config, folder);
-  const ScoredRows rows{inputs.model, inputs.task, inputs.text,
-                        inputs.eval,  inputs.test, inputs.config.generation};
-  if (!Run::is_finished(folder)) {
-    TrainingProgress progress(Verbosity::kQuiet);
-    Run run(std::move(inputs), goes_on ? StartMode::kResume : StartMode::kFresh, &progress);
-    const StopSignals signals;
-    if (drive(run) == RunEnd::kStopped) {
-      signal_ = StopSignals::caught();
-      return std::nullopt;
-    }
+bool RunEngine::run(const std::vector<StudyRun>& runs, StudyEnds& ends) {
+  StudyMembers members(runs, ends, inputs_, limits_);
+  const StopSignals signals;
+  while (!members.is_done()) {
+    members.step();
+    signal_ = StopSignals::caught();
+    if (signal_ == 0 || members.is_done()) continue;
+    members.stop();
+    return false;
   }
-  return result_of(rows, folder);
+  return true;
 }
 
 }  // namespace graft

@@ -2,29 +2,36 @@
 // it.
 #pragma once
 
-#include <csignal>
 #include <memory>
 
-#include "data/task.h"
+#include "cli/study_forecast.h"
+#include "cli/study_inputs.h"
+#include "cli/study_members.h"
 #include "study/sweep.h"
-#include "train/inputs.h"
 
 namespace graft {
 
 class RunEngine final : public StudyEngine {
  public:
-  Node resolve(const StudyFile& study, const MemberDraft& member) override;
-  std::optional<MemberResult> run(const Node& settings, const Path& folder) override;
+  explicit RunEngine(StudyLimits limits);
 
-  // Of the signal that stopped the last run; 0 where none did.
+  Node resolve(const StudyFile& study, const MemberDraft& member) override;
+  void check(const PlannedMember& member) override { forecast_.add(member); }
+  bool run(const std::vector<StudyRun>& runs, StudyEnds& ends) override;
+
+  // Of the members that were checked.
+  std::string forecast() { return forecast_.text(); }
+  // Of the signal that stopped the runs; 0 where none did.
   int signal() const { return signal_; }
 
  private:
   struct Target;  // what a study's model is, read once
   const Target& target_of(const StudyFile& study);
 
+  StudyLimits limits_;
+  StudyInputs inputs_;
+  StudyForecast forecast_;
   std::shared_ptr<const Target> target_;
-  std::shared_ptr<const Model> model_;  // of the last run, for the next one
   int signal_ = 0;
 };
 

@@ -1,4 +1,4 @@
-// graft sweep: a study's members trained one after another, where they stand, and its tables.
+// graft sweep: a study's members trained, where they stand, and its tables.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -7,21 +7,27 @@
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/progress.h"
 #include "cli/study_engine.h"
 #include "infer/evaluate.h"
+#include "study/exports.h"
 #include "study/report.h"
 #include "study/runs.h"
+#include "study/search_run.h"
 #include "study/sweep.h"
 #include "study/table_text.h"
+#include "train/memory.h"
 
 namespace graft {
 
 namespace {
 
+constexpr int64_t kTogether = 16;
+
 struct SweepFlags {
-  std::string study, out, shard = "1/1";
-  int64_t threads = 0;
-  bool retries_failed = false, is_quiet = false, only_checks = false;
+  std::string study, out, shard = "1/1", memory;
+  int64_t threads = 0, together = kTogether;
+  bool retries_failed = false, is_quiet = false, only_checks = false, only_searches = false;
 };
 
 struct TableFlags {
@@ -33,7 +39,7 @@ struct TableFlags {
 
 struct ReportFlags {
   std::vector<std::string> files;
-  std::string out;
+  std::string out, tensorboard, peft_results;
   StudyTableOptions options;
 };
 
@@ -46,16 +52,79 @@ Path store_in(const std::string& name) {
   return std::filesystem::is_directory(name) ? store_path(name, {}) : Path(name);
 }
 
-void tell_start(const SweepProgress& progress) {
-  const std::string left =
-      progress.seconds_left ? "  left " + duration_text(*progress.seconds_left) : "";
-  std::fprintf(stderr, "%zu/%zu %s%s\n", progress.done + 1, progress.total,
-               message_text(progress.member).c_str(), left.c_str());
+// What a person sees of a sweep: a line a member that starts or fails, and a bar of them all.
+class SweepLines {
+ public:
+  explicit SweepLines(Verbosity verbosity) : verbosity_(verbosity) {}
+
+  void starts(const std::string& member, const SweepProgress& progress) {
+    bar_of(progress).note(std::to_string(progress.done + progress.under_way) + "/" +
+                          std::to_string(progress.total) + " " + message_text(member));
+  }
+  void advances(const SweepProgress& progress) {
+    bar_of(progress).update(
+        parts_of(progress),
+        progress.under_way > 1 ? std::to_string(progress.under_way) + " together" : "");
+  }
+  // Also under --quiet.
+  void failed(const std::string& member, const std::string& reason) {
+    if (bar_) bar_->finish();
+    std::fprintf(stderr, "failed: %s: %s\n", message_text(member).c_str(),
+                 message_text(reason).c_str());
+  }
+  void finish() {
+    if (bar_) bar_->finish();
+  }
+
+ private:
+  static constexpr int64_t kParts = 1000;
+  static int64_t parts_of(const SweepProgress& progress) {
+    return static_cast<int64_t>(progress.work * static_cast<double>(kParts));
+  }
+  Progress& bar_of(const SweepProgress& progress) {
+    if (!bar_)
+      bar_.emplace("member", static_cast<int64_t>(progress.total) * kParts, parts_of(progress),
+                   verbosity_, kParts);
+    return *bar_;
+  }
+
+  Verbosity verbosity_;
+  std::optional<Progress> bar_;
+};
+
+// Of the machine's free memory most: the plan's figures are right within 15 %.
+constexpr double kShareOfFree = 0.85;
+
+StudyLimits limits_of(const SweepFlags& flags) {
+  if (flags.together < 1)
+    throw InputError("--together: expected 1 or more, found " + std::to_string(flags.together));
+  StudyLimits limits{static_cast<size_t>(flags.together), 0};
+  if (flags.memory.empty()) {
+    limits.memory = static_cast<int64_t>(kShareOfFree * static_cast<double>(memory_limit().bytes));
+    return limits;
+  }
+  const std::optional<int64_t> bytes = bytes_of(flags.memory);
+  if (!bytes || *bytes == 0)
+    throw InputError("--memory: expected bytes such as 8G or 500M, found " + quote(flags.memory));
+  limits.memory = *bytes;
+  return limits;
 }
 
-void tell_failure(const std::string& member, const std::string& reason) {
-  std::fprintf(stderr, "failed: %s: %s\n", message_text(member).c_str(),
-               message_text(reason).c_str());
+// False where it was stopped.
+bool search_first(const SweepFlags& flags, const Shard& shard, RunEngine& engine,
+                  StudyFile& study) {
+  SearchOptions options{.out = flags.out,
+                        .may_run = shard.count == 1,
+                        .is_less_better = less_is_better,
+                        .starts = {}};
+  if (!flags.is_quiet)
+    options.starts = [](const std::string& run, size_t done, size_t most) {
+      std::fprintf(stderr, "search %zu of at most %zu: %s\n", done + 1, most,
+                   message_text(run).c_str());
+    };
+  if (run_search(study, engine, options)) return true;
+  std::fprintf(stderr, "\nstopped in the search; the same command goes on\n");
+  return false;
 }
 
 int run_sweep(const SweepFlags& flags) {
@@ -63,18 +132,36 @@ int run_sweep(const SweepFlags& flags) {
     throw InputError("--out: missing; give the folder for the study's results and runs");
   set_threads(flags.threads);
   const Shard shard = parse_shard(flags.shard);
-  const StudyFile study = read_study(flags.study);
-  RunEngine engine;
-  const StudyPlan plan = plan_study(study, engine);
+  StudyFile study = read_study(flags.study);
+  if (flags.only_searches && !study.search)
+    throw InputError("--only-search: " + flags.study + " has no section search:");
+  RunEngine engine(limits_of(flags));
+  StudyPlan plan = plan_study(study, engine);
   if (!flags.is_quiet)
     std::fprintf(stderr, "%s: %s %s\n", message_text(study.name).c_str(),
                  count_text(static_cast<int64_t>(plan.members.size())).c_str(),
                  plural(static_cast<int64_t>(plan.members.size()), "member").c_str());
-  if (flags.only_checks) return 0;
+  if (study.search) check_search(study);
+  if (flags.only_checks) {
+    if (!flags.is_quiet) std::fprintf(stderr, "%s", engine.forecast().c_str());
+    return 0;
+  }
+  if (study.search) {
+    if (!search_first(flags, shard, engine, study)) return 128 + engine.signal();
+    if (flags.only_searches) return 0;
+    plan = plan_study(study, engine);
+  }
   SweepOptions options{flags.out, shard, flags.retries_failed};
-  if (!flags.is_quiet) options.starts = tell_start;
-  options.failed = tell_failure;
+  SweepLines lines(flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
+  options.starts = [&](const std::string& member, const SweepProgress& progress) {
+    lines.starts(member, progress);
+  };
+  options.advances = [&](const SweepProgress& progress) { lines.advances(progress); };
+  options.failed = [&](const std::string& member, const std::string& reason) {
+    lines.failed(member, reason);
+  };
   const SweepEnd end = sweep(study, plan, engine, options);
+  lines.finish();
   const Path store = store_path(flags.out, shard);
   if (end.is_stopped) {
     std::fprintf(stderr, "\nstopped after %zu of %zu members; the same command goes on\n",
@@ -109,7 +196,7 @@ int show_status(const std::string& file) {
         waiting > 0
             ? ("; about " +
                duration_text(seconds / static_cast<double>(done) * static_cast<double>(waiting)) +
-               " left, one after another")
+               " left")
                   .c_str()
             : "");
   for (size_t i = 0; i < statuses.size(); ++i) {
@@ -137,17 +224,32 @@ int show_table(TableFlags flags) {
 }
 
 int write_report(const ReportFlags& flags) {
+  if (flags.out.empty() && flags.tensorboard.empty() && flags.peft_results.empty())
+    throw InputError("nothing to write: give --out, --tensorboard or --peft-results");
   std::vector<StudyStore> stores;
+  std::vector<Node> searches;  // of each store
   std::vector<Path> runs;
   for (const std::string& file : flags.files) {
     if (std::filesystem::exists(Path(file) / "run.yaml")) runs.emplace_back(file);
-    else stores.push_back(StudyStore::read(store_in(file)));
+    else {
+      stores.push_back(StudyStore::read(store_in(file)));
+      const Path search = Path(file) / "search.json";
+      searches.push_back(std::filesystem::exists(search)
+                             ? parse_json(read_file(search), search.string())
+                             : Node::null());
+    }
   }
   if (!runs.empty()) stores.push_back(study_of_runs(runs));
   std::vector<ReportedStudy> studies;
   for (const StudyStore& store : stores) studies.push_back({&store, flags.options});
   for (ReportedStudy& study : studies) study.options.is_less_better = less_is_better;
-  write_file_atomically(flags.out, report_page(studies));
+  for (size_t i = 0; i < searches.size(); ++i) studies[i].search = std::move(searches[i]);
+  if (!flags.out.empty()) write_file_atomically(flags.out, report_page(studies));
+  for (const StudyStore& store : stores) {
+    const Path own = stores.size() > 1 ? Path(store.plan().name) : Path();
+    if (!flags.tensorboard.empty()) write_event_files(store, Path(flags.tensorboard) / own);
+    if (!flags.peft_results.empty()) write_peft_results(store, Path(flags.peft_results) / own);
+  }
   return 0;
 }
 
@@ -190,7 +292,8 @@ void add_table(CLI::App& sweep, Action& action) {
             for (const std::string& word : words)
               flags->parts.push_back(value_of(kStudyTableParts, word));
           },
-          "results, comparisons or ranks (default: all; of CSV results)")
+          "results, comparisons, ranks or tries, the expected best of n (default: the first three; "
+          "of CSV results)")
       ->check(CLI::IsMember(words_of(kStudyTableParts)));
   add_table_options(*command, flags->options);
   command->footer(
@@ -228,7 +331,16 @@ void add_sweep(CLI::App& app, Action& action) {
   command->add_option("--shard", flags->shard,
                       "K/N: only every N-th member from the K-th on, into a file of its own");
   command->add_flag("--retry-failed", flags->retries_failed, "try again what failed");
-  command->add_flag("--check", flags->only_checks, "check the file and all members, train nothing");
+  command->add_flag("--check", flags->only_checks,
+                    "check the file and all members, foretell memory and time, train nothing");
+  command->add_flag("--only-search", flags->only_searches,
+                    "search for settings as the study's search: says, and train no member");
+  command->add_option(
+      "--together", flags->together,
+      "how many members train at once on one model in memory, those that can in one "
+      "pass; 1: one after another; the results are the same");
+  command->add_option("--memory", flags->memory,
+                      "what they may take, such as 8G (default: most of what is free)");
   add_threads(*command, flags->threads);
   command->add_flag("--quiet", flags->is_quiet, "no progress");
   command->require_subcommand(0, 1);
@@ -256,7 +368,11 @@ void add_report(CLI::App& app, Action& action) {
           "studies", flags->files,
           "folders of graft sweep --out or files in them; folders of runs, which become one study")
       ->required();
-  command->add_option("--out", flags->out, "the page, which needs no network")->required();
+  command->add_option("--out", flags->out, "the page, which needs no network");
+  command->add_option("--tensorboard", flags->tensorboard,
+                      "folder for TensorBoard: an event file with the curves of each run");
+  command->add_option("--peft-results", flags->peft_results,
+                      "folder for PEFT's method comparison: a JSON file of each run");
   add_table_options(*command, flags->options);
   command->footer(
       "Example:\n  graft report studies/few-shot --out few-shot.html\n  graft report runs/* --out "

@@ -132,11 +132,6 @@ constexpr const char* kLowerMemory =
     "Lower batch_size, token_budget or max_length, raise accumulate instead, or set "
     "save_memory=true or precision=bf16";
 
-// Resident bytes at the peak, as `graft plan` says.
-int64_t predicted_bytes(const RunInputs& inputs) {
-  return make_plan(*inputs.adapter, *inputs.model, inputs.config, inputs.train).peak_bytes;
-}
-
 // Trains to the end or to a signal.
 int run_to_end(RunInputs inputs, StartMode mode, Verbosity verbosity) {
   const RunConfig config = inputs.config;
@@ -154,10 +149,10 @@ int run_to_end(RunInputs inputs, StartMode mode, Verbosity verbosity) {
 }
 
 void tell_cuts(const RunInputs& inputs) {
-  tell_cut(inputs.train, "training data");
+  tell_cut(*inputs.train, "training data");
   if (inputs.eval) tell_cut(inputs.eval->rows, "evaluation data");
   if (inputs.test) tell_cut(inputs.test->rows, "test data");
-  for (const EvalTaskData& each : inputs.eval_tasks) tell_cut(each.data.rows, each.name);
+  for (const EvalTaskData& each : inputs.eval_tasks) tell_cut(each.data->rows, each.name);
 }
 
 RunConfig resolve(const TrainFlags& flags) {
@@ -196,9 +191,9 @@ int train(const TrainFlags& flags) {
     const bool is_head_only =
         inputs.adapter->parts().empty() && !inputs.task.is_answered_in_words();
     std::fprintf(stderr, "%s on %s: %s %s (%s tokens)%s\n", config.adapter_name.c_str(),
-                 config.model.c_str(), count_text(inputs.train.size()).c_str(),
-                 plural(inputs.train.size(), "row").c_str(),
-                 count_text(inputs.train.num_tokens).c_str(), is_head_only ? ", head only" : "");
+                 config.model.c_str(), count_text(inputs.train->size()).c_str(),
+                 plural(inputs.train->size(), "row").c_str(),
+                 count_text(inputs.train->num_tokens).c_str(), is_head_only ? ", head only" : "");
     if (!inputs.head_note.empty())
       std::fprintf(stderr, "%s\n", message_text(inputs.head_note).c_str());
     if (!inputs.generation_note.empty())
@@ -212,7 +207,7 @@ int train(const TrainFlags& flags) {
   const StartMode mode = lengthens   ? StartMode::kLengthen
                          : is_resume ? StartMode::kResume
                                      : StartMode::kFresh;
-  const int64_t needed = predicted_bytes(inputs);
+  const int64_t needed = make_plan(inputs).memory.peak();
   return with_memory_need({needed, kLowerMemory},
                           [&] { return run_to_end(std::move(inputs), mode, verbosity); });
 }

@@ -118,6 +118,8 @@ class CentralGate final : public Combinator {
   Tensor shares_of(const Params& derived, const SiteView& view, size_t child,
                    const Context& context) const {
     const auto k = static_cast<int64_t>(child);
+    if (const std::optional<double> value = forced_gate(inside(context, child), view.site))
+      return at::full({view.lane.num_sequences, 1}, *value, at::kFloat);
     return cached(context.memory, {.edit = this, .expert = context.expert, .site = view.site.index},
                   [&] {
                     const Tensor open =
@@ -128,7 +130,7 @@ class CentralGate final : public Combinator {
   }
 
   Context inside(const Context& context, size_t child) const {
-    Context inner = context;
+    Context inner = context_of(child, context);
     inner.key = inner.key.with(step(child));
     inner.site_free_key = inner.site_free_key.with(step(child));
     inner.route = inner.route.with(step(child));

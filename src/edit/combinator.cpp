@@ -58,6 +58,12 @@ SideOutputs Combinator::merged_side(SideOutputs own, size_t index, SideOutputs o
   return own;
 }
 
+Context Combinator::context_of(size_t index, const Context& context) const {
+  Context inner = context;
+  inner.forced_gates = below(context.forced_gates, steps_[index] + "/");
+  return inner;
+}
+
 Node Combinator::describe() const {
   std::vector<Node> of;
   for (const Child& child : children_) of.push_back(child.edit->describe());

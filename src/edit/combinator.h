@@ -63,6 +63,8 @@ class Combinator : public Edit {
   const std::string& step(size_t index) const { return steps_[index]; }
   // Losses and records of the combinator, then those of a child with its step before their names.
   SideOutputs merged_side(SideOutputs own, size_t index, SideOutputs of_child) const;
+  // The context of a child: forced gates are named from there.
+  Context context_of(size_t index, const Context& context) const;
 
  private:
   std::string kind_;

@@ -7,6 +7,16 @@
 
 namespace graft {
 
+ForcedGates below(const ForcedGates& gates, std::string_view path) {
+  if (gates == nullptr) return nullptr;
+  std::vector<ForcedGate> out;
+  for (const ForcedGate& gate : *gates) {
+    if (gate.name.starts_with(path)) out.push_back({gate.name.substr(path.size()), gate.value});
+    else if (path.starts_with(gate.name)) out.push_back({"", gate.value});
+  }
+  return out.empty() ? nullptr : std::make_shared<const std::vector<ForcedGate>>(std::move(out));
+}
+
 using at::Tensor;
 
 ParamId Edit::declare(const Site& site, const std::string& tensor, ParamSpec param) {

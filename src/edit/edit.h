@@ -135,6 +135,17 @@ struct PrefixRows {
   SideOutputs side = {};  // as in a change
 };
 
+// A value that gates have instead of their own: those whose path and site, "0.gate/enc.3.attn.q",
+// begin with `name`; "" is every gate.
+struct ForcedGate {
+  std::string name;
+  double value = 0;
+};
+using ForcedGates = std::shared_ptr<const std::vector<ForcedGate>>;
+
+// The same as an edit at `path` sees them: their names begin behind it. Null where none is left.
+ForcedGates below(const ForcedGates& gates, std::string_view path);
+
 // What an edit may know of the pass, beside its tensors.
 struct Context {
   bool is_training = false;    // losses are wanted
@@ -152,6 +163,13 @@ struct Context {
   Experts experts = Experts::kMerged;  // as in the derived tensors
   // Every stochastic choice takes this expert.
   std::optional<int64_t> fixed_expert = {};
+  // A router takes one expert, drawn by its shares, not their mixture.
+  bool draws_shares = false;
+  // With keeps_records: records also hold what gates and routers make of each token, and how large
+  // the change of every edit is.
+  bool records_tokens = false, records_changes = false;
+  bool keeps_drawn = false;  // the experts that are drawn are wanted
+  ForcedGates forced_gates = {};
   // Where a text is written token by token: what edits remember of its earlier rows. Else null.
   Memory* memory = nullptr;
   // Which of several experts is asked, if they are asked one after the other: each has a memory of

@@ -192,6 +192,14 @@ SideOutputs gate_record(const Context& context, const Site& site, const Tensor& 
   return side;
 }
 
+std::optional<double> forced_gate(const Context& context, const Site& site) {
+  std::optional<double> value;
+  if (context.forced_gates == nullptr) return value;
+  for (const ForcedGate& gate : *context.forced_gates)
+    if (site.name.starts_with(gate.name)) value = gate.value;
+  return value;
+}
+
 namespace {
 
 // Through float64: the float32 kernels round the last few values of a tensor another way, and a row
@@ -268,23 +276,29 @@ class Gate final : public Combinator {
 
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
                 const Weight& weight, const Context& context) const override {
+    const std::optional<double> value = fixed_value(context, view.site);
     const PooledGate gate =
-        options_.value ? PooledGate{fixed(view), {}} : row_gate(derived, view, input, context);
+        value ? PooledGate{fixed(*value, view), {}} : row_gate(derived, view, input, context);
     Change out = child().edit->change(derived_of(0, derived), view, input,
-                                      times(weight, gate.by_row), context);
-    out.side = merged_side(gate_record(context, view.site, gate.by_group), 0, std::move(out.side));
+                                      times(weight, value, gate.by_row), context_of(0, context));
+    SideOutputs own = value ? gate_record(context, view.site, gate.by_group)
+                            : recorded(derived, view, input, gate.by_group, context);
+    out.side = merged_side(std::move(own), 0, std::move(out.side));
     return out;
   }
 
   std::optional<PrefixRows> prefix(const Params& derived, const SiteView& view,
                                    const Weight& weight, const Context& context) const override {
+    const std::optional<double> value = fixed_value(context, view.site);
     const Tensor means =
-        options_.value ? fixed(view) : pooled(derived, view, view.x).by_group;  // [N, 1 or 2]
-    std::optional<PrefixRows> out =
-        child().edit->prefix(derived_of(0, derived), view, times(weight, means), context);
+        value ? fixed(*value, view) : pooled(derived, view, view.x).by_group;  // [N, 1 or 2]
+    std::optional<PrefixRows> out = child().edit->prefix(
+        derived_of(0, derived), view, times(weight, value, means), context_of(0, context));
     if (!out) return out;
     if (options_.adds_logarithm) add_logarithm(out->rows, means);
-    out->side = merged_side(gate_record(context, view.site, means), 0, std::move(out->side));
+    SideOutputs own = value ? gate_record(context, view.site, means)
+                            : recorded(derived, view, view.x, means, context);
+    out->side = merged_side(std::move(own), 0, std::move(out->side));
     return out;
   }
 
@@ -351,6 +365,18 @@ class Gate final : public Combinator {
             running_mean(view, values, context.memory, memory_key(view, context))};
   }
 
+  // What is recorded of a learned gate: its value by sequence and, if asked for, that of every
+  // token before any mean.
+  SideOutputs recorded(const Params& derived, const SiteView& view, const Tensor& z,
+                       const Tensor& by_sequence, const Context& context) const {
+    SideOutputs side = gate_record(context, view.site, by_sequence);
+    if (context.keeps_records && context.records_tokens)
+      side.records.push_back(
+          token_record(view, view.site.name + ".gate",
+                       sigmoid_exact(gate_logits(derived, gates_.at(view.site), z))));
+    return side;
+  }
+
   MemoryKey memory_key(const SiteView& view, const Context& context) const {
     return {.edit = this, .expert = context.expert, .site = view.site.index};
   }
@@ -373,15 +399,20 @@ class Gate final : public Combinator {
     }
   }
 
+  // Forced, or its option.
+  std::optional<double> fixed_value(const Context& context, const Site& site) const {
+    const std::optional<double> forced = forced_gate(context, site);
+    return forced ? forced : options_.value;
+  }
+
   // [N, 1]: a fixed value, for records and logarithms; edits get it as a number.
-  Tensor fixed(const SiteView& view) const {
-    return at::full({view.lane.num_sequences, 1}, *options_.value, at::kFloat);
+  static Tensor fixed(double value, const SiteView& view) {
+    return at::full({view.lane.num_sequences, 1}, value, at::kFloat);
   }
 
   // weight * g. `values`: those of a learned gate, by row or by sequence.
-  Weight times(const Weight& weight, const Tensor& values) const {
-    return options_.value ? Weight{weight.scale * *options_.value, weight.rows}
-                          : times_rows(weight, values);
+  static Weight times(const Weight& weight, std::optional<double> fixed, const Tensor& values) {
+    return fixed ? Weight{weight.scale * *fixed, weight.rows} : times_rows(weight, values);
   }
 
   // Adds log g to the logits of the prefix: g -> 0 takes its rows out of the softmax.

@@ -91,6 +91,9 @@ Weight times_rows(const Weight& weight, const at::Tensor& rows);
 // The record of a gate's values [N, G], where records are wanted.
 SideOutputs gate_record(const Context& context, const Site& site, const at::Tensor& by_sequence);
 
+// The value that the gate at a site is forced to have; of several the last.
+std::optional<double> forced_gate(const Context& context, const Site& site);
+
 // One softmax per layer over several edits (src/edit/central_gate.cpp).
 std::unique_ptr<Edit> make_central_gate(Options& options, const EditTarget& target,
                                         std::vector<Child> children);

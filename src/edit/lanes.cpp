@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "edit/sequences.h"
 #include "model/classified.h"
 #include "tensor/autograd_call.h"
 
@@ -26,16 +27,23 @@ Context context_at(const LaneAdapter& lane, RandomKey key, const Adapter::Part& 
   context.route = context.route.with(part.path);
   if (context.first_route) context.first_route = context.first_route->with(part.path);
   context.experts = lane.bound->experts();
+  context.forced_gates = below(context.forced_gates, part.path);
   return context;
 }
 
 // What one part gave, as what its lane gave.
 SideOutputs of_lane(size_t lane, std::string_view path, SideOutputs side) {
   side.put_below(path);
-  for (std::vector<SideOutput>* all : {&side.losses, &side.records}) {
-    for (SideOutput& each : *all) each.lane = lane;
-  }
+  side.set_lane(lane);
   return side;
+}
+
+// |y' - y| / |y| over the tokens of each sequence, as a record "<site>.change" [N].
+SideOutput change_record(const SiteView& view, const Tensor& before) {
+  const auto square = [&](const Tensor& rows) {
+    return mean_by_sequence(view, rows.detach().to(at::kFloat).square().sum(1, true)).squeeze(1);
+  };
+  return {view.site.name + ".change", (square(view.y - before) / square(before)).sqrt()};
 }
 
 }  // namespace
@@ -124,7 +132,10 @@ SiteResult LaneHooks::apply_to_lane(size_t index, const SiteView& view) const {
     const Weight own{part.edit->scale(view.site), {}};
     Change change = part.edit->change(Params(lane.bound->derived().parts[p]), seen,
                                       part.edit->input(seen), own, context);
-    seen.y = apply_change(seen.y, change);
+    const Tensor before = seen.y;
+    seen.y = apply_change(before, change);
+    if (context.keeps_records && context.records_changes)
+      change.side.records.push_back(change_record(seen, before));
     side.append(of_lane(index, part.path, std::move(change.side)));
   }
   return {std::move(seen.y), std::move(side)};
@@ -236,6 +247,7 @@ std::vector<SideOutputs> split_by_lane(SideOutputs side, size_t lanes) {
   std::vector<SideOutputs> out(lanes);
   for (SideOutput& loss : side.losses) out[loss.lane].losses.push_back(std::move(loss));
   for (SideOutput& record : side.records) out[record.lane].records.push_back(std::move(record));
+  for (DrawnExpert& drawn : side.drawn) out[drawn.lane].drawn.push_back(std::move(drawn));
   return out;
 }
 

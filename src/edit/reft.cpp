@@ -26,9 +26,9 @@
 
 #include "base/error.h"
 #include "edit/initial.h"
-#include "edit/positions.h"
 #include "edit/registry.h"
 #include "edit/rotation.h"
+#include "edit/token_choice.h"
 #include "tensor/fused.h"
 #include "tensor/linear.h"
 
@@ -53,9 +53,6 @@ constexpr Name<Activate> kReftActivations[] = {
 enum class Source { kLinear, kConstant };
 constexpr Name<Source> kSources[] = {{Source::kLinear, "linear"}, {Source::kConstant, "constant"}};
 
-constexpr Name<Clamp> kClamps[] = {
-    {Clamp::kCode, "code"}, {Clamp::kPaper, "paper"}, {Clamp::kLength, "length"}};
-
 enum class DropoutOn { kChange, kOutput };
 constexpr Name<DropoutOn> kDropoutPlaces[] = {{DropoutOn::kChange, "change"},
                                               {DropoutOn::kOutput, "output"}};
@@ -67,10 +64,8 @@ struct ReftOptions {
   Source source = Source::kLinear;
   bool subtracts = true, has_projection_bias = false;
   Activate activation = nullptr;
-  std::string positions = "f3";
-  bool skips_last = false;
+  TokenChoice tokens = {};
   bool is_tied = true;
-  Clamp clamp = Clamp::kCode;
   bool decays = false;
   double dropout = 0;
   DropoutOn dropout_on = DropoutOn::kChange;
@@ -84,15 +79,8 @@ struct ReftOptions {
     v.boolean("subtract", subtracts, "whether the term P h is there");
     v.boolean("projection_bias", has_projection_bias, "a bias beside a free P: P h + c");
     v.choice("activation", activation, kReftActivations, "act of a linear source");
-    v.text("positions", positions,
-           "tokens to edit: fN the first, lN the last, fN+lM both, last, all");
+    tokens.visit(v);
     v.boolean("tied", is_tied, "whether first and last tokens share one set of tensors");
-    v.choice("clamp", clamp, kClamps,
-             "positions of short texts: at most half a side, as in released code; as in the paper; "
-             "or all there are");
-    v.boolean("skip_last", skips_last,
-              "positions count the prompt without its last token, as the dataset classes of "
-              "pyreft's library do, but not its scripts");
     v.boolean("decay", decays,
               "whether weight_decay acts on W and on a free P; pyreft decays neither");
     v.number("dropout", dropout, {0, 0.99}, "at the edited tokens");
@@ -121,8 +109,7 @@ class Reft final : public Edit {
       : options_(read_options_at(options, target, ReftOptions{})), config_(target.config) {
     check(options);
     declare_tensors();
-    for (const Site& site : spec_.sites)
-      spec_.claims.push_back({site, positions_, options_.clamp, options_.skips_last});
+    for (const Site& site : spec_.sites) spec_.claims.push_back(options_.tokens.claim(site));
   }
 
   Node describe() const override { return Node::map({{"reft", options_node(options_)}}); }
@@ -161,10 +148,10 @@ class Reft final : public Edit {
   // Two sets share one change: code [[prefix, 0], [0, suffix]], basis [B_prefix, B_suffix].
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
                 const Weight& weight, const Context& context) const override {
-    const EditedRows found = edited_rows(view, positions_, options_.clamp, options_.skips_last);
+    const EditedRows found = options_.tokens.rows(view);
     const std::vector<Set>& sets = sets_.at(view.site);
     const Set& first = sets.front();
-    if (found.is_every_row && positions_.is_all)
+    if (found.is_every_row && options_.tokens.parsed.is_all)
       return finished(view, input, code_of(derived, first, input), derived[first.basis], {}, weight,
                       context);
     const Tensor rows = at::cat({found.prefix, found.suffix}),
@@ -191,7 +178,7 @@ class Reft final : public Edit {
   // source uniform in [0, 1). So no variant starts as the identity.
   void declare_tensors() {
     spec_.sites = options_.where.sites;
-    spec_.traits.acts_on = positions_.is_all ? ActsOn::kEveryRow : ActsOn::kPrompt;
+    spec_.traits.acts_on = options_.tokens.parsed.is_all ? ActsOn::kEveryRow : ActsOn::kPrompt;
     for (const Site& site : options_.where.sites) {
       for (const char* name : set_names()) {
         Set& set = sets_[site].emplace_back();
@@ -248,24 +235,7 @@ class Reft final : public Edit {
         break;
       }
     }
-    try {
-      positions_ = parse_positions(options_.positions);
-    } catch (const InputError& error) {
-      options.fault("positions", error.what());
-    }
-    for (const Site& site : options_.where.sites) {
-      if (positions_.is_all || !config_.has_encoder() || !holds_decoder_rows(site, config_))
-        continue;
-      options.fault(
-          "sites",
-          "positions count the tokens of a prompt, and an encoder-decoder's decoder reads "
-          "none: choose sites of the "
-          "encoder (such as enc.*.out) or positions: all; found " +
-              site.name);
-      break;
-    }
-    if (options_.skips_last && positions_.is_all)
-      options.fault("skip_last", "positions: all counts nothing; leave it out");
+    options_.tokens.match(options, options_.where.sites, config_);
     if (options_.has_projection_bias && options_.has_rotation)
       options.fault("projection_bias",
                     "a rotation has no bias: set rotation to false or leave this out");
@@ -283,7 +253,7 @@ class Reft final : public Edit {
   }
 
   std::vector<const char*> set_names() const {
-    if (options_.is_tied || !positions_.is_two_sided()) return {"tied"};
+    if (options_.is_tied || !options_.tokens.parsed.is_two_sided()) return {"tied"};
     return {"prefix", "suffix"};
   }
 
@@ -339,7 +309,6 @@ class Reft final : public Edit {
   ReftOptions options_;
   BySite<std::vector<Set>> sets_;
   ModelConfig config_;
-  PositionChoice positions_;
 };
 
 }  // namespace

@@ -18,6 +18,8 @@ constexpr const Method* kMethods[] = {
     &kFull,
     &kTopLayers,
     &kVera,
+    &kInterchange,
+    &kCollect,
     // Combinators.
     &kGate,
     &kStochastic,

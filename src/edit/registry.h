@@ -37,7 +37,7 @@ struct Method {
 };
 
 extern const Method kLora, kDora, kReft, kAffine, kBottleneck, kPrefix, kPrompt, kBitfit, kFull,
-    kTopLayers, kVera;
+    kTopLayers, kVera, kInterchange, kCollect;
 extern const Method kGate, kStochastic, kRouter;
 
 // Builds one entry of an `edits:` list, such as {lora: {rank: 8}} or {gate: {}, of: {lora: {}}}.

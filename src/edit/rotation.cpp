@@ -38,6 +38,13 @@ Tensor rotation_of(const Tensor& chart, const Tensor& base) {
   return at::ormqr(reflectors, factors, all_signs * moved, /*left=*/true, /*transpose=*/false);
 }
 
+Tensor full_rotation_of(const Tensor& chart, const Tensor& base) {
+  ensure(chart.size(0) == chart.size(1) && base.sizes() == chart.sizes(),
+         "a chart of all coordinates is square, and a base of its shape");
+  const Tensor lower = at::tril(chart, -1);
+  return at::mm(base, at::matrix_exp(lower - lower.t()));
+}
+
 Tensor initial_chart(int64_t width, int64_t rank) { return -at::eye(width, rank, at::kFloat); }
 
 Tensor random_rotation(int64_t width, int64_t rank, RandomKey key) {

@@ -28,6 +28,10 @@ namespace graft {
 // entries on and above the diagonal get zero gradient. float32 or float64, R < C.
 at::Tensor rotation_of(const at::Tensor& chart, const at::Tensor& base);
 
+// Q [C,C] = B exp(tril(X) - tril(X)^T) of a square chart about base B (orthogonal): torch's matrix
+// exponential with trivialization. Differentiable in the chart, whose diagonal is not read.
+at::Tensor full_rotation_of(const at::Tensor& chart, const at::Tensor& base);
+
 // The X with Q(X) = base: -1 on the diagonal. float32 [C,R]. A known Q is put in place as base = Q
 // with this chart.
 at::Tensor initial_chart(int64_t width, int64_t rank);

@@ -11,6 +11,10 @@
 // * mean over sites of E * mean over sequences of sum_e F_e P_e, where P and F are means of p and
 // of the mask over the tokens (and heads) of a sequence: k for uniform routing, E for k = 1 and one
 // expert. Departs: released code takes the mean of attention sites over heads within a token.
+// Where shares are drawn (Context::draws_shares) one expert answers a row, expert e with
+// probability q_e / sum q and with the share sum q, so that the mean over draws is the mixture. The
+// row takes the first e with u sum q < q_0 + .. + q_e, u uniform in [0, 1) by route, site and head,
+// and, as the route's unit is, by text or by token.
 #include <ATen/ops/scatter.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sort.h>
@@ -119,6 +123,8 @@ class Router final : public Combinator {
       shares = p * mask;
       if (options_.renormalizes) shares = shares / shares.sum(2, true);
     }
+    SideOutputs own = reported(view, p, mask, context);
+    if (context.draws_shares) shares = drawn(shares, view, context);
     // A weight from outside has one column or one per head, as the shares have.
     const Tensor outer =
         weight.rows.defined() ? weight.rows.to(p.scalar_type()) : Tensor();  // [T, G']
@@ -127,7 +133,7 @@ class Router final : public Combinator {
              "a weight per row, or per row and head");
       shares = shares * outer.unsqueeze(2);
     }
-    Context inner = context;
+    Context inner = context_of(0, context);
     inner.keeps_records = false;  // those of the experts would all have one name
     Change out = child().edit->blend(derived_of(0, derived), options_.experts, view, input,
                                      {weight.scale, shares.flatten(1)}, inner);
@@ -137,7 +143,7 @@ class Router final : public Combinator {
       out.mul = out.mul + (1.0 - by_column(outer * weight.scale, view.site));
     if (scales_y_ && !outer.defined() && weight.scale != 1.0)
       out.mul = out.mul + (1.0 - weight.scale);
-    out.side = merged_side(reported(view, p, mask, context), 0, std::move(out.side));
+    out.side = merged_side(std::move(own), 0, std::move(out.side));
     return out;
   }
 
@@ -279,6 +285,31 @@ class Router final : public Combinator {
     return at::zeros_like(plain).scatter(-1, order.slice(-1, 0, options_.top_k), 1.0);
   }
 
+  // shares: [T, G, E] -> the sum of each row's at the expert that it draws, else 0.
+  Tensor drawn(const Tensor& shares, const SiteView& view, const Context& context) const {
+    const RandomKey site = context.route.with(view.site.name);
+    const RowIds& ids = *view.pack.rows;
+    std::vector<double> uniform;  // [T*G]
+    for (int64_t row = 0; row < shares.size(0); ++row) {
+      const auto at = static_cast<size_t>(view.lane.first_row + row);
+      RandomKey own = site;
+      if (context.route_unit != RouteUnit::kPass)
+        own = own.with(static_cast<uint64_t>(ids.example[at]));
+      if (context.route_unit == RouteUnit::kToken)
+        own = own.with(static_cast<uint64_t>(ids.position[at]));
+      for (int64_t group = 0; group < shares.size(1); ++group)
+        uniform.push_back(Random(own.with(static_cast<uint64_t>(group))).uniform());
+    }
+    const Tensor total = shares.sum(2, true);
+    const Tensor reached = shares.cumsum(2).slice(2, 0, options_.experts - 1) >
+                           at::tensor(uniform, shares.options().dtype(at::kDouble))
+                                   .to(shares.scalar_type())
+                                   .view({shares.size(0), shares.size(1), 1}) *
+                               total;
+    const Tensor expert = (options_.experts - 1) - reached.sum(2, true);  // the first reached
+    return at::zeros_like(shares).scatter(2, expert, total);
+  }
+
   // values: [T, G] -> [T, out], each over its group of columns.
   static Tensor by_column(const Tensor& values, const Site& site) {
     return values.unsqueeze(2).expand({-1, -1, site.output_width / values.size(1)}).flatten(1);
@@ -296,6 +327,8 @@ class Router final : public Combinator {
       out.records.push_back(
           {view.site.name + ".router.entropy",
            by_sequence(-(plain * plain.clamp_min(1e-30).log()).sum(2, true)).squeeze(1)});
+      if (context.records_tokens)
+        out.records.push_back(token_record(view, view.site.name + ".router", plain.mean(1)));
     }
     if (options_.balance == 0.0 || !context.is_training) return out;
     const Tensor site_loss =

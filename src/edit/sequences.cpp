@@ -71,6 +71,24 @@ Tensor spread_to_rows(const SiteView& view, const Tensor& by_sequence) {
       .index_select(0, index);  // [T, K]
 }
 
+SideOutput token_record(const SiteView& view, const std::string& name, const Tensor& values) {
+  std::vector<int64_t> rows;
+  std::vector<double> places;  // [R, 2]
+  for (int64_t n = 0; n < view.lane.num_sequences; ++n) {
+    const RowRange& range = view.pack.sequences[static_cast<size_t>(view.lane.first_sequence + n)];
+    for (int64_t row = range.begin; row < range.end; ++row) {
+      const int64_t token = view.pack.token[static_cast<size_t>(row)];
+      if (token < 0) continue;
+      rows.push_back(row - view.lane.first_row);
+      places.push_back(static_cast<double>(n));
+      places.push_back(static_cast<double>(token));
+    }
+  }
+  const Tensor own = values.detach().index_select(0, at::tensor(rows, at::kLong)).to(at::kFloat);
+  const Tensor at_place = at::tensor(places, at::kFloat).view({-1, 2});
+  return {name + ".tokens", at::cat({at_place, own}, 1)};
+}
+
 Tensor running_mean(const SiteView& view, const Tensor& values, Memory* memory, MemoryKey key) {
   const auto sequences = view.lane.num_sequences;
   const auto kept = [&](int use) -> Tensor* {

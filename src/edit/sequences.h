@@ -26,6 +26,10 @@ at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values,
 // by_sequence: [N, K] -> [T, K]; zero at rows of no sequence. Differentiable.
 at::Tensor spread_to_rows(const SiteView& view, const at::Tensor& by_sequence);
 
+// Of values [T, K] those of tokens, as a record "<name>.tokens" [R, 2 + K]: the sequence of the
+// lane and the token in it, then its values.
+SideOutput token_record(const SiteView& view, const std::string& name, const at::Tensor& values);
+
 // values: [T, K] -> [T, K], the mean over the tokens of the row's sequence up to this row. A row
 // before all tokens keeps its own values; a row of no sequence gets zero. Differentiable. If there
 // is a `memory`, it keeps the sums and counts under `key` (uses 0 and 1), and the next pass of the

@@ -134,9 +134,9 @@ class Stochastic final : public Combinator {
   Change change(const Params& derived, const SiteView& view, const Tensor& input,
                 const Weight& weight, const Context& context) const override {
     if (draws_by_row(context)) return change_by_row(derived, view, input, weight, context);
-    Change out =
-        child().edit->change(one_edit(derived, view.site, context), view, input, weight, context);
-    out.side = merged_side({}, 0, std::move(out.side));
+    Change out = child().edit->change(one_edit(derived, view.site, context), view, input, weight,
+                                      context_of(0, context));
+    out.side = merged_side(noted(view.site, context), 0, std::move(out.side));
     return out;
   }
 
@@ -147,9 +147,9 @@ class Stochastic final : public Combinator {
           "routes of their own for texts or tokens cannot choose among prefixes, which stand "
           "before all texts of a pass alike: give " +
           option_name("route_unit") + " all");
-    std::optional<PrefixRows> out =
-        child().edit->prefix(one_edit(derived, view.site, context), view, weight, context);
-    if (out) out->side = merged_side({}, 0, std::move(out->side));
+    std::optional<PrefixRows> out = child().edit->prefix(one_edit(derived, view.site, context),
+                                                         view, weight, context_of(0, context));
+    if (out) out->side = merged_side(noted(view.site, context), 0, std::move(out->side));
     return out;
   }
 
@@ -335,6 +335,18 @@ class Stochastic final : public Combinator {
                : drawn_expert(context.route, place, bank, options_.experts);
   }
 
+  // The experts that are drawn at a site, if they are asked for.
+  SideOutputs noted(const Site& site, const Context& context) const {
+    SideOutputs out;
+    if (!context.keeps_drawn || context.experts == Experts::kMerged || is_learned()) return out;
+    const std::string place = drawing_place(site);
+    for (const std::string& bank : banks_at(site)) {
+      const int64_t expert = context.fixed_expert.value_or(drawn(context, place, bank));
+      out.drawn.push_back({place + (bank.empty() ? "" : " " + bank), expert});
+    }
+    return out;
+  }
+
   bool draws_by_row(const Context& context) const {
     return context.route_unit != RouteUnit::kPass && context.experts == Experts::kApart &&
            !is_learned() && !context.fixed_expert;
@@ -380,7 +392,7 @@ class Stochastic final : public Combinator {
                           is_shared_member(index) ? 0 : members.at(static_cast<size_t>(bank)))
             .number;
       });
-      Change change = child().edit->change(own, view, input, weight, context);
+      Change change = child().edit->change(own, view, input, weight, context_of(0, context));
       const Tensor changed = apply_change(view.y, change);
       // All experts record by the same names.
       if (&members == &rows_of.begin()->first) side = merged_side({}, 0, std::move(change.side));

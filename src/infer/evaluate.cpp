@@ -26,13 +26,15 @@ Evaluation evaluate_texts(const Model& model, const BoundAdapter& bound, const T
                           const EvalData& data, const ModelText& text,
                           const EvaluateOptions& options) {
   const Timer timer;
-  const TextLosses losses = text_losses(model, bound, data.rows, options.predict);
+  TextLosses losses = text_losses(model, bound, data.rows, options.predict);
   Evaluation out;
   out.loss = losses.mean;
   out.num_tokens = losses.num_tokens;
-  out.records = losses.records;
+  out.records = std::move(losses.records);
+  out.texts = std::move(losses.uncertainty);
   std::vector<Score> of_texts;
   if (data.prompts) {
+    ensure(num_samples(options.predict.samples) == 1, "texts are written by one sample");
     WriteOptions writing;
     writing.generate = options.generate;
     writing.chat = task.at<Generation>().chat;
@@ -80,6 +82,7 @@ Evaluation evaluate_labels(const Model& model, const BoundAdapter& bound, const 
   out.scores = score_predictions(task, data.rows, predictions.logits);
   out.answers = answers_of(task, predictions.logits);
   out.logits = std::move(predictions.logits);
+  out.by_sample = std::move(predictions.by_sample);
   out.records = std::move(predictions.records);
   out.num_tokens = predictions.num_tokens;
   out.seconds = predictions.seconds;
@@ -110,7 +113,9 @@ std::string scores_text(const Evaluation& evaluation) {
          (evaluation.only_answer ? "; every answer is " + quote(*evaluation.only_answer) : "");
 }
 
-bool is_less_better(const std::string& metric) { return metric == kPerplexity || metric == "ter"; }
+bool is_less_better(const std::string& metric) {
+  return metric == kPerplexity || metric == "ter" || metric == "brier" || metric == "ece";
+}
 
 bool writes_texts(const Task& task) {
   return task.kind() == TaskKind::kGeneration && !without_perplexity(task).metrics.empty();

@@ -8,6 +8,7 @@
 #include "data/report.h"
 #include "infer/choices.h"
 #include "infer/predict.h"
+#include "infer/text_uncertainty.h"
 #include "infer/texts.h"
 
 namespace graft {
@@ -38,14 +39,17 @@ struct Evaluation {
   // target tokens.
   double loss = 0;
   std::vector<Score> scores = {};  // the task's metrics, in its order
-  NamedTensors records = {};       // [rows, K]: of gates and routers, if asked for
+  Records records = {};            // of gates and routers, if asked for
   int64_t num_tokens = 0;          // read and written
   double seconds = 0;
   // Generation: the text after each prompt.
   std::vector<std::string> outputs = {};
+  // Generation: as text_losses has it.
+  std::optional<TextUncertainty> texts = {};
   // Other kinds: the answer to each row, a class, a value or the index of an option.
   std::vector<double> answers = {};
-  at::Tensor logits = {};                               // [rows, outputs], of a head
+  at::Tensor logits = {};     // [rows, outputs], of a head
+  at::Tensor by_sample = {};  // [samples, rows, outputs], of a head and several samples
   std::vector<std::vector<double>> option_scores = {};  // [row][option], of a choice
   // The scores of the commonest label, to compare with.
   std::optional<Majority> majority = {};
@@ -65,7 +69,7 @@ void put_scores(Node& out, const Evaluation& evaluation);
 // "loss 0.69  accuracy 0.51 (majority 0.509); every answer is "good"".
 std::string scores_text(const Evaluation& evaluation);
 
-// Whether a smaller value of the metric is better (perplexity, ter).
+// Whether a smaller value of the metric is better (perplexity, ter, brier, ece).
 bool is_less_better(const std::string& metric);
 
 }  // namespace graft

@@ -25,78 +25,57 @@ Tensor labels_of(const Dataset& data) {
   return at::tensor(labels, at::kDouble);
 }
 
-int64_t num_routes(const RouteOptions& route) { return is_ensemble(route) ? route.routes : 1; }
-
-// One lane per route. Records come from the first.
-std::vector<LaneAdapter> lanes_of(const BoundAdapter& bound, const RouteOptions& route,
-                                  bool keeps_records) {
-  std::vector<LaneAdapter> lanes;
-  for (int64_t r = 0; r < num_routes(route); ++r) {
-    LaneAdapter& lane = lanes.emplace_back(LaneAdapter{&bound, {}});
-    lane.context.route = RandomKey{}
-                             .with("route")
-                             .with(static_cast<uint64_t>(route.seed))
-                             .with(static_cast<uint64_t>(r));
-    lane.context.route_unit = route.unit;
-    if (route.routing == Routing::kFixed) lane.context.fixed_expert = 0;
-    lane.context.keeps_records = keeps_records && r == 0;
-  }
-  return lanes;
-}
-
-// by_route: [routes, rows, outputs] -> [rows, outputs].
-Tensor joined_routes(const Tensor& by_route, Routing routing) {
-  if (by_route.size(0) == 1) return by_route[0];
-  if (routing == Routing::kEnsembleLogits) return by_route.mean(0);
-  return by_route.softmax(2).mean(0).log();
-}
-
 }  // namespace
-
-void keep_record(NamedTensors& records, const std::string& name, int64_t rows, const Tensor& index,
-                 const Tensor& values) {
-  const Tensor wide = (values.dim() == 1 ? values.unsqueeze(1) : values).to(at::kFloat);  // [N, K]
-  Tensor& all = records[name];
-  if (!all.defined()) all = at::zeros({rows, wide.size(1)}, at::kFloat);
-  all.index_copy_(0, index, wide);
-}
 
 Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset& data,
                     const PredictOptions& options) {
   ensure(bound.adapter().head() != nullptr, "predictions need a head");
-  ensure(bound.experts() == experts_of(options.route.routing),
-         "experts apart for routes, merged without");
   const at::NoGradGuard no_grad;
   const Timer timer;
-  const int64_t routes = num_routes(options.route);
-  const at::Tensor by_route =
-      at::empty({routes, data.size(), bound.adapter().head()->outputs()}, at::kFloat);
+  const int64_t count = num_samples(options.samples);
+  const at::Tensor by_sample =
+      at::empty({count, data.size(), bound.adapter().head()->outputs()}, at::kFloat);
   Predictions out;
   const auto cost = [&](int64_t row) {
-    return routes * data.sequences[static_cast<size_t>(row)].num_tokens();
+    return count * data.sequences[static_cast<size_t>(row)].num_tokens();
   };
   int64_t done = 0;
   for (const std::vector<int64_t>& group :
        groups_of_rows(data.sequences, options.token_budget, cost)) {
-    LaneInput rows{{}, bound.adapter().layout()};
+    std::vector<const Sequence*> sequences;
     for (const int64_t row : group) {
-      rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
-      out.num_tokens += rows.sequences.back()->num_tokens();
+      sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
+      out.num_tokens += sequences.back()->num_tokens();
     }
-    const std::vector<LaneAdapter> lanes = lanes_of(bound, options.route, options.keep_records);
-    const Pack pack =
-        make_pack(std::vector<LaneInput>(static_cast<size_t>(routes), rows), pack_options(model));
-    const std::vector<LaneResult> result = compute_logits(model, pack, lanes, {});
+    std::vector<SideOutput> records;
+    const std::vector<Sample> samples =
+        samples_of(model, bound, options.samples, options.keep_records, options.recording);
     const Tensor where = at::tensor(group, at::kLong);
-    for (int64_t r = 0; r < routes; ++r)
-      by_route[r].index_copy_(0, where, result[static_cast<size_t>(r)].logits.to(at::kFloat));
-    for (const SideOutput& record : result.front().side.records)
-      keep_record(out.records, record.name, data.size(), where, record.value);
+    for (const auto& [begin, end] : shared_passes(samples)) {
+      std::vector<LaneInput> inputs;
+      std::vector<LaneAdapter> lanes;
+      KnownRows known;
+      ForwardOptions forward;
+      for (size_t i = begin; i < end; ++i) {
+        inputs.push_back(samples[i].rows());
+        inputs.back().sequences = sequences;
+        lanes.push_back(samples[i].adapter);
+        if (options.kept != nullptr) options.kept->add(group, known);
+      }
+      if (options.kept != nullptr) forward.from = &known;
+      const Pack pack = make_pack(inputs, pack_options(model));
+      std::vector<LaneResult> results = compute_logits(model, pack, lanes, forward);
+      for (size_t i = begin; i < end; ++i)
+        by_sample[static_cast<int64_t>(i)].index_copy_(0, where,
+                                                       results[i - begin].logits.to(at::kFloat));
+      if (begin == 0) records = std::move(results.front().side.records);
+    }
+    keep_records(records, group, data.size(), out.records);
     done += static_cast<int64_t>(group.size());
     if (options.progress) options.progress(done, data.size());
   }
-  out.logits = joined_routes(by_route, options.route.routing);
-  if (routes > 1) out.by_route = by_route;
+  out.logits = joined_samples(by_sample, options.samples);
+  if (count > 1) out.by_sample = by_sample;
   out.seconds = timer.seconds();
   return out;
 }

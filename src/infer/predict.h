@@ -9,60 +9,35 @@
 #include "data/metrics.h"
 #include "edit/lanes.h"
 #include "feed/dataset.h"
+#include "infer/kept_rows.h"
+#include "infer/records.h"
+#include "infer/samples.h"
 
 namespace graft {
 
-// Which experts of a stochastic mixture answer. A route is drawn from the seed, for all rows at
-// once or by example and position, so that a row's answer does not depend on its batch.
-enum class Routing {
-  kMerged,                 // the mean of the experts: AdaMix's default
-  kRandom,                 // one route
-  kFixed,                  // the first expert of every bank
-  kEnsembleLogits,         // the mean of the logits of several random routes
-  kEnsembleProbabilities,  // the mean of their probabilities, whose logarithm replaces the logits
-};
-
-struct RouteOptions {
-  Routing routing = Routing::kMerged;
-  int64_t routes = 4;  // of an ensemble
-  int64_t seed = 0;
-  RouteUnit unit = RouteUnit::kPass;  // of every random route
-};
-
-inline bool is_ensemble(const RouteOptions& route) {
-  return route.routing == Routing::kEnsembleLogits ||
-         route.routing == Routing::kEnsembleProbabilities;
-}
-
-// The experts that a BoundAdapter must hold for it.
-inline Experts experts_of(Routing routing) {
-  return routing == Routing::kMerged ? Experts::kMerged : Experts::kApart;
-}
-
 struct Predictions {
   at::Tensor logits;     // [rows, outputs] float32, in the order of the data set
-  at::Tensor by_route;   // [routes, rows, outputs] for an ensemble, else undefined
-  NamedTensors records;  // [rows, K]: gate values, expert shares; if asked for
+  at::Tensor by_sample;  // [samples, rows, outputs] of several samples, else undefined
+  Records records;       // gate values, expert shares; if asked for
   double seconds = 0;
   int64_t num_tokens = 0;
 };
 
 struct PredictOptions {
   int64_t token_budget = 4096;  // tokens of one forward pass
-  RouteOptions route = {};
-  bool keep_records = false;
+  SampleOptions samples = {};
+  bool keep_records = false;  // of the first sample
+  Recording recording = {};   // with keep_records
+  bool keep_tokens = false;   // of texts: what is known of each target, also of one sample
+  KeptRows* kept = nullptr;   // of the data set, from pass to pass; null: every pass is whole
   std::function<void(int64_t done, int64_t total)> progress = {};  // rows; may be empty
 };
 
 // Sequences of similar length share a forward pass; the result of a row does not depend on the
-// others. Nothing is differentiated. Requires: `bound` was made with experts_of(route.routing).
+// others. Nothing is differentiated. Requires: `bound` was made with
+// experts_of(samples.route.routing), and nothing is kept where samples have dropout.
 Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset& data,
                     const PredictOptions& options = {});
-
-// Puts `values` [N] or [N, K] of the rows `index` [N] into records[name], [rows, K] float32. Rows
-// without a value are zero.
-void keep_record(NamedTensors& records, const std::string& name, int64_t rows,
-                 const at::Tensor& index, const at::Tensor& values);
 
 // For each row the class with the largest logit, or the value, which is at least the task's
 // `least`. logits: [rows, outputs].

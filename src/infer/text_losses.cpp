@@ -8,37 +8,104 @@
 
 namespace graft {
 
+namespace {
+
+// The samples' states of the rows that predict the targets of some rows of a data set.
+struct SampledStates {
+  LanguageBatch batch;  // of the first sample; its targets are those of all
+  std::vector<at::Tensor> states;
+  std::vector<OutputLayer> layers;
+  std::vector<SideOutput> records;  // of the first sample
+};
+
+SampledStates sampled_states(const Model& model, const std::vector<Sample>& samples,
+                             const Dataset& data, const std::vector<int64_t>& group,
+                             KeptRows* kept) {
+  std::vector<const Sequence*> sequences;
+  for (const int64_t row : group) sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
+  SampledStates out;
+  for (const auto& [begin, end] : shared_passes(samples)) {
+    std::vector<LaneInput> inputs;
+    std::vector<LaneAdapter> lanes;
+    KnownRows known;
+    ForwardOptions forward;
+    for (size_t i = begin; i < end; ++i) {
+      inputs.push_back(samples[i].rows());
+      inputs.back().sequences = sequences;
+      lanes.push_back(samples[i].adapter);
+      out.layers.push_back(samples[i].adapter.bound->weights().output_layer(model.config));
+      if (kept != nullptr) kept->add(group, known);
+    }
+    if (kept != nullptr) forward.from = &known;
+    LanguageBatch batch = make_language_batch(model, inputs, pack_options(model));
+    std::vector<LaneStates> states = predicting_states(model, batch, lanes, forward);
+    for (LaneStates& own : states) out.states.push_back(std::move(own.rows));
+    if (begin > 0) continue;
+    out.records = std::move(states.front().side.records);
+    batch.targets.resize(static_cast<size_t>(batch.lane_targets.front()));
+    out.batch = std::move(batch);
+  }
+  return out;
+}
+
+// Adds what is known of the targets of the rows `group`.
+void add_targets(const SampledStates& sampled, const std::vector<int64_t>& group,
+                 TextLosses& losses) {
+  const TargetUncertainty own =
+      target_uncertainty(sampled.states, sampled.layers, sampled.batch.targets);
+  TextUncertainty& all = *losses.uncertainty;
+  const auto* const log_p = own.log_p.const_data_ptr<double>();  // [samples, targets]
+  for (size_t i = 0; i < sampled.batch.targets.size(); ++i) {
+    const auto row = static_cast<size_t>(group[static_cast<size_t>(sampled.batch.sequence[i])]);
+    const auto at = [i](const at::Tensor& values) { return values.const_data_ptr<double>()[i]; };
+    all.tokens[row].push_back({sampled.batch.targets[i], at(own.loss), at(own.entropy),
+                               at(own.expected_entropy), at(own.information)});
+    losses.sums[row] += at(own.loss);
+    for (size_t s = 0; s < all.log_likelihood[row].size(); ++s)
+      all.log_likelihood[row][s] += log_p[s * sampled.batch.targets.size() + i];
+  }
+}
+
+}  // namespace
+
 TextLosses text_losses(const Model& model, const BoundAdapter& bound, const Dataset& data,
                        const PredictOptions& options) {
   const at::NoGradGuard no_grad;
   const Timer timer;
   TextLosses out;
   out.sums.resize(data.sequences.size());
+  const int64_t count = num_samples(options.samples);
+  if (count > 1 || options.keep_tokens) {
+    out.uncertainty.emplace();
+    out.uncertainty->tokens.resize(data.sequences.size());
+    out.uncertainty->log_likelihood.resize(data.sequences.size(),
+                                           std::vector<double>(static_cast<size_t>(count)));
+  }
   int64_t targets = 0;
-  const auto cost = [&](int64_t row) {
+  const auto tokens_of = [&](int64_t row) {
     return data.sequences[static_cast<size_t>(row)].num_tokens();
   };
+  const auto cost = [&](int64_t row) { return count * tokens_of(row); };
   int64_t done = 0;
   for (const std::vector<int64_t>& group :
        groups_of_rows(data.sequences, options.token_budget, cost)) {
-    LaneInput rows{{}, bound.adapter().layout()};
-    for (const int64_t row : group) {
-      rows.sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
-      out.num_tokens += cost(row);
+    for (const int64_t row : group) out.num_tokens += tokens_of(row);
+    const SampledStates sampled = sampled_states(
+        model, samples_of(model, bound, options.samples, options.keep_records, options.recording),
+        data, group, options.kept);
+    keep_records(sampled.records, group, data.size(), out.records);
+    if (out.uncertainty) {
+      add_targets(sampled, group, out);
+    } else {
+      const at::Tensor losses =
+          vocabulary_loss(sampled.states.front(), sampled.layers.front(), sampled.batch.targets)
+              .rows.to(at::kDouble);
+      const double* values = losses.const_data_ptr<double>();
+      for (size_t i = 0; i < sampled.batch.targets.size(); ++i)
+        out.sums[static_cast<size_t>(group[static_cast<size_t>(sampled.batch.sequence[i])])] +=
+            values[i];
     }
-    const LanguageBatch batch = make_language_batch(model, {rows}, pack_options(model));
-    const LaneAdapter lane{&bound, {.keeps_records = options.keep_records}};
-    const LaneStates states = predicting_states(model, batch, {lane}, {}).front();
-    const at::Tensor index = at::tensor(group, at::kLong);
-    for (const SideOutput& record : states.side.records)
-      keep_record(out.records, record.name, data.size(), index, record.value);
-    const at::Tensor losses =
-        vocabulary_loss(states.rows, bound.weights().output_layer(model.config), batch.targets)
-            .rows.to(at::kDouble);
-    const double* values = losses.const_data_ptr<double>();
-    for (size_t i = 0; i < batch.targets.size(); ++i)
-      out.sums[static_cast<size_t>(group[static_cast<size_t>(batch.sequence[i])])] += values[i];
-    targets += batch.num_targets();
+    targets += sampled.batch.num_targets();
     done += static_cast<int64_t>(group.size());
     if (options.progress) options.progress(done, data.size());
   }

@@ -1,5 +1,6 @@
 #include "infer/uncertainty.h"
 
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/one_hot.h>
 #include <ATen/ops/xlogy.h>
 
@@ -9,17 +10,26 @@ namespace graft {
 
 using at::Tensor;
 
-Uncertainty uncertainty_of(TaskKind kind, const Tensor& by_route) {
-  ensure(by_route.dim() == 3 && by_route.size(0) > 1, "uncertainty needs two routes");
-  if (kind == TaskKind::kRegression)
-    return {{}, by_route.select(2, 0).var(0, /*unbiased=*/true), {}};
+Entropies entropies_of(const Tensor& log_p) {
   const auto entropy = [](const Tensor& p) { return -at::xlogy(p, p).sum(-1); };
-  const Tensor p = by_route.to(at::kDouble).softmax(2);                      // [routes, rows, C]
-  const Tensor total = entropy(p.mean(0)), own = entropy(p).mean(0);         // [rows]
-  const Tensor votes = at::one_hot(p.argmax(2), p.size(2)).to(at::kDouble);  // [routes, rows, C]
-  const Tensor disagreement = 1.0 - std::get<0>(votes.mean(0).max(1));
-  return {total.to(at::kFloat), (total - own).clamp_min(0).to(at::kFloat),
-          disagreement.to(at::kFloat)};
+  const Tensor p = log_p.exp();
+  const Tensor total = entropy(p.mean(0)), expected = entropy(p).mean(0);
+  return {total, expected, (total - expected).clamp_min(0)};
+}
+
+Uncertainty uncertainty_of(TaskKind kind, const Tensor& by_sample) {
+  ensure(by_sample.dim() == 3 && by_sample.size(0) > 1, "uncertainty needs two samples");
+  const Tensor wide = by_sample.to(at::kDouble);
+  if (kind == TaskKind::kRegression)
+    return {.information = wide.select(2, 0).var(0, /*unbiased=*/true)};
+  const Tensor log_p = wide.log_softmax(2), p = log_p.exp();                 // [samples, rows, C]
+  const Tensor votes = at::one_hot(p.argmax(2), p.size(2)).to(at::kDouble);  // the same
+  const Entropies entropies = entropies_of(log_p);
+  return {.entropy = entropies.total,
+          .expected_entropy = entropies.expected,
+          .information = entropies.information,
+          .variance = p.var(0, /*unbiased=*/false),
+          .disagreement = 1.0 - std::get<0>(votes.mean(0).max(1))};
 }
 
 }  // namespace graft

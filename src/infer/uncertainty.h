@@ -1,4 +1,5 @@
-// How far the routes of a stochastic mixture disagree about each row.
+// How far several samples of an answer disagree: routes of a mixture, masks of dropout, adapters of
+// several seeds.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,18 +8,29 @@
 
 namespace graft {
 
-// Per row, [rows] float32. Classes, with p_t = softmax of route t and p their mean (Depeweg et al.
+// Per row, [rows] float64. Classes, with p_s = softmax of sample s and p their mean (Depeweg et al.
 // 2018, arXiv:1710.07283):
-//   entropy      H[p] = -sum_c p_c log p_c, in nats
-//   information  H[p] - mean_t H[p_t]: what the routes do not agree on; 0 .. log(routes)
-//   disagreement 1 - the largest share of routes that name one class
-// Regression: entropy and disagreement are undefined; information is the unbiased variance of the
-// routes' values.
+//   entropy           H[p] = -sum_c p_c log p_c, in nats: all that is uncertain
+//   expected_entropy  mean_s H[p_s]: what the data leave open
+//   information       H[p] - mean_s H[p_s], the mutual information of answer and sample: what the
+//                     samples do not agree on; 0 .. log(samples), and of two samples at most a
+//                     quarter of KL(p_1||p_2) + KL(p_2||p_1)
+//   variance          [rows, classes] mean_s (p_s - p)^2
+//   disagreement      1 - the largest share of samples that name one class
+// Regression: information is the unbiased variance of the samples' values; the others are
+// undefined.
 struct Uncertainty {
-  at::Tensor entropy, information, disagreement;
+  at::Tensor entropy = {}, expected_entropy = {}, information = {}, variance = {},
+             disagreement = {};
 };
 
-// by_route: [routes, rows, outputs], at least two routes.
-Uncertainty uncertainty_of(TaskKind kind, const at::Tensor& by_route);
+// by_sample: [samples, rows, outputs], at least two samples.
+Uncertainty uncertainty_of(TaskKind kind, const at::Tensor& by_sample);
+
+// The first three of it, of log probabilities [samples, rows, C], any number of samples.
+struct Entropies {
+  at::Tensor total, expected, information;  // [rows]
+};
+Entropies entropies_of(const at::Tensor& log_p);
 
 }  // namespace graft

@@ -37,19 +37,34 @@ struct SideOutput {
   at::Tensor value;
   size_t lane = 0;
 };
+// An expert that a stochastic choice took.
+struct DrawnExpert {
+  std::string name;  // of who draws: "enc.3.attn.q down"
+  int64_t expert = 0;
+  size_t lane = 0;
+};
 struct SideOutputs {
   std::vector<SideOutput> losses;   // scalars that are added to the loss
   std::vector<SideOutput> records;  // [N] or [N, K] by sequence of the lane: gates, expert shares
+  std::vector<DrawnExpert> drawn;   // of the whole lane
 
   void append(SideOutputs other) {
     for (SideOutput& each : other.losses) losses.push_back(std::move(each));
     for (SideOutput& each : other.records) records.push_back(std::move(each));
+    for (DrawnExpert& each : other.drawn) drawn.push_back(std::move(each));
   }
   // Every name gets `path` in front of it.
   void put_below(std::string_view path) {
     for (std::vector<SideOutput>* all : {&losses, &records}) {
       for (SideOutput& each : *all) each.name.insert(0, path);
     }
+    for (DrawnExpert& each : drawn) each.name.insert(0, path);
+  }
+  void set_lane(size_t lane) {
+    for (std::vector<SideOutput>* all : {&losses, &records}) {
+      for (SideOutput& each : *all) each.lane = lane;
+    }
+    for (DrawnExpert& each : drawn) each.lane = lane;
   }
 };
 

@@ -61,6 +61,8 @@ struct RowLayout {
   int64_t first_position = 0;  // of the first row: past those that a prefix counts as its own
   int64_t padded_length =
       0;  // shorter sequences get pad tokens, which attend but are not attended to; 0 = none
+
+  friend auto operator<=>(const RowLayout&, const RowLayout&) = default;
 };
 
 // Rows [begin, end) of one sequence, counted from its first.

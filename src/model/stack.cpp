@@ -419,9 +419,6 @@ AttentionOptions Stack::attention_options(const Site& site) const {
   attention.dropout =
       lane_dropouts(*rows_, &DropoutRates::attention, site.name,
                     [](const LaneRows& lane) { return lane.first_sequence + lane.num_sequences; });
-  // Departs: the two passes of AdaMix drop out the same probabilities; the released code draws them
-  // anew. So they did when runs that are resumed today began.
-  for (LaneDropout& lane : attention.dropout) lane.key = lane.key.in_stream(0);
   return attention;
 }
 

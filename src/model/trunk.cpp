@@ -1,5 +1,7 @@
 #include "model/trunk.h"
 
+#include <ATen/ops/cat.h>
+
 #include <algorithm>
 #include <functional>
 #include <utility>
@@ -110,6 +112,26 @@ RowsRead rows_read(const Pack& pack, const Hooks& hooks, const ForwardOptions& o
 using Block =
     std::function<Stack::Result(int64_t layer, const Tensor& x, const WantedRows& wanted)>;
 
+// [T, C] of a pack: the rows of its sequences, and fillers around them.
+Tensor laid_out(const Pack& pack, const std::vector<Tensor>& sequences, const Tensor& filler) {
+  ensure(std::ssize(sequences) == pack.num_sequences(), "rows of every sequence are known");
+  std::vector<Tensor> parts;
+  int64_t row = 0;
+  const auto fill_to = [&](int64_t end) {
+    if (end > row) parts.push_back(filler.expand({end - row, -1}));
+    row = end;
+  };
+  for (size_t n = 0; n < sequences.size(); ++n) {
+    const RowRange& own = pack.sequences[n];
+    fill_to(own.begin);
+    ensure(sequences[n].size(0) == own.end - own.begin, "all rows of a sequence are known");
+    parts.push_back(sequences[n]);
+    row = own.end;
+  }
+  fill_to(pack.num_rows);
+  return at::cat(parts, 0);
+}
+
 // One forward pass: what its stacks are made of.
 struct Pass {
   const Model& model;
@@ -117,11 +139,18 @@ struct Pass {
   const Hooks& hooks;
   const ForwardOptions& options;
 
-  // The last states of a stack, after its last norm. Hidden states and what edits gave go into
-  // `result`.
+  // Those below it are not computed.
+  int64_t first_block(StackId id) const {
+    return options.from != nullptr && options.from->at.stack == id ? options.from->at.layer : 0;
+  }
+
+  // The last states of a stack, after its last norm; where the pass ends in it, what stands there.
+  // Hidden states and what edits gave go into `result`.
   Tensor stack(StackId id, const Pack& pack, const EncoderStates& encoder, const WantedRows& wanted,
                ForwardResult& result) const {
     const int64_t layers = model.config.stack(id).layers;
+    const bool ends = options.until && options.until->stack == id;
+    const int64_t end = ends ? options.until->layer : layers;
     std::vector<Tensor>& hidden = id == StackId::kDecoder && model.config.has_encoder()
                                       ? result.decoder_hidden
                                       : result.hidden;
@@ -131,10 +160,13 @@ struct Pass {
         if (options.keep_hidden) hidden.push_back(made.x);
         return std::move(made.x);
       };
-      Tensor x = taken(stack.embed());
-      for (int64_t layer = 0; layer < layers; ++layer)
+      int64_t layer = first_block(id);
+      const Pack& own = layer == layers && wanted != nullptr ? wanted->pack : pack;
+      Tensor x = layer > 0 ? laid_out(own, options.from->rows, options.from->filler)
+                           : taken(stack.embed());
+      for (; layer < end; ++layer)
         x = taken(block(layer, x, layer + 1 == layers ? wanted : nullptr));
-      return stack.finish(x);
+      return ends ? x : stack.finish(x);
     };
     if (!options.saves_memory || !at::GradMode::is_enabled()) {
       Stack stack(model, weights, hooks, options, id, pack, encoder);
@@ -205,20 +237,26 @@ ForwardResult forward(const Model& model, const Weights& weights, const ModelInp
   const ModelConfig& config = model.config;
   ensure(input.decoder != nullptr || (input.encoder != nullptr && !config.has_decoder()),
          "every stack that runs gets its rows");
+  ensure(options.from == nullptr || (options.cache == nullptr && !options.keep_hidden),
+         "a pass that begins within the trunk fills no cache, and keeps no states");
   const Pass pass{model, weights, hooks, options};
   const RowsRead rows = rows_read(input.last(), hooks, options);
   ForwardResult result;
   EncoderStates encoder;
   if (input.encoder != nullptr) {
     check_pack(model, *input.encoder);
-    result.last = pass.stack(StackId::kEncoder, *input.encoder, {},
-                             config.has_decoder() ? nullptr : rows.computed, result);
+    const bool is_known = options.from != nullptr && options.from->at.stack == StackId::kDecoder;
+    result.last = is_known ? laid_out(*input.encoder, options.from->encoder_rows,
+                                      options.from->encoder_filler)
+                           : pass.stack(StackId::kEncoder, *input.encoder, {},
+                                        config.has_decoder() ? nullptr : rows.computed, result);
     encoder = {result.last, input.encoder};
   }
   if (input.decoder == nullptr) {
     rows.select(result);
     return result;
   }
+  if (options.until && options.until->stack == StackId::kEncoder) return result;
   check_pack(model, *input.decoder);
   if (config.has_encoder()) result.encoder_last = std::move(result.last);
   if (options.cache != nullptr) options.cache->open(*input.decoder);

@@ -36,6 +36,27 @@ constexpr int64_t kRowsRounding = 64;
 // How packs are made for a model.
 PackOptions pack_options(const Model& model);
 
+// A place between the blocks of a trunk: before block `layer` of a stack, or behind its last block
+// and before its last norm, where `layer` is their number.
+struct TrunkPoint {
+  StackId stack = StackId::kNone;
+  int64_t layer = 0;
+
+  friend auto operator<=>(const TrunkPoint&, const TrunkPoint&) = default;  // by execution
+};
+
+// What stands at a point, of every sequence of a pass that begins there.
+struct KnownRows {
+  TrunkPoint at;
+  // [N]: [rows of the sequence, C] each. Behind the last block those that are read of it, where the
+  // pass says which. Before a decoder's first block none: it embeds its tokens anew.
+  std::vector<at::Tensor> rows = {};
+  // [N], where the point lies in a decoder beside an encoder: the encoder's last states, after its
+  // last norm.
+  std::vector<at::Tensor> encoder_rows = {};
+  at::Tensor filler = {}, encoder_filler = {};  // [1, C]: what stands there in a filler row
+};
+
 struct ForwardOptions {
   // Collect the output of every block.
   bool keep_hidden = false;
@@ -50,6 +71,10 @@ struct ForwardOptions {
   int64_t round_rows_to = 1;
   // For a decoder: holds the rows before those of the pack, and receives the new ones.
   Cache* cache = nullptr;
+  // Where the pass begins; null: at the tokens.
+  const KnownRows* from = nullptr;
+  // Where the pass ends; `last` is then what stands there.
+  std::optional<TrunkPoint> until = {};
 };
 
 // The model's own rates, or one rate for all of them.

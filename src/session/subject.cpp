@@ -1,37 +1,52 @@
 #include "session/subject.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "base/spelling.h"
 #include "feed/dataset.h"
+#include "infer/evaluate.h"
 
 namespace graft {
 
 namespace {
 
-void check_routing(const LoadedAdapter& loaded, const Task& task, const SubjectRequest& request) {
-  if (request.routing == Routing::kMerged) return;
+// Whether an edit of this kind is among them, alone or around others.
+bool holds_kind(const Node& edits, const char* kind) {
+  const auto holds = [kind](const Node& each) { return holds_kind(each, kind); };
+  if (edits.kind == Node::Kind::kList)
+    return std::any_of(edits.items.begin(), edits.items.end(), holds);
+  if (edits.kind != Node::Kind::kMap) return false;
+  const Node* inner = edits.find("of");
+  return edits.find(kind) != nullptr || (inner != nullptr && holds(*inner));
+}
+
+bool has_kind(const Adapter& adapter, const char* kind) {
+  const Node definition = adapter.describe();
+  const Node* edits = definition.find("edits");
+  return edits != nullptr && holds_kind(*edits, kind);
+}
+
+void check_routing(const LoadedAdapter& loaded, const Task& task, const std::string& name,
+                   Routing routing) {
+  if (routing == Routing::kMerged) return;
   const auto& parts = loaded.adapter.parts();
   const bool is_stochastic = std::any_of(parts.begin(), parts.end(), [](const Adapter::Part& part) {
     return part.spec().traits.is_stochastic;
   });
-  if (!is_stochastic)
-    throw InputError(option_name("routing") + ": the adapter in '" + request.adapter +
-                     "' has no stochastic mixture to route through; leave it out");
-  if (loaded.adapter.head() == nullptr)
+  const bool can_be_drawn =
+      is_stochastic || (routing != Routing::kFixed && has_kind(loaded.adapter, "router"));
+  if (!can_be_drawn)
+    throw InputError(option_name("routing") + ": the adapter in '" + name +
+                     "' has no stochastic mixture to route through" +
+                     (routing == Routing::kFixed ? "" : ", and no router") + "; leave it out");
+  if (loaded.adapter.head() == nullptr && (task.kind() == TaskKind::kChoice || writes_texts(task)))
     throw InputError(option_name("routing") +
-                     ": routes other than merged are for tasks with a head; task " +
-                     quote(task.name) + " is answered in words");
-}
-
-bool holds_recorder(const Node& edits) {
-  if (edits.kind == Node::Kind::kList)
-    return std::any_of(edits.items.begin(), edits.items.end(), holds_recorder);
-  if (edits.kind != Node::Kind::kMap) return false;
-  const Node* inner = edits.find("of");
-  return edits.find("gate") != nullptr || edits.find("router") != nullptr ||
-         (inner != nullptr && holds_recorder(*inner));
+                     ": routes other than merged are for tasks with a head, and for the loss of "
+                     "texts (metrics: perplexity); task " +
+                     quote(task.name) +
+                     (task.kind() == TaskKind::kChoice ? " is a choice" : " writes its answers"));
 }
 
 }  // namespace
@@ -74,14 +89,72 @@ Subject load_subject(const OpenedModel& opened, const SubjectRequest& request) {
                      "' has a head for its own task; leave it out");
   const int64_t asked = request.max_length > 0 ? request.max_length : loaded.provenance.max_length;
   const int64_t max_length = resolve_max_length(asked, model.config, loaded.adapter.layout());
-  check_routing(loaded, *task, request);
+  check_routing(loaded, *task, request.adapter, request.routing);
   return {std::move(loaded), std::move(*task), max_length, std::move(answering.note)};
 }
 
-bool has_recorder(const Adapter& adapter) {
+DropoutPasses dropout_passes(const DropoutRequest& request, Routing routing) {
+  const auto refuse = [&](const char* option, const std::string& found) {
+    throw InputError(option_name(option) + ": found " + found + ", and no pass has dropout; give " +
+                     option_name("dropout_passes") + ", or leave it out");
+  };
+  if (!request.passes && request.seed) refuse("dropout_seed", std::to_string(*request.seed));
+  if (!request.passes && request.rate) refuse("dropout_rate", Node::number(*request.rate).scalar);
+  if (request.passes && routing != Routing::kMerged)
+    throw InputError(option_name("dropout_passes") + ": found beside " + option_name("routing") +
+                     " " + std::string(word_of(kRoutings, routing)) +
+                     ": give either routes or passes with dropout");
+  return {
+      .passes = request.passes.value_or(0), .seed = request.seed.value_or(0), .rate = request.rate};
+}
+
+ForcedGates forced_gates(const std::vector<std::string>& requests, const Adapter& adapter) {
+  if (requests.empty()) return nullptr;
+  std::vector<ForcedGate> out;
+  std::vector<std::string> paths;  // of edits that hold gates
   const Node definition = adapter.describe();
-  const Node* edits = definition.find("edits");
-  return edits != nullptr && holds_recorder(*edits);
+  for (size_t i = 0; i < adapter.parts().size(); ++i) {
+    if (holds_kind(definition.find("edits")->items[i], "gate"))
+      paths.push_back(adapter.parts()[i].path);
+  }
+  for (const std::string& request : requests) {
+    const size_t equals = request.rfind('=');
+    const std::string name = equals == std::string::npos ? "" : request.substr(0, equals);
+    const std::string value = equals == std::string::npos ? request : request.substr(equals + 1);
+    char* end = nullptr;
+    const double number = std::strtod(value.c_str(), &end);
+    if (value.empty() || *end != '\0' || !(number >= 0 && number <= 1))
+      throw InputError(option_name("gate") + ": expected a value in 0..1, or NAME=VALUE, found " +
+                       quote(request));
+    const bool is_known = std::any_of(paths.begin(), paths.end(), [&](const std::string& path) {
+      return path.starts_with(name) || name.starts_with(path);
+    });
+    if (!is_known)
+      throw InputError(option_name("gate") + ": no gate has a name that begins with " +
+                       quote(name) +
+                       (paths.empty() ? "; the adapter has none" : "; there are " + joined(paths)));
+    out.push_back({name, number});
+  }
+  return std::make_shared<const std::vector<ForcedGate>>(std::move(out));
+}
+
+LoadedAdapter load_beside(const OpenedModel& opened, const Subject& subject,
+                          const std::string& adapter, Routing routing) {
+  LoadedAdapter loaded = load_checked(adapter, opened);
+  const bool has_head = loaded.adapter.head() != nullptr;
+  const std::string expected =
+      "; adapters that answer together have one task and the same kind of head";
+  if (has_head != (subject.loaded.adapter.head() != nullptr))
+    throw InputError("'" + adapter + "': " + (has_head ? "has a head" : "has no head") +
+                     ", unlike the first adapter" + expected);
+  if (has_head && loaded.adapter.task() != std::optional(subject.task))
+    throw InputError("'" + adapter + "': its task is not that of the first adapter" + expected);
+  check_routing(loaded, subject.task, adapter, routing);
+  return loaded;
+}
+
+bool has_recorder(const Adapter& adapter) {
+  return has_kind(adapter, "gate") || has_kind(adapter, "router") || has_kind(adapter, "collect");
 }
 
 }  // namespace graft

@@ -31,6 +31,20 @@ struct RouteRequest {
 // Throws InputError where routes, a seed or a unit are given and no route is drawn.
 RouteOptions route_options(const RouteRequest& request);
 
+// Passes with dropout, as the user asks for them.
+struct DropoutRequest {
+  std::optional<int64_t> passes, seed;
+  std::optional<double> rate;  // of the trunk
+};
+
+// Throws InputError where a seed or a rate is given and no passes, or routes are drawn, too.
+DropoutPasses dropout_passes(const DropoutRequest& request, Routing routing);
+
+// Of "0.5" (every gate) or "0.gate/enc.3=0.5" each. Throws InputError where no gate of the adapter
+// has a name that begins so, or the value is none in [0, 1].
+// Null for no request.
+ForcedGates forced_gates(const std::vector<std::string>& requests, const Adapter& adapter);
+
 struct SubjectRequest {
   std::string adapter;       // a folder; empty: the bare model
   std::optional<Task> task;  // unset: the adapter's, or that of the folder's own head
@@ -48,6 +62,11 @@ struct Subject {
 // Throws InputError where adapter, task, model and routing do not belong together, or a task needs
 // a head and has none.
 Subject load_subject(const OpenedModel& opened, const SubjectRequest& request);
+
+// An adapter that answers beside the subject's. Throws InputError where it has another task or
+// another kind of answer, or cannot be routed so.
+LoadedAdapter load_beside(const OpenedModel& opened, const Subject& subject,
+                          const std::string& adapter, Routing routing);
 
 // Whether a gate or a router is among its edits, each alone or around others.
 bool has_recorder(const Adapter& adapter);

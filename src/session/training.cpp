@@ -19,17 +19,18 @@ RunEnd drive_one(RunInputs inputs, StartMode mode, Observer* observer) {
 // All that the runs read; the model of the first is that of the others.
 std::vector<RunInputs> load_together(const std::vector<RunRequest>& requests, const Share& share) {
   std::vector<RunInputs> out;
+  SharedRows rows;
   for (const RunRequest& request : requests) {
     const RunConfig config = resolve_run(request, share);
-    out.push_back(out.empty() ? load_inputs(config, share.tasks())
-                              : load_inputs(config, share.tasks(), out.front().model));
+    out.push_back(
+        load_inputs(config, share.tasks(), out.empty() ? nullptr : out.front().model, &rows));
   }
   return out;
 }
 
-RunOutcome outcome_of(const MemberStatus& status) {
+RunOutcome outcome_of(const Members::Status& status) {
   return {.out = status.out,
-          .end = status.state == MemberState::kDone ? RunEnd::kDone : RunEnd::kStopped,
+          .end = status.state == Members::State::kDone ? RunEnd::kDone : RunEnd::kStopped,
           .failure = status.failure,
           .steps_done = status.steps_done,
           .total_steps = status.total_steps};
@@ -58,7 +59,7 @@ std::vector<RunOutcome> train_together(const std::vector<RunRequest>& requests,
   while (!members.is_done()) {
     members.step();
     for (size_t i = 0; i < members.size(); ++i) {
-      const bool trains = members.status(i).state == MemberState::kTraining;
+      const bool trains = members.status(i).state == Members::State::kTraining;
       if (trains && observer_of(i) != nullptr && observer_of(i)->wants_stop()) members.leave(i);
     }
   }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <map>
 
 #include "base/document.h"
 #include "base/error.h"
@@ -35,9 +37,25 @@ void visit_scores(const Node& scores, const std::string& side, const Take& take)
     if (is_score && is_number(value)) take(side, name, number_of(value));
   }
   for (const auto& [name, value] : scores.members) {
-    if (value.kind == Node::Kind::kMap && name != "majority")
+    if (value.kind == Node::Kind::kMap && name != "majority" && name != "calibration")
       visit_scores(value, name == "eval" ? side : name, take);
   }
+}
+
+// Two of its numbers are scores; its bins are kept as they are, under "SIDE reliability", a list of
+// [low, high, rows, confidence, accuracy].
+void read_calibration(const Node& scores, const std::string& side, MemberResult& out) {
+  const Node* calibration = scores.find("calibration");
+  if (calibration == nullptr) return;
+  for (const char* name : {"brier", "ece"})
+    out.scores.push_back({side, name, number_of(*calibration->find(name))});
+  std::vector<Node> bins;
+  for (const Node& bin : calibration->find("reliability")->items) {
+    std::vector<Node> numbers;
+    for (const auto& [name, value] : bin.members) numbers.push_back(value);
+    bins.push_back(Node::list(std::move(numbers)));
+  }
+  out.records.push_back({0, side + " reliability", to_json(Node::list(std::move(bins)), -1)});
 }
 
 // The primary score first, the loss last, the others as they are.
@@ -65,7 +83,12 @@ void read_metrics(const Node& metrics, MemberResult& out) {
                        const std::optional<double>& value) {
                      out.scores.push_back({where, name, value});
                    });
+      read_calibration(*scores, side, out);
     }
+  }
+  if (const Node* plain = metrics.find("forgetting")) {
+    out.scores.push_back({"plain", "forgetting", number_of(*plain->find("rise"))});
+    out.scores.push_back({"plain", "loss", number_of(*plain->find("after"))});
   }
   for (const char* name : {"step", "steps", "tokens", "edit_parameters", "head_parameters"}) {
     const Node* value = metrics.find(name);
@@ -85,7 +108,33 @@ void read_metrics(const Node& metrics, MemberResult& out) {
   }
 }
 
-void read_event(const Node& event, MemberResult& out) {
+// A list of lists: how often each expert was drawn, by who drew.
+using RouteCounts = std::map<std::string, std::vector<int64_t>>;
+
+void count_routes(const Node& event, RouteCounts& counts) {
+  const Node* routes = event.find("routes");
+  if (routes == nullptr) return;
+  for (const auto& [name, experts] : routes->members) {
+    std::vector<int64_t>& own = counts[name];
+    for (const Node& expert : experts.items) {
+      const auto index = static_cast<size_t>(std::atoll(expert.scalar.c_str()));
+      own.resize(std::max(own.size(), index + 1));
+      ++own[index];
+    }
+  }
+}
+
+// What the run recorded of rows, under "SIDE NAME".
+void read_records(const Path& file, MemberResult& out) {
+  if (!std::filesystem::exists(file)) return;
+  for (const auto& [side, names] : parse_json(read_file(file), file.string()).members) {
+    if (names.kind != Node::Kind::kMap) continue;
+    for (const auto& [name, summary] : names.members)
+      out.records.push_back({0, side + " " + name, to_json(summary, -1)});
+  }
+}
+
+void read_event(const Node& event, RouteCounts& routes, MemberResult& out) {
   const Node* kind = event.find("event");
   if (kind == nullptr) return;
   const int64_t step = step_of(event);
@@ -94,6 +143,11 @@ void read_event(const Node& event, MemberResult& out) {
       if (const Node* value = event.find(name))
         out.curve.push_back({"train", name, step, number_of(*value)});
     }
+    if (const Node* norms = event.find("gradient_norms")) {
+      for (const auto& [edit, norm] : norms->members)
+        out.curve.push_back({"train", "gradient_norm " + edit, step, number_of(norm)});
+    }
+    count_routes(event, routes);
   } else if (kind->scalar == "evaluate") {
     visit_scores(
         event, "eval",
@@ -115,14 +169,25 @@ MemberResult read_run_folder(const Path& folder, const std::string& primary) {
   const Path metrics = folder / "metrics.json", log = folder / "log.jsonl";
   read_metrics(parse_json(read_file(metrics), metrics.string()), out);
   sort_scores(primary, out.scores);
+  read_records(folder / "records.json", out);
+  const Path tensors = folder / "adapter" / "adapter.safetensors";
+  if (std::filesystem::exists(tensors))
+    out.facts.push_back(
+        {"adapter_bytes", static_cast<double>(std::filesystem::file_size(tensors))});
+  RouteCounts routes;
   const std::string lines = read_file(log);
   for (size_t begin = 0, number = 1; begin < lines.size(); ++number) {
     size_t end = lines.find('\n', begin);
     if (end == std::string::npos) end = lines.size();
     read_event(parse_json(std::string_view(lines).substr(begin, end - begin),
                           log.string() + ":" + std::to_string(number)),
-               out);
+               routes, out);
     begin = end + 1;
+  }
+  for (const auto& [name, counts] : routes) {
+    std::vector<Node> numbers;
+    for (const int64_t count : counts) numbers.push_back(Node::integer(count));
+    out.records.push_back({0, "train routes " + name, to_json(Node::list(std::move(numbers)), -1)});
   }
   return out;
 }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "study/search_file.h"
 
 namespace graft {
 
@@ -89,6 +90,7 @@ class Reader {
     common_ = read_settings(options_, "set");
     read_grid();
     read_together();
+    out_.search = read_search(options_);
     options_.finish();
     add_missing_axes();
     check_keys();

@@ -11,12 +11,14 @@
 // Here it is read and multiplied out; nothing is opened but the file itself.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/document.h"
 #include "base/files.h"
+#include "study/search.h"
 
 namespace graft {
 
@@ -45,6 +47,7 @@ struct StudyFile {
   std::string source;  // for messages
   std::string text;
   std::vector<MemberDraft> members;
+  std::optional<SearchPlan> search = {};
 };
 
 // Throws InputError listing every fault with line and column: unknown keys, empty lists, values

@@ -6,6 +6,7 @@
 #include "base/document.h"
 #include "base/version.h"
 #include "study/page/page.h"
+#include "study/recorded.h"
 #include "study/table_text.h"
 
 namespace graft {
@@ -52,12 +53,6 @@ Node member_node(const StudyStore& store, size_t index, const MemberStatus& stat
   return out;
 }
 
-std::string name_of(const ResultCell& cell) {
-  std::string name;
-  for (const auto& [factor, value] : cell.factors) name += (name.empty() ? "" : ", ") + value;
-  return name;
-}
-
 // Of each cell what charts are made of: mean, interval and costs.
 Node cells_node(const StudyTable& table) {
   std::vector<Node> cells;
@@ -65,12 +60,14 @@ Node cells_node(const StudyTable& table) {
     if (cell.members.empty()) continue;
     std::vector<Node> scores;
     for (const auto& [seed, score] : cell.by_seed) scores.push_back(Node::number(score));
-    Node node = Node::map({{"name", Node::text(name_of(cell))},
+    Node node = Node::map({{"name", Node::text(cell_name(cell))},
                            {"metric", Node::text(cell.metric)},
                            {"mean", Node::number(cell.summary.mean)},
                            {"scores", Node::list(std::move(scores))},
                            {"parameters", number_or_null(cell.parameters)},
-                           {"seconds", number_or_null(cell.seconds)}});
+                           {"seconds", number_or_null(cell.seconds)},
+                           {"memory", number_or_null(cell.memory)},
+                           {"bytes", number_or_null(cell.bytes)}});
     if (cell.interval) {
       node["low"] = Node::number(cell.interval->low);
       node["high"] = Node::number(cell.interval->high);
@@ -112,12 +109,28 @@ Node curves_node(const StudyStore& store, const StudyTable& table) {
         points.push_back(Node::list({Node::integer(step), Node::number(summarise(values).mean),
                                      Node::number(*least), Node::number(*greatest)}));
       }
-      out.push_back(Node::map({{"cell", Node::text(name_of(cell))},
+      out.push_back(Node::map({{"cell", Node::text(cell_name(cell))},
                                {"name", Node::text(what.first + " " + what.second)},
                                {"points", Node::list(std::move(points))}}));
     }
   }
   return Node::list(std::move(out));
+}
+
+// Of every two compared values what a matrix shows.
+Node pairs_node(const StudyTable& table) {
+  std::vector<Node> pairs;
+  for (const Comparison& each : table.comparisons) {
+    std::string group;
+    for (const auto& [factor, value] : each.group) group += (group.empty() ? "" : ", ") + value;
+    pairs.push_back(Node::map({{"group", Node::text(group)},
+                               {"first", Node::text(each.first)},
+                               {"second", Node::text(each.second)},
+                               {"mean", Node::number(each.summary.mean)},
+                               {"p", Node::number(each.holm_p)},
+                               {"decided", Node::boolean(each.is_decided)}}));
+  }
+  return Node::list(std::move(pairs));
 }
 
 Node study_node(const ReportedStudy& study) {
@@ -134,6 +147,10 @@ Node study_node(const ReportedStudy& study) {
                     {"results", part_node(table, StudyTablePart::kResults)},
                     {"comparisons", part_node(table, StudyTablePart::kComparisons)},
                     {"ranks", part_node(table, StudyTablePart::kRanks)},
+                    {"tries", part_node(table, StudyTablePart::kTries)},
+                    {"pairs", pairs_node(table)},
+                    {"recorded", recorded_node(store, table)},
+                    {"search", study.search},
                     {"cells", cells_node(table)},
                     {"curves", curves_node(store, table)},
                     {"members", Node::list(std::move(members))}});

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/document.h"
 #include "study/table.h"
 
 namespace graft {
@@ -12,6 +13,7 @@ namespace graft {
 struct ReportedStudy {
   const StudyStore* store = nullptr;
   StudyTableOptions options = {};
+  Node search = Node::null();  // the content of its search.json, where there is one
 };
 
 // Throws InputError where make_table does.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <map>
 
 #include "base/descriptors.h"
@@ -101,6 +100,7 @@ StudyPlan plan_study(const StudyFile& study, StudyEngine& engine) {
         tell(member.method_place, member.name,
              "is the same run as a member of the method at " + first->second + "; leave one out");
       plan.members.push_back({member.name, member.factors, to_json(settings, -1)});
+      engine.check(plan.members.back());
     } catch (const InputError& error) {
       tell(place_of(member, error.what()), member.name, error.what());
     }
@@ -134,9 +134,52 @@ Path runs_path(const Path& out, const Shard& shard) {
   return out / ("runs-" + std::to_string(shard.index) + "-of-" + std::to_string(shard.count));
 }
 
+namespace {
+
+// Puts into the store what an engine tells.
+class KeptEnds final : public StudyEnds {
+ public:
+  KeptEnds(StudyStore& store, const SweepOptions& options, SweepEnd& end)
+      : store_(store), options_(options), end_(end) {}
+
+  void started(size_t member) override {
+    ++under_way_;
+    if (options_.starts) options_.starts(name_of(member), progress());
+  }
+  void finished(size_t member, const MemberResult& result) override {
+    store_.finish(member, result);
+    ++end_.done;
+    --under_way_;
+  }
+  void failed(size_t member, const std::string& reason) override {
+    store_.fail(member, reason);
+    ++end_.failed;
+    --under_way_;
+    if (options_.failed) options_.failed(name_of(member), reason);
+  }
+  void advanced(double members) override {
+    advanced_ = members;
+    if (options_.advances) options_.advances(progress());
+  }
+
+ private:
+  const std::string& name_of(size_t member) const { return store_.plan().members[member].name; }
+  SweepProgress progress() const {
+    const size_t done = end_.done + end_.failed;
+    return {done, under_way_, end_.total, static_cast<double>(done) + advanced_};
+  }
+
+  StudyStore& store_;
+  const SweepOptions& options_;
+  SweepEnd& end_;
+  size_t under_way_ = 0;
+  double advanced_ = 0;
+};
+
+}  // namespace
+
 SweepEnd sweep(const StudyFile& study, const StudyPlan& plan, StudyEngine& engine,
                const SweepOptions& options) {
-  using Clock = std::chrono::steady_clock;
   ensure(study.members.size() == plan.members.size(), "a plan is of its study");
   const Path runs = runs_path(options.out, options.shard);
   make_directories(runs);
@@ -144,43 +187,17 @@ SweepEnd sweep(const StudyFile& study, const StudyPlan& plan, StudyEngine& engin
   StudyStore store = StudyStore::open(store_path(options.out, options.shard), plan);
   const std::vector<MemberStatus> statuses = store.statuses();
   SweepEnd end;
-  std::vector<size_t> left;
+  std::vector<StudyRun> left;
   for (size_t i = 0; i < plan.members.size(); ++i) {
     if (!options.shard.has(i)) continue;
     ++end.total;
     const bool is_failed = statuses[i].state == MemberState::kFailed;
     if (statuses[i].state == MemberState::kDone) ++end.done;
     else if (is_failed && !options.retries_failed) ++end.failed;
-    else left.push_back(i);
+    else left.push_back({i, &plan.members[i], runs / study.members[i].folder});
   }
-  const auto start = Clock::now();
-  for (size_t k = 0; k < left.size(); ++k) {
-    const size_t member = left[k];
-    const std::string& name = plan.members[member].name;
-    if (options.starts) {
-      SweepProgress progress{name, end.done + end.failed, end.total, std::nullopt};
-      const std::chrono::duration<double> spent = Clock::now() - start;
-      if (k > 0)
-        progress.seconds_left =
-            spent.count() / static_cast<double>(k) * static_cast<double>(left.size() - k);
-      options.starts(progress);
-    }
-    try {
-      const Node settings = parse_json(plan.members[member].settings, "member " + quote(name));
-      const std::optional<MemberResult> result =
-          engine.run(settings, runs / study.members[member].folder);
-      if (!result) {
-        end.is_stopped = true;
-        return end;
-      }
-      store.finish(member, *result);
-      ++end.done;
-    } catch (const InputError& error) {
-      store.fail(member, error.what());
-      ++end.failed;
-      if (options.failed) options.failed(name, error.what());
-    }
-  }
+  KeptEnds ends(store, options, end);
+  end.is_stopped = !engine.run(left, ends);
   return end;
 }
 

@@ -1,4 +1,4 @@
-// Running a study: its members one after another, each once, whatever stops the process between.
+// Running a study: each of its members once, whatever stops the process between.
 #pragma once
 
 #include <functional>
@@ -11,7 +11,28 @@
 
 namespace graft {
 
-// What trains a member.
+// A member that is to be trained.
+struct StudyRun {
+  size_t member = 0;  // its index in the plan
+  const PlannedMember* planned = nullptr;
+  Path folder;
+};
+
+// What an engine tells of the members that it trains, by their index in the plan.
+class StudyEnds {
+ public:
+  virtual ~StudyEnds() = default;
+
+  virtual void started(size_t member) = 0;
+  virtual void finished(size_t member, const MemberResult& result) = 0;
+  // It fails, and would again.
+  virtual void failed(size_t member, const std::string& reason) = 0;
+  // What is done of those that have started and not ended: 1.5 where one is at its half and another
+  // about to end.
+  virtual void advanced(double members) = 0;
+};
+
+// What trains members.
 class StudyEngine {
  public:
   virtual ~StudyEngine() = default;
@@ -19,9 +40,12 @@ class StudyEngine {
   // The whole run.yaml of a member but for the folder, checked as far as can be before anything is
   // trained. Throws InputError.
   virtual Node resolve(const StudyFile& study, const MemberDraft& member) = 0;
-  // Trains it in `folder`, or goes on with what an earlier process began there; none where it was
-  // asked to stop. Throws InputError where the member fails, and would again.
-  virtual std::optional<MemberResult> run(const Node& settings, const Path& folder) = 0;
+  // Whether it can be trained here: throws InputError where not, before anything is trained.
+  virtual void check(const PlannedMember& member) = 0;
+  // Trains all of them, each in its folder, or goes on with what an earlier process began there; in
+  // which order and how many at once is the engine's. Tells each end once, as it comes. False where
+  // it was asked to stop: what has not ended can go on.
+  virtual bool run(const std::vector<StudyRun>& runs, StudyEnds& ends) = 0;
 };
 
 // Every member with its whole settings. Throws InputError, before anything is trained, listing what
@@ -44,16 +68,17 @@ Path store_path(const Path& out, const Shard& shard);
 Path runs_path(const Path& out, const Shard& shard);
 
 struct SweepProgress {
-  std::string member;
-  size_t done = 0, total = 0;          // of this shard
-  std::optional<double> seconds_left;  // by the members that this process has finished
+  size_t done = 0, under_way = 0, total = 0;  // of this shard; done: and failed
+  double work = 0;  // members that are done or failed, and what is done of others
 };
 
 struct SweepOptions {
   Path out;
   Shard shard = {};
   bool retries_failed = false;
-  std::function<void(const SweepProgress&)> starts = {};  // before each member; may be empty
+  // All may be empty. When a member starts, its name and how far the study is,
+  std::function<void(const std::string& member, const SweepProgress&)> starts = {};
+  std::function<void(const SweepProgress&)> advances = {};  // between steps,
   std::function<void(const std::string& member, const std::string& reason)> failed = {};
 };
 

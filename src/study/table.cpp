@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "base/spelling.h"
 #include "stats/agreement.h"
+#include "stats/best_of.h"
 
 namespace graft {
 
@@ -156,11 +157,20 @@ class TableMaker {
     for (const auto& [seed, score] : cell.by_seed) scores.push_back(score);
     cell.summary = summarise(scores);
     cell.interval = student_interval(scores, options_.level);
+    const double sign = is_less_better(cell.metric) ? -1 : 1;
+    for (double& score : scores) score *= sign;
+    cell.best_of = expected_best(scores);
+    for (double& best : cell.best_of) best *= sign;
     cell.parameters = number_in(done_.at(cell.members.front()).result.facts, "edit_parameters");
     double seconds = 0;
     for (const size_t member : cell.members)
       seconds += number_in(done_.at(member).result.readings, "seconds").value_or(0);
     cell.seconds = seconds / static_cast<double>(cell.members.size());
+    cell.bytes = number_in(done_.at(cell.members.front()).result.facts, "adapter_bytes");
+    for (const size_t member : cell.members) {
+      const auto own = number_in(done_.at(member).result.readings, "peak_bytes");
+      if (own) cell.memory = std::max(cell.memory.value_or(0), *own);
+    }
     measure_agreement(cell);
   }
 

@@ -36,9 +36,12 @@ struct ResultCell {
   std::map<std::string, double> by_seed = {};  // score by seeds, as "1" or "1, 7"
   std::vector<size_t> members = {};            // in the order of the study
   Summary summary = {};
-  std::optional<Interval> interval = {};             // Student's; of one member none
+  std::optional<Interval> interval = {};  // Student's; of one member none
+  // Of 1, 2, .. members the best one that is to be expected (stats/best_of.h).
+  std::vector<double> best_of = {};
   std::optional<double> agreement = {}, kappa = {};  // of the answers of its members; none of one
   std::optional<double> parameters = {}, seconds = {};  // of edits, the mean of training
+  std::optional<double> bytes = {}, memory = {};  // of the adapter's file, the most of a process
   int64_t waiting = 0, failed = 0;
 };
 

@@ -190,6 +190,33 @@ TextTable ranks(const StudyTable& table, StudyTableFormat format) {
   return out;
 }
 
+// At 1, 2, 3, 5, 10, 20, .. members, and at all of a cell.
+TextTable tries(const StudyTable& table, StudyTableFormat format) {
+  TextTable out;
+  const bool is_csv = format == StudyTableFormat::kCsv;
+  size_t most = 0;
+  for (const ResultCell& cell : table.cells) most = std::max(most, cell.best_of.size());
+  std::vector<size_t> counts;
+  for (const size_t count : {1, 2, 3, 5, 10, 20, 50, 100}) {
+    if (count < most) counts.push_back(count);
+  }
+  counts.push_back(most);
+  put_factors(table.cells.front().factors, true, out.header);
+  out.header.emplace_back("metric");
+  for (const size_t count : counts) out.header.push_back("best of " + std::to_string(count));
+  for (const ResultCell& cell : table.cells) {
+    std::vector<std::string>& row = out.rows.emplace_back();
+    put_factors(cell.factors, false, row);
+    row.push_back(cell.metric);
+    for (const size_t count : counts) {
+      const bool has_any = count >= 1 && count <= cell.best_of.size();
+      const double best = has_any ? cell.best_of[count - 1] : 0;
+      row.push_back(has_any ? (is_csv ? full(best) : score_text(best)) : is_csv ? "" : "-");
+    }
+  }
+  return out;
+}
+
 std::string csv_cell(const std::string& cell) {
   if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
   std::string out = "\"";
@@ -282,6 +309,10 @@ std::string table_note(const StudyTable& table, StudyTablePart part) {
                                   number_text(table.friedman->chi_square) + ", p " +
                                   p_text(table.friedman->p) + "."
                             : "No cell has a score of every " + table.compared + ".";
+    case StudyTablePart::kTries:
+      return "The best score of " + table.side +
+             " that so many members may be expected to have (Dodge et al. 2019), a member being a "
+             "draw from those that are done.";
   }
   return "";
 }
@@ -291,6 +322,7 @@ TextTable text_table(const StudyTable& table, StudyTablePart part, StudyTableFor
     case StudyTablePart::kResults: return results(table, format);
     case StudyTablePart::kComparisons: return comparisons(table, format);
     case StudyTablePart::kRanks: return ranks(table, format);
+    case StudyTablePart::kTries: return tries(table, format);
   }
   return {};
 }

@@ -16,11 +16,12 @@ inline constexpr Name<StudyTableFormat> kStudyTableFormats[] = {
     {StudyTableFormat::kLatex, "latex"},
     {StudyTableFormat::kMarkdown, "markdown"}};
 
-enum class StudyTablePart { kResults, kComparisons, kRanks };
+enum class StudyTablePart { kResults, kComparisons, kRanks, kTries };
 inline constexpr Name<StudyTablePart> kStudyTableParts[] = {
     {StudyTablePart::kComparisons, "comparisons"},
     {StudyTablePart::kRanks, "ranks"},
-    {StudyTablePart::kResults, "results"}};
+    {StudyTablePart::kResults, "results"},
+    {StudyTablePart::kTries, "tries"}};
 
 // Rows of cells, all of one width; of CSV full digits and no signs between numbers.
 struct TextTable {

@@ -84,8 +84,19 @@ struct DataConfig {
   int64_t dev_rows = 0;                // the next rows of train evaluate; 0 = none
   // eval chooses on one part of its rows and is tested on the rest (ReFT's GLUE protocol).
   bool splits_eval = false;
-  int64_t eval_rows = 0;  // use the first rows of eval only; 0 = all
+  std::string forgetting;  // plain text, on which the loss is measured before and after
+  int64_t eval_rows = 0;   // use the first rows of eval only; 0 = all
 
+  void visit(OptionVisitor& v);
+};
+
+// What a run notes on demand (train/recording.h).
+struct RecordConfig {
+  bool rows = false, tokens = false, changes = false;  // when the run is over
+  bool routes = false, gradients = false;              // of every step
+  bool experts = false;                                // at every evaluation
+
+  bool of_rows() const { return rows || tokens || changes; }
   void visit(OptionVisitor& v);
 };
 
@@ -130,12 +141,16 @@ struct RunConfig {
   Precision precision = Precision::kFloat32;
   bool saves_memory =
       false;  // activation checkpointing: a block is computed anew for its backward pass
+  // The most that may be kept of what lies below what is trained (train/row_cache.h), in bytes;
+  // unset: as much as kAutoCacheBytes.
+  std::optional<int64_t> cache;
   int64_t max_length = 0;  // tokens; 0 = the model's longest, at most 512
   int64_t seed = 42;
   SeedConfig seeds = {};
   Period evaluate_every, checkpoint_every;
   int64_t early_stop = 0;  // evaluations without improvement; 0 = off
   bool keep_best = true;   // else the last
+  RecordConfig record = {};
   GenerateOptions generation{.max_new_tokens =
                                  kAsFits};  // how texts are written when they are scored
   bool uses_model_generation = true;        // over what the model's own settings say

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "base/wording.h"
 #include "data/metrics.h"
 
 namespace graft::detail {
@@ -166,6 +167,21 @@ OptionForm warmup_form(Warmup& value) {
   return {.values = "a share below 1, or steps",
           .read = [&value](Options& options) { value = read_warmup(options); },
           .write = [&value] { return warmup_node(value); }};
+}
+
+OptionForm cache_form(std::optional<int64_t>& value) {
+  const auto read = [&value](Options& options) {
+    const std::string text = options.text("cache", "auto");
+    value.reset();
+    if (text == "auto") return;
+    value = text == "never" ? 0 : bytes_of(text);
+    if (!value)
+      options.fault("cache", "expected bytes such as 2 GB, never, or auto, found " + quote(text));
+  };
+  const auto write = [&value] {
+    return Node::text(!value ? "auto" : *value == 0 ? "never" : std::to_string(*value) + " B");
+  };
+  return {.values = "2 GB, never, auto", .read = read, .write = write};
 }
 
 OptionForm mixture_form(std::vector<MixturePart>& value) {

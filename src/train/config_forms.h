@@ -13,6 +13,7 @@ constexpr double kMostEpochs = 1e6;
 
 OptionForm period_form(const char* key, Period& value);
 OptionForm warmup_form(Warmup& value);
+OptionForm cache_form(std::optional<int64_t>& value);
 OptionForm mixture_form(std::vector<MixturePart>& value);
 OptionForm eval_tasks_form(std::vector<EvalTask>& value);
 OptionForm lengths_form(std::vector<RunLength>& value);

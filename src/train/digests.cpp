@@ -39,10 +39,10 @@ std::string digest_of(const Model& model) {
 
 // Settings that graft 0.1.0 did not know: they count where they say something, so that its
 // checkpoints are still resumed.
-const std::vector<std::string> kNewer = {"ignore_config_keys", "lengthened_from",
-                                         "adamw_form",         "seeds",
-                                         "consistent_values",  "task_options"};
-const std::vector<std::string> kNewerOfData = {"shuffle", "dev_rows"};
+const std::vector<std::string> kNewer = {
+    "ignore_config_keys", "lengthened_from", "adamw_form", "seeds",
+    "consistent_values",  "task_options",    "cache",      "record"};
+const std::vector<std::string> kNewerOfData = {"shuffle", "dev_rows", "forgetting"};
 const std::vector<std::string> kNewerOfAdafactor = {"factored"};
 const std::vector<std::string> kNewerOfGeneration = {
     "max_total_tokens", "early_stopping",     "encoder_no_repeat_ngram",
@@ -81,13 +81,13 @@ std::string digest_of(RunConfig config) {
 }
 
 std::map<std::string, std::string> digests_of(const RunInputs& inputs) {
-  std::map<std::string, std::string> out = {{"the training data", digest_of(inputs.train)},
+  std::map<std::string, std::string> out = {{"the training data", digest_of(*inputs.train)},
                                             {"the tokenizer", inputs.tokenizer_digest},
                                             {"the base model", digest_of(*inputs.model)}};
   if (inputs.eval) out["the evaluation data"] = digest_of(inputs.eval->rows);
   if (inputs.test) out["the test data"] = digest_of(inputs.test->rows);
   for (const EvalTaskData& each : inputs.eval_tasks) {
-    out["the data of evaluation task '" + each.name + "'"] = digest_of(each.data.rows);
+    out["the data of evaluation task '" + each.name + "'"] = digest_of(each.data->rows);
   }
   return out;
 }

@@ -237,7 +237,7 @@ double step_bytes(const Adapter& adapter, const ModelConfig& config, const PlanS
 
 }  // namespace
 
-int64_t peak_bytes(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape) {
+Footprint footprint_of(const Adapter& adapter, const ModelConfig& config, const PlanShape& shape) {
   const bool is_text = config.has_decoder() && adapter.head() == nullptr;
   const bool rewrites = adapter.rewrites_trunk();
   double trained = 0, standing = 0, word_table = 0, output_table = 0;
@@ -257,11 +257,38 @@ int64_t peak_bytes(const Adapter& adapter, const ModelConfig& config, const Plan
   const double casts =
       item_of(shape.precision) < 4 ? (trained + standing) * item_of(shape.precision) : 0;
   const double step = step_bytes(adapter, config, shape, is_text);
-  const double in_work = trains_much
-                             ? std::max(step + casts + output_table * 4, gradients + 0.3 * step)
-                             : step + gradients + casts;
-  return static_cast<int64_t>(kProgramBytes + kHeapBytes + weights.file + weights.heap +
-                              trained * 12 + standing * 4 + in_work);
+  const double values = trained * 12 + standing * 4;
+  Footprint out;
+  out.trunk = static_cast<int64_t>(kProgramBytes + kHeapBytes + weights.file + weights.heap);
+  out.own = static_cast<int64_t>(trains_much ? values : values + gradients + casts);
+  out.rows = shape.kept_bytes;
+  out.step = static_cast<int64_t>(
+      trains_much ? std::max(step + casts + output_table * 4, gradients + 0.3 * step) : step);
+  out.pass_tokens = shape.batch_tokens * shape.passes;
+  out.shares_pass = !rewrites;
+  return out;
+}
+
+int64_t peak_bytes_together(const std::vector<Footprint>& runs, int64_t most_tokens) {
+  struct Pass {
+    int64_t tokens = 0, bytes = 0;
+    bool is_shared = false;
+  };
+  std::vector<Pass> passes;
+  int64_t trunk = 0, own = 0, step = 0;
+  for (const Footprint& run : runs) {
+    trunk = std::max(trunk, run.trunk);
+    own += run.own + run.rows;
+    const auto has_room = [&](const Pass& pass) {
+      return run.shares_pass && pass.is_shared && pass.tokens + run.pass_tokens <= most_tokens;
+    };
+    auto pass = std::find_if(passes.begin(), passes.end(), has_room);
+    if (pass == passes.end()) pass = passes.insert(passes.end(), {0, 0, run.shares_pass});
+    pass->tokens += run.pass_tokens;
+    pass->bytes += run.step;
+    step = std::max(step, pass->bytes);
+  }
+  return trunk + own + step;
 }
 
 }  // namespace graft

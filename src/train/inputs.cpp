@@ -11,6 +11,7 @@
 #include "edit/adapter.h"
 #include "edit/own_head.h"
 #include "infer/evaluate.h"
+#include "infer/forgetting.h"
 #include "infer/generation_settings.h"
 #include "infer/model_generation.h"
 #include "train/inputs.h"
@@ -145,25 +146,33 @@ void append(Dataset part, const std::string& name, Dataset& all) {
   append_rows(std::move(part), all);
 }
 
-void load_mixture(const Path& tasks_dir, RunInputs& in) {
+// What a run trains on.
+struct TrainRows {
+  Dataset rows;
+  std::optional<DrawnParts> parts = {};
+};
+
+TrainRows load_mixture(const Path& tasks_dir, const ModelConfig& model, const RunInputs& in) {
   const DataConfig& data = in.config.data;
+  TrainRows out;
   DrawnParts parts;
   for (const MixturePart& part : data.mixture) {
     const Task task = load_text_task(part.task, "data.mixture: " + part.name, tasks_dir);
     Dataset rows = encode_examples(read_examples(part.data, task, LabelUse::kRequired), task,
-                                   in.text, in.model->config, in.max_length);
+                                   in.text, model, in.max_length);
     parts.sizes.push_back(rows.size());
-    append(std::move(rows), part.name, in.train);
+    append(std::move(rows), part.name, out.rows);
   }
   parts.rates = mixture_rates(data.mixture, parts.sizes);
-  parts.rows = data.mixture_rows > 0 ? data.mixture_rows : in.train.size();
-  in.parts = std::move(parts);
+  parts.rows = data.mixture_rows > 0 ? data.mixture_rows : out.rows.size();
+  out.parts = std::move(parts);
+  return out;
 }
 
 Epochs epochs_for(const RunInputs& inputs, double epochs, int64_t max_steps) {
   const RunConfig& config = inputs.config;
   std::vector<int64_t> lengths;
-  for (const Sequence& sequence : inputs.train.sequences) lengths.push_back(sequence.num_tokens());
+  for (const Sequence& sequence : inputs.train->sequences) lengths.push_back(sequence.num_tokens());
   return Epochs(std::move(lengths),
                 {config.batch_size, config.token_budget, config.order,
                  key_of(config, Draws::kOrder), inputs.parts},
@@ -172,18 +181,32 @@ Epochs epochs_for(const RunInputs& inputs, double epochs, int64_t max_steps) {
 
 int64_t steps_per_epoch(const RunInputs& inputs) { return epochs_for(inputs, 1, 0).total_steps(); }
 
-void load_eval_tasks(const Path& tasks_dir, RunInputs& in) {
+// What rows become depends on beside themselves.
+Node encoding_of(const RunInputs& in) {
+  return Node::map({{"model", Node::text(in.config.model)},
+                    {"task", Node::text(in.config.task)},
+                    {"task_options", in.config.task_options},
+                    {"max_length", Node::integer(in.max_length)}});
+}
+
+void load_eval_tasks(const Path& tasks_dir, const ModelConfig& model, SharedRows& shared,
+                     RunInputs& in) {
   for (const EvalTask& each : in.config.data.eval_tasks) {
     const std::string key = "data.eval_tasks: " + each.name;
-    Task task = load_text_task(each.task, key, tasks_dir);
-    std::vector<Example> rows =
-        first_rows(read_examples(each.data, task, LabelUse::kRequired), each.rows, key, each.data);
     EvalTaskData& own = in.eval_tasks.emplace_back();
     own.name = each.name;
-    own.task = std::move(task);
+    own.task = load_text_task(each.task, key, tasks_dir);
     own.group = each.group;
-    own.data =
-        encode_eval_data(std::move(rows), own.task, in.text, in.model->config, in.max_length);
+    Node made_of = encoding_of(in);
+    made_of["task"] = Node::text(each.task);
+    made_of["task_options"] = Node::null();
+    made_of["eval"] = Node::text(each.data);
+    made_of["eval_rows"] = Node::integer(each.rows);
+    own.data = shared.get<EvalData>(to_json(made_of, -1), [&] {
+      std::vector<Example> rows = first_rows(
+          read_examples(each.data, own.task, LabelUse::kRequired), each.rows, key, each.data);
+      return encode_eval_data(std::move(rows), own.task, in.text, model, in.max_length);
+    });
   }
   if (!in.eval_tasks.empty()) check_mean(in.eval_tasks);
 }
@@ -220,7 +243,7 @@ std::vector<const Dataset*> written_after(const RunInputs& in) {
   };
   if (in.eval) add(*in.eval);
   if (in.test) add(*in.test);
-  for (const EvalTaskData& each : in.eval_tasks) add(each.data);
+  for (const EvalTaskData& each : in.eval_tasks) add(*each.data);
   return out;
 }
 
@@ -307,8 +330,8 @@ void check_effects(const RowLayout& layout, RunInputs& in) {
 }
 
 // A preset's max_length that the model does not serve is the longest that it does.
-void limit_suggested_length(const RowLayout& layout, RunInputs& in) {
-  const int64_t longest = positions_for_tokens(in.model->config, layout);
+void limit_suggested_length(const RowLayout& layout, const ModelConfig& model, RunInputs& in) {
+  const int64_t longest = positions_for_tokens(model, layout);
   if (in.config.is_suggested("max_length") && in.config.max_length > longest)
     in.config.max_length = std::max<int64_t>(0, longest);
 }
@@ -319,6 +342,97 @@ void check_in_memory(const Model& model, const RunConfig& config) {
     throw InputError("model: found " + quote(config.model) + ", and what is in memory is " +
                      quote(model.source) + "; load it, or give that one");
   throw InputError("precision: the model in memory has another; load it anew, or give that one");
+}
+
+// The rows of a run, none of them tokenised.
+struct RunRows {
+  std::vector<Example> train, eval, test;
+};
+
+RunRows read_rows(const RunConfig& config, const Task& task) {
+  RunRows out;
+  std::vector<Example>&train = out.train, &eval = out.eval, &test = out.test;
+  if (config.data.mixture.empty()) {
+    std::vector<Example> all = read_examples(config.data.train, task, LabelUse::kRequired);
+    check_count(all, config.data.rows, "data.rows", config.data.train);
+    TakenRows taken = take_rows(std::move(all), config, task);
+    train = std::move(taken.train);
+    eval = std::move(taken.dev);
+  }
+  if (!config.data.test.empty()) test = read_examples(config.data.test, task, LabelUse::kRequired);
+  if (!config.data.eval.empty()) {
+    eval = first_rows(read_examples(config.data.eval, task, LabelUse::kRequired),
+                      config.data.eval_rows, "data.eval_rows", config.data.eval);
+  } else if (config.data.held_out > 0) {
+    const Split split =
+        hold_out(static_cast<int64_t>(train.size()), config.data.held_out, kSplitSeed);
+    eval = pick(train, split.held_out);
+    train = pick(train, split.kept);
+  }
+  if (config.data.splits_eval) {
+    const Split split = choose_and_test(static_cast<int64_t>(eval.size()), row_seed(config));
+    test = pick(eval, split.kept);
+    eval = pick(eval, split.held_out);
+  }
+  return out;
+}
+
+// Names for what a run reads: two runs in which one is the same read the same rows there. Empty:
+// none.
+struct RowKeys {
+  std::string train, eval, test;
+};
+
+RowKeys row_keys(const RunInputs& in) {
+  const RunConfig& config = in.config;
+  const DataConfig& data = config.data;
+  const Node settings = run_config_node(config);
+  Node train = encoding_of(in);
+  const bool draws_rows = data.per_label > 0 || data.shuffle == RowOrder::kNumpy ||
+                          (data.rows > 0 && config.seeds.rows);
+  const Node seed = Node::integer(static_cast<int64_t>(row_seed(config)));
+  if (draws_rows) train["seed"] = seed;
+  train["data"] = Node::map();
+  for (const auto& [key, value] : settings.find("data")->members) {
+    const bool is_of_others = key == "eval" || key == "eval_rows" || key == "eval_tasks" ||
+                              key == "test" || key == "split_eval";
+    if (!is_of_others) train["data"][key] = value;
+  }
+  Node eval = data.eval.empty() ? train : encoding_of(in);
+  eval["eval"] = Node::text(data.eval);
+  eval["eval_rows"] = Node::integer(data.eval_rows);
+  if (data.splits_eval) eval["split"] = seed;
+  Node test = data.test.empty() ? eval : encoding_of(in);
+  test["test"] = Node::text(data.test);
+  const bool has_eval = !data.eval.empty() || data.held_out > 0 || data.dev_rows > 0;
+  return {to_json(train, -1), has_eval ? to_json(eval, -1) : "",
+          data.test.empty() && !data.splits_eval ? "" : to_json(test, -1)};
+}
+
+// Those that no run has read yet are read, and tokenised.
+void load_rows(const Path& tasks_dir, const ModelConfig& model, SharedRows& shared, RunInputs& in) {
+  const RowKeys keys = row_keys(in);
+  const auto is_there = [&](const std::string& key) { return key.empty() || shared.has(key); };
+  RunRows rows;
+  if (!is_there(keys.train) || !is_there(keys.eval) || !is_there(keys.test))
+    rows = read_rows(in.config, in.task);
+  const auto train = shared.get<TrainRows>(keys.train, [&] {
+    if (!in.config.data.mixture.empty()) return load_mixture(tasks_dir, model, in);
+    return TrainRows{
+        encode_examples(std::move(rows.train), in.task, in.text, model, in.max_length)};
+  });
+  in.train = {train, &train->rows};
+  in.parts = train->parts;
+  load_eval_tasks(tasks_dir, model, shared, in);
+  const auto load = [&](const std::string& key, std::vector<Example>& own) {
+    std::shared_ptr<const EvalData> data;
+    if (key.empty() || (own.empty() && !shared.has(key))) return data;
+    return shared.get<EvalData>(key, [&] {
+      return encode_eval_data(std::move(own), in.task, in.text, model, in.max_length);
+    });
+  };
+  in.eval = load(keys.eval, rows.eval);
+  in.test = load(keys.test, rows.test);
 }
 
 }  // namespace
@@ -356,9 +470,12 @@ Epochs epochs_of(const RunInputs& inputs) {
 }
 
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
-                      std::shared_ptr<const Model> model_in_memory) {
+                      std::shared_ptr<const Model> model_in_memory, SharedRows* shared_rows) {
+  SharedRows own;
+  SharedRows& shared = shared_rows != nullptr ? *shared_rows : own;
   RunInputs in;
   in.config = config;
+  in.kept_pool = shared.kept();
   const bool is_mixture = !config.data.mixture.empty();
   in.task = is_mixture || !config.data.eval_tasks.empty()
                 ? load_text_task(config.task, "task", tasks_dir)
@@ -371,30 +488,14 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
   in.adapter = defined_adapter(config, model, in.task);
   const RowLayout layout = in.adapter->layout();
   check_row_seed(config);
-  std::vector<Example> train, eval, test;
-  if (!is_mixture) {
-    std::vector<Example> all = read_examples(config.data.train, in.task, LabelUse::kRequired);
-    check_count(all, config.data.rows, "data.rows", config.data.train);
-    TakenRows taken = take_rows(std::move(all), config, in.task);
-    train = std::move(taken.train);
-    eval = std::move(taken.dev);
-  }
-  if (!config.data.test.empty())
-    test = read_examples(config.data.test, in.task, LabelUse::kRequired);
-  if (!config.data.eval.empty()) {
-    eval = first_rows(read_examples(config.data.eval, in.task, LabelUse::kRequired),
-                      config.data.eval_rows, "data.eval_rows", config.data.eval);
-  } else if (config.data.held_out > 0) {
-    const Split split =
-        hold_out(static_cast<int64_t>(train.size()), config.data.held_out, kSplitSeed);
-    eval = pick(train, split.held_out);
-    train = pick(train, split.kept);
-  }
-  if (config.data.splits_eval) {
-    const Split split = choose_and_test(static_cast<int64_t>(eval.size()), row_seed(config));
-    test = pick(eval, split.kept);
-    eval = pick(eval, split.held_out);
-  }
+  in.text = *shared.get<ModelText>("text of " + config.model,
+                                   [&] { return load_model_text(config.model); });
+  in.tokenizer_digest = in.text.tokenizer->digest();
+  limit_suggested_length(layout, model, in);
+  in.max_length = resolve_max_length(in.config.max_length, model, layout);
+  load_rows(tasks_dir, model, shared, in);
+  if (!config.data.forgetting.empty())
+    in.plain = plain_texts(config.data.forgetting, in.text, model, in.max_length);
   if (model_in_memory != nullptr) check_in_memory(*model_in_memory, config);
   in.model = model_in_memory != nullptr
                  ? std::move(model_in_memory)
@@ -403,19 +504,6 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
   if (in.model->config.has_tied_output != model.has_tied_output)
     in.adapter = defined_adapter(config, in.model->config, in.task);
   start_head(in);
-  in.text = load_model_text(config.model);
-  in.tokenizer_digest = in.text.tokenizer->digest();
-  limit_suggested_length(layout, in);
-  in.max_length = resolve_max_length(in.config.max_length, in.model->config, layout);
-  if (is_mixture) load_mixture(tasks_dir, in);
-  else
-    in.train = encode_examples(std::move(train), in.task, in.text, in.model->config, in.max_length);
-  load_eval_tasks(tasks_dir, in);
-  const auto encode = [&](std::vector<Example> rows) {
-    return encode_eval_data(std::move(rows), in.task, in.text, in.model->config, in.max_length);
-  };
-  if (!eval.empty()) in.eval = encode(std::move(eval));
-  if (!test.empty()) in.test = encode(std::move(test));
   settle_length(length_rule(in.task.is_answered_in_words()), steps_per_epoch(in), in.config);
   check_effects(layout, in);
   return in;

@@ -7,10 +7,12 @@
 
 #include "edit/adapter.h"
 #include "infer/evaluate.h"
+#include "infer/kept_rows.h"
 #include "model/trunk.h"
 #include "train/batches.h"
 #include "train/config.h"
 #include "train/epochs.h"
+#include "train/shared_rows.h"
 
 namespace graft {
 
@@ -18,7 +20,7 @@ namespace graft {
 struct EvalTaskData {
   std::string name;
   Task task;
-  EvalData data;
+  std::shared_ptr<const EvalData> data;  // runs of a process share their rows
   std::string group = {};  // the tasks of a group count once in the mean; may be empty
 };
 
@@ -31,12 +33,18 @@ struct RunInputs {
   ModelText text;
   std::string tokenizer_digest;
   int64_t max_length = 0;
-  Dataset train;                    // for a mixture, the rows of all parts, end to end
-  std::optional<DrawnParts> parts;  // for a mixture
-  std::optional<EvalData> eval, test;
+  // For a mixture, the rows of all parts, end to end.
+  std::shared_ptr<const Dataset> train = std::make_shared<const Dataset>();
+  std::optional<DrawnParts> parts;             // for a mixture
+  std::shared_ptr<const EvalData> eval, test;  // null where there are none
   std::vector<EvalTaskData> eval_tasks;
+  std::optional<Dataset> plain = {};  // of data.forgetting
   // The head in the model's folder, if it answers the task's labels; else empty.
   NamedTensors head_start = {};
+  // For rows that pass more than once, where that is worth it (train/row_cache.h); else null.
+  std::shared_ptr<KeptRows> kept_train = {}, kept_eval = {};
+  // Of the runs that share rows.
+  std::shared_ptr<KeptPool> kept_pool = std::make_shared<KeptPool>();
   // A line for the user about that head; empty if the folder has none.
   std::string head_note = {};
   // A line for the user: what the model's own settings add to config.generation. May be empty.
@@ -51,13 +59,15 @@ std::shared_ptr<const Adapter> defined_adapter(const RunConfig& config, const Mo
 // Loads model, tokenizer and data as `config` says.
 //   tasks_dir  holds the ready tasks
 //   model      config.model in its precision, if it is in memory already; null: it is loaded
+//   shared     for runs that load in one process, one after another: what two of them read alike
+//              is read and tokenised once, and belongs to both. May be null.
 // A setting without effect on this task, these rows or this length is refused if the user gave it,
 // and reset if only the preset did. If texts are written, the model's own settings of generation
 // are added to the run's (read_model_generation). Throws InputError; among others if a part of a
 // mixture is not a task of texts, if the primary metrics of eval_tasks have no common mean, and if
 // `model` is another one.
 RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
-                      std::shared_ptr<const Model> model = nullptr);
+                      std::shared_ptr<const Model> model = nullptr, SharedRows* shared = nullptr);
 
 // Whether `model` is config.model in its precision.
 bool is_model_of(const Model& model, const RunConfig& config);

@@ -16,7 +16,7 @@ size_t Members::join(RunInputs inputs, StartMode mode, Observer* observer) {
                      "', loaded once more; all members of a study share one model in memory");
   }
   const std::shared_ptr<const Model> model = inputs.model;
-  Member joined{std::make_unique<Run>(std::move(inputs), mode, observer), {}};
+  Member joined{std::make_unique<Run>(std::move(inputs), mode, observer), {}, {}};
   model_ = model;
   joined.status = {.out = joined.run->config().out, .total_steps = joined.run->total_steps()};
   Member& member = members_.emplace_back(std::move(joined));
@@ -26,9 +26,9 @@ size_t Members::join(RunInputs inputs, StartMode mode, Observer* observer) {
 
 void Members::leave(size_t index) {
   Member& member = members_.at(index);
-  ensure(member.status.state == MemberState::kTraining, "a member that leaves is training");
+  ensure(member.status.state == State::kTraining, "a member that leaves is training");
   member.run->checkpoint();
-  member.status.state = MemberState::kLeft;
+  member.status.state = State::kLeft;
   member.run.reset();
 }
 
@@ -39,18 +39,20 @@ void Members::guarded(Member& member, F f) {
     f();
   } catch (const InputError& error) {
     member.status.failure = error.what();
+    member.status.error = std::current_exception();
   } catch (const IoError& error) {
     member.status.failure = error.what();
+    member.status.error = std::current_exception();
   }
-  if (!member.status.failure.empty()) member.status.state = MemberState::kFailed;
-  if (member.status.state != MemberState::kTraining) member.run.reset();
+  if (!member.status.failure.empty()) member.status.state = State::kFailed;
+  if (member.status.state != State::kTraining) member.run.reset();
 }
 
 void Members::end_step(Member& member) {
   member.status.steps_done = member.run->steps_done();
   if (!member.run->is_done()) return;
-  member.run->finish();
-  member.status.state = MemberState::kDone;
+  member.evaluations = member.run->finish();
+  member.status.state = State::kDone;
 }
 
 void Members::step_alone(Member& member) {
@@ -63,7 +65,7 @@ void Members::step_alone(Member& member) {
 void Members::step() {
   std::vector<Member*> together;
   for (Member& member : members_) {
-    if (member.status.state != MemberState::kTraining) continue;
+    if (member.status.state != State::kTraining) continue;
     if (member.run->rewrites_trunk()) step_alone(member);
     else together.push_back(&member);
   }
@@ -99,16 +101,16 @@ void Members::step_together(const std::vector<Member*>& members) const {
   }
 }
 
-bool Members::is_done() const {
-  return std::none_of(members_.begin(), members_.end(), [](const Member& member) {
-    return member.status.state == MemberState::kTraining;
-  });
+size_t Members::num_training() const {
+  const auto trains = [](const Member& member) { return member.status.state == State::kTraining; };
+  return static_cast<size_t>(std::count_if(members_.begin(), members_.end(), trains));
 }
+
+bool Members::is_done() const { return num_training() == 0; }
 
 void Members::checkpoint() {
   for (Member& member : members_) {
-    if (member.status.state == MemberState::kTraining)
-      guarded(member, [&] { member.run->checkpoint(); });
+    if (member.status.state == State::kTraining) guarded(member, [&] { member.run->checkpoint(); });
   }
 }
 

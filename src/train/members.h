@@ -11,27 +11,30 @@
 // the others go on as if it had not been there.
 #pragma once
 
+#include <exception>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "train/run.h"
 
 namespace graft {
 
-enum class MemberState { kTraining, kDone, kFailed, kLeft };
-
-// What is known of a member, also when its run is no longer in memory.
-struct MemberStatus {
-  std::string out;  // its folder
-  MemberState state = MemberState::kTraining;
-  std::string failure = {};  // why it failed; empty unless it has
-  int64_t steps_done = 0, total_steps = 0;
-};
-
 // Used by one thread.
 class Members {
  public:
+  enum class State { kTraining, kDone, kFailed, kLeft };
+
+  // What is known of a member, also when its run is no longer in memory.
+  struct Status {
+    std::string out;  // its folder
+    State state = State::kTraining;
+    std::string failure = {};       // why it failed; empty unless it has
+    std::exception_ptr error = {};  // the same as it was thrown
+    int64_t steps_done = 0, total_steps = 0;
+  };
+
   // `pass_tokens`: how many tokens of rows may share a pass; more make another one. What is
   // computed does not depend on it.
   explicit Members(int64_t pass_tokens = kPassTokens);
@@ -52,14 +55,21 @@ class Members {
   void checkpoint();
 
   size_t size() const { return members_.size(); }
-  const MemberStatus& status(size_t member) const { return members_.at(member).status; }
+  const Status& status(size_t member) const { return members_.at(member).status; }
+  // Of a member that is done; once.
+  FinalEvaluations take_evaluations(size_t member) {
+    return std::exchange(members_.at(member).evaluations, {});
+  }
+  // How many train.
+  size_t num_training() const;
 
   static constexpr int64_t kPassTokens = 4096;
 
  private:
   struct Member {
     std::unique_ptr<Run> run;  // none unless it trains
-    MemberStatus status;
+    Status status;
+    FinalEvaluations evaluations;
   };
 
   template <class F>

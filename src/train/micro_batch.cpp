@@ -70,7 +70,7 @@ double loss_units(const RunInputs& inputs, const Batch& batch) {
     return static_cast<double>(batch.size());
   int64_t units = 0;
   for (const int64_t row : batch)
-    units += num_targets(inputs.train.sequences[static_cast<size_t>(row)]);
+    units += num_targets(inputs.train->sequences[static_cast<size_t>(row)]);
   return static_cast<double>(units);
 }
 
@@ -81,7 +81,7 @@ MicroBatch::MicroBatch(const RunInputs& inputs, const BoundAdapter& bound, const
                  .key = key,
                  .dropout = trunk_dropout(inputs.model->config, inputs.config.dropout)};
   for (const int64_t row : batch) {
-    const Sequence& sequence = inputs.train.sequences[static_cast<size_t>(row)];
+    const Sequence& sequence = inputs.train->sequences[static_cast<size_t>(row)];
     rows.sequences.push_back(&sequence);
     tokens_ += sequence.num_tokens();
   }
@@ -93,19 +93,28 @@ MicroBatch::MicroBatch(const RunInputs& inputs, const BoundAdapter& bound, const
     adapters_.push_back({&bound,
                          {.is_training = true,
                           .route = route_of(pass),
-                          .first_route = pass > 0 ? std::optional(route_of(0)) : std::nullopt}});
+                          .first_route = pass > 0 ? std::optional(route_of(0)) : std::nullopt,
+                          .keeps_drawn = inputs.config.record.routes}});
   }
   lanes_.back().ends_run = true;
 }
 
+void MicroBatch::add_kept(KnownRows& known) const {
+  for (size_t lane = 0; lane < lanes_.size(); ++lane) inputs_.kept_train->add(batch_, known);
+}
+
 bool MicroBatch::can_share_pass(const MicroBatch& other) const {
+  const auto first_point = [](const MicroBatch& batch) {
+    const KeptRows* kept = batch.inputs_.kept_train.get();
+    return kept != nullptr ? std::optional(kept->place().at) : std::nullopt;
+  };
   const auto embedding_width = [](const MicroBatch& batch) {
     return batch.lanes_.front().sequences.front()->embedding.size();
   };
   const auto has_masks = [](const MicroBatch& batch) {
     return batch.lanes_.front().sequences.front()->mask() != nullptr;
   };
-  return inputs_.model == other.inputs_.model &&
+  return inputs_.model == other.inputs_.model && first_point(*this) == first_point(other) &&
          inputs_.task.is_answered_in_words() == other.inputs_.task.is_answered_in_words() &&
          embedding_width(*this) == embedding_width(other) && has_masks(*this) == has_masks(other) &&
          graft::can_share_pass(bound_, other.bound_);
@@ -121,13 +130,25 @@ std::vector<const SideOutputs*> sides_of(const std::vector<Result>& lanes, size_
   return out;
 }
 
+// Of each lane, once: several sites may share what they draw.
+DrawnExperts drawn_in(const std::vector<const SideOutputs*>& lanes) {
+  DrawnExperts out;
+  for (size_t lane = 0; lane < lanes.size(); ++lane) {
+    for (const DrawnExpert& drawn : lanes[lane]->drawn) {
+      std::vector<int64_t>& experts = out[drawn.name];
+      if (experts.size() == lane) experts.push_back(drawn.expert);
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
-Tensor MicroBatch::loss_of(const std::vector<LaneResult>& results, size_t first_lane) const {
+BatchLoss MicroBatch::loss_of(const std::vector<LaneResult>& results, size_t first_lane) const {
   const Objective& objective = inputs_.config.objective;
   std::vector<double> labels;
   for (const int64_t row : batch_)
-    labels.push_back(*inputs_.train.examples[static_cast<size_t>(row)].label);
+    labels.push_back(*inputs_.train->examples[static_cast<size_t>(row)].label);
   const Tensor& logits = results[first_lane].logits;
   Tensor loss = summed_loss(inputs_.task.kind(), logits, labels, objective);
   if (lanes_.size() > 1) {
@@ -140,8 +161,8 @@ Tensor MicroBatch::loss_of(const std::vector<LaneResult>& results, size_t first_
   return with_edits(loss, sides_of(results, first_lane, lanes_.size()));
 }
 
-Tensor MicroBatch::loss_of(const std::vector<LaneStates>& states, const LanguageBatch& batch,
-                           size_t first_lane) const {
+BatchLoss MicroBatch::loss_of(const std::vector<LaneStates>& states, const LanguageBatch& batch,
+                              size_t first_lane) const {
   std::vector<Tensor> rows;
   for (size_t lane = 0; lane < lanes_.size(); ++lane)
     rows.push_back(states[first_lane + lane].rows);
@@ -152,8 +173,8 @@ Tensor MicroBatch::loss_of(const std::vector<LaneStates>& states, const Language
 }
 
 // Edits give means over the sequences of a lane: of the rows, or of each pass over them.
-Tensor MicroBatch::with_edits(const Tensor& sum,
-                              const std::vector<const SideOutputs*>& lanes) const {
+BatchLoss MicroBatch::with_edits(const Tensor& sum,
+                                 const std::vector<const SideOutputs*>& lanes) const {
   Tensor loss = sum / units_;
   const double mean_share =
       loss_units(inputs_, batch_) / units_ / static_cast<double>(lanes_.size());
@@ -162,15 +183,20 @@ Tensor MicroBatch::with_edits(const Tensor& sum,
     for (const SideOutputs* lane : lanes)
       loss = loss + lane->losses.at(i).value.to(loss.scalar_type()) * mean_share;
   }
-  return loss;
+  return {loss, drawn_in(lanes)};
 }
 
-std::vector<Tensor> losses_of(const std::vector<MicroBatch>& batches) {
+std::vector<BatchLoss> losses_of(const std::vector<MicroBatch>& batches) {
   const RunInputs& inputs = batches.front().inputs();
   const Model& model = *inputs.model;
   std::vector<LaneInput> lanes;
   std::vector<LaneAdapter> adapters;
   ForwardOptions options;
+  KnownRows known;
+  if (inputs.kept_train != nullptr) {
+    for (const MicroBatch& batch : batches) batch.add_kept(known);
+    options.from = &known;
+  }
   for (const MicroBatch& batch : batches) {
     ensure(batch.can_share_pass(batches.front()), "the runs of a pass can share it");
     lanes.insert(lanes.end(), batch.lanes().begin(), batch.lanes().end());
@@ -178,7 +204,7 @@ std::vector<Tensor> losses_of(const std::vector<MicroBatch>& batches) {
     // What it keeps does not change what it computes.
     options.saves_memory = options.saves_memory || batch.inputs().config.saves_memory;
   }
-  std::vector<Tensor> losses;
+  std::vector<BatchLoss> losses;
   const auto take = [&](const auto& loss_of) {
     size_t lane = 0;
     for (const MicroBatch& batch : batches) {

@@ -5,6 +5,7 @@
 // trunk depends on the rows of another lane, each gets what it would get alone.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -19,6 +20,15 @@ namespace graft {
 
 // What the step's mean is over: rows; of texts target tokens, unless the objective averages rows.
 double loss_units(const RunInputs& inputs, const Batch& batch);
+
+// By the name of who draws, "0.stochastic/enc.3.attn.q down", the experts of one pass after
+// another.
+using DrawnExperts = std::map<std::string, std::vector<int64_t>>;
+
+struct BatchLoss {
+  at::Tensor value;         // a scalar
+  DrawnExperts drawn = {};  // if the run records them
+};
 
 // With a consistency loss the rows pass twice, as two lanes that differ in key and route:
 //   loss = CE(first) + consistency * summed_consistency(first, second)
@@ -35,19 +45,21 @@ class MicroBatch {
   int64_t tokens() const { return tokens_; }
   int64_t pass_tokens() const { return tokens_ * static_cast<int64_t>(lanes_.size()); }
   const RunInputs& inputs() const { return inputs_; }
+  // Puts what is kept of its rows behind that of the lanes before its own.
+  void add_kept(KnownRows& known) const;
   // Whether the two may be in one pass.
   bool can_share_pass(const MicroBatch& other) const;
 
   // Its share of the step's mean loss, a scalar, from what its lanes give, which are
   // [first_lane, first_lane + lanes) of the pass: from the logits of a head,
-  at::Tensor loss_of(const std::vector<LaneResult>& results, size_t first_lane) const;
+  BatchLoss loss_of(const std::vector<LaneResult>& results, size_t first_lane) const;
   // or from the states of a language model's predicting rows.
-  at::Tensor loss_of(const std::vector<LaneStates>& states, const LanguageBatch& batch,
-                     size_t first_lane) const;
+  BatchLoss loss_of(const std::vector<LaneStates>& states, const LanguageBatch& batch,
+                    size_t first_lane) const;
 
  private:
   // `sum` over the units, and what the edits add; `lanes`: what they gave, by lane.
-  at::Tensor with_edits(const at::Tensor& sum, const std::vector<const SideOutputs*>& lanes) const;
+  BatchLoss with_edits(const at::Tensor& sum, const std::vector<const SideOutputs*>& lanes) const;
 
   const RunInputs& inputs_;
   const BoundAdapter& bound_;
@@ -59,6 +71,6 @@ class MicroBatch {
 };
 
 // The losses of all of them, from one forward pass. Requires: the first can_share_pass with each.
-std::vector<at::Tensor> losses_of(const std::vector<MicroBatch>& batches);
+std::vector<BatchLoss> losses_of(const std::vector<MicroBatch>& batches);
 
 }  // namespace graft

@@ -7,9 +7,11 @@
 #include <numeric>
 #include <utility>
 
+#include "edit/first_change.h"
 #include "model/families.h"
 #include "model/gguf_model.h"
 #include "model/sites.h"
+#include "train/row_cache.h"
 
 namespace graft {
 
@@ -99,22 +101,10 @@ RowFlops row_flops(const ModelConfig& c, const PlanShape& shape, bool is_text) {
   return out;
 }
 
-// Lowest of all layers that an edit changes; their number when none does.
-int64_t lowest_edited_layer(const Adapter& adapter, const ModelConfig& config) {
-  int64_t lowest = config.all_layers();
-  const auto lower = [&](StackId stack, int64_t layer) {
-    lowest = std::min(lowest, stack == StackId::kDecoder ? config.encoder_layers() + layer : layer);
-  };
-  for (const Adapter::Part& part : adapter.parts()) {
-    for (const Site& site : part.spec().sites) lower(site.stack, std::max<int64_t>(0, site.layer));
-    if (part.spec().traits.acts != Acts::kReplacesWeights) continue;
-    for (const ParamSpec& param : part.spec().params) {
-      const Place& place = param.replaces.value().place;
-      if (place.layer >= 0) lower(place.stack, place.layer);
-      else if (is_embedding(place)) lowest = 0;
-    }
-  }
-  return lowest;
+// Of the blocks of all stacks the first that an adapter changes; their number when it changes none.
+int64_t first_changed_block(const Adapter& adapter, const ModelConfig& config) {
+  const TrunkPoint first = first_change(adapter, config);
+  return first.layer + (first.stack == StackId::kDecoder ? config.encoder_layers() : 0);
 }
 
 // The batches of a run: the mean length of its rows, and the largest batch to expect.
@@ -187,7 +177,7 @@ Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShap
   const bool rewrites = adapter.rewrites_trunk(),
              is_text = config.has_decoder() && adapter.head() == nullptr;
   const RowFlops row = row_flops(config, shape, is_text);
-  const auto lowest = static_cast<std::ptrdiff_t>(lowest_edited_layer(adapter, config));
+  const auto lowest = static_cast<std::ptrdiff_t>(first_changed_block(adapter, config));
   const double trained = std::accumulate(row.blocks.begin() + lowest, row.blocks.end(), row.output);
   const double edits = rewrites ? 0.0 : own_flops;
   plan.forward_flops =
@@ -198,7 +188,7 @@ Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShap
     plan.training_flops +=
         (trained - row.output) / row.tokens + edits;  // every block a second time
   plan.training_flops *= static_cast<double>(shape.passes);
-  plan.peak_bytes = peak_bytes(adapter, config, shape);
+  plan.memory = footprint_of(adapter, config, shape);
   return plan;
 }
 
@@ -209,11 +199,12 @@ int64_t passes_of(const Objective& objective, const Adapter& adapter) {
   return objective.needs_two_passes(kind) ? 2 : 1;
 }
 
-Plan make_plan(const Adapter& adapter, const Model& model, const RunConfig& config,
-               const Dataset& data) {
-  PlanShape shape = shape_of(config, model, data);
-  shape.passes = passes_of(config.objective, adapter);
-  return make_plan(adapter, model.config, shape);
+Plan make_plan(const RunInputs& inputs) {
+  const Adapter& adapter = *inputs.adapter;
+  PlanShape shape = shape_of(inputs.config, *inputs.model, *inputs.train);
+  shape.passes = passes_of(inputs.config.objective, adapter);
+  shape.kept_bytes = plan_row_cache(inputs).bytes();
+  return make_plan(adapter, inputs.model->config, shape);
 }
 
 }  // namespace graft

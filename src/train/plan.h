@@ -12,6 +12,7 @@
 #include "model/trunk.h"
 #include "train/config.h"
 #include "train/footprint.h"
+#include "train/inputs.h"
 
 namespace graft {
 
@@ -40,7 +41,7 @@ struct Plan {
   double forward_flops =
       0;  // per token, prompt or target: trunk, edits and the layer over a vocabulary
   double training_flops = 0;  // forward and backward, of all passes
-  int64_t peak_bytes = 0;     // resident, in training
+  Footprint memory = {};      // resident, in training
 
   int64_t parameters_for(ParamUse use) const;
 };
@@ -51,7 +52,6 @@ Plan make_plan(const Adapter& adapter, const ModelConfig& config, const PlanShap
 int64_t passes_of(const Objective& objective, const Adapter& adapter);
 
 // Of a run: its batches have the mean length of its rows, and the largest that is to be expected.
-Plan make_plan(const Adapter& adapter, const Model& model, const RunConfig& config,
-               const Dataset& data);
+Plan make_plan(const RunInputs& inputs);
 
 }  // namespace graft

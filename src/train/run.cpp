@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/spelling.h"
@@ -11,6 +12,8 @@
 #include "train/digests.h"
 #include "train/lengthen.h"
 #include "train/plan.h"
+#include "train/recording.h"
+#include "train/row_cache.h"
 #include "train/schedule.h"
 #include "train/start_from.h"
 
@@ -30,7 +33,8 @@ void remove_temp_files(const Path& dir) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(dir, error)) {
     const std::string name = entry.path().filename().string();
-    for (const char* file : {"run.yaml", "metrics.json", "adapter.json", "adapter.safetensors"}) {
+    for (const char* file :
+         {"run.yaml", "records.json", "metrics.json", "adapter.json", "adapter.safetensors"}) {
       const std::string start = "." + std::string(file) + ".";
       std::error_code ignored;
       if (name.starts_with(start) && name.size() == start.size() + 6)
@@ -71,6 +75,7 @@ Run::Run(RunInputs inputs, StartMode mode, Observer* observer)
     adapter_.rewritten(adapter_.derive(tensors_, inputs_.model->weights),
                        inputs_.model->weights);  // refuses parts that train the same tensor
   }
+  keep_rows(inputs_);
   open_folder(mode);
   observer_.started(step_, epochs_.total_steps());
 }
@@ -119,15 +124,15 @@ void Run::take_new_length(const std::optional<Checkpoint>& newest) {
 }
 
 void Run::log_start() {
-  const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
+  const Plan plan = make_plan(inputs_);
   Node start = Node::map({{"event", Node::text("start")},
                           {"total_steps", Node::integer(epochs_.total_steps())},
-                          {"train_rows", Node::integer(inputs_.train.size())},
-                          {"train_tokens", Node::integer(inputs_.train.num_tokens)},
-                          {"train_texts_cut", Node::integer(inputs_.train.num_cut())},
+                          {"train_rows", Node::integer(inputs_.train->size())},
+                          {"train_tokens", Node::integer(inputs_.train->num_tokens)},
+                          {"train_texts_cut", Node::integer(inputs_.train->num_cut())},
                           {"edit_parameters", Node::integer(plan.edit_parameters)},
                           {"head_parameters", Node::integer(plan.head_parameters)},
-                          {"predicted_peak_bytes", Node::integer(plan.peak_bytes)}});
+                          {"predicted_peak_bytes", Node::integer(plan.memory.peak())}});
   if (inputs_.parts) start["mixture"] = mixture_event(inputs_);
   log_->write(std::move(start));
 }
@@ -195,6 +200,14 @@ void Run::update(StepWork& work, double seconds) {
   const auto [loss, tokens] = work.finish();
   const double norm = gradient_norm(tensors_);
   check_finite(loss, norm, rate);
+  Node event = Node::map({{"event", Node::text("step")},
+                          {"step", Node::integer(step_ + 1)},
+                          {"loss", Node::number(loss)},
+                          {"learning_rate", Node::number(rate)},
+                          {"gradient_norm", Node::number(norm)},
+                          {"tokens", Node::integer(tokens)}});
+  if (config.record.gradients) event["gradient_norms"] = gradient_norms(adapter_, tensors_);
+  if (config.record.routes) event["routes"] = drawn_node(work.drawn());
   if (step_ == 0) check_first_gradients();
   clip_gradients(tensors_, norm, config.clip);
   optimizer_->step(tensors_, rate);
@@ -202,13 +215,8 @@ void Run::update(StepWork& work, double seconds) {
   tokens_ += tokens;
   seconds += timer.seconds();
   seconds_ += seconds;
-  log_->write(Node::map({{"event", Node::text("step")},
-                         {"step", Node::integer(step_)},
-                         {"loss", Node::number(loss)},
-                         {"learning_rate", Node::number(rate)},
-                         {"gradient_norm", Node::number(norm)},
-                         {"tokens", Node::integer(tokens)},
-                         {"seconds", Node::number(seconds)}}));
+  event["seconds"] = Node::number(seconds);
+  log_->write(std::move(event));
   name_still_tensors();
   observer_.stepped({.step = step_,
                      .total_steps = epochs_.total_steps(),
@@ -230,7 +238,7 @@ void Run::check_finite(double loss, double norm, double rate) {
   for (const Batch& batch : epochs_.batches_of(step_)) {
     for (const int64_t row : batch) {
       if (ids.size() > 200) break;
-      ids += (ids.empty() ? "" : ", ") + inputs_.train.examples[static_cast<size_t>(row)].id_text;
+      ids += (ids.empty() ? "" : ", ") + inputs_.train->examples[static_cast<size_t>(row)].id_text;
     }
   }
   throw InputError(

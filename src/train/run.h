@@ -24,6 +24,11 @@ namespace graft {
 
 enum class StartMode { kFresh, kResume, kLengthen };
 
+// How the adapter that was kept does at the end.
+struct FinalEvaluations {
+  std::optional<Evaluation> eval, test;
+};
+
 class Run {
  public:
   // kFresh: `config.out` must not hold a run yet. kResume: continues from its newest checkpoint, or
@@ -49,7 +54,7 @@ class Run {
   // Scores the adapter that is kept on the evaluation and test data, ends the log, writes
   // metrics.json and removes the checkpoints; the last one stays if the run can be made longer
   // (keeps_last_state).
-  void finish();
+  FinalEvaluations finish();
 
   // Whether its adapter replaces tensors of the trunk. Such a run shares no pass.
   bool rewrites_trunk() const { return adapter_.rewrites_trunk(); }

@@ -1,11 +1,15 @@
 // What a run reports and keeps: its evaluations, its adapter and, at the end, metrics.json.
+#include <tuple>
+
 #include "base/error.h"
 #include "base/version.h"
 #include "base/wording.h"
+#include "infer/forgetting.h"
 #include "train/lengthen.h"
 #include "train/loss_course.h"
 #include "train/memory.h"
 #include "train/plan.h"
+#include "train/recording.h"
 #include "train/run.h"
 #include "train/task_scores.h"
 
@@ -44,6 +48,11 @@ std::string data_text(const DataConfig& data) {
   return files.empty() ? data.train : "a mixture of " + joined(files);
 }
 
+EvaluateOptions with_kept(EvaluateOptions options, const std::shared_ptr<KeptRows>& kept) {
+  options.predict.kept = kept.get();
+  return options;
+}
+
 }  // namespace
 
 // `is_due`: by evaluate_every. One that the run's end alone asks for does not count towards
@@ -63,8 +72,8 @@ void Run::evaluate(bool is_due) {
   std::vector<double> losses;
   NamedTensors records;
   if (inputs_.eval) {
-    Evaluation evaluation =
-        graft::evaluate(*inputs_.model, bound, inputs_.task, *inputs_.eval, inputs_.text, options);
+    Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, *inputs_.eval,
+                                            inputs_.text, with_kept(options, inputs_.kept_eval));
     put_scores(event, evaluation);
     report.text = scores_text(evaluation);
     report.scores.emplace_back("loss", evaluation.loss);
@@ -74,7 +83,7 @@ void Run::evaluate(bool is_due) {
     }
     seconds += evaluation.seconds;
     losses = {evaluation.loss};
-    records = std::move(evaluation.records);
+    records = std::move(evaluation.records.rows);
   }
   if (!inputs_.eval_tasks.empty()) {  // they are what the run is judged by
     const TaskScores scores =
@@ -92,6 +101,7 @@ void Run::evaluate(bool is_due) {
   }
   event["seconds"] = Node::number(seconds);
   log_->write(std::move(event));
+  if (inputs_.config.record.experts) records.merge(expert_cosines(adapter_, tensors_));
   if (!records.empty()) log_->write(records_event(step_, records));
   const bool is_improved =
       best_.step < 0 || primary > best_.value;  // a lower loss alone is no improvement
@@ -126,12 +136,13 @@ void Run::save_adapter_folder() {
   save_adapter(dir_ / "adapter", adapter_, tensors_, *inputs_.model, provenance());
 }
 
-void Run::finish() {
+FinalEvaluations Run::finish() {
   if (keeps_last_state(inputs_.config)) checkpoint();
   const bool has_best = has_eval() && inputs_.config.keep_best;
   if (!has_best) save_adapter_folder();
   optimizer_.reset();  // neither is needed any more, and the scores below need room of their own
   tensors_.clear();
+  inputs_.kept_train.reset();
   release_free_memory();
   // What is scored and reported is what lies on disk, read back the way every user reads it.
   const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
@@ -140,26 +151,38 @@ void Run::finish() {
       {{"version", Node::integer(1)}, {"step", Node::integer(has_best ? best_.step : step_)}});
   const at::NoGradGuard no_grad;
   const BoundAdapter bound(*inputs_.model, kept.adapter, kept.tensors);
-  for (const auto& [name, data] :
-       {std::pair{"eval", &inputs_.eval}, std::pair{"test", &inputs_.test}}) {
+  EvaluateOptions options = evaluate_options();
+  ask_for(inputs_.config.record, options.predict);
+  Node recorded = Node::map({{"version", Node::integer(1)}});
+  FinalEvaluations out;
+  for (const auto& [name, data, rows, evaluation] :
+       {std::tuple("eval", &inputs_.eval, inputs_.kept_eval, &out.eval),
+        std::tuple("test", &inputs_.test, std::shared_ptr<KeptRows>(), &out.test)}) {
     if (!*data) continue;
-    const Evaluation evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data,
-                                                  inputs_.text, evaluate_options());
-    metrics[name] = scores_node(**data, evaluation);
-    if (evaluation.only_answer) warnings.push_back(one_answer_warning(name, **data, evaluation));
+    *evaluation = graft::evaluate(*inputs_.model, bound, inputs_.task, **data, inputs_.text,
+                                  with_kept(options, rows));
+    metrics[name] = scores_node(**data, **evaluation);
+    write_records(dir_, name, (*data)->rows, (*evaluation)->records, recorded);
+    if ((*evaluation)->only_answer)
+      warnings.push_back(one_answer_warning(name, **data, **evaluation));
   }
   if (!inputs_.eval_tasks.empty()) {
-    const Node scores =
-        score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, evaluate_options())
-            .node(inputs_.eval_tasks);
+    const TaskScores by_task =
+        score_tasks(*inputs_.model, bound, inputs_.eval_tasks, inputs_.text, options);
+    const Node scores = by_task.node(inputs_.eval_tasks);
     for (const auto& [name, value] : scores.members) metrics["eval"][name] = value;
+    for (size_t i = 0; i < inputs_.eval_tasks.size(); ++i)
+      write_records(dir_, inputs_.eval_tasks[i].name, inputs_.eval_tasks[i].data->rows,
+                    by_task.evaluations[i].records, recorded);
   }
+  if (inputs_.plain)
+    metrics["forgetting"] = to_node(measure_forgetting(*inputs_.model, bound, *inputs_.plain));
   const LossCourse course = loss_course(logged_losses(dir_ / "log.jsonl"),
-                                        blind_loss(inputs_.task, inputs_.train.examples));
+                                        blind_loss(inputs_.task, inputs_.train->examples));
   if (has_hardly_fallen(course)) warnings.push_back(flat_loss_warning(course, inputs_.config));
   metrics["loss"] = to_node(course);
   metrics["warnings"] = Node::texts(warnings);
-  const Plan plan = make_plan(adapter_, *inputs_.model, inputs_.config, inputs_.train);
+  const Plan plan = make_plan(inputs_);
   const int64_t peak = peak_resident_bytes();
   metrics["edit_parameters"] = Node::integer(plan.edit_parameters);
   metrics["head_parameters"] = Node::integer(plan.head_parameters);
@@ -171,13 +194,16 @@ void Run::finish() {
                          {"steps", Node::integer(step_)},
                          {"tokens", Node::integer(tokens_)},
                          {"seconds", Node::number(seconds_)},
-                         {"predicted_peak_bytes", Node::integer(plan.peak_bytes)},
+                         {"predicted_peak_bytes", Node::integer(plan.memory.peak())},
                          {"peak_bytes", Node::integer(peak)}}));
   log_->sync();
+  if (inputs_.config.record.of_rows())
+    write_file_atomically(dir_ / "records.json", to_json(recorded));
   write_file_atomically(dir_ / "metrics.json",
                         to_json(metrics));  // from here on the run is finished
   if (!keeps_last_state(inputs_.config)) remove_checkpoints(dir_);
   observer_.finished(warnings);
+  return out;
 }
 
 }  // namespace graft

@@ -53,6 +53,10 @@ void DataConfig::visit(OptionVisitor& v) {
             "use the first rows of data.train only, or those that seeds.rows draws; 0: all");
   v.integer("dev_rows", dev_rows, {0, kMostRows},
             "the next rows of data.train, behind those of rows or per_label, evaluate; 0: none");
+  v.text(
+      "forgetting", forgetting,
+      "plain text, a line each: when the run is over, the model's loss on it without the adapter "
+      "and with it");
   v.integer("eval_rows", eval_rows, {0, kMostRows}, "use the first rows of data.eval only; 0: all");
   v.integer("per_label", per_label, {0, kMostRows},
             "few-shot: so many rows of each label, drawn by seed; 0: all");
@@ -84,6 +88,18 @@ void SeedConfig::visit(OptionVisitor& v) {
       {"of the rows that data.shuffle, data.per_label and data.split_eval take; where it is given, "
        "data.rows are drawn by it instead of the first ones",
        kUsual});
+}
+
+void RecordConfig::visit(OptionVisitor& v) {
+  v.boolean("rows", rows,
+            "what gates and routers do with every row that is evaluated when the run is over: "
+            "RUN/records");
+  v.boolean("tokens", tokens, "there also with every token");
+  v.boolean("changes", changes,
+            "there also how large each edit's change is beside what it changes");
+  v.boolean("routes", routes, "which experts of a stochastic mixture every step draws");
+  v.boolean("gradients", gradients, "the gradient norm of each edit in every step");
+  v.boolean("experts", experts, "how alike the experts of a mixture are, at every evaluation");
 }
 
 void RunConfig::visit(OptionVisitor& v) {
@@ -174,6 +190,10 @@ void RunConfig::visit(OptionVisitor& v) {
       "dropout", dropout, {0, 0.99},
       {"of trunk and head, one switch; an edit's own dropout is its option", "the model's"});
   v.choice("precision", precision, kPrecisions, "of the trunk; what is trained is float32 always");
+  v.option("cache", detail::cache_form(cache),
+           "of what the trunk makes of the rows below all that is trained, which then costs one "
+           "pass instead of one an epoch: up to so many bytes (auto: 1 GB). Training rows are kept "
+           "with dropout: 0 alone; the results are the same");
   v.integer("max_length", max_length, {0, 1 << 22},
             {"tokens of a row", "what the model serves, at most 512"});
   v.integer("seed", seed, {0, INT64_MAX}, "of initial values, order and dropout");
@@ -187,6 +207,7 @@ void RunConfig::visit(OptionVisitor& v) {
   v.boolean("keep_best", keep_best,
             "the adapter of the best evaluation, of equal scores the one of the lower loss; else "
             "the last");
+  v.section("record", [this](OptionVisitor& part) { record.visit(part); });
   v.section("generation", [this](OptionVisitor& part) {
     visit_generation(part, generation);
     part.boolean("model_defaults", uses_model_generation,

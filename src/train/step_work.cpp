@@ -17,10 +17,13 @@ struct SharedPass {
 
 // Forward and backward.
 void run_pass(const SharedPass& pass) {
-  const std::vector<at::Tensor> losses = losses_of(pass.batches);
-  for (size_t i = 0; i < losses.size(); ++i)
-    pass.works[i]->add(losses[i].item<double>(), pass.batches[i].tokens());
-  torch::autograd::backward(losses, {});
+  std::vector<at::Tensor> values;
+  const std::vector<BatchLoss> losses = losses_of(pass.batches);
+  for (size_t i = 0; i < losses.size(); ++i) {
+    pass.works[i]->add(losses[i], pass.batches[i].tokens());
+    values.push_back(losses[i].value);
+  }
+  torch::autograd::backward(values, {});
 }
 
 }  // namespace
@@ -40,9 +43,13 @@ MicroBatch StepWork::micro_batch(size_t i) const {
   return {inputs_, *bound_, batches_[i], key, units_};
 }
 
-void StepWork::add(double loss, int64_t tokens) {
-  sum_.loss += loss;
+void StepWork::add(const BatchLoss& loss, int64_t tokens) {
+  sum_.loss += loss.value.item<double>();
   sum_.tokens += tokens;
+  for (const auto& [name, experts] : loss.drawn) {
+    std::vector<int64_t>& all = drawn_[name];
+    all.insert(all.end(), experts.begin(), experts.end());
+  }
 }
 
 StepLoss StepWork::finish() {

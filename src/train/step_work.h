@@ -22,8 +22,9 @@ class StepWork {
 
   size_t num_batches() const { return batches_.size(); }
   MicroBatch micro_batch(size_t i) const;
-  void add(double loss, int64_t tokens);
-  const StepLoss& sum() const { return sum_; }  // so far
+  void add(const BatchLoss& loss, int64_t tokens);
+  const StepLoss& sum() const { return sum_; }          // so far
+  const DrawnExperts& drawn() const { return drawn_; }  // so far, if the run records them
   // Carries the gradients to the stored tensors; once, after the last micro-batch.
   StepLoss finish();
 
@@ -33,6 +34,7 @@ class StepWork {
   int64_t step_;
   double units_ = 0;
   std::unique_ptr<BoundAdapter> bound_;
+  DrawnExperts drawn_;
   StepLoss sum_;
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "infer/trust.h"
 
 namespace graft {
 
@@ -27,13 +28,15 @@ double goodness(const std::string& metric, double value) {
 Node scores_node(const EvalData& data, const Evaluation& evaluation) {
   Node scores = Node::map({{"rows", Node::integer(data.rows.size())}});
   put_scores(scores, evaluation);
+  const bool has_classes = evaluation.logits.defined() && evaluation.logits.size(1) > 1;
+  if (has_classes) scores["calibration"] = to_node(trust_of(data.rows, evaluation.logits));
   return scores;
 }
 
 Node TaskScores::node(const std::vector<EvalTaskData>& tasks) const {
   Node out = Node::map();
   for (size_t i = 0; i < tasks.size(); ++i)
-    out[tasks[i].name] = scores_node(tasks[i].data, evaluations[i]);
+    out[tasks[i].name] = scores_node(*tasks[i].data, evaluations[i]);
   for (const Score& group : groups) out["groups"][group.name] = metric_node(group.value);
   out["mean"] = metric_node(mean);
   return out;
@@ -46,7 +49,7 @@ TaskScores score_tasks(const Model& model, const BoundAdapter& bound,
   std::vector<double> values;
   std::vector<std::pair<std::string, std::vector<double>>> groups;
   for (const EvalTaskData& each : tasks) {
-    out.evaluations.push_back(evaluate(model, bound, each.task, each.data, text, options));
+    out.evaluations.push_back(evaluate(model, bound, each.task, *each.data, text, options));
     const double value = primary_of(each.task, out.evaluations.back());
     if (each.group.empty()) {
       values.push_back(value);

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+#include <vector>
+
 namespace graft::test_wording {
 namespace {
 
@@ -41,6 +44,22 @@ TEST(Wording, Bytes) {
   EXPECT_EQ(bytes_text(1), "1 kB");
   EXPECT_EQ(bytes_text(340'000'000), "340 MB");
   EXPECT_EQ(bytes_text(1'240'000'000), "1.24 GB");
+}
+
+TEST(Wording, BytesAreReadAsTheyAreWritten) {
+  const std::vector<std::pair<const char*, int64_t>> written = {{"8G", 8'000'000'000},
+                                                                {"1.5 GB", 1'500'000'000},
+                                                                {"500m", 500'000'000},
+                                                                {"12 kB", 12'000},
+                                                                {"4096", 4096},
+                                                                {"4096 B", 4096},
+                                                                {"0", 0},
+                                                                {"2T", 2'000'000'000'000}};
+  for (const auto& [text, bytes] : written) {
+    EXPECT_EQ(bytes_of(text), bytes) << text;
+  }
+  for (const char* text : {"", "G", "8 X", "8KM", "-1", "nan", "inf", "8 GBs", "1e30"})
+    EXPECT_FALSE(bytes_of(text)) << text;
 }
 
 }  // namespace

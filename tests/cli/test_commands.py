@@ -8,7 +8,7 @@ import shutil
 import support
 from support import run
 
-COMMANDS = [["train"], ["eval"], ["predict"], ["generate"], ["trace"], ["sweep"], ["sweep", "status"], ["sweep", "table"], ["sweep", "join"], ["report"], ["plan"], ["inspect"], ["inspect", "data"], ["inspect", "model"], ["inspect", "adapter"], ["inspect", "tokens"]]
+COMMANDS = [["train"], ["eval"], ["predict"], ["generate"], ["trace"], ["collect"], ["steer"], ["sweep"], ["sweep", "status"], ["sweep", "table"], ["sweep", "join"], ["report"], ["plan"], ["inspect"], ["inspect", "data"], ["inspect", "model"], ["inspect", "adapter"], ["inspect", "tokens"]]
 SCORES = {"rows", "loss", "accuracy"}
 
 
@@ -41,9 +41,9 @@ class Flow(support.SharedCase):
     def metrics(self, out):
         return json.loads((self.root / out / "metrics.json").read_text())
 
-    def evaluate(self, out, model, data):
+    def evaluate(self, out, model, data, *more):
         target = self.dir / "scores.json"
-        self.ok("eval", "--model", model, "--adapter", f"{out}/adapter", "--data", data, "--json", target, "--quiet", "--threads", 1)
+        self.ok("eval", "--model", model, "--adapter", f"{out}/adapter", "--data", data, "--json", target, "--quiet", "--threads", 1, *more)
         return json.loads(target.read_text())
 
     def check_scores(self, out, model, eval_data, test_data=None):
@@ -52,7 +52,7 @@ class Flow(support.SharedCase):
         for part, data in (("eval", eval_data), ("test", test_data)):
             if data is None:
                 continue
-            scores = self.evaluate(out, model, data)
+            scores = self.evaluate(out, model, data, *(["--calibration"] if "calibration" in metrics[part] else []))
             self.assertEqual({key: scores[key] for key in metrics[part]}, metrics[part])
             self.assertEqual(scores["version"], 1)
             self.assertLessEqual({"texts_cut", "tokens", "seconds"}, scores.keys())

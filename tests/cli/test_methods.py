@@ -168,6 +168,71 @@ class Methods(support.SharedCase):
         shares = [values for name, values in means.items() if name.endswith(".router")]
         self.assertTrue(shares and all(abs(sum(values) - 1) < 1e-4 for values in shares))
 
+    def test_more_is_recorded_on_demand(self):
+        out = self.train("noted", "unipelt-ap", ["mlp=8", "record.rows=true", "record.tokens=true", "record.changes=true", "record.gradients=true"])
+        lines = [json.loads(line) for line in (out / "records/eval.jsonl").read_text().splitlines()]
+        by_name = {}
+        for line in lines:
+            by_name.setdefault(line["name"], []).append(line)
+        gates = [name for name in by_name if name.endswith(".gate")]
+        self.assertEqual(len(gates), 4)
+        for name in gates:
+            for whole, each in zip(by_name[name], by_name[name + ".tokens"], strict=True):
+                self.assertEqual(whole["id"], each["id"])
+                values = [value for (value,) in each["values"]]
+                self.assertEqual(each["places"], sorted(set(each["places"])))
+                if "enc.1.ffn" not in name:   # of the last layer a classifier's row alone is left
+                    self.assertEqual(len(values), whole["tokens"])
+                self.assertAlmostEqual(sum(values) / len(values), whole["values"][0], places=5)
+        changes = [name for name in by_name if name.endswith(".change")]
+        self.assertTrue(changes and all(line["values"][0] > 0 for name in changes for line in by_name[name]))
+        summary = json.loads((out / "records.json").read_text())["eval"]
+        for name in gates:
+            values = [line["values"][0] for line in by_name[name]]
+            self.assertAlmostEqual(summary[name]["mean"][0], sum(values) / len(values), places=5)
+            self.assertEqual(sum(summary[name]["counts"][0]), len(values))
+            self.assertAlmostEqual(summary[name]["low"], min(values), places=6)
+        for event in support.log_events(out):
+            if event["event"] == "step":
+                whole = math.sqrt(sum(norm ** 2 for norm in event["gradient_norms"].values()))
+                self.assertAlmostEqual(whole, event["gradient_norm"], delta=1e-5 * whole)
+        plain = self.train("unnoted", "unipelt-ap", ["mlp=8"])
+        self.assertEqual((plain / "adapter/adapter.safetensors").read_bytes(), (out / "adapter/adapter.safetensors").read_bytes())
+
+    def test_drawn_experts_and_their_likeness_are_recorded(self):
+        out = self.train("drawn", "adamix", ["record.routes=true", "record.experts=true", "max_steps=6"])
+        events = support.log_events(out)
+        routes = [event["routes"] for event in events if event["event"] == "step"]
+        self.assertEqual(len(routes), 6)
+        for step in routes:
+            self.assertTrue(step and all(len(experts) == 2 and all(0 <= expert < 4 for expert in experts) for experts in step.values()), "two passes a step")
+        self.assertGreater(len({json.dumps(step) for step in routes}), 1)
+        means = [event["means"] for event in events if event["event"] == "records"][-1]
+        cosines = {name: values[0] for name, values in means.items() if name.endswith(".cosine")}
+        tensors = support.read_safetensors(out / "adapter/adapter.safetensors")
+        self.assertTrue(cosines)
+        for name, found in cosines.items():
+            own = name.removesuffix(".cosine").removeprefix("0.stochastic/")
+            experts = [support.floats(tensors[f"0.stochastic/expert.{e}/{own}"]) for e in range(4)]
+            pairs = []
+            for i in range(4):
+                for j in range(i):
+                    dot, a, b = (sum(x * y for x, y in zip(u, v)) for u, v in ((experts[i], experts[j]), (experts[i], experts[i]), (experts[j], experts[j])))
+                    pairs.append(dot / math.sqrt(a * b) if a * b else 0)
+            self.assertAlmostEqual(found, sum(pairs) / 6, places=4)
+
+    def test_a_gate_can_be_forced(self):
+        self.train("forced", "unipelt-ap", ["mlp=8", "learning_rate=0.05", "max_steps=8"])
+        logits = {value: [row["logits"] for row in self.predict("forced/adapter", *(("--gate", value) if value else ()))] for value in ("", "0", "1", "1.gate/=0")}
+        self.assertEqual(len({json.dumps(each) for each in logits.values()}), 4)
+        done = run("predict", "--model", "model", "--adapter", "forced/adapter", "--data", "data/dev.tsv", "--out", self.dir / "o.jsonl", "--gate", "0", "--records",
+                   self.dir / "r.jsonl", cwd=self.root)
+        self.assert_done(done)
+        self.assertEqual({line["values"][0] for line in map(json.loads, (self.dir / "r.jsonl").read_text().splitlines())}, {0})
+        for gate, part in (("2", "expected a value in 0..1"), ("3.gate/=0", "no gate has a name that begins with"), ("x", "expected a value")):
+            done = run("eval", "--model", "model", "--adapter", "forced/adapter", "--data", "data/dev.tsv", "--gate", gate, cwd=self.root)
+            self.assert_refused(done, 2, "--gate", part)
+
     def test_eval_records_what_routers_did_with_texts(self):
         (self.dir / "task.yaml").write_text("name: next\nkind: generation\nprompt: letter\ntarget: answer\nid: name\nmetrics: [perplexity]\n")
         (self.dir / "edits.yaml").write_text("edits: [{router: {experts: 3}, of: {lora: {sites: [attn.q], rank: 2}}}]\n")

@@ -17,10 +17,27 @@ CHROMIUM = shutil.which("chromium")
 STUDY = """\
 study: moods </script><b>
 model: {root}/bert-tiny
-methods: {{lora: lora, head: head}}
+methods: {{lora: lora, head: head, gated: {{adapter: unipelt-ap, set: {{mlp: 8, record.rows: true, record.changes: true}}}}}}
 tasks: {{mood: {{task: "text:bad,good", data: {root}/data}}}}
-set: {{max_steps: 4, batch_size: 8}}
+set: {{max_steps: 4, batch_size: 8, max_length: 32}}
 grid: {{seed: [1, 2, 3]}}
+search:
+  seed: 100
+  settings: {{learning_rate: [1e-3, 1e-2]}}
+"""
+
+# Presses every button and opens every table of figures; what would be saved goes into the page instead.
+PRESS = """
+<script>
+const kept = [];
+URL.createObjectURL = blob => (kept.push(blob.text()), "data:,");
+HTMLAnchorElement.prototype.click = function() { kept.push(this.download); };
+for (const button of document.querySelectorAll("button")) { button.focus(); if (document.activeElement !== button) throw Error("no focus: " + button.textContent); button.click(); }
+for (const details of document.querySelectorAll("details.figures")) details.open = true;
+for (const select of document.querySelectorAll("select")) for (const option of select.options) { select.value = option.value; select.dispatchEvent(new Event("input")); }
+for (const chart of document.querySelectorAll("[role=img]")) if (!chart.ariaLabel) throw Error("a chart without a label");
+Promise.all(kept).then(all => { const out = document.createElement("script"); out.type = "application/json"; out.id = "kept"; out.textContent = JSON.stringify(all).replaceAll("<", "\\\\u003c"); document.body.append(out); });
+</script>
 """
 
 
@@ -29,7 +46,7 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.addresses, self.tables, self.data, self.into = [], [], "", None
+        self.addresses, self.tables, self.data, self.into, self.is_open = [], [], "", None, False
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -38,6 +55,7 @@ class Page(html.parser.HTMLParser):
         self.into = "data" if attributes.get("id") == "data" else tag if tag in ("td", "button") else self.into
         if tag == "table":
             self.tables.append([])
+            self.is_open = True
         elif tag == "tr" and self.tables:
             self.tables[-1].append([])
         elif tag in ("td", "th"):
@@ -45,11 +63,13 @@ class Page(html.parser.HTMLParser):
 
     def handle_endtag(self, tag):
         self.into = None
+        if tag == "table":
+            self.is_open = False
 
     def handle_data(self, text):
         if self.into == "data":
             self.data += text
-        elif self.into in ("td", "button") and self.tables and self.tables[-1] and self.tables[-1][-1]:
+        elif self.into in ("td", "button") and self.is_open and self.tables[-1] and self.tables[-1][-1]:
             self.tables[-1][-1][-1] += text
 
 
@@ -74,13 +94,13 @@ class Report(support.SharedCase):
 
     def test_holds_everything_and_asks_for_nothing(self):
         page = Page(self.text)
-        self.assertEqual(page.addresses, [])
+        self.assertEqual(page.addresses, ["#studies"])
         own = re.sub(r"<script>.*?</script>", "", self.text, count=1, flags=re.DOTALL)   # the library names its licence
         self.assertIsNone(re.search(r"https?://|@import|url\(", own))
         (study,) = json.loads(page.data)["studies"]
         self.assertEqual(study["name"], "moods </script><b>")
-        self.assertEqual(len(study["members"]), 6)
-        for part in ("results", "comparisons", "ranks"):
+        self.assertEqual(len(study["members"]), 9)
+        for part in ("results", "comparisons", "ranks", "tries"):
             self.assertEqual(list(csv.reader(io.StringIO(study[part]["csv"]))), self.table(part))
         self.assertEqual(json.loads(study["members"][0]["settings"])["seed"], 1)
 
@@ -91,7 +111,7 @@ class Report(support.SharedCase):
         self.assertEqual(study["results"]["header"][:2], ["method", "task"])
         known = {row[0]: row[4] for row in self.table("results")[1:]}
         for row in csv.DictReader(io.StringIO(study["results"]["csv"])):
-            self.assertAlmostEqual(float(row["mean"]), float(known[row["method"]]), places=12)
+            self.assertAlmostEqual(float(row["mean"]), float(known[{"unipelt-ap": "gated"}.get(row["method"], row["method"])]), places=12)
             self.assertEqual(row["members"], "3")
         self.assert_refused(run("report", runs[0], runs[0], "--out", self.dir / "twice.html"), 2, "is the same run as")
 
@@ -100,14 +120,17 @@ class Report(support.SharedCase):
         self.assert_refused(run("report", self.dir / "none", "--out", self.dir / "r.html"), 2, "no such file")
         self.assertFalse((self.dir / "r.html").exists())
 
-    @unittest.skipUnless(CHROMIUM, "needs chromium")
-    def test_in_a_browser(self):
+    def open(self, page):
         done = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={self.dir}/profile",
-                               "--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom", f"file://{self.root}/report.html"],
-                              capture_output=True, text=True, timeout=300)
+                               "--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom", f"file://{page}"], capture_output=True, text=True, timeout=300)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual([line for line in done.stderr.splitlines() if "CONSOLE" in line], [])
-        results, comparisons, ranks, members = Page(done.stdout).tables
+        return done.stdout
+
+    @unittest.skipUnless(CHROMIUM, "needs chromium")
+    def test_in_a_browser(self):
+        shown_page = self.open(self.root / "report.html")
+        results, comparisons, matrix, ranks, tries, search, members = Page(shown_page).tables
         header, *rows = self.table("results")
         self.assertEqual(len(results), 1 + len(rows))
         for shown, row in zip(results[1:], rows):
@@ -115,15 +138,57 @@ class Report(support.SharedCase):
             mean = shown[results[0].index("mean")]
             self.assertAlmostEqual(float(mean.split(" ")[0]), float(known["mean"]), delta=0.00006)   # four digits are shown
             self.assertEqual(shown[0], known["method"])
-        self.assertEqual(len(comparisons), 2)
-        self.assertEqual(len(ranks), 3)
-        self.assertEqual([row[1] for row in members], ["state"] + 6 * ["done"])
+        self.assertEqual(len(comparisons), 4)
+        known = {(row["first"], row["second"]): row for row in csv.DictReader(io.StringIO("\n".join(map(",".join, self.table("comparisons")))))}
+        names = [re.sub("<.*", "", name) for name in ("lora", "head", "gated")]
+        for row, name in zip(matrix[1:], names):
+            for cell, other in zip(row[1:], names):
+                if name == other:
+                    self.assertEqual(cell, "")
+                    continue
+                pair, sign = (known[name, other], 1) if (name, other) in known else (known[other, name], -1)
+                mean, p = re.fullmatch(r"([+-]?[\d.]+) \(p ([\d.e-]+)\)", cell).groups()
+                self.assertAlmostEqual(float(mean), sign * float(pair["mean"]), delta=0.00006)
+                self.assertAlmostEqual(float(p), float(pair["holm_p"]), delta=0.005)
+        self.assertEqual(len(ranks), 4)
+        self.assertEqual(len(tries), 4)
+        self.assertEqual([row[6] for row in search[1:]].count("chosen"), 3)
+        self.assertEqual(len(search), 1 + 3 * 2)
+        self.assertEqual([row[1] for row in members], ["state"] + 9 * ["done"])
         if "echarts" in self.text[:self.text.index('id="data"')]:
-            self.assertEqual(done.stdout.count('class="chart"'), 3)
-            drawn = re.findall(r'<div class="chart" role="img" aria-label="([^"]*)".*?<svg.*?</svg>', done.stdout, re.DOTALL)
-            self.assertEqual(len(drawn), 3, drawn)
-            self.assertTrue(any("lora, mood" in text for text in re.findall(r"<text[^>]*>([^<]*)</text>", done.stdout)))
-        self.assertIn("<h2>moods &lt;/script&gt;&lt;b&gt;</h2>", done.stdout)
+            drawn = re.findall(r'<div class="chart" role="img" aria-label="([^"]*)".*?<svg.*?</svg>', shown_page, re.DOTALL)
+            self.assertEqual(drawn, ["Scores: accuracy", "Scores against cost: accuracy", "Learning curves", "Reliability", "Gates", "Size of changes", "Values of rows"])
+            self.assertTrue(any("lora, mood" in text for text in re.findall(r"<text[^>]*>([^<]*)</text>", shown_page)))
+        self.assertIn("<h2>moods &lt;/script&gt;&lt;b&gt;</h2>", shown_page)
+
+    @unittest.skipUnless(CHROMIUM, "needs chromium")
+    def test_every_button_by_keyboard(self):
+        (self.dir / "pressed.html").write_text(PRESS.join(self.text.rsplit("</body>", 1)))
+        page = self.open(self.dir / "pressed.html")
+        kept = json.loads(re.search(r'<script type="application/json" id="kept">(.*?)</script>', page, re.DOTALL).group(1))
+        files = dict(zip(kept[1::2], kept[0::2]))
+        study = "moods </script><b>"
+        (data,) = json.loads(Page(self.text).data)["studies"]
+        self.assertEqual(files[f"{study}-results.csv"], data["results"]["csv"])
+        pairs = list(csv.DictReader(io.StringIO(files[f"{study}-pairs.csv"])))
+        self.assertEqual([float(pair["mean"]) for pair in pairs], [pair["mean"] for pair in data["pairs"]])
+        if "echarts" not in self.text[:self.text.index('id="data"')]:
+            return
+        figures = [name for name in files if name.endswith(".svg")]
+        self.assertEqual(len(figures), 7)
+        for name in figures:
+            self.assertTrue(files[name].startswith("<svg"), name)
+            self.assertIn(name[:-4] + ".csv", files)
+        bins = list(csv.DictReader(io.StringIO(files[f"{study}-reliability.csv"])))
+        known = [bin_ for one in data["recorded"]["reliability"] for bin_ in one["bins"]]
+        self.assertEqual([float(row["accuracy"]) for row in bins], [bin_[4] for bin_ in known])
+        self.assertEqual(sum(float(row["count"]) for row in bins), 9 * 20)
+        gates = list(csv.DictReader(io.StringIO(files[f"{study}-gate-map.csv"])))
+        self.assertEqual(len(gates), 4)
+        summaries = [json.loads((run_ / "records.json").read_text())["eval"] for run_ in sorted((self.root / "out/runs").glob("gated*"))]
+        for row in gates:
+            self.assertAlmostEqual(float(row["mean"]), sum(summary[row["name"]]["mean"][0] for summary in summaries) / 3, places=6)
+        self.assertEqual(page.count('<details class="figures" open="">'), 7)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,25 @@ class Whole(SweepCase):
                   if each == member and (side, metric) == ("train", "loss")]
         self.assertEqual(losses, [event["loss"] for event in support.log_events(folder) if event["event"] == "step"])
 
+    def test_members_together_come_to_what_they_come_to_one_after_another(self):
+        """Some share passes, some take turns, one fails; how many train at once leaves no trace but in the readings."""
+        study = self.study(("  head: head", "  head: head\n  full: full\n  adamix: {adapter: adamix, set: {experts: 2}}"),
+                           ("[1, 2, 3]", "[1, 2]"), ("rows: [20, 40]", "rows: [20, 1000]"))
+        found = {}
+        most = 0
+        for name, more in {"turns": ["--together", 1], "together": ["--together", 16], "three": ["--together", 3],
+                           "little": ["--together", 16, "--memory"]}.items():
+            more = more + [most + 1] if name == "little" else more   # room for the largest, not for two
+            done = self.assert_done(self.sweep(study, self.dir / name, *more))
+            self.assertIn("done: 16 of 32, failed: 16", done.stdout)
+            folders = list((self.dir / name / "runs").iterdir())
+            found[name] = content(self.dir / name / "study.db"), {folder.name: support.end_state(folder) for folder in folders}
+            most = max(support.log_events(folder)[0]["predicted_peak_bytes"] for folder in folders)
+        for name in ("together", "three", "little"):
+            with self.subTest(name):
+                self.assertEqual(found[name][0], found["turns"][0])
+                self.assertEqual(found[name][1], found["turns"][1])
+
     def test_shards_joined_equal_one_file(self):
         study = self.study()
         self.assert_done(self.sweep(study, self.dir / "whole"))
@@ -167,8 +186,8 @@ class Killed(SweepCase):
 
     def test_a_signal_stops_it_and_the_same_command_goes_on(self):
         study, out = self.study(("max_steps: [8, 12]", "max_steps: [8, 1000]")), self.dir / "out"
-        process = subprocess.Popen(support.command("sweep", study, "--out", out, "--threads", 1), env=support.environment(),
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        process = subprocess.Popen(support.command("sweep", study, "--out", out, "--threads", 1, "--together", 1),
+                                   env=support.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
         for line in process.stderr:
             if line.startswith("2/24"):
                 break
@@ -180,11 +199,28 @@ class Killed(SweepCase):
         self.assertEqual(process.returncode, 130, told)
         self.assertIn("stopped after 1 of 24 members; the same command goes on", told)
 
+    def test_a_signal_stops_members_together_and_the_same_command_goes_on(self):
+        study = self.study(("max_steps: [8, 12]", "max_steps: [8, 200]"), ("[1, 2, 3]", "[1]"))
+        self.assert_done(self.sweep(study, self.dir / "whole"))
+        out = self.dir / "out"
+        process = subprocess.Popen(support.command("sweep", study, "--out", out, "--threads", 1), env=support.environment(),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        for line in process.stderr:   # all have started, and the handler stands
+            if line.startswith("8/8"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 130, told)
+        self.assertIn("of 8 members; the same command goes on", told)
+        self.assertEqual(len(list(out.glob("runs/*/checkpoints/step-*/"))) > 0, True)
+        self.assert_done(self.sweep(study, out))
+        self.assertEqual(content(out / "study.db"), content(self.dir / "whole" / "study.db"))
+
 
 class Refused(SweepCase):
-    def refuse(self, changes, *parts):
+    def refuse(self, changes, *parts, more=()):
         out = self.dir / "out"
-        self.assert_refused(self.sweep(self.study(*changes), out), 2, *parts)
+        self.assert_refused(self.sweep(self.study(*changes), out, *more), 2, *parts)
         self.assertFalse(out.exists())
 
     def test_faults_have_a_place_and_nothing_is_written(self):
@@ -197,6 +233,8 @@ class Refused(SweepCase):
         self.refuse([("batch_size: 8", "batch_size: none")], "study.yaml:8:19: member", "/batch_size")
         self.refuse([("text:bad,good", "cloze-of-mine.yaml")], "study.yaml:7:", "member")
         self.refuse([("  head: head", "  head: {adapter: lora, set: {rank: 2}}")], "and 11 more: is the same run as a member of the method at")
+        self.refuse([("rows: [20, 40]", "rows: [20]")], "study.yaml:4:9: member", "are needed at the peak, and --memory has 1 kB",
+                    more=["--memory", "1k"])
         self.refuse([("/data}", "/nowhere}")], "study.yaml:7:", "no such file or folder")
 
     def test_a_method_that_does_not_fit_the_task_is_refused_before_anything_runs(self):
@@ -227,10 +265,15 @@ class Refused(SweepCase):
         self.assert_refused(run("sweep", study), 2, "--out: missing")
         self.assert_refused(run("sweep"), 2, "sweep")
         self.assert_refused(self.sweep(study, self.dir / "out", "--shard", "9/8"), 2, "--shard: expected K/N")
+        self.assert_refused(self.sweep(study, self.dir / "out", "--memory", "much"), 2, "--memory: expected bytes such as 8G")
+        self.assert_refused(self.sweep(study, self.dir / "out", "--together", 0), 2, "--together")
         self.assert_refused(run("sweep", "table", self.dir / "none.db"), 2, "none.db", "no such file")
         self.assert_refused(run("sweep", "status", self.root / "data" / "train.tsv"), 2, "no SQLite file")
         done = self.assert_done(run("sweep", study, "--check"))
         self.assertIn("moods: 24 members", done.stderr)
+        self.assertRegex(done.stderr, r"together: 16 at most, in 2 groups, about \d+ MB of [0-9.]+ GB at the peak\ntime: about \d+s")
+        done = self.assert_done(run("sweep", study, "--check", "--together", 5))
+        self.assertIn("together: 5 at most, in 5 groups", done.stderr)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,21 @@ const std::vector<Row>& contract_rows() {
        "positions: f2, subspace: [2, 1]}}",
        [](const ModelConfig& c) { return L(c) * 3 * (K(c) + F(c) + 2); }, true,
        has_no_prompt_in_decoder},
+      {"interchange", "das_of_zero",
+       "{interchange: {space: low_rank, rank: 2, source: zero, positions: f2}}",
+       [](const ModelConfig& c) { return P(c) * 2 * C(c); }},
+      {"interchange", "das_rotated",
+       "{interchange: {space: rotated, rank: 3, source: noise, positions: all, layers: [0]}}",
+       [](const ModelConfig& c) { return C(c) * C(c); }},
+      {"interchange", "noise",
+       // Beside an edit that learns.
+       "{interchange: {source: noise, operation: add, positions: f1+l2, rank: 3}}, "
+       "{affine: {sites: ffn.down, shift: true}}",
+       [](const ModelConfig& c) { return L(c) * 2 * C(c); }},
+      {"collect", "collect",
+       "{collect: {sites: [attn.v, ffn.act], positions: f2}}, "
+       "{affine: {sites: ffn.down, shift: true}}",
+       [](const ModelConfig& c) { return L(c) * 2 * C(c); }, true, has_no_prompt_in_decoder},
       {"affine", "ia3", "{affine: {}}",
        [](const ModelConfig& c) { return L(c) * (2 * K(c) + F(c)); }},
       {"affine", "red", "{affine: {sites: ffn.down, shift: true}}",

@@ -104,8 +104,9 @@ bool may_stand_still(const Rig& rig, const ParamSpec& param, const std::string& 
   if (is_of_key && is_added && rig.model->config.last().rotary() == nullptr) return true;
   if (param.use == ParamUse::kGate && definition.find("kind: central") != std::string::npos)
     return true;
-  return definition.find("reft") != std::string::npos &&
-         definition.find("positions: all") == std::string::npos;
+  const bool is_at_tokens = definition.find("reft") != std::string::npos ||
+                            definition.find("interchange") != std::string::npos;
+  return is_at_tokens && definition.find("positions: all") == std::string::npos;
 }
 
 // In float64 and away from initial values, where a tensor may stand behind one that is zero: a zero

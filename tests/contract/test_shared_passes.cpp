@@ -29,7 +29,7 @@ struct Member {
   std::vector<Batch> batches_of(int64_t step) const {
     Batch batch;
     for (int64_t i = 0; i < batch_size; ++i)
-      batch.push_back((step * batch_size + i) % inputs.train.size());
+      batch.push_back((step * batch_size + i) % inputs.train->size());
     return {batch};
   }
   StepWork draw(int64_t step) const { return {inputs, *adapter, tensors, batches_of(step), step}; }
@@ -55,13 +55,15 @@ Member member_of(const std::shared_ptr<const Model>& model, const std::string& d
   out.inputs.config.seed = seed;
   out.inputs.config.objective.consistency = consistency;
   out.inputs.task = is_classified(*model) ? class_task(3) : words_task();
-  out.inputs.train.sequences = contract_texts(*model, 12, 9, static_cast<uint64_t>(seed), 0);
+  const auto rows = std::make_shared<Dataset>();
+  rows->sequences = contract_texts(*model, 12, 9, static_cast<uint64_t>(seed), 0);
   const std::vector<double> labels = class_labels(12, 3);
   for (const double label : labels) {
     Example example;
     if (is_classified(*model)) example.label = label;
-    out.inputs.train.examples.push_back(std::move(example));
+    rows->examples.push_back(std::move(example));
   }
+  out.inputs.train = rows;
   out.adapter =
       std::make_unique<Adapter>(out.inputs.config.adapter, "test",
                                 EditTarget{model->config, model->sites}, contract_task(*model));

@@ -196,9 +196,10 @@ TEST_P(MixedAndGated, Unipelt12_7_GatesStartNearOneHalfAlikeInEveryBatch) {
     return text_losses(*rig.model, bound, data, {.token_budget = budget, .keep_records = true});
   };
   const TextLosses together = gates(4096), alone = gates(1);
-  EXPECT_GE(together.records.size(), 8U) << "two blocks of prefix, adapter, queries and values";
-  for (const auto& [name, value] : together.records) {
-    expect_near(alone.records.at(name), value, {1e-6, 0}, name);
+  EXPECT_GE(together.records.rows.size(), 8U)
+      << "two blocks of prefix, adapter, queries and values";
+  for (const auto& [name, value] : together.records.rows) {
+    expect_near(alone.records.rows.at(name), value, {1e-6, 0}, name);
     EXPECT_GT(value.min().item<double>(), 0.3) << name;
     EXPECT_LT(value.max().item<double>(), 0.7) << name;
     EXPECT_GT((value - 0.5).abs().max().item<double>(), 1e-6) << name << " reads nothing";
@@ -211,7 +212,7 @@ TEST_P(MixedAndGated, Unipelt12_7_GatesStartNearOneHalfAlikeInEveryBatch) {
       if (name.ends_with(".gate.weight")) tensor.zero_();
     }
   }
-  for (const auto& [name, value] : gates(4096).records)
+  for (const auto& [name, value] : gates(4096).records.rows)
     EXPECT_TRUE(value.equal(at::full_like(value, 0.5))) << name;
 }
 
@@ -267,10 +268,10 @@ TEST(EncoderOfTwoStacks, Unipelt12_5_GatesCountPaddingOnlyWhereAskedTo) {
   };
   const TextLosses shorter = run("pool: mean_all, padded_to: 12"),
                    longer = run("pool: mean_all, padded_to: 24"), tokens = run("pool: mean");
-  ASSERT_EQ(tokens.records.size(), 4U);
-  for (const auto& [name, value] : shorter.records) {
-    EXPECT_GT((value - longer.records.at(name)).abs().max().item<double>(), 1e-4) << name;
-    EXPECT_GT((value - tokens.records.at(name)).abs().max().item<double>(), 1e-4) << name;
+  ASSERT_EQ(tokens.records.rows.size(), 4U);
+  for (const auto& [name, value] : shorter.records.rows) {
+    EXPECT_GT((value - longer.records.rows.at(name)).abs().max().item<double>(), 1e-4) << name;
+    EXPECT_GT((value - tokens.records.rows.at(name)).abs().max().item<double>(), 1e-4) << name;
   }
 }
 

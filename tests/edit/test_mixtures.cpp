@@ -51,12 +51,16 @@ struct OneSite {
   Tensor& router() { return at(site.name + ".router"); }
   const Edit& edit() const { return *rig.adapter->parts().front().edit; }
 
-  // y', with a weight from outside where given.
-  Tensor changed(const Tensor& outer = {}) {
+  // y', with a weight from outside where given; of a route, where given, by drawn experts.
+  Tensor changed(const Tensor& outer = {}, std::optional<RandomKey> route = {}) {
     const at::NoGradGuard no_grad;
     const AdapterTensors derived =
         rig.adapter->derive(rig.tensors, model->weights, Experts::kApart);
-    const Context context{.is_training = true, .keeps_records = true};
+    const Context context{.is_training = true,
+                          .keeps_records = true,
+                          .route = route.value_or(RandomKey{}),
+                          .route_unit = RouteUnit::kToken,
+                          .draws_shares = route.has_value()};
     const SiteView view{site, pack, pack.whole(), x, y, {}, {}};
     Change change = edit().change(Params(derived.parts[0]), view, edit().input(view),
                                   {edit().scale(site), outer}, context);
@@ -71,6 +75,30 @@ TEST(Mixture,
   expect_near(mov.changed(), mov.y, kExact, "scales of one, shares that add up to one");
   OneSite molora(routed("{experts: 7}", kPairs), 0);
   expect_bits(molora.changed(), molora.y, "B = 0");
+}
+
+// The mean over routes is the mixture, of whole shares and of those that top_k leaves.
+TEST(Mixture, OfDrawnExpertsIsTheMixtureOnAverage) {
+  constexpr uint64_t kRoutes = 2000;
+  for (const char* options : {"{experts: 3}", "{experts: 4, top_k: 2}"}) {
+    for (const char* of : {kVectors, kPairs}) {
+      OneSite at(routed(options, of));
+      const Tensor mixture = at.changed();
+      Tensor sum = at::zeros_like(mixture), square = at::zeros_like(mixture);
+      for (uint64_t route = 0; route < kRoutes; ++route) {
+        const Tensor own = at.changed({}, RandomKey{9}.with(route));
+        sum += own;
+        square += own * own;
+      }
+      const double count = kRoutes;
+      const Tensor mean = sum / count;
+      const Tensor deviation = ((square / count - mean * mean).clamp_min(0) / count).sqrt();
+      // Of some hundred numbers the farthest lies within five deviations.
+      EXPECT_TRUE((mean - mixture).abs().le(5 * deviation + 1e-9).all().item<bool>())
+          << options << " of " << of;
+      EXPECT_GT(deviation.max().item<double>(), 1e-3) << "experts should differ";
+    }
+  }
 }
 
 TEST(Mixture, OfOneExpertIsThePlainEdit) {  // line 2

@@ -48,7 +48,7 @@ TEST(DeclaredOptions, HaveTheDefaultsOfAnEmptyDocument) {
       ++compared;
     }
   }
-  EXPECT_EQ(compared, 84);
+  EXPECT_EQ(compared, 100);
 }
 
 TEST(DeclaredOptions, AreThoseOfADescription) {

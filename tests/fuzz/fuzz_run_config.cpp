@@ -52,7 +52,7 @@ void check_adapter(const Node& node) {
     const Adapter again(parse_yaml(to_yaml(resolved), "written"), "written", target, two_labels());
     ensure(again.describe() == resolved, "a resolved definition reads back equal");
     const Plan plan = make_plan(adapter, tiny_config(), {});
-    ensure(plan.stored_parameters > 0 && plan.peak_bytes > 0, "counts are positive");
+    ensure(plan.stored_parameters > 0 && plan.memory.peak() > 0, "counts are positive");
   } catch (const InputError&) {
   }
 }

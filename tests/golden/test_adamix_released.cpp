@@ -109,11 +109,12 @@ RunInputs inputs_of(const Released& released) {
   inputs.config.objective.label_smoothing = number_of(*manifest().find("label_smoothing"));
   inputs.config.dropout = 0.0;
   const Tensor lengths = released.file.at("lengths");
-  inputs.train.sequences =
+  const auto rows = std::make_shared<Dataset>();
+  rows->sequences =
       cut_sequences(released.file.at("ids"), at::zeros_like(released.file.at("ids")), lengths);
   const Tensor first = released.file.at("first_target");
-  for (size_t i = 0; i < inputs.train.sequences.size(); ++i) {
-    Sequence& text = inputs.train.sequences[i];
+  for (size_t i = 0; i < rows->sequences.size(); ++i) {
+    Sequence& text = rows->sequences[i];
     text.type_ids.clear();
     std::vector<bool> is_target(text.ids.size(), false);
     for (auto t = static_cast<size_t>(first[static_cast<int64_t>(i)].item<int64_t>());
@@ -121,13 +122,14 @@ RunInputs inputs_of(const Released& released) {
       is_target[t] = true;
     text.asked = TargetMarks{std::move(is_target)};
   }
-  inputs.train.examples.resize(inputs.train.sequences.size());
+  rows->examples.resize(rows->sequences.size());
+  inputs.train = rows;
   return inputs;
 }
 
 // Of the mean of the experts, for every token of the first batch but the last ones.
 Tensor merged_logits(const Released& released, const RunInputs& inputs) {
-  std::vector<Sequence> texts(inputs.train.sequences.begin(), inputs.train.sequences.begin() + 3);
+  std::vector<Sequence> texts(inputs.train->sequences.begin(), inputs.train->sequences.begin() + 3);
   for (Sequence& text : texts) {
     std::vector<bool> is_target(text.ids.size(), true);
     is_target.front() = false;
@@ -201,11 +203,11 @@ TEST_P(ReleasedBert, AnswersAtItsLevel) {
   for (size_t i = 0; i < data.sequences.size(); ++i)
     data.sequences[i].example = static_cast<int64_t>(i);
   PredictOptions options;
-  options.route.routing = level == 3 ? Routing::kMerged : Routing::kRandom;
-  options.route.unit = level == 0 ? RouteUnit::kToken : RouteUnit::kText;
-  options.route.seed = static_cast<int64_t>(number_of(*manifest().find("seed")));
+  options.samples.route.routing = level == 3 ? Routing::kMerged : Routing::kRandom;
+  options.samples.route.unit = level == 0 ? RouteUnit::kToken : RouteUnit::kText;
+  options.samples.route.seed = static_cast<int64_t>(number_of(*manifest().find("seed")));
   const BoundAdapter bound(*released.rig->model, *released.rig->adapter, released.rig->tensors,
-                           experts_of(options.route.routing));
+                           experts_of(options.samples.route.routing));
   const Tensor expected = released.file.at("logits");
   const Tolerance tolerance = precision == Precision::kFloat64 ? kDouble : kFloat;
   for (const int64_t budget : {1, 4096}) {  // alone, and together: the batch changes nothing

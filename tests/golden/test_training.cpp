@@ -215,13 +215,15 @@ std::vector<StepRow> run_ten_steps(const TrainingCase& golden, int64_t accumulat
   inputs.model = golden.model;
   inputs.task = golden.task;
   inputs.adapter = defined_adapter(inputs.config, inputs.model->config, inputs.task);
-  inputs.train.sequences = golden.sequences;
+  const auto data = std::make_shared<Dataset>();
+  data->sequences = golden.sequences;
   for (size_t i = 0; i < golden.sequences.size(); ++i) {
     Example example;
     example.id = static_cast<int64_t>(i);
     example.label = golden.labels[i];
-    inputs.train.examples.push_back(std::move(example));
+    data->examples.push_back(std::move(example));
   }
+  inputs.train = data;
 
   Run run(std::move(inputs), StartMode::kFresh);
   EXPECT_EQ(run.total_steps(), 10);

@@ -29,7 +29,7 @@ struct Subject {
   }
   Predictions predicted(const RouteOptions& route) const {
     const BoundAdapter bound(*rig.model, *rig.adapter, rig.tensors, experts_of(route.routing));
-    return predict(*rig.model, bound, data, {.route = route});
+    return predict(*rig.model, bound, data, {.samples = {.route = route}});
   }
   // Logits of the plain adapter of one expert.
   Tensor of_expert(int64_t expert) const {
@@ -84,7 +84,7 @@ TEST(Routes, EnsemblesAreMeansOfLogitsAndOfProbabilities) {
   const Predictions mean =
       one.predicted({.routing = Routing::kEnsembleLogits, .routes = kRoutes, .seed = kSeed});
   expect_near(mean.logits, logits, kLogits, "mean of logits");
-  EXPECT_EQ(mean.by_route.sizes(), (std::vector<int64_t>{kRoutes, 5, 3}));
+  EXPECT_EQ(mean.by_sample.sizes(), (std::vector<int64_t>{kRoutes, 5, 3}));
   expect_near(
       one.predicted({.routing = Routing::kEnsembleProbabilities, .routes = kRoutes, .seed = kSeed})
           .logits.exp(),

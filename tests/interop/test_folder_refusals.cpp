@@ -250,7 +250,7 @@ TEST(HubHead, NamesItsLabels) {
   EXPECT_EQ(Foreign("adapterhub", "bert-unipelt")
                 .import("bert-tiny", std::nullopt)
                 .adapter.task()
-                ->labels,
+                ->labels(),
             (std::vector<std::string>{"bad", "fair", "good"}));
   EXPECT_EQ(
       Foreign("adapterhub", "bert-seq").import("bert-tiny", std::nullopt).adapter.task()->labels(),

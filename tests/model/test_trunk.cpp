@@ -105,15 +105,18 @@ TEST(Trunk, DropoutFollowsItsKey) {
   Pack pack = pack_of(*model, {lane_of(rows)});
   NoHooks nothing;
   for (const bool in_attention : {false, true}) {
-    const auto last = [&](uint64_t seed) {
+    const auto last = [&](uint64_t seed, uint16_t stream = 0) {
       const double hidden = in_attention ? 0.0 : 0.3, attention = in_attention ? 0.3 : 0.0;
-      pack.lanes.front().key = RandomKey{seed};
+      pack.lanes.front().key = RandomKey{seed}.in_stream(stream);
       pack.lanes.front().dropout = {.hidden = hidden, .attention = attention};
       return forward(*model, model->weights, input_of(model->config, pack), nothing, {}).last;
     };
     expect_bits(last(1), last(1), "the same key");
     EXPECT_GT(difference_of(last(1), last(2)).absolute, 1e-3)
         << (in_attention ? "attention" : "hidden") << " dropout ignores its key";
+    // A stream a pass: AdaMix's second draws masks of its own.
+    EXPECT_GT(difference_of(last(1), last(1, 1)).absolute, 1e-3)
+        << (in_attention ? "attention" : "hidden") << " dropout ignores its stream";
   }
 }
 

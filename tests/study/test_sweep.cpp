@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "base/error.h"
@@ -41,19 +42,38 @@ class PretendedEngine final : public StudyEngine {
     return out;
   }
 
-  std::optional<MemberResult> run(const Node& settings, const Path& folder) override {
-    ++runs;
-    if (stops_before == runs) return std::nullopt;
+  void check(const PlannedMember& member) override {
+    if (member.name == refused) throw InputError("it is too large for this machine");
+  }
+
+  bool run(const std::vector<StudyRun>& all, StudyEnds& ends) override {
+    for (size_t begin = 0; begin < all.size(); begin += together) {
+      const size_t end = std::min(all.size(), begin + together);
+      for (size_t i = begin; i < end; ++i) {
+        ++runs;
+        if (stops_before == runs) return false;
+        ends.started(all[i].member);
+      }
+      ends.advanced(0.5 * static_cast<double>(end - begin));
+      for (size_t i = end; i-- > begin;) train(all[i], ends);  // the last ends first
+    }
+    return true;
+  }
+
+  void train(const StudyRun& each, StudyEnds& ends) const {
     ::usleep(static_cast<useconds_t>(microseconds));
+    const Node settings = parse_json(each.planned->settings, "member");
     const int64_t seed = std::stoll(settings.find("seed")->scalar);
-    if (fails_seed == seed) throw InputError("the loss is inf");
-    make_directories(folder);
+    if (fails_seed == seed) return ends.failed(each.member, "the loss is inf");
+    make_directories(each.folder);
     MemberResult result;
     result.scores = {{"eval", "accuracy", 1 / (1.0 + static_cast<double>(seed))}};
     result.readings = {{"seconds", static_cast<double>(runs)}};
-    return result;
+    ends.finished(each.member, result);
   }
 
+  size_t together = 1;
+  std::string refused;
   int runs = 0, stops_before = 0, microseconds = 0;
   int64_t fails_seed = 0;
 };
@@ -85,11 +105,14 @@ TEST(Sweep, RunsEachMemberOnce) {
   Study study;
   std::vector<std::string> started;
   SweepOptions options{folder.path()};
-  options.starts = [&](const SweepProgress& progress) {
-    started.push_back(progress.member);
+  options.starts = [&](const std::string& member, const SweepProgress& progress) {
+    started.push_back(member);
     EXPECT_EQ(progress.total, 8u);
     EXPECT_EQ(progress.done, started.size() - 1);
-    EXPECT_EQ(progress.seconds_left.has_value(), started.size() > 1);
+    EXPECT_EQ(progress.under_way, 1u);
+  };
+  options.advances = [&](const SweepProgress& progress) {
+    EXPECT_EQ(progress.work, static_cast<double>(started.size()) - 0.5);
   };
   const SweepEnd end = study.sweep(options);
   EXPECT_EQ(end.done, 8u);
@@ -120,6 +143,14 @@ TEST(Sweep, WhatIsWrongIsToldBeforeAnythingRuns) {
          "1, 2], width: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, "
          "17, 18, 19, 20, 21, 22, 23, 24",
          "and 5 more faults");
+}
+
+TEST(Sweep, WhatCannotBeTrainedHereIsToldBeforeAnythingRuns) {
+  const StudyFile file = parse_study(kStudy, "s.yaml");
+  PretendedEngine engine;
+  engine.refused = "head, cola, seed 2";
+  expect_message<InputError>([&] { plan_study(file, engine); },
+                             "s.yaml:3:29: member \"head, cola, seed 2\": it is too large");
 }
 
 TEST(Sweep, AMemberThatFailsLeavesTheOthersAlone) {
@@ -154,13 +185,31 @@ TEST(Sweep, StopsAndGoesOn) {
   expect_same(folder / "study.db", other / "study.db");
 }
 
+TEST(Sweep, MembersMayTrainTogether) {
+  const TempFolder folder, other;
+  Study study, whole;
+  study.engine.together = 3;
+  study.engine.fails_seed = whole.engine.fails_seed = 3;
+  SweepOptions options{folder.path()};
+  size_t most = 0;
+  options.advances = [&](const SweepProgress& progress) {
+    most = std::max(most, progress.under_way);
+    EXPECT_EQ(progress.work,
+              static_cast<double>(progress.done) + 0.5 * static_cast<double>(progress.under_way));
+  };
+  EXPECT_EQ(study.sweep(options).done, 6u);
+  EXPECT_EQ(most, 3u);
+  whole.sweep({other.path()});
+  expect_same(folder / "study.db", other / "study.db");
+}
+
 TEST(Sweep, AnotherStudyOrProcessIsRefused) {
   const TempFolder folder;
   Study study, other(with(kStudy, "pretended", "another"));
   study.sweep({folder.path()});
   expect_message<InputError>([&] { other.sweep({folder.path()}); }, "holds another study");
   SweepOptions options{folder / "new"};
-  options.starts = [&](const SweepProgress&) {
+  options.starts = [&](const std::string&, const SweepProgress&) {
     Study second;
     expect_message<InputError>([&] { second.sweep({folder / "new"}); },
                                "another process is running this study");

@@ -14,16 +14,16 @@ RunInputs run_inputs(const std::string& definition, const Path& out, const std::
   inputs.model = golden_model("bert-tiny", inputs.config.precision);
   inputs.task = class_task(3);
   inputs.adapter = defined_adapter(inputs.config, inputs.model->config, inputs.task);
-  inputs.train.sequences = random_sequences(inputs.model->config, rows, 20, 17);
+  Dataset& train = own_rows(inputs);
+  train.sequences = random_sequences(inputs.model->config, rows, 20, 17);
   const std::vector<double> labels = class_labels(rows, 3);
   for (int64_t i = 0; i < rows; ++i) {
     Example example;
     example.id = i;
     example.id_text = "row " + std::to_string(i);
     example.label = labels[static_cast<size_t>(i)];
-    inputs.train.examples.push_back(std::move(example));
-    inputs.train.num_tokens +=
-        static_cast<int64_t>(inputs.train.sequences[static_cast<size_t>(i)].ids.size());
+    train.examples.push_back(std::move(example));
+    train.num_tokens += static_cast<int64_t>(train.sequences[static_cast<size_t>(i)].ids.size());
   }
   return inputs;
 }
@@ -31,6 +31,16 @@ RunInputs run_inputs(const std::string& definition, const Path& out, const std::
 void set_task(RunInputs& inputs, const Task& task) {
   inputs.task = task;
   inputs.adapter = defined_adapter(inputs.config, inputs.model->config, task);
+}
+
+Dataset& own_rows(RunInputs& inputs) {
+  const auto rows = std::make_shared<Dataset>(*inputs.train);
+  inputs.train = rows;
+  return *rows;
+}
+
+std::shared_ptr<const EvalData> evaluation_rows(const RunInputs& inputs) {
+  return std::make_shared<const EvalData>(EvalData{*inputs.train, std::nullopt});
 }
 
 void drive_to(Run& run, int64_t steps) {

@@ -15,6 +15,10 @@ using TrainingRun = graft::Run;  // inside a TEST, Run is GoogleTest's
 RunInputs run_inputs(const std::string& definition, const Path& out, const std::string& settings,
                      int64_t rows = 24);
 
+// Its training rows, as a copy that may be changed.
+Dataset& own_rows(RunInputs& inputs);
+// The same rows for evaluations.
+std::shared_ptr<const EvalData> evaluation_rows(const RunInputs& inputs);
 // Another task for the run, and the adapter's head for it.
 void set_task(RunInputs& inputs, const Task& task);
 

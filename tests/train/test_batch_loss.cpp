@@ -36,13 +36,14 @@ struct Subject {
 
   std::vector<Sequence> rows(const Batch& batch) const {
     std::vector<Sequence> out;
-    for (const int64_t row : batch) out.push_back(inputs.train.sequences[static_cast<size_t>(row)]);
+    for (const int64_t row : batch)
+      out.push_back(inputs.train->sequences[static_cast<size_t>(row)]);
     return out;
   }
   Tensor labels(const Batch& batch) const {
     std::vector<int64_t> out;
     for (const int64_t row : batch)
-      out.push_back(static_cast<int64_t>(*inputs.train.examples[static_cast<size_t>(row)].label));
+      out.push_back(static_cast<int64_t>(*inputs.train->examples[static_cast<size_t>(row)].label));
     return at::tensor(out, at::kLong);
   }
   // Logits of one pass, float64, and what its edits add.
@@ -59,7 +60,7 @@ struct Subject {
   }
   double loss(const Batch& batch, RandomKey key, double units) const {
     const BoundAdapter bound(*inputs.model, *rig.adapter, rig.tensors, Experts::kApart);
-    return losses_of({MicroBatch(inputs, bound, batch, key, units)}).front().item<double>();
+    return losses_of({MicroBatch(inputs, bound, batch, key, units)}).front().value.item<double>();
   }
 };
 

@@ -250,7 +250,7 @@ TEST(RunConfig, ListsEverySettingWithItsDefault) {
     EXPECT_EQ(found->scalar, row.usual) << row.name;
     ++compared;
   }
-  EXPECT_EQ(compared, 58);
+  EXPECT_EQ(compared, 65);
 }
 
 }  // namespace

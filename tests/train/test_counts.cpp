@@ -319,7 +319,7 @@ TEST(Counts, AreSplitByEditPartAndGroup) {
 TEST(Counts, ComeWithCostsOnEveryFamily) {
   for (const char* model : {"bert-base", "llama-7b", "bart-large", "t5-small"}) {
     const Plan plan = plan_of(model, kLora);
-    EXPECT_GT(plan.peak_bytes, 4 * plan.trunk_parameters) << model;
+    EXPECT_GT(plan.memory.peak(), 4 * plan.trunk_parameters) << model;
     EXPECT_GT(plan.forward_flops, 0) << model;
     EXPECT_GT(plan.training_flops, plan.forward_flops) << model;
   }
@@ -365,7 +365,7 @@ TEST(Counts, PeakFollowsWhatIsKept) {
   longer.batch_tokens *= 2;
   narrow.precision = Precision::kBFloat16;
   const auto peak = [](const PlanShape& shape, const std::string& edits) {
-    return plan_of("llama-7b", edits, shape).peak_bytes;
+    return plan_of("llama-7b", edits, shape).memory.peak();
   };
   const std::string upper = "{lora: {rank: 8, sites: [attn.q], layers: [-1]}}";
   EXPECT_LT(peak(saving, kLora), peak(plain, kLora));

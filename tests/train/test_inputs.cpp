@@ -41,8 +41,8 @@ std::vector<int64_t> sorted(std::vector<int64_t> ids) {
 
 TEST(Inputs, SplitsEvalBySeed) {
   const RunInputs whole = toy_inputs("rows: 4"), split = toy_inputs("rows: 4, split_eval: true");
-  EXPECT_FALSE(whole.test.has_value());
-  ASSERT_TRUE(split.test.has_value());
+  EXPECT_EQ(whole.test, nullptr);
+  ASSERT_NE(split.test, nullptr);
   EXPECT_EQ(split.eval->rows.size(), whole.eval->rows.size() / 2);
   std::set<int64_t> ids;
   for (const EvalData* side : {&*split.eval, &*split.test}) {
@@ -55,25 +55,25 @@ TEST(Inputs, SplitsEvalBySeed) {
 TEST(Inputs, FewShotRowsOfEveryLabel) {
   const RunInputs inputs = toy_inputs("per_label: 3");
   std::map<double, int> counts;
-  for (const Example& example : inputs.train.examples) ++counts[*example.label];
+  for (const Example& example : inputs.train->examples) ++counts[*example.label];
   EXPECT_EQ(counts, (std::map<double, int>{{0, 3}, {1, 3}}));
 }
 
 // UniPELT's rows: the first K of a shuffle by the data's seed train, the next evaluate, and those
 // of a larger K hold those of a smaller.
 TEST(Inputs, RowsOfAShuffle) {
-  const int64_t all = inputs_of("").train.size();
+  const int64_t all = inputs_of("").train->size();
   const std::vector<int64_t> order = numpy_permutation(all, 111);
   const auto part = [&](int64_t from, int64_t to) {
     return sorted({order.begin() + from, order.begin() + to});
   };
   const RunInputs few = inputs_of("shuffle: numpy, rows: 8, dev_rows: 10", "seeds: {rows: 111}, ");
-  EXPECT_EQ(ids_of(few.train), part(0, 8));
+  EXPECT_EQ(ids_of(*few.train), part(0, 8));
   EXPECT_EQ(ids_of(few.eval->rows), part(8, 18));
   const RunInputs more =
       inputs_of("shuffle: numpy, rows: 16, dev_rows: 10", "seeds: {rows: 111}, ");
-  EXPECT_EQ(ids_of(more.train), part(0, 16));
-  EXPECT_EQ(ids_of(inputs_of("shuffle: numpy, rows: 8", "seed: 111, ").train), part(0, 8))
+  EXPECT_EQ(ids_of(*more.train), part(0, 16));
+  EXPECT_EQ(ids_of(*inputs_of("shuffle: numpy, rows: 8", "seed: 111, ").train), part(0, 8))
       << "without a seed of their own they are drawn by the run's";
   EXPECT_EQ(ids_of(inputs_of("rows: 3, dev_rows: 2").eval->rows), (std::vector<int64_t>{3, 4}))
       << "in the file's order";
@@ -81,11 +81,11 @@ TEST(Inputs, RowsOfAShuffle) {
 
 TEST(Inputs, RowsOfEveryLabelOfAShuffle) {
   const RunInputs whole = inputs_of("");
-  const std::vector<int64_t> order = numpy_permutation(whole.train.size(), 5);
+  const std::vector<int64_t> order = numpy_permutation(whole.train->size(), 5);
   std::vector<int64_t> chosen, next;
   int64_t counts[2] = {0, 0};
   for (const int64_t row : order) {
-    const auto label = static_cast<size_t>(*whole.train.examples[static_cast<size_t>(row)].label);
+    const auto label = static_cast<size_t>(*whole.train->examples[static_cast<size_t>(row)].label);
     if (counts[label] < 4) {
       ++counts[label];
       chosen.push_back(row);
@@ -95,8 +95,50 @@ TEST(Inputs, RowsOfEveryLabelOfAShuffle) {
   }
   const RunInputs few =
       inputs_of("shuffle: numpy, per_label: 4, dev_rows: 6", "seeds: {rows: 5}, ");
-  EXPECT_EQ(ids_of(few.train), sorted(chosen));
+  EXPECT_EQ(ids_of(*few.train), sorted(chosen));
   EXPECT_EQ(ids_of(few.eval->rows), sorted(next));
+}
+
+// What two runs of a process read alike is there once, and is what each reads alone.
+TEST(Inputs, RunsShareTheRowsThatTheyReadAlike) {
+  SharedRows shared;
+  const auto load = [&](const std::string& data, const std::string& settings, SharedRows* rows) {
+    return load_inputs(
+        parse_run_config(yaml("{model: " + kToy + "/model, task: 'text:no,yes', out: unused, " +
+                              "adapter: {edits: [{lora: {}}]}, " + settings +
+                              "data: {train: " + kToy + "/train.tsv, " + data + "}}"),
+                         {}, "run"),
+        std::string(GRAFT_SOURCE_DIR) + "/tasks", nullptr, rows);
+  };
+  const std::string dev = "eval: " + kToy + "/dev.tsv";
+  const RunInputs first = load("rows: 6, " + dev, "", &shared);
+  struct Case {
+    std::string data, settings;
+    bool same_train, same_eval;
+  };
+  for (const Case& each : {Case{"rows: 6, " + dev, "seed: 9, batch_size: 2, ", true, true},
+                           Case{"rows: 7, " + dev, "", false, true},
+                           Case{"rows: 6, " + dev + ", eval_rows: 3", "", true, false},
+                           Case{"rows: 6, " + dev, "max_length: 4, ", false, false},
+                           Case{"rows: 6, " + dev, "seeds: {rows: 3}, ", false, true},
+                           Case{"rows: 6, " + dev + ", split_eval: true", "", true, false},
+                           Case{"rows: 6, dev_rows: 4", "", false, false},
+                           Case{"rows: 6, held_out: 0.5", "", false, false}}) {
+    SCOPED_TRACE(each.data + each.settings);
+    const RunInputs own = load(each.data, each.settings, &shared),
+                    alone = load(each.data, each.settings, nullptr),
+                    again = load(each.data, each.settings, &shared);
+    EXPECT_EQ(own.train == first.train, each.same_train);
+    EXPECT_EQ(own.eval == first.eval, each.same_eval);
+    EXPECT_EQ(again.train, own.train);
+    EXPECT_EQ(again.eval, own.eval);
+    EXPECT_EQ(again.test, own.test);
+    EXPECT_EQ(own.text.tokenizer, first.text.tokenizer);
+    EXPECT_EQ(ids_of(*own.train), ids_of(*alone.train));
+    EXPECT_EQ(ids_of(own.eval->rows), ids_of(alone.eval->rows));
+    EXPECT_EQ(own.test == nullptr, alone.test == nullptr);
+    EXPECT_EQ(own.train->sequences.front().ids, alone.train->sequences.front().ids);
+  }
 }
 
 // Its own seed draws the data, the run's all else: each can move while the other stands still.
@@ -105,7 +147,7 @@ TEST(Inputs, TheDatasSeedIsApartFromTheRuns) {
     SCOPED_TRACE(data);
     const auto rows = [&](const std::string& seeds, const std::string& settings) {
       const RunInputs in = toy_inputs(data, seeds + settings);
-      std::vector<int64_t> ids = ids_of(in.train);
+      std::vector<int64_t> ids = ids_of(*in.train);
       const std::vector<int64_t> dev = ids_of(in.eval->rows);
       ids.insert(ids.end(), dev.begin(), dev.end());
       return ids;
@@ -114,17 +156,17 @@ TEST(Inputs, TheDatasSeedIsApartFromTheRuns) {
     EXPECT_NE(rows("seeds: {rows: 7}, ", ""), rows("seeds: {rows: 8}, ", ""));
     EXPECT_EQ(rows("seeds: {rows: 7}, ", ""), rows("", "seed: 7, "));
   }
-  EXPECT_EQ(ids_of(inputs_of("held_out: 0.2").train),
-            ids_of(inputs_of("held_out: 0.2", "seed: 8, ").train));
+  EXPECT_EQ(ids_of(*inputs_of("held_out: 0.2").train),
+            ids_of(*inputs_of("held_out: 0.2", "seed: 8, ").train));
 }
 
 TEST(Inputs, FewRowsMayBeDrawn) {
   const RunInputs few = inputs_of("rows: 5, dev_rows: 4", "seeds: {rows: 3}, ");
   const RunInputs more = inputs_of("rows: 9", "seeds: {rows: 3}, ");
-  std::vector<int64_t> both = ids_of(few.train), dev = ids_of(few.eval->rows);
+  std::vector<int64_t> both = ids_of(*few.train), dev = ids_of(few.eval->rows);
   both.insert(both.end(), dev.begin(), dev.end());
-  EXPECT_EQ(sorted(both), ids_of(more.train)) << "the next rows of the same order";
-  EXPECT_NE(ids_of(few.train), (std::vector<int64_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(sorted(both), ids_of(*more.train)) << "the next rows of the same order";
+  EXPECT_NE(ids_of(*few.train), (std::vector<int64_t>{0, 1, 2, 3, 4}));
 }
 
 TEST(Inputs, ATaskIsChangedByTheRun) {

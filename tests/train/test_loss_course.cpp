@@ -30,7 +30,7 @@ TEST(LossCourse, IsInTheMetricsOfARun) {
     const std::string rate = learns ? "0.01" : "1e-7";
     RunInputs inputs = run_inputs("{edits: [{full: {}}]}", folder / "run",
                                   "{epochs: 30, batch_size: 8, learning_rate: " + rate + "}");
-    inputs.eval = EvalData{inputs.train, std::nullopt};
+    inputs.eval = evaluation_rows(inputs);
     TrainingRun run(std::move(inputs), StartMode::kFresh);
     drive_to(run);
     run.finish();

@@ -43,6 +43,11 @@ std::vector<Wanted> different_runs() {
       {"stops", "{edits: [{lora: {rank: 2, dropout: 0.1}}]}",
        "{epochs: 40, batch_size: 8, evaluate_every: 1 step, early_stop: 4, learning_rate: 0.02}"},
       {"head", "{edits: [], head: {pooler: trained}}", "{epochs: 1, batch_size: 9, dropout: 0.2}"},
+      {"late", "{edits: [{lora: {rank: 2, dropout: 0.1, layers: [1]}}]}",
+       "{epochs: 3, batch_size: 5, dropout: 0}"},
+      {"later", "{edits: [{reft: {rank: 2, layers: [1]}}]}",
+       "{epochs: 3, batch_size: 7, dropout: 0}"},
+      {"last", "{edits: []}", "{epochs: 4, batch_size: 9, dropout: 0}"},
       {"full", "{edits: [{full: {}}]}", "{epochs: 1, batch_size: 5, dropout: 0.1}"},
       {"bitfit", "{edits: [{bitfit: {}}]}", "{epochs: 2, batch_size: 5, dropout: 0.1}"},
       {"top", "{edits: [{top-layers: {count: 1}}]}", "{epochs: 1, batch_size: 4}"},
@@ -51,7 +56,7 @@ std::vector<Wanted> different_runs() {
 
 RunInputs inputs_of(const Wanted& wanted, const Path& folder) {
   RunInputs inputs = run_inputs(wanted.definition, folder / wanted.name, wanted.settings);
-  if (wanted.name == "stops") inputs.eval = EvalData{inputs.train, std::nullopt};
+  if (wanted.name == "stops") inputs.eval = evaluation_rows(inputs);
   return inputs;
 }
 
@@ -100,7 +105,7 @@ TEST(Members, WriteTheFilesThatEachWritesAlone) {
   }
   while (!members.is_done()) members.step();
   for (size_t i = 0; i < members.size(); ++i) {
-    EXPECT_EQ(members.status(i).state, MemberState::kDone) << members.status(i).failure;
+    EXPECT_EQ(members.status(i).state, Members::State::kDone) << members.status(i).failure;
     EXPECT_GT(members.status(i).steps_done, 0);
     const std::string name = different_runs()[i].name;
     expect_same_files(folder / "together" / name, folder / "alone" / name);
@@ -133,7 +138,7 @@ TEST(Members, JoinAndLeaveBetweenSteps) {
   members.join(inputs_of(wanted[1], together));
   members.step();
   members.leave(0);
-  EXPECT_EQ(members.status(0).state, MemberState::kLeft);
+  EXPECT_EQ(members.status(0).state, Members::State::kLeft);
   members.join(inputs_of(wanted[2], together));
   members.step();
   members.step();
@@ -155,15 +160,16 @@ TEST(Members, OneThatFailsLeavesTheOthersTheirBits) {
   RunInputs bad = run_inputs("{edits: [{lora: {rank: 2}}]}", folder / "together" / "bad",
                              "{epochs: 1, batch_size: 8, order: file}");
   bad.task = regression_task();
-  bad.train.examples[11].label = 1e30;  // in the second step; its square is beyond float32
+  own_rows(bad).examples[11].label = 1e30;  // in the second step; its square is beyond float32
   RunInputs no_number = run_inputs("{edits: [{bottleneck: {}}]}", folder / "together" / "nan",
                                    "{epochs: 2, batch_size: 8, order: file}");
   no_number.task = regression_task();
-  no_number.train.examples[20].label = std::nan("");
+  own_rows(no_number).examples[20].label = std::nan("");
   RunInputs long_row = run_inputs("{edits: [{lora: {}}]}", folder / "together" / "long",
                                   "{epochs: 1, batch_size: 24, order: file}");
-  long_row.train.sequences[4].ids.assign(9999, 5);
-  long_row.train.sequences[4].type_ids.assign(9999, 0);
+  Sequence& longest = own_rows(long_row).sequences[4];
+  longest.ids.assign(9999, 5);
+  longest.type_ids.assign(9999, 0);
   Members members;
   members.join(inputs_of(wanted[0], folder / "together"));
   const size_t overflows = members.join(std::move(bad)),
@@ -174,8 +180,8 @@ TEST(Members, OneThatFailsLeavesTheOthersTheirBits) {
   for (const auto& [member, steps, reason] : {std::tuple(overflows, 1, "step 2: the loss is inf"),
                                               std::tuple(is_nan, 2, "step 3: the loss is nan"),
                                               std::tuple(is_long, 0, "takes 9999 positions")}) {
-    const MemberStatus& status = members.status(member);
-    EXPECT_EQ(status.state, MemberState::kFailed);
+    const Members::Status& status = members.status(member);
+    EXPECT_EQ(status.state, Members::State::kFailed);
     EXPECT_EQ(status.steps_done, steps);
     EXPECT_NE(status.failure.find(reason), std::string::npos) << status.failure;
   }

@@ -136,9 +136,9 @@ TEST_F(MixtureRun, EpochsHoldWhatTheMixtureDraws) {
   ASSERT_TRUE(in.parts.has_value());
   EXPECT_EQ(in.parts->sizes, (std::vector<int64_t>{12, 12}));
   EXPECT_EQ(in.parts->rates, (std::vector<double>{12, 36}));
-  EXPECT_EQ(in.train.size(), 24);
-  EXPECT_EQ(in.train.examples[13].id_text, "picking:1");
-  EXPECT_EQ(in.train.sequences[13].example, 13) << "rows of two parts draw dropout apart";
+  EXPECT_EQ(in.train->size(), 24);
+  EXPECT_EQ(in.train->examples[13].id_text, "picking:1");
+  EXPECT_EQ(in.train->sequences[13].example, 13) << "rows of two parts draw dropout apart";
   for (const Order order : {Order::kShuffle, Order::kLength}) {
     const BatchOptions options{
         .batch_size = 7, .order = order, .key = RandomKey{3}, .parts = in.parts};
@@ -177,9 +177,9 @@ TEST_F(MixtureRun, EncodesEachPartByItsOwnTask) {
   EXPECT_EQ(in.parts->rows, 24) << "as many as the parts have together";
   const auto text = [&](size_t row, bool is_target) {
     std::vector<int64_t> ids;
-    for (size_t i = 0; i < in.train.sequences[row].ids.size(); ++i) {
-      if (in.train.sequences[row].is_target()[i] == is_target)
-        ids.push_back(in.train.sequences[row].ids[i]);
+    for (size_t i = 0; i < in.train->sequences[row].ids.size(); ++i) {
+      if (in.train->sequences[row].is_target()[i] == is_target)
+        ids.push_back(in.train->sequences[row].ids[i]);
     }
     return in.text.tokenizer->decode(ids, SpecialTokens::kKeep);
   };
@@ -231,7 +231,7 @@ TEST_F(MixtureRun, IsJudgedByTheMeanOverItsEvaluationTasks) {
   const LoadedAdapter kept = load_adapter(dir / "adapter", *again.model);
   const BoundAdapter bound(*again.model, kept.adapter, kept.tensors);
   const Choices choices =
-      choose(*again.model, bound, again.eval_tasks[0].task, again.eval_tasks[0].data.rows);
+      choose(*again.model, bound, again.eval_tasks[0].task, again.eval_tasks[0].data->rows);
   std::map<std::string, std::vector<double>> right;
   for (size_t i = 0; i < 12; ++i)
     right["t" + std::to_string(i % 3)].push_back(

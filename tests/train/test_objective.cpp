@@ -114,10 +114,10 @@ TEST(BatchLosses, AdamixNoConsistencyWithoutRandomness) {
     const BoundAdapter bound(*inputs.model, adapter, tensors, Experts::kApart);
     const MicroBatch batch(inputs, bound, {0, 1, 2, 3, 4}, RandomKey{3}, 5);
     EXPECT_EQ(batch.tokens(),
-              inputs.train.sequences[0].ids.size() + inputs.train.sequences[1].ids.size() +
-                  inputs.train.sequences[2].ids.size() + inputs.train.sequences[3].ids.size() +
-                  inputs.train.sequences[4].ids.size());
-    return losses_of({batch}).front().item<double>();
+              inputs.train->sequences[0].ids.size() + inputs.train->sequences[1].ids.size() +
+                  inputs.train->sequences[2].ids.size() + inputs.train->sequences[3].ids.size() +
+                  inputs.train->sequences[4].ids.size());
+    return losses_of({batch}).front().value.item<double>();
   };
   EXPECT_NEAR(loss("{dropout: 0, consistency: 1}"), loss("{dropout: 0}"), 1e-6);
   EXPECT_GT(loss("{dropout: 0.3, consistency: 100}"), loss("{dropout: 0.3}") + 1e-3);

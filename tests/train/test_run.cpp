@@ -82,7 +82,7 @@ TEST(Run, StopsAtNumbersThatAreNotFinite) {
   const TempFolder folder;
   RunInputs inputs = run_inputs(kLora, folder / "run", "{epochs: 1, batch_size: 24, order: file}");
   set_task(inputs, regression_task());
-  inputs.train.examples[3].label = 1e30;  // its square is beyond float32
+  own_rows(inputs).examples[3].label = 1e30;  // its square is beyond float32
   TrainingRun run(std::move(inputs), StartMode::kFresh);
   const std::string message = message_of<InputError>([&] { run.step(); });
   for (const char* part : {"step 1: the loss is inf", "learning rate 0", "examples row 0, row 1",
@@ -101,7 +101,8 @@ TEST(Run, NamesATensorThatStandsStill) {
   const RandomKey seed = RandomKey{}.with(uint64_t{42});
   Rig same(inputs.model, "{edits: [{lora: {rank: 2}}], head: {dropout: 0}}", regression_task());
   same.tensors = same.adapter->init(inputs.model->weights, seed.with("init"));
-  inputs.train.examples[0].label = logits_of(same, inputs.train.sequences, {}, 64).item<double>();
+  own_rows(inputs).examples[0].label =
+      logits_of(same, inputs.train->sequences, {}, 64).item<double>();
   TrainingRun run(std::move(inputs), StartMode::kFresh);
   while (!run.is_done()) run.step();
   const std::string log = read_file(folder / "run" / "log.jsonl");
@@ -120,10 +121,10 @@ TEST(Run, RefusesATensorThatTheLossDoesNotReach) {
   inputs.model = std::make_shared<const Model>(
       Model{bare->source, bare->config, bare->sites,
             Weights(bare->config, std::move(base), Precision::kFloat32)});
-  inputs.train.sequences =
-      random_sequences(bare->config, 24, 8, 17);  // of the positions that it serves
+  Dataset& rows = own_rows(inputs);
+  rows.sequences = random_sequences(bare->config, 24, 8, 17);  // of the positions that it serves
   const auto words = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{1, 2, 3});
-  for (Sequence& sequence : inputs.train.sequences) sequence.asked = Mask{0, words};
+  for (Sequence& sequence : rows.sequences) sequence.asked = Mask{0, words};
   Task cloze = inputs.task;
   cloze.at<Classification>().cloze = Cloze{{}, {"a", "b", "c"}};
   set_task(inputs, cloze);
@@ -140,7 +141,7 @@ TEST(Run, KeepsTheBestAndStopsEarly) {
   RunInputs inputs = run_inputs(
       kLora, folder / "run",
       "{epochs: 40, batch_size: 8, evaluate_every: 1 step, early_stop: 4, learning_rate: 0.02}");
-  inputs.eval = EvalData{inputs.train, std::nullopt};
+  inputs.eval = evaluation_rows(inputs);
   TrainingRun run(std::move(inputs), StartMode::kFresh);
   drive_to(run);
   EXPECT_LT(run.steps_done(), run.total_steps());

@@ -18,8 +18,9 @@ RunInputs text_inputs(const Objective& objective, double dropout) {
   inputs.task = parse_task(
       yaml("name: t\nkind: generation\nprompt: \"{q}\"\ntarget: \"{a}\"\nmetrics: [perplexity]\n"),
       "task");
-  inputs.train.sequences = random_texts(inputs.model->config, 4, 9, 3);
-  inputs.train.examples.resize(4);
+  Dataset& rows = own_rows(inputs);
+  rows.sequences = random_texts(inputs.model->config, 4, 9, 3);
+  rows.examples.resize(4);
   inputs.config.objective = objective;
   inputs.config.dropout = dropout;
   return inputs;
@@ -33,7 +34,9 @@ double loss_of(const RunInputs& inputs, const std::string& definition, double* u
   const Batch batch{0, 1, 2, 3};
   const double all = loss_units(inputs, batch);
   if (units != nullptr) *units = all;
-  return losses_of({MicroBatch(inputs, bound, batch, RandomKey{3}, all)}).front().item<double>();
+  return losses_of({MicroBatch(inputs, bound, batch, RandomKey{3}, all)})
+      .front()
+      .value.item<double>();
 }
 
 // Mean over the targets, or over the rows of their own means, of -log p[target] by whole logits.
@@ -42,7 +45,7 @@ double plain_loss(const RunInputs& inputs, bool averages_rows) {
   rig.shake(0.3);
   rig.widen();
   double sum = 0, units = 0;
-  for (const Sequence& sequence : inputs.train.sequences) {
+  for (const Sequence& sequence : inputs.train->sequences) {
     units += averages_rows ? 1 : 0;
     if (num_targets(sequence) == 0) continue;               // a row of one token
     const Tensor logits = text_logits_of(rig, {sequence});  // [targets, V]
@@ -68,7 +71,7 @@ TEST(TextLoss, IsTheMeanOverTargetsOrRows) {
     EXPECT_NEAR(loss_of(inputs, "{edits: [{lora: {sites: [attn.q]}}]}", &units),
                 plain_loss(inputs, averages_rows), 1e-12);
     int64_t targets = 0;
-    for (const Sequence& sequence : inputs.train.sequences) targets += num_targets(sequence);
+    for (const Sequence& sequence : inputs.train->sequences) targets += num_targets(sequence);
     EXPECT_EQ(units, averages_rows ? 4 : static_cast<double>(targets));
   }
 }

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 PINNED = {"torch": "2.13.0", "transformers": "4.57.6", "peft": "0.21.2", "safetensors": "0.8.0",
-          "numpy": "2.4.6", "adapters": "1.3.0", "pyreft": "0.1.0"}
+          "numpy": "2.4.6", "adapters": "1.3.0", "pyreft": "0.1.0", "pyvene": "0.1.8"}
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -1,0 +1,153 @@
+"""What a study saves: members together, one after another and as processes of their own; and what is kept of rows from epoch to epoch.
+
+    studies.py --glue DIR --out bench/results [--only together,cache] [--rounds 3] [--precisions fp32,bf16]
+
+together   twelve members, four methods x three seeds, CoLA, 500 rows, batches of 16, MiniLM        -> study_together.json
+cache      head only, and LoRA in the last two layers, five epochs, with and without `cache`         -> row_cache.json
+Ways alternate within a round; figures are medians over rounds. Members must be equal bit for bit, however they were trained.
+"""
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from compare import GRAFT, THREADS, machine, model_folder
+
+METHODS = {"lora": "lora", "pfeiffer": "pfeiffer", "loreft": "loreft", "late": "{adapter: lora, set: {layers: [4, 5], rank: 4}}"}
+SEEDS = [1, 2, 3]
+SETTINGS = {"batch_size": 16, "epochs": 5, "checkpoint_every": "never", "learning_rate": "1e-3"}
+
+STUDY = """study: bench
+model: {model}
+methods: {{{methods}}}
+tasks: {{cola: {{task: cola, train: {train}, eval: {dev}}}}}
+set: {{data.rows: 500, {settings}}}
+grid: {{seed: {seeds}}}
+"""
+
+
+def measured(command, **options):
+    """Seconds and peak resident bytes of a process that must end well."""
+    begin = time.monotonic()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
+    told = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"bench: error: {' '.join(map(str, command))}\n{told[-2000:]}")
+    return time.monotonic() - begin, usage.ru_maxrss * 1024
+
+
+def digest(run):
+    return hashlib.sha256((run / "adapter" / "adapter.safetensors").read_bytes()).hexdigest()
+
+
+def trained(run):
+    """Seconds of its steps, as the run tells them."""
+    return json.loads((run / "metrics.json").read_text())["seconds"]
+
+
+def study_file(args, folder, settings):
+    text = STUDY.format(model=model_folder("minilm"), train=args.cola / "train.tsv", dev=args.cola / "dev.tsv", seeds=SEEDS,
+                        methods=", ".join(f"{name}: {value}" for name, value in METHODS.items()),
+                        settings=", ".join(f"{key}: {value}" for key, value in settings.items()))
+    path = folder / "study.yaml"
+    path.write_text(text)
+    return path
+
+
+def sweep(study, out, together):
+    seconds, peak = measured([GRAFT, "sweep", study, "--out", out, "--together", together, "--threads", THREADS, "--quiet"])
+    return {"seconds": seconds, "peak_bytes": peak}, {run.name: digest(run) for run in (out / "runs").iterdir()}
+
+
+def processes(runs, out):
+    """Every run of a study as graft train, one process after another."""
+    seconds, peaks, digests = 0.0, [], {}
+    for run in sorted(runs.iterdir()):
+        config = out / (run.name + ".yaml")
+        lines = [line for line in (run / "run.yaml").read_text().splitlines() if not line.startswith("out:")]
+        config.write_text("\n".join(lines) + "\n")
+        own_seconds, peak = measured([GRAFT, "train", config, "--out", out / run.name, "--threads", THREADS, "--quiet"])
+        seconds += own_seconds
+        peaks.append(peak)
+        digests[run.name] = digest(out / run.name)
+    return {"seconds": seconds, "peak_bytes": max(peaks), "peak_bytes_of_all_at_once": sum(peaks)}, digests
+
+
+def medians(figures):
+    return {key: round(statistics.median(each[key] for each in figures), 3) for key in figures[0]}
+
+
+def bench_together(args):
+    results = {}
+    for precision in args.precisions.split(","):
+        for name, more in {"dropout of the model": {}, "no dropout": {"dropout": 0}, "no dropout, no cache": {"dropout": 0, "cache": "never"}}.items():
+            found = {"together": [], "one after another": [], "processes": []}
+            for _ in range(args.rounds):
+                with tempfile.TemporaryDirectory() as scratch:
+                    folder = pathlib.Path(scratch)
+                    study = study_file(args, folder, {**SETTINGS, "precision": precision, **more})
+                    together, first = sweep(study, folder / "together", 12)
+                    turns, second = sweep(study, folder / "turns", 1)
+                    (folder / "alone").mkdir()
+                    alone, third = processes(folder / "turns" / "runs", folder / "alone")
+                    if not first == second == third:
+                        sys.exit("bench: error: members differ between the ways in which they were trained")
+                    for way, figures in (("together", together), ("one after another", turns), ("processes", alone)):
+                        found[way].append(figures)
+            results[f"{precision}, {name}"] = {way: medians(figures) for way, figures in found.items()}
+            print(precision, name, json.dumps(results[f"{precision}, {name}"]), flush=True)
+    return {"members": len(METHODS) * len(SEEDS), "methods": METHODS, "settings": SETTINGS, "rounds": args.rounds, "results": results}
+
+
+def bench_cache(args):
+    cases = {"head": ["--adapter", "head"], "lora in the last two layers": ["--adapter", "lora", "--set", "layers=[4,5]"]}
+    results = {}
+    for precision in args.precisions.split(","):
+        for name, adapter in cases.items():
+            found = {"never": [], "auto": []}
+            for _ in range(args.rounds):
+                digests = set()
+                for cache, figures in found.items():
+                    with tempfile.TemporaryDirectory() as scratch:
+                        out = pathlib.Path(scratch) / "run"
+                        seconds, peak = measured(
+                            [GRAFT, "train", "--model", model_folder("minilm"), "--task", "cola", "--data", args.cola / "train.tsv", *adapter,
+                             "--out", out, "--threads", THREADS, "--quiet", "--set", "data.rows=2000", "epochs=5", "batch_size=16", "dropout=0",
+                             "checkpoint_every=never", f"precision={precision}", f"cache={cache}"])
+                        figures.append({"seconds": seconds, "seconds_of_steps": trained(out), "peak_bytes": peak})
+                        digests.add(digest(out))
+                if len(digests) != 1:
+                    sys.exit("bench: error: the cache changed what was trained")
+            own = {cache: medians(figures) for cache, figures in found.items()}
+            own["times faster"] = round(own["never"]["seconds_of_steps"] / own["auto"]["seconds_of_steps"], 2)
+            results[f"{precision}, {name}"] = own
+            print(precision, name, json.dumps(own), flush=True)
+    return {"rows": 2000, "epochs": 5, "batch_size": 16, "rounds": args.rounds, "results": results}
+
+
+SECTIONS = {"together": (bench_together, "study_together.json"), "cache": (bench_cache, "row_cache.json")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--glue", required=True, type=pathlib.Path)
+    parser.add_argument("--out", default="bench/results", type=pathlib.Path)
+    parser.add_argument("--only", default=",".join(SECTIONS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precisions", default="fp32,bf16")
+    args = parser.parse_args()
+    args.cola = (args.glue / "CoLA").resolve()
+    for section in args.only.split(","):
+        measure, file = SECTIONS[section]
+        (args.out / file).write_text(json.dumps({"machine": machine(), **measure(args)}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

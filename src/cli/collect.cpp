@@ -1,0 +1,86 @@
+// graft collect: rows with a vector each, of what the model computes of their text.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/output_file.h"
+#include "base/wording.h"
+#include "cli/commands.h"
+#include "cli/files.h"
+#include "cli/out_of_memory.h"
+#include "cli/prediction_rows.h"
+#include "cli/states.h"
+#include "data/row_writer.h"
+#include "infer/records.h"
+
+namespace graft {
+
+namespace {
+
+struct CollectFlags {
+  StateFlags states;
+  std::string out, format, column = "embedding";
+};
+
+int collect(const CollectFlags& flags) {
+  check_not_rows("--out", flags.out, flags.states.data);
+  const TableFormat format =
+      flags.format.empty() ? row_format_of(flags.out, "--out") : row_format(flags.format);
+  const States states = read_states(flags.states, LabelUse::kOptional);
+  const Table& table = states.table;
+  if (table.find_column(flags.column))
+    throw InputError("--column: " + table.source + " has a column " + quote(flags.column) +
+                     " already; name another");
+  std::vector<std::string> header = table.columns;
+  header.push_back(flags.column);
+  OutputFile file(flags.out);
+  RowWriter writer(file, format, header);
+  for (size_t r = 0; r < table.rows.size(); ++r) {
+    Node row = Node::map();
+    for (size_t c = 0; c < table.columns.size(); ++c)
+      row[table.columns[c]] = cell_node(table, r, c);
+    row[flags.column] = number_list(states.values[static_cast<int64_t>(r)]);
+    writer.write(row, table.at(r));
+  }
+  writer.finish();
+  std::fprintf(messages_beside({flags.out}), "%s %s with %s numbers each in %s\n",
+               count_text(writer.num_rows()).c_str(), plural(writer.num_rows(), "row").c_str(),
+               count_text(states.values.size(1)).c_str(), flags.out.c_str());
+  return static_cast<int>(ExitCode::kDone);
+}
+
+}  // namespace
+
+void add_collect(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand(
+      "collect", "Write rows with a vector each: what leaves sites of the model for their text");
+  auto flags = std::make_shared<CollectFlags>();
+  add_states(*command, flags->states);
+  accept_standard_output(
+      *command
+           ->add_option("--out", flags->out,
+                        "file to write: .jsonl, .json, .csv or .tsv; -: the standard output")
+           ->required());
+  command
+      ->add_option("--format", flags->format,
+                   "of --out where its name does not tell: jsonl (that of the standard output), "
+                   "json, csv or tsv")
+      ->check(CLI::IsMember(row_format_names()));
+  command->add_option("--column", flags->column,
+                      "name of the vector's column (default: embedding)");
+  command->footer(
+      "Examples:\n  graft collect --model models/minilm --task sources.yaml --data pairs.jsonl "
+      "--sites out --layers 3 --positions f1 --out with_sources.jsonl\n"
+      "  graft collect --model models/minilm --task sst2 --data train.tsv --positions all --out "
+      "embedded.jsonl\n"
+      "The first reads, for an edit of kind interchange, what leaves block 3 at the first token of "
+      "the source texts; the second\n"
+      "makes an embedding of each text, the mean over its tokens, for a router.");
+  command->callback([flags, &action] {
+    action = [flags] {
+      return with_memory_need({0, "Give --precision bf16"}, [&] { return collect(*flags); });
+    };
+  });
+}
+
+}  // namespace graft

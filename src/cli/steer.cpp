@@ -1,0 +1,112 @@
+// graft steer: an adapter that adds the difference of two labels' mean states, without training.
+//
+// Turner et al. 2023 (arXiv:2308.10248), activation addition: h' = h + c (h+ - h-) at every token;
+// over contrast pairs Rimsky et al. 2024 (arXiv:2312.06681): the mean of h+ less that of h-.
+#include <ATen/ops/tensor.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/version.h"
+#include "base/wording.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/out_of_memory.h"
+#include "cli/states.h"
+
+namespace graft {
+
+namespace {
+
+struct SteerFlags {
+  StateFlags states;
+  std::string towards, from, out;
+  double strength = 1.0;
+};
+
+int64_t label_of(const char* flag, const Task& task, const std::string& name) {
+  const auto* const question = task.find<Classification>();
+  if (question == nullptr)
+    throw InputError("task " + quote(task.name) +
+                     " has no labels to steer between; give one of kind classification");
+  if (const std::optional<int64_t> label = question->find_label(name)) return *label;
+  throw InputError(std::string(flag) + ": unknown label " + quote(name) +
+                   did_you_mean(name, question->labels) + "; there are " +
+                   joined(question->labels));
+}
+
+// The mean over the rows of a label, [K].
+at::Tensor mean_of(const States& states, int64_t label) {
+  std::vector<int64_t> rows;
+  for (int64_t i = 0; i < states.data.size(); ++i) {
+    const std::optional<double>& own = states.data.examples[static_cast<size_t>(i)].label;
+    if (own && static_cast<int64_t>(*own) == label) rows.push_back(i);
+  }
+  if (rows.empty())
+    throw InputError(states.table.source + ": no row has the label " +
+                     quote(states.task.labels()[static_cast<size_t>(label)]));
+  return states.values.index_select(0, at::tensor(rows, at::kLong)).mean(0);
+}
+
+int steer(const SteerFlags& flags) {
+  check_free_for_adapter(flags.out);
+  const States states = read_states(flags.states, LabelUse::kRequired);
+  const int64_t towards = label_of("--towards", states.task, flags.towards),
+                from = label_of("--from", states.task, flags.from);
+  const at::Tensor step = (mean_of(states, towards) - mean_of(states, from)) * flags.strength;
+  std::vector<Node> names;
+  for (const Site& site : states.sites) names.push_back(Node::text(site.name));
+  const Node definition = Node::map(
+      {{"edits",
+        Node::list({Node::map({{"affine", Node::map({{"sites", Node::list(names)},
+                                                     {"scale", Node::boolean(false)},
+                                                     {"shift", Node::boolean(true)}})}})})}});
+  const Model& model = *states.opened.model;
+  const Adapter adapter(definition, "graft steer", {model.config, model.sites}, std::nullopt);
+  NamedTensors tensors;
+  int64_t begin = 0;
+  for (const std::string& name : adapter.parts().front().names) {
+    const int64_t width = states.sites[tensors.size()].output_width;
+    tensors[name] = step.slice(0, begin, begin + width).contiguous();
+    begin += width;
+  }
+  save_adapter(flags.out, adapter, tensors, model,
+               {.graft_version = kVersionText,
+                .model = flags.states.model,
+                .tokenizer = states.opened.text.tokenizer->digest(),
+                .max_length = states.max_length,
+                .data = flags.states.data});
+  std::printf("%s of the states of %s %s, in %s\n",
+              plural(std::ssize(states.sites), "shift").c_str(),
+              count_text(states.data.size()).c_str(), plural(states.data.size(), "row").c_str(),
+              flags.out.c_str());
+  return static_cast<int>(ExitCode::kDone);
+}
+
+}  // namespace
+
+void add_steer(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand(
+      "steer", "Write an adapter that shifts states from one label's mean to another's");
+  auto flags = std::make_shared<SteerFlags>();
+  add_states(*command, flags->states);
+  command->add_option("--towards", flags->towards, "label whose mean the states move towards")
+      ->required();
+  command->add_option("--from", flags->from, "label whose mean they move away from")->required();
+  command->add_option("--strength", flags->strength,
+                      "factor of the difference of the means (default 1)");
+  command->add_option("--out", flags->out, "folder for the adapter")->required();
+  command->footer(
+      "Example:\n  graft steer --model models/gpt2 --task sst2 --data pairs.tsv --towards positive "
+      "--from negative --layers 6 --strength 4 --out warm\n"
+      "Contrast pairs are two rows with two labels. The adapter is an affine edit: a shift at "
+      "every token, also of those written.");
+  command->callback([flags, &action] {
+    action = [flags] {
+      return with_memory_need({0, "Give --precision bf16"}, [&] { return steer(*flags); });
+    };
+  });
+}
+
+}  // namespace graft

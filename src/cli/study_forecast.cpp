@@ -1,0 +1,112 @@
+#include "cli/study_forecast.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+#include "base/spelling.h"
+#include "base/wording.h"
+#include "train/optimizer.h"
+#include "train/plan.h"
+#include "train/start_from.h"
+#include "train/step_work.h"
+
+namespace graft {
+
+namespace {
+
+// An evaluation goes forward alone.
+constexpr double kForwardShare = 1.0 / 3;
+
+double evaluated_tokens(const RunInputs& inputs, const Epochs& epochs) {
+  int64_t evaluations = 1;  // of what was kept
+  for (int64_t step = 1; step <= epochs.total_steps(); ++step) {
+    if (step == epochs.total_steps() || epochs.falls_due(inputs.config.evaluate_every, step))
+      ++evaluations;
+  }
+  double tokens = 0;
+  if (inputs.eval != nullptr)
+    tokens += static_cast<double>(evaluations * inputs.eval->rows.num_tokens);
+  for (const EvalTaskData& each : inputs.eval_tasks)
+    tokens += static_cast<double>(evaluations * each.data->rows.num_tokens);
+  if (inputs.test != nullptr) tokens += static_cast<double>(inputs.test->rows.num_tokens);
+  return tokens;
+}
+
+}  // namespace
+
+void StudyForecast::add(const PlannedMember& member) {
+  Member own{member};
+  try {
+    const RunInputs inputs = inputs_.load(config_of(member, "-"));
+    own.footprint = make_plan(inputs).memory;
+    const Epochs epochs = epochs_of(inputs);
+    own.trained =
+        static_cast<double>(inputs.train->num_tokens) * epochs.epochs_done(epochs.total_steps());
+    own.evaluated = evaluated_tokens(inputs, epochs);
+  } catch (const InputError&) {
+    return;
+  }
+  if (const int64_t bytes = own.footprint.peak(); bytes > limits_.memory) {
+    throw InputError("about " + bytes_text(bytes) + " are needed at the peak, and " +
+                     option_name("memory") + " has " + bytes_text(limits_.memory) +
+                     ": lower batch_size, token_budget or max_length, raise accumulate instead, "
+                     "or set save_memory: true or precision: bf16");
+  }
+  members_.push_back(std::move(own));
+}
+
+double StudyForecast::seconds_per_token(const Member& member) {
+  constexpr int64_t kWarmup = 2, kTimed = 4;
+  const std::string* method = member.planned.factor("method");
+  const std::string* task = member.planned.factor("task");
+  const std::string key =
+      (method != nullptr ? *method : "") + "\n" + (task != nullptr ? *task : "");
+  const auto [known, is_new] = seconds_per_token_.emplace(key, 0);
+  if (!is_new) return known->second;
+  const RunInputs inputs = inputs_.load(config_of(member.planned, "-"));
+  const Adapter adapter(inputs.config.adapter, "adapter " + inputs.config.adapter_name,
+                        {inputs.model->config, inputs.model->sites}, inputs.task);
+  NamedTensors tensors = start_values(inputs, adapter);
+  const auto optimizer = make_optimizer(adapter.params(), inputs.config);
+  Epochs epochs = epochs_of(inputs);
+  double seconds = 0;
+  int64_t tokens = 0;
+  for (int64_t step = 0; step < kWarmup + kTimed; ++step) {
+    const auto start = std::chrono::steady_clock::now();
+    const StepLoss loss = step_gradients(inputs, adapter, tensors,
+                                         epochs.batches_of(step % epochs.total_steps()), step);
+    clip_gradients(tensors, gradient_norm(tensors), inputs.config.clip);
+    optimizer->step(tensors, 0);
+    if (step < kWarmup) continue;
+    seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    tokens += loss.tokens;
+  }
+  return known->second = seconds / static_cast<double>(std::max<int64_t>(tokens, 1));
+}
+
+// As StudyMembers takes them when members that begin together end together.
+std::string StudyForecast::text() {
+  size_t groups = 0, most = 0;
+  int64_t peak = 0;
+  double seconds = 0;
+  std::vector<Footprint> group;
+  for (const Member& member : members_) {
+    const double a_token = seconds_per_token(member);
+    seconds += a_token * (member.trained + kForwardShare * member.evaluated);
+    group.push_back(member.footprint);
+    const bool fits = group.size() <= limits_.together &&
+                      peak_bytes_together(group, Members::kPassTokens) <= limits_.memory;
+    if (!fits || group.size() == 1) ++groups;
+    if (!fits) group = {member.footprint};
+    most = std::max(most, group.size());
+    peak = std::max(peak, peak_bytes_together(group, Members::kPassTokens));
+  }
+  if (members_.empty()) return "";
+  return "together: " + std::to_string(most) + " at most, in " +
+         counted(static_cast<int64_t>(groups), "group") + ", about " + bytes_text(peak) + " of " +
+         bytes_text(limits_.memory) + " at the peak\ntime: about " + duration_text(seconds) +
+         ", one after another and without what the cache saves\n";
+}
+
+}  // namespace graft

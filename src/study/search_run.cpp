@@ -1,0 +1,355 @@
+#include "study/search_run.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "study/search.h"
+
+namespace graft {
+
+namespace {
+
+constexpr int64_t kSearchVersion = 1;
+
+bool is_seed_setting(const std::string& key) { return key == "seed" || key.starts_with("seeds."); }
+
+// The members that differ in seeds alone, and the first of them without its seeds.
+struct SearchGroup {
+  std::string name;
+  MemberDraft draft;
+  std::vector<size_t> members;
+};
+
+std::vector<SearchGroup> groups_of(const StudyFile& study) {
+  std::vector<SearchGroup> groups;
+  for (size_t i = 0; i < study.members.size(); ++i) {
+    std::string name;
+    for (const auto& [factor, value] : study.members[i].factors) {
+      if (is_seed_setting(factor)) continue;
+      const bool is_name = factor == "method" || factor == "task";
+      name += (name.empty() ? "" : ", ") + (is_name ? value : factor + " " + value);
+    }
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [&](const SearchGroup& each) { return each.name == name; });
+    if (group == groups.end()) {
+      group = groups.insert(groups.end(), {name, study.members[i], {}});
+      std::erase_if(group->draft.settings,
+                    [](const StudySetting& setting) { return is_seed_setting(setting.key); });
+    }
+    group->members.push_back(i);
+  }
+  return groups;
+}
+
+MemberDraft draft_of(const SearchGroup& group, const Trial& trial, int64_t seed,
+                     const std::string& place) {
+  MemberDraft draft = group.draft;
+  for (const auto& [key, value] : trial.settings) {
+    std::erase_if(draft.settings,
+                  [&key = key](const StudySetting& setting) { return setting.key == key; });
+    draft.settings.push_back({key, value, place});
+  }
+  draft.settings.push_back({"seed", std::to_string(seed), place});
+  const std::string number = std::to_string(trial.candidate + 1);
+  draft.name = group.name + ", try " + number + ", rung " + std::to_string(trial.rung + 1) +
+               ", seed " + std::to_string(seed);
+  draft.folder +=
+      "-try" + number + "-rung" + std::to_string(trial.rung + 1) + "-seed" + std::to_string(seed);
+  return draft;
+}
+
+Node settings_node(const TrialSettings& settings) {
+  Node out = Node::map();
+  for (const auto& [key, value] : settings) out[key] = parse_yaml(value, key);
+  return out;
+}
+
+// A trial that is over: the score of each seed, or why it has none.
+struct TrialRecord {
+  Trial trial;
+  std::vector<double> scores;
+  std::string metric, reason;
+
+  std::optional<double> mean() const {
+    if (scores.empty() || !reason.empty()) return std::nullopt;
+    double sum = 0;
+    for (const double score : scores) sum += score;
+    return sum / static_cast<double>(scores.size());
+  }
+};
+
+Node to_node(const TrialRecord& record) {
+  std::vector<Node> scores;
+  for (const double score : record.scores) scores.push_back(Node::number(score));
+  return Node::map({{"candidate", Node::integer(static_cast<int64_t>(record.trial.candidate + 1))},
+                    {"rung", Node::integer(static_cast<int64_t>(record.trial.rung + 1))},
+                    {"settings", settings_node(record.trial.settings)},
+                    {"metric", Node::text(record.metric)},
+                    {"scores", Node::list(std::move(scores))},
+                    {"reason", Node::text(record.reason)}});
+}
+
+TrialRecord record_of(const Node& node, Trial trial) {
+  TrialRecord record{
+      std::move(trial), {}, node.find("metric")->scalar, node.find("reason")->scalar};
+  for (const Node& score : node.find("scores")->items)
+    record.scores.push_back(std::strtod(score.scalar.c_str(), nullptr));
+  return record;
+}
+
+// What came of the runs of a trial, one a seed.
+class TrialEnds final : public StudyEnds {
+ public:
+  struct End {
+    MemberResult result = {};
+    std::string reason = {};  // why it failed
+  };
+
+  TrialEnds(size_t runs, std::function<void(size_t run)> starts)
+      : ends_(runs), starts_(std::move(starts)) {}
+
+  void started(size_t run) override { starts_(run); }
+  void finished(size_t run, const MemberResult& result) override { ends_[run].result = result; }
+  void failed(size_t run, const std::string& reason) override { ends_[run].reason = reason; }
+  void advanced(double) override {}
+
+  const std::vector<End>& ends() const { return ends_; }
+
+ private:
+  std::vector<End> ends_;
+  std::function<void(size_t run)> starts_;
+};
+
+class SearchRunner {
+ public:
+  SearchRunner(StudyFile& study, StudyEngine& engine, const SearchOptions& options)
+      : study_(study), engine_(engine), options_(options), groups_(groups_of(study)) {
+    done_ = Node::map({{"version", Node::integer(kSearchVersion)},
+                       {"digest", Node::text(digest())},
+                       {"searches", Node::list()}});
+    read();
+    most_ = groups_.size() * most_trials(*study.search) * study.search->seeds.size();
+  }
+
+  bool run() {
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      if (!search(g)) return false;
+    }
+    write();
+    return true;
+  }
+
+ private:
+  Path file() const { return options_.out / "search.json"; }
+
+  // Of all that a trial's score depends on.
+  std::string digest() {
+    std::string text;
+    for (const SearchGroup& group : groups_) {
+      const std::unique_ptr<Searcher> searcher = searcher_of(group);
+      const Trial first = *searcher->ask();
+      const MemberDraft draft = draft_of(group, first, study_.search->seeds.front(), place());
+      text += group.name + "\n" + to_json(engine_.resolve(study_, draft), -1) + "\n";
+    }
+    for (const int64_t seed : study_.search->seeds) text += std::to_string(seed) + " ";
+    for (const SearchAxis& axis : study_.search->axes) {
+      text += axis.key + " " + std::to_string(axis.low) + " " + std::to_string(axis.high);
+      for (const std::string& value : axis.values) text += " " + value;
+    }
+    if (study_.search->halving) {
+      text += study_.search->halving->key + std::to_string(study_.search->halving->factor);
+      for (const double budget : study_.search->halving->budgets) text += std::to_string(budget);
+    }
+    text += std::to_string(study_.search->tries) + " " + std::to_string(study_.search->draw);
+    return sha256(text);
+  }
+
+  std::unique_ptr<Searcher> searcher_of(const SearchGroup& group) const {
+    return make_searcher(*study_.search, RandomKey{}.with("search").with(group.name));
+  }
+
+  std::string place() const { return study_.search->axes.front().place; }
+
+  void read() {
+    if (!std::filesystem::exists(file())) return;
+    Node found = parse_json(read_file(file()), file().string());
+    const Node* digest = found.find("digest");
+    if (digest == nullptr || digest->scalar != done_.find("digest")->scalar)
+      throw InputError("'" + file().string() +
+                       "': holds another search than the study's; move it away, or give another "
+                       "folder");
+    earlier_ = std::move(found);
+  }
+
+  // The trials of an earlier process, in their order.
+  std::vector<Node> earlier(size_t group) const {
+    const Node* searches = earlier_.find("searches");
+    if (searches == nullptr || searches->items.size() <= group) return {};
+    return searches->items[group].find("trials")->items;
+  }
+
+  bool search(size_t g) {
+    const SearchGroup& group = groups_[g];
+    const std::unique_ptr<Searcher> searcher = searcher_of(group);
+    const std::vector<Node> known = earlier(g);
+    std::vector<Node> trials;
+    size_t index = 0;
+    while (const std::optional<Trial> trial = searcher->ask()) {
+      std::optional<TrialRecord> record;
+      if (index < known.size()) record = record_of(known[index], *trial);
+      else record = try_out(group, *trial);
+      ++index;
+      if (!record) return false;
+      searcher->tell(goodness(*record));
+      trials.push_back(to_node(*record));
+      keep(group, trials, *searcher, false);
+    }
+    const std::optional<Trial> best = searcher->best();
+    if (!best)
+      throw InputError(
+          "search of " + quote(group.name) +
+          ": every trial failed, the last one by: " + trials.back().find("reason")->scalar);
+    keep(group, trials, *searcher, true);
+    for (const size_t member : group.members) {
+      for (const auto& [key, value] : best->settings) {
+        const bool is_budget = study_.search->halving && key == study_.search->halving->key;
+        if (!is_budget) study_.members[member].settings.push_back({key, value, place()});
+      }
+    }
+    return true;
+  }
+
+  std::optional<double> goodness(const TrialRecord& record) const {
+    const std::optional<double> mean = record.mean();
+    const bool is_less_better =
+        options_.is_less_better ? options_.is_less_better(record.metric) : record.metric == "loss";
+    return mean && is_less_better ? -*mean : mean;
+  }
+
+  // None where the engine was asked to stop.
+  std::optional<TrialRecord> try_out(const SearchGroup& group, const Trial& trial) {
+    if (!options_.may_run)
+      throw InputError("the search of " + quote(group.name) + " is not over in '" +
+                       file().string() +
+                       "': run it once without a shard, and copy the file to each folder");
+    TrialRecord record{trial, {}, "", ""};
+    if (!run_seeds(group, trial, record)) return std::nullopt;
+    has_new_ = true;
+    return record;
+  }
+
+  // The trial's runs, one a seed. False where the engine was asked to stop.
+  bool run_seeds(const SearchGroup& group, const Trial& trial, TrialRecord& record) {
+    std::vector<PlannedMember> members;
+    std::vector<Path> folders;
+    try {
+      for (const int64_t seed : study_.search->seeds) {
+        const MemberDraft draft = draft_of(group, trial, seed, place());
+        members.push_back({draft.name, draft.factors, to_json(engine_.resolve(study_, draft), -1)});
+        engine_.check(members.back());
+        folders.push_back(options_.out / "search" / draft.folder);
+      }
+    } catch (const InputError& error) {
+      record.reason = error.what();
+      return true;
+    }
+    std::vector<StudyRun> runs;
+    for (size_t i = 0; i < members.size(); ++i) runs.push_back({i, &members[i], folders[i]});
+    TrialEnds ends(runs.size(), [&](size_t run) {
+      if (options_.starts) options_.starts(members[run].name, done_runs_, most_);
+      ++done_runs_;
+    });
+    if (!engine_.run(runs, ends)) return false;
+    for (const TrialEnds::End& end : ends.ends()) {
+      if (record.reason.empty()) record.reason = end.reason;
+      if (record.reason.empty()) add_score(end.result, record);
+    }
+    return true;
+  }
+
+  static void add_score(const MemberResult& result, TrialRecord& record) {
+    for (const FinalScore& score : result.scores) {
+      if (score.side != "eval") continue;
+      record.metric = score.metric;
+      if (score.value) record.scores.push_back(*score.value);
+      else record.reason = "its " + score.metric + " does not exist";
+      return;
+    }
+    record.reason = "has no score of rows that choose; give its task eval rows";
+  }
+
+  // Writes what is known so far.
+  void keep(const SearchGroup& group, const std::vector<Node>& trials, const Searcher& searcher,
+            bool is_over) {
+    std::vector<Node> stopped;
+    for (const StoppedCandidate& each : searcher.stopped())
+      stopped.push_back(
+          Node::map({{"candidate", Node::integer(static_cast<int64_t>(each.candidate + 1))},
+                     {"rung", Node::integer(static_cast<int64_t>(each.rung + 1))},
+                     {"reason", Node::text(each.reason)}}));
+    const std::optional<Trial> best = is_over ? searcher.best() : std::nullopt;
+    Node node = Node::map(
+        {{"name", Node::text(group.name)},
+         {"trials", Node::list(trials)},
+         {"stopped", Node::list(std::move(stopped))},
+         {"best", best ? Node::integer(static_cast<int64_t>(best->candidate + 1)) : Node::null()},
+         {"settings", best ? settings_node(best->settings) : Node::null()}});
+    std::vector<Node>& searches = done_["searches"].items;
+    const bool is_known = !searches.empty() && searches.back().find("name")->scalar == group.name;
+    if (is_known) searches.back() = std::move(node);
+    else searches.push_back(std::move(node));
+    if (has_new_) write();  // else the file says more than what has been told again so far
+  }
+
+  void write() const {
+    make_directories(options_.out);
+    write_file_atomically(file(), to_json(done_));
+  }
+
+  StudyFile& study_;
+  StudyEngine& engine_;
+  const SearchOptions& options_;
+  std::vector<SearchGroup> groups_;
+  Node done_, earlier_ = Node::map();
+  size_t done_runs_ = 0, most_ = 0;
+  bool has_new_ = false;
+};
+
+}  // namespace
+
+void check_search(const StudyFile& study) {
+  for (const MemberDraft& member : study.members) {
+    bool has_seed = false;
+    for (const StudySetting& setting : member.settings) {
+      for (const SearchAxis& axis : study.search->axes) {
+        if (axis.key == setting.key)
+          throw InputError(axis.place + ": the setting " + quote(axis.key) +
+                           " is searched and given at " + setting.place + "; leave one out");
+      }
+      if (!is_seed_setting(setting.key)) continue;
+      has_seed |= setting.key == "seed";
+      for (const int64_t seed : study.search->seeds) {
+        if (setting.value == std::to_string(seed))
+          throw InputError(
+              study.source + ": search: the seed " + setting.value + " is one of the members' (" +
+              setting.place +
+              "): settings that were chosen by a seed look better on it; give another");
+      }
+    }
+    const bool takes_usual =
+        !has_seed && std::count(study.search->seeds.begin(), study.search->seeds.end(), 42) > 0;
+    if (takes_usual)
+      throw InputError(study.source +
+                       ": search: the seed 42 is the one of members without a seed; give another");
+  }
+}
+
+bool run_search(StudyFile& study, StudyEngine& engine, const SearchOptions& options) {
+  check_search(study);
+  return SearchRunner(study, engine, options).run();
+}
+
+}  // namespace graft

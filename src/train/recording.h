@@ -1,0 +1,32 @@
+// Internal to src/train.
+//
+// What a run notes on demand (settings `record`): norms of gradients, drawn experts, how alike
+// experts are, and what gates, routers and edits did with every row.
+#pragma once
+
+#include "edit/adapter.h"
+#include "infer/evaluate.h"
+#include "train/config.h"
+#include "train/micro_batch.h"
+
+namespace graft {
+
+// {"0.lora": norm, ..., "head": norm} of the gradients that lie in the stored tensors, by edit.
+Node gradient_norms(const Adapter& adapter, const NamedTensors& tensors);
+
+// {NAME: [expert, ...]}: what each pass of a step drew, one after another.
+Node drawn_node(const DrawnExperts& drawn);
+
+// [1, 1] each, by the tensor's name without its expert, with ".cosine": the mean cosine of two
+// experts' values, over all pairs; of scales, which start at one, of values - 1. An expert of zeros
+// is alike to none.
+NamedTensors expert_cosines(const Adapter& adapter, const NamedTensors& tensors);
+
+// How the rows are evaluated that are recorded when the run is over.
+void ask_for(const RecordConfig& record, PredictOptions& options);
+
+// Writes DIR/records/SIDE.jsonl and adds {SIDE: summary} to `all`, where something was recorded.
+void write_records(const Path& dir, const std::string& side, const Dataset& data,
+                   const Records& records, Node& all);
+
+}  // namespace graft

@@ -1,0 +1,222 @@
+// Searches: what is asked for, what halving keeps and why, and that what was told brings a searcher
+// back to where it was.
+#include "study/search.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "study/search_run.h"
+#include "tests/support/testing.h"
+
+namespace graft::test_search {
+namespace {
+
+using testing::expect_message;
+using testing::TempFolder;
+
+SearchPlan grid_plan() {
+  SearchPlan plan;
+  plan.axes = {{.key = "learning_rate", .values = {"0.1", "0.2", "0.3"}},
+               {.key = "batch_size", .values = {"8", "16", "32"}}};
+  plan.seeds = {100};
+  return plan;
+}
+
+std::string text_of(const Trial& trial) {
+  std::string out;
+  for (const auto& [key, value] : trial.settings) out += key + "=" + value + " ";
+  return out;
+}
+
+TEST(Search, GridAsksForEveryCombinationOnce) {
+  const auto searcher = make_searcher(grid_plan(), {});
+  std::vector<std::string> asked;
+  while (const auto trial = searcher->ask()) {
+    asked.push_back(text_of(*trial));
+    searcher->tell(static_cast<double>(asked.size() == 6));
+  }
+  EXPECT_EQ(asked.size(), 9U);
+  EXPECT_EQ(std::set<std::string>(asked.begin(), asked.end()).size(), 9U);
+  EXPECT_EQ(asked[1], "learning_rate=0.1 batch_size=16 ");
+  EXPECT_EQ(text_of(*searcher->best()), asked[5]);
+  EXPECT_EQ(most_trials(grid_plan()), 9U);
+}
+
+TEST(Search, RandomDrawsLieInTheirRangesOnTheirScales) {
+  SearchPlan plan;
+  plan.kind = SearchKind::kRandom;
+  plan.tries = 400;
+  plan.axes = {{.key = "a", .low = 1e-4, .high = 1, .is_logarithmic = true},
+               {.key = "b", .low = 2, .high = 5, .is_whole = true},
+               {.key = "c", .values = {"x", "y"}}};
+  const auto searcher = make_searcher(plan, RandomKey{}.with("one"));
+  int small = 0;
+  std::map<std::string, int> whole, word;
+  while (const auto trial = searcher->ask()) {
+    const double a = std::stod(trial->settings[0].second);
+    EXPECT_GE(a, 0.999e-4);
+    EXPECT_LE(a, 1.001);
+    small += a < 1e-2;
+    ++whole[trial->settings[1].second];
+    ++word[trial->settings[2].second];
+    searcher->tell(a);
+  }
+  EXPECT_NEAR(small, 200, 40);  // half of the decades; four deviations of 10
+  EXPECT_EQ(whole.size(), 4U);
+  EXPECT_NEAR(word["x"], 200, 40);
+  const auto again = make_searcher(plan, RandomKey{}.with("one")),
+             other = make_searcher(plan, RandomKey{}.with("other"));
+  EXPECT_EQ(text_of(*again->ask()), text_of(*make_searcher(plan, RandomKey{}.with("one"))->ask()));
+  EXPECT_NE(text_of(*again->ask()), text_of(*other->ask()));
+}
+
+// Nine, three, one: the best three of nine, then the best of three.
+TEST(Search, HalvingGivesMoreToTheBestAndSaysWhoStopped) {
+  SearchPlan plan = grid_plan();
+  plan.halving = Halving{"epochs", {1, 3, 9}, 3};
+  EXPECT_EQ(most_trials(plan), 13U);
+  const auto searcher = make_searcher(plan, {});
+  std::vector<std::pair<size_t, size_t>> asked;
+  while (const auto trial = searcher->ask()) {
+    asked.emplace_back(trial->rung, trial->candidate);
+    EXPECT_EQ(trial->settings.back().first, "epochs");
+    EXPECT_EQ(trial->settings.back().second, trial->rung == 0 ? "1" : trial->rung == 1 ? "3" : "9");
+    if (trial->rung == 0 && trial->candidate == 8) searcher->tell(std::nullopt);
+    else searcher->tell(static_cast<double>(trial->candidate));
+  }
+  ASSERT_EQ(asked.size(), 12U) << "nine, then two of the eight that did not fail, then one";
+  EXPECT_EQ(asked[9], (std::pair<size_t, size_t>{1, 7}));
+  EXPECT_EQ(asked[10], (std::pair<size_t, size_t>{1, 6}));
+  EXPECT_EQ(searcher->best()->candidate, 7U);
+}
+
+TEST(Search, HalvingEndsWithOne) {
+  SearchPlan plan = grid_plan();
+  plan.halving = Halving{"epochs", {1, 3, 9}, 3};
+  const auto searcher = make_searcher(plan, {});
+  size_t trials = 0;
+  while (const auto trial = searcher->ask()) {
+    ++trials;
+    searcher->tell(-static_cast<double>(trial->candidate));
+  }
+  EXPECT_EQ(trials, 13U);
+  EXPECT_EQ(searcher->best()->candidate, 0U);
+  EXPECT_EQ(searcher->best()->rung, 2U);
+  ASSERT_EQ(searcher->stopped().size(), 8U);
+  EXPECT_EQ(searcher->stopped()[0].reason, "place 4 of 9, and 3 go on");
+  EXPECT_EQ(searcher->stopped()[7].reason, "place 3 of 3, and 1 goes on");
+}
+
+// An engine whose score is a function of its settings, and which can be stopped.
+class Engine final : public StudyEngine {
+ public:
+  Node resolve(const StudyFile&, const MemberDraft& member) override {
+    Node out = Node::map({{"adapter_name", Node::text(member.adapter)}});
+    for (const StudySetting& setting : member.settings)
+      out[setting.key] = parse_yaml(setting.value, setting.key);
+    return out;
+  }
+  void check(const PlannedMember&) override {}
+  bool run(const std::vector<StudyRun>& all, StudyEnds& ends) override {
+    for (const StudyRun& one : all) {
+      if (runs == stops_after) return false;
+      ++runs;
+      const Node settings = parse_json(one.planned->settings, one.planned->name);
+      const std::string adapter = settings.find("adapter_name")->scalar;
+      const double rate = std::stod(settings.find("learning_rate")->scalar);
+      ends.started(one.member);
+      if (adapter == "frail" && rate > 0.25) {
+        ends.failed(one.member, "the loss is not finite");
+        continue;
+      }
+      MemberResult result;
+      const double best = adapter == "lora" ? 0.2 : 0.1;
+      const double seed = std::stod(settings.find("seed")->scalar);
+      result.scores = {{"test", "accuracy", 0.0},
+                       {"eval", "accuracy", 1 - std::abs(rate - best) + seed * 1e-6}};
+      ends.finished(one.member, result);
+    }
+    return true;
+  }
+  size_t runs = 0, stops_after = 1000;
+};
+
+constexpr const char* kStudy = R"(study: s
+model: m
+methods: {lora: lora, frail: frail}
+tasks: {t: {task: t, train: t.tsv}}
+set: {epochs: 9}
+grid: {seed: [1, 2]}
+search:
+  seed: [100, 101]
+  settings: {learning_rate: [0.1, 0.2, 0.3]}
+)";
+
+TEST(Search, FindsTheSettingsOfEachMethodAndGoesOnWhereItWasStopped) {
+  const TempFolder folder;
+  size_t runs = 0;
+  for (size_t stop = 0; stop <= 12; stop += 5) {  // killed after so many runs, and again
+    StudyFile study = parse_study(kStudy, "s.yaml");
+    Engine engine;
+    engine.stops_after = 5;
+    const bool is_over = run_search(study, engine, {.out = folder.path() / "a"});
+    runs += engine.runs;
+    ASSERT_EQ(is_over, stop == 10);
+  }
+  StudyFile study = parse_study(kStudy, "s.yaml");
+  Engine engine;
+  ASSERT_TRUE(run_search(study, engine, {.out = folder.path() / "b"}));
+  EXPECT_EQ(engine.runs, 12U) << "two methods, three rates, two seeds";
+  EXPECT_EQ(read_file(folder.path() / "a" / "search.json"),
+            read_file(folder.path() / "b" / "search.json"));
+  EXPECT_GE(runs, 12U);
+  for (const MemberDraft& member : study.members) {
+    const auto rate = std::find_if(member.settings.begin(), member.settings.end(),
+                                   [](const auto& each) { return each.key == "learning_rate"; });
+    ASSERT_NE(rate, member.settings.end());
+    EXPECT_EQ(rate->value, member.adapter == "lora" ? "0.2" : "0.1");
+  }
+  const Node kept = parse_json(read_file(folder.path() / "b" / "search.json"), "search");
+  const Node& frail = kept.find("searches")->items[1];
+  EXPECT_EQ(frail.find("stopped")->items[0].find("reason")->scalar, "failed");
+  EXPECT_EQ(frail.find("trials")->items[2].find("reason")->scalar, "the loss is not finite");
+  // A shard takes what was found, and cannot search.
+  Engine idle;
+  StudyFile shard = parse_study(kStudy, "s.yaml");
+  EXPECT_TRUE(run_search(shard, idle, {.out = folder.path() / "b", .may_run = false}));
+  EXPECT_EQ(idle.runs, 0U);
+  StudyFile other = parse_study(kStudy, "s.yaml");
+  expect_message<InputError>(
+      [&] { run_search(other, idle, {.out = folder.path() / "c", .may_run = false}); },
+      "run it once without a shard");
+}
+
+TEST(Search, IsRefusedWhereItWouldChooseByFinalSeedsOrTwice) {
+  const auto changed = [](std::string from, const std::string& to) {
+    std::string text = kStudy;
+    text.replace(text.find(from), from.size(), to);
+    return text;
+  };
+  const auto check = [](const std::string& text) { check_search(parse_study(text, "s.yaml")); };
+  expect_message<InputError>([&] { check(changed("[100, 101]", "[2]")); },
+                             "the seed 2 is one of the members' (s.yaml:6:");
+  expect_message<InputError>([&] { check(changed("{epochs: 9}", "{learning_rate: 1}")); },
+                             "is searched and given at s.yaml:5:");
+  expect_message<InputError>([&] { check(changed("[0.1, 0.2, 0.3]", "{low: 1, high: 2}")); },
+                             "a range is drawn from");
+  expect_message<InputError>([&] { check(changed("  seed: [100, 101]\n", "  kind: random\n")); },
+                             "tries");
+  const TempFolder folder;
+  Engine engine;
+  StudyFile one = parse_study(kStudy, "s.yaml"),
+            other = parse_study(changed("[0.1, 0.2, 0.3]", "[0.1, 0.2]"), "s.yaml");
+  ASSERT_TRUE(run_search(one, engine, {.out = folder.path()}));
+  expect_message<InputError>([&] { run_search(other, engine, {.out = folder.path()}); },
+                             "holds another search");
+}
+
+}  // namespace
+}  // namespace graft::test_search
