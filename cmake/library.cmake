@@ -46,9 +46,10 @@ function(graft_use_torch target)
   target_precompile_headers(${target} REUSE_FROM ${header})
 endfunction()
 
-# graft_test(<name> SOURCES ... LINKS ... LABELS ... [TORCH]): a GoogleTest binary, run as one ctest entry.
+# graft_test(<name> SOURCES ... LINKS ... LABELS ... [TORCH] [SHARDS n]): a GoogleTest binary, run as one ctest entry,
+# or as <name>_1 .. <name>_n, which share its tests.
 function(graft_test name)
-  cmake_parse_arguments(ARG "TORCH" "" "SOURCES;LINKS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH" "SHARDS" "SOURCES;LINKS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES UNITY_BUILD ${GRAFT_UNITY} UNITY_BUILD_BATCH_SIZE 8)
   target_link_libraries(${name} PRIVATE graft_flags ${ARG_LINKS} GTest::gtest GTest::gtest_main)
@@ -59,8 +60,17 @@ function(graft_test name)
   if(ARG_TORCH)
     graft_use_torch(${name} TESTS)
   endif()
-  add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
+  if(NOT ARG_SHARDS)
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
+    return()
+  endif()
+  foreach(shard RANGE 1 ${ARG_SHARDS})
+    math(EXPR index "${shard} - 1")
+    add_test(NAME ${name}_${shard} COMMAND ${name})
+    set_tests_properties(${name}_${shard} PROPERTIES LABELS "${ARG_LABELS}"
+      ENVIRONMENT "GTEST_TOTAL_SHARDS=${ARG_SHARDS};GTEST_SHARD_INDEX=${index}")
+  endforeach()
 endfunction()
 
 # graft_plain_test(<name> RUNS <test> FILTER <gtest's> LABELS ...): tests of a binary once more, on the plain forms of

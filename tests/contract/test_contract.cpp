@@ -291,6 +291,7 @@ TEST_P(Contract, NothingKnowsWhatFollows) {
   const Reads reads = traits(rig).reads;
   EXPECT_NE(reads, Reads::kSequence);
   const bool reads_prompt = reads == Reads::kPrompt;
+  const bool only_records = GetParam().row->edit == "collect";  // and y does not show what it reads
   for (const Sequence& text : sequences(3)) {
     const size_t length = model()->config.has_encoder()
                               ? text.target_ids().size()
@@ -312,7 +313,7 @@ TEST_P(Contract, NothingKnowsWhatFollows) {
         const bool is_last = layer + 1 == before.hidden.size();
         if (!reads_prompt || changed >= prompt) {
           expect_bits(other, own, what);
-        } else if (is_last) {
+        } else if (is_last && !only_records) {
           EXPECT_FALSE(other.equal(own)) << what << " does not see the prompt";
         }
         if (is_last) {
@@ -339,8 +340,10 @@ TEST_P(Contract, SameSeedSameBits) {
 }
 
 // Whether the loss of a frozen output layer moves little: vectors at a prompt's first tokens, rows
-// of a prompt, and queries and keys, which only say what attention looks at.
-bool reaches_little(const Rig& rig) {
+// of a prompt, queries and keys, which only say what attention looks at, and some coordinates that
+// are exchanged for fixed values.
+bool reaches_little(const Rig& rig, const std::string& edit) {
+  if (edit == "interchange" && rig.adapter->parts().size() == 1) return true;
   const std::vector<Site>& sites = rig.adapter->parts().front().spec().sites;
   const bool is_of_scores = std::all_of(sites.begin(), sites.end(), [](const Site& site) {
     return site.part == Part::kAttnQ || site.part == Part::kCrossQ || site.part == Part::kAttnK ||
@@ -364,7 +367,8 @@ TEST_P(Contract, OverfitsOneBatch) {
     const LaneOutcome outcome = run_texts(*rig.model, {lane_of(rig, sequences)}, {&bound}).front();
     const Tensor mean = outcome.loss / static_cast<double>(outcome.outputs.size(0));
     loss = mean.item<double>();
-    if (step == 0 && !has_head) enough = loss * (reaches_little(rig) ? 0.995 : 0.95);
+    if (step == 0 && !has_head)
+      enough = loss * (reaches_little(rig, GetParam().row->edit) ? 0.995 : 0.95);
     if (loss < enough) break;
     torch::autograd::backward({mean}, {});
     bound.add_gradients_to_stored();
