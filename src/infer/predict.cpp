@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/timer.h"
+#include "infer/sample_passes.h"
 
 namespace graft {
 
@@ -42,33 +43,19 @@ Predictions predict(const Model& model, const BoundAdapter& bound, const Dataset
   int64_t done = 0;
   for (const std::vector<int64_t>& group :
        groups_of_rows(data.sequences, options.token_budget, cost)) {
-    std::vector<const Sequence*> sequences;
-    for (const int64_t row : group) {
-      sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
-      out.num_tokens += sequences.back()->num_tokens();
-    }
+    for (const int64_t row : group)
+      out.num_tokens += data.sequences[static_cast<size_t>(row)].num_tokens();
     std::vector<SideOutput> records;
     const std::vector<Sample> samples =
         samples_of(model, bound, options.samples, options.keep_records, options.recording);
     const Tensor where = at::tensor(group, at::kLong);
-    for (const auto& [begin, end] : shared_passes(samples)) {
-      std::vector<LaneInput> inputs;
-      std::vector<LaneAdapter> lanes;
-      KnownRows known;
-      ForwardOptions forward;
-      for (size_t i = begin; i < end; ++i) {
-        inputs.push_back(samples[i].rows());
-        inputs.back().sequences = sequences;
-        lanes.push_back(samples[i].adapter);
-        if (options.kept != nullptr) options.kept->add(group, known);
-      }
-      if (options.kept != nullptr) forward.from = &known;
-      const Pack pack = make_pack(inputs, pack_options(model));
-      std::vector<LaneResult> results = compute_logits(model, pack, lanes, forward);
-      for (size_t i = begin; i < end; ++i)
-        by_sample[static_cast<int64_t>(i)].index_copy_(0, where,
-                                                       results[i - begin].logits.to(at::kFloat));
-      if (begin == 0) records = std::move(results.front().side.records);
+    for (const SamplePass& pass : sample_passes(samples, data, group, options.kept)) {
+      std::vector<LaneResult> results = compute_logits(
+          model, make_pack(pass.inputs, pack_options(model)), pass.lanes, pass.options());
+      for (size_t i = pass.begin; i < pass.end; ++i)
+        by_sample[static_cast<int64_t>(i)].index_copy_(
+            0, where, results[i - pass.begin].logits.to(at::kFloat));
+      if (pass.begin == 0) records = std::move(results.front().side.records);
     }
     keep_records(records, group, data.size(), out.records);
     done += static_cast<int64_t>(group.size());

@@ -3,6 +3,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "base/timer.h"
+#include "infer/sample_passes.h"
 #include "model/language_batch.h"
 #include "tensor/vocabulary_loss.h"
 
@@ -21,26 +22,14 @@ struct SampledStates {
 SampledStates sampled_states(const Model& model, const std::vector<Sample>& samples,
                              const Dataset& data, const std::vector<int64_t>& group,
                              KeptRows* kept) {
-  std::vector<const Sequence*> sequences;
-  for (const int64_t row : group) sequences.push_back(&data.sequences[static_cast<size_t>(row)]);
   SampledStates out;
-  for (const auto& [begin, end] : shared_passes(samples)) {
-    std::vector<LaneInput> inputs;
-    std::vector<LaneAdapter> lanes;
-    KnownRows known;
-    ForwardOptions forward;
-    for (size_t i = begin; i < end; ++i) {
-      inputs.push_back(samples[i].rows());
-      inputs.back().sequences = sequences;
-      lanes.push_back(samples[i].adapter);
-      out.layers.push_back(samples[i].adapter.bound->weights().output_layer(model.config));
-      if (kept != nullptr) kept->add(group, known);
-    }
-    if (kept != nullptr) forward.from = &known;
-    LanguageBatch batch = make_language_batch(model, inputs, pack_options(model));
-    std::vector<LaneStates> states = predicting_states(model, batch, lanes, forward);
+  for (const SamplePass& pass : sample_passes(samples, data, group, kept)) {
+    for (const LaneAdapter& lane : pass.lanes)
+      out.layers.push_back(lane.bound->weights().output_layer(model.config));
+    LanguageBatch batch = make_language_batch(model, pass.inputs, pack_options(model));
+    std::vector<LaneStates> states = predicting_states(model, batch, pass.lanes, pass.options());
     for (LaneStates& own : states) out.states.push_back(std::move(own.rows));
-    if (begin > 0) continue;
+    if (pass.begin > 0) continue;
     out.records = std::move(states.front().side.records);
     batch.targets.resize(static_cast<size_t>(batch.lane_targets.front()));
     out.batch = std::move(batch);
