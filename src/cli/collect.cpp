@@ -24,8 +24,7 @@ struct CollectFlags {
 
 int collect(const CollectFlags& flags) {
   check_not_rows("--out", flags.out, flags.states.data);
-  const TableFormat format =
-      flags.format.empty() ? row_format_of(flags.out, "--out") : row_format(flags.format);
+  const TableFormat format = written_format(flags.out, flags.format);
   const States states = read_states(flags.states, LabelUse::kOptional);
   const Table& table = states.table;
   if (table.find_column(flags.column))
@@ -56,16 +55,7 @@ void add_collect(CLI::App& app, Action& action) {
       "collect", "Write rows with a vector each: what leaves sites of the model for their text");
   auto flags = std::make_shared<CollectFlags>();
   add_states(*command, flags->states);
-  accept_standard_output(
-      *command
-           ->add_option("--out", flags->out,
-                        "file to write: .jsonl, .json, .csv or .tsv; -: the standard output")
-           ->required());
-  command
-      ->add_option("--format", flags->format,
-                   "of --out where its name does not tell: jsonl (that of the standard output), "
-                   "json, csv or tsv")
-      ->check(CLI::IsMember(row_format_names()));
+  add_written_rows(*command, flags->out, flags->format)->required();
   command->add_option("--column", flags->column,
                       "name of the vector's column (default: embedding)");
   command->footer(

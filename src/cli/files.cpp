@@ -38,6 +38,22 @@ CLI::Option* add_rows(CLI::App& command, std::string& data, std::string& format,
   return option;
 }
 
+CLI::Option* add_written_rows(CLI::App& command, std::string& out, std::string& format,
+                              const std::string& about) {
+  CLI::Option* option = command.add_option("--out", out, about);
+  accept_standard_output(*option);
+  command
+      .add_option("--format", format,
+                  "of --out where its name does not tell: jsonl (that of the standard output), "
+                  "json, csv or tsv")
+      ->check(CLI::IsMember(row_format_names()));
+  return option;
+}
+
+TableFormat written_format(const std::string& out, const std::string& format) {
+  return format.empty() ? row_format_of(out, "--out") : row_format(format);
+}
+
 Task with_format(Task task, const std::string& format) {
   if (!format.empty()) task.format = row_format(format);
   return task;

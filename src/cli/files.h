@@ -24,6 +24,13 @@ void accept_standard_output(CLI::Option& option);
 // `names`: "data,--data" where the file may also stand alone.
 CLI::Option* add_rows(CLI::App& command, std::string& data, std::string& format,
                       const std::string& about = "rows", const std::string& names = "--data");
+// --out, which `about` describes, and --format of a command that writes rows.
+CLI::Option* add_written_rows(
+    CLI::App& command, std::string& out, std::string& format,
+    const std::string& about =
+        "file to write: .jsonl, .json, .csv or .tsv; -: the standard output");
+// That of --format, else by the name of --out. Throws InputError where neither tells.
+TableFormat written_format(const std::string& out, const std::string& format);
 // The task with --data-format in the place of its own format, where given.
 Task with_format(Task task, const std::string& format);
 

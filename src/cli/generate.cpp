@@ -151,7 +151,7 @@ std::string path_of(const GenerateFlags& flags) {
 }
 
 TableFormat format_of(const GenerateFlags& flags) {
-  return flags.format.empty() ? row_format_of(path_of(flags), "--out") : row_format(flags.format);
+  return written_format(path_of(flags), flags.format);
 }
 
 // Answers to rows, written window by window in the order of the file.
@@ -357,14 +357,9 @@ void add_generate(CLI::App& app, Action& action) {
       ->add_option("--batch", flags->batch,
                    "prompts of --data that are written at once (default 16)")
       ->check(CLI::Range(1, 4096));
-  accept_standard_output(*command->add_option(
-      "--out", flags->out,
-      "write answers to this file (.jsonl, .json, .csv or .tsv) instead of the terminal"));
-  command
-      ->add_option("--format", flags->format,
-                   "of --out where its name does not tell: jsonl (that of the standard output), "
-                   "json, csv or tsv")
-      ->check(CLI::IsMember(row_format_names()));
+  add_written_rows(
+      *command, flags->out, flags->format,
+      "write answers to this file (.jsonl, .json, .csv or .tsv) instead of the terminal");
   add_max_length(*command, flags->max_length);
   command->add_flag("--json", flags->is_json, "show the answer to --prompt as a JSON line");
   command->add_flag("--show-prompt", flags->shows_prompt, "also put prompts into JSON lines");

@@ -192,8 +192,7 @@ int predict_file(const PredictFlags& flags) {
   check_apart({"--out", flags.out}, {"--skipped", flags.rows.skipped});
   check_apart({"--records", flags.records}, {"--skipped", flags.rows.skipped});
   if (flags.rows.goes_on) check_resumable({flags.out, flags.records}, flags.subject.data);
-  const TableFormat format =
-      flags.format.empty() ? row_format_of(flags.out, "--out") : row_format(flags.format);
+  const TableFormat format = written_format(flags.out, flags.format);
   const AskedSubject asked = load_asked(flags.subject);
   const Task& task = asked.task();
   if (task.kind() == TaskKind::kGeneration)
@@ -220,16 +219,7 @@ void add_predict(CLI::App& app, Action& action) {
       "predict", "Answer rows: a label, a value or an option for each, with its numbers");
   auto flags = std::make_shared<PredictFlags>();
   add_subject(*command, flags->subject);
-  accept_standard_output(
-      *command
-           ->add_option("--out", flags->out,
-                        "file to write: .jsonl, .json, .csv or .tsv; -: the standard output")
-           ->required());
-  command
-      ->add_option("--format", flags->format,
-                   "of --out where its name does not tell: jsonl (that of the standard output), "
-                   "json, csv or tsv")
-      ->check(CLI::IsMember(row_format_names()));
+  add_written_rows(*command, flags->out, flags->format)->required();
   command
       ->add_option("--columns", flags->columns,
                    "what to write of a row, divided by commas: id, text, gold, prediction, "
