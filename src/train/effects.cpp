@@ -1,0 +1,115 @@
+#include "train/effects.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/spelling.h"
+#include "base/wording.h"
+#include "infer/generation_settings.h"
+#include "infer/model_generation.h"
+
+namespace graft {
+
+namespace {
+
+// `key` has no effect in this run: a fault, unless only the preset gave it.
+void refuse_given(const RunConfig& config, const std::string& key, const std::string& message) {
+  if (!config.is_suggested(key)) throw InputError(key + ": " + message);
+}
+
+// The prompts after which evaluations write.
+std::vector<const Dataset*> written_after(const RunInputs& in) {
+  std::vector<const Dataset*> out;
+  const auto add = [&](const EvalData& data) {
+    if (data.prompts) out.push_back(&*data.prompts);
+  };
+  if (in.eval) add(*in.eval);
+  if (in.test) add(*in.test);
+  for (const EvalTaskData& each : in.eval_tasks) add(*each.data);
+  return out;
+}
+
+// No text is written: what was given of how to write is refused.
+void refuse_generation(RunInputs& in) {
+  for (const auto& [name, value] : unusual_generation(in.config.generation).members) {
+    refuse_given(in.config, "generation." + name,
+                 "found " +
+                     (value.kind == Node::Kind::kScalar ? value.scalar : to_json(value, -1)) +
+                     ", and no evaluation of this run writes texts: that takes a task of kind "
+                     "generation with a metric of "
+                     "texts, and rows to evaluate on; leave it out");
+  }
+  in.config.generation = RunConfig{}.generation;
+}
+
+// The run's settings over those of the model's files.
+void join_model_generation(RunInputs& in) {
+  RunConfig& config = in.config;
+  if (!config.uses_model_generation) return;
+  Node own = unusual_generation(config.generation);
+  const Node all = generation_node(config.generation);
+  for (const std::string& key : config.given_generation) {
+    if (const Node* value = all.find(key)) own[key] = *value;
+  }
+  const ModelGeneration model = read_model_generation(config.model, in.model->config);
+  const JoinedGeneration joined =
+      join_generation(own, model.settings, model.source + " and generation.*");
+  config.generation = joined.options;
+  in.generation_note = model.note(joined.from_model);
+}
+
+// Texts are written at an evaluation, hours after the start: what cannot be is refused now.
+void check_generation_settings(const RowLayout& layout, RunInputs& in) {
+  const std::vector<const Dataset*> written = written_after(in);
+  if (written.empty()) return refuse_generation(in);
+  join_model_generation(in);
+  const GenerateOptions& own = in.config.generation;
+  for (const Dataset* prompts : written) {
+    const int64_t room = room_for_texts(in.model->config, layout, prompts->sequences);
+    GenerateOptions options = own;
+    if (own.max_new_tokens == kAsFits) options.max_new_tokens = fitting_tokens(room);
+    with_context("checking the settings generation.*", [&] {
+      check_generation(options, in.model->config);
+      for (const Sequence& prompt : prompts->sequences)
+        limit_of(in.model->config, layout, prompt, options);
+    });
+    if (own.max_total_tokens > 0 || own.max_new_tokens <= std::max<int64_t>(room, 1)) continue;
+    throw InputError("generation.max_new_tokens: found " + std::to_string(own.max_new_tokens) +
+                     ", and of the " + std::to_string(in.model->config.max_positions) +
+                     " positions of this model the longest prompt leaves room for at most " +
+                     std::to_string(std::max<int64_t>(room, 1)) +
+                     "; give fewer, or a shorter max_length");
+  }
+}
+
+}  // namespace
+
+void check_effects(const RowLayout& layout, RunInputs& in) {
+  RunConfig& config = in.config;
+  if (config.early_stop > 0 && !in.eval && in.eval_tasks.empty()) {
+    refuse_given(config, "early_stop",
+                 "found " + std::to_string(config.early_stop) +
+                     " evaluations, and there are no rows to evaluate on; give " +
+                     option_name("eval") +
+                     " or "
+                     "data.held_out, or leave early_stop out");
+    config.early_stop = 0;
+  }
+  if (config.objective.averages_rows && !in.task.is_answered_in_words()) {
+    refuse_given(
+        config, "loss_unit",
+        "found row, which is of texts, and task " + quote(in.task.name) +
+            " is answered by labels or numbers, where rows always count alike; leave it out");
+    config.objective.averages_rows = false;
+  }
+  check_generation_settings(layout, in);
+  if (config.warmup.steps == 0) return;
+  if (const int64_t steps = epochs_of(in).total_steps(); config.warmup.steps > steps) {
+    throw InputError("warmup: found " + std::to_string(config.warmup.steps) +
+                     " steps, and the run has " + std::to_string(steps) +
+                     ", so that it never comes to its learning rate; give fewer, or a share of "
+                     "them such as 0.06");
+  }
+}
+
+}  // namespace graft
