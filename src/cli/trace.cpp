@@ -8,6 +8,7 @@
 #include "cli/common.h"
 #include "cli/files.h"
 #include "edit/adapter_file.h"
+#include "edit/lane_results.h"
 #include "feed/dataset.h"
 #include "infer/predict.h"
 #include "session/loading.h"

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "edit/gate.h"
+#include "edit/gate_pooling.h"
 #include "edit/sequences.h"
 
 namespace graft {

@@ -2,14 +2,11 @@
 
 #include <ATen/ops/alias.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/index_select.h>
-#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
 #include "base/error.h"
 #include "edit/sequences.h"
-#include "model/classified.h"
 #include "tensor/autograd_call.h"
 
 namespace graft {
@@ -47,48 +44,6 @@ SideOutput change_record(const SiteView& view, const Tensor& before) {
 }
 
 }  // namespace
-
-BoundAdapter::BoundAdapter(const Model& model, const Adapter& adapter, const NamedTensors& stored,
-                           Experts experts)
-    : adapter_(adapter),
-      derived_(adapter.derive(stored, model.weights, experts)),
-      weights_(model.weights),
-      experts_(experts) {
-  leaves_ = derived_;
-  const auto cut = [](TensorList& tensors) {
-    for (Tensor& tensor : tensors) {
-      if (tensor.defined() && tensor.requires_grad()) tensor = tensor.detach().requires_grad_(true);
-    }
-  };
-  for (TensorList& part : leaves_.parts) cut(part);
-  cut(leaves_.head);
-  weights_ = adapter.rewritten(leaves_, model.weights);
-  if (adapter.changes(model.sites.pooler()) && !weights_.has(weight_of(kPoolerPlace)))
-    throw InputError("the adapter changes the pooler, which the model '" + model.source +
-                     "' has not");
-}
-
-void BoundAdapter::add_gradients_to_stored() {
-  std::vector<Tensor> roots, gradients;
-  const auto carry = [&](const TensorList& derived, TensorList& leaves) {
-    auto cut_off = leaves.begin();
-    for (const Tensor& tensor : derived) {
-      Tensor& leaf = *cut_off++;
-      if (!tensor.defined() || !tensor.requires_grad() || !leaf.grad().defined()) continue;
-      if (tensor.is_leaf()) {  // nothing was derived: hand the gradient over without a copy
-        Tensor& gathered = tensor.mutable_grad();
-        gathered = gathered.defined() ? gathered + leaf.grad() : leaf.grad();
-        leaf.mutable_grad().reset();
-        continue;
-      }
-      roots.push_back(tensor);
-      gradients.push_back(leaf.grad());
-    }
-  };
-  for (size_t i = 0; i < derived_.parts.size(); ++i) carry(derived_.parts[i], leaves_.parts[i]);
-  carry(derived_.head, leaves_.head);
-  if (!roots.empty()) torch::autograd::backward(roots, gradients);
-}
 
 LaneHooks::LaneHooks(const Model& model, std::vector<LaneAdapter> lanes, Cache* cache)
     : lanes_(std::move(lanes)), wanted_(model.sites.all().size(), false) {
@@ -217,10 +172,6 @@ void check_decoding(const ModelConfig& config, const Adapter& adapter) {
   }
 }
 
-bool can_share_pass(const BoundAdapter& one, const BoundAdapter& other) {
-  return &one == &other || !(one.adapter().rewrites_trunk() || other.adapter().rewrites_trunk());
-}
-
 ForwardResult forward_lanes(const Model& model, const ModelInput& input,
                             const std::vector<LaneAdapter>& lanes, const ForwardOptions& options) {
   ensure(!lanes.empty() && lanes.size() == input.last().lanes.size(), "one adapter per lane");
@@ -248,117 +199,6 @@ std::vector<SideOutputs> split_by_lane(SideOutputs side, size_t lanes) {
   for (SideOutput& loss : side.losses) out[loss.lane].losses.push_back(std::move(loss));
   for (SideOutput& record : side.records) out[record.lane].records.push_back(std::move(record));
   for (DrawnExpert& drawn : side.drawn) out[drawn.lane].drawn.push_back(std::move(drawn));
-  return out;
-}
-
-namespace {
-
-// What leaves the pooler for the rows that one lane's head reads; undefined where the model has
-// none.
-SiteResult leaving_pooler(const Model& model, const Pack& firsts,
-                          const std::vector<LaneAdapter>& lanes, size_t lane, const Tensor& rows) {
-  const Site& site = model.sites.pooler();
-  const Weights& weights = lanes[lane].bound->weights();
-  const Head* head = lanes[lane].bound->adapter().head();
-  const bool has_its_own =
-      head != nullptr &&
-      head->trains_pooler();  // which `weights` holds in the place of the model's
-  if (site.index < 0 || !(has_its_own || weights.has(weight_of(kPoolerPlace)))) return {};
-  const Tensor y = weights.linear(kPoolerPlace, rows);
-  const LaneHooks hooks(model, lanes);
-  return hooks.wants(site)
-             ? hooks.apply_to_lane(lane, {site, firsts, firsts.lanes[lane], rows, y, {}, {}})
-             : SiteResult{y};
-}
-
-// Logits and what a head reads last, of the rows [N, C] that a lane's head reads, which are those
-// of the lane in `read`.
-LaneResult head_result(const Model& model, const Pack& read, const std::vector<LaneAdapter>& lanes,
-                       size_t lane, const Tensor& states) {
-  LaneResult out;
-  const BoundAdapter& bound = *lanes[lane].bound;
-  const LaneRows& range = read.lanes[lane];
-  const Head* head = bound.adapter().head();
-  if (range.words != nullptr && head != nullptr) {
-    out.logits = head->word_logits(bound.weights(), states, *range.words);
-    return out;
-  }
-  const bool reads_pooler = head == nullptr || head->reads_pooler();
-  SiteResult pooler;
-  if (reads_pooler) pooler = leaving_pooler(model, read, lanes, lane, states);
-  out.side = std::move(pooler.side);
-  const Tensor rows = reads_pooler ? pooler.y
-                      : head->reads_mask_states()
-                          ? mask_states(model.config, bound.weights(), states)
-                          : states;
-  if (head == nullptr) {
-    if (rows.defined())
-      out.pooled = at::tanh(rows.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
-    return out;
-  }
-  const std::shared_ptr<const RowIds> ids = slice_rows(*read.rows, range.first_row, range.num_rows);
-  Context context = lanes[lane].context;
-  context.key = range.key.with(Adapter::kHeadPath);
-  out.logits = head->logits(Params(bound.derived().head), rows, ids, context, &out.pooled);
-  return out;
-}
-
-}  // namespace
-
-std::vector<LaneResult> compute_logits(const Model& model, const Pack& pack,
-                                       const std::vector<LaneAdapter>& lanes,
-                                       ForwardOptions options) {
-  const ClassifiedPack texts = classified_pack(model, pack);
-  if (!texts.reads_mean) options.wanted = texts.wanted;
-  options.round_rows_to = 1;  // a head reads no filler
-  ForwardResult trunk = forward_lanes(model, texts.input(model.config), lanes, options);
-  const Pack read = texts.reads_mean ? narrowed(texts.last(), texts.wanted, 1).pack : *trunk.wanted;
-  const std::vector<Tensor> states =
-      split_by_lane(texts.reads_mean ? sequence_means(texts.last(), trunk.last) : trunk.last,
-                    read);  // [N, C] each
-  std::vector<LaneResult> out;
-  std::vector<SideOutputs> side = split_by_lane(std::move(trunk.side), lanes.size());
-  for (size_t i = 0; i < lanes.size(); ++i) {
-    LaneResult own = head_result(model, read, lanes, i, states[i]);
-    side[i].append(std::move(own.side));
-    own.side = std::move(side[i]);
-    out.push_back(std::move(own));
-  }
-  const auto keep = [&](const std::vector<Tensor>& hidden, const Pack& rows,
-                        std::vector<Tensor> LaneResult::*own) {
-    for (const Tensor& layer : hidden) {
-      const std::vector<Tensor> by_lane = split_by_lane(layer, rows);
-      for (size_t i = 0; i < lanes.size(); ++i) (out[i].*own).push_back(by_lane[i]);
-    }
-  };
-  keep(trunk.hidden, pack, &LaneResult::hidden);
-  keep(trunk.decoder_hidden, texts.last(), &LaneResult::decoder_hidden);
-  return out;
-}
-
-std::vector<LaneStates> predicting_states(const Model& model, const LanguageBatch& batch,
-                                          const std::vector<LaneAdapter>& lanes,
-                                          ForwardOptions options) {
-  options.wanted = batch.wanted;
-  options.round_rows_to = kRowsRounding;
-  ForwardResult result = forward_lanes(model, batch.input(), lanes, options);
-  const std::vector<Tensor> states = split_by_lane(result.last, *result.wanted);
-  std::vector<SideOutputs> side = split_by_lane(std::move(result.side), lanes.size());
-  std::vector<LaneStates> out;
-  size_t target = 0;
-  for (size_t lane = 0; lane < states.size(); ++lane) {
-    std::vector<int64_t> index;
-    for (int64_t i = 0; i < batch.lane_targets[lane]; ++i, ++target) {
-      const auto sequence = static_cast<size_t>(batch.sequence[target]);
-      index.push_back(result.wanted->sequences[sequence].begin + batch.row[target] -
-                      result.wanted->lanes[lane].first_row);
-    }
-    // Rows come in order: as many means the same.
-    const bool is_all = states[lane].size(0) == std::ssize(index);
-    out.push_back(
-        {is_all ? states[lane] : states[lane].index_select(0, at::tensor(index, at::kLong)),
-         std::move(side[lane])});
-  }
   return out;
 }
 

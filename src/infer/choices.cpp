@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/timer.h"
+#include "edit/lanes.h"
 #include "model/cache.h"
 #include "tensor/vocabulary_loss.h"
 

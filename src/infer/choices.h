@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "edit/lanes.h"
+#include "edit/bound_adapter.h"
 #include "feed/dataset.h"
 #include "infer/predict.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/document.h"
 #include "edit/adapter_file.h"
-#include "edit/lanes.h"
+#include "edit/bound_adapter.h"
 #include "feed/dataset.h"
 
 namespace graft {

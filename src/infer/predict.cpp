@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/timer.h"
+#include "edit/lane_results.h"
 #include "infer/sample_passes.h"
 
 namespace graft {

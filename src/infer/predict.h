@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "data/metrics.h"
-#include "edit/lanes.h"
+#include "edit/bound_adapter.h"
 #include "feed/dataset.h"
 #include "infer/kept_rows.h"
 #include "infer/records.h"

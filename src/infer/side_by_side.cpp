@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "edit/lane_results.h"
 #include "infer/predict.h"
 
 namespace graft {

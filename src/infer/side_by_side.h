@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "edit/lanes.h"
+#include "edit/bound_adapter.h"
 #include "feed/dataset.h"
 
 namespace graft {

@@ -3,6 +3,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "base/timer.h"
+#include "edit/lane_results.h"
 #include "infer/sample_passes.h"
 #include "model/language_batch.h"
 #include "tensor/vocabulary_loss.h"

@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "edit/lanes.h"
+#include "edit/bound_adapter.h"
 #include "feed/dataset.h"
 #include "infer/predict.h"
 #include "infer/text_uncertainty.h"

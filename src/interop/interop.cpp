@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/spelling.h"
-#include "edit/lanes.h"
+#include "edit/lane_results.h"
 #include "interop/adapterhub.h"
 #include "interop/peft.h"
 #include "interop/probes.h"

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/spelling.h"
 #include "edit/combinator.h"
+#include "edit/lane_results.h"
 #include "edit/registry.h"
 #include "infer/predict.h"
 #include "interop/model_folder.h"

@@ -5,6 +5,7 @@
 #include <ATen/ops/cat.h>
 
 #include "base/random.h"
+#include "edit/lanes.h"
 #include "tensor/vocabulary_loss.h"
 
 namespace graft {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "edit/lanes.h"
+#include "edit/bound_adapter.h"
 #include "model/pack.h"
 
 namespace graft {

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "edit/lanes.h"
+#include "edit/bound_adapter.h"
 #include "session/loading.h"
 #include "session/share.h"
 

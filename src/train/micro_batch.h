@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "edit/lanes.h"
+#include "edit/lane_results.h"
 #include "model/language_batch.h"
 #include "train/batches.h"
 #include "train/inputs.h"

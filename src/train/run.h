@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "edit/adapter_file.h"
-#include "edit/lanes.h"
+#include "edit/bound_adapter.h"
 #include "feed/dataset.h"
 #include "graft/run.h"
 #include "infer/predict.h"

@@ -5,7 +5,7 @@
 
 #include <map>
 
-#include "edit/lanes.h"
+#include "edit/lane_results.h"
 #include "model/classified.h"
 #include "model/families.h"
 #include "model/language_batch.h"

@@ -7,7 +7,7 @@
 
 #include <cmath>
 
-#include "edit/lanes.h"
+#include "edit/lane_results.h"
 #include "model/checkpointed.h"
 #include "model/language_batch.h"
 #include "tests/support/compare.h"

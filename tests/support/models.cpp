@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "edit/initial.h"
-#include "edit/lanes.h"
+#include "edit/lane_results.h"
 #include "infer/predict.h"
 #include "model/families.h"
 #include "model/language_batch.h"

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "edit/lanes.h"
+#include "edit/lane_results.h"
 #include "model/trunk.h"
 
 namespace graft::testing {
