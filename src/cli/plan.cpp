@@ -35,7 +35,8 @@ struct PlanFlags {
 };
 
 // A run with a batch of made-up rows of the given shape.
-RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task, RunConfig settings,
+RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task,
+                      std::shared_ptr<const Adapter> adapter, RunConfig settings,
                       const PlanFlags& flags) {
   const ModelConfig& config = model->config;
   const auto words = std::make_shared<const std::vector<int64_t>>(task.labels().size(), 0);
@@ -44,6 +45,7 @@ RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task, RunC
   out.config = std::move(settings);
   out.config.saves_memory = flags.saves_memory;
   out.task = task;
+  out.adapter = std::move(adapter);
   Random random({7});
   for (int64_t row = 0; row < flags.batch_size; ++row) {
     Sequence& sequence = train->sequences.emplace_back();
@@ -63,15 +65,15 @@ RunInputs made_up_run(std::shared_ptr<const Model> model, const Task& task, RunC
 }
 
 // Median seconds of a step of the run, all of its rows one batch, after two warm-up steps.
-double calibrate(const RunInputs& inputs, const Adapter& adapter) {
+double calibrate(const RunInputs& inputs) {
   constexpr int kWarmup = 2, kTimed = 5;
-  NamedTensors tensors = adapter.init(inputs.model->weights, {});
+  NamedTensors tensors = inputs.adapter->init(inputs.model->weights, {});
   Batch batch(inputs.train->sequences.size());
   std::iota(batch.begin(), batch.end(), 0);
   std::vector<double> seconds;
   for (int step = 0; step < kWarmup + kTimed; ++step) {
     const Timer timer;
-    step_gradients(inputs, adapter, tensors, {batch}, step);
+    step_gradients(inputs, *inputs.adapter, tensors, {batch}, step);
     for (auto& [name, tensor] : tensors) tensor.mutable_grad().reset();
     if (step >= kWarmup) seconds.push_back(timer.seconds());
   }
@@ -242,8 +244,9 @@ int plan(PlanFlags flags) {
                      "--batch-size, --length and --precision" +
                      (notes.empty() ? "" : "\n" + joined(notes)));
   }
-  const Adapter adapter(preset.definition, preset.source, target, task);
-  if (flags.target_length > 0 && adapter.head() != nullptr) {
+  const auto adapter =
+      std::make_shared<const Adapter>(preset.definition, preset.source, target, task);
+  if (flags.target_length > 0 && adapter->head() != nullptr) {
     throw InputError("--target-length: found " + std::to_string(flags.target_length) +
                      ", and the task is answered by a head, whose rows have no tokens to be given; "
                      "leave it out");
@@ -263,25 +266,24 @@ int plan(PlanFlags flags) {
                                                                                : flags.length);
   shape.batch_rows = flags.batch_size;
   shape.batch_tokens = flags.batch_size * flags.length;
-  shape.passes = passes_of(settings.objective, adapter);
+  shape.passes = passes_of(settings.objective, *adapter);
   shape.saves_memory = flags.saves_memory;
   shape.is_mapped = !is_gguf(given);
   shape.precision = flags.precision;
-  const Plan made = make_plan(adapter, config, shape);
+  const Plan made = make_plan(*adapter, config, shape);
   const bool has_weights =
       !is_file && (std::filesystem::exists(given / "model.safetensors") ||
                    std::filesystem::exists(given / "model.safetensors.index.json"));
   const double step_seconds =
-      has_weights && adapter.head() != nullptr && !flags.no_timing
-          ? calibrate(
-                made_up_run(load_model(given, shape.precision, ignored), *task, settings, flags),
-                adapter)
+      has_weights && adapter->head() != nullptr && !flags.no_timing
+          ? calibrate(made_up_run(load_model(given, shape.precision, ignored), *task, adapter,
+                                  settings, flags))
           : 0;
-  const RunLength run_length = length_of(settings, adapter.head() == nullptr, flags);
+  const RunLength run_length = length_of(settings, adapter->head() == nullptr, flags);
   Node node = plan_node(made, step_seconds, shape.passes, flags);
   put_length(run_length, step_seconds, node);
   if (!flags.json.empty()) write_file_atomically(flags.json, to_json(node));
-  print_plan(made, adapter, step_seconds, shape.passes, flags);
+  print_plan(made, *adapter, step_seconds, shape.passes, flags);
   print_length(run_length, step_seconds, flags);
   return 0;
 }
