@@ -21,6 +21,7 @@ class RunEngine final : public StudyEngine {
 
   // Of the members that were checked.
   std::string forecast() { return forecast_.text(); }
+  void check_rows() const { forecast_.check_rows(); }
   // Of the signal that stopped the runs; 0 where none did.
   int signal() const { return signal_; }
 

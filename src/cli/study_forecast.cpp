@@ -44,7 +44,8 @@ void StudyForecast::add(const PlannedMember& member) {
     own.trained =
         static_cast<double>(inputs.train->num_tokens) * epochs.epochs_done(epochs.total_steps());
     own.evaluated = evaluated_tokens(inputs, epochs);
-  } catch (const InputError&) {
+  } catch (const InputError& error) {
+    refused_.push_back({member.name, error.what()});
     return;
   }
   if (const int64_t bytes = own.footprint.peak(); bytes > limits_.memory) {
@@ -83,6 +84,15 @@ double StudyForecast::seconds_per_token(const Member& member) {
     tokens += loss.tokens;
   }
   return known->second = seconds / static_cast<double>(std::max<int64_t>(tokens, 1));
+}
+
+void StudyForecast::check_rows() const {
+  if (refused_.empty()) return;
+  const auto& [name, reason] = refused_.front();
+  const size_t others = refused_.size() - 1;
+  throw InputError("member " + quote(name) +
+                   (others == 0 ? "" : " and " + std::to_string(others) + " more") +
+                   " cannot be trained: " + reason);
 }
 
 // As StudyMembers takes them when members that begin together end together.

@@ -144,6 +144,7 @@ int run_sweep(const SweepFlags& flags) {
   if (study.search) check_search(study);
   if (flags.only_checks) {
     if (!flags.is_quiet) std::fprintf(stderr, "%s", engine.forecast().c_str());
+    engine.check_rows();
     return 0;
   }
   if (study.search) {
