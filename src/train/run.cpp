@@ -11,6 +11,7 @@
 #include "base/wording.h"
 #include "train/digests.h"
 #include "train/lengthen.h"
+#include "train/memory.h"
 #include "train/plan.h"
 #include "train/recording.h"
 #include "train/row_cache.h"
@@ -170,7 +171,10 @@ void Run::restore(const Checkpoint& checkpoint) {
 }
 
 const std::map<std::string, std::string>& Run::input_digests() {
-  if (digests_.empty()) digests_ = digests_of(inputs_);
+  if (digests_.empty()) {
+    release_free_memory();  // a base of a few bits is hashed as numbers, a tensor at a time
+    digests_ = digests_of(inputs_);
+  }
   return digests_;
 }
 

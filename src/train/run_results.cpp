@@ -139,10 +139,11 @@ void Run::save_adapter_folder() {
 FinalEvaluations Run::finish() {
   if (keeps_last_state(inputs_.config)) checkpoint();
   const bool has_best = has_eval() && inputs_.config.keep_best;
-  if (!has_best) save_adapter_folder();
-  optimizer_.reset();  // neither is needed any more, and the scores below need room of their own
-  tensors_.clear();
+  optimizer_.reset();  // nothing is trained any more: what follows needs room of its own
   inputs_.kept_train.reset();
+  release_free_memory();
+  if (!has_best) save_adapter_folder();
+  tensors_.clear();
   release_free_memory();
   // What is scored and reported is what lies on disk, read back the way every user reads it.
   const LoadedAdapter kept = load_adapter(dir_ / "adapter", *inputs_.model);
