@@ -1,59 +1,151 @@
-"""Two programs side by side on the same runs: what a change of the house costs, or brings.
+"""Two programs side by side on the same work: what a change of the house costs, or brings.
 
-    old_and_new.py --old FILE [--new FILE] --glue DIR [--rounds 3] [--out bench/results]
+    old_and_new.py --old FILE [--new FILE] --glue DIR [--only training,predicting,writing,start] [--rounds 3] [--out bench/results]
 
-Trains MiniLM on the first 1,600 rows of SST-2 for 40 steps of 32 rows, nothing evaluated, by the old program and the new
-one in turn, `rounds` times for each adapter and precision. Figures are tokens a second: the median of each, and their
-ratio (above 1: the new one is faster).
+training    tokens a second of MiniLM (150 steps of 32 rows) on SST-2 and of SmolLM2-135M (16 steps of 16 rows) on its texts, nothing evaluated
+predicting  seconds of `graft eval` on rows of the same with a LoRA adapter, reading the model included
+writing     seconds of `graft generate` on 16 prompts, 48 tokens each, one after another and side by side
+start       seconds of `graft eval` on one row, and of `graft --version`
+
+The old program and the new one take turns, `rounds` times. A figure is the median of each, a ratio is above 1 where the new one is faster;
+the ratio of memory (peak resident bytes) is above 1 where the new one needs less.
 """
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 import compare
+import smollm2
 from compare import machine, model_folder
 
-ADAPTERS = ["lora", "full", "unipelt-apl", "adamix"]
-SETTINGS = ["data.rows=1600", "max_steps=40", "batch_size=32", "evaluate_every=never", "checkpoint_every=never"]
+TRAINING = {"minilm": (["lora", "full", "unipelt-apl", "adamix"], ["max_steps=150", "batch_size=32"]),
+            "smollm2": (["lora", "full"], ["max_steps=16", "batch_size=16"])}
+SETTINGS = ["evaluate_every=never", "checkpoint_every=never"]
+PRECISIONS = ("fp32", "bf16")
+PREDICTED = {"minilm": 4000, "smollm2": 400}
+SUFFIX = {"minilm": ".tsv", "smollm2": ".jsonl"}
+PROMPTS = 16
 
 
-def tokens_a_second(program, glue, adapter, precision):
-    with tempfile.TemporaryDirectory() as folder:
-        run = pathlib.Path(folder) / "run"
-        command = [program, "train", "--model", model_folder("minilm"), "--task", "sst2", "--data", pathlib.Path(glue) / "SST-2/train.tsv",
-                   "--adapter", adapter, "--out", run, "--quiet", "--threads", 2, "--set", *SETTINGS, f"precision={precision}"]
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            sys.exit(f"bench: error: {done.stderr[-2000:]}")
-        metrics = json.loads((run / "metrics.json").read_text())
-    return metrics["tokens"] / metrics["seconds"]
+def model_of(name):
+    return smollm2.gguf_file() if name == "smollm2" else model_folder(name)
+
+
+def measured(command):
+    """Seconds and peak resident bytes of a process that must end well."""
+    begin = time.monotonic()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    told = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"bench: error: {' '.join(map(str, command))}\n{told[-2000:]}")
+    return {"figure": time.monotonic() - begin, "peak_bytes": usage.ru_maxrss * 1024}
+
+
+def write_texts(path, texts):
+    path.write_text("".join(json.dumps({"input": text, "target": text}) + "\n" for text in texts))
+
+
+class Work:
+    """What both programs do: each method takes a program and gives a figure and a peak."""
+
+    def __init__(self, args, folder):
+        self.folder, self.scores = folder, folder / "scores.json"
+        lines = (pathlib.Path(args.glue) / "SST-2/train.tsv").read_text().splitlines(keepends=True)[: max(PREDICTED.values(), 4800) + 1]
+        texts = [line.split("\t")[0] for line in lines[1:]]
+        self.task = folder / "texts.yaml"   # the older program gives a decoder no head
+        self.task.write_text("{name: texts, kind: generation, prompt: input, target: target, metrics: [perplexity]}\n")
+        self.tasks = {"minilm": "sst2", "smollm2": self.task}
+        self.prompts = folder / "prompts.jsonl"
+        write_texts(self.prompts, texts[:PROMPTS])
+        for name, rows in PREDICTED.items():
+            for some in (rows, 1):
+                (folder / f"minilm-{some}.tsv").write_text("".join(lines[: some + 1]))
+                write_texts(folder / f"smollm2-{some}.jsonl", texts[:some])
+        (folder / "train-minilm.tsv").write_text("".join(lines[:1601]))
+        write_texts(folder / "train-smollm2.jsonl", texts[:1600])
+        self.adapters = {(name, precision): self.made_adapter(args.old, name, precision) for name in PREDICTED for precision in PRECISIONS}
+
+    def made_adapter(self, program, name, precision):
+        """An adapter that the older program wrote, since the newer one reads it, too. The older one reads those of its own precision alone."""
+        out = self.folder / f"made-{name}-{precision}"
+        measured(self.train_command(program, name, "lora", precision, ["max_steps=2", "batch_size=16"], out))
+        return out / "adapter"
+
+    def train_command(self, program, model, adapter, precision, settings, out):
+        data = self.folder / f"train-{model}{SUFFIX[model]}"
+        return [program, "train", "--model", model_of(model), "--task", self.tasks[model], "--data", data, "--adapter", adapter, "--out", out, "--quiet",
+                "--threads", compare.THREADS, *[part for each in (*SETTINGS, *settings, f"precision={precision}") for part in ("--set", each)]]
+
+    def training(self, program, model, adapter, precision, settings):
+        with tempfile.TemporaryDirectory() as scratch:
+            run = pathlib.Path(scratch) / "run"
+            peak = measured(self.train_command(program, model, adapter, precision, settings, run))["peak_bytes"]
+            metrics = json.loads((run / "metrics.json").read_text())
+        return {"figure": metrics["tokens"] / metrics["seconds"], "peak_bytes": peak}
+
+    def predicting(self, program, model, precision, count):
+        return measured([program, "eval", "--model", model_of(model), "--adapter", self.adapters[model, precision], "--data", self.folder / f"{model}-{count}{SUFFIX[model]}", "--json", self.scores,
+                         "--precision", precision, "--threads", compare.THREADS, "--quiet"])
+
+    def writing(self, program, precision, batch):
+        return measured([program, "generate", "--model", model_of("smollm2"), "--data", self.prompts, "--task", self.task, "--batch", batch, "--out",
+                         self.folder / "texts.jsonl", "--max-new-tokens", 48, "--min-new-tokens", 48, "--precision", precision, "--threads", compare.THREADS, "--quiet"])
+
+
+def cases(work, sections):
+    """(what, its settings, the unit, f(program)) in the order in which they are timed."""
+    if "training" in sections:
+        for model, (adapters, settings) in TRAINING.items():
+            for precision in PRECISIONS:
+                for adapter in adapters:
+                    yield ("training", {"model": model, "adapter": adapter, "precision": precision}, "tokens a second",
+                           lambda program, m=model, a=adapter, p=precision, s=settings: work.training(program, m, a, p, s))
+    for precision in PRECISIONS:
+        if "predicting" in sections:
+            for model in PREDICTED:
+                yield ("predicting", {"model": model, "adapter": "lora", "precision": precision}, "seconds",
+                       lambda program, m=model, p=precision: work.predicting(program, m, p, PREDICTED[m]))
+        if "writing" in sections:
+            for batch in (1, PROMPTS):
+                yield ("writing", {"model": "smollm2", "batch": batch, "precision": precision}, "seconds",
+                       lambda program, p=precision, b=batch: work.writing(program, p, b))
+    if "start" in sections:
+        for model in PREDICTED:
+            yield "start", {"model": model, "rows": 1}, "seconds", lambda program, m=model: work.predicting(program, m, "fp32", 1)
+        yield "start", {"model": None}, "seconds", lambda program: measured([program, "--version"])
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--old", required=True)
     parser.add_argument("--new", default=str(compare.GRAFT))
     parser.add_argument("--glue", required=True, help="the folder with SST-2")
+    parser.add_argument("--only", default="training,predicting,writing,start")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", default=str(compare.ROOT / "bench/results"))
     args = parser.parse_args()
-    found = {}
-    for _ in range(args.rounds):
-        for precision in ("fp32", "bf16"):
-            for adapter in ADAPTERS:
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Work(args, pathlib.Path(scratch))
+        rows = []
+        for what, settings, unit, timed in cases(work, args.only.split(",")):
+            found = {"old": [], "new": []}
+            for _ in range(args.rounds):
                 for name, program in (("old", args.old), ("new", args.new)):
-                    found.setdefault((adapter, precision), {}).setdefault(name, []).append(
-                        tokens_a_second(program, args.glue, adapter, precision))
-    rows = []
-    for (adapter, precision), runs in found.items():
-        old, new = (statistics.median(runs[name]) for name in ("old", "new"))
-        rows.append({"adapter": adapter, "precision": precision, "old": round(old), "new": round(new), "ratio": round(new / old, 3)})
-        print(f"{adapter:12} {precision}  {old:8.0f}  {new:8.0f}  {new / old:.3f}")
-    document = {"command": "bench/old_and_new.py", "machine": machine(), "rounds": args.rounds, "unit": "tokens a second", "figures": rows}
+                    found[name].append(timed(program))
+            middle = {name: {key: statistics.median(one[key] for one in figures) for key in ("figure", "peak_bytes")} for name, figures in found.items()}
+            old, new = middle["old"], middle["new"]
+            faster = new["figure"] / old["figure"] if unit == "tokens a second" else old["figure"] / new["figure"]
+            rows.append({"what": what, **settings, "unit": unit, "old": round(old["figure"], 4), "new": round(new["figure"], 4), "ratio": round(faster, 3),
+                         "old_peak_bytes": old["peak_bytes"], "new_peak_bytes": new["peak_bytes"], "memory_ratio": round(old["peak_bytes"] / new["peak_bytes"], 3)})
+            print(json.dumps(rows[-1]), flush=True)
+    document = {"command": "bench/old_and_new.py", "machine": machine(), "rounds": args.rounds, "figures": rows}
     (pathlib.Path(args.out) / "old_and_new.json").write_text(json.dumps(document, indent=1) + "\n")
 
 

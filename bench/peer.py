@@ -4,7 +4,9 @@ A plain loop with the Trainer's defaults (fused AdamW, no decay, clip 1.0, linea
 longest row of a batch, optional grouping by length), without the Trainer's own overhead: the fastest fair
 use of the peer. Rows are tokenised before the clock starts. It is also the other half of the loss check:
 --fixed-order --dropout 0 --dump-init FILE --losses FILE trains on rows in file order and writes what it
-started from and the loss of each step. Says nothing about Graft; bench/ compares the two JSON files.
+started from and the loss of each step. --members trains several runs one after another in this process, as a
+script with a loop does, each on a model loaded anew and scored after every epoch. Says nothing about Graft; bench/
+compares the two JSON files.
 """
 
 import time
@@ -25,10 +27,12 @@ TASKS = {
     # text columns, label -> class (GLUE's order), default longest row
     "sst2": (["sentence"], {"0": 0, "1": 1}, 128),
     "rte": (["sentence1", "sentence2"], {"entailment": 0, "not_entailment": 1}, 256),
+    "cola": (["sentence"], {"0": 0, "1": 1}, 128),
 }
+HEADERS = {"cola": ["source", "label", "mark", "sentence"]}   # of files that have no header line
 
 
-PEFT_METHODS = ["ia3", "dora"]
+PEFT_METHODS = ["ia3", "dora", "lora-late"]
 ADAPTERS_METHODS = ["pfeiffer", "houlsby", "parallel", "prefix", "unipelt", "mam", "loreft"]
 
 
@@ -43,7 +47,8 @@ def parse_arguments():
     add("--inference-rows", type=int, default=0, help="also time inference on the first N rows")
     add("--eval", type=Path, help="TSV: accuracy after training")
     add("--method", choices=["lora", "full", *PEFT_METHODS, *ADAPTERS_METHODS], default="lora",
-        help="ia3, dora: PEFT; pfeiffer, houlsby, parallel, prefix, unipelt, mam, loreft: AdapterHub's adapters")
+        help="ia3, dora, lora-late (in the last two layers): PEFT; pfeiffer, houlsby, parallel, prefix, unipelt, mam, loreft: AdapterHub's adapters")
+    add("--members", help="METHOD:SEED,...: these runs one after another instead of --method and --seed; needs --eval")
     add("--precision", choices=["fp32", "bf16", "bf16-weights", "fp64"], default="fp32",
         help="bf16: autocast over fp32 weights, as the Trainer does; bf16-weights: frozen weights stored in bf16 (lora only); "
              "fp64: for the loss check")
@@ -75,6 +80,8 @@ def parse_arguments():
         parser.error("--precision bf16-weights trains LoRA only: full fine-tuning needs fp32 masters")
     if args.fixed_order and args.grouping != "none":
         parser.error("--fixed-order and --grouping length exclude each other")
+    if args.members and not (args.eval and args.json):
+        parser.error("--members needs --eval FILE and --json FILE")
     if args.model == "bert-base-random" and args.cache is None:
         parser.error("--model bert-base-random needs --cache DIR")
     return args
@@ -128,7 +135,7 @@ def read_rows(path, task, limit):
     columns, classes, _ = TASKS[task]
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        header = next(reader, [])
+        header = HEADERS.get(task) or next(reader, [])
         missing = [name for name in [*columns, "label"] if name not in header]
         if missing:
             sys.exit(f"{path}:1: task {task} needs the columns {missing}; found {header}")
@@ -203,9 +210,11 @@ def make_model(args, folder):
                     parameter.normal_(0.0, args.lora_b_std)
     elif args.method in PEFT_METHODS:
         from peft import IA3Config
-        config = (LoraConfig(task_type="SEQ_CLS", r=args.rank, lora_alpha=args.alpha, use_dora=True, target_modules=["query", "value"])
-                  if args.method == "dora" else
-                  IA3Config(task_type="SEQ_CLS", target_modules=["key", "value", "output.dense"], feedforward_modules=["output.dense"]))
+        layers = model.config.num_hidden_layers
+        more = {"use_dora": True} if args.method == "dora" else {"layers_to_transform": [layers - 2, layers - 1]}
+        config = (IA3Config(task_type="SEQ_CLS", target_modules=["key", "value", "output.dense"], feedforward_modules=["output.dense"])
+                  if args.method == "ia3" else
+                  LoraConfig(task_type="SEQ_CLS", r=args.rank, lora_alpha=args.alpha, target_modules=["query", "value"], **more))
         model = get_peft_model(model, config)
     elif args.method in ADAPTERS_METHODS:
         import adapters
@@ -243,13 +252,13 @@ def autocast(args):
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.precision.startswith("bf16"))
 
 
-def train(model, examples, pad_id, args, total_steps, began):
+def train(model, examples, pad_id, args, total_steps, began, after_step=lambda done: None):
     """The loop. Returns one record per optimizer step and the seconds from process start to the end of the first."""
     optimizer, schedule = make_optimizer(model, args, total_steps)
     trained = list(trained_tensors(model).values())
     stream, records, first_step = batches(examples, args), [], None
     model.train()
-    for _ in range(total_steps):
+    for step in range(total_steps):
         start = time.perf_counter()
         tokens = slots = 0
         loss_sum = 0.0
@@ -271,6 +280,7 @@ def train(model, examples, pad_id, args, total_steps, began):
         records.append({"loss": loss_sum, "learning_rate": rate, "gradient_norm": norm.item(), "tokens": tokens,
                         "padded_tokens": slots, "seconds": time.perf_counter() - start})
         first_step = first_step or time.time() - began
+        after_step(step + 1)
     return records, first_step
 
 
@@ -302,6 +312,26 @@ def inference_speed(model, examples, pad_id, args):
     return sum(len(e["input_ids"]) for e in ordered) / seconds
 
 
+def train_members(args, folder, examples, held_out, pad_id, began):
+    """The runs of --members in a plain loop. Returns a record a run; scores are those after each epoch."""
+    per_epoch = -(-len(examples) // args.batch)
+    runs = []
+    for member in args.members.split(","):
+        method, seed = member.split(":")
+        own = argparse.Namespace(**{**vars(args), "method": method, "seed": int(seed)})
+        start, scores = time.perf_counter(), []
+        model, _ = make_model(own, folder)
+
+        def score(done):
+            if done % per_epoch == 0:
+                scores.append(accuracy(model, held_out, pad_id, own))
+                model.train()
+
+        train(model, examples, pad_id, own, round(args.epochs * per_epoch), began, score)
+        runs.append({"method": method, "seed": int(seed), "accuracies": scores, "seconds": time.perf_counter() - start})
+    return runs
+
+
 def peak_bytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -315,6 +345,11 @@ def main():
     pad_id = tokenizer.pad_token_id
     max_length = args.max_length or TASKS[args.task][2]
     examples = encode(tokenizer, read_rows(args.data, args.task, args.rows), max_length)
+    if args.members:
+        held_out = encode(tokenizer, read_rows(args.eval, args.task, None), max_length)
+        runs = train_members(args, folder, examples, held_out, pad_id, began)
+        args.json.write_text(json.dumps({"seconds": time.time() - began, "peak_rss_bytes": peak_bytes(), "runs": runs}, indent=1) + "\n")
+        return
     model, fresh = make_model(args, folder)
     trained = trained_tensors(model)
     if args.dump_init:

@@ -3,6 +3,7 @@
     studies.py --glue DIR --out bench/results [--only together,cache] [--rounds 3] [--precisions fp32,bf16]
 
 together   twelve members, four methods x three seeds, CoLA, 500 rows, batches of 16, MiniLM        -> study_together.json
+           Beside them --peer-rounds times the same grid with PEFT and AdapterHub in a plain loop (bench/peer.py --members).
 cache      head only, and LoRA in the last two layers, five epochs, with and without `cache`         -> row_cache.json
 Ways alternate within a round; figures are medians over rounds. Members must be equal bit for bit, however they were trained.
 """
@@ -17,17 +18,19 @@ import sys
 import tempfile
 import time
 
-from compare import GRAFT, THREADS, machine, model_folder
+from compare import GRAFT, PEER, THREADS, machine, model_folder
 
 METHODS = {"lora": "lora", "pfeiffer": "pfeiffer", "loreft": "loreft", "late": "{adapter: lora, set: {layers: [4, 5], rank: 4}}"}
+PEER_METHODS = ["lora", "pfeiffer", "loreft", "lora-late"]
 SEEDS = [1, 2, 3]
-SETTINGS = {"batch_size": 16, "epochs": 5, "checkpoint_every": "never", "learning_rate": "1e-3"}
+ROWS = 500
+SETTINGS = {"batch_size": 16, "epochs": 5, "checkpoint_every": "never", "learning_rate": "1e-3", "dropout": 0}
 
 STUDY = """study: bench
 model: {model}
 methods: {{{methods}}}
 tasks: {{cola: {{task: cola, train: {train}, eval: {dev}}}}}
-set: {{data.rows: 500, {settings}}}
+set: {{data.rows: {rows}, {settings}}}
 grid: {{seed: {seeds}}}
 """
 
@@ -53,7 +56,7 @@ def trained(run):
 
 
 def study_file(args, folder, settings):
-    text = STUDY.format(model=model_folder("minilm"), train=args.cola / "train.tsv", dev=args.cola / "dev.tsv", seeds=SEEDS,
+    text = STUDY.format(model=model_folder("minilm"), train=args.cola / "train.tsv", dev=args.cola / "dev.tsv", seeds=SEEDS, rows=ROWS,
                         methods=", ".join(f"{name}: {value}" for name, value in METHODS.items()),
                         settings=", ".join(f"{key}: {value}" for key, value in settings.items()))
     path = folder / "study.yaml"
@@ -80,30 +83,51 @@ def processes(runs, out):
     return {"seconds": seconds, "peak_bytes": max(peaks), "peak_bytes_of_all_at_once": sum(peaks)}, digests
 
 
+def peers(args, precision):
+    """The grid in one Python process, without dropout: the model loaded for each run, rows tokenised once, a score after every epoch."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = pathlib.Path(scratch) / "peer.json"
+        measured([*PEER, "--model", "minilm", "--task", "cola", "--data", args.cola / "train.tsv", "--eval", args.cola / "dev.tsv", "--rows", ROWS, "--batch",
+                  SETTINGS["batch_size"], "--epochs", SETTINGS["epochs"], "--learning-rate", SETTINGS["learning_rate"], "--dropout", 0, "--precision", precision,
+                  "--threads", THREADS, "--members", ",".join(f"{method}:{seed}" for method in PEER_METHODS for seed in SEEDS), "--json", file])
+        told = json.loads(file.read_text())
+    return {"seconds": told["seconds"], "peak_bytes": told["peak_rss_bytes"]}
+
+
 def medians(figures):
     return {key: round(statistics.median(each[key] for each in figures), 3) for key in figures[0]}
+
+
+def one_round(args, precision):
+    """Each way once: {way: {seconds, peak_bytes}}. Stops where a member's adapter depends on the way."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        study = study_file(args, folder, {**SETTINGS, "precision": precision})
+        together, first = sweep(study, folder / "together", 12)
+        turns, second = sweep(study, folder / "turns", 1)
+        (folder / "alone").mkdir()
+        alone, third = processes(folder / "turns" / "runs", folder / "alone")
+        study = study_file(args, folder, {**SETTINGS, "precision": precision, "cache": "never"})
+        uncached, fourth = sweep(study, folder / "uncached", 12)
+    if not first == second == third == fourth:
+        sys.exit("bench: error: members differ between the ways in which they were trained")
+    return {"together": together, "one after another": turns, "processes": alone, "together, no cache": uncached}
 
 
 def bench_together(args):
     results = {}
     for precision in args.precisions.split(","):
-        for name, more in {"dropout of the model": {}, "no dropout": {"dropout": 0}, "no dropout, no cache": {"dropout": 0, "cache": "never"}}.items():
-            found = {"together": [], "one after another": [], "processes": []}
-            for _ in range(args.rounds):
-                with tempfile.TemporaryDirectory() as scratch:
-                    folder = pathlib.Path(scratch)
-                    study = study_file(args, folder, {**SETTINGS, "precision": precision, **more})
-                    together, first = sweep(study, folder / "together", 12)
-                    turns, second = sweep(study, folder / "turns", 1)
-                    (folder / "alone").mkdir()
-                    alone, third = processes(folder / "turns" / "runs", folder / "alone")
-                    if not first == second == third:
-                        sys.exit("bench: error: members differ between the ways in which they were trained")
-                    for way, figures in (("together", together), ("one after another", turns), ("processes", alone)):
-                        found[way].append(figures)
-            results[f"{precision}, {name}"] = {way: medians(figures) for way, figures in found.items()}
-            print(precision, name, json.dumps(results[f"{precision}, {name}"]), flush=True)
-    return {"members": len(METHODS) * len(SEEDS), "methods": METHODS, "settings": SETTINGS, "rounds": args.rounds, "results": results}
+        rounds = [one_round(args, precision) for _ in range(args.rounds)]
+        own = {way: medians([each[way] for each in rounds]) for way in rounds[0]}
+        own["together over processes"] = round(own["together"]["seconds"] / own["processes"]["seconds"], 3)
+        own["peak over processes at once"] = round(own["together"]["peak_bytes"] / own["processes"]["peak_bytes_of_all_at_once"], 3)
+        if args.peer_rounds and precision == "fp32":   # by autocast to bf16 they are slower
+            own["peers"] = medians([peers(args, precision) for _ in range(args.peer_rounds)])
+            own["together over peers"] = round(own["together"]["seconds"] / own["peers"]["seconds"], 3)
+        results[precision] = own
+        print(precision, json.dumps(own), flush=True)
+    return {"members": len(METHODS) * len(SEEDS), "methods": METHODS, "rows": ROWS, "settings": SETTINGS, "rounds": args.rounds, "peer_rounds": args.peer_rounds,
+            "results": results}
 
 
 def bench_cache(args):
@@ -141,6 +165,7 @@ def main():
     parser.add_argument("--out", default="bench/results", type=pathlib.Path)
     parser.add_argument("--only", default=",".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer-rounds", type=int, default=1)
     parser.add_argument("--precisions", default="fp32,bf16")
     args = parser.parse_args()
     args.cola = (args.glue / "CoLA").resolve()
