@@ -63,7 +63,7 @@ class Members {
   // How many train.
   size_t num_training() const;
 
-  static constexpr int64_t kPassTokens = 4096;
+  static constexpr int64_t kPassTokens = 1024;
 
  private:
   struct Member {
