@@ -127,11 +127,12 @@ void check_trust(const EvalFlags& flags, const AskedSubject& asked) {
     refuse("--calibration", "probabilities are those of a classification");
   if (!flags.tokens.empty() && task.kind() != TaskKind::kGeneration)
     refuse("--tokens", "targets of several tokens are those of a generation");
-  const bool is_one = !asked.has_samples() && asked.samples.route.routing == Routing::kMerged;
+  const bool is_one = !asked.has_samples() && asked.samples.route.routing == Routing::kMerged &&
+                      asked.samples.forced_gates == nullptr;
   if (!flags.forgetting.empty() && !is_one)
     throw InputError(
-        "--forgetting: measured of one adapter with its experts merged; leave out --routing, "
-        "--dropout-passes and --beside");
+        "--forgetting: measured of one adapter with its experts merged and gates of its own; leave "
+        "out --routing, --dropout-passes, --beside and --gate");
   if (flags.out_of_domain.empty()) return;
   if (task.kind() == TaskKind::kChoice)
     refuse("--out-of-domain", "doubt is told of a classification, a regression or a generation");
