@@ -68,7 +68,4 @@ Subject load_subject(const OpenedModel& opened, const SubjectRequest& request);
 LoadedAdapter load_beside(const OpenedModel& opened, const Subject& subject,
                           const std::string& adapter, Routing routing);
 
-// Whether a gate or a router is among its edits, each alone or around others.
-bool has_recorder(const Adapter& adapter);
-
 }  // namespace graft
