@@ -9,7 +9,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/files.h"
-#include "cli/out_of_memory.h"
 #include "cli/progress.h"
 #include "cli/report.h"
 #include "cli/row_feed.h"
@@ -17,6 +16,7 @@
 #include "infer/forgetting.h"
 #include "infer/records.h"
 #include "infer/trust.h"
+#include "train/out_of_memory.h"
 
 namespace graft {
 

@@ -63,9 +63,9 @@ void check_recording(const RunConfig& config, const Adapter& adapter) {
   const RecordConfig& record = config.record;
   const std::string name = "adapter " + quote(config.adapter_name), out = "; leave it out";
   std::string faults;
-  const auto check = [&](const char* key, bool is_asked, bool has_any, const std::string& reason) {
+  const auto check = [&](const char* key, bool is_asked, bool has_some, const std::string& reason) {
     const std::string setting = std::string("record.") + key;
-    if (!is_asked || has_any || config.is_suggested(setting)) return;
+    if (!is_asked || has_some || config.is_suggested(setting)) return;
     faults += (faults.empty() ? "" : "\n") + setting + ": found true, and " + reason + out;
   };
   const bool has_changes = changes_sites(adapter);
