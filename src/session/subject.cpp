@@ -11,8 +11,6 @@
 
 namespace graft {
 
-namespace {
-
 void check_routing(const LoadedAdapter& loaded, const Task& task, const std::string& name,
                    Routing routing) {
   if (routing == Routing::kMerged) return;
@@ -29,8 +27,6 @@ void check_routing(const LoadedAdapter& loaded, const Task& task, const std::str
                      quote(task.name) +
                      (task.kind() == TaskKind::kChoice ? " is a choice" : " writes its answers"));
 }
-
-}  // namespace
 
 RouteOptions route_options(const RouteRequest& request) {
   RouteOptions route{.routing = request.routing};

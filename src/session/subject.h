@@ -45,6 +45,11 @@ DropoutPasses dropout_passes(const DropoutRequest& request, Routing routing);
 // Null for no request.
 ForcedGates forced_gates(const std::vector<std::string>& requests, const Adapter& adapter);
 
+// Throws InputError where the adapter `name` has nothing to route through, or its task is answered
+// in words by one sample.
+void check_routing(const LoadedAdapter& loaded, const Task& task, const std::string& name,
+                   Routing routing);
+
 struct SubjectRequest {
   std::string adapter;       // a folder; empty: the bare model
   std::optional<Task> task;  // unset: the adapter's, or that of the folder's own head
