@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,12 +34,35 @@ struct Question {
   std::map<std::string, std::string> cells = {};
 };
 
+// How several samples of an answer disagree (doc/predictions.md has the equations). In nats. Of a
+// regression `information` alone, the variance of the samples' values; the others are NaN.
+struct AnswerUncertainty {
+  int64_t samples = 0;
+  double entropy = 0, expected_entropy = 0, information = 0, disagreement = 0;
+  std::vector<double> variances;  // of the probability of each label
+};
+
 struct Answer {
   std::string label;  // the label or the option; empty if the answer is a number
   double value = 0;   // the number, or the score of the label or option
   // Classification: a probability for each label, in their order. Choice: the log probability of
   // each option, in nats. Regression: the number alone.
   std::vector<double> scores;
+  // Of several samples (SampleRequest), whose mean the answer is.
+  std::optional<AnswerUncertainty> uncertainty = {};
+};
+
+// Samples of an answer: routes through the experts of a mixture, or passes with dropout. One of the
+// two; without both an answer is one sample, with the mean of all experts.
+struct SampleRequest {
+  // "merged" (the default), "random", "fixed", "ensemble-logits" or "ensemble-probabilities".
+  std::string routing = {};
+  std::optional<int64_t> routes = {};  // of an ensemble; 4
+  std::optional<int64_t> route_seed = {};
+  std::string route_unit = {};  // who draws an expert: "all" questions together, "text" or "token"
+  // The masks are drawn by the seed and a question's place among those of its adapter.
+  std::optional<int64_t> dropout_passes = {}, dropout_seed = {};
+  std::optional<double> dropout_rate = {};  // of the model; its own
 };
 
 // A prompt that is continued.
@@ -94,8 +118,10 @@ class Session {
 
   // Returns one answer for each question, in order. Questions to several adapters share forward
   // passes; other questions change the last bits of an answer at most. Throws InputError if an
-  // adapter's task is answered by a text.
-  std::vector<Answer> predict(const std::vector<Question>& questions) const;
+  // adapter's task is answered by a text, and where `samples` are asked that an adapter has not, or
+  // of a choice.
+  std::vector<Answer> predict(const std::vector<Question>& questions,
+                              const SampleRequest& samples = {}) const;
 
   // Returns one text for each request, in order. Texts of several adapters are written together.
   // Throws InputError if an adapter answers by a head.

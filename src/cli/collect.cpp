@@ -7,11 +7,11 @@
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/files.h"
-#include "cli/out_of_memory.h"
 #include "cli/prediction_rows.h"
 #include "cli/states.h"
 #include "data/row_writer.h"
 #include "infer/records.h"
+#include "train/out_of_memory.h"
 
 namespace graft {
 

@@ -9,7 +9,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/files.h"
-#include "cli/out_of_memory.h"
 #include "cli/progress.h"
 #include "cli/report.h"
 #include "cli/row_feed.h"
@@ -17,6 +16,7 @@
 #include "infer/forgetting.h"
 #include "infer/records.h"
 #include "infer/trust.h"
+#include "train/out_of_memory.h"
 
 namespace graft {
 
@@ -127,11 +127,12 @@ void check_trust(const EvalFlags& flags, const AskedSubject& asked) {
     refuse("--calibration", "probabilities are those of a classification");
   if (!flags.tokens.empty() && task.kind() != TaskKind::kGeneration)
     refuse("--tokens", "targets of several tokens are those of a generation");
-  const bool is_one = !asked.has_samples() && asked.samples.route.routing == Routing::kMerged;
+  const bool is_one = !asked.has_samples() && asked.samples.route.routing == Routing::kMerged &&
+                      asked.samples.forced_gates == nullptr;
   if (!flags.forgetting.empty() && !is_one)
     throw InputError(
-        "--forgetting: measured of one adapter with its experts merged; leave out --routing, "
-        "--dropout-passes and --beside");
+        "--forgetting: measured of one adapter with its experts merged and gates of its own; leave "
+        "out --routing, --dropout-passes, --beside and --gate");
   if (flags.out_of_domain.empty()) return;
   if (task.kind() == TaskKind::kChoice)
     refuse("--out-of-domain", "doubt is told of a classification, a regression or a generation");

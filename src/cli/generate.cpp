@@ -14,12 +14,12 @@
 #include "cli/common.h"
 #include "cli/files.h"
 #include "cli/generation.h"
-#include "cli/out_of_memory.h"
 #include "cli/progress.h"
 #include "cli/row_feed.h"
 #include "cli/row_output.h"
 #include "data/row_writer.h"
 #include "infer/records.h"
+#include "train/out_of_memory.h"
 
 namespace graft {
 

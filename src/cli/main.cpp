@@ -14,7 +14,7 @@
 #include "base/spelling.h"
 #include "base/version.h"
 #include "cli/commands.h"
-#include "cli/out_of_memory.h"
+#include "train/out_of_memory.h"
 
 namespace {
 

@@ -8,13 +8,13 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/files.h"
-#include "cli/out_of_memory.h"
 #include "cli/prediction_rows.h"
 #include "cli/progress.h"
 #include "cli/row_feed.h"
 #include "cli/row_output.h"
 #include "cli/subject.h"
 #include "infer/records.h"
+#include "train/out_of_memory.h"
 
 namespace graft {
 

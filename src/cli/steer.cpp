@@ -12,8 +12,8 @@
 #include "base/wording.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/out_of_memory.h"
 #include "cli/states.h"
+#include "train/out_of_memory.h"
 
 namespace graft {
 

@@ -10,6 +10,7 @@
 #include "edit/adapter_file.h"
 #include "infer/evaluate.h"
 #include "study/harvest.h"
+#include "train/out_of_memory.h"
 #include "train/plan.h"
 
 namespace graft {
@@ -63,7 +64,7 @@ StudyMembers::StudyMembers(const std::vector<StudyRun>& runs, StudyEnds& ends, S
 template <class F>
 bool StudyMembers::guarded(size_t member, F f) {
   try {
-    f();
+    with_memory_need<InputError>({0, kLowerMemory}, f);
     return true;
   } catch (const InputError& error) {
     ends_.failed(member, error.what());

@@ -8,6 +8,7 @@
 #include "base/printable.h"
 #include "cli/common.h"
 #include "cli/files.h"
+#include "edit/recorders.h"
 #include "infer/evaluate.h"
 
 namespace graft {
@@ -81,9 +82,9 @@ Recording recording_of(const SubjectFlags& flags) {
 }
 
 void check_records(const AskedSubject& asked, const SubjectFlags& flags, const std::string& path) {
-  const bool records_changes =
-      records(flags, kChangesWord) && !asked.subject.loaded.adapter.parts().empty();
-  if (path.empty() || records_changes || has_recorder(asked.subject.loaded.adapter)) return;
+  const Adapter& adapter = asked.subject.loaded.adapter;
+  const bool records_changes = records(flags, kChangesWord) && changes_sites(adapter);
+  if (path.empty() || records_changes || has_recorder(adapter)) return;
   throw InputError(
       "--records: " +
       (flags.adapter.empty() ? "the bare model" : "the adapter in '" + flags.adapter + "'") +

@@ -9,7 +9,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/generation.h"
-#include "cli/out_of_memory.h"
 #include "cli/rates.h"
 #include "cli/training.h"
 #include "edit/adapter.h"
@@ -17,6 +16,7 @@
 #include "train/length.h"
 #include "train/lengthen.h"
 #include "train/loop.h"
+#include "train/out_of_memory.h"
 #include "train/plan.h"
 
 namespace graft {
@@ -127,10 +127,6 @@ void tell_length(const RunConfig& given, const RunInputs& inputs) {
       static_cast<long long>(rule.least_epochs), static_cast<long long>(rule.most_epochs),
       number_text(inputs.config.learning_rate).c_str());
 }
-
-constexpr const char* kLowerMemory =
-    "Lower batch_size, token_budget or max_length, raise accumulate instead, or set "
-    "save_memory=true or precision=bf16";
 
 // Trains to the end or to a signal.
 int run_to_end(RunInputs inputs, StartMode mode, Verbosity verbosity) {

@@ -9,12 +9,15 @@ namespace graft {
 Dataset plain_texts(const Path& file, const ModelText& text, const ModelConfig& config,
                     int64_t max_length) {
   const std::string source = "'" + file.string() + "'";
-  if (config.is_encoder_decoder() || !config.has_decoder() || !config.has_output_layer())
+  if (config.is_encoder_decoder() || !config.has_output_layer()) {
+    const bool lacks_layer = config.has_decoder() && !config.has_output_layer();
     throw InputError(source +
-                     ": plain text is read by a model that writes one token after the "
-                     "other; this is a " +
+                     ": plain text is read by a model that writes one token after the other; this "
+                     "is a " +
                      config.model_type + " model" +
-                     (config.has_output_layer() ? "" : " without a layer over the vocabulary"));
+                     (lacks_layer ? " without a layer over the vocabulary" : "") +
+                     "; leave the file out");
+  }
   const auto most = static_cast<size_t>(resolve_max_length(max_length, config));
   const std::string all = read_file(file);
   Dataset out;
@@ -22,8 +25,9 @@ Dataset plain_texts(const Path& file, const ModelText& text, const ModelConfig& 
   int64_t number = 0;
   for (size_t begin = 0; begin < all.size(); ++number) {
     const size_t end = std::min(all.find('\n', begin), all.size());
-    const std::string line = all.substr(begin, end - begin);
+    std::string line = all.substr(begin, end - begin);
     begin = end + 1;
+    if (line.ends_with('\r')) line.pop_back();
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     std::vector<int64_t> ids;
     with_context("reading " + source + ", line " + std::to_string(number + 1),

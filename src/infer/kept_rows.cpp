@@ -126,9 +126,11 @@ void KeptRows::compute(const std::vector<int64_t>& rows) {
   };
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto row = static_cast<size_t>(rows[i]);
-    if (place_.at.layer > 0) all_.rows[row] = cut(result.last, packs.last.sequences[i]);
+    // add() asks for the one that is kept last: with it both are there, also where memory ends
+    // between them.
     if (!all_.encoder_rows.empty())
       all_.encoder_rows[row] = cut(result.encoder_last, packs.first.sequences[i]);
+    if (place_.at.layer > 0) all_.rows[row] = cut(result.last, packs.last.sequences[i]);
   }
 }
 
@@ -144,8 +146,11 @@ void KeptRows::compute_filler() {
   Packs packs;
   const ForwardResult result = forward_bare({&one}, rows + 1, packs);
   const auto last_row = [](const Tensor& all) { return all.slice(0, all.size(0) - 1).clone(); };
-  if (place_.at.layer > 0) all_.filler = last_row(result.last);
-  if (!all_.encoder_rows.empty()) all_.encoder_filler = last_row(result.encoder_last);
+  const bool has_own = place_.at.layer > 0, has_both = !all_.encoder_rows.empty();
+  Tensor own = has_own ? last_row(result.last) : Tensor(),
+         of_encoder = has_both ? last_row(result.encoder_last) : Tensor();
+  all_.filler = std::move(own);
+  all_.encoder_filler = std::move(of_encoder);
 }
 
 std::shared_ptr<KeptRows> KeptPool::get(const std::shared_ptr<const Model>& model,

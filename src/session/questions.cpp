@@ -1,8 +1,12 @@
 #include "session/questions.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
+#include "base/options.h"
+#include "infer/uncertainty.h"
+#include "session/subject.h"
 
 namespace graft {
 
@@ -36,6 +40,12 @@ std::map<std::string, std::string> cells_of(const Question& question, size_t num
   put_text(first_columns(task), question.text, number, task, cells);
   if (task.has_second()) put_text(second_columns(task), question.second, number, task, cells);
   return cells;
+}
+
+std::vector<double> numbers_of(const at::Tensor& values) {
+  const at::Tensor wide = values.to(at::kDouble).contiguous();
+  const auto* first = wide.const_data_ptr<double>();
+  return {first, first + wide.numel()};
 }
 
 }  // namespace
@@ -74,19 +84,64 @@ std::vector<Example> examples_of(const std::vector<const Question*>& questions, 
   return to_examples(table, task, LabelUse::kOptional);
 }
 
-Answer answer_of(const Task& task, const at::Tensor& logits) {
-  const auto numbers = [](const at::Tensor& values) {
-    const at::Tensor wide = values.to(at::kDouble).contiguous();
-    const auto* first = wide.const_data_ptr<double>();
-    return std::vector<double>(first, first + wide.numel());
+SampleOptions sample_options(const SampleRequest& request) {
+  Node given = Node::map();
+  const auto put = [&](const char* key, const std::optional<int64_t>& value) {
+    if (value) given[key] = Node::integer(*value);
   };
+  if (!request.routing.empty()) given["routing"] = Node::text(request.routing);
+  if (!request.route_unit.empty()) given["route_unit"] = Node::text(request.route_unit);
+  put("routes", request.routes);
+  put("route_seed", request.route_seed);
+  put("dropout_passes", request.dropout_passes);
+  put("dropout_seed", request.dropout_seed);
+  if (request.dropout_rate) given["dropout_rate"] = Node::number(*request.dropout_rate);
+  Options checked(given, "samples");
+  const auto whole = [&](const char* key, int64_t least, int64_t most) {
+    return checked.has(key) ? std::optional(checked.integer(key, std::nullopt, least, most))
+                            : std::nullopt;
+  };
+  RouteRequest route;
+  route.routing = checked.choice("routing", Routing::kMerged, kRoutings);
+  route.routes = whole("routes", 2, 1024);
+  route.seed = whole("route_seed", 0, INT64_MAX);
+  if (checked.has("route_unit"))
+    route.unit = checked.choice("route_unit", RouteUnit::kPass, kRouteUnits);
+  DropoutRequest dropout{.passes = whole("dropout_passes", 2, 1024),
+                         .seed = whole("dropout_seed", 0, INT64_MAX),
+                         .rate = {}};
+  if (checked.has("dropout_rate"))
+    dropout.rate = checked.number("dropout_rate", std::nullopt, 0, 0.99);
+  checked.finish();
+  return {.route = route_options(route), .dropout = dropout_passes(dropout, route.routing)};
+}
+
+std::vector<AnswerUncertainty> uncertainties_of(const Task& task, const at::Tensor& by_sample) {
+  const Uncertainty all = uncertainty_of(task.kind(), by_sample);
+  const auto at = [](const at::Tensor& values, int64_t row) {
+    return values.defined() ? values[row].item<double>() : std::nan("");
+  };
+  std::vector<AnswerUncertainty> out;
+  for (int64_t row = 0; row < by_sample.size(1); ++row) {
+    out.push_back({.samples = by_sample.size(0),
+                   .entropy = at(all.entropy, row),
+                   .expected_entropy = at(all.expected_entropy, row),
+                   .information = at(all.information, row),
+                   .disagreement = at(all.disagreement, row),
+                   .variances = {}});
+    if (all.variance.defined()) out.back().variances = numbers_of(all.variance[row]);
+  }
+  return out;
+}
+
+Answer answer_of(const Task& task, const at::Tensor& logits) {
   Answer answer;
   if (task.kind() == TaskKind::kRegression) {
-    answer.scores = numbers(logits);
+    answer.scores = numbers_of(logits);
     answer.value = answer.scores.front();
     return answer;
   }
-  answer.scores = numbers(logits.softmax(0));
+  answer.scores = numbers_of(logits.softmax(0));
   const auto best = static_cast<size_t>(logits.argmax().item<int64_t>());
   answer.label = task.labels()[best];
   answer.value = answer.scores[best];

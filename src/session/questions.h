@@ -11,6 +11,7 @@
 #include "data/task.h"
 #include "graft/session.h"
 #include "infer/choices.h"
+#include "infer/samples.h"
 
 namespace graft {
 
@@ -20,6 +21,13 @@ TaskInfo info_of(const Task& task);
 // Of questions that one task answers, in order. Throws InputError "question:N: ..." where a column
 // that the task reads is missing.
 std::vector<Example> examples_of(const std::vector<const Question*>& questions, const Task& task);
+
+// Throws InputError where a word or number of it is none, or is given beside what it does not
+// belong to.
+SampleOptions sample_options(const SampleRequest& request);
+
+// Of every row; by_sample: [samples, rows, outputs], several samples.
+std::vector<AnswerUncertainty> uncertainties_of(const Task& task, const at::Tensor& by_sample);
 
 // Of one row: logits [outputs] float32 of a head, or the scores of its options.
 Answer answer_of(const Task& task, const at::Tensor& logits);

@@ -55,6 +55,26 @@ std::vector<std::pair<Key, std::vector<size_t>>> grouped(const Items& items, Key
   return groups;
 }
 
+// By several samples or by a route: each adapter by itself.
+Predictions predict_sampled(const AdapterState& held, const Dataset& rows,
+                            const SampleOptions& samples) {
+  const Model& model = *held.session->opened.model;
+  const PredictOptions options{.samples = samples};
+  const Experts experts = experts_of(samples.route.routing);
+  if (experts == held.bound.experts()) return predict(model, held.bound, rows, options);
+  const at::NoGradGuard no_grad;
+  const BoundAdapter apart(model, held.loaded.adapter, held.loaded.tensors, experts);
+  return predict(model, apart, rows, options);
+}
+
+void check_samples(const AdapterState& held, const SampleOptions& samples) {
+  if (held.task->kind() == TaskKind::kChoice)
+    throw InputError("'" + held.path +
+                     "': options of a choice are scored by one sample; ask for no "
+                     "others");
+  check_routing(held.loaded, *held.task, held.path, samples.route.routing);
+}
+
 }  // namespace
 
 AdapterState::AdapterState(std::shared_ptr<const SessionState> owner, std::string folder,
@@ -114,8 +134,11 @@ AdapterHandle Session::hold(const std::string& adapter, const std::string& task)
   return AdapterHandle(std::move(held));
 }
 
-std::vector<Answer> Session::predict(const std::vector<Question>& questions) const {
+std::vector<Answer> Session::predict(const std::vector<Question>& questions,
+                                     const SampleRequest& samples) const {
   const OpenedModel& opened = state_->opened;
+  const SampleOptions sampling = sample_options(samples);
+  const bool is_sampled = num_samples(sampling) > 1 || sampling.route.routing != Routing::kMerged;
   const auto groups = grouped<const AdapterState*>(questions, [&](const Question& question) {
     return &member(question.adapter.state_, state_);
   });
@@ -127,10 +150,22 @@ std::vector<Answer> Session::predict(const std::vector<Question>& questions) con
     const auto& [held, members] = groups[g];
     if (!held->task || held->task->kind() == TaskKind::kGeneration)
       throw InputError("'" + held->path + "': answers by a text; generate it");
+    if (is_sampled) check_samples(*held, sampling);
     std::vector<const Question*> own;
     for (const size_t i : members) own.push_back(&questions[i]);
     rows[g] = encode_examples(examples_of(own, *held->task), *held->task, opened.text,
                               opened.model->config, held->max_length, TargetUse::kLeaveOut);
+    if (is_sampled) {
+      const Predictions found = predict_sampled(*held, rows[g], sampling);
+      std::vector<AnswerUncertainty> uncertainties;
+      if (found.by_sample.defined()) uncertainties = uncertainties_of(*held->task, found.by_sample);
+      for (size_t i = 0; i < members.size(); ++i) {
+        Answer& answer = answers[members[i]];
+        answer = answer_of(*held->task, found.logits[static_cast<int64_t>(i)]);
+        if (!uncertainties.empty()) answer.uncertainty = std::move(uncertainties[i]);
+      }
+      continue;
+    }
     if (held->task->kind() != TaskKind::kChoice) {
       side_by_side.push_back({&held->bound, &rows[g]});
       of_heads.push_back(g);

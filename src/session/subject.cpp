@@ -5,38 +5,17 @@
 
 #include "base/error.h"
 #include "base/spelling.h"
+#include "edit/recorders.h"
 #include "feed/dataset.h"
 #include "infer/evaluate.h"
 
 namespace graft {
 
-namespace {
-
-// Whether an edit of this kind is among them, alone or around others.
-bool holds_kind(const Node& edits, const char* kind) {
-  const auto holds = [kind](const Node& each) { return holds_kind(each, kind); };
-  if (edits.kind == Node::Kind::kList)
-    return std::any_of(edits.items.begin(), edits.items.end(), holds);
-  if (edits.kind != Node::Kind::kMap) return false;
-  const Node* inner = edits.find("of");
-  return edits.find(kind) != nullptr || (inner != nullptr && holds(*inner));
-}
-
-bool has_kind(const Adapter& adapter, const char* kind) {
-  const Node definition = adapter.describe();
-  const Node* edits = definition.find("edits");
-  return edits != nullptr && holds_kind(*edits, kind);
-}
-
 void check_routing(const LoadedAdapter& loaded, const Task& task, const std::string& name,
                    Routing routing) {
   if (routing == Routing::kMerged) return;
-  const auto& parts = loaded.adapter.parts();
-  const bool is_stochastic = std::any_of(parts.begin(), parts.end(), [](const Adapter::Part& part) {
-    return part.spec().traits.is_stochastic;
-  });
-  const bool can_be_drawn =
-      is_stochastic || (routing != Routing::kFixed && has_kind(loaded.adapter, "router"));
+  const bool can_be_drawn = draws_experts(loaded.adapter) ||
+                            (routing != Routing::kFixed && has_kind(loaded.adapter, "router"));
   if (!can_be_drawn)
     throw InputError(option_name("routing") + ": the adapter in '" + name +
                      "' has no stochastic mixture to route through" +
@@ -48,8 +27,6 @@ void check_routing(const LoadedAdapter& loaded, const Task& task, const std::str
                      quote(task.name) +
                      (task.kind() == TaskKind::kChoice ? " is a choice" : " writes its answers"));
 }
-
-}  // namespace
 
 RouteOptions route_options(const RouteRequest& request) {
   RouteOptions route{.routing = request.routing};
@@ -151,10 +128,6 @@ LoadedAdapter load_beside(const OpenedModel& opened, const Subject& subject,
     throw InputError("'" + adapter + "': its task is not that of the first adapter" + expected);
   check_routing(loaded, subject.task, adapter, routing);
   return loaded;
-}
-
-bool has_recorder(const Adapter& adapter) {
-  return has_kind(adapter, "gate") || has_kind(adapter, "router") || has_kind(adapter, "collect");
 }
 
 }  // namespace graft

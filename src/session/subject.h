@@ -45,6 +45,11 @@ DropoutPasses dropout_passes(const DropoutRequest& request, Routing routing);
 // Null for no request.
 ForcedGates forced_gates(const std::vector<std::string>& requests, const Adapter& adapter);
 
+// Throws InputError where the adapter `name` has nothing to route through, or its task is answered
+// in words by one sample.
+void check_routing(const LoadedAdapter& loaded, const Task& task, const std::string& name,
+                   Routing routing);
+
 struct SubjectRequest {
   std::string adapter;       // a folder; empty: the bare model
   std::optional<Task> task;  // unset: the adapter's, or that of the folder's own head
@@ -67,8 +72,5 @@ Subject load_subject(const OpenedModel& opened, const SubjectRequest& request);
 // another kind of answer, or cannot be routed so.
 LoadedAdapter load_beside(const OpenedModel& opened, const Subject& subject,
                           const std::string& adapter, Routing routing);
-
-// Whether a gate or a router is among its edits, each alone or around others.
-bool has_recorder(const Adapter& adapter);
 
 }  // namespace graft

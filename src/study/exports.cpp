@@ -68,13 +68,15 @@ double accuracy_of(const PlannedMember& member, const MemberResult& result) {
                    "metric accuracy or exact_match");
 }
 
-// What the first edit is called there; a head alone and full fine-tuning have no configuration.
+// What the first edit is called there. Its reader takes what has no configuration for full
+// fine-tuning, so that a head alone has one.
 Node peft_config(const Node& settings) {
   const Node* adapter = settings.find("adapter");
   const Node* edits = adapter == nullptr ? nullptr : adapter->find("edits");
-  if (edits == nullptr || edits->items.empty() || edits->items.front().members.empty())
+  const bool has_edits = edits != nullptr && !edits->items.empty();
+  if (adapter == nullptr || (has_edits && edits->items.front().members.empty()))
     return Node::null();
-  std::string kind = edits->items.front().members.front().first;
+  std::string kind = has_edits ? edits->items.front().members.front().first : "head";
   if (kind == "full") return Node::null();
   if (kind == "prefix") kind = "prefix_tuning";
   if (kind == "prompt") kind = "prompt_tuning";

@@ -1,6 +1,5 @@
 #include "study/report.h"
 
-#include <algorithm>
 #include <map>
 
 #include "base/document.h"
@@ -77,40 +76,59 @@ Node cells_node(const StudyTable& table) {
   return Node::list(std::move(cells));
 }
 
-using Curves =
-    std::map<std::pair<std::string, std::string>, std::map<int64_t, std::vector<double>>>;
+// What every member of a cell has at a step, in the order of the cell.
+using StepValues = std::vector<std::optional<double>>;
+using Curves = std::map<std::pair<std::string, std::string>, std::map<int64_t, StepValues>>;
 
-// By side and metric, of each step what the members of a cell have there.
+// By side and metric.
 Curves curves_of(const StudyStore& store, const ResultCell& cell) {
   Curves curves;
-  for (const size_t member : cell.members) {
-    for (const CurvePoint& point : store.result(member).curve) {
-      const bool is_score = point.metric != "gradient_norm" && point.metric != "learning_rate";
-      if (is_score && point.value)
-        curves[{point.side, point.metric}][point.step].push_back(*point.value);
+  for (size_t i = 0; i < cell.members.size(); ++i) {
+    for (const CurvePoint& point : store.result(cell.members[i]).curve) {
+      if (point.metric == "gradient_norm" || point.metric == "learning_rate" || !point.value)
+        continue;
+      StepValues& values = curves[{point.side, point.metric}][point.step];
+      values.resize(cell.members.size());
+      values[i] = point.value;
     }
   }
   return curves;
 }
 
-// Steps with mean, least and greatest value over the members, at most some hundred of a curve.
+// [step, mean, low and high end of the interval over the members, the value of each]
+Node point_node(int64_t step, const StepValues& values, double level) {
+  std::vector<double> known;
+  for (const std::optional<double>& value : values) {
+    if (value) known.push_back(*value);
+  }
+  const std::optional<Interval> interval = student_interval(known, level);
+  Node out = Node::list({Node::integer(step), Node::number(summarise(known).mean),
+                         interval ? Node::number(interval->low) : Node::null(),
+                         interval ? Node::number(interval->high) : Node::null()});
+  for (const std::optional<double>& value : values) out.items.push_back(number_or_null(value));
+  return out;
+}
+
+// Of each cell and curve its members' seeds and points, at most some hundred.
 Node curves_node(const StudyStore& store, const StudyTable& table) {
   constexpr size_t kMostPoints = 100;
   std::vector<Node> out;
   for (const ResultCell& cell : table.cells) {
+    std::vector<std::string> seeds;
+    for (const size_t member : cell.members)
+      seeds.push_back(seeds_of(store.plan().members[member]));
     for (const auto& [what, by_step] : curves_of(store, cell)) {
       const size_t every = (by_step.size() + kMostPoints - 1) / kMostPoints;
       std::vector<Node> points;
       size_t index = 0;
       for (const auto& [step, values] : by_step) {
         const bool is_last = index + 1 == by_step.size();
-        if (index++ % every != 0 && !is_last) continue;
-        const auto [least, greatest] = std::minmax_element(values.begin(), values.end());
-        points.push_back(Node::list({Node::integer(step), Node::number(summarise(values).mean),
-                                     Node::number(*least), Node::number(*greatest)}));
+        if (index++ % every == 0 || is_last)
+          points.push_back(point_node(step, values, table.level));
       }
       out.push_back(Node::map({{"cell", Node::text(cell_name(cell))},
                                {"name", Node::text(what.first + " " + what.second)},
+                               {"seeds", texts_of(seeds)},
                                {"points", Node::list(std::move(points))}}));
     }
   }

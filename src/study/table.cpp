@@ -42,7 +42,6 @@ std::optional<double> number_in(const std::vector<NamedNumber>& numbers, const s
 
 // One side of a member that is done.
 struct MemberData {
-  Factors cell, seeds;
   MemberResult result;
   std::vector<RowAnswer> answers;  // of the side
 };
@@ -52,7 +51,7 @@ class TableMaker {
   TableMaker(const StudyStore& store, const StudyTableOptions& options)
       : options_(options), plan_(store.plan()), statuses_(store.statuses()) {
     for (size_t i = 0; i < plan_.members.size(); ++i) {
-      if (statuses_[i].state == MemberState::kDone) done_.emplace(i, data_of(store, i));
+      if (statuses_[i].state == MemberState::kDone) done_[i].result = store.result(i);
     }
     if (done_.empty()) throw InputError("study " + quote(plan_.name) + ": no member is done yet");
     choose_side();
@@ -77,14 +76,6 @@ class TableMaker {
   }
 
  private:
-  MemberData data_of(const StudyStore& store, size_t member) const {
-    MemberData data;
-    for (const auto& factor : plan_.members[member].factors)
-      (is_seed(factor.first) ? data.seeds : data.cell).push_back(factor);
-    data.result = store.result(member);
-    return data;
-  }
-
   void choose_side() {
     std::vector<std::string> sides;
     for (const auto& [i, data] : done_) {
@@ -147,7 +138,7 @@ class TableMaker {
     const auto [metric, value] = score_of(member);
     ensure(cell.metric.empty() || cell.metric == metric, "members of a cell have one task");
     cell.metric = metric;
-    cell.by_seed[joined_values(done_.at(member).seeds)] = value;
+    cell.by_seed[seeds_of(plan_.members[member])] = value;
     cell.members.push_back(member);
   }
 
@@ -339,6 +330,14 @@ class TableMaker {
 };
 
 }  // namespace
+
+std::string seeds_of(const PlannedMember& member) {
+  Factors seeds;
+  for (const auto& factor : member.factors) {
+    if (is_seed(factor.first)) seeds.push_back(factor);
+  }
+  return joined_values(seeds);
+}
 
 StudyTable make_table(const StudyStore& store, const StudyTableOptions& options) {
   return TableMaker(store, options).make();

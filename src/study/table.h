@@ -76,6 +76,9 @@ struct StudyTable {
   int64_t ranked_cells = 0;
 };
 
+// "1", or "1, 7": the values of a member's seeds; empty where it has none.
+std::string seeds_of(const PlannedMember& member);
+
 // Throws InputError where no member is done, or nobody has the side, metric, factor or baseline
 // that is asked for; the message says which there are.
 StudyTable make_table(const StudyStore& store, const StudyTableOptions& options = {});

@@ -86,6 +86,7 @@ std::map<std::string, std::string> digests_of(const RunInputs& inputs) {
                                             {"the base model", digest_of(*inputs.model)}};
   if (inputs.eval) out["the evaluation data"] = digest_of(inputs.eval->rows);
   if (inputs.test) out["the test data"] = digest_of(inputs.test->rows);
+  if (inputs.plain) out["the plain text of data.forgetting"] = digest_of(*inputs.plain);
   for (const EvalTaskData& each : inputs.eval_tasks) {
     out["the data of evaluation task '" + each.name + "'"] = digest_of(each.data->rows);
   }

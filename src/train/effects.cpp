@@ -82,6 +82,35 @@ void check_generation_settings(const RowLayout& layout, RunInputs& in) {
   }
 }
 
+// Of rows only those can be recorded that are evaluated, and of those no options of a choice.
+void check_recorded_rows(const RunInputs& in) {
+  const RecordConfig& record = in.config.record;
+  const auto refuse = [&](const char* key, const std::string& reason) {
+    refuse_given(in.config, std::string("record.") + key,
+                 "found true, and " + reason + ", or leave it out");
+  };
+  const auto check = [&](const char* key, bool has_rows, bool has_kept) {
+    if (!has_rows)
+      refuse(key,
+             "there are no rows to evaluate on; give " + option_name("eval") + " or data.held_out");
+    else if (!has_kept)
+      refuse(key, "task " + quote(in.task.name) +
+                      " is a choice, whose options share a prompt: nothing is kept of its rows; "
+                      "take a task of kind generation");
+  };
+  const auto is_kept = [](const Task& task) { return task.kind() != TaskKind::kChoice; };
+  const bool keeps_task = std::any_of(in.eval_tasks.begin(), in.eval_tasks.end(),
+                                      [&](const EvalTaskData& each) { return is_kept(each.task); });
+  const bool has_own = in.eval || in.test;
+  for (const auto& [key, is_asked] :
+       {std::pair{"rows", record.rows}, std::pair{"tokens", record.tokens},
+        std::pair{"changes", record.changes}}) {
+    if (is_asked)
+      check(key, has_own || !in.eval_tasks.empty(), (has_own && is_kept(in.task)) || keeps_task);
+  }
+  if (record.experts) check("experts", in.eval || !in.eval_tasks.empty(), /*has_kept=*/true);
+}
+
 }  // namespace
 
 void check_effects(const RowLayout& layout, RunInputs& in) {
@@ -102,6 +131,7 @@ void check_effects(const RowLayout& layout, RunInputs& in) {
             " is answered by labels or numbers, where rows always count alike; leave it out");
     config.objective.averages_rows = false;
   }
+  check_recorded_rows(in);
   check_generation_settings(layout, in);
   if (config.warmup.steps == 0) return;
   if (const int64_t steps = epochs_of(in).total_steps(); config.warmup.steps > steps) {

@@ -9,6 +9,7 @@
 #include "infer/forgetting.h"
 #include "train/effects.h"
 #include "train/length.h"
+#include "train/recording.h"
 #include "train/run_rows.h"
 
 namespace graft {
@@ -112,6 +113,7 @@ RunInputs load_inputs(const RunConfig& config, const Path& tasks_dir,
   check_task(in.task,
              model);  // what does not go together is refused before rows or weights are read
   in.adapter = defined_adapter(config, model, in.task);
+  check_recording(config, *in.adapter);
   const RowLayout layout = in.adapter->layout();
   check_row_seed(config);
   in.text = *shared.get<ModelText>("text of " + config.model,

@@ -5,8 +5,19 @@
 #include <utility>
 
 #include "base/error.h"
+#include "train/memory.h"
+#include "train/out_of_memory.h"
 
 namespace graft {
+
+namespace {
+
+// Of one run among others.
+MemoryNeed member_need() {
+  return {0, std::string(kLowerMemory) + ", or train fewer runs at once"};
+}
+
+}  // namespace
 
 Members::Members(int64_t pass_tokens) : pass_tokens_(pass_tokens) {}
 
@@ -36,7 +47,7 @@ void Members::leave(size_t index) {
 template <class F>
 void Members::guarded(Member& member, F f) {
   try {
-    f();
+    with_memory_need<InputError>(member_need(), f);
   } catch (const InputError& error) {
     member.status.failure = error.what();
     member.status.error = std::current_exception();
@@ -72,6 +83,17 @@ void Members::step() {
   step_together(together);
 }
 
+// A pass failed in which several were. It has updated nothing: what it leaves are gradients in the
+// bound tensors of `works`, which go with them, and each draws its step anew. By itself the one
+// that failed shows that it is it; where there was no memory for all at once, none may be.
+void Members::step_apart(std::vector<std::pair<Member*, StepWork>> works) {
+  std::vector<Member*> members;
+  for (const auto& drawn : works) members.push_back(drawn.first);
+  works.clear();
+  release_free_memory();
+  for (Member* member : members) step_alone(*member);
+}
+
 void Members::step_together(const std::vector<Member*>& members) const {
   const auto start = std::chrono::steady_clock::now();
   std::vector<std::pair<Member*, StepWork>> works;
@@ -79,12 +101,13 @@ void Members::step_together(const std::vector<Member*>& members) const {
     guarded(*member, [&] { works.emplace_back(member, member->run->draw()); });
   std::vector<StepWork*> shared;
   for (auto& drawn : works) shared.push_back(&drawn.second);
+  bool has_failed = false;
   try {
-    run_passes(shared, pass_tokens_);
-  } catch (const InputError&) {  // of one of them: when each goes by itself, it shows which
-    for (auto& drawn : works) step_alone(*drawn.first);
-    return;
+    with_memory_need<InputError>(member_need(), [&] { run_passes(shared, pass_tokens_); });
+  } catch (const InputError&) {
+    has_failed = true;
   }
+  if (has_failed) return step_apart(std::move(works));
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   int64_t tokens = 0;

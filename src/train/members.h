@@ -7,8 +7,8 @@
 //
 // A member has the bits that it has alone: no row of a trunk depends on the rows of another lane,
 // each lane has the rows that it has in a pass of its own, and what it draws begins with its own
-// key. One that fails (a loss that is not finite, a disk that is full) leaves with its reason, and
-// the others go on as if it had not been there.
+// key. One that fails (a loss that is not finite, a disk that is full, no memory for its batch)
+// leaves with its reason, and the others go on as if it had not been there.
 #pragma once
 
 #include <exception>
@@ -76,6 +76,7 @@ class Members {
   static void guarded(Member& member, F f);
   static void end_step(Member& member);
   static void step_alone(Member& member);
+  static void step_apart(std::vector<std::pair<Member*, StepWork>> works);
   void step_together(const std::vector<Member*>& members) const;
 
   std::vector<Member> members_;

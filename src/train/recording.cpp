@@ -3,8 +3,12 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
+
+#include "base/error.h"
+#include "edit/recorders.h"
 
 namespace graft {
 
@@ -24,6 +28,24 @@ std::string without_expert(const ParamSpec& param) {
   return at == std::string::npos ? name : name.erase(at, part.size());
 }
 
+bool is_trained_expert(const ParamSpec& param) {
+  return param.use == ParamUse::kExpert && param.role == Role::kTrained;
+}
+
+// A mixture that stores each expert apart says which one a tensor is of; one that stacks them has
+// tensors that all experts share beside them.
+bool is_stack(const ParamSpec& param) {
+  return !param.expert && param.name.find("/shared/") == std::string::npos &&
+         param.shape.front() > 1;
+}
+
+bool has_experts(const Adapter& adapter) {
+  const std::vector<ParamSpec> params = adapter.params();
+  return std::any_of(params.begin(), params.end(), [](const ParamSpec& param) {
+    return is_trained_expert(param) && (param.expert || is_stack(param));
+  });
+}
+
 // values: [E, ...], at least two experts.
 double mean_cosine(const Tensor& values) {
   const Tensor flat = values.to(at::kDouble).flatten(1);
@@ -36,6 +58,32 @@ double mean_cosine(const Tensor& values) {
 }
 
 }  // namespace
+
+void check_recording(const RunConfig& config, const Adapter& adapter) {
+  const RecordConfig& record = config.record;
+  const std::string name = "adapter " + quote(config.adapter_name), out = "; leave it out";
+  std::string faults;
+  const auto check = [&](const char* key, bool is_asked, bool has_some, const std::string& reason) {
+    const std::string setting = std::string("record.") + key;
+    if (!is_asked || has_some || config.is_suggested(setting)) return;
+    faults += (faults.empty() ? "" : "\n") + setting + ": found true, and " + reason + out;
+  };
+  const bool has_changes = changes_sites(adapter);
+  const std::string no_gate =
+      name + " has neither a gate nor a router, so that there is nothing to record of rows" +
+      (has_changes ? " but how large changes are (record.changes)" : "");
+  check("rows", record.rows, has_recorder(adapter), no_gate);
+  check("tokens", record.tokens, has_recorder(adapter), no_gate);
+  check("changes", record.changes, has_changes,
+        name +
+            " changes nothing that leaves a site of the model: it is a head, a prefix or new "
+            "weights, whose change has no size by row");
+  check("routes", record.routes, draws_experts(adapter),
+        name + " draws no experts, which a stochastic mixture does");
+  check("experts", record.experts, has_experts(adapter),
+        name + " has no mixture, whose experts could be compared");
+  if (!faults.empty()) throw InputError(faults);
+}
 
 Node gradient_norms(const Adapter& adapter, const NamedTensors& tensors) {
   Node out = Node::map();
@@ -74,11 +122,11 @@ NamedTensors expert_cosines(const Adapter& adapter, const NamedTensors& tensors)
       out[name + ".cosine"] = at::tensor({mean_cosine(values)}, at::kFloat).view({1, 1});
   };
   for (const ParamSpec& param : adapter.params()) {
-    if (param.use != ParamUse::kExpert || param.role != Role::kTrained) continue;
+    if (!is_trained_expert(param)) continue;
     const double start = param.effect == Effect::kScalesY ? 1.0 : 0.0;
     const Tensor values = tensors.at(param.name).detach() - start;
     if (param.expert) apart[without_expert(param)].push_back(values);
-    else if (param.name.find("/shared/") == std::string::npos) keep(param.name, values);
+    else if (is_stack(param)) keep(param.name, values);
   }
   for (const auto& [name, experts] : apart) keep(name, at::stack(experts));
   return out;

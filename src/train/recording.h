@@ -1,5 +1,3 @@
-// Internal to src/train.
-//
 // What a run notes on demand (settings `record`): norms of gradients, drawn experts, how alike
 // experts are, and what gates, routers and edits did with every row.
 #pragma once
@@ -10,6 +8,10 @@
 #include "train/micro_batch.h"
 
 namespace graft {
+
+// Throws InputError listing every setting of `record` that was given and has nothing to note of
+// this adapter. (Gradients are those of any.)
+void check_recording(const RunConfig& config, const Adapter& adapter);
 
 // {"0.lora": norm, ..., "head": norm} of the gradients that lie in the stored tensors, by edit.
 Node gradient_norms(const Adapter& adapter, const NamedTensors& tensors);

@@ -1,5 +1,6 @@
 """graft report --tensorboard and --peft-results: read back by TensorBoard's own library where it is installed, and by what PEFT's reader asks for."""
 
+import datetime
 import json
 import subprocess
 import unittest
@@ -21,15 +22,37 @@ print(json.dumps({"version": board.file_version, "scalars": {tag: [[e.step, e.va
 STUDY = """\
 study: moods
 model: {root}/bert-tiny
-methods: {{lora: lora, head: head}}
+methods: {{lora: lora, head: head, full: full}}
 tasks: {{mood: {{task: "text:bad,good", data: {root}/data}}}}
 set: {{max_steps: 6, batch_size: 8, evaluate_every: 2 steps}}
 grid: {{seed: [1, 2]}}
 """
 
-# What method_comparison/processing.py of PEFT takes from a result, and as what.
-COMMON = {"accelerator_memory_reserved_avg": int, "accelerator_memory_max": int, "accelerator_memory_reserved_99th": int, "train_time": float, "file_size": int,
-          "num_trainable_params": int}
+# What PEFT's own reader takes of a result (method_comparison/processing.py at 4048dd3, of June 2026: _preprocess_common, _preprocess_metamathqa, load_df): where each
+# column of its table stands, and as what pandas is told to take it. A missing key raises KeyError; None is no int and no float; a string may be None.
+TAKEN = [
+    ("run_info", {"experiment_name": str, "total_time": float, "peft_branch": str, "created_at": str}),
+    ("train_info", {"accelerator_memory_reserved_avg": int, "accelerator_memory_max": int, "accelerator_memory_reserved_99th": int, "train_time": float,
+                    "file_size": int, "num_trainable_params": int}),
+    ("train_info metrics -1", {"train loss": float, "train samples": int, "test accuracy": float, "train total tokens": int}),
+    ("run_info train_config", {"model_id": str}),
+    ("meta_info package_info", {f"{package}-version": (str, type(None)) for package in ("peft", "transformers", "datasets", "torch", "bitsandbytes")}),
+    ("meta_info", {"system_info": dict}),
+]
+
+
+def taken(result):
+    """{column: value} as that reader finds them."""
+    out = {}
+    for place, columns in TAKEN:
+        node = result
+        for key in place.split():
+            node = node[-1 if key == "-1" else key]
+        for column, kind in columns.items():
+            value = node[column]
+            assert isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool), (place, column, value)
+            out[column] = value
+    return out
 
 
 class Exports(support.SharedCase):
@@ -53,7 +76,7 @@ class Exports(support.SharedCase):
     @unittest.skipUnless(HAS_TENSORBOARD, "needs tensorboard (tools/setup.sh peers)")
     def test_tensorboard_reads_the_curves(self):
         folders = sorted(path.name for path in (self.root / "board").iterdir())
-        self.assertEqual(folders, ["head__mood__seed_1", "head__mood__seed_2", "lora__mood__seed_1", "lora__mood__seed_2"])
+        self.assertEqual(folders, ["full__mood__seed_1", "full__mood__seed_2", "head__mood__seed_1", "head__mood__seed_2", "lora__mood__seed_1", "lora__mood__seed_2"])
         for name in folders:
             done = subprocess.run([PEERS, "-c", READ, self.root / "board" / name], capture_output=True, text=True, check=True)
             board = json.loads(done.stdout)
@@ -67,29 +90,35 @@ class Exports(support.SharedCase):
 
     def test_peft_results_have_what_its_reader_takes(self):
         files = sorted((self.root / "peft").iterdir())
-        self.assertEqual(len(files), 4)
-        names = set()
+        self.assertEqual(len(files), 6)
+        kept = {}
         for file in files:
-            result = json.loads(file.read_text())
-            info, train, meta = result["run_info"], result["train_info"], result["meta_info"]
-            for key, kind in COMMON.items():
-                self.assertIsInstance(train[key], (int, float) if kind is float else int, key)
-            self.assertEqual(train["status"], "success")
-            self.assertGreater(train["file_size"], 0)
-            last = train["metrics"][-1]
-            for key in ("train loss", "train samples", "train total tokens", "test accuracy"):
-                self.assertIn(key, last)
-            self.assertEqual(last["train samples"], 48)
-            for package in ("peft", "transformers", "datasets", "torch", "bitsandbytes"):
-                self.assertIn(f"{package}-version", meta["package_info"])
-            self.assertRegex(info["created_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
-            self.assertIn("seed", info["experiment_name"])
-            names.add((info["experiment_name"], info["train_config"]["model_id"]))
-            if "lora" in file.name:
-                self.assertEqual(info["peft_config"]["peft_type"], "LORA")
-            else:
-                self.assertIsNone(info["peft_config"])
-        self.assertEqual(len(names), 4, "its reader keeps one result a name")
+            self.assertTrue(file.name.endswith(".json"), "its reader takes no others")
+            result = json.loads(file.read_text(), parse_constant=lambda word: self.fail(f"{file}: {word}"))
+            row = taken(result)
+            self.assertEqual(result["train_info"]["status"], "success", "what has another one is skipped")
+            created = datetime.datetime.fromisoformat(row["created_at"])
+            self.assertEqual(created.utcoffset(), datetime.timedelta(0))
+            self.assertLess(abs(datetime.datetime.now(datetime.timezone.utc) - created), datetime.timedelta(days=1))
+            config = result["run_info"]["peft_config"]   # where it is false the reader writes full-finetuning
+            method = row["experiment_name"].split("/")[0]
+            self.assertEqual(config and config["peft_type"], {"lora": "LORA", "head": "HEAD", "full": None}[method])
+            kept[row["experiment_name"], row["model_id"], config and config["peft_type"], row["created_at"]] = row
+            # Bytes, seconds, counts and nats, as PEFT has them.
+            run_ = self.root / "out/runs" / row["experiment_name"].split("/")[1].replace(", ", "_").replace(" ", "-")
+            metrics = json.loads((run_ / "metrics.json").read_text())
+            self.assertEqual(row["model_id"], str(self.root / "bert-tiny"))
+            self.assertEqual({row[f"accelerator_memory_{name}"] for name in ("max", "reserved_avg", "reserved_99th")}, {metrics["peak_bytes"]})
+            self.assertEqual((row["total_time"], row["train_time"]), (metrics["seconds"], metrics["seconds"]))
+            self.assertEqual(row["file_size"], (run_ / "adapter/adapter.safetensors").stat().st_size)
+            self.assertEqual(row["num_trainable_params"], metrics["edit_parameters"] + metrics["head_parameters"])
+            self.assertEqual(row["train loss"], metrics["loss"]["last"])
+            self.assertEqual((row["train samples"], row["train total tokens"]), (6 * 8, metrics["tokens"]))
+            self.assertEqual(row["test accuracy"], metrics["eval"]["accuracy"])
+            steps = result["train_info"]["metrics"]
+            self.assertEqual([step["step"] for step in steps], [2, 4, 6, 6])
+            self.assertEqual([step["valid accuracy"] for step in steps[:-1]], [event["accuracy"] for event in support.log_events(run_) if event["event"] == "evaluate"])
+        self.assertEqual(len(kept), 6, "its reader keeps one result of a name, model, method and time")
 
     def test_nothing_to_write(self):
         self.assert_refused(run("report", self.root / "out"), 2, "nothing to write")

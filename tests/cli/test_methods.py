@@ -199,6 +199,34 @@ class Methods(support.SharedCase):
         plain = self.train("unnoted", "unipelt-ap", ["mlp=8"])
         self.assertEqual((plain / "adapter/adapter.safetensors").read_bytes(), (out / "adapter/adapter.safetensors").read_bytes())
 
+    def test_changes_are_recorded_of_what_has_no_gate(self):
+        out = self.train("changing", "lora", ["record.changes=true"])
+        lines = [json.loads(line) for line in (out / "records/eval.jsonl").read_text().splitlines()]
+        self.assertEqual({line["name"].rsplit(".", 1)[1] for line in lines}, {"change"})
+        self.assertEqual(len(lines) % 20, 0)
+        self.train("prefixed", "prefix", SMALLER.get("prefix", []))
+        done = run("eval", "--model", "model", "--adapter", "prefixed/adapter", "--data", "data/dev.tsv", "--records", self.dir / "r.jsonl", "--record", "changes", cwd=self.root)
+        self.assert_refused(done, 2, "has neither a gate nor a router, so nothing to record; leave it out")
+
+    def test_what_has_nothing_to_record_is_refused(self):
+        for adapter, setting, *parts in (("lora", "rows", "neither a gate nor a router", "record.changes"), ("head", "changes", "nothing that leaves a site"),
+                                         ("lora", "routes", "draws no experts"), ("lora", "experts", "has no mixture")):
+            done = run("train", "--model", "model", "--task", "text:bad,good", "--data", "data", "--adapter", adapter, "--out", "unrecorded", "--set", f"record.{setting}=true", cwd=self.root)
+            self.assert_refused(done, 2, f'record.{setting}: found true, and adapter "{adapter}"', "leave it out", *parts)
+            self.assertFalse((self.root / "unrecorded").exists())
+        make_decoder(self.dir / "gpt2")
+        (self.dir / "pick.yaml").write_text("name: pick\nkind: choice\nprompt: text\noptions: options\ntarget: target\nmetrics: [accuracy]\n")
+        (self.dir / "rows.jsonl").write_text("".join(json.dumps({"text": word, "options": [" sad", " kind"], "target": i % 2}) + "\n" for i, word in enumerate(support.GOOD)))
+        (self.dir / "edits.yaml").write_text("edits: [{router: {experts: 2}, of: {lora: {rank: 2}}}]\n")
+        done = run("train", "--model", "gpt2", "--task", "pick.yaml", "--data", "rows.jsonl", "--adapter", "edits.yaml", "--out", "run", "--set", "record.rows=true", "data.held_out=0.5",
+                   cwd=self.dir)
+        self.assert_refused(done, 2, 'record.rows: found true, and task "pick" is a choice, whose options share a prompt')
+        (self.dir / "study.yaml").write_text(f"study: moods\nmodel: {self.root}/model\nmethods: {{lora: lora, gated: {{adapter: unipelt-ap, set: {{mlp: 8}}}}}}\n"
+                                             f"tasks: {{mood: {{task: 'text:bad,good', data: {self.root}/data}}}}\nset: {{max_steps: 4, record.rows: true}}\n")
+        done = run("sweep", self.dir / "study.yaml", "--out", self.dir / "out", cwd=self.dir)
+        self.assert_refused(done, 2, "study.yaml:5:", "record.rows: found true, and adapter")
+        self.assertFalse((self.dir / "out").exists())
+
     def test_drawn_experts_and_their_likeness_are_recorded(self):
         out = self.train("drawn", "adamix", ["record.routes=true", "record.experts=true", "max_steps=6"])
         events = support.log_events(out)

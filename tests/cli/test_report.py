@@ -4,8 +4,10 @@ import csv
 import html.parser
 import io
 import json
+import math
 import re
 import shutil
+import statistics
 import subprocess
 import unittest
 
@@ -19,7 +21,7 @@ study: moods </script><b>
 model: {root}/bert-tiny
 methods: {{lora: lora, head: head, gated: {{adapter: unipelt-ap, set: {{mlp: 8, record.rows: true, record.changes: true}}}}}}
 tasks: {{mood: {{task: "text:bad,good", data: {root}/data}}}}
-set: {{max_steps: 4, batch_size: 8, max_length: 32}}
+set: {{max_steps: 4, batch_size: 8, max_length: 32, evaluate_every: 2 steps}}
 grid: {{seed: [1, 2, 3]}}
 search:
   seed: 100
@@ -104,6 +106,32 @@ class Report(support.SharedCase):
             self.assertEqual(list(csv.reader(io.StringIO(study[part]["csv"]))), self.table(part))
         self.assertEqual(json.loads(study["members"][0]["settings"])["seed"], 1)
 
+    def test_curves_are_those_of_the_logs(self):
+        (study,) = json.loads(Page(self.text).data)["studies"]
+        events = {name: [support.log_events(next((self.root / "out/runs").glob(f"{name}_mood_seed-{seed}"))) for seed in (1, 2, 3)] for name in ("lora", "head", "gated")}
+        self.assertEqual(len(study["curves"]), 3 * 3)   # train loss, eval loss, eval accuracy
+        for curve in study["curves"]:
+            side, metric = curve["name"].split(" ")
+            self.assertEqual(curve["seeds"], ["1", "2", "3"])
+            kind = {"train": "step", "eval": "evaluate"}[side]
+            logs = [[event for event in log if event["event"] == kind] for log in events[curve["cell"].split(", ")[0]]]
+            self.assertEqual([point[0] for point in curve["points"]], [1, 2, 3, 4] if side == "train" else [2, 4])
+            for (step, mean, low, high, *values), *known in zip(curve["points"], *logs):
+                self.assertEqual({event["step"] for event in known}, {step})
+                self.assertEqual(values, [event[metric] for event in known])
+                self.assertAlmostEqual(mean, statistics.fmean(values), places=12)
+                half = 4.302652729911275 * statistics.stdev(values) / math.sqrt(3)   # Student's t of 2 degrees at 0.975
+                self.assertAlmostEqual(low, mean - half, places=9)
+                self.assertAlmostEqual(high, mean + half, places=9)
+
+    def test_a_curve_of_one_run_has_no_interval(self):
+        run_ = sorted((self.root / "out" / "runs").iterdir())[0]
+        self.assert_done(run("report", run_, "--out", self.dir / "one.html"))
+        (study,) = json.loads(Page((self.dir / "one.html").read_text()).data)["studies"]
+        for curve in study["curves"]:
+            for _, mean, low, high, value in curve["points"]:
+                self.assertEqual((low, high, value), (None, None, mean))
+
     def test_runs_that_no_study_planned(self):
         runs = sorted((self.root / "out" / "runs").iterdir())
         self.assert_done(run("report", *runs, "--out", self.dir / "runs.html"))
@@ -158,6 +186,9 @@ class Report(support.SharedCase):
         if "echarts" in self.text[:self.text.index('id="data"')]:
             drawn = re.findall(r'<div class="chart" role="img" aria-label="([^"]*)".*?<svg.*?</svg>', shown_page, re.DOTALL)
             self.assertEqual(drawn, ["Scores: accuracy", "Scores against cost: accuracy", "Learning curves", "Reliability", "Gates", "Size of changes", "Values of rows"])
+            curves = re.search(r'aria-label="Learning curves".*?(<svg.*?</svg>)', shown_page, re.DOTALL).group(1)
+            self.assertEqual(len(re.findall('fill-opacity="0.15"', curves)), 3, "a band a cell")
+            self.assertEqual(len(set(re.findall('stroke-dasharray="([^"]*)"', curves))), 4, "of three cells' lines one is whole; a band's dashes are finer")
             self.assertTrue(any("lora, mood" in text for text in re.findall(r"<text[^>]*>([^<]*)</text>", shown_page)))
         self.assertIn("<h2>moods &lt;/script&gt;&lt;b&gt;</h2>", shown_page)
 
@@ -179,6 +210,13 @@ class Report(support.SharedCase):
         for name in figures:
             self.assertTrue(files[name].startswith("<svg"), name)
             self.assertIn(name[:-4] + ".csv", files)
+        curves = list(csv.DictReader(io.StringIO(files[f"{study}-curves.csv"])))
+        self.assertEqual(list(curves[0]), ["cell", "curve", "step", "mean", "low", "high", "seed 1", "seed 2", "seed 3"])
+        known = [(curve["cell"], curve["name"], *point) for curve in data["curves"] for point in curve["points"]]
+        self.assertEqual([(row["cell"], row["curve"], *map(float, list(row.values())[2:])) for row in curves], known)
+        last = re.search(r'aria-label="Learning curves".*?(<svg.*?</svg>)', page, re.DOTALL).group(1)   # every list is at its last choice: bands and runs
+        self.assertEqual(len(re.findall('fill-opacity="0.15"', last)), 3)
+        self.assertEqual(len(re.findall('<path[^>]*stroke-width="1.5"', last)), 3 * 3, "a line a run")
         bins = list(csv.DictReader(io.StringIO(files[f"{study}-reliability.csv"])))
         known = [bin_ for one in data["recorded"]["reliability"] for bin_ in one["bins"]]
         self.assertEqual([float(row["accuracy"]) for row in bins], [bin_[4] for bin_ in known])

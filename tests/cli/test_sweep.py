@@ -3,6 +3,7 @@ shards joined equal one file; what is wrong is told, with its place, before anyt
 
 import json
 import random
+import resource
 import shutil
 import signal
 import sqlite3
@@ -105,6 +106,21 @@ class Whole(SweepCase):
             with self.subTest(name):
                 self.assertEqual(found[name][0], found["turns"][0])
                 self.assertEqual(found[name][1], found["turns"][1])
+
+    def test_a_member_without_memory_leaves_the_others(self):
+        """Under a limit of addresses, and told that there is more than there is."""
+        support.write_tsv(self.dir / "many.tsv", support.rows(24_000, 3))
+        (self.dir / "study.yaml").write_text(
+            f"study: large\nmodel: {self.root}/bert-tiny\nmethods: {{lora: lora, large: {{adapter: full, set: {{batch_size: 24000}}}}, head: head}}\n"
+            f"tasks: {{mood: {{task: 'text:bad,good', train: {self.dir}/many.tsv}}}}\nset: {{max_steps: 2, warmup: 0}}\n")
+        limit = 700 << 20    # of addresses; the program and its libraries take 400 MiB of them
+        done = self.assert_done(run("sweep", "study.yaml", "--out", "out", "--threads", 1, "--quiet", "--memory", "100G", cwd=self.dir,
+                                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))))
+        self.assertIn("done: 2 of 3, failed: 1", done.stdout)
+        self.assertRegex(done.stderr, r"^failed: large, mood: out of memory: this process may take 734 MB of addresses .*Lower batch_size, .*\n$")
+        states = {name: (state, reason) for _, name, _, state, reason in content(self.dir / "out/study.db")["members"]}
+        self.assertEqual([states[name][0] for name in ("lora, mood", "large, mood", "head, mood")], ["done", "failed", "done"])
+        self.assertTrue(states["large, mood"][1].startswith("out of memory: "))
 
     def test_shards_joined_equal_one_file(self):
         study = self.study()

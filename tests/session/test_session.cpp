@@ -28,6 +28,7 @@ class Sessions : public ::testing::Test {
     make("lora", "edits: [{lora: {rank: 2}}]");
     make("ia3", "edits: [{affine: {sites: [attn.k, attn.v, ffn.act], scale: true, shift: false}}]");
     make("full", "edits: [{full: {}}]");
+    make("drawn", "edits: [{stochastic: {experts: 3}, of: {bottleneck: {reduction: 4}}}]");
     for (const char* name : {"one", "two"}) {
       RunRequest request;
       request.model = kWriter;
@@ -139,6 +140,84 @@ TEST_F(Sessions, ScoresAFileAndTellsWhatItHolds) {
   EXPECT_EQ(scores.rows, std::ssize(answers));
   EXPECT_EQ(scores.metrics.front(), (std::pair<std::string, double>{"accuracy", right / rows}));
   EXPECT_NEAR(scores.loss, loss / rows, 1e-6);
+}
+
+double entropy_of(const std::vector<double>& p) {
+  double out = 0;
+  for (const double each : p) out -= each > 0 ? each * std::log(each) : 0;
+  return out;
+}
+
+// Two routes: the first is the one that is drawn alone, so that the second follows from the mean.
+TEST_F(Sessions, AnswersByRoutesAndTellsWhatTheyDisagreeAbout) {
+  const Session session = Session::open(kModel);
+  const AdapterHandle drawn = session.load(adapter("drawn"));
+  std::vector<Question> questions;
+  for (const std::string& text : kTexts) questions.push_back({drawn, text});
+  const std::vector<Answer> merged = session.predict(questions),
+                            one =
+                                session.predict(questions, {.routing = "random", .route_seed = 5}),
+                            two = session.predict(questions, {.routing = "ensemble-probabilities",
+                                                              .routes = 2,
+                                                              .route_seed = 5});
+  for (size_t i = 0; i < questions.size(); ++i) {
+    EXPECT_FALSE(merged[i].uncertainty.has_value());
+    EXPECT_FALSE(one[i].uncertainty.has_value()) << "one route";
+    ASSERT_TRUE(two[i].uncertainty.has_value());
+    const AnswerUncertainty& own = *two[i].uncertainty;
+    std::vector<double> other, variances;
+    for (size_t label = 0; label < 2; ++label) {
+      other.push_back(2 * two[i].scores[label] - one[i].scores[label]);
+      variances.push_back(std::pow(one[i].scores[label] - other[label], 2) / 4);
+      EXPECT_NEAR(own.variances[label], variances[label], 1e-6);
+    }
+    EXPECT_EQ(own.samples, 2);
+    EXPECT_NEAR(own.entropy, entropy_of(two[i].scores), 1e-5);
+    EXPECT_NEAR(own.expected_entropy, (entropy_of(one[i].scores) + entropy_of(other)) / 2, 1e-5);
+    EXPECT_NEAR(own.information, own.entropy - own.expected_entropy, 1e-9);
+    EXPECT_EQ(own.disagreement, (one[i].scores[1] > 0.5) == (other[1] > 0.5) ? 0 : 0.5);
+  }
+  EXPECT_NE(scores_of(one), scores_of(merged));
+  EXPECT_NE(scores_of(one), scores_of(session.predict(questions, {.routing = "fixed"})));
+}
+
+TEST_F(Sessions, AnswersByPassesWithDropout) {
+  const Session session = Session::open(kModel);
+  const AdapterHandle lora = session.load(adapter("lora")), ia3 = session.load(adapter("ia3"));
+  std::vector<Question> questions;
+  for (const std::string& text : kTexts)
+    questions.insert(questions.end(), {{lora, text}, {ia3, text}});
+  const SampleRequest passes{.dropout_passes = 6, .dropout_seed = 1, .dropout_rate = 0.3};
+  SampleRequest others = passes;
+  others.dropout_seed = 2;
+  const std::vector<Answer> found = session.predict(questions, passes);
+  EXPECT_EQ(scores_of(found), scores_of(session.predict(questions, passes)));
+  EXPECT_NE(scores_of(found), scores_of(session.predict(questions, others)));
+  for (size_t i = 0; i < questions.size(); ++i) {
+    ASSERT_TRUE(found[i].uncertainty.has_value());
+    EXPECT_EQ(found[i].uncertainty->samples, 6);
+    EXPECT_GT(found[i].uncertainty->information, 0);
+    EXPECT_NEAR(found[i].uncertainty->entropy, entropy_of(found[i].scores), 1e-5);
+    if (i >= 2) continue;  // masks are drawn by a question's place among those of its adapter
+    const std::vector<Answer> alone = session.predict({questions[i]}, passes);
+    EXPECT_NEAR(alone.front().scores[0], found[i].scores[0], 1e-6);
+  }
+}
+
+TEST_F(Sessions, RefuseSamplesThatCannotBe) {
+  const Session session = Session::open(kModel);
+  const AdapterHandle lora = session.load(adapter("lora")), drawn = session.load(adapter("drawn"));
+  const auto refused = [&](const AdapterHandle& handle, const SampleRequest& request,
+                           const std::string& part) {
+    expect_message<InputError>([&] { session.predict({{handle, "happy"}}, request); }, part);
+  };
+  refused(lora, {.routing = "random"}, "no stochastic mixture to route through");
+  refused(drawn, {.routing = "drawn"}, "/routing: ");
+  refused(drawn, {.routes = 3}, "routes: found 3, and there is no ensemble of routes");
+  refused(drawn, {.routing = "ensemble-logits", .routes = 1}, "/routes: ");
+  refused(lora, {.dropout_seed = 3}, "dropout_seed: found 3, and no pass has dropout");
+  refused(lora, {.dropout_passes = 4, .dropout_rate = 2.0}, "/dropout_rate: ");
+  refused(drawn, {.routing = "random", .dropout_passes = 4}, "give either routes or passes");
 }
 
 TEST_F(Sessions, ARowByColumnIsThatOfItsText) {

@@ -195,6 +195,73 @@ TEST(Inputs, APresetsLengthIsAtMostTheModels) {
                              "max_length: this model serves at most");
 }
 
+// `preset`: what the adapter suggests.
+void record(const std::string& edits, const std::string& settings, const std::string& preset = "{}",
+            const std::string& more_data = ", eval: " + kToy + "/dev.tsv") {
+  const std::string text = "{model: " + kToy +
+                           "/model, task: 'text:no,yes', out: unused, adapter_name: mine, adapter: "
+                           "{edits: [" +
+                           edits + "]}, record: {" + settings + "}, data: {train: " + kToy +
+                           "/train.tsv, rows: 4" + more_data + "}}";
+  load_inputs(parse_run_config(yaml(text), yaml(preset), "run"),
+              std::string(GRAFT_SOURCE_DIR) + "/tasks");
+}
+
+TEST(Inputs, WhatHasNothingToRecordIsRefused) {
+  const std::string lora = "{lora: {}}", prefix = "{prefix: {length: 2}}", full = "{full: {}}",
+                    head, gated = "{gate: {}, of: {lora: {}}}",
+                    routed = "{router: {experts: 2}, of: {lora: {}}}",
+                    drawn = "{stochastic: {experts: 2}, of: {lora: {}}}",
+                    learned = "{stochastic: {experts: 2, scores: learned}, of: {lora: {}}}";
+  const std::map<std::string, std::vector<std::string>> with = {
+      {"rows", {gated, routed}},
+      {"tokens", {gated, routed}},
+      {"changes", {lora, gated, routed, drawn, "{prompt: {length: 2}}", full + ", " + lora}},
+      {"routes", {drawn}},
+      {"gradients", {head, lora, full, prefix}},
+      {"experts", {routed, drawn, learned}}};
+  const std::map<std::string, std::vector<std::string>> without = {
+      {"rows", {head, lora, full, drawn}},
+      {"tokens", {head, lora, full}},
+      {"changes", {head, prefix, full}},
+      {"routes", {head, lora, routed, learned}},
+      {"experts", {head, lora, gated}}};
+  for (const auto& [key, adapters] : with) {
+    for (const std::string& edits : adapters) {
+      SCOPED_TRACE(key + " of " + edits);
+      EXPECT_NO_THROW(record(edits, key + ": true"));
+    }
+  }
+  for (const auto& [key, adapters] : without) {
+    for (const std::string& edits : adapters) {
+      SCOPED_TRACE(key + " of " + edits);
+      expect_message<InputError>([&] { record(edits, key + ": true"); },
+                                 "record." + key + ": found true, and adapter \"mine\" ");
+      EXPECT_NO_THROW(record(edits, key + ": false"));
+      EXPECT_NO_THROW(record(edits, "", "{record: {" + key + ": true}}")) << "a preset's";
+    }
+  }
+  const std::string both =
+      message_of<InputError>([&] { record(lora, "rows: true, experts: true"); });
+  EXPECT_NE(both.find("nothing to record of rows but how large changes are (record.changes); leave "
+                      "it out\nrecord.experts: "),
+            std::string::npos)
+      << both;
+}
+
+TEST(Inputs, RowsAreRecordedWhereTheyAreEvaluated) {
+  const std::string routed = "{router: {experts: 2}, of: {lora: {}}}";
+  for (const char* key : {"rows", "tokens", "changes", "experts"})
+    expect_message<InputError>([&] { record(routed, std::string(key) + ": true", "{}", ""); },
+                               std::string("record.") + key +
+                                   ": found true, and there are no rows to evaluate on; give eval "
+                                   "or data.held_out, or leave it out");
+  EXPECT_NO_THROW(record(routed, "rows: true", "{}", ", test: " + kToy + "/dev.tsv"));
+  expect_message<InputError>(
+      [&] { record(routed, "experts: true", "{}", ", test: " + kToy + "/dev.tsv"); },
+      "there are no rows to evaluate on");
+}
+
 TEST(Inputs, RefusesWhatCannotBe) {
   expect_message<InputError>([] { inputs_of("rows: 8, dev_rows: 100000"); },
                              "behind those that are trained on, 100000 were asked for");

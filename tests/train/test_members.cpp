@@ -6,9 +6,11 @@
 
 #include <cmath>
 #include <map>
+#include <new>
 
 #include "base/error.h"
 #include "tests/support/compare.h"
+#include "tests/support/limited_allocator.h"
 #include "tests/train/runs.h"
 
 namespace graft::testing::test_members {
@@ -187,6 +189,109 @@ TEST(Members, OneThatFailsLeavesTheOthersTheirBits) {
   }
   for (const size_t i : {size_t{0}, size_t{2}})
     expect_same_files(folder / "together" / wanted[i].name, folder / "alone" / wanted[i].name);
+}
+
+// In one pass with the others, or behind theirs in the same step: what the step had done by then
+// leaves no trace, and where there is no memory for all at once each has it by itself.
+TEST(Members, OneWithoutMemoryLeavesTheOthersTheirBits) {
+  const TempFolder folder;
+  const std::vector<Wanted> all = different_runs();
+  const std::vector<Wanted> small = {all[0], all[2], all[9]};  // of which one keeps rows
+  const Wanted large = {"large", "{edits: [{lora: {rank: 2}}]}", "{epochs: 2, batch_size: 24}"};
+  LimitedAllocator memory;
+  for (const Wanted& wanted : small) run_alone(wanted, folder / "alone");
+  const size_t enough = memory.largest;
+  run_alone(large, folder / "alone");
+  ASSERT_GT(memory.largest, enough) << "the large run takes more than any of the small ones";
+  for (const int64_t tokens : {int64_t{1}, Members::kPassTokens}) {
+    SCOPED_TRACE(tokens);
+    const Path own = folder / std::to_string(tokens);
+    Members members(tokens);
+    for (const Wanted& wanted : {small[0], small[2], large, small[1]})
+      members.join(inputs_of(wanted, own));
+    memory.limit = enough;
+    while (!members.is_done()) members.step();
+    memory.limit = SIZE_MAX;
+    for (const size_t i : {size_t{0}, size_t{1}, size_t{3}})
+      EXPECT_EQ(members.status(i).state, Members::State::kDone) << members.status(i).failure;
+    const Members::Status& status = members.status(2);
+    EXPECT_EQ(status.state, Members::State::kFailed);
+    EXPECT_EQ(status.steps_done, 0);
+    EXPECT_TRUE(status.failure.starts_with("out of memory: ")) << status.failure;
+    EXPECT_NE(status.failure.find("Lower batch_size"), std::string::npos) << status.failure;
+    EXPECT_THROW(std::rethrow_exception(status.error), InputError);
+    for (const Wanted& wanted : small)
+      expect_same_files(own / wanted.name, folder / "alone" / wanted.name);
+  }
+}
+
+// Memory that is short for a moment costs one member at most, whenever the moment is: none where it
+// is that of a shared pass, which is taken apart.
+TEST(Members, AMomentWithoutMemoryCostsOneMemberAtMost) {
+  const TempFolder folder;
+  std::vector<Wanted> wanted = {different_runs()[0], different_runs()[2], different_runs()[9]};
+  for (Wanted& each : wanted) {
+    each.settings.replace(each.settings.find("epochs"), 9, "max_steps: 6");
+    run_alone(each, folder / "alone");
+  }
+  // The allocation that is refused, counted from the first step on; all of them where it is far.
+  const auto failures = [&](int64_t refused, int64_t& count) {
+    const Path own = folder / std::to_string(refused);
+    Members members;
+    for (const Wanted& each : wanted) members.join(inputs_of(each, own));
+    LimitedAllocator memory;
+    memory.refused = refused;
+    while (!members.is_done()) members.step();
+    count = memory.count;
+    int64_t failed = 0;
+    for (size_t i = 0; i < members.size(); ++i) {
+      if (members.status(i).state == Members::State::kFailed) ++failed;
+      else expect_same_files(own / wanted[i].name, folder / "alone" / wanted[i].name);
+    }
+    return failed;
+  };
+  int64_t count = 0, ignored = 0, unharmed = 0;
+  ASSERT_EQ(failures(INT64_MAX, count), 0);
+  constexpr int64_t kMoments = 24;
+  ASSERT_GT(count, kMoments);
+  for (int64_t i = 0; i < kMoments; ++i) {
+    const int64_t failed = failures(count * i / kMoments, ignored);
+    EXPECT_LE(failed, 1);
+    unharmed += failed == 0 ? 1 : 0;
+  }
+  EXPECT_GT(unharmed, 0) << "some moments are those of shared passes";
+}
+
+// Memory may also end between two steps, in the library's own containers.
+TEST(Members, OneWithoutMemoryForItsReportsLeavesToo) {
+  struct Full final : Observer {
+    void stepped(const StepReport& report) override {
+      if (report.step == 2) throw std::bad_alloc();
+    }
+  };
+  const TempFolder folder;
+  const std::vector<Wanted> wanted = different_runs();
+  run_alone(wanted[0], folder / "alone");
+  Full full;
+  Members members;
+  members.join(inputs_of(wanted[1], folder / "together"), StartMode::kFresh, &full);
+  members.join(inputs_of(wanted[0], folder / "together"));
+  while (!members.is_done()) members.step();
+  EXPECT_EQ(members.status(0).state, Members::State::kFailed);
+  EXPECT_TRUE(members.status(0).failure.starts_with("out of memory: "));
+  expect_same_files(folder / "together" / wanted[0].name, folder / "alone" / wanted[0].name);
+}
+
+// What is wrong with Graft is no member's failure.
+TEST(Members, AnErrorOfOursIsNotTakenForWantOfMemory) {
+  struct Wrong final : Observer {
+    void stepped(const StepReport&) override { throw InternalError("a claim does not hold"); }
+  };
+  const TempFolder folder;
+  Wrong wrong;
+  Members members;
+  members.join(inputs_of(different_runs()[0], folder.path()), StartMode::kFresh, &wrong);
+  EXPECT_THROW(members.step(), InternalError);
 }
 
 TEST(Members, ShareOneModelInMemory) {

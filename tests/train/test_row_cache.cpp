@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/limited_allocator.h"
 #include "tests/train/runs.h"
 #include "train/plan.h"
 
@@ -86,6 +87,55 @@ TEST(RowCache, LeavesNoTraceInARun) {
     run.finish();
     EXPECT_EQ(written_by(folder / "auto"), written_by(folder / "never"));
     EXPECT_EQ(written_by(folder / "again"), written_by(folder / "never"));
+  }
+}
+
+// Memory may end between any two tensors: the next pass that asks finds each row whole, or not yet.
+TEST(RowCache, IsWholeAfterMemoryHasEnded) {
+  for (const char* type : {"bert", "gpt2", "t5"}) {
+    SCOPED_TRACE(type);
+    const auto model = tiny_model(type, Precision::kFloat32);
+    const bool is_text = model->config.has_decoder();
+    const std::string site =
+        is_text ? "dec.1.attn.q" : "enc.1.attn.q";  // above both stacks' states
+    const Rig rig(model, "{edits: [{lora: {rank: 2, sites: [" + site + "]}}]}",
+                  is_text ? std::nullopt : std::optional(class_task(3)));
+    const auto data = std::make_shared<Dataset>();
+    data->sequences =
+        is_text ? random_texts(model->config, 4, 8, 3) : random_sequences(model->config, 4, 8, 3);
+    data->examples.resize(data->sequences.size());
+    const std::optional<KeptPlace> place = kept_place(*rig.adapter, model->config, is_text);
+    ASSERT_TRUE(place.has_value());
+    const std::vector<int64_t> rows = {0, 2, 3};
+    const auto kept_of = [&](KeptRows& kept) {
+      KnownRows known;
+      kept.add(rows, known);
+      std::vector<at::Tensor> all = known.rows;
+      all.insert(all.end(), known.encoder_rows.begin(), known.encoder_rows.end());
+      all.insert(all.end(), {known.filler, known.encoder_filler});
+      return all;
+    };
+    KeptRows undisturbed(model, data, *place);
+    const std::vector<at::Tensor> expected = kept_of(undisturbed);
+    bool has_ended = true;
+    for (int64_t refused = 0; has_ended; ++refused) {
+      KeptRows kept(model, data, *place);
+      has_ended = false;
+      try {
+        LimitedAllocator memory;
+        memory.refused = refused;
+        kept_of(kept);
+      } catch (const c10::Error&) {
+        has_ended = true;
+      }
+      const std::vector<at::Tensor> found = kept_of(kept);
+      ASSERT_EQ(found.size(), expected.size());
+      for (size_t i = 0; i < found.size(); ++i) {
+        ASSERT_EQ(found[i].defined(), expected[i].defined()) << refused;
+        if (!found[i].defined()) continue;
+        ASSERT_TRUE(found[i].equal(expected[i])) << refused;
+      }
+    }
   }
 }
 

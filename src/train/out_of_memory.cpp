@@ -1,4 +1,4 @@
-#include "cli/out_of_memory.h"
+#include "train/out_of_memory.h"
 
 #include <c10/util/Exception.h>
 
@@ -8,7 +8,6 @@
 #include <string_view>
 #include <system_error>
 
-#include "base/error.h"
 #include "base/wording.h"
 #include "train/memory.h"
 
@@ -34,9 +33,13 @@ bool is_near_limit() {
   return limit.is_set && peak_address_bytes() > limit.bytes - limit.bytes / 20;
 }
 
-std::string report(const MemoryNeed& need) {
+constexpr const char* kBegin = "out of memory: ";
+
+}  // namespace
+
+std::string out_of_memory_message(const MemoryNeed& need) {
   const MemoryLimit limit = memory_limit();
-  std::string text = "out of memory: ";
+  std::string text = kBegin;
   if (need.bytes > 0)
     text += "about " + bytes_text(need.bytes) +
             " are needed at the peak (as graft plan predicts), and ";
@@ -49,7 +52,9 @@ std::string report(const MemoryNeed& need) {
          (limit.is_set ? ", or raise the limit" : ", or take a machine with more memory");
 }
 
-}  // namespace
+bool tells_memory_need(const std::exception& error) {
+  return std::string_view(error.what()).starts_with(kBegin);
+}
 
 bool means_no_memory(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return true;
@@ -60,16 +65,6 @@ bool means_no_memory(const std::exception& error) {
   const auto* torch = dynamic_cast<const c10::Error*>(&error);
   const std::string_view text = torch != nullptr ? torch->what_without_backtrace() : error.what();
   return has_any(text, kPhrases) || (has_any(text, kUnclear) && is_near_limit());
-}
-
-int with_memory_need(const MemoryNeed& need, const std::function<int()>& f) {
-  try {
-    return f();
-  } catch (const std::exception& error) {
-    const bool is_told = std::string_view(error.what()).starts_with("out of memory: ");
-    if (is_told || !means_no_memory(error)) throw;
-  }
-  throw IoError(report(need));  // here all that `f` held is free again
 }
 
 }  // namespace graft
