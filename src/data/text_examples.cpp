@@ -317,7 +317,9 @@ std::vector<Example> join_references(std::vector<Example> examples, const Task& 
   std::vector<Example> joined;
   std::unordered_map<std::string, size_t> places;
   for (Example& example : examples) {
-    const auto [place, is_new] = places.try_emplace(example.text, joined.size());
+    std::string prompt = example.text;  // and what acts on it
+    for (const int64_t row : example.subspace) (prompt += '\0') += std::to_string(row);
+    const auto [place, is_new] = places.try_emplace(std::move(prompt), joined.size());
     if (is_new) {
       joined.push_back(std::move(example));
       continue;
