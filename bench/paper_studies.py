@@ -21,6 +21,8 @@ import smollm2
 from compare import ROOT, machine, model_folder
 
 STUDIES = ["unipelt", "adamix", "reft", "collapse", "reft-smollm2", "mixtures"]
+# The method that the others are compared with; None: nothing is compared.
+BASELINES = {"unipelt": "apl", "adamix": "adapter", "reft": "loreft", "collapse": None, "reft-smollm2": "lora", "mixtures": "ia3"}
 ROUTINGS = ["merged", "random", "fixed", "ensemble-logits", "ensemble-probabilities"]
 FILES = {"sst2": "data/glue/SST-2/dev.tsv", "trec": "data/text/TREC/test.csv"}
 # Eight samples of an answer, or one: (method whose adapters are asked, options of graft eval). A seed ensemble has one figure, the others five.
@@ -64,8 +66,8 @@ def graft(args, *command):
     return done.stdout
 
 
-def table(args, out, part):
-    return list(csv.DictReader(io.StringIO(graft(args, "sweep", "table", out, "--format", "csv", "--part", part))))
+def table(args, out, part, *more):
+    return list(csv.DictReader(io.StringIO(graft(args, "sweep", "table", out, "--format", "csv", "--part", part, *more))))
 
 
 def runs_of(args, out):
@@ -117,12 +119,31 @@ def uncertainty(args, out):
     return found
 
 
+def experts(args, out):
+    """By run, of the last evaluation: entropy of the shares in nats, the largest mean share and the likeness of experts, each a mean over sites."""
+    found = {}
+    for run in sorted((args.work / out / "runs").iterdir()):
+        told = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines() if '"records"' in line]
+        if not told:
+            continue
+        means = told[-1]["means"]
+        kinds = {"entropy": [values[0] for name, values in means.items() if name.endswith(".router.entropy")],
+                 "largest_share": [max(values) for name, values in means.items() if name.endswith(".router")],
+                 "cosine": [values[0] for name, values in means.items() if name.endswith(".cosine")]}
+        found[run.name] = {kind: statistics.mean(values) for kind, values in kinds.items() if values}
+    return found
+
+
 def study(args, name):
     out = pathlib.Path("runs") / name
     begin = time.monotonic()
     graft(args, "sweep", pathlib.Path("studies") / f"{name}.yaml", "--out", out, "--threads", args.threads)
     seconds = time.monotonic() - begin
-    figures = {"seconds_of_this_call": round(seconds, 1), **{part: table(args, out, part) for part in ("results", "comparisons", "ranks")}}
+    figures = {"seconds_of_this_call": round(seconds, 1), "results": table(args, out, "results")}
+    if BASELINES[name]:
+        figures.update({"comparisons": table(args, out, "comparisons", "--baseline", BASELINES[name]), "ranks": table(args, out, "ranks")})
+    if name in ("collapse", "mixtures"):
+        figures["experts"] = experts(args, out)
     if name == "adamix":
         figures.update({"routings": routings(args, out), "uncertainty": uncertainty(args, out)})
     graft(args, "report", out, "--out", f"{name}.html")

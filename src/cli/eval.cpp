@@ -82,6 +82,7 @@ Node cut_node(const Dataset& data) {
 // All rows, encoded; `num_skipped`: those that cannot be and are left out.
 EvalData read_eval_data(const EvalFlags& flags, const AskedSubject& asked, int64_t& num_skipped) {
   const auto encode = [&](std::vector<Example> examples) {
+    asked.check_rows(examples);
     return encode_eval_data(std::move(examples), asked.task(), asked.opened.text,
                             asked.model().config, asked.subject.max_length);
   };
@@ -148,10 +149,12 @@ RowDoubts doubts_of_others(const EvalFlags& flags, const AskedSubject& asked,
                            int64_t& num_rows) {
   const Task& task = asked.task();
   const bool is_text = task.kind() == TaskKind::kGeneration;
-  const Dataset rows = encode_examples(
-      read_examples(flags.out_of_domain, task, is_text ? LabelUse::kRequired : LabelUse::kOptional),
-      task, asked.opened.text, asked.model().config, asked.subject.max_length,
-      is_text ? TargetUse::kFollow : TargetUse::kLeaveOut);
+  std::vector<Example> examples =
+      read_examples(flags.out_of_domain, task, is_text ? LabelUse::kRequired : LabelUse::kOptional);
+  asked.check_rows(examples);
+  const Dataset rows = encode_examples(std::move(examples), task, asked.opened.text,
+                                       asked.model().config, asked.subject.max_length,
+                                       is_text ? TargetUse::kFollow : TargetUse::kLeaveOut);
   tell_cut(rows, "out-of-domain data");
   num_rows = rows.size();
   if (is_text)

@@ -46,6 +46,7 @@ class Predictor {
                .window = kWindow,
                .verbosity = flags.subject.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal},
               flags.rows, asked.task(), [this](std::vector<Example> examples) {
+                asked_.check_rows(examples);
                 return encode_examples(std::move(examples), asked_.task(), asked_.opened.text,
                                        asked_.model().config, asked_.subject.max_length,
                                        TargetUse::kLeaveOut);

@@ -69,8 +69,10 @@ States read_states(const StateFlags& flags, LabelUse labels) {
       flags.max_length > 0 || !loaded ? flags.max_length : loaded->provenance.max_length;
   const int64_t max_length = resolve_max_length(asked, config, adapter.layout());
   Table table = read_table(flags.data, table_options(task));
-  Dataset data = encode_examples(to_examples(table, task, labels), task, opened.text, config,
-                                 max_length, TargetUse::kLeaveOut);
+  std::vector<Example> examples = to_examples(table, task, labels);
+  adapter.check_subspaces(examples);
+  Dataset data = encode_examples(std::move(examples), task, opened.text, config, max_length,
+                                 TargetUse::kLeaveOut);
   tell_cut(data, "data");
   const BoundAdapter bound(*opened.model, adapter, loaded ? loaded->tensors : NamedTensors{});
   at::Tensor values = collect_states(*opened.model, bound, data);

@@ -38,6 +38,11 @@ AskedSubject load_asked(const SubjectFlags& flags) {
   return asked;
 }
 
+void AskedSubject::check_rows(const std::vector<Example>& examples) const {
+  subject.loaded.adapter.check_subspaces(examples);
+  for (const LoadedAdapter& other : others) other.adapter.check_subspaces(examples);
+}
+
 BoundSubject::BoundSubject(const AskedSubject& asked) : samples_(asked.samples) {
   const auto bind = [&](const LoadedAdapter& loaded) {
     bound_.emplace_back(asked.model(), loaded.adapter, loaded.tensors,

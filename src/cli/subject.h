@@ -42,6 +42,8 @@ struct AskedSubject {
   bool has_samples() const { return num_samples(samples) > 1 || !others.empty(); }
   const Model& model() const { return *opened.model; }
   const Task& task() const { return subject.task; }
+  // Throws InputError for the first row that one of the adapters cannot answer.
+  void check_rows(const std::vector<Example>& examples) const;
 };
 AskedSubject load_asked(const SubjectFlags& flags);
 

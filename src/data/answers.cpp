@@ -11,7 +11,7 @@ namespace graft {
 
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_decimal_digit(char c) { return c >= '0' && c <= '9'; }
 
 }  // namespace
 
@@ -40,12 +40,12 @@ std::optional<double> last_number(std::string_view output) {
   std::erase(text, ',');
   std::optional<std::string> last;
   for (size_t i = 0; i < text.size(); ++i) {  // -?\d+\.?\d*
-    const bool is_negative = text[i] == '-' && i + 1 < text.size() && is_digit(text[i + 1]);
-    if (!is_digit(text[i]) && !is_negative) continue;
+    const bool is_negative = text[i] == '-' && i + 1 < text.size() && is_decimal_digit(text[i + 1]);
+    if (!is_decimal_digit(text[i]) && !is_negative) continue;
     size_t end = i + (is_negative ? 1 : 0);
-    while (end < text.size() && is_digit(text[end])) ++end;
+    while (end < text.size() && is_decimal_digit(text[end])) ++end;
     if (end < text.size() && text[end] == '.') ++end;
-    while (end < text.size() && is_digit(text[end])) ++end;
+    while (end < text.size() && is_decimal_digit(text[end])) ++end;
     last = text.substr(i, end - i);
     i = end - 1;
   }
@@ -67,6 +67,22 @@ std::optional<double> parse_number(std::string_view text) {
   return value;
 }
 
+std::optional<double> right_number(std::string_view answer) {
+  const size_t first = answer.find(',');
+  if (first == std::string_view::npos) return parse_number(answer);
+  const size_t end = std::min(answer.find('.'), answer.size());
+  const bool ends_well = end >= first && (end - first) % 4 == 0;  // each group: a comma, 3 digits
+  const size_t leading = first - (answer.starts_with('-') ? 1 : 0);
+  if (!ends_well || leading < 1 || leading > 3) return std::nullopt;
+  std::string digits(answer.substr(0, first));
+  for (size_t i = first; i < answer.size(); ++i) {
+    const bool is_comma = i < end && (i - first) % 4 == 0;
+    if (is_comma != (answer[i] == ',')) return std::nullopt;
+    if (!is_comma) digits += answer[i];
+  }
+  return parse_number(digits);
+}
+
 std::string cut_output(std::string_view output, const std::vector<std::string>& stop) {
   size_t end = output.size();
   for (const std::string& text : stop) end = std::min(end, output.find(text));
@@ -76,7 +92,7 @@ std::string cut_output(std::string_view output, const std::vector<std::string>& 
 std::string answer_fault(std::string_view metric, const AnswerRule& rule, std::string_view answer) {
   answer = strip(answer);
   if (answer.empty()) return "expected an answer, found an empty text";
-  if (metric == "answer_number" && !parse_number(answer))
+  if (metric == "answer_number" && !right_number(answer))
     return "expected a number as answer, found " + quote(answer);
   if (metric == "answer_letter" &&
       (answer.size() != 1 || rule.letters.find(answer[0]) == std::string::npos)) {
@@ -100,7 +116,7 @@ bool is_right(std::string_view metric, const AnswerRule& rule, std::string_view 
   if (metric == "answer_letter") return first_letter(output, rule.letters) == answer[0];
   ensure(metric == "answer_number", "is_right: unknown rule");
   const std::optional<double> found = last_number(output);
-  return found && std::abs(*found - *parse_number(answer)) <= rule.tolerance;
+  return found && std::abs(*found - *right_number(answer)) <= rule.tolerance;
 }
 
 }  // namespace graft

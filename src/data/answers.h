@@ -32,6 +32,9 @@ std::optional<char> first_letter(std::string_view output, std::string_view lette
 // A whole text as a finite number.
 std::optional<double> parse_number(std::string_view text);
 
+// The same of a right answer, whose thousands commas may group: "1,450,000".
+std::optional<double> right_number(std::string_view answer);
+
 // The output up to the first of `stop`, without white space around it.
 std::string cut_output(std::string_view output, const std::vector<std::string>& stop);
 

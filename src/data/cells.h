@@ -34,8 +34,15 @@ Node list_cell(const Table& table, size_t row, size_t column, const std::string&
 // Throws InputError, turns counted from 1.
 std::vector<Turn> turns_cell(const Table& table, size_t row, size_t column);
 
-// Fills in what a row of `table` says, but for id and embedding. The table and the task must
-// outlive it.
+// "0.25 -1 3e-2", numbers with blanks between them; in JSON also a list of numbers. Throws
+// InputError.
+std::vector<float> embedding_cell(const Table& table, size_t row, size_t column);
+// "0 1 2" or "0,1,2", distinct rows of a subspace in any order; in JSON also a list of integers.
+// Ascending; none where the cell is absent or an empty text. Throws InputError.
+std::vector<int64_t> subspace_cell(const Table& table, size_t row, size_t column);
+
+// Fills in what a row of `table` says, but for id, embedding and subspace. The table and the task
+// must outlive it.
 using Filler = std::function<void(size_t row, Example& example)>;
 Filler generation_filler(const Table& table, const Task& task, LabelUse use);
 Filler choice_filler(const Table& table, const Task& task, LabelUse use);

@@ -184,37 +184,6 @@ void take_id(const Table& table, size_t r, const Task& task, Example& example) {
   example.id_is_number = kind == CellKind::kNumber;
 }
 
-// "0.25 -1 3e-2", numbers with blanks between them; in JSON also a list of numbers.
-std::vector<float> embedding_of(const Table& table, size_t r, size_t column) {
-  const bool is_list =
-      table.rows[r].kind(column) == CellKind::kTree && table.rows[r].cells[column].starts_with("[");
-  std::string text = is_list ? table.rows[r].cells[column] : text_cell(table, r, column);
-  if (is_list) {
-    text = text.substr(1, text.size() - 2);
-    std::replace(text.begin(), text.end(), ',', ' ');
-  }
-  std::vector<float> values;
-  for (const char *at = text.data(), *end = at + text.size(); at != end;) {
-    if (*at == ' ') {
-      ++at;
-      continue;
-    }
-    float value = 0;
-    const auto [stop, error] = std::from_chars(at, end, value);
-    const bool ends_well = stop == end || *stop == ' ';
-    if (error != std::errc{} || !ends_well || !std::isfinite(value)) {
-      throw InputError(cell_at(table, r, column) +
-                       "expected finite numbers with blanks between them, found " +
-                       quote(std::string(at, end)));
-    }
-    values.push_back(value);
-    at = stop;
-  }
-  if (values.empty())
-    throw InputError(cell_at(table, r, column) + "expected an embedding, found an empty field");
-  return values;
-}
-
 // Text, second text, label and cloze of a classification or regression.
 detail::Filler labelled_filler(const Table& table, const Task& task, LabelUse use) {
   const std::string of_task = " of task '" + task.name + "'";
@@ -275,9 +244,14 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
     if (!row.fault.empty()) throw InputError(row.fault);
   }
   const detail::Filler fill = filler_of(table, task, use);
-  std::optional<size_t> embedding;
+  const std::string of_task = " of task '" + task.name + "'";
+  std::optional<size_t> embedding, subspace;
   if (task.embedding_column)
-    embedding = table.column(*task.embedding_column, "the embedding of task '" + task.name + "'");
+    embedding = table.column(*task.embedding_column, "the embedding" + of_task);
+  if (task.subspace_column)
+    subspace = use == LabelUse::kRequired
+                   ? table.column(*task.subspace_column, "the subspace" + of_task)
+                   : table.find_column(*task.subspace_column);
 
   const auto source = std::make_shared<const std::string>(table.source);
   std::vector<Example> examples;
@@ -287,8 +261,9 @@ std::vector<Example> to_examples(const Table& table, const Task& task, LabelUse 
     example.source = source;
     take_id(table, r, task, example);
     fill(r, example);
+    if (subspace) example.subspace = detail::subspace_cell(table, r, *subspace);
     if (embedding) {
-      example.embedding = embedding_of(table, r, *embedding);
+      example.embedding = detail::embedding_cell(table, r, *embedding);
       const size_t expected =
           examples.empty() ? example.embedding.size() : examples.front().embedding.size();
       if (example.embedding.size() != expected) {

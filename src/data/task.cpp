@@ -140,6 +140,7 @@ void read_columns(Options& options, Task& task) {
   }
   if (!task.columns.empty()) check("id", task.id_column);  // where a file has it
   check("embedding", task.embedding_column);
+  check("subspace", task.subspace_column);
   if (const Prompted* prompted = task.prompted()) check("group", prompted->group_column);
   for (const auto& [key, column] : detail::text_columns(task)) check(key, column);
 }
@@ -266,6 +267,7 @@ Task parse_task(const Node& node, const std::string& source) {
   const TaskKind kind = options.choice("kind", TaskKind::kClassification, kTaskKinds);
   task.id_column = optional_text(options, "id");
   task.embedding_column = optional_text(options, "embedding");
+  task.subspace_column = optional_text(options, "subspace");
   task.question = read_question(options, kind);
   task.truncation_side =
       options.choice("truncation_side", TruncationSide::kRight, kTruncationSides);
@@ -297,6 +299,7 @@ Node task_to_node(const Task& task) {
   }
   if (task.id_column) node["id"] = Node::text(*task.id_column);
   if (task.embedding_column) node["embedding"] = Node::text(*task.embedding_column);
+  if (task.subspace_column) node["subspace"] = Node::text(*task.subspace_column);
   if (const auto* classes = task.find<Classification>()) {
     node["labels"] = texts(classes->labels);
     if (!classes->spellings.empty()) {

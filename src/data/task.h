@@ -66,6 +66,7 @@ struct Task {
       id_column;  // used where the file has it; else rows are numbered from 0
   std::optional<std::string> embedding_column;  // numbers with blanks between them: an embedding of
                                                 // the row's text, for routers
+  std::optional<std::string> subspace_column;   // which rows of an edit's subspace act for the row
   std::vector<std::string>
       columns;  // TSV, CSV: the file has no header line and these columns; empty: it has one
   std::vector<std::string>
@@ -159,8 +160,10 @@ struct Example {
   std::string id_text;       // what predictions are called: the id column as written, or `id`
   bool id_is_number = true;  // the id was a JSON number, or there was none: written without quotes
   std::string text;          // the prompt of a generation or choice; empty for a chat in a list
-  std::vector<float> embedding;  // as wide in every row; empty where the task has no such column
-  std::optional<double> label;   // class index or value; absent where the file has none
+  std::vector<float> embedding;   // as wide in every row; empty where the task has no such column
+  std::vector<int64_t> subspace;  // rows of an edit's subspace that act for this row, ascending;
+                                  // empty: all that the edit has
+  std::optional<double> label;    // class index or value; absent where the file has none
   std::variant<LabelledRow, GenerationRow, ChoiceRow> row;
   std::shared_ptr<const std::string> source;  // its file
   int64_t line = 0;                           // in that file

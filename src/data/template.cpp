@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/names.h"
 #include "base/utf8.h"
 #include "data/text_words.h"
 
@@ -10,18 +11,36 @@ namespace graft {
 
 namespace {
 
-TextFilter filter_of(const std::string& name) {
-  static const std::vector<std::pair<std::string, TextFilter>> kFilters = {
-      {"strip", TextFilter::kStrip},
-      {"no_final_punctuation", TextFilter::kNoFinalPunctuation},
-      {"lower_first", TextFilter::kLowerFirst}};
+constexpr Name<FilterKind> kFilters[] = {
+    {FilterKind::kStrip, "strip"},
+    {FilterKind::kNoFinalPunctuation, "no_final_punctuation"},
+    {FilterKind::kLowerFirst, "lower_first"},
+    {FilterKind::kBefore, "before"},
+    {FilterKind::kBehind, "behind"},
+};
+
+FilterKind filter_kind(const std::string& name) {
   std::vector<std::string> names;
-  for (const auto& [known, filter] : kFilters) {
-    if (known == name) return filter;
-    names.push_back(known);
+  for (const Name<FilterKind>& known : kFilters) {
+    if (known.word == name) return known.value;
+    names.emplace_back(known.word);
   }
   throw InputError("unknown filter " + quote(name) + did_you_mean(name, names) + "; there are " +
                    joined(names));
+}
+
+// "strip" or "before:MARK".
+TextFilter filter_of(const std::string& text) {
+  const size_t colon = text.find(':');
+  const std::string name = text.substr(0, colon);
+  TextFilter filter{filter_kind(name)};
+  const bool has_mark = filter.kind == FilterKind::kBefore || filter.kind == FilterKind::kBehind;
+  if (has_mark && colon != std::string::npos) filter.mark = text.substr(colon + 1);
+  if (has_mark && filter.mark.empty())
+    throw InputError("the filter " + name + " needs the text that it looks for: " + name + ":TEXT");
+  if (!has_mark && colon != std::string::npos)
+    throw InputError("the filter " + name + " takes no text, found " + quote(text));
+  return filter;
 }
 
 Template::Piece place_of(std::string_view inside) {
@@ -36,6 +55,12 @@ Template::Piece place_of(std::string_view inside) {
   if (piece.column.empty())
     throw InputError("braces without a column's name; a brace that is meant is written twice");
   return piece;
+}
+
+size_t mark_in(const std::string& text, const TextFilter& filter) {
+  const size_t at = text.find(filter.mark);
+  if (at != std::string::npos) return at;
+  throw InputError("expected a text with " + quote(filter.mark) + " in it, found " + quote(text));
 }
 
 }  // namespace
@@ -89,21 +114,23 @@ Template column_or_template(std::string_view text) {
 
 std::string apply_filters(std::string_view text, const std::vector<TextFilter>& filters) {
   std::string out(text);
-  for (const TextFilter filter : filters) {
-    switch (filter) {
-      case TextFilter::kStrip: out = strip(out); break;
-      case TextFilter::kNoFinalPunctuation: {
+  for (const TextFilter& filter : filters) {
+    switch (filter.kind) {
+      case FilterKind::kStrip: out = strip(out); break;
+      case FilterKind::kNoFinalPunctuation: {
         std::string_view kept = strip_end(out);
         if (!kept.empty() && std::string_view(".!?,;:").find(kept.back()) != std::string_view::npos)
           kept = strip_end(kept.substr(0, kept.size() - 1));
         out = std::string(kept);
         break;
       }
-      case TextFilter::kLowerFirst: {
+      case FilterKind::kLowerFirst: {
         const size_t first = utf8_sequence(out, 0);
         out = lower_text(out.substr(0, first)) + out.substr(first);
         break;
       }
+      case FilterKind::kBefore: out = out.substr(0, mark_in(out, filter)); break;
+      case FilterKind::kBehind: out = out.substr(mark_in(out, filter) + filter.mark.size()); break;
     }
   }
   return out;

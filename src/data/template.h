@@ -9,10 +9,19 @@
 
 namespace graft {
 
-enum class TextFilter {
+enum class FilterKind {
   kStrip,               // white space at both ends goes
   kNoFinalPunctuation,  // so does one of . ! ? , ; : at the end, and white space there
   kLowerFirst,          // the first letter becomes small
+  kBefore,              // what stands before the first `mark`
+  kBehind,              // what stands behind it
+};
+
+struct TextFilter {
+  FilterKind kind;
+  std::string mark = {};  // of kBefore and kBehind
+
+  friend bool operator==(const TextFilter&, const TextFilter&) = default;
 };
 
 struct Template {
@@ -36,6 +45,7 @@ Template parse_template(std::string_view text);
 // The same, but a text without braces is the name of one column.
 Template column_or_template(std::string_view text);
 
+// Throws InputError where the text lacks the mark of a filter, without a place.
 std::string apply_filters(std::string_view text, const std::vector<TextFilter>& filters);
 
 }  // namespace graft

@@ -8,6 +8,7 @@
 #include "base/document.h"
 #include "base/error.h"
 #include "data/answers.h"
+#include "data/bound_template.h"
 #include "data/cells.h"
 
 namespace graft {
@@ -15,84 +16,6 @@ namespace graft {
 namespace detail {
 
 namespace {
-
-// A template whose places are columns of a table.
-class BoundTemplate {
- public:
-  // Throws InputError when the table lacks a column.
-  BoundTemplate(const Template& text, const Table& table, const std::string& purpose)
-      : table_(&table) {
-    for (const Template::Piece& piece : text.pieces)
-      pieces_.push_back({&piece, piece.column.empty() ? 0 : table.column(piece.column, purpose)});
-  }
-
-  // Throws InputError when a cell is neither a text nor a number.
-  std::string render(size_t row) const {
-    std::string out;
-    for (const auto& [piece, column] : pieces_)
-      out +=
-          piece->column.empty() ? piece->literal : apply_filters(cell(row, column), piece->filters);
-    return out;
-  }
-
-  // The column, where the text of a row is one cell as it stands.
-  std::optional<size_t> only_column() const {
-    const bool is_cell = pieces_.size() == 1 && !pieces_[0].piece->column.empty() &&
-                         pieces_[0].piece->filters.empty();
-    return is_cell ? std::optional<size_t>(pieces_[0].column) : std::nullopt;
-  }
-
-  bool lacks_cell(size_t row) const {
-    return std::any_of(pieces_.begin(), pieces_.end(), [&](const Bound& bound) {
-      return !bound.piece->column.empty() && is_absent(*table_, row, bound.column);
-    });
-  }
-
- private:
-  struct Bound {
-    const Template::Piece* piece;
-    size_t column;
-  };
-
-  const std::string& cell(size_t row, size_t column) const {
-    return table_->rows[row].kind(column) == CellKind::kNumber ? table_->rows[row].cells[column]
-                                                               : text_cell(*table_, row, column);
-  }
-
-  const Table* table_;
-  std::vector<Bound> pieces_;
-};
-
-bool has_columns(const Table& table, const Template& text) {
-  const std::vector<std::string> columns = text.columns();
-  return std::all_of(columns.begin(), columns.end(), [&](const std::string& column) {
-    return table.find_column(column).has_value();
-  });
-}
-
-class BoundPrompt {
- public:
-  BoundPrompt(const Prompt& prompt, const Table& table, const std::string& of_task)
-      : table_(&table), text_(prompt.text, table, "the prompt" + of_task) {
-    if (!prompt.with_column) return;
-    column_ = table.column(*prompt.with_column, "the prompt" + of_task);
-    with_text_.emplace(*prompt.with_text, table, "the prompt" + of_task);
-  }
-
-  std::optional<size_t> only_column() const { return column_ ? std::nullopt : text_.only_column(); }
-
-  std::string render(size_t row) const {
-    const bool is_with =
-        column_ && !is_absent(*table_, row, *column_) && !text_cell(*table_, row, *column_).empty();
-    return is_with ? with_text_->render(row) : text_.render(row);
-  }
-
- private:
-  const Table* table_;
-  BoundTemplate text_;
-  std::optional<size_t> column_;
-  std::optional<BoundTemplate> with_text_;
-};
 
 std::vector<std::string> texts_cell(const Table& table, size_t row, size_t column) {
   std::vector<std::string> texts;
@@ -106,16 +29,14 @@ std::vector<std::string> texts_cell(const Table& table, size_t row, size_t colum
   return texts;
 }
 
-// The right answer's cell, checked against every answer metric of the task.
-std::string answer_cell(const Table& table, size_t row, size_t column, const Task& task) {
-  const bool is_number = table.rows[row].kind(column) == CellKind::kNumber;
-  const std::string& answer =
-      is_number ? table.rows[row].cells[column] : text_cell(table, row, column);
+// A row's right answer, checked against every answer metric of the task.
+std::string answer_of(const BoundTemplate& text, size_t row, const Task& task) {
+  std::string answer = text.render(row);
   for (const std::string& metric : task.metrics) {
     if (!metric.starts_with("answer_")) continue;
     if (const std::string fault = answer_fault(metric, *task.at<Generation>().answer, answer);
         !fault.empty())
-      throw InputError(cell_at(table, row, column) + fault);
+      throw InputError(text.at(row) + fault);
   }
   return answer;
 }
@@ -144,15 +65,15 @@ class GenerationRows {
     }
     if (generation.references_column)
       references_ = column(*generation.references_column, "the references" + of_task, needs_target);
-    if (generation.answer)
-      answer_ = column(generation.answer->column, "the answer" + of_task, needs_target);
+    if (generation.answer && (needs_target || has_columns(table, generation.answer->text)))
+      answer_.emplace(generation.answer->text, table, "the answer" + of_task);
   }
 
   void fill(size_t row, Example& example) const {
     auto& own = example.row.emplace<GenerationRow>();
     own.group = group_of(table_, row, task_);
-    if (answer_ && (use_ == LabelUse::kRequired || !is_absent(table_, row, *answer_)))
-      own.answer = answer_cell(table_, row, *answer_, task_);
+    if (answer_ && (use_ == LabelUse::kRequired || !answer_->lacks_cell(row)))
+      own.answer = answer_of(*answer_, row, task_);
     if (messages_ && !is_absent(table_, row, *messages_))
       fill_chat(row, turns_cell(table_, row, *messages_), *messages_, own);
     else if (const auto list = prompt_list(row)) fill_lists(row, *list, own);
@@ -239,8 +160,8 @@ class GenerationRows {
   const Task& task_;
   LabelUse use_;
   std::optional<BoundPrompt> prompt_;
-  std::optional<BoundTemplate> target_;
-  std::optional<size_t> messages_, references_, answer_;
+  std::optional<BoundTemplate> target_, answer_;
+  std::optional<size_t> messages_, references_;
 };
 
 class ChoiceRows {
@@ -274,7 +195,7 @@ class ChoiceRows {
         !(use_ == LabelUse::kOptional && table_.rows[row].cells[*target_].empty());
     if (is_there || use_ == LabelUse::kRequired)
       example.label = static_cast<double>(right_option(row, options));
-    for (const std::string& option : options) own.options.push_back(written(option));
+    for (const std::string& option : options) own.options.push_back(written(row, option));
   }
 
  private:
@@ -323,11 +244,15 @@ class ChoiceRows {
     return found - options.begin();
   }
 
-  std::string written(const std::string& option) const {
+  std::string written(size_t row, const std::string& option) const {
     if (!task_.at<Choice>().as) return option;
     std::string out;
-    for (const Template::Piece& piece : task_.at<Choice>().as->pieces)
-      out += piece.column.empty() ? piece.literal : apply_filters(option, piece.filters);
+    try {
+      for (const Template::Piece& piece : task_.at<Choice>().as->pieces)
+        out += piece.column.empty() ? piece.literal : apply_filters(option, piece.filters);
+    } catch (const InputError& fault) {
+      throw InputError(table_.at(row) + "an option: " + fault.what());
+    }
     return out;
   }
 
@@ -392,7 +317,9 @@ std::vector<Example> join_references(std::vector<Example> examples, const Task& 
   std::vector<Example> joined;
   std::unordered_map<std::string, size_t> places;
   for (Example& example : examples) {
-    const auto [place, is_new] = places.try_emplace(example.text, joined.size());
+    std::string prompt = example.text;  // and what acts on it
+    for (const int64_t row : example.subspace) (prompt += '\0') += std::to_string(row);
+    const auto [place, is_new] = places.try_emplace(std::move(prompt), joined.size());
     if (is_new) {
       joined.push_back(std::move(example));
       continue;

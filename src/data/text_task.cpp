@@ -72,7 +72,7 @@ PromptEnd read_prompt_end(Options& options, const std::string& chat) {
 
 AnswerRule read_answer(Options& options) {
   AnswerRule rule;
-  rule.column = options.text("column", std::nullopt);
+  rule.text = template_at(options, "column", column_or_template);
   rule.after = options.text("after", "");
   rule.options = options.texts("options", std::vector<std::string>{});
   rule.letters = options.text("letters", rule.letters);
@@ -154,7 +154,7 @@ void write_prompt(Node& node, const Prompt& prompt) {
 
 Node answer_node(const AnswerRule& rule) {
   Node node = Node::map();
-  node["column"] = Node::text(rule.column);
+  node["column"] = Node::text(rule.text.text);
   if (!rule.after.empty()) node["after"] = Node::text(rule.after);
   if (!rule.options.empty()) node["options"] = Node::texts(rule.options);
   node["letters"] = Node::text(rule.letters);
@@ -323,7 +323,7 @@ std::vector<std::pair<std::string, std::string>> text_columns(const Task& task) 
     if (generation->target) add_template("target", *generation->target);
     add("messages", generation->messages_column);
     add("references", generation->references_column);
-    if (generation->answer) add("answer", generation->answer->column);
+    if (generation->answer) add_template("answer", generation->answer->text);
   }
   if (const auto* choice = task.find<Choice>()) {
     add_prompt(choice->prompt);

@@ -31,7 +31,7 @@ enum class PromptEnd {
 
 // Where the right answer stands and how an output is searched for its own; answers.h has the rules.
 struct AnswerRule {
-  std::string column;                // the right answer
+  Template text;                     // the right answer: a column, or a text with columns in it
   std::string after;                 // for "answer_after": the words that announce an answer
   std::vector<std::string> options;  // for "answer_option"
   std::string letters = "ABCDE";     // for "answer_letter"

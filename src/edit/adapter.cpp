@@ -53,6 +53,7 @@ Adapter::Adapter(const Node& definition, const std::string& source, const EditTa
   }
   collect([&] { check_rows(source); });
   collect([&] { check_pooler(source, target.sites.pooler()); });
+  if (faults.empty()) collect([&] { check_subspace_column(source); });
   if (!faults.empty()) throw InputError(faults);
 }
 
@@ -126,10 +127,42 @@ void Adapter::check_pooler(const std::string& source, const Site& pooler) const 
                      "leave pooler out of the sites");
 }
 
-RowLayout Adapter::layout() const {
-  RowLayout out;
-  for (const Part& part : parts_) out = join(out, part.spec().traits.layout);
+Traits Adapter::traits() const {
+  Traits out;
+  for (const Part& part : parts_) out = join(out, part.spec().traits);
   return out;
+}
+
+RowLayout Adapter::layout() const { return traits().layout; }
+
+namespace {
+
+constexpr const char* kNoSubspace =
+    "no edit of the adapter acts in a subspace; take reft, or leave subspace out of the task "
+    "(task_options: {subspace: null})";
+
+}  // namespace
+
+void Adapter::check_subspace_column(const std::string& source) const {
+  if (!task_ || !task_->subspace_column || traits().subspace) return;
+  throw InputError(source + ": task " + quote(task_->name) + " has a column of subspaces, " +
+                   quote(*task_->subspace_column) + ", and " + kNoSubspace);
+}
+
+void Adapter::check_subspaces(const std::vector<Example>& examples) const {
+  const std::optional<std::vector<int64_t>> rows = traits().subspace;
+  for (const Example& example : examples) {
+    for (const int64_t row : example.subspace) {
+      if (!rows) throw InputError(example.where() + "the row has a subspace, and " + kNoSubspace);
+      if (std::binary_search(rows->begin(), rows->end(), row)) continue;
+      std::vector<std::string> shown;
+      for (const int64_t each : *rows) shown.push_back(std::to_string(each));
+      const bool is_range = !rows->empty() && rows->back() + 1 == std::ssize(*rows);
+      throw InputError(example.where() + "subspace: expected rows that the adapter has, " +
+                       (is_range ? "0.." + shown.back() : joined_first(shown, 10)) + ", found " +
+                       std::to_string(row));
+    }
+  }
 }
 
 void Adapter::make_head(Options& options, const ModelConfig& config) {

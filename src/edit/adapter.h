@@ -61,6 +61,9 @@ class Adapter {
   AdapterTensors derive(const NamedTensors& stored, const Weights& weights,
                         Experts experts = Experts::kMerged) const;
   RowLayout layout() const;  // rows that its edits need beside the tokens
+  // Throws InputError for the first text that names a row of a subspace which some edit that acts
+  // in one has not, or where there is no such edit.
+  void check_subspaces(const std::vector<Example>& examples) const;
   Weights rewritten(const AdapterTensors& derived,
                     const Weights& weights) const;  // with the edits that rewrite in every step
   bool acts_in_forward() const;                     // some part changes activations
@@ -69,7 +72,9 @@ class Adapter {
 
  private:
   void add_part(std::unique_ptr<Edit> edit, const std::string& kind);
+  Traits traits() const;  // of all edits together
   void check_rows(const std::string& source) const;
+  void check_subspace_column(const std::string& source) const;
   void check_claims(const std::string& source, const Part& a, const Part& b) const;
   void check_pooler(const std::string& source, const Site& pooler) const;
   void make_head(Options& options, const ModelConfig& config);

@@ -13,6 +13,8 @@
 //   ConsReFT  rotation true,  source constant, subtract true
 //   LobiReFT  rotation true,  source constant, subtract false
 //
+// Where texts name rows S of P, a text acts through these: h + P_S^T (s(h) - P h)_S (app. G.1).
+//
 // Where the source is affine in h all are h + B (A h + c) with B = P^T: A = W - P, -P, W or
 // nothing, c = b. A and c are made once a step. Params per site and set of positions ("tied", or
 // "prefix" and "suffix"): "<site>.<set>.chart" and ".base" [C,R], or ".projection" [R,C]; ".weight"
@@ -23,11 +25,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/error.h"
 #include "edit/initial.h"
 #include "edit/registry.h"
 #include "edit/rotation.h"
+#include "edit/sequences.h"
 #include "edit/token_choice.h"
 #include "tensor/fused.h"
 #include "tensor/linear.h"
@@ -86,7 +90,9 @@ struct ReftOptions {
     v.number("dropout", dropout, {0, 0.99}, "at the edited tokens");
     v.choice("dropout_on", dropout_on, kDropoutPlaces,
              "what dropout acts on: the change, or h and the change");
-    v.integers("subspace", subspace, {0, 4095}, "the rows of P that act; []: all");
+    v.integers("subspace", subspace, {0, 4095},
+               "the rows of P that act, all or those that a text names (the task's subspace "
+               "column); []: all");
   }
 };
 
@@ -179,6 +185,7 @@ class Reft final : public Edit {
   void declare_tensors() {
     spec_.sites = options_.where.sites;
     spec_.traits.acts_on = options_.tokens.parsed.is_all ? ActsOn::kEveryRow : ActsOn::kPrompt;
+    spec_.traits.subspace = acting_subspace();
     for (const Site& site : options_.where.sites) {
       for (const char* name : set_names()) {
         Set& set = sets_[site].emplace_back();
@@ -260,6 +267,17 @@ class Reft final : public Edit {
   bool has_linear_source() const { return options_.source == Source::kLinear; }
   bool has_one_product() const { return !has_linear_source() || options_.activation == nullptr; }
 
+  // The rows of P that act at all, ascending.
+  std::vector<int64_t> acting_subspace() const {
+    std::vector<int64_t> rows = options_.subspace;
+    if (rows.empty()) {
+      rows.resize(static_cast<size_t>(options_.rank));
+      std::iota(rows.begin(), rows.end(), int64_t{0});
+    }
+    std::sort(rows.begin(), rows.end());
+    return rows;
+  }
+
   // The rows of a tensor [R,...] that are in the subspace.
   Tensor chosen(const Tensor& rows) const {
     return options_.subspace.empty()
@@ -281,10 +299,21 @@ class Reft final : public Edit {
                         derived.has(set.subtracted_bias) ? derived[set.subtracted_bias] : Tensor());
   }
 
+  // The code at `rows` of the view, which is zero in those rows of P that its texts do not name.
+  Tensor acting(const SiteView& view, const Tensor& code, const Tensor& rows) const {
+    Tensor mask = acting_rows(view, options_.rank);  // [T,R]
+    if (!mask.defined()) return code;
+    mask = chosen(mask.t()).t();
+    if (rows.defined()) mask = mask.index_select(0, rows);
+    const auto sets = static_cast<int64_t>(sets_.at(view.site).size());
+    return code * mask.to(code.scalar_type()).repeat({1, sets});
+  }
+
   // The weight multiplies the code. Dropout needs the change itself: on it, or, as released code
   // has it, on the whole edited vector h + change, which also sets entries of h to zero.
   Change finished(const SiteView& view, const Tensor& h, Tensor code, const Tensor& basis,
                   const Tensor& rows, const Weight& weight, const Context& context) const {
+    code = acting(view, code, rows);
     if (weight.scale != 1.0) code = code * weight.scale;
     if (weight.rows.defined()) {
       ensure(weight.rows.size(1) == 1, "reft takes one weight a row");

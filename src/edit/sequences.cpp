@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+
 namespace graft {
 
 using at::Tensor;
@@ -69,6 +71,27 @@ Tensor spread_to_rows(const SiteView& view, const Tensor& by_sequence) {
   const Tensor index = sequence_index(view, RowsCounted::kAll, nullptr);
   return at::cat({by_sequence, at::zeros({1, by_sequence.size(1)}, by_sequence.options())})
       .index_select(0, index);  // [T, K]
+}
+
+Tensor acting_rows(const SiteView& view, int64_t rows) {
+  if (view.pack.subspaces.empty()) return {};
+  std::vector<float> by_sequence;  // [N, K]
+  bool is_named = false;
+  for (int64_t n = 0; n < view.lane.num_sequences; ++n) {
+    const auto sequence = static_cast<size_t>(view.lane.first_sequence + n);
+    const std::vector<int64_t>& named = view.pack.subspaces[sequence];
+    is_named = is_named || !named.empty();
+    by_sequence.resize(static_cast<size_t>((n + 1) * rows), named.empty() ? 1.0F : 0.0F);
+    for (const int64_t row : named) {
+      if (row < 0 || row >= rows)
+        throw InputError("example " + std::to_string(view.pack.spans->sequences[sequence].example) +
+                         ": expected rows of a subspace in 0.." + std::to_string(rows - 1) +
+                         ", found " + std::to_string(row));
+      by_sequence[static_cast<size_t>(n * rows + row)] = 1.0F;
+    }
+  }
+  if (!is_named) return {};
+  return spread_to_rows(view, at::tensor(by_sequence, at::kFloat).view({-1, rows}));
 }
 
 SideOutput token_record(const SiteView& view, const std::string& name, const Tensor& values) {

@@ -26,6 +26,11 @@ at::Tensor mean_by_sequence(const SiteView& view, const at::Tensor& values,
 // by_sequence: [N, K] -> [T, K]; zero at rows of no sequence. Differentiable.
 at::Tensor spread_to_rows(const SiteView& view, const at::Tensor& by_sequence);
 
+// [T, K] float32: 1 where row k of a subspace of `rows` rows, K, acts for the text of the view's
+// row, else 0. Undefined where no text of the lane names any: all act. Throws InputError where one
+// names a row that is not there.
+at::Tensor acting_rows(const SiteView& view, int64_t rows);
+
 // Of values [T, K] those of tokens, as a record "<name>.tokens" [R, 2 + K]: the sequence of the
 // lane and the token in it, then its values.
 SideOutput token_record(const SiteView& view, const std::string& name, const at::Tensor& values);

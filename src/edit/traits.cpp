@@ -1,8 +1,22 @@
 #include "edit/traits.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace graft {
+
+namespace {
+
+using SubspaceRows = std::optional<std::vector<int64_t>>;
+
+SubspaceRows common_rows(const SubspaceRows& a, const SubspaceRows& b) {
+  if (!a || !b) return a ? a : b;
+  std::vector<int64_t> out;
+  std::set_intersection(a->begin(), a->end(), b->begin(), b->end(), std::back_inserter(out));
+  return out;
+}
+
+}  // namespace
 
 RowLayout join(const RowLayout& a, const RowLayout& b) {
   return {.virtual_rows = a.virtual_rows + b.virtual_rows,
@@ -17,7 +31,8 @@ Traits join(const Traits& a, const Traits& b) {
           .acts = std::max(a.acts, b.acts),
           .identity_at_init = a.identity_at_init && b.identity_at_init,
           .is_stochastic = a.is_stochastic || b.is_stochastic,
-          .layout = join(a.layout, b.layout)};
+          .layout = join(a.layout, b.layout),
+          .subspace = common_rows(a.subspace, b.subspace)};
 }
 
 }  // namespace graft

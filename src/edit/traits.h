@@ -2,6 +2,10 @@
 // of the edit.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+#include <vector>
+
 #include "model/pack.h"
 
 namespace graft {
@@ -36,9 +40,12 @@ struct Traits {
   bool is_stochastic = false;
   // The rows that it needs beside the tokens: those of a prompt, or padding as in released code.
   RowLayout layout = {};
+  // It acts in a subspace of these rows, ascending, of which a text may name some
+  // (Sequence::subspace). Absent: it does not ask what a text names.
+  std::optional<std::vector<int64_t>> subspace = {};
 };
 
-// The traits of two edits that act together.
+// The traits of two edits that act together. Of their subspaces a text names rows that both have.
 Traits join(const Traits& a, const Traits& b);
 // The rows that both need. (Adapter refuses two prompts, and two lengths of padding.)
 RowLayout join(const RowLayout& a, const RowLayout& b);

@@ -68,6 +68,7 @@ void RowEncoder::add(const Example& example, Dataset& data) const {
   check_ids(sequence);
   sequence.example = example.id;
   sequence.embedding = example.embedding;
+  sequence.subspace = example.subspace;
   if (cut.tokens > 0) data.cut.push_back(cut);
   data.num_tokens += sequence.num_tokens();
   data.sequences.push_back(std::move(sequence));

@@ -91,7 +91,8 @@ Tensor encoder_decoder_losses(const Model& model, const BoundAdapter& bound,
     const Sequence& prompt = *prompts.sequences[static_cast<size_t>(group.source[i])];
     Sequence& sequence = read.emplace_back(Sequence{.example = prompt.example,
                                                     .ids = {model.config.decoder_start_id},
-                                                    .embedding = prompt.embedding});
+                                                    .embedding = prompt.embedding,
+                                                    .subspace = prompt.subspace});
     sequence.ids.insert(sequence.ids.end(), group.options[i]->begin(), group.options[i]->end() - 1);
   }
   LaneInput beside;

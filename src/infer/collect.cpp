@@ -25,7 +25,8 @@ std::vector<SideOutput> collect_pass(const Model& model, const LaneInput& input,
   for (const Sequence* text : input.sequences)
     starts.push_back({.example = text->example,
                       .ids = Decoding::text_of(config, *text),
-                      .embedding = text->embedding});
+                      .embedding = text->embedding,
+                      .subspace = text->subspace});
   const Pack decoder = make_decoder_pack({input}, starts, pack_options(model));
   return forward_lanes(model, {&pack, &decoder}, {lane}, {}).side.records;
 }

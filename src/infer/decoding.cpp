@@ -66,6 +66,7 @@ Decoding::Decoding(const Model& model, const std::vector<PromptLane>& prompts,
       start.example = prompt->example;
       start.ids = text_of(model.config, *prompt);
       start.embedding = prompt->embedding;
+      start.subspace = prompt->subspace;
     }
   }
   const Pack decoder = make_decoder_pack(read, starts, options);

@@ -22,7 +22,8 @@ Cache::Cache(const ModelConfig& config, at::ScalarType dtype, const Pack& first,
       memories_(first.lanes.size()),
       keys_(static_cast<size_t>(config.decoder_layers())),
       values_(keys_.size()),
-      embedding_(first.embedding) {
+      embedding_(first.embedding),
+      subspaces_(first.subspaces) {
   cross.resize(keys_.size());
   ensure(static_cast<int64_t>(new_tokens.size()) == first.num_sequences(),
          "room for every sequence");
@@ -110,6 +111,7 @@ Pack Cache::next(const std::vector<std::vector<int64_t>>& ids, const PackOptions
   pack.type_ids = at::zeros_like(pack.ids);
   pack.positions = at::tensor(positions, at::kLong);
   pack.embedding = embedding_;
+  pack.subspaces = subspaces_;
   return pack;
 }
 
@@ -237,11 +239,14 @@ int64_t Cache::first_difference(const Slot& own, const Slot& other) {
 void Cache::select_lanes(const std::vector<int64_t>& from) {
   const Tensor index = at::tensor(from, at::kLong);
   if (embedding_.defined()) embedding_ = embedding_.index_select(0, index);
-  if (!encoder_rows.empty()) {
-    std::vector<RowRange> rows;
-    for (const int64_t source : from) rows.push_back(encoder_rows[static_cast<size_t>(source)]);
-    encoder_rows = std::move(rows);
-  }
+  const auto select = [&](auto& by_sequence) {
+    if (by_sequence.empty()) return;
+    std::decay_t<decltype(by_sequence)> selected;
+    for (const int64_t source : from) selected.push_back(by_sequence[static_cast<size_t>(source)]);
+    by_sequence = std::move(selected);
+  };
+  select(encoder_rows);
+  select(subspaces_);
   std::vector<LaneRows> lanes;
   auto next = from.begin();
   for (size_t lane = 0; lane < lanes_.size(); ++lane) {

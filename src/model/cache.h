@@ -110,8 +110,9 @@ class Cache {
   bool is_begun_ = false;
   std::vector<LaneRows> lanes_;
   std::vector<Memory> memories_;
-  std::vector<at::Tensor> keys_, values_;  // [layer]: [rows of all slots, K*D]
-  at::Tensor embedding_;                   // [N, S] of the sequences, where routers read one
+  std::vector<at::Tensor> keys_, values_;        // [layer]: [rows of all slots, K*D]
+  at::Tensor embedding_;                         // [N, S] of the sequences, where routers read one
+  std::vector<std::vector<int64_t>> subspaces_;  // as those of a pack
 
   at::Tensor index_;            // of the open pack: where its rows go
   std::vector<int64_t> added_;  // of the open pack: rows a sequence

@@ -68,6 +68,7 @@ Pack decoder_pack(const Model& model, const Pack& texts) {
   Pack pack = make_pack(lanes, pack_options(model));
   for (int64_t n = 0; n < texts.num_sequences(); ++n) pack.sources.push_back(n);
   pack.embedding = texts.embedding;
+  pack.subspaces = texts.subspaces;
   return pack;
 }
 

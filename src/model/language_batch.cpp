@@ -13,7 +13,8 @@ namespace {
 Sequence shifted(const Sequence& sequence, int64_t start_id) {
   const std::vector<int64_t>& targets = sequence.target_ids();
   ensure(!targets.empty(), "a sequence of an encoder-decoder has target ids");
-  Sequence out{.example = sequence.example, .embedding = sequence.embedding};
+  Sequence out{
+      .example = sequence.example, .embedding = sequence.embedding, .subspace = sequence.subspace};
   out.ids.push_back(start_id);
   out.ids.insert(out.ids.end(), targets.begin(), targets.end() - 1);
   std::vector<bool> is_target(out.ids.size(), true);

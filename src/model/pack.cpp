@@ -78,6 +78,20 @@ at::Tensor embeddings_of(const std::vector<LaneInput>& lanes) {
   return width > 0 ? at::tensor(values, at::kFloat).view({count, width}) : at::Tensor();
 }
 
+// [N] of all sequences, or nothing when none names a row.
+std::vector<std::vector<int64_t>> subspaces_of(const std::vector<LaneInput>& lanes) {
+  std::vector<std::vector<int64_t>> out;
+  bool is_named = false;
+  for (const LaneInput& lane : lanes) {
+    for (const Sequence* sequence : lane.sequences) {
+      out.push_back(sequence->subspace);
+      is_named = is_named || !sequence->subspace.empty();
+    }
+  }
+  if (!is_named) out.clear();
+  return out;
+}
+
 }  // namespace
 
 void end_lane(Pack& pack, RowIds& rows, const LaneRows& like, int64_t round_rows_to,
@@ -167,6 +181,7 @@ Pack make_pack(const std::vector<LaneInput>& lanes, const PackOptions& options) 
   pack.type_ids = at::tensor(lists.type_ids, at::kLong);
   pack.positions = at::tensor(lists.positions, at::kLong);
   pack.embedding = embeddings_of(lanes);
+  pack.subspaces = subspaces_of(lanes);
   return pack;
 }
 
@@ -235,6 +250,7 @@ NarrowedPack narrowed(const Pack& pack, const std::vector<RowRange>& ranges, int
   out.prompts = pack.prompts;
   out.sources = pack.sources;
   out.embedding = pack.embedding;
+  out.subspaces = pack.subspaces;
   return {std::move(out), index};
 }
 

@@ -40,6 +40,8 @@ struct Sequence {
   std::vector<int64_t> ids = {};
   std::vector<int64_t> type_ids = {};  // same length as ids
   std::vector<float> embedding = {};   // of the whole text, if routers read one; else empty
+  // Rows of an edit's subspace that act for the text; empty: all that the edit has.
+  std::vector<int64_t> subspace = {};
   // What is asked of the text. Nothing for a text that a head classifies, and for a prompt.
   std::variant<std::monostate, Mask, TargetMarks, TargetIds> asked = {};
 
@@ -103,9 +105,11 @@ struct Pack {
                                    // reads there; else empty
   std::vector<int64_t> mask_rows;  // [N]: the row of each sequence's mask, -1 without one
   at::Tensor embedding;            // [N, S] float32 of the sequences; undefined when they have none
-  std::vector<LaneRows> lanes;     // at least one
-  int64_t num_rows = 0;            // T, fillers included
-  int64_t num_tokens = 0;          // real rows
+  std::vector<std::vector<int64_t>>
+      subspaces;                // [N] of the sequences; empty when all have all rows
+  std::vector<LaneRows> lanes;  // at least one
+  int64_t num_rows = 0;         // T, fillers included
+  int64_t num_tokens = 0;       // real rows
 
   int64_t num_sequences() const { return static_cast<int64_t>(sequences.size()); }
   LaneRows whole() const { return {0, num_rows, 0, num_sequences()}; }

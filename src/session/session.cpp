@@ -153,8 +153,10 @@ std::vector<Answer> Session::predict(const std::vector<Question>& questions,
     if (is_sampled) check_samples(*held, sampling);
     std::vector<const Question*> own;
     for (const size_t i : members) own.push_back(&questions[i]);
-    rows[g] = encode_examples(examples_of(own, *held->task), *held->task, opened.text,
-                              opened.model->config, held->max_length, TargetUse::kLeaveOut);
+    std::vector<Example> examples = examples_of(own, *held->task);
+    held->loaded.adapter.check_subspaces(examples);
+    rows[g] = encode_examples(std::move(examples), *held->task, opened.text, opened.model->config,
+                              held->max_length, TargetUse::kLeaveOut);
     if (is_sampled) {
       const Predictions found = predict_sampled(*held, rows[g], sampling);
       std::vector<AnswerUncertainty> uncertainties;
@@ -189,9 +191,10 @@ Scores Session::score(const AdapterHandle& adapter, const std::string& data) con
   const OpenedModel& opened = state_->opened;
   if (!held.task)
     throw InputError("'" + held.path + "': has no task to be scored by; load it with one");
-  const EvalData rows =
-      encode_eval_data(read_examples(data, *held.task, LabelUse::kRequired), *held.task,
-                       opened.text, opened.model->config, held.max_length);
+  std::vector<Example> examples = read_examples(data, *held.task, LabelUse::kRequired);
+  held.loaded.adapter.check_subspaces(examples);
+  const EvalData rows = encode_eval_data(std::move(examples), *held.task, opened.text,
+                                         opened.model->config, held.max_length);
   EvaluateOptions options;
   if (rows.prompts) options.generate = resolve_generation({}, opened, "request").options;
   const Evaluation evaluation =

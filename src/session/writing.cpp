@@ -68,6 +68,7 @@ Example prompt_example(const std::string& text, int64_t id, const std::string& s
 Dataset encode_prompts(std::vector<Example> examples, const Task& task, const OpenedModel& opened,
                        const LoadedAdapter& loaded, PromptUse use, int64_t max_length) {
   const ModelConfig& config = opened.model->config;
+  loaded.adapter.check_subspaces(examples);
   const RowLayout layout = loaded.adapter.layout();
   const int64_t longest = std::min<int64_t>(positions_for_tokens(config, layout), 1 << 20);
   const int64_t asked = max_length > 0             ? max_length

@@ -281,6 +281,12 @@ void load_rows(const Path& tasks_dir, const ModelConfig& model, SharedRows& shar
   };
   in.eval = load(keys.eval, rows.eval);
   in.test = load(keys.test, rows.test);
+  in.adapter->check_subspaces(in.train->examples);
+  for (const auto& data : {in.eval, in.test}) {
+    if (data) in.adapter->check_subspaces(data->rows.examples);
+  }
+  for (const EvalTaskData& each : in.eval_tasks)
+    in.adapter->check_subspaces(each.data->rows.examples);
 }
 
 }  // namespace graft

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "data/task.h"
+#include "data/text_score.h"
 #include "tests/data/expect_error.h"
 
 namespace graft::test_text_examples {
@@ -137,6 +138,38 @@ TEST(Generation, CommonsenseAndArithmeticPrompts) {
             "that appropriately completes "
             "the request.\n\n### Instruction:\ni\n\n### Input:\nx\n\n### Response:\n");
   EXPECT_EQ(both[2].text, both[0].text);
+}
+
+// pyreft's examples/loreft/dataset.py: the question and one sentence; an answer whose "####" is
+// replaced, and what stands behind it is scored.
+TEST(Generation, Gsm8kInReftsOwnPrompt) {
+  const Task task = load_task("gsm8k-reft", kTasks);
+  const auto examples = rows(
+      R"({"question": "Two of 1,000?", "answer": "1,000*2 = <<1000*2=2000>>2,000.\n#### 2,000"})",
+      task);
+  EXPECT_EQ(examples[0].text,
+            "Two of 1,000?\nAnswer the above question. First think step by step and then answer "
+            "the final number.\n");
+  EXPECT_EQ(examples[0].at<GenerationRow>().target,
+            "1,000*2 = <<1000*2=2000>>2,000.\nThe final answer is:  2,000");
+  EXPECT_EQ(examples[0].at<GenerationRow>().answer, "2,000");
+  EXPECT_EQ(score_texts(task, examples, {"2 * 1,000 is 2,000. The final answer is: 2000.0"})
+                .front()
+                .value,
+            1.0);
+  EXPECT_EQ(score_texts(task, examples, {"The final answer is: 1,000"}).front().value, 0.0);
+  EXPECT_EQ(rows(R"({"question": "q"})", task, LabelUse::kOptional)[0].at<GenerationRow>().answer,
+            std::nullopt);
+  EXPECT_EQ(input_error([&] { rows(R"({"question": "q", "answer": "it is 4"})", task); }),
+            "f:1: column \"answer\": expected a text with \"####\" in it, found \"it is 4\"");
+  EXPECT_EQ(input_error([&] { rows(R"({"question": "q", "answer": "so\n#### four"})", task); }),
+            "f:1: column \"answer\": expected a number as answer, found \"four\"");
+  const Task choice =
+      parsed("name: c\nkind: choice\nprompt: q\noptions: o\ntarget: y\nas: '{option|behind:) }'\n");
+  EXPECT_EQ(rows(R"({"q": "?", "o": ["a) x", "b) y"], "y": 0})", choice)[0].at<ChoiceRow>().options,
+            (std::vector<std::string>{"x", "y"}));
+  EXPECT_EQ(input_error([&] { rows(R"({"q": "?", "o": ["a) x", "y"], "y": 0})", choice); }),
+            "f:1: an option: expected a text with \") \" in it, found \"y\"");
 }
 
 TEST(Generation, AnEmptyTargetOnlyBesideAnAnswer) {

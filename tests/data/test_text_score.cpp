@@ -53,6 +53,21 @@ TEST(Answers, RightByARule) {
   EXPECT_TRUE(is_right("answer_letter", rule, " D ", "(D)"));
   EXPECT_EQ(input_error([&] { is_right("answer_number", rule, "D", "4"); }),
             "answer_number: expected a number as answer, found \"D\"");
+  EXPECT_TRUE(is_right("answer_number", rule, " 1,450,000 ", "so 1450000 in all"));
+  for (const auto& [answer, value] :
+       std::vector<std::pair<std::string, std::optional<double>>>{{"70,000", 70000},
+                                                                  {"-1,234.5", -1234.5},
+                                                                  {"999", 999},
+                                                                  {"1,5", std::nullopt},
+                                                                  {"1234,567", std::nullopt},
+                                                                  {"1,234,56", std::nullopt},
+                                                                  {",234", std::nullopt},
+                                                                  {"-,234", std::nullopt},
+                                                                  {"1,,234", std::nullopt},
+                                                                  {"1,23a", std::nullopt},
+                                                                  {"1.234,567", std::nullopt},
+                                                                  {"1,234.5,678", std::nullopt}})
+    EXPECT_EQ(right_number(answer), value) << answer;
   EXPECT_EQ(cut_output("  text \n\nrest", {"\n\n", "re"}), "text");
   EXPECT_EQ(cut_output(" a ", {}), "a");
 }

@@ -21,18 +21,32 @@ TEST(Templates, LiteralsColumnsAndFilters) {
   ASSERT_EQ(text.pieces.size(), 4u);
   EXPECT_EQ(text.pieces[0].literal, "a {x} ");
   EXPECT_EQ(text.pieces[1].column, "one");
-  EXPECT_EQ(text.pieces[1].filters, (std::vector{TextFilter::kStrip, TextFilter::kLowerFirst}));
+  EXPECT_EQ(text.pieces[1].filters,
+            (std::vector<TextFilter>{{FilterKind::kStrip}, {FilterKind::kLowerFirst}}));
   EXPECT_EQ(text.pieces[2].column, "#2 two");
   EXPECT_EQ(text.columns(), (std::vector<std::string>{"one", "#2 two"}));
   EXPECT_EQ(column_or_template("a b").columns(), (std::vector<std::string>{"a b"}));
-  EXPECT_EQ(apply_filters(" Ünder. \n", {TextFilter::kStrip, TextFilter::kNoFinalPunctuation,
-                                         TextFilter::kLowerFirst}),
-            "ünder");
-  EXPECT_EQ(apply_filters("what ?", {TextFilter::kNoFinalPunctuation}), "what");
-  EXPECT_EQ(apply_filters("wow!!", {TextFilter::kNoFinalPunctuation}), "wow!");
-  EXPECT_EQ(apply_filters(
-                "", {TextFilter::kStrip, TextFilter::kNoFinalPunctuation, TextFilter::kLowerFirst}),
-            "");
+  const std::vector<TextFilter> all = {
+      {FilterKind::kStrip}, {FilterKind::kNoFinalPunctuation}, {FilterKind::kLowerFirst}};
+  EXPECT_EQ(apply_filters(" Ünder. \n", all), "ünder");
+  EXPECT_EQ(apply_filters("what ?", {{FilterKind::kNoFinalPunctuation}}), "what");
+  EXPECT_EQ(apply_filters("wow!!", {{FilterKind::kNoFinalPunctuation}}), "wow!");
+  EXPECT_EQ(apply_filters("", all), "");
+}
+
+TEST(Templates, WhatStandsBeforeAndBehindAMark) {
+  const Template text = parse_template("{a|before:####}{a|behind: : |strip}");
+  EXPECT_EQ(text.pieces[0].filters, (std::vector<TextFilter>{{FilterKind::kBefore, "####"}}));
+  EXPECT_EQ(text.pieces[1].filters,
+            (std::vector<TextFilter>{{FilterKind::kBehind, " : "}, {FilterKind::kStrip}}));
+  const TextFilter before{FilterKind::kBefore, "##"}, behind{FilterKind::kBehind, "##"};
+  EXPECT_EQ(apply_filters("a ## b ## c", {before}), "a ");
+  EXPECT_EQ(apply_filters("a ## b ## c", {behind}), " b ## c");
+  EXPECT_EQ(apply_filters("a ## b ## c", {behind, before}), " b ");
+  EXPECT_EQ(apply_filters("##", {before}), "");
+  EXPECT_EQ(apply_filters("##", {behind}), "");
+  EXPECT_EQ(input_error([&] { apply_filters("a # b", {before}); }),
+            "expected a text with \"##\" in it, found \"a # b\"");
 }
 
 TEST(Templates, Messages) {
@@ -46,7 +60,16 @@ TEST(Templates, Messages) {
             "braces without a column's name; a brace that is meant is written twice");
   EXPECT_EQ(input_error([] { parse_template("{a|stripp}"); }),
             "unknown filter \"stripp\" (did you mean 'strip'?); there are strip, "
-            "no_final_punctuation and lower_first");
+            "no_final_punctuation, lower_first, before and behind");
+  EXPECT_EQ(input_error([] { parse_template("{a|after:##}"); }),
+            "unknown filter \"after\"; there are strip, no_final_punctuation, lower_first, before "
+            "and behind");
+  EXPECT_EQ(input_error([] { parse_template("{a|before}"); }),
+            "the filter before needs the text that it looks for: before:TEXT");
+  EXPECT_EQ(input_error([] { parse_template("{a|behind:}"); }),
+            "the filter behind needs the text that it looks for: behind:TEXT");
+  EXPECT_EQ(input_error([] { parse_template("{a|strip:#}"); }),
+            "the filter strip takes no text, found \"strip:#\"");
   EXPECT_EQ(input_error([] { column_or_template(""); }),
             "expected a column's name or a text with {column}, found an empty text");
 }
@@ -76,6 +99,9 @@ TEST(TextTask, EveryKeyOfAGeneration) {
       parsed("name: g\nkind: generation\nprompt: q\ntarget: a\nprompt_end: eos\ngroup_references: "
              "true\n"));
   expect_reads_back(parsed("name: g\nkind: generation\nmessages: m\nchat: model\n"));
+  expect_reads_back(
+      parsed("name: g\nkind: generation\nprompt: q\ntarget: a\nanswer: {column: "
+             "'{a|behind:####}'}\nmetrics: answer_number\n"));
 }
 
 TEST(TextTask, EveryKeyOfAChoice) {
@@ -144,6 +170,8 @@ TEST(TextTask, EveryFault) {
        "t.yaml:6:19: /group_references: the references already stand in a column; remove one of "
        "the two"},
       {text + "answer: {after: x}\n", "t.yaml: /answer/column: missing; expected a text"},
+      {text + "answer: {column: '{a|behind}'}\n",
+       "t.yaml:5:18: /answer/column: the filter behind needs the text that it looks for"},
       {text + "answer: {column: a, after: ''}\n",
        "t.yaml:5:28: /answer/after: expected the words that announce an answer, found an empty "
        "text"},

@@ -60,7 +60,7 @@ inline Dataset rows_of(std::vector<Sequence> sequences) {
 // The prompt with what was written as targets.
 inline Sequence with_targets(const ModelConfig& config, const Sequence& prompt,
                              const Ids& written) {
-  Sequence text{.example = prompt.example, .ids = prompt.ids};
+  Sequence text{.example = prompt.example, .ids = prompt.ids, .subspace = prompt.subspace};
   if (config.has_encoder()) {
     text.asked = TargetIds{written};
     return text;

@@ -91,6 +91,16 @@ TEST(Pack, FirstRowsReadTheKeysOfAll) {
   EXPECT_EQ(last.example, pack.rows->example[2]);
 }
 
+TEST(Pack, KnowsWhichRowsOfASubspaceItsTextsName) {
+  std::vector<Sequence> named = kSecond;
+  named[0].subspace = {2, 5};
+  EXPECT_TRUE(make_pack({lane_of(kFirst)}, {}).subspaces.empty());
+  const Pack whole = make_pack({lane_of(kFirst, 0), lane_of(named, 1)}, {});
+  const std::vector<Ints> expected = {{}, {}, {2, 5}};
+  EXPECT_EQ(whole.subspaces, expected);
+  EXPECT_EQ(narrowed(whole, {{0, 1}, {0, 1}, {0, 1}}, 1).pack.subspaces, expected);
+}
+
 TEST(Pack, RefusesAnEmptySequence) {
   const std::vector<Sequence> rows = {{3, {5}, {0}}, {41, {}, {}}};
   expect_message<InputError>([&] { make_pack({lane_of(rows)}, {}); }, "example 41 has no tokens");

@@ -233,6 +233,38 @@ TEST_F(Sessions, ARowByColumnIsThatOfItsText) {
       "question: no column \"text\"");
 }
 
+TEST_F(Sessions, ARowNamesTheSubspaceThatActsForIt) {
+  const TempFolder folder;
+  write_file_atomically(folder / "skills.yaml",
+                        "{name: skills, text: text, label: label, labels: ['no', 'yes'], "
+                        "subspace: rows}");
+  write_file_atomically(folder / "train.tsv",
+                        "text\tlabel\trows\na sad book\tno\t0 1\na fine day\tyes\t2\n");
+  RunRequest request;
+  request.model = kModel;
+  request.task = folder / "skills.yaml";
+  request.data = folder / "train.tsv";
+  request.out = folder / "run";
+  request.definition = "edits: [{reft: {rank: 3, positions: f2}}]";
+  request.settings = {"max_steps=4", "learning_rate=1e-2"};
+  EXPECT_EQ(train(request), RunEnd::kDone);
+  const Session session = Session::open(kModel);
+  const AdapterHandle skills = session.load(folder / "run/adapter");
+  const auto row = [&](const std::string& rows) {
+    return Question{
+        .adapter = skills, .text = "", .cells = {{"text", "a sad book"}, {"rows", rows}}};
+  };
+  const std::vector<Answer> answers =
+      session.predict({{skills, "a sad book"}, row("0,1,2"), row("0 1"), row("")});
+  EXPECT_EQ(answers[1].scores, answers[0].scores);
+  EXPECT_NE(answers[2].scores, answers[0].scores);
+  EXPECT_EQ(answers[3].scores, answers[0].scores);
+  expect_message<InputError>(
+      [&] { session.predict({row("3")}); },
+      "question:1: subspace: expected rows that the adapter has, 0..2, found 3");
+  EXPECT_EQ(session.score(skills, folder / "train.tsv").rows, 2);
+}
+
 TEST_F(Sessions, WritesSideBySideAsEachAlone) {
   const Session session = Session::open(kWriter);
   const AdapterHandle one = session.load(adapter("one")), two = session.load(adapter("two")),

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <set>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "tests/support/testing.h"
 
 namespace graft::test_plan_file {
@@ -124,6 +126,21 @@ TEST(PlanFile, FaultsAreToldWithTheirPlace) {
   const std::string both = with(with(kStudy, "[100, 500]", "[]"), "[1, 2, 3]", "[1, 1]");
   expect(both, "/grid/rows: expected one or more values");
   expect(both, "/grid/seed: the value 1 stands twice");
+}
+
+// The head of each says how many runs it has.
+TEST(PlanFile, ReadyStudiesHaveTheRunsThatTheySay) {
+  size_t studies = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(Path(GRAFT_SOURCE_DIR) / "studies")) {
+    const std::string name = entry.path().filename().string(), text = read_file(entry.path());
+    if (!name.ends_with(".yaml") || name.ends_with(".task.yaml")) continue;
+    const StudyFile study = parse_study(text, name);
+    EXPECT_EQ(study.name + ".yaml", name);
+    const std::string size = "# Size:   " + std::to_string(study.members.size()) + " runs";
+    EXPECT_NE(text.find(size), std::string::npos) << name << ": expected " << size;
+    ++studies;
+  }
+  EXPECT_EQ(studies, 6u);
 }
 
 TEST(PlanFile, TooManyMembersAreRefused) {

@@ -17,6 +17,8 @@ RunInputs run_inputs(const std::string& definition, const Path& out, const std::
 
 // Its training rows, as a copy that may be changed.
 Dataset& own_rows(RunInputs& inputs);
+// Of every three rows one names row 0 of a subspace, and one the rows 1 and 2.
+void name_subspaces(Dataset& rows);
 // The same rows for evaluations.
 std::shared_ptr<const EvalData> evaluation_rows(const RunInputs& inputs);
 // Another task for the run, and the adapter's head for it.

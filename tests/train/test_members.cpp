@@ -49,6 +49,10 @@ std::vector<Wanted> different_runs() {
        "{epochs: 3, batch_size: 5, dropout: 0}"},
       {"later", "{edits: [{reft: {rank: 2, layers: [1]}}]}",
        "{epochs: 3, batch_size: 7, dropout: 0}"},
+      {"skills", "{edits: [{reft: {rank: 4, positions: f2, clamp: length}}]}",
+       "{epochs: 2, batch_size: 6, dropout: 0.1}"},
+      {"late skills", "{edits: [{reft: {rank: 3, positions: all, layers: [1]}}]}",
+       "{epochs: 3, batch_size: 5, dropout: 0}"},
       {"last", "{edits: []}", "{epochs: 4, batch_size: 9, dropout: 0}"},
       {"full", "{edits: [{full: {}}]}", "{epochs: 1, batch_size: 5, dropout: 0.1}"},
       {"bitfit", "{edits: [{bitfit: {}}]}", "{epochs: 2, batch_size: 5, dropout: 0.1}"},
@@ -59,6 +63,7 @@ std::vector<Wanted> different_runs() {
 RunInputs inputs_of(const Wanted& wanted, const Path& folder) {
   RunInputs inputs = run_inputs(wanted.definition, folder / wanted.name, wanted.settings);
   if (wanted.name == "stops") inputs.eval = evaluation_rows(inputs);
+  if (wanted.name.ends_with("skills")) name_subspaces(own_rows(inputs));
   return inputs;
 }
 

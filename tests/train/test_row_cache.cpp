@@ -12,9 +12,11 @@ namespace {
 
 constexpr const char* kLate = "{edits: [{lora: {rank: 2, dropout: 0.1, layers: [1]}}]}";
 constexpr const char* kHead = "{edits: []}";
+constexpr const char* kSkills = "{edits: [{reft: {rank: 3, positions: all, layers: [1]}}]}";
 
 RunInputs inputs_of(const char* definition, const Path& out, const std::string& settings) {
   RunInputs inputs = run_inputs(definition, out, settings);
+  if (std::string_view(definition) == kSkills) name_subspaces(own_rows(inputs));
   inputs.eval = evaluation_rows(inputs);
   return inputs;
 }
@@ -66,7 +68,7 @@ std::vector<std::string> written_by(const Path& run) {
 }
 
 TEST(RowCache, LeavesNoTraceInARun) {
-  for (const char* definition : {kLate, kHead}) {
+  for (const char* definition : {kLate, kHead, kSkills}) {
     const TempFolder folder;
     const std::string settings = "{epochs: 4, batch_size: 7, evaluate_every: 3 steps, cache: ";
     for (const char* cache : {"auto", "never"}) {
