@@ -135,6 +135,33 @@ def decoder_runs():
                *(f"{sum(values) / len(values):.2f}" if values else "" for values in (by(s["method"], "spread_over_commands"), by(s["method"], "mean_entropy")))] for s in found["mixtures"]["summary"]])
 
 
+def study(name):
+    """Scores by method and cell (mean over seeds ± half of Student's interval, in %), and differences from the study's baseline in points."""
+    found = figures(f"study_{name}")
+    if not found:
+        return
+    row_of = lambda row: " ".join(row[key] for key in ("method", "learning_rate") if row.get(key))
+    cell_of = lambda row: " ".join(row[key] for key in ("task", "rows", "batch_size") if row.get(key))
+    half = lambda row: 50 * (float(row["high"]) - float(row["low"]))
+    score = lambda row: f"{100 * float(row['mean']):.1f}" + (f" ± {half(row):.1f}" if int(row["members"]) > 1 else "")
+    results = found["results"]
+    cells, names = (list(dict.fromkeys(map(part, results))) for part in (cell_of, row_of))
+    scores = {(row_of(row), cell_of(row)): score(row) for row in results}
+    parameters = {row_of(row): f"{int(row['parameters']):,}" for row in results}
+    print(f"\n{name}, {'/'.join(sorted({row['members'] for row in results}))} seeds")
+    grid(["method", "parameters", *cells], [[name_, parameters[name_], *(scores[name_, cell] for cell in cells)] for name_ in names])
+    pairs = found.get("comparisons", [])
+    if not pairs:
+        return
+    baseline = next(name_ for name_ in (pairs[0]["first"], pairs[0]["second"]) if all(name_ in (row["first"], row["second"]) for row in pairs))
+    difference = {}
+    for row in pairs:
+        sign, other = (-1, row["second"]) if row["first"] == baseline else (1, row["first"])
+        difference[other, cell_of(row)] = f"{100 * sign * float(row['mean']):+.1f} ± {half(row):.1f}, p {float(row['p']):.2f}, {row['pairs_to_decide'] or 'none'}"
+    print(f"\nless {baseline}: points, p of sign flips, pairs that would decide")
+    grid(["method", *cells], [[name_, *(difference.get((name_, cell), "") for cell in cells)] for name_ in names if name_ != baseline])
+
+
 if __name__ == "__main__":
     if figures("speed"):
         speed()
@@ -146,3 +173,5 @@ if __name__ == "__main__":
     method_speed()
     decoder_speed()
     decoder_runs()
+    for each in ("unipelt", "adamix", "reft", "reft-smollm2", "mixtures", "collapse"):
+        study(each)
