@@ -291,7 +291,7 @@ class Refused(SweepCase):
         done = self.assert_done(run("sweep", study, "--check", "--together", 5))
         self.assertIn("together: 5 at most, in 5 groups", done.stderr)
         few = run("sweep", self.study(("rows: [20, 40]", "rows: [20, 400]")), "--check")
-        self.assert_refused(few, 2, "member 'lora, mood, rows 400, seed 1, max_steps 8, learning_rate 1e-2' and 11 more cannot be trained: "
+        self.assert_refused(few, 2, 'member "lora, mood, rows 400, seed 1, max_steps 8, learning_rate 1e-2" and 11 more cannot be trained: '
                                     "data.rows: ", "has 60 rows, 400 were asked for")
         self.assertIn("in 1 group", few.stderr)
 

@@ -131,7 +131,8 @@ TEST(PlanFile, FaultsAreToldWithTheirPlace) {
 // The head of each says how many runs it has.
 TEST(PlanFile, ReadyStudiesHaveTheRunsThatTheySay) {
   size_t studies = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(Path(GRAFT_SOURCE_DIR) / "studies")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(Path(GRAFT_SOURCE_DIR) / "studies")) {
     const std::string name = entry.path().filename().string(), text = read_file(entry.path());
     if (!name.ends_with(".yaml") || name.ends_with(".task.yaml")) continue;
     const StudyFile study = parse_study(text, name);
