@@ -75,6 +75,41 @@ void check_samples(const AdapterState& held, const SampleOptions& samples) {
   check_routing(held.loaded, *held.task, held.path, samples.route.routing);
 }
 
+// An adapter's questions as rows of its task.
+Dataset rows_of(const AdapterState& held, const std::vector<const Question*>& questions) {
+  if (!held.task || held.task->kind() == TaskKind::kGeneration)
+    throw InputError("'" + held.path + "': answers by a text; generate it");
+  const OpenedModel& opened = held.session->opened;
+  std::vector<Example> examples = examples_of(questions, *held.task);
+  held.loaded.adapter.check_subspaces(examples);
+  return encode_examples(std::move(examples), *held.task, opened.text, opened.model->config,
+                         held.max_length, TargetUse::kLeaveOut);
+}
+
+std::vector<Answer> head_answers(const Task& task, const at::Tensor& logits) {
+  std::vector<Answer> out;
+  for (int64_t row = 0; row < logits.size(0); ++row) out.push_back(answer_of(task, logits[row]));
+  return out;
+}
+
+std::vector<Answer> sampled_answers(const AdapterState& held, const Dataset& rows,
+                                    const SampleOptions& samples) {
+  const Predictions found = predict_sampled(held, rows, samples);
+  std::vector<Answer> out = head_answers(*held.task, found.logits);
+  if (!found.by_sample.defined()) return out;
+  std::vector<AnswerUncertainty> all = uncertainties_of(*held.task, found.by_sample);
+  for (size_t i = 0; i < out.size(); ++i) out[i].uncertainty = std::move(all[i]);
+  return out;
+}
+
+std::vector<Answer> chosen_answers(const AdapterState& held, const Dataset& rows) {
+  const Choices choices = choose(*held.session->opened.model, held.bound, *held.task, rows);
+  std::vector<Answer> out;
+  for (size_t i = 0; i < rows.examples.size(); ++i)
+    out.push_back(answer_of(rows.examples[i], choices.scores[i], choices.chosen[i]));
+  return out;
+}
+
 }  // namespace
 
 AdapterState::AdapterState(std::shared_ptr<const SessionState> owner, std::string folder,
@@ -136,52 +171,37 @@ AdapterHandle Session::hold(const std::string& adapter, const std::string& task)
 
 std::vector<Answer> Session::predict(const std::vector<Question>& questions,
                                      const SampleRequest& samples) const {
-  const OpenedModel& opened = state_->opened;
   const SampleOptions sampling = sample_options(samples);
   const bool is_sampled = num_samples(sampling) > 1 || sampling.route.routing != Routing::kMerged;
   const auto groups = grouped<const AdapterState*>(questions, [&](const Question& question) {
     return &member(question.adapter.state_, state_);
   });
   std::vector<Answer> answers(questions.size());
+  const auto put = [&](const std::vector<size_t>& members, std::vector<Answer> own) {
+    for (size_t i = 0; i < members.size(); ++i) answers[members[i]] = std::move(own[i]);
+  };
   std::vector<Dataset> rows(groups.size());
   std::vector<AdapterRows> side_by_side;
   std::vector<size_t> of_heads;  // groups
   for (size_t g = 0; g < groups.size(); ++g) {
     const auto& [held, members] = groups[g];
-    if (!held->task || held->task->kind() == TaskKind::kGeneration)
-      throw InputError("'" + held->path + "': answers by a text; generate it");
-    if (is_sampled) check_samples(*held, sampling);
     std::vector<const Question*> own;
     for (const size_t i : members) own.push_back(&questions[i]);
-    std::vector<Example> examples = examples_of(own, *held->task);
-    held->loaded.adapter.check_subspaces(examples);
-    rows[g] = encode_examples(std::move(examples), *held->task, opened.text, opened.model->config,
-                              held->max_length, TargetUse::kLeaveOut);
+    rows[g] = rows_of(*held, own);
     if (is_sampled) {
-      const Predictions found = predict_sampled(*held, rows[g], sampling);
-      std::vector<AnswerUncertainty> uncertainties;
-      if (found.by_sample.defined()) uncertainties = uncertainties_of(*held->task, found.by_sample);
-      for (size_t i = 0; i < members.size(); ++i) {
-        Answer& answer = answers[members[i]];
-        answer = answer_of(*held->task, found.logits[static_cast<int64_t>(i)]);
-        if (!uncertainties.empty()) answer.uncertainty = std::move(uncertainties[i]);
-      }
-      continue;
-    }
-    if (held->task->kind() != TaskKind::kChoice) {
+      check_samples(*held, sampling);
+      put(members, sampled_answers(*held, rows[g], sampling));
+    } else if (held->task->kind() == TaskKind::kChoice) {
+      put(members, chosen_answers(*held, rows[g]));
+    } else {
       side_by_side.push_back({&held->bound, &rows[g]});
       of_heads.push_back(g);
-      continue;
     }
-    const Choices choices = choose(*opened.model, held->bound, *held->task, rows[g]);
-    for (size_t i = 0; i < members.size(); ++i)
-      answers[members[i]] = answer_of(rows[g].examples[i], choices.scores[i], choices.chosen[i]);
   }
-  const std::vector<at::Tensor> logits = predict_side_by_side(*opened.model, side_by_side);
+  const std::vector<at::Tensor> logits = predict_side_by_side(*state_->opened.model, side_by_side);
   for (size_t k = 0; k < of_heads.size(); ++k) {
     const auto& [held, members] = groups[of_heads[k]];
-    for (size_t i = 0; i < members.size(); ++i)
-      answers[members[i]] = answer_of(*held->task, logits[k][static_cast<int64_t>(i)]);
+    put(members, head_answers(*held->task, logits[k]));
   }
   return answers;
 }
