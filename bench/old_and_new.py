@@ -1,8 +1,8 @@
 """Two programs side by side on the same work: what a change of the house costs, or brings.
 
-    old_and_new.py --old FILE [--new FILE] --glue DIR [--only training,predicting,writing,start] [--rounds 3] [--out bench/results]
+    old_and_new.py --old FILE [--new FILE] --glue DIR [--only training,predicting,writing,start] [--rounds 9] [--out bench/results]
 
-training    tokens a second of MiniLM (150 steps of 32 rows) on SST-2 and of SmolLM2-135M (16 steps of 16 rows) on its texts, nothing evaluated
+training    tokens a second of MiniLM (40 steps of 32 rows) on SST-2 and of SmolLM2-135M (16 steps of 16 rows) on its texts, nothing evaluated
 predicting  seconds of `graft eval` on rows of the same with a LoRA adapter, reading the model included
 writing     seconds of `graft generate` on 16 prompts, 48 tokens each, one after another and side by side
 start       seconds of `graft eval` on one row, and of `graft --version`
@@ -24,7 +24,7 @@ import compare
 import smollm2
 from compare import machine, model_folder
 
-TRAINING = {"minilm": (["lora", "full", "unipelt-apl", "adamix"], ["max_steps=150", "batch_size=32"]),
+TRAINING = {"minilm": (["lora", "full", "unipelt-apl", "adamix"], ["max_steps=40", "batch_size=32"]),
             "smollm2": (["lora", "full"], ["max_steps=16", "batch_size=16"])}
 SETTINGS = ["evaluate_every=never", "checkpoint_every=never"]
 PRECISIONS = ("fp32", "bf16")
@@ -128,7 +128,7 @@ def main():
     parser.add_argument("--new", default=str(compare.GRAFT))
     parser.add_argument("--glue", required=True, help="the folder with SST-2")
     parser.add_argument("--only", default="training,predicting,writing,start")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", default=str(compare.ROOT / "bench/results"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,9 +1,10 @@
 """What a study saves: members together, one after another and as processes of their own; and what is kept of rows from epoch to epoch.
 
-    studies.py --glue DIR --out bench/results [--only together,cache] [--rounds 3] [--precisions fp32,bf16]
+    studies.py --glue DIR --out bench/results [--only together,passes,cache] [--rounds 3] [--precisions fp32,bf16]
 
 together   twelve members, four methods x three seeds, CoLA, 500 rows, batches of 16, MiniLM        -> study_together.json
            Beside them --peer-rounds times the same grid with PEFT and AdapterHub in a plain loop (bench/peer.py --members).
+passes     steps of twelve runs in one pass against one after another, by batch and by tokens of a pass (bench_together) -> passes_together.json
 cache      head only, and LoRA in the last two layers, five epochs, with and without `cache`         -> row_cache.json
 Ways alternate within a round; figures are medians over rounds. Members must be equal bit for bit, however they were trained.
 """
@@ -18,9 +19,10 @@ import sys
 import tempfile
 import time
 
-from compare import GRAFT, PEER, THREADS, machine, model_folder
+from compare import GRAFT, PEER, ROOT, THREADS, machine, model_folder
 
 METHODS = {"lora": "lora", "pfeiffer": "pfeiffer", "loreft": "loreft", "late": "{adapter: lora, set: {layers: [4, 5], rank: 4}}"}
+PASSES = ["{lora: {rank: 8}}", "{bottleneck: {sites: [ffn.out], placement: pfeiffer, reduction: 16}}", "{reft: {rank: 1}}"]   # in turn
 PEER_METHODS = ["lora", "pfeiffer", "loreft", "lora-late"]
 SEEDS = [1, 2, 3]
 ROWS = 500
@@ -156,7 +158,20 @@ def bench_cache(args):
     return {"rows": 2000, "epochs": 5, "batch_size": 16, "rounds": args.rounds, "results": results}
 
 
-SECTIONS = {"together": (bench_together, "study_together.json"), "cache": (bench_cache, "row_cache.json")}
+def bench_passes(args):
+    """In one process, which alternates: `make` the target bench_together first."""
+    program = ROOT / "build/release/bench/bench_together"
+    results = {}
+    for precision in args.precisions.split(","):
+        command = [program, model_folder("minilm"), args.cola / "train.tsv", "cola", precision, 12, 2, 5, *PASSES]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT, check=False)
+        if done.returncode != 0:
+            sys.exit(f"bench: error: {done.stderr[-2000:]}")
+        results[precision] = json.loads(done.stdout)
+    return {"members": 12, "methods": PASSES, "unit": "ms a step and member", "rounds": 5, "results": results}
+
+
+SECTIONS = {"together": (bench_together, "study_together.json"), "passes": (bench_passes, "passes_together.json"), "cache": (bench_cache, "row_cache.json")}
 
 
 def main():
