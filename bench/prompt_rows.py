@@ -1,6 +1,6 @@
 """Rows of classification sets as prompts with options, several templates each, for rank classification.
 
-    prompt_rows.py --data DIR --out DIR [--rows 500] [--held-out-rows 200]
+    prompt_rows.py --data DIR --out DIR [--rows 500] [--held-out-rows 100]
 
 DIR/glue and DIR/text hold SST-2, CoLA, RTE, TREC, CR and MR. Writes train.jsonl (--rows of SST-2, TREC, RTE and CoLA each, every row in one
 template, drawn by a fixed seed) and cr.jsonl, mr.jsonl (--held-out-rows each, every row in every template): {template, input, options, target}.
@@ -61,7 +61,7 @@ def main():
     parser.add_argument("--data", required=True, type=pathlib.Path)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--rows", type=int, default=500)
-    parser.add_argument("--held-out-rows", type=int, default=200)
+    parser.add_argument("--held-out-rows", type=int, default=100)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     draw = random.Random(1)
