@@ -22,7 +22,7 @@ from compare import ROOT, machine, model_folder
 
 STUDIES = ["unipelt", "adamix", "reft", "collapse", "reft-smollm2", "mixtures"]
 # The method that the others are compared with; None: nothing is compared.
-BASELINES = {"unipelt": "apl", "adamix": "adapter", "reft": "loreft", "collapse": None, "reft-smollm2": "lora", "mixtures": "ia3"}
+BASELINES = {"unipelt": "apl", "adamix": "adamix", "reft": "loreft", "collapse": None, "reft-smollm2": "lora", "mixtures": "ia3"}
 ROUTINGS = ["merged", "random", "fixed", "ensemble-logits", "ensemble-probabilities"]
 FILES = {"sst2": "data/glue/SST-2/dev.tsv", "trec": "data/text/TREC/test.csv"}
 # Eight samples of an answer, or one: (method whose adapters are asked, options of graft eval). A seed ensemble has one figure, the others five.
