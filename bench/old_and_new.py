@@ -12,17 +12,13 @@ the ratio of memory (peak resident bytes) is above 1 where the new one needs les
 """
 import argparse
 import json
-import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 
 import compare
 import smollm2
-from compare import machine, model_folder
+from compare import machine, measured, model_folder
 
 TRAINING = {"minilm": (["lora", "full", "unipelt-apl", "adamix"], ["max_steps=40", "batch_size=32"]),
             "smollm2": (["lora", "full"], ["max_steps=16", "batch_size=16"])}
@@ -37,19 +33,13 @@ def model_of(name):
     return smollm2.gguf_file() if name == "smollm2" else model_folder(name)
 
 
-def measured(command):
-    """Seconds and peak resident bytes of a process that must end well."""
-    begin = time.monotonic()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    told = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"bench: error: {' '.join(map(str, command))}\n{told[-2000:]}")
-    return {"figure": time.monotonic() - begin, "peak_bytes": usage.ru_maxrss * 1024}
-
-
 def write_texts(path, texts):
     path.write_text("".join(json.dumps({"input": text, "target": text}) + "\n" for text in texts))
+
+
+def timed(command):
+    seconds, peak = measured(command)
+    return {"figure": seconds, "peak_bytes": peak}
 
 
 class Work:
@@ -86,16 +76,16 @@ class Work:
     def training(self, program, model, adapter, precision, settings):
         with tempfile.TemporaryDirectory() as scratch:
             run = pathlib.Path(scratch) / "run"
-            peak = measured(self.train_command(program, model, adapter, precision, settings, run))["peak_bytes"]
+            _, peak = measured(self.train_command(program, model, adapter, precision, settings, run))
             metrics = json.loads((run / "metrics.json").read_text())
         return {"figure": metrics["tokens"] / metrics["seconds"], "peak_bytes": peak}
 
     def predicting(self, program, model, precision, count):
-        return measured([program, "eval", "--model", model_of(model), "--adapter", self.adapters[model, precision], "--data", self.folder / f"{model}-{count}{SUFFIX[model]}", "--json", self.scores,
+        return timed([program, "eval", "--model", model_of(model), "--adapter", self.adapters[model, precision], "--data", self.folder / f"{model}-{count}{SUFFIX[model]}", "--json", self.scores,
                          "--precision", precision, "--threads", compare.THREADS, "--quiet"])
 
     def writing(self, program, precision, batch):
-        return measured([program, "generate", "--model", model_of("smollm2"), "--data", self.prompts, "--task", self.task, "--batch", batch, "--out",
+        return timed([program, "generate", "--model", model_of("smollm2"), "--data", self.prompts, "--task", self.task, "--batch", batch, "--out",
                          self.folder / "texts.jsonl", "--max-new-tokens", 48, "--min-new-tokens", 48, "--precision", precision, "--threads", compare.THREADS, "--quiet"])
 
 
@@ -119,7 +109,7 @@ def cases(work, sections):
     if "start" in sections:
         for model in PREDICTED:
             yield "start", {"model": model, "rows": 1}, "seconds", lambda program, m=model: work.predicting(program, m, "fp32", 1)
-        yield "start", {"model": None}, "seconds", lambda program: measured([program, "--version"])
+        yield "start", {"model": None}, "seconds", lambda program: timed([program, "--version"])
 
 
 def main():
@@ -134,11 +124,11 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         work = Work(args, pathlib.Path(scratch))
         rows = []
-        for what, settings, unit, timed in cases(work, args.only.split(",")):
+        for what, settings, unit, run in cases(work, args.only.split(",")):
             found = {"old": [], "new": []}
             for _ in range(args.rounds):
                 for name, program in (("old", args.old), ("new", args.new)):
-                    found[name].append(timed(program))
+                    found[name].append(run(program))
             middle = {name: {key: statistics.median(one[key] for one in figures) for key in ("figure", "peak_bytes")} for name, figures in found.items()}
             old, new = middle["old"], middle["new"]
             faster = new["figure"] / old["figure"] if unit == "tokens a second" else old["figure"] / new["figure"]

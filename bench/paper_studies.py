@@ -20,8 +20,7 @@ import compare
 import smollm2
 from compare import ROOT, machine, model_folder
 
-STUDIES = ["unipelt", "adamix", "reft", "collapse", "reft-smollm2", "mixtures"]
-# The method that the others are compared with; None: nothing is compared.
+# The studies in their order; the method that the others of each are compared with; None: nothing is compared.
 BASELINES = {"unipelt": "apl", "adamix": "adamix", "reft": "loreft", "collapse": None, "reft-smollm2": "lora", "mixtures": "ia3"}
 ROUTINGS = ["merged", "random", "fixed", "ensemble-logits", "ensemble-probabilities"]
 FILES = {"sst2": "data/glue/SST-2/dev.tsv", "trec": "data/text/TREC/test.csv"}
@@ -154,7 +153,7 @@ def study(args, name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=pathlib.Path)
-    parser.add_argument("--only", default=",".join(STUDIES))
+    parser.add_argument("--only", default=",".join(BASELINES))
     parser.add_argument("--out", default=ROOT / "bench/results", type=pathlib.Path)
     parser.add_argument("--work", default=ROOT / "build/studies", type=pathlib.Path)
     parser.add_argument("--threads", default=compare.THREADS, type=int)

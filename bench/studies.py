@@ -11,15 +11,13 @@ Ways alternate within a round; figures are medians over rounds. Members must be 
 import argparse
 import hashlib
 import json
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
-from compare import GRAFT, PEER, ROOT, THREADS, machine, model_folder
+from compare import GRAFT, PEER, ROOT, THREADS, machine, measured, model_folder
 
 METHODS = {"lora": "lora", "pfeiffer": "pfeiffer", "loreft": "loreft", "late": "{adapter: lora, set: {layers: [4, 5], rank: 4}}"}
 PASSES = ["{lora: {rank: 8}}", "{bottleneck: {sites: [ffn.out], placement: pfeiffer, reduction: 16}}", "{reft: {rank: 1}}"]   # in turn
@@ -35,17 +33,6 @@ tasks: {{cola: {{task: cola, train: {train}, eval: {dev}}}}}
 set: {{data.rows: {rows}, {settings}}}
 grid: {{seed: {seeds}}}
 """
-
-
-def measured(command, **options):
-    """Seconds and peak resident bytes of a process that must end well."""
-    begin = time.monotonic()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
-    told = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"bench: error: {' '.join(map(str, command))}\n{told[-2000:]}")
-    return time.monotonic() - begin, usage.ru_maxrss * 1024
 
 
 def digest(run):

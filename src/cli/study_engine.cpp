@@ -71,8 +71,8 @@ Node RunEngine::resolve(const StudyFile& study, const MemberDraft& member) {
     settings.push_back(setting.key + "=" + setting.value);
   const RunConfig config =
       resolve_document(std::move(document), std::move(preset), settings, edit_target, study.source);
-  check_recording(config,
-                  *defined_adapter(config, target.config, task));  // refuses what does not fit
+  // Refuses what does not fit.
+  check_recording(config, *defined_adapter(config, target.config, task));
   return without_folder(run_config_node(config));
 }
 
