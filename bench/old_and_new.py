@@ -7,8 +7,9 @@ predicting  seconds of `graft eval` on rows of the same with a LoRA adapter, rea
 writing     seconds of `graft generate` on 16 prompts, 48 tokens each, one after another and side by side
 start       seconds of `graft eval` on one row, and of `graft --version`
 
-The old program and the new one take turns, `rounds` times. A figure is the median of each, a ratio is above 1 where the new one is faster;
-the ratio of memory (peak resident bytes) is above 1 where the new one needs less.
+A round does every row once with both programs, one right after the other, the older one first in every second round. A figure is the median of
+the rounds; a ratio is the median of the rounds' own ratios, with their quartiles beside it, and above 1 where the new program is faster. The ratio of
+memory (peak resident bytes) is above 1 where the new one needs less. The figures are written after each round.
 """
 import argparse
 import json
@@ -112,6 +113,19 @@ def cases(work, sections):
         yield "start", {"model": None}, "seconds", lambda program: timed([program, "--version"])
 
 
+def row_of(what, settings, unit, rounds):
+    """One row of the result: `rounds` has for each round {"old"|"new": {"figure", "peak_bytes"}}."""
+    def middle(name, key):
+        return statistics.median(one[name][key] for one in rounds)
+
+    faster = [one["new"]["figure"] / one["old"]["figure"] if unit == "tokens a second" else one["old"]["figure"] / one["new"]["figure"] for one in rounds]
+    low, _, high = statistics.quantiles(faster, n=4, method="inclusive") if len(faster) > 1 else faster * 3
+    return {"what": what, **settings, "unit": unit, "old": round(middle("old", "figure"), 4), "new": round(middle("new", "figure"), 4),
+            "ratio": round(statistics.median(faster), 3), "ratio_quartiles": [round(low, 3), round(high, 3)],
+            "old_peak_bytes": middle("old", "peak_bytes"), "new_peak_bytes": middle("new", "peak_bytes"),
+            "memory_ratio": round(middle("old", "peak_bytes") / middle("new", "peak_bytes"), 3)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--old", required=True)
@@ -122,21 +136,16 @@ def main():
     parser.add_argument("--out", default=str(compare.ROOT / "bench/results"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        work = Work(args, pathlib.Path(scratch))
-        rows = []
-        for what, settings, unit, run in cases(work, args.only.split(",")):
-            found = {"old": [], "new": []}
-            for _ in range(args.rounds):
-                for name, program in (("old", args.old), ("new", args.new)):
-                    found[name].append(run(program))
-            middle = {name: {key: statistics.median(one[key] for one in figures) for key in ("figure", "peak_bytes")} for name, figures in found.items()}
-            old, new = middle["old"], middle["new"]
-            faster = new["figure"] / old["figure"] if unit == "tokens a second" else old["figure"] / new["figure"]
-            rows.append({"what": what, **settings, "unit": unit, "old": round(old["figure"], 4), "new": round(new["figure"], 4), "ratio": round(faster, 3),
-                         "old_peak_bytes": old["peak_bytes"], "new_peak_bytes": new["peak_bytes"], "memory_ratio": round(old["peak_bytes"] / new["peak_bytes"], 3)})
-            print(json.dumps(rows[-1]), flush=True)
-    document = {"command": "bench/old_and_new.py", "machine": machine(), "rounds": args.rounds, "figures": rows}
-    (pathlib.Path(args.out) / "old_and_new.json").write_text(json.dumps(document, indent=1) + "\n")
+        every = list(cases(Work(args, pathlib.Path(scratch)), args.only.split(",")))
+        found = [[] for _ in every]
+        for number in range(args.rounds):
+            order = [("old", args.old), ("new", args.new)][:: 1 if number % 2 == 0 else -1]
+            for case, rounds in zip(every, found):
+                rounds.append({name: case[-1](program) for name, program in order})
+            rows = [row_of(*case[:-1], rounds) for case, rounds in zip(every, found)]
+            document = {"command": "bench/old_and_new.py", "machine": machine(), "rounds": number + 1, "figures": rows}
+            (pathlib.Path(args.out) / "old_and_new.json").write_text(json.dumps(document, indent=1) + "\n")
+            print(f"round {number + 1}: ratios from {min(row['ratio'] for row in rows)} to {max(row['ratio'] for row in rows)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ import smollm2
 from compare import ROOT, machine, model_folder
 
 # The studies in their order; the method that the others of each are compared with; None: nothing is compared.
-BASELINES = {"unipelt": "apl", "adamix": "adamix", "reft": "loreft", "collapse": None, "reft-smollm2": "lora", "mixtures": "ia3"}
+BASELINES = {"unipelt": "apl", "adamix": "adamix", "reft": "loreft", "collapse": None, "reft-smollm2": "lora", "mixtures": "ia3", "heads-smollm2-rates": None, "heads-smollm2": "lora"}
+SMOLLM2 = {"reft-smollm2", "mixtures", "heads-smollm2-rates", "heads-smollm2"}
 ROUTINGS = ["merged", "random", "fixed", "ensemble-logits", "ensemble-probabilities"]
 FILES = {"sst2": "data/glue/SST-2/dev.tsv", "trec": "data/text/TREC/test.csv"}
 # Eight samples of an answer, or one: (method whose adapters are asked, options of graft eval). A seed ensemble has one figure, the others five.
@@ -38,7 +39,7 @@ def link(path, target):
 def prepare(args):
     work = args.work
     link(work / "models/minilm", model_folder("minilm"))
-    if {"reft-smollm2", "mixtures"} & set(args.only.split(",")):
+    if SMOLLM2 & set(args.only.split(",")):
         link(work / "models/smollm2.gguf", smollm2.gguf_file())
     link(work / "data", args.data)
     link(work / "studies", ROOT / "studies")

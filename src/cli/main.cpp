@@ -37,7 +37,9 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   const std::string help = "; see graft" + path + " --help";
   const std::string where = path.empty() ? "" : path.substr(1) + ": ";
   std::vector<std::string> commands, options;
-  for (const CLI::App* each : command->get_subcommands({})) commands.push_back(each->get_name());
+  for (const CLI::App* each : command->get_subcommands({})) {
+    if (!each->get_group().empty()) commands.push_back(each->get_name());  // the others are hidden
+  }
   for (const CLI::Option* each : command->get_options()) options.push_back(each->get_name());
   const std::vector<std::string> extras = app.remaining(true);
   // A command may take a file where its own commands stand: the word there may be one of those.
@@ -55,7 +57,8 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
       return where + "unknown command " + graft::named(extra) +
              graft::did_you_mean(extra, commands) + help;
   }
-  if (!commands.empty() && command->get_subcommands().empty())
+  const bool is_about_a_value = dynamic_cast<const CLI::ValidationError*>(&error) != nullptr;
+  if (!commands.empty() && command->get_subcommands().empty() && !is_about_a_value)
     return where + "expected a command: " + graft::joined(commands, "or") + help;
   return where + error.what() + help;
 }

@@ -81,8 +81,7 @@ bool RunEngine::run(const std::vector<StudyRun>& runs, StudyEnds& ends) {
   const StopSignals signals;
   while (!members.is_done()) {
     members.step();
-    signal_ = StopSignals::caught();
-    if (signal_ == 0 || members.is_done()) continue;
+    if (StopSignals::caught() == 0 || members.is_done()) continue;
     members.stop();
     return false;
   }

@@ -22,8 +22,6 @@ class RunEngine final : public StudyEngine {
   // Of the members that were checked.
   std::string forecast() { return forecast_.text(); }
   void check_rows() const { forecast_.check_rows(); }
-  // Of the signal that stopped the runs; 0 where none did.
-  int signal() const { return signal_; }
 
  private:
   struct Target;  // what a study's model is, read once
@@ -33,7 +31,6 @@ class RunEngine final : public StudyEngine {
   StudyInputs inputs_;
   StudyForecast forecast_;
   std::shared_ptr<const Target> target_;
-  int signal_ = 0;
 };
 
 }  // namespace graft

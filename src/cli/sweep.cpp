@@ -1,5 +1,8 @@
-// graft sweep: a study's members trained, where they stand, and its tables.
+// graft sweep: a study's members trained, and where they stand.
+#include <ATen/Parallel.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "base/error.h"
@@ -9,13 +12,11 @@
 #include "cli/common.h"
 #include "cli/progress.h"
 #include "cli/study_engine.h"
-#include "infer/evaluate.h"
-#include "study/exports.h"
-#include "study/report.h"
-#include "study/runs.h"
+#include "cli/study_tables.h"
+#include "cli/study_workers.h"
+#include "cli/training.h"
 #include "study/search_run.h"
 #include "study/sweep.h"
-#include "study/table_text.h"
 #include "train/memory.h"
 
 namespace graft {
@@ -26,31 +27,9 @@ constexpr int64_t kTogether = 16;
 
 struct SweepFlags {
   std::string study, out, shard = "1/1", memory;
-  int64_t threads = 0, together = kTogether;
+  int64_t threads = 0, together = kTogether, workers = 1;
   bool retries_failed = false, is_quiet = false, only_checks = false, only_searches = false;
 };
-
-struct TableFlags {
-  std::string file;
-  StudyTableOptions options;
-  StudyTableFormat format = StudyTableFormat::kMarkdown;
-  std::vector<StudyTablePart> parts;
-};
-
-struct ReportFlags {
-  std::vector<std::string> files;
-  std::string out, tensorboard, peft_results;
-  StudyTableOptions options;
-};
-
-bool less_is_better(const std::string& metric) {
-  return metric == "loss" || is_less_better(metric);
-}
-
-// The file itself, or that of a folder.
-Path store_in(const std::string& name) {
-  return std::filesystem::is_directory(name) ? store_path(name, {}) : Path(name);
-}
 
 // What a person sees of a sweep: a line a member that starts or fails, and a bar of them all.
 class SweepLines {
@@ -95,19 +74,23 @@ class SweepLines {
 // Of the machine's free memory most: the plan's figures are right within 15 %.
 constexpr double kShareOfFree = 0.85;
 
-StudyLimits limits_of(const SweepFlags& flags) {
-  if (flags.together < 1)
-    throw InputError("--together: expected 1 or more, found " + std::to_string(flags.together));
-  StudyLimits limits{static_cast<size_t>(flags.together), 0};
-  if (flags.memory.empty()) {
-    limits.memory = static_cast<int64_t>(kShareOfFree * static_cast<double>(memory_limit().bytes));
-    return limits;
-  }
+int64_t memory_of(const SweepFlags& flags) {
+  if (flags.memory.empty())
+    return static_cast<int64_t>(kShareOfFree * static_cast<double>(memory_limit().bytes));
   const std::optional<int64_t> bytes = bytes_of(flags.memory);
   if (!bytes || *bytes == 0)
     throw InputError("--memory: expected bytes such as 8G or 500M, found " + quote(flags.memory));
-  limits.memory = *bytes;
-  return limits;
+  return *bytes;
+}
+
+// Of one process: this one, or each of several workers.
+StudyLimits limits_of(const SweepFlags& flags) {
+  const int64_t together = (flags.together + flags.workers - 1) / flags.workers;
+  return {static_cast<size_t>(together), memory_of(flags) / flags.workers};
+}
+
+int64_t threads_of_worker(const SweepFlags& flags) {
+  return std::max<int64_t>(1, at::get_num_threads() / flags.workers);
 }
 
 // False where it was stopped.
@@ -127,6 +110,33 @@ bool search_first(const SweepFlags& flags, const Shard& shard, RunEngine& engine
   return false;
 }
 
+// Trains what is left, in this process or in workers; the exit code.
+int train_members(const SweepFlags& flags, const Shard& shard, const StudyFile& study,
+                  const StudyPlan& plan, RunEngine& engine) {
+  SweepOptions options{flags.out, shard, flags.retries_failed};
+  SweepLines lines(flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
+  options.starts = [&](const std::string& member, const SweepProgress& progress) {
+    lines.starts(member, progress);
+  };
+  options.advances = [&](const SweepProgress& progress) { lines.advances(progress); };
+  options.failed = [&](const std::string& member, const std::string& reason) {
+    lines.failed(member, reason);
+  };
+  WorkerEngine workers(engine, limits_of(flags), {flags.workers, threads_of_worker(flags)});
+  StudyEngine& trained_by = flags.workers > 1 ? static_cast<StudyEngine&>(workers) : engine;
+  const SweepEnd end = sweep(study, plan, trained_by, options);
+  lines.finish();
+  if (end.is_stopped) {
+    std::fprintf(stderr, "\nstopped after %zu of %zu members; the same command goes on\n",
+                 end.done + end.failed, end.total);
+    return 128 + StopSignals::caught();
+  }
+  std::printf("done: %zu of %zu%s\nnext: graft sweep table %s\n", end.done, end.total,
+              end.failed > 0 ? (", failed: " + std::to_string(end.failed)).c_str() : "",
+              store_path(flags.out, shard).c_str());
+  return 0;
+}
+
 int run_sweep(const SweepFlags& flags) {
   if (flags.out.empty() && !flags.only_checks)
     throw InputError("--out: missing; give the folder for the study's results and runs");
@@ -138,9 +148,8 @@ int run_sweep(const SweepFlags& flags) {
   RunEngine engine(limits_of(flags));
   StudyPlan plan = plan_study(study, engine);
   if (!flags.is_quiet)
-    std::fprintf(stderr, "%s: %s %s\n", message_text(study.name).c_str(),
-                 count_text(static_cast<int64_t>(plan.members.size())).c_str(),
-                 plural(static_cast<int64_t>(plan.members.size()), "member").c_str());
+    std::fprintf(stderr, "%s: %s\n", message_text(study.name).c_str(),
+                 counted(static_cast<int64_t>(plan.members.size()), "member").c_str());
   if (study.search) check_search(study);
   if (flags.only_checks) {
     if (!flags.is_quiet) std::fprintf(stderr, "%s", engine.forecast().c_str());
@@ -148,31 +157,11 @@ int run_sweep(const SweepFlags& flags) {
     return 0;
   }
   if (study.search) {
-    if (!search_first(flags, shard, engine, study)) return 128 + engine.signal();
+    if (!search_first(flags, shard, engine, study)) return 128 + StopSignals::caught();
     if (flags.only_searches) return 0;
     plan = plan_study(study, engine);
   }
-  SweepOptions options{flags.out, shard, flags.retries_failed};
-  SweepLines lines(flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
-  options.starts = [&](const std::string& member, const SweepProgress& progress) {
-    lines.starts(member, progress);
-  };
-  options.advances = [&](const SweepProgress& progress) { lines.advances(progress); };
-  options.failed = [&](const std::string& member, const std::string& reason) {
-    lines.failed(member, reason);
-  };
-  const SweepEnd end = sweep(study, plan, engine, options);
-  lines.finish();
-  const Path store = store_path(flags.out, shard);
-  if (end.is_stopped) {
-    std::fprintf(stderr, "\nstopped after %zu of %zu members; the same command goes on\n",
-                 end.done + end.failed, end.total);
-    return 128 + engine.signal();
-  }
-  std::printf("done: %zu of %zu%s\nnext: graft sweep table %s\n", end.done, end.total,
-              end.failed > 0 ? (", failed: " + std::to_string(end.failed)).c_str() : "",
-              store.c_str());
-  return 0;
+  return train_members(flags, shard, study, plan, engine);
 }
 
 int show_status(const std::string& file) {
@@ -208,50 +197,15 @@ int show_status(const std::string& file) {
   return 0;
 }
 
-int show_table(TableFlags flags) {
-  if (flags.parts.empty())
-    flags.parts = flags.format == StudyTableFormat::kCsv
-                      ? std::vector{StudyTablePart::kResults}
-                      : std::vector{StudyTablePart::kResults, StudyTablePart::kComparisons,
-                                    StudyTablePart::kRanks};
-  if (flags.format == StudyTableFormat::kCsv && flags.parts.size() > 1)
-    throw InputError("--part: a CSV file holds one table; give one of " +
-                     joined(words_of(kStudyTableParts), "or"));
-  flags.options.is_less_better = less_is_better;
-  const StudyTable table = make_table(StudyStore::read(store_in(flags.file)), flags.options);
-  for (size_t i = 0; i < flags.parts.size(); ++i)
-    std::printf("%s%s", i == 0 ? "" : "\n", to_text(table, flags.parts[i], flags.format).c_str());
-  return 0;
-}
-
-int write_report(const ReportFlags& flags) {
-  if (flags.out.empty() && flags.tensorboard.empty() && flags.peft_results.empty())
-    throw InputError("nothing to write: give --out, --tensorboard or --peft-results");
-  std::vector<StudyStore> stores;
-  std::vector<Node> searches;  // of each store
-  std::vector<Path> runs;
-  for (const std::string& file : flags.files) {
-    if (std::filesystem::exists(Path(file) / "run.yaml")) runs.emplace_back(file);
-    else {
-      stores.push_back(StudyStore::read(store_in(file)));
-      const Path search = Path(file) / "search.json";
-      searches.push_back(std::filesystem::exists(search)
-                             ? parse_json(read_file(search), search.string())
-                             : Node::null());
-    }
-  }
-  if (!runs.empty()) stores.push_back(study_of_runs(runs));
-  std::vector<ReportedStudy> studies;
-  for (const StudyStore& store : stores) studies.push_back({&store, flags.options});
-  for (ReportedStudy& study : studies) study.options.is_less_better = less_is_better;
-  for (size_t i = 0; i < searches.size(); ++i) studies[i].search = std::move(searches[i]);
-  if (!flags.out.empty()) write_file_atomically(flags.out, report_page(studies));
-  for (const StudyStore& store : stores) {
-    const Path own = stores.size() > 1 ? Path(store.plan().name) : Path();
-    if (!flags.tensorboard.empty()) write_event_files(store, Path(flags.tensorboard) / own);
-    if (!flags.peft_results.empty()) write_peft_results(store, Path(flags.peft_results) / own);
-  }
-  return 0;
+// What WorkerEngine starts; not for people.
+void add_work(CLI::App& sweep, Action& action) {
+  CLI::App* command = sweep.add_subcommand("work")->group("");
+  auto flags = std::make_shared<WorkFlags>();
+  command->add_option("--together", flags->together)->required();
+  command->add_option("--memory", flags->memory)->required();
+  command->add_option("--threads", flags->threads)->required();
+  command->add_option("--parent", flags->parent)->required();
+  command->callback([flags, &action] { action = [flags] { return work_for_study(*flags); }; });
 }
 
 void add_status(CLI::App& sweep, Action& action) {
@@ -260,47 +214,6 @@ void add_status(CLI::App& sweep, Action& action) {
   command->add_option("study", *file, "the folder of --out, or a file in it")->required();
   command->footer("Example:\n  graft sweep status studies/few-shot");
   command->callback([file, &action] { action = [file] { return show_status(*file); }; });
-}
-
-// What tables and reports have in common.
-void add_table_options(CLI::App& command, StudyTableOptions& options) {
-  command.add_option("--side", options.side,
-                     "eval, test or a data set of its own (default: test where there is one)");
-  command.add_option("--metric", options.metric, "(default: the task's primary one)");
-  command.add_option("--compare", options.compared,
-                     "the factor whose values are compared (default: method)");
-  command.add_option("--baseline", options.baseline,
-                     "compare with this value only (default: every two)");
-  command.add_option("--alpha", options.alpha, "of the tests (default: 0.05)")
-      ->check(CLI::Range(1e-6, 0.5));
-}
-
-void add_table(CLI::App& sweep, Action& action) {
-  CLI::App* command =
-      sweep.add_subcommand("table", "Means with intervals, paired comparisons and ranks");
-  auto flags = std::make_shared<TableFlags>();
-  command->add_option("study", flags->file, "the folder of --out, or a file in it")->required();
-  command
-      ->add_option_function<std::string>(
-          "--format",
-          [flags](const std::string& word) { flags->format = value_of(kStudyTableFormats, word); },
-          "markdown, csv or latex")
-      ->check(CLI::IsMember(words_of(kStudyTableFormats)));
-  command
-      ->add_option_function<std::vector<std::string>>(
-          "--part",
-          [flags](const std::vector<std::string>& words) {
-            for (const std::string& word : words)
-              flags->parts.push_back(value_of(kStudyTableParts, word));
-          },
-          "results, comparisons, ranks or tries, the expected best of n (default: the first three; "
-          "of CSV results)")
-      ->check(CLI::IsMember(words_of(kStudyTableParts)));
-  add_table_options(*command, flags->options);
-  command->footer(
-      "Example:\n  graft sweep table studies/few-shot --baseline lora\n  graft sweep table "
-      "studies/few-shot --format csv --part comparisons > comparisons.csv");
-  command->callback([flags, &action] { action = [flags] { return show_table(*flags); }; });
 }
 
 void add_join(CLI::App& sweep, Action& action) {
@@ -336,17 +249,25 @@ void add_sweep(CLI::App& app, Action& action) {
                     "check the file and all members, foretell memory and time, train nothing");
   command->add_flag("--only-search", flags->only_searches,
                     "search for settings as the study's search: says, and train no member");
-  command->add_option(
-      "--together", flags->together,
-      "how many members train at once on one model in memory, those that can in one "
-      "pass; 1: one after another; the results are the same");
+  command
+      ->add_option("--together", flags->together,
+                   "how many members train at once on one model in memory, those that can in one "
+                   "pass; 1: one after another; the results are the same")
+      ->check(above_zero());
+  command
+      ->add_option(
+          "--workers", flags->workers,
+          "processes that share the members, the threads and the memory, each with a model "
+          "of its own (default: 1); the results are the same")
+      ->check(above_zero());
   command->add_option("--memory", flags->memory,
                       "what they may take, such as 8G (default: most of what is free)");
   add_threads(*command, flags->threads);
   command->add_flag("--quiet", flags->is_quiet, "no progress");
   command->require_subcommand(0, 1);
+  add_work(*command, action);
   add_status(*command, action);
-  add_table(*command, action);
+  add_study_table(*command, action);
   add_join(*command, action);
   command->footer(
       "Example:\n  graft sweep few-shot.yaml --out studies/few-shot\n  graft sweep table "
@@ -358,27 +279,6 @@ void add_sweep(CLI::App& app, Action& action) {
       throw CLI::ValidationError("study", "expected a STUDY.yaml, or status, table or join");
     action = [flags] { return run_sweep(*flags); };
   });
-}
-
-void add_report(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand(
-      "report", "Studies or runs as one web page: tables, comparisons, charts, settings");
-  auto flags = std::make_shared<ReportFlags>();
-  command
-      ->add_option(
-          "studies", flags->files,
-          "folders of graft sweep --out or files in them; folders of runs, which become one study")
-      ->required();
-  command->add_option("--out", flags->out, "the page, which needs no network");
-  command->add_option("--tensorboard", flags->tensorboard,
-                      "folder for TensorBoard: an event file with the curves of each run");
-  command->add_option("--peft-results", flags->peft_results,
-                      "folder for PEFT's method comparison: a JSON file of each run");
-  add_table_options(*command, flags->options);
-  command->footer(
-      "Example:\n  graft report studies/few-shot --out few-shot.html\n  graft report runs/* --out "
-      "runs.html");
-  command->callback([flags, &action] { action = [flags] { return write_report(*flags); }; });
 }
 
 }  // namespace graft

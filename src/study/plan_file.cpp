@@ -32,6 +32,7 @@ class Reader {
   StudyFile read() {
     out_.name = options_.text("study", std::nullopt);
     out_.model = options_.text("model", std::nullopt);
+    if (const Node* model = document_.find("model")) out_.model_place = parts_.place_of(*model);
     out_.ignored_keys = options_.texts("ignore_config_keys", std::vector<std::string>{});
     read_methods();
     read_tasks();

@@ -44,7 +44,8 @@ struct MemberDraft {
 struct StudyFile {
   std::string name, model;
   std::vector<std::string> ignored_keys;
-  std::string source;  // for messages
+  std::string source;       // for messages
+  std::string model_place;  // "STUDY.yaml:2:8"
   std::string text;
   std::vector<MemberDraft> members;
   std::optional<SearchPlan> search = {};

@@ -17,9 +17,15 @@ namespace {
 
 constexpr size_t kMostFaults = 20;  // that are told
 
+// "models/minilm/config.json:3:5: ..." or "'models/minilm/config.json': ...".
+bool is_about_file(const std::string& message, const std::string& path) {
+  return message.starts_with(path) || message.find("'" + path) != std::string::npos;
+}
+
 // Where in the file the fault of a member comes from: a setting that the message names, else the
-// task where it is about that, else the method.
-std::string place_of(const MemberDraft& member, const std::string& message) {
+// model or the task where it is about that, else the method.
+std::string place_of(const StudyFile& study, const MemberDraft& member,
+                     const std::string& message) {
   for (const StudySetting& setting : member.settings) {
     const std::string key = setting.key.substr(setting.key.rfind('.') + 1);
     for (const std::string& form : {setting_text(setting.key + "="), "/" + setting.key + ":",
@@ -27,6 +33,7 @@ std::string place_of(const MemberDraft& member, const std::string& message) {
       if (message.find(form) != std::string::npos) return setting.place;
     }
   }
+  if (is_about_file(message, study.model)) return study.model_place;
   for (const std::string& word :
        {std::string("task"), member.task, member.data, member.train, member.eval, member.test}) {
     if (!word.empty() && message.find(word) != std::string::npos) return member.task_place;
@@ -102,7 +109,7 @@ StudyPlan plan_study(const StudyFile& study, StudyEngine& engine) {
       plan.members.push_back({member.name, member.factors, to_json(settings, -1)});
       engine.check(plan.members.back());
     } catch (const InputError& error) {
-      tell(place_of(member, error.what()), member.name, error.what());
+      tell(place_of(study, member, error.what()), member.name, error.what());
     }
   }
   if (!faults.empty()) throw InputError(faults_text(faults));

@@ -2,6 +2,8 @@
 shards joined equal one file; what is wrong is told, with its place, before anything is written."""
 
 import json
+import os
+import pathlib
 import random
 import resource
 import shutil
@@ -233,6 +235,85 @@ class Killed(SweepCase):
         self.assertEqual(content(out / "study.db"), content(self.dir / "whole" / "study.db"))
 
 
+def workers_of(process):
+    """Numbers of the processes that `process` has started."""
+    task = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(number) for number in task.read_text().split()]
+
+
+class Workers(SweepCase):
+    """Members trained in processes of their own."""
+
+    def begun(self, study, out, *more):
+        """A sweep with two workers that have each stepped a member."""
+        begin = time.time_ns()
+        process = subprocess.Popen(support.command("sweep", study, "--out", out, "--threads", 2, "--workers", 2, "--quiet", *more),
+                                   env=support.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        self.addCleanup(process.kill)
+        while len(workers_of(process)) < 2 or sum(log.stat().st_mtime_ns > begin for log in out.glob("runs/*/log.jsonl")) < 2:
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+        return process
+
+    def gone(self, numbers):
+        while any(pathlib.Path(f"/proc/{number}").exists() for number in numbers):
+            time.sleep(0.01)
+
+    def test_they_come_to_what_one_process_comes_to(self):
+        study = self.study(("  head: head", "  head: head\n  full: full"), ("rows: [20, 40]", "rows: [20, 1000]"))
+        one, three = self.dir / "one", self.dir / "three"
+        self.assert_done(self.sweep(study, one))
+        done = self.assert_done(run("sweep", study, "--out", three, "--threads", 3, "--workers", 3, "--quiet"))
+        self.assertIn("done: 18 of 36, failed: 18", done.stdout)
+        self.assertIn("failed: head, mood, rows 1000, seed 3", done.stderr)
+        self.assertEqual(content(three / "study.db"), content(one / "study.db"))
+        states = [{folder.name: support.end_state(folder) for folder in (out / "runs").iterdir()} for out in (one, three)]
+        self.assertEqual(len(states[0]), 18)
+        self.assertEqual(states[1], states[0])
+        self.assertEqual(list(three.rglob("result.db*")), [])
+        seconds = [value for *_, name, value in sqlite3.connect(three / "study.db").execute("SELECT * FROM readings") if name == "seconds"]
+        self.assertEqual(len(seconds), 18)
+
+    def test_one_that_the_system_ends_fails_its_own_members_alone(self):
+        study = self.study(("max_steps: [8, 12]", "max_steps: [8, 300]"), ("rows: [20, 40]", "rows: [20]"), ("[1, 2, 3]", "[1, 2]"))
+        self.assert_done(self.sweep(study, self.dir / "whole"))
+        process = self.begun(study, self.dir / "out", "--together", 2)
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        told, notes = process.communicate(timeout=300)
+        self.assertEqual(process.returncode, 0, notes)
+        self.assertRegex(told, r"^done: 7 of 8, failed: 1\n")
+        self.assertIn("its process was ended by signal 9 (Killed)", notes)
+        self.assert_done(self.sweep(study, self.dir / "out", "--retry-failed"))
+        self.assertEqual(content(self.dir / "out/study.db"), content(self.dir / "whole/study.db"))
+
+    def test_a_signal_and_the_end_of_the_first_process_stop_them(self):
+        study, out = self.study(("max_steps: [8, 12]", "max_steps: [300, 200]"), ("rows: [20, 40]", "rows: [20]"), ("[1, 2, 3]", "[1]")), self.dir / "out"
+        self.assert_done(self.sweep(study, self.dir / "whole"))
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
+            process = self.begun(study, out)
+            started = workers_of(process)
+            self.assertEqual(len(started), 2)
+            process.send_signal(number)
+            _, notes = process.communicate(timeout=120)
+            self.assertEqual(process.returncode, code, notes)
+            self.gone(started)
+            if code > 0:
+                self.assertIn("of 4 members; the same command goes on", notes)
+        self.assert_done(self.sweep(study, out))
+        self.assertEqual(content(out / "study.db"), content(self.dir / "whole/study.db"))
+
+    def test_an_error_of_one_is_the_studys(self):
+        """What the system refuses one stops the study; what is done stays."""
+        study, out = self.study(("[1, 2, 3]", "[1]")), self.dir / "out"
+        blocked = out / "runs" / "head_mood_rows-40_seed-1_max_steps-12_learning_rate-5e-3"
+        blocked.parent.mkdir(parents=True)
+        blocked.write_text("no folder")
+        done = run("sweep", study, "--out", out, "--threads", 2, "--workers", 2, "--together", 2, "--quiet")
+        self.assert_refused(done, 3, str(blocked))
+        blocked.unlink()
+        self.assertIn("done: 8 of 8", self.assert_done(self.sweep(study, out)).stdout)
+
+
 class Refused(SweepCase):
     def refuse(self, changes, *parts, more=()):
         out = self.dir / "out"
@@ -252,6 +333,7 @@ class Refused(SweepCase):
         self.refuse([("rows: [20, 40]", "rows: [20]")], "study.yaml:4:9: member", "are needed at the peak, and --memory has 1 kB",
                     more=["--memory", "1k"])
         self.refuse([("/data}", "/nowhere}")], "study.yaml:7:", "no such file or folder")
+        self.refuse([("/bert-tiny", "/bert-none")], "study.yaml:2:8: member \"lora, mood", "and 23 more: '", "bert-none': no such file")
 
     def test_a_method_that_does_not_fit_the_task_is_refused_before_anything_runs(self):
         task = self.dir / "go-on.yaml"
@@ -283,6 +365,9 @@ class Refused(SweepCase):
         self.assert_refused(self.sweep(study, self.dir / "out", "--shard", "9/8"), 2, "--shard: expected K/N")
         self.assert_refused(self.sweep(study, self.dir / "out", "--memory", "much"), 2, "--memory: expected bytes such as 8G")
         self.assert_refused(self.sweep(study, self.dir / "out", "--together", 0), 2, "--together")
+        self.assert_refused(self.sweep(study, self.dir / "out", "--workers", 0), 2, "--workers")
+        self.assert_refused(run("sweep", "tabel", "x"), 2, "did you mean 'table'?")
+        self.assertNotIn("work,", run("sweep", "--help").stdout)
         self.assert_refused(run("sweep", "table", self.dir / "none.db"), 2, "none.db", "no such file")
         self.assert_refused(run("sweep", "status", self.root / "data" / "train.tsv"), 2, "no SQLite file")
         done = self.assert_done(run("sweep", study, "--check"))

@@ -1,0 +1,151 @@
+#include "cli/study_tables.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "infer/evaluate.h"
+#include "study/exports.h"
+#include "study/report.h"
+#include "study/runs.h"
+#include "study/sweep.h"
+#include "study/table_text.h"
+
+namespace graft {
+
+Path store_in(const std::string& name) {
+  return std::filesystem::is_directory(name) ? store_path(name, {}) : Path(name);
+}
+
+bool less_is_better(const std::string& metric) {
+  return metric == "loss" || is_less_better(metric);
+}
+
+namespace {
+
+struct TableFlags {
+  std::string file;
+  StudyTableOptions options;
+  StudyTableFormat format = StudyTableFormat::kMarkdown;
+  std::vector<StudyTablePart> parts;
+};
+
+struct ReportFlags {
+  std::vector<std::string> files;
+  std::string out, tensorboard, peft_results;
+  StudyTableOptions options;
+};
+
+int show_table(TableFlags flags) {
+  if (flags.parts.empty())
+    flags.parts = flags.format == StudyTableFormat::kCsv
+                      ? std::vector{StudyTablePart::kResults}
+                      : std::vector{StudyTablePart::kResults, StudyTablePart::kComparisons,
+                                    StudyTablePart::kRanks};
+  if (flags.format == StudyTableFormat::kCsv && flags.parts.size() > 1)
+    throw InputError("--part: a CSV file holds one table; give one of " +
+                     joined(words_of(kStudyTableParts), "or"));
+  flags.options.is_less_better = less_is_better;
+  const StudyTable table = make_table(StudyStore::read(store_in(flags.file)), flags.options);
+  for (size_t i = 0; i < flags.parts.size(); ++i)
+    std::printf("%s%s", i == 0 ? "" : "\n", to_text(table, flags.parts[i], flags.format).c_str());
+  return 0;
+}
+
+int write_report(const ReportFlags& flags) {
+  if (flags.out.empty() && flags.tensorboard.empty() && flags.peft_results.empty())
+    throw InputError("nothing to write: give --out, --tensorboard or --peft-results");
+  std::vector<StudyStore> stores;
+  std::vector<Node> searches;  // of each store
+  std::vector<Path> runs;
+  for (const std::string& file : flags.files) {
+    if (std::filesystem::exists(Path(file) / "run.yaml")) runs.emplace_back(file);
+    else {
+      stores.push_back(StudyStore::read(store_in(file)));
+      const Path search = Path(file) / "search.json";
+      searches.push_back(std::filesystem::exists(search)
+                             ? parse_json(read_file(search), search.string())
+                             : Node::null());
+    }
+  }
+  if (!runs.empty()) stores.push_back(study_of_runs(runs));
+  std::vector<ReportedStudy> studies;
+  for (const StudyStore& store : stores) studies.push_back({&store, flags.options});
+  for (ReportedStudy& study : studies) study.options.is_less_better = less_is_better;
+  for (size_t i = 0; i < searches.size(); ++i) studies[i].search = std::move(searches[i]);
+  if (!flags.out.empty()) write_file_atomically(flags.out, report_page(studies));
+  for (const StudyStore& store : stores) {
+    const Path own = stores.size() > 1 ? Path(store.plan().name) : Path();
+    if (!flags.tensorboard.empty()) write_event_files(store, Path(flags.tensorboard) / own);
+    if (!flags.peft_results.empty()) write_peft_results(store, Path(flags.peft_results) / own);
+  }
+  return 0;
+}
+
+// What tables and reports have in common.
+void add_table_options(CLI::App& command, StudyTableOptions& options) {
+  command.add_option("--side", options.side,
+                     "eval, test or a data set of its own (default: test where there is one)");
+  command.add_option("--metric", options.metric, "(default: the task's primary one)");
+  command.add_option("--compare", options.compared,
+                     "the factor whose values are compared (default: method)");
+  command.add_option("--baseline", options.baseline,
+                     "compare with this value only (default: every two)");
+  command.add_option("--alpha", options.alpha, "of the tests (default: 0.05)")
+      ->check(CLI::Range(1e-6, 0.5));
+}
+
+}  // namespace
+
+void add_study_table(CLI::App& sweep, Action& action) {
+  CLI::App* command =
+      sweep.add_subcommand("table", "Means with intervals, paired comparisons and ranks");
+  auto flags = std::make_shared<TableFlags>();
+  command->add_option("study", flags->file, "the folder of --out, or a file in it")->required();
+  command
+      ->add_option_function<std::string>(
+          "--format",
+          [flags](const std::string& word) { flags->format = value_of(kStudyTableFormats, word); },
+          "markdown, csv or latex")
+      ->check(CLI::IsMember(words_of(kStudyTableFormats)));
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "--part",
+          [flags](const std::vector<std::string>& words) {
+            for (const std::string& word : words)
+              flags->parts.push_back(value_of(kStudyTableParts, word));
+          },
+          "results, comparisons, ranks or tries, the expected best of n (default: the first three; "
+          "of CSV results)")
+      ->check(CLI::IsMember(words_of(kStudyTableParts)));
+  add_table_options(*command, flags->options);
+  command->footer(
+      "Example:\n  graft sweep table studies/few-shot --baseline lora\n  graft sweep table "
+      "studies/few-shot --format csv --part comparisons > comparisons.csv");
+  command->callback([flags, &action] { action = [flags] { return show_table(*flags); }; });
+}
+
+void add_report(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand(
+      "report", "Studies or runs as one web page: tables, comparisons, charts, settings");
+  auto flags = std::make_shared<ReportFlags>();
+  command
+      ->add_option(
+          "studies", flags->files,
+          "folders of graft sweep --out or files in them; folders of runs, which become one study")
+      ->required();
+  command->add_option("--out", flags->out, "the page, which needs no network");
+  command->add_option("--tensorboard", flags->tensorboard,
+                      "folder for TensorBoard: an event file with the curves of each run");
+  command->add_option("--peft-results", flags->peft_results,
+                      "folder for PEFT's method comparison: a JSON file of each run");
+  add_table_options(*command, flags->options);
+  command->footer(
+      "Example:\n  graft report studies/few-shot --out few-shot.html\n  graft report runs/* --out "
+      "runs.html");
+  command->callback([flags, &action] { action = [flags] { return write_report(*flags); }; });
+}
+
+}  // namespace graft

@@ -1,0 +1,20 @@
+// What people and other tools read of a study: tables on the standard output, a page, files.
+#pragma once
+
+#include <string>
+
+#include "base/files.h"
+#include "cli/commands.h"
+
+namespace graft {
+
+// A study's file: `name` itself, or the one in that folder.
+Path store_in(const std::string& name);
+
+// Of any metric that a study keeps, the loss too.
+bool less_is_better(const std::string& metric);
+
+// graft sweep table.
+void add_study_table(CLI::App& sweep, Action& action);
+
+}  // namespace graft
