@@ -41,7 +41,7 @@ SPEED = {
     "pfeiffer": (["pfeiffer"], "pfeiffer"),
     "houlsby": (["houlsby"], "houlsby"),
     "parallel": (["parallel"], "parallel"),
-    "prefix": (["prefix"], "prefix"),
+    "prefix": (["prefix:published"], "prefix"),
     "adamix one pass": (["adamix", "consistency=0"], None),
     "adamix two passes": (["adamix"], None),
     "unipelt-apl": (["unipelt-apl"], "unipelt"),

@@ -1,18 +1,21 @@
 """Two programs side by side on the same work: what a change of the house costs, or brings.
 
-    old_and_new.py --old FILE [--new FILE] --glue DIR [--only training,predicting,writing,start] [--rounds 9] [--out bench/results]
+    old_and_new.py --old FILE [--new FILE] --glue DIR [--only training,predicting,writing,start] [--rounds 8] [--out bench/results]
 
-training    tokens a second of MiniLM (40 steps of 32 rows) on SST-2 and of SmolLM2-135M (16 steps of 16 rows) on its texts, nothing evaluated
+training    tokens a second of MiniLM (20 steps of 32 rows) on SST-2 and of SmolLM2-135M (8 steps of 16 rows) on its texts, nothing evaluated
 predicting  seconds of `graft eval` on rows of the same with a LoRA adapter, reading the model included
-writing     seconds of `graft generate` on 16 prompts, 48 tokens each, one after another and side by side
+writing     seconds of `graft generate`, 48 tokens a prompt: four prompts one after another, sixteen side by side
 start       seconds of `graft eval` on one row, and of `graft --version`
 
-A round does every row once with both programs, one right after the other, the older one first in every second round. A figure is the median of
-the rounds; a ratio is the median of the rounds' own ratios, with their quartiles beside it, and above 1 where the new program is faster. The ratio of
-memory (peak resident bytes) is above 1 where the new one needs less. The figures are written after each round.
+In a round the two do a row at the same time, a core and a thread each, since what else happens on a shared machine (10 % and more within
+minutes) hits both alike then; in the next round they change cores, since cores differ, too. A figure is the median of the rounds. A ratio is
+the geometric mean of two rounds that follow each other, of which the median and the quartiles are told; it is above 1 where the new program
+is faster. The ratio of memory (peak resident bytes) is above 1 where the new one needs less. The figures are written after every other round.
 """
 import argparse
+import concurrent.futures
 import json
+import math
 import pathlib
 import statistics
 import tempfile
@@ -21,13 +24,13 @@ import compare
 import smollm2
 from compare import machine, measured, model_folder
 
-TRAINING = {"minilm": (["lora", "full", "unipelt-apl", "adamix"], ["max_steps=40", "batch_size=32"]),
-            "smollm2": (["lora", "full"], ["max_steps=16", "batch_size=16"])}
+TRAINING = {"minilm": (["lora", "full", "unipelt-apl", "adamix"], ["max_steps=20", "batch_size=32"]),
+            "smollm2": (["lora", "full"], ["max_steps=8", "batch_size=16"])}
 SETTINGS = ["evaluate_every=never", "checkpoint_every=never"]
 PRECISIONS = ("fp32", "bf16")
-PREDICTED = {"minilm": 4000, "smollm2": 400}
+PREDICTED = {"minilm": 1500, "smollm2": 120}
 SUFFIX = {"minilm": ".tsv", "smollm2": ".jsonl"}
-PROMPTS = 16
+PROMPTS = {1: 4, 16: 16}   # by how many are written side by side
 
 
 def model_of(name):
@@ -44,24 +47,24 @@ def timed(command):
 
 
 class Work:
-    """What both programs do: each method takes a program and gives a figure and a peak."""
+    """What both programs do: each method takes how a program is started, a list of words, and gives a figure and a peak."""
 
     def __init__(self, args, folder):
-        self.folder, self.scores = folder, folder / "scores.json"
+        self.folder = folder
         lines = (pathlib.Path(args.glue) / "SST-2/train.tsv").read_text().splitlines(keepends=True)[: 4801]
         texts = [line.split("\t")[0] for line in lines[1:]]
         self.task = folder / "texts.yaml"   # the older program gives a decoder no head
         self.task.write_text("{name: texts, kind: generation, prompt: input, target: target, metrics: [perplexity]}\n")
         self.tasks = {"minilm": "sst2", "smollm2": self.task}
-        self.prompts = folder / "prompts.jsonl"
-        write_texts(self.prompts, texts[:PROMPTS])
+        for count in PROMPTS.values():
+            write_texts(folder / f"prompts-{count}.jsonl", texts[:count])
         for name, rows in PREDICTED.items():
             for some in (rows, 1):
                 (folder / f"minilm-{some}.tsv").write_text("".join(lines[: some + 1]))
                 write_texts(folder / f"smollm2-{some}.jsonl", texts[:some])
         (folder / "train-minilm.tsv").write_text("".join(lines[:1601]))
         write_texts(folder / "train-smollm2.jsonl", texts[:1600])
-        self.adapters = {(name, precision): self.made_adapter(args.old, name, precision) for name in PREDICTED for precision in PRECISIONS}
+        self.adapters = {(name, precision): self.made_adapter([args.old], name, precision) for name in PREDICTED for precision in PRECISIONS}
 
     def made_adapter(self, program, name, precision):
         """An adapter that the older program wrote, since the newer one reads it, too. The older one reads those of its own precision alone."""
@@ -71,8 +74,8 @@ class Work:
 
     def train_command(self, program, model, adapter, precision, settings, out):
         data = self.folder / f"train-{model}{SUFFIX[model]}"
-        return [program, "train", "--model", model_of(model), "--task", self.tasks[model], "--data", data, "--adapter", adapter, "--out", out, "--quiet",
-                "--threads", compare.THREADS, *[part for each in (*SETTINGS, *settings, f"precision={precision}") for part in ("--set", each)]]
+        return [*program, "train", "--model", model_of(model), "--task", self.tasks[model], "--data", data, "--adapter", adapter, "--out", out, "--quiet",
+                "--threads", 1, *[part for each in (*SETTINGS, *settings, f"precision={precision}") for part in ("--set", each)]]
 
     def training(self, program, model, adapter, precision, settings):
         with tempfile.TemporaryDirectory() as scratch:
@@ -82,12 +85,15 @@ class Work:
         return {"figure": metrics["tokens"] / metrics["seconds"], "peak_bytes": peak}
 
     def predicting(self, program, model, precision, count):
-        return timed([program, "eval", "--model", model_of(model), "--adapter", self.adapters[model, precision], "--data", self.folder / f"{model}-{count}{SUFFIX[model]}", "--json", self.scores,
-                         "--precision", precision, "--threads", compare.THREADS, "--quiet"])
+        with tempfile.TemporaryDirectory() as scratch:
+            return timed([*program, "eval", "--model", model_of(model), "--adapter", self.adapters[model, precision], "--data",
+                          self.folder / f"{model}-{count}{SUFFIX[model]}", "--json", f"{scratch}/scores.json", "--precision", precision, "--threads", 1, "--quiet"])
 
     def writing(self, program, precision, batch):
-        return timed([program, "generate", "--model", model_of("smollm2"), "--data", self.prompts, "--task", self.task, "--batch", batch, "--out",
-                         self.folder / "texts.jsonl", "--max-new-tokens", 48, "--min-new-tokens", 48, "--precision", precision, "--threads", compare.THREADS, "--quiet"])
+        with tempfile.TemporaryDirectory() as scratch:
+            return timed([*program, "generate", "--model", model_of("smollm2"), "--data", self.folder / f"prompts-{PROMPTS[batch]}.jsonl", "--task", self.task,
+                          "--batch", batch, "--out", f"{scratch}/texts.jsonl", "--max-new-tokens", 48, "--min-new-tokens", 48, "--precision", precision,
+                          "--threads", 1, "--quiet"])
 
 
 def cases(work, sections):
@@ -104,13 +110,13 @@ def cases(work, sections):
                 yield ("predicting", {"model": model, "adapter": "lora", "precision": precision}, "seconds",
                        lambda program, m=model, p=precision: work.predicting(program, m, p, PREDICTED[m]))
         if "writing" in sections:
-            for batch in (1, PROMPTS):
+            for batch in PROMPTS:
                 yield ("writing", {"model": "smollm2", "batch": batch, "precision": precision}, "seconds",
                        lambda program, p=precision, b=batch: work.writing(program, p, b))
     if "start" in sections:
         for model in PREDICTED:
             yield "start", {"model": model, "rows": 1}, "seconds", lambda program, m=model: work.predicting(program, m, "fp32", 1)
-        yield "start", {"model": None}, "seconds", lambda program: timed([program, "--version"])
+        yield "start", {"model": None}, "seconds", lambda program: timed([*program, "--version"])
 
 
 def row_of(what, settings, unit, rounds):
@@ -118,7 +124,8 @@ def row_of(what, settings, unit, rounds):
     def middle(name, key):
         return statistics.median(one[name][key] for one in rounds)
 
-    faster = [one["new"]["figure"] / one["old"]["figure"] if unit == "tokens a second" else one["old"]["figure"] / one["new"]["figure"] for one in rounds]
+    logs = [math.log(one["new"]["figure"] / one["old"]["figure"]) * (1 if unit == "tokens a second" else -1) for one in rounds]
+    faster = [math.exp((a + b) / 2) for a, b in zip(logs[::2], logs[1::2])]
     low, _, high = statistics.quantiles(faster, n=4, method="inclusive") if len(faster) > 1 else faster * 3
     return {"what": what, **settings, "unit": unit, "old": round(middle("old", "figure"), 4), "new": round(middle("new", "figure"), 4),
             "ratio": round(statistics.median(faster), 3), "ratio_quartiles": [round(low, 3), round(high, 3)],
@@ -132,20 +139,23 @@ def main():
     parser.add_argument("--new", default=str(compare.GRAFT))
     parser.add_argument("--glue", required=True, help="the folder with SST-2")
     parser.add_argument("--only", default="training,predicting,writing,start")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=8, help="an even number")
     parser.add_argument("--out", default=str(compare.ROOT / "bench/results"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         every = list(cases(Work(args, pathlib.Path(scratch)), args.only.split(",")))
         found = [[] for _ in every]
-        for number in range(args.rounds):
-            order = [("old", args.old), ("new", args.new)][:: 1 if number % 2 == 0 else -1]
-            for case, rounds in zip(every, found):
-                rounds.append({name: case[-1](program) for name, program in order})
-            rows = [row_of(*case[:-1], rounds) for case, rounds in zip(every, found)]
-            document = {"command": "bench/old_and_new.py", "machine": machine(), "rounds": number + 1, "figures": rows}
-            (pathlib.Path(args.out) / "old_and_new.json").write_text(json.dumps(document, indent=1) + "\n")
-            print(f"round {number + 1}: ratios from {min(row['ratio'] for row in rows)} to {max(row['ratio'] for row in rows)}", flush=True)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for number in range(args.rounds):
+                sides = {"old": ["taskset", "-c", number % 2, args.old], "new": ["taskset", "-c", 1 - number % 2, args.new]}
+                for case, rounds in zip(every, found):
+                    rounds.append(dict(zip(sides, pool.map(case[-1], sides.values()))))
+                if number % 2 == 0:
+                    continue
+                rows = [row_of(*case[:-1], rounds) for case, rounds in zip(every, found)]
+                document = {"command": "bench/old_and_new.py", "machine": {**machine(), "threads": 1}, "rounds": number + 1, "figures": rows}
+                (pathlib.Path(args.out) / "old_and_new.json").write_text(json.dumps(document, indent=1) + "\n")
+                print(f"{number + 1} rounds: ratios from {min(row['ratio'] for row in rows)} to {max(row['ratio'] for row in rows)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,8 @@ def cases():
         out += [(model, "lora", [fp32]), (model, "lora", [bf16]), (model, "full", [fp32]), (model, "lora", [fp32, "save_memory=true"]), (model, "pfeiffer", [fp32])]
     for model in ("llama-135m", "t5-small"):
         out += [(model, "full", [bf16]), (model, "full", [fp32, "save_memory=true"])]
-        out += [(model, adapter, [fp32]) for adapter in ("prefix", "loreft", "mov", "molora", "unipelt-apl", "adamix")]
+        out += [(model, "prefix", [fp32, "mlp=512"])]
+        out += [(model, adapter, [fp32]) for adapter in ("loreft", "mov", "molora", "unipelt-apl", "adamix")]
     out += [("llama-135m", "lora", [fp32, "batch_size=32"]), ("llama-135m", "lora", [fp32, "batch_size=32", "save_memory=true"]),
             ("llama-135m", "lora", [bf16, "batch_size=32"]), ("llama-135m", "molora", [bf16]), ("bart-base", "unipelt-apl", [fp32]), ("bert-base", "unipelt-apl", [fp32])]
     return out

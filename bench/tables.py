@@ -173,5 +173,5 @@ if __name__ == "__main__":
     method_speed()
     decoder_speed()
     decoder_runs()
-    for each in ("unipelt", "adamix", "reft", "reft-smollm2", "mixtures", "collapse"):
+    for each in ("unipelt", "adamix", "reft", "reft-smollm2", "mixtures", "collapse", "prefix", "heads-smollm2-rates", "heads-smollm2"):
         study(each)

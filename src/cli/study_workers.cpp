@@ -29,6 +29,12 @@ Node line_of(const StudyRun& run) {
                     {"folder", Node::text(run.folder.string())}});
 }
 
+// "ended with 70", "was ended by signal 9 (Killed)".
+std::string end_text(int code) {
+  if (code >= 0) return "ended with " + std::to_string(code);
+  return "was ended by signal " + std::to_string(-code) + " (" + ::strsignal(-code) + ")";
+}
+
 // A worker with the members that are its own.
 class Worker {
  public:
@@ -53,9 +59,11 @@ class Worker {
   void settle(bool was_stopped, StudyEnds& ends, std::vector<StudyRun>& left) {
     const int code = process_.wait();
     advanced_ = 0;
-    if (code > 0 && !was_stopped)
-      throw IoError("a worker process ended with " + std::to_string(code) +
-                    "; the same command goes on");
+    const bool has_begun = std::any_of(states_.begin(), states_.end(),
+                                       [](State state) { return state != State::kWaiting; });
+    if (!was_stopped && (code > 0 || !has_begun))  // to deal them anew would come to the same
+      throw IoError("a worker process " + end_text(code) +
+                    (has_begun ? "" : " before it began a member") + "; the same command goes on");
     for (size_t i = 0; i < runs_.size(); ++i) {
       if (states_[i] == State::kEnded) continue;
       if (states_[i] == State::kWaiting || was_stopped) {
@@ -63,9 +71,8 @@ class Worker {
         continue;
       }
       ensure(code < 0, "a worker tells the end of what it began");
-      ends.failed(runs_[i].member, "its process was ended by signal " + std::to_string(-code) +
-                                       " (" + ::strsignal(-code) +
-                                       "); a system without free memory does that");
+      ends.failed(runs_[i].member,
+                  "its process " + end_text(code) + "; a system without free memory does that");
     }
   }
 

@@ -1,15 +1,15 @@
 #include "interop/pickle.h"
 
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <deque>
+#include <optional>
 #include <string_view>
 
 #include "base/error.h"
 #include "interop/torch_archive.h"
+#include "interop/torch_storage.h"
 
 namespace graft {
 
@@ -19,13 +19,6 @@ using at::Tensor;
 
 constexpr size_t kMaxPickleBytes = size_t{64} << 20;
 constexpr size_t kMaxDimensions = 16;
-
-// What torch.save calls storages, and what they hold.
-constexpr std::pair<const char*, at::ScalarType> kStorages[] = {
-    {"FloatStorage", at::kFloat},       {"DoubleStorage", at::kDouble}, {"HalfStorage", at::kHalf},
-    {"BFloat16Storage", at::kBFloat16}, {"LongStorage", at::kLong},     {"IntStorage", at::kInt},
-    {"ShortStorage", at::kShort},       {"CharStorage", at::kChar},     {"ByteStorage", at::kByte},
-    {"BoolStorage", at::kBool}};
 
 enum class Kind {
   kNone,
@@ -183,11 +176,7 @@ class Machine {
   // ---- what torch.save names
   Value name_of(const std::string& module, const std::string& name) {
     const std::string full = module + "." + name;
-    if (module == "torch") {
-      for (const auto& [storage, dtype] : kStorages) {
-        if (name == storage) return text(Kind::kName, full);
-      }
-    }
+    if (module == "torch" && type_of_storage(name)) return text(Kind::kName, full);
     for (const char* known : {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter",
                               "collections.OrderedDict"}) {
       if (full == known) return text(Kind::kName, full);
@@ -200,32 +189,11 @@ class Machine {
   at::ScalarType dtype_of(const Value& storage_class) const {
     const std::string& name =
         texts_[expect(storage_class, Kind::kName, "the class of a storage").at];
-    for (const auto& [storage, dtype] : kStorages) {
-      if (name == std::string("torch.") + storage) return dtype;
-    }
-    fail(quote(name) + " is no class of storages");
-  }
-
-  // [numel]. The record must have exactly its bytes.
-  Tensor read_storage(const std::string& record_name, at::ScalarType dtype, int64_t numel) const {
-    const std::string what = source_ + ": storage " + quote(record_name);
-    if (!archive_.has(record_name)) throw InputError(what + " is missing");
-    const std::span<const std::byte> record = archive_.at(record_name);
-    const auto item = static_cast<uint64_t>(c10::elementSize(dtype));
-    if (static_cast<uint64_t>(numel) != record.size() / item || record.size() % item != 0) {
-      throw InputError(what + ": expected " + std::to_string(numel) + " elements of " +
-                       std::to_string(item) + " bytes, found " + std::to_string(record.size()) +
-                       " bytes");
-    }
-    const auto wrong = std::find_if(record.begin(), record.end(), [&](std::byte byte) {
-      return dtype == at::kBool && byte > std::byte{1};
-    });
-    if (wrong != record.end())
-      throw InputError(what + ": expected truth values 0 and 1, found " +
-                       std::to_string(std::to_integer<int>(*wrong)));
-    Tensor out = at::empty({numel}, dtype);
-    if (numel > 0) std::memcpy(out.mutable_data_ptr(), record.data(), record.size());
-    return out;
+    constexpr std::string_view kModule = "torch.";
+    const std::optional<at::ScalarType> type =
+        name.starts_with(kModule) ? type_of_storage(name.substr(kModule.size())) : std::nullopt;
+    if (!type) fail(quote(name) + " is no class of storages");
+    return *type;
   }
 
   // ('storage', class, key, device, number of elements)
@@ -240,7 +208,8 @@ class Machine {
     if (numel < 0) fail("a storage of " + std::to_string(numel) + " elements");
     const auto known = storages_.find(key);
     if (known == storages_.end()) {
-      const Value made = tensor(Kind::kStorage, read_storage("data/" + key, dtype, numel));
+      const Value made =
+          tensor(Kind::kStorage, read_storage(archive_, source_, "data/" + key, dtype, numel));
       storages_.emplace(key, made);
       return made;
     }
@@ -266,35 +235,13 @@ class Machine {
     if (arguments[5].kind == Kind::kMap ? !maps_[arguments[5].at].empty()
                                         : arguments[5].kind != Kind::kNone)
       fail("a tensor with hooks");
-    int64_t count = 1, last = offset;
-    bool is_sound = offset >= 0;
-    for (size_t d = 0; d < sizes.size() && is_sound; ++d) {
-      int64_t reach = 0;
-      is_sound = sizes[d] >= 0 && strides[d] >= 0 &&
-                 !__builtin_mul_overflow(count, sizes[d], &count) &&
-                 !__builtin_mul_overflow(std::max<int64_t>(sizes[d] - 1, 0), strides[d], &reach) &&
-                 !__builtin_add_overflow(last, reach, &last);
-    }
-    if (is_sound)
-      is_sound = count == 0 ? offset <= storage.numel()
-                            : last < storage.numel() && count <= storage.numel();
-    if (!is_sound) {
+    const std::optional<Tensor> view = view_of_storage(storage, offset, sizes, strides);
+    if (!view) {
       fail("a tensor of sizes " + shape_text(sizes) + " and strides " + shape_text(strides) +
            " at " + std::to_string(offset) + " does not lie in its storage of " +
            std::to_string(storage.numel()) + " elements");
     }
-    if (count == 0) return tensor(Kind::kTensor, empty_tensor(sizes, storage));
-    return tensor(Kind::kTensor, storage.as_strided(sizes, strides, offset));
-  }
-
-  // No elements, but sizes that need not fit together: [0, 2^62, 2^62].
-  Tensor empty_tensor(const std::vector<int64_t>& sizes, const Tensor& storage) const {
-    int64_t product = 1;
-    for (const int64_t size : sizes) {
-      if (__builtin_mul_overflow(product, std::max<int64_t>(size, 1), &product))
-        fail("an empty tensor of sizes " + shape_text(sizes));
-    }
-    return at::empty(sizes, storage.options());
+    return tensor(Kind::kTensor, *view);
   }
 
   Value reduce(const Value& function, const Value& argument) {

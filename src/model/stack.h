@@ -9,9 +9,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/trunk.h"
@@ -88,8 +90,14 @@ class Stack {
   at::Tensor apply_site(const Site& site, const Pack& pack, const at::Tensor& x,
                         const at::Tensor& y);
   at::Tensor changed_linear(const Site& site, const Pack& pack, const at::Tensor& x);
+  // Passes over a cache have few rows; nothing of them is differentiated.
   template <size_t N>
-  std::array<at::Tensor, N> joint_linears(const std::array<Place, N>& layers, const at::Tensor& x);
+  std::array<at::Tensor, N> joint_linears(const std::array<Place, N>& layers, const at::Tensor& x) {
+    std::vector<at::Tensor> each = weights_.linears(layers, x);
+    std::array<at::Tensor, N> out;
+    std::move(each.begin(), each.end(), out.begin());
+    return out;
+  }
   at::Tensor norm(const Place& place, const at::Tensor& x);
   at::Tensor norm_bias(const Place& place);  // undefined without
   at::Tensor head_norm(const Place& place, const at::Tensor& x);

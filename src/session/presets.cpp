@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kPublished = ":published";
 
-// The paper's settings over Graft's own.
+// The paper's edits and settings over Graft's own.
 void put_published(const std::string& name, AdapterPreset& preset) {
   if (preset.published.kind != Node::Kind::kMap) {
     throw InputError(
@@ -22,7 +22,8 @@ void put_published(const std::string& name, AdapterPreset& preset) {
         " has no published settings, which are a section 'published:' in its file; leave " +
         std::string(kPublished) + " out");
   }
-  for (const auto& [key, value] : preset.published.members) preset.train[key] = value;
+  for (const auto& [key, value] : preset.published.members)
+    (key == "edits" ? preset.definition : preset.train)[key] = value;
 }
 
 }  // namespace

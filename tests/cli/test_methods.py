@@ -12,7 +12,7 @@ from test_generate import make_decoder
 
 PRESETS = sorted(path.stem for path in (support.SOURCE / "presets").glob("*.yaml"))
 # Tiny models have 32 columns, 12 tokens a row and two layers.
-SMALLER = {"prompt": ["length=4"], "pfeiffer": ["reduction=4"], **{name: ["mlp=8"] for name in ("prefix", "mam", "unipelt-ap", "unipelt-apl", "unipelt-aplb")}}
+SMALLER = {"prompt": ["length=4"], "pfeiffer": ["reduction=4"], **{name: ["mlp=8"] for name in ("mam", "unipelt-ap", "unipelt-apl", "unipelt-aplb")}}
 
 WRITER = support.SOURCE / "examples/toy/writer"
 

@@ -94,7 +94,7 @@ std::vector<Tensor> hidden_of(const Rig& rig, const std::vector<Sequence>& rows)
 // its unused gates).
 TEST(UnipeltCounts, AreThoseOfThePaperAndTheReleasedCode) {
   EXPECT_EQ(plan_of("{edits: [{bottleneck: {reduction: 16}}]}").edit_parameters, 894'528);
-  const Plan prefix = plan_of_preset("prefix");
+  const Plan prefix = plan_of("{edits: [{prefix: {length: 10, mlp: 512}}]}");
   EXPECT_EQ(prefix.edit_parameters, 9'857'024);
   EXPECT_EQ(prefix.kept_parameters, 184'320);
   EXPECT_EQ(plan_of("{edits: [{prefix: {length: 50, mlp: 512}}]}").kept_parameters, 921'600);

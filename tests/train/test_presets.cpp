@@ -124,7 +124,8 @@ const std::map<std::string, const char*> kPins = {
      "published.early_stop=10 published.warmup=0 published.weight_decay=0 "
      "published.max_length=128"},
     {"prefix",
-     "prefix.length=10 prefix.mlp=512 prefix.init=normal train.learning_rate=3e-3 "
+     "prefix.length=10 prefix.mlp=0 prefix.init=normal train.learning_rate=1e-2 "
+     "published.prefix.length=10 published.prefix.mlp=512 published.prefix.init=normal "
      "published.learning_rate=2e-4 published.batch_size=16 published.epochs=50 "
      "published.early_stop=10 published.warmup=0 published.weight_decay=0 "
      "published.max_length=128"},
@@ -180,19 +181,26 @@ void add_values(const std::string& path, const Node& node, Values& out) {
   }
 }
 
-// Options of edits by kind, whatever they stand around.
-void add_edit(const Node& entry, Values& out) {
+// Options of edits by kind, whatever they stand around; `path` stands before the kind.
+void add_edit(const std::string& path, const Node& entry, Values& out) {
   for (const auto& [key, value] : entry.members) {
-    if (key == "of" && value.kind == Node::Kind::kMap) add_edit(value, out);
-    else if (key != "of") add_values(key, value, out);
+    if (key == "of" && value.kind == Node::Kind::kMap) add_edit(path, value, out);
+    else if (key != "of") add_values(path + key, value, out);
   }
 }
 
 Values values_of(const Node& edits, const Node& preset) {
   Values out;
-  for (const Node& entry : edits.items) add_edit(entry, out);
+  for (const Node& entry : edits.items) add_edit("", entry, out);
   for (const char* section : {"train", "published"}) {
-    if (const Node* found = preset.find(section)) add_values(section, *found, out);
+    const Node* found = preset.find(section);
+    if (found == nullptr) continue;
+    Node settings = *found;
+    if (const Node* own = settings.find("edits")) {
+      for (const Node& entry : own->items) add_edit(std::string(section) + ".", entry, out);
+      std::erase_if(settings.members, [](const auto& each) { return each.first == "edits"; });
+    }
+    add_values(section, settings, out);
   }
   return out;
 }
