@@ -22,6 +22,8 @@ class RunEngine final : public StudyEngine {
   // Of the members that were checked.
   std::string forecast() { return forecast_.text(); }
   void check_rows() const { forecast_.check_rows(); }
+  // Where others train what was checked here.
+  void release_inputs() { inputs_.release(); }
 
  private:
   struct Target;  // what a study's model is, read once

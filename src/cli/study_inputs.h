@@ -20,6 +20,11 @@ class StudyInputs {
   // InputError.
   RunInputs load(const RunConfig& config);
   const Model& model() const { return *model_; }  // of the last one
+  // Lets go of model and rows: the next member loads its own.
+  void release() {
+    model_.reset();
+    rows_ = {};
+  }
 
  private:
   Path tasks_;

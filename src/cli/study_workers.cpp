@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 
@@ -15,13 +15,11 @@
 #include "cli/common.h"
 #include "cli/training.h"
 #include "cli/worker_process.h"
+#include "study/result_node.h"
 
 namespace graft {
 
 namespace {
-
-// Where a worker leaves the result of a member for its parent.
-Path result_path(const Path& folder) { return folder / "result.db"; }
 
 Node line_of(const StudyRun& run) {
   return Node::map({{"name", Node::text(run.planned->name)},
@@ -29,10 +27,11 @@ Node line_of(const StudyRun& run) {
                     {"folder", Node::text(run.folder.string())}});
 }
 
-// "ended with 70", "was ended by signal 9 (Killed)".
+// Of an end that was not asked for.
 std::string end_text(int code) {
   if (code >= 0) return "ended with " + std::to_string(code);
-  return "was ended by signal " + std::to_string(-code) + " (" + ::strsignal(-code) + ")";
+  return "was ended by signal " + std::to_string(-code) + " (" + ::strsignal(-code) + ")" +
+         (code == -SIGKILL ? "; a system without free memory does that" : "");
 }
 
 // A worker with the members that are its own.
@@ -41,9 +40,9 @@ class Worker {
   Worker(const std::vector<StudyRun>& runs, const StudyLimits& limits, int64_t threads)
       : runs_(runs),
         states_(runs.size(), State::kWaiting),
-        process_({"sweep", "work", "--together", std::to_string(limits.together), "--memory",
-                  std::to_string(limits.memory), "--threads", std::to_string(threads), "--parent",
-                  std::to_string(::getpid())},
+        process_({"sweep", kWorkerCommand, "--together", std::to_string(limits.together),
+                  "--memory", std::to_string(limits.memory), "--threads", std::to_string(threads),
+                  "--parent", std::to_string(::getpid())},
                  input_of(runs)) {}
 
   WorkerProcess& process() { return process_; }
@@ -59,20 +58,21 @@ class Worker {
   void settle(bool was_stopped, StudyEnds& ends, std::vector<StudyRun>& left) {
     const int code = process_.wait();
     advanced_ = 0;
-    const bool has_begun = std::any_of(states_.begin(), states_.end(),
-                                       [](State state) { return state != State::kWaiting; });
-    if (!was_stopped && (code > 0 || !has_begun))  // to deal them anew would come to the same
-      throw IoError("a worker process " + end_text(code) +
-                    (has_begun ? "" : " before it began a member") + "; the same command goes on");
+    if (code > 0 && !was_stopped) {
+      const std::string message = "a worker process " + end_text(code);
+      if (code == static_cast<int>(ExitCode::kBug)) throw InternalError(message);
+      throw IoError(message + "; the same command goes on");
+    }
+    // They are loaded in order: where none has started, the first that waits was.
+    const auto none_or_first = std::find(states_.begin(), states_.end(), State::kStarted);
+    if (none_or_first == states_.end() && !was_stopped) {
+      const auto loaded = std::find(states_.begin(), states_.end(), State::kWaiting);
+      if (loaded != states_.end()) *loaded = State::kStarted;
+    }
     for (size_t i = 0; i < runs_.size(); ++i) {
       if (states_[i] == State::kEnded) continue;
-      if (states_[i] == State::kWaiting || was_stopped) {
-        left.push_back(runs_[i]);
-        continue;
-      }
-      ensure(code < 0, "a worker tells the end of what it began");
-      ends.failed(runs_[i].member,
-                  "its process " + end_text(code) + "; a system without free memory does that");
+      if (states_[i] == State::kWaiting || was_stopped) left.push_back(runs_[i]);
+      else ends.failed(runs_[i].member, "its process " + end_text(code));
     }
   }
 
@@ -94,15 +94,16 @@ class Worker {
       return;
     }
     const size_t place = std::stoul(value.scalar);
-    const StudyRun& run = runs_.at(place);
-    states_[place] = what == "started" ? State::kStarted : State::kEnded;
-    if (what == "started") ends.started(run.member);
-    else if (what == "failed") ends.failed(run.member, told.find("reason")->scalar);
-    else {
-      const Path file = result_path(run.folder);
-      ends.finished(run.member, StudyStore::read(file).result(0));
-      std::filesystem::remove(file);
+    const size_t member = runs_.at(place).member;
+    if (what == "started") {
+      states_[place] = State::kStarted;
+      return ends.started(member);
     }
+    states_[place] = State::kEnded;
+    advanced_ =
+        std::max(0.0, advanced_ - 1);  // it was about to end; the worker's own sum comes next
+    if (what == "failed") ends.failed(member, told.find("reason")->scalar);
+    else ends.finished(member, parse_result(*told.find("result")));
   }
 
   std::vector<StudyRun> runs_;
@@ -111,71 +112,74 @@ class Worker {
   double advanced_ = 0;
 };
 
-using Workers = std::vector<std::unique_ptr<Worker>>;
-
-// Every n-th member to one of n: methods stand side by side in a study, so that each has some of
-// all.
-Workers dealt(const std::vector<StudyRun>& runs, const StudyLimits& limits,
-              const WorkerOptions& options) {
-  const size_t count = std::min(static_cast<size_t>(options.workers), runs.size());
-  std::vector<std::vector<StudyRun>> hands(count);
-  for (size_t i = 0; i < runs.size(); ++i) hands[i % count].push_back(runs[i]);
-  Workers workers;
-  for (const std::vector<StudyRun>& hand : hands)
-    workers.push_back(std::make_unique<Worker>(hand, limits, options.threads));
-  return workers;
-}
-
-// Waits until some have written or a signal has come; those that have, ended ones too.
-std::vector<Worker*> that_tell(const Workers& workers) {
-  std::vector<pollfd> waited;
-  std::vector<Worker*> all, told;
-  for (const auto& worker : workers) {
-    if (worker->process().has_ended()) continue;
-    waited.push_back({worker->process().descriptor(), POLLIN, 0});
-    all.push_back(worker.get());
+// Workers that stop together: each waits for its end when it goes.
+class Workers {
+ public:
+  // Each has every n-th member, and begins one further on in each round: lists of the study's grid
+  // whose length is n do not sort members by worker.
+  Workers(const std::vector<StudyRun>& runs, const StudyLimits& limits,
+          const WorkerOptions& options) {
+    const size_t count = std::min(static_cast<size_t>(options.workers), runs.size());
+    std::vector<std::vector<StudyRun>> hands(count);
+    for (size_t i = 0; i < runs.size(); ++i) hands[(i + i / count) % count].push_back(runs[i]);
+    const int64_t threads = std::max<int64_t>(1, options.threads / static_cast<int64_t>(count));
+    for (const std::vector<StudyRun>& hand : hands)
+      all_.push_back(std::make_unique<Worker>(hand, limits, threads));
   }
-  if (::poll(waited.data(), waited.size(), -1) < 0 && errno != EINTR)
-    throw IoError(std::string("cannot wait for worker processes: ") + std::strerror(errno));
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (waited[i].revents != 0) told.push_back(all[i]);
-  }
-  return told;
-}
+  ~Workers() { stop(); }
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
 
-// Until all have ended; the members that none of them began or, when stopped, ended.
-std::vector<StudyRun> followed(const Workers& workers, StudyEnds& ends) {
-  std::vector<StudyRun> left;
-  bool was_stopped = false;
-  size_t open = workers.size();
-  while (open > 0) {
-    for (Worker* worker : that_tell(workers)) {
-      worker->listen(ends);
-      if (!worker->process().has_ended()) continue;
-      worker->settle(was_stopped, ends, left);
-      --open;
+  void stop() {
+    for (const auto& worker : all_) worker->process().stop();
+  }
+
+  // Until all have ended; the members that none of them began or, when stopped, ended.
+  std::vector<StudyRun> follow(StudyEnds& ends) {
+    std::vector<StudyRun> left;
+    for (size_t open = all_.size(); open > 0;) {
+      for (Worker* worker : that_tell()) {
+        worker->listen(ends);
+        if (!worker->process().has_ended()) continue;
+        worker->settle(StopSignals::caught() != 0, ends, left);
+        --open;
+      }
+      double advanced = 0;
+      for (const auto& worker : all_) advanced += worker->advanced();
+      ends.advanced(advanced);
+      if (StopSignals::caught() != 0) stop();
     }
-    double advanced = 0;
-    for (const auto& worker : workers) advanced += worker->advanced();
-    ends.advanced(advanced);
-    if (StopSignals::caught() == 0 || was_stopped) continue;
-    was_stopped = true;
-    for (const auto& worker : workers) worker->process().stop();
+    return left;
   }
-  return left;
-}
+
+ private:
+  // Waits until some have written or ended, or a second has gone by: a signal may have come.
+  std::vector<Worker*> that_tell() const {
+    constexpr int kMilliseconds = 1000;
+    std::vector<pollfd> waited;
+    std::vector<Worker*> open, told;
+    for (const auto& worker : all_) {
+      if (worker->process().has_ended()) continue;
+      waited.push_back({worker->process().descriptor(), POLLIN, 0});
+      open.push_back(worker.get());
+    }
+    if (::poll(waited.data(), waited.size(), kMilliseconds) < 0 && errno != EINTR)
+      throw IoError(std::string("cannot wait for worker processes: ") + std::strerror(errno));
+    for (size_t i = 0; i < open.size(); ++i) {
+      if (waited[i].revents != 0) told.push_back(open[i]);
+    }
+    return told;
+  }
+
+  std::vector<std::unique_ptr<Worker>> all_;
+};
 
 // A worker's side: writes what happens to its members.
 class ToldEnds final : public StudyEnds {
  public:
-  explicit ToldEnds(const std::vector<StudyRun>& runs) : runs_(runs) {}
-
   void started(size_t member) override { tell({{"started", number(member)}}); }
   void finished(size_t member, const MemberResult& result) override {
-    const Path file = result_path(runs_[member].folder);
-    std::filesystem::remove(file);
-    StudyStore::open(file, {"worker", "", {*runs_[member].planned}}).finish(0, result);
-    tell({{"finished", number(member)}});
+    tell({{"finished", number(member)}, {"result", result_node(result)}});
   }
   void failed(size_t member, const std::string& reason) override {
     tell({{"failed", number(member)}, {"reason", Node::text(reason)}});
@@ -189,17 +193,16 @@ class ToldEnds final : public StudyEnds {
     std::printf("%s\n", to_json(Node::map(std::move(members)), -1).c_str());
     std::fflush(stdout);
   }
-
-  const std::vector<StudyRun>& runs_;
 };
 
 }  // namespace
 
 bool WorkerEngine::run(const std::vector<StudyRun>& runs, StudyEnds& ends) {
+  engine_.release_inputs();
   const StopSignals signals;
   std::vector<StudyRun> left = runs;
   while (!left.empty()) {
-    left = followed(dealt(left, limits_, options_), ends);
+    left = Workers(left, limits_, options_).follow(ends);
     if (StopSignals::caught() != 0) return left.empty();
   }
   return true;
@@ -218,7 +221,7 @@ int work_for_study(const WorkFlags& flags) {
   std::vector<StudyRun> runs;
   for (size_t i = 0; i < members.size(); ++i) runs.push_back({i, &members[i], folders[i]});
   RunEngine engine({static_cast<size_t>(flags.together), flags.memory});
-  ToldEnds ends(runs);
+  ToldEnds ends;
   try {
     return engine.run(runs, ends) ? 0 : 128 + StopSignals::caught();
   } catch (const IoError& error) {

@@ -2,7 +2,6 @@
 #include <ATen/Parallel.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 
 #include "base/error.h"
@@ -85,12 +84,7 @@ int64_t memory_of(const SweepFlags& flags) {
 
 // Of one process: this one, or each of several workers.
 StudyLimits limits_of(const SweepFlags& flags) {
-  const int64_t together = (flags.together + flags.workers - 1) / flags.workers;
-  return {static_cast<size_t>(together), memory_of(flags) / flags.workers};
-}
-
-int64_t threads_of_worker(const SweepFlags& flags) {
-  return std::max<int64_t>(1, at::get_num_threads() / flags.workers);
+  return {static_cast<size_t>(flags.together), memory_of(flags) / flags.workers};
 }
 
 // False where it was stopped.
@@ -122,7 +116,7 @@ int train_members(const SweepFlags& flags, const Shard& shard, const StudyFile& 
   options.failed = [&](const std::string& member, const std::string& reason) {
     lines.failed(member, reason);
   };
-  WorkerEngine workers(engine, limits_of(flags), {flags.workers, threads_of_worker(flags)});
+  WorkerEngine workers(engine, limits_of(flags), {flags.workers, at::get_num_threads()});
   StudyEngine& trained_by = flags.workers > 1 ? static_cast<StudyEngine&>(workers) : engine;
   const SweepEnd end = sweep(study, plan, trained_by, options);
   lines.finish();
@@ -199,7 +193,7 @@ int show_status(const std::string& file) {
 
 // What WorkerEngine starts; not for people.
 void add_work(CLI::App& sweep, Action& action) {
-  CLI::App* command = sweep.add_subcommand("work")->group("");
+  CLI::App* command = sweep.add_subcommand(kWorkerCommand)->group("");
   auto flags = std::make_shared<WorkFlags>();
   command->add_option("--together", flags->together)->required();
   command->add_option("--memory", flags->memory)->required();
@@ -257,8 +251,8 @@ void add_sweep(CLI::App& app, Action& action) {
   command
       ->add_option(
           "--workers", flags->workers,
-          "processes that share the members, the threads and the memory, each with a model "
-          "of its own (default: 1); the results are the same")
+          "processes that share the members, --threads and --memory, each with a model of its "
+          "own (default: 1); the results are those of one with as many threads as each has")
       ->check(above_zero());
   command->add_option("--memory", flags->memory,
                       "what they may take, such as 8G (default: most of what is free)");

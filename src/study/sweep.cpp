@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <set>
+#include <string_view>
 
 #include "base/descriptors.h"
 #include "base/error.h"
@@ -17,9 +19,14 @@ namespace {
 
 constexpr size_t kMostFaults = 20;  // that are told
 
-// "models/minilm/config.json:3:5: ..." or "'models/minilm/config.json': ...".
-bool is_about_file(const std::string& message, const std::string& path) {
-  return message.starts_with(path) || message.find("'" + path) != std::string::npos;
+// "models/minilm/config.json:3:5: ..." or "'models/minilm': ...", of `path` or a file in it.
+bool is_about(const std::string& message, const std::string& path) {
+  const auto ends_at = [&](size_t end) {
+    return end < message.size() && std::string_view("/:'").find(message[end]) != std::string::npos;
+  };
+  const size_t quoted = message.find("'" + path);
+  return (message.starts_with(path) && ends_at(path.size())) ||
+         (quoted != std::string::npos && ends_at(quoted + 1 + path.size()));
 }
 
 // Where in the file the fault of a member comes from: a setting that the message names, else the
@@ -33,7 +40,7 @@ std::string place_of(const StudyFile& study, const MemberDraft& member,
       if (message.find(form) != std::string::npos) return setting.place;
     }
   }
-  if (is_about_file(message, study.model)) return study.model_place;
+  if (is_about(message, study.model)) return study.model_place;
   for (const std::string& word :
        {std::string("task"), member.task, member.data, member.train, member.eval, member.test}) {
     if (!word.empty() && message.find(word) != std::string::npos) return member.task_place;
@@ -150,18 +157,18 @@ class KeptEnds final : public StudyEnds {
       : store_(store), options_(options), end_(end) {}
 
   void started(size_t member) override {
-    ++under_way_;
+    under_way_.insert(member);
     if (options_.starts) options_.starts(name_of(member), progress());
   }
   void finished(size_t member, const MemberResult& result) override {
     store_.finish(member, result);
     ++end_.done;
-    --under_way_;
+    under_way_.erase(member);
   }
   void failed(size_t member, const std::string& reason) override {
     store_.fail(member, reason);
     ++end_.failed;
-    --under_way_;
+    under_way_.erase(member);  // where it had started
     if (options_.failed) options_.failed(name_of(member), reason);
   }
   void advanced(double members) override {
@@ -173,13 +180,13 @@ class KeptEnds final : public StudyEnds {
   const std::string& name_of(size_t member) const { return store_.plan().members[member].name; }
   SweepProgress progress() const {
     const size_t done = end_.done + end_.failed;
-    return {done, under_way_, end_.total, static_cast<double>(done) + advanced_};
+    return {done, under_way_.size(), end_.total, static_cast<double>(done) + advanced_};
   }
 
   StudyStore& store_;
   const SweepOptions& options_;
   SweepEnd& end_;
-  size_t under_way_ = 0;
+  std::set<size_t> under_way_;
   double advanced_ = 0;
 };
 

@@ -99,6 +99,8 @@ class FirstHour(support.SharedCase):
         text = (self.root / "paper/run.yaml").read_text()
         for part in ("learning_rate: 6e-04\n", 'adapter_name: "loreft:published"', "warmup: 0.03\n"):
             self.assertIn(part, text)
+        self.train("edits", ["max_steps=1"], adapter="prefix:published")
+        self.assertIn("mlp: 512\n", (self.root / "edits/run.yaml").read_text())   # the preset itself has no network
         self.train("again", more=["--quiet"], adapter="lora:published", settings=["max_steps=1", "learning_rate=0.25"])
         self.assertIn("learning_rate: 0.25\n", (self.root / "again/run.yaml").read_text())
         self.assert_refused(run("plan", "--model", "model", "--adapter", "head:published", cwd=self.root), 2, '"head" has no published settings')

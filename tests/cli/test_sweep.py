@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import resource
 import shutil
 import signal
@@ -241,48 +242,66 @@ def workers_of(process):
     return [int(number) for number in task.read_text().split()]
 
 
+def logs_of(number):
+    """Logs of the members that a worker is at."""
+    try:
+        opened = [os.readlink(link) for link in pathlib.Path(f"/proc/{number}/fd").iterdir()]
+    except FileNotFoundError:   # it has ended, or closed one meanwhile
+        return []
+    return [pathlib.Path(name) for name in opened if name.endswith("/log.jsonl")]
+
+
+def is_gone(number):
+    try:
+        return pathlib.Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"   # nobody has asked for its end
+    except FileNotFoundError:
+        return True
+
+
 class Workers(SweepCase):
     """Members trained in processes of their own."""
 
     def begun(self, study, out, *more):
-        """A sweep with two workers that have each stepped a member."""
+        """A sweep whose two workers are each at a member of many steps, and have just stepped it."""
         begin = time.time_ns()
         process = subprocess.Popen(support.command("sweep", study, "--out", out, "--threads", 2, "--workers", 2, "--quiet", *more),
                                    env=support.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
         self.addCleanup(process.kill)
-        while len(workers_of(process)) < 2 or sum(log.stat().st_mtime_ns > begin for log in out.glob("runs/*/log.jsonl")) < 2:
+        is_at_one = lambda number: any("max_steps-8_" not in str(log) and log.stat().st_mtime_ns > begin and log.stat().st_size > 0 for log in logs_of(number))
+        while sum(is_at_one(number) for number in workers_of(process)) < 2:
             self.assertIsNone(process.poll())
-            time.sleep(0.01)
+            time.sleep(0.002)
         return process
-
-    def gone(self, numbers):
-        while any(pathlib.Path(f"/proc/{number}").exists() for number in numbers):
-            time.sleep(0.01)
 
     def test_they_come_to_what_one_process_comes_to(self):
         study = self.study(("  head: head", "  head: head\n  full: full"), ("rows: [20, 40]", "rows: [20, 1000]"))
         one, three = self.dir / "one", self.dir / "three"
         self.assert_done(self.sweep(study, one))
-        done = self.assert_done(run("sweep", study, "--out", three, "--threads", 3, "--workers", 3, "--quiet"))
+        done = self.assert_done(run("sweep", study, "--out", three, "--threads", 3, "--workers", 3))
         self.assertIn("done: 18 of 36, failed: 18", done.stdout)
         self.assertIn("failed: head, mood, rows 1000, seed 3", done.stderr)
         self.assertEqual(content(three / "study.db"), content(one / "study.db"))
         states = [{folder.name: support.end_state(folder) for folder in (out / "runs").iterdir()} for out in (one, three)]
         self.assertEqual(len(states[0]), 18)
         self.assertEqual(states[1], states[0])
-        self.assertEqual(list(three.rglob("result.db*")), [])
-        seconds = [value for *_, name, value in sqlite3.connect(three / "study.db").execute("SELECT * FROM readings") if name == "seconds"]
+        with sqlite3.connect(three / "study.db") as database:
+            seconds = [value for *_, name, value in database.execute("SELECT * FROM readings") if name == "seconds"]
         self.assertEqual(len(seconds), 18)
+        told = [(int(done), int(all)) for done, all in re.findall(r"member (\d+)/(\d+)  ", done.stderr)]
+        self.assertGreater(len(told), 0)
+        self.assertTrue(all(0 <= done <= 36 == all for done, all in told), told)
+        together = [int(number) for number in re.findall(r"(\d+) together", done.stderr)]
+        self.assertLessEqual(max(together, default=0), 36)
 
     def test_one_that_the_system_ends_fails_its_own_members_alone(self):
         study = self.study(("max_steps: [8, 12]", "max_steps: [8, 300]"), ("rows: [20, 40]", "rows: [20]"), ("[1, 2, 3]", "[1, 2]"))
         self.assert_done(self.sweep(study, self.dir / "whole"))
-        process = self.begun(study, self.dir / "out", "--together", 2)
+        process = self.begun(study, self.dir / "out", "--together", 1)
         os.kill(workers_of(process)[0], signal.SIGKILL)
         told, notes = process.communicate(timeout=300)
         self.assertEqual(process.returncode, 0, notes)
         self.assertRegex(told, r"^done: 7 of 8, failed: 1\n")
-        self.assertIn("its process was ended by signal 9 (Killed)", notes)
+        self.assertRegex(notes, r"^failed: .*, max_steps 300, .*: its process was ended by signal 9 \(Killed\); a system without free memory does that\n$")
         self.assert_done(self.sweep(study, self.dir / "out", "--retry-failed"))
         self.assertEqual(content(self.dir / "out/study.db"), content(self.dir / "whole/study.db"))
 
@@ -296,7 +315,8 @@ class Workers(SweepCase):
             process.send_signal(number)
             _, notes = process.communicate(timeout=120)
             self.assertEqual(process.returncode, code, notes)
-            self.gone(started)
+            while not all(map(is_gone, started)):
+                time.sleep(0.01)
             if code > 0:
                 self.assertIn("of 4 members; the same command goes on", notes)
         self.assert_done(self.sweep(study, out))
@@ -367,7 +387,7 @@ class Refused(SweepCase):
         self.assert_refused(self.sweep(study, self.dir / "out", "--together", 0), 2, "--together")
         self.assert_refused(self.sweep(study, self.dir / "out", "--workers", 0), 2, "--workers")
         self.assert_refused(run("sweep", "tabel", "x"), 2, "did you mean 'table'?")
-        self.assertNotIn("work,", run("sweep", "--help").stdout)
+        self.assertNotIn("worker-process", run("sweep", "--help").stdout + run("sweep").stderr)
         self.assert_refused(run("sweep", "table", self.dir / "none.db"), 2, "none.db", "no such file")
         self.assert_refused(run("sweep", "status", self.root / "data" / "train.tsv"), 2, "no SQLite file")
         done = self.assert_done(run("sweep", study, "--check"))

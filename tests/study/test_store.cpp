@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "study/database.h"
+#include "study/result_node.h"
 #include "tests/support/testing.h"
 
 namespace graft::test_store {
@@ -83,6 +84,21 @@ TEST(StudyStore, WhatIsWrittenComesBack) {
   EXPECT_TRUE(store.result(3).agrees_with(expected));
   EXPECT_EQ(store.result(3).readings, expected.readings);
   EXPECT_FALSE(store.result(3).scores[1].value);
+}
+
+// As one process hands it to another.
+TEST(ResultNode, ComesBackBitForBit) {
+  MemberResult result = result_of(3, 0.1 + 0.2);
+  result.answers[7].answer = std::string("a\0b \xc3\xa9 '\"\n", 11);
+  result.curve[4].value = std::nullopt;
+  result.curve[5].value = -5e-324;
+  result.facts.push_back({"largest", 1.7976931348623157e308});
+  const MemberResult back = parse_result(parse_json(to_json(result_node(result), -1), "line"));
+  EXPECT_TRUE(back.agrees_with(result));
+  EXPECT_EQ(back.answers, result.answers);
+  EXPECT_EQ(back.curve, result.curve);
+  EXPECT_EQ(back.facts, result.facts);
+  EXPECT_EQ(back.readings, result.readings);
 }
 
 TEST(StudyStore, AMemberThatIsDoneAnewCountsOnce) {
