@@ -40,14 +40,14 @@ def run(command, **options):
 
 
 def measured(command):
-    """Seconds and peak resident bytes of a process that must end well."""
+    """Seconds, peak resident bytes and seconds of processors of a process that must end well."""
     begin = time.monotonic()
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     told = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         sys.exit(f"bench: error: {' '.join(map(str, command))}\n{told[-2000:]}")
-    return time.monotonic() - begin, usage.ru_maxrss * 1024
+    return time.monotonic() - begin, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
 
 
 def model_folder(name):

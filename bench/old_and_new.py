@@ -2,20 +2,22 @@
 
     old_and_new.py --old FILE [--new FILE] --glue DIR [--only training,predicting,writing,start] [--rounds 8] [--out bench/results]
 
-training    tokens a second of MiniLM (20 steps of 32 rows) on SST-2 and of SmolLM2-135M (8 steps of 16 rows) on its texts, nothing evaluated
-predicting  seconds of `graft eval` on rows of the same with a LoRA adapter, reading the model included
-writing     seconds of `graft generate`, 48 tokens a prompt: four prompts one after another, sixteen side by side
-start       seconds of `graft eval` on one row, and of `graft --version`
+training    MiniLM (20 steps of 32 rows) on SST-2 and SmolLM2-135M (8 steps of 16 rows) on its texts, nothing evaluated
+predicting  `graft eval` on rows of the same with a LoRA adapter
+writing     `graft generate`, 48 tokens a prompt: four prompts one after another, sixteen side by side
+start       `graft eval` on one row, and `graft --version`
 
-In a round the two do a row at the same time, a core and a thread each, since what else happens on a shared machine (10 % and more within
-minutes) hits both alike then; in the next round they change cores, since cores differ, too. A figure is the median of the rounds. A ratio is
-the geometric mean of two rounds that follow each other, of which the median and the quartiles are told; it is above 1 where the new program
-is faster. The ratio of memory (peak resident bytes) is above 1 where the new one needs less. The figures are written after every other round.
+Figures are seconds of a processor, of the whole process with one thread. In a round the two do a row at the same time, a core each, since
+what else happens on a shared machine (10 % and more within minutes) hits both alike then; in the next round they change cores, since cores
+differ, too. A figure is the median of the rounds. A ratio is the geometric mean of two rounds that follow each other, of which the median
+and the quartiles are told; it is above 1 where the new program is faster. The ratio of memory (peak resident bytes) is above 1 where the
+new one needs less. The figures are written after every other round.
 """
 import argparse
 import concurrent.futures
 import json
 import math
+import os
 import pathlib
 import statistics
 import tempfile
@@ -42,8 +44,8 @@ def write_texts(path, texts):
 
 
 def timed(command):
-    seconds, peak = measured(command)
-    return {"figure": seconds, "peak_bytes": peak}
+    _, peak, seconds = measured(command)
+    return {"seconds": seconds, "peak_bytes": peak}
 
 
 class Work:
@@ -79,10 +81,7 @@ class Work:
 
     def training(self, program, model, adapter, precision, settings):
         with tempfile.TemporaryDirectory() as scratch:
-            run = pathlib.Path(scratch) / "run"
-            _, peak = measured(self.train_command(program, model, adapter, precision, settings, run))
-            metrics = json.loads((run / "metrics.json").read_text())
-        return {"figure": metrics["tokens"] / metrics["seconds"], "peak_bytes": peak}
+            return timed(self.train_command(program, model, adapter, precision, settings, pathlib.Path(scratch) / "run"))
 
     def predicting(self, program, model, precision, count):
         with tempfile.TemporaryDirectory() as scratch:
@@ -97,37 +96,37 @@ class Work:
 
 
 def cases(work, sections):
-    """(what, its settings, the unit, f(program)) in the order in which they are timed."""
+    """(what, its settings, f(program)) in the order in which they are timed."""
     if "training" in sections:
         for model, (adapters, settings) in TRAINING.items():
             for precision in PRECISIONS:
                 for adapter in adapters:
-                    yield ("training", {"model": model, "adapter": adapter, "precision": precision}, "tokens a second",
+                    yield ("training", {"model": model, "adapter": adapter, "precision": precision},
                            lambda program, m=model, a=adapter, p=precision, s=settings: work.training(program, m, a, p, s))
     for precision in PRECISIONS:
         if "predicting" in sections:
             for model in PREDICTED:
-                yield ("predicting", {"model": model, "adapter": "lora", "precision": precision}, "seconds",
+                yield ("predicting", {"model": model, "adapter": "lora", "precision": precision},
                        lambda program, m=model, p=precision: work.predicting(program, m, p, PREDICTED[m]))
         if "writing" in sections:
             for batch in PROMPTS:
-                yield ("writing", {"model": "smollm2", "batch": batch, "precision": precision}, "seconds",
+                yield ("writing", {"model": "smollm2", "batch": batch, "precision": precision},
                        lambda program, p=precision, b=batch: work.writing(program, p, b))
     if "start" in sections:
         for model in PREDICTED:
-            yield "start", {"model": model, "rows": 1}, "seconds", lambda program, m=model: work.predicting(program, m, "fp32", 1)
-        yield "start", {"model": None}, "seconds", lambda program: timed([*program, "--version"])
+            yield "start", {"model": model, "rows": 1}, lambda program, m=model: work.predicting(program, m, "fp32", 1)
+        yield "start", {"model": None}, lambda program: timed([*program, "--version"])
 
 
-def row_of(what, settings, unit, rounds):
-    """One row of the result: `rounds` has for each round {"old"|"new": {"figure", "peak_bytes"}}."""
+def row_of(what, settings, rounds):
+    """One row of the result: `rounds` has for each round {"old"|"new": {"seconds", "peak_bytes"}}."""
     def middle(name, key):
         return statistics.median(one[name][key] for one in rounds)
 
-    logs = [math.log(one["new"]["figure"] / one["old"]["figure"]) * (1 if unit == "tokens a second" else -1) for one in rounds]
+    logs = [math.log(one["old"]["seconds"] / one["new"]["seconds"]) for one in rounds]
     faster = [math.exp((a + b) / 2) for a, b in zip(logs[::2], logs[1::2])]
     low, _, high = statistics.quantiles(faster, n=4, method="inclusive") if len(faster) > 1 else faster * 3
-    return {"what": what, **settings, "unit": unit, "old": round(middle("old", "figure"), 4), "new": round(middle("new", "figure"), 4),
+    return {"what": what, **settings, "old_seconds": round(middle("old", "seconds"), 3), "new_seconds": round(middle("new", "seconds"), 3),
             "ratio": round(statistics.median(faster), 3), "ratio_quartiles": [round(low, 3), round(high, 3)],
             "old_peak_bytes": middle("old", "peak_bytes"), "new_peak_bytes": middle("new", "peak_bytes"),
             "memory_ratio": round(middle("old", "peak_bytes") / middle("new", "peak_bytes"), 3)}
@@ -142,12 +141,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=8, help="an even number")
     parser.add_argument("--out", default=str(compare.ROOT / "bench/results"))
     args = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if args.rounds < 2 or args.rounds % 2 != 0 or len(cores) < 2:
+        parser.error("expected two cores, and an even number of rounds")
     with tempfile.TemporaryDirectory() as scratch:
         every = list(cases(Work(args, pathlib.Path(scratch)), args.only.split(",")))
         found = [[] for _ in every]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             for number in range(args.rounds):
-                sides = {"old": ["taskset", "-c", number % 2, args.old], "new": ["taskset", "-c", 1 - number % 2, args.new]}
+                sides = {"old": ["taskset", "-c", cores[number % 2], args.old], "new": ["taskset", "-c", cores[1 - number % 2], args.new]}
                 for case, rounds in zip(every, found):
                     rounds.append(dict(zip(sides, pool.map(case[-1], sides.values()))))
                 if number % 2 == 0:

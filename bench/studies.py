@@ -54,7 +54,7 @@ def study_file(args, folder, settings):
 
 
 def sweep(study, out, together):
-    seconds, peak = measured([GRAFT, "sweep", study, "--out", out, "--together", together, "--threads", THREADS, "--quiet"])
+    seconds, peak, _ = measured([GRAFT, "sweep", study, "--out", out, "--together", together, "--threads", THREADS, "--quiet"])
     return {"seconds": seconds, "peak_bytes": peak}, {run.name: digest(run) for run in (out / "runs").iterdir()}
 
 
@@ -65,7 +65,7 @@ def processes(runs, out):
         config = out / (run.name + ".yaml")
         lines = [line for line in (run / "run.yaml").read_text().splitlines() if not line.startswith("out:")]
         config.write_text("\n".join(lines) + "\n")
-        own_seconds, peak = measured([GRAFT, "train", config, "--out", out / run.name, "--threads", THREADS, "--quiet"])
+        own_seconds, peak, _ = measured([GRAFT, "train", config, "--out", out / run.name, "--threads", THREADS, "--quiet"])
         seconds += own_seconds
         peaks.append(peak)
         digests[run.name] = digest(out / run.name)
@@ -130,7 +130,7 @@ def bench_cache(args):
                 for cache, figures in found.items():
                     with tempfile.TemporaryDirectory() as scratch:
                         out = pathlib.Path(scratch) / "run"
-                        seconds, peak = measured(
+                        seconds, peak, _ = measured(
                             [GRAFT, "train", "--model", model_folder("minilm"), "--task", "cola", "--data", args.cola / "train.tsv", *adapter,
                              "--out", out, "--threads", THREADS, "--quiet", "--set", "data.rows=2000", "epochs=5", "batch_size=16", "dropout=0",
                              "checkpoint_every=never", f"precision={precision}", f"cache={cache}"])
