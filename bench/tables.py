@@ -125,8 +125,14 @@ def decoder_runs():
              [[r["method"], *(f"{100 * r[key]:.1f}" for key in ("answer_after", "answer_option", "rank")), f"{r['loss']:.3f}", f"{r.get('edit_parameters', 0):,}", f"{r.get('seconds', 0):.0f}"]
               for r in found["commonsense"]["rows"]])
     if "e2e" in found:
+        runs = found["e2e"]["runs"]
+        def told(method, key, digits=2):   # the mean over seeds, and from the least to the largest
+            values = [r[key] for r in runs if r["method"] == method]
+            spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
+            return f"{sum(values) / len(values):.{digits}f}{spread}"
+
         grid(["method", "BLEU", "NIST", "ROUGE-L", "CIDEr", "TER", "loss"],
-             [[r["method"], *(f"{r[key]:.2f}" for key in ("bleu", "nist", "rouge_l", "cider", "ter")), f"{r['loss']:.3f}"] for r in found["e2e"]["summary"]])
+             [[name, *(told(name, key) for key in ("bleu", "nist", "rouge_l", "cider", "ter")), told(name, "loss", 3)] for name in dict.fromkeys(r["method"] for r in runs)])
     if "mixtures" in found:
         runs = found["mixtures"]["runs"]
         by = lambda method, key: [r[key] for r in runs if r["method"] == method and key in r]
