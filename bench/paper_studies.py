@@ -21,7 +21,8 @@ import smollm2
 from compare import ROOT, machine, model_folder
 
 # The studies in their order; the method that the others of each are compared with; None: nothing is compared.
-BASELINES = {"unipelt": "apl", "adamix": "adamix", "reft": "loreft", "collapse": None, "reft-smollm2": "lora", "mixtures": "ia3", "prefix": "rows", "heads-smollm2-rates": None, "heads-smollm2": "lora"}
+BASELINES = {"unipelt": "apl", "adamix": "adamix", "reft": "loreft", "collapse": None, "reft-smollm2": "lora", "mixtures": "ia3", "prefix": "rows",
+             "heads-smollm2-rates": None, "heads-smollm2": "lora"}
 SMOLLM2 = {"reft-smollm2", "mixtures", "heads-smollm2-rates", "heads-smollm2"}
 ROUTINGS = ["merged", "random", "fixed", "ensemble-logits", "ensemble-probabilities"]
 FILES = {"sst2": "data/glue/SST-2/dev.tsv", "trec": "data/text/TREC/test.csv"}
