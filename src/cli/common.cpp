@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "cli/word_option.h"
 #include "train/config.h"
 
 namespace graft {
@@ -42,11 +43,7 @@ std::string setting_help(const std::string& key) {
 }
 
 void add_precision(CLI::App& command, Precision& value) {
-  command
-      .add_option_function<std::string>(
-          "--precision", [&value](const std::string& name) { value = value_of(kPrecisions, name); },
-          "of the trunk: fp32 or bf16")
-      ->check(CLI::IsMember(words_of(kPrecisions)));
+  add_word_option(command, "--precision", kPrecisions, value, "of the trunk: fp32 or bf16");
 }
 
 void add_ignored_keys(CLI::App& command, std::vector<std::string>& keys) {

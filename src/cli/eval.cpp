@@ -13,6 +13,7 @@
 #include "cli/report.h"
 #include "cli/row_feed.h"
 #include "cli/subject.h"
+#include "cli/word_option.h"
 #include "infer/forgetting.h"
 #include "infer/records.h"
 #include "infer/trust.h"
@@ -291,12 +292,8 @@ void add_eval(CLI::App& app, Action& action) {
   command->add_option("--bins", flags->binning.bins, "of the calibration error (default 15)")
       ->check(CLI::Range(1, 1000))
       ->needs(calibration);
-  command
-      ->add_option_function<std::string>(
-          "--binning",
-          [flags](const std::string& name) { flags->binning.binning = value_of(kBinnings, name); },
-          "width: bins of one width (default); mass: of as many rows each")
-      ->check(CLI::IsMember(words_of(kBinnings)))
+  add_word_option(*command, "--binning", kBinnings, flags->binning.binning,
+                  "width: bins of one width (default); mass: of as many rows each")
       ->needs(calibration);
   accept_standard_output(*command->add_option(
       "--tokens", flags->tokens,

@@ -57,8 +57,8 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
       return where + "unknown command " + graft::named(extra) +
              graft::did_you_mean(extra, commands) + help;
   }
-  const bool is_about_a_value = dynamic_cast<const CLI::ValidationError*>(&error) != nullptr;
-  if (!commands.empty() && command->get_subcommands().empty() && !is_about_a_value)
+  const bool lacks_something = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+  if (!commands.empty() && command->get_subcommands().empty() && lacks_something)
     return where + "expected a command: " + graft::joined(commands, "or") + help;
   return where + error.what() + help;
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/word_option.h"
 #include "feed/dataset.h"
 #include "interop/merge.h"
 #include "interop/probes.h"
@@ -71,12 +72,8 @@ void add_merge(CLI::App& app, Action& action) {
   add_ignored_keys(*command, flags->ignored_keys);
   command->add_option("--adapter", flags->adapter, "adapter folder (RUN/adapter)")->required();
   command->add_option("--out", flags->out, "new folder for the merged model")->required();
-  command
-      ->add_option_function<std::string>(
-          "--dtype",
-          [flags](const std::string& name) { flags->precision = value_of(kPrecisions, name); },
-          "of the weights written: fp32 (default) or bf16")
-      ->check(CLI::IsMember(words_of(kPrecisions)));
+  add_word_option(*command, "--dtype", kPrecisions, flags->precision,
+                  "of the weights written: fp32 (default) or bf16");
   command
       ->add_option("--max-drift", flags->max_drift,
                    "largest difference of a logit let through, as a part of the largest logit "

@@ -8,6 +8,7 @@
 #include "base/printable.h"
 #include "base/wording.h"
 #include "cli/files.h"
+#include "cli/word_option.h"
 #include "data/row_stream.h"
 #include "infer/records.h"
 
@@ -28,13 +29,10 @@ TableOptions options_of(const Task& task, OnError on_error) {
 }  // namespace
 
 void add_error_flags(CLI::App& command, RowFlags& flags) {
-  command
-      .add_option_function<std::string>(
-          "--on-error",
-          [&flags](const std::string& name) { flags.on_error = value_of(kOnErrors, name); },
-          "a row that cannot be read or encoded: stop (default) before anything is answered, or "
-          "skip it, with a note")
-      ->check(CLI::IsMember(words_of(kOnErrors)));
+  add_word_option(
+      command, "--on-error", kOnErrors, flags.on_error,
+      "a row that cannot be read or encoded: stop (default) before anything is answered, or "
+      "skip it, with a note");
   accept_standard_output(*command.add_option(
       "--skipped", flags.skipped,
       "with --on-error skip: also write id, line and reason of every row left out (JSONL)"));

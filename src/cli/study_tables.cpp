@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/word_option.h"
 #include "infer/evaluate.h"
 #include "study/exports.h"
 #include "study/report.h"
@@ -104,12 +105,8 @@ void add_study_table(CLI::App& sweep, Action& action) {
       sweep.add_subcommand("table", "Means with intervals, paired comparisons and ranks");
   auto flags = std::make_shared<TableFlags>();
   command->add_option("study", flags->file, "the folder of --out, or a file in it")->required();
-  command
-      ->add_option_function<std::string>(
-          "--format",
-          [flags](const std::string& word) { flags->format = value_of(kStudyTableFormats, word); },
-          "markdown, csv or latex")
-      ->check(CLI::IsMember(words_of(kStudyTableFormats)));
+  add_word_option(*command, "--format", kStudyTableFormats, flags->format,
+                  "markdown, csv or latex");
   command
       ->add_option_function<std::vector<std::string>>(
           "--part",

@@ -64,11 +64,12 @@ class Worker {
       throw IoError(message + "; the same command goes on");
     }
     // They are loaded in order: where none has started, the first that waits was.
-    const auto none_or_first = std::find(states_.begin(), states_.end(), State::kStarted);
-    if (none_or_first == states_.end() && !was_stopped) {
-      const auto loaded = std::find(states_.begin(), states_.end(), State::kWaiting);
-      if (loaded != states_.end()) *loaded = State::kStarted;
-    }
+    const auto first = [&](State state) {
+      return std::find(states_.begin(), states_.end(), state);
+    };
+    const auto loaded = first(State::kWaiting);
+    if (!was_stopped && first(State::kStarted) == states_.end() && loaded != states_.end())
+      *loaded = State::kStarted;
     for (size_t i = 0; i < runs_.size(); ++i) {
       if (states_[i] == State::kEnded) continue;
       if (states_[i] == State::kWaiting || was_stopped) left.push_back(runs_[i]);

@@ -8,6 +8,7 @@
 #include "base/printable.h"
 #include "cli/common.h"
 #include "cli/files.h"
+#include "cli/word_option.h"
 #include "edit/recorders.h"
 #include "infer/evaluate.h"
 
@@ -111,26 +112,20 @@ void add_subject(CLI::App& command, SubjectFlags& flags) {
   add_max_length(command, flags.max_length);
   add_precision(command, flags.precision);
   add_threads(command, flags.threads);
-  command
-      .add_option_function<std::string>(
-          "--routing",
-          [&flags](const std::string& name) { flags.route.routing = value_of(kRoutings, name); },
-          "experts of a mixture (default: merged); a route of a router takes one expert by its "
-          "shares")
-      ->check(CLI::IsMember(words_of(kRoutings)));
+  add_word_option(
+      command, "--routing", kRoutings, flags.route.routing,
+      "experts of a mixture (default: merged); a route of a router takes one expert by its "
+      "shares");
   command.add_option("--routes", flags.route.routes, "random routes of an ensemble (default 4)")
       ->check(CLI::Range(2, 1024));
   command
       .add_option("--route-seed", flags.route.seed,
                   "draws the routes of --routing random or of an ensemble")
       ->check(not_negative());
-  command
-      .add_option_function<std::string>(
-          "--route-unit",
-          [&flags](const std::string& name) { flags.route.unit = value_of(kRouteUnits, name); },
-          "who draws an expert for itself: all rows together (default), each text, or each token "
-          "(AdaMix's released inference levels 1 and 0)")
-      ->check(CLI::IsMember(words_of(kRouteUnits)));
+  add_word_option(
+      command, "--route-unit", kRouteUnits, flags.route.unit,
+      "who draws an expert for itself: all rows together (default), each text, or each token "
+      "(AdaMix's released inference levels 1 and 0)");
   command
       .add_option("--dropout-passes", flags.dropout.passes,
                   "answer by the mean of so many passes with dropout as in training")

@@ -105,8 +105,8 @@ bool search_first(const SweepFlags& flags, const Shard& shard, RunEngine& engine
 }
 
 // Trains what is left, in this process or in workers; the exit code.
-int train_members(const SweepFlags& flags, const Shard& shard, const StudyFile& study,
-                  const StudyPlan& plan, RunEngine& engine) {
+int train_members(const SweepFlags& flags, const StudyLimits& limits, const Shard& shard,
+                  const StudyFile& study, const StudyPlan& plan, RunEngine& engine) {
   SweepOptions options{flags.out, shard, flags.retries_failed};
   SweepLines lines(flags.is_quiet ? Verbosity::kQuiet : Verbosity::kNormal);
   options.starts = [&](const std::string& member, const SweepProgress& progress) {
@@ -116,7 +116,7 @@ int train_members(const SweepFlags& flags, const Shard& shard, const StudyFile& 
   options.failed = [&](const std::string& member, const std::string& reason) {
     lines.failed(member, reason);
   };
-  WorkerEngine workers(engine, limits_of(flags), {flags.workers, at::get_num_threads()});
+  WorkerEngine workers(engine, limits, {flags.workers, at::get_num_threads()});
   StudyEngine& trained_by = flags.workers > 1 ? static_cast<StudyEngine&>(workers) : engine;
   const SweepEnd end = sweep(study, plan, trained_by, options);
   lines.finish();
@@ -139,7 +139,8 @@ int run_sweep(const SweepFlags& flags) {
   StudyFile study = read_study(flags.study);
   if (flags.only_searches && !study.search)
     throw InputError("--only-search: " + flags.study + " has no section search:");
-  RunEngine engine(limits_of(flags));
+  const StudyLimits limits = limits_of(flags);
+  RunEngine engine(limits);
   StudyPlan plan = plan_study(study, engine);
   if (!flags.is_quiet)
     std::fprintf(stderr, "%s: %s\n", message_text(study.name).c_str(),
@@ -155,7 +156,7 @@ int run_sweep(const SweepFlags& flags) {
     if (flags.only_searches) return 0;
     plan = plan_study(study, engine);
   }
-  return train_members(flags, shard, study, plan, engine);
+  return train_members(flags, limits, shard, study, plan, engine);
 }
 
 int show_status(const std::string& file) {

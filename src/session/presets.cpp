@@ -14,7 +14,14 @@ namespace {
 
 constexpr std::string_view kPublished = ":published";
 
-// The paper's edits and settings over Graft's own.
+// The sections of a preset that say what is trained; the others say how.
+constexpr const char* kDefinition[] = {"edits", "head"};
+
+bool is_definition(const std::string& key) {
+  return std::find(std::begin(kDefinition), std::end(kDefinition), key) != std::end(kDefinition);
+}
+
+// What the paper trains, and how, over Graft's own.
 void put_published(const std::string& name, AdapterPreset& preset) {
   if (preset.published.kind != Node::Kind::kMap) {
     throw InputError(
@@ -23,7 +30,7 @@ void put_published(const std::string& name, AdapterPreset& preset) {
         std::string(kPublished) + " out");
   }
   for (const auto& [key, value] : preset.published.members)
-    (key == "edits" ? preset.definition : preset.train)[key] = value;
+    (is_definition(key) ? preset.definition : preset.train)[key] = value;
 }
 
 }  // namespace
@@ -76,7 +83,7 @@ AdapterPreset parse_preset(std::string_view text, const std::string& source) {
   Options options(yaml, source);
   preset.about = options.text("about", "");
   preset.definition = Node::map();
-  for (const char* key : {"edits", "head"}) {
+  for (const char* key : kDefinition) {
     if (const Node* node = options.raw(key)) preset.definition[key] = *node;
   }
   if (const Node* train = options.raw("train")) preset.train = *train;

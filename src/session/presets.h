@@ -11,8 +11,8 @@
 namespace graft {
 
 // A preset (presets/NAME.yaml) or a YAML file of one's own: {about, edits, head, train, published}.
-// `published` holds those of the settings that the method's paper has otherwise, and `edits` where
-// it has other ones; NAME:published puts them over `train` and `edits`.
+// `published` holds those of the settings that the method's paper has otherwise, with `edits` or
+// `head` where it has other ones; NAME:published puts them over `train`, and over those.
 struct AdapterPreset {
   Node definition;  // {edits, head}
   Node train;       // defaults for the run; may be null

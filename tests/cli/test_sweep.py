@@ -287,9 +287,9 @@ class Workers(SweepCase):
         with sqlite3.connect(three / "study.db") as database:
             seconds = [value for *_, name, value in database.execute("SELECT * FROM readings") if name == "seconds"]
         self.assertEqual(len(seconds), 18)
-        told = [(int(done), int(all)) for done, all in re.findall(r"member (\d+)/(\d+)  ", done.stderr)]
+        told = [(int(number), int(total)) for number, total in re.findall(r"member (\d+)/(\d+)  ", done.stderr)]
         self.assertGreater(len(told), 0)
-        self.assertTrue(all(0 <= done <= 36 == all for done, all in told), told)
+        self.assertTrue(all(0 <= number <= 36 == total for number, total in told), told)
         together = [int(number) for number in re.findall(r"(\d+) together", done.stderr)]
         self.assertLessEqual(max(together, default=0), 36)
 
@@ -386,6 +386,8 @@ class Refused(SweepCase):
         self.assert_refused(self.sweep(study, self.dir / "out", "--memory", "much"), 2, "--memory: expected bytes such as 8G")
         self.assert_refused(self.sweep(study, self.dir / "out", "--together", 0), 2, "--together")
         self.assert_refused(self.sweep(study, self.dir / "out", "--workers", 0), 2, "--workers")
+        self.assert_refused(self.sweep(study, self.dir / "out", "--workers", "many"), 2, "--workers", "many")
+        self.assert_refused(run("sweep", study, "--out"), 2, "--out")
         self.assert_refused(run("sweep", "tabel", "x"), 2, "did you mean 'table'?")
         self.assertNotIn("worker-process", run("sweep", "--help").stdout + run("sweep").stderr)
         self.assert_refused(run("sweep", "table", self.dir / "none.db"), 2, "none.db", "no such file")
