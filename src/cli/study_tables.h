@@ -1,4 +1,5 @@
-// What people and other tools read of a study: tables on the standard output, a page, files.
+// What people and other tools read of a study: `graft sweep table`, and `graft report` with its
+// page and files.
 #pragma once
 
 #include <string>
